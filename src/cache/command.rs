@@ -1,0 +1,95 @@
+//! What may be written: the commands that go through the log. Variants are stored and sent by position,
+//! so new ones are only ever added at the end.
+
+use super::{CacheConfig, Key, Value};
+use serde::{Deserialize, Serialize};
+
+/// When and as what a command was committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// Index of the log entry; it becomes the revision of what the command changes.
+    pub index: u64,
+    /// The leader's time for the entry, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The client's name for this request, so that a retry is applied once.
+    pub idempotency_key: Option<String>,
+}
+
+/// One change to the cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// One operation on one key.
+    One(Op),
+    /// Several operations, all or none. At most [`super::limits::BATCH_OPS_MAX`]; a key may be written by
+    /// one of them only.
+    Batch(Vec<Op>),
+    /// Removes every entry, or those whose key starts with the prefix.
+    Clear { prefix: Option<String> },
+    /// Changes the settings that are named.
+    Configure(ConfigChange),
+    /// Nothing but the passing of time: expires and evicts what is due.
+    Tick,
+}
+
+/// One operation on one key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Op {
+    /// Reads a key at this point of the log (in batches).
+    Get { key: Key },
+    /// Stores a value.
+    Put { key: Key, value: Value, ttl: Ttl, condition: Condition },
+    /// Removes a key.
+    Delete { key: Key, condition: Condition },
+    /// Adds to a decimal counter (64-bit signed, as text); an absent one starts at `initial`, then `by` is
+    /// added. `ttl` counts only when the counter is created; an existing one keeps its deadline.
+    Incr { key: Key, by: i64, initial: i64, ttl: Ttl, condition: Condition },
+    /// Gives an existing key a new deadline.
+    Expire { key: Key, ttl_ms: u64, condition: Condition },
+    /// Takes an existing key's deadline away.
+    Persist { key: Key, condition: Condition },
+}
+
+/// What must hold before an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Condition {
+    /// Nothing.
+    Always,
+    /// The key is absent (`If-None-Match: *`).
+    Absent,
+    /// The key is present (`If-Match: *`).
+    Present,
+    /// The key's revision is this one (`If-Match: "<revision>"`).
+    Revision(u64),
+}
+
+/// How long a value lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ttl {
+    /// As the configuration's `default_ttl_ms` says.
+    Default,
+    /// For ever.
+    Never,
+    /// This many milliseconds of log time.
+    Ms(u64),
+}
+
+/// A change of settings: what is `None` stays. `default_ttl_ms` of `Some(None)` takes the default away.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigChange {
+    pub policy: Option<super::Policy>,
+    pub capacity_entries: Option<u64>,
+    pub capacity_bytes: Option<u64>,
+    pub default_ttl_ms: Option<Option<u64>>,
+}
+
+/// Settings given whole, as a new cluster gets them.
+impl From<CacheConfig> for ConfigChange {
+    fn from(config: CacheConfig) -> Self {
+        Self {
+            policy: Some(config.policy),
+            capacity_entries: Some(config.capacity_entries),
+            capacity_bytes: Some(config.capacity_bytes),
+            default_ttl_ms: Some(config.default_ttl_ms),
+        }
+    }
+}

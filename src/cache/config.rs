@@ -1,0 +1,36 @@
+//! The replicated settings. Everything that steers eviction is here, and changes by a log entry only.
+
+use serde::{Deserialize, Serialize};
+
+/// The cache's settings, equal on every node at equal index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheConfig {
+    pub policy: Policy,
+    /// Most entries, at least 1.
+    pub capacity_entries: u64,
+    /// Most bytes, counted as key + value + content type + [`super::limits::ENTRY_OVERHEAD_BYTES`].
+    pub capacity_bytes: u64,
+    /// TTL of a put that names none, in milliseconds; `None` lives for ever.
+    pub default_ttl_ms: Option<u64>,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            policy: Policy::Lru,
+            capacity_entries: 100_000,
+            capacity_bytes: 1024 * 1024 * 1024,
+            default_ttl_ms: None,
+        }
+    }
+}
+
+/// Which entry goes when there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// The one written longest ago.
+    Lru,
+    /// None: a write that does not fit is refused.
+    NoEviction,
+}

@@ -1,0 +1,29 @@
+//! Every bound the state machine keeps, in one place. They are part of the replicated rules: two nodes
+//! with different values would disagree, so changing one after a release needs a new feature level.
+
+/// Longest key, in bytes of UTF-8.
+pub const KEY_BYTES_MAX: usize = 512;
+/// Largest value the log accepts, in bytes. The HTTP layer may be configured lower.
+pub const VALUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Longest `Content-Type` kept with a value, in bytes.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
+/// Most operations in one batch.
+pub const BATCH_OPS_MAX: usize = 1_024;
+/// Shortest and longest time to live, in milliseconds (the longest is about ten years).
+pub const TTL_MS_MIN: u64 = 1;
+pub const TTL_MS_MAX: u64 = 10 * 366 * 24 * 3_600 * 1_000;
+/// What an entry costs beyond its key and value, in bytes: a fixed charge, never what an allocator says.
+pub const ENTRY_OVERHEAD_BYTES: u64 = 128;
+/// Longest idempotency key, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+/// Most outcomes remembered for idempotency keys, and the bytes they may take together.
+pub const REMEMBERED_OUTCOMES_MAX: usize = 65_536;
+pub const REMEMBERED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// How long an outcome is remembered at most, in milliseconds of log time.
+pub const REMEMBERED_MS_MAX: u64 = 10 * 60 * 1_000;
+/// Most tombstones kept; the oldest go first.
+pub const TOMBSTONES_MAX: usize = 65_536;
+/// Most entries one log entry may expire, and most it may evict: the rest waits for the next log entry,
+/// so that no single `apply` is long.
+pub const EXPIRE_PER_APPLY_MAX: usize = 1_024;
+pub const EVICT_PER_APPLY_MAX: usize = 4_096;

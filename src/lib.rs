@@ -1,0 +1,5 @@
+//! Lockstep: a Raft-replicated key-value cache whose nodes never disagree.
+//!
+//! The crate is laid out in rooms; imports point down this list only, and everyone may import `cache`.
+
+pub mod cache;
