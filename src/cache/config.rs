@@ -34,3 +34,21 @@ pub enum Policy {
     /// None: a write that does not fit is refused.
     NoEviction,
 }
+
+impl Policy {
+    /// The policy's number in snapshots and digests. Persisted: a number is never given to another policy.
+    pub(super) fn number(self) -> u8 {
+        match self {
+            Self::Lru => 0,
+            Self::NoEviction => 1,
+        }
+    }
+
+    pub(super) fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Lru),
+            1 => Some(Self::NoEviction),
+            _ => None,
+        }
+    }
+}

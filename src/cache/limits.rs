@@ -27,3 +27,7 @@ pub const TOMBSTONES_MAX: usize = 65_536;
 /// so that no single `apply` is long.
 pub const EXPIRE_PER_APPLY_MAX: usize = 1_024;
 pub const EVICT_PER_APPLY_MAX: usize = 4_096;
+/// Most entries a cache can be configured for: slot numbers have 32 bits.
+pub const CAPACITY_ENTRIES_MAX: u64 = 1 << 31;
+/// Most bytes that a batch's answers may take together, so that one can always be remembered.
+pub const BATCH_ANSWER_BYTES_MAX: u64 = REMEMBERED_BYTES_MAX - 64 * 1024;

@@ -1,12 +1,34 @@
 //! The cache itself: pure, synchronous, deterministic. Same log, same bytes, on every node.
+//!
+//! Start reading at [`Cache::apply`] (`apply/mod.rs`): it is the only thing that changes a cache. One file
+//! there is one command. Below it lie the entries (`store.rs` over `slab.rs`), what is remembered beside them
+//! (`tombstones.rs`, `remembered.rs`), the order of eviction (`eviction/`), and snapshots (`snapshot/`).
+//! Nothing here reads a clock, draws a random number, starts a thread or iterates a hash map.
 
+mod apply;
 mod command;
 mod config;
+mod digest;
+mod eviction;
 mod key;
 pub mod limits;
 mod outcome;
+mod payload;
+mod remembered;
+mod slab;
+mod snapshot;
+mod state;
+mod stats;
+mod store;
+mod tombstones;
+mod window;
 
 pub use command::{Command, Condition, ConfigChange, Op, Stamp, Ttl};
 pub use config::{CacheConfig, Policy};
+pub use digest::Digest;
 pub use key::{Key, KeyError, Value, ValueError};
 pub use outcome::{Applied, Cause, CommandError, Event, Found, Outcome};
+pub use snapshot::{Frozen, RestoreError};
+pub use state::{Cache, KeyInfo};
+pub use stats::Stats;
+pub use tombstones::{Scope, Tombstone};

@@ -1,0 +1,83 @@
+//! A batch: several operations, all or none. All are checked against the state before the batch, which is
+//! enough because no key is written twice.
+
+use super::check::Check;
+use super::room::Room;
+use super::step::Step;
+use crate::cache::limits::{BATCH_ANSWER_BYTES_MAX, BATCH_OPS_MAX};
+use crate::cache::{Cache, CommandError, Event, Op, Outcome};
+use std::collections::BTreeSet;
+
+/// What an operation's answer takes beyond the value in it, generously.
+const ANSWER_OVERHEAD_BYTES: u64 = 128;
+
+impl Cache {
+    pub(super) fn execute_batch(
+        &mut self,
+        ops: Vec<Op>,
+        events: &mut Vec<Event>,
+    ) -> Result<Outcome, CommandError> {
+        check_shape(&ops)?;
+        let mut steps = Vec::with_capacity(ops.len());
+        let mut room = Room::of(self);
+        for (position, op) in (0u32..).zip(ops) {
+            let step = Check::of_batch(self, position).op(op)?;
+            room.count(self, &step, Some(position));
+            steps.push(step);
+        }
+        room.verdict(self)?;
+        self.check_answers(&steps)?;
+        let outcomes = steps.into_iter().map(|step| self.perform(step, events)).collect();
+        Ok(Outcome::Batch { revision: self.index, outcomes })
+    }
+
+    /// Refuses a batch that reads more than an answer may hold. A read is counted with the largest value it
+    /// can find: the one before the batch, or the one the batch stores.
+    fn check_answers(&self, steps: &[Step]) -> Result<(), CommandError> {
+        let stored = |step: &Step| match step {
+            Step::Store { key, payload, .. } => Some((key.clone(), payload.cost())),
+            _ => None,
+        };
+        let reads = steps.iter().any(|step| matches!(step, Step::Read { .. }));
+        if !reads {
+            return Ok(());
+        }
+        let stored: std::collections::BTreeMap<_, _> = steps.iter().filter_map(stored).collect();
+        let mut bytes = 0u64;
+        for (position, step) in (0u32..).zip(steps) {
+            bytes += ANSWER_OVERHEAD_BYTES;
+            if let Step::Read { key } = step {
+                let before = self.store.find(key.as_str()).map_or(0, |(_, entry)| entry.payload.cost());
+                bytes += before.max(stored.get(key).copied().unwrap_or(0));
+            }
+            if bytes > BATCH_ANSWER_BYTES_MAX {
+                let reason = format!("its answers take more than {BATCH_ANSWER_BYTES_MAX} bytes");
+                return Err(CommandError::InvalidBatch { op: Some(position), reason });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_shape(ops: &[Op]) -> Result<(), CommandError> {
+    if ops.is_empty() || ops.len() > BATCH_OPS_MAX {
+        let reason = format!("a batch has 1 to {BATCH_OPS_MAX} operations, this one has {}", ops.len());
+        return Err(CommandError::InvalidBatch { op: None, reason });
+    }
+    let mut written = BTreeSet::new();
+    for (position, op) in (0u32..).zip(ops) {
+        let key = match op {
+            Op::Get { .. } => continue,
+            Op::Put { key, .. }
+            | Op::Delete { key, .. }
+            | Op::Incr { key, .. }
+            | Op::Expire { key, .. }
+            | Op::Persist { key, .. } => key,
+        };
+        if !written.insert(key) {
+            let reason = "a key is written twice".into();
+            return Err(CommandError::InvalidBatch { op: Some(position), reason });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! What the checks of several operations share. The edge has checked most of it before; it is checked again
+//! here because a bad entry that got into the log must not hurt the replicas.
+
+use crate::cache::limits::{CONTENT_TYPE_BYTES_MAX, TTL_MS_MAX, TTL_MS_MIN, VALUE_BYTES_MAX};
+use crate::cache::payload::Payload;
+use crate::cache::slab::{Entry, entry_cost};
+use crate::cache::{Cache, CommandError, Condition, Key, Ttl, Value};
+use std::num::NonZeroU64;
+
+/// A check of one operation against the state.
+pub(super) struct Check<'a> {
+    cache: &'a Cache,
+    /// The operation's position in its batch.
+    op: Option<u32>,
+}
+
+impl<'a> Check<'a> {
+    pub fn of_single(cache: &'a Cache) -> Self {
+        Self { cache, op: None }
+    }
+
+    pub fn of_batch(cache: &'a Cache, op: u32) -> Self {
+        Self { cache, op: Some(op) }
+    }
+
+    pub fn op_position(&self) -> Option<u32> {
+        self.op
+    }
+
+    /// The entry of a key, if its deadline has not passed.
+    pub fn live(&self, key: &Key) -> Option<&'a Entry> {
+        let (_, entry) = self.cache.store.find(key.as_str())?;
+        (!entry.is_expired(self.cache.now_ms)).then_some(entry)
+    }
+
+    pub fn condition(&self, current: Option<&Entry>, condition: Condition) -> Result<(), CommandError> {
+        let current = current.map(|entry| entry.revision);
+        let holds = match condition {
+            Condition::Always => true,
+            Condition::Absent => current.is_none(),
+            Condition::Present => current.is_some(),
+            Condition::Revision(revision) => current == Some(revision),
+        };
+        if holds { Ok(()) } else { Err(CommandError::PreconditionFailed { op: self.op, current }) }
+    }
+
+    /// The deadline a TTL means now.
+    pub fn deadline(&self, ttl: Ttl) -> Result<Option<NonZeroU64>, CommandError> {
+        match ttl {
+            Ttl::Never => Ok(None),
+            Ttl::Default => {
+                self.cache.config.default_ttl_ms.map(|ttl_ms| self.deadline_in(ttl_ms)).transpose()
+            }
+            Ttl::Ms(ttl_ms) => self.deadline_in(ttl_ms).map(Some),
+        }
+    }
+
+    /// The deadline so many milliseconds from now.
+    pub fn deadline_in(&self, ttl_ms: u64) -> Result<NonZeroU64, CommandError> {
+        if !is_ttl(ttl_ms) {
+            return Err(self.invalid("ttl_ms", ttl_rule()));
+        }
+        // Log time can be at the end of its range, if a leader's clock once was.
+        let deadline = self.cache.now_ms.saturating_add(ttl_ms);
+        NonZeroU64::new(deadline).ok_or_else(|| self.invalid("ttl_ms", ttl_rule()))
+    }
+
+    /// Checks a value's limits and packs it.
+    pub fn payload(&self, key: &Key, value: &Value) -> Result<Payload, CommandError> {
+        let media = value.content_type.as_deref();
+        if value.bytes.len() > VALUE_BYTES_MAX {
+            let reason = format!("a value has at most {VALUE_BYTES_MAX} bytes");
+            return Err(self.invalid("value", reason));
+        }
+        let visible = |text: &str| text.bytes().all(|b| (0x20..0x7f).contains(&b));
+        if media.is_some_and(|m| m.is_empty() || m.len() > CONTENT_TYPE_BYTES_MAX || !visible(m)) {
+            let reason = format!("a content type is 1 to {CONTENT_TYPE_BYTES_MAX} visible ASCII characters");
+            return Err(self.invalid("content_type", reason));
+        }
+        let payload = Payload::new(&value.bytes, media);
+        self.fits_alone(key, &payload)?;
+        Ok(payload)
+    }
+
+    /// Refuses an entry that would not fit even if it were the only one.
+    pub fn fits_alone(&self, key: &Key, payload: &Payload) -> Result<(), CommandError> {
+        let bytes = entry_cost(key, payload);
+        let capacity_bytes = self.cache.config.capacity_bytes;
+        if bytes > capacity_bytes {
+            return Err(CommandError::TooLarge { op: self.op, bytes, capacity_bytes });
+        }
+        Ok(())
+    }
+
+    pub fn invalid(&self, field: &str, reason: String) -> CommandError {
+        CommandError::Invalid { op: self.op, field: field.into(), reason }
+    }
+}
+
+pub(super) fn is_ttl(ttl_ms: u64) -> bool {
+    (TTL_MS_MIN..=TTL_MS_MAX).contains(&ttl_ms)
+}
+
+pub(super) fn ttl_rule() -> String {
+    format!("a time to live has {TTL_MS_MIN} to {TTL_MS_MAX} ms")
+}

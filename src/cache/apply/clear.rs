@@ -1,0 +1,40 @@
+//! `clear`: removes every key, or those with a prefix, in one log entry. It leaves one tombstone for all.
+
+use crate::cache::limits::KEY_BYTES_MAX;
+use crate::cache::tombstones::{Scope, Tombstone};
+use crate::cache::{Cache, CommandError, Event, Outcome};
+
+impl Cache {
+    pub(super) fn clear(
+        &mut self,
+        prefix: Option<String>,
+        events: &mut Vec<Event>,
+    ) -> Result<Outcome, CommandError> {
+        let start = prefix.as_deref().unwrap_or_default();
+        if start.len() > KEY_BYTES_MAX {
+            let reason = format!("a prefix has at most {KEY_BYTES_MAX} bytes");
+            return Err(CommandError::Invalid { op: None, field: "prefix".into(), reason });
+        }
+        let now_ms = self.now_ms;
+        let covered: Vec<(u32, bool)> =
+            self.store.range(start, None).map(|(slot, entry)| (slot, entry.is_expired(now_ms))).collect();
+        let mut removed = 0;
+        for (slot, expired) in covered {
+            // Those whose deadline had passed were gone before: they expire, and are not counted.
+            if expired {
+                self.expire(slot, events);
+            } else {
+                self.store.remove(slot);
+                removed += 1;
+            }
+        }
+        let revision = self.index;
+        if removed > 0 {
+            self.stats.cleared += removed;
+            let scope = Scope::Prefix(start.to_owned());
+            self.tombstones.add(Tombstone { scope, revision, at_ms: now_ms });
+            events.push(Event::Cleared { prefix, removed });
+        }
+        Ok(Outcome::Cleared { revision, removed })
+    }
+}

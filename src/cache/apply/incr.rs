@@ -1,0 +1,37 @@
+//! `incr`: adds to a decimal counter. A counter is an ordinary value whose bytes are a 64-bit number as text.
+
+use super::check::Check;
+use super::step::{Step, Stored};
+use crate::cache::payload::Payload;
+use crate::cache::slab::Entry;
+use crate::cache::{CommandError, Condition, Key, Ttl};
+
+pub(super) struct Amount {
+    pub by: i64,
+    pub initial: i64,
+}
+
+pub(super) fn check(
+    check: &Check<'_>,
+    key: Key,
+    amount: Amount,
+    ttl: Ttl,
+    condition: Condition,
+) -> Result<Step, CommandError> {
+    let new_deadline = check.deadline(ttl)?;
+    let current = check.live(&key);
+    check.condition(current, condition)?;
+    let (start, content_type, deadline) = match current {
+        None => (amount.initial, None, new_deadline),
+        Some(entry) => (number(check, entry)?, entry.payload.content_type(), entry.deadline),
+    };
+    let value = start.checked_add(amount.by).ok_or(CommandError::Overflow { op: check.op_position() })?;
+    let payload = Payload::new(value.to_string().as_bytes(), content_type);
+    check.fits_alone(&key, &payload)?;
+    Ok(Step::Store { key, payload, deadline, kind: Stored::Counter(value) })
+}
+
+fn number(check: &Check<'_>, entry: &Entry) -> Result<i64, CommandError> {
+    let text = std::str::from_utf8(entry.payload.bytes()).ok();
+    text.and_then(|text| text.parse().ok()).ok_or(CommandError::NotANumber { op: check.op_position() })
+}

@@ -1,0 +1,217 @@
+//! Remembered answers as bytes. Tags are persisted: one is never given to another meaning. A batch holds no
+//! batch, so that damaged bytes cannot nest without end.
+
+use super::RestoreError;
+use super::wire::{Source, put_bytes, put_option, put_u8, put_u32, put_u64};
+use crate::cache::limits::{BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::cache::remembered::Answer;
+use crate::cache::{CacheConfig, CommandError, Found, Outcome, Policy, Value};
+use std::io::{Read, Result, Write};
+
+/// Longest text in a refusal. They are all ours, and short.
+const REASON_BYTES_MAX: usize = 1_024;
+
+pub(in crate::cache) fn encode(answer: &Answer, out: &mut impl Write) -> Result<()> {
+    match answer {
+        Ok(outcome) => {
+            put_u8(out, 0)?;
+            put_outcome(out, outcome)
+        }
+        Err(error) => {
+            put_u8(out, 1)?;
+            put_error(out, error)
+        }
+    }
+}
+
+pub(super) fn decode(source: &mut Source<impl Read>) -> std::result::Result<Answer, RestoreError> {
+    Ok(if source.bool()? { Err(error(source)?) } else { Ok(outcome(source)?) })
+}
+
+fn put_outcome(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
+    match outcome {
+        Outcome::Batch { revision, outcomes } => {
+            put_u8(out, 7)?;
+            put_u64(out, *revision)?;
+            put_u32(out, outcomes.len() as u32)?;
+            outcomes.iter().try_for_each(|outcome| put_single(out, outcome))
+        }
+        single => put_single(out, single),
+    }
+}
+
+fn put_single(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
+    match outcome {
+        Outcome::Put { revision, created } => {
+            put_u8(out, 0)?;
+            put_u64(out, *revision)?;
+            put_u8(out, u8::from(*created))
+        }
+        Outcome::Deleted { revision } => {
+            put_u8(out, 1)?;
+            put_u64(out, *revision)
+        }
+        // A batch in a batch cannot come about; as an answer it would say nothing.
+        Outcome::NotFound | Outcome::Batch { .. } => put_u8(out, 2),
+        Outcome::Counter { revision, value, created } => {
+            put_u8(out, 3)?;
+            put_u64(out, *revision)?;
+            put_u64(out, value.cast_unsigned())?;
+            put_u8(out, u8::from(*created))
+        }
+        Outcome::Deadline { revision, expires_at_ms } => {
+            put_u8(out, 4)?;
+            put_u64(out, *revision)?;
+            put_option(out, *expires_at_ms)
+        }
+        Outcome::Got(None) => put_u8(out, 5),
+        Outcome::Got(Some(found)) => {
+            put_u8(out, 6)?;
+            put_found(out, found)
+        }
+        Outcome::Cleared { revision, removed } => {
+            put_u8(out, 8)?;
+            put_u64(out, *revision)?;
+            put_u64(out, *removed)
+        }
+        Outcome::Configured(config) => {
+            put_u8(out, 9)?;
+            put_config(out, config)
+        }
+        Outcome::Ticked => put_u8(out, 10),
+    }
+}
+
+fn outcome(source: &mut Source<impl Read>) -> std::result::Result<Outcome, RestoreError> {
+    let tag = source.u8()?;
+    if tag != 7 {
+        return single(source, tag);
+    }
+    let revision = source.u64()?;
+    let length = source.u32()? as usize;
+    if length > BATCH_OPS_MAX {
+        return Err(RestoreError::Damaged("a length is over its limit"));
+    }
+    let mut outcomes = Vec::with_capacity(length);
+    for _ in 0..length {
+        let tag = source.u8()?;
+        outcomes.push(single(source, tag)?);
+    }
+    Ok(Outcome::Batch { revision, outcomes })
+}
+
+fn single(source: &mut Source<impl Read>, tag: u8) -> std::result::Result<Outcome, RestoreError> {
+    Ok(match tag {
+        0 => Outcome::Put { revision: source.u64()?, created: source.bool()? },
+        1 => Outcome::Deleted { revision: source.u64()? },
+        2 => Outcome::NotFound,
+        3 => Outcome::Counter {
+            revision: source.u64()?,
+            value: source.u64()?.cast_signed(),
+            created: source.bool()?,
+        },
+        4 => Outcome::Deadline { revision: source.u64()?, expires_at_ms: source.option()? },
+        5 => Outcome::Got(None),
+        6 => Outcome::Got(Some(found(source)?)),
+        8 => Outcome::Cleared { revision: source.u64()?, removed: source.u64()? },
+        9 => Outcome::Configured(config(source)?),
+        10 => Outcome::Ticked,
+        _ => return Err(RestoreError::Damaged("an outcome has an unknown tag")),
+    })
+}
+
+fn put_found(out: &mut impl Write, found: &Found) -> Result<()> {
+    put_bytes(out, found.value.content_type.as_deref().unwrap_or_default().as_bytes())?;
+    put_bytes(out, &found.value.bytes)?;
+    put_u64(out, found.revision)?;
+    put_u64(out, found.created_revision)?;
+    put_u64(out, found.version)?;
+    put_u64(out, found.created_at_ms)?;
+    put_u64(out, found.modified_at_ms)?;
+    put_option(out, found.expires_at_ms)
+}
+
+fn found(source: &mut Source<impl Read>) -> std::result::Result<Found, RestoreError> {
+    let content_type = source.text(CONTENT_TYPE_BYTES_MAX)?;
+    let bytes = source.bytes(VALUE_BYTES_MAX)?;
+    let content_type = if content_type.is_empty() { None } else { Some(content_type.into()) };
+    Ok(Found {
+        value: Value { bytes: bytes.into(), content_type },
+        revision: source.u64()?,
+        created_revision: source.u64()?,
+        version: source.u64()?,
+        created_at_ms: source.u64()?,
+        modified_at_ms: source.u64()?,
+        expires_at_ms: source.option()?,
+    })
+}
+
+pub(super) fn put_config(out: &mut impl Write, config: &CacheConfig) -> Result<()> {
+    put_u8(out, config.policy.number())?;
+    put_u64(out, config.capacity_entries)?;
+    put_u64(out, config.capacity_bytes)?;
+    put_option(out, config.default_ttl_ms)
+}
+
+pub(super) fn config(source: &mut Source<impl Read>) -> std::result::Result<CacheConfig, RestoreError> {
+    let policy =
+        Policy::from_number(source.u8()?).ok_or(RestoreError::Damaged("a policy has an unknown number"))?;
+    Ok(CacheConfig {
+        policy,
+        capacity_entries: source.u64()?,
+        capacity_bytes: source.u64()?,
+        default_ttl_ms: source.option()?,
+    })
+}
+
+fn put_error(out: &mut impl Write, error: &CommandError) -> Result<()> {
+    let mut head = |tag: u8, op: &Option<u32>| {
+        put_u8(out, tag)?;
+        put_option(out, op.map(u64::from))
+    };
+    match error {
+        CommandError::PreconditionFailed { op, current } => {
+            head(0, op)?;
+            put_option(out, *current)
+        }
+        CommandError::TooLarge { op, bytes, capacity_bytes } => {
+            head(1, op)?;
+            put_u64(out, *bytes)?;
+            put_u64(out, *capacity_bytes)
+        }
+        CommandError::CacheFull { op } => head(2, op),
+        CommandError::NotANumber { op } => head(3, op),
+        CommandError::Overflow { op } => head(4, op),
+        CommandError::InvalidBatch { op, reason } => {
+            head(5, op)?;
+            put_bytes(out, reason.as_bytes())
+        }
+        CommandError::Invalid { op, field, reason } => {
+            head(6, op)?;
+            put_bytes(out, field.as_bytes())?;
+            put_bytes(out, reason.as_bytes())
+        }
+        CommandError::IdempotencyKeyReused => head(7, &None),
+    }
+}
+
+fn error(source: &mut Source<impl Read>) -> std::result::Result<CommandError, RestoreError> {
+    let tag = source.u8()?;
+    let too_far = |_| RestoreError::Damaged("a position in a batch is over its limit");
+    let op = source.option()?.map(u32::try_from).transpose().map_err(too_far)?;
+    Ok(match tag {
+        0 => CommandError::PreconditionFailed { op, current: source.option()? },
+        1 => CommandError::TooLarge { op, bytes: source.u64()?, capacity_bytes: source.u64()? },
+        2 => CommandError::CacheFull { op },
+        3 => CommandError::NotANumber { op },
+        4 => CommandError::Overflow { op },
+        5 => CommandError::InvalidBatch { op, reason: source.text(REASON_BYTES_MAX)? },
+        6 => CommandError::Invalid {
+            op,
+            field: source.text(REASON_BYTES_MAX)?,
+            reason: source.text(REASON_BYTES_MAX)?,
+        },
+        7 => CommandError::IdempotencyKeyReused,
+        _ => return Err(RestoreError::Damaged("a refusal has an unknown tag")),
+    })
+}

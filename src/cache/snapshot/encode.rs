@@ -1,0 +1,102 @@
+//! A frozen cache to bytes, record after record.
+
+use super::answer::{self, put_config};
+use super::wire::{put_bytes, put_option, put_u8, put_u32, put_u64, put_u128};
+use super::{Frozen, MAGIC, VERSION};
+use crate::cache::slab::{Entry, Slot};
+use crate::cache::tombstones::{Scope, Tombstone};
+use crate::cache::window::Window;
+use std::io::{BufWriter, Result, Write};
+
+const BUFFER_BYTES: usize = 256 * 1024;
+
+impl Frozen {
+    /// Writes the snapshot's bytes. They depend on the state alone.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn encode(&self, out: &mut impl Write) -> Result<()> {
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
+        self.put_head(&mut out)?;
+        put_u32(&mut out, self.slab.slots())?;
+        for number in 0..self.slab.slots() {
+            if let Some(slot) = self.slab.slot(number) {
+                put_slot(&mut out, slot)?;
+            }
+        }
+        put_u32(&mut out, self.slab.free().len() as u32)?;
+        for &number in self.slab.free() {
+            put_u32(&mut out, number)?;
+        }
+        put_window(&mut out, &self.tombstones, put_tombstone)?;
+        put_window(&mut out, &self.remembered, |out, memory| {
+            put_bytes(out, memory.key.as_bytes())?;
+            put_u128(out, memory.fingerprint)?;
+            put_u64(out, memory.at_ms)?;
+            answer::encode(&memory.answer, out)
+        })?;
+        out.flush()
+    }
+
+    fn put_head(&self, out: &mut impl Write) -> Result<()> {
+        out.write_all(&MAGIC)?;
+        put_u32(out, VERSION)?;
+        put_u128(out, self.digest.0)?;
+        put_u64(out, self.index)?;
+        put_u64(out, self.now_ms)?;
+        put_config(out, &self.config)?;
+        self.stats.words().iter().try_for_each(|&word| put_u64(out, word))?;
+        put_u64(out, self.recency)
+    }
+}
+
+fn put_slot(out: &mut impl Write, slot: &Slot) -> Result<()> {
+    put_u8(out, u8::from(slot.entry.is_some()))?;
+    put_u32(out, slot.generation)?;
+    match &slot.entry {
+        None => Ok(()),
+        Some(entry) => {
+            put_u32(out, slot.frequency)?;
+            put_entry(out, entry)
+        }
+    }
+}
+
+fn put_entry(out: &mut impl Write, entry: &Entry) -> Result<()> {
+    put_bytes(out, entry.key.as_str().as_bytes())?;
+    put_bytes(out, entry.payload.packed())?;
+    put_u64(out, entry.revision)?;
+    put_u64(out, entry.created_revision)?;
+    put_u64(out, entry.version)?;
+    put_u64(out, entry.created_at_ms)?;
+    put_u64(out, entry.modified_at_ms)?;
+    put_option(out, entry.expires_at_ms())?;
+    put_u64(out, entry.recency)
+}
+
+fn put_tombstone<W: Write>(out: &mut W, tombstone: &Tombstone) -> Result<()> {
+    let (is_prefix, text) = match &tombstone.scope {
+        Scope::Key(key) => (0, key.as_str()),
+        Scope::Prefix(prefix) => (1, prefix.as_str()),
+    };
+    put_u8(out, is_prefix)?;
+    put_bytes(out, text.as_bytes())?;
+    put_u64(out, tombstone.revision)?;
+    put_u64(out, tombstone.at_ms)
+}
+
+/// A window: where it stands, then every place in it, gaps too.
+fn put_window<W: Write, T: Clone>(
+    out: &mut W,
+    window: &Window<T>,
+    put_item: impl Fn(&mut W, &T) -> Result<()>,
+) -> Result<()> {
+    put_u64(out, window.first())?;
+    put_u32(out, window.len() as u32)?;
+    for number in window.first()..window.next() {
+        let item = window.get(number);
+        put_u8(out, u8::from(item.is_some()))?;
+        item.map_or(Ok(()), |item| put_item(out, item))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! Snapshots: the whole state as bytes, equal on all nodes at equal index.
+//!
+//! [`Frozen`] is a view that shares memory with the cache it was taken from and is encoded elsewhere while the
+//! cache goes on. [`Cache::restore`] is the way back; it refuses what it cannot vouch for.
+//!
+//! The format, in this order: magic, version, digest, scalars, slots by number, free list, tombstones,
+//! remembered answers. Numbers are little-endian and of fixed width; texts carry their length before them.
+
+pub(super) mod answer;
+mod encode;
+mod restore;
+mod wire;
+
+use super::remembered::Memory;
+use super::slab::Slab;
+use super::tombstones::Tombstone;
+use super::window::Window;
+use super::{Cache, CacheConfig, Digest, Stats};
+
+const MAGIC: [u8; 8] = *b"LSCACHE\n";
+/// Raised with every change of the format; a node reads its own version only, until there is a second one.
+const VERSION: u32 = 1;
+
+/// A cache as it was at one index.
+#[derive(Debug)]
+pub struct Frozen {
+    digest: Digest,
+    index: u64,
+    now_ms: u64,
+    config: CacheConfig,
+    stats: Stats,
+    recency: u64,
+    slab: Slab,
+    tombstones: Window<Tombstone>,
+    remembered: Window<Memory>,
+}
+
+impl Frozen {
+    pub(super) fn new(cache: &Cache) -> Self {
+        Self {
+            digest: cache.digest(),
+            index: cache.index,
+            now_ms: cache.now_ms,
+            config: cache.config.clone(),
+            stats: cache.stats,
+            recency: cache.store.recency(),
+            slab: cache.store.slab().clone(),
+            tombstones: cache.tombstones.window().clone(),
+            remembered: cache.remembered.window().clone(),
+        }
+    }
+
+    /// Index of the last log entry in it.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// The digest of the state in it.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+/// Why bytes are no snapshot. Nothing is ever restored in part.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error("the snapshot ends too early")]
+    Truncated,
+    #[error("the snapshot cannot be read: {0}")]
+    Io(std::io::Error),
+    #[error("these bytes are no cache snapshot")]
+    NotASnapshot,
+    #[error("the snapshot has format version {0}, this program reads version {VERSION}")]
+    Version(u32),
+    #[error("the snapshot is damaged: {0}")]
+    Damaged(&'static str),
+    #[error("the snapshot is damaged: its digest is {written}, its content has {computed}")]
+    Digest { written: Digest, computed: Digest },
+}

@@ -1,0 +1,163 @@
+//! Bytes to a cache. Every length is checked before memory is taken, every rule of the state before it is
+//! believed, and in the end the digest: what comes out is exactly what went in, or an error.
+
+use super::answer::{self, config};
+use super::wire::Source;
+use super::{MAGIC, RestoreError, VERSION};
+use crate::cache::limits::{
+    IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, REMEMBERED_OUTCOMES_MAX, TOMBSTONES_MAX,
+};
+use crate::cache::payload::Payload;
+use crate::cache::remembered::{Memory, Remembered};
+use crate::cache::slab::{Entry, Slab, Slot};
+use crate::cache::store::Store;
+use crate::cache::tombstones::{Scope, Tombstone, Tombstones};
+use crate::cache::window::Window;
+use crate::cache::{Cache, Digest, Key, Stats};
+use std::io::{BufReader, Read};
+use std::num::NonZeroU64;
+
+const BUFFER_BYTES: usize = 256 * 1024;
+
+type Result<T> = std::result::Result<T, RestoreError>;
+
+impl Cache {
+    /// Reads a snapshot. `bytes` must end where the snapshot ends.
+    ///
+    /// # Errors
+    /// [`RestoreError`] says why the bytes are refused.
+    pub fn restore(bytes: impl Read) -> Result<Self> {
+        let source = &mut Source(BufReader::with_capacity(BUFFER_BYTES, bytes));
+        if source.array()? != MAGIC {
+            return Err(RestoreError::NotASnapshot);
+        }
+        let version = source.u32()?;
+        if version != VERSION {
+            return Err(RestoreError::Version(version));
+        }
+        let written = Digest(source.u128()?);
+        let (index, now_ms) = (source.u64()?, source.u64()?);
+        let config = config(source)?;
+        if Self::new(config.clone()).config != config {
+            return Err(RestoreError::Damaged("its settings are out of their limits"));
+        }
+        let stats = stats(source)?;
+        let recency = counter(source)?;
+        let slab = slab(source)?;
+        let store = Store::restore(config.policy, slab, recency).map_err(RestoreError::Damaged)?;
+        let tombstones = Tombstones::restore(window(source, TOMBSTONES_MAX, tombstone)?)
+            .ok_or(RestoreError::Damaged("a key has two tombstones"))?;
+        let remembered = Remembered::restore(window(source, REMEMBERED_OUTCOMES_MAX, memory)?);
+        source.end()?;
+
+        let cache = Self { config, index, now_ms, store, tombstones, remembered, stats };
+        let computed = cache.digest();
+        if computed != written {
+            return Err(RestoreError::Digest { written, computed });
+        }
+        Ok(cache)
+    }
+}
+
+fn stats(source: &mut Source<impl Read>) -> Result<Stats> {
+    let mut words = Stats::default().words();
+    for word in &mut words {
+        *word = counter(source)?;
+    }
+    Ok(Stats::from_words(words))
+}
+
+/// A number that goes up one by one. No cache lives long enough to count past half of the range.
+fn counter(source: &mut Source<impl Read>) -> Result<u64> {
+    match source.u64()? {
+        count if count <= u64::MAX / 2 => Ok(count),
+        _ => Err(RestoreError::Damaged("a counter is out of range")),
+    }
+}
+
+fn slab(source: &mut Source<impl Read>) -> Result<Slab> {
+    let mut slab = Slab::default();
+    for _ in 0..source.u32()? {
+        slab.restore_slot(slot(source)?);
+    }
+    // The list is never longer than the slots, which were all read, so it cannot ask for too much memory.
+    let length = source.u32()?;
+    if length > slab.slots() {
+        return Err(RestoreError::Damaged("it has more free slots than slots"));
+    }
+    let mut free = Vec::with_capacity(length as usize);
+    for _ in 0..length {
+        free.push(source.u32()?);
+    }
+    if !slab.restore_free(free) {
+        return Err(RestoreError::Damaged("its free list does not name every free slot once"));
+    }
+    Ok(slab)
+}
+
+fn slot(source: &mut Source<impl Read>) -> Result<Slot> {
+    let used = source.bool()?;
+    let generation = source.u32()?;
+    if !used {
+        return Ok(Slot { generation, frequency: 0, entry: None });
+    }
+    Ok(Slot { generation, frequency: source.u32()?, entry: Some(entry(source)?) })
+}
+
+fn entry(source: &mut Source<impl Read>) -> Result<Entry> {
+    let key = key(source)?;
+    let payload = Payload::from_packed(source.bytes(Payload::PACKED_BYTES_MAX)?)
+        .ok_or(RestoreError::Damaged("a value is not well formed"))?;
+    Ok(Entry {
+        key,
+        payload,
+        revision: source.u64()?,
+        created_revision: source.u64()?,
+        version: source.u64()?,
+        created_at_ms: source.u64()?,
+        modified_at_ms: source.u64()?,
+        deadline: source.option()?.map(deadline).transpose()?,
+        recency: source.u64()?,
+    })
+}
+
+fn deadline(ms: u64) -> Result<NonZeroU64> {
+    NonZeroU64::new(ms).ok_or(RestoreError::Damaged("a deadline is 0"))
+}
+
+fn key(source: &mut Source<impl Read>) -> Result<Key> {
+    let bytes = source.bytes(KEY_BYTES_MAX)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| RestoreError::Damaged("a text is not UTF-8"))?;
+    Key::new(text).map_err(|_| RestoreError::Damaged("a key is not well formed"))
+}
+
+fn tombstone<R: Read>(source: &mut Source<R>) -> Result<Tombstone> {
+    let scope =
+        if source.bool()? { Scope::Prefix(source.text(KEY_BYTES_MAX)?) } else { Scope::Key(key(source)?) };
+    Ok(Tombstone { scope, revision: source.u64()?, at_ms: source.u64()? })
+}
+
+fn memory<R: Read>(source: &mut Source<R>) -> Result<Memory> {
+    let key = source.text(IDEMPOTENCY_KEY_BYTES_MAX)?;
+    let fingerprint = source.u128()?;
+    let at_ms = source.u64()?;
+    Ok(Memory::new(key.into(), fingerprint, at_ms, answer::decode(source)?))
+}
+
+fn window<R: Read, T: Clone>(
+    source: &mut Source<R>,
+    most: usize,
+    item: impl Fn(&mut Source<R>) -> Result<T>,
+) -> Result<Window<T>> {
+    let first = counter(source)?;
+    let length = source.u32()?;
+    if length as usize > most {
+        return Err(RestoreError::Damaged("a length is over its limit"));
+    }
+    let mut window = Window::starting_at(first);
+    for _ in 0..length {
+        let item = if source.bool()? { Some(item(source)?) } else { None };
+        window.push(item);
+    }
+    Ok(window)
+}

@@ -1,0 +1,149 @@
+//! What deletes and clears leave behind for a while, so that a stale copy of a key that comes back later can
+//! be told from a new one. Evictions and expiry leave nothing: they say nothing about what a client wanted.
+
+use super::digest::{Sum, hash_text, hash_words};
+use super::limits::TOMBSTONES_MAX;
+use super::window::Window;
+use super::{Key, digest};
+use std::collections::{BTreeMap, VecDeque};
+
+/// A removal that someone asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tombstone {
+    pub scope: Scope,
+    /// Log index of the removal.
+    pub revision: u64,
+    /// Log time of the removal, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
+
+/// What was removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// One key.
+    Key(Key),
+    /// Every key with this prefix (every key, when it is empty).
+    Prefix(String),
+}
+
+/// The newest [`TOMBSTONES_MAX`] removals. One whose key is written again is gone, but keeps its place in the
+/// queue: the window is a number of removals, whatever became of them.
+#[derive(Debug)]
+pub(super) struct Tombstones {
+    window: Window<Tombstone>,
+    keys: BTreeMap<Key, u64>,
+    prefixes: VecDeque<u64>,
+    sum: Sum,
+}
+
+impl Default for Tombstones {
+    fn default() -> Self {
+        Self {
+            window: Window::starting_at(0),
+            keys: BTreeMap::new(),
+            prefixes: VecDeque::new(),
+            sum: Sum::default(),
+        }
+    }
+}
+
+impl Tombstones {
+    /// Rebuilds from a snapshot's window; `None` when a key has two.
+    pub fn restore(window: Window<Tombstone>) -> Option<Self> {
+        let mut keys = BTreeMap::new();
+        let mut prefixes = VecDeque::new();
+        for (number, tombstone) in window.iter() {
+            match &tombstone.scope {
+                Scope::Key(key) => {
+                    if keys.insert(key.clone(), number).is_some() {
+                        return None;
+                    }
+                }
+                Scope::Prefix(_) => prefixes.push_back(number),
+            }
+        }
+        let sum = sum_of(&window);
+        Some(Self { window, keys, prefixes, sum })
+    }
+
+    pub fn window(&self) -> &Window<Tombstone> {
+        &self.window
+    }
+
+    pub fn add(&mut self, tombstone: Tombstone) {
+        let number = self.window.next();
+        self.sum.add(hash(number, &tombstone));
+        match &tombstone.scope {
+            Scope::Key(key) => {
+                self.keys.insert(key.clone(), number);
+            }
+            Scope::Prefix(_) => self.prefixes.push_back(number),
+        }
+        self.window.push(Some(tombstone));
+        if self.window.len() > TOMBSTONES_MAX as u64 {
+            self.drop_oldest();
+        }
+    }
+
+    /// The key is written again: its tombstone goes.
+    pub fn remove(&mut self, key: &Key) {
+        let Some(number) = self.keys.remove(key) else { return };
+        if let Some(tombstone) = self.window.take(number) {
+            self.sum.subtract(hash(number, &tombstone));
+        }
+    }
+
+    /// The key's own tombstone, else that of the newest clear that covers it.
+    pub fn find(&self, key: &str) -> Option<&Tombstone> {
+        if let Some(&number) = self.keys.get(key) {
+            return self.window.get(number);
+        }
+        let mut newest_first = self.prefixes.iter().rev().filter_map(|&number| self.window.get(number));
+        newest_first.find(|t| matches!(&t.scope, Scope::Prefix(prefix) if key.starts_with(prefix.as_str())))
+    }
+
+    /// For the digest: where the window stands, and the sum over it.
+    pub fn words(&self) -> [u64; 4] {
+        self.words_with(self.sum)
+    }
+
+    /// The same, computed anew.
+    pub fn recompute_words(&self) -> [u64; 4] {
+        self.words_with(sum_of(&self.window))
+    }
+
+    fn words_with(&self, sum: Sum) -> [u64; 4] {
+        let [low, high] = sum.words();
+        [self.window.first(), self.window.next(), low, high]
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some((number, tombstone)) = self.window.pop() else { return };
+        self.sum.subtract(hash(number, &tombstone));
+        match &tombstone.scope {
+            Scope::Key(key) => {
+                self.keys.remove(key);
+            }
+            Scope::Prefix(_) => {
+                self.prefixes.pop_front();
+            }
+        }
+    }
+}
+
+fn sum_of(window: &Window<Tombstone>) -> Sum {
+    let mut sum = digest::Sum::default();
+    for (number, tombstone) in window.iter() {
+        sum.add(hash(number, tombstone));
+    }
+    sum
+}
+
+fn hash(number: u64, tombstone: &Tombstone) -> u128 {
+    let (kind, text) = match &tombstone.scope {
+        Scope::Key(key) => (0, key.as_str()),
+        Scope::Prefix(prefix) => (1, prefix.as_str()),
+    };
+    let [low, high] = hash_text(text);
+    hash_words([number, kind, low, high, tombstone.revision, tombstone.at_ms])
+}

@@ -1,0 +1,93 @@
+//! A queue of numbered items that forgets its oldest, in copy-on-write chunks like the slab's pages.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+const CHUNK_ITEMS: u64 = 64;
+
+/// Items numbered in the order they came. One can be taken out of the middle; its number stays as a gap.
+#[derive(Debug, Clone)]
+pub(super) struct Window<T> {
+    chunks: VecDeque<Arc<Vec<Option<T>>>>,
+    /// Number of the oldest item kept.
+    first: u64,
+    /// Number the next item gets.
+    next: u64,
+}
+
+impl<T: Clone> Window<T> {
+    /// An empty window whose next item gets this number.
+    pub fn starting_at(number: u64) -> Self {
+        Self { chunks: VecDeque::new(), first: number, next: number }
+    }
+
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Items and gaps.
+    pub fn len(&self) -> u64 {
+        self.next - self.first
+    }
+
+    pub fn get(&self, number: u64) -> Option<&T> {
+        let (chunk, at) = self.place(number)?;
+        self.chunks.get(chunk)?.get(at)?.as_ref()
+    }
+
+    pub fn front(&self) -> Option<&T> {
+        self.get(self.first)
+    }
+
+    /// Every item with its number, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
+        (self.first..self.next).filter_map(|number| Some((number, self.get(number)?)))
+    }
+
+    /// Appends an item, or a gap, and says its number.
+    pub fn push(&mut self, item: Option<T>) -> u64 {
+        let number = self.next;
+        let at = (number % CHUNK_ITEMS) as usize;
+        if at == 0 || self.chunks.is_empty() {
+            self.chunks.push_back(Arc::new(vec![None; at]));
+        }
+        if let Some(chunk) = self.chunks.back_mut() {
+            Arc::make_mut(chunk).push(item);
+        }
+        self.next += 1;
+        number
+    }
+
+    /// Takes an item out and leaves a gap.
+    pub fn take(&mut self, number: u64) -> Option<T> {
+        self.get(number)?;
+        let (chunk, at) = self.place(number)?;
+        Arc::make_mut(self.chunks.get_mut(chunk)?).get_mut(at)?.take()
+    }
+
+    /// Drops the oldest number; `None` when it was a gap or there is none.
+    pub fn pop(&mut self) -> Option<(u64, T)> {
+        if self.first == self.next {
+            return None;
+        }
+        let number = self.first;
+        let item = self.take(number);
+        self.first += 1;
+        if self.first.is_multiple_of(CHUNK_ITEMS) {
+            self.chunks.pop_front();
+        }
+        Some((number, item?))
+    }
+
+    fn place(&self, number: u64) -> Option<(usize, usize)> {
+        if number < self.first || number >= self.next {
+            return None;
+        }
+        let chunk = number / CHUNK_ITEMS - self.first / CHUNK_ITEMS;
+        Some((chunk as usize, (number % CHUNK_ITEMS) as usize))
+    }
+}
