@@ -89,12 +89,26 @@ pub enum CommandError {
 /// One visible change, for those who watch. Revision of all events of an `apply` is its index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    Put { key: Key, value: Value, expires_at_ms: Option<u64>, created: bool },
+    Put {
+        key: Key,
+        value: Value,
+        expires_at_ms: Option<u64>,
+        created: bool,
+    },
     /// The deadline changed, not the value.
-    Deadline { key: Key, expires_at_ms: Option<u64> },
-    Removed { key: Key, cause: Cause },
+    Deadline {
+        key: Key,
+        expires_at_ms: Option<u64>,
+    },
+    Removed {
+        key: Key,
+        cause: Cause,
+    },
     /// All keys with the prefix (all keys, when `None`).
-    Cleared { prefix: Option<String>, removed: u64 },
+    Cleared {
+        prefix: Option<String>,
+        removed: u64,
+    },
     Configured(CacheConfig),
 }
 
