@@ -3,3 +3,4 @@
 //! The crate is laid out in rooms; imports point down this list only, and everyone may import `cache`.
 
 pub mod cache;
+pub mod storage;

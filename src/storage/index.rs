@@ -1,0 +1,67 @@
+//! Which record holds which entries: small, in memory, rebuilt from the database at open.
+
+use std::collections::BTreeMap;
+
+/// One record, or all parts of one large entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stored {
+    /// The last entry in it.
+    pub last: u64,
+    /// How many database records it takes.
+    pub parts: u32,
+    /// Bytes of its values.
+    pub bytes: u64,
+    /// Wrapping sum of the hashes of its database records.
+    pub hash: u128,
+}
+
+/// All records of the log by their first entry, with their totals.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    records: BTreeMap<u64, Stored>,
+    /// Bytes of all values.
+    pub bytes: u64,
+    /// Number of database records.
+    pub count: u64,
+    /// Wrapping sum of their hashes.
+    pub sum: u128,
+}
+
+impl Index {
+    pub(super) fn insert(&mut self, first: u64, stored: Stored) {
+        self.remove(first);
+        self.bytes += stored.bytes;
+        self.count += u64::from(stored.parts);
+        self.sum = self.sum.wrapping_add(stored.hash);
+        self.records.insert(first, stored);
+    }
+
+    pub(super) fn remove(&mut self, first: u64) -> Option<Stored> {
+        let stored = self.records.remove(&first)?;
+        self.bytes -= stored.bytes;
+        self.count -= u64::from(stored.parts);
+        self.sum = self.sum.wrapping_sub(stored.hash);
+        Some(stored)
+    }
+
+    /// The record that holds entry `index`.
+    pub(super) fn find(&self, index: u64) -> Option<(u64, Stored)> {
+        let (first, stored) = self.records.range(..=index).next_back()?;
+        (stored.last >= index).then_some((*first, *stored))
+    }
+
+    /// The first record.
+    pub(super) fn front(&self) -> Option<(u64, Stored)> {
+        self.records.first_key_value().map(|(first, stored)| (*first, *stored))
+    }
+
+    /// The last record.
+    pub(super) fn back(&self) -> Option<(u64, Stored)> {
+        self.records.last_key_value().map(|(first, stored)| (*first, *stored))
+    }
+
+    /// All records in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Stored)> + '_ {
+        self.records.iter().map(|(first, stored)| (*first, *stored))
+    }
+}

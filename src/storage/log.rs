@@ -1,0 +1,487 @@
+//! The log store: the interface, and what readers and the writer thread share.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::files::FolderLock;
+use super::index::Index;
+use super::recent::{Budget, Recent};
+use super::record::{self, Content};
+use super::writer::{Op, Writer};
+use super::{Engine, OpenError, StorageError, StoredLog, recovery};
+
+/// Told once, on the writer thread, how an operation ended. Must not block and must not close the store.
+pub type Callback = Box<dyn FnOnce(Result<(), StorageError>) + Send>;
+/// Told once that the store stopped for good.
+pub type PoisonListener = Box<dyn FnOnce(StorageError) + Send>;
+
+/// Sizes of a log store.
+#[derive(Debug, Clone)]
+pub struct LogOptions {
+    /// Bytes of recent entries kept in memory for reads.
+    pub recent_bytes: usize,
+    /// Bytes that sled may use for its page cache.
+    pub page_cache_bytes: u64,
+    /// Bytes of one sled segment, a power of two. Fixed when the folder is created.
+    pub segment_bytes: usize,
+}
+
+impl Default for LogOptions {
+    fn default() -> LogOptions {
+        LogOptions { recent_bytes: 64 << 20, page_cache_bytes: 16 << 20, segment_bytes: 8 << 20 }
+    }
+}
+
+impl LogOptions {
+    /// The largest record. sled rewrites a page of up to 20 records as one message, and moves a message over a
+    /// quarter of a segment to a file of its own that it never syncs: 4 * 20 records, and a little for headers.
+    pub(super) fn record_bytes(&self) -> usize {
+        self.segment_bytes / 85
+    }
+
+    /// The most bytes of entries in one flush. With the pages that sled rewrites on the way, less than a segment: a
+    /// new segment's header calls everything before it stable, so a flush must not start two.
+    pub(super) fn flush_bytes(&self) -> usize {
+        self.segment_bytes / 8
+    }
+}
+
+/// How many flushes there were and how long they took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FlushStats {
+    /// Flushes since the store was opened.
+    pub count: u64,
+    /// Time spent in all of them.
+    pub total: Duration,
+    /// Time the newest one took.
+    pub last: Duration,
+}
+
+/// The durable log of one node: entries, vote, committed, and the node's identity. Cheap to clone.
+///
+/// One thread inside writes everything in the order of the calls. Entries are opaque bytes with consecutive indexes.
+#[derive(Clone)]
+pub struct LogStore {
+    owner: Arc<Owner>,
+}
+
+impl LogStore {
+    /// Opens or creates the store in `dir` and verifies all of it. Refuses when another process has it, and when
+    /// anything that was acknowledged is damaged or missing; a refused folder stays refused.
+    pub fn open(dir: &Path, options: LogOptions) -> Result<LogStore, OpenError> {
+        LogStore::open_wrapped(dir, options, |engine| engine)
+    }
+
+    /// Like [`open`](Self::open), with something between the store and its database: tests inject failures here.
+    pub fn open_wrapped(
+        dir: &Path,
+        options: LogOptions,
+        wrap: impl FnOnce(Arc<dyn Engine>) -> Arc<dyn Engine>,
+    ) -> Result<LogStore, OpenError> {
+        let found = recovery::open(dir, &options)?;
+        let log = found.manifest.log.clone();
+        let shared = Arc::new(Shared {
+            engine: wrap(Arc::new(found.engine)),
+            store: Uuid::from_bytes(found.manifest.store),
+            log_bytes: AtomicU64::new(found.index.bytes),
+            index: RwLock::new(found.index),
+            state: Mutex::new(State {
+                recent: Recent::new(log.end(), options.recent_bytes),
+                log,
+                identity: found.identity.as_ref().map(|(bytes, _)| bytes.clone()),
+                queue: VecDeque::new(),
+                cuts: 0,
+                stopped: None,
+                listeners: Vec::new(),
+            }),
+            wake: Condvar::new(),
+            flushes: Mutex::default(),
+            options,
+        });
+        let writer = Writer {
+            shared: shared.clone(),
+            watermark: found.watermark,
+            manifest: found.manifest,
+            identity: found.identity.map(|(_, hash)| hash),
+        };
+        let thread = thread::Builder::new()
+            .name("log-writer".into())
+            .spawn(move || writer.run())
+            .map_err(OpenError::io("start the writer thread of", dir))?;
+        let owner = Owner { shared, thread: Mutex::new(Some(thread)), _lock: found.lock };
+        Ok(LogStore { owner: Arc::new(owner) })
+    }
+
+    /// What the log holds now, including what is not durable yet.
+    pub fn state(&self) -> StoredLog {
+        self.shared().lock().log.clone()
+    }
+
+    /// Appends entries with consecutive indexes after the last one. They can be read when this returns; `on_durable`
+    /// runs after the flush. After an error here nothing was appended and `on_durable` is dropped, not called.
+    pub fn append(&self, entries: Vec<(u64, Bytes)>, on_durable: Callback) -> Result<(), StorageError> {
+        let shared = self.shared();
+        let mut state = shared.lock();
+        if let Some(error) = &state.stopped {
+            return Err(error.clone());
+        }
+        if let Some((first, _)) = entries.first() {
+            let expected = state.log.expected(*first);
+            for (offset, (index, _)) in entries.iter().enumerate() {
+                let expected = expected + offset as u64;
+                if *index != expected {
+                    return Err(StorageError::NotContiguous { expected, got: *index });
+                }
+            }
+            state.log.append(*first, first + entries.len() as u64 - 1);
+            for (index, entry) in &entries {
+                state.recent.push(*index, entry.clone());
+            }
+        }
+        shared.push(state, Op::Append { entries, done: Some(on_durable) });
+        Ok(())
+    }
+
+    /// Saves the vote; durable when the callback hears `Ok`, after everything called before.
+    pub fn save_vote(&self, bytes: Bytes, on_durable: Callback) {
+        self.submit(|state| {
+            state.log.vote = Some(bytes.clone());
+            Op::Vote { bytes, done: on_durable }
+        });
+    }
+
+    /// Notes how far the log is committed. Rides along with the next flush and is lost in a crash before it.
+    pub fn save_committed(&self, bytes: Bytes) {
+        self.submit(|state| {
+            state.log.committed = Some(bytes.clone());
+            if let Some(Op::Committed { .. }) = state.queue.back() {
+                state.queue.pop_back();
+            }
+            Op::Committed { bytes }
+        });
+    }
+
+    /// Removes the entries after `index`, or all of them.
+    pub fn truncate_after(&self, index: Option<u64>, on_durable: Callback) {
+        self.submit(|state| {
+            if let Some(cut) = state.log.truncate(index) {
+                state.recent.truncate(cut);
+                state.cuts += 1;
+            }
+            Op::Truncate { after: index, done: on_durable }
+        });
+    }
+
+    /// Removes the entries up to and including `index`, and records `purged` with it. `index` may lie beyond the end
+    /// of the log; the next entry then goes right after it. Purging less than before changes nothing.
+    pub fn purge(&self, index: u64, purged: Bytes, on_durable: Callback) {
+        self.submit(|state| {
+            if let Some(first) = state.log.purge(index, purged.clone()) {
+                state.recent.purge(first);
+                state.cuts += 1;
+            }
+            Op::Purge { index, purged, done: on_durable }
+        });
+    }
+
+    /// Entries from `from` up to but excluding `to`, in order; stops early once `max_bytes` are exceeded, but returns
+    /// at least one. An index outside the log is an error.
+    pub fn read(&self, from: u64, to: u64, max_bytes: usize) -> Result<Vec<(u64, Bytes)>, StorageError> {
+        let mut found = Vec::new();
+        let mut budget = Budget::new(max_bytes);
+        let mut next = from;
+        while next < to && !budget.spent {
+            let state = self.shared().running()?;
+            if next < state.log.first_index || to > state.log.end() {
+                return Err(StorageError::Missing {
+                    index: if next < state.log.first_index { next } else { state.log.end() },
+                });
+            }
+            if next >= state.recent.first() {
+                state.recent.read(next, to, &mut budget, &mut found);
+                break;
+            }
+            let (cuts, until) = (state.cuts, to.min(state.recent.first()));
+            drop(state);
+            let older = self.shared().read_older(next, until, &mut budget);
+            if self.shared().running()?.cuts != cuts {
+                // Something was cut away while we read; look again at what is there now.
+                (found, budget, next) = (Vec::new(), Budget::new(max_bytes), from);
+                continue;
+            }
+            found.extend(older?);
+            next = found.last().map_or(from, |(index, _)| index + 1);
+        }
+        Ok(found)
+    }
+
+    /// The node's own record, as it was saved.
+    pub fn identity(&self) -> Option<Bytes> {
+        self.shared().lock().identity.clone()
+    }
+
+    /// Saves the node's own record (who it is, in which cluster). Blocks until it is durable.
+    pub fn save_identity(&self, bytes: Bytes) -> Result<(), StorageError> {
+        let (done, outcome) = mpsc::channel();
+        let kept = bytes.clone();
+        self.submit(|_| Op::Identity { bytes, done: Box::new(move |result| drop(done.send(result))) });
+        outcome.recv().unwrap_or(Err(StorageError::Closed))?;
+        self.shared().lock().identity = Some(kept);
+        Ok(())
+    }
+
+    /// The random id that the store got when it was created.
+    pub fn store_id(&self) -> Uuid {
+        self.shared().store
+    }
+
+    /// The failure that stopped the store, if one did.
+    pub fn poisoned(&self) -> Option<StorageError> {
+        self.shared().lock().stopped.clone().filter(|error| !matches!(error, StorageError::Closed))
+    }
+
+    /// Calls `listener` once when the store stops after a failure; at once when it already has.
+    pub fn on_poison(&self, listener: PoisonListener) {
+        let mut state = self.shared().lock();
+        match &state.stopped {
+            Some(error @ StorageError::Poisoned { .. }) => {
+                let error = error.clone();
+                drop(state);
+                listener(error);
+            }
+            _ => state.listeners.push(listener),
+        }
+    }
+
+    /// Bytes of the entries in the log, about. A reason to take a snapshot and purge.
+    pub fn log_bytes(&self) -> u64 {
+        self.shared().log_bytes.load(Relaxed)
+    }
+
+    /// Count and durations of flushes since the store was opened.
+    pub fn fsync_stats(&self) -> FlushStats {
+        *self.shared().flushes.lock().expect("not poisoned")
+    }
+
+    /// Finishes what was called so far and stops the writer. Later calls on clones answer [`StorageError::Closed`];
+    /// the folder can be opened again once the last clone is gone.
+    pub fn close(self) {
+        self.owner.stop();
+    }
+
+    fn submit(&self, make: impl FnOnce(&mut State) -> Op) {
+        let shared = self.shared();
+        let mut state = shared.lock();
+        let stopped = state.stopped.clone();
+        let op = make(&mut state);
+        match stopped {
+            None => shared.push(state, op),
+            Some(error) => {
+                drop(state);
+                if let Some(done) = op.into_done() {
+                    done(Err(error));
+                }
+            }
+        }
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.owner.shared
+    }
+}
+
+/// Stops the writer when the last handle goes.
+struct Owner {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    _lock: FolderLock,
+}
+
+impl Owner {
+    fn stop(&self) {
+        self.shared.lock().stopped.get_or_insert(StorageError::Closed);
+        self.shared.wake.notify_all();
+        let thread = self.thread.lock().expect("not poisoned").take();
+        // A callback may drop the last handle on the writer thread itself, which cannot wait for its own end.
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What callers and the writer thread share.
+pub(super) struct Shared {
+    pub engine: Arc<dyn Engine>,
+    pub index: RwLock<Index>,
+    pub options: LogOptions,
+    store: Uuid,
+    state: Mutex<State>,
+    wake: Condvar,
+    flushes: Mutex<FlushStats>,
+    log_bytes: AtomicU64,
+}
+
+/// The log as callers see it: ahead of the disk by what is in the queue.
+struct State {
+    log: StoredLog,
+    recent: Recent,
+    identity: Option<Bytes>,
+    queue: VecDeque<Op>,
+    /// Rises when entries are removed, so that a read that ran meanwhile notices.
+    cuts: u64,
+    stopped: Option<StorageError>,
+    listeners: Vec<PoisonListener>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("not poisoned")
+    }
+
+    fn running(&self) -> Result<MutexGuard<'_, State>, StorageError> {
+        let state = self.lock();
+        match &state.stopped {
+            Some(error) => Err(error.clone()),
+            None => Ok(state),
+        }
+    }
+
+    fn push(&self, mut state: MutexGuard<'_, State>, op: Op) {
+        // Committed alone is no reason to flush.
+        let wake = !matches!(op, Op::Committed { .. });
+        state.queue.push_back(op);
+        drop(state);
+        if wake {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Waits for work and takes about one flush of it; `None` once the store is closed and the queue is empty.
+    pub(super) fn next_round(&self) -> Option<Vec<Op>> {
+        let mut state = self.lock();
+        loop {
+            let stopped = state.stopped.is_some();
+            let due = state.queue.iter().any(|op| !matches!(op, Op::Committed { .. }));
+            if due || (stopped && !state.queue.is_empty()) {
+                return Some(take_round(&mut state.queue, self.options.flush_bytes()));
+            }
+            if stopped {
+                return None;
+            }
+            state = self.wake.wait(state).expect("not poisoned");
+        }
+    }
+
+    /// Lets the cache shrink to its limit; entries that are still queued stay.
+    pub(super) fn evict(&self) {
+        let mut state = self.lock();
+        let queued = state.queue.iter().filter_map(|op| match op {
+            Op::Append { entries, .. } => entries.first().map(|(index, _)| *index),
+            _ => None,
+        });
+        let keep = queued.min().unwrap_or(u64::MAX);
+        state.recent.evict(keep);
+    }
+
+    pub(super) fn flushed(&self, took: Duration) {
+        let mut stats = self.flushes.lock().expect("not poisoned");
+        stats.count += 1;
+        stats.total += took;
+        stats.last = took;
+    }
+
+    pub(super) fn set_log_bytes(&self, bytes: u64) {
+        self.log_bytes.store(bytes, Relaxed);
+    }
+
+    /// Stops the store for good and returns the callbacks of everything that was still queued.
+    pub(super) fn poison(&self, error: &StorageError) -> Vec<Callback> {
+        let mut state = self.lock();
+        state.stopped = Some(error.poison());
+        state.queue.drain(..).filter_map(Op::into_done).collect()
+    }
+
+    pub(super) fn tell_poisoned(&self, error: &StorageError) {
+        let listeners = std::mem::take(&mut self.lock().listeners);
+        listeners.into_iter().for_each(|listener| listener(error.poison()));
+    }
+
+    /// Poisons and tells everybody.
+    pub(super) fn fail(&self, error: StorageError) {
+        self.poison(&error).into_iter().for_each(|done| done(Err(error.clone())));
+        self.tell_poisoned(&error);
+    }
+
+    /// Entries that left the cache, from the database.
+    fn read_older(&self, from: u64, to: u64, budget: &mut Budget) -> Result<Vec<(u64, Bytes)>, StorageError> {
+        let mut found = Vec::new();
+        let mut next = from;
+        while next < to && !budget.spent {
+            let record = self.index.read().expect("not poisoned").find(next);
+            let Some((first, stored)) = record else { return Err(StorageError::Missing { index: next }) };
+            let entries = self.load(first, stored.parts)?;
+            for (index, entry) in (first..).zip(entries).skip((next - first) as usize) {
+                if index >= to || !budget.take(entry.len()) {
+                    break;
+                }
+                found.push((index, entry));
+            }
+            next = stored.last + 1;
+        }
+        Ok(found)
+    }
+
+    /// The entries of one record, verified again.
+    fn load(&self, first: u64, parts: u32) -> Result<Vec<Bytes>, StorageError> {
+        let mut whole = Vec::new();
+        for part in 0..parts {
+            let key = record::key(first, part);
+            let value = self.engine.get(&key).map_err(StorageError::io("read the log"))?;
+            let content = value.as_deref().and_then(|value| record::open(&key, value));
+            match content.and_then(|(content, _)| record::decode(content)) {
+                Some(Content::Run(entries)) if parts == 1 => return Ok(entries),
+                Some(Content::Part { parts: of, bytes }) if of == parts => whole.extend_from_slice(&bytes),
+                _ => return Err(StorageError::damaged(format!("the log record at index {first}"))),
+            }
+        }
+        Ok(vec![whole.into()])
+    }
+}
+
+/// Takes operations off the queue until about `max_bytes` of entries; a larger append is cut, its callback last.
+fn take_round(queue: &mut VecDeque<Op>, max_bytes: usize) -> Vec<Op> {
+    let mut round = Vec::new();
+    let mut bytes = 0;
+    while let Some(op) = queue.front_mut() {
+        if let Op::Append { entries, .. } = op {
+            let fits = |(_, entry): &(u64, Bytes)| {
+                let first = bytes == 0;
+                bytes += record::size_in_run(entry);
+                first || bytes <= max_bytes
+            };
+            let fitting = entries.iter().map(fits).take_while(|fits| *fits).count();
+            if fitting < entries.len() {
+                if fitting > 0 {
+                    let rest = entries.split_off(fitting);
+                    round.push(Op::Append { entries: std::mem::replace(entries, rest), done: None });
+                }
+                break;
+            }
+        }
+        round.extend(queue.pop_front());
+    }
+    round
+}

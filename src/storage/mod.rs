@@ -1,0 +1,42 @@
+//! The storage room: what a node must still know after a power cut.
+//!
+//! Two things live here. [`LogStore`] keeps the replicated log, the vote and the node's own records in sled;
+//! [`Snapshots`] keeps the newest snapshot file. Both know bytes and indexes, never commands: what an entry means is
+//! decided above.
+//!
+//! The promises, in one place:
+//!
+//! - **R1** A vote is durable before anyone is told that it was saved.
+//! - **R2** An append is acknowledged only after the flush that made it durable.
+//! - **S1** A damaged store is refused, never opened shortened. Only the part of the tail that was never
+//!   acknowledged may disappear.
+//! - **S2** The first failed write or flush poisons the store; nothing is ever retried.
+//! - **S3** A snapshot is whole, or it is refused.
+//!
+//! Read in this order: [`log`](LogStore) (the interface), `writer` (the one thread that writes), `stage` (how a
+//! drained queue becomes one atomic batch), `record` and `manifest` (the bytes), `recovery` (what is checked when a
+//! folder is opened), `engine` and `sled_engine` (the seam to the database), `watermark`, then the snapshot files.
+
+mod engine;
+mod error;
+mod files;
+mod index;
+mod log;
+mod manifest;
+mod recent;
+mod record;
+mod recovery;
+mod sled_engine;
+mod snapshot;
+mod snapshot_format;
+mod stage;
+mod state;
+mod watermark;
+mod writer;
+
+pub use engine::{Change, Engine};
+pub use error::{OpenError, StorageError};
+pub use log::{Callback, FlushStats, LogOptions, LogStore, PoisonListener};
+pub use snapshot::{ReceivedSnapshot, Receiving, SnapshotFile, Snapshots, verify_file};
+pub use snapshot_format::{SnapshotBody, SnapshotMetaInfo};
+pub use state::StoredLog;

@@ -1,0 +1,273 @@
+//! Opening a folder: lock it, open the database, and check everything before anything is believed.
+//!
+//! The folder holds `lock`, `sled/` (the database), `watermark`, and after a refusal `damaged`.
+//!
+//! sled cuts off what it cannot read, and drops records silently, while it opens. What is left is therefore compared
+//! with three things that cannot shrink along: the manifest (rewritten with every change, in the same atomic batch),
+//! the checksums of the records, and the watermark outside the database. A power cut loses whole flushes at the end,
+//! and never one that was acknowledged; everything else is damage. A refused folder gets a marker, so it is refused
+//! again even though sled has changed its file meanwhile.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::error::OpenError;
+use super::files::{FolderLock, create_folder, sync_folder, write_durably};
+use super::index::{Index, Stored};
+use super::manifest::{self, FORMAT, Manifest};
+use super::record::{self, Content};
+use super::sled_engine::{SledEngine, SledRefusal};
+use super::watermark::Watermark;
+use super::{Change, Engine, LogOptions};
+
+/// A verified store, ready to write.
+pub(super) struct Recovered {
+    pub lock: FolderLock,
+    pub engine: SledEngine,
+    pub watermark: Watermark,
+    pub manifest: Manifest,
+    pub index: Index,
+    pub identity: Option<(Bytes, u128)>,
+}
+
+struct Paths {
+    sled: PathBuf,
+    sled_aside: PathBuf,
+    watermark: PathBuf,
+    marker: PathBuf,
+}
+
+/// Opens or creates the store in `dir`.
+pub(super) fn open(dir: &Path, options: &LogOptions) -> Result<Recovered, OpenError> {
+    create_folder(dir).map_err(OpenError::io("create", dir))?;
+    let lock = FolderLock::take(dir)?;
+    let paths = Paths {
+        sled: dir.join("sled"),
+        sled_aside: dir.join("sled.new"),
+        watermark: dir.join("watermark"),
+        marker: dir.join("damaged"),
+    };
+    refuse_again(&paths)?;
+    if !paths.sled.exists() {
+        if paths.watermark.exists() {
+            let because = "the watermark file says that there was one".into();
+            return Err(OpenError::Missing { file: paths.sled, because });
+        }
+        create(dir, &paths, options)?;
+    }
+    let opened = verify(lock, &paths, options);
+    if let Err(error @ OpenError::Damaged { .. }) = &opened {
+        // If this fails too, the watermark still refuses most of what sled may have cut off.
+        let _ = write_durably(&paths.marker, error.to_string().as_bytes());
+    }
+    opened
+}
+
+/// A folder that was refused for damage stays refused, whatever sled made of its file meanwhile.
+fn refuse_again(paths: &Paths) -> Result<(), OpenError> {
+    match fs::read_to_string(&paths.marker) {
+        Ok(text) => Err(OpenError::damaged(&paths.marker, format!("an earlier start found: {text}"))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(OpenError::io("read", &paths.marker)(error)),
+    }
+}
+
+/// Creates an empty store aside and moves it into place, so that a crash leaves none or a whole one.
+fn create(dir: &Path, paths: &Paths, options: &LogOptions) -> Result<(), OpenError> {
+    let aside = &paths.sled_aside;
+    if aside.exists() {
+        fs::remove_dir_all(aside).map_err(OpenError::io("remove", aside))?;
+    }
+    create_folder(aside).map_err(OpenError::io("create", aside))?;
+    let manifest = Manifest::new(Uuid::new_v4().into_bytes());
+    let engine = open_sled(aside, options)?;
+    let put = Change::Put { key: manifest::KEY.to_vec(), value: manifest.encode() };
+    engine.apply(vec![put]).and_then(|()| engine.flush()).map_err(OpenError::io("write", aside))?;
+    drop(engine);
+    SledEngine::sync_names(aside).map_err(OpenError::io("sync", aside))?;
+    fs::rename(aside, &paths.sled).map_err(OpenError::io("rename", aside))?;
+    sync_folder(dir).map_err(OpenError::io("sync", dir))?;
+    Watermark::create(&paths.watermark, manifest.store, manifest.seq)
+        .map_err(OpenError::io("write", &paths.watermark))
+}
+
+fn open_sled(folder: &Path, options: &LogOptions) -> Result<SledEngine, OpenError> {
+    SledEngine::open(folder, options).map_err(|refusal| match refusal {
+        SledRefusal::Io(error) => OpenError::io("open the database in", folder)(error),
+        SledRefusal::Damaged(what) => OpenError::damaged(folder, what),
+    })
+}
+
+fn verify(lock: FolderLock, paths: &Paths, options: &LogOptions) -> Result<Recovered, OpenError> {
+    let mark = read_watermark(paths)?;
+    let db = paths.sled.join("db");
+    check_database_file(&db)?;
+    let engine = open_sled(&paths.sled, options)?;
+    let found = Found::scan(&engine, &paths.sled, &db)?;
+    let manifest = found.check(mark, &db)?;
+    if mark.is_none() {
+        // Created, but the crash came before the watermark was: nothing can have been acknowledged since.
+        if manifest != Manifest::new(manifest.store) {
+            let because = "the database was written to, and every write also goes there".into();
+            return Err(OpenError::Missing { file: paths.watermark.clone(), because });
+        }
+        Watermark::create(&paths.watermark, manifest.store, manifest.seq)
+            .map_err(OpenError::io("write", &paths.watermark))?;
+    }
+    let watermark =
+        Watermark::open(&paths.watermark, manifest.store).map_err(OpenError::io("open", &paths.watermark))?;
+    watermark
+        .record(manifest.seq)
+        .and_then(|()| watermark.sync())
+        .map_err(OpenError::io("write", &paths.watermark))?;
+    Ok(Recovered { lock, engine, watermark, manifest, index: found.index, identity: found.identity })
+}
+
+type Mark = ([u8; 16], u64);
+
+fn read_watermark(paths: &Paths) -> Result<Option<Mark>, OpenError> {
+    match Watermark::read(&paths.watermark) {
+        Ok(Some(mark)) => Ok(Some(mark)),
+        Ok(None) => Err(OpenError::damaged(&paths.watermark, "neither of its two slots is whole")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(OpenError::io("read", &paths.watermark)(error)),
+    }
+}
+
+/// The file must exist, and what a crashed process left in the system's cache must reach the disk before we answer
+/// from it.
+fn check_database_file(db: &Path) -> Result<(), OpenError> {
+    let because = "the database's folder exists".to_owned();
+    let file = match File::open(db) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(OpenError::Missing { file: db.to_owned(), because });
+        }
+        other => other.map_err(OpenError::io("open", db))?,
+    };
+    if file.metadata().map_err(OpenError::io("read", db))?.len() == 0 {
+        return Err(OpenError::damaged(db, "it is empty"));
+    }
+    file.sync_all().map_err(OpenError::io("sync", db))
+}
+
+/// Everything that the database holds.
+struct Found {
+    manifest: Option<Vec<u8>>,
+    identity: Option<(Bytes, u128)>,
+    index: Index,
+}
+
+impl Found {
+    /// Reads every record and checks it by itself.
+    fn scan(engine: &SledEngine, folder: &Path, db: &Path) -> Result<Found, OpenError> {
+        let mut found = Found { manifest: None, identity: None, index: Index::default() };
+        let mut wrong = None;
+        let scanned = engine.scan(&mut |key, value| {
+            if wrong.is_none() {
+                wrong = found.add(key, value).err();
+            }
+        });
+        scanned.map_err(|error| OpenError::damaged(folder, error.to_string()))?;
+        match wrong {
+            Some(what) => Err(OpenError::damaged(db, what)),
+            None => Ok(found),
+        }
+    }
+
+    fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), String> {
+        if key == manifest::KEY {
+            self.manifest = Some(value.to_vec());
+            return Ok(());
+        }
+        if key == record::IDENTITY_KEY {
+            let (content, hash) =
+                record::open(key, value).ok_or("the identity does not match its checksum")?;
+            self.identity = Some((Bytes::copy_from_slice(content), hash));
+            return Ok(());
+        }
+        let (first, part) = record::parse_key(key).ok_or("it holds a record of an unknown kind")?;
+        let wrong = || format!("the log record at index {first} does not match its checksum");
+        let (content, hash) = record::open(key, value).ok_or_else(wrong)?;
+        let bytes = value.len() as u64;
+        match record::decode(content).ok_or_else(wrong)? {
+            Content::Run(entries) => {
+                let last = first + entries.len() as u64 - 1;
+                self.index.insert(first, Stored { last, parts: 1, bytes: bytes - 16, hash });
+            }
+            Content::Part { parts, .. } if part == 0 => {
+                self.index.insert(first, Stored { last: first, parts, bytes: bytes - 16, hash });
+            }
+            Content::Part { .. } => {
+                // Missing parts show in the sum.
+                let mut whole =
+                    self.index.remove(first).ok_or_else(|| format!("entry {first} lacks its beginning"))?;
+                whole.bytes += bytes - 16;
+                whole.hash = whole.hash.wrapping_add(hash);
+                self.index.insert(first, whole);
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that the records are exactly those that the newest manifest lists, and that it is new enough.
+    fn check(&self, mark: Option<Mark>, db: &Path) -> Result<Manifest, OpenError> {
+        let damaged = |what: String| OpenError::damaged(db, what);
+        let bytes =
+            self.manifest.as_deref().ok_or_else(|| damaged("its manifest record is missing".into()))?;
+        let manifest = match Manifest::decode(bytes) {
+            None => return Err(damaged("its manifest record does not match its checksum".into())),
+            Some(Err(found)) => {
+                return Err(OpenError::Format { file: db.to_owned(), found, supported: FORMAT });
+            }
+            Some(Ok(manifest)) => manifest,
+        };
+        if let Some((store, seq)) = mark {
+            if store != manifest.store {
+                return Err(damaged("it belongs to another store than the watermark file".into()));
+            }
+            if manifest.seq < seq {
+                return Err(damaged(format!(
+                    "it ends with flush {}, but flush {seq} was completed: acknowledged records have vanished",
+                    manifest.seq
+                )));
+            }
+        }
+        self.check_contiguity(&manifest).map_err(damaged)?;
+        let records = self.index.count + u64::from(self.identity.is_some());
+        let sum = self.index.sum.wrapping_add(self.identity.as_ref().map_or(0, |(_, hash)| *hash));
+        if records != manifest.records || sum != manifest.sum {
+            return Err(damaged(format!(
+                "its {records} records are not the {} records that its manifest lists",
+                manifest.records
+            )));
+        }
+        Ok(manifest)
+    }
+
+    /// The entries must run from the purge point to the tail without a hole.
+    fn check_contiguity(&self, manifest: &Manifest) -> Result<(), String> {
+        let (Some(last), Some((front, _))) = (manifest.log.last_index, self.index.front()) else {
+            return match (manifest.log.last_index, self.index.back()) {
+                (None, None) => Ok(()),
+                (last, _) => Err(format!("its log should end at {last:?} but holds other entries")),
+            };
+        };
+        if front > manifest.log.first_index {
+            return Err(format!("log entry {} is missing", manifest.log.first_index));
+        }
+        let mut next = front;
+        for (first, stored) in self.index.iter() {
+            if first != next {
+                return Err(format!("log entry {next} is missing"));
+            }
+            next = stored.last + 1;
+        }
+        if next != last + 1 {
+            return Err(format!("its log ends before entry {next}, it should end with entry {last}"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! The engine that is used: sled, made durable.
+//!
+//! sled's own flush is a write and a hint: it syncs neither the file's size nor the disk's cache. So after each of its
+//! flushes we sync its file through a handle of our own; syncing works per file, not per handle. `docs/adr/0002`
+//! tells the rest.
+
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::io;
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use super::files::sync_folder;
+use super::{Change, Engine, LogOptions};
+
+/// Why sled did not open.
+pub(super) enum SledRefusal {
+    /// It could not read or write.
+    Io(io::Error),
+    /// It found, or stumbled over, something that it did not write.
+    Damaged(String),
+}
+
+/// An open sled database.
+pub(super) struct SledEngine {
+    /// Taken out only on drop, where sled may panic.
+    db: Option<sled::Db>,
+    file: File,
+    blobs: PathBuf,
+}
+
+/// How long a lock that sled's own threads are about to release may linger.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+impl SledEngine {
+    /// Opens or creates the database in `folder`. sled cuts off what it cannot read at the end of its file.
+    pub(super) fn open(folder: &Path, options: &LogOptions) -> Result<SledEngine, SledRefusal> {
+        let config = sled::Config::new()
+            .path(folder)
+            .segment_size(options.segment_bytes)
+            .cache_capacity(options.page_cache_bytes)
+            .mode(sled::Mode::LowSpace)
+            .flush_every_ms(None);
+        let patience = Instant::now() + LOCK_PATIENCE;
+        let db = loop {
+            match quietly(|| config.open()) {
+                Ok(Ok(db)) => break db,
+                Ok(Err(sled::Error::Io(error))) if is_lock(&error) && Instant::now() < patience => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Ok(Err(sled::Error::Io(error))) if !is_about_data(&error) => {
+                    return Err(SledRefusal::Io(error));
+                }
+                Ok(Err(error)) => return Err(SledRefusal::Damaged(error.to_string())),
+                Err(panicked) => return Err(SledRefusal::Damaged(panicked)),
+            }
+        };
+        let file = File::open(folder.join("db")).map_err(SledRefusal::Io)?;
+        Ok(SledEngine { db: Some(db), file, blobs: folder.join("blobs") })
+    }
+
+    /// Makes the database's files and their names durable, once, after it was created.
+    pub(super) fn sync_names(folder: &Path) -> io::Result<()> {
+        for name in ["conf", "db"] {
+            File::open(folder.join(name))?.sync_all()?;
+        }
+        sync_folder(&folder.join("blobs"))?;
+        sync_folder(folder)
+    }
+
+    fn db(&self) -> io::Result<&sled::Db> {
+        self.db.as_ref().ok_or_else(|| io::Error::other("the database is closed"))
+    }
+
+    /// sled puts large messages into files of their own and never syncs them. Our records are too small for that, but
+    /// if one ever appears it must not be less durable than the rest.
+    fn sync_blobs(&self) -> io::Result<()> {
+        let mut any = false;
+        for blob in fs::read_dir(&self.blobs)? {
+            File::open(blob?.path())?.sync_all()?;
+            any = true;
+        }
+        if any { sync_folder(&self.blobs) } else { Ok(()) }
+    }
+}
+
+impl Engine for SledEngine {
+    fn apply(&self, changes: Vec<Change>) -> io::Result<()> {
+        let db = self.db()?;
+        let mut batch = sled::Batch::default();
+        for change in changes {
+            match change {
+                Change::Put { key, value } => batch.insert(key, value),
+                Change::Delete { key } => batch.remove(key),
+            }
+        }
+        guarded(|| db.apply_batch(batch))
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let db = self.db()?;
+        guarded(|| db.flush())?;
+        self.sync_blobs()?;
+        self.file.sync_data()
+    }
+
+    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let db = self.db()?;
+        guarded(|| db.get(key)).map(|value| value.map(|value| value.to_vec()))
+    }
+
+    fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
+        let db = self.db()?;
+        guarded(|| {
+            for pair in db.iter() {
+                let (key, value) = pair?;
+                visit(&key, &value);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Drop for SledEngine {
+    fn drop(&mut self) {
+        let db = self.db.take();
+        let _ = quietly(|| drop(db));
+    }
+}
+
+fn is_lock(error: &io::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
+}
+
+/// sled also reports nonsense in its files as input/output errors of these kinds.
+fn is_about_data(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, NotFound, UnexpectedEof};
+    matches!(error.kind(), InvalidData | InvalidInput | NotFound | UnexpectedEof)
+}
+
+/// Runs sled code; its panics on damaged pages become errors.
+fn guarded<T>(run: impl FnOnce() -> sled::Result<T>) -> io::Result<T> {
+    match quietly(run) {
+        Ok(result) => result.map_err(io::Error::from),
+        Err(panicked) => Err(io::Error::new(io::ErrorKind::InvalidData, panicked)),
+    }
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Catches a panic of `run` and returns its message, without printing it.
+fn quietly<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let previous = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                previous(info);
+            }
+        }));
+    });
+    let before = QUIET.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(run));
+    QUIET.set(before);
+    outcome.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
+        format!("the database gave up: {text}")
+    })
+}

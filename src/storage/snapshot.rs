@@ -1,0 +1,242 @@
+//! Snapshot files: one folder, one current snapshot, replaced as a whole.
+//!
+//! A new snapshot is written (or received) aside, synced, read back and verified, and only then renamed over the old
+//! one. So `current.snapshot` is always a whole file, or none. Whoever has the old one open keeps reading it.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
+use super::files::{FolderLock, create_folder, sync_folder};
+use super::snapshot_format::{Encoder, SnapshotBody, SnapshotMetaInfo};
+use super::{OpenError, StorageError};
+
+const CURRENT: &str = "current.snapshot";
+const UNFINISHED: &str = "unfinished";
+
+/// The snapshots of one node. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Snapshots {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    folder: PathBuf,
+    /// Held while a file is moved into place, so that an older snapshot never replaces a newer one.
+    current: Mutex<Option<SnapshotFile>>,
+    next: AtomicU64,
+    _lock: FolderLock,
+}
+
+impl Snapshots {
+    /// Opens or creates the folder, removes what unfinished writes left, and verifies the current snapshot. A damaged
+    /// one is refused: the log before it is gone, so treating it as missing would lose data.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Snapshots, OpenError> {
+        let folder = dir.as_ref().to_owned();
+        create_folder(&folder).map_err(OpenError::io("create", &folder))?;
+        let lock = FolderLock::take(&folder)?;
+        for entry in fs::read_dir(&folder).map_err(OpenError::io("list", &folder))? {
+            let path = entry.map_err(OpenError::io("list", &folder))?.path();
+            if path.extension().is_some_and(|extension| extension == UNFINISHED) {
+                fs::remove_file(&path).map_err(OpenError::io("remove", &path))?;
+            }
+        }
+        let path = folder.join(CURRENT);
+        let current = match SnapshotFile::open(&path) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(OpenError::damaged(path, error.to_string()));
+            }
+            Err(error) => return Err(OpenError::io("read", &path)(error)),
+        };
+        let inner = Inner { folder, current: Mutex::new(current), next: AtomicU64::new(0), _lock: lock };
+        Ok(Snapshots { inner: Arc::new(inner) })
+    }
+
+    /// The newest snapshot.
+    pub fn current(&self) -> Option<SnapshotFile> {
+        self.inner.current.lock().expect("not poisoned").clone()
+    }
+
+    /// Writes a snapshot of everything up to log `index`; `body` gets the stream to write to. Durable and current
+    /// when this returns; after an error the previous snapshot is current. Blocks for as long as the disk takes.
+    pub fn write(
+        &self,
+        index: u64,
+        meta: &[u8],
+        body: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<SnapshotFile, StorageError> {
+        let aside = self.aside()?;
+        let write = |file: &File| {
+            let mut encoder = Encoder::new(BufWriter::with_capacity(64 << 10, file), index, meta)?;
+            body(&mut encoder)?;
+            encoder.finish().map(drop)
+        };
+        write(&aside.file).map_err(StorageError::io("write the snapshot"))?;
+        aside.file.sync_all().map_err(StorageError::io("sync the snapshot"))?;
+        let received = aside.verified()?;
+        self.install(received)
+    }
+
+    /// Starts to receive the bytes of a snapshot file from a peer.
+    pub fn receive(&self) -> Result<Receiving, StorageError> {
+        Ok(Receiving { aside: self.aside()? })
+    }
+
+    /// Makes a received snapshot the current one; durable when this returns. One that is older than the current
+    /// snapshot is dropped with [`StorageError::Superseded`].
+    pub fn install(&self, received: ReceivedSnapshot) -> Result<SnapshotFile, StorageError> {
+        let ReceivedSnapshot { aside, info } = received;
+        let mut current = self.inner.current.lock().expect("not poisoned");
+        if let Some(newer) = current.as_ref().filter(|current| current.index > info.index) {
+            return Err(StorageError::Superseded { index: info.index, current: newer.index });
+        }
+        let path = self.inner.folder.join(CURRENT);
+        fs::rename(&aside.path, &path).map_err(StorageError::io("rename the snapshot"))?;
+        let file = SnapshotFile::new(path, aside.file.clone(), info);
+        // The new file is in place from here on, so it is current even if making its name durable fails.
+        *current = Some(file.clone());
+        sync_folder(&self.inner.folder).map_err(StorageError::io("sync the snapshot folder"))?;
+        Ok(file)
+    }
+
+    fn aside(&self) -> Result<Aside, StorageError> {
+        let number = self.inner.next.fetch_add(1, Relaxed);
+        let path = self.inner.folder.join(format!("{number}.{UNFINISHED}"));
+        let file = File::options().read(true).write(true).create_new(true).open(&path);
+        let file = file.map_err(StorageError::io("create a snapshot file"))?;
+        Ok(Aside { path, file: Arc::new(file) })
+    }
+}
+
+/// A file that is not in place yet; its name goes away with it.
+#[derive(Debug)]
+struct Aside {
+    path: PathBuf,
+    file: Arc<File>,
+}
+
+impl Aside {
+    /// Reads the whole file back.
+    fn verified(self) -> Result<ReceivedSnapshot, StorageError> {
+        match SnapshotBody::new(self.file.clone()).verify() {
+            Ok(info) => Ok(ReceivedSnapshot { aside: self, info }),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(StorageError::damaged(format!("the snapshot ({error})")))
+            }
+            Err(error) => Err(StorageError::io("read the snapshot back")(error)),
+        }
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // After a rename there is nothing under this name; other failures leave a file that the next open removes.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A snapshot that is arriving. Dropping it forgets it.
+#[derive(Debug)]
+pub struct Receiving {
+    aside: Aside,
+}
+
+impl Receiving {
+    /// Adds the next bytes of the file.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        (&*self.aside.file).write_all(bytes).map_err(StorageError::io("write the received snapshot"))
+    }
+
+    /// Syncs the file and verifies all of it. Damage drops it.
+    pub fn finish(self) -> Result<ReceivedSnapshot, StorageError> {
+        self.aside.file.sync_all().map_err(StorageError::io("sync the received snapshot"))?;
+        self.aside.verified()
+    }
+}
+
+/// A verified snapshot that is not current yet. Dropping it forgets it.
+#[derive(Debug)]
+pub struct ReceivedSnapshot {
+    aside: Aside,
+    info: SnapshotMetaInfo,
+}
+
+impl ReceivedSnapshot {
+    /// What its header says.
+    pub fn info(&self) -> &SnapshotMetaInfo {
+        &self.info
+    }
+
+    /// What its writer recorded with it.
+    pub fn meta(&self) -> &Bytes {
+        &self.info.meta
+    }
+
+    /// The last log index in it.
+    pub fn index(&self) -> u64 {
+        self.info.index
+    }
+
+    /// Its body, to build the state from before installing it.
+    pub fn body(&self) -> SnapshotBody {
+        SnapshotBody::new(self.aside.file.clone())
+    }
+}
+
+/// A snapshot that is, or was, current. The file stays readable as long as a handle lives.
+#[derive(Debug, Clone)]
+pub struct SnapshotFile {
+    /// Where it is, or was before a newer one took its place.
+    pub path: PathBuf,
+    /// What its writer recorded with it.
+    pub meta: Bytes,
+    /// The last log index in it.
+    pub index: u64,
+    /// Bytes of the whole file.
+    pub bytes: u64,
+    file: Arc<File>,
+}
+
+impl SnapshotFile {
+    fn new(path: PathBuf, file: Arc<File>, info: SnapshotMetaInfo) -> SnapshotFile {
+        SnapshotFile { path, meta: info.meta, index: info.index, bytes: info.file_bytes, file }
+    }
+
+    /// Opens and verifies a file; damage is an error of kind `InvalidData`.
+    fn open(path: &Path) -> io::Result<SnapshotFile> {
+        let file = Arc::new(File::open(path)?);
+        let info = SnapshotBody::new(file.clone()).verify()?;
+        Ok(SnapshotFile::new(path.to_owned(), file, info))
+    }
+
+    /// The body as a stream that checks what it reads.
+    pub fn body(&self) -> SnapshotBody {
+        SnapshotBody::new(self.file.clone())
+    }
+
+    /// Up to `len` bytes of the file itself from `offset`, to send to a peer; shorter only at the end of the file.
+    pub fn raw_chunk(&self, offset: u64, len: usize) -> io::Result<Bytes> {
+        let left = usize::try_from(self.bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut chunk = vec![0; len.min(left)];
+        self.file.read_exact_at(&mut chunk, offset)?;
+        Ok(chunk.into())
+    }
+}
+
+/// Verifies every byte of a snapshot or backup file and says what it holds.
+pub fn verify_file(path: impl AsRef<Path>) -> Result<SnapshotMetaInfo, OpenError> {
+    let path = path.as_ref();
+    let file = Arc::new(File::open(path).map_err(OpenError::io("open", path))?);
+    SnapshotBody::new(file).verify().map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => OpenError::damaged(path, error.to_string()),
+        _ => OpenError::io("read", path)(error),
+    })
+}
