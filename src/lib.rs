@@ -2,5 +2,12 @@
 //!
 //! The crate is laid out in rooms; imports point down this list only, and everyone may import `cache`.
 
-pub mod cache;
+pub mod raft;
+
+pub mod peer;
+
 pub mod storage;
+
+pub mod cache;
+
+pub mod api;

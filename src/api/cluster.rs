@@ -1,0 +1,204 @@
+//! Bodies of the routes about the cluster and its settings.
+
+use crate::cache::{CacheConfig, Policy};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeSet;
+
+/// A node's number and name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeName {
+    pub id: u64,
+    pub name: String,
+}
+
+/// Where the leader is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leader {
+    pub id: u64,
+    pub name: String,
+    pub http: String,
+}
+
+/// One member of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    pub id: u64,
+    pub name: String,
+    pub http: String,
+    pub peer: String,
+    /// `leader`, `follower` or `learner`.
+    pub role: String,
+    pub voter: bool,
+    /// Entries it is behind the leader's log; `null` when the leader could not be asked.
+    pub lag: Option<u64>,
+    /// Milliseconds since it last answered the leader; `null` when the leader could not be asked.
+    pub silent_ms: Option<u64>,
+}
+
+/// Answer of `GET /v1/members`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Members {
+    pub members: Vec<MemberStatus>,
+    /// A membership change is between its two steps.
+    pub joint: bool,
+}
+
+/// A digest and the index it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexedDigest {
+    pub index: u64,
+    /// 128 bits in hexadecimal.
+    pub digest: String,
+}
+
+/// Answer of `GET /v1/digest`, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digests {
+    pub digests: Vec<IndexedDigest>,
+}
+
+/// Answer of `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub cluster_id: String,
+    pub incarnation: u64,
+    pub node: NodeName,
+    /// `leader`, `follower`, `learner` or `candidate`.
+    pub role: String,
+    pub leader: Option<Leader>,
+    pub term: u64,
+    pub last_log_index: u64,
+    pub committed_index: u64,
+    pub applied_index: u64,
+    pub snapshot_index: u64,
+    pub purged_index: u64,
+    pub digest: IndexedDigest,
+    pub members: Vec<MemberStatus>,
+    pub config: ConfigBody,
+    pub entries: u64,
+    pub bytes: u64,
+    /// Log time, in milliseconds since the Unix epoch.
+    pub log_time_ms: u64,
+    /// How far log time is ahead of this node's wall clock; `null` until the node knows the log time.
+    pub log_time_ahead_ms: Option<i64>,
+    pub version: String,
+    pub uptime_ms: u64,
+}
+
+/// Whether reads count for eviction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TouchConfig {
+    /// Always false in this version: only writes count as use.
+    pub enabled: bool,
+}
+
+/// The replicated settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigBody {
+    pub policy: Policy,
+    pub capacity_entries: u64,
+    pub capacity_bytes: u64,
+    pub default_ttl_ms: Option<u64>,
+    pub touch: TouchConfig,
+}
+
+impl From<CacheConfig> for ConfigBody {
+    fn from(config: CacheConfig) -> Self {
+        Self {
+            policy: config.policy,
+            capacity_entries: config.capacity_entries,
+            capacity_bytes: config.capacity_bytes,
+            default_ttl_ms: config.default_ttl_ms,
+            touch: TouchConfig::default(),
+        }
+    }
+}
+
+/// Body of `PUT /v1/config`: what is absent stays, `"default_ttl_ms": null` takes the default away.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConfigUpdate {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Policy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity_entries: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub default_ttl_ms: Option<Option<u64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub touch: Option<TouchConfig>,
+}
+
+/// Tells `null` from absence.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u64>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Body of `POST /v1/members`: a node that wants to join.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddMember {
+    /// Name to be known by; made from the node's number when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Where clients will reach it, as a URL.
+    pub http: String,
+    /// Where peers will reach it, as host:port.
+    pub peer: String,
+    /// The number of its data folder, which makes asking twice harmless.
+    pub store_uuid: String,
+}
+
+/// Answer to a node that has joined, as a learner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    pub cluster_id: String,
+    pub incarnation: u64,
+    pub id: u64,
+    pub name: String,
+}
+
+/// Body of `POST /v1/leader`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TransferLeader {
+    /// The next leader's number; the most advanced voter when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
+}
+
+/// One of the nodes that formed a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundingMember {
+    pub id: u64,
+    pub name: String,
+    pub http: String,
+    pub peer: String,
+    pub store_uuid: String,
+}
+
+/// How a cluster began: written once, before its first log entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Founding {
+    pub cluster_id: String,
+    pub members: Vec<FoundingMember>,
+    /// The settings the cluster starts with.
+    pub config: CacheConfig,
+}
+
+/// What a node tells those that may form a cluster with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Introduction {
+    pub name: Option<String>,
+    pub http: String,
+    pub peer: String,
+    pub store_uuid: String,
+    /// The data folders behind its list of peers, itself included, once it has met them all.
+    pub list: Option<BTreeSet<String>>,
+    /// Set once the cluster is formed.
+    pub founding: Option<Founding>,
+    /// The cluster it belongs to, however it came to it.
+    pub cluster_id: Option<String>,
+}

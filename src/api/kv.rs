@@ -1,0 +1,89 @@
+//! Bodies of the key routes.
+
+use serde::{Deserialize, Serialize};
+
+/// What a read guarantees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Consistency {
+    /// Nothing older than what was acknowledged before the read began.
+    #[default]
+    Linearizable,
+    /// The same, as long as no clock runs much faster than another.
+    Lease,
+    /// What this node has applied, however old.
+    Stale,
+}
+
+impl Consistency {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Linearizable => "linearizable",
+            Self::Lease => "lease",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// Body of `POST /v1/kv/{key}/incr`; everything is optional.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IncrRequest {
+    /// Added to the counter; 1 when absent.
+    pub by: Option<i64>,
+    /// What an absent counter starts at before `by` is added; 0 when absent.
+    pub initial: Option<i64>,
+    /// Time to live of a counter that is created.
+    pub ttl_ms: Option<u64>,
+}
+
+/// Answer of `incr`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counter {
+    pub value: i64,
+    pub revision: u64,
+    pub created: bool,
+}
+
+/// Body of `POST /v1/kv/{key}/expire`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpireRequest {
+    pub ttl_ms: u64,
+}
+
+/// Answer of `expire` and `persist`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deadline {
+    pub revision: u64,
+    /// Milliseconds left; `null` lives for ever.
+    pub ttl_ms: Option<u64>,
+}
+
+/// One key of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyEntry {
+    pub key: String,
+    pub revision: u64,
+    /// Bytes of the value.
+    pub bytes: u64,
+    /// Milliseconds left; `null` lives for ever.
+    pub ttl_ms: Option<u64>,
+}
+
+/// A page of keys, in byte order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyPage {
+    pub keys: Vec<KeyEntry>,
+    /// Give it as `after` for the next page; `null` on the last one.
+    pub next: Option<String>,
+    /// Log index of the listing.
+    pub index: u64,
+}
+
+/// Answer of a clear.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cleared {
+    pub removed: u64,
+    pub revision: u64,
+}

@@ -1,0 +1,17 @@
+//! The shapes that cross the wire between clients and nodes, shared by the HTTP layer, the Rust client and
+//! the command line. No behaviour beyond reading and writing them.
+
+mod batch;
+mod cluster;
+mod error;
+mod headers;
+mod kv;
+
+pub use batch::{BatchAnswer, BatchRequest, OpAnswer, OpRequest, WireValue};
+pub use cluster::{
+    AddMember, ConfigBody, ConfigUpdate, Digests, Founding, FoundingMember, IndexedDigest, Introduction,
+    Joined, Leader, MemberStatus, Members, NodeName, Status, TouchConfig, TransferLeader,
+};
+pub use error::{Effect, ErrorCode, Problem};
+pub use headers::{CONSISTENCY, IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, INDEX, TERM, TTL_MS};
+pub use kv::{Cleared, Consistency, Counter, Deadline, ExpireRequest, IncrRequest, KeyEntry, KeyPage};

@@ -1,0 +1,282 @@
+//! The calling side: one connection a lane, dialled when first needed, dropped when it stops answering.
+
+use super::frame::{Reply, Request, decode_reply, frame, read_frame};
+use super::handshake::{Hello, Lane, PeerIdentity, Welcome};
+use super::{FrameError, Links, Method, NodeId};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+/// Frames that may wait for one connection's writer; more make the sender wait.
+const QUEUE_FRAMES: usize = 256;
+
+/// Why a peer gave no answer. `Unreachable` and `Refused` mean that it did nothing; after `Lost` or
+/// `TimedOut` it may have done what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
+    #[error("cannot reach the peer: {0}")]
+    Unreachable(String),
+    #[error("the peer refused: {0}")]
+    Refused(String),
+    #[error("the connection to the peer was lost")]
+    Lost,
+    #[error("the peer did not answer in time")]
+    TimedOut,
+}
+
+/// One lane to one peer. Cheap to clone; clones share the connection.
+#[derive(Clone)]
+pub struct PeerClient {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    me: PeerIdentity,
+    target: NodeId,
+    address: String,
+    lane: Lane,
+    links: Links,
+    /// Held while dialling, so that many callers share one attempt.
+    connection: tokio::sync::Mutex<Option<Arc<Connection>>>,
+}
+
+struct Connection {
+    queue: mpsc::Sender<Bytes>,
+    waiting: Mutex<Waiting>,
+    next_id: AtomicU64,
+    /// Bumped by each reply: tells a slow peer from a dead connection.
+    replies: AtomicU64,
+    closed: AtomicBool,
+    /// Dropped with the connection; ends its two tasks.
+    close: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+type Answer = Result<Bytes, PeerError>;
+
+#[derive(Default)]
+struct Waiting {
+    answers: HashMap<u64, oneshot::Sender<Answer>>,
+}
+
+impl PeerClient {
+    pub fn new(me: PeerIdentity, target: NodeId, address: String, lane: Lane, links: Links) -> Self {
+        let connection = tokio::sync::Mutex::new(None);
+        Self { shared: Arc::new(Shared { me, target, address, lane, links, connection }) }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.shared.address
+    }
+
+    /// Asks and waits for the answer.
+    ///
+    /// # Errors
+    /// [`PeerError`] says whether the peer may have acted.
+    pub async fn call(&self, method: Method, body: Bytes, limit: Duration) -> Answer {
+        let deadline = Instant::now() + limit;
+        self.send(method, body, deadline).await?.answer(deadline).await
+    }
+
+    /// Sends a request and returns once it is in the connection's queue; requests sent one after another
+    /// arrive in that order as long as none fails.
+    ///
+    /// # Errors
+    /// [`PeerError`]; nothing was sent.
+    pub async fn send(&self, method: Method, body: Bytes, deadline: Instant) -> Result<Pending, PeerError> {
+        if !Request::fits(&body) {
+            return Err(PeerError::Unreachable(format!(
+                "a request of {} bytes does not fit into a frame",
+                body.len()
+            )));
+        }
+        let sending = async {
+            self.shared.links.whole().await;
+            let connection = self.shared.connection().await?;
+            let id = connection.next_id.fetch_add(1, Ordering::Relaxed);
+            let (sender, receiver) = oneshot::channel();
+            connection.waiting.lock().expect("no panic while held").answers.insert(id, sender);
+            let bytes = Request { id, method, body }.encode();
+            if connection.queue.send(bytes).await.is_err() {
+                connection.close("the connection ended");
+                return Err(PeerError::Unreachable("the connection ended".into()));
+            }
+            let replies_before = connection.replies.load(Ordering::Relaxed);
+            Ok(Pending { id, connection, receiver, replies_before })
+        };
+        match timeout_at(deadline, sending).await {
+            Ok(result) => result,
+            Err(_) => Err(PeerError::Unreachable("no connection in time".into())),
+        }
+    }
+}
+
+/// A request on its way.
+pub struct Pending {
+    id: u64,
+    connection: Arc<Connection>,
+    receiver: oneshot::Receiver<Answer>,
+    replies_before: u64,
+}
+
+impl Pending {
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// [`PeerError`] says whether the peer may have acted.
+    pub async fn answer(mut self, deadline: Instant) -> Answer {
+        match timeout_at(deadline, &mut self.receiver).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(PeerError::Lost),
+            Err(_) => {
+                // Not a word on this connection since we asked: it is taken for dead, and the next call
+                // dials anew. A pooled dead connection would otherwise fail every call to come.
+                if self.connection.replies.load(Ordering::Relaxed) == self.replies_before {
+                    self.connection.close("the peer stopped answering");
+                }
+                Err(PeerError::TimedOut)
+            }
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Ok(mut waiting) = self.connection.waiting.lock() {
+            waiting.answers.remove(&self.id);
+        }
+    }
+}
+
+impl Connection {
+    fn close(&self, why: &str) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        tracing::debug!(why, "peer connection closed");
+        self.close.lock().expect("no panic while held").take();
+        let answers = std::mem::take(&mut self.waiting.lock().expect("no panic while held").answers);
+        for (_, sender) in answers {
+            let _ = sender.send(Err(PeerError::Lost));
+        }
+    }
+}
+
+impl Shared {
+    async fn connection(&self) -> Result<Arc<Connection>, PeerError> {
+        let mut slot = self.connection.lock().await;
+        if let Some(connection) =
+            slot.as_ref().filter(|connection| !connection.closed.load(Ordering::Acquire))
+        {
+            return Ok(connection.clone());
+        }
+        *slot = None;
+        let connection = self.dial().await?;
+        *slot = Some(connection.clone());
+        Ok(connection)
+    }
+
+    async fn dial(&self) -> Result<Arc<Connection>, PeerError> {
+        let unreachable = |e: std::io::Error| PeerError::Unreachable(format!("{}: {e}", self.address));
+        let stream = TcpStream::connect(&self.address).await.map_err(unreachable)?;
+        stream.set_nodelay(true).map_err(unreachable)?;
+        let (read, mut write) = stream.into_split();
+        let mut read = BufReader::with_capacity(64 * 1024, read);
+
+        let hello = Hello::new(&self.me, self.target, self.lane);
+        let hello = postcard::to_stdvec(&hello).map_err(|e| PeerError::Unreachable(e.to_string()))?;
+        write.write_all(&frame(&hello)).await.map_err(unreachable)?;
+        let welcome = match read_frame(&mut read).await {
+            Ok(Some(content)) => {
+                postcard::from_bytes(&content).map_err(|e| PeerError::Refused(e.to_string()))?
+            }
+            Ok(None) => return Err(PeerError::Unreachable("closed during the handshake".into())),
+            Err(e) => return Err(PeerError::Unreachable(e.to_string())),
+        };
+        if let Welcome::Refused(sentence) = welcome {
+            return Err(PeerError::Refused(sentence));
+        }
+
+        let (queue, queued) = mpsc::channel(QUEUE_FRAMES);
+        let (close, closing) = oneshot::channel();
+        let connection = Arc::new(Connection {
+            queue,
+            waiting: Mutex::default(),
+            next_id: AtomicU64::new(1),
+            replies: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            close: Mutex::new(Some(close)),
+        });
+        tokio::spawn(run(connection.clone(), read, write, queued, closing, self.links.clone()));
+        Ok(connection)
+    }
+}
+
+/// Moves frames until the connection ends, for whatever reason.
+async fn run(
+    connection: Arc<Connection>,
+    read: BufReader<OwnedReadHalf>,
+    write: OwnedWriteHalf,
+    queued: mpsc::Receiver<Bytes>,
+    closing: oneshot::Receiver<()>,
+    links: Links,
+) {
+    let why = tokio::select! {
+        why = write_frames(write, queued, &links) => why,
+        why = read_replies(&connection, read, &links) => why,
+        _ = closing => "closed here".to_owned(),
+        () = links.broken() => "the links were cut".to_owned(),
+    };
+    connection.close(&why);
+}
+
+/// Writes what is queued, as many frames at a time as are there.
+pub(super) async fn write_frames(
+    mut write: OwnedWriteHalf,
+    mut queued: mpsc::Receiver<Bytes>,
+    links: &Links,
+) -> String {
+    let mut batch = Vec::new();
+    loop {
+        if queued.recv_many(&mut batch, QUEUE_FRAMES).await == 0 {
+            return "nobody sends any more".into();
+        }
+        links.whole().await;
+        let result = match batch.as_slice() {
+            [single] => write.write_all(single).await,
+            many => write.write_all(&many.concat()).await,
+        };
+        if let Err(e) = result {
+            return e.to_string();
+        }
+        batch.clear();
+    }
+}
+
+async fn read_replies(connection: &Connection, mut read: BufReader<OwnedReadHalf>, links: &Links) -> String {
+    loop {
+        let reply: Result<Option<Reply>, FrameError> = match read_frame(&mut read).await {
+            Ok(Some(content)) => decode_reply(content).map(Some),
+            Ok(None) => Ok(None),
+            Err(e) => Err(e),
+        };
+        match reply {
+            Ok(Some(_)) if links.is_cut() => {}
+            Ok(Some(Reply { id, body })) => {
+                connection.replies.fetch_add(1, Ordering::Relaxed);
+                let sender = connection.waiting.lock().expect("no panic while held").answers.remove(&id);
+                if let Some(sender) = sender {
+                    let _ = sender.send(body.map_err(PeerError::Refused));
+                }
+            }
+            Ok(None) => return "the peer closed the connection".into(),
+            Err(e) => return e.to_string(),
+        }
+    }
+}

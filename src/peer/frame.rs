@@ -1,0 +1,184 @@
+//! Frames: a 4-byte big-endian length, then a header and a body. A frame that breaks a rule is an error,
+//! never a panic, and ends the connection.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use std::io;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// Longest frame, in bytes, header included. The largest command plus room for its envelope.
+pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+const REQUEST_HEADER_BYTES: usize = 1 + 8;
+const REPLY_HEADER_BYTES: usize = 1 + 8;
+
+/// What is asked of a peer. The numbers are the wire format: never reuse one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    Append = 1,
+    Vote = 2,
+    PreVote = 3,
+    TransferLeader = 4,
+    SnapshotBegin = 5,
+    SnapshotChunk = 6,
+    SnapshotEnd = 7,
+    Write = 8,
+    ReadIndex = 9,
+    Clock = 10,
+    Admin = 11,
+}
+
+impl Method {
+    fn parse(number: u8) -> Option<Self> {
+        use Method::{
+            Admin, Append, Clock, PreVote, ReadIndex, SnapshotBegin, SnapshotChunk, SnapshotEnd,
+            TransferLeader, Vote, Write,
+        };
+        [
+            Append,
+            Vote,
+            PreVote,
+            TransferLeader,
+            SnapshotBegin,
+            SnapshotChunk,
+            SnapshotEnd,
+            Write,
+            ReadIndex,
+            Clock,
+            Admin,
+        ]
+        .into_iter()
+        .find(|method| *method as u8 == number)
+    }
+}
+
+/// One request: answered by the reply of the same `id`, in any order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    pub id: u64,
+    pub method: Method,
+    pub body: Bytes,
+}
+
+/// One answer: the body, or a sentence that says why there is none (then nothing was done).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    pub id: u64,
+    pub body: Result<Bytes, String>,
+}
+
+/// Why bytes are no frame.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    #[error("a frame has at most {FRAME_BYTES_MAX} bytes, this one announces {0}")]
+    TooLong(u64),
+    #[error("a frame of {0} bytes is too short for its header")]
+    TooShort(usize),
+    #[error("no method has the number {0}")]
+    UnknownMethod(u8),
+    #[error("no reply has the kind {0}")]
+    UnknownReply(u8),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Reads one frame's content; `None` when the connection ended between frames.
+///
+/// # Errors
+/// [`FrameError`]; the connection can't be used any more.
+pub async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Bytes>, FrameError> {
+    let mut length = [0; 4];
+    match stream.read(&mut length[..1]).await? {
+        0 => return Ok(None),
+        _ => stream.read_exact(&mut length[1..]).await?,
+    };
+    let length = u32::from_be_bytes(length) as usize;
+    if length > FRAME_BYTES_MAX {
+        return Err(FrameError::TooLong(length as u64));
+    }
+    // Memory grows with what arrives, so an announced length alone allocates little.
+    let mut content = BytesMut::with_capacity(length.min(64 * 1024));
+    let mut limited = stream.take(length as u64);
+    while content.len() < length {
+        if limited.read_buf(&mut content).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+    }
+    Ok(Some(content.freeze()))
+}
+
+/// Makes a frame of a content.
+pub fn frame(content: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(4 + content.len());
+    put_length(&mut out, content.len());
+    out.put_slice(content);
+    out.freeze()
+}
+
+fn put_length(out: &mut BytesMut, length: usize) {
+    debug_assert!(length <= FRAME_BYTES_MAX, "senders check the length of what they send");
+    out.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+}
+
+impl Request {
+    /// True when the request fits into a frame.
+    pub fn fits(body: &Bytes) -> bool {
+        REQUEST_HEADER_BYTES + body.len() <= FRAME_BYTES_MAX
+    }
+
+    pub(super) fn encode(&self) -> Bytes {
+        let length = REQUEST_HEADER_BYTES + self.body.len();
+        let mut out = BytesMut::with_capacity(4 + length);
+        put_length(&mut out, length);
+        out.put_u8(self.method as u8);
+        out.put_u64(self.id);
+        out.put_slice(&self.body);
+        out.freeze()
+    }
+}
+
+impl Reply {
+    pub(super) fn encode(&self) -> Bytes {
+        let (kind, body) = match &self.body {
+            Ok(body) if REPLY_HEADER_BYTES + body.len() <= FRAME_BYTES_MAX => (0, body.as_ref()),
+            Ok(_) => (1, b"the answer does not fit into a frame".as_slice()),
+            Err(sentence) => (1, sentence.as_bytes()),
+        };
+        let length = REPLY_HEADER_BYTES + body.len();
+        let mut out = BytesMut::with_capacity(4 + length);
+        put_length(&mut out, length);
+        out.put_u8(kind);
+        out.put_u64(self.id);
+        out.put_slice(body);
+        out.freeze()
+    }
+}
+
+/// Reads a request out of a frame's content.
+///
+/// # Errors
+/// [`FrameError`] on anything that is no request.
+pub fn decode_request(mut content: Bytes) -> Result<Request, FrameError> {
+    if content.len() < REQUEST_HEADER_BYTES {
+        return Err(FrameError::TooShort(content.len()));
+    }
+    let number = content.get_u8();
+    let method = Method::parse(number).ok_or(FrameError::UnknownMethod(number))?;
+    Ok(Request { id: content.get_u64(), method, body: content })
+}
+
+/// Reads a reply out of a frame's content.
+///
+/// # Errors
+/// [`FrameError`] on anything that is no reply.
+pub fn decode_reply(mut content: Bytes) -> Result<Reply, FrameError> {
+    if content.len() < REPLY_HEADER_BYTES {
+        return Err(FrameError::TooShort(content.len()));
+    }
+    let kind = content.get_u8();
+    let id = content.get_u64();
+    match kind {
+        0 => Ok(Reply { id, body: Ok(content) }),
+        1 => Ok(Reply { id, body: Err(String::from_utf8_lossy(&content).into_owned()) }),
+        other => Err(FrameError::UnknownReply(other)),
+    }
+}

@@ -1,0 +1,20 @@
+//! The transport between nodes: persistent TCP connections of their own listener, length-delimited binary
+//! frames, many requests in flight. It carries bytes and knows nothing of Raft or of the cache.
+//!
+//! Each pair of nodes has one connection a [`Lane`], so that bulk on one lane never delays another: votes,
+//! heartbeats and read-index requests travel apart from log entries, those apart from snapshots.
+
+mod client;
+mod frame;
+mod handshake;
+mod links;
+mod server;
+
+pub use client::{PeerClient, PeerError};
+pub use frame::{FRAME_BYTES_MAX, FrameError, Method, Reply, Request, decode_reply, decode_request};
+pub use handshake::{Hello, Lane, PeerIdentity, Welcome};
+pub use links::Links;
+pub use server::{Handler, PeerServer, Refusal};
+
+/// A node's number: given once by the log, never used again.
+pub type NodeId = u64;

@@ -1,0 +1,226 @@
+//! The answering side: accepts peers, checks their handshake and hands requests to a [`Handler`].
+
+use super::client::write_frames;
+use super::frame::{Reply, Request, decode_request, frame, read_frame};
+use super::handshake::{Hello, Lane, PeerIdentity, Welcome};
+use super::{FrameError, Links, Method, NodeId};
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+/// How long a caller may take for its handshake.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+/// Most peer connections at a time: far more than any cluster needs, and a bound for strangers.
+const CONNECTIONS_MAX: usize = 512;
+/// Most requests of one connection that are worked on at a time.
+const REQUESTS_IN_FLIGHT_MAX: usize = 1_024;
+/// Most append requests of one connection that wait for their flush.
+const APPENDS_IN_FLIGHT_MAX: usize = 64;
+
+/// Why a request was not carried out, in a sentence. Nothing was done.
+pub type Refusal = String;
+
+/// What a node does with its peers' requests.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request.
+    fn call(&self, from: NodeId, method: Method, body: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>>;
+
+    /// Answers append requests in their order. The answers may end before the requests do: what was not
+    /// answered was not done.
+    fn appends(&self, from: NodeId, requests: mpsc::Receiver<Bytes>) -> BoxStream<'static, Bytes>;
+}
+
+/// A running listener; dropping it closes the listener and every connection.
+pub struct PeerServer {
+    _tasks: JoinSet<()>,
+}
+
+impl PeerServer {
+    /// Starts to accept peers.
+    pub fn start(listener: TcpListener, me: PeerIdentity, links: Links, handler: Arc<dyn Handler>) -> Self {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, me, links, handler));
+        Self { _tasks: tasks }
+    }
+}
+
+async fn accept(listener: TcpListener, me: PeerIdentity, links: Links, handler: Arc<dyn Handler>) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // Connections end with this task, that is with the server.
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a peer");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let (me, links, handler) = (me.clone(), links.clone(), handler.clone());
+        connections.spawn(async move {
+            let _slot = slot;
+            if let Err(error) = serve(stream, me, links, handler).await {
+                tracing::debug!(%error, "peer connection ended");
+            }
+        });
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    me: PeerIdentity,
+    links: Links,
+    handler: Arc<dyn Handler>,
+) -> Result<(), FrameError> {
+    stream.set_nodelay(true)?;
+    let (read, mut write) = stream.into_split();
+    let mut read = BufReader::with_capacity(64 * 1024, read);
+    links.whole().await;
+
+    let content = tokio::time::timeout(HANDSHAKE_LIMIT, read_frame(&mut read))
+        .await
+        .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+    let Some(content) = content else { return Ok(()) };
+    let hello =
+        postcard::from_bytes::<Hello>(&content).map_err(|_| "the handshake cannot be read".to_owned());
+    let checked = hello.and_then(|hello| hello.check(&me).map(|()| hello));
+    let welcome = match &checked {
+        Ok(_) => Welcome::Accepted,
+        Err(sentence) => Welcome::Refused(sentence.clone()),
+    };
+    let welcome = postcard::to_stdvec(&welcome).map_err(std::io::Error::other)?;
+    write.write_all(&frame(&welcome)).await?;
+    let hello = match checked {
+        Ok(hello) => hello,
+        Err(sentence) => {
+            tracing::warn!(sentence, "refused a peer");
+            return Ok(());
+        }
+    };
+
+    let (replies, queued) = mpsc::channel(REQUESTS_IN_FLIGHT_MAX);
+    tokio::select! {
+        result = read_requests(read, hello, &links, handler, replies) => result,
+        _ = write_frames(write, queued, &links) => Ok(()),
+        () = links.broken() => Ok(()),
+    }
+}
+
+/// Reads requests until the peer closes. Appends keep their order; others are worked on side by side.
+async fn read_requests(
+    mut read: BufReader<OwnedReadHalf>,
+    hello: Hello,
+    links: &Links,
+    handler: Arc<dyn Handler>,
+    replies: mpsc::Sender<Bytes>,
+) -> Result<(), FrameError> {
+    let slots = Arc::new(Semaphore::new(REQUESTS_IN_FLIGHT_MAX));
+    let mut working = JoinSet::new();
+    let mut appends = Appends::default();
+    while let Some(content) = read_frame(&mut read).await? {
+        let request = decode_request(content)?;
+        if links.is_cut() {
+            continue;
+        }
+        if hello.lane() == Lane::Append && request.method == Method::Append {
+            appends.push(request, &hello, &handler, &replies).await;
+            continue;
+        }
+        while working.try_join_next().is_some() {}
+        let Ok(slot) = slots.clone().acquire_owned().await else { return Ok(()) };
+        let answer = handler.call(hello.from(), request.method, request.body);
+        let replies = replies.clone();
+        working.spawn(async move {
+            let reply = Reply { id: request.id, body: answer.await };
+            drop(slot);
+            let _ = replies.send(reply.encode()).await;
+        });
+    }
+    Ok(())
+}
+
+/// One run of ordered appends: requests go in by a channel, answers come out of a stream. When the stream
+/// ends early, what is left is refused and the next request starts a new run.
+#[derive(Default)]
+struct Appends {
+    run: Option<AppendRun>,
+}
+
+struct AppendRun {
+    requests: mpsc::Sender<Bytes>,
+    /// Ids that wait for their answer, oldest first; `None` once the run has ended.
+    waiting: Arc<Mutex<Option<VecDeque<u64>>>>,
+}
+
+impl Appends {
+    async fn push(
+        &mut self,
+        request: Request,
+        hello: &Hello,
+        handler: &Arc<dyn Handler>,
+        replies: &mpsc::Sender<Bytes>,
+    ) {
+        if self.run.as_ref().is_none_or(AppendRun::ended) {
+            self.run = Some(AppendRun::start(hello.from(), handler, replies.clone()));
+        }
+        let Some(run) = &self.run else { return };
+        if run.expect(request.id) && run.requests.send(request.body).await.is_ok() {
+            return;
+        }
+        // The run ended meanwhile; if it still knew the id, it has refused it itself.
+        let reply = Reply { id: request.id, body: Err("an append before this one was refused".into()) };
+        let _ = replies.send(reply.encode()).await;
+        self.run = None;
+    }
+}
+
+impl AppendRun {
+    fn start(from: NodeId, handler: &Arc<dyn Handler>, replies: mpsc::Sender<Bytes>) -> Self {
+        let (requests, receiver) = mpsc::channel(APPENDS_IN_FLIGHT_MAX);
+        let waiting = Arc::new(Mutex::new(Some(VecDeque::new())));
+        let mut answers = handler.appends(from, receiver);
+        let ids = waiting.clone();
+        tokio::spawn(async move {
+            while let Some(body) = answers.next().await {
+                let id = ids.lock().expect("no panic while held").as_mut().and_then(VecDeque::pop_front);
+                let Some(id) = id else { break };
+                if replies.send(Reply { id, body: Ok(body) }.encode()).await.is_err() {
+                    break;
+                }
+            }
+            let left = ids.lock().expect("no panic while held").take();
+            for id in left.into_iter().flatten() {
+                let refusal = Err("an append before this one was refused".to_owned());
+                let _ = replies.send(Reply { id, body: refusal }.encode()).await;
+            }
+        });
+        Self { requests, waiting }
+    }
+
+    fn ended(&self) -> bool {
+        self.waiting.lock().expect("no panic while held").is_none()
+    }
+
+    /// Notes an id as waiting; false when the run has ended.
+    fn expect(&self, id: u64) -> bool {
+        match self.waiting.lock().expect("no panic while held").as_mut() {
+            Some(ids) => {
+                ids.push_back(id);
+                true
+            }
+            None => false,
+        }
+    }
+}

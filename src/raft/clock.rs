@@ -1,0 +1,129 @@
+//! Log time: the milliseconds that entries carry. It runs on the monotonic clock, from the last log time
+//! seen, so a wall clock that jumps moves nothing. The wall clock is read only when a whole cluster starts
+//! and no running node knows the log time.
+
+use std::sync::Mutex;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+
+/// One node's idea of log time.
+pub struct LogClock {
+    started: Instant,
+    state: Mutex<State>,
+    anchored: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Log time minus the monotonic time since `started`, in milliseconds: the largest seen. Entries arrive
+    /// late by their way through the log, never early, so the largest is the closest.
+    offset_ms: Option<i128>,
+    /// The largest time ever stamped or seen.
+    last_ms: u64,
+}
+
+impl Default for LogClock {
+    fn default() -> Self {
+        Self { started: Instant::now(), state: Mutex::default(), anchored: watch::Sender::new(false) }
+    }
+}
+
+impl LogClock {
+    /// An applied entry carried this time.
+    pub fn observe(&self, at_ms: u64) {
+        let elapsed = self.elapsed_ms();
+        let mut state = self.state.lock().expect("no panic while held");
+        state.last_ms = state.last_ms.max(at_ms);
+        let offset = i128::from(at_ms) - elapsed;
+        state.offset_ms = Some(state.offset_ms.map_or(offset, |known| known.max(offset)));
+    }
+
+    /// A running node told its log time: from now on this node may stamp entries.
+    pub fn anchor(&self, log_ms: u64) {
+        self.observe_running(log_ms);
+        self.anchored.send_replace(true);
+    }
+
+    /// The whole cluster has just started: log time goes on from the wall clock, never backwards.
+    pub fn anchor_to_wall(&self) {
+        self.anchor(wall_ms());
+    }
+
+    /// Like [`Self::observe`], but for a reading of a clock rather than an entry: it is no lower bound for
+    /// the next stamp.
+    fn observe_running(&self, log_ms: u64) {
+        let offset = i128::from(log_ms) - self.elapsed_ms();
+        let mut state = self.state.lock().expect("no panic while held");
+        state.offset_ms = Some(state.offset_ms.map_or(offset, |known| known.max(offset)));
+    }
+
+    /// Log time now, if this node knows it: since it was told by a running node, or set by the wall clock.
+    pub fn now_ms(&self) -> Option<u64> {
+        if !self.is_anchored() {
+            return None;
+        }
+        let elapsed = self.elapsed_ms();
+        let state = self.state.lock().expect("no panic while held");
+        let now = state.offset_ms? + elapsed;
+        Some(u64::try_from(now).unwrap_or(0).max(state.last_ms))
+    }
+
+    pub fn is_anchored(&self) -> bool {
+        *self.anchored.borrow()
+    }
+
+    /// Returns once [`Self::now_ms`] has an answer.
+    pub async fn anchored(&self) {
+        // The sender lives as long as `self`, so waiting can't fail.
+        let _ = self.anchored.subscribe().wait_for(|anchored| *anchored).await;
+    }
+
+    /// How far log time is ahead of the wall clock, in milliseconds: a metric, and nothing else.
+    pub fn ahead_of_wall_ms(&self) -> Option<i64> {
+        let ahead = i128::from(self.now_ms()?) - i128::from(wall_ms());
+        i64::try_from(ahead).ok()
+    }
+
+    fn elapsed_ms(&self) -> i128 {
+        i128::try_from(self.started.elapsed().as_millis()).unwrap_or(i128::MAX / 4)
+    }
+}
+
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unanchored_clock_stamps_nothing() {
+        let clock = LogClock::default();
+        clock.observe(5_000);
+        assert_eq!(clock.now_ms(), None);
+    }
+
+    #[test]
+    fn log_time_goes_on_from_the_largest_reading_and_never_back() {
+        let clock = LogClock::default();
+        clock.anchor(1_000_000);
+        let first = clock.now_ms().unwrap();
+        assert!(first >= 1_000_000);
+        clock.anchor(10);
+        clock.observe(20);
+        assert!(clock.now_ms().unwrap() >= first);
+        clock.observe(9_000_000);
+        assert!(clock.now_ms().unwrap() >= 9_000_000);
+    }
+
+    #[test]
+    fn the_wall_clock_cannot_pull_log_time_back() {
+        let clock = LogClock::default();
+        let far = wall_ms() + 3_600_000;
+        clock.observe(far);
+        clock.anchor_to_wall();
+        assert!(clock.now_ms().unwrap() >= far);
+    }
+}

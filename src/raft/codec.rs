@@ -1,0 +1,213 @@
+//! Bytes of log records and of messages between nodes. Each starts with its own format version: serde's
+//! view of openraft's types is not stable across its releases, so only small, closed parts go through it.
+
+use super::types::{Entry, LogId, Payload, Proposal, Types, Vote};
+use crate::cache::Command;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use openraft::entry::RaftEntry;
+use openraft::raft::AppendEntriesRequest;
+use serde::{Deserialize, Serialize};
+
+/// Largest encoded command, in bytes: what one log entry, one peer message and one HTTP body may carry.
+pub const COMMAND_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+const RECORD_VERSION: u8 = 1;
+const ENVELOPE_VERSION: u8 = 1;
+const KIND_BLANK: u8 = 0;
+const KIND_COMMAND: u8 = 1;
+const KIND_MEMBERSHIP: u8 = 2;
+
+/// Why bytes could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    #[error("{what} ends early")]
+    Short { what: &'static str },
+    #[error("{what} has format {found}, this program reads {known}")]
+    Version { what: &'static str, found: u8, known: u8 },
+    #[error("{what} cannot be read: {reason}")]
+    Malformed { what: &'static str, reason: String },
+}
+
+impl From<CodecError> for std::io::Error {
+    fn from(error: CodecError) -> Self {
+        Self::new(std::io::ErrorKind::InvalidData, error)
+    }
+}
+
+/// What a proposal's body holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    pub idempotency_key: Option<String>,
+    pub command: Command,
+}
+
+impl Envelope {
+    pub fn encode(&self) -> Bytes {
+        let out = vec![ENVELOPE_VERSION];
+        // Writing to memory fails on no value of these types.
+        postcard::to_extend(self, out).map(Bytes::from).unwrap_or_default()
+    }
+
+    /// # Errors
+    /// [`CodecError`] on foreign or damaged bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let what = "a command";
+        let (version, rest) = bytes.split_first().ok_or(CodecError::Short { what })?;
+        expect_version(what, *version, ENVELOPE_VERSION)?;
+        from_postcard(what, rest)
+    }
+}
+
+/// Encodes any small message.
+pub fn to_bytes<T: Serialize>(message: &T) -> Bytes {
+    // Writing to memory fails on no value of our types; a peer refuses an empty message.
+    postcard::to_stdvec(message).map(Bytes::from).unwrap_or_default()
+}
+
+/// Reads a message that [`to_bytes`] wrote; bytes left over are an error.
+///
+/// # Errors
+/// [`CodecError::Malformed`].
+pub fn from_postcard<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<T, CodecError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => {
+            Err(CodecError::Malformed { what, reason: format!("{} bytes too many", rest.len()) })
+        }
+        Err(error) => Err(CodecError::Malformed { what, reason: error.to_string() }),
+    }
+}
+
+fn expect_version(what: &'static str, found: u8, known: u8) -> Result<(), CodecError> {
+    if found == known { Ok(()) } else { Err(CodecError::Version { what, found, known }) }
+}
+
+/// A log entry as the log and the peers keep it: version, kind, term, index, then the payload.
+pub fn encode_entry(entry: &Entry) -> Bytes {
+    let mut out = BytesMut::with_capacity(26 + body_len(entry));
+    put_entry(&mut out, entry);
+    out.freeze()
+}
+
+fn body_len(entry: &Entry) -> usize {
+    match &entry.payload {
+        Payload::Normal(proposal) => 8 + proposal.body.len(),
+        Payload::Blank | Payload::Membership(_) => 0,
+    }
+}
+
+fn put_entry(out: &mut BytesMut, entry: &Entry) {
+    out.put_u8(RECORD_VERSION);
+    let kind = match &entry.payload {
+        Payload::Blank => KIND_BLANK,
+        Payload::Normal(_) => KIND_COMMAND,
+        Payload::Membership(_) => KIND_MEMBERSHIP,
+    };
+    out.put_u8(kind);
+    out.put_u64(entry.log_id.committed_leader_id().term);
+    out.put_u64(entry.log_id.index());
+    match &entry.payload {
+        Payload::Blank => {}
+        Payload::Normal(proposal) => {
+            out.put_u64(proposal.at_ms);
+            out.put_slice(&proposal.body);
+        }
+        Payload::Membership(membership) => out.put_slice(&to_bytes(&membership)),
+    }
+}
+
+/// Reads a log entry; a command's body shares the input's memory.
+///
+/// # Errors
+/// [`CodecError`] on anything [`encode_entry`] did not write.
+pub fn decode_entry(mut bytes: Bytes) -> Result<Entry, CodecError> {
+    let what = "a log record";
+    if bytes.len() < 18 {
+        return Err(CodecError::Short { what });
+    }
+    expect_version(what, bytes.get_u8(), RECORD_VERSION)?;
+    let kind = bytes.get_u8();
+    let log_id = LogId::new(bytes.get_u64().into(), bytes.get_u64());
+    let payload = match kind {
+        KIND_BLANK if bytes.is_empty() => Payload::Blank,
+        KIND_COMMAND if bytes.len() >= 8 => Payload::Normal(Proposal { at_ms: bytes.get_u64(), body: bytes }),
+        KIND_MEMBERSHIP => Payload::Membership(from_postcard("a membership", &bytes)?),
+        other => return Err(CodecError::Malformed { what, reason: format!("kind {other}") }),
+    };
+    Ok(Entry::new(log_id, payload))
+}
+
+#[derive(Serialize, Deserialize)]
+struct AppendHeader {
+    vote: Vote,
+    prev_log_id: Option<LogId>,
+    leader_commit: Option<LogId>,
+    entries: u32,
+}
+
+/// An append request: its header, then its entries, each behind its length.
+pub fn encode_append(request: &AppendEntriesRequest<Types>) -> Bytes {
+    let header = to_bytes(&AppendHeader {
+        vote: request.vote,
+        prev_log_id: request.prev_log_id,
+        leader_commit: request.leader_commit,
+        entries: u32::try_from(request.entries.len()).unwrap_or(u32::MAX),
+    });
+    let entries: usize = request.entries.iter().map(|entry| 4 + 26 + body_len(entry)).sum();
+    let mut out = BytesMut::with_capacity(4 + header.len() + entries);
+    out.put_u32(u32::try_from(header.len()).unwrap_or(u32::MAX));
+    out.put_slice(&header);
+    for entry in &request.entries {
+        let at = out.len();
+        out.put_u32(0);
+        put_entry(&mut out, entry);
+        let length = u32::try_from(out.len() - at - 4).unwrap_or(u32::MAX);
+        out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+    }
+    out.freeze()
+}
+
+/// Reads an append request.
+///
+/// # Errors
+/// [`CodecError`] on anything [`encode_append`] did not write.
+pub fn decode_append(mut bytes: Bytes) -> Result<AppendEntriesRequest<Types>, CodecError> {
+    let what = "an append request";
+    let header: AppendHeader = from_postcard(what, &take_part(&mut bytes, what)?)?;
+    let mut entries = Vec::new();
+    while !bytes.is_empty() {
+        entries.push(decode_entry(take_part(&mut bytes, what)?)?);
+    }
+    if entries.len() != header.entries as usize {
+        let reason = format!("{} entries announced, {} there", header.entries, entries.len());
+        return Err(CodecError::Malformed { what, reason });
+    }
+    let (vote, prev_log_id, leader_commit) = (header.vote, header.prev_log_id, header.leader_commit);
+    check_consecutive(prev_log_id, &entries)?;
+    Ok(AppendEntriesRequest { vote, prev_log_id, leader_commit, entries })
+}
+
+/// openraft takes it for granted that a request's entries follow one another; a peer's bytes need not.
+fn check_consecutive(prev: Option<LogId>, entries: &[Entry]) -> Result<(), CodecError> {
+    let mut next = prev.map_or(0, |log_id| log_id.index().saturating_add(1));
+    for entry in entries {
+        let found = entry.log_id().index();
+        if found != next {
+            let reason = format!("entry {found} where {next} belongs");
+            return Err(CodecError::Malformed { what: "an append request", reason });
+        }
+        next = next.saturating_add(1);
+    }
+    Ok(())
+}
+
+fn take_part(bytes: &mut Bytes, what: &'static str) -> Result<Bytes, CodecError> {
+    if bytes.len() < 4 {
+        return Err(CodecError::Short { what });
+    }
+    let length = bytes.get_u32() as usize;
+    if bytes.len() < length {
+        return Err(CodecError::Short { what });
+    }
+    Ok(bytes.split_to(length))
+}

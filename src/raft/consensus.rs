@@ -1,0 +1,436 @@
+//! The replicated log as the rooms above see it: propose, find the read index, change the membership, look
+//! around. The only place that matches on openraft's errors.
+
+use super::clock::LogClock;
+use super::inbound::Inbound;
+use super::log::Log;
+use super::machine::Machine;
+use super::network::Networks;
+use super::replica::Replica;
+use super::types::{Member, Proposal, Response, Types};
+use crate::peer::{Links, NodeId, PeerIdentity};
+use crate::storage::{LogStore, Snapshots};
+use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, Fatal, InitializeError, LinearizableReadError, RaftError};
+use openraft::{ChangeMembers, Config, Instant, Raft, RaftMetrics, ReadPolicy, ServerState, SnapshotPolicy};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What steers elections and snapshots on this node.
+#[derive(Debug, Clone)]
+pub struct Timing {
+    pub heartbeat_ms: u64,
+    pub election_min_ms: u64,
+    pub election_max_ms: u64,
+    /// Entries between two snapshots.
+    pub snapshot_entries: u64,
+    /// Entries kept in the log behind the snapshot, so that a node a little behind needs no snapshot.
+    pub entries_kept: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat_ms: 50,
+            election_min_ms: 300,
+            election_max_ms: 600,
+            snapshot_entries: 100_000,
+            entries_kept: 20_000,
+        }
+    }
+}
+
+/// A proposal that was not answered by `apply`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// Nothing was proposed: this node does not lead.
+    #[error("this node does not lead the cluster")]
+    NotLeader { leader: Option<NodeId> },
+    /// Nothing was proposed: this leader does not know the log time yet.
+    #[error("the leader does not know the log time yet")]
+    NoTime,
+    /// Proposed, then this node lost the lead: it may be committed or not.
+    #[error("the leader changed before the outcome was known")]
+    Unknown,
+    /// The node has stopped; what was proposed may be committed or not.
+    #[error("the node has stopped: {0}")]
+    Stopped(String),
+}
+
+/// No read index was found; nothing was read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadIndexError {
+    #[error("this node does not lead the cluster")]
+    NotLeader { leader: Option<NodeId> },
+    #[error("no majority of the nodes answers")]
+    NoQuorum,
+    #[error("the node has stopped: {0}")]
+    Stopped(String),
+}
+
+/// A membership change that did not happen (or, for `Unknown`, may have).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MembershipError {
+    #[error("this node does not lead the cluster")]
+    NotLeader { leader: Option<NodeId> },
+    #[error("another membership change is under way")]
+    InProgress,
+    #[error("{0}")]
+    Refused(String),
+    #[error("the leader changed before the outcome was known")]
+    Unknown,
+    #[error("the node has stopped: {0}")]
+    Stopped(String),
+}
+
+/// A command's way through the log: where it landed, and what `apply` said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposed {
+    pub index: u64,
+    pub term: u64,
+    pub response: Response,
+}
+
+/// What this node is in its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Leader,
+    Follower,
+    Learner,
+    Candidate,
+}
+
+/// A node of the cluster, as seen from here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberState {
+    pub id: NodeId,
+    pub member: Member,
+    pub voter: bool,
+    /// On the leader: the last index known to be stored there.
+    pub matched: Option<u64>,
+    /// On the leader: milliseconds since it last answered.
+    pub silent_ms: Option<u64>,
+}
+
+/// Raft's numbers at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    pub role: Role,
+    pub leader: Option<NodeId>,
+    pub term: u64,
+    pub last_log_index: u64,
+    pub committed_index: u64,
+    pub snapshot_index: u64,
+    pub purged_index: u64,
+    /// True while old and new voters decide together.
+    pub joint: bool,
+    pub members: Vec<MemberState>,
+    /// Why the node has stopped, if it has.
+    pub stopped: Option<String>,
+}
+
+/// This node's part in the replicated log. Cheap to clone.
+#[derive(Clone)]
+pub struct Consensus {
+    raft: Raft<Types, Machine>,
+    replica: Arc<Replica>,
+    clock: Arc<LogClock>,
+    networks: Networks,
+    inbound: Inbound,
+}
+
+impl Consensus {
+    /// Starts this node's part: restores the snapshot, applies what was committed, and takes part.
+    ///
+    /// # Errors
+    /// A sentence: the settings are wrong, or log or snapshot can't be read.
+    pub async fn start(
+        me: PeerIdentity,
+        timing: &Timing,
+        log: LogStore,
+        snapshots: Snapshots,
+        links: Links,
+    ) -> Result<Self, String> {
+        let clock = Arc::new(LogClock::default());
+        let replica = Arc::new(Replica::new(clock.clone()));
+        let machine = Machine::new(replica.clone(), snapshots.clone());
+        let node_id = me.node_id;
+        let config = Arc::new(config(&me, timing).validate().map_err(|error| error.to_string())?);
+        let networks = Networks::new(me, links);
+        let raft = Raft::new(node_id, config, networks.clone(), Log::new(log), machine).await;
+        let raft = raft.map_err(|error| error.to_string())?;
+        let inbound = Inbound::new(raft.clone(), snapshots);
+        Ok(Self { raft, replica, clock, networks, inbound })
+    }
+
+    pub fn replica(&self) -> &Arc<Replica> {
+        &self.replica
+    }
+
+    pub fn clock(&self) -> &Arc<LogClock> {
+        &self.clock
+    }
+
+    pub fn networks(&self) -> &Networks {
+        &self.networks
+    }
+
+    pub fn inbound(&self) -> &Inbound {
+        &self.inbound
+    }
+
+    /// Gives a new cluster its first members. Does nothing when this node has a log already.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub async fn initialize(&self, members: BTreeMap<NodeId, Member>) -> Result<(), String> {
+        match self.raft.initialize(members).await {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Proposes a command, stamps it with log time, and waits until it is applied here.
+    ///
+    /// # Errors
+    /// [`ProposeError`] says whether it may still be committed.
+    pub async fn propose(&self, body: Bytes) -> Result<Proposed, ProposeError> {
+        if !self.raft.is_leader() {
+            return Err(ProposeError::NotLeader { leader: self.leader() });
+        }
+        let at_ms = self.clock.now_ms().ok_or(ProposeError::NoTime)?;
+        match self.raft.client_write(Proposal { at_ms, body }).await {
+            Ok(done) => {
+                let term = done.log_id.committed_leader_id().term;
+                Ok(Proposed { index: done.log_id.index(), term, response: done.data })
+            }
+            Err(RaftError::APIError(error)) => Err(propose_error(error)),
+            Err(RaftError::Fatal(error)) => Err(ProposeError::Stopped(error.to_string())),
+        }
+    }
+
+    /// The index that a linearizable read must have seen applied. Concurrent callers share one round of
+    /// asking the other nodes whether this one still leads; with `lease`, the round is left out as long as
+    /// the leader's lease runs, which trusts that clocks tick at about the same speed.
+    ///
+    /// # Errors
+    /// [`ReadIndexError`]; nothing was read.
+    pub async fn read_index(&self, lease: bool) -> Result<u64, ReadIndexError> {
+        let policy = if lease { ReadPolicy::LeaseRead } else { ReadPolicy::ReadIndex };
+        match self.raft.get_read_linearizer(policy).await {
+            Ok(linearizer) => Ok(linearizer.read_log_id().log_id().index()),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => {
+                Err(ReadIndexError::NotLeader { leader: to.leader_id })
+            }
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+                Err(ReadIndexError::NoQuorum)
+            }
+            Err(RaftError::Fatal(error)) => Err(ReadIndexError::Stopped(error.to_string())),
+        }
+    }
+
+    /// Adds a node that receives the log and has no vote.
+    ///
+    /// # Errors
+    /// [`MembershipError`].
+    pub async fn add_learner(&self, id: NodeId, member: Member) -> Result<u64, MembershipError> {
+        self.change(ChangeMembers::AddNodes(BTreeMap::from([(id, member)])), true).await
+    }
+
+    /// Gives a learner a vote, through a joint membership.
+    ///
+    /// # Errors
+    /// [`MembershipError`].
+    pub async fn promote(&self, id: NodeId) -> Result<u64, MembershipError> {
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true).await
+    }
+
+    /// Takes a node out of the cluster, vote and all.
+    ///
+    /// # Errors
+    /// [`MembershipError`].
+    pub async fn remove(&self, id: NodeId, voter: bool) -> Result<u64, MembershipError> {
+        let ids = BTreeSet::from([id]);
+        if voter {
+            self.change(ChangeMembers::RemoveVoters(ids), false).await
+        } else {
+            self.change(ChangeMembers::RemoveNodes(ids), false).await
+        }
+    }
+
+    async fn change(&self, change: ChangeMembers<u64, Member>, retain: bool) -> Result<u64, MembershipError> {
+        match self.raft.change_membership(change, retain).await {
+            Ok(done) => Ok(done.log_id.index()),
+            Err(RaftError::APIError(error)) => Err(membership_error(error)),
+            Err(RaftError::Fatal(error)) => Err(MembershipError::Stopped(error.to_string())),
+        }
+    }
+
+    /// Asks the leader, if it is this node, to hand over; returns at once.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn transfer_leader(&self, to: NodeId) -> Result<(), String> {
+        self.raft.trigger().transfer_leader(to).await.map_err(|error| error.to_string())
+    }
+
+    /// Asks for a snapshot; returns at once.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn snapshot(&self) -> Result<(), String> {
+        self.raft.trigger().snapshot().await.map_err(|error| error.to_string())
+    }
+
+    pub fn is_leader(&self) -> bool {
+        self.raft.is_leader()
+    }
+
+    pub fn leader(&self) -> Option<NodeId> {
+        self.raft.metrics().borrow_watched().current_leader
+    }
+
+    /// What the membership says of a node.
+    pub fn member(&self, id: NodeId) -> Option<Member> {
+        self.raft.metrics().borrow_watched().membership_config.get_node(&id).cloned()
+    }
+
+    pub fn view(&self) -> View {
+        view(&self.raft.metrics().borrow_watched())
+    }
+
+    /// Waits until the view satisfies a condition; false when `limit` passed first or the node stopped.
+    pub async fn wait(&self, limit: Duration, what: impl Fn(&View) -> bool + Send) -> bool {
+        let mut metrics = self.raft.metrics();
+        let watching = async {
+            loop {
+                let now = view(&metrics.borrow_watched());
+                if what(&now) {
+                    return true;
+                }
+                if now.stopped.is_some() || metrics.changed().await.is_err() {
+                    return false;
+                }
+            }
+        };
+        tokio::time::timeout(limit, watching).await.unwrap_or(false)
+    }
+
+    /// Returns once the node's part has ended, with the reason.
+    pub async fn stopped(&self) -> String {
+        let mut metrics = self.raft.metrics();
+        loop {
+            if let Some(reason) = view(&metrics.borrow_watched()).stopped {
+                return reason;
+            }
+            if metrics.changed().await.is_err() {
+                return "the raft task has ended".into();
+            }
+        }
+    }
+
+    /// Ends this node's part.
+    pub async fn shutdown(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "raft did not stop cleanly");
+        }
+    }
+}
+
+fn config(me: &PeerIdentity, timing: &Timing) -> Config {
+    Config {
+        cluster_name: me.cluster_id.clone(),
+        heartbeat_interval: timing.heartbeat_ms,
+        election_timeout_min: timing.election_min_ms,
+        election_timeout_max: timing.election_max_ms,
+        // The term does not rise when a node that cannot win comes back.
+        enable_pre_vote: Some(true),
+        // After losing its quorum a leader falls silent for a while, so that nodes which still hear it
+        // elect one that reaches a majority. At least twice the largest election timeout.
+        quorum_loss_probe_interval: Some(2 * timing.election_max_ms),
+        // The cache is in memory: a restarted leader must be elected anew before it answers anything.
+        enable_leader_restore: Some(false),
+        allow_log_reversion: None,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(timing.snapshot_entries),
+        max_in_snapshot_log_to_keep: timing.entries_kept,
+        purge_batch_size: 1_024,
+        replication_lag_threshold: timing.snapshot_entries.saturating_add(timing.entries_kept),
+        max_payload_entries: 1_024,
+        install_snapshot_timeout: 60_000,
+        backoff: "50ms 100ms ..500ms".into(),
+        ..Config::default()
+    }
+}
+
+fn propose_error(error: ClientWriteError<Types>) -> ProposeError {
+    match error {
+        ClientWriteError::ForwardToLeader(to) => ProposeError::NotLeader { leader: to.leader_id },
+        ClientWriteError::LogEntryDiscarded(_) => ProposeError::Unknown,
+        // Neither is given for a plain write.
+        ClientWriteError::ChangeMembershipError(error) => ProposeError::Stopped(error.to_string()),
+        ClientWriteError::PreconditionFailed(error) => ProposeError::Stopped(error.to_string()),
+    }
+}
+
+fn membership_error(error: ClientWriteError<Types>) -> MembershipError {
+    use openraft::errors::ChangeMembershipError::{
+        EmptyMembership, InProgress, LearnerNotFound, NodeMetadataChanged, UncommittedLeaderLog,
+        UnsupportedMembershipTransition,
+    };
+    match error {
+        ClientWriteError::ForwardToLeader(to) => MembershipError::NotLeader { leader: to.leader_id },
+        ClientWriteError::LogEntryDiscarded(_) => MembershipError::Unknown,
+        ClientWriteError::ChangeMembershipError(InProgress(_) | UncommittedLeaderLog(_)) => {
+            MembershipError::InProgress
+        }
+        ClientWriteError::ChangeMembershipError(
+            error @ (EmptyMembership(_)
+            | LearnerNotFound(_)
+            | NodeMetadataChanged(_)
+            | UnsupportedMembershipTransition(_)),
+        ) => MembershipError::Refused(error.to_string()),
+        ClientWriteError::PreconditionFailed(error) => MembershipError::Refused(error.to_string()),
+    }
+}
+
+fn view(metrics: &RaftMetrics<Types>) -> View {
+    let index = |log_id: Option<super::types::LogId>| log_id.map_or(0, |log_id| log_id.index());
+    let membership = metrics.membership_config.membership();
+    let voters: BTreeSet<u64> = membership.voter_ids().collect();
+    let members = membership.nodes().map(|(&id, member)| MemberState {
+        id,
+        member: member.clone(),
+        voter: voters.contains(&id),
+        matched: metrics.replication.as_ref().and_then(|all| all.get(&id)).map(|&matched| index(matched)),
+        silent_ms: metrics
+            .heartbeat
+            .as_ref()
+            .and_then(|all| all.get(&id))
+            .copied()
+            .flatten()
+            .map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
+    });
+    View {
+        role: match metrics.state {
+            ServerState::Leader => Role::Leader,
+            ServerState::Follower => Role::Follower,
+            ServerState::Candidate => Role::Candidate,
+            ServerState::Learner | ServerState::Shutdown => Role::Learner,
+        },
+        leader: metrics.current_leader,
+        term: metrics.current_term,
+        last_log_index: metrics.last_log_index.unwrap_or(0),
+        committed_index: index(metrics.local_committed),
+        snapshot_index: index(metrics.snapshot),
+        purged_index: index(metrics.purged),
+        joint: membership.get_joint_config().len() > 1,
+        members: members.collect(),
+        stopped: metrics.running_state.as_ref().err().map(stop_reason),
+    }
+}
+
+fn stop_reason(fatal: &Fatal<Types>) -> String {
+    fatal.to_string()
+}

@@ -1,0 +1,165 @@
+//! Peers' Raft requests, handed to openraft.
+
+use super::codec::{decode_append, from_postcard, to_bytes};
+use super::machine::{Machine, Snapshot, SnapshotData, decode_meta};
+use super::network::{AppendReply, SnapshotBegin, SnapshotReply};
+use super::types::{Types, Vote};
+use crate::peer::{Method, NodeId, Refusal};
+use crate::storage::{Receiving, Snapshots};
+use bytes::{Buf, Bytes};
+use futures::stream::BoxStream;
+use futures::{StreamExt, stream};
+use openraft::Raft;
+use openraft::async_runtime::WatchReceiver;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::{Mutex, mpsc};
+
+/// The receiving end of Raft's messages. Cheap to clone.
+#[derive(Clone)]
+pub struct Inbound {
+    raft: Raft<Types, Machine>,
+    snapshots: Snapshots,
+    /// The snapshot that each leader is sending; a new one takes the place of one that was broken off.
+    receiving: Arc<Mutex<HashMap<NodeId, Transfer>>>,
+}
+
+struct Transfer {
+    /// Tells this transfer from the one that took its place.
+    id: uuid::Uuid,
+    vote: Vote,
+    bytes: u64,
+    received: u64,
+    /// `None` while a piece is being written.
+    file: Option<Receiving>,
+}
+
+fn refuse(error: impl std::fmt::Display) -> Refusal {
+    error.to_string()
+}
+
+impl Inbound {
+    pub fn new(raft: Raft<Types, Machine>, snapshots: Snapshots) -> Self {
+        Self { raft, snapshots, receiving: Arc::default() }
+    }
+
+    /// Answers one of Raft's requests; `None` for a method that is not Raft's.
+    pub async fn call(&self, from: NodeId, method: Method, body: Bytes) -> Option<Result<Bytes, Refusal>> {
+        Some(match method {
+            Method::Append => self.append(body).await,
+            Method::Vote => self.vote(body).await,
+            Method::PreVote => self.pre_vote(body).await,
+            Method::TransferLeader => self.transfer_leader(body).await,
+            Method::SnapshotBegin => self.snapshot_begin(from, body).await,
+            Method::SnapshotChunk => self.snapshot_chunk(from, body).await,
+            Method::SnapshotEnd => self.snapshot_end(from).await,
+            Method::Write | Method::ReadIndex | Method::Clock | Method::Admin => return None,
+        })
+    }
+
+    /// Answers append requests in order; ends at the first that is not stored.
+    pub fn appends(&self, requests: mpsc::Receiver<Bytes>) -> BoxStream<'static, Bytes> {
+        let decoded = stream::unfold(requests, |mut requests| async move {
+            let body = requests.recv().await?;
+            match decode_append(body) {
+                Ok(request) => Some((request, requests)),
+                Err(error) => {
+                    tracing::warn!(%error, "refused a peer's append request");
+                    None
+                }
+            }
+        });
+        let answers = self.raft.stream_append(decoded);
+        let bytes = answers.scan((), |(), result| {
+            std::future::ready(result.ok().map(|result| to_bytes(&AppendReply::from(result))))
+        });
+        Box::pin(bytes)
+    }
+
+    async fn append(&self, body: Bytes) -> Result<Bytes, Refusal> {
+        let request = decode_append(body).map_err(refuse)?;
+        let prev = request.prev_log_id;
+        let last = request.entries.last().map(openraft::entry::RaftEntry::log_id).or(prev);
+        let response = self.raft.append_entries(request).await.map_err(refuse)?;
+        Ok(to_bytes(&AppendReply::from(response.into_stream_result(prev, last))))
+    }
+
+    async fn vote(&self, body: Bytes) -> Result<Bytes, Refusal> {
+        let request = from_postcard("a vote request", &body).map_err(refuse)?;
+        Ok(to_bytes(&self.raft.vote(request).await.map_err(refuse)?))
+    }
+
+    async fn pre_vote(&self, body: Bytes) -> Result<Bytes, Refusal> {
+        let request = from_postcard("a pre-vote request", &body).map_err(refuse)?;
+        Ok(to_bytes(&self.raft.pre_vote(request).await.map_err(refuse)?))
+    }
+
+    async fn transfer_leader(&self, body: Bytes) -> Result<Bytes, Refusal> {
+        let request = from_postcard("a transfer request", &body).map_err(refuse)?;
+        Ok(to_bytes(&self.raft.handle_transfer_leader(request).await.map_err(refuse)?))
+    }
+
+    fn my_vote(&self) -> Vote {
+        self.raft.metrics().borrow_watched().vote
+    }
+
+    async fn snapshot_begin(&self, from: NodeId, body: Bytes) -> Result<Bytes, Refusal> {
+        let begin: SnapshotBegin = from_postcard("a snapshot's beginning", &body).map_err(refuse)?;
+        let mine = self.my_vote();
+        if mine <= begin.vote {
+            let file = self.snapshots.receive().map_err(refuse)?;
+            let id = uuid::Uuid::new_v4();
+            let transfer =
+                Transfer { id, vote: begin.vote, bytes: begin.bytes, received: 0, file: Some(file) };
+            self.receiving.lock().await.insert(from, transfer);
+        }
+        Ok(to_bytes(&SnapshotReply { vote: mine }))
+    }
+
+    async fn snapshot_chunk(&self, from: NodeId, mut body: Bytes) -> Result<Bytes, Refusal> {
+        if body.len() < 8 {
+            return Err("a snapshot's piece ends early".into());
+        }
+        let offset = body.get_u64();
+        let (id, mut file) = {
+            let mut receiving = self.receiving.lock().await;
+            let transfer = receiving.get_mut(&from).ok_or("no snapshot was begun")?;
+            let fits = offset == transfer.received && offset + body.len() as u64 <= transfer.bytes;
+            if !fits {
+                let expected = transfer.received;
+                return Err(format!("a snapshot's piece is at {offset}, {expected} was expected"));
+            }
+            (transfer.id, transfer.file.take().ok_or("a piece of this snapshot is still being written")?)
+        };
+        let length = body.len() as u64;
+        let writing = move || file.write(&body).map(|()| file);
+        let file = tokio::task::spawn_blocking(writing).await.map_err(refuse)?.map_err(refuse)?;
+        let mut receiving = self.receiving.lock().await;
+        if let Some(transfer) = receiving.get_mut(&from).filter(|transfer| transfer.id == id) {
+            transfer.received += length;
+            transfer.file = Some(file);
+        }
+        Ok(to_bytes(&SnapshotReply { vote: self.my_vote() }))
+    }
+
+    async fn snapshot_end(&self, from: NodeId) -> Result<Bytes, Refusal> {
+        let transfer = self.receiving.lock().await.remove(&from).ok_or("no snapshot was begun")?;
+        if transfer.received != transfer.bytes {
+            return Err(format!("{} of the snapshot's {} bytes came", transfer.received, transfer.bytes));
+        }
+        let file = transfer.file.ok_or("a piece of this snapshot is still being written")?;
+        let received =
+            tokio::task::spawn_blocking(move || file.finish()).await.map_err(refuse)?.map_err(refuse)?;
+        let meta = decode_meta(received.meta()).map_err(refuse)?;
+        // openraft panics on a snapshot from beyond its sender's term; such bytes are refused here.
+        if meta
+            .last_log_id
+            .is_some_and(|last| last.committed_leader_id().term > transfer.vote.leader_id().term)
+        {
+            return Err("the snapshot is newer than its sender's term".into());
+        }
+        let snapshot = Snapshot { meta, snapshot: SnapshotData::Received(received) };
+        let response = self.raft.install_full_snapshot(transfer.vote, snapshot).await.map_err(refuse)?;
+        Ok(to_bytes(&SnapshotReply { vote: response.vote }))
+    }
+}

@@ -1,0 +1,172 @@
+//! openraft's log storage on top of [`LogStore`]: entries become bytes here and nothing else happens.
+
+use super::codec::{decode_entry, encode_entry, from_postcard, to_bytes};
+use super::types::{Entry, LogId, Types, Vote};
+use crate::storage::{LogStore, StorageError};
+use bytes::Bytes;
+use futures::{Stream, StreamExt, stream};
+use openraft::entry::RaftEntry;
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use tokio::sync::oneshot;
+
+/// Most bytes of entries that go into one append request, or that `apply` reads ahead; one entry larger
+/// than that goes alone.
+const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The log, as openraft wants it. Clones read the same log.
+#[derive(Clone)]
+pub struct Log {
+    store: LogStore,
+}
+
+impl Log {
+    pub fn new(store: LogStore) -> Self {
+        Self { store }
+    }
+
+    async fn flushed(&self, start: impl FnOnce(&LogStore, Callback)) -> io::Result<()> {
+        let (done, result) = oneshot::channel();
+        start(
+            &self.store,
+            Box::new(move |result| {
+                let _ = done.send(result);
+            }),
+        );
+        match result.await {
+            Ok(result) => result.map_err(io::Error::other),
+            Err(_) => Err(io::Error::other("the log's writer has stopped")),
+        }
+    }
+
+    fn stored<T: DeserializeOwned>(what: &'static str, bytes: Option<Bytes>) -> io::Result<Option<T>> {
+        bytes.map(|bytes| from_postcard(what, &bytes)).transpose().map_err(io::Error::from)
+    }
+
+    fn read(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
+        let records = self.store.read(from, to, max_bytes).map_err(io::Error::other)?;
+        records.into_iter().map(|(_, bytes)| decode_entry(bytes).map_err(io::Error::from)).collect()
+    }
+
+    /// The part of a range that the log holds, as `[from, to)`.
+    fn clamp(&self, range: &impl RangeBounds<u64>) -> (u64, u64) {
+        let from = match range.start_bound() {
+            Bound::Included(&index) => index,
+            Bound::Excluded(&index) => index + 1,
+            Bound::Unbounded => 0,
+        };
+        let to = match range.end_bound() {
+            Bound::Included(&index) => index.saturating_add(1),
+            Bound::Excluded(&index) => index,
+            Bound::Unbounded => u64::MAX,
+        };
+        let state = self.store.state();
+        let end = state.last_index.map_or(state.first_index, |last| last + 1);
+        (from.max(state.first_index), to.min(end))
+    }
+}
+
+type Callback = Box<dyn FnOnce(Result<(), StorageError>) + Send>;
+
+impl RaftLogReader<Types> for Log {
+    async fn try_get_log_entries<RB>(&mut self, range: RB) -> io::Result<Vec<Entry>>
+    where
+        RB: RangeBounds<u64> + Clone + Debug + Send,
+    {
+        let (from, to) = self.clamp(&range);
+        if from >= to { Ok(Vec::new()) } else { self.read(from, to, usize::MAX) }
+    }
+
+    /// Replication reads through this one: bytes are bounded, not only the number of entries.
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        self.read(start, end, READ_BYTES_MAX)
+    }
+
+    /// `apply` reads through this one: a long backlog is read piece by piece.
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = io::Result<Entry>> + Send
+    where
+        RB: RangeBounds<u64> + Clone + Debug + Send,
+    {
+        let (from, to) = self.clamp(&range);
+        let log = self.clone();
+        let pieces = stream::unfold(from, move |from| {
+            let log = log.clone();
+            async move {
+                if from >= to {
+                    return None;
+                }
+                match log.read(from, to, READ_BYTES_MAX) {
+                    Ok(entries) if entries.is_empty() => None,
+                    Ok(entries) => {
+                        let next = from + entries.len() as u64;
+                        Some((entries.into_iter().map(Ok).collect::<Vec<_>>(), next))
+                    }
+                    Err(error) => Some((vec![Err(error)], to)),
+                }
+            }
+        });
+        Box::pin(pieces.map(stream::iter).flatten())
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        Self::stored("the vote", self.store.state().vote)
+    }
+}
+
+impl RaftLogStorage<Types> for Log {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
+        let state = self.store.state();
+        let last_purged_log_id: Option<LogId> =
+            Self::stored("the purge point", state.purged.map(|(_, id)| id))?;
+        let last_log_id = match state.last_index {
+            Some(last) => self.read(last, last + 1, usize::MAX)?.first().map(RaftEntry::log_id),
+            None => last_purged_log_id,
+        };
+        Ok(LogState { last_purged_log_id, last_log_id })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        let bytes = to_bytes(vote);
+        self.flushed(|store, done| store.save_vote(bytes, done)).await
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        if let Some(committed) = committed {
+            self.store.save_committed(to_bytes(&committed));
+        }
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        Self::stored("the committed id", self.store.state().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + Send,
+        I::IntoIter: Send,
+    {
+        let records = entries.into_iter().map(|entry| (entry.index(), encode_entry(&entry))).collect();
+        let done: Callback = Box::new(move |result| callback.io_completed(result.map_err(io::Error::other)));
+        self.store.append(records, done).map_err(io::Error::other)
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {
+        let last = last_log_id.map(|log_id| log_id.index());
+        self.flushed(|store, done| store.truncate_after(last, done)).await
+    }
+
+    async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
+        let bytes = to_bytes(&log_id);
+        self.flushed(|store, done| store.purge(log_id.index(), bytes, done)).await
+    }
+}

@@ -1,0 +1,150 @@
+//! openraft's state machine on top of [`Replica`] and [`Snapshots`].
+
+use super::codec::{from_postcard, to_bytes};
+use super::replica::{Picture, Replica};
+use super::types::{LogId, Payload, Response, SnapshotMeta, StoredMembership, Types};
+use crate::cache::{Cache, Outcome};
+use crate::storage::{ReceivedSnapshot, SnapshotFile, Snapshots};
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use openraft::entry::RaftEntry;
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use std::io;
+use std::sync::Arc;
+
+/// Entries applied before those who wait are told: few enough that they don't wait long.
+const ANNOUNCE_EVERY: usize = 64;
+
+/// A snapshot openraft hands around: one of ours, or one a leader has just sent.
+pub enum SnapshotData {
+    Current(SnapshotFile),
+    Received(ReceivedSnapshot),
+}
+
+pub type Snapshot = openraft::type_config::alias::SnapshotOf<Types, SnapshotData>;
+
+/// The state machine, as openraft wants it.
+pub struct Machine {
+    replica: Arc<Replica>,
+    snapshots: Snapshots,
+}
+
+impl Machine {
+    pub fn new(replica: Arc<Replica>, snapshots: Snapshots) -> Self {
+        Self { replica, snapshots }
+    }
+}
+
+/// Reads the metadata that [`Builder::build_snapshot`] wrote into a snapshot file.
+pub fn decode_meta(bytes: &[u8]) -> io::Result<SnapshotMeta> {
+    Ok(from_postcard("a snapshot's metadata", bytes)?)
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok(self.replica.applied_state())
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
+    where
+        Strm: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + Send,
+    {
+        let mut unannounced = 0;
+        while let Some(item) = entries.next().await {
+            let (entry, responder) = item?;
+            let log_id = entry.log_id();
+            let response = match &entry.payload {
+                Payload::Normal(proposal) => self.replica.apply_command(log_id, proposal),
+                Payload::Blank => {
+                    self.replica.apply_other(log_id, None);
+                    done()
+                }
+                Payload::Membership(membership) => {
+                    let stored = StoredMembership::new(Some(log_id), membership.clone());
+                    self.replica.apply_other(log_id, Some(stored));
+                    done()
+                }
+            };
+            unannounced += 1;
+            // A writer may read at once on this node: its own write must be announced before its answer.
+            if responder.is_some() || unannounced == ANNOUNCE_EVERY {
+                self.replica.announce();
+                unannounced = 0;
+            }
+            if let Some(responder) = responder {
+                responder.send(response);
+            }
+        }
+        self.replica.announce();
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder { replica: self.replica.clone(), snapshots: self.snapshots.clone() }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotData) -> io::Result<()> {
+        let snapshots = self.snapshots.clone();
+        let cache = tokio::task::spawn_blocking(move || -> io::Result<Cache> {
+            match data {
+                SnapshotData::Current(file) => restore(&file),
+                SnapshotData::Received(received) => {
+                    // Durable first: what is in memory must never be ahead of what a restart would find.
+                    let file = snapshots.install(received).map_err(io::Error::other)?;
+                    restore(&file)
+                }
+            }
+        })
+        .await
+        .map_err(io::Error::other)??;
+        if Some(cache.index()) != meta.last_log_id.map(|log_id| log_id.index()) {
+            let wrong =
+                format!("a snapshot's state is at index {}, its metadata says otherwise", cache.index());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, wrong));
+        }
+        self.replica.replace(cache, meta.last_log_id, meta.last_membership.clone());
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        let Some(file) = self.snapshots.current() else { return Ok(None) };
+        let meta = decode_meta(&file.meta)?;
+        Ok(Some(Snapshot { meta, snapshot: SnapshotData::Current(file) }))
+    }
+}
+
+/// What a proposer of an entry without a command is told.
+fn done() -> Response {
+    Response { result: Ok(Outcome::Ticked), replayed: false }
+}
+
+fn restore(file: &SnapshotFile) -> io::Result<Cache> {
+    Cache::restore(file.body()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Takes the picture when asked to, then writes it on another thread while `apply` goes on.
+pub struct Builder {
+    replica: Arc<Replica>,
+    snapshots: Snapshots,
+}
+
+impl RaftSnapshotBuilder<Types> for Builder {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let Picture { frozen, last_applied, membership } = self.replica.picture();
+        let meta = SnapshotMeta { last_log_id: last_applied, last_membership: membership };
+        let bytes: Bytes = to_bytes(&meta);
+        let index = last_applied.map_or(0, |log_id| log_id.index());
+        let snapshots = self.snapshots.clone();
+        let writing = move || snapshots.write(index, &bytes, |mut out| frozen.encode(&mut out));
+        let file = tokio::task::spawn_blocking(writing)
+            .await
+            .map_err(io::Error::other)?
+            .map_err(io::Error::other)?;
+        Ok(Snapshot { meta, snapshot: SnapshotData::Current(file) })
+    }
+}

@@ -1,0 +1,23 @@
+//! Thin adapters between openraft and our rooms. The only room that names openraft.
+
+mod clock;
+mod codec;
+mod consensus;
+mod inbound;
+mod log;
+mod machine;
+mod network;
+mod replica;
+mod types;
+
+pub use clock::LogClock;
+pub use codec::{
+    COMMAND_BYTES_MAX, CodecError, Envelope, decode_append, decode_entry, from_postcard, to_bytes,
+};
+pub use consensus::{
+    Consensus, MemberState, MembershipError, ProposeError, Proposed, ReadIndexError, Role, Timing, View,
+};
+pub use log::Log;
+pub use machine::Machine;
+pub use replica::Replica;
+pub use types::{Member, Response};

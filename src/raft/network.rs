@@ -1,0 +1,302 @@
+//! openraft's view of the peers: its requests become frames on the right lane.
+
+use super::codec::{encode_append, from_postcard, to_bytes};
+use super::machine::{Snapshot, SnapshotData};
+use super::types::{LogId, Member, Types, Vote};
+use crate::peer::{Lane, Links, Method, PeerClient, PeerError, PeerIdentity};
+use crate::storage::SnapshotFile;
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::{FutureExt, Stream, StreamExt};
+use openraft::RPCTypes;
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use serde::{Deserialize, Serialize};
+use std::future::Future;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Append requests on their way to one follower at a time.
+const APPENDS_IN_FLIGHT: usize = 16;
+/// How long one append request may take. A follower answers after its flush, and a flush can be slow.
+const APPEND_LIMIT: Duration = Duration::from_secs(2);
+/// How long one piece of a snapshot may take, and the installation at the end.
+const CHUNK_LIMIT: Duration = Duration::from_secs(10);
+const INSTALL_LIMIT: Duration = Duration::from_secs(120);
+/// Bytes of a snapshot sent at a time.
+const CHUNK_BYTES: usize = 1024 * 1024;
+
+/// Starts a snapshot; answered by a [`SnapshotReply`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SnapshotBegin {
+    pub vote: Vote,
+    pub bytes: u64,
+}
+
+/// What a follower answers to each step of a snapshot: its vote, and whether it goes on.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SnapshotReply {
+    pub vote: Vote,
+}
+
+/// What a follower answers to an append request.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum AppendReply {
+    Stored(Option<LogId>),
+    Conflict(LogId),
+    HigherVote(Vote),
+}
+
+impl From<StreamAppendResult<Types>> for AppendReply {
+    fn from(result: StreamAppendResult<Types>) -> Self {
+        match result {
+            Ok(last) => Self::Stored(last),
+            Err(StreamAppendError::Conflict(log_id)) => Self::Conflict(log_id),
+            Err(StreamAppendError::HigherVote(vote)) => Self::HigherVote(vote),
+        }
+    }
+}
+
+impl From<AppendReply> for StreamAppendResult<Types> {
+    fn from(reply: AppendReply) -> Self {
+        match reply {
+            AppendReply::Stored(last) => Ok(last),
+            AppendReply::Conflict(log_id) => Err(StreamAppendError::Conflict(log_id)),
+            AppendReply::HigherVote(vote) => Err(StreamAppendError::HigherVote(vote)),
+        }
+    }
+}
+
+/// Makes a [`Network`] for each peer and purpose.
+#[derive(Clone)]
+pub struct Networks {
+    me: PeerIdentity,
+    links: Links,
+}
+
+impl Networks {
+    pub fn new(me: PeerIdentity, links: Links) -> Self {
+        Self { me, links }
+    }
+
+    /// A connection to a peer, for whatever this or a higher room needs.
+    pub fn client(&self, target: u64, address: &str, lane: Lane) -> PeerClient {
+        PeerClient::new(self.me.clone(), target, address.to_owned(), lane, self.links.clone())
+    }
+
+    fn network(&self, target: u64, member: &Member, bulk: Lane) -> Network {
+        Network {
+            me: self.me.node_id,
+            target,
+            control: self.client(target, &member.peer, Lane::Control),
+            bulk: self.client(target, &member.peer, bulk),
+            appends_on_control: bulk == Lane::Control,
+        }
+    }
+}
+
+impl RaftNetworkFactory<Types> for Networks {
+    type Network = Network;
+
+    async fn new_client(&mut self, target: u64, member: &Member) -> Network {
+        self.network(target, member, Lane::Append)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, member: &Member) -> Network {
+        self.network(target, member, Lane::Control)
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, member: &Member) -> Network {
+        self.network(target, member, Lane::Snapshot)
+    }
+}
+
+/// One peer, for one purpose.
+pub struct Network {
+    me: u64,
+    target: u64,
+    control: PeerClient,
+    bulk: PeerClient,
+    appends_on_control: bool,
+}
+
+impl Network {
+    async fn ask<T: for<'a> Deserialize<'a>>(
+        &self,
+        method: Method,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<T, RPCError<Types>> {
+        let answer = self.control.call(method, body, limit).await;
+        let bytes = answer.map_err(|error| self.rpc_error(error, method, limit))?;
+        from_postcard("a peer's answer", &bytes).map_err(|error| RPCError::Network(NetworkError::new(&error)))
+    }
+
+    fn rpc_error(&self, error: PeerError, method: Method, timeout: Duration) -> RPCError<Types> {
+        match error {
+            // Both call for a pause before the next attempt.
+            PeerError::Unreachable(_) | PeerError::Refused(_) => {
+                RPCError::Unreachable(Unreachable::new(&error))
+            }
+            PeerError::Lost => RPCError::Network(NetworkError::new(&error)),
+            PeerError::TimedOut => {
+                let action = match method {
+                    Method::Vote | Method::PreVote => RPCTypes::Vote,
+                    Method::SnapshotBegin | Method::SnapshotChunk | Method::SnapshotEnd => {
+                        RPCTypes::InstallSnapshot
+                    }
+                    _ => RPCTypes::AppendEntries,
+                };
+                RPCError::Timeout(Timeout { action, id: self.me, target: self.target, timeout })
+            }
+        }
+    }
+
+    async fn snapshot_step(
+        &self,
+        method: Method,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Vote, StreamingError<Types>> {
+        let answer = self.bulk.call(method, body, limit).await;
+        let bytes = answer.map_err(|error| match self.rpc_error(error, method, limit) {
+            RPCError::Timeout(error) => StreamingError::Timeout(error),
+            RPCError::Unreachable(error) => StreamingError::Unreachable(error),
+            RPCError::Network(error) => StreamingError::Network(error),
+            RPCError::RemoteError(_) => StreamingError::Network(NetworkError::from_string("remote error")),
+        })?;
+        let reply: SnapshotReply = from_postcard("a snapshot answer", &bytes)
+            .map_err(|error| StreamingError::Network(NetworkError::new(&error)))?;
+        Ok(reply.vote)
+    }
+
+    /// Sends the file piece by piece. The follower's vote ends it early when it has become higher.
+    async fn send_snapshot(
+        &self,
+        vote: Vote,
+        file: &SnapshotFile,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let begin = to_bytes(&SnapshotBegin { vote, bytes: file.bytes });
+        let mut theirs = self.snapshot_step(Method::SnapshotBegin, begin, CHUNK_LIMIT).await?;
+        let mut offset = 0;
+        while theirs <= vote && offset < file.bytes {
+            let reader = file.clone();
+            let chunk = tokio::task::spawn_blocking(move || reader.raw_chunk(offset, CHUNK_BYTES)).await;
+            let chunk = match chunk {
+                Ok(Ok(chunk)) => chunk,
+                Ok(Err(error)) => return Err(StreamingError::Network(NetworkError::new(&error))),
+                Err(error) => return Err(StreamingError::Network(NetworkError::new(&error))),
+            };
+            let mut body = BytesMut::with_capacity(8 + chunk.len());
+            body.put_u64(offset);
+            body.put_slice(&chunk);
+            offset += chunk.len() as u64;
+            theirs = self.snapshot_step(Method::SnapshotChunk, body.freeze(), CHUNK_LIMIT).await?;
+        }
+        if theirs <= vote {
+            theirs = self.snapshot_step(Method::SnapshotEnd, Bytes::new(), INSTALL_LIMIT).await?;
+        }
+        Ok(SnapshotResponse::new(theirs))
+    }
+}
+
+impl RaftNetworkV2<Types> for Network {
+    type SnapshotData = SnapshotData;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let reply: AppendReply = self.ask(Method::Append, encode_append(&request), option.soft_ttl()).await?;
+        Ok(StreamAppendResult::<Types>::from(reply).into())
+    }
+
+    /// Heartbeats go alone, on the lane of urgent things. Log entries are pipelined: the next request is
+    /// sent while earlier ones are still being flushed over there; answers come in order.
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<
+        's,
+        Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>,
+    >
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
+    {
+        if self.appends_on_control {
+            return openraft::network::stream_append_sequential(self, input, option);
+        }
+        let this: &'s Self = self;
+        let sent = input.then(move |request| async move {
+            let deadline = Instant::now() + APPEND_LIMIT;
+            let pending = this.bulk.send(Method::Append, encode_append(&request), deadline).await;
+            // The answer is awaited later, while the next request is on its way.
+            async move {
+                let bytes = pending?.answer(deadline).await?;
+                Ok::<_, PeerError>(bytes)
+            }
+        });
+        let answers = sent.buffered(APPENDS_IN_FLIGHT).map(move |answer| {
+            let bytes = answer.map_err(|error| this.rpc_error(error, Method::Append, APPEND_LIMIT))?;
+            let reply: AppendReply = from_postcard("an append answer", &bytes)
+                .map_err(|error| RPCError::Network(NetworkError::new(&error)))?;
+            Ok(StreamAppendResult::<Types>::from(reply))
+        });
+        // After the first failure nothing that follows means anything.
+        let until_failure = answers.scan(false, |failed, item| {
+            let give = (!*failed).then_some(item);
+            *failed = matches!(give, Some(Err(_) | Ok(Err(_))));
+            std::future::ready(give)
+        });
+        let stream: BoxStream<'s, _> = Box::pin(until_failure);
+        async move { Ok(stream) }.boxed()
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask(Method::Vote, to_bytes(&request), option.soft_ttl()).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask(Method::PreVote, to_bytes(&request), option.soft_ttl()).await
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        self.ask(Method::TransferLeader, to_bytes(&request), option.soft_ttl()).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let SnapshotData::Current(file) = snapshot.snapshot else {
+            return Err(StreamingError::Network(NetworkError::from_string(
+                "only an installed snapshot is sent",
+            )));
+        };
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = self.send_snapshot(vote, &file) => sent,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! This node's copy of the state: the cache, how far it is applied, and its recent digests. `apply` writes
+//! it, everybody else reads it.
+
+use super::clock::LogClock;
+use super::codec::Envelope;
+use super::types::{LogId, Proposal, Response, StoredMembership};
+use crate::cache::{Cache, CacheConfig, CommandError, Digest, Frozen, Stamp};
+use std::collections::VecDeque;
+use std::sync::{Arc, RwLock, RwLockReadGuard};
+use tokio::sync::watch;
+
+/// How many (index, digest) pairs are kept for comparison with other nodes.
+const DIGESTS_KEPT: usize = 1_024;
+
+/// The state and those who wait for it to move.
+pub struct Replica {
+    state: RwLock<State>,
+    applied: watch::Sender<u64>,
+    clock: Arc<LogClock>,
+}
+
+struct State {
+    cache: Cache,
+    last_applied: Option<LogId>,
+    membership: StoredMembership,
+    digests: VecDeque<(u64, Digest)>,
+}
+
+/// A still picture of the state, for a snapshot.
+pub struct Picture {
+    pub frozen: Frozen,
+    pub last_applied: Option<LogId>,
+    pub membership: StoredMembership,
+}
+
+impl Replica {
+    pub fn new(clock: Arc<LogClock>) -> Self {
+        let state = State {
+            cache: Cache::new(CacheConfig::default()),
+            last_applied: None,
+            membership: StoredMembership::default(),
+            digests: VecDeque::with_capacity(DIGESTS_KEPT),
+        };
+        Self { state: RwLock::new(state), applied: watch::Sender::new(0), clock }
+    }
+
+    /// Looks at the cache. Short: `apply` waits meanwhile.
+    pub fn with_cache<T>(&self, look: impl FnOnce(&Cache) -> T) -> T {
+        look(&self.read().cache)
+    }
+
+    /// The newest (index, digest) pairs, oldest first.
+    pub fn digests(&self) -> Vec<(u64, Digest)> {
+        self.read().digests.iter().copied().collect()
+    }
+
+    /// Index of the last applied entry.
+    pub fn applied_index(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
+    /// Returns once the entry at `index` is applied.
+    pub async fn applied(&self, index: u64) {
+        // The sender lives as long as `self`, so waiting can't fail.
+        let _ = self.applied.subscribe().wait_for(|applied| *applied >= index).await;
+    }
+
+    /// A receiver of the applied index.
+    pub fn watch_applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    pub(super) fn applied_state(&self) -> (Option<LogId>, StoredMembership) {
+        let state = self.read();
+        (state.last_applied, state.membership.clone())
+    }
+
+    /// Applies one command.
+    pub(super) fn apply_command(&self, log_id: LogId, proposal: &Proposal) -> Response {
+        let index = log_id.index();
+        // Decoding needs no lock. Bytes that don't decode are the same on every node, so every node refuses.
+        let envelope = Envelope::decode(&proposal.body);
+        let mut state = self.write();
+        let response = match envelope {
+            Ok(Envelope { idempotency_key, command }) => {
+                let stamp = Stamp { index, at_ms: proposal.at_ms, idempotency_key };
+                let applied = state.cache.apply(stamp, command);
+                Response { result: applied.outcome, replayed: applied.replayed }
+            }
+            Err(error) => {
+                state.cache.advance(index);
+                let refusal =
+                    CommandError::Invalid { op: None, field: "command".into(), reason: error.to_string() };
+                Response { result: Err(refusal), replayed: false }
+            }
+        };
+        state.applied_one(log_id);
+        drop(state);
+        self.clock.observe(proposal.at_ms);
+        response
+    }
+
+    /// Applies an entry that holds no command.
+    pub(super) fn apply_other(&self, log_id: LogId, membership: Option<StoredMembership>) {
+        let mut state = self.write();
+        state.cache.advance(log_id.index());
+        if let Some(membership) = membership {
+            state.membership = membership;
+        }
+        state.applied_one(log_id);
+    }
+
+    /// Tells those who wait how far we are; called once for many entries.
+    pub(super) fn announce(&self) {
+        if let Some(log_id) = self.read().last_applied {
+            self.applied.send_replace(log_id.index());
+        }
+    }
+
+    pub(super) fn picture(&self) -> Picture {
+        let state = self.read();
+        Picture {
+            frozen: state.cache.freeze(),
+            last_applied: state.last_applied,
+            membership: state.membership.clone(),
+        }
+    }
+
+    /// Puts a snapshot's state in place of ours.
+    pub(super) fn replace(&self, cache: Cache, last_applied: Option<LogId>, membership: StoredMembership) {
+        self.clock.observe(cache.now_ms());
+        let mut state = self.write();
+        let digests = VecDeque::with_capacity(DIGESTS_KEPT);
+        // The old state is dropped after the lock is given back: freeing a large cache takes a while.
+        let old = std::mem::replace(&mut *state, State { cache, last_applied, membership, digests });
+        state.note_digest();
+        drop(state);
+        drop(old);
+        self.announce();
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().expect("apply does not panic")
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, State> {
+        self.state.write().expect("apply does not panic")
+    }
+}
+
+impl State {
+    fn applied_one(&mut self, log_id: LogId) {
+        self.last_applied = Some(log_id);
+        self.note_digest();
+    }
+
+    fn note_digest(&mut self) {
+        if self.digests.len() == DIGESTS_KEPT {
+            self.digests.pop_front();
+        }
+        self.digests.push_back((self.cache.index(), self.cache.digest()));
+    }
+}
