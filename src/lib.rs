@@ -2,6 +2,10 @@
 //!
 //! The crate is laid out in rooms; imports point down this list only, and everyone may import `cache`.
 
+pub mod http;
+
+pub mod node;
+
 pub mod raft;
 
 pub mod peer;
@@ -11,3 +15,5 @@ pub mod storage;
 pub mod cache;
 
 pub mod api;
+
+pub mod client;

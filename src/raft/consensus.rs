@@ -284,6 +284,18 @@ impl Consensus {
         self.raft.trigger().snapshot().await.map_err(|error| error.to_string())
     }
 
+    /// Lets go of log entries up to `index`, as far as a snapshot covers them; returns at once.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn purge(&self, index: u64) -> Result<(), String> {
+        self.raft.trigger().purge_log(index).await.map_err(|error| error.to_string())
+    }
+
+    pub fn term(&self) -> u64 {
+        self.raft.metrics().borrow_watched().current_term
+    }
+
     pub fn is_leader(&self) -> bool {
         self.raft.is_leader()
     }

@@ -43,9 +43,12 @@ impl Inbound {
         Self { raft, snapshots, receiving: Arc::default() }
     }
 
-    /// Answers one of Raft's requests; `None` for a method that is not Raft's.
-    pub async fn call(&self, from: NodeId, method: Method, body: Bytes) -> Option<Result<Bytes, Refusal>> {
-        Some(match method {
+    /// Answers one of Raft's requests.
+    ///
+    /// # Errors
+    /// A sentence for the peer; nothing was done.
+    pub async fn call(&self, from: NodeId, method: Method, body: Bytes) -> Result<Bytes, Refusal> {
+        match method {
             Method::Append => self.append(body).await,
             Method::Vote => self.vote(body).await,
             Method::PreVote => self.pre_vote(body).await,
@@ -53,8 +56,10 @@ impl Inbound {
             Method::SnapshotBegin => self.snapshot_begin(from, body).await,
             Method::SnapshotChunk => self.snapshot_chunk(from, body).await,
             Method::SnapshotEnd => self.snapshot_end(from).await,
-            Method::Write | Method::ReadIndex | Method::Clock | Method::Admin => return None,
-        })
+            Method::Write | Method::ReadIndex | Method::Clock | Method::Admin => {
+                Err("not Raft's to answer".into())
+            }
+        }
     }
 
     /// Answers append requests in order; ends at the first that is not stored.

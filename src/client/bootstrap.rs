@@ -1,0 +1,66 @@
+//! What a node without a cluster asks others: who are you, and may I join.
+
+use crate::api::{AddMember, Introduction, Joined, Problem};
+use futures::future::join_all;
+use std::time::Duration;
+
+const INTRODUCTION_LIMIT: Duration = Duration::from_secs(2);
+const JOIN_LIMIT: Duration = Duration::from_secs(20);
+
+fn client(limit: Duration) -> Result<reqwest::Client, String> {
+    reqwest::Client::builder()
+        .timeout(limit)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(|error| error.to_string())
+}
+
+/// Asks each URL who is there; answers come in the order of the URLs.
+pub async fn introductions(urls: &[String]) -> Vec<Result<Introduction, String>> {
+    let client = match client(INTRODUCTION_LIMIT) {
+        Ok(client) => client,
+        Err(error) => return urls.iter().map(|_| Err(error.clone())).collect(),
+    };
+    join_all(urls.iter().map(|url| introduction(&client, url))).await
+}
+
+async fn introduction(client: &reqwest::Client, url: &str) -> Result<Introduction, String> {
+    let url = format!("{}/v1/introduction", url.trim_end_matches('/'));
+    let response = client.get(url).send().await.map_err(|error| short(&error))?;
+    if !response.status().is_success() {
+        return Err(format!("answered {}", response.status()));
+    }
+    response.json().await.map_err(|_| "is no Lockstep node".to_owned())
+}
+
+/// Asks a cluster to take a node in. Asking twice for one data folder gives the same answer.
+///
+/// # Errors
+/// A sentence.
+pub async fn join(url: &str, request: &AddMember) -> Result<Joined, String> {
+    let client = client(JOIN_LIMIT)?;
+    let url = format!("{}/v1/members", url.trim_end_matches('/'));
+    let response =
+        client.post(&url).json(request).send().await.map_err(|error| format!("{url}: {}", short(&error)))?;
+    if response.status().is_success() {
+        return response.json().await.map_err(|error| error.to_string());
+    }
+    let status = response.status();
+    match response.json::<Problem>().await {
+        Ok(problem) => Err(problem.detail),
+        Err(_) => Err(format!("{url} answered {status}")),
+    }
+}
+
+/// The innermost reason, without the URL that the caller names anyway.
+fn short(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer in time".into();
+    }
+    let mut reason: &dyn std::error::Error = error;
+    while let Some(source) = reason.source() {
+        reason = source;
+    }
+    reason.to_string()
+}

@@ -1,0 +1,138 @@
+//! The cluster: status, digests, members, the lead, snapshots.
+
+use super::door::{Door, Ready};
+use super::extract::{NoQuery, Query, bad_query, json_body};
+use super::respond::ApiError;
+use crate::api::{AddMember, Digests, ErrorCode, Introduction, Joined, Members, Status, TransferLeader};
+use crate::node::Node;
+use crate::storage::SnapshotFile;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures::stream;
+use serde::Serialize;
+
+const JSON_BYTES_MAX: usize = 64 * 1024;
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Answer of `POST /v1/snapshot`.
+#[derive(Serialize)]
+struct SnapshotTaken {
+    index: u64,
+    bytes: u64,
+}
+
+pub(super) async fn introduction(State(door): State<Door>) -> Json<Introduction> {
+    Json(door.introduction())
+}
+
+pub(super) async fn status(Ready(node): Ready) -> Json<Status> {
+    Json(node.status().await)
+}
+
+pub(super) async fn digest(Ready(node): Ready) -> Json<Digests> {
+    Json(node.digests())
+}
+
+pub(super) async fn members(Ready(node): Ready) -> Json<Members> {
+    Json(node.members().await)
+}
+
+pub(super) async fn add_member(
+    Ready(node): Ready,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Joined>, ApiError> {
+    let request: AddMember = json_body(&headers, body, JSON_BYTES_MAX).await?;
+    let invalid = |field: &str, reason: &str| Err(ApiError::new(ErrorCode::InvalidBody, reason).field(field));
+    if !is_host_port(&request.peer) {
+        return invalid("peer", "peer: expected host:port");
+    }
+    if request.store_uuid.is_empty() || request.store_uuid.len() > 64 {
+        return invalid("store_uuid", "store_uuid: expected the number of the node's data folder");
+    }
+    if request.http.len() > 512
+        || request.name.as_ref().is_some_and(|name| name.is_empty() || name.len() > 64)
+    {
+        return invalid("name", "name: expected 1 to 64 bytes; http: at most 512 bytes");
+    }
+    let joined = node.add_member(request).await.map_err(|error| ApiError::from_node(&node, error))?;
+    Ok(Json(joined))
+}
+
+fn is_host_port(text: &str) -> bool {
+    text.len() <= 256
+        && text
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0))
+}
+
+pub(super) async fn promote_member(
+    Ready(node): Ready,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let id = member_id(&id)?;
+    node.promote_member(id).await.map_err(|error| ApiError::from_node(&node, error))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn remove_member(
+    Ready(node): Ready,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let id = member_id(&id)?;
+    node.remove_member(id).await.map_err(|error| ApiError::from_node(&node, error))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn member_id(text: &str) -> Result<u64, ApiError> {
+    text.parse().map_err(|_| bad_query("id", format!("`{text}` is no member's number")))
+}
+
+pub(super) async fn transfer_leader(
+    Ready(node): Ready,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, ApiError> {
+    let request: TransferLeader = json_body(&headers, body, JSON_BYTES_MAX).await?;
+    node.transfer_leader(request.to).await.map_err(|error| ApiError::from_node(&node, error))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/snapshot`: takes one.
+pub(super) async fn take_snapshot(Ready(node): Ready) -> Result<Response, ApiError> {
+    let file = fresh(&node).await?;
+    Ok(Json(SnapshotTaken { index: file.index, bytes: file.bytes }).into_response())
+}
+
+/// `GET /v1/snapshot`: takes one and sends it, as a backup.
+pub(super) async fn get_snapshot(
+    Ready(node): Ready,
+    Query(NoQuery {}): Query<NoQuery>,
+) -> Result<Response, ApiError> {
+    let file = fresh(&node).await?;
+    let name = format!("attachment; filename=\"lockstep-{}.snapshot\"", file.index);
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(file.bytes));
+    headers.extend(HeaderValue::from_str(&name).ok().map(|name| (header::CONTENT_DISPOSITION, name)));
+    let chunks = stream::try_unfold(0, move |offset| {
+        let file = file.clone();
+        async move {
+            if offset >= file.bytes {
+                return Ok(None);
+            }
+            let reading = tokio::task::spawn_blocking(move || file.raw_chunk(offset, CHUNK_BYTES));
+            let chunk = reading.await.map_err(std::io::Error::other)??;
+            let next = offset + chunk.len() as u64;
+            Ok::<_, std::io::Error>(Some((chunk, next)))
+        }
+    });
+    Ok((headers, Body::from_stream(chunks)).into_response())
+}
+
+async fn fresh(node: &Node) -> Result<SnapshotFile, ApiError> {
+    node.snapshot().await.map_err(|error| ApiError::from_node(node, error))
+}

@@ -1,0 +1,54 @@
+//! `/v1/config`: the replicated settings.
+
+use super::door::Ready;
+use super::extract::{NoQuery, Query, ReadQuery, idempotency_key, level};
+use super::kv::{unexpected, written_at};
+use super::respond::{ApiError, read_at};
+use crate::api::{ConfigBody, ConfigUpdate, ErrorCode};
+use crate::cache::{Command, ConfigChange, Outcome};
+use crate::node::WriteRequest;
+use axum::Json;
+use axum::body::{Body, to_bytes};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// `GET /v1/config`.
+pub(super) async fn get(Ready(node): Ready, Query(query): Query<ReadQuery>) -> Result<Response, ApiError> {
+    let (consistency, min_index) = (query.consistency()?, query.min_index()?);
+    let look = |cache: &crate::cache::Cache| cache.config().clone();
+    let read =
+        node.read(level(consistency), min_index, look).await.map_err(|e| ApiError::from_node(&node, e))?;
+    let headers = read_at(&read, consistency);
+    Ok((headers, Json(ConfigBody::from(read.value))).into_response())
+}
+
+/// `PUT /v1/config`.
+pub(super) async fn put(
+    Ready(node): Ready,
+    Query(NoQuery {}): Query<NoQuery>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let invalid = |reason: String| ApiError::new(ErrorCode::InvalidConfig, reason);
+    let bytes = to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| invalid(format!("body: {error}")))?;
+    let update: ConfigUpdate =
+        serde_json::from_slice(&bytes).map_err(|error| invalid(format!("body: {error}")))?;
+    if update.touch.is_some_and(|touch| touch.enabled) {
+        let reason = "touch.enabled: reads do not count for eviction in this version";
+        return Err(invalid(reason.into()).field("touch.enabled"));
+    }
+    let change = ConfigChange {
+        policy: update.policy,
+        capacity_entries: update.capacity_entries,
+        capacity_bytes: update.capacity_bytes,
+        default_ttl_ms: update.default_ttl_ms,
+    };
+    let idempotency_key = idempotency_key(&headers)?;
+    let request = WriteRequest { command: Command::Configure(change), idempotency_key, limit: None };
+    let written = node.write(request).await.map_err(|error| ApiError::from_node(&node, error))?;
+    let headers = written_at(&written);
+    let Outcome::Configured(config) = written.outcome else { return Err(unexpected()) };
+    Ok((headers, Json(ConfigBody::from(config))).into_response())
+}

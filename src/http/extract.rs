@@ -1,0 +1,240 @@
+//! What requests carry, parsed once: keys, conditions, times to live, guarantees, bodies. Each failure
+//! names the field and what was expected.
+
+use super::respond::ApiError;
+use crate::api::{Consistency, ErrorCode, IDEMPOTENCY_KEY};
+use crate::cache::limits::{IDEMPOTENCY_KEY_BYTES_MAX, TTL_MS_MAX, TTL_MS_MIN};
+use crate::cache::{Condition, Key, Ttl};
+use crate::node::ReadLevel;
+use axum::body::{Body, to_bytes};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, header};
+use bytes::Bytes;
+use http_body_util::LengthLimitError;
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// The key of a `/v1/kv/{key}` path, percent-decoded once.
+pub(super) struct PathKey(pub Key);
+
+impl<S: Sync> FromRequestParts<S> for PathKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let rest = parts.uri.path().strip_prefix("/v1/kv/").unwrap_or_default();
+        let raw = rest.split('/').next().unwrap_or_default();
+        let invalid = |reason: String| ApiError::new(ErrorCode::InvalidKey, reason).field("key");
+        let text = percent_decode_str(raw).decode_utf8();
+        let text = text.map_err(|_| invalid("the key is not UTF-8 once percent-decoded".into()))?;
+        Key::new(&text).map(Self).map_err(|error| invalid(error.to_string()))
+    }
+}
+
+/// Query parameters; an unknown one is an error.
+pub(super) struct Query<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let parsed = serde_urlencoded::from_str(parts.uri.query().unwrap_or_default());
+        parsed
+            .map(Self)
+            .map_err(|error| ApiError::new(ErrorCode::InvalidQuery, format!("query: {error}")).field("query"))
+    }
+}
+
+/// Query of a write.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WriteQuery {
+    pub ttl_ms: Option<String>,
+}
+
+/// Query of a read.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReadQuery {
+    pub consistency: Option<String>,
+    pub min_index: Option<String>,
+}
+
+/// No query parameters.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoQuery {}
+
+impl WriteQuery {
+    /// # Errors
+    /// `invalid_ttl`.
+    pub fn ttl(&self) -> Result<Ttl, ApiError> {
+        match self.ttl_ms.as_deref() {
+            None => Ok(Ttl::Default),
+            Some("never") => Ok(Ttl::Never),
+            Some(text) => match text.parse() {
+                Ok(ttl_ms) => ttl(ttl_ms),
+                Err(_) => Err(bad_ttl(format!("`{text}` is neither a number of milliseconds nor `never`"))),
+            },
+        }
+    }
+}
+
+/// Checks a time to live.
+///
+/// # Errors
+/// `invalid_ttl`.
+pub(super) fn ttl(ttl_ms: u64) -> Result<Ttl, ApiError> {
+    if (TTL_MS_MIN..=TTL_MS_MAX).contains(&ttl_ms) {
+        Ok(Ttl::Ms(ttl_ms))
+    } else {
+        Err(bad_ttl(format!("{ttl_ms} is not between {TTL_MS_MIN} and {TTL_MS_MAX} milliseconds")))
+    }
+}
+
+fn bad_ttl(reason: String) -> ApiError {
+    ApiError::new(ErrorCode::InvalidTtl, format!("ttl_ms: {reason}")).field("ttl_ms")
+}
+
+impl ReadQuery {
+    /// # Errors
+    /// `invalid_query`.
+    pub fn consistency(&self) -> Result<Consistency, ApiError> {
+        match self.consistency.as_deref() {
+            None | Some("linearizable") => Ok(Consistency::Linearizable),
+            Some("lease") => Ok(Consistency::Lease),
+            Some("stale") => Ok(Consistency::Stale),
+            Some(other) => {
+                Err(bad_query("consistency", format!("`{other}` is not linearizable, lease or stale")))
+            }
+        }
+    }
+
+    /// # Errors
+    /// `invalid_query`.
+    pub fn min_index(&self) -> Result<Option<u64>, ApiError> {
+        let parse = |text: &str| {
+            text.parse().map_err(|_| bad_query("min_index", format!("`{text}` is no log index")))
+        };
+        self.min_index.as_deref().map(parse).transpose()
+    }
+}
+
+pub(super) fn bad_query(field: &str, reason: String) -> ApiError {
+    ApiError::new(ErrorCode::InvalidQuery, format!("{field}: {reason}")).field(field)
+}
+
+pub(super) fn level(consistency: Consistency) -> ReadLevel {
+    match consistency {
+        Consistency::Linearizable => ReadLevel::Linearizable,
+        Consistency::Lease => ReadLevel::Lease,
+        Consistency::Stale => ReadLevel::Stale,
+    }
+}
+
+fn bad_header(name: &HeaderName, reason: &str) -> ApiError {
+    ApiError::new(ErrorCode::InvalidHeader, format!("{name}: {reason}")).field(name.as_str())
+}
+
+/// A header that may stand once.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, ApiError> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(bad_header(name, "stands more than once"));
+    }
+    value.to_str().map(Some).map_err(|_| bad_header(name, "is not visible ASCII"))
+}
+
+/// A revision out of an entity tag.
+pub(super) fn revision_of(tag: &str) -> Option<u64> {
+    tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
+}
+
+/// The condition of a write, from `If-Match` and `If-None-Match`.
+///
+/// # Errors
+/// `invalid_header`.
+pub(super) fn condition(headers: &HeaderMap) -> Result<Condition, ApiError> {
+    let if_match = single(headers, &header::IF_MATCH)?;
+    let if_none_match = single(headers, &header::IF_NONE_MATCH)?;
+    match (if_match, if_none_match) {
+        (None, None) => Ok(Condition::Always),
+        (None, Some("*")) => Ok(Condition::Absent),
+        (None, Some(_)) => Err(bad_header(&header::IF_NONE_MATCH, "a write takes only `*` here")),
+        (Some("*"), None) => Ok(Condition::Present),
+        (Some(tag), None) => revision_of(tag).map(Condition::Revision).ok_or_else(|| {
+            bad_header(&header::IF_MATCH, "expected `*` or one ETag as an answer gave it, like `\"42\"`")
+        }),
+        (Some(_), Some(_)) => Err(bad_header(&header::IF_MATCH, "cannot stand together with if-none-match")),
+    }
+}
+
+/// The revision a reader has already, from `If-None-Match`.
+///
+/// # Errors
+/// `invalid_header`.
+pub(super) fn known_revision(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+    let Some(tag) = single(headers, &header::IF_NONE_MATCH)? else { return Ok(None) };
+    let expected =
+        || bad_header(&header::IF_NONE_MATCH, "expected one ETag as an answer gave it, like `\"42\"`");
+    revision_of(tag).map(Some).ok_or_else(expected)
+}
+
+/// The client's name for its request.
+///
+/// # Errors
+/// `invalid_header`.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let name = HeaderName::from_static(IDEMPOTENCY_KEY);
+    let Some(text) = single(headers, &name)? else { return Ok(None) };
+    if text.is_empty() || text.len() > IDEMPOTENCY_KEY_BYTES_MAX {
+        return Err(bad_header(&name, &format!("expected 1 to {IDEMPOTENCY_KEY_BYTES_MAX} characters")));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+/// The content type to keep with a value.
+///
+/// # Errors
+/// `invalid_header`.
+pub(super) fn content_type(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    single(headers, &header::CONTENT_TYPE)
+}
+
+/// A whole body of at most `limit` bytes.
+///
+/// # Errors
+/// `too_large`, or `invalid_body` when the connection broke.
+pub(super) async fn body_bytes(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    let too_large =
+        || ApiError::new(ErrorCode::TooLarge, format!("the body has more than {limit} bytes")).field("body");
+    let announced =
+        headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+    if announced.is_some_and(|length: u64| length > limit as u64) {
+        return Err(too_large());
+    }
+    to_bytes(body, limit).await.map_err(|error| {
+        let long = std::error::Error::source(&error).is_some_and(|source| source.is::<LengthLimitError>());
+        if long { too_large() } else { bad_body(format!("it ended early: {error}")) }
+    })
+}
+
+/// A JSON body; an empty one stands for `{}`.
+///
+/// # Errors
+/// `invalid_body`, `too_large`.
+pub(super) async fn json_body<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<T, ApiError> {
+    let bytes = body_bytes(headers, body, limit).await?;
+    let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+    serde_json::from_slice(text).map_err(|error| bad_body(error.to_string()))
+}
+
+pub(super) fn bad_body(reason: String) -> ApiError {
+    ApiError::new(ErrorCode::InvalidBody, format!("body: {reason}")).field("body")
+}

@@ -1,0 +1,45 @@
+//! `/v1/debug/links`: cuts this node off from its peers, or heals it. Exists only on a node started with
+//! `--fault-injection`.
+
+use super::door::{Door, Ready};
+use super::extract::json_body;
+use super::respond::ApiError;
+use crate::api::ErrorCode;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use serde::{Deserialize, Serialize};
+
+/// Whether this node hears and reaches its peers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LinkState {
+    cut: bool,
+}
+
+fn allowed(door: &Door) -> Result<(), ApiError> {
+    let refused = || ApiError::new(ErrorCode::NoRoute, "this node was not started with --fault-injection");
+    door.fault_injection.then_some(()).ok_or_else(refused)
+}
+
+pub(super) async fn get(State(door): State<Door>, Ready(node): Ready) -> Result<Json<LinkState>, ApiError> {
+    allowed(&door)?;
+    Ok(Json(LinkState { cut: node.links().is_cut() }))
+}
+
+pub(super) async fn put(
+    State(door): State<Door>,
+    Ready(node): Ready,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<LinkState>, ApiError> {
+    allowed(&door)?;
+    let state: LinkState = json_body(&headers, body, 1_024).await?;
+    if state.cut {
+        node.links().cut();
+    } else {
+        node.links().heal();
+    }
+    Ok(Json(state))
+}

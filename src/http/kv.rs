@@ -1,0 +1,170 @@
+//! `/v1/kv/{key}` and what hangs below it.
+
+use super::door::{Door, Ready};
+use super::extract::{
+    NoQuery, PathKey, Query, ReadQuery, WriteQuery, body_bytes, condition, content_type, idempotency_key,
+    json_body, known_revision, level, ttl,
+};
+use super::respond::{ApiError, at, etag, read_at};
+use crate::api::{Counter, Deadline, ErrorCode, ExpireRequest, IDEMPOTENCY_REPLAYED, IncrRequest, TTL_MS};
+use crate::cache::{Cache, Command, Key, Op, Outcome, Ttl, Value};
+use crate::node::{Node, WriteRequest, Written};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+/// Largest JSON body of the small requests here.
+const JSON_BYTES_MAX: usize = 64 * 1024;
+const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
+
+/// `GET` and `HEAD`.
+pub(super) async fn get(
+    Ready(node): Ready,
+    PathKey(key): PathKey,
+    Query(query): Query<ReadQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let (consistency, min_index) = (query.consistency()?, query.min_index()?);
+    let known = known_revision(&headers)?;
+    let look = |cache: &Cache| cache.get(key.as_str());
+    let read =
+        node.read(level(consistency), min_index, look).await.map_err(|e| ApiError::from_node(&node, e))?;
+    let mut answer = read_at(&read, consistency);
+    let Some(found) = read.value else {
+        return Err(no_such_key(&key).at(answer));
+    };
+    answer.insert(header::ETAG, etag(found.revision));
+    if known == Some(found.revision) {
+        return Ok((StatusCode::NOT_MODIFIED, answer).into_response());
+    }
+    if let Some(deadline) = found.expires_at_ms {
+        let left = HeaderValue::from(deadline.saturating_sub(read.now_ms));
+        answer.insert(HeaderName::from_static(TTL_MS), left);
+    }
+    let kind = found.value.content_type.as_deref().unwrap_or(DEFAULT_CONTENT_TYPE);
+    let kind = HeaderValue::from_str(kind).unwrap_or_else(|_| HeaderValue::from_static(DEFAULT_CONTENT_TYPE));
+    answer.insert(header::CONTENT_TYPE, kind);
+    answer.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Ok((StatusCode::OK, answer, found.value.bytes).into_response())
+}
+
+/// `PUT`.
+pub(super) async fn put(
+    State(door): State<Door>,
+    Ready(node): Ready,
+    PathKey(key): PathKey,
+    Query(query): Query<WriteQuery>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let (ttl, condition) = (query.ttl()?, condition(&headers)?);
+    let bytes = body_bytes(&headers, body, door.limits.value_bytes).await?;
+    let value = Value::new(bytes, content_type(&headers)?);
+    let value =
+        value.map_err(|e| ApiError::new(ErrorCode::InvalidValue, e.to_string()).field("content-type"))?;
+    let written = write(&node, &headers, Op::Put { key, value, ttl, condition }).await?;
+    let Outcome::Put { revision, created } = written.outcome else { return Err(unexpected()) };
+    let status = if created { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
+    let mut answer = written_at(&written);
+    answer.insert(header::ETAG, etag(revision));
+    Ok((status, answer).into_response())
+}
+
+/// `DELETE`.
+pub(super) async fn delete(
+    Ready(node): Ready,
+    PathKey(key): PathKey,
+    Query(NoQuery {}): Query<NoQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let condition = condition(&headers)?;
+    let written = write(&node, &headers, Op::Delete { key: key.clone(), condition }).await?;
+    match written.outcome {
+        Outcome::Deleted { .. } => Ok((StatusCode::NO_CONTENT, written_at(&written)).into_response()),
+        _ => Err(no_such_key(&key).at(written_at(&written))),
+    }
+}
+
+/// `POST …/incr`.
+pub(super) async fn incr(
+    Ready(node): Ready,
+    PathKey(key): PathKey,
+    Query(NoQuery {}): Query<NoQuery>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let request: IncrRequest = json_body(&headers, body, JSON_BYTES_MAX).await?;
+    let ttl = request.ttl_ms.map_or(Ok(Ttl::Default), ttl)?;
+    let (by, initial) = (request.by.unwrap_or(1), request.initial.unwrap_or(0));
+    let op = Op::Incr { key, by, initial, ttl, condition: condition(&headers)? };
+    let written = write(&node, &headers, op).await?;
+    let Outcome::Counter { revision, value, created } = written.outcome else { return Err(unexpected()) };
+    let mut answer = written_at(&written);
+    answer.insert(header::ETAG, etag(revision));
+    Ok((answer, Json(Counter { value, revision, created })).into_response())
+}
+
+/// `POST …/expire`.
+pub(super) async fn expire(
+    Ready(node): Ready,
+    PathKey(key): PathKey,
+    Query(NoQuery {}): Query<NoQuery>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let request: ExpireRequest = json_body(&headers, body, JSON_BYTES_MAX).await?;
+    ttl(request.ttl_ms)?;
+    let op = Op::Expire { key: key.clone(), ttl_ms: request.ttl_ms, condition: condition(&headers)? };
+    deadline(&write(&node, &headers, op).await?, &key, Some(request.ttl_ms))
+}
+
+/// `POST …/persist`.
+pub(super) async fn persist(
+    Ready(node): Ready,
+    PathKey(key): PathKey,
+    Query(NoQuery {}): Query<NoQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let op = Op::Persist { key: key.clone(), condition: condition(&headers)? };
+    deadline(&write(&node, &headers, op).await?, &key, None)
+}
+
+fn deadline(written: &Written, key: &Key, ttl_ms: Option<u64>) -> Result<Response, ApiError> {
+    let Outcome::Deadline { revision, .. } = written.outcome else {
+        return Err(no_such_key(key).at(written_at(written)));
+    };
+    let mut answer = written_at(written);
+    answer.insert(header::ETAG, etag(revision));
+    Ok((answer, Json(Deadline { revision, ttl_ms })).into_response())
+}
+
+/// `/v1/kv/`: a path without a key.
+pub(super) async fn no_key() -> ApiError {
+    ApiError::new(ErrorCode::InvalidKey, "a key has at least 1 byte").field("key")
+}
+
+async fn write(node: &Node, headers: &HeaderMap, op: Op) -> Result<Written, ApiError> {
+    let idempotency_key = idempotency_key(headers)?;
+    let request = WriteRequest { command: Command::One(op), idempotency_key, limit: None };
+    node.write(request).await.map_err(|error| ApiError::from_node(node, error))
+}
+
+/// Headers of a write's answer.
+pub(super) fn written_at(written: &Written) -> HeaderMap {
+    let mut headers = at(written.index, written.term);
+    if written.replayed {
+        headers.insert(HeaderName::from_static(IDEMPOTENCY_REPLAYED), HeaderValue::from_static("true"));
+    }
+    headers
+}
+
+fn no_such_key(key: &Key) -> ApiError {
+    ApiError::new(ErrorCode::NotFound, format!("there is no key `{key}`"))
+}
+
+/// An idempotency key was first used for a request of another kind with the same bytes: it can't be.
+pub(super) fn unexpected() -> ApiError {
+    ApiError::new(ErrorCode::OutcomeUnknown, "the state machine answered another kind of request")
+}

@@ -1,0 +1,128 @@
+//! `/metrics`: numbers in Prometheus' text format. No label ever holds a key.
+
+use super::door::Door;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// Upper bounds of the latency buckets, in microseconds.
+const BUCKETS_US: [u64; 12] =
+    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 1_000_000];
+
+/// What was asked and how long it took, by route, method and status.
+#[derive(Default)]
+pub(super) struct Requests(Mutex<BTreeMap<(String, String, u16), Latency>>);
+
+#[derive(Default, Clone)]
+struct Latency {
+    count: u64,
+    sum_us: u64,
+    buckets: [u64; BUCKETS_US.len()],
+}
+
+impl Requests {
+    fn note(&self, route: &str, method: &str, status: u16, took: Duration) {
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let mut all = self.0.lock().expect("no panic while held");
+        let latency = all.entry((route.to_owned(), method.to_owned(), status)).or_default();
+        latency.count += 1;
+        latency.sum_us = latency.sum_us.saturating_add(took_us);
+        if let Some(bucket) = BUCKETS_US.iter().position(|&bound| took_us <= bound) {
+            latency.buckets[bucket] += 1;
+        }
+    }
+}
+
+/// Counts and times every request.
+pub(super) async fn measure(
+    State(door): State<Door>,
+    route: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    let took = started.elapsed();
+    door.requests.note(route, method.as_str(), response.status().as_u16(), took);
+    tracing::debug!(%method, route, status = response.status().as_u16(), ?took, "request");
+    response
+}
+
+/// `GET /metrics`.
+pub(super) async fn metrics(State(door): State<Door>) -> Response {
+    let mut out = String::new();
+    // Writing into a string does not fail.
+    let _ = write_requests(&mut out, &door.requests);
+    if let Some(node) = door.node() {
+        let status = node.status().await;
+        let flushes = node.flushes();
+        let is = |role: &str| u64::from(status.role == role);
+        let gauges = [
+            ("lockstep_is_leader", "Whether this node leads.", is("leader")),
+            ("lockstep_raft_term", "Raft term.", status.term),
+            ("lockstep_raft_last_log_index", "Index of the last log entry.", status.last_log_index),
+            ("lockstep_raft_committed_index", "Index of the last committed entry.", status.committed_index),
+            ("lockstep_raft_applied_index", "Index of the last applied entry.", status.applied_index),
+            ("lockstep_raft_snapshot_index", "Index the last snapshot covers.", status.snapshot_index),
+            ("lockstep_raft_members", "Members of the cluster.", status.members.len() as u64),
+            ("lockstep_entries", "Entries in the cache.", status.entries),
+            ("lockstep_bytes", "Bytes the entries count.", status.bytes),
+            ("lockstep_capacity_entries", "Most entries.", status.config.capacity_entries),
+            ("lockstep_capacity_bytes", "Most bytes.", status.config.capacity_bytes),
+        ];
+        for (name, help, value) in gauges {
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+        }
+        if let Some(ahead_ms) = status.log_time_ahead_ms {
+            let name = "lockstep_log_time_ahead_seconds";
+            let help = "How far log time is ahead of this node's wall clock.";
+            let value = ahead_ms as f64 / 1_000.0;
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+        }
+        let seconds = flushes.total.as_secs_f64();
+        let _ = writeln!(
+            out,
+            "# HELP lockstep_log_flush_seconds Time spent flushing the log to disk.\n\
+             # TYPE lockstep_log_flush_seconds summary\n\
+             lockstep_log_flush_seconds_sum {seconds}\nlockstep_log_flush_seconds_count {}",
+            flushes.count
+        );
+        let (version, name) = (&status.version, &status.node.name);
+        let _ = writeln!(
+            out,
+            "# HELP lockstep_build_info Version and node.\n# TYPE lockstep_build_info gauge\n\
+             lockstep_build_info{{version=\"{version}\",node=\"{}\"}} 1",
+            escape(name)
+        );
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], out).into_response()
+}
+
+fn escape(label: &str) -> String {
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+fn write_requests(out: &mut String, requests: &Requests) -> std::fmt::Result {
+    let all = requests.0.lock().expect("no panic while held").clone();
+    let name = "lockstep_http_request_duration_seconds";
+    writeln!(out, "# HELP {name} HTTP requests by route, method and status.\n# TYPE {name} histogram")?;
+    for ((route, method, status), latency) in &all {
+        let labels = format!("route=\"{route}\",method=\"{}\",status=\"{status}\"", escape(method));
+        let mut below = 0;
+        for (bound, count) in BUCKETS_US.iter().zip(latency.buckets) {
+            below += count;
+            writeln!(out, "{name}_bucket{{{labels},le=\"{}\"}} {below}", *bound as f64 / 1e6)?;
+        }
+        writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {}", latency.count)?;
+        writeln!(out, "{name}_sum{{{labels}}} {}", latency.sum_us as f64 / 1e6)?;
+        writeln!(out, "{name}_count{{{labels}}} {}", latency.count)?;
+    }
+    Ok(())
+}

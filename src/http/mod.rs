@@ -1,0 +1,21 @@
+//! The HTTP API. axum lives here and nowhere else; one resource a file; every error becomes a response in
+//! one place ([`respond`]).
+
+mod accept;
+mod batch;
+mod cluster;
+mod config;
+mod door;
+mod extract;
+mod faults;
+mod health;
+mod keys;
+mod kv;
+mod metrics;
+mod openapi;
+mod respond;
+mod routes;
+
+pub use accept::{HttpLimits, HttpServer};
+pub use door::Door;
+pub use openapi::OPENAPI;

@@ -1,0 +1,11 @@
+//! `/v1/openapi.json`: the API in words for machines. A test holds it against the routes.
+
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+
+/// The description of this API, OpenAPI 3.1.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
+pub(super) async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+}

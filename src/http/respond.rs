@@ -1,0 +1,118 @@
+//! Answers: the headers that every one carries, and the one place where errors become responses.
+
+use crate::api::{CONSISTENCY, Consistency, ErrorCode, INDEX, Leader, Problem, TERM};
+use crate::cache::CommandError;
+use crate::node::{Node, NodeError, ReadAt};
+use axum::Json;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+/// A failed request, as it will be told.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    problem: Box<Problem>,
+    headers: HeaderMap,
+}
+
+impl ApiError {
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self { problem: Box::new(Problem::new(code, detail)), headers: HeaderMap::new() }
+    }
+
+    /// Names the field at fault.
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.problem.field = Some(field.into());
+        self
+    }
+
+    /// Names the position in a batch.
+    pub fn op(mut self, position: usize) -> Self {
+        self.problem.op = u32::try_from(position).ok();
+        self
+    }
+
+    /// Adds where in history it was found out.
+    pub fn at(mut self, headers: HeaderMap) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
+    fn leader(mut self, leader: Option<Leader>) -> Self {
+        self.problem.leader = leader;
+        self
+    }
+
+    /// A node's error, with the leader's address where that helps.
+    pub fn from_node(node: &Node, error: NodeError) -> Self {
+        let knows_better = matches!(error, NodeError::Unavailable(_) | NodeError::OutcomeUnknown(_));
+        let leader = if knows_better { node.leader() } else { None };
+        Self::from(error).leader(leader)
+    }
+}
+
+impl From<NodeError> for ApiError {
+    fn from(error: NodeError) -> Self {
+        let mut problem = Problem::new(error.code(), error.to_string());
+        let mut headers = HeaderMap::new();
+        if let NodeError::Refused(refusal) = error {
+            match refusal {
+                CommandError::PreconditionFailed { op, current } => {
+                    problem.op = op;
+                    problem.revision = current;
+                    headers.extend(current.map(|revision| (header::ETAG, etag(revision))));
+                }
+                CommandError::Invalid { op, field, .. } => {
+                    problem.op = op;
+                    problem.field = Some(field);
+                }
+                CommandError::TooLarge { op, .. }
+                | CommandError::CacheFull { op }
+                | CommandError::NotANumber { op }
+                | CommandError::Overflow { op }
+                | CommandError::InvalidBatch { op, .. } => problem.op = op,
+                CommandError::IdempotencyKeyReused => {}
+            }
+        }
+        Self { problem: Box::new(problem), headers }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after = self.problem.code.retry_after_s();
+        let mut response = (status, self.headers, Json(self.problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// A revision as an entity tag.
+pub(super) fn etag(revision: u64) -> HeaderValue {
+    number_in(format!("\"{revision}\""))
+}
+
+fn number_in(text: String) -> HeaderValue {
+    // Digits and quotes are legal in any header.
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// Index and term of an answer.
+pub(super) fn at(index: u64, term: u64) -> HeaderMap {
+    HeaderMap::from_iter([
+        (HeaderName::from_static(INDEX), HeaderValue::from(index)),
+        (HeaderName::from_static(TERM), HeaderValue::from(term)),
+    ])
+}
+
+/// Index, term and guarantee of a read.
+pub(super) fn read_at<T>(read: &ReadAt<T>, consistency: Consistency) -> HeaderMap {
+    let mut headers = at(read.index, read.term);
+    headers.insert(HeaderName::from_static(CONSISTENCY), HeaderValue::from_static(consistency.as_str()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers
+}

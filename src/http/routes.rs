@@ -1,0 +1,52 @@
+//! Every route, in one table.
+
+use super::door::Door;
+use super::respond::ApiError;
+use super::{batch, cluster, config, faults, health, keys, kv, metrics, openapi};
+use crate::api::ErrorCode;
+use axum::Router;
+use axum::http::{Method, Uri};
+use axum::middleware;
+use axum::routing::{delete, get, post};
+
+/// The whole API.
+pub(super) fn router(door: Door) -> Router {
+    let measure = middleware::from_fn_with_state(door.clone(), metrics::measure);
+    Router::new()
+        .route("/v1/kv/{key}", get(kv::get).put(kv::put).delete(kv::delete))
+        .route("/v1/kv/{key}/incr", post(kv::incr))
+        .route("/v1/kv/{key}/expire", post(kv::expire))
+        .route("/v1/kv/{key}/persist", post(kv::persist))
+        .route("/v1/kv/", get(kv::no_key).put(kv::no_key).delete(kv::no_key))
+        .route("/v1/kv", delete(keys::clear))
+        .route("/v1/batch", post(batch::batch))
+        .route("/v1/keys", get(keys::list))
+        .route("/v1/config", get(config::get).put(config::put))
+        .route("/v1/status", get(cluster::status))
+        .route("/v1/digest", get(cluster::digest))
+        .route("/v1/members", get(cluster::members).post(cluster::add_member))
+        .route("/v1/members/{id}", delete(cluster::remove_member))
+        .route("/v1/members/{id}/promote", post(cluster::promote_member))
+        .route("/v1/leader", post(cluster::transfer_leader))
+        .route("/v1/snapshot", get(cluster::get_snapshot).post(cluster::take_snapshot))
+        .route("/v1/introduction", get(cluster::introduction))
+        .route("/v1/openapi.json", get(openapi::openapi))
+        .route("/v1/debug/links", get(faults::get).put(faults::put))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/health", get(health::health))
+        .route("/ping", get(health::ping))
+        .route("/metrics", get(metrics::metrics))
+        .fallback(no_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(measure)
+        .with_state(door)
+}
+
+async fn no_route(uri: Uri) -> ApiError {
+    ApiError::new(ErrorCode::NoRoute, format!("there is nothing at {}", uri.path()))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(ErrorCode::MethodNotAllowed, format!("{} does not take {method}", uri.path()))
+}

@@ -1,0 +1,286 @@
+//! Changes of the membership and of the lead, carried out by the leader; other nodes pass them on.
+
+use super::error::NodeError;
+use super::formation::FOUNDING_NODES_MAX;
+use super::start::Inner;
+use crate::api::{AddMember, Joined};
+use crate::cache::Command;
+use crate::peer::{Lane, Method, NodeId, PeerError};
+use crate::raft::{Envelope, Member, MemberState, MembershipError, View, from_postcard, to_bytes};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a change may take: a joint membership needs two rounds through the log.
+const ADMIN_LIMIT: Duration = Duration::from_secs(15);
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// A learner this many entries behind, or fewer, may be given a vote.
+const PROMOTION_LAG_MAX: u64 = 1_000;
+/// A member silent for longer counts as down when a removal is weighed.
+const SILENT_MS_MAX: u64 = 3_000;
+
+/// What can be asked of the leader.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum AdminRequest {
+    Add(AddMemberMessage),
+    Promote { id: NodeId },
+    Remove { id: NodeId },
+    Transfer { to: Option<NodeId> },
+    Members,
+}
+
+/// [`AddMember`] without the JSON rules that a compact codec can't express.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct AddMemberMessage {
+    name: Option<String>,
+    http: String,
+    peer: String,
+    store_uuid: String,
+}
+
+impl From<AddMember> for AddMemberMessage {
+    fn from(request: AddMember) -> Self {
+        let AddMember { name, http, peer, store_uuid } = request;
+        Self { name, http, peer, store_uuid }
+    }
+}
+
+/// What the leader answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum AdminDone {
+    Joined(Joined),
+    Changed,
+    /// (id, last index stored there, milliseconds since it answered), and the leader's last index.
+    Members(Vec<Progress>, u64),
+}
+
+/// How far a member is, as the leader knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Progress {
+    pub id: NodeId,
+    pub matched: Option<u64>,
+    pub silent_ms: Option<u64>,
+}
+
+/// Why the leader did not do it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum AdminFailure {
+    /// Nothing was done; another node leads, or soon will.
+    NotLeader,
+    Conflict(String),
+    NotFound(String),
+    Unknown(String),
+    Stopped(String),
+}
+
+impl From<MembershipError> for AdminFailure {
+    fn from(error: MembershipError) -> Self {
+        match error {
+            MembershipError::NotLeader { .. } => Self::NotLeader,
+            MembershipError::InProgress | MembershipError::Refused(_) => Self::Conflict(error.to_string()),
+            MembershipError::Unknown => Self::Unknown(error.to_string()),
+            MembershipError::Stopped(reason) => Self::Stopped(reason),
+        }
+    }
+}
+
+impl Inner {
+    /// Has the leader carry out a request, wherever it is.
+    pub(super) async fn admin(&self, request: AdminRequest) -> Result<AdminDone, NodeError> {
+        let deadline = Instant::now() + ADMIN_LIMIT;
+        loop {
+            let leader = self.wait_for_leader(deadline).await?;
+            let result = if leader == self.identity.node_id {
+                self.admin_here(request.clone(), deadline).await
+            } else {
+                self.admin_there(leader, &request, deadline).await
+            };
+            match result {
+                Ok(done) => return Ok(done),
+                Err(AdminFailure::NotLeader) if Instant::now() + RETRY_PAUSE < deadline => {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+                Err(AdminFailure::NotLeader) => {
+                    return Err(NodeError::Unavailable("the cluster has no leader that answers".into()));
+                }
+                Err(AdminFailure::Conflict(reason)) => return Err(NodeError::Conflict(reason)),
+                Err(AdminFailure::NotFound(reason)) => return Err(NodeError::NotFound(reason)),
+                Err(AdminFailure::Unknown(reason)) => return Err(NodeError::OutcomeUnknown(reason)),
+                Err(AdminFailure::Stopped(reason)) => return Err(NodeError::Fatal(reason)),
+            }
+        }
+    }
+
+    async fn admin_there(
+        &self,
+        leader: NodeId,
+        request: &AdminRequest,
+        deadline: Instant,
+    ) -> Result<AdminDone, AdminFailure> {
+        let client =
+            self.peers.client(&self.consensus, leader, Lane::Forward).ok_or(AdminFailure::NotLeader)?;
+        let limit = deadline.saturating_duration_since(Instant::now());
+        let answer =
+            client.call(Method::Admin, to_bytes(request), limit).await.map_err(|error| match error {
+                PeerError::Unreachable(_) | PeerError::Refused(_) => AdminFailure::NotLeader,
+                PeerError::Lost | PeerError::TimedOut => AdminFailure::Unknown(error.to_string()),
+            })?;
+        let done: Result<AdminDone, AdminFailure> = from_postcard("the leader's answer", &answer)
+            .map_err(|error| AdminFailure::Unknown(error.to_string()))?;
+        done
+    }
+
+    async fn admin_here(&self, request: AdminRequest, deadline: Instant) -> Result<AdminDone, AdminFailure> {
+        match request {
+            AdminRequest::Add(request) => self.add(request, deadline).await.map(AdminDone::Joined),
+            AdminRequest::Promote { id } => self.promote(id).await.map(|()| AdminDone::Changed),
+            AdminRequest::Remove { id } => self.remove(id, deadline).await.map(|()| AdminDone::Changed),
+            AdminRequest::Transfer { to } => self.transfer(to, deadline).await.map(|()| AdminDone::Changed),
+            AdminRequest::Members => {
+                let view = self.consensus.view();
+                let progress =
+                    |m: MemberState| Progress { id: m.id, matched: m.matched, silent_ms: m.silent_ms };
+                Ok(AdminDone::Members(view.members.into_iter().map(progress).collect(), view.last_log_index))
+            }
+        }
+    }
+
+    /// Gives a node a number and makes it a learner. The number is the index of a log entry written for
+    /// that purpose, so no number is ever given twice.
+    async fn add(&self, request: AddMemberMessage, deadline: Instant) -> Result<Joined, AdminFailure> {
+        let joined = |id, name: String| Joined {
+            cluster_id: self.identity.cluster_id.clone(),
+            incarnation: self.identity.incarnation(),
+            id,
+            name,
+        };
+        let members = self.consensus.view().members;
+        if let Some(known) = members.iter().find(|known| known.member.store_uuid == request.store_uuid) {
+            return Ok(joined(known.id, known.member.name.clone()));
+        }
+        if let Some(other) = members.iter().find(|other| other.member.peer == request.peer) {
+            let (name, peer) = (&other.member.name, &request.peer);
+            return Err(AdminFailure::Conflict(format!(
+                "member {name} has the peer address {peer} already; remove it first if its data folder is lost"
+            )));
+        }
+        let id = loop {
+            let tick = Envelope { idempotency_key: None, command: Command::Tick };
+            let done = self.propose_here(tick.encode(), deadline).await;
+            let index = done.map_err(|_| AdminFailure::NotLeader)?.index;
+            if index > FOUNDING_NODES_MAX as u64 {
+                break index;
+            }
+        };
+        let name = request.name.unwrap_or_else(|| format!("n{id}"));
+        if members.iter().any(|other| other.member.name == name) {
+            return Err(AdminFailure::Conflict(format!("there is a member named {name} already")));
+        }
+        let AddMemberMessage { http, peer, store_uuid, .. } = request;
+        let member = Member { name: name.clone(), http, peer, store_uuid };
+        self.consensus.add_learner(id, member).await?;
+        Ok(joined(id, name))
+    }
+
+    async fn promote(&self, id: NodeId) -> Result<(), AdminFailure> {
+        let view = self.consensus.view();
+        let member = find(&view, id)?;
+        if member.voter {
+            return Ok(());
+        }
+        let lag = member.matched.map(|matched| view.last_log_index.saturating_sub(matched));
+        if lag.is_none_or(|lag| lag > PROMOTION_LAG_MAX) {
+            let lag = lag.map_or_else(|| "all".into(), |lag| lag.to_string());
+            let reason =
+                format!("{} is {lag} entries behind; it can vote once it has caught up", member.member.name);
+            return Err(AdminFailure::Conflict(reason));
+        }
+        self.consensus.promote(id).await?;
+        Ok(())
+    }
+
+    async fn remove(&self, id: NodeId, deadline: Instant) -> Result<(), AdminFailure> {
+        let view = self.consensus.view();
+        let member = find(&view, id)?.clone();
+        if member.voter {
+            self.refuse_quorum_loss(&view, id)?;
+        }
+        if id == self.identity.node_id {
+            // The leader hands over first; its successor removes it.
+            self.transfer(None, deadline).await?;
+            return Err(AdminFailure::NotLeader);
+        }
+        self.consensus.remove(id, member.voter).await?;
+        Ok(())
+    }
+
+    /// Removing a voter must leave a majority that answers.
+    fn refuse_quorum_loss(&self, view: &View, id: NodeId) -> Result<(), AdminFailure> {
+        let left: Vec<&MemberState> = view.members.iter().filter(|m| m.voter && m.id != id).collect();
+        let me = self.identity.node_id;
+        let answering = left
+            .iter()
+            .filter(|m| m.id == me || m.silent_ms.is_some_and(|silent| silent <= SILENT_MS_MAX))
+            .count();
+        if left.is_empty() {
+            return Err(AdminFailure::Conflict("the last voter cannot be removed".into()));
+        }
+        if answering <= left.len() / 2 {
+            let reason = format!(
+                "of the {} voters that would be left only {answering} answer: the cluster would lose its majority",
+                left.len()
+            );
+            return Err(AdminFailure::Conflict(reason));
+        }
+        Ok(())
+    }
+
+    /// Hands the lead to a voter, and returns once another node leads.
+    pub(super) async fn transfer(&self, to: Option<NodeId>, deadline: Instant) -> Result<(), AdminFailure> {
+        let view = self.consensus.view();
+        let me = self.identity.node_id;
+        let to = match to {
+            Some(id) => find(&view, id)?.clone(),
+            None => {
+                let others = view.members.iter().filter(|m| m.voter && m.id != me);
+                let answering = others.filter(|m| m.silent_ms.is_some_and(|silent| silent <= SILENT_MS_MAX));
+                let best = answering.max_by_key(|m| m.matched).cloned();
+                best.ok_or_else(|| AdminFailure::Conflict("no other voter can take the lead".into()))?
+            }
+        };
+        if to.id == me {
+            return Ok(());
+        }
+        if !to.voter {
+            return Err(AdminFailure::Conflict(format!("{} has no vote, so it cannot lead", to.member.name)));
+        }
+        while Instant::now() < deadline {
+            self.consensus.transfer_leader(to.id).await.map_err(AdminFailure::Stopped)?;
+            let moved = |view: &View| view.leader.is_some_and(|leader| leader != me);
+            if self.consensus.wait(Duration::from_secs(2), moved).await {
+                return Ok(());
+            }
+        }
+        Err(AdminFailure::Conflict(format!("{} did not take the lead in time", to.member.name)))
+    }
+}
+
+fn find(view: &View, id: NodeId) -> Result<&MemberState, AdminFailure> {
+    view.members
+        .iter()
+        .find(|member| member.id == id)
+        .ok_or_else(|| AdminFailure::NotFound(format!("no member has the number {id}")))
+}
+
+/// Answers another node's request, if this one leads.
+pub(super) async fn answer_admin(inner: &Inner, body: Bytes) -> Result<Bytes, String> {
+    let request: AdminRequest =
+        from_postcard("an admin request", &body).map_err(|error| error.to_string())?;
+    let result = if inner.consensus.is_leader() {
+        inner.admin_here(request, Instant::now() + ADMIN_LIMIT - RETRY_PAUSE).await
+    } else {
+        Err(AdminFailure::NotLeader)
+    };
+    Ok(to_bytes(&result))
+}

@@ -1,0 +1,150 @@
+//! What a node does without being asked: learn the log time, let time pass, give a new cluster its
+//! settings, keep the log short, ask for its own vote. Each task ends when the node is gone.
+
+use super::admin::AdminRequest;
+use super::options::Origin;
+use super::start::Inner;
+use crate::cache::{Command, ConfigChange};
+use crate::peer::{Lane, Method, NodeId};
+use crate::raft::{Envelope, View, from_postcard};
+use bytes::Bytes;
+use futures::future::join_all;
+use std::sync::Weak;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long a node may take to tell its log time.
+const CLOCK_LIMIT: Duration = Duration::from_millis(300);
+/// How often a follower compares its log time with the leader's, before and after it knows it.
+const CLOCK_SYNC_FIRST: Duration = Duration::from_millis(50);
+const CLOCK_SYNC: Duration = Duration::from_secs(5);
+/// Longest sleep of the ticker, and the pause before it looks again: together with a commit they bound how
+/// late an expiry is.
+const TICK_LOOK: Duration = Duration::from_millis(50);
+const LOG_LOOK: Duration = Duration::from_secs(1);
+const PROMOTION_LOOK: Duration = Duration::from_millis(500);
+
+/// Keeps this node's log time close to the cluster's.
+pub(super) async fn keep_clock(inner: Weak<Inner>) {
+    loop {
+        let Some(node) = inner.upgrade() else { return };
+        let anchored = node.consensus.clock().is_anchored();
+        match node.consensus.leader() {
+            Some(leader) if leader == node.identity.node_id => {
+                if !anchored {
+                    anchor_leader(&node).await;
+                }
+            }
+            Some(leader) => {
+                if let Some(log_ms) = ask_clock(&node, leader).await {
+                    node.consensus.clock().anchor(log_ms);
+                }
+            }
+            None => {}
+        }
+        let anchored = node.consensus.clock().is_anchored();
+        drop(node);
+        sleep(if anchored { CLOCK_SYNC } else { CLOCK_SYNC_FIRST }).await;
+    }
+}
+
+/// A leader that has just started takes the log time of whoever is running. When nobody knows it, the
+/// whole cluster has started, and the wall clock is what is left.
+async fn anchor_leader(node: &Inner) {
+    let me = node.identity.node_id;
+    let others = node.consensus.view().members.into_iter().filter(|member| member.id != me);
+    let readings = join_all(others.map(|member| ask_clock(node, member.id))).await;
+    match readings.into_iter().flatten().max() {
+        Some(log_ms) => node.consensus.clock().anchor(log_ms),
+        None => node.consensus.clock().anchor_to_wall(),
+    }
+}
+
+async fn ask_clock(node: &Inner, id: NodeId) -> Option<u64> {
+    let client = node.peers.client(&node.consensus, id, Lane::Control)?;
+    let answer = client.call(Method::Clock, Bytes::new(), CLOCK_LIMIT).await.ok()?;
+    from_postcard("a clock reading", &answer).ok()?
+}
+
+/// Lets time pass in the log when something is due and no write brings the time along.
+pub(super) async fn keep_ticking(inner: Weak<Inner>) {
+    loop {
+        let Some(node) = inner.upgrade() else { return };
+        let due_ms = node.consensus.replica().with_cache(crate::cache::Cache::next_due_ms);
+        let now_ms = node.consensus.clock().now_ms();
+        if let (true, Some(due_ms), Some(now_ms)) = (node.consensus.is_leader(), due_ms, now_ms)
+            && due_ms <= now_ms
+        {
+            let tick = Envelope { idempotency_key: None, command: Command::Tick };
+            // Whatever becomes of it, the next look decides anew.
+            let _ = node.propose_here(tick.encode(), Instant::now() + Duration::from_secs(1)).await;
+            continue;
+        }
+        let wait_ms = due_ms.zip(now_ms).map_or(u64::MAX, |(due, now)| due.saturating_sub(now));
+        drop(node);
+        sleep(TICK_LOOK.min(Duration::from_millis(wait_ms.max(1)))).await;
+    }
+}
+
+/// Gives a new cluster the settings it was founded with: its first command.
+pub(super) async fn give_first_settings(inner: Weak<Inner>) {
+    loop {
+        let Some(node) = inner.upgrade() else { return };
+        let replica = node.consensus.replica();
+        // Log time is 0 until the first command is applied.
+        if replica.with_cache(crate::cache::Cache::now_ms) > 0 {
+            return;
+        }
+        let config = node.identity.founding.as_ref().map(|founding| founding.config.clone());
+        if let (true, Some(config)) = (node.consensus.is_leader(), config) {
+            let command = Command::Configure(ConfigChange::from(config));
+            let envelope = Envelope { idempotency_key: Some("the cluster's first settings".into()), command };
+            let _ = node.propose_here(envelope.encode(), Instant::now() + Duration::from_secs(2)).await;
+        }
+        drop(node);
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Asks for a snapshot when the log has grown large in bytes, and lets go of what the snapshot covers.
+pub(super) async fn keep_log_short(inner: Weak<Inner>) {
+    let mut asked_at = 0;
+    loop {
+        let Some(node) = inner.upgrade() else { return };
+        if node.store.log_bytes() > node.options.limits.log_bytes {
+            let applied = node.consensus.replica().applied_index();
+            let snapshot = node.consensus.view().snapshot_index;
+            if snapshot >= asked_at && applied > snapshot {
+                asked_at = applied;
+                let _ = node.consensus.snapshot().await;
+            }
+            if snapshot > 0 {
+                let _ = node.consensus.purge(snapshot).await;
+            }
+        }
+        drop(node);
+        sleep(LOG_LOOK).await;
+    }
+}
+
+/// A node that joined asks for its vote until it has one.
+pub(super) async fn ask_for_vote(inner: Weak<Inner>) {
+    loop {
+        let Some(node) = inner.upgrade() else { return };
+        let me = node.identity.node_id;
+        let wants = matches!(node.options.origin, Origin::Join { stay_learner: false, .. });
+        let votes = |view: &View| view.members.iter().any(|member| member.id == me && member.voter);
+        let view = node.consensus.view();
+        if !wants || votes(&view) {
+            return;
+        }
+        // Only once the membership that names this node has arrived: then most of the log has.
+        if view.members.iter().any(|member| member.id == me)
+            && let Err(error) = node.admin(AdminRequest::Promote { id: me }).await
+        {
+            tracing::debug!(%error, "no vote yet");
+        }
+        drop(node);
+        sleep(PROMOTION_LOOK).await;
+    }
+}

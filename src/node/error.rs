@@ -1,0 +1,94 @@
+//! How a node's use cases fail. Each variant maps to one [`ErrorCode`], so whether it happened is never in
+//! doubt.
+
+use crate::api::{Effect, ErrorCode};
+use crate::cache::CommandError;
+use crate::storage::{OpenError, StorageError};
+
+/// A request that was not carried out, or whose outcome is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NodeError {
+    /// The state machine refused the command. Nothing changed.
+    #[error("{0}")]
+    Refused(#[from] CommandError),
+    /// Too large for a log entry. Nothing changed.
+    #[error("the request takes {bytes} bytes, at most {limit} fit into one log entry")]
+    TooLarge { bytes: usize, limit: usize },
+    /// Too much in flight. Nothing changed.
+    #[error("too many requests are in flight on this node")]
+    Busy,
+    /// No leader, no majority, starting, stopping. Nothing changed.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It was proposed, and no answer came in time: it may have happened, or may still.
+    #[error("{0}: the request may have been carried out, or may still be")]
+    OutcomeUnknown(String),
+    /// The node has failed; the outcome is not known.
+    #[error("this node has failed and is stopping: {0}")]
+    Fatal(String),
+    /// No such member.
+    #[error("{0}")]
+    NotFound(String),
+    /// The cluster does not do that now, or not in this way. Nothing changed.
+    #[error("{0}")]
+    Conflict(String),
+}
+
+impl NodeError {
+    /// The row of the error table it belongs to.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Refused(error) => refusal_code(error),
+            Self::TooLarge { .. } => ErrorCode::TooLarge,
+            Self::Busy => ErrorCode::Busy,
+            Self::Unavailable(_) => ErrorCode::Unavailable,
+            Self::OutcomeUnknown(_) => ErrorCode::OutcomeUnknown,
+            Self::Fatal(_) => ErrorCode::Fatal,
+            Self::NotFound(_) => ErrorCode::NotFound,
+            Self::Conflict(_) => ErrorCode::Conflict,
+        }
+    }
+
+    pub fn effect(&self) -> Effect {
+        self.code().effect()
+    }
+}
+
+fn refusal_code(error: &CommandError) -> ErrorCode {
+    match error {
+        CommandError::PreconditionFailed { .. } => ErrorCode::PreconditionFailed,
+        CommandError::TooLarge { .. } => ErrorCode::TooLarge,
+        CommandError::CacheFull { .. } => ErrorCode::CacheFull,
+        CommandError::NotANumber { .. } => ErrorCode::NotANumber,
+        CommandError::Overflow { .. } => ErrorCode::Overflow,
+        CommandError::InvalidBatch { .. } => ErrorCode::InvalidBatch,
+        CommandError::Invalid { field, .. } => match field.as_str() {
+            "ttl_ms" => ErrorCode::InvalidTtl,
+            "value" => ErrorCode::InvalidValue,
+            "key" => ErrorCode::InvalidKey,
+            "idempotency_key" => ErrorCode::InvalidHeader,
+            "command" => ErrorCode::InvalidBody,
+            _ => ErrorCode::InvalidConfig,
+        },
+        CommandError::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
+    }
+}
+
+/// Why a node did not start. Its data folder is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error("cannot listen on {address}: {error}")]
+    Listen { address: String, error: std::io::Error },
+    #[error("the data folder's identity cannot be read: {0}")]
+    Identity(String),
+    #[error("{0}")]
+    Formation(String),
+    #[error("cannot join: {0}")]
+    Join(String),
+    #[error("cannot start raft: {0}")]
+    Raft(String),
+}

@@ -1,0 +1,120 @@
+//! Writes and read indexes asked of the leader over the peer link. Nothing is forwarded twice: a node that
+//! does not lead says so, and the asking node looks again.
+
+use super::start::Inner;
+use crate::peer::{Lane, Method, NodeId, PeerError};
+use crate::raft::{Proposed, ReadIndexError, Response, from_postcard, to_bytes};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A write that another node asks its leader for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ForwardedWrite {
+    pub limit_ms: u64,
+    pub body: Bytes,
+}
+
+/// Why it was not proposed, or not answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum ForwardFailure {
+    /// Nothing was proposed; another try is harmless.
+    NothingDone(String),
+    /// Nothing was proposed; the leader has too much to do.
+    Busy,
+    /// It may be committed, or may still be.
+    Unknown(String),
+    /// The node has failed.
+    Stopped(String),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ForwardedDone {
+    index: u64,
+    term: u64,
+    response: Response,
+}
+
+/// Asks the leader to propose.
+pub(super) async fn forward_write(
+    inner: &Inner,
+    leader: NodeId,
+    body: Bytes,
+    deadline: Instant,
+) -> Result<Proposed, ForwardFailure> {
+    let limit = deadline.saturating_duration_since(Instant::now());
+    let Some(client) = inner.peers.client(&inner.consensus, leader, Lane::Forward) else {
+        return Err(ForwardFailure::NothingDone("the leader's address is not known yet".into()));
+    };
+    // The leader gives up a little earlier than we do, so that its answer still arrives.
+    let limit_ms = u64::try_from(limit.as_millis().saturating_sub(20)).unwrap_or(u64::MAX);
+    let message = to_bytes(&ForwardedWrite { limit_ms, body });
+    let answer = match client.call(Method::Write, message, limit).await {
+        Ok(answer) => answer,
+        Err(error @ (PeerError::Unreachable(_) | PeerError::Refused(_))) => {
+            return Err(ForwardFailure::NothingDone(format!("the leader does not take the write: {error}")));
+        }
+        Err(PeerError::Lost) => {
+            return Err(ForwardFailure::Unknown("the connection to the leader was lost".into()));
+        }
+        Err(PeerError::TimedOut) => {
+            return Err(ForwardFailure::Unknown("the leader did not answer in time".into()));
+        }
+    };
+    let done: Result<ForwardedDone, ForwardFailure> = from_postcard("the leader's answer", &answer)
+        .map_err(|error| ForwardFailure::Unknown(error.to_string()))?;
+    done.map(|done| Proposed { index: done.index, term: done.term, response: done.response })
+}
+
+/// Answers a forwarded write, as the leader.
+pub(super) async fn answer_write(inner: &Inner, body: Bytes) -> Result<Bytes, String> {
+    let message: ForwardedWrite =
+        from_postcard("a forwarded write", &body).map_err(|error| error.to_string())?;
+    let deadline = Instant::now() + Duration::from_millis(message.limit_ms);
+    let result = match inner.admission.enter(message.body.len()) {
+        Ok(_slot) => inner.propose_here(message.body, deadline).await,
+        Err(_) => Err(ForwardFailure::Busy),
+    };
+    let done =
+        result.map(|done| ForwardedDone { index: done.index, term: done.term, response: done.response });
+    Ok(to_bytes(&done))
+}
+
+/// What the leader answers to a read-index request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum ReadIndexReply {
+    Index(u64),
+    Unavailable(String),
+}
+
+/// Asks the leader for a read index.
+pub(super) async fn forward_read_index(
+    inner: &Inner,
+    leader: NodeId,
+    lease: bool,
+    limit: Duration,
+) -> Result<u64, String> {
+    let Some(client) = inner.peers.client(&inner.consensus, leader, Lane::Control) else {
+        return Err("the leader's address is not known yet".into());
+    };
+    let answer =
+        client.call(Method::ReadIndex, to_bytes(&lease), limit).await.map_err(|error| error.to_string())?;
+    match from_postcard("the leader's answer", &answer).map_err(|error| error.to_string())? {
+        ReadIndexReply::Index(index) => Ok(index),
+        ReadIndexReply::Unavailable(reason) => Err(reason),
+    }
+}
+
+/// Answers a read-index request, as the leader.
+pub(super) async fn answer_read_index(inner: &Inner, body: Bytes) -> Result<Bytes, String> {
+    let lease: bool = from_postcard("a read-index request", &body).map_err(|error| error.to_string())?;
+    let reply = match inner.consensus.read_index(lease).await {
+        Ok(index) => ReadIndexReply::Index(index),
+        Err(
+            error
+            @ (ReadIndexError::NotLeader { .. } | ReadIndexError::NoQuorum | ReadIndexError::Stopped(_)),
+        ) => ReadIndexReply::Unavailable(error.to_string()),
+    };
+    Ok(to_bytes(&reply))
+}

@@ -1,0 +1,45 @@
+//! What peers ask of this node, by method.
+
+use super::admin::answer_admin;
+use super::forward::{answer_read_index, answer_write};
+use super::start::Inner;
+use crate::peer::{Handler, Method, NodeId, Refusal};
+use crate::raft::to_bytes;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use std::sync::Weak;
+use tokio::sync::mpsc;
+
+/// Hands peers' requests to the node, for as long as it lives.
+pub(super) struct PeerHandler(pub Weak<Inner>);
+
+impl Handler for PeerHandler {
+    fn call(&self, from: NodeId, method: Method, body: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        let inner = self.0.clone();
+        Box::pin(async move {
+            let inner = inner.upgrade().ok_or("the node is stopping")?;
+            match method {
+                Method::Write => answer_write(&inner, body).await,
+                Method::ReadIndex => answer_read_index(&inner, body).await,
+                Method::Clock => Ok(to_bytes(&inner.consensus.clock().now_ms())),
+                Method::Admin => answer_admin(&inner, body).await,
+                Method::Append
+                | Method::Vote
+                | Method::PreVote
+                | Method::TransferLeader
+                | Method::SnapshotBegin
+                | Method::SnapshotChunk
+                | Method::SnapshotEnd => inner.consensus.inbound().call(from, method, body).await,
+            }
+        })
+    }
+
+    fn appends(&self, _from: NodeId, requests: mpsc::Receiver<Bytes>) -> BoxStream<'static, Bytes> {
+        match self.0.upgrade() {
+            Some(inner) => inner.consensus.inbound().appends(requests),
+            None => futures::stream::empty().boxed(),
+        }
+    }
+}

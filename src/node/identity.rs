@@ -1,0 +1,70 @@
+//! Who this node is: written into its data folder once, and never changed by a restart.
+
+use super::StartError;
+use crate::api::Founding;
+use crate::peer::{NodeId, PeerIdentity};
+use crate::storage::LogStore;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// A node's place in its cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    pub cluster_id: String,
+    /// The histories the cluster has lived through, oldest first. Each but the first names the log index
+    /// at which it left the one before.
+    pub incarnations: Vec<Incarnation>,
+    pub node_id: NodeId,
+    pub name: String,
+    /// How the cluster began, on nodes that were there.
+    pub founding: Option<Founding>,
+}
+
+/// One unbroken history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Incarnation {
+    pub number: u64,
+    pub fork_index: u64,
+}
+
+impl Identity {
+    pub fn first_incarnation() -> Vec<Incarnation> {
+        vec![Incarnation { number: 1, fork_index: 0 }]
+    }
+
+    pub fn incarnation(&self) -> u64 {
+        self.incarnations.last().map_or(1, |last| last.number)
+    }
+
+    pub fn peer(&self) -> PeerIdentity {
+        PeerIdentity {
+            cluster_id: self.cluster_id.clone(),
+            incarnation: self.incarnation(),
+            node_id: self.node_id,
+        }
+    }
+
+    /// The identity in a data folder, if it has one.
+    ///
+    /// # Errors
+    /// [`StartError::Identity`] when it can't be read.
+    pub fn load(store: &LogStore) -> Result<Option<Self>, StartError> {
+        let read =
+            |bytes: Bytes| serde_json::from_slice(&bytes).map_err(|e| StartError::Identity(e.to_string()));
+        store.identity().map(read).transpose()
+    }
+
+    /// Writes the identity; durable when this returns.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn save(&self, store: &LogStore) -> Result<(), StartError> {
+        let bytes = serde_json::to_vec(self).map_err(|e| StartError::Identity(e.to_string()))?;
+        Ok(store.save_identity(bytes.into())?)
+    }
+}
+
+/// The folder's own number, as the membership and the founding record keep it.
+pub(super) fn store_uuid(store: &LogStore) -> String {
+    store.store_id().to_string()
+}

@@ -1,0 +1,25 @@
+//! A node: the use cases that the HTTP layer and the embedding API call. No HTTP here, no openraft either.
+
+mod admin;
+mod background;
+mod error;
+mod formation;
+mod forward;
+mod handler;
+mod identity;
+mod options;
+mod peers;
+mod read;
+mod read_index;
+mod start;
+mod status;
+mod write;
+
+pub use error::{NodeError, StartError};
+pub use formation::Formation;
+pub use options::{Limits, NodeOptions, Origin};
+pub use read::{ReadAt, ReadLevel};
+pub use start::{Node, Opened};
+pub use write::{WriteRequest, Written};
+
+pub use crate::raft::{Role, Timing};

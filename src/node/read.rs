@@ -1,0 +1,97 @@
+//! Reads, answered by this node's own copy: after the read index is applied (linearizable, lease), or at
+//! once (stale). There is no falling back to an older value: without a read index there is no answer.
+
+use super::error::NodeError;
+use super::start::Inner;
+use crate::cache::Cache;
+use crate::raft::ReadIndexError;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
+
+/// What a read guarantees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReadLevel {
+    /// Nothing older than what was acknowledged before the read began.
+    #[default]
+    Linearizable,
+    /// The same, as long as no node's clock runs much faster than another's.
+    Lease,
+    /// What this node has applied.
+    Stale,
+}
+
+/// Something read, and where in history it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadAt<T> {
+    pub value: T,
+    /// The last applied index at that moment.
+    pub index: u64,
+    pub term: u64,
+    /// Log time at that moment, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
+}
+
+impl Inner {
+    /// Looks at the cache once this node's copy is fresh enough.
+    pub(super) async fn read<T>(
+        &self,
+        level: ReadLevel,
+        min_index: Option<u64>,
+        limit: Option<Duration>,
+        look: impl FnOnce(&Cache) -> T,
+    ) -> Result<ReadAt<T>, NodeError> {
+        let deadline = Instant::now() + limit.unwrap_or(self.options.limits.request);
+        let index = match level {
+            ReadLevel::Stale => None,
+            ReadLevel::Linearizable => Some(self.find_read_index(false, deadline).await?),
+            ReadLevel::Lease => Some(self.find_read_index(true, deadline).await?),
+        };
+        let needed = index.max(min_index).unwrap_or(0);
+        let replica = self.consensus.replica();
+        if replica.applied_index() < needed && timeout_at(deadline, replica.applied(needed)).await.is_err() {
+            let applied = replica.applied_index();
+            let reason = format!("this node has applied index {applied}, the read needs {needed}");
+            return Err(NodeError::Unavailable(reason));
+        }
+        let term = self.consensus.term();
+        Ok(replica.with_cache(|cache| ReadAt {
+            value: look(cache),
+            index: cache.index(),
+            term,
+            now_ms: cache.now_ms(),
+        }))
+    }
+
+    /// Asks until a leader confirms, or time is up. Asking again is harmless.
+    async fn find_read_index(&self, lease: bool, deadline: Instant) -> Result<u64, NodeError> {
+        let patience = (Instant::now() + self.options.limits.leader_wait).min(deadline);
+        loop {
+            let reason = match timeout_at(deadline, self.try_read_index(lease)).await {
+                Ok(Ok(index)) => return Ok(index),
+                Ok(Err(NodeError::Unavailable(reason))) => reason,
+                Ok(Err(error)) => return Err(error),
+                Err(_) => "no majority confirmed the read in time".into(),
+            };
+            if Instant::now() + RETRY_PAUSE >= patience {
+                return Err(NodeError::Unavailable(reason));
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    async fn try_read_index(&self, lease: bool) -> Result<u64, NodeError> {
+        if self.consensus.is_leader() {
+            match self.consensus.read_index(lease).await {
+                Ok(index) => return Ok(index),
+                Err(ReadIndexError::Stopped(reason)) => return Err(NodeError::Fatal(reason)),
+                Err(error @ ReadIndexError::NoQuorum) => {
+                    return Err(NodeError::Unavailable(error.to_string()));
+                }
+                Err(ReadIndexError::NotLeader { .. }) => {}
+            }
+        }
+        self.read_index.ask(lease).await.map_err(NodeError::Unavailable)
+    }
+}

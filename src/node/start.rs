@@ -1,0 +1,392 @@
+//! A node's life: open the data folder, find its place in a cluster, take part, stop.
+
+use super::admin::{AdminDone, AdminRequest};
+use super::background;
+use super::error::{NodeError, StartError};
+use super::formation::{Formation, form, found_alone, identity_by};
+use super::handler::PeerHandler;
+use super::identity::{Identity, store_uuid};
+use super::options::{Limits, NodeOptions, Origin};
+use super::peers::Peers;
+use super::read::{ReadAt, ReadLevel};
+use super::read_index::ReadIndexQueue;
+use super::write::{WriteRequest, Written};
+use crate::api::{AddMember, Digests, Joined, Leader, Members, Status};
+use crate::cache::{Cache, CacheConfig, Found, Key};
+use crate::client::join;
+use crate::peer::{Links, NodeId, PeerServer};
+use crate::raft::{Consensus, Member};
+use crate::storage::{FlushStats, LogOptions, LogStore, SnapshotFile, Snapshots};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// How long a stopping leader tries to hand over.
+const HAND_OVER_LIMIT: Duration = Duration::from_secs(3);
+
+/// A running node. Clones are the same node. Call [`Node::stop`] when done with it.
+#[derive(Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+/// What all use cases share.
+pub(super) struct Inner {
+    pub identity: Identity,
+    pub options: NodeOptions,
+    pub consensus: Consensus,
+    pub store: LogStore,
+    pub snapshots: Snapshots,
+    pub peers: Peers,
+    pub admission: Admission,
+    pub read_index: ReadIndexQueue,
+    pub links: Links,
+    pub started: Instant,
+    draining: AtomicBool,
+    running: Mutex<Option<Running>>,
+}
+
+/// What ends with the node.
+struct Running {
+    _peer_server: PeerServer,
+    _tasks: JoinSet<()>,
+}
+
+/// An opened data folder and a bound peer port: everything that can be refused at once has been checked.
+pub struct Opened {
+    options: NodeOptions,
+    store: LogStore,
+    snapshots: Snapshots,
+    listener: TcpListener,
+    peer_address: String,
+    identity: Option<Identity>,
+    formation: Formation,
+}
+
+impl Opened {
+    /// Opens the data folder and binds the peer port.
+    ///
+    /// # Errors
+    /// [`StartError`]: the folder is damaged, in use, or another program has the port.
+    pub async fn open(options: NodeOptions) -> Result<Self, StartError> {
+        let dir = options.data_dir.clone();
+        let opening = move || -> Result<(LogStore, Snapshots), StartError> {
+            let store = LogStore::open(&dir, LogOptions::default())?;
+            let snapshots = Snapshots::open(dir.join("snapshots"))?;
+            Ok((store, snapshots))
+        };
+        let opened = tokio::task::spawn_blocking(opening).await;
+        let (store, snapshots) = opened.map_err(|error| StartError::Raft(error.to_string()))??;
+        let listen = |error| StartError::Listen { address: options.peer_bind.clone(), error };
+        let listener = TcpListener::bind(&options.peer_bind).await.map_err(listen)?;
+        let bound = listener.local_addr().map_err(listen)?.to_string();
+        let peer_address = options.peer_advertise.clone().unwrap_or(bound);
+        let identity = Identity::load(&store)?;
+        let formation = Formation::new(&options, &store, &peer_address, identity.as_ref());
+        Ok(Self { options, store, snapshots, listener, peer_address, identity, formation })
+    }
+
+    /// What other nodes are told while this one looks for its cluster, and afterwards.
+    pub fn formation(&self) -> Formation {
+        self.formation.clone()
+    }
+
+    /// Finds this node's place and takes part. Waits for the other nodes for as long as it takes.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(self) -> Result<Node, StartError> {
+        let identity = match self.identity.clone() {
+            Some(identity) => identity,
+            None => {
+                let identity = self.find_place().await?;
+                identity.save(&self.store)?;
+                identity
+            }
+        };
+        self.formation.belongs_to(&identity);
+        let Self { options, store, snapshots, listener, .. } = self;
+        let links = Links::default();
+        let (timing, me) = (options.timing.clone(), identity.peer());
+        let consensus =
+            Consensus::start(me.clone(), &timing, store.clone(), snapshots.clone(), links.clone()).await;
+        let consensus = consensus.map_err(StartError::Raft)?;
+        if let Some(founding) = &identity.founding {
+            let members = founding.members.iter().map(|m| {
+                let (name, http, peer, store_uuid) =
+                    (m.name.clone(), m.http.clone(), m.peer.clone(), m.store_uuid.clone());
+                (m.id, Member { name, http, peer, store_uuid })
+            });
+            consensus.initialize(members.collect()).await.map_err(StartError::Raft)?;
+        }
+        let (read_index, rounds) = ReadIndexQueue::new();
+        let inner = Arc::new(Inner {
+            admission: Admission::new(&options.limits),
+            identity,
+            options,
+            consensus,
+            store,
+            snapshots,
+            peers: Peers::default(),
+            read_index,
+            links: links.clone(),
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+            running: Mutex::new(None),
+        });
+        let handler = Arc::new(PeerHandler(Arc::downgrade(&inner)));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(rounds.run(Arc::downgrade(&inner)));
+        tasks.spawn(background::keep_clock(Arc::downgrade(&inner)));
+        tasks.spawn(background::keep_ticking(Arc::downgrade(&inner)));
+        tasks.spawn(background::give_first_settings(Arc::downgrade(&inner)));
+        tasks.spawn(background::keep_log_short(Arc::downgrade(&inner)));
+        tasks.spawn(background::ask_for_vote(Arc::downgrade(&inner)));
+        let _peer_server = PeerServer::start(listener, me, links, handler);
+        *inner.running.lock().expect("no panic while held") = Some(Running { _peer_server, _tasks: tasks });
+        Ok(Node { inner })
+    }
+
+    async fn find_place(&self) -> Result<Identity, StartError> {
+        match &self.options.origin {
+            Origin::Alone { config } => self.found_alone(config),
+            Origin::Form { urls, config } => form(&self.formation, urls, config).await,
+            Origin::Join { url, .. } => {
+                let request = AddMember {
+                    name: self.options.name.clone(),
+                    http: self.options.http_advertise.clone(),
+                    peer: self.peer_address.clone(),
+                    store_uuid: store_uuid(&self.store),
+                };
+                let joined = join(url, &request).await.map_err(StartError::Join)?;
+                let Joined { cluster_id, incarnation, id, name } = joined;
+                let mut incarnations = Identity::first_incarnation();
+                for last in &mut incarnations {
+                    last.number = incarnation;
+                }
+                Ok(Identity { cluster_id, incarnations, node_id: id, name, founding: None })
+            }
+        }
+    }
+
+    fn found_alone(&self, config: &CacheConfig) -> Result<Identity, StartError> {
+        let me = self.formation.introduction();
+        let store_uuid = me.store_uuid.clone();
+        let founding = found_alone(me, config.clone());
+        identity_by(&founding, &store_uuid)
+            .ok_or_else(|| StartError::Identity("the founder is missing".into()))
+    }
+}
+
+impl Node {
+    /// Opens the data folder, finds this node's place in its cluster and takes part.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(options: NodeOptions) -> Result<Self, StartError> {
+        Opened::open(options).await?.start().await
+    }
+
+    /// Writes through the log, wherever the leader is.
+    ///
+    /// # Errors
+    /// [`NodeError`]; its [`NodeError::effect`] says whether it may have happened.
+    pub async fn write(&self, request: impl Into<WriteRequest>) -> Result<Written, NodeError> {
+        self.inner.write(request.into()).await
+    }
+
+    /// Reads a key.
+    ///
+    /// # Errors
+    /// [`NodeError`]; there is no answer from an older state.
+    pub async fn get(&self, key: &Key, level: ReadLevel) -> Result<ReadAt<Option<Found>>, NodeError> {
+        self.inner.read(level, None, None, |cache| cache.get(key.as_str())).await
+    }
+
+    /// Looks at the cache as a read of the given level; `look` must be short. With `min_index`, not before
+    /// that index is applied here.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub async fn read<T>(
+        &self,
+        level: ReadLevel,
+        min_index: Option<u64>,
+        look: impl FnOnce(&Cache) -> T,
+    ) -> Result<ReadAt<T>, NodeError> {
+        self.inner.read(level, min_index, None, look).await
+    }
+
+    /// Takes a new node in, as a learner.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub async fn add_member(&self, request: AddMember) -> Result<Joined, NodeError> {
+        match self.inner.admin(AdminRequest::Add(request.into())).await? {
+            AdminDone::Joined(joined) => Ok(joined),
+            AdminDone::Changed | AdminDone::Members(..) => {
+                Err(NodeError::OutcomeUnknown("the leader answered another question".into()))
+            }
+        }
+    }
+
+    /// Gives a learner a vote.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub async fn promote_member(&self, id: NodeId) -> Result<(), NodeError> {
+        self.inner.admin(AdminRequest::Promote { id }).await.map(drop)
+    }
+
+    /// Takes a node out of the cluster; a leader hands over first.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub async fn remove_member(&self, id: NodeId) -> Result<(), NodeError> {
+        self.inner.admin(AdminRequest::Remove { id }).await.map(drop)
+    }
+
+    /// Hands the lead over; to the most advanced voter when `to` is `None`.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub async fn transfer_leader(&self, to: Option<NodeId>) -> Result<(), NodeError> {
+        self.inner.admin(AdminRequest::Transfer { to }).await.map(drop)
+    }
+
+    /// Writes a snapshot of what is applied now, and returns it.
+    ///
+    /// # Errors
+    /// [`NodeError::Unavailable`] when it takes longer than a minute.
+    pub async fn snapshot(&self) -> Result<SnapshotFile, NodeError> {
+        let applied = self.inner.consensus.replica().applied_index();
+        let limit = Duration::from_secs(60);
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(file) = self.inner.snapshots.current().filter(|file| file.index >= applied) {
+                return Ok(file);
+            }
+            if Instant::now() >= deadline {
+                return Err(NodeError::Unavailable("the snapshot was not ready in time".into()));
+            }
+            self.inner.consensus.snapshot().await.map_err(NodeError::Fatal)?;
+            let done = |view: &crate::raft::View| view.snapshot_index >= applied;
+            self.inner.consensus.wait(Duration::from_secs(1), done).await;
+        }
+    }
+
+    pub async fn status(&self) -> Status {
+        self.inner.status().await
+    }
+
+    pub async fn members(&self) -> Members {
+        self.inner.members().await
+    }
+
+    pub fn leader(&self) -> Option<Leader> {
+        self.inner.leader()
+    }
+
+    pub fn digests(&self) -> Digests {
+        self.inner.digests()
+    }
+
+    /// Whether clients should be sent here.
+    ///
+    /// # Errors
+    /// [`NodeError`] says what is missing.
+    pub async fn ready(&self) -> Result<(), NodeError> {
+        self.inner.ready().await
+    }
+
+    pub fn id(&self) -> NodeId {
+        self.inner.identity.node_id
+    }
+
+    pub fn name(&self) -> &str {
+        &self.inner.identity.name
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.inner.options.limits
+    }
+
+    /// How the log's flushes went.
+    pub fn flushes(&self) -> FlushStats {
+        self.inner.store.fsync_stats()
+    }
+
+    /// Raft's term, as this node knows it.
+    pub fn term(&self) -> u64 {
+        self.inner.consensus.term()
+    }
+
+    /// The switch that cuts this node off from its peers.
+    pub fn links(&self) -> &Links {
+        &self.inner.links
+    }
+
+    /// Returns once the node has failed, with the reason.
+    pub async fn failed(&self) -> String {
+        self.inner.consensus.stopped().await
+    }
+
+    /// Takes no new writes from clients, and hands the lead over if this node has it.
+    pub async fn drain(&self) {
+        self.inner.draining.store(true, Ordering::Release);
+        if self.inner.consensus.is_leader() {
+            let deadline = Instant::now() + HAND_OVER_LIMIT;
+            let handing_over = self.inner.transfer(None, deadline);
+            if let Ok(Err(error)) = tokio::time::timeout_at(deadline, handing_over).await {
+                tracing::info!(?error, "stopping without handing over");
+            }
+        }
+    }
+
+    /// Hands over, leaves the cluster's conversation and closes the data folder.
+    pub async fn stop(&self) {
+        self.drain().await;
+        let running = self.inner.running.lock().expect("no panic while held").take();
+        drop(running);
+        self.inner.consensus.shutdown().await;
+        let store = self.inner.store.clone();
+        let _ = tokio::task::spawn_blocking(move || store.close()).await;
+    }
+}
+
+impl Inner {
+    pub(super) fn refuse_when_draining(&self) -> Result<(), NodeError> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(NodeError::Unavailable("this node is stopping".into()));
+        }
+        Ok(())
+    }
+}
+
+/// The door for writes: so many, and so many bytes, at a time.
+pub(super) struct Admission {
+    writes: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+}
+
+impl Admission {
+    fn new(limits: &Limits) -> Self {
+        let bytes = limits.write_bytes_in_flight.min(Semaphore::MAX_PERMITS);
+        Self {
+            writes: Arc::new(Semaphore::new(limits.writes_in_flight)),
+            bytes: Arc::new(Semaphore::new(bytes)),
+        }
+    }
+
+    /// A place for a write of so many bytes; kept until it is dropped.
+    pub fn enter(&self, bytes: usize) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), NodeError> {
+        let bytes = u32::try_from(bytes).map_err(|_| NodeError::Busy)?;
+        let write = self.writes.clone().try_acquire_owned().map_err(|_| NodeError::Busy)?;
+        let bytes = self.bytes.clone().try_acquire_many_owned(bytes).map_err(|_| NodeError::Busy)?;
+        Ok((write, bytes))
+    }
+}

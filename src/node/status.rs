@@ -1,0 +1,124 @@
+//! What a node tells about itself and its cluster.
+
+use super::admin::{AdminDone, AdminRequest, Progress};
+use super::error::NodeError;
+use super::read::ReadLevel;
+use super::start::Inner;
+use crate::api::{Digests, IndexedDigest, Leader, MemberStatus, Members, NodeName, Status};
+use crate::raft::{Role, View};
+use std::time::Duration;
+
+/// How long a follower waits for the leader's view of the members.
+const MEMBERS_LIMIT: Duration = Duration::from_millis(500);
+const READY_LIMIT: Duration = Duration::from_secs(1);
+
+impl Inner {
+    pub(super) async fn status(&self) -> Status {
+        let view = self.consensus.view();
+        let members = self.members_of(&view).await;
+        let clock = self.consensus.clock();
+        let build = |cache: &crate::cache::Cache| Status {
+            cluster_id: self.identity.cluster_id.clone(),
+            incarnation: self.identity.incarnation(),
+            node: NodeName { id: self.identity.node_id, name: self.identity.name.clone() },
+            role: role(view.role).into(),
+            leader: leader(&view),
+            term: view.term,
+            last_log_index: view.last_log_index,
+            committed_index: view.committed_index,
+            applied_index: cache.index(),
+            snapshot_index: view.snapshot_index,
+            purged_index: view.purged_index,
+            digest: IndexedDigest { index: cache.index(), digest: cache.digest().to_string() },
+            members: members.members,
+            config: cache.config().clone().into(),
+            entries: cache.len(),
+            bytes: cache.bytes(),
+            log_time_ms: cache.now_ms(),
+            log_time_ahead_ms: clock.ahead_of_wall_ms(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        self.consensus.replica().with_cache(build)
+    }
+
+    pub(super) async fn members(&self) -> Members {
+        self.members_of(&self.consensus.view()).await
+    }
+
+    /// The members, with what only the leader knows about them if it answers in time.
+    async fn members_of(&self, view: &View) -> Members {
+        let asked = tokio::time::timeout(MEMBERS_LIMIT, self.admin(AdminRequest::Members)).await;
+        let (progress, last_log_index) = match asked {
+            Ok(Ok(AdminDone::Members(progress, last))) => (progress, last),
+            _ => (Vec::new(), 0),
+        };
+        let member_status = |member: &crate::raft::MemberState| {
+            let known = progress.iter().find(|known: &&Progress| known.id == member.id);
+            let leads = view.leader == Some(member.id);
+            let matched = known.and_then(|known| if leads { Some(last_log_index) } else { known.matched });
+            MemberStatus {
+                id: member.id,
+                name: member.member.name.clone(),
+                http: member.member.http.clone(),
+                peer: member.member.peer.clone(),
+                role: if leads {
+                    "leader".into()
+                } else if member.voter {
+                    "follower".into()
+                } else {
+                    "learner".into()
+                },
+                voter: member.voter,
+                lag: matched.map(|matched| last_log_index.saturating_sub(matched)),
+                silent_ms: known.and_then(|known| if leads { Some(0) } else { known.silent_ms }),
+            }
+        };
+        Members { members: view.members.iter().map(member_status).collect(), joint: view.joint }
+    }
+
+    pub(super) fn leader(&self) -> Option<Leader> {
+        leader(&self.consensus.view())
+    }
+
+    pub(super) fn digests(&self) -> Digests {
+        let digests = self.consensus.replica().digests();
+        let indexed = |(index, digest): (u64, crate::cache::Digest)| IndexedDigest {
+            index,
+            digest: digest.to_string(),
+        };
+        Digests { digests: digests.into_iter().map(indexed).collect() }
+    }
+
+    /// Whether clients should be sent here: a member that has caught up and can read linearizably.
+    pub(super) async fn ready(&self) -> Result<(), NodeError> {
+        self.refuse_when_draining()?;
+        let view = self.consensus.view();
+        if let Some(reason) = view.stopped {
+            return Err(NodeError::Fatal(reason));
+        }
+        if !view.members.iter().any(|member| member.id == self.identity.node_id) {
+            return Err(NodeError::Unavailable("this node is not a member of the cluster".into()));
+        }
+        let read =
+            self.read(ReadLevel::Linearizable, None, Some(READY_LIMIT), crate::cache::Cache::now_ms).await?;
+        if read.value == 0 {
+            return Err(NodeError::Unavailable("the cluster has not got its first settings yet".into()));
+        }
+        Ok(())
+    }
+}
+
+fn leader(view: &View) -> Option<Leader> {
+    let member = view.members.iter().find(|member| Some(member.id) == view.leader)?;
+    Some(Leader { id: member.id, name: member.member.name.clone(), http: member.member.http.clone() })
+}
+
+pub(super) fn role(role: Role) -> &'static str {
+    match role {
+        Role::Leader => "leader",
+        Role::Follower => "follower",
+        Role::Learner => "learner",
+        Role::Candidate => "candidate",
+    }
+}

@@ -1,0 +1,112 @@
+//! Writes: into the log when this node leads, over the peer link to the leader when it does not.
+
+use super::error::NodeError;
+use super::forward::{ForwardFailure, forward_write};
+use super::start::Inner;
+use crate::cache::{Command, Outcome};
+use crate::raft::{COMMAND_BYTES_MAX, Envelope, ProposeError, Proposed};
+use bytes::Bytes;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// A pause before asking a leader that was not one a moment ago.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
+
+/// A command on its way into the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteRequest {
+    pub command: Command,
+    /// The client's name for the request: sent again with the same one, it is applied once.
+    pub idempotency_key: Option<String>,
+    /// How long to wait for the outcome; the node's own limit when `None`.
+    pub limit: Option<Duration>,
+}
+
+impl From<Command> for WriteRequest {
+    fn from(command: Command) -> Self {
+        Self { command, idempotency_key: None, limit: None }
+    }
+}
+
+/// A command that was applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    pub outcome: Outcome,
+    /// Index of the log entry; where `replayed`, of the entry of the retry.
+    pub index: u64,
+    pub term: u64,
+    /// The outcome was remembered from an earlier request with the same idempotency key.
+    pub replayed: bool,
+}
+
+impl Inner {
+    pub(super) async fn write(&self, request: WriteRequest) -> Result<Written, NodeError> {
+        self.refuse_when_draining()?;
+        let deadline = Instant::now() + request.limit.unwrap_or(self.options.limits.request);
+        let envelope = Envelope { idempotency_key: request.idempotency_key, command: request.command };
+        let body = envelope.encode();
+        if body.len() > COMMAND_BYTES_MAX {
+            return Err(NodeError::TooLarge { bytes: body.len(), limit: COMMAND_BYTES_MAX });
+        }
+        let _slot = self.admission.enter(body.len())?;
+        let done = self.propose_anywhere(body, deadline).await?;
+        let outcome = done.response.result?;
+        Ok(Written { outcome, index: done.index, term: done.term, replayed: done.response.replayed })
+    }
+
+    /// Tries until the proposal was made somewhere or time is up. As long as nothing was proposed, trying
+    /// again is harmless; once something may have been, the first answer is final.
+    async fn propose_anywhere(&self, body: Bytes, deadline: Instant) -> Result<Proposed, NodeError> {
+        let patience = (Instant::now() + self.options.limits.leader_wait).min(deadline);
+        loop {
+            let leader = self.wait_for_leader(patience).await?;
+            let result = if leader == self.identity.node_id {
+                self.propose_here(body.clone(), deadline).await
+            } else {
+                forward_write(self, leader, body.clone(), deadline).await
+            };
+            let reason = match result {
+                Ok(done) => return Ok(done),
+                Err(ForwardFailure::Busy) => return Err(NodeError::Busy),
+                Err(ForwardFailure::Unknown(reason)) => return Err(NodeError::OutcomeUnknown(reason)),
+                Err(ForwardFailure::Stopped(reason)) => return Err(NodeError::Fatal(reason)),
+                Err(ForwardFailure::NothingDone(reason)) => reason,
+            };
+            if Instant::now() + RETRY_PAUSE >= patience {
+                return Err(NodeError::Unavailable(reason));
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// Proposes as the leader.
+    pub(super) async fn propose_here(
+        &self,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Proposed, ForwardFailure> {
+        let Ok(result) = timeout_at(deadline, self.consensus.propose(body)).await else {
+            return Err(ForwardFailure::Unknown("no majority confirmed the write in time".into()));
+        };
+        result.map_err(|error| match error {
+            ProposeError::NotLeader { .. } | ProposeError::NoTime => {
+                ForwardFailure::NothingDone(error.to_string())
+            }
+            ProposeError::Unknown => ForwardFailure::Unknown(error.to_string()),
+            ProposeError::Stopped(reason) => ForwardFailure::Stopped(reason),
+        })
+    }
+
+    /// The leader's number, once there is one.
+    pub(super) async fn wait_for_leader(&self, until: Instant) -> Result<u64, NodeError> {
+        if let Some(leader) = self.consensus.leader() {
+            return Ok(leader);
+        }
+        let limit = until.saturating_duration_since(Instant::now());
+        self.consensus.wait(limit, |view| view.leader.is_some()).await;
+        self.consensus.leader().ok_or_else(|| match self.consensus.view().stopped {
+            Some(reason) => NodeError::Fatal(reason),
+            None => NodeError::Unavailable("the cluster has no leader at the moment".into()),
+        })
+    }
+}
