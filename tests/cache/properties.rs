@@ -171,7 +171,7 @@ proptest! {
         after in vec(arbitrary::command(), 1..30),
     ) {
         let mut cache = Cache::new(config);
-        let mut commit = |cache: &mut Cache, command| {
+        let commit = |cache: &mut Cache, command| {
             let index = cache.index() + 1;
             cache.apply(Stamp { index, at_ms: 1_000 + index, idempotency_key: Some(index.to_string()) }, command);
         };
