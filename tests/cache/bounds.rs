@@ -159,6 +159,28 @@ fn shrinking_evicts_in_steps() {
     check_accounts(&log.cache);
 }
 
+/// C3: what a write brings finds room at once, however many small entries have to go for it.
+#[test]
+fn large_values_do_not_outrun_eviction() {
+    let capacity_bytes = 2_000_000;
+    let mut log = Log::new(CacheConfig { capacity_bytes, ..CacheConfig::default() });
+    for number in 0..14_000 {
+        log.commit(Command::One(put(&format!("k{number:05}"))));
+    }
+    let large = log.commit(Command::One(put_bytes("large", vec![7; 1_000_000], Ttl::Never)));
+    assert!(large.events.len() > limits::EVICT_PER_APPLY_MAX);
+    assert!(log.cache.bytes() <= capacity_bytes);
+    check_accounts(&log.cache);
+}
+
+/// Snapshots are written, and caches kept, where the caller wants.
+#[test]
+fn caches_and_views_can_be_sent_to_other_threads() {
+    fn can<T: Send + Sync + 'static>() {}
+    can::<Cache>();
+    can::<lockstep::cache::Frozen>();
+}
+
 /// The window of tombstones is bounded; the oldest go first.
 #[test]
 fn the_oldest_tombstones_go_first() {

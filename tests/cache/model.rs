@@ -168,16 +168,15 @@ impl Model {
 
     fn clear(&mut self, prefix: Option<String>, events: &mut Vec<Event>) -> Outcome {
         let start = prefix.clone().unwrap_or_default();
-        let keys: Vec<Key> =
-            self.held.keys().filter(|key| key.as_str().starts_with(&start)).cloned().collect();
-        let mut removed = 0;
-        for key in keys {
-            if self.get(&key).is_some() {
-                self.remove(&key, Cause::Delete, &mut Vec::new());
-                removed += 1;
-            } else {
-                self.remove(&key, Cause::Expire, events);
-            }
+        let covered = self.held.iter().filter(|(key, _)| key.as_str().starts_with(&start));
+        let mut covered: Vec<(usize, Key)> = covered.map(|(key, held)| (held.slot, key.clone())).collect();
+        if start.is_empty() {
+            covered.sort();
+        }
+        let removed = covered.len() as u64;
+        for (_, key) in covered {
+            // (There are too few entries here for a backlog of expired ones.)
+            self.remove(&key, Cause::Delete, &mut Vec::new());
         }
         if removed > 0 {
             self.graves.push((Err(start), self.index));

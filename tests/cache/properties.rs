@@ -147,7 +147,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
     /// C1 same_log_same_bytes, C2 log_clock_never_goes_back, C3 bytes_used_is_exact_and_bounded,
     /// C4 expired_is_invisible_at_log_time, C5 revision_strictly_rises, C6 request_applies_at_most_once,
