@@ -1,6 +1,6 @@
 //! At the limits, and past them.
 
-use crate::{check_accounts, restored};
+use crate::{check_accounts, restored, snapshot};
 use bytes::Bytes;
 use lockstep::cache::{
     Applied, Cache, CacheConfig, Cause, Command, CommandError, Condition, ConfigChange, Event, Key, Op,
@@ -61,6 +61,25 @@ fn the_oldest_answers_are_forgotten_first() {
     assert_eq!(restored(&log.cache).digest(), log.cache.recompute_digest());
 }
 
+/// C6: too many answers grow old at once to be forgotten at once. None of them counts any more, and a name
+/// used again meanwhile is not forgotten with its first use.
+#[test]
+fn old_answers_are_forgotten_in_steps() {
+    let mut log = Log::new(CacheConfig::default());
+    let count = limits::EXPIRE_PER_APPLY_MAX + 100;
+    for number in 0..count {
+        log.commit_as(Some(&number.to_string()), Command::One(put("k")));
+    }
+    log.at_ms += limits::REMEMBERED_MS_MAX;
+    let last = (count - 1).to_string();
+    assert!(!log.commit_as(Some(&last), Command::One(put("k"))).replayed);
+    log.cache = restored(&log.cache);
+    for _ in 0..3 {
+        assert!(log.commit_as(Some(&last), Command::One(put("k"))).replayed);
+        check_accounts(&log.cache);
+    }
+}
+
 /// C6: the bytes of the answers are bounded too.
 #[test]
 fn large_answers_push_out_older_ones() {
@@ -83,6 +102,8 @@ fn a_batch_that_reads_too_much_is_refused() {
     assert!(matches!(refused.outcome, Err(CommandError::InvalidBatch { op: Some(2), .. })));
     assert!(refused.events.is_empty() && log.cache.is_empty());
     assert!(log.commit(Command::Batch(vec![large(), get("large")])).outcome.is_ok());
+    let refused = log.commit(Command::Batch(vec![get("large"), get("large")]));
+    assert!(matches!(refused.outcome, Err(CommandError::InvalidBatch { op: Some(1), .. })));
 }
 
 /// C4 expired_is_invisible_at_log_time: even while a backlog is purged a bounded number at a time.
@@ -199,7 +220,18 @@ fn the_oldest_tombstones_go_first() {
     assert!(log.cache.tombstone("first").is_none());
     assert!(log.cache.tombstone("k0").is_some() && log.cache.tombstone("last").is_some());
     assert_eq!(log.cache.tombstones().count(), limits::TOMBSTONES_MAX);
-    assert_eq!(restored(&log.cache).digest(), log.cache.recompute_digest());
+
+    // A window restored in its middle goes on as it would have (C1, C7).
+    let mut other = Log { cache: restored(&log.cache), at_ms: log.at_ms };
+    for number in 0..200 {
+        for log in [&mut log, &mut other] {
+            log.commit_as(Some(&number.to_string()), Command::One(put("k")));
+            log.commit(Command::One(delete("k")));
+        }
+        assert_eq!(log.cache.digest(), other.cache.digest());
+    }
+    assert_eq!(snapshot(&log.cache), snapshot(&other.cache));
+    check_accounts(&other.cache);
 }
 
 /// C9 apply_never_panics_and_refuses_by_value: commands that no edge would let through.
