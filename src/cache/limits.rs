@@ -24,7 +24,7 @@ pub const REMEMBERED_MS_MAX: u64 = 10 * 60 * 1_000;
 /// Most tombstones kept; the oldest go first.
 pub const TOMBSTONES_MAX: usize = 65_536;
 /// Most entries one log entry may expire, and most it may evict: the rest waits for the next log entry,
-/// so that no single `apply` is long.
+/// so that no single `apply` is long. (Room for what a log entry itself brings is always made at once.)
 pub const EXPIRE_PER_APPLY_MAX: usize = 1_024;
 pub const EVICT_PER_APPLY_MAX: usize = 4_096;
 /// Most entries a cache can be configured for: slot numbers have 32 bits.

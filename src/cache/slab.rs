@@ -170,6 +170,13 @@ impl Slab {
         Some(entry)
     }
 
+    /// Removes every entry, by number.
+    pub fn clear(&mut self) {
+        for number in 0..self.slots {
+            self.remove(number);
+        }
+    }
+
     /// Changes an entry in place; a change made here counts as a use.
     pub fn change(&mut self, number: u32, change: impl FnOnce(&mut Entry)) {
         if self.entry(number).is_none() {

@@ -167,6 +167,16 @@ impl Store {
         Some(entry)
     }
 
+    /// Removes every entry, by slot. Several times faster than one by one, because what is derived can be
+    /// dropped as a whole.
+    pub fn clear(&mut self, policy: Policy) {
+        self.slab.clear();
+        self.index = BTreeMap::new();
+        self.deadlines = BTreeSet::new();
+        self.order = order_of(policy, &self.slab);
+        self.bytes = 0;
+    }
+
     fn move_deadline(&mut self, slot: u32, from: Option<NonZeroU64>, to: Option<NonZeroU64>) {
         if from == to {
             return;

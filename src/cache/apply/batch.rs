@@ -5,8 +5,8 @@ use super::check::Check;
 use super::room::Room;
 use super::step::Step;
 use crate::cache::limits::{BATCH_ANSWER_BYTES_MAX, BATCH_OPS_MAX};
-use crate::cache::{Cache, CommandError, Event, Op, Outcome};
-use std::collections::BTreeSet;
+use crate::cache::{Cache, CommandError, Event, Key, Op, Outcome};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What an operation's answer takes beyond the value in it, generously.
 const ANSWER_OVERHEAD_BYTES: u64 = 128;
@@ -34,21 +34,13 @@ impl Cache {
     /// Refuses a batch that reads more than an answer may hold. A read is counted with the largest value it
     /// can find: the one before the batch, or the one the batch stores.
     fn check_answers(&self, steps: &[Step]) -> Result<(), CommandError> {
-        let stored = |step: &Step| match step {
-            Step::Store { key, payload, .. } => Some((key.clone(), payload.cost())),
-            _ => None,
-        };
-        let reads = steps.iter().any(|step| matches!(step, Step::Read { .. }));
-        if !reads {
-            return Ok(());
-        }
-        let stored: std::collections::BTreeMap<_, _> = steps.iter().filter_map(stored).collect();
+        let stored: BTreeMap<&Key, u64> = steps.iter().filter_map(stored_bytes).collect();
         let mut bytes = 0u64;
         for (position, step) in (0u32..).zip(steps) {
             bytes += ANSWER_OVERHEAD_BYTES;
             if let Step::Read { key } = step {
                 let before = self.store.find(key.as_str()).map_or(0, |(_, entry)| entry.payload.cost());
-                bytes += before.max(stored.get(key).copied().unwrap_or(0));
+                bytes += before.max(stored.get(key).copied().unwrap_or_default());
             }
             if bytes > BATCH_ANSWER_BYTES_MAX {
                 let reason = format!("its answers take more than {BATCH_ANSWER_BYTES_MAX} bytes");
@@ -56,6 +48,13 @@ impl Cache {
             }
         }
         Ok(())
+    }
+}
+
+fn stored_bytes(step: &Step) -> Option<(&Key, u64)> {
+    match step {
+        Step::Store { key, payload, .. } => Some((key, payload.cost())),
+        _ => None,
     }
 }
 

@@ -16,18 +16,21 @@ impl Cache {
             return Err(CommandError::Invalid { op: None, field: "prefix".into(), reason });
         }
         let now_ms = self.now_ms;
-        let covered: Vec<(u32, bool)> =
-            self.store.range(start, None).map(|(slot, entry)| (slot, entry.is_expired(now_ms))).collect();
-        let mut removed = 0;
-        for (slot, expired) in covered {
-            // Those whose deadline had passed were gone before: they expire, and are not counted.
-            if expired {
-                self.expire(slot, events);
-            } else {
+        // Those whose deadline had passed were gone before: they expire, and are not counted.
+        let covered = self.store.range(start, None);
+        let expired = covered.filter(|(_, entry)| entry.is_expired(now_ms)).map(|(slot, _)| slot);
+        for slot in expired.collect::<Vec<u32>>() {
+            self.expire(slot, events);
+        }
+        let entries = self.len();
+        if start.is_empty() {
+            self.store.clear(self.config.policy);
+        } else {
+            for slot in self.store.range(start, None).map(|(slot, _)| slot).collect::<Vec<u32>>() {
                 self.store.remove(slot);
-                removed += 1;
             }
         }
+        let removed = entries - self.len();
         let revision = self.index;
         if removed > 0 {
             self.stats.cleared += removed;

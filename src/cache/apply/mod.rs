@@ -51,9 +51,10 @@ impl Cache {
                 return refused(error, events);
             }
         };
+        let before = self.size();
         let outcome = self.execute(command, &mut events);
         self.stats.refused += u64::from(outcome.is_err());
-        self.evict_surplus(&mut events);
+        self.evict_surplus(before, &mut events);
         if let Some(ticket) = ticket {
             self.remembered.remember(ticket.stamped(self.now_ms, &outcome));
         }

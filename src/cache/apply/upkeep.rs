@@ -4,6 +4,13 @@
 use crate::cache::limits::{EVICT_PER_APPLY_MAX, EXPIRE_PER_APPLY_MAX};
 use crate::cache::{Cache, Cause, Event};
 
+/// How much a cache held at some moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    entries: u64,
+    bytes: u64,
+}
+
 impl Cache {
     /// Removes entries whose deadline has passed, in order of deadline and slot.
     pub(super) fn expire_due(&mut self, events: &mut Vec<Event>) {
@@ -15,10 +22,17 @@ impl Cache {
         }
     }
 
-    /// Removes entries in the policy's order until the rest fits.
-    pub(super) fn evict_surplus(&mut self, events: &mut Vec<Event>) {
-        for _ in 0..EVICT_PER_APPLY_MAX {
-            if !self.is_over_capacity() {
+    pub(super) fn size(&self) -> Size {
+        Size { entries: self.len(), bytes: self.bytes() }
+    }
+
+    /// Removes entries in the policy's order until the rest fits. The bound holds for a surplus that was there
+    /// before the command, or came of a smaller capacity. What the command itself brought has to be made room
+    /// for at once: else large values, written into a cache of small ones, would outrun the evictions.
+    pub(super) fn evict_surplus(&mut self, before: Size, events: &mut Vec<Event>) {
+        for victims in 0.. {
+            let grown = self.len() > before.entries || self.bytes() > before.bytes;
+            if !self.is_over_capacity() || (victims >= EVICT_PER_APPLY_MAX && !grown) {
                 return;
             }
             let Some(slot) = self.store.victim() else { return };

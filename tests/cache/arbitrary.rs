@@ -1,0 +1,139 @@
+//! Arbitrary commands over few keys and small capacities, so that they meet each other often.
+
+use bytes::Bytes;
+use lockstep::cache::{CacheConfig, Command, Condition, ConfigChange, Key, Op, Policy, Ttl, Value, limits};
+use proptest::collection::vec;
+use proptest::option::weighted;
+use proptest::prelude::*;
+
+/// One thing that happens to a replica.
+#[derive(Debug, Clone)]
+pub enum Happening {
+    /// A command is committed; the leader's clock moved by so much. A retry repeats the id and command of an
+    /// earlier one.
+    Commit {
+        clock: i64,
+        id: Option<u8>,
+        command: Command,
+    },
+    Retry {
+        clock: i64,
+        back: usize,
+    },
+    /// A log entry without a command.
+    Advance,
+    /// The second replica is restored from its own snapshot.
+    Restart,
+}
+
+pub fn config() -> impl Strategy<Value = CacheConfig> {
+    (policy(), 1..7u64, 150..1_500u64, weighted(0.3, 1..100u64)).prop_map(
+        |(policy, capacity_entries, capacity_bytes, default_ttl_ms)| CacheConfig {
+            policy,
+            capacity_entries,
+            capacity_bytes,
+            default_ttl_ms,
+        },
+    )
+}
+
+pub fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        20 => (clock(), weighted(0.2, 0..6u8), command())
+            .prop_map(|(clock, id, command)| Happening::Commit { clock, id, command }),
+        2 => (clock(), 0..8usize).prop_map(|(clock, back)| Happening::Retry { clock, back }),
+        1 => Just(Happening::Advance),
+        3 => Just(Happening::Restart),
+    ]
+}
+
+fn clock() -> impl Strategy<Value = i64> {
+    prop_oneof![6 => 0..40i64, 2 => -100..0i64, 1 => 100..2_000i64, 1 => 500_000..700_000i64]
+}
+
+pub fn command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        16 => op().prop_map(Command::One),
+        4 => vec(op(), 0..6).prop_map(Command::Batch),
+        1 => weighted(0.8, prop_oneof![Just("a".to_owned()), Just("ab".to_owned()), Just(String::new())])
+            .prop_map(|prefix| Command::Clear { prefix }),
+        1 => config_change().prop_map(Command::Configure),
+        1 => Just(Command::Tick),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        8 => (key(), value(), ttl(), condition())
+            .prop_map(|(key, value, ttl, condition)| Op::Put { key, value, ttl, condition }),
+        3 => (key(), condition()).prop_map(|(key, condition)| Op::Delete { key, condition }),
+        3 => (key(), amount(), amount(), ttl(), condition()).prop_map(|(key, by, initial, ttl, condition)| {
+            Op::Incr { key, by, initial, ttl, condition }
+        }),
+        2 => (key(), ttl_ms(), condition())
+            .prop_map(|(key, ttl_ms, condition)| Op::Expire { key, ttl_ms, condition }),
+        1 => (key(), condition()).prop_map(|(key, condition)| Op::Persist { key, condition }),
+        2 => key().prop_map(|key| Op::Get { key }),
+    ]
+}
+
+pub const KEYS: [&str; 9] = ["a", "ab", "abc", "b", "ba", "c", "ä", "z", "z/long/enough/to/count/for/bytes"];
+
+pub fn key() -> impl Strategy<Value = Key> {
+    proptest::sample::select(&KEYS[..]).prop_map(|text| Key::new(text).expect("a key"))
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let bytes = prop_oneof![
+        3 => (-3..1_000i64).prop_map(|number| number.to_string().into_bytes()),
+        3 => vec(any::<u8>(), 0..40),
+        1 => vec(any::<u8>(), 200..900),
+        1 => Just(i64::MAX.to_string().into_bytes()),
+    ];
+    let media = prop_oneof![4 => Just(None), 1 => Just(Some("text/plain")), 1 => Just(Some(""))];
+    (bytes, media).prop_map(|(bytes, media)| Value {
+        bytes: Bytes::from(bytes),
+        // An empty type never passes the edge; `apply` has to refuse it, which `bounds.rs` shows.
+        content_type: media.filter(|media| !media.is_empty()).map(Into::into),
+    })
+}
+
+fn amount() -> impl Strategy<Value = i64> {
+    prop_oneof![8 => -5..20i64, 1 => Just(i64::MAX), 1 => Just(i64::MIN)]
+}
+
+fn ttl_ms() -> impl Strategy<Value = u64> {
+    prop_oneof![10 => 1..80u64, 2 => 500..700_000u64, 1 => Just(0), 1 => Just(limits::TTL_MS_MAX + 1)]
+}
+
+fn ttl() -> impl Strategy<Value = Ttl> {
+    prop_oneof![4 => Just(Ttl::Default), 2 => Just(Ttl::Never), 4 => ttl_ms().prop_map(Ttl::Ms)]
+}
+
+fn condition() -> impl Strategy<Value = Condition> {
+    prop_oneof![
+        12 => Just(Condition::Always),
+        2 => Just(Condition::Absent),
+        2 => Just(Condition::Present),
+        3 => (1..40u64).prop_map(Condition::Revision),
+    ]
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    prop_oneof![3 => Just(Policy::Lru), 1 => Just(Policy::NoEviction)]
+}
+
+fn config_change() -> impl Strategy<Value = ConfigChange> {
+    (
+        weighted(0.5, policy()),
+        weighted(0.5, 0..7u64),
+        weighted(0.5, 0..1_500u64),
+        weighted(0.3, weighted(0.5, 0..100u64)),
+    )
+        .prop_map(|(policy, capacity_entries, capacity_bytes, default_ttl_ms)| ConfigChange {
+            policy,
+            capacity_entries,
+            capacity_bytes,
+            default_ttl_ms,
+        })
+}

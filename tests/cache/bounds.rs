@@ -1,0 +1,337 @@
+//! At the limits, and past them.
+
+use crate::{check_accounts, restored, snapshot};
+use bytes::Bytes;
+use lockstep::cache::{
+    Applied, Cache, CacheConfig, Cause, Command, CommandError, Condition, ConfigChange, Event, Key, Op,
+    Outcome, Policy, Stamp, Ttl, Value, limits,
+};
+
+struct Log {
+    cache: Cache,
+    at_ms: u64,
+}
+
+impl Log {
+    fn new(config: CacheConfig) -> Self {
+        Self { cache: Cache::new(config), at_ms: 1_000 }
+    }
+
+    fn commit(&mut self, command: Command) -> Applied {
+        self.commit_as(None, command)
+    }
+
+    fn commit_as(&mut self, id: Option<&str>, command: Command) -> Applied {
+        let index = self.cache.index() + 1;
+        let idempotency_key = id.map(str::to_owned);
+        self.cache.apply(Stamp { index, at_ms: self.at_ms, idempotency_key }, command)
+    }
+}
+
+fn key(text: &str) -> Key {
+    Key::new(text).expect("a valid key")
+}
+
+fn put_bytes(name: &str, bytes: Vec<u8>, ttl: Ttl) -> Op {
+    let value = Value { bytes: Bytes::from(bytes), content_type: None };
+    Op::Put { key: key(name), value, ttl, condition: Condition::Always }
+}
+
+fn put(name: &str) -> Op {
+    put_bytes(name, b"1".to_vec(), Ttl::Default)
+}
+
+fn get(name: &str) -> Op {
+    Op::Get { key: key(name) }
+}
+
+/// C6 request_applies_at_most_once: the number of answers remembered is bounded, and the oldest go first.
+#[test]
+fn the_oldest_answers_are_forgotten_first() {
+    let mut log = Log::new(CacheConfig::default());
+    let incr = || {
+        let (key, condition) = (key("n"), Condition::Always);
+        Command::One(Op::Incr { key, by: 1, initial: 0, ttl: Ttl::Never, condition })
+    };
+    for number in 0..=limits::REMEMBERED_OUTCOMES_MAX {
+        assert!(!log.commit_as(Some(&number.to_string()), incr()).replayed);
+    }
+    assert!(log.commit_as(Some("1"), incr()).replayed, "the second is still known");
+    assert!(!log.commit_as(Some("0"), incr()).replayed, "the first made room");
+    assert_eq!(restored(&log.cache).digest(), log.cache.recompute_digest());
+}
+
+/// C6: too many answers grow old at once to be forgotten at once. None of them counts any more, and a name
+/// used again meanwhile is not forgotten with its first use.
+#[test]
+fn old_answers_are_forgotten_in_steps() {
+    let mut log = Log::new(CacheConfig::default());
+    let count = limits::EXPIRE_PER_APPLY_MAX + 100;
+    for number in 0..count {
+        log.commit_as(Some(&number.to_string()), Command::One(put("k")));
+    }
+    log.at_ms += limits::REMEMBERED_MS_MAX;
+    let last = (count - 1).to_string();
+    assert!(!log.commit_as(Some(&last), Command::One(put("k"))).replayed);
+    log.cache = restored(&log.cache);
+    for _ in 0..3 {
+        assert!(log.commit_as(Some(&last), Command::One(put("k"))).replayed);
+        check_accounts(&log.cache);
+    }
+}
+
+/// C6: the bytes of the answers are bounded too.
+#[test]
+fn large_answers_push_out_older_ones() {
+    let mut log = Log::new(CacheConfig::default());
+    log.commit(Command::One(put_bytes("large", vec![7; limits::VALUE_BYTES_MAX], Ttl::Never)));
+    for id in ["1", "2", "3"] {
+        log.commit_as(Some(id), Command::One(get("large")));
+    }
+    assert!(log.commit_as(Some("3"), Command::One(get("large"))).replayed);
+    assert!(!log.commit_as(Some("1"), Command::One(get("large"))).replayed);
+    check_accounts(&log.cache);
+}
+
+/// C6: an answer too large to be remembered is refused before anything happens.
+#[test]
+fn a_batch_that_reads_too_much_is_refused() {
+    let mut log = Log::new(CacheConfig::default());
+    let large = || put_bytes("large", vec![7; limits::VALUE_BYTES_MAX], Ttl::Never);
+    let refused = log.commit(Command::Batch(vec![large(), get("large"), get("large")]));
+    assert!(matches!(refused.outcome, Err(CommandError::InvalidBatch { op: Some(2), .. })));
+    assert!(refused.events.is_empty() && log.cache.is_empty());
+    assert!(log.commit(Command::Batch(vec![large(), get("large")])).outcome.is_ok());
+    let refused = log.commit(Command::Batch(vec![get("large"), get("large")]));
+    assert!(matches!(refused.outcome, Err(CommandError::InvalidBatch { op: Some(1), .. })));
+}
+
+/// C4 expired_is_invisible_at_log_time: even while a backlog is purged a bounded number at a time.
+#[test]
+fn a_backlog_of_deadlines_is_purged_in_steps() {
+    let mut log = Log::new(CacheConfig::default());
+    let count = 2 * limits::EXPIRE_PER_APPLY_MAX + 10;
+    for number in 0..count {
+        log.commit(Command::One(put_bytes(&format!("k{number:05}"), Vec::new(), Ttl::Ms(10))));
+    }
+    assert_eq!(log.cache.next_due_ms(), Some(1_010));
+    log.at_ms = 2_000;
+    let last = format!("k{:05}", count - 1);
+    let condition = Condition::Present;
+    let first = log.commit(Command::One(Op::Delete { key: key(&last), condition }));
+    assert_eq!(first.outcome, Err(CommandError::PreconditionFailed { op: None, current: None }));
+    assert_eq!(first.events.len(), limits::EXPIRE_PER_APPLY_MAX);
+    assert_eq!(log.cache.len(), limits::EXPIRE_PER_APPLY_MAX as u64 + 10);
+    assert_eq!(log.cache.next_due_ms(), Some(2_000), "the rest is due now");
+    assert_eq!(log.cache.get(&last), None);
+    assert!(log.cache.keys("", None, 10).is_empty());
+    check_accounts(&log.cache);
+
+    log.cache = restored(&log.cache);
+    assert_eq!(log.commit(Command::Tick).events.len(), limits::EXPIRE_PER_APPLY_MAX);
+    assert_eq!(log.commit(Command::Tick).events.len(), 10);
+    assert_eq!(log.cache.next_due_ms(), None);
+}
+
+/// C8 one_event_per_visible_change_in_order: what is expired but not purged yet expires before it is
+/// overwritten, and is not counted by a clear.
+#[test]
+fn expired_entries_go_before_they_are_written_or_cleared() {
+    let mut log = Log::new(CacheConfig::default());
+    let count = 2 * limits::EXPIRE_PER_APPLY_MAX + 5;
+    for number in 0..count {
+        log.commit(Command::One(put_bytes(&format!("k{number:05}"), Vec::new(), Ttl::Ms(10))));
+    }
+    log.at_ms = 2_000;
+    let last = format!("k{:05}", count - 1);
+    let written = log.commit(Command::One(put(&last)));
+    assert_eq!(written.outcome, Ok(Outcome::Put { revision: log.cache.index(), created: true }));
+    let tail = &written.events[limits::EXPIRE_PER_APPLY_MAX..];
+    assert_eq!(tail[0], Event::Removed { key: key(&last), cause: Cause::Expire });
+    assert!(matches!(&tail[1], Event::Put { created: true, .. }));
+    assert_eq!(tail.len(), 2);
+
+    let cleared = log.commit(Command::Clear { prefix: None });
+    assert!(matches!(cleared.outcome, Ok(Outcome::Cleared { removed: 1, .. })));
+    assert_eq!(cleared.events.len(), limits::EXPIRE_PER_APPLY_MAX + 4 + 1);
+    assert!(log.cache.is_empty());
+    check_accounts(&log.cache);
+}
+
+/// C3 bytes_used_is_exact_and_bounded: a smaller capacity is reached a bounded number of victims at a time.
+#[test]
+fn shrinking_evicts_in_steps() {
+    let mut log = Log::new(CacheConfig::default());
+    for number in 0..10_000 {
+        log.commit(Command::One(put(&format!("k{number:05}"))));
+    }
+    let shrink = ConfigChange { capacity_entries: Some(100), ..ConfigChange::default() };
+    let events = log.commit(Command::Configure(shrink)).events;
+    assert_eq!(events.len(), 1 + limits::EVICT_PER_APPLY_MAX);
+    let mut ticks = 0;
+    while log.cache.next_due_ms().is_some() {
+        assert_eq!(log.cache.next_due_ms(), Some(log.cache.now_ms()));
+        log.cache = restored(&log.cache);
+        log.commit(Command::Tick);
+        ticks += 1;
+    }
+    assert_eq!((log.cache.len(), ticks), (100, 2));
+    assert!(log.cache.get("k09900").is_some() && log.cache.get("k09899").is_none());
+    check_accounts(&log.cache);
+}
+
+/// C3: what a write brings finds room at once, however many small entries have to go for it.
+#[test]
+fn large_values_do_not_outrun_eviction() {
+    let capacity_bytes = 2_000_000;
+    let mut log = Log::new(CacheConfig { capacity_bytes, ..CacheConfig::default() });
+    for number in 0..14_000 {
+        log.commit(Command::One(put(&format!("k{number:05}"))));
+    }
+    let large = log.commit(Command::One(put_bytes("large", vec![7; 1_000_000], Ttl::Never)));
+    assert!(large.events.len() > limits::EVICT_PER_APPLY_MAX);
+    assert!(log.cache.bytes() <= capacity_bytes);
+    check_accounts(&log.cache);
+}
+
+/// Snapshots are written, and caches kept, where the caller wants.
+#[test]
+fn caches_and_views_can_be_sent_to_other_threads() {
+    fn can<T: Send + Sync + 'static>() {}
+    can::<Cache>();
+    can::<lockstep::cache::Frozen>();
+}
+
+/// The window of tombstones is bounded; the oldest go first.
+#[test]
+fn the_oldest_tombstones_go_first() {
+    let mut log = Log::new(CacheConfig::default());
+    let delete = |name: &str| Op::Delete { key: key(name), condition: Condition::Always };
+    log.commit(Command::One(put("first")));
+    log.commit(Command::One(delete("first")));
+    for round in 0..limits::TOMBSTONES_MAX - 1 {
+        let name = format!("k{round}");
+        log.commit(Command::One(put(&name)));
+        log.commit(Command::One(delete(&name)));
+    }
+    assert!(log.cache.tombstone("first").is_some());
+    log.commit(Command::One(put("last")));
+    log.commit(Command::One(delete("last")));
+    assert!(log.cache.tombstone("first").is_none());
+    assert!(log.cache.tombstone("k0").is_some() && log.cache.tombstone("last").is_some());
+    assert_eq!(log.cache.tombstones().count(), limits::TOMBSTONES_MAX);
+
+    // A window restored in its middle goes on as it would have (C1, C7).
+    let mut other = Log { cache: restored(&log.cache), at_ms: log.at_ms };
+    for number in 0..200 {
+        for log in [&mut log, &mut other] {
+            log.commit_as(Some(&number.to_string()), Command::One(put("k")));
+            log.commit(Command::One(delete("k")));
+        }
+        assert_eq!(log.cache.digest(), other.cache.digest());
+    }
+    assert_eq!(snapshot(&log.cache), snapshot(&other.cache));
+    check_accounts(&other.cache);
+}
+
+/// C9 apply_never_panics_and_refuses_by_value: commands that no edge would let through.
+#[test]
+fn nonsense_is_refused_by_value() {
+    let mut log = Log::new(CacheConfig::default());
+    let odd = |bytes: usize, media: Option<&str>| {
+        let value = Value { bytes: vec![0; bytes].into(), content_type: media.map(Into::into) };
+        Op::Put { key: key("k"), value, ttl: Ttl::Default, condition: Condition::Always }
+    };
+    let long = "x".repeat(limits::CONTENT_TYPE_BYTES_MAX + 1);
+    let incr = Op::Incr {
+        key: key("k"),
+        by: i64::MIN,
+        initial: i64::MIN,
+        ttl: Ttl::Ms(u64::MAX),
+        condition: Condition::Revision(u64::MAX),
+    };
+    let too_many = (0..=limits::BATCH_OPS_MAX).map(|n| get(&n.to_string())).collect();
+    let expire = Op::Expire { key: key("k"), ttl_ms: 0, condition: Condition::Always };
+    let config = |entries, bytes, ttl| {
+        let default_ttl_ms = Some(Some(ttl));
+        let (capacity_entries, capacity_bytes) = (Some(entries), Some(bytes));
+        Command::Configure(ConfigChange { policy: None, capacity_entries, capacity_bytes, default_ttl_ms })
+    };
+    let nonsense = vec![
+        Command::One(odd(limits::VALUE_BYTES_MAX + 1, None)),
+        Command::One(odd(1, Some(""))),
+        Command::One(odd(1, Some(&long))),
+        Command::One(odd(1, Some("text/plain\n"))),
+        Command::One(odd(1, Some("tëxt"))),
+        Command::One(incr),
+        Command::One(expire),
+        Command::Batch(Vec::new()),
+        Command::Batch(too_many),
+        Command::Clear { prefix: Some("x".repeat(limits::KEY_BYTES_MAX + 1)) },
+        config(0, 1, 1),
+        config(u64::MAX, 1, 1),
+        config(1, 0, 1),
+        config(1, 1, 0),
+        config(1, 1, u64::MAX),
+    ];
+    let count = nonsense.len() as u64;
+    for command in nonsense {
+        let applied = log.commit(command.clone());
+        assert!(applied.outcome.is_err() && applied.events.is_empty(), "{command:?}");
+    }
+    for id in ["", &"x".repeat(limits::IDEMPOTENCY_KEY_BYTES_MAX + 1)] {
+        assert!(log.commit_as(Some(id), Command::One(put("k"))).outcome.is_err());
+    }
+    assert!(log.cache.is_empty());
+    assert_eq!(log.cache.stats().refused, count + 2);
+    check_accounts(&log.cache);
+}
+
+/// C9, C2 log_clock_never_goes_back: a leader whose clock is at the end of time does harm, but not this one.
+#[test]
+fn the_end_of_time_is_no_panic() {
+    let mut log = Log::new(CacheConfig { default_ttl_ms: Some(5), ..CacheConfig::default() });
+    log.commit_as(Some("id"), Command::One(put("k")));
+    log.at_ms = u64::MAX;
+    log.commit_as(Some("id"), Command::One(put("k")));
+    assert_eq!(log.cache.get("k"), None, "every deadline has passed");
+    log.at_ms = 0;
+    for _ in 0..3 {
+        log.commit_as(Some("id"), Command::One(put("k")));
+        log.cache = restored(&log.cache);
+        check_accounts(&log.cache);
+    }
+    assert_eq!(log.cache.now_ms(), u64::MAX);
+}
+
+/// C5 revision_strictly_rises: a log entry is applied once, and in order.
+#[test]
+fn an_index_that_does_not_rise_is_refused() {
+    let mut log = Log::new(CacheConfig::default());
+    log.commit(Command::One(put("k")));
+    let digest = log.cache.digest();
+    for index in [0, 1] {
+        let at = Stamp { index, at_ms: 9_999, idempotency_key: None };
+        let applied = log.cache.apply(at, Command::One(put("k")));
+        assert!(matches!(applied.outcome, Err(CommandError::Invalid { field, .. }) if field == "index"));
+    }
+    log.cache.advance(1);
+    assert_eq!(log.cache.digest(), digest, "nothing moved");
+    log.cache.advance(2);
+    assert_ne!(log.cache.digest(), digest);
+}
+
+/// Settings a cache is made with are brought within the limits.
+#[test]
+fn a_new_cache_has_sane_settings() {
+    let config = CacheConfig {
+        policy: Policy::Lru,
+        capacity_entries: 0,
+        capacity_bytes: 0,
+        default_ttl_ms: Some(u64::MAX),
+    };
+    let cache = Cache::new(config);
+    assert_eq!((cache.config().capacity_entries, cache.config().capacity_bytes), (1, 1));
+    assert_eq!(cache.config().default_ttl_ms, Some(limits::TTL_MS_MAX));
+    assert_eq!(restored(&cache).digest(), cache.digest());
+}

@@ -1,0 +1,46 @@
+//! Tests of the cache as a state machine, from outside: only its public interface is used.
+//!
+//! `transcripts/` tells the rules as stories; `properties.rs` compares with a second, naive implementation
+//! (`model.rs`); `bounds.rs` reaches the limits; `hostile.rs` restores damaged snapshots.
+
+mod arbitrary;
+mod bounds;
+mod hostile;
+mod model;
+mod properties;
+mod script;
+mod transcripts;
+
+use lockstep::cache::{Cache, limits};
+
+/// The bytes of a cache's snapshot.
+fn snapshot(cache: &Cache) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    cache.freeze().encode(&mut bytes).expect("a Vec takes everything");
+    bytes
+}
+
+/// The cache that comes back from a snapshot.
+fn restored(cache: &Cache) -> Cache {
+    Cache::restore(snapshot(cache).as_slice()).expect("an intact snapshot is restored")
+}
+
+/// C3 bytes_used_is_exact_and_bounded, C7: what is kept current agrees with what is counted anew.
+fn check_accounts(cache: &Cache) {
+    assert_eq!(cache.digest(), cache.recompute_digest(), "the digest drifted");
+    let live = cache.keys("", None, usize::MAX);
+    let counted: u64 = live
+        .iter()
+        .map(|(key, info)| {
+            let found = cache.get(key.as_str()).expect("a listed key is there");
+            assert_eq!(info.bytes, found.value.bytes.len() as u64);
+            let media = found.value.content_type.map_or(0, |media| media.len());
+            key.as_str().len() as u64 + info.bytes + media as u64 + limits::ENTRY_OVERHEAD_BYTES
+        })
+        .sum();
+    if cache.len() == live.len() as u64 {
+        assert_eq!(cache.bytes(), counted, "the bytes are not exact");
+    } else {
+        assert!(cache.bytes() > counted, "entries to be purged still count");
+    }
+}

@@ -1,0 +1,382 @@
+//! A second implementation of the cache's rules: plain maps and lists, everything by linear search, a batch by
+//! copying the whole state. Slow, and simple enough to be believed.
+
+use lockstep::cache::{
+    Applied, CacheConfig, Cause, Command, CommandError, Condition, Event, Found, Key, Op, Outcome, Policy,
+    Stamp, Ttl, Value, limits,
+};
+use std::collections::BTreeMap;
+
+#[derive(Debug, Clone)]
+pub struct Held {
+    pub found: Found,
+    used: u64,
+    slot: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Memory {
+    key: String,
+    command: Command,
+    at_ms: u64,
+    answer: Result<Outcome, CommandError>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Model {
+    pub config: CacheConfig,
+    pub index: u64,
+    pub now_ms: u64,
+    pub held: BTreeMap<Key, Held>,
+    /// Removals asked for: a key, or a prefix.
+    pub graves: Vec<(Result<Key, String>, u64)>,
+    slots: usize,
+    free: Vec<usize>,
+    uses: u64,
+    remembered: Vec<Memory>,
+}
+
+impl Model {
+    pub fn new(config: CacheConfig) -> Self {
+        Self {
+            config,
+            index: 0,
+            now_ms: 0,
+            held: BTreeMap::new(),
+            graves: Vec::new(),
+            slots: 0,
+            free: Vec::new(),
+            uses: 0,
+            remembered: Vec::new(),
+        }
+    }
+
+    pub fn apply(&mut self, at: Stamp, command: Command) -> Applied {
+        let mut events = Vec::new();
+        self.index = at.index;
+        self.now_ms = self.now_ms.max(at.at_ms);
+        let now_ms = self.now_ms;
+        self.remembered.retain(|memory| memory.at_ms + limits::REMEMBERED_MS_MAX > now_ms);
+        while let Some(key) = self.next_to_expire() {
+            self.remove(&key, Cause::Expire, &mut events);
+        }
+        if let Some(id) = &at.idempotency_key
+            && let Some(memory) = self.remembered.iter().find(|memory| memory.key == *id)
+        {
+            if memory.command != command {
+                let outcome = Err(CommandError::IdempotencyKeyReused);
+                return Applied { outcome, replayed: false, events };
+            }
+            return Applied { outcome: memory.answer.clone(), replayed: true, events };
+        }
+        let before = self.clone();
+        let events_before = events.len();
+        let outcome = self.execute(command.clone(), &mut events);
+        if outcome.is_err() {
+            *self = before;
+            events.truncate(events_before);
+        }
+        while self.is_over() && self.config.policy == Policy::Lru {
+            let oldest = self.held.iter().min_by_key(|(_, held)| held.used).map(|(key, _)| key.clone());
+            self.remove(&oldest.expect("a cache over its capacity has entries"), Cause::Evict, &mut events);
+        }
+        if let Some(key) = at.idempotency_key {
+            self.remembered.push(Memory { key, command, at_ms: now_ms, answer: outcome.clone() });
+        }
+        Applied { outcome, replayed: false, events }
+    }
+
+    pub fn get(&self, key: &Key) -> Option<&Found> {
+        let found = &self.held.get(key)?.found;
+        found.expires_at_ms.is_none_or(|deadline| deadline > self.now_ms).then_some(found)
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.held.iter().map(|(key, held)| cost(key, &held.found.value)).sum()
+    }
+
+    pub fn grave(&self, key: &Key) -> Option<u64> {
+        let own = self.graves.iter().rev().find(|(what, _)| what.as_ref() == Ok(key));
+        let covers = |what: &Result<Key, String>| what.as_ref().is_err_and(|p| key.as_str().starts_with(p));
+        let grave = own.or_else(|| self.graves.iter().rev().find(|(what, _)| covers(what)));
+        grave.filter(|_| !self.held.contains_key(key)).map(|(_, revision)| *revision)
+    }
+
+    fn is_over(&self) -> bool {
+        self.held.len() as u64 > self.config.capacity_entries || self.bytes() > self.config.capacity_bytes
+    }
+
+    fn next_to_expire(&self) -> Option<Key> {
+        let due = |held: &Held| held.found.expires_at_ms.filter(|deadline| *deadline <= self.now_ms);
+        let all = self.held.iter().filter_map(|(key, held)| Some((due(held)?, held.slot, key)));
+        all.min().map(|(_, _, key)| key.clone())
+    }
+
+    fn remove(&mut self, key: &Key, cause: Cause, events: &mut Vec<Event>) {
+        let held = self.held.remove(key).expect("only what is held is removed");
+        self.free.push(held.slot);
+        // A deadline that has passed is the cause, whatever else was on the way.
+        let expired = held.found.expires_at_ms.is_some_and(|deadline| deadline <= self.now_ms);
+        let cause = if expired { Cause::Expire } else { cause };
+        events.push(Event::Removed { key: key.clone(), cause });
+    }
+
+    fn execute(&mut self, command: Command, events: &mut Vec<Event>) -> Result<Outcome, CommandError> {
+        match command {
+            Command::One(op) => {
+                let mut outcomes = self.ops(vec![op], false, events)?;
+                Ok(outcomes.remove(0))
+            }
+            Command::Batch(ops) => {
+                if ops.is_empty() || ops.len() > limits::BATCH_OPS_MAX {
+                    return Err(CommandError::InvalidBatch { op: None, reason: String::new() });
+                }
+                for (i, op) in ops.iter().enumerate() {
+                    let writes = |op: &Op| !matches!(op, Op::Get { .. });
+                    if writes(op) && ops[..i].iter().any(|o| writes(o) && op_key(o) == op_key(op)) {
+                        return Err(CommandError::InvalidBatch { op: Some(i as u32), reason: String::new() });
+                    }
+                }
+                let outcomes = self.ops(ops, true, events)?;
+                Ok(Outcome::Batch { revision: self.index, outcomes })
+            }
+            Command::Clear { prefix } => Ok(self.clear(prefix, events)),
+            Command::Configure(change) => {
+                let mut config = self.config.clone();
+                config.policy = change.policy.unwrap_or(config.policy);
+                config.capacity_entries = change.capacity_entries.unwrap_or(config.capacity_entries);
+                config.capacity_bytes = change.capacity_bytes.unwrap_or(config.capacity_bytes);
+                config.default_ttl_ms = change.default_ttl_ms.unwrap_or(config.default_ttl_ms);
+                if config.capacity_entries == 0 {
+                    return Err(invalid(None, "capacity_entries"));
+                }
+                if config.capacity_bytes == 0 {
+                    return Err(invalid(None, "capacity_bytes"));
+                }
+                if config.default_ttl_ms.is_some_and(|ttl| ttl == 0 || ttl > limits::TTL_MS_MAX) {
+                    return Err(invalid(None, "default_ttl_ms"));
+                }
+                if config != self.config {
+                    self.config = config.clone();
+                    events.push(Event::Configured(config.clone()));
+                }
+                Ok(Outcome::Configured(config))
+            }
+            Command::Tick => Ok(Outcome::Ticked),
+        }
+    }
+
+    fn clear(&mut self, prefix: Option<String>, events: &mut Vec<Event>) -> Outcome {
+        let start = prefix.clone().unwrap_or_default();
+        let covered = self.held.iter().filter(|(key, _)| key.as_str().starts_with(&start));
+        let mut covered: Vec<(usize, Key)> = covered.map(|(key, held)| (held.slot, key.clone())).collect();
+        if start.is_empty() {
+            covered.sort();
+        }
+        let removed = covered.len() as u64;
+        for (_, key) in covered {
+            // (There are too few entries here for a backlog of expired ones.)
+            self.remove(&key, Cause::Delete, &mut Vec::new());
+        }
+        if removed > 0 {
+            self.graves.push((Err(start), self.index));
+            events.push(Event::Cleared { prefix, removed });
+        }
+        Outcome::Cleared { revision: self.index, removed }
+    }
+
+    fn ops(
+        &mut self,
+        ops: Vec<Op>,
+        batch: bool,
+        events: &mut Vec<Event>,
+    ) -> Result<Vec<Outcome>, CommandError> {
+        let (entries_before, bytes_before) = (self.held.len() as u64, self.bytes());
+        let mut first_overflow = None;
+        let mut outcomes = Vec::new();
+        for (i, op) in ops.into_iter().enumerate() {
+            let position = batch.then_some(i as u32);
+            let (entries, bytes) = (self.held.len() as u64, self.bytes());
+            outcomes.push(self.op(op, position, events)?);
+            let grew = self.held.len() as u64 > entries.max(self.config.capacity_entries)
+                || self.bytes() > bytes.max(self.config.capacity_bytes);
+            if grew && first_overflow.is_none() {
+                first_overflow = Some(position);
+            }
+        }
+        let grew = self.held.len() as u64 > entries_before.max(self.config.capacity_entries)
+            || self.bytes() > bytes_before.max(self.config.capacity_bytes);
+        if self.config.policy == Policy::NoEviction && grew {
+            return Err(CommandError::CacheFull { op: first_overflow.flatten() });
+        }
+        Ok(outcomes)
+    }
+
+    fn op(
+        &mut self,
+        op: Op,
+        position: Option<u32>,
+        events: &mut Vec<Event>,
+    ) -> Result<Outcome, CommandError> {
+        let revision = self.index;
+        let key = op_key(&op).clone();
+        let current = self.get(&key).cloned();
+        match op {
+            Op::Get { .. } => Ok(Outcome::Got(current)),
+            Op::Put { value, ttl, condition, .. } => {
+                let deadline = self.deadline(ttl, position)?;
+                check(condition, current.as_ref(), position)?;
+                let created = self.store(&key, value, deadline, position, events)?;
+                Ok(Outcome::Put { revision, created })
+            }
+            Op::Delete { condition, .. } => {
+                check(condition, current.as_ref(), position)?;
+                if current.is_none() {
+                    return Ok(Outcome::NotFound);
+                }
+                self.remove(&key, Cause::Delete, events);
+                self.graves.push((Ok(key), revision));
+                Ok(Outcome::Deleted { revision })
+            }
+            Op::Incr { by, initial, ttl, condition, .. } => {
+                let mut deadline = self.deadline(ttl, position)?;
+                check(condition, current.as_ref(), position)?;
+                let (mut number, mut content_type) = (initial, None);
+                if let Some(found) = current {
+                    let text = String::from_utf8(found.value.bytes.to_vec()).unwrap_or_default();
+                    number = text.parse().map_err(|_| CommandError::NotANumber { op: position })?;
+                    content_type = found.value.content_type;
+                    deadline = found.expires_at_ms;
+                }
+                let number = number.checked_add(by).ok_or(CommandError::Overflow { op: position })?;
+                let value = Value { bytes: number.to_string().into(), content_type };
+                let created = self.store(&key, value, deadline, position, events)?;
+                Ok(Outcome::Counter { revision, value: number, created })
+            }
+            Op::Expire { ttl_ms, condition, .. } => {
+                let deadline = self.deadline(Ttl::Ms(ttl_ms), position)?;
+                check(condition, current.as_ref(), position)?;
+                Ok(self.set_deadline(key, deadline, events))
+            }
+            Op::Persist { condition, .. } => {
+                check(condition, current.as_ref(), position)?;
+                Ok(self.set_deadline(key, None, events))
+            }
+        }
+    }
+
+    fn deadline(&self, ttl: Ttl, op: Option<u32>) -> Result<Option<u64>, CommandError> {
+        let ttl_ms = match ttl {
+            Ttl::Never => None,
+            Ttl::Default => self.config.default_ttl_ms,
+            Ttl::Ms(ttl_ms) => Some(ttl_ms),
+        };
+        if ttl_ms.is_some_and(|ttl_ms| ttl_ms == 0 || ttl_ms > limits::TTL_MS_MAX) {
+            return Err(invalid(op, "ttl_ms"));
+        }
+        Ok(ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms))
+    }
+
+    fn store(
+        &mut self,
+        key: &Key,
+        value: Value,
+        expires_at_ms: Option<u64>,
+        op: Option<u32>,
+        events: &mut Vec<Event>,
+    ) -> Result<bool, CommandError> {
+        let (bytes, capacity_bytes) = (cost(key, &value), self.config.capacity_bytes);
+        if bytes > capacity_bytes {
+            return Err(CommandError::TooLarge { op, bytes, capacity_bytes });
+        }
+        if self.held.contains_key(key) && self.get(key).is_none() {
+            self.remove(key, Cause::Expire, events);
+        }
+        self.uses += 1;
+        let created = !self.held.contains_key(key);
+        if created {
+            let slot = self.free.pop().unwrap_or_else(|| {
+                self.slots += 1;
+                self.slots - 1
+            });
+            let found = Found {
+                value: value.clone(),
+                revision: self.index,
+                created_revision: self.index,
+                version: 0,
+                created_at_ms: self.now_ms,
+                modified_at_ms: self.now_ms,
+                expires_at_ms,
+            };
+            self.held.insert(key.clone(), Held { found, used: 0, slot });
+        }
+        let held = self.held.get_mut(key).expect("it was just stored");
+        held.used = self.uses;
+        held.found.value = value.clone();
+        held.found.expires_at_ms = expires_at_ms;
+        held.found.revision = self.index;
+        held.found.modified_at_ms = self.now_ms;
+        held.found.version += 1;
+        self.graves.retain(|(what, _)| what.as_ref() != Ok(key));
+        events.push(Event::Put { key: key.clone(), value, expires_at_ms, created });
+        Ok(created)
+    }
+
+    fn set_deadline(&mut self, key: Key, expires_at_ms: Option<u64>, events: &mut Vec<Event>) -> Outcome {
+        if self.get(&key).is_none() {
+            return Outcome::NotFound;
+        }
+        let held = self.held.get_mut(&key).expect("it is there");
+        if held.found.expires_at_ms != expires_at_ms {
+            self.uses += 1;
+            held.used = self.uses;
+            held.found.expires_at_ms = expires_at_ms;
+            held.found.revision = self.index;
+            held.found.modified_at_ms = self.now_ms;
+            held.found.version += 1;
+            events.push(Event::Deadline { key, expires_at_ms });
+        }
+        Outcome::Deadline { revision: held.found.revision, expires_at_ms }
+    }
+}
+
+fn op_key(op: &Op) -> &Key {
+    match op {
+        Op::Get { key }
+        | Op::Put { key, .. }
+        | Op::Delete { key, .. }
+        | Op::Incr { key, .. }
+        | Op::Expire { key, .. }
+        | Op::Persist { key, .. } => key,
+    }
+}
+
+fn cost(key: &Key, value: &Value) -> u64 {
+    let media = value.content_type.as_ref().map_or(0, |media| media.len());
+    (key.as_str().len() + value.bytes.len() + media) as u64 + limits::ENTRY_OVERHEAD_BYTES
+}
+
+fn check(condition: Condition, current: Option<&Found>, op: Option<u32>) -> Result<(), CommandError> {
+    let current = current.map(|found| found.revision);
+    let refused = match condition {
+        Condition::Always => false,
+        Condition::Absent => current.is_some(),
+        Condition::Present => current.is_none(),
+        Condition::Revision(revision) => current != Some(revision),
+    };
+    if refused { Err(CommandError::PreconditionFailed { op, current }) } else { Ok(()) }
+}
+
+fn invalid(op: Option<u32>, field: &str) -> CommandError {
+    CommandError::Invalid { op, field: field.into(), reason: String::new() }
+}
+
+/// A refusal without the sentence that explains it: the model does not word them.
+pub fn unworded(mut applied: Applied) -> Applied {
+    if let Err(CommandError::Invalid { reason, .. } | CommandError::InvalidBatch { reason, .. }) =
+        &mut applied.outcome
+    {
+        reason.clear();
+    }
+    applied
+}

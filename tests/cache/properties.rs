@@ -1,0 +1,187 @@
+//! Arbitrary histories: two replicas, one of them restarted from its snapshots, and the naive model.
+
+use crate::arbitrary::{self, Happening, KEYS};
+use crate::model::{Model, unworded};
+use crate::{check_accounts, restored, snapshot};
+use lockstep::cache::{Applied, Cache, CacheConfig, Command, Event, Key, Policy, Stamp, Value};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// What a watcher knows who saw every event.
+#[derive(Default)]
+struct Watcher(BTreeMap<Key, (Value, Option<u64>)>);
+
+impl Watcher {
+    /// C8: every event says something that was not so before, and nothing else changes.
+    fn see(&mut self, events: &[Event]) {
+        for event in events {
+            match event {
+                Event::Put { key, value, expires_at_ms, created } => {
+                    let before = self.0.insert(key.clone(), (value.clone(), *expires_at_ms));
+                    assert_eq!(before.is_none(), *created);
+                }
+                Event::Deadline { key, expires_at_ms } => {
+                    let known = self.0.get_mut(key).expect("a deadline is of a key that is there");
+                    assert_ne!(known.1, *expires_at_ms);
+                    known.1 = *expires_at_ms;
+                }
+                Event::Removed { key, .. } => {
+                    assert!(self.0.remove(key).is_some(), "{key} was removed twice");
+                }
+                Event::Cleared { prefix, removed } => {
+                    let before = self.0.len();
+                    let prefix = prefix.as_deref().unwrap_or_default();
+                    self.0.retain(|key, _| !key.as_str().starts_with(prefix));
+                    assert_eq!((before - self.0.len()) as u64, *removed);
+                    assert_ne!(*removed, 0);
+                }
+                Event::Configured(_) => {}
+            }
+        }
+    }
+}
+
+/// Everything under test, side by side.
+struct World {
+    steady: Cache,
+    restarted: Cache,
+    model: Model,
+    watcher: Watcher,
+    clock: u64,
+    committed: Vec<(Option<String>, Command)>,
+    revisions: BTreeMap<Key, u64>,
+}
+
+impl World {
+    fn new(config: CacheConfig) -> Self {
+        Self {
+            steady: Cache::new(config.clone()),
+            restarted: Cache::new(config.clone()),
+            model: Model::new(config),
+            watcher: Watcher::default(),
+            clock: 1_000_000,
+            committed: Vec::new(),
+            revisions: BTreeMap::new(),
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        let index = self.steady.index() + 1;
+        match happening {
+            Happening::Commit { clock, id, command } => {
+                self.commit(clock, id.map(|id| format!("id-{id}")), command);
+            }
+            Happening::Retry { clock, back } => {
+                let Some(at) = self.committed.len().checked_sub(back + 1) else { return };
+                let (id, command) = self.committed[at].clone();
+                self.commit(clock, id, command);
+            }
+            Happening::Advance => {
+                self.steady.advance(index);
+                self.restarted.advance(index);
+                self.model.index = index;
+            }
+            Happening::Restart => self.restarted = restored(&self.restarted),
+        }
+        self.compare();
+    }
+
+    fn commit(&mut self, clock: i64, id: Option<String>, command: Command) {
+        self.clock = self.clock.saturating_add_signed(clock);
+        self.committed.push((id.clone(), command.clone()));
+        let index = self.steady.index() + 1;
+        let at = Stamp { index, at_ms: self.clock, idempotency_key: id };
+        let time_before = self.steady.now_ms();
+        let applied = self.steady.apply(at.clone(), command.clone());
+        assert_eq!(applied, self.restarted.apply(at.clone(), command.clone()), "the replicas differ");
+        let expected = self.model.apply(at, command);
+        assert_eq!(unworded(applied.clone()), unworded(expected), "the model differs");
+        assert!(self.steady.now_ms() >= time_before, "log time went back");
+        self.watcher.see(&applied.events);
+        self.check_revisions(&applied, index);
+    }
+
+    /// C5: what an entry of the log changes has its index, and that is more than any before.
+    fn check_revisions(&mut self, applied: &Applied, index: u64) {
+        for event in &applied.events {
+            if let Event::Put { key, .. } | Event::Deadline { key, .. } = event {
+                let before = self.revisions.insert(key.clone(), index);
+                assert!(before.is_none_or(|before| before < index));
+            }
+        }
+        for (key, info) in self.steady.keys("", None, usize::MAX) {
+            assert_eq!(Some(&info.revision), self.revisions.get(&key));
+        }
+    }
+
+    fn compare(&self) {
+        let cache = &self.steady;
+        assert_eq!(cache.digest(), self.restarted.digest());
+        assert_eq!(snapshot(cache), snapshot(&self.restarted));
+        check_accounts(cache);
+        check_accounts(&self.restarted);
+        assert_eq!(cache.now_ms(), self.model.now_ms);
+        assert_eq!(cache.len(), self.model.held.len() as u64);
+        assert_eq!(cache.bytes(), self.model.bytes());
+        if cache.config().policy == Policy::Lru {
+            assert!(cache.bytes() <= cache.config().capacity_bytes);
+            assert!(cache.len() <= cache.config().capacity_entries);
+        }
+        for text in KEYS {
+            let key = Key::new(text).expect("a key");
+            assert_eq!(cache.get(text).as_ref(), self.model.get(&key));
+            assert_eq!(cache.tombstone(text).map(|t| t.revision), self.model.grave(&key));
+            let known = self.watcher.0.get(&key);
+            let held = self.model.held.get(&key).map(|held| &held.found);
+            assert_eq!(known, held.map(|f| (f.value.clone(), f.expires_at_ms)).as_ref());
+        }
+        let listed: Vec<_> = cache.keys("a", Some("a"), 2).into_iter().map(|(key, _)| key).collect();
+        let live = self.model.held.keys().filter(|key| self.model.get(key).is_some());
+        let expected: Vec<_> =
+            live.filter(|k| k.as_str().starts_with('a') && k.as_str() > "a").take(2).cloned().collect();
+        assert_eq!(listed, expected);
+        let next = self.model.held.values().filter_map(|held| held.found.expires_at_ms).min();
+        assert_eq!(cache.next_due_ms(), next.map(|deadline| deadline.max(cache.now_ms())));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+
+    /// C1 same_log_same_bytes, C2 log_clock_never_goes_back, C3 bytes_used_is_exact_and_bounded,
+    /// C4 expired_is_invisible_at_log_time, C5 revision_strictly_rises, C6 request_applies_at_most_once,
+    /// C7 snapshot_round_trips_everything, C8 one_event_per_visible_change_in_order.
+    #[test]
+    fn replicas_and_model_agree(
+        config in arbitrary::config(),
+        happenings in vec(arbitrary::happening(), 1..80),
+    ) {
+        let mut world = World::new(config);
+        for happening in happenings {
+            world.happen(happening);
+        }
+    }
+
+    /// C1 same_log_same_bytes: a frozen view keeps the state it was taken at, whatever comes after.
+    #[test]
+    fn a_frozen_view_does_not_move(
+        config in arbitrary::config(),
+        before in vec(arbitrary::command(), 1..30),
+        after in vec(arbitrary::command(), 1..30),
+    ) {
+        let mut cache = Cache::new(config);
+        let commit = |cache: &mut Cache, command| {
+            let index = cache.index() + 1;
+            cache.apply(Stamp { index, at_ms: 1_000 + index, idempotency_key: Some(index.to_string()) }, command);
+        };
+        before.into_iter().for_each(|command| commit(&mut cache, command));
+        let bytes = snapshot(&cache);
+        let (frozen, digest, index) = (cache.freeze(), cache.digest(), cache.index());
+        after.into_iter().for_each(|command| commit(&mut cache, command));
+        let mut later = Vec::new();
+        frozen.encode(&mut later).expect("a Vec takes everything");
+        prop_assert!(bytes == later, "the view moved");
+        prop_assert_eq!((frozen.digest(), frozen.index()), (digest, index));
+    }
+}

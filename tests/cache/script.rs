@@ -1,0 +1,318 @@
+//! The language of the transcripts: one line is one thing done to a cache, and prints all that can be seen.
+
+use bytes::Bytes;
+use lockstep::cache::{
+    Applied, Cache, CacheConfig, Cause, Command, CommandError, Condition, ConfigChange, Event, Found, Key,
+    Op, Outcome, Policy, Scope, Stamp, Ttl, Value,
+};
+use std::fmt::Write;
+
+/// Words of a line: those by position, and those with a name.
+struct Line<'a> {
+    words: Vec<&'a str>,
+    options: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Line<'a> {
+    fn parse(text: &'a str) -> Self {
+        let (mut words, mut options) = (Vec::new(), Vec::new());
+        for word in text.split_whitespace() {
+            match (word.strip_prefix('@'), word.split_once('=')) {
+                (Some(at), _) => options.push(("@", at)),
+                (None, Some(option)) => options.push(option),
+                (None, None) => words.push(word),
+            }
+        }
+        Self { words, options }
+    }
+
+    fn option(&self, name: &str) -> Option<&'a str> {
+        self.options.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.option(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+    }
+
+    fn signed(&self, name: &str) -> Option<i64> {
+        self.option(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+    }
+
+    fn key(&self) -> Key {
+        Key::new(self.words.get(1).expect("a key")).expect("a valid key")
+    }
+
+    /// A value: the third word, or `size=` times `x`.
+    fn value(&self) -> Value {
+        let bytes = match self.number("size") {
+            Some(size) => Bytes::from(vec![b'x'; size as usize]),
+            None => Bytes::from((*self.words.get(2).expect("a value")).to_owned()),
+        };
+        Value { bytes, content_type: self.option("type").map(Into::into) }
+    }
+
+    fn ttl(&self) -> Ttl {
+        match self.option("ttl_ms") {
+            None => Ttl::Default,
+            Some("never") => Ttl::Never,
+            Some(_) => Ttl::Ms(self.number("ttl_ms").unwrap_or_default()),
+        }
+    }
+
+    fn condition(&self) -> Condition {
+        match self.option("if") {
+            None => Condition::Always,
+            Some("absent") => Condition::Absent,
+            Some("present") => Condition::Present,
+            Some(_) => Condition::Revision(self.number("if").unwrap_or_default()),
+        }
+    }
+
+    fn config_change(&self) -> ConfigChange {
+        ConfigChange {
+            policy: self.option("policy").map(|name| match name {
+                "lru" => Policy::Lru,
+                "noeviction" => Policy::NoEviction,
+                other => panic!("there is no policy {other}"),
+            }),
+            capacity_entries: self.number("entries"),
+            capacity_bytes: self.number("bytes"),
+            default_ttl_ms: match self.option("ttl_ms") {
+                Some("none") => Some(None),
+                _ => self.number("ttl_ms").map(Some),
+            },
+        }
+    }
+
+    fn op(&self) -> Option<Op> {
+        let condition = self.condition();
+        Some(match self.words[0] {
+            "get" => Op::Get { key: self.key() },
+            "put" => Op::Put { key: self.key(), value: self.value(), ttl: self.ttl(), condition },
+            "delete" => Op::Delete { key: self.key(), condition },
+            "incr" => Op::Incr {
+                key: self.key(),
+                by: self.signed("by").unwrap_or(1),
+                initial: self.signed("initial").unwrap_or(0),
+                ttl: self.ttl(),
+                condition,
+            },
+            "expire" => Op::Expire { key: self.key(), ttl_ms: self.number("ttl_ms").unwrap_or(0), condition },
+            "persist" => Op::Persist { key: self.key(), condition },
+            _ => return None,
+        })
+    }
+}
+
+/// A cache, and the clock of a leader.
+pub struct Script {
+    pub cache: Cache,
+    at_ms: u64,
+}
+
+impl Script {
+    pub fn new() -> Self {
+        Self { cache: Cache::new(CacheConfig::default()), at_ms: 1_000 }
+    }
+
+    /// Does what the lines say (more than one: a batch) and prints what came of it.
+    pub fn run(&mut self, lines: &[&str]) -> String {
+        let line = Line::parse(lines[0]);
+        if let Some(at_ms) = line.number("@") {
+            self.at_ms = at_ms;
+        }
+        match line.words[0] {
+            "new" => {
+                self.cache = Cache::new(CacheConfig::default());
+                self.commit(&line, Command::Configure(line.config_change()))
+            }
+            "read" => {
+                let found = self.cache.get(line.key().as_str());
+                found.map_or("absent\n".into(), |found| format!("{}\n", show_found(&found)))
+            }
+            "keys" => self.keys(&line),
+            "tombstone" => self.tombstone(&line),
+            "state" => self.state(),
+            "advance" => {
+                self.cache.advance(self.cache.index() + 1);
+                self.state()
+            }
+            "fill" => self.fill(&line),
+            "batch" => {
+                let op =
+                    |text: &&str| Line::parse(text).op().unwrap_or_else(|| panic!("{text}: no operation"));
+                self.commit(&line, Command::Batch(lines[1..].iter().map(op).collect()))
+            }
+            "clear" => {
+                self.commit(&line, Command::Clear { prefix: line.option("prefix").map(str::to_owned) })
+            }
+            "configure" => self.commit(&line, Command::Configure(line.config_change())),
+            "tick" => self.commit(&line, Command::Tick),
+            verb => {
+                let op = line.op().unwrap_or_else(|| panic!("there is no verb {verb}"));
+                self.commit(&line, Command::One(op))
+            }
+        }
+    }
+
+    fn commit(&mut self, line: &Line<'_>, command: Command) -> String {
+        let index = line.number("index").unwrap_or(self.cache.index() + 1);
+        let idempotency_key = line.option("id").map(str::to_owned);
+        show_applied(&self.cache.apply(Stamp { index, at_ms: self.at_ms, idempotency_key }, command))
+    }
+
+    /// Puts `count=` keys, `prefix=` and a number each, and prints only where that leads.
+    fn fill(&mut self, line: &Line<'_>) -> String {
+        for number in 0..line.number("count").expect("a count") {
+            let key = format!("{}{number:05}", line.option("prefix").unwrap_or("k"));
+            let put = Op::Put {
+                key: Key::new(&key).expect("a valid key"),
+                value: Value { bytes: Bytes::new(), content_type: None },
+                ttl: line.ttl(),
+                condition: Condition::Always,
+            };
+            self.commit(line, Command::One(put));
+        }
+        self.state()
+    }
+
+    fn keys(&self, line: &Line<'_>) -> String {
+        let limit = line.number("limit").unwrap_or(100) as usize;
+        let keys = self.cache.keys(line.option("prefix").unwrap_or(""), line.option("after"), limit);
+        let mut out = String::new();
+        for (key, info) in keys {
+            let until = show_deadline(info.expires_at_ms);
+            writeln!(out, "{key} revision={} bytes={}{until}", info.revision, info.bytes).expect("a String");
+        }
+        if out.is_empty() { "none\n".into() } else { out }
+    }
+
+    fn tombstone(&self, line: &Line<'_>) -> String {
+        match self.cache.tombstone(line.key().as_str()) {
+            None => "none\n".into(),
+            Some(tombstone) => {
+                let scope = match tombstone.scope {
+                    Scope::Key(key) => format!("key {key}"),
+                    Scope::Prefix(prefix) => format!("prefix {prefix:?}"),
+                };
+                format!("{scope} revision={} at_ms={}\n", tombstone.revision, tombstone.at_ms)
+            }
+        }
+    }
+
+    fn state(&self) -> String {
+        let cache = &self.cache;
+        let due = cache.next_due_ms().map_or("idle".into(), |due| format!("due={due}"));
+        let (index, now_ms, entries, bytes) = (cache.index(), cache.now_ms(), cache.len(), cache.bytes());
+        format!("index={index} now_ms={now_ms} entries={entries} bytes={bytes} {due}\n")
+    }
+}
+
+fn show_applied(applied: &Applied) -> String {
+    let mut out = String::from(if applied.replayed { "replayed " } else { "" });
+    match &applied.outcome {
+        Ok(outcome) => writeln!(out, "{}", show_outcome(outcome)).expect("a String"),
+        Err(error) => writeln!(out, "refused{}: {error}", show_position(error)).expect("a String"),
+    }
+    // A long tale is told by its ends.
+    let many = applied.events.len() > 8;
+    for (position, event) in applied.events.iter().enumerate() {
+        if many && position == 2 {
+            writeln!(out, "event ... {} more ...", applied.events.len() - 4).expect("a String");
+        }
+        if !many || position < 2 || position + 2 >= applied.events.len() {
+            writeln!(out, "event {}", show_event(event)).expect("a String");
+        }
+    }
+    out
+}
+
+fn show_outcome(outcome: &Outcome) -> String {
+    let new = |created: bool| if created { " created" } else { "" };
+    match outcome {
+        Outcome::Put { revision, created } => format!("put revision={revision}{}", new(*created)),
+        Outcome::Deleted { revision } => format!("deleted revision={revision}"),
+        Outcome::NotFound => "not found".into(),
+        Outcome::Counter { revision, value, created } => {
+            format!("counter {value} revision={revision}{}", new(*created))
+        }
+        Outcome::Deadline { revision, expires_at_ms } => {
+            format!("deadline revision={revision}{}", show_deadline(*expires_at_ms))
+        }
+        Outcome::Got(None) => "got nothing".into(),
+        Outcome::Got(Some(found)) => format!("got {}", show_found(found)),
+        Outcome::Batch { revision, outcomes } => {
+            let lines: Vec<String> =
+                outcomes.iter().map(|outcome| format!("\n  {}", show_outcome(outcome))).collect();
+            format!("batch revision={revision}{}", lines.concat())
+        }
+        Outcome::Cleared { revision, removed } => format!("cleared {removed} revision={revision}"),
+        Outcome::Configured(config) => format!("configured {}", show_config(config)),
+        Outcome::Ticked => "ticked".into(),
+    }
+}
+
+fn show_event(event: &Event) -> String {
+    match event {
+        Event::Put { key, value, expires_at_ms, created } => {
+            let new = if *created { " created" } else { "" };
+            format!("put {key}={}{}{new}", show_value(value), show_deadline(*expires_at_ms))
+        }
+        Event::Deadline { key, expires_at_ms } => format!("deadline {key}{}", show_deadline(*expires_at_ms)),
+        Event::Removed { key, cause } => {
+            let cause = match cause {
+                Cause::Delete => "deleted",
+                Cause::Expire => "expired",
+                Cause::Evict => "evicted",
+            };
+            format!("{cause} {key}")
+        }
+        Event::Cleared { prefix, removed } => format!("cleared {prefix:?} removed={removed}"),
+        Event::Configured(config) => format!("configured {}", show_config(config)),
+    }
+}
+
+fn show_found(found: &Found) -> String {
+    format!(
+        "{} revision={} created_revision={} version={} created_at_ms={} modified_at_ms={}{}",
+        show_value(&found.value),
+        found.revision,
+        found.created_revision,
+        found.version,
+        found.created_at_ms,
+        found.modified_at_ms,
+        show_deadline(found.expires_at_ms),
+    )
+}
+
+fn show_value(value: &Value) -> String {
+    let media = value.content_type.as_ref().map_or(String::new(), |media| format!(" ({media})"));
+    match value.bytes.len() {
+        0..=40 => format!("{:?}{media}", String::from_utf8_lossy(&value.bytes)),
+        length => format!("{length} bytes{media}"),
+    }
+}
+
+fn show_deadline(expires_at_ms: Option<u64>) -> String {
+    expires_at_ms.map_or(String::new(), |deadline| format!(" until={deadline}"))
+}
+
+fn show_config(config: &CacheConfig) -> String {
+    let CacheConfig { policy, capacity_entries, capacity_bytes, default_ttl_ms } = config;
+    let ttl = default_ttl_ms.map_or("none".into(), |ttl_ms| ttl_ms.to_string());
+    format!("policy={policy:?} entries={capacity_entries} bytes={capacity_bytes} ttl_ms={ttl}")
+}
+
+fn show_position(error: &CommandError) -> String {
+    let op = match error {
+        CommandError::PreconditionFailed { op, .. }
+        | CommandError::TooLarge { op, .. }
+        | CommandError::CacheFull { op }
+        | CommandError::NotANumber { op }
+        | CommandError::Overflow { op }
+        | CommandError::InvalidBatch { op, .. }
+        | CommandError::Invalid { op, .. } => *op,
+        CommandError::IdempotencyKeyReused => None,
+    };
+    op.map_or(String::new(), |op| format!(" op={op}"))
+}
