@@ -2,6 +2,8 @@
 //!
 //! The crate is laid out in rooms; imports point down this list only, and everyone may import `cache`.
 
+pub mod cli;
+
 pub mod http;
 
 pub mod node;

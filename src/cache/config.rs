@@ -1,5 +1,7 @@
 //! The replicated settings. Everything that steers eviction is here, and changes by a log entry only.
 
+use super::CommandError;
+use super::limits::{CAPACITY_ENTRIES_MAX, TTL_MS_MAX, TTL_MS_MIN};
 use serde::{Deserialize, Serialize};
 
 /// The cache's settings, equal on every node at equal index.
@@ -22,6 +24,27 @@ impl Default for CacheConfig {
             capacity_bytes: 1024 * 1024 * 1024,
             default_ttl_ms: None,
         }
+    }
+}
+
+impl CacheConfig {
+    /// Checks the settings' ranges.
+    ///
+    /// # Errors
+    /// [`CommandError::Invalid`] names the field and its range.
+    pub fn check(&self) -> Result<(), CommandError> {
+        let invalid =
+            |field: &str, reason| Err(CommandError::Invalid { op: None, field: field.into(), reason });
+        if !(1..=CAPACITY_ENTRIES_MAX).contains(&self.capacity_entries) {
+            return invalid("capacity_entries", format!("it is 1 to {CAPACITY_ENTRIES_MAX}"));
+        }
+        if self.capacity_bytes == 0 {
+            return invalid("capacity_bytes", "it is at least 1".into());
+        }
+        if self.default_ttl_ms.is_some_and(|ttl_ms| !(TTL_MS_MIN..=TTL_MS_MAX).contains(&ttl_ms)) {
+            return invalid("default_ttl_ms", format!("it is {TTL_MS_MIN} to {TTL_MS_MAX} milliseconds"));
+        }
+        Ok(())
     }
 }
 

@@ -27,6 +27,13 @@ pub(super) struct Incarnation {
     pub fork_index: u64,
 }
 
+/// The cluster and the histories that a state comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Lineage {
+    pub cluster_id: String,
+    pub incarnations: Vec<Incarnation>,
+}
+
 impl Identity {
     pub fn first_incarnation() -> Vec<Incarnation> {
         vec![Incarnation { number: 1, fork_index: 0 }]
@@ -34,6 +41,13 @@ impl Identity {
 
     pub fn incarnation(&self) -> u64 {
         self.incarnations.last().map_or(1, |last| last.number)
+    }
+
+    /// What every snapshot says of its origin.
+    pub fn lineage(&self) -> Bytes {
+        let lineage =
+            Lineage { cluster_id: self.cluster_id.clone(), incarnations: self.incarnations.clone() };
+        serde_json::to_vec(&lineage).map(Bytes::from).unwrap_or_default()
     }
 
     pub fn peer(&self) -> PeerIdentity {

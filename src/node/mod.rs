@@ -11,6 +11,7 @@ mod options;
 mod peers;
 mod read;
 mod read_index;
+mod restore;
 mod start;
 mod status;
 mod write;
@@ -19,6 +20,7 @@ pub use error::{NodeError, StartError};
 pub use formation::Formation;
 pub use options::{Limits, NodeOptions, Origin};
 pub use read::{ReadAt, ReadLevel};
+pub use restore::restore_backup;
 pub use start::{Node, Opened};
 pub use write::{WriteRequest, Written};
 

@@ -112,8 +112,15 @@ impl Opened {
         let Self { options, store, snapshots, listener, .. } = self;
         let links = Links::default();
         let (timing, me) = (options.timing.clone(), identity.peer());
-        let consensus =
-            Consensus::start(me.clone(), &timing, store.clone(), snapshots.clone(), links.clone()).await;
+        let consensus = Consensus::start(
+            me.clone(),
+            &timing,
+            identity.lineage(),
+            store.clone(),
+            snapshots.clone(),
+            links.clone(),
+        )
+        .await;
         let consensus = consensus.map_err(StartError::Raft)?;
         if let Some(founding) = &identity.founding {
             let members = founding.members.iter().map(|m| {

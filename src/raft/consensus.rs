@@ -143,19 +143,21 @@ pub struct Consensus {
 
 impl Consensus {
     /// Starts this node's part: restores the snapshot, applies what was committed, and takes part.
+    /// `lineage` goes into every snapshot.
     ///
     /// # Errors
     /// A sentence: the settings are wrong, or log or snapshot can't be read.
     pub async fn start(
         me: PeerIdentity,
         timing: &Timing,
+        lineage: Bytes,
         log: LogStore,
         snapshots: Snapshots,
         links: Links,
     ) -> Result<Self, String> {
         let clock = Arc::new(LogClock::default());
         let replica = Arc::new(Replica::new(clock.clone()));
-        let machine = Machine::new(replica.clone(), snapshots.clone());
+        let machine = Machine::new(replica.clone(), snapshots.clone(), lineage);
         let node_id = me.node_id;
         let config = Arc::new(config(&me, timing).validate().map_err(|error| error.to_string())?);
         let networks = Networks::new(me, links);

@@ -1,7 +1,7 @@
 //! Peers' Raft requests, handed to openraft.
 
 use super::codec::{decode_append, from_postcard, to_bytes};
-use super::machine::{Machine, Snapshot, SnapshotData, decode_meta};
+use super::machine::{FileMeta, Machine, Snapshot, SnapshotData};
 use super::network::{AppendReply, SnapshotBegin, SnapshotReply};
 use super::types::{Types, Vote};
 use crate::peer::{Method, NodeId, Refusal};
@@ -155,7 +155,7 @@ impl Inbound {
         let file = transfer.file.ok_or("a piece of this snapshot is still being written")?;
         let received =
             tokio::task::spawn_blocking(move || file.finish()).await.map_err(refuse)?.map_err(refuse)?;
-        let meta = decode_meta(received.meta()).map_err(refuse)?;
+        let meta = FileMeta::decode(received.meta()).map_err(refuse)?.raft;
         // openraft panics on a snapshot from beyond its sender's term; such bytes are refused here.
         if meta
             .last_log_id

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Arc;
 
@@ -27,17 +28,33 @@ pub type Snapshot = openraft::type_config::alias::SnapshotOf<Types, SnapshotData
 pub struct Machine {
     replica: Arc<Replica>,
     snapshots: Snapshots,
+    lineage: Bytes,
 }
 
 impl Machine {
-    pub fn new(replica: Arc<Replica>, snapshots: Snapshots) -> Self {
-        Self { replica, snapshots }
+    /// `lineage` says which cluster and history the state belongs to; every snapshot carries it.
+    pub fn new(replica: Arc<Replica>, snapshots: Snapshots, lineage: Bytes) -> Self {
+        Self { replica, snapshots, lineage }
     }
 }
 
-/// Reads the metadata that [`Builder::build_snapshot`] wrote into a snapshot file.
-pub fn decode_meta(bytes: &[u8]) -> io::Result<SnapshotMeta> {
-    Ok(from_postcard("a snapshot's metadata", bytes)?)
+/// What stands beside the state in a snapshot file.
+#[derive(Serialize, Deserialize)]
+pub(super) struct FileMeta {
+    pub raft: SnapshotMeta,
+    pub lineage: Bytes,
+}
+
+impl FileMeta {
+    pub fn encode(&self) -> Bytes {
+        to_bytes(self)
+    }
+
+    /// # Errors
+    /// The bytes are no metadata.
+    pub fn decode(bytes: &[u8]) -> io::Result<Self> {
+        Ok(from_postcard("a snapshot's metadata", bytes)?)
+    }
 }
 
 impl RaftStateMachine<Types> for Machine {
@@ -83,7 +100,8 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        Builder { replica: self.replica.clone(), snapshots: self.snapshots.clone() }
+        let (replica, snapshots) = (self.replica.clone(), self.snapshots.clone());
+        Builder { replica, snapshots, lineage: self.lineage.clone() }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotData) -> io::Result<()> {
@@ -111,7 +129,7 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
         let Some(file) = self.snapshots.current() else { return Ok(None) };
-        let meta = decode_meta(&file.meta)?;
+        let meta = FileMeta::decode(&file.meta)?.raft;
         Ok(Some(Snapshot { meta, snapshot: SnapshotData::Current(file) }))
     }
 }
@@ -129,6 +147,7 @@ fn restore(file: &SnapshotFile) -> io::Result<Cache> {
 pub struct Builder {
     replica: Arc<Replica>,
     snapshots: Snapshots,
+    lineage: Bytes,
 }
 
 impl RaftSnapshotBuilder<Types> for Builder {
@@ -137,7 +156,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let Picture { frozen, last_applied, membership } = self.replica.picture();
         let meta = SnapshotMeta { last_log_id: last_applied, last_membership: membership };
-        let bytes: Bytes = to_bytes(&meta);
+        let bytes = FileMeta { raft: meta.clone(), lineage: self.lineage.clone() }.encode();
         let index = last_applied.map_or(0, |log_id| log_id.index());
         let snapshots = self.snapshots.clone();
         let writing = move || snapshots.write(index, &bytes, |mut out| frozen.encode(&mut out));

@@ -7,6 +7,7 @@ mod inbound;
 mod log;
 mod machine;
 mod network;
+mod rebase;
 mod replica;
 mod types;
 
@@ -19,5 +20,6 @@ pub use consensus::{
 };
 pub use log::Log;
 pub use machine::Machine;
+pub use rebase::Backup;
 pub use replica::Replica;
 pub use types::{Member, Response};

@@ -217,6 +217,18 @@ impl SnapshotFile {
         Ok(SnapshotFile::new(path.to_owned(), file, info))
     }
 
+    /// Opens and verifies a backup, a snapshot file outside of any snapshot folder.
+    ///
+    /// # Errors
+    /// [`OpenError`] names the damage, or why the file can't be read.
+    pub fn open_backup(path: impl AsRef<Path>) -> Result<SnapshotFile, OpenError> {
+        let path = path.as_ref();
+        SnapshotFile::open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => OpenError::damaged(path, error.to_string()),
+            _ => OpenError::io("read", path)(error),
+        })
+    }
+
     /// The body as a stream that checks what it reads.
     pub fn body(&self) -> SnapshotBody {
         SnapshotBody::new(self.file.clone())

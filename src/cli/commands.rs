@@ -1,0 +1,406 @@
+//! The command line's grammar.
+
+use crate::api::Consistency;
+use crate::cache::Policy;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A Raft-replicated key-value cache whose nodes never disagree.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 success, 1 error, 2 wrong usage, 3 not found, 4 precondition failed,\n\
+                  5 unavailable (nothing was done), 6 outcome unknown.\n\
+                  LOCKSTEP_LOG sets what is logged on standard error, e.g. LOCKSTEP_LOG=debug."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a local cluster in the foreground, one process a node
+    Up(UpArgs),
+    /// Run one node
+    Serve(Box<ServeArgs>),
+    /// Print a key's value
+    Get(GetArgs),
+    /// Store a value
+    Put(PutArgs),
+    /// Remove a key
+    Del(DelArgs),
+    /// Add to a counter
+    Incr(IncrArgs),
+    /// List keys
+    Keys(KeysArgs),
+    /// Carry out several operations, all or none
+    Batch(BatchArgs),
+    /// Show a node and its cluster
+    Status(StatusArgs),
+    /// See and change the members of the cluster
+    Member(MemberArgs),
+    /// See and change the replicated settings
+    Config(ConfigArgs),
+    /// Take, save and restore snapshots
+    Snapshot(SnapshotArgs),
+    /// Show a node's newest digests
+    Digest(DigestArgs),
+    /// Play an access trace as a cache-aside client
+    Replay(ReplayArgs),
+}
+
+/// Which nodes to talk to, and how to print.
+#[derive(Debug, Clone, Args)]
+pub struct Target {
+    /// Nodes to talk to, separated by commas
+    #[arg(long, env = "LOCKSTEP_URL", value_delimiter = ',', default_value = "http://127.0.0.1:5000")]
+    pub url: Vec<String>,
+    /// Print one JSON object on the last line
+    #[arg(long, env = "LOCKSTEP_JSON")]
+    pub json: bool,
+    /// Give up after this many milliseconds
+    #[arg(long, env = "LOCKSTEP_TIMEOUT_MS", default_value_t = 10_000)]
+    pub timeout_ms: u64,
+}
+
+impl Target {
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+}
+
+/// Settings a new cluster starts with.
+#[derive(Debug, Clone, Args)]
+pub struct FirstSettings {
+    /// Most entries, for a new cluster (later: `lockstep config`)
+    #[arg(long, env = "LOCKSTEP_CAPACITY_ENTRIES")]
+    pub capacity_entries: Option<u64>,
+    /// Most bytes, for a new cluster
+    #[arg(long, env = "LOCKSTEP_CAPACITY_BYTES")]
+    pub capacity_bytes: Option<u64>,
+    /// Eviction policy, for a new cluster: lru or noeviction
+    #[arg(long, env = "LOCKSTEP_POLICY", value_parser = parse_policy)]
+    pub policy: Option<Policy>,
+    /// Time to live of puts that name none, for a new cluster
+    #[arg(long, env = "LOCKSTEP_DEFAULT_TTL_MS")]
+    pub default_ttl_ms: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// How many nodes a new cluster gets
+    #[arg(long, env = "LOCKSTEP_NODES", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
+    pub nodes: u16,
+    /// HTTP port of the first node; the next ones follow, peers listen 1000 higher
+    #[arg(long, env = "LOCKSTEP_PORT", default_value_t = 5000, value_parser = clap::value_parser!(u16).range(1..=64000))]
+    pub port: u16,
+    /// Where the nodes keep their data
+    #[arg(long, env = "LOCKSTEP_DATA_DIR", default_value = ".lockstep")]
+    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub first: FirstSettings,
+    /// Start a new cluster from this backup
+    #[arg(long, value_name = "FILE")]
+    pub restore: Option<PathBuf>,
+    /// Let nodes be cut off from their peers over HTTP, to try out partitions
+    #[arg(long, env = "LOCKSTEP_FAULT_INJECTION")]
+    pub fault_injection: bool,
+    #[command(flatten)]
+    pub timing: TimingArgs,
+}
+
+/// What steers elections and snapshots; give every node the same.
+#[derive(Debug, Clone, Args)]
+pub struct TimingArgs {
+    /// Milliseconds between a leader's heartbeats
+    #[arg(long, env = "LOCKSTEP_HEARTBEAT_MS")]
+    pub heartbeat_ms: Option<u64>,
+    /// Shortest election timeout
+    #[arg(long, env = "LOCKSTEP_ELECTION_MIN_MS")]
+    pub election_min_ms: Option<u64>,
+    /// Longest election timeout
+    #[arg(long, env = "LOCKSTEP_ELECTION_MAX_MS")]
+    pub election_max_ms: Option<u64>,
+    /// Log entries between two snapshots
+    #[arg(long, env = "LOCKSTEP_SNAPSHOT_ENTRIES")]
+    pub snapshot_entries: Option<u64>,
+    /// Log entries kept behind a snapshot
+    #[arg(long, env = "LOCKSTEP_ENTRIES_KEPT")]
+    pub entries_kept: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Where this node keeps its data
+    #[arg(long, env = "LOCKSTEP_DATA_DIR", default_value = ".lockstep/node")]
+    pub data_dir: PathBuf,
+    /// Name to be known by
+    #[arg(long, env = "LOCKSTEP_NAME")]
+    pub name: Option<String>,
+    /// Where to listen for clients, as host:port (PORT sets the port alone)
+    #[arg(long, env = "LOCKSTEP_HTTP")]
+    pub http: Option<String>,
+    /// Where to listen for peers, as host:port [default: the HTTP port + 1000]
+    #[arg(long, env = "LOCKSTEP_PEER")]
+    pub peer: Option<String>,
+    /// Where clients reach this node, as a URL [default: the HTTP address]
+    #[arg(long, env = "LOCKSTEP_ADVERTISE_HTTP")]
+    pub advertise_http: Option<String>,
+    /// Where peers reach this node, as host:port [default: the peer address]
+    #[arg(long, env = "LOCKSTEP_ADVERTISE_PEER")]
+    pub advertise_peer: Option<String>,
+    /// HTTP URLs of the nodes that form a new cluster, separated by commas, this one among them or not
+    /// (PEER_NODES is the same)
+    #[arg(long, env = "LOCKSTEP_INITIAL_CLUSTER", value_delimiter = ',', conflicts_with = "join")]
+    pub initial_cluster: Vec<String>,
+    /// Join the cluster of the node behind this URL
+    #[arg(long, env = "LOCKSTEP_JOIN", value_name = "URL")]
+    pub join: Option<String>,
+    /// Having joined, stay without a vote
+    #[arg(long, env = "LOCKSTEP_LEARNER", requires = "join")]
+    pub learner: bool,
+    #[command(flatten)]
+    pub first: FirstSettings,
+    /// Largest value, in bytes
+    #[arg(long, env = "LOCKSTEP_VALUE_BYTES_MAX", default_value_t = 1024 * 1024)]
+    pub value_bytes_max: usize,
+    /// Writes of this node's clients under way at a time; more are answered 429
+    #[arg(long, env = "LOCKSTEP_WRITES_IN_FLIGHT", default_value_t = 8_192)]
+    pub writes_in_flight: usize,
+    /// How long a request may take
+    #[arg(long, env = "LOCKSTEP_REQUEST_TIMEOUT_MS", default_value_t = 5_000)]
+    pub request_timeout_ms: u64,
+    /// Connections of clients at a time
+    #[arg(long, env = "LOCKSTEP_CONNECTIONS", default_value_t = 10_000)]
+    pub connections: usize,
+    /// Listen on addresses other machines can reach, though nobody is asked who they are
+    #[arg(long, env = "LOCKSTEP_INSECURE")]
+    pub insecure: bool,
+    /// Let this node be cut off from its peers over HTTP, to try out partitions
+    #[arg(long, env = "LOCKSTEP_FAULT_INJECTION")]
+    pub fault_injection: bool,
+    #[command(flatten)]
+    pub timing: TimingArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    pub key: String,
+    /// linearizable, lease or stale
+    #[arg(long, default_value = "linearizable", value_parser = parse_consistency)]
+    pub consistency: Consistency,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct PutArgs {
+    pub key: String,
+    /// The value; `-` reads standard input
+    pub value: String,
+    /// Time to live
+    #[arg(long)]
+    pub ttl_ms: Option<u64>,
+    /// Store only over this revision
+    #[arg(long, conflicts_with = "if_absent")]
+    pub if_revision: Option<u64>,
+    /// Store only if the key is absent
+    #[arg(long)]
+    pub if_absent: bool,
+    /// Media type to keep with the value
+    #[arg(long)]
+    pub content_type: Option<String>,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct DelArgs {
+    /// The key; with --prefix, every key that starts with it
+    pub key: String,
+    /// Remove only this revision
+    #[arg(long, conflicts_with = "prefix")]
+    pub if_revision: Option<u64>,
+    /// Remove every key that starts with KEY (an empty one: all)
+    #[arg(long)]
+    pub prefix: bool,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct IncrArgs {
+    pub key: String,
+    /// What to add
+    #[arg(default_value_t = 1, allow_negative_numbers = true)]
+    pub by: i64,
+    /// What an absent counter starts at
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    pub initial: i64,
+    /// Time to live of a counter that is created
+    #[arg(long)]
+    pub ttl_ms: Option<u64>,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct KeysArgs {
+    /// Only keys that start with this
+    #[arg(default_value = "")]
+    pub prefix: String,
+    /// Start after this key
+    #[arg(long)]
+    pub after: Option<String>,
+    /// Most keys to print
+    #[arg(long, default_value_t = 1_000)]
+    pub limit: usize,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct BatchArgs {
+    /// A file with the request's JSON, {"ops": [...]}; `-` reads standard input
+    pub file: String,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct MemberArgs {
+    #[command(subcommand)]
+    pub command: Option<MemberCommand>,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum MemberCommand {
+    /// List the members (the default)
+    List,
+    /// Give a learner a vote
+    Promote { id: u64 },
+    /// Take a node out of the cluster
+    Remove { id: u64 },
+    /// Hand the lead over, to the most advanced voter or to a given one
+    Transfer { to: Option<u64> },
+}
+
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// Most entries
+    #[arg(long)]
+    pub capacity_entries: Option<u64>,
+    /// Most bytes
+    #[arg(long)]
+    pub capacity_bytes: Option<u64>,
+    /// lru or noeviction
+    #[arg(long, value_parser = parse_policy)]
+    pub policy: Option<Policy>,
+    /// Time to live of puts that name none; `never` takes it away
+    #[arg(long, value_parser = parse_default_ttl)]
+    pub default_ttl_ms: Option<DefaultTtl>,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// A default time to live, or none.
+#[derive(Debug, Clone, Copy)]
+pub struct DefaultTtl(pub Option<u64>);
+
+#[derive(Debug, Args)]
+pub struct SnapshotArgs {
+    #[command(subcommand)]
+    pub command: SnapshotCommand,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SnapshotCommand {
+    /// Have a node write a snapshot now
+    Take,
+    /// Save a fresh snapshot into a file, as a backup
+    Save { file: PathBuf },
+    /// Check a backup without using it
+    Verify { file: PathBuf },
+    /// Make a data folder of a new cluster, in a new incarnation, out of a backup
+    Restore {
+        file: PathBuf,
+        /// The folder to make; it must not exist or be empty
+        #[arg(long)]
+        data_dir: PathBuf,
+        /// Name of the new cluster's first node
+        #[arg(long, default_value = "n1")]
+        name: String,
+        /// Where clients will reach it, as a URL
+        #[arg(long)]
+        http: String,
+        /// Where peers will reach it, as host:port
+        #[arg(long)]
+        peer: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct DigestArgs {
+    /// How many of the newest to print
+    #[arg(long, default_value_t = 10)]
+    pub limit: usize,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// An .xz file of big-endian 32-bit keys, or a text file with one key a line
+    pub trace: PathBuf,
+    /// Requests under way at a time
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub concurrency: u16,
+    /// Stop after this many requests
+    #[arg(long)]
+    pub limit: Option<usize>,
+    /// Bytes of the values that are stored on a miss
+    #[arg(long, default_value_t = 100)]
+    pub value_bytes: usize,
+    /// linearizable, lease or stale
+    #[arg(long, default_value = "linearizable", value_parser = parse_consistency)]
+    pub consistency: Consistency,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+fn parse_policy(text: &str) -> Result<Policy, String> {
+    match text {
+        "lru" => Ok(Policy::Lru),
+        "noeviction" => Ok(Policy::NoEviction),
+        _ => Err("expected lru or noeviction".into()),
+    }
+}
+
+fn parse_consistency(text: &str) -> Result<Consistency, String> {
+    match text {
+        "linearizable" => Ok(Consistency::Linearizable),
+        "lease" => Ok(Consistency::Lease),
+        "stale" => Ok(Consistency::Stale),
+        _ => Err("expected linearizable, lease or stale".into()),
+    }
+}
+
+fn parse_default_ttl(text: &str) -> Result<DefaultTtl, String> {
+    if text == "never" {
+        return Ok(DefaultTtl(None));
+    }
+    text.parse().map(|ttl| DefaultTtl(Some(ttl))).map_err(|_| "expected milliseconds or never".into())
+}

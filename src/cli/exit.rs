@@ -1,0 +1,41 @@
+//! Exit codes, so that scripts can tell failures apart: 0 success, 1 another error, 2 wrong usage, 3 not
+//! found, 4 precondition failed, 5 unavailable (nothing was done), 6 outcome unknown.
+
+use crate::api::ErrorCode;
+use crate::client::ClientError;
+
+/// Any error without a code of its own.
+pub const ERROR: u8 = 1;
+/// Arguments that make no sense; clap uses it too.
+pub const USAGE: u8 = 2;
+const NOT_FOUND: u8 = 3;
+const PRECONDITION_FAILED: u8 = 4;
+const UNAVAILABLE: u8 = 5;
+const OUTCOME_UNKNOWN: u8 = 6;
+
+/// Told by `get` and `del` of a key that is not there.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no key `{0}`")]
+pub struct NoSuchKey(pub String);
+
+/// Arguments that make no sense together, or not here.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// The exit code of an error.
+pub fn code(error: &anyhow::Error) -> u8 {
+    if error.is::<NoSuchKey>() {
+        return NOT_FOUND;
+    }
+    if error.is::<Usage>() {
+        return USAGE;
+    }
+    match error.downcast_ref::<ClientError>().map(ClientError::code) {
+        Some(ErrorCode::NotFound) => NOT_FOUND,
+        Some(ErrorCode::PreconditionFailed) => PRECONDITION_FAILED,
+        Some(ErrorCode::Unavailable | ErrorCode::Busy) => UNAVAILABLE,
+        Some(ErrorCode::OutcomeUnknown | ErrorCode::Fatal) => OUTCOME_UNKNOWN,
+        _ => ERROR,
+    }
+}

@@ -1,0 +1,250 @@
+//! The commands that ask a running cluster something.
+
+use super::commands::{
+    BatchArgs, Command, ConfigArgs, DelArgs, DigestArgs, GetArgs, IncrArgs, KeysArgs, MemberArgs,
+    MemberCommand, PutArgs, StatusArgs, Target,
+};
+use super::exit::{NoSuchKey, Usage};
+use super::output::Output;
+use crate::api::{BatchRequest, ConfigUpdate, IncrRequest, MemberStatus, Status};
+use crate::client::{Client, PutOptions};
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+
+const PAGE: usize = 10_000;
+
+/// Runs one of the commands.
+pub async fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Get(args) => get(args).await,
+        Command::Put(args) => put(args).await,
+        Command::Del(args) => del(args).await,
+        Command::Incr(args) => incr(args).await,
+        Command::Keys(args) => keys(args).await,
+        Command::Batch(args) => batch(args).await,
+        Command::Status(args) => status(args).await,
+        Command::Member(args) => member(args).await,
+        Command::Config(args) => config(args).await,
+        Command::Digest(args) => digest(args).await,
+        Command::Up(_) | Command::Serve(_) | Command::Replay(_) | Command::Snapshot(_) => {
+            bail!("this command is run elsewhere")
+        }
+    }
+}
+
+/// A client of the target's nodes.
+pub(super) fn connect(target: &Target) -> Result<(Client, Output)> {
+    let client = Client::new(&target.url, target.timeout()).map_err(Usage)?;
+    Ok((client, Output { json: target.json }))
+}
+
+async fn get(args: GetArgs) -> Result<()> {
+    let (client, output) = connect(&args.target)?;
+    let Some(answer) = client.get(&args.key, args.consistency).await? else {
+        if output.json {
+            println!("{}", json!({"key": args.key, "found": false}));
+        }
+        return Err(NoSuchKey(args.key).into());
+    };
+    if !output.json {
+        // The value as it is: a newline more would make it another value.
+        let mut out = std::io::stdout().lock();
+        out.write_all(&answer.value)?;
+        return Ok(out.flush()?);
+    }
+    let mut object = json!({
+        "key": args.key, "found": true, "revision": answer.revision, "ttl_ms": answer.ttl_ms,
+        "content_type": answer.content_type,
+    });
+    match std::str::from_utf8(&answer.value) {
+        Ok(text) => object["value"] = text.into(),
+        Err(_) => {
+            use base64::Engine;
+            object["value_base64"] = base64::engine::general_purpose::STANDARD.encode(&answer.value).into();
+        }
+    }
+    output.print(&object, String::new)
+}
+
+async fn put(args: PutArgs) -> Result<()> {
+    let (client, output) = connect(&args.target)?;
+    let value = if args.value == "-" { read_stdin()? } else { args.value.into_bytes() };
+    let options = PutOptions {
+        content_type: args.content_type,
+        ttl_ms: args.ttl_ms,
+        if_revision: args.if_revision,
+        if_absent: args.if_absent,
+    };
+    let (revision, created) = client.put(&args.key, value.into(), &options).await?;
+    output.print(&json!({"key": args.key, "revision": revision, "created": created}), || {
+        format!("{} at revision {revision}", if created { "created" } else { "replaced" })
+    })
+}
+
+async fn del(args: DelArgs) -> Result<()> {
+    let (client, output) = connect(&args.target)?;
+    if args.prefix {
+        let cleared = client.clear(&args.key).await?;
+        return output.print(&cleared, || format!("removed {} keys", cleared.removed));
+    }
+    let removed = client.delete(&args.key, args.if_revision).await?;
+    if output.json {
+        println!("{}", json!({"key": args.key, "removed": removed}));
+    }
+    if removed { Ok(()) } else { Err(NoSuchKey(args.key).into()) }
+}
+
+async fn incr(args: IncrArgs) -> Result<()> {
+    let (client, output) = connect(&args.target)?;
+    let request = IncrRequest { by: Some(args.by), initial: Some(args.initial), ttl_ms: args.ttl_ms };
+    let counter = client.incr(&args.key, &request).await?;
+    output.print(&counter, || counter.value.to_string())
+}
+
+async fn keys(args: KeysArgs) -> Result<()> {
+    let (client, output) = connect(&args.target)?;
+    let (mut found, mut after) = (Vec::new(), args.after);
+    let next = loop {
+        let left = args.limit.saturating_sub(found.len());
+        if left == 0 {
+            break after;
+        }
+        let page = client.keys(&args.prefix, after.as_deref(), left.min(PAGE)).await?;
+        found.extend(page.keys);
+        after = page.next;
+        if after.is_none() {
+            break None;
+        }
+    };
+    output.print(&json!({"keys": found, "next": next}), || {
+        let mut words: Vec<&str> = found.iter().map(|entry| entry.key.as_str()).collect();
+        if next.is_some() {
+            words.push("… (more: raise --limit)");
+        }
+        words.join("\n")
+    })
+}
+
+async fn batch(args: BatchArgs) -> Result<()> {
+    let (client, output) = connect(&args.target)?;
+    let text = match args.file.as_str() {
+        "-" => read_stdin()?,
+        file => std::fs::read(file).with_context(|| format!("cannot read {file}"))?,
+    };
+    let request: BatchRequest =
+        serde_json::from_slice(&text).map_err(|error| Usage(format!("{}: {error}", args.file)))?;
+    let answer = client.batch(&request).await?;
+    let words = || serde_json::to_string_pretty(&answer).unwrap_or_default();
+    output.print(&answer, words)
+}
+
+async fn status(args: StatusArgs) -> Result<()> {
+    let (client, output) = connect(&args.target)?;
+    let status = client.status().await?;
+    output.print(&status, || describe(&status))
+}
+
+fn describe(status: &Status) -> String {
+    let leader = status
+        .leader
+        .as_ref()
+        .map_or_else(|| "no leader".into(), |l| format!("leader {} ({})", l.name, l.http));
+    let mut out = format!(
+        "{} is {}, {leader}, term {}\ncluster {} (incarnation {}), version {}\n\
+         log: last {}, committed {}, applied {}, snapshot {}\ndigest {} at index {}\n\
+         cache: {} of {} entries, {} of {} bytes, policy {}\n",
+        status.node.name,
+        status.role,
+        status.term,
+        status.cluster_id,
+        status.incarnation,
+        status.version,
+        status.last_log_index,
+        status.committed_index,
+        status.applied_index,
+        status.snapshot_index,
+        status.digest.digest,
+        status.digest.index,
+        status.entries,
+        status.config.capacity_entries,
+        status.bytes,
+        status.config.capacity_bytes,
+        serde_json::to_value(status.config.policy)
+            .ok()
+            .and_then(|p| p.as_str().map(str::to_owned))
+            .unwrap_or_default(),
+    );
+    out.push_str(&table(&status.members));
+    out
+}
+
+fn table(members: &[MemberStatus]) -> String {
+    let number = |n: Option<u64>| n.map_or_else(|| "-".into(), |n| n.to_string());
+    let mut out =
+        format!("{:>6}  {:<12} {:<9} {:>8} {:>10}  {}", "id", "name", "role", "lag", "silent ms", "http");
+    for m in members {
+        let (lag, silent) = (number(m.lag), number(m.silent_ms));
+        let _ = write!(out, "\n{:>6}  {:<12} {:<9} {lag:>8} {silent:>10}  {}", m.id, m.name, m.role, m.http);
+    }
+    out
+}
+
+async fn member(args: MemberArgs) -> Result<()> {
+    let (client, output) = connect(&args.target)?;
+    match args.command.unwrap_or(MemberCommand::List) {
+        MemberCommand::List => {
+            let members = client.members().await?;
+            output.print(&members, || table(&members.members))
+        }
+        MemberCommand::Promote { id } => {
+            client.promote(id).await?;
+            output.print(&json!({"promoted": id}), || format!("{id} has a vote"))
+        }
+        MemberCommand::Remove { id } => {
+            client.remove(id).await?;
+            output.print(&json!({"removed": id}), || format!("{id} is removed"))
+        }
+        MemberCommand::Transfer { to } => {
+            client.transfer_leader(to).await?;
+            let leader = client.status().await?.leader;
+            output.print(&json!({"leader": leader}), || match &leader {
+                Some(leader) => format!("{} leads", leader.name),
+                None => "a new leader is being elected".into(),
+            })
+        }
+    }
+}
+
+async fn config(args: ConfigArgs) -> Result<()> {
+    let (client, output) = connect(&args.target)?;
+    let update = ConfigUpdate {
+        policy: args.policy,
+        capacity_entries: args.capacity_entries,
+        capacity_bytes: args.capacity_bytes,
+        default_ttl_ms: args.default_ttl_ms.map(|ttl| ttl.0),
+        touch: None,
+    };
+    let config = if update == ConfigUpdate::default() {
+        client.config().await?
+    } else {
+        client.set_config(&update).await?
+    };
+    output.print(&config, || serde_json::to_string_pretty(&config).unwrap_or_default())
+}
+
+async fn digest(args: DigestArgs) -> Result<()> {
+    let (client, output) = connect(&args.target)?;
+    let mut digests = client.digests().await?;
+    let older = digests.digests.len().saturating_sub(args.limit);
+    digests.digests.drain(..older);
+    let line = |d: &crate::api::IndexedDigest| format!("{:>10}  {}", d.index, d.digest);
+    output.print(&digests, || digests.digests.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+fn read_stdin() -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
+    Ok(bytes)
+}

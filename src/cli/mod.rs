@@ -1,0 +1,55 @@
+//! Arguments -> settings -> run: the commands people type.
+
+mod commands;
+mod exit;
+mod kv;
+mod output;
+mod replay;
+mod restore;
+mod serve;
+mod trace;
+mod up;
+
+pub use commands::Cli;
+
+use commands::Command;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Runs a command and says how it ended; see [`exit`] for the codes.
+pub fn run(cli: Cli) -> ExitCode {
+    let filter = EnvFilter::try_from_env("LOCKSTEP_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(default_filter(&cli.command)));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("lockstep: cannot start: {error}");
+            return exit::ERROR.into();
+        }
+    };
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Up(args) => up::up(args).await,
+            Command::Serve(args) => serve::serve(args).await,
+            Command::Replay(args) => replay::replay(args).await,
+            Command::Snapshot(args) => restore::snapshot(args).await,
+            other => kv::run(other).await,
+        }
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lockstep: {error:#}");
+            exit::code(&error).into()
+        }
+    }
+}
+
+/// Nodes tell what they do; short commands only what goes wrong.
+fn default_filter(command: &Command) -> &'static str {
+    match command {
+        Command::Serve(_) => "info,openraft=warn",
+        _ => "warn,openraft=error",
+    }
+}

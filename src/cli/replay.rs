@@ -1,0 +1,202 @@
+//! `lockstep replay`: a cache-aside client. It asks for each key of a trace, and stores a value for those
+//! that are missing, as an application in front of a database would.
+
+use super::commands::ReplayArgs;
+use super::exit::Usage;
+use super::output::Output;
+use super::trace;
+use crate::cache::Key;
+use crate::client::{Client, ClientError, PutOptions};
+use anyhow::{Result, anyhow};
+use bytes::Bytes;
+use hdrhistogram::Histogram;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// What a replay found.
+#[derive(Debug, Serialize)]
+struct Report {
+    requests: u64,
+    hits: u64,
+    hit_percent: f64,
+    errors: u64,
+    errors_by_code: BTreeMap<String, u64>,
+    seconds: f64,
+    requests_per_s: f64,
+    get: Latencies,
+    put: Latencies,
+}
+
+/// Latencies of one kind of request, in microseconds.
+#[derive(Debug, Serialize)]
+struct Latencies {
+    count: u64,
+    p50_us: u64,
+    p99_us: u64,
+    max_us: u64,
+}
+
+/// One worker's counts.
+struct Tally {
+    requests: u64,
+    hits: u64,
+    errors: BTreeMap<String, u64>,
+    get: Histogram<u64>,
+    put: Histogram<u64>,
+}
+
+impl Tally {
+    fn new() -> Result<Self> {
+        let histogram = || Histogram::new(3).map_err(|error| anyhow!(error));
+        Ok(Self { requests: 0, hits: 0, errors: BTreeMap::new(), get: histogram()?, put: histogram()? })
+    }
+
+    fn failed(&mut self, error: &ClientError) {
+        tracing::debug!(%error, "request failed");
+        *self.errors.entry(error.code().to_string()).or_default() += 1;
+    }
+
+    fn merge(&mut self, other: &Self) -> Result<()> {
+        self.requests += other.requests;
+        self.hits += other.hits;
+        for (code, count) in &other.errors {
+            *self.errors.entry(code.clone()).or_default() += count;
+        }
+        self.get.add(&other.get).map_err(|error| anyhow!("{error}"))?;
+        self.put.add(&other.put).map_err(|error| anyhow!("{error}"))?;
+        Ok(())
+    }
+}
+
+/// Runs the command.
+pub async fn replay(args: ReplayArgs) -> Result<()> {
+    let output = Output { json: args.target.json };
+    let path = args.trace.clone();
+    let mut keys = tokio::task::spawn_blocking(move || trace::read(&path)).await??;
+    keys.truncate(args.limit.unwrap_or(usize::MAX));
+    let keys: Arc<[Key]> = keys.into();
+    let next = Arc::new(AtomicUsize::new(0));
+    let progress = progress_bar(keys.len() as u64)?;
+    let started = Instant::now();
+    let mut workers = tokio::task::JoinSet::new();
+    for number in 0..usize::from(args.concurrency) {
+        // Workers start at different nodes, so that the load is spread over all that were named.
+        let client = Client::new(&args.target.url, args.target.timeout()).map_err(Usage)?.starting_at(number);
+        let worker = Worker {
+            client,
+            keys: keys.clone(),
+            next: next.clone(),
+            value: Bytes::from(vec![b'v'; args.value_bytes]),
+            progress: progress.clone(),
+        };
+        workers.spawn(worker.run(args.consistency));
+    }
+    let mut total = Tally::new()?;
+    while let Some(tally) = workers.join_next().await {
+        total.merge(&tally??)?;
+    }
+    progress.finish_and_clear();
+    let report = report(&total, started.elapsed());
+    output.print(&report, || describe(&report))?;
+    if report.errors > 0 {
+        Err(anyhow!("{} of {} requests failed", report.errors, report.requests))
+    } else {
+        Ok(())
+    }
+}
+
+struct Worker {
+    client: Client,
+    keys: Arc<[Key]>,
+    next: Arc<AtomicUsize>,
+    value: Bytes,
+    progress: ProgressBar,
+}
+
+impl Worker {
+    async fn run(self, consistency: crate::api::Consistency) -> Result<Tally> {
+        let mut tally = Tally::new()?;
+        while let Some(key) = self.keys.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            tally.requests += 1;
+            self.progress.inc(1);
+            let started = Instant::now();
+            match self.client.get(key.as_str(), consistency).await {
+                Ok(Some(_)) => tally.hits += 1,
+                Ok(None) => {
+                    tally.get.saturating_record(micros(started));
+                    self.fill(key, &mut tally).await;
+                    continue;
+                }
+                Err(error) => tally.failed(&error),
+            }
+            tally.get.saturating_record(micros(started));
+        }
+        Ok(tally)
+    }
+
+    async fn fill(&self, key: &Key, tally: &mut Tally) {
+        let started = Instant::now();
+        if let Err(error) = self.client.put(key.as_str(), self.value.clone(), &PutOptions::default()).await {
+            tally.failed(&error);
+        }
+        tally.put.saturating_record(micros(started));
+    }
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+fn progress_bar(length: u64) -> Result<ProgressBar> {
+    // indicatif draws on standard error, and only if that is a terminal.
+    let bar = ProgressBar::new(length);
+    bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} ({per_sec}, {eta} left)")?);
+    Ok(bar)
+}
+
+fn report(total: &Tally, took: Duration) -> Report {
+    let seconds = took.as_secs_f64();
+    let latencies = |histogram: &Histogram<u64>| Latencies {
+        count: histogram.len(),
+        p50_us: histogram.value_at_quantile(0.5),
+        p99_us: histogram.value_at_quantile(0.99),
+        max_us: histogram.max(),
+    };
+    let percent = if total.requests == 0 { 0.0 } else { 100.0 * total.hits as f64 / total.requests as f64 };
+    Report {
+        requests: total.requests,
+        hits: total.hits,
+        hit_percent: (percent * 100.0).round() / 100.0,
+        errors: total.errors.values().sum(),
+        errors_by_code: total.errors.clone(),
+        seconds: (seconds * 1_000.0).round() / 1_000.0,
+        requests_per_s: (total.requests as f64 / seconds.max(1e-9)).round(),
+        get: latencies(&total.get),
+        put: latencies(&total.put),
+    }
+}
+
+fn describe(report: &Report) -> String {
+    let line = |kind: &str, l: &Latencies| {
+        format!(
+            "{kind} {:>9}   p50 {:>7} us   p99 {:>7} us   max {:>8} us",
+            l.count, l.p50_us, l.p99_us, l.max_us
+        )
+    };
+    format!(
+        "requests  {}\nhits      {} ({:.2} %)\nerrors    {} {:?}\nrequests/s {:.0} ({:.1} s)\n{}\n{}",
+        report.requests,
+        report.hits,
+        report.hit_percent,
+        report.errors,
+        report.errors_by_code,
+        report.requests_per_s,
+        report.seconds,
+        line("get", &report.get),
+        line("put", &report.put),
+    )
+}

@@ -1,0 +1,71 @@
+//! `lockstep snapshot`: backups, taken from a running cluster and made into a new one.
+
+use super::commands::{SnapshotArgs, SnapshotCommand};
+use super::kv::connect;
+use crate::node::restore_backup;
+use crate::storage::verify_file;
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+/// Runs the command.
+pub async fn snapshot(args: SnapshotArgs) -> Result<()> {
+    let (client, output) = connect(&args.target)?;
+    match args.command {
+        SnapshotCommand::Take => {
+            let taken = client.take_snapshot().await?;
+            output.print(&taken, || format!("snapshot at index {}, {} bytes", taken["index"], taken["bytes"]))
+        }
+        SnapshotCommand::Save { file } => {
+            let bytes = save(client.backup().await?, &file).await?;
+            let info = verify_file(&file).context("what arrived is damaged")?;
+            output.print(&json!({"file": file, "bytes": bytes, "index": info.index}), || {
+                format!("{}: {bytes} bytes, index {}", file.display(), info.index)
+            })
+        }
+        SnapshotCommand::Verify { file } => {
+            let info = verify_file(&file)?;
+            output.print(&json!({"file": file, "index": info.index}), || {
+                format!("{} is whole, index {}", file.display(), info.index)
+            })
+        }
+        SnapshotCommand::Restore { file, data_dir, name, http, peer } => {
+            let index = restore_file(&file, &data_dir, &name, &http, &peer)?;
+            output.print(&json!({"data_dir": data_dir, "index": index}), || {
+                format!(
+                    "{} holds a new cluster of one, from index {index}; start it with\n  lockstep serve --data-dir {} \
+                     --http {} --peer {peer}\nand add nodes with --join {http}",
+                    data_dir.display(),
+                    data_dir.display(),
+                    http.trim_start_matches("http://"),
+                )
+            })
+        }
+    }
+}
+
+/// Writes what comes aside, and gives it its name once it is whole and on disk.
+async fn save(mut response: reqwest::Response, file: &Path) -> Result<u64> {
+    let aside = file.with_extension("part");
+    let mut out = fs::File::create(&aside).with_context(|| format!("cannot write {}", aside.display()))?;
+    let mut bytes = 0;
+    while let Some(chunk) = response.chunk().await.context("the backup broke off")? {
+        out.write_all(&chunk)?;
+        bytes += chunk.len() as u64;
+    }
+    out.sync_all()?;
+    fs::rename(&aside, file)?;
+    Ok(bytes)
+}
+
+/// Makes a data folder out of a backup; returns the backup's index.
+pub(super) fn restore_file(file: &Path, data_dir: &Path, name: &str, http: &str, peer: &str) -> Result<u64> {
+    let used = fs::read_dir(data_dir).is_ok_and(|mut entries| entries.next().is_some());
+    if used {
+        bail!("{} is not empty; a backup is restored into a new folder", data_dir.display());
+    }
+    restore_backup(file, data_dir, name, http, peer)
+        .with_context(|| format!("cannot restore {}", file.display()))
+}

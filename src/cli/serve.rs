@@ -1,0 +1,214 @@
+//! `lockstep serve`: one node.
+
+use super::commands::{FirstSettings, ServeArgs, TimingArgs};
+use super::exit::Usage;
+use crate::cache::CacheConfig;
+use crate::http::{Door, HttpLimits, HttpServer};
+use crate::node::{Limits, Node, NodeOptions, Opened, Origin, Timing};
+use anyhow::{Context, Result, bail};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+const HTTP_PORT: u16 = 5000;
+/// How much higher the peers' port is than the clients', unless it is given.
+const PEER_PORT_ABOVE: u16 = 1000;
+
+/// Runs a node until it is told to stop, or fails.
+pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
+    let mut stop = Stop::new()?;
+    let addresses = Addresses::of(&args)?;
+    let http = TcpListener::bind(&addresses.http).await;
+    let http = http.with_context(|| format!("cannot listen for clients on {}", addresses.http))?;
+    let http_limits = HttpLimits {
+        value_bytes: args.value_bytes_max,
+        connections: args.connections,
+        ..HttpLimits::default()
+    };
+    let fault_injection = args.fault_injection;
+    let bound = http.local_addr()?;
+    let opened = Opened::open(options(*args, addresses, bound)?).await?;
+    let door = Door::new(opened.formation(), http_limits, fault_injection);
+    let server = HttpServer::start(http, door.clone());
+    tracing::info!(http = %bound, "listening");
+
+    let started = tokio::select! {
+        started = opened.start() => started,
+        () = stop.asked() => return Ok(()),
+    };
+    let node = started?;
+    tracing::info!(id = node.id(), name = node.name(), "this node has its place in the cluster");
+    door.open(node.clone());
+
+    tokio::select! {
+        () = stop.asked() => {
+            tracing::info!("stopping");
+            shut_down(&node, server, &mut stop).await;
+            Ok(())
+        }
+        reason = node.failed() => bail!("this node has failed and stops: {reason}"),
+    }
+}
+
+/// Hands over, lets requests finish, closes the data folder; a second signal cuts it short.
+async fn shut_down(node: &Node, server: HttpServer, stop: &mut Stop) {
+    let orderly = async {
+        node.drain().await;
+        server.stop().await;
+        node.stop().await;
+    };
+    tokio::select! {
+        () = orderly => {}
+        () = stop.asked() => tracing::warn!("stopped at once"),
+    }
+}
+
+/// Interrupt and terminate.
+pub(super) struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    pub fn new() -> Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Returns when somebody wants the program to end.
+    pub async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+struct Addresses {
+    http: String,
+    peer: Option<String>,
+}
+
+impl Addresses {
+    fn of(args: &ServeArgs) -> Result<Self> {
+        let port = match std::env::var("PORT") {
+            Ok(text) if args.http.is_none() => {
+                let port = text.parse::<u16>();
+                port.map_err(|_| Usage(format!("PORT: `{text}` is no port; expected 0 to 65535")))?
+            }
+            _ => HTTP_PORT,
+        };
+        let http = args.http.clone().unwrap_or_else(|| format!("127.0.0.1:{port}"));
+        for (name, address) in [("--http", Some(&http)), ("--peer", args.peer.as_ref())] {
+            if let Some(address) = address {
+                check_bind(name, address, args.insecure)?;
+            }
+        }
+        Ok(Self { http, peer: args.peer.clone() })
+    }
+}
+
+/// Other machines may reach us only if that was asked for: nobody is asked who they are yet.
+fn check_bind(name: &str, address: &str, insecure: bool) -> Result<()> {
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    if port.parse::<u16>().is_err() {
+        return Err(Usage(format!("{name}: `{address}` is no address; expected host:port")).into());
+    }
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if !loopback && !insecure {
+        return Err(Usage(format!(
+            "{name}: {address} can be reached by other machines, and Lockstep does not ask who they are yet; \
+             bind a loopback address, or say --insecure"
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+fn options(args: ServeArgs, addresses: Addresses, bound: SocketAddr) -> Result<NodeOptions> {
+    let peer_bind = match addresses.peer {
+        Some(peer) => peer,
+        None => {
+            let port = bound.port().checked_add(PEER_PORT_ABOVE);
+            let port = port.ok_or_else(|| Usage("--peer: the HTTP port is too high to add 1000".into()))?;
+            SocketAddr::new(bound.ip(), port).to_string()
+        }
+    };
+    let http_advertise = args.advertise_http.clone().unwrap_or_else(|| format!("http://{bound}"));
+    Ok(NodeOptions {
+        origin: origin(&args)?,
+        data_dir: args.data_dir,
+        name: args.name,
+        peer_bind,
+        peer_advertise: args.advertise_peer,
+        http_advertise,
+        timing: timing(&args.timing)?,
+        limits: Limits {
+            writes_in_flight: args.writes_in_flight,
+            request: Duration::from_millis(args.request_timeout_ms.max(1)),
+            ..Limits::default()
+        },
+    })
+}
+
+fn origin(args: &ServeArgs) -> Result<Origin> {
+    if let Some(url) = &args.join {
+        return Ok(Origin::Join { url: url.clone(), stay_learner: args.learner });
+    }
+    let config = first_settings(&args.first)?;
+    let mut urls: Vec<String> = args.initial_cluster.clone();
+    if urls.is_empty()
+        && let Ok(peers) = std::env::var("PEER_NODES")
+    {
+        urls = peers.split(',').map(|url| url.trim().to_owned()).collect();
+    }
+    urls.retain(|url| !url.is_empty());
+    for url in &urls {
+        let parsed = reqwest::Url::parse(url);
+        if !parsed.is_ok_and(|parsed| parsed.scheme() == "http" && parsed.has_host()) {
+            return Err(
+                Usage(format!("the list of nodes: `{url}` is no URL; expected http://host:port")).into()
+            );
+        }
+    }
+    Ok(if urls.is_empty() { Origin::Alone { config } } else { Origin::Form { urls, config } })
+}
+
+/// The settings a new cluster starts with.
+pub(super) fn first_settings(args: &FirstSettings) -> Result<CacheConfig> {
+    let mut config = CacheConfig::default();
+    if let Ok(text) = std::env::var("CACHE_CAPACITY") {
+        let capacity = text.parse();
+        config.capacity_entries =
+            capacity.map_err(|_| Usage(format!("CACHE_CAPACITY: `{text}` is no number")))?;
+    }
+    config.capacity_entries = args.capacity_entries.unwrap_or(config.capacity_entries);
+    config.capacity_bytes = args.capacity_bytes.unwrap_or(config.capacity_bytes);
+    config.policy = args.policy.unwrap_or(config.policy);
+    config.default_ttl_ms = args.default_ttl_ms.or(config.default_ttl_ms);
+    config.check().map_err(|error| Usage(error.to_string()))?;
+    Ok(config)
+}
+
+fn timing(args: &TimingArgs) -> Result<Timing> {
+    let default = Timing::default();
+    let timing = Timing {
+        heartbeat_ms: args.heartbeat_ms.unwrap_or(default.heartbeat_ms),
+        election_min_ms: args.election_min_ms.unwrap_or(default.election_min_ms),
+        election_max_ms: args.election_max_ms.unwrap_or(default.election_max_ms),
+        snapshot_entries: args.snapshot_entries.unwrap_or(default.snapshot_entries),
+        entries_kept: args.entries_kept.unwrap_or(default.entries_kept),
+    };
+    let rising = 0 < timing.heartbeat_ms
+        && timing.heartbeat_ms < timing.election_min_ms
+        && timing.election_min_ms < timing.election_max_ms;
+    if !rising {
+        let wrong = "expected 0 < --heartbeat-ms < --election-min-ms < --election-max-ms";
+        return Err(Usage(wrong.into()).into());
+    }
+    if timing.snapshot_entries == 0 {
+        return Err(Usage("--snapshot-entries: expected at least 1".into()).into());
+    }
+    Ok(timing)
+}

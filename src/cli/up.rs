@@ -1,0 +1,314 @@
+//! `lockstep up`: a local cluster in the foreground, each node its own process.
+//!
+//! `<data-dir>/up.json` tells scripts what runs where, one node a line. SIGHUP starts again those nodes
+//! that have died; SIGINT and SIGTERM stop all.
+
+use super::commands::{FirstSettings, TimingArgs, UpArgs};
+use super::exit::Usage;
+use super::restore::restore_file;
+use super::serve::{Stop, first_settings};
+use crate::client::Client;
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use std::fs::{self, File, OpenOptions};
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep, timeout};
+
+/// How much higher the peers' ports are than the clients'.
+const PEER_PORT_ABOVE: u16 = 1000;
+/// How long the cluster may take to become ready, and a node to stop.
+const READY_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_secs(15);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Runs the cluster until it is told to stop, or every node has died.
+pub async fn up(args: UpArgs) -> Result<()> {
+    let mut stop = Stop::new()?;
+    let mut revive = signal(SignalKind::hangup())?;
+    let folder = Folder::lock(&args.data_dir)?;
+    let mut cluster = Cluster::plan(&args, folder)?;
+    cluster.start_all()?;
+    tokio::select! {
+        ready = cluster.ready() => ready?,
+        () = stop.asked() => return cluster.stop().await,
+    }
+    println!("cluster ready");
+    cluster.greet();
+    loop {
+        tokio::select! {
+            () = stop.asked() => return cluster.stop().await,
+            _ = revive.recv() => cluster.start_all()?,
+            () = sleep(LOOK) => {
+                if cluster.all_dead()? {
+                    bail!("every node has died; start again with the same command");
+                }
+            }
+        }
+    }
+}
+
+/// The data folder, ours alone while this lives.
+struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    fn lock(path: &Path) -> Result<Self> {
+        fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
+        let path = fs::canonicalize(path)?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("up.lock"))?;
+        // SAFETY: the descriptor is open for as long as `lock` lives.
+        if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+            bail!("another `lockstep up` runs on {}", path.display());
+        }
+        Ok(Self { path, _lock: lock })
+    }
+}
+
+struct Cluster {
+    folder: Folder,
+    nodes: Vec<NodeProcess>,
+}
+
+struct NodeProcess {
+    name: String,
+    http: String,
+    peer: String,
+    data_dir: PathBuf,
+    arguments: Vec<String>,
+    child: Option<Child>,
+    exit: Option<ExitStatus>,
+}
+
+impl Cluster {
+    fn plan(args: &UpArgs, folder: Folder) -> Result<Self> {
+        first_settings(&args.first)?;
+        let known = count_nodes(&folder.path);
+        if known > 0 && known != args.nodes && !args.restore.is_some() {
+            // The cluster that lives here has its own size.
+            eprintln!("lockstep: {} holds a cluster of {known} nodes", folder.path.display());
+        }
+        let count = if known > 0 { known } else { args.nodes };
+        let address = |i: u16, above: u16| format!("127.0.0.1:{}", args.port + above + i);
+        let urls: Vec<String> = (0..count).map(|i| format!("http://{}", address(i, 0))).collect();
+        if let Some(backup) = &args.restore {
+            if known > 0 {
+                let shown = folder.path.display();
+                return Err(
+                    Usage(format!("--restore: {shown} holds a cluster already; give a new folder")).into()
+                );
+            }
+            restore_file(backup, &folder.path.join("n1"), "n1", &urls[0], &address(0, PEER_PORT_ABOVE))?;
+        }
+        let nodes = (0..count).map(|i| {
+            let (name, http, peer) = (format!("n{}", i + 1), address(i, 0), address(i, PEER_PORT_ABOVE));
+            let data_dir = folder.path.join(&name);
+            let mut arguments = vec!["serve".to_owned(), "--name".into(), name.clone()];
+            arguments.extend(["--http".into(), http.clone(), "--peer".into(), peer.clone()]);
+            arguments.extend(["--data-dir".into(), data_dir.display().to_string()]);
+            match (&args.restore, i) {
+                (Some(_), 1..) => arguments.extend(["--join".into(), urls[0].clone()]),
+                _ => arguments.extend(["--initial-cluster".into(), urls.join(",")]),
+            }
+            if args.fault_injection {
+                arguments.push("--fault-injection".into());
+            }
+            arguments.extend(first_arguments(&args.first));
+            arguments.extend(timing_arguments(&args.timing));
+            NodeProcess {
+                name,
+                http: format!("http://{http}"),
+                peer,
+                data_dir,
+                arguments,
+                child: None,
+                exit: None,
+            }
+        });
+        let nodes: Vec<NodeProcess> = nodes.collect();
+        for node in &nodes {
+            for (what, address) in
+                [("clients", node.http.trim_start_matches("http://")), ("peers", &node.peer)]
+            {
+                let taken = |error| format!("{} cannot listen for {what} on {address}: {error}", node.name);
+                TcpListener::bind(address).map_err(|error| anyhow::anyhow!(taken(error)))?;
+            }
+        }
+        Ok(Self { folder, nodes })
+    }
+
+    /// Starts the nodes that do not run, and says where they are.
+    fn start_all(&mut self) -> Result<()> {
+        let program = std::env::current_exe()?;
+        for node in &mut self.nodes {
+            if node.child.is_none() {
+                node.child = Some(node.start(&program)?);
+                node.exit = None;
+            }
+        }
+        self.write_up_json()
+    }
+
+    /// One node a line, so that a shell script can read it too.
+    fn write_up_json(&self) -> Result<()> {
+        let node = |node: &NodeProcess| {
+            json!({
+                "name": node.name, "pid": node.child.as_ref().and_then(Child::id), "http": node.http,
+                "peer": node.peer, "data_dir": node.data_dir,
+            })
+            .to_string()
+        };
+        let nodes: Vec<String> = self.nodes.iter().map(node).collect();
+        let text = format!("{{\"pid\": {}, \"nodes\": [\n{}\n]}}\n", std::process::id(), nodes.join(",\n"));
+        let path = self.folder.path.join("up.json");
+        let aside = self.folder.path.join("up.json.new");
+        fs::write(&aside, text).and_then(|()| fs::rename(&aside, &path)).context("cannot write up.json")
+    }
+
+    /// Returns once every node is ready for clients.
+    async fn ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + READY_LIMIT;
+        for position in 0..self.nodes.len() {
+            let url = self.nodes[position].http.clone();
+            let client = Client::new(&[url], Duration::from_secs(2)).map_err(anyhow::Error::msg)?;
+            while !client.ready().await {
+                self.note_deaths()?;
+                let node = &self.nodes[position];
+                if let Some(exit) = node.exit {
+                    let log = node.log();
+                    bail!(
+                        "{} ended ({exit}); its last words in {}:\n{}",
+                        node.name,
+                        log.display(),
+                        tail(&log)
+                    );
+                }
+                if Instant::now() >= deadline {
+                    bail!("{} was not ready after {READY_LIMIT:?}; see {}", node.name, node.log().display());
+                }
+                sleep(LOOK).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn greet(&self) {
+        for node in &self.nodes {
+            eprintln!("  {}  {}  data in {}", node.name, node.http, node.data_dir.display());
+        }
+        eprintln!("  logs beside the data folders; Ctrl-C stops all");
+    }
+
+    fn note_deaths(&mut self) -> Result<()> {
+        for node in &mut self.nodes {
+            let Some(child) = &mut node.child else { continue };
+            if let Some(exit) = child.try_wait()? {
+                eprintln!("lockstep: {} ended: {exit}", node.name);
+                node.exit = Some(exit);
+                node.child = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn all_dead(&mut self) -> Result<bool> {
+        self.note_deaths()?;
+        Ok(self.nodes.iter().all(|node| node.child.is_none()))
+    }
+
+    /// Stops the nodes one after another: each leader hands over to one that is still there.
+    async fn stop(mut self) -> Result<()> {
+        for node in &mut self.nodes {
+            let Some(mut child) = node.child.take() else { continue };
+            if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
+                // SAFETY: the process is our child and has not been waited for.
+                unsafe { libc::kill(pid, libc::SIGTERM) };
+            }
+            if timeout(STOP_LIMIT, child.wait()).await.is_err() {
+                eprintln!("lockstep: {} does not stop, killing it", node.name);
+                child.kill().await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl NodeProcess {
+    fn log(&self) -> PathBuf {
+        self.data_dir.with_extension("log")
+    }
+
+    fn start(&self, program: &Path) -> Result<Child> {
+        let log = OpenOptions::new().create(true).append(true).open(self.log());
+        let log = log.with_context(|| format!("cannot write {}", self.log().display()))?;
+        let mut command = Command::new(program);
+        command
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true);
+        // What is meant for one node must not reach all of them.
+        for name in ["PORT", "PEER_NODES", "LOCKSTEP_HTTP", "LOCKSTEP_PEER", "LOCKSTEP_JOIN", "LOCKSTEP_NAME"]
+        {
+            command.env_remove(name);
+        }
+        let parent = std::process::id();
+        // Ctrl-C reaches us alone, and we stop the nodes in order; if we are killed, they go too.
+        command.process_group(0);
+        // SAFETY: only async-signal-safe calls between fork and exec.
+        unsafe {
+            command.pre_exec(move || {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+                if libc::getppid() as u32 != parent {
+                    return Err(std::io::Error::other("the parent is gone"));
+                }
+                Ok(())
+            });
+        }
+        command.spawn().with_context(|| format!("cannot start {}", self.name))
+    }
+}
+
+/// How many nodes a folder holds from an earlier run.
+fn count_nodes(folder: &Path) -> u16 {
+    (1..=9).take_while(|i| folder.join(format!("n{i}")).is_dir()).count().try_into().unwrap_or(0)
+}
+
+fn first_arguments(first: &FirstSettings) -> Vec<String> {
+    let policy =
+        first.policy.and_then(|policy| serde_json::to_value(policy).ok()?.as_str().map(str::to_owned));
+    flags([
+        ("--capacity-entries", first.capacity_entries.map(|n| n.to_string())),
+        ("--capacity-bytes", first.capacity_bytes.map(|n| n.to_string())),
+        ("--default-ttl-ms", first.default_ttl_ms.map(|n| n.to_string())),
+        ("--policy", policy),
+    ])
+}
+
+fn timing_arguments(timing: &TimingArgs) -> Vec<String> {
+    flags([
+        ("--heartbeat-ms", timing.heartbeat_ms.map(|n| n.to_string())),
+        ("--election-min-ms", timing.election_min_ms.map(|n| n.to_string())),
+        ("--election-max-ms", timing.election_max_ms.map(|n| n.to_string())),
+        ("--snapshot-entries", timing.snapshot_entries.map(|n| n.to_string())),
+        ("--entries-kept", timing.entries_kept.map(|n| n.to_string())),
+    ])
+}
+
+fn flags<const N: usize>(given: [(&str, Option<String>); N]) -> Vec<String> {
+    given.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value?])).flatten().collect()
+}
+
+fn tail(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(10)..].join("\n")
+}

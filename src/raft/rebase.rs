@@ -1,0 +1,78 @@
+//! A backup's state as the beginning of another history: the same entries at the same index, and a
+//! membership of one new node.
+
+use super::codec::to_bytes;
+use super::machine::FileMeta;
+use super::types::{LogId, Member, SnapshotMeta, StoredMembership, Vote};
+use crate::cache::Cache;
+use crate::storage::{LogStore, SnapshotFile, Snapshots};
+use bytes::Bytes;
+use openraft::Membership;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::mpsc;
+
+/// What a backup says of itself.
+pub struct Backup {
+    file: SnapshotFile,
+    meta: FileMeta,
+    last: LogId,
+}
+
+impl Backup {
+    /// Reads all of a backup, state included.
+    ///
+    /// # Errors
+    /// It is damaged, or holds nothing.
+    pub fn open(file: SnapshotFile) -> io::Result<Self> {
+        let meta = FileMeta::decode(&file.meta)?;
+        let empty = || io::Error::new(io::ErrorKind::InvalidData, "the backup holds no log position");
+        let last = meta.raft.last_log_id.ok_or_else(empty)?;
+        Cache::restore(file.body()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        Ok(Self { file, meta, last })
+    }
+
+    /// The index of its last entry.
+    pub fn index(&self) -> u64 {
+        self.last.index()
+    }
+
+    /// The lineage it was written with.
+    pub fn lineage(&self) -> &Bytes {
+        &self.meta.lineage
+    }
+
+    /// Makes it the snapshot of an empty folder, with `id` as the only member.
+    ///
+    /// # Errors
+    /// The folder can't be written.
+    pub fn rebase(
+        &self,
+        log: &LogStore,
+        snapshots: &Snapshots,
+        lineage: Bytes,
+        id: u64,
+        member: Member,
+    ) -> io::Result<()> {
+        let membership = Membership::new(vec![BTreeSet::from([id])], BTreeMap::from([(id, member)]));
+        let membership = membership.map_err(io::Error::other)?;
+        let last_membership = StoredMembership::new(Some(self.last), membership);
+        let raft = SnapshotMeta { last_log_id: Some(self.last), last_membership };
+        let meta = FileMeta { raft, lineage }.encode();
+        let mut body = self.file.body();
+        let copy = |out: &mut dyn io::Write| io::copy(&mut body, out).map(drop);
+        snapshots.write(self.last.index(), &meta, copy).map_err(io::Error::other)?;
+        // Terms go on from the backup's: an entry of an earlier term after it would break the log's order.
+        let vote = to_bytes(&Vote::new(self.last.committed_leader_id().term, id));
+        durable(|done| log.save_vote(vote, done))?;
+        durable(|done| log.purge(self.last.index(), to_bytes(&self.last), done))
+    }
+}
+
+fn durable(start: impl FnOnce(crate::storage::Callback)) -> io::Result<()> {
+    let (done, result) = mpsc::channel();
+    start(Box::new(move |outcome| {
+        let _ = done.send(outcome);
+    }));
+    result.recv().map_err(io::Error::other)?.map_err(io::Error::other)
+}
