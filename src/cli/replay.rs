@@ -17,6 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+/// Longest latency told apart from longer ones, in microseconds.
+const LATENCY_US_MAX: u64 = 60_000_000;
+
 /// What a replay found.
 #[derive(Debug, Serialize)]
 struct Report {
@@ -51,7 +54,7 @@ struct Tally {
 
 impl Tally {
     fn new() -> Result<Self> {
-        let histogram = || Histogram::new(3).map_err(|error| anyhow!(error));
+        let histogram = || Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).map_err(|error| anyhow!(error));
         Ok(Self { requests: 0, hits: 0, errors: BTreeMap::new(), get: histogram()?, put: histogram()? })
     }
 

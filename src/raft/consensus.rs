@@ -34,8 +34,8 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             heartbeat_ms: 50,
-            election_min_ms: 300,
-            election_max_ms: 600,
+            election_min_ms: 150,
+            election_max_ms: 300,
             snapshot_entries: 100_000,
             entries_kept: 20_000,
         }
