@@ -1,5 +1,6 @@
 //! The log store does what its interface says.
 
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -180,6 +181,57 @@ fn after_close_everything_answers_closed() {
     assert!(matches!(wait(|done| other.save_vote(Bytes::new(), done)), Err(StorageError::Closed)));
     assert!(matches!(other.read(0, 1, 1), Err(StorageError::Closed)));
     assert!(other.poisoned().is_none());
+}
+
+/// Other sizes than the folder was created with are a mistake, and must not condemn the folder.
+#[test]
+fn other_sizes_are_refused_but_harm_nothing() {
+    let dir = folder();
+    drop(LogStore::open(dir.path(), small()).unwrap());
+    let error = LogStore::open(dir.path(), LogOptions::default()).err().unwrap();
+    assert!(matches!(error, OpenError::Io { .. }), "{error}");
+    LogStore::open(dir.path(), small()).unwrap();
+}
+
+/// What stays in the log can be read at any moment, also while records around it are cut and purged.
+#[test]
+fn reads_do_not_notice_the_writer() {
+    let dir = folder();
+    let store = LogStore::open(dir.path(), LogOptions { recent_bytes: 0, ..small() }).unwrap();
+    let (stable, first) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for reader in 0..2 {
+            let (store, stable, first) = (&store, &stable, &first);
+            scope.spawn(move || {
+                while stable.load(SeqCst) < 3_000 {
+                    let end = stable.load(SeqCst);
+                    let from = end.saturating_sub(if reader == 0 { 15 } else { 150 }).max(first.load(SeqCst));
+                    match store.read(from, end, usize::MAX) {
+                        Ok(found) => {
+                            assert_eq!(found.len() as u64, end.saturating_sub(from));
+                            found.iter().for_each(|(index, bytes)| assert_eq!(*bytes, entry(*index, 60)));
+                        }
+                        // This reader slept until the purge overtook it.
+                        Err(StorageError::Missing { index }) => {
+                            assert!(index < store.state().first_index, "{index}")
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+        }
+        while stable.load(SeqCst) < 3_000 {
+            let end = store.state().end();
+            append(&store, (end..end + 20).map(|index| (index, entry(index, 60))).collect()).unwrap();
+            store.truncate_after(Some(end + 9), Box::new(|_| {}));
+            stable.store(end + 10, SeqCst);
+            if end > 400 {
+                // Readers that start from now on stay clear of what is purged.
+                first.store(end - 200, SeqCst);
+                wait(|done| store.purge(end - 400, Bytes::new(), done)).unwrap();
+            }
+        }
+    });
 }
 
 /// sled never syncs the files into which it moves large messages; with our record sizes there must be none.

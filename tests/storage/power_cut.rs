@@ -95,8 +95,9 @@ fn step(random: &mut Random, store: &LogStore) {
         }
         _ => {
             // Up to one flush of entries, sometimes a single entry larger than a record.
+            let large = [1_800, small().max_entry_bytes()][random.below(2) as usize];
             let (count, len) = if random.chance(15) {
-                (1, 1_800)
+                (1, large)
             } else {
                 (1 + random.below(12), random.below(160) as usize)
             };
