@@ -86,7 +86,11 @@ impl SledEngine {
     fn sync_blobs(&self) -> io::Result<()> {
         let mut any = false;
         for blob in fs::read_dir(&self.blobs)? {
-            File::open(blob?.path())?.sync_all()?;
+            match File::open(blob?.path()) {
+                // sled removes the files that it no longer needs in the background.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                blob => blob?.sync_all()?,
+            }
             any = true;
         }
         if any { sync_folder(&self.blobs) } else { Ok(()) }
