@@ -125,6 +125,14 @@ node_names() {
   node_lines | while read -r line; do field "$line" name; done
 }
 
+has_node() { # NAME
+  local line
+  while read -r line; do
+    [[ $(field "$line" name) != "$1" ]] || return 0
+  done < <(node_lines)
+  return 1
+}
+
 has_nodes() {
   [[ -n $(node_lines) ]]
 }

@@ -56,7 +56,13 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct Target {
     /// Nodes to talk to, separated by commas
-    #[arg(long, global = true, env = "LOCKSTEP_URL", value_delimiter = ',', default_value = "http://127.0.0.1:5000")]
+    #[arg(
+        long,
+        global = true,
+        env = "LOCKSTEP_URL",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:5000"
+    )]
     pub url: Vec<String>,
     /// Print one JSON object on the last line
     #[arg(long, global = true, env = "LOCKSTEP_JSON")]

@@ -316,9 +316,10 @@ impl NodeProcess {
     }
 }
 
-/// How many nodes a folder holds from an earlier run.
+/// How many nodes a folder holds from an earlier run; those that left count too.
 fn count_nodes(folder: &Path) -> u16 {
-    (1..=9).take_while(|i| folder.join(format!("n{i}")).is_dir()).count().try_into().unwrap_or(0)
+    let known = |i: &u16| folder.join(format!("n{i}")).is_dir() || folder.join(format!("n{i}.left")).exists();
+    (1..=9).take_while(known).last().unwrap_or(0)
 }
 
 /// The port of the first node of an earlier run, by whichever node `up.json` names first.
