@@ -112,7 +112,7 @@ impl Cluster {
             .ok()
             .and_then(|count| count.trim().parse().ok())
             .unwrap_or_else(|| count_nodes(&folder.path));
-        if known > 0 && known != args.nodes && !args.restore.is_some() {
+        if known > 0 && known != args.nodes && args.restore.is_none() {
             // The cluster that lives here has its own size.
             eprintln!("lockstep: {} holds a cluster of {known} nodes", folder.path.display());
         }
@@ -134,7 +134,13 @@ impl Cluster {
                     Usage(format!("--restore: {shown} holds a cluster already; give a new folder")).into()
                 );
             }
-            restore_file(backup, &folder.path.join("n1"), "n1", &urls[0], &address(0, PEER_PORT_ABOVE))?;
+            // Aside, so that one that was interrupted is not taken for a node.
+            let aside = folder.path.join("n1.restoring");
+            if aside.exists() {
+                fs::remove_dir_all(&aside).context("cannot remove what an interrupted restore left")?;
+            }
+            restore_file(backup, &aside, "n1", &urls[0], &address(0, PEER_PORT_ABOVE))?;
+            fs::rename(&aside, folder.path.join("n1"))?;
             // From now on the other nodes join the first, however often this is interrupted.
             fs::write(&restored, format!("{count}\n")).context("cannot note that this is restored")?;
         }
@@ -180,6 +186,10 @@ impl Cluster {
     fn start_all(&mut self) -> Result<()> {
         let program = std::env::current_exe()?;
         self.note_deaths()?;
+        if !self.folder.path.join("up.json").exists() {
+            // Where the nodes are must be known even if this is interrupted.
+            self.write_up_json()?;
+        }
         for node in &mut self.nodes {
             if node.child.is_none() && !node.has_left() {
                 node.child = Some(node.start(&program)?);
