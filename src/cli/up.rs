@@ -122,7 +122,8 @@ impl Cluster {
         if let Some(earlier) = earlier.filter(|&earlier| earlier != port) {
             // Its members know each other by their addresses.
             let shown = folder.path.display();
-            let reason = format!("--port: the cluster in {shown} lives on port {earlier} and those after it");
+            let reason =
+                format!("the cluster in {shown} lives on another port: start it with --port {earlier}");
             return Err(Usage(reason).into());
         }
         let address = |i: u16, above: u16| format!("127.0.0.1:{}", port + above + i);

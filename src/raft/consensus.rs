@@ -381,7 +381,7 @@ fn config(me: &PeerIdentity, timing: &Timing) -> Config {
         allow_log_reversion: None,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(timing.snapshot_entries),
         max_in_snapshot_log_to_keep: timing.entries_kept,
-        purge_batch_size: 1_024,
+        purge_batch_size: (timing.snapshot_entries / 4).clamp(1, 1_024),
         replication_lag_threshold: timing.snapshot_entries.saturating_add(timing.entries_kept),
         max_payload_entries: 1_024,
         install_snapshot_timeout: 60_000,
