@@ -172,8 +172,9 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub first: FirstSettings,
     /// Largest value, in bytes
-    #[arg(long, env = "LOCKSTEP_VALUE_BYTES_MAX", default_value_t = 1024 * 1024)]
-    pub value_bytes_max: usize,
+    #[arg(long, env = "LOCKSTEP_VALUE_BYTES_MAX", default_value_t = 1024 * 1024,
+          value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
+    pub value_bytes_max: u32,
     /// Writes of this node's clients under way at a time; more are answered 429
     #[arg(long, env = "LOCKSTEP_WRITES_IN_FLIGHT", default_value_t = 8_192)]
     pub writes_in_flight: usize,

@@ -25,7 +25,7 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     let http = TcpListener::bind(&addresses.http).await;
     let http = http.with_context(|| format!("cannot listen for clients on {}", addresses.http))?;
     let http_limits = HttpLimits {
-        value_bytes: args.value_bytes_max,
+        value_bytes: args.value_bytes_max as usize,
         connections: args.connections,
         ..HttpLimits::default()
     };

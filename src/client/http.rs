@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// What need not be escaped in a path segment or a query value.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// How long one try may take when there are other nodes to ask: a node that hangs must not use up all the time.
+const TRY_LIMIT: Duration = Duration::from_secs(2);
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_LAST: Duration = Duration::from_millis(500);
 
@@ -345,7 +347,10 @@ impl Client {
         let mut pause = PAUSE_FIRST;
         loop {
             let url = self.target(kind);
-            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            let mut left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            if self.urls.len() > 1 && kind != Kind::Admin {
+                left = left.min(TRY_LIMIT);
+            }
             let mut request = build(self.http.request(method.clone(), format!("{url}{path}"))).timeout(left);
             if let Some(key) = &idempotency_key {
                 request = request.header(IDEMPOTENCY_KEY, key);

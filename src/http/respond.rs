@@ -42,10 +42,10 @@ impl ApiError {
         self
     }
 
-    /// A node's error, with the leader's address where that helps.
+    /// A node's error, with the leader's address where that helps: when it is another node.
     pub fn from_node(node: &Node, error: NodeError) -> Self {
         let knows_better = matches!(error, NodeError::Unavailable(_) | NodeError::OutcomeUnknown(_));
-        let leader = if knows_better { node.leader() } else { None };
+        let leader = if knows_better { node.leader().filter(|leader| leader.id != node.id()) } else { None };
         Self::from(error).leader(leader)
     }
 }
@@ -54,8 +54,9 @@ impl From<NodeError> for ApiError {
     fn from(error: NodeError) -> Self {
         let mut problem = Problem::new(error.code(), error.to_string());
         let mut headers = HeaderMap::new();
-        if let NodeError::Refused(refusal) = error {
-            match refusal {
+        if let NodeError::Refused { error, index, term } = error {
+            headers.extend(at(index, term));
+            match error {
                 CommandError::PreconditionFailed { op, current } => {
                     problem.op = op;
                     problem.revision = current;

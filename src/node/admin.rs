@@ -17,6 +17,8 @@ const ADMIN_LIMIT: Duration = Duration::from_secs(15);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// A learner this many entries behind, or fewer, may be given a vote.
 const PROMOTION_LAG_MAX: u64 = 1_000;
+/// A member silent for longer is not handed the lead: it may be gone.
+const HEIR_SILENT_MS_MAX: u64 = 500;
 /// A member silent for longer counts as down when a removal is weighed.
 const SILENT_MS_MAX: u64 = 3_000;
 
@@ -245,7 +247,8 @@ impl Inner {
             Some(id) => find(&view, id)?.clone(),
             None => {
                 let others = view.members.iter().filter(|m| m.voter && m.id != me);
-                let answering = others.filter(|m| m.silent_ms.is_some_and(|silent| silent <= SILENT_MS_MAX));
+                let answering =
+                    others.filter(|m| m.silent_ms.is_some_and(|silent| silent <= HEIR_SILENT_MS_MAX));
                 let best = answering.max_by_key(|m| m.matched).cloned();
                 best.ok_or_else(|| AdminFailure::Conflict("no other voter can take the lead".into()))?
             }

@@ -8,9 +8,9 @@ use crate::storage::{OpenError, StorageError};
 /// A request that was not carried out, or whose outcome is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NodeError {
-    /// The state machine refused the command. Nothing changed.
-    #[error("{0}")]
-    Refused(#[from] CommandError),
+    /// The state machine refused the command, at this place in the log. Nothing changed.
+    #[error("{error}")]
+    Refused { error: CommandError, index: u64, term: u64 },
     /// Too large for a log entry. Nothing changed.
     #[error("the request takes {bytes} bytes, at most {limit} fit into one log entry")]
     TooLarge { bytes: usize, limit: usize },
@@ -38,7 +38,7 @@ impl NodeError {
     /// The row of the error table it belongs to.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Refused(error) => refusal_code(error),
+            Self::Refused { error, .. } => refusal_code(error),
             Self::TooLarge { .. } => ErrorCode::TooLarge,
             Self::Busy => ErrorCode::Busy,
             Self::Unavailable(_) => ErrorCode::Unavailable,

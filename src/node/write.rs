@@ -50,8 +50,9 @@ impl Inner {
         }
         let _slot = self.admission.enter(body.len())?;
         let done = self.propose_anywhere(body, deadline).await?;
-        let outcome = done.response.result?;
-        Ok(Written { outcome, index: done.index, term: done.term, replayed: done.response.replayed })
+        let (index, term) = (done.index, done.term);
+        let outcome = done.response.result.map_err(|error| NodeError::Refused { error, index, term })?;
+        Ok(Written { outcome, index, term, replayed: done.response.replayed })
     }
 
     /// Tries until the proposal was made somewhere or time is up. As long as nothing was proposed, trying

@@ -80,7 +80,8 @@ impl Model {
             let oldest = self.held.iter().min_by_key(|(_, held)| held.used).map(|(key, _)| key.clone());
             self.remove(&oldest.expect("a cache over its capacity has entries"), Cause::Evict, &mut events);
         }
-        if let Some(key) = at.idempotency_key {
+        let passes = matches!(outcome, Err(CommandError::CacheFull { .. }));
+        if let Some(key) = at.idempotency_key.filter(|_| !passes) {
             self.remembered.push(Memory { key, command, at_ms: now_ms, answer: outcome.clone() });
         }
         Applied { outcome, replayed: false, events }

@@ -129,6 +129,6 @@ fn lost_outcomes_are_unknown_in_the_one_table() {
         assert_eq!(error.code(), code);
         assert_eq!(error.effect(), lockstep::api::Effect::Unknown);
     }
-    let refused = NodeError::Refused(CommandError::CacheFull { op: None });
+    let refused = NodeError::Refused { error: CommandError::CacheFull { op: None }, index: 1, term: 1 };
     assert_eq!(refused.effect(), lockstep::api::Effect::None);
 }

@@ -68,6 +68,9 @@ async fn conditions_hold_or_nothing_happens() {
     assert_eq!(server.send(Method::PUT, "/v1/kv/k", none, "1").await.status(), StatusCode::CREATED);
     let refused = server.send(Method::PUT, "/v1/kv/k", none, "2").await;
     assert_eq!(refused.status(), StatusCode::PRECONDITION_FAILED);
+    assert!(
+        refused.headers().contains_key("lockstep-index") && refused.headers().contains_key("lockstep-term")
+    );
     let tag = header(&refused, "etag").to_owned();
     let problem: Value = refused.json().await.unwrap();
     assert_eq!(format!("\"{}\"", problem["revision"]), tag, "it carries the current revision");

@@ -55,7 +55,9 @@ impl Cache {
         let outcome = self.execute(command, &mut events);
         self.stats.refused += u64::from(outcome.is_err());
         self.evict_surplus(before, &mut events);
-        if let Some(ticket) = ticket {
+        // A full cache passes, and then the same request may succeed: that refusal is no answer to keep.
+        let passes = matches!(outcome, Err(CommandError::CacheFull { .. }));
+        if let Some(ticket) = ticket.filter(|_| !passes) {
             self.remembered.remember(ticket.stamped(self.now_ms, &outcome));
         }
         Applied { outcome, replayed: false, events }
