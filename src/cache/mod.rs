@@ -5,6 +5,10 @@
 //! (`tombstones.rs`, `remembered.rs`), the order of eviction (`eviction/`), and snapshots (`snapshot/`).
 //! Nothing here reads a clock, draws a random number, starts a thread or iterates a hash map.
 
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
+#![deny(clippy::float_arithmetic, clippy::iter_over_hash_type)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::panic, clippy::unreachable))]
+
 mod apply;
 mod command;
 mod config;
