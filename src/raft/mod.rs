@@ -9,6 +9,8 @@ mod machine;
 mod network;
 mod rebase;
 mod replica;
+#[cfg(test)]
+mod suite_test;
 mod types;
 
 pub use clock::LogClock;
