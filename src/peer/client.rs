@@ -1,6 +1,6 @@
 //! The calling side: one connection a lane, dialled when first needed, dropped when it stops answering.
 
-use super::frame::{Reply, Request, decode_reply, frame, read_frame};
+use super::frame::{Reply, Request, decode_reply, frame, read_frame, read_handshake};
 use super::handshake::{Hello, Lane, PeerIdentity, Welcome};
 use super::{FrameError, Links, Method, NodeId};
 use bytes::Bytes;
@@ -102,13 +102,15 @@ impl PeerClient {
             let id = connection.next_id.fetch_add(1, Ordering::Relaxed);
             let (sender, receiver) = oneshot::channel();
             connection.waiting.lock().expect("no panic while held").answers.insert(id, sender);
+            let replies_before = connection.replies.load(Ordering::Relaxed);
+            // From here on, whoever gives up takes its waiting place along.
+            let pending = Pending { id, connection, receiver, replies_before };
             let bytes = Request { id, method, body }.encode();
-            if connection.queue.send(bytes).await.is_err() {
-                connection.close("the connection ended");
+            if pending.connection.queue.send(bytes).await.is_err() {
+                pending.connection.close("the connection ended");
                 return Err(PeerError::Unreachable("the connection ended".into()));
             }
-            let replies_before = connection.replies.load(Ordering::Relaxed);
-            Ok(Pending { id, connection, receiver, replies_before })
+            Ok(pending)
         };
         match timeout_at(deadline, sending).await {
             Ok(result) => result,
@@ -156,11 +158,11 @@ impl Drop for Pending {
 
 impl Connection {
     fn close(&self, why: &str) {
-        if self.closed.swap(true, Ordering::AcqRel) {
-            return;
+        if !self.closed.swap(true, Ordering::AcqRel) {
+            tracing::debug!(why, "peer connection closed");
         }
-        tracing::debug!(why, "peer connection closed");
         self.close.lock().expect("no panic while held").take();
+        // Closing again is not idle: a request may have joined the queue since.
         let answers = std::mem::take(&mut self.waiting.lock().expect("no panic while held").answers);
         for (_, sender) in answers {
             let _ = sender.send(Err(PeerError::Lost));
@@ -183,6 +185,7 @@ impl Shared {
     }
 
     async fn dial(&self) -> Result<Arc<Connection>, PeerError> {
+        let turns = self.links.turns();
         let unreachable = |e: std::io::Error| PeerError::Unreachable(format!("{}: {e}", self.address));
         let stream = TcpStream::connect(&self.address).await.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
@@ -192,7 +195,7 @@ impl Shared {
         let hello = Hello::new(&self.me, self.target, self.lane);
         let hello = postcard::to_stdvec(&hello).map_err(|e| PeerError::Unreachable(e.to_string()))?;
         write.write_all(&frame(&hello)).await.map_err(unreachable)?;
-        let welcome = match read_frame(&mut read).await {
+        let welcome = match read_handshake(&mut read).await {
             Ok(Some(content)) => {
                 postcard::from_bytes(&content).map_err(|e| PeerError::Refused(e.to_string()))?
             }
@@ -213,7 +216,7 @@ impl Shared {
             closed: AtomicBool::new(false),
             close: Mutex::new(Some(close)),
         });
-        tokio::spawn(run(connection.clone(), read, write, queued, closing, self.links.clone()));
+        tokio::spawn(run(connection.clone(), read, write, queued, closing, self.links.clone(), turns));
         Ok(connection)
     }
 }
@@ -226,12 +229,20 @@ async fn run(
     queued: mpsc::Receiver<Bytes>,
     closing: oneshot::Receiver<()>,
     links: Links,
+    turns: u64,
 ) {
+    let frames = async {
+        tokio::select! {
+            why = write_frames(write, queued, &links) => why,
+            why = read_replies(&connection, read, &links) => why,
+            _ = closing => "closed here".to_owned(),
+        }
+    };
     let why = tokio::select! {
-        why = write_frames(write, queued, &links) => why,
-        why = read_replies(&connection, read, &links) => why,
-        _ = closing => "closed here".to_owned(),
-        () = links.broken() => "the links were cut".to_owned(),
+        // First, so that healed links let nothing go on that was held back.
+        biased;
+        () = links.broken(turns) => "the links were cut".to_owned(),
+        why = frames => why,
     };
     connection.close(&why);
 }

@@ -18,7 +18,8 @@ struct Folders;
 impl StoreBuilder<Types, Log, Machine, TempDir> for Folders {
     async fn build(&self) -> Result<(TempDir, Log, Machine), StorageError<Types>> {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let store = LogStore::open(&folder.path().join("log"), LogOptions::default()).expect("a new log opens");
+        let store =
+            LogStore::open(&folder.path().join("log"), LogOptions::default()).expect("a new log opens");
         let snapshots = Snapshots::open(folder.path().join("snapshots")).expect("a new folder opens");
         let replica = Arc::new(Replica::new(Arc::new(LogClock::default())));
         let machine = Machine::new(replica, snapshots, Bytes::from_static(b"lineage"));

@@ -1,0 +1,170 @@
+//! Requests and answers: out of order, late, never, lost.
+
+use super::raw::{ByHand, frame, message, read_frame};
+use super::{BRIEF, PLENTY, client, serve};
+use bytes::Bytes;
+use futures::future::join_all;
+use lockstep::peer::{FRAME_BYTES_MAX, Lane, Method, PeerError};
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+
+fn numbered(number: u64) -> Bytes {
+    Bytes::copy_from_slice(&number.to_be_bytes())
+}
+
+#[tokio::test]
+async fn many_requests_in_flight_are_answered_in_any_order() {
+    const REQUESTS: u64 = 300;
+    let mut served = serve().await;
+    let client = client(&served.address, Lane::Forward);
+    let asking = (0..REQUESTS).map(|number| {
+        let client = client.clone();
+        tokio::spawn(async move { client.call(Method::Write, numbered(number), PLENTY).await })
+    });
+    let asking: Vec<_> = asking.collect();
+    let mut calls = Vec::new();
+    for _ in 0..REQUESTS {
+        calls.push(served.next_call().await);
+    }
+    // Odd ones are refused, and the last to come is the first to be answered.
+    for call in calls.into_iter().rev() {
+        let odd = call.body[7] % 2 == 1;
+        let answer = if odd { Err(format!("{:?} is odd", call.body)) } else { Ok(call.body) };
+        call.answer.send(answer).expect("the server waits");
+    }
+    for (number, answer) in (0..).zip(join_all(asking).await) {
+        let body = numbered(number);
+        let refused = Err(PeerError::Refused(format!("{body:?} is odd")));
+        let expected = if number % 2 == 1 { refused } else { Ok(body) };
+        assert_eq!(answer.expect("no panic"), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_stops_answering_is_dialled_anew() {
+    let peer = ByHand::listen().await;
+    let client = client(&peer.address, Lane::Control);
+    let caller = client.clone();
+    let calling = tokio::spawn(async move { caller.call(Method::Vote, Bytes::new(), BRIEF).await });
+    let silent = peer.welcome().await;
+    assert_eq!(calling.await.expect("no panic"), Err(PeerError::TimedOut));
+
+    let calling = tokio::spawn(async move { client.call(Method::Vote, Bytes::new(), PLENTY).await });
+    let mut stream = peer.welcome().await;
+    let request = read_frame(&mut stream).await;
+    let id = u64::from_be_bytes(request[1..9].try_into().expect("eight bytes"));
+    stream.write_all(&frame(&message(0, id, b"yes"))).await.expect("the client listens");
+    assert_eq!(calling.await.expect("no panic"), Ok(Bytes::from("yes")));
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_even_shake_hands_did_nothing() {
+    let peer = ByHand::listen().await;
+    let client = client(&peer.address, Lane::Control);
+    for _ in 0..2 {
+        let answer = client.call(Method::Vote, Bytes::new(), BRIEF).await;
+        assert!(matches!(answer, Err(PeerError::Unreachable(_))), "{answer:?}");
+        // Each call has dialled: the one before is not waited for.
+        drop(peer.accept().await);
+    }
+}
+
+/// One late answer is no dead connection, as long as others arrive.
+#[tokio::test]
+async fn a_slow_answer_costs_the_others_nothing() {
+    let mut served = serve().await;
+    let client = client(&served.address, Lane::Control);
+    let deadline = Instant::now() + PLENTY;
+    let slow = client.send(Method::Admin, Bytes::from("slow"), deadline).await.expect("sent");
+    let waiting = client.send(Method::Clock, Bytes::from("waiting"), deadline).await.expect("sent");
+    let quick = client.send(Method::Clock, Bytes::from("quick"), deadline).await.expect("sent");
+    let mut calls = Vec::new();
+    for _ in 0..3 {
+        calls.push(served.next_call().await);
+    }
+    calls.sort_by_key(|call| call.body.clone());
+    let [quick_call, slow_call, waiting_call] = calls.try_into().ok().expect("three calls");
+    quick_call.answer.send(Ok(Bytes::from("here"))).expect("waited for");
+    assert_eq!(quick.answer(deadline).await, Ok(Bytes::from("here")));
+    assert_eq!(slow.answer(Instant::now() + BRIEF).await, Err(PeerError::TimedOut));
+    waiting_call.answer.send(Ok(Bytes::from("still here"))).expect("waited for");
+    assert_eq!(waiting.answer(deadline).await, Ok(Bytes::from("still here")));
+    drop(slow_call);
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_told_to_everyone_in_flight() {
+    let peer = ByHand::listen().await;
+    let client = client(&peer.address, Lane::Forward);
+    let calling: Vec<_> = (0..5)
+        .map(|number| {
+            let client = client.clone();
+            tokio::spawn(async move { client.call(Method::Write, numbered(number), PLENTY).await })
+        })
+        .collect();
+    let mut stream = peer.welcome().await;
+    for _ in 0..5 {
+        read_frame(&mut stream).await;
+    }
+    drop(stream);
+    for answer in join_all(calling).await {
+        assert_eq!(answer.expect("no panic"), Err(PeerError::Lost));
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_server_is_lost_and_then_out_of_reach() {
+    let mut served = serve().await;
+    let client = client(&served.address, Lane::Forward);
+    let caller = client.clone();
+    let calling = tokio::spawn(async move { caller.call(Method::Write, Bytes::new(), PLENTY).await });
+    let call = served.next_call().await;
+    drop(served.server);
+    assert_eq!(calling.await.expect("no panic"), Err(PeerError::Lost));
+    let answer = client.call(Method::Write, Bytes::new(), PLENTY).await;
+    assert!(matches!(answer, Err(PeerError::Unreachable(_))), "{answer:?}");
+    drop(call);
+}
+
+/// A peer that reads nothing more: its caller's queue fills up, and giving up leaves nothing behind.
+#[tokio::test]
+async fn a_peer_that_reads_nothing_is_given_up() {
+    let peer = ByHand::listen().await;
+    let client = client(&peer.address, Lane::Snapshot);
+    let megabyte = Bytes::from(vec![7; 1024 * 1024]);
+    let calling: Vec<_> = (0..400)
+        .map(|_| {
+            let (client, body) = (client.clone(), megabyte.clone());
+            tokio::spawn(async move { client.call(Method::SnapshotChunk, body, BRIEF).await })
+        })
+        .collect();
+    let deaf = peer.welcome().await;
+    for answer in join_all(calling).await {
+        let answer = answer.expect("no panic");
+        assert!(matches!(answer, Err(PeerError::TimedOut | PeerError::Lost | PeerError::Unreachable(_))));
+    }
+    // A new connection, where the old one would hold everything up.
+    let calling = tokio::spawn(async move { client.call(Method::SnapshotEnd, Bytes::new(), PLENTY).await });
+    let mut stream = peer.welcome().await;
+    let request = read_frame(&mut stream).await;
+    let id = u64::from_be_bytes(request[1..9].try_into().expect("eight bytes"));
+    stream.write_all(&frame(&message(0, id, b""))).await.expect("the client listens");
+    assert_eq!(calling.await.expect("no panic"), Ok(Bytes::new()));
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn what_fits_into_no_frame_is_not_sent() {
+    let mut served = serve().await;
+    let client = client(&served.address, Lane::Forward);
+    let answer = client.call(Method::Write, Bytes::from(vec![0; FRAME_BYTES_MAX]), PLENTY).await;
+    assert!(matches!(answer, Err(PeerError::Unreachable(_))), "{answer:?}");
+
+    // Nor is an answer: the asker is told so.
+    let asking = tokio::spawn(async move { client.call(Method::ReadIndex, Bytes::new(), PLENTY).await });
+    let call = served.next_call().await;
+    call.answer.send(Ok(Bytes::from(vec![0; FRAME_BYTES_MAX]))).expect("the server waits");
+    let sentence = "the answer does not fit into a frame";
+    assert_eq!(asking.await.expect("no panic"), Err(PeerError::Refused(sentence.into())));
+}
