@@ -2,6 +2,8 @@
 
 mod clock;
 mod codec;
+#[cfg(test)]
+mod codec_test;
 mod consensus;
 mod inbound;
 mod log;
