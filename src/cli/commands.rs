@@ -56,13 +56,19 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct Target {
     /// Nodes to talk to, separated by commas
-    #[arg(long, env = "LOCKSTEP_URL", value_delimiter = ',', default_value = "http://127.0.0.1:5000")]
+    #[arg(
+        long,
+        global = true,
+        env = "LOCKSTEP_URL",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:5000"
+    )]
     pub url: Vec<String>,
     /// Print one JSON object on the last line
-    #[arg(long, env = "LOCKSTEP_JSON")]
+    #[arg(long, global = true, env = "LOCKSTEP_JSON")]
     pub json: bool,
     /// Give up after this many milliseconds
-    #[arg(long, env = "LOCKSTEP_TIMEOUT_MS", default_value_t = 10_000)]
+    #[arg(long, global = true, env = "LOCKSTEP_TIMEOUT_MS", default_value_t = 10_000)]
     pub timeout_ms: u64,
 }
 

@@ -17,6 +17,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+/// Reads of one worker that may fail one after another.
+const GIVE_UP_AFTER: usize = 3;
+
+/// Longest latency told apart from longer ones, in microseconds.
+const LATENCY_US_MAX: u64 = 60_000_000;
+
 /// What a replay found.
 #[derive(Debug, Serialize)]
 struct Report {
@@ -51,7 +57,7 @@ struct Tally {
 
 impl Tally {
     fn new() -> Result<Self> {
-        let histogram = || Histogram::new(3).map_err(|error| anyhow!(error));
+        let histogram = || Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).map_err(|error| anyhow!(error));
         Ok(Self { requests: 0, hits: 0, errors: BTreeMap::new(), get: histogram()?, put: histogram()? })
     }
 
@@ -120,20 +126,27 @@ struct Worker {
 impl Worker {
     async fn run(self, consistency: crate::api::Consistency) -> Result<Tally> {
         let mut tally = Tally::new()?;
+        let mut failures_in_a_row = 0;
         while let Some(key) = self.keys.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             tally.requests += 1;
             self.progress.inc(1);
             let started = Instant::now();
-            match self.client.get(key.as_str(), consistency).await {
+            let found = self.client.get(key.as_str(), consistency).await;
+            tally.get.saturating_record(micros(started));
+            match found {
                 Ok(Some(_)) => tally.hits += 1,
-                Ok(None) => {
-                    tally.get.saturating_record(micros(started));
-                    self.fill(key, &mut tally).await;
+                Ok(None) => self.fill(key, &mut tally).await,
+                Err(error) => {
+                    tally.failed(&error);
+                    failures_in_a_row += 1;
+                    // The client has tried every node for as long as it may: nobody is there.
+                    if failures_in_a_row == GIVE_UP_AFTER {
+                        return Err(error.into());
+                    }
                     continue;
                 }
-                Err(error) => tally.failed(&error),
             }
-            tally.get.saturating_record(micros(started));
+            failures_in_a_row = 0;
         }
         Ok(tally)
     }

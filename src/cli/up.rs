@@ -91,10 +91,11 @@ impl Cluster {
     fn plan(args: &UpArgs, folder: Folder) -> Result<Self> {
         first_settings(&args.first)?;
         let known = count_nodes(&folder.path);
-        if known > 0 && known != args.nodes && !args.restore.is_some() {
+        if known > 0 && known != args.nodes && args.restore.is_none() {
             // The cluster that lives here has its own size.
             eprintln!("lockstep: {} holds a cluster of {known} nodes", folder.path.display());
         }
+        check_port(&folder.path, args.port)?;
         let count = if known > 0 { known } else { args.nodes };
         let address = |i: u16, above: u16| format!("127.0.0.1:{}", args.port + above + i);
         let urls: Vec<String> = (0..count).map(|i| format!("http://{}", address(i, 0))).collect();
@@ -274,6 +275,21 @@ impl NodeProcess {
             });
         }
         command.spawn().with_context(|| format!("cannot start {}", self.name))
+    }
+}
+
+/// A cluster stays where its members look for each other.
+fn check_port(folder: &Path, port: u16) -> Result<()> {
+    let Ok(text) = fs::read(folder.join("up.json")) else { return Ok(()) };
+    let told: serde_json::Value = serde_json::from_slice(&text).context("cannot read up.json")?;
+    let http = told["nodes"][0]["http"].as_str().unwrap_or_default();
+    match http.rsplit(':').next().and_then(|known| known.parse::<u16>().ok()) {
+        Some(known) if known != port => {
+            let shown = folder.display();
+            Err(Usage(format!("the cluster in {shown} lives on another port: start it with --port {known}"))
+                .into())
+        }
+        _ => Ok(()),
     }
 }
 

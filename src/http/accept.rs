@@ -37,7 +37,7 @@ impl Default for HttpLimits {
             head: Duration::from_secs(30),
             body_pause: Duration::from_secs(10),
             value_bytes: 1024 * 1024,
-            batch_bytes: 16 * 1024 * 1024,
+            batch_bytes: 4 * 1024 * 1024,
             shutdown: Duration::from_secs(5),
         }
     }

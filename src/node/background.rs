@@ -30,11 +30,8 @@ pub(super) async fn keep_clock(inner: Weak<Inner>) {
         let Some(node) = inner.upgrade() else { return };
         let anchored = node.consensus.clock().is_anchored();
         match node.consensus.leader() {
-            Some(leader) if leader == node.identity.node_id => {
-                if !anchored {
-                    anchor_leader(&node).await;
-                }
-            }
+            Some(leader) if leader == node.identity.node_id && anchored => {}
+            Some(leader) if leader == node.identity.node_id => anchor_leader(&node).await,
             Some(leader) => {
                 if let Some(log_ms) = ask_clock(&node, leader).await {
                     node.consensus.clock().anchor(log_ms);

@@ -85,6 +85,11 @@ pub enum StartError {
     Listen { address: String, error: std::io::Error },
     #[error("the data folder's identity cannot be read: {0}")]
     Identity(String),
+    #[error(
+        "the cluster knows this node's peer address as {known}, not {given}: start it there, or remove it from \
+         the cluster and join again with a new data folder"
+    )]
+    Moved { known: String, given: String },
     #[error("{0}")]
     Formation(String),
     #[error("cannot join: {0}")]

@@ -89,6 +89,7 @@ pub(super) fn identity_by(founding: &Founding, store_uuid: &str) -> Option<Ident
         incarnations: Identity::first_incarnation(),
         node_id: me.id,
         name: me.name.clone(),
+        peer: me.peer.clone(),
         founding: Some(founding.clone()),
     })
 }
@@ -173,7 +174,7 @@ impl Round {
             }
         }
         let mut order: Vec<Introduction> = self.nodes.values().cloned().collect();
-        order.sort_by(|a, b| natural(&a.http).cmp(&natural(&b.http)));
+        order.sort_by_key(|node| natural(&node.http));
         if order.first().map(|first| &first.store_uuid) != Some(&self.me.store_uuid) {
             return Ok(Step::Wait("waiting for the first node to found the cluster".into()));
         }

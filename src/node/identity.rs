@@ -16,6 +16,8 @@ pub(super) struct Identity {
     pub incarnations: Vec<Incarnation>,
     pub node_id: NodeId,
     pub name: String,
+    /// Where the other members reach this node: what the membership says, so a restart must not change it.
+    pub peer: String,
     /// How the cluster began, on nodes that were there.
     pub founding: Option<Founding>,
 }
@@ -50,7 +52,7 @@ impl Identity {
         serde_json::to_vec(&lineage).map(Bytes::from).unwrap_or_default()
     }
 
-    pub fn peer(&self) -> PeerIdentity {
+    pub fn peer_identity(&self) -> PeerIdentity {
         PeerIdentity {
             cluster_id: self.cluster_id.clone(),
             incarnation: self.incarnation(),

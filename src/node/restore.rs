@@ -36,6 +36,7 @@ pub fn restore_backup(
         incarnations,
         node_id,
         name: name.to_owned(),
+        peer: peer.to_owned(),
         founding: None,
     };
     let member = Member {

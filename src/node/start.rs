@@ -86,6 +86,11 @@ impl Opened {
         let bound = listener.local_addr().map_err(listen)?.to_string();
         let peer_address = options.peer_advertise.clone().unwrap_or(bound);
         let identity = Identity::load(&store)?;
+        // Where the other members look for this node is in the membership; elsewhere nobody would find it.
+        let known = identity.as_ref().map(|identity| &identity.peer);
+        if let Some(known) = known.filter(|known| **known != peer_address) {
+            return Err(StartError::Moved { known: known.clone(), given: peer_address });
+        }
         let formation = Formation::new(&options, &store, &peer_address, identity.as_ref());
         Ok(Self { options, store, snapshots, listener, peer_address, identity, formation })
     }
@@ -111,7 +116,7 @@ impl Opened {
         self.formation.belongs_to(&identity);
         let Self { options, store, snapshots, listener, .. } = self;
         let links = Links::default();
-        let (timing, me) = (options.timing.clone(), identity.peer());
+        let (timing, me) = (options.timing.clone(), identity.peer_identity());
         let consensus = Consensus::start(
             me.clone(),
             &timing,
@@ -175,7 +180,8 @@ impl Opened {
                 for last in &mut incarnations {
                     last.number = incarnation;
                 }
-                Ok(Identity { cluster_id, incarnations, node_id: id, name, founding: None })
+                let peer = self.peer_address.clone();
+                Ok(Identity { cluster_id, incarnations, node_id: id, name, peer, founding: None })
             }
         }
     }

@@ -8,8 +8,9 @@ use openraft::entry::RaftEntry;
 use openraft::raft::AppendEntriesRequest;
 use serde::{Deserialize, Serialize};
 
-/// Largest encoded command, in bytes: what one log entry, one peer message and one HTTP body may carry.
-pub const COMMAND_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Largest encoded command, in bytes. The log keeps entries of up to 2 MiB safe against power cuts; the rest
+/// of that is for the entry's own header.
+pub const COMMAND_BYTES_MAX: usize = 2 * 1024 * 1024 - 4 * 1024;
 
 const RECORD_VERSION: u8 = 1;
 const ENVELOPE_VERSION: u8 = 1;

@@ -19,6 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What steers elections and snapshots on this node.
+///
+/// A follower that hears nothing stands for election after the leader's lease (`election_max_ms`) and a
+/// random time between `election_min_ms` and `election_max_ms` more: 450 to 600 ms by default.
 #[derive(Debug, Clone)]
 pub struct Timing {
     pub heartbeat_ms: u64,
@@ -33,9 +36,9 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            heartbeat_ms: 50,
-            election_min_ms: 300,
-            election_max_ms: 600,
+            heartbeat_ms: 75,
+            election_min_ms: 150,
+            election_max_ms: 300,
             snapshot_entries: 100_000,
             entries_kept: 20_000,
         }
@@ -155,6 +158,15 @@ impl Consensus {
         snapshots: Snapshots,
         links: Links,
     ) -> Result<Self, String> {
+        // A log that was purged relies on its snapshot: without it, part of the state is gone.
+        let purged = log.state().purged.map_or(0, |(index, _)| index);
+        let covered = snapshots.current().map_or(0, |snapshot| snapshot.index);
+        if purged > covered {
+            return Err(format!(
+                "the log begins after index {purged}, but the snapshot covers only {covered}: the data folder is \
+                 damaged; remove it and join the cluster again under a new node id"
+            ));
+        }
         let clock = Arc::new(LogClock::default());
         let replica = Arc::new(Replica::new(clock.clone()));
         let machine = Machine::new(replica.clone(), snapshots.clone(), lineage);
@@ -369,7 +381,7 @@ fn config(me: &PeerIdentity, timing: &Timing) -> Config {
         allow_log_reversion: None,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(timing.snapshot_entries),
         max_in_snapshot_log_to_keep: timing.entries_kept,
-        purge_batch_size: 1_024,
+        purge_batch_size: (timing.snapshot_entries / 4).clamp(1, 1_024),
         replication_lag_threshold: timing.snapshot_entries.saturating_add(timing.entries_kept),
         max_payload_entries: 1_024,
         install_snapshot_timeout: 60_000,

@@ -233,6 +233,7 @@ impl RaftNetworkV2<Types> for Network {
             return openraft::network::stream_append_sequential(self, input, option);
         }
         let this: &'s Self = self;
+        #[expect(clippy::async_yields_async, reason = "sending is awaited in order, answers side by side")]
         let sent = input.then(move |request| async move {
             let deadline = Instant::now() + APPEND_LIMIT;
             let pending = this.bulk.send(Method::Append, encode_append(&request), deadline).await;

@@ -40,6 +40,12 @@ impl Default for LogOptions {
 }
 
 impl LogOptions {
+    /// The largest entry that survives, or vanishes whole in, a power cut during its own flush. A larger one is stored
+    /// as well, but after a cut during its flush sled may not recover, and the folder is refused.
+    pub fn max_entry_bytes(&self) -> usize {
+        self.segment_bytes / 4
+    }
+
     /// The largest record. sled rewrites a page of up to 20 records as one message, and moves a message over a
     /// quarter of a segment to a file of its own that it never syncs: 4 * 20 records, and a little for headers.
     pub(super) fn record_bytes(&self) -> usize {

@@ -59,9 +59,9 @@ pub(super) fn open(dir: &Path, options: &LogOptions) -> Result<Recovered, OpenEr
         create(dir, &paths, options)?;
     }
     let opened = verify(lock, &paths, options);
-    if let Err(error @ OpenError::Damaged { .. }) = &opened {
-        // If this fails too, the watermark still refuses most of what sled may have cut off.
-        let _ = write_durably(&paths.marker, error.to_string().as_bytes());
+    if let Err(OpenError::Damaged { file, what }) = &opened {
+        // If this fails too, the watermark still refuses what sled may have cut off.
+        let _ = write_durably(&paths.marker, format!("{}\n{what}", file.display()).as_bytes());
     }
     opened
 }
@@ -69,7 +69,10 @@ pub(super) fn open(dir: &Path, options: &LogOptions) -> Result<Recovered, OpenEr
 /// A folder that was refused for damage stays refused, whatever sled made of its file meanwhile.
 fn refuse_again(paths: &Paths) -> Result<(), OpenError> {
     match fs::read_to_string(&paths.marker) {
-        Ok(text) => Err(OpenError::damaged(&paths.marker, format!("an earlier start found: {text}"))),
+        Ok(text) => {
+            let (file, what) = text.split_once('\n').unwrap_or(("the log", "by an earlier finding"));
+            Err(OpenError::damaged(file, what))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(OpenError::io("read", &paths.marker)(error)),
     }

@@ -43,6 +43,7 @@ impl SledEngine {
             .cache_capacity(options.page_cache_bytes)
             .mode(sled::Mode::LowSpace)
             .flush_every_ms(None);
+        remove_unfinished_checkpoints(folder).map_err(SledRefusal::Io)?;
         let patience = Instant::now() + LOCK_PATIENCE;
         let db = loop {
             match quietly(|| config.open()) {
@@ -53,11 +54,17 @@ impl SledEngine {
                 Ok(Err(sled::Error::Io(error))) if !is_about_data(&error) => {
                     return Err(SledRefusal::Io(error));
                 }
-                Ok(Err(error)) => return Err(SledRefusal::Damaged(error.to_string())),
+                // Other sizes than the folder was created with are a mistake, not damage; so says its intact settings file.
+                Ok(Err(sled::Error::Unsupported(why))) if settings_are_intact(folder) => {
+                    return Err(SledRefusal::Io(io::Error::new(io::ErrorKind::Unsupported, why)));
+                }
+                Ok(Err(error)) => return Err(SledRefusal::Damaged(in_words(error))),
                 Err(panicked) => return Err(SledRefusal::Damaged(panicked)),
             }
         };
         let file = File::open(folder.join("db")).map_err(SledRefusal::Io)?;
+        // Opening replaced sled's checkpoint file by a newer one.
+        sync_folder(folder).map_err(SledRefusal::Io)?;
         Ok(SledEngine { db: Some(db), file, blobs: folder.join("blobs") })
     }
 
@@ -79,7 +86,11 @@ impl SledEngine {
     fn sync_blobs(&self) -> io::Result<()> {
         let mut any = false;
         for blob in fs::read_dir(&self.blobs)? {
-            File::open(blob?.path())?.sync_all()?;
+            match File::open(blob?.path()) {
+                // sled removes the files that it no longer needs in the background.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                blob => blob?.sync_all()?,
+            }
             any = true;
         }
         if any { sync_folder(&self.blobs) } else { Ok(()) }
@@ -127,6 +138,35 @@ impl Drop for SledEngine {
     fn drop(&mut self) {
         let db = self.db.take();
         let _ = quietly(|| drop(db));
+    }
+}
+
+/// A checkpoint that sled was still writing when the power went; it would be taken for a whole one.
+fn remove_unfinished_checkpoints(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// sled's settings file ends in a checksum, which sled itself only warns about.
+fn settings_are_intact(folder: &Path) -> bool {
+    let settings = fs::read(folder.join("conf")).unwrap_or_default();
+    let whole = settings.split_last_chunk::<4>();
+    whole.is_some_and(|(text, sum)| crc32fast::hash(text).to_le_bytes() == *sum)
+}
+
+fn in_words(error: sled::Error) -> String {
+    match error {
+        sled::Error::Corruption { at: None, .. } => "the database does not match its own checksums".into(),
+        sled::Error::Corruption { at: Some(at), .. } => {
+            format!("the database does not match its own checksums at {at:?}")
+        }
+        sled::Error::Unsupported(why) => format!("its settings file conf is not as it was written: {why}"),
+        other => other.to_string(),
     }
 }
 

@@ -50,10 +50,12 @@ impl<'a> Stage<'a> {
     pub(super) fn truncate(&mut self, cut: u64) -> Result<(), StorageError> {
         self.write_run();
         while let Some((first, stored)) = self.back().filter(|(_, stored)| stored.last >= cut) {
-            let kept = if first < cut { self.load_run(first, cut)? } else { Vec::new() };
-            self.remove(first, stored);
-            if !kept.is_empty() {
+            if first < cut {
+                // Replaced in one step: a concurrent read of what stays must always find it.
+                let kept = self.load_run(first, cut)?;
                 self.write_record(first, &kept);
+            } else {
+                self.remove(first, stored);
             }
         }
         Ok(())

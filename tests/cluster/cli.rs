@@ -1,0 +1,109 @@
+//! The command line against a real cluster: what it prints, and its exit codes.
+
+use crate::support::{Cluster, PROGRAM, free_port, run};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+fn last_json(out: &str) -> Value {
+    serde_json::from_str(out.lines().last().expect("a line")).expect("one object on the last line")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_do_what_they_say_and_exit_as_documented() {
+    let cluster = Cluster::start(3, &[]).await;
+    let urls = cluster.nodes.iter().map(|node| node.http.as_str()).collect::<Vec<_>>().join(",");
+    let ask = |arguments: &[&str]| run(&[arguments, &["--url", &urls]].concat());
+
+    assert_eq!(ask(&["get", "k"]).0, 3, "not found");
+    let (code, out, _) = ask(&["put", "k", "v", "--json"]);
+    assert_eq!(code, 0);
+    let revision = last_json(&out)["revision"].as_u64().unwrap().to_string();
+    assert_eq!(ask(&["get", "k"]).1, "v", "the value as it is, without a newline");
+    assert_eq!(ask(&["put", "k", "w", "--if-absent"]).0, 4, "precondition failed");
+    assert_eq!(ask(&["put", "k", "w", "--if-revision", &revision]).0, 0);
+    assert_eq!(ask(&["put", "k", "x", "--if-revision", &revision]).0, 4);
+    assert_eq!(ask(&["incr", "n", "5"]).1.trim(), "5");
+    assert_eq!(ask(&["incr", "n", "-7"]).1.trim(), "-2");
+    assert_eq!(ask(&["incr", "k"]).0, 1, "no number");
+    assert_eq!(ask(&["keys"]).1, "k\nn\n");
+    assert_eq!(last_json(&ask(&["status", "--json"]).1)["members"].as_array().unwrap().len(), 3);
+    assert_eq!(last_json(&ask(&["config", "--capacity-entries", "77", "--json"]).1)["capacity_entries"], 77);
+    assert_eq!(ask(&["config", "--capacity-entries", "0"]).0, 1);
+    assert!(!last_json(&ask(&["digest", "--json"]).1)["digests"].as_array().unwrap().is_empty());
+    assert_eq!(ask(&["member", "transfer"]).0, 0);
+    assert_eq!(ask(&["del", "k"]).0, 0);
+    assert_eq!(ask(&["del", "k"]).0, 3);
+    assert_eq!(ask(&["del", "", "--prefix"]).0, 0);
+    assert_eq!(ask(&["keys"]).1.trim(), "");
+
+    let batch = cluster.dir.path().join("batch.json");
+    std::fs::write(
+        &batch,
+        r#"{"ops": [{"op": "put", "key": "a", "value": "1"}, {"op": "get", "key": "a"}]}"#,
+    )
+    .unwrap();
+    let (code, out, _) = ask(&["batch", batch.to_str().unwrap(), "--json"]);
+    assert_eq!((code, last_json(&out)["results"][1]["value"].as_str()), (0, Some("1")));
+    std::fs::write(&batch, "{").unwrap();
+    assert_eq!(ask(&["batch", batch.to_str().unwrap()]).0, 2);
+
+    let trace = cluster.dir.path().join("trace.txt");
+    std::fs::write(&trace, "a\nb\na\nb\nc\n".repeat(40)).unwrap();
+    let (code, out, error) = ask(&["replay", trace.to_str().unwrap(), "--concurrency", "1", "--json"]);
+    assert_eq!(code, 0, "{error}");
+    let report = last_json(&out);
+    assert_eq!(report["requests"], 200);
+    assert_eq!(report["hits"], 198, "a was there, b and c missed once each");
+    assert_eq!(report["put"]["count"], 2);
+
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    assert_eq!(run(&["get", "k", "--url", &nowhere, "--timeout-ms", "300"]).0, 5, "unavailable");
+    assert_eq!(run(&["get", "k", "--url", "nonsense"]).0, 2, "usage");
+    assert_eq!(run(&["no-such-command"]).0, 2);
+    assert_eq!(run(&["replay", "/nonexistent", "--url", &nowhere]).0, 1);
+    let (code, _, error) = run(&["serve", "--http", "0.0.0.0:0"]);
+    assert_eq!(code, 2);
+    assert!(error.contains("--insecure"), "{error}");
+}
+
+/// `up` runs a cluster, says where it is, resumes on the same folder, and stops it all.
+#[tokio::test(flavor = "multi_thread")]
+async fn up_runs_a_cluster_and_resumes_it() {
+    let cluster = Cluster::empty().await;
+    let folder = cluster.dir.path().join("up");
+    // Three ports in a row, and three more a thousand higher.
+    let port = free_port().clamp(10_000, 60_000).to_string();
+    for round in 0..2 {
+        let mut up = Command::new(PROGRAM)
+            .args(["up", "--port", &port, "--data-dir", folder.to_str().unwrap()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(up.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "cluster ready");
+        let told: Value = serde_json::from_slice(&std::fs::read(folder.join("up.json")).unwrap()).unwrap();
+        let nodes = told["nodes"].as_array().unwrap();
+        assert_eq!(nodes.len(), 3);
+        let url = nodes[round]["http"].as_str().unwrap();
+        if round == 0 {
+            assert_eq!(run(&["put", "k", "v", "--url", url]).0, 0);
+        }
+        assert_eq!(run(&["get", "k", "--url", url]).1, "v");
+        let (code, _, error) = run(&["up", "--data-dir", folder.to_str().unwrap()]);
+        assert_eq!(code, 1);
+        assert!(error.contains("another `lockstep up`"), "{error}");
+        // SAFETY: the process is our child and has not been waited for.
+        assert_eq!(unsafe { libc::kill(i32::try_from(up.id()).unwrap(), libc::SIGTERM) }, 0);
+        assert!(up.wait().unwrap().success());
+        let other_port = if port == "20000" { "21000" } else { "20000" };
+        let (code, _, error) = run(&["up", "--data-dir", folder.to_str().unwrap(), "--port", other_port]);
+        assert_eq!(code, 2, "{error}");
+        assert!(error.contains(&format!("--port {port}")), "{error}");
+        let pids = nodes.iter().map(|node| node["pid"].as_i64().unwrap());
+        for pid in pids {
+            // SAFETY: signal 0 only asks whether the process is there.
+            assert_ne!(unsafe { libc::kill(i32::try_from(pid).unwrap(), 0) }, 0, "node {pid} still runs");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Nodes die and freeze; what was acknowledged stays, and nobody answers an old value.
+
+use crate::support::{Cluster, until};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Writes numbered values through all running nodes until told to stop; returns what was acknowledged.
+async fn write_on(cluster: Arc<Cluster>, stop: Arc<AtomicBool>, prefix: &str) -> BTreeMap<String, String> {
+    let mut acknowledged = BTreeMap::new();
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let node = &cluster.nodes[number % cluster.nodes.len()];
+        let (key, value) = (format!("{prefix}{number}"), format!("v{number}"));
+        if cluster.put(node, &key, &value, LIMIT).await {
+            acknowledged.insert(key, value);
+        }
+    }
+    acknowledged
+}
+
+async fn all_there(cluster: &Cluster, written: &BTreeMap<String, String>) {
+    let follower = cluster.follower().await;
+    for (key, value) in written {
+        assert_eq!(cluster.get(&cluster.nodes[follower], key).await.as_ref(), Ok(value), "{key}");
+    }
+}
+
+/// R7, H1: an acknowledged write survives the leader's death, and the rest of the cluster goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledged_writes_survive_the_death_of_the_leader() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    let mut written = BTreeMap::new();
+    for trial in 0..3 {
+        let leader = cluster.leader().await;
+        let pid = cluster.nodes[leader].pid();
+        let shared = Arc::new(cluster);
+        let stop = Arc::new(AtomicBool::new(false));
+        let writer = tokio::spawn({
+            let (shared, stop) = (shared.clone(), stop.clone());
+            async move { write_on(shared, stop, &format!("t{trial}-")).await }
+        });
+        // Dies somewhere in the middle of the writes.
+        let survivor = &shared.nodes[(leader + 1) % 3];
+        until("some writes are done", || async {
+            shared.get(survivor, &format!("t{trial}-20")).await.is_ok()
+        })
+        .await;
+        // SAFETY: the process is our child and has not been waited for.
+        assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+        shared.put_surely(survivor, &format!("after{trial}"), "x").await;
+        stop.store(true, Ordering::Relaxed);
+        written.extend(writer.await.unwrap());
+        written.insert(format!("after{trial}"), "x".into());
+        cluster = Arc::into_inner(shared).expect("nobody else holds it");
+        cluster.nodes[leader].wait();
+        all_there(&cluster, &written).await;
+        cluster.nodes[leader].start();
+        cluster.all_ready().await;
+    }
+    all_there(&cluster, &written).await;
+    cluster.digests_agree().await;
+}
+
+/// R7, R4: all nodes die at once during writes; what was acknowledged is there when they come back.
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledged_writes_survive_the_death_of_all() {
+    let cluster = Arc::new(Cluster::start(3, &[]).await);
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = tokio::spawn({
+        let (cluster, stop) = (cluster.clone(), stop.clone());
+        async move { write_on(cluster, stop, "k").await }
+    });
+    until("some writes are done", || async { cluster.get(&cluster.nodes[0], "k50").await.is_ok() }).await;
+    for node in &cluster.nodes {
+        node.signal(libc::SIGKILL);
+    }
+    stop.store(true, Ordering::Relaxed);
+    let written = writer.await.unwrap();
+    assert!(written.len() >= 50);
+    let mut cluster = Arc::into_inner(cluster).expect("nobody else holds it");
+    for node in &mut cluster.nodes {
+        node.wait();
+    }
+    for node in &mut cluster.nodes {
+        node.start();
+    }
+    cluster.all_ready().await;
+    all_there(&cluster, &written).await;
+    cluster.digests_agree().await;
+    for node in &cluster.nodes {
+        cluster.positions_are_ordered(node).await;
+    }
+}
+
+/// R5: a leader that slept through an election never answers the old value to a linearizable read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_slept_answers_no_old_value() {
+    let cluster = Cluster::start(3, &[]).await;
+    for round in 0..3 {
+        let leader = cluster.leader().await;
+        let (sleeper, other) = (&cluster.nodes[leader], &cluster.nodes[(leader + 1) % 3]);
+        cluster.put_surely(sleeper, "k", &format!("old{round}")).await;
+        sleeper.signal(libc::SIGSTOP);
+        let new = format!("new{round}");
+        cluster.put_surely(other, "k", &new).await;
+        // Reads that wait in the sleeper's sockets are the first thing it sees when it wakes.
+        let reads: Vec<_> = (0..20)
+            .map(|_| {
+                let request = cluster.http.get(format!("{}/v1/kv/k", sleeper.http)).timeout(LIMIT);
+                tokio::spawn(async move { request.send().await })
+            })
+            .collect();
+        sleeper.signal(libc::SIGCONT);
+        for read in reads {
+            if let Ok(response) = read.await.unwrap() {
+                if response.status().is_success() {
+                    assert_eq!(response.text().await.unwrap(), new, "an old value was answered");
+                } else {
+                    assert_eq!(response.status().as_u16(), 503);
+                }
+            }
+        }
+        cluster.all_ready().await;
+        assert_eq!(cluster.get(sleeper, "k").await, Ok(new));
+    }
+    cluster.digests_agree().await;
+}
+
+/// A node that is told to stop hands the lead over first: the cluster goes on at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_leader_hands_over() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    let leader = cluster.leader().await;
+    cluster.put_surely(&cluster.nodes[leader], "k", "v").await;
+    let term = cluster.status(&cluster.nodes[leader]).await["term"].as_u64();
+    cluster.nodes[leader].signal(libc::SIGTERM);
+    let status = cluster.nodes[leader].ended().await;
+    assert!(status.success(), "{}", cluster.nodes[leader].log());
+    let next = cluster.leader().await;
+    assert_ne!(next, leader);
+    assert!(cluster.status(&cluster.nodes[next]).await["term"].as_u64() > term);
+    assert_eq!(cluster.get(&cluster.nodes[next], "k").await, Ok("v".into()));
+    assert!(!cluster.nodes[leader].log().contains("without handing over"));
+}

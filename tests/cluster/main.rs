@@ -1,0 +1,12 @@
+//! Real processes and real faults: forming, failing over, pausing, cutting off, growing, shrinking.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cli;
+mod failover;
+mod formation;
+mod membership;
+mod partition;
+mod snapshot;
+mod time;

@@ -1,0 +1,131 @@
+//! H3: every error code is produced by a real request, with a status and a sentence, and changes nothing.
+
+use crate::server::{Server, limits};
+use lockstep::api::ErrorCode;
+use lockstep::cache::CommandError;
+use lockstep::node::NodeError;
+use reqwest::Method;
+use std::collections::BTreeSet;
+
+/// Codes that no single healthy node gives over HTTP. `outcome_unknown` comes from real partitions in
+/// `tests/cluster`, and from the node's error here; `fatal` and `conflict` likewise.
+const ELSEWHERE: &[ErrorCode] = &[ErrorCode::OutcomeUnknown, ErrorCode::Fatal];
+
+#[tokio::test]
+async fn every_error_code_is_documented_and_produced() {
+    let server = Server::start_with(limits(), |mut options| {
+        options.limits.writes_in_flight = 64;
+        options
+    })
+    .await;
+    server.put("word", "no number").await;
+    server.put("most", &i64::MAX.to_string()).await;
+    let long = "k".repeat(513);
+    let (get, put, post, delete) = (Method::GET, Method::PUT, Method::POST, Method::DELETE);
+    let long_key = format!("/v1/kv/{long}");
+    let big = "v".repeat(1_001);
+    let me = format!("/v1/members/{}", server.node.id());
+    let requests: &[(&Method, &str, &[(&str, &str)], &str, &str)] = &[
+        (&put, &long_key, &[], "", "invalid_key"),
+        (&put, "/v1/kv/%00", &[], "", "invalid_key"),
+        (&get, "/v1/kv/%ff", &[], "", "invalid_key"),
+        (&put, "/v1/kv/", &[], "", "invalid_key"),
+        (&put, "/v1/kv/k", &[("content-type", &"x".repeat(300))], "", "invalid_value"),
+        (&put, "/v1/kv/k?ttl_ms=0", &[], "", "invalid_ttl"),
+        (&put, "/v1/kv/k?ttl_ms=-1", &[], "", "invalid_ttl"),
+        (&put, "/v1/kv/k?ttl_ms=99999999999999", &[], "", "invalid_ttl"),
+        (&put, "/v1/kv/k?ttl=5", &[], "", "invalid_query"),
+        (&get, "/v1/kv/k?consistency=eventual", &[], "", "invalid_query"),
+        (&get, "/v1/kv/k?min_index=x", &[], "", "invalid_query"),
+        (&get, "/v1/keys?limit=0", &[], "", "invalid_query"),
+        (&put, "/v1/kv/k", &[("if-match", "42")], "", "invalid_header"),
+        (&put, "/v1/kv/k", &[("if-match", "W/\"42\"")], "", "invalid_header"),
+        (&put, "/v1/kv/k", &[("if-none-match", "\"42\"")], "", "invalid_header"),
+        (&put, "/v1/kv/k", &[("if-match", "*"), ("if-none-match", "*")], "", "invalid_header"),
+        (&put, "/v1/kv/k", &[("idempotency-key", "")], "", "invalid_header"),
+        (&post, "/v1/kv/k/incr", &[], "{", "invalid_body"),
+        (&post, "/v1/kv/k/incr", &[], r#"{"bye": 1}"#, "invalid_body"),
+        (&post, "/v1/kv/k/incr", &[], r#"{"by": 1.5}"#, "invalid_body"),
+        (&post, "/v1/kv/k/expire", &[], "{}", "invalid_body"),
+        (&post, "/v1/batch", &[], r#"{"ops": [{"op": "fly"}]}"#, "invalid_body"),
+        (&post, "/v1/batch", &[], r#"{"ops": [{"op": "put", "key": "k"}]}"#, "invalid_body"),
+        (&post, "/v1/batch", &[], r#"{"ops": []}"#, "invalid_batch"),
+        (
+            &post,
+            "/v1/batch",
+            &[],
+            r#"{"ops": [{"op": "incr", "key": "k"}, {"op": "incr", "key": "k"}]}"#,
+            "invalid_batch",
+        ),
+        (&put, "/v1/config", &[], r#"{"capacity_entries": 0}"#, "invalid_config"),
+        (&put, "/v1/config", &[], r#"{"policy": "random"}"#, "invalid_config"),
+        (&put, "/v1/config", &[], r#"{"touch": {"enabled": true}}"#, "invalid_config"),
+        (&put, "/v1/config", &[], r#"{"capacity": 7}"#, "invalid_config"),
+        (&get, "/v2/kv", &[], "", "no_route"),
+        (&put, "/v1/debug/links", &[], r#"{"cut": true}"#, "no_route"),
+        (&post, "/v1/kv/k", &[], "", "method_not_allowed"),
+        (&get, "/v1/kv/none", &[], "", "not_found"),
+        (&delete, "/v1/members/77", &[], "", "not_found"),
+        (&post, "/v1/kv/word/incr", &[], "", "not_a_number"),
+        (&post, "/v1/kv/most/incr", &[], "", "overflow"),
+        (&delete, &me, &[], "", "conflict"),
+        (&put, "/v1/kv/word", &[("if-none-match", "*")], "", "precondition_failed"),
+        (&put, "/v1/kv/k", &[], &big, "too_large"),
+    ];
+    let before = server.node.status().await;
+    let mut produced = BTreeSet::new();
+    for (method, path, headers, body, code) in requests {
+        server.refused((*method).clone(), path, headers, body, code).await;
+        produced.insert((*code).to_owned());
+    }
+    let after = server.node.status().await;
+    assert_eq!((before.entries, before.bytes, &before.config), (after.entries, after.bytes, &after.config));
+
+    let named = &[("idempotency-key", "a")];
+    server.send(Method::PUT, "/v1/kv/k", named, "1").await;
+    server.refused(Method::PUT, "/v1/kv/k", named, "2", "idempotency_key_reused").await;
+    server.send(Method::PUT, "/v1/config", &[], r#"{"policy": "noeviction", "capacity_entries": 3}"#).await;
+    server.refused(Method::PUT, "/v1/kv/one-more", &[], "", "cache_full").await;
+    produced.extend(["idempotency_key_reused", "cache_full"].map(str::to_owned));
+
+    server.node.drain().await;
+    let answer = server.send(Method::PUT, "/v1/kv/k", &[], "").await;
+    assert!(answer.headers().contains_key("retry-after"));
+    server.refused(Method::PUT, "/v1/kv/k", &[], "", "unavailable").await;
+    produced.insert("unavailable".into());
+
+    let elsewhere = ELSEWHERE.iter().chain(&[ErrorCode::Busy]).map(|code| code.as_str().to_owned());
+    produced.extend(elsewhere);
+    let all: BTreeSet<String> = ErrorCode::ALL.iter().map(|code| code.as_str().to_owned()).collect();
+    assert_eq!(produced, all);
+    server.stop().await;
+}
+
+/// With no room for another write at the door, it is turned away at once, and nothing was done.
+#[tokio::test]
+async fn too_much_in_flight_is_busy() {
+    let server = Server::start_with(limits(), |mut options| {
+        options.limits.writes_in_flight = 0;
+        options
+    })
+    .await;
+    let answer = server.put("k", "v").await;
+    assert!(answer.headers().contains_key("retry-after"));
+    server.refused(Method::PUT, "/v1/kv/k", &[], "", "busy").await;
+    assert_eq!(server.get("/v1/kv/k").await.status().as_u16(), 404);
+    server.stop().await;
+}
+
+/// H2: an answer that was lost or late is told as unknown, never as failed.
+#[test]
+fn lost_outcomes_are_unknown_in_the_one_table() {
+    for (error, code) in [
+        (NodeError::OutcomeUnknown("late".into()), ErrorCode::OutcomeUnknown),
+        (NodeError::Fatal("disk".into()), ErrorCode::Fatal),
+    ] {
+        assert_eq!(error.code(), code);
+        assert_eq!(error.effect(), lockstep::api::Effect::Unknown);
+    }
+    let refused = NodeError::Refused(CommandError::CacheFull { op: None });
+    assert_eq!(refused.effect(), lockstep::api::Effect::None);
+}

@@ -1,0 +1,240 @@
+//! What the key routes answer when all is well.
+
+use crate::server::Server;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+fn header<'a>(response: &'a reqwest::Response, name: &str) -> &'a str {
+    response.headers().get(name).unwrap_or_else(|| panic!("no {name}")).to_str().unwrap()
+}
+
+/// H1: an answer says where in history it stands, and a read after it sees it.
+#[tokio::test]
+async fn a_value_comes_back_as_it_was_put() {
+    let server = Server::start().await;
+    let bytes: Vec<u8> = (0..=255).collect();
+    let put = server
+        .send(Method::PUT, "/v1/kv/k?ttl_ms=60000", &[("content-type", "image/png")], bytes.clone())
+        .await;
+    assert_eq!(put.status(), StatusCode::CREATED);
+    let (tag, index) = (header(&put, "etag").to_owned(), header(&put, "lockstep-index").to_owned());
+    assert_eq!(tag, format!("\"{index}\""));
+
+    let get = server.get("/v1/kv/k").await;
+    assert_eq!(get.status(), StatusCode::OK);
+    assert_eq!(header(&get, "etag"), tag);
+    assert_eq!(header(&get, "content-type"), "image/png");
+    assert_eq!(header(&get, "lockstep-consistency"), "linearizable");
+    assert_eq!(header(&get, "cache-control"), "no-store");
+    let ttl: u64 = header(&get, "lockstep-ttl-ms").parse().unwrap();
+    assert!((50_000..=60_000).contains(&ttl), "{ttl}");
+    assert_eq!(get.bytes().await.unwrap(), bytes);
+
+    let head = server.send(Method::HEAD, "/v1/kv/k", &[], "").await;
+    assert_eq!((head.status(), header(&head, "content-length")), (StatusCode::OK, "256"));
+    let same = server.send(Method::GET, "/v1/kv/k", &[("if-none-match", &tag)], "").await;
+    assert_eq!(same.status(), StatusCode::NOT_MODIFIED);
+
+    assert_eq!(server.put("k", "").await.status(), StatusCode::NO_CONTENT);
+    let changed = server.send(Method::GET, "/v1/kv/k", &[("if-none-match", &tag)], "").await;
+    assert_eq!((changed.status(), changed.bytes().await.unwrap().len()), (StatusCode::OK, 0));
+    for level in ["lease", "stale"] {
+        let get = server.get(&format!("/v1/kv/k?consistency={level}")).await;
+        assert_eq!((get.status(), header(&get, "lockstep-consistency")), (StatusCode::OK, level));
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn keys_are_percent_decoded_once() {
+    let server = Server::start().await;
+    for (path, key) in
+        [("a%2Fb", "a/b"), ("%25", "%"), ("%2525", "%25"), ("h%C3%A9", "hé"), ("a+b", "a+b"), ("%20", " ")]
+    {
+        assert_eq!(server.put(path, key).await.status(), StatusCode::CREATED, "{path}");
+        assert_eq!(server.get(&format!("/v1/kv/{path}")).await.text().await.unwrap(), key);
+    }
+    let page: Value = server.get("/v1/keys").await.json().await.unwrap();
+    let keys: Vec<&str> =
+        page["keys"].as_array().unwrap().iter().map(|k| k["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, [" ", "%", "%25", "a+b", "a/b", "hé"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn conditions_hold_or_nothing_happens() {
+    let server = Server::start().await;
+    let none = &[("if-none-match", "*")];
+    assert_eq!(server.send(Method::PUT, "/v1/kv/k", none, "1").await.status(), StatusCode::CREATED);
+    let refused = server.send(Method::PUT, "/v1/kv/k", none, "2").await;
+    assert_eq!(refused.status(), StatusCode::PRECONDITION_FAILED);
+    let tag = header(&refused, "etag").to_owned();
+    let problem: Value = refused.json().await.unwrap();
+    assert_eq!(format!("\"{}\"", problem["revision"]), tag, "it carries the current revision");
+    let swap = server.send(Method::PUT, "/v1/kv/k", &[("if-match", &tag)], "3").await;
+    assert_eq!(swap.status(), StatusCode::NO_CONTENT);
+    assert_eq!(
+        server.send(Method::DELETE, "/v1/kv/k", &[("if-match", &tag)], "").await.status().as_u16(),
+        412
+    );
+    assert_eq!(
+        server.send(Method::DELETE, "/v1/kv/k", &[("if-match", "*")], "").await.status().as_u16(),
+        204
+    );
+    assert_eq!(server.send(Method::DELETE, "/v1/kv/k", &[], "").await.status().as_u16(), 404);
+    assert_eq!(server.send(Method::PUT, "/v1/kv/k", &[("if-match", "*")], "").await.status().as_u16(), 412);
+    server.stop().await;
+}
+
+/// C6 through the whole node: a request sent again with the same key is applied once.
+#[tokio::test]
+async fn a_repeated_request_is_applied_once() {
+    let server = Server::start().await;
+    let named = &[("idempotency-key", "order-7")];
+    let first: Value = server.send(Method::POST, "/v1/kv/n/incr", named, "").await.json().await.unwrap();
+    let again = server.send(Method::POST, "/v1/kv/n/incr", named, "").await;
+    assert_eq!(header(&again, "idempotency-replayed"), "true");
+    assert_eq!(again.json::<Value>().await.unwrap(), first);
+    assert_eq!(server.get("/v1/kv/n").await.text().await.unwrap(), "1");
+    server.refused(Method::POST, "/v1/kv/n/incr", named, r#"{"by": 2}"#, "idempotency_key_reused").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn counters_deadlines_and_batches() {
+    let server = Server::start().await;
+    let body = r#"{"by": 5, "initial": 100, "ttl_ms": 60000}"#;
+    let counter: Value = server.send(Method::POST, "/v1/kv/n/incr", &[], body).await.json().await.unwrap();
+    assert_eq!((&counter["value"], &counter["created"]), (&json!(105), &json!(true)));
+    let persisted: Value = server.send(Method::POST, "/v1/kv/n/persist", &[], "").await.json().await.unwrap();
+    assert_eq!(persisted["ttl_ms"], Value::Null);
+    assert!(!server.get("/v1/kv/n").await.headers().contains_key("lockstep-ttl-ms"));
+    let expire = server.send(Method::POST, "/v1/kv/n/expire", &[], r#"{"ttl_ms": 5000}"#).await;
+    assert_eq!(expire.json::<Value>().await.unwrap()["ttl_ms"], 5_000);
+    assert_eq!(server.send(Method::POST, "/v1/kv/none/persist", &[], "").await.status().as_u16(), 404);
+
+    let batch = json!({"ops": [
+        {"op": "put", "key": "a", "value": "1"},
+        {"op": "put", "key": "b", "value_base64": "/w==", "content_type": "x/y"},
+        {"op": "get", "key": "b"}, {"op": "incr", "key": "c"}, {"op": "delete", "key": "none"}, {"op": "get", "key": "d"},
+    ]});
+    let answer = server.send(Method::POST, "/v1/batch", &[], batch.to_string()).await;
+    let answer: Value = answer.json().await.unwrap();
+    let revision = answer["revision"].clone();
+    assert_eq!(
+        answer["results"],
+        json!([
+            {"op": "put", "created": true}, {"op": "put", "created": true},
+            {"op": "get", "found": true, "value_base64": "/w==", "content_type": "x/y", "revision": revision},
+            {"op": "incr", "value": 1, "created": true}, {"op": "delete", "found": false}, {"op": "get", "found": false},
+        ])
+    );
+    let half = json!({"ops": [{"op": "put", "key": "a", "value": "2"}, {"op": "put", "key": "b", "value": "2", "if_absent": true}]});
+    let problem =
+        server.refused(Method::POST, "/v1/batch", &[], &half.to_string(), "precondition_failed").await;
+    assert_eq!(problem["op"], 1);
+    assert_eq!(server.get("/v1/kv/a").await.text().await.unwrap(), "1", "all or none");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn listings_have_pages_and_clearing_takes_prefixes() {
+    let server = Server::start().await;
+    for number in 0..25 {
+        server.put(&format!("p{number:02}"), "x").await;
+    }
+    server.put("q", "x").await;
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let page: Value =
+            server.get(&format!("/v1/keys?prefix=p&limit=10&after={after}")).await.json().await.unwrap();
+        seen.extend(page["keys"].as_array().unwrap().iter().map(|k| k["key"].as_str().unwrap().to_owned()));
+        match page["next"].as_str() {
+            Some(next) => next.clone_into(&mut after),
+            None => break,
+        }
+    }
+    assert_eq!(seen, (0..25).map(|n| format!("p{n:02}")).collect::<Vec<_>>());
+    let cleared: Value = server.send(Method::DELETE, "/v1/kv?prefix=p", &[], "").await.json().await.unwrap();
+    assert_eq!(cleared["removed"], 25);
+    let cleared: Value = server.send(Method::DELETE, "/v1/kv", &[], "").await.json().await.unwrap();
+    assert_eq!(cleared["removed"], 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn status_settings_and_probes_have_the_shapes_scripts_rely_on() {
+    let server = Server::start().await;
+    let status: Value = server.get("/v1/status").await.json().await.unwrap();
+    for field in [
+        "cluster_id",
+        "incarnation",
+        "node",
+        "role",
+        "leader",
+        "term",
+        "last_log_index",
+        "committed_index",
+        "applied_index",
+        "snapshot_index",
+        "digest",
+        "members",
+        "config",
+        "entries",
+        "bytes",
+    ] {
+        assert!(status.get(field).is_some(), "{field}");
+    }
+    assert_eq!(status["role"], "leader");
+    assert!(status["digest"]["digest"].as_str().unwrap().len() == 32);
+    let settings = r#"{"capacity_entries": 3, "default_ttl_ms": 1000}"#;
+    let config: Value = server.send(Method::PUT, "/v1/config", &[], settings).await.json().await.unwrap();
+    assert_eq!(config["touch"], json!({"enabled": false}));
+    let config: Value = server
+        .send(Method::PUT, "/v1/config", &[], r#"{"default_ttl_ms": null}"#)
+        .await
+        .json()
+        .await
+        .unwrap();
+    assert_eq!((&config["capacity_entries"], &config["default_ttl_ms"]), (&json!(3), &Value::Null));
+    for key in ["a", "b", "c", "d"] {
+        server.put(key, "x").await;
+    }
+    assert_eq!(server.get("/v1/kv/a").await.status().as_u16(), 404, "evicted: the one written longest ago");
+    let digests: Value = server.get("/v1/digest").await.json().await.unwrap();
+    assert!(digests["digests"].as_array().unwrap().len() > 3);
+    for path in ["/livez", "/readyz", "/health", "/ping", "/v1/openapi.json", "/v1/introduction"] {
+        assert_eq!(server.get(path).await.status().as_u16(), 200, "{path}");
+    }
+    let metrics = server.get("/metrics").await.text().await.unwrap();
+    for name in
+        ["lockstep_entries 3", "lockstep_is_leader 1", "route=\"/v1/kv/{key}\",method=\"PUT\",status=\"201\""]
+    {
+        assert!(metrics.contains(name), "{name}");
+    }
+    let backup = server.get("/v1/snapshot").await;
+    assert_eq!(header(&backup, "content-type"), "application/octet-stream");
+    let length: usize = header(&backup, "content-length").parse().unwrap();
+    assert_eq!(backup.bytes().await.unwrap().len(), length);
+    server.stop().await;
+}
+
+/// `min_index` waits for what the caller has seen elsewhere, and gives up with an answer that says so.
+#[tokio::test]
+async fn a_read_waits_for_the_index_it_needs() {
+    let server = Server::start_with(crate::server::limits(), |mut options| {
+        options.limits.request = std::time::Duration::from_millis(300);
+        options
+    })
+    .await;
+    let put = server.put("k", "v").await;
+    let index: u64 = header(&put, "lockstep-index").parse().unwrap();
+    assert_eq!(
+        server.get(&format!("/v1/kv/k?consistency=stale&min_index={index}")).await.status().as_u16(),
+        200
+    );
+    let far = format!("/v1/kv/k?consistency=stale&min_index={}", index + 1_000);
+    let problem = server.refused(Method::GET, &far, &[], "", "unavailable").await;
+    assert!(problem["detail"].as_str().unwrap().contains("applied"));
+    server.stop().await;
+}

@@ -1,0 +1,106 @@
+//! A node and its HTTP server, in this process.
+
+use lockstep::http::{Door, HttpLimits, HttpServer};
+use lockstep::node::{Node, NodeOptions, Opened};
+use reqwest::{Client, Method, Response, StatusCode};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+/// One node with its server; stop it at the end of the test.
+pub struct Server {
+    pub url: String,
+    pub address: String,
+    pub client: Client,
+    pub node: Node,
+    http: HttpServer,
+    _dir: TempDir,
+}
+
+/// Short limits, so that tests of them are quick.
+pub fn limits() -> HttpLimits {
+    HttpLimits {
+        head: Duration::from_millis(300),
+        body_pause: Duration::from_millis(300),
+        value_bytes: 1_000,
+        batch_bytes: 10_000,
+        ..HttpLimits::default()
+    }
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        Self::start_with(limits(), |options| options).await
+    }
+
+    pub async fn start_with(limits: HttpLimits, change: impl FnOnce(NodeOptions) -> NodeOptions) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let options = change(NodeOptions::alone(dir.path()));
+        let opened = Opened::open(options).await.unwrap();
+        let door = Door::new(opened.formation(), limits, false);
+        let http = HttpServer::start(listener, door.clone());
+        let url = format!("http://{address}");
+        let client = Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
+        // Before the node has its place, everything but the probes is told to come back.
+        let early = client.get(format!("{url}/v1/kv/k")).send().await.unwrap();
+        assert_eq!(early.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(client.get(format!("{url}/livez")).send().await.unwrap().status(), StatusCode::OK);
+        let node = opened.start().await.unwrap();
+        door.open(node.clone());
+        let begun = Instant::now();
+        while node.ready().await.is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "never ready");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Self { url, address, client, node, http, _dir: dir }
+    }
+
+    pub async fn stop(self) {
+        self.http.stop().await;
+        self.node.stop().await;
+    }
+
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Vec<u8>>,
+    ) -> Response {
+        let mut request = self.client.request(method, format!("{}{path}", self.url)).body(body.into());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.unwrap()
+    }
+
+    pub async fn put(&self, key: &str, value: &str) -> Response {
+        self.send(Method::PUT, &format!("/v1/kv/{key}"), &[], value).await
+    }
+
+    pub async fn get(&self, path: &str) -> Response {
+        self.send(Method::GET, path, &[], "").await
+    }
+
+    /// Sends and expects a problem of this code; returns it.
+    pub async fn refused(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+        code: &str,
+    ) -> Value {
+        let response = self.send(method.clone(), path, headers, body).await;
+        let status = response.status().as_u16();
+        assert_eq!(response.headers()["content-type"], "application/problem+json", "{method} {path}");
+        let problem: Value = response.json().await.unwrap();
+        assert_eq!(problem["code"], code, "{method} {path}: {problem}");
+        assert_eq!(problem["status"], status, "{method} {path}");
+        assert!(!problem["detail"].as_str().unwrap().is_empty());
+        problem
+    }
+}

@@ -1,0 +1,220 @@
+//! Failing disks: everybody hears of the failure, the store stops, and what was acknowledged is there afterwards.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
+
+use bytes::Bytes;
+use lockstep::storage::{Change, Engine, LogStore, Snapshots, StorageError};
+
+use crate::support::{append, callback, entry, folder, held, small, wait};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Point {
+    /// Nothing reaches the database.
+    Write,
+    /// The batch is applied, and whether it is durable is unknown.
+    Sync,
+}
+
+/// An engine whose disk fails on demand.
+struct Faulty {
+    inner: Arc<dyn Engine>,
+    fail: Arc<Mutex<Option<(Point, i32)>>>,
+    writes_after_failure: Arc<AtomicUsize>,
+    failed: AtomicBool,
+}
+
+impl Faulty {
+    fn at(&self, point: Point) -> io::Result<()> {
+        if self.failed.load(SeqCst) {
+            self.writes_after_failure.fetch_add(1, SeqCst);
+        }
+        match *self.fail.lock().unwrap() {
+            Some((chosen, code)) if chosen == point => {
+                self.failed.store(true, SeqCst);
+                Err(io::Error::from_raw_os_error(code))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Engine for Faulty {
+    fn apply(&self, changes: Vec<Change>) -> io::Result<()> {
+        self.at(Point::Write)?;
+        self.inner.apply(changes)
+    }
+    fn flush(&self) -> io::Result<()> {
+        self.at(Point::Sync)?;
+        self.inner.flush()
+    }
+    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        self.inner.get(key)
+    }
+    fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
+        self.inner.scan(visit)
+    }
+}
+
+struct Failing {
+    store: LogStore,
+    fail: Arc<Mutex<Option<(Point, i32)>>>,
+    writes_after_failure: Arc<AtomicUsize>,
+}
+
+fn failing(dir: &Path) -> Failing {
+    let fail = Arc::new(Mutex::new(None));
+    let writes_after_failure = Arc::new(AtomicUsize::new(0));
+    let (switch, counter) = (fail.clone(), writes_after_failure.clone());
+    let store = LogStore::open_wrapped(dir, small(), |inner| {
+        Arc::new(Faulty {
+            inner,
+            fail: switch,
+            writes_after_failure: counter,
+            failed: AtomicBool::new(false),
+        })
+    });
+    Failing { store: store.unwrap(), fail, writes_after_failure }
+}
+
+/// S2
+#[test]
+fn first_failed_flush_poisons() {
+    for point in [Point::Write, Point::Sync] {
+        for code in [libc::EIO, libc::ENOSPC] {
+            let dir = folder();
+            let Failing { store, fail, writes_after_failure } = failing(dir.path());
+            append(&store, (0..20).map(|index| (index, entry(index, 100))).collect()).unwrap();
+            wait(|done| store.save_vote(Bytes::from_static(b"v1"), done)).unwrap();
+            let acknowledged = held(&store);
+            let (told, poison) = mpsc::channel();
+            store.on_poison(Box::new(move |error| told.send(error).unwrap()));
+
+            *fail.lock().unwrap() = Some((point, code));
+            let (first, first_outcome) = callback();
+            let (second, second_outcome) = callback();
+            store.append(vec![(20, entry(20, 100))], first).unwrap();
+            store.save_vote(Bytes::from_static(b"v2"), second);
+            let error = first_outcome.recv().unwrap().unwrap_err();
+            let reason = io::Error::from_raw_os_error(code).to_string();
+            assert!(error.to_string().contains(&reason), "{error}");
+            second_outcome.recv().unwrap().unwrap_err();
+
+            // The disk would work again; the store must not find out.
+            *fail.lock().unwrap() = None;
+            let poisoned = |error: &StorageError| matches!(error, StorageError::Poisoned { .. });
+            assert!(poisoned(&poison.recv().unwrap()));
+            assert!(poison.recv().is_err(), "told once");
+            assert!(poisoned(&store.poisoned().unwrap()));
+            assert!(poisoned(&append(&store, vec![(21, Bytes::new())]).unwrap_err()));
+            assert!(poisoned(&wait(|done| store.save_vote(Bytes::new(), done)).unwrap_err()));
+            assert!(poisoned(&wait(|done| store.truncate_after(None, done)).unwrap_err()));
+            assert!(poisoned(&wait(|done| store.purge(3, Bytes::new(), done)).unwrap_err()));
+            assert!(poisoned(&store.save_identity(Bytes::new()).unwrap_err()));
+            assert!(poisoned(&store.read(0, 1, 1).unwrap_err()));
+            let (told, late) = mpsc::channel();
+            store.on_poison(Box::new(move |error| told.send(error).unwrap()));
+            assert!(poisoned(&late.recv().unwrap()));
+            assert_eq!(writes_after_failure.load(SeqCst), 0, "a failed write or flush must never be retried");
+            drop(store);
+
+            let store = LogStore::open(dir.path(), small()).unwrap();
+            let found = held(&store);
+            if point == Point::Write {
+                assert_eq!(found, acknowledged);
+            } else {
+                // The batch may have become durable all the same, but only as a whole.
+                assert_eq!(found.entries[..20], acknowledged.entries[..]);
+                assert!(found.entries.len() <= 21);
+            }
+        }
+    }
+}
+
+/// S2: everything that waits in the queue hears of the failure, in order.
+#[test]
+fn all_waiting_calls_hear_of_the_failure() {
+    let dir = folder();
+    let Failing { store, fail, .. } = failing(dir.path());
+    *fail.lock().unwrap() = Some((Point::Sync, libc::EIO));
+    let mut outcomes = Vec::new();
+    for index in 0..200 {
+        let (done, outcome) = callback();
+        if store.append(vec![(index, entry(index, 500))], done).is_ok() {
+            outcomes.push(outcome);
+        }
+    }
+    assert!(!outcomes.is_empty());
+    for outcome in outcomes {
+        outcome.recv().expect("told").expect_err("not durable");
+    }
+}
+
+/// A child process that fills the largest file it may write, when the test below starts it as such.
+#[test]
+fn child_with_a_file_size_limit() {
+    let Some(dir) = std::env::var_os("LOCKSTEP_TEST_CHILD_DIR") else { return };
+    let store = LogStore::open(Path::new(&dir), small()).unwrap();
+    append(&store, (0..10).map(|index| (index, entry(index, 100))).collect()).unwrap();
+    let limit = libc::rlimit { rlim_cur: 64 << 10, rlim_max: 64 << 10 };
+    // SAFETY: plain system calls; without the handler the limit would be a deadly signal instead of an error.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &limit), 0);
+    }
+    let mut next = 10;
+    let error = loop {
+        match append(&store, (next..next + 4).map(|index| (index, entry(index, 300))).collect()) {
+            Ok(()) => next += 4,
+            Err(error) => break error,
+        }
+        assert!(next < 10_000, "the limit never showed");
+    };
+    assert!(store.poisoned().is_some());
+    std::fs::write(Path::new(&dir).join("acknowledged"), format!("{next} {error}")).unwrap();
+}
+
+/// S2, R2: a real error from the system, all the way through sled.
+#[test]
+fn a_file_that_may_not_grow_stops_the_store() {
+    let dir = folder();
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "faults::child_with_a_file_size_limit", "--test-threads", "1"])
+        .env("LOCKSTEP_TEST_CHILD_DIR", dir.path())
+        .output()
+        .unwrap();
+    assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stdout));
+    let told = std::fs::read_to_string(dir.path().join("acknowledged")).unwrap();
+    let (acknowledged, error) = told.split_once(' ').unwrap();
+    assert!(error.contains("the log"), "{error}");
+    let store = LogStore::open(dir.path(), small()).unwrap();
+    let found = held(&store);
+    let acknowledged: u64 = acknowledged.parse().unwrap();
+    assert!(
+        (acknowledged..=acknowledged + 4).contains(&found.log.end()),
+        "{} of {acknowledged}",
+        found.log.end()
+    );
+    for (index, bytes) in found.entries {
+        assert_eq!(bytes, entry(index, if index < 10 { 100 } else { 300 }));
+    }
+}
+
+/// S3: a snapshot that cannot be written leaves the previous one.
+#[test]
+fn a_failed_snapshot_leaves_the_previous_one() {
+    let dir = folder();
+    let snapshots = Snapshots::open(dir.path()).unwrap();
+    snapshots.write(7, b"first", |out| out.write_all(b"whole")).unwrap();
+    let error = snapshots
+        .write(9, b"second", |out| {
+            out.write_all(&[0; 300_000])?;
+            Err(io::Error::from_raw_os_error(libc::ENOSPC))
+        })
+        .unwrap_err();
+    assert!(error.to_string().contains("No space left"), "{error}");
+    assert_eq!(snapshots.current().unwrap().index, 7);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "the lock and the snapshot");
+}

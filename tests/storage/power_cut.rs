@@ -1,0 +1,239 @@
+//! Simulated power cuts: nothing acknowledged is lost, nothing unacknowledged is invented.
+//!
+//! Between two syncs of the database's file, the 512-byte sectors that differ are exactly what a power cut may keep,
+//! lose or reorder. The test builds such files from a recorded run and opens them.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use lockstep::storage::{Change, Engine, LogStore};
+use tempfile::TempDir;
+
+use crate::support::{Held, Random, append, copy_folder, entry, folder, full_run, held, small, wait};
+
+const SECTOR: usize = 512;
+
+/// What was durable after a flush.
+#[derive(Debug, Clone)]
+struct Durable {
+    db: Arc<Vec<u8>>,
+    watermark: Vec<u8>,
+    held: Held,
+}
+
+/// Copies the database's file after every flush.
+struct Recorder {
+    inner: Arc<dyn Engine>,
+    db: PathBuf,
+    images: Arc<Mutex<Vec<Arc<Vec<u8>>>>>,
+}
+
+impl Engine for Recorder {
+    fn apply(&self, changes: Vec<Change>) -> std::io::Result<()> {
+        self.inner.apply(changes)
+    }
+    fn flush(&self) -> std::io::Result<()> {
+        self.inner.flush()?;
+        self.images.lock().unwrap().push(Arc::new(std::fs::read(&self.db)?));
+        Ok(())
+    }
+    fn get(&self, key: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
+        self.inner.get(key)
+    }
+    fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> std::io::Result<()> {
+        self.inner.scan(visit)
+    }
+}
+
+/// A run in which every step is one flush, with the whole store after each.
+struct Recording {
+    dir: TempDir,
+    history: Vec<Durable>,
+}
+
+fn record(random: &mut Random, steps: usize) -> Recording {
+    let dir = folder();
+    drop(LogStore::open(dir.path(), small()).unwrap());
+    let db = dir.path().join("sled/db");
+    let images = Arc::new(Mutex::new(Vec::new()));
+    let (path, kept) = (db.clone(), images.clone());
+    let store = LogStore::open_wrapped(dir.path(), small(), |inner| {
+        Arc::new(Recorder { inner, db: path, images: kept })
+    })
+    .unwrap();
+    // The other files of the folder do not change any more, except the watermark.
+    let still = folder();
+    copy_folder(dir.path(), still.path());
+    let watermark = || std::fs::read(dir.path().join("watermark")).unwrap();
+    let first =
+        Durable { db: Arc::new(std::fs::read(&db).unwrap()), watermark: watermark(), held: held(&store) };
+    let mut history = vec![first];
+    while history.len() <= steps {
+        step(random, &store);
+        let db = images.lock().unwrap().last().unwrap().clone();
+        assert_eq!(images.lock().unwrap().len(), history.len(), "a step must be one flush");
+        history.push(Durable { db, watermark: watermark(), held: held(&store) });
+    }
+    Recording { dir: still, history }
+}
+
+fn step(random: &mut Random, store: &LogStore) {
+    let log = store.state();
+    if random.chance(30) {
+        store.save_committed(entry(random.next(), 12));
+    }
+    match random.below(10) {
+        0 => wait(|done| store.save_vote(entry(random.next(), 16), done)).unwrap(),
+        1 => {
+            let after = log.end().saturating_sub(1 + random.below(12)).max(log.first_index);
+            wait(|done| store.truncate_after(Some(after), done)).unwrap();
+        }
+        2 | 3 if log.end() > log.first_index + 30 => {
+            let index = log.first_index + random.below(log.end() - log.first_index - 10);
+            wait(|done| store.purge(index, entry(index, 16), done)).unwrap();
+        }
+        _ => {
+            // Up to one flush of entries, sometimes a single entry larger than a record.
+            let large = [1_800, small().max_entry_bytes()][random.below(2) as usize];
+            let (count, len) = if random.chance(15) {
+                (1, large)
+            } else {
+                (1 + random.below(12), random.below(160) as usize)
+            };
+            let entries = (log.end()..log.end() + count).map(|index| (index, entry(random.next(), len)));
+            append(store, entries.collect()).unwrap();
+        }
+    }
+}
+
+/// How a cut treats the sectors that were written but not synced.
+#[derive(Debug, Clone, Copy)]
+enum Cut {
+    LoseAll,
+    /// Each sector survives with this chance in percent.
+    Keep(u64),
+    /// All sectors before a random one survive.
+    Prefix,
+    /// All sectors after a random one survive.
+    Suffix,
+    /// One sector is lost.
+    LoseOne,
+    KeepAll,
+}
+
+fn torn(random: &mut Random, cut: Cut, before: &[u8], after: &[u8]) -> Vec<u8> {
+    let sectors = after.len().max(before.len()).div_ceil(SECTOR);
+    fn sector(bytes: &[u8], number: usize) -> Vec<u8> {
+        let end = bytes.len().min((number + 1) * SECTOR);
+        let mut sector = bytes.get(number * SECTOR..end).unwrap_or_default().to_vec();
+        sector.resize(SECTOR, 0);
+        sector
+    }
+    let changed: Vec<usize> =
+        (0..sectors).filter(|number| sector(before, *number) != sector(after, *number)).collect();
+    let pivot = random.below(changed.len().max(1) as u64) as usize;
+    // The new length of the file is metadata and may be lost as well.
+    let long = matches!(cut, Cut::KeepAll) || random.chance(70);
+    let mut image = before.to_vec();
+    image.resize(if long { after.len() } else { before.len() }, 0);
+    for (position, number) in changed.into_iter().enumerate() {
+        let keep = match cut {
+            Cut::LoseAll => false,
+            Cut::Keep(percent) => random.chance(percent),
+            Cut::Prefix => position < pivot,
+            Cut::Suffix => position > pivot,
+            Cut::LoseOne => position != pivot,
+            Cut::KeepAll => true,
+        };
+        let range = number * SECTOR..((number + 1) * SECTOR).min(image.len());
+        if keep && !range.is_empty() {
+            let len = range.len();
+            image[range].copy_from_slice(&sector(after, number)[..len]);
+        }
+    }
+    image
+}
+
+/// The watermark's two slots as they were at any two moments up to `newest`.
+fn lagging_watermark(random: &mut Random, history: &[Durable], newest: usize) -> Vec<u8> {
+    let mut slot = || &history[random.below(newest as u64 + 1) as usize].watermark;
+    let (first, second) = (slot(), slot());
+    [&first[..4096], &second[4096..]].concat()
+}
+
+fn image(folder: &Path, db: &[u8], watermark: &[u8]) {
+    std::fs::write(folder.join("sled/db"), db).unwrap();
+    std::fs::write(folder.join("watermark"), watermark).unwrap();
+}
+
+/// Opens the image of a cut during flush `at` and returns whether that flush survived.
+fn check(recording: &Recording, at: usize, db: &[u8], watermark: &[u8], what: &str) -> bool {
+    let dir = folder();
+    copy_folder(recording.dir.path(), dir.path());
+    image(dir.path(), db, watermark);
+    let store =
+        LogStore::open(dir.path(), small()).unwrap_or_else(|error| panic!("{what}: refused: {error}"));
+    let found = held(&store);
+    let (before, after) = (&recording.history[at - 1].held, &recording.history[at].held);
+    assert!(found == *before || found == *after, "{what}: neither the acknowledged log nor one more flush");
+    // And it goes on from there.
+    let next = found.log.end();
+    append(&store, vec![(next, Bytes::from_static(b"after the cut"))]).unwrap();
+    let continued = held(&store);
+    drop(store);
+    assert_eq!(held(&LogStore::open(dir.path(), small()).unwrap()), continued, "{what}: second start");
+    found == *after
+}
+
+/// R2, S1: after a power cut the log holds all that was acknowledged, and nothing that is half written.
+#[test]
+fn a_power_cut_loses_nothing_that_was_acknowledged() {
+    let mut random = Random::new("power cuts");
+    let (runs, steps, per_flush) = if full_run() { (10, 120, 12) } else { (1, 90, 4) };
+    let (mut images, mut survived) = (0, 0);
+    for run in 0..runs {
+        let recording = record(&mut random, steps);
+        for at in 1..recording.history.len() {
+            let (before, after) = (recording.history[at - 1].db.clone(), recording.history[at].db.clone());
+            for variant in 0..per_flush {
+                let cut = match (at + variant) % 8 {
+                    0 => Cut::LoseAll,
+                    1 => Cut::Keep(50),
+                    2 => Cut::Prefix,
+                    3 => Cut::LoseOne,
+                    4 => Cut::Keep(90),
+                    5 => Cut::Suffix,
+                    6 => Cut::Keep(10),
+                    _ => Cut::KeepAll,
+                };
+                let db = torn(&mut random, cut, &before, &after);
+                let watermark = lagging_watermark(&mut random, &recording.history, at - 1);
+                let what = format!("run {run}, flush {at}, {cut:?}");
+                survived += usize::from(check(&recording, at, &db, &watermark, &what));
+                images += 1;
+            }
+            // Once acknowledged, with the newest watermark, it is there.
+            let durable = &recording.history[at];
+            assert!(check(&recording, at, &durable.db, &durable.watermark, "acknowledged"), "flush {at}");
+        }
+    }
+    println!("{images} cuts during a flush, which survived whole in {survived}");
+}
+
+/// S1: a database that went back in time, though whole in itself, is behind its watermark.
+#[test]
+fn an_older_database_is_refused() {
+    let mut random = Random::new("older database");
+    let recording = record(&mut random, 20);
+    for at in 1..recording.history.len() {
+        let dir = folder();
+        copy_folder(recording.dir.path(), dir.path());
+        image(dir.path(), &recording.history[at - 1].db, &recording.history[at].watermark);
+        for _ in 0..2 {
+            let error = LogStore::open(dir.path(), small()).err().expect("refused").to_string();
+            assert!(error.contains("acknowledged records have vanished"), "{error}");
+            assert!(error.contains("join the cluster again under a new node id"), "{error}");
+        }
+    }
+}
