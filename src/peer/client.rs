@@ -6,7 +6,7 @@ use super::{FrameError, Links, Method, NodeId};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -216,14 +216,23 @@ impl Shared {
             closed: AtomicBool::new(false),
             close: Mutex::new(Some(close)),
         });
-        tokio::spawn(run(connection.clone(), read, write, queued, closing, self.links.clone(), turns));
+        tokio::spawn(run(
+            Arc::downgrade(&connection),
+            read,
+            write,
+            queued,
+            closing,
+            self.links.clone(),
+            turns,
+        ));
         Ok(connection)
     }
 }
 
-/// Moves frames until the connection ends, for whatever reason.
+/// Moves frames until the connection ends, for whatever reason. It holds the connection only weakly: once
+/// nobody else does, there is nothing left to do.
 async fn run(
-    connection: Arc<Connection>,
+    connection: Weak<Connection>,
     read: BufReader<OwnedReadHalf>,
     write: OwnedWriteHalf,
     queued: mpsc::Receiver<Bytes>,
@@ -244,7 +253,9 @@ async fn run(
         () = links.broken(turns) => "the links were cut".to_owned(),
         why = frames => why,
     };
-    connection.close(&why);
+    if let Some(connection) = connection.upgrade() {
+        connection.close(&why);
+    }
 }
 
 /// Writes what is queued, as many frames at a time as are there.
@@ -270,7 +281,11 @@ pub(super) async fn write_frames(
     }
 }
 
-async fn read_replies(connection: &Connection, mut read: BufReader<OwnedReadHalf>, links: &Links) -> String {
+async fn read_replies(
+    connection: &Weak<Connection>,
+    mut read: BufReader<OwnedReadHalf>,
+    links: &Links,
+) -> String {
     loop {
         let reply: Result<Option<Reply>, FrameError> = match read_frame(&mut read).await {
             Ok(Some(content)) => decode_reply(content).map(Some),
@@ -280,6 +295,7 @@ async fn read_replies(connection: &Connection, mut read: BufReader<OwnedReadHalf
         match reply {
             Ok(Some(_)) if links.is_cut() => {}
             Ok(Some(Reply { id, body })) => {
+                let Some(connection) = connection.upgrade() else { return "nobody waits any more".into() };
                 connection.replies.fetch_add(1, Ordering::Relaxed);
                 let sender = connection.waiting.lock().expect("no panic while held").answers.remove(&id);
                 if let Some(sender) = sender {

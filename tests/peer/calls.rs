@@ -1,6 +1,6 @@
 //! Requests and answers: out of order, late, never, lost.
 
-use super::raw::{ByHand, read_frame};
+use super::raw::{ByHand, read_frame, until_closed};
 use super::{BRIEF, PLENTY, client, serve};
 use bytes::Bytes;
 use futures::future::join_all;
@@ -109,6 +109,19 @@ async fn a_lost_connection_is_told_to_everyone_in_flight() {
     for answer in join_all(calling).await {
         assert_eq!(answer.expect("no panic"), Err(PeerError::Lost));
     }
+}
+
+#[tokio::test]
+async fn a_client_that_is_dropped_closes_its_connection() {
+    let peer = ByHand::listen().await;
+    let client = client(&peer.address, Lane::Control);
+    let sent = client.send(Method::Vote, Bytes::new(), Instant::now() + PLENTY);
+    let (pending, mut stream) = tokio::join!(sent, peer.welcome());
+    drop(client);
+    // Whoever still waits keeps it open.
+    read_frame(&mut stream).await;
+    drop(pending);
+    assert_eq!(until_closed(&mut stream).await, b"");
 }
 
 #[tokio::test]
