@@ -201,14 +201,14 @@ fn check_in_range(mut positions: impl Iterator<Item = LogId>) -> Result<(), Code
 
 /// openraft takes it for granted that a request's entries follow one another; a peer's bytes need not.
 fn check_consecutive(prev: Option<LogId>, entries: &[Entry]) -> Result<(), CodecError> {
-    let mut next = prev.map_or(0, |log_id| log_id.index() + 1);
+    let mut last = prev.map(|log_id| log_id.index());
     for entry in entries {
-        let found = entry.log_id().index();
+        let (next, found) = (last.map_or(0, |last| last + 1), entry.log_id().index());
         if found != next {
             let reason = format!("entry {found} where {next} belongs");
             return Err(CodecError::Malformed { what: "an append request", reason });
         }
-        next += 1;
+        last = Some(found);
     }
     Ok(())
 }

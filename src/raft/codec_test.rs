@@ -208,6 +208,7 @@ fn positions_at_the_end_of_the_range_are_refused() {
         append(None, Some(last), Vec::new()),
         append(Some(last - 1), None, vec![blank(last)]),
         append(Some(last), None, vec![blank(last)]),
+        append(Some(last - 1), None, vec![blank(5)]),
     ] {
         assert!(decode_append(encode_append(&request)).is_err(), "{request:?}");
     }
