@@ -1,5 +1,32 @@
 //! Lockstep: a Raft-replicated key-value cache whose nodes never disagree.
 //!
+//! The program `lockstep` runs and asks clusters; this library is all it is made of. A node can live in your
+//! own process too:
+//!
+//! ```
+//! use lockstep::cache::{Command, Condition, Key, Op, Ttl, Value};
+//! use lockstep::node::{Node, NodeOptions, ReadLevel};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! let node = Node::start(NodeOptions::alone(folder.path())).await?;
+//!
+//! let key = Key::new("greeting")?;
+//! let value = Value::new("hello".into(), Some("text/plain"))?;
+//! let put = Op::Put { key: key.clone(), value, ttl: Ttl::Never, condition: Condition::Absent };
+//! let written = node.write(Command::One(put)).await?;
+//!
+//! let read = node.get(&key, ReadLevel::Linearizable).await?;
+//! let found = read.value.expect("it was just written");
+//! assert_eq!(found.value.bytes, "hello");
+//! assert_eq!(found.revision, written.index);
+//!
+//! node.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The crate is laid out in rooms; imports point down this list only, and everyone may import `cache`.
 
 pub mod cli;

@@ -100,9 +100,10 @@ pub struct UpArgs {
     /// How many nodes a new cluster gets
     #[arg(long, env = "LOCKSTEP_NODES", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     pub nodes: u16,
-    /// HTTP port of the first node; the next ones follow, peers listen 1000 higher
-    #[arg(long, env = "LOCKSTEP_PORT", default_value_t = 5000, value_parser = clap::value_parser!(u16).range(1..=64000))]
-    pub port: u16,
+    /// HTTP port of the first node; the next ones follow, peers listen 1000 higher [default: 5000, or where the
+    /// cluster in the data folder was]
+    #[arg(long, env = "LOCKSTEP_PORT", value_parser = clap::value_parser!(u16).range(1..=64000))]
+    pub port: Option<u16>,
     /// Where the nodes keep their data
     #[arg(long, env = "LOCKSTEP_DATA_DIR", default_value = ".lockstep")]
     pub data_dir: PathBuf,

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Runs the command.
 pub async fn snapshot(args: SnapshotArgs) -> Result<()> {
@@ -19,10 +19,9 @@ pub async fn snapshot(args: SnapshotArgs) -> Result<()> {
             output.print(&taken, || format!("snapshot at index {}, {} bytes", taken["index"], taken["bytes"]))
         }
         SnapshotCommand::Save { file } => {
-            let bytes = save(client.backup().await?, &file).await?;
-            let info = verify_file(&file).context("what arrived is damaged")?;
-            output.print(&json!({"file": file, "bytes": bytes, "index": info.index}), || {
-                format!("{}: {bytes} bytes, index {}", file.display(), info.index)
+            let (bytes, index) = save(client.backup().await?, &file).await?;
+            output.print(&json!({"file": file, "bytes": bytes, "index": index}), || {
+                format!("{}: {bytes} bytes, index {index}", file.display())
             })
         }
         SnapshotCommand::Verify { file } => {
@@ -46,9 +45,12 @@ pub async fn snapshot(args: SnapshotArgs) -> Result<()> {
     }
 }
 
-/// Writes what comes aside, and gives it its name once it is whole and on disk.
-async fn save(mut response: reqwest::Response, file: &Path) -> Result<u64> {
-    let aside = file.with_extension("part");
+/// Writes what comes aside, and gives it its name once it is on disk and verified. Returns its size, and
+/// the index it holds.
+async fn save(mut response: reqwest::Response, file: &Path) -> Result<(u64, u64)> {
+    let mut aside = file.as_os_str().to_owned();
+    aside.push(".part");
+    let aside = PathBuf::from(aside);
     let mut out = fs::File::create(&aside).with_context(|| format!("cannot write {}", aside.display()))?;
     let mut bytes = 0;
     while let Some(chunk) = response.chunk().await.context("the backup broke off")? {
@@ -56,8 +58,9 @@ async fn save(mut response: reqwest::Response, file: &Path) -> Result<u64> {
         bytes += chunk.len() as u64;
     }
     out.sync_all()?;
+    let info = verify_file(&aside).context("what arrived is damaged")?;
     fs::rename(&aside, file)?;
-    Ok(bytes)
+    Ok((bytes, info.index))
 }
 
 /// Makes a data folder out of a backup; returns the backup's index.

@@ -18,6 +18,9 @@ const PEER_PORT_ABOVE: u16 = 1000;
 /// Runs a node until it is told to stop, or fails.
 pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     let mut stop = Stop::new()?;
+    // A file that may not grow is then an error of the write, like a full disk, and not the process's death.
+    // SAFETY: ignoring a signal is sound at any time.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     let addresses = Addresses::of(&args)?;
     let http = TcpListener::bind(&addresses.http).await;
     let http = http.with_context(|| format!("cannot listen for clients on {}", addresses.http))?;

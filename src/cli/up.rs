@@ -1,7 +1,8 @@
 //! `lockstep up`: a local cluster in the foreground, each node its own process.
 //!
 //! `<data-dir>/up.json` tells scripts what runs where, one node a line. SIGHUP starts again those nodes
-//! that have died; SIGINT and SIGTERM stop all.
+//! that have died; SIGINT and SIGTERM stop all. A node beside whose data folder stands a file `<name>.left`
+//! is not started any more: it was taken out of the cluster.
 
 use super::commands::{FirstSettings, TimingArgs, UpArgs};
 use super::exit::Usage;
@@ -20,12 +21,28 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
 
+/// The first node's port, unless it is given.
+const PORT: u16 = 5000;
 /// How much higher the peers' ports are than the clients'.
 const PEER_PORT_ABOVE: u16 = 1000;
 /// How long the cluster may take to become ready, and a node to stop.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Variables that are meant for one node, and must not reach all of them.
+const NOT_FOR_ALL: [&str; 10] = [
+    "PORT",
+    "PEER_NODES",
+    "LOCKSTEP_HTTP",
+    "LOCKSTEP_PEER",
+    "LOCKSTEP_ADVERTISE_HTTP",
+    "LOCKSTEP_ADVERTISE_PEER",
+    "LOCKSTEP_INITIAL_CLUSTER",
+    "LOCKSTEP_JOIN",
+    "LOCKSTEP_LEARNER",
+    "LOCKSTEP_NAME",
+];
 
 /// Runs the cluster until it is told to stop, or every node has died.
 pub async fn up(args: UpArgs) -> Result<()> {
@@ -90,14 +107,26 @@ struct NodeProcess {
 impl Cluster {
     fn plan(args: &UpArgs, folder: Folder) -> Result<Self> {
         first_settings(&args.first)?;
-        let known = count_nodes(&folder.path);
+        let restored = folder.path.join("restored");
+        let known = fs::read_to_string(&restored)
+            .ok()
+            .and_then(|count| count.trim().parse().ok())
+            .unwrap_or_else(|| count_nodes(&folder.path));
         if known > 0 && known != args.nodes && args.restore.is_none() {
             // The cluster that lives here has its own size.
             eprintln!("lockstep: {} holds a cluster of {known} nodes", folder.path.display());
         }
-        check_port(&folder.path, args.port)?;
         let count = if known > 0 { known } else { args.nodes };
-        let address = |i: u16, above: u16| format!("127.0.0.1:{}", args.port + above + i);
+        let earlier = if known > 0 { earlier_port(&folder.path) } else { None };
+        let port = args.port.or(earlier).unwrap_or(PORT);
+        if let Some(earlier) = earlier.filter(|&earlier| earlier != port) {
+            // Its members know each other by their addresses.
+            let shown = folder.path.display();
+            let reason =
+                format!("the cluster in {shown} lives on another port: start it with --port {earlier}");
+            return Err(Usage(reason).into());
+        }
+        let address = |i: u16, above: u16| format!("127.0.0.1:{}", port + above + i);
         let urls: Vec<String> = (0..count).map(|i| format!("http://{}", address(i, 0))).collect();
         if let Some(backup) = &args.restore {
             if known > 0 {
@@ -106,16 +135,25 @@ impl Cluster {
                     Usage(format!("--restore: {shown} holds a cluster already; give a new folder")).into()
                 );
             }
-            restore_file(backup, &folder.path.join("n1"), "n1", &urls[0], &address(0, PEER_PORT_ABOVE))?;
+            // Aside, so that one that was interrupted is not taken for a node.
+            let aside = folder.path.join("n1.restoring");
+            if aside.exists() {
+                fs::remove_dir_all(&aside).context("cannot remove what an interrupted restore left")?;
+            }
+            restore_file(backup, &aside, "n1", &urls[0], &address(0, PEER_PORT_ABOVE))?;
+            fs::rename(&aside, folder.path.join("n1"))?;
+            // From now on the other nodes join the first, however often this is interrupted.
+            fs::write(&restored, format!("{count}\n")).context("cannot note that this is restored")?;
         }
+        let restored = restored.exists();
         let nodes = (0..count).map(|i| {
             let (name, http, peer) = (format!("n{}", i + 1), address(i, 0), address(i, PEER_PORT_ABOVE));
             let data_dir = folder.path.join(&name);
             let mut arguments = vec!["serve".to_owned(), "--name".into(), name.clone()];
             arguments.extend(["--http".into(), http.clone(), "--peer".into(), peer.clone()]);
             arguments.extend(["--data-dir".into(), data_dir.display().to_string()]);
-            match (&args.restore, i) {
-                (Some(_), 1..) => arguments.extend(["--join".into(), urls[0].clone()]),
+            match (restored, i) {
+                (true, 1..) => arguments.extend(["--join".into(), urls[0].clone()]),
                 _ => arguments.extend(["--initial-cluster".into(), urls.join(",")]),
             }
             if args.fault_injection {
@@ -134,7 +172,7 @@ impl Cluster {
             }
         });
         let nodes: Vec<NodeProcess> = nodes.collect();
-        for node in &nodes {
+        for node in nodes.iter().filter(|node| !node.has_left()) {
             for (what, address) in
                 [("clients", node.http.trim_start_matches("http://")), ("peers", &node.peer)]
             {
@@ -148,8 +186,13 @@ impl Cluster {
     /// Starts the nodes that do not run, and says where they are.
     fn start_all(&mut self) -> Result<()> {
         let program = std::env::current_exe()?;
+        self.note_deaths()?;
+        if !self.folder.path.join("up.json").exists() {
+            // Where the nodes are must be known even if this is interrupted.
+            self.write_up_json()?;
+        }
         for node in &mut self.nodes {
-            if node.child.is_none() {
+            if node.child.is_none() && !node.has_left() {
                 node.child = Some(node.start(&program)?);
                 node.exit = None;
             }
@@ -166,7 +209,8 @@ impl Cluster {
             })
             .to_string()
         };
-        let nodes: Vec<String> = self.nodes.iter().map(node).collect();
+        let here = self.nodes.iter().filter(|node| node.child.is_some() || !node.has_left());
+        let nodes: Vec<String> = here.map(node).collect();
         let text = format!("{{\"pid\": {}, \"nodes\": [\n{}\n]}}\n", std::process::id(), nodes.join(",\n"));
         let path = self.folder.path.join("up.json");
         let aside = self.folder.path.join("up.json.new");
@@ -177,6 +221,9 @@ impl Cluster {
     async fn ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + READY_LIMIT;
         for position in 0..self.nodes.len() {
+            if self.nodes[position].has_left() {
+                continue;
+            }
             let url = self.nodes[position].http.clone();
             let client = Client::new(&[url], Duration::from_secs(2)).map_err(anyhow::Error::msg)?;
             while !client.ready().await {
@@ -201,7 +248,7 @@ impl Cluster {
     }
 
     fn greet(&self) {
-        for node in &self.nodes {
+        for node in self.nodes.iter().filter(|node| !node.has_left()) {
             eprintln!("  {}  {}  data in {}", node.name, node.http, node.data_dir.display());
         }
         eprintln!("  logs beside the data folders; Ctrl-C stops all");
@@ -246,6 +293,10 @@ impl NodeProcess {
         self.data_dir.with_extension("log")
     }
 
+    fn has_left(&self) -> bool {
+        self.data_dir.with_extension("left").exists()
+    }
+
     fn start(&self, program: &Path) -> Result<Child> {
         let log = OpenOptions::new().create(true).append(true).open(self.log());
         let log = log.with_context(|| format!("cannot write {}", self.log().display()))?;
@@ -256,9 +307,7 @@ impl NodeProcess {
             .stdout(Stdio::null())
             .stderr(log)
             .kill_on_drop(true);
-        // What is meant for one node must not reach all of them.
-        for name in ["PORT", "PEER_NODES", "LOCKSTEP_HTTP", "LOCKSTEP_PEER", "LOCKSTEP_JOIN", "LOCKSTEP_NAME"]
-        {
+        for name in NOT_FOR_ALL {
             command.env_remove(name);
         }
         let parent = std::process::id();
@@ -278,24 +327,20 @@ impl NodeProcess {
     }
 }
 
-/// A cluster stays where its members look for each other.
-fn check_port(folder: &Path, port: u16) -> Result<()> {
-    let Ok(text) = fs::read(folder.join("up.json")) else { return Ok(()) };
-    let told: serde_json::Value = serde_json::from_slice(&text).context("cannot read up.json")?;
-    let http = told["nodes"][0]["http"].as_str().unwrap_or_default();
-    match http.rsplit(':').next().and_then(|known| known.parse::<u16>().ok()) {
-        Some(known) if known != port => {
-            let shown = folder.display();
-            Err(Usage(format!("the cluster in {shown} lives on another port: start it with --port {known}"))
-                .into())
-        }
-        _ => Ok(()),
-    }
+/// How many nodes a folder holds from an earlier run; those that left count too.
+fn count_nodes(folder: &Path) -> u16 {
+    let known = |i: &u16| folder.join(format!("n{i}")).is_dir() || folder.join(format!("n{i}.left")).exists();
+    (1..=9).take_while(known).last().unwrap_or(0)
 }
 
-/// How many nodes a folder holds from an earlier run.
-fn count_nodes(folder: &Path) -> u16 {
-    (1..=9).take_while(|i| folder.join(format!("n{i}")).is_dir()).count().try_into().unwrap_or(0)
+/// The port of the first node of an earlier run, by whichever node `up.json` names first.
+fn earlier_port(folder: &Path) -> Option<u16> {
+    let text = fs::read_to_string(folder.join("up.json")).ok()?;
+    let up: serde_json::Value = serde_json::from_str(&text).ok()?;
+    let first = up["nodes"].as_array()?.first()?;
+    let number: u16 = first["name"].as_str()?.strip_prefix('n')?.parse().ok()?;
+    let port: u16 = first["http"].as_str()?.rsplit_once(':')?.1.parse().ok()?;
+    port.checked_sub(number.checked_sub(1)?)
 }
 
 fn first_arguments(first: &FirstSettings) -> Vec<String> {

@@ -1,11 +1,14 @@
 //! What a node without a cluster asks others: who are you, and may I join.
 
-use crate::api::{AddMember, Introduction, Joined, Problem};
+use crate::api::{AddMember, ErrorCode, Introduction, Joined, Problem};
 use futures::future::join_all;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const INTRODUCTION_LIMIT: Duration = Duration::from_secs(2);
 const JOIN_LIMIT: Duration = Duration::from_secs(20);
+const JOIN_RETRY: Duration = Duration::from_millis(200);
+/// How long a conflict may last: another node's change passes, a name that is taken stays.
+const CONFLICT_LIMIT: Duration = Duration::from_secs(3);
 
 fn client(limit: Duration) -> Result<reqwest::Client, String> {
     reqwest::Client::builder()
@@ -34,22 +37,50 @@ async fn introduction(client: &reqwest::Client, url: &str) -> Result<Introductio
     response.json().await.map_err(|_| "is no Lockstep node".to_owned())
 }
 
-/// Asks a cluster to take a node in. Asking twice for one data folder gives the same answer.
+/// Asks a cluster to take a node in, for as long as it is starting, changing or without a leader. Asking
+/// twice for one data folder gives the same answer.
 ///
 /// # Errors
 /// A sentence.
 pub async fn join(url: &str, request: &AddMember) -> Result<Joined, String> {
     let client = client(JOIN_LIMIT)?;
     let url = format!("{}/v1/members", url.trim_end_matches('/'));
-    let response =
-        client.post(&url).json(request).send().await.map_err(|error| format!("{url}: {}", short(&error)))?;
+    let started = Instant::now();
+    loop {
+        let (reason, limit) = match try_join(&client, &url, request).await {
+            Ok(joined) => return Ok(joined),
+            Err(refused) => refused,
+        };
+        if started.elapsed() + JOIN_RETRY >= limit {
+            return Err(reason);
+        }
+        tracing::info!("cannot join yet: {reason}");
+        tokio::time::sleep(JOIN_RETRY).await;
+    }
+}
+
+/// Asks once; an error comes with how long asking again makes sense.
+async fn try_join(
+    client: &reqwest::Client,
+    url: &str,
+    request: &AddMember,
+) -> Result<Joined, (String, Duration)> {
+    let unreachable = |error| (format!("{url}: {}", short(&error)), JOIN_LIMIT);
+    let response = client.post(url).json(request).send().await.map_err(unreachable)?;
     if response.status().is_success() {
-        return response.json().await.map_err(|error| error.to_string());
+        return response.json().await.map_err(|error| (error.to_string(), Duration::ZERO));
     }
     let status = response.status();
     match response.json::<Problem>().await {
-        Ok(problem) => Err(problem.detail),
-        Err(_) => Err(format!("{url} answered {status}")),
+        Ok(problem) => Err((
+            problem.detail,
+            match problem.code {
+                ErrorCode::Conflict => CONFLICT_LIMIT,
+                code if code.retry_is_safe(true) => JOIN_LIMIT,
+                _ => Duration::ZERO,
+            },
+        )),
+        Err(_) => Err((format!("{url} answered {status}"), Duration::ZERO)),
     }
 }
 

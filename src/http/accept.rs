@@ -26,6 +26,8 @@ pub struct HttpLimits {
     pub value_bytes: usize,
     /// Largest body of a batch.
     pub batch_bytes: usize,
+    /// Bytes that request bodies may take together; more are answered 429.
+    pub body_memory: usize,
     /// How long requests may go on after the listener closes.
     pub shutdown: Duration,
 }
@@ -38,6 +40,7 @@ impl Default for HttpLimits {
             body_pause: Duration::from_secs(10),
             value_bytes: 1024 * 1024,
             batch_bytes: 4 * 1024 * 1024,
+            body_memory: 256 * 1024 * 1024,
             shutdown: Duration::from_secs(5),
         }
     }

@@ -24,7 +24,7 @@ pub(super) async fn batch(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let request: BatchRequest = json_body(&headers, body, door.limits.batch_bytes).await?;
+    let request: BatchRequest = json_body(&door, &headers, body, door.limits.batch_bytes).await?;
     let reads: Vec<bool> = request.ops.iter().map(|op| matches!(op, OpRequest::Get { .. })).collect();
     let parse = |(position, op)| parse(op, door.limits.value_bytes).map_err(|error| error.op(position));
     let ops = request.ops.into_iter().enumerate().map(parse).collect::<Result<Vec<Op>, ApiError>>()?;

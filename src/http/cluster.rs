@@ -41,11 +41,12 @@ pub(super) async fn members(Ready(node): Ready) -> Json<Members> {
 }
 
 pub(super) async fn add_member(
+    State(door): State<Door>,
     Ready(node): Ready,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Joined>, ApiError> {
-    let request: AddMember = json_body(&headers, body, JSON_BYTES_MAX).await?;
+    let request: AddMember = json_body(&door, &headers, body, JSON_BYTES_MAX).await?;
     let invalid = |field: &str, reason: &str| Err(ApiError::new(ErrorCode::InvalidBody, reason).field(field));
     if !is_host_port(&request.peer) {
         return invalid("peer", "peer: expected host:port");
@@ -92,11 +93,12 @@ fn member_id(text: &str) -> Result<u64, ApiError> {
 }
 
 pub(super) async fn transfer_leader(
+    State(door): State<Door>,
     Ready(node): Ready,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, ApiError> {
-    let request: TransferLeader = json_body(&headers, body, JSON_BYTES_MAX).await?;
+    let request: TransferLeader = json_body(&door, &headers, body, JSON_BYTES_MAX).await?;
     node.transfer_leader(request.to).await.map_err(|error| ApiError::from_node(&node, error))?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -9,7 +9,7 @@ use crate::node::{Formation, Node};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Shared by all handlers. Clones are the same door.
 #[derive(Clone)]
@@ -18,6 +18,8 @@ pub struct Door {
     node: Arc<watch::Sender<Option<Node>>>,
     pub(super) limits: HttpLimits,
     pub(super) requests: Arc<Requests>,
+    /// Bytes that request bodies may take together.
+    pub(super) body_memory: Arc<Semaphore>,
     /// Whether the routes that break things on purpose exist.
     pub(super) fault_injection: bool,
 }
@@ -25,7 +27,8 @@ pub struct Door {
 impl Door {
     pub fn new(formation: Formation, limits: HttpLimits, fault_injection: bool) -> Self {
         let node = Arc::new(watch::Sender::new(None));
-        Self { formation, node, limits, requests: Arc::default(), fault_injection }
+        let body_memory = Arc::new(Semaphore::new(limits.body_memory));
+        Self { formation, node, limits, requests: Arc::default(), body_memory, fault_injection }
     }
 
     /// From now on requests go to this node.

@@ -1,20 +1,22 @@
 //! What requests carry, parsed once: keys, conditions, times to live, guarantees, bodies. Each failure
 //! names the field and what was expected.
 
+use super::door::Door;
 use super::respond::ApiError;
 use crate::api::{Consistency, ErrorCode, IDEMPOTENCY_KEY};
 use crate::cache::limits::{IDEMPOTENCY_KEY_BYTES_MAX, TTL_MS_MAX, TTL_MS_MIN};
 use crate::cache::{Condition, Key, Ttl};
 use crate::node::ReadLevel;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
 use bytes::Bytes;
-use http_body_util::LengthLimitError;
+use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// The key of a `/v1/kv/{key}` path, percent-decoded once.
 pub(super) struct PathKey(pub Key);
@@ -203,11 +205,23 @@ pub(super) fn content_type(headers: &HeaderMap) -> Result<Option<&str>, ApiError
     single(headers, &header::CONTENT_TYPE)
 }
 
-/// A whole body of at most `limit` bytes.
+/// A whole body, and its share of the memory that all bodies may take; the share is given back on drop.
+pub(super) struct Held {
+    pub bytes: Bytes,
+    _share: Option<OwnedSemaphorePermit>,
+}
+
+/// A whole body of at most `limit` bytes. Memory is taken as bytes arrive, so a client that announces much
+/// and sends little holds little.
 ///
 /// # Errors
-/// `too_large`, or `invalid_body` when the connection broke.
-pub(super) async fn body_bytes(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
+/// `too_large`, `busy` when other bodies take all the memory there is, `invalid_body` when the connection broke.
+pub(super) async fn body_bytes(
+    door: &Door,
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+) -> Result<Held, ApiError> {
     let too_large =
         || ApiError::new(ErrorCode::TooLarge, format!("the body has more than {limit} bytes")).field("body");
     let announced =
@@ -215,23 +229,43 @@ pub(super) async fn body_bytes(headers: &HeaderMap, body: Body, limit: usize) ->
     if announced.is_some_and(|length: u64| length > limit as u64) {
         return Err(too_large());
     }
-    to_bytes(body, limit).await.map_err(|error| {
-        let long = std::error::Error::source(&error).is_some_and(|source| source.is::<LengthLimitError>());
-        if long { too_large() } else { bad_body(format!("it ended early: {error}")) }
-    })
+    let (mut pieces, mut length, mut share) = (Vec::new(), 0, None::<OwnedSemaphorePermit>);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| bad_body(format!("it ended early: {error}")))?;
+        let Ok(piece) = frame.into_data() else { continue };
+        length += piece.len();
+        if length > limit {
+            return Err(too_large());
+        }
+        let permits = u32::try_from(piece.len()).map_err(|_| too_large())?;
+        let more = door.body_memory.clone().try_acquire_many_owned(permits);
+        let more = more
+            .map_err(|_| ApiError::new(ErrorCode::Busy, "too many bodies are on their way to this node"))?;
+        match &mut share {
+            Some(share) => share.merge(more),
+            None => share = Some(more),
+        }
+        pieces.push(piece);
+    }
+    let bytes = match pieces.len() {
+        1 => pieces.pop().unwrap_or_default(),
+        _ => pieces.concat().into(),
+    };
+    Ok(Held { bytes, _share: share })
 }
 
 /// A JSON body; an empty one stands for `{}`.
 ///
 /// # Errors
-/// `invalid_body`, `too_large`.
+/// `invalid_body`, `too_large`, `busy`.
 pub(super) async fn json_body<T: DeserializeOwned>(
+    door: &Door,
     headers: &HeaderMap,
     body: Body,
     limit: usize,
 ) -> Result<T, ApiError> {
-    let bytes = body_bytes(headers, body, limit).await?;
-    let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+    let held = body_bytes(door, headers, body, limit).await?;
+    let text: &[u8] = if held.bytes.is_empty() { b"{}" } else { &held.bytes };
     serde_json::from_slice(text).map_err(|error| bad_body(error.to_string()))
 }
 

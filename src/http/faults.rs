@@ -35,7 +35,7 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Json<LinkState>, ApiError> {
     allowed(&door)?;
-    let state: LinkState = json_body(&headers, body, 1_024).await?;
+    let state: LinkState = json_body(&door, &headers, body, 1_024).await?;
     if state.cut {
         node.links().cut();
     } else {

@@ -60,8 +60,8 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response, ApiError> {
     let (ttl, condition) = (query.ttl()?, condition(&headers)?);
-    let bytes = body_bytes(&headers, body, door.limits.value_bytes).await?;
-    let value = Value::new(bytes, content_type(&headers)?);
+    let held = body_bytes(&door, &headers, body, door.limits.value_bytes).await?;
+    let value = Value::new(held.bytes.clone(), content_type(&headers)?);
     let value =
         value.map_err(|e| ApiError::new(ErrorCode::InvalidValue, e.to_string()).field("content-type"))?;
     let written = write(&node, &headers, Op::Put { key, value, ttl, condition }).await?;
@@ -89,13 +89,14 @@ pub(super) async fn delete(
 
 /// `POST …/incr`.
 pub(super) async fn incr(
+    State(door): State<Door>,
     Ready(node): Ready,
     PathKey(key): PathKey,
     Query(NoQuery {}): Query<NoQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let request: IncrRequest = json_body(&headers, body, JSON_BYTES_MAX).await?;
+    let request: IncrRequest = json_body(&door, &headers, body, JSON_BYTES_MAX).await?;
     let ttl = request.ttl_ms.map_or(Ok(Ttl::Default), ttl)?;
     let (by, initial) = (request.by.unwrap_or(1), request.initial.unwrap_or(0));
     let op = Op::Incr { key, by, initial, ttl, condition: condition(&headers)? };
@@ -108,13 +109,14 @@ pub(super) async fn incr(
 
 /// `POST …/expire`.
 pub(super) async fn expire(
+    State(door): State<Door>,
     Ready(node): Ready,
     PathKey(key): PathKey,
     Query(NoQuery {}): Query<NoQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let request: ExpireRequest = json_body(&headers, body, JSON_BYTES_MAX).await?;
+    let request: ExpireRequest = json_body(&door, &headers, body, JSON_BYTES_MAX).await?;
     ttl(request.ttl_ms)?;
     let op = Op::Expire { key: key.clone(), ttl_ms: request.ttl_ms, condition: condition(&headers)? };
     deadline(&write(&node, &headers, op).await?, &key, Some(request.ttl_ms))

@@ -155,6 +155,7 @@ impl Inner {
             id,
             name,
         };
+        let _one_at_a_time = self.adding.lock().await;
         let members = self.consensus.view().members;
         if let Some(known) = members.iter().find(|known| known.member.store_uuid == request.store_uuid) {
             return Ok(joined(known.id, known.member.name.clone()));

@@ -73,9 +73,10 @@ pub(super) async fn keep_ticking(inner: Weak<Inner>) {
             && due_ms <= now_ms
         {
             let tick = Envelope { idempotency_key: None, command: Command::Tick };
-            // Whatever becomes of it, the next look decides anew.
-            let _ = node.propose_here(tick.encode(), Instant::now() + Duration::from_secs(1)).await;
-            continue;
+            // Whatever becomes of it, the next look decides anew; after a failure, not at once.
+            if node.propose_here(tick.encode(), Instant::now() + Duration::from_secs(1)).await.is_ok() {
+                continue;
+            }
         }
         let wait_ms = due_ms.zip(now_ms).map_or(u64::MAX, |(due, now)| due.saturating_sub(now));
         drop(node);

@@ -44,6 +44,8 @@ pub(super) struct Inner {
     pub peers: Peers,
     pub admission: Admission,
     pub read_index: ReadIndexQueue,
+    /// Held by the leader while it takes a node in, so that one that asks twice gets one number.
+    pub adding: tokio::sync::Mutex<()>,
     pub links: Links,
     pub started: Instant,
     draining: AtomicBool,
@@ -145,6 +147,7 @@ impl Opened {
             snapshots,
             peers: Peers::default(),
             read_index,
+            adding: tokio::sync::Mutex::default(),
             links: links.clone(),
             started: Instant::now(),
             draining: AtomicBool::new(false),

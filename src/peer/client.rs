@@ -1,6 +1,6 @@
 //! The calling side: one connection a lane, dialled when first needed, dropped when it stops answering.
 
-use super::frame::{Reply, Request, decode_reply, frame, read_frame, read_handshake};
+use super::frame::{NoAnswer, Reply, Request, decode_reply, frame, read_frame, read_handshake};
 use super::handshake::{Hello, Lane, PeerIdentity, Welcome};
 use super::{FrameError, Links, Method, NodeId};
 use bytes::Bytes;
@@ -14,6 +14,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+/// How long dialling may take, handshake included.
+const DIAL_LIMIT: Duration = Duration::from_secs(2);
 /// Frames that may wait for one connection's writer; more make the sender wait.
 const QUEUE_FRAMES: usize = 256;
 
@@ -44,7 +46,20 @@ struct Shared {
     lane: Lane,
     links: Links,
     /// Held while dialling, so that many callers share one attempt.
-    connection: tokio::sync::Mutex<Option<Arc<Connection>>>,
+    slot: tokio::sync::Mutex<Slot>,
+}
+
+#[derive(Default)]
+struct Slot {
+    connection: Option<Arc<Connection>>,
+    /// When the last attempt failed, and why.
+    failure: Option<(Instant, PeerError)>,
+}
+
+impl Slot {
+    fn open(&self) -> Option<Arc<Connection>> {
+        self.connection.clone().filter(|connection| !connection.closed.load(Ordering::Acquire))
+    }
 }
 
 struct Connection {
@@ -67,8 +82,8 @@ struct Waiting {
 
 impl PeerClient {
     pub fn new(me: PeerIdentity, target: NodeId, address: String, lane: Lane, links: Links) -> Self {
-        let connection = tokio::sync::Mutex::new(None);
-        Self { shared: Arc::new(Shared { me, target, address, lane, links, connection }) }
+        let slot = tokio::sync::Mutex::default();
+        Self { shared: Arc::new(Shared { me, target, address, lane, links, slot }) }
     }
 
     pub fn address(&self) -> &str {
@@ -171,17 +186,32 @@ impl Connection {
 }
 
 impl Shared {
-    async fn connection(&self) -> Result<Arc<Connection>, PeerError> {
-        let mut slot = self.connection.lock().await;
-        if let Some(connection) =
-            slot.as_ref().filter(|connection| !connection.closed.load(Ordering::Acquire))
-        {
-            return Ok(connection.clone());
+    async fn connection(self: &Arc<Self>) -> Result<Arc<Connection>, PeerError> {
+        // Before waiting for the lock: whoever holds it may be dialling for us, too.
+        let asked = Instant::now();
+        if let Some(connection) = self.slot.lock().await.open() {
+            return Ok(connection);
         }
-        *slot = None;
-        let connection = self.dial().await?;
-        *slot = Some(connection.clone());
-        Ok(connection)
+        // On a task of its own: a caller with a short deadline must not break off what the next one needs.
+        let shared = self.clone();
+        let dialled = tokio::spawn(async move { shared.dial_once(asked).await });
+        dialled.await.unwrap_or_else(|error| Err(PeerError::Unreachable(error.to_string())))
+    }
+
+    /// Dials, unless somebody else did since `asked`; then their result is ours.
+    async fn dial_once(&self, asked: Instant) -> Result<Arc<Connection>, PeerError> {
+        let mut slot = self.slot.lock().await;
+        if let Some(connection) = slot.open() {
+            return Ok(connection);
+        }
+        if let Some((_, error)) = slot.failure.as_ref().filter(|(at, _)| *at >= asked) {
+            return Err(error.clone());
+        }
+        let late = || Err(PeerError::Unreachable(format!("{}: no connection in time", self.address)));
+        let dialled = tokio::time::timeout(DIAL_LIMIT, self.dial()).await.unwrap_or_else(|_| late());
+        slot.connection = dialled.as_ref().ok().cloned();
+        slot.failure = dialled.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        dialled
     }
 
     async fn dial(&self) -> Result<Arc<Connection>, PeerError> {
@@ -299,7 +329,10 @@ async fn read_replies(
                 connection.replies.fetch_add(1, Ordering::Relaxed);
                 let sender = connection.waiting.lock().expect("no panic while held").answers.remove(&id);
                 if let Some(sender) = sender {
-                    let _ = sender.send(body.map_err(PeerError::Refused));
+                    let _ = sender.send(body.map_err(|error| match error {
+                        NoAnswer::Refused(sentence) => PeerError::Refused(sentence),
+                        NoAnswer::TooLong => PeerError::Lost,
+                    }));
                 }
             }
             Ok(None) => return "the peer closed the connection".into(),

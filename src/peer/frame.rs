@@ -62,11 +62,20 @@ pub struct Request {
     pub body: Bytes,
 }
 
-/// One answer: the body, or a sentence that says why there is none (then nothing was done).
+/// One answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     pub id: u64,
-    pub body: Result<Bytes, String>,
+    pub body: Result<Bytes, NoAnswer>,
+}
+
+/// Why a reply has no body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// Nothing was done, and this sentence says why.
+    Refused(String),
+    /// It was done, but the answer does not fit into a frame.
+    TooLong,
 }
 
 /// Why bytes are no frame.
@@ -158,8 +167,8 @@ impl Reply {
     pub(super) fn encode(&self) -> Bytes {
         let (kind, body) = match &self.body {
             Ok(body) if REPLY_HEADER_BYTES + body.len() <= FRAME_BYTES_MAX => (0, body.as_ref()),
-            Ok(_) => (1, b"the answer does not fit into a frame".as_slice()),
-            Err(sentence) => (1, sentence.as_bytes()),
+            Err(NoAnswer::Refused(sentence)) => (1, sentence.as_bytes()),
+            Ok(_) | Err(NoAnswer::TooLong) => (2, &[][..]),
         };
         let length = REPLY_HEADER_BYTES + body.len();
         let mut out = BytesMut::with_capacity(4 + length);
@@ -196,7 +205,8 @@ pub fn decode_reply(mut content: Bytes) -> Result<Reply, FrameError> {
     let id = content.get_u64();
     match kind {
         0 => Ok(Reply { id, body: Ok(content) }),
-        1 => Ok(Reply { id, body: Err(String::from_utf8_lossy(&content).into_owned()) }),
+        1 => Ok(Reply { id, body: Err(NoAnswer::Refused(String::from_utf8_lossy(&content).into_owned())) }),
+        2 => Ok(Reply { id, body: Err(NoAnswer::TooLong) }),
         other => Err(FrameError::UnknownReply(other)),
     }
 }

@@ -11,7 +11,9 @@ mod links;
 mod server;
 
 pub use client::{PeerClient, PeerError};
-pub use frame::{FRAME_BYTES_MAX, FrameError, Method, Reply, Request, decode_reply, decode_request};
+pub use frame::{
+    FRAME_BYTES_MAX, FrameError, Method, NoAnswer, Reply, Request, decode_reply, decode_request,
+};
 pub use handshake::{Hello, Lane, PeerIdentity, Welcome};
 pub use links::Links;
 pub use server::{Handler, PeerServer, Refusal};

@@ -1,7 +1,7 @@
 //! The answering side: accepts peers, checks their handshake and hands requests to a [`Handler`].
 
 use super::client::write_frames;
-use super::frame::{Reply, Request, decode_request, frame, read_frame, read_handshake};
+use super::frame::{NoAnswer, Reply, Request, decode_request, frame, read_frame, read_handshake};
 use super::handshake::{Hello, Lane, PeerIdentity, Welcome};
 use super::{FrameError, Links, Method, NodeId};
 use bytes::Bytes;
@@ -25,6 +25,9 @@ const CONNECTIONS_MAX: usize = 512;
 const REQUESTS_IN_FLIGHT_MAX: usize = 1_024;
 /// Most append requests of one connection that wait for their flush.
 const APPENDS_IN_FLIGHT_MAX: usize = 64;
+
+/// What is said of appends behind one that was refused.
+const AFTER_REFUSAL: &str = "an append before this one was refused";
 
 /// Why a request was not carried out, in a sentence. Nothing was done.
 pub type Refusal = String;
@@ -150,7 +153,7 @@ async fn read_requests(
         let answer = handler.call(hello.from(), request.method, request.body);
         let replies = replies.clone();
         working.spawn(async move {
-            let reply = Reply { id: request.id, body: answer.await };
+            let reply = Reply { id: request.id, body: answer.await.map_err(NoAnswer::Refused) };
             drop(slot);
             let _ = replies.send(reply.encode()).await;
         });
@@ -187,7 +190,7 @@ impl Appends {
             return;
         }
         // The run ended meanwhile; if it still knew the id, it has refused it itself.
-        let reply = Reply { id: request.id, body: Err("an append before this one was refused".into()) };
+        let reply = Reply { id: request.id, body: Err(NoAnswer::Refused(AFTER_REFUSAL.into())) };
         let _ = replies.send(reply.encode()).await;
         self.run = None;
     }
@@ -209,7 +212,7 @@ impl AppendRun {
             }
             let left = ids.lock().expect("no panic while held").take();
             for id in left.into_iter().flatten() {
-                let refusal = Err("an append before this one was refused".to_owned());
+                let refusal = Err(NoAnswer::Refused(AFTER_REFUSAL.into()));
                 let _ = replies.send(Reply { id, body: refusal }.encode()).await;
             }
         });

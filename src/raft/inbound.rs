@@ -116,7 +116,10 @@ impl Inbound {
             let id = uuid::Uuid::new_v4();
             let transfer =
                 Transfer { id, vote: begin.vote, bytes: begin.bytes, received: 0, file: Some(file) };
-            self.receiving.lock().await.insert(from, transfer);
+            // There is one leader at a time: what an earlier one broke off is of no use any more.
+            let mut receiving = self.receiving.lock().await;
+            receiving.clear();
+            receiving.insert(from, transfer);
         }
         Ok(to_bytes(&SnapshotReply { vote: mine }))
     }

@@ -23,6 +23,7 @@ mod files;
 mod index;
 mod log;
 mod manifest;
+mod paced;
 mod recent;
 mod record;
 mod recovery;

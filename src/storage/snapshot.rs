@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 
 use super::files::{FolderLock, create_folder, sync_folder};
+use super::paced::Paced;
 use super::snapshot_format::{Encoder, SnapshotBody, SnapshotMetaInfo};
 use super::{OpenError, StorageError};
 
@@ -75,7 +76,8 @@ impl Snapshots {
     ) -> Result<SnapshotFile, StorageError> {
         let aside = self.aside()?;
         let write = |file: &File| {
-            let mut encoder = Encoder::new(BufWriter::with_capacity(64 << 10, file), index, meta)?;
+            let mut encoder =
+                Encoder::new(BufWriter::with_capacity(64 << 10, Paced::new(file)), index, meta)?;
             body(&mut encoder)?;
             encoder.finish().map(drop)
         };
@@ -87,7 +89,8 @@ impl Snapshots {
 
     /// Starts to receive the bytes of a snapshot file from a peer.
     pub fn receive(&self) -> Result<Receiving, StorageError> {
-        Ok(Receiving { aside: self.aside()? })
+        let aside = self.aside()?;
+        Ok(Receiving { out: Paced::new(aside.file.clone()), aside })
     }
 
     /// Makes a received snapshot the current one; durable when this returns. One that is older than the current
@@ -146,13 +149,14 @@ impl Drop for Aside {
 /// A snapshot that is arriving. Dropping it forgets it.
 #[derive(Debug)]
 pub struct Receiving {
+    out: Paced<Arc<File>>,
     aside: Aside,
 }
 
 impl Receiving {
     /// Adds the next bytes of the file.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
-        (&*self.aside.file).write_all(bytes).map_err(StorageError::io("write the received snapshot"))
+        self.out.write_all(bytes).map_err(StorageError::io("write the received snapshot"))
     }
 
     /// Syncs the file and verifies all of it. Damage drops it.

@@ -4,6 +4,7 @@
 mod support;
 
 mod cli;
+mod disk;
 mod failover;
 mod formation;
 mod membership;

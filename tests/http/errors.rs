@@ -7,6 +7,9 @@ use lockstep::node::NodeError;
 use reqwest::Method;
 use std::collections::BTreeSet;
 
+/// Method, path, headers, body, and the code of the answer.
+type Case<'a> = (&'a Method, &'a str, &'a [(&'a str, &'a str)], &'a str, &'a str);
+
 /// Codes that no single healthy node gives over HTTP. `outcome_unknown` comes from real partitions in
 /// `tests/cluster`, and from the node's error here; `fatal` and `conflict` likewise.
 const ELSEWHERE: &[ErrorCode] = &[ErrorCode::OutcomeUnknown, ErrorCode::Fatal];
@@ -25,7 +28,7 @@ async fn every_error_code_is_documented_and_produced() {
     let long_key = format!("/v1/kv/{long}");
     let big = "v".repeat(1_001);
     let me = format!("/v1/members/{}", server.node.id());
-    let requests: &[(&Method, &str, &[(&str, &str)], &str, &str)] = &[
+    let requests: &[Case] = &[
         (&put, &long_key, &[], "", "invalid_key"),
         (&put, "/v1/kv/%00", &[], "", "invalid_key"),
         (&get, "/v1/kv/%ff", &[], "", "invalid_key"),

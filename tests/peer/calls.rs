@@ -3,6 +3,7 @@
 use super::raw::{ByHand, read_frame, until_closed};
 use super::{BRIEF, PLENTY, client, serve};
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::join_all;
 use lockstep::peer::{FRAME_BYTES_MAX, Lane, Method, PeerError};
 use tokio::time::Instant;
@@ -56,16 +57,40 @@ async fn a_peer_that_stops_answering_is_dialled_anew() {
     drop(silent);
 }
 
+/// Nothing was asked of it, and once the attempt is given up the next call makes another.
 #[tokio::test]
 async fn a_peer_that_does_not_even_shake_hands_did_nothing() {
     let peer = ByHand::listen().await;
     let client = client(&peer.address, Lane::Control);
-    for _ in 0..2 {
-        let answer = client.call(Method::Vote, Bytes::new(), BRIEF).await;
+    let (answer, stuck) = tokio::join!(client.call(Method::Vote, Bytes::new(), BRIEF), peer.accept());
+    assert!(matches!(answer, Err(PeerError::Unreachable(_))), "{answer:?}");
+    // The attempt goes on for whoever comes next.
+    let answer = client.call(Method::Vote, Bytes::new(), PLENTY).await;
+    assert!(matches!(answer, Err(PeerError::Unreachable(_))), "{answer:?}");
+
+    let again = client.call(Method::Vote, Bytes::new(), PLENTY);
+    let answering = tokio::spawn(async move { peer.answer_one().await });
+    assert_eq!(again.await, Ok(Bytes::new()));
+    drop((client, stuck));
+    answering.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn many_callers_share_one_attempt_to_connect() {
+    let peer = ByHand::listen().await;
+    let client = client(&peer.address, Lane::Forward);
+    let calling: Vec<_> = (0..50)
+        .map(|number| {
+            let client = client.clone();
+            tokio::spawn(async move { client.call(Method::Write, numbered(number), PLENTY).await })
+        })
+        .collect();
+    drop(peer.accept().await);
+    for answer in join_all(calling).await {
+        let answer = answer.expect("no panic");
         assert!(matches!(answer, Err(PeerError::Unreachable(_))), "{answer:?}");
-        // Each call has dialled: the one before is not waited for.
-        drop(peer.accept().await);
     }
+    assert!(peer.accept().now_or_never().is_none(), "nobody dialled a second time");
 }
 
 /// One late answer is no dead connection, as long as others arrive.
@@ -171,10 +196,9 @@ async fn what_fits_into_no_frame_is_not_sent() {
     let answer = client.call(Method::Write, Bytes::from(vec![0; FRAME_BYTES_MAX]), PLENTY).await;
     assert!(matches!(answer, Err(PeerError::Unreachable(_))), "{answer:?}");
 
-    // Nor is an answer: the asker is told so.
+    // Nor is an answer: what was asked was done, so the asker does not hear of a refusal.
     let asking = tokio::spawn(async move { client.call(Method::ReadIndex, Bytes::new(), PLENTY).await });
     let call = served.next_call().await;
     call.answer.send(Ok(Bytes::from(vec![0; FRAME_BYTES_MAX]))).expect("the server waits");
-    let sentence = "the answer does not fit into a frame";
-    assert_eq!(asking.await.expect("no panic"), Err(PeerError::Refused(sentence.into())));
+    assert_eq!(asking.await.expect("no panic"), Err(PeerError::Lost));
 }

@@ -4,7 +4,7 @@
 use super::raw::{hello_bytes, message};
 use super::{CALLER, SERVER, identity};
 use bytes::Bytes;
-use lockstep::peer::{FrameError, Hello, Lane, Method, Welcome, decode_reply, decode_request};
+use lockstep::peer::{FrameError, Hello, Lane, Method, NoAnswer, Welcome, decode_reply, decode_request};
 use proptest::prelude::*;
 
 const METHODS: [(u8, Method); 11] = [
@@ -38,7 +38,9 @@ proptest! {
         let done = decode_reply(Bytes::from(message(0, id, &body))).expect("a reply");
         prop_assert_eq!((done.id, done.body), (id, Ok(Bytes::from(body))));
         let refused = decode_reply(Bytes::from(message(1, id, sentence.as_bytes()))).expect("a reply");
-        prop_assert_eq!((refused.id, refused.body), (id, Err(sentence)));
+        prop_assert_eq!((refused.id, refused.body), (id, Err(NoAnswer::Refused(sentence))));
+        let too_long = decode_reply(Bytes::from(message(2, id, b""))).expect("a reply");
+        prop_assert_eq!((too_long.id, too_long.body), (id, Err(NoAnswer::TooLong)));
     }
 
     #[test]
@@ -49,7 +51,14 @@ proptest! {
             Err(error) => prop_assert!(matches!(error, FrameError::UnknownMethod(found) if found == number)),
         }
         match decode_reply(content) {
-            Ok(reply) => prop_assert_eq!(u8::from(reply.body.is_err()), number),
+            Ok(reply) => prop_assert_eq!(
+                match reply.body {
+                    Ok(_) => 0,
+                    Err(NoAnswer::Refused(_)) => 1,
+                    Err(NoAnswer::TooLong) => 2,
+                },
+                number
+            ),
             Err(error) => prop_assert!(matches!(error, FrameError::UnknownReply(found) if found == number)),
         }
     }

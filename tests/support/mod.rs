@@ -104,6 +104,11 @@ impl Node {
         self.child.is_some()
     }
 
+    /// Whether the process has not ended by itself.
+    pub fn still_runs(&mut self) -> bool {
+        self.child.as_mut().expect("it was started").try_wait().expect("its state").is_none()
+    }
+
     pub fn signal(&self, signal: i32) {
         // SAFETY: the process is our child and has not been waited for.
         assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);

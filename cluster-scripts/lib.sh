@@ -1,0 +1,259 @@
+# What the cluster scripts share. Sourced, never run.
+#
+# The cluster is the one that `lockstep up` runs on $LOCKSTEP_DATA_DIR (default: .lockstep). Its
+# `up.json` has one node a line; nodes that `join` started have a line of the same shape each, in
+# `joined/NAME.json`.
+
+set -euo pipefail
+
+scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+data_dir=${LOCKSTEP_DATA_DIR:-.lockstep}
+# What is meant for one node or one command must not steer all of them.
+unset LOCKSTEP_JSON LOCKSTEP_URL LOCKSTEP_DATA_DIR LOCKSTEP_NAME LOCKSTEP_HTTP LOCKSTEP_PEER LOCKSTEP_JOIN \
+  LOCKSTEP_LEARNER LOCKSTEP_INITIAL_CLUSTER LOCKSTEP_ADVERTISE_HTTP LOCKSTEP_ADVERTISE_PEER PORT PEER_NODES
+
+# How long a node may take to become ready, and to stop, in seconds.
+ready_limit=60
+stop_limit=20
+
+die() {
+  echo "${0##*/}: $*" >&2
+  exit 1
+}
+
+# Prints the usage line and ends: with 2, or with 0 when it was asked for.
+wrong_usage() {
+  echo "$usage" >&2
+  exit 2
+}
+
+help_if_asked() {
+  case "${1:-}" in
+  -h | --help)
+    echo "$usage"
+    exit 0
+    ;;
+  esac
+}
+
+# Ends unless there are between MIN and MAX arguments, and none of them is an option.
+expect_arguments() { # MIN MAX ARGUMENT...
+  local min=$1 max=$2 argument
+  shift 2
+  help_if_asked "${1:-}"
+  (($# >= min && $# <= max)) || wrong_usage
+  for argument in "$@"; do
+    [[ -n $argument && $argument != -* ]] || wrong_usage
+  done
+}
+
+# Sets $lockstep to the program, and builds it when there is none.
+find_lockstep() {
+  local built=${CARGO_TARGET_DIR:-$scripts/../target}/release/lockstep
+  if [[ -n ${LOCKSTEP_BIN:-} ]]; then
+    lockstep=$LOCKSTEP_BIN
+  elif ! lockstep=$(command -v lockstep); then
+    lockstep=$built
+    if [[ ! -x $lockstep ]]; then
+      cargo build --release --manifest-path "$scripts/../Cargo.toml" >&2
+    fi
+  fi
+  command -v "$lockstep" >/dev/null || die "there is no program $lockstep"
+}
+
+# Prints the value of the first KEY in a piece of JSON.
+field() { # JSON KEY
+  local pattern="\"$2\": *(\"([^\"]*)\"|[^],}]*)"
+  if [[ $1 =~ $pattern ]]; then
+    echo "${BASH_REMATCH[2]:-${BASH_REMATCH[1]}}"
+  fi
+}
+
+# --- processes ---
+
+# Prints what becomes of a process: running, paused or down. A number may have been given to another
+# process since; ours has WORD among its arguments.
+process_state() { # PID WORD
+  local stat
+  if [[ ! $1 =~ ^[1-9][0-9]*$ ]] || ! stat=$(cat "/proc/$1/stat" 2>/dev/null); then
+    echo down
+    return
+  fi
+  stat=${stat##*) }
+  if [[ ${stat:0:1} == [ZX] ]] || ! grep -qzxF -- "$2" "/proc/$1/cmdline" 2>/dev/null; then
+    echo down
+  elif [[ ${stat:0:1} == [Tt] ]]; then
+    echo paused
+  else
+    echo running
+  fi
+}
+
+wait_for_end() { # PID WORD
+  local until=$((SECONDS + stop_limit))
+  while [[ $(process_state "$1" "$2") != down ]]; do
+    ((SECONDS < until)) || return 1
+    sleep 0.05
+  done
+}
+
+# The number of the `lockstep up` that runs here; nothing when none does.
+up_pid() {
+  local first pid
+  { read -r first <"$data_dir/up.json"; } 2>/dev/null || return 0
+  pid=$(field "$first" pid)
+  if [[ $(process_state "$pid" up) != down ]]; then
+    echo "$pid"
+  fi
+}
+
+# --- nodes ---
+
+# Prints one line of JSON for each node.
+node_lines() {
+  local line dir
+  { cat "$data_dir/up.json" "$data_dir"/joined/*.json 2>/dev/null || true; } | while read -r line; do
+    dir=$(field "$line" data_dir)
+    # One that left is no part of this any more.
+    [[ -n $dir && ! -e $dir.left ]] || continue
+    echo "$line"
+  done
+}
+
+node_names() {
+  local line
+  node_lines | while read -r line; do field "$line" name; done
+}
+
+has_node() { # NAME
+  local line
+  while read -r line; do
+    [[ $(field "$line" name) != "$1" ]] || return 0
+  done < <(node_lines)
+  return 1
+}
+
+has_nodes() {
+  [[ -n $(node_lines) ]]
+}
+
+# Sets name, http, peer, pid, dir from a line.
+read_node() { # LINE
+  name=$(field "$1" name) http=$(field "$1" http) peer=$(field "$1" peer)
+  pid=$(field "$1" pid) dir=$(field "$1" data_dir)
+}
+
+# Sets name, http, peer, pid, dir of a node, or ends.
+find_node() { # NAME
+  local line
+  has_nodes || die "there is no cluster in $data_dir; start one with \`up\`"
+  while read -r line; do
+    if [[ $(field "$line" name) == "$1" ]]; then
+      read_node "$line"
+      return
+    fi
+  done < <(node_lines)
+  die "there is no node $1; there are $(node_names | paste -sd' ')"
+}
+
+is_joined() { # NAME
+  [[ -e $data_dir/joined/$1.json ]]
+}
+
+node_state() { # after find_node or read_node
+  process_state "$pid" "$dir"
+}
+
+# Sends a signal to a node that runs.
+signal_node() { # SIGNAL NAME
+  find_node "$2"
+  [[ $(node_state) != down ]] || die "$2 does not run"
+  kill -"$1" "$pid"
+}
+
+# --- HTTP ---
+
+request() { # METHOD URL [BODY]; prints the answer
+  curl --silent --show-error --noproxy '*' --max-time 20 --request "$1" ${3:+--data "$3"} "$2"
+}
+
+is_ready() { # URL
+  curl --silent --fail --noproxy '*' --max-time 3 --output /dev/null "$1/readyz"
+}
+
+# Prints the URLs of nodes that are ready, separated by commas.
+ready_urls() { # [NAME TO LEAVE OUT]
+  local line urls=()
+  while read -r line; do
+    read_node "$line"
+    if [[ $name != "${1:-}" && $(node_state) == running ]] && is_ready "$http"; then
+      urls+=("$http")
+    fi
+  done < <(node_lines)
+  (IFS=,; echo "${urls[*]}")
+}
+
+# Waits until a node is ready; ends when it has died or is late.
+wait_until_ready() { # NAME
+  local until=$((SECONDS + ready_limit))
+  find_node "$1"
+  until is_ready "$http"; do
+    # It may have been started again meanwhile, with another number.
+    find_node "$1"
+    case $(node_state) in
+    down) die "$1 does not run; see $dir.log" ;;
+    paused) die "$1 is paused; \`resume $1\` first" ;;
+    esac
+    ((SECONDS < until)) || die "$1 was not ready after $ready_limit seconds; see $dir.log"
+    sleep 0.1
+  done
+}
+
+# What the cluster says of a member, as a line of JSON; nothing when there is no such member.
+member() { # URL NAME
+  request GET "$1/v1/members" | tr '{' '\n' | grep -F "\"name\":\"$2\"" || true
+}
+
+# Cuts a node's links to its peers, or heals them.
+set_links() { # NAME true|false
+  local answer
+  find_node "$1"
+  [[ $(node_state) == running ]] || die "$1 is $(node_state)"
+  answer=$(request PUT "$http/v1/debug/links" "{\"cut\":$2}") || die "$1 does not answer"
+  [[ $(field "$answer" cut) == "$2" ]] || die "$1: $(field "$answer" detail)"
+}
+
+# --- nodes that joined ---
+
+# Starts a node that joins or has joined, in the background, and records where it is.
+start_joined() { # NAME HTTP PEER LEARNER URL
+  local dir=$data_dir/joined/$1 record=$data_dir/joined/$1.json options=(--fault-injection)
+  [[ $4 == false ]] || options+=(--learner)
+  mkdir -p "$dir"
+  dir=$(cd "$dir" && pwd -P)
+  setsid nohup "$lockstep" serve --name "$1" --http "${2#http://}" --peer "$3" --data-dir "$dir" --join "$5" \
+    "${options[@]}" </dev/null >/dev/null 2>>"$dir.log" &
+  printf '{"data_dir":"%s","http":"%s","join":"%s","learner":%s,"name":"%s","peer":"%s","pid":%s}\n' \
+    "$dir" "$2" "$5" "$4" "$1" "$3" "$!" >"$record.new"
+  mv "$record.new" "$record"
+}
+
+# Starts a node again that joined earlier and does not run.
+restart_joined() { # NAME
+  local line
+  line=$(<"$data_dir/joined/$1.json")
+  start_joined "$1" "$(field "$line" http)" "$(field "$line" peer)" "$(field "$line" learner)" \
+    "$(field "$line" join)"
+}
+
+# Starts every node again that joined earlier and does not run.
+restart_all_joined() {
+  local record
+  for record in "$data_dir"/joined/*.json; do
+    [[ -e $record ]] || continue
+    read_node "$(<"$record")"
+    if [[ $(node_state) == down ]]; then
+      restart_joined "$name"
+    fi
+  done
+}
