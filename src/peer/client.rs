@@ -1,12 +1,12 @@
 //! The calling side: one connection a lane, dialled when first needed, dropped when it stops answering.
 
-use super::frame::{NoAnswer, Reply, Request, decode_reply, frame, read_frame};
+use super::frame::{NoAnswer, Reply, Request, decode_reply, frame, read_frame, read_handshake};
 use super::handshake::{Hello, Lane, PeerIdentity, Welcome};
 use super::{FrameError, Links, Method, NodeId};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -117,13 +117,15 @@ impl PeerClient {
             let id = connection.next_id.fetch_add(1, Ordering::Relaxed);
             let (sender, receiver) = oneshot::channel();
             connection.waiting.lock().expect("no panic while held").answers.insert(id, sender);
+            let replies_before = connection.replies.load(Ordering::Relaxed);
+            // From here on, whoever gives up takes its waiting place along.
+            let pending = Pending { id, connection, receiver, replies_before };
             let bytes = Request { id, method, body }.encode();
-            if connection.queue.send(bytes).await.is_err() {
-                connection.close("the connection ended");
+            if pending.connection.queue.send(bytes).await.is_err() {
+                pending.connection.close("the connection ended");
                 return Err(PeerError::Unreachable("the connection ended".into()));
             }
-            let replies_before = connection.replies.load(Ordering::Relaxed);
-            Ok(Pending { id, connection, receiver, replies_before })
+            Ok(pending)
         };
         match timeout_at(deadline, sending).await {
             Ok(result) => result,
@@ -171,11 +173,11 @@ impl Drop for Pending {
 
 impl Connection {
     fn close(&self, why: &str) {
-        if self.closed.swap(true, Ordering::AcqRel) {
-            return;
+        if !self.closed.swap(true, Ordering::AcqRel) {
+            tracing::debug!(why, "peer connection closed");
         }
-        tracing::debug!(why, "peer connection closed");
         self.close.lock().expect("no panic while held").take();
+        // Closing again is not idle: a request may have joined the queue since.
         let answers = std::mem::take(&mut self.waiting.lock().expect("no panic while held").answers);
         for (_, sender) in answers {
             let _ = sender.send(Err(PeerError::Lost));
@@ -185,11 +187,13 @@ impl Connection {
 
 impl Shared {
     async fn connection(self: &Arc<Self>) -> Result<Arc<Connection>, PeerError> {
+        // Before waiting for the lock: whoever holds it may be dialling for us, too.
+        let asked = Instant::now();
         if let Some(connection) = self.slot.lock().await.open() {
             return Ok(connection);
         }
         // On a task of its own: a caller with a short deadline must not break off what the next one needs.
-        let (shared, asked) = (self.clone(), Instant::now());
+        let shared = self.clone();
         let dialled = tokio::spawn(async move { shared.dial_once(asked).await });
         dialled.await.unwrap_or_else(|error| Err(PeerError::Unreachable(error.to_string())))
     }
@@ -211,6 +215,7 @@ impl Shared {
     }
 
     async fn dial(&self) -> Result<Arc<Connection>, PeerError> {
+        let turns = self.links.turns();
         let unreachable = |e: std::io::Error| PeerError::Unreachable(format!("{}: {e}", self.address));
         let stream = TcpStream::connect(&self.address).await.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
@@ -220,7 +225,7 @@ impl Shared {
         let hello = Hello::new(&self.me, self.target, self.lane);
         let hello = postcard::to_stdvec(&hello).map_err(|e| PeerError::Unreachable(e.to_string()))?;
         write.write_all(&frame(&hello)).await.map_err(unreachable)?;
-        let welcome = match read_frame(&mut read).await {
+        let welcome = match read_handshake(&mut read).await {
             Ok(Some(content)) => {
                 postcard::from_bytes(&content).map_err(|e| PeerError::Refused(e.to_string()))?
             }
@@ -241,27 +246,46 @@ impl Shared {
             closed: AtomicBool::new(false),
             close: Mutex::new(Some(close)),
         });
-        tokio::spawn(run(connection.clone(), read, write, queued, closing, self.links.clone()));
+        tokio::spawn(run(
+            Arc::downgrade(&connection),
+            read,
+            write,
+            queued,
+            closing,
+            self.links.clone(),
+            turns,
+        ));
         Ok(connection)
     }
 }
 
-/// Moves frames until the connection ends, for whatever reason.
+/// Moves frames until the connection ends, for whatever reason. It holds the connection only weakly: once
+/// nobody else does, there is nothing left to do.
 async fn run(
-    connection: Arc<Connection>,
+    connection: Weak<Connection>,
     read: BufReader<OwnedReadHalf>,
     write: OwnedWriteHalf,
     queued: mpsc::Receiver<Bytes>,
     closing: oneshot::Receiver<()>,
     links: Links,
+    turns: u64,
 ) {
-    let why = tokio::select! {
-        why = write_frames(write, queued, &links) => why,
-        why = read_replies(&connection, read, &links) => why,
-        _ = closing => "closed here".to_owned(),
-        () = links.broken() => "the links were cut".to_owned(),
+    let frames = async {
+        tokio::select! {
+            why = write_frames(write, queued, &links) => why,
+            why = read_replies(&connection, read, &links) => why,
+            _ = closing => "closed here".to_owned(),
+        }
     };
-    connection.close(&why);
+    let why = tokio::select! {
+        // First, so that healed links let nothing go on that was held back.
+        biased;
+        () = links.broken(turns) => "the links were cut".to_owned(),
+        why = frames => why,
+    };
+    if let Some(connection) = connection.upgrade() {
+        connection.close(&why);
+    }
 }
 
 /// Writes what is queued, as many frames at a time as are there.
@@ -287,7 +311,11 @@ pub(super) async fn write_frames(
     }
 }
 
-async fn read_replies(connection: &Connection, mut read: BufReader<OwnedReadHalf>, links: &Links) -> String {
+async fn read_replies(
+    connection: &Weak<Connection>,
+    mut read: BufReader<OwnedReadHalf>,
+    links: &Links,
+) -> String {
     loop {
         let reply: Result<Option<Reply>, FrameError> = match read_frame(&mut read).await {
             Ok(Some(content)) => decode_reply(content).map(Some),
@@ -297,6 +325,7 @@ async fn read_replies(connection: &Connection, mut read: BufReader<OwnedReadHalf
         match reply {
             Ok(Some(_)) if links.is_cut() => {}
             Ok(Some(Reply { id, body })) => {
+                let Some(connection) = connection.upgrade() else { return "nobody waits any more".into() };
                 connection.replies.fetch_add(1, Ordering::Relaxed);
                 let sender = connection.waiting.lock().expect("no panic while held").answers.remove(&id);
                 if let Some(sender) = sender {

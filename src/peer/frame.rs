@@ -8,6 +8,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// Longest frame, in bytes, header included. The largest command plus room for its envelope.
 pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// Longest first frame: whoever has not said who they are gets little room.
+const HANDSHAKE_BYTES_MAX: usize = 4 * 1024;
+
 const REQUEST_HEADER_BYTES: usize = 1 + 8;
 const REPLY_HEADER_BYTES: usize = 1 + 8;
 
@@ -78,8 +81,8 @@ pub enum NoAnswer {
 /// Why bytes are no frame.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    #[error("a frame has at most {FRAME_BYTES_MAX} bytes, this one announces {0}")]
-    TooLong(u64),
+    #[error("a frame has at most {most} bytes here, this one announces {announced}")]
+    TooLong { announced: usize, most: usize },
     #[error("a frame of {0} bytes is too short for its header")]
     TooShort(usize),
     #[error("no method has the number {0}")]
@@ -95,14 +98,29 @@ pub enum FrameError {
 /// # Errors
 /// [`FrameError`]; the connection can't be used any more.
 pub async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Bytes>, FrameError> {
+    read_frame_up_to(FRAME_BYTES_MAX, stream).await
+}
+
+/// Like [`read_frame`], for a connection's first frame.
+///
+/// # Errors
+/// [`FrameError`]; the connection can't be used any more.
+pub async fn read_handshake(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Bytes>, FrameError> {
+    read_frame_up_to(HANDSHAKE_BYTES_MAX, stream).await
+}
+
+async fn read_frame_up_to(
+    most: usize,
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<Option<Bytes>, FrameError> {
     let mut length = [0; 4];
     match stream.read(&mut length[..1]).await? {
         0 => return Ok(None),
         _ => stream.read_exact(&mut length[1..]).await?,
     };
     let length = u32::from_be_bytes(length) as usize;
-    if length > FRAME_BYTES_MAX {
-        return Err(FrameError::TooLong(length as u64));
+    if length > most {
+        return Err(FrameError::TooLong { announced: length, most });
     }
     // Memory grows with what arrives, so an announced length alone allocates little.
     let mut content = BytesMut::with_capacity(length.min(64 * 1024));

@@ -6,39 +6,55 @@
 
 use tokio::sync::watch;
 
-/// The switch; clones share it.
+/// The switch; clones share it. It counts its own turns, so that a cut healed at once is still noticed; an
+/// odd count means cut.
 #[derive(Debug, Clone)]
-pub struct Links(watch::Sender<bool>);
+pub struct Links(watch::Sender<u64>);
 
 impl Default for Links {
     fn default() -> Self {
-        Self(watch::Sender::new(false))
+        Self(watch::Sender::new(0))
     }
 }
 
 impl Links {
     pub fn cut(&self) {
-        self.0.send_replace(true);
+        self.turn(true);
     }
 
     pub fn heal(&self) {
-        self.0.send_replace(false);
+        self.turn(false);
     }
 
     pub fn is_cut(&self) -> bool {
+        is_cut(*self.0.borrow())
+    }
+
+    fn turn(&self, cut: bool) {
+        self.0.send_if_modified(|turns| {
+            let turned = is_cut(*turns) != cut;
+            *turns += u64::from(turned);
+            turned
+        });
+    }
+
+    /// Turns so far: what [`Self::broken`] counts from.
+    pub(super) fn turns(&self) -> u64 {
         *self.0.borrow()
     }
 
-    /// Returns once the links were cut and have been healed again.
-    pub(super) async fn broken(&self) {
-        let mut state = self.0.subscribe();
+    /// Returns once the links are whole and have been cut since `turns` was read.
+    pub(super) async fn broken(&self, since: u64) {
         // The sender lives as long as `self`, so waiting can't fail.
-        let _ = state.wait_for(|cut| *cut).await;
-        let _ = state.wait_for(|cut| !*cut).await;
+        let _ = self.0.subscribe().wait_for(|turns| *turns > since && !is_cut(*turns)).await;
     }
 
     /// Returns once the links are whole.
     pub(super) async fn whole(&self) {
-        let _ = self.0.subscribe().wait_for(|cut| !*cut).await;
+        let _ = self.0.subscribe().wait_for(|turns| !is_cut(*turns)).await;
     }
+}
+
+fn is_cut(turns: u64) -> bool {
+    turns % 2 == 1
 }

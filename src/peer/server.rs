@@ -1,7 +1,7 @@
 //! The answering side: accepts peers, checks their handshake and hands requests to a [`Handler`].
 
 use super::client::write_frames;
-use super::frame::{NoAnswer, Reply, Request, decode_request, frame, read_frame};
+use super::frame::{NoAnswer, Reply, Request, decode_request, frame, read_frame, read_handshake};
 use super::handshake::{Hello, Lane, PeerIdentity, Welcome};
 use super::{FrameError, Links, Method, NodeId};
 use bytes::Bytes;
@@ -91,8 +91,9 @@ async fn serve(
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::with_capacity(64 * 1024, read);
     links.whole().await;
+    let turns = links.turns();
 
-    let content = tokio::time::timeout(HANDSHAKE_LIMIT, read_frame(&mut read))
+    let content = tokio::time::timeout(HANDSHAKE_LIMIT, read_handshake(&mut read))
         .await
         .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
     let Some(content) = content else { return Ok(()) };
@@ -114,10 +115,16 @@ async fn serve(
     };
 
     let (replies, queued) = mpsc::channel(REQUESTS_IN_FLIGHT_MAX);
+    let frames = async {
+        tokio::select! {
+            result = read_requests(read, hello, &links, handler, replies) => result,
+            _ = write_frames(write, queued, &links) => Ok(()),
+        }
+    };
     tokio::select! {
-        result = read_requests(read, hello, &links, handler, replies) => result,
-        _ = write_frames(write, queued, &links) => Ok(()),
-        () = links.broken() => Ok(()),
+        biased;
+        () = links.broken(turns) => Ok(()),
+        result = frames => result,
     }
 }
 

@@ -184,20 +184,31 @@ pub fn decode_append(mut bytes: Bytes) -> Result<AppendEntriesRequest<Types>, Co
         return Err(CodecError::Malformed { what, reason });
     }
     let (vote, prev_log_id, leader_commit) = (header.vote, header.prev_log_id, header.leader_commit);
+    check_in_range([prev_log_id, leader_commit].into_iter().flatten())?;
+    check_in_range(entries.iter().map(RaftEntry::log_id))?;
     check_consecutive(prev_log_id, &entries)?;
     Ok(AppendEntriesRequest { vote, prev_log_id, leader_commit, entries })
 }
 
+/// openraft counts one further than the positions it is told, so the very last one is none.
+fn check_in_range(mut positions: impl Iterator<Item = LogId>) -> Result<(), CodecError> {
+    if positions.any(|log_id| log_id.index() == u64::MAX) {
+        let reason = "a position at the end of the range".into();
+        return Err(CodecError::Malformed { what: "an append request", reason });
+    }
+    Ok(())
+}
+
 /// openraft takes it for granted that a request's entries follow one another; a peer's bytes need not.
 fn check_consecutive(prev: Option<LogId>, entries: &[Entry]) -> Result<(), CodecError> {
-    let mut next = prev.map_or(0, |log_id| log_id.index().saturating_add(1));
+    let mut last = prev.map(|log_id| log_id.index());
     for entry in entries {
-        let found = entry.log_id().index();
+        let (next, found) = (last.map_or(0, |last| last + 1), entry.log_id().index());
         if found != next {
             let reason = format!("entry {found} where {next} belongs");
             return Err(CodecError::Malformed { what: "an append request", reason });
         }
-        next = next.saturating_add(1);
+        last = Some(found);
     }
     Ok(())
 }

@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// Entries applied before those who wait are told: few enough that they don't wait long.
 const ANNOUNCE_EVERY: usize = 64;
+/// Bytes copied at a time from a snapshot file of another folder.
+const COPY_BYTES: usize = 1024 * 1024;
 
 /// A snapshot openraft hands around: one of ours, or one a leader has just sent.
 pub enum SnapshotData {
@@ -107,14 +109,16 @@ impl RaftStateMachine<Types> for Machine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotData) -> io::Result<()> {
         let snapshots = self.snapshots.clone();
         let cache = tokio::task::spawn_blocking(move || -> io::Result<Cache> {
-            match data {
-                SnapshotData::Current(file) => restore(&file),
-                SnapshotData::Received(received) => {
-                    // Durable first: what is in memory must never be ahead of what a restart would find.
-                    let file = snapshots.install(received).map_err(io::Error::other)?;
-                    restore(&file)
+            // Durable first: what is in memory must never be ahead of what a restart would find.
+            let file = match data {
+                SnapshotData::Current(file) if is_current(&snapshots, &file) => file,
+                SnapshotData::Current(file) => {
+                    let copy = copy_of(&snapshots, &file)?;
+                    snapshots.install(copy).map_err(io::Error::other)?
                 }
-            }
+                SnapshotData::Received(received) => snapshots.install(received).map_err(io::Error::other)?,
+            };
+            restore(&file)
         })
         .await
         .map_err(io::Error::other)??;
@@ -137,6 +141,22 @@ impl RaftStateMachine<Types> for Machine {
 /// What a proposer of an entry without a command is told.
 fn done() -> Response {
     Response { result: Ok(Outcome::Ticked), replayed: false }
+}
+
+fn is_current(snapshots: &Snapshots, file: &SnapshotFile) -> bool {
+    snapshots.current().is_some_and(|current| current.path == file.path && current.index == file.index)
+}
+
+/// A file of another folder, brought into this one.
+fn copy_of(snapshots: &Snapshots, file: &SnapshotFile) -> io::Result<ReceivedSnapshot> {
+    let mut copy = snapshots.receive().map_err(io::Error::other)?;
+    let mut offset = 0;
+    while offset < file.bytes {
+        let chunk = file.raw_chunk(offset, COPY_BYTES)?;
+        copy.write(&chunk).map_err(io::Error::other)?;
+        offset += chunk.len() as u64;
+    }
+    copy.finish().map_err(io::Error::other)
 }
 
 fn restore(file: &SnapshotFile) -> io::Result<Cache> {

@@ -2,6 +2,8 @@
 
 mod clock;
 mod codec;
+#[cfg(test)]
+mod codec_test;
 mod consensus;
 mod inbound;
 mod log;
@@ -9,6 +11,8 @@ mod machine;
 mod network;
 mod rebase;
 mod replica;
+#[cfg(test)]
+mod suite_test;
 mod types;
 
 pub use clock::LogClock;

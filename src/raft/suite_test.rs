@@ -1,0 +1,34 @@
+//! openraft's own suite for storages, on our log and our state machine over a real folder.
+
+use super::log::Log;
+use super::machine::Machine;
+use super::replica::Replica;
+use super::types::Types;
+use crate::raft::LogClock;
+use crate::storage::{LogOptions, LogStore, Snapshots};
+use bytes::Bytes;
+use openraft::StorageError;
+use openraft::testing::log::{StoreBuilder, Suite};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+/// Builds each test of the suite a store in a new folder, which goes away with its guard.
+struct Folders;
+
+impl StoreBuilder<Types, Log, Machine, TempDir> for Folders {
+    async fn build(&self) -> Result<(TempDir, Log, Machine), StorageError<Types>> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store =
+            LogStore::open(&folder.path().join("log"), LogOptions::default()).expect("a new log opens");
+        let snapshots = Snapshots::open(folder.path().join("snapshots")).expect("a new folder opens");
+        let replica = Arc::new(Replica::new(Arc::new(LogClock::default())));
+        let machine = Machine::new(replica, snapshots, Bytes::from_static(b"lineage"));
+        Ok((folder, Log::new(store), machine))
+    }
+}
+
+/// R2: what openraft takes for granted about a log and a state machine holds for ours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_log_and_state_machine_pass_the_suite() {
+    Suite::test_all(Folders).await.expect("the suite passes");
+}

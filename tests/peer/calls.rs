@@ -1,0 +1,204 @@
+//! Requests and answers: out of order, late, never, lost.
+
+use super::raw::{ByHand, read_frame, until_closed};
+use super::{BRIEF, PLENTY, client, serve};
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::join_all;
+use lockstep::peer::{FRAME_BYTES_MAX, Lane, Method, PeerError};
+use tokio::time::Instant;
+
+fn numbered(number: u64) -> Bytes {
+    Bytes::copy_from_slice(&number.to_be_bytes())
+}
+
+#[tokio::test]
+async fn many_requests_in_flight_are_answered_in_any_order() {
+    const REQUESTS: u64 = 300;
+    let mut served = serve().await;
+    let client = client(&served.address, Lane::Forward);
+    let asking = (0..REQUESTS).map(|number| {
+        let client = client.clone();
+        tokio::spawn(async move { client.call(Method::Write, numbered(number), PLENTY).await })
+    });
+    let asking: Vec<_> = asking.collect();
+    let mut calls = Vec::new();
+    for _ in 0..REQUESTS {
+        calls.push(served.next_call().await);
+    }
+    // Odd ones are refused, and the last to come is the first to be answered.
+    for call in calls.into_iter().rev() {
+        let odd = call.body[7] % 2 == 1;
+        let answer = if odd { Err(format!("{:?} is odd", call.body)) } else { Ok(call.body) };
+        call.answer.send(answer).expect("the server waits");
+    }
+    for (number, answer) in (0..).zip(join_all(asking).await) {
+        let body = numbered(number);
+        let refused = Err(PeerError::Refused(format!("{body:?} is odd")));
+        let expected = if number % 2 == 1 { refused } else { Ok(body) };
+        assert_eq!(answer.expect("no panic"), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_stops_answering_is_dialled_anew() {
+    let peer = ByHand::listen().await;
+    let client = client(&peer.address, Lane::Control);
+    let caller = client.clone();
+    let calling = tokio::spawn(async move { caller.call(Method::Vote, Bytes::new(), BRIEF).await });
+    let silent = peer.welcome().await;
+    assert_eq!(calling.await.expect("no panic"), Err(PeerError::TimedOut));
+
+    let again = client.call(Method::Vote, Bytes::new(), PLENTY);
+    let answering = tokio::spawn(async move { peer.answer_one().await });
+    assert_eq!(again.await, Ok(Bytes::new()));
+    drop(client);
+    answering.await.expect("no panic");
+    drop(silent);
+}
+
+/// Nothing was asked of it, and once the attempt is given up the next call makes another.
+#[tokio::test]
+async fn a_peer_that_does_not_even_shake_hands_did_nothing() {
+    let peer = ByHand::listen().await;
+    let client = client(&peer.address, Lane::Control);
+    let (answer, stuck) = tokio::join!(client.call(Method::Vote, Bytes::new(), BRIEF), peer.accept());
+    assert!(matches!(answer, Err(PeerError::Unreachable(_))), "{answer:?}");
+    // The attempt goes on for whoever comes next.
+    let answer = client.call(Method::Vote, Bytes::new(), PLENTY).await;
+    assert!(matches!(answer, Err(PeerError::Unreachable(_))), "{answer:?}");
+
+    let again = client.call(Method::Vote, Bytes::new(), PLENTY);
+    let answering = tokio::spawn(async move { peer.answer_one().await });
+    assert_eq!(again.await, Ok(Bytes::new()));
+    drop((client, stuck));
+    answering.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn many_callers_share_one_attempt_to_connect() {
+    let peer = ByHand::listen().await;
+    let client = client(&peer.address, Lane::Forward);
+    let calling: Vec<_> = (0..50)
+        .map(|number| {
+            let client = client.clone();
+            tokio::spawn(async move { client.call(Method::Write, numbered(number), PLENTY).await })
+        })
+        .collect();
+    drop(peer.accept().await);
+    for answer in join_all(calling).await {
+        let answer = answer.expect("no panic");
+        assert!(matches!(answer, Err(PeerError::Unreachable(_))), "{answer:?}");
+    }
+    assert!(peer.accept().now_or_never().is_none(), "nobody dialled a second time");
+}
+
+/// One late answer is no dead connection, as long as others arrive.
+#[tokio::test]
+async fn a_slow_answer_costs_the_others_nothing() {
+    let mut served = serve().await;
+    let client = client(&served.address, Lane::Control);
+    let deadline = Instant::now() + PLENTY;
+    let slow = client.send(Method::Admin, Bytes::from("slow"), deadline).await.expect("sent");
+    let waiting = client.send(Method::Clock, Bytes::from("waiting"), deadline).await.expect("sent");
+    let quick = client.send(Method::Clock, Bytes::from("quick"), deadline).await.expect("sent");
+    let mut calls = Vec::new();
+    for _ in 0..3 {
+        calls.push(served.next_call().await);
+    }
+    calls.sort_by_key(|call| call.body.clone());
+    let [quick_call, slow_call, waiting_call] = calls.try_into().ok().expect("three calls");
+    quick_call.answer.send(Ok(Bytes::from("here"))).expect("waited for");
+    assert_eq!(quick.answer(deadline).await, Ok(Bytes::from("here")));
+    assert_eq!(slow.answer(Instant::now() + BRIEF).await, Err(PeerError::TimedOut));
+    waiting_call.answer.send(Ok(Bytes::from("still here"))).expect("waited for");
+    assert_eq!(waiting.answer(deadline).await, Ok(Bytes::from("still here")));
+    drop(slow_call);
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_told_to_everyone_in_flight() {
+    let peer = ByHand::listen().await;
+    let client = client(&peer.address, Lane::Forward);
+    let calling: Vec<_> = (0..5)
+        .map(|number| {
+            let client = client.clone();
+            tokio::spawn(async move { client.call(Method::Write, numbered(number), PLENTY).await })
+        })
+        .collect();
+    let mut stream = peer.welcome().await;
+    for _ in 0..5 {
+        read_frame(&mut stream).await;
+    }
+    drop(stream);
+    for answer in join_all(calling).await {
+        assert_eq!(answer.expect("no panic"), Err(PeerError::Lost));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_dropped_closes_its_connection() {
+    let peer = ByHand::listen().await;
+    let client = client(&peer.address, Lane::Control);
+    let sent = client.send(Method::Vote, Bytes::new(), Instant::now() + PLENTY);
+    let (pending, mut stream) = tokio::join!(sent, peer.welcome());
+    drop(client);
+    // Whoever still waits keeps it open.
+    read_frame(&mut stream).await;
+    drop(pending);
+    assert_eq!(until_closed(&mut stream).await, b"");
+}
+
+#[tokio::test]
+async fn a_stopped_server_is_lost_and_then_out_of_reach() {
+    let mut served = serve().await;
+    let client = client(&served.address, Lane::Forward);
+    let caller = client.clone();
+    let calling = tokio::spawn(async move { caller.call(Method::Write, Bytes::new(), PLENTY).await });
+    let call = served.next_call().await;
+    drop(served.server);
+    assert_eq!(calling.await.expect("no panic"), Err(PeerError::Lost));
+    let answer = client.call(Method::Write, Bytes::new(), PLENTY).await;
+    assert!(matches!(answer, Err(PeerError::Unreachable(_))), "{answer:?}");
+    drop(call);
+}
+
+/// A peer that reads nothing more: its caller's queue fills up, and giving up leaves nothing behind.
+#[tokio::test]
+async fn a_peer_that_reads_nothing_is_given_up() {
+    let peer = ByHand::listen().await;
+    let client = client(&peer.address, Lane::Snapshot);
+    let megabyte = Bytes::from(vec![7; 1024 * 1024]);
+    let calling: Vec<_> = (0..400)
+        .map(|_| {
+            let (client, body) = (client.clone(), megabyte.clone());
+            tokio::spawn(async move { client.call(Method::SnapshotChunk, body, BRIEF).await })
+        })
+        .collect();
+    let deaf = peer.welcome().await;
+    for answer in join_all(calling).await {
+        let answer = answer.expect("no panic");
+        assert!(matches!(answer, Err(PeerError::TimedOut | PeerError::Lost | PeerError::Unreachable(_))));
+    }
+    // A new connection, where the old one would hold everything up.
+    let again = client.call(Method::SnapshotEnd, Bytes::new(), PLENTY);
+    let answering = tokio::spawn(async move { peer.answer_one().await });
+    assert_eq!(again.await, Ok(Bytes::new()));
+    drop(client);
+    answering.await.expect("no panic");
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn what_fits_into_no_frame_is_not_sent() {
+    let mut served = serve().await;
+    let client = client(&served.address, Lane::Forward);
+    let answer = client.call(Method::Write, Bytes::from(vec![0; FRAME_BYTES_MAX]), PLENTY).await;
+    assert!(matches!(answer, Err(PeerError::Unreachable(_))), "{answer:?}");
+
+    // Nor is an answer: what was asked was done, so the asker does not hear of a refusal.
+    let asking = tokio::spawn(async move { client.call(Method::ReadIndex, Bytes::new(), PLENTY).await });
+    let call = served.next_call().await;
+    call.answer.send(Ok(Bytes::from(vec![0; FRAME_BYTES_MAX]))).expect("the server waits");
+    assert_eq!(asking.await.expect("no panic"), Err(PeerError::Lost));
+}

@@ -1,0 +1,122 @@
+//! Tests of the transport between nodes, over real sockets and with real bytes.
+//!
+//! `frames.rs` feeds the decoders with anything; `handshake.rs` does it to a listening server; `calls.rs`,
+//! `appends.rs` and `links.rs` tell how requests go when peers are slow, silent, lost or cut off.
+
+mod appends;
+mod calls;
+mod frames;
+mod handshake;
+mod links;
+mod raw;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
+use lockstep::peer::{Handler, Lane, Links, Method, NodeId, PeerClient, PeerIdentity, PeerServer, Refusal};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+
+/// Long enough for anything that is going to happen on a busy machine.
+const PLENTY: Duration = Duration::from_secs(20);
+/// Short enough to wait for what is not going to happen.
+const BRIEF: Duration = Duration::from_millis(150);
+
+const SERVER: NodeId = 1;
+const CALLER: NodeId = 2;
+
+fn identity(node_id: NodeId) -> PeerIdentity {
+    PeerIdentity { cluster_id: "blue".into(), incarnation: 3, node_id }
+}
+
+/// A request that waits for the test to answer it.
+struct Call {
+    from: NodeId,
+    method: Method,
+    body: Bytes,
+    answer: oneshot::Sender<Result<Bytes, Refusal>>,
+}
+
+/// Hands every request to the test. Appends are answered with their own bodies, except that `fail` ends
+/// the answers; nothing is answered until `appends_at_once` of them are there.
+struct ToTest {
+    calls: mpsc::UnboundedSender<Call>,
+    appends_at_once: usize,
+}
+
+impl Handler for ToTest {
+    fn call(&self, from: NodeId, method: Method, body: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        let (answer, answered) = oneshot::channel();
+        // A test that has seen enough drops its end.
+        let _ = self.calls.send(Call { from, method, body, answer });
+        Box::pin(async move { answered.await.unwrap_or_else(|_| Err("nobody answers here".into())) })
+    }
+
+    fn appends(&self, _: NodeId, mut requests: mpsc::Receiver<Bytes>) -> BoxStream<'static, Bytes> {
+        let at_once = self.appends_at_once;
+        let gathered = stream::once(async move {
+            let mut gathered = Vec::new();
+            while gathered.len() < at_once {
+                match requests.recv().await {
+                    Some(body) => gathered.push(body),
+                    None => break,
+                }
+            }
+            let later = stream::poll_fn(move |context| requests.poll_recv(context));
+            stream::iter(gathered).chain(later)
+        });
+        let bodies = gathered.flatten().take_while(|body| futures::future::ready(body.as_ref() != b"fail"));
+        Box::pin(bodies)
+    }
+}
+
+/// A peer server on a loopback port, whose requests the test answers.
+struct Served {
+    address: String,
+    links: Links,
+    calls: mpsc::UnboundedReceiver<Call>,
+    /// Serves until it is dropped.
+    server: PeerServer,
+}
+
+async fn serve() -> Served {
+    serve_appends(1).await
+}
+
+async fn serve_appends(appends_at_once: usize) -> Served {
+    let (sender, calls) = mpsc::unbounded_channel();
+    let handler = Arc::new(ToTest { calls: sender, appends_at_once });
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+    let address = listener.local_addr().expect("bound").to_string();
+    let links = Links::default();
+    let server = PeerServer::start(listener, identity(SERVER), links.clone(), handler);
+    Served { address, links, calls, server }
+}
+
+impl Served {
+    async fn next_call(&mut self) -> Call {
+        tokio::time::timeout(PLENTY, self.calls.recv()).await.expect("a call arrives").expect("still served")
+    }
+
+    /// Asserts that a caller of the same cluster is served.
+    async fn serves_well(&mut self) {
+        let client = client(&self.address, Lane::Control);
+        let asking =
+            tokio::spawn(async move { client.call(Method::Clock, Bytes::from("time?"), PLENTY).await });
+        let call = self.next_call().await;
+        assert_eq!((call.from, call.method, call.body.as_ref()), (CALLER, Method::Clock, b"time?".as_ref()));
+        call.answer.send(Ok(Bytes::from("now"))).expect("the server waits");
+        assert_eq!(asking.await.expect("no panic"), Ok(Bytes::from("now")));
+    }
+}
+
+fn client(address: &str, lane: Lane) -> PeerClient {
+    client_behind(address, lane, Links::default())
+}
+
+fn client_behind(address: &str, lane: Lane, links: Links) -> PeerClient {
+    PeerClient::new(identity(CALLER), SERVER, address.to_owned(), lane, links)
+}
