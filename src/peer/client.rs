@@ -2,6 +2,7 @@
 
 use super::frame::{NoAnswer, Reply, Request, decode_reply, frame, read_frame, read_handshake};
 use super::handshake::{Hello, Lane, PeerIdentity, Welcome};
+use super::socket::tune;
 use super::{FrameError, Links, Method, NodeId};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -218,7 +219,7 @@ impl Shared {
         let turns = self.links.turns();
         let unreachable = |e: std::io::Error| PeerError::Unreachable(format!("{}: {e}", self.address));
         let stream = TcpStream::connect(&self.address).await.map_err(unreachable)?;
-        stream.set_nodelay(true).map_err(unreachable)?;
+        tune(&stream).map_err(unreachable)?;
         let (read, mut write) = stream.into_split();
         let mut read = BufReader::with_capacity(64 * 1024, read);
 

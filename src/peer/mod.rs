@@ -9,6 +9,7 @@ mod frame;
 mod handshake;
 mod links;
 mod server;
+mod socket;
 
 pub use client::{PeerClient, PeerError};
 pub use frame::{

@@ -3,6 +3,7 @@
 use super::client::write_frames;
 use super::frame::{NoAnswer, Reply, Request, decode_request, frame, read_frame, read_handshake};
 use super::handshake::{Hello, Lane, PeerIdentity, Welcome};
+use super::socket::tune;
 use super::{FrameError, Links, Method, NodeId};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -87,7 +88,7 @@ async fn serve(
     links: Links,
     handler: Arc<dyn Handler>,
 ) -> Result<(), FrameError> {
-    stream.set_nodelay(true)?;
+    tune(&stream)?;
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::with_capacity(64 * 1024, read);
     links.whole().await;
