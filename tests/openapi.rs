@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const ROUTES: &str = include_str!("../src/http/routes.rs");
 /// For tests of the cluster, and for nodes among themselves: no part of the API.
-const UNDESCRIBED: [&str; 2] = ["/v1/debug/links", "/v1/introduction"];
+const UNDESCRIBED: [&str; 3] = ["/v1/debug/links", "/v1/debug/corrupt", "/v1/introduction"];
 const METHODS: [&str; 6] = ["get", "head", "put", "post", "delete", "patch"];
 
 /// Paths and their methods.
@@ -104,7 +104,7 @@ fn the_routes_are_read_as_they_are_written() {
             "/b",
             post(b::delete),
         )
-        .route("/v1/debug/links", get(x)).route("/v1/introduction", get(x))
+        .route("/v1/debug/links", get(x)).route("/v1/debug/corrupt", get(x)).route("/v1/introduction", get(x))
     "#;
     let expected = [("/a/{x}", vec!["delete", "get", "put"]), ("/b", vec!["post"])];
     let expected =

@@ -73,6 +73,9 @@ pub struct Status {
     pub snapshot_index: u64,
     pub purged_index: u64,
     pub digest: IndexedDigest,
+    /// The index at which this node was found to differ from the others, which takes it out of service;
+    /// `null` as it should be.
+    pub differs_at: Option<u64>,
     pub members: Vec<MemberStatus>,
     pub config: ConfigBody,
     pub entries: u64,

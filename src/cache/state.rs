@@ -151,6 +151,12 @@ impl Cache {
         )
     }
 
+    /// Makes this replica differ from the others, for tests of those who compare them.
+    #[doc(hidden)]
+    pub fn corrupt(&mut self) {
+        self.stats.puts = self.stats.puts.wrapping_add(1);
+    }
+
     /// A view of the state as it is now, to be encoded elsewhere while the cache goes on.
     pub fn freeze(&self) -> Frozen {
         Frozen::new(self)

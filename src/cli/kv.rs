@@ -176,6 +176,9 @@ fn describe(status: &Status) -> String {
             .and_then(|p| p.as_str().map(str::to_owned))
             .unwrap_or_default(),
     );
+    if let Some(index) = status.differs_at {
+        let _ = writeln!(out, "OUT OF SERVICE: its state differs from the others' since index {index}");
+    }
     out.push_str(&table(&status.members));
     out
 }

@@ -1,5 +1,5 @@
-//! `/v1/debug/links`: cuts this node off from its peers, or heals it. Exists only on a node started with
-//! `--fault-injection`.
+//! `/v1/debug/links` cuts this node off from its peers, or heals it; `/v1/debug/corrupt` makes its state
+//! differ from theirs. They exist only on a node started with `--fault-injection`.
 
 use super::door::{Door, Ready};
 use super::extract::json_body;
@@ -8,7 +8,7 @@ use crate::api::ErrorCode;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
 /// Whether this node hears and reaches its peers.
@@ -42,4 +42,11 @@ pub(super) async fn put(
         node.links().heal();
     }
     Ok(Json(state))
+}
+
+/// `POST /v1/debug/corrupt`.
+pub(super) async fn corrupt(State(door): State<Door>, Ready(node): Ready) -> Result<StatusCode, ApiError> {
+    allowed(&door)?;
+    node.corrupt();
+    Ok(StatusCode::NO_CONTENT)
 }

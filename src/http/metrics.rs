@@ -70,6 +70,7 @@ pub(super) async fn metrics(State(door): State<Door>) -> Response {
         let status = node.status().await;
         let flushes = node.flushes();
         let is = |role: &str| u64::from(status.role == role);
+        let differs = u64::from(status.differs_at.is_some());
         let gauges = [
             ("lockstep_is_leader", "Whether this node leads.", is("leader")),
             ("lockstep_raft_term", "Raft term.", status.term),
@@ -78,6 +79,7 @@ pub(super) async fn metrics(State(door): State<Door>) -> Response {
             ("lockstep_raft_applied_index", "Index of the last applied entry.", status.applied_index),
             ("lockstep_raft_snapshot_index", "Index the last snapshot covers.", status.snapshot_index),
             ("lockstep_raft_members", "Members of the cluster.", status.members.len() as u64),
+            ("lockstep_differs", "Whether this node's state differs from the others'.", differs),
             ("lockstep_entries", "Entries in the cache.", status.entries),
             ("lockstep_bytes", "Bytes the entries count.", status.bytes),
             ("lockstep_capacity_entries", "Most entries.", status.config.capacity_entries),

@@ -32,6 +32,7 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/introduction", get(cluster::introduction))
         .route("/v1/openapi.json", get(openapi::openapi))
         .route("/v1/debug/links", get(faults::get).put(faults::put))
+        .route("/v1/debug/corrupt", post(faults::corrupt))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/health", get(health::health))

@@ -1,6 +1,7 @@
 //! What peers ask of this node, by method.
 
 use super::admin::answer_admin;
+use super::audit::answer_digests;
 use super::forward::{answer_read_index, answer_write};
 use super::start::Inner;
 use crate::peer::{Handler, Method, NodeId, Refusal};
@@ -25,6 +26,7 @@ impl Handler for PeerHandler {
                 Method::ReadIndex => answer_read_index(&inner, body).await,
                 Method::Clock => Ok(to_bytes(&inner.consensus.clock().now_ms())),
                 Method::Admin => answer_admin(&inner, body).await,
+                Method::Digests => answer_digests(&inner, &body),
                 Method::Append
                 | Method::Vote
                 | Method::PreVote

@@ -1,6 +1,7 @@
 //! A node: the use cases that the HTTP layer and the embedding API call. No HTTP here, no openraft either.
 
 mod admin;
+mod audit;
 mod background;
 mod error;
 mod formation;

@@ -42,6 +42,7 @@ impl Inner {
         limit: Option<Duration>,
         look: impl FnOnce(&Cache) -> T,
     ) -> Result<ReadAt<T>, NodeError> {
+        self.refuse_when_different()?;
         let deadline = Instant::now() + limit.unwrap_or(self.options.limits.request);
         let index = match level {
             ReadLevel::Stale => None,

@@ -1,6 +1,7 @@
 //! A node's life: open the data folder, find its place in a cluster, take part, stop.
 
 use super::admin::{AdminDone, AdminRequest};
+use super::audit::{self, Audit};
 use super::background;
 use super::error::{NodeError, StartError};
 use super::formation::{Formation, form, found_alone, identity_by};
@@ -44,6 +45,7 @@ pub(super) struct Inner {
     pub peers: Peers,
     pub admission: Admission,
     pub read_index: ReadIndexQueue,
+    pub audit: Audit,
     /// Held by the leader while it takes a node in, so that one that asks twice gets one number.
     pub adding: tokio::sync::Mutex<()>,
     pub links: Links,
@@ -147,6 +149,7 @@ impl Opened {
             snapshots,
             peers: Peers::default(),
             read_index,
+            audit: Audit::default(),
             adding: tokio::sync::Mutex::default(),
             links: links.clone(),
             started: Instant::now(),
@@ -161,6 +164,7 @@ impl Opened {
         tasks.spawn(background::give_first_settings(Arc::downgrade(&inner)));
         tasks.spawn(background::keep_log_short(Arc::downgrade(&inner)));
         tasks.spawn(background::ask_for_vote(Arc::downgrade(&inner)));
+        tasks.spawn(audit::keep_comparing(Arc::downgrade(&inner)));
         let _peer_server = PeerServer::start(listener, me, links, handler);
         *inner.running.lock().expect("no panic while held") = Some(Running { _peer_server, _tasks: tasks });
         Ok(Node { inner })
@@ -339,6 +343,17 @@ impl Node {
     /// Raft's term, as this node knows it.
     pub fn term(&self) -> u64 {
         self.inner.consensus.term()
+    }
+
+    /// The index at which this node was found to differ from the others; it is out of service then.
+    pub fn differs_at(&self) -> Option<u64> {
+        self.inner.audit.differs_at()
+    }
+
+    /// Makes this node differ from the others, for tests of their comparison.
+    #[doc(hidden)]
+    pub fn corrupt(&self) {
+        self.inner.consensus.replica().corrupt();
     }
 
     /// The switch that cuts this node off from its peers.

@@ -30,6 +30,7 @@ impl Inner {
             snapshot_index: view.snapshot_index,
             purged_index: view.purged_index,
             digest: IndexedDigest { index: cache.index(), digest: cache.digest().to_string() },
+            differs_at: self.audit.differs_at(),
             members: members.members,
             config: cache.config().clone().into(),
             entries: cache.len(),

@@ -28,12 +28,13 @@ pub enum Method {
     ReadIndex = 9,
     Clock = 10,
     Admin = 11,
+    Digests = 12,
 }
 
 impl Method {
     fn parse(number: u8) -> Option<Self> {
         use Method::{
-            Admin, Append, Clock, PreVote, ReadIndex, SnapshotBegin, SnapshotChunk, SnapshotEnd,
+            Admin, Append, Clock, Digests, PreVote, ReadIndex, SnapshotBegin, SnapshotChunk, SnapshotEnd,
             TransferLeader, Vote, Write,
         };
         [
@@ -48,6 +49,7 @@ impl Method {
             ReadIndex,
             Clock,
             Admin,
+            Digests,
         ]
         .into_iter()
         .find(|method| *method as u8 == number)

@@ -11,6 +11,12 @@ use tokio::sync::watch;
 
 /// How many (index, digest) pairs are kept for comparison with other nodes.
 const DIGESTS_KEPT: usize = 1_024;
+/// Under load the newest digests of two nodes do not overlap, so those at every so manieth index are kept
+/// for longer.
+const CHECKPOINT_EVERY: u64 = 1_024;
+const CHECKPOINTS_KEPT: usize = 256;
+/// How many of the newest digests are compared besides the checkpoints.
+const NEWEST_COMPARED: usize = 128;
 
 /// The state and those who wait for it to move.
 pub struct Replica {
@@ -24,6 +30,7 @@ struct State {
     last_applied: Option<LogId>,
     membership: StoredMembership,
     digests: VecDeque<(u64, Digest)>,
+    checkpoints: VecDeque<(u64, Digest)>,
 }
 
 /// A still picture of the state, for a snapshot.
@@ -40,6 +47,7 @@ impl Replica {
             last_applied: None,
             membership: StoredMembership::default(),
             digests: VecDeque::with_capacity(DIGESTS_KEPT),
+            checkpoints: VecDeque::new(),
         };
         Self { state: RwLock::new(state), applied: watch::Sender::new(0), clock }
     }
@@ -52,6 +60,19 @@ impl Replica {
     /// The newest (index, digest) pairs, oldest first.
     pub fn digests(&self) -> Vec<(u64, Digest)> {
         self.read().digests.iter().copied().collect()
+    }
+
+    /// The (index, digest) pairs to compare with another node's, oldest first.
+    pub fn comparable(&self) -> Vec<(u64, Digest)> {
+        let state = self.read();
+        let newest = state.digests.iter().skip(state.digests.len().saturating_sub(NEWEST_COMPARED));
+        state.checkpoints.iter().chain(newest).copied().collect()
+    }
+
+    /// Makes this replica differ from the others, for tests of those who compare them.
+    #[doc(hidden)]
+    pub fn corrupt(&self) {
+        self.write().cache.corrupt();
     }
 
     /// Index of the last applied entry.
@@ -132,7 +153,10 @@ impl Replica {
         let mut state = self.write();
         let digests = VecDeque::with_capacity(DIGESTS_KEPT);
         // The old state is dropped after the lock is given back: freeing a large cache takes a while.
-        let old = std::mem::replace(&mut *state, State { cache, last_applied, membership, digests });
+        let old = std::mem::replace(
+            &mut *state,
+            State { cache, last_applied, membership, digests, checkpoints: VecDeque::new() },
+        );
         state.note_digest();
         drop(state);
         drop(old);
@@ -158,6 +182,13 @@ impl State {
         if self.digests.len() == DIGESTS_KEPT {
             self.digests.pop_front();
         }
-        self.digests.push_back((self.cache.index(), self.cache.digest()));
+        let pair = (self.cache.index(), self.cache.digest());
+        self.digests.push_back(pair);
+        if pair.0.is_multiple_of(CHECKPOINT_EVERY) {
+            if self.checkpoints.len() == CHECKPOINTS_KEPT {
+                self.checkpoints.pop_front();
+            }
+            self.checkpoints.push_back(pair);
+        }
     }
 }

@@ -1,0 +1,153 @@
+//! Nodes compare their digests in the background. At equal index they must be equal; a node whose state
+//! differs from that of at least as many others as it agrees with takes itself out of service.
+
+use super::error::NodeError;
+use super::start::Inner;
+use crate::cache::Digest;
+use crate::peer::{Lane, Method};
+use crate::raft::{from_postcard, to_bytes};
+use bytes::Bytes;
+use futures::future::join_all;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+const HAND_OVER_LIMIT: Duration = Duration::from_secs(3);
+
+/// How a node's digests compare with ours, over the indexes that both have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Comparison {
+    equal_at: Option<u64>,
+    differs_at: Option<u64>,
+}
+
+/// What this node has found out about itself.
+#[derive(Default)]
+pub(super) struct Audit {
+    /// The index of the first difference that was noticed; 0 for none.
+    differs_at: AtomicU64,
+}
+
+impl Audit {
+    /// The index at which this node was found to differ from the others, if it was.
+    pub fn differs_at(&self) -> Option<u64> {
+        Some(self.differs_at.load(Ordering::Acquire)).filter(|index| *index > 0)
+    }
+}
+
+impl Inner {
+    /// A node that differs from the others answers nothing from its own state.
+    pub(super) fn refuse_when_different(&self) -> Result<(), NodeError> {
+        match self.audit.differs_at() {
+            None => Ok(()),
+            Some(index) => Err(NodeError::Unavailable(format!(
+                "this node is out of service: its state differs from the others' at index {index}"
+            ))),
+        }
+    }
+}
+
+/// Compares with every member again and again, and judges.
+pub(super) async fn keep_comparing(inner: Weak<Inner>) {
+    loop {
+        sleep(INTERVAL).await;
+        let Some(node) = inner.upgrade() else { return };
+        if node.audit.differs_at().is_none()
+            && let Some(index) = judge(&compare_with_all(&node).await)
+        {
+            node.audit.differs_at.store(index, Ordering::Release);
+            tracing::error!(index, "this node's state differs from the others': it is out of service");
+        }
+        if node.audit.differs_at().is_some() && node.consensus.is_leader() {
+            // Outcomes computed here would be wrong too, so another node has to lead.
+            let deadline = Instant::now() + HAND_OVER_LIMIT;
+            let _ = tokio::time::timeout_at(deadline, node.transfer(None, deadline)).await;
+        }
+    }
+}
+
+/// The index of a difference, when those that differ are not outnumbered by us and those that agree.
+fn judge(comparisons: &[Comparison]) -> Option<u64> {
+    let differing: Vec<u64> = comparisons.iter().filter_map(|comparison| comparison.differs_at).collect();
+    let agreeing = comparisons.iter().filter(|c| c.differs_at.is_none() && c.equal_at.is_some()).count();
+    differing.iter().min().copied().filter(|_| differing.len() > agreeing)
+}
+
+async fn compare_with_all(node: &Inner) -> Vec<Comparison> {
+    let mine: Vec<(u64, u128)> = node
+        .consensus
+        .replica()
+        .comparable()
+        .into_iter()
+        .map(|(index, Digest(bits))| (index, bits))
+        .collect();
+    let (me, question) = (node.identity.node_id, to_bytes(&mine));
+    let others = node.consensus.view().members.into_iter().filter(|member| member.id != me);
+    let answers = others.map(|member| {
+        let question = question.clone();
+        async move {
+            let client = node.peers.client(&node.consensus, member.id, Lane::Control)?;
+            let answer = client.call(Method::Digests, question, ANSWER_LIMIT).await.ok()?;
+            from_postcard::<Comparison>("a comparison of digests", &answer).ok()
+        }
+    });
+    join_all(answers).await.into_iter().flatten().collect()
+}
+
+/// Compares a node's digests with ours, and answers it.
+pub(super) fn answer_digests(inner: &Inner, body: &Bytes) -> Result<Bytes, String> {
+    let theirs: Vec<(u64, u128)> = from_postcard("digests", body).map_err(|error| error.to_string())?;
+    Ok(to_bytes(&compare(&inner.consensus.replica().comparable(), &theirs)))
+}
+
+fn compare(mine: &[(u64, Digest)], theirs: &[(u64, u128)]) -> Comparison {
+    let mine: BTreeMap<u64, u128> = mine.iter().map(|(index, Digest(bits))| (*index, *bits)).collect();
+    let mut comparison = Comparison { equal_at: None, differs_at: None };
+    for (index, bits) in theirs {
+        match mine.get(index) {
+            Some(ours) if ours == bits => comparison.equal_at = comparison.equal_at.max(Some(*index)),
+            Some(_) => {
+                let first = comparison.differs_at.map_or(*index, |first| first.min(*index));
+                comparison.differs_at = Some(first);
+            }
+            None => {}
+        }
+    }
+    comparison
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(equal_at: Option<u64>, differs_at: Option<u64>) -> Comparison {
+        Comparison { equal_at, differs_at }
+    }
+
+    #[test]
+    fn digests_are_compared_where_both_have_an_index() {
+        let mine = [(1, Digest(10)), (2, Digest(20)), (3, Digest(30))];
+        assert_eq!(compare(&mine, &[(3, 30), (4, 40)]), found(Some(3), None));
+        assert_eq!(compare(&mine, &[(1, 10), (2, 21), (3, 31)]), found(Some(1), Some(2)));
+        assert_eq!(compare(&mine, &[(9, 90)]), found(None, None));
+    }
+
+    #[test]
+    fn the_odd_one_out_is_the_one_that_goes() {
+        let (same, other, unknown) = (found(Some(5), None), found(None, Some(7)), found(None, None));
+        assert_eq!(judge(&[]), None);
+        assert_eq!(judge(&[unknown.clone(), unknown.clone()]), None);
+        // Of three: one agrees with us, one does not. It is that one which goes.
+        assert_eq!(judge(&[same.clone(), other.clone()]), None);
+        // Of three: both differ from us.
+        assert_eq!(judge(&[other.clone(), other.clone()]), Some(7));
+        // Of two nobody can tell who is right: both go.
+        assert_eq!(judge(std::slice::from_ref(&other)), Some(7));
+        assert_eq!(judge(&[same.clone(), same, other.clone(), other]), None);
+    }
+}
