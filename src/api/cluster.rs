@@ -159,6 +159,8 @@ pub struct AddMember {
 pub struct Joined {
     pub cluster_id: String,
     pub incarnation: u64,
+    /// The incarnation's own name.
+    pub history: String,
     pub id: u64,
     pub name: String,
 }

@@ -4,7 +4,7 @@
 /// Longest key, in bytes of UTF-8.
 pub const KEY_BYTES_MAX: usize = 512;
 /// Largest value the log accepts, in bytes. The HTTP layer may be configured lower.
-pub const VALUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const VALUE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Longest `Content-Type` kept with a value, in bytes.
 pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
 /// Most operations in one batch.
@@ -18,7 +18,7 @@ pub const ENTRY_OVERHEAD_BYTES: u64 = 128;
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 /// Most outcomes remembered for idempotency keys, and the bytes they may take together.
 pub const REMEMBERED_OUTCOMES_MAX: usize = 65_536;
-pub const REMEMBERED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub const REMEMBERED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How long an outcome is remembered at most, in milliseconds of log time.
 pub const REMEMBERED_MS_MAX: u64 = 10 * 60 * 1_000;
 /// Most tombstones kept; the oldest go first.
@@ -29,5 +29,6 @@ pub const EXPIRE_PER_APPLY_MAX: usize = 1_024;
 pub const EVICT_PER_APPLY_MAX: usize = 4_096;
 /// Most entries a cache can be configured for: slot numbers have 32 bits.
 pub const CAPACITY_ENTRIES_MAX: u64 = 1 << 31;
-/// Most bytes that a batch's answers may take together, so that one can always be remembered.
-pub const BATCH_ANSWER_BYTES_MAX: u64 = REMEMBERED_BYTES_MAX - 64 * 1024;
+/// Most bytes that a batch's answers may take together: as much as a batch may write, and little enough that
+/// remembering a few of them does not push everybody else's answers out.
+pub const BATCH_ANSWER_BYTES_MAX: u64 = 2 * 1024 * 1024 + 64 * 1024;

@@ -49,7 +49,7 @@ pub fn run(cli: Cli) -> ExitCode {
 /// Nodes tell what they do; short commands only what goes wrong.
 fn default_filter(command: &Command) -> &'static str {
     match command {
-        Command::Serve(_) => "info,openraft=warn",
+        Command::Serve(_) => "info,openraft=error",
         _ => "warn,openraft=error",
     }
 }

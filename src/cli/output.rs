@@ -14,7 +14,8 @@ impl Output {
         use std::io::Write;
         let text = if self.json { serde_json::to_string(object)? } else { words() };
         let mut out = std::io::stdout().lock();
-        match writeln!(out, "{text}") {
+        let end = if text.is_empty() { "" } else { "\n" };
+        match write!(out, "{text}{end}") {
             // The reader has seen enough, as in `lockstep keys | head`.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
             other => Ok(other?),

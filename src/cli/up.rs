@@ -52,10 +52,12 @@ pub async fn up(args: UpArgs) -> Result<()> {
     let mut cluster = Cluster::plan(&args, folder)?;
     cluster.start_all()?;
     tokio::select! {
-        ready = cluster.ready() => ready?,
+        ready = cluster.ready() => match ready?.as_slice() {
+            [] => println!("cluster ready"),
+            ended => println!("cluster ready, but without {}", ended.join(", ")),
+        },
         () = stop.asked() => return cluster.stop().await,
     }
-    println!("cluster ready");
     cluster.greet();
     loop {
         tokio::select! {
@@ -92,6 +94,8 @@ impl Folder {
 struct Cluster {
     folder: Folder,
     nodes: Vec<NodeProcess>,
+    /// It ran before: then a node that does not start is a loss the others may bear.
+    resumes: bool,
 }
 
 struct NodeProcess {
@@ -102,6 +106,8 @@ struct NodeProcess {
     arguments: Vec<String>,
     child: Option<Child>,
     exit: Option<ExitStatus>,
+    /// Bytes the log held before this run.
+    log_start: usize,
 }
 
 impl Cluster {
@@ -114,10 +120,11 @@ impl Cluster {
             .unwrap_or_else(|| count_nodes(&folder.path));
         if known > 0 && known != args.nodes && args.restore.is_none() {
             // The cluster that lives here has its own size.
-            eprintln!("lockstep: {} holds a cluster of {known} nodes", folder.path.display());
+            eprintln!("lockstep: {} holds a cluster of size {known}", folder.path.display());
         }
         let count = if known > 0 { known } else { args.nodes };
         let earlier = if known > 0 { earlier_port(&folder.path) } else { None };
+        let resumes = earlier.is_some();
         let port = args.port.or(earlier).unwrap_or(PORT);
         if let Some(earlier) = earlier.filter(|&earlier| earlier != port) {
             // Its members know each other by their addresses.
@@ -128,6 +135,12 @@ impl Cluster {
         }
         let address = |i: u16, above: u16| format!("127.0.0.1:{}", port + above + i);
         let urls: Vec<String> = (0..count).map(|i| format!("http://{}", address(i, 0))).collect();
+        let mut addresses = (0..count).flat_map(|i| [address(i, 0), address(i, PEER_PORT_ABOVE)]);
+        if args.restore.is_some()
+            && let Some(taken) = addresses.find(|address| TcpListener::bind(address).is_err())
+        {
+            bail!("cannot listen on {taken}; nothing was restored");
+        }
         if let Some(backup) = &args.restore {
             if known > 0 {
                 let shown = folder.path.display();
@@ -169,6 +182,7 @@ impl Cluster {
                 arguments,
                 child: None,
                 exit: None,
+                log_start: 0,
             }
         });
         let nodes: Vec<NodeProcess> = nodes.collect();
@@ -180,7 +194,7 @@ impl Cluster {
                 TcpListener::bind(address).map_err(|error| anyhow::anyhow!(taken(error)))?;
             }
         }
-        Ok(Self { folder, nodes })
+        Ok(Self { folder, nodes, resumes })
     }
 
     /// Starts the nodes that do not run, and says where they are.
@@ -193,6 +207,8 @@ impl Cluster {
         }
         for node in &mut self.nodes {
             if node.child.is_none() && !node.has_left() {
+                let length = fs::metadata(node.log()).map_or(0, |log| log.len());
+                node.log_start = usize::try_from(length).unwrap_or(0);
                 node.child = Some(node.start(&program)?);
                 node.exit = None;
             }
@@ -217,10 +233,11 @@ impl Cluster {
         fs::write(&aside, text).and_then(|()| fs::rename(&aside, &path)).context("cannot write up.json")
     }
 
-    /// Returns once every node is ready for clients.
-    async fn ready(&mut self) -> Result<()> {
+    /// Returns once every node is ready for clients, with the names of those that ended instead.
+    async fn ready(&mut self) -> Result<Vec<String>> {
         let deadline = Instant::now() + READY_LIMIT;
-        for position in 0..self.nodes.len() {
+        let mut ended = Vec::new();
+        'nodes: for position in 0..self.nodes.len() {
             if self.nodes[position].has_left() {
                 continue;
             }
@@ -231,12 +248,18 @@ impl Cluster {
                 let node = &self.nodes[position];
                 if let Some(exit) = node.exit {
                     let log = node.log();
-                    bail!(
+                    let told = format!(
                         "{} ended ({exit}); its last words in {}:\n{}",
                         node.name,
                         log.display(),
-                        tail(&log)
+                        tail(&log, node.log_start)
                     );
+                    if !self.resumes || self.nodes.iter().all(|node| node.child.is_none()) {
+                        bail!("{told}");
+                    }
+                    eprintln!("lockstep: {told}");
+                    ended.push(node.name.clone());
+                    continue 'nodes;
                 }
                 if Instant::now() >= deadline {
                     bail!("{} was not ready after {READY_LIMIT:?}; see {}", node.name, node.log().display());
@@ -244,12 +267,17 @@ impl Cluster {
                 sleep(LOOK).await;
             }
         }
-        Ok(())
+        Ok(ended)
     }
 
     fn greet(&self) {
         for node in self.nodes.iter().filter(|node| !node.has_left()) {
             eprintln!("  {}  {}  data in {}", node.name, node.http, node.data_dir.display());
+        }
+        let joined =
+            fs::read_dir(self.folder.path.join("joined")).is_ok_and(|mut nodes| nodes.next().is_some());
+        if joined {
+            eprintln!("  nodes that joined later are started by cluster-scripts/up");
         }
         eprintln!("  logs beside the data folders; Ctrl-C stops all");
     }
@@ -330,17 +358,27 @@ impl NodeProcess {
 /// How many nodes a folder holds from an earlier run; those that left count too.
 fn count_nodes(folder: &Path) -> u16 {
     let known = |i: &u16| folder.join(format!("n{i}")).is_dir() || folder.join(format!("n{i}.left")).exists();
-    (1..=9).take_while(known).last().unwrap_or(0)
+    // A folder that was lost does not make the cluster smaller.
+    let named = earlier_nodes(folder).into_iter().map(|(number, _)| number).max();
+    (1..=9).rfind(known).max(named).unwrap_or(0)
 }
 
 /// The port of the first node of an earlier run, by whichever node `up.json` names first.
 fn earlier_port(folder: &Path) -> Option<u16> {
-    let text = fs::read_to_string(folder.join("up.json")).ok()?;
-    let up: serde_json::Value = serde_json::from_str(&text).ok()?;
-    let first = up["nodes"].as_array()?.first()?;
-    let number: u16 = first["name"].as_str()?.strip_prefix('n')?.parse().ok()?;
-    let port: u16 = first["http"].as_str()?.rsplit_once(':')?.1.parse().ok()?;
+    let (number, port) = earlier_nodes(folder).into_iter().next()?;
     port.checked_sub(number.checked_sub(1)?)
+}
+
+/// Numbers and HTTP ports of the nodes that `up.json` names.
+fn earlier_nodes(folder: &Path) -> Vec<(u16, u16)> {
+    let number_and_port = |node: &serde_json::Value| {
+        let number = node["name"].as_str()?.strip_prefix('n')?.parse().ok()?;
+        let port = node["http"].as_str()?.rsplit_once(':')?.1.parse().ok()?;
+        Some((number, port))
+    };
+    let text = fs::read_to_string(folder.join("up.json")).unwrap_or_default();
+    let up: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    up["nodes"].as_array().into_iter().flatten().filter_map(number_and_port).collect()
 }
 
 fn first_arguments(first: &FirstSettings) -> Vec<String> {
@@ -368,8 +406,9 @@ fn flags<const N: usize>(given: [(&str, Option<String>); N]) -> Vec<String> {
     given.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value?])).flatten().collect()
 }
 
-fn tail(path: &Path) -> String {
+/// The last lines of a log, out of what was written since `start`.
+fn tail(path: &Path, start: usize) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<&str> = text.get(start..).unwrap_or(&text).lines().collect();
     lines[lines.len().saturating_sub(10)..].join("\n")
 }

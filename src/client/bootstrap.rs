@@ -46,6 +46,7 @@ pub async fn join(url: &str, request: &AddMember) -> Result<Joined, String> {
     let client = client(JOIN_LIMIT)?;
     let url = format!("{}/v1/members", url.trim_end_matches('/'));
     let started = Instant::now();
+    let mut told = String::new();
     loop {
         let (reason, limit) = match try_join(&client, &url, request).await {
             Ok(joined) => return Ok(joined),
@@ -54,7 +55,10 @@ pub async fn join(url: &str, request: &AddMember) -> Result<Joined, String> {
         if started.elapsed() + JOIN_RETRY >= limit {
             return Err(reason);
         }
-        tracing::info!("cannot join yet: {reason}");
+        if reason != told {
+            tracing::info!("cannot join yet: {reason}");
+            told = reason;
+        }
         tokio::time::sleep(JOIN_RETRY).await;
     }
 }

@@ -3,7 +3,8 @@
 
 use crate::api::{
     BatchAnswer, BatchRequest, Cleared, ConfigBody, ConfigUpdate, Consistency, Counter, Digests, Effect,
-    ErrorCode, IDEMPOTENCY_KEY, IncrRequest, KeyPage, Members, Problem, Status, TTL_MS, TransferLeader,
+    ErrorCode, IDEMPOTENCY_KEY, IncrRequest, KeyPage, Members, OpRequest, Problem, Status, TTL_MS,
+    TransferLeader,
 };
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant};
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 /// How long one try may take when there are other nodes to ask: a node that hangs must not use up all the time.
 const TRY_LIMIT: Duration = Duration::from_secs(2);
+/// How long to try when nobody at all listens: enough for a node that restarts.
+const NOBODY_LIMIT: Duration = Duration::from_secs(2);
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_LAST: Duration = Duration::from_millis(500);
 
@@ -206,8 +209,12 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
+    ///
+    /// One that reads is not repeated after a lost answer: what it read would have to be remembered whole.
     pub async fn batch(&self, request: &BatchRequest) -> Result<BatchAnswer, ClientError> {
-        self.json(Method::POST, "/v1/batch", Kind::Write, |builder| builder.json(request)).await
+        let reads = request.ops.iter().any(|op| matches!(op, OpRequest::Get { .. }));
+        let kind = if reads { Kind::Once } else { Kind::Write };
+        self.json(Method::POST, "/v1/batch", kind, |builder| builder.json(request)).await
     }
 
     /// Lists keys in byte order.
@@ -276,7 +283,7 @@ impl Client {
     /// [`ClientError`].
     pub async fn promote(&self, id: u64) -> Result<(), ClientError> {
         let path = format!("/v1/members/{id}/promote");
-        self.send(Method::POST, &path, Kind::Admin, |builder| builder).await.map(drop)
+        self.send(Method::POST, &path, Kind::Once, |builder| builder).await.map(drop)
     }
 
     /// Takes a node out of the cluster.
@@ -285,7 +292,7 @@ impl Client {
     /// [`ClientError`].
     pub async fn remove(&self, id: u64) -> Result<(), ClientError> {
         let path = format!("/v1/members/{id}");
-        self.send(Method::DELETE, &path, Kind::Admin, |builder| builder).await.map(drop)
+        self.send(Method::DELETE, &path, Kind::Once, |builder| builder).await.map(drop)
     }
 
     /// Hands the lead over.
@@ -294,7 +301,7 @@ impl Client {
     /// [`ClientError`].
     pub async fn transfer_leader(&self, to: Option<u64>) -> Result<(), ClientError> {
         let body = TransferLeader { to };
-        self.send(Method::POST, "/v1/leader", Kind::Admin, |builder| builder.json(&body)).await.map(drop)
+        self.send(Method::POST, "/v1/leader", Kind::Once, |builder| builder.json(&body)).await.map(drop)
     }
 
     /// Whether the node behind the first URL is ready for clients.
@@ -317,7 +324,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn take_snapshot(&self) -> Result<serde_json::Value, ClientError> {
-        self.json(Method::POST, "/v1/snapshot", Kind::Admin, |builder| builder).await
+        self.json(Method::POST, "/v1/snapshot", Kind::Once, |builder| builder).await
     }
 
     async fn json<T: DeserializeOwned>(
@@ -345,10 +352,15 @@ impl Client {
         let deadline = Instant::now() + self.limit;
         let idempotency_key = (kind == Kind::Write).then(|| uuid::Uuid::new_v4().to_string());
         let mut pause = PAUSE_FIRST;
+        let begun = Instant::now();
+        // The last reason a node gave.
+        let mut told = None;
+        // An earlier try whose outcome nobody knows: a later refusal does not undo it.
+        let mut unknown = None;
         loop {
             let url = self.target(kind);
             let mut left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            if self.urls.len() > 1 && kind != Kind::Admin {
+            if self.urls.len() > 1 && kind != Kind::Once {
                 left = left.min(TRY_LIMIT);
             }
             let mut request = build(self.http.request(method.clone(), format!("{url}{path}"))).timeout(left);
@@ -364,8 +376,19 @@ impl Client {
             let safe = error.code().retry_is_safe(idempotency_key.is_some()) || harmless;
             // A full cache passes, but not while a caller waits.
             let worth = error.code() != ErrorCode::CacheFull;
-            if !safe || !worth || Instant::now() + pause >= deadline {
-                return Err(error);
+            let nobody = matches!(error, ClientError::Unreachable { .. });
+            let given_up = nobody && told.is_none() && begun.elapsed() >= NOBODY_LIMIT;
+            if !safe || !worth || given_up || Instant::now() + pause >= deadline {
+                return Err(match unknown.filter(|_| !is_final(&error)) {
+                    Some(unknown) => unknown,
+                    None => explained(error, kind, told),
+                });
+            }
+            if let ClientError::Problem(problem) = &error {
+                told = Some(problem.clone());
+            }
+            if error.effect() == Effect::Unknown && kind != Kind::Read {
+                unknown.get_or_insert(error);
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_LAST);
@@ -397,13 +420,38 @@ impl Client {
     }
 }
 
+/// The error worth telling: a reason that a node gave rather than a silence after it. A read without an
+/// answer did nothing, so its outcome is not in doubt.
+fn explained(error: ClientError, kind: Kind, told: Option<Box<Problem>>) -> ClientError {
+    match (error, told) {
+        (ClientError::Unreachable { .. }, Some(told)) => ClientError::Problem(told),
+        (ClientError::Lost { .. }, Some(told)) if kind == Kind::Read => ClientError::Problem(told),
+        (ClientError::Lost { url, reason }, None) if kind == Kind::Read => {
+            ClientError::Unreachable { url, reason }
+        }
+        (error, _) => error,
+    }
+}
+
+/// Whether an answer speaks for every try of a named request: the state machine gives each of them the one
+/// it gave first.
+fn is_final(error: &ClientError) -> bool {
+    matches!(
+        error.code(),
+        ErrorCode::PreconditionFailed
+            | ErrorCode::NotANumber
+            | ErrorCode::Overflow
+            | ErrorCode::IdempotencyKeyReused
+    )
+}
+
 /// What a request is, for choosing a node and for repeating it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Read,
     Write,
-    /// Changes the cluster; never repeated behind the caller's back.
-    Admin,
+    /// Never repeated where it might be carried out twice.
+    Once,
 }
 
 async fn answer(url: &str, request: RequestBuilder) -> Result<Response, ClientError> {

@@ -19,7 +19,12 @@ pub(super) struct LinkState {
 }
 
 fn allowed(door: &Door) -> Result<(), ApiError> {
-    let refused = || ApiError::new(ErrorCode::NoRoute, "this node was not started with --fault-injection");
+    let refused = || {
+        ApiError::new(
+            ErrorCode::NoRoute,
+            "this node was not started with --fault-injection (cluster-scripts/up does so)",
+        )
+    };
     door.fault_injection.then_some(()).ok_or_else(refused)
 }
 

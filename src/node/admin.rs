@@ -79,7 +79,8 @@ pub(super) enum AdminFailure {
 impl From<MembershipError> for AdminFailure {
     fn from(error: MembershipError) -> Self {
         match error {
-            MembershipError::NotLeader { .. } => Self::NotLeader,
+            // A change takes several steps; which of them was refused is not told.
+            MembershipError::NotLeader { .. } => Self::Unknown("the leader changed during the change".into()),
             MembershipError::InProgress | MembershipError::Refused(_) => Self::Conflict(error.to_string()),
             MembershipError::Unknown => Self::Unknown(error.to_string()),
             MembershipError::Stopped(reason) => Self::Stopped(reason),
@@ -125,7 +126,9 @@ impl Inner {
         let limit = deadline.saturating_duration_since(Instant::now());
         let answer =
             client.call(Method::Admin, to_bytes(request), limit).await.map_err(|error| match error {
-                PeerError::Unreachable(_) | PeerError::Refused(_) => AdminFailure::NotLeader,
+                PeerError::Unreachable(_) | PeerError::NotThere(_) | PeerError::Refused(_) => {
+                    AdminFailure::NotLeader
+                }
                 PeerError::Lost | PeerError::TimedOut => AdminFailure::Unknown(error.to_string()),
             })?;
         let done: Result<AdminDone, AdminFailure> = from_postcard("the leader's answer", &answer)
@@ -133,7 +136,20 @@ impl Inner {
         done
     }
 
+    /// Carries out a request as the leader, or says in time that its outcome is not known.
     async fn admin_here(&self, request: AdminRequest, deadline: Instant) -> Result<AdminDone, AdminFailure> {
+        let late =
+            || AdminFailure::Unknown("the change was not confirmed in time; it may still happen".into());
+        tokio::time::timeout_at(deadline, self.admin_by_deadline(request, deadline))
+            .await
+            .unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn admin_by_deadline(
+        &self,
+        request: AdminRequest,
+        deadline: Instant,
+    ) -> Result<AdminDone, AdminFailure> {
         match request {
             AdminRequest::Add(request) => self.add(request, deadline).await.map(AdminDone::Joined),
             AdminRequest::Promote { id } => self.promote(id).await.map(|()| AdminDone::Changed),
@@ -154,13 +170,20 @@ impl Inner {
         let joined = |id, name: String| Joined {
             cluster_id: self.identity.cluster_id.clone(),
             incarnation: self.identity.incarnation(),
+            history: self.identity.history().to_owned(),
             id,
             name,
         };
         let _one_at_a_time = self.adding.lock().await;
         let members = self.consensus.view().members;
         if let Some(known) = members.iter().find(|known| known.member.store_uuid == request.store_uuid) {
-            return Ok(joined(known.id, known.member.name.clone()));
+            // What this node believes may be a change that is never committed, or one that was undone.
+            let index = self.consensus.read_index(false).await.map_err(|_| AdminFailure::NotLeader)?;
+            self.consensus.replica().applied(index).await;
+            if self.consensus.replica().has_member(known.id) {
+                return Ok(joined(known.id, known.member.name.clone()));
+            }
+            return Err(AdminFailure::Unknown("the node is being added; ask again".into()));
         }
         if let Some(other) = members.iter().find(|other| other.member.peer == request.peer) {
             let (name, peer) = (&other.member.name, &request.peer);
@@ -243,6 +266,7 @@ impl Inner {
     pub(super) async fn transfer(&self, to: Option<NodeId>, deadline: Instant) -> Result<(), AdminFailure> {
         let view = self.consensus.view();
         let me = self.identity.node_id;
+        let named = to.is_some();
         let to = match to {
             Some(id) => find(&view, id)?.clone(),
             None => {
@@ -261,12 +285,14 @@ impl Inner {
         }
         while Instant::now() < deadline {
             self.consensus.transfer_leader(to.id).await.map_err(AdminFailure::Stopped)?;
-            let moved = |view: &View| view.leader.is_some_and(|leader| leader != me);
+            let moved = |view: &View| {
+                view.leader.is_some_and(|leader| if named { leader == to.id } else { leader != me })
+            };
             if self.consensus.wait(Duration::from_secs(2), moved).await {
                 return Ok(());
             }
         }
-        Err(AdminFailure::Conflict(format!("{} did not take the lead in time", to.member.name)))
+        Err(AdminFailure::Unknown(format!("{} has not taken the lead yet", to.member.name)))
     }
 }
 

@@ -5,7 +5,7 @@ use super::admin::AdminRequest;
 use super::options::Origin;
 use super::start::Inner;
 use crate::cache::{Command, ConfigChange};
-use crate::peer::{Lane, Method, NodeId};
+use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::{Envelope, View, from_postcard};
 use bytes::Bytes;
 use futures::future::join_all;
@@ -15,6 +15,9 @@ use tokio::time::{Instant, sleep};
 
 /// How long a node may take to tell its log time.
 const CLOCK_LIMIT: Duration = Duration::from_millis(300);
+/// How long a new leader that knows no log time waits for nodes that do not answer, before it takes them
+/// for gone: a machine that died does not say so.
+const SILENCE_LIMIT: Duration = Duration::from_secs(5);
 /// How often a follower compares its log time with the leader's, before and after it knows it.
 const CLOCK_SYNC_FIRST: Duration = Duration::from_millis(50);
 const CLOCK_SYNC: Duration = Duration::from_secs(5);
@@ -26,18 +29,24 @@ const PROMOTION_LOOK: Duration = Duration::from_millis(500);
 
 /// Keeps this node's log time close to the cluster's.
 pub(super) async fn keep_clock(inner: Weak<Inner>) {
+    // Since when this node leads without knowing the log time.
+    let mut leading_since = None;
     loop {
         let Some(node) = inner.upgrade() else { return };
         let anchored = node.consensus.clock().is_anchored();
-        match node.consensus.leader() {
-            Some(leader) if leader == node.identity.node_id && anchored => {}
-            Some(leader) if leader == node.identity.node_id => anchor_leader(&node).await,
-            Some(leader) => {
-                if let Some(log_ms) = ask_clock(&node, leader).await {
-                    node.consensus.clock().anchor(log_ms);
-                }
+        if node.consensus.is_leader() {
+            let since = *leading_since.get_or_insert_with(Instant::now);
+            if !anchored {
+                anchor_leader(&node, since).await;
             }
-            None => {}
+        } else {
+            leading_since = None;
+            let leader = node.consensus.leader().filter(|leader| *leader != node.identity.node_id);
+            if let Some(leader) = leader
+                && let Reading::At(log_ms) = ask_clock(&node, leader).await
+            {
+                node.consensus.clock().anchor(log_ms);
+            }
         }
         let anchored = node.consensus.clock().is_anchored();
         drop(node);
@@ -45,22 +54,44 @@ pub(super) async fn keep_clock(inner: Weak<Inner>) {
     }
 }
 
+/// What a node says when it is asked for the log time.
+enum Reading {
+    At(u64),
+    /// It does not know, or does not run.
+    Unknown,
+    /// It may run and know: it just does not answer.
+    Silent,
+}
+
 /// A leader that has just started takes the log time of whoever is running. When nobody knows it, the
-/// whole cluster has started, and the wall clock is what is left.
-async fn anchor_leader(node: &Inner) {
+/// whole cluster has started, and the wall clock is what is left. A node that is silent may be one that knows,
+/// so it is waited for, though not for ever.
+async fn anchor_leader(node: &Inner, leading_since: Instant) {
     let me = node.identity.node_id;
     let others = node.consensus.view().members.into_iter().filter(|member| member.id != me);
     let readings = join_all(others.map(|member| ask_clock(node, member.id))).await;
-    match readings.into_iter().flatten().max() {
+    let known = readings.iter().filter_map(|reading| match reading {
+        Reading::At(log_ms) => Some(*log_ms),
+        Reading::Unknown | Reading::Silent => None,
+    });
+    let silent = readings.iter().any(|reading| matches!(reading, Reading::Silent));
+    match known.max() {
         Some(log_ms) => node.consensus.clock().anchor(log_ms),
+        None if silent && leading_since.elapsed() < SILENCE_LIMIT => {}
         None => node.consensus.clock().anchor_to_wall(),
     }
 }
 
-async fn ask_clock(node: &Inner, id: NodeId) -> Option<u64> {
-    let client = node.peers.client(&node.consensus, id, Lane::Control)?;
-    let answer = client.call(Method::Clock, Bytes::new(), CLOCK_LIMIT).await.ok()?;
-    from_postcard("a clock reading", &answer).ok()?
+async fn ask_clock(node: &Inner, id: NodeId) -> Reading {
+    let Some(client) = node.peers.client(&node.consensus, id, Lane::Control) else { return Reading::Unknown };
+    match client.call(Method::Clock, Bytes::new(), CLOCK_LIMIT).await {
+        Ok(answer) => match from_postcard::<Option<u64>>("a clock reading", &answer) {
+            Ok(Some(log_ms)) => Reading::At(log_ms),
+            Ok(None) | Err(_) => Reading::Unknown,
+        },
+        Err(PeerError::NotThere(_) | PeerError::Refused(_)) => Reading::Unknown,
+        Err(PeerError::Unreachable(_) | PeerError::Lost | PeerError::TimedOut) => Reading::Silent,
+    }
 }
 
 /// Lets time pass in the log when something is due and no write brings the time along.

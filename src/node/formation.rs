@@ -2,7 +2,7 @@
 //!
 //! Each asks every URL of its list who is there. A node is known by the number of its data folder, so it
 //! does not matter how a URL is spelt or whether a list names the node itself. When all have met all and
-//! their lists agree, the one with the first HTTP address writes the *founding record*: the cluster's id,
+//! their lists agree, the one whose data folder has the lowest number writes the *founding record*: the cluster's id,
 //! and which data folder is which node. The others take it over. A node whose data folder is not in the
 //! record of a cluster that exists already is refused: it was wiped, or it is new, and has to join.
 
@@ -86,7 +86,7 @@ pub(super) fn identity_by(founding: &Founding, store_uuid: &str) -> Option<Ident
     let me = founding.members.iter().find(|member| member.store_uuid == store_uuid)?;
     Some(Identity {
         cluster_id: founding.cluster_id.clone(),
-        incarnations: Identity::first_incarnation(),
+        incarnations: Identity::first_incarnation(&founding.cluster_id),
         node_id: me.id,
         name: me.name.clone(),
         peer: me.peer.clone(),
@@ -173,11 +173,12 @@ impl Round {
                 None => return Ok(Step::Wait(format!("waiting for {} to meet the others", node.http))),
             }
         }
-        let mut order: Vec<Introduction> = self.nodes.values().cloned().collect();
-        order.sort_by_key(|node| natural(&node.http));
-        if order.first().map(|first| &first.store_uuid) != Some(&self.me.store_uuid) {
+        // The founder is chosen by what never changes, the numbers are given by address, which people see.
+        if self.nodes.keys().next() != Some(&self.me.store_uuid) {
             return Ok(Step::Wait("waiting for the first node to found the cluster".into()));
         }
+        let mut order: Vec<Introduction> = self.nodes.values().cloned().collect();
+        order.sort_by_key(|node| natural(&node.http));
         let founding = found(order, config.clone());
         let identity = identity_by(&founding, &self.me.store_uuid).ok_or("the founder founds itself")?;
         Ok(Step::Founded(identity))
@@ -208,14 +209,23 @@ impl Round {
         };
         let only_theirs: Vec<String> = theirs.difference(mine).map(name).collect();
         let only_mine: Vec<String> = mine.difference(theirs).map(name).collect();
-        let list = |nodes: Vec<String>| if nodes.is_empty() { "none".into() } else { nodes.join(", ") };
-        format!(
-            "the lists of nodes disagree: only the list of {} has {}; only this node's has {}; \
-             give every node the same list",
-            node.http,
-            list(only_theirs),
-            list(only_mine)
-        )
+        let mut told = vec!["the lists of nodes disagree".to_owned()];
+        if !only_theirs.is_empty() {
+            told.push(format!(
+                "the list of {} has {}, this node's has not",
+                node.http,
+                only_theirs.join(", ")
+            ));
+        }
+        if !only_mine.is_empty() {
+            told.push(format!(
+                "this node's list has {}, that of {} has not",
+                only_mine.join(", "),
+                node.http
+            ));
+        }
+        told.push("give every node the same list".to_owned());
+        told.join("; ")
     }
 }
 

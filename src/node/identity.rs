@@ -27,6 +27,8 @@ pub(super) struct Identity {
 pub(super) struct Incarnation {
     pub number: u64,
     pub fork_index: u64,
+    /// Its own name: two histories that fork at one place, as when a backup is restored twice, are two.
+    pub id: String,
 }
 
 /// The cluster and the histories that a state comes from.
@@ -37,8 +39,14 @@ pub(super) struct Lineage {
 }
 
 impl Identity {
-    pub fn first_incarnation() -> Vec<Incarnation> {
-        vec![Incarnation { number: 1, fork_index: 0 }]
+    /// The history a cluster begins with; it bears the cluster's own name.
+    pub fn first_incarnation(cluster_id: &str) -> Vec<Incarnation> {
+        vec![Incarnation { number: 1, fork_index: 0, id: cluster_id.to_owned() }]
+    }
+
+    /// The name of the history this node lives in.
+    pub fn history(&self) -> &str {
+        self.incarnations.last().map_or("", |last| &last.id)
     }
 
     pub fn incarnation(&self) -> u64 {
@@ -56,6 +64,7 @@ impl Identity {
         PeerIdentity {
             cluster_id: self.cluster_id.clone(),
             incarnation: self.incarnation(),
+            history: self.history().to_owned(),
             node_id: self.node_id,
         }
     }

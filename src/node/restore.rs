@@ -28,7 +28,8 @@ pub fn restore_backup(
     let index = backup.index();
     let mut incarnations = lineage.incarnations;
     let number = incarnations.last().map_or(0, |last| last.number) + 1;
-    incarnations.push(Incarnation { number, fork_index: index });
+    let id = uuid::Uuid::new_v4().to_string();
+    incarnations.push(Incarnation { number, fork_index: index, id });
     // Numbers of nodes are log indexes: the next one is not taken by any node before.
     let node_id = index + 1;
     let identity = Identity {

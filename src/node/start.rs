@@ -6,7 +6,7 @@ use super::background;
 use super::error::{NodeError, StartError};
 use super::formation::{Formation, form, found_alone, identity_by};
 use super::handler::PeerHandler;
-use super::identity::{Identity, store_uuid};
+use super::identity::{Identity, Incarnation, store_uuid};
 use super::options::{Limits, NodeOptions, Origin};
 use super::peers::Peers;
 use super::read::{ReadAt, ReadLevel};
@@ -85,11 +85,18 @@ impl Opened {
         };
         let opened = tokio::task::spawn_blocking(opening).await;
         let (store, snapshots) = opened.map_err(|error| StartError::Raft(error.to_string()))??;
-        let listen = |error| StartError::Listen { address: options.peer_bind.clone(), error };
-        let listener = TcpListener::bind(&options.peer_bind).await.map_err(listen)?;
+        let identity = Identity::load(&store)?;
+        // "Any port" is for the first start; from then on the others know this one.
+        let any = options.peer_bind.ends_with(":0") && options.peer_advertise.is_none();
+        let bind = match &identity {
+            Some(identity) if any => identity.peer.clone(),
+            _ => options.peer_bind.clone(),
+        };
+        let listen = |error| StartError::Listen { address: bind.clone(), error };
+        let listener = TcpListener::bind(&bind).await.map_err(listen)?;
         let bound = listener.local_addr().map_err(listen)?.to_string();
         let peer_address = options.peer_advertise.clone().unwrap_or(bound);
-        let identity = Identity::load(&store)?;
+        refuse_leftovers(identity.is_some(), &store, &snapshots)?;
         // Where the other members look for this node is in the membership; elsewhere nobody would find it.
         let known = identity.as_ref().map(|identity| &identity.peer);
         if let Some(known) = known.filter(|known| **known != peer_address) {
@@ -113,6 +120,9 @@ impl Opened {
             Some(identity) => identity,
             None => {
                 let identity = self.find_place().await?;
+                if identity.peer != self.peer_address {
+                    return Err(StartError::Moved { known: identity.peer, given: self.peer_address });
+                }
                 identity.save(&self.store)?;
                 identity
             }
@@ -182,11 +192,8 @@ impl Opened {
                     store_uuid: store_uuid(&self.store),
                 };
                 let joined = join(url, &request).await.map_err(StartError::Join)?;
-                let Joined { cluster_id, incarnation, id, name } = joined;
-                let mut incarnations = Identity::first_incarnation();
-                for last in &mut incarnations {
-                    last.number = incarnation;
-                }
+                let Joined { cluster_id, incarnation: number, history, id, name } = joined;
+                let incarnations = vec![Incarnation { number, fork_index: 0, id: history }];
                 let peer = self.peer_address.clone();
                 Ok(Identity { cluster_id, incarnations, node_id: id, name, peer, founding: None })
             }
@@ -200,6 +207,22 @@ impl Opened {
         identity_by(&founding, &store_uuid)
             .ok_or_else(|| StartError::Identity("the founder is missing".into()))
     }
+}
+
+/// A folder that is nobody's holds nothing: a log or a snapshot without an identity is what an interrupted
+/// restore leaves, or a folder that was tampered with, and must not be taken for a new node's.
+fn refuse_leftovers(is_somebodys: bool, store: &LogStore, snapshots: &Snapshots) -> Result<(), StartError> {
+    let log = store.state();
+    let holds = log.vote.is_some()
+        || log.last_index.is_some()
+        || log.purged.is_some()
+        || snapshots.current().is_some();
+    if holds && !is_somebodys {
+        let reason =
+            "it holds a log or a snapshot and does not say of which node; remove the folder and start again";
+        return Err(StartError::Identity(reason.into()));
+    }
+    Ok(())
 }
 
 impl Node {
@@ -368,8 +391,11 @@ impl Node {
 
     /// Takes no new writes from clients, and hands the lead over if this node has it.
     pub async fn drain(&self) {
-        self.inner.draining.store(true, Ordering::Release);
-        if self.inner.consensus.is_leader() {
+        if self.inner.draining.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let others = self.inner.consensus.view().members.iter().any(|m| m.voter && m.id != self.id());
+        if others && self.inner.consensus.is_leader() {
             let deadline = Instant::now() + HAND_OVER_LIMIT;
             let handing_over = self.inner.transfer(None, deadline);
             if let Ok(Err(error)) = tokio::time::timeout_at(deadline, handing_over).await {

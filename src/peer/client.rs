@@ -20,12 +20,15 @@ const DIAL_LIMIT: Duration = Duration::from_secs(2);
 /// Frames that may wait for one connection's writer; more make the sender wait.
 const QUEUE_FRAMES: usize = 256;
 
-/// Why a peer gave no answer. `Unreachable` and `Refused` mean that it did nothing; after `Lost` or
+/// Why a peer gave no answer. `Unreachable`, `NotThere` and `Refused` mean that it did nothing; after `Lost` or
 /// `TimedOut` it may have done what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
     #[error("cannot reach the peer: {0}")]
     Unreachable(String),
+    /// Its machine answers, and nobody listens there.
+    #[error("the peer does not run: {0}")]
+    NotThere(String),
     #[error("the peer refused: {0}")]
     Refused(String),
     #[error("the connection to the peer was lost")]
@@ -218,7 +221,12 @@ impl Shared {
     async fn dial(&self) -> Result<Arc<Connection>, PeerError> {
         let turns = self.links.turns();
         let unreachable = |e: std::io::Error| PeerError::Unreachable(format!("{}: {e}", self.address));
-        let stream = TcpStream::connect(&self.address).await.map_err(unreachable)?;
+        let stream = TcpStream::connect(&self.address).await.map_err(|error| match error.kind() {
+            std::io::ErrorKind::ConnectionRefused => {
+                PeerError::NotThere(format!("{}: {error}", self.address))
+            }
+            _ => unreachable(error),
+        })?;
         tune(&stream).map_err(unreachable)?;
         let (read, mut write) = stream.into_split();
         let mut read = BufReader::with_capacity(64 * 1024, read);

@@ -26,6 +26,8 @@ pub struct PeerIdentity {
     pub cluster_id: String,
     /// How often the cluster was re-formed; another incarnation is another history.
     pub incarnation: u64,
+    /// That history's own name.
+    pub history: String,
     pub node_id: NodeId,
 }
 
@@ -36,6 +38,7 @@ pub struct Hello {
     version: u32,
     cluster_id: String,
     incarnation: u64,
+    history: String,
     from: NodeId,
     to: NodeId,
     lane: Lane,
@@ -55,6 +58,7 @@ impl Hello {
             version: PROTOCOL_VERSION,
             cluster_id: me.cluster_id.clone(),
             incarnation: me.incarnation,
+            history: me.history.clone(),
             from: me.node_id,
             to,
             lane,
@@ -92,6 +96,9 @@ impl Hello {
         if self.incarnation != me.incarnation {
             let (mine, theirs) = (me.incarnation, self.incarnation);
             return Err(format!("this node lives in incarnation {mine} of the cluster, not in {theirs}"));
+        }
+        if self.history != me.history {
+            return Err(format!("this node lives in another history of incarnation {}", me.incarnation));
         }
         if self.to != me.node_id {
             return Err(format!("this is node {}, not node {}", me.node_id, self.to));

@@ -10,18 +10,21 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// How long a caller may take for its handshake.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(1);
 /// Most peer connections at a time: far more than any cluster needs, and a bound for strangers.
 const CONNECTIONS_MAX: usize = 512;
+/// Most connections that have not shown who they are.
+const STRANGERS_MAX: usize = 256;
 /// Most requests of one connection that are worked on at a time.
 const REQUESTS_IN_FLIGHT_MAX: usize = 1_024;
 /// Most append requests of one connection that wait for their flush.
@@ -61,9 +64,17 @@ async fn accept(listener: TcpListener, me: PeerIdentity, links: Links, handler: 
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // Connections end with this task, that is with the server.
     let mut connections = JoinSet::new();
+    // Those that have not shown who they are, oldest first. When they are too many the oldest goes: a member
+    // needs a moment, and strangers who just hold on must not keep it out.
+    let mut strangers: VecDeque<(AbortHandle, Arc<AtomicBool>)> = VecDeque::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        strangers.retain(|(task, known)| !task.is_finished() && !known.load(Ordering::Acquire));
+        if strangers.len() >= STRANGERS_MAX
+            && let Some((oldest, _)) = strangers.pop_front()
+        {
+            oldest.abort();
+        }
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -72,13 +83,15 @@ async fn accept(listener: TcpListener, me: PeerIdentity, links: Links, handler: 
                 continue;
             }
         };
-        let (me, links, handler) = (me.clone(), links.clone(), handler.clone());
-        connections.spawn(async move {
-            let _slot = slot;
-            if let Err(error) = serve(stream, me, links, handler).await {
+        let (me, links, handler, slots) = (me.clone(), links.clone(), handler.clone(), slots.clone());
+        let known = Arc::new(AtomicBool::new(false));
+        let shown = known.clone();
+        let task = connections.spawn(async move {
+            if let Err(error) = serve(stream, me, links, handler, &slots, &shown).await {
                 tracing::debug!(%error, "peer connection ended");
             }
         });
+        strangers.push_back((task, known));
     }
 }
 
@@ -87,6 +100,8 @@ async fn serve(
     me: PeerIdentity,
     links: Links,
     handler: Arc<dyn Handler>,
+    slots: &Semaphore,
+    known: &AtomicBool,
 ) -> Result<(), FrameError> {
     tune(&stream)?;
     let (read, mut write) = stream.into_split();
@@ -101,20 +116,23 @@ async fn serve(
     let hello =
         postcard::from_bytes::<Hello>(&content).map_err(|_| "the handshake cannot be read".to_owned());
     let checked = hello.and_then(|hello| hello.check(&me).map(|()| hello));
+    let slot = slots.try_acquire().map_err(|_| "this node has too many peer connections".to_owned());
+    let checked = checked.and_then(|hello| slot.map(|slot| (hello, slot)));
     let welcome = match &checked {
         Ok(_) => Welcome::Accepted,
         Err(sentence) => Welcome::Refused(sentence.clone()),
     };
     let welcome = postcard::to_stdvec(&welcome).map_err(std::io::Error::other)?;
     write.write_all(&frame(&welcome)).await?;
-    let hello = match checked {
-        Ok(hello) => hello,
+    let (hello, _slot) = match checked {
+        Ok(accepted) => accepted,
         Err(sentence) => {
             tracing::warn!(sentence, "refused a peer");
             return Ok(());
         }
     };
 
+    known.store(true, Ordering::Release);
     let (replies, queued) = mpsc::channel(REQUESTS_IN_FLIGHT_MAX);
     let frames = async {
         tokio::select! {
@@ -155,8 +173,9 @@ async fn read_requests(
         let replies = replies.clone();
         working.spawn(async move {
             let reply = Reply { id: request.id, body: answer.await.map_err(NoAnswer::Refused) };
-            drop(slot);
             let _ = replies.send(reply.encode()).await;
+            // Kept until the answer is on its way: a peer that asks and does not read gets no more tasks.
+            drop(slot);
         });
     }
     Ok(())

@@ -38,23 +38,17 @@ impl LogClock {
         state.offset_ms = Some(state.offset_ms.map_or(offset, |known| known.max(offset)));
     }
 
-    /// A running node told its log time: from now on this node may stamp entries.
+    /// A running node told its log time: from now on this node may stamp entries. A later reading takes the
+    /// place of an earlier one, so a clock that ticks faster than the leader's does not run away from it.
     pub fn anchor(&self, log_ms: u64) {
-        self.observe_running(log_ms);
+        let offset = i128::from(log_ms) - self.elapsed_ms();
+        self.state.lock().expect("no panic while held").offset_ms = Some(offset);
         self.anchored.send_replace(true);
     }
 
     /// The whole cluster has just started: log time goes on from the wall clock, never backwards.
     pub fn anchor_to_wall(&self) {
         self.anchor(wall_ms());
-    }
-
-    /// Like [`Self::observe`], but for a reading of a clock rather than an entry: it is no lower bound for
-    /// the next stamp.
-    fn observe_running(&self, log_ms: u64) {
-        let offset = i128::from(log_ms) - self.elapsed_ms();
-        let mut state = self.state.lock().expect("no panic while held");
-        state.offset_ms = Some(state.offset_ms.map_or(offset, |known| known.max(offset)));
     }
 
     /// Log time now, if this node knows it: since it was told by a running node, or set by the wall clock.
@@ -111,11 +105,21 @@ mod tests {
         clock.anchor(1_000_000);
         let first = clock.now_ms().unwrap();
         assert!(first >= 1_000_000);
+        clock.observe(1_000_020);
         clock.anchor(10);
-        clock.observe(20);
-        assert!(clock.now_ms().unwrap() >= first);
+        assert!(clock.now_ms().unwrap() >= first.max(1_000_020), "what was seen in the log is never undone");
         clock.observe(9_000_000);
         assert!(clock.now_ms().unwrap() >= 9_000_000);
+    }
+
+    /// C2: a follower whose own clock runs ahead follows the leader's readings down again.
+    #[test]
+    fn a_clock_that_runs_ahead_is_corrected() {
+        let clock = LogClock::default();
+        clock.anchor(1_000_000);
+        clock.anchor(2_000_000);
+        clock.anchor(1_000_500);
+        assert!(clock.now_ms().unwrap() < 1_500_000);
     }
 
     #[test]

@@ -429,7 +429,11 @@ fn view(metrics: &RaftMetrics<Types>) -> View {
         id,
         member: member.clone(),
         voter: voters.contains(&id),
-        matched: metrics.replication.as_ref().and_then(|all| all.get(&id)).map(|&matched| index(matched)),
+        matched: metrics
+            .replication
+            .as_ref()
+            .and_then(|all| all.get(&id).copied().flatten())
+            .map(|matched| matched.index()),
         silent_ms: metrics
             .heartbeat
             .as_ref()

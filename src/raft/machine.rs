@@ -4,7 +4,7 @@ use super::codec::{from_postcard, to_bytes};
 use super::replica::{Picture, Replica};
 use super::types::{LogId, Payload, Response, SnapshotMeta, StoredMembership, Types};
 use crate::cache::{Cache, Outcome};
-use crate::storage::{ReceivedSnapshot, SnapshotFile, Snapshots};
+use crate::storage::{ReceivedSnapshot, SnapshotFile, Snapshots, StorageError};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use openraft::entry::RaftEntry;
@@ -180,10 +180,16 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let index = last_applied.map_or(0, |log_id| log_id.index());
         let snapshots = self.snapshots.clone();
         let writing = move || snapshots.write(index, &bytes, |mut out| frozen.encode(&mut out));
-        let file = tokio::task::spawn_blocking(writing)
-            .await
-            .map_err(io::Error::other)?
-            .map_err(io::Error::other)?;
-        Ok(Snapshot { meta, snapshot: SnapshotData::Current(file) })
+        match tokio::task::spawn_blocking(writing).await.map_err(io::Error::other)? {
+            Ok(file) => Ok(Snapshot { meta, snapshot: SnapshotData::Current(file) }),
+            // A leader's newer one was installed meanwhile: it stands for ours too.
+            Err(StorageError::Superseded { .. }) => {
+                let gone = || io::Error::other("the newer snapshot is gone");
+                let file = self.snapshots.current().ok_or_else(gone)?;
+                let meta = FileMeta::decode(&file.meta)?.raft;
+                Ok(Snapshot { meta, snapshot: SnapshotData::Current(file) })
+            }
+            Err(error) => Err(io::Error::other(error)),
+        }
     }
 }

@@ -139,7 +139,7 @@ impl Network {
     fn rpc_error(&self, error: PeerError, method: Method, timeout: Duration) -> RPCError<Types> {
         match error {
             // Both call for a pause before the next attempt.
-            PeerError::Unreachable(_) | PeerError::Refused(_) => {
+            PeerError::Unreachable(_) | PeerError::NotThere(_) | PeerError::Refused(_) => {
                 RPCError::Unreachable(Unreachable::new(&error))
             }
             PeerError::Lost => RPCError::Network(NetworkError::new(&error)),

@@ -69,6 +69,11 @@ impl Replica {
         state.checkpoints.iter().chain(newest).copied().collect()
     }
 
+    /// Whether the membership that is applied here, and so committed, has a node.
+    pub fn has_member(&self, id: u64) -> bool {
+        self.read().membership.get_node(&id).is_some()
+    }
+
     /// Makes this replica differ from the others, for tests of those who compare them.
     #[doc(hidden)]
     pub fn corrupt(&self) {

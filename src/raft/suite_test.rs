@@ -1,13 +1,14 @@
 //! openraft's own suite for storages, on our log and our state machine over a real folder.
 
 use super::log::Log;
-use super::machine::Machine;
+use super::machine::{FileMeta, Machine};
 use super::replica::Replica;
-use super::types::Types;
+use super::types::{LogId, SnapshotMeta, StoredMembership, Types};
 use crate::raft::LogClock;
 use crate::storage::{LogOptions, LogStore, Snapshots};
 use bytes::Bytes;
 use openraft::StorageError;
+use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -31,4 +32,24 @@ impl StoreBuilder<Types, Log, Machine, TempDir> for Folders {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn our_log_and_state_machine_pass_the_suite() {
     Suite::test_all(Folders).await.expect("the suite passes");
+}
+
+/// R3: a leader's snapshot that is installed while an older one is still being built takes its place, and
+/// the node goes on.
+#[tokio::test]
+async fn a_snapshot_that_is_overtaken_while_it_is_built_is_no_failure() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let snapshots = Snapshots::open(folder.path()).expect("a new folder opens");
+    let replica = Arc::new(Replica::new(Arc::new(LogClock::default())));
+    replica.apply_other(LogId::new(1.into(), 5), None);
+    let mut machine = Machine::new(replica, snapshots.clone(), Bytes::new());
+    let mut builder = machine.get_snapshot_builder().await;
+    let raft = SnapshotMeta {
+        last_log_id: Some(LogId::new(1.into(), 9)),
+        last_membership: StoredMembership::default(),
+    };
+    let meta = FileMeta { raft: raft.clone(), lineage: Bytes::new() }.encode();
+    snapshots.write(9, &meta, |out| out.write_all(b"newer")).expect("the newer one is installed");
+    let built = builder.build_snapshot().await.expect("being overtaken is no failure");
+    assert_eq!(built.meta, raft);
 }

@@ -26,6 +26,14 @@ pub enum OpenError {
         /// What is wrong with it.
         what: String,
     },
+    /// A backup is not what was saved.
+    #[error("the backup {} is damaged or no backup: {what}; use another one", file.display())]
+    Backup {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// A file that must be there is gone while others say that it was written.
     #[error("{} is missing, although {because}; {REJOIN}", file.display())]
     Missing {

@@ -228,7 +228,9 @@ impl SnapshotFile {
     pub fn open_backup(path: impl AsRef<Path>) -> Result<SnapshotFile, OpenError> {
         let path = path.as_ref();
         SnapshotFile::open(path).map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => OpenError::damaged(path, error.to_string()),
+            io::ErrorKind::InvalidData => {
+                OpenError::Backup { file: path.to_owned(), what: error.to_string() }
+            }
             _ => OpenError::io("read", path)(error),
         })
     }
@@ -252,7 +254,7 @@ pub fn verify_file(path: impl AsRef<Path>) -> Result<SnapshotMetaInfo, OpenError
     let path = path.as_ref();
     let file = Arc::new(File::open(path).map_err(OpenError::io("open", path))?);
     SnapshotBody::new(file).verify().map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData => OpenError::damaged(path, error.to_string()),
+        io::ErrorKind::InvalidData => OpenError::Backup { file: path.to_owned(), what: error.to_string() },
         _ => OpenError::io("read", path)(error),
     })
 }

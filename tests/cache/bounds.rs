@@ -85,10 +85,11 @@ fn old_answers_are_forgotten_in_steps() {
 fn large_answers_push_out_older_ones() {
     let mut log = Log::new(CacheConfig::default());
     log.commit(Command::One(put_bytes("large", vec![7; limits::VALUE_BYTES_MAX], Ttl::Never)));
-    for id in ["1", "2", "3"] {
-        log.commit_as(Some(id), Command::One(get("large")));
+    let more_than_fit = limits::REMEMBERED_BYTES_MAX / limits::VALUE_BYTES_MAX as u64 + 1;
+    for id in 1..=more_than_fit {
+        log.commit_as(Some(&id.to_string()), Command::One(get("large")));
     }
-    assert!(log.commit_as(Some("3"), Command::One(get("large"))).replayed);
+    assert!(log.commit_as(Some(&more_than_fit.to_string()), Command::One(get("large"))).replayed);
     assert!(!log.commit_as(Some("1"), Command::One(get("large"))).replayed);
     check_accounts(&log.cache);
 }

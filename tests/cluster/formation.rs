@@ -81,6 +81,27 @@ async fn a_wiped_node_is_refused_and_told_to_join() {
     assert!(log.contains("join that cluster instead"), "{log}");
 }
 
+/// R6: a folder with somebody's log or snapshot but nobody's name is not taken for a new node's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_lost_its_log_but_not_its_snapshot_is_refused() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    let taken = cluster.request(reqwest::Method::POST, &cluster.nodes[2], "/v1/snapshot", "").await;
+    assert!(taken.status().is_success());
+    cluster.nodes[2].kill();
+    let folder = cluster.nodes[2].data_dir.clone();
+    for entry in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap()) {
+        if entry.file_name() == "snapshots" {
+            continue;
+        }
+        let removed = std::fs::remove_dir_all(entry.path());
+        removed.or_else(|_| std::fs::remove_file(entry.path())).unwrap();
+    }
+    cluster.nodes[2].start();
+    assert_eq!(cluster.nodes[2].ended().await.code(), Some(1));
+    let log = cluster.nodes[2].log();
+    assert!(log.contains("does not say of which node"), "{log}");
+}
+
 /// A damaged log is refused and named, and the node does not vote with what is left.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_with_a_damaged_log_refuses_to_start() {

@@ -241,3 +241,23 @@ async fn a_read_waits_for_the_index_it_needs() {
     assert!(problem["detail"].as_str().unwrap().contains("applied"));
     server.stop().await;
 }
+
+/// An embedded node on any free port opens its own folder again.
+#[tokio::test]
+async fn a_node_alone_opens_its_folder_again() {
+    use lockstep::cache::{Command, Condition, Key, Op, Ttl, Value};
+    use lockstep::node::{Node, NodeOptions, ReadLevel};
+    let folder = tempfile::tempdir().unwrap();
+    let key = Key::new("k").unwrap();
+    for round in 0..3 {
+        let node = Node::start(NodeOptions::alone(folder.path())).await.unwrap();
+        if round == 0 {
+            let value = Value::new("v".into(), None).unwrap();
+            let put = Op::Put { key: key.clone(), value, ttl: Ttl::Never, condition: Condition::Always };
+            node.write(Command::One(put)).await.unwrap();
+        }
+        let read = node.get(&key, ReadLevel::Linearizable).await.unwrap();
+        assert_eq!(read.value.unwrap().value.bytes, "v");
+        node.stop().await;
+    }
+}

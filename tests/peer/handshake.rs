@@ -32,6 +32,7 @@ async fn whoever_is_foreign_is_told_why_and_left() {
     let cases = [
         (foreign(|me| me.cluster_id = "red".into()), "this node belongs to cluster blue, not to red"),
         (foreign(|me| me.incarnation = 4), "this node lives in incarnation 3 of the cluster, not in 4"),
+        (foreign(|me| me.history = "other".into()), "this node lives in another history of incarnation 3"),
         (foreign(|me| me.node_id = SERVER), "the caller claims to be this very node 1"),
         (hello_bytes(&Hello::new(&me, 7, Lane::Control)), "this is node 1, not node 7"),
         (next_version, "peer protocol 2 is not spoken here, only 1"),
@@ -90,7 +91,7 @@ async fn a_browser_at_the_peer_port_is_left() {
 async fn a_bad_request_ends_its_connection_only() {
     let mut served = serve().await;
     let hello = frame(&good_hello());
-    for content in [Vec::new(), vec![10], message(0, 1, b""), message(12, 1, b"x"), message(255, 1, b"")] {
+    for content in [Vec::new(), vec![10], message(0, 1, b""), message(13, 1, b"x"), message(255, 1, b"")] {
         let answer = say(&served.address, &[hello.clone(), frame(&content)].concat()).await;
         assert_eq!(welcome_in(&answer), Some(Welcome::Accepted));
     }

@@ -29,7 +29,7 @@ const SERVER: NodeId = 1;
 const CALLER: NodeId = 2;
 
 fn identity(node_id: NodeId) -> PeerIdentity {
-    PeerIdentity { cluster_id: "blue".into(), incarnation: 3, node_id }
+    PeerIdentity { cluster_id: "blue".into(), incarnation: 3, history: "third".into(), node_id }
 }
 
 /// A request that waits for the test to answer it.
