@@ -15,10 +15,10 @@ pub struct LogClock {
 
 #[derive(Default)]
 struct State {
-    /// Log time minus the monotonic time since `started`, in milliseconds: the largest seen. Entries arrive
-    /// late by their way through the log, never early, so the largest is the closest.
+    /// Log time minus the monotonic time since `started`, in milliseconds. The last reading of a running
+    /// node's clock sets it; entries only raise it, since they come late by their way through the log.
     offset_ms: Option<i128>,
-    /// The largest time ever stamped or seen.
+    /// The largest time seen in an entry.
     last_ms: u64,
 }
 
@@ -48,7 +48,12 @@ impl LogClock {
 
     /// The whole cluster has just started: log time goes on from the wall clock, never backwards.
     pub fn anchor_to_wall(&self) {
-        self.anchor(wall_ms());
+        let wall = i128::from(wall_ms()) - self.elapsed_ms();
+        let mut state = self.state.lock().expect("no panic while held");
+        // A wall clock that is behind must not make log time wait for it.
+        state.offset_ms = Some(state.offset_ms.map_or(wall, |known| known.max(wall)));
+        drop(state);
+        self.anchored.send_replace(true);
     }
 
     /// Log time now, if this node knows it: since it was told by a running node, or set by the wall clock.
@@ -129,5 +134,11 @@ mod tests {
         clock.observe(far);
         clock.anchor_to_wall();
         assert!(clock.now_ms().unwrap() >= far);
+        // Nor stop it until the wall has caught up: it goes on from where it was.
+        let begun = Instant::now();
+        while clock.now_ms().unwrap() < far + 5 {
+            assert!(begun.elapsed().as_secs() < 5, "log time stands still");
+            std::thread::yield_now();
+        }
     }
 }
