@@ -14,7 +14,7 @@
 //!
 //! let key = Key::new("greeting")?;
 //! let value = Value::new("hello".into(), Some("text/plain"))?;
-//! let put = Op::Put { key: key.clone(), value, ttl: Ttl::Never, condition: Condition::Absent };
+//! let put = Op::Put { key: key.clone(), value, ttl: Ttl::Never, condition: Condition::Absent, previous: false };
 //! let written = node.write(Command::One(put)).await?;
 //!
 //! let read = node.get(&key, ReadLevel::Linearizable).await?;

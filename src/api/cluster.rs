@@ -1,6 +1,6 @@
 //! Bodies of the routes about the cluster and its settings.
 
-use crate::cache::{CacheConfig, Policy};
+use crate::cache::{CacheConfig, Policy, TouchConfig};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeSet;
 
@@ -88,14 +88,6 @@ pub struct Status {
     pub uptime_ms: u64,
 }
 
-/// Whether reads count for eviction.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TouchConfig {
-    /// Always false in this version: only writes count as use.
-    pub enabled: bool,
-}
-
 /// The replicated settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigBody {
@@ -113,7 +105,7 @@ impl From<CacheConfig> for ConfigBody {
             capacity_entries: config.capacity_entries,
             capacity_bytes: config.capacity_bytes,
             default_ttl_ms: config.default_ttl_ms,
-            touch: TouchConfig::default(),
+            touch: config.touch,
         }
     }
 }
@@ -130,8 +122,26 @@ pub struct ConfigUpdate {
     pub capacity_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub default_ttl_ms: Option<Option<u64>>,
+    #[serde(skip_serializing_if = "TouchUpdate::is_empty")]
+    pub touch: TouchUpdate,
+}
+
+/// How reads come to count for eviction: what is absent stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TouchUpdate {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub touch: Option<TouchConfig>,
+    pub enabled: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_per_flush: Option<u64>,
+}
+
+impl TouchUpdate {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Tells `null` from absence.

@@ -10,7 +10,7 @@ mod kv;
 pub use batch::{BatchAnswer, BatchRequest, OpAnswer, OpRequest, WireValue};
 pub use cluster::{
     AddMember, ConfigBody, ConfigUpdate, Digests, Founding, FoundingMember, IndexedDigest, Introduction,
-    Joined, Leader, MemberStatus, Members, NodeName, Status, TouchConfig, TransferLeader,
+    Joined, Leader, MemberStatus, Members, NodeName, Status, TouchUpdate, TransferLeader,
 };
 pub use error::{Effect, ErrorCode, Problem};
 pub use headers::{CONSISTENCY, IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, INDEX, TERM, TTL_MS};

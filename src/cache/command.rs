@@ -13,6 +13,24 @@ pub struct Stamp {
     pub at_ms: u64,
     /// The client's name for this request, so that a retry is applied once.
     pub idempotency_key: Option<String>,
+    /// Reads since the last ones that were told of, oldest first. They count before the command.
+    pub touches: Vec<Touch>,
+}
+
+/// One entry, for as long as it is there: the same on all nodes, and never another's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EntryId {
+    pub slot: u32,
+    /// Which of the entries that the slot had and will have.
+    pub generation: u32,
+}
+
+/// Reads of one entry, told of some time later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Touch {
+    pub entry: EntryId,
+    /// How many reads.
+    pub count: u16,
 }
 
 /// One change to the cache.
@@ -29,6 +47,8 @@ pub enum Command {
     Configure(ConfigChange),
     /// Nothing but the passing of time: expires and evicts what is due.
     Tick,
+    /// From here on all nodes keep the rules of this level. It never falls.
+    RaiseFeatureLevel { level: u32 },
 }
 
 /// One operation on one key.
@@ -36,15 +56,15 @@ pub enum Command {
 pub enum Op {
     /// Reads a key at this point of the log (in batches).
     Get { key: Key },
-    /// Stores a value.
-    Put { key: Key, value: Value, ttl: Ttl, condition: Condition },
-    /// Removes a key.
-    Delete { key: Key, condition: Condition },
+    /// Stores a value. `previous` asks for the one it replaces.
+    Put { key: Key, value: Value, ttl: Ttl, condition: Condition, previous: bool },
+    /// Removes a key. `previous` asks for its value.
+    Delete { key: Key, condition: Condition, previous: bool },
     /// Adds to a decimal counter (64-bit signed, as text); an absent one starts at `initial`, then `by` is
     /// added. `ttl` counts only when the counter is created; an existing one keeps its deadline.
     Incr { key: Key, by: i64, initial: i64, ttl: Ttl, condition: Condition },
-    /// Gives an existing key a new deadline.
-    Expire { key: Key, ttl_ms: u64, condition: Condition },
+    /// Gives an existing key a new time to live.
+    Expire { key: Key, ttl: Ttl, condition: Condition },
     /// Takes an existing key's deadline away.
     Persist { key: Key, condition: Condition },
 }
@@ -71,6 +91,9 @@ pub enum Ttl {
     Never,
     /// This many milliseconds of log time.
     Ms(u64),
+    /// This many milliseconds of log time after it was last used, at most
+    /// [`super::limits::SLIDING_TTL_MS_MAX`].
+    Sliding(u64),
 }
 
 /// A change of settings: what is `None` stays. `default_ttl_ms` of `Some(None)` takes the default away.
@@ -80,6 +103,9 @@ pub struct ConfigChange {
     pub capacity_entries: Option<u64>,
     pub capacity_bytes: Option<u64>,
     pub default_ttl_ms: Option<Option<u64>>,
+    pub touch_enabled: Option<bool>,
+    pub touch_interval_ms: Option<u64>,
+    pub touch_max_per_flush: Option<u64>,
 }
 
 /// Settings given whole, as a new cluster gets them.
@@ -90,6 +116,9 @@ impl From<CacheConfig> for ConfigChange {
             capacity_entries: Some(config.capacity_entries),
             capacity_bytes: Some(config.capacity_bytes),
             default_ttl_ms: Some(config.default_ttl_ms),
+            touch_enabled: Some(config.touch.enabled),
+            touch_interval_ms: Some(config.touch.interval_ms),
+            touch_max_per_flush: Some(config.touch.max_per_flush),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The replicated settings. Everything that steers eviction is here, and changes by a log entry only.
 
 use super::CommandError;
-use super::limits::{CAPACITY_ENTRIES_MAX, TTL_MS_MAX, TTL_MS_MIN};
+use super::limits::{CAPACITY_ENTRIES_MAX, TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX, TTL_MS_MIN};
 use serde::{Deserialize, Serialize};
 
 /// The cache's settings, equal on every node at equal index.
@@ -14,6 +14,24 @@ pub struct CacheConfig {
     pub capacity_bytes: u64,
     /// TTL of a put that names none, in milliseconds; `None` lives for ever.
     pub default_ttl_ms: Option<u64>,
+    pub touch: TouchConfig,
+}
+
+/// How reads come to count for eviction. The nodes tell the leader about them, and the leader tells the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TouchConfig {
+    /// Whether they count at all. Where not, only writes do.
+    pub enabled: bool,
+    /// How long a node collects reads before it tells of them, in milliseconds: 10 to 60,000.
+    pub interval_ms: u64,
+    /// Most entries that are told of in an interval, by one node and by all together: 1 to 65,536.
+    pub max_per_flush: u64,
+}
+
+impl Default for TouchConfig {
+    fn default() -> Self {
+        Self { enabled: true, interval_ms: 100, max_per_flush: 4_096 }
+    }
 }
 
 impl Default for CacheConfig {
@@ -23,6 +41,7 @@ impl Default for CacheConfig {
             capacity_entries: 100_000,
             capacity_bytes: 1024 * 1024 * 1024,
             default_ttl_ms: None,
+            touch: TouchConfig::default(),
         }
     }
 }
@@ -44,6 +63,13 @@ impl CacheConfig {
         if self.default_ttl_ms.is_some_and(|ttl_ms| !(TTL_MS_MIN..=TTL_MS_MAX).contains(&ttl_ms)) {
             return invalid("default_ttl_ms", format!("it is {TTL_MS_MIN} to {TTL_MS_MAX} milliseconds"));
         }
+        let (low, high) = (*TOUCH_INTERVAL_MS.start(), *TOUCH_INTERVAL_MS.end());
+        if !TOUCH_INTERVAL_MS.contains(&self.touch.interval_ms) {
+            return invalid("touch.interval_ms", format!("it is {low} to {high} milliseconds"));
+        }
+        if !(1..=TOUCHES_MAX).contains(&self.touch.max_per_flush) {
+            return invalid("touch.max_per_flush", format!("it is 1 to {TOUCHES_MAX}"));
+        }
         Ok(())
     }
 }
@@ -52,26 +78,45 @@ impl CacheConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Policy {
-    /// The one written longest ago.
+    /// The one used longest ago.
     Lru,
     /// None: a write that does not fit is refused.
     NoEviction,
+    /// The one used least often, where uses long ago count less.
+    Lfu,
+    /// S3-FIFO: one that was not used again soon after it came, else one not used for long.
+    S3Fifo,
 }
 
 impl Policy {
+    pub const ALL: [Self; 4] = [Self::Lru, Self::NoEviction, Self::Lfu, Self::S3Fifo];
+
+    /// As it is written in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lru => "lru",
+            Self::NoEviction => "noeviction",
+            Self::Lfu => "lfu",
+            Self::S3Fifo => "s3fifo",
+        }
+    }
+
+    /// The policy of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.name() == name)
+    }
+
     /// The policy's number in snapshots and digests. Persisted: a number is never given to another policy.
     pub(super) fn number(self) -> u8 {
         match self {
             Self::Lru => 0,
             Self::NoEviction => 1,
+            Self::Lfu => 2,
+            Self::S3Fifo => 3,
         }
     }
 
     pub(super) fn from_number(number: u8) -> Option<Self> {
-        match number {
-            0 => Some(Self::Lru),
-            1 => Some(Self::NoEviction),
-            _ => None,
-        }
+        Self::ALL.get(usize::from(number)).copied()
     }
 }

@@ -12,6 +12,12 @@ pub const BATCH_OPS_MAX: usize = 1_024;
 /// Shortest and longest time to live, in milliseconds (the longest is about ten years).
 pub const TTL_MS_MIN: u64 = 1;
 pub const TTL_MS_MAX: u64 = 10 * 366 * 24 * 3_600 * 1_000;
+/// Longest time to live that uses can renew, in milliseconds (about 49 days).
+pub const SLIDING_TTL_MS_MAX: u64 = u32::MAX as u64;
+/// How long reads may be collected before they count, in milliseconds.
+pub const TOUCH_INTERVAL_MS: std::ops::RangeInclusive<u64> = 10..=60_000;
+/// Most entries that one log entry may count reads of.
+pub const TOUCHES_MAX: u64 = 65_536;
 /// What an entry costs beyond its key and value, in bytes: a fixed charge, never what an allocator says.
 pub const ENTRY_OVERHEAD_BYTES: u64 = 128;
 /// Longest idempotency key, in bytes.
@@ -27,8 +33,13 @@ pub const TOMBSTONES_MAX: usize = 65_536;
 /// so that no single `apply` is long. (Room for what a log entry itself brings is always made at once.)
 pub const EXPIRE_PER_APPLY_MAX: usize = 1_024;
 pub const EVICT_PER_APPLY_MAX: usize = 4_096;
+/// Most entries that one log entry may move to the order of another policy after a switch.
+pub const MOVE_PER_APPLY_MAX: usize = 4_096;
 /// Most entries a cache can be configured for: slot numbers have 32 bits.
 pub const CAPACITY_ENTRIES_MAX: u64 = 1 << 31;
 /// Most bytes that a batch's answers may take together: as much as a batch may write, and little enough that
 /// remembering a few of them does not push everybody else's answers out.
 pub const BATCH_ANSWER_BYTES_MAX: u64 = 2 * 1024 * 1024 + 64 * 1024;
+/// The newest set of rules that this program knows. A cluster begins with it, and is raised to a later one by
+/// a log entry, once all its nodes know that one.
+pub const FEATURE_LEVEL: u32 = 1;

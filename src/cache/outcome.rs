@@ -18,10 +18,10 @@ pub struct Applied {
 /// A command's success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// Stored; `revision` is the entry's new revision.
-    Put { revision: u64, created: bool },
-    /// Removed; `revision` is the index of the removal.
-    Deleted { revision: u64 },
+    /// Stored; `revision` is the entry's new revision, `previous` what it replaced, if that was asked for.
+    Put { revision: u64, created: bool, previous: Option<Found> },
+    /// Removed; `revision` is the index of the removal, `previous` what was there, if that was asked for.
+    Deleted { revision: u64, previous: Option<Found> },
     /// There was nothing to delete, expire or persist.
     NotFound,
     /// The counter's new value.
@@ -38,6 +38,8 @@ pub enum Outcome {
     Configured(CacheConfig),
     /// Time passed.
     Ticked,
+    /// The feature level now.
+    FeatureLevel(u32),
 }
 
 /// An entry as a reader sees it.
@@ -86,7 +88,8 @@ pub enum CommandError {
     IdempotencyKeyReused,
 }
 
-/// One visible change, for those who watch. Revision of all events of an `apply` is its index.
+/// One visible change, for those who watch. Revision of all events of an `apply` is its index. (A deadline that
+/// reads have moved is none: those reads are told of later, and many at once.)
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     Put {

@@ -3,10 +3,11 @@
 //! Slots are given out inside `apply`, so every node agrees on the number of every entry. A snapshot clones
 //! the pages' pointers; a write after that copies the one page it touches.
 
-use super::digest::{Sum, halves, hash_text, hash_words};
+use super::Found;
+use super::digest::{Sum, halves, hash_words};
 use super::limits::ENTRY_OVERHEAD_BYTES;
-use super::payload::Payload;
-use super::{Found, Key};
+use super::record::Record;
+use super::store::Lifetime;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
@@ -20,36 +21,56 @@ type Page = [Slot; PAGE_SLOTS];
 pub(super) struct Slot {
     /// How often the slot was freed (wrapping): tells an entry from its predecessors in the same slot.
     pub generation: u32,
-    /// How often the entry was used, up to the type's limit. Kept under every policy, so that a switch to
-    /// one that counts starts warm. It lies here, not in the entry, because it fits without padding.
-    pub frequency: u32,
+    /// How often the entry was used, up to the type's limit. It and the next one lie here, not in the entry,
+    /// because they fit without padding.
+    pub frequency: u16,
+    /// The policy whose order the entry stands in, by its number.
+    pub order: u8,
     pub entry: Option<Entry>,
 }
 
 /// A key and its value, with their history.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    pub key: Key,
-    pub payload: Payload,
+    pub record: Record,
     pub revision: u64,
     pub created_revision: u64,
-    pub version: u64,
     pub created_at_ms: u64,
     pub modified_at_ms: u64,
     /// Deadline in log time. It is never 0, because a TTL has at least 1 ms.
     pub deadline: Option<NonZeroU64>,
-    /// When it was last used: a stamp of a counter that no two entries share. Orders LRU.
+    /// When it was last used: a stamp of a counter that no two entries share.
     pub recency: u64,
+    /// Its place in its policy's order; what it means is the policy's business.
+    pub rank: u64,
+    /// How many times it was written since it was created, up to the type's limit.
+    pub version: u32,
+    /// Each use moves the deadline this many milliseconds away from then; 0 leaves it.
+    pub sliding_ms: u32,
 }
 
-/// What an entry counts against the capacity in bytes.
-pub(super) fn entry_cost(key: &Key, payload: &Payload) -> u64 {
-    key.as_str().len() as u64 + payload.cost() + ENTRY_OVERHEAD_BYTES
+/// What eviction knows of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Usage {
+    pub recency: u64,
+    pub frequency: u16,
+    pub rank: u64,
+    /// What it counts against the capacity in bytes.
+    pub bytes: u64,
+}
+
+/// What an entry of a key counts against the capacity in bytes.
+pub(super) fn entry_cost(record: &Record) -> u64 {
+    record.cost() + ENTRY_OVERHEAD_BYTES
 }
 
 impl Entry {
     pub fn cost(&self) -> u64 {
-        entry_cost(&self.key, &self.payload)
+        entry_cost(&self.record)
+    }
+
+    pub fn lifetime(&self) -> Lifetime {
+        Lifetime { deadline: self.deadline, sliding_ms: self.sliding_ms }
     }
 
     pub fn expires_at_ms(&self) -> Option<u64> {
@@ -62,10 +83,10 @@ impl Entry {
 
     pub fn found(&self) -> Found {
         Found {
-            value: self.payload.value(),
+            value: self.record.value(),
             revision: self.revision,
             created_revision: self.created_revision,
-            version: self.version,
+            version: u64::from(self.version),
             created_at_ms: self.created_at_ms,
             modified_at_ms: self.modified_at_ms,
             expires_at_ms: self.expires_at_ms(),
@@ -73,24 +94,36 @@ impl Entry {
     }
 }
 
+/// The digest adds up three hashes for each entry, one for each thing that changes by itself. Each begins
+/// with a word that says which it is.
 impl Slot {
-    /// The record's hash in the digest; `payload_hash` apart, so that a check can compute it anew.
-    pub fn hash(&self, number: u32, entry: &Entry, payload_hash: u64) -> u128 {
-        let [key_low, key_high] = hash_text(entry.key.as_str());
+    /// Of what clients stored. Reads all of it.
+    fn content_hash(&self, number: u32, entry: &Entry) -> u128 {
+        let [low, high] = halves(entry.record.hash());
+        hash_words([1 << 32 | u64::from(number), u64::from(self.generation), low, high])
+    }
+
+    /// Of when it was stored and until when.
+    fn history_hash(number: u32, entry: &Entry) -> u128 {
         hash_words([
-            u64::from(number),
-            u64::from(self.generation) << 32 | u64::from(self.frequency),
-            key_low,
-            key_high,
-            payload_hash,
+            2 << 32 | u64::from(number),
             entry.revision,
             entry.created_revision,
-            entry.version,
+            u64::from(entry.version) << 32 | u64::from(entry.sliding_ms),
             entry.created_at_ms,
             entry.modified_at_ms,
             entry.expires_at_ms().unwrap_or(0),
-            entry.recency,
         ])
+    }
+
+    /// Of how it was used.
+    fn usage_hash(&self, number: u32, entry: &Entry) -> u128 {
+        let order = u64::from(self.order) << 16 | u64::from(self.frequency);
+        hash_words([3 << 32 | u64::from(number), order, entry.recency, entry.rank])
+    }
+
+    fn hashes(&self, number: u32, entry: &Entry) -> [u128; 3] {
+        [self.content_hash(number, entry), Self::history_hash(number, entry), self.usage_hash(number, entry)]
     }
 }
 
@@ -139,6 +172,18 @@ impl Slab {
         (0..self.slots).filter_map(|number| Some((number, self.entry(number)?)))
     }
 
+    /// What eviction knows of an entry.
+    pub fn usage(&self, number: u32) -> Option<Usage> {
+        let slot = self.slot(number)?;
+        let entry = slot.entry.as_ref()?;
+        Some(Usage {
+            recency: entry.recency,
+            frequency: slot.frequency,
+            rank: entry.rank,
+            bytes: entry.cost(),
+        })
+    }
+
     /// Puts an entry in the slot freed last, or in a new one.
     pub fn insert(&mut self, entry: Entry) -> u32 {
         let number = match self.free.pop() {
@@ -150,9 +195,9 @@ impl Slab {
         };
         let slot = self.slot_mut(number);
         slot.frequency = 1;
-        let hash = slot.hash(number, &entry, entry.payload.hash());
+        let hashes = slot.hashes(number, &entry);
         slot.entry = Some(entry);
-        self.sum.add(hash);
+        hashes.into_iter().for_each(|hash| self.sum.add(hash));
         number
     }
 
@@ -161,10 +206,10 @@ impl Slab {
         self.entry(number)?;
         let slot = self.slot_mut(number);
         let entry = slot.entry.take()?;
-        let hash = slot.hash(number, &entry, entry.payload.hash());
+        let hashes = slot.hashes(number, &entry);
         slot.generation = slot.generation.wrapping_add(1);
-        slot.frequency = 0;
-        self.sum.subtract(hash);
+        (slot.frequency, slot.order) = (0, 0);
+        hashes.into_iter().for_each(|hash| self.sum.subtract(hash));
         self.sum.add(self.free_hash(self.free.len(), number));
         self.free.push(number);
         Some(entry)
@@ -177,17 +222,44 @@ impl Slab {
         }
     }
 
-    /// Changes an entry in place; a change made here counts as a use.
-    pub fn change(&mut self, number: u32, change: impl FnOnce(&mut Entry)) {
+    /// Stores another record of the same key, and returns the one before.
+    pub fn set_record(&mut self, number: u32, record: Record) -> Option<Record> {
+        self.entry(number)?;
+        let slot = self.slot_mut(number);
+        let mut entry = slot.entry.take()?;
+        let before = slot.content_hash(number, &entry);
+        let replaced = std::mem::replace(&mut entry.record, record);
+        let after = slot.content_hash(number, &entry);
+        slot.entry = Some(entry);
+        self.sum.subtract(before);
+        self.sum.add(after);
+        Some(replaced)
+    }
+
+    /// Changes what `Slot::history_hash` covers.
+    pub fn set_history(&mut self, number: u32, change: impl FnOnce(&mut Entry)) {
+        if self.entry(number).is_none() {
+            return;
+        }
+        let Some(entry) = &mut self.slot_mut(number).entry else { return };
+        let before = Slot::history_hash(number, entry);
+        change(entry);
+        let after = Slot::history_hash(number, entry);
+        self.sum.subtract(before);
+        self.sum.add(after);
+    }
+
+    /// Notes how an entry was used, and where that puts it in which policy's order.
+    pub fn set_usage(&mut self, number: u32, usage: Usage, order: u8) {
         if self.entry(number).is_none() {
             return;
         }
         let slot = self.slot_mut(number);
         let Some(mut entry) = slot.entry.take() else { return };
-        let before = slot.hash(number, &entry, entry.payload.hash());
-        change(&mut entry);
-        slot.frequency = slot.frequency.saturating_add(1);
-        let after = slot.hash(number, &entry, entry.payload.hash());
+        let before = slot.usage_hash(number, &entry);
+        (slot.frequency, slot.order) = (usage.frequency, order);
+        (entry.recency, entry.rank) = (usage.recency, usage.rank);
+        let after = slot.usage_hash(number, &entry);
         slot.entry = Some(entry);
         self.sum.subtract(before);
         self.sum.add(after);
@@ -197,7 +269,7 @@ impl Slab {
     pub fn restore_slot(&mut self, slot: Slot) {
         let number = self.grow();
         if let Some(entry) = &slot.entry {
-            self.sum.add(slot.hash(number, entry, entry.payload.hash()));
+            slot.hashes(number, entry).into_iter().for_each(|hash| self.sum.add(hash));
         }
         *self.slot_mut(number) = slot;
     }
@@ -225,7 +297,7 @@ impl Slab {
         for number in 0..self.slots {
             let Some(slot) = self.slot(number) else { continue };
             if let Some(entry) = &slot.entry {
-                sum.add(slot.hash(number, entry, entry.payload.rehash()));
+                slot.hashes(number, entry).into_iter().for_each(|hash| sum.add(hash));
             }
         }
         for (position, &number) in self.free.iter().enumerate() {

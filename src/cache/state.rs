@@ -1,12 +1,14 @@
 //! The state machine's whole state, and how it is read. It is changed in `apply/` only.
 
 use super::digest::{Digest, Sum, halves, hash_words};
-use super::limits::{CAPACITY_ENTRIES_MAX, TTL_MS_MAX, TTL_MS_MIN};
+use super::limits::{
+    CAPACITY_ENTRIES_MAX, FEATURE_LEVEL, TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX, TTL_MS_MIN,
+};
 use super::remembered::Remembered;
 use super::snapshot::Frozen;
 use super::store::Store;
 use super::tombstones::Tombstones;
-use super::{CacheConfig, Found, Key, Stats, Tombstone};
+use super::{CacheConfig, EntryId, Found, Key, Policy, Stats, Tombstone, TouchConfig};
 
 /// A cache: keys with values, deadlines and a bounded size, changed by log entries only.
 #[derive(Debug)]
@@ -18,6 +20,7 @@ pub struct Cache {
     pub(super) tombstones: Tombstones,
     pub(super) remembered: Remembered,
     pub(super) stats: Stats,
+    pub(super) feature_level: u32,
 }
 
 /// A key in a listing.
@@ -31,6 +34,25 @@ pub struct KeyInfo {
     pub expires_at_ms: Option<u64>,
 }
 
+/// An entry as a read sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub found: Found,
+    pub entry: EntryId,
+    /// Whether the read makes a difference to eviction or to a deadline, once it is told of.
+    pub matters: bool,
+}
+
+/// An entry that will go soon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Victim {
+    pub key: Key,
+    /// How often it was used, up to 65,535.
+    pub frequency: u64,
+    /// What it counts against the capacity in bytes.
+    pub bytes: u64,
+}
+
 impl Cache {
     /// An empty cache. Settings outside the limits are brought within them.
     pub fn new(config: CacheConfig) -> Self {
@@ -38,6 +60,14 @@ impl Cache {
             capacity_entries: config.capacity_entries.clamp(1, CAPACITY_ENTRIES_MAX),
             capacity_bytes: config.capacity_bytes.max(1),
             default_ttl_ms: config.default_ttl_ms.map(|ttl| ttl.clamp(TTL_MS_MIN, TTL_MS_MAX)),
+            touch: TouchConfig {
+                enabled: config.touch.enabled,
+                interval_ms: config
+                    .touch
+                    .interval_ms
+                    .clamp(*TOUCH_INTERVAL_MS.start(), *TOUCH_INTERVAL_MS.end()),
+                max_per_flush: config.touch.max_per_flush.clamp(1, TOUCHES_MAX),
+            },
             ..config
         };
         Self {
@@ -47,6 +77,7 @@ impl Cache {
             tombstones: Tombstones::default(),
             remembered: Remembered::default(),
             stats: Stats::default(),
+            feature_level: FEATURE_LEVEL,
             config,
         }
     }
@@ -62,6 +93,45 @@ impl Cache {
         (!entry.is_expired(self.now_ms)).then(|| entry.found())
     }
 
+    /// The same, with what is needed to count the read.
+    pub fn read(&self, key: &str) -> Option<Seen> {
+        let (slot, entry) = self.store.find(key)?;
+        if entry.is_expired(self.now_ms) {
+            return None;
+        }
+        let generation = self.store.slab().slot(slot)?.generation;
+        let matters = entry.sliding_ms > 0 || self.store.learns(slot);
+        Some(Seen { found: entry.found(), entry: EntryId { slot, generation }, matters })
+    }
+
+    /// The key of an entry, as long as it is there.
+    pub fn key_of(&self, id: EntryId) -> Option<Key> {
+        let slot = self.store.slab().slot(id.slot)?;
+        let entry = slot.entry.as_ref().filter(|_| slot.generation == id.generation)?;
+        Some(entry.record.to_key())
+    }
+
+    /// The entries that will be evicted next if nothing is used or written over meanwhile, at most so many.
+    pub fn next_victims(&self, most: usize) -> Vec<Victim> {
+        let slots = self.store.next_victims(&self.config, most);
+        let victim = |slot: u32| {
+            let (entry, usage) = (self.store.slab().entry(slot)?, self.store.slab().usage(slot)?);
+            let frequency = u64::from(usage.frequency);
+            Some(Victim { key: entry.record.to_key(), frequency, bytes: usage.bytes })
+        };
+        slots.into_iter().filter_map(victim).collect()
+    }
+
+    /// Entries that are still ordered by the policy before the last switch.
+    pub fn entries_to_move(&self) -> u64 {
+        self.store.orders().to_move()
+    }
+
+    /// The rules that are kept; see [`super::Command::RaiseFeatureLevel`].
+    pub fn feature_level(&self) -> u32 {
+        self.feature_level
+    }
+
     /// Keys with a prefix, in order, from the first one after `after`; at most `limit`.
     pub fn keys(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<(Key, KeyInfo)> {
         let live = self.store.range(prefix, after).filter(|(_, entry)| !entry.is_expired(self.now_ms));
@@ -69,10 +139,10 @@ impl Cache {
             .map(|(_, entry)| {
                 let info = KeyInfo {
                     revision: entry.revision,
-                    bytes: entry.payload.bytes().len() as u64,
+                    bytes: entry.record.bytes().len() as u64,
                     expires_at_ms: entry.expires_at_ms(),
                 };
-                (entry.key.clone(), info)
+                (entry.record.to_key(), info)
             })
             .collect()
     }
@@ -126,7 +196,8 @@ impl Cache {
     /// The earliest time at which a [`super::Command::Tick`] would do something; `None` when there is nothing
     /// to come. Never before log time.
     pub fn next_due_ms(&self) -> Option<u64> {
-        if self.is_over_capacity() && self.store.victim().is_some() {
+        let evicts = self.config.policy != Policy::NoEviction;
+        if (self.is_over_capacity() && evicts) || self.store.orders().is_moving() {
             return Some(self.now_ms);
         }
         self.store.first_deadline().map(|(deadline, _)| deadline.max(self.now_ms))
@@ -139,13 +210,15 @@ impl Cache {
     /// The digest of the whole state.
     pub fn digest(&self) -> Digest {
         let entries = (self.store.slab().sum(), self.bytes());
-        self.digest_of(entries, self.tombstones.words(), self.remembered.words())
+        let orders = self.store.orders().words();
+        self.digest_of(entries, orders, self.tombstones.words(), self.remembered.words())
     }
 
     /// The digest, computed anew from every record. Slow: for tests and audits.
     pub fn recompute_digest(&self) -> Digest {
         self.digest_of(
             (self.store.slab().recompute_sum(), self.store.recompute_bytes()),
+            self.store.orders().recompute_words(),
             self.tombstones.recompute_words(),
             self.remembered.recompute_words(),
         )
@@ -162,12 +235,19 @@ impl Cache {
         Frozen::new(self)
     }
 
-    fn digest_of(&self, entries: (Sum, u64), tombstones: [u64; 4], remembered: [u64; 4]) -> Digest {
+    fn digest_of(
+        &self,
+        entries: (Sum, u64),
+        orders: [u64; 5],
+        tombstones: [u64; 4],
+        remembered: [u64; 4],
+    ) -> Digest {
         let (entries, bytes) = entries;
         let [entries_low, entries_high] = entries.words();
         let [stats_low, stats_high] = halves(self.stats.hash());
         let [tombstones_first, tombstones_next, tombstones_low, tombstones_high] = tombstones;
         let [remembered_first, remembered_next, remembered_low, remembered_high] = remembered;
+        let [age, ghost_first, ghost_next, ghost_low, ghost_high] = orders;
         Digest(hash_words([
             self.index,
             self.now_ms,
@@ -176,14 +256,23 @@ impl Cache {
             self.config.capacity_bytes,
             // A TTL has at least 1 ms, so 0 is free to say that there is none.
             self.config.default_ttl_ms.unwrap_or(0),
+            u64::from(self.config.touch.enabled),
+            self.config.touch.interval_ms,
+            self.config.touch.max_per_flush,
+            u64::from(self.feature_level),
             stats_low,
             stats_high,
-            self.store.recency(),
+            self.store.stamps(),
             self.store.len(),
             bytes,
             u64::from(self.store.slab().slots()),
             entries_low,
             entries_high,
+            age,
+            ghost_first,
+            ghost_next,
+            ghost_low,
+            ghost_high,
             tombstones_first,
             tombstones_next,
             tombstones_low,

@@ -1,10 +1,11 @@
 //! The entries, and what is derived from them: the ordered index, the deadlines, the order of eviction, the
 //! bytes they count. Every change of an entry goes through here, so that these cannot drift apart.
 
-use super::eviction::{Order, order_of};
-use super::payload::Payload;
-use super::slab::{Entry, Slab};
-use super::{Key, Policy};
+use super::command::{EntryId, Touch};
+use super::eviction::{Entrance, Ground, Memory, Orders};
+use super::record::{Record, fingerprint};
+use super::slab::{Entry, Slab, Usage};
+use super::{CacheConfig, Policy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::ops::Bound;
@@ -12,12 +13,15 @@ use std::ops::Bound;
 #[derive(Debug)]
 pub(super) struct Store {
     slab: Slab,
-    index: BTreeMap<Key, u32>,
+    index: BTreeMap<Record, u32>,
     deadlines: BTreeSet<(u64, u32)>,
-    order: Box<dyn Order>,
+    orders: Orders,
+    /// Entries that this log entry has written. They are in no order until [`Store::settle`], so that no
+    /// write falls victim to the room it needs itself.
+    written: Vec<(u32, Entrance)>,
     bytes: u64,
     /// The recency stamp given last.
-    recency: u64,
+    stamps: u64,
 }
 
 /// What a write brings: when it happens and what it stores.
@@ -25,33 +29,55 @@ pub(super) struct Store {
 pub(super) struct Write {
     pub revision: u64,
     pub now_ms: u64,
-    pub payload: Payload,
+    pub record: Record,
+    pub lifetime: Lifetime,
+}
+
+/// Until when an entry lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lifetime {
+    /// In log time; `None` lives for ever.
     pub deadline: Option<NonZeroU64>,
+    /// Each use moves the deadline this many milliseconds away from then; 0 leaves it.
+    pub sliding_ms: u32,
+}
+
+impl Lifetime {
+    pub fn expires_at_ms(self) -> Option<u64> {
+        self.deadline.map(NonZeroU64::get)
+    }
 }
 
 impl Store {
     pub fn new(policy: Policy) -> Self {
-        let slab = Slab::default();
-        let order = order_of(policy, &slab);
-        Self { slab, index: BTreeMap::new(), deadlines: BTreeSet::new(), order, bytes: 0, recency: 0 }
+        Self {
+            slab: Slab::default(),
+            index: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            orders: Orders::new(policy),
+            written: Vec::new(),
+            bytes: 0,
+            stamps: 0,
+        }
     }
 
     /// Builds what is derived around the slab of a snapshot; an error says what does not fit together.
-    pub fn restore(policy: Policy, slab: Slab, recency: u64) -> Result<Self, &'static str> {
-        let order = order_of(policy, &slab);
-        let mut stamps: Vec<u64> = slab.iter().map(|(_, entry)| entry.recency).collect();
-        stamps.sort_unstable();
-        if stamps.windows(2).any(|pair| pair[0] == pair[1]) || stamps.last() > Some(&recency) {
+    pub fn restore(policy: Policy, slab: Slab, memory: Memory, stamps: u64) -> Result<Self, &'static str> {
+        let mut recencies: Vec<u64> = slab.iter().map(|(_, entry)| entry.recency).collect();
+        recencies.sort_unstable();
+        if recencies.windows(2).any(|pair| pair[0] == pair[1]) || recencies.last() > Some(&stamps) {
             return Err("two entries have the same recency, or one lies in the future");
         }
-        let index: BTreeMap<Key, u32> = slab.iter().map(|(slot, e)| (e.key.clone(), slot)).collect();
+        let orders = Orders::restore(policy, memory, &slab)
+            .ok_or("an entry has no place in the order of eviction, or two have the same")?;
+        let index: BTreeMap<Record, u32> = slab.iter().map(|(slot, e)| (e.record.clone(), slot)).collect();
         if index.len() as u64 != slab.len() {
             return Err("two entries have the same key");
         }
         let deadlines =
             slab.iter().filter_map(|(slot, entry)| Some((entry.expires_at_ms()?, slot))).collect();
         let bytes = bytes_of(&slab);
-        Ok(Self { slab, index, deadlines, order, bytes, recency })
+        Ok(Self { slab, index, deadlines, orders, written: Vec::new(), bytes, stamps })
     }
 
     pub fn slab(&self) -> &Slab {
@@ -71,13 +97,18 @@ impl Store {
         bytes_of(&self.slab)
     }
 
-    pub fn recency(&self) -> u64 {
-        self.recency
+    /// The recency stamp given last.
+    pub fn stamps(&self) -> u64 {
+        self.stamps
+    }
+
+    pub fn orders(&self) -> &Orders {
+        &self.orders
     }
 
     /// The entry of a key, expired or not.
     pub fn find(&self, key: &str) -> Option<(u32, &Entry)> {
-        let slot = *self.index.get(key)?;
+        let slot = *self.index.get(key.as_bytes())?;
         Some((slot, self.slab.entry(slot)?))
     }
 
@@ -88,12 +119,12 @@ impl Store {
         after: Option<&'a str>,
     ) -> impl Iterator<Item = (u32, &'a Entry)> {
         let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
+            Some(after) if after >= prefix => Bound::Excluded(after.as_bytes()),
+            _ => Bound::Included(prefix.as_bytes()),
         };
         self.index
-            .range::<str, _>((start, Bound::Unbounded))
-            .take_while(move |(key, _)| key.as_str().starts_with(prefix))
+            .range::<[u8], _>((start, Bound::Unbounded))
+            .take_while(move |(record, _)| record.key_bytes().starts_with(prefix.as_bytes()))
             .filter_map(|(_, &slot)| Some((slot, self.slab.entry(slot)?)))
     }
 
@@ -102,79 +133,206 @@ impl Store {
         self.deadlines.first().copied()
     }
 
-    pub fn victim(&self) -> Option<u32> {
-        self.order.victim()
-    }
-
-    /// Orders the entries by another policy.
-    pub fn set_policy(&mut self, policy: Policy) {
-        self.order = order_of(policy, &self.slab);
-    }
-
     /// Stores an entry under a key that has none.
-    pub fn insert(&mut self, key: Key, write: Write) {
+    pub fn insert(&mut self, write: Write) {
+        self.stamps += 1;
+        let entrance = Entrance::New { fingerprint: fingerprint(write.record.key_bytes()) };
+        let Lifetime { deadline, sliding_ms } = write.lifetime;
         let entry = Entry {
-            key: key.clone(),
-            payload: write.payload,
+            record: write.record.clone(),
             revision: write.revision,
             created_revision: write.revision,
-            version: 1,
             created_at_ms: write.now_ms,
             modified_at_ms: write.now_ms,
-            deadline: write.deadline,
-            recency: self.next_recency(),
+            deadline,
+            recency: self.stamps,
+            rank: 0,
+            version: 1,
+            sliding_ms,
         };
         self.bytes += entry.cost();
         let slot = self.slab.insert(entry);
-        self.index.insert(key, slot);
-        self.move_deadline(slot, None, write.deadline);
-        self.order.used(slot);
+        self.index.insert(write.record, slot);
+        self.move_deadline(slot, None, deadline);
+        self.written.push((slot, entrance));
     }
 
     /// Stores a new value in an entry.
     pub fn overwrite(&mut self, slot: u32, write: Write) {
-        let Some(entry) = self.slab.entry(slot) else { return };
-        let (cost, deadline) = (entry.cost(), entry.deadline);
-        self.bytes = self.bytes - cost + (cost - entry.payload.cost() + write.payload.cost());
-        self.move_deadline(slot, deadline, write.deadline);
-        let recency = self.next_recency();
-        self.slab.change(slot, |entry| {
-            entry.payload = write.payload;
-            entry.deadline = write.deadline;
-            entry.changed(write.revision, write.now_ms, recency);
-        });
-        self.order.used(slot);
+        let Some(before) = self.slab.usage(slot) else { return };
+        let policy = self.policy_of(slot);
+        self.orders.of_mut(policy).leave(slot, &before);
+        let Some(replaced) = self.slab.set_record(slot, write.record.clone()) else { return };
+        self.index.remove(replaced.key_bytes());
+        self.bytes = self.bytes - replaced.cost() + write.record.cost();
+        self.index.insert(write.record, slot);
+        self.set_lifetime(slot, write.lifetime);
+        self.slab.set_history(slot, |entry| entry.changed(write.revision, write.now_ms));
+        let after = self.used_now(before, 1);
+        self.slab.set_usage(slot, after, policy.number());
+        self.written.push((slot, Entrance::Written));
     }
 
-    /// Gives an entry another deadline, or none.
-    pub fn set_deadline(&mut self, slot: u32, deadline: Option<NonZeroU64>, revision: u64, now_ms: u64) {
-        let Some(entry) = self.slab.entry(slot) else { return };
-        self.move_deadline(slot, entry.deadline, deadline);
-        let recency = self.next_recency();
-        self.slab.change(slot, |entry| {
-            entry.deadline = deadline;
-            entry.changed(revision, now_ms, recency);
-        });
-        self.order.used(slot);
+    /// Changes until when an entry lives. That is a use of it.
+    pub fn change_lifetime(&mut self, slot: u32, lifetime: Lifetime, revision: u64, now_ms: u64) {
+        self.set_lifetime(slot, lifetime);
+        self.slab.set_history(slot, |entry| entry.changed(revision, now_ms));
+        self.use_entry(slot, 1);
     }
 
+    /// Counts reads of an entry; false when its slot has another one by now, or its deadline has passed.
+    pub fn touch(&mut self, touch: Touch, now_ms: u64) -> bool {
+        let EntryId { slot: number, generation } = touch.entry;
+        let Some(slot) = self.slab.slot(number) else { return false };
+        let Some(entry) = &slot.entry else { return false };
+        if slot.generation != generation || entry.is_expired(now_ms) {
+            return false;
+        }
+        self.renew(number, now_ms);
+        self.use_entry(number, touch.count);
+        true
+    }
+
+    /// Counts a read of a key that is there, made by the log entry itself.
+    pub fn count_read(&mut self, key: &str, now_ms: u64) {
+        let Some((slot, _)) = self.find(key) else { return };
+        self.renew(slot, now_ms);
+        // What this log entry wrote counts as used already.
+        if !self.written.iter().any(|(written, _)| *written == slot) {
+            self.use_entry(slot, 1);
+        }
+    }
+
+    /// Moves a deadline that uses move.
+    fn renew(&mut self, slot: u32, now_ms: u64) {
+        let Some(Lifetime { sliding_ms, .. }) = self.slab.entry(slot).map(Entry::lifetime) else { return };
+        if sliding_ms > 0 {
+            let deadline = NonZeroU64::new(now_ms.saturating_add(u64::from(sliding_ms)));
+            self.set_lifetime(slot, Lifetime { deadline, sliding_ms });
+        }
+    }
+
+    /// Takes an entry out.
     pub fn remove(&mut self, slot: u32) -> Option<Entry> {
+        let usage = self.slab.usage(slot)?;
+        let policy = self.policy_of(slot);
+        self.orders.of_mut(policy).leave(slot, &usage);
         let entry = self.slab.remove(slot)?;
         self.bytes -= entry.cost();
-        self.index.remove(&entry.key);
+        self.index.remove(entry.record.key_bytes());
         self.move_deadline(slot, entry.deadline, None);
-        self.order.removed(slot);
+        Some(entry)
+    }
+
+    /// Takes an entry out to make room.
+    pub fn evict(&mut self, slot: u32) -> Option<Entry> {
+        let usage = self.slab.usage(slot)?;
+        let policy = self.policy_of(slot);
+        let entry = self.remove(slot)?;
+        self.orders.of_mut(policy).evicted(&usage, fingerprint(entry.record.key_bytes()));
         Some(entry)
     }
 
     /// Removes every entry, by slot. Several times faster than one by one, because what is derived can be
     /// dropped as a whole.
-    pub fn clear(&mut self, policy: Policy) {
+    pub fn clear(&mut self) {
         self.slab.clear();
         self.index = BTreeMap::new();
         self.deadlines = BTreeSet::new();
-        self.order = order_of(policy, &self.slab);
+        self.orders = Orders::new(self.orders.policy());
         self.bytes = 0;
+    }
+
+    /// The entry to evict next; `None` when there is none, or the policy evicts nothing. What this log entry
+    /// has written goes only when there is nothing else.
+    pub fn victim(&mut self, config: &CacheConfig) -> Option<u32> {
+        if self.written.len() as u64 == self.slab.len() {
+            self.settle();
+        }
+        let ground = &mut Ground { slab: &mut self.slab, config, stamps: &mut self.stamps };
+        self.orders.victim(ground)
+    }
+
+    /// The entries to be evicted next if nothing is used meanwhile, at most so many.
+    pub fn next_victims(&self, config: &CacheConfig, most: usize) -> Vec<u32> {
+        self.orders.next(&self.slab, config, most)
+    }
+
+    /// Puts what was written into the order of eviction.
+    pub fn settle(&mut self) {
+        for (slot, entrance) in std::mem::take(&mut self.written) {
+            let moved = self.policy_of(slot) != self.orders.policy() && entrance == Entrance::Written;
+            self.enter(slot, if moved { Entrance::Moved } else { entrance });
+        }
+    }
+
+    /// Orders the entries by another policy from now on; [`Store::move_on`] does the work.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.orders.set_policy(policy);
+    }
+
+    /// Moves entries, at most so many, from the orders of other policies to that of the one in force.
+    pub fn move_on(&mut self, most: usize) {
+        for _ in 0..most {
+            match self.orders.next_to_move() {
+                Some((policy, slot)) => {
+                    let Some(usage) = self.slab.usage(slot) else { return };
+                    self.orders.of_mut(policy).leave(slot, &usage);
+                    self.enter(slot, Entrance::Moved);
+                }
+                None if self.orders.forget_idle() => {}
+                None => return,
+            }
+        }
+    }
+
+    /// Whether a read of an entry is worth telling the others.
+    pub fn learns(&self, slot: u32) -> bool {
+        let Some(usage) = self.slab.usage(slot) else { return false };
+        let newer = self.stamps.saturating_sub(usage.recency);
+        self.orders.of(self.orders.policy()).learns(&usage, newer)
+            || self.policy_of(slot) != self.orders.policy()
+    }
+
+    fn enter(&mut self, slot: u32, entrance: Entrance) {
+        let Some(usage) = self.slab.usage(slot) else { return };
+        let policy = self.orders.policy();
+        let rank = self.orders.of_mut(policy).enter(slot, &usage, entrance);
+        self.slab.set_usage(slot, Usage { rank, ..usage }, policy.number());
+    }
+
+    /// Counts uses of an entry that stands in an order.
+    fn use_entry(&mut self, slot: u32, count: u16) {
+        let Some(before) = self.slab.usage(slot) else { return };
+        let after = self.used_now(before, count);
+        let (policy, target) = (self.policy_of(slot), self.orders.policy());
+        let rank = if policy == target {
+            self.orders.of_mut(policy).used(slot, &before, &after)
+        } else {
+            self.orders.of_mut(policy).leave(slot, &before);
+            self.orders.of_mut(target).enter(slot, &after, Entrance::Moved)
+        };
+        self.slab.set_usage(slot, Usage { rank, ..after }, target.number());
+    }
+
+    fn used_now(&mut self, before: Usage, count: u16) -> Usage {
+        self.stamps += 1;
+        let frequency = before.frequency.saturating_add(count);
+        Usage { recency: self.stamps, frequency, ..before }
+    }
+
+    /// The policy in whose order an entry stands.
+    fn policy_of(&self, slot: u32) -> Policy {
+        let number = self.slab.slot(slot).map(|slot| slot.order);
+        number.and_then(Policy::from_number).unwrap_or(self.orders.policy())
+    }
+
+    fn set_lifetime(&mut self, slot: u32, lifetime: Lifetime) {
+        let Some(entry) = self.slab.entry(slot) else { return };
+        self.move_deadline(slot, entry.deadline, lifetime.deadline);
+        self.slab.set_history(slot, |entry| {
+            (entry.deadline, entry.sliding_ms) = (lifetime.deadline, lifetime.sliding_ms);
+        });
     }
 
     fn move_deadline(&mut self, slot: u32, from: Option<NonZeroU64>, to: Option<NonZeroU64>) {
@@ -188,11 +346,6 @@ impl Store {
             self.deadlines.insert((deadline.get(), slot));
         }
     }
-
-    fn next_recency(&mut self) -> u64 {
-        self.recency += 1;
-        self.recency
-    }
 }
 
 fn bytes_of(slab: &Slab) -> u64 {
@@ -200,10 +353,9 @@ fn bytes_of(slab: &Slab) -> u64 {
 }
 
 impl Entry {
-    fn changed(&mut self, revision: u64, now_ms: u64, recency: u64) {
+    fn changed(&mut self, revision: u64, now_ms: u64) {
         self.revision = revision;
         self.version = self.version.saturating_add(1);
         self.modified_at_ms = now_ms;
-        self.recency = recency;
     }
 }

@@ -87,7 +87,7 @@ pub struct FirstSettings {
     /// Most bytes, for a new cluster
     #[arg(long, env = "LOCKSTEP_CAPACITY_BYTES")]
     pub capacity_bytes: Option<u64>,
-    /// Eviction policy, for a new cluster: lru or noeviction
+    /// Eviction policy, for a new cluster: lru, lfu, s3fifo or noeviction
     #[arg(long, env = "LOCKSTEP_POLICY", value_parser = parse_policy)]
     pub policy: Option<Policy>,
     /// Time to live of puts that name none, for a new cluster
@@ -312,7 +312,7 @@ pub struct ConfigArgs {
     /// Most bytes
     #[arg(long)]
     pub capacity_bytes: Option<u64>,
-    /// lru or noeviction
+    /// lru, lfu, s3fifo or noeviction
     #[arg(long, value_parser = parse_policy)]
     pub policy: Option<Policy>,
     /// Time to live of puts that name none; `never` takes it away
@@ -390,11 +390,7 @@ pub struct ReplayArgs {
 }
 
 fn parse_policy(text: &str) -> Result<Policy, String> {
-    match text {
-        "lru" => Ok(Policy::Lru),
-        "noeviction" => Ok(Policy::NoEviction),
-        _ => Err("expected lru or noeviction".into()),
-    }
+    Policy::from_name(text).ok_or_else(|| "expected lru, lfu, s3fifo or noeviction".into())
 }
 
 fn parse_consistency(text: &str) -> Result<Consistency, String> {

@@ -227,7 +227,7 @@ async fn config(args: ConfigArgs) -> Result<()> {
         capacity_entries: args.capacity_entries,
         capacity_bytes: args.capacity_bytes,
         default_ttl_ms: args.default_ttl_ms.map(|ttl| ttl.0),
-        touch: None,
+        touch: crate::api::TouchUpdate::default(),
     };
     let config = if update == ConfigUpdate::default() {
         client.config().await?

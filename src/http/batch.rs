@@ -55,10 +55,13 @@ fn parse(op: OpRequest, value_bytes_max: usize) -> Result<Op, ApiError> {
             value: parse_value(value, value_base64, content_type.as_deref(), value_bytes_max)?,
             ttl: ttl_ms.map_or(Ok(Ttl::Default), ttl)?,
             condition: condition(if_revision, if_absent, if_present)?,
+            previous: false,
         },
-        OpRequest::Delete { key, if_revision, if_present } => {
-            Op::Delete { key: parse_key(&key)?, condition: condition(if_revision, false, if_present)? }
-        }
+        OpRequest::Delete { key, if_revision, if_present } => Op::Delete {
+            key: parse_key(&key)?,
+            condition: condition(if_revision, false, if_present)?,
+            previous: false,
+        },
         OpRequest::Incr { key, by, initial, ttl_ms, if_revision, if_absent, if_present } => Op::Incr {
             key: parse_key(&key)?,
             by: by.unwrap_or(1),

@@ -35,15 +35,14 @@ pub(super) async fn put(
     let bytes = to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| invalid(format!("body: {error}")))?;
     let update: ConfigUpdate =
         serde_json::from_slice(&bytes).map_err(|error| invalid(format!("body: {error}")))?;
-    if update.touch.is_some_and(|touch| touch.enabled) {
-        let reason = "touch.enabled: reads do not count for eviction in this version";
-        return Err(invalid(reason.into()).field("touch.enabled"));
-    }
     let change = ConfigChange {
         policy: update.policy,
         capacity_entries: update.capacity_entries,
         capacity_bytes: update.capacity_bytes,
         default_ttl_ms: update.default_ttl_ms,
+        touch_enabled: update.touch.enabled,
+        touch_interval_ms: update.touch.interval_ms,
+        touch_max_per_flush: update.touch.max_per_flush,
     };
     let idempotency_key = idempotency_key(&headers)?;
     let request = WriteRequest { command: Command::Configure(change), idempotency_key, limit: None };

@@ -64,8 +64,8 @@ pub(super) async fn put(
     let value = Value::new(held.bytes.clone(), content_type(&headers)?);
     let value =
         value.map_err(|e| ApiError::new(ErrorCode::InvalidValue, e.to_string()).field("content-type"))?;
-    let written = write(&node, &headers, Op::Put { key, value, ttl, condition }).await?;
-    let Outcome::Put { revision, created } = written.outcome else { return Err(unexpected()) };
+    let written = write(&node, &headers, Op::Put { key, value, ttl, condition, previous: false }).await?;
+    let Outcome::Put { revision, created, .. } = written.outcome else { return Err(unexpected()) };
     let status = if created { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
     let mut answer = written_at(&written);
     answer.insert(header::ETAG, etag(revision));
@@ -80,7 +80,7 @@ pub(super) async fn delete(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let condition = condition(&headers)?;
-    let written = write(&node, &headers, Op::Delete { key: key.clone(), condition }).await?;
+    let written = write(&node, &headers, Op::Delete { key: key.clone(), condition, previous: false }).await?;
     match written.outcome {
         Outcome::Deleted { .. } => Ok((StatusCode::NO_CONTENT, written_at(&written)).into_response()),
         _ => Err(no_such_key(&key).at(written_at(&written))),
@@ -118,7 +118,7 @@ pub(super) async fn expire(
 ) -> Result<Response, ApiError> {
     let request: ExpireRequest = json_body(&door, &headers, body, JSON_BYTES_MAX).await?;
     ttl(request.ttl_ms)?;
-    let op = Op::Expire { key: key.clone(), ttl_ms: request.ttl_ms, condition: condition(&headers)? };
+    let op = Op::Expire { key: key.clone(), ttl: Ttl::Ms(request.ttl_ms), condition: condition(&headers)? };
     deadline(&write(&node, &headers, op).await?, &key, Some(request.ttl_ms))
 }
 

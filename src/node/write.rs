@@ -86,7 +86,7 @@ impl Inner {
         body: Bytes,
         deadline: Instant,
     ) -> Result<Proposed, ForwardFailure> {
-        let Ok(result) = timeout_at(deadline, self.consensus.propose(body)).await else {
+        let Ok(result) = timeout_at(deadline, self.consensus.propose(body, Bytes::new())).await else {
             return Err(ForwardFailure::Unknown("no majority confirmed the write in time".into()));
         };
         result.map_err(|error| match error {

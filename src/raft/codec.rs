@@ -2,7 +2,7 @@
 //! view of openraft's types is not stable across its releases, so only small, closed parts go through it.
 
 use super::types::{Entry, LogId, Payload, Proposal, Types, Vote};
-use crate::cache::Command;
+use crate::cache::{Command, Touch};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use openraft::entry::RaftEntry;
 use openraft::raft::AppendEntriesRequest;
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 /// of that is for the entry's own header.
 pub const COMMAND_BYTES_MAX: usize = 2 * 1024 * 1024 - 4 * 1024;
 
-const RECORD_VERSION: u8 = 1;
-const ENVELOPE_VERSION: u8 = 1;
+const RECORD_VERSION: u8 = 2;
+const ENVELOPE_VERSION: u8 = 2;
 const KIND_BLANK: u8 = 0;
 const KIND_COMMAND: u8 = 1;
 const KIND_MEMBERSHIP: u8 = 2;
@@ -59,6 +59,17 @@ impl Envelope {
     }
 }
 
+/// Encodes the reads that an entry tells of.
+pub fn encode_touches(touches: &[Touch]) -> Bytes {
+    if touches.is_empty() { Bytes::new() } else { to_bytes(&touches) }
+}
+
+/// # Errors
+/// [`CodecError`] on foreign or damaged bytes.
+pub fn decode_touches(bytes: &[u8]) -> Result<Vec<Touch>, CodecError> {
+    if bytes.is_empty() { Ok(Vec::new()) } else { from_postcard("reads", bytes) }
+}
+
 /// Encodes any small message.
 pub fn to_bytes<T: Serialize>(message: &T) -> Bytes {
     // Writing to memory fails on no value of our types; a peer refuses an empty message.
@@ -92,7 +103,7 @@ pub fn encode_entry(entry: &Entry) -> Bytes {
 
 fn body_len(entry: &Entry) -> usize {
     match &entry.payload {
-        Payload::Normal(proposal) => 8 + proposal.body.len(),
+        Payload::Normal(proposal) => 12 + proposal.touches.len() + proposal.body.len(),
         Payload::Blank | Payload::Membership(_) => 0,
     }
 }
@@ -111,6 +122,8 @@ fn put_entry(out: &mut BytesMut, entry: &Entry) {
         Payload::Blank => {}
         Payload::Normal(proposal) => {
             out.put_u64(proposal.at_ms);
+            out.put_u32(u32::try_from(proposal.touches.len()).unwrap_or(u32::MAX));
+            out.put_slice(&proposal.touches);
             out.put_slice(&proposal.body);
         }
         Payload::Membership(membership) => out.put_slice(&to_bytes(&membership)),
@@ -131,7 +144,11 @@ pub fn decode_entry(mut bytes: Bytes) -> Result<Entry, CodecError> {
     let log_id = LogId::new(bytes.get_u64().into(), bytes.get_u64());
     let payload = match kind {
         KIND_BLANK if bytes.is_empty() => Payload::Blank,
-        KIND_COMMAND if bytes.len() >= 8 => Payload::Normal(Proposal { at_ms: bytes.get_u64(), body: bytes }),
+        KIND_COMMAND if bytes.len() >= 8 => {
+            let at_ms = bytes.get_u64();
+            let touches = take_part(&mut bytes, what)?;
+            Payload::Normal(Proposal { at_ms, touches, body: bytes })
+        }
         KIND_MEMBERSHIP => Payload::Membership(from_postcard("a membership", &bytes)?),
         other => return Err(CodecError::Malformed { what, reason: format!("kind {other}") }),
     };

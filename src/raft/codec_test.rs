@@ -29,7 +29,11 @@ fn membership() -> impl Strategy<Value = Membership<u64, Member>> {
 fn payload() -> impl Strategy<Value = Payload> {
     prop_oneof![
         Just(Payload::Blank),
-        (any::<u64>(), noise(64)).prop_map(|(at_ms, body)| Payload::Normal(Proposal { at_ms, body })),
+        (any::<u64>(), noise(16), noise(64)).prop_map(|(at_ms, touches, body)| Payload::Normal(Proposal {
+            at_ms,
+            touches,
+            body
+        })),
         membership().prop_map(Payload::Membership),
     ]
 }
@@ -63,7 +67,12 @@ fn key() -> impl Strategy<Value = Key> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let ttl = prop_oneof![Just(Ttl::Default), Just(Ttl::Never), (1..1_000u64).prop_map(Ttl::Ms)];
+    let ttl = prop_oneof![
+        Just(Ttl::Default),
+        Just(Ttl::Never),
+        (1..1_000u64).prop_map(Ttl::Ms),
+        (1..1_000u64).prop_map(Ttl::Sliding)
+    ];
     let condition = prop_oneof![
         Just(Condition::Always),
         Just(Condition::Absent),
@@ -73,13 +82,19 @@ fn op() -> impl Strategy<Value = Op> {
     let value = noise(64).prop_map(|bytes| Value::new(bytes, Some("text/plain")).expect("a good value"));
     prop_oneof![
         key().prop_map(|key| Op::Get { key }),
-        (key(), value, ttl.clone(), condition.clone()).prop_map(|(key, value, ttl, condition)| Op::Put {
+        (key(), value, ttl.clone(), condition.clone(), any::<bool>()).prop_map(
+            |(key, value, ttl, condition, previous)| Op::Put { key, value, ttl, condition, previous }
+        ),
+        (key(), condition.clone(), any::<bool>()).prop_map(|(key, condition, previous)| Op::Delete {
             key,
-            value,
+            condition,
+            previous
+        }),
+        (key(), ttl.clone(), condition.clone()).prop_map(|(key, ttl, condition)| Op::Expire {
+            key,
             ttl,
             condition
         }),
-        (key(), condition.clone()).prop_map(|(key, condition)| Op::Delete { key, condition }),
         (key(), any::<i64>(), any::<i64>(), ttl, condition)
             .prop_map(|(key, by, initial, ttl, condition)| Op::Incr { key, by, initial, ttl, condition }),
     ]
@@ -216,10 +231,10 @@ fn positions_at_the_end_of_the_range_are_refused() {
 
 #[test]
 fn other_formats_are_named() {
-    let record = decode_entry(Bytes::from([&[2], [0; 17].as_slice()].concat()));
-    assert_eq!(record, Err(CodecError::Version { what: "a log record", found: 2, known: 1 }));
+    let record = decode_entry(Bytes::from([&[1], [0; 17].as_slice()].concat()));
+    assert_eq!(record, Err(CodecError::Version { what: "a log record", found: 1, known: 2 }));
     let command = Envelope::decode(&[9]);
-    assert_eq!(command, Err(CodecError::Version { what: "a command", found: 9, known: 1 }));
+    assert_eq!(command, Err(CodecError::Version { what: "a command", found: 9, known: 2 }));
     assert_eq!(Envelope::decode(&[]), Err(CodecError::Short { what: "a command" }));
     assert!(from_postcard::<u64>("a number", &to_bytes(&7u64)).is_ok());
 }

@@ -210,12 +210,12 @@ impl Consensus {
     ///
     /// # Errors
     /// [`ProposeError`] says whether it may still be committed.
-    pub async fn propose(&self, body: Bytes) -> Result<Proposed, ProposeError> {
+    pub async fn propose(&self, body: Bytes, touches: Bytes) -> Result<Proposed, ProposeError> {
         if !self.raft.is_leader() {
             return Err(ProposeError::NotLeader { leader: self.leader() });
         }
         let at_ms = self.clock.now_ms().ok_or(ProposeError::NoTime)?;
-        match self.raft.client_write(Proposal { at_ms, body }).await {
+        match self.raft.client_write(Proposal { at_ms, touches, body }).await {
             Ok(done) => {
                 let term = done.log_id.committed_leader_id().term;
                 Ok(Proposed { index: done.log_id.index(), term, response: done.data })

@@ -76,7 +76,7 @@ impl RaftStateMachine<Types> for Machine {
             let (entry, responder) = item?;
             let log_id = entry.log_id();
             let response = match &entry.payload {
-                Payload::Normal(proposal) => self.replica.apply_command(log_id, proposal),
+                Payload::Normal(proposal) => self.replica.apply_command(log_id, proposal)?,
                 Payload::Blank => {
                     self.replica.apply_other(log_id, None);
                     done()

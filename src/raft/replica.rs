@@ -2,10 +2,12 @@
 //! it, everybody else reads it.
 
 use super::clock::LogClock;
-use super::codec::Envelope;
+use super::codec::{Envelope, decode_touches};
 use super::types::{LogId, Proposal, Response, StoredMembership};
+use crate::cache::limits::FEATURE_LEVEL;
 use crate::cache::{Cache, CacheConfig, CommandError, Digest, Frozen, Stamp};
 use std::collections::VecDeque;
+use std::io;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
@@ -102,14 +104,28 @@ impl Replica {
     }
 
     /// Applies one command.
-    pub(super) fn apply_command(&self, log_id: LogId, proposal: &Proposal) -> Response {
+    ///
+    /// # Errors
+    /// The command raises the rules to a level that this program does not know. It has to stop: the others go
+    /// on by rules that it can't follow.
+    pub(super) fn apply_command(&self, log_id: LogId, proposal: &Proposal) -> io::Result<Response> {
         let index = log_id.index();
         // Decoding needs no lock. Bytes that don't decode are the same on every node, so every node refuses.
         let envelope = Envelope::decode(&proposal.body);
+        if let Some(level) =
+            envelope.as_ref().ok().and_then(|envelope| Cache::level_beyond(&envelope.command))
+        {
+            let reason = format!(
+                "entry {index} raises the feature level to {level}, this program knows up to {FEATURE_LEVEL}: update it"
+            );
+            return Err(io::Error::other(reason));
+        }
+        // A leader that tells of no reads, or of unreadable ones, tells every node the same.
+        let touches = decode_touches(&proposal.touches).unwrap_or_default();
         let mut state = self.write();
         let response = match envelope {
             Ok(Envelope { idempotency_key, command }) => {
-                let stamp = Stamp { index, at_ms: proposal.at_ms, idempotency_key };
+                let stamp = Stamp { index, at_ms: proposal.at_ms, idempotency_key, touches };
                 let applied = state.cache.apply(stamp, command);
                 Response { result: applied.outcome, replayed: applied.replayed }
             }
@@ -123,7 +139,7 @@ impl Replica {
         state.applied_one(log_id);
         drop(state);
         self.clock.observe(proposal.at_ms);
-        response
+        Ok(response)
     }
 
     /// Applies an entry that holds no command.

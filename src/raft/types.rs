@@ -29,6 +29,8 @@ pub type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<Types>;
 pub struct Proposal {
     /// The leader's time, in milliseconds since the Unix epoch; 0 until the leader stamps it.
     pub at_ms: u64,
+    /// Reads to be counted before the command, encoded by [`super::codec::encode_touches`]; empty for none.
+    pub touches: Bytes,
     /// A [`super::codec::Envelope`], encoded.
     pub body: Bytes,
 }

@@ -1,7 +1,9 @@
 //! Arbitrary commands over few keys and small capacities, so that they meet each other often.
 
 use bytes::Bytes;
-use lockstep::cache::{CacheConfig, Command, Condition, ConfigChange, Key, Op, Policy, Ttl, Value, limits};
+use lockstep::cache::{
+    CacheConfig, Command, Condition, ConfigChange, EntryId, Key, Op, Policy, Touch, Ttl, Value, limits,
+};
 use proptest::collection::vec;
 use proptest::option::weighted;
 use proptest::prelude::*;
@@ -14,6 +16,8 @@ pub enum Happening {
     Commit {
         clock: i64,
         id: Option<u8>,
+        /// Reads of a slot and of one of the entries it had.
+        touches: Vec<Touch>,
         command: Command,
     },
     Retry {
@@ -27,24 +31,33 @@ pub enum Happening {
 }
 
 pub fn config() -> impl Strategy<Value = CacheConfig> {
-    (policy(), 1..7u64, 150..1_500u64, weighted(0.3, 1..100u64)).prop_map(
+    (policy(), 1..9u64, 150..1_500u64, weighted(0.3, 1..100u64)).prop_map(
         |(policy, capacity_entries, capacity_bytes, default_ttl_ms)| CacheConfig {
             policy,
             capacity_entries,
             capacity_bytes,
             default_ttl_ms,
+            ..CacheConfig::default()
         },
     )
 }
 
 pub fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
-        20 => (clock(), weighted(0.2, 0..6u8), command())
-            .prop_map(|(clock, id, command)| Happening::Commit { clock, id, command }),
+        20 => (clock(), weighted(0.2, 0..6u8), touches(), command())
+            .prop_map(|(clock, id, touches, command)| Happening::Commit { clock, id, touches, command }),
         2 => (clock(), 0..8usize).prop_map(|(clock, back)| Happening::Retry { clock, back }),
         1 => Just(Happening::Advance),
         3 => Just(Happening::Restart),
     ]
+}
+
+pub fn touches() -> impl Strategy<Value = Vec<Touch>> {
+    let touch =
+        (0..9u32, prop_oneof![6 => 0..4u32, 1 => any::<u32>()], prop_oneof![9 => 1..5u16, 1 => any::<u16>()]);
+    let touch =
+        touch.prop_map(|(slot, generation, count)| Touch { entry: EntryId { slot, generation }, count });
+    prop_oneof![2 => Just(Vec::new()), 3 => vec(touch, 1..10)]
 }
 
 fn clock() -> impl Strategy<Value = i64> {
@@ -58,20 +71,21 @@ pub fn command() -> impl Strategy<Value = Command> {
         1 => weighted(0.8, prop_oneof![Just("a".to_owned()), Just("ab".to_owned()), Just(String::new())])
             .prop_map(|prefix| Command::Clear { prefix }),
         1 => config_change().prop_map(Command::Configure),
+        1 => (0..4u32).prop_map(|level| Command::RaiseFeatureLevel { level }),
         1 => Just(Command::Tick),
     ]
 }
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        8 => (key(), value(), ttl(), condition())
-            .prop_map(|(key, value, ttl, condition)| Op::Put { key, value, ttl, condition }),
-        3 => (key(), condition()).prop_map(|(key, condition)| Op::Delete { key, condition }),
+        8 => (key(), value(), ttl(), condition(), any::<bool>())
+            .prop_map(|(key, value, ttl, condition, previous)| Op::Put { key, value, ttl, condition, previous }),
+        3 => (key(), condition(), any::<bool>())
+            .prop_map(|(key, condition, previous)| Op::Delete { key, condition, previous }),
         3 => (key(), amount(), amount(), ttl(), condition()).prop_map(|(key, by, initial, ttl, condition)| {
             Op::Incr { key, by, initial, ttl, condition }
         }),
-        2 => (key(), ttl_ms(), condition())
-            .prop_map(|(key, ttl_ms, condition)| Op::Expire { key, ttl_ms, condition }),
+        2 => (key(), ttl(), condition()).prop_map(|(key, ttl, condition)| Op::Expire { key, ttl, condition }),
         1 => (key(), condition()).prop_map(|(key, condition)| Op::Persist { key, condition }),
         2 => key().prop_map(|key| Op::Get { key }),
     ]
@@ -107,7 +121,7 @@ fn ttl_ms() -> impl Strategy<Value = u64> {
 }
 
 fn ttl() -> impl Strategy<Value = Ttl> {
-    prop_oneof![4 => Just(Ttl::Default), 2 => Just(Ttl::Never), 4 => ttl_ms().prop_map(Ttl::Ms)]
+    prop_oneof![4 => Just(Ttl::Default), 2 => Just(Ttl::Never), 4 => ttl_ms().prop_map(Ttl::Ms), 3 => ttl_ms().prop_map(Ttl::Sliding)]
 }
 
 fn condition() -> impl Strategy<Value = Condition> {
@@ -120,7 +134,7 @@ fn condition() -> impl Strategy<Value = Condition> {
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
-    prop_oneof![3 => Just(Policy::Lru), 1 => Just(Policy::NoEviction)]
+    prop_oneof![2 => Just(Policy::Lru), 1 => Just(Policy::NoEviction), 2 => Just(Policy::Lfu), 3 => Just(Policy::S3Fifo)]
 }
 
 fn config_change() -> impl Strategy<Value = ConfigChange> {
@@ -135,5 +149,6 @@ fn config_change() -> impl Strategy<Value = ConfigChange> {
             capacity_entries,
             capacity_bytes,
             default_ttl_ms,
+            ..ConfigChange::default()
         })
 }

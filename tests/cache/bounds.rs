@@ -3,8 +3,8 @@
 use crate::{check_accounts, restored, snapshot};
 use bytes::Bytes;
 use lockstep::cache::{
-    Applied, Cache, CacheConfig, Cause, Command, CommandError, Condition, ConfigChange, Event, Key, Op,
-    Outcome, Policy, Stamp, Ttl, Value, limits,
+    Applied, Cache, CacheConfig, Cause, Command, CommandError, Condition, ConfigChange, EntryId, Event, Key,
+    Op, Outcome, Policy, Stamp, Touch, TouchConfig, Ttl, Value, limits,
 };
 
 struct Log {
@@ -21,10 +21,15 @@ impl Log {
         self.commit_as(None, command)
     }
 
+    fn commit_reading(&mut self, touches: Vec<Touch>, command: Command) -> Applied {
+        let index = self.cache.index() + 1;
+        self.cache.apply(Stamp { index, at_ms: self.at_ms, idempotency_key: None, touches }, command)
+    }
+
     fn commit_as(&mut self, id: Option<&str>, command: Command) -> Applied {
         let index = self.cache.index() + 1;
         let idempotency_key = id.map(str::to_owned);
-        self.cache.apply(Stamp { index, at_ms: self.at_ms, idempotency_key }, command)
+        self.cache.apply(Stamp { index, at_ms: self.at_ms, idempotency_key, touches: Vec::new() }, command)
     }
 }
 
@@ -34,11 +39,15 @@ fn key(text: &str) -> Key {
 
 fn put_bytes(name: &str, bytes: Vec<u8>, ttl: Ttl) -> Op {
     let value = Value { bytes: Bytes::from(bytes), content_type: None };
-    Op::Put { key: key(name), value, ttl, condition: Condition::Always }
+    Op::Put { key: key(name), value, ttl, condition: Condition::Always, previous: false }
 }
 
 fn put(name: &str) -> Op {
     put_bytes(name, b"1".to_vec(), Ttl::Default)
+}
+
+fn switch_to(policy: Policy) -> Command {
+    Command::Configure(ConfigChange { policy: Some(policy), ..ConfigChange::default() })
 }
 
 fn get(name: &str) -> Op {
@@ -119,7 +128,7 @@ fn a_backlog_of_deadlines_is_purged_in_steps() {
     log.at_ms = 2_000;
     let last = format!("k{:05}", count - 1);
     let condition = Condition::Present;
-    let first = log.commit(Command::One(Op::Delete { key: key(&last), condition }));
+    let first = log.commit(Command::One(Op::Delete { key: key(&last), condition, previous: false }));
     assert_eq!(first.outcome, Err(CommandError::PreconditionFailed { op: None, current: None }));
     assert_eq!(first.events.len(), limits::EXPIRE_PER_APPLY_MAX);
     assert_eq!(log.cache.len(), limits::EXPIRE_PER_APPLY_MAX as u64 + 10);
@@ -146,7 +155,10 @@ fn expired_entries_go_before_they_are_written_or_cleared() {
     log.at_ms = 2_000;
     let last = format!("k{:05}", count - 1);
     let written = log.commit(Command::One(put(&last)));
-    assert_eq!(written.outcome, Ok(Outcome::Put { revision: log.cache.index(), created: true }));
+    assert_eq!(
+        written.outcome,
+        Ok(Outcome::Put { revision: log.cache.index(), created: true, previous: None })
+    );
     let tail = &written.events[limits::EXPIRE_PER_APPLY_MAX..];
     assert_eq!(tail[0], Event::Removed { key: key(&last), cause: Cause::Expire });
     assert!(matches!(&tail[1], Event::Put { created: true, .. }));
@@ -181,6 +193,70 @@ fn shrinking_evicts_in_steps() {
     check_accounts(&log.cache);
 }
 
+/// A switch of the policy keeps every entry, and moves them a bounded number at a time, whatever happens
+/// meanwhile; a replica restored in its midst goes on the same way (C1, C7).
+#[test]
+fn a_switch_moves_the_entries_in_steps() {
+    let count = 3 * limits::MOVE_PER_APPLY_MAX as u64 + 10;
+    let mut log = Log::new(CacheConfig { capacity_entries: count, ..CacheConfig::default() });
+    for number in 0..count {
+        log.commit(Command::One(put(&format!("k{number:05}"))));
+    }
+    log.commit(switch_to(Policy::Lfu));
+    assert_eq!((log.cache.entries_to_move(), log.cache.len()), (count, count));
+    let mut ticks = 0;
+    while log.cache.next_due_ms().is_some() {
+        assert_eq!(log.cache.next_due_ms(), Some(log.cache.now_ms()));
+        log.cache = restored(&log.cache);
+        let before = log.cache.entries_to_move();
+        log.commit(Command::Tick);
+        ticks += 1;
+        let moved = before - log.cache.entries_to_move();
+        assert!(moved <= limits::MOVE_PER_APPLY_MAX as u64);
+        check_accounts(&log.cache);
+    }
+    assert_eq!((log.cache.entries_to_move(), log.cache.len(), ticks), (0, count, 4));
+}
+
+/// Switched again and again before a switch is done, with reads, writes and evictions all the while: the
+/// replica that is restored at every step stays equal, those left behind go first, and in the end all are moved.
+#[test]
+fn switches_in_the_midst_of_switches() {
+    let count = 2 * limits::MOVE_PER_APPLY_MAX as u64;
+    let mut log = Log::new(CacheConfig { capacity_entries: count, ..CacheConfig::default() });
+    for number in 0..count {
+        log.commit(Command::One(put(&format!("k{number:05}"))));
+    }
+    let mut other = Log { cache: restored(&log.cache), at_ms: log.at_ms };
+    let policies =
+        [Policy::S3Fifo, Policy::Lfu, Policy::Lru, Policy::S3Fifo, Policy::NoEviction, Policy::Lfu];
+    for (round, policy) in policies.into_iter().enumerate() {
+        let reads = (0..200u32).map(|n| Touch {
+            entry: EntryId { slot: (n * 37 + round as u32) % count as u32, generation: 0 },
+            count: 1 + (n % 3) as u16,
+        });
+        let reads: Vec<Touch> = reads.collect();
+        let room = ConfigChange { capacity_entries: Some(count - round as u64), ..ConfigChange::default() };
+        for log in [&mut log, &mut other] {
+            log.commit(switch_to(policy));
+            let written = log.commit_reading(reads.clone(), Command::One(put(&format!("new{round}"))));
+            assert!(written.outcome.is_ok() || policy == Policy::NoEviction);
+            log.commit(Command::Configure(room.clone()));
+        }
+        assert_eq!(log.cache.digest(), other.cache.digest());
+        other.cache = restored(&other.cache);
+        check_accounts(&log.cache);
+    }
+    while log.cache.next_due_ms().is_some() {
+        log.commit(Command::Tick);
+        other.commit(Command::Tick);
+    }
+    assert_eq!(log.cache.entries_to_move(), 0);
+    assert_eq!(snapshot(&log.cache), snapshot(&other.cache));
+    assert!(log.cache.get("new5").is_some(), "what was just written stays");
+    assert_eq!(log.cache.len(), count - 5);
+}
+
 /// C3: what a write brings finds room at once, however many small entries have to go for it.
 #[test]
 fn large_values_do_not_outrun_eviction() {
@@ -207,7 +283,7 @@ fn caches_and_views_can_be_sent_to_other_threads() {
 #[test]
 fn the_oldest_tombstones_go_first() {
     let mut log = Log::new(CacheConfig::default());
-    let delete = |name: &str| Op::Delete { key: key(name), condition: Condition::Always };
+    let delete = |name: &str| Op::Delete { key: key(name), condition: Condition::Always, previous: false };
     log.commit(Command::One(put("first")));
     log.commit(Command::One(delete("first")));
     for round in 0..limits::TOMBSTONES_MAX - 1 {
@@ -241,7 +317,7 @@ fn nonsense_is_refused_by_value() {
     let mut log = Log::new(CacheConfig::default());
     let odd = |bytes: usize, media: Option<&str>| {
         let value = Value { bytes: vec![0; bytes].into(), content_type: media.map(Into::into) };
-        Op::Put { key: key("k"), value, ttl: Ttl::Default, condition: Condition::Always }
+        Op::Put { key: key("k"), value, ttl: Ttl::Default, condition: Condition::Always, previous: false }
     };
     let long = "x".repeat(limits::CONTENT_TYPE_BYTES_MAX + 1);
     let incr = Op::Incr {
@@ -252,11 +328,22 @@ fn nonsense_is_refused_by_value() {
         condition: Condition::Revision(u64::MAX),
     };
     let too_many = (0..=limits::BATCH_OPS_MAX).map(|n| get(&n.to_string())).collect();
-    let expire = Op::Expire { key: key("k"), ttl_ms: 0, condition: Condition::Always };
+    let expire = Op::Expire { key: key("k"), ttl: Ttl::Ms(0), condition: Condition::Always };
+    let sliding = Ttl::Sliding(limits::SLIDING_TTL_MS_MAX + 1);
+    let slide = Op::Expire { key: key("k"), ttl: sliding, condition: Condition::Always };
     let config = |entries, bytes, ttl| {
         let default_ttl_ms = Some(Some(ttl));
         let (capacity_entries, capacity_bytes) = (Some(entries), Some(bytes));
-        Command::Configure(ConfigChange { policy: None, capacity_entries, capacity_bytes, default_ttl_ms })
+        Command::Configure(ConfigChange {
+            capacity_entries,
+            capacity_bytes,
+            default_ttl_ms,
+            ..ConfigChange::default()
+        })
+    };
+    let touch = |interval_ms, most| {
+        let (touch_interval_ms, touch_max_per_flush) = (Some(interval_ms), Some(most));
+        Command::Configure(ConfigChange { touch_interval_ms, touch_max_per_flush, ..ConfigChange::default() })
     };
     let nonsense = vec![
         Command::One(odd(limits::VALUE_BYTES_MAX + 1, None)),
@@ -266,6 +353,13 @@ fn nonsense_is_refused_by_value() {
         Command::One(odd(1, Some("tëxt"))),
         Command::One(incr),
         Command::One(expire),
+        Command::One(slide),
+        Command::RaiseFeatureLevel { level: 0 },
+        Command::RaiseFeatureLevel { level: limits::FEATURE_LEVEL + 1 },
+        touch(9, 1),
+        touch(60_001, 1),
+        touch(100, 0),
+        touch(100, limits::TOUCHES_MAX + 1),
         Command::Batch(Vec::new()),
         Command::Batch(too_many),
         Command::Clear { prefix: Some("x".repeat(limits::KEY_BYTES_MAX + 1)) },
@@ -312,7 +406,7 @@ fn an_index_that_does_not_rise_is_refused() {
     log.commit(Command::One(put("k")));
     let digest = log.cache.digest();
     for index in [0, 1] {
-        let at = Stamp { index, at_ms: 9_999, idempotency_key: None };
+        let at = Stamp { index, at_ms: 9_999, idempotency_key: None, touches: Vec::new() };
         let applied = log.cache.apply(at, Command::One(put("k")));
         assert!(matches!(applied.outcome, Err(CommandError::Invalid { field, .. }) if field == "index"));
     }
@@ -330,9 +424,12 @@ fn a_new_cache_has_sane_settings() {
         capacity_entries: 0,
         capacity_bytes: 0,
         default_ttl_ms: Some(u64::MAX),
+        touch: TouchConfig { enabled: true, interval_ms: 0, max_per_flush: u64::MAX },
     };
     let cache = Cache::new(config);
     assert_eq!((cache.config().capacity_entries, cache.config().capacity_bytes), (1, 1));
     assert_eq!(cache.config().default_ttl_ms, Some(limits::TTL_MS_MAX));
+    let touch = TouchConfig { enabled: true, interval_ms: 10, max_per_flush: limits::TOUCHES_MAX };
+    assert_eq!(cache.config().touch, touch);
     assert_eq!(restored(&cache).digest(), cache.digest());
 }

@@ -1,12 +1,13 @@
 //! Tests of the cache as a state machine, from outside: only its public interface is used.
 //!
 //! `transcripts/` tells the rules as stories; `properties.rs` compares with a second, naive implementation
-//! (`model.rs`); `bounds.rs` reaches the limits; `hostile.rs` restores damaged snapshots.
+//! (`model.rs`, `model_order.rs`); `bounds.rs` reaches the limits; `hostile.rs` restores damaged snapshots.
 
 mod arbitrary;
 mod bounds;
 mod hostile;
 mod model;
+mod model_order;
 mod properties;
 mod script;
 mod transcripts;

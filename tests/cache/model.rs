@@ -1,17 +1,22 @@
 //! A second implementation of the cache's rules: plain maps and lists, everything by linear search, a batch by
 //! copying the whole state. Slow, and simple enough to be believed.
 
+use crate::model_order::Place;
 use lockstep::cache::{
-    Applied, CacheConfig, Cause, Command, CommandError, Condition, Event, Found, Key, Op, Outcome, Policy,
-    Stamp, Ttl, Value, limits,
+    Applied, CacheConfig, Cause, Command, CommandError, Condition, EntryId, Event, Found, Key, Op, Outcome,
+    Policy, Stamp, Ttl, Value, limits,
 };
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone)]
 pub struct Held {
     pub found: Found,
-    used: u64,
-    slot: usize,
+    pub used: u64,
+    pub slot: usize,
+    pub generation: u32,
+    pub frequency: u64,
+    pub sliding_ms: u64,
+    pub place: Place,
 }
 
 #[derive(Debug, Clone)]
@@ -32,7 +37,12 @@ pub struct Model {
     pub graves: Vec<(Result<Key, String>, u64)>,
     slots: usize,
     free: Vec<usize>,
-    uses: u64,
+    generations: Vec<u32>,
+    pub uses: u64,
+    /// The priority of the last victim of `lfu`.
+    pub age: u64,
+    /// Keys that `s3fifo` evicted from its small queue; a gap for each that came back.
+    pub ghosts: Vec<Option<Key>>,
     remembered: Vec<Memory>,
 }
 
@@ -46,7 +56,10 @@ impl Model {
             graves: Vec::new(),
             slots: 0,
             free: Vec::new(),
+            generations: Vec::new(),
             uses: 0,
+            age: 0,
+            ghosts: Vec::new(),
             remembered: Vec::new(),
         }
     }
@@ -60,6 +73,14 @@ impl Model {
         while let Some(key) = self.next_to_expire() {
             self.remove(&key, Cause::Expire, &mut events);
         }
+        for touch in &at.touches {
+            let EntryId { slot, generation } = touch.entry;
+            let is_it = |held: &Held| held.slot == slot as usize && held.generation == generation;
+            if let Some(key) = self.held.iter().find(|(_, held)| is_it(held)).map(|(key, _)| key.clone()) {
+                self.read(&key, u64::from(touch.count));
+            }
+        }
+        self.move_all();
         if let Some(id) = &at.idempotency_key
             && let Some(memory) = self.remembered.iter().find(|memory| memory.key == *id)
         {
@@ -76,10 +97,10 @@ impl Model {
             *self = before;
             events.truncate(events_before);
         }
-        while self.is_over() && self.config.policy == Policy::Lru {
-            let oldest = self.held.iter().min_by_key(|(_, held)| held.used).map(|(key, _)| key.clone());
-            self.remove(&oldest.expect("a cache over its capacity has entries"), Cause::Evict, &mut events);
+        while self.is_over() && self.config.policy != Policy::NoEviction {
+            self.evict_one(&mut events);
         }
+        self.settle();
         let passes = matches!(outcome, Err(CommandError::CacheFull { .. }));
         if let Some(key) = at.idempotency_key.filter(|_| !passes) {
             self.remembered.push(Memory { key, command, at_ms: now_ms, answer: outcome.clone() });
@@ -113,8 +134,10 @@ impl Model {
         all.min().map(|(_, _, key)| key.clone())
     }
 
-    fn remove(&mut self, key: &Key, cause: Cause, events: &mut Vec<Event>) {
+    pub fn remove(&mut self, key: &Key, cause: Cause, events: &mut Vec<Event>) {
         let held = self.held.remove(key).expect("only what is held is removed");
+        self.generations[held.slot] += 1;
+        self.forget_age();
         self.free.push(held.slot);
         // A deadline that has passed is the cause, whatever else was on the way.
         let expired = held.found.expires_at_ms.is_some_and(|deadline| deadline <= self.now_ms);
@@ -148,6 +171,15 @@ impl Model {
                 config.capacity_entries = change.capacity_entries.unwrap_or(config.capacity_entries);
                 config.capacity_bytes = change.capacity_bytes.unwrap_or(config.capacity_bytes);
                 config.default_ttl_ms = change.default_ttl_ms.unwrap_or(config.default_ttl_ms);
+                config.touch.enabled = change.touch_enabled.unwrap_or(config.touch.enabled);
+                config.touch.interval_ms = change.touch_interval_ms.unwrap_or(config.touch.interval_ms);
+                config.touch.max_per_flush = change.touch_max_per_flush.unwrap_or(config.touch.max_per_flush);
+                if !limits::TOUCH_INTERVAL_MS.contains(&config.touch.interval_ms) {
+                    return Err(invalid(None, "touch.interval_ms"));
+                }
+                if !(1..=limits::TOUCHES_MAX).contains(&config.touch.max_per_flush) {
+                    return Err(invalid(None, "touch.max_per_flush"));
+                }
                 if config.capacity_entries == 0 {
                     return Err(invalid(None, "capacity_entries"));
                 }
@@ -164,6 +196,10 @@ impl Model {
                 Ok(Outcome::Configured(config))
             }
             Command::Tick => Ok(Outcome::Ticked),
+            Command::RaiseFeatureLevel { level } if level == limits::FEATURE_LEVEL => {
+                Ok(Outcome::FeatureLevel(level))
+            }
+            Command::RaiseFeatureLevel { .. } => Err(invalid(None, "feature_level")),
         }
     }
 
@@ -173,6 +209,7 @@ impl Model {
         let mut covered: Vec<(usize, Key)> = covered.map(|(key, held)| (held.slot, key.clone())).collect();
         if start.is_empty() {
             covered.sort();
+            self.ghosts.clear();
         }
         let removed = covered.len() as u64;
         for (_, key) in covered {
@@ -223,66 +260,79 @@ impl Model {
         let key = op_key(&op).clone();
         let current = self.get(&key).cloned();
         match op {
-            Op::Get { .. } => Ok(Outcome::Got(current)),
-            Op::Put { value, ttl, condition, .. } => {
-                let deadline = self.deadline(ttl, position)?;
-                check(condition, current.as_ref(), position)?;
-                let created = self.store(&key, value, deadline, position, events)?;
-                Ok(Outcome::Put { revision, created })
+            Op::Get { .. } => {
+                if current.is_some() {
+                    self.renew(&key);
+                    if self.held[&key].place.policy().is_some() {
+                        self.count_uses(&key, 1);
+                    }
+                }
+                Ok(Outcome::Got(current))
             }
-            Op::Delete { condition, .. } => {
+            Op::Put { value, ttl, condition, previous, .. } => {
+                let lifetime = self.lifetime(ttl, position)?;
+                check(condition, current.as_ref(), position)?;
+                let created = self.store(&key, value, lifetime, position, events)?;
+                Ok(Outcome::Put { revision, created, previous: current.filter(|_| previous) })
+            }
+            Op::Delete { condition, previous, .. } => {
                 check(condition, current.as_ref(), position)?;
                 if current.is_none() {
                     return Ok(Outcome::NotFound);
                 }
                 self.remove(&key, Cause::Delete, events);
                 self.graves.push((Ok(key), revision));
-                Ok(Outcome::Deleted { revision })
+                Ok(Outcome::Deleted { revision, previous: current.filter(|_| previous) })
             }
             Op::Incr { by, initial, ttl, condition, .. } => {
-                let mut deadline = self.deadline(ttl, position)?;
+                let mut lifetime = self.lifetime(ttl, position)?;
                 check(condition, current.as_ref(), position)?;
                 let (mut number, mut content_type) = (initial, None);
                 if let Some(found) = current {
                     let text = String::from_utf8(found.value.bytes.to_vec()).unwrap_or_default();
                     number = text.parse().map_err(|_| CommandError::NotANumber { op: position })?;
                     content_type = found.value.content_type;
-                    deadline = found.expires_at_ms;
+                    let sliding_ms = self.held[&key].sliding_ms;
+                    let renewed = (sliding_ms > 0).then(|| self.now_ms + sliding_ms);
+                    lifetime = (renewed.or(found.expires_at_ms), sliding_ms);
                 }
                 let number = number.checked_add(by).ok_or(CommandError::Overflow { op: position })?;
                 let value = Value { bytes: number.to_string().into(), content_type };
-                let created = self.store(&key, value, deadline, position, events)?;
+                let created = self.store(&key, value, lifetime, position, events)?;
                 Ok(Outcome::Counter { revision, value: number, created })
             }
-            Op::Expire { ttl_ms, condition, .. } => {
-                let deadline = self.deadline(Ttl::Ms(ttl_ms), position)?;
+            Op::Expire { ttl, condition, .. } => {
+                let lifetime = self.lifetime(ttl, position)?;
                 check(condition, current.as_ref(), position)?;
-                Ok(self.set_deadline(key, deadline, events))
+                Ok(self.set_lifetime(key, lifetime, events))
             }
             Op::Persist { condition, .. } => {
                 check(condition, current.as_ref(), position)?;
-                Ok(self.set_deadline(key, None, events))
+                Ok(self.set_lifetime(key, (None, 0), events))
             }
         }
     }
 
-    fn deadline(&self, ttl: Ttl, op: Option<u32>) -> Result<Option<u64>, CommandError> {
-        let ttl_ms = match ttl {
-            Ttl::Never => None,
-            Ttl::Default => self.config.default_ttl_ms,
-            Ttl::Ms(ttl_ms) => Some(ttl_ms),
+    /// A deadline, and by how much a use moves it.
+    fn lifetime(&self, ttl: Ttl, op: Option<u32>) -> Result<(Option<u64>, u64), CommandError> {
+        let (ttl_ms, sliding_ms) = match ttl {
+            Ttl::Never => (None, 0),
+            Ttl::Default => (self.config.default_ttl_ms, 0),
+            Ttl::Ms(ttl_ms) => (Some(ttl_ms), 0),
+            Ttl::Sliding(ttl_ms) => (Some(ttl_ms), ttl_ms),
         };
-        if ttl_ms.is_some_and(|ttl_ms| ttl_ms == 0 || ttl_ms > limits::TTL_MS_MAX) {
+        let longest = if sliding_ms > 0 { limits::SLIDING_TTL_MS_MAX } else { limits::TTL_MS_MAX };
+        if ttl_ms.is_some_and(|ttl_ms| ttl_ms == 0 || ttl_ms > longest) {
             return Err(invalid(op, "ttl_ms"));
         }
-        Ok(ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms))
+        Ok((ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms), sliding_ms))
     }
 
     fn store(
         &mut self,
         key: &Key,
         value: Value,
-        expires_at_ms: Option<u64>,
+        (expires_at_ms, sliding_ms): (Option<u64>, u64),
         op: Option<u32>,
         events: &mut Vec<Event>,
     ) -> Result<bool, CommandError> {
@@ -298,6 +348,7 @@ impl Model {
         if created {
             let slot = self.free.pop().unwrap_or_else(|| {
                 self.slots += 1;
+                self.generations.push(0);
                 self.slots - 1
             });
             let found = Found {
@@ -309,10 +360,17 @@ impl Model {
                 modified_at_ms: self.now_ms,
                 expires_at_ms,
             };
-            self.held.insert(key.clone(), Held { found, used: 0, slot });
+            let generation = self.generations[slot];
+            let place = Place::Nowhere(None);
+            let held = Held { found, used: 0, slot, generation, frequency: 0, sliding_ms, place };
+            self.held.insert(key.clone(), held);
+        } else {
+            self.lift(key);
         }
         let held = self.held.get_mut(key).expect("it was just stored");
         held.used = self.uses;
+        held.frequency = (held.frequency + 1).min(u64::from(u16::MAX));
+        held.sliding_ms = sliding_ms;
         held.found.value = value.clone();
         held.found.expires_at_ms = expires_at_ms;
         held.found.revision = self.index;
@@ -323,21 +381,22 @@ impl Model {
         Ok(created)
     }
 
-    fn set_deadline(&mut self, key: Key, expires_at_ms: Option<u64>, events: &mut Vec<Event>) -> Outcome {
+    fn set_lifetime(&mut self, key: Key, lifetime: (Option<u64>, u64), events: &mut Vec<Event>) -> Outcome {
         if self.get(&key).is_none() {
             return Outcome::NotFound;
         }
+        let (index, now_ms) = (self.index, self.now_ms);
         let held = self.held.get_mut(&key).expect("it is there");
-        if held.found.expires_at_ms != expires_at_ms {
-            self.uses += 1;
-            held.used = self.uses;
-            held.found.expires_at_ms = expires_at_ms;
-            held.found.revision = self.index;
-            held.found.modified_at_ms = self.now_ms;
+        let (expires_at_ms, _) = lifetime;
+        if (held.found.expires_at_ms, held.sliding_ms) != lifetime {
+            (held.found.expires_at_ms, held.sliding_ms) = lifetime;
+            held.found.revision = index;
+            held.found.modified_at_ms = now_ms;
             held.found.version += 1;
-            events.push(Event::Deadline { key, expires_at_ms });
+            self.count_uses(&key, 1);
+            events.push(Event::Deadline { key: key.clone(), expires_at_ms });
         }
-        Outcome::Deadline { revision: held.found.revision, expires_at_ms }
+        Outcome::Deadline { revision: self.held[&key].found.revision, expires_at_ms }
     }
 }
 
@@ -352,7 +411,7 @@ fn op_key(op: &Op) -> &Key {
     }
 }
 
-fn cost(key: &Key, value: &Value) -> u64 {
+pub fn cost(key: &Key, value: &Value) -> u64 {
     let media = value.content_type.as_ref().map_or(0, |media| media.len());
     (key.as_str().len() + value.bytes.len() + media) as u64 + limits::ENTRY_OVERHEAD_BYTES
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use lockstep::cache::{
     Applied, Cache, CacheConfig, Cause, Command, CommandError, Condition, ConfigChange, Event, Found, Key,
-    Op, Outcome, Policy, Scope, Stamp, Ttl, Value,
+    Op, Outcome, Policy, Scope, Stamp, Touch, Ttl, Value,
 };
 use std::fmt::Write;
 
@@ -55,6 +55,7 @@ impl<'a> Line<'a> {
         match self.option("ttl_ms") {
             None => Ttl::Default,
             Some("never") => Ttl::Never,
+            Some(_) if self.words.contains(&"sliding") => Ttl::Sliding(self.number("ttl_ms").unwrap_or(0)),
             Some(_) => Ttl::Ms(self.number("ttl_ms").unwrap_or_default()),
         }
     }
@@ -72,6 +73,8 @@ impl<'a> Line<'a> {
         ConfigChange {
             policy: self.option("policy").map(|name| match name {
                 "lru" => Policy::Lru,
+                "lfu" => Policy::Lfu,
+                "s3fifo" => Policy::S3Fifo,
                 "noeviction" => Policy::NoEviction,
                 other => panic!("there is no policy {other}"),
             }),
@@ -81,15 +84,17 @@ impl<'a> Line<'a> {
                 Some("none") => Some(None),
                 _ => self.number("ttl_ms").map(Some),
             },
+            ..ConfigChange::default()
         }
     }
 
     fn op(&self) -> Option<Op> {
         let condition = self.condition();
+        let previous = self.words.contains(&"previous");
         Some(match self.words[0] {
             "get" => Op::Get { key: self.key() },
-            "put" => Op::Put { key: self.key(), value: self.value(), ttl: self.ttl(), condition },
-            "delete" => Op::Delete { key: self.key(), condition },
+            "put" => Op::Put { key: self.key(), value: self.value(), ttl: self.ttl(), condition, previous },
+            "delete" => Op::Delete { key: self.key(), condition, previous },
             "incr" => Op::Incr {
                 key: self.key(),
                 by: self.signed("by").unwrap_or(1),
@@ -97,7 +102,7 @@ impl<'a> Line<'a> {
                 ttl: self.ttl(),
                 condition,
             },
-            "expire" => Op::Expire { key: self.key(), ttl_ms: self.number("ttl_ms").unwrap_or(0), condition },
+            "expire" => Op::Expire { key: self.key(), ttl: self.ttl(), condition },
             "persist" => Op::Persist { key: self.key(), condition },
             _ => return None,
         })
@@ -132,6 +137,7 @@ impl Script {
             }
             "keys" => self.keys(&line),
             "tombstone" => self.tombstone(&line),
+            "victims" => self.victims(),
             "state" => self.state(),
             "advance" => {
                 self.cache.advance(self.cache.index() + 1);
@@ -158,7 +164,16 @@ impl Script {
     fn commit(&mut self, line: &Line<'_>, command: Command) -> String {
         let index = line.number("index").unwrap_or(self.cache.index() + 1);
         let idempotency_key = line.option("id").map(str::to_owned);
-        show_applied(&self.cache.apply(Stamp { index, at_ms: self.at_ms, idempotency_key }, command))
+        let touches = line.words.iter().filter_map(|word| self.touch(word)).collect();
+        show_applied(&self.cache.apply(Stamp { index, at_ms: self.at_ms, idempotency_key, touches }, command))
+    }
+
+    /// A word like `+key` or `+key*3`: reads of that key which the entry tells of.
+    fn touch(&self, word: &str) -> Option<Touch> {
+        let word = word.strip_prefix('+')?;
+        let (key, count) = word.split_once('*').unwrap_or((word, "1"));
+        let seen = self.cache.read(key).unwrap_or_else(|| panic!("{key} is not there to be read"));
+        Some(Touch { entry: seen.entry, count: count.parse().expect("a count") })
     }
 
     /// Puts `count=` keys, `prefix=` and a number each, and prints only where that leads.
@@ -170,6 +185,7 @@ impl Script {
                 value: Value { bytes: Bytes::new(), content_type: None },
                 ttl: line.ttl(),
                 condition: Condition::Always,
+                previous: false,
             };
             self.commit(line, Command::One(put));
         }
@@ -198,6 +214,13 @@ impl Script {
                 format!("{scope} revision={} at_ms={}\n", tombstone.revision, tombstone.at_ms)
             }
         }
+    }
+
+    /// Who goes next.
+    fn victims(&self) -> String {
+        let victims = self.cache.next_victims(10);
+        let lines = victims.iter().map(|victim| format!("{} frequency={}\n", victim.key, victim.frequency));
+        if victims.is_empty() { "none\n".into() } else { lines.collect() }
     }
 
     fn state(&self) -> String {
@@ -230,8 +253,12 @@ fn show_applied(applied: &Applied) -> String {
 fn show_outcome(outcome: &Outcome) -> String {
     let new = |created: bool| if created { " created" } else { "" };
     match outcome {
-        Outcome::Put { revision, created } => format!("put revision={revision}{}", new(*created)),
-        Outcome::Deleted { revision } => format!("deleted revision={revision}"),
+        Outcome::Put { revision, created, previous } => {
+            format!("put revision={revision}{}{}", new(*created), show_previous(previous.as_ref()))
+        }
+        Outcome::Deleted { revision, previous } => {
+            format!("deleted revision={revision}{}", show_previous(previous.as_ref()))
+        }
         Outcome::NotFound => "not found".into(),
         Outcome::Counter { revision, value, created } => {
             format!("counter {value} revision={revision}{}", new(*created))
@@ -249,7 +276,12 @@ fn show_outcome(outcome: &Outcome) -> String {
         Outcome::Cleared { revision, removed } => format!("cleared {removed} revision={revision}"),
         Outcome::Configured(config) => format!("configured {}", show_config(config)),
         Outcome::Ticked => "ticked".into(),
+        Outcome::FeatureLevel(level) => format!("feature level {level}"),
     }
+}
+
+fn show_previous(previous: Option<&Found>) -> String {
+    previous.map_or(String::new(), |found| format!(" instead of {}", show_found(found)))
 }
 
 fn show_event(event: &Event) -> String {
@@ -298,7 +330,7 @@ fn show_deadline(expires_at_ms: Option<u64>) -> String {
 }
 
 fn show_config(config: &CacheConfig) -> String {
-    let CacheConfig { policy, capacity_entries, capacity_bytes, default_ttl_ms } = config;
+    let CacheConfig { policy, capacity_entries, capacity_bytes, default_ttl_ms, .. } = config;
     let ttl = default_ttl_ms.map_or("none".into(), |ttl_ms| ttl_ms.to_string());
     format!("policy={policy:?} entries={capacity_entries} bytes={capacity_bytes} ttl_ms={ttl}")
 }

@@ -61,5 +61,8 @@ fn transcripts_are_true() {
 /// with a snapshot and a restore between all steps.
 #[test]
 fn transcripts_are_true_across_snapshots() {
-    check_all(|script| script.cache = restored(&script.cache));
+    // Two who write the same files at once would cut each other's short.
+    if std::env::var_os("REWRITE_TRANSCRIPTS").is_none() {
+        check_all(|script| script.cache = restored(&script.cache));
+    }
 }

@@ -62,7 +62,7 @@ async fn every_error_code_is_documented_and_produced() {
         ),
         (&put, "/v1/config", &[], r#"{"capacity_entries": 0}"#, "invalid_config"),
         (&put, "/v1/config", &[], r#"{"policy": "random"}"#, "invalid_config"),
-        (&put, "/v1/config", &[], r#"{"touch": {"enabled": true}}"#, "invalid_config"),
+        (&put, "/v1/config", &[], r#"{"touch": {"interval_ms": 9}}"#, "invalid_config"),
         (&put, "/v1/config", &[], r#"{"capacity": 7}"#, "invalid_config"),
         (&get, "/v2/kv", &[], "", "no_route"),
         (&put, "/v1/debug/links", &[], r#"{"cut": true}"#, "no_route"),

@@ -192,7 +192,7 @@ async fn status_settings_and_probes_have_the_shapes_scripts_rely_on() {
     assert!(status["digest"]["digest"].as_str().unwrap().len() == 32);
     let settings = r#"{"capacity_entries": 3, "default_ttl_ms": 1000}"#;
     let config: Value = server.send(Method::PUT, "/v1/config", &[], settings).await.json().await.unwrap();
-    assert_eq!(config["touch"], json!({"enabled": false}));
+    assert_eq!(config["touch"], json!({"enabled": true, "interval_ms": 100, "max_per_flush": 4096}));
     let config: Value = server
         .send(Method::PUT, "/v1/config", &[], r#"{"default_ttl_ms": null}"#)
         .await
@@ -253,7 +253,13 @@ async fn a_node_alone_opens_its_folder_again() {
         let node = Node::start(NodeOptions::alone(folder.path())).await.unwrap();
         if round == 0 {
             let value = Value::new("v".into(), None).unwrap();
-            let put = Op::Put { key: key.clone(), value, ttl: Ttl::Never, condition: Condition::Always };
+            let put = Op::Put {
+                key: key.clone(),
+                value,
+                ttl: Ttl::Never,
+                condition: Condition::Always,
+                previous: false,
+            };
             node.write(Command::One(put)).await.unwrap();
         }
         let read = node.get(&key, ReadLevel::Linearizable).await.unwrap();

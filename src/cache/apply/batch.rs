@@ -38,8 +38,8 @@ impl Cache {
         let mut bytes = 0u64;
         for (position, step) in (0u32..).zip(steps) {
             bytes += ANSWER_OVERHEAD_BYTES;
-            if let Step::Read { key } = step {
-                let before = self.store.find(key.as_str()).map_or(0, |(_, entry)| entry.payload.cost());
+            if let Some(key) = step.reads() {
+                let before = self.store.find(key.as_str()).map_or(0, |(_, entry)| entry.record.value_cost());
                 bytes += before.max(stored.get(key).copied().unwrap_or_default());
             }
             if bytes > BATCH_ANSWER_BYTES_MAX {
@@ -53,7 +53,7 @@ impl Cache {
 
 fn stored_bytes(step: &Step) -> Option<(&Key, u64)> {
     match step {
-        Step::Store { key, payload, .. } => Some((key, payload.cost())),
+        Step::Store { key, record, .. } => Some((key, record.value_cost())),
         _ => None,
     }
 }

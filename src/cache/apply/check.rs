@@ -1,9 +1,12 @@
 //! What the checks of several operations share. The edge has checked most of it before; it is checked again
 //! here because a bad entry that got into the log must not hurt the replicas.
 
-use crate::cache::limits::{CONTENT_TYPE_BYTES_MAX, TTL_MS_MAX, TTL_MS_MIN, VALUE_BYTES_MAX};
-use crate::cache::payload::Payload;
+use crate::cache::limits::{
+    CONTENT_TYPE_BYTES_MAX, SLIDING_TTL_MS_MAX, TTL_MS_MAX, TTL_MS_MIN, VALUE_BYTES_MAX,
+};
+use crate::cache::record::Record;
 use crate::cache::slab::{Entry, entry_cost};
+use crate::cache::store::Lifetime;
 use crate::cache::{Cache, CommandError, Condition, Key, Ttl, Value};
 use std::num::NonZeroU64;
 
@@ -44,19 +47,36 @@ impl<'a> Check<'a> {
         if holds { Ok(()) } else { Err(CommandError::PreconditionFailed { op: self.op, current }) }
     }
 
-    /// The deadline a TTL means now.
-    pub fn deadline(&self, ttl: Ttl) -> Result<Option<NonZeroU64>, CommandError> {
+    /// What a TTL means now.
+    pub fn lifetime(&self, ttl: Ttl) -> Result<Lifetime, CommandError> {
         match ttl {
-            Ttl::Never => Ok(None),
-            Ttl::Default => {
-                self.cache.config.default_ttl_ms.map(|ttl_ms| self.deadline_in(ttl_ms)).transpose()
+            Ttl::Never => Ok(Lifetime { deadline: None, sliding_ms: 0 }),
+            Ttl::Default => self.lifetime(self.cache.config.default_ttl_ms.map_or(Ttl::Never, Ttl::Ms)),
+            Ttl::Ms(ttl_ms) => Ok(Lifetime { deadline: Some(self.deadline_in(ttl_ms)?), sliding_ms: 0 }),
+            Ttl::Sliding(ttl_ms) => {
+                let sliding_ms = u32::try_from(ttl_ms).map_err(|_| {
+                    let reason = format!("one that uses renew has at most {SLIDING_TTL_MS_MAX} ms");
+                    self.invalid("ttl_ms", reason)
+                })?;
+                Ok(Lifetime { deadline: Some(self.deadline_in(ttl_ms)?), sliding_ms })
             }
-            Ttl::Ms(ttl_ms) => self.deadline_in(ttl_ms).map(Some),
+        }
+    }
+
+    /// The lifetime of an entry that is written without a word about it: as it was, or renewed by this use.
+    pub fn renewed(&self, entry: &Entry) -> Lifetime {
+        let lifetime = entry.lifetime();
+        match lifetime.sliding_ms {
+            0 => lifetime,
+            ms => Lifetime {
+                deadline: NonZeroU64::new(self.cache.now_ms.saturating_add(u64::from(ms))),
+                ..lifetime
+            },
         }
     }
 
     /// The deadline so many milliseconds from now.
-    pub fn deadline_in(&self, ttl_ms: u64) -> Result<NonZeroU64, CommandError> {
+    fn deadline_in(&self, ttl_ms: u64) -> Result<NonZeroU64, CommandError> {
         if !is_ttl(ttl_ms) {
             return Err(self.invalid("ttl_ms", ttl_rule()));
         }
@@ -66,7 +86,7 @@ impl<'a> Check<'a> {
     }
 
     /// Checks a value's limits and packs it.
-    pub fn payload(&self, key: &Key, value: &Value) -> Result<Payload, CommandError> {
+    pub fn record(&self, key: &Key, value: &Value) -> Result<Record, CommandError> {
         let media = value.content_type.as_deref();
         if value.bytes.len() > VALUE_BYTES_MAX {
             let reason = format!("a value has at most {VALUE_BYTES_MAX} bytes");
@@ -77,14 +97,14 @@ impl<'a> Check<'a> {
             let reason = format!("a content type is 1 to {CONTENT_TYPE_BYTES_MAX} visible ASCII characters");
             return Err(self.invalid("content_type", reason));
         }
-        let payload = Payload::new(&value.bytes, media);
-        self.fits_alone(key, &payload)?;
-        Ok(payload)
+        let record = Record::new(key, &value.bytes, media);
+        self.fits_alone(&record)?;
+        Ok(record)
     }
 
     /// Refuses an entry that would not fit even if it were the only one.
-    pub fn fits_alone(&self, key: &Key, payload: &Payload) -> Result<(), CommandError> {
-        let bytes = entry_cost(key, payload);
+    pub fn fits_alone(&self, record: &Record) -> Result<(), CommandError> {
+        let bytes = entry_cost(record);
         let capacity_bytes = self.cache.config.capacity_bytes;
         if bytes > capacity_bytes {
             return Err(CommandError::TooLarge { op: self.op, bytes, capacity_bytes });

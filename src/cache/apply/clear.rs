@@ -24,7 +24,7 @@ impl Cache {
         }
         let entries = self.len();
         if start.is_empty() {
-            self.store.clear(self.config.policy);
+            self.store.clear();
         } else {
             for slot in self.store.range(start, None).map(|(slot, _)| slot).collect::<Vec<u32>>() {
                 self.store.remove(slot);

@@ -1,6 +1,7 @@
-//! `configure`: changes settings. All data stays; what no longer fits is evicted in bounded steps.
+//! `configure`: changes settings. All data stays; what no longer fits is evicted in bounded steps, and so do
+//! entries move to the order of another policy.
 
-use crate::cache::{Cache, CacheConfig, CommandError, ConfigChange, Event, Outcome};
+use crate::cache::{Cache, CacheConfig, CommandError, ConfigChange, Event, Outcome, TouchConfig};
 
 impl Cache {
     pub(super) fn configure(
@@ -13,12 +14,15 @@ impl Cache {
             capacity_entries: change.capacity_entries.unwrap_or(self.config.capacity_entries),
             capacity_bytes: change.capacity_bytes.unwrap_or(self.config.capacity_bytes),
             default_ttl_ms: change.default_ttl_ms.unwrap_or(self.config.default_ttl_ms),
+            touch: TouchConfig {
+                enabled: change.touch_enabled.unwrap_or(self.config.touch.enabled),
+                interval_ms: change.touch_interval_ms.unwrap_or(self.config.touch.interval_ms),
+                max_per_flush: change.touch_max_per_flush.unwrap_or(self.config.touch.max_per_flush),
+            },
         };
         config.check()?;
         if config != self.config {
-            if config.policy != self.config.policy {
-                self.store.set_policy(config.policy);
-            }
+            self.store.set_policy(config.policy);
             self.config = config.clone();
             events.push(Event::Configured(config.clone()));
         }

@@ -1,16 +1,16 @@
-//! `expire`: gives an existing key a new deadline.
+//! `expire`: gives an existing key a new time to live.
 
 use super::check::Check;
 use super::persist;
 use super::step::Step;
-use crate::cache::{CommandError, Condition, Key};
+use crate::cache::{CommandError, Condition, Key, Ttl};
 
 pub(super) fn check(
     check: &Check<'_>,
     key: Key,
-    ttl_ms: u64,
+    ttl: Ttl,
     condition: Condition,
 ) -> Result<Step, CommandError> {
-    let deadline = check.deadline_in(ttl_ms)?;
-    persist::check_deadline(check, key, Some(deadline), condition)
+    let lifetime = check.lifetime(ttl)?;
+    persist::check_lifetime(check, key, lifetime, condition)
 }

@@ -2,7 +2,7 @@
 
 use super::check::Check;
 use super::step::{Step, Stored};
-use crate::cache::payload::Payload;
+use crate::cache::record::Record;
 use crate::cache::slab::Entry;
 use crate::cache::{CommandError, Condition, Key, Ttl};
 
@@ -18,20 +18,20 @@ pub(super) fn check(
     ttl: Ttl,
     condition: Condition,
 ) -> Result<Step, CommandError> {
-    let new_deadline = check.deadline(ttl)?;
+    let new_lifetime = check.lifetime(ttl)?;
     let current = check.live(&key);
     check.condition(current, condition)?;
-    let (start, content_type, deadline) = match current {
-        None => (amount.initial, None, new_deadline),
-        Some(entry) => (number(check, entry)?, entry.payload.content_type(), entry.deadline),
+    let (start, content_type, lifetime) = match current {
+        None => (amount.initial, None, new_lifetime),
+        Some(entry) => (number(check, entry)?, entry.record.content_type(), check.renewed(entry)),
     };
     let value = start.checked_add(amount.by).ok_or(CommandError::Overflow { op: check.op_position() })?;
-    let payload = Payload::new(value.to_string().as_bytes(), content_type);
-    check.fits_alone(&key, &payload)?;
-    Ok(Step::Store { key, payload, deadline, kind: Stored::Counter(value) })
+    let record = Record::new(&key, value.to_string().as_bytes(), content_type);
+    check.fits_alone(&record)?;
+    Ok(Step::Store { key, record, lifetime, kind: Stored::Counter(value) })
 }
 
 fn number(check: &Check<'_>, entry: &Entry) -> Result<i64, CommandError> {
-    let text = std::str::from_utf8(entry.payload.bytes()).ok();
+    let text = std::str::from_utf8(entry.record.bytes()).ok();
     text.and_then(|text| text.parse().ok()).ok_or(CommandError::NotANumber { op: check.op_position() })
 }

@@ -10,6 +10,7 @@ mod clear;
 mod configure;
 mod delete;
 mod expire;
+mod feature_level;
 mod get;
 mod incr;
 mod once;
@@ -17,8 +18,10 @@ mod persist;
 mod put;
 mod room;
 mod step;
+mod touch;
 mod upkeep;
 
+use super::limits::MOVE_PER_APPLY_MAX;
 use super::{Applied, Cache, Command, CommandError, Event, Op, Outcome, Stamp};
 use check::Check;
 use once::Once;
@@ -28,7 +31,8 @@ use step::Step;
 impl Cache {
     /// Applies one log entry. Total: whatever the input, it returns, and refuses by value.
     ///
-    /// First time moves and what is due expires; then the command; then what no longer fits is evicted.
+    /// First time moves and what is due expires; then reads are counted, and what a switch of the policy has
+    /// left to do goes on; then the command; then what no longer fits is evicted.
     pub fn apply(&mut self, at: Stamp, command: Command) -> Applied {
         let mut events = Vec::new();
         if at.index <= self.index {
@@ -39,6 +43,8 @@ impl Cache {
         self.now_ms = self.now_ms.max(at.at_ms);
         self.remembered.forget_old(self.now_ms);
         self.expire_due(&mut events);
+        self.count_reads(&at.touches);
+        self.store.move_on(MOVE_PER_APPLY_MAX);
 
         let ticket = match self.once(at.idempotency_key.as_deref(), &command) {
             Once::Fresh(ticket) => ticket,
@@ -55,6 +61,7 @@ impl Cache {
         let outcome = self.execute(command, &mut events);
         self.stats.refused += u64::from(outcome.is_err());
         self.evict_surplus(before, &mut events);
+        self.store.settle();
         // A full cache passes, and then the same request may succeed: that refusal is no answer to keep.
         let passes = matches!(outcome, Err(CommandError::CacheFull { .. }));
         if let Some(ticket) = ticket.filter(|_| !passes) {
@@ -70,6 +77,7 @@ impl Cache {
             Command::Clear { prefix } => self.clear(prefix, events),
             Command::Configure(change) => self.configure(&change, events),
             Command::Tick => Ok(Outcome::Ticked),
+            Command::RaiseFeatureLevel { level } => self.raise_feature_level(level),
         }
     }
 
@@ -88,12 +96,14 @@ impl Check<'_> {
     fn op(&self, op: Op) -> Result<Step, CommandError> {
         match op {
             Op::Get { key } => Ok(get::check(key)),
-            Op::Put { key, value, ttl, condition } => put::check(self, key, &value, ttl, condition),
-            Op::Delete { key, condition } => delete::check(self, key, condition),
+            Op::Put { key, value, ttl, condition, previous } => {
+                put::check(self, key, &value, ttl, condition, previous)
+            }
+            Op::Delete { key, condition, previous } => delete::check(self, key, condition, previous),
             Op::Incr { key, by, initial, ttl, condition } => {
                 incr::check(self, key, incr::Amount { by, initial }, ttl, condition)
             }
-            Op::Expire { key, ttl_ms, condition } => expire::check(self, key, ttl_ms, condition),
+            Op::Expire { key, ttl, condition } => expire::check(self, key, ttl, condition),
             Op::Persist { key, condition } => persist::check(self, key, condition),
         }
     }

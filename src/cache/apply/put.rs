@@ -10,9 +10,10 @@ pub(super) fn check(
     value: &Value,
     ttl: Ttl,
     condition: Condition,
+    previous: bool,
 ) -> Result<Step, CommandError> {
-    let deadline = check.deadline(ttl)?;
+    let lifetime = check.lifetime(ttl)?;
     check.condition(check.live(&key), condition)?;
-    let payload = check.payload(&key, value)?;
-    Ok(Step::Store { key, payload, deadline, kind: Stored::Value })
+    let record = check.record(&key, value)?;
+    Ok(Step::Store { key, record, lifetime, kind: Stored::Value { previous } })
 }

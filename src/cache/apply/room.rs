@@ -22,7 +22,7 @@ impl Room {
         let before = cache.store.find(key.as_str()).map(|(_, entry)| entry.cost());
         let after = match step {
             Step::Store { .. } => step.cost(),
-            Step::SetDeadline { .. } => before,
+            Step::SetLifetime { .. } => before,
             _ => None,
         };
         let (entries, bytes) = (self.entries, self.bytes);

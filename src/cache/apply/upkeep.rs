@@ -35,14 +35,18 @@ impl Cache {
             if !self.is_over_capacity() || (victims >= EVICT_PER_APPLY_MAX && !grown) {
                 return;
             }
-            let Some(slot) = self.store.victim() else { return };
+            let Some(slot) = self.store.victim(&self.config) else { return };
             let Some(entry) = self.store.slab().entry(slot) else { return };
             // One whose deadline has passed was gone already for readers: room is not why.
             if entry.is_expired(self.now_ms) {
                 self.expire(slot, events);
-            } else if let Some(entry) = self.store.remove(slot) {
-                self.stats.evicted += 1;
-                events.push(Event::Removed { key: entry.key, cause: Cause::Evict });
+                continue;
+            }
+            let by_entries = self.len() > self.config.capacity_entries;
+            if let Some(entry) = self.store.evict(slot) {
+                self.stats.evicted_by_entries += u64::from(by_entries);
+                self.stats.evicted_by_bytes += u64::from(!by_entries);
+                events.push(Event::Removed { key: entry.record.to_key(), cause: Cause::Evict });
             }
         }
     }
@@ -50,7 +54,7 @@ impl Cache {
     pub(super) fn expire(&mut self, slot: u32, events: &mut Vec<Event>) {
         if let Some(entry) = self.store.remove(slot) {
             self.stats.expired += 1;
-            events.push(Event::Removed { key: entry.key, cause: Cause::Expire });
+            events.push(Event::Removed { key: entry.record.to_key(), cause: Cause::Expire });
         }
     }
 }

@@ -1,79 +1,53 @@
-//! The least recently used goes first: a linked list through the slots, in order of their recency stamps.
+//! The least recently used goes first.
 
-use super::Order;
-use crate::cache::slab::Slab;
+use super::{Entrance, Ground, Order};
+use crate::cache::CacheConfig;
+use crate::cache::slab::{Slab, Usage};
+use std::collections::BTreeMap;
 
-/// No slot.
-const NONE: u32 = u32::MAX;
+/// An entry that was among the newest so manieth part of all stays where it is: the use that would move it
+/// is not worth a place in the log.
+const NEWEST_PART: u64 = 16;
 
-#[derive(Debug, Clone, Copy)]
-struct Link {
-    older: u32,
-    newer: u32,
-}
-
-/// Links lie apart from the slab's pages: moving an entry changes its neighbours too, and must not copy
-/// their pages while a snapshot is being written.
-#[derive(Debug)]
+/// Entries by recency. Their rank is 0: the recency says it all.
+#[derive(Debug, Default)]
 pub(super) struct Lru {
-    links: Vec<Link>,
-    oldest: u32,
-    newest: u32,
-}
-
-impl Lru {
-    pub fn new(slab: &Slab) -> Self {
-        let mut by_recency: Vec<(u64, u32)> = slab.iter().map(|(slot, e)| (e.recency, slot)).collect();
-        by_recency.sort_unstable();
-        let mut lru = Self { links: Vec::new(), oldest: NONE, newest: NONE };
-        for (_, slot) in by_recency {
-            lru.used(slot);
-        }
-        lru
-    }
-
-    fn is_linked(&self, slot: u32) -> bool {
-        self.oldest == slot || self.links.get(slot as usize).is_some_and(|link| link.older != NONE)
-    }
-
-    /// Takes a slot that is linked out of the list.
-    fn unlink(&mut self, slot: u32) {
-        let Link { older, newer } = self.links[slot as usize];
-        match older {
-            NONE => self.oldest = newer,
-            older => self.links[older as usize].newer = newer,
-        }
-        match newer {
-            NONE => self.newest = older,
-            newer => self.links[newer as usize].older = older,
-        }
-        self.links[slot as usize] = Link { older: NONE, newer: NONE };
-    }
+    by_recency: BTreeMap<u64, u32>,
 }
 
 impl Order for Lru {
-    fn used(&mut self, slot: u32) {
-        if self.is_linked(slot) {
-            self.unlink(slot);
-        }
-        if self.links.len() <= slot as usize {
-            self.links.resize(slot as usize + 1, Link { older: NONE, newer: NONE });
-        }
-        self.links[slot as usize] = Link { older: self.newest, newer: NONE };
-        match self.newest {
-            NONE => self.oldest = slot,
-            newest => self.links[newest as usize].newer = slot,
-        }
-        self.newest = slot;
+    fn len(&self) -> u64 {
+        self.by_recency.len() as u64
     }
 
-    fn removed(&mut self, slot: u32) {
-        if self.is_linked(slot) {
-            self.unlink(slot);
-        }
+    fn enter(&mut self, slot: u32, usage: &Usage, _entrance: Entrance) -> u64 {
+        self.by_recency.insert(usage.recency, slot);
+        0
     }
 
-    fn victim(&self) -> Option<u32> {
-        (self.oldest != NONE).then_some(self.oldest)
+    fn leave(&mut self, _slot: u32, usage: &Usage) {
+        self.by_recency.remove(&usage.recency);
+    }
+
+    fn learns(&self, _usage: &Usage, newer: u64) -> bool {
+        newer >= self.len() / NEWEST_PART
+    }
+
+    fn victim(&mut self, _ground: &mut Ground<'_>) -> Option<u32> {
+        self.by_recency.first_key_value().map(|(_, &slot)| slot)
+    }
+
+    fn evicted(&mut self, _usage: &Usage, _fingerprint: u32) {}
+
+    fn last(&self) -> Option<u32> {
+        self.by_recency.last_key_value().map(|(_, &slot)| slot)
+    }
+
+    fn next(&self, _slab: &Slab, _config: &CacheConfig, most: usize) -> Vec<u32> {
+        self.by_recency.values().copied().take(most).collect()
+    }
+
+    fn restore(&mut self, slot: u32, usage: &Usage) -> bool {
+        usage.rank == 0 && self.by_recency.insert(usage.recency, slot).is_none()
     }
 }

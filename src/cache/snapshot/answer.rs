@@ -5,7 +5,7 @@ use super::RestoreError;
 use super::wire::{Source, put_bytes, put_option, put_u8, put_u32, put_u64};
 use crate::cache::limits::{BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::cache::remembered::Answer;
-use crate::cache::{CacheConfig, CommandError, Found, Outcome, Policy, Value};
+use crate::cache::{CacheConfig, CommandError, Found, Outcome, Policy, TouchConfig, Value};
 use std::io::{Read, Result, Write};
 
 /// Longest text in a refusal. They are all ours, and short.
@@ -42,14 +42,16 @@ fn put_outcome(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
 
 fn put_single(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
     match outcome {
-        Outcome::Put { revision, created } => {
+        Outcome::Put { revision, created, previous } => {
             put_u8(out, 0)?;
             put_u64(out, *revision)?;
-            put_u8(out, u8::from(*created))
+            put_u8(out, u8::from(*created))?;
+            put_found(out, previous.as_ref())
         }
-        Outcome::Deleted { revision } => {
+        Outcome::Deleted { revision, previous } => {
             put_u8(out, 1)?;
-            put_u64(out, *revision)
+            put_u64(out, *revision)?;
+            put_found(out, previous.as_ref())
         }
         // A batch in a batch cannot come about; as an answer it would say nothing.
         Outcome::NotFound | Outcome::Batch { .. } => put_u8(out, 2),
@@ -64,10 +66,9 @@ fn put_single(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
             put_u64(out, *revision)?;
             put_option(out, *expires_at_ms)
         }
-        Outcome::Got(None) => put_u8(out, 5),
-        Outcome::Got(Some(found)) => {
-            put_u8(out, 6)?;
-            put_found(out, found)
+        Outcome::Got(found) => {
+            put_u8(out, 5)?;
+            put_found(out, found.as_ref())
         }
         Outcome::Cleared { revision, removed } => {
             put_u8(out, 8)?;
@@ -79,6 +80,10 @@ fn put_single(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
             put_config(out, config)
         }
         Outcome::Ticked => put_u8(out, 10),
+        Outcome::FeatureLevel(level) => {
+            put_u8(out, 11)?;
+            put_u32(out, *level)
+        }
     }
 }
 
@@ -102,8 +107,8 @@ fn outcome(source: &mut Source<impl Read>) -> std::result::Result<Outcome, Resto
 
 fn single(source: &mut Source<impl Read>, tag: u8) -> std::result::Result<Outcome, RestoreError> {
     Ok(match tag {
-        0 => Outcome::Put { revision: source.u64()?, created: source.bool()? },
-        1 => Outcome::Deleted { revision: source.u64()? },
+        0 => Outcome::Put { revision: source.u64()?, created: source.bool()?, previous: found(source)? },
+        1 => Outcome::Deleted { revision: source.u64()?, previous: found(source)? },
         2 => Outcome::NotFound,
         3 => Outcome::Counter {
             revision: source.u64()?,
@@ -111,16 +116,18 @@ fn single(source: &mut Source<impl Read>, tag: u8) -> std::result::Result<Outcom
             created: source.bool()?,
         },
         4 => Outcome::Deadline { revision: source.u64()?, expires_at_ms: source.option()? },
-        5 => Outcome::Got(None),
-        6 => Outcome::Got(Some(found(source)?)),
+        5 => Outcome::Got(found(source)?),
         8 => Outcome::Cleared { revision: source.u64()?, removed: source.u64()? },
         9 => Outcome::Configured(config(source)?),
         10 => Outcome::Ticked,
+        11 => Outcome::FeatureLevel(source.u32()?),
         _ => return Err(RestoreError::Damaged("an outcome has an unknown tag")),
     })
 }
 
-fn put_found(out: &mut impl Write, found: &Found) -> Result<()> {
+fn put_found(out: &mut impl Write, found: Option<&Found>) -> Result<()> {
+    put_u8(out, u8::from(found.is_some()))?;
+    let Some(found) = found else { return Ok(()) };
     put_bytes(out, found.value.content_type.as_deref().unwrap_or_default().as_bytes())?;
     put_bytes(out, &found.value.bytes)?;
     put_u64(out, found.revision)?;
@@ -131,11 +138,14 @@ fn put_found(out: &mut impl Write, found: &Found) -> Result<()> {
     put_option(out, found.expires_at_ms)
 }
 
-fn found(source: &mut Source<impl Read>) -> std::result::Result<Found, RestoreError> {
+fn found(source: &mut Source<impl Read>) -> std::result::Result<Option<Found>, RestoreError> {
+    if !source.bool()? {
+        return Ok(None);
+    }
     let content_type = source.text(CONTENT_TYPE_BYTES_MAX)?;
     let bytes = source.bytes(VALUE_BYTES_MAX)?;
     let content_type = if content_type.is_empty() { None } else { Some(content_type.into()) };
-    Ok(Found {
+    Ok(Some(Found {
         value: Value { bytes: bytes.into(), content_type },
         revision: source.u64()?,
         created_revision: source.u64()?,
@@ -143,14 +153,17 @@ fn found(source: &mut Source<impl Read>) -> std::result::Result<Found, RestoreEr
         created_at_ms: source.u64()?,
         modified_at_ms: source.u64()?,
         expires_at_ms: source.option()?,
-    })
+    }))
 }
 
 pub(super) fn put_config(out: &mut impl Write, config: &CacheConfig) -> Result<()> {
     put_u8(out, config.policy.number())?;
     put_u64(out, config.capacity_entries)?;
     put_u64(out, config.capacity_bytes)?;
-    put_option(out, config.default_ttl_ms)
+    put_option(out, config.default_ttl_ms)?;
+    put_u8(out, u8::from(config.touch.enabled))?;
+    put_u64(out, config.touch.interval_ms)?;
+    put_u64(out, config.touch.max_per_flush)
 }
 
 pub(super) fn config(source: &mut Source<impl Read>) -> std::result::Result<CacheConfig, RestoreError> {
@@ -161,6 +174,11 @@ pub(super) fn config(source: &mut Source<impl Read>) -> std::result::Result<Cach
         capacity_entries: source.u64()?,
         capacity_bytes: source.u64()?,
         default_ttl_ms: source.option()?,
+        touch: TouchConfig {
+            enabled: source.bool()?,
+            interval_ms: source.u64()?,
+            max_per_flush: source.u64()?,
+        },
     })
 }
 

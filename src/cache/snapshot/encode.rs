@@ -28,6 +28,8 @@ impl Frozen {
         for &number in self.slab.free() {
             put_u32(&mut out, number)?;
         }
+        put_u64(&mut out, self.orders.age)?;
+        put_window(&mut out, &self.orders.ghost, |out, fingerprint| put_u32(out, fingerprint.get()))?;
         put_window(&mut out, &self.tombstones, put_tombstone)?;
         put_window(&mut out, &self.remembered, |out, memory| {
             put_bytes(out, memory.key.as_bytes())?;
@@ -46,7 +48,8 @@ impl Frozen {
         put_u64(out, self.now_ms)?;
         put_config(out, &self.config)?;
         self.stats.words().iter().try_for_each(|&word| put_u64(out, word))?;
-        put_u64(out, self.recency)
+        put_u32(out, self.feature_level)?;
+        put_u64(out, self.stamps)
     }
 }
 
@@ -56,22 +59,26 @@ fn put_slot(out: &mut impl Write, slot: &Slot) -> Result<()> {
     match &slot.entry {
         None => Ok(()),
         Some(entry) => {
-            put_u32(out, slot.frequency)?;
+            put_u32(out, u32::from(slot.frequency))?;
+            put_u8(out, slot.order)?;
             put_entry(out, entry)
         }
     }
 }
 
 fn put_entry(out: &mut impl Write, entry: &Entry) -> Result<()> {
-    put_bytes(out, entry.key.as_str().as_bytes())?;
-    put_bytes(out, entry.payload.packed())?;
+    put_bytes(out, entry.record.key_bytes())?;
+    put_bytes(out, entry.record.media())?;
+    put_bytes(out, entry.record.bytes())?;
     put_u64(out, entry.revision)?;
     put_u64(out, entry.created_revision)?;
-    put_u64(out, entry.version)?;
+    put_u32(out, entry.version)?;
     put_u64(out, entry.created_at_ms)?;
     put_u64(out, entry.modified_at_ms)?;
     put_option(out, entry.expires_at_ms())?;
-    put_u64(out, entry.recency)
+    put_u32(out, entry.sliding_ms)?;
+    put_u64(out, entry.recency)?;
+    put_u64(out, entry.rank)
 }
 
 fn put_tombstone<W: Write>(out: &mut W, tombstone: &Tombstone) -> Result<()> {

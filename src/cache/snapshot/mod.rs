@@ -3,14 +3,16 @@
 //! [`Frozen`] is a view that shares memory with the cache it was taken from and is encoded elsewhere while the
 //! cache goes on. [`Cache::restore`] is the way back; it refuses what it cannot vouch for.
 //!
-//! The format, in this order: magic, version, digest, scalars, slots by number, free list, tombstones,
-//! remembered answers. Numbers are little-endian and of fixed width; texts carry their length before them.
+//! The format, in this order: magic, version, digest, scalars, slots by number, free list, what the orders of
+//! eviction know, tombstones, remembered answers. Numbers are little-endian and of fixed width; texts carry their length before them.
 
 pub(super) mod answer;
 mod encode;
 mod restore;
 mod wire;
 
+use super::eviction::Memory as OrderMemory;
+use super::limits::FEATURE_LEVEL;
 use super::remembered::Memory;
 use super::slab::Slab;
 use super::tombstones::Tombstone;
@@ -18,8 +20,8 @@ use super::window::Window;
 use super::{Cache, CacheConfig, Digest, Stats};
 
 const MAGIC: [u8; 8] = *b"LSCACHE\n";
-/// Raised with every change of the format; a node reads its own version only, until there is a second one.
-const VERSION: u32 = 1;
+/// Raised with every change of the format. (Version 1 was never released.)
+const VERSION: u32 = 2;
 
 /// A cache as it was at one index.
 #[derive(Debug)]
@@ -29,7 +31,9 @@ pub struct Frozen {
     now_ms: u64,
     config: CacheConfig,
     stats: Stats,
-    recency: u64,
+    stamps: u64,
+    feature_level: u32,
+    orders: OrderMemory,
     slab: Slab,
     tombstones: Window<Tombstone>,
     remembered: Window<Memory>,
@@ -43,7 +47,9 @@ impl Frozen {
             now_ms: cache.now_ms,
             config: cache.config.clone(),
             stats: cache.stats,
-            recency: cache.store.recency(),
+            stamps: cache.store.stamps(),
+            feature_level: cache.feature_level,
+            orders: cache.store.orders().memory(),
             slab: cache.store.slab().clone(),
             tombstones: cache.tombstones.window().clone(),
             remembered: cache.remembered.window().clone(),
@@ -72,6 +78,8 @@ pub enum RestoreError {
     NotASnapshot,
     #[error("the snapshot has format version {0}, this program reads version {VERSION}")]
     Version(u32),
+    #[error("the snapshot has feature level {0}, this program knows up to {FEATURE_LEVEL}")]
+    FeatureLevel(u32),
     #[error("the snapshot is damaged: {0}")]
     Damaged(&'static str),
     #[error("the snapshot is damaged: its digest is {written}, its content has {computed}")]

@@ -4,10 +4,12 @@
 use super::answer::{self, config};
 use super::wire::Source;
 use super::{MAGIC, RestoreError, VERSION};
+use crate::cache::eviction::Memory as OrderMemory;
 use crate::cache::limits::{
-    IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, REMEMBERED_OUTCOMES_MAX, TOMBSTONES_MAX,
+    CAPACITY_ENTRIES_MAX, CONTENT_TYPE_BYTES_MAX, FEATURE_LEVEL, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX,
+    REMEMBERED_OUTCOMES_MAX, TOMBSTONES_MAX, VALUE_BYTES_MAX,
 };
-use crate::cache::payload::Payload;
+use crate::cache::record::Record;
 use crate::cache::remembered::{Memory, Remembered};
 use crate::cache::slab::{Entry, Slab, Slot};
 use crate::cache::store::Store;
@@ -15,7 +17,7 @@ use crate::cache::tombstones::{Scope, Tombstone, Tombstones};
 use crate::cache::window::Window;
 use crate::cache::{Cache, Digest, Key, Stats};
 use std::io::{BufReader, Read};
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 
 const BUFFER_BYTES: usize = 256 * 1024;
 
@@ -42,15 +44,22 @@ impl Cache {
             return Err(RestoreError::Damaged("its settings are out of their limits"));
         }
         let stats = stats(source)?;
-        let recency = counter(source)?;
+        let feature_level = source.u32()?;
+        if feature_level > FEATURE_LEVEL {
+            return Err(RestoreError::FeatureLevel(feature_level));
+        }
+        let stamps = counter(source)?;
         let slab = slab(source)?;
-        let store = Store::restore(config.policy, slab, recency).map_err(RestoreError::Damaged)?;
+        let age = counter(source)?;
+        let ghost = window(source, CAPACITY_ENTRIES_MAX as usize, fingerprint)?;
+        let store = Store::restore(config.policy, slab, OrderMemory { age, ghost }, stamps)
+            .map_err(RestoreError::Damaged)?;
         let tombstones = Tombstones::restore(window(source, TOMBSTONES_MAX, tombstone)?)
             .ok_or(RestoreError::Damaged("a key has two tombstones"))?;
         let remembered = Remembered::restore(window(source, REMEMBERED_OUTCOMES_MAX, memory)?);
         source.end()?;
 
-        let cache = Self { config, index, now_ms, store, tombstones, remembered, stats };
+        let cache = Self { config, index, now_ms, store, tombstones, remembered, stats, feature_level };
         let computed = cache.digest();
         if computed != written {
             return Err(RestoreError::Digest { written, computed });
@@ -99,25 +108,29 @@ fn slot(source: &mut Source<impl Read>) -> Result<Slot> {
     let used = source.bool()?;
     let generation = source.u32()?;
     if !used {
-        return Ok(Slot { generation, frequency: 0, entry: None });
+        return Ok(Slot { generation, ..Slot::default() });
     }
-    Ok(Slot { generation, frequency: source.u32()?, entry: Some(entry(source)?) })
+    let frequency =
+        u16::try_from(source.u32()?).map_err(|_| RestoreError::Damaged("a frequency is over its limit"))?;
+    Ok(Slot { generation, frequency, order: source.u8()?, entry: Some(entry(source)?) })
 }
 
 fn entry(source: &mut Source<impl Read>) -> Result<Entry> {
     let key = key(source)?;
-    let payload = Payload::from_packed(source.bytes(Payload::PACKED_BYTES_MAX)?)
+    let media = source.bytes(CONTENT_TYPE_BYTES_MAX)?;
+    let record = Record::from_parts(&key, &media, &source.bytes(VALUE_BYTES_MAX)?)
         .ok_or(RestoreError::Damaged("a value is not well formed"))?;
     Ok(Entry {
-        key,
-        payload,
+        record,
         revision: source.u64()?,
         created_revision: source.u64()?,
-        version: source.u64()?,
+        version: source.u32()?,
         created_at_ms: source.u64()?,
         modified_at_ms: source.u64()?,
         deadline: source.option()?.map(deadline).transpose()?,
+        sliding_ms: source.u32()?,
         recency: source.u64()?,
+        rank: source.u64()?,
     })
 }
 
@@ -129,6 +142,10 @@ fn key(source: &mut Source<impl Read>) -> Result<Key> {
     let bytes = source.bytes(KEY_BYTES_MAX)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| RestoreError::Damaged("a text is not UTF-8"))?;
     Key::new(text).map_err(|_| RestoreError::Damaged("a key is not well formed"))
+}
+
+fn fingerprint<R: Read>(source: &mut Source<R>) -> Result<NonZeroU32> {
+    NonZeroU32::new(source.u32()?).ok_or(RestoreError::Damaged("a fingerprint is 0"))
 }
 
 fn tombstone<R: Read>(source: &mut Source<R>) -> Result<Tombstone> {

@@ -1,0 +1,151 @@
+//! What an entry holds for its clients: key, media type and value, in one allocation.
+
+use super::limits::{CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use super::{Key, Value};
+use bytes::Bytes;
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::sync::Arc;
+use triomphe::ThinArc;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+/// Key, media type and value, one behind the other, behind a pointer of one word. It is a copy, so that a
+/// small value never keeps the large network frame or log record alive that it came in. The order of records
+/// is that of their keys, so the ordered index needs no copy of the key.
+#[derive(Clone)]
+pub(super) struct Record(ThinArc<Lengths, u8>);
+
+/// Where the parts of a record end.
+#[derive(Debug, Clone, Copy)]
+struct Lengths {
+    key: u16,
+    media: u8,
+}
+
+impl Record {
+    /// Packs a key and a value whose limits were checked. (A longer media type would be cut, never misread.)
+    pub fn new(key: &Key, bytes: &[u8], content_type: Option<&str>) -> Self {
+        let key = key.as_str().as_bytes();
+        let media = content_type.unwrap_or_default().as_bytes();
+        let media = &media[..media.len().min(CONTENT_TYPE_BYTES_MAX)];
+        let lengths = Lengths { key: key.len() as u16, media: media.len() as u8 };
+        Self(ThinArc::from_header_and_slice(lengths, &[key, media, bytes].concat()))
+    }
+
+    /// Takes the parts from a snapshot; `None` when the media type or the value is not well formed.
+    pub fn from_parts(key: &Key, media: &[u8], bytes: &[u8]) -> Option<Self> {
+        let well_formed = media.len() <= CONTENT_TYPE_BYTES_MAX
+            && media.iter().all(|b| (0x20..0x7f).contains(b))
+            && bytes.len() <= VALUE_BYTES_MAX;
+        let media = std::str::from_utf8(media).ok()?;
+        well_formed.then(|| Self::new(key, bytes, Some(media)))
+    }
+
+    /// The key as text.
+    pub fn key(&self) -> &str {
+        // It was a `Key`, so it is UTF-8.
+        std::str::from_utf8(self.key_bytes()).unwrap_or_default()
+    }
+
+    pub fn key_bytes(&self) -> &[u8] {
+        &self.0.slice[..self.key_length()]
+    }
+
+    /// The key for others to keep: a copy.
+    pub fn to_key(&self) -> Key {
+        Key::trusted(self.key())
+    }
+
+    /// The media type; empty where there is none.
+    pub fn media(&self) -> &[u8] {
+        &self.0.slice[self.key_length()..self.head_length()]
+    }
+
+    pub fn content_type(&self) -> Option<&str> {
+        let media = self.media();
+        if media.is_empty() { None } else { std::str::from_utf8(media).ok() }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.slice[self.head_length()..]
+    }
+
+    /// The value for readers; shares the memory.
+    pub fn value(&self) -> Value {
+        let bytes = Bytes::from_owner(Owner(self.clone())).slice(self.head_length()..);
+        Value { bytes, content_type: self.content_type().map(Arc::from) }
+    }
+
+    /// Bytes of key, value and media type together: what counts against the capacity.
+    pub fn cost(&self) -> u64 {
+        self.0.slice.len() as u64
+    }
+
+    /// Bytes of value and media type together.
+    pub fn value_cost(&self) -> u64 {
+        (self.0.slice.len() - self.key_length()) as u64
+    }
+
+    /// A hash of all of it.
+    pub fn hash(&self) -> u128 {
+        let Lengths { key, media } = self.0.header.header;
+        let lengths = u128::from(key) << 8 | u128::from(media);
+        xxh3_128(&self.0.slice).wrapping_add(lengths)
+    }
+
+    fn key_length(&self) -> usize {
+        usize::from(self.0.header.header.key)
+    }
+
+    fn head_length(&self) -> usize {
+        self.key_length() + usize::from(self.0.header.header.media)
+    }
+}
+
+/// A key in 32 bits, for policies that remember keys they no longer hold. Two keys may share one.
+pub(super) fn fingerprint(key: &[u8]) -> u32 {
+    xxh3_64(key) as u32
+}
+
+const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize && CONTENT_TYPE_BYTES_MAX <= u8::MAX as usize);
+
+struct Owner(Record);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.0.slice
+    }
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} with {} bytes", self.key(), self.bytes().len())
+    }
+}
+
+/// Looked up by the bytes of a key, which are in the same order as its text.
+impl Borrow<[u8]> for Record {
+    fn borrow(&self) -> &[u8] {
+        self.key_bytes()
+    }
+}
+
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        self.key_bytes() == other.key_bytes()
+    }
+}
+
+impl Eq for Record {}
+
+impl PartialOrd for Record {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Record {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key_bytes().cmp(other.key_bytes())
+    }
+}
