@@ -1,5 +1,6 @@
 //! Bodies of the routes about the cluster and its settings.
 
+use super::cache::CacheReport;
 use crate::cache::{CacheConfig, Policy, TouchConfig};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeSet;
@@ -58,7 +59,7 @@ pub struct Digests {
 }
 
 /// Answer of `GET /v1/status`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub cluster_id: String,
     pub incarnation: u64,
@@ -80,6 +81,7 @@ pub struct Status {
     pub config: ConfigBody,
     pub entries: u64,
     pub bytes: u64,
+    pub cache: CacheReport,
     /// Log time, in milliseconds since the Unix epoch.
     pub log_time_ms: u64,
     /// How far log time is ahead of this node's wall clock; `null` until the node knows the log time.

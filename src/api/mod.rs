@@ -2,12 +2,14 @@
 //! the command line. No behaviour beyond reading and writing them.
 
 mod batch;
+mod cache;
 mod cluster;
 mod error;
 mod headers;
 mod kv;
 
 pub use batch::{BatchAnswer, BatchRequest, OpAnswer, OpRequest, WireValue};
+pub use cache::{CacheReport, HotKey, NextVictim, ReadCounts, ShadowHits, TouchReport};
 pub use cluster::{
     AddMember, ConfigBody, ConfigUpdate, Digests, Founding, FoundingMember, IndexedDigest, Introduction,
     Joined, Leader, MemberStatus, Members, NodeName, Status, TouchUpdate, TransferLeader,

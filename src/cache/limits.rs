@@ -32,9 +32,9 @@ pub const TOMBSTONES_MAX: usize = 65_536;
 /// Most entries one log entry may expire, and most it may evict: the rest waits for the next log entry,
 /// so that no single `apply` is long. (Room for what a log entry itself brings is always made at once.)
 pub const EXPIRE_PER_APPLY_MAX: usize = 1_024;
-pub const EVICT_PER_APPLY_MAX: usize = 4_096;
+pub const EVICT_PER_APPLY_MAX: usize = 1_024;
 /// Most entries that one log entry may move to the order of another policy after a switch.
-pub const MOVE_PER_APPLY_MAX: usize = 4_096;
+pub const MOVE_PER_APPLY_MAX: usize = 2_048;
 /// Most entries a cache can be configured for: slot numbers have 32 bits.
 pub const CAPACITY_ENTRIES_MAX: u64 = 1 << 31;
 /// Most bytes that a batch's answers may take together: as much as a batch may write, and little enough that

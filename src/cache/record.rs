@@ -3,15 +3,12 @@
 use super::limits::{CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use super::{Key, Value};
 use bytes::Bytes;
-use std::borrow::Borrow;
-use std::cmp::Ordering;
 use std::sync::Arc;
 use triomphe::ThinArc;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 /// Key, media type and value, one behind the other, behind a pointer of one word. It is a copy, so that a
-/// small value never keeps the large network frame or log record alive that it came in. The order of records
-/// is that of their keys, so the ordered index needs no copy of the key.
+/// small value never keeps the large network frame or log record alive that it came in.
 #[derive(Clone)]
 pub(super) struct Record(ThinArc<Lengths, u8>);
 
@@ -120,32 +117,5 @@ impl AsRef<[u8]> for Owner {
 impl std::fmt::Debug for Record {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?} with {} bytes", self.key(), self.bytes().len())
-    }
-}
-
-/// Looked up by the bytes of a key, which are in the same order as its text.
-impl Borrow<[u8]> for Record {
-    fn borrow(&self) -> &[u8] {
-        self.key_bytes()
-    }
-}
-
-impl PartialEq for Record {
-    fn eq(&self, other: &Self) -> bool {
-        self.key_bytes() == other.key_bytes()
-    }
-}
-
-impl Eq for Record {}
-
-impl PartialOrd for Record {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Record {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.key_bytes().cmp(other.key_bytes())
     }
 }

@@ -3,17 +3,18 @@
 
 use super::command::{EntryId, Touch};
 use super::eviction::{Entrance, Ground, Memory, Orders};
+use super::index::Index;
 use super::record::{Record, fingerprint};
 use super::slab::{Entry, Slab, Usage};
 use super::{CacheConfig, Policy};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::ops::Bound;
 
 #[derive(Debug)]
 pub(super) struct Store {
     slab: Slab,
-    index: BTreeMap<Record, u32>,
+    index: Index,
     deadlines: BTreeSet<(u64, u32)>,
     orders: Orders,
     /// Entries that this log entry has written. They are in no order until [`Store::settle`], so that no
@@ -52,7 +53,7 @@ impl Store {
     pub fn new(policy: Policy) -> Self {
         Self {
             slab: Slab::default(),
-            index: BTreeMap::new(),
+            index: Index::default(),
             deadlines: BTreeSet::new(),
             orders: Orders::new(policy),
             written: Vec::new(),
@@ -70,10 +71,13 @@ impl Store {
         }
         let orders = Orders::restore(policy, memory, &slab)
             .ok_or("an entry has no place in the order of eviction, or two have the same")?;
-        let index: BTreeMap<Record, u32> = slab.iter().map(|(slot, e)| (e.record.clone(), slot)).collect();
-        if index.len() as u64 != slab.len() {
+        let mut by_key: Vec<(&[u8], u32)> =
+            slab.iter().map(|(slot, e)| (e.record.key_bytes(), slot)).collect();
+        by_key.sort_unstable();
+        if by_key.windows(2).any(|pair| pair[0].0 == pair[1].0) {
             return Err("two entries have the same key");
         }
+        let index = Index::of_sorted(&by_key.iter().map(|(_, slot)| *slot).collect::<Vec<u32>>());
         let deadlines =
             slab.iter().filter_map(|(slot, entry)| Some((entry.expires_at_ms()?, slot))).collect();
         let bytes = bytes_of(&slab);
@@ -108,7 +112,7 @@ impl Store {
 
     /// The entry of a key, expired or not.
     pub fn find(&self, key: &str) -> Option<(u32, &Entry)> {
-        let slot = *self.index.get(key.as_bytes())?;
+        let slot = self.index.find(&self.slab, key.as_bytes())?;
         Some((slot, self.slab.entry(slot)?))
     }
 
@@ -123,9 +127,9 @@ impl Store {
             _ => Bound::Included(prefix.as_bytes()),
         };
         self.index
-            .range::<[u8], _>((start, Bound::Unbounded))
-            .take_while(move |(record, _)| record.key_bytes().starts_with(prefix.as_bytes()))
-            .filter_map(|(_, &slot)| Some((slot, self.slab.entry(slot)?)))
+            .from(&self.slab, start)
+            .filter_map(|slot| Some((slot, self.slab.entry(slot)?)))
+            .take_while(move |(_, entry)| entry.record.key_bytes().starts_with(prefix.as_bytes()))
     }
 
     /// The earliest deadline and its slot.
@@ -139,7 +143,7 @@ impl Store {
         let entrance = Entrance::New { fingerprint: fingerprint(write.record.key_bytes()) };
         let Lifetime { deadline, sliding_ms } = write.lifetime;
         let entry = Entry {
-            record: write.record.clone(),
+            record: write.record,
             revision: write.revision,
             created_revision: write.revision,
             created_at_ms: write.now_ms,
@@ -152,7 +156,7 @@ impl Store {
         };
         self.bytes += entry.cost();
         let slot = self.slab.insert(entry);
-        self.index.insert(write.record, slot);
+        self.index.insert(&self.slab, slot);
         self.move_deadline(slot, None, deadline);
         self.written.push((slot, entrance));
     }
@@ -162,10 +166,9 @@ impl Store {
         let Some(before) = self.slab.usage(slot) else { return };
         let policy = self.policy_of(slot);
         self.orders.of_mut(policy).leave(slot, &before);
-        let Some(replaced) = self.slab.set_record(slot, write.record.clone()) else { return };
-        self.index.remove(replaced.key_bytes());
-        self.bytes = self.bytes - replaced.cost() + write.record.cost();
-        self.index.insert(write.record, slot);
+        let cost = write.record.cost();
+        let Some(replaced) = self.slab.set_record(slot, write.record) else { return };
+        self.bytes = self.bytes - replaced.cost() + cost;
         self.set_lifetime(slot, write.lifetime);
         self.slab.set_history(slot, |entry| entry.changed(write.revision, write.now_ms));
         let after = self.used_now(before, 1);
@@ -217,9 +220,9 @@ impl Store {
         let usage = self.slab.usage(slot)?;
         let policy = self.policy_of(slot);
         self.orders.of_mut(policy).leave(slot, &usage);
+        self.index.remove(&self.slab, slot);
         let entry = self.slab.remove(slot)?;
         self.bytes -= entry.cost();
-        self.index.remove(entry.record.key_bytes());
         self.move_deadline(slot, entry.deadline, None);
         Some(entry)
     }
@@ -237,7 +240,7 @@ impl Store {
     /// dropped as a whole.
     pub fn clear(&mut self) {
         self.slab.clear();
-        self.index = BTreeMap::new();
+        self.index = Index::default();
         self.deadlines = BTreeSet::new();
         self.orders = Orders::new(self.orders.policy());
         self.bytes = 0;

@@ -1,5 +1,7 @@
 //! `lockstep replay`: a cache-aside client. It asks for each key of a trace, and stores a value for those
-//! that are missing, as an application in front of a database would.
+//! that are missing, as an application in front of a database would. The requests go to all nodes in turn.
+//! Those for the same key are made one after the other: in the trace they are far apart in time, and made at
+//! once each of them would miss.
 
 use super::commands::ReplayArgs;
 use super::exit::Usage;
@@ -13,13 +15,17 @@ use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
 /// Reads of one worker that may fail one after another.
 const GIVE_UP_AFTER: usize = 3;
 
+/// Turns that keys take.
+const TURNS: u64 = 4_096;
 /// Longest latency told apart from longer ones, in microseconds.
 const LATENCY_US_MAX: u64 = 60_000_000;
 
@@ -89,11 +95,15 @@ pub async fn replay(args: ReplayArgs) -> Result<()> {
     let progress = progress_bar(keys.len() as u64)?;
     let started = Instant::now();
     let mut workers = tokio::task::JoinSet::new();
-    for number in 0..usize::from(args.concurrency) {
-        // Workers start at different nodes, so that the load is spread over all that were named.
-        let client = Client::new(&args.target.url, args.target.timeout()).map_err(Usage)?.starting_at(number);
+    let turns: Arc<[Mutex<()>]> = (0..TURNS).map(|_| Mutex::new(())).collect();
+    // One for each node: a client stays with the node it begins with as long as that answers.
+    let client = |node| Client::new(&args.target.url, args.target.timeout()).map(|c| c.starting_at(node));
+    let clients =
+        (0..args.target.url.len()).map(client).collect::<Result<Arc<[Client]>, _>>().map_err(Usage)?;
+    for _ in 0..args.concurrency {
         let worker = Worker {
-            client,
+            clients: clients.clone(),
+            turns: turns.clone(),
             keys: keys.clone(),
             next: next.clone(),
             value: Bytes::from(vec![b'v'; args.value_bytes]),
@@ -116,7 +126,8 @@ pub async fn replay(args: ReplayArgs) -> Result<()> {
 }
 
 struct Worker {
-    client: Client,
+    clients: Arc<[Client]>,
+    turns: Arc<[Mutex<()>]>,
     keys: Arc<[Key]>,
     next: Arc<AtomicUsize>,
     value: Bytes,
@@ -127,15 +138,19 @@ impl Worker {
     async fn run(self, consistency: crate::api::Consistency) -> Result<Tally> {
         let mut tally = Tally::new()?;
         let mut failures_in_a_row = 0;
-        while let Some(key) = self.keys.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(key) = self.keys.get(number) else { break };
+            let client = &self.clients[number % self.clients.len()];
+            let _turn = self.turns[turn(key)].lock().await;
             tally.requests += 1;
             self.progress.inc(1);
             let started = Instant::now();
-            let found = self.client.get(key.as_str(), consistency).await;
+            let found = client.get(key.as_str(), consistency).await;
             tally.get.saturating_record(micros(started));
             match found {
                 Ok(Some(_)) => tally.hits += 1,
-                Ok(None) => self.fill(key, &mut tally).await,
+                Ok(None) => self.fill(client, key, &mut tally).await,
                 Err(error) => {
                     tally.failed(&error);
                     failures_in_a_row += 1;
@@ -151,13 +166,20 @@ impl Worker {
         Ok(tally)
     }
 
-    async fn fill(&self, key: &Key, tally: &mut Tally) {
+    async fn fill(&self, client: &Client, key: &Key, tally: &mut Tally) {
         let started = Instant::now();
-        if let Err(error) = self.client.put(key.as_str(), self.value.clone(), &PutOptions::default()).await {
+        if let Err(error) = client.put(key.as_str(), self.value.clone(), &PutOptions::default()).await {
             tally.failed(&error);
         }
         tally.put.saturating_record(micros(started));
     }
+}
+
+/// Whose turn a key takes; different keys may share one.
+fn turn(key: &Key) -> usize {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    (hasher.finish() % TURNS) as usize
 }
 
 fn micros(since: Instant) -> u64 {

@@ -3,7 +3,9 @@
 use super::door::{Door, Ready};
 use super::extract::{NoQuery, Query, bad_query, json_body};
 use super::respond::ApiError;
-use crate::api::{AddMember, Digests, ErrorCode, Introduction, Joined, Members, Status, TransferLeader};
+use crate::api::{
+    AddMember, CacheReport, Digests, ErrorCode, Introduction, Joined, Members, Status, TransferLeader,
+};
 use crate::node::Node;
 use crate::storage::SnapshotFile;
 use axum::Json;
@@ -30,6 +32,11 @@ pub(super) async fn introduction(State(door): State<Door>) -> Json<Introduction>
 
 pub(super) async fn status(Ready(node): Ready) -> Json<Status> {
     Json(node.status().await)
+}
+
+/// `GET /v1/cache`.
+pub(super) async fn cache(Ready(node): Ready) -> Json<CacheReport> {
+    Json(node.cache_report().await)
 }
 
 pub(super) async fn digest(Ready(node): Ready) -> Json<Digests> {

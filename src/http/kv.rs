@@ -7,7 +7,7 @@ use super::extract::{
 };
 use super::respond::{ApiError, at, etag, read_at};
 use crate::api::{Counter, Deadline, ErrorCode, ExpireRequest, IDEMPOTENCY_REPLAYED, IncrRequest, TTL_MS};
-use crate::cache::{Cache, Command, Key, Op, Outcome, Ttl, Value};
+use crate::cache::{Command, Key, Op, Outcome, Ttl, Value};
 use crate::node::{Node, WriteRequest, Written};
 use axum::Json;
 use axum::body::Body;
@@ -28,9 +28,8 @@ pub(super) async fn get(
 ) -> Result<Response, ApiError> {
     let (consistency, min_index) = (query.consistency()?, query.min_index()?);
     let known = known_revision(&headers)?;
-    let look = |cache: &Cache| cache.get(key.as_str());
-    let read =
-        node.read(level(consistency), min_index, look).await.map_err(|e| ApiError::from_node(&node, e))?;
+    let read = node.get_after(&key, level(consistency), min_index).await;
+    let read = read.map_err(|e| ApiError::from_node(&node, e))?;
     let mut answer = read_at(&read, consistency);
     let Some(found) = read.value else {
         return Err(no_such_key(&key).at(answer));

@@ -1,6 +1,7 @@
 //! `/metrics`: numbers in Prometheus' text format. No label ever holds a key.
 
 use super::door::Door;
+use super::metrics_cache::write_cache;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, header};
 use axum::middleware::Next;
@@ -88,6 +89,7 @@ pub(super) async fn metrics(State(door): State<Door>) -> Response {
         for (name, help, value) in gauges {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }
+        let _ = write_cache(&mut out, &status.cache);
         if let Some(ahead_ms) = status.log_time_ahead_ms {
             let name = "lockstep_log_time_ahead_seconds";
             let help = "How far log time is ahead of this node's wall clock.";

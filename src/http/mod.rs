@@ -12,6 +12,7 @@ mod health;
 mod keys;
 mod kv;
 mod metrics;
+mod metrics_cache;
 mod openapi;
 mod respond;
 mod routes;

@@ -23,6 +23,7 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/keys", get(keys::list))
         .route("/v1/config", get(config::get).put(config::put))
         .route("/v1/status", get(cluster::status))
+        .route("/v1/cache", get(cluster::cache))
         .route("/v1/digest", get(cluster::digest))
         .route("/v1/members", get(cluster::members).post(cluster::add_member))
         .route("/v1/members/{id}", delete(cluster::remove_member))

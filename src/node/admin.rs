@@ -2,6 +2,7 @@
 
 use super::error::NodeError;
 use super::formation::FOUNDING_NODES_MAX;
+use super::shadow::ShadowReport;
 use super::start::Inner;
 use crate::api::{AddMember, Joined};
 use crate::cache::Command;
@@ -53,8 +54,17 @@ impl From<AddMember> for AddMemberMessage {
 pub(super) enum AdminDone {
     Joined(Joined),
     Changed,
-    /// (id, last index stored there, milliseconds since it answered), and the leader's last index.
-    Members(Vec<Progress>, u64),
+    /// What the leader alone knows.
+    Members(LeadersView),
+}
+
+/// What the leader knows, and the others do not.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct LeadersView {
+    pub progress: Vec<Progress>,
+    pub last_log_index: u64,
+    /// What other policies would have done.
+    pub shadow: Option<ShadowReport>,
 }
 
 /// How far a member is, as the leader knows it.
@@ -159,7 +169,11 @@ impl Inner {
                 let view = self.consensus.view();
                 let progress =
                     |m: MemberState| Progress { id: m.id, matched: m.matched, silent_ms: m.silent_ms };
-                Ok(AdminDone::Members(view.members.into_iter().map(progress).collect(), view.last_log_index))
+                Ok(AdminDone::Members(LeadersView {
+                    progress: view.members.into_iter().map(progress).collect(),
+                    last_log_index: view.last_log_index,
+                    shadow: self.touches.shadow_report(),
+                }))
             }
         }
     }

@@ -4,6 +4,7 @@ use super::admin::answer_admin;
 use super::audit::answer_digests;
 use super::forward::{answer_read_index, answer_write};
 use super::start::Inner;
+use super::touches::answer_touches;
 use crate::peer::{Handler, Method, NodeId, Refusal};
 use crate::raft::to_bytes;
 use bytes::Bytes;
@@ -27,6 +28,7 @@ impl Handler for PeerHandler {
                 Method::Clock => Ok(to_bytes(&inner.consensus.clock().now_ms())),
                 Method::Admin => answer_admin(&inner, body).await,
                 Method::Digests => answer_digests(&inner, &body),
+                Method::Touches => answer_touches(&inner, &body),
                 Method::Append
                 | Method::Vote
                 | Method::PreVote

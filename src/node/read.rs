@@ -3,7 +3,7 @@
 
 use super::error::NodeError;
 use super::start::Inner;
-use crate::cache::Cache;
+use crate::cache::{Cache, Found, Key};
 use crate::raft::ReadIndexError;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -34,6 +34,20 @@ pub struct ReadAt<T> {
 }
 
 impl Inner {
+    /// Reads a key, and counts that.
+    pub(super) async fn get(
+        &self,
+        key: &Key,
+        level: ReadLevel,
+        min_index: Option<u64>,
+    ) -> Result<ReadAt<Option<Found>>, NodeError> {
+        let look = |cache: &Cache| (cache.read(key.as_str()), cache.config().touch);
+        let ReadAt { value, index, term, now_ms } = self.read(level, min_index, None, look).await?;
+        let (seen, touch) = value;
+        self.touches.note(key.as_str(), seen.as_ref(), touch);
+        Ok(ReadAt { value: seen.map(|seen| seen.found), index, term, now_ms })
+    }
+
     /// Looks at the cache once this node's copy is fresh enough.
     pub(super) async fn read<T>(
         &self,

@@ -11,8 +11,9 @@ use super::options::{Limits, NodeOptions, Origin};
 use super::peers::Peers;
 use super::read::{ReadAt, ReadLevel};
 use super::read_index::ReadIndexQueue;
+use super::touches::{self, Touches};
 use super::write::{WriteRequest, Written};
-use crate::api::{AddMember, Digests, Joined, Leader, Members, Status};
+use crate::api::{AddMember, CacheReport, Digests, Joined, Leader, Members, Status};
 use crate::cache::{Cache, CacheConfig, Found, Key};
 use crate::client::join;
 use crate::peer::{Links, NodeId, PeerServer};
@@ -45,6 +46,7 @@ pub(super) struct Inner {
     pub peers: Peers,
     pub admission: Admission,
     pub read_index: ReadIndexQueue,
+    pub touches: Touches,
     pub audit: Audit,
     /// Held by the leader while it takes a node in, so that one that asks twice gets one number.
     pub adding: tokio::sync::Mutex<()>,
@@ -159,6 +161,7 @@ impl Opened {
             snapshots,
             peers: Peers::default(),
             read_index,
+            touches: Touches::default(),
             audit: Audit::default(),
             adding: tokio::sync::Mutex::default(),
             links: links.clone(),
@@ -175,6 +178,8 @@ impl Opened {
         tasks.spawn(background::keep_log_short(Arc::downgrade(&inner)));
         tasks.spawn(background::ask_for_vote(Arc::downgrade(&inner)));
         tasks.spawn(audit::keep_comparing(Arc::downgrade(&inner)));
+        tasks.spawn(touches::keep_telling(Arc::downgrade(&inner)));
+        tasks.spawn(touches::keep_estimating(Arc::downgrade(&inner)));
         let _peer_server = PeerServer::start(listener, me, links, handler);
         *inner.running.lock().expect("no panic while held") = Some(Running { _peer_server, _tasks: tasks });
         Ok(Node { inner })
@@ -242,15 +247,28 @@ impl Node {
         self.inner.write(request.into()).await
     }
 
-    /// Reads a key.
+    /// Reads a key; that counts as a use of it.
     ///
     /// # Errors
     /// [`NodeError`]; there is no answer from an older state.
     pub async fn get(&self, key: &Key, level: ReadLevel) -> Result<ReadAt<Option<Found>>, NodeError> {
-        self.inner.read(level, None, None, |cache| cache.get(key.as_str())).await
+        self.inner.get(key, level, None).await
     }
 
-    /// Looks at the cache as a read of the given level; `look` must be short. With `min_index`, not before
+    /// The same, but not before `min_index` is applied here.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub async fn get_after(
+        &self,
+        key: &Key,
+        level: ReadLevel,
+        min_index: Option<u64>,
+    ) -> Result<ReadAt<Option<Found>>, NodeError> {
+        self.inner.get(key, level, min_index).await
+    }
+
+    /// Looks at the cache as a read of the given level; `look` must be short. Counts as a use of nothing. With `min_index`, not before
     /// that index is applied here.
     ///
     /// # Errors
@@ -271,7 +289,7 @@ impl Node {
     pub async fn add_member(&self, request: AddMember) -> Result<Joined, NodeError> {
         match self.inner.admin(AdminRequest::Add(request.into())).await? {
             AdminDone::Joined(joined) => Ok(joined),
-            AdminDone::Changed | AdminDone::Members(..) => {
+            AdminDone::Changed | AdminDone::Members(_) => {
                 Err(NodeError::OutcomeUnknown("the leader answered another question".into()))
             }
         }
@@ -324,6 +342,12 @@ impl Node {
 
     pub async fn status(&self) -> Status {
         self.inner.status().await
+    }
+
+    /// What this node can tell about the cache.
+    pub async fn cache_report(&self) -> CacheReport {
+        let shadow = self.inner.leaders_view().await.shadow;
+        self.inner.consensus.replica().with_cache(|cache| self.inner.cache_report(cache, shadow))
     }
 
     pub async fn members(&self) -> Members {

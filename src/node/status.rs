@@ -1,6 +1,6 @@
 //! What a node tells about itself and its cluster.
 
-use super::admin::{AdminDone, AdminRequest, Progress};
+use super::admin::{AdminDone, AdminRequest, LeadersView, Progress};
 use super::error::NodeError;
 use super::read::ReadLevel;
 use super::start::Inner;
@@ -15,7 +15,8 @@ const READY_LIMIT: Duration = Duration::from_secs(1);
 impl Inner {
     pub(super) async fn status(&self) -> Status {
         let view = self.consensus.view();
-        let members = self.members_of(&view).await;
+        let leaders_view = self.leaders_view().await;
+        let members = members_of(&view, &leaders_view);
         let clock = self.consensus.clock();
         let build = |cache: &crate::cache::Cache| Status {
             cluster_id: self.identity.cluster_id.clone(),
@@ -35,6 +36,7 @@ impl Inner {
             config: cache.config().clone().into(),
             entries: cache.len(),
             bytes: cache.bytes(),
+            cache: self.cache_report(cache, leaders_view.shadow.clone()),
             log_time_ms: cache.now_ms(),
             log_time_ahead_ms: clock.ahead_of_wall_ms(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -44,38 +46,15 @@ impl Inner {
     }
 
     pub(super) async fn members(&self) -> Members {
-        self.members_of(&self.consensus.view()).await
+        members_of(&self.consensus.view(), &self.leaders_view().await)
     }
 
-    /// The members, with what only the leader knows about them if it answers in time.
-    async fn members_of(&self, view: &View) -> Members {
-        let asked = tokio::time::timeout(MEMBERS_LIMIT, self.admin(AdminRequest::Members)).await;
-        let (progress, last_log_index) = match asked {
-            Ok(Ok(AdminDone::Members(progress, last))) => (progress, last),
-            _ => (Vec::new(), 0),
-        };
-        let member_status = |member: &crate::raft::MemberState| {
-            let known = progress.iter().find(|known: &&Progress| known.id == member.id);
-            let leads = view.leader == Some(member.id);
-            let matched = known.and_then(|known| if leads { Some(last_log_index) } else { known.matched });
-            MemberStatus {
-                id: member.id,
-                name: member.member.name.clone(),
-                http: member.member.http.clone(),
-                peer: member.member.peer.clone(),
-                role: if leads {
-                    "leader".into()
-                } else if member.voter {
-                    "follower".into()
-                } else {
-                    "learner".into()
-                },
-                voter: member.voter,
-                lag: matched.map(|matched| last_log_index.saturating_sub(matched)),
-                silent_ms: known.and_then(|known| if leads { Some(0) } else { known.silent_ms }),
-            }
-        };
-        Members { members: view.members.iter().map(member_status).collect(), joint: view.joint }
+    /// What only the leader knows, if it answers in time.
+    pub(super) async fn leaders_view(&self) -> LeadersView {
+        match tokio::time::timeout(MEMBERS_LIMIT, self.admin(AdminRequest::Members)).await {
+            Ok(Ok(AdminDone::Members(view))) => view,
+            _ => LeadersView::default(),
+        }
     }
 
     pub(super) fn leader(&self) -> Option<Leader> {
@@ -108,6 +87,33 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// The members, with what only the leader knows about them.
+fn members_of(view: &View, leaders_view: &LeadersView) -> Members {
+    let LeadersView { progress, last_log_index, .. } = leaders_view;
+    let member_status = |member: &crate::raft::MemberState| {
+        let known = progress.iter().find(|known: &&Progress| known.id == member.id);
+        let leads = view.leader == Some(member.id);
+        let matched = known.and_then(|known| if leads { Some(*last_log_index) } else { known.matched });
+        MemberStatus {
+            id: member.id,
+            name: member.member.name.clone(),
+            http: member.member.http.clone(),
+            peer: member.member.peer.clone(),
+            role: if leads {
+                "leader".into()
+            } else if member.voter {
+                "follower".into()
+            } else {
+                "learner".into()
+            },
+            voter: member.voter,
+            lag: matched.map(|matched| last_log_index.saturating_sub(matched)),
+            silent_ms: known.and_then(|known| if leads { Some(0) } else { known.silent_ms }),
+        }
+    };
+    Members { members: view.members.iter().map(member_status).collect(), joint: view.joint }
 }
 
 fn leader(view: &View) -> Option<Leader> {

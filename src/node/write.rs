@@ -86,7 +86,8 @@ impl Inner {
         body: Bytes,
         deadline: Instant,
     ) -> Result<Proposed, ForwardFailure> {
-        let Ok(result) = timeout_at(deadline, self.consensus.propose(body, Bytes::new())).await else {
+        let touches = self.touches.for_entry(body.len());
+        let Ok(result) = timeout_at(deadline, self.consensus.propose(body, touches)).await else {
             return Err(ForwardFailure::Unknown("no majority confirmed the write in time".into()));
         };
         result.map_err(|error| match error {

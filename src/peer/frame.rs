@@ -29,13 +29,14 @@ pub enum Method {
     Clock = 10,
     Admin = 11,
     Digests = 12,
+    Touches = 13,
 }
 
 impl Method {
     fn parse(number: u8) -> Option<Self> {
         use Method::{
             Admin, Append, Clock, Digests, PreVote, ReadIndex, SnapshotBegin, SnapshotChunk, SnapshotEnd,
-            TransferLeader, Vote, Write,
+            Touches, TransferLeader, Vote, Write,
         };
         [
             Append,
@@ -50,6 +51,7 @@ impl Method {
             Clock,
             Admin,
             Digests,
+            Touches,
         ]
         .into_iter()
         .find(|method| *method as u8 == number)

@@ -56,9 +56,12 @@ impl Inbound {
             Method::SnapshotBegin => self.snapshot_begin(from, body).await,
             Method::SnapshotChunk => self.snapshot_chunk(from, body).await,
             Method::SnapshotEnd => self.snapshot_end(from).await,
-            Method::Write | Method::ReadIndex | Method::Clock | Method::Admin | Method::Digests => {
-                Err("not Raft's to answer".into())
-            }
+            Method::Write
+            | Method::ReadIndex
+            | Method::Clock
+            | Method::Admin
+            | Method::Digests
+            | Method::Touches => Err("not Raft's to answer".into()),
         }
     }
 

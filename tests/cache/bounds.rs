@@ -188,7 +188,7 @@ fn shrinking_evicts_in_steps() {
         log.commit(Command::Tick);
         ticks += 1;
     }
-    assert_eq!((log.cache.len(), ticks), (100, 2));
+    assert_eq!((log.cache.len(), ticks), (100, 9));
     assert!(log.cache.get("k09900").is_some() && log.cache.get("k09899").is_none());
     check_accounts(&log.cache);
 }
@@ -268,6 +268,53 @@ fn large_values_do_not_outrun_eviction() {
     let large = log.commit(Command::One(put_bytes("large", vec![7; 1_000_000], Ttl::Never)));
     assert!(large.events.len() > limits::EVICT_PER_APPLY_MAX);
     assert!(log.cache.bytes() <= capacity_bytes);
+    check_accounts(&log.cache);
+}
+
+/// Many keys that come and go in no order are listed in theirs, from anywhere, also after a restore.
+#[test]
+fn keys_stay_in_order_however_they_come_and_go() {
+    let mut log = Log::new(CacheConfig::default());
+    let mut expected = std::collections::BTreeSet::new();
+    let mut state = 1u64;
+    let mut number = |most: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % most
+    };
+    let compare = |log: &Log, expected: &std::collections::BTreeSet<String>| {
+        let listed: Vec<String> =
+            log.cache.keys("", None, usize::MAX).into_iter().map(|(key, _)| key.into()).collect();
+        assert!(listed.iter().eq(expected), "{} listed, {} expected", listed.len(), expected.len());
+        for start in ["", "k1", "k2500", "k25001", "k9999999"] {
+            let page: Vec<String> =
+                log.cache.keys("k", Some(start), 3).into_iter().map(|(key, _)| key.into()).collect();
+            let after = expected.range::<str, _>((std::ops::Bound::Excluded(start), std::ops::Bound::Unbounded));
+            assert!(page.iter().eq(after.take(3)), "{page:?} after {start}");
+        }
+    };
+    // It grows, shrinks to almost nothing, and grows again in order.
+    for (steps, put_percent) in [(9_000, 90), (9_000, 50), (22_000, 10)] {
+        for _ in 0..steps {
+            let name = format!("k{}", number(8_000));
+            if number(100) < put_percent {
+                log.commit(Command::One(put(&name)));
+                expected.insert(name);
+            } else {
+                let condition = Condition::Always;
+                log.commit(Command::One(Op::Delete { key: key(&name), condition, previous: false }));
+                expected.remove(&name);
+            }
+        }
+        compare(&log, &expected);
+        log.cache = restored(&log.cache);
+    }
+    for number in 0..3_000 {
+        let name = format!("k{number:07}");
+        log.commit(Command::One(put(&name)));
+        expected.insert(name);
+    }
+    compare(&log, &expected);
+    assert!(expected.iter().all(|name| log.cache.get(name).is_some()));
     check_accounts(&log.cache);
 }
 

@@ -3,11 +3,14 @@
 use crate::model::{Held, Model, cost};
 use lockstep::cache::{Cause, Event, Key, Policy};
 
+/// Whether in the main queue, since when, and how often used since.
+type Queued = (bool, u64, u64);
+
 /// Where an entry stands: in which policy's order, and what that policy noted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Place {
     /// Written by this log entry, not placed yet; the place before, if there was one.
-    Nowhere(Option<(Policy, Option<(bool, u64, u64)>)>),
+    Nowhere(Option<(Policy, Option<Queued>)>),
     Recency(Policy),
     Priority(u64),
     Queue {

@@ -6,6 +6,7 @@ mod support;
 mod audit;
 mod cli;
 mod disk;
+mod eviction;
 mod failover;
 mod formation;
 mod membership;

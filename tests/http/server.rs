@@ -81,6 +81,11 @@ impl Server {
         self.send(Method::PUT, &format!("/v1/kv/{key}"), &[], value).await
     }
 
+    pub async fn configure(&self, settings: Value) {
+        let done = self.send(Method::PUT, "/v1/config", &[], settings.to_string()).await;
+        assert_eq!(done.status(), StatusCode::OK, "{settings}");
+    }
+
     pub async fn get(&self, path: &str) -> Response {
         self.send(Method::GET, path, &[], "").await
     }

@@ -1,0 +1,202 @@
+//! Measures the state machine by itself, at 1,000,000 entries of 16-byte keys and 64-byte values:
+//!
+//! `cargo bench --bench cache`. Prints one line a figure: what an entry takes in memory beyond its key and
+//! value, and how long the longest log entry takes while the policy is switched, the capacity is made smaller,
+//! or reads are counted. How fast things are is printed, not judged.
+
+use bytes::Bytes;
+use lockstep::cache::{
+    Cache, CacheConfig, Command, Condition, ConfigChange, EntryId, Key, Op, Policy, Stamp, Touch, Ttl, Value,
+};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const ENTRIES: u64 = 1_000_000;
+const KEY_BYTES: u64 = 16;
+const VALUE_BYTES: usize = 64;
+const POLICIES: [Policy; 3] = [Policy::Lru, Policy::Lfu, Policy::S3Fifo];
+
+/// Counts what is asked of the system's allocator.
+struct Counting;
+
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed on as it is; the count is all that is added.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        HELD.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: as promised by the caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: as promised by the caller.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn main() {
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    for policy in POLICIES {
+        memory(policy);
+    }
+    for from in POLICIES {
+        for to in POLICIES.into_iter().filter(|to| *to != from) {
+            switch(from, to);
+        }
+    }
+    POLICIES.into_iter().for_each(shrink);
+    POLICIES.into_iter().for_each(steady);
+}
+
+/// A cache, and a generator of numbers that are the same every time.
+struct Bench {
+    cache: Cache,
+    state: u64,
+}
+
+impl Bench {
+    /// Full, and with a tenth as many keys evicted before, so that ghosts are there as well.
+    fn full(policy: Policy) -> Self {
+        let config = CacheConfig { policy, capacity_entries: ENTRIES, ..CacheConfig::default() };
+        let mut bench = Self { cache: Cache::new(config), state: 1 };
+        for number in 0..2 * ENTRIES {
+            bench.put(number);
+            if number % 4 == 0 {
+                let touches = bench.some_reads(4);
+                bench.apply(touches, Command::Tick);
+            }
+        }
+        bench
+    }
+
+    fn number(&mut self) -> u64 {
+        self.state =
+            self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.state >> 33
+    }
+
+    fn some_reads(&mut self, count: usize) -> Vec<Touch> {
+        let len = self.cache.len().max(1);
+        let mut touch = || {
+            let key = key_of(self.number() % (2 * len));
+            let seen = self.cache.read(&key)?;
+            Some(Touch { entry: EntryId { ..seen.entry }, count: 1 })
+        };
+        (0..count).filter_map(|_| touch()).collect()
+    }
+
+    /// Applies, and says how long that took.
+    fn apply(&mut self, touches: Vec<Touch>, command: Command) -> Duration {
+        let at = Stamp { index: self.cache.index() + 1, at_ms: 1, idempotency_key: None, touches };
+        let begun = Instant::now();
+        let applied = self.cache.apply(at, command);
+        let took = begun.elapsed();
+        assert!(applied.outcome.is_ok());
+        took
+    }
+
+    /// The keys come in no order.
+    fn put(&mut self, number: u64) -> Duration {
+        let key = Key::new(&key_of(number)).expect("a key");
+        let value = Value { bytes: Bytes::from(vec![b'v'; VALUE_BYTES]), content_type: None };
+        let condition = Condition::Always;
+        self.apply(
+            Vec::new(),
+            Command::One(Op::Put { key, value, ttl: Ttl::Never, condition, previous: false }),
+        )
+    }
+}
+
+fn key_of(number: u64) -> String {
+    format!("{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+fn memory(policy: Policy) {
+    let before = HELD.load(Ordering::Relaxed);
+    let resident_before = resident();
+    let bench = Bench::full(policy);
+    let content = (KEY_BYTES as usize + VALUE_BYTES) * ENTRIES as usize;
+    let per_entry = |bytes: usize| (bytes as f64 - content as f64) / ENTRIES as f64;
+    println!(
+        "memory {}: {:.0} bytes an entry beyond key and value; {:.0} as the system counts resident memory",
+        policy.name(),
+        per_entry(HELD.load(Ordering::Relaxed) - before),
+        per_entry(resident().saturating_sub(resident_before)),
+    );
+    assert_eq!(bench.cache.len(), ENTRIES);
+}
+
+/// Resident bytes of this process.
+fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: usize = text.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages * 4_096
+}
+
+fn switch(from: Policy, to: Policy) {
+    let mut bench = Bench::full(from);
+    let change = ConfigChange { policy: Some(to), ..ConfigChange::default() };
+    let first = bench.apply(Vec::new(), Command::Configure(change));
+    let (mut longest, mut all, mut entries) = (first, first, 1);
+    while bench.cache.next_due_ms().is_some() {
+        let took = bench.apply(Vec::new(), Command::Tick);
+        (longest, all, entries) = (longest.max(took), all + took, entries + 1);
+    }
+    assert_eq!((bench.cache.len(), bench.cache.entries_to_move()), (ENTRIES, 0));
+    println!(
+        "switch {} to {}: the longest of {entries} log entries took {:.1} ms, all of them {:.0} ms",
+        from.name(),
+        to.name(),
+        ms(longest),
+        ms(all)
+    );
+}
+
+fn shrink(policy: Policy) {
+    let mut bench = Bench::full(policy);
+    let change = ConfigChange { capacity_entries: Some(ENTRIES / 2), ..ConfigChange::default() };
+    let first = bench.apply(Vec::new(), Command::Configure(change));
+    let (mut longest, mut entries) = (first, 1);
+    while bench.cache.next_due_ms().is_some() {
+        longest = longest.max(bench.apply(Vec::new(), Command::Tick));
+        entries += 1;
+    }
+    assert_eq!(bench.cache.len(), ENTRIES / 2);
+    println!(
+        "shrink {} to half: the longest of {entries} log entries took {:.1} ms",
+        policy.name(),
+        ms(longest)
+    );
+}
+
+/// A write of a new key, which evicts another, and a flush of 4,096 reads.
+fn steady(policy: Policy) {
+    let mut bench = Bench::full(policy);
+    let mut puts: Vec<Duration> = (0..20_000).map(|n| bench.put(3 * ENTRIES + n)).collect();
+    let flush = |bench: &mut Bench| {
+        let touches = bench.some_reads(3 * 4_096);
+        bench.apply(touches.into_iter().take(4_096).collect(), Command::Tick)
+    };
+    let mut flushes: Vec<Duration> = (0..20).map(|_| flush(&mut bench)).collect();
+    puts.sort();
+    flushes.sort();
+    println!(
+        "steady {}: a put that evicts takes {:.1} us at the median, {:.1} at the 99th percentile; counting 4,096 reads takes {:.1} ms at the median",
+        policy.name(),
+        ms(puts[puts.len() / 2]) * 1_000.0,
+        ms(puts[puts.len() * 99 / 100]) * 1_000.0,
+        ms(flushes[flushes.len() / 2]),
+    );
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}

@@ -1,0 +1,81 @@
+//! What a node tells about its cache: what was counted, what is read most, who goes next, and what other
+//! policies would have done.
+
+use crate::cache::{Policy, Stats};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Answer of `GET /v1/cache`, and a part of `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CacheReport {
+    pub policy: Policy,
+    pub entries: u64,
+    /// What the entries count against the capacity in bytes.
+    pub bytes: u64,
+    /// Entries that a switch of the policy has still to move.
+    pub entries_to_move: u64,
+    /// The rules that all nodes keep.
+    pub feature_level: u32,
+    /// What log entries did since the cluster began: the same on every node at the same index.
+    pub counts: Stats,
+    pub reads: ReadCounts,
+    pub touches: TouchReport,
+    /// The keys that clients read most from this node in the last minutes, most first.
+    pub hot_keys: Vec<HotKey>,
+    /// The keys that are evicted next if nothing is used meanwhile.
+    pub next_victims: Vec<NextVictim>,
+    /// What other policies would have done with the reads of the whole cluster; `null` when the leader, who
+    /// watches that, could not be asked.
+    pub shadow: Option<ShadowHits>,
+}
+
+/// Reads of single keys that this node answered since it started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReadCounts {
+    pub hits: u64,
+    pub misses: u64,
+    /// `null` before the first read.
+    pub hit_percent: Option<f64>,
+}
+
+/// How this node's reads came to count for eviction since it started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TouchReport {
+    /// Entries read that the leader was told of, once for each time it was told.
+    pub sent: u64,
+    /// Reads that would have made no difference.
+    pub suppressed: u64,
+    /// Reads that did not fit, or got lost on the way: they do not count.
+    pub dropped: u64,
+    /// Log entries that this node proposed as the leader and that told of reads, and the bytes that took.
+    pub log_entries: u64,
+    pub log_bytes: u64,
+}
+
+/// A key that is read often.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HotKey {
+    pub key: String,
+    /// About how often; older reads count less.
+    pub reads: u64,
+}
+
+/// A key that is soon to be evicted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextVictim {
+    pub key: String,
+    /// Uses that were counted.
+    pub frequency: u64,
+    pub bytes: u64,
+}
+
+/// Hit ratios of small caches that see a sample of the keys.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShadowHits {
+    /// One key in so many is looked at.
+    pub one_key_in: u64,
+    /// Reads that the estimate rests on.
+    pub reads: u64,
+    /// By policy, in percent; empty before the first reads.
+    pub hit_percent: BTreeMap<String, f64>,
+}

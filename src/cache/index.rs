@@ -1,0 +1,102 @@
+//! The entries in the order of their keys, as numbers of slots: 4 bytes an entry and no copy of the key.
+//!
+//! Two levels, like a B-tree that stops at its second: sorted chunks, in a sorted list. A slot's key is looked up
+//! in the slab, so an entry must be there while its slot is in the index.
+
+use super::slab::Slab;
+use std::cmp::Ordering;
+use std::ops::Bound;
+
+/// Most slots in a chunk. Larger ones make inserting slower, smaller ones make the list of them long.
+const CHUNK_SLOTS: usize = 512;
+/// A chunk with fewer is joined with the next, if both together leave room for more.
+const CHUNK_SLOTS_MIN: usize = CHUNK_SLOTS / 4;
+const JOINED_SLOTS_MAX: usize = CHUNK_SLOTS / 4 * 3;
+
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    /// None is empty.
+    chunks: Vec<Vec<u32>>,
+}
+
+/// Where a slot is, or would be.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    chunk: usize,
+    at: usize,
+}
+
+impl Index {
+    /// Slots whose keys are in order.
+    pub fn of_sorted(slots: &[u32]) -> Self {
+        let chunk = |slots: &[u32]| {
+            let mut chunk = Vec::with_capacity(CHUNK_SLOTS);
+            chunk.extend_from_slice(slots);
+            chunk
+        };
+        Self { chunks: slots.chunks(JOINED_SLOTS_MAX).map(chunk).collect() }
+    }
+
+    pub fn find(&self, slab: &Slab, key: &[u8]) -> Option<u32> {
+        let Place { chunk, at } = self.place(slab, key).ok()?;
+        Some(self.chunks[chunk][at])
+    }
+
+    /// Adds the slot of a key that is not there yet.
+    pub fn insert(&mut self, slab: &Slab, slot: u32) {
+        let Some(entry) = slab.entry(slot) else { return };
+        let Err(Place { chunk, at }) = self.place(slab, entry.record.key_bytes()) else { return };
+        if self.chunks.is_empty() {
+            self.chunks.push(Vec::with_capacity(CHUNK_SLOTS));
+        }
+        if self.chunks[chunk].len() < CHUNK_SLOTS {
+            self.chunks[chunk].insert(at, slot);
+            return;
+        }
+        // Keys that come in order leave full chunks behind.
+        let at_the_end = chunk + 1 == self.chunks.len() && at == CHUNK_SLOTS;
+        let middle = if at_the_end { CHUNK_SLOTS } else { CHUNK_SLOTS / 2 };
+        let mut upper = Vec::with_capacity(CHUNK_SLOTS);
+        upper.extend(self.chunks[chunk].drain(middle..));
+        let (half, at) = if at < middle { (&mut self.chunks[chunk], at) } else { (&mut upper, at - middle) };
+        half.insert(at, slot);
+        self.chunks.insert(chunk + 1, upper);
+    }
+
+    /// Takes a slot out, before its entry goes.
+    pub fn remove(&mut self, slab: &Slab, slot: u32) {
+        let Some(entry) = slab.entry(slot) else { return };
+        let Ok(Place { chunk, at }) = self.place(slab, entry.record.key_bytes()) else { return };
+        self.chunks[chunk].remove(at);
+        let left = self.chunks[chunk].len();
+        let next = self.chunks.get(chunk + 1).map_or(CHUNK_SLOTS, Vec::len);
+        if left == 0 {
+            self.chunks.remove(chunk);
+        } else if left < CHUNK_SLOTS_MIN && left + next <= JOINED_SLOTS_MAX {
+            let next = self.chunks.remove(chunk + 1);
+            self.chunks[chunk].extend(next);
+        }
+    }
+
+    /// Slots from a key on, in order.
+    pub fn from<'a>(&'a self, slab: &Slab, start: Bound<&[u8]>) -> impl Iterator<Item = u32> + use<'a> {
+        let place = match start {
+            Bound::Unbounded => Place { chunk: 0, at: 0 },
+            Bound::Included(key) => self.place(slab, key).unwrap_or_else(|place| place),
+            Bound::Excluded(key) => match self.place(slab, key) {
+                Ok(place) => Place { at: place.at + 1, ..place },
+                Err(place) => place,
+            },
+        };
+        let chunks = self.chunks.iter().skip(place.chunk);
+        chunks.flatten().skip(place.at).copied()
+    }
+
+    fn place(&self, slab: &Slab, key: &[u8]) -> Result<Place, Place> {
+        let compare = |slot: u32| slab.entry(slot).map_or(Ordering::Less, |e| e.record.key_bytes().cmp(key));
+        let after = self.chunks.partition_point(|chunk| compare(chunk[0]) != Ordering::Greater);
+        let Some(chunk) = after.checked_sub(1) else { return Err(Place { chunk: 0, at: 0 }) };
+        let found = self.chunks[chunk].binary_search_by(|&slot| compare(slot));
+        found.map(|at| Place { chunk, at }).map_err(|at| Place { chunk, at })
+    }
+}

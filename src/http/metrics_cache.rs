@@ -1,0 +1,89 @@
+//! The part of `/metrics` that is about what the cache holds, loses and is asked.
+
+use crate::api::CacheReport;
+use std::fmt::{Result, Write};
+
+/// Writes the numbers. `counts` are of the whole cluster, and so the same on every node at the same index;
+/// reads and touches are this node's own.
+pub(super) fn write_cache(out: &mut String, report: &CacheReport) -> Result {
+    let CacheReport { counts, reads, touches, .. } = report;
+    counters(
+        out,
+        "lockstep_changes_total",
+        "Entries changed since the cluster began, by kind.",
+        "kind",
+        &[
+            ("put", counts.puts),
+            ("incr", counts.incrs),
+            ("deadline", counts.deadlines),
+            ("delete", counts.deletes),
+            ("clear", counts.cleared),
+        ],
+    )?;
+    counters(
+        out,
+        "lockstep_evictions_total",
+        "Entries evicted since the cluster began, by the limit that was exceeded.",
+        "reason",
+        &[("entries", counts.evicted_by_entries), ("bytes", counts.evicted_by_bytes)],
+    )?;
+    counter(out, "lockstep_expirations_total", "Entries expired since the cluster began.", counts.expired)?;
+    counters(
+        out,
+        "lockstep_reads_total",
+        "Reads of single keys answered by this node.",
+        "outcome",
+        &[("hit", reads.hits), ("miss", reads.misses)],
+    )?;
+    counters(
+        out,
+        "lockstep_touches_total",
+        "Reads on their way to count for eviction, by what became of them on this node.",
+        "outcome",
+        &[("sent", touches.sent), ("suppressed", touches.suppressed), ("dropped", touches.dropped)],
+    )?;
+    counters(
+        out,
+        "lockstep_touched_total",
+        "Entries that log entries counted reads of, since the cluster began.",
+        "outcome",
+        &[("counted", counts.touched - counts.touched_late), ("late", counts.touched_late)],
+    )?;
+    let help = "Log entries proposed by this node that told of reads.";
+    counter(out, "lockstep_touch_log_entries_total", help, touches.log_entries)?;
+    let help = "Bytes of the log that reads took, proposed by this node.";
+    counter(out, "lockstep_touch_log_bytes_total", help, touches.log_bytes)?;
+    gauge_head(out, "lockstep_policy_info", "The eviction policy in force.")?;
+    writeln!(out, "lockstep_policy_info{{policy=\"{}\"}} 1", report.policy.name())?;
+    gauge_head(out, "lockstep_entries_to_move", "Entries that a switch of the policy has still to move.")?;
+    writeln!(out, "lockstep_entries_to_move {}", report.entries_to_move)?;
+    gauge_head(out, "lockstep_feature_level", "The rules that all nodes keep.")?;
+    writeln!(out, "lockstep_feature_level {}", report.feature_level)?;
+    if let Some(shadow) = &report.shadow {
+        let name = "lockstep_shadow_hit_ratio";
+        gauge_head(
+            out,
+            name,
+            "What each policy would make of the cluster's reads, from a sample of the keys.",
+        )?;
+        for (policy, percent) in &shadow.hit_percent {
+            writeln!(out, "{name}{{policy=\"{policy}\"}} {}", percent / 100.0)?;
+        }
+        gauge_head(out, "lockstep_shadow_reads", "Reads that the estimate rests on.")?;
+        writeln!(out, "lockstep_shadow_reads {}", shadow.reads)?;
+    }
+    Ok(())
+}
+
+fn gauge_head(out: &mut String, name: &str, help: &str) -> Result {
+    writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge")
+}
+
+fn counter(out: &mut String, name: &str, help: &str, value: u64) -> Result {
+    writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}")
+}
+
+fn counters(out: &mut String, name: &str, help: &str, label: &str, values: &[(&str, u64)]) -> Result {
+    writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter")?;
+    values.iter().try_for_each(|(which, value)| writeln!(out, "{name}{{{label}=\"{which}\"}} {value}"))
+}

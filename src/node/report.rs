@@ -1,0 +1,55 @@
+//! What a node tells about its cache.
+
+use super::shadow::ShadowReport;
+use super::start::Inner;
+use crate::api::{CacheReport, HotKey, NextVictim, ReadCounts, ShadowHits, TouchReport};
+use crate::cache::Cache;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Hot keys and next victims that are told.
+const KEYS_TOLD: usize = 16;
+
+impl Inner {
+    /// `shadow` is what the leader said.
+    pub(super) fn cache_report(&self, cache: &Cache, shadow: Option<ShadowReport>) -> CacheReport {
+        let counts = &self.touches.counts;
+        let victims = cache.next_victims(KEYS_TOLD).into_iter();
+        CacheReport {
+            policy: cache.config().policy,
+            entries: cache.len(),
+            bytes: cache.bytes(),
+            entries_to_move: cache.entries_to_move(),
+            feature_level: cache.feature_level(),
+            counts: cache.stats(),
+            reads: reads(counts.hits.load(Relaxed), counts.misses.load(Relaxed)),
+            touches: TouchReport {
+                sent: counts.sent.load(Relaxed),
+                suppressed: counts.suppressed.load(Relaxed),
+                dropped: counts.dropped.load(Relaxed),
+                log_entries: counts.log_entries.load(Relaxed),
+                log_bytes: counts.log_bytes.load(Relaxed),
+            },
+            hot_keys: self
+                .touches
+                .hot_keys
+                .top(KEYS_TOLD)
+                .into_iter()
+                .map(|(key, reads)| HotKey { key, reads })
+                .collect(),
+            next_victims: victims
+                .map(|v| NextVictim { key: v.key.into(), frequency: v.frequency, bytes: v.bytes })
+                .collect(),
+            shadow: shadow.map(|report| ShadowHits {
+                one_key_in: report.one_key_in,
+                reads: report.reads,
+                hit_percent: report.hit_percent.iter().map(|(p, hits)| (p.name().into(), *hits)).collect(),
+            }),
+        }
+    }
+}
+
+fn reads(hits: u64, misses: u64) -> ReadCounts {
+    let all = hits + misses;
+    let percent = (all > 0).then(|| (10_000.0 * hits as f64 / all as f64).round() / 100.0);
+    ReadCounts { hits, misses, hit_percent: percent }
+}

@@ -1,0 +1,156 @@
+//! What the hit ratio would be under each policy: small caches beside the real one, which see a sample of the
+//! keys read anywhere in the cluster, and have as much less room.
+//!
+//! Sampling keys, not reads, keeps a key's whole pattern: Waldspurger, Saemundsson, Ahmad, Park, "Cache modeling
+//! and optimization using miniature simulations", 2017. A read of a key that is not there is taken to be followed
+//! by a write of it. Sizes, times to live and deletes are left out.
+
+use crate::cache::{Cache, CacheConfig, Command, Condition, Key, Op, Policy, Stamp, Touch, Ttl, Value};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+const POLICIES: [Policy; 3] = [Policy::Lru, Policy::Lfu, Policy::S3Fifo];
+/// Entries that a small cache has room for, where the real one is larger.
+const ROOM: u64 = 1_024;
+/// The least room that is left when there is too much to see.
+const ROOM_MIN: u64 = 256;
+/// Reads that the counts go back over, about: at twice as many, all are halved.
+const MEMORY: u64 = 1 << 16;
+
+/// What the small caches found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct ShadowReport {
+    /// One key in so many was looked at.
+    pub one_key_in: u64,
+    /// Reads that the estimate rests on.
+    pub reads: u64,
+    /// Policy and hit ratio in percent; none before the first reads.
+    pub hit_percent: Vec<(Policy, f64)>,
+}
+
+/// The small caches.
+pub(super) struct Shadow {
+    capacity: u64,
+    one_in: u64,
+    caches: Vec<(Policy, Cache, u64)>,
+    reads: u64,
+}
+
+/// Which keys are looked at. All nodes agree on the hash, and the leader tells them the number.
+pub(super) fn is_sampled(hash: u64, one_in: u64) -> bool {
+    hash.is_multiple_of(one_in.max(1))
+}
+
+impl Shadow {
+    /// For a cache with room for so many entries.
+    pub fn new(capacity: u64) -> Self {
+        let one_in = (capacity / ROOM).max(1).next_power_of_two();
+        Self::sampling(capacity, one_in)
+    }
+
+    fn sampling(capacity: u64, one_in: u64) -> Self {
+        let room = (capacity / one_in).max(1);
+        let cache = |policy| {
+            let config = CacheConfig { policy, capacity_entries: room, ..CacheConfig::default() };
+            (policy, Cache::new(CacheConfig { capacity_bytes: u64::MAX, ..config }), 0)
+        };
+        Self { capacity, one_in, caches: POLICIES.map(cache).into(), reads: 0 }
+    }
+
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    pub fn one_in(&self) -> u64 {
+        self.one_in
+    }
+
+    /// Looks at fewer keys from now on, if there are enough left then. What was counted is lost.
+    pub fn look_at_fewer(&mut self) {
+        let one_in = self.one_in * 2;
+        if self.capacity / one_in >= ROOM_MIN {
+            *self = Self::sampling(self.capacity, one_in);
+        }
+    }
+
+    /// A sampled key was read.
+    pub fn see(&mut self, hash: u64) {
+        let Ok(key) = Key::new(&format!("{hash:016x}")) else { return };
+        self.reads += 1;
+        for (_, cache, hits) in &mut self.caches {
+            let seen = cache.read(key.as_str());
+            *hits += u64::from(seen.is_some());
+            let (touches, command) = match seen {
+                Some(seen) => (vec![Touch { entry: seen.entry, count: 1 }], Command::Tick),
+                None => (Vec::new(), put(key.clone())),
+            };
+            let index = cache.index() + 1;
+            cache.apply(Stamp { index, at_ms: 0, idempotency_key: None, touches }, command);
+        }
+        if self.reads >= 2 * MEMORY {
+            self.reads /= 2;
+            self.caches.iter_mut().for_each(|(_, _, hits)| *hits /= 2);
+        }
+    }
+
+    pub fn report(&self) -> ShadowReport {
+        let percent = |hits: u64| (10_000.0 * hits as f64 / self.reads as f64).round() / 100.0;
+        let caches = self.caches.iter().filter(|_| self.reads > 0);
+        ShadowReport {
+            one_key_in: self.one_in,
+            reads: self.reads,
+            hit_percent: caches.map(|(policy, _, hits)| (*policy, percent(*hits))).collect(),
+        }
+    }
+}
+
+fn put(key: Key) -> Command {
+    let value = Value { bytes: Bytes::new(), content_type: None };
+    Command::One(Op::Put { key, value, ttl: Ttl::Never, condition: Condition::Always, previous: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers that look random, the same every time.
+    fn hash(number: u64) -> u64 {
+        let mixed = (number ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed ^ (mixed >> 31)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 3
+    }
+
+    #[test]
+    fn a_sample_of_the_keys_tells_the_hit_ratio() {
+        // Popular keys, and between them a scan that never comes back.
+        let (mut whole, mut sample) = (Shadow::sampling(4_096, 1), Shadow::sampling(4_096, 8));
+        for round in 0..120_000u64 {
+            let popular = hash(hash(round) % (1 + hash(round + 7) % 6_000));
+            for key in [popular, hash(round + 1_000_000)] {
+                whole.see(key);
+                if is_sampled(key, 8) {
+                    sample.see(key);
+                }
+            }
+        }
+        let (whole, sample) = (whole.report(), sample.report());
+        for ((policy, exact), (_, estimate)) in whole.hit_percent.iter().zip(&sample.hit_percent) {
+            assert!((exact - estimate).abs() < 4.0, "{policy:?}: {exact} {estimate}");
+        }
+        // The scan hurts lru, which is what the estimate is for.
+        assert!(sample.hit_percent[2].1 > sample.hit_percent[0].1 + 2.0, "{sample:?}");
+    }
+
+    #[test]
+    fn counts_are_bounded_and_few_keys_are_enough() {
+        let mut shadow = Shadow::new(10_000);
+        assert_eq!(shadow.one_in(), 16);
+        shadow.look_at_fewer();
+        shadow.look_at_fewer();
+        assert_eq!(shadow.one_in(), 32, "no fewer than {ROOM_MIN} entries");
+        (0..2 * MEMORY).for_each(|n| shadow.see(n % 2));
+        assert_eq!(shadow.report().reads, MEMORY);
+        assert!(shadow.report().hit_percent.iter().all(|(_, percent)| *percent > 99.0));
+        assert_eq!(Shadow::new(5).one_in(), 1);
+        assert_eq!(Shadow::new(5).report().hit_percent, []);
+    }
+}

@@ -1,0 +1,76 @@
+//! Reads, collected by entry: bounded, and lossy beyond the bound. Losing some is legal: they only tell eviction
+//! what is worth keeping.
+
+use crate::cache::{EntryId, Touch};
+use std::collections::HashMap;
+
+/// Reads of different entries, in the order of their last use.
+#[derive(Debug, Default)]
+pub(super) struct TouchBuffer {
+    reads: HashMap<EntryId, Reads>,
+    uses: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Reads {
+    count: u16,
+    last: u64,
+}
+
+impl TouchBuffer {
+    /// Adds reads of an entry; false when there are that many others already.
+    pub fn add(&mut self, touch: Touch, most: usize) -> bool {
+        self.uses += 1;
+        let last = self.uses;
+        if let Some(reads) = self.reads.get_mut(&touch.entry) {
+            *reads = Reads { count: reads.count.saturating_add(touch.count), last };
+            return true;
+        }
+        let has_room = self.reads.len() < most;
+        if has_room {
+            self.reads.insert(touch.entry, Reads { count: touch.count, last });
+        }
+        has_room
+    }
+
+    pub fn len(&self) -> usize {
+        self.reads.len()
+    }
+
+    /// Takes out those used longest ago, at most so many, oldest first.
+    pub fn take(&mut self, most: usize) -> Vec<Touch> {
+        let mut all: Vec<(EntryId, Reads)> = std::mem::take(&mut self.reads).into_iter().collect();
+        all.sort_unstable_by_key(|(_, reads)| reads.last);
+        self.reads.extend(all.drain(most.min(all.len())..));
+        all.into_iter().map(|(entry, reads)| Touch { entry, count: reads.count }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn touch(slot: u32, count: u16) -> Touch {
+        Touch { entry: EntryId { slot, generation: 0 }, count }
+    }
+
+    #[test]
+    fn reads_are_merged_in_the_order_of_their_last_use() {
+        let mut buffer = TouchBuffer::default();
+        for (slot, count) in [(1, 1), (2, 1), (1, 2), (3, u16::MAX), (3, 5)] {
+            assert!(buffer.add(touch(slot, count), 3));
+        }
+        assert_eq!(buffer.take(2), [touch(2, 1), touch(1, 3)]);
+        assert_eq!(buffer.take(2), [touch(3, u16::MAX)]);
+        assert_eq!(buffer.take(2), []);
+    }
+
+    #[test]
+    fn a_full_buffer_takes_only_what_it_knows() {
+        let mut buffer = TouchBuffer::default();
+        assert!(buffer.add(touch(1, 1), 1));
+        assert!(!buffer.add(touch(2, 1), 1));
+        assert!(buffer.add(touch(1, 1), 1));
+        assert_eq!((buffer.len(), buffer.take(9)), (1, vec![touch(1, 2)]));
+    }
+}

@@ -1,0 +1,300 @@
+//! How reads come to count: each node collects its own for a while and tells the leader, and the leader lets
+//! the next log entry tell everybody. An idle cluster that is read from writes one log entry an interval; one
+//! that nobody reads from writes none. Reads that get lost on the way are lost: they are hints.
+
+use super::hot_keys::HotKeys;
+use super::shadow::{Shadow, ShadowReport, is_sampled};
+use super::start::Inner;
+use super::touch_buffer::TouchBuffer;
+use crate::cache::{Cache, CacheConfig, Command, Seen, Touch, TouchConfig};
+use crate::peer::{Lane, Method};
+use crate::raft::{COMMAND_BYTES_MAX, Envelope, encode_touches, from_postcard, to_bytes};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, Weak};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// How often the settings are looked at: a longer interval can be made shorter at any time.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long telling the leader may take; nobody waits for it but the next telling.
+const TELL_LIMIT: Duration = Duration::from_secs(1);
+/// A tick that tells of reads and is not committed by then is of no more interest.
+const TICK_LIMIT: Duration = Duration::from_secs(1);
+/// Sampled reads that a node tells of in an interval, at most.
+const SAMPLES_MAX: usize = 1_024;
+/// Sampled reads a second above which the leader looks at fewer keys.
+const SAMPLES_PER_S_MAX: u128 = 6_000;
+/// Sampled reads that wait for the leader to look at them, at most.
+const TOLD_SAMPLES_MAX: usize = 16_384;
+
+/// Reads on their way into the log, and what is learnt from them beside it.
+#[derive(Default)]
+pub(super) struct Touches {
+    /// This node's reads since it last told of them.
+    own: Mutex<TouchBuffer>,
+    /// As leader: all nodes' reads that the log is still to be told of.
+    pending: Mutex<Pending>,
+    /// Entries there, for those who only want to know whether there are any.
+    pending_entries: AtomicUsize,
+    /// Proposals made here since the last look.
+    proposals: AtomicU64,
+    /// Hashes of sampled keys that were read here.
+    samples: Mutex<Vec<u64>>,
+    one_key_in: AtomicU64,
+    /// As leader: the sampled keys that all nodes told of, and what they teach.
+    told_samples: Mutex<Vec<u64>>,
+    shadow: Mutex<Option<Shadow>>,
+    pub hot_keys: HotKeys,
+    pub counts: TouchCounts,
+}
+
+/// What the leader holds for the log.
+#[derive(Default)]
+struct Pending {
+    reads: TouchBuffer,
+    /// Entries that the log may still be told of in this interval.
+    allowance: usize,
+}
+
+/// Counts of this node since it started.
+#[derive(Debug, Default)]
+pub(super) struct TouchCounts {
+    pub hits: AtomicU64,
+    pub misses: AtomicU64,
+    /// Entries read that the leader was told of, once for each time it was told.
+    pub sent: AtomicU64,
+    /// Reads that would have made no difference.
+    pub suppressed: AtomicU64,
+    /// Reads, or entries read, that did not fit or got lost on the way.
+    pub dropped: AtomicU64,
+    /// Log entries proposed here that told of reads, and the bytes that took.
+    pub log_entries: AtomicU64,
+    pub log_bytes: AtomicU64,
+}
+
+/// What a node tells the leader.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Told {
+    touches: Vec<Touch>,
+    /// Hashes of sampled keys that were read.
+    samples: Vec<u64>,
+}
+
+impl Touches {
+    /// A key was looked for, and found or not.
+    pub fn note(&self, key: &str, seen: Option<&Seen>, config: TouchConfig) {
+        self.hot_keys.note(key);
+        let hash = xxh3_64(key.as_bytes());
+        if is_sampled(hash, self.one_key_in.load(Relaxed)) {
+            let mut samples = lock(&self.samples);
+            if samples.len() < SAMPLES_MAX {
+                samples.push(hash);
+            }
+        }
+        let Some(seen) = seen else {
+            self.counts.misses.fetch_add(1, Relaxed);
+            return;
+        };
+        self.counts.hits.fetch_add(1, Relaxed);
+        if !config.enabled {
+            return;
+        }
+        if !seen.matters {
+            self.counts.suppressed.fetch_add(1, Relaxed);
+            return;
+        }
+        let most = usize::try_from(config.max_per_flush).unwrap_or(usize::MAX);
+        if !lock(&self.own).add(Touch { entry: seen.entry, count: 1 }, most) {
+            self.counts.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The reads that the next log entry is to tell of, encoded; empty for none. `body` bytes are taken.
+    pub fn for_entry(&self, body: usize) -> Bytes {
+        self.proposals.fetch_add(1, Relaxed);
+        if self.pending_entries.load(Relaxed) == 0 {
+            return Bytes::new();
+        }
+        let mut pending = lock(&self.pending);
+        let allowance = pending.allowance;
+        let touches = pending.reads.take(allowance);
+        pending.allowance -= touches.len();
+        self.pending_entries.store(pending.reads.len(), Relaxed);
+        drop(pending);
+        let encoded = encode_touches(&touches);
+        if body + encoded.len() > COMMAND_BYTES_MAX {
+            self.counts.dropped.fetch_add(touches.len() as u64, Relaxed);
+            return Bytes::new();
+        }
+        if !encoded.is_empty() {
+            self.counts.log_entries.fetch_add(1, Relaxed);
+            self.counts.log_bytes.fetch_add(encoded.len() as u64, Relaxed);
+        }
+        encoded
+    }
+
+    /// As leader: takes in what a node tells of, and says which part of the keys is to be sampled.
+    fn take_in(&self, told: &Told, config: &CacheConfig) -> u64 {
+        let most = most_of(config);
+        let mut pending = lock(&self.pending);
+        let lost = told.touches.iter().filter(|touch| !pending.reads.add(**touch, most)).count();
+        self.pending_entries.store(pending.reads.len(), Relaxed);
+        drop(pending);
+        self.counts.dropped.fetch_add(lost as u64, Relaxed);
+        let mut samples = lock(&self.told_samples);
+        let room = TOLD_SAMPLES_MAX - samples.len();
+        samples.extend(told.samples.iter().take(room));
+        drop(samples);
+        self.one_key_in.load(Relaxed)
+    }
+
+    /// As leader: lets the small caches see what was told since the last time. Takes a while.
+    fn estimate(&self, room: u64, since_last: Duration) {
+        let samples = std::mem::take(&mut *lock(&self.told_samples));
+        let mut shadow = lock(&self.shadow);
+        let fits = |shadow: &Shadow| shadow.capacity().abs_diff(room) <= shadow.capacity() / 4;
+        if !shadow.as_ref().is_some_and(fits) {
+            *shadow = Some(Shadow::new(room));
+        }
+        let Some(shadow) = shadow.as_mut() else { return };
+        // Until all have heard of it, some tell of more than is asked for.
+        let one_in = shadow.one_in();
+        samples.iter().filter(|&&hash| is_sampled(hash, one_in)).for_each(|&hash| shadow.see(hash));
+        let per_s = samples.len() as u128 * 1_000 / since_last.as_millis().max(1);
+        if per_s > SAMPLES_PER_S_MAX {
+            shadow.look_at_fewer();
+        }
+        self.one_key_in.store(shadow.one_in(), Relaxed);
+    }
+
+    /// What the other policies would have done, as far as this node has seen it as the leader.
+    pub fn shadow_report(&self) -> Option<ShadowReport> {
+        lock(&self.shadow).as_ref().map(Shadow::report)
+    }
+
+    fn take_own(&self, config: &CacheConfig) -> Told {
+        let touches = lock(&self.own).take(most_of(config));
+        Told { touches, samples: std::mem::take(&mut lock(&self.samples)) }
+    }
+
+    /// A node that does not lead keeps nothing for the log.
+    fn forget_pending(&self) {
+        if self.pending_entries.load(Relaxed) > 0 {
+            let lost = lock(&self.pending).reads.take(usize::MAX).len();
+            self.pending_entries.store(0, Relaxed);
+            self.counts.dropped.fetch_add(lost as u64, Relaxed);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no panic while held")
+}
+
+/// Entries told of in an interval, at most.
+fn most_of(config: &CacheConfig) -> usize {
+    usize::try_from(config.touch.max_per_flush).unwrap_or(usize::MAX)
+}
+
+/// Entries that fit: where bytes are what runs out, about as many as there are.
+fn room(cache: &Cache) -> u64 {
+    let config = cache.config();
+    let bytes_are_short = cache.bytes() > config.capacity_bytes / 10 * 9;
+    if bytes_are_short { cache.len().clamp(1, config.capacity_entries) } else { config.capacity_entries }
+}
+
+/// Tells of this node's reads, once an interval.
+pub(super) async fn keep_telling(inner: Weak<Inner>) {
+    let mut told_at = Instant::now();
+    loop {
+        let Some(node) = inner.upgrade() else { return };
+        let config = node.consensus.replica().with_cache(|cache| cache.config().clone());
+        let interval = Duration::from_millis(config.touch.interval_ms);
+        let wait = (told_at + interval).saturating_duration_since(Instant::now());
+        if wait.is_zero() {
+            told_at = Instant::now();
+            if node.consensus.is_leader() {
+                tell_log(&node, &config).await;
+            } else {
+                node.touches.forget_pending();
+                tell_leader(&node, &config).await;
+            }
+            continue;
+        }
+        drop(node);
+        sleep(wait.min(LOOK)).await;
+    }
+}
+
+/// As leader: what no write has taken along since the last time goes into the log by itself.
+async fn tell_log(node: &Inner, config: &CacheConfig) {
+    let touches = &node.touches;
+    let left_over = touches.pending_entries.load(Relaxed) > 0;
+    lock(&touches.pending).allowance = most_of(config);
+    let own = touches.take_own(config);
+    touches.counts.sent.fetch_add(own.touches.len() as u64, Relaxed);
+    touches.take_in(&own, config);
+    let idle = touches.proposals.swap(0, Relaxed) == 0;
+    if touches.pending_entries.load(Relaxed) > 0 && (idle || left_over) {
+        let tick = Envelope { idempotency_key: None, command: Command::Tick };
+        let _ = node.propose_here(tick.encode(), Instant::now() + TICK_LIMIT).await;
+        touches.proposals.store(0, Relaxed);
+    }
+}
+
+async fn tell_leader(node: &Inner, config: &CacheConfig) {
+    let own = node.touches.take_own(config);
+    if own.touches.is_empty() && own.samples.is_empty() {
+        return;
+    }
+    let count = own.touches.len() as u64;
+    let client =
+        node.consensus.leader().and_then(|leader| node.peers.client(&node.consensus, leader, Lane::Forward));
+    let answer = match client {
+        Some(client) => client.call(Method::Touches, to_bytes(&own), TELL_LIMIT).await.ok(),
+        None => None,
+    };
+    let one_key_in =
+        answer.and_then(|answer| from_postcard::<Option<u64>>("an answer", &answer).ok()).flatten();
+    match one_key_in {
+        Some(one_key_in) => {
+            node.touches.counts.sent.fetch_add(count, Relaxed);
+            node.touches.one_key_in.store(one_key_in, Relaxed);
+        }
+        None => {
+            node.touches.counts.dropped.fetch_add(count, Relaxed);
+        }
+    }
+}
+
+/// As leader, estimates what other policies would do.
+pub(super) async fn keep_estimating(inner: Weak<Inner>) {
+    let mut last = Instant::now();
+    loop {
+        sleep(LOOK).await;
+        let Some(node) = inner.upgrade() else { return };
+        let since_last = last.elapsed();
+        last = Instant::now();
+        if node.consensus.is_leader() {
+            let room = node.consensus.replica().with_cache(room);
+            let estimating = move || node.touches.estimate(room, since_last);
+            let _ = tokio::task::spawn_blocking(estimating).await;
+        } else {
+            *lock(&node.touches.shadow) = None;
+            lock(&node.touches.told_samples).clear();
+        }
+    }
+}
+
+/// Takes in what another node tells of; answers `None` when this node does not lead.
+pub(super) fn answer_touches(inner: &Inner, body: &Bytes) -> Result<Bytes, String> {
+    let told: Told = from_postcard("reads", body).map_err(|error| error.to_string())?;
+    if !inner.consensus.is_leader() {
+        return Ok(to_bytes(&None::<u64>));
+    }
+    let config = inner.consensus.replica().with_cache(|cache| cache.config().clone());
+    Ok(to_bytes(&Some(inner.touches.take_in(&told, &config))))
+}

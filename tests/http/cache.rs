@@ -1,0 +1,112 @@
+//! What a node tells about its cache, and what reads leave behind.
+
+use crate::server::Server;
+use lockstep::http::OPENAPI;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+async fn report(server: &Server) -> Value {
+    server.get("/v1/cache").await.json().await.unwrap()
+}
+
+/// Waits until the report is as wanted.
+async fn reported(server: &Server, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    let begun = std::time::Instant::now();
+    loop {
+        let report = report(server).await;
+        if holds(&report) {
+            return report;
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{what}: {report}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn hits_misses_and_reads_are_told() {
+    let server = Server::start().await;
+    let fresh = report(&server).await;
+    assert_eq!(fresh["reads"], json!({"hits": 0, "misses": 0, "hit_percent": null}));
+    server.configure(json!({"capacity_entries": 1_000})).await;
+    reported(&server, "every key is looked at", |report| report["shadow"]["one_key_in"] == 1).await;
+    for key in ["a", "b", "c"] {
+        server.put(key, "x").await;
+    }
+    for _ in 0..30 {
+        assert_eq!(server.get("/v1/kv/a").await.status().as_u16(), 200);
+    }
+    for _ in 0..10 {
+        assert_eq!(server.get("/v1/kv/none").await.status().as_u16(), 404);
+    }
+    let seen = reported(&server, "the reads are counted", |report| {
+        report["counts"]["touched"].as_u64() > Some(0) && report["shadow"]["reads"] == 40
+    })
+    .await;
+    assert_eq!(seen["reads"], json!({"hits": 30, "misses": 10, "hit_percent": 75.0}));
+    assert_eq!(seen["hot_keys"][0]["key"], "a");
+    assert_eq!((&seen["entries"], &seen["entries_to_move"]), (&json!(3), &json!(0)));
+    assert_eq!((&seen["policy"], &seen["feature_level"]), (&json!("lru"), &json!(1)));
+    let victims: Vec<&str> =
+        seen["next_victims"].as_array().unwrap().iter().map(|v| v["key"].as_str().unwrap()).collect();
+    assert_eq!(victims, ["b", "c", "a"], "a was read last");
+    let metrics = server.get("/metrics").await.text().await.unwrap();
+    for line in [
+        "lockstep_reads_total{outcome=\"hit\"} 30",
+        "lockstep_reads_total{outcome=\"miss\"} 10",
+        "lockstep_policy_info{policy=\"lru\"} 1",
+        "lockstep_evictions_total{reason=\"entries\"} 0",
+        "lockstep_changes_total{kind=\"put\"} 3",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    server.stop().await;
+}
+
+/// The causes of evictions, by the limit that was exceeded.
+#[tokio::test]
+async fn evictions_are_counted_by_limit() {
+    let server = Server::start().await;
+    server.configure(json!({"capacity_entries": 2})).await;
+    for key in ["a", "b", "c"] {
+        server.put(key, "x").await;
+    }
+    server.configure(json!({"capacity_entries": 100, "capacity_bytes": 400})).await;
+    server.put("d", &"x".repeat(200)).await;
+    let counts = report(&server).await["counts"].clone();
+    assert_eq!((&counts["evicted_by_entries"], &counts["evicted_by_bytes"]), (&json!(1), &json!(2)));
+    server.stop().await;
+}
+
+/// The description names every field of the report, and no other.
+#[tokio::test]
+async fn the_report_is_as_described() {
+    let server = Server::start().await;
+    server.put("a", "x").await;
+    server.get("/v1/kv/a").await;
+    let described: Value = serde_json::from_str(OPENAPI).unwrap();
+    let report = reported(&server, "the shadow has seen a read", |report| !report["shadow"].is_null()).await;
+    let status: Value = server.get("/v1/status").await.json().await.unwrap();
+    let parts = [
+        ("CacheReport", &report),
+        ("CacheCounts", &report["counts"]),
+        ("ReadCounts", &report["reads"]),
+        ("TouchReport", &report["touches"]),
+        ("NextVictim", &report["next_victims"][0]),
+        ("HotKey", &report["hot_keys"][0]),
+        ("ShadowHits", &report["shadow"]),
+        ("Status", &status),
+        ("Config", &status["config"]),
+        ("TouchConfig", &status["config"]["touch"]),
+    ];
+    for (name, value) in parts {
+        let schema = &described["components"]["schemas"][name];
+        let names = |value: &Value| -> BTreeSet<String> {
+            value.as_object().unwrap_or_else(|| panic!("{name}: {value}")).keys().cloned().collect()
+        };
+        assert_eq!(names(value), names(&schema["properties"]), "{name}");
+        let required = schema["required"].as_array().unwrap().iter();
+        let required: BTreeSet<String> = required.map(|name| name.as_str().unwrap().to_owned()).collect();
+        assert_eq!(names(value), required, "{name}");
+    }
+    server.stop().await;
+}
