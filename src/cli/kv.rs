@@ -98,7 +98,8 @@ async fn del(args: DelArgs) -> Result<()> {
 
 async fn incr(args: IncrArgs) -> Result<()> {
     let (client, output) = connect(&args.target)?;
-    let request = IncrRequest { by: Some(args.by), initial: Some(args.initial), ttl_ms: args.ttl_ms };
+    let request =
+        IncrRequest { by: Some(args.by), initial: Some(args.initial), ttl_ms: args.ttl_ms, sliding: false };
     let counter = client.incr(&args.key, &request).await?;
     output.print(&counter, || counter.value.to_string())
 }

@@ -3,5 +3,7 @@
 mod client;
 mod errors;
 mod keys;
+mod previous;
 mod server;
+mod sliding;
 mod slow;
