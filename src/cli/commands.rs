@@ -2,6 +2,7 @@
 
 use crate::api::Consistency;
 use crate::cache::Policy;
+use crate::cache::limits::CAPACITY_ENTRIES_MAX;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -50,6 +51,13 @@ pub enum Command {
     Digest(DigestArgs),
     /// Play an access trace as a cache-aside client
     Replay(ReplayArgs),
+    /// Find out which policy and capacity suit an access trace, without a cluster
+    ///
+    /// Choose a policy and a capacity for your own cluster with a trace of your own requests: it is played
+    /// through the cache itself, in this process, as by a client that stores each key it misses. On a cluster
+    /// reads count for eviction once the log has told of them, which takes a while; so each policy is tried with
+    /// several delays, and with writes only (as with `touch.enabled` false).
+    Simulate(SimulateArgs),
 }
 
 /// Which nodes to talk to, and how to print.
@@ -376,6 +384,9 @@ pub struct ReplayArgs {
     /// Requests under way at a time
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
+    /// Leave out this many requests at the beginning
+    #[arg(long, default_value_t = 0)]
+    pub skip: usize,
     /// Stop after this many requests
     #[arg(long)]
     pub limit: Option<usize>,
@@ -387,6 +398,24 @@ pub struct ReplayArgs {
     pub consistency: Consistency,
     #[command(flatten)]
     pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// An .xz file of big-endian 32-bit keys, or a text file with one key a line
+    pub trace: PathBuf,
+    /// Most entries
+    #[arg(long, default_value_t = 1_024, value_parser = clap::value_parser!(u64).range(1..=CAPACITY_ENTRIES_MAX))]
+    pub capacity: u64,
+    /// Requests between two log entries that tell of reads; with 1 each read counts at once
+    #[arg(long, value_delimiter = ',', default_value = "1,100,500,1024", value_parser = clap::value_parser!(u64).range(1..))]
+    pub delay: Vec<u64>,
+    /// lru, lfu, s3fifo or noeviction
+    #[arg(long, value_delimiter = ',', default_value = "lru,lfu,s3fifo", value_parser = parse_policy)]
+    pub policy: Vec<Policy>,
+    /// Print one JSON object on the last line
+    #[arg(long, env = "LOCKSTEP_JSON")]
+    pub json: bool,
 }
 
 fn parse_policy(text: &str) -> Result<Policy, String> {

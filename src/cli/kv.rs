@@ -28,7 +28,11 @@ pub async fn run(command: Command) -> Result<()> {
         Command::Member(args) => member(args).await,
         Command::Config(args) => config(args).await,
         Command::Digest(args) => digest(args).await,
-        Command::Up(_) | Command::Serve(_) | Command::Replay(_) | Command::Snapshot(_) => {
+        Command::Up(_)
+        | Command::Serve(_)
+        | Command::Replay(_)
+        | Command::Simulate(_)
+        | Command::Snapshot(_) => {
             bail!("this command is run elsewhere")
         }
     }
