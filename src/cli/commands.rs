@@ -217,9 +217,15 @@ pub struct PutArgs {
     pub key: String,
     /// The value; `-` reads standard input
     pub value: String,
-    /// Time to live
+    /// Time to live; with `never` none, even if the cluster has a default
+    #[arg(long, value_parser = parse_ttl)]
+    pub ttl_ms: Option<TtlMs>,
+    /// Renew the time to live with each use
+    #[arg(long, requires = "ttl_ms")]
+    pub sliding: bool,
+    /// Print the value that is replaced, as it is
     #[arg(long)]
-    pub ttl_ms: Option<u64>,
+    pub previous: bool,
     /// Store only over this revision
     #[arg(long, conflicts_with = "if_absent")]
     pub if_revision: Option<u64>,
@@ -240,6 +246,9 @@ pub struct DelArgs {
     /// Remove only this revision
     #[arg(long, conflicts_with = "prefix")]
     pub if_revision: Option<u64>,
+    /// Print the value that is removed, as it is
+    #[arg(long, conflicts_with = "prefix")]
+    pub previous: bool,
     /// Remove every key that starts with KEY (an empty one: all)
     #[arg(long)]
     pub prefix: bool,
@@ -259,6 +268,9 @@ pub struct IncrArgs {
     /// Time to live of a counter that is created
     #[arg(long)]
     pub ttl_ms: Option<u64>,
+    /// Renew that time to live with each use
+    #[arg(long, requires = "ttl_ms")]
+    pub sliding: bool,
     #[command(flatten)]
     pub target: Target,
 }
@@ -324,15 +336,24 @@ pub struct ConfigArgs {
     #[arg(long, value_parser = parse_policy)]
     pub policy: Option<Policy>,
     /// Time to live of puts that name none; `never` takes it away
-    #[arg(long, value_parser = parse_default_ttl)]
-    pub default_ttl_ms: Option<DefaultTtl>,
+    #[arg(long, value_parser = parse_ttl)]
+    pub default_ttl_ms: Option<TtlMs>,
+    /// Whether reads count for eviction, and renew times to live that slide
+    #[arg(long)]
+    pub touch: Option<bool>,
+    /// How long a node collects reads before it tells of them
+    #[arg(long)]
+    pub touch_interval_ms: Option<u64>,
+    /// Most entries that are told of in an interval
+    #[arg(long)]
+    pub touch_max_per_flush: Option<u64>,
     #[command(flatten)]
     pub target: Target,
 }
 
-/// A default time to live, or none.
+/// A time to live, or none.
 #[derive(Debug, Clone, Copy)]
-pub struct DefaultTtl(pub Option<u64>);
+pub struct TtlMs(pub Option<u64>);
 
 #[derive(Debug, Args)]
 pub struct SnapshotArgs {
@@ -431,9 +452,9 @@ fn parse_consistency(text: &str) -> Result<Consistency, String> {
     }
 }
 
-fn parse_default_ttl(text: &str) -> Result<DefaultTtl, String> {
+fn parse_ttl(text: &str) -> Result<TtlMs, String> {
     if text == "never" {
-        return Ok(DefaultTtl(None));
+        return Ok(TtlMs(None));
     }
-    text.parse().map(|ttl| DefaultTtl(Some(ttl))).map_err(|_| "expected milliseconds or never".into())
+    text.parse().map(|ttl_ms| TtlMs(Some(ttl_ms))).map_err(|_| "expected milliseconds or never".into())
 }
