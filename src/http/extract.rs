@@ -92,23 +92,13 @@ impl PutQuery {
             },
         }
     }
-
-    /// # Errors
-    /// `invalid_query`.
-    pub fn previous(&self) -> Result<bool, ApiError> {
-        flag("previous", self.previous.as_deref())
-    }
 }
 
-impl DeleteQuery {
-    /// # Errors
-    /// `invalid_query`.
-    pub fn previous(&self) -> Result<bool, ApiError> {
-        flag("previous", self.previous.as_deref())
-    }
-}
-
-fn flag(field: &str, text: Option<&str>) -> Result<bool, ApiError> {
+/// A parameter that is `true` or `false`; absent, it is false.
+///
+/// # Errors
+/// `invalid_query`.
+pub(super) fn flag(field: &str, text: Option<&str>) -> Result<bool, ApiError> {
     match text {
         Some("true") => Ok(true),
         None | Some("false") => Ok(false),

@@ -2,7 +2,7 @@
 
 use super::door::{Door, Ready};
 use super::extract::{
-    DeleteQuery, NoQuery, PathKey, PutQuery, Query, ReadQuery, body_bytes, condition, content_type,
+    DeleteQuery, NoQuery, PathKey, PutQuery, Query, ReadQuery, body_bytes, condition, content_type, flag,
     idempotency_key, json_body, known_revision, level, ttl,
 };
 use super::respond::{ApiError, at, etag, read_at};
@@ -57,7 +57,8 @@ pub(super) async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let (ttl, previous, condition) = (query.ttl()?, query.previous()?, condition(&headers)?);
+    let (ttl, condition) = (query.ttl()?, condition(&headers)?);
+    let previous = flag("previous", query.previous.as_deref())?;
     let held = body_bytes(&door, &headers, body, door.limits.value_bytes).await?;
     let value = Value::new(held.bytes.clone(), content_type(&headers)?);
     let value =
@@ -80,7 +81,8 @@ pub(super) async fn delete(
     Query(query): Query<DeleteQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let (previous, condition) = (query.previous()?, condition(&headers)?);
+    let condition = condition(&headers)?;
+    let previous = flag("previous", query.previous.as_deref())?;
     let written = write(&node, &headers, Op::Delete { key: key.clone(), condition, previous }).await?;
     let at = written_at(&written);
     match written.outcome {
