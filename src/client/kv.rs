@@ -118,10 +118,10 @@ impl Client {
     pub async fn take(&self, key: &str, if_revision: Option<u64>) -> Result<Option<Previous>, ClientError> {
         let path = format!("{}?previous=true", kv_path(key));
         let build = |request: RequestBuilder| only_over(request, if_revision);
-        match found(self.send(Method::DELETE, &path, Kind::Write, build).await)? {
-            Some(response) => previous(response).await,
-            None => Ok(None),
-        }
+        let answer = self.send(Method::DELETE, &path, Kind::Write, build).await;
+        let Some(response) = found(answer)? else { return Ok(None) };
+        let url = response.url().to_string();
+        previous(response).await?.map(Some).ok_or_else(|| garbled(&url, "it has no previous revision"))
     }
 
     /// Adds to a counter.
