@@ -210,7 +210,14 @@ fn limits_and_policies_are_those_of_the_cache() {
     assert_eq!(at("/components/schemas/BatchRequest/properties/ops/maxItems"), limits::BATCH_OPS_MAX);
     let ttl = at("/components/schemas/ExpireRequest/properties/ttl_ms");
     assert_eq!((&ttl["minimum"], &ttl["maximum"]), (&limits::TTL_MS_MIN.into(), &limits::TTL_MS_MAX.into()));
-    for policy in at("/components/schemas/Policy/enum").as_array().expect("a list") {
-        serde_json::from_value::<Policy>(policy.clone()).expect("a policy there is");
-    }
+    let slides = at("/components/schemas/Sliding/description").as_str().expect("a sentence");
+    assert!(slides.contains(&limits::SLIDING_TTL_MS_MAX.to_string()), "{slides}");
+    assert_eq!(at("/components/parameters/sliding/description"), slides);
+    let policies: BTreeSet<&str> = at("/components/schemas/Policy/enum")
+        .as_array()
+        .expect("a list")
+        .iter()
+        .flat_map(Value::as_str)
+        .collect();
+    assert_eq!(policies, Policy::ALL.map(Policy::name).into());
 }

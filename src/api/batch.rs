@@ -1,5 +1,9 @@
 //! Body and answer of `POST /v1/batch`.
 
+use super::cluster::present;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// Several operations, all or none, in one log entry.
@@ -10,7 +14,8 @@ pub struct BatchRequest {
 }
 
 /// One operation. Values are text in `value` or base64 in `value_base64`, never both. Conditions: at most
-/// one of `if_revision`, `if_absent`, `if_present`.
+/// one of `if_revision`, `if_absent`, `if_present`. `previous` asks for the value that is
+/// replaced or removed; `sliding` has uses renew the time to live.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase", deny_unknown_fields)]
 pub enum OpRequest {
@@ -27,6 +32,10 @@ pub enum OpRequest {
         content_type: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ttl_ms: Option<u64>,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        sliding: bool,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        previous: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         if_revision: Option<u64>,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -36,6 +45,8 @@ pub enum OpRequest {
     },
     Delete {
         key: String,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        previous: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         if_revision: Option<u64>,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -49,6 +60,8 @@ pub enum OpRequest {
         initial: Option<i64>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ttl_ms: Option<u64>,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        sliding: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         if_revision: Option<u64>,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -56,6 +69,16 @@ pub enum OpRequest {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         if_present: bool,
     },
+}
+
+impl OpRequest {
+    /// Whether its answer holds a value.
+    pub fn asks_for_a_value(&self) -> bool {
+        matches!(
+            self,
+            Self::Get { .. } | Self::Put { previous: true, .. } | Self::Delete { previous: true, .. }
+        )
+    }
 }
 
 /// A value in JSON: text where it is UTF-8, base64 where it is not.
@@ -66,24 +89,43 @@ pub enum WireValue {
     Base64 { value_base64: String },
 }
 
-/// What one operation did.
+impl From<Bytes> for WireValue {
+    fn from(bytes: Bytes) -> Self {
+        match String::from_utf8(bytes.into()) {
+            Ok(value) => Self::Text { value },
+            Err(bytes) => Self::Base64 { value_base64: BASE64.encode(bytes.into_bytes()) },
+        }
+    }
+}
+
+/// A value in JSON, with what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireFound {
+    #[serde(flatten)]
+    pub value: WireValue,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    pub revision: u64,
+}
+
+/// What one operation did. `previous` is absent where it was not asked for, and `null` where there was none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 pub enum OpAnswer {
     Get {
         found: bool,
-        #[serde(flatten, skip_serializing_if = "Option::is_none")]
-        value: Option<WireValue>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        content_type: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        revision: Option<u64>,
+        #[serde(flatten)]
+        value: Option<WireFound>,
     },
     Put {
         created: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+        previous: Option<Option<WireFound>>,
     },
     Delete {
         found: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+        previous: Option<Option<WireFound>>,
     },
     Incr {
         value: i64,

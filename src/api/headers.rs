@@ -8,6 +8,8 @@ pub const TERM: &str = "lockstep-term";
 pub const CONSISTENCY: &str = "lockstep-consistency";
 /// Milliseconds a value has left.
 pub const TTL_MS: &str = "lockstep-ttl-ms";
+/// Revision of the value that a write replaced or removed, on an answer that carries that value.
+pub const PREVIOUS_REVISION: &str = "lockstep-previous-revision";
 /// The client's name for a request, so that a retry is applied once.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// `true` on an answer remembered from an earlier request with the same key.

@@ -35,6 +35,8 @@ pub struct IncrRequest {
     pub initial: Option<i64>,
     /// Time to live of a counter that is created.
     pub ttl_ms: Option<u64>,
+    /// Whether uses renew that time to live.
+    pub sliding: bool,
 }
 
 /// Answer of `incr`.
@@ -50,6 +52,9 @@ pub struct Counter {
 #[serde(deny_unknown_fields)]
 pub struct ExpireRequest {
     pub ttl_ms: u64,
+    /// Whether uses renew that time to live.
+    #[serde(default)]
+    pub sliding: bool,
 }
 
 /// Answer of `expire` and `persist`.

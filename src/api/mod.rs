@@ -8,12 +8,14 @@ mod error;
 mod headers;
 mod kv;
 
-pub use batch::{BatchAnswer, BatchRequest, OpAnswer, OpRequest, WireValue};
+pub use batch::{BatchAnswer, BatchRequest, OpAnswer, OpRequest, WireFound, WireValue};
 pub use cache::{CacheReport, HotKey, NextVictim, ReadCounts, ShadowHits, TouchReport};
 pub use cluster::{
     AddMember, ConfigBody, ConfigUpdate, Digests, Founding, FoundingMember, IndexedDigest, Introduction,
     Joined, Leader, MemberStatus, Members, NodeName, Status, TouchUpdate, TransferLeader,
 };
 pub use error::{Effect, ErrorCode, Problem};
-pub use headers::{CONSISTENCY, IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, INDEX, TERM, TTL_MS};
+pub use headers::{
+    CONSISTENCY, IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, INDEX, PREVIOUS_REVISION, TERM, TTL_MS,
+};
 pub use kv::{Cleared, Consistency, Counter, Deadline, ExpireRequest, IncrRequest, KeyEntry, KeyPage};

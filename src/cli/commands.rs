@@ -2,6 +2,7 @@
 
 use crate::api::Consistency;
 use crate::cache::Policy;
+use crate::cache::limits::CAPACITY_ENTRIES_MAX;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -50,6 +51,13 @@ pub enum Command {
     Digest(DigestArgs),
     /// Play an access trace as a cache-aside client
     Replay(ReplayArgs),
+    /// Find out which policy and capacity suit an access trace, without a cluster
+    ///
+    /// Choose a policy and a capacity for your own cluster with a trace of your own requests: it is played
+    /// through the cache itself, in this process, as by a client that stores each key it misses. On a cluster
+    /// reads count for eviction once the log has told of them, which takes a while; so each policy is tried with
+    /// several delays, and with writes only (as with `touch.enabled` false).
+    Simulate(SimulateArgs),
 }
 
 /// Which nodes to talk to, and how to print.
@@ -209,9 +217,15 @@ pub struct PutArgs {
     pub key: String,
     /// The value; `-` reads standard input
     pub value: String,
-    /// Time to live
+    /// Time to live; with `never` none, even if the cluster has a default
+    #[arg(long, value_parser = parse_ttl)]
+    pub ttl_ms: Option<TtlMs>,
+    /// Renew the time to live with each use
+    #[arg(long, requires = "ttl_ms")]
+    pub sliding: bool,
+    /// Print the value that is replaced, as it is
     #[arg(long)]
-    pub ttl_ms: Option<u64>,
+    pub previous: bool,
     /// Store only over this revision
     #[arg(long, conflicts_with = "if_absent")]
     pub if_revision: Option<u64>,
@@ -232,6 +246,9 @@ pub struct DelArgs {
     /// Remove only this revision
     #[arg(long, conflicts_with = "prefix")]
     pub if_revision: Option<u64>,
+    /// Print the value that is removed, as it is
+    #[arg(long, conflicts_with = "prefix")]
+    pub previous: bool,
     /// Remove every key that starts with KEY (an empty one: all)
     #[arg(long)]
     pub prefix: bool,
@@ -251,6 +268,9 @@ pub struct IncrArgs {
     /// Time to live of a counter that is created
     #[arg(long)]
     pub ttl_ms: Option<u64>,
+    /// Renew that time to live with each use
+    #[arg(long, requires = "ttl_ms")]
+    pub sliding: bool,
     #[command(flatten)]
     pub target: Target,
 }
@@ -316,15 +336,24 @@ pub struct ConfigArgs {
     #[arg(long, value_parser = parse_policy)]
     pub policy: Option<Policy>,
     /// Time to live of puts that name none; `never` takes it away
-    #[arg(long, value_parser = parse_default_ttl)]
-    pub default_ttl_ms: Option<DefaultTtl>,
+    #[arg(long, value_parser = parse_ttl)]
+    pub default_ttl_ms: Option<TtlMs>,
+    /// Whether reads count for eviction, and renew times to live that slide
+    #[arg(long)]
+    pub touch: Option<bool>,
+    /// How long a node collects reads before it tells of them
+    #[arg(long)]
+    pub touch_interval_ms: Option<u64>,
+    /// Most entries that are told of in an interval
+    #[arg(long)]
+    pub touch_max_per_flush: Option<u64>,
     #[command(flatten)]
     pub target: Target,
 }
 
-/// A default time to live, or none.
+/// A time to live, or none.
 #[derive(Debug, Clone, Copy)]
-pub struct DefaultTtl(pub Option<u64>);
+pub struct TtlMs(pub Option<u64>);
 
 #[derive(Debug, Args)]
 pub struct SnapshotArgs {
@@ -376,6 +405,9 @@ pub struct ReplayArgs {
     /// Requests under way at a time
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
+    /// Leave out this many requests at the beginning
+    #[arg(long, default_value_t = 0)]
+    pub skip: usize,
     /// Stop after this many requests
     #[arg(long)]
     pub limit: Option<usize>,
@@ -387,6 +419,24 @@ pub struct ReplayArgs {
     pub consistency: Consistency,
     #[command(flatten)]
     pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// An .xz file of big-endian 32-bit keys, or a text file with one key a line
+    pub trace: PathBuf,
+    /// Most entries
+    #[arg(long, default_value_t = 1_024, value_parser = clap::value_parser!(u64).range(1..=CAPACITY_ENTRIES_MAX))]
+    pub capacity: u64,
+    /// Requests between two log entries that tell of reads; with 1 each read counts at once
+    #[arg(long, value_delimiter = ',', default_value = "1,100,500,1024", value_parser = clap::value_parser!(u64).range(1..))]
+    pub delay: Vec<u64>,
+    /// lru, lfu, s3fifo or noeviction
+    #[arg(long, value_delimiter = ',', default_value = "lru,lfu,s3fifo", value_parser = parse_policy)]
+    pub policy: Vec<Policy>,
+    /// Print one JSON object on the last line
+    #[arg(long, env = "LOCKSTEP_JSON")]
+    pub json: bool,
 }
 
 fn parse_policy(text: &str) -> Result<Policy, String> {
@@ -402,9 +452,9 @@ fn parse_consistency(text: &str) -> Result<Consistency, String> {
     }
 }
 
-fn parse_default_ttl(text: &str) -> Result<DefaultTtl, String> {
+fn parse_ttl(text: &str) -> Result<TtlMs, String> {
     if text == "never" {
-        return Ok(DefaultTtl(None));
+        return Ok(TtlMs(None));
     }
-    text.parse().map(|ttl| DefaultTtl(Some(ttl))).map_err(|_| "expected milliseconds or never".into())
+    text.parse().map(|ttl_ms| TtlMs(Some(ttl_ms))).map_err(|_| "expected milliseconds or never".into())
 }

@@ -2,12 +2,15 @@
 
 use super::commands::{
     BatchArgs, Command, ConfigArgs, DelArgs, DigestArgs, GetArgs, IncrArgs, KeysArgs, MemberArgs,
-    MemberCommand, PutArgs, StatusArgs, Target,
+    MemberCommand, PutArgs, StatusArgs, Target, TtlMs,
 };
 use super::exit::{NoSuchKey, Usage};
 use super::output::Output;
-use crate::api::{BatchRequest, ConfigUpdate, IncrRequest, MemberStatus, Status};
-use crate::client::{Client, PutOptions};
+use crate::api::{
+    BatchRequest, ConfigUpdate, IncrRequest, MemberStatus, Status, TouchUpdate, WireFound, WireValue,
+};
+use crate::cache::Ttl;
+use crate::client::{Client, Previous, PutOptions};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -28,7 +31,11 @@ pub async fn run(command: Command) -> Result<()> {
         Command::Member(args) => member(args).await,
         Command::Config(args) => config(args).await,
         Command::Digest(args) => digest(args).await,
-        Command::Up(_) | Command::Serve(_) | Command::Replay(_) | Command::Snapshot(_) => {
+        Command::Up(_)
+        | Command::Serve(_)
+        | Command::Replay(_)
+        | Command::Simulate(_)
+        | Command::Snapshot(_) => {
             bail!("this command is run elsewhere")
         }
     }
@@ -49,38 +56,61 @@ async fn get(args: GetArgs) -> Result<()> {
         return Err(NoSuchKey(args.key).into());
     };
     if !output.json {
-        // The value as it is: a newline more would make it another value.
-        let mut out = std::io::stdout().lock();
-        out.write_all(&answer.value)?;
-        return Ok(out.flush()?);
+        return print_value(&answer.value);
     }
     let mut object = json!({
         "key": args.key, "found": true, "revision": answer.revision, "ttl_ms": answer.ttl_ms,
         "content_type": answer.content_type,
     });
-    match std::str::from_utf8(&answer.value) {
-        Ok(text) => object["value"] = text.into(),
-        Err(_) => {
-            use base64::Engine;
-            object["value_base64"] = base64::engine::general_purpose::STANDARD.encode(&answer.value).into();
-        }
+    match answer.value.into() {
+        WireValue::Text { value } => object["value"] = value.into(),
+        WireValue::Base64 { value_base64 } => object["value_base64"] = value_base64.into(),
     }
     output.print(&object, String::new)
+}
+
+/// The value as it is: a newline more would make it another value.
+fn print_value(value: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(value)?;
+    Ok(out.flush()?)
+}
+
+fn wire(previous: Previous) -> WireFound {
+    let Previous { value, content_type, revision } = previous;
+    WireFound { value: value.into(), content_type, revision }
 }
 
 async fn put(args: PutArgs) -> Result<()> {
     let (client, output) = connect(&args.target)?;
     let value = if args.value == "-" { read_stdin()? } else { args.value.into_bytes() };
+    let ttl = match (args.ttl_ms, args.sliding) {
+        (None, _) => Ttl::Default,
+        (Some(TtlMs(Some(ttl_ms))), true) => Ttl::Sliding(ttl_ms),
+        (Some(TtlMs(Some(ttl_ms))), false) => Ttl::Ms(ttl_ms),
+        (Some(TtlMs(None)), false) => Ttl::Never,
+        (Some(TtlMs(None)), true) => {
+            return Err(Usage("what never expires cannot be --sliding".into()).into());
+        }
+    };
     let options = PutOptions {
         content_type: args.content_type,
-        ttl_ms: args.ttl_ms,
+        ttl,
         if_revision: args.if_revision,
         if_absent: args.if_absent,
+        previous: args.previous,
     };
-    let (revision, created) = client.put(&args.key, value.into(), &options).await?;
-    output.print(&json!({"key": args.key, "revision": revision, "created": created}), || {
-        format!("{} at revision {revision}", if created { "created" } else { "replaced" })
-    })
+    let stored = client.put(&args.key, value.into(), &options).await?;
+    let (revision, created) = (stored.revision, stored.created);
+    if args.previous && !output.json {
+        return stored.previous.map_or(Ok(()), |previous| print_value(&previous.value));
+    }
+    let mut object = json!({"key": args.key, "revision": revision, "created": created});
+    if args.previous {
+        object["previous"] = serde_json::to_value(stored.previous.map(wire))?;
+    }
+    output
+        .print(&object, || format!("{} at revision {revision}", if created { "created" } else { "replaced" }))
 }
 
 async fn del(args: DelArgs) -> Result<()> {
@@ -89,16 +119,28 @@ async fn del(args: DelArgs) -> Result<()> {
         let cleared = client.clear(&args.key).await?;
         return output.print(&cleared, || format!("removed {} keys", cleared.removed));
     }
-    let removed = client.delete(&args.key, args.if_revision).await?;
+    let (removed, previous) = if args.previous {
+        let previous = client.take(&args.key, args.if_revision).await?;
+        (previous.is_some(), previous)
+    } else {
+        (client.delete(&args.key, args.if_revision).await?, None)
+    };
     if output.json {
-        println!("{}", json!({"key": args.key, "removed": removed}));
+        let mut object = json!({"key": args.key, "removed": removed});
+        if args.previous {
+            object["previous"] = serde_json::to_value(previous.map(wire))?;
+        }
+        println!("{object}");
+    } else if let Some(previous) = previous {
+        print_value(&previous.value)?;
     }
     if removed { Ok(()) } else { Err(NoSuchKey(args.key).into()) }
 }
 
 async fn incr(args: IncrArgs) -> Result<()> {
     let (client, output) = connect(&args.target)?;
-    let request = IncrRequest { by: Some(args.by), initial: Some(args.initial), ttl_ms: args.ttl_ms };
+    let (by, initial) = (Some(args.by), Some(args.initial));
+    let request = IncrRequest { by, initial, ttl_ms: args.ttl_ms, sliding: args.sliding };
     let counter = client.incr(&args.key, &request).await?;
     output.print(&counter, || counter.value.to_string())
 }
@@ -227,7 +269,11 @@ async fn config(args: ConfigArgs) -> Result<()> {
         capacity_entries: args.capacity_entries,
         capacity_bytes: args.capacity_bytes,
         default_ttl_ms: args.default_ttl_ms.map(|ttl| ttl.0),
-        touch: crate::api::TouchUpdate::default(),
+        touch: TouchUpdate {
+            enabled: args.touch,
+            interval_ms: args.touch_interval_ms,
+            max_per_flush: args.touch_max_per_flush,
+        },
     };
     let config = if update == ConfigUpdate::default() {
         client.config().await?

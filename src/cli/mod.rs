@@ -7,6 +7,7 @@ mod output;
 mod replay;
 mod restore;
 mod serve;
+mod simulate;
 mod trace;
 mod up;
 
@@ -33,6 +34,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Up(args) => up::up(args).await,
             Command::Serve(args) => serve::serve(args).await,
             Command::Replay(args) => replay::replay(args).await,
+            Command::Simulate(args) => simulate::simulate(args).await,
             Command::Snapshot(args) => restore::snapshot(args).await,
             other => kv::run(other).await,
         }

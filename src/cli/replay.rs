@@ -88,9 +88,9 @@ impl Tally {
 pub async fn replay(args: ReplayArgs) -> Result<()> {
     let output = Output { json: args.target.json };
     let path = args.trace.clone();
-    let mut keys = tokio::task::spawn_blocking(move || trace::read(&path)).await??;
-    keys.truncate(args.limit.unwrap_or(usize::MAX));
-    let keys: Arc<[Key]> = keys.into();
+    let keys = tokio::task::spawn_blocking(move || trace::read(&path)).await??;
+    let keys = keys.into_iter().skip(args.skip).take(args.limit.unwrap_or(usize::MAX));
+    let keys: Arc<[Key]> = keys.collect();
     let next = Arc::new(AtomicUsize::new(0));
     let progress = progress_bar(keys.len() as u64)?;
     let started = Instant::now();

@@ -1,86 +1,23 @@
 //! The Rust client: knows several nodes, goes on to the next when one fails, sends writes to the leader
 //! once it knows it, and repeats a write only when that cannot apply it twice.
 
+use super::error::{ClientError, garbled, innermost, lost};
 use crate::api::{
-    BatchAnswer, BatchRequest, Cleared, ConfigBody, ConfigUpdate, Consistency, Counter, Digests, Effect,
-    ErrorCode, IDEMPOTENCY_KEY, IncrRequest, KeyPage, Members, OpRequest, Problem, Status, TTL_MS,
+    ConfigBody, ConfigUpdate, Digests, Effect, ErrorCode, IDEMPOTENCY_KEY, Members, Problem, Status,
     TransferLeader,
 };
-use bytes::Bytes;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
+use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// What need not be escaped in a path segment or a query value.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 /// How long one try may take when there are other nodes to ask: a node that hangs must not use up all the time.
 const TRY_LIMIT: Duration = Duration::from_secs(2);
 /// How long to try when nobody at all listens: enough for a node that restarts.
 const NOBODY_LIMIT: Duration = Duration::from_secs(2);
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_LAST: Duration = Duration::from_millis(500);
-
-/// Why a request failed. [`ClientError::effect`] says whether it may have happened.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// A node answered with a problem.
-    #[error("{}", .0.detail)]
-    Problem(Box<Problem>),
-    /// No node could be reached: nothing was done.
-    #[error("cannot reach {url}: {reason}")]
-    Unreachable { url: String, reason: String },
-    /// The answer was lost or late: a write may have been done.
-    #[error("no answer from {url}: {reason}")]
-    Lost { url: String, reason: String },
-    /// Something other than a Lockstep node answered.
-    #[error("{url} gave an answer that makes no sense: {reason}")]
-    Garbled { url: String, reason: String },
-}
-
-impl ClientError {
-    /// Whether a write may have happened.
-    pub fn effect(&self) -> Effect {
-        match self {
-            Self::Problem(problem) => problem.effect,
-            Self::Unreachable { .. } => Effect::None,
-            Self::Lost { .. } | Self::Garbled { .. } => Effect::Unknown,
-        }
-    }
-
-    /// The row of the error table it belongs to.
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            Self::Problem(problem) => problem.code,
-            Self::Unreachable { .. } => ErrorCode::Unavailable,
-            Self::Lost { .. } | Self::Garbled { .. } => ErrorCode::OutcomeUnknown,
-        }
-    }
-}
-
-/// A value as a node gave it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    pub value: Bytes,
-    pub content_type: Option<String>,
-    pub revision: u64,
-    /// Milliseconds it has left; `None` lives for ever.
-    pub ttl_ms: Option<u64>,
-}
-
-/// How to store a value.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PutOptions {
-    pub content_type: Option<String>,
-    /// Time to live; the cluster's default when `None`.
-    pub ttl_ms: Option<u64>,
-    /// Store only over this revision.
-    pub if_revision: Option<u64>,
-    /// Store only if the key is absent.
-    pub if_absent: bool,
-}
 
 /// A client of one cluster.
 pub struct Client {
@@ -124,123 +61,6 @@ impl Client {
     pub fn starting_at(self, position: usize) -> Self {
         self.next.store(position % self.urls.len(), Ordering::Relaxed);
         self
-    }
-
-    /// Reads a key; `None` when it is absent.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn get(&self, key: &str, consistency: Consistency) -> Result<Option<Answer>, ClientError> {
-        let path = format!("{}?consistency={}", kv_path(key), consistency.as_str());
-        let response = match self.send(Method::GET, &path, Kind::Read, |request| request).await {
-            Ok(response) => response,
-            Err(ClientError::Problem(problem)) if problem.code == ErrorCode::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let url = response.url().to_string();
-        let text = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-        let revision = text("etag").and_then(|tag| tag.trim_matches('"').parse().ok());
-        let revision = revision.ok_or_else(|| garbled(&url, "it has no ETag"))?;
-        let (content_type, ttl_ms) = (text("content-type"), text(TTL_MS).and_then(|ttl| ttl.parse().ok()));
-        let value = response.bytes().await.map_err(|error| lost(&url, &error))?;
-        Ok(Some(Answer { value, content_type, revision, ttl_ms }))
-    }
-
-    /// Stores a value; returns its revision and whether the key is new.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn put(
-        &self,
-        key: &str,
-        value: Bytes,
-        options: &PutOptions,
-    ) -> Result<(u64, bool), ClientError> {
-        let mut path = kv_path(key);
-        if let Some(ttl_ms) = options.ttl_ms {
-            path = format!("{path}?ttl_ms={ttl_ms}");
-        }
-        let build = |mut request: RequestBuilder| {
-            if let Some(revision) = options.if_revision {
-                request = request.header(header::IF_MATCH, format!("\"{revision}\""));
-            }
-            if options.if_absent {
-                request = request.header(header::IF_NONE_MATCH, "*");
-            }
-            if let Some(content_type) = &options.content_type {
-                request = request.header(header::CONTENT_TYPE, content_type);
-            }
-            request.body(value.clone())
-        };
-        let response = self.send(Method::PUT, &path, Kind::Write, build).await?;
-        let created = response.status() == StatusCode::CREATED;
-        let tag = response.headers().get(header::ETAG).and_then(|v| v.to_str().ok());
-        let revision = tag.and_then(|tag| tag.trim_matches('"').parse().ok());
-        let revision = revision.ok_or_else(|| garbled(response.url().as_str(), "it has no ETag"))?;
-        Ok((revision, created))
-    }
-
-    /// Removes a key; false when there was none.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn delete(&self, key: &str, if_revision: Option<u64>) -> Result<bool, ClientError> {
-        let build = |request: RequestBuilder| match if_revision {
-            Some(revision) => request.header(header::IF_MATCH, format!("\"{revision}\"")),
-            None => request,
-        };
-        match self.send(Method::DELETE, &kv_path(key), Kind::Write, build).await {
-            Ok(_) => Ok(true),
-            Err(ClientError::Problem(problem)) if problem.code == ErrorCode::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Adds to a counter.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn incr(&self, key: &str, request: &IncrRequest) -> Result<Counter, ClientError> {
-        let path = format!("{}/incr", kv_path(key));
-        self.json(Method::POST, &path, Kind::Write, |builder| builder.json(request)).await
-    }
-
-    /// Carries out several operations, all or none.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    ///
-    /// One that reads is not repeated after a lost answer: what it read would have to be remembered whole.
-    pub async fn batch(&self, request: &BatchRequest) -> Result<BatchAnswer, ClientError> {
-        let reads = request.ops.iter().any(|op| matches!(op, OpRequest::Get { .. }));
-        let kind = if reads { Kind::Once } else { Kind::Write };
-        self.json(Method::POST, "/v1/batch", kind, |builder| builder.json(request)).await
-    }
-
-    /// Lists keys in byte order.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn keys(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<KeyPage, ClientError> {
-        let mut path = format!("/v1/keys?limit={limit}&prefix={}", utf8_percent_encode(prefix, PLAIN));
-        if let Some(after) = after {
-            path = format!("{path}&after={}", utf8_percent_encode(after, PLAIN));
-        }
-        self.json(Method::GET, &path, Kind::Read, |builder| builder).await
-    }
-
-    /// Removes all keys with a prefix.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn clear(&self, prefix: &str) -> Result<Cleared, ClientError> {
-        let path = format!("/v1/kv?prefix={}", utf8_percent_encode(prefix, PLAIN));
-        self.json(Method::DELETE, &path, Kind::Write, |builder| builder).await
     }
 
     /// # Errors
@@ -327,7 +147,7 @@ impl Client {
         self.json(Method::POST, "/v1/snapshot", Kind::Once, |builder| builder).await
     }
 
-    async fn json<T: DeserializeOwned>(
+    pub(super) async fn json<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
@@ -342,7 +162,7 @@ impl Client {
 
     /// Sends a request, and again where that is safe, until it is answered or time is up. A write carries an
     /// idempotency key of its own, so even one whose answer was lost may be sent again.
-    async fn send(
+    pub(super) async fn send(
         &self,
         method: Method,
         path: &str,
@@ -447,7 +267,7 @@ fn is_final(error: &ClientError) -> bool {
 
 /// What a request is, for choosing a node and for repeating it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Read,
     Write,
     /// Never repeated where it might be carried out twice.
@@ -471,25 +291,4 @@ async fn answer(url: &str, request: RequestBuilder) -> Result<Response, ClientEr
         Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
         Err(_) => Err(garbled(url, &format!("status {status} without a problem description"))),
     }
-}
-
-fn kv_path(key: &str) -> String {
-    format!("/v1/kv/{}", utf8_percent_encode(key, PLAIN))
-}
-
-fn lost(url: &str, error: &reqwest::Error) -> ClientError {
-    let reason = if error.is_timeout() { "not in time".into() } else { innermost(error) };
-    ClientError::Lost { url: url.to_owned(), reason }
-}
-
-fn garbled(url: &str, reason: &str) -> ClientError {
-    ClientError::Garbled { url: url.to_owned(), reason: reason.to_owned() }
-}
-
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut reason = error;
-    while let Some(source) = reason.source() {
-        reason = source;
-    }
-    reason.to_string()
 }

@@ -1,7 +1,11 @@
 //! Talks to nodes over HTTP: the Rust client, and what nodes themselves ask before they have a cluster.
 
 mod bootstrap;
+mod error;
 mod http;
+mod kv;
 
 pub use bootstrap::{introductions, join};
-pub use http::{Answer, Client, ClientError, PutOptions};
+pub use error::ClientError;
+pub use http::Client;
+pub use kv::{Answer, Previous, PutOptions, Stored};

@@ -4,8 +4,8 @@ use super::door::{Door, Ready};
 use super::extract::{NoQuery, Query, bad_body, idempotency_key, json_body, ttl};
 use super::kv::{unexpected, written_at};
 use super::respond::ApiError;
-use crate::api::{BatchAnswer, BatchRequest, ErrorCode, OpAnswer, OpRequest, WireValue};
-use crate::cache::{Command, Condition, Found, Key, Op, Outcome, Ttl, Value};
+use crate::api::{BatchAnswer, BatchRequest, ErrorCode, OpAnswer, OpRequest, WireFound};
+use crate::cache::{Command, Condition, Found, Key, Op, Outcome, Value};
 use crate::node::WriteRequest;
 use axum::Json;
 use axum::body::Body;
@@ -25,7 +25,7 @@ pub(super) async fn batch(
     body: Body,
 ) -> Result<Response, ApiError> {
     let request: BatchRequest = json_body(&door, &headers, body, door.limits.batch_bytes).await?;
-    let reads: Vec<bool> = request.ops.iter().map(|op| matches!(op, OpRequest::Get { .. })).collect();
+    let asked: Vec<bool> = request.ops.iter().map(OpRequest::asks_for_a_value).collect();
     let parse = |(position, op)| parse(op, door.limits.value_bytes).map_err(|error| error.op(position));
     let ops = request.ops.into_iter().enumerate().map(parse).collect::<Result<Vec<Op>, ApiError>>()?;
     let idempotency_key = idempotency_key(&headers)?;
@@ -33,7 +33,7 @@ pub(super) async fn batch(
     let written = node.write(request).await.map_err(|error| ApiError::from_node(&node, error))?;
     let at = written_at(&written);
     let Outcome::Batch { revision, outcomes } = written.outcome else { return Err(unexpected()) };
-    let answers = outcomes.into_iter().zip(reads).map(|(outcome, is_read)| answer(outcome, is_read));
+    let answers = outcomes.into_iter().zip(asked).map(|(outcome, asked)| answer(outcome, asked));
     let results = answers.collect::<Option<Vec<OpAnswer>>>().ok_or_else(unexpected)?;
     Ok((at, Json(BatchAnswer { revision, results })).into_response())
 }
@@ -47,28 +47,32 @@ fn parse(op: OpRequest, value_bytes_max: usize) -> Result<Op, ApiError> {
             value_base64,
             content_type,
             ttl_ms,
+            sliding,
+            previous,
             if_revision,
             if_absent,
             if_present,
         } => Op::Put {
             key: parse_key(&key)?,
             value: parse_value(value, value_base64, content_type.as_deref(), value_bytes_max)?,
-            ttl: ttl_ms.map_or(Ok(Ttl::Default), ttl)?,
+            ttl: ttl(ttl_ms, sliding)?,
             condition: condition(if_revision, if_absent, if_present)?,
-            previous: false,
+            previous,
         },
-        OpRequest::Delete { key, if_revision, if_present } => Op::Delete {
+        OpRequest::Delete { key, previous, if_revision, if_present } => Op::Delete {
             key: parse_key(&key)?,
             condition: condition(if_revision, false, if_present)?,
-            previous: false,
+            previous,
         },
-        OpRequest::Incr { key, by, initial, ttl_ms, if_revision, if_absent, if_present } => Op::Incr {
-            key: parse_key(&key)?,
-            by: by.unwrap_or(1),
-            initial: initial.unwrap_or(0),
-            ttl: ttl_ms.map_or(Ok(Ttl::Default), ttl)?,
-            condition: condition(if_revision, if_absent, if_present)?,
-        },
+        OpRequest::Incr { key, by, initial, ttl_ms, sliding, if_revision, if_absent, if_present } => {
+            Op::Incr {
+                key: parse_key(&key)?,
+                by: by.unwrap_or(1),
+                initial: initial.unwrap_or(0),
+                ttl: ttl(ttl_ms, sliding)?,
+                condition: condition(if_revision, if_absent, if_present)?,
+            }
+        }
     })
 }
 
@@ -108,25 +112,22 @@ fn condition(revision: Option<u64>, absent: bool, present: bool) -> Result<Condi
     }
 }
 
-fn answer(outcome: Outcome, is_read: bool) -> Option<OpAnswer> {
+/// An operation's answer; `asked` if the request is to hear of a value.
+fn answer(outcome: Outcome, asked: bool) -> Option<OpAnswer> {
+    let previous = |found: Option<Found>| asked.then(|| found.map(wire));
     Some(match outcome {
-        Outcome::Got(found) if is_read => got(found),
-        Outcome::Put { created, .. } => OpAnswer::Put { created },
-        Outcome::Deleted { .. } => OpAnswer::Delete { found: true },
-        Outcome::NotFound => OpAnswer::Delete { found: false },
+        Outcome::Got(value) if asked => OpAnswer::Get { found: value.is_some(), value: value.map(wire) },
+        Outcome::Put { created, previous: found, .. } => OpAnswer::Put { created, previous: previous(found) },
+        Outcome::Deleted { previous: found, .. } => {
+            OpAnswer::Delete { found: true, previous: previous(found) }
+        }
+        Outcome::NotFound => OpAnswer::Delete { found: false, previous: previous(None) },
         Outcome::Counter { value, created, .. } => OpAnswer::Incr { value, created },
         _ => return None,
     })
 }
 
-fn got(found: Option<Found>) -> OpAnswer {
-    let Some(found) = found else {
-        return OpAnswer::Get { found: false, value: None, content_type: None, revision: None };
-    };
-    let value = match String::from_utf8(found.value.bytes.to_vec()) {
-        Ok(value) => WireValue::Text { value },
-        Err(bytes) => WireValue::Base64 { value_base64: BASE64.encode(bytes.into_bytes()) },
-    };
+fn wire(found: Found) -> WireFound {
     let content_type = found.value.content_type.as_deref().map(str::to_owned);
-    OpAnswer::Get { found: true, value: Some(value), content_type, revision: Some(found.revision) }
+    WireFound { value: found.value.bytes.into(), content_type, revision: found.revision }
 }

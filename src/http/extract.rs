@@ -4,7 +4,7 @@
 use super::door::Door;
 use super::respond::ApiError;
 use crate::api::{Consistency, ErrorCode, IDEMPOTENCY_KEY};
-use crate::cache::limits::{IDEMPOTENCY_KEY_BYTES_MAX, TTL_MS_MAX, TTL_MS_MIN};
+use crate::cache::limits::{IDEMPOTENCY_KEY_BYTES_MAX, SLIDING_TTL_MS_MAX, TTL_MS_MAX, TTL_MS_MIN};
 use crate::cache::{Condition, Key, Ttl};
 use crate::node::ReadLevel;
 use axum::body::Body;
@@ -48,11 +48,20 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// Query of a write.
+/// Query of a put.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WriteQuery {
+pub(super) struct PutQuery {
     pub ttl_ms: Option<String>,
+    pub sliding: Option<String>,
+    pub previous: Option<String>,
+}
+
+/// Query of a delete.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeleteQuery {
+    pub previous: Option<String>,
 }
 
 /// Query of a read.
@@ -68,31 +77,56 @@ pub(super) struct ReadQuery {
 #[serde(deny_unknown_fields)]
 pub(super) struct NoQuery {}
 
-impl WriteQuery {
+impl PutQuery {
     /// # Errors
-    /// `invalid_ttl`.
+    /// `invalid_ttl`, `invalid_query`.
     pub fn ttl(&self) -> Result<Ttl, ApiError> {
+        let sliding = flag("sliding", self.sliding.as_deref())?;
         match self.ttl_ms.as_deref() {
-            None => Ok(Ttl::Default),
+            None => ttl(None, sliding),
+            Some("never") if sliding => Err(slides_without_ttl()),
             Some("never") => Ok(Ttl::Never),
             Some(text) => match text.parse() {
-                Ok(ttl_ms) => ttl(ttl_ms),
+                Ok(ttl_ms) => ttl(Some(ttl_ms), sliding),
                 Err(_) => Err(bad_ttl(format!("`{text}` is neither a number of milliseconds nor `never`"))),
             },
         }
     }
 }
 
-/// Checks a time to live.
+/// A parameter that is `true` or `false`; absent, it is false.
+///
+/// # Errors
+/// `invalid_query`.
+pub(super) fn flag(field: &str, text: Option<&str>) -> Result<bool, ApiError> {
+    match text {
+        Some("true") => Ok(true),
+        None | Some("false") => Ok(false),
+        Some(other) => Err(bad_query(field, format!("`{other}` is neither true nor false"))),
+    }
+}
+
+/// A time to live, if one is given; `sliding` if uses renew it.
 ///
 /// # Errors
 /// `invalid_ttl`.
-pub(super) fn ttl(ttl_ms: u64) -> Result<Ttl, ApiError> {
-    if (TTL_MS_MIN..=TTL_MS_MAX).contains(&ttl_ms) {
-        Ok(Ttl::Ms(ttl_ms))
-    } else {
-        Err(bad_ttl(format!("{ttl_ms} is not between {TTL_MS_MIN} and {TTL_MS_MAX} milliseconds")))
+pub(super) fn ttl(ttl_ms: Option<u64>, sliding: bool) -> Result<Ttl, ApiError> {
+    let (ttl, ttl_ms, most) = match (ttl_ms, sliding) {
+        (None, false) => return Ok(Ttl::Default),
+        (None, true) => return Err(slides_without_ttl()),
+        (Some(ttl_ms), false) => (Ttl::Ms(ttl_ms), ttl_ms, TTL_MS_MAX),
+        (Some(ttl_ms), true) => (Ttl::Sliding(ttl_ms), ttl_ms, SLIDING_TTL_MS_MAX),
+    };
+    if (TTL_MS_MIN..=most).contains(&ttl_ms) {
+        return Ok(ttl);
     }
+    let kind = if sliding { "; one that slides has no more" } else { "" };
+    Err(bad_ttl(format!("{ttl_ms} is not between {TTL_MS_MIN} and {most} milliseconds{kind}")))
+}
+
+fn slides_without_ttl() -> ApiError {
+    let reason = "sliding: it needs a ttl_ms in milliseconds, which uses renew";
+    ApiError::new(ErrorCode::InvalidTtl, reason).field("sliding")
 }
 
 fn bad_ttl(reason: String) -> ApiError {

@@ -2,12 +2,14 @@
 
 use super::door::{Door, Ready};
 use super::extract::{
-    NoQuery, PathKey, Query, ReadQuery, WriteQuery, body_bytes, condition, content_type, idempotency_key,
-    json_body, known_revision, level, ttl,
+    DeleteQuery, NoQuery, PathKey, PutQuery, Query, ReadQuery, body_bytes, condition, content_type, flag,
+    idempotency_key, json_body, known_revision, level, ttl,
 };
 use super::respond::{ApiError, at, etag, read_at};
-use crate::api::{Counter, Deadline, ErrorCode, ExpireRequest, IDEMPOTENCY_REPLAYED, IncrRequest, TTL_MS};
-use crate::cache::{Command, Key, Op, Outcome, Ttl, Value};
+use crate::api::{
+    Counter, Deadline, ErrorCode, ExpireRequest, IDEMPOTENCY_REPLAYED, IncrRequest, PREVIOUS_REVISION, TTL_MS,
+};
+use crate::cache::{Command, Found, Key, Op, Outcome, Value};
 use crate::node::{Node, WriteRequest, Written};
 use axum::Json;
 use axum::body::Body;
@@ -42,11 +44,7 @@ pub(super) async fn get(
         let left = HeaderValue::from(deadline.saturating_sub(read.now_ms));
         answer.insert(HeaderName::from_static(TTL_MS), left);
     }
-    let kind = found.value.content_type.as_deref().unwrap_or(DEFAULT_CONTENT_TYPE);
-    let kind = HeaderValue::from_str(kind).unwrap_or_else(|_| HeaderValue::from_static(DEFAULT_CONTENT_TYPE));
-    answer.insert(header::CONTENT_TYPE, kind);
-    answer.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    Ok((StatusCode::OK, answer, found.value.bytes).into_response())
+    Ok(with_value(answer, found.value))
 }
 
 /// `PUT`.
@@ -54,35 +52,42 @@ pub(super) async fn put(
     State(door): State<Door>,
     Ready(node): Ready,
     PathKey(key): PathKey,
-    Query(query): Query<WriteQuery>,
+    Query(query): Query<PutQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let (ttl, condition) = (query.ttl()?, condition(&headers)?);
+    let previous = flag("previous", query.previous.as_deref())?;
     let held = body_bytes(&door, &headers, body, door.limits.value_bytes).await?;
     let value = Value::new(held.bytes.clone(), content_type(&headers)?);
     let value =
         value.map_err(|e| ApiError::new(ErrorCode::InvalidValue, e.to_string()).field("content-type"))?;
-    let written = write(&node, &headers, Op::Put { key, value, ttl, condition, previous: false }).await?;
-    let Outcome::Put { revision, created, .. } = written.outcome else { return Err(unexpected()) };
-    let status = if created { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
-    let mut answer = written_at(&written);
-    answer.insert(header::ETAG, etag(revision));
-    Ok((status, answer).into_response())
+    let written = write(&node, &headers, Op::Put { key, value, ttl, condition, previous }).await?;
+    let at = written_at(&written);
+    let Outcome::Put { revision, created, previous } = written.outcome else { return Err(unexpected()) };
+    let answer = changed_at(at, revision);
+    Ok(match previous {
+        Some(previous) => with_previous(answer, previous),
+        None if created => (StatusCode::CREATED, answer).into_response(),
+        None => (StatusCode::NO_CONTENT, answer).into_response(),
+    })
 }
 
 /// `DELETE`.
 pub(super) async fn delete(
     Ready(node): Ready,
     PathKey(key): PathKey,
-    Query(NoQuery {}): Query<NoQuery>,
+    Query(query): Query<DeleteQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let condition = condition(&headers)?;
-    let written = write(&node, &headers, Op::Delete { key: key.clone(), condition, previous: false }).await?;
+    let previous = flag("previous", query.previous.as_deref())?;
+    let written = write(&node, &headers, Op::Delete { key: key.clone(), condition, previous }).await?;
+    let at = written_at(&written);
     match written.outcome {
-        Outcome::Deleted { .. } => Ok((StatusCode::NO_CONTENT, written_at(&written)).into_response()),
-        _ => Err(no_such_key(&key).at(written_at(&written))),
+        Outcome::Deleted { previous: Some(previous), .. } => Ok(with_previous(at, previous)),
+        Outcome::Deleted { previous: None, .. } => Ok((StatusCode::NO_CONTENT, at).into_response()),
+        _ => Err(no_such_key(&key).at(at)),
     }
 }
 
@@ -96,13 +101,12 @@ pub(super) async fn incr(
     body: Body,
 ) -> Result<Response, ApiError> {
     let request: IncrRequest = json_body(&door, &headers, body, JSON_BYTES_MAX).await?;
-    let ttl = request.ttl_ms.map_or(Ok(Ttl::Default), ttl)?;
+    let ttl = ttl(request.ttl_ms, request.sliding)?;
     let (by, initial) = (request.by.unwrap_or(1), request.initial.unwrap_or(0));
     let op = Op::Incr { key, by, initial, ttl, condition: condition(&headers)? };
     let written = write(&node, &headers, op).await?;
     let Outcome::Counter { revision, value, created } = written.outcome else { return Err(unexpected()) };
-    let mut answer = written_at(&written);
-    answer.insert(header::ETAG, etag(revision));
+    let answer = changed_at(written_at(&written), revision);
     Ok((answer, Json(Counter { value, revision, created })).into_response())
 }
 
@@ -116,8 +120,8 @@ pub(super) async fn expire(
     body: Body,
 ) -> Result<Response, ApiError> {
     let request: ExpireRequest = json_body(&door, &headers, body, JSON_BYTES_MAX).await?;
-    ttl(request.ttl_ms)?;
-    let op = Op::Expire { key: key.clone(), ttl: Ttl::Ms(request.ttl_ms), condition: condition(&headers)? };
+    let ttl = ttl(Some(request.ttl_ms), request.sliding)?;
+    let op = Op::Expire { key: key.clone(), ttl, condition: condition(&headers)? };
     deadline(&write(&node, &headers, op).await?, &key, Some(request.ttl_ms))
 }
 
@@ -136,8 +140,7 @@ fn deadline(written: &Written, key: &Key, ttl_ms: Option<u64>) -> Result<Respons
     let Outcome::Deadline { revision, .. } = written.outcome else {
         return Err(no_such_key(key).at(written_at(written)));
     };
-    let mut answer = written_at(written);
-    answer.insert(header::ETAG, etag(revision));
+    let answer = changed_at(written_at(written), revision);
     Ok((answer, Json(Deadline { revision, ttl_ms })).into_response())
 }
 
@@ -159,6 +162,27 @@ pub(super) fn written_at(written: &Written) -> HeaderMap {
         headers.insert(HeaderName::from_static(IDEMPOTENCY_REPLAYED), HeaderValue::from_static("true"));
     }
     headers
+}
+
+/// The same, with what the key's revision is now.
+fn changed_at(mut headers: HeaderMap, revision: u64) -> HeaderMap {
+    headers.insert(header::ETAG, etag(revision));
+    headers
+}
+
+/// 200 with a value as it was put.
+fn with_value(mut headers: HeaderMap, value: Value) -> Response {
+    let kind = value.content_type.as_deref().unwrap_or(DEFAULT_CONTENT_TYPE);
+    let kind = HeaderValue::from_str(kind).unwrap_or_else(|_| HeaderValue::from_static(DEFAULT_CONTENT_TYPE));
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    (StatusCode::OK, headers, value.bytes).into_response()
+}
+
+/// 200 with the value that a write replaced or removed.
+fn with_previous(mut headers: HeaderMap, previous: Found) -> Response {
+    headers.insert(HeaderName::from_static(PREVIOUS_REVISION), HeaderValue::from(previous.revision));
+    with_value(headers, previous.value)
 }
 
 fn no_such_key(key: &Key) -> ApiError {

@@ -288,7 +288,8 @@ fn keys_stay_in_order_however_they_come_and_go() {
         for start in ["", "k1", "k2500", "k25001", "k9999999"] {
             let page: Vec<String> =
                 log.cache.keys("k", Some(start), 3).into_iter().map(|(key, _)| key.into()).collect();
-            let after = expected.range::<str, _>((std::ops::Bound::Excluded(start), std::ops::Bound::Unbounded));
+            let after =
+                expected.range::<str, _>((std::ops::Bound::Excluded(start), std::ops::Bound::Unbounded));
             assert!(page.iter().eq(after.take(3)), "{page:?} after {start}");
         }
     };

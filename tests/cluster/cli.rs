@@ -1,7 +1,7 @@
 //! The command line against a real cluster: what it prints, and its exit codes.
 
 use crate::support::{Cluster, PROGRAM, free_port, run};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
@@ -23,6 +23,19 @@ async fn commands_do_what_they_say_and_exit_as_documented() {
     assert_eq!(ask(&["put", "k", "w", "--if-absent"]).0, 4, "precondition failed");
     assert_eq!(ask(&["put", "k", "w", "--if-revision", &revision]).0, 0);
     assert_eq!(ask(&["put", "k", "x", "--if-revision", &revision]).0, 4);
+    assert_eq!(ask(&["put", "k", "x", "--previous"]).1, "w", "the value as it is");
+    let previous = &last_json(&ask(&["put", "k", "w", "--previous", "--json"]).1)["previous"];
+    assert_eq!((previous["value"].as_str(), previous["revision"].is_u64()), (Some("x"), true));
+    let (code, out, _) =
+        ask(&["put", "fresh", "1", "--previous", "--json", "--ttl-ms", "60000", "--sliding"]);
+    assert_eq!((code, last_json(&out).get("previous")), (0, Some(&Value::Null)));
+    assert_eq!(ask(&["put", "fresh", "1", "--ttl-ms", "never"]).0, 0);
+    assert_eq!(last_json(&ask(&["get", "fresh", "--json"]).1)["ttl_ms"], Value::Null);
+    assert_eq!(ask(&["put", "fresh", "1", "--sliding"]).0, 2, "it needs a time to live");
+    assert_eq!(ask(&["put", "fresh", "1", "--ttl-ms", "never", "--sliding"]).0, 2);
+    assert_eq!(ask(&["del", "fresh", "--previous"]).1, "1");
+    let (code, out, _) = ask(&["del", "fresh", "--previous", "--json"]);
+    assert_eq!((code, last_json(&out).get("previous")), (3, Some(&Value::Null)));
     assert_eq!(ask(&["incr", "n", "5"]).1.trim(), "5");
     assert_eq!(ask(&["incr", "n", "-7"]).1.trim(), "-2");
     assert_eq!(ask(&["incr", "k"]).0, 1, "no number");
@@ -30,6 +43,11 @@ async fn commands_do_what_they_say_and_exit_as_documented() {
     assert_eq!(last_json(&ask(&["status", "--json"]).1)["members"].as_array().unwrap().len(), 3);
     assert_eq!(last_json(&ask(&["config", "--capacity-entries", "77", "--json"]).1)["capacity_entries"], 77);
     assert_eq!(ask(&["config", "--capacity-entries", "0"]).0, 1);
+    let touch =
+        ["config", "--touch", "false", "--touch-interval-ms", "50", "--touch-max-per-flush", "9", "--json"];
+    let told = last_json(&ask(&touch).1);
+    assert_eq!(told["touch"], json!({"enabled": false, "interval_ms": 50, "max_per_flush": 9}));
+    assert_eq!(last_json(&ask(&["config", "--touch", "true", "--json"]).1)["touch"]["interval_ms"], 50);
     assert!(!last_json(&ask(&["digest", "--json"]).1)["digests"].as_array().unwrap().is_empty());
     assert_eq!(ask(&["member", "transfer"]).0, 0);
     assert_eq!(ask(&["del", "k"]).0, 0);
@@ -45,6 +63,14 @@ async fn commands_do_what_they_say_and_exit_as_documented() {
     .unwrap();
     let (code, out, _) = ask(&["batch", batch.to_str().unwrap(), "--json"]);
     assert_eq!((code, last_json(&out)["results"][1]["value"].as_str()), (0, Some("1")));
+    std::fs::write(
+        &batch,
+        r#"{"ops": [{"op": "get", "key": "a"}, {"op": "put", "key": "a", "value": "2", "if_absent": true}]}"#,
+    )
+    .unwrap();
+    let (code, _, error) = ask(&["batch", batch.to_str().unwrap()]);
+    assert_eq!(code, 4);
+    assert!(error.contains("operation 1"), "{error}");
     std::fs::write(&batch, "{").unwrap();
     assert_eq!(ask(&["batch", batch.to_str().unwrap()]).0, 2);
 
@@ -56,6 +82,29 @@ async fn commands_do_what_they_say_and_exit_as_documented() {
     assert_eq!(report["requests"], 200);
     assert_eq!(report["hits"], 198, "a was there, b and c missed once each");
     assert_eq!(report["put"]["count"], 2);
+    let part = ["replay", trace.to_str().unwrap(), "--skip", "150", "--limit", "100", "--json"];
+    assert_eq!(last_json(&ask(&part).1)["requests"], 50, "what is left of 200");
+    // It needs no cluster.
+    let simulate = [
+        "simulate",
+        trace.to_str().unwrap(),
+        "--capacity",
+        "2",
+        "--delay",
+        "1,10",
+        "--policy",
+        "lru",
+        "--json",
+    ];
+    let (code, out, error) = run(&simulate);
+    assert_eq!(code, 0, "{error}");
+    let report = last_json(&out);
+    let runs = report["runs"].as_array().unwrap();
+    let delays: Vec<&Value> = runs.iter().map(|run| &run["delay"]).collect();
+    assert_eq!((&report["requests"], delays), (&json!(200), vec![&Value::Null, &json!(1), &json!(10)]));
+    // A round is a b a b c: the second a and b are hits when two keys fit and c pushed one of them out.
+    assert_eq!(runs[1]["hits"], 80);
+    assert_eq!(run(&["simulate", trace.to_str().unwrap(), "--delay", "0"]).0, 2);
 
     let nowhere = format!("http://127.0.0.1:{}", free_port());
     assert_eq!(run(&["get", "k", "--url", &nowhere, "--timeout-ms", "300"]).0, 5, "unavailable");

@@ -1,11 +1,93 @@
-//! The Rust client against nodes that fail in the middle.
+//! The Rust client: what it asks for, and nodes that fail in the middle.
 
+use crate::server::Server;
 use bytes::Bytes;
-use lockstep::api::Effect;
-use lockstep::client::{Client, PutOptions};
+use lockstep::api::{BatchRequest, ConfigUpdate, Consistency, Effect, ErrorCode, OpAnswer, WireFound};
+use lockstep::cache::Ttl;
+use lockstep::client::{Client, Previous, PutOptions};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
+
+async fn served() -> (Server, Client) {
+    let server = Server::start().await;
+    let client = Client::new(std::slice::from_ref(&server.url), Duration::from_secs(10)).unwrap();
+    (server, client)
+}
+
+#[tokio::test]
+async fn writes_hand_back_the_value_that_was_there() {
+    let (server, client) = served().await;
+    let html = PutOptions { content_type: Some("text/html".into()), previous: true, ..PutOptions::default() };
+    let first = client.put("a b", "1".into(), &html).await.unwrap();
+    assert_eq!((first.created, first.previous), (true, None));
+    let second = client.put("a b", "2".into(), &html).await.unwrap();
+    let previous = |value: &'static str, revision| Previous {
+        value: value.into(),
+        content_type: html.content_type.clone(),
+        revision,
+    };
+    assert_eq!((second.created, second.previous), (false, Some(previous("1", first.revision))));
+    let unasked = PutOptions { previous: false, ..html.clone() };
+    let third = client.put("a b", "3".into(), &unasked).await.unwrap();
+    assert_eq!((third.created, third.previous), (false, None));
+
+    let stale = client.take("a b", Some(second.revision)).await.unwrap_err();
+    assert_eq!(stale.code(), ErrorCode::PreconditionFailed);
+    assert_eq!(client.take("a b", Some(third.revision)).await.unwrap(), Some(previous("3", third.revision)));
+    assert_eq!(client.take("a b", None).await.unwrap(), None);
+    assert!(!client.delete("a b", None).await.unwrap());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_put_says_how_long_its_value_lives() {
+    let (server, client) = served().await;
+    client
+        .set_config(&ConfigUpdate { default_ttl_ms: Some(Some(50_000)), ..ConfigUpdate::default() })
+        .await
+        .unwrap();
+    for (ttl, at_most) in [
+        (Ttl::Default, Some(50_000)),
+        (Ttl::Never, None),
+        (Ttl::Ms(70_000), Some(70_000)),
+        (Ttl::Sliding(80_000), Some(80_000)),
+    ] {
+        client.put("k", "v".into(), &PutOptions { ttl, ..PutOptions::default() }).await.unwrap();
+        let left = client.get("k", Consistency::Linearizable).await.unwrap().unwrap().ttl_ms;
+        let long_enough = left.zip(at_most).is_none_or(|(left, at_most)| (1..=at_most).contains(&left));
+        assert!(left.is_some() == at_most.is_some() && long_enough, "{ttl:?}: {left:?}");
+    }
+    // Only one that slides has a limit of its own.
+    let too_long = 1 << 32;
+    for (ttl, taken) in [(Ttl::Ms(too_long), true), (Ttl::Sliding(too_long), false)] {
+        let put = client.put("k", "v".into(), &PutOptions { ttl, ..PutOptions::default() }).await;
+        assert_eq!(
+            put.map_err(|error| error.code()).err(),
+            (!taken).then_some(ErrorCode::InvalidTtl),
+            "{ttl:?}"
+        );
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_says_what_was_there_and_which_operation_failed() {
+    let (server, client) = served().await;
+    let first = client.put("k", "1".into(), &PutOptions::default()).await.unwrap();
+    let request = |text: &str| serde_json::from_str::<BatchRequest>(text).unwrap();
+    let swap = request(r#"{"ops": [{"op": "put", "key": "k", "value": "2", "previous": true}]}"#);
+    let answer = client.batch(&swap).await.unwrap();
+    let was = WireFound { value: Bytes::from("1").into(), content_type: None, revision: first.revision };
+    assert_eq!(answer.results, [OpAnswer::Put { created: false, previous: Some(Some(was)) }]);
+
+    let failing =
+        request(r#"{"ops": [{"op": "get", "key": "k"}, {"op": "delete", "key": "k", "if_revision": 1}]}"#);
+    let error = client.batch(&failing).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::PreconditionFailed);
+    assert!(error.to_string().starts_with("operation 1: precondition failed"), "{error}");
+    server.stop().await;
+}
 
 /// H2: a write that reached a node which then died stays unknown, whatever a later try is told.
 #[tokio::test]

@@ -4,5 +4,7 @@ mod cache;
 mod client;
 mod errors;
 mod keys;
+mod previous;
 mod server;
+mod sliding;
 mod slow;

@@ -1,0 +1,57 @@
+//! Why a request of the client failed, and whether it may have happened all the same.
+
+use crate::api::{Effect, ErrorCode, Problem};
+
+/// Why a request failed. [`ClientError::effect`] says whether it may have happened.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// A node answered with a problem; operations of a batch are counted from 0.
+    #[error("{}{}", .0.op.map_or_else(String::new, |op| format!("operation {op}: ")), .0.detail)]
+    Problem(Box<Problem>),
+    /// No node could be reached: nothing was done.
+    #[error("cannot reach {url}: {reason}")]
+    Unreachable { url: String, reason: String },
+    /// The answer was lost or late: a write may have been done.
+    #[error("no answer from {url}: {reason}")]
+    Lost { url: String, reason: String },
+    /// Something other than a Lockstep node answered.
+    #[error("{url} gave an answer that makes no sense: {reason}")]
+    Garbled { url: String, reason: String },
+}
+
+impl ClientError {
+    /// Whether a write may have happened.
+    pub fn effect(&self) -> Effect {
+        match self {
+            Self::Problem(problem) => problem.effect,
+            Self::Unreachable { .. } => Effect::None,
+            Self::Lost { .. } | Self::Garbled { .. } => Effect::Unknown,
+        }
+    }
+
+    /// The row of the error table it belongs to.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Problem(problem) => problem.code,
+            Self::Unreachable { .. } => ErrorCode::Unavailable,
+            Self::Lost { .. } | Self::Garbled { .. } => ErrorCode::OutcomeUnknown,
+        }
+    }
+}
+
+pub(super) fn lost(url: &str, error: &reqwest::Error) -> ClientError {
+    let reason = if error.is_timeout() { "not in time".into() } else { innermost(error) };
+    ClientError::Lost { url: url.to_owned(), reason }
+}
+
+pub(super) fn garbled(url: &str, reason: &str) -> ClientError {
+    ClientError::Garbled { url: url.to_owned(), reason: reason.to_owned() }
+}
+
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut reason = error;
+    while let Some(source) = reason.source() {
+        reason = source;
+    }
+    reason.to_string()
+}

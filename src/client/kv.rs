@@ -1,0 +1,222 @@
+//! The client's requests about keys.
+
+use super::error::{ClientError, garbled, lost};
+use super::http::{Client, Kind};
+use crate::api::{
+    BatchAnswer, BatchRequest, Cleared, Consistency, Counter, ErrorCode, IncrRequest, KeyPage, OpRequest,
+    PREVIOUS_REVISION, TTL_MS,
+};
+use crate::cache::Ttl;
+use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
+
+/// What need not be escaped in a path segment or a query value.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// A value as a node gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub value: Bytes,
+    pub content_type: Option<String>,
+    pub revision: u64,
+    /// Milliseconds it has left; `None` lives for ever.
+    pub ttl_ms: Option<u64>,
+}
+
+/// How to store a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutOptions {
+    pub content_type: Option<String>,
+    pub ttl: Ttl,
+    /// Store only over this revision.
+    pub if_revision: Option<u64>,
+    /// Store only if the key is absent.
+    pub if_absent: bool,
+    /// Ask for the value that is replaced.
+    pub previous: bool,
+}
+
+impl Default for PutOptions {
+    fn default() -> Self {
+        Self { content_type: None, ttl: Ttl::Default, if_revision: None, if_absent: false, previous: false }
+    }
+}
+
+/// What a put did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    pub revision: u64,
+    /// Whether the key is new.
+    pub created: bool,
+    /// What was replaced, if that was asked for and there was something.
+    pub previous: Option<Previous>,
+}
+
+/// A value that a write replaced or removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Previous {
+    pub value: Bytes,
+    pub content_type: Option<String>,
+    pub revision: u64,
+}
+
+impl Client {
+    /// Reads a key; `None` when it is absent.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn get(&self, key: &str, consistency: Consistency) -> Result<Option<Answer>, ClientError> {
+        let path = format!("{}?consistency={}", kv_path(key), consistency.as_str());
+        let answer = self.send(Method::GET, &path, Kind::Read, |request| request).await;
+        let Some(response) = found(answer)? else { return Ok(None) };
+        let (revision, ttl_ms) = (revision(&response)?, number(&response, TTL_MS));
+        let (value, content_type) = body(response).await?;
+        Ok(Some(Answer { value, content_type, revision, ttl_ms }))
+    }
+
+    /// Stores a value.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn put(&self, key: &str, value: Bytes, options: &PutOptions) -> Result<Stored, ClientError> {
+        let ttl = match options.ttl {
+            Ttl::Default => String::new(),
+            Ttl::Never => "&ttl_ms=never".into(),
+            Ttl::Ms(ttl_ms) => format!("&ttl_ms={ttl_ms}"),
+            Ttl::Sliding(ttl_ms) => format!("&ttl_ms={ttl_ms}&sliding=true"),
+        };
+        let path = format!("{}?previous={}{ttl}", kv_path(key), options.previous);
+        let build = |mut request: RequestBuilder| {
+            if options.if_absent {
+                request = request.header(header::IF_NONE_MATCH, "*");
+            }
+            if let Some(content_type) = &options.content_type {
+                request = request.header(header::CONTENT_TYPE, content_type);
+            }
+            only_over(request, options.if_revision).body(value.clone())
+        };
+        let response = self.send(Method::PUT, &path, Kind::Write, build).await?;
+        let (revision, created) = (revision(&response)?, response.status() == StatusCode::CREATED);
+        Ok(Stored { revision, created, previous: previous(response).await? })
+    }
+
+    /// Removes a key; false when there was none.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn delete(&self, key: &str, if_revision: Option<u64>) -> Result<bool, ClientError> {
+        let build = |request: RequestBuilder| only_over(request, if_revision);
+        let answer = self.send(Method::DELETE, &kv_path(key), Kind::Write, build).await;
+        Ok(found(answer)?.is_some())
+    }
+
+    /// Removes a key and returns what it held; `None` when there was none.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn take(&self, key: &str, if_revision: Option<u64>) -> Result<Option<Previous>, ClientError> {
+        let path = format!("{}?previous=true", kv_path(key));
+        let build = |request: RequestBuilder| only_over(request, if_revision);
+        let answer = self.send(Method::DELETE, &path, Kind::Write, build).await;
+        let Some(response) = found(answer)? else { return Ok(None) };
+        let url = response.url().to_string();
+        previous(response).await?.map(Some).ok_or_else(|| garbled(&url, "it has no previous revision"))
+    }
+
+    /// Adds to a counter.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn incr(&self, key: &str, request: &IncrRequest) -> Result<Counter, ClientError> {
+        let path = format!("{}/incr", kv_path(key));
+        self.json(Method::POST, &path, Kind::Write, |builder| builder.json(request)).await
+    }
+
+    /// Carries out several operations, all or none.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    ///
+    /// One that reads is not repeated after a lost answer: what it read would have to be remembered whole.
+    pub async fn batch(&self, request: &BatchRequest) -> Result<BatchAnswer, ClientError> {
+        let reads = request.ops.iter().any(OpRequest::asks_for_a_value);
+        let kind = if reads { Kind::Once } else { Kind::Write };
+        self.json(Method::POST, "/v1/batch", kind, |builder| builder.json(request)).await
+    }
+
+    /// Lists keys in byte order.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn keys(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<KeyPage, ClientError> {
+        let mut path = format!("/v1/keys?limit={limit}&prefix={}", utf8_percent_encode(prefix, PLAIN));
+        if let Some(after) = after {
+            path = format!("{path}&after={}", utf8_percent_encode(after, PLAIN));
+        }
+        self.json(Method::GET, &path, Kind::Read, |builder| builder).await
+    }
+
+    /// Removes all keys with a prefix.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn clear(&self, prefix: &str) -> Result<Cleared, ClientError> {
+        let path = format!("/v1/kv?prefix={}", utf8_percent_encode(prefix, PLAIN));
+        self.json(Method::DELETE, &path, Kind::Write, |builder| builder).await
+    }
+}
+
+fn kv_path(key: &str) -> String {
+    format!("/v1/kv/{}", utf8_percent_encode(key, PLAIN))
+}
+
+fn only_over(request: RequestBuilder, revision: Option<u64>) -> RequestBuilder {
+    match revision {
+        Some(revision) => request.header(header::IF_MATCH, format!("\"{revision}\"")),
+        None => request,
+    }
+}
+
+/// An answer, or `None` if there is no such key.
+fn found(answer: Result<Response, ClientError>) -> Result<Option<Response>, ClientError> {
+    match answer {
+        Ok(response) => Ok(Some(response)),
+        Err(ClientError::Problem(problem)) if problem.code == ErrorCode::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn text<'a>(response: &'a Response, header: &str) -> Option<&'a str> {
+    response.headers().get(header)?.to_str().ok()
+}
+
+fn number(response: &Response, header: &str) -> Option<u64> {
+    text(response, header)?.parse().ok()
+}
+
+/// The key's revision, from its tag.
+fn revision(response: &Response) -> Result<u64, ClientError> {
+    let revision = text(response, header::ETAG.as_str()).and_then(|tag| tag.trim_matches('"').parse().ok());
+    revision.ok_or_else(|| garbled(response.url().as_str(), "it has no ETag"))
+}
+
+/// The value an answer carries, and its content type.
+async fn body(response: Response) -> Result<(Bytes, Option<String>), ClientError> {
+    let url = response.url().to_string();
+    let content_type = text(&response, header::CONTENT_TYPE.as_str()).map(str::to_owned);
+    let value = response.bytes().await.map_err(|error| lost(&url, &error))?;
+    Ok((value, content_type))
+}
+
+/// What a write replaced or removed, if its answer tells.
+async fn previous(response: Response) -> Result<Option<Previous>, ClientError> {
+    let Some(revision) = number(&response, PREVIOUS_REVISION) else { return Ok(None) };
+    let (value, content_type) = body(response).await?;
+    Ok(Some(Previous { value, content_type, revision }))
+}
