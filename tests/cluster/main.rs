@@ -13,3 +13,4 @@ mod membership;
 mod partition;
 mod snapshot;
 mod time;
+mod wall_clock;

@@ -36,6 +36,8 @@ pub struct Node {
     pub peer: String,
     pub data_dir: PathBuf,
     arguments: Vec<String>,
+    /// Set for the process, besides what this one has.
+    pub environment: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -64,7 +66,15 @@ impl Node {
                 .to_vec();
         arguments.push(data_dir.display().to_string());
         arguments.extend(extra.iter().map(|text| (*text).to_owned()));
-        Self { name: name.into(), http: format!("http://{http}"), peer, data_dir, arguments, child: None }
+        Self {
+            name: name.into(),
+            http: format!("http://{http}"),
+            peer,
+            data_dir,
+            arguments,
+            environment: Vec::new(),
+            child: None,
+        }
     }
 
     pub fn with(mut self, arguments: &[&str]) -> Self {
@@ -93,6 +103,7 @@ impl Node {
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(&name.to_string_lossy())) {
             command.env_remove(name);
         }
+        command.envs(self.environment.iter().cloned());
         self.child = Some(command.spawn().expect("the program starts"));
     }
 
@@ -160,16 +171,22 @@ impl Cluster {
 
     /// So many nodes that know each other, started and ready. `extra` goes to each.
     pub async fn start(count: usize, extra: &[&str]) -> Self {
+        let mut cluster = Self::stopped(count, extra).await;
+        for node in &mut cluster.nodes {
+            node.start();
+        }
+        cluster.all_ready().await;
+        cluster
+    }
+
+    /// The same, not started yet.
+    pub async fn stopped(count: usize, extra: &[&str]) -> Self {
         let mut cluster = Self::empty().await;
         let nodes: Vec<Node> =
             (1..=count).map(|i| Node::new(cluster.dir.path(), &format!("n{i}"), extra)).collect();
         let urls: Vec<&str> = nodes.iter().map(|node| node.http.as_str()).collect();
         let list = urls.join(",");
         cluster.nodes = nodes.into_iter().map(|node| node.with(&["--initial-cluster", &list])).collect();
-        for node in &mut cluster.nodes {
-            node.start();
-        }
-        cluster.all_ready().await;
         cluster
     }
 
