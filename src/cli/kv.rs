@@ -7,7 +7,8 @@ use super::commands::{
 use super::exit::{NoSuchKey, Usage};
 use super::output::Output;
 use crate::api::{
-    BatchRequest, ConfigUpdate, IncrRequest, MemberStatus, Status, TouchUpdate, WireFound, WireValue,
+    BatchRequest, CacheReport, ConfigUpdate, IncrRequest, MemberStatus, Status, TouchUpdate, WireFound,
+    WireValue,
 };
 use crate::cache::Ttl;
 use crate::client::{Client, Previous, PutOptions};
@@ -213,15 +214,53 @@ fn describe(status: &Status) -> String {
         status.config.capacity_entries,
         status.bytes,
         status.config.capacity_bytes,
-        serde_json::to_value(status.config.policy)
-            .ok()
-            .and_then(|p| p.as_str().map(str::to_owned))
-            .unwrap_or_default(),
+        status.config.policy.name(),
     );
+    out.push_str(&describe_cache(&status.cache));
     if let Some(index) = status.differs_at {
         let _ = writeln!(out, "OUT OF SERVICE: its state differs from the others' since index {index}");
     }
     out.push_str(&table(&status.members));
+    out
+}
+
+/// What answers "is it large enough, and is it the right policy?".
+fn describe_cache(cache: &CacheReport) -> String {
+    let percent = |hits: Option<f64>| hits.map_or_else(|| "-".into(), |hits| format!("{hits:.2} %"));
+    let keys = |keys: Vec<&str>| if keys.is_empty() { "-".into() } else { keys.join(" ") };
+    let reads = cache.reads;
+    let mut out = format!(
+        "reads answered here: {} hits, {} misses ({})\nevicted {}, expired {} since the cluster began\n",
+        reads.hits,
+        reads.misses,
+        percent(reads.hit_percent),
+        cache.counts.evicted(),
+        cache.counts.expired,
+    );
+    if cache.entries_to_move > 0 {
+        let _ = writeln!(out, "the switch of the policy has {} entries still to move", cache.entries_to_move);
+    }
+    if let Some(shadow) = cache.shadow.as_ref().filter(|shadow| shadow.reads > 0) {
+        let policies: Vec<String> =
+            shadow.hit_percent.iter().map(|(policy, hits)| format!("{policy} {hits:.2} %")).collect();
+        let _ = writeln!(
+            out,
+            "hits each policy would have: {} (estimated from {} reads, one key in {})",
+            policies.join(", "),
+            shadow.reads,
+            shadow.one_key_in
+        );
+    }
+    let _ = writeln!(
+        out,
+        "read most here: {}",
+        keys(cache.hot_keys.iter().map(|k| k.key.as_str()).take(5).collect())
+    );
+    let _ = writeln!(
+        out,
+        "next to go: {}",
+        keys(cache.next_victims.iter().map(|v| v.key.as_str()).take(5).collect())
+    );
     out
 }
 

@@ -213,3 +213,28 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Command;
+
+    fn proposal(command: Command) -> Proposal {
+        let body = Envelope { idempotency_key: None, command }.encode();
+        Proposal { at_ms: 1, touches: bytes::Bytes::new(), body }
+    }
+
+    /// C11: rules that this program does not know stop it before it could differ from those that do.
+    #[test]
+    fn a_later_feature_level_stops_this_node() {
+        let replica = Replica::new(Arc::new(LogClock::default()));
+        let at = |index| LogId::new(1.into(), index);
+        let level = FEATURE_LEVEL;
+        assert!(replica.apply_command(at(1), &proposal(Command::RaiseFeatureLevel { level })).is_ok());
+        let before = replica.with_cache(Cache::digest);
+        let later = proposal(Command::RaiseFeatureLevel { level: level + 1 });
+        let error = replica.apply_command(at(2), &later).unwrap_err().to_string();
+        assert!(error.contains("entry 2 raises the feature level to 2"), "{error}");
+        assert_eq!(replica.with_cache(Cache::digest), before, "nothing was applied");
+    }
+}

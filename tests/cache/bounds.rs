@@ -3,51 +3,48 @@
 use crate::{check_accounts, restored, snapshot};
 use bytes::Bytes;
 use lockstep::cache::{
-    Applied, Cache, CacheConfig, Cause, Command, CommandError, Condition, ConfigChange, EntryId, Event, Key,
-    Op, Outcome, Policy, Stamp, Touch, TouchConfig, Ttl, Value, limits,
+    Applied, Cache, CacheConfig, Cause, Command, CommandError, Condition, ConfigChange, Event, Key, Op,
+    Outcome, Policy, Stamp, Touch, TouchConfig, Ttl, Value, limits,
 };
 
-struct Log {
-    cache: Cache,
-    at_ms: u64,
+/// A cache, and the clock of a leader.
+pub struct Log {
+    pub cache: Cache,
+    pub at_ms: u64,
 }
 
 impl Log {
-    fn new(config: CacheConfig) -> Self {
+    pub fn new(config: CacheConfig) -> Self {
         Self { cache: Cache::new(config), at_ms: 1_000 }
     }
 
-    fn commit(&mut self, command: Command) -> Applied {
+    pub fn commit(&mut self, command: Command) -> Applied {
         self.commit_as(None, command)
     }
 
-    fn commit_reading(&mut self, touches: Vec<Touch>, command: Command) -> Applied {
+    pub fn commit_reading(&mut self, touches: Vec<Touch>, command: Command) -> Applied {
         let index = self.cache.index() + 1;
         self.cache.apply(Stamp { index, at_ms: self.at_ms, idempotency_key: None, touches }, command)
     }
 
-    fn commit_as(&mut self, id: Option<&str>, command: Command) -> Applied {
+    pub fn commit_as(&mut self, id: Option<&str>, command: Command) -> Applied {
         let index = self.cache.index() + 1;
         let idempotency_key = id.map(str::to_owned);
         self.cache.apply(Stamp { index, at_ms: self.at_ms, idempotency_key, touches: Vec::new() }, command)
     }
 }
 
-fn key(text: &str) -> Key {
+pub fn key(text: &str) -> Key {
     Key::new(text).expect("a valid key")
 }
 
-fn put_bytes(name: &str, bytes: Vec<u8>, ttl: Ttl) -> Op {
+pub fn put_bytes(name: &str, bytes: Vec<u8>, ttl: Ttl) -> Op {
     let value = Value { bytes: Bytes::from(bytes), content_type: None };
     Op::Put { key: key(name), value, ttl, condition: Condition::Always, previous: false }
 }
 
-fn put(name: &str) -> Op {
+pub fn put(name: &str) -> Op {
     put_bytes(name, b"1".to_vec(), Ttl::Default)
-}
-
-fn switch_to(policy: Policy) -> Command {
-    Command::Configure(ConfigChange { policy: Some(policy), ..ConfigChange::default() })
 }
 
 fn get(name: &str) -> Op {
@@ -168,106 +165,6 @@ fn expired_entries_go_before_they_are_written_or_cleared() {
     assert!(matches!(cleared.outcome, Ok(Outcome::Cleared { removed: 1, .. })));
     assert_eq!(cleared.events.len(), limits::EXPIRE_PER_APPLY_MAX + 4 + 1);
     assert!(log.cache.is_empty());
-    check_accounts(&log.cache);
-}
-
-/// C3 bytes_used_is_exact_and_bounded: a smaller capacity is reached a bounded number of victims at a time.
-#[test]
-fn shrinking_evicts_in_steps() {
-    let mut log = Log::new(CacheConfig::default());
-    for number in 0..10_000 {
-        log.commit(Command::One(put(&format!("k{number:05}"))));
-    }
-    let shrink = ConfigChange { capacity_entries: Some(100), ..ConfigChange::default() };
-    let events = log.commit(Command::Configure(shrink)).events;
-    assert_eq!(events.len(), 1 + limits::EVICT_PER_APPLY_MAX);
-    let mut ticks = 0;
-    while log.cache.next_due_ms().is_some() {
-        assert_eq!(log.cache.next_due_ms(), Some(log.cache.now_ms()));
-        log.cache = restored(&log.cache);
-        log.commit(Command::Tick);
-        ticks += 1;
-    }
-    assert_eq!((log.cache.len(), ticks), (100, 9));
-    assert!(log.cache.get("k09900").is_some() && log.cache.get("k09899").is_none());
-    check_accounts(&log.cache);
-}
-
-/// A switch of the policy keeps every entry, and moves them a bounded number at a time, whatever happens
-/// meanwhile; a replica restored in its midst goes on the same way (C1, C7).
-#[test]
-fn a_switch_moves_the_entries_in_steps() {
-    let count = 3 * limits::MOVE_PER_APPLY_MAX as u64 + 10;
-    let mut log = Log::new(CacheConfig { capacity_entries: count, ..CacheConfig::default() });
-    for number in 0..count {
-        log.commit(Command::One(put(&format!("k{number:05}"))));
-    }
-    log.commit(switch_to(Policy::Lfu));
-    assert_eq!((log.cache.entries_to_move(), log.cache.len()), (count, count));
-    let mut ticks = 0;
-    while log.cache.next_due_ms().is_some() {
-        assert_eq!(log.cache.next_due_ms(), Some(log.cache.now_ms()));
-        log.cache = restored(&log.cache);
-        let before = log.cache.entries_to_move();
-        log.commit(Command::Tick);
-        ticks += 1;
-        let moved = before - log.cache.entries_to_move();
-        assert!(moved <= limits::MOVE_PER_APPLY_MAX as u64);
-        check_accounts(&log.cache);
-    }
-    assert_eq!((log.cache.entries_to_move(), log.cache.len(), ticks), (0, count, 4));
-}
-
-/// Switched again and again before a switch is done, with reads, writes and evictions all the while: the
-/// replica that is restored at every step stays equal, those left behind go first, and in the end all are moved.
-#[test]
-fn switches_in_the_midst_of_switches() {
-    let count = 2 * limits::MOVE_PER_APPLY_MAX as u64;
-    let mut log = Log::new(CacheConfig { capacity_entries: count, ..CacheConfig::default() });
-    for number in 0..count {
-        log.commit(Command::One(put(&format!("k{number:05}"))));
-    }
-    let mut other = Log { cache: restored(&log.cache), at_ms: log.at_ms };
-    let policies =
-        [Policy::S3Fifo, Policy::Lfu, Policy::Lru, Policy::S3Fifo, Policy::NoEviction, Policy::Lfu];
-    for (round, policy) in policies.into_iter().enumerate() {
-        let reads = (0..200u32).map(|n| Touch {
-            entry: EntryId { slot: (n * 37 + round as u32) % count as u32, generation: 0 },
-            count: 1 + (n % 3) as u16,
-        });
-        let reads: Vec<Touch> = reads.collect();
-        let room = ConfigChange { capacity_entries: Some(count - round as u64), ..ConfigChange::default() };
-        for log in [&mut log, &mut other] {
-            log.commit(switch_to(policy));
-            let written = log.commit_reading(reads.clone(), Command::One(put(&format!("new{round}"))));
-            assert!(written.outcome.is_ok() || policy == Policy::NoEviction);
-            log.commit(Command::Configure(room.clone()));
-        }
-        assert_eq!(log.cache.digest(), other.cache.digest());
-        other.cache = restored(&other.cache);
-        check_accounts(&log.cache);
-    }
-    while log.cache.next_due_ms().is_some() {
-        log.commit(Command::Tick);
-        other.commit(Command::Tick);
-    }
-    assert_eq!(log.cache.entries_to_move(), 0);
-    assert_eq!(snapshot(&log.cache), snapshot(&other.cache));
-    assert!(log.cache.get("new5").is_some(), "what was just written stays");
-    assert_eq!(log.cache.len(), count - 5);
-}
-
-/// C3: what a write brings finds room at once, however many small entries have to go for it.
-#[test]
-fn large_values_do_not_outrun_eviction() {
-    let capacity_bytes = 2_000_000;
-    let mut log = Log::new(CacheConfig { capacity_bytes, ..CacheConfig::default() });
-    for number in 0..14_000 {
-        log.commit(Command::One(put(&format!("k{number:05}"))));
-    }
-    let large = log.commit(Command::One(put_bytes("large", vec![7; 1_000_000], Ttl::Never)));
-    assert!(large.events.len() > limits::EVICT_PER_APPLY_MAX);
-    assert!(log.cache.bytes() <= capacity_bytes);
     check_accounts(&log.cache);
 }
 

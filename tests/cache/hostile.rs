@@ -71,6 +71,11 @@ fn every_refusal_says_what_is_wrong() {
     let mut other_index = intact.clone();
     other_index[28] ^= 1;
     assert!(refusal(&other_index).starts_with("the snapshot is damaged: its digest is "));
+    // The rules of a later level: the number stands behind digest, index, time, settings and counts.
+    let mut later = intact.clone();
+    let at = 12 + 16 + 8 + 8 + (1 + 8 + 8 + 1 + 1 + 8 + 8) + 12 * 8;
+    later[at] = 2;
+    assert_eq!(refusal(&later), "the snapshot has feature level 2, this program knows up to 1");
     // A length of 4 GiB in a file of a few bytes: refused before memory is taken.
     let mut long = intact[..intact.len() - 32].to_vec();
     long.extend([1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);

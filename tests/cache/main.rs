@@ -1,10 +1,11 @@
 //! Tests of the cache as a state machine, from outside: only its public interface is used.
 //!
 //! `transcripts/` tells the rules as stories; `properties.rs` compares with a second, naive implementation
-//! (`model.rs`, `model_order.rs`); `bounds.rs` reaches the limits; `hostile.rs` restores damaged snapshots.
+//! (`model.rs`, `model_order.rs`); `bounds.rs` and `eviction.rs` reach the limits; `hostile.rs` restores damaged snapshots.
 
 mod arbitrary;
 mod bounds;
+mod eviction;
 mod hostile;
 mod model;
 mod model_order;
