@@ -24,7 +24,8 @@ pub struct TouchConfig {
     pub enabled: bool,
     /// How long a node collects reads before it tells of them, in milliseconds: 10 to 60,000.
     pub interval_ms: u64,
-    /// Most entries that are told of in an interval, by one node and by all together: 1 to 65,536.
+    /// Most entries that are told of in an interval, by one node and by all together: 1 to 8,192, and 50 for each
+    /// millisecond of the interval at most, whatever is set.
     pub max_per_flush: u64,
 }
 

@@ -17,7 +17,7 @@ pub const SLIDING_TTL_MS_MAX: u64 = u32::MAX as u64;
 /// How long reads may be collected before they count, in milliseconds.
 pub const TOUCH_INTERVAL_MS: std::ops::RangeInclusive<u64> = 10..=60_000;
 /// Most entries that one log entry may count reads of.
-pub const TOUCHES_MAX: u64 = 65_536;
+pub const TOUCHES_MAX: u64 = 8_192;
 /// What an entry costs beyond its key and value, in bytes: a fixed charge, never what an allocator says.
 pub const ENTRY_OVERHEAD_BYTES: u64 = 128;
 /// Longest idempotency key, in bytes.
@@ -33,6 +33,8 @@ pub const TOMBSTONES_MAX: usize = 65_536;
 /// so that no single `apply` is long. (Room for what a log entry itself brings is always made at once.)
 pub const EXPIRE_PER_APPLY_MAX: usize = 1_024;
 pub const EVICT_PER_APPLY_MAX: usize = 1_024;
+/// Most second chances that a log entry may give to entries on their way out (`s3fifo`).
+pub const CHANCES_PER_APPLY_MAX: u32 = 4_096;
 /// Most entries that one log entry may move to the order of another policy after a switch.
 pub const MOVE_PER_APPLY_MAX: usize = 2_048;
 /// Most entries a cache can be configured for: slot numbers have 32 bits.
@@ -40,6 +42,9 @@ pub const CAPACITY_ENTRIES_MAX: u64 = 1 << 31;
 /// Most bytes that a batch's answers may take together: as much as a batch may write, and little enough that
 /// remembering a few of them does not push everybody else's answers out.
 pub const BATCH_ANSWER_BYTES_MAX: u64 = 2 * 1024 * 1024 + 64 * 1024;
-/// The newest set of rules that this program knows. A cluster begins with it, and is raised to a later one by
-/// a log entry, once all its nodes know that one.
+/// The set of rules that every cluster begins with. It never changes: a node that replays the log from its
+/// beginning must begin as the others did.
+pub const FEATURE_LEVEL_FIRST: u32 = 1;
+/// The newest set of rules that this program knows. A cluster is raised to it by a log entry, once all its nodes
+/// know it.
 pub const FEATURE_LEVEL: u32 = 1;

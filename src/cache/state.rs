@@ -2,7 +2,7 @@
 
 use super::digest::{Digest, Sum, halves, hash_words};
 use super::limits::{
-    CAPACITY_ENTRIES_MAX, FEATURE_LEVEL, TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX, TTL_MS_MIN,
+    CAPACITY_ENTRIES_MAX, FEATURE_LEVEL_FIRST, TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX, TTL_MS_MIN,
 };
 use super::remembered::Remembered;
 use super::snapshot::Frozen;
@@ -77,7 +77,7 @@ impl Cache {
             tombstones: Tombstones::default(),
             remembered: Remembered::default(),
             stats: Stats::default(),
-            feature_level: FEATURE_LEVEL,
+            feature_level: FEATURE_LEVEL_FIRST,
             config,
         }
     }

@@ -4,6 +4,7 @@
 use super::command::{EntryId, Touch};
 use super::eviction::{Entrance, Ground, Memory, Orders};
 use super::index::Index;
+use super::limits::CHANCES_PER_APPLY_MAX;
 use super::record::{Record, fingerprint};
 use super::slab::{Entry, Slab, Usage};
 use super::{CacheConfig, Policy};
@@ -11,18 +12,23 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::ops::Bound;
 
+/// Stamps a snapshot may have given out: ranks have room for them and some more.
+const STAMPS_MAX: u64 = u64::MAX >> 4;
+
 #[derive(Debug)]
 pub(super) struct Store {
     slab: Slab,
     index: Index,
     deadlines: BTreeSet<(u64, u32)>,
     orders: Orders,
-    /// Entries that this log entry has written. They are in no order until [`Store::settle`], so that no
+    /// Entries that this log entry has written. They are in no order until [`Store::finish`], so that no
     /// write falls victim to the room it needs itself.
     written: Vec<(u32, Entrance)>,
     bytes: u64,
     /// The recency stamp given last.
     stamps: u64,
+    /// Second chances that may still be given for this log entry.
+    chances: u32,
 }
 
 /// What a write brings: when it happens and what it stores.
@@ -59,18 +65,24 @@ impl Store {
             written: Vec::new(),
             bytes: 0,
             stamps: 0,
+            chances: CHANCES_PER_APPLY_MAX,
         }
     }
 
     /// Builds what is derived around the slab of a snapshot; an error says what does not fit together.
     pub fn restore(policy: Policy, slab: Slab, memory: Memory, stamps: u64) -> Result<Self, &'static str> {
-        let mut recencies: Vec<u64> = slab.iter().map(|(_, entry)| entry.recency).collect();
-        recencies.sort_unstable();
-        if recencies.windows(2).any(|pair| pair[0] == pair[1]) || recencies.last() > Some(&stamps) {
-            return Err("two entries have the same recency, or one lies in the future");
-        }
         let orders = Orders::restore(policy, memory, &slab)
             .ok_or("an entry has no place in the order of eviction, or two have the same")?;
+        let mut given: Vec<(u64, u32)> = Vec::with_capacity(slab.len() as usize);
+        for (slot, entry) in slab.iter() {
+            given.push((entry.recency, slot));
+            given.extend(orders.stamp(&slab, slot).map(|stamp| (stamp, slot)));
+        }
+        given.sort_unstable();
+        let shared = given.windows(2).any(|pair| pair[0].0 == pair[1].0 && pair[0].1 != pair[1].1);
+        if shared || given.last().is_some_and(|(last, _)| *last > stamps) || stamps > STAMPS_MAX {
+            return Err("two entries share a stamp, or one lies in the future");
+        }
         let mut by_key: Vec<(&[u8], u32)> =
             slab.iter().map(|(slot, e)| (e.record.key_bytes(), slot)).collect();
         by_key.sort_unstable();
@@ -81,7 +93,16 @@ impl Store {
         let deadlines =
             slab.iter().filter_map(|(slot, entry)| Some((entry.expires_at_ms()?, slot))).collect();
         let bytes = bytes_of(&slab);
-        Ok(Self { slab, index, deadlines, orders, written: Vec::new(), bytes, stamps })
+        Ok(Self {
+            slab,
+            index,
+            deadlines,
+            orders,
+            written: Vec::new(),
+            bytes,
+            stamps,
+            chances: CHANCES_PER_APPLY_MAX,
+        })
     }
 
     pub fn slab(&self) -> &Slab {
@@ -183,12 +204,13 @@ impl Store {
         self.use_entry(slot, 1);
     }
 
-    /// Counts reads of an entry; false when its slot has another one by now, or its deadline has passed.
-    pub fn touch(&mut self, touch: Touch, now_ms: u64) -> bool {
+    /// Counts reads of an entry; false when its slot has another one by now, or its deadline had passed at
+    /// `was_ms`, the log time until this log entry.
+    pub fn touch(&mut self, touch: Touch, was_ms: u64, now_ms: u64) -> bool {
         let EntryId { slot: number, generation } = touch.entry;
         let Some(slot) = self.slab.slot(number) else { return false };
         let Some(entry) = &slot.entry else { return false };
-        if slot.generation != generation || entry.is_expired(now_ms) {
+        if slot.generation != generation || entry.is_expired(was_ms) {
             return false;
         }
         self.renew(number, now_ms);
@@ -252,8 +274,12 @@ impl Store {
         if self.written.len() as u64 == self.slab.len() {
             self.settle();
         }
-        let ground = &mut Ground { slab: &mut self.slab, config, stamps: &mut self.stamps };
-        self.orders.victim(ground)
+        self.orders.victim(&mut Ground {
+            slab: &mut self.slab,
+            config,
+            stamps: &mut self.stamps,
+            chances: &mut self.chances,
+        })
     }
 
     /// The entries to be evicted next if nothing is used meanwhile, at most so many.
@@ -262,11 +288,17 @@ impl Store {
     }
 
     /// Puts what was written into the order of eviction.
-    pub fn settle(&mut self) {
+    fn settle(&mut self) {
         for (slot, entrance) in std::mem::take(&mut self.written) {
             let moved = self.policy_of(slot) != self.orders.policy() && entrance == Entrance::Written;
             self.enter(slot, if moved { Entrance::Moved } else { entrance });
         }
+    }
+
+    /// The log entry is applied.
+    pub fn finish(&mut self) {
+        self.settle();
+        self.chances = CHANCES_PER_APPLY_MAX;
     }
 
     /// Orders the entries by another policy from now on; [`Store::move_on`] does the work.

@@ -47,7 +47,7 @@ pub(super) fn write_cache(out: &mut String, report: &CacheReport) -> Result {
         "lockstep_touched_total",
         "Entries that log entries counted reads of, since the cluster began.",
         "outcome",
-        &[("counted", counts.touched - counts.touched_late), ("late", counts.touched_late)],
+        &[("counted", counts.touched.saturating_sub(counts.touched_late)), ("late", counts.touched_late)],
     )?;
     let help = "Log entries proposed by this node that told of reads.";
     counter(out, "lockstep_touch_log_entries_total", help, touches.log_entries)?;

@@ -44,7 +44,8 @@ impl HotKeys {
 
     /// The keys read most, most first, with about how often they were read in the last minutes.
     pub fn top(&self, most: usize) -> Vec<(String, u64)> {
-        let counted = self.counted.lock().expect("no panic while held");
+        let mut counted = self.counted.lock().expect("no panic while held");
+        counted.age();
         let mut top: Vec<(String, u64)> = counted.counts.iter().map(|(key, n)| (key.clone(), *n)).collect();
         drop(counted);
         top.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
@@ -54,12 +55,18 @@ impl HotKeys {
 }
 
 impl Counted {
-    fn add(&mut self, key: &str, weight: u64) {
-        if self.halved.elapsed() >= HALF_LIFE {
+    /// Halves the counts once for each half-life that is over.
+    fn age(&mut self) {
+        let lives = self.halved.elapsed().as_secs() / HALF_LIFE.as_secs();
+        if lives > 0 {
             self.halved = Instant::now();
-            self.counts.values_mut().for_each(|count| *count /= 2);
+            self.counts.values_mut().for_each(|count| *count = count.checked_shr(lives as u32).unwrap_or(0));
             self.counts.retain(|_, count| *count > 0);
         }
+    }
+
+    fn add(&mut self, key: &str, weight: u64) {
+        self.age();
         if let Some(count) = self.counts.get_mut(key) {
             *count += weight;
         } else if self.counts.len() < KEYS {

@@ -39,6 +39,9 @@ impl TouchBuffer {
 
     /// Takes out those used longest ago, at most so many, oldest first.
     pub fn take(&mut self, most: usize) -> Vec<Touch> {
+        if most == 0 {
+            return Vec::new();
+        }
         let mut all: Vec<(EntryId, Reads)> = std::mem::take(&mut self.reads).into_iter().collect();
         all.sort_unstable_by_key(|(_, reads)| reads.last);
         self.reads.extend(all.drain(most.min(all.len())..));
@@ -63,6 +66,8 @@ mod tests {
         assert_eq!(buffer.take(2), [touch(2, 1), touch(1, 3)]);
         assert_eq!(buffer.take(2), [touch(3, u16::MAX)]);
         assert_eq!(buffer.take(2), []);
+        assert!(buffer.add(touch(1, 1), 3));
+        assert_eq!((buffer.take(0), buffer.len()), (vec![], 1));
     }
 
     #[test]

@@ -23,8 +23,13 @@ const LOOK: Duration = Duration::from_millis(100);
 const TELL_LIMIT: Duration = Duration::from_secs(1);
 /// A tick that tells of reads and is not committed by then is of no more interest.
 const TICK_LIMIT: Duration = Duration::from_secs(1);
-/// Sampled reads that a node tells of in an interval, at most.
-const SAMPLES_MAX: usize = 1_024;
+/// Entries told of for each millisecond of an interval, at most: more would be more than `apply` can do beside
+/// its other work.
+const TOUCHES_PER_MS_MAX: u64 = 50;
+/// Bytes of one entry's reads in the log, at most, with its part of what stands before them.
+const TOUCH_BYTES_MAX: usize = 16;
+/// Sampled reads that a node tells of for each millisecond of an interval, at most.
+const SAMPLES_PER_MS_MAX: u64 = 10;
 /// Sampled reads a second above which the leader looks at fewer keys.
 const SAMPLES_PER_S_MAX: u128 = 6_000;
 /// Sampled reads that wait for the leader to look at them, at most.
@@ -44,9 +49,9 @@ pub(super) struct Touches {
     /// Hashes of sampled keys that were read here.
     samples: Mutex<Vec<u64>>,
     one_key_in: AtomicU64,
-    /// As leader: the sampled keys that all nodes told of, and what they teach.
+    /// As leader: the sampled keys that all nodes told of, and what they taught so far.
     told_samples: Mutex<Vec<u64>>,
-    shadow: Mutex<Option<Shadow>>,
+    shadow_report: Mutex<Option<ShadowReport>>,
     pub hot_keys: HotKeys,
     pub counts: TouchCounts,
 }
@@ -89,8 +94,9 @@ impl Touches {
         self.hot_keys.note(key);
         let hash = xxh3_64(key.as_bytes());
         if is_sampled(hash, self.one_key_in.load(Relaxed)) {
+            let most = usize::try_from(config.interval_ms * SAMPLES_PER_MS_MAX).unwrap_or(usize::MAX);
             let mut samples = lock(&self.samples);
-            if samples.len() < SAMPLES_MAX {
+            if samples.len() < most.min(TOLD_SAMPLES_MAX) {
                 samples.push(hash);
             }
         }
@@ -106,8 +112,7 @@ impl Touches {
             self.counts.suppressed.fetch_add(1, Relaxed);
             return;
         }
-        let most = usize::try_from(config.max_per_flush).unwrap_or(usize::MAX);
-        if !lock(&self.own).add(Touch { entry: seen.entry, count: 1 }, most) {
+        if !lock(&self.own).add(Touch { entry: seen.entry, count: 1 }, most_of(config)) {
             self.counts.dropped.fetch_add(1, Relaxed);
         }
     }
@@ -118,17 +123,14 @@ impl Touches {
         if self.pending_entries.load(Relaxed) == 0 {
             return Bytes::new();
         }
+        let fitting = COMMAND_BYTES_MAX.saturating_sub(body) / TOUCH_BYTES_MAX;
         let mut pending = lock(&self.pending);
-        let allowance = pending.allowance;
-        let touches = pending.reads.take(allowance);
+        let most = pending.allowance.min(fitting);
+        let touches = pending.reads.take(most);
         pending.allowance -= touches.len();
         self.pending_entries.store(pending.reads.len(), Relaxed);
         drop(pending);
         let encoded = encode_touches(&touches);
-        if body + encoded.len() > COMMAND_BYTES_MAX {
-            self.counts.dropped.fetch_add(touches.len() as u64, Relaxed);
-            return Bytes::new();
-        }
         if !encoded.is_empty() {
             self.counts.log_entries.fetch_add(1, Relaxed);
             self.counts.log_bytes.fetch_add(encoded.len() as u64, Relaxed);
@@ -138,28 +140,24 @@ impl Touches {
 
     /// As leader: takes in what a node tells of, and says which part of the keys is to be sampled.
     fn take_in(&self, told: &Told, config: &CacheConfig) -> u64 {
-        let most = most_of(config);
+        let most = most_of(config.touch);
         let mut pending = lock(&self.pending);
         let lost = told.touches.iter().filter(|touch| !pending.reads.add(**touch, most)).count();
         self.pending_entries.store(pending.reads.len(), Relaxed);
         drop(pending);
         self.counts.dropped.fetch_add(lost as u64, Relaxed);
         let mut samples = lock(&self.told_samples);
-        let room = TOLD_SAMPLES_MAX - samples.len();
+        let room = TOLD_SAMPLES_MAX.saturating_sub(samples.len());
         samples.extend(told.samples.iter().take(room));
         drop(samples);
         self.one_key_in.load(Relaxed)
     }
 
     /// As leader: lets the small caches see what was told since the last time. Takes a while.
-    fn estimate(&self, room: u64, since_last: Duration) {
+    fn estimate(&self, shadow: Option<Shadow>, room: u64, since_last: Duration) -> Shadow {
         let samples = std::mem::take(&mut *lock(&self.told_samples));
-        let mut shadow = lock(&self.shadow);
         let fits = |shadow: &Shadow| shadow.capacity().abs_diff(room) <= shadow.capacity() / 4;
-        if !shadow.as_ref().is_some_and(fits) {
-            *shadow = Some(Shadow::new(room));
-        }
-        let Some(shadow) = shadow.as_mut() else { return };
+        let mut shadow = shadow.filter(fits).unwrap_or_else(|| Shadow::new(room));
         // Until all have heard of it, some tell of more than is asked for.
         let one_in = shadow.one_in();
         samples.iter().filter(|&&hash| is_sampled(hash, one_in)).for_each(|&hash| shadow.see(hash));
@@ -168,15 +166,17 @@ impl Touches {
             shadow.look_at_fewer();
         }
         self.one_key_in.store(shadow.one_in(), Relaxed);
+        *lock(&self.shadow_report) = Some(shadow.report());
+        shadow
     }
 
     /// What the other policies would have done, as far as this node has seen it as the leader.
     pub fn shadow_report(&self) -> Option<ShadowReport> {
-        lock(&self.shadow).as_ref().map(Shadow::report)
+        lock(&self.shadow_report).clone()
     }
 
     fn take_own(&self, config: &CacheConfig) -> Told {
-        let touches = lock(&self.own).take(most_of(config));
+        let touches = std::mem::take(&mut *lock(&self.own)).take(most_of(config.touch));
         Told { touches, samples: std::mem::take(&mut lock(&self.samples)) }
     }
 
@@ -195,8 +195,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Entries told of in an interval, at most.
-fn most_of(config: &CacheConfig) -> usize {
-    usize::try_from(config.touch.max_per_flush).unwrap_or(usize::MAX)
+fn most_of(config: TouchConfig) -> usize {
+    let most = config.max_per_flush.min(config.interval_ms * TOUCHES_PER_MS_MAX);
+    usize::try_from(most).unwrap_or(usize::MAX)
 }
 
 /// Entries that fit: where bytes are what runs out, about as many as there are.
@@ -233,7 +234,7 @@ pub(super) async fn keep_telling(inner: Weak<Inner>) {
 async fn tell_log(node: &Inner, config: &CacheConfig) {
     let touches = &node.touches;
     let left_over = touches.pending_entries.load(Relaxed) > 0;
-    lock(&touches.pending).allowance = most_of(config);
+    lock(&touches.pending).allowance = most_of(config.touch);
     let own = touches.take_own(config);
     touches.counts.sent.fetch_add(own.touches.len() as u64, Relaxed);
     touches.take_in(&own, config);
@@ -273,6 +274,7 @@ async fn tell_leader(node: &Inner, config: &CacheConfig) {
 /// As leader, estimates what other policies would do.
 pub(super) async fn keep_estimating(inner: Weak<Inner>) {
     let mut last = Instant::now();
+    let mut shadow = None;
     loop {
         sleep(LOOK).await;
         let Some(node) = inner.upgrade() else { return };
@@ -280,10 +282,12 @@ pub(super) async fn keep_estimating(inner: Weak<Inner>) {
         last = Instant::now();
         if node.consensus.is_leader() {
             let room = node.consensus.replica().with_cache(room);
-            let estimating = move || node.touches.estimate(room, since_last);
-            let _ = tokio::task::spawn_blocking(estimating).await;
+            let before = shadow.take();
+            let estimating = move || node.touches.estimate(before, room, since_last);
+            shadow = tokio::task::spawn_blocking(estimating).await.ok();
         } else {
-            *lock(&node.touches.shadow) = None;
+            shadow = None;
+            *lock(&node.touches.shadow_report) = None;
             lock(&node.touches.told_samples).clear();
         }
     }

@@ -3,7 +3,8 @@
 use crate::bounds::{Log, key, put, put_bytes};
 use crate::{check_accounts, restored, snapshot};
 use lockstep::cache::{
-    CacheConfig, Command, Condition, ConfigChange, EntryId, Event, Op, Policy, Touch, Ttl, limits,
+    Cache, CacheConfig, Command, Condition, ConfigChange, EntryId, Event, Op, Policy, RestoreError, Touch,
+    Ttl, limits,
 };
 
 fn switch_to(policy: Policy) -> Command {
@@ -168,4 +169,87 @@ fn large_values_do_not_outrun_eviction() {
     assert!(large.events.len() > limits::EVICT_PER_APPLY_MAX);
     assert!(log.cache.bytes() <= capacity_bytes);
     check_accounts(&log.cache);
+}
+
+/// The next victims that are told are those that go, in that order, also where second chances run out.
+#[test]
+fn the_next_victims_go_next() {
+    for policy in [Policy::Lru, Policy::Lfu, Policy::S3Fifo] {
+        for reads in [0, 40, 400, 4_000u32] {
+            let mut log = Log::new(CacheConfig { policy, capacity_entries: 100, ..CacheConfig::default() });
+            for number in 0..160 {
+                log.commit(Command::One(put(&format!("k{number:03}"))));
+            }
+            let mut state = 11u32;
+            for _ in 0..reads {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let name = format!("k{:03}", (state >> 16) % 160);
+                let touch = log.cache.read(&name).map(|seen| Touch { entry: seen.entry, count: 1 });
+                log.commit_reading(touch.into_iter().collect(), Command::Tick);
+            }
+            let told: Vec<_> = log.cache.next_victims(40).into_iter().map(|victim| victim.key).collect();
+            let shrink = ConfigChange { capacity_entries: Some(60), ..ConfigChange::default() };
+            let events = log.commit(Command::Configure(shrink)).events;
+            let gone = events.into_iter().filter_map(|event| match event {
+                Event::Removed { key, .. } => Some(key),
+                _ => None,
+            });
+            let gone: Vec<_> = gone.collect();
+            // With the capacity the parts of the queues change too, so only the very next is sure there.
+            let sure = if policy == Policy::S3Fifo { 1 } else { 40 };
+            assert_eq!(told[..sure], gone[..sure], "{policy:?} after {reads} reads");
+            assert_eq!((told.len(), gone.len()), (40, 40));
+        }
+    }
+}
+
+/// A read of what was used last tells nobody anything new.
+#[test]
+fn a_read_of_the_newest_entry_does_not_matter() {
+    let mut log = Log::new(CacheConfig::default());
+    for name in ["a", "b", "c"] {
+        log.commit(Command::One(put(name)));
+    }
+    let matters = |log: &Log, name: &str| log.cache.read(name).expect("it is there").matters;
+    assert!(!matters(&log, "c") && matters(&log, "a"));
+}
+
+/// C7: a snapshot in which two entries share a place in a queue is refused, though its digest is right. (One of
+/// them could never be evicted.)
+#[test]
+fn a_shared_place_in_a_queue_is_refused() {
+    let mut log = Log::new(CacheConfig { policy: Policy::S3Fifo, ..CacheConfig::default() });
+    for name in ["aa", "bb", "cc"] {
+        log.commit(Command::One(put(name)));
+    }
+    let intact = snapshot(&log.cache);
+    // An entry ends with its rank: the stamp it was queued with (1, 2, 3), shifted by three bits.
+    let rank = |stamp: u64| (stamp << 3).to_le_bytes();
+    let place = |bytes: &[u8], key: &[u8], stamp: u64| {
+        let from = bytes.windows(2).position(|two| two == key).expect("the key");
+        from + bytes[from..].windows(8).position(|eight| eight == rank(stamp)).expect("its rank")
+    };
+    for (stamp, why) in [(1, "no place"), (2, "no place"), (3, "share a stamp"), (9, "in the future")] {
+        let mut crafted = intact.clone();
+        let at = place(&intact, b"bb", 2);
+        let moved = if stamp == 3 { place(&intact, b"cc", 3) } else { at };
+        crafted[moved..moved + 8].copy_from_slice(&rank(stamp));
+        if stamp == 3 {
+            // bb takes the stamp of cc's recency, and cc another one.
+            crafted[at..at + 8].copy_from_slice(&rank(3));
+            crafted[moved..moved + 8].copy_from_slice(&rank(2));
+        }
+        if let Err(RestoreError::Digest { computed, .. }) = Cache::restore(crafted.as_slice()) {
+            crafted[12..28].copy_from_slice(&computed.0.to_le_bytes());
+        }
+        let refusal = Cache::restore(crafted.as_slice()).map(|_| ()).map_err(|error| error.to_string());
+        if stamp == 2 {
+            assert_eq!(refusal, Ok(()), "nothing was changed");
+        } else {
+            assert!(
+                refusal.as_ref().is_err_and(|error| error.contains(why) || error.contains("share")),
+                "{refusal:?}"
+            );
+        }
+    }
 }

@@ -70,15 +70,15 @@ impl Model {
         self.now_ms = self.now_ms.max(at.at_ms);
         let now_ms = self.now_ms;
         self.remembered.retain(|memory| memory.at_ms + limits::REMEMBERED_MS_MAX > now_ms);
-        while let Some(key) = self.next_to_expire() {
-            self.remove(&key, Cause::Expire, &mut events);
-        }
         for touch in &at.touches {
             let EntryId { slot, generation } = touch.entry;
             let is_it = |held: &Held| held.slot == slot as usize && held.generation == generation;
             if let Some(key) = self.held.iter().find(|(_, held)| is_it(held)).map(|(key, _)| key.clone()) {
                 self.read(&key, u64::from(touch.count));
             }
+        }
+        while let Some(key) = self.next_to_expire() {
+            self.remove(&key, Cause::Expire, &mut events);
         }
         self.move_all();
         if let Some(id) = &at.idempotency_key

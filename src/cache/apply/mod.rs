@@ -31,19 +31,20 @@ use step::Step;
 impl Cache {
     /// Applies one log entry. Total: whatever the input, it returns, and refuses by value.
     ///
-    /// First time moves and what is due expires; then reads are counted, and what a switch of the policy has
-    /// left to do goes on; then the command; then what no longer fits is evicted.
+    /// First time moves, reads are counted, what is due expires, and what a switch of the policy has left to do
+    /// goes on; then the command; then what no longer fits is evicted.
     pub fn apply(&mut self, at: Stamp, command: Command) -> Applied {
         let mut events = Vec::new();
         if at.index <= self.index {
             let reason = format!("log entry {} was applied already or is none", at.index);
             return refused(CommandError::Invalid { op: None, field: "index".into(), reason }, events);
         }
+        let was_ms = self.now_ms;
         self.index = at.index;
         self.now_ms = self.now_ms.max(at.at_ms);
         self.remembered.forget_old(self.now_ms);
+        self.count_reads(&at.touches, was_ms);
         self.expire_due(&mut events);
-        self.count_reads(&at.touches);
         self.store.move_on(MOVE_PER_APPLY_MAX);
 
         let ticket = match self.once(at.idempotency_key.as_deref(), &command) {
@@ -61,7 +62,7 @@ impl Cache {
         let outcome = self.execute(command, &mut events);
         self.stats.refused += u64::from(outcome.is_err());
         self.evict_surplus(before, &mut events);
-        self.store.settle();
+        self.store.finish();
         // A full cache passes, and then the same request may succeed: that refusal is no answer to keep.
         let passes = matches!(outcome, Err(CommandError::CacheFull { .. }));
         if let Some(ticket) = ticket.filter(|_| !passes) {

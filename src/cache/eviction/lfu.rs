@@ -9,6 +9,9 @@ use crate::cache::CacheConfig;
 use crate::cache::slab::{Slab, Usage};
 use std::collections::BTreeMap;
 
+/// Where ageing ends. No cache lives that long; it keeps sums within their range whatever a snapshot says.
+pub(super) const AGE_MAX: u64 = u64::MAX / 4;
+
 /// Entries by priority, which is their rank, and among equals by recency.
 #[derive(Debug)]
 pub(super) struct Lfu {
@@ -56,7 +59,7 @@ impl Order for Lfu {
 
     fn evicted(&mut self, usage: &Usage, _fingerprint: u32) {
         if !self.by_priority.is_empty() {
-            self.age = self.age.max(usage.rank);
+            self.age = self.age.max(usage.rank).min(AGE_MAX);
         }
     }
 
@@ -69,7 +72,7 @@ impl Order for Lfu {
     }
 
     fn restore(&mut self, slot: u32, usage: &Usage) -> bool {
-        // No cache lives long enough to count past half of the range.
-        usage.rank <= u64::MAX / 2 && self.by_priority.insert((usage.rank, usage.recency), slot).is_none()
+        usage.rank <= AGE_MAX + u64::from(u16::MAX)
+            && self.by_priority.insert((usage.rank, usage.recency), slot).is_none()
     }
 }

@@ -30,7 +30,7 @@ impl Order for Lru {
     }
 
     fn learns(&self, _usage: &Usage, newer: u64) -> bool {
-        newer >= self.len() / NEWEST_PART
+        newer >= (self.len() / NEWEST_PART).max(1)
     }
 
     fn victim(&mut self, _ground: &mut Ground<'_>) -> Option<u32> {

@@ -33,6 +33,8 @@ pub(super) struct Ground<'a> {
     pub config: &'a CacheConfig,
     /// The counter that recency stamps are taken from.
     pub stamps: &'a mut u64,
+    /// Second chances that may still be given for this log entry.
+    pub chances: &'a mut u32,
 }
 
 /// The order in which entries go. `usage` is always what the entry carries at that moment.
@@ -60,6 +62,10 @@ pub(super) trait Order: std::fmt::Debug + Send + Sync {
     fn next(&self, slab: &Slab, config: &CacheConfig, most: usize) -> Vec<u32>;
     /// Puts back an entry of a snapshot; false when its rank cannot be.
     fn restore(&mut self, slot: u32, usage: &Usage) -> bool;
+    /// The stamp in an entry's rank, where there is one: like recencies, no two entries share them.
+    fn stamp(&self, _usage: &Usage) -> Option<u64> {
+        None
+    }
 }
 
 /// What orders know besides what the entries carry.
@@ -97,7 +103,7 @@ impl Orders {
     /// Builds the orders around the entries of a snapshot; `None` when an entry's place cannot be.
     pub fn restore(policy: Policy, memory: Memory, slab: &Slab) -> Option<Self> {
         let mut orders = Self::new(policy);
-        orders.lfu = lfu::Lfu::new(memory.age);
+        orders.lfu = lfu::Lfu::new(memory.age.min(lfu::AGE_MAX));
         orders.s3fifo = s3fifo::S3Fifo::new(Ghost::restore(memory.ghost)?);
         for (number, _) in slab.iter() {
             let policy = Policy::from_number(slab.slot(number)?.order)?;
@@ -107,6 +113,12 @@ impl Orders {
             }
         }
         Some(orders)
+    }
+
+    /// The stamp in an entry's rank, where there is one.
+    pub fn stamp(&self, slab: &Slab, slot: u32) -> Option<u64> {
+        let policy = Policy::from_number(slab.slot(slot)?.order)?;
+        self.of(policy).stamp(&slab.usage(slot)?)
     }
 
     pub fn memory(&self) -> Memory {

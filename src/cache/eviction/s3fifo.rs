@@ -9,7 +9,7 @@ use super::ghost::Ghost;
 use super::{Entrance, Ground, Order};
 use crate::cache::slab::{Slab, Usage};
 use crate::cache::{CacheConfig, Policy};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// The part of the capacity that the small queue has; the ghosts are as many as the main queue may hold.
 const SMALL_PART: u64 = 10;
@@ -105,6 +105,11 @@ impl S3Fifo {
     }
 }
 
+/// Uses that save an entry at the head of a queue.
+fn hits_to_stay(in_main: bool) -> u64 {
+    if in_main { 1 } else { PROMOTION_HITS }
+}
+
 impl Order for S3Fifo {
     fn len(&self) -> u64 {
         (self.small.slots.len() + self.main.slots.len()) as u64
@@ -151,9 +156,10 @@ impl Order for S3Fifo {
             let slot = if from_main { self.main.head()? } else { self.small.head()? };
             let usage = ground.slab.usage(slot)?;
             let rank = Rank::unpack(usage.rank);
-            if rank.hits < if from_main { 1 } else { PROMOTION_HITS } {
+            if *ground.chances == 0 || rank.hits < hits_to_stay(from_main) {
                 return Some(slot);
             }
+            *ground.chances -= 1;
             self.remove(rank, usage.bytes);
             *ground.stamps += 1;
             let hits = if from_main { rank.hits - 1 } else { 0 };
@@ -179,35 +185,35 @@ impl Order for S3Fifo {
     fn next(&self, slab: &Slab, config: &CacheConfig, most: usize) -> Vec<u32> {
         let (mut small, mut main) = (self.small.slots.values(), self.main.slots.values());
         let (mut smalls, mut mains, mut main_bytes) = (small.len(), main.len(), self.main.bytes);
-        let (mut next, mut spared) = (Vec::new(), Vec::new());
-        for _ in 0..most.saturating_mul(SECOND_CHANCES_MAX) {
-            if next.len() == most {
-                break;
-            }
+        // Those that would go round, to the end of the main queue, with the uses they have left.
+        let mut again = VecDeque::new();
+        let (mut next, mut chances) = (Vec::new(), SECOND_CHANCES_MAX);
+        while next.len() < most {
             let from_main = self.is_main_next(config, smalls, mains, main_bytes);
-            let Some(&slot) = (if from_main { main.next() } else { small.next() }) else { break };
-            let Some(usage) = slab.usage(slot) else { break };
-            let hits = Rank::unpack(usage.rank).hits;
-            if from_main && hits >= 1 {
-                spared.push((hits, slot));
-            } else if from_main {
-                (mains, main_bytes) = (mains - 1, main_bytes - usage.bytes);
+            let head = if from_main { main.next() } else { small.next() };
+            let head = head.and_then(|&slot| Some((slot, Rank::unpack(slab.usage(slot)?.rank).hits)));
+            let Some((slot, hits)) = head.or_else(|| again.pop_front().filter(|_| from_main)) else { break };
+            let bytes = slab.usage(slot).map_or(0, |usage| usage.bytes);
+            (mains, main_bytes) =
+                if from_main { (mains - 1, main_bytes - bytes) } else { (mains, main_bytes) };
+            smalls -= usize::from(!from_main);
+            if chances == 0 || hits < hits_to_stay(from_main) {
                 next.push(slot);
-            } else if hits >= PROMOTION_HITS {
-                (smalls, mains, main_bytes) = (smalls - 1, mains + 1, main_bytes + usage.bytes);
-                spared.push((1, slot));
+                chances = SECOND_CHANCES_MAX;
             } else {
-                smalls -= 1;
-                next.push(slot);
+                again.push_back((slot, if from_main { hits - 1 } else { 0 }));
+                (mains, main_bytes) = (mains + 1, main_bytes + bytes);
+                chances -= 1;
             }
         }
-        // Those with another chance come round again, each as often as it was used.
-        spared.sort_by_key(|(hits, _)| *hits);
-        next.extend(spared.into_iter().map(|(_, slot)| slot).take(most - next.len()));
         next
     }
 
     fn restore(&mut self, slot: u32, usage: &Usage) -> bool {
         self.insert(slot, Rank::unpack(usage.rank), usage.bytes)
+    }
+
+    fn stamp(&self, usage: &Usage) -> Option<u64> {
+        Some(Rank::unpack(usage.rank).queued)
     }
 }
