@@ -302,3 +302,68 @@ pub(super) fn answer_touches(inner: &Inner, body: &Bytes) -> Result<Bytes, Strin
     let config = inner.consensus.replica().with_cache(|cache| cache.config().clone());
     Ok(to_bytes(&Some(inner.touches.take_in(&told, &config))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::EntryId;
+    use crate::raft::decode_touches;
+
+    fn told(slots: std::ops::Range<u32>, count: u16) -> Told {
+        let touch = |slot| Touch { entry: EntryId { slot, generation: 0 }, count };
+        Told { touches: slots.map(touch).collect(), samples: Vec::new() }
+    }
+
+    fn settings(max_per_flush: u64) -> CacheConfig {
+        let touch = TouchConfig { max_per_flush, ..TouchConfig::default() };
+        CacheConfig { touch, ..CacheConfig::default() }
+    }
+
+    fn slots(encoded: &Bytes) -> Vec<(u32, u16)> {
+        let touches = decode_touches(encoded).unwrap();
+        touches.into_iter().map(|touch| (touch.entry.slot, touch.count)).collect()
+    }
+
+    #[test]
+    fn reads_of_all_nodes_are_merged_and_bounded_for_each_interval() {
+        let touches = Touches::default();
+        let config = settings(4);
+        assert!(touches.for_entry(0).is_empty());
+        lock(&touches.pending).allowance = most_of(config.touch);
+        touches.take_in(&told(0..3, 1), &config);
+        touches.take_in(&told(1..6, 2), &config);
+        // The fifth and the sixth entry did not fit.
+        assert_eq!(touches.counts.dropped.load(Relaxed), 2);
+        assert_eq!(slots(&touches.for_entry(100)), [(0, 1), (1, 3), (2, 3), (3, 2)]);
+        // The interval's allowance is used up; the next one has a new one.
+        touches.take_in(&told(7..9, 1), &config);
+        assert!(touches.for_entry(100).is_empty());
+        lock(&touches.pending).allowance = most_of(config.touch);
+        assert_eq!(slots(&touches.for_entry(100)), [(7, 1), (8, 1)]);
+        assert_eq!(touches.counts.log_entries.load(Relaxed), 2);
+    }
+
+    #[test]
+    fn reads_wait_while_large_commands_pass() {
+        let touches = Touches::default();
+        let config = settings(4_096);
+        lock(&touches.pending).allowance = most_of(config.touch);
+        touches.take_in(&told(0..2_000, u16::MAX), &config);
+        assert!(touches.for_entry(COMMAND_BYTES_MAX).is_empty());
+        let beside = COMMAND_BYTES_MAX - 10 * TOUCH_BYTES_MAX;
+        let few = touches.for_entry(beside);
+        assert_eq!(slots(&few).len(), 10);
+        assert!(beside + few.len() <= COMMAND_BYTES_MAX);
+        assert_eq!(slots(&touches.for_entry(0)).len(), 1_990);
+        touches.take_in(&told(0..5, 1), &config);
+        touches.forget_pending();
+        assert_eq!((touches.for_entry(0).len(), touches.counts.dropped.load(Relaxed)), (0, 5));
+    }
+
+    #[test]
+    fn no_settings_ask_for_more_than_can_be_done() {
+        let touch = TouchConfig { interval_ms: 10, ..settings(8_192).touch };
+        assert_eq!(most_of(touch), 500);
+        assert_eq!(most_of(settings(8_192).touch), 5_000);
+    }
+}

@@ -17,8 +17,8 @@ mod types;
 
 pub use clock::LogClock;
 pub use codec::{
-    COMMAND_BYTES_MAX, CodecError, Envelope, decode_append, decode_entry, encode_touches, from_postcard,
-    to_bytes,
+    COMMAND_BYTES_MAX, CodecError, Envelope, decode_append, decode_entry, decode_touches, encode_touches,
+    from_postcard, to_bytes,
 };
 pub use consensus::{
     Consensus, MemberState, MembershipError, ProposeError, Proposed, ReadIndexError, Role, Timing, View,

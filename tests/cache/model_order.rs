@@ -159,7 +159,7 @@ impl Model {
         let place = match self.config.policy {
             policy @ (Policy::Lru | Policy::NoEviction) => Place::Recency(policy),
             Policy::Lfu => Place::Priority(self.age + frequency),
-            Policy::S3Fifo => Place::Queue { main: true, since: used, hits: (frequency - 1).min(3) },
+            Policy::S3Fifo => Place::Queue { main: frequency > 1, since: used, hits: (frequency - 1).min(3) },
         };
         self.held.get_mut(key).expect("it is there").place = place;
         if was_priority {
@@ -203,7 +203,7 @@ impl Model {
                     Place::Queue { main, since, hits: (hits + 1).min(3) }
                 }
                 (Policy::S3Fifo, Some(_)) => {
-                    Place::Queue { main: true, since: used, hits: (frequency - 1).min(3) }
+                    Place::Queue { main: frequency > 1, since: used, hits: (frequency - 1).min(3) }
                 }
                 (Policy::S3Fifo, None) => {
                     let ghost = self.ghosts.iter_mut().find(|ghost| ghost.as_ref() == Some(&key));

@@ -117,6 +117,7 @@ impl World {
     fn compare(&self) {
         let cache = &self.steady;
         assert_eq!(cache.digest(), self.restarted.digest());
+        assert_eq!(cache.next_victims(9), self.restarted.next_victims(9));
         assert_eq!(snapshot(cache), snapshot(&self.restarted));
         check_accounts(cache);
         check_accounts(&self.restarted);

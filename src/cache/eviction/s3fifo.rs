@@ -125,10 +125,10 @@ impl Order for S3Fifo {
                 let rank = Rank::unpack(usage.rank);
                 Rank { hits: HITS_MAX.min(rank.hits + 1), ..rank }
             }
-            // It has been on trial elsewhere.
+            // One that was used again elsewhere has been on trial there.
             Entrance::Moved => {
                 let uses_since_new = u64::from(usage.frequency.saturating_sub(1));
-                Rank { queued, in_main: true, hits: HITS_MAX.min(uses_since_new) }
+                Rank { queued, in_main: uses_since_new > 0, hits: HITS_MAX.min(uses_since_new) }
             }
         };
         self.insert(slot, rank, usage.bytes);
