@@ -33,53 +33,34 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// As numbers, in the order in which snapshots hold them.
-    pub(super) fn words(&self) -> [u64; 12] {
+    /// The counts, in the order in which snapshots hold them.
+    fn fields(&mut self) -> [&mut u64; 12] {
         [
-            self.puts,
-            self.incrs,
-            self.deadlines,
-            self.deletes,
-            self.cleared,
-            self.expired,
-            self.evicted_by_entries,
-            self.evicted_by_bytes,
-            self.refused,
-            self.replayed,
-            self.touched,
-            self.touched_late,
+            &mut self.puts,
+            &mut self.incrs,
+            &mut self.deadlines,
+            &mut self.deletes,
+            &mut self.cleared,
+            &mut self.expired,
+            &mut self.evicted_by_entries,
+            &mut self.evicted_by_bytes,
+            &mut self.refused,
+            &mut self.replayed,
+            &mut self.touched,
+            &mut self.touched_late,
         ]
     }
 
+    pub(super) fn words(mut self) -> [u64; 12] {
+        self.fields().map(|count| *count)
+    }
+
     pub(super) fn from_words(words: [u64; 12]) -> Self {
-        let [
-            puts,
-            incrs,
-            deadlines,
-            deletes,
-            cleared,
-            expired,
-            evicted_by_entries,
-            evicted_by_bytes,
-            refused,
-            replayed,
-            touched,
-            touched_late,
-        ] = words;
-        Self {
-            puts,
-            incrs,
-            deadlines,
-            deletes,
-            cleared,
-            expired,
-            evicted_by_entries,
-            evicted_by_bytes,
-            refused,
-            replayed,
-            touched,
-            touched_late,
+        let mut stats = Self::default();
+        for (count, word) in stats.fields().into_iter().zip(words) {
+            *count = word;
         }
+        stats
     }
 
     /// Entries removed to make room.
