@@ -89,8 +89,12 @@ pub async fn replay(args: ReplayArgs) -> Result<()> {
     let output = Output { json: args.target.json };
     let path = args.trace.clone();
     let keys = tokio::task::spawn_blocking(move || trace::read(&path)).await??;
+    let length = keys.len();
     let keys = keys.into_iter().skip(args.skip).take(args.limit.unwrap_or(usize::MAX));
     let keys: Arc<[Key]> = keys.collect();
+    if keys.is_empty() {
+        return Err(Usage(format!("that leaves nothing of the trace's {length} requests")).into());
+    }
     let next = Arc::new(AtomicUsize::new(0));
     let progress = progress_bar(keys.len() as u64)?;
     let started = Instant::now();

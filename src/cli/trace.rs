@@ -1,4 +1,4 @@
-//! Access traces: `.xz` of big-endian 32-bit keys, or text with one key a line.
+//! Access traces: `.xz` of big-endian 32-bit keys, or text with one key a line, packed or not.
 
 use crate::cache::Key;
 use anyhow::{Context, Result, bail};
@@ -29,12 +29,18 @@ pub fn read(path: &Path) -> Result<Vec<Key>> {
     if bytes.len() as u64 > TRACE_BYTES_MAX {
         bail!("{shown} holds more than {TRACE_BYTES_MAX} bytes");
     }
-    let keys = if is_xz { numbers(&bytes) } else { lines(&bytes) };
+    let keys = if is_xz && !is_text(&bytes) { numbers(&bytes) } else { lines(&bytes) };
     let keys = keys.with_context(|| format!("{shown} is no trace"))?;
     if keys.is_empty() {
         bail!("{shown} holds no keys");
     }
     Ok(keys)
+}
+
+/// Packed text is text still. Keys as numbers are none: all but the largest begin with a zero byte.
+fn is_text(bytes: &[u8]) -> bool {
+    let is_plain = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');
+    std::str::from_utf8(bytes).is_ok_and(|text| text.chars().all(is_plain))
 }
 
 fn numbers(bytes: &[u8]) -> Result<Vec<Key>> {
@@ -77,6 +83,11 @@ mod tests {
         assert_eq!(text, ["a", "b", "a"]);
         let xz = trace("t.xz", &packed(&[0, 0, 0, 7, 0, 0, 1, 0])).unwrap();
         assert_eq!(xz.into_iter().map(String::from).collect::<Vec<_>>(), ["7", "256"]);
+        let packed_text = trace("t.txt.xz", &packed(b"aaaa\nbbb\naaaa\nbbbb\n")).unwrap();
+        assert_eq!(
+            packed_text.into_iter().map(String::from).collect::<Vec<_>>(),
+            ["aaaa", "bbb", "aaaa", "bbbb"]
+        );
     }
 
     #[test]

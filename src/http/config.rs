@@ -1,7 +1,7 @@
 //! `/v1/config`: the replicated settings.
 
 use super::door::Ready;
-use super::extract::{NoQuery, Query, ReadQuery, idempotency_key, level};
+use super::extract::{NoQuery, Query, ReadQuery, from_object, idempotency_key, level};
 use super::kv::{unexpected, written_at};
 use super::respond::{ApiError, read_at};
 use crate::api::{ConfigBody, ConfigUpdate, ErrorCode};
@@ -33,8 +33,7 @@ pub(super) async fn put(
 ) -> Result<Response, ApiError> {
     let invalid = |reason: String| ApiError::new(ErrorCode::InvalidConfig, reason);
     let bytes = to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| invalid(format!("body: {error}")))?;
-    let update: ConfigUpdate =
-        serde_json::from_slice(&bytes).map_err(|error| invalid(format!("body: {error}")))?;
+    let update: ConfigUpdate = from_object(&bytes).map_err(|error| invalid(format!("body: {error}")))?;
     let change = ConfigChange {
         policy: update.policy,
         capacity_entries: update.capacity_entries,

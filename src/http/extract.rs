@@ -300,7 +300,15 @@ pub(super) async fn json_body<T: DeserializeOwned>(
 ) -> Result<T, ApiError> {
     let held = body_bytes(door, headers, body, limit).await?;
     let text: &[u8] = if held.bytes.is_empty() { b"{}" } else { &held.bytes };
-    serde_json::from_slice(text).map_err(|error| bad_body(error.to_string()))
+    from_object(text).map_err(bad_body)
+}
+
+/// Reads a JSON object. An array is refused: it would be taken for the fields by position.
+pub(super) fn from_object<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
+    if text.trim_ascii_start().first() != Some(&b'{') {
+        return Err("expected a JSON object".into());
+    }
+    serde_json::from_slice(text).map_err(|error| error.to_string())
 }
 
 pub(super) fn bad_body(reason: String) -> ApiError {

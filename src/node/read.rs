@@ -29,7 +29,8 @@ pub struct ReadAt<T> {
     /// The last applied index at that moment.
     pub index: u64,
     pub term: u64,
-    /// Log time at that moment, in milliseconds since the Unix epoch.
+    /// Log time at that moment as this node's clock has it, in milliseconds since the Unix epoch: what is left
+    /// of a time to live is reckoned from it. Whether one is over is judged by the log alone.
     pub now_ms: u64,
 }
 
@@ -71,11 +72,13 @@ impl Inner {
             return Err(NodeError::Unavailable(reason));
         }
         let term = self.consensus.term();
+        // Between two log entries log time stands still; what is left of a time to live does not.
+        let clock_ms = self.consensus.clock().now_ms().unwrap_or(0);
         Ok(replica.with_cache(|cache| ReadAt {
             value: look(cache),
             index: cache.index(),
             term,
-            now_ms: cache.now_ms(),
+            now_ms: cache.now_ms().max(clock_ms),
         }))
     }
 

@@ -110,3 +110,24 @@ async fn the_report_is_as_described() {
     }
     server.stop().await;
 }
+
+/// What is left of a time to live runs down while nothing is written.
+#[tokio::test]
+async fn a_time_to_live_runs_down_on_an_idle_node() {
+    let server = Server::start().await;
+    server.configure(json!({"touch": {"enabled": false}})).await;
+    server.send(reqwest::Method::PUT, "/v1/kv/k?ttl_ms=60000", &[], "x").await;
+    let written = server.node.status().await.last_log_index;
+    let begun = std::time::Instant::now();
+    loop {
+        let answer = server.get("/v1/kv/k").await;
+        let left: u64 = answer.headers()["lockstep-ttl-ms"].to_str().unwrap().parse().unwrap();
+        if left < 59_900 {
+            break;
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{left} ms are left");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(server.node.status().await.last_log_index, written, "nothing was written meanwhile");
+    server.stop().await;
+}
