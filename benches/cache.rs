@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use lockstep::cache::{
-    Cache, CacheConfig, Command, Condition, ConfigChange, EntryId, Key, Op, Policy, Stamp, Touch, Ttl, Value,
+    Cache, CacheConfig, Command, Condition, ConfigChange, Key, Op, Policy, Stamp, Touch, Ttl, Value,
 };
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -96,7 +96,7 @@ impl Bench {
         let mut touch = || {
             let key = key_of(self.number() % (2 * len));
             let seen = self.cache.read(&key)?;
-            Some(Touch { entry: EntryId { ..seen.entry }, count: 1 })
+            Some(Touch { entry: seen.entry, count: 1 })
         };
         (0..count).filter_map(|_| touch()).collect()
     }

@@ -122,17 +122,12 @@ impl Remembered {
 
     /// For the digest: where the window stands, and the sum over it.
     pub fn words(&self) -> [u64; 4] {
-        self.words_with(self.sum)
+        self.window.words(self.sum)
     }
 
     /// The same, computed anew.
     pub fn recompute_words(&self) -> [u64; 4] {
-        self.words_with(sum_of(&self.window, |memory| hash_answer(&memory.answer).0))
-    }
-
-    fn words_with(&self, sum: Sum) -> [u64; 4] {
-        let [low, high] = sum.words();
-        [self.window.first(), self.window.next(), low, high]
+        self.window.words(sum_of(&self.window, |memory| hash_answer(&memory.answer).0))
     }
 
     fn forget_oldest(&mut self) {

@@ -1,5 +1,6 @@
 //! A queue of numbered items that forgets its oldest, in copy-on-write chunks like the slab's pages.
 
+use super::digest::Sum;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -32,6 +33,12 @@ impl<T: Clone> Window<T> {
     /// Items and gaps.
     pub fn len(&self) -> u64 {
         self.next - self.first
+    }
+
+    /// For the digest: where the window stands, and the sum over its items.
+    pub fn words(&self, sum: Sum) -> [u64; 4] {
+        let [low, high] = sum.words();
+        [self.first, self.next, low, high]
     }
 
     pub fn get(&self, number: u64) -> Option<&T> {

@@ -18,7 +18,7 @@ const PROMOTION_HITS: u64 = 2;
 /// Uses that are counted at most.
 const HITS_MAX: u64 = 3;
 /// Second chances given for one victim at most, so that no `apply` takes long: then the head goes, used or
-/// not. On web traces it makes no difference to the hit ratio.
+/// not.
 const SECOND_CHANCES_MAX: usize = 32;
 
 /// An entry's rank: when it queued, in which queue, and how often it was used since.
