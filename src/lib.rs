@@ -31,6 +31,9 @@
 
 pub mod cli;
 
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
+
 pub mod http;
 
 pub mod node;

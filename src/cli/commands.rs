@@ -198,6 +198,10 @@ pub struct ServeArgs {
     /// Let this node be cut off from its peers over HTTP, to try out partitions
     #[arg(long, env = "LOCKSTEP_FAULT_INJECTION")]
     pub fault_injection: bool,
+    /// Tell a lie that the consistency tests must notice
+    #[cfg(feature = "sabotage")]
+    #[arg(long)]
+    pub sabotage: Option<crate::sabotage::Sabotage>,
     #[command(flatten)]
     pub timing: TimingArgs,
 }

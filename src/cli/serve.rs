@@ -18,6 +18,11 @@ const PEER_PORT_ABOVE: u16 = 1000;
 /// Runs a node until it is told to stop, or fails.
 pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     let mut stop = Stop::new()?;
+    #[cfg(feature = "sabotage")]
+    if let Some(lie) = args.sabotage {
+        tracing::warn!(?lie, "this node lies, for tests");
+        lie.choose();
+    }
     // A file that may not grow is then an error of the write, like a full disk, and not the process's death.
     // SAFETY: ignoring a signal is sound at any time.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };

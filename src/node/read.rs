@@ -45,6 +45,11 @@ impl Inner {
         let look = |cache: &Cache| (cache.read(key.as_str()), cache.config().touch);
         let ReadAt { value, index, term, now_ms } = self.read(level, min_index, None, look).await?;
         let (seen, touch) = value;
+        #[cfg(feature = "sabotage")]
+        let seen = seen.filter(|seen| {
+            let lies = crate::sabotage::Sabotage::LocalClock.is_chosen();
+            !lies || seen.found.expires_at_ms.is_none_or(|at| at > crate::sabotage::wall_ms())
+        });
         self.touches.note(key.as_str(), seen.as_ref(), touch);
         Ok(ReadAt { value: seen.map(|seen| seen.found), index, term, now_ms })
     }
@@ -61,6 +66,8 @@ impl Inner {
         let deadline = Instant::now() + limit.unwrap_or(self.options.limits.request);
         let index = match level {
             ReadLevel::Stale => None,
+            #[cfg(feature = "sabotage")]
+            _ if crate::sabotage::Sabotage::StaleReads.is_chosen() => None,
             ReadLevel::Linearizable => Some(self.find_read_index(false, deadline).await?),
             ReadLevel::Lease => Some(self.find_read_index(true, deadline).await?),
         };

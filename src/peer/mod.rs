@@ -11,7 +11,7 @@ mod links;
 mod server;
 mod socket;
 
-pub use client::{PeerClient, PeerError};
+pub use client::{PeerClient, PeerError, Pending};
 pub use frame::{
     FRAME_BYTES_MAX, FrameError, Method, NoAnswer, Reply, Request, decode_reply, decode_request,
 };

@@ -239,6 +239,10 @@ impl RaftNetworkV2<Types> for Network {
             let pending = this.bulk.send(Method::Append, encode_append(&request), deadline).await;
             // The answer is awaited later, while the next request is on its way.
             async move {
+                #[cfg(feature = "sabotage")]
+                if crate::sabotage::Sabotage::EarlyAck.is_chosen() {
+                    return early_ack(pending, request).await;
+                }
                 let bytes = pending?.answer(deadline).await?;
                 Ok::<_, PeerError>(bytes)
             }
@@ -300,4 +304,20 @@ impl RaftNetworkV2<Types> for Network {
             sent = self.send_snapshot(vote, &file) => sent,
         }
     }
+}
+
+/// A lie for the consistency tests: a peer that does not answer at once is said to have stored everything.
+#[cfg(feature = "sabotage")]
+async fn early_ack(
+    pending: Result<crate::peer::Pending, PeerError>,
+    request: AppendEntriesRequest<Types>,
+) -> Result<Bytes, PeerError> {
+    let limit = Instant::now() + Duration::from_millis(20);
+    if let Ok(pending) = pending
+        && let Ok(answer) = pending.answer(limit).await
+    {
+        return Ok(answer);
+    }
+    let last = request.entries.last().map(openraft::entry::RaftEntry::log_id).or(request.prev_log_id);
+    Ok(to_bytes(&AppendReply::Stored(last)))
 }

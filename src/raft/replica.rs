@@ -122,6 +122,8 @@ impl Replica {
         }
         // A leader that tells of no reads, or of unreadable ones, tells every node the same.
         let touches = decode_touches(&proposal.touches).unwrap_or_default();
+        #[cfg(feature = "sabotage")]
+        let touches = forget_some(touches, index);
         let mut state = self.write();
         let response = match envelope {
             Ok(Envelope { idempotency_key, command }) => {
@@ -191,6 +193,19 @@ impl Replica {
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, State> {
         self.state.write().expect("apply does not panic")
     }
+}
+
+/// A lie for the consistency tests: one in four touches never came.
+#[cfg(feature = "sabotage")]
+fn forget_some(mut touches: Vec<crate::cache::Touch>, index: u64) -> Vec<crate::cache::Touch> {
+    if crate::sabotage::Sabotage::ForgetTouch.is_chosen() {
+        let mut position = index;
+        touches.retain(|_| {
+            position += 1;
+            !position.is_multiple_of(4)
+        });
+    }
+    touches
 }
 
 impl State {

@@ -82,6 +82,11 @@ impl LogStore {
     /// Opens or creates the store in `dir` and verifies all of it. Refuses when another process has it, and when
     /// anything that was acknowledged is damaged or missing; a refused folder stays refused.
     pub fn open(dir: &Path, options: LogOptions) -> Result<LogStore, OpenError> {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::Sabotage::SkipFsync.is_chosen() {
+            use super::unflushed_engine::UnflushedEngine;
+            return LogStore::open_wrapped(dir, options, |engine| Arc::new(UnflushedEngine::new(engine)));
+        }
         LogStore::open_wrapped(dir, options, |engine| engine)
     }
 

@@ -32,6 +32,8 @@ mod snapshot;
 mod snapshot_format;
 mod stage;
 mod state;
+#[cfg(feature = "sabotage")]
+mod unflushed_engine;
 mod watermark;
 mod writer;
 
