@@ -10,20 +10,38 @@ use std::time::Duration;
 
 /// How long a follower waits for the leader's view of the members.
 const MEMBERS_LIMIT: Duration = Duration::from_millis(500);
+/// How often the positions are read until they fit together, and how long Raft's may take to come up.
+const STATUS_TRIES: usize = 3;
+const VIEW_LIMIT: Duration = Duration::from_millis(100);
 const READY_LIMIT: Duration = Duration::from_secs(1);
 
 impl Inner {
     pub(super) async fn status(&self) -> Status {
-        let view = self.consensus.view();
         let leaders_view = self.leaders_view().await;
-        let members = members_of(&view, &leaders_view);
+        let mut tries = STATUS_TRIES;
+        loop {
+            // The view first: what it says was applied, snapshotted and purged, the cache then has.
+            let view = self.consensus.view();
+            let status = self.status_at(&view, &leaders_view);
+            tries -= 1;
+            if status.applied_index <= status.committed_index || tries == 0 {
+                return status;
+            }
+            // Raft tells of what it committed a moment after it was applied.
+            let applied = status.applied_index;
+            self.consensus.wait(VIEW_LIMIT, |view| view.committed_index >= applied).await;
+        }
+    }
+
+    fn status_at(&self, view: &View, leaders_view: &LeadersView) -> Status {
+        let members = members_of(view, leaders_view);
         let clock = self.consensus.clock();
         let build = |cache: &crate::cache::Cache| Status {
             cluster_id: self.identity.cluster_id.clone(),
             incarnation: self.identity.incarnation(),
             node: NodeName { id: self.identity.node_id, name: self.identity.name.clone() },
             role: role(view.role).into(),
-            leader: leader(&view),
+            leader: leader(view),
             term: view.term,
             last_log_index: view.last_log_index,
             committed_index: view.committed_index,
