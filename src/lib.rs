@@ -31,6 +31,8 @@
 
 pub mod cli;
 
+pub mod check;
+
 pub mod http;
 
 pub mod node;
