@@ -33,6 +33,7 @@ pub mod cli;
 
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
+pub mod check;
 
 pub mod http;
 

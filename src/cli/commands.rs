@@ -13,7 +13,8 @@ use std::time::Duration;
     version,
     max_term_width = 100,
     after_help = "Exit codes: 0 success, 1 error, 2 wrong usage, 3 not found, 4 precondition failed,\n\
-                  5 unavailable (nothing was done), 6 outcome unknown.\n\
+                  5 unavailable (nothing was done), 6 outcome unknown, 7 not linearizable,\n\
+                  8 not decided whether it is.\n\
                   LOCKSTEP_LOG sets what is logged on standard error, e.g. LOCKSTEP_LOG=debug."
 )]
 pub struct Cli {
@@ -58,6 +59,12 @@ pub enum Command {
     /// reads count for eviction once the log has told of them, which takes a while; so each policy is tried with
     /// several delays, and with writes only (as with `touch.enabled` false).
     Simulate(SimulateArgs),
+    /// Judge recorded histories: is there an order of the operations that explains every answer?
+    ///
+    /// A history is a file of JSON lines: a header, then one operation a line, with when it was called and
+    /// answered (docs/checker.md). Logs of Jepsen's test of an etcd register are read as well. Ends with 0 when
+    /// all files are linearizable, with 7 when one is not, and with 8 when there was not enough time or memory.
+    CheckHistory(CheckHistoryArgs),
 }
 
 /// Which nodes to talk to, and how to print.
@@ -438,6 +445,24 @@ pub struct SimulateArgs {
     /// lru, lfu, s3fifo or noeviction
     #[arg(long, value_delimiter = ',', default_value = "lru,lfu,s3fifo", value_parser = parse_policy)]
     pub policy: Vec<Policy>,
+    /// Print one JSON object on the last line
+    #[arg(long, env = "LOCKSTEP_JSON")]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckHistoryArgs {
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Write a page that shows what fits nowhere, for a single FILE
+    #[arg(long, value_name = "OUT.html")]
+    pub html: Option<PathBuf>,
+    /// Seconds a file may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    pub deadline_s: u32,
+    /// Judge by values only, as if no revision were known
+    #[arg(long)]
+    pub without_revisions: bool,
     /// Print one JSON object on the last line
     #[arg(long, env = "LOCKSTEP_JSON")]
     pub json: bool,

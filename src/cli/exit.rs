@@ -1,5 +1,6 @@
 //! Exit codes, so that scripts can tell failures apart: 0 success, 1 another error, 2 wrong usage, 3 not
-//! found, 4 precondition failed, 5 unavailable (nothing was done), 6 outcome unknown.
+//! found, 4 precondition failed, 5 unavailable (nothing was done), 6 outcome unknown, 7 not linearizable, 8 not
+//! decided whether it is.
 
 use crate::api::ErrorCode;
 use crate::client::ClientError;
@@ -12,6 +13,8 @@ const NOT_FOUND: u8 = 3;
 const PRECONDITION_FAILED: u8 = 4;
 const UNAVAILABLE: u8 = 5;
 const OUTCOME_UNKNOWN: u8 = 6;
+const NOT_LINEARIZABLE: u8 = 7;
+const UNDECIDED: u8 = 8;
 
 /// Told by `get` and `del` of a key that is not there.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +26,15 @@ pub struct NoSuchKey(pub String);
 #[error("{0}")]
 pub struct Usage(pub String);
 
+/// Told by `check-history` of a history that it can't approve.
+#[derive(Debug, thiserror::Error)]
+pub enum NotApproved {
+    #[error("not linearizable")]
+    NotLinearizable,
+    #[error("not decided whether it is linearizable")]
+    Undecided,
+}
+
 /// The exit code of an error.
 pub fn code(error: &anyhow::Error) -> u8 {
     if error.is::<NoSuchKey>() {
@@ -30,6 +42,11 @@ pub fn code(error: &anyhow::Error) -> u8 {
     }
     if error.is::<Usage>() {
         return USAGE;
+    }
+    match error.downcast_ref() {
+        Some(NotApproved::NotLinearizable) => return NOT_LINEARIZABLE,
+        Some(NotApproved::Undecided) => return UNDECIDED,
+        None => {}
     }
     match error.downcast_ref::<ClientError>().map(ClientError::code) {
         Some(ErrorCode::NotFound) => NOT_FOUND,

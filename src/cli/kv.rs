@@ -36,6 +36,7 @@ pub async fn run(command: Command) -> Result<()> {
         | Command::Serve(_)
         | Command::Replay(_)
         | Command::Simulate(_)
+        | Command::CheckHistory(_)
         | Command::Snapshot(_) => {
             bail!("this command is run elsewhere")
         }

@@ -1,5 +1,6 @@
 //! Arguments -> settings -> run: the commands people type.
 
+mod check_history;
 mod commands;
 mod exit;
 mod kv;
@@ -35,6 +36,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Serve(args) => serve::serve(args).await,
             Command::Replay(args) => replay::replay(args).await,
             Command::Simulate(args) => simulate::simulate(args).await,
+            Command::CheckHistory(args) => check_history::check_history(args).await,
             Command::Snapshot(args) => restore::snapshot(args).await,
             other => kv::run(other).await,
         }

@@ -4,8 +4,9 @@ use super::code::{below, words};
 use super::{Source, assert_clean, sources};
 
 /// The rooms, and which others each may import.
-const ROOMS: [(&str, &[&str]); 9] = [
-    ("cli", &["http", "node", "raft", "peer", "storage", "cache", "api", "client"]),
+const ROOMS: [(&str, &[&str]); 10] = [
+    ("cli", &["check", "http", "node", "raft", "peer", "storage", "cache", "api", "client"]),
+    ("check", &["api"]),
     ("http", &["node", "raft", "peer", "storage", "cache", "api"]),
     ("node", &["raft", "peer", "storage", "cache", "api", "client"]),
     ("raft", &["peer", "storage", "cache"]),

@@ -1,0 +1,215 @@
+//! One value that is read, written, compared and swapped, and deleted.
+//!
+//! Every change has a revision, higher than that of the change before. An answer that names one says exactly
+//! when the change was; a change without an answer makes the revision uncertain until an answer names it again.
+
+use super::{Model, Setup, Values, no_such_operation};
+use crate::api::ErrorCode;
+use crate::check::{Operation, Outcome};
+use serde::Deserialize;
+use serde_json::Value;
+
+pub(in crate::check) struct Register {
+    values: Values,
+    use_revisions: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(in crate::check) struct State {
+    value: Option<u32>,
+    changed: Changed,
+}
+
+/// The revision of the last change.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Changed {
+    Exactly(u64),
+    /// A change without an answer came after this revision.
+    After(u64),
+}
+
+impl Changed {
+    /// The next change, if it may have this revision.
+    fn next(self, revision: Option<u64>) -> Option<Self> {
+        let (least, certain) = match self {
+            Self::Exactly(revision) => (revision, revision),
+            Self::After(revision) => (revision, revision + 1),
+        };
+        match revision {
+            // Two uncertain changes are as good as one: a weaker bound, and fewer states.
+            None => Some(Self::After(least)),
+            Some(revision) => (revision > certain).then_some(Self::Exactly(revision)),
+        }
+    }
+
+    /// What is known once this revision was seen, if it can be.
+    fn seen(self, revision: Option<u64>) -> Option<Self> {
+        let Some(revision) = revision else { return Some(self) };
+        let agrees = match self {
+            Self::Exactly(known) => revision == known,
+            Self::After(known) => revision > known,
+        };
+        agrees.then_some(Self::Exactly(revision))
+    }
+}
+
+#[derive(PartialEq, Eq, Hash)]
+pub(in crate::check) enum Step {
+    /// The value was this, with this revision if that is known.
+    See { value: Option<u32>, revision: Option<u64> },
+    /// There was some value.
+    SeeSome { revision: Option<u64> },
+    /// The value was another.
+    SeeOther { than: Option<u32>, revision: Option<u64> },
+    /// An answer that no state gives.
+    Impossible,
+    /// The value becomes this, if it was as expected.
+    Change { if_now: Expected, value: Option<u32>, revision: Option<u64> },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::check) enum Expected {
+    Anything,
+    Value(Option<u32>),
+    Some { revision: Option<u64> },
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Cas {
+    ByRevision(CasByRevision),
+    ByValue(CasByValue),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CasByRevision {
+    #[serde(deserialize_with = "Option::deserialize")]
+    revision: Option<u64>,
+    value: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CasByValue {
+    from: Value,
+    to: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Condition {
+    revision: u64,
+}
+
+impl Model for Register {
+    type State = State;
+    type Step = Step;
+
+    fn new(setup: &Setup) -> Self {
+        Self { values: Values::default(), use_revisions: setup.use_revisions }
+    }
+
+    fn understand(&mut self, operation: &Operation) -> Result<Option<Step>, String> {
+        let revision = operation.revision.filter(|_| self.use_revisions);
+        let argument = &operation.argument;
+        let (if_now, value) = match operation.op.as_str() {
+            "read" => {
+                let value = self.values.number(&operation.result);
+                // What is absent has no revision.
+                let revision = revision.filter(|_| value.is_some());
+                let answer = Step::See { value, revision };
+                return Ok(match operation.outcome {
+                    Outcome::Ok => Some(answer),
+                    Outcome::Fail => self.refusal(operation, Expected::Anything),
+                    Outcome::Unknown => None,
+                });
+            }
+            "write" => (Expected::Anything, Some(self.values.some(argument, "what is written")?)),
+            "delete" if argument.is_null() => (Expected::Some { revision: None }, None),
+            "delete" => {
+                let Condition { revision } = Condition::deserialize(argument)
+                    .map_err(|_| "a delete's argument is null or {\"revision\": number}".to_string())?;
+                (self.at_revision(revision), None)
+            }
+            "cas" => match Cas::deserialize(argument) {
+                Ok(Cas::ByRevision(CasByRevision { revision, value })) => {
+                    let if_now =
+                        revision.map_or(Expected::Value(None), |revision| self.at_revision(revision));
+                    (if_now, Some(self.values.some(&value, "what is written")?))
+                }
+                Ok(Cas::ByValue(CasByValue { from, to })) => {
+                    (Expected::Value(self.values.number(&from)), self.values.number(&to))
+                }
+                Err(_) => {
+                    return Err("a cas's argument is {\"revision\", \"value\"} or {\"from\", \"to\"}".into());
+                }
+            },
+            _ => return Err(no_such_operation(operation, "read, write, cas and delete")),
+        };
+        Ok(match operation.outcome {
+            Outcome::Ok => Some(Step::Change { if_now, value, revision }),
+            Outcome::Unknown => Some(Step::Change { if_now, value, revision: None }),
+            Outcome::Fail => self.refusal(operation, if_now),
+        })
+    }
+
+    fn start(&self) -> State {
+        State { value: None, changed: Changed::Exactly(0) }
+    }
+
+    fn step(&self, state: &State, step: &Step) -> Option<State> {
+        let State { value: now, changed } = *state;
+        match *step {
+            Step::See { value, revision } if now == value => {
+                Some(State { value, changed: changed.seen(revision)? })
+            }
+            Step::SeeSome { revision } if now.is_some() => {
+                Some(State { value: now, changed: changed.seen(revision)? })
+            }
+            Step::SeeOther { than, revision } if now != than => {
+                Some(State { value: now, changed: changed.seen(revision)? })
+            }
+            Step::Change { if_now, value, revision } => {
+                let changed = match if_now {
+                    Expected::Anything => changed,
+                    Expected::Value(expected) if now == expected => changed,
+                    Expected::Some { revision } if now.is_some() => changed.seen(revision)?,
+                    _ => return None,
+                };
+                let changed = if self.use_revisions { changed.next(revision)? } else { changed };
+                Some(State { value, changed })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Register {
+    /// Without revisions all that is known is that there was something.
+    fn at_revision(&self, revision: u64) -> Expected {
+        Expected::Some { revision: self.use_revisions.then_some(revision) }
+    }
+
+    /// What was seen by an operation that was refused, if it says so.
+    fn refusal(&self, operation: &Operation, if_now: Expected) -> Option<Step> {
+        let nothing = Step::See { value: None, revision: None };
+        if operation.failed_with(ErrorCode::NotFound) {
+            return Some(nothing);
+        }
+        if !operation.failed_with(ErrorCode::PreconditionFailed) {
+            return None;
+        }
+        let revision = operation.revision.filter(|_| self.use_revisions);
+        let compares_values = operation.argument.get("from").is_some();
+        Some(match (if_now, operation.revision) {
+            (Expected::Value(than), _) if compares_values => Step::SeeOther { than, revision },
+            // It was absent, as was expected.
+            (Expected::Value(None), None) => Step::Impossible,
+            // It is at the revision that was expected.
+            (Expected::Some { revision: Some(expected) }, Some(now)) if expected == now => Step::Impossible,
+            (_, None) => nothing,
+            (_, Some(_)) => Step::SeeSome { revision },
+        })
+    }
+}
