@@ -31,9 +31,9 @@
 
 pub mod cli;
 
+pub mod check;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
-pub mod check;
 
 pub mod http;
 

@@ -127,7 +127,9 @@ impl RaftStateMachine<Types> for Machine {
                 format!("a snapshot's state is at index {}, its metadata says otherwise", cache.index());
             return Err(io::Error::new(io::ErrorKind::InvalidData, wrong));
         }
+        let index = cache.index();
         self.replica.replace(cache, meta.last_log_id, meta.last_membership.clone());
+        tracing::info!(index, "installed a snapshot");
         Ok(())
     }
 
@@ -181,7 +183,10 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let snapshots = self.snapshots.clone();
         let writing = move || snapshots.write(index, &bytes, |mut out| frozen.encode(&mut out));
         match tokio::task::spawn_blocking(writing).await.map_err(io::Error::other)? {
-            Ok(file) => Ok(Snapshot { meta, snapshot: SnapshotData::Current(file) }),
+            Ok(file) => {
+                tracing::info!(index, bytes = file.bytes, "wrote a snapshot");
+                Ok(Snapshot { meta, snapshot: SnapshotData::Current(file) })
+            }
             // A leader's newer one was installed meanwhile: it stands for ours too.
             Err(StorageError::Superseded { .. }) => {
                 let gone = || io::Error::other("the newer snapshot is gone");

@@ -1,54 +1,30 @@
 //! Wall clocks that are thrown about, by libfaketime; without it these tests say so and pass.
 
-use crate::support::{Cluster, Node, until};
+use crate::support::{Cluster, Node, until, wall_clock};
 use reqwest::Method;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-const LIBRARIES: [&str; 3] = [
-    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
-    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
-    "/usr/lib/faketime/libfaketimeMT.so.1",
-];
 /// How late an expiry may be when a leader is there: the ticker's look and a commit, with room for a busy
 /// machine. docs/eviction.md states the bound.
 const LATE: Duration = Duration::from_secs(2);
 
 /// Three nodes, each with a wall clock of its own; `None` where there is no libfaketime.
 async fn cluster() -> Option<Cluster> {
-    let Some(library) = LIBRARIES.iter().find(|path| Path::new(path).exists()) else {
+    let Some(library) = wall_clock::library() else {
         eprintln!("skipped: tests of wall clocks need libfaketime (apt install faketime)");
         return None;
     };
     let mut cluster = Cluster::stopped(3, &[]).await;
     for node in &mut cluster.nodes {
-        throw(node, 0);
-        let file = clock_of(node).display().to_string();
-        let settings = [
-            ("LD_PRELOAD", *library),
-            ("FAKETIME_TIMESTAMP_FILE", file.as_str()),
-            ("FAKETIME_NO_CACHE", "1"),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        ];
-        node.environment = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        wall_clock::install(node, library);
         node.start();
     }
     cluster.all_ready().await;
     Some(cluster)
 }
 
-fn clock_of(node: &Node) -> PathBuf {
-    node.data_dir.with_extension("clock")
-}
-
-/// Sets a node's wall clock so many seconds off the true time.
 fn throw(node: &Node, seconds: i64) {
-    let file = clock_of(node);
-    std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
-    // Replaced at once, so that no half-written number is read.
-    let aside = file.with_extension("aside");
-    std::fs::write(&aside, format!("{seconds:+}\n")).expect("a clock");
-    std::fs::rename(aside, file).expect("a clock");
+    wall_clock::throw(node, &format!("{seconds:+}"));
 }
 
 async fn thrown(cluster: &Cluster, node: usize, seconds: i64) {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod wall_clock;
+
 use reqwest::{Client, Method, Response};
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
@@ -80,6 +82,10 @@ impl Node {
     pub fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|text| (*text).to_owned()));
         self
+    }
+
+    pub fn add_arguments(&mut self, arguments: &[String]) {
+        self.arguments.extend_from_slice(arguments);
     }
 
     pub fn replace_arguments(&mut self, arguments: Vec<String>) {

@@ -1,0 +1,47 @@
+//! Nodes that lie, each in its own way, must be caught. Needs a build with the feature `sabotage`:
+//! `cargo test --features sabotage --test consistency controls`.
+
+use crate::harness::faults::Kind;
+use crate::harness::report::Floor;
+use crate::harness::run::{Order, run};
+use crate::support::wall_clock;
+use lockstep::sabotage::Sabotage;
+use std::time::Duration;
+
+/// The faults that a lie shows under; without any of them some lies are the truth.
+fn faults(lie: Sabotage) -> Vec<Kind> {
+    match lie {
+        Sabotage::SkipFsync => vec![Kind::KillAll],
+        Sabotage::StaleReads => vec![Kind::LeaderInMajority, Kind::SlowLinks],
+        Sabotage::LocalClock => vec![Kind::ClockJumpAll],
+        Sabotage::ForgetTouch => vec![Kind::TransferLead],
+        Sabotage::EarlyAck => vec![Kind::LeaderAlone, Kind::LeaderMute],
+    }
+}
+
+/// Each lie is noticed within two minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_lie_is_caught() {
+    for (name, lie) in Sabotage::ALL {
+        if lie == Sabotage::LocalClock && wall_clock::library().is_none() {
+            eprintln!("skipped: {name} needs libfaketime (apt install faketime)");
+            continue;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let seed = fastrand::u64(..1_000_000);
+        println!("{name}, seed {seed}");
+        let order = Order {
+            seed,
+            length: Duration::from_secs(120),
+            round: Duration::from_secs(10),
+            kinds: faults(lie),
+            control: Some(name.to_owned()),
+            folder: folder.path().to_owned(),
+            floor: Floor { every_kind: false, snapshots_installed: 0, leaders_a_round: 0, ok_per_s: 0.0 },
+            command: format!("cluster-scripts/jepsen --control {name} --seed {seed}"),
+        };
+        let report = run(&order).await;
+        print!("{}", report.summary());
+        assert_eq!(report.verdict, "red: violations", "{name} was not caught");
+    }
+}

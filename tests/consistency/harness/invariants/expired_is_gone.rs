@@ -1,0 +1,55 @@
+//! C4: once a write that began after a value's deadline is acknowledged, nobody sees that value. The write carries log
+//! time past the deadline, whoever leads and however long the cluster stood still before.
+
+use super::Invariant;
+use crate::harness::load::Recorded;
+use crate::harness::workloads::Workload;
+use lockstep::api::Status;
+use lockstep::check::{Operation, Outcome};
+use std::collections::HashMap;
+
+/// How far a new leader's log time may lag behind the old one's: what it last heard of it was on its way for a
+/// while, and links here are slow at times.
+const LAG_NS: u64 = 600 * 1_000_000;
+
+pub struct ExpiredIsGone;
+
+impl Invariant for ExpiredIsGone {
+    fn name(&self) -> &'static str {
+        "what has expired is gone"
+    }
+
+    fn end(&mut self, _last: &[Status], recorded: &Recorded) -> Result<(), String> {
+        let Some(ttl) = recorded.get(&Workload::Ttl) else { return Ok(()) };
+        let mut deadlines: HashMap<u64, (u64, &Operation)> = HashMap::new();
+        for put in ttl.iter().filter(|told| told.op == "put" && told.outcome == Outcome::Ok) {
+            let value = put.argument["value"].as_u64().ok_or("a put without a value")?;
+            let ttl_ms = put.argument["ttl_ms"].as_u64().ok_or("a put without a time to live")?;
+            let deadline = put.return_ns.ok_or("an answer without a time")? + ttl_ms * 1_000_000 + LAG_NS;
+            deadlines.insert(value, (deadline, put));
+        }
+        // Acknowledged writes by their begin, each with the earliest end of all that began then or later.
+        let mut writes: Vec<(u64, u64)> = recorded
+            .values()
+            .flatten()
+            .filter(|told| told.op != "read" && told.outcome == Outcome::Ok)
+            .filter_map(|told| Some((told.call_ns, told.return_ns?)))
+            .collect();
+        writes.sort_unstable();
+        let mut earliest = u64::MAX;
+        for write in writes.iter_mut().rev() {
+            earliest = earliest.min(write.1);
+            write.1 = earliest;
+        }
+        for read in ttl.iter().filter(|told| told.op == "read" && told.outcome == Outcome::Ok) {
+            let Some((deadline, put)) = read.result.as_u64().and_then(|value| deadlines.get(&value)) else {
+                continue;
+            };
+            let next = writes.partition_point(|(call, _)| call <= deadline);
+            if writes.get(next).is_some_and(|(_, end)| *end < read.call_ns) {
+                return Err(format!("{read:?} still sees {put:?}, after a later write was acknowledged"));
+            }
+        }
+        Ok(())
+    }
+}

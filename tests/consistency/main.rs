@@ -1,0 +1,14 @@
+//! The consistency tests: the harness's own tests, and a short run of all of it. Long runs are `cluster-scripts/jepsen`.
+
+#[cfg(feature = "sabotage")]
+mod controls;
+mod harness;
+#[path = "../cache/model.rs"]
+#[allow(dead_code, reason = "the cache's own tests use the rest")]
+mod model;
+#[path = "../cache/model_order.rs"]
+#[allow(dead_code, reason = "the cache's own tests use the rest")]
+mod model_order;
+mod smoke;
+#[path = "../support/mod.rs"]
+mod support;
