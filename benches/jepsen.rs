@@ -4,6 +4,8 @@
 //!
 //! Ends with 0 when all is well, 1 when something is wrong, 3 when too little happened to tell.
 
+#![allow(unused_imports, dead_code, reason = "cargo builds the unit tests of a bench, and runs none of them")]
+
 #[path = "../tests/consistency/harness/mod.rs"]
 mod harness;
 #[path = "../tests/cache/model.rs"]

@@ -6,6 +6,7 @@ use lockstep::api::Status;
 use reqwest::Client;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -118,6 +119,8 @@ pub struct Cluster {
     pub shape: Shape,
     pub http: Client,
     pub moves_clocks: bool,
+    /// Set once something is wrong for good: then nobody need be waited for.
+    pub hopeless: Arc<AtomicBool>,
     folder: PathBuf,
     named: usize,
 }
@@ -132,6 +135,7 @@ impl Cluster {
             directory: Directory::default(),
             http,
             moves_clocks: wall_clock::library().is_some(),
+            hopeless: Arc::default(),
             folder: folder.to_owned(),
             named: 0,
             shape,
@@ -325,7 +329,7 @@ impl Cluster {
             if !node.still_runs() {
                 return Err(format!("{} ended:\n{}", node.name, tail(&node.log())));
             }
-            if Instant::now() > deadline {
+            if Instant::now() > deadline || self.hopeless.load(Ordering::Acquire) {
                 return Err(format!("{} does not serve:\n{}", node.name, tail(&node.log())));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

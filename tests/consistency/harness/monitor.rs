@@ -5,6 +5,7 @@ use super::invariants::{Invariant, Sighting};
 use super::load::Recorded;
 use lockstep::api::{Digests, Status};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -44,16 +45,13 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    pub fn start(directory: Directory, begun: Instant) -> Self {
+    /// Watches the nodes of a cluster, and sets `hopeless` at the first violation.
+    pub fn start(directory: Directory, begun: Instant, hopeless: Arc<AtomicBool>) -> Self {
         let invariants = super::invariants::all();
         let seen = Seen { invariants, violations: Vec::new(), leaders: BTreeSet::new(), sightings: 0 };
         let seen = Arc::new(Mutex::new(seen));
-        let task = tokio::spawn(watch(directory, begun, seen.clone()));
+        let task = tokio::spawn(watch(directory, begun, seen.clone(), hopeless));
         Self { seen, task }
-    }
-
-    pub fn has_violations(&self) -> bool {
-        !self.seen.lock().expect("no panic while held").violations.is_empty()
     }
 
     /// Looks for the last time; the violations of the whole run.
@@ -69,7 +67,7 @@ impl Monitor {
     }
 }
 
-async fn watch(directory: Directory, begun: Instant, seen: Arc<Mutex<Seen>>) {
+async fn watch(directory: Directory, begun: Instant, seen: Arc<Mutex<Seen>>, hopeless: Arc<AtomicBool>) {
     let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_LIMIT).build().expect("a client");
     let mut round = 0_u32;
     loop {
@@ -91,6 +89,9 @@ async fn watch(directory: Directory, begun: Instant, seen: Arc<Mutex<Seen>>) {
             }
             if let Some(digests) = digests {
                 seen.check(|invariant| invariant.see_digests(&name, &digests.digests));
+            }
+            if !seen.violations.is_empty() {
+                hopeless.store(true, Ordering::Release);
             }
         }
         round += 1;

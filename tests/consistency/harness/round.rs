@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How much earlier than its time to live a value may be gone: log time may be ahead of a client's clock by what
@@ -142,9 +143,10 @@ pub async fn play(name: &str, plan: &Plan, deck: &mut Deck, folder: &Path) -> Ro
         }
     };
     let begun = Instant::now();
-    let monitor = Monitor::start(cluster.directory.clone(), begun);
+    let monitor = Monitor::start(cluster.directory.clone(), begun, cluster.hopeless.clone());
     let load = Load::start(&cluster.directory, begun, &plan.mix, plan.clients, plan.seed);
-    let enough = || monitor.has_violations();
+    let hopeless = cluster.hopeless.clone();
+    let enough = || hopeless.load(Ordering::Acquire);
     let (episodes, result) =
         trouble(&mut cluster, deck, &mut random, begun, begun + plan.length, enough).await;
     report.episodes = episodes;
@@ -183,7 +185,10 @@ pub async fn play(name: &str, plan: &Plan, deck: &mut Deck, folder: &Path) -> Ro
 
 /// What every node says when nothing goes on any more.
 async fn last_words(cluster: &Cluster, report: &mut RoundReport) -> Vec<Status> {
-    if let Err(error) = cluster.still().await {
+    // Nodes that have been found wrong need not meet any more.
+    if report.violations.is_empty()
+        && let Err(error) = cluster.still().await
+    {
         report.violations.push(format!("at the end: {error}"));
     }
     let mut last = Vec::new();
@@ -196,7 +201,7 @@ async fn last_words(cluster: &Cluster, report: &mut RoundReport) -> Vec<Status> 
         }
     }
     let digests: Vec<&lockstep::api::IndexedDigest> = last.iter().map(|status| &status.digest).collect();
-    if digests.windows(2).any(|pair| pair[0] != pair[1]) {
+    if report.violations.is_empty() && digests.windows(2).any(|pair| pair[0] != pair[1]) {
         report.violations.push(format!("at the end the nodes differ: {digests:?}"));
     }
     last
