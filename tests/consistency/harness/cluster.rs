@@ -283,7 +283,7 @@ impl Cluster {
 
     /// The leader, waiting for one.
     pub async fn wait_for_leader(&self) -> Option<usize> {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(4);
         while Instant::now() < deadline {
             if let Some(leader) = self.leader().await {
                 return Some(leader);

@@ -11,6 +11,7 @@ pub struct Deck {
     kinds: VecDeque<Kind>,
     all: Vec<Kind>,
     strace: bool,
+    random: fastrand::Rng,
 }
 
 /// One stretch of trouble, from the first fault to the moment when every node serves again.
@@ -27,18 +28,19 @@ pub struct Episode {
 }
 
 impl Deck {
-    pub fn new(kinds: &[Kind], strace: bool) -> Self {
-        Self { kinds: VecDeque::new(), all: kinds.to_vec(), strace }
+    pub fn new(kinds: &[Kind], strace: bool, seed: u64) -> Self {
+        let random = fastrand::Rng::with_seed(seed);
+        Self { kinds: VecDeque::new(), all: kinds.to_vec(), strace, random }
     }
 
     /// The next kind that can happen here, and goes with another one if there is one.
-    fn deal(&mut self, cluster: &Cluster, with: Option<Kind>, random: &mut fastrand::Rng) -> Option<Kind> {
+    fn deal(&mut self, cluster: &Cluster, with: Option<Kind>) -> Option<Kind> {
         let fits = |kind: &Kind| {
             kind.is_possible(cluster, self.strace) && with.is_none_or(|other| kind.goes_with(other))
         };
         if !self.kinds.iter().any(fits) {
             let mut more = self.all.clone();
-            random.shuffle(&mut more);
+            self.random.shuffle(&mut more);
             self.kinds.extend(more);
         }
         let place = self.kinds.iter().position(fits)?;
@@ -51,20 +53,28 @@ impl Deck {
     }
 }
 
-/// Makes trouble until then, or until `enough`.
+/// Makes trouble so many times, each time by a part of the seed of its own, so that how long one takes changes
+/// nothing about the next. Ends early when the time is over or `enough` says so.
 ///
 /// # Errors
-/// The cluster did not do what it must be able to do; what happened before is told too.
+/// The cluster did not do what it must be able to; what happened before is told too.
 pub async fn trouble(
     cluster: &mut Cluster,
     deck: &mut Deck,
-    random: &mut fastrand::Rng,
+    seed: u64,
+    turns: u64,
     begun: Instant,
     until: Instant,
     enough: impl Fn() -> bool,
 ) -> (Vec<Episode>, Result<(), String>) {
     let mut episodes = Vec::new();
-    while Instant::now() < until && !enough() {
+    for turn in 0..turns {
+        if Instant::now() >= until || enough() {
+            break;
+        }
+        let mut random =
+            fastrand::Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(turn));
+        let random = &mut random;
         if random.u8(..5) == 0 {
             tokio::time::sleep(Duration::from_millis(random.u64(500..2_500))).await;
             continue;
@@ -96,7 +106,7 @@ async fn one(
     let together = if random.u8(..5) < 2 { 2 } else { 1 };
     let mut with = None;
     for _ in 0..together {
-        let Some(kind) = deck.deal(cluster, with, random) else { break };
+        let Some(kind) = deck.deal(cluster, with) else { break };
         match kind.inject(cluster, random).await {
             Ok(detail) => {
                 with = Some(kind);

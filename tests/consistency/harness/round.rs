@@ -23,6 +23,8 @@ const EARLY_MS: u64 = 250;
 /// When exactly a value must be gone is judged by `invariants/expired_is_gone.rs`; a cluster that stands still
 /// keeps it longer.
 const LATE_MS: u64 = 120_000;
+/// A minute or so.
+const TURNS: u64 = 12;
 const CHECK_LIMIT: Duration = Duration::from_secs(120);
 
 /// What a round is made of.
@@ -32,6 +34,9 @@ pub struct Plan {
     pub shape: Shape,
     pub mix: Vec<(Workload, u32)>,
     pub clients: u64,
+    /// How often something is broken, or left in peace for a while.
+    pub turns: u64,
+    /// When to end all the same.
     pub length: Duration,
     /// Play the log again on the naive model at the end; it must be whole.
     pub replays: bool,
@@ -52,7 +57,15 @@ impl Plan {
             extra: Vec::new(),
             first: Vec::new(),
         };
-        Self { seed, shape, mix: workloads::CHECKED.to_vec(), clients: 10, length, replays: false }
+        Self {
+            seed,
+            shape,
+            mix: workloads::CHECKED.to_vec(),
+            clients: 10,
+            turns: TURNS,
+            length,
+            replays: false,
+        }
     }
 
     /// The same with more keys than there is room for.
@@ -113,8 +126,7 @@ pub struct RoundReport {
 /// Plays a round in a folder of its own.
 pub async fn play(name: &str, plan: &Plan, deck: &mut Deck, folder: &Path) -> RoundReport {
     fs::create_dir_all(folder).expect("a folder");
-    let mut random = fastrand::Rng::with_seed(plan.seed);
-    let network = Network::new(random.u64(..));
+    let network = Network::new(plan.seed);
     let mut report = RoundReport {
         name: name.to_owned(),
         seed: plan.seed,
@@ -148,7 +160,7 @@ pub async fn play(name: &str, plan: &Plan, deck: &mut Deck, folder: &Path) -> Ro
     let hopeless = cluster.hopeless.clone();
     let enough = || hopeless.load(Ordering::Acquire);
     let (episodes, result) =
-        trouble(&mut cluster, deck, &mut random, begun, begun + plan.length, enough).await;
+        trouble(&mut cluster, deck, plan.seed, plan.turns, begun, begun + plan.length, enough).await;
     report.episodes = episodes;
     report.violations.extend(result.err());
     if let Err(error) = cluster.heal(true).await {

@@ -50,7 +50,7 @@ pub async fn run(order: &Order) -> RunReport {
         too_little: Vec::new(),
         verdict: String::new(),
     };
-    let mut deck = Deck::new(&kinds, strace);
+    let mut deck = Deck::new(&kinds, strace, order.seed);
     let begun = Instant::now();
     for number in 1.. {
         let left = order.length.saturating_sub(begun.elapsed());

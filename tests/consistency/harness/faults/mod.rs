@@ -191,7 +191,9 @@ impl Kind {
         let leaves_in_peace = |family| matches!(family, Family::Links | Family::Clock);
         let [a, b] = families;
         let in_peace = (!waits(a) || leaves_in_peace(b)) && (!waits(b) || leaves_in_peace(a));
-        a != b && !loses_time && in_peace
+        // A partition is drawn around a leader.
+        let leaderless = has(Family::Partition) && (all_stop(self) || all_stop(other));
+        a != b && !loses_time && in_peace && !leaderless
     }
 
     /// Does it. Whatever it leaves broken, [`Cluster::heal`] mends. Returns what was done to whom.
