@@ -1,12 +1,13 @@
 //! Judges one key, and when nothing explains it, finds the shortest beginning that nothing explains.
 //!
 //! A beginning ends with a return. What was called by then and not answered is open in it. Whatever explains a
-//! beginning explains every shorter one, so the shortest that is inexplicable is found by bisection. The one
-//! before it has a linearization: an order that explains all answers but the last.
+//! beginning explains every shorter one, so the shortest that is inexplicable is found by bisection, which starts
+//! where the search of the whole got stuck. The one before it has a linearization: an order that explains all
+//! answers but the last.
 
 use super::budget::{Budget, Exhausted};
 use super::models::{Model, Setup, understand_all};
-use super::search::{Task, search};
+use super::search::{Found, Task, search};
 use super::{Operation, Outcome};
 use serde_json::Value;
 
@@ -36,8 +37,10 @@ pub(super) fn judge<M: Model>(operations: &[&Operation], setup: &Setup, budget: 
         Err(what) => return Judgement::Undecided(what),
     };
     match puzzle.solve(budget) {
-        Ok(Some(_)) => Judgement::Explained,
-        Ok(None) => Judgement::Inexplicable(Box::new(shorten::<M>(operations, &puzzle, setup, budget))),
+        Ok(Found::Order(_)) => Judgement::Explained,
+        Ok(Found::Nothing { furthest_ns }) => {
+            Judgement::Inexplicable(Box::new(shorten(operations, &puzzle, furthest_ns, setup, budget)))
+        }
         Err(exhausted) => Judgement::Undecided(exhausted.as_str().into()),
     }
 }
@@ -69,16 +72,19 @@ impl<M: Model> Puzzle<M> {
         Ok(Self { model, tasks, origins: kept })
     }
 
-    /// Which of the key's operations come in what order, if any order explains them.
-    fn solve(&self, budget: &Budget) -> Result<Option<Vec<usize>>, Exhausted> {
-        let order = search(&self.model, &self.tasks, budget)?;
-        Ok(order.map(|order| order.into_iter().map(|task| self.origins[task]).collect()))
+    /// An order names the key's operations.
+    fn solve(&self, budget: &Budget) -> Result<Found, Exhausted> {
+        Ok(match search(&self.model, &self.tasks, budget)? {
+            Found::Order(order) => Found::Order(order.into_iter().map(|task| self.origins[task]).collect()),
+            nothing @ Found::Nothing { .. } => nothing,
+        })
     }
 }
 
 fn shorten<M: Model>(
     operations: &[&Operation],
     whole: &Puzzle<M>,
+    furthest_ns: u64,
     setup: &Setup,
     budget: &Budget,
 ) -> Counterexample {
@@ -97,11 +103,15 @@ fn shorten<M: Model>(
 
     let (mut explained, mut inexplicable) = (0, returns.len());
     let (mut order, mut shortest) = (Vec::new(), true);
+    // Most often the answer that the search could not get past is the last of the shortest beginning.
+    let guess = returns.partition_point(|(return_ns, _)| *return_ns <= furthest_ns);
     while inexplicable - explained > 1 {
-        let middle = explained + (inexplicable - explained) / 2;
-        match beginning(middle).1.solve(budget) {
-            Ok(Some(found)) => (explained, order) = (middle, found),
-            Ok(None) => inexplicable = middle,
+        let guesses = [guess, guess.saturating_sub(1), explained.midpoint(inexplicable)];
+        let next = guesses.into_iter().find(|next| (explained + 1..inexplicable).contains(next));
+        let next = next.expect("the middle is between them");
+        match beginning(next).1.solve(budget) {
+            Ok(Found::Order(found)) => (explained, order) = (next, found),
+            Ok(Found::Nothing { .. }) => inexplicable = next,
             Err(_) => {
                 shortest = false;
                 break;

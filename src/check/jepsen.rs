@@ -5,7 +5,8 @@
 //! INFO  jepsen.util - 3   :fail   :cas    [1 2]
 //! ```
 //!
-//! There are no times in them, but the order of the lines is that of the events. A `:cas` that failed saw that
+//! There are no times in them, but the order of the lines is that of the events, so each is taken for a
+//! millisecond. A `:cas` that failed saw that
 //! the value was another; whatever else failed saw nothing. What ended with `:info`, or has no end, is unknown.
 
 use super::{Header, History, HistoryError, ModelName, Operation, Outcome};
@@ -20,7 +21,7 @@ pub(super) fn read<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> Result<
     for (number, line) in lines {
         let Some(event) = Event::of(line) else { continue };
         let wrong = |what: String| HistoryError { line: number + 1, what };
-        let at_ns = number as u64;
+        let at_ns = number as u64 * 1_000_000;
         if event.kind == ":invoke" {
             let operation = event.invocation(at_ns).map_err(wrong)?;
             if under_way.insert(event.process, operations.len()).is_some() {

@@ -10,12 +10,12 @@
 //! any time after its call, or not at all. Four rules keep the search small. None of them loses a
 //! linearization:
 //!
-//! - An answered operation that is allowed and changes nothing (a read, as a rule) is placed at once: in any
+//! - An answered operation that only looks (a read, as a rule) is placed as soon as it is allowed: in any
 //!   linearization of the rest it could be moved to the front.
 //! - Of open operations that ask for the same, the one called first goes first.
 //! - An open operation that changes nothing is not placed.
-//! - Nothing follows an open operation that would lead to the same state without it: that is found without
-//!   it too.
+//! - Nothing follows an open operation that would lead to the same state without it, or to one that allows
+//!   more: that is found without it too.
 
 use super::bits::Bits;
 use super::budget::{Budget, Exhausted, Share};
@@ -31,12 +31,19 @@ pub(super) struct Task<S> {
     pub step: S,
 }
 
-/// Positions of tasks in the order of a linearization, or `None` when there is no linearization.
+/// What a search found.
+pub(super) enum Found {
+    /// Positions of tasks, in the order of a linearization.
+    Order(Vec<usize>),
+    /// There is no linearization. All that returned before this moment could be placed, and no more.
+    Nothing { furthest_ns: u64 },
+}
+
 pub(super) fn search<M: Model>(
     model: &M,
     tasks: &[Task<M::Step>],
     budget: &Budget,
-) -> Result<Option<Vec<usize>>, Exhausted> {
+) -> Result<Found, Exhausted> {
     Search::new(model, tasks, budget).run(budget)
 }
 
@@ -59,6 +66,8 @@ struct Search<'a, M: Model> {
     /// What was reached before: what was placed, and the state.
     seen: HashSet<(Box<[u64]>, M::State)>,
     memory: Share<'a>,
+    /// The latest return that something had to come before.
+    furthest_ns: u64,
 }
 
 /// Where the search stands.
@@ -125,13 +134,14 @@ impl<'a, M: Model> Search<'a, M> {
             open_placed: Bits::new(open.len()),
             seen: HashSet::new(),
             memory: budget.share(),
+            furthest_ns: 0,
             answered,
             open,
             twin,
         }
     }
 
-    fn run(mut self, budget: &Budget) -> Result<Option<Vec<usize>>, Exhausted> {
+    fn run(mut self, budget: &Budget) -> Result<Found, Exhausted> {
         let mut node = Node { state: self.model.start(), before: None };
         let mut stack: Vec<Frame<M::State>> = Vec::new();
         let mut cursor = self.first();
@@ -139,7 +149,7 @@ impl<'a, M: Model> Search<'a, M> {
         while !self.events.are_over() {
             let Some(choice) = self.candidate(&mut cursor) else {
                 match self.take_back(&mut stack) {
-                    None => return Ok(None),
+                    None => return Ok(Found::Nothing { furthest_ns: self.furthest_ns }),
                     Some(frame) => {
                         cursor = self.after(frame.choice);
                         node = frame.node;
@@ -162,7 +172,7 @@ impl<'a, M: Model> Search<'a, M> {
                 Attempt::DeadEnd => cursor = Cursor::Open(self.open.len(), 0),
             }
         }
-        Ok(Some(stack.iter().map(|frame| self.task(frame.choice)).collect()))
+        Ok(Found::Order(stack.iter().map(|frame| self.task(frame.choice)).collect()))
     }
 
     fn first(&self) -> Cursor {
@@ -178,12 +188,16 @@ impl<'a, M: Model> Search<'a, M> {
 
     /// What may come next: whatever was called before the first return. Open ones last, since most histories
     /// can do without them.
-    fn candidate(&self, cursor: &mut Cursor) -> Option<Choice> {
+    fn candidate(&mut self, cursor: &mut Cursor) -> Option<Choice> {
         loop {
             match *cursor {
                 Cursor::Answered(event) => match self.events.call(event) {
                     Some(at) => return Some(Choice::Answered(at)),
-                    None => *cursor = Cursor::Open(0, self.events.time_ns(event)),
+                    None => {
+                        let return_ns = self.events.time_ns(event);
+                        self.furthest_ns = self.furthest_ns.max(return_ns);
+                        *cursor = Cursor::Open(0, return_ns);
+                    }
                 },
                 Cursor::Open(at, until_ns) => {
                     let task = *self.open.get(at)?;
@@ -203,24 +217,24 @@ impl<'a, M: Model> Search<'a, M> {
     fn attempt(&mut self, node: &Node<M::State>, choice: Choice) -> Result<Attempt<M::State>, Exhausted> {
         let step = &self.tasks[self.task(choice)].step;
         let Some(state) = self.model.step(&node.state, step) else { return Ok(Attempt::NotNow) };
-        let changes_nothing = state == node.state;
-        let is_open = matches!(choice, Choice::Open(_));
-        if is_open && changes_nothing {
+        if matches!(choice, Choice::Open(_)) && M::covers(&node.state, &state) {
             return Ok(Attempt::NotNow);
         }
-        if node.before.as_ref().is_some_and(|before| self.model.step(before, step).as_ref() == Some(&state)) {
+        let without = node.before.as_ref().and_then(|before| self.model.step(before, step));
+        if without.is_some_and(|without| M::covers(&without, &state)) {
             return Ok(Attempt::NotNow);
         }
+        let forced = M::only_looks(step) && state == node.state;
         self.place(choice);
         let placed = self.placed();
         let bytes = std::mem::size_of::<(Box<[u64]>, M::State)>() + placed.len() * 8 + M::heap_bytes(&state);
         if !self.seen.insert((placed, state.clone())) {
             self.unplace(choice);
-            return Ok(if changes_nothing { Attempt::DeadEnd } else { Attempt::NotNow });
+            return Ok(if forced { Attempt::DeadEnd } else { Attempt::NotNow });
         }
         // A hash table keeps some of its places free.
         self.memory.take(bytes + bytes / 2)?;
-        Ok(Attempt::Placed { state, forced: changes_nothing })
+        Ok(Attempt::Placed { state, forced })
     }
 
     /// Takes back the newest step that has an alternative, and those after it.

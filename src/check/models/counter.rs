@@ -44,6 +44,10 @@ impl Model for Counter {
         None
     }
 
+    fn only_looks(step: &Step) -> bool {
+        matches!(step, Step::Read(_))
+    }
+
     fn step(&self, state: &Option<i64>, step: &Step) -> Option<Option<i64>> {
         let now = state.unwrap_or(0);
         match *step {

@@ -56,6 +56,14 @@ pub(super) trait Model: Sized {
     /// answer may be refused where it would be of no use.
     fn step(&self, state: &Self::State, step: &Self::Step) -> Option<Self::State>;
 
+    /// Whether a step never does more than to look, wherever it is taken.
+    fn only_looks(step: &Self::Step) -> bool;
+
+    /// Whether whatever may follow the other state may follow this one too.
+    fn covers(state: &Self::State, other: &Self::State) -> bool {
+        state == other
+    }
+
     /// Bytes of a state beyond its size.
     fn heap_bytes(_state: &Self::State) -> usize {
         0

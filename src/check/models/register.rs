@@ -23,33 +23,33 @@ pub(in crate::check) struct State {
 /// The revision of the last change.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Changed {
-    Exactly(u64),
-    /// A change without an answer came after this revision.
-    After(u64),
+    At(u64),
+    /// An answer is missing, and what is known is what came before.
+    AtOrAfter(u64),
 }
 
 impl Changed {
     /// The next change, if it may have this revision.
     fn next(self, revision: Option<u64>) -> Option<Self> {
-        let (least, certain) = match self {
-            Self::Exactly(revision) => (revision, revision),
-            Self::After(revision) => (revision, revision + 1),
-        };
+        let (Self::At(last) | Self::AtOrAfter(last)) = self;
         match revision {
-            // Two uncertain changes are as good as one: a weaker bound, and fewer states.
-            None => Some(Self::After(least)),
-            Some(revision) => (revision > certain).then_some(Self::Exactly(revision)),
+            None => Some(Self::AtOrAfter(last + 1)),
+            Some(revision) => (revision > last).then_some(Self::At(revision)),
         }
     }
 
     /// What is known once this revision was seen, if it can be.
     fn seen(self, revision: Option<u64>) -> Option<Self> {
         let Some(revision) = revision else { return Some(self) };
-        let agrees = match self {
-            Self::Exactly(known) => revision == known,
-            Self::After(known) => revision > known,
-        };
-        agrees.then_some(Self::Exactly(revision))
+        self.covers(Self::At(revision)).then_some(Self::At(revision))
+    }
+
+    /// Whether whatever may follow the other may follow this too.
+    fn covers(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::AtOrAfter(least), Self::At(other) | Self::AtOrAfter(other)) => least <= other,
+            _ => self == other,
+        }
     }
 }
 
@@ -59,8 +59,8 @@ pub(in crate::check) enum Step {
     See { value: Option<u32>, revision: Option<u64> },
     /// There was some value.
     SeeSome { revision: Option<u64> },
-    /// The value was another.
-    SeeOther { than: Option<u32>, revision: Option<u64> },
+    /// The value was another; there was one, if it had a revision.
+    SeeOther { than: Option<u32>, is_there: bool, revision: Option<u64> },
     /// An answer that no state gives.
     Impossible,
     /// The value becomes this, if it was as expected.
@@ -155,7 +155,15 @@ impl Model for Register {
     }
 
     fn start(&self) -> State {
-        State { value: None, changed: Changed::Exactly(0) }
+        State { value: None, changed: Changed::At(0) }
+    }
+
+    fn only_looks(step: &Step) -> bool {
+        !matches!(step, Step::Change { .. })
+    }
+
+    fn covers(state: &State, other: &State) -> bool {
+        state.value == other.value && state.changed.covers(other.changed)
     }
 
     fn step(&self, state: &State, step: &Step) -> Option<State> {
@@ -167,7 +175,7 @@ impl Model for Register {
             Step::SeeSome { revision } if now.is_some() => {
                 Some(State { value: now, changed: changed.seen(revision)? })
             }
-            Step::SeeOther { than, revision } if now != than => {
+            Step::SeeOther { than, is_there, revision } if now != than && (now.is_some() || !is_there) => {
                 Some(State { value: now, changed: changed.seen(revision)? })
             }
             Step::Change { if_now, value, revision } => {
@@ -203,7 +211,9 @@ impl Register {
         let revision = operation.revision.filter(|_| self.use_revisions);
         let compares_values = operation.argument.get("from").is_some();
         Some(match (if_now, operation.revision) {
-            (Expected::Value(than), _) if compares_values => Step::SeeOther { than, revision },
+            (Expected::Value(than), now) if compares_values => {
+                Step::SeeOther { than, is_there: now.is_some(), revision }
+            }
             // It was absent, as was expected.
             (Expected::Value(None), None) => Step::Impossible,
             // It is at the revision that was expected.

@@ -1,26 +1,39 @@
 //! A set that is added to.
+//!
+//! Members are never removed, so of the sets that were seen each is a part of the next larger one. Until the
+//! largest is reached, the state is how many of them were passed, and what was added since.
 
 use super::{Model, Setup, Values, no_such_operation};
 use crate::api::ErrorCode;
 use crate::check::{Operation, Outcome};
-use std::collections::BTreeSet;
 
 #[derive(Default)]
 pub(in crate::check) struct Set {
     values: Values,
-    /// All members in answers.
-    seen: BTreeSet<u32>,
+    /// The sets in answers and the empty one, by size. Each is sorted.
+    seen: Vec<Vec<u32>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(in crate::check) struct State {
+    /// The largest set of `seen` that was reached.
+    reached: usize,
+    /// What was added to it, sorted.
+    more: Vec<u32>,
 }
 
 #[derive(PartialEq, Eq, Hash)]
 pub(in crate::check) enum Step {
-    Add { member: u32, is_open: bool },
+    Add {
+        member: u32,
+        is_open: bool,
+    },
+    /// Sorted.
     Read(Vec<u32>),
 }
 
 impl Model for Set {
-    /// Its members, in order.
-    type State = Vec<u32>;
+    type State = State;
     type Step = Step;
 
     fn new(_: &Setup) -> Self {
@@ -48,34 +61,51 @@ impl Model for Set {
     }
 
     fn look_ahead<'a>(&mut self, steps: impl Iterator<Item = &'a Step>) {
-        for step in steps {
-            if let Step::Read(members) = step {
-                self.seen.extend(members);
-            }
+        self.seen = vec![Vec::new()];
+        self.seen.extend(steps.filter_map(|step| match step {
+            Step::Read(members) => Some(members.clone()),
+            Step::Add { .. } => None,
+        }));
+        self.seen.sort_unstable_by(|one, other| (one.len(), one).cmp(&(other.len(), other)));
+        self.seen.dedup();
+    }
+
+    fn start(&self) -> State {
+        State { reached: 0, more: Vec::new() }
+    }
+
+    fn only_looks(step: &Step) -> bool {
+        matches!(step, Step::Read(_))
+    }
+
+    fn step(&self, state: &State, step: &Step) -> Option<State> {
+        let whole = &self.seen[state.reached];
+        let (member, is_open) = match step {
+            Step::Read(members) => return (state.more.is_empty() && members == whole).then(|| state.clone()),
+            Step::Add { member, is_open } => (member, *is_open),
+        };
+        let Err(place) = state.more.binary_search(member) else { return Some(state.clone()) };
+        if whole.binary_search(member).is_ok() {
+            return Some(state.clone());
         }
-    }
-
-    fn start(&self) -> Vec<u32> {
-        Vec::new()
-    }
-
-    fn step(&self, state: &Vec<u32>, step: &Step) -> Option<Vec<u32>> {
-        match step {
-            // A member that is there twice is none of a set, so this compares them all.
-            Step::Read(members) => (members == state).then(|| state.clone()),
+        let mut more = state.more.clone();
+        more.insert(place, *member);
+        match self.seen.get(state.reached + 1) {
+            // That set is still to be seen, so this has to lead there.
+            Some(next) if next.binary_search(member).is_err() => None,
+            Some(next) if next.len() == whole.len() + more.len() => {
+                let mut all = [&whole[..], &more].concat();
+                all.sort_unstable();
+                (all == *next).then_some(State { reached: state.reached + 1, more: Vec::new() })
+            }
+            Some(_) => Some(State { reached: state.reached, more }),
             // Nobody saw it.
-            Step::Add { member, is_open: true } if !self.seen.contains(member) => None,
-            Step::Add { member, .. } => {
-                let mut new = state.clone();
-                if let Err(at) = new.binary_search(member) {
-                    new.insert(at, *member);
-                }
-                Some(new)
-            }
+            None if is_open => None,
+            None => Some(State { reached: state.reached, more }),
         }
     }
 
-    fn heap_bytes(state: &Vec<u32>) -> usize {
-        state.len() * size_of::<u32>()
+    fn heap_bytes(state: &State) -> usize {
+        state.more.len() * size_of::<u32>()
     }
 }

@@ -90,6 +90,11 @@ impl Model for Ttl {
         None
     }
 
+    fn only_looks(step: &Step) -> bool {
+        // A miss does more: it says that an entry is gone.
+        matches!(step, Step::Find { .. })
+    }
+
     fn step(&self, state: &Option<Entry>, step: &Step) -> Option<Option<Entry>> {
         match (*state, step) {
             (_, Step::Put(entry)) => Some(Some(*entry)),
