@@ -10,6 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
@@ -43,18 +44,27 @@ pub struct Node {
     child: Option<Child>,
 }
 
-/// A port nobody listens on just now.
+/// Ports that are given out, below those that the system takes for outgoing connections: a node that is down must
+/// find its port free when it comes back.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+
+/// A port nobody listens on just now, and that nobody else here is given soon.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
+    // Processes that run at the same time begin at different places.
+    let begin = u16::try_from(std::process::id() % u32::from(PORTS.len() as u16)).expect("it is less");
+    loop {
+        let step = NEXT_PORT.fetch_add(1, Ordering::Relaxed).wrapping_add(begin.wrapping_mul(61));
+        let port = PORTS.start + step % PORTS.len() as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Two free ports for one node.
 pub fn addresses() -> (String, String) {
-    let (first, second) = (TcpListener::bind("127.0.0.1:0"), TcpListener::bind("127.0.0.1:0"));
-    let text =
-        |listener: std::io::Result<TcpListener>| listener.expect("a port").local_addr().expect("an address");
-    (text(first).to_string(), text(second).to_string())
+    (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()))
 }
 
 impl Node {

@@ -178,8 +178,8 @@ struct Passing {
 impl Proxy {
     /// Listens on a port of its own and passes on to `upstream`.
     pub async fn start(network: &Network, kind: Kind, upstream: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("an address").to_string();
+        let address = format!("127.0.0.1:{}", crate::support::free_port());
+        let listener = TcpListener::bind(&address).await.expect("a free port");
         let passing = Passing {
             network: network.clone(),
             kind,
