@@ -7,22 +7,24 @@ use super::{Failure, Operation, Outcome, Report};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-/// Pixels from one event to the next, of a row, and left of the rows.
-const EVENT_PX: usize = 30;
+/// Pixels from one event to the next, of a row, left of the rows, and right of the last event.
+const EVENT_PX: usize = 36;
 const ROW_PX: usize = 40;
-const NAMES_PX: usize = 84;
+const NAMES_PX: usize = 92;
+const END_PX: usize = 360;
 
+// Reading from the right, `.lines` shows its end first: that is where the trouble is.
 const STYLE: &str = "\
 :root{color-scheme:light dark;--page:#fff;--text:#1a1a1a;--faint:#666;--rule:#ddd;--ok:#cfe4f5;--edge:#0072b2;\
 --fail:#e4e4e4;--unknown:#f3e2b3;--stuck:#d55e00}\
 @media(prefers-color-scheme:dark){:root{--page:#15181c;--text:#ececec;--faint:#a0a0a0;--rule:#333;--ok:#173b52;\
 --edge:#56b4e9;--fail:#3a3a3a;--unknown:#574617;--stuck:#ff9a4d}}\
 body{background:var(--page);color:var(--text);font:15px/1.5 system-ui,sans-serif;margin:2rem;max-width:none}\
-section{margin-top:2.5rem}p{max-width:48rem}.lines{overflow-x:auto;border:1px solid var(--rule);border-radius:6px}\
-svg text{fill:var(--text);font:12px ui-monospace,monospace}svg .faint{fill:var(--faint)}\
+section{margin-top:2.5rem}p{max-width:48rem}.lines{overflow-x:auto;direction:rtl;border:1px solid var(--rule);border-radius:6px}\
+svg{direction:ltr}svg text{fill:var(--text);font:12px ui-monospace,monospace}svg .faint{fill:var(--faint)}\
 .row{stroke:var(--rule)}.bar{stroke:var(--edge);fill:var(--ok)}.fail .bar{fill:var(--fail);stroke:var(--faint)}\
 .unknown .bar{fill:url(#fade);stroke:none}.stuck .bar{stroke:var(--stuck);stroke-width:3;stroke-dasharray:5 3}\
-.number{fill:var(--edge)}svg .digits{fill:var(--page);font-weight:bold;text-anchor:middle}.stuck .number{fill:var(--stuck)}\
+svg .aside{fill:var(--stuck);font-weight:bold}.number{fill:var(--edge)}svg .digits{fill:var(--page);font-weight:bold;text-anchor:middle}.stuck .number{fill:var(--stuck)}\
 code{font:13px ui-monospace,monospace}li.stuck{list-style:'\u{2717} ';color:var(--stuck);font-weight:bold}\
 #from{stop-color:var(--unknown)}#to{stop-color:var(--unknown);stop-opacity:0}";
 
@@ -87,7 +89,7 @@ fn drawing(failure: &Failure) -> String {
     let columns: BTreeMap<u64, usize> = times.into_iter().zip(0..).collect();
     let clients: BTreeSet<u64> = prefix.iter().map(|operation| operation.client).collect();
     let rows: BTreeMap<u64, usize> = clients.into_iter().zip(0..).collect();
-    let (width, height) = (NAMES_PX + (columns.len() + 2) * EVENT_PX, (rows.len() + 1) * ROW_PX);
+    let (width, height) = (NAMES_PX + columns.len() * EVENT_PX + END_PX, (rows.len() + 1) * ROW_PX);
 
     let mut svg = format!(
         "<svg width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
@@ -155,18 +157,27 @@ fn bar(operation: &Operation, place: &Place, number: Option<usize>, is_stuck: bo
     let node = if operation.node.is_empty() { String::new() } else { format!(" at {}", operation.node) };
     let title = format!("client {}{node}: {operation}\n{times}, {place}", operation.client);
     let mark = if is_stuck { Some("\u{2717}".into()) } else { number.map(|number| number.to_string()) };
-    let mark = mark.map_or_else(String::new, |mark: String| {
-        format!(
-            "<circle class=\"number\" cx=\"10\" cy=\"14\" r=\"9\"/>\
-             <text class=\"digits\" x=\"10\" y=\"18\">{mark}</text>"
-        )
+    let (mark, label_x) = mark.map_or((String::new(), 6), |mark: String| {
+        let mark_px = 11 + 7 * mark.chars().count();
+        let mark = format!(
+            "<rect class=\"number\" x=\"1\" y=\"5\" width=\"{mark_px}\" height=\"18\" rx=\"9\"/>\
+             <text class=\"digits\" x=\"{}\" y=\"18\">{mark}</text>",
+            1 + mark_px / 2
+        );
+        (mark, mark_px + 5)
     });
     let label = escape(&label(operation));
-    let label_x = if mark.is_empty() { 6 } else { 23 };
+    // It may be too short for words, and nothing comes after it.
+    let aside = if is_stuck {
+        let text = escape(&operation.to_string());
+        format!("<text class=\"aside\" x=\"{}\" y=\"{}\">{text}</text>", x + width + 8, y + 18)
+    } else {
+        String::new()
+    };
     format!(
         "<g class=\"{kind}{stuck}\"><title>{}</title><svg x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"28\">\
          <rect class=\"bar\" x=\"1\" y=\"1\" width=\"{}\" height=\"26\" rx=\"4\"/>{mark}\
-         <text x=\"{label_x}\" y=\"18\">{label}</text></svg></g>\n",
+         <text x=\"{label_x}\" y=\"18\">{label}</text></svg>{aside}</g>\n",
         escape(&title),
         width - 2,
     )

@@ -55,7 +55,8 @@ pub fn legal(plan: &Plan, random: &mut Random) -> Legal {
     let mut copy = Copy::default();
     let mut fresh = 0;
     let mut operations = half(plan, &mut copy, 0, &mut fresh, random);
-    let silence_ns = operations.iter().filter_map(|operation| operation.return_ns).max().unwrap_or(0) + MS;
+    let last = operations.iter().map(|operation| operation.return_ns.unwrap_or(operation.call_ns)).max();
+    let silence_ns = last.unwrap_or(0) + MS;
     // Whatever is in flight lands before the second half begins, or never.
     let (half_length, value, revision) = (operations.len(), copy.value.clone(), copy.revision);
     operations.extend(half(plan, &mut copy, silence_ns + 1_000 * MS, &mut fresh, random));
