@@ -2,8 +2,9 @@
 
 use super::codec::{encode_append, from_postcard, to_bytes};
 use super::machine::{Snapshot, SnapshotData};
+use super::offload::offload;
 use super::types::{LogId, Member, Types, Vote};
-use crate::peer::{Lane, Links, Method, PeerClient, PeerError, PeerIdentity};
+use crate::peer::{Lane, Links, Method, Net, PeerClient, PeerError, PeerIdentity};
 use crate::storage::SnapshotFile;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{FutureExt, Stream, StreamExt};
@@ -75,17 +76,19 @@ impl From<AppendReply> for StreamAppendResult<Types> {
 #[derive(Clone)]
 pub struct Networks {
     me: PeerIdentity,
+    net: Net,
     links: Links,
 }
 
 impl Networks {
-    pub fn new(me: PeerIdentity, links: Links) -> Self {
-        Self { me, links }
+    pub fn new(me: PeerIdentity, net: Net, links: Links) -> Self {
+        Self { me, net, links }
     }
 
     /// A connection to a peer, for whatever this or a higher room needs.
     pub fn client(&self, target: u64, address: &str, lane: Lane) -> PeerClient {
-        PeerClient::new(self.me.clone(), target, address.to_owned(), lane, self.links.clone())
+        let (me, net, links) = (self.me.clone(), self.net.clone(), self.links.clone());
+        PeerClient::new(me, target, address.to_owned(), lane, net, links)
     }
 
     fn network(&self, target: u64, member: &Member, bulk: Lane) -> Network {
@@ -185,7 +188,7 @@ impl Network {
         let mut offset = 0;
         while theirs <= vote && offset < file.bytes {
             let reader = file.clone();
-            let chunk = tokio::task::spawn_blocking(move || reader.raw_chunk(offset, CHUNK_BYTES)).await;
+            let chunk = offload(move || reader.raw_chunk(offset, CHUNK_BYTES)).await;
             let chunk = match chunk {
                 Ok(Ok(chunk)) => chunk,
                 Ok(Err(error)) => return Err(StreamingError::Network(NetworkError::new(&error))),
