@@ -196,6 +196,7 @@ impl Opened {
         tasks.spawn(background::give_first_settings(Arc::downgrade(&inner)));
         tasks.spawn(background::keep_log_short(Arc::downgrade(&inner)));
         tasks.spawn(background::ask_for_vote(Arc::downgrade(&inner)));
+        tasks.spawn(background::finish_changes(Arc::downgrade(&inner)));
         tasks.spawn(audit::keep_comparing(Arc::downgrade(&inner)));
         tasks.spawn(touches::keep_telling(Arc::downgrade(&inner)));
         tasks.spawn(touches::keep_estimating(Arc::downgrade(&inner)));

@@ -275,6 +275,14 @@ impl Consensus {
         }
     }
 
+    /// Ends a change that stopped half way, where old and new voters decide together.
+    ///
+    /// # Errors
+    /// [`MembershipError`].
+    pub async fn finish_change(&self) -> Result<u64, MembershipError> {
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::new()), false).await
+    }
+
     async fn change(&self, change: ChangeMembers<u64, Member>, retain: bool) -> Result<u64, MembershipError> {
         match self.raft.change_membership(change, retain).await {
             Ok(done) => Ok(done.log_id.index()),
