@@ -1,5 +1,5 @@
 //! What a node does without being asked: learn the log time, let time pass, give a new cluster its
-//! settings, keep the log short, ask for its own vote. Each task ends when the node is gone.
+//! settings, keep the log short, ask for its own vote, finish what another leader began. Each task ends when the node is gone.
 
 use super::admin::AdminRequest;
 use super::options::Origin;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use std::sync::Weak;
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How long a node may take to tell its log time.
 const CLOCK_LIMIT: Duration = Duration::from_millis(300);
@@ -26,6 +26,8 @@ const CLOCK_SYNC: Duration = Duration::from_secs(5);
 const TICK_LOOK: Duration = Duration::from_millis(50);
 const LOG_LOOK: Duration = Duration::from_secs(1);
 const PROMOTION_LOOK: Duration = Duration::from_millis(500);
+const CHANGE_LOOK: Duration = Duration::from_secs(1);
+const CHANGE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Keeps this node's log time close to the cluster's.
 pub(super) async fn keep_clock(inner: Weak<Inner>) {
@@ -175,5 +177,23 @@ pub(super) async fn ask_for_vote(inner: Weak<Inner>) {
         }
         drop(node);
         sleep(PROMOTION_LOOK).await;
+    }
+}
+
+/// A change of the voters takes two steps. A leader that finds the first taken and nobody who takes the second
+/// takes it: until then two majorities must agree on everything.
+pub(super) async fn finish_changes(inner: Weak<Inner>) {
+    let mut joint_since = None;
+    loop {
+        let Some(node) = inner.upgrade() else { return };
+        let (joint, term) = (node.consensus.view().joint, node.consensus.term());
+        // Seen before under this leader: one that is on its own way has been given time for it.
+        if joint && joint_since == Some(term) && node.consensus.is_leader() {
+            let finishing = timeout(CHANGE_LIMIT, node.consensus.finish_change()).await;
+            tracing::info!(?finishing, "finished a change of the membership that had stopped half way");
+        }
+        joint_since = joint.then_some(term);
+        drop(node);
+        sleep(CHANGE_LOOK).await;
     }
 }

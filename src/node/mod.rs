@@ -27,7 +27,7 @@ pub use formation::Formation;
 pub use options::{Limits, NodeOptions, Origin};
 pub use read::{ReadAt, ReadLevel};
 pub use restore::restore_backup;
-pub use start::{Node, Opened};
+pub use start::{Ground, Node, Opened};
 pub use write::{WriteRequest, Written};
 
 pub use crate::raft::{Role, Timing};

@@ -16,8 +16,8 @@ use super::write::{WriteRequest, Written};
 use crate::api::{AddMember, CacheReport, Digests, Joined, Leader, Members, Status};
 use crate::cache::{Cache, CacheConfig, Found, Key};
 use crate::client::join;
-use crate::peer::{Links, NodeId, PeerServer};
-use crate::raft::{Consensus, Member};
+use crate::peer::{Links, Listener, Net, NodeId, PeerServer};
+use crate::raft::{Consensus, Member, offload};
 use crate::storage::{FlushStats, LogOptions, LogStore, SnapshotFile, Snapshots};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -65,12 +65,19 @@ struct Running {
 /// An opened data folder and a bound peer port: everything that can be refused at once has been checked.
 pub struct Opened {
     options: NodeOptions,
-    store: LogStore,
-    snapshots: Snapshots,
-    listener: TcpListener,
-    peer_address: String,
+    ground: Ground,
     identity: Option<Identity>,
     formation: Formation,
+}
+
+/// What a node stands on: its disk, and its way to the others.
+pub struct Ground {
+    pub store: LogStore,
+    pub snapshots: Snapshots,
+    pub listener: Listener,
+    /// Where the others reach the listener.
+    pub peer_address: String,
+    pub net: Net,
 }
 
 impl Opened {
@@ -85,7 +92,7 @@ impl Opened {
             let snapshots = Snapshots::open(dir.join("snapshots"))?;
             Ok((store, snapshots))
         };
-        let opened = tokio::task::spawn_blocking(opening).await;
+        let opened = offload(opening).await;
         let (store, snapshots) = opened.map_err(|error| StartError::Raft(error.to_string()))??;
         let identity = Identity::load(&store)?;
         // "Any port" is for the first start; from then on the others know this one.
@@ -98,14 +105,25 @@ impl Opened {
         let listener = TcpListener::bind(&bind).await.map_err(listen)?;
         let bound = listener.local_addr().map_err(listen)?.to_string();
         let peer_address = options.peer_advertise.clone().unwrap_or(bound);
-        refuse_leftovers(identity.is_some(), &store, &snapshots)?;
+        let ground = Ground { store, snapshots, listener: listener.into(), peer_address, net: Net::Tcp };
+        Self::on(options, ground)
+    }
+
+    /// On a ground that somebody else has prepared, which may be a simulated one.
+    ///
+    /// # Errors
+    /// [`StartError`]: the ground is another node's, or nobody's and not empty.
+    pub fn on(options: NodeOptions, ground: Ground) -> Result<Self, StartError> {
+        let Ground { store, snapshots, peer_address, .. } = &ground;
+        let identity = Identity::load(store)?;
+        refuse_leftovers(identity.is_some(), store, snapshots)?;
         // Where the other members look for this node is in the membership; elsewhere nobody would find it.
         let known = identity.as_ref().map(|identity| &identity.peer);
-        if let Some(known) = known.filter(|known| **known != peer_address) {
-            return Err(StartError::Moved { known: known.clone(), given: peer_address });
+        if let Some(known) = known.filter(|known| *known != peer_address) {
+            return Err(StartError::Moved { known: known.clone(), given: peer_address.clone() });
         }
-        let formation = Formation::new(&options, &store, &peer_address, identity.as_ref());
-        Ok(Self { options, store, snapshots, listener, peer_address, identity, formation })
+        let formation = Formation::new(&options, store, peer_address, identity.as_ref());
+        Ok(Self { options, ground, identity, formation })
     }
 
     /// What other nodes are told while this one looks for its cluster, and afterwards.
@@ -122,15 +140,15 @@ impl Opened {
             Some(identity) => identity,
             None => {
                 let identity = self.find_place().await?;
-                if identity.peer != self.peer_address {
-                    return Err(StartError::Moved { known: identity.peer, given: self.peer_address });
+                if identity.peer != self.ground.peer_address {
+                    return Err(StartError::Moved { known: identity.peer, given: self.ground.peer_address });
                 }
-                identity.save(&self.store)?;
+                identity.save(&self.ground.store)?;
                 identity
             }
         };
         self.formation.belongs_to(&identity);
-        let Self { options, store, snapshots, listener, .. } = self;
+        let Self { options, ground: Ground { store, snapshots, listener, net, .. }, .. } = self;
         let links = Links::default();
         let (timing, me) = (options.timing.clone(), identity.peer_identity());
         let consensus = Consensus::start(
@@ -139,6 +157,7 @@ impl Opened {
             identity.lineage(),
             store.clone(),
             snapshots.clone(),
+            net,
             links.clone(),
         )
         .await;
@@ -177,6 +196,7 @@ impl Opened {
         tasks.spawn(background::give_first_settings(Arc::downgrade(&inner)));
         tasks.spawn(background::keep_log_short(Arc::downgrade(&inner)));
         tasks.spawn(background::ask_for_vote(Arc::downgrade(&inner)));
+        tasks.spawn(background::finish_changes(Arc::downgrade(&inner)));
         tasks.spawn(audit::keep_comparing(Arc::downgrade(&inner)));
         tasks.spawn(touches::keep_telling(Arc::downgrade(&inner)));
         tasks.spawn(touches::keep_estimating(Arc::downgrade(&inner)));
@@ -193,13 +213,13 @@ impl Opened {
                 let request = AddMember {
                     name: self.options.name.clone(),
                     http: self.options.http_advertise.clone(),
-                    peer: self.peer_address.clone(),
-                    store_uuid: store_uuid(&self.store),
+                    peer: self.ground.peer_address.clone(),
+                    store_uuid: store_uuid(&self.ground.store),
                 };
                 let joined = join(url, &request).await.map_err(StartError::Join)?;
                 let Joined { cluster_id, incarnation: number, history, id, name } = joined;
                 let incarnations = vec![Incarnation { number, fork_index: 0, id: history }];
-                let peer = self.peer_address.clone();
+                let peer = self.ground.peer_address.clone();
                 Ok(Identity { cluster_id, incarnations, node_id: id, name, peer, founding: None })
             }
         }
@@ -403,6 +423,12 @@ impl Node {
         self.inner.consensus.replica().corrupt();
     }
 
+    /// What is behind the use cases, for tests that look inside.
+    #[doc(hidden)]
+    pub fn consensus(&self) -> &Consensus {
+        &self.inner.consensus
+    }
+
     /// The switch that cuts this node off from its peers.
     pub fn links(&self) -> &Links {
         &self.inner.links
@@ -435,7 +461,7 @@ impl Node {
         drop(running);
         self.inner.consensus.shutdown().await;
         let store = self.inner.store.clone();
-        let _ = tokio::task::spawn_blocking(move || store.close()).await;
+        let _ = offload(move || store.close()).await;
     }
 }
 

@@ -8,7 +8,7 @@ use super::start::Inner;
 use super::touch_buffer::TouchBuffer;
 use crate::cache::{Cache, CacheConfig, Command, Seen, Touch, TouchConfig};
 use crate::peer::{Lane, Method};
-use crate::raft::{COMMAND_BYTES_MAX, Envelope, encode_touches, from_postcard, to_bytes};
+use crate::raft::{COMMAND_BYTES_MAX, Envelope, encode_touches, from_postcard, offload, to_bytes};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -284,7 +284,7 @@ pub(super) async fn keep_estimating(inner: Weak<Inner>) {
             let room = node.consensus.replica().with_cache(room);
             let before = shadow.take();
             let estimating = move || node.touches.estimate(before, room, since_last);
-            shadow = tokio::task::spawn_blocking(estimating).await.ok();
+            shadow = offload(estimating).await.ok();
         } else {
             shadow = None;
             *lock(&node.touches.shadow_report) = None;

@@ -2,16 +2,14 @@
 
 use super::frame::{NoAnswer, Reply, Request, decode_reply, frame, read_frame, read_handshake};
 use super::handshake::{Hello, Lane, PeerIdentity, Welcome};
-use super::socket::tune;
-use super::{FrameError, Links, Method, NodeId};
+use super::net::{ReadHalf, Stream, WriteHalf};
+use super::{FrameError, Links, Method, Net, NodeId};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -48,6 +46,7 @@ struct Shared {
     target: NodeId,
     address: String,
     lane: Lane,
+    net: Net,
     links: Links,
     /// Held while dialling, so that many callers share one attempt.
     slot: tokio::sync::Mutex<Slot>,
@@ -85,9 +84,16 @@ struct Waiting {
 }
 
 impl PeerClient {
-    pub fn new(me: PeerIdentity, target: NodeId, address: String, lane: Lane, links: Links) -> Self {
+    pub fn new(
+        me: PeerIdentity,
+        target: NodeId,
+        address: String,
+        lane: Lane,
+        net: Net,
+        links: Links,
+    ) -> Self {
         let slot = tokio::sync::Mutex::default();
-        Self { shared: Arc::new(Shared { me, target, address, lane, links, slot }) }
+        Self { shared: Arc::new(Shared { me, target, address, lane, net, links, slot }) }
     }
 
     pub fn address(&self) -> &str {
@@ -221,14 +227,13 @@ impl Shared {
     async fn dial(&self) -> Result<Arc<Connection>, PeerError> {
         let turns = self.links.turns();
         let unreachable = |e: std::io::Error| PeerError::Unreachable(format!("{}: {e}", self.address));
-        let stream = TcpStream::connect(&self.address).await.map_err(|error| match error.kind() {
+        let dialled = self.net.dial(&self.address).await;
+        let Stream { read, mut write } = dialled.map_err(|error| match error.kind() {
             std::io::ErrorKind::ConnectionRefused => {
                 PeerError::NotThere(format!("{}: {error}", self.address))
             }
             _ => unreachable(error),
         })?;
-        tune(&stream).map_err(unreachable)?;
-        let (read, mut write) = stream.into_split();
         let mut read = BufReader::with_capacity(64 * 1024, read);
 
         let hello = Hello::new(&self.me, self.target, self.lane);
@@ -272,8 +277,8 @@ impl Shared {
 /// nobody else does, there is nothing left to do.
 async fn run(
     connection: Weak<Connection>,
-    read: BufReader<OwnedReadHalf>,
-    write: OwnedWriteHalf,
+    read: BufReader<ReadHalf>,
+    write: WriteHalf,
     queued: mpsc::Receiver<Bytes>,
     closing: oneshot::Receiver<()>,
     links: Links,
@@ -299,7 +304,7 @@ async fn run(
 
 /// Writes what is queued, as many frames at a time as are there.
 pub(super) async fn write_frames(
-    mut write: OwnedWriteHalf,
+    mut write: WriteHalf,
     mut queued: mpsc::Receiver<Bytes>,
     links: &Links,
 ) -> String {
@@ -320,11 +325,7 @@ pub(super) async fn write_frames(
     }
 }
 
-async fn read_replies(
-    connection: &Weak<Connection>,
-    mut read: BufReader<OwnedReadHalf>,
-    links: &Links,
-) -> String {
+async fn read_replies(connection: &Weak<Connection>, mut read: BufReader<ReadHalf>, links: &Links) -> String {
     loop {
         let reply: Result<Option<Reply>, FrameError> = match read_frame(&mut read).await {
             Ok(Some(content)) => decode_reply(content).map(Some),

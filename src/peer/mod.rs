@@ -8,6 +8,7 @@ mod client;
 mod frame;
 mod handshake;
 mod links;
+mod net;
 mod server;
 mod socket;
 
@@ -17,6 +18,7 @@ pub use frame::{
 };
 pub use handshake::{Hello, Lane, PeerIdentity, Welcome};
 pub use links::Links;
+pub use net::{Dial, Listener, Net, ReadHalf, Stream, WriteHalf};
 pub use server::{Handler, PeerServer, Refusal};
 
 /// A node's number: given once by the log, never used again.

@@ -3,8 +3,8 @@
 use super::client::write_frames;
 use super::frame::{NoAnswer, Reply, Request, decode_request, frame, read_frame, read_handshake};
 use super::handshake::{Hello, Lane, PeerIdentity, Welcome};
-use super::socket::tune;
-use super::{FrameError, Links, Method, NodeId};
+use super::net::{Incoming, ReadHalf, Stream};
+use super::{FrameError, Links, Listener, Method, NodeId};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -14,8 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, BufReader};
-use tokio::net::tcp::OwnedReadHalf;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -53,14 +51,19 @@ pub struct PeerServer {
 
 impl PeerServer {
     /// Starts to accept peers.
-    pub fn start(listener: TcpListener, me: PeerIdentity, links: Links, handler: Arc<dyn Handler>) -> Self {
+    pub fn start(
+        listener: impl Into<Listener>,
+        me: PeerIdentity,
+        links: Links,
+        handler: Arc<dyn Handler>,
+    ) -> Self {
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, me, links, handler));
+        tasks.spawn(accept(listener.into(), me, links, handler));
         Self { _tasks: tasks }
     }
 }
 
-async fn accept(listener: TcpListener, me: PeerIdentity, links: Links, handler: Arc<dyn Handler>) {
+async fn accept(mut listener: Listener, me: PeerIdentity, links: Links, handler: Arc<dyn Handler>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // Connections end with this task, that is with the server.
     let mut connections = JoinSet::new();
@@ -75,8 +78,8 @@ async fn accept(listener: TcpListener, me: PeerIdentity, links: Links, handler: 
         {
             oldest.abort();
         }
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let incoming = match listener.accept().await {
+            Ok(incoming) => incoming,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a peer");
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -87,7 +90,7 @@ async fn accept(listener: TcpListener, me: PeerIdentity, links: Links, handler: 
         let known = Arc::new(AtomicBool::new(false));
         let shown = known.clone();
         let task = connections.spawn(async move {
-            if let Err(error) = serve(stream, me, links, handler, &slots, &shown).await {
+            if let Err(error) = serve(incoming, me, links, handler, &slots, &shown).await {
                 tracing::debug!(%error, "peer connection ended");
             }
         });
@@ -96,15 +99,14 @@ async fn accept(listener: TcpListener, me: PeerIdentity, links: Links, handler: 
 }
 
 async fn serve(
-    stream: TcpStream,
+    incoming: Incoming,
     me: PeerIdentity,
     links: Links,
     handler: Arc<dyn Handler>,
     slots: &Semaphore,
     known: &AtomicBool,
 ) -> Result<(), FrameError> {
-    tune(&stream)?;
-    let (read, mut write) = stream.into_split();
+    let Stream { read, mut write } = incoming.stream()?;
     let mut read = BufReader::with_capacity(64 * 1024, read);
     links.whole().await;
     let turns = links.turns();
@@ -149,7 +151,7 @@ async fn serve(
 
 /// Reads requests until the peer closes. Appends keep their order; others are worked on side by side.
 async fn read_requests(
-    mut read: BufReader<OwnedReadHalf>,
+    mut read: BufReader<ReadHalf>,
     hello: Hello,
     links: &Links,
     handler: Arc<dyn Handler>,

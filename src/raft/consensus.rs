@@ -8,7 +8,7 @@ use super::machine::Machine;
 use super::network::Networks;
 use super::replica::Replica;
 use super::types::{Member, Proposal, Response, Types};
-use crate::peer::{Links, NodeId, PeerIdentity};
+use crate::peer::{Links, Net, NodeId, PeerIdentity};
 use crate::storage::{LogStore, Snapshots};
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
@@ -156,6 +156,7 @@ impl Consensus {
         lineage: Bytes,
         log: LogStore,
         snapshots: Snapshots,
+        net: Net,
         links: Links,
     ) -> Result<Self, String> {
         // A log that was purged relies on its snapshot: without it, part of the state is gone.
@@ -172,7 +173,7 @@ impl Consensus {
         let machine = Machine::new(replica.clone(), snapshots.clone(), lineage);
         let node_id = me.node_id;
         let config = Arc::new(config(&me, timing).validate().map_err(|error| error.to_string())?);
-        let networks = Networks::new(me, links);
+        let networks = Networks::new(me, net, links);
         let raft = Raft::new(node_id, config, networks.clone(), Log::new(log), machine).await;
         let raft = raft.map_err(|error| error.to_string())?;
         let inbound = Inbound::new(raft.clone(), snapshots);
@@ -272,6 +273,14 @@ impl Consensus {
         } else {
             self.change(ChangeMembers::RemoveNodes(ids), false).await
         }
+    }
+
+    /// Ends a change that stopped half way, where old and new voters decide together.
+    ///
+    /// # Errors
+    /// [`MembershipError`].
+    pub async fn finish_change(&self) -> Result<u64, MembershipError> {
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::new()), false).await
     }
 
     async fn change(&self, change: ChangeMembers<u64, Member>, retain: bool) -> Result<u64, MembershipError> {

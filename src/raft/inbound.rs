@@ -3,6 +3,7 @@
 use super::codec::{decode_append, from_postcard, to_bytes};
 use super::machine::{FileMeta, Machine, Snapshot, SnapshotData};
 use super::network::{AppendReply, SnapshotBegin, SnapshotReply};
+use super::offload::offload;
 use super::types::{Types, Vote};
 use crate::peer::{Method, NodeId, Refusal};
 use crate::storage::{Receiving, Snapshots};
@@ -144,7 +145,7 @@ impl Inbound {
         };
         let length = body.len() as u64;
         let writing = move || file.write(&body).map(|()| file);
-        let file = tokio::task::spawn_blocking(writing).await.map_err(refuse)?.map_err(refuse)?;
+        let file = offload(writing).await.map_err(refuse)?.map_err(refuse)?;
         let mut receiving = self.receiving.lock().await;
         if let Some(transfer) = receiving.get_mut(&from).filter(|transfer| transfer.id == id) {
             transfer.received += length;
@@ -159,8 +160,7 @@ impl Inbound {
             return Err(format!("{} of the snapshot's {} bytes came", transfer.received, transfer.bytes));
         }
         let file = transfer.file.ok_or("a piece of this snapshot is still being written")?;
-        let received =
-            tokio::task::spawn_blocking(move || file.finish()).await.map_err(refuse)?.map_err(refuse)?;
+        let received = offload(move || file.finish()).await.map_err(refuse)?.map_err(refuse)?;
         let meta = FileMeta::decode(received.meta()).map_err(refuse)?.raft;
         // openraft panics on a snapshot from beyond its sender's term; such bytes are refused here.
         if meta

@@ -1,6 +1,7 @@
 //! openraft's state machine on top of [`Replica`] and [`Snapshots`].
 
 use super::codec::{from_postcard, to_bytes};
+use super::offload::offload;
 use super::replica::{Picture, Replica};
 use super::types::{LogId, Payload, Response, SnapshotMeta, StoredMembership, Types};
 use crate::cache::{Cache, Outcome};
@@ -108,7 +109,7 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotData) -> io::Result<()> {
         let snapshots = self.snapshots.clone();
-        let cache = tokio::task::spawn_blocking(move || -> io::Result<Cache> {
+        let cache = offload(move || -> io::Result<Cache> {
             // Durable first: what is in memory must never be ahead of what a restart would find.
             let file = match data {
                 SnapshotData::Current(file) if is_current(&snapshots, &file) => file,
@@ -120,8 +121,7 @@ impl RaftStateMachine<Types> for Machine {
             };
             restore(&file)
         })
-        .await
-        .map_err(io::Error::other)??;
+        .await??;
         if Some(cache.index()) != meta.last_log_id.map(|log_id| log_id.index()) {
             let wrong =
                 format!("a snapshot's state is at index {}, its metadata says otherwise", cache.index());
@@ -182,7 +182,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let index = last_applied.map_or(0, |log_id| log_id.index());
         let snapshots = self.snapshots.clone();
         let writing = move || snapshots.write(index, &bytes, |mut out| frozen.encode(&mut out));
-        match tokio::task::spawn_blocking(writing).await.map_err(io::Error::other)? {
+        match offload(writing).await? {
             Ok(file) => {
                 tracing::info!(index, bytes = file.bytes, "wrote a snapshot");
                 Ok(Snapshot { meta, snapshot: SnapshotData::Current(file) })

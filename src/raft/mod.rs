@@ -9,6 +9,7 @@ mod inbound;
 mod log;
 mod machine;
 mod network;
+mod offload;
 mod rebase;
 mod replica;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use consensus::{
 };
 pub use log::Log;
 pub use machine::Machine;
+pub use offload::{offload, offload_nothing_on_this_thread};
 pub use rebase::Backup;
 pub use replica::Replica;
 pub use types::{Member, Response};

@@ -2,13 +2,15 @@
 
 use super::codec::{encode_append, from_postcard, to_bytes};
 use super::machine::{Snapshot, SnapshotData};
+use super::offload::offload;
 use super::types::{LogId, Member, Types, Vote};
-use crate::peer::{Lane, Links, Method, PeerClient, PeerError, PeerIdentity};
+use crate::peer::{Lane, Links, Method, Net, PeerClient, PeerError, PeerIdentity};
 use crate::storage::SnapshotFile;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::RPCTypes;
 use openraft::base::{BoxFuture, BoxStream};
+use openraft::entry::RaftEntry;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
@@ -16,7 +18,9 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::future::Future;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -75,17 +79,19 @@ impl From<AppendReply> for StreamAppendResult<Types> {
 #[derive(Clone)]
 pub struct Networks {
     me: PeerIdentity,
+    net: Net,
     links: Links,
 }
 
 impl Networks {
-    pub fn new(me: PeerIdentity, links: Links) -> Self {
-        Self { me, links }
+    pub fn new(me: PeerIdentity, net: Net, links: Links) -> Self {
+        Self { me, net, links }
     }
 
     /// A connection to a peer, for whatever this or a higher room needs.
     pub fn client(&self, target: u64, address: &str, lane: Lane) -> PeerClient {
-        PeerClient::new(self.me.clone(), target, address.to_owned(), lane, self.links.clone())
+        let (me, net, links) = (self.me.clone(), self.net.clone(), self.links.clone());
+        PeerClient::new(me, target, address.to_owned(), lane, net, links)
     }
 
     fn network(&self, target: u64, member: &Member, bulk: Lane) -> Network {
@@ -185,7 +191,7 @@ impl Network {
         let mut offset = 0;
         while theirs <= vote && offset < file.bytes {
             let reader = file.clone();
-            let chunk = tokio::task::spawn_blocking(move || reader.raw_chunk(offset, CHUNK_BYTES)).await;
+            let chunk = offload(move || reader.raw_chunk(offset, CHUNK_BYTES)).await;
             let chunk = match chunk {
                 Ok(Ok(chunk)) => chunk,
                 Ok(Err(error)) => return Err(StreamingError::Network(NetworkError::new(&error))),
@@ -201,6 +207,33 @@ impl Network {
             theirs = self.snapshot_step(Method::SnapshotEnd, Bytes::new(), INSTALL_LIMIT).await?;
         }
         Ok(SnapshotResponse::new(theirs))
+    }
+}
+
+/// Append requests that wait for their answers: the log ids that they end with, oldest first.
+///
+/// openraft takes an answer for that to every request up to the log id in it, and trusts that the follower
+/// still followed when the last of these was sent. A request without entries, which only tells of a commit,
+/// ends with the log id of the one before it. So the answer to the one before would stand for both: held up
+/// until another leader was elected, it would let this one serve old reads. Such an answer is left out; the
+/// next one says the same, and was given later.
+#[derive(Default)]
+struct Unanswered(Mutex<VecDeque<Option<LogId>>>);
+
+impl Unanswered {
+    fn ask(&self, request: &AppendEntriesRequest<Types>) {
+        let last = request.entries.last().map(RaftEntry::log_id).or(request.prev_log_id);
+        self.0.lock().expect("no panic while held").push_back(last);
+    }
+
+    /// Whether the next answer is that to one request only, as far as openraft can tell.
+    fn is_exact(&self, answer: &Result<StreamAppendResult<Types>, RPCError<Types>>) -> bool {
+        let mut waiting = self.0.lock().expect("no panic while held");
+        waiting.pop_front();
+        match answer {
+            Ok(Ok(stored)) => waiting.front().is_none_or(|next| next > stored),
+            Ok(Err(_)) | Err(_) => true,
+        }
     }
 }
 
@@ -233,18 +266,23 @@ impl RaftNetworkV2<Types> for Network {
             return openraft::network::stream_append_sequential(self, input, option);
         }
         let this: &'s Self = self;
+        let unanswered = Arc::new(Unanswered::default());
+        let asked = unanswered.clone();
         #[expect(clippy::async_yields_async, reason = "sending is awaited in order, answers side by side")]
-        let sent = input.then(move |request| async move {
-            let deadline = Instant::now() + APPEND_LIMIT;
-            let pending = this.bulk.send(Method::Append, encode_append(&request), deadline).await;
-            // The answer is awaited later, while the next request is on its way.
+        let sent = input.then(move |request| {
+            asked.ask(&request);
             async move {
-                #[cfg(feature = "sabotage")]
-                if crate::sabotage::Sabotage::EarlyAck.is_chosen() {
-                    return early_ack(pending, request).await;
+                let deadline = Instant::now() + APPEND_LIMIT;
+                let pending = this.bulk.send(Method::Append, encode_append(&request), deadline).await;
+                // The answer is awaited later, while the next request is on its way.
+                async move {
+                    #[cfg(feature = "sabotage")]
+                    if crate::sabotage::Sabotage::EarlyAck.is_chosen() {
+                        return early_ack(pending, request).await;
+                    }
+                    let bytes = pending?.answer(deadline).await?;
+                    Ok::<_, PeerError>(bytes)
                 }
-                let bytes = pending?.answer(deadline).await?;
-                Ok::<_, PeerError>(bytes)
             }
         });
         let answers = sent.buffered(APPENDS_IN_FLIGHT).map(move |answer| {
@@ -253,8 +291,9 @@ impl RaftNetworkV2<Types> for Network {
                 .map_err(|error| RPCError::Network(NetworkError::new(&error)))?;
             Ok(StreamAppendResult::<Types>::from(reply))
         });
+        let exact = answers.filter(move |answer| std::future::ready(unanswered.is_exact(answer)));
         // After the first failure nothing that follows means anything.
-        let until_failure = answers.scan(false, |failed, item| {
+        let until_failure = exact.scan(false, |failed, item| {
             let give = (!*failed).then_some(item);
             *failed = matches!(give, Some(Err(_) | Ok(Err(_))));
             std::future::ready(give)
@@ -318,6 +357,36 @@ async fn early_ack(
     {
         return Ok(answer);
     }
-    let last = request.entries.last().map(openraft::entry::RaftEntry::log_id).or(request.prev_log_id);
+    let last = request.entries.last().map(RaftEntry::log_id).or(request.prev_log_id);
     Ok(to_bytes(&AppendReply::Stored(last)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R5: the answer to an earlier request never passes for that to one without entries behind it.
+    #[test]
+    fn an_answer_that_could_be_taken_for_a_later_one_is_left_out() {
+        let id = |index| Some(LogId::new(1.into(), index));
+        let request = |prev, entries: &[u64]| AppendEntriesRequest {
+            vote: Vote::new_committed(1, 1),
+            prev_log_id: id(prev),
+            entries: entries
+                .iter()
+                .map(|&index| super::super::types::Entry::new_blank(LogId::new(1.into(), index)))
+                .collect(),
+            leader_commit: None,
+        };
+        let unanswered = Unanswered::default();
+        unanswered.ask(&request(4, &[5, 6]));
+        unanswered.ask(&request(6, &[7]));
+        assert!(unanswered.is_exact(&Ok(Ok(id(6)))), "the next request ends later");
+        unanswered.ask(&request(7, &[]));
+        assert!(!unanswered.is_exact(&Ok(Ok(id(7)))), "a request that ends there too was sent since");
+        assert!(unanswered.is_exact(&Ok(Ok(id(7)))), "its own answer");
+        unanswered.ask(&request(7, &[8]));
+        unanswered.ask(&request(8, &[]));
+        assert!(unanswered.is_exact(&Ok(Err(StreamAppendError::Conflict(LogId::new(1.into(), 8))))));
+    }
 }

@@ -1,19 +1,18 @@
-//! The log store: the interface, and what readers and the writer thread share.
+//! The log store: the interface.
 
-use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock, mpsc};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::files::FolderLock;
-use super::index::Index;
-use super::recent::{Budget, Recent};
-use super::record::{self, Content};
+use super::owner::{Hand, Owner};
+use super::recent::Budget;
+use super::recovery::Recovered;
+use super::shared::{Shared, State};
 use super::writer::{Op, Writer};
 use super::{Engine, OpenError, StorageError, StoredLog, recovery};
 
@@ -96,38 +95,34 @@ impl LogStore {
         options: LogOptions,
         wrap: impl FnOnce(Arc<dyn Engine>) -> Arc<dyn Engine>,
     ) -> Result<LogStore, OpenError> {
-        let found = recovery::open(dir, &options)?;
-        let log = found.manifest.log.clone();
-        let shared = Arc::new(Shared {
-            engine: wrap(Arc::new(found.engine)),
-            store: Uuid::from_bytes(found.manifest.store),
-            log_bytes: AtomicU64::new(found.index.bytes),
-            index: RwLock::new(found.index),
-            state: Mutex::new(State {
-                recent: Recent::new(log.end(), options.recent_bytes),
-                log,
-                identity: found.identity.as_ref().map(|(bytes, _)| bytes.clone()),
-                queue: VecDeque::new(),
-                cuts: 0,
-                stopped: None,
-                listeners: Vec::new(),
-            }),
-            wake: Condvar::new(),
-            flushes: Mutex::default(),
-            options,
-        });
-        let writer = Writer {
-            shared: shared.clone(),
-            watermark: found.watermark,
-            manifest: found.manifest,
-            identity: found.identity.map(|(_, hash)| hash),
-        };
+        let Recovered { lock, engine, watermark, found } = recovery::open(dir, &options)?;
+        let writer = Writer::new(found, wrap(Arc::new(engine)), Some(watermark), options);
+        let shared = writer.shared.clone();
         let thread = thread::Builder::new()
             .name("log-writer".into())
             .spawn(move || writer.run())
             .map_err(OpenError::io("start the writer thread of", dir))?;
-        let owner = Owner { shared, thread: Mutex::new(Some(thread)), _lock: found.lock };
-        Ok(LogStore { owner: Arc::new(owner) })
+        Ok(LogStore { owner: Arc::new(Owner::new(shared, Hand::Thread(thread), Some(lock))) })
+    }
+
+    /// A store on a database of the caller's, opened and verified like any other, that writes nothing by itself:
+    /// the caller says with [`write_round`](Self::write_round) when the disk gets to work. Simulations need that.
+    pub fn open_by_hand(engine: Arc<dyn Engine>, options: LogOptions) -> Result<LogStore, OpenError> {
+        let found = recovery::adopt(&*engine)?;
+        let writer = Writer::new(found, engine, None, options);
+        let shared = writer.shared.clone();
+        Ok(LogStore { owner: Arc::new(Owner::new(shared, Hand::Caller(Box::new(writer)), None)) })
+    }
+
+    /// In a store that was opened by hand: writes and flushes what waits, about one flush of it, and runs the
+    /// callbacks. False when nothing waits.
+    pub fn write_round(&self) -> bool {
+        self.owner.write_round()
+    }
+
+    /// Whether there is something to write.
+    pub fn has_work(&self) -> bool {
+        self.shared().lock().is_due()
     }
 
     /// What the log holds now, including what is not durable yet.
@@ -243,6 +238,7 @@ impl LogStore {
         let (done, outcome) = mpsc::channel();
         let kept = bytes.clone();
         self.submit(|_| Op::Identity { bytes, done: Box::new(move |result| drop(done.send(result))) });
+        while self.write_round() {}
         outcome.recv().unwrap_or(Err(StorageError::Closed))?;
         self.shared().lock().identity = Some(kept);
         Ok(())
@@ -278,12 +274,14 @@ impl LogStore {
 
     /// Count and durations of flushes since the store was opened.
     pub fn fsync_stats(&self) -> FlushStats {
-        *self.shared().flushes.lock().expect("not poisoned")
+        self.shared().flushes()
     }
 
     /// Finishes what was called so far and stops the writer. Later calls on clones answer [`StorageError::Closed`];
     /// the folder can be opened again once the last clone is gone.
     pub fn close(self) {
+        self.shared().close();
+        while self.write_round() {}
         self.owner.stop();
     }
 
@@ -306,193 +304,4 @@ impl LogStore {
     fn shared(&self) -> &Shared {
         &self.owner.shared
     }
-}
-
-/// Stops the writer when the last handle goes.
-struct Owner {
-    shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-    _lock: FolderLock,
-}
-
-impl Owner {
-    fn stop(&self) {
-        self.shared.lock().stopped.get_or_insert(StorageError::Closed);
-        self.shared.wake.notify_all();
-        let thread = self.thread.lock().expect("not poisoned").take();
-        // A callback may drop the last handle on the writer thread itself, which cannot wait for its own end.
-        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-/// What callers and the writer thread share.
-pub(super) struct Shared {
-    pub engine: Arc<dyn Engine>,
-    pub index: RwLock<Index>,
-    pub options: LogOptions,
-    store: Uuid,
-    state: Mutex<State>,
-    wake: Condvar,
-    flushes: Mutex<FlushStats>,
-    log_bytes: AtomicU64,
-}
-
-/// The log as callers see it: ahead of the disk by what is in the queue.
-struct State {
-    log: StoredLog,
-    recent: Recent,
-    identity: Option<Bytes>,
-    queue: VecDeque<Op>,
-    /// Rises when entries are removed, so that a read that ran meanwhile notices.
-    cuts: u64,
-    stopped: Option<StorageError>,
-    listeners: Vec<PoisonListener>,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("not poisoned")
-    }
-
-    fn running(&self) -> Result<MutexGuard<'_, State>, StorageError> {
-        let state = self.lock();
-        match &state.stopped {
-            Some(error) => Err(error.clone()),
-            None => Ok(state),
-        }
-    }
-
-    fn push(&self, mut state: MutexGuard<'_, State>, op: Op) {
-        // Committed alone is no reason to flush.
-        let wake = !matches!(op, Op::Committed { .. });
-        state.queue.push_back(op);
-        drop(state);
-        if wake {
-            self.wake.notify_one();
-        }
-    }
-
-    /// Waits for work and takes about one flush of it; `None` once the store is closed and the queue is empty.
-    pub(super) fn next_round(&self) -> Option<Vec<Op>> {
-        let mut state = self.lock();
-        loop {
-            let stopped = state.stopped.is_some();
-            let due = state.queue.iter().any(|op| !matches!(op, Op::Committed { .. }));
-            if due || (stopped && !state.queue.is_empty()) {
-                return Some(take_round(&mut state.queue, self.options.flush_bytes()));
-            }
-            if stopped {
-                return None;
-            }
-            state = self.wake.wait(state).expect("not poisoned");
-        }
-    }
-
-    /// Lets the cache shrink to its limit; entries that are still queued stay.
-    pub(super) fn evict(&self) {
-        let mut state = self.lock();
-        let queued = state.queue.iter().filter_map(|op| match op {
-            Op::Append { entries, .. } => entries.first().map(|(index, _)| *index),
-            _ => None,
-        });
-        let keep = queued.min().unwrap_or(u64::MAX);
-        state.recent.evict(keep);
-    }
-
-    pub(super) fn flushed(&self, took: Duration) {
-        let mut stats = self.flushes.lock().expect("not poisoned");
-        stats.count += 1;
-        stats.total += took;
-        stats.last = took;
-    }
-
-    pub(super) fn set_log_bytes(&self, bytes: u64) {
-        self.log_bytes.store(bytes, Relaxed);
-    }
-
-    /// Stops the store for good and returns the callbacks of everything that was still queued.
-    pub(super) fn poison(&self, error: &StorageError) -> Vec<Callback> {
-        let mut state = self.lock();
-        state.stopped = Some(error.poison());
-        state.queue.drain(..).filter_map(Op::into_done).collect()
-    }
-
-    pub(super) fn tell_poisoned(&self, error: &StorageError) {
-        let listeners = std::mem::take(&mut self.lock().listeners);
-        listeners.into_iter().for_each(|listener| listener(error.poison()));
-    }
-
-    /// Poisons and tells everybody.
-    pub(super) fn fail(&self, error: StorageError) {
-        self.poison(&error).into_iter().for_each(|done| done(Err(error.clone())));
-        self.tell_poisoned(&error);
-    }
-
-    /// Entries that left the cache, from the database.
-    fn read_older(&self, from: u64, to: u64, budget: &mut Budget) -> Result<Vec<(u64, Bytes)>, StorageError> {
-        let mut found = Vec::new();
-        let mut next = from;
-        while next < to && !budget.spent {
-            let record = self.index.read().expect("not poisoned").find(next);
-            let Some((first, stored)) = record else { return Err(StorageError::Missing { index: next }) };
-            let entries = self.load(first, stored.parts)?;
-            for (index, entry) in (first..).zip(entries).skip((next - first) as usize) {
-                if index >= to || !budget.take(entry.len()) {
-                    break;
-                }
-                found.push((index, entry));
-            }
-            next = stored.last + 1;
-        }
-        Ok(found)
-    }
-
-    /// The entries of one record, verified again.
-    fn load(&self, first: u64, parts: u32) -> Result<Vec<Bytes>, StorageError> {
-        let mut whole = Vec::new();
-        for part in 0..parts {
-            let key = record::key(first, part);
-            let value = self.engine.get(&key).map_err(StorageError::io("read the log"))?;
-            let content = value.as_deref().and_then(|value| record::open(&key, value));
-            match content.and_then(|(content, _)| record::decode(content)) {
-                Some(Content::Run(entries)) if parts == 1 => return Ok(entries),
-                Some(Content::Part { parts: of, bytes }) if of == parts => whole.extend_from_slice(&bytes),
-                _ => return Err(StorageError::damaged(format!("the log record at index {first}"))),
-            }
-        }
-        Ok(vec![whole.into()])
-    }
-}
-
-/// Takes operations off the queue until about `max_bytes` of entries; a larger append is cut, its callback last.
-fn take_round(queue: &mut VecDeque<Op>, max_bytes: usize) -> Vec<Op> {
-    let mut round = Vec::new();
-    let mut bytes = 0;
-    while let Some(op) = queue.front_mut() {
-        if let Op::Append { entries, .. } = op {
-            let fits = |(_, entry): &(u64, Bytes)| {
-                let first = bytes == 0;
-                bytes += record::size_in_run(entry);
-                first || bytes <= max_bytes
-            };
-            let fitting = entries.iter().map(fits).take_while(|fits| *fits).count();
-            if fitting < entries.len() {
-                if fitting > 0 {
-                    let rest = entries.split_off(fitting);
-                    round.push(Op::Append { entries: std::mem::replace(entries, rest), done: None });
-                }
-                break;
-            }
-        }
-        round.extend(queue.pop_front());
-    }
-    round
 }

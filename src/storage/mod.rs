@@ -13,9 +13,10 @@
 //! - **S2** The first failed write or flush poisons the store; nothing is ever retried.
 //! - **S3** A snapshot is whole, or it is refused.
 //!
-//! Read in this order: [`log`](LogStore) (the interface), `writer` (the one thread that writes), `stage` (how a
-//! drained queue becomes one atomic batch), `record` and `manifest` (the bytes), `recovery` (what is checked when a
-//! folder is opened), `engine` and `sled_engine` (the seam to the database), `watermark`, then the snapshot files.
+//! Read in this order: [`log`](LogStore) (the interface), `shared` (what callers and the writer share), `owner` and
+//! `writer` (the one hand that writes), `stage` (how a drained queue becomes one atomic batch), `record` and
+//! `manifest` (the bytes), `recovery` (what is checked when a folder is opened), `engine` and `sled_engine` (the seam
+//! to the database), `watermark`, then the snapshot files.
 
 mod engine;
 mod error;
@@ -23,10 +24,12 @@ mod files;
 mod index;
 mod log;
 mod manifest;
+mod owner;
 mod paced;
 mod recent;
 mod record;
 mod recovery;
+mod shared;
 mod sled_engine;
 mod snapshot;
 mod snapshot_format;

@@ -28,8 +28,14 @@ pub(super) struct Recovered {
     pub lock: FolderLock,
     pub engine: SledEngine,
     pub watermark: Watermark,
+    pub found: Verified,
+}
+
+/// What a database holds, with every record checked.
+pub(super) struct Verified {
     pub manifest: Manifest,
     pub index: Index,
+    /// The node's own record and its hash.
     pub identity: Option<(Bytes, u128)>,
 }
 
@@ -66,6 +72,21 @@ pub(super) fn open(dir: &Path, options: &LogOptions) -> Result<Recovered, OpenEr
     opened
 }
 
+/// Verifies a database that lives outside of any folder; an empty one becomes a new store.
+pub(super) fn adopt(engine: &dyn Engine) -> Result<Verified, OpenError> {
+    let nowhere = Path::new("");
+    let mut empty = true;
+    let scanned = engine.scan(&mut |_, _| empty = false);
+    scanned.map_err(OpenError::io("read the database in", nowhere))?;
+    if empty {
+        let manifest = Manifest::new(Uuid::new_v4().into_bytes());
+        write_first(engine, &manifest).map_err(OpenError::io("write the database in", nowhere))?;
+    }
+    let found = Found::scan(engine, nowhere, nowhere)?;
+    let manifest = found.check(None, nowhere)?;
+    Ok(Verified { manifest, index: found.index, identity: found.identity })
+}
+
 /// A folder that was refused for damage stays refused, whatever sled made of its file meanwhile.
 fn refuse_again(paths: &Paths) -> Result<(), OpenError> {
     match fs::read_to_string(&paths.marker) {
@@ -87,14 +108,19 @@ fn create(dir: &Path, paths: &Paths, options: &LogOptions) -> Result<(), OpenErr
     create_folder(aside).map_err(OpenError::io("create", aside))?;
     let manifest = Manifest::new(Uuid::new_v4().into_bytes());
     let engine = open_sled(aside, options)?;
-    let put = Change::Put { key: manifest::KEY.to_vec(), value: manifest.encode() };
-    engine.apply(vec![put]).and_then(|()| engine.flush()).map_err(OpenError::io("write", aside))?;
+    write_first(&engine, &manifest).map_err(OpenError::io("write", aside))?;
     drop(engine);
     SledEngine::sync_names(aside).map_err(OpenError::io("sync", aside))?;
     fs::rename(aside, &paths.sled).map_err(OpenError::io("rename", aside))?;
     sync_folder(dir).map_err(OpenError::io("sync", dir))?;
     Watermark::create(&paths.watermark, manifest.store, manifest.seq)
         .map_err(OpenError::io("write", &paths.watermark))
+}
+
+fn write_first(engine: &dyn Engine, manifest: &Manifest) -> std::io::Result<()> {
+    let put = Change::Put { key: manifest::KEY.to_vec(), value: manifest.encode() };
+    engine.apply(vec![put])?;
+    engine.flush()
 }
 
 fn open_sled(folder: &Path, options: &LogOptions) -> Result<SledEngine, OpenError> {
@@ -126,7 +152,8 @@ fn verify(lock: FolderLock, paths: &Paths, options: &LogOptions) -> Result<Recov
         .record(manifest.seq)
         .and_then(|()| watermark.sync())
         .map_err(OpenError::io("write", &paths.watermark))?;
-    Ok(Recovered { lock, engine, watermark, manifest, index: found.index, identity: found.identity })
+    let found = Verified { manifest, index: found.index, identity: found.identity };
+    Ok(Recovered { lock, engine, watermark, found })
 }
 
 type Mark = ([u8; 16], u64);
@@ -165,7 +192,7 @@ struct Found {
 
 impl Found {
     /// Reads every record and checks it by itself.
-    fn scan(engine: &SledEngine, folder: &Path, db: &Path) -> Result<Found, OpenError> {
+    fn scan(engine: &dyn Engine, folder: &Path, db: &Path) -> Result<Found, OpenError> {
         let mut found = Found { manifest: None, identity: None, index: Index::default() };
         let mut wrong = None;
         let scanned = engine.scan(&mut |key, value| {

@@ -1,4 +1,4 @@
-//! The one thread that writes: drain the queue, one atomic batch, one flush, then the callbacks.
+//! The one hand that writes: drain the queue, one atomic batch, one flush, then the callbacks.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::log::{Callback, Shared};
 use super::manifest::{self, Manifest};
+use super::recovery::Verified;
+use super::shared::Shared;
 use super::stage::Stage;
 use super::watermark::Watermark;
-use super::{Change, StorageError, record};
+use super::{Callback, Change, Engine, LogOptions, StorageError, record};
 
 /// One operation in the ordered stream.
 pub(super) enum Op {
@@ -36,16 +37,29 @@ impl Op {
     }
 }
 
-/// State of the writer thread: what the disk holds after the last flush.
+/// The writer: what the disk holds after the last flush, and how more gets there.
 pub(super) struct Writer {
     pub shared: Arc<Shared>,
-    pub watermark: Watermark,
-    pub manifest: Manifest,
+    /// `None` for a database without a folder.
+    watermark: Option<Watermark>,
+    manifest: Manifest,
     /// Hash of the node's own record.
-    pub identity: Option<u128>,
+    identity: Option<u128>,
 }
 
 impl Writer {
+    pub(super) fn new(
+        found: Verified,
+        engine: Arc<dyn Engine>,
+        watermark: Option<Watermark>,
+        options: LogOptions,
+    ) -> Writer {
+        let Verified { manifest, index, identity } = found;
+        let (identity, hash) = identity.unzip();
+        let shared = Arc::new(Shared::new(&manifest, index, identity, engine, options));
+        Writer { shared, watermark, manifest, identity: hash }
+    }
+
     /// Runs until the store is closed and the queue is empty, or until the first failure.
     pub(super) fn run(mut self) {
         let shared = self.shared.clone();
@@ -58,24 +72,32 @@ impl Writer {
 
     fn rounds(&mut self) {
         while let Some(ops) = self.shared.next_round() {
-            let mut callbacks = Vec::new();
-            match self.commit(ops, &mut callbacks) {
-                Ok(()) => {
-                    self.shared.evict();
-                    callbacks.into_iter().for_each(|done| done(Ok(())));
-                }
-                Err(error) => {
-                    // Nobody may hear of success, or write again, once a failure is known; so poison first.
-                    let waiting = self.shared.poison(&error);
-                    callbacks.into_iter().for_each(|done| done(Err(error.clone())));
-                    waiting.into_iter().for_each(|done| done(Err(error.clone())));
-                    self.shared.tell_poisoned(&error);
-                    return;
-                }
+            if !self.round(ops) {
+                return;
             }
         }
         // Worth trying: a closed store is then as well protected as a running one. It may lag, so failing is no harm.
-        let _ = self.watermark.sync();
+        let _ = self.watermark.as_ref().map(Watermark::sync);
+    }
+
+    /// Makes the operations durable and tells those who wait for them. False after a failure, which is the end.
+    pub(super) fn round(&mut self, ops: Vec<Op>) -> bool {
+        let mut callbacks = Vec::new();
+        match self.commit(ops, &mut callbacks) {
+            Ok(()) => {
+                self.shared.evict();
+                callbacks.into_iter().for_each(|done| done(Ok(())));
+                true
+            }
+            Err(error) => {
+                // Nobody may hear of success, or write again, once a failure is known; so poison first.
+                let waiting = self.shared.poison(&error);
+                callbacks.into_iter().for_each(|done| done(Err(error.clone())));
+                waiting.into_iter().for_each(|done| done(Err(error.clone())));
+                self.shared.tell_poisoned(&error);
+                false
+            }
+        }
     }
 
     fn commit(&mut self, ops: Vec<Op>, callbacks: &mut Vec<Callback>) -> Result<(), StorageError> {
@@ -152,6 +174,7 @@ impl Writer {
         if crate::sabotage::Sabotage::SkipFsync.is_chosen() {
             return Ok(());
         }
-        self.watermark.record(self.manifest.seq).map_err(StorageError::io("write the watermark"))
+        let Some(watermark) = &self.watermark else { return Ok(()) };
+        watermark.record(self.manifest.seq).map_err(StorageError::io("write the watermark"))
     }
 }

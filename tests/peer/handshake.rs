@@ -5,7 +5,7 @@ use super::raw::{ByHand, frame, hello_bytes, message, read_frame, say, until_clo
 use super::{CALLER, PLENTY, SERVER, client, identity, serve};
 use bytes::Bytes;
 use lockstep::peer::{
-    FRAME_BYTES_MAX, Hello, Lane, Links, Method, PeerClient, PeerError, PeerIdentity, Welcome,
+    FRAME_BYTES_MAX, Hello, Lane, Links, Method, Net, PeerClient, PeerError, PeerIdentity, Welcome,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -52,7 +52,8 @@ async fn whoever_is_foreign_is_told_why_and_left() {
 async fn a_foreign_client_gets_the_refusal_as_its_error() {
     let served = serve().await;
     let red = PeerIdentity { cluster_id: "red".into(), ..identity(CALLER) };
-    let client = PeerClient::new(red, SERVER, served.address.clone(), Lane::Forward, Links::default());
+    let client =
+        PeerClient::new(red, SERVER, served.address.clone(), Lane::Forward, Net::Tcp, Links::default());
     let answer = client.call(Method::Write, Bytes::from("x"), PLENTY).await;
     let sentence = "this node belongs to cluster blue, not to red";
     assert_eq!(answer, Err(PeerError::Refused(sentence.into())));

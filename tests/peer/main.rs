@@ -14,7 +14,9 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
-use lockstep::peer::{Handler, Lane, Links, Method, NodeId, PeerClient, PeerIdentity, PeerServer, Refusal};
+use lockstep::peer::{
+    Handler, Lane, Links, Method, Net, NodeId, PeerClient, PeerIdentity, PeerServer, Refusal,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -118,5 +120,5 @@ fn client(address: &str, lane: Lane) -> PeerClient {
 }
 
 fn client_behind(address: &str, lane: Lane, links: Links) -> PeerClient {
-    PeerClient::new(identity(CALLER), SERVER, address.to_owned(), lane, links)
+    PeerClient::new(identity(CALLER), SERVER, address.to_owned(), lane, Net::Tcp, links)
 }

@@ -1,0 +1,16 @@
+//! R3: purged <= snapshot <= applied <= committed <= last log index.
+
+use super::{Invariant, Sight};
+
+pub struct Positions;
+
+impl Invariant for Positions {
+    fn check(&mut self, sight: &Sight) -> Result<(), String> {
+        let (view, applied) = (&sight.view, sight.applied);
+        let positions = [view.purged_index, view.snapshot_index, view.committed_index, view.last_log_index];
+        if positions.is_sorted() && applied <= view.committed_index {
+            return Ok(());
+        }
+        Err(format!("machine {} has applied {applied}, and its view is {view:?}", sight.place))
+    }
+}

@@ -1,0 +1,242 @@
+//! Runs of seeds, and what they have to show.
+
+use crate::faults::Faults;
+use crate::random::Random;
+use crate::system;
+use crate::world::{PANICKED, World};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long things go wrong in a run, in simulated milliseconds.
+const FAULTS_MS: u64 = 15_000;
+/// How long seeds are run where their number is not named.
+const BUDGET: Duration = Duration::from_secs(35);
+/// How much of a failed run's trace is shown.
+const LINES_SHOWN: usize = 60;
+
+/// What a run is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plan {
+    /// All faults there are.
+    Everything,
+    /// Leaders are held up, and go on where they were.
+    HeldLeaders,
+    /// A node is given a vote, and the leader dies between the two steps of that.
+    HalfAChange,
+    /// All faults, and disks that say that they flushed, and did not.
+    LyingDisks,
+    /// All faults, and a node's state is changed behind its back.
+    CorruptReplica,
+    /// All faults, and reads that promise nothing are judged as if they were linearizable.
+    StaleReads,
+}
+
+const PLANS: [(&str, Plan); 6] = [
+    ("everything", Plan::Everything),
+    ("held-leaders", Plan::HeldLeaders),
+    ("half-a-change", Plan::HalfAChange),
+    ("lying-disks", Plan::LyingDisks),
+    ("corrupt-replica", Plan::CorruptReplica),
+    ("stale-reads", Plan::StaleReads),
+];
+
+/// One run: things go wrong for a while, then all has to be well again.
+fn run(seed: u64, plan: Plan) -> Result<String, String> {
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
+    let path = folder.path().to_owned();
+    let kept = std::env::var_os("LOCKSTEP_SIM_TRACE");
+    let whole = kept.is_some();
+    let simulated = std::thread::Builder::new().stack_size(16 << 20).spawn(move || {
+        system::take_over(seed);
+        lockstep::raft::offload_nothing_on_this_thread();
+        let mut faults = Faults::new(Random::new(seed, "faults"));
+        let mut world = World::new(seed, &path, whole, plan == Plan::HeldLeaders || faults.leases_hold());
+        let outcome = live(&mut world, &mut faults, plan);
+        let told = format!("{:016x} {} lines {} ms", world.trace.hash(), world.trace.lines, world.now);
+        let text = world.trace.text();
+        // Nodes that are left end with the thread's runtimes, before its clocks.
+        world.end();
+        (outcome, told, text)
+    });
+    let (outcome, told, text) = simulated.expect("a thread").join().map_err(|_| "the simulation panicked")?;
+    if let Some(file) = kept {
+        std::fs::write(file, &text).expect("the trace is written");
+    }
+    outcome.map(|()| told).map_err(|wrong| {
+        let lines: Vec<&str> = text.lines().collect();
+        let shown = &lines[lines.len().saturating_sub(LINES_SHOWN)..];
+        format!("{}\n\n{wrong}", shown.join("\n"))
+    })
+}
+
+fn live(world: &mut World, faults: &mut Faults, plan: Plan) -> Result<(), String> {
+    if plan != Plan::HeldLeaders && plan != Plan::HalfAChange {
+        faults.set_clocks(world);
+    }
+    if plan == Plan::LyingDisks {
+        world.machines.iter().for_each(|machine| machine.disk.lie());
+    }
+    world.clients.oracle.trust_stale_reads(plan == Plan::StaleReads);
+    while world.now < FAULTS_MS {
+        match plan {
+            Plan::HeldLeaders => faults.hold_leaders(world),
+            Plan::HalfAChange => faults.halve_changes(world)?,
+            _ => faults.step(world)?,
+        }
+        if plan == Plan::CorruptReplica
+            && world.now == FAULTS_MS / 2
+            && let Some(node) = world.machines[0].node()
+        {
+            node.corrupt();
+        }
+        world.step(true)?;
+    }
+    world.converge()
+}
+
+/// The run of a child process, when the tests below start it as such.
+#[test]
+fn one_run() {
+    let Ok(seed) = std::env::var("LOCKSTEP_SIM_CHILD") else { return };
+    let (seed, name) = seed.split_once(' ').expect("a seed and a plan");
+    let plan = PLANS.iter().find(|(known, _)| *known == name).expect("a known plan").1;
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        PANICKED.store(true, Ordering::Release);
+        usual(info);
+    }));
+    if std::env::var_os("RUST_LOG").is_some() {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
+    match run(seed.parse().expect("a number"), plan) {
+        Ok(told) => println!("\nrun: {told}"),
+        Err(wrong) => {
+            eprintln!("{wrong}");
+            std::process::exit(1);
+        }
+    }
+}
+
+/// Runs a seed in a process of its own.
+fn in_a_process(seed: u64, plan: Plan) -> Result<String, String> {
+    let name = PLANS.iter().find(|(_, known)| *known == plan).expect("it is listed").0;
+    let output = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "runs::one_run", "--nocapture", "--test-threads", "1"])
+        .env("LOCKSTEP_SIM_CHILD", format!("{seed} {name}"))
+        .output()
+        .expect("the program runs again");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let told = text.lines().find_map(|line| line.strip_prefix("run: "));
+    match told {
+        Some(told) if output.status.success() => Ok(told.to_owned()),
+        _ => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// C2, C5, C6, H1, H2, R1, R3, R4, R5, R7: whatever goes wrong, nothing that must hold is broken, and once all
+/// is healed the cluster serves.
+#[test]
+fn every_seed_holds() {
+    let one = number("LOCKSTEP_SIM_SEED");
+    let many = number("LOCKSTEP_SIM_SEEDS");
+    let first = one.or_else(|| number("LOCKSTEP_SIM_FIRST")).unwrap_or(1);
+    let last = if one.is_some() { first } else { many.map_or(u64::MAX, |many| first + many - 1) };
+    let begun = Instant::now();
+    let next = AtomicU64::new(first);
+    let done = AtomicU64::new(0);
+    let work = || {
+        let mut failures = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed > last || (one.or(many).is_none() && begun.elapsed() > BUDGET) {
+                return failures;
+            }
+            match in_a_process(seed, Plan::Everything) {
+                Ok(told) if one.is_some() => println!("seed {seed}: {told}"),
+                Ok(_) => {}
+                Err(wrong) => failures.push((seed, wrong)),
+            }
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let workers = number("LOCKSTEP_SIM_JOBS").unwrap_or(2);
+    let failures: Vec<(u64, String)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("no panic")).collect()
+    });
+    let (done, took) = (done.load(Ordering::Relaxed), begun.elapsed());
+    println!(
+        "{done} seeds in {} s, {} an hour",
+        took.as_secs(),
+        done * 3_600_000 / took.as_millis().max(1) as u64
+    );
+    if let Some((seed, wrong)) = failures.first() {
+        let seeds: Vec<u64> = failures.iter().map(|(seed, _)| *seed).collect();
+        panic!(
+            "seeds {seeds:?} of {done} fail. Seed {seed}:\n\n{wrong}\n\nagain with: LOCKSTEP_SIM_SEED={seed} cargo test --test \
+             simulation every_seed"
+        );
+    }
+}
+
+/// The same seed gives the same run, down to the bytes on the wire.
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in [1, 2] {
+        let run = || in_a_process(seed, Plan::Everything);
+        assert_eq!(run(), run(), "seed {seed}");
+    }
+    assert_ne!(in_a_process(1, Plan::Everything), in_a_process(2, Plan::Everything));
+}
+
+/// R5: what was on its way to a leader when it was held up confirms nothing that it is asked later.
+#[test]
+fn a_leader_that_was_held_up_serves_nothing_old() {
+    for seed in 1..=10 {
+        in_a_process(seed, Plan::HeldLeaders).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+    }
+}
+
+/// A change of the membership that its leader did not live to finish is finished by the next.
+#[test]
+fn half_a_change_is_finished() {
+    for seed in 1..=5 {
+        in_a_process(seed, Plan::HalfAChange).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+    }
+}
+
+/// How many seeds it takes until what is wrong is noticed.
+fn noticed_within(seeds: u64, plan: Plan, as_what: &[&str]) {
+    for seed in 1..=seeds {
+        if let Err(wrong) = in_a_process(seed, plan) {
+            let last = wrong.lines().rfind(|line| !line.is_empty()).unwrap_or_default();
+            println!("{plan:?} is noticed by seed {seed}: {last}");
+            assert!(as_what.iter().any(|part| wrong.contains(part)), "{wrong}");
+            return;
+        }
+    }
+    panic!("{seeds} seeds do not notice {plan:?}");
+}
+
+#[test]
+fn lying_disks_are_noticed() {
+    // By whatever invariant is the first to look, openraft's own among them.
+    let as_what = ["leads term", "two leaders", "another had", "stands at", "a task panicked", "machine"];
+    noticed_within(20, Plan::LyingDisks, &as_what);
+}
+
+#[test]
+fn a_corrupt_replica_is_noticed() {
+    noticed_within(3, Plan::CorruptReplica, &["digest", "differs"]);
+}
+
+#[test]
+fn stale_reads_are_noticed() {
+    noticed_within(5, Plan::StaleReads, &["the answer stands at"]);
+}
