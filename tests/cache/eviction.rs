@@ -1,10 +1,11 @@
 //! Who goes, when, and how many at once: switches of the policy, smaller capacities, reads that count.
 
 use crate::bounds::{Log, key, put, put_bytes};
+use crate::model::{Model, unworded};
 use crate::{check_accounts, restored, snapshot};
 use lockstep::cache::{
-    Cache, CacheConfig, Command, Condition, ConfigChange, EntryId, Event, Op, Policy, RestoreError, Touch,
-    Ttl, limits,
+    Cache, CacheConfig, Cause, Command, Condition, ConfigChange, EntryId, Event, Op, Policy, RestoreError,
+    Stamp, Touch, Ttl, limits,
 };
 
 fn switch_to(policy: Policy) -> Command {
@@ -251,5 +252,34 @@ fn a_shared_place_in_a_queue_is_refused() {
                 "{refusal:?}"
             );
         }
+    }
+}
+
+/// C9: where everything was used, a victim is found after a bounded number of second chances; the naive model says the
+/// same.
+#[test]
+fn a_victim_costs_a_bounded_number_of_second_chances() {
+    let entries = 3 * 32;
+    let config = CacheConfig { policy: Policy::S3Fifo, capacity_entries: entries, ..CacheConfig::default() };
+    let (mut cache, mut model) = (Cache::new(config.clone()), Model::new(config));
+    let mut index = 0;
+    let mut commit = |command: Command| {
+        index += 1;
+        let stamp = Stamp { index, at_ms: index, idempotency_key: None, touches: Vec::new() };
+        let by_model = unworded(model.apply(stamp.clone(), command.clone()));
+        let applied = unworded(cache.apply(stamp, command));
+        assert_eq!(applied, by_model, "at {index}");
+        applied.events
+    };
+    for _ in 0..4 {
+        for number in 0..entries {
+            commit(Command::One(put(&format!("k{number:05}"))));
+        }
+    }
+    let events = commit(Command::One(put("new")));
+    let victim = Event::Removed { key: key("k00032"), cause: Cause::Evict };
+    assert!(events.contains(&victim), "{events:?}");
+    for number in 0..2 * entries {
+        commit(Command::One(put(&format!("n{number:05}"))));
     }
 }

@@ -66,7 +66,7 @@ impl Model {
     }
 
     fn evict_from_queues(&mut self, events: &mut Vec<Event>) {
-        for _ in 0..1_000 {
+        for chances_given in 0.. {
             let queue = |wanted: bool| {
                 let all = self.held.iter().filter_map(|(key, held)| match held.place {
                     Place::Queue { main, since, hits } if main == wanted => Some((since, hits, key.clone())),
@@ -83,7 +83,8 @@ impl Model {
                 main.len() as u64 > entries - entries / 10 || bytes > capacity_bytes - capacity_bytes / 10;
             let from_main = small.is_empty() || (is_over && !main.is_empty());
             let (_, hits, key) = if from_main { &main[0] } else { &small[0] };
-            if *hits >= if from_main { 1 } else { 2 } {
+            // After 32 second chances the head goes, used or not.
+            if chances_given < 32 && *hits >= if from_main { 1 } else { 2 } {
                 self.uses += 1;
                 let (since, hits) = (self.uses, if from_main { hits - 1 } else { 0 });
                 self.held.get_mut(key).expect("it is there").place = Place::Queue { main: true, since, hits };
@@ -103,7 +104,6 @@ impl Model {
             }
             return;
         }
-        panic!("nobody goes");
     }
 
     /// Counts reads of an entry that is placed.

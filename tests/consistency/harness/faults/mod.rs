@@ -187,13 +187,14 @@ impl Kind {
         // A cluster that starts as a whole takes its time from a wall clock; that one must be right then.
         let loses_time = has(Family::Clock) && (all_stop(self) || all_stop(other));
         // These wait for the cluster to do something, so a majority of it must be able to.
-        let waits = |family| matches!(family, Family::Disk | Family::Membership);
-        let leaves_in_peace = |family| matches!(family, Family::Links | Family::Clock);
-        let [a, b] = families;
-        let in_peace = (!waits(a) || leaves_in_peace(b)) && (!waits(b) || leaves_in_peace(a));
+        let waits = |kind: Self| {
+            matches!(kind.family(), Family::Disk | Family::Membership) || kind == Self::RollingRestart
+        };
+        let leaves_in_peace = |kind: Self| matches!(kind.family(), Family::Links | Family::Clock);
+        let in_peace = (!waits(self) || leaves_in_peace(other)) && (!waits(other) || leaves_in_peace(self));
         // A partition is drawn around a leader.
         let leaderless = has(Family::Partition) && (all_stop(self) || all_stop(other));
-        a != b && !loses_time && in_peace && !leaderless
+        self.family() != other.family() && !loses_time && in_peace && !leaderless
     }
 
     /// Does it. Whatever it leaves broken, [`Cluster::heal`] mends. Returns what was done to whom.
