@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// Most bytes that all searches together may remember.
-const BYTES_MAX: usize = 1 << 30;
+const BYTES_MAX: usize = 512 << 20;
 
 /// Shared by the threads of a check.
 #[derive(Debug)]

@@ -55,8 +55,8 @@ impl Model for List {
         })
     }
 
-    fn look_ahead<'a>(&mut self, steps: impl Iterator<Item = &'a Step>) {
-        for step in steps {
+    fn look_ahead(&mut self, steps: &mut [Option<Step>]) {
+        for step in steps.iter().flatten() {
             if let Step::Read(seen) | Step::Append { result: Some(seen), .. } = step
                 && seen.len() > self.longest.len()
             {

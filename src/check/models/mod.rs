@@ -42,12 +42,8 @@ pub(super) trait Model: Sized {
     /// It is none of this model's.
     fn understand(&mut self, operation: &Operation) -> Result<Option<Self::Step>, String>;
 
-    /// Learns all steps before the first is taken.
-    fn look_ahead<'a>(&mut self, _steps: impl Iterator<Item = &'a Self::Step>)
-    where
-        Self::Step: 'a,
-    {
-    }
+    /// Learns all steps before the first is taken, and may make those alike that nothing tells apart.
+    fn look_ahead(&mut self, _steps: &mut [Option<Self::Step>]) {}
 
     /// Before the first operation: the key is absent.
     fn start(&self) -> Self::State;
@@ -85,7 +81,7 @@ pub(super) fn understand_all<M: Model>(
         let understood = operation.check_times().and_then(|()| model.understand(operation));
         steps.push(understood.map_err(|what| (at, what))?);
     }
-    model.look_ahead(steps.iter().flatten());
+    model.look_ahead(&mut steps);
     Ok((model, steps))
 }
 

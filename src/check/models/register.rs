@@ -8,10 +8,15 @@ use crate::api::ErrorCode;
 use crate::check::{Operation, Outcome};
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::{BTreeSet, HashSet};
+
+/// The number of all values that no answer and no condition names: nothing tells them apart.
+const UNSEEN: u32 = u32::MAX;
 
 pub(in crate::check) struct Register {
     values: Values,
     use_revisions: bool,
+    told: Told,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -28,26 +33,49 @@ enum Changed {
     AtOrAfter(u64),
 }
 
+/// The revisions in answers. Each is one that the key had, so none may be passed over.
+#[derive(Default)]
+struct Told {
+    all: BTreeSet<u64>,
+    /// Those of changes that were answered. No change without an answer had one of them.
+    taken: BTreeSet<u64>,
+}
+
 impl Changed {
     /// The next change, if it may have this revision.
-    fn next(self, revision: Option<u64>) -> Option<Self> {
-        let (Self::At(last) | Self::AtOrAfter(last)) = self;
-        match revision {
-            None => Some(Self::AtOrAfter(last + 1)),
-            Some(revision) => (revision > last).then_some(Self::At(revision)),
-        }
+    fn next(self, revision: Option<u64>, told: &Told) -> Option<Self> {
+        let least = match (self, revision) {
+            (Self::At(last), _) => last + 1,
+            (Self::AtOrAfter(least), None) if told.all.contains(&least) => return None,
+            (Self::AtOrAfter(least), None) => return Some(Self::AtOrAfter(least + 1)),
+            (Self::AtOrAfter(least), Some(_)) => least,
+        };
+        let Some(revision) = revision else { return Some(Self::AtOrAfter(least)) };
+        let is_higher = match self {
+            Self::At(last) => revision > last,
+            Self::AtOrAfter(least) => revision > least,
+        };
+        (is_higher && told.all.range(least..revision).next().is_none()).then_some(Self::At(revision))
     }
 
     /// What is known once this revision was seen, if it can be.
-    fn seen(self, revision: Option<u64>) -> Option<Self> {
+    fn seen(self, revision: Option<u64>, told: &Told) -> Option<Self> {
         let Some(revision) = revision else { return Some(self) };
-        self.covers(Self::At(revision)).then_some(Self::At(revision))
+        let agrees = match self {
+            Self::At(known) => known == revision,
+            Self::AtOrAfter(least) => {
+                revision >= least
+                    && !told.taken.contains(&revision)
+                    && told.all.range(least..revision).next().is_none()
+            }
+        };
+        agrees.then_some(Self::At(revision))
     }
 
-    /// Whether whatever may follow the other may follow this too.
+    /// Whether whatever may follow the other may follow this too. The other passed over nothing.
     fn covers(self, other: Self) -> bool {
         match (self, other) {
-            (Self::AtOrAfter(least), Self::At(other) | Self::AtOrAfter(other)) => least <= other,
+            (Self::AtOrAfter(least), Self::AtOrAfter(other)) => least <= other,
             _ => self == other,
         }
     }
@@ -107,7 +135,7 @@ impl Model for Register {
     type Step = Step;
 
     fn new(setup: &Setup) -> Self {
-        Self { values: Values::default(), use_revisions: setup.use_revisions }
+        Self { values: Values::default(), use_revisions: setup.use_revisions, told: Told::default() }
     }
 
     fn understand(&mut self, operation: &Operation) -> Result<Option<Step>, String> {
@@ -154,6 +182,38 @@ impl Model for Register {
         })
     }
 
+    fn look_ahead(&mut self, steps: &mut [Option<Step>]) {
+        let mut named: HashSet<u32> = HashSet::new();
+        for step in steps.iter().flatten() {
+            match *step {
+                Step::See { value, revision } => {
+                    named.extend(value);
+                    self.told.all.extend(revision);
+                }
+                Step::SeeSome { revision } => self.told.all.extend(revision),
+                Step::SeeOther { than, revision, .. } => {
+                    named.extend(than);
+                    self.told.all.extend(revision);
+                }
+                Step::Change { if_now, revision, .. } => {
+                    if let Expected::Value(expected) = if_now {
+                        named.extend(expected);
+                    }
+                    self.told.all.extend(revision);
+                    self.told.taken.extend(revision);
+                }
+                Step::Impossible => {}
+            }
+        }
+        for step in steps.iter_mut().flatten() {
+            if let Step::Change { value: Some(value), .. } = step
+                && !named.contains(value)
+            {
+                *value = UNSEEN;
+            }
+        }
+    }
+
     fn start(&self) -> State {
         State { value: None, changed: Changed::At(0) }
     }
@@ -170,22 +230,22 @@ impl Model for Register {
         let State { value: now, changed } = *state;
         match *step {
             Step::See { value, revision } if now == value => {
-                Some(State { value, changed: changed.seen(revision)? })
+                Some(State { value, changed: changed.seen(revision, &self.told)? })
             }
             Step::SeeSome { revision } if now.is_some() => {
-                Some(State { value: now, changed: changed.seen(revision)? })
+                Some(State { value: now, changed: changed.seen(revision, &self.told)? })
             }
             Step::SeeOther { than, is_there, revision } if now != than && (now.is_some() || !is_there) => {
-                Some(State { value: now, changed: changed.seen(revision)? })
+                Some(State { value: now, changed: changed.seen(revision, &self.told)? })
             }
             Step::Change { if_now, value, revision } => {
                 let changed = match if_now {
                     Expected::Anything => changed,
                     Expected::Value(expected) if now == expected => changed,
-                    Expected::Some { revision } if now.is_some() => changed.seen(revision)?,
+                    Expected::Some { revision } if now.is_some() => changed.seen(revision, &self.told)?,
                     _ => return None,
                 };
-                let changed = if self.use_revisions { changed.next(revision)? } else { changed };
+                let changed = if self.use_revisions { changed.next(revision, &self.told)? } else { changed };
                 Some(State { value, changed })
             }
             _ => None,

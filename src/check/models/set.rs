@@ -60,9 +60,9 @@ impl Model for Set {
         })
     }
 
-    fn look_ahead<'a>(&mut self, steps: impl Iterator<Item = &'a Step>) {
+    fn look_ahead(&mut self, steps: &mut [Option<Step>]) {
         self.seen = vec![Vec::new()];
-        self.seen.extend(steps.filter_map(|step| match step {
+        self.seen.extend(steps.iter().flatten().filter_map(|step| match step {
             Step::Read(members) => Some(members.clone()),
             Step::Add { .. } => None,
         }));
