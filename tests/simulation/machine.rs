@@ -240,6 +240,11 @@ impl Machine {
         Ok(())
     }
 
+    /// Whether the process waits for nothing to be written.
+    pub fn disk_is_idle(&self) -> bool {
+        self.life.as_ref().is_none_or(|life| life.flush_at.is_none() && !life.store.has_work())
+    }
+
     pub fn is_paused(&self, now: u64) -> bool {
         now < self.paused_until
     }

@@ -9,6 +9,9 @@
 //! seed, `LOCKSTEP_SIM_SEEDS=1000` so many, from `LOCKSTEP_SIM_FIRST=1` on. `LOCKSTEP_SIM_TRACE=file` keeps a run's whole
 //! trace, and `RUST_LOG=debug` shows what its nodes log.
 
+// `system.rs` knows how Linux is asked.
+#![cfg(target_os = "linux")]
+
 mod clients;
 mod disk;
 mod faults;

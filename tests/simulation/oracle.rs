@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Oracle {
     leases_hold: bool,
     stale_holds: bool,
+    /// The cache is too small for all keys: each may be gone at any time, and a counter begins anew.
+    evicts: bool,
     floor: u64,
     /// The index of every write that was acknowledged, and the call's text.
     written: BTreeMap<u64, String>,
@@ -47,6 +49,11 @@ impl Oracle {
     /// Reads of whatever a node has are judged as if they promised more.
     pub fn trust_stale_reads(&mut self, trust: bool) {
         self.stale_holds = trust;
+    }
+
+    /// The cache is too small for all that is stored.
+    pub fn entries_are_evicted(&mut self) {
+        self.evicts = true;
     }
 
     /// The largest index that any answer has named.
@@ -93,7 +100,7 @@ impl Oracle {
     ///
     /// # Errors
     /// What does not fit.
-    pub fn judge(calls: &[Call]) -> Result<(), String> {
+    pub fn judge(&self, calls: &[Call]) -> Result<(), String> {
         let keys: BTreeSet<&String> = calls
             .iter()
             .filter_map(|call| match &call.ask {
@@ -104,7 +111,13 @@ impl Oracle {
             })
             .collect();
         for key in keys {
-            Story::of(key, calls)?.judge().map_err(|wrong| format!("key {key}: {wrong}"))?;
+            let mut story = Story::of(key, calls)?;
+            story.maybe_deleted |= self.evicts;
+            story.judge().map_err(|wrong| format!("key {key}: {wrong}"))?;
+        }
+        judge_pairs(calls, self.evicts)?;
+        if self.evicts {
+            return Ok(());
         }
         let counters: BTreeSet<&String> = calls
             .iter()
@@ -113,7 +126,7 @@ impl Oracle {
         for key in counters {
             judge_counter(key, calls).map_err(|wrong| format!("counter {key}: {wrong}"))?;
         }
-        judge_pairs(calls)
+        Ok(())
     }
 }
 
@@ -166,7 +179,7 @@ impl Story {
             }
             Some(Answer::Unknown) | None => drop(self.maybe.insert(value.to_owned())),
             // Nobody may ever see the value: it is neither known nor possible.
-            Some(Answer::NotDone(_)) => {}
+            Some(Answer::NotDone(_) | Answer::Refused { error: CommandError::CacheFull { .. }, .. }) => {}
             Some(other) => return Err(format!("a put was answered {other:?}")),
         }
         Ok(())
@@ -281,10 +294,11 @@ fn judge_counter(key: &str, calls: &[Call]) -> Result<(), String> {
     Ok(())
 }
 
-fn judge_pairs(calls: &[Call]) -> Result<(), String> {
+fn judge_pairs(calls: &[Call], evicts: bool) -> Result<(), String> {
+    let whole = |both: &[Seen]| both[0] == both[1] || (evicts && both.contains(&None));
     for call in calls {
         if let (Ask::GetPair { .. }, Some(Answer::Read { seen, .. })) = (&call.ask, &call.answer)
-            && seen.windows(PAIR.len()).any(|both| both[0] != both[1])
+            && !seen.windows(PAIR.len()).all(whole)
         {
             return Err(format!("a batch was seen half done: {call:?}"));
         }

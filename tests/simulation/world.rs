@@ -5,7 +5,6 @@ use crate::history::{Answer, Ask};
 use crate::invariants::{self, Invariant, Sight};
 use crate::machine::Machine;
 use crate::net::{Network, Place, address};
-use crate::oracle::Oracle;
 use crate::random::Random;
 use crate::system;
 use crate::trace::Trace;
@@ -103,7 +102,11 @@ impl World {
             store_uuid: machine.store_uuid(),
         });
         let policies = [Policy::Lru, Policy::Lfu, Policy::S3Fifo, Policy::NoEviction];
-        let config = CacheConfig { policy: *self.random.pick(&policies), ..CacheConfig::default() };
+        let mut config = CacheConfig { policy: *self.random.pick(&policies), ..CacheConfig::default() };
+        if self.random.chance(30) {
+            config.capacity_entries = self.random.between(4, 16);
+            self.clients.oracle.entries_are_evicted();
+        }
         let founding = Founding { cluster_id: "simulated".into(), members: members.collect(), config };
         for machine in &self.machines {
             machine.found(machine.place as u64 + 1, &founding);
@@ -219,7 +222,8 @@ impl World {
                 self.trace.note_number(digest.0 as u64);
             }
             let log_time_ms = consensus.replica().with_cache(lockstep::cache::Cache::now_ms);
-            let sight = Sight { place: machine.place, view, applied, digests, log_time_ms };
+            let (place, disk_is_idle) = (machine.place, machine.disk_is_idle());
+            let sight = Sight { place, view, applied, disk_is_idle, digests, log_time_ms };
             for invariant in &mut self.invariants {
                 invariant.check(&sight)?;
             }
@@ -311,7 +315,7 @@ impl World {
             }
         }
         self.note("all is well");
-        Oracle::judge(&self.clients.calls)
+        self.clients.oracle.judge(&self.clients.calls)
     }
 
     /// What is missing until all is well; asks each member to write, and then for all it has.

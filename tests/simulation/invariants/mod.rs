@@ -14,8 +14,9 @@ use lockstep::raft::View;
 pub struct Sight {
     pub place: Place,
     pub view: View,
-    /// Read before the view, so the view is never behind it.
     pub applied: u64,
+    /// Nothing waits for its disk. Where something does, the view may be behind what is applied.
+    pub disk_is_idle: bool,
     /// What it has applied since it was last looked at, as far as it remembers.
     pub digests: Vec<(u64, Digest)>,
     pub log_time_ms: u64,
