@@ -115,6 +115,8 @@ async fn one(
             Err(Failed::NotDone(reason)) => {
                 deck.put_back(kind);
                 episode.not_done.push(format!("{}: {reason}", kind.name()));
+                // What it has begun is healed before anything else is done.
+                break;
             }
             Err(Failed::Broken(reason)) => return Err(format!("{}: {reason}", kind.name())),
         }

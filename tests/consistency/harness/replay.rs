@@ -79,9 +79,16 @@ fn apply(
     let by_model = unworded(model.apply(stamp.clone(), command.clone()));
     let by_cache = unworded(cache.apply(stamp, command.clone()));
     if by_cache != by_model {
-        return Err(format!(
-            "at index {index}, {command:?}: the cache says {by_cache:?}, the model {by_model:?}"
-        ));
+        let events = by_cache.events.iter().zip(&by_model.events).enumerate();
+        let first = events.clone().find(|(_, (cache, model))| cache != model);
+        return Err(match first.filter(|_| by_cache.outcome == by_model.outcome) {
+            Some((place, (cache, model))) => format!(
+                "at index {index}, {command:?}: event {place} of the cache is {cache:?}, of the model {model:?}"
+            ),
+            None => {
+                format!("at index {index}, {command:?}: the cache says {by_cache:?}, the model {by_model:?}")
+            }
+        });
     }
     let is = |event: &Event, wanted| matches!(event, Event::Removed { cause, .. } if *cause == wanted);
     let count = |cause| by_cache.events.iter().filter(|event| is(event, cause)).count() as u64;

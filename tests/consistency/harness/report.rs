@@ -280,7 +280,12 @@ fn round_section(page: &mut String, round: &RoundReport) {
         "<table><tr><th>Workload<th>ok<th>failed<th>unknown<th>keys<th>verdict<th>by values alone</tr>",
     );
     for (name, judged) in &round.workloads {
-        let verdict = |verdict: &Option<String>| verdict.clone().unwrap_or_else(|| "–".into());
+        // A history that nothing explains has a picture beside it.
+        let verdict = |verdict: &Option<String>| match verdict.as_deref() {
+            None => "–".to_owned(),
+            Some("yes") => "yes".to_owned(),
+            Some(other) => format!("<a class=bad href=\"{}/{name}.html\">{other}</a>", round.name),
+        };
         let _ = write!(
             page,
             "<tr><td><a href=\"{}/{name}.jsonl\">{name}</a><td>{}<td>{}<td>{}<td>{}<td>{}<td>{}</tr>",

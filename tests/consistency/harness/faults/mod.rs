@@ -173,7 +173,7 @@ impl Kind {
             | Self::CrashInSnapshotBuild
             | Self::CrashInPurge => strace,
             // Its log must get short enough that it needs a snapshot.
-            Self::CrashInSnapshotInstall => strace && cluster.shape.entries_kept <= 200,
+            Self::CrashInSnapshotInstall => strace && cluster.shape.entries_kept <= 20,
             Self::ClockJumpLeader | Self::ClockJumpAll | Self::ClockSkew => cluster.moves_clocks,
             _ => true,
         }

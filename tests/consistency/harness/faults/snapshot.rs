@@ -5,7 +5,7 @@ use super::{Failed, Kind, a_follower, names, some};
 use crate::harness::cluster::Cluster;
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(8);
+const LIMIT: Duration = Duration::from_secs(12);
 /// A snapshot becomes the current one by being renamed.
 const IN_RENAME: &str = "rename,renameat,renameat2:signal=KILL:when=1";
 
