@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use std::sync::Weak;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// How long a node may take to tell its log time.
 const CLOCK_LIMIT: Duration = Duration::from_millis(300);
@@ -181,7 +181,8 @@ pub(super) async fn ask_for_vote(inner: Weak<Inner>) {
 }
 
 /// A change of the voters takes two steps. A leader that finds the first taken and nobody who takes the second
-/// takes it: until then two majorities must agree on everything.
+/// takes it: until then two majorities must agree on everything. One that would lose its own vote by that hands
+/// over first, as in any removal.
 pub(super) async fn finish_changes(inner: Weak<Inner>) {
     let mut joint_since = None;
     loop {
@@ -189,8 +190,14 @@ pub(super) async fn finish_changes(inner: Weak<Inner>) {
         let (joint, term) = (node.consensus.view().joint, node.consensus.term());
         // Seen before under this leader: one that is on its own way has been given time for it.
         if joint && joint_since == Some(term) && node.consensus.is_leader() {
-            let finishing = timeout(CHANGE_LIMIT, node.consensus.finish_change()).await;
-            tracing::info!(?finishing, "finished a change of the membership that had stopped half way");
+            tracing::info!("a change of the membership has stopped half way");
+            let deadline = Instant::now() + CHANGE_LIMIT;
+            let done = if node.consensus.is_losing_vote() {
+                timeout_at(deadline, node.transfer(None, deadline)).await.map(|done| format!("{done:?}"))
+            } else {
+                timeout_at(deadline, node.consensus.finish_change()).await.map(|done| format!("{done:?}"))
+            };
+            tracing::info!(?done, "went on with it");
         }
         joint_since = joint.then_some(term);
         drop(node);

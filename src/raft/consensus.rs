@@ -283,6 +283,14 @@ impl Consensus {
         self.change(ChangeMembers::AddVoterIds(BTreeSet::new()), false).await
     }
 
+    /// Whether a change that is half way takes this node's vote.
+    pub fn is_losing_vote(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let configs = metrics.membership_config.membership().get_joint_config();
+        configs.len() > 1 && configs.last().is_some_and(|next| !next.contains(&metrics.id))
+    }
+
     async fn change(&self, change: ChangeMembers<u64, Member>, retain: bool) -> Result<u64, MembershipError> {
         match self.raft.change_membership(change, retain).await {
             Ok(done) => Ok(done.log_id.index()),

@@ -48,13 +48,23 @@ pub struct Faults {
     calm_ms: u64,
     /// Clocks of this simulation run at different speeds.
     drift: bool,
+    /// Where changes are halved: the one that takes a node out, not the one that takes it in.
+    halves_removal: bool,
 }
 
 impl Faults {
     pub fn new(mut random: Random) -> Self {
         let calm_ms = *random.pick(&[600, 1_500, 4_000]);
         let drift = random.chance(30);
-        Self { next_at: random.between(1_000, 3_000), random, undo: Vec::new(), calm_ms, drift }
+        let halves_removal = random.chance(50);
+        Self {
+            next_at: random.between(1_000, 3_000),
+            random,
+            undo: Vec::new(),
+            calm_ms,
+            drift,
+            halves_removal,
+        }
     }
 
     /// Whether leases can be trusted: they ask for clocks of about the same speed.
@@ -108,7 +118,7 @@ impl Faults {
         self.undo.push((now + ms, Undo::Open(ways)));
     }
 
-    /// A node comes in, and whoever leads while old and new voters decide together dies at once.
+    /// A node comes in, or goes, and whoever leads while old and new voters decide together dies at once.
     ///
     /// # Errors
     /// What a crash brings to light.
@@ -116,9 +126,14 @@ impl Faults {
         if world.now == 3_000 {
             self.add(world, 0);
         }
+        // In other runs one of the first goes again, which may be the one that leads next.
+        if world.now == 6_000 && self.halves_removal {
+            self.next_at = 0;
+            self.remove(world, 0);
+        }
         let Some(leader) = world.leader() else { return Ok(()) };
         let joint = world.machines[leader].node().is_some_and(|node| node.consensus().view().joint);
-        if joint && self.next_at != FAR_OFF {
+        if joint && self.next_at != FAR_OFF && (world.now > 6_000 || !self.halves_removal) {
             self.next_at = FAR_OFF;
             world.crash(leader, true, 2_000)?;
         }

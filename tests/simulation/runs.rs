@@ -22,7 +22,7 @@ enum Plan {
     Everything,
     /// Leaders are held up, and go on where they were.
     HeldLeaders,
-    /// A node is given a vote, and the leader dies between the two steps of that.
+    /// A node is given a vote, or loses it, and the leader dies between the two steps of that.
     HalfAChange,
     /// All faults, and disks that say that they flushed, and did not.
     LyingDisks,
