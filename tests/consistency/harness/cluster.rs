@@ -360,28 +360,26 @@ impl Cluster {
         }
     }
 
-    /// Waits until all nodes have applied the same index and nothing more comes.
+    /// Waits until all nodes have applied the same index; what they say of themselves there.
     ///
     /// # Errors
     /// A sentence: they never meet.
-    pub async fn still(&self) -> Result<u64, String> {
+    pub async fn still(&self) -> Result<Vec<Status>, String> {
         let deadline = Instant::now() + RECOVERY_LIMIT;
-        let mut before = Vec::new();
         loop {
-            let mut now = Vec::new();
+            let mut all = Vec::new();
             for position in 0..self.members.len() {
-                now.push(self.status(position).await.map(|status| status.applied_index));
+                all.extend(self.status(position).await);
             }
-            if let Some(Some(first)) = now.first()
-                && now.iter().all(|index| *index == Some(*first))
-                && now == before
-            {
-                return Ok(*first);
+            // One at a time is asked, and a tick may come in between.
+            let is_whole = all.len() == self.members.len();
+            if is_whole && all.windows(2).all(|pair| pair[0].applied_index == pair[1].applied_index) {
+                return Ok(all);
             }
             if Instant::now() > deadline {
-                return Err(format!("the nodes do not meet at one index: {now:?}"));
+                let indexes: Vec<u64> = all.iter().map(|status| status.applied_index).collect();
+                return Err(format!("the nodes do not meet at one index: {indexes:?}"));
             }
-            before = now;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

@@ -7,7 +7,7 @@ use super::nemesis::{Deck, Episode, trouble};
 use super::network::Network;
 use super::replay::{Replayed, replay};
 use super::workloads::{self, Workload};
-use lockstep::api::Status;
+use lockstep::api::{IndexedDigest, Status};
 use lockstep::check::{Bounds, Header, History, HistoryWriter, ModelName, Options, Outcome, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -195,28 +195,24 @@ pub async fn play(name: &str, plan: &Plan, deck: &mut Deck, folder: &Path) -> Ro
     report
 }
 
-/// What every node says when nothing goes on any more.
+/// What every node says at an index that all have reached; nothing where they have been found wrong before.
 async fn last_words(cluster: &Cluster, report: &mut RoundReport) -> Vec<Status> {
-    // Nodes that have been found wrong need not meet any more.
-    if report.violations.is_empty()
-        && let Err(error) = cluster.still().await
-    {
-        report.violations.push(format!("at the end: {error}"));
+    if !report.violations.is_empty() {
+        return Vec::new();
     }
-    let mut last = Vec::new();
-    for position in 0..cluster.members.len() {
-        match cluster.status(position).await {
-            Some(status) => last.push(status),
-            None => report
-                .violations
-                .push(format!("at the end {} tells no status", cluster.members[position].node.name)),
+    match cluster.still().await {
+        Ok(last) => {
+            let digests: Vec<&IndexedDigest> = last.iter().map(|status| &status.digest).collect();
+            if digests.windows(2).any(|pair| pair[0] != pair[1]) {
+                report.violations.push(format!("at the end the nodes differ: {digests:?}"));
+            }
+            last
+        }
+        Err(error) => {
+            report.violations.push(format!("at the end: {error}"));
+            Vec::new()
         }
     }
-    let digests: Vec<&lockstep::api::IndexedDigest> = last.iter().map(|status| &status.digest).collect();
-    if report.violations.is_empty() && digests.windows(2).any(|pair| pair[0] != pair[1]) {
-        report.violations.push(format!("at the end the nodes differ: {digests:?}"));
-    }
-    last
 }
 
 /// The longest gap between acknowledged writes from just before each episode with a fault to its end.
