@@ -8,7 +8,7 @@ use super::{Operation, Outcome};
 use crate::api::ErrorCode;
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -81,8 +81,8 @@ struct Past<'a> {
     changes: BTreeMap<u64, Change<'a>>,
     /// For each revision, the read that found it at the highest index.
     last_found: HashMap<u64, &'a Operation>,
-    /// When a delete that was never answered was first called.
-    open_delete_ns: Option<u64>,
+    /// When deletes that were never answered were called.
+    open_deletes: Vec<u64>,
 }
 
 struct Change<'a> {
@@ -97,8 +97,8 @@ impl<'a> Past<'a> {
         let is_open =
             |operation: &Operation, op: &str| operation.outcome == Outcome::Unknown && operation.op == op;
         let open_deletes = answers.iter().filter(|operation| is_open(operation, "delete"));
-        let open_delete_ns = open_deletes.map(|operation| operation.call_ns).min();
-        let mut past = Self { changes: BTreeMap::new(), last_found: HashMap::new(), open_delete_ns };
+        let open_deletes = open_deletes.map(|operation| operation.call_ns).collect();
+        let mut past = Self { changes: BTreeMap::new(), last_found: HashMap::new(), open_deletes };
 
         for &change in answers.iter().filter(|answer| answer.outcome == Outcome::Ok && answer.op != "read") {
             past.learn(changed_at(change).unwrap_or(0), value_of(change), change)?;
@@ -121,8 +121,16 @@ impl<'a> Past<'a> {
                 let reason = format!("nobody wrote {} at revision {revision}", read.result);
                 return Err(Contradiction { reason, answer: read, other: None });
             }
+            if let Some(change) = past.changes.get(&revision)
+                && change.told_by.op != "read"
+                && Some(change.told_by.call_ns) > read.return_ns
+            {
+                let reason = format!("revision {revision} was found before it was written");
+                return Err(Contradiction { reason, answer: read, other: Some(change.told_by) });
+            }
             past.learn(revision, read.result.clone(), read)?;
         }
+        past.deletes_suffice(answers)?;
         Ok(past)
     }
 
@@ -139,6 +147,22 @@ impl<'a> Past<'a> {
         }
         let reason = format!("revision {revision} is both {} and {value}", known.value);
         Err(Contradiction { reason, answer: told_by, other: Some(known.told_by) })
+    }
+
+    /// Each revision that was seen gone though nobody is known to have deleted it needs an unanswered delete of its own.
+    fn deletes_suffice(&self, answers: &[&'a Operation]) -> Result<(), Contradiction<'a>> {
+        let mut gone = BTreeSet::new();
+        for answer in answers.iter().filter(|answer| answer.outcome == Outcome::Ok && answer.op == "read") {
+            let Some(index) = answer.index.filter(|_| answer.result.is_null()) else { continue };
+            let newest =
+                self.changes.range(..=index).next_back().filter(|(_, change)| !change.value.is_null());
+            let Some((revision, change)) = newest else { continue };
+            if gone.insert(*revision) && gone.len() > self.open_deletes.len() {
+                let reason = format!("at index {index} there is revision {revision}, and nobody deleted it");
+                return Err(Contradiction { reason, answer, other: Some(change.told_by) });
+            }
+        }
+        Ok(())
     }
 
     fn check(&self, answer: &'a Operation) -> Result<(), Contradiction<'a>> {
@@ -166,7 +190,7 @@ impl<'a> Past<'a> {
             }
             (None, Some((newest, change))) if !change.value.is_null() => {
                 // A delete that was never answered may be between.
-                if self.open_delete_ns.is_none_or(|call_ns| Some(call_ns) > answer.return_ns) {
+                if self.open_deletes.iter().all(|call_ns| Some(*call_ns) > answer.return_ns) {
                     let reason =
                         format!("at index {index} there is revision {newest}, and nobody deleted it");
                     return wrong(reason, Some(change.told_by));

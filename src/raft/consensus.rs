@@ -434,7 +434,8 @@ fn membership_error(error: ClientWriteError<Types>) -> MembershipError {
             | NodeMetadataChanged(_)
             | UnsupportedMembershipTransition(_)),
         ) => MembershipError::Refused(error.to_string()),
-        ClientWriteError::PreconditionFailed(error) => MembershipError::Refused(error.to_string()),
+        // Somebody else took the second step of this change.
+        ClientWriteError::PreconditionFailed(_) => MembershipError::Unknown,
     }
 }
 

@@ -96,3 +96,20 @@ fn what_nobody_acknowledged_explains_only_what_it_asked_for() {
         "revision 6 is absent at index 7, and there later on"
     );
 }
+
+#[test]
+fn what_was_found_was_written_before() {
+    let early = index(3, at(3, ok(1, "read", Value::Null, json!("z"), (0, 5))));
+    let operations = vec![early, write("z", 3, (10, 20))];
+    assert_eq!(reason(operations), "revision 3 was found before it was written");
+}
+
+/// A delete that was never answered happened once, or not at all.
+#[test]
+fn one_open_delete_explains_one_absence() {
+    let delete = unknown(asked(2, "delete", Value::Null, 5, 6));
+    let history = vec![write("a", 3, (0, 10)), miss(4), write("b", 6, (20, 30)), delete];
+    assert_eq!(verdict(ModelName::Session, &history), Verdict::Yes);
+    let twice = [history, vec![miss(8)]].concat();
+    assert!(reason(twice).contains("nobody deleted it"));
+}

@@ -19,6 +19,19 @@ fn faults(lie: Sabotage) -> Vec<Kind> {
     }
 }
 
+/// How a lie shows, in the words of a violation: by what it is, not by something that went wrong beside it.
+fn signs(lie: Sabotage) -> &'static [&'static str] {
+    match lie {
+        Sabotage::SkipFsync => {
+            &["one leader a term", "equal index, equal digest", "revisions strictly rise", ".jsonl: key"]
+        }
+        Sabotage::StaleReads => &["revisions strictly rise", ".jsonl: key"],
+        Sabotage::LocalClock => &["ttl.jsonl: key"],
+        Sabotage::ForgetTouch => &["equal index, equal digest"],
+        Sabotage::EarlyAck => &["revisions strictly rise", "equal index, equal digest", ".jsonl: key"],
+    }
+}
+
 /// Each lie is noticed within two minutes.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_lie_is_caught() {
@@ -42,6 +55,8 @@ async fn every_lie_is_caught() {
         };
         let report = run(&order).await;
         print!("{}", report.summary());
-        assert_eq!(report.verdict, "red: violations", "{name} was not caught");
+        let violations = || report.rounds.iter().flat_map(|round| &round.violations);
+        let caught = violations().any(|words| signs(lie).iter().any(|sign| words.contains(sign)));
+        assert!(caught, "{name} was not caught");
     }
 }

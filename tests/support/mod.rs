@@ -7,7 +7,8 @@ pub mod wall_clock;
 use reqwest::{Client, Method, Response};
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
-use std::net::TcpListener;
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -56,7 +57,8 @@ pub fn free_port() -> u16 {
     loop {
         let step = NEXT_PORT.fetch_add(1, Ordering::Relaxed).wrapping_add(begin.wrapping_mul(61));
         let port = PORTS.start + step % PORTS.len() as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        // Not by listening there for a moment: a process that is being started meanwhile would hold the port a while.
+        if TcpStream::connect(("127.0.0.1", port)).is_err() {
             return port;
         }
     }
@@ -120,6 +122,14 @@ impl Node {
             command.env_remove(name);
         }
         command.envs(self.environment.iter().cloned());
+        // SAFETY: prctl may be called between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                // A test that is killed takes its nodes along.
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            });
+        }
         self.child = Some(command.spawn().expect("the program starts"));
     }
 

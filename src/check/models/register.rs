@@ -45,9 +45,9 @@ impl Changed {
     /// The next change, if it may have this revision.
     fn next(self, revision: Option<u64>, told: &Told) -> Option<Self> {
         let least = match (self, revision) {
-            (Self::At(last), _) => last + 1,
+            (Self::At(last), _) => last.checked_add(1)?,
             (Self::AtOrAfter(least), None) if told.all.contains(&least) => return None,
-            (Self::AtOrAfter(least), None) => return Some(Self::AtOrAfter(least + 1)),
+            (Self::AtOrAfter(least), None) => return Some(Self::AtOrAfter(least.checked_add(1)?)),
             (Self::AtOrAfter(least), Some(_)) => least,
         };
         let Some(revision) = revision else { return Some(Self::AtOrAfter(least)) };

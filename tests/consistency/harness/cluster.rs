@@ -300,6 +300,9 @@ impl Cluster {
     pub async fn heal(&mut self, forget: bool) -> Result<(), String> {
         self.network.heal(forget);
         for member in &mut self.members {
+            if self.moves_clocks {
+                wall_clock::throw(&member.node, "+0");
+            }
             if member.paused {
                 member.resume();
             }

@@ -84,13 +84,14 @@ impl Load {
         Self { shared, tasks }
     }
 
-    /// Stops the clients, lets each finish what it does, and reads what there is at the end through every node.
-    pub async fn finish(mut self) -> Recorded {
+    /// Stops the clients, lets each finish what it does, and reads what there is at the end through every node. An
+    /// error is what could not be read.
+    pub async fn finish(mut self) -> (Recorded, Result<(), String>) {
         self.shared.stop.store(true, Ordering::Release);
         while self.tasks.join_next().await.is_some() {}
         let mut reader = Client::new(self.shared.clone(), fastrand::Rng::with_seed(0));
-        workloads::final_reads(&mut reader).await;
-        std::mem::take(&mut *self.shared.recorded.lock().expect("no panic while held"))
+        let read = workloads::final_reads(&mut reader).await;
+        (std::mem::take(&mut *self.shared.recorded.lock().expect("no panic while held")), read)
     }
 }
 
@@ -132,6 +133,8 @@ pub struct Client {
     pub seen: BTreeMap<String, Option<u64>>,
     /// The newest index it was told of by a workload about sessions.
     pub floor: u64,
+    /// Whether its last operation was.
+    pub was_answered: bool,
 }
 
 /// An operation that has begun.
@@ -144,7 +147,7 @@ pub struct Begun {
 impl Client {
     fn new(shared: Arc<Shared>, random: fastrand::Rng) -> Self {
         let id = shared.clients.fetch_add(1, Ordering::Relaxed);
-        Self { shared, random, id, seen: BTreeMap::new(), floor: 0 }
+        Self { shared, random, id, seen: BTreeMap::new(), floor: 0, was_answered: false }
     }
 
     /// A number that nobody else writes.
@@ -191,6 +194,7 @@ impl Client {
     ) {
         let is_write = op != "read";
         let known = reply.outcome != Outcome::Unknown;
+        self.was_answered = reply.outcome == Outcome::Ok;
         let now = self.shared.now_ns();
         let operation = Operation {
             client: self.id,

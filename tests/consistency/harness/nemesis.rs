@@ -25,6 +25,27 @@ pub struct Episode {
     pub began_ns: u64,
     pub healed_ns: u64,
     pub ready_ns: u64,
+    /// The highest term that a node told of, before and just before healing.
+    pub terms: (u64, u64),
+}
+
+impl Episode {
+    /// Whether its one fault kept the leader from its followers, for long enough that they elect another.
+    pub fn leader_was_taken(&self) -> bool {
+        let taken = [
+            Kind::KillLeader,
+            Kind::PauseLeader,
+            Kind::LeaderAlone,
+            Kind::LeaderInMinority,
+            Kind::LeaderMute,
+        ];
+        let long = self.healed_ns.saturating_sub(self.began_ns) >= 1_800_000_000;
+        matches!(self.faults.as_slice(), [(name, _)] if taken.iter().any(|kind| kind.name() == *name)) && long
+    }
+
+    pub fn leader_was_replaced(&self) -> bool {
+        self.terms.1 > self.terms.0
+    }
 }
 
 impl Deck {
@@ -85,6 +106,7 @@ pub async fn trouble(
             began_ns: since(begun),
             healed_ns: 0,
             ready_ns: 0,
+            terms: (term(cluster).await, 0),
         };
         let result = one(cluster, deck, random, &mut episode, begun).await;
         episode.ready_ns = since(begun);
@@ -124,12 +146,18 @@ async fn one(
     let hold = Duration::from_millis(random.u64(300..2_500));
     tokio::time::sleep(hold).await;
     let forget = random.bool();
+    episode.terms.1 = term(cluster).await;
     episode.healed_ns = since(begun);
     let during = episode.faults.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" and ");
     cluster.heal(forget).await.map_err(|error| format!("after {during}: {error}"))?;
     // A moment in which everybody works as usual.
     tokio::time::sleep(Duration::from_millis(random.u64(200..1_000))).await;
     Ok(())
+}
+
+async fn term(cluster: &Cluster) -> u64 {
+    let all = (0..cluster.members.len()).map(|position| cluster.status(position));
+    futures::future::join_all(all).await.into_iter().flatten().map(|status| status.term).max().unwrap_or(0)
 }
 
 fn since(begun: Instant) -> u64 {

@@ -5,9 +5,9 @@
 //! are named by the nodes' numbers in the cluster; all clients together are number 0.
 
 use lockstep::peer::Hello;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,11 +27,12 @@ const HELLO_BYTES_MAX: usize = 4 * 1024;
 /// What a client is told when the node behind its proxy does not listen: nothing was passed on.
 pub const NOBODY_THERE: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-/// What happens to bytes in one direction.
+/// The end of a node whose number is not known yet.
+const NAMELESS: End = u64::MAX;
+
+/// How slow one direction of a link is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Condition {
-    /// Nothing gets through; it waits, as in a network that drops every packet.
-    pub cut: bool,
+pub struct Speed {
     pub delay_ms: u64,
     /// Up to so much more delay, at random.
     pub jitter_ms: u64,
@@ -50,8 +51,10 @@ struct Shared {
 }
 
 struct State {
-    links: HashMap<(End, End), Condition>,
-    /// How often the connections between two ends were broken off, the smaller number first.
+    /// Nothing gets through; it waits, as in a network that drops every packet.
+    cuts: HashSet<(End, End)>,
+    speeds: HashMap<(End, End), Speed>,
+    /// The turn at which the connections between two ends were last broken off, the smaller number first.
     breaks: HashMap<(End, End), u64>,
     random: fastrand::Rng,
 }
@@ -59,20 +62,22 @@ struct State {
 impl Network {
     pub fn new(seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
-        let state = State { links: HashMap::new(), breaks: HashMap::new(), random };
+        let state = State { cuts: HashSet::new(), speeds: HashMap::new(), breaks: HashMap::new(), random };
         Self(Arc::new(Shared { state: Mutex::new(state), turns: watch::Sender::new(0) }))
     }
 
-    /// What happens from now on to bytes from one end to the other.
-    pub fn set(&self, from: End, to: End, condition: Condition) {
-        self.change(|state| {
-            state.links.insert((from, to), condition);
+    /// How fast bytes go from one end to the other from now on. Cuts stay as they are.
+    pub fn slow(&self, from: End, to: End, speed: Speed) {
+        self.change(|state, _| {
+            state.speeds.insert((from, to), speed);
         });
     }
 
     /// Cuts one direction.
     pub fn cut_one_way(&self, from: End, to: End) {
-        self.set(from, to, Condition { cut: true, ..Condition::default() });
+        self.change(|state, _| {
+            state.cuts.insert((from, to));
+        });
     }
 
     /// Cuts both directions.
@@ -81,33 +86,51 @@ impl Network {
         self.cut_one_way(b, a);
     }
 
-    /// All links are whole and fast again. What was held back arrives late, or, with `forget`, its connections
-    /// are broken off.
+    /// Mends one link. What was held back arrives late, or, with `forget`, its connections are broken off.
+    pub fn mend(&self, a: End, b: End, forget: bool) {
+        self.change(|state, turn| {
+            let was_cut = state.cuts.remove(&(a, b)) | state.cuts.remove(&(b, a));
+            if was_cut && forget {
+                state.breaks.insert(pair(a, b), turn);
+            }
+        });
+    }
+
+    /// All links are whole and fast again; `forget` as in [`Self::mend`].
     pub fn heal(&self, forget: bool) {
-        self.change(|state| {
-            let links = std::mem::take(&mut state.links);
-            for ((from, to), _) in links.into_iter().filter(|(_, condition)| condition.cut && forget) {
-                *state.breaks.entry(pair(from, to)).or_default() += 1;
+        self.change(|state, turn| {
+            state.speeds.clear();
+            for (from, to) in state.cuts.drain().filter(|_| forget) {
+                state.breaks.insert(pair(from, to), turn);
             }
         });
     }
 
     /// Breaks off the connections between two ends.
     pub fn break_off(&self, a: End, b: End) {
-        self.change(|state| *state.breaks.entry(pair(a, b)).or_default() += 1);
+        self.change(|state, turn| {
+            state.breaks.insert(pair(a, b), turn);
+        });
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.0.state.lock().expect("no panic while held"));
-        self.0.turns.send_modify(|turns| *turns += 1);
+    fn change(&self, change: impl FnOnce(&mut State, u64)) {
+        // In one go: whoever sees the turn sees the change.
+        self.0.turns.send_modify(|turns| {
+            *turns += 1;
+            change(&mut self.0.state.lock().expect("no panic while held"), *turns);
+        });
     }
 
-    fn condition(&self, from: End, to: End) -> Condition {
-        self.0.state.lock().expect("no panic while held").links.get(&(from, to)).copied().unwrap_or_default()
+    fn is_cut(&self, from: End, to: End) -> bool {
+        self.0.state.lock().expect("no panic while held").cuts.contains(&(from, to))
     }
 
-    fn breaks(&self, a: End, b: End) -> u64 {
-        self.0.state.lock().expect("no panic while held").breaks.get(&pair(a, b)).copied().unwrap_or(0)
+    fn speed(&self, from: End, to: End) -> Speed {
+        self.0.state.lock().expect("no panic while held").speeds.get(&(from, to)).copied().unwrap_or_default()
+    }
+
+    fn turn(&self) -> u64 {
+        *self.0.turns.borrow()
     }
 
     fn jitter_ms(&self, most: u64) -> u64 {
@@ -115,33 +138,63 @@ impl Network {
     }
 
     /// Returns once the direction is open, after the delay it has for so many bytes.
-    async fn passed(&self, from: End, to: End, bytes: usize) {
+    async fn passed(&self, ends: &Ends, way: Way, bytes: usize) {
         let mut turns = self.0.turns.subscribe();
-        let condition = loop {
-            let condition = self.condition(from, to);
-            if !condition.cut {
-                break condition;
+        let (from, to) = loop {
+            let (from, to) = ends.along(way);
+            if !self.is_cut(from, to) {
+                break (from, to);
             }
             // The sender lives as long as `self`.
             let _ = turns.changed().await;
         };
-        let mut wait = Duration::from_millis(condition.delay_ms);
-        if condition.jitter_ms > 0 {
-            wait += Duration::from_millis(self.jitter_ms(condition.jitter_ms));
+        let speed = self.speed(from, to);
+        let mut wait = Duration::from_millis(speed.delay_ms);
+        if speed.jitter_ms > 0 {
+            wait += Duration::from_millis(self.jitter_ms(speed.jitter_ms));
         }
-        if condition.bytes_per_s > 0 {
-            wait += Duration::from_secs_f64(bytes as f64 / condition.bytes_per_s as f64);
+        if speed.bytes_per_s > 0 {
+            wait += Duration::from_secs_f64(bytes as f64 / speed.bytes_per_s as f64);
         }
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// Returns once connections between the two were broken off more often than `before`.
-    async fn broken(&self, a: End, b: End, before: u64) {
+    /// Returns once connections between the two were broken off after that turn.
+    async fn broken(&self, ends: &Ends, since: u64) {
         let mut turns = self.0.turns.subscribe();
-        while self.breaks(a, b) <= before {
+        loop {
+            let (from, to) = ends.along(Way::ToNode);
+            let last = self.0.state.lock().expect("no panic while held").breaks.get(&pair(from, to)).copied();
+            if last.is_some_and(|turn| turn > since) {
+                return;
+            }
             let _ = turns.changed().await;
+        }
+    }
+}
+
+/// Who a connection is between. A node may get its number while it is open, so it is looked up each time.
+#[derive(Clone)]
+struct Ends {
+    caller: End,
+    node: Arc<AtomicU64>,
+}
+
+/// In which direction.
+#[derive(Clone, Copy)]
+enum Way {
+    ToNode,
+    ToCaller,
+}
+
+impl Ends {
+    fn along(&self, way: Way) -> (End, End) {
+        let node = self.node.load(Ordering::Acquire);
+        match way {
+            Way::ToNode => (self.caller, node),
+            Way::ToCaller => (node, self.caller),
         }
     }
 }
@@ -169,10 +222,8 @@ struct Passing {
     network: Network,
     kind: Kind,
     upstream: String,
-    /// The node's number, 0 until it is known.
+    /// The node's number, or [`NAMELESS`].
     node: Arc<AtomicU64>,
-    /// Connections are refused, as by a machine where nothing listens.
-    refuses: Arc<AtomicBool>,
 }
 
 impl Proxy {
@@ -184,8 +235,7 @@ impl Proxy {
             network: network.clone(),
             kind,
             upstream: upstream.to_owned(),
-            node: Arc::default(),
-            refuses: Arc::default(),
+            node: Arc::new(AtomicU64::new(NAMELESS)),
         };
         let task = tokio::spawn(accept(listener, passing.clone())).abort_handle();
         Self { address, passing, listening: Mutex::new(Some(task)) }
@@ -250,12 +300,12 @@ async fn pass(mut caller: TcpStream, passing: Passing) {
             None => return,
         },
     };
-    let to = passing.node.load(Ordering::Acquire);
-    let (network, before) = (passing.network.clone(), passing.network.breaks(from, to));
+    let ends = Ends { caller: from, node: passing.node.clone() };
+    let (network, since) = (passing.network.clone(), passing.network.turn());
     let passed = async {
         // A dropped handshake is dropped in either direction: no answer to it would arrive.
-        network.passed(from, to, first.len()).await;
-        network.passed(to, from, 0).await;
+        network.passed(&ends, Way::ToNode, first.len()).await;
+        network.passed(&ends, Way::ToCaller, 0).await;
         let Ok(mut node) = TcpStream::connect(&passing.upstream).await else {
             if passing.kind == Kind::Clients {
                 let _ = caller.write_all(NOBODY_THERE).await;
@@ -272,21 +322,21 @@ async fn pass(mut caller: TcpStream, passing: Passing) {
         let (caller_read, caller_write) = caller.into_split();
         let (node_read, node_write) = node.into_split();
         tokio::select! {
-            () = pump(&network, from, to, caller_read, node_write) => {}
-            () = pump(&network, to, from, node_read, caller_write) => {}
+            () = pump(&network, &ends, Way::ToNode, caller_read, node_write) => {}
+            () = pump(&network, &ends, Way::ToCaller, node_read, caller_write) => {}
         }
     };
     tokio::select! {
         () = passed => {}
-        () = network.broken(from, to, before) => {}
+        () = network.broken(&ends, since) => {}
     }
 }
 
-async fn pump(network: &Network, from: End, to: End, mut read: OwnedReadHalf, mut write: OwnedWriteHalf) {
+async fn pump(network: &Network, ends: &Ends, way: Way, mut read: OwnedReadHalf, mut write: OwnedWriteHalf) {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         let Ok(bytes @ 1..) = read.read(&mut chunk).await else { return };
-        network.passed(from, to, bytes).await;
+        network.passed(ends, way, bytes).await;
         if write.write_all(&chunk[..bytes]).await.is_err() {
             return;
         }
@@ -333,8 +383,9 @@ mod tests {
             }
         });
         let proxy = Proxy::start(network, Kind::Clients, &upstream).await;
-        proxy.belongs_to(7);
         let stream = TcpStream::connect(&proxy.address).await.unwrap();
+        // Connections of before have the node's number too.
+        proxy.belongs_to(7);
         (proxy, stream)
     }
 
@@ -359,6 +410,8 @@ mod tests {
             assert_eq!(answered(&mut stream, LATE).await, Some(2), "what was held arrives late");
         }
         network.cut(CLIENTS, 7);
+        // Another fault on the same link takes nothing of this one away.
+        network.slow(CLIENTS, 7, Speed { delay_ms: 1, ..Speed::default() });
         assert_eq!(asked(&mut stream, 3, SOON).await, None);
         network.heal(true);
         assert_eq!(timeout(LATE, stream.read(&mut [0; 8])).await.expect("an end").unwrap_or(0), 0);
@@ -368,7 +421,7 @@ mod tests {
     async fn a_slow_link_delays_and_a_broken_one_ends() {
         let network = Network::new(1);
         let (proxy, mut stream) = echo(&network).await;
-        network.set(CLIENTS, 7, Condition { delay_ms: 150, ..Condition::default() });
+        network.slow(CLIENTS, 7, Speed { delay_ms: 150, ..Speed::default() });
         let begun = std::time::Instant::now();
         assert_eq!(asked(&mut stream, 1, LATE).await, Some(1));
         assert!(begun.elapsed() >= Duration::from_millis(150));

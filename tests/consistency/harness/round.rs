@@ -167,7 +167,8 @@ pub async fn play(name: &str, plan: &Plan, deck: &mut Deck, folder: &Path) -> Ro
         report.violations.push(format!("at the end: {error}"));
     }
     let acknowledged = load.shared.clone();
-    let recorded = load.finish().await;
+    let (recorded, read) = load.finish().await;
+    report.violations.extend(read.err());
     report.seconds = begun.elapsed().as_secs_f64();
     report.unavailable_ms = unavailable(&report.episodes, acknowledged.acknowledged());
 
@@ -337,6 +338,7 @@ mod tests {
             began_ns: ms(from),
             healed_ns: ms(to),
             ready_ns: ms(to),
+            terms: (0, 0),
         };
         let acknowledged = [90, 100, 130, 700, 710, 1_000, 1_010].map(ms).to_vec();
         let episodes = [episode(true, 120, 800), episode(false, 0, 2_000), episode(true, 1_005, 1_400)];

@@ -2,7 +2,7 @@
 
 use super::{Failed, Kind, names};
 use crate::harness::cluster::Cluster;
-use crate::harness::network::{CLIENTS, Condition};
+use crate::harness::network::{CLIENTS, Speed};
 use std::time::Duration;
 
 pub async fn inject(kind: Kind, cluster: &mut Cluster, random: &mut fastrand::Rng) -> Result<String, Failed> {
@@ -11,27 +11,24 @@ pub async fn inject(kind: Kind, cluster: &mut Cluster, random: &mut fastrand::Rn
     let network = &cluster.network;
     Ok(match kind {
         Kind::SlowLinks => {
-            let condition = Condition {
-                delay_ms: random.u64(5..60),
-                jitter_ms: random.u64(5..100),
-                ..Condition::default()
-            };
-            pairs().for_each(|(a, b)| network.set(a, b, condition));
-            format!("{} ms and up to {} more everywhere", condition.delay_ms, condition.jitter_ms)
+            let speed =
+                Speed { delay_ms: random.u64(5..60), jitter_ms: random.u64(5..100), ..Speed::default() };
+            pairs().for_each(|(a, b)| network.slow(a, b, speed));
+            format!("{} ms and up to {} more everywhere", speed.delay_ms, speed.jitter_ms)
         }
         Kind::SlowLeader => {
             let leader = cluster.wait_for_leader().await.ok_or("no leader")?;
             let id = ids[leader];
             // Around the time that an election takes.
             let delay_ms = random.u64(50..400);
-            let condition = Condition { delay_ms, jitter_ms: 20, ..Condition::default() };
-            pairs().filter(|(a, b)| *a == id || *b == id).for_each(|(a, b)| network.set(a, b, condition));
+            let speed = Speed { delay_ms, jitter_ms: 20, ..Speed::default() };
+            pairs().filter(|(a, b)| *a == id || *b == id).for_each(|(a, b)| network.slow(a, b, speed));
             format!("{delay_ms} ms to and from {}", names(cluster, &[leader]))
         }
         Kind::Throttled => {
-            let condition = Condition { bytes_per_s: random.u64(20_000..200_000), ..Condition::default() };
-            pairs().for_each(|(a, b)| network.set(a, b, condition));
-            format!("{} bytes a second", condition.bytes_per_s)
+            let speed = Speed { bytes_per_s: random.u64(20_000..200_000), ..Speed::default() };
+            pairs().for_each(|(a, b)| network.slow(a, b, speed));
+            format!("{} bytes a second", speed.bytes_per_s)
         }
         Kind::Resets => {
             let times = random.u32(5..25);

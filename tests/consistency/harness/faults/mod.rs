@@ -167,11 +167,9 @@ impl Kind {
         match self {
             // A minority of three is one node, and a ring of three lacks nothing.
             Self::LeaderInMinority | Self::Ring => nodes >= 5,
-            Self::FsyncError
-            | Self::DiskFull
-            | Self::CrashInFlush
-            | Self::CrashInSnapshotBuild
-            | Self::CrashInPurge => strace,
+            Self::FsyncError | Self::DiskFull | Self::CrashInFlush | Self::CrashInSnapshotBuild => strace,
+            // There must be something to cut.
+            Self::CrashInPurge => strace && cluster.shape.entries_kept <= 100,
             // Its log must get short enough that it needs a snapshot.
             Self::CrashInSnapshotInstall => strace && cluster.shape.entries_kept <= 20,
             Self::ClockJumpLeader | Self::ClockJumpAll | Self::ClockSkew => cluster.moves_clocks,

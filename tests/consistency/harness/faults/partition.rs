@@ -65,7 +65,8 @@ pub async fn inject(kind: Kind, cluster: &mut Cluster, random: &mut fastrand::Rn
             for _ in 0..turns {
                 apart(&[leader], &others);
                 tokio::time::sleep(Duration::from_millis(random.u64(50..700))).await;
-                network.heal(random.bool());
+                let forget = random.bool();
+                others.iter().for_each(|&other| network.mend(id(leader), id(other), forget));
                 tokio::time::sleep(Duration::from_millis(random.u64(20..400))).await;
             }
             format!("{} {turns} times", apart(&[leader], &others))

@@ -26,18 +26,18 @@ pub async fn inject(kind: Kind, cluster: &mut Cluster, random: &mut fastrand::Rn
             tracer
         }
         Kind::CrashInPurge => {
-            // The log is cut right after the snapshot is there.
-            let inject = format!("fdatasync:signal=KILL:when={}", random.u32(1..6));
-            let done = ask.send().await.map_err(|error| error.to_string())?;
-            if !done.status().is_success() {
-                return Err(Failed::NotDone(format!("no snapshot: {}", done.status())));
-            }
-            Tracer::attach(pid, &inject).await?
+            // The flushes from here on are of the snapshot, of the log, and of its being cut right after.
+            let inject = format!("fdatasync:signal=KILL:when={}", random.u32(1..12));
+            let tracer = Tracer::attach(pid, &inject).await?;
+            tokio::spawn(ask.send());
+            tracer
         }
         _ => {
             falls_behind(cluster, victim).await?;
             let tracer = Tracer::attach(pid, IN_RENAME).await?;
-            cluster.network.heal(true);
+            let me = cluster.members[victim].id;
+            let others = cluster.members.iter().filter(|other| other.id != me);
+            others.for_each(|other| cluster.network.mend(me, other.id, true));
             tracer
         }
     };

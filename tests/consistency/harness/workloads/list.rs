@@ -46,5 +46,6 @@ async fn get(client: &Client, begun: &Begun) -> (Reply, Vec<u64>) {
     let mut reply = client.ask(&begun.node, &ask).await;
     absence_is_an_answer(&mut reply);
     let text = if reply.is_ok() && reply.status == 200 { reply.text() } else { String::new() };
-    (reply, text.split_whitespace().filter_map(|number| number.parse().ok()).collect())
+    // What is no number is an element that nobody appended.
+    (reply, text.split_whitespace().map(|number| number.parse().unwrap_or(0)).collect())
 }

@@ -10,8 +10,13 @@ mod set;
 mod ttl;
 
 use super::client::Reply;
-use super::load::Client;
+use super::load::{Begun, Client};
 use lockstep::check::{ModelName, Outcome};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// How long reading everything through every node may take.
+const FINAL_READS_LIMIT: Duration = Duration::from_secs(60);
 
 /// A kind of use, and with it the model that its history is checked by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,23 +105,48 @@ pub async fn step(workload: Workload, client: &mut Client) {
 
 /// At the end, when all is whole again: every key once more, through every node. What was acknowledged and got lost
 /// is missed here, even if nobody looked before.
-pub async fn final_reads(client: &mut Client) {
+///
+/// # Errors
+/// A node does not serve a key, however often it is asked.
+pub async fn final_reads(client: &mut Client) -> Result<(), String> {
+    let deadline = Instant::now() + FINAL_READS_LIMIT;
     for node in client.shared.directory.all() {
         for (workload, _) in CHECKED {
             for key in client.shared.keys_so_far(workload) {
-                let begun = client.begin_at(key, node.clone());
-                match workload {
-                    Workload::Register => register::read(client, begun, false).await,
-                    Workload::Counter => counter::read(client, begun).await,
-                    Workload::List => list::read(client, begun).await,
-                    Workload::Set => set::read(client, begun).await,
-                    Workload::Ttl => ttl::read(client, begun).await,
-                    Workload::Session => session::read(client, begun).await,
-                    Workload::Batch => batch::read(client, begun).await,
-                    Workload::Eviction => {}
+                while !final_read(client, workload, client.begin_at(key.clone(), node.clone())).await {
+                    if Instant::now() > deadline {
+                        return Err(format!("at the end {} does not serve {key}", node.name));
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
         }
+    }
+    Ok(())
+}
+
+/// Whether the read was answered.
+async fn final_read(client: &mut Client, workload: Workload, begun: Begun) -> bool {
+    match workload {
+        Workload::Register => register::read(client, begun, false).await,
+        Workload::Counter => counter::read(client, begun).await,
+        Workload::List => list::read(client, begun).await,
+        Workload::Set => set::read(client, begun).await,
+        Workload::Ttl => ttl::read(client, begun).await,
+        Workload::Session => session::read(client, begun).await,
+        Workload::Batch => batch::read(client, begun).await,
+        Workload::Eviction => return true,
+    }
+    client.was_answered
+}
+
+/// What a read of a number found. What is no number is a value that nobody wrote.
+fn number(reply: &Reply) -> Value {
+    match reply.status {
+        200 if reply.is_ok() => {
+            reply.text().parse::<i64>().map_or_else(|_| Value::String(reply.text()), Value::from)
+        }
+        _ => Value::Null,
     }
 }
 

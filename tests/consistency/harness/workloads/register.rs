@@ -1,6 +1,6 @@
 //! One key that is written, conditionally written, deleted and read, through any node.
 
-use super::{Workload, absence_is_an_answer};
+use super::{Workload, absence_is_an_answer, number};
 use crate::harness::client::Ask;
 use crate::harness::load::{Begun, Client};
 use reqwest::Method;
@@ -28,7 +28,7 @@ pub async fn read(client: &mut Client, begun: Begun, lease: bool) {
     let ask = Ask::new(Method::GET, format!("/v1/kv/{}{level}", begun.key));
     let mut reply = client.ask(&begun.node, &ask).await;
     absence_is_an_answer(&mut reply);
-    let result = reply.text().parse::<u64>().map_or(Value::Null, Value::from);
+    let result = number(&reply);
     if reply.is_ok() {
         client.seen.insert(begun.key.clone(), reply.revision);
     }

@@ -1,7 +1,7 @@
 //! A client that goes from node to node and asks each for what it has, but nothing older than what the client has
 //! seen: it reads its own writes, and time never runs backwards for it.
 
-use super::{Workload, absence_is_an_answer};
+use super::{Workload, absence_is_an_answer, number};
 use crate::harness::client::Ask;
 use crate::harness::load::{Begun, Client};
 use reqwest::Method;
@@ -20,7 +20,7 @@ pub async fn read(client: &mut Client, begun: Begun) {
     let path = format!("/v1/kv/{}?consistency=stale&min_index={floor}", begun.key);
     let mut reply = client.ask(&begun.node, &Ask::new(Method::GET, path)).await;
     absence_is_an_answer(&mut reply);
-    let result = reply.text().parse::<u64>().map_or(Value::Null, Value::from);
+    let result = number(&reply);
     client.floor = floor.max(reply.index.unwrap_or(0));
     client.record(W, begun, "read", json!({"min_index": floor}), result, &reply);
 }
