@@ -1,7 +1,7 @@
 //! A counter whose increments carry idempotency keys and are repeated, through other nodes, until they are answered:
 //! each must count once.
 
-use super::{Workload, absence_is_an_answer, number};
+use super::{Workload, read_number};
 use crate::harness::client::Ask;
 use crate::harness::load::{Begun, Client};
 use lockstep::check::Outcome;
@@ -19,11 +19,7 @@ pub async fn step(client: &mut Client) {
 }
 
 pub async fn read(client: &mut Client, begun: Begun) {
-    let ask = Ask::new(Method::GET, format!("/v1/kv/{}", begun.key));
-    let mut reply = client.ask(&begun.node, &ask).await;
-    absence_is_an_answer(&mut reply);
-    let result = number(&reply);
-    client.record(W, begun, "read", Value::Null, result, &reply);
+    read_number(W, client, begun).await;
 }
 
 async fn add(client: &mut Client, mut begun: Begun) {

@@ -9,9 +9,10 @@ mod session;
 mod set;
 mod ttl;
 
-use super::client::Reply;
+use super::client::{Ask, Reply};
 use super::load::{Begun, Client};
 use lockstep::check::{ModelName, Outcome};
+use reqwest::Method;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -138,6 +139,15 @@ async fn final_read(client: &mut Client, workload: Workload, begun: Begun) -> bo
         Workload::Eviction => return true,
     }
     client.was_answered
+}
+
+/// A linearizable read of a number.
+async fn read_number(workload: Workload, client: &mut Client, begun: Begun) {
+    let ask = Ask::new(Method::GET, format!("/v1/kv/{}", begun.key));
+    let mut reply = client.ask(&begun.node, &ask).await;
+    absence_is_an_answer(&mut reply);
+    let result = number(&reply);
+    client.record(workload, begun, "read", Value::Null, result, &reply);
 }
 
 /// What a read of a number found. What is no number is a value that nobody wrote.
