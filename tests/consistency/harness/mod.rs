@@ -2,8 +2,6 @@
 //! that can be, and a judgement of the histories. Read in this order: `run` (a whole run), `round`, `cluster` and
 //! `network`, `load` and `workloads/`, `nemesis` and `faults/`, `monitor` and `invariants/`, `replay`, `report`.
 
-#![allow(dead_code, reason = "the smoke test and the long runs each use their own part")]
-
 pub mod client;
 pub mod cluster;
 pub mod faults;

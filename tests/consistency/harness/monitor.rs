@@ -7,7 +7,7 @@ use lockstep::api::{Digests, Status};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::task::JoinSet;
 
 const LOOK: Duration = Duration::from_millis(200);
@@ -46,11 +46,11 @@ pub struct Monitor {
 
 impl Monitor {
     /// Watches the nodes of a cluster, and sets `hopeless` at the first violation.
-    pub fn start(directory: Directory, begun: Instant, hopeless: Arc<AtomicBool>) -> Self {
+    pub fn start(directory: Directory, hopeless: Arc<AtomicBool>) -> Self {
         let invariants = super::invariants::all();
         let seen = Seen { invariants, violations: Vec::new(), leaders: BTreeSet::new(), sightings: 0 };
         let seen = Arc::new(Mutex::new(seen));
-        let task = tokio::spawn(watch(directory, begun, seen.clone(), hopeless));
+        let task = tokio::spawn(watch(directory, seen.clone(), hopeless));
         Self { seen, task }
     }
 
@@ -67,7 +67,7 @@ impl Monitor {
     }
 }
 
-async fn watch(directory: Directory, begun: Instant, seen: Arc<Mutex<Seen>>, hopeless: Arc<AtomicBool>) {
+async fn watch(directory: Directory, seen: Arc<Mutex<Seen>>, hopeless: Arc<AtomicBool>) {
     let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_LIMIT).build().expect("a client");
     let mut round = 0_u32;
     loop {
@@ -77,14 +77,13 @@ async fn watch(directory: Directory, begun: Instant, seen: Arc<Mutex<Seen>>, hop
         }
         while let Some(looked) = looks.join_next().await {
             let Ok((name, status, digests)) = looked else { continue };
-            let at_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
             let mut seen = seen.lock().expect("no panic while held");
             if let Some(status) = status {
                 seen.sightings += 1;
                 if status.role == "leader" {
                     seen.leaders.insert((status.term, status.node.id));
                 }
-                let sighting = Sighting { at_ns, status };
+                let sighting = Sighting { status };
                 seen.check(|invariant| invariant.see(&sighting));
             }
             if let Some(digests) = digests {

@@ -155,7 +155,7 @@ pub async fn play(name: &str, plan: &Plan, deck: &mut Deck, folder: &Path) -> Ro
         }
     };
     let begun = Instant::now();
-    let monitor = Monitor::start(cluster.directory.clone(), begun, cluster.hopeless.clone());
+    let monitor = Monitor::start(cluster.directory.clone(), cluster.hopeless.clone());
     let load = Load::start(&cluster.directory, begun, &plan.mix, plan.clients, plan.seed);
     let hopeless = cluster.hopeless.clone();
     let enough = || hopeless.load(Ordering::Acquire);

@@ -15,7 +15,6 @@ use lockstep::api::{IndexedDigest, Status};
 /// What one node said of itself at one moment.
 #[derive(Debug, Clone)]
 pub struct Sighting {
-    pub at_ns: u64,
     pub status: Status,
 }
 
@@ -88,7 +87,7 @@ mod tests {
     }
 
     fn sees(invariant: &mut dyn Invariant, node: u64, changes: Value) -> Result<(), String> {
-        invariant.see(&Sighting { at_ns: 0, status: status(node, changes) })
+        invariant.see(&Sighting { status: status(node, changes) })
     }
 
     fn operation(op: &str, call_ms: u64, return_ms: u64, changes: Value) -> Operation {
