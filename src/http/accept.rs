@@ -10,8 +10,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
-use tower::Layer;
-use tower_http::timeout::RequestBodyTimeoutLayer;
 
 /// Bounds on what clients may ask of the listener.
 #[derive(Debug, Clone)]
@@ -69,7 +67,7 @@ impl HttpServer {
 
 async fn accept(listener: TcpListener, door: Door, mut stopped: oneshot::Receiver<()>) {
     let limits = door.limits.clone();
-    let service = RequestBodyTimeoutLayer::new(limits.body_pause).layer(router(door));
+    let service = router(door);
     let slots = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let mut http = hyper::server::conn::http1::Builder::new();

@@ -1,14 +1,15 @@
 //! `/v1/config`: the replicated settings.
 
-use super::door::Ready;
-use super::extract::{NoQuery, Query, ReadQuery, from_object, idempotency_key, level};
+use super::door::{Door, Ready};
+use super::extract::{NoQuery, Query, ReadQuery, body_bytes, from_object, idempotency_key, level};
 use super::kv::{unexpected, written_at};
 use super::respond::{ApiError, read_at};
 use crate::api::{ConfigBody, ConfigUpdate, ErrorCode};
 use crate::cache::{Command, ConfigChange, Outcome};
 use crate::node::WriteRequest;
 use axum::Json;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 
@@ -26,14 +27,15 @@ pub(super) async fn get(Ready(node): Ready, Query(query): Query<ReadQuery>) -> R
 
 /// `PUT /v1/config`.
 pub(super) async fn put(
+    State(door): State<Door>,
     Ready(node): Ready,
     Query(NoQuery {}): Query<NoQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let invalid = |reason: String| ApiError::new(ErrorCode::InvalidConfig, reason);
-    let bytes = to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| invalid(format!("body: {error}")))?;
-    let update: ConfigUpdate = from_object(&bytes).map_err(|error| invalid(format!("body: {error}")))?;
+    let held = body_bytes(&door, &headers, body, BODY_BYTES_MAX).await?;
+    let update: ConfigUpdate = from_object(&held.bytes).map_err(|error| invalid(format!("body: {error}")))?;
     let change = ConfigChange {
         policy: update.policy,
         capacity_entries: update.capacity_entries,

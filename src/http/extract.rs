@@ -12,10 +12,13 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
 use bytes::Bytes;
+use futures::FutureExt;
 use http_body_util::BodyExt;
+use hyper::body::Frame;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// The key of a `/v1/kv/{key}` path, percent-decoded once.
@@ -264,7 +267,7 @@ pub(super) async fn body_bytes(
         return Err(too_large());
     }
     let (mut pieces, mut length, mut share) = (Vec::new(), 0, None::<OwnedSemaphorePermit>);
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = next_frame(&mut body, door.limits.body_pause).await? {
         let frame = frame.map_err(|error| bad_body(format!("it ended early: {error}")))?;
         let Ok(piece) = frame.into_data() else { continue };
         length += piece.len();
@@ -286,6 +289,18 @@ pub(super) async fn body_bytes(
         _ => pieces.concat().into(),
     };
     Ok(Held { bytes, _share: share })
+}
+
+/// What comes next of a body. Most come whole with their request's head, and need no timer.
+async fn next_frame(
+    body: &mut Body,
+    pause: Duration,
+) -> Result<Option<Result<Frame<Bytes>, axum::Error>>, ApiError> {
+    if let Some(next) = body.frame().now_or_never() {
+        return Ok(next);
+    }
+    let late = |_| bad_body(format!("it ended early: nothing came for {pause:?}"));
+    tokio::time::timeout(pause, body.frame()).await.map_err(late)
 }
 
 /// A JSON body; an empty one stands for `{}`.

@@ -4,56 +4,116 @@ use super::door::Door;
 use super::metrics_cache::write_cache;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use pin_project_lite::pin_project;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::Mutex;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, RwLock};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
+use tower::{Layer, Service};
 
 /// Upper bounds of the latency buckets, in microseconds.
 const BUCKETS_US: [u64; 12] =
     [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 1_000_000];
 
-/// What was asked and how long it took, by route, method and status.
+/// What was asked and how long it took, by route, method and status. Counting locks nothing that another request
+/// could wait for, once a series is there.
 #[derive(Default)]
-pub(super) struct Requests(Mutex<BTreeMap<(String, &'static str, u16), Latency>>);
+pub(super) struct Requests(RwLock<Routes>);
 
-#[derive(Default, Clone)]
+type Routes = BTreeMap<String, BTreeMap<(&'static str, u16), Arc<Latency>>>;
+
+#[derive(Default)]
 struct Latency {
-    count: u64,
-    sum_us: u64,
-    buckets: [u64; BUCKETS_US.len()],
+    sum_us: AtomicU64,
+    buckets: [AtomicU64; BUCKETS_US.len()],
+    /// Longer than the last bucket's bound.
+    longer: AtomicU64,
 }
 
 impl Requests {
     fn note(&self, route: &str, method: &'static str, status: u16, took: Duration) {
+        let known = {
+            let routes = self.0.read().expect("no panic while held");
+            routes.get(route).and_then(|series| series.get(&(method, status))).cloned()
+        };
+        let latency = known.unwrap_or_else(|| {
+            let mut routes = self.0.write().expect("no panic while held");
+            routes.entry(route.to_owned()).or_default().entry((method, status)).or_default().clone()
+        });
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let mut all = self.0.lock().expect("no panic while held");
-        let latency = all.entry((route.to_owned(), method, status)).or_default();
-        latency.count += 1;
-        latency.sum_us = latency.sum_us.saturating_add(took_us);
-        if let Some(bucket) = BUCKETS_US.iter().position(|&bound| took_us <= bound) {
-            latency.buckets[bucket] += 1;
-        }
+        latency.sum_us.fetch_add(took_us, Relaxed);
+        let bucket = BUCKETS_US.iter().position(|&bound| took_us <= bound);
+        bucket.map_or(&latency.longer, |bucket| &latency.buckets[bucket]).fetch_add(1, Relaxed);
     }
 }
 
-/// Counts and times every request.
-pub(super) async fn measure(
-    State(door): State<Door>,
-    route: Option<MatchedPath>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let started = Instant::now();
-    let method = known_method(request.method());
-    let response = next.run(request).await;
-    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    let took = started.elapsed();
-    door.requests.note(route, method, response.status().as_u16(), took);
-    tracing::debug!(method, route, status = response.status().as_u16(), ?took, "request");
-    response
+/// Counts and times every request of the service behind it.
+#[derive(Clone)]
+pub(super) struct Measured<S> {
+    requests: Arc<Requests>,
+    service: S,
+}
+
+/// Puts a [`Measured`] around each route.
+#[derive(Clone)]
+pub(super) struct Measure(pub Arc<Requests>);
+
+impl<S> Layer<S> for Measure {
+    type Service = Measured<S>;
+
+    fn layer(&self, service: S) -> Measured<S> {
+        Measured { requests: self.0.clone(), service }
+    }
+}
+
+impl<S: Service<Request, Response = Response>> Service<Request> for Measured<S> {
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Timed<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let started = Instant::now();
+        let method = known_method(request.method());
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let requests = self.requests.clone();
+        Timed { answering: self.service.call(request), started, method, route, requests }
+    }
+}
+
+pin_project! {
+    /// An answer in the making.
+    pub(super) struct Timed<F> {
+        #[pin]
+        answering: F,
+        started: Instant,
+        method: &'static str,
+        route: Option<MatchedPath>,
+        requests: Arc<Requests>,
+    }
+}
+
+impl<F: Future<Output = Result<Response, E>>, E> Future for Timed<F> {
+    type Output = Result<Response, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.answering.poll(context));
+        if let Ok(response) = &result {
+            let (took, status) = (this.started.elapsed(), response.status().as_u16());
+            let route = this.route.as_ref().map_or("unmatched", MatchedPath::as_str);
+            this.requests.note(route, this.method, status, took);
+            tracing::debug!(method = this.method, route, status, ?took, "request");
+        }
+        Poll::Ready(result)
+    }
 }
 
 /// Clients may invent methods; each would be a series of its own.
@@ -120,19 +180,21 @@ fn escape(label: &str) -> String {
 }
 
 fn write_requests(out: &mut String, requests: &Requests) -> std::fmt::Result {
-    let all = requests.0.lock().expect("no panic while held").clone();
     let name = "lockstep_http_request_duration_seconds";
     writeln!(out, "# HELP {name} HTTP requests by route, method and status.\n# TYPE {name} histogram")?;
-    for ((route, method, status), latency) in &all {
-        let labels = format!("route=\"{route}\",method=\"{method}\",status=\"{status}\"");
-        let mut below = 0;
-        for (bound, count) in BUCKETS_US.iter().zip(latency.buckets) {
-            below += count;
-            writeln!(out, "{name}_bucket{{{labels},le=\"{}\"}} {below}", *bound as f64 / 1e6)?;
+    for (route, series) in requests.0.read().expect("no panic while held").iter() {
+        for ((method, status), latency) in series {
+            let labels = format!("route=\"{route}\",method=\"{method}\",status=\"{status}\"");
+            let mut below = 0;
+            for (bound, count) in BUCKETS_US.iter().zip(&latency.buckets) {
+                below += count.load(Relaxed);
+                writeln!(out, "{name}_bucket{{{labels},le=\"{}\"}} {below}", *bound as f64 / 1e6)?;
+            }
+            let all = below + latency.longer.load(Relaxed);
+            writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {all}")?;
+            writeln!(out, "{name}_sum{{{labels}}} {}", latency.sum_us.load(Relaxed) as f64 / 1e6)?;
+            writeln!(out, "{name}_count{{{labels}}} {all}")?;
         }
-        writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {}", latency.count)?;
-        writeln!(out, "{name}_sum{{{labels}}} {}", latency.sum_us as f64 / 1e6)?;
-        writeln!(out, "{name}_count{{{labels}}} {}", latency.count)?;
     }
     Ok(())
 }

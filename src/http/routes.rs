@@ -6,12 +6,11 @@ use super::{batch, cluster, config, faults, health, keys, kv, metrics, openapi};
 use crate::api::ErrorCode;
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::middleware;
 use axum::routing::{delete, get, post};
 
 /// The whole API.
 pub(super) fn router(door: Door) -> Router {
-    let measure = middleware::from_fn_with_state(door.clone(), metrics::measure);
+    let measure = metrics::Measure(door.requests.clone());
     Router::new()
         .route("/v1/kv/{key}", get(kv::get).put(kv::put).delete(kv::delete))
         .route("/v1/kv/{key}/incr", post(kv::incr))
