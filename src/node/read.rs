@@ -2,9 +2,9 @@
 //! once (stale). There is no falling back to an older value: without a read index there is no answer.
 
 use super::error::NodeError;
+use super::read_index::NoIndex;
 use super::start::Inner;
 use crate::cache::{Cache, Found, Key};
-use crate::raft::ReadIndexError;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -107,16 +107,9 @@ impl Inner {
     }
 
     async fn try_read_index(&self, lease: bool) -> Result<u64, NodeError> {
-        if self.consensus.is_leader() {
-            match self.consensus.read_index(lease).await {
-                Ok(index) => return Ok(index),
-                Err(ReadIndexError::Stopped(reason)) => return Err(NodeError::Fatal(reason)),
-                Err(error @ ReadIndexError::NoQuorum) => {
-                    return Err(NodeError::Unavailable(error.to_string()));
-                }
-                Err(ReadIndexError::NotLeader { .. }) => {}
-            }
-        }
-        self.read_index.ask(lease).await.map_err(NodeError::Unavailable)
+        self.read_index.ask(lease).await.map_err(|error| match error {
+            NoIndex::Unavailable(reason) => NodeError::Unavailable(reason),
+            NoIndex::Stopped(reason) => NodeError::Fatal(reason),
+        })
     }
 }
