@@ -3,19 +3,20 @@
 use super::codec::{from_postcard, to_bytes};
 use super::offload::offload;
 use super::replica::{Picture, Replica};
-use super::types::{LogId, Payload, Response, SnapshotMeta, StoredMembership, Types};
-use crate::cache::{Cache, Outcome};
+use super::types::{Entry, LogId, Payload, SnapshotMeta, StoredMembership, Types};
+use crate::cache::Cache;
 use crate::storage::{ReceivedSnapshot, SnapshotFile, Snapshots, StorageError};
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
-use openraft::entry::RaftEntry;
-use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use futures::{FutureExt, Stream, StreamExt};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Arc;
 
-/// Entries applied before those who wait are told: few enough that they don't wait long.
-const ANNOUNCE_EVERY: usize = 64;
+/// Entries, and about how many bytes of them, that are applied at a time: few enough that readers, who wait
+/// meanwhile, don't wait long.
+const BATCH_ENTRIES: usize = 32;
+const BATCH_BYTES: usize = 256 * 1024;
 /// Bytes copied at a time from a snapshot file of another folder.
 const COPY_BYTES: usize = 1024 * 1024;
 
@@ -38,6 +39,28 @@ impl Machine {
     /// `lineage` says which cluster and history the state belongs to; every snapshot carries it.
     pub fn new(replica: Arc<Replica>, snapshots: Snapshots, lineage: Bytes) -> Self {
         Self { replica, snapshots, lineage }
+    }
+}
+
+/// Entries that are applied together, and who waits for which.
+#[derive(Default)]
+struct Batch {
+    entries: Vec<Entry>,
+    responders: Vec<Option<ApplyResponder<Types>>>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn push(&mut self, entry: Entry, responder: Option<ApplyResponder<Types>>) {
+        if let Payload::Normal(proposal) = &entry.payload {
+            self.bytes += proposal.body.len();
+        }
+        self.entries.push(entry);
+        self.responders.push(responder);
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() >= BATCH_ENTRIES || self.bytes >= BATCH_BYTES
     }
 }
 
@@ -68,37 +91,34 @@ impl RaftStateMachine<Types> for Machine {
         Ok(self.replica.applied_state())
     }
 
-    async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
+    async fn apply<Strm>(&mut self, entries: Strm) -> io::Result<()>
     where
         Strm: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + Send,
     {
-        let mut unannounced = 0;
-        while let Some(item) = entries.next().await {
-            let (entry, responder) = item?;
-            let log_id = entry.log_id();
-            let response = match &entry.payload {
-                Payload::Normal(proposal) => self.replica.apply_command(log_id, proposal)?,
-                Payload::Blank => {
-                    self.replica.apply_other(log_id, None);
-                    done()
+        let mut entries = entries.fuse();
+        while let Some(first) = entries.next().await {
+            // What is there already goes along, within bounds.
+            let mut batch = Batch::default();
+            let mut next = Some(first);
+            let mut read = Ok(());
+            while let Some(item) = next {
+                match item {
+                    Ok((entry, responder)) => batch.push(entry, responder),
+                    Err(error) => read = Err(error),
                 }
-                Payload::Membership(membership) => {
-                    let stored = StoredMembership::new(Some(log_id), membership.clone());
-                    self.replica.apply_other(log_id, Some(stored));
-                    done()
+                let full = read.is_err() || batch.is_full();
+                next = if full { None } else { entries.next().now_or_never().flatten() };
+            }
+            let (responses, applied) = self.replica.apply(&batch.entries);
+            // A writer may read at once on this node: its write was announced before its answer.
+            for (responder, response) in batch.responders.into_iter().zip(responses) {
+                if let Some(responder) = responder {
+                    responder.send(response);
                 }
-            };
-            unannounced += 1;
-            // A writer may read at once on this node: its own write must be announced before its answer.
-            if responder.is_some() || unannounced == ANNOUNCE_EVERY {
-                self.replica.announce();
-                unannounced = 0;
             }
-            if let Some(responder) = responder {
-                responder.send(response);
-            }
+            applied?;
+            read?;
         }
-        self.replica.announce();
         Ok(())
     }
 
@@ -138,11 +158,6 @@ impl RaftStateMachine<Types> for Machine {
         let meta = FileMeta::decode(&file.meta)?.raft;
         Ok(Some(Snapshot { meta, snapshot: SnapshotData::Current(file) }))
     }
-}
-
-/// What a proposer of an entry without a command is told.
-fn done() -> Response {
-    Response { result: Ok(Outcome::Ticked), replayed: false }
 }
 
 fn is_current(snapshots: &Snapshots, file: &SnapshotFile) -> bool {

@@ -2,10 +2,11 @@
 //! it, everybody else reads it.
 
 use super::clock::LogClock;
-use super::codec::{Envelope, decode_touches};
-use super::types::{LogId, Proposal, Response, StoredMembership};
+use super::codec::{CodecError, Envelope, decode_touches};
+use super::types::{Entry, LogId, Payload, Proposal, Response, StoredMembership};
 use crate::cache::limits::FEATURE_LEVEL;
-use crate::cache::{Cache, CacheConfig, CommandError, Digest, Frozen, Stamp};
+use crate::cache::{Cache, CacheConfig, CommandError, Digest, Frozen, Outcome, Stamp, Touch};
+use openraft::entry::RaftEntry;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
@@ -103,59 +104,39 @@ impl Replica {
         (state.last_applied, state.membership.clone())
     }
 
-    /// Applies one command.
+    /// Applies entries in their order, then tells those who wait how far we are. One lock is taken for all of
+    /// them, so they should be few. The answers are those of the entries that were applied: all of them,
+    /// unless there is an error.
     ///
     /// # Errors
-    /// The command raises the rules to a level that this program does not know. It has to stop: the others go
-    /// on by rules that it can't follow.
-    pub(super) fn apply_command(&self, log_id: LogId, proposal: &Proposal) -> io::Result<Response> {
-        let index = log_id.index();
-        // Decoding needs no lock. Bytes that don't decode are the same on every node, so every node refuses.
-        let envelope = Envelope::decode(&proposal.body);
-        if let Some(level) =
-            envelope.as_ref().ok().and_then(|envelope| Cache::level_beyond(&envelope.command))
-        {
-            let reason = format!(
-                "entry {index} raises the feature level to {level}, this program knows up to {FEATURE_LEVEL}: update it"
-            );
-            return Err(io::Error::other(reason));
+    /// A command raises the rules to a level that this program does not know. It has to stop before it: the
+    /// others go on by rules that it can't follow.
+    pub(super) fn apply(&self, entries: &[Entry]) -> (Vec<Response>, io::Result<()>) {
+        // Decoding needs no lock.
+        let mut steps = Vec::with_capacity(entries.len());
+        let mut outcome = Ok(());
+        for entry in entries {
+            match Step::of(entry) {
+                Ok(step) => steps.push(step),
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
         }
-        // A leader that tells of no reads, or of unreadable ones, tells every node the same.
-        let touches = decode_touches(&proposal.touches).unwrap_or_default();
-        #[cfg(feature = "sabotage")]
-        let touches = forget_some(touches, index);
+        let Some(last) = steps.last().map(|step| step.log_id) else { return (Vec::new(), outcome) };
+        let latest_ms = entries[..steps.len()].iter().filter_map(stamped_ms).max();
         let mut state = self.write();
-        let response = match envelope {
-            Ok(Envelope { idempotency_key, command }) => {
-                let stamp = Stamp { index, at_ms: proposal.at_ms, idempotency_key, touches };
-                let applied = state.cache.apply(stamp, command);
-                Response { result: applied.outcome, replayed: applied.replayed }
-            }
-            Err(error) => {
-                state.cache.advance(index);
-                let refusal =
-                    CommandError::Invalid { op: None, field: "command".into(), reason: error.to_string() };
-                Response { result: Err(refusal), replayed: false }
-            }
-        };
-        state.applied_one(log_id);
+        let responses = steps.into_iter().map(|step| state.apply(step)).collect();
         drop(state);
-        self.clock.observe(proposal.at_ms);
-        Ok(response)
-    }
-
-    /// Applies an entry that holds no command.
-    pub(super) fn apply_other(&self, log_id: LogId, membership: Option<StoredMembership>) {
-        let mut state = self.write();
-        state.cache.advance(log_id.index());
-        if let Some(membership) = membership {
-            state.membership = membership;
+        if let Some(latest_ms) = latest_ms {
+            self.clock.observe(latest_ms);
         }
-        state.applied_one(log_id);
+        self.applied.send_replace(last.index());
+        (responses, outcome)
     }
 
-    /// Tells those who wait how far we are; called once for many entries.
-    pub(super) fn announce(&self) {
+    fn announce(&self) {
         if let Some(log_id) = self.read().last_applied {
             self.applied.send_replace(log_id.index());
         }
@@ -208,10 +189,83 @@ fn forget_some(mut touches: Vec<crate::cache::Touch>, index: u64) -> Vec<crate::
     touches
 }
 
+/// An entry, decoded.
+struct Step {
+    log_id: LogId,
+    change: Change,
+}
+
+enum Change {
+    Command { at_ms: u64, envelope: Result<Envelope, CodecError>, touches: Vec<Touch> },
+    Membership(StoredMembership),
+    Blank,
+}
+
+impl Step {
+    fn of(entry: &Entry) -> io::Result<Self> {
+        let log_id = entry.log_id();
+        let change = match &entry.payload {
+            Payload::Blank => Change::Blank,
+            Payload::Membership(membership) => {
+                Change::Membership(StoredMembership::new(Some(log_id), membership.clone()))
+            }
+            Payload::Normal(proposal) => Self::command(log_id.index(), proposal)?,
+        };
+        Ok(Self { log_id, change })
+    }
+
+    fn command(index: u64, proposal: &Proposal) -> io::Result<Change> {
+        let envelope = Envelope::decode(&proposal.body);
+        let command = envelope.as_ref().ok().map(|envelope| &envelope.command);
+        if let Some(level) = command.and_then(Cache::level_beyond) {
+            let reason = format!(
+                "entry {index} raises the feature level to {level}, this program knows up to {FEATURE_LEVEL}: update it"
+            );
+            return Err(io::Error::other(reason));
+        }
+        // A leader that tells of no reads, or of unreadable ones, tells every node the same.
+        let touches = decode_touches(&proposal.touches).unwrap_or_default();
+        #[cfg(feature = "sabotage")]
+        let touches = forget_some(touches, index);
+        Ok(Change::Command { at_ms: proposal.at_ms, envelope, touches })
+    }
+}
+
+fn stamped_ms(entry: &Entry) -> Option<u64> {
+    match &entry.payload {
+        Payload::Normal(proposal) => Some(proposal.at_ms),
+        Payload::Blank | Payload::Membership(_) => None,
+    }
+}
+
 impl State {
-    fn applied_one(&mut self, log_id: LogId) {
+    fn apply(&mut self, Step { log_id, change }: Step) -> Response {
+        let index = log_id.index();
+        let response = match change {
+            Change::Command { at_ms, envelope: Ok(Envelope { idempotency_key, command }), touches } => {
+                let applied = self.cache.apply(Stamp { index, at_ms, idempotency_key, touches }, command);
+                Response { result: applied.outcome, replayed: applied.replayed }
+            }
+            // Bytes that don't decode are the same on every node, so every node refuses.
+            Change::Command { envelope: Err(error), .. } => {
+                self.cache.advance(index);
+                let refusal =
+                    CommandError::Invalid { op: None, field: "command".into(), reason: error.to_string() };
+                Response { result: Err(refusal), replayed: false }
+            }
+            Change::Membership(membership) => {
+                self.cache.advance(index);
+                self.membership = membership;
+                done()
+            }
+            Change::Blank => {
+                self.cache.advance(index);
+                done()
+            }
+        };
         self.last_applied = Some(log_id);
         self.note_digest();
+        response
     }
 
     fn note_digest(&mut self) {
@@ -229,27 +283,40 @@ impl State {
     }
 }
 
+/// What a proposer of an entry without a command is told.
+fn done() -> Response {
+    Response { result: Ok(Outcome::Ticked), replayed: false }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cache::Command;
 
-    fn proposal(command: Command) -> Proposal {
+    fn entry(index: u64, command: Command) -> Entry {
         let body = Envelope { idempotency_key: None, command }.encode();
-        Proposal { at_ms: 1, touches: bytes::Bytes::new(), body }
+        let proposal = Proposal { at_ms: 1, touches: bytes::Bytes::new(), body };
+        Entry::new(LogId::new(1.into(), index), Payload::Normal(proposal))
     }
 
     /// C11: rules that this program does not know stop it before it could differ from those that do.
     #[test]
     fn a_later_feature_level_stops_this_node() {
         let replica = Replica::new(Arc::new(LogClock::default()));
-        let at = |index| LogId::new(1.into(), index);
+        let raise = |index, level| entry(index, Command::RaiseFeatureLevel { level });
         let level = FEATURE_LEVEL;
-        assert!(replica.apply_command(at(1), &proposal(Command::RaiseFeatureLevel { level })).is_ok());
-        let before = replica.with_cache(Cache::digest);
-        let later = proposal(Command::RaiseFeatureLevel { level: level + 1 });
-        let error = replica.apply_command(at(2), &later).unwrap_err().to_string();
+        let (responses, outcome) = replica.apply(&[raise(1, level), raise(2, level + 1), raise(3, level)]);
+        let error = outcome.unwrap_err().to_string();
         assert!(error.contains("entry 2 raises the feature level to 2"), "{error}");
+        assert_eq!(responses.len(), 1, "the one before is answered");
+        assert_eq!(
+            (replica.applied_index(), replica.with_cache(Cache::index)),
+            (1, 1),
+            "nothing more applied"
+        );
+        let before = replica.with_cache(Cache::digest);
+        let (responses, outcome) = replica.apply(&[raise(2, level + 1)]);
+        assert!(responses.is_empty() && outcome.is_err());
         assert_eq!(replica.with_cache(Cache::digest), before, "nothing was applied");
     }
 }

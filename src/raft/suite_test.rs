@@ -3,11 +3,12 @@
 use super::log::Log;
 use super::machine::{FileMeta, Machine};
 use super::replica::Replica;
-use super::types::{LogId, SnapshotMeta, StoredMembership, Types};
+use super::types::{Entry, LogId, SnapshotMeta, StoredMembership, Types};
 use crate::raft::LogClock;
 use crate::storage::{LogOptions, LogStore, Snapshots};
 use bytes::Bytes;
 use openraft::StorageError;
+use openraft::entry::RaftEntry;
 use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use std::sync::Arc;
@@ -41,7 +42,8 @@ async fn a_snapshot_that_is_overtaken_while_it_is_built_is_no_failure() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let snapshots = Snapshots::open(folder.path()).expect("a new folder opens");
     let replica = Arc::new(Replica::new(Arc::new(LogClock::default())));
-    replica.apply_other(LogId::new(1.into(), 5), None);
+    let blank = Entry::new_blank(LogId::new(1.into(), 5));
+    replica.apply(&[blank]).1.expect("it is applied");
     let mut machine = Machine::new(replica, snapshots.clone(), Bytes::new());
     let mut builder = machine.get_snapshot_builder().await;
     let raft = SnapshotMeta {
