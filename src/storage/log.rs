@@ -30,11 +30,19 @@ pub struct LogOptions {
     pub page_cache_bytes: u64,
     /// Bytes of one sled segment, a power of two. Fixed when the folder is created.
     pub segment_bytes: usize,
+    /// Whether sled is brought up to date on a thread of its own, or in between by the writer, so that nothing
+    /// changes the folder while nothing is written.
+    pub checkpoint_aside: bool,
 }
 
 impl Default for LogOptions {
     fn default() -> LogOptions {
-        LogOptions { recent_bytes: 64 << 20, page_cache_bytes: 16 << 20, segment_bytes: 8 << 20 }
+        LogOptions {
+            recent_bytes: 64 << 20,
+            page_cache_bytes: 16 << 20,
+            segment_bytes: 8 << 20,
+            checkpoint_aside: true,
+        }
     }
 }
 
@@ -55,6 +63,11 @@ impl LogOptions {
     /// new segment's header calls everything before it stable, so a flush must not start two.
     pub(super) fn flush_bytes(&self) -> usize {
         self.segment_bytes / 8
+    }
+
+    /// Bytes of one of the journal's two files: sled gets that much in one flush.
+    pub(super) fn journal_bytes(&self) -> usize {
+        self.segment_bytes / 16
     }
 }
 
@@ -89,13 +102,24 @@ impl LogStore {
         LogStore::open_wrapped(dir, options, |engine| engine)
     }
 
-    /// Like [`open`](Self::open), with something between the store and its database: tests inject failures here.
+    /// Like [`open`](Self::open), with something between the store and what makes it durable: tests inject failures
+    /// here.
     pub fn open_wrapped(
         dir: &Path,
         options: LogOptions,
         wrap: impl FnOnce(Arc<dyn Engine>) -> Arc<dyn Engine>,
     ) -> Result<LogStore, OpenError> {
-        let Recovered { lock, engine, watermark, found } = recovery::open(dir, &options)?;
+        LogStore::open_watched(dir, options, |database| database, wrap)
+    }
+
+    /// The same, with something between journal and database, too: tests watch here what is written when.
+    pub fn open_watched(
+        dir: &Path,
+        options: LogOptions,
+        below: impl FnOnce(Arc<dyn Engine>) -> Arc<dyn Engine> + 'static,
+        wrap: impl FnOnce(Arc<dyn Engine>) -> Arc<dyn Engine>,
+    ) -> Result<LogStore, OpenError> {
+        let Recovered { lock, engine, watermark, found } = recovery::open(dir, &options, Box::new(below))?;
         let writer = Writer::new(found, wrap(Arc::new(engine)), Some(watermark), options);
         let shared = writer.shared.clone();
         let thread = thread::Builder::new()

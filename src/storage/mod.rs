@@ -16,12 +16,14 @@
 //! Read in this order: [`log`](LogStore) (the interface), `shared` (what callers and the writer share), `owner` and
 //! `writer` (the one hand that writes), `stage` (how a drained queue becomes one atomic batch), `record` and
 //! `manifest` (the bytes), `recovery` (what is checked when a folder is opened), `engine` and `sled_engine` (the seam
-//! to the database), `watermark`, then the snapshot files.
+//! to the database), `journal` and `journaled_engine` (what makes a flush cheap), `watermark`, then the snapshot files.
 
 mod engine;
 mod error;
 mod files;
 mod index;
+mod journal;
+mod journaled_engine;
 mod log;
 mod manifest;
 mod owner;

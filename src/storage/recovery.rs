@@ -1,6 +1,7 @@
 //! Opening a folder: lock it, open the database, and check everything before anything is believed.
 //!
-//! The folder holds `lock`, `sled/` (the database), `watermark`, and after a refusal `damaged`.
+//! The folder holds `lock`, `sled/` (the database), `journal.0` and `journal.1` (what is not in the database yet),
+//! `watermark`, and after a refusal `damaged`.
 //!
 //! sled cuts off what it cannot read, and drops records silently, while it opens. What is left is therefore compared
 //! with three things that cannot shrink along: the manifest (rewritten with every change, in the same atomic batch),
@@ -10,6 +11,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -17,6 +19,7 @@ use uuid::Uuid;
 use super::error::OpenError;
 use super::files::{FolderLock, create_folder, sync_folder, write_durably};
 use super::index::{Index, Stored};
+use super::journaled_engine::{self, JournaledEngine};
 use super::manifest::{self, FORMAT, Manifest};
 use super::record::{self, Content};
 use super::sled_engine::{SledEngine, SledRefusal};
@@ -26,7 +29,7 @@ use super::{Change, Engine, LogOptions};
 /// A verified store, ready to write.
 pub(super) struct Recovered {
     pub lock: FolderLock,
-    pub engine: SledEngine,
+    pub engine: JournaledEngine,
     pub watermark: Watermark,
     pub found: Verified,
 }
@@ -46,8 +49,11 @@ struct Paths {
     marker: PathBuf,
 }
 
+/// Something of a test's between the store and its database.
+pub(super) type Below = Box<dyn FnOnce(Arc<dyn Engine>) -> Arc<dyn Engine>>;
+
 /// Opens or creates the store in `dir`.
-pub(super) fn open(dir: &Path, options: &LogOptions) -> Result<Recovered, OpenError> {
+pub(super) fn open(dir: &Path, options: &LogOptions, below: Below) -> Result<Recovered, OpenError> {
     create_folder(dir).map_err(OpenError::io("create", dir))?;
     let lock = FolderLock::take(dir)?;
     let paths = Paths {
@@ -64,7 +70,7 @@ pub(super) fn open(dir: &Path, options: &LogOptions) -> Result<Recovered, OpenEr
         }
         create(dir, &paths, options)?;
     }
-    let opened = verify(lock, &paths, options);
+    let opened = verify(lock, dir, &paths, options, below);
     if let Err(OpenError::Damaged { file, what }) = &opened {
         // If this fails too, the watermark still refuses what sled may have cut off.
         let _ = write_durably(&paths.marker, format!("{}\n{what}", file.display()).as_bytes());
@@ -130,12 +136,19 @@ fn open_sled(folder: &Path, options: &LogOptions) -> Result<SledEngine, OpenErro
     })
 }
 
-fn verify(lock: FolderLock, paths: &Paths, options: &LogOptions) -> Result<Recovered, OpenError> {
+fn verify(
+    lock: FolderLock,
+    dir: &Path,
+    paths: &Paths,
+    options: &LogOptions,
+    below: Below,
+) -> Result<Recovered, OpenError> {
     let mark = read_watermark(paths)?;
     let db = paths.sled.join("db");
     check_database_file(&db)?;
-    let engine = open_sled(&paths.sled, options)?;
-    let found = Found::scan(&engine, &paths.sled, &db)?;
+    let sled = open_sled(&paths.sled, options)?;
+    catch_up(dir, &sled, options)?;
+    let found = Found::scan(&sled, &paths.sled, &db)?;
     let manifest = found.check(mark, &db)?;
     if mark.is_none() {
         // Created, but the crash came before the watermark was: nothing can have been acknowledged since.
@@ -152,8 +165,22 @@ fn verify(lock: FolderLock, paths: &Paths, options: &LogOptions) -> Result<Recov
         .record(manifest.seq)
         .and_then(|()| watermark.sync())
         .map_err(OpenError::io("write", &paths.watermark))?;
+    let engine = JournaledEngine::open(dir, below(Arc::new(sled)), &manifest, options)
+        .map_err(OpenError::io("open the journal in", dir))?;
     let found = Verified { manifest, index: found.index, identity: found.identity };
     Ok(Recovered { lock, engine, watermark, found })
+}
+
+/// Brings sled up to date with the journal. A database without a manifest is left for the checks to refuse.
+fn catch_up(dir: &Path, sled: &SledEngine, options: &LogOptions) -> Result<(), OpenError> {
+    let stored = sled.get(manifest::KEY).map_err(OpenError::io("read the database in", dir))?;
+    let Some(Ok(manifest)) = stored.as_deref().and_then(Manifest::decode) else { return Ok(()) };
+    journaled_engine::catch_up(dir, sled, manifest.store, manifest.seq, options).map_err(|error| match error
+        .kind()
+    {
+        std::io::ErrorKind::InvalidData => OpenError::damaged(dir.join("journal"), error.to_string()),
+        _ => OpenError::io("bring the database up to date in", dir)(error),
+    })
 }
 
 type Mark = ([u8; 16], u64);

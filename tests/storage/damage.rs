@@ -11,15 +11,26 @@ use tempfile::TempDir;
 
 use crate::support::{Held, Random, append, copy_folder, entry, folder, full_run, held, small, wait};
 
-/// A small store with something of everything, closed.
+/// How a store ended: what it leaves in the journal differs.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Closed,
+    Killed,
+}
+
+/// A small store with something of everything.
 struct Fixture {
     dir: TempDir,
     held: Held,
     files: Vec<PathBuf>,
 }
 
-fn fixture() -> Fixture {
-    let dir = folder();
+fn fixtures() -> [Fixture; 2] {
+    [fixture(End::Closed), fixture(End::Killed)]
+}
+
+fn fixture(end: End) -> Fixture {
+    let mut dir = folder();
     let store = LogStore::open(dir.path(), small()).unwrap();
     store.save_identity(Bytes::from_static(b"node 2, cluster 77")).unwrap();
     wait(|done| store.save_vote(Bytes::from_static(b"term 9, node 2"), done)).unwrap();
@@ -33,7 +44,14 @@ fn fixture() -> Fixture {
     store.save_committed(Bytes::from_static(b"term 9, index 28"));
     append(&store, (29..34).map(|index| (index, entry(index + 5, 30))).collect()).unwrap();
     let held = held(&store);
-    drop(store);
+    if let End::Killed = end {
+        let as_left = folder();
+        copy_folder(dir.path(), as_left.path());
+        drop(store);
+        dir = as_left;
+    } else {
+        drop(store);
+    }
     let mut files = Vec::new();
     list(dir.path(), Path::new(""), &mut files);
     files.sort();
@@ -104,9 +122,9 @@ fn judge(
 #[test]
 fn damaged_store_is_refused_never_shortened() {
     let mut random = Random::new("bit flips");
-    let fixture = fixture();
-    let scratch = folder();
-    for file in &fixture.files {
+    let (fixtures, scratch) = (fixtures(), folder());
+    let files = fixtures.iter().flat_map(|fixture| fixture.files.iter().map(move |file| (fixture, file)));
+    for (fixture, file) in files {
         let whole = std::fs::read(fixture.dir.path().join(file)).unwrap();
         let bits = whole.len() as u64 * 8;
         let stride = if full_run() { 1 } else { 1 + bits / 400 };
@@ -115,7 +133,7 @@ fn damaged_store_is_refused_never_shortened() {
             let mut damaged = whole.clone();
             damaged[bit as usize / 8] ^= 1 << (bit % 8);
             let what = format!("{}, bit {bit}", file.display());
-            judge(&fixture, scratch.path(), file, Some(&damaged), &what, &mut tally);
+            judge(fixture, scratch.path(), file, Some(&damaged), &what, &mut tally);
             bit += stride;
         }
         println!("flips in {} ({} bytes, stride {stride}): {tally:#?}", file.display(), whole.len());
@@ -126,15 +144,15 @@ fn damaged_store_is_refused_never_shortened() {
 #[test]
 fn a_shortened_file_is_refused_or_changes_nothing() {
     let mut random = Random::new("truncations");
-    let fixture = fixture();
-    let scratch = folder();
-    for file in &fixture.files {
+    let (fixtures, scratch) = (fixtures(), folder());
+    let files = fixtures.iter().flat_map(|fixture| fixture.files.iter().map(move |file| (fixture, file)));
+    for (fixture, file) in files {
         let whole = std::fs::read(fixture.dir.path().join(file)).unwrap();
         let stride = if full_run() { 1 } else { 1 + whole.len() as u64 / 200 };
         let (mut tally, mut len) = (Tally::default(), random.below(stride));
         while len < whole.len() as u64 {
             let what = format!("{}, first {len} bytes", file.display());
-            judge(&fixture, scratch.path(), file, Some(&whole[..len as usize]), &what, &mut tally);
+            judge(fixture, scratch.path(), file, Some(&whole[..len as usize]), &what, &mut tally);
             len += stride;
         }
         println!("cuts of {} ({} bytes, stride {stride}): {tally:#?}", file.display(), whole.len());
@@ -144,15 +162,15 @@ fn a_shortened_file_is_refused_or_changes_nothing() {
 /// S1
 #[test]
 fn a_missing_file_is_refused_or_changes_nothing() {
-    let fixture = fixture();
-    let scratch = folder();
-    for file in &fixture.files {
+    let (fixtures, scratch) = (fixtures(), folder());
+    let files = fixtures.iter().flat_map(|fixture| fixture.files.iter().map(move |file| (fixture, file)));
+    for (fixture, file) in files {
         let mut tally = Tally::default();
-        judge(&fixture, scratch.path(), file, None, &format!("{} removed", file.display()), &mut tally);
+        judge(fixture, scratch.path(), file, None, &format!("{} removed", file.display()), &mut tally);
         println!("{} removed: {tally:?}", file.display());
     }
     let dir = scratch.path().join("copy");
-    copy_folder(fixture.dir.path(), &dir);
+    copy_folder(fixtures[0].dir.path(), &dir);
     std::fs::remove_dir_all(dir.join("sled")).unwrap();
     let error = LogStore::open(&dir, small()).err().unwrap();
     assert!(matches!(error, OpenError::Missing { .. }), "{error}");

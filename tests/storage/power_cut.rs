@@ -1,7 +1,7 @@
 //! Simulated power cuts: nothing acknowledged is lost, nothing unacknowledged is invented.
 //!
-//! Between two syncs of the database's file, the 512-byte sectors that differ are exactly what a power cut may keep,
-//! lose or reorder. The test builds such files from a recorded run and opens them.
+//! Between two syncs of the journal's or the database's file, the 512-byte sectors that differ are exactly what a power
+//! cut may keep, lose or reorder. The test builds such files from a recorded run and opens them.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -14,28 +14,51 @@ use crate::support::{Held, Random, append, copy_folder, entry, folder, full_run,
 
 const SECTOR: usize = 512;
 
-/// What was durable after a flush.
+/// The files that change while a store runs, but for the watermark.
+const FILES: [&str; 3] = ["sled/db", "journal.0", "journal.1"];
+
+/// Their content at one moment between two syncs.
+type Picture = [Arc<Vec<u8>>; 3];
+
+fn picture(dir: &Path) -> Picture {
+    FILES.map(|file| Arc::new(std::fs::read(dir.join(file)).unwrap()))
+}
+
+/// What was durable after a flush, and on the way there: after each sync, oldest first.
 #[derive(Debug, Clone)]
 struct Durable {
-    db: Arc<Vec<u8>>,
+    pictures: Vec<Picture>,
     watermark: Vec<u8>,
     held: Held,
 }
 
-/// Copies the database's file after every flush.
+impl Durable {
+    fn end(&self) -> &Picture {
+        self.pictures.last().unwrap()
+    }
+}
+
+/// Takes a picture before each write and after each flush.
 struct Recorder {
     inner: Arc<dyn Engine>,
-    db: PathBuf,
-    images: Arc<Mutex<Vec<Arc<Vec<u8>>>>>,
+    dir: PathBuf,
+    pictures: Arc<Mutex<Vec<Picture>>>,
+}
+
+impl Recorder {
+    fn take(&self) {
+        self.pictures.lock().unwrap().push(picture(&self.dir));
+    }
 }
 
 impl Engine for Recorder {
     fn apply(&self, changes: Vec<Change>) -> std::io::Result<()> {
+        self.take();
         self.inner.apply(changes)
     }
     fn flush(&self) -> std::io::Result<()> {
         self.inner.flush()?;
-        self.images.lock().unwrap().push(Arc::new(std::fs::read(&self.db)?));
+        self.take();
         Ok(())
     }
     fn get(&self, key: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
@@ -55,25 +78,22 @@ struct Recording {
 fn record(random: &mut Random, steps: usize) -> Recording {
     let dir = folder();
     drop(LogStore::open(dir.path(), small()).unwrap());
-    let db = dir.path().join("sled/db");
-    let images = Arc::new(Mutex::new(Vec::new()));
-    let (path, kept) = (db.clone(), images.clone());
-    let store = LogStore::open_wrapped(dir.path(), small(), |inner| {
-        Arc::new(Recorder { inner, db: path, images: kept })
-    })
-    .unwrap();
+    let pictures = Arc::new(Mutex::new(Vec::new()));
+    let recorder = || {
+        let (dir, pictures) = (dir.path().to_owned(), pictures.clone());
+        move |inner| Arc::new(Recorder { inner, dir, pictures }) as Arc<dyn Engine>
+    };
+    let store = LogStore::open_watched(dir.path(), small(), recorder(), recorder()).unwrap();
     // The other files of the folder do not change any more, except the watermark.
     let still = folder();
     copy_folder(dir.path(), still.path());
     let watermark = || std::fs::read(dir.path().join("watermark")).unwrap();
-    let first =
-        Durable { db: Arc::new(std::fs::read(&db).unwrap()), watermark: watermark(), held: held(&store) };
+    let first = Durable { pictures: vec![picture(dir.path())], watermark: watermark(), held: held(&store) };
     let mut history = vec![first];
     while history.len() <= steps {
         step(random, &store);
-        let db = images.lock().unwrap().last().unwrap().clone();
-        assert_eq!(images.lock().unwrap().len(), history.len(), "a step must be one flush");
-        history.push(Durable { db, watermark: watermark(), held: held(&store) });
+        let pictures = std::mem::take(&mut *pictures.lock().unwrap());
+        history.push(Durable { pictures, watermark: watermark(), held: held(&store) });
     }
     Recording { dir: still, history }
 }
@@ -162,16 +182,18 @@ fn lagging_watermark(random: &mut Random, history: &[Durable], newest: usize) ->
     [&first[..4096], &second[4096..]].concat()
 }
 
-fn image(folder: &Path, db: &[u8], watermark: &[u8]) {
-    std::fs::write(folder.join("sled/db"), db).unwrap();
+fn image(folder: &Path, picture: &Picture, watermark: &[u8]) {
+    for (file, content) in FILES.iter().zip(picture) {
+        std::fs::write(folder.join(file), &**content).unwrap();
+    }
     std::fs::write(folder.join("watermark"), watermark).unwrap();
 }
 
 /// Opens the image of a cut during flush `at` and returns whether that flush survived.
-fn check(recording: &Recording, at: usize, db: &[u8], watermark: &[u8], what: &str) -> bool {
+fn check(recording: &Recording, at: usize, picture: &Picture, watermark: &[u8], what: &str) -> bool {
     let dir = folder();
     copy_folder(recording.dir.path(), dir.path());
-    image(dir.path(), db, watermark);
+    image(dir.path(), picture, watermark);
     let store =
         LogStore::open(dir.path(), small()).unwrap_or_else(|error| panic!("{what}: refused: {error}"));
     let found = held(&store);
@@ -191,33 +213,46 @@ fn check(recording: &Recording, at: usize, db: &[u8], watermark: &[u8], what: &s
 fn a_power_cut_loses_nothing_that_was_acknowledged() {
     let mut random = Random::new("power cuts");
     let (runs, steps, per_flush) = if full_run() { (10, 120, 12) } else { (1, 90, 4) };
-    let (mut images, mut survived) = (0, 0);
+    let (mut images, mut survived, mut stages) = (0, 0, [0; 2]);
     for run in 0..runs {
         let recording = record(&mut random, steps);
         for at in 1..recording.history.len() {
-            let (before, after) = (recording.history[at - 1].db.clone(), recording.history[at].db.clone());
-            for variant in 0..per_flush {
-                let cut = match (at + variant) % 8 {
-                    0 => Cut::LoseAll,
-                    1 => Cut::Keep(50),
-                    2 => Cut::Prefix,
-                    3 => Cut::LoseOne,
-                    4 => Cut::Keep(90),
-                    5 => Cut::Suffix,
-                    6 => Cut::Keep(10),
-                    _ => Cut::KeepAll,
-                };
-                let db = torn(&mut random, cut, &before, &after);
-                let watermark = lagging_watermark(&mut random, &recording.history, at - 1);
-                let what = format!("run {run}, flush {at}, {cut:?}");
-                survived += usize::from(check(&recording, at, &db, &watermark, &what));
-                images += 1;
+            // Each sync on the way from the end of the flush before.
+            let before = std::iter::once(recording.history[at - 1].end());
+            let syncs = before.chain(&recording.history[at].pictures).zip(&recording.history[at].pictures);
+            for (stage, (before, after)) in syncs.filter(|(before, after)| before != after).enumerate() {
+                let is_database = before[0] != after[0];
+                assert!(!is_database || before[1..] == after[1..], "a sync is of one file");
+                stages[usize::from(is_database)] += 1;
+                for variant in 0..per_flush {
+                    let cut = match (at + variant) % 8 {
+                        0 => Cut::LoseAll,
+                        1 => Cut::Keep(50),
+                        2 => Cut::Prefix,
+                        3 => Cut::LoseOne,
+                        4 => Cut::Keep(90),
+                        5 => Cut::Suffix,
+                        6 => Cut::Keep(10),
+                        _ => Cut::KeepAll,
+                    };
+                    let mut files = [0, 1, 2].map(|file| before[file].clone());
+                    for (file, content) in files.iter_mut().enumerate() {
+                        if before[file] != after[file] {
+                            *content = Arc::new(torn(&mut random, cut, &before[file], &after[file]));
+                        }
+                    }
+                    let watermark = lagging_watermark(&mut random, &recording.history, at - 1);
+                    let what = format!("run {run}, flush {at}, sync {stage}, {cut:?}");
+                    survived += usize::from(check(&recording, at, &files, &watermark, &what));
+                    images += 1;
+                }
             }
             // Once acknowledged, with the newest watermark, it is there.
             let durable = &recording.history[at];
-            assert!(check(&recording, at, &durable.db, &durable.watermark, "acknowledged"), "flush {at}");
+            assert!(check(&recording, at, durable.end(), &durable.watermark, "acknowledged"), "flush {at}");
         }
     }
+    assert!(stages.iter().all(|&stage| stage > 0), "journal and database were both cut: {stages:?}");
     println!("{images} cuts during a flush, which survived whole in {survived}");
 }
 
@@ -229,7 +264,7 @@ fn an_older_database_is_refused() {
     for at in 1..recording.history.len() {
         let dir = folder();
         copy_folder(recording.dir.path(), dir.path());
-        image(dir.path(), &recording.history[at - 1].db, &recording.history[at].watermark);
+        image(dir.path(), recording.history[at - 1].end(), &recording.history[at].watermark);
         for _ in 0..2 {
             let error = LogStore::open(dir.path(), small()).err().expect("refused").to_string();
             assert!(error.contains("acknowledged records have vanished"), "{error}");

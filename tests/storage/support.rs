@@ -10,7 +10,12 @@ use tempfile::TempDir;
 
 /// Small segments, so that short tests fill, clean and reuse many of them.
 pub fn small() -> LogOptions {
-    LogOptions { recent_bytes: 4 << 10, page_cache_bytes: 1 << 20, segment_bytes: 16 << 10 }
+    LogOptions {
+        recent_bytes: 4 << 10,
+        page_cache_bytes: 1 << 20,
+        segment_bytes: 16 << 10,
+        checkpoint_aside: false,
+    }
 }
 
 /// A folder in memory where there is one: thousands of opens would otherwise wait for the disk.

@@ -1,0 +1,315 @@
+//! sled behind a journal. A batch counts as flushed once the journal has it; sled gets the batches of a whole journal
+//! file at once, merged, on a thread of its own, before that file is written again.
+//!
+//! A flush of sled's own costs four times what the write and the sync beneath it cost (`docs/adr/0002`, `0007`).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::thread::{self, JoinHandle};
+
+use super::journal::{self, Journal};
+use super::manifest::{self, Manifest};
+use super::{Change, Engine, LogOptions};
+
+/// Changes by key, the newest each; `None` is a deletion.
+type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// The database and what it does not have yet.
+pub(super) struct JournaledEngine {
+    sled: Arc<dyn Engine>,
+    ahead: RwLock<Ahead>,
+    writing: Mutex<Writing>,
+    /// `None` where the writer itself brings sled up to date.
+    checkpointer: Option<Checkpointer>,
+}
+
+/// What sled does not have yet, newest first.
+#[derive(Default)]
+struct Ahead {
+    /// Not flushed.
+    fresh: Changes,
+    /// In the journal's current file.
+    journaled: Changes,
+    /// In the other one, and on its way into sled.
+    on_the_way: Arc<Changes>,
+}
+
+struct Writing {
+    journal: Journal,
+    /// The encoded batches that are not flushed.
+    pending: Vec<u8>,
+    /// The number of the newest batch.
+    last: u64,
+    /// Whether something is on its way into sled.
+    checkpointing: bool,
+    /// After the first failure nothing is written any more.
+    failed: bool,
+}
+
+/// The thread that brings sled up to date.
+struct Checkpointer {
+    todo: Option<Sender<Arc<Changes>>>,
+    done: Mutex<Receiver<io::Result<()>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl JournaledEngine {
+    /// Opens the journal in `folder` on top of a database that has all that it holds; see [`catch_up`].
+    pub(super) fn open(
+        folder: &Path,
+        sled: Arc<dyn Engine>,
+        manifest: &Manifest,
+        options: &LogOptions,
+    ) -> io::Result<JournaledEngine> {
+        let journal = Journal::open(folder, manifest.store, options.journal_bytes())?;
+        let checkpointer = if options.checkpoint_aside { Some(Checkpointer::start(&sled)?) } else { None };
+        let (pending, last) = (Vec::new(), manifest.seq);
+        let writing = Writing { journal, pending, last, checkpointing: false, failed: false };
+        Ok(JournaledEngine { sled, ahead: RwLock::default(), writing: Mutex::new(writing), checkpointer })
+    }
+
+    fn writing(&self) -> MutexGuard<'_, Writing> {
+        self.writing.lock().expect("not poisoned")
+    }
+
+    /// Gives what the journal's current file holds to sled, so that the other file can be filled.
+    fn begin_checkpoint(&self, writing: &mut Writing) -> io::Result<()> {
+        let changes = {
+            let mut ahead = self.ahead.write().expect("not poisoned");
+            ahead.on_the_way = Arc::new(std::mem::take(&mut ahead.journaled));
+            ahead.on_the_way.clone()
+        };
+        writing.checkpointing = true;
+        match &self.checkpointer {
+            Some(checkpointer) => checkpointer.begin(changes),
+            None => {
+                merge(&*self.sled, &changes)?;
+                self.ended(writing);
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits for a checkpoint under way; with `patient` unset, only looks whether it has ended.
+    fn end_checkpoint(&self, writing: &mut Writing, patient: bool) -> io::Result<()> {
+        if let Some(checkpointer) = self.checkpointer.as_ref().filter(|_| writing.checkpointing)
+            && checkpointer.has_ended(patient)?
+        {
+            self.ended(writing);
+        }
+        Ok(())
+    }
+
+    fn ended(&self, writing: &mut Writing) {
+        self.ahead.write().expect("not poisoned").on_the_way = Arc::default();
+        writing.checkpointing = false;
+    }
+
+    /// What was just made durable joins the rest of its file.
+    fn flushed(&self, writing: &mut Writing) {
+        writing.pending.clear();
+        let mut ahead = self.ahead.write().expect("not poisoned");
+        let fresh = std::mem::take(&mut ahead.fresh);
+        ahead.journaled.extend(fresh);
+    }
+
+    /// Brings sled up to date, by way of the journal or not.
+    fn checkpoint_all(&self, writing: &mut Writing) -> io::Result<()> {
+        self.end_checkpoint(writing, true)?;
+        let (journaled, fresh) = {
+            let ahead = self.ahead.read().expect("not poisoned");
+            (ahead.journaled.clone(), ahead.fresh.clone())
+        };
+        for changes in [journaled, fresh] {
+            merge(&*self.sled, &changes)?;
+        }
+        writing.pending.clear();
+        writing.journal.turn();
+        *self.ahead.write().expect("not poisoned") = Ahead::default();
+        Ok(())
+    }
+
+    fn write(&self, writing: &mut Writing) -> io::Result<()> {
+        self.end_checkpoint(writing, false)?;
+        let bytes = writing.pending.len();
+        if !writing.journal.fits(bytes) {
+            return self.checkpoint_all(writing);
+        }
+        let full = !writing.journal.has_room(bytes);
+        if full {
+            // sled must have what the other file holds before that is written over.
+            self.end_checkpoint(writing, true)?;
+            writing.journal.turn();
+        }
+        writing.journal.write(&writing.pending)?;
+        if full {
+            self.begin_checkpoint(writing)?;
+        }
+        self.flushed(writing);
+        Ok(())
+    }
+}
+
+impl Engine for JournaledEngine {
+    fn apply(&self, changes: Vec<Change>) -> io::Result<()> {
+        let seq = number_of(&changes).ok_or_else(|| io::Error::other("a batch without its manifest"))?;
+        let mut guard = self.writing();
+        let Writing { journal, pending, last, .. } = &mut *guard;
+        journal.encode(*last, seq, &changes, pending);
+        *last = seq;
+        let mut ahead = self.ahead.write().expect("not poisoned");
+        ahead.fresh.extend(changes.into_iter().map(pair));
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let mut writing = self.writing();
+        let result = self.write(&mut writing);
+        writing.failed |= result.is_err();
+        result
+    }
+
+    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        {
+            let ahead = self.ahead.read().expect("not poisoned");
+            let newest = [&ahead.fresh, &ahead.journaled, &*ahead.on_the_way];
+            if let Some(change) = newest.into_iter().find_map(|changes| changes.get(key)) {
+                return Ok(change.clone());
+            }
+        }
+        self.sled.get(key)
+    }
+
+    fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
+        self.checkpoint_all(&mut self.writing())?;
+        self.sled.scan(visit)
+    }
+}
+
+impl Drop for JournaledEngine {
+    fn drop(&mut self) {
+        // Worth trying: the next start is then quicker. What was flushed is in the journal in any case, and what was
+        // not must not become durable after a failure.
+        let (Ok(mut writing), Ok(mut ahead)) = (self.writing.lock(), self.ahead.write()) else { return };
+        if !writing.failed {
+            ahead.fresh.clear();
+            drop(ahead);
+            let _ = self.checkpoint_all(&mut writing);
+        }
+    }
+}
+
+impl Checkpointer {
+    fn start(sled: &Arc<dyn Engine>) -> io::Result<Checkpointer> {
+        let (todo, work) = mpsc::channel::<Arc<Changes>>();
+        let (told, done) = mpsc::channel();
+        let sled = sled.clone();
+        let run = move || {
+            while let Ok(changes) = work.recv() {
+                let result = merge(&*sled, &changes);
+                drop(changes);
+                if told.send(result).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("log-checkpoint".into()).spawn(run)?;
+        Ok(Checkpointer { todo: Some(todo), done: Mutex::new(done), thread: Some(thread) })
+    }
+
+    fn begin(&self, changes: Arc<Changes>) -> io::Result<()> {
+        let sent = self.todo.as_ref().map(|todo| todo.send(changes));
+        if matches!(sent, Some(Ok(()))) { Ok(()) } else { Err(gone()) }
+    }
+
+    fn has_ended(&self, patient: bool) -> io::Result<bool> {
+        let done = self.done.lock().expect("not poisoned");
+        let result = if patient {
+            done.recv().map_err(|_| gone())
+        } else {
+            match done.try_recv() {
+                Err(TryRecvError::Empty) => return Ok(false),
+                received => received.map_err(|_| gone()),
+            }
+        };
+        result?.map(|()| true)
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        self.todo = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the thread that brings the database up to date has ended")
+}
+
+/// Gives sled the batches that the journal in `folder` has and sled does not: those after number `seq`. What is left
+/// is as the last acknowledged flush left it, or one flush further.
+///
+/// # Errors
+/// Reading or writing failed; or, as `InvalidData`, a batch is missing before others.
+pub(super) fn catch_up(
+    folder: &Path,
+    sled: &dyn Engine,
+    store: [u8; 16],
+    seq: u64,
+    options: &LogOptions,
+) -> io::Result<()> {
+    let (mut last, mut bytes, mut changes) = (seq, 0, Changes::new());
+    for batch in journal::read(folder, store)? {
+        if batch.seq <= seq {
+            continue;
+        }
+        if batch.follows != last {
+            let (found, missing) = (batch.seq, batch.follows);
+            let what = format!("it holds flush {found}, but flush {missing} before it is missing");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        last = batch.seq;
+        bytes += batch.changes.iter().map(Change::bytes).sum::<usize>();
+        changes.extend(batch.changes.into_iter().map(pair));
+        // As much at a time as a checkpoint has.
+        if bytes > options.journal_bytes() {
+            merge(sled, &std::mem::take(&mut changes))?;
+            bytes = 0;
+        }
+    }
+    merge(sled, &changes)
+}
+
+/// One batch, one flush.
+fn merge(sled: &dyn Engine, changes: &Changes) -> io::Result<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let change = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| match value {
+        Some(value) => Change::Put { key: key.clone(), value: value.clone() },
+        None => Change::Delete { key: key.clone() },
+    };
+    sled.apply(changes.iter().map(change).collect())?;
+    sled.flush()
+}
+
+fn pair(change: Change) -> (Vec<u8>, Option<Vec<u8>>) {
+    match change {
+        Change::Put { key, value } => (key, Some(value)),
+        Change::Delete { key } => (key, None),
+    }
+}
+
+/// The number of a batch: its manifest's.
+fn number_of(changes: &[Change]) -> Option<u64> {
+    changes.iter().rev().find_map(|change| match change {
+        Change::Put { key, value } if key == manifest::KEY => Some(Manifest::decode(value)?.ok()?.seq),
+        _ => None,
+    })
+}
