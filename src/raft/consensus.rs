@@ -6,6 +6,7 @@ use super::inbound::Inbound;
 use super::log::Log;
 use super::machine::Machine;
 use super::network::Networks;
+use super::proposals::Proposals;
 use super::replica::Replica;
 use super::types::{Member, Proposal, Response, Types};
 use crate::peer::{Links, Net, NodeId, PeerIdentity};
@@ -142,6 +143,7 @@ pub struct Consensus {
     clock: Arc<LogClock>,
     networks: Networks,
     inbound: Inbound,
+    proposals: Proposals,
 }
 
 impl Consensus {
@@ -177,7 +179,8 @@ impl Consensus {
         let raft = Raft::new(node_id, config, networks.clone(), Log::new(log), machine).await;
         let raft = raft.map_err(|error| error.to_string())?;
         let inbound = Inbound::new(raft.clone(), snapshots);
-        Ok(Self { raft, replica, clock, networks, inbound })
+        let proposals = Proposals::start(raft.clone(), clock.clone());
+        Ok(Self { raft, replica, clock, networks, inbound, proposals })
     }
 
     pub fn replica(&self) -> &Arc<Replica> {
@@ -216,13 +219,16 @@ impl Consensus {
             return Err(ProposeError::NotLeader { leader: self.leader() });
         }
         let at_ms = self.clock.now_ms().ok_or(ProposeError::NoTime)?;
-        match self.raft.client_write(Proposal { at_ms, touches, body }).await {
-            Ok(done) => {
+        match self.proposals.propose(Proposal { at_ms, touches, body }).await {
+            Ok(Ok(done)) => {
                 let term = done.log_id.committed_leader_id().term;
                 Ok(Proposed { index: done.log_id.index(), term, response: done.data })
             }
-            Err(RaftError::APIError(error)) => Err(propose_error(error)),
-            Err(RaftError::Fatal(error)) => Err(ProposeError::Stopped(error.to_string())),
+            Ok(Err(error)) => Err(propose_error(error)),
+            Err(_) => {
+                let reason = self.view().stopped.unwrap_or_else(|| "it is stopping".into());
+                Err(ProposeError::Stopped(reason))
+            }
         }
     }
 

@@ -10,6 +10,7 @@ mod log;
 mod machine;
 mod network;
 mod offload;
+mod proposals;
 mod rebase;
 mod replica;
 #[cfg(test)]
