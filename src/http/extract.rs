@@ -245,7 +245,17 @@ pub(super) fn content_type(headers: &HeaderMap) -> Result<Option<&str>, ApiError
 /// A whole body, and its share of the memory that all bodies may take; the share is given back on drop.
 pub(super) struct Held {
     pub bytes: Bytes,
-    _share: Option<OwnedSemaphorePermit>,
+    share: Share,
+}
+
+/// A part of the memory that all bodies may take.
+pub(super) type Share = Option<OwnedSemaphorePermit>;
+
+impl Held {
+    /// Both, apart.
+    pub fn part(self) -> (Bytes, Share) {
+        (self.bytes, self.share)
+    }
 }
 
 /// A whole body of at most `limit` bytes. Memory is taken as bytes arrive, so a client that announces much
@@ -266,7 +276,7 @@ pub(super) async fn body_bytes(
     if announced.is_some_and(|length: u64| length > limit as u64) {
         return Err(too_large());
     }
-    let (mut pieces, mut length, mut share) = (Vec::new(), 0, None::<OwnedSemaphorePermit>);
+    let (mut pieces, mut length, mut share) = (Vec::new(), 0, Share::None);
     while let Some(frame) = next_frame(&mut body, door.limits.body_pause).await? {
         let frame = frame.map_err(|error| bad_body(format!("it ended early: {error}")))?;
         let Ok(piece) = frame.into_data() else { continue };
@@ -288,7 +298,7 @@ pub(super) async fn body_bytes(
         1 => pieces.pop().unwrap_or_default(),
         _ => pieces.concat().into(),
     };
-    Ok(Held { bytes, _share: share })
+    Ok(Held { bytes, share })
 }
 
 /// What comes next of a body. Most come whole with their request's head, and need no timer.

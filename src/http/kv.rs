@@ -2,8 +2,8 @@
 
 use super::door::{Door, Ready};
 use super::extract::{
-    DeleteQuery, NoQuery, PathKey, PutQuery, Query, ReadQuery, body_bytes, condition, content_type, flag,
-    idempotency_key, json_body, known_revision, level, ttl,
+    DeleteQuery, NoQuery, PathKey, PutQuery, Query, ReadQuery, Share, body_bytes, condition, content_type,
+    flag, idempotency_key, json_body, known_revision, level, ttl,
 };
 use super::respond::{ApiError, at, etag, read_at};
 use crate::api::{
@@ -16,9 +16,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 
 /// Largest JSON body of the small requests here.
 const JSON_BYTES_MAX: usize = 64 * 1024;
+/// A longer value is not copied out of the connection's buffer.
+const COPIED_BYTES_MAX: usize = 4 * 1024;
 const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
 
 /// `GET` and `HEAD`.
@@ -30,6 +33,8 @@ pub(super) async fn get(
 ) -> Result<Response, ApiError> {
     let (consistency, min_index) = (query.consistency()?, query.min_index()?);
     let known = known_revision(&headers)?;
+    // See `put_request`.
+    drop(headers);
     let read = node.get_after(&key, level(consistency), min_index).await;
     let read = read.map_err(|e| ApiError::from_node(&node, e))?;
     let mut answer = read_at(&read, consistency);
@@ -56,13 +61,8 @@ pub(super) async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let (ttl, condition) = (query.ttl()?, condition(&headers)?);
-    let previous = flag("previous", query.previous.as_deref())?;
-    let held = body_bytes(&door, &headers, body, door.limits.value_bytes).await?;
-    let value = Value::new(held.bytes.clone(), content_type(&headers)?);
-    let value =
-        value.map_err(|e| ApiError::new(ErrorCode::InvalidValue, e.to_string()).field("content-type"))?;
-    let written = write(&node, &headers, Op::Put { key, value, ttl, condition, previous }).await?;
+    let (request, _share) = put_request(&door, key, &query, headers, body).await?;
+    let written = node.write(request).await.map_err(|error| ApiError::from_node(&node, error))?;
     let at = written_at(&written);
     let Outcome::Put { revision, created, previous } = written.outcome else { return Err(unexpected()) };
     let answer = changed_at(at, revision);
@@ -71,6 +71,25 @@ pub(super) async fn put(
         None if created => (StatusCode::CREATED, answer).into_response(),
         None => (StatusCode::NO_CONTENT, answer).into_response(),
     })
+}
+
+/// What a put asks for, and its share of the memory for bodies. Headers and body are dropped here: as long as a part
+/// of them lives, the connection cannot use its buffer again, and takes another.
+async fn put_request(
+    door: &Door,
+    key: Key,
+    query: &PutQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(WriteRequest, Share), ApiError> {
+    let (ttl, condition) = (query.ttl()?, condition(&headers)?);
+    let previous = flag("previous", query.previous.as_deref())?;
+    let (bytes, share) = body_bytes(door, &headers, body, door.limits.value_bytes).await?.part();
+    let bytes = if bytes.len() <= COPIED_BYTES_MAX { Bytes::copy_from_slice(&bytes) } else { bytes };
+    let value = Value::new(bytes, content_type(&headers)?);
+    let value =
+        value.map_err(|e| ApiError::new(ErrorCode::InvalidValue, e.to_string()).field("content-type"))?;
+    Ok((write_request(&headers, Op::Put { key, value, ttl, condition, previous })?, share))
 }
 
 /// `DELETE`.
@@ -150,9 +169,13 @@ pub(super) async fn no_key() -> ApiError {
 }
 
 async fn write(node: &Node, headers: &HeaderMap, op: Op) -> Result<Written, ApiError> {
-    let idempotency_key = idempotency_key(headers)?;
-    let request = WriteRequest { command: Command::One(op), idempotency_key, limit: None };
+    let request = write_request(headers, op)?;
     node.write(request).await.map_err(|error| ApiError::from_node(node, error))
+}
+
+fn write_request(headers: &HeaderMap, op: Op) -> Result<WriteRequest, ApiError> {
+    let idempotency_key = idempotency_key(headers)?;
+    Ok(WriteRequest { command: Command::One(op), idempotency_key, limit: None })
 }
 
 /// Headers of a write's answer.
