@@ -1,8 +1,12 @@
 //! `rivals`: puts load on Lockstep's rivals, and compares.
 
 mod alone;
+mod compare;
 mod disk;
 mod embedded;
+mod etcd;
+#[cfg(feature = "hiqlite")]
+mod hiqlite_cache;
 mod load;
 
 use anyhow::Result;
@@ -18,8 +22,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Work {
+    /// Everything in turn, several times, and a table
+    Compare(compare::CompareArgs),
     /// Three nodes of Lockstep in this process, durable
     Embedded(embedded::EmbeddedArgs),
+    /// Load on etcd, which runs already
+    Etcd(etcd::EtcdArgs),
+    /// Three nodes of hiqlite's cache in this process
+    #[cfg(feature = "hiqlite")]
+    Hiqlite(hiqlite_cache::HiqliteArgs),
     /// Three nodes of openraft alone in this process, nothing durable
     Openraft(alone::AloneArgs),
 }
@@ -33,8 +44,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(Box::pin(work(cli.work))) {
-        Ok(()) => ExitCode::SUCCESS,
+    let worked = runtime.block_on(Box::pin(work(cli.work)));
+    // Some systems leave threads behind that never end.
+    runtime.shutdown_background();
+    match worked {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("rivals: {error:#}");
             ExitCode::FAILURE
@@ -42,12 +57,17 @@ fn main() -> ExitCode {
     }
 }
 
-async fn work(work: Work) -> Result<()> {
+/// Says whether everything went well.
+async fn work(work: Work) -> Result<bool> {
     match work {
+        Work::Compare(args) => return compare::compare(&args).await,
         Work::Embedded(args) => tell(&embedded::embedded(&args).await?, args.load.json),
+        Work::Etcd(args) => tell(&etcd::etcd(&args).await?, args.load.json),
+        #[cfg(feature = "hiqlite")]
+        Work::Hiqlite(args) => tell(&hiqlite_cache::hiqlite(&args).await?, args.load.json),
         Work::Openraft(args) => tell(&alone::alone(&args).await?, args.load.json),
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The whole report on one line, or the figures for people.
