@@ -87,7 +87,7 @@ fn bar(body: &mut String, figure: &Figure, metric: Metric, longest: f64, color: 
         "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}<title>{}</title></text>",
         BARS_AT - 8.0,
         middle + 4.5,
-        escaped(figure.contender.system.name()),
+        escaped(&figure.contender.label()),
         escaped(figure.contender.remark),
     );
     let Some(value) = figure.value else {

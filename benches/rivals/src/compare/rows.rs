@@ -75,9 +75,7 @@ impl std::fmt::Display for Work {
                 write!(f, "{} get, {clients}, {place}", level.name())
             }
             Self::Batch { clients, each } => write!(f, "{clients} x {each} puts"),
-            Self::Write { callers, relaxed } => {
-                write!(f, "write, {callers}{}", if *relaxed { ", its own settings" } else { "" })
-            }
+            Self::Write { callers, flush } => write!(f, "write, {callers}, flush {}", flush.name()),
         }
     }
 }
@@ -110,6 +108,18 @@ pub struct Contender {
     pub remark: &'static str,
 }
 
+impl Contender {
+    /// Its name in tables and pictures.
+    pub fn label(&self) -> String {
+        let name = self.system.name();
+        match (self.system, self.work) {
+            (System::Hiqlite, Work::Write { flush: Flush::Interval, .. }) => format!("{name}, default"),
+            (System::Hiqlite, Work::Write { flush: Flush::Memory, .. }) => format!("{name}, in memory"),
+            _ => name.to_owned(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
     /// As in `--only`.
@@ -132,12 +142,8 @@ const fn get(level: Level, leader: bool) -> Work {
     Work::Get { clients: 64, level, leader }
 }
 
-const fn write(callers: u32) -> Work {
-    Work::Write { callers, relaxed: false }
-}
-
-const fn relaxed(callers: u32) -> Work {
-    Work::Write { callers, relaxed: true }
+const fn write(callers: u32, flush: Flush) -> Work {
+    Work::Write { callers, flush }
 }
 
 const THROUGHPUT: &[Metric] = &[Metric::PerSecond];
@@ -150,7 +156,8 @@ const BARE_GET: Work = get(Level::Linearizable, true);
 
 const CEILING: &str = "one process, nothing replicated or kept: what HTTP alone costs";
 const NO_FLUSH: &str = "answers before the flush, as hiqlite does unless told otherwise: weaker";
-const MEMORY: &str = "log and network are memory: what consensus alone costs";
+const IN_MEMORY: &str = "nothing on disk: weaker";
+const ALONE: &str = "log and network are memory: what consensus alone costs";
 
 /// The whole table.
 pub const ROWS: &[Row] = &[
@@ -213,22 +220,24 @@ pub const ROWS: &[Row] = &[
         name: "embedded-64",
         title: "writes by library, 64 callers",
         metrics: THROUGHPUT,
-        ours: plain(System::Embedded, write(64)),
+        ours: plain(System::Embedded, write(64, Flush::Immediate)),
         rivals: &[
-            plain(System::Hiqlite, write(64)),
-            remarked(System::Hiqlite, relaxed(64), NO_FLUSH),
-            remarked(System::Openraft, write(64), MEMORY),
+            plain(System::Hiqlite, write(64, Flush::Immediate)),
+            remarked(System::Hiqlite, write(64, Flush::Interval), NO_FLUSH),
+            remarked(System::Hiqlite, write(64, Flush::Memory), IN_MEMORY),
+            remarked(System::Openraft, write(64, Flush::Memory), ALONE),
         ],
     },
     Row {
         name: "embedded-256",
         title: "writes by library, 256 callers",
         metrics: THROUGHPUT,
-        ours: plain(System::Embedded, write(256)),
+        ours: plain(System::Embedded, write(256, Flush::Immediate)),
         rivals: &[
-            plain(System::Hiqlite, write(256)),
-            remarked(System::Hiqlite, relaxed(256), NO_FLUSH),
-            remarked(System::Openraft, write(256), MEMORY),
+            plain(System::Hiqlite, write(256, Flush::Immediate)),
+            remarked(System::Hiqlite, write(256, Flush::Interval), NO_FLUSH),
+            remarked(System::Hiqlite, write(256, Flush::Memory), IN_MEMORY),
+            remarked(System::Openraft, write(256, Flush::Memory), ALONE),
         ],
     },
     Row {

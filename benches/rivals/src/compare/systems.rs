@@ -287,15 +287,15 @@ impl<'a> Running<'a> {
     }
 
     async fn library(&mut self, name: &str, work: Work) -> Result<Value> {
-        let Work::Write { callers, relaxed } = work else { bail!("not for a library") };
+        let Work::Write { callers, flush } = work else { bail!("not for a library") };
         let mut load = command(&self.tools.rivals);
         load.args([name, "--callers", &callers.to_string(), "--json"]);
         self.add_times(&mut load);
         if self.system != System::Openraft {
             load.arg("--data-dir").arg(self.folder.path());
         }
-        if relaxed {
-            load.args(["--flush", "interval"]);
+        if self.system == System::Hiqlite {
+            load.args(["--flush", flush.name()]);
         }
         self.run(load).await
     }

@@ -26,7 +26,7 @@ pub fn table(about: &Value, lines: &[Line]) -> String {
             let (ratio, range) = rival.ratio.map_or_else(Default::default, |Spread { min, median, max }| {
                 (format!("{median:.2}"), format!("{min:.2} to {max:.2}"))
             });
-            let system = rival.contender.system.name();
+            let system = rival.contender.label();
             let row = format!("{title:<32} {ours:<18} {system:<18} {theirs:<18} {ratio:>12}  {range}");
             let _ = writeln!(text, "{}", row.trim_end());
         }
@@ -149,7 +149,7 @@ mod tests {
             results.add(Sample { round: 1, system, work, report: Ok(report) });
         }
         let text = table(&json!({}), &results.lines(&rows));
-        assert_eq!(text.matches("1.00 to 1.00").count(), 21, "{text}");
+        assert_eq!(text.matches("1.00 to 1.00").count(), 23, "{text}");
         assert_eq!(text.matches("what HTTP alone costs").count(), 1, "{text}");
         assert_eq!(text.matches("PUT, 1 connection, leader: p").count(), 2, "{text}");
     }
