@@ -59,11 +59,32 @@ pub enum Work {
         clients: u32,
         each: u32,
     },
-    /// Through a library in its own process; `relaxed` with the settings it has unless told otherwise.
+    /// Through a library, in the process of the load.
     Write {
         callers: u32,
-        relaxed: bool,
+        flush: Flush,
     },
+}
+
+/// When a library's log is flushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Flush {
+    /// Before a write is answered.
+    Immediate,
+    /// Some time later.
+    Interval,
+    /// There is nothing on disk.
+    Memory,
+}
+
+impl Flush {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Immediate => "immediate",
+            Self::Interval => "interval",
+            Self::Memory => "memory",
+        }
+    }
 }
 
 impl std::fmt::Display for Work {
