@@ -74,7 +74,7 @@ impl Process {
     pub fn still_runs(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => bail!("{} ended ({status}): {}", self.name, last_lines(&self.log())),
+            Some(status) => bail!("{} ended: {}{}", self.name, way(status), last_words(&self.log())),
         }
     }
 
@@ -116,10 +116,13 @@ impl Drop for Process {
     }
 }
 
-/// The end of a text, on one line.
-fn last_lines(text: &str) -> String {
+/// The end of what a program said, on one line; nothing when it said nothing.
+fn last_words(text: &str) -> String {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(LAST_LINES)..].join(" | ")
+    match &lines[lines.len().saturating_sub(LAST_LINES)..] {
+        [] => String::new(),
+        last => format!(": {}", last.join(" | ")),
+    }
 }
 
 /// Runs a command to its end and returns what it printed.
@@ -136,8 +139,8 @@ pub async fn output(command: Command, limit: Duration) -> Result<String> {
     };
     let ended = ended?;
     if !ended.status.success() {
-        let told = last_lines(&String::from_utf8_lossy(&ended.stderr));
-        bail!("{shown}: {}: {told}", way(ended.status));
+        let told = last_words(&String::from_utf8_lossy(&ended.stderr));
+        bail!("{shown}: {}{told}", way(ended.status));
     }
     Ok(String::from_utf8_lossy(&ended.stdout).into_owned())
 }

@@ -102,14 +102,18 @@ impl Results {
         }
         let mut notes = Vec::new();
         let (mut errors, mut lost_lead) = (0, false);
+        let mut failed: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for sample in self.of(contender) {
             match &sample.report {
-                Err(reason) => notes.push(format!("round {}: {reason}", sample.round)),
+                Err(reason) => failed.entry(reason).or_default().push(sample.round.to_string()),
                 Ok(report) => {
                     errors += report["errors"].as_u64().unwrap_or(0);
                     lost_lead |= report["led_throughout"] == false;
                 }
             }
+        }
+        for (reason, rounds) in failed {
+            notes.push(format!("round {}: {reason}", rounds.join(", ")));
         }
         if errors > 0 {
             notes.push(format!("{errors} requests failed"));
