@@ -1,13 +1,14 @@
 //! One connection to a server, with one request under way at a time. hyper's side of it runs in the task
 //! that asks: a task of its own would have to be woken for each request and each answer.
 
-use super::requests::Sent;
+use super::requests::Request;
 use super::target::Server;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::{Response, StatusCode};
+use hyper::header::{HOST, HeaderValue};
+use hyper::{Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use std::pin::{Pin, pin};
 use std::task::Poll;
@@ -43,6 +44,7 @@ type Driver = http1::Connection<TokioIo<TcpStream>, Full<Bytes>>;
 pub struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
     driver: Pin<Box<Driver>>,
+    host: HeaderValue,
     limit: Duration,
     ended: bool,
 }
@@ -55,7 +57,8 @@ impl Connection {
         let stream = stream.map_err(Broken::Connect)?;
         stream.set_nodelay(true).map_err(Broken::Connect)?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
-        Ok(Self { sender, driver: Box::pin(driver), limit, ended: false })
+        let host = server.host.clone();
+        Ok(Self { sender, driver: Box::pin(driver), host, limit, ended: false })
     }
 
     /// Whether it can carry another request.
@@ -69,8 +72,9 @@ impl Connection {
     }
 
     /// Sends a request and reads the whole answer.
-    pub async fn ask(&mut self, request: Sent) -> Result<Answer, Broken> {
-        let Self { sender, driver, limit, ended } = self;
+    pub async fn ask(&mut self, request: Request) -> Result<Answer, Broken> {
+        let Self { sender, driver, host, limit, ended } = self;
+        let request = outgoing(request, host.clone());
         let mut exchange = pin!(async {
             sender.ready().await?;
             read(sender.send_request(request).await?).await
@@ -107,6 +111,16 @@ impl Connection {
         })
         .await
     }
+}
+
+/// A request as hyper takes it.
+fn outgoing(request: Request, host: HeaderValue) -> hyper::Request<Full<Bytes>> {
+    let mut outgoing = hyper::Request::new(Full::new(request.body));
+    *outgoing.method_mut() = request.method;
+    *outgoing.uri_mut() =
+        Uri::from_maybe_shared(request.path).expect("letters, digits and dashes make a path");
+    outgoing.headers_mut().insert(HOST, host);
+    outgoing
 }
 
 /// Reads a whole answer; only a refusal's body is kept.

@@ -55,7 +55,7 @@ pub async fn bench(args: Box<BenchArgs>) -> Result<()> {
     let mut operations = 1;
     let mut loads = JoinSet::new();
     for ((number, (server, connection)), keys) in (0..).zip(connections).zip(keys) {
-        let requests = Requests::new(&args, keys, server.host.clone());
+        let requests = Requests::new(&args, keys);
         operations = requests.operations();
         let load = Load { server, connection, requests, limit: args.target.timeout(), times };
         match args.rate {

@@ -4,14 +4,16 @@
 use super::args::{BenchArgs, Work};
 use super::keys::{COUNTERS, DIGITS, Keys, VALUES, value, write_number};
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{HOST, HeaderValue};
-use hyper::{Method, Request, Uri};
+use hyper::Method;
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// A request as it is sent.
-pub type Sent = Request<Full<Bytes>>;
+/// A request.
+pub struct Request {
+    pub method: Method,
+    pub path: Bytes,
+    pub body: Bytes,
+}
 
 /// What a request does, for telling latencies apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +57,6 @@ pub struct Requests {
     work: Work,
     keys: Keys,
     write_percent: u8,
-    host: HeaderValue,
     get: Template,
     put: Template,
     incr: Template,
@@ -66,7 +67,7 @@ pub struct Requests {
 }
 
 impl Requests {
-    pub fn new(args: &BenchArgs, keys: Keys, host: HeaderValue) -> Self {
+    pub fn new(args: &BenchArgs, keys: Keys) -> Self {
         let value = value(args.value_bytes, args.seed);
         let path = |prefix: &str| Template::default().text("/v1/kv/").text(prefix).digits();
         let ttl_query = args.ttl_ms.map(|ttl_ms| format!("?ttl_ms={ttl_ms}")).unwrap_or_default();
@@ -85,7 +86,6 @@ impl Requests {
             work: args.work,
             keys,
             write_percent: args.write_percent(),
-            host,
             get: path(VALUES).text(&format!("?consistency={}", args.consistency().as_str())),
             put: path(VALUES).text(&ttl_query),
             incr: path(COUNTERS).text("/incr"),
@@ -101,34 +101,31 @@ impl Requests {
     }
 
     /// The next one.
-    pub fn next(&mut self) -> (Kind, Sent) {
+    pub fn next(&mut self) -> (Kind, Request) {
         let is_read = match self.work {
             Work::Get => true,
             Work::Mixed => !self.keys.percent(self.write_percent),
             Work::Put | Work::Incr | Work::Batch => false,
         };
         if is_read {
-            let key = self.keys.next();
-            return (Kind::Read, self.request(Method::GET, self.get.with([key]), Bytes::new()));
+            let path = self.get.with([self.keys.next()]);
+            return (Kind::Read, Request { method: Method::GET, path, body: Bytes::new() });
         }
-        let sent = match self.work {
+        let request = match self.work {
             Work::Batch => {
-                let keys = self.different_keys();
-                let body = self.batch.with(keys);
-                self.request(Method::POST, Bytes::from_static(b"/v1/batch"), body)
+                let (path, keys) = (Bytes::from_static(b"/v1/batch"), self.different_keys());
+                Request { method: Method::POST, path, body: self.batch.with(keys) }
             }
             Work::Incr => {
-                let key = self.keys.next();
-                let path = self.incr.with([key]);
-                self.request(Method::POST, path, Bytes::from_static(b"{\"by\":1}"))
+                let (path, body) = (self.incr.with([self.keys.next()]), Bytes::from_static(b"{\"by\":1}"));
+                Request { method: Method::POST, path, body }
             }
             Work::Put | Work::Mixed | Work::Get => {
-                let key = self.keys.next();
-                let path = self.put.with([key]);
-                self.request(Method::PUT, path, self.value.clone())
+                let path = self.put.with([self.keys.next()]);
+                Request { method: Method::PUT, path, body: self.value.clone() }
             }
         };
-        (Kind::Write, sent)
+        (Kind::Write, request)
     }
 
     /// Keys for one batch, which may write none of them twice: instead of one that it has already, the next.
@@ -143,14 +140,6 @@ impl Requests {
         };
         (0..self.batch.digits.len()).map(different).collect()
     }
-
-    fn request(&self, method: Method, path: Bytes, body: Bytes) -> Sent {
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method;
-        *request.uri_mut() = Uri::from_maybe_shared(path).expect("letters, digits and dashes make a path");
-        request.headers_mut().insert(HOST, self.host.clone());
-        request
-    }
 }
 
 #[cfg(test)]
@@ -158,7 +147,6 @@ mod tests {
     use super::*;
     use crate::api::{BatchRequest, OpRequest};
     use clap::Parser;
-    use http_body_util::BodyExt;
 
     #[derive(Parser)]
     struct Line {
@@ -170,45 +158,45 @@ mod tests {
         let line = format!("bench {arguments}");
         let args = Line::parse_from(line.split(' ')).bench;
         let keys = Keys::for_each(1, args.keys, args.distribution, args.seed).unwrap().remove(0);
-        Requests::new(&args, keys, HeaderValue::from_static("h"))
+        Requests::new(&args, keys)
     }
 
-    async fn body(sent: Sent) -> Bytes {
-        sent.into_body().collect().await.unwrap().to_bytes()
+    #[test]
+    fn each_work_asks_for_what_it_says() {
+        for (arguments, kind, method, path, body_bytes) in [
+            (
+                "put --keys 1 --ttl-ms 5 --value-bytes 9",
+                Kind::Write,
+                Method::PUT,
+                "/v1/kv/bench-0000000000?ttl_ms=5",
+                9,
+            ),
+            (
+                "get --keys 1 --consistency lease",
+                Kind::Read,
+                Method::GET,
+                "/v1/kv/bench-0000000000?consistency=lease",
+                0,
+            ),
+            ("incr --keys 1", Kind::Write, Method::POST, "/v1/kv/bench-count-0000000000/incr", 8),
+        ] {
+            let (of_kind, request) = requests(arguments).next();
+            assert_eq!((of_kind, &request.method, &request.path[..]), (kind, &method, path.as_bytes()));
+            assert_eq!(request.body.len(), body_bytes, "{arguments}");
+        }
     }
 
-    #[tokio::test]
-    async fn each_work_asks_for_what_it_says() {
-        let (kind, sent) = requests("put --keys 1 --ttl-ms 5 --value-bytes 9").next();
-        assert_eq!((kind, sent.method(), sent.uri().to_string().as_str()), {
-            (Kind::Write, &Method::PUT, "/v1/kv/bench-0000000000?ttl_ms=5")
-        });
-        assert_eq!(body(sent).await.len(), 9);
-        let (kind, sent) = requests("get --keys 1 --consistency lease").next();
-        assert_eq!((kind, sent.method(), sent.uri().to_string().as_str()), {
-            (Kind::Read, &Method::GET, "/v1/kv/bench-0000000000?consistency=lease")
-        });
-        let (kind, sent) = requests("incr --keys 1").next();
-        assert_eq!((kind, sent.method(), sent.uri().to_string().as_str()), {
-            (Kind::Write, &Method::POST, "/v1/kv/bench-count-0000000000/incr")
-        });
-        assert_eq!(body(sent).await, "{\"by\":1}");
-    }
-
-    #[tokio::test]
-    async fn a_batch_has_different_keys() {
+    #[test]
+    fn a_batch_has_different_keys() {
         let mut requests = requests("batch --batch 20 --keys 20 --distribution zipf:3 --ttl-ms 7");
         assert_eq!(requests.operations(), 20);
-        let (_, sent) = requests.next();
-        let batch: BatchRequest = serde_json::from_slice(&body(sent).await).unwrap();
-        let mut keys: Vec<String> = batch
-            .ops
-            .into_iter()
-            .map(|op| match op {
-                OpRequest::Put { key, value: Some(value), ttl_ms: Some(7), .. } if value.len() == 128 => key,
-                other => panic!("{other:?}"),
-            })
-            .collect();
+        let (_, request) = requests.next();
+        let batch: BatchRequest = serde_json::from_slice(&request.body).unwrap();
+        let key = |op| match op {
+            OpRequest::Put { key, value: Some(value), ttl_ms: Some(7), .. } if value.len() == 128 => key,
+            other => panic!("{other:?}"),
+        };
+        let mut keys: Vec<String> = batch.ops.into_iter().map(key).collect();
         keys.sort();
         keys.dedup();
         assert_eq!((keys.len(), keys[19].as_str()), (20, "bench-0000000019"));
