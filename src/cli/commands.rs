@@ -1,5 +1,6 @@
 //! The command line's grammar.
 
+use super::bench::{BareArgs, BenchArgs};
 use crate::api::Consistency;
 use crate::cache::Policy;
 use crate::cache::limits::CAPACITY_ENTRIES_MAX;
@@ -65,6 +66,11 @@ pub enum Command {
     /// answered (docs/checker.md). Logs of Jepsen's test of an etcd register are read as well. Ends with 0 when
     /// all files are linearizable, with 7 when one is not, and with 8 when there was not enough time or memory.
     CheckHistory(CheckHistoryArgs),
+    /// Put load on nodes, and measure it
+    Bench(Box<BenchArgs>),
+    /// Run a server that keeps nothing safe, to measure what HTTP alone costs
+    #[command(hide = true)]
+    BareServer(BareArgs),
 }
 
 /// Which nodes to talk to, and how to print.
@@ -472,7 +478,7 @@ fn parse_policy(text: &str) -> Result<Policy, String> {
     Policy::from_name(text).ok_or_else(|| "expected lru, lfu, s3fifo or noeviction".into())
 }
 
-fn parse_consistency(text: &str) -> Result<Consistency, String> {
+pub(super) fn parse_consistency(text: &str) -> Result<Consistency, String> {
     match text {
         "linearizable" => Ok(Consistency::Linearizable),
         "lease" => Ok(Consistency::Lease),

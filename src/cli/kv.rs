@@ -37,6 +37,8 @@ pub async fn run(command: Command) -> Result<()> {
         | Command::Replay(_)
         | Command::Simulate(_)
         | Command::CheckHistory(_)
+        | Command::Bench(_)
+        | Command::BareServer(_)
         | Command::Snapshot(_) => {
             bail!("this command is run elsewhere")
         }

@@ -1,5 +1,6 @@
 //! Arguments -> settings -> run: the commands people type.
 
+mod bench;
 mod check_history;
 mod commands;
 mod exit;
@@ -37,6 +38,8 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Replay(args) => replay::replay(args).await,
             Command::Simulate(args) => simulate::simulate(args).await,
             Command::CheckHistory(args) => check_history::check_history(args).await,
+            Command::Bench(args) => bench::bench(args).await,
+            Command::BareServer(args) => bench::bare_server(args).await,
             Command::Snapshot(args) => restore::snapshot(args).await,
             other => kv::run(other).await,
         }

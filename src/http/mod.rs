@@ -2,6 +2,7 @@
 //! one place ([`respond`]).
 
 mod accept;
+mod bare;
 mod batch;
 mod cluster;
 mod config;
@@ -18,5 +19,6 @@ mod respond;
 mod routes;
 
 pub use accept::{HttpLimits, HttpServer};
+pub use bare::serve_bare;
 pub use door::Door;
 pub use openapi::OPENAPI;

@@ -1,0 +1,177 @@
+//! The comparison: every system in turn, several rounds, and how they stand to each other in each.
+
+mod machine;
+mod plot;
+mod process;
+mod redis;
+mod results;
+mod rows;
+mod systems;
+mod table;
+
+use crate::disk::Disk;
+use anyhow::{Context, Result, bail};
+use clap::builder::PossibleValuesParser;
+use results::{Results, Sample};
+use rows::{ROWS, Row, System, Work, chosen, plan};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::time::{Instant, SystemTime};
+use systems::{Running, Settings, Tools};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What to compare, and how long.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CompareArgs {
+    /// The program to be measured, built for release
+    #[arg(long, value_name = "FILE")]
+    pub lockstep: PathBuf,
+    /// How often everything is measured
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// How long each measurement takes, in seconds
+    #[arg(long, default_value = "5", value_parser = parse_some_seconds)]
+    pub seconds: f64,
+    /// Seconds before that, which do not count
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
+    pub warm_up: f64,
+    /// These rows of the table alone
+    #[arg(long, value_name = "ROW,ROW", value_delimiter = ',')]
+    #[arg(value_parser = PossibleValuesParser::new(ROWS.iter().map(|row| row.name)))]
+    pub only: Vec<String>,
+    #[command(flatten)]
+    pub disk: Disk,
+    /// Write everything that was measured there
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Draw it there
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
+    /// Free ports are looked for from here on
+    #[arg(long, default_value_t = 22_000)]
+    pub port: u16,
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.0..=3_600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("expected seconds, at most 3600".into()),
+    }
+}
+
+fn parse_some_seconds(text: &str) -> Result<f64, String> {
+    parse_seconds(text)
+        .and_then(|seconds| if seconds > 0.0 { Ok(seconds) } else { Err("expected more".into()) })
+}
+
+/// Compares, prints the table, and says whether everything went well.
+///
+/// # Errors
+/// Nothing could be measured, or it was interrupted.
+pub async fn compare(args: &CompareArgs) -> Result<bool> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        // Dropping what runs ends all processes and removes their data.
+        _ = interrupt.recv() => bail!("interrupted"),
+        _ = terminate.recv() => bail!("interrupted"),
+        compared = Box::pin(run(args)) => compared,
+    }
+}
+
+async fn run(args: &CompareArgs) -> Result<bool> {
+    let tools = Tools::find(&args.lockstep)?;
+    let settings =
+        Settings { seconds: args.seconds, warm_up: args.warm_up, disk: args.disk.clone(), port: args.port };
+    // Before anything takes long: what is written at the end must be writable.
+    for file in [&args.json, &args.plot].into_iter().flatten() {
+        std::fs::write(file, "").with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    let probe = settings.disk.folder()?;
+    let mut about = json!({
+        "began_unix_s": SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs(),
+        "rounds": args.rounds, "seconds": args.seconds, "warm_up": args.warm_up,
+        "machine": machine::machine(probe.path()),
+        "versions": machine::versions(&tools).await,
+    });
+    drop(probe);
+    warn_when_busy(&about);
+    let rows = chosen(&args.only);
+    let began = Instant::now();
+    let results = measure_all(&rows, &tools, &settings, args.rounds).await;
+    about["took_s"] = json!(began.elapsed().as_secs());
+    let lines = results.lines(&rows);
+    print!("{}", table::table(&about, &lines));
+    if let Some(file) = &args.json {
+        let text = format!("{:#}\n", results.json(about, &lines));
+        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    if let Some(file) = &args.plot {
+        std::fs::write(file, plot::plot(&lines))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(results.nothing_failed())
+}
+
+fn warn_when_busy(about: &Value) {
+    let number = |name: &str| about["machine"][name].as_f64().unwrap_or(0.0);
+    let (load, cores) = (number("load_before"), number("cores"));
+    if load > cores / 2.0 {
+        eprintln!(
+            "compare: this machine is busy (load {load} on {cores} cores): the figures will say little"
+        );
+    }
+}
+
+/// Every system in turn in each round, in the other order in every second one.
+async fn measure_all(rows: &[&Row], tools: &Tools, settings: &Settings, rounds: u32) -> Results {
+    let mut results = Results::default();
+    let mut plan = plan(rows);
+    plan.retain(|(system, _)| match tools.missing(*system) {
+        None => true,
+        Some(reason) => {
+            eprintln!("compare: {reason}");
+            results.skip(*system, reason);
+            false
+        }
+    });
+    for round in 1..=rounds {
+        for (system, works) in &plan {
+            eprintln!("round {round} of {rounds}: {}", system.name());
+            for (work, report) in measure_one(*system, works, tools, settings).await {
+                results.add(Sample { round, system: *system, work, report });
+            }
+        }
+        plan.reverse();
+        plan.iter_mut().for_each(|(_, works)| works.reverse());
+    }
+    results
+}
+
+/// Starts a system, measures all that is wanted of it, stops it.
+async fn measure_one(
+    system: System,
+    works: &[Work],
+    tools: &Tools,
+    settings: &Settings,
+) -> Vec<(Work, Result<Value, String>)> {
+    let mut running = match Running::start(system, tools, settings).await {
+        Ok(running) => running,
+        Err(error) => {
+            let reason = format!("it did not start: {error:#}");
+            eprintln!("  {reason}");
+            return works.iter().map(|work| (*work, Err(reason.clone()))).collect();
+        }
+    };
+    let mut measured = Vec::new();
+    for &work in works {
+        let report = running.measure(work).await.map_err(|error| format!("{error:#}"));
+        match &report {
+            Ok(report) => eprintln!("  {work}: {}", table::in_words(report)),
+            Err(error) => eprintln!("  {work}: failed: {error}"),
+        }
+        measured.push((work, report));
+    }
+    running.stop().await;
+    measured
+}

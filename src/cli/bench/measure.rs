@@ -1,0 +1,123 @@
+//! What is counted: by each connection for itself while the load runs, all together at the end.
+
+use super::connection::{Answer, Broken};
+use super::requests::Kind;
+use crate::api::Problem;
+use anyhow::{Result, anyhow};
+use hdrhistogram::Histogram;
+use hyper::StatusCode;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Longest latency told apart from longer ones, in microseconds: an hour.
+const LATENCY_US_MAX: u64 = 3_600_000_000;
+/// How errors without an answer are counted.
+const TRANSPORT: &str = "transport";
+
+/// One connection's counts.
+pub struct Tally {
+    /// Requests that were answered as they should be, and how long that took, in microseconds.
+    pub reads: Histogram<u64>,
+    pub writes: Histogram<u64>,
+    /// Those among them that found no key.
+    pub misses: u64,
+    pub errors: BTreeMap<String, u64>,
+    /// Requests that were due, but not sent before time was up.
+    pub behind: u64,
+    /// When the last one was answered.
+    pub last: Option<Instant>,
+}
+
+impl Tally {
+    pub fn new() -> Result<Self> {
+        let histogram = || Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).map_err(|error| anyhow!(error));
+        let (reads, writes) = (histogram()?, histogram()?);
+        Ok(Self { reads, writes, misses: 0, errors: BTreeMap::new(), behind: 0, last: None })
+    }
+
+    /// Counts a request that took so long, or failed.
+    pub fn count(&mut self, kind: Kind, took: Duration, at: Instant, answer: &Result<Answer, Broken>) {
+        self.last = Some(at);
+        match answer {
+            Ok(answer) if answer.status.is_success() => self.took(kind, took),
+            Ok(answer) if kind == Kind::Read && answer.status == StatusCode::NOT_FOUND => {
+                self.misses += 1;
+                self.took(kind, took);
+            }
+            Ok(answer) => self.failed(code(answer)),
+            Err(broken) => {
+                tracing::debug!(%broken, "request failed");
+                self.failed(TRANSPORT.into());
+            }
+        }
+    }
+
+    fn took(&mut self, kind: Kind, took: Duration) {
+        let histogram = match kind {
+            Kind::Read => &mut self.reads,
+            Kind::Write => &mut self.writes,
+        };
+        histogram.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    fn failed(&mut self, code: String) {
+        *self.errors.entry(code).or_default() += 1;
+    }
+
+    pub fn merge(&mut self, other: &Self) -> Result<()> {
+        self.reads.add(&other.reads).map_err(|error| anyhow!("{error}"))?;
+        self.writes.add(&other.writes).map_err(|error| anyhow!("{error}"))?;
+        self.misses += other.misses;
+        for (code, count) in &other.errors {
+            *self.errors.entry(code.clone()).or_default() += count;
+        }
+        self.behind += other.behind;
+        self.last = self.last.max(other.last);
+        Ok(())
+    }
+
+    /// Requests that were answered as they should be.
+    pub fn requests(&self) -> u64 {
+        self.reads.len() + self.writes.len()
+    }
+}
+
+/// The reason a server gave, or else its status.
+fn code(answer: &Answer) -> String {
+    match serde_json::from_slice::<Problem>(&answer.refusal) {
+        Ok(problem) => problem.code.to_string(),
+        Err(_) => format!("status_{}", answer.status.as_u16()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::ErrorCode;
+
+    #[test]
+    fn misses_are_no_errors_and_errors_have_names() {
+        let mut tally = Tally::new().unwrap();
+        let answer = |status, refusal: &[u8]| {
+            let refusal = bytes::Bytes::copy_from_slice(refusal);
+            Ok(Answer { status: StatusCode::from_u16(status).unwrap(), refusal })
+        };
+        let busy = serde_json::to_vec(&Problem::new(ErrorCode::Busy, "later")).unwrap();
+        let mut count = |kind, answer: Result<Answer, Broken>| {
+            tally.count(kind, Duration::from_micros(70), Instant::now(), &answer);
+        };
+        count(Kind::Read, answer(200, b""));
+        count(Kind::Read, answer(404, b"{}"));
+        count(Kind::Write, answer(204, b""));
+        count(Kind::Write, answer(404, b"{}"));
+        count(Kind::Write, answer(429, &busy));
+        count(Kind::Write, answer(500, b"oh"));
+        count(Kind::Write, Err(Broken::Closed));
+        let errors = ["busy", "status_404", "status_500", "transport"].map(|code| (code.to_owned(), 1));
+        assert_eq!((tally.requests(), tally.misses, tally.errors.clone()), (3, 1, errors.into()));
+        let mut all = Tally::new().unwrap();
+        all.merge(&tally).unwrap();
+        all.merge(&tally).unwrap();
+        assert_eq!((all.reads.len(), all.writes.len(), all.misses, all.errors["busy"]), (4, 2, 2, 2));
+    }
+}

@@ -1,0 +1,72 @@
+//! Which servers take the load.
+
+use super::super::exit::Usage;
+use super::args::To;
+use crate::client::{Client, ClientError};
+use anyhow::{Context, Result, bail};
+use hyper::header::HeaderValue;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A server that takes load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    pub url: String,
+    /// What requests name in `Host`.
+    pub host: HeaderValue,
+    pub addresses: Vec<SocketAddr>,
+}
+
+impl Server {
+    async fn find(url: &str) -> Result<Self> {
+        let wrong = || Usage(format!("{url}: expected http://host:port"));
+        let parsed = reqwest::Url::parse(url).map_err(|_| wrong())?;
+        // A path before ours, a query or a name of a user would be left out silently.
+        let plain = parsed.path() == "/" && parsed.query().is_none() && parsed.username().is_empty();
+        let Some(host) = parsed.host_str().filter(|_| parsed.scheme() == "http" && plain) else {
+            return Err(wrong().into());
+        };
+        let authority = format!("{host}:{}", parsed.port_or_known_default().unwrap_or(80));
+        let addresses = tokio::net::lookup_host(&authority).await;
+        let addresses = addresses.with_context(|| format!("{url}: no such host"))?.collect();
+        let host = HeaderValue::from_str(&authority).map_err(|_| wrong())?;
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), host, addresses })
+    }
+}
+
+/// The servers behind those of the URLs that are meant.
+pub async fn choose(urls: &[String], to: To, limit: Duration) -> Result<Vec<Server>> {
+    let mut servers = Vec::new();
+    for url in urls {
+        servers.push(Server::find(url).await?);
+    }
+    if servers.is_empty() {
+        return Err(Usage("no URL was given".into()).into());
+    }
+    match to {
+        To::Any => return Ok(servers),
+        To::Server => return Ok(vec![servers.swap_remove(0)]),
+        To::Leader | To::Followers => {}
+    }
+    let mut chosen = Vec::new();
+    let mut leaders = Vec::new();
+    for server in servers {
+        let status = status(&server, limit).await?;
+        let leads = status.role == "leader";
+        leaders.extend(status.leader.map(|leader| format!("{} at {}", leader.name, leader.http)));
+        if leads == (to == To::Leader) {
+            chosen.push(server);
+        }
+    }
+    if chosen.is_empty() {
+        let leader = leaders.pop().unwrap_or_else(|| "nobody".into());
+        bail!("none of the URLs fits --to, because {leader} leads; name all nodes with --url");
+    }
+    Ok(chosen)
+}
+
+async fn status(server: &Server, limit: Duration) -> Result<crate::api::Status, ClientError> {
+    let urls = [server.url.clone()];
+    let client = Client::new(&urls, limit).expect("it was parsed before");
+    client.status().await
+}
