@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 
 use bytes::Bytes;
-use lockstep::storage::{Change, Engine, LogStore, Snapshots, StorageError};
+use lockstep::storage::{Change, Engine, LogOptions, LogStore, Snapshots, StorageError};
 
 use crate::support::{append, callback, entry, folder, held, small, wait};
 
@@ -217,4 +217,38 @@ fn a_failed_snapshot_leaves_the_previous_one() {
     assert!(error.to_string().contains("No space left"), "{error}");
     assert_eq!(snapshots.current().unwrap().index, 7);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "the lock and the snapshot");
+}
+
+/// S2, R2: sled behind the journal fails, on its own thread or not. The store stops, sled is not asked again, and the
+/// journal has what was acknowledged.
+#[test]
+fn a_checkpoint_that_fails_stops_the_store_and_loses_nothing() {
+    for (aside, point) in [(false, Point::Sync), (true, Point::Sync), (true, Point::Write)] {
+        let dir = folder();
+        let options = LogOptions { checkpoint_aside: aside, ..small() };
+        let writes_after_failure = Arc::new(AtomicUsize::new(0));
+        let counter = writes_after_failure.clone();
+        let below = move |inner| {
+            let fail = Arc::new(Mutex::new(Some((point, libc::EIO))));
+            let failed = AtomicBool::new(false);
+            Arc::new(Faulty { inner, fail, writes_after_failure: counter, failed }) as Arc<dyn Engine>
+        };
+        let store = LogStore::open_watched(dir.path(), options.clone(), below, |engine| engine).unwrap();
+        let mut acknowledged = 0;
+        let failure = loop {
+            match append(&store, vec![(acknowledged, entry(acknowledged, 100))]) {
+                Ok(()) => acknowledged += 1,
+                Err(error) => break error,
+            }
+            assert!(acknowledged < 1_000, "sled is written to now and then");
+        };
+        assert!(acknowledged > 0 && store.poisoned().is_some(), "{failure}");
+        drop(store);
+        assert_eq!(writes_after_failure.load(SeqCst), 0, "nothing is tried again");
+        let found = held(&LogStore::open(dir.path(), options).unwrap());
+        assert!(found.entries.len() as u64 >= acknowledged, "{aside}: {acknowledged} were acknowledged");
+        for (index, bytes) in found.entries {
+            assert_eq!(bytes, entry(index, 100));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use lockstep::storage::LogStore;
+use lockstep::storage::{LogOptions, LogStore};
 use proptest::prelude::*;
 
 use crate::support::{append, entry, folder, small, wait};
@@ -43,9 +43,15 @@ struct Model {
     vote: Option<Bytes>,
     committed: Option<Bytes>,
     salt: u64,
+    /// Whether sled is brought up to date on a thread of its own.
+    aside: bool,
 }
 
 impl Model {
+    fn open(&self, dir: &std::path::Path) -> LogStore {
+        LogStore::open(dir, LogOptions { checkpoint_aside: self.aside, ..small() }).unwrap()
+    }
+
     fn first(&self) -> u64 {
         self.entries.keys().next().copied().unwrap_or(self.next)
     }
@@ -118,7 +124,7 @@ impl Model {
             }
             Step::Reopen => {
                 drop(store.take());
-                *store = Some(LogStore::open(dir, small()).unwrap());
+                *store = Some(self.open(dir));
                 self.check(store.as_ref().unwrap());
             }
         }
@@ -138,10 +144,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_store_behaves_like_a_list(steps in proptest::collection::vec(step(), 1..60)) {
+    fn the_store_behaves_like_a_list(steps in proptest::collection::vec(step(), 1..60), aside: bool) {
         let dir = folder();
-        let mut model = Model::default();
-        let mut store = Some(LogStore::open(dir.path(), small()).unwrap());
+        let mut model = Model { aside, ..Model::default() };
+        let mut store = Some(model.open(dir.path()));
         for step in steps {
             model.run(step, dir.path(), &mut store);
         }
