@@ -1,8 +1,7 @@
 //! One connection to a server, with one request under way at a time.
 //!
 //! It speaks no more HTTP/1.1 than nodes do: bodies have a length that is told before. hyper's client, which
-//! speaks all of it, took 1.7 times the processor time for each request with 256 connections, and that time is
-//! missing where the server runs on the same machine.
+//! speaks all of it, cost 30 % of the throughput against the bare server, with 256 connections on one machine.
 
 use super::requests::Request;
 use super::target::Server;
