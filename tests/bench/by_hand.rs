@@ -11,6 +11,8 @@ pub const STORED: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 /// What becomes of a request.
 pub enum Reply {
     Text(String),
+    /// Sent byte by byte.
+    Bytewise(String),
     /// Stored, but all others wait so long with it.
     Stall(Duration),
     HangUp,
@@ -37,8 +39,13 @@ fn converse(stream: &TcpStream, decide: &dyn Fn(u64) -> Reply, turn: &Mutex<()>,
     let mut writer = stream;
     while read_request(&mut reader).is_some() {
         let only_one = turn.lock().unwrap();
+        let mut size = usize::MAX;
         let text = match decide(number.fetch_add(1, Ordering::Relaxed)) {
             Reply::Text(text) => text,
+            Reply::Bytewise(text) => {
+                size = 1;
+                text
+            }
             Reply::Stall(time) => {
                 std::thread::sleep(time);
                 STORED.into()
@@ -46,7 +53,7 @@ fn converse(stream: &TcpStream, decide: &dyn Fn(u64) -> Reply, turn: &Mutex<()>,
             Reply::HangUp => return,
         };
         drop(only_one);
-        if writer.write_all(text.as_bytes()).is_err() {
+        if text.as_bytes().chunks(size).any(|piece| writer.write_all(piece).is_err()) {
             return;
         }
     }

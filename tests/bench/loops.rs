@@ -107,3 +107,35 @@ fn misses_are_no_errors() {
     assert_eq!(code, 0, "{error}");
     assert_eq!((number(&report, "errors"), &report["misses"]), (0, &report["requests"]), "{report}");
 }
+
+/// Answers that arrive in pieces, that are large, and that end their connection are answers like others.
+#[test]
+fn answers_come_in_many_ways() {
+    let whole = |extra: &str, bytes: usize| {
+        format!("HTTP/1.1 200 OK\r\n{extra}Content-Length: {bytes}\r\n\r\n{}", "v".repeat(bytes))
+    };
+    let problem = r#"{"code":"what"}"#;
+    let refusal = format!("HTTP/1.1 503 Oh\r\nContent-Length: {}\r\n\r\n{problem}", problem.len());
+    let url = serve(move |request| match request % 5 {
+        0 => Reply::Bytewise(whole("", 30)),
+        1 => Reply::Text(whole("", 1_000_000)),
+        2 => Reply::Text(whole("Connection: close\r\n", 10)),
+        3 => Reply::Bytewise(refusal.clone()),
+        _ => Reply::Text(whole("", 0)),
+    });
+    let arguments = format!("get --no-fill --url {url} --connections 2 --seconds 0.3 --warm-up 0");
+    let (code, report, error) = bench(&arguments);
+    assert_eq!(code, 0, "{error}");
+    assert!(number(&report, "requests") > 10, "{report}");
+    assert_eq!(report["errors"], report["errors_by_code"]["status_503"], "{report}");
+}
+
+#[test]
+fn an_answer_in_chunks_is_refused_with_a_reason() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    let url = serve(move |_| Reply::Text(chunked.into()));
+    let (code, report, error) =
+        bench(&format!("get --no-fill --url {url} --connections 1 --seconds 0.2 --warm-up 0"));
+    assert_eq!((code, number(&report, "requests")), (1, 0));
+    assert!(error.contains("chunks") && number(&report["errors_by_code"], "transport") > 0, "{error}");
+}

@@ -108,13 +108,14 @@ impl Load {
     /// Makes a request whose latency counts from `since`.
     async fn ask(&mut self, since: Instant, tally: &mut Tally) {
         let (kind, request) = self.requests.next();
-        let answer = self.connection.ask(request).await;
+        let answer = self.connection.ask(&request).await;
         let now = Instant::now();
         if since >= self.times.count {
             tally.count(kind, now.duration_since(since), now, &answer);
         }
         if answer.is_err() {
-            self.connection.give_up();
+            // A server that accepts connections and breaks them is not to be hammered.
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Tally {
     /// Those among them that found no key.
     pub misses: u64,
     pub errors: BTreeMap<String, u64>,
+    /// What was wrong with the first request that got no answer.
+    pub broken: Option<String>,
     /// Requests that were due, but not sent before time was up.
     pub behind: u64,
     /// When the last one was answered.
@@ -32,7 +34,7 @@ impl Tally {
     pub fn new() -> Result<Self> {
         let histogram = || Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).map_err(|error| anyhow!(error));
         let (reads, writes) = (histogram()?, histogram()?);
-        Ok(Self { reads, writes, misses: 0, errors: BTreeMap::new(), behind: 0, last: None })
+        Ok(Self { reads, writes, misses: 0, errors: BTreeMap::new(), broken: None, behind: 0, last: None })
     }
 
     /// Counts a request that took so long, or failed.
@@ -46,7 +48,7 @@ impl Tally {
             }
             Ok(answer) => self.failed(code(answer)),
             Err(broken) => {
-                tracing::debug!(%broken, "request failed");
+                self.broken.get_or_insert_with(|| broken.to_string());
                 self.failed(TRANSPORT.into());
             }
         }
@@ -71,6 +73,7 @@ impl Tally {
         for (code, count) in &other.errors {
             *self.errors.entry(code.clone()).or_default() += count;
         }
+        self.broken = self.broken.take().or_else(|| other.broken.clone());
         self.behind += other.behind;
         self.last = self.last.max(other.last);
         Ok(())

@@ -72,7 +72,10 @@ pub async fn bench(args: Box<BenchArgs>) -> Result<()> {
     let report = Report::new(&args, &servers, operations, &total, took)?;
     Output { json: args.target.json }.print(&report, || report.in_words())?;
     match report.requests {
-        0 if report.errors > 0 => bail!("every request failed: {:?}", report.errors_by_code),
+        0 if report.errors > 0 => {
+            let why = report.transport_error.map(|error| format!(": {error}")).unwrap_or_default();
+            bail!("every request failed: {:?}{why}", report.errors_by_code)
+        }
         0 => bail!("no request was answered"),
         _ => Ok(()),
     }

@@ -38,6 +38,9 @@ pub struct Report {
     misses: u64,
     pub errors: u64,
     pub errors_by_code: BTreeMap<String, u64>,
+    /// What was wrong with a request that got no answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport_error: Option<String>,
     latency_us: Latencies,
     /// Reads and writes apart, where there are both.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,8 +84,7 @@ impl Latencies {
 
     /// One line of a table whose head is [`HEAD`].
     fn line(&self, kind: &str) -> String {
-        let [p50, p90, p99, p99_9, max] =
-            [self.p50, self.p90, self.p99, self.p99_9, self.max].map(|us| in_words(us));
+        let [p50, p90, p99, p99_9, max] = [self.p50, self.p90, self.p99, self.p99_9, self.max].map(in_words);
         format!("{kind:<11} {p50:>9} {p90:>9} {p99:>9} {p99_9:>9} {max:>9}")
     }
 }
@@ -143,6 +145,7 @@ impl Report {
             misses: total.misses,
             errors: total.errors.values().sum(),
             errors_by_code: total.errors.clone(),
+            transport_error: total.broken.clone(),
             latency_us: Latencies::of(&both),
             get: part(&total.reads),
             put: part(&total.writes),
@@ -180,6 +183,9 @@ impl Report {
         let _ = writeln!(out, "errors      {:>9}", self.errors);
         for (code, count) in &self.errors_by_code {
             let _ = writeln!(out, "  {code} {count}");
+        }
+        if let Some(error) = &self.transport_error {
+            let _ = writeln!(out, "  (transport: {error})");
         }
         if self.behind > 0 {
             let _ = writeln!(out, "behind      {:>9}   (due, but not sent before time was up)", self.behind);

@@ -4,7 +4,6 @@ use super::super::exit::Usage;
 use super::args::To;
 use crate::client::{Client, ClientError};
 use anyhow::{Context, Result, bail};
-use hyper::header::HeaderValue;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use std::time::Duration;
 pub struct Server {
     pub url: String,
     /// What requests name in `Host`.
-    pub host: HeaderValue,
+    pub authority: String,
     pub addresses: Vec<SocketAddr>,
 }
 
@@ -29,8 +28,7 @@ impl Server {
         let authority = format!("{host}:{}", parsed.port_or_known_default().unwrap_or(80));
         let addresses = tokio::net::lookup_host(&authority).await;
         let addresses = addresses.with_context(|| format!("{url}: no such host"))?.collect();
-        let host = HeaderValue::from_str(&authority).map_err(|_| wrong())?;
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), host, addresses })
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), authority, addresses })
     }
 }
 
