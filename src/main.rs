@@ -5,7 +5,7 @@ use lockstep::cli::{Cli, run};
 use mimalloc::MiMalloc;
 use std::process::ExitCode;
 
-/// A request allocates dozens of small pieces, and frees them on another thread.
+/// A request allocates many small pieces, and some are freed on another thread: what this allocator is made for.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -219,9 +219,9 @@ impl<'a> Running<'a> {
             System::Lockstep | System::Bare => self.bench(work).await?,
             System::Etcd => self.load_etcd(work).await?,
             System::Redis => self.load_redis(work).await?,
-            System::Embedded => self.library("embedded", work).await?,
-            System::Hiqlite => self.library("hiqlite", work).await?,
-            System::Openraft => self.library("openraft", work).await?,
+            System::Embedded => self.in_process("embedded", work).await?,
+            System::Hiqlite => self.in_process("hiqlite", work).await?,
+            System::Openraft => self.in_process("openraft", work).await?,
         };
         self.all_run()?;
         Ok(report)
@@ -286,7 +286,7 @@ impl<'a> Running<'a> {
         redis::load(benchmark, port, clients, each, self.settings).await
     }
 
-    async fn library(&mut self, name: &str, work: Work) -> Result<Value> {
+    async fn in_process(&mut self, name: &str, work: Work) -> Result<Value> {
         let Work::Write { callers, flush } = work else { bail!("not for a library") };
         let mut load = command(&self.tools.rivals);
         load.args([name, "--callers", &callers.to_string(), "--json"]);
