@@ -328,3 +328,30 @@ impl Found {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::LogStore;
+
+    #[test]
+    fn a_folder_of_another_version_is_named_so_and_left_as_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = LogOptions::default();
+        LogStore::open(folder.path(), options.clone()).expect("a new store").close();
+        let sled = SledEngine::open(&folder.path().join("sled"), &options).ok().expect("its database");
+        let stored = sled.get(manifest::KEY).expect("readable").expect("there");
+        let mut older = Manifest::decode(&stored).expect("whole").expect("of this version");
+        older.format = FORMAT - 1;
+        write_first(&sled, &older).expect("written");
+        drop(sled);
+        for _ in 0..2 {
+            match LogStore::open(folder.path(), options.clone()).err() {
+                Some(OpenError::Format { found, supported, .. }) => {
+                    assert_eq!((found, supported), (FORMAT - 1, FORMAT));
+                }
+                other => panic!("opened, or refused for another reason: {other:?}"),
+            }
+        }
+    }
+}
