@@ -369,15 +369,11 @@ impl Consensus {
 
     /// Returns once the node's part has ended, with the reason.
     pub async fn stopped(&self) -> String {
-        let mut metrics = self.raft.metrics();
-        loop {
-            if let Some(reason) = view(&metrics.borrow_watched()).stopped {
-                return reason;
-            }
-            if metrics.changed().await.is_err() {
-                return "the raft task has ended".into();
-            }
-        }
+        // These change with elections and members. The whole metrics change several times with every write, and
+        // whoever waits for them is woken each time. The channel closes when the part has ended.
+        let mut rare = self.raft.server_metrics();
+        while rare.changed().await.is_ok() {}
+        self.view().stopped.unwrap_or_else(|| "the raft task has ended".into())
     }
 
     /// Ends this node's part.

@@ -36,6 +36,8 @@ pub(super) struct State {
     /// Rises when entries are removed, so that a read that ran meanwhile notices.
     pub cuts: u64,
     pub stopped: Option<StorageError>,
+    /// Whether the writer waits to be woken: a wake-up that nobody waits for costs a system call, too.
+    idle: bool,
     pub listeners: Vec<PoisonListener>,
 }
 
@@ -69,6 +71,7 @@ impl Shared {
                 queue: VecDeque::new(),
                 cuts: 0,
                 stopped: None,
+                idle: false,
                 listeners: Vec::new(),
             }),
             wake: Condvar::new(),
@@ -91,7 +94,7 @@ impl Shared {
 
     pub(super) fn push(&self, mut state: MutexGuard<'_, State>, op: Op) {
         // Committed alone is no reason to flush.
-        let wake = !matches!(op, Op::Committed { .. });
+        let wake = !matches!(op, Op::Committed { .. }) && std::mem::take(&mut state.idle);
         state.queue.push_back(op);
         drop(state);
         if wake {
@@ -109,6 +112,7 @@ impl Shared {
             if state.stopped.is_some() {
                 return None;
             }
+            state.idle = true;
             state = self.wake.wait(state).expect("not poisoned");
         }
     }
