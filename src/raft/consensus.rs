@@ -6,7 +6,7 @@ use super::inbound::Inbound;
 use super::log::Log;
 use super::machine::Machine;
 use super::network::Networks;
-use super::proposals::Proposals;
+use super::proposals::{Backlog, Proposals};
 use super::replica::Replica;
 use super::types::{Member, Proposal, Response, Types};
 use crate::peer::{Links, Net, NodeId, PeerIdentity};
@@ -175,11 +175,12 @@ impl Consensus {
         let machine = Machine::new(replica.clone(), snapshots.clone(), lineage);
         let node_id = me.node_id;
         let config = Arc::new(config(&me, timing).validate().map_err(|error| error.to_string())?);
-        let networks = Networks::new(me, net, links);
+        let backlog = Backlog::default();
+        let networks = Networks::new(me, net, links, backlog.clone());
         let raft = Raft::new(node_id, config, networks.clone(), Log::new(log), machine).await;
         let raft = raft.map_err(|error| error.to_string())?;
         let inbound = Inbound::new(raft.clone(), snapshots);
-        let proposals = Proposals::start(raft.clone(), clock.clone());
+        let proposals = Proposals::start(raft.clone(), clock.clone(), backlog);
         Ok(Self { raft, replica, clock, networks, inbound, proposals })
     }
 

@@ -4,6 +4,7 @@ mod clock;
 mod codec;
 #[cfg(test)]
 mod codec_test;
+mod commits;
 mod consensus;
 mod inbound;
 mod log;

@@ -1,8 +1,10 @@
 //! openraft's view of the peers: its requests become frames on the right lane.
 
 use super::codec::{encode_append, from_postcard, to_bytes};
+use super::commits::ride_along;
 use super::machine::{Snapshot, SnapshotData};
 use super::offload::offload;
+use super::proposals::Backlog;
 use super::types::{LogId, Member, Types, Vote};
 use crate::peer::{Lane, Links, Method, Net, PeerClient, PeerError, PeerIdentity};
 use crate::storage::SnapshotFile;
@@ -81,11 +83,12 @@ pub struct Networks {
     me: PeerIdentity,
     net: Net,
     links: Links,
+    backlog: Backlog,
 }
 
 impl Networks {
-    pub fn new(me: PeerIdentity, net: Net, links: Links) -> Self {
-        Self { me, net, links }
+    pub fn new(me: PeerIdentity, net: Net, links: Links, backlog: Backlog) -> Self {
+        Self { me, net, links, backlog }
     }
 
     /// A connection to a peer, for whatever this or a higher room needs.
@@ -101,6 +104,7 @@ impl Networks {
             control: self.client(target, &member.peer, Lane::Control),
             bulk: self.client(target, &member.peer, bulk),
             appends_on_control: bulk == Lane::Control,
+            backlog: self.backlog.clone(),
         }
     }
 }
@@ -128,6 +132,7 @@ pub struct Network {
     control: PeerClient,
     bulk: PeerClient,
     appends_on_control: bool,
+    backlog: Backlog,
 }
 
 impl Network {
@@ -269,7 +274,7 @@ impl RaftNetworkV2<Types> for Network {
         let unanswered = Arc::new(Unanswered::default());
         let asked = unanswered.clone();
         #[expect(clippy::async_yields_async, reason = "sending is awaited in order, answers side by side")]
-        let sent = input.then(move |request| {
+        let sent = ride_along(input, self.backlog.clone()).then(move |request| {
             asked.ask(&request);
             async move {
                 let deadline = Instant::now() + APPEND_LIMIT;

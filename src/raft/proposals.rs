@@ -8,6 +8,7 @@ use openraft::raft::ClientWriteResult;
 use openraft::raft::responder::Responder;
 use openraft::{OptionalSend, Raft};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
@@ -17,9 +18,31 @@ const WAIT_MAX: Duration = Duration::from_millis(2);
 /// Proposals in a batch.
 const BATCH_MAX: usize = 1_024;
 
+/// How many proposals wait to be passed on. Clones count the same ones.
+#[derive(Clone, Default)]
+pub struct Backlog(Arc<AtomicUsize>);
+
+impl Backlog {
+    /// Whether Raft has all that was proposed.
+    pub fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+
+    pub fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn remove(&self, count: usize) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
+    }
+}
+
 /// Takes proposals in. Cheap to clone; the last clone ends the task behind it.
 #[derive(Clone)]
-pub(super) struct Proposals(mpsc::UnboundedSender<Waiting>);
+pub(super) struct Proposals {
+    queue: mpsc::UnboundedSender<Waiting>,
+    backlog: Backlog,
+}
 
 struct Waiting {
     proposal: Proposal,
@@ -41,18 +64,21 @@ impl<T: OptionalSend + 'static> Responder<Types, T> for Answer<T> {
 
 impl Proposals {
     /// Starts to pass proposals on to `raft`.
-    pub fn start(raft: Raft<Types, Machine>, clock: Arc<LogClock>) -> Self {
+    pub fn start(raft: Raft<Types, Machine>, clock: Arc<LogClock>, backlog: Backlog) -> Self {
         // Callers bound what is under way: they wait for their answers.
         let (queue, waiting) = mpsc::unbounded_channel();
-        tokio::spawn(pass_on(waiting, raft, clock));
-        Self(queue)
+        tokio::spawn(pass_on(waiting, raft, clock, backlog.clone()));
+        Self { queue, backlog }
     }
 
     /// Proposes; the receiver hears what became of it. It hears nothing when Raft has stopped.
     pub fn propose(&self, proposal: Proposal) -> oneshot::Receiver<ClientWriteResult<Types>> {
         let (answer, answered) = oneshot::channel();
+        self.backlog.add();
         // A task that has ended drops the answer, which says the same.
-        let _ = self.0.send(Waiting { proposal, answer });
+        if self.queue.send(Waiting { proposal, answer }).is_err() {
+            self.backlog.remove(1);
+        }
         answered
     }
 }
@@ -61,6 +87,7 @@ async fn pass_on(
     mut queue: mpsc::UnboundedReceiver<Waiting>,
     raft: Raft<Types, Machine>,
     clock: Arc<LogClock>,
+    backlog: Backlog,
 ) {
     let slot = Arc::new(Semaphore::new(1));
     let mut batch = Vec::new();
@@ -71,6 +98,7 @@ async fn pass_on(
         }
         let under_way = taken.ok().and_then(Result::ok).map(Arc::new);
         let now_ms = clock.now_ms();
+        let count = batch.len();
         for Waiting { mut proposal, answer } in batch.drain(..) {
             // It may have waited since it was stamped.
             proposal.at_ms = now_ms.unwrap_or(proposal.at_ms);
@@ -79,5 +107,7 @@ async fn pass_on(
                 return;
             }
         }
+        // Only now: until Raft has them, they are what news of a commit can wait for.
+        backlog.remove(count);
     }
 }

@@ -1,0 +1,86 @@
+//! News of a commit that rides along. openraft tells followers of each commit at once, in a request without entries
+//! when there are none to send. Under load the next entries are right behind, and say the same: then such a request
+//! is left out, and with it a round of wake-ups on both sides.
+
+use super::proposals::Backlog;
+use super::types::Types;
+use futures::{Stream, StreamExt, stream};
+use openraft::raft::AppendEntriesRequest;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long news of a commit waits for entries, should they not come after all.
+const WAIT_MAX: Duration = Duration::from_millis(2);
+
+/// The same requests, except for those that say nothing but what the next one says too: each holds what all before
+/// it held of the commit, and begins where the one before it ended.
+pub(super) fn ride_along<S>(
+    requests: S,
+    backlog: Backlog,
+) -> impl Stream<Item = AppendEntriesRequest<Types>> + Send
+where
+    S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
+{
+    stream::unfold((requests, backlog), |(mut requests, backlog)| async move {
+        let mut request = requests.next().await?;
+        while request.entries.is_empty() && !backlog.is_empty() {
+            match timeout(WAIT_MAX, requests.next()).await {
+                Ok(Some(next)) => request = next,
+                // Time is up, or there will be no other.
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Some((request, (requests, backlog)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::types::{Entry, LogId, Vote};
+    use super::*;
+    use futures::channel::mpsc;
+    use openraft::entry::RaftEntry;
+
+    fn request(prev: u64, entries: &[u64], commit: u64) -> AppendEntriesRequest<Types> {
+        let id = |index| LogId::new(1.into(), index);
+        AppendEntriesRequest {
+            vote: Vote::new_committed(1, 1),
+            prev_log_id: Some(id(prev)),
+            entries: entries.iter().map(|&index| Entry::new_blank(id(index))).collect(),
+            leader_commit: Some(id(commit)),
+        }
+    }
+
+    fn commit_of(request: Option<AppendEntriesRequest<Types>>) -> Option<u64> {
+        request?.leader_commit.map(|id| id.index())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_commit_waits_for_entries_that_are_about_to_come_and_no_longer() {
+        let backlog = Backlog::default();
+        let (sender, receiver) = mpsc::unbounded();
+        let mut sent = Box::pin(ride_along(receiver, backlog.clone()));
+        let send = |request| sender.unbounded_send(request).expect("somebody reads");
+
+        send(request(5, &[], 5));
+        assert_eq!(commit_of(sent.next().await), Some(5), "nobody writes, so it goes at once");
+
+        backlog.add();
+        send(request(5, &[], 4));
+        send(request(5, &[], 5));
+        send(request(5, &[6, 7], 5));
+        let both = sent.next().await.expect("a request");
+        assert_eq!(both.entries.len(), 2, "the entries, and with them the commits");
+        assert_eq!(commit_of(Some(both)), Some(5));
+
+        send(request(7, &[], 7));
+        let before = tokio::time::Instant::now();
+        assert_eq!(commit_of(sent.next().await), Some(7), "the entries did not come");
+        assert!(before.elapsed() <= 2 * WAIT_MAX, "after {:?}", before.elapsed());
+
+        send(request(7, &[], 7));
+        drop(sender);
+        assert_eq!(commit_of(sent.next().await), Some(7), "the last one is sent");
+        assert!(sent.next().await.is_none());
+    }
+}
