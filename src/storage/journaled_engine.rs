@@ -93,10 +93,19 @@ impl JournaledEngine {
         }
     }
 
-    /// Waits for a checkpoint under way; with `patient` unset, only looks whether it has ended.
-    fn end_checkpoint(&self, writing: &mut Writing, patient: bool) -> io::Result<()> {
+    /// Waits for a checkpoint under way.
+    fn await_checkpoint(&self, writing: &mut Writing) -> io::Result<()> {
+        if let Some(checkpointer) = self.checkpointer.as_ref().filter(|_| writing.checkpointing) {
+            checkpointer.wait()?;
+            self.ended(writing);
+        }
+        Ok(())
+    }
+
+    /// Takes note of a checkpoint that has ended.
+    fn look_for_checkpoint(&self, writing: &mut Writing) -> io::Result<()> {
         if let Some(checkpointer) = self.checkpointer.as_ref().filter(|_| writing.checkpointing)
-            && checkpointer.has_ended(patient)?
+            && checkpointer.has_ended()?
         {
             self.ended(writing);
         }
@@ -118,7 +127,7 @@ impl JournaledEngine {
 
     /// Brings sled up to date, by way of the journal or not.
     fn checkpoint_all(&self, writing: &mut Writing) -> io::Result<()> {
-        self.end_checkpoint(writing, true)?;
+        self.await_checkpoint(writing)?;
         let (journaled, fresh) = {
             let ahead = self.ahead.read().expect("not poisoned");
             (ahead.journaled.clone(), ahead.fresh.clone())
@@ -133,7 +142,7 @@ impl JournaledEngine {
     }
 
     fn write(&self, writing: &mut Writing) -> io::Result<()> {
-        self.end_checkpoint(writing, false)?;
+        self.look_for_checkpoint(writing)?;
         let bytes = writing.pending.len();
         if !writing.journal.fits(bytes) {
             return self.checkpoint_all(writing);
@@ -141,7 +150,7 @@ impl JournaledEngine {
         let full = !writing.journal.has_room(bytes);
         if full {
             // sled must have what the other file holds before that is written over.
-            self.end_checkpoint(writing, true)?;
+            self.await_checkpoint(writing)?;
             writing.journal.turn();
         }
         writing.journal.write(&writing.pending)?;
@@ -167,6 +176,9 @@ impl Engine for JournaledEngine {
 
     fn flush(&self) -> io::Result<()> {
         let mut writing = self.writing();
+        if writing.failed {
+            return Err(io::Error::other("an earlier flush failed"));
+        }
         let result = self.write(&mut writing);
         writing.failed |= result.is_err();
         result
@@ -225,17 +237,16 @@ impl Checkpointer {
         if matches!(sent, Some(Ok(()))) { Ok(()) } else { Err(gone()) }
     }
 
-    fn has_ended(&self, patient: bool) -> io::Result<bool> {
-        let done = self.done.lock().expect("not poisoned");
-        let result = if patient {
-            done.recv().map_err(|_| gone())
-        } else {
-            match done.try_recv() {
-                Err(TryRecvError::Empty) => return Ok(false),
-                received => received.map_err(|_| gone()),
-            }
-        };
-        result?.map(|()| true)
+    fn wait(&self) -> io::Result<()> {
+        self.done.lock().expect("not poisoned").recv().map_err(|_| gone())?
+    }
+
+    fn has_ended(&self) -> io::Result<bool> {
+        match self.done.lock().expect("not poisoned").try_recv() {
+            Ok(result) => result.map(|()| true),
+            Err(TryRecvError::Empty) => Ok(false),
+            Err(TryRecvError::Disconnected) => Err(gone()),
+        }
     }
 }
 
@@ -279,11 +290,12 @@ pub(super) fn catch_up(
         changes.extend(batch.changes.into_iter().map(pair));
         // As much at a time as a checkpoint has.
         if bytes > options.journal_bytes() {
-            merge(sled, &std::mem::take(&mut changes))?;
+            merge(sled, &std::mem::take(&mut changes)).map_err(io::Error::other)?;
             bytes = 0;
         }
     }
-    merge(sled, &changes)
+    // Whatever sled says while it writes: what it holds is judged by reading it.
+    merge(sled, &changes).map_err(io::Error::other)
 }
 
 /// One batch, one flush.

@@ -22,7 +22,7 @@ use super::index::{Index, Stored};
 use super::journaled_engine::{self, JournaledEngine};
 use super::manifest::{self, FORMAT, Manifest};
 use super::record::{self, Content};
-use super::sled_engine::{SledEngine, SledRefusal};
+use super::sled_engine::{SledEngine, SledRefusal, is_about_data};
 use super::watermark::Watermark;
 use super::{Change, Engine, LogOptions};
 
@@ -227,7 +227,13 @@ impl Found {
                 wrong = found.add(key, value).err();
             }
         });
-        scanned.map_err(|error| OpenError::damaged(folder, error.to_string()))?;
+        scanned.map_err(|error| {
+            if is_about_data(&error) {
+                OpenError::damaged(folder, error.to_string())
+            } else {
+                OpenError::io("read the database in", folder)(error)
+            }
+        })?;
         match wrong {
             Some(what) => Err(OpenError::damaged(db, what)),
             None => Ok(found),
@@ -333,6 +339,39 @@ impl Found {
 mod tests {
     use super::*;
     use crate::storage::LogStore;
+
+    /// A database on a disk in trouble.
+    struct Failing(std::io::ErrorKind);
+
+    impl Engine for Failing {
+        fn apply(&self, _: Vec<Change>) -> std::io::Result<()> {
+            Err(self.0.into())
+        }
+
+        fn flush(&self) -> std::io::Result<()> {
+            Err(self.0.into())
+        }
+
+        fn get(&self, _: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
+            Err(self.0.into())
+        }
+
+        fn scan(&self, _: &mut dyn FnMut(&[u8], &[u8])) -> std::io::Result<()> {
+            Err(self.0.into())
+        }
+    }
+
+    #[test]
+    fn a_full_or_failing_disk_says_nothing_about_the_data() {
+        use std::io::ErrorKind::{FileTooLarge, InvalidData, Other, StorageFull, UnexpectedEof};
+        let scan = |kind| Found::scan(&Failing(kind), Path::new("sled"), Path::new("sled/db")).err();
+        for kind in [StorageFull, FileTooLarge, Other] {
+            assert!(matches!(scan(kind), Some(OpenError::Io { .. })), "{kind:?}: {:?}", scan(kind));
+        }
+        for kind in [InvalidData, UnexpectedEof] {
+            assert!(matches!(scan(kind), Some(OpenError::Damaged { .. })), "{kind:?}: {:?}", scan(kind));
+        }
+    }
 
     #[test]
     fn a_folder_of_another_version_is_named_so_and_left_as_it_is() {

@@ -174,8 +174,9 @@ fn is_lock(error: &io::Error) -> bool {
     error.to_string().contains("could not acquire lock")
 }
 
-/// sled also reports nonsense in its files as input/output errors of these kinds.
-fn is_about_data(error: &io::Error) -> bool {
+/// sled also reports nonsense in its files as input/output errors of these kinds. Any other, a full disk say, tells
+/// nothing about what the files hold.
+pub(super) fn is_about_data(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, NotFound, UnexpectedEof};
     matches!(error.kind(), InvalidData | InvalidInput | NotFound | UnexpectedEof)
 }

@@ -272,3 +272,78 @@ fn an_older_database_is_refused() {
         }
     }
 }
+
+/// One life after another in the same folder, each ended by a cut: what one left torn in the journal lies there in the
+/// next ones, and must never be taken for theirs.
+#[test]
+fn lives_that_all_end_in_power_cuts() {
+    const CUTS: [Cut; 8] = [
+        Cut::LoseAll,
+        Cut::Keep(10),
+        Cut::Keep(50),
+        Cut::Keep(90),
+        Cut::Prefix,
+        Cut::Suffix,
+        Cut::LoseOne,
+        Cut::KeepAll,
+    ];
+    let mut random = Random::new("lives");
+    let mut dir = folder();
+    drop(LogStore::open(dir.path(), small()).unwrap());
+    let (mut cut_in_sled, mut survived) = (0, 0);
+    for life in 0..if full_run() { 3_000 } else { 150 } {
+        let pictures = Arc::new(Mutex::new(Vec::new()));
+        let recorder = || {
+            let (dir, pictures) = (dir.path().to_owned(), pictures.clone());
+            move |inner| Arc::new(Recorder { inner, dir, pictures }) as Arc<dyn Engine>
+        };
+        let store = LogStore::open_watched(dir.path(), small(), recorder(), recorder())
+            .unwrap_or_else(|error| panic!("life {life}: {error}"));
+        let still = folder();
+        copy_folder(dir.path(), still.path());
+        let watermark = || std::fs::read(dir.path().join("watermark")).unwrap();
+        let first =
+            Durable { pictures: vec![picture(dir.path())], watermark: watermark(), held: held(&store) };
+        let mut history = vec![first];
+        for _ in 0..1 + random.below(9) {
+            // Few sizes, so that batches end where those of earlier lives ended.
+            if random.chance(60) {
+                let len = [0, 40, 40, 300][random.below(4) as usize];
+                append(&store, vec![(store.state().end(), entry(random.next(), len))]).unwrap();
+            } else {
+                step(&mut random, &store);
+            }
+            let pictures = std::mem::take(&mut *pictures.lock().unwrap());
+            history.push(Durable { pictures, watermark: watermark(), held: held(&store) });
+        }
+        // The cut comes in one of the syncs of the last flush.
+        let [.., last, newest] = &history[..] else { unreachable!("two at least") };
+        let syncs = std::iter::once(last.end()).chain(&newest.pictures).zip(&newest.pictures);
+        let syncs: Vec<_> = syncs.filter(|(before, after)| before != after).collect();
+        let (before, after) = syncs[random.below(syncs.len() as u64) as usize];
+        let cut = CUTS[random.below(CUTS.len() as u64) as usize];
+        let mut files = before.clone();
+        for (file, (before, after)) in files.iter_mut().zip(before.iter().zip(after)) {
+            if before != after {
+                *file = Arc::new(torn(&mut random, cut, before, after));
+            }
+        }
+        cut_in_sled += u32::from(before[0] != after[0]);
+        let mark = lagging_watermark(&mut random, &history, history.len() - 2);
+        let next = folder();
+        copy_folder(still.path(), next.path());
+        image(next.path(), &files, &mark);
+        drop(store);
+        // A copy is looked at: opening is for the next life.
+        let look = folder();
+        copy_folder(next.path(), look.path());
+        let opened = LogStore::open(look.path(), small())
+            .unwrap_or_else(|error| panic!("life {life}, {cut:?}: refused: {error}"));
+        let found = held(&opened);
+        assert!(found == last.held || found == newest.held, "life {life}, {cut:?}: another state");
+        survived += u32::from(found == newest.held);
+        dir = next;
+    }
+    println!("{cut_in_sled} cuts while sled was written; {survived} last flushes survived");
+    assert!(cut_in_sled > 0 && survived > 0, "too little happened");
+}
