@@ -94,6 +94,7 @@ impl Inner {
             ProposeError::NotLeader { .. } | ProposeError::NoTime => {
                 ForwardFailure::NothingDone(error.to_string())
             }
+            ProposeError::Busy => ForwardFailure::Busy,
             ProposeError::Unknown => ForwardFailure::Unknown(error.to_string()),
             ProposeError::Stopped(reason) => ForwardFailure::Stopped(reason),
         })

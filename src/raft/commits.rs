@@ -21,7 +21,8 @@ pub(super) fn ride_along<S>(
 where
     S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
 {
-    stream::unfold((requests, backlog), |(mut requests, backlog)| async move {
+    // Its end is met twice when it comes while a request waits.
+    stream::unfold((requests.fuse(), backlog), |(mut requests, backlog)| async move {
         let mut request = requests.next().await?;
         while request.entries.is_empty() && !backlog.is_empty() {
             match timeout(WAIT_MAX, requests.next()).await {
@@ -59,13 +60,16 @@ mod tests {
     async fn a_commit_waits_for_entries_that_are_about_to_come_and_no_longer() {
         let backlog = Backlog::default();
         let (sender, receiver) = mpsc::unbounded();
-        let mut sent = Box::pin(ride_along(receiver, backlog.clone()));
+        // Like openraft's, it must not be asked again after its end.
+        let requests =
+            stream::unfold(receiver, async |mut receiver| Some((receiver.next().await?, receiver)));
+        let mut sent = Box::pin(ride_along(Box::pin(requests), backlog.clone()));
         let send = |request| sender.unbounded_send(request).expect("somebody reads");
 
         send(request(5, &[], 5));
         assert_eq!(commit_of(sent.next().await), Some(5), "nobody writes, so it goes at once");
 
-        backlog.add();
+        assert!(backlog.add(1));
         send(request(5, &[], 4));
         send(request(5, &[], 5));
         send(request(5, &[6, 7], 5));

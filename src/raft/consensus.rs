@@ -55,6 +55,9 @@ pub enum ProposeError {
     /// Nothing was proposed: this leader does not know the log time yet.
     #[error("the leader does not know the log time yet")]
     NoTime,
+    /// Nothing was proposed: too much waits already.
+    #[error("too many writes wait on the leader")]
+    Busy,
     /// Proposed, then this node lost the lead: it may be committed or not.
     #[error("the leader changed before the outcome was known")]
     Unknown,
@@ -220,7 +223,8 @@ impl Consensus {
             return Err(ProposeError::NotLeader { leader: self.leader() });
         }
         let at_ms = self.clock.now_ms().ok_or(ProposeError::NoTime)?;
-        match self.proposals.propose(Proposal { at_ms, touches, body }).await {
+        let answer = self.proposals.propose(Proposal { at_ms, touches, body }).ok_or(ProposeError::Busy)?;
+        match answer.await {
             Ok(Ok(done)) => {
                 let term = done.log_id.committed_leader_id().term;
                 Ok(Proposed { index: done.log_id.index(), term, response: done.data })

@@ -17,8 +17,11 @@ use tokio::time::timeout;
 const WAIT_MAX: Duration = Duration::from_millis(2);
 /// Proposals in a batch.
 const BATCH_MAX: usize = 1_024;
+/// Bytes of proposals that wait, about. Callers wait with them, so it is never reached, except while Raft hangs, say on
+/// a disk that hangs: they give up then, and others come.
+const BACKLOG_MAX: usize = 512 << 20;
 
-/// How many proposals wait to be passed on. Clones count the same ones.
+/// What the proposals that wait to be passed on weigh. Clones weigh the same ones.
 #[derive(Clone, Default)]
 pub struct Backlog(Arc<AtomicUsize>);
 
@@ -28,13 +31,23 @@ impl Backlog {
         self.0.load(Ordering::Relaxed) == 0
     }
 
-    pub fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    /// Counts a proposal in, unless too much waits.
+    pub fn add(&self, bytes: usize) -> bool {
+        let before = self.0.fetch_add(weight(bytes), Ordering::Relaxed);
+        if before > BACKLOG_MAX {
+            self.remove(weight(bytes));
+        }
+        before <= BACKLOG_MAX
     }
 
-    fn remove(&self, count: usize) {
-        self.0.fetch_sub(count, Ordering::Relaxed);
+    fn remove(&self, weight: usize) {
+        self.0.fetch_sub(weight, Ordering::Relaxed);
     }
+}
+
+/// Bytes that a waiting proposal takes, about.
+fn weight(bytes: usize) -> usize {
+    bytes + 256
 }
 
 /// Takes proposals in. Cheap to clone; the last clone ends the task behind it.
@@ -65,21 +78,21 @@ impl<T: OptionalSend + 'static> Responder<Types, T> for Answer<T> {
 impl Proposals {
     /// Starts to pass proposals on to `raft`.
     pub fn start(raft: Raft<Types, Machine>, clock: Arc<LogClock>, backlog: Backlog) -> Self {
-        // Callers bound what is under way: they wait for their answers.
         let (queue, waiting) = mpsc::unbounded_channel();
         tokio::spawn(pass_on(waiting, raft, clock, backlog.clone()));
         Self { queue, backlog }
     }
 
-    /// Proposes; the receiver hears what became of it. It hears nothing when Raft has stopped.
-    pub fn propose(&self, proposal: Proposal) -> oneshot::Receiver<ClientWriteResult<Types>> {
-        let (answer, answered) = oneshot::channel();
-        self.backlog.add();
-        // A task that has ended drops the answer, which says the same.
-        if self.queue.send(Waiting { proposal, answer }).is_err() {
-            self.backlog.remove(1);
+    /// Proposes; the receiver hears what became of it. It hears nothing when Raft has stopped. `None` when too much
+    /// waits already: nothing was proposed.
+    pub fn propose(&self, proposal: Proposal) -> Option<oneshot::Receiver<ClientWriteResult<Types>>> {
+        if !self.backlog.add(proposal.body.len()) {
+            return None;
         }
-        answered
+        let (answer, answered) = oneshot::channel();
+        // A task that has ended drops the answer, which says the same.
+        let _ = self.queue.send(Waiting { proposal, answer });
+        Some(answered)
     }
 }
 
@@ -98,8 +111,12 @@ async fn pass_on(
         }
         let under_way = taken.ok().and_then(Result::ok).map(Arc::new);
         let now_ms = clock.now_ms();
-        let count = batch.len();
+        let passed = batch.iter().map(|waiting| weight(waiting.proposal.body.len())).sum();
         for Waiting { mut proposal, answer } in batch.drain(..) {
+            // Whoever has given up was told that the outcome is unknown. Not to propose is then the lighter one.
+            if answer.is_closed() {
+                continue;
+            }
             // It may have waited since it was stamped.
             proposal.at_ms = now_ms.unwrap_or(proposal.at_ms);
             let answer = Answer { to: answer, _batch: under_way.clone() };
@@ -108,6 +125,25 @@ async fn pass_on(
             }
         }
         // Only now: until Raft has them, they are what news of a commit can wait for.
-        backlog.remove(count);
+        backlog.remove(passed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let backlog = Backlog::default();
+        let mib = 1 << 20;
+        let taken = (0..10_000).take_while(|_| backlog.add(mib)).count();
+        assert!((511..=513).contains(&taken), "{taken} MiB");
+        assert!(!backlog.add(0), "still full");
+        backlog.remove(weight(mib));
+        assert!(backlog.add(mib), "room for one again");
+        assert!(!backlog.is_empty());
+        backlog.remove(taken * weight(mib));
+        assert!(backlog.is_empty(), "what was refused weighs nothing");
     }
 }
