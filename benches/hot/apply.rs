@@ -13,7 +13,7 @@ const VALUE_BYTES: usize = 128;
 pub fn all(criterion: &mut Criterion) {
     for (name, entries) in [("10k", 10_000), ("1M", 1_000_000)] {
         let mut group = criterion.benchmark_group(format!("apply at {name} entries"));
-        group.measurement_time(Duration::from_secs(3)).sample_size(30);
+        group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3)).sample_size(30);
         for policy in EVICTING {
             let mut held = Held::full(policy, entries);
             if policy == Policy::Lru {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub fn all(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("codec");
-    group.measurement_time(Duration::from_secs(2)).sample_size(50);
+    group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(2)).sample_size(50);
     for puts in [1, 100] {
         let envelope = envelope(puts);
         let bytes = envelope.encode();

@@ -16,7 +16,7 @@ const PURGE_EVERY: u64 = 10_000;
 
 pub fn all(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group(format!("append to a log in {DISK}"));
-    group.measurement_time(Duration::from_secs(5)).sample_size(30);
+    group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(5)).sample_size(30);
     for entries in [1, 16, 128] {
         let folder = tempfile::tempdir_in(DISK).expect("a folder");
         let mut log = Log::open(folder.path());
