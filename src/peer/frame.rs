@@ -156,7 +156,8 @@ impl Request {
         REQUEST_HEADER_BYTES + body.len() <= FRAME_BYTES_MAX
     }
 
-    pub(super) fn encode(&self) -> Bytes {
+    /// The request as a frame.
+    pub fn encode(&self) -> Bytes {
         let length = REQUEST_HEADER_BYTES + self.body.len();
         let mut out = BytesMut::with_capacity(4 + length);
         put_length(&mut out, length);
@@ -168,7 +169,8 @@ impl Request {
 }
 
 impl Reply {
-    pub(super) fn encode(&self) -> Bytes {
+    /// The reply as a frame.
+    pub fn encode(&self) -> Bytes {
         let (kind, body) = match &self.body {
             Ok(body) if REPLY_HEADER_BYTES + body.len() <= FRAME_BYTES_MAX => (0, body.as_ref()),
             Err(NoAnswer::Refused(sentence)) => (1, sentence.as_bytes()),

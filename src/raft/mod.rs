@@ -20,8 +20,8 @@ mod types;
 
 pub use clock::LogClock;
 pub use codec::{
-    COMMAND_BYTES_MAX, CodecError, Envelope, decode_append, decode_entry, decode_touches, encode_touches,
-    from_postcard, to_bytes,
+    COMMAND_BYTES_MAX, CodecError, Envelope, decode_append, decode_entry, decode_touches, encode_append,
+    encode_entry, encode_touches, from_postcard, to_bytes,
 };
 pub use consensus::{
     Consensus, MemberState, MembershipError, ProposeError, Proposed, ReadIndexError, Role, Timing, View,
@@ -31,4 +31,4 @@ pub use machine::Machine;
 pub use offload::{offload, offload_nothing_on_this_thread};
 pub use rebase::Backup;
 pub use replica::Replica;
-pub use types::{Member, Response};
+pub use types::{Entry, LogId, Member, Payload, Proposal, Response, Vote};

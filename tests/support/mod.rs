@@ -190,14 +190,25 @@ impl Drop for Node {
 impl Cluster {
     /// An empty folder and the right to run nodes.
     pub async fn empty() -> Self {
+        Self::empty_in(&std::env::temp_dir()).await
+    }
+
+    /// The same, with the folder in this one.
+    pub async fn empty_in(parent: &Path) -> Self {
         let turn = ONE_AT_A_TIME.lock().await;
         let http = Client::builder().timeout(PATIENCE).no_proxy().build().expect("a client");
-        Self { nodes: Vec::new(), http, dir: tempfile::tempdir().expect("a folder"), _turn: turn }
+        let dir = tempfile::tempdir_in(parent).expect("a folder");
+        Self { nodes: Vec::new(), http, dir, _turn: turn }
     }
 
     /// So many nodes that know each other, started and ready. `extra` goes to each.
     pub async fn start(count: usize, extra: &[&str]) -> Self {
-        let mut cluster = Self::stopped(count, extra).await;
+        Self::start_in(&std::env::temp_dir(), count, extra).await
+    }
+
+    /// The same, with their folders in this one.
+    pub async fn start_in(parent: &Path, count: usize, extra: &[&str]) -> Self {
+        let mut cluster = Self::empty_in(parent).await.with_nodes(count, extra);
         for node in &mut cluster.nodes {
             node.start();
         }
@@ -207,13 +218,16 @@ impl Cluster {
 
     /// The same, not started yet.
     pub async fn stopped(count: usize, extra: &[&str]) -> Self {
-        let mut cluster = Self::empty().await;
+        Self::empty().await.with_nodes(count, extra)
+    }
+
+    fn with_nodes(mut self, count: usize, extra: &[&str]) -> Self {
         let nodes: Vec<Node> =
-            (1..=count).map(|i| Node::new(cluster.dir.path(), &format!("n{i}"), extra)).collect();
+            (1..=count).map(|i| Node::new(self.dir.path(), &format!("n{i}"), extra)).collect();
         let urls: Vec<&str> = nodes.iter().map(|node| node.http.as_str()).collect();
         let list = urls.join(",");
-        cluster.nodes = nodes.into_iter().map(|node| node.with(&["--initial-cluster", &list])).collect();
-        cluster
+        self.nodes = nodes.into_iter().map(|node| node.with(&["--initial-cluster", &list])).collect();
+        self
     }
 
     pub async fn all_ready(&self) {

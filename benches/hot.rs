@@ -1,0 +1,21 @@
+//! The pieces of code that every request goes through, each by itself:
+//!
+//! `cargo bench --bench hot [-- FILTER]`. criterion compares each with the last run, or with one that was kept by
+//! `--save-baseline NAME` and is named by `--baseline NAME`, and says whether a difference is more than noise.
+
+#[path = "hot/apply.rs"]
+mod apply;
+#[path = "hot/codec.rs"]
+mod codec;
+#[path = "hot/storage.rs"]
+mod storage;
+
+use criterion::{criterion_group, criterion_main};
+use mimalloc::MiMalloc;
+
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+criterion_group!(benches, apply::all, codec::all, storage::all);
+criterion_main!(benches);
