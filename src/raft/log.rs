@@ -13,9 +13,10 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use tokio::sync::oneshot;
 
-/// Most bytes of entries that go into one append request, or that `apply` reads ahead; one entry larger
-/// than that goes alone.
+/// Most bytes of entries that `apply` reads ahead; one entry larger than that goes alone.
 const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The same for one append request: about one flush over there. Several are under way at a time.
+const APPEND_BYTES_MAX: usize = 1024 * 1024;
 
 /// The log, as openraft wants it. Clones read the same log.
 #[derive(Clone)]
@@ -84,7 +85,7 @@ impl RaftLogReader<Types> for Log {
     /// A log that has just been cut is no error: the task that reads is about to be told.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
         let (_, end) = self.clamp(&(start..end));
-        if start >= end { Ok(Vec::new()) } else { self.read(start, end, READ_BYTES_MAX) }
+        if start >= end { Ok(Vec::new()) } else { self.read(start, end, APPEND_BYTES_MAX) }
     }
 
     /// `apply` reads through this one: a long backlog is read piece by piece.
@@ -167,8 +168,11 @@ impl RaftLogStorage<Types> for Log {
         self.flushed(|store, done| store.truncate_after(last, done)).await
     }
 
+    /// Returns before the purge is durable: should it be lost in a crash, the log is longer than it need be. Raft stands
+    /// still meanwhile, and what is waiting to be written may take longer than an election timeout. A failure
+    /// stops the store.
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
-        let bytes = to_bytes(&log_id);
-        self.flushed(|store, done| store.purge(log_id.index(), bytes, done)).await
+        self.store.purge(log_id.index(), to_bytes(&log_id), Box::new(|_| ()));
+        Ok(())
     }
 }

@@ -1,5 +1,5 @@
 //! sled behind a journal. A batch counts as flushed once the journal has it; sled gets the batches of a whole journal
-//! file at once, merged, on a thread of its own, before that file is written again.
+//! file together, merged, on a thread of its own, before that file is written again.
 //!
 //! A flush of sled's own costs four times what the write and the sync beneath it cost (`docs/adr/0002`, `0007`).
 
@@ -24,6 +24,8 @@ pub(super) struct JournaledEngine {
     writing: Mutex<Writing>,
     /// `None` where the writer itself brings sled up to date.
     checkpointer: Option<Checkpointer>,
+    /// Bytes that sled gets in one flush, about.
+    piece_bytes: usize,
 }
 
 /// What sled does not have yet, newest first.
@@ -65,10 +67,13 @@ impl JournaledEngine {
         options: &LogOptions,
     ) -> io::Result<JournaledEngine> {
         let journal = Journal::open(folder, manifest.store, options.journal_bytes())?;
-        let checkpointer = if options.checkpoint_aside { Some(Checkpointer::start(&sled)?) } else { None };
+        let piece_bytes = options.flush_bytes();
+        let checkpointer =
+            if options.checkpoint_aside { Some(Checkpointer::start(&sled, piece_bytes)?) } else { None };
         let (pending, last) = (Vec::new(), manifest.seq);
         let writing = Writing { journal, pending, last, checkpointing: false, failed: false };
-        Ok(JournaledEngine { sled, ahead: RwLock::default(), writing: Mutex::new(writing), checkpointer })
+        let (ahead, writing) = (RwLock::default(), Mutex::new(writing));
+        Ok(JournaledEngine { sled, ahead, writing, checkpointer, piece_bytes })
     }
 
     fn writing(&self) -> MutexGuard<'_, Writing> {
@@ -86,7 +91,7 @@ impl JournaledEngine {
         match &self.checkpointer {
             Some(checkpointer) => checkpointer.begin(changes),
             None => {
-                merge(&*self.sled, &changes)?;
+                checkpoint(&*self.sled, &changes, self.piece_bytes)?;
                 self.ended(writing);
                 Ok(())
             }
@@ -132,9 +137,9 @@ impl JournaledEngine {
             let ahead = self.ahead.read().expect("not poisoned");
             (ahead.journaled.clone(), ahead.fresh.clone())
         };
-        for changes in [journaled, fresh] {
-            merge(&*self.sled, &changes)?;
-        }
+        checkpoint(&*self.sled, &journaled, self.piece_bytes)?;
+        // The journal does not have these, so sled must get them all or none.
+        merge(&*self.sled, &fresh)?;
         writing.pending.clear();
         writing.journal.turn();
         *self.ahead.write().expect("not poisoned") = Ahead::default();
@@ -215,13 +220,13 @@ impl Drop for JournaledEngine {
 }
 
 impl Checkpointer {
-    fn start(sled: &Arc<dyn Engine>) -> io::Result<Checkpointer> {
+    fn start(sled: &Arc<dyn Engine>, piece_bytes: usize) -> io::Result<Checkpointer> {
         let (todo, work) = mpsc::channel::<Arc<Changes>>();
         let (told, done) = mpsc::channel();
         let sled = sled.clone();
         let run = move || {
             while let Ok(changes) = work.recv() {
-                let result = merge(&*sled, &changes);
+                let result = checkpoint(&*sled, &changes, piece_bytes);
                 drop(changes);
                 if told.send(result).is_err() {
                     return;
@@ -288,8 +293,8 @@ pub(super) fn catch_up(
         last = batch.seq;
         bytes += batch.changes.iter().map(Change::bytes).sum::<usize>();
         changes.extend(batch.changes.into_iter().map(pair));
-        // As much at a time as a checkpoint has.
-        if bytes > options.journal_bytes() {
+        // As much at a time as in a checkpoint.
+        if bytes > options.flush_bytes() {
             merge(sled, &std::mem::take(&mut changes)).map_err(io::Error::other)?;
             bytes = 0;
         }
@@ -298,17 +303,41 @@ pub(super) fn catch_up(
     merge(sled, &changes).map_err(io::Error::other)
 }
 
+/// Gives sled what a journal file holds, in pieces of about so many bytes, the manifest last. Until sled has that, it
+/// is as old as before for whoever opens it, and gets all of these changes again from the journal.
+fn checkpoint(sled: &dyn Engine, changes: &Changes, piece_bytes: usize) -> io::Result<()> {
+    let (mut piece, mut bytes) = (Vec::new(), 0);
+    for change in changes.iter().filter(|(key, _)| key.as_slice() != manifest::KEY).map(change) {
+        bytes += change.bytes();
+        piece.push(change);
+        if bytes > piece_bytes {
+            sled.apply(std::mem::take(&mut piece))?;
+            sled.flush()?;
+            bytes = 0;
+        }
+    }
+    piece.extend(changes.get_key_value(manifest::KEY).map(change));
+    if piece.is_empty() {
+        return Ok(());
+    }
+    sled.apply(piece)?;
+    sled.flush()
+}
+
 /// One batch, one flush.
 fn merge(sled: &dyn Engine, changes: &Changes) -> io::Result<()> {
     if changes.is_empty() {
         return Ok(());
     }
-    let change = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| match value {
-        Some(value) => Change::Put { key: key.clone(), value: value.clone() },
-        None => Change::Delete { key: key.clone() },
-    };
     sled.apply(changes.iter().map(change).collect())?;
     sled.flush()
+}
+
+fn change((key, value): (&Vec<u8>, &Option<Vec<u8>>)) -> Change {
+    match value {
+        Some(value) => Change::Put { key: key.clone(), value: value.clone() },
+        None => Change::Delete { key: key.clone() },
+    }
 }
 
 fn pair(change: Change) -> (Vec<u8>, Option<Vec<u8>>) {

@@ -65,9 +65,10 @@ impl LogOptions {
         self.segment_bytes / 8
     }
 
-    /// Bytes of one of the journal's two files: sled gets that much in one flush.
+    /// Bytes of one of the journal's two files. Two full flushes fit, so that sled gets what one holds while the other
+    /// one is filled, however large the entries are.
     pub(super) fn journal_bytes(&self) -> usize {
-        self.segment_bytes / 16
+        self.segment_bytes / 4
     }
 }
 
