@@ -49,11 +49,10 @@ pub(super) fn halves(hash: u128) -> [u64; 2] {
     [hash as u64, (hash >> 64) as u64]
 }
 
-/// Hashes and counts what is written to it.
+/// Hashes what is written to it.
 #[derive(Default)]
 pub(super) struct HashWriter {
     state: Box<Xxh3>,
-    pub bytes: u64,
 }
 
 impl HashWriter {
@@ -65,7 +64,6 @@ impl HashWriter {
 impl Write for HashWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.state.update(bytes);
-        self.bytes += bytes.len() as u64;
         Ok(bytes.len())
     }
 

@@ -7,6 +7,7 @@ use super::snapshot::answer;
 use super::window::Window;
 use super::{Command, CommandError, Outcome};
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::Arc;
 
 /// What a request was answered.
@@ -19,19 +20,35 @@ pub(super) struct Memory {
     /// Of the command, to tell a retry from another request under the same key.
     pub fingerprint: u128,
     pub at_ms: u64,
-    pub answer: Answer,
+    /// As a snapshot has it: a batch's answer takes several times that when it is taken apart.
+    answer: Arc<[u8]>,
     answer_hash: u128,
-    bytes: u64,
 }
 
 impl Memory {
     /// What a memory counts beyond its key and its encoded answer.
     const OVERHEAD_BYTES: u64 = 64;
 
-    pub fn new(key: Arc<str>, fingerprint: u128, at_ms: u64, answer: Answer) -> Self {
-        let (answer_hash, answer_bytes) = hash_answer(&answer);
-        let bytes = key.len() as u64 + answer_bytes + Self::OVERHEAD_BYTES;
-        Self { key, fingerprint, at_ms, answer, answer_hash, bytes }
+    pub fn new(key: Arc<str>, fingerprint: u128, at_ms: u64, answer: &Answer) -> Self {
+        let mut encoded = Vec::new();
+        // Writing to memory cannot fail; were it to, all nodes would go on with the same part.
+        let _ = answer::encode(answer, &mut encoded);
+        let answer_hash = hash_answer(&encoded);
+        Self { key, fingerprint, at_ms, answer: encoded.into(), answer_hash }
+    }
+
+    /// `None` if it cannot be read, which is the same on all nodes, and never happens.
+    pub fn answer(&self) -> Option<Answer> {
+        answer::decode_all(&self.answer)
+    }
+
+    /// The answer as it is encoded.
+    pub fn encoded_answer(&self) -> &[u8] {
+        &self.answer
+    }
+
+    fn bytes(&self) -> u64 {
+        (self.key.len() + self.answer.len()) as u64 + Self::OVERHEAD_BYTES
     }
 
     fn hash(&self, number: u64, answer_hash: u128) -> u128 {
@@ -50,11 +67,11 @@ pub(super) fn fingerprint(command: &Command) -> u128 {
     writer.finish()
 }
 
-fn hash_answer(answer: &Answer) -> (u128, u64) {
+fn hash_answer(encoded: &[u8]) -> u128 {
     let mut writer = HashWriter::default();
     // As above.
-    let _ = answer::encode(answer, &mut writer);
-    (writer.finish(), writer.bytes)
+    let _ = writer.write_all(encoded);
+    writer.finish()
 }
 
 /// All that is remembered.
@@ -79,7 +96,7 @@ impl Remembered {
         let mut bytes = 0;
         for (number, memory) in window.iter() {
             keys.insert(memory.key.clone(), number);
-            bytes += memory.bytes;
+            bytes += memory.bytes();
         }
         let sum = sum_of(&window, |memory| memory.answer_hash);
         Self { window, keys, bytes, sum }
@@ -99,7 +116,7 @@ impl Remembered {
     pub fn remember(&mut self, memory: Memory) {
         let number = self.window.next();
         self.keys.insert(memory.key.clone(), number);
-        self.bytes += memory.bytes;
+        self.bytes += memory.bytes();
         self.sum.add(memory.hash(number, memory.answer_hash));
         self.window.push(Some(memory));
         // The newest always stays: without it a retry would be applied twice.
@@ -127,12 +144,12 @@ impl Remembered {
 
     /// The same, computed anew.
     pub fn recompute_words(&self) -> [u64; 4] {
-        self.window.words(sum_of(&self.window, |memory| hash_answer(&memory.answer).0))
+        self.window.words(sum_of(&self.window, |memory| hash_answer(&memory.answer)))
     }
 
     fn forget_oldest(&mut self) {
         let Some((number, memory)) = self.window.pop() else { return };
-        self.bytes -= memory.bytes;
+        self.bytes -= memory.bytes();
         self.sum.subtract(memory.hash(number, memory.answer_hash));
         // The key may have been used again since, after its first use had become too old.
         if self.keys.get(&memory.key) == Some(&number) {

@@ -22,7 +22,7 @@ pub(super) struct Ticket {
 
 impl Ticket {
     pub fn stamped(self, now_ms: u64, answer: &Answer) -> Memory {
-        Memory::new(self.key, self.fingerprint, now_ms, answer.clone())
+        Memory::new(self.key, self.fingerprint, now_ms, answer)
     }
 }
 
@@ -37,8 +37,13 @@ impl Cache {
         let fingerprint = fingerprint(command);
         match self.remembered.recall(key, self.now_ms) {
             None => Once::Fresh(Some(Ticket { key: key.into(), fingerprint })),
-            Some(memory) if memory.fingerprint == fingerprint => Once::Replayed(memory.answer.clone()),
-            Some(_) => Once::Refused(CommandError::IdempotencyKeyReused),
+            Some(memory) if memory.fingerprint != fingerprint => {
+                Once::Refused(CommandError::IdempotencyKeyReused)
+            }
+            Some(memory) => match memory.answer() {
+                Some(answer) => Once::Replayed(answer),
+                None => Once::Refused(CommandError::IdempotencyKeyReused),
+            },
         }
     }
 }

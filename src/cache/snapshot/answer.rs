@@ -24,6 +24,13 @@ pub(in crate::cache) fn encode(answer: &Answer, out: &mut impl Write) -> Result<
     }
 }
 
+/// What [`encode`] wrote, and nothing else.
+pub(in crate::cache) fn decode_all(encoded: &[u8]) -> Option<Answer> {
+    let mut source = Source(encoded);
+    let answer = decode(&mut source).ok()?;
+    source.0.is_empty().then_some(answer)
+}
+
 pub(super) fn decode(source: &mut Source<impl Read>) -> std::result::Result<Answer, RestoreError> {
     Ok(if source.bool()? { Err(error(source)?) } else { Ok(outcome(source)?) })
 }

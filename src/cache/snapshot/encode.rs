@@ -1,6 +1,6 @@
 //! A frozen cache to bytes, record after record.
 
-use super::answer::{self, put_config};
+use super::answer::put_config;
 use super::wire::{put_bytes, put_option, put_u8, put_u32, put_u64, put_u128};
 use super::{Frozen, MAGIC, VERSION};
 use crate::cache::slab::{Entry, Slot};
@@ -35,7 +35,7 @@ impl Frozen {
             put_bytes(out, memory.key.as_bytes())?;
             put_u128(out, memory.fingerprint)?;
             put_u64(out, memory.at_ms)?;
-            answer::encode(&memory.answer, out)
+            out.write_all(memory.encoded_answer())
         })?;
         out.flush()
     }

@@ -158,7 +158,7 @@ fn memory<R: Read>(source: &mut Source<R>) -> Result<Memory> {
     let key = source.text(IDEMPOTENCY_KEY_BYTES_MAX)?;
     let fingerprint = source.u128()?;
     let at_ms = source.u64()?;
-    Ok(Memory::new(key.into(), fingerprint, at_ms, answer::decode(source)?))
+    Ok(Memory::new(key.into(), fingerprint, at_ms, &answer::decode(source)?))
 }
 
 fn window<R: Read, T: Clone>(
