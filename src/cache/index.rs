@@ -3,6 +3,7 @@
 //! Two levels, like a B-tree that stops at its second: sorted chunks, in a sorted list. A slot's key is looked up
 //! in the slab, so an entry must be there while its slot is in the index.
 
+use super::hints::Hints;
 use super::slab::Slab;
 use std::cmp::Ordering;
 use std::ops::Bound;
@@ -17,6 +18,7 @@ const JOINED_SLOTS_MAX: usize = CHUNK_SLOTS / 4 * 3;
 pub(super) struct Index {
     /// None is empty.
     chunks: Vec<Vec<u32>>,
+    hints: Hints,
 }
 
 /// Where a slot is, or would be.
@@ -34,18 +36,29 @@ impl Index {
             chunk.extend_from_slice(slots);
             chunk
         };
-        Self { chunks: slots.chunks(JOINED_SLOTS_MAX).map(chunk).collect() }
+        let mut hints = Hints::default();
+        hints.fit(slots.len() as u64);
+        Self { chunks: slots.chunks(JOINED_SLOTS_MAX).map(chunk).collect(), hints }
     }
 
     pub fn find(&self, slab: &Slab, key: &[u8]) -> Option<u32> {
+        let is_there = |slot: &u32| slab.entry(*slot).is_some_and(|entry| entry.record.key_bytes() == key);
+        if let Some(slot) = self.hints.get(key).filter(is_there) {
+            return Some(slot);
+        }
         let Place { chunk, at } = self.place(slab, key).ok()?;
-        Some(self.chunks[chunk][at])
+        let slot = self.chunks[chunk][at];
+        self.hints.set(key, slot);
+        Some(slot)
     }
 
     /// Adds the slot of a key that is not there yet.
     pub fn insert(&mut self, slab: &Slab, slot: u32) {
         let Some(entry) = slab.entry(slot) else { return };
-        let Err(Place { chunk, at }) = self.place(slab, entry.record.key_bytes()) else { return };
+        let key = entry.record.key_bytes();
+        let Err(Place { chunk, at }) = self.place(slab, key) else { return };
+        self.hints.fit(slab.len());
+        self.hints.set(key, slot);
         if self.chunks.is_empty() {
             self.chunks.push(Vec::with_capacity(CHUNK_SLOTS));
         }
@@ -156,5 +169,35 @@ mod tests {
         assert!(index.chunks.len() <= 2 + 4 * held / CHUNK_SLOTS, "{} chunks for {held}", index.chunks.len());
         assert!(index.chunks.iter().all(|chunk| !chunk.is_empty() && chunk.len() <= CHUNK_SLOTS));
         assert_eq!(index.from(&slab, Bound::Unbounded).count(), held);
+    }
+
+    /// Slots are used again for other keys, and the table of hints is smaller than what it saw: what is found is what
+    /// the order of keys says.
+    #[test]
+    fn a_hint_is_never_believed() {
+        let (mut index, mut slab) = (Index::default(), Slab::default());
+        let mut held = std::collections::BTreeMap::new();
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut hits = 0;
+        for _ in 0..30_000 {
+            let number = random.u64(..3_000);
+            let key = format!("{number:08}");
+            let hinted = index.hints.get(key.as_bytes());
+            let found = index.find(&slab, key.as_bytes());
+            assert_eq!(found, held.get(&number).copied(), "{number}");
+            hits += u32::from(found.is_some() && found == hinted);
+            match found {
+                Some(slot) if random.bool() => {
+                    index.remove(&slab, slot);
+                    slab.remove(slot);
+                    held.remove(&number);
+                }
+                Some(_) => {}
+                None => {
+                    held.insert(number, insert(&mut index, &mut slab, number));
+                }
+            }
+        }
+        assert!(hits > 1_000, "{hits} good hints");
     }
 }

@@ -14,6 +14,7 @@ mod command;
 mod config;
 mod digest;
 mod eviction;
+mod hints;
 mod index;
 mod key;
 pub mod limits;
