@@ -171,8 +171,7 @@ mod tests {
         assert_eq!(index.from(&slab, Bound::Unbounded).count(), held);
     }
 
-    /// Slots are used again for other keys, and the table of hints is smaller than what it saw: what is found is what
-    /// the order of keys says.
+    /// Slots are used again for other keys, and two keys may share a place: what is found is what the order of keys says.
     #[test]
     fn a_hint_is_never_believed() {
         let (mut index, mut slab) = (Index::default(), Slab::default());
