@@ -34,6 +34,7 @@ pub use config::{CacheConfig, Policy, TouchConfig};
 pub use digest::Digest;
 pub use key::{Key, KeyError, Value, ValueError};
 pub use outcome::{Applied, Cause, CommandError, Event, Found, Outcome};
+pub use record::Record;
 pub use snapshot::{Frozen, RestoreError};
 pub use state::{Cache, KeyInfo, Seen, Victim};
 pub use stats::Stats;

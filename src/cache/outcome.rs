@@ -1,7 +1,7 @@
 //! What `apply` answers: outcomes, refusals and events. Outcomes are remembered for idempotency keys, so
 //! they are stored too: new variants are only ever added at the end.
 
-use super::{CacheConfig, Key, Value};
+use super::{CacheConfig, Key, Record, Value};
 use serde::{Deserialize, Serialize};
 
 /// What applying one log entry did.
@@ -93,8 +93,7 @@ pub enum CommandError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     Put {
-        key: Key,
-        value: Value,
+        record: Record,
         expires_at_ms: Option<u64>,
         created: bool,
     },
@@ -112,7 +111,7 @@ pub enum Event {
         prefix: Option<String>,
         removed: u64,
     },
-    Configured(CacheConfig),
+    Configured(Box<CacheConfig>),
 }
 
 /// Why a key went.

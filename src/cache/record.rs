@@ -9,11 +9,11 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 /// Key, media type and value, one behind the other, behind a pointer of one word. It is a copy, so that a
 /// small value never keeps the large network frame or log record alive that it came in.
-#[derive(Clone)]
-pub(super) struct Record(ThinArc<Lengths, u8>);
+#[derive(Clone, PartialEq, Eq)]
+pub struct Record(ThinArc<Lengths, u8>);
 
 /// Where the parts of a record end.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Lengths {
     key: u16,
     media: u8,

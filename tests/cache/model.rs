@@ -4,7 +4,7 @@
 use crate::model_order::Place;
 use lockstep::cache::{
     Applied, CacheConfig, Cause, Command, CommandError, Condition, EntryId, Event, Found, Key, Op, Outcome,
-    Policy, Stamp, Ttl, Value, limits,
+    Policy, Record, Stamp, Ttl, Value, limits,
 };
 use std::collections::BTreeMap;
 
@@ -191,7 +191,7 @@ impl Model {
                 }
                 if config != self.config {
                     self.config = config.clone();
-                    events.push(Event::Configured(config.clone()));
+                    events.push(Event::Configured(Box::new(config.clone())));
                 }
                 Ok(Outcome::Configured(config))
             }
@@ -377,7 +377,8 @@ impl Model {
         held.found.modified_at_ms = self.now_ms;
         held.found.version += 1;
         self.graves.retain(|(what, _)| what.as_ref() != Ok(key));
-        events.push(Event::Put { key: key.clone(), value, expires_at_ms, created });
+        let record = Record::new(key, &value.bytes, value.content_type.as_deref());
+        events.push(Event::Put { record, expires_at_ms, created });
         Ok(created)
     }
 

@@ -17,8 +17,8 @@ impl Watcher {
     fn see(&mut self, events: &[Event]) {
         for event in events {
             match event {
-                Event::Put { key, value, expires_at_ms, created } => {
-                    let before = self.0.insert(key.clone(), (value.clone(), *expires_at_ms));
+                Event::Put { record, expires_at_ms, created } => {
+                    let before = self.0.insert(record.to_key(), (record.value(), *expires_at_ms));
                     assert_eq!(before.is_none(), *created);
                 }
                 Event::Deadline { key, expires_at_ms } => {
@@ -104,10 +104,13 @@ impl World {
     /// C5: what an entry of the log changes has its index, and that is more than any before.
     fn check_revisions(&mut self, applied: &Applied, index: u64) {
         for event in &applied.events {
-            if let Event::Put { key, .. } | Event::Deadline { key, .. } = event {
-                let before = self.revisions.insert(key.clone(), index);
-                assert!(before.is_none_or(|before| before < index));
-            }
+            let key = match event {
+                Event::Put { record, .. } => record.to_key(),
+                Event::Deadline { key, .. } => key.clone(),
+                Event::Removed { .. } | Event::Cleared { .. } | Event::Configured(_) => continue,
+            };
+            let before = self.revisions.insert(key, index);
+            assert!(before.is_none_or(|before| before < index));
         }
         for (key, info) in self.steady.keys("", None, usize::MAX) {
             assert_eq!(Some(&info.revision), self.revisions.get(&key));

@@ -286,9 +286,10 @@ fn show_previous(previous: Option<&Found>) -> String {
 
 fn show_event(event: &Event) -> String {
     match event {
-        Event::Put { key, value, expires_at_ms, created } => {
+        Event::Put { record, expires_at_ms, created } => {
             let new = if *created { " created" } else { "" };
-            format!("put {key}={}{}{new}", show_value(value), show_deadline(*expires_at_ms))
+            let (key, value) = (record.key(), show_value(&record.value()));
+            format!("put {key}={value}{}{new}", show_deadline(*expires_at_ms))
         }
         Event::Deadline { key, expires_at_ms } => format!("deadline {key}{}", show_deadline(*expires_at_ms)),
         Event::Removed { key, cause } => {

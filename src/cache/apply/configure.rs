@@ -24,7 +24,7 @@ impl Cache {
         if config != self.config {
             self.store.set_policy(config.policy);
             self.config = config.clone();
-            events.push(Event::Configured(config.clone()));
+            events.push(Event::Configured(Box::new(config.clone())));
         }
         Ok(Outcome::Configured(config))
     }

@@ -96,7 +96,7 @@ impl Cache {
         events: &mut Vec<Event>,
     ) -> Outcome {
         let revision = self.index;
-        let value = record.value();
+        let told = record.clone();
         let write = Write { revision, now_ms: self.now_ms, record, lifetime };
         let previous = match kind {
             Stored::Value { previous: true } => self.get(key.as_str()),
@@ -115,7 +115,7 @@ impl Cache {
         self.tombstones.remove(&key);
         let created = there.is_none();
         let expires_at_ms = lifetime.expires_at_ms();
-        events.push(Event::Put { key, value, expires_at_ms, created });
+        events.push(Event::Put { record: told, expires_at_ms, created });
         match kind {
             Stored::Value { .. } => {
                 self.stats.puts += 1;
