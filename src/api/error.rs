@@ -60,6 +60,8 @@ error_codes! {
     InvalidBatch = "invalid_batch", 400, None;
     /// A setting is out of range.
     InvalidConfig = "invalid_config", 400, None;
+    /// A page of another site asked.
+    Forbidden = "forbidden", 403, None;
     /// No such path.
     NoRoute = "no_route", 404, None;
     /// The path knows other methods.

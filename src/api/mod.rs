@@ -7,6 +7,7 @@ mod cluster;
 mod error;
 mod headers;
 mod kv;
+mod watch;
 
 pub use batch::{BatchAnswer, BatchRequest, OpAnswer, OpRequest, WireFound, WireValue};
 pub use cache::{CacheReport, HotKey, NextVictim, ReadCounts, ShadowHits, TouchReport};
@@ -19,3 +20,4 @@ pub use headers::{
     CONSISTENCY, IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, INDEX, PREVIOUS_REVISION, TERM, TTL_MS,
 };
 pub use kv::{Cleared, Consistency, Counter, Deadline, ExpireRequest, IncrRequest, KeyEntry, KeyPage};
+pub use watch::{LiveAnswer, LiveMessage, LiveRequest, Subscribe, Told, WireEvent};

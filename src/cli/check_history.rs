@@ -1,16 +1,35 @@
 //! `lockstep check-history`: reads histories, judges them, and shows what fits nowhere.
 
-use super::commands::CheckHistoryArgs;
 use super::exit::{NotApproved, Usage};
 use super::output::Output;
 use crate::check::{Doubt, Failure, History, Operation, Options, Report, Verdict, check, timeline};
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::BufReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// What is judged, and how.
+#[derive(Debug, Args)]
+pub struct CheckHistoryArgs {
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Write a page that shows what fits nowhere, for a single FILE
+    #[arg(long, value_name = "OUT.html")]
+    pub html: Option<PathBuf>,
+    /// Seconds a file may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    pub deadline_s: u32,
+    /// Judge by values only, as if no revision were known
+    #[arg(long)]
+    pub without_revisions: bool,
+    /// Print one JSON object on the last line
+    #[arg(long, env = "LOCKSTEP_JSON")]
+    pub json: bool,
+}
 
 /// What came out for all files: the worst verdict, and sums.
 #[derive(Debug, Serialize)]

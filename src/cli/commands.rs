@@ -1,9 +1,11 @@
 //! The command line's grammar.
 
 use super::bench::{BareArgs, BenchArgs};
+use super::check_history::CheckHistoryArgs;
+use super::simulate::SimulateArgs;
+use super::watch::WatchArgs;
 use crate::api::Consistency;
 use crate::cache::Policy;
-use crate::cache::limits::CAPACITY_ENTRIES_MAX;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,6 +43,8 @@ pub enum Command {
     Keys(KeysArgs),
     /// Carry out several operations, all or none
     Batch(BatchArgs),
+    /// Print changes as they happen
+    Watch(WatchArgs),
     /// Show a node and its cluster
     Status(StatusArgs),
     /// See and change the members of the cluster
@@ -202,6 +206,9 @@ pub struct ServeArgs {
     /// How long a request may take
     #[arg(long, env = "LOCKSTEP_REQUEST_TIMEOUT_MS", default_value_t = 5_000)]
     pub request_timeout_ms: u64,
+    /// Bytes of recent changes kept for those who watch
+    #[arg(long, env = "LOCKSTEP_WATCH_BYTES", default_value_t = 32 * 1024 * 1024)]
+    pub watch_bytes: usize,
     /// Connections of clients at a time
     #[arg(long, env = "LOCKSTEP_CONNECTIONS", default_value_t = 10_000)]
     pub connections: usize,
@@ -438,43 +445,7 @@ pub struct ReplayArgs {
     pub target: Target,
 }
 
-#[derive(Debug, Args)]
-pub struct SimulateArgs {
-    /// An .xz file of big-endian 32-bit keys, or a text file with one key a line
-    pub trace: PathBuf,
-    /// Most entries
-    #[arg(long, default_value_t = 1_024, value_parser = clap::value_parser!(u64).range(1..=CAPACITY_ENTRIES_MAX))]
-    pub capacity: u64,
-    /// Requests between two log entries that tell of reads; with 1 each read counts at once
-    #[arg(long, value_delimiter = ',', default_value = "1,100,500,1024", value_parser = clap::value_parser!(u64).range(1..))]
-    pub delay: Vec<u64>,
-    /// lru, lfu, s3fifo or noeviction
-    #[arg(long, value_delimiter = ',', default_value = "lru,lfu,s3fifo", value_parser = parse_policy)]
-    pub policy: Vec<Policy>,
-    /// Print one JSON object on the last line
-    #[arg(long, env = "LOCKSTEP_JSON")]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct CheckHistoryArgs {
-    #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-    /// Write a page that shows what fits nowhere, for a single FILE
-    #[arg(long, value_name = "OUT.html")]
-    pub html: Option<PathBuf>,
-    /// Seconds a file may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
-    pub deadline_s: u32,
-    /// Judge by values only, as if no revision were known
-    #[arg(long)]
-    pub without_revisions: bool,
-    /// Print one JSON object on the last line
-    #[arg(long, env = "LOCKSTEP_JSON")]
-    pub json: bool,
-}
-
-fn parse_policy(text: &str) -> Result<Policy, String> {
+pub(super) fn parse_policy(text: &str) -> Result<Policy, String> {
     Policy::from_name(text).ok_or_else(|| "expected lru, lfu, s3fifo or noeviction".into())
 }
 

@@ -39,6 +39,7 @@ pub async fn run(command: Command) -> Result<()> {
         | Command::CheckHistory(_)
         | Command::Bench(_)
         | Command::BareServer(_)
+        | Command::Watch(_)
         | Command::Snapshot(_) => {
             bail!("this command is run elsewhere")
         }

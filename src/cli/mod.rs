@@ -12,6 +12,7 @@ mod serve;
 mod simulate;
 mod trace;
 mod up;
+mod watch;
 
 pub use commands::Cli;
 
@@ -40,6 +41,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::CheckHistory(args) => check_history::check_history(args).await,
             Command::Bench(args) => bench::bench(args).await,
             Command::BareServer(args) => bench::bare_server(args).await,
+            Command::Watch(args) => watch::watch(args).await,
             Command::Snapshot(args) => restore::snapshot(args).await,
             other => kv::run(other).await,
         }

@@ -160,6 +160,7 @@ fn options(args: ServeArgs, addresses: Addresses, bound: SocketAddr) -> Result<N
         timing: timing(&args.timing)?,
         limits: Limits {
             writes_in_flight: args.writes_in_flight,
+            watch_bytes: args.watch_bytes,
             request: Duration::from_millis(args.request_timeout_ms.max(1)),
             ..Limits::default()
         },

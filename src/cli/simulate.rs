@@ -1,16 +1,38 @@
 //! `lockstep simulate`: what each policy makes of a trace, found out with the cache itself, in this process.
 
-use super::commands::SimulateArgs;
+use super::commands::parse_policy;
 use super::output::Output;
 use super::trace;
+use crate::cache::limits::CAPACITY_ENTRIES_MAX;
 use crate::cache::{
     Cache, CacheConfig, Command, Condition, EntryId, Key, Op, Policy, Stamp, Touch, TouchConfig, Ttl, Value,
 };
 use crate::raft::encode_touches;
 use anyhow::Result;
+use clap::Args;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// What is played, and through what.
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// An .xz file of big-endian 32-bit keys, or a text file with one key a line
+    pub trace: PathBuf,
+    /// Most entries
+    #[arg(long, default_value_t = 1_024, value_parser = clap::value_parser!(u64).range(1..=CAPACITY_ENTRIES_MAX))]
+    pub capacity: u64,
+    /// Requests between two log entries that tell of reads; with 1 each read counts at once
+    #[arg(long, value_delimiter = ',', default_value = "1,100,500,1024", value_parser = clap::value_parser!(u64).range(1..))]
+    pub delay: Vec<u64>,
+    /// lru, lfu, s3fifo or noeviction
+    #[arg(long, value_delimiter = ',', default_value = "lru,lfu,s3fifo", value_parser = parse_policy)]
+    pub policy: Vec<Policy>,
+    /// Print one JSON object on the last line
+    #[arg(long, env = "LOCKSTEP_JSON")]
+    pub json: bool,
+}
 
 /// What was found.
 #[derive(Debug, Serialize)]

@@ -16,12 +16,14 @@ use std::time::{Duration, Instant};
 const TRY_LIMIT: Duration = Duration::from_secs(2);
 /// How long to try when nobody at all listens: enough for a node that restarts.
 const NOBODY_LIMIT: Duration = Duration::from_secs(2);
-const PAUSE_FIRST: Duration = Duration::from_millis(20);
-const PAUSE_LAST: Duration = Duration::from_millis(500);
+pub(super) const PAUSE_FIRST: Duration = Duration::from_millis(20);
+pub(super) const PAUSE_LAST: Duration = Duration::from_millis(500);
 
 /// A client of one cluster.
 pub struct Client {
     http: reqwest::Client,
+    /// For answers that have no end.
+    streams: reqwest::Client,
     urls: Vec<String>,
     /// Where the next request goes that is not for the leader.
     next: AtomicUsize,
@@ -47,14 +49,15 @@ impl Client {
         if urls.is_empty() {
             return Err("no URL was given".into());
         }
-        let http = reqwest::Client::builder()
-            .timeout(limit)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| error.to_string())?;
-        Ok(Self { http, urls, next: AtomicUsize::new(0), leader: Mutex::new(None), limit })
+        let builder = || {
+            reqwest::Client::builder()
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .tcp_nodelay(true)
+        };
+        let http = builder().timeout(limit).build().map_err(|error| error.to_string())?;
+        let streams = builder().build().map_err(|error| error.to_string())?;
+        Ok(Self { http, streams, urls, next: AtomicUsize::new(0), leader: Mutex::new(None), limit })
     }
 
     /// Starts with another node than the first.
@@ -215,11 +218,29 @@ impl Client {
         }
     }
 
+    pub(super) fn streams(&self) -> &reqwest::Client {
+        &self.streams
+    }
+
+    /// How long a request and its repetitions may take.
+    pub(super) fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// The node that is asked next, if it need not be the leader.
+    pub(super) fn any_url(&self) -> String {
+        self.urls[self.next.load(Ordering::Relaxed) % self.urls.len()].clone()
+    }
+
+    pub(super) fn try_another(&self) {
+        self.next.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn target(&self, kind: Kind) -> String {
         let leader = self.leader.lock().expect("no panic while held").clone();
         match leader.filter(|_| kind == Kind::Write) {
             Some(leader) => leader,
-            None => self.urls[self.next.load(Ordering::Relaxed) % self.urls.len()].clone(),
+            None => self.any_url(),
         }
     }
 

@@ -4,8 +4,10 @@ mod bootstrap;
 mod error;
 mod http;
 mod kv;
+mod watch;
 
 pub use bootstrap::{introductions, join};
 pub use error::ClientError;
 pub use http::Client;
 pub use kv::{Answer, Previous, PutOptions, Stored};
+pub use watch::Watching;

@@ -3,12 +3,13 @@
 use super::door::Door;
 use super::routes::router;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// Bounds on what clients may ask of the listener.
@@ -24,6 +25,8 @@ pub struct HttpLimits {
     pub value_bytes: usize,
     /// Largest body of a batch.
     pub batch_bytes: usize,
+    /// How long a client may take none of what is sent to it.
+    pub send_pause: Duration,
     /// Bytes that request bodies may take together; more are answered 429.
     pub body_memory: usize,
     /// How long requests may go on after the listener closes.
@@ -38,6 +41,7 @@ impl Default for HttpLimits {
             body_pause: Duration::from_secs(10),
             value_bytes: 1024 * 1024,
             batch_bytes: 4 * 1024 * 1024,
+            send_pause: Duration::from_secs(30),
             body_memory: 256 * 1024 * 1024,
             shutdown: Duration::from_secs(5),
         }
@@ -69,7 +73,7 @@ async fn accept(listener: TcpListener, door: Door, mut stopped: oneshot::Receive
     let limits = door.limits.clone();
     let service = router(door);
     let slots = Arc::new(Semaphore::new(limits.connections));
-    let graceful = GracefulShutdown::new();
+    let closing = watch::Sender::new(());
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.head).keep_alive(true);
     loop {
@@ -91,17 +95,40 @@ async fn accept(listener: TcpListener, door: Door, mut stopped: oneshot::Receive
             }
         };
         let _ = stream.set_nodelay(true);
+        cut_off_when_stuck(&stream, limits.send_pause);
         let service = TowerToHyperService::new(service.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let mut closes = closing.subscribe();
         tokio::spawn(async move {
             let _slot = slot;
-            if let Err(error) = connection.await {
+            tokio::pin!(connection);
+            let ended = tokio::select! {
+                biased;
+                ended = connection.as_mut() => ended,
+                _ = closes.changed() => {
+                    // What is being answered is finished, and nothing more is taken.
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%error, "connection ended");
             }
         });
     }
     drop(listener);
-    if tokio::time::timeout(limits.shutdown, graceful.shutdown()).await.is_err() {
+    closing.send_replace(());
+    if tokio::time::timeout(limits.shutdown, closing.closed()).await.is_err() {
         tracing::info!("some requests did not finish before the server stopped");
     }
+}
+
+/// Has the system end a connection whose client takes nothing, or is gone without a word.
+fn cut_off_when_stuck(stream: &TcpStream, after: Duration) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(after)) {
+        tracing::debug!(%error, "cannot set how long a client may take nothing");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, after);
 }

@@ -4,6 +4,7 @@
 use super::HttpLimits;
 use super::metrics::Requests;
 use super::respond::ApiError;
+use super::watch::Watchers;
 use crate::api::{ErrorCode, Introduction};
 use crate::node::{Formation, Node};
 use axum::extract::FromRequestParts;
@@ -18,6 +19,7 @@ pub struct Door {
     node: Arc<watch::Sender<Option<Node>>>,
     pub(super) limits: HttpLimits,
     pub(super) requests: Arc<Requests>,
+    pub(super) watchers: Watchers,
     /// Bytes that request bodies may take together.
     pub(super) body_memory: Arc<Semaphore>,
     /// Whether the routes that break things on purpose exist.
@@ -27,8 +29,9 @@ pub struct Door {
 impl Door {
     pub fn new(formation: Formation, limits: HttpLimits, fault_injection: bool) -> Self {
         let node = Arc::new(watch::Sender::new(None));
+        let watchers = Watchers::new(limits.connections);
         let body_memory = Arc::new(Semaphore::new(limits.body_memory));
-        Self { formation, node, limits, requests: Arc::default(), body_memory, fault_injection }
+        Self { formation, node, limits, requests: Arc::default(), watchers, body_memory, fault_injection }
     }
 
     /// From now on requests go to this node.

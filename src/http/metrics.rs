@@ -133,6 +133,7 @@ pub(super) async fn metrics(State(door): State<Door>) -> Response {
         let is = |role: &str| u64::from(status.role == role);
         let differs = u64::from(status.differs_at.is_some());
         let gauges = [
+            ("lockstep_watchers", "Clients that watch this node.", door.watchers.now()),
             ("lockstep_is_leader", "Whether this node leads.", is("leader")),
             ("lockstep_raft_term", "Raft term.", status.term),
             ("lockstep_raft_last_log_index", "Index of the last log entry.", status.last_log_index),
@@ -150,6 +151,12 @@ pub(super) async fn metrics(State(door): State<Door>) -> Response {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }
         let _ = write_cache(&mut out, &status.cache);
+        let _ = writeln!(
+            out,
+            "# HELP lockstep_watchers_cut_total Watchers that were sent away: too slow, or the node was stopping.\n\
+             # TYPE lockstep_watchers_cut_total counter\nlockstep_watchers_cut_total {}",
+            door.watchers.cut()
+        );
         if let Some(ahead_ms) = status.log_time_ahead_ms {
             let name = "lockstep_log_time_ahead_seconds";
             let help = "How far log time is ahead of this node's wall clock.";

@@ -12,11 +12,14 @@ mod faults;
 mod health;
 mod keys;
 mod kv;
+mod live;
 mod metrics;
 mod metrics_cache;
 mod openapi;
+mod origin;
 mod respond;
 mod routes;
+mod watch;
 
 pub use accept::{HttpLimits, HttpServer};
 pub use bare::serve_bare;

@@ -2,7 +2,7 @@
 
 use super::door::Door;
 use super::respond::ApiError;
-use super::{batch, cluster, config, faults, health, keys, kv, metrics, openapi};
+use super::{batch, cluster, config, faults, health, keys, kv, live, metrics, openapi, watch};
 use crate::api::ErrorCode;
 use axum::Router;
 use axum::http::{Method, Uri};
@@ -20,6 +20,8 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/kv", delete(keys::clear))
         .route("/v1/batch", post(batch::batch))
         .route("/v1/keys", get(keys::list))
+        .route("/v1/watch", get(watch::watch))
+        .route("/v1/live", get(live::live))
         .route("/v1/config", get(config::get).put(config::put))
         .route("/v1/status", get(cluster::status))
         .route("/v1/cache", get(cluster::cache))

@@ -1,6 +1,7 @@
 //! A node: the use cases that the HTTP layer and the embedding API call. No HTTP here, no openraft either.
 
 mod admin;
+mod admission;
 mod audit;
 mod background;
 mod error;
@@ -20,6 +21,7 @@ mod start;
 mod status;
 mod touch_buffer;
 mod touches;
+mod watch;
 mod write;
 
 pub use error::{NodeError, StartError};
@@ -28,6 +30,7 @@ pub use options::{Limits, NodeOptions, Origin};
 pub use read::{ReadAt, ReadLevel};
 pub use restore::restore_backup;
 pub use start::{Ground, Node, Opened};
+pub use watch::{News, Watch};
 pub use write::{WriteRequest, Written};
 
-pub use crate::raft::{Role, Timing};
+pub use crate::raft::{Change, Role, Timing};

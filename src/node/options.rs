@@ -48,6 +48,8 @@ pub struct Limits {
     pub leader_wait: Duration,
     /// Bytes of log entries that ask for a snapshot before their number does.
     pub log_bytes: u64,
+    /// Bytes of recent changes that are kept for those who watch.
+    pub watch_bytes: usize,
 }
 
 impl Default for Limits {
@@ -58,6 +60,7 @@ impl Default for Limits {
             request: Duration::from_secs(5),
             leader_wait: Duration::from_secs(2),
             log_bytes: 256 * 1024 * 1024,
+            watch_bytes: 32 * 1024 * 1024,
         }
     }
 }

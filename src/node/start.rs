@@ -1,6 +1,7 @@
 //! A node's life: open the data folder, find its place in a cluster, take part, stop.
 
 use super::admin::{AdminDone, AdminRequest};
+use super::admission::Admission;
 use super::audit::{self, Audit};
 use super::background;
 use super::error::{NodeError, StartError};
@@ -17,13 +18,13 @@ use crate::api::{AddMember, CacheReport, Digests, Joined, Leader, Members, Statu
 use crate::cache::{Cache, CacheConfig, Found, Key};
 use crate::client::join;
 use crate::peer::{Links, Listener, Net, NodeId, PeerServer};
-use crate::raft::{Consensus, Member, offload};
+use crate::raft::{self, Consensus, Feed, Member, offload};
 use crate::storage::{FlushStats, LogOptions, LogStore, SnapshotFile, Snapshots};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -33,7 +34,7 @@ const HAND_OVER_LIMIT: Duration = Duration::from_secs(3);
 /// A running node. Clones are the same node. Call [`Node::stop`] when done with it.
 #[derive(Clone)]
 pub struct Node {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 /// What all use cases share.
@@ -53,6 +54,8 @@ pub(super) struct Inner {
     pub links: Links,
     pub started: Instant,
     draining: AtomicBool,
+    /// Tells those who wait that `draining` was set.
+    pub drains: Notify,
     running: Mutex<Option<Running>>,
 }
 
@@ -151,16 +154,15 @@ impl Opened {
         let Self { options, ground: Ground { store, snapshots, listener, net, .. }, .. } = self;
         let links = Links::default();
         let (timing, me) = (options.timing.clone(), identity.peer_identity());
-        let consensus = Consensus::start(
-            me.clone(),
-            &timing,
-            identity.lineage(),
-            store.clone(),
-            snapshots.clone(),
+        let ground = raft::Ground {
+            log: store.clone(),
+            snapshots: snapshots.clone(),
+            lineage: identity.lineage(),
             net,
-            links.clone(),
-        )
-        .await;
+            links: links.clone(),
+            feed: Arc::new(Feed::new(options.limits.watch_bytes)),
+        };
+        let consensus = Consensus::start(me.clone(), &timing, ground).await;
         let consensus = consensus.map_err(StartError::Raft)?;
         if let Some(founding) = &identity.founding {
             let members = founding.members.iter().map(|m| {
@@ -186,6 +188,7 @@ impl Opened {
             links: links.clone(),
             started: Instant::now(),
             draining: AtomicBool::new(false),
+            drains: Notify::new(),
             running: Mutex::new(None),
         });
         let handler = Arc::new(PeerHandler(Arc::downgrade(&inner)));
@@ -398,6 +401,11 @@ impl Node {
         &self.inner.identity.name
     }
 
+    /// The cluster's id and incarnation.
+    pub fn lineage(&self) -> (String, u64) {
+        (self.inner.identity.cluster_id.clone(), self.inner.identity.incarnation())
+    }
+
     pub fn limits(&self) -> &Limits {
         &self.inner.options.limits
     }
@@ -444,6 +452,7 @@ impl Node {
         if self.inner.draining.swap(true, Ordering::AcqRel) {
             return;
         }
+        self.inner.drains.notify_waiters();
         let others = self.inner.consensus.view().members.iter().any(|m| m.voter && m.id != self.id());
         if others && self.inner.consensus.is_leader() {
             let deadline = Instant::now() + HAND_OVER_LIMIT;
@@ -471,29 +480,5 @@ impl Inner {
             return Err(NodeError::Unavailable("this node is stopping".into()));
         }
         Ok(())
-    }
-}
-
-/// The door for writes: so many, and so many bytes, at a time.
-pub(super) struct Admission {
-    writes: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
-}
-
-impl Admission {
-    fn new(limits: &Limits) -> Self {
-        let bytes = limits.write_bytes_in_flight.min(Semaphore::MAX_PERMITS);
-        Self {
-            writes: Arc::new(Semaphore::new(limits.writes_in_flight)),
-            bytes: Arc::new(Semaphore::new(bytes)),
-        }
-    }
-
-    /// A place for a write of so many bytes; kept until it is dropped.
-    pub fn enter(&self, bytes: usize) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), NodeError> {
-        let bytes = u32::try_from(bytes).map_err(|_| NodeError::Busy)?;
-        let write = self.writes.clone().try_acquire_owned().map_err(|_| NodeError::Busy)?;
-        let bytes = self.bytes.clone().try_acquire_many_owned(bytes).map_err(|_| NodeError::Busy)?;
-        Ok((write, bytes))
     }
 }

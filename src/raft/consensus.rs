@@ -2,6 +2,7 @@
 //! around. The only place that matches on openraft's errors.
 
 use super::clock::LogClock;
+use super::feed::Feed;
 use super::inbound::Inbound;
 use super::log::Log;
 use super::machine::Machine;
@@ -138,6 +139,18 @@ pub struct View {
     pub stopped: Option<String>,
 }
 
+/// What a node's part in the replicated log stands on.
+pub struct Ground {
+    pub log: LogStore,
+    pub snapshots: Snapshots,
+    /// Goes into every snapshot.
+    pub lineage: Bytes,
+    pub net: Net,
+    pub links: Links,
+    /// Is told of all that is applied.
+    pub feed: Arc<Feed>,
+}
+
 /// This node's part in the replicated log. Cheap to clone.
 #[derive(Clone)]
 pub struct Consensus {
@@ -151,19 +164,11 @@ pub struct Consensus {
 
 impl Consensus {
     /// Starts this node's part: restores the snapshot, applies what was committed, and takes part.
-    /// `lineage` goes into every snapshot.
     ///
     /// # Errors
     /// A sentence: the settings are wrong, or log or snapshot can't be read.
-    pub async fn start(
-        me: PeerIdentity,
-        timing: &Timing,
-        lineage: Bytes,
-        log: LogStore,
-        snapshots: Snapshots,
-        net: Net,
-        links: Links,
-    ) -> Result<Self, String> {
+    pub async fn start(me: PeerIdentity, timing: &Timing, ground: Ground) -> Result<Self, String> {
+        let Ground { log, snapshots, lineage, net, links, feed } = ground;
         // A log that was purged relies on its snapshot: without it, part of the state is gone.
         let purged = log.state().purged.map_or(0, |(index, _)| index);
         let covered = snapshots.current().map_or(0, |snapshot| snapshot.index);
@@ -174,7 +179,7 @@ impl Consensus {
             ));
         }
         let clock = Arc::new(LogClock::default());
-        let replica = Arc::new(Replica::new(clock.clone()));
+        let replica = Arc::new(Replica::new(clock.clone(), feed));
         let machine = Machine::new(replica.clone(), snapshots.clone(), lineage);
         let node_id = me.node_id;
         let config = Arc::new(config(&me, timing).validate().map_err(|error| error.to_string())?);

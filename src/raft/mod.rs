@@ -6,6 +6,7 @@ mod codec;
 mod codec_test;
 mod commits;
 mod consensus;
+mod feed;
 mod inbound;
 mod log;
 mod machine;
@@ -24,8 +25,10 @@ pub use codec::{
     encode_entry, encode_touches, from_postcard, to_bytes,
 };
 pub use consensus::{
-    Consensus, MemberState, MembershipError, ProposeError, Proposed, ReadIndexError, Role, Timing, View,
+    Consensus, Ground, MemberState, MembershipError, ProposeError, Proposed, ReadIndexError, Role, Timing,
+    View,
 };
+pub use feed::{Change, Feed, Forgotten, Page};
 pub use log::Log;
 pub use machine::Machine;
 pub use offload::{offload, offload_nothing_on_this_thread};

@@ -3,6 +3,7 @@
 
 use super::clock::LogClock;
 use super::codec::{CodecError, Envelope, decode_touches};
+use super::feed::{Change as Visible, Feed};
 use super::types::{Entry, LogId, Payload, Proposal, Response, StoredMembership};
 use crate::cache::limits::FEATURE_LEVEL;
 use crate::cache::{Cache, CacheConfig, CommandError, Digest, Frozen, Outcome, Stamp, Touch};
@@ -26,6 +27,7 @@ pub struct Replica {
     state: RwLock<State>,
     applied: watch::Sender<u64>,
     clock: Arc<LogClock>,
+    feed: Arc<Feed>,
 }
 
 struct State {
@@ -44,7 +46,8 @@ pub struct Picture {
 }
 
 impl Replica {
-    pub fn new(clock: Arc<LogClock>) -> Self {
+    /// An empty state; what it applies goes into the feed.
+    pub fn new(clock: Arc<LogClock>, feed: Arc<Feed>) -> Self {
         let state = State {
             cache: Cache::new(CacheConfig::default()),
             last_applied: None,
@@ -52,12 +55,17 @@ impl Replica {
             digests: VecDeque::with_capacity(DIGESTS_KEPT),
             checkpoints: VecDeque::new(),
         };
-        Self { state: RwLock::new(state), applied: watch::Sender::new(0), clock }
+        Self { state: RwLock::new(state), applied: watch::Sender::new(0), clock, feed }
     }
 
     /// Looks at the cache. Short: `apply` waits meanwhile.
     pub fn with_cache<T>(&self, look: impl FnOnce(&Cache) -> T) -> T {
         look(&self.read().cache)
+    }
+
+    /// What was applied lately.
+    pub fn feed(&self) -> &Feed {
+        &self.feed
     }
 
     /// The newest (index, digest) pairs, oldest first.
@@ -126,9 +134,11 @@ impl Replica {
         }
         let Some(last) = steps.last().map(|step| step.log_id) else { return (Vec::new(), outcome) };
         let latest_ms = entries[..steps.len()].iter().filter_map(stamped_ms).max();
+        let mut changes = Vec::with_capacity(steps.len());
         let mut state = self.write();
-        let responses = steps.into_iter().map(|step| state.apply(step)).collect();
+        let responses = steps.into_iter().map(|step| state.apply(step, &mut changes)).collect();
         drop(state);
+        self.feed.extend(changes, last.index());
         if let Some(latest_ms) = latest_ms {
             self.clock.observe(latest_ms);
         }
@@ -162,6 +172,7 @@ impl Replica {
             State { cache, last_applied, membership, digests, checkpoints: VecDeque::new() },
         );
         state.note_digest();
+        self.feed.restart(state.cache.index());
         drop(state);
         drop(old);
         self.announce();
@@ -239,11 +250,14 @@ fn stamped_ms(entry: &Entry) -> Option<u64> {
 }
 
 impl State {
-    fn apply(&mut self, Step { log_id, change }: Step) -> Response {
+    fn apply(&mut self, Step { log_id, change }: Step, changes: &mut Vec<Visible>) -> Response {
         let index = log_id.index();
         let response = match change {
             Change::Command { at_ms, envelope: Ok(Envelope { idempotency_key, command }), touches } => {
                 let applied = self.cache.apply(Stamp { index, at_ms, idempotency_key, touches }, command);
+                if !applied.events.is_empty() {
+                    changes.push(Visible::new(index, self.cache.now_ms(), applied.events));
+                }
                 Response { result: applied.outcome, replayed: applied.replayed }
             }
             // Bytes that don't decode are the same on every node, so every node refuses.
@@ -302,7 +316,7 @@ mod tests {
     /// C11: rules that this program does not know stop it before it could differ from those that do.
     #[test]
     fn a_later_feature_level_stops_this_node() {
-        let replica = Replica::new(Arc::new(LogClock::default()));
+        let replica = Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(0)));
         let raise = |index, level| entry(index, Command::RaiseFeatureLevel { level });
         let level = FEATURE_LEVEL;
         let (responses, outcome) = replica.apply(&[raise(1, level), raise(2, level + 1), raise(3, level)]);

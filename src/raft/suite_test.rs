@@ -1,5 +1,6 @@
 //! openraft's own suite for storages, on our log and our state machine over a real folder.
 
+use super::feed::Feed;
 use super::log::Log;
 use super::machine::{FileMeta, Machine};
 use super::replica::Replica;
@@ -23,7 +24,7 @@ impl StoreBuilder<Types, Log, Machine, TempDir> for Folders {
         let store =
             LogStore::open(&folder.path().join("log"), LogOptions::default()).expect("a new log opens");
         let snapshots = Snapshots::open(folder.path().join("snapshots")).expect("a new folder opens");
-        let replica = Arc::new(Replica::new(Arc::new(LogClock::default())));
+        let replica = Arc::new(Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(0))));
         let machine = Machine::new(replica, snapshots, Bytes::from_static(b"lineage"));
         Ok((folder, Log::new(store), machine))
     }
@@ -41,7 +42,7 @@ async fn our_log_and_state_machine_pass_the_suite() {
 async fn a_snapshot_that_is_overtaken_while_it_is_built_is_no_failure() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let snapshots = Snapshots::open(folder.path()).expect("a new folder opens");
-    let replica = Arc::new(Replica::new(Arc::new(LogClock::default())));
+    let replica = Arc::new(Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(0))));
     let blank = Entry::new_blank(LogId::new(1.into(), 5));
     replica.apply(&[blank]).1.expect("it is applied");
     let mut machine = Machine::new(replica, snapshots.clone(), Bytes::new());

@@ -49,6 +49,15 @@ async fn commands_do_what_they_say_and_exit_as_documented() {
     assert_eq!(told["touch"], json!({"enabled": false, "interval_ms": 50, "max_per_flush": 9}));
     assert_eq!(last_json(&ask(&["config", "--touch", "true", "--json"]).1)["touch"]["interval_ms"], 50);
     assert!(!last_json(&ask(&["digest", "--json"]).1)["digests"].as_array().unwrap().is_empty());
+    let (code, out, _) = ask(&["watch", "", "--from", "0", "--limit", "4", "--json"]);
+    let told: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let changes: Vec<&Value> = told.iter().filter(|told| told["type"] == "change").collect();
+    assert_eq!((code, changes.len()), (0, 4));
+    assert_eq!(changes[0]["index"].to_string(), revision, "the first put: {}", changes[0]);
+    let (code, out, _) = ask(&["watch", "k", "--from", &revision, "--limit", "2"]);
+    let (second, third) = (&changes[1]["index"], &changes[2]["index"]);
+    assert_eq!((code, out), (0, format!("{second} put over k: w\n{third} put over k: x\n")));
+    assert_eq!(ask(&["watch", "--from", "100000", "--timeout-ms", "2000"]).0, 1, "no such place");
     assert_eq!(ask(&["member", "transfer"]).0, 0);
     assert_eq!(ask(&["del", "k"]).0, 0);
     assert_eq!(ask(&["del", "k"]).0, 3);

@@ -14,3 +14,4 @@ mod partition;
 mod snapshot;
 mod time;
 mod wall_clock;
+mod watch;

@@ -91,6 +91,7 @@ async fn every_error_code_is_documented_and_produced() {
         (&post, "/v1/kv/k/incr", &[], "[5]", "invalid_body"),
         (&post, "/v1/batch", &[], r#"[[{"op": "get", "key": "k"}]]"#, "invalid_body"),
         (&put, "/v1/config", &[], r#"{"capacity": 7}"#, "invalid_config"),
+        (&get, "/v1/live", &[("origin", "http://evil.example")], "", "forbidden"),
         (&get, "/v2/kv", &[], "", "no_route"),
         (&put, "/v1/debug/links", &[], r#"{"cut": true}"#, "no_route"),
         (&post, "/v1/kv/k", &[], "", "method_not_allowed"),

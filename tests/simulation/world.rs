@@ -11,7 +11,7 @@ use crate::trace::Trace;
 use lockstep::api::{AddMember, Founding, FoundingMember, Joined};
 use lockstep::cache::{CacheConfig, Policy};
 use lockstep::node::{NodeError, Timing};
-use lockstep::raft::View;
+use lockstep::raft::{Forgotten, Page, View};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +37,7 @@ pub enum Told {
 struct LastSight {
     life: u32,
     digest_at: u64,
+    watched_to: u64,
     line: String,
 }
 
@@ -221,9 +222,17 @@ impl World {
             if let Some((_, digest)) = digests.last() {
                 self.trace.note_number(digest.0 as u64);
             }
+            let feed = consensus.replica().feed();
+            // Behind a snapshot that was installed it begins anew.
+            let from = last.watched_to;
+            let changes = match feed.after(from, usize::MAX, usize::MAX) {
+                Ok(page) => (from, page),
+                Err(Forgotten { until }) => (until, Page { changes: Vec::new(), until }),
+            };
+            last.watched_to = changes.1.until;
             let log_time_ms = consensus.replica().with_cache(lockstep::cache::Cache::now_ms);
             let (place, disk_is_idle) = (machine.place, machine.disk_is_idle());
-            let sight = Sight { place, view, applied, disk_is_idle, digests, log_time_ms };
+            let sight = Sight { place, view, applied, disk_is_idle, digests, changes, log_time_ms };
             for invariant in &mut self.invariants {
                 invariant.check(&sight)?;
             }

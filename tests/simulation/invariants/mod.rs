@@ -1,6 +1,7 @@
 //! What must hold at every moment, one property a file.
 
 mod committed_is_never_lost;
+mod equal_index_equal_changes;
 mod equal_index_equal_digest;
 mod log_time_never_goes_back;
 mod one_leader_a_term;
@@ -8,7 +9,7 @@ mod positions_are_ordered;
 
 use crate::net::Place;
 use lockstep::cache::Digest;
-use lockstep::raft::View;
+use lockstep::raft::{Page, View};
 
 /// A node as it is now.
 pub struct Sight {
@@ -19,6 +20,8 @@ pub struct Sight {
     pub disk_is_idle: bool,
     /// What it has applied since it was last looked at, as far as it remembers.
     pub digests: Vec<(u64, Digest)>,
+    /// What it tells those who watch of what follows an index.
+    pub changes: (u64, Page),
     pub log_time_ms: u64,
 }
 
@@ -38,6 +41,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(committed_is_never_lost::Committed::default()),
         Box::new(positions_are_ordered::Positions),
         Box::new(equal_index_equal_digest::Digests::default()),
+        Box::new(equal_index_equal_changes::Changes::default()),
         Box::new(log_time_never_goes_back::LogTime::default()),
     ]
 }

@@ -1,0 +1,84 @@
+//! `lockstep watch`: changes, as they happen.
+
+use super::commands::Target;
+use super::kv::connect;
+use crate::api::{Told, WireEvent, WireValue};
+use anyhow::Result;
+use clap::Args;
+use std::io::{ErrorKind, Write};
+
+/// What to watch.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Only keys that start with this
+    #[arg(default_value = "")]
+    pub prefix: String,
+    /// Begin behind this log index [default: now]
+    #[arg(long)]
+    pub from: Option<u64>,
+    /// Leave values out
+    #[arg(long)]
+    pub no_values: bool,
+    /// Stop after this many changes
+    #[arg(long)]
+    pub limit: Option<u64>,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// Prints until it is interrupted, or has printed as many as were asked for. It goes on with another node when one fails.
+pub async fn watch(args: WatchArgs) -> Result<()> {
+    let (client, output) = connect(&args.target)?;
+    let mut watching = client.watch(&args.prefix, args.from, !args.no_values);
+    let mut left = args.limit.unwrap_or(u64::MAX);
+    while left > 0 {
+        let told = watching.next().await?;
+        left -= u64::from(matches!(told, Told::Change { .. }));
+        let text = if output.json { serde_json::to_string(&told)? + "\n" } else { words(&told) };
+        let mut out = std::io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            // The reader has seen enough, as in `lockstep watch | head`.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// A line an event. What only moves the place is left out.
+fn words(told: &Told) -> String {
+    match told {
+        Told::Subscribed { .. } | Told::Bookmark { .. } | Told::Cut { .. } => String::new(),
+        Told::Change { index, events, .. } => {
+            events.iter().map(|event| format!("{index} {}\n", sentence(event))).collect()
+        }
+        Told::Resync { from, index } => {
+            format!("{index} resync: what came after {from} is no longer known, read again\n")
+        }
+    }
+}
+
+fn sentence(event: &WireEvent) -> String {
+    match event {
+        WireEvent::Put { key, created, bytes, value, .. } => {
+            let verb = if *created { "put" } else { "put over" };
+            match value {
+                Some(WireValue::Text { value }) => format!("{verb} {key}: {}", value.escape_debug()),
+                _ => format!("{verb} {key}: {bytes} bytes"),
+            }
+        }
+        WireEvent::Lifetime { key, expires_at_ms: Some(at_ms) } => format!("lifetime {key}: until {at_ms}"),
+        WireEvent::Lifetime { key, expires_at_ms: None } => format!("lifetime {key}: for ever"),
+        WireEvent::Delete { key } => format!("delete {key}"),
+        WireEvent::Expire { key } => format!("expire {key}"),
+        WireEvent::Evict { key } => format!("evict {key}"),
+        WireEvent::Clear { prefix: Some(prefix), removed } => format!("clear {prefix}: {removed} keys"),
+        WireEvent::Clear { prefix: None, removed } => format!("clear all: {removed} keys"),
+        WireEvent::Config { config } => {
+            format!(
+                "config: {:?}, {} entries, {} bytes",
+                config.policy, config.capacity_entries, config.capacity_bytes
+            )
+        }
+    }
+}

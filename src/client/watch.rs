@@ -1,0 +1,134 @@
+//! Watching changes from a program: it goes on with another node when one fails, and misses nothing that the nodes
+//! still know.
+
+use super::error::{ClientError, garbled, innermost, lost};
+use super::http::{Client, PAUSE_FIRST, PAUSE_LAST};
+use crate::api::{ErrorCode, Problem, Told};
+use eventsource_stream::{EventStreamError, Eventsource};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use std::time::{Duration, Instant};
+
+/// A node says where it is every five seconds. One that is silent for so long is given up.
+const SILENCE_LIMIT: Duration = Duration::from_secs(15);
+
+type Stream = BoxStream<'static, Result<String, ClientError>>;
+
+/// Changes as they come.
+pub struct Watching<'a> {
+    client: &'a Client,
+    prefix: String,
+    values: bool,
+    /// Where to watch on from.
+    place: Option<u64>,
+    cluster: Option<(String, u64)>,
+    stream: Option<Stream>,
+}
+
+impl Client {
+    /// Watches the keys that start with `prefix`, from behind the index `from`, or from now.
+    pub fn watch(&self, prefix: &str, from: Option<u64>, values: bool) -> Watching<'_> {
+        Watching { client: self, prefix: prefix.to_owned(), values, place: from, cluster: None, stream: None }
+    }
+}
+
+impl Watching<'_> {
+    /// What is told next. When a node cuts off, falls silent or fails, the next one is asked for what follows; that takes at
+    /// most as long as the client may take for a request.
+    ///
+    /// # Errors
+    /// [`ClientError`]: nobody could be asked in that time; the place is kept, so it may be called again. Or the nodes
+    /// belong to another cluster than before, and the place means nothing there.
+    pub async fn next(&mut self) -> Result<Told, ClientError> {
+        let deadline = Instant::now() + self.client.limit();
+        let mut pause = PAUSE_FIRST;
+        loop {
+            let error = match self.try_next().await {
+                Ok(Some(told)) => return Ok(told),
+                // It was cut off: there is a place to go on from.
+                Ok(None) => continue,
+                Err(error) => error,
+            };
+            self.stream = None;
+            self.client.try_another();
+            let passes =
+                matches!(error.code(), ErrorCode::Unavailable | ErrorCode::OutcomeUnknown | ErrorCode::Busy);
+            if !passes || matches!(error, ClientError::Garbled { .. }) || Instant::now() + pause >= deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_LAST);
+        }
+    }
+
+    async fn try_next(&mut self) -> Result<Option<Told>, ClientError> {
+        let url = self.client.any_url();
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            None => {
+                let stream = self.client.open_watch(&url, &self.prefix, self.place, self.values).await?;
+                self.stream.insert(stream)
+            }
+        };
+        let silent = || ClientError::Lost { url: url.clone(), reason: "it fell silent".into() };
+        let data = match tokio::time::timeout(SILENCE_LIMIT, stream.next()).await {
+            Ok(Some(data)) => data?,
+            Ok(None) | Err(_) => return Err(silent()),
+        };
+        let told: Told = serde_json::from_str(&data).map_err(|error| garbled(&url, &error.to_string()))?;
+        if let Told::Subscribed { cluster_id, incarnation, .. } = &told {
+            let cluster = (cluster_id.clone(), *incarnation);
+            if self.cluster.get_or_insert_with(|| cluster.clone()) != &cluster {
+                return Err(garbled(&url, "it belongs to another cluster than the nodes before"));
+            }
+        }
+        self.place = Some(told.index());
+        if matches!(told, Told::Cut { .. }) {
+            self.stream = None;
+            self.client.try_another();
+            return Ok(None);
+        }
+        Ok(Some(told))
+    }
+}
+
+impl Client {
+    async fn open_watch(
+        &self,
+        url: &str,
+        prefix: &str,
+        from: Option<u64>,
+        values: bool,
+    ) -> Result<Stream, ClientError> {
+        let mut query = vec![("prefix", prefix.to_owned()), ("values", values.to_string())];
+        query.extend(from.map(|index| ("from", index.to_string())));
+        let request = self.streams().get(format!("{url}/v1/watch")).query(&query);
+        let unreachable = |error: reqwest::Error| ClientError::Unreachable {
+            url: url.to_owned(),
+            reason: innermost(&error),
+        };
+        let response = match tokio::time::timeout(self.limit(), request.send()).await {
+            Ok(response) => response.map_err(unreachable)?,
+            Err(_) => {
+                return Err(ClientError::Unreachable { url: url.to_owned(), reason: "not in time".into() });
+            }
+        };
+        if !response.status().is_success() {
+            let status = response.status();
+            let bytes = response.bytes().await.map_err(|error| lost(url, &error))?;
+            let problem: Result<Problem, _> = serde_json::from_slice(&bytes);
+            return Err(match problem {
+                Ok(problem) => ClientError::Problem(Box::new(problem)),
+                Err(_) => garbled(url, &format!("status {status} without a problem description")),
+            });
+        }
+        let url = url.to_owned();
+        let events = response.bytes_stream().eventsource().map_ok(|event| event.data);
+        Ok(events
+            .map_err(move |error| match error {
+                EventStreamError::Transport(error) => lost(&url, &error),
+                other => garbled(&url, &other.to_string()),
+            })
+            .boxed())
+    }
+}

@@ -1,0 +1,185 @@
+//! Watching what is changed: every change, once, in order, from any place in the window.
+//!
+//! A watcher pulls. Nothing is kept for it but its place, so a slow one costs nothing, and `apply` never waits for it.
+
+use super::error::NodeError;
+use super::read::ReadLevel;
+use super::start::{Inner, Node};
+use crate::cache::{Cache, Event};
+use crate::raft::{Change, Forgotten, Page};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+/// How long a watcher is told nothing before it is told where it is.
+const BOOKMARK_INTERVAL: Duration = Duration::from_secs(5);
+/// A watcher looks at most so often: under load it then gets many changes at a time, for one wake-up.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// What a watcher takes at a time. It is kept alive until it is sent, so it is little.
+const PAGE_CHANGES: usize = 256;
+const PAGE_BYTES: usize = 256 * 1024;
+
+/// What a watcher is told. Indexes and changes are the same on all nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// What was changed next, oldest first.
+    Changes(Vec<Change>),
+    /// Up to this index there was nothing else.
+    Bookmark(u64),
+    /// What came after `from` is no longer known. A state of index `until` or later has it; the changes after that follow.
+    Resync { from: u64, until: u64 },
+    /// This is the end here. Whoever watches on from `resume`, here or on another node, misses nothing.
+    Cut { resume: u64, reason: String },
+}
+
+/// A place in the history of changes, which moves on as it is asked for what follows.
+pub struct Watch {
+    node: Arc<Inner>,
+    applied: watch::Receiver<u64>,
+    prefix: String,
+    place: u64,
+    /// Whether the place is one that a client came with, and nothing was looked up yet.
+    is_new: bool,
+    looked: Instant,
+    told: Instant,
+}
+
+impl Node {
+    /// Watches the keys that start with `prefix`, from behind the index `from`, or from now.
+    ///
+    /// # Errors
+    /// [`NodeError`]: this node is out of service or stopping, or `from` is an index that the cluster has not come to.
+    pub async fn watch(&self, prefix: String, from: Option<u64>) -> Result<Watch, NodeError> {
+        let node = &self.inner;
+        node.refuse_when_draining()?;
+        node.refuse_when_different()?;
+        let applied = node.consensus.replica().watch_applied();
+        let now = *applied.borrow();
+        if let Some(from) = from.filter(|from| *from > now) {
+            // This node may be behind. The leader knows.
+            let index = node.read(ReadLevel::Linearizable, None, None, Cache::index).await?.value;
+            if from > index {
+                let reason = format!("the cluster is at index {index}, it has not come to {from} yet");
+                return Err(NodeError::Conflict(reason));
+            }
+        }
+        let begun = Instant::now();
+        Ok(Watch {
+            node: node.clone(),
+            applied,
+            prefix,
+            place: from.unwrap_or(now),
+            is_new: true,
+            looked: begun,
+            told: begun,
+        })
+    }
+}
+
+impl Node {
+    /// Returns once this node takes no more writes because it is to stop.
+    pub async fn drained(&self) {
+        let drains = self.inner.drains.notified();
+        if self.inner.refuse_when_draining().is_ok() {
+            drains.await;
+        }
+    }
+}
+
+impl Watch {
+    /// Up to this index everything was told.
+    pub fn place(&self) -> u64 {
+        self.place
+    }
+
+    /// Whether an event is about keys that are watched.
+    pub fn concerns(&self, event: &Event) -> bool {
+        match event {
+            Event::Put { record, .. } => record.key().starts_with(&self.prefix),
+            Event::Deadline { key, .. } | Event::Removed { key, .. } => {
+                key.as_str().starts_with(&self.prefix)
+            }
+            Event::Cleared { prefix, .. } => {
+                let cleared = prefix.as_deref().unwrap_or_default();
+                cleared.starts_with(&self.prefix) || self.prefix.starts_with(cleared)
+            }
+            Event::Configured(_) => self.prefix.is_empty(),
+        }
+    }
+
+    /// Waits for what follows. Nothing is lost when it is dropped before it answers.
+    pub async fn next(&mut self) -> News {
+        loop {
+            // Before it looks, so that a node that stops after that wakes it.
+            let node = self.node.clone();
+            let drains = node.drains.notified();
+            if let Err(error) = node.refuse_when_draining().and_then(|()| node.refuse_when_different()) {
+                return News::Cut { resume: self.place, reason: error.to_string() };
+            }
+            self.applied.mark_unchanged();
+            match self.look() {
+                Look::News(news) => {
+                    self.told = Instant::now();
+                    return news;
+                }
+                Look::More => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Look::Nothing => {}
+            }
+            let bookmark = self.told + BOOKMARK_INTERVAL;
+            if bookmark <= Instant::now() {
+                self.told = Instant::now();
+                return News::Bookmark(self.place);
+            }
+            let next_look = self.looked + LOOK_INTERVAL;
+            let more = async {
+                // Its sender lives as long as the node.
+                let _ = self.applied.changed().await;
+                sleep_until(next_look).await;
+            };
+            tokio::select! {
+                () = more => {}
+                () = drains => {}
+                () = sleep_until(bookmark) => {}
+            }
+        }
+    }
+
+    /// Moves on over a page of what is there.
+    fn look(&mut self) -> Look {
+        self.looked = Instant::now();
+        let from = self.place;
+        let was_new = std::mem::replace(&mut self.is_new, false);
+        match self.node.consensus.replica().feed().after(from, PAGE_CHANGES, PAGE_BYTES) {
+            Ok(Page { mut changes, until }) => {
+                let was_all = changes.is_empty();
+                self.place = until;
+                changes.retain(|change| change.events().iter().any(|event| self.concerns(event)));
+                match (changes.is_empty(), was_all) {
+                    (false, _) => Look::News(News::Changes(changes)),
+                    (true, false) => Look::More,
+                    (true, true) => Look::Nothing,
+                }
+            }
+            Err(Forgotten { until }) if was_new => {
+                self.place = until;
+                Look::News(News::Resync { from, until })
+            }
+            Err(Forgotten { .. }) => {
+                let reason = "the watcher was too slow: what follows is no longer kept".into();
+                Look::News(News::Cut { resume: from, reason })
+            }
+        }
+    }
+}
+
+/// What a look brought.
+enum Look {
+    News(News),
+    /// Nothing that is watched, but there is more to look at.
+    More,
+    Nothing,
+}

@@ -1,0 +1,153 @@
+//! The change feed over a WebSocket.
+
+use crate::server::Server;
+use futures::{SinkExt, StreamExt};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+/// A page's connection.
+struct Page(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Page {
+    async fn open(server: &Server) -> Self {
+        let (socket, _) = connect_async(format!("ws://{}/v1/live", server.address)).await.unwrap();
+        Self(socket)
+    }
+
+    async fn say(&mut self, request: Value) {
+        self.0.send(Message::text(request.to_string())).await.unwrap();
+    }
+
+    async fn hear(&mut self) -> Value {
+        loop {
+            let next = tokio::time::timeout(Duration::from_secs(20), self.0.next()).await;
+            match next.expect("it is told in time").expect("the connection is open").unwrap() {
+                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// The next message of a kind other than a bookmark.
+    async fn news(&mut self) -> Value {
+        loop {
+            let told = self.hear().await;
+            if told["type"] != "bookmark" {
+                return told;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn subscriptions_come_and_go() {
+    let server = Server::start().await;
+    let mut page = Page::open(&server).await;
+    page.say(json!({"subscribe": {"id": "users", "prefix": "user:", "values": false}})).await;
+    let begin = page.news().await;
+    assert_eq!((&begin["type"], &begin["id"]), (&json!("subscribed"), &json!("users")));
+    page.say(json!({"subscribe": {"from": begin["index"]}})).await;
+    assert_eq!(page.news().await["id"], "");
+    server.put("user:1", "ada").await;
+    server.put("order:1", "tea").await;
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let news = page.news().await;
+        assert_eq!(news["type"], "change");
+        told.push((news["id"].as_str().unwrap().to_owned(), news["events"].clone()));
+    }
+    told.sort_by_key(|(id, events)| (id.clone(), events.to_string()));
+    let put = |key: &str, value: Option<&str>| {
+        let mut event = json!({"cause": "put", "key": key, "created": true, "bytes": 3});
+        if let Some(value) = value {
+            event["value"] = json!(value);
+        }
+        json!([event])
+    };
+    let all = |key, value| (String::new(), put(key, Some(value)));
+    assert_eq!(told, [all("order:1", "tea"), all("user:1", "ada"), ("users".into(), put("user:1", None))]);
+
+    page.say(json!({"unsubscribe": ""})).await;
+    assert_eq!(page.news().await, json!({"type": "unsubscribed", "id": ""}));
+    server.put("order:2", "x").await;
+    server.put("user:2", "abc").await;
+    assert_eq!(page.news().await["events"], put("user:2", None));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_refused_and_the_rest_goes_on() {
+    let server = Server::start().await;
+    let mut page = Page::open(&server).await;
+    for (request, code) in [
+        (json!("hello"), "invalid_body"),
+        (json!({"subscribe": {"pre": "x"}}), "invalid_body"),
+        (json!({"subscribe": {"from": 1_000_000}}), "conflict"),
+    ] {
+        page.say(request.clone()).await;
+        let refused = page.news().await;
+        assert_eq!((&refused["type"], &refused["code"]), (&json!("refused"), &json!(code)), "{request}");
+    }
+    page.0.send(Message::binary(vec![1, 2])).await.unwrap();
+    assert_eq!(page.news().await["code"], "invalid_body");
+    for number in 0..16 {
+        page.say(json!({"subscribe": {"id": number.to_string()}})).await;
+        assert_eq!(page.news().await["type"], "subscribed");
+    }
+    page.say(json!({"subscribe": {"id": "3"}})).await;
+    assert_eq!(page.news().await["code"], "conflict");
+    page.say(json!({"subscribe": {"id": "more"}})).await;
+    assert_eq!(page.news().await["code"], "busy");
+    server.put("k", "v").await;
+    let mut ids = std::collections::BTreeSet::new();
+    while ids.len() < 16 {
+        ids.insert(page.news().await["id"].as_str().unwrap().to_owned());
+    }
+    server.refused(Method::GET, "/v1/live", &[], "", "invalid_header").await;
+    server.stop().await;
+}
+
+/// Browsers let any page open a WebSocket to anywhere, so the server has to say no.
+#[tokio::test]
+async fn pages_of_other_sites_are_sent_away() {
+    let server = Server::start().await;
+    let try_from = async |origin: &str| {
+        let mut request = format!("ws://{}/v1/live", server.address).into_client_request().unwrap();
+        request.headers_mut().insert("origin", origin.parse().unwrap());
+        match connect_async(request).await {
+            Ok(_) => 101,
+            Err(Error::Http(response)) => response.status().as_u16(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(try_from(&server.url).await, 101);
+    assert_eq!(try_from("http://evil.example").await, 403);
+    assert_eq!(try_from("null").await, 403);
+    assert_eq!(try_from(&format!("http://evil.example/?{}", server.address)).await, 403);
+    let evil = [("origin", "http://evil.example")];
+    server.refused(Method::GET, "/v1/live", &evil, "", "forbidden").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_stops_says_so() {
+    let server = Server::start().await;
+    let mut idle = Page::open(&server).await;
+    let mut page = Page::open(&server).await;
+    page.say(json!({"subscribe": {}})).await;
+    let index = page.news().await["index"].clone();
+    server.node.drain().await;
+    let cut = page.news().await;
+    assert_eq!(cut, json!({"type": "cut", "id": "", "resume": index, "reason": "this node is stopping"}));
+    for page in [&mut idle, &mut page] {
+        let end = tokio::time::timeout(Duration::from_secs(20), page.0.next()).await.unwrap();
+        assert!(matches!(end, Some(Ok(Message::Close(_)))), "{end:?}");
+    }
+    server.stop().await;
+}
