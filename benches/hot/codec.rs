@@ -60,6 +60,6 @@ fn envelope(puts: u64) -> Envelope {
 }
 
 fn entry(index: u64) -> Entry {
-    let proposal = Proposal { at_ms: 1, touches: Bytes::new(), body: envelope(1).encode() };
+    let proposal = Proposal { at_ms: 1, by: 1, touches: Bytes::new(), body: envelope(1).encode() };
     Entry { log_id: LogId::new(1.into(), index), payload: Payload::Normal(proposal) }
 }

@@ -11,7 +11,14 @@ pub enum Told {
     /// The first: changes after `index` follow. Indexes mean something within this cluster and incarnation only.
     Subscribed { index: u64, cluster_id: String, incarnation: u64 },
     /// What one log entry changed, all of it that is watched; `at_ms` is log time.
-    Change { index: u64, at_ms: u64, events: Vec<WireEvent> },
+    Change {
+        index: u64,
+        at_ms: u64,
+        /// The node whose client asked for it; absent for what the cluster does by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<u64>,
+        events: Vec<WireEvent>,
+    },
     /// Up to `index` there was nothing else.
     Bookmark { index: u64 },
     /// What came after `from` is no longer known: read again, from a state of `index` or later. Changes after that follow.

@@ -115,7 +115,7 @@ pub enum Event {
 }
 
 /// Why a key went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
     Delete,
     Expire,

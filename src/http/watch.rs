@@ -129,7 +129,7 @@ impl Subscription {
     fn told(&self, change: &Change) -> Told {
         let events = change.events().iter().filter(|event| self.watch.concerns(event));
         let events = events.map(|event| wire_event(event, self.values)).collect();
-        Told::Change { index: change.index(), at_ms: change.at_ms(), events }
+        Told::Change { index: change.index(), at_ms: change.at_ms(), by: change.by(), events }
     }
 }
 

@@ -207,7 +207,7 @@ impl Inner {
         }
         let id = loop {
             let tick = Envelope { idempotency_key: None, command: Command::Tick };
-            let done = self.propose_here(tick.encode(), deadline).await;
+            let done = self.propose_here(0, tick.encode(), deadline).await;
             let index = done.map_err(|_| AdminFailure::NotLeader)?.index;
             if index > FOUNDING_NODES_MAX as u64 {
                 break index;

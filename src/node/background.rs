@@ -107,7 +107,7 @@ pub(super) async fn keep_ticking(inner: Weak<Inner>) {
         {
             let tick = Envelope { idempotency_key: None, command: Command::Tick };
             // Whatever becomes of it, the next look decides anew; after a failure, not at once.
-            if node.propose_here(tick.encode(), Instant::now() + Duration::from_secs(1)).await.is_ok() {
+            if node.propose_here(0, tick.encode(), Instant::now() + Duration::from_secs(1)).await.is_ok() {
                 continue;
             }
         }
@@ -130,7 +130,7 @@ pub(super) async fn give_first_settings(inner: Weak<Inner>) {
         if let (true, Some(config)) = (node.consensus.is_leader(), config) {
             let command = Command::Configure(ConfigChange::from(config));
             let envelope = Envelope { idempotency_key: Some("the cluster's first settings".into()), command };
-            let _ = node.propose_here(envelope.encode(), Instant::now() + Duration::from_secs(2)).await;
+            let _ = node.propose_here(0, envelope.encode(), Instant::now() + Duration::from_secs(2)).await;
         }
         drop(node);
         sleep(Duration::from_millis(20)).await;

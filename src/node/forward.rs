@@ -68,12 +68,12 @@ pub(super) async fn forward_write(
 }
 
 /// Answers a forwarded write, as the leader.
-pub(super) async fn answer_write(inner: &Inner, body: Bytes) -> Result<Bytes, String> {
+pub(super) async fn answer_write(inner: &Inner, from: NodeId, body: Bytes) -> Result<Bytes, String> {
     let message: ForwardedWrite =
         from_postcard("a forwarded write", &body).map_err(|error| error.to_string())?;
     let deadline = Instant::now() + Duration::from_millis(message.limit_ms);
     let result = match inner.admission.enter(message.body.len()) {
-        Ok(_slot) => inner.propose_here(message.body, deadline).await,
+        Ok(_slot) => inner.propose_here(from, message.body, deadline).await,
         Err(_) => Err(ForwardFailure::Busy),
     };
     let done =

@@ -23,7 +23,7 @@ impl Handler for PeerHandler {
         Box::pin(async move {
             let inner = inner.upgrade().ok_or("the node is stopping")?;
             match method {
-                Method::Write => answer_write(&inner, body).await,
+                Method::Write => answer_write(&inner, from, body).await,
                 Method::ReadIndex => answer_read_index(&inner, body).await,
                 Method::Clock => Ok(to_bytes(&inner.consensus.clock().now_ms())),
                 Method::Admin => answer_admin(&inner, body).await,

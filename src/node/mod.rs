@@ -33,4 +33,4 @@ pub use start::{Ground, Node, Opened};
 pub use watch::{News, Watch};
 pub use write::{WriteRequest, Written};
 
-pub use crate::raft::{Change, Role, Timing};
+pub use crate::raft::{Change, Operation, Role, Timing, What};

@@ -241,7 +241,7 @@ async fn tell_log(node: &Inner, config: &CacheConfig) {
     let idle = touches.proposals.swap(0, Relaxed) == 0;
     if touches.pending_entries.load(Relaxed) > 0 && (idle || left_over) {
         let tick = Envelope { idempotency_key: None, command: Command::Tick };
-        let _ = node.propose_here(tick.encode(), Instant::now() + TICK_LIMIT).await;
+        let _ = node.propose_here(0, tick.encode(), Instant::now() + TICK_LIMIT).await;
         touches.proposals.store(0, Relaxed);
     }
 }

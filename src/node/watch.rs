@@ -6,7 +6,7 @@ use super::error::NodeError;
 use super::read::ReadLevel;
 use super::start::{Inner, Node};
 use crate::cache::{Cache, Event};
-use crate::raft::{Change, Forgotten, Page};
+use crate::raft::{Change, Forgotten, Operation, Page, RECENT_MAX};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -84,6 +84,14 @@ impl Node {
         if self.inner.refuse_when_draining().is_ok() {
             drains.await;
         }
+    }
+}
+
+impl Node {
+    /// The newest operations that were applied here, newest first: up to a hundred, also from before a restart. Fewer when large
+    /// values have pushed them out.
+    pub fn recent(&self, most: usize) -> Vec<Operation> {
+        self.inner.consensus.replica().feed().recent(most.min(RECENT_MAX))
     }
 }
 

@@ -4,6 +4,7 @@ use super::error::NodeError;
 use super::forward::{ForwardFailure, forward_write};
 use super::start::Inner;
 use crate::cache::{Command, Outcome};
+use crate::peer::NodeId;
 use crate::raft::{COMMAND_BYTES_MAX, Envelope, ProposeError, Proposed};
 use bytes::Bytes;
 use std::time::Duration;
@@ -62,7 +63,7 @@ impl Inner {
         loop {
             let leader = self.wait_for_leader(patience).await?;
             let result = if leader == self.identity.node_id {
-                self.propose_here(body.clone(), deadline).await
+                self.propose_here(leader, body.clone(), deadline).await
             } else {
                 forward_write(self, leader, body.clone(), deadline).await
             };
@@ -80,14 +81,15 @@ impl Inner {
         }
     }
 
-    /// Proposes as the leader.
+    /// Proposes as the leader, for a client of node `by`, or for the cluster itself when that is 0.
     pub(super) async fn propose_here(
         &self,
+        by: NodeId,
         body: Bytes,
         deadline: Instant,
     ) -> Result<Proposed, ForwardFailure> {
         let touches = self.touches.for_entry(body.len());
-        let Ok(result) = timeout_at(deadline, self.consensus.propose(body, touches)).await else {
+        let Ok(result) = timeout_at(deadline, self.consensus.propose(by, body, touches)).await else {
             return Err(ForwardFailure::Unknown("no majority confirmed the write in time".into()));
         };
         result.map_err(|error| match error {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// of that is for the entry's own header.
 pub const COMMAND_BYTES_MAX: usize = 2 * 1024 * 1024 - 4 * 1024;
 
-const RECORD_VERSION: u8 = 2;
+const RECORD_VERSION: u8 = 3;
 const ENVELOPE_VERSION: u8 = 2;
 const KIND_BLANK: u8 = 0;
 const KIND_COMMAND: u8 = 1;
@@ -103,7 +103,7 @@ pub fn encode_entry(entry: &Entry) -> Bytes {
 
 fn body_len(entry: &Entry) -> usize {
     match &entry.payload {
-        Payload::Normal(proposal) => 12 + proposal.touches.len() + proposal.body.len(),
+        Payload::Normal(proposal) => 20 + proposal.touches.len() + proposal.body.len(),
         Payload::Blank | Payload::Membership(_) => 0,
     }
 }
@@ -122,6 +122,7 @@ fn put_entry(out: &mut BytesMut, entry: &Entry) {
         Payload::Blank => {}
         Payload::Normal(proposal) => {
             out.put_u64(proposal.at_ms);
+            out.put_u64(proposal.by);
             out.put_u32(u32::try_from(proposal.touches.len()).unwrap_or(u32::MAX));
             out.put_slice(&proposal.touches);
             out.put_slice(&proposal.body);
@@ -144,10 +145,10 @@ pub fn decode_entry(mut bytes: Bytes) -> Result<Entry, CodecError> {
     let log_id = LogId::new(bytes.get_u64().into(), bytes.get_u64());
     let payload = match kind {
         KIND_BLANK if bytes.is_empty() => Payload::Blank,
-        KIND_COMMAND if bytes.len() >= 8 => {
-            let at_ms = bytes.get_u64();
+        KIND_COMMAND if bytes.len() >= 16 => {
+            let (at_ms, by) = (bytes.get_u64(), bytes.get_u64());
             let touches = take_part(&mut bytes, what)?;
-            Payload::Normal(Proposal { at_ms, touches, body: bytes })
+            Payload::Normal(Proposal { at_ms, by, touches, body: bytes })
         }
         KIND_MEMBERSHIP => Payload::Membership(from_postcard("a membership", &bytes)?),
         other => return Err(CodecError::Malformed { what, reason: format!("kind {other}") }),

@@ -29,11 +29,9 @@ fn membership() -> impl Strategy<Value = Membership<u64, Member>> {
 fn payload() -> impl Strategy<Value = Payload> {
     prop_oneof![
         Just(Payload::Blank),
-        (any::<u64>(), noise(16), noise(64)).prop_map(|(at_ms, touches, body)| Payload::Normal(Proposal {
-            at_ms,
-            touches,
-            body
-        })),
+        (any::<u64>(), any::<u64>(), noise(16), noise(64)).prop_map(|(at_ms, by, touches, body)| {
+            Payload::Normal(Proposal { at_ms, by, touches, body })
+        }),
         membership().prop_map(Payload::Membership),
     ]
 }
@@ -232,7 +230,7 @@ fn positions_at_the_end_of_the_range_are_refused() {
 #[test]
 fn other_formats_are_named() {
     let record = decode_entry(Bytes::from([&[1], [0; 17].as_slice()].concat()));
-    assert_eq!(record, Err(CodecError::Version { what: "a log record", found: 1, known: 2 }));
+    assert_eq!(record, Err(CodecError::Version { what: "a log record", found: 1, known: 3 }));
     let command = Envelope::decode(&[9]);
     assert_eq!(command, Err(CodecError::Version { what: "a command", found: 9, known: 2 }));
     assert_eq!(Envelope::decode(&[]), Err(CodecError::Short { what: "a command" }));

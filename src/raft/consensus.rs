@@ -219,16 +219,18 @@ impl Consensus {
         }
     }
 
-    /// Proposes a command, stamps it with log time, and waits until it is applied here.
+    /// Proposes a command, stamps it with log time, and waits until it is applied here. `by` is the node whose client
+    /// asked for it, or 0.
     ///
     /// # Errors
     /// [`ProposeError`] says whether it may still be committed.
-    pub async fn propose(&self, body: Bytes, touches: Bytes) -> Result<Proposed, ProposeError> {
+    pub async fn propose(&self, by: u64, body: Bytes, touches: Bytes) -> Result<Proposed, ProposeError> {
         if !self.raft.is_leader() {
             return Err(ProposeError::NotLeader { leader: self.leader() });
         }
         let at_ms = self.clock.now_ms().ok_or(ProposeError::NoTime)?;
-        let answer = self.proposals.propose(Proposal { at_ms, touches, body }).ok_or(ProposeError::Busy)?;
+        let answer =
+            self.proposals.propose(Proposal { at_ms, by, touches, body }).ok_or(ProposeError::Busy)?;
         match answer.await {
             Ok(Ok(done)) => {
                 let term = done.log_id.committed_leader_id().term;

@@ -3,6 +3,7 @@
 //!
 //! The same log gives the same changes, so a place is good on every node.
 
+use super::recent::Operation;
 use crate::cache::Event;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
@@ -16,12 +17,13 @@ pub struct Change(ThinArc<At, Event>);
 struct At {
     index: u64,
     at_ms: u64,
+    by: u64,
 }
 
 impl Change {
-    /// The change that the log entry at `index` made at log time `at_ms`.
-    pub fn new(index: u64, at_ms: u64, events: Vec<Event>) -> Self {
-        Self(ThinArc::from_header_and_iter(At { index, at_ms }, events.into_iter()))
+    /// The change that the log entry at `index` made at log time `at_ms`; `by` is the node whose client asked, or 0.
+    pub fn new(index: u64, at_ms: u64, by: u64, events: Vec<Event>) -> Self {
+        Self(ThinArc::from_header_and_iter(At { index, at_ms, by }, events.into_iter()))
     }
 
     /// Index of the log entry.
@@ -32,6 +34,11 @@ impl Change {
     /// Log time, in milliseconds since the Unix epoch.
     pub fn at_ms(&self) -> u64 {
         self.0.header.header.at_ms
+    }
+
+    /// The node whose client asked for it; `None` for what the cluster does by itself.
+    pub fn by(&self) -> Option<u64> {
+        Some(self.0.header.header.by).filter(|by| *by > 0)
     }
 
     /// What happened, in order; at least one event.
@@ -70,6 +77,8 @@ struct Window {
     /// Every change after this index, up to `until`, is here.
     after: u64,
     until: u64,
+    /// What came before the oldest change, newest first, as far as that is known.
+    before: Vec<Operation>,
 }
 
 /// Changes that follow a place.
@@ -106,14 +115,16 @@ impl Feed {
             let Some(oldest) = window.changes.pop_front() else { break };
             window.bytes -= oldest.bytes();
             window.after = oldest.index();
+            window.before.clear();
             forgotten.push(oldest);
         }
         drop(window);
     }
 
-    /// Begins anew behind a state that came from elsewhere.
-    pub(super) fn restart(&self, until: u64) {
-        let old = std::mem::replace(&mut *self.window(), Window { after: until, until, ..Window::default() });
+    /// Begins anew behind a state that came from elsewhere, with the newest operations before it, newest first.
+    pub(super) fn restart(&self, until: u64, before: Vec<Operation>) {
+        let new = Window { after: until, until, before, ..Window::default() };
+        let old = std::mem::replace(&mut *self.window(), new);
         drop(old);
     }
 
@@ -144,6 +155,13 @@ impl Feed {
         Ok(Page { changes, until })
     }
 
+    /// The newest operations, newest first; at most so many.
+    pub fn recent(&self, most: usize) -> Vec<Operation> {
+        let window = self.window();
+        let here = window.changes.iter().rev().flat_map(Operation::of);
+        here.chain(window.before.iter().cloned()).take(most).collect()
+    }
+
     fn window(&self) -> MutexGuard<'_, Window> {
         self.window.lock().expect("nothing panics while it is held")
     }
@@ -156,7 +174,7 @@ mod tests {
 
     fn change(index: u64) -> Change {
         let key = Key::new(&format!("key-{index}")).unwrap();
-        Change::new(index, index * 10, vec![Event::Removed { key, cause: Cause::Delete }])
+        Change::new(index, index * 10, 0, vec![Event::Removed { key, cause: Cause::Delete }])
     }
 
     fn indexes(page: &Page) -> Vec<u64> {
@@ -228,7 +246,7 @@ mod tests {
     fn after_a_snapshot_it_begins_behind_it() {
         let feed = Feed::new(1_000_000);
         feed.extend(vec![change(1)], 1);
-        feed.restart(100);
+        feed.restart(100, Vec::new());
         assert_eq!(feed.after(1, 9, 1_000_000), Err(Forgotten { until: 100 }));
         assert_eq!(feed.after(100, 9, 1_000_000), Ok(Page { changes: Vec::new(), until: 100 }));
     }

@@ -2,6 +2,7 @@
 
 use super::codec::{from_postcard, to_bytes};
 use super::offload::offload;
+use super::recent::Operation;
 use super::replica::{Picture, Replica};
 use super::types::{Entry, LogId, Payload, SnapshotMeta, StoredMembership, Types};
 use crate::cache::Cache;
@@ -69,6 +70,8 @@ impl Batch {
 pub(super) struct FileMeta {
     pub raft: SnapshotMeta,
     pub lineage: Bytes,
+    /// The newest operations, newest first.
+    pub recent: Vec<Operation>,
 }
 
 impl FileMeta {
@@ -129,7 +132,7 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotData) -> io::Result<()> {
         let snapshots = self.snapshots.clone();
-        let cache = offload(move || -> io::Result<Cache> {
+        let (cache, recent) = offload(move || -> io::Result<_> {
             // Durable first: what is in memory must never be ahead of what a restart would find.
             let file = match data {
                 SnapshotData::Current(file) if is_current(&snapshots, &file) => file,
@@ -139,7 +142,7 @@ impl RaftStateMachine<Types> for Machine {
                 }
                 SnapshotData::Received(received) => snapshots.install(received).map_err(io::Error::other)?,
             };
-            restore(&file)
+            Ok((restore(&file)?, FileMeta::decode(&file.meta)?.recent))
         })
         .await??;
         if Some(cache.index()) != meta.last_log_id.map(|log_id| log_id.index()) {
@@ -148,7 +151,7 @@ impl RaftStateMachine<Types> for Machine {
             return Err(io::Error::new(io::ErrorKind::InvalidData, wrong));
         }
         let index = cache.index();
-        self.replica.replace(cache, meta.last_log_id, meta.last_membership.clone());
+        self.replica.replace(cache, meta.last_log_id, meta.last_membership.clone(), recent);
         tracing::info!(index, "installed a snapshot");
         Ok(())
     }
@@ -191,9 +194,9 @@ impl RaftSnapshotBuilder<Types> for Builder {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        let Picture { frozen, last_applied, membership } = self.replica.picture();
+        let Picture { frozen, last_applied, membership, recent } = self.replica.picture();
         let meta = SnapshotMeta { last_log_id: last_applied, last_membership: membership };
-        let bytes = FileMeta { raft: meta.clone(), lineage: self.lineage.clone() }.encode();
+        let bytes = FileMeta { raft: meta.clone(), lineage: self.lineage.clone(), recent }.encode();
         let index = last_applied.map_or(0, |log_id| log_id.index());
         let snapshots = self.snapshots.clone();
         let writing = move || snapshots.write(index, &bytes, |mut out| frozen.encode(&mut out));

@@ -14,6 +14,7 @@ mod network;
 mod offload;
 mod proposals;
 mod rebase;
+mod recent;
 mod replica;
 #[cfg(test)]
 mod suite_test;
@@ -33,5 +34,6 @@ pub use log::Log;
 pub use machine::Machine;
 pub use offload::{offload, offload_nothing_on_this_thread};
 pub use rebase::Backup;
+pub use recent::{Operation, RECENT_MAX, What};
 pub use replica::Replica;
 pub use types::{Entry, LogId, Member, Payload, Proposal, Response, Vote};

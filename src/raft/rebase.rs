@@ -58,7 +58,7 @@ impl Backup {
         let membership = membership.map_err(io::Error::other)?;
         let last_membership = StoredMembership::new(Some(self.last), membership);
         let raft = SnapshotMeta { last_log_id: Some(self.last), last_membership };
-        let meta = FileMeta { raft, lineage }.encode();
+        let meta = FileMeta { raft, lineage, recent: self.meta.recent.clone() }.encode();
         let mut body = self.file.body();
         let copy = |out: &mut dyn io::Write| io::copy(&mut body, out).map(drop);
         snapshots.write(self.last.index(), &meta, copy).map_err(io::Error::other)?;

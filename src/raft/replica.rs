@@ -4,6 +4,7 @@
 use super::clock::LogClock;
 use super::codec::{CodecError, Envelope, decode_touches};
 use super::feed::{Change as Visible, Feed};
+use super::recent::{Operation, RECENT_MAX};
 use super::types::{Entry, LogId, Payload, Proposal, Response, StoredMembership};
 use crate::cache::limits::FEATURE_LEVEL;
 use crate::cache::{Cache, CacheConfig, CommandError, Digest, Frozen, Outcome, Stamp, Touch};
@@ -43,6 +44,8 @@ pub struct Picture {
     pub frozen: Frozen,
     pub last_applied: Option<LogId>,
     pub membership: StoredMembership,
+    /// The newest operations, newest first.
+    pub recent: Vec<Operation>,
 }
 
 impl Replica {
@@ -137,8 +140,9 @@ impl Replica {
         let mut changes = Vec::with_capacity(steps.len());
         let mut state = self.write();
         let responses = steps.into_iter().map(|step| state.apply(step, &mut changes)).collect();
-        drop(state);
+        // With the state, so that nobody sees one without the other.
         self.feed.extend(changes, last.index());
+        drop(state);
         if let Some(latest_ms) = latest_ms {
             self.clock.observe(latest_ms);
         }
@@ -158,11 +162,18 @@ impl Replica {
             frozen: state.cache.freeze(),
             last_applied: state.last_applied,
             membership: state.membership.clone(),
+            recent: self.feed.recent(RECENT_MAX),
         }
     }
 
     /// Puts a snapshot's state in place of ours.
-    pub(super) fn replace(&self, cache: Cache, last_applied: Option<LogId>, membership: StoredMembership) {
+    pub(super) fn replace(
+        &self,
+        cache: Cache,
+        last_applied: Option<LogId>,
+        membership: StoredMembership,
+        recent: Vec<Operation>,
+    ) {
         self.clock.observe(cache.now_ms());
         let mut state = self.write();
         let digests = VecDeque::with_capacity(DIGESTS_KEPT);
@@ -172,7 +183,7 @@ impl Replica {
             State { cache, last_applied, membership, digests, checkpoints: VecDeque::new() },
         );
         state.note_digest();
-        self.feed.restart(state.cache.index());
+        self.feed.restart(state.cache.index(), recent);
         drop(state);
         drop(old);
         self.announce();
@@ -207,7 +218,7 @@ struct Step {
 }
 
 enum Change {
-    Command { at_ms: u64, envelope: Result<Envelope, CodecError>, touches: Vec<Touch> },
+    Command { at_ms: u64, by: u64, envelope: Result<Envelope, CodecError>, touches: Vec<Touch> },
     Membership(StoredMembership),
     Blank,
 }
@@ -238,7 +249,7 @@ impl Step {
         let touches = decode_touches(&proposal.touches).unwrap_or_default();
         #[cfg(feature = "sabotage")]
         let touches = forget_some(touches, index);
-        Ok(Change::Command { at_ms: proposal.at_ms, envelope, touches })
+        Ok(Change::Command { at_ms: proposal.at_ms, by: proposal.by, envelope, touches })
     }
 }
 
@@ -253,10 +264,10 @@ impl State {
     fn apply(&mut self, Step { log_id, change }: Step, changes: &mut Vec<Visible>) -> Response {
         let index = log_id.index();
         let response = match change {
-            Change::Command { at_ms, envelope: Ok(Envelope { idempotency_key, command }), touches } => {
+            Change::Command { at_ms, by, envelope: Ok(Envelope { idempotency_key, command }), touches } => {
                 let applied = self.cache.apply(Stamp { index, at_ms, idempotency_key, touches }, command);
                 if !applied.events.is_empty() {
-                    changes.push(Visible::new(index, self.cache.now_ms(), applied.events));
+                    changes.push(Visible::new(index, self.cache.now_ms(), by, applied.events));
                 }
                 Response { result: applied.outcome, replayed: applied.replayed }
             }
@@ -309,7 +320,7 @@ mod tests {
 
     fn entry(index: u64, command: Command) -> Entry {
         let body = Envelope { idempotency_key: None, command }.encode();
-        let proposal = Proposal { at_ms: 1, touches: bytes::Bytes::new(), body };
+        let proposal = Proposal { at_ms: 1, by: 0, touches: bytes::Bytes::new(), body };
         Entry::new(LogId::new(1.into(), index), Payload::Normal(proposal))
     }
 

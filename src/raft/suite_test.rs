@@ -1,10 +1,13 @@
 //! openraft's own suite for storages, on our log and our state machine over a real folder.
 
+use super::codec::Envelope;
 use super::feed::Feed;
 use super::log::Log;
 use super::machine::{FileMeta, Machine};
+use super::recent::{Operation, RECENT_MAX, What};
 use super::replica::Replica;
-use super::types::{Entry, LogId, SnapshotMeta, StoredMembership, Types};
+use super::types::{Entry, LogId, Payload, Proposal, SnapshotMeta, StoredMembership, Types};
+use crate::cache::{Command, Condition, Key, Op, Ttl, Value};
 use crate::raft::LogClock;
 use crate::storage::{LogOptions, LogStore, Snapshots};
 use bytes::Bytes;
@@ -51,8 +54,45 @@ async fn a_snapshot_that_is_overtaken_while_it_is_built_is_no_failure() {
         last_log_id: Some(LogId::new(1.into(), 9)),
         last_membership: StoredMembership::default(),
     };
-    let meta = FileMeta { raft: raft.clone(), lineage: Bytes::new() }.encode();
+    let meta = FileMeta { raft: raft.clone(), lineage: Bytes::new(), recent: Vec::new() }.encode();
     snapshots.write(9, &meta, |out| out.write_all(b"newer")).expect("the newer one is installed");
     let built = builder.build_snapshot().await.expect("being overtaken is no failure");
     assert_eq!(built.meta, raft);
+}
+
+/// A restart begins with a snapshot, and the newest operations are in it.
+#[tokio::test]
+async fn the_newest_operations_outlive_a_restart() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let snapshots = Snapshots::open(folder.path()).expect("a new folder opens");
+    let replica = || Arc::new(Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(1_000_000))));
+    let put = |index: u64| {
+        let key = Key::new(&format!("k{index}")).expect("a key");
+        let value =
+            Value::new(Bytes::from(vec![b'v'; 600 * (1 + index as usize % 2)]), None).expect("a value");
+        let op = Op::Put { key, value, ttl: Ttl::Default, condition: Condition::Always, previous: false };
+        let body = Envelope { idempotency_key: None, command: Command::One(op) }.encode();
+        let proposal = Proposal { at_ms: index, by: 1 + index % 3, touches: Bytes::new(), body };
+        Entry::new(LogId::new(1.into(), index), Payload::Normal(proposal))
+    };
+    let before = replica();
+    before.apply(&(1..=150).map(put).collect::<Vec<_>>()).1.expect("they are applied");
+    let mut machine = Machine::new(before.clone(), snapshots.clone(), Bytes::new());
+    let snapshot = machine.get_snapshot_builder().await.build_snapshot().await.expect("it is written");
+
+    let after = replica();
+    let mut machine = Machine::new(after.clone(), snapshots, Bytes::new());
+    machine.install_snapshot(&snapshot.meta, snapshot.snapshot).await.expect("it is read");
+    let recent = after.feed().recent(usize::MAX);
+    assert_eq!(recent, before.feed().recent(RECENT_MAX));
+    assert_eq!(
+        recent.iter().map(|operation| operation.index).collect::<Vec<_>>(),
+        (51..=150).rev().collect::<Vec<_>>()
+    );
+    assert_eq!((recent[0].by, recent[0].at_ms), (Some(1), 150));
+    let has_value = |operation: &Operation| matches!(operation.what, What::Put { value: Some(_), .. });
+    assert_eq!((has_value(&recent[0]), has_value(&recent[1])), (true, false), "large values are left out");
+    after.apply(&[put(151)]).1.expect("it goes on");
+    let recent = after.feed().recent(3);
+    assert_eq!(recent.iter().map(|operation| operation.index).collect::<Vec<_>>(), [151, 150, 149]);
 }

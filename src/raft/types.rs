@@ -49,6 +49,8 @@ pub type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<Types>;
 pub struct Proposal {
     /// The leader's time, in milliseconds since the Unix epoch; 0 until the leader stamps it.
     pub at_ms: u64,
+    /// The node whose client asked for it; 0 for what the cluster does by itself.
+    pub by: u64,
     /// Reads to be counted before the command, encoded by [`super::codec::encode_touches`]; empty for none.
     pub touches: Bytes,
     /// A [`super::codec::Envelope`], encoded.

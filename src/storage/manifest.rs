@@ -7,7 +7,7 @@ use super::StoredLog;
 
 /// The format of everything in the log's folder. 1 had no journal: a program of then would miss what only the journal
 /// holds, and has to refuse the folder.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 /// The key of the manifest; sorts before every other record.
 pub(super) const KEY: &[u8] = b"\0manifest";
 

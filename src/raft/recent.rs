@@ -1,0 +1,80 @@
+//! The newest operations, as they are remembered when the changes themselves no longer are: each without what is large.
+//! They go into snapshots, so every node knows the same ones, also after a restart.
+
+use super::feed::Change;
+use crate::cache::{CacheConfig, Cause, Event, Key, Value};
+use serde::{Deserialize, Serialize};
+
+/// How many are remembered.
+pub const RECENT_MAX: usize = 100;
+/// Values of more bytes are left out.
+const VALUE_BYTES_MAX: usize = 1_024;
+
+/// One event of a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Index of the log entry.
+    pub index: u64,
+    /// Which of the entry's events it is, from 0.
+    pub position: u32,
+    /// Log time, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The node whose client asked for it; `None` for what the cluster does by itself.
+    pub by: Option<u64>,
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum What {
+    /// Stored; a value of more than a kilobyte is left out.
+    Put {
+        key: Key,
+        value: Option<Value>,
+        bytes: u64,
+        created: bool,
+    },
+    Deadline {
+        key: Key,
+        expires_at_ms: Option<u64>,
+    },
+    Removed {
+        key: Key,
+        cause: Cause,
+    },
+    Cleared {
+        prefix: Option<String>,
+        removed: u64,
+    },
+    Configured(CacheConfig),
+}
+
+impl Operation {
+    /// The operations of a change, newest first.
+    pub(super) fn of(change: &Change) -> impl Iterator<Item = Self> {
+        let (index, at_ms, by) = (change.index(), change.at_ms(), change.by());
+        change.events().iter().enumerate().rev().map(move |(position, event)| {
+            let position = u32::try_from(position).unwrap_or(u32::MAX);
+            Self { index, position, at_ms, by, what: What::of(event) }
+        })
+    }
+}
+
+impl What {
+    fn of(event: &Event) -> Self {
+        match event {
+            Event::Put { record, created, .. } => {
+                let value = record.value();
+                let bytes = value.bytes.len();
+                let value = (bytes <= VALUE_BYTES_MAX).then_some(value);
+                Self::Put { key: record.to_key(), value, bytes: bytes as u64, created: *created }
+            }
+            Event::Deadline { key, expires_at_ms } => {
+                Self::Deadline { key: key.clone(), expires_at_ms: *expires_at_ms }
+            }
+            Event::Removed { key, cause } => Self::Removed { key: key.clone(), cause: *cause },
+            Event::Cleared { prefix, removed } => Self::Cleared { prefix: prefix.clone(), removed: *removed },
+            Event::Configured(config) => Self::Configured((**config).clone()),
+        }
+    }
+}
