@@ -6,7 +6,9 @@ mod cache;
 mod cluster;
 mod error;
 mod headers;
+mod history;
 mod kv;
+mod nodes;
 mod watch;
 
 pub use batch::{BatchAnswer, BatchRequest, OpAnswer, OpRequest, WireFound, WireValue};
@@ -19,5 +21,7 @@ pub use error::{Effect, ErrorCode, Problem};
 pub use headers::{
     CONSISTENCY, IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, INDEX, PREVIOUS_REVISION, TERM, TTL_MS,
 };
+pub use history::{Columns, History};
 pub use kv::{Cleared, Consistency, Counter, Deadline, ExpireRequest, IncrRequest, KeyEntry, KeyPage};
+pub use nodes::{NodeReport, NodeState, Nodes};
 pub use watch::{LiveAnswer, LiveMessage, LiveRequest, Subscribe, Told, WireEvent};

@@ -1,6 +1,7 @@
 //! The listener's own loop: axum's sets no timers, so a slow client would hold its connection for ever.
 
 use super::door::Door;
+use super::history;
 use super::routes::router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Bounds on what clients may ask of the listener.
 #[derive(Debug, Clone)]
@@ -52,14 +53,18 @@ impl Default for HttpLimits {
 pub struct HttpServer {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
+    /// Takes the samples; ends with the server.
+    _sampler: JoinSet<()>,
 }
 
 impl HttpServer {
     /// Starts to answer.
     pub fn start(listener: TcpListener, door: Door) -> Self {
         let (stop, stopped) = oneshot::channel();
+        let mut _sampler = JoinSet::new();
+        _sampler.spawn(history::keep_sampling(door.clone()));
         let task = tokio::spawn(accept(listener, door, stopped));
-        Self { stop, task }
+        Self { stop, task, _sampler }
     }
 
     /// Closes the listener, lets requests finish, and returns.

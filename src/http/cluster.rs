@@ -2,9 +2,9 @@
 
 use super::door::{Door, Ready};
 use super::extract::{NoQuery, Query, bad_query, json_body};
-use super::respond::ApiError;
+use super::respond::{ApiError, no_store};
 use crate::api::{
-    AddMember, CacheReport, Digests, ErrorCode, Introduction, Joined, Members, Status, TransferLeader,
+    AddMember, CacheReport, Digests, ErrorCode, Introduction, Joined, Members, Nodes, Status, TransferLeader,
 };
 use crate::node::Node;
 use crate::storage::SnapshotFile;
@@ -45,6 +45,14 @@ pub(super) async fn digest(Ready(node): Ready) -> Json<Digests> {
 
 pub(super) async fn members(Ready(node): Ready) -> Json<Members> {
     Json(node.members().await)
+}
+
+/// `GET /v1/nodes`.
+pub(super) async fn nodes(
+    Ready(node): Ready,
+    Query(NoQuery {}): Query<NoQuery>,
+) -> Result<(HeaderMap, Json<Nodes>), ApiError> {
+    Ok((no_store(), Json(node.nodes().await)))
 }
 
 pub(super) async fn add_member(

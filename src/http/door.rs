@@ -2,6 +2,7 @@
 //! other; until then every other request is told to come back.
 
 use super::HttpLimits;
+use super::history::Samples;
 use super::metrics::Requests;
 use super::respond::ApiError;
 use super::watch::Watchers;
@@ -20,6 +21,8 @@ pub struct Door {
     pub(super) limits: HttpLimits,
     pub(super) requests: Arc<Requests>,
     pub(super) watchers: Watchers,
+    /// The last hour, for `/v1/history`.
+    pub(super) samples: Samples,
     /// Bytes that request bodies may take together.
     pub(super) body_memory: Arc<Semaphore>,
     /// Whether the routes that break things on purpose exist.
@@ -31,7 +34,8 @@ impl Door {
         let node = Arc::new(watch::Sender::new(None));
         let watchers = Watchers::new(limits.connections);
         let body_memory = Arc::new(Semaphore::new(limits.body_memory));
-        Self { formation, node, limits, requests: Arc::default(), watchers, body_memory, fault_injection }
+        let (requests, samples) = (Arc::default(), Samples::default());
+        Self { formation, node, limits, requests, watchers, samples, body_memory, fault_injection }
     }
 
     /// From now on requests go to this node.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tower::{Layer, Service};
 
 /// Upper bounds of the latency buckets, in microseconds.
-const BUCKETS_US: [u64; 12] =
+pub(super) const BUCKETS_US: [u64; 12] =
     [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 1_000_000];
 
 /// What was asked and how long it took, by route, method and status. Counting locks nothing that another request
@@ -34,7 +34,58 @@ struct Latency {
     longer: AtomicU64,
 }
 
+/// All requests so far, whatever their route.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub requests: u64,
+    /// Answered with a status of 500 and more.
+    pub errors: u64,
+    /// Reads and writes of keys.
+    pub reads: u64,
+    pub writes: u64,
+    /// How long reads and writes of keys took: by bucket, and last those longer than all bounds.
+    pub latencies: [u64; BUCKETS_US.len() + 1],
+}
+
+impl Latency {
+    fn counts(&self) -> [u64; BUCKETS_US.len() + 1] {
+        let mut counts = [0; BUCKETS_US.len() + 1];
+        let all = self.buckets.iter().chain([&self.longer]);
+        counts.iter_mut().zip(all).for_each(|(count, bucket)| *count = bucket.load(Relaxed));
+        counts
+    }
+}
+
+/// Whether a route is about keys and their values.
+fn is_about_keys(route: &str) -> bool {
+    ["/v1/kv", "/v1/keys", "/v1/batch"].iter().any(|start| route.starts_with(start))
+}
+
 impl Requests {
+    /// Adds up all series.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for (route, series) in self.0.read().expect("no panic while held").iter() {
+            for ((method, status), latency) in series {
+                let counts = latency.counts();
+                let requests: u64 = counts.iter().sum();
+                totals.requests += requests;
+                if *status >= 500 {
+                    totals.errors += requests;
+                }
+                if !is_about_keys(route) {
+                    continue;
+                }
+                match *method {
+                    "GET" | "HEAD" => totals.reads += requests,
+                    _ => totals.writes += requests,
+                }
+                totals.latencies.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+            }
+        }
+        totals
+    }
+
     fn note(&self, route: &str, method: &'static str, status: u16, took: Duration) {
         let known = {
             let routes = self.0.read().expect("no panic while held");

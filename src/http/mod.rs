@@ -10,6 +10,7 @@ mod door;
 mod extract;
 mod faults;
 mod health;
+mod history;
 mod keys;
 mod kv;
 mod live;

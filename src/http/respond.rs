@@ -110,6 +110,11 @@ pub(super) fn at(index: u64, term: u64) -> HeaderMap {
     ])
 }
 
+/// What holds now, and may not a moment later.
+pub(super) fn no_store() -> HeaderMap {
+    HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))])
+}
+
 /// Index, term and guarantee of a read.
 pub(super) fn read_at<T>(read: &ReadAt<T>, consistency: Consistency) -> HeaderMap {
     let mut headers = at(read.index, read.term);

@@ -2,7 +2,7 @@
 
 use super::door::Door;
 use super::respond::ApiError;
-use super::{batch, cluster, config, faults, health, keys, kv, live, metrics, openapi, watch};
+use super::{batch, cluster, config, faults, health, history, keys, kv, live, metrics, openapi, watch};
 use crate::api::ErrorCode;
 use axum::Router;
 use axum::http::{Method, Uri};
@@ -29,6 +29,8 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/members", get(cluster::members).post(cluster::add_member))
         .route("/v1/members/{id}", delete(cluster::remove_member))
         .route("/v1/members/{id}/promote", post(cluster::promote_member))
+        .route("/v1/nodes", get(cluster::nodes))
+        .route("/v1/history", get(history::history))
         .route("/v1/leader", post(cluster::transfer_leader))
         .route("/v1/snapshot", get(cluster::get_snapshot).post(cluster::take_snapshot))
         .route("/v1/introduction", get(cluster::introduction))

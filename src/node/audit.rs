@@ -20,10 +20,12 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(3);
 
 /// How a node's digests compare with ours, over the indexes that both have.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Comparison {
-    equal_at: Option<u64>,
-    differs_at: Option<u64>,
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Comparison {
+    /// The highest index at which they are equal.
+    pub equal_at: Option<u64>,
+    /// The lowest index at which they are not.
+    pub differs_at: Option<u64>,
 }
 
 /// What this node has found out about itself.
@@ -79,14 +81,7 @@ fn judge(comparisons: &[Comparison]) -> Option<u64> {
 }
 
 async fn compare_with_all(node: &Inner) -> Vec<Comparison> {
-    let mine: Vec<(u64, u128)> = node
-        .consensus
-        .replica()
-        .comparable()
-        .into_iter()
-        .map(|(index, Digest(bits))| (index, bits))
-        .collect();
-    let (me, question) = (node.identity.node_id, to_bytes(&mine));
+    let (me, question) = (node.identity.node_id, comparable(node));
     let others = node.consensus.view().members.into_iter().filter(|member| member.id != me);
     let answers = others.map(|member| {
         let question = question.clone();
@@ -99,10 +94,22 @@ async fn compare_with_all(node: &Inner) -> Vec<Comparison> {
     join_all(answers).await.into_iter().flatten().collect()
 }
 
-/// Compares a node's digests with ours, and answers it.
+/// This node's digests, for another to compare with its own.
+pub(super) fn comparable(node: &Inner) -> Bytes {
+    let mine = node.consensus.replica().comparable().into_iter();
+    let mine: Vec<(u64, u128)> = mine.map(|(index, Digest(bits))| (index, bits)).collect();
+    to_bytes(&mine)
+}
+
+/// Compares a node's digests with ours.
+pub(super) fn compare_with(inner: &Inner, theirs: &Bytes) -> Result<Comparison, String> {
+    let theirs: Vec<(u64, u128)> = from_postcard("digests", theirs).map_err(|error| error.to_string())?;
+    Ok(compare(&inner.consensus.replica().comparable(), &theirs))
+}
+
+/// The same, as an answer.
 pub(super) fn answer_digests(inner: &Inner, body: &Bytes) -> Result<Bytes, String> {
-    let theirs: Vec<(u64, u128)> = from_postcard("digests", body).map_err(|error| error.to_string())?;
-    Ok(to_bytes(&compare(&inner.consensus.replica().comparable(), &theirs)))
+    compare_with(inner, body).map(|comparison| to_bytes(&comparison))
 }
 
 fn compare(mine: &[(u64, Digest)], theirs: &[(u64, u128)]) -> Comparison {

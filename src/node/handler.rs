@@ -3,6 +3,7 @@
 use super::admin::answer_admin;
 use super::audit::answer_digests;
 use super::forward::{answer_read_index, answer_write};
+use super::nodes::answer_report;
 use super::start::Inner;
 use super::touches::answer_touches;
 use crate::peer::{Handler, Method, NodeId, Refusal};
@@ -28,6 +29,7 @@ impl Handler for PeerHandler {
                 Method::Clock => Ok(to_bytes(&inner.consensus.clock().now_ms())),
                 Method::Admin => answer_admin(&inner, body).await,
                 Method::Digests => answer_digests(&inner, &body),
+                Method::Report => answer_report(&inner, &body).await,
                 Method::Touches => answer_touches(&inner, &body),
                 Method::Append
                 | Method::Vote

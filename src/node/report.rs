@@ -1,13 +1,45 @@
 //! What a node tells about its cache.
 
 use super::shadow::ShadowReport;
-use super::start::Inner;
+use super::start::{Inner, Node};
 use crate::api::{CacheReport, HotKey, NextVictim, ReadCounts, ShadowHits, TouchReport};
-use crate::cache::Cache;
+use crate::cache::{Cache, Stats};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Hot keys and next victims that are told.
 const KEYS_TOLD: usize = 16;
+
+/// Numbers that cost nothing to look at, and that ask nobody else.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Vitals {
+    /// Reads of single keys that this node answered since it started.
+    pub hits: u64,
+    pub misses: u64,
+    /// What the applied log entries did since the cluster began.
+    pub counts: Stats,
+    pub entries: u64,
+    pub bytes: u64,
+    pub applied_index: u64,
+    pub is_leader: bool,
+}
+
+impl Node {
+    /// This node's vital numbers, now.
+    pub fn vitals(&self) -> Vitals {
+        let counts = &self.inner.touches.counts;
+        let (hits, misses) = (counts.hits.load(Relaxed), counts.misses.load(Relaxed));
+        let is_leader = self.inner.consensus.is_leader();
+        self.inner.consensus.replica().with_cache(|cache| Vitals {
+            hits,
+            misses,
+            counts: cache.stats(),
+            entries: cache.len(),
+            bytes: cache.bytes(),
+            applied_index: cache.index(),
+            is_leader,
+        })
+    }
+}
 
 impl Inner {
     /// `shadow` is what the leader said.

@@ -5,6 +5,7 @@ use super::error::NodeError;
 use super::read::ReadLevel;
 use super::start::Inner;
 use crate::api::{Digests, IndexedDigest, Leader, MemberStatus, Members, NodeName, Status};
+use crate::cache::Cache;
 use crate::raft::{Role, View};
 use std::time::Duration;
 
@@ -18,25 +19,29 @@ const READY_LIMIT: Duration = Duration::from_secs(1);
 impl Inner {
     pub(super) async fn status(&self) -> Status {
         let leaders_view = self.leaders_view().await;
+        self.at_one_moment(|view, cache| self.status_at(view, cache, &leaders_view)).await
+    }
+
+    /// Looks at Raft's positions and at the cache, so that they fit together.
+    pub(super) async fn at_one_moment<T>(&self, look: impl Fn(&View, &Cache) -> T) -> T {
         let mut tries = STATUS_TRIES;
         loop {
             // The view first: what it says was applied, snapshotted and purged, the cache then has.
             let view = self.consensus.view();
-            let status = self.status_at(&view, &leaders_view);
+            let (applied, seen) =
+                self.consensus.replica().with_cache(|cache| (cache.index(), look(&view, cache)));
             tries -= 1;
-            if status.applied_index <= status.committed_index || tries == 0 {
-                return status;
+            if applied <= view.committed_index || tries == 0 {
+                return seen;
             }
             // Raft tells of what it committed a moment after it was applied.
-            let applied = status.applied_index;
             self.consensus.wait(VIEW_LIMIT, |view| view.committed_index >= applied).await;
         }
     }
 
-    fn status_at(&self, view: &View, leaders_view: &LeadersView) -> Status {
+    fn status_at(&self, view: &View, cache: &Cache, leaders_view: &LeadersView) -> Status {
         let members = members_of(view, leaders_view);
-        let clock = self.consensus.clock();
-        let build = |cache: &crate::cache::Cache| Status {
+        Status {
             cluster_id: self.identity.cluster_id.clone(),
             incarnation: self.identity.incarnation(),
             node: NodeName { id: self.identity.node_id, name: self.identity.name.clone() },
@@ -56,11 +61,14 @@ impl Inner {
             bytes: cache.bytes(),
             cache: self.cache_report(cache, leaders_view.shadow.clone()),
             log_time_ms: cache.now_ms(),
-            log_time_ahead_ms: clock.ahead_of_wall_ms(),
+            log_time_ahead_ms: self.consensus.clock().ahead_of_wall_ms(),
             version: env!("CARGO_PKG_VERSION").into(),
-            uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        };
-        self.consensus.replica().with_cache(build)
+            uptime_ms: self.uptime_ms(),
+        }
+    }
+
+    pub(super) fn uptime_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     pub(super) async fn members(&self) -> Members {
@@ -98,8 +106,7 @@ impl Inner {
         if !view.members.iter().any(|member| member.id == self.identity.node_id) {
             return Err(NodeError::Unavailable("this node is not a member of the cluster".into()));
         }
-        let read =
-            self.read(ReadLevel::Linearizable, None, Some(READY_LIMIT), crate::cache::Cache::now_ms).await?;
+        let read = self.read(ReadLevel::Linearizable, None, Some(READY_LIMIT), Cache::now_ms).await?;
         if read.value == 0 {
             return Err(NodeError::Unavailable("the cluster has not got its first settings yet".into()));
         }

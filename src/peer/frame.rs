@@ -30,13 +30,14 @@ pub enum Method {
     Admin = 11,
     Digests = 12,
     Touches = 13,
+    Report = 14,
 }
 
 impl Method {
     fn parse(number: u8) -> Option<Self> {
         use Method::{
-            Admin, Append, Clock, Digests, PreVote, ReadIndex, SnapshotBegin, SnapshotChunk, SnapshotEnd,
-            Touches, TransferLeader, Vote, Write,
+            Admin, Append, Clock, Digests, PreVote, ReadIndex, Report, SnapshotBegin, SnapshotChunk,
+            SnapshotEnd, Touches, TransferLeader, Vote, Write,
         };
         [
             Append,
@@ -52,6 +53,7 @@ impl Method {
             Admin,
             Digests,
             Touches,
+            Report,
         ]
         .into_iter()
         .find(|method| *method as u8 == number)

@@ -88,7 +88,8 @@ impl LogClock {
     }
 }
 
-fn wall_ms() -> u64 {
+/// The wall clock of this machine, in milliseconds since the Unix epoch.
+pub fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -62,7 +62,8 @@ impl Inbound {
             | Method::Clock
             | Method::Admin
             | Method::Digests
-            | Method::Touches => Err("not Raft's to answer".into()),
+            | Method::Touches
+            | Method::Report => Err("not Raft's to answer".into()),
         }
     }
 

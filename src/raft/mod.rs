@@ -20,7 +20,7 @@ mod replica;
 mod suite_test;
 mod types;
 
-pub use clock::LogClock;
+pub use clock::{LogClock, wall_ms};
 pub use codec::{
     COMMAND_BYTES_MAX, CodecError, Envelope, decode_append, decode_entry, decode_touches, encode_append,
     encode_entry, encode_touches, from_postcard, to_bytes,

@@ -10,6 +10,7 @@ mod eviction;
 mod failover;
 mod formation;
 mod membership;
+mod nodes;
 mod partition;
 mod snapshot;
 mod time;

@@ -86,6 +86,8 @@ async fn the_report_is_as_described() {
     let described: Value = serde_json::from_str(OPENAPI).unwrap();
     let report = reported(&server, "the shadow has seen a read", |report| !report["shadow"].is_null()).await;
     let status: Value = server.get("/v1/status").await.json().await.unwrap();
+    let nodes: Value = server.get("/v1/nodes").await.json().await.unwrap();
+    let history: Value = server.get("/v1/history").await.json().await.unwrap();
     let parts = [
         ("CacheReport", &report),
         ("CacheCounts", &report["counts"]),
@@ -95,6 +97,11 @@ async fn the_report_is_as_described() {
         ("HotKey", &report["hot_keys"][0]),
         ("ShadowHits", &report["shadow"]),
         ("Status", &status),
+        ("Nodes", &nodes),
+        ("NodeState", &nodes["nodes"][0]),
+        ("NodeReport", &nodes["nodes"][0]["report"]),
+        ("History", &history),
+        ("Columns", &history["columns"]),
         ("Config", &status["config"]),
         ("TouchConfig", &status["config"]["touch"]),
     ];

@@ -1,0 +1,127 @@
+//! How every member is, each asked by this node, and what this one says of itself when another asks.
+
+use super::audit::{Comparison, comparable, compare_with};
+use super::start::{Inner, Node};
+use super::status::role;
+use crate::api::{IndexedDigest, NodeReport, NodeState, Nodes};
+use crate::peer::{Lane, Method, NodeId, PeerError};
+use crate::raft::{MemberState, from_postcard, to_bytes, wall_ms};
+use bytes::Bytes;
+use futures::future::join_all;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a member may take. All are asked at once.
+const ANSWER_LIMIT: Duration = Duration::from_millis(500);
+
+/// What a member answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Answer {
+    report: NodeReport,
+    /// How the asking node's digests compare with its own.
+    comparison: Comparison,
+}
+
+impl Node {
+    /// How every member is: each says so itself, or why it could not be asked.
+    pub async fn nodes(&self) -> Nodes {
+        self.inner.nodes().await
+    }
+}
+
+impl Inner {
+    async fn nodes(&self) -> Nodes {
+        let digests = comparable(self);
+        let asked = self.consensus.view().members;
+        let asking = join_all(asked.into_iter().map(|member| self.state_of(member, digests.clone())));
+        let (members, mut nodes) = tokio::join!(self.members(), asking);
+        tell_lags(&mut nodes);
+        Nodes { asked_by: self.identity.node_id, at_ms: wall_ms(), nodes, members }
+    }
+
+    async fn state_of(&self, member: MemberState, digests: Bytes) -> NodeState {
+        let mut state = NodeState {
+            id: member.id,
+            name: member.member.name,
+            http: member.member.http,
+            voter: member.voter,
+            round_trip_us: None,
+            error: None,
+            report: None,
+            lag_entries: None,
+            lag_ms: None,
+            equal_at: None,
+            differs_at: None,
+        };
+        if member.id == self.identity.node_id {
+            state.report = Some(self.report().await);
+            return state;
+        }
+        let asked = Instant::now();
+        match self.ask_report(member.id, digests).await {
+            Ok(Answer { report, comparison }) => {
+                let took = asked.elapsed().as_micros();
+                state.round_trip_us = Some(u64::try_from(took).unwrap_or(u64::MAX));
+                state.report = Some(report);
+                state.equal_at = comparison.equal_at;
+                state.differs_at = comparison.differs_at;
+            }
+            Err(reason) => state.error = Some(reason),
+        }
+        state
+    }
+
+    async fn ask_report(&self, id: NodeId, digests: Bytes) -> Result<Answer, String> {
+        // Bulk travels on other lanes.
+        let client = self.peers.client(&self.consensus, id, Lane::Control);
+        let client = client.ok_or("it is no member any more")?;
+        let answer =
+            client.call(Method::Report, digests, ANSWER_LIMIT).await.map_err(|error| match error {
+                PeerError::TimedOut => format!("did not answer in {} ms", ANSWER_LIMIT.as_millis()),
+                other => other.to_string(),
+            })?;
+        from_postcard("a report", &answer).map_err(|error| error.to_string())
+    }
+
+    async fn report(&self) -> NodeReport {
+        self.at_one_moment(|view, cache| NodeReport {
+            role: role(view.role).into(),
+            term: view.term,
+            last_log_index: view.last_log_index,
+            committed_index: view.committed_index,
+            applied_index: cache.index(),
+            snapshot_index: view.snapshot_index,
+            purged_index: view.purged_index,
+            digest: IndexedDigest { index: cache.index(), digest: cache.digest().to_string() },
+            differs_at: self.audit.differs_at(),
+            entries: cache.len(),
+            bytes: cache.bytes(),
+            log_time_ms: cache.now_ms(),
+            log_time_ahead_ms: self.consensus.clock().ahead_of_wall_ms(),
+            uptime_ms: self.uptime_ms(),
+            version: env!("CARGO_PKG_VERSION").into(),
+        })
+        .await
+    }
+}
+
+/// How far each is behind the leader, if that answered. Of two that take themselves for the leader, the one of
+/// the later term is.
+fn tell_lags(nodes: &mut [NodeState]) {
+    let leaders =
+        nodes.iter().filter_map(|node| node.report.as_ref()).filter(|report| report.role == "leader");
+    let Some(leader) = leaders.max_by_key(|report| report.term) else { return };
+    let (last_log_index, log_time_ms) = (leader.last_log_index, leader.log_time_ms);
+    for node in nodes {
+        let Some(report) = &node.report else { continue };
+        node.lag_entries = Some(last_log_index.saturating_sub(report.applied_index));
+        node.lag_ms = Some(log_time_ms.saturating_sub(report.log_time_ms));
+    }
+}
+
+/// Tells another node how this one is, and how their digests compare.
+pub(super) async fn answer_report(inner: &Inner, digests: &Bytes) -> Result<Bytes, String> {
+    let comparison = compare_with(inner, digests)?;
+    Ok(to_bytes(&Answer { report: inner.report().await, comparison }))
+}

@@ -1,0 +1,82 @@
+//! `/v1/nodes`: what every member says of itself, on whichever node it is asked.
+
+use crate::support::{Cluster, Node, until};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+async fn nodes(cluster: &Cluster, node: &Node) -> Value {
+    cluster.request(Method::GET, node, "/v1/nodes", "").await.json().await.expect("json")
+}
+
+fn entry<'a>(told: &'a Value, name: &str) -> &'a Value {
+    let nodes = told["nodes"].as_array().expect("a list");
+    nodes.iter().find(|node| node["name"] == name).expect("a member")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_member_is_asked_and_one_that_is_down_holds_nobody_up() {
+    let mut cluster = Cluster::start(3, &["--fault-injection"]).await;
+    let leader = cluster.leader().await;
+    cluster.put_surely(&cluster.nodes[leader], "k", "v").await;
+    for node in &cluster.nodes {
+        until("all are told of as equal and up to date", || async {
+            let told = nodes(&cluster, node).await;
+            told["nodes"].as_array().expect("a list").iter().all(|other| {
+                let myself = other["id"] == told["asked_by"];
+                let compared =
+                    other["equal_at"].as_u64() > Some(0) && other["round_trip_us"].as_u64() > Some(0);
+                other["lag_entries"] == 0 && other["error"].is_null() && (myself != compared)
+            })
+        })
+        .await;
+        let told = nodes(&cluster, node).await;
+        assert_eq!(told["nodes"].as_array().expect("a list").len(), 3);
+        assert_eq!(told["members"]["members"].as_array().expect("a list").len(), 3);
+        assert_eq!(entry(&told, &cluster.nodes[leader].name)["report"]["role"], "leader");
+        let report = &entry(&told, &node.name)["report"];
+        assert_eq!(report["digest"]["index"], report["applied_index"]);
+        assert_eq!(report["version"], env!("CARGO_PKG_VERSION"));
+    }
+
+    // A node that hangs is waited for, but not for long.
+    let hanging = (leader + 1) % 3;
+    let asking = (leader + 2) % 3;
+    cluster.nodes[hanging].signal(libc::SIGSTOP);
+    let begun = Instant::now();
+    let told = nodes(&cluster, &cluster.nodes[asking]).await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    let silent = entry(&told, &cluster.nodes[hanging].name);
+    assert_eq!(silent["error"], "did not answer in 500 ms", "{silent}");
+    assert_eq!((&silent["report"], &silent["lag_entries"]), (&Value::Null, &Value::Null));
+    cluster.nodes[hanging].signal(libc::SIGCONT);
+
+    // One that is gone is told of too.
+    cluster.nodes[hanging].kill();
+    until("its death shows", || async {
+        let told = nodes(&cluster, &cluster.nodes[asking]).await;
+        entry(&told, &cluster.nodes[hanging].name)["error"].is_string()
+    })
+    .await;
+}
+
+/// R4, as those who watch see it: a node that differs is told of with the index.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_differs_is_told_of() {
+    let cluster = Cluster::start(3, &["--fault-injection"]).await;
+    let follower = cluster.follower().await;
+    let other = cluster.leader().await;
+    cluster.put_surely(&cluster.nodes[other], "before", "v").await;
+    cluster.request(Method::POST, &cluster.nodes[follower], "/v1/debug/corrupt", "").await;
+    cluster.put_surely(&cluster.nodes[other], "after", "v").await;
+    until("the difference shows", || async {
+        let told = nodes(&cluster, &cluster.nodes[other]).await;
+        entry(&told, &cluster.nodes[follower].name)["differs_at"].as_u64() > Some(0)
+    })
+    .await;
+    let told = nodes(&cluster, &cluster.nodes[other]).await;
+    let [equal_at, differs_at] =
+        ["equal_at", "differs_at"].map(|name| entry(&told, &cluster.nodes[follower].name)[name].as_u64());
+    assert!(equal_at < differs_at, "{told}");
+    assert_eq!(entry(&told, &cluster.nodes[other].name)["differs_at"], json!(null), "not with itself");
+}
