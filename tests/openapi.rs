@@ -7,9 +7,10 @@ use lockstep::http::OPENAPI;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-const ROUTES: &str = include_str!("../src/http/routes.rs");
-/// For tests of the cluster, and for nodes among themselves: no part of the API.
-const UNDESCRIBED: [&str; 3] = ["/v1/debug/links", "/v1/debug/corrupt", "/v1/introduction"];
+const ROUTES: &str =
+    concat!(include_str!("../src/http/routes.rs"), include_str!("../src/http/guide/routes.rs"));
+/// For tests of the cluster, for nodes among themselves, and for what is not there: no part of the API.
+const UNDESCRIBED: [&str; 4] = ["/v1/debug/links", "/v1/debug/corrupt", "/v1/introduction", "/api/{*rest}"];
 const METHODS: [&str; 6] = ["get", "head", "put", "post", "delete", "patch"];
 
 /// Paths and their methods.
@@ -105,6 +106,7 @@ fn the_routes_are_read_as_they_are_written() {
             post(b::delete),
         )
         .route("/v1/debug/links", get(x)).route("/v1/debug/corrupt", get(x)).route("/v1/introduction", get(x))
+        .route("/api/{*rest}", any(x))
     "#;
     let expected = [("/a/{x}", vec!["delete", "get", "put"]), ("/b", vec!["post"])];
     let expected =
@@ -136,7 +138,8 @@ fn every_error_code_is_described_as_the_table_has_it() {
     }
 }
 
-/// Failures are answered with the shared problem, under the statuses that its codes have.
+/// Failures are answered with the shared problem, under the statuses that its codes have; those of the `/api` routes
+/// in the shape that Express gives them.
 #[test]
 fn every_failure_is_a_problem_and_names_its_codes() {
     let document = document();
@@ -148,6 +151,13 @@ fn every_failure_is_a_problem_and_names_its_codes() {
             let response = resolve(&document, response);
             let description = response["description"].as_str().expect("a description");
             if status < 400 {
+                continue;
+            }
+            if path.starts_with("/api/") {
+                let body = response.pointer("/content/application~1json/schema/$ref");
+                let bodies = ["Failure", "BulkReport", "NotToggled"];
+                let is_one = |name| body == Some(&format!("#/components/schemas/{name}").into());
+                assert!(bodies.into_iter().any(is_one), "{method} {path} {status}");
                 continue;
             }
             let body = response.pointer("/content/application~1problem+json/schema/$ref");

@@ -39,8 +39,19 @@ pub struct KeyInfo {
 pub struct Seen {
     pub found: Found,
     pub entry: EntryId,
+    /// How often it was used, as far as the log knows; up to 65,535.
+    pub uses: u64,
     /// Whether the read makes a difference to eviction or to a deadline, once it is told of.
     pub matters: bool,
+}
+
+/// An entry in a listing, whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub key: Key,
+    pub found: Found,
+    /// How often it was used, as far as the log knows; up to 65,535.
+    pub uses: u64,
 }
 
 /// An entry that will go soon.
@@ -99,9 +110,10 @@ impl Cache {
         if entry.is_expired(self.now_ms) {
             return None;
         }
-        let generation = self.store.slab().slot(slot)?.generation;
+        let place = self.store.slab().slot(slot)?;
+        let (generation, uses) = (place.generation, u64::from(place.frequency));
         let matters = entry.sliding_ms > 0 || self.store.learns(slot);
-        Some(Seen { found: entry.found(), entry: EntryId { slot, generation }, matters })
+        Some(Seen { found: entry.found(), entry: EntryId { slot, generation }, uses, matters })
     }
 
     /// The key of an entry, as long as it is there.
@@ -145,6 +157,24 @@ impl Cache {
                 (entry.record.to_key(), info)
             })
             .collect()
+    }
+
+    /// Entries in the order of their keys, from the first one after `after`; at most `limit`, and no more once
+    /// their values have `bytes_max` bytes together.
+    pub fn entries(&self, after: Option<&str>, limit: usize, bytes_max: u64) -> Vec<Listed> {
+        let live = self.store.range("", after).filter(|(_, entry)| !entry.is_expired(self.now_ms));
+        let mut bytes = 0;
+        let fitting = live.take(limit).take_while(|(_, entry)| {
+            let before = bytes;
+            bytes += entry.record.bytes().len() as u64;
+            before < bytes_max
+        });
+        let listed = |(slot, entry): (u32, &super::slab::Entry)| Listed {
+            key: entry.record.to_key(),
+            found: entry.found(),
+            uses: self.store.slab().slot(slot).map_or(0, |place| u64::from(place.frequency)),
+        };
+        fitting.map(listed).collect()
     }
 
     /// The removal that a key's absence is due to, if a delete or clear was it and it is still remembered.

@@ -68,6 +68,12 @@ impl Stats {
         self.evicted_by_entries + self.evicted_by_bytes
     }
 
+    /// Entries stored, changed or removed, for whatever reason.
+    pub fn changes(&self) -> u64 {
+        let written = self.puts + self.incrs + self.deadlines + self.deletes + self.cleared;
+        written + self.expired + self.evicted()
+    }
+
     pub(super) fn hash(&self) -> u128 {
         hash_words(self.words())
     }

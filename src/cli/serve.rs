@@ -3,7 +3,7 @@
 use super::commands::{FirstSettings, ServeArgs, TimingArgs};
 use super::exit::Usage;
 use crate::cache::CacheConfig;
-use crate::http::{Door, HttpLimits, HttpServer};
+use crate::http::{Door, GuideSettings, HttpLimits, HttpServer};
 use crate::node::{Limits, Node, NodeOptions, Opened, Origin, Timing};
 use anyhow::{Context, Result, bail};
 use std::net::{IpAddr, SocketAddr};
@@ -41,9 +41,10 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
         ..HttpLimits::default()
     };
     let fault_injection = args.fault_injection;
+    let guide = guide_settings()?;
     let bound = http.local_addr()?;
     let opened = Opened::open(options(*args, addresses, bound)?).await?;
-    let door = Door::new(opened.formation(), http_limits, fault_injection);
+    let door = Door::new(opened.formation(), http_limits, fault_injection).with_guide(guide);
     let server = HttpServer::start(http, door.clone());
     tracing::info!(http = %bound, "listening");
 
@@ -188,6 +189,13 @@ fn origin(args: &ServeArgs) -> Result<Origin> {
         }
     }
     Ok(if urls.is_empty() { Origin::Alone { config } } else { Origin::Form { urls, config } })
+}
+
+/// What other cache servers read from the environment, too.
+fn guide_settings() -> Result<GuideSettings> {
+    let [frontend_url, node_env] = ["FRONTEND_URL", "NODE_ENV"].map(|name| std::env::var(name).ok());
+    let settings = GuideSettings::of(frontend_url.as_deref(), node_env.as_deref());
+    settings.map_err(|reason| Usage(format!("FRONTEND_URL: {reason}")).into())
 }
 
 /// The settings a new cluster starts with.

@@ -2,6 +2,7 @@
 //! other; until then every other request is told to come back.
 
 use super::HttpLimits;
+use super::guide::GuideSettings;
 use super::history::Samples;
 use super::metrics::Requests;
 use super::respond::ApiError;
@@ -25,6 +26,8 @@ pub struct Door {
     pub(super) samples: Samples,
     /// Bytes that request bodies may take together.
     pub(super) body_memory: Arc<Semaphore>,
+    /// For the `/api` routes.
+    pub(super) guide: Arc<GuideSettings>,
     /// Whether the routes that break things on purpose exist.
     pub(super) fault_injection: bool,
 }
@@ -35,7 +38,13 @@ impl Door {
         let watchers = Watchers::new(limits.connections);
         let body_memory = Arc::new(Semaphore::new(limits.body_memory));
         let (requests, samples) = (Arc::default(), Samples::default());
-        Self { formation, node, limits, requests, watchers, samples, body_memory, fault_injection }
+        let guide = Arc::default();
+        Self { formation, node, limits, requests, watchers, samples, body_memory, guide, fault_injection }
+    }
+
+    /// The same, with what the environment says about the `/api` routes.
+    pub fn with_guide(self, settings: GuideSettings) -> Self {
+        Self { guide: Arc::new(settings), ..self }
     }
 
     /// From now on requests go to this node.

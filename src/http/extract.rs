@@ -21,15 +21,15 @@ use serde::de::DeserializeOwned;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// The key of a `/v1/kv/{key}` path, percent-decoded once.
+/// The key of a path like `/v1/kv/{key}`, percent-decoded once.
 pub(super) struct PathKey(pub Key);
 
 impl<S: Sync> FromRequestParts<S> for PathKey {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let rest = parts.uri.path().strip_prefix("/v1/kv/").unwrap_or_default();
-        let raw = rest.split('/').next().unwrap_or_default();
+        // Two words, and then the key.
+        let raw = parts.uri.path().split('/').nth(3).unwrap_or_default();
         let invalid = |reason: String| ApiError::new(ErrorCode::InvalidKey, reason).field("key");
         let text = percent_decode_str(raw).decode_utf8();
         let text = text.map_err(|_| invalid("the key is not UTF-8 once percent-decoded".into()))?;
@@ -329,7 +329,7 @@ pub(super) async fn json_body<T: DeserializeOwned>(
 }
 
 /// Reads a JSON object. An array is refused: it would be taken for the fields by position.
-pub(super) fn from_object<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
+pub(super) fn from_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, String> {
     if text.trim_ascii_start().first() != Some(&b'{') {
         return Err("expected a JSON object".into());
     }

@@ -2,6 +2,8 @@
 
 use super::door::{Door, Ready};
 use super::respond::ApiError;
+use super::time::iso;
+use crate::raft::wall_ms;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -11,6 +13,10 @@ use serde::Serialize;
 pub(super) struct Health {
     status: &'static str,
     node: Option<String>,
+    /// The same under the name that other cache servers give it.
+    #[serde(rename = "nodeId")]
+    node_id: Option<String>,
+    timestamp: String,
     reason: Option<String>,
 }
 
@@ -19,8 +25,9 @@ pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-pub(super) async fn ping() -> &'static str {
-    "pong\n"
+/// A sign of life, with the time by this node's wall clock.
+pub(super) async fn ping() -> String {
+    format!("pong - {}", iso(wall_ms()))
 }
 
 /// Clients should be sent here: a member that reads linearizably.
@@ -31,12 +38,13 @@ pub(super) async fn readyz(Ready(node): Ready) -> Result<&'static str, ApiError>
 
 /// The same in words, always 200.
 pub(super) async fn health(State(door): State<Door>) -> Json<Health> {
-    let Some(node) = door.node() else {
-        return Json(Health { status: "starting", node: None, reason: Some("no cluster yet".into()) });
+    let told = |status, name: Option<&str>, reason| {
+        let name = name.map(str::to_owned);
+        Json(Health { status, node: name.clone(), node_id: name, timestamp: iso(wall_ms()), reason })
     };
-    let name = Some(node.name().to_owned());
-    Json(match node.ready().await {
-        Ok(()) => Health { status: "healthy", node: name, reason: None },
-        Err(error) => Health { status: "unready", node: name, reason: Some(error.to_string()) },
-    })
+    let Some(node) = door.node() else { return told("starting", None, Some("no cluster yet".into())) };
+    match node.ready().await {
+        Ok(()) => told("healthy", Some(node.name()), None),
+        Err(error) => told("unready", Some(node.name()), Some(error.to_string())),
+    }
 }

@@ -58,7 +58,7 @@ impl Latency {
 
 /// Whether a route is about keys and their values.
 fn is_about_keys(route: &str) -> bool {
-    ["/v1/kv", "/v1/keys", "/v1/batch"].iter().any(|start| route.starts_with(start))
+    ["/v1/kv", "/v1/keys", "/v1/batch", "/api/cache"].iter().any(|start| route.starts_with(start))
 }
 
 impl Requests {

@@ -19,6 +19,11 @@ impl ApiError {
         Self { problem: Box::new(Problem::new(code, detail)), headers: HeaderMap::new() }
     }
 
+    /// What it will be told as.
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
     /// Names the field at fault.
     pub fn field(mut self, field: impl Into<String>) -> Self {
         self.problem.field = Some(field.into());

@@ -2,7 +2,9 @@
 
 use super::door::Door;
 use super::respond::ApiError;
-use super::{batch, cluster, config, faults, health, history, keys, kv, live, metrics, openapi, watch};
+use super::{
+    batch, cluster, config, faults, guide, health, history, keys, kv, live, metrics, openapi, watch,
+};
 use crate::api::ErrorCode;
 use axum::Router;
 use axum::http::{Method, Uri};
@@ -39,9 +41,8 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/debug/corrupt", post(faults::corrupt))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
-        .route("/health", get(health::health))
-        .route("/ping", get(health::ping))
         .route("/metrics", get(metrics::metrics))
+        .merge(guide::router(&door))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(measure)

@@ -3,8 +3,8 @@
 
 use super::error::NodeError;
 use super::read_index::NoIndex;
-use super::start::Inner;
-use crate::cache::{Cache, Found, Key};
+use super::start::{Inner, Node};
+use crate::cache::{Cache, Found, Key, Seen};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -34,6 +34,16 @@ pub struct ReadAt<T> {
     pub now_ms: u64,
 }
 
+impl Node {
+    /// Reads a key with how often it was used before; that counts as a use of it.
+    ///
+    /// # Errors
+    /// [`NodeError`]; there is no answer from an older state.
+    pub async fn get_seen(&self, key: &Key, level: ReadLevel) -> Result<ReadAt<Option<Seen>>, NodeError> {
+        self.inner.get_seen(key, level, None).await
+    }
+}
+
 impl Inner {
     /// Reads a key, and counts that.
     pub(super) async fn get(
@@ -42,6 +52,17 @@ impl Inner {
         level: ReadLevel,
         min_index: Option<u64>,
     ) -> Result<ReadAt<Option<Found>>, NodeError> {
+        let ReadAt { value, index, term, now_ms } = self.get_seen(key, level, min_index).await?;
+        Ok(ReadAt { value: value.map(|seen| seen.found), index, term, now_ms })
+    }
+
+    /// The same, with how often the key was used before.
+    pub(super) async fn get_seen(
+        &self,
+        key: &Key,
+        level: ReadLevel,
+        min_index: Option<u64>,
+    ) -> Result<ReadAt<Option<Seen>>, NodeError> {
         let look = |cache: &Cache| (cache.read(key.as_str()), cache.config().touch);
         let ReadAt { value, index, term, now_ms } = self.read(level, min_index, None, look).await?;
         let (seen, touch) = value;
@@ -51,7 +72,7 @@ impl Inner {
             !lies || seen.found.expires_at_ms.is_none_or(|at| at > crate::sabotage::wall_ms())
         });
         self.touches.note(key.as_str(), seen.as_ref(), touch);
-        Ok(ReadAt { value: seen.map(|seen| seen.found), index, term, now_ms })
+        Ok(ReadAt { value: seen, index, term, now_ms })
     }
 
     /// Looks at the cache once this node's copy is fresh enough.

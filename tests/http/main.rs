@@ -3,6 +3,7 @@
 mod cache;
 mod client;
 mod errors;
+mod guide;
 mod history;
 mod keys;
 mod live;

@@ -1,6 +1,6 @@
 //! A node and its HTTP server, in this process.
 
-use lockstep::http::{Door, HttpLimits, HttpServer};
+use lockstep::http::{Door, GuideSettings, HttpLimits, HttpServer};
 use lockstep::node::{Node, NodeOptions, Opened};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::Value;
@@ -35,12 +35,20 @@ impl Server {
     }
 
     pub async fn start_with(limits: HttpLimits, change: impl FnOnce(NodeOptions) -> NodeOptions) -> Self {
+        Self::start_for(limits, GuideSettings::default(), change).await
+    }
+
+    pub async fn start_for(
+        limits: HttpLimits,
+        guide: GuideSettings,
+        change: impl FnOnce(NodeOptions) -> NodeOptions,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let options = change(NodeOptions::alone(dir.path()));
         let opened = Opened::open(options).await.unwrap();
-        let door = Door::new(opened.formation(), limits, false);
+        let door = Door::new(opened.formation(), limits, false).with_guide(guide);
         let http = HttpServer::start(listener, door.clone());
         let url = format!("http://{address}");
         let client = Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();

@@ -1,0 +1,124 @@
+//! What the `/api` handlers share: the node, and failures as Express tells them. A failure keeps its HTTP status;
+//! what a server error came from is told in development only.
+
+use super::super::door::Door;
+use super::super::respond::ApiError;
+use super::settings::GuideSettings;
+use crate::api::ErrorCode;
+use crate::cache::{Cache, Command};
+use crate::node::{Node, NodeError, ReadAt, ReadLevel, Written};
+use axum::Json;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// A failure, as it will be told.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub status: StatusCode,
+    pub body: RefusalBody,
+    retry_after: Option<u64>,
+}
+
+/// Body of a failure.
+#[derive(Debug, Serialize)]
+pub(super) struct RefusalBody {
+    success: bool,
+    pub message: String,
+    /// What it came from; in development only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Refusal {
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        let body = RefusalBody { success: false, message: message.into(), error: None };
+        Self { status, body, retry_after: None }
+    }
+
+    /// The request is wrong.
+    pub fn bad(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// A failure of `/v1` in these words.
+    pub fn of(settings: &GuideSettings, error: &ApiError) -> Self {
+        let problem = error.problem();
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let message = match problem.code {
+            ErrorCode::Busy => "Too many requests are in flight, nothing was changed: try again",
+            ErrorCode::Unavailable => "Service unavailable, nothing was changed: try again",
+            ErrorCode::Fatal => "Service unavailable: this node has failed, and the outcome is unknown",
+            ErrorCode::OutcomeUnknown => {
+                "Timeout: the outcome is unknown, the change may have happened or may still happen"
+            }
+            ErrorCode::CacheFull => "The cache is full, and its strategy evicts nothing",
+            _ if status.is_server_error() => "Internal server error",
+            // What is wrong with a request is for its client to know.
+            _ => problem.detail.as_str(),
+        };
+        let mut refusal = Self::new(status, message);
+        refusal.body.error = settings.development.then(|| problem.detail.clone());
+        refusal.retry_after = problem.code.retry_after_s();
+        refusal
+    }
+}
+
+impl Refusal {
+    /// The answer, with a body of its own.
+    pub fn with(&self, body: impl Serialize) -> Response {
+        let mut response = (self.status, Json(body)).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        self.with(&self.body)
+    }
+}
+
+/// The node and its door as a handler's argument: 503 until there is a node.
+pub(super) struct Here {
+    pub door: Door,
+    pub node: Node,
+}
+
+impl FromRequestParts<Door> for Here {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(_: &mut Parts, door: &Door) -> Result<Self, Refusal> {
+        let waiting = || ApiError::new(ErrorCode::Unavailable, "this node has not found its cluster yet");
+        let node = door.node().ok_or_else(|| Refusal::of(&door.guide, &waiting()))?;
+        Ok(Self { door: door.clone(), node })
+    }
+}
+
+impl Here {
+    pub fn refuse(&self, error: impl Into<ApiError>) -> Refusal {
+        Refusal::of(&self.door.guide, &error.into())
+    }
+
+    /// What cannot happen has happened.
+    pub fn broken(&self, error: &dyn std::error::Error) -> Refusal {
+        tracing::error!(%error, "an answer could not be made");
+        let mut refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error");
+        refusal.body.error = self.door.guide.development.then(|| error.to_string());
+        refusal
+    }
+
+    /// Writes through the log.
+    pub async fn write(&self, command: Command) -> Result<Written, NodeError> {
+        self.node.write(command).await
+    }
+
+    /// Looks at the cache; the answer is linearizable.
+    pub async fn read<T>(&self, look: impl FnOnce(&Cache) -> T) -> Result<ReadAt<T>, Refusal> {
+        self.node.read(ReadLevel::Linearizable, None, look).await.map_err(|error| self.refuse(error))
+    }
+}

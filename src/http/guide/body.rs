@@ -1,0 +1,92 @@
+//! What requests bring: JSON, or a form with nested names (`items[0][key]=a`). Both become JSON text. Anything else
+//! is no body at all to these routes, as with Express; so no plain HTML form of another site can pretend to be JSON.
+
+use super::super::extract::{body_bytes, from_object};
+use super::super::respond::ApiError;
+use super::answer::{Here, Refusal};
+use crate::api::ErrorCode;
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::Value;
+
+const JSON_BYTES_MAX: usize = 10 * 1024 * 1024;
+/// As Express has it. Forms are for people; what programs send in bulk is JSON.
+const FORM_BYTES_MAX: usize = 100 * 1024;
+
+/// A request's body as JSON text, and its share of the memory that all bodies may take.
+pub(super) struct Text {
+    bytes: Bytes,
+    _share: super::super::extract::Share,
+}
+
+impl Text {
+    /// # Errors
+    /// 413, 429, 400.
+    pub async fn of(here: &Here, headers: &HeaderMap, body: Body) -> Result<Self, Refusal> {
+        let is = |media: &str| media_type(headers).eq_ignore_ascii_case(media);
+        let is_form = is("application/x-www-form-urlencoded");
+        let limit = if is_form { FORM_BYTES_MAX } else { JSON_BYTES_MAX };
+        let held = body_bytes(&here.door, headers, body, limit).await.map_err(|error| told(here, error))?;
+        let (bytes, share) = held.part();
+        let bytes = match bytes.trim_ascii() {
+            [] => Bytes::from_static(b"{}"),
+            _ if is("application/json") => bytes,
+            form if is_form => Bytes::from(form_to_json(form)?),
+            _ => Bytes::from_static(b"{}"),
+        };
+        Ok(Self { bytes, _share: share })
+    }
+
+    /// Reads it. Fields that are not asked for are no matter, as with Express.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Refusal> {
+        from_object(&self.bytes).map_err(|error| Refusal::bad(format!("Malformed JSON: {error}")))
+    }
+}
+
+fn told(here: &Here, error: ApiError) -> Refusal {
+    match error.problem().code {
+        ErrorCode::TooLarge => Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("Request entity too large: {}", error.problem().detail),
+        ),
+        _ => here.refuse(error),
+    }
+}
+
+fn media_type(headers: &HeaderMap) -> &str {
+    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    text.split(';').next().unwrap_or_default().trim()
+}
+
+/// A form's fields; all values are text.
+fn form_to_json(form: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let config = serde_qs::Config::new().use_form_encoding(true);
+    let fields: Value =
+        config.deserialize_bytes(form).map_err(|error| Refusal::bad(format!("Malformed form: {error}")))?;
+    serde_json::to_vec(&fields).map_err(|error| Refusal::bad(format!("Malformed form: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(form: &str) -> Value {
+        serde_json::from_slice(&form_to_json(form.as_bytes()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn forms_nest_as_in_express() {
+        assert_eq!(json("key=a&value=b+c%21"), serde_json::json!({"key": "a", "value": "b c!"}));
+        let items =
+            serde_json::json!({"items": [{"key": "a", "value": "1"}, {"key": "b", "value": {"x": "2"}}]});
+        let form = "items[0][key]=a&items[0][value]=1&items[1][key]=b&items[1][value][x]=2";
+        assert_eq!(json(form), items);
+        assert_eq!(json(&form.replace('[', "%5B").replace(']', "%5D")), items);
+        assert_eq!(json("key="), serde_json::json!({"key": ""}));
+    }
+}

@@ -1,0 +1,163 @@
+//! `POST /api/cache/bulk`: many items. Each 1,024 of them, or just under 2 MiB, are one log entry, all or none.
+
+use super::super::extract::from_object;
+use super::super::respond::ApiError;
+use super::answer::{Here, Refusal};
+use super::body::Text;
+use super::put::PutBody;
+use crate::api::ErrorCode;
+use crate::cache::limits::BATCH_OPS_MAX;
+use crate::cache::{Command, Key, Op};
+use crate::node::NodeError;
+use crate::raft::COMMAND_BYTES_MAX;
+use axum::Json;
+use axum::body::Body;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::collections::HashMap;
+
+/// What an item takes in the log beyond its key, value and content type, at most; and a command beyond its items.
+const ITEM_BYTES: usize = 64;
+const COMMAND_BYTES: usize = 1_024;
+/// Failed items that an answer names.
+const FAILURES_TOLD: usize = 100;
+
+#[derive(Deserialize)]
+struct BulkBody<'a> {
+    #[serde(borrow, default)]
+    items: Option<&'a RawValue>,
+}
+
+/// The answer.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    success: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    success_count: usize,
+    total_count: usize,
+    /// The first of those that failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Failure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Why an item was not stored.
+#[derive(Debug, Serialize)]
+struct Failure {
+    /// Its position, from 0.
+    index: usize,
+    message: String,
+}
+
+/// Items on their way into one log entry. A key stands in it once: the last of several counts.
+#[derive(Default)]
+struct Batch {
+    ops: Vec<Op>,
+    places: HashMap<Key, usize>,
+    bytes: usize,
+    /// Positions of all items that are in it, or were before a later one of the same key came.
+    positions: Vec<usize>,
+}
+
+impl Batch {
+    fn has_room(&self, op: &Op) -> bool {
+        let bytes = self.bytes + bytes_of(op) + COMMAND_BYTES;
+        self.ops.is_empty() || (self.positions.len() < BATCH_OPS_MAX && bytes <= COMMAND_BYTES_MAX)
+    }
+
+    fn add(&mut self, position: usize, op: Op) {
+        let Op::Put { key, .. } = &op else { return };
+        self.bytes += bytes_of(&op);
+        self.positions.push(position);
+        match self.places.get(key) {
+            Some(&place) => {
+                self.bytes -= bytes_of(&self.ops[place]);
+                self.ops[place] = op;
+            }
+            None => {
+                self.places.insert(key.clone(), self.ops.len());
+                self.ops.push(op);
+            }
+        }
+    }
+}
+
+fn bytes_of(op: &Op) -> usize {
+    let Op::Put { key, value, .. } = op else { return 0 };
+    let content_type = value.content_type.as_ref().map_or(0, |content_type| content_type.len());
+    ITEM_BYTES + key.as_str().len() + value.bytes.len() + content_type
+}
+
+impl Report {
+    fn fail(&mut self, index: usize, message: &str) {
+        if self.errors.len() < FAILURES_TOLD {
+            self.errors.push(Failure { index, message: message.to_owned() });
+        }
+    }
+}
+
+/// `POST`.
+pub(super) async fn put(here: Here, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
+    let text = Text::of(&here, &headers, body).await?;
+    let body: BulkBody = text.read()?;
+    let items = body.items.and_then(|items| serde_json::from_str::<Vec<&RawValue>>(items.get()).ok());
+    let items = items.ok_or_else(|| Refusal::bad("Items array is required"))?;
+    let mut report = Report { total_count: items.len(), ..Report::default() };
+    let mut batch = Batch::default();
+    for (position, item) in items.into_iter().enumerate() {
+        match parse(item, here.door.limits.value_bytes) {
+            Ok(op) => {
+                if !batch.has_room(&op)
+                    && let Err(refusal) = store(&here, &mut batch, &mut report).await
+                {
+                    return Ok(stopped(report, &refusal));
+                }
+                batch.add(position, op);
+            }
+            Err(error) => report.fail(position, &here.refuse(error).body.message),
+        }
+    }
+    if let Err(refusal) = store(&here, &mut batch, &mut report).await {
+        return Ok(stopped(report, &refusal));
+    }
+    report.success = report.success_count == report.total_count;
+    Ok(Json(report).into_response())
+}
+
+fn parse(item: &RawValue, value_bytes_max: usize) -> Result<Op, ApiError> {
+    let wrong = |_| ApiError::new(ErrorCode::InvalidBody, "An item is an object with a key and a value");
+    let item: PutBody = from_object(item.get().as_bytes()).map_err(wrong)?;
+    item.op(value_bytes_max)
+}
+
+/// Stores what was collected, and counts it. An error is one that the items to come would meet as well.
+async fn store(here: &Here, batch: &mut Batch, report: &mut Report) -> Result<(), Refusal> {
+    let Batch { ops, positions, .. } = std::mem::take(batch);
+    if ops.is_empty() {
+        return Ok(());
+    }
+    match here.write(Command::Batch(ops)).await {
+        Ok(_) => report.success_count += positions.len(),
+        Err(error) => {
+            let of_these = matches!(error, NodeError::Refused { .. } | NodeError::TooLarge { .. });
+            let refusal = here.refuse(error);
+            positions.iter().for_each(|position| report.fail(*position, &refusal.body.message));
+            if !of_these {
+                return Err(refusal);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The rest was not tried.
+fn stopped(mut report: Report, refusal: &Refusal) -> Response {
+    report.message = Some(refusal.body.message.clone());
+    report.error = refusal.body.error.clone();
+    refusal.with(report)
+}

@@ -1,0 +1,93 @@
+//! `/api/cache`: all items, read or removed.
+
+use super::super::kv::{unexpected, written_at};
+use super::super::respond::read_at;
+use super::answer::{Here, Refusal};
+use super::value::Shown;
+use crate::api::Consistency;
+use crate::cache::{Cache, Command, Listed, Outcome};
+use axum::Json;
+use axum::http::Uri;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+/// Items in one answer, at most, and bytes of their values.
+const ITEMS_MAX: usize = 1_000;
+const BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Answer of `GET /api/cache`.
+#[derive(Serialize)]
+struct Items {
+    success: bool,
+    items: Vec<Item>,
+    /// Items in this answer, and in the cache.
+    count: usize,
+    total: u64,
+    /// Give it as `after` to go on; absent when this is the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// A key and what is stored under it.
+#[derive(Serialize)]
+pub(super) struct Item {
+    key: String,
+    value: Shown,
+}
+
+/// Query of `GET /api/cache`. Others are no matter, as with Express.
+#[derive(Default, Deserialize)]
+struct ListQuery {
+    limit: Option<String>,
+    after: Option<String>,
+}
+
+/// Answer of `DELETE /api/cache`.
+#[derive(Serialize)]
+struct Cleared {
+    success: bool,
+    message: &'static str,
+    removed: u64,
+}
+
+/// `GET`: the first so many in the order of their keys.
+pub(super) async fn list(here: Here, uri: Uri) -> Result<Response, Refusal> {
+    let query = serde_urlencoded::from_str(uri.query().unwrap_or_default());
+    let query: ListQuery = query.map_err(|error| Refusal::bad(format!("Malformed query: {error}")))?;
+    let limit = match query.limit.as_deref().map(str::parse) {
+        None => ITEMS_MAX,
+        Some(Ok(limit)) if limit > 0 => ITEMS_MAX.min(limit),
+        Some(_) => return Err(Refusal::bad("Limit must be a positive number")),
+    };
+    let look = |cache: &Cache| (first(cache, query.after.as_deref(), limit), cache.len());
+    let read = here.read(look).await?;
+    let headers = read_at(&read, Consistency::Linearizable);
+    let ((entries, more), total) = read.value;
+    let next = entries.last().filter(|_| more).map(|last| last.key.as_str().to_owned());
+    let items: Result<Vec<Item>, serde_json::Error> = entries.iter().map(Item::of).collect();
+    let items = items.map_err(|error| here.broken(&error))?;
+    Ok((headers, Json(Items { success: true, count: items.len(), items, total, next })).into_response())
+}
+
+/// Entries in the order of their keys, and whether there are more.
+fn first(cache: &Cache, after: Option<&str>, limit: usize) -> (Vec<Listed>, bool) {
+    let entries = cache.entries(after, limit, BYTES_MAX);
+    let last = entries.last().map(|last| last.key.as_str());
+    let more = last.is_some_and(|last| !cache.keys("", Some(last), 1).is_empty());
+    (entries, more)
+}
+
+impl Item {
+    fn of(entry: &Listed) -> Result<Self, serde_json::Error> {
+        Ok(Self { key: entry.key.as_str().to_owned(), value: Shown::of(entry)? })
+    }
+}
+
+/// `DELETE`.
+pub(super) async fn clear(here: Here) -> Result<Response, Refusal> {
+    let written = here.write(Command::Clear { prefix: None }).await.map_err(|error| here.refuse(error))?;
+    let headers = written_at(&written);
+    let Outcome::Cleared { removed, .. } = written.outcome else { return Err(here.refuse(unexpected())) };
+    Ok((headers, Json(Cleared { success: true, message: "Cache cleared successfully", removed }))
+        .into_response())
+}

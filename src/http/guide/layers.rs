@@ -1,0 +1,98 @@
+//! What stands around the `/api` routes, as Express' usual companions do: a log line a request, headers that make
+//! browsers careful, leave for the frontend's pages to ask, compression. The hot routes under `/v1` pay for none of it.
+
+use super::super::door::Door;
+use super::super::origin;
+use super::super::time::iso;
+use super::answer::Refusal;
+use super::settings::GuideSettings;
+use crate::raft::wall_ms;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+
+/// Shorter answers are not worth compressing.
+const COMPRESSED_FROM_BYTES: u16 = 1_024;
+
+/// The headers that helmet sets when it is told nothing.
+const CAREFUL: [(&str, &str); 12] = [
+    (
+        "content-security-policy",
+        "default-src 'self';base-uri 'self';font-src 'self' https: data:;form-action 'self';frame-ancestors 'self';\
+         img-src 'self' data:;object-src 'none';script-src 'self';script-src-attr 'none';\
+         style-src 'self' https: 'unsafe-inline';upgrade-insecure-requests",
+    ),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("origin-agent-cluster", "?1"),
+    ("referrer-policy", "no-referrer"),
+    ("strict-transport-security", "max-age=31536000; includeSubDomains"),
+    ("x-content-type-options", "nosniff"),
+    ("x-dns-prefetch-control", "off"),
+    ("x-download-options", "noopen"),
+    ("x-frame-options", "SAMEORIGIN"),
+    ("x-permitted-cross-domain-policies", "none"),
+    ("x-xss-protection", "0"),
+];
+
+/// Puts them around the routes; the last one is the outermost.
+pub(super) fn around(routes: Router<Door>, settings: &Arc<GuideSettings>) -> Router<Door> {
+    let worth_it = SizeAbove::new(COMPRESSED_FROM_BYTES).and(NotForContentType::SSE);
+    // The nodes' work goes before a few bytes on the wire.
+    let compression = CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(worth_it);
+    let cors = CorsLayer::new()
+        .allow_origin(AllowOrigin::list(settings.frontends.iter().cloned()))
+        .allow_credentials(true)
+        .allow_methods([Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::POST, Method::DELETE])
+        .allow_headers(AllowHeaders::mirror_request());
+    routes
+        .layer(compression)
+        .layer(from_fn_with_state(settings.clone(), refuse_foreign_pages))
+        .layer(cors)
+        .layer(map_response(be_careful))
+        .layer(from_fn(log))
+}
+
+/// One line a request, of a target of its own: `LOCKSTEP_LOG=info,lockstep::requests=off` leaves them out. Probes
+/// come every few seconds and are logged at `debug`.
+async fn log(request: Request, next: Next) -> Response {
+    let (method, path) = (request.method(), request.uri().path());
+    if path.starts_with("/api/") {
+        tracing::info!(target: "lockstep::requests", "{} - {method} {path}", iso(wall_ms()));
+    } else {
+        tracing::debug!(target: "lockstep::requests", "{} - {method} {path}", iso(wall_ms()));
+    }
+    next.run(request).await
+}
+
+async fn be_careful(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in CAREFUL {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// A page of another site may not write here with its visitors' browsers. Browsers say in `Origin` whose page it is;
+/// programs say nothing.
+async fn refuse_foreign_pages(
+    State(settings): State<Arc<GuideSettings>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+    let frontend =
+        request.headers().get(header::ORIGIN).is_some_and(|page| settings.frontends.contains(page));
+    if reads || frontend || origin::refuse_foreign(request.headers()).is_ok() {
+        return next.run(request).await;
+    }
+    Refusal::new(StatusCode::FORBIDDEN, "Origin not allowed: this page's site is not in FRONTEND_URL")
+        .into_response()
+}

@@ -1,0 +1,21 @@
+//! The `/api` routes, in the shape of a well-known Node.js cache server, so that its clients run unchanged
+//! ([docs/guide.md](../../../docs/guide.md)). They say in Express' words what `/v1` says in its own; one resource a
+//! file. `layers.rs` stands around all of them and around nothing else.
+
+mod answer;
+mod body;
+mod bulk;
+mod item;
+mod items;
+mod layers;
+mod memory;
+mod metrics;
+mod put;
+mod routes;
+mod settings;
+mod strategy;
+mod sync;
+mod value;
+
+pub(super) use routes::router;
+pub use settings::GuideSettings;

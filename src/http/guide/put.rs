@@ -1,0 +1,132 @@
+//! A key and a value to store, out of a request.
+
+use super::super::extract::ttl;
+use super::super::respond::ApiError;
+use super::value::stored;
+use crate::api::ErrorCode;
+use crate::cache::limits::TTL_MS_MAX;
+use crate::cache::{Condition, Key, Op, Ttl};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value as Json;
+use serde_json::value::RawValue;
+
+/// `{key, value[, ttl]}`, as it came.
+#[derive(Debug, Deserialize)]
+pub(super) struct PutBody<'a> {
+    #[serde(borrow, default, deserialize_with = "given")]
+    key: Option<&'a RawValue>,
+    /// `null` is a value like any other.
+    #[serde(borrow, default, deserialize_with = "given")]
+    value: Option<&'a RawValue>,
+    /// In seconds.
+    #[serde(borrow, default, deserialize_with = "given")]
+    ttl: Option<&'a RawValue>,
+}
+
+/// Tells `null` from absence.
+fn given<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+impl PutBody<'_> {
+    /// The operation that stores it.
+    ///
+    /// # Errors
+    /// `invalid_body`, `invalid_key`, `invalid_ttl`, `too_large`.
+    pub fn op(&self, value_bytes_max: usize) -> Result<Op, ApiError> {
+        let required = || ApiError::new(ErrorCode::InvalidBody, "Key and value are required");
+        let (Some(key), Some(value)) = (self.key, self.value) else { return Err(required()) };
+        let key = key_of(key)?.ok_or_else(required)?;
+        let invalid = |error: crate::cache::ValueError| ApiError::new(ErrorCode::TooLarge, error.to_string());
+        let value = stored(value).map_err(invalid)?;
+        let length = value.bytes.len();
+        if length > value_bytes_max {
+            let reason = format!("The value has {length} bytes, at most {value_bytes_max} are taken");
+            return Err(ApiError::new(ErrorCode::TooLarge, reason));
+        }
+        let ttl = self.ttl.map_or(Ok(Ttl::Default), seconds)?;
+        Ok(Op::Put { key, value, ttl, condition: Condition::Always, previous: false })
+    }
+}
+
+/// The key; `None` where JavaScript would take it for none. A number is its digits, as it is in a URL.
+fn key_of(json: &RawValue) -> Result<Option<Key>, ApiError> {
+    let text = match serde_json::from_str(json.get()) {
+        Ok(Json::Null | Json::Bool(false)) => return Ok(None),
+        Ok(Json::String(text)) if text.is_empty() => return Ok(None),
+        Ok(Json::String(text)) => text,
+        Ok(Json::Number(number)) if number.as_u64() == Some(0) => return Ok(None),
+        Ok(Json::Number(number)) if !number.is_f64() => number.to_string(),
+        _ => return Err(ApiError::new(ErrorCode::InvalidKey, "Key must be a string")),
+    };
+    Key::new(&text)
+        .map(Some)
+        .map_err(|error| ApiError::new(ErrorCode::InvalidKey, format!("Invalid key: {error}")))
+}
+
+/// A time to live in seconds, which may have parts. Forms have no numbers, so digits do as well.
+fn seconds(json: &RawValue) -> Result<Ttl, ApiError> {
+    let seconds = match serde_json::from_str(json.get()) {
+        Ok(Json::Null) => return Ok(Ttl::Default),
+        Ok(Json::Number(number)) => number.as_f64(),
+        Ok(Json::String(text)) => text.parse().ok(),
+        _ => None,
+    };
+    let most = (TTL_MS_MAX / 1_000) as f64;
+    let wrong = || {
+        let reason = format!("Ttl must be a number of seconds, more than 0 and at most {most}");
+        ApiError::new(ErrorCode::InvalidTtl, reason)
+    };
+    let seconds = seconds.filter(|seconds| *seconds > 0.0 && *seconds <= most).ok_or_else(wrong)?;
+    // What is less than a millisecond is one.
+    ttl(Some((seconds * 1_000.0).round().max(1.0) as u64), false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn op(body: &str) -> Result<Op, String> {
+        let body: PutBody = serde_json::from_str(body).unwrap();
+        body.op(10).map_err(|error| error.problem().detail.clone())
+    }
+
+    #[test]
+    fn a_key_and_a_value_are_required_as_in_javascript() {
+        for body in [
+            "{}",
+            r#"{"key":"a"}"#,
+            r#"{"value":1}"#,
+            r#"{"key":"","value":1}"#,
+            r#"{"key":0,"value":1}"#,
+            r#"{"key":null,"value":1}"#,
+            r#"{"key":false,"value":1}"#,
+        ] {
+            assert_eq!(op(body), Err("Key and value are required".into()), "{body}");
+        }
+        for value in ["null", "false", "0", r#""""#] {
+            assert!(op(&format!(r#"{{"key":"a","value":{value}}}"#)).is_ok(), "{value}");
+        }
+        let Ok(Op::Put { key, .. }) = op(r#"{"key":7,"value":1}"#) else { panic!("a number is a key") };
+        assert_eq!(key.as_str(), "7");
+        assert_eq!(op(r#"{"key":["a"],"value":1}"#), Err("Key must be a string".into()));
+        assert!(op(r#"{"key":"a\u0000","value":1}"#).unwrap_err().starts_with("Invalid key"));
+        assert!(op(r#"{"key":"a","value":"12345678901"}"#).unwrap_err().contains("at most 10"));
+    }
+
+    #[test]
+    fn a_time_to_live_is_in_seconds() {
+        let ttl = |ttl: &str| match op(&format!(r#"{{"key":"a","value":1,"ttl":{ttl}}}"#)) {
+            Ok(Op::Put { ttl, .. }) => Ok(ttl),
+            Ok(_) => panic!("a put"),
+            Err(reason) => Err(reason),
+        };
+        assert_eq!(ttl("3600"), Ok(Ttl::Ms(3_600_000)));
+        assert_eq!(ttl("0.25"), Ok(Ttl::Ms(250)));
+        assert_eq!(ttl(r#""60""#), Ok(Ttl::Ms(60_000)));
+        assert_eq!(ttl("null"), Ok(Ttl::Default));
+        for wrong in ["0", "-1", "1e99", "true", r#""soon""#, "{}"] {
+            assert!(ttl(wrong).unwrap_err().starts_with("Ttl must be"), "{wrong}");
+        }
+    }
+}

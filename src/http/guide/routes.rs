@@ -1,0 +1,33 @@
+//! The routes' table.
+
+use super::super::door::Door;
+use super::super::health;
+use super::answer::Refusal;
+use super::{bulk, item, items, layers, metrics, strategy, sync};
+use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
+use axum::routing::{any, get, post};
+
+/// The routes, with what stands around them.
+pub(in crate::http) fn router(door: &Door) -> Router<Door> {
+    let routes = Router::new()
+        .route("/ping", get(health::ping))
+        .route("/health", get(health::health))
+        .route("/api/cache", get(items::list).post(item::put).delete(items::clear))
+        // A key may have this name too.
+        .route("/api/cache/bulk", get(item::get).post(bulk::put).delete(item::delete))
+        .route("/api/cache/{key}", get(item::get).delete(item::delete))
+        .route("/api/strategy", post(strategy::change))
+        .route("/api/metrics", get(metrics::metrics))
+        .route("/api/sync/status", get(sync::status))
+        .route("/api/sync/force", post(sync::force))
+        .route("/api/sync/toggle", post(sync::toggle))
+        .route("/api/{*rest}", any(no_route))
+        .method_not_allowed_fallback(no_route);
+    layers::around(routes, &door.guide)
+}
+
+/// Express does not tell a wrong method from a wrong path.
+async fn no_route(method: Method, uri: Uri) -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, format!("Cannot {method} {}", uri.path()))
+}

@@ -1,0 +1,46 @@
+//! `POST /api/strategy`: which items go when there is no room. Nothing is lost by a change.
+
+use super::super::kv::{unexpected, written_at};
+use super::answer::{Here, Refusal};
+use super::body::Text;
+use crate::cache::{Command, ConfigChange, Outcome, Policy};
+use axum::Json;
+use axum::body::Body;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+#[derive(Deserialize)]
+struct StrategyBody {
+    strategy: Option<Value>,
+}
+
+/// The answer.
+#[derive(Serialize)]
+struct Changed {
+    success: bool,
+    message: String,
+    strategy: String,
+}
+
+/// A policy's name as these routes write it.
+pub(super) fn name(policy: Policy) -> String {
+    policy.name().to_ascii_uppercase()
+}
+
+/// `POST`.
+pub(super) async fn change(here: Here, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
+    let text = Text::of(&here, &headers, body).await?;
+    let StrategyBody { strategy } = text.read()?;
+    let policy = strategy.as_ref().and_then(Value::as_str).map(str::to_ascii_lowercase);
+    let policy = policy.and_then(|name| Policy::from_name(&name));
+    let policy = policy.ok_or_else(|| Refusal::bad("Strategy must be LRU, LFU, S3FIFO or NOEVICTION"))?;
+    let change = ConfigChange { policy: Some(policy), ..ConfigChange::default() };
+    let written = here.write(Command::Configure(change)).await.map_err(|error| here.refuse(error))?;
+    let headers = written_at(&written);
+    let Outcome::Configured(config) = written.outcome else { return Err(here.refuse(unexpected())) };
+    let strategy = name(config.policy);
+    let message = format!("Strategy changed to {strategy}");
+    Ok((headers, Json(Changed { success: true, message, strategy })).into_response())
+}

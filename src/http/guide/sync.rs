@@ -1,0 +1,165 @@
+//! `/api/sync/…`: how the nodes keep together. Here that is the replicated log's doing, all the time: there is
+//! nothing to force and nothing to switch off, but something to tell.
+
+use super::answer::{Here, Refusal};
+use crate::api::{NodeReport, NodeState, Nodes};
+use crate::cache::Cache;
+use crate::node::Node;
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// How this node and the others are.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Sync {
+    node_id: String,
+    /// Other members that have just answered.
+    connected_nodes: usize,
+    sync_enabled: bool,
+    /// Entries changed since the cluster began.
+    total_sync_operations: u64,
+    /// Log time of the newest log entry applied here, in milliseconds; null before the first.
+    last_sync_time: Option<u64>,
+    node_list: Vec<Peer>,
+    index: u64,
+    term: u64,
+    role: String,
+    leader: Option<String>,
+    #[serde(skip)]
+    uptime_ms: u64,
+}
+
+/// Another member.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Peer {
+    node_id: String,
+    url: String,
+    port: Option<u16>,
+    role: Option<String>,
+    connected: bool,
+    /// Up to when it has everything, in milliseconds by the asking node's clock; null when it did not answer.
+    last_sync: Option<u64>,
+    lag_entries: Option<u64>,
+    round_trip_us: Option<u64>,
+    /// Why it did not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// How another member's state compares with this node's.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Compared {
+    node_id: String,
+    connected: bool,
+    /// Null when there was nothing to compare.
+    equal: Option<bool>,
+    equal_at: Option<u64>,
+    differs_at: Option<u64>,
+    lag_entries: Option<u64>,
+}
+
+/// Answer of `POST /api/sync/force`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Forced {
+    success: bool,
+    message: &'static str,
+    node_id: String,
+    /// This node has applied everything up to here.
+    index: u64,
+    peers: Vec<Compared>,
+}
+
+/// Answer of `POST /api/sync/toggle`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NotToggled {
+    success: bool,
+    message: &'static str,
+    sync_enabled: bool,
+}
+
+impl Sync {
+    /// Asks all members how they are, for 500 ms at most.
+    pub async fn of(node: &Node) -> Self {
+        let Nodes { asked_by, at_ms, nodes, .. } = node.nodes().await;
+        let (mine, others): (Vec<NodeState>, Vec<NodeState>) =
+            nodes.into_iter().partition(|state| state.id == asked_by);
+        let own: Option<NodeReport> = mine.into_iter().find_map(|state| state.report);
+        let told = |number: fn(&NodeReport) -> u64| own.as_ref().map_or(0, number);
+        let counts = node.vitals().counts;
+        Self {
+            node_id: node.name().to_owned(),
+            connected_nodes: others.iter().filter(|other| other.report.is_some()).count(),
+            sync_enabled: true,
+            total_sync_operations: counts.changes(),
+            last_sync_time: Some(told(|report| report.log_time_ms)).filter(|at_ms| *at_ms > 0),
+            index: told(|report| report.applied_index),
+            term: told(|report| report.term),
+            uptime_ms: told(|report| report.uptime_ms),
+            role: own.as_ref().map(|report| report.role.clone()).unwrap_or_default(),
+            leader: node.leader().map(|leader| leader.name),
+            node_list: others.into_iter().map(|other| Peer::of(other, at_ms)).collect(),
+        }
+    }
+
+    /// How long this node has run, in seconds.
+    pub fn uptime_s(&self) -> f64 {
+        self.uptime_ms as f64 / 1_000.0
+    }
+}
+
+impl Peer {
+    fn of(state: NodeState, at_ms: u64) -> Self {
+        Self {
+            port: state.http.rsplit_once(':').and_then(|(_, port)| port.trim_end_matches('/').parse().ok()),
+            node_id: state.name,
+            url: state.http,
+            connected: state.report.is_some(),
+            role: state.report.map(|report| report.role),
+            last_sync: state.lag_ms.map(|lag_ms| at_ms.saturating_sub(lag_ms)),
+            lag_entries: state.lag_entries,
+            round_trip_us: state.round_trip_us,
+            error: state.error,
+        }
+    }
+}
+
+impl Compared {
+    fn of(state: NodeState) -> Self {
+        let differs = state.differs_at.is_some();
+        Self {
+            node_id: state.name,
+            connected: state.report.is_some(),
+            equal: (differs || state.equal_at.is_some()).then_some(!differs),
+            equal_at: state.equal_at,
+            differs_at: state.differs_at,
+            lag_entries: state.lag_entries,
+        }
+    }
+}
+
+/// `GET /api/sync/status`.
+pub(super) async fn status(here: Here) -> Json<Sync> {
+    Json(Sync::of(&here.node).await)
+}
+
+/// `POST /api/sync/force`: catches up with the leader, which needs a majority, and compares with all others.
+pub(super) async fn force(here: Here) -> Result<Response, Refusal> {
+    let index = here.read(Cache::index).await?.value;
+    let Nodes { asked_by, nodes, .. } = here.node.nodes().await;
+    let peers = nodes.into_iter().filter(|state| state.id != asked_by).map(Compared::of).collect();
+    let (message, node_id) = ("Force sync initiated", here.node.name().to_owned());
+    Ok(Json(Forced { success: true, message, node_id, index, peers }).into_response())
+}
+
+/// `POST /api/sync/toggle`: a node cannot stand apart.
+pub(super) async fn toggle() -> Response {
+    let message = "Sync cannot be switched off: a node cannot be detached from its cluster yet";
+    (StatusCode::NOT_IMPLEMENTED, Json(NotToggled { success: false, message, sync_enabled: true }))
+        .into_response()
+}
