@@ -148,6 +148,11 @@ for node in 1 2 3; do
   has 200 nodeId "\"n$node\"" connectedNodes 2 syncEnabled true nodeList.0.connected true nodeList.1.connected true
   like totalSyncOperations '[1-9][0-9]*' lastSyncTime '[0-9]{13}' nodeList.0.nodeId '"n[123]"' \
     nodeList.0.lastSync '[0-9]{13}' index '[0-9]+' term '[0-9]+' role '"(leader|follower)"' leader '"n[123]"'
+  call POST /api/cache '{"key":"last","value":7}'
+  call GET '/api/sync/history?limit=3'
+  has 200 success true history.0.type '"set"' history.0.key '"last"' history.0.value 7 \
+    history.0.nodeId "\"n$node\"" history.0.source '"local"' history.3 null
+  like history.0.id '"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"' history.0.timestamp '[0-9]{13}' history.0.index '[0-9]+'
   call POST /api/sync/force
   has 200 success true message '"Force sync initiated"' peers.0.equal true peers.1.equal true
   call POST /api/sync/toggle

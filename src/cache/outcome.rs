@@ -111,7 +111,11 @@ pub enum Event {
         prefix: Option<String>,
         removed: u64,
     },
-    Configured(Box<CacheConfig>),
+    /// The settings are these now.
+    Configured {
+        config: Box<CacheConfig>,
+        policy_changed: bool,
+    },
 }
 
 /// Why a key went.

@@ -159,7 +159,7 @@ fn wire_event(event: &Event, values: bool) -> WireEvent {
             }
         }
         Event::Cleared { prefix, removed } => WireEvent::Clear { prefix: prefix.clone(), removed: *removed },
-        Event::Configured(config) => WireEvent::Config { config: (**config).clone().into() },
+        Event::Configured { config, .. } => WireEvent::Config { config: (**config).clone().into() },
     }
 }
 

@@ -401,6 +401,13 @@ impl Node {
         &self.inner.identity.name
     }
 
+    /// A member's name; one that has left, or is not known here yet, is called by its number.
+    pub fn member_name(&self, id: NodeId) -> String {
+        let members = self.inner.consensus.view().members;
+        let member = members.into_iter().find(|member| member.id == id);
+        member.map_or_else(|| format!("node {id}"), |member| member.member.name)
+    }
+
     /// The cluster's id and incarnation.
     pub fn lineage(&self) -> (String, u64) {
         (self.inner.identity.cluster_id.clone(), self.inner.identity.incarnation())

@@ -112,7 +112,7 @@ impl Watch {
                 let cleared = prefix.as_deref().unwrap_or_default();
                 cleared.starts_with(&self.prefix) || self.prefix.starts_with(cleared)
             }
-            Event::Configured(_) => self.prefix.is_empty(),
+            Event::Configured { .. } => self.prefix.is_empty(),
         }
     }
 

@@ -59,7 +59,7 @@ fn bytes_of(event: &Event) -> usize {
         Event::Put { record, .. } => HEAP + record.cost() as usize,
         Event::Deadline { key, .. } | Event::Removed { key, .. } => HEAP + key.as_str().len(),
         Event::Cleared { prefix, .. } => HEAP + prefix.as_ref().map_or(0, String::len),
-        Event::Configured(config) => size_of_val(&**config),
+        Event::Configured { config, .. } => size_of_val(&**config),
     };
     size_of::<Event>() + behind
 }

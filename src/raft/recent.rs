@@ -46,7 +46,10 @@ pub enum What {
         prefix: Option<String>,
         removed: u64,
     },
-    Configured(CacheConfig),
+    Configured {
+        config: CacheConfig,
+        policy_changed: bool,
+    },
 }
 
 impl Operation {
@@ -74,7 +77,9 @@ impl What {
             }
             Event::Removed { key, cause } => Self::Removed { key: key.clone(), cause: *cause },
             Event::Cleared { prefix, removed } => Self::Cleared { prefix: prefix.clone(), removed: *removed },
-            Event::Configured(config) => Self::Configured((**config).clone()),
+            Event::Configured { config, policy_changed } => {
+                Self::Configured { config: (**config).clone(), policy_changed: *policy_changed }
+            }
         }
     }
 }

@@ -190,8 +190,9 @@ impl Model {
                     return Err(invalid(None, "default_ttl_ms"));
                 }
                 if config != self.config {
+                    let policy_changed = config.policy != self.config.policy;
                     self.config = config.clone();
-                    events.push(Event::Configured(Box::new(config.clone())));
+                    events.push(Event::Configured { config: Box::new(config.clone()), policy_changed });
                 }
                 Ok(Outcome::Configured(config))
             }

@@ -35,7 +35,7 @@ impl Watcher {
                     assert_eq!((before - self.0.len()) as u64, *removed);
                     assert_ne!(*removed, 0);
                 }
-                Event::Configured(_) => {}
+                Event::Configured { .. } => {}
             }
         }
     }
@@ -107,7 +107,7 @@ impl World {
             let key = match event {
                 Event::Put { record, .. } => record.to_key(),
                 Event::Deadline { key, .. } => key.clone(),
-                Event::Removed { .. } | Event::Cleared { .. } | Event::Configured(_) => continue,
+                Event::Removed { .. } | Event::Cleared { .. } | Event::Configured { .. } => continue,
             };
             let before = self.revisions.insert(key, index);
             assert!(before.is_none_or(|before| before < index));

@@ -301,7 +301,7 @@ fn show_event(event: &Event) -> String {
             format!("{cause} {key}")
         }
         Event::Cleared { prefix, removed } => format!("cleared {prefix:?} removed={removed}"),
-        Event::Configured(config) => format!("configured {}", show_config(config)),
+        Event::Configured { config, .. } => format!("configured {}", show_config(config)),
     }
 }
 

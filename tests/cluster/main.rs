@@ -9,6 +9,7 @@ mod disk;
 mod eviction;
 mod failover;
 mod formation;
+mod guide;
 mod membership;
 mod nodes;
 mod partition;

@@ -23,8 +23,9 @@ impl Cache {
         config.check()?;
         if config != self.config {
             self.store.set_policy(config.policy);
+            let policy_changed = config.policy != self.config.policy;
             self.config = config.clone();
-            events.push(Event::Configured(Box::new(config.clone())));
+            events.push(Event::Configured { config: Box::new(config.clone()), policy_changed });
         }
         Ok(Outcome::Configured(config))
     }

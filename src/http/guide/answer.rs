@@ -122,3 +122,31 @@ impl Here {
         self.node.read(ReadLevel::Linearizable, None, look).await.map_err(|error| self.refuse(error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json, to_value};
+
+    /// H2 in these words: whether it happened is never in doubt, and production tells nothing else.
+    #[test]
+    fn every_failure_says_whether_it_happened() {
+        let production = GuideSettings::default();
+        let development = GuideSettings::of(None, Some("development")).unwrap();
+        for &code in ErrorCode::ALL {
+            let error = ApiError::new(code, "the cause");
+            let refusal = Refusal::of(&production, &error);
+            assert_eq!(refusal.status.as_u16(), code.status(), "{code}");
+            let unknown = refusal.body.message.contains("outcome is unknown");
+            assert_eq!(unknown, code.effect() == crate::api::Effect::Unknown, "{code}");
+            let body: Value = to_value(&refusal.body).unwrap();
+            assert_eq!((&body["success"], body.get("error")), (&json!(false), None), "{code}");
+            assert_eq!(
+                code.status() < 500 && code != ErrorCode::Busy,
+                refusal.body.message == "the cause",
+                "{code}"
+            );
+            assert_eq!(Refusal::of(&development, &error).body.error.as_deref(), Some("the cause"), "{code}");
+        }
+    }
+}

@@ -15,6 +15,7 @@ mod routes;
 mod settings;
 mod strategy;
 mod sync;
+mod sync_history;
 mod value;
 
 pub(super) use routes::router;

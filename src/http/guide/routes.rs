@@ -3,7 +3,7 @@
 use super::super::door::Door;
 use super::super::health;
 use super::answer::Refusal;
-use super::{bulk, item, items, layers, metrics, strategy, sync};
+use super::{bulk, item, items, layers, metrics, strategy, sync, sync_history};
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::routing::{any, get, post};
@@ -20,6 +20,7 @@ pub(in crate::http) fn router(door: &Door) -> Router<Door> {
         .route("/api/strategy", post(strategy::change))
         .route("/api/metrics", get(metrics::metrics))
         .route("/api/sync/status", get(sync::status))
+        .route("/api/sync/history", get(sync_history::history))
         .route("/api/sync/force", post(sync::force))
         .route("/api/sync/toggle", post(sync::toggle))
         .route("/api/{*rest}", any(no_route))

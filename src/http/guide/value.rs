@@ -57,7 +57,7 @@ impl Shown {
 }
 
 /// A stored value as JSON: what is JSON by its content type, text where it is UTF-8, else base64.
-fn shown(value: &Value) -> Result<(Box<RawValue>, bool), serde_json::Error> {
+pub(super) fn shown(value: &Value) -> Result<(Box<RawValue>, bool), serde_json::Error> {
     let Ok(text) = std::str::from_utf8(&value.bytes) else {
         return Ok((to_raw_value(&BASE64.encode(&value.bytes))?, true));
     };

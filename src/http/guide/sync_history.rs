@@ -1,0 +1,117 @@
+//! `GET /api/sync/history`: the newest operations that were applied, newest first. The log keeps them, so every node tells
+//! the same ones, also after a restart.
+
+use super::answer::Here;
+use super::strategy;
+use super::value::shown;
+use crate::cache::Cause;
+use crate::node::{Node, Operation, What};
+use axum::Json;
+use axum::http::Uri;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Builder;
+use xxhash_rust::xxh3::xxh3_128;
+
+const LIMIT: usize = 20;
+
+/// The answer.
+#[derive(Serialize)]
+pub(super) struct SyncHistory {
+    success: bool,
+    history: Vec<Told>,
+}
+
+/// An operation.
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct Told {
+    /// The same on all nodes.
+    id: String,
+    operation_id: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoding: Option<&'static str>,
+    /// Bytes of a value that is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    omitted_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefix: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strategy: Option<String>,
+    /// The node that a client brought it to; null for what nobody asked for.
+    node_id: Option<String>,
+    /// Whether it came about on this node: a client brought it here, or nobody did.
+    source: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_node: Option<String>,
+    /// Log time in milliseconds.
+    timestamp: u64,
+    index: u64,
+}
+
+#[derive(Default, Deserialize)]
+struct HistoryQuery {
+    limit: Option<String>,
+}
+
+/// `GET`. A limit that is none is the usual one, as with the server that these routes are like.
+pub(super) async fn history(here: Here, uri: Uri) -> Json<SyncHistory> {
+    let query: HistoryQuery = serde_urlencoded::from_str(uri.query().unwrap_or_default()).unwrap_or_default();
+    let limit = query.limit.and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0).unwrap_or(LIMIT);
+    let history =
+        here.node.recent(limit).into_iter().map(|operation| Told::of(operation, &here.node)).collect();
+    Json(SyncHistory { success: true, history })
+}
+
+impl Told {
+    /// An operation as these routes tell it.
+    pub(in crate::http) fn of(operation: Operation, node: &Node) -> Self {
+        let Operation { index, position, at_ms, by, what } = operation;
+        let id = id_of(&node.lineage().0, index, position);
+        let mut told = Self { operation_id: id.clone(), id, timestamp: at_ms, index, ..Self::default() };
+        match what {
+            What::Put { key, value, bytes, .. } => {
+                (told.kind, told.key) = ("set", Some(key.into()));
+                match value.map(|value| shown(&value)) {
+                    Some(Ok((json, is_base64))) => {
+                        (told.value, told.encoding) = (Some(json), is_base64.then_some("base64"));
+                    }
+                    Some(Err(_)) | None => told.omitted_bytes = Some(bytes),
+                }
+            }
+            What::Deadline { key, .. } => (told.kind, told.key) = ("ttl", Some(key.into())),
+            What::Removed { key, cause } => {
+                let kind = match cause {
+                    Cause::Delete => "delete",
+                    Cause::Expire => "expire",
+                    Cause::Evict => "evict",
+                };
+                (told.kind, told.key) = (kind, Some(key.into()));
+            }
+            What::Cleared { prefix, .. } => (told.kind, told.prefix) = ("clear", prefix),
+            What::Configured { config, policy_changed } => {
+                told.kind = if policy_changed { "strategy-change" } else { "config" };
+                told.strategy = Some(strategy::name(config.policy));
+            }
+        }
+        // What expires or is evicted comes with a log entry that somebody may have asked for, and is not their doing.
+        let by = by.filter(|_| !["expire", "evict"].contains(&told.kind));
+        told.node_id = by.map(|id| node.member_name(id));
+        let from_elsewhere = by.is_some_and(|id| id != node.id());
+        told.source = if from_elsewhere { "remote" } else { "local" };
+        told.from_node = told.node_id.clone().filter(|_| from_elsewhere);
+        told
+    }
+}
+
+/// An operation's place in the log, as a UUID.
+fn id_of(cluster_id: &str, index: u64, position: u32) -> String {
+    let hash = xxh3_128(format!("{cluster_id} {index} {position}").as_bytes());
+    Builder::from_random_bytes(hash.to_be_bytes()).into_uuid().to_string()
+}
