@@ -51,6 +51,30 @@ fn get(name: &str) -> Op {
     Op::Get { key: key(name) }
 }
 
+/// A page of whole entries is bounded in number and in bytes, and skips what has expired.
+#[test]
+fn a_page_of_entries_is_bounded() {
+    let mut log = Log::new(CacheConfig::default());
+    for name in ["a", "b", "c", "d"] {
+        log.commit(Command::One(put_bytes(name, vec![b'x'; 100], Ttl::Never)));
+    }
+    log.commit(Command::One(put_bytes("aa", vec![b'x'; 100], Ttl::Ms(5))));
+    log.commit(Command::One(put("b")));
+    log.at_ms += 5;
+    log.commit(Command::Batch(vec![get("c")]));
+    let page = |after: Option<&str>, limit, bytes_max| {
+        let entries = log.cache.entries(after, limit, bytes_max);
+        entries.into_iter().map(|entry| (entry.key.to_string(), entry.uses)).collect::<Vec<(String, u64)>>()
+    };
+    let all = [("a", 1), ("b", 2), ("c", 2), ("d", 1)].map(|(name, uses)| (name.to_owned(), uses));
+    assert_eq!(page(None, 9, u64::MAX), all);
+    assert_eq!(page(Some("a"), 2, u64::MAX), all[1..3]);
+    // It stops behind the one with which the bytes are reached.
+    assert_eq!(page(None, 9, 101), all[..2]);
+    assert_eq!(page(None, 9, 102), all[..3]);
+    assert_eq!(page(Some("d"), 9, u64::MAX), []);
+}
+
 /// C6 request_applies_at_most_once: the number of answers remembered is bounded, and the oldest go first.
 #[test]
 fn the_oldest_answers_are_forgotten_first() {

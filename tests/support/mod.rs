@@ -175,7 +175,8 @@ impl Node {
 }
 
 fn is_setting(name: &str) -> bool {
-    name.starts_with("LOCKSTEP_") || ["PORT", "PEER_NODES", "CACHE_CAPACITY"].contains(&name)
+    name.starts_with("LOCKSTEP_")
+        || ["PORT", "PEER_NODES", "CACHE_CAPACITY", "FRONTEND_URL", "NODE_ENV"].contains(&name)
 }
 
 impl Drop for Node {
