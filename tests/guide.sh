@@ -190,3 +190,17 @@ base=http://127.0.0.1:$port
 call GET /api/cache
 has 200 success true items '[]' count 0
 echo "the /api routes work on all nodes"
+
+# The same server's Socket.IO events, with the real client.
+if command -v npm >/dev/null; then
+  npm ci --silent --no-audit --no-fund --prefix tests/socket_io
+  call PUT /v1/config '{"capacity_entries":100000}'
+  has 200 capacity_entries 100000
+  last=$(field "$(cat "$work/cluster/up.json")" nodes.2.pid)
+  node tests/socket_io/events.mjs "http://127.0.0.1:"{$port,$((port + 1)),$((port + 2))} "$last"
+  echo "the Socket.IO events come on all nodes"
+elif [[ -n ${REQUIRE_BROWSER:-} ]]; then
+  fail "npm is not installed, and REQUIRE_BROWSER is set"
+else
+  echo "skipped: the Socket.IO events, because npm is not installed"
+fi

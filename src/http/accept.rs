@@ -1,8 +1,9 @@
 //! The listener's own loop: axum's sets no timers, so a slow client would hold its connection for ever.
 
 use super::door::Door;
-use super::history;
 use super::routes::router;
+use super::{guide, history};
+use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 #[cfg(target_os = "linux")]
@@ -53,18 +54,21 @@ impl Default for HttpLimits {
 pub struct HttpServer {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
-    /// Takes the samples; ends with the server.
-    _sampler: JoinSet<()>,
+    /// End with the server.
+    _tasks: JoinSet<()>,
 }
 
 impl HttpServer {
     /// Starts to answer.
     pub fn start(listener: TcpListener, door: Door) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let mut _sampler = JoinSet::new();
-        _sampler.spawn(history::keep_sampling(door.clone()));
-        let task = tokio::spawn(accept(listener, door, stopped));
-        Self { stop, task, _sampler }
+        let (socket_io, pages) = guide::socket_io(&door);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(history::keep_sampling(door.clone()));
+        tasks.spawn(guide::keep_telling(pages, door.clone()));
+        let service = router(door.clone(), socket_io);
+        let task = tokio::spawn(accept(listener, door, service, stopped));
+        Self { stop, task, _tasks: tasks }
     }
 
     /// Closes the listener, lets requests finish, and returns.
@@ -74,9 +78,8 @@ impl HttpServer {
     }
 }
 
-async fn accept(listener: TcpListener, door: Door, mut stopped: oneshot::Receiver<()>) {
+async fn accept(listener: TcpListener, door: Door, service: Router, mut stopped: oneshot::Receiver<()>) {
     let limits = door.limits.clone();
-    let service = router(door);
     let slots = Arc::new(Semaphore::new(limits.connections));
     let closing = watch::Sender::new(());
     let mut http = hyper::server::conn::http1::Builder::new();

@@ -11,7 +11,7 @@ use axum::http::{Method, Uri};
 use axum::routing::{delete, get, post};
 
 /// The whole API.
-pub(super) fn router(door: Door) -> Router {
+pub(super) fn router(door: Door, socket_io: Router<Door>) -> Router {
     let measure = metrics::Measure(door.requests.clone());
     Router::new()
         .route("/v1/kv/{key}", get(kv::get).put(kv::put).delete(kv::delete))
@@ -43,6 +43,7 @@ pub(super) fn router(door: Door) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::metrics))
         .merge(guide::router(&door))
+        .merge(socket_io)
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(measure)

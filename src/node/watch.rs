@@ -78,10 +78,15 @@ impl Node {
 }
 
 impl Node {
+    /// Whether this node is to stop.
+    pub fn is_draining(&self) -> bool {
+        self.inner.refuse_when_draining().is_err()
+    }
+
     /// Returns once this node takes no more writes because it is to stop.
     pub async fn drained(&self) {
         let drains = self.inner.drains.notified();
-        if self.inner.refuse_when_draining().is_ok() {
+        if !self.is_draining() {
             drains.await;
         }
     }

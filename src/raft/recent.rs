@@ -54,7 +54,7 @@ pub enum What {
 
 impl Operation {
     /// The operations of a change, newest first.
-    pub(super) fn of(change: &Change) -> impl Iterator<Item = Self> {
+    pub fn of(change: &Change) -> impl Iterator<Item = Self> {
         let (index, at_ms, by) = (change.index(), change.at_ms(), change.by());
         change.events().iter().enumerate().rev().map(move |(position, event)| {
             let position = u32::try_from(position).unwrap_or(u32::MAX);

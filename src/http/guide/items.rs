@@ -78,7 +78,7 @@ fn first(cache: &Cache, after: Option<&str>, limit: usize) -> (Vec<Listed>, bool
 }
 
 impl Item {
-    fn of(entry: &Listed) -> Result<Self, serde_json::Error> {
+    pub fn of(entry: &Listed) -> Result<Self, serde_json::Error> {
         Ok(Self { key: entry.key.as_str().to_owned(), value: Shown::of(entry)? })
     }
 }

@@ -47,17 +47,26 @@ pub(super) fn around(routes: Router<Door>, settings: &Arc<GuideSettings>) -> Rou
     let worth_it = SizeAbove::new(COMPRESSED_FROM_BYTES).and(NotForContentType::SSE);
     // The nodes' work goes before a few bytes on the wire.
     let compression = CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(worth_it);
-    let cors = CorsLayer::new()
-        .allow_origin(AllowOrigin::list(settings.frontends.iter().cloned()))
-        .allow_credentials(true)
-        .allow_methods([Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::POST, Method::DELETE])
-        .allow_headers(AllowHeaders::mirror_request());
     routes
         .layer(compression)
         .layer(from_fn_with_state(settings.clone(), refuse_foreign_pages))
-        .layer(cors)
+        .layer(cors(settings))
         .layer(map_response(be_careful))
         .layer(from_fn(log))
+}
+
+/// Puts around the pages' connections what belongs there. A connection brings what happens here to a page, so the pages of
+/// other sites get none, whatever the method.
+pub(super) fn around_sockets(routes: Router<Door>, settings: &Arc<GuideSettings>) -> Router<Door> {
+    routes.layer(from_fn_with_state(settings.clone(), refuse_all_foreign_pages)).layer(cors(settings))
+}
+
+fn cors(settings: &GuideSettings) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(settings.frontends.iter().cloned()))
+        .allow_credentials(true)
+        .allow_methods([Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::POST, Method::DELETE])
+        .allow_headers(AllowHeaders::mirror_request())
 }
 
 /// One line a request, of a target of its own: `LOCKSTEP_LOG=info,lockstep::requests=off` leaves them out. Probes
@@ -88,11 +97,24 @@ async fn refuse_foreign_pages(
     next: Next,
 ) -> Response {
     let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
-    let frontend =
-        request.headers().get(header::ORIGIN).is_some_and(|page| settings.frontends.contains(page));
-    if reads || frontend || origin::refuse_foreign(request.headers()).is_ok() {
-        return next.run(request).await;
-    }
-    Refusal::new(StatusCode::FORBIDDEN, "Origin not allowed: this page's site is not in FRONTEND_URL")
-        .into_response()
+    if reads || is_welcome(&settings, &request) { next.run(request).await } else { not_welcome() }
+}
+
+async fn refuse_all_foreign_pages(
+    State(settings): State<Arc<GuideSettings>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if is_welcome(&settings, &request) { next.run(request).await } else { not_welcome() }
+}
+
+fn is_welcome(settings: &GuideSettings, request: &Request) -> bool {
+    let page = request.headers().get(header::ORIGIN);
+    page.is_some_and(|page| settings.frontends.contains(page))
+        || origin::refuse_foreign(request.headers()).is_ok()
+}
+
+fn not_welcome() -> Response {
+    let message = "Origin not allowed: this page's site is not in FRONTEND_URL";
+    Refusal::new(StatusCode::FORBIDDEN, message).into_response()
 }

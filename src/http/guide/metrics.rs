@@ -58,6 +58,11 @@ fn percent(part: u64, whole: u64) -> f64 {
 }
 
 impl CacheMetrics {
+    /// The policy's name.
+    pub fn strategy(&self) -> &str {
+        &self.strategy
+    }
+
     /// As this node knows them.
     pub async fn of(node: &Node) -> Self {
         let look = |cache: &Cache| cache.config().clone();

@@ -13,6 +13,7 @@ mod metrics;
 mod put;
 mod routes;
 mod settings;
+mod socket_io;
 mod strategy;
 mod sync;
 mod sync_history;
@@ -20,3 +21,4 @@ mod value;
 
 pub(super) use routes::router;
 pub use settings::GuideSettings;
+pub(super) use socket_io::{keep_telling, socket_io};

@@ -49,6 +49,27 @@ struct Peer {
     error: Option<String>,
 }
 
+/// Payload of `node-list-update`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct NodeList {
+    /// The other members.
+    nodes: Vec<Peer>,
+    total_nodes: usize,
+    current_node: String,
+    leader: Option<String>,
+    index: u64,
+}
+
+impl NodeList {
+    /// What of it is news when it changes; how far a node lags always does.
+    pub fn essence(&self) -> String {
+        let nodes = self.nodes.iter();
+        let nodes: Vec<_> = nodes.map(|peer| (&peer.node_id, &peer.role, peer.connected)).collect();
+        format!("{nodes:?} {:?}", self.leader)
+    }
+}
+
 /// How another member's state compares with this node's.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -105,6 +126,12 @@ impl Sync {
             leader: node.leader().map(|leader| leader.name),
             node_list: others.into_iter().map(|other| Peer::of(other, at_ms)).collect(),
         }
+    }
+
+    /// The nodes, and nothing else.
+    pub fn node_list(self) -> NodeList {
+        let (nodes, leader, index) = (self.node_list, self.leader, self.index);
+        NodeList { total_nodes: nodes.len() + 1, nodes, current_node: self.node_id, leader, index }
     }
 
     /// How long this node has run, in seconds.

@@ -1,0 +1,273 @@
+//! Socket.IO: what web pages of the Node.js cache server listen to. Each node tells of its own applied log, so all tell
+//! the same. What happens fast is told together: a page gets a few frames a second, however many writes there are, and
+//! the newest state. Who wants every change takes `/v1/watch`.
+
+use super::super::door::Door;
+use super::super::watch::Entered;
+use super::items::Item;
+use super::layers;
+use super::metrics::CacheMetrics;
+use super::sync::Sync;
+use super::sync_history::Told;
+use crate::cache::Cache;
+use crate::node::{Change, News, Node, NodeError, Operation, ReadLevel, Watch};
+use axum::Router;
+use serde::Serialize;
+use socketioxide::extract::SocketRef;
+use socketioxide::{BroadcastError, SocketIo};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+
+/// Changes are told at most so often.
+const TELL_INTERVAL: Duration = Duration::from_millis(250);
+/// Of the operations in between, the newest so many.
+const OPERATIONS_MAX: usize = 5;
+/// Items of a state, and bytes of their values.
+const ITEMS_MAX: usize = 100;
+const ITEM_BYTES_MAX: u64 = 256 * 1024;
+/// How often reads are told of, and how often the other nodes are asked how they are.
+const METRICS_INTERVAL: Duration = Duration::from_secs(1);
+const NODES_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a page may take to say what it wants.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// Pages send an event's name and nothing else.
+const REQUEST_BYTES_MAX: u64 = 4 * 1024;
+/// What waits for a slow page; what does not fit is left out, and the next state makes up for it.
+const FRAMES_MAX: usize = 64;
+
+/// Payload of `cache-state`.
+#[derive(Serialize)]
+struct CacheState {
+    /// The first in the order of their keys.
+    items: Vec<Item>,
+    /// Items in this state, and in the cache.
+    count: usize,
+    total: u64,
+    metrics: CacheMetrics,
+    strategy: String,
+    /// The log entry up to which it is applied.
+    index: u64,
+}
+
+/// Payload of `metrics-update`.
+#[derive(Serialize)]
+struct MetricsUpdate {
+    #[serde(flatten)]
+    metrics: CacheMetrics,
+    index: u64,
+}
+
+/// Payload of `cache-operation`.
+#[derive(Serialize)]
+struct CacheOperation {
+    #[serde(flatten)]
+    told: Told,
+    /// Operations before this one that were left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skipped: Option<usize>,
+}
+
+/// Payload of `cache-error`: a state that was asked for and cannot be told.
+#[derive(Serialize)]
+struct CacheError {
+    success: bool,
+    message: String,
+}
+
+impl CacheState {
+    /// # Errors
+    /// [`NodeError`]; there is no older state instead of a current one.
+    async fn read(node: &Node, level: ReadLevel) -> Result<Self, NodeError> {
+        let look = |cache: &Cache| (cache.entries(None, ITEMS_MAX, ITEM_BYTES_MAX), cache.len());
+        let read = node.read(level, None, look).await?;
+        let (entries, total) = read.value;
+        let items: Vec<Item> = entries.iter().filter_map(|entry| Item::of(entry).ok()).collect();
+        let metrics = CacheMetrics::of(node).await;
+        let strategy = metrics.strategy().to_owned();
+        Ok(Self { count: items.len(), items, total, metrics, strategy, index: read.index })
+    }
+}
+
+/// The pages that listen.
+#[derive(Clone)]
+pub(in crate::http) struct Pages {
+    io: SocketIo,
+    arrivals: Arc<Notify>,
+}
+
+/// The route that pages connect to, and the pages.
+pub(in crate::http) fn socket_io(door: &Door) -> (Router<Door>, Pages) {
+    let (service, io) = SocketIo::builder()
+        .connect_timeout(CONNECT_LIMIT)
+        .max_payload(REQUEST_BYTES_MAX)
+        .max_buffer_size(FRAMES_MAX)
+        .build_svc();
+    let pages = Pages { io, arrivals: Arc::default() };
+    let (met_by, arrivals) = (door.clone(), pages.arrivals.clone());
+    let meet = move |page: SocketRef| greet(page, met_by.clone(), arrivals.clone());
+    pages.io.ns("/", meet);
+    let routes =
+        Router::new().route_service("/socket.io/", service.clone()).route_service("/socket.io", service);
+    (layers::around_sockets(routes, &door.guide), pages)
+}
+
+/// Tells a new page how things are, and again whenever it asks.
+async fn greet(page: SocketRef, door: Door, arrivals: Arc<Notify>) {
+    // The place is given back with the connection.
+    let Ok(entered) = door.watchers.enter().map(Arc::<Entered>::new) else {
+        let _ = page.disconnect();
+        return;
+    };
+    page.extensions.insert(entered);
+    let asked_of = door.clone();
+    page.on("get-cache-state", async move |page: SocketRef| tell_state(&page, &asked_of).await);
+    tell_state(&page, &door).await;
+    if let Some(node) = door.node() {
+        let _ = page.emit("node-list-update", &Sync::of(&node).await.node_list());
+    }
+    arrivals.notify_one();
+}
+
+/// A page that asks is told the current state, or that nobody knows it.
+async fn tell_state(page: &SocketRef, door: &Door) {
+    let state = match door.node() {
+        Some(node) => CacheState::read(&node, ReadLevel::Linearizable).await,
+        None => Err(NodeError::Unavailable("this node has not found its cluster yet".into())),
+    };
+    // A page whose frames pile up is told with the next ones.
+    let _ = match state {
+        Ok(state) => page.emit("cache-state", &state),
+        Err(error) => page.emit("cache-error", &CacheError { success: false, message: error.to_string() }),
+    };
+}
+
+/// Tells all pages what happens, as long as there are any, and sends them away when the node is to stop.
+pub(in crate::http) async fn keep_telling(pages: Pages, door: Door) {
+    loop {
+        while pages.io.sockets().is_empty() {
+            pages.arrivals.notified().await;
+        }
+        let Some(node) = door.node() else {
+            sleep(METRICS_INTERVAL).await;
+            continue;
+        };
+        match node.watch(String::new(), None).await {
+            Ok(watch) => Teller::new(pages.io.clone(), node.clone()).tell(watch).await,
+            Err(_) => sleep(METRICS_INTERVAL).await,
+        }
+        if node.is_draining() {
+            // There is nobody to tell anything from now on.
+            pages.io.close().await;
+            return;
+        }
+    }
+}
+
+/// What is to be told, and when it was told last.
+struct Teller {
+    io: SocketIo,
+    node: Node,
+    /// The newest operations that were not told yet, oldest first, and how many came before them.
+    newest: VecDeque<Operation>,
+    skipped: usize,
+    changed: bool,
+    told: Instant,
+    metrics: String,
+    nodes: String,
+}
+
+impl Teller {
+    fn new(io: SocketIo, node: Node) -> Self {
+        // What is first is told at once.
+        let told = Instant::now() - TELL_INTERVAL;
+        let (metrics, nodes) = Default::default();
+        Self { io, node, newest: VecDeque::new(), skipped: 0, changed: false, told, metrics, nodes }
+    }
+
+    /// Until nobody listens, or the watch ends.
+    async fn tell(mut self, mut watch: Watch) {
+        let mut metrics = interval(METRICS_INTERVAL);
+        let mut nodes = interval(NODES_INTERVAL);
+        metrics.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        nodes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !self.io.sockets().is_empty() {
+            let due = self.told + TELL_INTERVAL;
+            let told = tokio::select! {
+                biased;
+                () = sleep_until(due), if self.changed => self.tell_changes().await,
+                news = watch.next() => match news {
+                    News::Changes(changes) => {
+                        self.note(&changes);
+                        Ok(())
+                    }
+                    News::Resync { .. } => {
+                        self.changed = true;
+                        Ok(())
+                    }
+                    News::Bookmark(_) => Ok(()),
+                    News::Cut { .. } => return,
+                },
+                _ = metrics.tick() => self.tell_metrics().await,
+                _ = nodes.tick() => self.tell_nodes().await,
+            };
+            if let Err(error) = told {
+                // A slow page misses something, and is told the state next time.
+                tracing::debug!(%error, "not every page could be told");
+            }
+        }
+    }
+
+    fn note(&mut self, changes: &[Change]) {
+        self.changed = true;
+        let all: usize = changes.iter().map(|change| change.events().len()).sum();
+        let mut newest: Vec<Operation> =
+            changes.iter().rev().flat_map(Operation::of).take(OPERATIONS_MAX).collect();
+        newest.reverse();
+        self.skipped += all - newest.len();
+        self.newest.extend(newest);
+        while self.newest.len() > OPERATIONS_MAX {
+            self.newest.pop_front();
+            self.skipped += 1;
+        }
+    }
+
+    async fn tell_changes(&mut self) -> Result<(), BroadcastError> {
+        let mut skipped = Some(std::mem::take(&mut self.skipped)).filter(|skipped| *skipped > 0);
+        let newest = std::mem::take(&mut self.newest);
+        (self.changed, self.told) = (false, Instant::now());
+        let mut outcome = Ok(());
+        for operation in newest {
+            let told = CacheOperation { told: Told::of(operation, &self.node), skipped: skipped.take() };
+            outcome = outcome.and(self.io.emit("cache-operation", &told).await);
+        }
+        if let Ok(state) = CacheState::read(&self.node, ReadLevel::Stale).await {
+            outcome = outcome.and(self.io.emit("cache-state", &state).await);
+        }
+        outcome
+    }
+
+    /// Reads change the metrics and nothing else.
+    async fn tell_metrics(&mut self) -> Result<(), BroadcastError> {
+        let metrics = CacheMetrics::of(&self.node).await;
+        let text = serde_json::to_string(&metrics).unwrap_or_default();
+        if text == self.metrics {
+            return Ok(());
+        }
+        self.metrics = text;
+        let index = self.node.vitals().applied_index;
+        self.io.emit("metrics-update", &MetricsUpdate { metrics, index }).await
+    }
+
+    async fn tell_nodes(&mut self) -> Result<(), BroadcastError> {
+        let list = Sync::of(&self.node).await.node_list();
+        let text = list.essence();
+        if text == self.nodes {
+            return Ok(());
+        }
+        self.nodes = text;
+        self.io.emit("node-list-update", &list).await
+    }
+}
