@@ -37,6 +37,8 @@ pub mod sabotage;
 
 pub mod http;
 
+pub mod dashboard;
+
 pub mod node;
 
 pub mod raft;

@@ -6,6 +6,7 @@ mod bare;
 mod batch;
 mod cluster;
 mod config;
+mod dashboard;
 mod door;
 mod extract;
 mod faults;

@@ -3,7 +3,8 @@
 use super::door::Door;
 use super::respond::ApiError;
 use super::{
-    batch, cluster, config, faults, guide, health, history, keys, kv, live, metrics, openapi, watch,
+    batch, cluster, config, dashboard, faults, guide, health, history, keys, kv, live, metrics, openapi,
+    watch,
 };
 use crate::api::ErrorCode;
 use axum::Router;
@@ -44,6 +45,7 @@ pub(super) fn router(door: Door, socket_io: Router<Door>) -> Router {
         .route("/metrics", get(metrics::metrics))
         .merge(guide::router(&door))
         .merge(socket_io)
+        .merge(dashboard::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(measure)

@@ -4,10 +4,11 @@ use super::code::{below, words};
 use super::{Source, assert_clean, sources};
 
 /// The rooms, and which others each may import.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("cli", &["check", "http", "node", "raft", "peer", "storage", "cache", "api", "client"]),
     ("check", &["api"]),
-    ("http", &["node", "raft", "peer", "storage", "cache", "api"]),
+    ("http", &["dashboard", "node", "raft", "peer", "storage", "cache", "api"]),
+    ("dashboard", &[]),
     ("node", &["raft", "peer", "storage", "cache", "api", "client"]),
     ("raft", &["peer", "storage", "cache"]),
     ("peer", &["storage", "cache"]),
@@ -99,6 +100,7 @@ fn an_import_upwards_is_noticed() {
         ("src/api/kv.rs", "use crate::client::Client;"),
         ("src/raft/log.rs", "use crate::api::Status;"),
         ("src/node/read.rs", "use lockstep::http::Door;"),
+        ("src/dashboard/mod.rs", "use crate::http::Door;"),
         ("src/attic/mod.rs", ""),
     ] {
         assert_eq!(about(path, text).len(), 1, "{path}: {text}");

@@ -1,0 +1,131 @@
+// The frame around every view: where one is, how the node is, how old its data is.
+
+import { useEffect, useRef, useState } from 'react'
+import { Age } from './parts/age'
+import { Badge, roleTone } from './parts/badge'
+import { Fence } from './parts/failed'
+import { Help } from './parts/help'
+import { Link } from './parts/link'
+import { Notices } from './parts/notices'
+import { Empty } from './parts/state'
+import { link } from './data/live'
+import { status } from './data/resources'
+import { useStore } from './data/store'
+import { silentSince } from './data/watcher'
+import { usePlace } from './router'
+import { useShortcuts } from './shortcuts'
+import { nextTheme, theme } from './theme'
+import { VIEWS, viewAt } from './views'
+
+const TRANSPORTS = {
+  socket: 'live',
+  connecting: 'polling',
+  events: 'polling, feed by events',
+  none: 'polling',
+}
+
+export function App() {
+  const place = usePlace()
+  const view = viewAt(place.path)
+  const silent = useStore(silentSince) !== null
+  const main = useRef<HTMLElement>(null)
+  const nav = useRef<HTMLElement>(null)
+  const [help, setHelp] = useState(false)
+  const first = useRef(true)
+  useShortcuts(() => setHelp(true))
+
+  const title = view?.title ?? 'Nothing here'
+  const name = useStore(status.store).data?.node.name
+  useEffect(() => {
+    document.title = name ? `${title} · ${name} · Lockstep` : `${title} · Lockstep`
+  }, [title, name])
+  useEffect(() => {
+    // Who came by a link within the page goes on reading at the new view.
+    if (!first.current) main.current?.focus()
+    first.current = false
+    // On a narrow screen the navigation is a strip that scrolls.
+    // Not by `scrollIntoView`, which would move the place from where Tab goes on.
+    const here = nav.current?.querySelector<HTMLElement>('[aria-current]')
+    if (nav.current && here) nav.current.scrollLeft = here.offsetLeft - (nav.current.clientWidth - here.offsetWidth) / 2
+  }, [place.path])
+
+  const Shown = view?.show
+  return (
+    <div className={silent ? 'app silent' : 'app'}>
+      <a className="skip" href="#main">
+        Skip to content
+      </a>
+      <Head onHelp={() => setHelp(true)} />
+      <nav aria-label="Views" ref={nav}>
+        <ul>
+          {VIEWS.map(({ path, title, short = title }, i) => (
+            <li key={path}>
+              <Link href={path} aria-current={view?.path === path ? 'page' : undefined}>
+                {short} <kbd aria-hidden="true">{i + 1}</kbd>
+              </Link>
+            </li>
+          ))}
+        </ul>
+      </nav>
+      <main id="main" ref={main} tabIndex={-1}>
+        <Notices />
+        <div className="view">
+          <h1>{title}</h1>
+          <Fence key={place.path}>
+            {Shown ? (
+              <Shown />
+            ) : (
+              <Empty>
+                There is no view at {place.path}. <Link href="/">Go to the overview</Link>.
+              </Empty>
+            )}
+          </Fence>
+        </div>
+      </main>
+      {help && <Help close={() => setHelp(false)} />}
+    </div>
+  )
+}
+
+function Head({ onHelp }: { onHelp: () => void }) {
+  const { data, at } = useStore(status.store)
+  const { transport, why } = useStore(link)
+  const silent = useStore(silentSince) !== null
+  const chosen = useStore(theme)
+  return (
+    <header className="head">
+      <Link href="/" className="brand" aria-label="Lockstep, overview">
+        <svg viewBox="0 0 16 16" aria-hidden="true">
+          <path d="M2 4h12M2 8h12M2 12h12" />
+        </svg>
+        <span>Lockstep</span>
+      </Link>
+      <span className="who">
+        {data ? (
+          <>
+            <b>{data.node.name}</b>
+            {silent ? <Badge tone="bad">does not answer</Badge> : <Badge tone={roleTone(data.role)}>{data.role}</Badge>}
+          </>
+        ) : silent ? (
+          <Badge tone="bad">does not answer</Badge>
+        ) : (
+          'connecting…'
+        )}
+      </span>
+      <span className="fresh">
+        <span className="transport" data-transport={transport} title={why || 'changes come as they happen'}>
+          {silent ? 'trying again' : TRANSPORTS[transport]}
+        </span>
+        <Age at={at} />
+      </span>
+      <span className="tools">
+        <button type="button" className="quiet" onClick={nextTheme} title="Colours: system, light or dark (t)">
+          {chosen === 'system' ? 'Auto' : chosen === 'light' ? 'Light' : 'Dark'}
+        </button>
+        <button type="button" className="quiet" onClick={onHelp} title="Keyboard shortcuts (?)" aria-label="Keyboard shortcuts">
+          ?
+        </button>
+      </span>
+    </header>
+  )
+}

@@ -1,0 +1,139 @@
+// The newest operations of the feed. Bounded however fast they come, and shown ten times a second at most.
+
+import type { Cause, Change, FeedEvent } from '../types'
+import { subscribe } from './live'
+import { createStore } from './store'
+
+/** Log entries that are kept. */
+export const KEPT_MAX = 2_000
+/** Events that are kept of one entry; the rest is only counted. */
+const EVENTS_MAX = 32
+const SHOW_EVERY_MS = 100
+
+export interface Operation {
+  /** Unique on this page. */
+  id: number
+  index: number
+  atMs: number
+  cause: Cause | 'batch' | 'gap'
+  key: string
+  bytes: number | null
+  events: FeedEvent[]
+  count: number
+}
+
+export interface Feed {
+  /** Newest first. */
+  items: Operation[]
+  /** All that arrived since the page was opened. */
+  seen: number
+  paused: boolean
+  skipped: number
+  refusal: string
+}
+
+export const feed = createStore<Feed>({ items: [], seen: 0, paused: false, skipped: 0, refusal: '' })
+
+let arrived: Operation[] = []
+let seen = 0
+let skipped = 0
+let timer: ReturnType<typeof setTimeout> | undefined
+let nextId = 1
+let resume: { prefix: string; from: number | null } = { prefix: '', from: null }
+
+/** Watches all keys with a prefix; the function that comes back ends it. */
+export function watch(prefix: string, appliedIndex: number): () => void {
+  // After a short absence nothing is missed. After a long one the past would only push itself out again.
+  const near = resume.prefix === prefix && resume.from !== null && appliedIndex - resume.from < KEPT_MAX
+  if (resume.from !== null && !near) mark(prefix === resume.prefix ? 'Not watched meanwhile' : 'Another prefix from here on')
+  const subscriber = {
+    prefix,
+    from: near ? resume.from : null,
+    change: add,
+    gap: (from: number, index: number) => mark(index ? `Changes from ${from} to ${index} are no longer known` : 'The feed begins anew'),
+    refused: (refusal: string) => feed.set({ ...feed.get(), refusal }),
+  }
+  feed.set({ ...feed.get(), refusal: '' })
+  const end = subscribe('ops', subscriber)
+  return () => {
+    resume = { prefix, from: subscriber.from }
+    end()
+  }
+}
+
+export function pause(paused: boolean): void {
+  show()
+  if (!paused && skipped > 0) mark(`${skipped} were skipped while paused`)
+  skipped = 0
+  feed.set({ ...feed.get(), paused, skipped })
+}
+
+export function empty(): void {
+  arrived = []
+  feed.set({ ...feed.get(), items: [] })
+}
+
+function add(change: Change): void {
+  seen += 1
+  if (feed.get().paused) skipped += 1
+  else push(operation(change))
+  timer ??= setTimeout(show, SHOW_EVERY_MS)
+}
+
+function mark(text: string): void {
+  push({ id: nextId++, index: 0, atMs: Date.now(), cause: 'gap', key: text, bytes: null, events: [], count: 0 })
+  timer ??= setTimeout(show, SHOW_EVERY_MS)
+}
+
+function push(operation: Operation): void {
+  arrived.push(operation)
+  // A hidden page is shown seldom: what would be dropped then is dropped now.
+  if (arrived.length > 2 * KEPT_MAX) arrived = arrived.slice(-KEPT_MAX)
+}
+
+function show(): void {
+  clearTimeout(timer)
+  timer = undefined
+  const now = feed.get()
+  const items = arrived.length ? [...arrived.reverse(), ...now.items].slice(0, KEPT_MAX) : now.items
+  arrived = []
+  feed.set({ ...now, items, seen, skipped })
+}
+
+function operation({ index, at_ms, events }: Change): Operation {
+  const bytes = events.reduce<number | null>((sum, event) => (event.bytes === undefined ? sum : (sum ?? 0) + event.bytes), null)
+  return {
+    id: nextId++,
+    index,
+    atMs: at_ms,
+    ...headline(events),
+    bytes,
+    events: events.slice(0, EVENTS_MAX),
+    count: events.length,
+  }
+}
+
+/** What a log entry did, in one line. What goes to make room for it, or was due, is not what it is about. */
+function headline(events: FeedEvent[]): { cause: Operation['cause']; key: string } {
+  const asked = events.filter(({ cause }) => cause !== 'evict' && cause !== 'expire')
+  const beside = events.filter((event) => !asked.includes(event))
+  if (asked.length === 1) return { cause: asked[0].cause, key: subject(asked[0]) + (beside.length ? `, and ${summary(beside)}` : '') }
+  if (events.length === 1) return { cause: events[0].cause, key: subject(events[0]) }
+  return { cause: 'batch', key: `${events.length} events: ${summary(events)}` }
+}
+
+/** What an event is about, in a word or two. */
+export function subject(event: FeedEvent): string {
+  if (event.cause === 'clear') return `${event.prefix ? `all with prefix ${event.prefix}` : 'all keys'}: ${event.removed ?? 0} removed`
+  if (event.cause === 'config' && event.config) {
+    const { policy, capacity_entries } = event.config
+    return `${policy}, ${capacity_entries} entries`
+  }
+  return event.key ?? ''
+}
+
+function summary(events: FeedEvent[]): string {
+  const counts = new Map<string, number>()
+  for (const { cause } of events) counts.set(cause, (counts.get(cause) ?? 0) + 1)
+  return [...counts].map(([cause, n]) => `${n} ${cause}`).join(', ')
+}

@@ -1,0 +1,22 @@
+// What the views ask the node for, and how often.
+
+import { askJson } from '../api'
+import type { CacheReport, IndexedDigest, Nodes, Status } from '../types'
+import { Resource } from './resource'
+
+/** A status takes up to half a second while a follower waits for its leader; more is silence. */
+const STATUS_TIMEOUT_MS = 3_000
+
+export const status = new Resource<Status>(
+  (_, signal) => askJson('/v1/status', { signal, timeoutMs: STATUS_TIMEOUT_MS }),
+  1_000,
+)
+
+export const nodes = new Resource<Nodes>((_, signal) => askJson('/v1/nodes', { signal }), 1_000)
+
+export const cache = new Resource<CacheReport>((_, signal) => askJson('/v1/cache', { signal }), 2_000)
+
+export const digests = new Resource<IndexedDigest[]>(
+  async (_, signal) => (await askJson<{ digests: IndexedDigest[] }>('/v1/digest', { signal })).digests.slice(-20),
+  2_000,
+)

@@ -1,0 +1,32 @@
+// A line without axes: the last minutes at a glance. It says nothing that the figure beside it does not.
+
+const WIDTH = 120
+const HEIGHT = 28
+
+interface Props {
+  values: (number | null)[]
+  /** The top of the scale; the highest value where there is none. */
+  top?: number
+}
+
+export function Spark({ values, top }: Props) {
+  const known = values.filter((value): value is number => value !== null)
+  const high = Math.max(top ?? 0, ...known, 1e-9)
+  const step = WIDTH / Math.max(1, values.length - 1)
+  let path = ''
+  let gap = true
+  values.forEach((value, i) => {
+    if (value === null) {
+      gap = true
+      return
+    }
+    path += `${gap ? 'M' : 'L'}${(i * step).toFixed(1)} ${(HEIGHT - 1 - (value / high) * (HEIGHT - 3)).toFixed(1)}`
+    gap = false
+  })
+  return (
+    <svg className="spark" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true">
+      <path className="base" d={`M0 ${HEIGHT - 0.5}H${WIDTH}`} />
+      <path d={path} />
+    </svg>
+  )
+}

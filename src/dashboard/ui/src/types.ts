@@ -1,0 +1,172 @@
+// The shapes that the API answers with, as far as the page reads them.
+
+export type Role = 'leader' | 'follower' | 'learner' | 'candidate'
+export type Policy = 'lru' | 'lfu' | 's3fifo' | 'noeviction'
+
+export interface Leader {
+  id: number
+  name: string
+  http: string
+}
+
+export interface IndexedDigest {
+  index: number
+  digest: string
+}
+
+export interface Member {
+  id: number
+  name: string
+  http: string
+  peer: string
+  role: string
+  voter: boolean
+  lag: number | null
+  silent_ms: number | null
+}
+
+export interface Members {
+  members: Member[]
+  joint: boolean
+}
+
+export interface Config {
+  policy: Policy
+  capacity_entries: number
+  capacity_bytes: number
+  default_ttl_ms: number | null
+  touch: { enabled: boolean; interval_ms: number; max_per_flush: number }
+}
+
+export interface CacheReport {
+  policy: Policy
+  entries: number
+  bytes: number
+  entries_to_move: number
+  counts: Record<string, number>
+  reads: { hits: number; misses: number; hit_percent: number | null }
+  touches: { sent: number; suppressed: number; dropped: number; log_entries: number; log_bytes: number }
+  hot_keys: { key: string; reads: number }[]
+  next_victims: { key: string; frequency: number; bytes: number }[]
+  shadow: { one_key_in: number; reads: number; hit_percent: Partial<Record<Policy, number>> } | null
+}
+
+export interface Status {
+  cluster_id: string
+  incarnation: number
+  node: { id: number; name: string }
+  role: Role
+  leader: Leader | null
+  term: number
+  last_log_index: number
+  committed_index: number
+  applied_index: number
+  snapshot_index: number
+  purged_index: number
+  digest: IndexedDigest
+  differs_at: number | null
+  members: Member[]
+  config: Config
+  entries: number
+  bytes: number
+  cache: CacheReport
+  log_time_ms: number
+  log_time_ahead_ms: number | null
+  version: string
+  uptime_ms: number
+}
+
+export interface NodeReport {
+  role: Role
+  term: number
+  last_log_index: number
+  committed_index: number
+  applied_index: number
+  snapshot_index: number
+  purged_index: number
+  digest: IndexedDigest
+  differs_at: number | null
+  entries: number
+  bytes: number
+  log_time_ms: number
+  log_time_ahead_ms: number | null
+  uptime_ms: number
+  version: string
+}
+
+export interface NodeView {
+  id: number
+  name: string
+  http: string
+  voter: boolean
+  round_trip_us: number | null
+  error: string | null
+  report: NodeReport | null
+  lag_entries: number | null
+  lag_ms: number | null
+  equal_at: number | null
+  differs_at: number | null
+}
+
+export interface Nodes {
+  asked_by: number
+  at_ms: number
+  nodes: NodeView[]
+  members: Members
+}
+
+export const COLUMNS = [
+  'at_ms', 'requests', 'errors', 'reads', 'writes', 'p50_us', 'p99_us', 'hits', 'misses', 'puts', 'evicted',
+  'expired', 'touches', 'flushes', 'flush_us', 'entries', 'bytes', 'applied_index', 'is_leader',
+] as const
+export type Column = (typeof COLUMNS)[number]
+export type Columns = Record<Column, (number | null)[]>
+
+export interface HistoryAnswer {
+  node: { id: number; name: string }
+  interval_ms: number
+  now_ms: number
+  columns: Columns
+}
+
+export interface KeyEntry {
+  key: string
+  revision: number
+  bytes: number
+  ttl_ms: number | null
+}
+
+export interface KeyPage {
+  keys: KeyEntry[]
+  next: string | null
+  index: number
+}
+
+export type Cause = 'put' | 'lifetime' | 'delete' | 'expire' | 'evict' | 'clear' | 'config'
+
+export interface FeedEvent {
+  cause: Cause
+  key?: string
+  created?: boolean
+  bytes?: number
+  expires_at_ms?: number
+  prefix?: string
+  removed?: number
+  config?: Config
+}
+
+export interface Change {
+  index: number
+  at_ms: number
+  events: FeedEvent[]
+}
+
+export interface ProblemBody {
+  title: string
+  status: number
+  detail: string
+  code: string
+  effect: 'none' | 'unknown'
+  revision?: number
+  leader?: Leader
+}

@@ -1,0 +1,187 @@
+// Who goes when there is no room, and what other policies would do.
+
+import { useState } from 'react'
+import { sendJson } from '../api'
+import { notify } from '../data/notices'
+import { useResource } from '../data/resource'
+import { cache, status } from '../data/resources'
+import { useStore } from '../data/store'
+import { bytes, count, duration, percent, plural } from '../format'
+import { Dialog } from '../parts/dialog'
+import { Link } from '../parts/link'
+import { Meter } from '../parts/meter'
+import { Panel } from '../parts/panel'
+import { Absent, Empty, Stale } from '../parts/state'
+import type { CacheReport, Config, Policy } from '../types'
+
+const POLICIES: { name: Policy; rule: string }[] = [
+  { name: 'lru', rule: 'The key used longest ago goes. Reads are uses too.' },
+  { name: 'lfu', rule: 'The key used least often goes, where uses long ago count less.' },
+  { name: 's3fifo', rule: 'A key that was not used again soon after it came goes, else one that was not used for long.' },
+  { name: 'noeviction', rule: 'Nothing goes: a write without room is refused.' },
+]
+
+/** Fewer reads than this say little. */
+const READS_FEW = 1_000
+/** Entries that one log entry moves to another policy's order. */
+const MOVED_AT_ONCE = 2_048
+
+export function Eviction() {
+  const held = useResource(cache)
+  const own = useStore(status.store).data
+  const [wanted, setWanted] = useState<Policy | null>(null)
+  const report = held.data
+  if (!report || !own) return <Absent held={held} what="report of the cache" route="/v1/cache" />
+  return (
+    <>
+      <Stale held={held} />
+      <Panel title={`Policy: ${report.policy}`} at={held.at} note={report.entries_to_move ? `${plural(report.entries_to_move, 'entry', 'entries')} still to move` : ''}>
+        <Policies report={report} choose={setWanted} />
+        <ShadowNote report={report} node={own.node.name} />
+      </Panel>
+      <div className="columns">
+        <Capacity report={report} config={own.config} />
+        <Victims report={report} at={held.at} />
+      </div>
+      {wanted && <Switch from={report} to={wanted} close={() => setWanted(null)} />}
+    </>
+  )
+}
+
+function Policies({ report, choose }: { report: CacheReport; choose: (policy: Policy) => void }) {
+  const shadows = report.shadow?.hit_percent ?? {}
+  // Worth a mark only where switching would pay.
+  const own = shadows[report.policy] ?? 0
+  const best = Math.max(...Object.values(shadows))
+  return (
+    <div className="policies">
+      {POLICIES.map(({ name, rule }) => {
+        const current = name === report.policy
+        const shadow = shadows[name]
+        return (
+          <article key={name} className={current ? 'policy current' : 'policy'} aria-label={`Policy ${name}`}>
+            <header>
+              <h3>{name}</h3>
+              {current && <span className="badge good">● in force</span>}
+              {!current && shadow === best && best > own && <span className="badge lead">★ best estimate</span>}
+            </header>
+            <p>{rule}</p>
+            <p className="figure">
+              {shadow === undefined ? '–' : percent(shadow)} <small>{shadow === undefined ? 'no estimate' : 'estimated hits'}</small>
+            </p>
+            <Meter value={shadow ?? 0} of={100} label={`Estimated hits of ${name}`} />
+            <button type="button" disabled={current} onClick={() => choose(name)}>
+              {current ? 'In force' : `Switch to ${name}`}
+            </button>
+          </article>
+        )
+      })}
+    </div>
+  )
+}
+
+function ShadowNote({ report: { shadow, reads }, node }: { report: CacheReport; node: string }) {
+  const real = `Really, ${node} answered ${percent(reads.hit_percent)} of ${plural(reads.hits + reads.misses, 'read')} with a value since it started.`
+  if (!shadow) return <p className="note">{real} The leader, who makes the estimates, can’t be asked at the moment.</p>
+  const sample = shadow.one_key_in === 1 ? 'all keys' : `one key in ${count(shadow.one_key_in)}`
+  return (
+    <p className="note">
+      {real} Estimates are of the whole cluster’s reads, and rest on {plural(shadow.reads, 'read')} of {sample}.{' '}
+      {shadow.reads < READS_FEW && <b className="warn-text">▲ That is few: wait for {count(READS_FEW)} before you trust them.</b>}
+    </p>
+  )
+}
+
+function Capacity({ report, config }: { report: CacheReport; config: Config }) {
+  const { counts } = report
+  const { touch } = config
+  return (
+    <Panel title="Capacity">
+      <dl className="facts wide">
+        <div>
+          <dt>Entries</dt>
+          <dd>
+            {count(report.entries)} of {count(config.capacity_entries)}
+            <Meter value={report.entries} of={config.capacity_entries} label="Entries of the capacity" />
+          </dd>
+        </div>
+        <div>
+          <dt>Bytes</dt>
+          <dd>
+            {bytes(report.bytes)} of {bytes(config.capacity_bytes)}
+            <Meter value={report.bytes} of={config.capacity_bytes} label="Bytes of the capacity" />
+          </dd>
+        </div>
+        <Row name="Evicted for entries" value={count(counts.evicted_by_entries)} />
+        <Row name="Evicted for bytes" value={count(counts.evicted_by_bytes)} />
+        <Row name="Expired" value={count(counts.expired)} />
+        <Row name="Default time to live" value={config.default_ttl_ms === null ? 'none' : duration(config.default_ttl_ms)} />
+        <Row name="Reads count" value={touch.enabled ? `every ${duration(touch.interval_ms)}, ${count(touch.max_per_flush)} at most` : 'no: only writes do'} />
+        <Row name="Reads told of" value={`${count(report.touches.sent)}, ${count(report.touches.dropped)} dropped`} />
+      </dl>
+    </Panel>
+  )
+}
+
+function Row({ name, value }: { name: string; value: string }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{value}</dd>
+    </div>
+  )
+}
+
+function Victims({ report, at }: { report: CacheReport; at: number | null }) {
+  return (
+    <Panel title="Next to go" at={at} note="if nothing is used meanwhile">
+      {report.next_victims.length === 0 ? (
+        <Empty>{report.policy === 'noeviction' ? 'This policy evicts nothing.' : 'The cache is empty.'}</Empty>
+      ) : (
+        <div className="scroll">
+          <table className="list">
+            <thead>
+              <tr>
+                <th scope="col">Key</th>
+                <th scope="col" className="number">Uses</th>
+                <th scope="col" className="number">Counts</th>
+              </tr>
+            </thead>
+            <tbody>
+              {report.next_victims.map((victim) => (
+                <tr key={victim.key}>
+                  <th scope="row" className="key">
+                    <Link href={`/keys/${encodeURIComponent(victim.key)}`}>{victim.key}</Link>
+                  </th>
+                  <td className="number">{count(victim.frequency)}</td>
+                  <td className="number">{bytes(victim.bytes)}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </Panel>
+  )
+}
+
+function Switch({ from, to, close }: { from: CacheReport; to: Policy; close: () => void }) {
+  const steps = Math.ceil(from.entries / MOVED_AT_ONCE)
+  async function run() {
+    await sendJson('PUT', '/v1/config', { policy: to })
+    notify('good', `The policy is ${to} now.`)
+    status.kick()
+    cache.kick()
+  }
+  return (
+    <Dialog title={`Switch from ${from.policy} to ${to}`} action={`Switch to ${to}`} run={run} close={close}>
+      <p>It is one log entry, and holds on all nodes from the same index on. No key is lost by it.</p>
+      <p>
+        {from.entries === 0
+          ? 'There is nothing to move.'
+          : `${plural(from.entries, 'entry moves', 'entries move')} to the new order over the next ${plural(steps, 'log entry', 'log entries')}. When each was used, and how often, is kept.`}
+      </p>
+      {to === 'noeviction' && <p className="warn-text">▲ Once the cache is full, writes that need room are refused with 507.</p>}
+    </Dialog>
+  )
+}

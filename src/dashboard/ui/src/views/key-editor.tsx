@@ -1,0 +1,132 @@
+// Changes a value, but only the revision that was read: who was quicker is never overwritten unseen.
+
+import { useId, useState } from 'react'
+import { ask, Failure, kv, withQuery } from '../api'
+import { bytes, coarse, count } from '../format'
+import { Trouble } from '../parts/state'
+import { hex, NO_TYPE, parseHex, prettyJson, readValue, ttlLeft, type Value } from '../value'
+import { Conflict } from './key-conflict'
+
+interface Props {
+  name: string
+  value: Value
+  done: () => void
+  cancel: () => void
+}
+
+export function Editor({ name, value, done, cancel }: Props) {
+  const binary = value.text === null
+  const [text, setText] = useState(binary ? hex(value.bytes) : (value.text ?? ''))
+  const [type, setType] = useState(value.contentType)
+  const [life, setLife] = useState<'keep' | 'never' | 'new'>(value.ttlMs === null ? 'never' : 'keep')
+  const [seconds, setSeconds] = useState('3600')
+  const [base, setBase] = useState<number | null>(value.revision)
+  const [theirs, setTheirs] = useState<Value | null | undefined>(undefined)
+  const [error, setError] = useState<unknown>(null)
+  const [saving, setSaving] = useState(false)
+  const ids = { text: useId(), type: useId(), life: useId() }
+  const body = binary ? parseHex(text) : new TextEncoder().encode(text)
+  const left = ttlLeft(value)
+
+  /** Writes over a revision, or where there is no key. */
+  async function save(over: number | null) {
+    if (!body) return
+    setSaving(true)
+    setError(null)
+    const ttl = life === 'never' ? 'never' : life === 'new' ? Math.round(Number(seconds) * 1_000) : Math.max(1, Math.round(ttlLeft(value) ?? 1))
+    const condition: Record<string, string> = over === null ? { 'If-None-Match': '*' } : { 'If-Match': `"${over}"` }
+    // Without a header the value is stored without a type, as it was.
+    if (type && type !== NO_TYPE) condition['Content-Type'] = type
+    try {
+      await ask(withQuery(kv(name), { ttl_ms: ttl }), { method: 'PUT', body: body as Uint8Array<ArrayBuffer>, headers: condition })
+      done()
+    } catch (failed) {
+      if (failed instanceof Failure && failed.status === 412) {
+        try {
+          setTheirs(await readValue(name, 'linearizable'))
+        } catch (unread) {
+          setError(unread)
+        }
+      } else setError(failed)
+    }
+    setSaving(false)
+  }
+
+  if (theirs !== undefined) {
+    return (
+      <Conflict
+        theirs={theirs}
+        mine={text}
+        binary={binary}
+        saving={saving}
+        error={error}
+        take={done}
+        write={() => void save(theirs?.revision ?? null)}
+        back={() => {
+          setBase(theirs?.revision ?? null)
+          setTheirs(undefined)
+        }}
+      />
+    )
+  }
+
+  const pretty = binary ? null : prettyJson(text)
+  const wrongJson = !binary && /json/i.test(type) && text !== '' && !isJson(text)
+  return (
+    <form
+      className="editor"
+      onSubmit={(event) => {
+        event.preventDefault()
+        void save(base)
+      }}
+    >
+      <label htmlFor={ids.text}>{binary ? 'Value, in pairs of hexadecimal digits' : 'Value'}</label>
+      <textarea id={ids.text} rows={14} value={text} spellCheck={false} autoFocus onChange={(event) => setText(event.target.value)} />
+      <p className="note">
+        {body ? bytes(body.length) : '▲ not hexadecimal'}
+        {wrongJson && ' ▲ not valid JSON'}
+        {pretty !== null && pretty !== text && (
+          <button type="button" className="quiet" onClick={() => setText(pretty)}>
+            Lay out as JSON
+          </button>
+        )}
+      </p>
+      <div className="pair">
+        <span>
+          <label htmlFor={ids.type}>Content type</label>
+          <input id={ids.type} value={type} spellCheck={false} onChange={(event) => setType(event.target.value)} />
+        </span>
+        <span>
+          <label htmlFor={ids.life}>Time to live</label>
+          <span className="inline">
+            <select id={ids.life} value={life} onChange={(event) => setLife(event.target.value as typeof life)}>
+              {left !== null && <option value="keep">what is left, about {coarse(left / 1_000)}</option>}
+              <option value="never">for ever</option>
+              <option value="new">from now, seconds:</option>
+            </select>
+            {life === 'new' && <input className="short" aria-label="Seconds to live" value={seconds} onChange={(event) => setSeconds(event.target.value)} />}
+          </span>
+        </span>
+      </div>
+      {left !== null && <p className="note">Whether the time to live slides can’t be read. A write makes it one that does not.</p>}
+      {error !== null && <Trouble error={error} />}
+      <p className="buttons">
+        <button type="button" onClick={cancel}>
+          Cancel
+        </button>
+        <button type="submit" className="primary" disabled={saving || !body}>
+          {saving ? 'Saving…' : base === null ? 'Create it again' : `Save over revision ${count(base)}`}
+        </button>
+      </p>
+    </form>
+  )
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,182 @@
+// One key: its value, what is known of it, and what can be done with it.
+
+import { useCallback, useEffect, useState } from 'react'
+import { message } from '../api'
+import { useClock } from '../data/clock'
+import { link, subscribe } from '../data/live'
+import { useStore } from '../data/store'
+import { silentSince } from '../data/watcher'
+import { bytes, count } from '../format'
+import { Link } from '../parts/link'
+import { Panel } from '../parts/panel'
+import { Empty, Loading, Trouble } from '../parts/state'
+import { Ttl } from '../parts/ttl'
+import { usePlace } from '../router'
+import type { FeedEvent } from '../types'
+import { readValue, type Consistency, type Value } from '../value'
+import { DeleteKey, Lifetime } from './key-actions'
+import { Editor } from './key-editor'
+import { ValueView } from './key-value'
+
+type Loaded = { value: Value | null; failure: null } | { value: null; failure: string }
+
+export function KeyView() {
+  const { path } = usePlace()
+  const key = keyOf(path)
+  return key ? <Key key={key} name={key} /> : <Empty>This URL names no key.</Empty>
+}
+
+function keyOf(path: string): string {
+  try {
+    return decodeURIComponent(path.slice('/keys/'.length))
+  } catch {
+    return ''
+  }
+}
+
+function Key({ name }: { name: string }) {
+  const [loaded, setLoaded] = useState<Loaded | null>(null)
+  const [consistency, setConsistency] = useState<Consistency>('linearizable')
+  const [editing, setEditing] = useState(false)
+  const [changed, setChanged] = useState<FeedEvent | null>(null)
+  const [asking, setAsking] = useState<'delete' | 'lifetime' | null>(null)
+  const { transport } = useStore(link)
+  const silent = useStore(silentSince) !== null
+  const watched = !silent && (transport === 'socket' || transport === 'events')
+
+  const load = useCallback(async () => {
+    try {
+      setLoaded({ value: await readValue(name, consistency), failure: null })
+      setChanged(null)
+    } catch (error) {
+      setLoaded({ value: null, failure: message(error) })
+    }
+  }, [name, consistency])
+
+  useEffect(() => void load(), [load])
+  useEffect(
+    () =>
+      subscribe('key', {
+        prefix: name,
+        from: null,
+        change: ({ events }) => {
+          const about = events.filter((event) => concerns(event, name))
+          if (about.length) setChanged(about[about.length - 1])
+        },
+        gap: () => void load(),
+        refused: () => undefined,
+      }),
+    [name, load],
+  )
+  // Nobody types here: what changed can be shown at once.
+  useEffect(() => {
+    if (changed && !editing && !asking) void load()
+  }, [changed, editing, asking, load])
+
+  const value = loaded?.value
+  return (
+    <>
+      <p className="crumbs">
+        <Link href="/keys">Keys</Link> <span aria-hidden="true">›</span> <code>{name}</code>
+      </p>
+      {changed && editing && (
+        <p className="notice warn" role="status">
+          <span>This key was changed meanwhile ({changed.cause}). Saving will ask what to do.</span>
+        </p>
+      )}
+      {!loaded && <Loading what="the value" />}
+      {loaded?.failure && (
+        <Trouble error={loaded.failure}>
+          <button type="button" onClick={() => void load()}>
+            Try again
+          </button>{' '}
+          {consistency === 'linearizable' && (
+            <button type="button" onClick={() => setConsistency('stale')}>
+              Read this node’s own copy
+            </button>
+          )}
+        </Trouble>
+      )}
+      {loaded && !loaded.failure && !value && (
+        <Empty>
+          There is no key <code>{name}</code>. It may have expired or been evicted.{' '}
+          <button type="button" onClick={() => void load()}>
+            Look again
+          </button>
+        </Empty>
+      )}
+      {value && (
+        <Panel
+          title={editing ? `Editing revision ${count(value.revision)}` : `Revision ${count(value.revision)}`}
+          at={watched ? undefined : value.at}
+          note={`${consistency === 'stale' ? 'this node’s own copy, perhaps old' : 'linearizable read'}${watched ? ', watched: changes show as they happen' : ''}`}
+          actions={
+            !editing && (
+              <>
+                <button type="button" onClick={() => void load()}>
+                  Reload
+                </button>
+                <button type="button" className="primary" onClick={() => setEditing(true)}>
+                  Edit
+                </button>
+                <button type="button" onClick={() => setAsking('lifetime')}>
+                  Time to live
+                </button>
+                <button type="button" className="danger" onClick={() => setAsking('delete')}>
+                  Delete
+                </button>
+              </>
+            )
+          }
+        >
+          {editing ? (
+            <Editor
+              name={name}
+              value={value}
+              done={() => {
+                setEditing(false)
+                void load()
+              }}
+              cancel={() => setEditing(false)}
+            />
+          ) : (
+            <>
+              <Facts value={value} />
+              <ValueView value={value} />
+              {!watched && <p className="note">Changes do not show by themselves: there is no feed. Reload to look again.</p>}
+            </>
+          )}
+        </Panel>
+      )}
+      {value && asking === 'delete' && <DeleteKey name={name} value={value} done={load} close={() => setAsking(null)} />}
+      {value && asking === 'lifetime' && <Lifetime name={name} value={value} done={load} close={() => setAsking(null)} />}
+    </>
+  )
+}
+
+function concerns(event: FeedEvent, key: string): boolean {
+  return event.cause === 'clear' ? key.startsWith(event.prefix ?? '') : event.key === key
+}
+
+function Facts({ value }: { value: Value }) {
+  const now = useClock()
+  const left = value.ttlMs === null ? null : value.ttlMs - (now - value.at)
+  return (
+    <dl className="facts wide">
+      <div>
+        <dt>Size</dt>
+        <dd>{bytes(value.bytes.length)}</dd>
+      </div>
+      <div>
+        <dt>Content type</dt>
+        <dd>{value.contentType}</dd>
+      </div>
+      <div>
+        <dt>Time left</dt>
+        <dd>
+          <Ttl ms={left} />
+        </dd>
+      </div>
+    </dl>
+  )
+}

@@ -1,0 +1,71 @@
+// Every member of the cluster: how it is, and what can be done with it.
+
+import { useState } from 'react'
+import { useResource } from '../data/resource'
+import { nodes, status } from '../data/resources'
+import { quorum, quorumText } from '../data/verdict'
+import { Panel } from '../parts/panel'
+import { Absent, Stale, TooOld } from '../parts/state'
+import type { Member, NodeView, Status } from '../types'
+import { AddNode, NodeAction, type Action } from './node-actions'
+import { NodeCard } from './node-card'
+
+export function Nodes() {
+  const heldStatus = useResource(status)
+  const heldNodes = useResource(nodes)
+  const [action, setAction] = useState<Action | null>(null)
+  const [adding, setAdding] = useState(false)
+  const own = heldStatus.data
+  if (!own) return <Absent held={heldStatus} what="this node’s status" route="/v1/status" />
+  const members = own.members
+  const voters = members.filter((member) => member.voter).length
+  const tooOld = heldNodes.failure?.noRoute ?? false
+  return (
+    <>
+      <Panel
+        title={quorumText(quorum(voters))}
+        at={tooOld ? heldStatus.at : heldNodes.at}
+        note={heldNodes.data?.members.joint ? 'a change of the voters is between its two steps' : `as ${own.node.name} sees them`}
+        actions={
+          <button type="button" onClick={() => setAdding(true)}>
+            Add a node
+          </button>
+        }
+      >
+        {tooOld && <TooOld what="report of each node" route="/v1/nodes" />}
+        <Stale held={heldNodes} />
+        <div className="cards">
+          {members.map((member) => (
+            <NodeCard
+              key={member.id}
+              member={member}
+              own={own}
+              view={heldNodes.data?.nodes.find((node) => node.id === member.id) ?? fromStatus(own, member)}
+              act={setAction}
+            />
+          ))}
+        </div>
+      </Panel>
+      {action && <NodeAction action={action} voters={voters} members={members} close={() => setAction(null)} />}
+      {adding && <AddNode own={own} close={() => setAdding(false)} />}
+    </>
+  )
+}
+
+/** What a status alone tells of a member: much of the node itself, little of the others. */
+function fromStatus(own: Status, member: Member): NodeView {
+  const self = own.node.id === member.id
+  return {
+    id: member.id,
+    name: member.name,
+    http: member.http,
+    voter: member.voter,
+    round_trip_us: null,
+    error: null,
+    report: self ? own : null,
+    lag_entries: member.lag,
+    lag_ms: null,
+    equal_at: null,
+    differs_at: self ? own.differs_at : null,
+  }
+}

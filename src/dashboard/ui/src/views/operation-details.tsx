@@ -1,0 +1,46 @@
+// One log entry with all its events.
+
+import type { Operation } from '../data/ops'
+import { subject } from '../data/ops'
+import { bytes, clockMs, count, plural } from '../format'
+import { Dialog } from '../parts/dialog'
+import { Link } from '../parts/link'
+
+export function Details({ operation, close }: { operation: Operation; close: () => void }) {
+  const more = operation.count - operation.events.length
+  return (
+    <Dialog title={`Log entry ${count(operation.index)}`} close={close} wide>
+      <p className="note">
+        {clockMs(operation.atMs)} log time, {plural(operation.count, 'event')}, the same on every node.
+      </p>
+      <div className="scroll">
+        <table className="list">
+          <thead>
+            <tr>
+              <th scope="col">Cause</th>
+              <th scope="col">Key</th>
+              <th scope="col">What</th>
+            </tr>
+          </thead>
+          <tbody>
+            {operation.events.map((event, i) => (
+              <tr key={i}>
+                <td>{event.cause}</td>
+                <th scope="row" className="key">
+                  {event.key === undefined ? subject(event) : <Link href={`/keys/${encodeURIComponent(event.key)}`}>{event.key}</Link>}
+                </th>
+                <td>
+                  {event.cause === 'put' && `${event.created ? 'new' : 'replaced'}, ${bytes(event.bytes)}`}
+                  {event.expires_at_ms !== undefined && ` until ${clockMs(event.expires_at_ms)}`}
+                  {event.cause === 'lifetime' && event.expires_at_ms === undefined && 'lives for ever'}
+                  {event.config && <pre className="value">{JSON.stringify(event.config, null, 2)}</pre>}
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {more > 0 && <p className="note">and {count(more)} more, which this page does not keep.</p>}
+    </Dialog>
+  )
+}

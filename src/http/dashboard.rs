@@ -1,0 +1,72 @@
+//! The dashboard: one page under the URL of each view, and the files that it names.
+//!
+//! The views have explicit paths. A path for all the rest would answer a mistyped API path, or a script of an
+//! older build, with a page.
+
+use super::door::Door;
+use super::respond::ApiError;
+use crate::api::ErrorCode;
+use crate::dashboard::{File, INDEX, file};
+use axum::Router;
+use axum::extract::Path;
+use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use std::borrow::Cow;
+
+/// The URL of each view, as in `ui/src/views.ts`.
+const VIEWS: [&str; 9] =
+    ["/", "/nodes", "/charts", "/keys", "/keys/{*key}", "/eviction", "/operations", "/hot", "/log"];
+
+/// Values come from clients. Whatever one of them holds, nothing but the dashboard's own script runs.
+const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+     img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
+
+/// The routes of the dashboard.
+pub(super) fn routes() -> Router<Door> {
+    let views = VIEWS.iter().fold(Router::new(), |router, path| router.route(path, get(page)));
+    views.route("/assets/{file}", get(asset))
+}
+
+async fn page(uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
+    let page = file(INDEX).ok_or_else(|| nothing_at(&uri))?;
+    Ok(answer(page, "no-cache", &headers))
+}
+
+async fn asset(Path(name): Path<String>, uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
+    let asset = file(&format!("assets/{name}")).ok_or_else(|| nothing_at(&uri))?;
+    // The name has a hash of the content.
+    Ok(answer(asset, "public, max-age=31536000, immutable", &headers))
+}
+
+fn nothing_at(uri: &Uri) -> ApiError {
+    ApiError::new(ErrorCode::NoRoute, format!("there is nothing at {}", uri.path()))
+}
+
+fn answer(file: File, cache: &'static str, asked: &HeaderMap) -> Response {
+    let etag = format!("\"{}\"", file.hash);
+    let known = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let unchanged =
+        known.flat_map(|list| list.split(',')).any(|one| one.trim().trim_start_matches("W/") == etag);
+    let mut headers = HeaderMap::new();
+    let fixed: [(HeaderName, &'static str); 5] = [
+        (header::CACHE_CONTROL, cache),
+        (header::CONTENT_TYPE, file.content_type),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // Keys stand in URLs of the page; other sites need not see them.
+        (header::REFERRER_POLICY, "same-origin"),
+    ];
+    headers.extend(fixed.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    headers.extend(HeaderValue::try_from(etag).ok().map(|etag| (header::ETAG, etag)));
+    if unchanged {
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
+    }
+    let bytes = match file.bytes {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => bytes.into(),
+    };
+    (headers, bytes).into_response()
+}
