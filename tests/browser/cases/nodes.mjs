@@ -1,0 +1,29 @@
+// Handing the lead over, and what is asked before a node is removed.
+
+import { until } from '../cluster.mjs'
+import { holds, shows } from '../expect.mjs'
+
+export async function the_lead_is_handed_over({ page, cluster }) {
+  const to = await cluster.follower()
+  await page.goto(cluster.url(to, '/nodes'))
+  const card = page.locator('.card').filter({ hasText: `n${to}` }).first()
+  await card.getByRole('button', { name: 'Make it lead' }).click()
+  const submit = page.locator('dialog').getByRole('button', { name: `Make n${to} the leader` })
+  holds('nothing happens before the name is typed', await submit.isDisabled())
+  await page.locator('dialog input').fill(`n${to}`)
+  await submit.click()
+  await until('new leader', async () => (await cluster.leader()) === to)
+  await shows(page, '.notice', new RegExp(`led before, n${to} leads now`))
+}
+
+export async function removing_shows_what_is_left({ page, cluster }) {
+  await page.goto(cluster.url(1, '/nodes'))
+  await page.locator('.card').nth(2).getByRole('button', { name: 'Remove' }).click()
+  await shows(page, 'dialog .quorum', /3 voters, majority 2, survives 1 failure/)
+  await shows(page, 'dialog .quorum', /2 voters, majority 2, survives no failure/)
+  const submit = page.locator('dialog').getByRole('button', { name: 'Remove n3' })
+  await page.locator('dialog input').fill('n2')
+  holds('another name is not enough', await submit.isDisabled())
+  await page.locator('dialog').getByRole('button', { name: 'Cancel' }).click()
+  await page.locator('dialog').waitFor({ state: 'detached' })
+}

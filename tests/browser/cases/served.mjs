@@ -1,0 +1,37 @@
+// How the page is served: what is answered for views, for assets, and for paths that are neither.
+
+import { equal, holds } from '../expect.mjs'
+
+const VIEWS = ['/', '/nodes', '/charts', '/keys', '/keys/a%2Fb', '/eviction', '/operations', '/hot', '/log']
+
+export async function every_view_has_a_url({ cluster }) {
+  for (const path of VIEWS) {
+    const answer = await cluster.ask(1, path)
+    holds(`${path} is a page`, answer.headers.get('content-type').startsWith('text/html'))
+    equal(`${path}: cache-control`, answer.headers.get('cache-control'), 'no-cache')
+    equal(`${path}: nosniff`, answer.headers.get('x-content-type-options'), 'nosniff')
+    holds(`${path} has a policy`, answer.headers.get('content-security-policy').includes("script-src 'self'"))
+    const again = await fetch(cluster.url(1, path), { headers: { 'If-None-Match': answer.headers.get('etag') } })
+    equal(`${path} again`, again.status, 304)
+  }
+}
+
+export async function assets_are_kept_for_ever({ cluster }) {
+  const page = await (await cluster.ask(1, '/')).text()
+  const assets = [...page.matchAll(/\/assets\/[^"]+/g)].map(([path]) => path)
+  holds('the page names assets', assets.length >= 2)
+  for (const path of assets) {
+    const answer = await cluster.ask(1, path)
+    holds(`${path} is immutable`, answer.headers.get('cache-control').includes('immutable'))
+    const again = await fetch(cluster.url(1, path), { headers: { 'If-None-Match': answer.headers.get('etag') } })
+    equal(`${path} again`, again.status, 304)
+  }
+}
+
+export async function what_is_no_view_is_told_as_json({ cluster }) {
+  for (const path of ['/assets/gone.js', '/v1/nothing', '/nothing', '/nodes/1', '/v1/kv']) {
+    const answer = await fetch(cluster.url(1, path))
+    holds(`${path} is an error`, answer.status === 404 || answer.status === 405)
+    holds(`${path} is a problem`, answer.headers.get('content-type').startsWith('application/problem+json'))
+  }
+}
