@@ -13,6 +13,7 @@ import * as served from './cases/served.mjs'
 import * as settings from './cases/settings.mjs'
 import * as views from './cases/views.mjs'
 import { shots } from './shots.mjs'
+import { soak } from './soak.mjs'
 
 const cases = { ...served, ...views, ...settings, ...nodes, ...conflict, ...keys, ...feed, ...burst, ...blocked, ...failures }
 const ARGUMENTS = [
@@ -33,6 +34,7 @@ const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, he
 let failed = 0
 try {
   if (wanted[0] === '--shots') await shots(browser, cluster)
+  else if (wanted[0] === '--soak') failed += !(await soak(browser, Number(first), Number(wanted[1] ?? 10), Number(wanted[2] ?? 5_000)))
   else for (const name of wanted.length ? wanted : Object.keys(cases)) await one(name)
 } finally {
   await browser.close()
