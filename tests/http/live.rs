@@ -113,6 +113,30 @@ async fn what_is_no_request_is_refused_and_the_rest_goes_on() {
     server.stop().await;
 }
 
+/// Browsers let any page post plain text to anywhere.
+#[tokio::test]
+async fn pages_of_other_sites_change_nothing() {
+    let server = Server::start().await;
+    let evil = [("origin", "http://evil.example"), ("content-type", "text/plain")];
+    for (method, path) in [
+        (Method::POST, "/v1/kv/n/incr"),
+        (Method::POST, "/v1/batch"),
+        (Method::PUT, "/v1/kv/n"),
+        (Method::DELETE, "/v1/kv"),
+        (Method::POST, "/v1/leader"),
+    ] {
+        server.refused(method, path, &evil, "", "forbidden").await;
+    }
+    assert_eq!(
+        server.send(Method::GET, "/v1/keys", &evil, "").await.status(),
+        200,
+        "its browser does not show it this"
+    );
+    let own = [("origin", server.url.as_str())];
+    assert_eq!(server.send(Method::POST, "/v1/kv/n/incr", &own, "").await.status(), 200);
+    server.stop().await;
+}
+
 /// Browsers let any page open a WebSocket to anywhere, so the server has to say no.
 #[tokio::test]
 async fn pages_of_other_sites_are_sent_away() {

@@ -158,6 +158,8 @@ export interface FeedEvent {
 export interface Change {
   index: number
   at_ms: number
+  /** The node whose client asked for it; absent for what the cluster does by itself. */
+  by?: number
   events: FeedEvent[]
 }
 

@@ -15,6 +15,8 @@ export interface Operation {
   id: number
   index: number
   atMs: number
+  /** The node whose client asked for it. */
+  by: number | null
   cause: Cause | 'batch' | 'gap'
   key: string
   bytes: number | null
@@ -81,7 +83,7 @@ function add(change: Change): void {
 }
 
 function mark(text: string): void {
-  push({ id: nextId++, index: 0, atMs: Date.now(), cause: 'gap', key: text, bytes: null, events: [], count: 0 })
+  push({ id: nextId++, index: 0, atMs: Date.now(), by: null, cause: 'gap', key: text, bytes: null, events: [], count: 0 })
   timer ??= setTimeout(show, SHOW_EVERY_MS)
 }
 
@@ -100,12 +102,13 @@ function show(): void {
   feed.set({ ...now, items, seen, skipped })
 }
 
-function operation({ index, at_ms, events }: Change): Operation {
+function operation({ index, at_ms, by, events }: Change): Operation {
   const bytes = events.reduce<number | null>((sum, event) => (event.bytes === undefined ? sum : (sum ?? 0) + event.bytes), null)
   return {
     id: nextId++,
     index,
     atMs: at_ms,
+    by: by ?? null,
     ...headline(events),
     bytes,
     events: events.slice(0, EVENTS_MAX),

@@ -20,3 +20,9 @@ export const digests = new Resource<IndexedDigest[]>(
   async (_, signal) => (await askJson<{ digests: IndexedDigest[] }>('/v1/digest', { signal })).digests.slice(-20),
   2_000,
 )
+
+/** A member's name by its number; its number where it is not known, as when it has left. */
+export function nodeName(id: number | null): string {
+  if (id === null) return ''
+  return status.store.get().data?.members.find((member) => member.id === id)?.name ?? `node ${id}`
+}

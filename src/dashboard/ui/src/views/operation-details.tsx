@@ -1,6 +1,7 @@
 // One log entry with all its events.
 
 import type { Operation } from '../data/ops'
+import { nodeName } from '../data/resources'
 import { subject } from '../data/ops'
 import { bytes, clockMs, count, plural } from '../format'
 import { Dialog } from '../parts/dialog'
@@ -11,7 +12,8 @@ export function Details({ operation, close }: { operation: Operation; close: () 
   return (
     <Dialog title={`Log entry ${count(operation.index)}`} close={close} wide>
       <p className="note">
-        {clockMs(operation.atMs)} log time, {plural(operation.count, 'event')}, the same on every node.
+        {clockMs(operation.atMs)} log time, {plural(operation.count, 'event')}, the same on every node.{' '}
+        {operation.by === null ? 'The cluster did it by itself.' : `A client asked for it at ${nodeName(operation.by)}.`}
       </p>
       <div className="scroll">
         <table className="list">

@@ -3,7 +3,7 @@
 import { useEffect, useMemo, useState } from 'react'
 import { link } from '../data/live'
 import { empty, feed, KEPT_MAX, pause, watch, type Operation } from '../data/ops'
-import { status } from '../data/resources'
+import { nodeName, status } from '../data/resources'
 import { useStore } from '../data/store'
 import { silentSince } from '../data/watcher'
 import { bytes, clockMs, count } from '../format'
@@ -68,6 +68,7 @@ export function Operations() {
           <span>Index</span>
           <span>Time</span>
           <span>Cause</span>
+          <span>At</span>
           <span>Key</span>
           <span className="number">Size</span>
         </div>
@@ -134,6 +135,7 @@ function Row({ operation, open }: { operation: Operation; open: (operation: Oper
       <span className="cause">
         <Mark cause={operation.cause} /> {operation.cause}
       </span>
+      <span>{nodeName(operation.by)}</span>
       <span className="key">{operation.key}</span>
       <span className="number">{operation.bytes === null ? '' : bytes(operation.bytes)}</span>
     </button>
