@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long one try may take when there are other nodes to ask: a node that hangs must not use up all the time.
-const TRY_LIMIT: Duration = Duration::from_secs(2);
+pub(super) const TRY_LIMIT: Duration = Duration::from_secs(2);
 /// How long to try when nobody at all listens: enough for a node that restarts.
 const NOBODY_LIMIT: Duration = Duration::from_secs(2);
 pub(super) const PAUSE_FIRST: Duration = Duration::from_millis(20);

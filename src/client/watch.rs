@@ -2,7 +2,7 @@
 //! still know.
 
 use super::error::{ClientError, garbled, innermost, lost};
-use super::http::{Client, PAUSE_FIRST, PAUSE_LAST};
+use super::http::{Client, PAUSE_FIRST, PAUSE_LAST, TRY_LIMIT};
 use crate::api::{ErrorCode, Problem, Told};
 use eventsource_stream::{EventStreamError, Eventsource};
 use futures::stream::BoxStream;
@@ -40,7 +40,8 @@ impl Watching<'_> {
     /// [`ClientError`]: nobody could be asked in that time; the place is kept, so it may be called again. Or the nodes
     /// belong to another cluster than before, and the place means nothing there.
     pub async fn next(&mut self) -> Result<Told, ClientError> {
-        let deadline = Instant::now() + self.client.limit();
+        // Of looking for a node; how long nothing happens is nobody's fault.
+        let mut deadline = None;
         let mut pause = PAUSE_FIRST;
         loop {
             let error = match self.try_next().await {
@@ -53,6 +54,7 @@ impl Watching<'_> {
             self.client.try_another();
             let passes =
                 matches!(error.code(), ErrorCode::Unavailable | ErrorCode::OutcomeUnknown | ErrorCode::Busy);
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.client.limit());
             if !passes || matches!(error, ClientError::Garbled { .. }) || Instant::now() + pause >= deadline {
                 return Err(error);
             }
@@ -107,7 +109,7 @@ impl Client {
             url: url.to_owned(),
             reason: innermost(&error),
         };
-        let response = match tokio::time::timeout(self.limit(), request.send()).await {
+        let response = match tokio::time::timeout(self.limit().min(TRY_LIMIT), request.send()).await {
             Ok(response) => response.map_err(unreachable)?,
             Err(_) => {
                 return Err(ClientError::Unreachable { url: url.to_owned(), reason: "not in time".into() });

@@ -199,6 +199,8 @@ fn with_value(mut headers: HeaderMap, value: Value) -> Response {
     let kind = HeaderValue::from_str(kind).unwrap_or_else(|_| HeaderValue::from_static(DEFAULT_CONTENT_TYPE));
     headers.insert(header::CONTENT_TYPE, kind);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // A value may say that it is a page. It is shown as one that may do nothing.
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
     (StatusCode::OK, headers, value.bytes).into_response()
 }
 

@@ -3,7 +3,7 @@
 use super::door::{Door, Ready};
 use super::origin;
 use super::respond::ApiError;
-use super::watch::{Entered, Subscription};
+use super::watch::{Entered, Subscription, Watchers};
 use crate::api::{ErrorCode, LiveAnswer, LiveMessage, LiveRequest, Subscribe, Told};
 use crate::node::Node;
 use axum::extract::State;
@@ -38,7 +38,8 @@ pub(super) async fn live(
     let entered = door.watchers.enter()?;
     let upgrade = upgrade.max_message_size(REQUEST_BYTES_MAX).max_frame_size(REQUEST_BYTES_MAX);
     Ok(upgrade.on_upgrade(move |socket| async move {
-        let mut talk = Talk { node, socket, subscriptions: VecDeque::new(), entered };
+        let watchers = door.watchers.clone();
+        let mut talk = Talk { node, socket, subscriptions: VecDeque::new(), watchers, _entered: entered };
         // However it ends, the client notices and comes again.
         let _ = talk.go_on().await;
     }))
@@ -50,7 +51,8 @@ struct Talk {
     socket: WebSocket,
     /// The one that was served last is at the end.
     subscriptions: VecDeque<(String, Subscription)>,
-    entered: Entered,
+    watchers: Watchers,
+    _entered: Entered,
 }
 
 impl Talk {
@@ -110,7 +112,10 @@ impl Talk {
             let reason = format!("a connection has at most {SUBSCRIPTIONS_MAX} subscriptions");
             return self.refuse(&id, ErrorCode::Busy, &reason).await;
         }
-        match Subscription::open(&self.node, prefix, from, values).await {
+        let Ok(entered) = self.watchers.enter() else {
+            return self.refuse(&id, ErrorCode::Busy, "too many clients watch this node").await;
+        };
+        match Subscription::open(&self.node, prefix, from, values, entered).await {
             Ok(subscription) => {
                 self.subscriptions.push_back((id, subscription));
                 Ok(())
@@ -123,9 +128,7 @@ impl Talk {
         let Some((id, subscription)) = self.subscriptions.remove(at) else { return Ok(()) };
         let is_last = matches!(told, Told::Cut { .. });
         self.send(&LiveMessage::Told { id: id.clone(), told }).await?;
-        if is_last {
-            self.entered.note_cut();
-        } else {
+        if !is_last {
             self.subscriptions.push_back((id, subscription));
         }
         Ok(())

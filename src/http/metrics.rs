@@ -2,9 +2,11 @@
 
 use super::door::Door;
 use super::metrics_cache::write_cache;
+use super::origin;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, header};
 use axum::response::{IntoResponse, Response};
+use futures::future::{Either, Ready};
 use pin_project_lite::pin_project;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -102,7 +104,7 @@ impl Requests {
     }
 }
 
-/// Counts and times every request of the service behind it.
+/// Counts and times every request of the service behind it, and lets none through that a page of another site makes.
 #[derive(Clone)]
 pub(super) struct Measured<S> {
     requests: Arc<Requests>,
@@ -124,7 +126,7 @@ impl<S> Layer<S> for Measure {
 impl<S: Service<Request, Response = Response>> Service<Request> for Measured<S> {
     type Response = Response;
     type Error = S::Error;
-    type Future = Timed<S::Future>;
+    type Future = Timed<Either<Ready<Result<Response, S::Error>>, S::Future>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.service.poll_ready(context)
@@ -135,7 +137,12 @@ impl<S: Service<Request, Response = Response>> Service<Request> for Measured<S> 
         let method = known_method(request.method());
         let route = request.extensions().get::<MatchedPath>().cloned();
         let requests = self.requests.clone();
-        Timed { answering: self.service.call(request), started, method, route, requests }
+        // Here, because each further layer would cost every request some allocations.
+        let answering = match origin::refuse_foreign_change(&request) {
+            Ok(()) => Either::Right(self.service.call(request)),
+            Err(refusal) => Either::Left(futures::future::ready(Ok(refusal.into_response()))),
+        };
+        Timed { answering, started, method, route, requests }
     }
 }
 

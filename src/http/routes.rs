@@ -4,7 +4,7 @@ use super::door::Door;
 use super::respond::ApiError;
 use super::{
     batch, cluster, config, dashboard, faults, guide, health, history, keys, kv, live, metrics, openapi,
-    origin, watch,
+    watch,
 };
 use crate::api::ErrorCode;
 use axum::Router;
@@ -43,7 +43,6 @@ pub(super) fn router(door: Door, socket_io: Router<Door>) -> Router {
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::metrics))
-        .layer(origin::RefuseForeignChanges)
         .merge(guide::router(&door))
         .merge(socket_io)
         .merge(dashboard::routes())

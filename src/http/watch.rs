@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// Each of them may hold a message that is on its way, and that may be large.
+const WATCHERS_MAX: usize = 1_024;
 /// How long a browser waits before it connects again.
 const RECONNECT: Duration = Duration::from_secs(1);
 
@@ -44,9 +46,10 @@ pub(super) async fn watch(
     };
     let values = query.values.is_none() || flag("values", query.values.as_deref())?;
     let entered = door.watchers.enter()?;
-    let subscription = Subscription::open(&node, query.prefix.unwrap_or_default(), from, values).await;
+    let prefix = query.prefix.unwrap_or_default();
+    let subscription = Subscription::open(&node, prefix, from, values, entered).await;
     let subscription = subscription.map_err(|error| ApiError::from_node(&node, error))?;
-    let mut response = Sse::new(frames(subscription, entered)).into_response();
+    let mut response = Sse::new(frames(subscription)).into_response();
     // Proxies that collect answers would keep events back.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -67,22 +70,15 @@ fn index_in(text: &str) -> Result<u64, ApiError> {
 }
 
 /// The stream ends after a `cut`, and when the client is gone.
-fn frames(
-    subscription: Subscription,
-    entered: Entered,
-) -> impl Stream<Item = Result<Frame, Infallible>> + Send {
-    let state = Some((subscription, entered));
-    futures::stream::unfold(state, |state| async {
-        let (mut subscription, entered) = state?;
+fn frames(subscription: Subscription) -> impl Stream<Item = Result<Frame, Infallible>> + Send {
+    futures::stream::unfold(Some(subscription), |subscription| async {
+        let mut subscription = subscription?;
         let told = subscription.next().await;
         let frame = Frame::default().event(told.kind()).id(told.index().to_string()).retry(RECONNECT);
         // It has no maps with odd keys and no numbers that are none, so it can be written.
         let frame = frame.json_data(&told).unwrap_or_default();
-        let is_last = matches!(told, Told::Cut { .. });
-        if is_last {
-            entered.note_cut();
-        }
-        Some((Ok(frame), (!is_last).then_some((subscription, entered))))
+        let goes_on = !matches!(told, Told::Cut { .. });
+        Some((Ok(frame), goes_on.then_some(subscription)))
     })
 }
 
@@ -90,6 +86,7 @@ fn frames(
 /// them, not a text of it.
 pub(super) struct Subscription {
     watch: Watch,
+    entered: Entered,
     values: bool,
     begin: Option<Told>,
     pending: std::vec::IntoIter<Change>,
@@ -101,11 +98,12 @@ impl Subscription {
         prefix: String,
         from: Option<u64>,
         values: bool,
+        entered: Entered,
     ) -> Result<Self, crate::node::NodeError> {
         let watch = node.watch(prefix, from).await?;
         let (cluster_id, incarnation) = node.lineage();
         let begin = Some(Told::Subscribed { index: watch.place(), cluster_id, incarnation });
-        Ok(Self { watch, values, begin, pending: Vec::new().into_iter() })
+        Ok(Self { watch, entered, values, begin, pending: Vec::new().into_iter() })
     }
 
     /// Waits for what is to be told next. Nothing is lost when it is dropped before it answers.
@@ -121,7 +119,10 @@ impl Subscription {
                 News::Changes(changes) => self.pending = changes.into_iter(),
                 News::Bookmark(index) => return Told::Bookmark { index },
                 News::Resync { from, until } => return Told::Resync { from, index: until },
-                News::Cut { resume, reason } => return Told::Cut { resume, reason },
+                News::Cut { resume, reason } => {
+                    self.entered.note_cut();
+                    return Told::Cut { resume, reason };
+                }
             }
         }
     }
@@ -172,7 +173,9 @@ pub(super) struct Watchers {
 }
 
 impl Watchers {
-    pub fn new(limit: usize) -> Self {
+    /// Of so many connections some are left for other requests.
+    pub fn new(connections: usize) -> Self {
+        let limit = (connections / 2).clamp(1, WATCHERS_MAX);
         Self { places: Arc::new(Semaphore::new(limit)), limit, cut: Arc::default() }
     }
 
@@ -205,7 +208,7 @@ pub(super) struct Entered {
 
 impl Entered {
     /// It is sent away.
-    pub fn note_cut(&self) {
+    fn note_cut(&self) {
         self.cut.fetch_add(1, Relaxed);
     }
 }

@@ -14,7 +14,8 @@ use tokio::time::{Instant, sleep_until};
 
 /// How long a watcher is told nothing before it is told where it is.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(5);
-/// A watcher looks at most so often: under load it then gets many changes at a time, for one wake-up.
+/// One that has seen all that there is looks again after so long at the earliest: under load it then gets many changes at a
+/// time, for one wake-up.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// What a watcher takes at a time. It is kept alive until it is sent, so it is little.
 const PAGE_CHANGES: usize = 256;
@@ -41,6 +42,8 @@ pub struct Watch {
     place: u64,
     /// Whether the place is one that a client came with, and nothing was looked up yet.
     is_new: bool,
+    /// Whether there was more behind the last page.
+    more: bool,
     looked: Instant,
     told: Instant,
 }
@@ -71,6 +74,7 @@ impl Node {
             prefix,
             place: from.unwrap_or(now),
             is_new: true,
+            more: true,
             looked: begun,
             told: begun,
         })
@@ -130,17 +134,17 @@ impl Watch {
             if let Err(error) = node.refuse_when_draining().and_then(|()| node.refuse_when_different()) {
                 return News::Cut { resume: self.place, reason: error.to_string() };
             }
-            self.applied.mark_unchanged();
-            match self.look() {
-                Look::News(news) => {
+            let next_look = self.looked + LOOK_INTERVAL;
+            if self.more || next_look <= Instant::now() {
+                self.applied.mark_unchanged();
+                if let Some(news) = self.look() {
                     self.told = Instant::now();
                     return news;
                 }
-                Look::More => {
+                if self.more {
                     tokio::task::yield_now().await;
                     continue;
                 }
-                Look::Nothing => {}
             }
             let bookmark = self.told + BOOKMARK_INTERVAL;
             if bookmark <= Instant::now() {
@@ -162,37 +166,24 @@ impl Watch {
     }
 
     /// Moves on over a page of what is there.
-    fn look(&mut self) -> Look {
+    fn look(&mut self) -> Option<News> {
         self.looked = Instant::now();
         let from = self.place;
         let was_new = std::mem::replace(&mut self.is_new, false);
         match self.node.consensus.replica().feed().after(from, PAGE_CHANGES, PAGE_BYTES) {
-            Ok(Page { mut changes, until }) => {
-                let was_all = changes.is_empty();
-                self.place = until;
+            Ok(Page { mut changes, until, more }) => {
+                (self.place, self.more) = (until, more);
                 changes.retain(|change| change.events().iter().any(|event| self.concerns(event)));
-                match (changes.is_empty(), was_all) {
-                    (false, _) => Look::News(News::Changes(changes)),
-                    (true, false) => Look::More,
-                    (true, true) => Look::Nothing,
-                }
+                (!changes.is_empty()).then_some(News::Changes(changes))
             }
             Err(Forgotten { until }) if was_new => {
                 self.place = until;
-                Look::News(News::Resync { from, until })
+                Some(News::Resync { from, until })
             }
             Err(Forgotten { .. }) => {
                 let reason = "the watcher was too slow: what follows is no longer kept".into();
-                Look::News(News::Cut { resume: from, reason })
+                Some(News::Cut { resume: from, reason })
             }
         }
     }
-}
-
-/// What a look brought.
-enum Look {
-    News(News),
-    /// Nothing that is watched, but there is more to look at.
-    More,
-    Nothing,
 }

@@ -4,7 +4,7 @@ use super::NodeId;
 use serde::{Deserialize, Serialize};
 
 /// Raised when frames or messages change in a way that older nodes misread.
-const PROTOCOL_VERSION: u32 = 1;
+const PROTOCOL_VERSION: u32 = 2;
 const MAGIC: [u8; 4] = *b"LSTP";
 
 /// What a connection is used for.

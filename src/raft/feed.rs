@@ -18,12 +18,15 @@ struct At {
     index: u64,
     at_ms: u64,
     by: u64,
+    /// Bytes of memory that go when it is dropped, about.
+    bytes: usize,
 }
 
 impl Change {
     /// The change that the log entry at `index` made at log time `at_ms`; `by` is the node whose client asked, or 0.
     pub fn new(index: u64, at_ms: u64, by: u64, events: Vec<Event>) -> Self {
-        Self(ThinArc::from_header_and_iter(At { index, at_ms, by }, events.into_iter()))
+        let bytes = size_of::<(At, usize, usize)>() + events.iter().map(bytes_of).sum::<usize>();
+        Self(ThinArc::from_header_and_iter(At { index, at_ms, by, bytes }, events.into_iter()))
     }
 
     /// Index of the log entry.
@@ -46,9 +49,8 @@ impl Change {
         &self.0.slice
     }
 
-    /// Bytes of memory that go when it is dropped, about.
     fn bytes(&self) -> usize {
-        size_of::<(At, usize, usize)>() + self.events().iter().map(bytes_of).sum::<usize>()
+        self.0.header.header.bytes
     }
 }
 
@@ -87,6 +89,8 @@ pub struct Page {
     pub changes: Vec<Change>,
     /// Up to this index there is nothing else: the place to come back with.
     pub until: u64,
+    /// Whether there are more after that.
+    pub more: bool,
 }
 
 /// The window has moved past a place: what came after it is forgotten.
@@ -152,7 +156,7 @@ impl Feed {
             Some(last) if more => last.index(),
             _ => window.until.max(place),
         };
-        Ok(Page { changes, until })
+        Ok(Page { changes, until, more })
     }
 
     /// The newest operations, newest first; at most so many.
@@ -228,7 +232,7 @@ mod tests {
     fn a_place_in_the_future_waits_there() {
         let feed = Feed::new(1_000_000);
         feed.extend(vec![change(1)], 1);
-        assert_eq!(feed.after(7, 9, 1_000_000), Ok(Page { changes: Vec::new(), until: 7 }));
+        assert_eq!(feed.after(7, 9, 1_000_000), Ok(Page { changes: Vec::new(), until: 7, more: false }));
         feed.extend((2..=8).map(change).collect(), 8);
         assert_eq!(indexes(&feed.after(7, 9, 1_000_000).unwrap()), [8]);
     }
@@ -248,6 +252,6 @@ mod tests {
         feed.extend(vec![change(1)], 1);
         feed.restart(100, Vec::new());
         assert_eq!(feed.after(1, 9, 1_000_000), Err(Forgotten { until: 100 }));
-        assert_eq!(feed.after(100, 9, 1_000_000), Ok(Page { changes: Vec::new(), until: 100 }));
+        assert_eq!(feed.after(100, 9, 1_000_000), Ok(Page { changes: Vec::new(), until: 100, more: false }));
     }
 }

@@ -1,5 +1,5 @@
 //! The newest operations, as they are remembered when the changes themselves no longer are: each without what is large.
-//! They go into snapshots, so every node knows the same ones, also after a restart.
+//! They go into snapshots, so a node knows them after a restart too.
 
 use super::feed::Change;
 use crate::cache::{CacheConfig, Cause, Event, Key, Value};

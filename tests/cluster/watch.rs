@@ -180,3 +180,26 @@ async fn write(urls: Vec<String>, mut random: SmallRng, stop: Arc<AtomicBool>) {
         }
     }
 }
+
+/// A node that hangs is left for another, and nothing is missed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_leaves_a_node_that_falls_silent() {
+    let cluster = Cluster::start(3, &[]).await;
+    let silent = cluster.follower().await;
+    let other = &cluster.nodes[(silent + 1) % 3];
+    let urls = [cluster.nodes[silent].http.clone(), other.http.clone()];
+    // Less than it takes to notice the silence.
+    let client = Client::new(&urls, Duration::from_secs(5)).unwrap();
+    let mut watching = client.watch("k", None, true);
+    watching.next().await.unwrap();
+    cluster.nodes[silent].signal(libc::SIGSTOP);
+    cluster.put_surely(other, "k", "v").await;
+    let told = loop {
+        match watching.next().await.expect("the other node can be asked") {
+            Told::Change { events, .. } => break events,
+            _ => continue,
+        }
+    };
+    cluster.nodes[silent].signal(libc::SIGCONT);
+    assert!(matches!(&told[..], [WireEvent::Put { key, .. }] if key == "k"), "{told:?}");
+}

@@ -379,8 +379,38 @@ async fn what_stands_around_the_routes_stands_around_no_others() {
     let refused = server.send(Method::GET, "/api/none", &gzip, "").await;
     assert_eq!(refused.headers()["x-content-type-options"], "nosniff");
     let raw = server.send(Method::GET, "/v1/kv/k", &gzip, "").await;
-    for name in ["content-encoding", "content-security-policy", "access-control-allow-credentials"] {
+    for name in ["content-encoding", "x-frame-options", "access-control-allow-credentials"] {
         assert!(!raw.headers().contains_key(name), "{name}");
     }
+    // A value that says it is a page must not be one on this node's own site.
+    assert_eq!(raw.headers()["content-security-policy"], "sandbox; default-src 'none'");
+    server.stop().await;
+}
+
+/// A connection that says nothing takes memory until it is given up, so only so many may begin.
+#[tokio::test]
+async fn a_flood_of_socket_io_connections_is_refused() {
+    let server = Server::start().await;
+    let begin = async || server.get("/socket.io/?EIO=4&transport=polling").await.status().as_u16();
+    let mut answers = Vec::new();
+    while answers.len() < 513 {
+        answers.push(begin().await);
+    }
+    assert_eq!((answers[0], answers[511], answers[512]), (200, 200, 429));
+    server.stop().await;
+}
+
+/// What is small in a request and large in memory is bounded before it is there.
+#[tokio::test]
+async fn many_tiny_items_are_refused() {
+    let server = Server::start().await;
+    let json = [("content-type", "application/json")];
+    let items = format!(r#"{{"items":[{}0]}}"#, "0,".repeat(100_000));
+    let answer = server.send(Method::POST, "/api/cache/bulk", &json, items).await;
+    assert_eq!(answer.status(), 413);
+    let deep =
+        format!(r#"{{"strategy":[{}0],"key":[{}0],"value":1}}"#, "0,".repeat(9_000), "0,".repeat(9_000));
+    assert_eq!(server.send(Method::POST, "/api/strategy", &json, deep.clone()).await.status(), 400);
+    assert_eq!(server.send(Method::POST, "/api/cache", &json, deep).await.status(), 400);
     server.stop().await;
 }

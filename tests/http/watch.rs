@@ -286,3 +286,21 @@ async fn a_stuck_watcher_is_dropped() {
     drop(stuck);
     server.stop().await;
 }
+
+/// Those who watch leave connections for everybody else.
+#[tokio::test]
+async fn watchers_do_not_take_all_connections() {
+    let few = lockstep::http::HttpLimits { connections: 6, ..limits() };
+    let server = Server::start_with(few, |options| options).await;
+    let url = format!("{}/v1/watch", server.url);
+    let mut watching = Vec::new();
+    for _ in 0..3 {
+        let response = server.client.get(&url).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        watching.push(response);
+    }
+    server.refused(Method::GET, "/v1/watch", &[], "", "busy").await;
+    assert_eq!(server.get("/livez").await.status(), 200);
+    drop(watching);
+    server.stop().await;
+}

@@ -35,7 +35,7 @@ async fn whoever_is_foreign_is_told_why_and_left() {
         (foreign(|me| me.history = "other".into()), "this node lives in another history of incarnation 3"),
         (foreign(|me| me.node_id = SERVER), "the caller claims to be this very node 1"),
         (hello_bytes(&Hello::new(&me, 7, Lane::Control)), "this is node 1, not node 7"),
-        (next_version, "peer protocol 2 is not spoken here, only 1"),
+        (next_version, "peer protocol 3 is not spoken here, only 2"),
         (no_magic, "this is a Lockstep peer port, and the caller is no Lockstep node"),
         (b"who is there?".to_vec(), "the handshake cannot be read"),
         (Vec::new(), "the handshake cannot be read"),

@@ -227,7 +227,7 @@ impl World {
             let from = last.watched_to;
             let changes = match feed.after(from, usize::MAX, usize::MAX) {
                 Ok(page) => (from, page),
-                Err(Forgotten { until }) => (until, Page { changes: Vec::new(), until }),
+                Err(Forgotten { until }) => (until, Page { changes: Vec::new(), until, more: false }),
             };
             last.watched_to = changes.1.until;
             let log_time_ms = consensus.replica().with_cache(lockstep::cache::Cache::now_ms);

@@ -19,7 +19,13 @@ const ROOMS: [(&str, &[&str]); 11] = [
 ];
 
 /// Packages that belong into one room.
-const HOMES: [(&str, &str); 3] = [("axum", "http"), ("openraft", "raft"), ("sled", "storage")];
+const HOMES: [(&str, &str); 5] = [
+    ("axum", "http"),
+    ("openraft", "raft"),
+    ("rust_embed", "dashboard"),
+    ("sled", "storage"),
+    ("socketioxide", "http"),
+];
 
 /// What would make two replicas differ, or tie the cache to a place.
 const NOT_IN_CACHE: [&str; 7] = ["tokio", "tracing", "rand", "HashMap", "HashSet", "f32", "f64"];

@@ -12,15 +12,19 @@ use crate::node::NodeError;
 use crate::raft::COMMAND_BYTES_MAX;
 use axum::Json;
 use axum::body::Body;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use std::collections::HashMap;
+use std::fmt;
 
 /// What an item takes in the log beyond its key, value and content type, at most; and a command beyond its items.
 const ITEM_BYTES: usize = 64;
 const COMMAND_BYTES: usize = 1_024;
+/// Items of one request.
+const ITEMS_MAX: usize = 100_000;
 /// Failed items that an answer names.
 const FAILURES_TOLD: usize = 100;
 
@@ -28,6 +32,36 @@ const FAILURES_TOLD: usize = 100;
 struct BulkBody<'a> {
     #[serde(borrow, default)]
     items: Option<&'a RawValue>,
+}
+
+/// Items as they came, no more than are taken: a few bytes each in the request take more here.
+struct Items<'a>(Vec<&'a RawValue>);
+
+const TOO_MANY: &str = "too many items";
+
+impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bounded;
+        impl<'de> Visitor<'de> for Bounded {
+            type Value = Items<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Items<'de>, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = seq.next_element()? {
+                    if items.len() == ITEMS_MAX {
+                        return Err(A::Error::custom(TOO_MANY));
+                    }
+                    items.push(item);
+                }
+                Ok(Items(items))
+            }
+        }
+        deserializer.deserialize_seq(Bounded)
+    }
 }
 
 /// The answer.
@@ -105,11 +139,22 @@ impl Report {
 pub(super) async fn put(here: Here, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
     let text = Text::of(&here, &headers, body).await?;
     let body: BulkBody = text.read()?;
-    let items = body.items.and_then(|items| serde_json::from_str::<Vec<&RawValue>>(items.get()).ok());
-    let items = items.ok_or_else(|| Refusal::bad("Items array is required"))?;
+    let items = body.items.map(|items| serde_json::from_str::<Items>(items.get()));
+    let items = match items {
+        Some(Ok(Items(items))) => items,
+        Some(Err(error)) if error.to_string().starts_with(TOO_MANY) => {
+            let reason = format!("At most {ITEMS_MAX} items are taken at a time");
+            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, reason));
+        }
+        Some(Err(_)) | None => return Err(Refusal::bad("Items array is required")),
+    };
     let mut report = Report { total_count: items.len(), ..Report::default() };
     let mut batch = Batch::default();
     for (position, item) in items.into_iter().enumerate() {
+        if position % BATCH_OPS_MAX == 0 {
+            // Others want to be served too.
+            tokio::task::yield_now().await;
+        }
         match parse(item, here.door.limits.value_bytes) {
             Ok(op) => {
                 if !batch.has_room(&op)
@@ -119,7 +164,10 @@ pub(super) async fn put(here: Here, headers: HeaderMap, body: Body) -> Result<Re
                 }
                 batch.add(position, op);
             }
-            Err(error) => report.fail(position, &here.refuse(error).body.message),
+            Err(error) if report.errors.len() < FAILURES_TOLD => {
+                report.fail(position, &here.refuse(error).body.message);
+            }
+            Err(_) => {}
         }
     }
     if let Err(refusal) = store(&here, &mut batch, &mut report).await {
@@ -157,7 +205,11 @@ async fn store(here: &Here, batch: &mut Batch, report: &mut Report) -> Result<()
 
 /// The rest was not tried.
 fn stopped(mut report: Report, refusal: &Refusal) -> Response {
-    report.message = Some(refusal.body.message.clone());
+    let stored = report.success_count;
+    report.message = Some(match stored {
+        0 => refusal.body.message.clone(),
+        _ => format!("{stored} items were stored, then: {}", refusal.body.message),
+    });
     report.error = refusal.body.error.clone();
     refusal.with(report)
 }

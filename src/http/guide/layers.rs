@@ -12,12 +12,16 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
+/// Socket.IO connections that may begin in so much time.
+const NEWCOMERS_MAX: u32 = 512;
+const NEWCOMERS_INTERVAL: Duration = Duration::from_secs(5);
 /// Shorter answers are not worth compressing.
 const COMPRESSED_FROM_BYTES: u16 = 1_024;
 
@@ -58,7 +62,11 @@ pub(super) fn around(routes: Router<Door>, settings: &Arc<GuideSettings>) -> Rou
 /// Puts around the pages' connections what belongs there. A connection brings what happens here to a page, so the pages of
 /// other sites get none, whatever the method.
 pub(super) fn around_sockets(routes: Router<Door>, settings: &Arc<GuideSettings>) -> Router<Door> {
-    routes.layer(from_fn_with_state(settings.clone(), refuse_all_foreign_pages)).layer(cors(settings))
+    let newcomers = Arc::new(Newcomers::default());
+    routes
+        .layer(from_fn_with_state(newcomers, refuse_a_flood))
+        .layer(from_fn_with_state(settings.clone(), refuse_all_foreign_pages))
+        .layer(cors(settings))
 }
 
 fn cors(settings: &GuideSettings) -> CorsLayer {
@@ -98,6 +106,31 @@ async fn refuse_foreign_pages(
 ) -> Response {
     let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
     if reads || is_welcome(&settings, &request) { next.run(request).await } else { not_welcome() }
+}
+
+/// Connections that were begun since an instant. One that does not say what it wants is given up after a while; until then it takes
+/// memory, so only so many may begin in that time.
+#[derive(Default)]
+struct Newcomers(Mutex<Option<(Instant, u32)>>);
+
+impl Newcomers {
+    fn admit(&self) -> bool {
+        let mut begun = self.0.lock().expect("no panic while held");
+        let now = Instant::now();
+        let (since, count) = begun.filter(|(since, _)| now - *since < NEWCOMERS_INTERVAL).unwrap_or((now, 0));
+        *begun = Some((since, count + 1));
+        count < NEWCOMERS_MAX
+    }
+}
+
+/// A request without `sid` begins a connection.
+async fn refuse_a_flood(State(newcomers): State<Arc<Newcomers>>, request: Request, next: Next) -> Response {
+    let query = request.uri().query().unwrap_or_default();
+    if query.split('&').any(|part| part.starts_with("sid=")) || newcomers.admit() {
+        return next.run(request).await;
+    }
+    let message = "Too many connections were begun in the last seconds: try again";
+    (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "5")], message).into_response()
 }
 
 async fn refuse_all_foreign_pages(

@@ -4,11 +4,16 @@ use super::super::extract::ttl;
 use super::super::respond::ApiError;
 use super::value::stored;
 use crate::api::ErrorCode;
-use crate::cache::limits::TTL_MS_MAX;
+use crate::cache::limits::{KEY_BYTES_MAX, TTL_MS_MAX};
 use crate::cache::{Condition, Key, Op, Ttl};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
+
+/// A key's JSON: its longest text with each byte escaped.
+const KEY_TEXT_MAX: usize = 6 * KEY_BYTES_MAX + 2;
+/// A number's JSON.
+const NUMBER_TEXT_MAX: usize = 64;
 
 /// `{key, value[, ttl]}`, as it came.
 #[derive(Debug, Deserialize)]
@@ -51,6 +56,9 @@ impl PutBody<'_> {
 
 /// The key; `None` where JavaScript would take it for none. A number is its digits, as it is in a URL.
 fn key_of(json: &RawValue) -> Result<Option<Key>, ApiError> {
+    if json.get().len() > KEY_TEXT_MAX {
+        return Err(ApiError::new(ErrorCode::InvalidKey, "Key must be a string, and not so long"));
+    }
     let text = match serde_json::from_str(json.get()) {
         Ok(Json::Null | Json::Bool(false)) => return Ok(None),
         Ok(Json::String(text)) if text.is_empty() => return Ok(None),
@@ -66,7 +74,8 @@ fn key_of(json: &RawValue) -> Result<Option<Key>, ApiError> {
 
 /// A time to live in seconds, which may have parts. Forms have no numbers, so digits do as well.
 fn seconds(json: &RawValue) -> Result<Ttl, ApiError> {
-    let seconds = match serde_json::from_str(json.get()) {
+    let text = Some(json.get()).filter(|text| text.len() <= NUMBER_TEXT_MAX).unwrap_or("false");
+    let seconds = match serde_json::from_str(text) {
         Ok(Json::Null) => return Ok(Ttl::Default),
         Ok(Json::Number(number)) => number.as_f64(),
         Ok(Json::String(text)) => text.parse().ok(),

@@ -18,7 +18,7 @@ use socketioxide::{BroadcastError, SocketIo};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 /// Changes are told at most so often.
@@ -36,7 +36,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Pages send an event's name and nothing else.
 const REQUEST_BYTES_MAX: u64 = 4 * 1024;
 /// What waits for a slow page; what does not fit is left out, and the next state makes up for it.
-const FRAMES_MAX: usize = 64;
+const FRAMES_MAX: usize = 16;
 
 /// Payload of `cache-state`.
 #[derive(Serialize)]
@@ -122,13 +122,19 @@ async fn greet(page: SocketRef, door: Door, arrivals: Arc<Notify>) {
         return;
     };
     page.extensions.insert(entered);
-    let asked_of = door.clone();
-    page.on("get-cache-state", async move |page: SocketRef| tell_state(&page, &asked_of).await);
+    // From now on it is told what happens, so that nothing falls between its first state and the next.
+    arrivals.notify_one();
+    // One at a time: a page that asks faster than it reads is answered less often.
+    let (asked_of, answering) = (door.clone(), Arc::new(Semaphore::new(1)));
+    page.on("get-cache-state", async move |page: SocketRef| {
+        if let Ok(_turn) = answering.try_acquire() {
+            tell_state(&page, &asked_of).await;
+        }
+    });
     tell_state(&page, &door).await;
     if let Some(node) = door.node() {
         let _ = page.emit("node-list-update", &Sync::of(&node).await.node_list());
     }
-    arrivals.notify_one();
 }
 
 /// A page that asks is told the current state, or that nobody knows it.
@@ -184,7 +190,8 @@ impl Teller {
         // What is first is told at once.
         let told = Instant::now() - TELL_INTERVAL;
         let (metrics, nodes) = Default::default();
-        Self { io, node, newest: VecDeque::new(), skipped: 0, changed: false, told, metrics, nodes }
+        // What came before it watched, new pages may have missed.
+        Self { io, node, newest: VecDeque::new(), skipped: 0, changed: true, told, metrics, nodes }
     }
 
     /// Until nobody listens, or the watch ends.
@@ -216,6 +223,7 @@ impl Teller {
             if let Err(error) = told {
                 // A slow page misses something, and is told the state next time.
                 tracing::debug!(%error, "not every page could be told");
+                (self.changed, self.told) = (true, Instant::now());
             }
         }
     }

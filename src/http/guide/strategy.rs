@@ -9,11 +9,12 @@ use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 #[derive(Deserialize)]
-struct StrategyBody {
-    strategy: Option<Value>,
+struct StrategyBody<'a> {
+    #[serde(borrow, default)]
+    strategy: Option<&'a RawValue>,
 }
 
 /// The answer.
@@ -33,8 +34,8 @@ pub(super) fn name(policy: Policy) -> String {
 pub(super) async fn change(here: Here, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
     let text = Text::of(&here, &headers, body).await?;
     let StrategyBody { strategy } = text.read()?;
-    let policy = strategy.as_ref().and_then(Value::as_str).map(str::to_ascii_lowercase);
-    let policy = policy.and_then(|name| Policy::from_name(&name));
+    let wanted = strategy.and_then(|wanted| serde_json::from_str::<String>(wanted.get()).ok());
+    let policy = wanted.and_then(|wanted| Policy::from_name(&wanted.to_ascii_lowercase()));
     let policy = policy.ok_or_else(|| Refusal::bad("Strategy must be LRU, LFU, S3FIFO or NOEVICTION"))?;
     let change = ConfigChange { policy: Some(policy), ..ConfigChange::default() };
     let written = here.write(Command::Configure(change)).await.map_err(|error| here.refuse(error))?;

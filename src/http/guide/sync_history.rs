@@ -1,5 +1,5 @@
-//! `GET /api/sync/history`: the newest operations that were applied, newest first. The log keeps them, so every node tells
-//! the same ones, also after a restart.
+//! `GET /api/sync/history`: the newest operations that were applied, newest first. Every node tells the same of each, also
+//! after a restart; how many it knows may differ where values are large.
 
 use super::answer::Here;
 use super::strategy;

@@ -25,6 +25,8 @@ export interface Subscriber {
   /** Changes up to `index` are no longer known. */
   gap(from: number, index: number): void
   refused(detail: string): void
+  /** It is watched from here on. */
+  begun?(): void
 }
 
 interface Message {
@@ -34,6 +36,7 @@ interface Message {
   from?: number
   resume?: number
   reason?: string
+  code?: string
   detail?: string
   at_ms?: number
   events?: Change['events']
@@ -203,6 +206,9 @@ function receive(message: Message): void {
   const cutOff = socket
   switch (message.type) {
     case 'subscribed':
+      if (index !== undefined) subscriber.from = index
+      subscriber.begun?.()
+      break
     case 'bookmark':
       if (index !== undefined) subscriber.from = index
       break
@@ -223,15 +229,19 @@ function receive(message: Message): void {
       }, RETRY_MIN_MS)
       break
     case 'refused':
-      refuse(message.id, subscriber, message.detail ?? 'refused')
+      refuse(message.id, subscriber, message.code ?? '', message.detail ?? 'refused')
       break
   }
 }
 
-/** An index from another history can't be resumed from; without one there is always a way. */
-function refuse(id: string, subscriber: Subscriber, detail: string): void {
-  if (subscriber.from === null) {
+/** An index from another history can't be resumed from; without one there is always a way. Everything else passes. */
+function refuse(id: string, subscriber: Subscriber, code: string, detail: string): void {
+  if (subscriber.from === null || code !== 'conflict') {
     subscriber.refused(detail)
+    const refusedBy = socket
+    setTimeout(() => {
+      if (subscribers.get(id) === subscriber && refusedBy === socket) send(id, subscriber)
+    }, RETRY_MAX_MS)
     return
   }
   subscriber.gap(subscriber.from, 0)

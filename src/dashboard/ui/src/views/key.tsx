@@ -1,6 +1,6 @@
 // One key: its value, what is known of it, and what can be done with it.
 
-import { useCallback, useEffect, useState } from 'react'
+import { useCallback, useEffect, useRef, useState } from 'react'
 import { message } from '../api'
 import { useClock } from '../data/clock'
 import { link, subscribe } from '../data/live'
@@ -44,14 +44,27 @@ function Key({ name }: { name: string }) {
   const silent = useStore(silentSince) !== null
   const watched = !silent && (transport === 'socket' || transport === 'events')
 
+  const asked = useRef(0)
+  const isEditing = useRef(editing)
+  isEditing.current = editing
+
   const load = useCallback(async () => {
+    // Of several reads under way the last one counts.
+    const mine = ++asked.current
+    let next: Loaded
     try {
-      setLoaded({ value: await readValue(name, consistency), failure: null })
-      setChanged(null)
+      next = { value: await readValue(name, consistency), failure: null }
     } catch (error) {
-      setLoaded({ value: null, failure: message(error) })
+      next = { value: null, failure: message(error) }
     }
+    if (mine !== asked.current) return
+    setLoaded(next)
+    setChanged(null)
   }, [name, consistency])
+  // Whoever types is not disturbed: saving asks what to do about what changed meanwhile.
+  const refresh = useCallback(() => {
+    if (!isEditing.current) void load()
+  }, [load])
 
   useEffect(() => void load(), [load])
   useEffect(
@@ -59,14 +72,16 @@ function Key({ name }: { name: string }) {
       subscribe('key', {
         prefix: name,
         from: null,
+        // What changed between the first read and this is in no message.
+        begun: refresh,
         change: ({ events }) => {
           const about = events.filter((event) => concerns(event, name))
           if (about.length) setChanged(about[about.length - 1])
         },
-        gap: () => void load(),
+        gap: refresh,
         refused: () => undefined,
       }),
-    [name, load],
+    [name, refresh],
   )
   // Nobody types here: what changed can be shown at once.
   useEffect(() => {
