@@ -106,9 +106,8 @@ impl Feed {
         Self { limit, window: Mutex::default() }
     }
 
-    /// Takes in what was changed up to `until`, in order.
-    pub(super) fn extend(&self, changes: Vec<Change>, until: u64) {
-        // Counted before the lock, dropped after it.
+    /// Takes in what was changed up to `until`, in order. What it forgets is the caller's to drop, once it holds no lock.
+    pub(super) fn extend(&self, changes: Vec<Change>, until: u64) -> Vec<Change> {
         let bytes: usize = changes.iter().map(Change::bytes).sum();
         let mut forgotten = Vec::new();
         let mut window = self.window();
@@ -122,7 +121,7 @@ impl Feed {
             window.before.clear();
             forgotten.push(oldest);
         }
-        drop(window);
+        forgotten
     }
 
     /// Begins anew behind a state that came from elsewhere, with the newest operations before it, newest first.

@@ -141,8 +141,9 @@ impl Replica {
         let mut state = self.write();
         let responses = steps.into_iter().map(|step| state.apply(step, &mut changes)).collect();
         // With the state, so that nobody sees one without the other.
-        self.feed.extend(changes, last.index());
+        let forgotten = self.feed.extend(changes, last.index());
         drop(state);
+        drop(forgotten);
         if let Some(latest_ms) = latest_ms {
             self.clock.observe(latest_ms);
         }
