@@ -19,6 +19,7 @@ mod replica;
 #[cfg(test)]
 mod suite_test;
 mod types;
+mod unanswered;
 
 pub use clock::{LogClock, wall_ms};
 pub use codec::{

@@ -6,13 +6,13 @@ use super::machine::{Snapshot, SnapshotData};
 use super::offload::offload;
 use super::proposals::Backlog;
 use super::types::{LogId, Member, Types, Vote};
+use super::unanswered::Unanswered;
 use crate::peer::{Lane, Links, Method, Net, PeerClient, PeerError, PeerIdentity};
 use crate::storage::SnapshotFile;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::RPCTypes;
 use openraft::base::{BoxFuture, BoxStream};
-use openraft::entry::RaftEntry;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
@@ -20,9 +20,8 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -215,33 +214,6 @@ impl Network {
     }
 }
 
-/// Append requests that wait for their answers: the log ids that they end with, oldest first.
-///
-/// openraft takes an answer for that to every request up to the log id in it, and trusts that the follower
-/// still followed when the last of these was sent. A request without entries, which only tells of a commit,
-/// ends with the log id of the one before it. So the answer to the one before would stand for both: held up
-/// until another leader was elected, it would let this one serve old reads. Such an answer is left out; the
-/// next one says the same, and was given later.
-#[derive(Default)]
-struct Unanswered(Mutex<VecDeque<Option<LogId>>>);
-
-impl Unanswered {
-    fn ask(&self, request: &AppendEntriesRequest<Types>) {
-        let last = request.entries.last().map(RaftEntry::log_id).or(request.prev_log_id);
-        self.0.lock().expect("no panic while held").push_back(last);
-    }
-
-    /// Whether the next answer is that to one request only, as far as openraft can tell.
-    fn is_exact(&self, answer: &Result<StreamAppendResult<Types>, RPCError<Types>>) -> bool {
-        let mut waiting = self.0.lock().expect("no panic while held");
-        waiting.pop_front();
-        match answer {
-            Ok(Ok(stored)) => waiting.front().is_none_or(|next| next > stored),
-            Ok(Err(_)) | Err(_) => true,
-        }
-    }
-}
-
 impl RaftNetworkV2<Types> for Network {
     type SnapshotData = SnapshotData;
 
@@ -272,11 +244,9 @@ impl RaftNetworkV2<Types> for Network {
         }
         let this: &'s Self = self;
         let unanswered = Arc::new(Unanswered::default());
-        let asked = unanswered.clone();
         #[expect(clippy::async_yields_async, reason = "sending is awaited in order, answers side by side")]
-        let sent = ride_along(input, self.backlog.clone()).then(move |request| {
-            asked.ask(&request);
-            async move {
+        let sent =
+            ride_along(input, self.backlog.clone(), unanswered.clone()).then(move |request| async move {
                 let deadline = Instant::now() + APPEND_LIMIT;
                 let pending = this.bulk.send(Method::Append, encode_append(&request), deadline).await;
                 // The answer is awaited later, while the next request is on its way.
@@ -288,15 +258,17 @@ impl RaftNetworkV2<Types> for Network {
                     let bytes = pending?.answer(deadline).await?;
                     Ok::<_, PeerError>(bytes)
                 }
-            }
-        });
+            });
         let answers = sent.buffered(APPENDS_IN_FLIGHT).map(move |answer| {
             let bytes = answer.map_err(|error| this.rpc_error(error, Method::Append, APPEND_LIMIT))?;
             let reply: AppendReply = from_postcard("an append answer", &bytes)
                 .map_err(|error| RPCError::Network(NetworkError::new(&error)))?;
             Ok(StreamAppendResult::<Types>::from(reply))
         });
-        let exact = answers.filter(move |answer| std::future::ready(unanswered.is_exact(answer)));
+        let exact = answers.filter(move |answer| {
+            let stored = answer.as_ref().ok().and_then(|answer| answer.as_ref().ok());
+            std::future::ready(unanswered.is_exact(stored))
+        });
         // After the first failure nothing that follows means anything.
         let until_failure = exact.scan(false, |failed, item| {
             let give = (!*failed).then_some(item);
@@ -362,36 +334,6 @@ async fn early_ack(
     {
         return Ok(answer);
     }
-    let last = request.entries.last().map(RaftEntry::log_id).or(request.prev_log_id);
+    let last = request.entries.last().map(openraft::entry::RaftEntry::log_id).or(request.prev_log_id);
     Ok(to_bytes(&AppendReply::Stored(last)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// R5: the answer to an earlier request never passes for that to one without entries behind it.
-    #[test]
-    fn an_answer_that_could_be_taken_for_a_later_one_is_left_out() {
-        let id = |index| Some(LogId::new(1.into(), index));
-        let request = |prev, entries: &[u64]| AppendEntriesRequest {
-            vote: Vote::new_committed(1, 1),
-            prev_log_id: id(prev),
-            entries: entries
-                .iter()
-                .map(|&index| super::super::types::Entry::new_blank(LogId::new(1.into(), index)))
-                .collect(),
-            leader_commit: None,
-        };
-        let unanswered = Unanswered::default();
-        unanswered.ask(&request(4, &[5, 6]));
-        unanswered.ask(&request(6, &[7]));
-        assert!(unanswered.is_exact(&Ok(Ok(id(6)))), "the next request ends later");
-        unanswered.ask(&request(7, &[]));
-        assert!(!unanswered.is_exact(&Ok(Ok(id(7)))), "a request that ends there too was sent since");
-        assert!(unanswered.is_exact(&Ok(Ok(id(7)))), "its own answer");
-        unanswered.ask(&request(7, &[8]));
-        unanswered.ask(&request(8, &[]));
-        assert!(unanswered.is_exact(&Ok(Err(StreamAppendError::Conflict(LogId::new(1.into(), 8))))));
-    }
 }

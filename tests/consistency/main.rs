@@ -3,6 +3,7 @@
 #[cfg(feature = "sabotage")]
 mod controls;
 mod harness;
+mod late_answers;
 mod links;
 #[path = "../cache/model.rs"]
 #[allow(dead_code, reason = "the cache's own tests use the rest")]
