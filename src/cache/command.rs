@@ -69,6 +69,25 @@ pub enum Op {
     Persist { key: Key, condition: Condition },
 }
 
+impl Op {
+    /// The key it is about.
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Get { key }
+            | Self::Put { key, .. }
+            | Self::Delete { key, .. }
+            | Self::Incr { key, .. }
+            | Self::Expire { key, .. }
+            | Self::Persist { key, .. } => key,
+        }
+    }
+
+    /// Whether it may change something.
+    pub fn is_write(&self) -> bool {
+        !matches!(self, Self::Get { .. })
+    }
+}
+
 /// What must hold before an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Condition {

@@ -2,12 +2,13 @@
 
 use super::limits::{CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+use std::fmt;
 use std::sync::Arc;
 
 /// A key: 1 to [`KEY_BYTES_MAX`] bytes of UTF-8 without control characters. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<str>);
 
 /// Why a text is no key.
@@ -33,7 +34,10 @@ impl Key {
         if text.len() > KEY_BYTES_MAX {
             return Err(KeyError::TooLong(text.len()));
         }
-        match text.chars().find(|c| c.is_control()) {
+        // Most keys are plain ASCII, which is seen without decoding.
+        let plain = text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+        let control = if plain { None } else { text.chars().find(|c| c.is_control()) };
+        match control {
             Some(c) => Err(KeyError::Control(u32::from(c))),
             None => Ok(Self(text.into())),
         }
@@ -55,16 +59,36 @@ impl std::borrow::Borrow<str> for Key {
     }
 }
 
-impl std::fmt::Display for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl TryFrom<String> for Key {
-    type Error = KeyError;
-    fn try_from(text: String) -> Result<Self, KeyError> {
-        Self::new(&text)
+/// As a text, which is copied once on the way in.
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = Key;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Key, E> {
+                Key::new(text).map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Text)
     }
 }
 

@@ -27,6 +27,7 @@ mod state;
 mod stats;
 mod store;
 mod tombstones;
+mod warm;
 mod window;
 
 pub use command::{Command, Condition, ConfigChange, EntryId, Op, Stamp, Touch, Ttl};

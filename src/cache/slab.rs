@@ -98,9 +98,9 @@ impl Entry {
 /// with a word that says which it is.
 impl Slot {
     /// Of what clients stored. Reads all of it.
-    fn content_hash(&self, number: u32, entry: &Entry) -> u128 {
+    fn content_hash(number: u32, generation: u32, entry: &Entry) -> u128 {
         let [low, high] = halves(entry.record.hash());
-        hash_words([1 << 32 | u64::from(number), u64::from(self.generation), low, high])
+        hash_words([1 << 32 | u64::from(number), u64::from(generation), low, high])
     }
 
     /// Of when it was stored and until when.
@@ -117,13 +117,17 @@ impl Slot {
     }
 
     /// Of how it was used.
-    fn usage_hash(&self, number: u32, entry: &Entry) -> u128 {
-        let order = u64::from(self.order) << 16 | u64::from(self.frequency);
+    fn usage_hash(number: u32, frequency: u16, order: u8, entry: &Entry) -> u128 {
+        let order = u64::from(order) << 16 | u64::from(frequency);
         hash_words([3 << 32 | u64::from(number), order, entry.recency, entry.rank])
     }
 
     fn hashes(&self, number: u32, entry: &Entry) -> [u128; 3] {
-        [self.content_hash(number, entry), Self::history_hash(number, entry), self.usage_hash(number, entry)]
+        [
+            Self::content_hash(number, self.generation, entry),
+            Self::history_hash(number, entry),
+            Self::usage_hash(number, self.frequency, self.order, entry),
+        ]
     }
 }
 
@@ -222,18 +226,17 @@ impl Slab {
         }
     }
 
-    /// Stores another record of the same key, and returns the one before.
-    pub fn set_record(&mut self, number: u32, record: Record) -> Option<Record> {
-        self.entry(number)?;
-        let slot = self.slot_mut(number);
-        let mut entry = slot.entry.take()?;
-        let before = slot.content_hash(number, &entry);
-        let replaced = std::mem::replace(&mut entry.record, record);
-        let after = slot.content_hash(number, &entry);
-        slot.entry = Some(entry);
+    /// Stores another record of the same key.
+    pub fn set_record(&mut self, number: u32, record: Record) {
+        if self.entry(number).is_none() {
+            return;
+        }
+        let Slot { generation, entry: Some(entry), .. } = self.slot_mut(number) else { return };
+        let before = Slot::content_hash(number, *generation, entry);
+        entry.record = record;
+        let after = Slot::content_hash(number, *generation, entry);
         self.sum.subtract(before);
         self.sum.add(after);
-        Some(replaced)
     }
 
     /// Changes what `Slot::history_hash` covers.
@@ -255,12 +258,11 @@ impl Slab {
             return;
         }
         let slot = self.slot_mut(number);
-        let Some(mut entry) = slot.entry.take() else { return };
-        let before = slot.usage_hash(number, &entry);
-        (slot.frequency, slot.order) = (usage.frequency, order);
+        let Slot { frequency, order: policy, entry: Some(entry), .. } = slot else { return };
+        let before = Slot::usage_hash(number, *frequency, *policy, entry);
+        (*frequency, *policy) = (usage.frequency, order);
         (entry.recency, entry.rank) = (usage.recency, usage.rank);
-        let after = slot.usage_hash(number, &entry);
-        slot.entry = Some(entry);
+        let after = Slot::usage_hash(number, *frequency, *policy, entry);
         self.sum.subtract(before);
         self.sum.add(after);
     }

@@ -6,7 +6,7 @@ use super::eviction::{Entrance, Ground, Memory, Orders};
 use super::index::Index;
 use super::limits::CHANCES_PER_APPLY_MAX;
 use super::record::{Record, fingerprint};
-use super::slab::{Entry, Slab, Usage};
+use super::slab::{Entry, Slab, Usage, entry_cost};
 use super::{CacheConfig, Policy};
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
@@ -22,8 +22,8 @@ pub(super) struct Store {
     deadlines: BTreeSet<(u64, u32)>,
     orders: Orders,
     /// Entries that this log entry has written. They are in no order until [`Store::finish`], so that no
-    /// write falls victim to the room it needs itself.
-    written: Vec<(u32, Entrance)>,
+    /// write falls victim to the room it needs itself. (What the usage says of those is written down then too.)
+    written: Vec<(u32, Usage, Entrance)>,
     bytes: u64,
     /// The recency stamp given last.
     stamps: u64,
@@ -131,6 +131,11 @@ impl Store {
         &self.orders
     }
 
+    /// Where a key may be: guesses that are quickly made.
+    pub fn hints(&self, key: &str) -> impl Iterator<Item = u32> {
+        self.index.hints(key.as_bytes())
+    }
+
     /// The entry of a key, expired or not.
     pub fn find(&self, key: &str) -> Option<(u32, &Entry)> {
         let slot = self.index.find(&self.slab, key.as_bytes())?;
@@ -179,7 +184,9 @@ impl Store {
         let slot = self.slab.insert(entry);
         self.index.insert(&self.slab, slot);
         self.move_deadline(slot, None, deadline);
-        self.written.push((slot, entrance));
+        if let Some(usage) = self.slab.usage(slot) {
+            self.written.push((slot, usage, entrance));
+        }
     }
 
     /// Stores a new value in an entry.
@@ -187,20 +194,17 @@ impl Store {
         let Some(before) = self.slab.usage(slot) else { return };
         let policy = self.policy_of(slot);
         self.orders.of_mut(policy).leave(slot, &before);
-        let cost = write.record.cost();
-        let Some(replaced) = self.slab.set_record(slot, write.record) else { return };
-        self.bytes = self.bytes - replaced.cost() + cost;
-        self.set_lifetime(slot, write.lifetime);
-        self.slab.set_history(slot, |entry| entry.changed(write.revision, write.now_ms));
-        let after = self.used_now(before, 1);
-        self.slab.set_usage(slot, after, policy.number());
-        self.written.push((slot, Entrance::Written));
+        let bytes = entry_cost(&write.record);
+        self.slab.set_record(slot, write.record);
+        self.bytes = self.bytes - before.bytes + bytes;
+        self.change_history(slot, write.lifetime, |entry| entry.changed(write.revision, write.now_ms));
+        let after = Usage { bytes, ..self.used_now(before, 1) };
+        self.written.push((slot, after, Entrance::Written));
     }
 
     /// Changes until when an entry lives. That is a use of it.
     pub fn change_lifetime(&mut self, slot: u32, lifetime: Lifetime, revision: u64, now_ms: u64) {
-        self.set_lifetime(slot, lifetime);
-        self.slab.set_history(slot, |entry| entry.changed(revision, now_ms));
+        self.change_history(slot, lifetime, |entry| entry.changed(revision, now_ms));
         self.use_entry(slot, 1);
     }
 
@@ -223,7 +227,7 @@ impl Store {
         let Some((slot, _)) = self.find(key) else { return };
         self.renew(slot, now_ms);
         // What this log entry wrote counts as used already.
-        if !self.written.iter().any(|(written, _)| *written == slot) {
+        if !self.written.iter().any(|(written, _, _)| *written == slot) {
             self.use_entry(slot, 1);
         }
     }
@@ -233,7 +237,7 @@ impl Store {
         let Some(Lifetime { sliding_ms, .. }) = self.slab.entry(slot).map(Entry::lifetime) else { return };
         if sliding_ms > 0 {
             let deadline = NonZeroU64::new(now_ms.saturating_add(u64::from(sliding_ms)));
-            self.set_lifetime(slot, Lifetime { deadline, sliding_ms });
+            self.change_history(slot, Lifetime { deadline, sliding_ms }, |_| {});
         }
     }
 
@@ -289,10 +293,12 @@ impl Store {
 
     /// Puts what was written into the order of eviction.
     fn settle(&mut self) {
-        for (slot, entrance) in std::mem::take(&mut self.written) {
+        let mut written = std::mem::take(&mut self.written);
+        for (slot, usage, entrance) in written.drain(..) {
             let moved = self.policy_of(slot) != self.orders.policy() && entrance == Entrance::Written;
-            self.enter(slot, if moved { Entrance::Moved } else { entrance });
+            self.enter(slot, usage, if moved { Entrance::Moved } else { entrance });
         }
+        self.written = written;
     }
 
     /// The log entry is applied.
@@ -313,7 +319,7 @@ impl Store {
                 Some((policy, slot)) => {
                     let Some(usage) = self.slab.usage(slot) else { return };
                     self.orders.of_mut(policy).leave(slot, &usage);
-                    self.enter(slot, Entrance::Moved);
+                    self.enter(slot, usage, Entrance::Moved);
                 }
                 None if self.orders.forget_idle() => {}
                 None => return,
@@ -329,8 +335,7 @@ impl Store {
             || self.policy_of(slot) != self.orders.policy()
     }
 
-    fn enter(&mut self, slot: u32, entrance: Entrance) {
-        let Some(usage) = self.slab.usage(slot) else { return };
+    fn enter(&mut self, slot: u32, usage: Usage, entrance: Entrance) {
         let policy = self.orders.policy();
         let rank = self.orders.of_mut(policy).enter(slot, &usage, entrance);
         self.slab.set_usage(slot, Usage { rank, ..usage }, policy.number());
@@ -362,11 +367,13 @@ impl Store {
         number.and_then(Policy::from_number).unwrap_or(self.orders.policy())
     }
 
-    fn set_lifetime(&mut self, slot: u32, lifetime: Lifetime) {
+    /// Changes until when an entry lives, and what else belongs to its history.
+    fn change_history(&mut self, slot: u32, lifetime: Lifetime, also: impl FnOnce(&mut Entry)) {
         let Some(entry) = self.slab.entry(slot) else { return };
         self.move_deadline(slot, entry.deadline, lifetime.deadline);
         self.slab.set_history(slot, |entry| {
             (entry.deadline, entry.sliding_ms) = (lifetime.deadline, lifetime.sliding_ms);
+            also(entry);
         });
     }
 

@@ -7,7 +7,7 @@ use super::feed::{Change as Visible, Feed};
 use super::recent::{Operation, RECENT_MAX};
 use super::types::{Entry, LogId, Payload, Proposal, Response, StoredMembership};
 use crate::cache::limits::FEATURE_LEVEL;
-use crate::cache::{Cache, CacheConfig, CommandError, Digest, Frozen, Outcome, Stamp, Touch};
+use crate::cache::{Cache, CacheConfig, Command, CommandError, Digest, Frozen, Outcome, Stamp, Touch};
 use openraft::entry::RaftEntry;
 use std::collections::VecDeque;
 use std::io;
@@ -138,6 +138,7 @@ impl Replica {
         let Some(last) = steps.last().map(|step| step.log_id) else { return (Vec::new(), outcome) };
         let latest_ms = entries[..steps.len()].iter().filter_map(stamped_ms).max();
         let mut changes = Vec::with_capacity(steps.len());
+        self.with_cache(|cache| cache.warm(steps.iter().filter_map(Step::command)));
         let mut state = self.write();
         let responses = steps.into_iter().map(|step| state.apply(step, &mut changes)).collect();
         // With the state, so that nobody sees one without the other.
@@ -232,12 +233,20 @@ impl Step {
             Payload::Membership(membership) => {
                 Change::Membership(StoredMembership::new(Some(log_id), membership.clone()))
             }
-            Payload::Normal(proposal) => Self::command(log_id.index(), proposal)?,
+            Payload::Normal(proposal) => Self::change_of(log_id.index(), proposal)?,
         };
         Ok(Self { log_id, change })
     }
 
-    fn command(index: u64, proposal: &Proposal) -> io::Result<Change> {
+    /// The command, where there is one.
+    fn command(&self) -> Option<&Command> {
+        match &self.change {
+            Change::Command { envelope: Ok(envelope), .. } => Some(&envelope.command),
+            _ => None,
+        }
+    }
+
+    fn change_of(index: u64, proposal: &Proposal) -> io::Result<Change> {
         let envelope = Envelope::decode(&proposal.body);
         let command = envelope.as_ref().ok().map(|envelope| &envelope.command);
         if let Some(level) = command.and_then(Cache::level_beyond) {
@@ -317,7 +326,6 @@ fn done() -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::Command;
 
     fn entry(index: u64, command: Command) -> Entry {
         let body = Envelope { idempotency_key: None, command }.encode();

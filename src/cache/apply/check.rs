@@ -17,6 +17,24 @@ pub(super) struct Check<'a> {
     op: Option<u32>,
 }
 
+/// What there is under a key, and in which slot.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum There<'a> {
+    Nothing,
+    /// An entry whose deadline has passed, which is not purged yet.
+    Expired(u32),
+    Live(u32, &'a Entry),
+}
+
+impl There<'_> {
+    pub fn slot(self) -> Option<u32> {
+        match self {
+            Self::Nothing => None,
+            Self::Expired(slot) | Self::Live(slot, _) => Some(slot),
+        }
+    }
+}
+
 impl<'a> Check<'a> {
     pub fn of_single(cache: &'a Cache) -> Self {
         Self { cache, op: None }
@@ -30,14 +48,20 @@ impl<'a> Check<'a> {
         self.op
     }
 
-    /// The entry of a key, if its deadline has not passed.
-    pub fn live(&self, key: &Key) -> Option<&'a Entry> {
-        let (_, entry) = self.cache.store.find(key.as_str())?;
-        (!entry.is_expired(self.cache.now_ms)).then_some(entry)
+    /// What there is under a key.
+    pub fn find(&self, key: &Key) -> There<'a> {
+        match self.cache.store.find(key.as_str()) {
+            Some((slot, entry)) if entry.is_expired(self.cache.now_ms) => There::Expired(slot),
+            Some((slot, entry)) => There::Live(slot, entry),
+            None => There::Nothing,
+        }
     }
 
-    pub fn condition(&self, current: Option<&Entry>, condition: Condition) -> Result<(), CommandError> {
-        let current = current.map(|entry| entry.revision);
+    pub fn condition(&self, there: There<'_>, condition: Condition) -> Result<(), CommandError> {
+        let current = match there {
+            There::Live(_, entry) => Some(entry.revision),
+            There::Nothing | There::Expired(_) => None,
+        };
         let holds = match condition {
             Condition::Always => true,
             Condition::Absent => current.is_none(),

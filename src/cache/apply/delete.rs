@@ -1,6 +1,6 @@
 //! `delete`: removes a key and leaves a tombstone.
 
-use super::check::Check;
+use super::check::{Check, There};
 use super::step::Step;
 use crate::cache::{CommandError, Condition, Key, Outcome};
 
@@ -10,8 +10,11 @@ pub(super) fn check(
     condition: Condition,
     previous: bool,
 ) -> Result<Step, CommandError> {
-    let current = check.live(&key);
-    check.condition(current, condition)?;
-    // An expired entry that is not purged yet is left to be purged: it expired, nobody deleted it.
-    Ok(if current.is_some() { Step::Remove { key, previous } } else { Step::Nothing(Outcome::NotFound) })
+    let there = check.find(&key);
+    check.condition(there, condition)?;
+    Ok(match there {
+        There::Live(slot, _) => Step::Remove { key, slot, previous },
+        // An expired entry that is not purged yet is left to be purged: it expired, nobody deleted it.
+        There::Expired(_) | There::Nothing => Step::Nothing(Outcome::NotFound),
+    })
 }

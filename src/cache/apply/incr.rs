@@ -1,6 +1,6 @@
 //! `incr`: adds to a decimal counter. A counter is an ordinary value whose bytes are a 64-bit number as text.
 
-use super::check::Check;
+use super::check::{Check, There};
 use super::step::{Step, Stored};
 use crate::cache::record::Record;
 use crate::cache::slab::Entry;
@@ -19,16 +19,16 @@ pub(super) fn check(
     condition: Condition,
 ) -> Result<Step, CommandError> {
     let new_lifetime = check.lifetime(ttl)?;
-    let current = check.live(&key);
-    check.condition(current, condition)?;
-    let (start, content_type, lifetime) = match current {
-        None => (amount.initial, None, new_lifetime),
-        Some(entry) => (number(check, entry)?, entry.record.content_type(), check.renewed(entry)),
+    let there = check.find(&key);
+    check.condition(there, condition)?;
+    let (start, content_type, lifetime) = match there {
+        There::Nothing | There::Expired(_) => (amount.initial, None, new_lifetime),
+        There::Live(_, entry) => (number(check, entry)?, entry.record.content_type(), check.renewed(entry)),
     };
     let value = start.checked_add(amount.by).ok_or(CommandError::Overflow { op: check.op_position() })?;
     let record = Record::new(&key, value.to_string().as_bytes(), content_type);
     check.fits_alone(&record)?;
-    Ok(Step::Store { key, record, lifetime, kind: Stored::Counter(value) })
+    Ok(Step::Store { key, slot: there.slot(), record, lifetime, kind: Stored::Counter(value) })
 }
 
 fn number(check: &Check<'_>, entry: &Entry) -> Result<i64, CommandError> {

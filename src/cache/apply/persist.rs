@@ -1,6 +1,6 @@
 //! `persist`: takes an existing key's deadline away.
 
-use super::check::Check;
+use super::check::{Check, There};
 use super::step::Step;
 use crate::cache::store::Lifetime;
 use crate::cache::{CommandError, Condition, Key, Outcome};
@@ -16,14 +16,14 @@ pub(super) fn check_lifetime(
     lifetime: Lifetime,
     condition: Condition,
 ) -> Result<Step, CommandError> {
-    let current = check.live(&key);
-    check.condition(current, condition)?;
-    Ok(match current {
-        None => Step::Nothing(Outcome::NotFound),
-        Some(entry) if entry.lifetime() == lifetime => Step::Nothing(Outcome::Deadline {
+    let there = check.find(&key);
+    check.condition(there, condition)?;
+    Ok(match there {
+        There::Nothing | There::Expired(_) => Step::Nothing(Outcome::NotFound),
+        There::Live(_, entry) if entry.lifetime() == lifetime => Step::Nothing(Outcome::Deadline {
             revision: entry.revision,
             expires_at_ms: entry.expires_at_ms(),
         }),
-        Some(_) => Step::SetLifetime { key, lifetime },
+        There::Live(slot, _) => Step::SetLifetime { key, slot, lifetime },
     })
 }

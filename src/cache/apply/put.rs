@@ -13,7 +13,8 @@ pub(super) fn check(
     previous: bool,
 ) -> Result<Step, CommandError> {
     let lifetime = check.lifetime(ttl)?;
-    check.condition(check.live(&key), condition)?;
+    let there = check.find(&key);
+    check.condition(there, condition)?;
     let record = check.record(&key, value)?;
-    Ok(Step::Store { key, record, lifetime, kind: Stored::Value { previous } })
+    Ok(Step::Store { key, slot: there.slot(), record, lifetime, kind: Stored::Value { previous } })
 }

@@ -1,6 +1,7 @@
 //! Whether a write fits, where the policy evicts nothing.
 
 use super::step::Step;
+use crate::cache::slab::Entry;
 use crate::cache::{Cache, CommandError, Policy};
 
 /// The size the cache would have, summed up over the steps of a command.
@@ -18,8 +19,8 @@ impl Room {
 
     /// Counts a step; the keys of steps that write are distinct.
     pub fn count(&mut self, cache: &Cache, step: &Step, op: Option<u32>) {
-        let Some(key) = step.writes() else { return };
-        let before = cache.store.find(key.as_str()).map(|(_, entry)| entry.cost());
+        let Some(slot) = step.writes() else { return };
+        let before = slot.and_then(|slot| cache.store.slab().entry(slot)).map(Entry::cost);
         let after = match step {
             Step::Store { .. } => step.cost(),
             Step::SetLifetime { .. } => before,

@@ -16,16 +16,21 @@ pub(super) enum Step {
     },
     Store {
         key: Key,
+        /// Where the key is, if it is there, expired or not. It stays there until the step is performed: of a batch's steps,
+        /// one writes a key.
+        slot: Option<u32>,
         record: Record,
         lifetime: Lifetime,
         kind: Stored,
     },
     Remove {
         key: Key,
+        slot: u32,
         previous: bool,
     },
     SetLifetime {
         key: Key,
+        slot: u32,
         lifetime: Lifetime,
     },
 }
@@ -41,10 +46,11 @@ pub(super) enum Stored {
 }
 
 impl Step {
-    /// The key written.
-    pub fn writes(&self) -> Option<&Key> {
+    /// Whether it writes, and the slot that the key has before it does.
+    pub fn writes(&self) -> Option<Option<u32>> {
         match self {
-            Self::Store { key, .. } | Self::Remove { key, .. } | Self::SetLifetime { key, .. } => Some(key),
+            Self::Store { slot, .. } => Some(*slot),
+            Self::Remove { slot, .. } | Self::SetLifetime { slot, .. } => Some(Some(*slot)),
             Self::Nothing(_) | Self::Read { .. } => None,
         }
     }
@@ -53,7 +59,7 @@ impl Step {
     pub fn reads(&self) -> Option<&Key> {
         match self {
             Self::Read { key }
-            | Self::Remove { key, previous: true }
+            | Self::Remove { key, previous: true, .. }
             | Self::Store { key, kind: Stored::Value { previous: true }, .. } => Some(key),
             _ => None,
         }
@@ -79,17 +85,20 @@ impl Cache {
                 }
                 Outcome::Got(found)
             }
-            Step::Store { key, record, lifetime, kind } => {
-                self.perform_store(key, record, lifetime, kind, events)
+            Step::Store { key, slot, record, lifetime, kind } => {
+                self.perform_store(&key, slot, record, lifetime, kind, events)
             }
-            Step::Remove { key, previous } => self.perform_remove(key, previous, events),
-            Step::SetLifetime { key, lifetime } => self.perform_set_lifetime(key, lifetime, events),
+            Step::Remove { key, slot, previous } => self.perform_remove(key, slot, previous, events),
+            Step::SetLifetime { key, slot, lifetime } => {
+                self.perform_set_lifetime(key, slot, lifetime, events)
+            }
         }
     }
 
     fn perform_store(
         &mut self,
-        key: Key,
+        key: &Key,
+        slot: Option<u32>,
         record: Record,
         lifetime: Lifetime,
         kind: Stored,
@@ -102,18 +111,21 @@ impl Cache {
             Stored::Value { previous: true } => self.get(key.as_str()),
             _ => None,
         };
-        let mut there =
-            self.store.find(key.as_str()).map(|(slot, entry)| (slot, entry.is_expired(self.now_ms)));
-        if let Some((slot, true)) = there {
-            self.expire(slot, events);
-            there = None;
-        }
-        match there {
-            Some((slot, _)) => self.store.overwrite(slot, write),
+        let entry = slot.and_then(|slot| Some((slot, self.store.slab().entry(slot)?)));
+        let live = match entry.map(|(slot, entry)| (slot, entry.is_expired(self.now_ms))) {
+            Some((slot, true)) => {
+                self.expire(slot, events);
+                None
+            }
+            Some((slot, false)) => Some(slot),
+            None => None,
+        };
+        match live {
+            Some(slot) => self.store.overwrite(slot, write),
             None => self.store.insert(write),
         }
-        self.tombstones.remove(&key);
-        let created = there.is_none();
+        self.tombstones.remove(key);
+        let created = live.is_none();
         let expires_at_ms = lifetime.expires_at_ms();
         events.push(Event::Put { record: told, expires_at_ms, created });
         match kind {
@@ -128,10 +140,9 @@ impl Cache {
         }
     }
 
-    fn perform_remove(&mut self, key: Key, previous: bool, events: &mut Vec<Event>) -> Outcome {
-        let Some((slot, entry)) = self.store.find(key.as_str()) else { return Outcome::NotFound };
+    fn perform_remove(&mut self, key: Key, slot: u32, previous: bool, events: &mut Vec<Event>) -> Outcome {
+        let Some(entry) = self.store.remove(slot) else { return Outcome::NotFound };
         let previous = previous.then(|| entry.found());
-        self.store.remove(slot);
         self.stats.deletes += 1;
         let (revision, at_ms) = (self.index, self.now_ms);
         self.tombstones.add(Tombstone { scope: Scope::Key(key.clone()), revision, at_ms });
@@ -139,8 +150,13 @@ impl Cache {
         Outcome::Deleted { revision, previous }
     }
 
-    fn perform_set_lifetime(&mut self, key: Key, lifetime: Lifetime, events: &mut Vec<Event>) -> Outcome {
-        let Some((slot, _)) = self.store.find(key.as_str()) else { return Outcome::NotFound };
+    fn perform_set_lifetime(
+        &mut self,
+        key: Key,
+        slot: u32,
+        lifetime: Lifetime,
+        events: &mut Vec<Event>,
+    ) -> Outcome {
         let revision = self.index;
         self.store.change_lifetime(slot, lifetime, revision, self.now_ms);
         self.stats.deadlines += 1;

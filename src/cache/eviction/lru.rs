@@ -1,9 +1,9 @@
 //! The least recently used goes first.
 
+use super::line::Line;
 use super::{Entrance, Ground, Order};
 use crate::cache::CacheConfig;
 use crate::cache::slab::{Slab, Usage};
-use std::collections::BTreeMap;
 
 /// An entry that was among the newest so manieth part of all stays where it is: the use that would move it
 /// is not worth a place in the log.
@@ -12,12 +12,12 @@ const NEWEST_PART: u64 = 16;
 /// Entries by recency. Their rank is 0: the recency says it all.
 #[derive(Debug, Default)]
 pub(super) struct Lru {
-    by_recency: BTreeMap<u64, u32>,
+    by_recency: Line,
 }
 
 impl Order for Lru {
     fn len(&self) -> u64 {
-        self.by_recency.len() as u64
+        self.by_recency.len()
     }
 
     fn enter(&mut self, slot: u32, usage: &Usage, _entrance: Entrance) -> u64 {
@@ -25,8 +25,8 @@ impl Order for Lru {
         0
     }
 
-    fn leave(&mut self, _slot: u32, usage: &Usage) {
-        self.by_recency.remove(&usage.recency);
+    fn leave(&mut self, slot: u32, usage: &Usage) {
+        self.by_recency.remove(usage.recency, slot);
     }
 
     fn learns(&self, _usage: &Usage, newer: u64) -> bool {
@@ -34,20 +34,25 @@ impl Order for Lru {
     }
 
     fn victim(&mut self, _ground: &mut Ground<'_>) -> Option<u32> {
-        self.by_recency.first_key_value().map(|(_, &slot)| slot)
+        self.by_recency.first()
     }
 
     fn evicted(&mut self, _usage: &Usage, _fingerprint: u32) {}
 
     fn last(&self) -> Option<u32> {
-        self.by_recency.last_key_value().map(|(_, &slot)| slot)
+        self.by_recency.last()
     }
 
     fn next(&self, _slab: &Slab, _config: &CacheConfig, most: usize) -> Vec<u32> {
-        self.by_recency.values().copied().take(most).collect()
+        self.by_recency.iter().take(most).collect()
+    }
+
+    fn warm(&self, slots: &[u32]) {
+        self.by_recency.warm(slots);
     }
 
     fn restore(&mut self, slot: u32, usage: &Usage) -> bool {
-        usage.rank == 0 && self.by_recency.insert(usage.recency, slot).is_none()
+        self.by_recency.insert(usage.recency, slot);
+        usage.rank == 0
     }
 }

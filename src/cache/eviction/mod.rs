@@ -6,6 +6,7 @@
 
 mod ghost;
 mod lfu;
+mod line;
 mod lru;
 mod noeviction;
 mod s3fifo;
@@ -60,6 +61,8 @@ pub(super) trait Order: std::fmt::Debug + Send + Sync {
     fn last(&self) -> Option<u32>;
     /// The entries that go next if nothing happens meanwhile, at most so many.
     fn next(&self, slab: &Slab, config: &CacheConfig, most: usize) -> Vec<u32>;
+    /// Brings the places of these slots close to the processor; see [`super::Cache::warm`].
+    fn warm(&self, _slots: &[u32]) {}
     /// Puts back an entry of a snapshot; false when its rank cannot be.
     fn restore(&mut self, slot: u32, usage: &Usage) -> bool;
     /// The stamp in an entry's rank, where there is one: like recencies, no two entries share them.
@@ -105,7 +108,10 @@ impl Orders {
         let mut orders = Self::new(policy);
         orders.lfu = lfu::Lfu::new(memory.age.min(lfu::AGE_MAX));
         orders.s3fifo = s3fifo::S3Fifo::new(Ghost::restore(memory.ghost)?);
-        for (number, _) in slab.iter() {
+        // By recency, which is how they came in, but for the newest.
+        let mut numbers: Vec<(u64, u32)> = slab.iter().map(|(number, e)| (e.recency, number)).collect();
+        numbers.sort_unstable();
+        for (_, number) in numbers {
             let policy = Policy::from_number(slab.slot(number)?.order)?;
             let usage = slab.usage(number)?;
             if !orders.of_mut(policy).restore(number, &usage) {
@@ -163,6 +169,11 @@ impl Orders {
             Policy::Lfu => &mut self.lfu,
             Policy::S3Fifo => &mut self.s3fifo,
         }
+    }
+
+    /// Brings the places of these slots close to the processor.
+    pub fn warm(&self, slots: &[u32]) {
+        self.of(self.policy).warm(slots);
     }
 
     /// The policies whose order still holds entries though they are no longer in force.

@@ -45,6 +45,10 @@ impl Order for NoEviction {
         self.0.next(slab, config, most)
     }
 
+    fn warm(&self, slots: &[u32]) {
+        self.0.warm(slots);
+    }
+
     fn restore(&mut self, slot: u32, usage: &Usage) -> bool {
         self.0.restore(slot, usage)
     }
