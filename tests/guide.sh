@@ -9,7 +9,7 @@ port=${1:-17700}
 program=${LOCKSTEP_PROGRAM:-}
 if [[ -z $program ]]; then
   cargo build --release --locked
-  program=target/release/lockstep
+  program=${CARGO_TARGET_DIR:-target}/release/lockstep
 fi
 work=$(mktemp -d)
 finish() {

@@ -77,6 +77,11 @@ pub struct Status {
     /// The index at which this node was found to differ from the others, which takes it out of service;
     /// `null` as it should be.
     pub differs_at: Option<u64>,
+    /// Whether a majority of the voters has answered this node in the last seconds, counting itself. Without it nothing can be
+    /// written, nor read but stale.
+    pub majority: bool,
+    /// Whether the others say that this node is no member any more.
+    pub removed: bool,
     pub members: Vec<MemberStatus>,
     pub config: ConfigBody,
     pub entries: u64,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Told {
-    /// The first: changes after `index` follow. Indexes mean something within this cluster and incarnation only.
+    /// The first, unless a `resync` is: changes after `index` follow. Indexes mean something within this cluster and incarnation only.
     Subscribed { index: u64, cluster_id: String, incarnation: u64 },
     /// What one log entry changed, all of it that is watched; `at_ms` is log time.
     Change {

@@ -2,6 +2,9 @@
 
 use super::bench::{BareArgs, BenchArgs};
 use super::check_history::CheckHistoryArgs;
+use super::kv_args::{
+    BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs, PersistArgs, PutArgs, TtlMs, parse_ttl,
+};
 use super::simulate::SimulateArgs;
 use super::watch::WatchArgs;
 use crate::api::Consistency;
@@ -13,6 +16,7 @@ use std::time::Duration;
 /// A Raft-replicated key-value cache whose nodes never disagree.
 #[derive(Debug, Parser)]
 #[command(
+    name = "lockstep",
     version,
     max_term_width = 100,
     after_help = "Exit codes: 0 success, 1 error, 2 wrong usage, 3 not found, 4 precondition failed,\n\
@@ -39,6 +43,10 @@ pub enum Command {
     Del(DelArgs),
     /// Add to a counter
     Incr(IncrArgs),
+    /// Give a key a time to live
+    Expire(ExpireArgs),
+    /// Take a key's time to live away
+    Persist(PersistArgs),
     /// List keys
     Keys(KeysArgs),
     /// Carry out several operations, all or none
@@ -92,7 +100,7 @@ pub struct Target {
     /// Print one JSON object on the last line
     #[arg(long, global = true, env = "LOCKSTEP_JSON")]
     pub json: bool,
-    /// Give up after this many milliseconds
+    /// Give up after this many milliseconds (`watch`: of looking for a node)
     #[arg(long, global = true, env = "LOCKSTEP_TIMEOUT_MS", default_value_t = 10_000)]
     pub timeout_ms: u64,
 }
@@ -106,13 +114,13 @@ impl Target {
 /// Settings a new cluster starts with.
 #[derive(Debug, Clone, Args)]
 pub struct FirstSettings {
-    /// Most entries, for a new cluster (later: `lockstep config`)
+    /// Most entries, for a new cluster (later: `lockstep config`) [default: 100000]
     #[arg(long, env = "LOCKSTEP_CAPACITY_ENTRIES")]
     pub capacity_entries: Option<u64>,
-    /// Most bytes, for a new cluster
+    /// Most bytes, for a new cluster [default: 1073741824]
     #[arg(long, env = "LOCKSTEP_CAPACITY_BYTES")]
     pub capacity_bytes: Option<u64>,
-    /// Eviction policy, for a new cluster: lru, lfu, s3fifo or noeviction
+    /// Eviction policy, for a new cluster: lru, lfu, s3fifo or noeviction [default: lru]
     #[arg(long, env = "LOCKSTEP_POLICY", value_parser = parse_policy)]
     pub policy: Option<Policy>,
     /// Time to live of puts that name none, for a new cluster
@@ -147,19 +155,19 @@ pub struct UpArgs {
 /// What steers elections and snapshots; give every node the same.
 #[derive(Debug, Clone, Args)]
 pub struct TimingArgs {
-    /// Milliseconds between a leader's heartbeats
+    /// Milliseconds between a leader's heartbeats [default: 75]
     #[arg(long, env = "LOCKSTEP_HEARTBEAT_MS")]
     pub heartbeat_ms: Option<u64>,
-    /// Shortest election timeout
+    /// Shortest election timeout, in milliseconds [default: 150]
     #[arg(long, env = "LOCKSTEP_ELECTION_MIN_MS")]
     pub election_min_ms: Option<u64>,
-    /// Longest election timeout
+    /// Longest election timeout, in milliseconds [default: 300]
     #[arg(long, env = "LOCKSTEP_ELECTION_MAX_MS")]
     pub election_max_ms: Option<u64>,
-    /// Log entries between two snapshots
+    /// Log entries between two snapshots [default: 100000]
     #[arg(long, env = "LOCKSTEP_SNAPSHOT_ENTRIES")]
     pub snapshot_entries: Option<u64>,
-    /// Log entries kept behind a snapshot
+    /// Log entries kept behind a snapshot [default: 20000]
     #[arg(long, env = "LOCKSTEP_ENTRIES_KEPT")]
     pub entries_kept: Option<u64>,
 }
@@ -172,7 +180,7 @@ pub struct ServeArgs {
     /// Name to be known by
     #[arg(long, env = "LOCKSTEP_NAME")]
     pub name: Option<String>,
-    /// Where to listen for clients, as host:port (PORT sets the port alone)
+    /// Where to listen for clients, as host:port (PORT sets the port alone) [default: 127.0.0.1:5000]
     #[arg(long, env = "LOCKSTEP_HTTP")]
     pub http: Option<String>,
     /// Where to listen for peers, as host:port [default: the HTTP port + 1000]
@@ -224,102 +232,6 @@ pub struct ServeArgs {
     pub sabotage: Option<crate::sabotage::Sabotage>,
     #[command(flatten)]
     pub timing: TimingArgs,
-}
-
-#[derive(Debug, Args)]
-pub struct GetArgs {
-    pub key: String,
-    /// linearizable, lease or stale
-    #[arg(long, default_value = "linearizable", value_parser = parse_consistency)]
-    pub consistency: Consistency,
-    #[command(flatten)]
-    pub target: Target,
-}
-
-#[derive(Debug, Args)]
-pub struct PutArgs {
-    pub key: String,
-    /// The value; `-` reads standard input
-    pub value: String,
-    /// Time to live; with `never` none, even if the cluster has a default
-    #[arg(long, value_parser = parse_ttl)]
-    pub ttl_ms: Option<TtlMs>,
-    /// Renew the time to live with each use
-    #[arg(long, requires = "ttl_ms")]
-    pub sliding: bool,
-    /// Print the value that is replaced, as it is
-    #[arg(long)]
-    pub previous: bool,
-    /// Store only over this revision
-    #[arg(long, conflicts_with = "if_absent")]
-    pub if_revision: Option<u64>,
-    /// Store only if the key is absent
-    #[arg(long)]
-    pub if_absent: bool,
-    /// Media type to keep with the value
-    #[arg(long)]
-    pub content_type: Option<String>,
-    #[command(flatten)]
-    pub target: Target,
-}
-
-#[derive(Debug, Args)]
-pub struct DelArgs {
-    /// The key; with --prefix, every key that starts with it
-    pub key: String,
-    /// Remove only this revision
-    #[arg(long, conflicts_with = "prefix")]
-    pub if_revision: Option<u64>,
-    /// Print the value that is removed, as it is
-    #[arg(long, conflicts_with = "prefix")]
-    pub previous: bool,
-    /// Remove every key that starts with KEY (an empty one: all)
-    #[arg(long)]
-    pub prefix: bool,
-    #[command(flatten)]
-    pub target: Target,
-}
-
-#[derive(Debug, Args)]
-pub struct IncrArgs {
-    pub key: String,
-    /// What to add
-    #[arg(default_value_t = 1, allow_negative_numbers = true)]
-    pub by: i64,
-    /// What an absent counter starts at
-    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
-    pub initial: i64,
-    /// Time to live of a counter that is created
-    #[arg(long)]
-    pub ttl_ms: Option<u64>,
-    /// Renew that time to live with each use
-    #[arg(long, requires = "ttl_ms")]
-    pub sliding: bool,
-    #[command(flatten)]
-    pub target: Target,
-}
-
-#[derive(Debug, Args)]
-pub struct KeysArgs {
-    /// Only keys that start with this
-    #[arg(default_value = "")]
-    pub prefix: String,
-    /// Start after this key
-    #[arg(long)]
-    pub after: Option<String>,
-    /// Most keys to print
-    #[arg(long, default_value_t = 1_000)]
-    pub limit: usize,
-    #[command(flatten)]
-    pub target: Target,
-}
-
-#[derive(Debug, Args)]
-pub struct BatchArgs {
-    /// A file with the request's JSON, {"ops": [...]}; `-` reads standard input
-    pub file: String,
-    #[command(flatten)]
-    pub target: Target,
 }
 
 #[derive(Debug, Args)]
@@ -375,10 +287,6 @@ pub struct ConfigArgs {
     pub target: Target,
 }
 
-/// A time to live, or none.
-#[derive(Debug, Clone, Copy)]
-pub struct TtlMs(pub Option<u64>);
-
 #[derive(Debug, Args)]
 pub struct SnapshotArgs {
     #[command(subcommand)]
@@ -392,7 +300,12 @@ pub enum SnapshotCommand {
     /// Have a node write a snapshot now
     Take,
     /// Save a fresh snapshot into a file, as a backup
-    Save { file: PathBuf },
+    Save {
+        file: PathBuf,
+        /// Replace the file if it is there
+        #[arg(long)]
+        force: bool,
+    },
     /// Check a backup without using it
     Verify { file: PathBuf },
     /// Make a data folder of a new cluster, in a new incarnation, out of a backup
@@ -456,11 +369,4 @@ pub(super) fn parse_consistency(text: &str) -> Result<Consistency, String> {
         "stale" => Ok(Consistency::Stale),
         _ => Err("expected linearizable, lease or stale".into()),
     }
-}
-
-fn parse_ttl(text: &str) -> Result<TtlMs, String> {
-    if text == "never" {
-        return Ok(TtlMs(None));
-    }
-    text.parse().map(|ttl_ms| TtlMs(Some(ttl_ms))).map_err(|_| "expected milliseconds or never".into())
 }

@@ -1,21 +1,21 @@
 //! The commands that ask a running cluster something.
 
-use super::commands::{
-    BatchArgs, Command, ConfigArgs, DelArgs, DigestArgs, GetArgs, IncrArgs, KeysArgs, MemberArgs,
-    MemberCommand, PutArgs, StatusArgs, Target, TtlMs,
-};
+use super::commands::{Command, ConfigArgs, DigestArgs, MemberArgs, MemberCommand, StatusArgs, Target};
 use super::exit::{NoSuchKey, Usage};
+use super::kv_args::{
+    BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs, PersistArgs, PutArgs, TtlMs,
+};
 use super::output::Output;
 use crate::api::{
-    BatchRequest, CacheReport, ConfigUpdate, IncrRequest, MemberStatus, Status, TouchUpdate, WireFound,
-    WireValue,
+    BatchRequest, CacheReport, ConfigUpdate, ExpireRequest, IncrRequest, MemberStatus, Status, TouchUpdate,
+    WireFound, WireValue,
 };
 use crate::cache::Ttl;
 use crate::client::{Client, Previous, PutOptions};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::fmt::Write as _;
-use std::io::{Read, Write};
+use std::io::{IsTerminal, Read, Write};
 
 const PAGE: usize = 10_000;
 
@@ -26,6 +26,8 @@ pub async fn run(command: Command) -> Result<()> {
         Command::Put(args) => put(args).await,
         Command::Del(args) => del(args).await,
         Command::Incr(args) => incr(args).await,
+        Command::Expire(args) => expire(args).await,
+        Command::Persist(args) => persist(args).await,
         Command::Keys(args) => keys(args).await,
         Command::Batch(args) => batch(args).await,
         Command::Status(args) => status(args).await,
@@ -74,10 +76,13 @@ async fn get(args: GetArgs) -> Result<()> {
     output.print(&object, String::new)
 }
 
-/// The value as it is: a newline more would make it another value.
+/// The value as it is: a newline more would make it another value. Only on a terminal, whose prompt follows, there is one.
 fn print_value(value: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(value)?;
+    if out.is_terminal() && !value.ends_with(b"\n") {
+        out.write_all(b"\n")?;
+    }
     Ok(out.flush()?)
 }
 
@@ -103,6 +108,7 @@ async fn put(args: PutArgs) -> Result<()> {
         ttl,
         if_revision: args.if_revision,
         if_absent: args.if_absent,
+        if_present: args.if_present,
         previous: args.previous,
     };
     let stored = client.put(&args.key, value.into(), &options).await?;
@@ -150,28 +156,46 @@ async fn incr(args: IncrArgs) -> Result<()> {
     output.print(&counter, || counter.value.to_string())
 }
 
+async fn expire(args: ExpireArgs) -> Result<()> {
+    let (client, output) = connect(&args.target)?;
+    let request = ExpireRequest { ttl_ms: args.ttl_ms, sliding: args.sliding };
+    let Some(deadline) = client.expire(&args.key, &request).await? else {
+        return Err(NoSuchKey(args.key).into());
+    };
+    output.print(&deadline, || format!("{} milliseconds from now", args.ttl_ms))
+}
+
+async fn persist(args: PersistArgs) -> Result<()> {
+    let (client, output) = connect(&args.target)?;
+    let Some(deadline) = client.persist(&args.key).await? else {
+        return Err(NoSuchKey(args.key).into());
+    };
+    output.print(&deadline, || "stays for ever".into())
+}
+
 async fn keys(args: KeysArgs) -> Result<()> {
     let (client, output) = connect(&args.target)?;
     let (mut found, mut after) = (Vec::new(), args.after);
     let next = loop {
-        let left = args.limit.saturating_sub(found.len());
+        let left = args.limit.get().saturating_sub(found.len());
         if left == 0 {
             break after;
         }
-        let page = client.keys(&args.prefix, after.as_deref(), left.min(PAGE)).await?;
+        let page = client.keys(&args.prefix, after.as_deref(), left.min(PAGE), args.consistency).await?;
         found.extend(page.keys);
         after = page.next;
         if after.is_none() {
             break None;
         }
     };
-    output.print(&json!({"keys": found, "next": next}), || {
-        let mut words: Vec<&str> = found.iter().map(|entry| entry.key.as_str()).collect();
-        if next.is_some() {
-            words.push("… (more: raise --limit)");
-        }
-        words.join("\n")
-    })
+    if next.is_some() && !output.json {
+        eprintln!("there are more: raise --limit");
+    }
+    if found.is_empty() && !output.json {
+        return Ok(());
+    }
+    let listed = || found.iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>().join("\n");
+    output.print(&json!({"keys": found, "next": next}), listed)
 }
 
 async fn batch(args: BatchArgs) -> Result<()> {
@@ -224,13 +248,21 @@ fn describe(status: &Status) -> String {
     if let Some(index) = status.differs_at {
         let _ = writeln!(out, "OUT OF SERVICE: its state differs from the others' since index {index}");
     }
+    if status.removed {
+        out.push_str("OUT OF SERVICE: it was removed from the cluster\n");
+    } else if !status.majority {
+        out.push_str("NO MAJORITY of the voters answers it: nothing can be written, nor read but stale\n");
+    }
     out.push_str(&table(&status.members));
     out
 }
 
 /// What answers "is it large enough, and is it the right policy?".
 fn describe_cache(cache: &CacheReport) -> String {
-    let percent = |hits: Option<f64>| hits.map_or_else(|| "-".into(), |hits| format!("{hits:.2} %"));
+    // Not rounded up: a hundred means all.
+    let percent = |hits: Option<f64>| {
+        hits.map_or_else(|| "-".into(), |hits| format!("{:.2} %", (hits * 100.0 + 1e-9).floor() / 100.0))
+    };
     let keys = |keys: Vec<&str>| if keys.is_empty() { "-".into() } else { keys.join(" ") };
     let reads = cache.reads;
     let mut out = format!(

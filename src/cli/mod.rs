@@ -5,6 +5,7 @@ mod check_history;
 mod commands;
 mod exit;
 mod kv;
+mod kv_args;
 mod output;
 mod replay;
 mod restore;

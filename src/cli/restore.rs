@@ -1,6 +1,7 @@
 //! `lockstep snapshot`: backups, taken from a running cluster and made into a new one.
 
 use super::commands::{SnapshotArgs, SnapshotCommand};
+use super::exit::Usage;
 use super::kv::connect;
 use crate::node::restore_backup;
 use crate::storage::verify_file;
@@ -18,7 +19,10 @@ pub async fn snapshot(args: SnapshotArgs) -> Result<()> {
             let taken = client.take_snapshot().await?;
             output.print(&taken, || format!("snapshot at index {}, {} bytes", taken["index"], taken["bytes"]))
         }
-        SnapshotCommand::Save { file } => {
+        SnapshotCommand::Save { file, force } => {
+            if !force && file.try_exists()? {
+                return Err(Usage(format!("{} is there already; --force replaces it", file.display())).into());
+            }
             let (bytes, index) = save(client.backup().await?, &file).await?;
             output.print(&json!({"file": file, "bytes": bytes, "index": index}), || {
                 format!("{}: {bytes} bytes, index {index}", file.display())

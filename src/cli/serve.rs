@@ -44,7 +44,7 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     let guide = guide_settings()?;
     let bound = http.local_addr()?;
     let opened = Opened::open(options(*args, addresses, bound)?).await?;
-    let door = Door::new(opened.formation(), http_limits, fault_injection).with_guide(guide);
+    let door = Door::new(opened.formation(), http_limits, fault_injection, guide);
     let server = HttpServer::start(http, door.clone());
     tracing::info!(http = %bound, "listening");
 

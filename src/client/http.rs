@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long one try may take when there are other nodes to ask: a node that hangs must not use up all the time.
-pub(super) const TRY_LIMIT: Duration = Duration::from_secs(2);
+pub(super) const TRY_LIMIT: Duration = Duration::from_secs(3);
+/// How much longer a try may take than the one before that was refused.
+const SLACK: Duration = Duration::from_millis(100);
 /// How long to try when nobody at all listens: enough for a node that restarts.
 const NOBODY_LIMIT: Duration = Duration::from_secs(2);
 pub(super) const PAUSE_FIRST: Duration = Duration::from_millis(20);
@@ -43,7 +45,7 @@ impl Client {
                 Ok(url.trim_end_matches('/').to_owned())
             }
             Ok(_) => Err(format!("{url}: expected http://host:port")),
-            Err(error) => Err(format!("{url}: {error}; expected http://host:port")),
+            Err(_) => Err(format!("{url}: expected http://host:port")),
         };
         let urls = urls.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         if urls.is_empty() {
@@ -176,6 +178,8 @@ impl Client {
         let idempotency_key = (kind == Kind::Write).then(|| uuid::Uuid::new_v4().to_string());
         let mut pause = PAUSE_FIRST;
         let begun = Instant::now();
+        // With less time than this left, another try would hardly be answered: what the last one took that was refused.
+        let mut too_late = Duration::ZERO;
         // The last reason a node gave.
         let mut told = None;
         // An earlier try whose outcome nobody knows: a later refusal does not undo it.
@@ -190,6 +194,7 @@ impl Client {
             if let Some(key) = &idempotency_key {
                 request = request.header(IDEMPOTENCY_KEY, key);
             }
+            let tried = Instant::now();
             let error = match answer(&url, request).await {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
@@ -201,7 +206,11 @@ impl Client {
             let worth = error.code() != ErrorCode::CacheFull;
             let nobody = matches!(error, ClientError::Unreachable { .. });
             let given_up = nobody && told.is_none() && begun.elapsed() >= NOBODY_LIMIT;
-            if !safe || !worth || given_up || Instant::now() + pause >= deadline {
+            if error.effect() == Effect::None {
+                too_late = tried.elapsed() + SLACK;
+            }
+            // A try that is cut short would turn "nothing was done" into "nobody knows".
+            if !safe || !worth || given_up || Instant::now() + pause + too_late >= deadline {
                 return Err(match unknown.filter(|_| !is_final(&error)) {
                     Some(unknown) => unknown,
                     None => explained(error, kind, told),

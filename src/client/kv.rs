@@ -3,8 +3,8 @@
 use super::error::{ClientError, garbled, lost};
 use super::http::{Client, Kind};
 use crate::api::{
-    BatchAnswer, BatchRequest, Cleared, Consistency, Counter, ErrorCode, IncrRequest, KeyPage, OpRequest,
-    PREVIOUS_REVISION, TTL_MS,
+    BatchAnswer, BatchRequest, Cleared, Consistency, Counter, Deadline, ErrorCode, ExpireRequest,
+    IncrRequest, KeyPage, OpRequest, PREVIOUS_REVISION, TTL_MS,
 };
 use crate::cache::Ttl;
 use bytes::Bytes;
@@ -33,13 +33,22 @@ pub struct PutOptions {
     pub if_revision: Option<u64>,
     /// Store only if the key is absent.
     pub if_absent: bool,
+    /// Store only if the key is there.
+    pub if_present: bool,
     /// Ask for the value that is replaced.
     pub previous: bool,
 }
 
 impl Default for PutOptions {
     fn default() -> Self {
-        Self { content_type: None, ttl: Ttl::Default, if_revision: None, if_absent: false, previous: false }
+        Self {
+            content_type: None,
+            ttl: Ttl::Default,
+            if_revision: None,
+            if_absent: false,
+            if_present: false,
+            previous: false,
+        }
     }
 }
 
@@ -88,6 +97,9 @@ impl Client {
         };
         let path = format!("{}?previous={}{ttl}", kv_path(key), options.previous);
         let build = |mut request: RequestBuilder| {
+            if options.if_present {
+                request = request.header(header::IF_MATCH, "*");
+            }
             if options.if_absent {
                 request = request.header(header::IF_NONE_MATCH, "*");
             }
@@ -133,6 +145,24 @@ impl Client {
         self.json(Method::POST, &path, Kind::Write, |builder| builder.json(request)).await
     }
 
+    /// Gives a key a time to live; `None` when there is no such key.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn expire(&self, key: &str, request: &ExpireRequest) -> Result<Option<Deadline>, ClientError> {
+        let path = format!("{}/expire", kv_path(key));
+        found(self.json(Method::POST, &path, Kind::Write, |builder| builder.json(request)).await)
+    }
+
+    /// Takes a key's time to live away; `None` when there is no such key.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn persist(&self, key: &str) -> Result<Option<Deadline>, ClientError> {
+        let path = format!("{}/persist", kv_path(key));
+        found(self.json(Method::POST, &path, Kind::Write, |builder| builder).await)
+    }
+
     /// Carries out several operations, all or none.
     ///
     /// # Errors
@@ -154,8 +184,10 @@ impl Client {
         prefix: &str,
         after: Option<&str>,
         limit: usize,
+        consistency: Consistency,
     ) -> Result<KeyPage, ClientError> {
-        let mut path = format!("/v1/keys?limit={limit}&prefix={}", utf8_percent_encode(prefix, PLAIN));
+        let (prefix, consistency) = (utf8_percent_encode(prefix, PLAIN), consistency.as_str());
+        let mut path = format!("/v1/keys?limit={limit}&consistency={consistency}&prefix={prefix}");
         if let Some(after) = after {
             path = format!("{path}&after={}", utf8_percent_encode(after, PLAIN));
         }
@@ -184,7 +216,7 @@ fn only_over(request: RequestBuilder, revision: Option<u64>) -> RequestBuilder {
 }
 
 /// An answer, or `None` if there is no such key.
-fn found(answer: Result<Response, ClientError>) -> Result<Option<Response>, ClientError> {
+fn found<T>(answer: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
     match answer {
         Ok(response) => Ok(Some(response)),
         Err(ClientError::Problem(problem)) if problem.code == ErrorCode::NotFound => Ok(None),

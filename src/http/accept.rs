@@ -1,9 +1,13 @@
 //! The listener's own loop: axum's sets no timers, so a slow client would hold its connection for ever.
 
+use super::allowance::{Allowance, Allowed};
 use super::door::Door;
 use super::routes::router;
 use super::{guide, history};
 use axum::Router;
+use axum::http::{Request, StatusCode};
+use axum::response::Response;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 #[cfg(target_os = "linux")]
@@ -13,6 +17,9 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tower::ServiceExt;
+
+const BUFFER_BYTES: usize = 128 * 1024;
 
 /// Bounds on what clients may ask of the listener.
 #[derive(Debug, Clone)]
@@ -84,6 +91,8 @@ async fn accept(listener: TcpListener, door: Door, service: Router, mut stopped:
     let closing = watch::Sender::new(());
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.head).keep_alive(true);
+    // What is kept of a request's head, and of answers that a slow client does not take.
+    http.max_buf_size(BUFFER_BYTES);
     loop {
         let next = async {
             let slot = slots.clone().acquire_owned().await;
@@ -104,8 +113,21 @@ async fn accept(listener: TcpListener, door: Door, service: Router, mut stopped:
         };
         let _ = stream.set_nodelay(true);
         cut_off_when_stuck(&stream, limits.send_pause);
-        let service = TowerToHyperService::new(service.clone());
-        let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let allowance = Allowance::unlimited();
+        let (limited, lifted) = (allowance.clone(), allowance.clone());
+        let prepare = move |mut request: Request<Incoming>| {
+            guide::limit_socket(&request, &limited);
+            guide::take_slash_away(&mut request);
+            request
+        };
+        let service = service.clone().map_request(prepare).map_response(move |response: Response| {
+            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                lifted.lift();
+            }
+            response
+        });
+        let stream = TokioIo::new(Allowed::new(stream, allowance));
+        let connection = http.serve_connection(stream, TowerToHyperService::new(service)).with_upgrades();
         let mut closes = closing.subscribe();
         tokio::spawn(async move {
             let _slot = slot;

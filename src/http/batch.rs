@@ -1,7 +1,7 @@
 //! `POST /v1/batch`: several operations, all or none.
 
 use super::door::{Door, Ready};
-use super::extract::{NoQuery, Query, bad_body, idempotency_key, json_body, ttl};
+use super::extract::{NoQuery, Query, bad_body, idempotency_key, json_body_or, ttl};
 use super::kv::{unexpected, written_at};
 use super::respond::ApiError;
 use crate::api::{BatchAnswer, BatchRequest, ErrorCode, OpAnswer, OpRequest, WireFound};
@@ -15,6 +15,11 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::fmt::Formatter;
 
 /// `POST /v1/batch`.
 pub(super) async fn batch(
@@ -24,7 +29,8 @@ pub(super) async fn batch(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let request: BatchRequest = json_body(&door, &headers, body, door.limits.batch_bytes).await?;
+    let limit = door.limits.batch_bytes;
+    let request: BatchRequest = json_body_or(&door, &headers, body, limit, unreadable).await?;
     let asked: Vec<bool> = request.ops.iter().map(OpRequest::asks_for_a_value).collect();
     let parse = |(position, op)| parse(op, door.limits.value_bytes).map_err(|error| error.op(position));
     let ops = request.ops.into_iter().enumerate().map(parse).collect::<Result<Vec<Op>, ApiError>>()?;
@@ -36,6 +42,74 @@ pub(super) async fn batch(
     let answers = outcomes.into_iter().zip(asked).map(|(outcome, asked)| answer(outcome, asked));
     let results = answers.collect::<Option<Vec<OpAnswer>>>().ok_or_else(unexpected)?;
     Ok((at, Json(BatchAnswer { revision, results })).into_response())
+}
+
+/// Tells which operation it is that can't be read. They are read again one by one, and none is kept.
+fn unreadable(body: &[u8], reason: String) -> ApiError {
+    let position = Cell::new(None);
+    let _ = Whole(&position).deserialize(&mut serde_json::Deserializer::from_slice(body));
+    let error = bad_body(reason);
+    match position.get() {
+        Some(position) => error.op(position),
+        None => error,
+    }
+}
+
+/// A batch's body, of which only the position within `ops` is of interest, while the reader is there.
+struct Whole<'a>(&'a Cell<Option<usize>>);
+
+impl<'de> DeserializeSeed<'de> for Whole<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, body: D) -> Result<(), D::Error> {
+        body.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Whole<'_> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut Formatter<'_>) -> std::fmt::Result {
+        out.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+            match &*name {
+                "ops" => map.next_value_seed(Operations(self.0))?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Operations<'a>(&'a Cell<Option<usize>>);
+
+impl<'de> DeserializeSeed<'de> for Operations<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, ops: D) -> Result<(), D::Error> {
+        ops.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Operations<'_> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut Formatter<'_>) -> std::fmt::Result {
+        out.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        self.0.set(Some(0));
+        while list.next_element::<OpRequest>()?.is_some() {
+            self.0.set(self.0.get().map(|position| position + 1));
+        }
+        // Whatever is wrong comes after them.
+        self.0.set(None);
+        Ok(())
+    }
 }
 
 fn parse(op: OpRequest, value_bytes_max: usize) -> Result<Op, ApiError> {

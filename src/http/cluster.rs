@@ -15,6 +15,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use serde::Serialize;
+use std::sync::Arc;
 
 const JSON_BYTES_MAX: usize = 64 * 1024;
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -51,8 +52,8 @@ pub(super) async fn members(Ready(node): Ready) -> Json<Members> {
 pub(super) async fn nodes(
     Ready(node): Ready,
     Query(NoQuery {}): Query<NoQuery>,
-) -> Result<(HeaderMap, Json<Nodes>), ApiError> {
-    Ok((no_store(), Json(node.nodes().await)))
+) -> Result<(HeaderMap, Json<Arc<Nodes>>), ApiError> {
+    Ok((no_store(), Json(node.nodes_lately().await)))
 }
 
 pub(super) async fn add_member(

@@ -15,6 +15,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use std::borrow::Cow;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
 
 /// The URL of each view, as in `ui/src/views.ts`.
 const VIEWS: [&str; 9] =
@@ -27,7 +29,9 @@ const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self'; c
 /// The routes of the dashboard.
 pub(super) fn routes() -> Router<Door> {
     let views = VIEWS.iter().fold(Router::new(), |router, path| router.route(path, get(page)));
-    views.route("/assets/{file}", get(asset))
+    views
+        .route("/assets/{file}", get(asset))
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
 }
 
 async fn page(uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
@@ -60,7 +64,8 @@ fn answer(file: File, cache: &'static str, asked: &HeaderMap) -> Response {
         (header::REFERRER_POLICY, "same-origin"),
     ];
     headers.extend(fixed.map(|(name, value)| (name, HeaderValue::from_static(value))));
-    headers.extend(HeaderValue::try_from(etag).ok().map(|etag| (header::ETAG, etag)));
+    // Weak, for the same content may be compressed or not.
+    headers.extend(HeaderValue::try_from(format!("W/{etag}")).ok().map(|etag| (header::ETAG, etag)));
     if unchanged {
         return (StatusCode::NOT_MODIFIED, headers).into_response();
     }

@@ -6,45 +6,63 @@ use super::guide::GuideSettings;
 use super::history::Samples;
 use super::metrics::Requests;
 use super::respond::ApiError;
-use super::watch::Watchers;
+use super::watchers::Watchers;
 use crate::api::{ErrorCode, Introduction};
 use crate::node::{Formation, Node};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use std::ops::Deref;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
-/// Shared by all handlers. Clones are the same door.
+/// Shared by all handlers. Clones are the same door; every request takes some.
 #[derive(Clone)]
-pub struct Door {
+pub struct Door(Arc<Shared>);
+
+/// What is behind a door.
+pub struct Shared {
     formation: Formation,
-    node: Arc<watch::Sender<Option<Node>>>,
+    node: watch::Sender<Option<Node>>,
     pub(super) limits: HttpLimits,
-    pub(super) requests: Arc<Requests>,
+    pub(super) requests: Requests,
     pub(super) watchers: Watchers,
     /// The last hour, for `/v1/history`.
     pub(super) samples: Samples,
     /// Bytes that request bodies may take together.
     pub(super) body_memory: Arc<Semaphore>,
     /// For the `/api` routes.
-    pub(super) guide: Arc<GuideSettings>,
+    pub(super) guide: GuideSettings,
     /// Whether the routes that break things on purpose exist.
     pub(super) fault_injection: bool,
 }
 
-impl Door {
-    pub fn new(formation: Formation, limits: HttpLimits, fault_injection: bool) -> Self {
-        let node = Arc::new(watch::Sender::new(None));
-        let watchers = Watchers::new(limits.connections);
-        let body_memory = Arc::new(Semaphore::new(limits.body_memory));
-        let (requests, samples) = (Arc::default(), Samples::default());
-        let guide = Arc::default();
-        Self { formation, node, limits, requests, watchers, samples, body_memory, guide, fault_injection }
-    }
+impl Deref for Door {
+    type Target = Shared;
 
-    /// The same, with what the environment says about the `/api` routes.
-    pub fn with_guide(self, settings: GuideSettings) -> Self {
-        Self { guide: Arc::new(settings), ..self }
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Door {
+    /// `guide` is what the environment says about the `/api` routes.
+    pub fn new(
+        formation: Formation,
+        limits: HttpLimits,
+        fault_injection: bool,
+        guide: GuideSettings,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            formation,
+            node: watch::Sender::new(None),
+            watchers: Watchers::new(limits.connections),
+            body_memory: Arc::new(Semaphore::new(limits.body_memory)),
+            limits,
+            requests: Requests::default(),
+            samples: Samples::default(),
+            guide,
+            fault_injection,
+        }))
     }
 
     /// From now on requests go to this node.

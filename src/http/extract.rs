@@ -323,9 +323,29 @@ pub(super) async fn json_body<T: DeserializeOwned>(
     body: Body,
     limit: usize,
 ) -> Result<T, ApiError> {
+    json_body_or(door, headers, body, limit, |_, reason| bad_body(reason)).await
+}
+
+/// The same; `refuse` makes an error of a body that is not what it should be, and of the reason.
+pub(super) async fn json_body_or<T: DeserializeOwned>(
+    door: &Door,
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    refuse: impl FnOnce(&[u8], String) -> ApiError,
+) -> Result<T, ApiError> {
     let held = body_bytes(door, headers, body, limit).await?;
-    let text: &[u8] = if held.bytes.is_empty() { b"{}" } else { &held.bytes };
-    from_object(text).map_err(bad_body)
+    let is_empty = held.bytes.is_empty();
+    let text: &[u8] = if is_empty { b"{}" } else { &held.bytes };
+    from_object(text).map_err(|reason| match is_empty {
+        true => bad_body(format!("it is empty; {}", without_position(&reason))),
+        false => refuse(text, reason),
+    })
+}
+
+/// Where in a text the parser stopped says nothing when the text is not the client's.
+fn without_position(reason: &str) -> &str {
+    reason.split_once(" at line ").map_or(reason, |(reason, _)| reason)
 }
 
 /// Reads a JSON object. An array is refused: it would be taken for the fields by position.
@@ -333,7 +353,15 @@ pub(super) fn from_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, S
     if text.trim_ascii_start().first() != Some(&b'{') {
         return Err("expected a JSON object".into());
     }
-    serde_json::from_slice(text).map_err(|error| error.to_string())
+    serde_json::from_slice(text).map_err(|error| in_words(&error))
+}
+
+/// What the parser says, without the names of Rust's types.
+fn in_words(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    said.replace("expected u64", "expected a whole number from 0")
+        .replace("expected i64", "expected a whole number")
+        .replace("unknown variant", "unknown name")
 }
 
 pub(super) fn bad_body(reason: String) -> ApiError {

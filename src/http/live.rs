@@ -3,17 +3,19 @@
 use super::door::{Door, Ready};
 use super::origin;
 use super::respond::ApiError;
-use super::watch::{Entered, Subscription, Watchers};
+use super::watch::{Place, Subscription};
+use super::watchers::{Entered, Watchers};
 use crate::api::{ErrorCode, LiveAnswer, LiveMessage, LiveRequest, Subscribe, Told};
-use crate::node::Node;
+use crate::node::{Node, NodeError};
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use futures::future::select_all;
+use futures::stream::{self, AbortHandle, BoxStream, SelectAll};
+use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -32,14 +34,15 @@ pub(super) async fn live(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
-    origin::refuse_foreign(&headers)?;
+    origin::refuse_foreign(&headers, &door)?;
     let upgrade =
         upgrade.map_err(|error| ApiError::new(ErrorCode::InvalidHeader, format!("no WebSocket: {error}")))?;
     let entered = door.watchers.enter()?;
     let upgrade = upgrade.max_message_size(REQUEST_BYTES_MAX).max_frame_size(REQUEST_BYTES_MAX);
     Ok(upgrade.on_upgrade(move |socket| async move {
         let watchers = door.watchers.clone();
-        let mut talk = Talk { node, socket, subscriptions: VecDeque::new(), watchers, _entered: entered };
+        let (ends, told) = Default::default();
+        let mut talk = Talk { node, socket, ends, told, watchers, _entered: entered };
         // However it ends, the client notices and comes again.
         let _ = talk.go_on().await;
     }))
@@ -49,8 +52,9 @@ pub(super) async fn live(
 struct Talk {
     node: Node,
     socket: WebSocket,
-    /// The one that was served last is at the end.
-    subscriptions: VecDeque<(String, Subscription)>,
+    /// What ends each subscription, by its id.
+    ends: BTreeMap<String, AbortHandle>,
+    told: SelectAll<BoxStream<'static, (String, Result<Told, NodeError>)>>,
     watchers: Watchers,
     _entered: Entered,
 }
@@ -63,7 +67,6 @@ impl Talk {
         let drained = node.drained();
         tokio::pin!(drained);
         loop {
-            let has_subscriptions = !self.subscriptions.is_empty();
             tokio::select! {
                 message = self.socket.recv() => {
                     heard = Instant::now();
@@ -75,9 +78,9 @@ impl Talk {
                         Some(Message::Close(_)) | None => return Ok(()),
                     }
                 }
-                (at, told) = next_of(&mut self.subscriptions), if has_subscriptions => self.tell(at, told).await?,
+                Some((id, told)) = self.told.next(), if !self.told.is_empty() => self.tell(id, told).await?,
                 // Subscriptions end by themselves.
-                () = &mut drained, if !has_subscriptions => return self.close("this node is stopping").await,
+                () = &mut drained, if self.ends.is_empty() => return self.close("this node is stopping").await,
                 () = sleep_until(ping) => {
                     if heard.elapsed() > SILENCE_LIMIT {
                         return Ok(());
@@ -93,7 +96,9 @@ impl Talk {
         match serde_json::from_str(text) {
             Ok(LiveRequest::Subscribe(request)) => self.subscribe(request).await,
             Ok(LiveRequest::Unsubscribe(id)) => {
-                self.subscriptions.retain(|(known, _)| *known != id);
+                if let Some(end) = self.ends.remove(&id) {
+                    end.abort();
+                }
                 self.send(&LiveMessage::Answer(LiveAnswer::Unsubscribed { id })).await
             }
             Err(error) => self.refuse("", ErrorCode::InvalidBody, &error.to_string()).await,
@@ -104,34 +109,38 @@ impl Talk {
         &mut self,
         Subscribe { id, prefix, from, values }: Subscribe,
     ) -> Result<(), axum::Error> {
-        if self.subscriptions.iter().any(|(known, _)| *known == id) {
+        if self.ends.contains_key(&id) {
             let reason = "there is a subscription of this id already";
             return self.refuse(&id, ErrorCode::Conflict, reason).await;
         }
-        if self.subscriptions.len() == SUBSCRIPTIONS_MAX {
+        if self.ends.len() == SUBSCRIPTIONS_MAX {
             let reason = format!("a connection has at most {SUBSCRIPTIONS_MAX} subscriptions");
             return self.refuse(&id, ErrorCode::Busy, &reason).await;
         }
         let Ok(entered) = self.watchers.enter() else {
             return self.refuse(&id, ErrorCode::Busy, "too many clients watch this node").await;
         };
-        match Subscription::open(&self.node, prefix, from, values, entered).await {
-            Ok(subscription) => {
-                self.subscriptions.push_back((id, subscription));
-                Ok(())
-            }
-            Err(error) => self.refuse(&id, error.code(), &error.to_string()).await,
-        }
+        let (node, from) = (self.node.clone(), from.map(|index| Place { index, history: None }));
+        // Finding out whether the cluster has come to `from` may take a while, in which the others are served.
+        let opening = async move {
+            Subscription::open(&node, prefix, from, values, entered).await.map(Subscription::told)
+        };
+        let told = stream::once(opening).map_ok(|told| told.map(Ok)).try_flatten();
+        let (told, end) = stream::abortable(told);
+        self.ends.insert(id.clone(), end);
+        self.told.push(told.map(move |told| (id.clone(), told)).boxed());
+        Ok(())
     }
 
-    async fn tell(&mut self, at: usize, told: Told) -> Result<(), axum::Error> {
-        let Some((id, subscription)) = self.subscriptions.remove(at) else { return Ok(()) };
-        let is_last = matches!(told, Told::Cut { .. });
-        self.send(&LiveMessage::Told { id: id.clone(), told }).await?;
-        if !is_last {
-            self.subscriptions.push_back((id, subscription));
+    async fn tell(&mut self, id: String, told: Result<Told, NodeError>) -> Result<(), axum::Error> {
+        // The last of it.
+        if matches!(told, Err(_) | Ok(Told::Cut { .. })) {
+            self.ends.remove(&id);
         }
-        Ok(())
+        match told {
+            Ok(told) => self.send(&LiveMessage::Told { id, told }).await,
+            Err(error) => self.refuse(&id, error.code(), &error.to_string()).await,
+        }
     }
 
     async fn refuse(&mut self, id: &str, code: ErrorCode, detail: &str) -> Result<(), axum::Error> {
@@ -148,11 +157,4 @@ impl Talk {
         let frame = CloseFrame { code: close_code::AWAY, reason: reason.into() };
         self.socket.send(Message::Close(Some(frame))).await
     }
-}
-
-/// What one of the subscriptions, of which there is at least one, has to tell, and which.
-async fn next_of(subscriptions: &mut VecDeque<(String, Subscription)>) -> (usize, Told) {
-    let telling = subscriptions.iter_mut().map(|(_, subscription)| Box::pin(subscription.next()));
-    let (told, at, _) = select_all(telling).await;
-    (at, told)
 }

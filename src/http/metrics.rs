@@ -107,19 +107,19 @@ impl Requests {
 /// Counts and times every request of the service behind it, and lets none through that a page of another site makes.
 #[derive(Clone)]
 pub(super) struct Measured<S> {
-    requests: Arc<Requests>,
+    door: Door,
     service: S,
 }
 
 /// Puts a [`Measured`] around each route.
 #[derive(Clone)]
-pub(super) struct Measure(pub Arc<Requests>);
+pub(super) struct Measure(pub Door);
 
 impl<S> Layer<S> for Measure {
     type Service = Measured<S>;
 
     fn layer(&self, service: S) -> Measured<S> {
-        Measured { requests: self.0.clone(), service }
+        Measured { door: self.0.clone(), service }
     }
 }
 
@@ -136,13 +136,13 @@ impl<S: Service<Request, Response = Response>> Service<Request> for Measured<S> 
         let started = Instant::now();
         let method = known_method(request.method());
         let route = request.extensions().get::<MatchedPath>().cloned();
-        let requests = self.requests.clone();
+        let door = self.door.clone();
         // Here, because each further layer would cost every request some allocations.
-        let answering = match origin::refuse_foreign_change(&request) {
+        let answering = match origin::refuse_foreign_change(&request, &door) {
             Ok(()) => Either::Right(self.service.call(request)),
             Err(refusal) => Either::Left(futures::future::ready(Ok(refusal.into_response()))),
         };
-        Timed { answering, started, method, route, requests }
+        Timed { answering, started, method, route, door }
     }
 }
 
@@ -154,7 +154,7 @@ pin_project! {
         started: Instant,
         method: &'static str,
         route: Option<MatchedPath>,
-        requests: Arc<Requests>,
+        door: Door,
     }
 }
 
@@ -167,7 +167,7 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for Timed<F> {
         if let Ok(response) = &result {
             let (took, status) = (this.started.elapsed(), response.status().as_u16());
             let route = this.route.as_ref().map_or("unmatched", MatchedPath::as_str);
-            this.requests.note(route, this.method, status, took);
+            this.door.requests.note(route, this.method, status, took);
             tracing::debug!(method = this.method, route, status, ?took, "request");
         }
         Poll::Ready(result)
@@ -188,11 +188,14 @@ pub(super) async fn metrics(State(door): State<Door>) -> Response {
     if let Some(node) = door.node() {
         let status = node.status().await;
         let flushes = node.flushes();
-        let is = |role: &str| u64::from(status.role == role);
         let differs = u64::from(status.differs_at.is_some());
+        // One that nobody follows does not know better by itself.
+        let leads = u64::from(status.role == "leader" && status.majority);
+        let majority = u64::from(status.majority);
         let gauges = [
             ("lockstep_watchers", "Clients that watch this node.", door.watchers.now()),
-            ("lockstep_is_leader", "Whether this node leads.", is("leader")),
+            ("lockstep_is_leader", "Whether this node leads a majority.", leads),
+            ("lockstep_majority", "Whether a majority of the voters answers this node.", majority),
             ("lockstep_raft_term", "Raft term.", status.term),
             ("lockstep_raft_last_log_index", "Index of the last log entry.", status.last_log_index),
             ("lockstep_raft_committed_index", "Index of the last committed entry.", status.committed_index),

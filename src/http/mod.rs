@@ -2,6 +2,7 @@
 //! one place ([`respond`]).
 
 mod accept;
+mod allowance;
 mod bare;
 mod batch;
 mod cluster;
@@ -24,6 +25,7 @@ mod respond;
 mod routes;
 mod time;
 mod watch;
+mod watchers;
 
 pub use accept::{HttpLimits, HttpServer};
 pub use bare::serve_bare;

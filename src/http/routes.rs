@@ -13,7 +13,7 @@ use axum::routing::{delete, get, post};
 
 /// The whole API.
 pub(super) fn router(door: Door, socket_io: Router<Door>) -> Router {
-    let measure = metrics::Measure(door.requests.clone());
+    let measure = metrics::Measure(door.clone());
     Router::new()
         .route("/v1/kv/{key}", get(kv::get).put(kv::put).delete(kv::delete))
         .route("/v1/kv/{key}/incr", post(kv::incr))
@@ -53,6 +53,14 @@ pub(super) fn router(door: Door, socket_io: Router<Door>) -> Router {
 }
 
 async fn no_route(uri: Uri) -> ApiError {
+    if let Some(key) = uri.path().strip_prefix("/v1/kv/").filter(|key| key.contains('/')) {
+        let reason = format!(
+            "there is nothing at {}; a slash in a key is written %2F: {}",
+            uri.path(),
+            key.replace('/', "%2F")
+        );
+        return ApiError::new(ErrorCode::NoRoute, reason);
+    }
     ApiError::new(ErrorCode::NoRoute, format!("there is nothing at {}", uri.path()))
 }
 

@@ -1,26 +1,21 @@
-//! `GET /v1/watch`: changes as server-sent events. The id of each is its log index, so a browser that connects again
-//! resumes by itself.
+//! `GET /v1/watch`: changes as server-sent events. The id of each is its place, so a browser that connects again resumes by
+//! itself.
 
 use super::door::{Door, Ready};
 use super::extract::{Query, bad_query, flag};
 use super::respond::ApiError;
+use super::watchers::{Entered, Room};
 use crate::api::{ErrorCode, Told, WireEvent};
 use crate::cache::{Cause, Event};
-use crate::node::{Change, News, Node, Watch};
+use crate::node::{Change, News, Node, NodeError, PAGE_BYTES, Watch};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event as Frame, Sse};
 use axum::response::{IntoResponse, Response};
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use serde::Deserialize;
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Each of them may hold a message that is on its way, and that may be large.
-const WATCHERS_MAX: usize = 1_024;
 /// How long a browser waits before it connects again.
 const RECONNECT: Duration = Duration::from_secs(1);
 
@@ -41,44 +36,65 @@ pub(super) async fn watch(
 ) -> Result<Response, ApiError> {
     let from = match last_event_id(&headers)? {
         // The browser's own place is newer than the one in its page's URL.
-        Some(index) => Some(index),
-        None => query.from.as_deref().map(index_in).transpose()?,
+        Some(place) => Some(place),
+        None => query.from.as_deref().map(place_in).transpose()?,
     };
     let values = query.values.is_none() || flag("values", query.values.as_deref())?;
     let entered = door.watchers.enter()?;
     let prefix = query.prefix.unwrap_or_default();
     let subscription = Subscription::open(&node, prefix, from, values, entered).await;
     let subscription = subscription.map_err(|error| ApiError::from_node(&node, error))?;
-    let mut response = Sse::new(frames(subscription)).into_response();
+    let mut response = Sse::new(frames(subscription, history_of(&node))).into_response();
     // Proxies that collect answers would keep events back.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+/// Where a client has got to. An index means something in one history only; a client need not say which it means.
+pub(super) struct Place {
+    pub index: u64,
+    pub history: Option<String>,
+}
+
+impl Place {
+    /// As in `42`, or in an event's id, `42@1f0c9a3b`.
+    fn parse(text: &str) -> Option<Self> {
+        let (index, history) = match text.split_once('@') {
+            Some((index, history)) => (index, Some(history.to_owned())),
+            None => (text, None),
+        };
+        Some(Self { index: index.parse().ok()?, history })
+    }
+}
+
+/// The beginning of the history's name. After a restore from a backup there is another.
+fn history_of(node: &Node) -> String {
+    node.history().chars().take(8).collect()
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<Place>, ApiError> {
     let Some(id) = headers.get("last-event-id") else { return Ok(None) };
-    let index = id.to_str().ok().and_then(|text| text.parse().ok());
+    let place = id.to_str().ok().and_then(Place::parse);
     let refused = || {
-        ApiError::new(ErrorCode::InvalidHeader, "last-event-id: expected a log index").field("last-event-id")
+        let reason = "last-event-id: expected a log index, or an event's id";
+        ApiError::new(ErrorCode::InvalidHeader, reason).field("last-event-id")
     };
-    index.ok_or_else(refused).map(Some)
+    place.ok_or_else(refused).map(Some)
 }
 
-fn index_in(text: &str) -> Result<u64, ApiError> {
-    text.parse().map_err(|_| bad_query("from", format!("`{text}` is no log index")))
+fn place_in(text: &str) -> Result<Place, ApiError> {
+    Place::parse(text)
+        .ok_or_else(|| bad_query("from", format!("`{text}` is no log index, nor an event's id")))
 }
 
-/// The stream ends after a `cut`, and when the client is gone.
-fn frames(subscription: Subscription) -> impl Stream<Item = Result<Frame, Infallible>> + Send {
-    futures::stream::unfold(Some(subscription), |subscription| async {
-        let mut subscription = subscription?;
-        let told = subscription.next().await;
-        let frame = Frame::default().event(told.kind()).id(told.index().to_string()).retry(RECONNECT);
-        // It has no maps with odd keys and no numbers that are none, so it can be written.
-        let frame = frame.json_data(&told).unwrap_or_default();
-        let goes_on = !matches!(told, Told::Cut { .. });
-        Some((Ok(frame), goes_on.then_some(subscription)))
+fn frames(
+    subscription: Subscription,
+    history: String,
+) -> impl Stream<Item = Result<Frame, axum::Error>> + Send {
+    subscription.told().map(move |told| {
+        let id = format!("{}@{history}", told.index());
+        Frame::default().event(told.kind()).id(id).retry(RECONNECT).json_data(&told)
     })
 }
 
@@ -88,46 +104,92 @@ pub(super) struct Subscription {
     watch: Watch,
     entered: Entered,
     values: bool,
-    begin: Option<Told>,
+    begin: std::vec::IntoIter<Told>,
     pending: std::vec::IntoIter<Change>,
+    /// For the large message that was told last.
+    room: Option<Room>,
 }
 
 impl Subscription {
     pub async fn open(
         node: &Node,
         prefix: String,
-        from: Option<u64>,
+        from: Option<Place>,
         values: bool,
         entered: Entered,
-    ) -> Result<Self, crate::node::NodeError> {
+    ) -> Result<Self, NodeError> {
+        let here = history_of(node);
+        let is_foreign = |place: &Place| place.history.as_ref().is_some_and(|history| *history != here);
+        let (foreign, from) = match from {
+            Some(place) if is_foreign(&place) => (Some(place.index), None),
+            from => (None, from.map(|place| place.index)),
+        };
         let watch = node.watch(prefix, from).await?;
-        let (cluster_id, incarnation) = node.lineage();
-        let begin = Some(Told::Subscribed { index: watch.place(), cluster_id, incarnation });
-        Ok(Self { watch, entered, values, begin, pending: Vec::new().into_iter() })
+        let (index, (cluster_id, incarnation)) = (watch.place(), node.lineage());
+        // Of what came after a place in another history nothing is known here. That is told first: whoever comes back from
+        // the place that `subscribed` names is told it no more.
+        let resync = foreign.map(|from| Told::Resync { from, index });
+        let begin: Vec<Told> =
+            resync.into_iter().chain([Told::Subscribed { index, cluster_id, incarnation }]).collect();
+        let (begin, pending) = (begin.into_iter(), Vec::new().into_iter());
+        Ok(Self { watch, entered, values, begin, pending, room: None })
     }
 
-    /// Waits for what is to be told next. Nothing is lost when it is dropped before it answers.
-    pub async fn next(&mut self) -> Told {
-        if let Some(begin) = self.begin.take() {
+    /// What is told, until it is cut off.
+    pub fn told(self) -> impl Stream<Item = Told> + Send {
+        futures::stream::unfold(Some(self), |subscription| async {
+            let mut subscription = subscription?;
+            let told = subscription.next().await;
+            let goes_on = !matches!(told, Told::Cut { .. });
+            Some((told, goes_on.then_some(subscription)))
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        // What was told before is on its way.
+        self.room = None;
+        if let Some(begin) = self.begin.next() {
             return begin;
         }
         loop {
             if let Some(change) = self.pending.next() {
-                return self.told(&change);
+                let bytes = self.bytes_of(&change);
+                if bytes > PAGE_BYTES {
+                    self.room = self.entered.room_for(bytes).await;
+                    if self.room.is_none() {
+                        let reason = "too many large changes are on their way to slow clients";
+                        return self.cut(change.index() - 1, reason.into());
+                    }
+                }
+                return self.tell(&change);
             }
             match self.watch.next().await {
                 News::Changes(changes) => self.pending = changes.into_iter(),
                 News::Bookmark(index) => return Told::Bookmark { index },
                 News::Resync { from, until } => return Told::Resync { from, index: until },
-                News::Cut { resume, reason } => {
-                    self.entered.note_cut();
-                    return Told::Cut { resume, reason };
-                }
+                News::Cut { resume, reason } => return self.cut(resume, reason),
             }
         }
     }
 
-    fn told(&self, change: &Change) -> Told {
+    fn cut(&self, resume: u64, reason: String) -> Told {
+        self.entered.note_cut();
+        Told::Cut { resume, reason }
+    }
+
+    /// How much of a change is told, about.
+    fn bytes_of(&self, change: &Change) -> usize {
+        let told = change.events().iter().filter(|event| self.watch.concerns(event));
+        told.map(|event| match event {
+            Event::Put { record, .. } if self.values => record.key().len() + record.value().bytes.len(),
+            Event::Put { record, .. } => record.key().len(),
+            Event::Deadline { key, .. } | Event::Removed { key, .. } => key.as_str().len(),
+            Event::Cleared { .. } | Event::Configured { .. } => 0,
+        })
+        .sum()
+    }
+
+    fn tell(&self, change: &Change) -> Told {
         let events = change.events().iter().filter(|event| self.watch.concerns(event));
         let events = events.map(|event| wire_event(event, self.values)).collect();
         Told::Change { index: change.index(), at_ms: change.at_ms(), by: change.by(), events }
@@ -161,54 +223,5 @@ fn wire_event(event: &Event, values: bool) -> WireEvent {
         }
         Event::Cleared { prefix, removed } => WireEvent::Clear { prefix: prefix.clone(), removed: *removed },
         Event::Configured { config, .. } => WireEvent::Config { config: (**config).clone().into() },
-    }
-}
-
-/// Places for those who watch, and how many were sent away.
-#[derive(Debug, Clone)]
-pub(super) struct Watchers {
-    places: Arc<Semaphore>,
-    limit: usize,
-    cut: Arc<AtomicU64>,
-}
-
-impl Watchers {
-    /// Of so many connections some are left for other requests.
-    pub fn new(connections: usize) -> Self {
-        let limit = (connections / 2).clamp(1, WATCHERS_MAX);
-        Self { places: Arc::new(Semaphore::new(limit)), limit, cut: Arc::default() }
-    }
-
-    /// A place for one more, until it is dropped.
-    ///
-    /// # Errors
-    /// `busy`.
-    pub fn enter(&self) -> Result<Entered, ApiError> {
-        let busy = |_| ApiError::new(ErrorCode::Busy, "too many clients watch this node");
-        let place = self.places.clone().try_acquire_owned().map_err(busy)?;
-        Ok(Entered { _place: place, cut: self.cut.clone() })
-    }
-
-    /// How many watch now.
-    pub fn now(&self) -> u64 {
-        self.limit.saturating_sub(self.places.available_permits()) as u64
-    }
-
-    /// How many were sent away.
-    pub fn cut(&self) -> u64 {
-        self.cut.load(Relaxed)
-    }
-}
-
-/// One that watches.
-pub(super) struct Entered {
-    _place: OwnedSemaphorePermit,
-    cut: Arc<AtomicU64>,
-}
-
-impl Entered {
-    /// It is sent away.
-    fn note_cut(&self) {
-        self.cut.fetch_add(1, Relaxed);
     }
 }

@@ -101,6 +101,7 @@ impl From<MembershipError> for AdminFailure {
 impl Inner {
     /// Has the leader carry out a request, wherever it is.
     pub(super) async fn admin(&self, request: AdminRequest) -> Result<AdminDone, NodeError> {
+        self.refuse_when_removed()?;
         let deadline = Instant::now() + ADMIN_LIMIT;
         loop {
             let leader = self.wait_for_leader(deadline).await?;

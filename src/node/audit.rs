@@ -1,11 +1,13 @@
 //! Nodes compare their digests in the background. At equal index they must be equal; a node whose state
-//! differs from that of at least as many others as it agrees with takes itself out of service.
+//! differs from that of at least as many others as it agrees with takes itself out of service. The same rounds show who answers
+//! ([`super::standing`]).
 
 use super::error::NodeError;
+use super::standing::{Observer, Standing};
 use super::start::Inner;
 use crate::cache::Digest;
-use crate::peer::{Lane, Method};
-use crate::raft::{from_postcard, to_bytes};
+use crate::peer::{Lane, Method, NodeId};
+use crate::raft::{MemberState, View, from_postcard, to_bytes};
 use bytes::Bytes;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -28,9 +30,21 @@ pub(super) struct Comparison {
     pub differs_at: Option<u64>,
 }
 
+/// What one of the others answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Judgement {
+    pub comparison: Comparison,
+    /// Whether the asking node is a member; a node that is behind does not know.
+    pub is_member: Option<bool>,
+}
+
+/// All others, and what each answered, if it did.
+pub(super) type Round = Vec<(MemberState, Option<Judgement>)>;
+
 /// What this node has found out about itself.
 #[derive(Default)]
 pub(super) struct Audit {
+    pub standing: Standing,
     /// The index of the first difference that was noticed; 0 for none.
     differs_at: AtomicU64,
 }
@@ -43,8 +57,9 @@ impl Audit {
 }
 
 impl Inner {
-    /// A node that differs from the others answers nothing from its own state.
-    pub(super) fn refuse_when_different(&self) -> Result<(), NodeError> {
+    /// A node that differs from the others, or is none of them, answers nothing from its own state.
+    pub(super) fn refuse_when_out_of_service(&self) -> Result<(), NodeError> {
+        self.refuse_when_removed()?;
         match self.audit.differs_at() {
             None => Ok(()),
             Some(index) => Err(NodeError::Unavailable(format!(
@@ -56,11 +71,17 @@ impl Inner {
 
 /// Compares with every member again and again, and judges.
 pub(super) async fn keep_comparing(inner: Weak<Inner>) {
+    let mut observer = Observer::default();
     loop {
         sleep(INTERVAL).await;
         let Some(node) = inner.upgrade() else { return };
+        let view = node.consensus.view();
+        let round = ask_all(&node, &view).await;
+        observer.note(&node, &view, &round);
+        let answers = round.into_iter().flat_map(|(_, answer)| answer);
+        let comparisons: Vec<Comparison> = answers.map(|answer| answer.comparison).collect();
         if node.audit.differs_at().is_none()
-            && let Some(index) = judge(&compare_with_all(&node).await)
+            && let Some(index) = judge(&comparisons)
         {
             node.audit.differs_at.store(index, Ordering::Release);
             tracing::error!(index, "this node's state differs from the others': it is out of service");
@@ -80,18 +101,22 @@ fn judge(comparisons: &[Comparison]) -> Option<u64> {
     differing.iter().min().copied().filter(|_| differing.len() > agreeing)
 }
 
-async fn compare_with_all(node: &Inner) -> Vec<Comparison> {
+async fn ask_all(node: &Inner, view: &View) -> Round {
     let (me, question) = (node.identity.node_id, comparable(node));
-    let others = node.consensus.view().members.into_iter().filter(|member| member.id != me);
+    let others = view.members.iter().filter(|member| member.id != me).cloned();
     let answers = others.map(|member| {
         let question = question.clone();
         async move {
-            let client = node.peers.client(&node.consensus, member.id, Lane::Control)?;
-            let answer = client.call(Method::Digests, question, ANSWER_LIMIT).await.ok()?;
-            from_postcard::<Comparison>("a comparison of digests", &answer).ok()
+            let answer = async {
+                let client = node.peers.client(&node.consensus, member.id, Lane::Control)?;
+                let answer = client.call(Method::Digests, question, ANSWER_LIMIT).await.ok()?;
+                from_postcard::<Judgement>("a comparison of digests", &answer).ok()
+            };
+            let answer = answer.await;
+            (member, answer)
         }
     });
-    join_all(answers).await.into_iter().flatten().collect()
+    join_all(answers).await
 }
 
 /// This node's digests, for another to compare with its own.
@@ -103,13 +128,21 @@ pub(super) fn comparable(node: &Inner) -> Bytes {
 
 /// Compares a node's digests with ours.
 pub(super) fn compare_with(inner: &Inner, theirs: &Bytes) -> Result<Comparison, String> {
-    let theirs: Vec<(u64, u128)> = from_postcard("digests", theirs).map_err(|error| error.to_string())?;
-    Ok(compare(&inner.consensus.replica().comparable(), &theirs))
+    Ok(compare(&inner.consensus.replica().comparable(), &decode(theirs)?))
 }
 
-/// The same, as an answer.
-pub(super) fn answer_digests(inner: &Inner, body: &Bytes) -> Result<Bytes, String> {
-    compare_with(inner, body).map(|comparison| to_bytes(&comparison))
+fn decode(digests: &Bytes) -> Result<Vec<(u64, u128)>, String> {
+    from_postcard("digests", digests).map_err(|error| error.to_string())
+}
+
+/// Compares a node's digests with ours, and tells it whether it is a member.
+pub(super) fn answer_digests(inner: &Inner, from: NodeId, body: &Bytes) -> Result<Bytes, String> {
+    let (theirs, replica) = (decode(body)?, inner.consensus.replica());
+    // One that is behind does not know of the newest members. A node's number is the index of an entry before it became one.
+    let theirs_applied = theirs.last().map_or(0, |(index, _)| *index);
+    let knows = replica.applied_index() >= theirs_applied.max(from);
+    let is_member = knows.then(|| replica.has_member(from));
+    Ok(to_bytes(&Judgement { comparison: compare(&replica.comparable(), &theirs), is_member }))
 }
 
 fn compare(mine: &[(u64, Digest)], theirs: &[(u64, u128)]) -> Comparison {

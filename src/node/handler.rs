@@ -28,7 +28,7 @@ impl Handler for PeerHandler {
                 Method::ReadIndex => answer_read_index(&inner, body).await,
                 Method::Clock => Ok(to_bytes(&inner.consensus.clock().now_ms())),
                 Method::Admin => answer_admin(&inner, body).await,
-                Method::Digests => answer_digests(&inner, &body),
+                Method::Digests => answer_digests(&inner, from, &body),
                 Method::Report => answer_report(&inner, &body).await,
                 Method::Touches => answer_touches(&inner, &body),
                 Method::Append

@@ -9,11 +9,19 @@ use crate::raft::{MemberState, from_postcard, to_bytes, wall_ms};
 use bytes::Bytes;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// How long a member may take. All are asked at once.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
+/// For so long those who only look are told the same.
+const FRESH: Duration = Duration::from_millis(500);
+
+/// What was found out last, and when.
+#[derive(Default)]
+pub(super) struct Gathered(Mutex<Option<(Instant, Arc<Nodes>)>>);
 
 /// What a member answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +35,25 @@ impl Node {
     /// How every member is: each says so itself, or why it could not be asked.
     pub async fn nodes(&self) -> Nodes {
         self.inner.nodes().await
+    }
+
+    /// The same, as it was within the last half second; `at_ms` tells. However many ask, the members are asked once.
+    pub async fn nodes_lately(&self) -> Arc<Nodes> {
+        // Held while the members are asked: who comes meanwhile waits for that answer.
+        let mut gathered = self.inner.gathered.0.lock().await;
+        match &*gathered {
+            Some((at, nodes)) if at.elapsed() < FRESH => nodes.clone(),
+            _ => {
+                let nodes = Arc::new(self.inner.nodes().await);
+                *gathered = Some((Instant::now(), nodes.clone()));
+                nodes
+            }
+        }
+    }
+
+    /// Where the members tell clients to find them.
+    pub fn http_addresses(&self) -> Vec<String> {
+        self.inner.consensus.view().members.into_iter().map(|member| member.member.http).collect()
     }
 }
 

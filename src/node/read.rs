@@ -83,7 +83,7 @@ impl Inner {
         limit: Option<Duration>,
         look: impl FnOnce(&Cache) -> T,
     ) -> Result<ReadAt<T>, NodeError> {
-        self.refuse_when_different()?;
+        self.refuse_when_out_of_service()?;
         let deadline = Instant::now() + limit.unwrap_or(self.options.limits.request);
         let index = match level {
             ReadLevel::Stale => None,

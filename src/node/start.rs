@@ -8,6 +8,7 @@ use super::error::{NodeError, StartError};
 use super::formation::{Formation, form, found_alone, identity_by};
 use super::handler::PeerHandler;
 use super::identity::{Identity, Incarnation, store_uuid};
+use super::nodes::Gathered;
 use super::options::{Limits, NodeOptions, Origin};
 use super::peers::Peers;
 use super::read::{ReadAt, ReadLevel};
@@ -19,7 +20,7 @@ use crate::cache::{Cache, CacheConfig, Found, Key};
 use crate::client::join;
 use crate::peer::{Links, Listener, Net, NodeId, PeerServer};
 use crate::raft::{self, Consensus, Feed, Member, offload};
-use crate::storage::{FlushStats, LogOptions, LogStore, SnapshotFile, Snapshots};
+use crate::storage::{FlushStats, LogOptions, LogStore, Snapshots};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -52,6 +53,7 @@ pub(super) struct Inner {
     /// Held by the leader while it takes a node in, so that one that asks twice gets one number.
     pub adding: tokio::sync::Mutex<()>,
     pub links: Links,
+    pub gathered: Gathered,
     pub started: Instant,
     draining: AtomicBool,
     /// Tells those who wait that `draining` was set.
@@ -185,6 +187,7 @@ impl Opened {
             touches: Touches::default(),
             audit: Audit::default(),
             adding: tokio::sync::Mutex::default(),
+            gathered: Gathered::default(),
             links: links.clone(),
             started: Instant::now(),
             draining: AtomicBool::new(false),
@@ -342,27 +345,6 @@ impl Node {
         self.inner.admin(AdminRequest::Transfer { to }).await.map(drop)
     }
 
-    /// Writes a snapshot of what is applied now, and returns it.
-    ///
-    /// # Errors
-    /// [`NodeError::Unavailable`] when it takes longer than a minute.
-    pub async fn snapshot(&self) -> Result<SnapshotFile, NodeError> {
-        let applied = self.inner.consensus.replica().applied_index();
-        let limit = Duration::from_secs(60);
-        let deadline = Instant::now() + limit;
-        loop {
-            if let Some(file) = self.inner.snapshots.current().filter(|file| file.index >= applied) {
-                return Ok(file);
-            }
-            if Instant::now() >= deadline {
-                return Err(NodeError::Unavailable("the snapshot was not ready in time".into()));
-            }
-            self.inner.consensus.snapshot().await.map_err(NodeError::Fatal)?;
-            let done = |view: &crate::raft::View| view.snapshot_index >= applied;
-            self.inner.consensus.wait(Duration::from_secs(1), done).await;
-        }
-    }
-
     pub async fn status(&self) -> Status {
         self.inner.status().await
     }
@@ -411,6 +393,11 @@ impl Node {
     /// The cluster's id and incarnation.
     pub fn lineage(&self) -> (String, u64) {
         (self.inner.identity.cluster_id.clone(), self.inner.identity.incarnation())
+    }
+
+    /// The name of the history that indexes belong to: a restore from a backup begins another.
+    pub fn history(&self) -> &str {
+        self.inner.identity.history()
     }
 
     pub fn limits(&self) -> &Limits {

@@ -55,6 +55,8 @@ impl Inner {
             purged_index: view.purged_index,
             digest: IndexedDigest { index: cache.index(), digest: cache.digest().to_string() },
             differs_at: self.audit.differs_at(),
+            majority: self.audit.standing.has_majority(),
+            removed: self.audit.standing.is_removed(),
             members: members.members,
             config: cache.config().clone().into(),
             entries: cache.len(),

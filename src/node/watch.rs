@@ -14,19 +14,22 @@ use tokio::time::{Instant, sleep_until};
 
 /// How long a watcher is told nothing before it is told where it is.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a majority may take to confirm that this node still hears of everything.
+const TOUCH_LIMIT: Duration = Duration::from_secs(5);
 /// One that has seen all that there is looks again after so long at the earliest: under load it then gets many changes at a
 /// time, for one wake-up.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
-/// What a watcher takes at a time. It is kept alive until it is sent, so it is little.
+/// What a watcher takes at a time, at most: so many changes, and so many bytes of them or one that is larger. They are kept alive
+/// until they are sent, so it is little.
 const PAGE_CHANGES: usize = 256;
-const PAGE_BYTES: usize = 256 * 1024;
+pub const PAGE_BYTES: usize = 64 * 1024;
 
 /// What a watcher is told. Indexes and changes are the same on all nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
     /// What was changed next, oldest first.
     Changes(Vec<Change>),
-    /// Up to this index there was nothing else.
+    /// Up to this index there was nothing else, and this node still hears of what comes.
     Bookmark(u64),
     /// What came after `from` is no longer known. A state of index `until` or later has it; the changes after that follow.
     Resync { from: u64, until: u64 },
@@ -56,7 +59,7 @@ impl Node {
     pub async fn watch(&self, prefix: String, from: Option<u64>) -> Result<Watch, NodeError> {
         let node = &self.inner;
         node.refuse_when_draining()?;
-        node.refuse_when_different()?;
+        node.refuse_when_out_of_service()?;
         let applied = node.consensus.replica().watch_applied();
         let now = *applied.borrow();
         if let Some(from) = from.filter(|from| *from > now) {
@@ -131,7 +134,7 @@ impl Watch {
             // Before it looks, so that a node that stops after that wakes it.
             let node = self.node.clone();
             let drains = node.drains.notified();
-            if let Err(error) = node.refuse_when_draining().and_then(|()| node.refuse_when_different()) {
+            if let Err(error) = node.refuse_when_draining().and_then(|()| node.refuse_when_out_of_service()) {
                 return News::Cut { resume: self.place, reason: error.to_string() };
             }
             let next_look = self.looked + LOOK_INTERVAL;
@@ -148,8 +151,17 @@ impl Watch {
             }
             let bookmark = self.told + BOOKMARK_INTERVAL;
             if bookmark <= Instant::now() {
+                let in_touch = node.read(ReadLevel::Linearizable, None, Some(TOUCH_LIMIT), Cache::index);
+                let in_touch = tokio::select! {
+                    read = in_touch => read,
+                    () = drains => continue,
+                };
                 self.told = Instant::now();
-                return News::Bookmark(self.place);
+                return match in_touch {
+                    Ok(_) => News::Bookmark(self.place),
+                    // Elsewhere there may be changes that never come here.
+                    Err(error) => News::Cut { resume: self.place, reason: error.to_string() },
+                };
             }
             let next_look = self.looked + LOOK_INTERVAL;
             let more = async {

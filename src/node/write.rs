@@ -12,6 +12,8 @@ use tokio::time::{Instant, timeout_at};
 
 /// A pause before asking a leader that was not one a moment ago.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
+/// The least that is left of the time for the last try. Cut short, a refusal would become an unknown outcome.
+const LAST_TRY: Duration = Duration::from_millis(250);
 
 /// A command on its way into the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +45,7 @@ pub struct Written {
 impl Inner {
     pub(super) async fn write(&self, request: WriteRequest) -> Result<Written, NodeError> {
         self.refuse_when_draining()?;
+        self.refuse_when_removed()?;
         let deadline = Instant::now() + request.limit.unwrap_or(self.options.limits.request);
         let envelope = Envelope { idempotency_key: request.idempotency_key, command: request.command };
         let body = envelope.encode();
@@ -59,7 +62,8 @@ impl Inner {
     /// Tries until the proposal was made somewhere or time is up. As long as nothing was proposed, trying
     /// again is harmless; once something may have been, the first answer is final.
     async fn propose_anywhere(&self, body: Bytes, deadline: Instant) -> Result<Proposed, NodeError> {
-        let patience = (Instant::now() + self.options.limits.leader_wait).min(deadline);
+        let patience = (Instant::now() + self.options.limits.leader_wait)
+            .min(deadline.checked_sub(LAST_TRY).unwrap_or(deadline));
         loop {
             let leader = self.wait_for_leader(patience).await?;
             let result = if leader == self.identity.node_id {
@@ -75,6 +79,10 @@ impl Inner {
                 Err(ForwardFailure::NothingDone(reason)) => reason,
             };
             if Instant::now() + RETRY_PAUSE >= patience {
+                let reason = match self.audit.standing.has_majority() {
+                    true => reason,
+                    false => "no majority of the voters answers this node".into(),
+                };
                 return Err(NodeError::Unavailable(reason));
             }
             tokio::time::sleep(RETRY_PAUSE).await;

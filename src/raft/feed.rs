@@ -49,7 +49,8 @@ impl Change {
         &self.0.slice
     }
 
-    fn bytes(&self) -> usize {
+    /// Bytes of memory that it holds, about.
+    pub fn bytes(&self) -> usize {
         self.0.header.header.bytes
     }
 }
@@ -131,7 +132,7 @@ impl Feed {
         drop(old);
     }
 
-    /// What follows the index `place`: at most so many changes, and about so many bytes of them.
+    /// What follows the index `place`: at most so many changes, and at most so many bytes of them, or one that is larger.
     ///
     /// # Errors
     /// [`Forgotten`]: some of it is no longer here.
@@ -143,9 +144,9 @@ impl Feed {
         let first = window.changes.partition_point(|change| change.index() <= place);
         let mut bytes = 0;
         let fits = |change: &&Change| {
-            let so_far = bytes;
+            let is_first = bytes == 0;
             bytes += change.bytes();
-            so_far < most_bytes
+            is_first || bytes <= most_bytes
         };
         let following = window.changes.range(first..).take(most);
         let changes: Vec<Change> = following.take_while(fits).cloned().collect();
@@ -241,7 +242,7 @@ mod tests {
         let feed = Feed::new(1_000_000);
         feed.extend((1..=9).map(change).collect(), 9);
         assert_eq!(indexes(&feed.after(0, 9, 1).unwrap()), [1]);
-        let page = feed.after(1, 9, change(2).bytes() + 1).unwrap();
+        let page = feed.after(1, 9, 2 * change(2).bytes() + 1).unwrap();
         assert_eq!((indexes(&page), page.until), (vec![2, 3], 3));
     }
 

@@ -59,6 +59,16 @@ export class Cluster {
     return run(`${scripts}kill`, [`n${id}`])
   }
 
+  /** Starts one more node, which has no vote. */
+  join(name) {
+    return run(`${scripts}join`, [name, '--learner'])
+  }
+
+  /** Stops a node that `join` started, and forgets it. */
+  leave(name) {
+    return run(`${scripts}leave`, [name])
+  }
+
   /** Starts the nodes again that were killed, and waits until they are ready. */
   revive() {
     return run(`${scripts}up`, [])

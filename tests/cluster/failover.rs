@@ -1,6 +1,7 @@
 //! Nodes die and freeze; what was acknowledged stays, and nobody answers an old value.
 
-use crate::support::{Cluster, until};
+use crate::support::{Cluster, run, until};
+use reqwest::Method;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -130,6 +131,70 @@ async fn a_leader_that_slept_answers_no_old_value() {
         assert_eq!(cluster.get(sleeper, "k").await, Ok(new));
     }
     cluster.digests_agree().await;
+}
+
+/// Whether a gauge of one node is 1.
+async fn is_set(cluster: &Cluster, node: usize, gauge: &str) -> bool {
+    let text = cluster.request(Method::GET, &cluster.nodes[node], "/metrics", "").await.text().await.unwrap();
+    text.lines().find(|line| line.starts_with(&format!("{gauge} "))).unwrap().ends_with(" 1")
+}
+
+async fn has_majority(cluster: &Cluster, node: usize) -> bool {
+    cluster.status(&cluster.nodes[node]).await["majority"] == true
+}
+
+/// Who has lost the majority knows it, says so, and refuses writes without a doubt about their outcome.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_majority_is_told() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    let leader = cluster.leader().await;
+    assert!(
+        is_set(&cluster, leader, "lockstep_majority").await
+            && is_set(&cluster, leader, "lockstep_is_leader").await
+    );
+    let others: Vec<usize> = (0..3).filter(|node| *node != leader).collect();
+    for other in &others {
+        cluster.nodes[*other].signal(libc::SIGSTOP);
+    }
+    until("it notices", async || !has_majority(&cluster, leader).await).await;
+    assert!(
+        !is_set(&cluster, leader, "lockstep_majority").await
+            && !is_set(&cluster, leader, "lockstep_is_leader").await
+    );
+    let url = cluster.nodes[leader].http.clone();
+    let (code, out, _) = run(&["status", "--url", &url]);
+    assert!(code == 0 && out.contains("NO MAJORITY"), "{out}");
+    // The last of its tries is not cut short, so nothing is in doubt.
+    for timeout in ["3000", "7000"] {
+        let (code, _, error) = run(&["put", "k", "v", "--url", &url, "--timeout-ms", timeout]);
+        assert!(code == 5 && error.contains("majority"), "{code}: {error}");
+    }
+    for other in &others {
+        cluster.nodes[*other].signal(libc::SIGCONT);
+    }
+    until("it is back", async || {
+        has_majority(&cluster, leader).await && has_majority(&cluster, others[0]).await
+    })
+    .await;
+    cluster.nodes[leader].kill();
+    until("another leads", async || {
+        is_set(&cluster, others[0], "lockstep_is_leader").await
+            || is_set(&cluster, others[1], "lockstep_is_leader").await
+    })
+    .await;
+    cluster.nodes[leader].start();
+    cluster.all_ready().await;
+    let log = cluster.nodes[leader].log();
+    for words in [
+        "this node leads",
+        "a member does not answer",
+        "no majority of the voters answers",
+        "a majority of the voters answers again",
+        "a member answers again",
+    ] {
+        assert!(log.contains(words), "{words}");
+    }
+    until("it says who leads now", async || cluster.nodes[leader].log().contains("another node leads")).await;
 }
 
 /// A node that is told to stop hands the lead over first: the cluster goes on at once.

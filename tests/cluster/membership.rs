@@ -57,6 +57,71 @@ async fn a_node_joins_votes_leaves_and_its_number_is_not_given_again() {
     cluster.digests_agree().await;
 }
 
+/// A node that runs on after it was removed learns of it, takes nothing more, and says why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_removed_knows_it() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    let leader = cluster.leader().await;
+    let removed = (leader + 1) % 3;
+    let id = id_of(&cluster, &cluster.nodes[leader], &cluster.nodes[removed].name).await;
+    let done =
+        cluster.request(Method::DELETE, &cluster.nodes[leader], &format!("/v1/members/{id}"), "").await;
+    assert_eq!(done.status().as_u16(), 204);
+    for run in 0..2 {
+        until("it knows", async || {
+            let Ok(answer) =
+                cluster.http.get(format!("{}/v1/status", cluster.nodes[removed].http)).send().await
+            else {
+                return false;
+            };
+            answer.json().await.is_ok_and(|status: Value| status["removed"] == true)
+        })
+        .await;
+        for (method, path) in [
+            (Method::PUT, "/v1/kv/k"),
+            (Method::GET, "/v1/kv/k?consistency=stale"),
+            (Method::GET, "/v1/watch"),
+            (Method::GET, "/readyz"),
+        ] {
+            let answer = cluster.request(method.clone(), &cluster.nodes[removed], path, "v").await;
+            assert_eq!(answer.status().as_u16(), 503, "{method} {path}");
+            let problem: Value = answer.json().await.unwrap();
+            let reason = problem["detail"].as_str().unwrap().to_owned();
+            assert!(
+                reason.contains("removed") || reason.contains("not a member"),
+                "{method} {path}: {reason}"
+            );
+        }
+        let told = cluster.nodes[removed].log().matches("was removed from the cluster").count();
+        assert_eq!(told, run + 1, "each of its lives says it once");
+        // One that was not reachable when it happened learns of it too.
+        cluster.nodes[removed].kill();
+        cluster.nodes[removed].start();
+    }
+    until("it knows again", async || {
+        let Ok(answer) = cluster.http.get(format!("{}/v1/status", cluster.nodes[removed].http)).send().await
+        else {
+            return false;
+        };
+        answer.json().await.is_ok_and(|status: Value| status["removed"] == true)
+    })
+    .await;
+    // When one of the others falls silent, the word of the rest is as good as before.
+    let silent = (leader + 2) % 3;
+    cluster.nodes[silent].signal(libc::SIGSTOP);
+    for _ in 0..20 {
+        assert_eq!(cluster.status(&cluster.nodes[removed]).await["removed"], true);
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    cluster.nodes[silent].signal(libc::SIGCONT);
+    cluster.ready(&cluster.nodes[silent]).await;
+    // Nobody else takes itself for removed.
+    for other in [leader, (leader + 2) % 3] {
+        assert_eq!(cluster.status(&cluster.nodes[other]).await["removed"], false);
+        cluster.put_surely(&cluster.nodes[other], "k", "v").await;
+    }
+}
+
 /// The leader that is removed hands over first, and the rest goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn removing_the_leader_hands_over_first() {

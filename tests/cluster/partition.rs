@@ -65,25 +65,43 @@ async fn a_follower_that_comes_back_does_not_raise_the_term() {
 
 /// Without a majority nothing is written and nothing is read; with it again, all goes on.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_majority_the_cluster_waits() {
-    let mut cluster = Cluster::start(3, &["--request-timeout-ms", "1500"]).await;
-    cluster.put_surely(&cluster.nodes[0], "k", "v").await;
-    cluster.nodes[1].kill();
-    cluster.nodes[2].kill();
+async fn a_leader_without_a_majority_waits() {
+    let cluster = Cluster::start(3, &["--request-timeout-ms", "1500"]).await;
+    let leader = cluster.leader().await;
+    waits_without_a_majority(cluster, leader).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_without_a_majority_waits() {
+    let cluster = Cluster::start(3, &["--request-timeout-ms", "1500"]).await;
+    let follower = cluster.follower().await;
+    waits_without_a_majority(cluster, follower).await;
+}
+
+async fn waits_without_a_majority(mut cluster: Cluster, survivor: usize) {
+    cluster.put_surely(&cluster.nodes[survivor], "k", "v").await;
+    let [first, second] = [(survivor + 1) % 3, (survivor + 2) % 3];
+    cluster.nodes[first].kill();
+    cluster.nodes[second].kill();
     crate::support::until("the survivor notices", || async {
-        cluster.get(&cluster.nodes[0], "k").await == Err(503)
+        cluster.get(&cluster.nodes[survivor], "k").await == Err(503)
     })
     .await;
-    let refused = cluster.request(Method::PUT, &cluster.nodes[0], "/v1/kv/k", "w").await;
+    let refused = cluster.request(Method::PUT, &cluster.nodes[survivor], "/v1/kv/k", "w").await;
     assert_eq!(refused.status().as_u16(), 503);
     assert!(refused.headers().contains_key("retry-after"));
     let problem: Value = refused.json().await.unwrap();
     assert_eq!((problem["code"].as_str(), problem["effect"].as_str()), (Some("unavailable"), Some("none")));
-    let live = cluster.request(Method::GET, &cluster.nodes[0], "/livez", "").await;
+    // Many at once: the last try of each has the time to hear that nothing was done.
+    let many = (0..300).map(|_| cluster.request(Method::PUT, &cluster.nodes[survivor], "/v1/kv/k", "w"));
+    for refused in futures::future::join_all(many).await {
+        assert_eq!(refused.status().as_u16(), 503, "{}", refused.text().await.unwrap());
+    }
+    let live = cluster.request(Method::GET, &cluster.nodes[survivor], "/livez", "").await;
     assert_eq!(live.status().as_u16(), 200, "liveness needs no quorum");
-    cluster.nodes[1].start();
-    cluster.ready(&cluster.nodes[1]).await;
-    assert_eq!(cluster.get(&cluster.nodes[0], "k").await, Ok("v".into()));
+    cluster.nodes[first].start();
+    cluster.ready(&cluster.nodes[first]).await;
+    assert_eq!(cluster.get(&cluster.nodes[survivor], "k").await, Ok("v".into()));
 }
 
 /// The routes that break things exist only where they were asked for.

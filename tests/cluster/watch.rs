@@ -1,16 +1,21 @@
 //! The change feed of a cluster: every node tells the same, and a place is good on each of them.
 
-use crate::support::{Cluster, until};
+use crate::support::{Cluster, Node, until};
+use eventsource_stream::Eventsource;
+use futures::stream::BoxStream;
+use futures::{SinkExt, StreamExt};
 use lockstep::api::{Told, WireEvent};
 use lockstep::client::Client;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
 
 /// What one watcher was told.
 #[derive(Default)]
@@ -93,7 +98,8 @@ async fn watchers_of_all_nodes_hear_the_same() {
     cluster.put_surely(&cluster.nodes[0], "last", "one").await;
     let listed = cluster.request(Method::GET, &cluster.nodes[0], "/v1/keys?limit=10000", "").await;
     let listed: serde_json::Value = listed.json().await.unwrap();
-    end.store(listed["index"].as_u64().unwrap(), Ordering::Release);
+    let listed_at = listed["index"].as_u64().unwrap();
+    end.store(listed_at, Ordering::Release);
 
     let mut all: BTreeMap<u64, Vec<WireEvent>> = BTreeMap::new();
     let mut heard = Vec::new();
@@ -120,6 +126,8 @@ async fn watchers_of_all_nodes_hear_the_same() {
         let keys = listed["keys"].as_array().unwrap().iter();
         let keys: BTreeMap<&str, u64> =
             keys.map(|key| (key["key"].as_str().unwrap(), key["revision"].as_u64().unwrap())).collect();
+        // A key may run out after it was listed, and a watcher hear of that too.
+        all.retain(|index, _| *index <= listed_at);
         let replayed = replay(&all);
         let replayed: BTreeMap<&str, u64> =
             replayed.iter().map(|(key, index)| (key.as_str(), *index)).collect();
@@ -202,4 +210,117 @@ async fn a_watcher_leaves_a_node_that_falls_silent() {
     };
     cluster.nodes[silent].signal(libc::SIGCONT);
     assert!(matches!(&told[..], [WireEvent::Put { key, .. }] if key == "k"), "{told:?}");
+}
+
+/// What a node tells who watches there, and nowhere else.
+struct Listener(BoxStream<'static, Value>);
+
+impl Listener {
+    async fn at(node: &Node) -> Self {
+        Self::from(node, None).await
+    }
+
+    async fn from(node: &Node, place: Option<&Value>) -> Self {
+        let from = place.map(|place| format!("?from={place}")).unwrap_or_default();
+        let url = format!("{}/v1/watch{from}", node.http);
+        let response = reqwest::Client::builder().no_proxy().build().unwrap().get(url).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let told = response.bytes_stream().eventsource();
+        let told = told.map(|event| serde_json::from_str(&event.unwrap().data).unwrap());
+        let mut listener = Self(told.boxed());
+        assert_eq!(listener.next().await["type"], "subscribed");
+        listener
+    }
+
+    async fn next(&mut self) -> Value {
+        let next = tokio::time::timeout(Duration::from_secs(30), self.0.next()).await;
+        next.expect("it is told something in time").expect("it is told why before the end")
+    }
+
+    /// What it is told when it is cut off.
+    async fn end(&mut self) -> Value {
+        loop {
+            let told = self.next().await;
+            if told["type"] == "cut" {
+                return told;
+            }
+        }
+    }
+}
+
+/// F5: at a node that hears no more of what the others do, a watcher does not wait for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_has_lost_touch_sends_its_watchers_away() {
+    let cluster = Cluster::start(3, &[]).await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let mut at_leader = Listener::at(&cluster.nodes[leader]).await;
+    let mut at_follower = Listener::at(&cluster.nodes[follower]).await;
+    cluster.put_surely(&cluster.nodes[leader], "k", "v").await;
+    let change = at_follower.next().await;
+    assert_eq!((&change["type"], &change["events"][0]["key"]), (&json!("change"), &json!("k")));
+    assert_eq!(at_follower.next().await["type"], "bookmark", "nothing happens, and it knows that");
+
+    for gone in (0..3).filter(|node| *node != follower) {
+        cluster.nodes[gone].signal(libc::SIGSTOP);
+    }
+    let cut = at_follower.end().await;
+    assert!(cut["resume"].as_u64() >= change["index"].as_u64(), "{cut}");
+    for gone in (0..3).filter(|node| *node != follower) {
+        cluster.nodes[gone].signal(libc::SIGCONT);
+    }
+    cluster.all_ready().await;
+    // Who goes on elsewhere misses nothing, and neither does who was told nothing while its node slept.
+    let third = (0..3).find(|node| ![leader, follower].contains(node)).unwrap();
+    cluster.put_surely(&cluster.nodes[third], "k", "w").await;
+    let mut elsewhere = Listener::from(&cluster.nodes[third], Some(&cut["resume"])).await;
+    for listener in [&mut at_leader, &mut elsewhere] {
+        loop {
+            let told = listener.next().await;
+            if told["type"] == "cut" {
+                *listener = Listener::from(&cluster.nodes[third], Some(&told["resume"])).await;
+            }
+            if told["events"][0]["value"] == "w" {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_removed_sends_its_watchers_away() {
+    let cluster = Cluster::start(3, &[]).await;
+    let (leader, removed) = (cluster.leader().await, cluster.follower().await);
+    let mut listener = Listener::at(&cluster.nodes[removed]).await;
+    let id = cluster.status(&cluster.nodes[removed]).await["node"]["id"].as_u64().unwrap();
+    let done =
+        cluster.request(Method::DELETE, &cluster.nodes[leader], &format!("/v1/members/{id}"), "").await;
+    assert!(done.status().is_success(), "{}", done.text().await.unwrap());
+    listener.end().await;
+}
+
+/// Whether the cluster has come to a place is found out beside what else a page is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_nobody_knows_holds_up_no_other_subscription() {
+    let cluster = Cluster::start(3, &[]).await;
+    let node = &cluster.nodes[cluster.follower().await];
+    for other in cluster.nodes.iter().filter(|other| other.name != node.name) {
+        other.signal(libc::SIGSTOP);
+    }
+    let url = format!("{}/v1/live", node.http.replace("http", "ws"));
+    let (mut page, _) = connect_async(url).await.unwrap();
+    for subscribe in [json!({"id": "far", "from": 1_000_000}), json!({"id": "here"})] {
+        page.send(Message::text(json!({"subscribe": subscribe}).to_string())).await.unwrap();
+    }
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        if let Message::Text(text) = page.next().await.unwrap().unwrap() {
+            let one: Value = serde_json::from_str(&text).unwrap();
+            told.push((one["id"].as_str().unwrap().to_owned(), one["type"].as_str().unwrap().to_owned()));
+        }
+    }
+    assert_eq!(told[0], ("here".into(), "subscribed".into()), "{told:?}");
+    assert_eq!(told[1], ("far".into(), "refused".into()), "{told:?}");
+    for other in &cluster.nodes {
+        other.signal(libc::SIGCONT);
+    }
 }

@@ -1,9 +1,13 @@
 //! The `/api` routes: bodies and statuses as clients of a well-known Node.js cache server expect them.
 
 use crate::server::{Server, limits};
+use futures::{SinkExt, StreamExt};
 use lockstep::http::{GuideSettings, HttpLimits};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
 
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 const FORM: &[(&str, &str)] = &[("content-type", "application/x-www-form-urlencoded")];
@@ -387,6 +391,25 @@ async fn what_stands_around_the_routes_stands_around_no_others() {
     server.stop().await;
 }
 
+/// Express takes a slash at a path's end for nothing.
+#[tokio::test]
+async fn a_slash_at_the_end_changes_nothing() {
+    let server = Server::start().await;
+    post(&server, "/api/cache/", &json!({"key": "k", "value": 1})).await;
+    let (status, told) = get(&server, "/api/cache/k/").await;
+    assert_eq!((status, &told["value"]["value"]), (200, &json!(1)), "{told}");
+    assert_eq!(get(&server, "/api/cache/?limit=1").await.0, 200);
+    for path in ["/health/", "/ping/"] {
+        assert_eq!(server.get(path).await.status(), 200, "{path}");
+    }
+    assert_eq!(get(&server, "/api/none/").await, (404, failure("Cannot GET /api/none")));
+    assert_eq!(get(&server, "/api/").await.0, 404);
+    // Keys under /v1 may end with one.
+    server.put("k%2F", "v").await;
+    assert_eq!(server.get("/v1/kv/k/").await.status(), 404);
+    server.stop().await;
+}
+
 /// A connection that says nothing takes memory until it is given up, so only so many may begin.
 #[tokio::test]
 async fn a_flood_of_socket_io_connections_is_refused() {
@@ -397,6 +420,38 @@ async fn a_flood_of_socket_io_connections_is_refused() {
         answers.push(begin().await);
     }
     assert_eq!((answers[0], answers[511], answers[512]), (200, 200, 429));
+    server.stop().await;
+}
+
+/// A page sends names of events. The library would keep whatever else comes, however much it is.
+#[tokio::test]
+async fn a_socket_io_page_sends_little() {
+    let server = Server::start().await;
+    let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", server.address);
+    let (mut page, _) = connect_async(&url).await.unwrap();
+    page.send(Message::text("40")).await.unwrap();
+    // So much is fine, and is answered.
+    page.send(Message::text(r#"42["get-cache-state"]"#)).await.unwrap();
+    let mut states = 0;
+    while states < 2 {
+        let told = page.next().await.unwrap().unwrap().into_text().unwrap();
+        states += usize::from(told.starts_with(r#"42["cache-state""#));
+    }
+    let large = format!(r#"42["get-cache-state","{}"]"#, "x".repeat(1_000_000));
+    let _ = page.send(Message::text(large)).await;
+    let end = async { while let Some(Ok(_)) = page.next().await {} };
+    tokio::time::timeout(Duration::from_secs(20), end).await.expect("the connection is cut");
+
+    let polling = "/socket.io/?EIO=4&transport=polling";
+    let text = server.get(polling).await.text().await.unwrap();
+    let open: Value = serde_json::from_str(&text[1..]).unwrap();
+    let polling = format!("{polling}&sid={}", open["sid"].as_str().unwrap());
+    let post = async |body: String| server.send(Method::POST, &polling, &[], body).await.status().as_u16();
+    assert_eq!(post("40".into()).await, 200);
+    let announced = r#"452-["e",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
+    assert_eq!(post(format!("{announced}\x1ebAAAA")).await, 400);
+    assert_eq!(post("bAAAA".into()).await, 400);
+    assert_eq!(post(format!(r#"42["{}"]"#, "x".repeat(5_000))).await, 413);
     server.stop().await;
 }
 

@@ -8,6 +8,36 @@ fn header<'a>(response: &'a reqwest::Response, name: &str) -> &'a str {
     response.headers().get(name).unwrap_or_else(|| panic!("no {name}")).to_str().unwrap()
 }
 
+/// Whatever is wrong with an operation, its position is told, in words of the API.
+#[tokio::test]
+async fn a_batch_that_cannot_be_read_says_where() {
+    let server = Server::start().await;
+    let get = json!({"op": "get", "key": "k"});
+    for (wrong, words) in [
+        (json!({"op": "puut", "key": "k"}), "unknown name `puut`"),
+        (json!({"op": "put", "key": "k", "valu": "v"}), "valu"),
+        (json!({"op": "put", "key": "k", "value": "v", "ttl_ms": -1}), "expected a whole number from 0"),
+        (json!({"op": "put", "key": "", "value": "v"}), "key"),
+    ] {
+        let body = json!({"ops": [get, wrong]}).to_string();
+        let response = server.send(Method::POST, "/v1/batch", &[], body).await;
+        assert_eq!(response.status(), 400, "{wrong}");
+        let problem: Value = response.json().await.unwrap();
+        assert_eq!(problem["op"], 1, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(words), "{problem}");
+    }
+    // What is wrong elsewhere has no position.
+    let more = r#"{"ops": [{"op": "get", "key": "k"}], "opz": 1}"#;
+    let problem: Value = server.send(Method::POST, "/v1/batch", &[], more).await.json().await.unwrap();
+    assert!(problem["op"].is_null() && problem["detail"].as_str().unwrap().contains("opz"), "{problem}");
+    let empty = server.send(Method::POST, "/v1/kv/k/expire", &[], "").await;
+    let problem: Value = empty.json().await.unwrap();
+    assert_eq!(problem["detail"], "body: it is empty; missing field `ttl_ms`");
+    let slash: Value = server.get("/v1/kv/a/b").await.json().await.unwrap();
+    assert!(slash["detail"].as_str().unwrap().ends_with("a%2Fb"), "{slash}");
+    server.stop().await;
+}
+
 /// H1: an answer says where in history it stands, and a read after it sees it.
 #[tokio::test]
 async fn a_value_comes_back_as_it_was_put() {

@@ -1,7 +1,8 @@
 //! The change feed over a WebSocket.
 
-use crate::server::Server;
+use crate::server::{Server, limits};
 use futures::{SinkExt, StreamExt};
+use lockstep::http::GuideSettings;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -132,8 +133,37 @@ async fn pages_of_other_sites_change_nothing() {
         200,
         "its browser does not show it this"
     );
+    // What `/api` takes for its frontend when nobody names one.
+    let usual = [("origin", "http://localhost:3000")];
+    server.refused(Method::POST, "/v1/kv/n/incr", &usual, "", "forbidden").await;
     let own = [("origin", server.url.as_str())];
     assert_eq!(server.send(Method::POST, "/v1/kv/n/incr", &own, "").await.status(), 200);
+    // A stranger's name may be made to lead here once the stranger's page is loaded.
+    let rebound = [("origin", "http://evil.example:5001"), ("host", "evil.example:5001")];
+    server.refused(Method::POST, "/v1/kv/n/incr", &rebound, "", "forbidden").await;
+    let named = [("origin", "http://cache-1:5001"), ("host", "cache-1:5001")];
+    assert_eq!(server.send(Method::POST, "/v1/kv/n/incr", &named, "").await.status(), 200);
+    server.stop().await;
+}
+
+/// Names that the members advertise, and those that the operator lists, are the cluster's own.
+#[tokio::test]
+async fn pages_of_the_clusters_own_sites_are_welcome() {
+    let guide = GuideSettings::of(Some("https://cache.example"), None).unwrap();
+    let server = Server::start_for(limits(), guide, |mut options| {
+        options.http_advertise = "http://cache-1.example:5001".into();
+        options
+    })
+    .await;
+    for (origin, host, status) in [
+        ("http://cache-1.example:5001", "cache-1.example:5001", 200),
+        ("https://cache.example", "internal.example", 200),
+        ("http://cache-2.example:5001", "cache-2.example:5001", 403),
+    ] {
+        let headers = [("origin", origin), ("host", host)];
+        let answer = server.send(Method::POST, "/v1/kv/n/incr", &headers, "").await;
+        assert_eq!(answer.status(), status, "{origin}");
+    }
     server.stop().await;
 }
 

@@ -48,7 +48,7 @@ impl Server {
         let address = listener.local_addr().unwrap().to_string();
         let options = change(NodeOptions::alone(dir.path()));
         let opened = Opened::open(options).await.unwrap();
-        let door = Door::new(opened.formation(), limits, false).with_guide(guide);
+        let door = Door::new(opened.formation(), limits, false, guide);
         let http = HttpServer::start(listener, door.clone());
         let url = format!("http://{address}");
         let client = Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();

@@ -3,7 +3,7 @@
 use crate::server::{Server, limits};
 use lockstep::api::Told;
 use lockstep::client::{Client, Watching};
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -122,15 +122,48 @@ async fn a_place_resumes() {
         assert_eq!(next(&mut again).await["index"], *place);
         assert_eq!(next(&mut again).await, all[at + 1]);
     }
-    // A browser's own place counts more than the one in its page's address.
+    // A browser's own place counts more than the one in its page's address. It is the id of the last event.
     let request = server.client.get(format!("{}/v1/watch?from=0", server.url));
-    let mut response = request.header("last-event-id", indexes[48].to_string()).send().await.unwrap();
+    let text = until_told("change", request.header("last-event-id", indexes[48].to_string())).await;
+    let last = text.split("\n\n").find(|frame| frame.contains("event: change")).unwrap();
+    let id = last.lines().find_map(|line| line.strip_prefix("id: ")).unwrap();
+    assert!(id.starts_with(&format!("{}@", indexes[49])), "{text}");
+    server.put("k", "next").await;
+    for request in [
+        server.client.get(format!("{}/v1/watch", server.url)).header("last-event-id", id),
+        server.client.get(format!("{}/v1/watch", server.url)).query(&[("from", id)]),
+    ] {
+        let text = until_told("change", request).await;
+        assert!(text.contains(r#""value":"next""#), "{text}");
+    }
+    server.stop().await;
+}
+
+/// What a request for `/v1/watch` is answered, until a message of this kind has come.
+async fn until_told(kind: &str, request: RequestBuilder) -> String {
+    let mut response = request.send().await.unwrap();
     let mut text = String::new();
-    while !text.contains("event: change") || !text.ends_with("\n\n") {
+    while !text.contains(&format!("event: {kind}")) || !text.ends_with("\n\n") {
         text.push_str(&String::from_utf8_lossy(&response.chunk().await.unwrap().unwrap()));
     }
-    let last = text.split("\n\n").find(|frame| frame.contains("event: change")).unwrap();
-    assert!(last.lines().any(|line| line == format!("id: {}", indexes[49])), "{text}");
+    text
+}
+
+/// F2: a place in another history means nothing here, as after a restore from a backup, whatever its index.
+#[tokio::test]
+async fn a_place_of_another_history_is_none() {
+    let server = Server::start().await;
+    for number in 0..20 {
+        server.put("k", &number.to_string()).await;
+    }
+    let applied = server.node.status().await.applied_index;
+    for place in ["3@0badcafe", "1000000@0badcafe"] {
+        let request = server.client.get(format!("{}/v1/watch", server.url));
+        let text = until_told("resync", request.header("last-event-id", place)).await;
+        let from = place.split('@').next().unwrap();
+        let resync = format!(r#"{{"type":"resync","from":{from},"index":{applied}}}"#);
+        assert!(text.contains(&resync) && !text.contains("event: change"), "{text}");
+    }
     server.stop().await;
 }
 
@@ -192,7 +225,8 @@ async fn a_place_that_is_none_is_refused() {
     server.refused(get.clone(), "/v1/watch?from=-1", &[], "", "invalid_query").await;
     server.refused(get.clone(), "/v1/watch?values=no", &[], "", "invalid_query").await;
     server.refused(get.clone(), "/v1/watch?key=a", &[], "", "invalid_query").await;
-    server.refused(get, "/v1/watch", &[("last-event-id", "x")], "", "invalid_header").await;
+    server.refused(get.clone(), "/v1/watch", &[("last-event-id", "x")], "", "invalid_header").await;
+    server.refused(get, "/v1/watch?from=@x", &[], "", "invalid_query").await;
     server.stop().await;
 }
 

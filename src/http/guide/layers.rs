@@ -8,12 +8,14 @@ use super::answer::Refusal;
 use super::settings::GuideSettings;
 use crate::raft::wall_ms;
 use axum::Router;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
@@ -22,6 +24,10 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 /// Socket.IO connections that may begin in so much time.
 const NEWCOMERS_MAX: u32 = 512;
 const NEWCOMERS_INTERVAL: Duration = Duration::from_secs(5);
+/// What a page may post at a time.
+pub(super) const POLLED_BYTES_MAX: usize = 4 * 1024;
+/// Stands between the packets of a post.
+const RECORD_SEPARATOR: u8 = 0x1e;
 /// Shorter answers are not worth compressing.
 const COMPRESSED_FROM_BYTES: u16 = 1_024;
 
@@ -47,26 +53,27 @@ const CAREFUL: [(&str, &str); 12] = [
 ];
 
 /// Puts them around the routes; the last one is the outermost.
-pub(super) fn around(routes: Router<Door>, settings: &Arc<GuideSettings>) -> Router<Door> {
+pub(super) fn around(routes: Router<Door>, door: &Door) -> Router<Door> {
     let worth_it = SizeAbove::new(COMPRESSED_FROM_BYTES).and(NotForContentType::SSE);
     // The nodes' work goes before a few bytes on the wire.
     let compression = CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(worth_it);
     routes
         .layer(compression)
-        .layer(from_fn_with_state(settings.clone(), refuse_foreign_pages))
-        .layer(cors(settings))
+        .layer(from_fn_with_state(door.clone(), refuse_foreign_pages))
+        .layer(cors(&door.guide))
         .layer(map_response(be_careful))
         .layer(from_fn(log))
 }
 
 /// Puts around the pages' connections what belongs there. A connection brings what happens here to a page, so the pages of
 /// other sites get none, whatever the method.
-pub(super) fn around_sockets(routes: Router<Door>, settings: &Arc<GuideSettings>) -> Router<Door> {
+pub(super) fn around_sockets(routes: Router<Door>, door: &Door) -> Router<Door> {
     let newcomers = Arc::new(Newcomers::default());
     routes
+        .layer(from_fn_with_state(door.clone(), refuse_attachments))
         .layer(from_fn_with_state(newcomers, refuse_a_flood))
-        .layer(from_fn_with_state(settings.clone(), refuse_all_foreign_pages))
-        .layer(cors(settings))
+        .layer(from_fn_with_state(door.clone(), refuse_all_foreign_pages))
+        .layer(cors(&door.guide))
 }
 
 fn cors(settings: &GuideSettings) -> CorsLayer {
@@ -99,13 +106,9 @@ async fn be_careful(mut response: Response) -> Response {
 
 /// A page of another site may not write here with its visitors' browsers. Browsers say in `Origin` whose page it is;
 /// programs say nothing.
-async fn refuse_foreign_pages(
-    State(settings): State<Arc<GuideSettings>>,
-    request: Request,
-    next: Next,
-) -> Response {
+async fn refuse_foreign_pages(State(door): State<Door>, request: Request, next: Next) -> Response {
     let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
-    if reads || is_welcome(&settings, &request) { next.run(request).await } else { not_welcome() }
+    if reads || is_welcome(&door, &request) { next.run(request).await } else { not_welcome() }
 }
 
 /// Connections that were begun since an instant. One that does not say what it wants is given up after a while; until then it takes
@@ -133,18 +136,33 @@ async fn refuse_a_flood(State(newcomers): State<Arc<Newcomers>>, request: Reques
     (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "5")], message).into_response()
 }
 
-async fn refuse_all_foreign_pages(
-    State(settings): State<Arc<GuideSettings>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if is_welcome(&settings, &request) { next.run(request).await } else { not_welcome() }
+/// Pages send no bytes, only names of events. A message that says it has attachments would be kept until all have come, however
+/// many those are.
+async fn refuse_attachments(State(door): State<Door>, request: Request, next: Next) -> Response {
+    if request.method() != Method::POST {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let read = timeout(door.limits.body_pause, to_bytes(body, POLLED_BYTES_MAX)).await;
+    let Ok(Ok(bytes)) = read else {
+        return (StatusCode::PAYLOAD_TOO_LARGE, "Too large, or not in time").into_response();
+    };
+    // One request may bring several packets.
+    let mut packets = bytes.split(|byte| *byte == RECORD_SEPARATOR);
+    if packets.any(|packet| packet.starts_with(b"b")) {
+        return (StatusCode::BAD_REQUEST, "Attachments are not taken").into_response();
+    }
+    next.run(Request::from_parts(parts, Body::from(bytes))).await
 }
 
-fn is_welcome(settings: &GuideSettings, request: &Request) -> bool {
+async fn refuse_all_foreign_pages(State(door): State<Door>, request: Request, next: Next) -> Response {
+    if is_welcome(&door, &request) { next.run(request).await } else { not_welcome() }
+}
+
+fn is_welcome(door: &Door, request: &Request) -> bool {
     let page = request.headers().get(header::ORIGIN);
-    page.is_some_and(|page| settings.frontends.contains(page))
-        || origin::refuse_foreign(request.headers()).is_ok()
+    page.is_some_and(|page| door.guide.frontends.contains(page))
+        || origin::refuse_foreign(request.headers(), door).is_ok()
 }
 
 fn not_welcome() -> Response {

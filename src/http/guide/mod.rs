@@ -19,6 +19,6 @@ mod sync;
 mod sync_history;
 mod value;
 
-pub(super) use routes::router;
+pub(super) use routes::{router, take_slash_away};
 pub use settings::GuideSettings;
-pub(super) use socket_io::{keep_telling, socket_io};
+pub(super) use socket_io::{keep_telling, limit_socket, socket_io};

@@ -5,7 +5,8 @@ use super::super::health;
 use super::answer::Refusal;
 use super::{bulk, item, items, layers, metrics, strategy, sync, sync_history};
 use axum::Router;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::uri::PathAndQuery;
+use axum::http::{Method, Request, StatusCode, Uri};
 use axum::routing::{any, get, post};
 
 /// The routes, with what stands around them.
@@ -25,7 +26,23 @@ pub(in crate::http) fn router(door: &Door) -> Router<Door> {
         .route("/api/sync/toggle", post(sync::toggle))
         .route("/api/{*rest}", any(no_route))
         .method_not_allowed_fallback(no_route);
-    layers::around(routes, &door.guide)
+    layers::around(routes, door)
+}
+
+/// Express takes a slash at a path's end for nothing. Other routes do not: there a key may end with one.
+pub(in crate::http) fn take_slash_away<B>(request: &mut Request<B>) {
+    let uri = request.uri();
+    let is_ours = ["/ping/", "/health/"].contains(&uri.path()) || uri.path().starts_with("/api/");
+    let Some(path) = uri.path().strip_suffix('/').filter(|path| is_ours && path.len() > "/api".len()) else {
+        return;
+    };
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    if let Ok(path) = PathAndQuery::try_from(format!("{path}{query}")) {
+        let mut parts = uri.clone().into_parts();
+        parts.path_and_query = Some(path);
+        // It was one before.
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    }
 }
 
 /// Express does not tell a wrong method from a wrong path.

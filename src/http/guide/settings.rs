@@ -9,13 +9,15 @@ const FRONTEND_URL: &str = "http://localhost:3000";
 pub struct GuideSettings {
     /// Origins that browsers let talk to this node, besides its own.
     pub(super) frontends: Vec<HeaderValue>,
+    /// Whether somebody has named them.
+    named: bool,
     /// Whether failures tell what they came from.
     pub(super) development: bool,
 }
 
 impl Default for GuideSettings {
     fn default() -> Self {
-        Self { frontends: vec![HeaderValue::from_static(FRONTEND_URL)], development: false }
+        Self { frontends: vec![HeaderValue::from_static(FRONTEND_URL)], named: false, development: false }
     }
 }
 
@@ -25,10 +27,16 @@ impl GuideSettings {
     /// # Errors
     /// A sentence, when a URL is none.
     pub fn of(frontend_url: Option<&str>, node_env: Option<&str>) -> Result<Self, String> {
-        let urls = frontend_url.filter(|urls| !urls.trim().is_empty()).unwrap_or(FRONTEND_URL);
+        let named = frontend_url.filter(|urls| !urls.trim().is_empty());
+        let urls = named.unwrap_or(FRONTEND_URL);
         let urls = urls.split(',').map(str::trim).filter(|url| !url.is_empty());
         let frontends = urls.map(origin).collect::<Result<Vec<HeaderValue>, String>>()?;
-        Ok(Self { frontends, development: node_env == Some("development") })
+        Ok(Self { frontends, named: named.is_some(), development: node_env == Some("development") })
+    }
+
+    /// Whether somebody has named this origin. The one that is taken when nobody names any is good for `/api` only.
+    pub(in crate::http) fn names(&self, origin: &HeaderValue) -> bool {
+        self.named && self.frontends.contains(origin)
     }
 }
 

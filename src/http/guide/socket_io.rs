@@ -2,27 +2,31 @@
 //! the same. What happens fast is told together: a page gets a few frames a second, however many writes there are, and
 //! the newest state. Who wants every change takes `/v1/watch`.
 
+use super::super::allowance::Allowance;
 use super::super::door::Door;
-use super::super::watch::Entered;
+use super::super::watchers::Entered;
 use super::items::Item;
-use super::layers;
+use super::layers::{self, POLLED_BYTES_MAX};
 use super::metrics::CacheMetrics;
 use super::sync::Sync;
 use super::sync_history::Told;
 use crate::cache::Cache;
 use crate::node::{Change, News, Node, NodeError, Operation, ReadLevel, Watch};
 use axum::Router;
+use axum::http::{Request, header};
 use serde::Serialize;
 use socketioxide::extract::SocketRef;
 use socketioxide::{BroadcastError, SocketIo};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 /// Changes are told at most so often.
 const TELL_INTERVAL: Duration = Duration::from_millis(250);
+/// How long it takes until all are told the state again, when some page could not take what it was told.
+const RETELL_PAUSE: Duration = Duration::from_secs(2);
 /// Of the operations in between, the newest so many.
 const OPERATIONS_MAX: usize = 5;
 /// Items of a state, and bytes of their values.
@@ -33,8 +37,8 @@ const METRICS_INTERVAL: Duration = Duration::from_secs(1);
 const NODES_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a page may take to say what it wants.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// Pages send an event's name and nothing else.
-const REQUEST_BYTES_MAX: u64 = 4 * 1024;
+/// What a page may send over a WebSocket altogether: names of events, some thousand. Then it has to connect again.
+const SOCKET_BYTES_MAX: u64 = 256 * 1024;
 /// What waits for a slow page; what does not fit is left out, and the next state makes up for it.
 const FRAMES_MAX: usize = 16;
 
@@ -91,39 +95,64 @@ impl CacheState {
     }
 }
 
-/// The pages that listen.
+/// The pages that listen. Clones are the same pages.
 #[derive(Clone)]
 pub(in crate::http) struct Pages {
     io: SocketIo,
-    arrivals: Arc<Notify>,
+    /// How many they are.
+    count: watch::Sender<usize>,
+}
+
+/// One of them: its place is given back with its connection.
+struct Listening {
+    _entered: Entered,
+    count: watch::Sender<usize>,
+}
+
+impl Listening {
+    fn new(entered: Entered, count: watch::Sender<usize>) -> Arc<Self> {
+        count.send_modify(|count| *count += 1);
+        Arc::new(Self { _entered: entered, count })
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.count.send_modify(|count| *count -= 1);
+    }
 }
 
 /// The route that pages connect to, and the pages.
 pub(in crate::http) fn socket_io(door: &Door) -> (Router<Door>, Pages) {
     let (service, io) = SocketIo::builder()
         .connect_timeout(CONNECT_LIMIT)
-        .max_payload(REQUEST_BYTES_MAX)
+        .max_payload(POLLED_BYTES_MAX as u64)
         .max_buffer_size(FRAMES_MAX)
         .build_svc();
-    let pages = Pages { io, arrivals: Arc::default() };
-    let (met_by, arrivals) = (door.clone(), pages.arrivals.clone());
-    let meet = move |page: SocketRef| greet(page, met_by.clone(), arrivals.clone());
+    let pages = Pages { io, count: watch::Sender::default() };
+    let (met_by, count) = (door.clone(), pages.count.clone());
+    let meet = move |page: SocketRef| greet(page, met_by.clone(), count.clone());
     pages.io.ns("/", meet);
     let routes =
         Router::new().route_service("/socket.io/", service.clone()).route_service("/socket.io", service);
-    (layers::around_sockets(routes, &door.guide), pages)
+    (layers::around_sockets(routes, door), pages)
+}
+
+/// Limits what a connection may bring once this request has made it a page's WebSocket.
+pub(in crate::http) fn limit_socket<B>(request: &Request<B>, allowance: &Allowance) {
+    if request.uri().path().starts_with("/socket.io") && request.headers().contains_key(header::UPGRADE) {
+        allowance.limit(SOCKET_BYTES_MAX);
+    }
 }
 
 /// Tells a new page how things are, and again whenever it asks.
-async fn greet(page: SocketRef, door: Door, arrivals: Arc<Notify>) {
-    // The place is given back with the connection.
-    let Ok(entered) = door.watchers.enter().map(Arc::<Entered>::new) else {
+async fn greet(page: SocketRef, door: Door, count: watch::Sender<usize>) {
+    let Ok(entered) = door.watchers.enter() else {
         let _ = page.disconnect();
         return;
     };
-    page.extensions.insert(entered);
     // From now on it is told what happens, so that nothing falls between its first state and the next.
-    arrivals.notify_one();
+    page.extensions.insert(Listening::new(entered, count));
     // One at a time: a page that asks faster than it reads is answered less often.
     let (asked_of, answering) = (door.clone(), Arc::new(Semaphore::new(1)));
     page.on("get-cache-state", async move |page: SocketRef| {
@@ -152,16 +181,15 @@ async fn tell_state(page: &SocketRef, door: &Door) {
 
 /// Tells all pages what happens, as long as there are any, and sends them away when the node is to stop.
 pub(in crate::http) async fn keep_telling(pages: Pages, door: Door) {
-    loop {
-        while pages.io.sockets().is_empty() {
-            pages.arrivals.notified().await;
-        }
+    let mut count = pages.count.subscribe();
+    // Its sender is at hand.
+    while count.wait_for(|count| *count > 0).await.is_ok() {
         let Some(node) = door.node() else {
             sleep(METRICS_INTERVAL).await;
             continue;
         };
         match node.watch(String::new(), None).await {
-            Ok(watch) => Teller::new(pages.io.clone(), node.clone()).tell(watch).await,
+            Ok(watch) => Teller::new(pages.clone(), node.clone()).tell(watch).await,
             Err(_) => sleep(METRICS_INTERVAL).await,
         }
         if node.is_draining() {
@@ -174,24 +202,26 @@ pub(in crate::http) async fn keep_telling(pages: Pages, door: Door) {
 
 /// What is to be told, and when it was told last.
 struct Teller {
-    io: SocketIo,
+    pages: Pages,
     node: Node,
     /// The newest operations that were not told yet, oldest first, and how many came before them.
     newest: VecDeque<Operation>,
     skipped: usize,
     changed: bool,
     told: Instant,
+    /// When all are told once more, because some page missed something.
+    retell: Option<Instant>,
     metrics: String,
     nodes: String,
 }
 
 impl Teller {
-    fn new(io: SocketIo, node: Node) -> Self {
+    fn new(pages: Pages, node: Node) -> Self {
         // What is first is told at once.
         let told = Instant::now() - TELL_INTERVAL;
-        let (metrics, nodes) = Default::default();
+        let (retell, metrics, nodes) = Default::default();
         // What came before it watched, new pages may have missed.
-        Self { io, node, newest: VecDeque::new(), skipped: 0, changed: true, told, metrics, nodes }
+        Self { pages, node, newest: VecDeque::new(), skipped: 0, changed: true, told, retell, metrics, nodes }
     }
 
     /// Until nobody listens, or the watch ends.
@@ -200,11 +230,11 @@ impl Teller {
         let mut nodes = interval(NODES_INTERVAL);
         metrics.set_missed_tick_behavior(MissedTickBehavior::Delay);
         nodes.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !self.io.sockets().is_empty() {
-            let due = self.told + TELL_INTERVAL;
+        while *self.pages.count.borrow() > 0 {
+            let due = if self.changed { Some(self.told + TELL_INTERVAL) } else { self.retell };
             let told = tokio::select! {
                 biased;
-                () = sleep_until(due), if self.changed => self.tell_changes().await,
+                () = sleep_until(due.unwrap_or(self.told)), if due.is_some() => self.tell_changes().await,
                 news = watch.next() => match news {
                     News::Changes(changes) => {
                         self.note(&changes);
@@ -221,9 +251,9 @@ impl Teller {
                 _ = nodes.tick() => self.tell_nodes().await,
             };
             if let Err(error) = told {
-                // A slow page misses something, and is told the state next time.
+                // A slow page misses something. It is told the state later, and the others once more by that.
                 tracing::debug!(%error, "not every page could be told");
-                (self.changed, self.told) = (true, Instant::now());
+                self.retell.get_or_insert_with(|| Instant::now() + RETELL_PAUSE);
             }
         }
     }
@@ -245,14 +275,14 @@ impl Teller {
     async fn tell_changes(&mut self) -> Result<(), BroadcastError> {
         let mut skipped = Some(std::mem::take(&mut self.skipped)).filter(|skipped| *skipped > 0);
         let newest = std::mem::take(&mut self.newest);
-        (self.changed, self.told) = (false, Instant::now());
+        (self.changed, self.told, self.retell) = (false, Instant::now(), None);
         let mut outcome = Ok(());
         for operation in newest {
             let told = CacheOperation { told: Told::of(operation, &self.node), skipped: skipped.take() };
-            outcome = outcome.and(self.io.emit("cache-operation", &told).await);
+            outcome = outcome.and(self.pages.io.emit("cache-operation", &told).await);
         }
         if let Ok(state) = CacheState::read(&self.node, ReadLevel::Stale).await {
-            outcome = outcome.and(self.io.emit("cache-state", &state).await);
+            outcome = outcome.and(self.pages.io.emit("cache-state", &state).await);
         }
         outcome
     }
@@ -266,7 +296,7 @@ impl Teller {
         }
         self.metrics = text;
         let index = self.node.vitals().applied_index;
-        self.io.emit("metrics-update", &MetricsUpdate { metrics, index }).await
+        self.pages.io.emit("metrics-update", &MetricsUpdate { metrics, index }).await
     }
 
     async fn tell_nodes(&mut self) -> Result<(), BroadcastError> {
@@ -276,6 +306,6 @@ impl Teller {
             return Ok(());
         }
         self.nodes = text;
-        self.io.emit("node-list-update", &list).await
+        self.pages.io.emit("node-list-update", &list).await
     }
 }

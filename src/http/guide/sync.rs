@@ -9,6 +9,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use std::sync::Arc;
 
 /// How this node and the others are.
 #[derive(Debug, Serialize)]
@@ -107,7 +108,7 @@ struct NotToggled {
 impl Sync {
     /// Asks all members how they are, for 500 ms at most.
     pub async fn of(node: &Node) -> Self {
-        let Nodes { asked_by, at_ms, nodes, .. } = node.nodes().await;
+        let Nodes { asked_by, at_ms, nodes, .. } = Arc::unwrap_or_clone(node.nodes_lately().await);
         let (mine, others): (Vec<NodeState>, Vec<NodeState>) =
             nodes.into_iter().partition(|state| state.id == asked_by);
         let own: Option<NodeReport> = mine.into_iter().find_map(|state| state.report);

@@ -23,6 +23,15 @@ async function play(page) {
   return played
 }
 
+export async function the_feed_says_at_which_node_a_change_was_asked_for({ page, cluster }) {
+  await page.goto(cluster.url(1, '/operations'))
+  await shows(page, 'main', 'Live by WebSocket')
+  await cluster.put(2, 'asked/at/n2', 'v')
+  const row = page.locator('.op').filter({ hasText: 'asked/at/n2' }).first()
+  await shows(page, '.op', 'asked/at/n2')
+  await row.filter({ hasText: 'n2' }).getByText('n2', { exact: true }).waitFor({ timeout: 5_000 })
+}
+
 export async function every_message_of_the_feed_is_understood({ page, cluster }) {
   const node = await play(page)
   await page.goto(cluster.url(1, '/operations'))

@@ -1,7 +1,7 @@
 // Handing the lead over, and what is asked before a node is removed.
 
 import { until } from '../cluster.mjs'
-import { holds, shows } from '../expect.mjs'
+import { equal, holds, shows } from '../expect.mjs'
 
 export async function the_lead_is_handed_over({ page, cluster }) {
   const to = await cluster.follower()
@@ -14,6 +14,28 @@ export async function the_lead_is_handed_over({ page, cluster }) {
   await submit.click()
   await until('new leader', async () => (await cluster.leader()) === to)
   await shows(page, '.notice', new RegExp(`led before, n${to} leads now`))
+}
+
+export async function a_node_is_promoted_and_removed({ page, cluster }) {
+  await cluster.join('n4')
+  await page.goto(cluster.url(1, '/nodes'))
+  const card = page.getByRole('article', { name: 'Node n4' })
+  await card.getByRole('button', { name: 'Promote' }).click()
+  await shows(page, 'dialog .quorum', /4 voters, majority 3, survives 1 failure/)
+  await page.locator('dialog input').fill('n4')
+  await page.locator('dialog').getByRole('button', { name: 'Give n4 a vote' }).click()
+  await shows(page, '.notice', 'n4 has a vote now')
+  await card.getByRole('button', { name: 'Make it lead' }).waitFor()
+  const voters = async (id) => (await cluster.json(id, '/v1/members')).members.filter((member) => member.voter).length
+  equal('voters', await voters(2), 4)
+
+  await card.getByRole('button', { name: 'Remove' }).click()
+  await page.locator('dialog input').fill('n4')
+  await page.locator('dialog').getByRole('button', { name: 'Remove n4' }).click()
+  await shows(page, '.notice', 'n4 is no member any more')
+  await card.waitFor({ state: 'detached' })
+  equal('voters', await voters(3), 3)
+  await cluster.leave('n4')
 }
 
 export async function removing_shows_what_is_left({ page, cluster }) {

@@ -24,6 +24,11 @@ export class Failure extends Error {
   get silent(): boolean {
     return this.status === 0
   }
+
+  /** It may have happened all the same. */
+  get unsure(): boolean {
+    return this.silent || this.body?.effect === 'unknown'
+  }
 }
 
 export interface Ask extends Omit<RequestInit, 'signal'> {

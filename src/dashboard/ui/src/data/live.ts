@@ -21,6 +21,8 @@ export interface Subscriber {
   prefix: string
   /** Changes after this index; null for those from now on. */
   from: number | null
+  /** What `from` is an index of: a restore from a backup begins another history. */
+  history?: string
   change(change: Change): void
   /** Changes up to `index` are no longer known. */
   gap(from: number, index: number): void
@@ -32,6 +34,8 @@ export interface Subscriber {
 interface Message {
   type: string
   id: string
+  cluster_id?: string
+  incarnation?: number
   index?: number
   from?: number
   resume?: number
@@ -39,6 +43,7 @@ interface Message {
   code?: string
   detail?: string
   at_ms?: number
+  by?: number
   events?: Change['events']
 }
 
@@ -205,17 +210,21 @@ function receive(message: Message): void {
   const { index } = message
   const cutOff = socket
   switch (message.type) {
-    case 'subscribed':
+    case 'subscribed': {
+      const here = `${message.cluster_id} ${message.incarnation}`
+      if (subscriber.history !== undefined && subscriber.history !== here) subscriber.gap(0, index ?? 0)
+      subscriber.history = here
       if (index !== undefined) subscriber.from = index
       subscriber.begun?.()
       break
+    }
     case 'bookmark':
       if (index !== undefined) subscriber.from = index
       break
     case 'change':
       if (index === undefined || (subscriber.from !== null && index <= subscriber.from)) break
       subscriber.from = index
-      subscriber.change({ index, at_ms: message.at_ms ?? 0, events: message.events ?? [] })
+      subscriber.change({ index, at_ms: message.at_ms ?? 0, by: message.by, events: message.events ?? [] })
       break
     case 'resync':
       subscriber.gap(message.from ?? subscriber.from ?? 0, index ?? 0)

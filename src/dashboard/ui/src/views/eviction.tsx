@@ -6,13 +6,14 @@ import { notify } from '../data/notices'
 import { useResource } from '../data/resource'
 import { cache, status } from '../data/resources'
 import { useStore } from '../data/store'
-import { bytes, count, duration, percent, plural } from '../format'
+import { bytes, count, percent, plural } from '../format'
 import { Dialog } from '../parts/dialog'
 import { Link } from '../parts/link'
 import { Meter } from '../parts/meter'
 import { Panel } from '../parts/panel'
 import { Absent, Empty, Stale } from '../parts/state'
-import type { CacheReport, Config, Policy } from '../types'
+import type { CacheReport, Policy } from '../types'
+import { Capacity } from './capacity'
 
 const POLICIES: { name: Policy; rule: string }[] = [
   { name: 'lru', rule: 'The key used longest ago goes. Reads are uses too.' },
@@ -89,46 +90,6 @@ function ShadowNote({ report: { shadow, reads }, node }: { report: CacheReport; 
       {real} Estimates are of the whole cluster’s reads, and rest on {plural(shadow.reads, 'read')} of {sample}.{' '}
       {shadow.reads < READS_FEW && <b className="warn-text">▲ That is few: wait for {count(READS_FEW)} before you trust them.</b>}
     </p>
-  )
-}
-
-function Capacity({ report, config }: { report: CacheReport; config: Config }) {
-  const { counts } = report
-  const { touch } = config
-  return (
-    <Panel title="Capacity">
-      <dl className="facts wide">
-        <div>
-          <dt>Entries</dt>
-          <dd>
-            {count(report.entries)} of {count(config.capacity_entries)}
-            <Meter value={report.entries} of={config.capacity_entries} label="Entries of the capacity" />
-          </dd>
-        </div>
-        <div>
-          <dt>Bytes</dt>
-          <dd>
-            {bytes(report.bytes)} of {bytes(config.capacity_bytes)}
-            <Meter value={report.bytes} of={config.capacity_bytes} label="Bytes of the capacity" />
-          </dd>
-        </div>
-        <Row name="Evicted for entries" value={count(counts.evicted_by_entries)} />
-        <Row name="Evicted for bytes" value={count(counts.evicted_by_bytes)} />
-        <Row name="Expired" value={count(counts.expired)} />
-        <Row name="Default time to live" value={config.default_ttl_ms === null ? 'none' : duration(config.default_ttl_ms)} />
-        <Row name="Reads count" value={touch.enabled ? `every ${duration(touch.interval_ms)}, ${count(touch.max_per_flush)} at most` : 'no: only writes do'} />
-        <Row name="Reads told of" value={`${count(report.touches.sent)}, ${count(report.touches.dropped)} dropped`} />
-      </dl>
-    </Panel>
-  )
-}
-
-function Row({ name, value }: { name: string; value: string }) {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd>{value}</dd>
-    </div>
   )
 }
 

@@ -11,6 +11,8 @@ interface Props {
   theirs: Value | null
   mine: string
   binary: boolean
+  /** An attempt to save got no answer before. */
+  unsure: boolean
   saving: boolean
   error: unknown
   take: () => void
@@ -21,7 +23,7 @@ interface Props {
 /** More lines than anybody compares by eye. */
 const ROWS_MAX = 2_000
 
-export function Conflict({ theirs, mine, binary, saving, error, take, write, back }: Props) {
+export function Conflict({ theirs, mine, binary, unsure, saving, error, take, write, back }: Props) {
   const theirText = theirs === null ? '' : binary || theirs.text === null ? hex(theirs.bytes) : theirs.text
   const pairs = useMemo(() => {
     const [a, b] = [prettyJson(theirText), prettyJson(mine)]
@@ -34,7 +36,12 @@ export function Conflict({ theirs, mine, binary, saving, error, take, write, bac
     <section className="conflict" aria-label="Conflict">
       <p className="notice warn" role="alert">
         <span>
-          <b>Nothing was written: somebody changed this key meanwhile.</b> It is now {now}.{' '}
+          <b>
+            {unsure
+              ? 'Nothing was written now. This key was changed meanwhile, by somebody else or by your own attempt that got no answer.'
+              : 'Nothing was written: somebody changed this key meanwhile.'}
+          </b>{' '}
+          It is now {now}.{' '}
           {theirs === null ? 'It was deleted, expired or evicted.' : differing === 0 ? 'Its value is the same as yours.' : `${count(differing)} of ${count(pairs.length)} lines differ.`}
         </span>
       </p>

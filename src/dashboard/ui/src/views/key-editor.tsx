@@ -1,11 +1,18 @@
 // Changes a value, but only the revision that was read: who was quicker is never overwritten unseen.
 
-import { useId, useState } from 'react'
+import { useId, useRef, useState } from 'react'
 import { ask, Failure, kv, withQuery } from '../api'
 import { bytes, coarse, count } from '../format'
 import { Trouble } from '../parts/state'
 import { hex, NO_TYPE, parseHex, prettyJson, readValue, ttlLeft, type Value } from '../value'
 import { Conflict } from './key-conflict'
+
+/** What was sent last. Sent again it bears the same name, so that an answer that got lost makes no second write. */
+interface Attempt {
+  what: string
+  name: string
+  ttl: string | number
+}
 
 interface Props {
   name: string
@@ -24,6 +31,8 @@ export function Editor({ name, value, done, cancel }: Props) {
   const [theirs, setTheirs] = useState<Value | null | undefined>(undefined)
   const [error, setError] = useState<unknown>(null)
   const [saving, setSaving] = useState(false)
+  const [unsure, setUnsure] = useState(false)
+  const attempt = useRef<Attempt | null>(null)
   const ids = { text: useId(), type: useId(), life: useId() }
   const body = binary ? parseHex(text) : new TextEncoder().encode(text)
   const left = ttlLeft(value)
@@ -33,14 +42,21 @@ export function Editor({ name, value, done, cancel }: Props) {
     if (!body) return
     setSaving(true)
     setError(null)
-    const ttl = life === 'never' ? 'never' : life === 'new' ? Math.round(Number(seconds) * 1_000) : Math.max(1, Math.round(ttlLeft(value) ?? 1))
-    const condition: Record<string, string> = over === null ? { 'If-None-Match': '*' } : { 'If-Match': `"${over}"` }
+    const what = JSON.stringify([text, type, life, seconds, over])
+    if (attempt.current?.what !== what) {
+      const ttl = life === 'never' ? 'never' : life === 'new' ? Math.round(Number(seconds) * 1_000) : Math.max(1, Math.round(ttlLeft(value) ?? 1))
+      attempt.current = { what, name: randomName(), ttl }
+    }
+    const { name: idempotencyKey, ttl } = attempt.current
+    const headers: Record<string, string> = over === null ? { 'If-None-Match': '*' } : { 'If-Match': `"${over}"` }
+    headers['Idempotency-Key'] = idempotencyKey
     // Without a header the value is stored without a type, as it was.
-    if (type && type !== NO_TYPE) condition['Content-Type'] = type
+    if (type && type !== NO_TYPE) headers['Content-Type'] = type
     try {
-      await ask(withQuery(kv(name), { ttl_ms: ttl }), { method: 'PUT', body: body as Uint8Array<ArrayBuffer>, headers: condition })
+      await ask(withQuery(kv(name), { ttl_ms: ttl }), { method: 'PUT', body: body as Uint8Array<ArrayBuffer>, headers })
       done()
     } catch (failed) {
+      if (failed instanceof Failure && failed.unsure) setUnsure(true)
       if (failed instanceof Failure && failed.status === 412) {
         try {
           setTheirs(await readValue(name, 'linearizable'))
@@ -58,6 +74,7 @@ export function Editor({ name, value, done, cancel }: Props) {
         theirs={theirs}
         mine={text}
         binary={binary}
+        unsure={unsure}
         saving={saving}
         error={error}
         take={done}
@@ -120,6 +137,11 @@ export function Editor({ name, value, done, cancel }: Props) {
       </p>
     </form>
   )
+}
+
+/** Of 128 random bits; `crypto.randomUUID` exists on https and localhost only. */
+function randomName(): string {
+  return hex(crypto.getRandomValues(new Uint8Array(16))).replace(/\s/g, '')
 }
 
 function isJson(text: string): boolean {

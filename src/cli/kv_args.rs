@@ -1,0 +1,139 @@
+//! The command line's grammar of what is done with keys.
+
+use super::commands::{Target, parse_consistency};
+use crate::api::Consistency;
+use clap::Args;
+use std::num::NonZeroUsize;
+
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    pub key: String,
+    /// linearizable, lease or stale
+    #[arg(long, default_value = "linearizable", value_parser = parse_consistency)]
+    pub consistency: Consistency,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct PutArgs {
+    pub key: String,
+    /// The value; `-` reads standard input
+    #[arg(allow_negative_numbers = true)]
+    pub value: String,
+    /// Time to live in milliseconds; with `never` none, even if the cluster has a default
+    #[arg(long, value_parser = parse_ttl, allow_negative_numbers = true)]
+    pub ttl_ms: Option<TtlMs>,
+    /// Renew the time to live with each use
+    #[arg(long, requires = "ttl_ms")]
+    pub sliding: bool,
+    /// Print the value that is replaced, as it is
+    #[arg(long)]
+    pub previous: bool,
+    /// Store only over this revision
+    #[arg(long, conflicts_with = "if_absent")]
+    pub if_revision: Option<u64>,
+    /// Store only if the key is absent
+    #[arg(long)]
+    pub if_absent: bool,
+    /// Store only if the key is there
+    #[arg(long, conflicts_with_all = ["if_revision", "if_absent"])]
+    pub if_present: bool,
+    /// Media type to keep with the value
+    #[arg(long)]
+    pub content_type: Option<String>,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct DelArgs {
+    /// The key; with --prefix, every key that starts with it
+    pub key: String,
+    /// Remove only this revision
+    #[arg(long, conflicts_with = "prefix")]
+    pub if_revision: Option<u64>,
+    /// Print the value that is removed, as it is
+    #[arg(long, conflicts_with = "prefix")]
+    pub previous: bool,
+    /// Remove every key that starts with KEY (an empty one: all)
+    #[arg(long)]
+    pub prefix: bool,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct IncrArgs {
+    pub key: String,
+    /// What to add
+    #[arg(default_value_t = 1, allow_negative_numbers = true)]
+    pub by: i64,
+    /// What an absent counter starts at
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    pub initial: i64,
+    /// Time to live of a counter that is created
+    #[arg(long)]
+    pub ttl_ms: Option<u64>,
+    /// Renew that time to live with each use
+    #[arg(long, requires = "ttl_ms")]
+    pub sliding: bool,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct KeysArgs {
+    /// Only keys that start with this
+    #[arg(default_value = "")]
+    pub prefix: String,
+    /// Start after this key
+    #[arg(long)]
+    pub after: Option<String>,
+    /// Most keys to print
+    #[arg(long, default_value = "1000")]
+    pub limit: NonZeroUsize,
+    /// linearizable, lease or stale
+    #[arg(long, default_value = "linearizable", value_parser = parse_consistency)]
+    pub consistency: Consistency,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct BatchArgs {
+    /// A file with the request's JSON, {"ops": [...]}; `-` reads standard input
+    pub file: String,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct ExpireArgs {
+    pub key: String,
+    /// Time to live from now on, in milliseconds
+    pub ttl_ms: u64,
+    /// Renew it with each use
+    #[arg(long)]
+    pub sliding: bool,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct PersistArgs {
+    pub key: String,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// A time to live, or none.
+#[derive(Debug, Clone, Copy)]
+pub struct TtlMs(pub Option<u64>);
+
+pub(super) fn parse_ttl(text: &str) -> Result<TtlMs, String> {
+    if text == "never" {
+        return Ok(TtlMs(None));
+    }
+    text.parse().map(|ttl_ms| TtlMs(Some(ttl_ms))).map_err(|_| "expected milliseconds or never".into())
+}
