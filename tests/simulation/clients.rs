@@ -31,8 +31,9 @@ pub struct Clients {
 }
 
 impl Clients {
-    pub fn new(mut random: Random, leases_hold: bool) -> Self {
-        let count = random.between(3, 7);
+    /// A few, or a crowd: what it asks for at once waits for its turn to be proposed.
+    pub fn new(mut random: Random, crowd: bool, leases_hold: bool) -> Self {
+        let count = if crowd { random.between(20, 40) } else { random.between(3, 7) };
         let client = |_| Client { waits_for: None, idle_until: 0, again: None };
         Self {
             clients: (0..count).map(client).collect(),

@@ -60,7 +60,7 @@ pub struct World {
 
 impl World {
     /// A cluster of three or five machines, about to start.
-    pub fn new(seed: u64, folder: &Path, whole_trace: bool, leases_hold: bool) -> Self {
+    pub fn new(seed: u64, folder: &Path, whole_trace: bool, clients: Clients) -> Self {
         let mut random = Random::new(seed, "world");
         let snapshot_entries = random.between(20, 100);
         let timing = Timing { snapshot_entries, entries_kept: random.between(0, 30), ..Timing::default() };
@@ -69,7 +69,7 @@ impl World {
             network: Network::new(Random::new(seed, "network")),
             machines: Vec::new(),
             trace: Trace::new(whole_trace),
-            clients: Clients::new(Random::new(seed, "clients"), leases_hold),
+            clients,
             timing,
             restarts: Vec::new(),
             told: Arc::default(),
