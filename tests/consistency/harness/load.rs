@@ -84,13 +84,13 @@ impl Load {
         Self { shared, tasks }
     }
 
-    /// Stops the clients, lets each finish what it does, and reads what there is at the end through every node. An
-    /// error is what could not be read.
-    pub async fn finish(mut self) -> (Recorded, Result<(), String>) {
+    /// Stops the clients, lets each finish what it does, and reads what there is at the end through every node, with
+    /// less patience where all is `hopeless`. An error is what could not be read.
+    pub async fn finish(mut self, hopeless: bool) -> (Recorded, Result<(), String>) {
         self.shared.stop.store(true, Ordering::Release);
         while self.tasks.join_next().await.is_some() {}
         let mut reader = Client::new(self.shared.clone(), fastrand::Rng::with_seed(0));
-        let read = workloads::final_reads(&mut reader).await;
+        let read = workloads::final_reads(&mut reader, hopeless).await;
         (std::mem::take(&mut *self.shared.recorded.lock().expect("no panic while held")), read)
     }
 }

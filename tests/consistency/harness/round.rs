@@ -167,7 +167,7 @@ pub async fn play(name: &str, plan: &Plan, deck: &mut Deck, folder: &Path) -> Ro
         report.violations.push(format!("at the end: {error}"));
     }
     let acknowledged = load.shared.clone();
-    let (recorded, read) = load.finish().await;
+    let (recorded, read) = load.finish(!report.violations.is_empty()).await;
     report.violations.extend(read.err());
     report.seconds = begun.elapsed().as_secs_f64();
     report.unavailable_ms = unavailable(&report.episodes, acknowledged.acknowledged());

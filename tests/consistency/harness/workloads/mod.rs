@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// How long reading everything through every node may take.
 const FINAL_READS_LIMIT: Duration = Duration::from_secs(60);
+/// The same where it is known already that something is wrong: a node may never serve again.
+const HOPELESS_READS_LIMIT: Duration = Duration::from_secs(10);
 
 /// A kind of use, and with it the model that its history is checked by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,8 +111,9 @@ pub async fn step(workload: Workload, client: &mut Client) {
 ///
 /// # Errors
 /// A node does not serve a key, however often it is asked.
-pub async fn final_reads(client: &mut Client) -> Result<(), String> {
-    let deadline = Instant::now() + FINAL_READS_LIMIT;
+pub async fn final_reads(client: &mut Client, hopeless: bool) -> Result<(), String> {
+    let limit = if hopeless { HOPELESS_READS_LIMIT } else { FINAL_READS_LIMIT };
+    let deadline = Instant::now() + limit;
     for node in client.shared.directory.all() {
         for (workload, _) in CHECKED {
             for key in client.shared.keys_so_far(workload) {
