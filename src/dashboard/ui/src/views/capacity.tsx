@@ -6,6 +6,7 @@ import { notify } from '../data/notices'
 import { cache, status } from '../data/resources'
 import { bytes, count, duration, plural } from '../format'
 import { Dialog } from '../parts/dialog'
+import { Fact } from '../parts/fact'
 import { Meter } from '../parts/meter'
 import { Panel } from '../parts/panel'
 import type { CacheReport, Config } from '../types'
@@ -26,38 +27,33 @@ export function Capacity({ report, config }: { report: CacheReport; config: Conf
       }
     >
       <dl className="facts wide">
-        <div>
-          <dt>Entries</dt>
-          <dd>
-            {count(report.entries)} of {count(config.capacity_entries)}
-            <Meter value={report.entries} of={config.capacity_entries} label="Entries of the capacity" />
-          </dd>
-        </div>
-        <div>
-          <dt>Bytes</dt>
-          <dd>
-            {bytes(report.bytes)} of {bytes(config.capacity_bytes)}
-            <Meter value={report.bytes} of={config.capacity_bytes} label="Bytes of the capacity" />
-          </dd>
-        </div>
-        <Row name="Evicted for entries" value={count(counts.evicted_by_entries)} />
-        <Row name="Evicted for bytes" value={count(counts.evicted_by_bytes)} />
-        <Row name="Expired" value={count(counts.expired)} />
-        <Row name="Default time to live" value={config.default_ttl_ms === null ? 'none' : duration(config.default_ttl_ms)} />
-        <Row name="Reads count" value={touch.enabled ? `every ${duration(touch.interval_ms)}, ${count(touch.max_per_flush)} at most` : 'no: only writes do'} />
-        <Row name="Reads told of" value={`${count(report.touches.sent)}, ${count(report.touches.dropped)} dropped`} />
+        <Fact
+          name="Entries"
+          value={
+            <>
+              {count(report.entries)} of {count(config.capacity_entries)}
+              <Meter value={report.entries} of={config.capacity_entries} label="Entries of the capacity" />
+            </>
+          }
+        />
+        <Fact
+          name="Bytes"
+          value={
+            <>
+              {bytes(report.bytes)} of {bytes(config.capacity_bytes)}
+              <Meter value={report.bytes} of={config.capacity_bytes} label="Bytes of the capacity" />
+            </>
+          }
+        />
+        <Fact name="Evicted for entries" value={count(counts.evicted_by_entries)} />
+        <Fact name="Evicted for bytes" value={count(counts.evicted_by_bytes)} />
+        <Fact name="Expired" value={count(counts.expired)} />
+        <Fact name="Default time to live" value={config.default_ttl_ms === null ? 'none' : duration(config.default_ttl_ms)} />
+        <Fact name="Reads count" value={touch.enabled ? `every ${duration(touch.interval_ms)}, ${count(touch.max_per_flush)} at most` : 'no: only writes do'} />
+        <Fact name="Reads told of" value={`${count(report.touches.sent)}, ${count(report.touches.dropped)} dropped`} />
       </dl>
       {changing && <Change report={report} config={config} close={() => setChanging(false)} />}
     </Panel>
-  )
-}
-
-function Row({ name, value }: { name: string; value: string }) {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd>{value}</dd>
-    </div>
   )
 }
 

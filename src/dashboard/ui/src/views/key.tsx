@@ -7,6 +7,7 @@ import { link, subscribe } from '../data/live'
 import { useStore } from '../data/store'
 import { silentSince } from '../data/watcher'
 import { bytes, count } from '../format'
+import { Fact } from '../parts/fact'
 import { Link } from '../parts/link'
 import { Panel } from '../parts/panel'
 import { Empty, Loading, Trouble } from '../parts/state'
@@ -178,20 +179,9 @@ function Facts({ value }: { value: Value }) {
   const left = value.ttlMs === null ? null : value.ttlMs - (now - value.at)
   return (
     <dl className="facts wide">
-      <div>
-        <dt>Size</dt>
-        <dd>{bytes(value.bytes.length)}</dd>
-      </div>
-      <div>
-        <dt>Content type</dt>
-        <dd>{value.contentType}</dd>
-      </div>
-      <div>
-        <dt>Time left</dt>
-        <dd>
-          <Ttl ms={left} />
-        </dd>
-      </div>
+      <Fact name="Size" value={bytes(value.bytes.length)} />
+      <Fact name="Content type" value={value.contentType} />
+      <Fact name="Time left" value={<Ttl ms={left} />} />
     </dl>
   )
 }

@@ -1,8 +1,8 @@
 // One node: its role, where it is in the log, whether its copy is equal, and its buttons.
 
-import type { ReactNode } from 'react'
 import { count, duration, micros, NONE, plural } from '../format'
 import { Badge, roleTone } from '../parts/badge'
+import { Fact } from '../parts/fact'
 import type { Member, NodeView, Status } from '../types'
 import type { Action } from './node-actions'
 
@@ -61,14 +61,6 @@ export function NodeCard({ member, own, view, act }: Props) {
   )
 }
 
-function Fact({ name, value }: { name: string; value: ReactNode }) {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd>{value}</dd>
-    </div>
-  )
-}
 
 function Copy({ view, self }: { view: NodeView; self: boolean }) {
   if (view.differs_at !== null) return <span className="bad-text">✕ differs at {count(view.differs_at)}</span>
