@@ -22,16 +22,6 @@ pub enum Change {
     },
 }
 
-impl Change {
-    /// Bytes of key and value.
-    pub(super) fn bytes(&self) -> usize {
-        match self {
-            Self::Put { key, value } => key.len() + value.len(),
-            Self::Delete { key } => key.len(),
-        }
-    }
-}
-
 /// An ordered store of bytes. Only one thread writes; any thread may read.
 pub trait Engine: Send + Sync {
     /// Applies all changes or none. They are visible to `get` when this returns, and durable after the next `flush`.

@@ -1,9 +1,9 @@
-//! sled behind a journal. A batch counts as flushed once the journal has it; sled gets the batches of a whole journal
-//! file together, merged, on a thread of its own, before that file is written again.
+//! The database behind a journal. A batch counts as flushed once the journal has it; the database gets the batches of a
+//! whole journal file together, merged, on a thread of its own, before that file is written again.
 //!
-//! A flush of sled's own costs four times what the write and the sync beneath it cost (`docs/adr/0002`, `0007`).
+//! A flush of sled's own costs four times what the write and the sync beneath it cost (`docs/adr/0002`, `0007`). What is
+//! purged before the checkpoint never comes to sled at all, and what is left comes in few large pages (`docs/adr/0008`).
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
@@ -12,30 +12,26 @@ use std::thread::{self, JoinHandle};
 
 use super::journal::{self, Journal};
 use super::manifest::{self, Manifest};
+use super::pages::{Changes, Pages};
 use super::{Change, Engine, LogOptions};
-
-/// Changes by key, the newest each; `None` is a deletion.
-type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// The database and what it does not have yet.
 pub(super) struct JournaledEngine {
-    sled: Arc<dyn Engine>,
+    pages: Arc<Pages>,
     ahead: RwLock<Ahead>,
     writing: Mutex<Writing>,
-    /// `None` where the writer itself brings sled up to date.
+    /// `None` where the writer itself brings the database up to date.
     checkpointer: Option<Checkpointer>,
-    /// Bytes that sled gets in one flush, about.
-    piece_bytes: usize,
 }
 
-/// What sled does not have yet, newest first.
+/// What the database does not have yet, newest first.
 #[derive(Default)]
 struct Ahead {
     /// Not flushed.
     fresh: Changes,
     /// In the journal's current file.
     journaled: Changes,
-    /// In the other one, and on its way into sled.
+    /// In the other one, and on its way into the database.
     on_the_way: Arc<Changes>,
 }
 
@@ -45,13 +41,13 @@ struct Writing {
     pending: Vec<u8>,
     /// The number of the newest batch.
     last: u64,
-    /// Whether something is on its way into sled.
+    /// Whether something is on its way into the database.
     checkpointing: bool,
     /// After the first failure nothing is written any more.
     failed: bool,
 }
 
-/// The thread that brings sled up to date.
+/// The thread that brings the database up to date.
 struct Checkpointer {
     todo: Option<Sender<Arc<Changes>>>,
     done: Mutex<Receiver<io::Result<()>>>,
@@ -62,25 +58,24 @@ impl JournaledEngine {
     /// Opens the journal in `folder` on top of a database that has all that it holds; see [`catch_up`].
     pub(super) fn open(
         folder: &Path,
-        sled: Arc<dyn Engine>,
+        pages: Pages,
         manifest: &Manifest,
         options: &LogOptions,
     ) -> io::Result<JournaledEngine> {
         let journal = Journal::open(folder, manifest.store, options.journal_bytes())?;
-        let piece_bytes = options.flush_bytes();
-        let checkpointer =
-            if options.checkpoint_aside { Some(Checkpointer::start(&sled, piece_bytes)?) } else { None };
+        let pages = Arc::new(pages);
+        let checkpointer = if options.checkpoint_aside { Some(Checkpointer::start(&pages)?) } else { None };
         let (pending, last) = (Vec::new(), manifest.seq);
         let writing = Writing { journal, pending, last, checkpointing: false, failed: false };
         let (ahead, writing) = (RwLock::default(), Mutex::new(writing));
-        Ok(JournaledEngine { sled, ahead, writing, checkpointer, piece_bytes })
+        Ok(JournaledEngine { pages, ahead, writing, checkpointer })
     }
 
     fn writing(&self) -> MutexGuard<'_, Writing> {
         self.writing.lock().expect("not poisoned")
     }
 
-    /// Gives what the journal's current file holds to sled, so that the other file can be filled.
+    /// Gives what the journal's current file holds to the database, so that the other file can be filled.
     fn begin_checkpoint(&self, writing: &mut Writing) -> io::Result<()> {
         let changes = {
             let mut ahead = self.ahead.write().expect("not poisoned");
@@ -91,7 +86,7 @@ impl JournaledEngine {
         match &self.checkpointer {
             Some(checkpointer) => checkpointer.begin(changes),
             None => {
-                checkpoint(&*self.sled, &changes, self.piece_bytes)?;
+                self.pages.checkpoint(&changes)?;
                 self.ended(writing);
                 Ok(())
             }
@@ -130,16 +125,16 @@ impl JournaledEngine {
         ahead.journaled.extend(fresh);
     }
 
-    /// Brings sled up to date, by way of the journal or not.
+    /// Brings the database up to date, by way of the journal or not.
     fn checkpoint_all(&self, writing: &mut Writing) -> io::Result<()> {
         self.await_checkpoint(writing)?;
-        let (journaled, fresh) = {
+        let changes = {
             let ahead = self.ahead.read().expect("not poisoned");
-            (ahead.journaled.clone(), ahead.fresh.clone())
+            let mut changes = ahead.journaled.clone();
+            changes.extend(ahead.fresh.clone());
+            changes
         };
-        checkpoint(&*self.sled, &journaled, self.piece_bytes)?;
-        // The journal does not have these, so sled must get them all or none.
-        merge(&*self.sled, &fresh)?;
+        self.pages.checkpoint(&changes)?;
         writing.pending.clear();
         writing.journal.turn();
         *self.ahead.write().expect("not poisoned") = Ahead::default();
@@ -154,7 +149,7 @@ impl JournaledEngine {
         }
         let full = !writing.journal.has_room(bytes);
         if full {
-            // sled must have what the other file holds before that is written over.
+            // The database must have what the other file holds before that is written over.
             self.await_checkpoint(writing)?;
             writing.journal.turn();
         }
@@ -197,12 +192,12 @@ impl Engine for JournaledEngine {
                 return Ok(change.clone());
             }
         }
-        self.sled.get(key)
+        self.pages.get(key)
     }
 
     fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
         self.checkpoint_all(&mut self.writing())?;
-        self.sled.scan(visit)
+        self.pages.scan(visit)
     }
 }
 
@@ -220,13 +215,13 @@ impl Drop for JournaledEngine {
 }
 
 impl Checkpointer {
-    fn start(sled: &Arc<dyn Engine>, piece_bytes: usize) -> io::Result<Checkpointer> {
+    fn start(pages: &Arc<Pages>) -> io::Result<Checkpointer> {
         let (todo, work) = mpsc::channel::<Arc<Changes>>();
         let (told, done) = mpsc::channel();
-        let sled = sled.clone();
+        let pages = pages.clone();
         let run = move || {
             while let Ok(changes) = work.recv() {
-                let result = checkpoint(&*sled, &changes, piece_bytes);
+                let result = pages.checkpoint(&changes);
                 drop(changes);
                 if told.send(result).is_err() {
                     return;
@@ -268,19 +263,13 @@ fn gone() -> io::Error {
     io::Error::other("the thread that brings the database up to date has ended")
 }
 
-/// Gives sled the batches that the journal in `folder` has and sled does not: those after number `seq`. What is left
-/// is as the last acknowledged flush left it, or one flush further.
+/// Gives the database the batches that the journal in `folder` has and it does not: those after number `seq`. What is
+/// left is as the last acknowledged flush left it, or one flush further.
 ///
 /// # Errors
 /// Reading or writing failed; or, as `InvalidData`, a batch is missing before others.
-pub(super) fn catch_up(
-    folder: &Path,
-    sled: &dyn Engine,
-    store: [u8; 16],
-    seq: u64,
-    options: &LogOptions,
-) -> io::Result<()> {
-    let (mut last, mut bytes, mut changes) = (seq, 0, Changes::new());
+pub(super) fn catch_up(folder: &Path, pages: &Pages, store: [u8; 16], seq: u64) -> io::Result<()> {
+    let (mut last, mut changes) = (seq, Changes::new());
     for batch in journal::read(folder, store)? {
         if batch.seq <= seq {
             continue;
@@ -291,53 +280,10 @@ pub(super) fn catch_up(
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         last = batch.seq;
-        bytes += batch.changes.iter().map(Change::bytes).sum::<usize>();
         changes.extend(batch.changes.into_iter().map(pair));
-        // As much at a time as in a checkpoint.
-        if bytes > options.flush_bytes() {
-            merge(sled, &std::mem::take(&mut changes)).map_err(io::Error::other)?;
-            bytes = 0;
-        }
     }
-    // Whatever sled says while it writes: what it holds is judged by reading it.
-    merge(sled, &changes).map_err(io::Error::other)
-}
-
-/// Gives sled what a journal file holds, in pieces of about so many bytes, the manifest last. Until sled has that, it
-/// is as old as before for whoever opens it, and gets all of these changes again from the journal.
-fn checkpoint(sled: &dyn Engine, changes: &Changes, piece_bytes: usize) -> io::Result<()> {
-    let (mut piece, mut bytes) = (Vec::new(), 0);
-    for change in changes.iter().filter(|(key, _)| key.as_slice() != manifest::KEY).map(change) {
-        bytes += change.bytes();
-        piece.push(change);
-        if bytes > piece_bytes {
-            sled.apply(std::mem::take(&mut piece))?;
-            sled.flush()?;
-            bytes = 0;
-        }
-    }
-    piece.extend(changes.get_key_value(manifest::KEY).map(change));
-    if piece.is_empty() {
-        return Ok(());
-    }
-    sled.apply(piece)?;
-    sled.flush()
-}
-
-/// One batch, one flush.
-fn merge(sled: &dyn Engine, changes: &Changes) -> io::Result<()> {
-    if changes.is_empty() {
-        return Ok(());
-    }
-    sled.apply(changes.iter().map(change).collect())?;
-    sled.flush()
-}
-
-fn change((key, value): (&Vec<u8>, &Option<Vec<u8>>)) -> Change {
-    match value {
-        Some(value) => Change::Put { key: key.clone(), value: value.clone() },
-        None => Change::Delete { key: key.clone() },
-    }
+    // Whatever the database says while it writes: what it holds is judged by reading it.
+    pages.checkpoint(&changes).map_err(io::Error::other)
 }
 
 fn pair(change: Change) -> (Vec<u8>, Option<Vec<u8>>) {

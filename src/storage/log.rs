@@ -47,20 +47,25 @@ impl Default for LogOptions {
 }
 
 impl LogOptions {
-    /// The largest entry that survives, or vanishes whole in, a power cut during its own flush. A larger one is stored
-    /// as well, but after a cut during its flush sled may not recover, and the folder is refused.
-    pub fn max_entry_bytes(&self) -> usize {
-        self.segment_bytes / 4
-    }
-
-    /// The largest record. sled rewrites a page of up to 20 records as one message, and moves a message over a
-    /// quarter of a segment to a file of its own that it never syncs: 4 * 20 records, and a little for headers.
-    pub(super) fn record_bytes(&self) -> usize {
+    /// The largest page of records, and the largest record of sled's. sled rewrites a leaf of up to 20 records as one
+    /// message, and moves a message over a quarter of a segment to a file of its own that it never syncs: 4 * 20
+    /// records, and a little for headers.
+    pub(super) fn page_bytes(&self) -> usize {
         self.segment_bytes / 85
     }
 
-    /// The most bytes of entries in one flush. With the pages that sled rewrites on the way, less than a segment: a
-    /// new segment's header calls everything before it stable, so a flush must not start two.
+    /// The most bytes of entries in a record: one that is full fits a page by itself.
+    pub(super) fn record_bytes(&self) -> usize {
+        self.page_bytes() - 64
+    }
+
+    /// The most pages in one flush of sled's: each may have sled rewrite a leaf of 17, and all that must be less than a
+    /// segment. A new segment's header calls everything before it stable, so a flush must not start two.
+    pub(super) fn pages_a_flush(&self) -> usize {
+        self.segment_bytes / (self.page_bytes() * 18)
+    }
+
+    /// The most bytes of entries in one flush of the journal, about.
     pub(super) fn flush_bytes(&self) -> usize {
         self.segment_bytes / 8
     }

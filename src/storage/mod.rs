@@ -16,7 +16,8 @@
 //! Read in this order: [`log`](LogStore) (the interface), `shared` (what callers and the writer share), `owner` and
 //! `writer` (the one hand that writes), `stage` (how a drained queue becomes one atomic batch), `record` and
 //! `manifest` (the bytes), `recovery` (what is checked when a folder is opened), `engine` and `sled_engine` (the seam
-//! to the database), `journal` and `journaled_engine` (what makes a flush cheap), `watermark`, then the snapshot files.
+//! to the database), `journal` and `journaled_engine` (what makes a flush cheap), `pages` and `root` (where the log lies
+//! in the database), `watermark`, then the snapshot files.
 
 mod engine;
 mod error;
@@ -28,9 +29,11 @@ mod log;
 mod manifest;
 mod owner;
 mod paced;
+mod pages;
 mod recent;
 mod record;
 mod recovery;
+mod root;
 mod shared;
 mod sled_engine;
 mod snapshot;

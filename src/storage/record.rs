@@ -12,11 +12,13 @@ pub(super) const IDENTITY_KEY: &[u8] = b"identity";
 const RUN: u8 = 1;
 const PART: u8 = 2;
 /// Bytes of the hash at the end of every value.
-const HASH: usize = 16;
+pub(super) const HASH: usize = 16;
+/// Bytes of an entry record's key.
+pub(super) const KEY_BYTES: usize = 1 + 8 + 4;
 
 /// The key of part `part` of the record whose first entry is `first`.
 pub(super) fn key(first: u64, part: u32) -> Vec<u8> {
-    let mut key = Vec::with_capacity(13);
+    let mut key = Vec::with_capacity(KEY_BYTES);
     key.push(b'e');
     key.extend_from_slice(&first.to_be_bytes());
     key.extend_from_slice(&part.to_be_bytes());

@@ -21,7 +21,9 @@ use super::files::{FolderLock, create_folder, sync_folder, write_durably};
 use super::index::{Index, Stored};
 use super::journaled_engine::{self, JournaledEngine};
 use super::manifest::{self, FORMAT, Manifest};
+use super::pages::Pages;
 use super::record::{self, Content};
+use super::root;
 use super::sled_engine::{SledEngine, SledRefusal, is_about_data};
 use super::watermark::Watermark;
 use super::{Change, Engine, LogOptions};
@@ -86,9 +88,10 @@ pub(super) fn adopt(engine: &dyn Engine) -> Result<Verified, OpenError> {
     scanned.map_err(OpenError::io("read the database in", nowhere))?;
     if empty {
         let manifest = Manifest::new(Uuid::new_v4().into_bytes());
-        write_first(engine, &manifest).map_err(OpenError::io("write the database in", nowhere))?;
+        write_first(engine, &manifest, Vec::new())
+            .map_err(OpenError::io("write the database in", nowhere))?;
     }
-    let found = Found::scan(engine, nowhere, nowhere)?;
+    let found = Found::scan(|visit| engine.scan(visit), nowhere, nowhere)?;
     let manifest = found.check(None, nowhere)?;
     Ok(Verified { manifest, index: found.index, identity: found.identity })
 }
@@ -114,7 +117,8 @@ fn create(dir: &Path, paths: &Paths, options: &LogOptions) -> Result<(), OpenErr
     create_folder(aside).map_err(OpenError::io("create", aside))?;
     let manifest = Manifest::new(Uuid::new_v4().into_bytes());
     let engine = open_sled(aside, options)?;
-    write_first(&engine, &manifest).map_err(OpenError::io("write", aside))?;
+    let root = root::write(manifest.seq, &[], options.page_bytes());
+    write_first(&engine, &manifest, root).map_err(OpenError::io("write", aside))?;
     drop(engine);
     SledEngine::sync_names(aside).map_err(OpenError::io("sync", aside))?;
     fs::rename(aside, &paths.sled).map_err(OpenError::io("rename", aside))?;
@@ -123,9 +127,9 @@ fn create(dir: &Path, paths: &Paths, options: &LogOptions) -> Result<(), OpenErr
         .map_err(OpenError::io("write", &paths.watermark))
 }
 
-fn write_first(engine: &dyn Engine, manifest: &Manifest) -> std::io::Result<()> {
-    let put = Change::Put { key: manifest::KEY.to_vec(), value: manifest.encode() };
-    engine.apply(vec![put])?;
+fn write_first(engine: &dyn Engine, manifest: &Manifest, mut others: Vec<Change>) -> std::io::Result<()> {
+    others.push(Change::Put { key: manifest::KEY.to_vec(), value: manifest.encode() });
+    engine.apply(others)?;
     engine.flush()
 }
 
@@ -146,9 +150,12 @@ fn verify(
     let mark = read_watermark(paths)?;
     let db = paths.sled.join("db");
     check_database_file(&db)?;
-    let sled = open_sled(&paths.sled, options)?;
-    catch_up(dir, &sled, options)?;
-    let found = Found::scan(&sled, &paths.sled, &db)?;
+    let database = below(Arc::new(open_sled(&paths.sled, options)?));
+    let in_database = stored_manifest(&*database, &paths.sled, &db)?;
+    let pages =
+        Pages::open(database, &in_database, options).map_err(|error| about_data(error, &paths.sled))?;
+    catch_up(dir, &pages, &in_database)?;
+    let found = Found::scan(|visit| pages.scan(visit), &paths.sled, &db)?;
     let manifest = found.check(mark, &db)?;
     if mark.is_none() {
         // Created, but the crash came before the watermark was: nothing can have been acknowledged since.
@@ -165,19 +172,39 @@ fn verify(
         .record(manifest.seq)
         .and_then(|()| watermark.sync())
         .map_err(OpenError::io("write", &paths.watermark))?;
-    let engine = JournaledEngine::open(dir, below(Arc::new(sled)), &manifest, options)
+    let engine = JournaledEngine::open(dir, pages, &manifest, options)
         .map_err(OpenError::io("open the journal in", dir))?;
     let found = Verified { manifest, index: found.index, identity: found.identity };
     Ok(Recovered { lock, engine, watermark, found })
 }
 
-/// Brings sled up to date with the journal. A database without a manifest is left for the checks to refuse.
-fn catch_up(dir: &Path, sled: &SledEngine, options: &LogOptions) -> Result<(), OpenError> {
-    let stored = sled.get(manifest::KEY).map_err(OpenError::io("read the database in", dir))?;
-    let Some(Ok(manifest)) = stored.as_deref().and_then(Manifest::decode) else { return Ok(()) };
-    journaled_engine::catch_up(dir, sled, manifest.store, manifest.seq, options).map_err(|error| match error
-        .kind()
-    {
+/// The manifest that the database itself has. The journal may have a newer one.
+fn stored_manifest(database: &dyn Engine, folder: &Path, db: &Path) -> Result<Manifest, OpenError> {
+    let stored = database.get(manifest::KEY).map_err(|error| about_data(error, folder))?;
+    decode_manifest(stored.as_deref(), db)
+}
+
+fn decode_manifest(stored: Option<&[u8]>, db: &Path) -> Result<Manifest, OpenError> {
+    let stored = stored.ok_or_else(|| OpenError::damaged(db, "its manifest record is missing"))?;
+    match Manifest::decode(stored) {
+        None => Err(OpenError::damaged(db, "its manifest record does not match its checksum")),
+        Some(Err(found)) => Err(OpenError::Format { file: db.to_owned(), found, supported: FORMAT }),
+        Some(Ok(manifest)) => Ok(manifest),
+    }
+}
+
+/// An error while reading the database in `folder`: damage, or an operating system in trouble.
+fn about_data(error: std::io::Error, folder: &Path) -> OpenError {
+    if is_about_data(&error) {
+        OpenError::damaged(folder, error.to_string())
+    } else {
+        OpenError::io("read the database in", folder)(error)
+    }
+}
+
+/// Brings the database up to date with the journal.
+fn catch_up(dir: &Path, pages: &Pages, manifest: &Manifest) -> Result<(), OpenError> {
+    journaled_engine::catch_up(dir, pages, manifest.store, manifest.seq).map_err(|error| match error.kind() {
         std::io::ErrorKind::InvalidData => OpenError::damaged(dir.join("journal"), error.to_string()),
         _ => OpenError::io("bring the database up to date in", dir)(error),
     })
@@ -219,21 +246,19 @@ struct Found {
 
 impl Found {
     /// Reads every record and checks it by itself.
-    fn scan(engine: &dyn Engine, folder: &Path, db: &Path) -> Result<Found, OpenError> {
+    fn scan(
+        scan: impl FnOnce(&mut dyn FnMut(&[u8], &[u8])) -> std::io::Result<()>,
+        folder: &Path,
+        db: &Path,
+    ) -> Result<Found, OpenError> {
         let mut found = Found { manifest: None, identity: None, index: Index::default() };
         let mut wrong = None;
-        let scanned = engine.scan(&mut |key, value| {
+        let scanned = scan(&mut |key, value| {
             if wrong.is_none() {
                 wrong = found.add(key, value).err();
             }
         });
-        scanned.map_err(|error| {
-            if is_about_data(&error) {
-                OpenError::damaged(folder, error.to_string())
-            } else {
-                OpenError::io("read the database in", folder)(error)
-            }
-        })?;
+        scanned.map_err(|error| about_data(error, folder))?;
         match wrong {
             Some(what) => Err(OpenError::damaged(db, what)),
             None => Ok(found),
@@ -278,15 +303,7 @@ impl Found {
     /// Checks that the records are exactly those that the newest manifest lists, and that it is new enough.
     fn check(&self, mark: Option<Mark>, db: &Path) -> Result<Manifest, OpenError> {
         let damaged = |what: String| OpenError::damaged(db, what);
-        let bytes =
-            self.manifest.as_deref().ok_or_else(|| damaged("its manifest record is missing".into()))?;
-        let manifest = match Manifest::decode(bytes) {
-            None => return Err(damaged("its manifest record does not match its checksum".into())),
-            Some(Err(found)) => {
-                return Err(OpenError::Format { file: db.to_owned(), found, supported: FORMAT });
-            }
-            Some(Ok(manifest)) => manifest,
-        };
+        let manifest = decode_manifest(self.manifest.as_deref(), db)?;
         if let Some((store, seq)) = mark {
             if store != manifest.store {
                 return Err(damaged("it belongs to another store than the watermark file".into()));
@@ -364,7 +381,9 @@ mod tests {
     #[test]
     fn a_full_or_failing_disk_says_nothing_about_the_data() {
         use std::io::ErrorKind::{FileTooLarge, InvalidData, Other, StorageFull, UnexpectedEof};
-        let scan = |kind| Found::scan(&Failing(kind), Path::new("sled"), Path::new("sled/db")).err();
+        let scan = |kind| {
+            Found::scan(|visit| Failing(kind).scan(visit), Path::new("sled"), Path::new("sled/db")).err()
+        };
         for kind in [StorageFull, FileTooLarge, Other] {
             assert!(matches!(scan(kind), Some(OpenError::Io { .. })), "{kind:?}: {:?}", scan(kind));
         }
@@ -382,7 +401,7 @@ mod tests {
         let stored = sled.get(manifest::KEY).expect("readable").expect("there");
         let mut older = Manifest::decode(&stored).expect("whole").expect("of this version");
         older.format = FORMAT - 1;
-        write_first(&sled, &older).expect("written");
+        write_first(&sled, &older, Vec::new()).expect("written");
         drop(sled);
         for _ in 0..2 {
             match LogStore::open(folder.path(), options.clone()).err() {

@@ -84,6 +84,7 @@ fn record(random: &mut Random, steps: usize) -> Recording {
         move |inner| Arc::new(Recorder { inner, dir, pictures }) as Arc<dyn Engine>
     };
     let store = LogStore::open_watched(dir.path(), small(), recorder(), recorder()).unwrap();
+    pictures.lock().unwrap().clear();
     // The other files of the folder do not change any more, except the watermark.
     let still = folder();
     copy_folder(dir.path(), still.path());
@@ -115,7 +116,7 @@ fn step(random: &mut Random, store: &LogStore) {
         }
         _ => {
             // Up to one flush of entries, sometimes a single entry larger than a record.
-            let large = [1_800, small().max_entry_bytes()][random.below(2) as usize];
+            let large = [1_800, small().segment_bytes][random.below(2) as usize];
             let (count, len) = if random.chance(15) {
                 (1, large)
             } else {
@@ -299,6 +300,7 @@ fn lives_that_all_end_in_power_cuts() {
         };
         let store = LogStore::open_watched(dir.path(), small(), recorder(), recorder())
             .unwrap_or_else(|error| panic!("life {life}: {error}"));
+        pictures.lock().unwrap().clear();
         let still = folder();
         copy_folder(dir.path(), still.path());
         let watermark = || std::fs::read(dir.path().join("watermark")).unwrap();

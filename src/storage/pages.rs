@@ -1,0 +1,391 @@
+//! Where the log lies in the database: its records are packed into pages, and the pages have names that come round.
+//!
+//! sled keeps memory and disk for every key that it ever had, also after the key was removed (`docs/adr/0008`). So the
+//! log must not bring it a new key with each record. A *page* holds many records under the name of a numbered slot. The
+//! *root* lists the slots of all pages that count, with their hashes. A checkpoint writes pages into slots that the
+//! root does not name, and then, in one batch, the new root and the manifest: before that batch is flushed the old root
+//! holds, whose pages are untouched; after it the new one does. (Shadow paging: Lorie, "Physical integrity in a large
+//! segmented database", ACM TODS 2(1), 1977.)
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::ops::Bound::{Excluded, Included};
+use std::sync::{Arc, Mutex, RwLock};
+
+use super::manifest::{self, Manifest};
+use super::root::{self, Listed};
+use super::{Change, Engine, LogOptions, record};
+
+/// Changes by key, the newest each; `None` is a deletion.
+pub(super) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// The key of an entry record.
+type RecordKey = [u8; record::KEY_BYTES];
+/// Records by key, to be written.
+type Records<'a> = BTreeMap<RecordKey, Cow<'a, [u8]>>;
+
+/// Bytes of a page beside its records' values: those before each value, and the hash at the end.
+const RECORD_HEAD: usize = record::KEY_BYTES + 4;
+const PAGE_TAIL: usize = record::HASH;
+/// Slots that a checkpoint empties, at most.
+const STALE_A_CHECKPOINT: usize = 16;
+
+/// The database, and which of its pages count.
+pub(super) struct Pages {
+    database: Arc<dyn Engine>,
+    /// Readers hold it while they read a page: slots change hands only under the write lock, and are written only after.
+    directory: RwLock<Directory>,
+    slots: Mutex<Slots>,
+    /// The page that was read last, by its hash: neighbours are read one after another.
+    newest: Mutex<Option<(u128, Arc<Vec<u8>>)>>,
+    page_bytes: usize,
+    pages_a_flush: usize,
+}
+
+/// The pages that count, by their first record's key. Their ranges of keys do not overlap.
+#[derive(Debug, Clone, Default)]
+struct Directory {
+    pages: BTreeMap<RecordKey, Page>,
+}
+
+#[derive(Debug, Clone)]
+struct Page {
+    listed: Listed,
+    keys: Arc<[RecordKey]>,
+    bytes: usize,
+}
+
+/// The slots that no page of the root is in.
+#[derive(Debug, Default)]
+struct Slots {
+    free: BTreeSet<u32>,
+    /// Those of `free` that still hold what nobody needs.
+    stale: BTreeSet<u32>,
+    /// One more than the highest slot that was ever used.
+    end: u32,
+}
+
+impl Slots {
+    /// The lowest free slot.
+    fn take(&mut self) -> u32 {
+        let slot = self.free.pop_first().unwrap_or_else(|| {
+            self.end += 1;
+            self.end - 1
+        });
+        self.stale.remove(&slot);
+        slot
+    }
+}
+
+impl Pages {
+    /// Reads and verifies all pages of a database, whose newest manifest is given.
+    ///
+    /// # Errors
+    /// `InvalidData` when the root or a page that it names is not as it was written.
+    pub(super) fn open(
+        database: Arc<dyn Engine>,
+        manifest: &Manifest,
+        options: &LogOptions,
+    ) -> io::Result<Pages> {
+        let root = root::read(&*database, manifest.seq)?;
+        let listed: BTreeMap<u32, Listed> = root.iter().map(|listed| (listed.slot, *listed)).collect();
+        let (mut directory, mut slots) = (Directory::default(), Slots::default());
+        let mut wrong = None;
+        database.scan(&mut |key, value| {
+            let Some(slot) = parse_slot(key) else { return };
+            slots.end = slots.end.max(slot + 1);
+            match listed.get(&slot) {
+                Some(listed) => match Page::read(*listed, value) {
+                    Some(page) => directory.insert(page),
+                    None => wrong = wrong.or(Some(slot)),
+                },
+                None => {
+                    slots.free.insert(slot);
+                    if !value.is_empty() {
+                        slots.stale.insert(slot);
+                    }
+                }
+            }
+        })?;
+        if let Some(slot) = wrong {
+            return Err(damaged(slot));
+        }
+        let found: usize = directory.pages.len();
+        if found != root.len() {
+            return Err(invalid(format!(
+                "{found} pages of the log are there, its root lists {}",
+                root.len()
+            )));
+        }
+        // Slots below the end that were never seen are in use by nobody.
+        slots.free.extend((0..slots.end).filter(|slot| !listed.contains_key(slot)));
+        Ok(Pages {
+            database,
+            directory: RwLock::new(directory),
+            slots: Mutex::new(slots),
+            newest: Mutex::default(),
+            page_bytes: options.page_bytes(),
+            pages_a_flush: options.pages_a_flush(),
+        })
+    }
+
+    /// Makes changes durable, all or none, however large they are. They have a manifest among them.
+    pub(super) fn checkpoint(&self, changes: &Changes) -> io::Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let mut slots = self.slots.lock().expect("not poisoned");
+        let mut next = self.directory.read().expect("not poisoned").clone();
+        let (records, freed) = self.take_touched(&mut next, changes)?;
+        let mut batches = Batches { database: &*self.database, limit: self.pages_a_flush, batch: Vec::new() };
+        for records in cut(records, &next, self.page_bytes) {
+            let slot = slots.take();
+            let (page, value) = Page::write(slot, &records);
+            batches.add(Change::Put { key: slot_key(slot), value })?;
+            next.insert(page);
+        }
+        // What nobody needs is not kept; the name is, because a name costs nothing only if it is used again. The lowest
+        // slots are the next to be written anyway.
+        for _ in 0..STALE_A_CHECKPOINT {
+            let Some(slot) = slots.stale.pop_last() else { break };
+            batches.add(Change::Put { key: slot_key(slot), value: Vec::new() })?;
+        }
+        batches.write()?;
+        self.finish(&next, changes)?;
+        *self.directory.write().expect("not poisoned") = next;
+        slots.free.extend(&freed);
+        slots.stale.extend(&freed);
+        Ok(())
+    }
+
+    /// Takes the pages that change out of the directory. Returns the records that are to be written, and the slots
+    /// that are free once they are.
+    fn take_touched<'a>(
+        &self,
+        next: &mut Directory,
+        changes: &'a Changes,
+    ) -> io::Result<(Records<'a>, Vec<u32>)> {
+        let mut records = Records::new();
+        for (key, value) in changes {
+            if let (Ok(key), Some(value)) = (RecordKey::try_from(key.as_slice()), value) {
+                records.insert(key, Cow::Borrowed(value));
+            }
+        }
+        let grows = records.keys().next_back() > next.pages.keys().next_back();
+        let last = next.pages.keys().next_back().copied().filter(|_| grows);
+        let touched = |(first, page): (&RecordKey, &Page)| {
+            let range = (Included(&first[..]), Included(&page.last()[..]));
+            let is_touched = changes.range::<[u8], _>(range).next().is_some();
+            // A last page that is not half full is filled up, or many small checkpoints would leave many small pages.
+            let is_small = last.as_ref() == Some(first) && page.bytes < self.page_bytes / 2;
+            (is_touched || is_small).then_some(*first)
+        };
+        let touched: Vec<RecordKey> = next.pages.iter().filter_map(touched).collect();
+        let mut freed = Vec::new();
+        for first in touched {
+            let Some(page) = next.pages.remove(&first) else { continue };
+            freed.push(page.listed.slot);
+            if page.keys.iter().all(|key| changes.contains_key(&key[..])) {
+                continue;
+            }
+            for (key, value) in split(&self.load(&page)?) {
+                if !changes.contains_key(&key[..]) {
+                    records.insert(key, Cow::Owned(value.to_vec()));
+                }
+            }
+        }
+        Ok((records, freed))
+    }
+
+    /// The last batch: what is no record of the log, the root, and the manifest, which makes all of it count.
+    fn finish(&self, next: &Directory, changes: &Changes) -> io::Result<()> {
+        let manifest = changes.get(manifest::KEY).and_then(Option::as_deref);
+        let Some(Ok(manifest)) = manifest.and_then(Manifest::decode) else {
+            return Err(io::Error::other("a checkpoint without its manifest"));
+        };
+        let pages: Vec<Listed> = next.pages.values().map(|page| page.listed).collect();
+        let mut batch = root::write(manifest.seq, &pages, self.page_bytes);
+        for (key, value) in changes {
+            if RecordKey::try_from(key.as_slice()).is_err() {
+                let key = key.clone();
+                batch.push(match value {
+                    Some(value) => Change::Put { key, value: value.clone() },
+                    None => Change::Delete { key },
+                });
+            }
+        }
+        self.database.apply(batch)?;
+        self.database.flush()
+    }
+
+    /// The value under `key`.
+    pub(super) fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let Ok(record) = RecordKey::try_from(key) else { return self.database.get(key) };
+        let directory = self.directory.read().expect("not poisoned");
+        let Some(page) = directory.holding(&record) else { return Ok(None) };
+        let bytes = self.load(page)?;
+        Ok(split(&bytes).find(|(key, _)| *key == record).map(|(_, value)| value.to_vec()))
+    }
+
+    /// Visits every record, those of the log in ascending order of their keys.
+    pub(super) fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
+        for key in [manifest::KEY, record::IDENTITY_KEY] {
+            if let Some(value) = self.database.get(key)? {
+                visit(key, &value);
+            }
+        }
+        let directory = self.directory.read().expect("not poisoned");
+        for page in directory.pages.values() {
+            let bytes = self.load(page)?;
+            split(&bytes).for_each(|(key, value)| visit(&key, value));
+        }
+        Ok(())
+    }
+
+    /// The records of a page, verified. The caller holds the directory that names it, or is the one who writes.
+    fn load(&self, page: &Page) -> io::Result<Arc<Vec<u8>>> {
+        let mut newest = self.newest.lock().expect("not poisoned");
+        if let Some((hash, bytes)) = &*newest
+            && *hash == page.listed.hash
+        {
+            return Ok(bytes.clone());
+        }
+        let key = slot_key(page.listed.slot);
+        let mut value = self.database.get(&key)?.unwrap_or_default();
+        let length = match record::open(&key, &value) {
+            Some((content, hash)) if hash == page.listed.hash => content.len(),
+            _ => return Err(damaged(page.listed.slot)),
+        };
+        value.truncate(length);
+        let bytes = Arc::new(value);
+        *newest = Some((page.listed.hash, bytes.clone()));
+        Ok(bytes)
+    }
+}
+
+impl Directory {
+    fn insert(&mut self, page: Page) {
+        self.pages.insert(page.first(), page);
+    }
+
+    /// The page that has a record under exactly this key.
+    fn holding(&self, key: &RecordKey) -> Option<&Page> {
+        let (_, page) = self.pages.range(..=*key).next_back()?;
+        page.keys.binary_search(key).is_ok().then_some(page)
+    }
+
+    /// Whether a page lies between two keys.
+    fn has_between(&self, before: &RecordKey, after: &RecordKey) -> bool {
+        self.pages.range((Excluded(*before), Excluded(*after))).next().is_some()
+    }
+}
+
+impl Page {
+    /// Lays records out as the page in a slot. There is at least one.
+    fn write(slot: u32, records: &[(RecordKey, Cow<'_, [u8]>)]) -> (Page, Vec<u8>) {
+        let mut value = Vec::new();
+        for (key, record) in records {
+            value.extend_from_slice(key);
+            value.extend_from_slice(&(record.len() as u32).to_le_bytes());
+            value.extend_from_slice(record);
+        }
+        let bytes = value.len() + PAGE_TAIL;
+        let hash = record::seal(&slot_key(slot), &mut value);
+        let keys = records.iter().map(|(key, _)| *key).collect();
+        (Page { listed: Listed { slot, hash }, keys, bytes }, value)
+    }
+
+    /// A page as it was found; `None` when it is not the one that the root lists.
+    fn read(listed: Listed, value: &[u8]) -> Option<Page> {
+        let (content, hash) = record::open(&slot_key(listed.slot), value)?;
+        let keys: Arc<[RecordKey]> = split(content).map(|(key, _)| key).collect();
+        (hash == listed.hash && !keys.is_empty()).then_some(Page { listed, keys, bytes: value.len() })
+    }
+
+    fn first(&self) -> RecordKey {
+        self.keys[0]
+    }
+
+    fn last(&self) -> &RecordKey {
+        &self.keys[self.keys.len() - 1]
+    }
+}
+
+/// Cuts records into the contents of pages, none of which reaches across a page that stays.
+fn cut<'a>(
+    records: Records<'a>,
+    stay: &Directory,
+    page_bytes: usize,
+) -> Vec<Vec<(RecordKey, Cow<'a, [u8]>)>> {
+    let (mut pages, mut bytes) = (Vec::<Vec<(RecordKey, _)>>::new(), 0);
+    for (key, record) in records {
+        let more = RECORD_HEAD + record.len();
+        match pages.last_mut() {
+            Some(page)
+                if bytes + more <= page_bytes
+                    && page.last().is_some_and(|(before, _)| !stay.has_between(before, &key)) =>
+            {
+                page.push((key, record));
+                bytes += more;
+            }
+            _ => {
+                pages.push(vec![(key, record)]);
+                bytes = PAGE_TAIL + more;
+            }
+        }
+    }
+    pages
+}
+
+/// The records in a page's content. It ends where a record is not whole, which a verified page has none of.
+fn split(mut rest: &[u8]) -> impl Iterator<Item = (RecordKey, &[u8])> {
+    std::iter::from_fn(move || {
+        let (key, after) = rest.split_first_chunk()?;
+        let (length, after) = after.split_first_chunk()?;
+        let (value, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        rest = after;
+        Some((*key, value))
+    })
+}
+
+/// Pages on their way into the database, a few at each flush.
+struct Batches<'a> {
+    database: &'a dyn Engine,
+    limit: usize,
+    batch: Vec<Change>,
+}
+
+impl Batches<'_> {
+    fn add(&mut self, change: Change) -> io::Result<()> {
+        self.batch.push(change);
+        if self.batch.len() >= self.limit { self.write() } else { Ok(()) }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        self.database.apply(std::mem::take(&mut self.batch))?;
+        self.database.flush()
+    }
+}
+
+fn slot_key(slot: u32) -> Vec<u8> {
+    let mut key = vec![b'p'];
+    key.extend_from_slice(&slot.to_be_bytes());
+    key
+}
+
+fn parse_slot(key: &[u8]) -> Option<u32> {
+    let (tag, slot) = key.split_first()?;
+    (*tag == b'p').then_some(u32::from_be_bytes(slot.try_into().ok()?))
+}
+
+fn damaged(slot: u32) -> io::Error {
+    invalid(format!("page {slot} of the log is not as it was written"))
+}
+
+fn invalid(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
