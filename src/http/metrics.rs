@@ -2,6 +2,7 @@
 
 use super::door::Door;
 use super::metrics_cache::write_cache;
+use super::metrics_process::write_process;
 use super::origin;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, header};
@@ -184,6 +185,7 @@ fn known_method(method: &Method) -> &'static str {
 pub(super) async fn metrics(State(door): State<Door>) -> Response {
     let mut out = String::new();
     // Writing into a string does not fail.
+    let _ = write_process(&mut out);
     let _ = write_requests(&mut out, &door.requests);
     if let Some(node) = door.node() {
         let status = node.status().await;
@@ -201,6 +203,7 @@ pub(super) async fn metrics(State(door): State<Door>) -> Response {
             ("lockstep_raft_committed_index", "Index of the last committed entry.", status.committed_index),
             ("lockstep_raft_applied_index", "Index of the last applied entry.", status.applied_index),
             ("lockstep_raft_snapshot_index", "Index the last snapshot covers.", status.snapshot_index),
+            ("lockstep_log_bytes", "Bytes of the entries in the log, about.", node.log_bytes()),
             ("lockstep_raft_members", "Members of the cluster.", status.members.len() as u64),
             ("lockstep_differs", "Whether this node's state differs from the others'.", differs),
             ("lockstep_entries", "Entries in the cache.", status.entries),

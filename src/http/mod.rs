@@ -19,6 +19,7 @@ mod kv;
 mod live;
 mod metrics;
 mod metrics_cache;
+mod metrics_process;
 mod openapi;
 mod origin;
 mod respond;

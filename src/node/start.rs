@@ -409,6 +409,11 @@ impl Node {
         self.inner.store.fsync_stats()
     }
 
+    /// Bytes of the entries in the log, about.
+    pub fn log_bytes(&self) -> u64 {
+        self.inner.store.log_bytes()
+    }
+
     /// Raft's term, as this node knows it.
     pub fn term(&self) -> u64 {
         self.inner.consensus.term()

@@ -14,6 +14,7 @@ mod membership;
 mod nodes;
 mod partition;
 mod snapshot;
+mod soak;
 mod time;
 mod wall_clock;
 mod watch;

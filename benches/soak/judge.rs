@@ -1,0 +1,112 @@
+//! Whether samples grow: the straight line through their second half, and the difference from its begin to its end.
+
+use crate::support::gauges::Gauges;
+
+/// What may come to a gauge between the first quarter and the end. Caches and allocators fill up and stay so.
+const RSS_MAX: f64 = 60.0 * MB;
+const DISK_MAX: f64 = 150.0 * MB;
+const FDS_MAX: f64 = 16.0;
+const TASKS_MAX: f64 = 16.0;
+const MB: f64 = 1_000_000.0;
+
+pub const HEAD: &str = "
+row             node   writes   writes/s        RSS MB         disk MB            fds          tasks      log MB   verdict
+                                          from-to  /M       from-to  /M      from-to /M     from-to /M   from-to";
+
+/// One gauge over a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Course {
+    /// Its median in the second quarter of the run, where what is filled once is full.
+    pub from: f64,
+    /// Its median in the last quarter.
+    pub to: f64,
+    /// Growth for each million writes, by least squares over all but the first quarter.
+    pub slope: f64,
+}
+
+/// A node's run.
+#[derive(Debug)]
+pub struct Verdict {
+    pub writes: f64,
+    pub seconds: usize,
+    pub rss: Course,
+    pub disk: Course,
+    pub fds: Course,
+    pub tasks: Course,
+    pub log: Course,
+    /// What grew beyond its limit.
+    pub grew: Vec<&'static str>,
+}
+
+impl Verdict {
+    pub fn is_too_much(&self) -> bool {
+        !self.grew.is_empty()
+    }
+}
+
+/// Judges samples that were taken once a second.
+pub fn judge(samples: &[Gauges]) -> Verdict {
+    let course = |of: fn(&Gauges) -> f64| course(samples, of);
+    let (rss, disk) = (course(|gauges| gauges.rss), course(|gauges| gauges.disk));
+    let (fds, tasks) = (course(|gauges| gauges.fds), course(|gauges| gauges.tasks));
+    let limits =
+        [("RSS", rss, RSS_MAX), ("disk", disk, DISK_MAX), ("fds", fds, FDS_MAX), ("tasks", tasks, TASKS_MAX)];
+    let grew =
+        limits.into_iter().filter(|(_, course, max)| course.to - course.from > *max).map(|(name, ..)| name);
+    Verdict {
+        writes: samples.last().map_or(0.0, |last| last.applied)
+            - samples.first().map_or(0.0, |first| first.applied),
+        seconds: samples.len(),
+        rss,
+        disk,
+        fds,
+        tasks,
+        log: course(|gauges| gauges.log),
+        grew: grew.collect(),
+    }
+}
+
+fn course(samples: &[Gauges], of: fn(&Gauges) -> f64) -> Course {
+    let quarter = samples.len() / 4;
+    let part = |from: usize, to: usize| median(samples[from..to].iter().map(of).collect());
+    let points: Vec<(f64, f64)> =
+        samples[quarter..].iter().map(|sample| (sample.applied / 1e6, of(sample))).collect();
+    Course {
+        from: part(quarter, quarter * 2),
+        to: part(samples.len() - quarter.max(1), samples.len()),
+        slope: slope(&points),
+    }
+}
+
+fn slope(points: &[(f64, f64)]) -> f64 {
+    let count = points.len().max(1) as f64;
+    let (x, y) = points.iter().fold((0.0, 0.0), |(x, y), point| (x + point.0 / count, y + point.1 / count));
+    let (over, under) = points.iter().fold((0.0, 0.0), |(over, under), point| {
+        (over + (point.0 - x) * (point.1 - y), under + (point.0 - x) * (point.0 - x))
+    });
+    if under > 0.0 { over / under } else { 0.0 }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+pub fn line(row: &str, node: usize, verdict: &Verdict) -> String {
+    let Verdict { writes, seconds, rss, disk, fds, tasks, log, grew } = verdict;
+    let mb = |course: &Course| {
+        format!("{:>5.0}-{:<5.0}{:>+4.0}", course.from / MB, course.to / MB, course.slope / MB)
+    };
+    let count = |course: &Course| format!("{:>5.0}-{:<4.0}{:>+4.0}", course.from, course.to, course.slope);
+    let verdict = if grew.is_empty() { "flat".to_owned() } else { format!("grows: {}", grew.join(", ")) };
+    format!(
+        "{row:<15} n{node} {writes:>9.0} {:>9.0}   {}  {}  {} {} {:>5.0}-{:<5.0}  {verdict}",
+        writes / (*seconds).max(1) as f64,
+        mb(rss),
+        mb(disk),
+        count(fds),
+        count(tasks),
+        log.from / MB,
+        log.to / MB,
+    )
+}

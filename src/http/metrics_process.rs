@@ -1,0 +1,50 @@
+//! The part of `/metrics` that is about this process, under the names that Prometheus' own clients give these figures.
+
+use std::fmt::{Result, Write};
+use std::fs;
+
+/// Writes what the process takes of its machine. What the system does not tell is left out. Reads files of the
+/// system's that are never on a disk, so it does not wait.
+pub(super) fn write_process(out: &mut String) -> Result {
+    let gauges = [
+        ("process_resident_memory_bytes", "Resident memory size in bytes.", resident_bytes()),
+        ("process_open_fds", "Number of open file descriptors.", open_files()),
+        ("process_max_fds", "Maximum number of open file descriptors.", open_files_max()),
+        ("process_threads", "Number of threads.", count("/proc/self/task")),
+        ("lockstep_tasks", "Tasks of the runtime that have not ended.", tasks()),
+    ];
+    for (name, help, value) in gauges {
+        if let Some(value) = value {
+            writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}")?;
+        }
+    }
+    Ok(())
+}
+
+fn resident_bytes() -> Option<u64> {
+    let sizes = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages = sizes.split(' ').nth(1)?.parse::<u64>().ok()?;
+    // SAFETY: sysconf only reads its argument.
+    let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    Some(pages * u64::try_from(page_bytes).ok()?)
+}
+
+/// Without the one that the listing itself takes.
+fn open_files() -> Option<u64> {
+    count("/proc/self/fd").map(|files| files.saturating_sub(1))
+}
+
+fn open_files_max() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit only writes into the struct it is given.
+    (unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0).then_some(limit.rlim_cur)
+}
+
+fn count(folder: &str) -> Option<u64> {
+    Some(fs::read_dir(folder).ok()?.count() as u64)
+}
+
+fn tasks() -> Option<u64> {
+    let runtime = tokio::runtime::Handle::try_current().ok()?;
+    Some(runtime.metrics().num_alive_tasks() as u64)
+}

@@ -1,0 +1,31 @@
+//! A node that does little for long does not grow. The long form is `cargo bench --bench soak`.
+
+use crate::support::gauges::gauges;
+use crate::support::{Cluster, run};
+
+/// One write at a time, each a flush of its own, through many snapshots and purges.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_write_at_a_time_takes_no_more_and_more() {
+    const MB: f64 = 1_000_000.0;
+    let cluster = Cluster::start(1, &["--snapshot-entries", "1000", "--entries-kept", "200"]).await;
+    let node = &cluster.nodes[0];
+    let load = |seconds: &str| {
+        let arguments =
+            ["bench", "put", "--connections", "1", "--keys", "10", "--value-bytes", "16", "--warm-up", "0"];
+        let more = ["--seconds", seconds, "--url", &node.http];
+        let (code, _, error) = run(&[&arguments[..], &more].concat());
+        assert_eq!(code, 0, "{error}");
+    };
+    load("3");
+    let before = gauges(&cluster.http, node).await.expect("an answer");
+    load("12");
+    let after = gauges(&cluster.http, node).await.expect("an answer");
+    println!("{before:?}\n{after:?}");
+    // Each write once left 5 KB of memory and 1 KB on disk behind.
+    let writes = after.applied - before.applied;
+    assert!(writes > 4_000.0, "only {writes} writes: too few to tell");
+    assert!(after.rss - before.rss < 8.0 * MB + writes * 400.0, "memory: {before:?} {after:?}");
+    assert!(after.disk - before.disk < 4.0 * MB + writes * 200.0, "disk: {before:?} {after:?}");
+    assert!(after.fds <= before.fds + 4.0 && after.tasks <= before.tasks + 8.0, "{before:?} {after:?}");
+    assert!(after.log < MB, "the log is purged: {after:?}");
+}
