@@ -27,7 +27,7 @@
 //! # }
 //! ```
 //!
-//! The crate is laid out in rooms; imports point down this list only, and everyone may import `cache`.
+//! The crate is laid out in rooms; imports point down this list only, and everyone may import `cache` and `log_limit`.
 
 pub mod cli;
 
@@ -52,3 +52,5 @@ pub mod cache;
 pub mod api;
 
 pub mod client;
+
+mod log_limit;

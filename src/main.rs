@@ -9,7 +9,23 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
+/// What other cache servers read from the environment, too.
+const CACHE_SERVER_VARIABLES: [&str; 5] =
+    ["PORT", "PEER_NODES", "CACHE_CAPACITY", "FRONTEND_URL", "NODE_ENV"];
+
 fn main() -> ExitCode {
+    drop_empty_settings();
     let cli = Cli::parse();
     run(cli)
+}
+
+/// An empty variable is one that is not set: `.env` files and compose files are full of them.
+fn drop_empty_settings() {
+    let is_setting = |name: &str| name.starts_with("LOCKSTEP_") || CACHE_SERVER_VARIABLES.contains(&name);
+    for (name, value) in std::env::vars_os() {
+        if value.is_empty() && name.to_str().is_some_and(is_setting) {
+            // SAFETY: nothing else runs yet that could read the environment.
+            unsafe { std::env::remove_var(name) };
+        }
+    }
 }

@@ -225,4 +225,6 @@ pub struct Introduction {
     pub founding: Option<Founding>,
     /// The cluster it belongs to, however it came to it.
     pub cluster_id: Option<String>,
+    /// The settings that a cluster gets of which this node has the first address.
+    pub config: Option<CacheConfig>,
 }

@@ -25,7 +25,16 @@ use tracing_subscriber::EnvFilter;
 pub fn run(cli: Cli) -> ExitCode {
     let filter = EnvFilter::try_from_env("LOCKSTEP_LOG")
         .unwrap_or_else(|_| EnvFilter::new(default_filter(&cli.command)));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    // A standard error that nobody reads any more is no reason to end.
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .log_internal_errors(false)
+        .init();
+    // Values, keys in the log and backups are for nobody else on this machine.
+    // SAFETY: it changes which permissions new files get, nothing else.
+    unsafe { libc::umask(0o077) };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

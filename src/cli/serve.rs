@@ -2,7 +2,7 @@
 
 use super::commands::{FirstSettings, ServeArgs, TimingArgs};
 use super::exit::Usage;
-use crate::cache::CacheConfig;
+use crate::cache::{CacheConfig, ConfigChange};
 use crate::http::{Door, GuideSettings, HttpLimits, HttpServer};
 use crate::node::{Limits, Node, NodeOptions, Opened, Origin, Timing};
 use anyhow::{Context, Result, bail};
@@ -37,7 +37,7 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     let http = http.with_context(|| format!("cannot listen for clients on {}", addresses.http))?;
     let http_limits = HttpLimits {
         value_bytes: args.value_bytes_max as usize,
-        connections: args.connections,
+        connections: connections(args.connections),
         ..HttpLimits::default()
     };
     let fault_injection = args.fault_injection;
@@ -66,6 +66,38 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     }
 }
 
+/// Files that a node needs besides its clients' connections: its own, its peers' and those of peers that are strangers.
+const FILES_RESERVED: u64 = 256;
+
+/// How many connections of clients the system's limit of open files leaves, after that was raised as far as it goes.
+fn connections(wanted: usize) -> usize {
+    let Some(files) = raise_open_files() else { return wanted };
+    let left = files - FILES_RESERVED.min(files / 2);
+    let given = wanted.min(usize::try_from(left).unwrap_or(usize::MAX)).max(1);
+    if given < wanted {
+        tracing::warn!(
+            wanted,
+            given,
+            files,
+            "fewer connections than asked for: this process may open few files"
+        );
+    }
+    given
+}
+
+/// Raises the limit of open files to what the administrator allows, and returns it. Shells set a low one.
+fn raise_open_files() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit only writes into the struct it is given.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return None;
+    }
+    let raised = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+    // SAFETY: setrlimit only reads the struct it is given.
+    let done = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) } == 0;
+    Some(if done { limit.rlim_max } else { limit.rlim_cur })
+}
+
 /// Hands over, lets requests finish, closes the data folder; a second signal cuts it short.
 async fn shut_down(node: &Node, server: HttpServer, stop: &mut Stop) {
     let orderly = async {
@@ -79,15 +111,20 @@ async fn shut_down(node: &Node, server: HttpServer, stop: &mut Stop) {
     }
 }
 
-/// Interrupt and terminate.
+/// The signals that end the program: interrupt, terminate, and hang-up, which comes when its terminal is closed.
 pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,
+    hang_up: Signal,
 }
 
 impl Stop {
     pub fn new() -> Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
     }
 
     /// Returns when somebody wants the program to end.
@@ -95,6 +132,7 @@ impl Stop {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
         }
     }
 }
@@ -152,6 +190,7 @@ fn options(args: ServeArgs, addresses: Addresses, bound: SocketAddr) -> Result<N
     };
     let http_advertise = args.advertise_http.clone().unwrap_or_else(|| format!("http://{bound}"));
     Ok(NodeOptions {
+        given: given_settings(&args.first)?,
         origin: origin(&args)?,
         data_dir: args.data_dir,
         name: args.name,
@@ -177,18 +216,29 @@ fn origin(args: &ServeArgs) -> Result<Origin> {
     if urls.is_empty()
         && let Ok(peers) = std::env::var("PEER_NODES")
     {
-        urls = peers.split(',').map(|url| url.trim().to_owned()).collect();
+        urls = peers.split(',').map(str::to_owned).collect();
     }
-    urls.retain(|url| !url.is_empty());
-    for url in &urls {
-        let parsed = reqwest::Url::parse(url);
-        if !parsed.is_ok_and(|parsed| parsed.scheme() == "http" && parsed.has_host()) {
-            return Err(
-                Usage(format!("the list of nodes: `{url}` is no URL; expected http://host:port")).into()
-            );
+    let urls = urls.iter().map(|url| url.trim()).filter(|url| !url.is_empty()).map(node_url);
+    let urls = urls.collect::<Result<Vec<String>>>()?;
+    Ok(if urls.is_empty() { Origin::Alone { config } } else { Origin::Form { urls, config } })
+}
+
+/// The URL of a node in a list. Other cache servers name nodes by host and port alone.
+fn node_url(text: &str) -> Result<String> {
+    let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    if url.starts_with("https://") {
+        let reason = format!(
+            "the list of nodes: `{text}`: nodes do not speak HTTPS yet; name them by http://host:port"
+        );
+        return Err(Usage(reason).into());
+    }
+    let parsed = reqwest::Url::parse(&url);
+    match parsed.is_ok_and(|parsed| parsed.scheme() == "http" && parsed.has_host()) {
+        true => Ok(url),
+        false => {
+            Err(Usage(format!("the list of nodes: `{text}` is no URL; expected http://host:port")).into())
         }
     }
-    Ok(if urls.is_empty() { Origin::Alone { config } } else { Origin::Form { urls, config } })
 }
 
 /// What other cache servers read from the environment, too.
@@ -200,18 +250,34 @@ fn guide_settings() -> Result<GuideSettings> {
 
 /// The settings a new cluster starts with.
 pub(super) fn first_settings(args: &FirstSettings) -> Result<CacheConfig> {
-    let mut config = CacheConfig::default();
-    if let Ok(text) = std::env::var("CACHE_CAPACITY") {
-        let capacity = text.parse();
-        config.capacity_entries =
-            capacity.map_err(|_| Usage(format!("CACHE_CAPACITY: `{text}` is no number")))?;
-    }
-    config.capacity_entries = args.capacity_entries.unwrap_or(config.capacity_entries);
-    config.capacity_bytes = args.capacity_bytes.unwrap_or(config.capacity_bytes);
-    config.policy = args.policy.unwrap_or(config.policy);
-    config.default_ttl_ms = args.default_ttl_ms.or(config.default_ttl_ms);
+    let given = given_settings(args)?;
+    let default = CacheConfig::default();
+    let config = CacheConfig {
+        capacity_entries: given.capacity_entries.unwrap_or(default.capacity_entries),
+        capacity_bytes: given.capacity_bytes.unwrap_or(default.capacity_bytes),
+        policy: given.policy.unwrap_or(default.policy),
+        default_ttl_ms: given.default_ttl_ms.unwrap_or(default.default_ttl_ms),
+        ..default
+    };
     config.check().map_err(|error| Usage(error.to_string()))?;
     Ok(config)
+}
+
+/// The settings of the cluster that somebody named.
+fn given_settings(args: &FirstSettings) -> Result<ConfigChange> {
+    let mut capacity_entries = args.capacity_entries;
+    if let (None, Ok(text)) = (capacity_entries, std::env::var("CACHE_CAPACITY")) {
+        let capacity = text.parse();
+        capacity_entries =
+            Some(capacity.map_err(|_| Usage(format!("CACHE_CAPACITY: `{text}` is no number")))?);
+    }
+    Ok(ConfigChange {
+        capacity_entries,
+        capacity_bytes: args.capacity_bytes,
+        policy: args.policy,
+        default_ttl_ms: args.default_ttl_ms.map(Some),
+        ..ConfigChange::default()
+    })
 }
 
 fn timing(args: &TimingArgs) -> Result<Timing> {

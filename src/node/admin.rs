@@ -1,9 +1,11 @@
 //! Changes of the membership and of the lead, carried out by the leader; other nodes pass them on.
 
+use super::addresses::{check_name, check_peer, check_url};
 use super::error::NodeError;
 use super::formation::FOUNDING_NODES_MAX;
 use super::shadow::ShadowReport;
 use super::start::Inner;
+use super::touches::Before;
 use crate::api::{AddMember, Joined};
 use crate::cache::Command;
 use crate::peer::{Lane, Method, NodeId, PeerError};
@@ -16,6 +18,8 @@ use tokio::time::Instant;
 /// How long a change may take: a joint membership needs two rounds through the log.
 const ADMIN_LIMIT: Duration = Duration::from_secs(15);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Most members, learners among them. Each costs every node connections, and the leader a copy of each entry.
+const MEMBERS_MAX: usize = 32;
 /// A learner this many entries behind, or fewer, may be given a vote.
 const PROMOTION_LAG_MAX: u64 = 1_000;
 /// A member silent for longer is not handed the lead: it may be gone.
@@ -27,9 +31,21 @@ const SILENT_MS_MAX: u64 = 3_000;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum AdminRequest {
     Add(AddMemberMessage),
-    Promote { id: NodeId },
-    Remove { id: NodeId },
-    Transfer { to: Option<NodeId> },
+    /// A member was started with another name or URL.
+    Update {
+        id: NodeId,
+        name: String,
+        http: String,
+    },
+    Promote {
+        id: NodeId,
+    },
+    Remove {
+        id: NodeId,
+    },
+    Transfer {
+        to: Option<NodeId>,
+    },
     Members,
 }
 
@@ -82,6 +98,8 @@ pub(super) enum AdminFailure {
     NotLeader,
     Conflict(String),
     NotFound(String),
+    /// Something in the request is not as it has to be.
+    Invalid(String),
     Unknown(String),
     Stopped(String),
 }
@@ -120,6 +138,7 @@ impl Inner {
                 }
                 Err(AdminFailure::Conflict(reason)) => return Err(NodeError::Conflict(reason)),
                 Err(AdminFailure::NotFound(reason)) => return Err(NodeError::NotFound(reason)),
+                Err(AdminFailure::Invalid(reason)) => return Err(NodeError::Invalid(reason)),
                 Err(AdminFailure::Unknown(reason)) => return Err(NodeError::OutcomeUnknown(reason)),
                 Err(AdminFailure::Stopped(reason)) => return Err(NodeError::Fatal(reason)),
             }
@@ -163,6 +182,9 @@ impl Inner {
     ) -> Result<AdminDone, AdminFailure> {
         match request {
             AdminRequest::Add(request) => self.add(request, deadline).await.map(AdminDone::Joined),
+            AdminRequest::Update { id, name, http } => {
+                self.update(id, name, http).await.map(|()| AdminDone::Changed)
+            }
             AdminRequest::Promote { id } => self.promote(id).await.map(|()| AdminDone::Changed),
             AdminRequest::Remove { id } => self.remove(id, deadline).await.map(|()| AdminDone::Changed),
             AdminRequest::Transfer { to } => self.transfer(to, deadline).await.map(|()| AdminDone::Changed),
@@ -189,6 +211,12 @@ impl Inner {
             id,
             name,
         };
+        let peer = check_peer(&request.peer);
+        peer.and_then(|()| check_url(&request.http)).map_err(AdminFailure::Invalid)?;
+        request.name.as_deref().map_or(Ok(()), check_name).map_err(AdminFailure::Invalid)?;
+        if uuid::Uuid::parse_str(&request.store_uuid).is_err() {
+            return Err(AdminFailure::Invalid("store_uuid: expected a UUID".into()));
+        }
         let _one_at_a_time = self.adding.lock().await;
         let members = self.consensus.view().members;
         if let Some(known) = members.iter().find(|known| known.member.store_uuid == request.store_uuid) {
@@ -200,6 +228,15 @@ impl Inner {
             }
             return Err(AdminFailure::Unknown("the node is being added; ask again".into()));
         }
+        if members.len() >= MEMBERS_MAX {
+            return Err(AdminFailure::Conflict(format!("a cluster has at most {MEMBERS_MAX} members")));
+        }
+        if let Some(other) =
+            members.iter().find(|other| !request.http.is_empty() && other.member.http == request.http)
+        {
+            let (name, http) = (&other.member.name, &request.http);
+            return Err(AdminFailure::Conflict(format!("member {name} has the URL {http} already")));
+        }
         if let Some(other) = members.iter().find(|other| other.member.peer == request.peer) {
             let (name, peer) = (&other.member.name, &request.peer);
             return Err(AdminFailure::Conflict(format!(
@@ -208,7 +245,7 @@ impl Inner {
         }
         let id = loop {
             let tick = Envelope { idempotency_key: None, command: Command::Tick };
-            let done = self.propose_here(0, tick.encode(), deadline).await;
+            let done = self.propose_here(0, tick.encode(), &Before::default(), deadline).await;
             let index = done.map_err(|_| AdminFailure::NotLeader)?.index;
             if index > FOUNDING_NODES_MAX as u64 {
                 break index;
@@ -222,6 +259,24 @@ impl Inner {
         let member = Member { name: name.clone(), http, peer, store_uuid };
         self.consensus.add_learner(id, member).await?;
         Ok(joined(id, name))
+    }
+
+    /// Changes what the membership says of a member.
+    async fn update(&self, id: NodeId, name: String, http: String) -> Result<(), AdminFailure> {
+        check_name(&name).and_then(|()| check_url(&http)).map_err(AdminFailure::Conflict)?;
+        let _one_at_a_time = self.adding.lock().await;
+        let view = self.consensus.view();
+        let member = find(&view, id)?.member.clone();
+        if let Some(other) = view.members.iter().find(|other| other.id != id && other.member.name == name) {
+            let taken = format!("there is a member named {} already", other.member.name);
+            return Err(AdminFailure::Conflict(taken));
+        }
+        if let Some(other) = view.members.iter().find(|other| other.id != id && other.member.http == http) {
+            let (name, http) = (&other.member.name, &other.member.http);
+            return Err(AdminFailure::Conflict(format!("member {name} has the URL {http} already")));
+        }
+        self.consensus.update_member(id, Member { name, http, ..member }).await?;
+        Ok(())
     }
 
     async fn promote(&self, id: NodeId) -> Result<(), AdminFailure> {

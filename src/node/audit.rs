@@ -38,6 +38,15 @@ pub(super) struct Judgement {
     pub is_member: Option<bool>,
 }
 
+impl Judgement {
+    /// Whether it speaks of indexes that were asked about only.
+    fn is_about(&self, asked: &[(u64, Digest)]) -> bool {
+        let Comparison { equal_at, differs_at } = &self.comparison;
+        let mut named = equal_at.iter().chain(differs_at);
+        named.all(|index| asked.iter().any(|(known, _)| known == index))
+    }
+}
+
 /// All others, and what each answered, if it did.
 pub(super) type Round = Vec<(MemberState, Option<Judgement>)>;
 
@@ -78,8 +87,9 @@ pub(super) async fn keep_comparing(inner: Weak<Inner>) {
         let view = node.consensus.view();
         let round = ask_all(&node, &view).await;
         observer.note(&node, &view, &round);
-        let answers = round.into_iter().flat_map(|(_, answer)| answer);
-        let comparisons: Vec<Comparison> = answers.map(|answer| answer.comparison).collect();
+        // A learner may have been let in a moment ago, and knows nothing that the voters do not.
+        let voters = round.into_iter().filter(|(member, _)| member.voter);
+        let comparisons: Vec<Comparison> = voters.flat_map(|(_, answer)| Some(answer?.comparison)).collect();
         if node.audit.differs_at().is_none()
             && let Some(index) = judge(&comparisons)
         {
@@ -102,15 +112,18 @@ fn judge(comparisons: &[Comparison]) -> Option<u64> {
 }
 
 async fn ask_all(node: &Inner, view: &View) -> Round {
-    let (me, question) = (node.identity.node_id, comparable(node));
+    let me = node.identity.node_id;
+    let asked = node.consensus.replica().comparable();
+    let question = encode(&asked);
     let others = view.members.iter().filter(|member| member.id != me).cloned();
     let answers = others.map(|member| {
-        let question = question.clone();
+        let (question, asked) = (question.clone(), &asked);
         async move {
             let answer = async {
                 let client = node.peers.client(&node.consensus, member.id, Lane::Control)?;
                 let answer = client.call(Method::Digests, question, ANSWER_LIMIT).await.ok()?;
-                from_postcard::<Judgement>("a comparison of digests", &answer).ok()
+                let answer: Judgement = from_postcard("a comparison of digests", &answer).ok()?;
+                answer.is_about(asked).then_some(answer)
             };
             let answer = answer.await;
             (member, answer)
@@ -121,9 +134,12 @@ async fn ask_all(node: &Inner, view: &View) -> Round {
 
 /// This node's digests, for another to compare with its own.
 pub(super) fn comparable(node: &Inner) -> Bytes {
-    let mine = node.consensus.replica().comparable().into_iter();
-    let mine: Vec<(u64, u128)> = mine.map(|(index, Digest(bits))| (index, bits)).collect();
-    to_bytes(&mine)
+    encode(&node.consensus.replica().comparable())
+}
+
+fn encode(digests: &[(u64, Digest)]) -> Bytes {
+    let digests: Vec<(u64, u128)> = digests.iter().map(|(index, Digest(bits))| (*index, *bits)).collect();
+    to_bytes(&digests)
 }
 
 /// Compares a node's digests with ours.
@@ -175,6 +191,16 @@ mod tests {
         assert_eq!(compare(&mine, &[(3, 30), (4, 40)]), found(Some(3), None));
         assert_eq!(compare(&mine, &[(1, 10), (2, 21), (3, 31)]), found(Some(1), Some(2)));
         assert_eq!(compare(&mine, &[(9, 90)]), found(None, None));
+    }
+
+    #[test]
+    fn an_answer_about_what_was_not_asked_is_none() {
+        let asked = [(2, Digest(20)), (4, Digest(40))];
+        let judgement = |comparison| Judgement { comparison, is_member: Some(true) };
+        assert!(judgement(found(Some(4), Some(2))).is_about(&asked));
+        assert!(judgement(found(None, None)).is_about(&asked));
+        assert!(!judgement(found(None, Some(1))).is_about(&asked));
+        assert!(!judgement(found(Some(3), None)).is_about(&asked));
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //! settings, keep the log short, ask for its own vote, finish what another leader began. Each task ends when the node is gone.
 
 use super::admin::AdminRequest;
+use super::error::NodeError;
 use super::options::Origin;
 use super::start::Inner;
-use crate::cache::{Command, ConfigChange};
+use super::touches::Before;
+use crate::cache::{CacheConfig, Command, ConfigChange};
 use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::{Envelope, View, from_postcard};
 use bytes::Bytes;
@@ -107,7 +109,11 @@ pub(super) async fn keep_ticking(inner: Weak<Inner>) {
         {
             let tick = Envelope { idempotency_key: None, command: Command::Tick };
             // Whatever becomes of it, the next look decides anew; after a failure, not at once.
-            if node.propose_here(0, tick.encode(), Instant::now() + Duration::from_secs(1)).await.is_ok() {
+            if node
+                .propose_here(0, tick.encode(), &Before::default(), Instant::now() + Duration::from_secs(1))
+                .await
+                .is_ok()
+            {
                 continue;
             }
         }
@@ -130,10 +136,82 @@ pub(super) async fn give_first_settings(inner: Weak<Inner>) {
         if let (true, Some(config)) = (node.consensus.is_leader(), config) {
             let command = Command::Configure(ConfigChange::from(config));
             let envelope = Envelope { idempotency_key: Some("the cluster's first settings".into()), command };
-            let _ = node.propose_here(0, envelope.encode(), Instant::now() + Duration::from_secs(2)).await;
+            let _ = node
+                .propose_here(
+                    0,
+                    envelope.encode(),
+                    &Before::default(),
+                    Instant::now() + Duration::from_secs(2),
+                )
+                .await;
         }
         drop(node);
         sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Tells, once the cluster's settings are known, which of those that this node was started with do not hold.
+pub(super) async fn tell_of_other_settings(inner: Weak<Inner>) {
+    loop {
+        let Some(node) = inner.upgrade() else { return };
+        // Log time is 0 until the first command is applied, which brings the settings.
+        let (now_ms, config) =
+            node.consensus.replica().with_cache(|cache| (cache.now_ms(), cache.config().clone()));
+        if now_ms > 0 {
+            for (setting, given, holds) in differing(&node.options.given, &config) {
+                tracing::warn!(
+                    setting,
+                    given,
+                    holds,
+                    "this node was started with a setting that the cluster does not have; `lockstep config` changes it"
+                );
+            }
+            return;
+        }
+        drop(node);
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// The settings that were given and differ from those that hold: name, what was given, what holds.
+fn differing(given: &ConfigChange, config: &CacheConfig) -> Vec<(&'static str, String, String)> {
+    let ttl = |ttl: Option<u64>| ttl.map_or_else(|| "none".to_owned(), |ttl| ttl.to_string());
+    let pairs = [
+        (
+            "capacity_entries",
+            given.capacity_entries.map(|n| n.to_string()),
+            config.capacity_entries.to_string(),
+        ),
+        ("capacity_bytes", given.capacity_bytes.map(|n| n.to_string()), config.capacity_bytes.to_string()),
+        ("policy", given.policy.map(|policy| policy.name().to_owned()), config.policy.name().to_owned()),
+        ("default_ttl_ms", given.default_ttl_ms.map(ttl), ttl(config.default_ttl_ms)),
+    ];
+    let other = pairs.into_iter().filter_map(|(name, given, holds)| Some((name, given?, holds)));
+    other.filter(|(_, given, holds)| given != holds).collect()
+}
+
+/// Has the membership say by which name and URL this node was started: others send clients there.
+pub(super) async fn keep_own_record(inner: Weak<Inner>) {
+    loop {
+        let Some(node) = inner.upgrade() else { return };
+        let (me, options) = (node.identity.node_id, &node.options);
+        if let Some(known) = node.consensus.member(me) {
+            let name = options.name.clone().unwrap_or_else(|| known.name.clone());
+            let (http, is_other) = (options.http_advertise.clone(), name != known.name);
+            if !is_other && (http.is_empty() || http == known.http) {
+                return;
+            }
+            match node.admin(AdminRequest::Update { id: me, name: name.clone(), http: http.clone() }).await {
+                Ok(_) => tracing::info!(name, http, "the membership has this node's new name and URL"),
+                Err(error @ (NodeError::Conflict(_) | NodeError::NotFound(_))) => {
+                    tracing::warn!(%error, name, http, "the membership keeps this node's old name and URL");
+                    return;
+                }
+                Err(error) => tracing::debug!(%error, "the membership does not have this node's new URL yet"),
+            }
+        }
+        drop(node);
+        sleep(PROMOTION_LOOK).await;
     }
 }
 

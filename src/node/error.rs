@@ -32,6 +32,9 @@ pub enum NodeError {
     /// The cluster does not do that now, or not in this way. Nothing changed.
     #[error("{0}")]
     Conflict(String),
+    /// Something in the request is not as it has to be. Nothing changed.
+    #[error("{0}")]
+    Invalid(String),
 }
 
 impl NodeError {
@@ -46,6 +49,7 @@ impl NodeError {
             Self::Fatal(_) => ErrorCode::Fatal,
             Self::NotFound(_) => ErrorCode::NotFound,
             Self::Conflict(_) => ErrorCode::Conflict,
+            Self::Invalid(_) => ErrorCode::InvalidBody,
         }
     }
 
@@ -90,6 +94,8 @@ pub enum StartError {
          the cluster and join again with a new data folder"
     )]
     Moved { known: String, given: String },
+    #[error("cannot start with these settings: {0}")]
+    Options(String),
     #[error("{0}")]
     Formation(String),
     #[error("cannot join: {0}")]

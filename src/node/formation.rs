@@ -7,7 +7,7 @@
 //! record of a cluster that exists already is refused: it was wiped, or it is new, and has to join.
 
 use super::identity::{Identity, store_uuid};
-use super::{NodeOptions, StartError};
+use super::{NodeOptions, Origin, StartError};
 use crate::api::{Founding, FoundingMember, Introduction};
 use crate::cache::CacheConfig;
 use crate::client::introductions;
@@ -43,6 +43,10 @@ impl Formation {
             list: None,
             founding: identity.and_then(|identity| identity.founding.clone()),
             cluster_id: identity.map(|identity| identity.cluster_id.clone()),
+            config: match &options.origin {
+                Origin::Alone { config } | Origin::Form { config, .. } => Some(config.clone()),
+                Origin::Join { .. } => None,
+            },
         };
         Self { introduction: Arc::new(Mutex::new(introduction)) }
     }
@@ -179,7 +183,8 @@ impl Round {
         }
         let mut order: Vec<Introduction> = self.nodes.values().cloned().collect();
         order.sort_by_key(|node| natural(&node.http));
-        let founding = found(order, config.clone());
+        let config = order.first().and_then(|first| first.config.clone()).unwrap_or_else(|| config.clone());
+        let founding = found(order, config);
         let identity = identity_by(&founding, &self.me.store_uuid).ok_or("the founder founds itself")?;
         Ok(Step::Founded(identity))
     }

@@ -2,17 +2,24 @@
 //! does not lead says so, and the asking node looks again.
 
 use super::start::Inner;
+use super::touches::Before;
+use crate::cache::Command;
 use crate::peer::{Lane, Method, NodeId, PeerError};
-use crate::raft::{Proposed, ReadIndexError, Response, from_postcard, to_bytes};
+use crate::raft::{COMMAND_BYTES_MAX, Envelope, Proposed, ReadIndexError, Response, from_postcard, to_bytes};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// The longest that a write of another node's client may take: longer than any node lets its clients wait.
+const LIMIT_MAX: Duration = Duration::from_secs(600);
+
 /// A write that another node asks its leader for.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ForwardedWrite {
     pub limit_ms: u64,
+    /// The asking node's reads so far, which count before the command.
+    pub before: Before,
     pub body: Bytes,
 }
 
@@ -41,6 +48,7 @@ pub(super) async fn forward_write(
     inner: &Inner,
     leader: NodeId,
     body: Bytes,
+    before: Before,
     deadline: Instant,
 ) -> Result<Proposed, ForwardFailure> {
     let limit = deadline.saturating_duration_since(Instant::now());
@@ -49,7 +57,7 @@ pub(super) async fn forward_write(
     };
     // The leader gives up a little earlier than we do, so that its answer still arrives.
     let limit_ms = u64::try_from(limit.as_millis().saturating_sub(20)).unwrap_or(u64::MAX);
-    let message = to_bytes(&ForwardedWrite { limit_ms, body });
+    let message = to_bytes(&ForwardedWrite { limit_ms, before, body });
     let answer = match client.call(Method::Write, message, limit).await {
         Ok(answer) => answer,
         Err(error @ (PeerError::Unreachable(_) | PeerError::NotThere(_) | PeerError::Refused(_))) => {
@@ -67,13 +75,30 @@ pub(super) async fn forward_write(
     done.map(|done| Proposed { index: done.index, term: done.term, response: done.response })
 }
 
+/// Whether a forwarded body may go into the log: what this program can read, small enough, and something that a client
+/// may ask for. The other node has checked that too, if it is sound and as new as this one.
+fn vet(body: &[u8]) -> Result<(), String> {
+    if body.len() > COMMAND_BYTES_MAX {
+        return Err(format!("a command has at most {COMMAND_BYTES_MAX} bytes, this one {}", body.len()));
+    }
+    let envelope = Envelope::decode(body).map_err(|error| error.to_string())?;
+    match envelope.command {
+        Command::One(_) | Command::Batch(_) | Command::Clear { .. } | Command::Configure(_) => Ok(()),
+        Command::Tick | Command::RaiseFeatureLevel { .. } => {
+            Err("only the leader itself proposes this kind of command".into())
+        }
+    }
+}
+
 /// Answers a forwarded write, as the leader.
 pub(super) async fn answer_write(inner: &Inner, from: NodeId, body: Bytes) -> Result<Bytes, String> {
     let message: ForwardedWrite =
         from_postcard("a forwarded write", &body).map_err(|error| error.to_string())?;
-    let deadline = Instant::now() + Duration::from_millis(message.limit_ms);
+    vet(&message.body)?;
+    let limit = Duration::from_millis(message.limit_ms).min(LIMIT_MAX);
+    let deadline = Instant::now() + limit;
     let result = match inner.admission.enter(message.body.len()) {
-        Ok(_slot) => inner.propose_here(from, message.body, deadline).await,
+        Ok(_slot) => inner.propose_here(from, message.body, &message.before, deadline).await,
         Err(_) => Err(ForwardFailure::Busy),
     };
     let done =

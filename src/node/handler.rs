@@ -15,14 +15,38 @@ use futures::stream::BoxStream;
 use std::sync::Weak;
 use tokio::sync::mpsc;
 
+/// Raft's own requests are judged by Raft, which has to hear leaders that this node does not know yet; a clock, and whether
+/// it is a member, anybody may ask. The rest is for members.
+fn is_for_members(method: Method) -> bool {
+    match method {
+        Method::Write | Method::ReadIndex | Method::Admin | Method::Touches | Method::Report => true,
+        Method::Append
+        | Method::Vote
+        | Method::PreVote
+        | Method::TransferLeader
+        | Method::SnapshotBegin
+        | Method::SnapshotChunk
+        | Method::SnapshotEnd
+        | Method::Clock
+        | Method::Digests => false,
+    }
+}
+
 /// Hands peers' requests to the node, for as long as it lives.
 pub(super) struct PeerHandler(pub Weak<Inner>);
 
 impl Handler for PeerHandler {
+    fn is_member(&self, id: NodeId) -> bool {
+        self.0.upgrade().is_some_and(|inner| inner.consensus.has_member(id))
+    }
+
     fn call(&self, from: NodeId, method: Method, body: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
         let inner = self.0.clone();
         Box::pin(async move {
             let inner = inner.upgrade().ok_or("the node is stopping")?;
+            if is_for_members(method) && !inner.consensus.has_member(from) {
+                return Err(format!("node {from} is no member of this cluster, as far as this node knows"));
+            }
             match method {
                 Method::Write => answer_write(&inner, from, body).await,
                 Method::ReadIndex => answer_read_index(&inner, body).await,
@@ -30,7 +54,7 @@ impl Handler for PeerHandler {
                 Method::Admin => answer_admin(&inner, body).await,
                 Method::Digests => answer_digests(&inner, from, &body),
                 Method::Report => answer_report(&inner, &body).await,
-                Method::Touches => answer_touches(&inner, &body),
+                Method::Touches => answer_touches(&inner, from, &body),
                 Method::Append
                 | Method::Vote
                 | Method::PreVote

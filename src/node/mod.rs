@@ -1,7 +1,9 @@
 //! A node: the use cases that the HTTP layer and the embedding API call. No HTTP here, no openraft either.
 
+mod addresses;
 mod admin;
 mod admission;
+mod answered_uses;
 mod audit;
 mod background;
 mod backup;
@@ -14,6 +16,7 @@ mod identity;
 mod nodes;
 mod options;
 mod peers;
+mod place;
 mod read;
 mod read_index;
 mod report;

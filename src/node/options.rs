@@ -1,6 +1,6 @@
 //! What a node is started with. Replicated settings are not here: they change through the log only.
 
-use crate::cache::CacheConfig;
+use crate::cache::{CacheConfig, ConfigChange};
 use crate::raft::Timing;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +19,8 @@ pub struct NodeOptions {
     pub http_advertise: String,
     /// What to do with an empty data folder.
     pub origin: Origin,
+    /// The cluster's settings that this node was started with. Where the cluster has others, it is told in the log.
+    pub given: ConfigChange,
     pub timing: Timing,
     pub limits: Limits,
 }
@@ -75,6 +77,7 @@ impl NodeOptions {
             peer_advertise: None,
             http_advertise: String::new(),
             origin: Origin::Alone { config: CacheConfig::default() },
+            given: ConfigChange::default(),
             timing: Timing::default(),
             limits: Limits::default(),
         }

@@ -71,7 +71,8 @@ impl Inner {
             let lies = crate::sabotage::Sabotage::LocalClock.is_chosen();
             !lies || seen.found.expires_at_ms.is_none_or(|at| at > crate::sabotage::wall_ms())
         });
-        self.touches.note(key.as_str(), seen.as_ref(), touch);
+        let uses = self.touches.note(key.as_str(), seen.as_ref(), touch);
+        let seen = seen.map(|seen| Seen { uses, ..seen });
         Ok(ReadAt { value: seen, index, term, now_ms })
     }
 

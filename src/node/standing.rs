@@ -78,7 +78,9 @@ impl Observer {
             }
         }
 
-        let words: Vec<bool> = round.iter().flat_map(|(_, answer)| answer.as_ref()?.is_member).collect();
+        // Whoever can be added without a vote must not be able to put others out of service.
+        let voters = round.iter().filter(|(other, _)| other.voter);
+        let words: Vec<bool> = voters.flat_map(|(_, answer)| answer.as_ref()?.is_member).collect();
         let against = words.iter().filter(|is_member| !**is_member).count();
         let disowned = against > 0 && is_majority(against, words.len());
         self.disowned = match (disowned, words.is_empty()) {

@@ -1,23 +1,23 @@
 //! A node's life: open the data folder, find its place in a cluster, take part, stop.
 
+use super::addresses::{check_name, check_peer, check_url};
 use super::admin::{AdminDone, AdminRequest};
 use super::admission::Admission;
 use super::audit::{self, Audit};
 use super::background;
 use super::error::{NodeError, StartError};
-use super::formation::{Formation, form, found_alone, identity_by};
+use super::formation::Formation;
 use super::handler::PeerHandler;
-use super::identity::{Identity, Incarnation, store_uuid};
+use super::identity::Identity;
 use super::nodes::Gathered;
-use super::options::{Limits, NodeOptions, Origin};
+use super::options::{Limits, NodeOptions};
 use super::peers::Peers;
 use super::read::{ReadAt, ReadLevel};
 use super::read_index::ReadIndexQueue;
 use super::touches::{self, Touches};
 use super::write::{WriteRequest, Written};
 use crate::api::{AddMember, CacheReport, Digests, Joined, Leader, Members, Status};
-use crate::cache::{Cache, CacheConfig, Found, Key};
-use crate::client::join;
+use crate::cache::{Cache, Found, Key};
 use crate::peer::{Links, Listener, Net, NodeId, PeerServer};
 use crate::raft::{self, Consensus, Feed, Member, offload};
 use crate::storage::{FlushStats, LogOptions, LogStore, Snapshots};
@@ -69,10 +69,10 @@ struct Running {
 
 /// An opened data folder and a bound peer port: everything that can be refused at once has been checked.
 pub struct Opened {
-    options: NodeOptions,
-    ground: Ground,
+    pub(super) options: NodeOptions,
+    pub(super) ground: Ground,
     identity: Option<Identity>,
-    formation: Formation,
+    pub(super) formation: Formation,
 }
 
 /// What a node stands on: its disk, and its way to the others.
@@ -120,6 +120,10 @@ impl Opened {
     /// [`StartError`]: the ground is another node's, or nobody's and not empty.
     pub fn on(options: NodeOptions, ground: Ground) -> Result<Self, StartError> {
         let Ground { store, snapshots, peer_address, .. } = &ground;
+        let checked = options.name.as_deref().map_or(Ok(()), check_name);
+        let checked =
+            checked.and_then(|()| check_url(&options.http_advertise)).and_then(|()| check_peer(peer_address));
+        checked.map_err(StartError::Options)?;
         let identity = Identity::load(store)?;
         refuse_leftovers(identity.is_some(), store, snapshots)?;
         // Where the other members look for this node is in the membership; elsewhere nobody would find it.
@@ -142,7 +146,14 @@ impl Opened {
     /// [`StartError`].
     pub async fn start(self) -> Result<Node, StartError> {
         let identity = match self.identity.clone() {
-            Some(identity) => identity,
+            Some(mut identity) => {
+                self.refuse_another_cluster(&identity).await?;
+                if let Some(name) = self.options.name.clone().filter(|name| *name != identity.name) {
+                    identity.name = name;
+                    identity.save(&self.ground.store)?;
+                }
+                identity
+            }
             None => {
                 let identity = self.find_place().await?;
                 if identity.peer != self.ground.peer_address {
@@ -200,6 +211,8 @@ impl Opened {
         tasks.spawn(background::keep_clock(Arc::downgrade(&inner)));
         tasks.spawn(background::keep_ticking(Arc::downgrade(&inner)));
         tasks.spawn(background::give_first_settings(Arc::downgrade(&inner)));
+        tasks.spawn(background::tell_of_other_settings(Arc::downgrade(&inner)));
+        tasks.spawn(background::keep_own_record(Arc::downgrade(&inner)));
         tasks.spawn(background::keep_log_short(Arc::downgrade(&inner)));
         tasks.spawn(background::ask_for_vote(Arc::downgrade(&inner)));
         tasks.spawn(background::finish_changes(Arc::downgrade(&inner)));
@@ -209,34 +222,6 @@ impl Opened {
         let _peer_server = PeerServer::start(listener, me, links, handler);
         *inner.running.lock().expect("no panic while held") = Some(Running { _peer_server, _tasks: tasks });
         Ok(Node { inner })
-    }
-
-    async fn find_place(&self) -> Result<Identity, StartError> {
-        match &self.options.origin {
-            Origin::Alone { config } => self.found_alone(config),
-            Origin::Form { urls, config } => form(&self.formation, urls, config).await,
-            Origin::Join { url, .. } => {
-                let request = AddMember {
-                    name: self.options.name.clone(),
-                    http: self.options.http_advertise.clone(),
-                    peer: self.ground.peer_address.clone(),
-                    store_uuid: store_uuid(&self.ground.store),
-                };
-                let joined = join(url, &request).await.map_err(StartError::Join)?;
-                let Joined { cluster_id, incarnation: number, history, id, name } = joined;
-                let incarnations = vec![Incarnation { number, fork_index: 0, id: history }];
-                let peer = self.ground.peer_address.clone();
-                Ok(Identity { cluster_id, incarnations, node_id: id, name, peer, founding: None })
-            }
-        }
-    }
-
-    fn found_alone(&self, config: &CacheConfig) -> Result<Identity, StartError> {
-        let me = self.formation.introduction();
-        let store_uuid = me.store_uuid.clone();
-        let founding = found_alone(me, config.clone());
-        identity_by(&founding, &store_uuid)
-            .ok_or_else(|| StartError::Identity("the founder is missing".into()))
     }
 }
 

@@ -33,6 +33,15 @@ impl TouchBuffer {
         has_room
     }
 
+    /// How many reads of an entry wait here.
+    pub fn count_of(&self, entry: EntryId) -> u16 {
+        self.reads.get(&entry).map_or(0, |reads| reads.count)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.reads.is_empty()
+    }
+
     pub fn len(&self) -> usize {
         self.reads.len()
     }

@@ -1,16 +1,20 @@
-//! How reads come to count: each node collects its own for a while and tells the leader, and the leader lets
-//! the next log entry tell everybody. An idle cluster that is read from writes one log entry an interval; one
-//! that nobody reads from writes none. Reads that get lost on the way are lost: they are hints.
+//! How reads come to count: each node collects its own, and the log tells everybody. They go along with the next write of
+//! that node's clients, in the same entry and before it: whoever reads and then writes by one node finds its reads
+//! counted. What no write takes along goes to the leader after an interval, and into the next entry there. An idle
+//! cluster that is read from writes one log entry an interval, or one a second where the reads change no order; one that
+//! nobody reads from writes none. Reads that get lost on the way are lost: they are hints.
 
+use super::answered_uses::AnsweredUses;
 use super::hot_keys::HotKeys;
 use super::shadow::{Shadow, ShadowReport, is_sampled};
 use super::start::Inner;
 use super::touch_buffer::TouchBuffer;
 use crate::cache::{Cache, CacheConfig, Command, Seen, Touch, TouchConfig};
-use crate::peer::{Lane, Method};
+use crate::peer::{Lane, Method, NodeId};
 use crate::raft::{COMMAND_BYTES_MAX, Envelope, encode_touches, from_postcard, offload, to_bytes};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, Weak};
 use std::time::Duration;
@@ -19,6 +23,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// How often the settings are looked at: a longer interval can be made shorter at any time.
 const LOOK: Duration = Duration::from_millis(100);
+/// Reads that change no order, but are counted, wait so long for a write that takes them along.
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+/// Entries of reads that are sent once more with a write, because the leader may not have them yet.
+const RESENT_MAX: usize = 1_024;
 /// How long telling the leader may take; nobody waits for it but the next telling.
 const TELL_LIMIT: Duration = Duration::from_secs(1);
 /// A tick that tells of reads and is not committed by then is of no more interest.
@@ -38,8 +46,9 @@ const TOLD_SAMPLES_MAX: usize = 16_384;
 /// Reads on their way into the log, and what is learnt from them beside it.
 #[derive(Default)]
 pub(super) struct Touches {
-    /// This node's reads since it last told of them.
-    own: Mutex<TouchBuffer>,
+    /// This node's reads that nobody was told of yet.
+    own: Mutex<Own>,
+    answered: Mutex<AnsweredUses>,
     /// As leader: all nodes' reads that the log is still to be told of.
     pending: Mutex<Pending>,
     /// Entries there, for those who only want to know whether there are any.
@@ -56,10 +65,24 @@ pub(super) struct Touches {
     pub counts: TouchCounts,
 }
 
+/// A node's own reads.
+#[derive(Default)]
+struct Own {
+    reads: TouchBuffer,
+    /// Whether some of them change the order in which entries go, or a deadline.
+    matter: bool,
+    /// Those that the leader is being told of, until it has answered.
+    telling: Option<Numbered>,
+    /// How often it was told.
+    told: u64,
+}
+
 /// What the leader holds for the log.
 #[derive(Default)]
 struct Pending {
     reads: TouchBuffer,
+    /// The number of the newest reads that each of the others told of.
+    newest: HashMap<NodeId, u64>,
     /// Entries that the log may still be told of in this interval.
     allowance: usize,
 }
@@ -71,7 +94,7 @@ pub(super) struct TouchCounts {
     pub misses: AtomicU64,
     /// Entries read that the leader was told of, once for each time it was told.
     pub sent: AtomicU64,
-    /// Reads that would have made no difference.
+    /// Reads that change no order: they are counted later than others.
     pub suppressed: AtomicU64,
     /// Reads, or entries read, that did not fit or got lost on the way.
     pub dropped: AtomicU64,
@@ -80,17 +103,39 @@ pub(super) struct TouchCounts {
     pub log_bytes: AtomicU64,
 }
 
+/// Reads on their way to the leader, with a number that rises: it counts them once, though they may come twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Numbered {
+    number: u64,
+    touches: Vec<Touch>,
+}
+
 /// What a node tells the leader.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Told {
-    touches: Vec<Touch>,
+    reads: Option<Numbered>,
     /// Hashes of sampled keys that were read.
     samples: Vec<u64>,
 }
 
+/// The reads of a node that are to count before a write of its client.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Before {
+    /// Those that the leader is just being told of: the write may be there first.
+    told: Option<Numbered>,
+    fresh: Vec<Touch>,
+}
+
+impl Before {
+    pub fn is_empty(&self) -> bool {
+        self.told.is_none() && self.fresh.is_empty()
+    }
+}
+
 impl Touches {
-    /// A key was looked for, and found or not.
-    pub fn note(&self, key: &str, seen: Option<&Seen>, config: TouchConfig) {
+    /// A key was looked for, and found or not. Returns how often it was used before, reads of this node that are on their
+    /// way into the log among them.
+    pub fn note(&self, key: &str, seen: Option<&Seen>, config: TouchConfig) -> u64 {
         self.hot_keys.note(key);
         let hash = xxh3_64(key.as_bytes());
         if is_sampled(hash, self.one_key_in.load(Relaxed)) {
@@ -102,34 +147,53 @@ impl Touches {
         }
         let Some(seen) = seen else {
             self.counts.misses.fetch_add(1, Relaxed);
-            return;
+            return 0;
         };
         self.counts.hits.fetch_add(1, Relaxed);
         if !config.enabled {
-            return;
+            return seen.uses;
         }
         if !seen.matters {
             self.counts.suppressed.fetch_add(1, Relaxed);
-            return;
         }
-        if !lock(&self.own).add(Touch { entry: seen.entry, count: 1 }, most_of(config)) {
+        let mut own = lock(&self.own);
+        own.matter |= seen.matters;
+        let waiting = own.reads.count_of(seen.entry);
+        if !own.reads.add(Touch { entry: seen.entry, count: 1 }, most_of(config)) {
             self.counts.dropped.fetch_add(1, Relaxed);
         }
+        drop(own);
+        lock(&self.answered).before(seen.entry, seen.uses + u64::from(waiting))
     }
 
-    /// The reads that the next log entry is to tell of, encoded; empty for none. `body` bytes are taken.
-    pub fn for_entry(&self, body: usize) -> Bytes {
+    /// This node's reads so far, which are to count before a write that comes after them.
+    pub fn before_write(&self) -> Before {
+        let mut own = lock(&self.own);
+        let told = own.telling.clone().filter(|told| told.touches.len() <= RESENT_MAX);
+        if own.reads.is_empty() {
+            return Before { told, fresh: Vec::new() };
+        }
+        own.matter = false;
+        Before { told, fresh: own.reads.take(usize::MAX) }
+    }
+
+    /// As leader: the reads that the next log entry is to tell of, encoded; empty for none. `before` are those of node `by`,
+    /// whose client writes; `body` bytes are taken.
+    pub fn for_entry(&self, by: NodeId, before: &Before, config: TouchConfig, body: usize) -> Bytes {
         self.proposals.fetch_add(1, Relaxed);
-        if self.pending_entries.load(Relaxed) == 0 {
+        if before.is_empty() && self.pending_entries.load(Relaxed) == 0 {
             return Bytes::new();
         }
         let fitting = COMMAND_BYTES_MAX.saturating_sub(body) / TOUCH_BYTES_MAX;
         let mut pending = lock(&self.pending);
+        let told = before.told.as_ref().map_or(0, |told| pending.add_numbered(by, told, most_of(config)));
+        let lost = told + pending.add(&before.fresh, most_of(config));
         let most = pending.allowance.min(fitting);
         let touches = pending.reads.take(most);
         pending.allowance -= touches.len();
         self.pending_entries.store(pending.reads.len(), Relaxed);
         drop(pending);
+        self.counts.dropped.fetch_add(lost as u64, Relaxed);
         let encoded = encode_touches(&touches);
         if !encoded.is_empty() {
             self.counts.log_entries.fetch_add(1, Relaxed);
@@ -139,10 +203,10 @@ impl Touches {
     }
 
     /// As leader: takes in what a node tells of, and says which part of the keys is to be sampled.
-    fn take_in(&self, told: &Told, config: &CacheConfig) -> u64 {
-        let most = most_of(config.touch);
+    fn take_in(&self, from: NodeId, told: &Told, config: &CacheConfig) -> u64 {
         let mut pending = lock(&self.pending);
-        let lost = told.touches.iter().filter(|touch| !pending.reads.add(**touch, most)).count();
+        let reads = told.reads.as_ref();
+        let lost = reads.map_or(0, |reads| pending.add_numbered(from, reads, most_of(config.touch)));
         self.pending_entries.store(pending.reads.len(), Relaxed);
         drop(pending);
         self.counts.dropped.fetch_add(lost as u64, Relaxed);
@@ -175,9 +239,39 @@ impl Touches {
         lock(&self.shadow_report).clone()
     }
 
-    fn take_own(&self, config: &CacheConfig) -> Told {
-        let touches = std::mem::take(&mut *lock(&self.own)).take(most_of(config.touch));
-        Told { touches, samples: std::mem::take(&mut lock(&self.samples)) }
+    /// As a follower: what the leader is to be told now. Reads that change no order wait longer for a write to take them.
+    fn begin_telling(&self, since_all: Duration, applied: u64) -> Told {
+        let mut own = lock(&self.own);
+        if own.is_due(since_all) {
+            own.told += 1;
+            let number = (applied << 16) | (own.told & 0xffff);
+            let touches = own.reads.take(usize::MAX);
+            own.matter = false;
+            own.telling = Some(Numbered { number, touches });
+        }
+        Told { reads: own.telling.clone(), samples: std::mem::take(&mut lock(&self.samples)) }
+    }
+
+    fn end_telling(&self) {
+        lock(&self.own).telling = None;
+    }
+
+    /// As leader: what is to be told goes to what waits for the log, at once, so that no write comes in between.
+    fn take_in_own(&self, since_all: Duration, config: &CacheConfig) {
+        let mut own = lock(&self.own);
+        let told = Told { reads: None, samples: std::mem::take(&mut lock(&self.samples)) };
+        let mut lost = 0;
+        if own.is_due(since_all) {
+            let touches = own.reads.take(usize::MAX);
+            own.matter = false;
+            self.counts.sent.fetch_add(touches.len() as u64, Relaxed);
+            let mut pending = lock(&self.pending);
+            lost = pending.add(&touches, most_of(config.touch));
+            self.pending_entries.store(pending.reads.len(), Relaxed);
+        }
+        drop(own);
+        self.counts.dropped.fetch_add(lost as u64, Relaxed);
+        self.take_in(0, &told, config);
     }
 
     /// A node that does not lead keeps nothing for the log.
@@ -187,6 +281,29 @@ impl Touches {
             self.pending_entries.store(0, Relaxed);
             self.counts.dropped.fetch_add(lost as u64, Relaxed);
         }
+    }
+}
+
+impl Own {
+    fn is_due(&self, since_all: Duration) -> bool {
+        !self.reads.is_empty() && (self.matter || since_all >= COUNT_INTERVAL)
+    }
+}
+
+impl Pending {
+    /// Adds reads; returns how many entries' did not fit.
+    fn add(&mut self, touches: &[Touch], most: usize) -> usize {
+        touches.iter().filter(|touch| !self.reads.add(**touch, most)).count()
+    }
+
+    /// The same, unless they were added before.
+    fn add_numbered(&mut self, from: NodeId, Numbered { number, touches }: &Numbered, most: usize) -> usize {
+        let newest = self.newest.entry(from).or_default();
+        if *newest >= *number {
+            return 0;
+        }
+        *newest = *number;
+        self.add(touches, most)
     }
 }
 
@@ -209,7 +326,7 @@ fn room(cache: &Cache) -> u64 {
 
 /// Tells of this node's reads, once an interval.
 pub(super) async fn keep_telling(inner: Weak<Inner>) {
-    let mut told_at = Instant::now();
+    let (mut told_at, mut told_all_at) = (Instant::now(), Instant::now());
     loop {
         let Some(node) = inner.upgrade() else { return };
         let config = node.consensus.replica().with_cache(|cache| cache.config().clone());
@@ -217,11 +334,16 @@ pub(super) async fn keep_telling(inner: Weak<Inner>) {
         let wait = (told_at + interval).saturating_duration_since(Instant::now());
         if wait.is_zero() {
             told_at = Instant::now();
+            let since_all = told_all_at.elapsed();
+            if since_all >= COUNT_INTERVAL {
+                told_all_at = told_at;
+                lock(&node.touches.answered).age();
+            }
             if node.consensus.is_leader() {
-                tell_log(&node, &config).await;
+                tell_log(&node, &config, since_all).await;
             } else {
                 node.touches.forget_pending();
-                tell_leader(&node, &config).await;
+                tell_leader(&node, since_all).await;
             }
             continue;
         }
@@ -231,33 +353,32 @@ pub(super) async fn keep_telling(inner: Weak<Inner>) {
 }
 
 /// As leader: what no write has taken along since the last time goes into the log by itself.
-async fn tell_log(node: &Inner, config: &CacheConfig) {
+async fn tell_log(node: &Inner, config: &CacheConfig, since_all: Duration) {
     let touches = &node.touches;
     let left_over = touches.pending_entries.load(Relaxed) > 0;
     lock(&touches.pending).allowance = most_of(config.touch);
-    let own = touches.take_own(config);
-    touches.counts.sent.fetch_add(own.touches.len() as u64, Relaxed);
-    touches.take_in(&own, config);
+    touches.take_in_own(since_all, config);
     let idle = touches.proposals.swap(0, Relaxed) == 0;
     if touches.pending_entries.load(Relaxed) > 0 && (idle || left_over) {
         let tick = Envelope { idempotency_key: None, command: Command::Tick };
-        let _ = node.propose_here(0, tick.encode(), Instant::now() + TICK_LIMIT).await;
+        let _ = node.propose_here(0, tick.encode(), &Before::default(), Instant::now() + TICK_LIMIT).await;
         touches.proposals.store(0, Relaxed);
     }
 }
 
-async fn tell_leader(node: &Inner, config: &CacheConfig) {
-    let own = node.touches.take_own(config);
-    if own.touches.is_empty() && own.samples.is_empty() {
+async fn tell_leader(node: &Inner, since_all: Duration) {
+    let own = node.touches.begin_telling(since_all, node.consensus.replica().applied_index());
+    if own.reads.is_none() && own.samples.is_empty() {
         return;
     }
-    let count = own.touches.len() as u64;
+    let count = own.reads.as_ref().map_or(0, |reads| reads.touches.len()) as u64;
     let client =
         node.consensus.leader().and_then(|leader| node.peers.client(&node.consensus, leader, Lane::Forward));
     let answer = match client {
         Some(client) => client.call(Method::Touches, to_bytes(&own), TELL_LIMIT).await.ok(),
         None => None,
     };
+    node.touches.end_telling();
     let one_key_in =
         answer.and_then(|answer| from_postcard::<Option<u64>>("an answer", &answer).ok()).flatten();
     match one_key_in {
@@ -294,13 +415,13 @@ pub(super) async fn keep_estimating(inner: Weak<Inner>) {
 }
 
 /// Takes in what another node tells of; answers `None` when this node does not lead.
-pub(super) fn answer_touches(inner: &Inner, body: &Bytes) -> Result<Bytes, String> {
+pub(super) fn answer_touches(inner: &Inner, from: NodeId, body: &Bytes) -> Result<Bytes, String> {
     let told: Told = from_postcard("reads", body).map_err(|error| error.to_string())?;
     if !inner.consensus.is_leader() {
         return Ok(to_bytes(&None::<u64>));
     }
     let config = inner.consensus.replica().with_cache(|cache| cache.config().clone());
-    Ok(to_bytes(&Some(inner.touches.take_in(&told, &config))))
+    Ok(to_bytes(&Some(inner.touches.take_in(from, &told, &config))))
 }
 
 #[cfg(test)]
@@ -309,9 +430,10 @@ mod tests {
     use crate::cache::EntryId;
     use crate::raft::decode_touches;
 
-    fn told(slots: std::ops::Range<u32>, count: u16) -> Told {
+    fn told(number: u64, slots: std::ops::Range<u32>, count: u16) -> Told {
         let touch = |slot| Touch { entry: EntryId { slot, generation: 0 }, count };
-        Told { touches: slots.map(touch).collect(), samples: Vec::new() }
+        let reads = Numbered { number, touches: slots.map(touch).collect() };
+        Told { reads: Some(reads), samples: Vec::new() }
     }
 
     fn settings(max_per_flush: u64) -> CacheConfig {
@@ -328,19 +450,44 @@ mod tests {
     fn reads_of_all_nodes_are_merged_and_bounded_for_each_interval() {
         let touches = Touches::default();
         let config = settings(4);
-        assert!(touches.for_entry(0).is_empty());
+        assert!(touches.for_entry(1, &Before::default(), TouchConfig::default(), 0).is_empty());
         lock(&touches.pending).allowance = most_of(config.touch);
-        touches.take_in(&told(0..3, 1), &config);
-        touches.take_in(&told(1..6, 2), &config);
+        touches.take_in(2, &told(1, 0..3, 1), &config);
+        touches.take_in(2, &told(2, 1..6, 2), &config);
         // The fifth and the sixth entry did not fit.
         assert_eq!(touches.counts.dropped.load(Relaxed), 2);
-        assert_eq!(slots(&touches.for_entry(100)), [(0, 1), (1, 3), (2, 3), (3, 2)]);
+        assert_eq!(
+            slots(&touches.for_entry(1, &Before::default(), TouchConfig::default(), 100)),
+            [(0, 1), (1, 3), (2, 3), (3, 2)]
+        );
         // The interval's allowance is used up; the next one has a new one.
-        touches.take_in(&told(7..9, 1), &config);
-        assert!(touches.for_entry(100).is_empty());
+        touches.take_in(2, &told(3, 7..9, 1), &config);
+        assert!(touches.for_entry(1, &Before::default(), TouchConfig::default(), 100).is_empty());
         lock(&touches.pending).allowance = most_of(config.touch);
-        assert_eq!(slots(&touches.for_entry(100)), [(7, 1), (8, 1)]);
+        assert_eq!(
+            slots(&touches.for_entry(1, &Before::default(), TouchConfig::default(), 100)),
+            [(7, 1), (8, 1)]
+        );
         assert_eq!(touches.counts.log_entries.load(Relaxed), 2);
+    }
+
+    #[test]
+    fn reads_that_come_twice_count_once_and_before_the_write() {
+        let touches = Touches::default();
+        let config = settings(100);
+        lock(&touches.pending).allowance = 100;
+        let Told { reads: Some(first), .. } = told(7, 0..2, 1) else { unreachable!("reads") };
+        let before = Before { told: Some(first.clone()), fresh: vec![first.touches[0]] };
+        // The write overtakes what the leader is being told of, and takes it along.
+        assert_eq!(slots(&touches.for_entry(2, &before, config.touch, 100)), [(1, 1), (0, 2)]);
+        touches.take_in(2, &told(7, 0..2, 1), &config);
+        assert!(touches.for_entry(2, &Before::default(), config.touch, 100).is_empty());
+        touches.take_in(3, &told(7, 0..1, 1), &config);
+        assert_eq!(
+            slots(&touches.for_entry(2, &Before::default(), config.touch, 100)),
+            [(0, 1)],
+            "another node's"
+        );
     }
 
     #[test]
@@ -348,16 +495,24 @@ mod tests {
         let touches = Touches::default();
         let config = settings(4_096);
         lock(&touches.pending).allowance = most_of(config.touch);
-        touches.take_in(&told(0..2_000, u16::MAX), &config);
-        assert!(touches.for_entry(COMMAND_BYTES_MAX).is_empty());
+        touches.take_in(2, &told(4, 0..2_000, u16::MAX), &config);
+        assert!(
+            touches.for_entry(1, &Before::default(), TouchConfig::default(), COMMAND_BYTES_MAX).is_empty()
+        );
         let beside = COMMAND_BYTES_MAX - 10 * TOUCH_BYTES_MAX;
-        let few = touches.for_entry(beside);
+        let few = touches.for_entry(1, &Before::default(), TouchConfig::default(), beside);
         assert_eq!(slots(&few).len(), 10);
         assert!(beside + few.len() <= COMMAND_BYTES_MAX);
-        assert_eq!(slots(&touches.for_entry(0)).len(), 1_990);
-        touches.take_in(&told(0..5, 1), &config);
+        assert_eq!(slots(&touches.for_entry(1, &Before::default(), TouchConfig::default(), 0)).len(), 1_990);
+        touches.take_in(2, &told(5, 0..5, 1), &config);
         touches.forget_pending();
-        assert_eq!((touches.for_entry(0).len(), touches.counts.dropped.load(Relaxed)), (0, 5));
+        assert_eq!(
+            (
+                touches.for_entry(1, &Before::default(), TouchConfig::default(), 0).len(),
+                touches.counts.dropped.load(Relaxed)
+            ),
+            (0, 5)
+        );
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use super::error::NodeError;
 use super::forward::{ForwardFailure, forward_write};
 use super::start::Inner;
-use crate::cache::{Command, Outcome};
+use super::touches::Before;
+use crate::cache::{Command, Outcome, TouchConfig};
 use crate::peer::NodeId;
 use crate::raft::{COMMAND_BYTES_MAX, Envelope, ProposeError, Proposed};
 use bytes::Bytes;
@@ -64,12 +65,13 @@ impl Inner {
     async fn propose_anywhere(&self, body: Bytes, deadline: Instant) -> Result<Proposed, NodeError> {
         let patience = (Instant::now() + self.options.limits.leader_wait)
             .min(deadline.checked_sub(LAST_TRY).unwrap_or(deadline));
+        let before = self.touches.before_write();
         loop {
             let leader = self.wait_for_leader(patience).await?;
             let result = if leader == self.identity.node_id {
-                self.propose_here(leader, body.clone(), deadline).await
+                self.propose_here(leader, body.clone(), &before, deadline).await
             } else {
-                forward_write(self, leader, body.clone(), deadline).await
+                forward_write(self, leader, body.clone(), before.clone(), deadline).await
             };
             let reason = match result {
                 Ok(done) => return Ok(done),
@@ -89,14 +91,25 @@ impl Inner {
         }
     }
 
-    /// Proposes as the leader, for a client of node `by`, or for the cluster itself when that is 0.
+    /// Proposes as the leader, for a client of node `by`, or for the cluster itself when that is 0. The reads `before` count
+    /// before the command.
     pub(super) async fn propose_here(
         &self,
         by: NodeId,
         body: Bytes,
+        before: &Before,
         deadline: Instant,
     ) -> Result<Proposed, ForwardFailure> {
-        let touches = self.touches.for_entry(body.len());
+        // An entry that is too large would be kept by this node and could be sent to no other.
+        if body.len() > COMMAND_BYTES_MAX {
+            let reason = format!("a command has at most {COMMAND_BYTES_MAX} bytes, this one {}", body.len());
+            return Err(ForwardFailure::NothingDone(reason));
+        }
+        let config = match before.is_empty() {
+            true => TouchConfig::default(),
+            false => self.consensus.replica().with_cache(|cache| cache.config().touch),
+        };
+        let touches = self.touches.for_entry(by, before, config, body.len());
         let Ok(result) = timeout_at(deadline, self.consensus.propose(by, body, touches)).await else {
             return Err(ForwardFailure::Unknown("no majority confirmed the write in time".into()));
         };

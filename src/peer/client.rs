@@ -4,6 +4,7 @@ use super::frame::{NoAnswer, Reply, Request, decode_reply, frame, read_frame, re
 use super::handshake::{Hello, Lane, PeerIdentity, Welcome};
 use super::net::{ReadHalf, Stream, WriteHalf};
 use super::{FrameError, Links, Method, Net, NodeId};
+use crate::log_limit::{LogLimit, clipped};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,6 +18,19 @@ use tokio::time::{Instant, timeout_at};
 const DIAL_LIMIT: Duration = Duration::from_secs(2);
 /// Frames that may wait for one connection's writer; more make the sender wait.
 const QUEUE_FRAMES: usize = 256;
+
+/// A peer that was not reached is dialled again after this long, and after twice as long each time, up to the most.
+/// Short beside an election, so that a node that comes back is not missed for long.
+const DIAL_PAUSE: Duration = Duration::from_millis(20);
+const DIAL_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// How long a peer is not dialled after so many failures in a row.
+fn pause_after(failures: u32) -> Duration {
+    match failures {
+        0 | 1 => Duration::ZERO,
+        more => DIAL_PAUSE.saturating_mul(1 << more.min(10)).min(DIAL_PAUSE_MAX),
+    }
+}
 
 /// Why a peer gave no answer. `Unreachable`, `NotThere` and `Refused` mean that it did nothing; after `Lost` or
 /// `TimedOut` it may have done what was asked.
@@ -48,6 +62,7 @@ struct Shared {
     lane: Lane,
     net: Net,
     links: Links,
+    too_long: LogLimit,
     /// Held while dialling, so that many callers share one attempt.
     slot: tokio::sync::Mutex<Slot>,
 }
@@ -57,6 +72,8 @@ struct Slot {
     connection: Option<Arc<Connection>>,
     /// When the last attempt failed, and why.
     failure: Option<(Instant, PeerError)>,
+    /// Attempts that failed one after another.
+    failures: u32,
 }
 
 impl Slot {
@@ -92,8 +109,8 @@ impl PeerClient {
         net: Net,
         links: Links,
     ) -> Self {
-        let slot = tokio::sync::Mutex::default();
-        Self { shared: Arc::new(Shared { me, target, address, lane, net, links, slot }) }
+        let (too_long, slot) = (LogLimit::default(), tokio::sync::Mutex::default());
+        Self { shared: Arc::new(Shared { me, target, address, lane, net, links, too_long, slot }) }
     }
 
     pub fn address(&self) -> &str {
@@ -116,9 +133,18 @@ impl PeerClient {
     /// [`PeerError`]; nothing was sent.
     pub async fn send(&self, method: Method, body: Bytes, deadline: Instant) -> Result<Pending, PeerError> {
         if !Request::fits(&body) {
+            // Trying again does not help, so somebody has to look at it.
+            let (bytes, peer) = (body.len(), self.shared.target);
+            if let Some(left_out) = self.shared.too_long.pass("") {
+                tracing::error!(
+                    bytes,
+                    peer,
+                    left_out,
+                    "a request does not fit into a frame and cannot be sent"
+                );
+            }
             return Err(PeerError::Unreachable(format!(
-                "a request of {} bytes does not fit into a frame",
-                body.len()
+                "a request of {bytes} bytes does not fit into a frame"
             )));
         }
         let sending = async {
@@ -214,13 +240,16 @@ impl Shared {
         if let Some(connection) = slot.open() {
             return Ok(connection);
         }
-        if let Some((_, error)) = slot.failure.as_ref().filter(|(at, _)| *at >= asked) {
+        let pause = pause_after(slot.failures);
+        if let Some((_, error)) = slot.failure.as_ref().filter(|(at, _)| *at >= asked || at.elapsed() < pause)
+        {
             return Err(error.clone());
         }
         let late = || Err(PeerError::Unreachable(format!("{}: no connection in time", self.address)));
         let dialled = tokio::time::timeout(DIAL_LIMIT, self.dial()).await.unwrap_or_else(|_| late());
         slot.connection = dialled.as_ref().ok().cloned();
         slot.failure = dialled.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        slot.failures = if dialled.is_ok() { 0 } else { slot.failures.saturating_add(1) };
         dialled
     }
 
@@ -247,7 +276,7 @@ impl Shared {
             Err(e) => return Err(PeerError::Unreachable(e.to_string())),
         };
         if let Welcome::Refused(sentence) = welcome {
-            return Err(PeerError::Refused(sentence));
+            return Err(PeerError::Refused(clipped(&sentence)));
         }
 
         let (queue, queued) = mpsc::channel(QUEUE_FRAMES);
@@ -340,7 +369,7 @@ async fn read_replies(connection: &Weak<Connection>, mut read: BufReader<ReadHal
                 let sender = connection.waiting.lock().expect("no panic while held").answers.remove(&id);
                 if let Some(sender) = sender {
                     let _ = sender.send(body.map_err(|error| match error {
-                        NoAnswer::Refused(sentence) => PeerError::Refused(sentence),
+                        NoAnswer::Refused(sentence) => PeerError::Refused(clipped(&sentence)),
                         NoAnswer::TooLong => PeerError::Lost,
                     }));
                 }

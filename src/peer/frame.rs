@@ -1,12 +1,19 @@
 //! Frames: a 4-byte big-endian length, then a header and a body. A frame that breaks a rule is an error,
 //! never a panic, and ends the connection.
 
+use super::Lane;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::io;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Longest frame, in bytes, header included. The largest command plus room for its envelope.
 pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Longest frames by what a lane carries: a vote, a digest or a report; a command; a piece of a snapshot.
+const CONTROL_BYTES_MAX: usize = 1024 * 1024;
+const FORWARD_BYTES_MAX: usize = 4 * 1024 * 1024;
+const SNAPSHOT_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Longest first frame: whoever has not said who they are gets little room.
 const HANDSHAKE_BYTES_MAX: usize = 4 * 1024;
@@ -99,6 +106,10 @@ pub enum FrameError {
     Io(#[from] io::Error),
 }
 
+/// How long the rest of a frame may take once it began, and so many milliseconds more for each MiB of it.
+const REST_LIMIT: Duration = Duration::from_secs(10);
+const REST_LIMIT_MS_PER_MIB: u64 = 1_000;
+
 /// Reads one frame's content; `None` when the connection ended between frames.
 ///
 /// # Errors
@@ -119,24 +130,59 @@ async fn read_frame_up_to(
     most: usize,
     stream: &mut (impl AsyncRead + Unpin),
 ) -> Result<Option<Bytes>, FrameError> {
+    match read_length(most, stream).await? {
+        Some(length) => read_content(length, stream).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Waits for a frame and reads how many bytes its content has; `None` when the connection ended between frames.
+///
+/// # Errors
+/// [`FrameError`]: more than `most`, or the connection ended, or was silent, within the length.
+pub(super) async fn read_length(
+    most: usize,
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<Option<usize>, FrameError> {
     let mut length = [0; 4];
-    match stream.read(&mut length[..1]).await? {
-        0 => return Ok(None),
-        _ => stream.read_exact(&mut length[1..]).await?,
-    };
+    if stream.read(&mut length[..1]).await? == 0 {
+        return Ok(None);
+    }
+    in_time(REST_LIMIT, stream.read_exact(&mut length[1..])).await?;
     let length = u32::from_be_bytes(length) as usize;
     if length > most {
         return Err(FrameError::TooLong { announced: length, most });
     }
+    Ok(Some(length))
+}
+
+/// Reads the content of a frame.
+///
+/// # Errors
+/// [`FrameError`]: the connection ended, or the rest did not come in time.
+pub(super) async fn read_content(
+    length: usize,
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<Bytes, FrameError> {
     // Memory grows with what arrives, so an announced length alone allocates little.
     let mut content = BytesMut::with_capacity(length.min(64 * 1024));
     let mut limited = stream.take(length as u64);
-    while content.len() < length {
-        if limited.read_buf(&mut content).await? == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    let limit = REST_LIMIT + Duration::from_millis((length as u64 >> 20) * REST_LIMIT_MS_PER_MIB);
+    let rest = async {
+        while content.len() < length {
+            if limited.read_buf(&mut content).await? == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+            }
         }
-    }
-    Ok(Some(content.freeze()))
+        Ok(())
+    };
+    in_time(limit, rest).await?;
+    Ok(content.freeze())
+}
+
+async fn in_time<T>(limit: Duration, reading: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let late = || io::Error::new(io::ErrorKind::TimedOut, "the rest of a frame did not come in time");
+    tokio::time::timeout(limit, reading).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Makes a frame of a content.
@@ -150,6 +196,27 @@ pub fn frame(content: &[u8]) -> Bytes {
 fn put_length(out: &mut BytesMut, length: usize) {
     debug_assert!(length <= FRAME_BYTES_MAX, "senders check the length of what they send");
     out.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+}
+
+impl Lane {
+    /// The longest request that it takes, in bytes.
+    pub(super) fn frame_bytes_max(self) -> usize {
+        match self {
+            Self::Control => CONTROL_BYTES_MAX,
+            Self::Append => FRAME_BYTES_MAX,
+            Self::Snapshot => SNAPSHOT_BYTES_MAX,
+            Self::Forward => FORWARD_BYTES_MAX,
+        }
+    }
+
+    /// The bytes of requests that one connection may have at work at a time.
+    pub(super) fn bytes_at_work_max(self) -> usize {
+        match self {
+            Self::Control | Self::Snapshot => 4 * self.frame_bytes_max(),
+            Self::Append => 2 * self.frame_bytes_max(),
+            Self::Forward => 8 * self.frame_bytes_max(),
+        }
+    }
 }
 
 impl Request {

@@ -10,6 +10,7 @@ mod handshake;
 mod links;
 mod net;
 mod server;
+mod slots;
 mod socket;
 
 pub use client::{PeerClient, PeerError, Pending};

@@ -1,10 +1,14 @@
 //! The answering side: accepts peers, checks their handshake and hands requests to a [`Handler`].
 
 use super::client::write_frames;
-use super::frame::{NoAnswer, Reply, Request, decode_request, frame, read_frame, read_handshake};
+use super::frame::{
+    NoAnswer, Reply, Request, decode_request, frame, read_content, read_handshake, read_length,
+};
 use super::handshake::{Hello, Lane, PeerIdentity, Welcome};
 use super::net::{Incoming, ReadHalf, Stream};
+use super::slots::Slots;
 use super::{FrameError, Links, Listener, Method, NodeId};
+use crate::log_limit::LogLimit;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -14,13 +18,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, BufReader};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
 /// How long a caller may take for its handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(1);
-/// Most peer connections at a time: far more than any cluster needs, and a bound for strangers.
-const CONNECTIONS_MAX: usize = 512;
 /// Most connections that have not shown who they are.
 const STRANGERS_MAX: usize = 256;
 /// Most requests of one connection that are worked on at a time.
@@ -36,6 +38,9 @@ pub type Refusal = String;
 
 /// What a node does with its peers' requests.
 pub trait Handler: Send + Sync + 'static {
+    /// Whether a node belongs to the cluster, as far as this one knows: one that is behind does not know the newest.
+    fn is_member(&self, id: NodeId) -> bool;
+
     /// Answers one request.
     fn call(&self, from: NodeId, method: Method, body: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>>;
 
@@ -64,7 +69,8 @@ impl PeerServer {
 }
 
 async fn accept(mut listener: Listener, me: PeerIdentity, links: Links, handler: Arc<dyn Handler>) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let slots = Arc::new(Slots::default());
+    let refusals = Arc::new(LogLimit::default());
     // Connections end with this task, that is with the server.
     let mut connections = JoinSet::new();
     // Those that have not shown who they are, oldest first. When they are too many the oldest goes: a member
@@ -81,16 +87,19 @@ async fn accept(mut listener: Listener, me: PeerIdentity, links: Links, handler:
         let incoming = match listener.accept().await {
             Ok(incoming) => incoming,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a peer");
+                if let Some(left_out) = refusals.pass("accept") {
+                    tracing::warn!(%error, left_out, "cannot accept a peer");
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
-        let (me, links, handler, slots) = (me.clone(), links.clone(), handler.clone(), slots.clone());
+        let (me, links, handler) = (me.clone(), links.clone(), handler.clone());
+        let (slots, refusals) = (slots.clone(), refusals.clone());
         let known = Arc::new(AtomicBool::new(false));
         let shown = known.clone();
         let task = connections.spawn(async move {
-            if let Err(error) = serve(incoming, me, links, handler, &slots, &shown).await {
+            if let Err(error) = serve(incoming, me, links, handler, &slots, &refusals, &shown).await {
                 tracing::debug!(%error, "peer connection ended");
             }
         });
@@ -103,7 +112,8 @@ async fn serve(
     me: PeerIdentity,
     links: Links,
     handler: Arc<dyn Handler>,
-    slots: &Semaphore,
+    slots: &Slots,
+    refusals: &LogLimit,
     known: &AtomicBool,
 ) -> Result<(), FrameError> {
     let Stream { read, mut write } = incoming.stream()?;
@@ -118,21 +128,22 @@ async fn serve(
     let hello =
         postcard::from_bytes::<Hello>(&content).map_err(|_| "the handshake cannot be read".to_owned());
     let checked = hello.and_then(|hello| hello.check(&me).map(|()| hello));
-    let slot = slots.try_acquire().map_err(|_| "this node has too many peer connections".to_owned());
-    let checked = checked.and_then(|hello| slot.map(|slot| (hello, slot)));
     let welcome = match &checked {
         Ok(_) => Welcome::Accepted,
         Err(sentence) => Welcome::Refused(sentence.clone()),
     };
     let welcome = postcard::to_stdvec(&welcome).map_err(std::io::Error::other)?;
     write.write_all(&frame(&welcome)).await?;
-    let (hello, _slot) = match checked {
-        Ok(accepted) => accepted,
+    let hello = match checked {
+        Ok(hello) => hello,
         Err(sentence) => {
-            tracing::warn!(sentence, "refused a peer");
+            if let Some(left_out) = refusals.pass(&sentence) {
+                tracing::warn!(sentence, left_out, "refused a peer");
+            }
             return Ok(());
         }
     };
+    let displaced = slots.enter(handler.is_member(hello.from()).then(|| hello.from()));
 
     known.store(true, Ordering::Release);
     let (replies, queued) = mpsc::channel(REQUESTS_IN_FLIGHT_MAX);
@@ -145,6 +156,7 @@ async fn serve(
     tokio::select! {
         biased;
         () = links.broken(turns) => Ok(()),
+        _ = displaced => Ok(()),
         result = frames => result,
     }
 }
@@ -158,15 +170,20 @@ async fn read_requests(
     replies: mpsc::Sender<Bytes>,
 ) -> Result<(), FrameError> {
     let slots = Arc::new(Semaphore::new(REQUESTS_IN_FLIGHT_MAX));
+    let lane = hello.lane();
+    let bytes = Arc::new(Semaphore::new(lane.bytes_at_work_max()));
     let mut working = JoinSet::new();
     let mut appends = Appends::default();
-    while let Some(content) = read_frame(&mut read).await? {
-        let request = decode_request(content)?;
+    while let Some(length) = read_length(lane.frame_bytes_max(), &mut read).await? {
+        // What is at work is bounded before more is taken in; until then the caller's bytes wait on its side.
+        let weight = u32::try_from(length).unwrap_or(u32::MAX);
+        let Ok(weight) = bytes.clone().acquire_many_owned(weight).await else { return Ok(()) };
+        let request = decode_request(read_content(length, &mut read).await?)?;
         if links.is_cut() {
             continue;
         }
-        if hello.lane() == Lane::Append && request.method == Method::Append {
-            appends.push(request, &hello, &handler, &replies).await;
+        if lane == Lane::Append && request.method == Method::Append {
+            appends.push(request, weight, &hello, &handler, &replies).await;
             continue;
         }
         while working.try_join_next().is_some() {}
@@ -177,7 +194,7 @@ async fn read_requests(
             let reply = Reply { id: request.id, body: answer.await.map_err(NoAnswer::Refused) };
             let _ = replies.send(reply.encode()).await;
             // Kept until the answer is on its way: a peer that asks and does not read gets no more tasks.
-            drop(slot);
+            drop((slot, weight));
         });
     }
     Ok(())
@@ -190,16 +207,20 @@ struct Appends {
     run: Option<AppendRun>,
 }
 
+/// Ids that wait for their answer and what their requests weigh, oldest first.
+type Expected = VecDeque<(u64, OwnedSemaphorePermit)>;
+
 struct AppendRun {
     requests: mpsc::Sender<Bytes>,
-    /// Ids that wait for their answer, oldest first; `None` once the run has ended.
-    waiting: Arc<Mutex<Option<VecDeque<u64>>>>,
+    /// `None` once the run has ended.
+    waiting: Arc<Mutex<Option<Expected>>>,
 }
 
 impl Appends {
     async fn push(
         &mut self,
         request: Request,
+        weight: OwnedSemaphorePermit,
         hello: &Hello,
         handler: &Arc<dyn Handler>,
         replies: &mpsc::Sender<Bytes>,
@@ -208,7 +229,7 @@ impl Appends {
             self.run = Some(AppendRun::start(hello.from(), handler, replies.clone()));
         }
         let Some(run) = &self.run else { return };
-        if run.expect(request.id) && run.requests.send(request.body).await.is_ok() {
+        if run.expect(request.id, weight) && run.requests.send(request.body).await.is_ok() {
             return;
         }
         // The run ended meanwhile; if it still knew the id, it has refused it itself.
@@ -227,13 +248,13 @@ impl AppendRun {
         tokio::spawn(async move {
             while let Some(body) = answers.next().await {
                 let id = ids.lock().expect("no panic while held").as_mut().and_then(VecDeque::pop_front);
-                let Some(id) = id else { break };
+                let Some((id, _weight)) = id else { break };
                 if replies.send(Reply { id, body: Ok(body) }.encode()).await.is_err() {
                     break;
                 }
             }
             let left = ids.lock().expect("no panic while held").take();
-            for id in left.into_iter().flatten() {
+            for (id, _weight) in left.into_iter().flatten() {
                 let refusal = Err(NoAnswer::Refused(AFTER_REFUSAL.into()));
                 let _ = replies.send(Reply { id, body: refusal }.encode()).await;
             }
@@ -246,10 +267,10 @@ impl AppendRun {
     }
 
     /// Notes an id as waiting; false when the run has ended.
-    fn expect(&self, id: u64) -> bool {
+    fn expect(&self, id: u64, weight: OwnedSemaphorePermit) -> bool {
         match self.waiting.lock().expect("no panic while held").as_mut() {
             Some(ids) => {
-                ids.push_back(id);
+                ids.push_back((id, weight));
                 true
             }
             None => false,

@@ -2,6 +2,7 @@
 //! around. The only place that matches on openraft's errors.
 
 use super::clock::LogClock;
+use super::config::config;
 use super::feed::Feed;
 use super::inbound::Inbound;
 use super::log::Log;
@@ -15,7 +16,7 @@ use crate::storage::{LogStore, Snapshots};
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal, InitializeError, LinearizableReadError, RaftError};
-use openraft::{ChangeMembers, Config, Instant, Raft, RaftMetrics, ReadPolicy, ServerState, SnapshotPolicy};
+use openraft::{ChangeMembers, Instant, Raft, RaftMetrics, ReadPolicy, ServerState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -200,6 +201,11 @@ impl Consensus {
         &self.clock
     }
 
+    /// Whether the newest membership that this node knows has a node.
+    pub fn has_member(&self, id: NodeId) -> bool {
+        self.raft.metrics().borrow_watched().membership_config.membership().get_node(&id).is_some()
+    }
+
     pub fn networks(&self) -> &Networks {
         &self.networks
     }
@@ -270,6 +276,14 @@ impl Consensus {
     /// [`MembershipError`].
     pub async fn add_learner(&self, id: NodeId, member: Member) -> Result<u64, MembershipError> {
         self.change(ChangeMembers::AddNodes(BTreeMap::from([(id, member)])), true).await
+    }
+
+    /// Changes what the membership says of a node that is in it. Not where its peers reach it.
+    ///
+    /// # Errors
+    /// [`MembershipError`].
+    pub async fn update_member(&self, id: NodeId, member: Member) -> Result<u64, MembershipError> {
+        self.change(ChangeMembers::SetNodes(BTreeMap::from([(id, member)])), true).await
     }
 
     /// Gives a learner a vote, through a joint membership.
@@ -393,31 +407,6 @@ impl Consensus {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "raft did not stop cleanly");
         }
-    }
-}
-
-fn config(me: &PeerIdentity, timing: &Timing) -> Config {
-    Config {
-        cluster_name: me.cluster_id.clone(),
-        heartbeat_interval: timing.heartbeat_ms,
-        election_timeout_min: timing.election_min_ms,
-        election_timeout_max: timing.election_max_ms,
-        // The term does not rise when a node that cannot win comes back.
-        enable_pre_vote: Some(true),
-        // After losing its quorum a leader falls silent for a while, so that nodes which still hear it
-        // elect one that reaches a majority. At least twice the largest election timeout.
-        quorum_loss_probe_interval: Some(2 * timing.election_max_ms),
-        // The cache is in memory: a restarted leader must be elected anew before it answers anything.
-        enable_leader_restore: Some(false),
-        allow_log_reversion: None,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(timing.snapshot_entries),
-        max_in_snapshot_log_to_keep: timing.entries_kept,
-        purge_batch_size: (timing.snapshot_entries / 4).clamp(1, 1_024),
-        replication_lag_threshold: timing.snapshot_entries.saturating_add(timing.entries_kept),
-        max_payload_entries: 1_024,
-        install_snapshot_timeout: 60_000,
-        backoff: "50ms 100ms ..500ms".into(),
-        ..Config::default()
     }
 }
 

@@ -5,6 +5,7 @@ use super::machine::{FileMeta, Machine, Snapshot, SnapshotData};
 use super::network::{AppendReply, SnapshotBegin, SnapshotReply};
 use super::offload::offload;
 use super::types::{Types, Vote};
+use crate::log_limit::LogLimit;
 use crate::peer::{Method, NodeId, Refusal};
 use crate::storage::{Receiving, Snapshots};
 use bytes::{Buf, Bytes};
@@ -12,6 +13,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
+use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};
@@ -23,6 +25,7 @@ pub struct Inbound {
     snapshots: Snapshots,
     /// The snapshot that each leader is sending; a new one takes the place of one that was broken off.
     receiving: Arc<Mutex<HashMap<NodeId, Transfer>>>,
+    refusals: Arc<LogLimit>,
 }
 
 struct Transfer {
@@ -35,13 +38,29 @@ struct Transfer {
     file: Option<Receiving>,
 }
 
+/// How much higher a peer's term may be than ours. Terms rise by one with each election, so a cluster never comes this
+/// far while one of its nodes is away; the highest possible term would end all elections for ever.
+const TERM_LEAP_MAX: u64 = 1 << 32;
+
 fn refuse(error: impl std::fmt::Display) -> Refusal {
     error.to_string()
 }
 
+/// Refuses a vote from a term that no cluster comes to.
+///
+/// # Errors
+/// A sentence for the peer.
+pub(super) fn check_term(mine: &Vote, theirs: &Vote) -> Result<(), Refusal> {
+    let (mine, theirs) = (mine.leader_id().term, theirs.leader_id().term);
+    if theirs > mine.saturating_add(TERM_LEAP_MAX) {
+        return Err(format!("term {theirs} is not plausible after term {mine}"));
+    }
+    Ok(())
+}
+
 impl Inbound {
     pub fn new(raft: Raft<Types, Machine>, snapshots: Snapshots) -> Self {
-        Self { raft, snapshots, receiving: Arc::default() }
+        Self { raft, snapshots, receiving: Arc::default(), refusals: Arc::default() }
     }
 
     /// Answers one of Raft's requests.
@@ -69,12 +88,15 @@ impl Inbound {
 
     /// Answers append requests in order; ends at the first that is not stored.
     pub fn appends(&self, requests: mpsc::Receiver<Bytes>) -> BoxStream<'static, Bytes> {
-        let decoded = stream::unfold(requests, |mut requests| async move {
+        let this = self.clone();
+        let decoded = stream::unfold((requests, this), |(mut requests, this)| async move {
             let body = requests.recv().await?;
-            match decode_append(body) {
-                Ok(request) => Some((request, requests)),
+            match this.decode_append(body) {
+                Ok(request) => Some((request, (requests, this))),
                 Err(error) => {
-                    tracing::warn!(%error, "refused a peer's append request");
+                    if let Some(left_out) = this.refusals.pass(&error) {
+                        tracing::warn!(error, left_out, "refused a peer's append request");
+                    }
                     None
                 }
             }
@@ -86,8 +108,14 @@ impl Inbound {
         Box::pin(bytes)
     }
 
-    async fn append(&self, body: Bytes) -> Result<Bytes, Refusal> {
+    fn decode_append(&self, body: Bytes) -> Result<AppendEntriesRequest<Types>, Refusal> {
         let request = decode_append(body).map_err(refuse)?;
+        check_term(&self.my_vote(), &request.vote)?;
+        Ok(request)
+    }
+
+    async fn append(&self, body: Bytes) -> Result<Bytes, Refusal> {
+        let request = self.decode_append(body)?;
         let prev = request.prev_log_id;
         let last = request.entries.last().map(openraft::entry::RaftEntry::log_id).or(prev);
         let response = self.raft.append_entries(request).await.map_err(refuse)?;
@@ -95,17 +123,21 @@ impl Inbound {
     }
 
     async fn vote(&self, body: Bytes) -> Result<Bytes, Refusal> {
-        let request = from_postcard("a vote request", &body).map_err(refuse)?;
+        let request: VoteRequest<Types> = from_postcard("a vote request", &body).map_err(refuse)?;
+        check_term(&self.my_vote(), &request.vote)?;
         Ok(to_bytes(&self.raft.vote(request).await.map_err(refuse)?))
     }
 
     async fn pre_vote(&self, body: Bytes) -> Result<Bytes, Refusal> {
-        let request = from_postcard("a pre-vote request", &body).map_err(refuse)?;
+        let request: VoteRequest<Types> = from_postcard("a pre-vote request", &body).map_err(refuse)?;
+        check_term(&self.my_vote(), &request.vote)?;
         Ok(to_bytes(&self.raft.pre_vote(request).await.map_err(refuse)?))
     }
 
     async fn transfer_leader(&self, body: Bytes) -> Result<Bytes, Refusal> {
-        let request = from_postcard("a transfer request", &body).map_err(refuse)?;
+        let request: TransferLeaderRequest<Types> =
+            from_postcard("a transfer request", &body).map_err(refuse)?;
+        check_term(&self.my_vote(), request.from_leader())?;
         Ok(to_bytes(&self.raft.handle_transfer_leader(request).await.map_err(refuse)?))
     }
 
@@ -116,6 +148,7 @@ impl Inbound {
     async fn snapshot_begin(&self, from: NodeId, body: Bytes) -> Result<Bytes, Refusal> {
         let begin: SnapshotBegin = from_postcard("a snapshot's beginning", &body).map_err(refuse)?;
         let mine = self.my_vote();
+        check_term(&mine, &begin.vote)?;
         if mine <= begin.vote {
             let file = self.snapshots.receive().map_err(refuse)?;
             let id = uuid::Uuid::new_v4();

@@ -6,13 +6,14 @@ use super::recent::Operation;
 use super::replica::{Picture, Replica};
 use super::types::{Entry, LogId, Payload, SnapshotMeta, StoredMembership, Types};
 use crate::cache::Cache;
-use crate::storage::{ReceivedSnapshot, SnapshotFile, Snapshots, StorageError};
+use crate::storage::{ReceivedSnapshot, SnapshotFile, Snapshots, StorageError, WeakSnapshots};
 use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// Entries, and about how many bytes of them, that are applied at a time: few enough that readers, who wait
 /// meanwhile, don't wait long.
@@ -20,6 +21,10 @@ const BATCH_ENTRIES: usize = 32;
 const BATCH_BYTES: usize = 256 * 1024;
 /// Bytes copied at a time from a snapshot file of another folder.
 const COPY_BYTES: usize = 1024 * 1024;
+
+/// How long a snapshot that could not be written waits for the next try, and at most.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_LAST: Duration = Duration::from_secs(30);
 
 /// A snapshot openraft hands around: one of ours, or one a leader has just sent.
 pub enum SnapshotData {
@@ -126,7 +131,7 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        let (replica, snapshots) = (self.replica.clone(), self.snapshots.clone());
+        let (replica, snapshots) = (Arc::downgrade(&self.replica), self.snapshots.downgrade());
         Builder { replica, snapshots, lineage: self.lineage.clone() }
     }
 
@@ -185,33 +190,57 @@ fn restore(file: &SnapshotFile) -> io::Result<Cache> {
 
 /// Takes the picture when asked to, then writes it on another thread while `apply` goes on.
 pub struct Builder {
-    replica: Arc<Replica>,
-    snapshots: Snapshots,
+    replica: Weak<Replica>,
+    snapshots: WeakSnapshots,
     lineage: Bytes,
 }
 
 impl RaftSnapshotBuilder<Types> for Builder {
     type SnapshotData = SnapshotData;
 
+    /// A snapshot that cannot be written, for want of file descriptors or room, is tried again later: without it the log
+    /// stays longer, and nothing is lost. An error here would end the node.
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        let Picture { frozen, last_applied, membership, recent } = self.replica.picture();
+        let mut pause = RETRY_FIRST;
+        loop {
+            match self.try_build().await? {
+                Ok(snapshot) => return Ok(snapshot),
+                Err(error) => {
+                    tracing::warn!(%error, ?pause, "cannot write a snapshot; it is tried again later")
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_LAST);
+        }
+    }
+}
+
+impl Builder {
+    /// Tries once; the inner error is worth another try.
+    async fn try_build(&self) -> io::Result<Result<Snapshot, StorageError>> {
+        // Held only while at work, so that a node that stops need not wait for the next try.
+        let stopping = || io::Error::other("the node is stopping");
+        let snapshots = self.snapshots.upgrade().ok_or_else(stopping)?;
+        let Picture { frozen, last_applied, membership, recent } =
+            self.replica.upgrade().ok_or_else(stopping)?.picture();
         let meta = SnapshotMeta { last_log_id: last_applied, last_membership: membership };
         let bytes = FileMeta { raft: meta.clone(), lineage: self.lineage.clone(), recent }.encode();
         let index = last_applied.map_or(0, |log_id| log_id.index());
-        let snapshots = self.snapshots.clone();
-        let writing = move || snapshots.write(index, &bytes, |mut out| frozen.encode(&mut out));
+        let writer = snapshots.clone();
+        let writing = move || writer.write(index, &bytes, |mut out| frozen.encode(&mut out));
         match offload(writing).await? {
             Ok(file) => {
                 tracing::info!(index, bytes = file.bytes, "wrote a snapshot");
-                Ok(Snapshot { meta, snapshot: SnapshotData::Current(file) })
+                Ok(Ok(Snapshot { meta, snapshot: SnapshotData::Current(file) }))
             }
             // A leader's newer one was installed meanwhile: it stands for ours too.
             Err(StorageError::Superseded { .. }) => {
                 let gone = || io::Error::other("the newer snapshot is gone");
-                let file = self.snapshots.current().ok_or_else(gone)?;
+                let file = snapshots.current().ok_or_else(gone)?;
                 let meta = FileMeta::decode(&file.meta)?.raft;
-                Ok(Snapshot { meta, snapshot: SnapshotData::Current(file) })
+                Ok(Ok(Snapshot { meta, snapshot: SnapshotData::Current(file) }))
             }
+            Err(error @ StorageError::Io { .. }) => Ok(Err(error)),
             Err(error) => Err(io::Error::other(error)),
         }
     }

@@ -5,6 +5,7 @@ mod codec;
 #[cfg(test)]
 mod codec_test;
 mod commits;
+mod config;
 mod consensus;
 mod feed;
 mod inbound;

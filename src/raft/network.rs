@@ -2,6 +2,7 @@
 
 use super::codec::{encode_append, from_postcard, to_bytes};
 use super::commits::ride_along;
+use super::inbound::check_term;
 use super::machine::{Snapshot, SnapshotData};
 use super::offload::offload;
 use super::proposals::Backlog;
@@ -63,6 +64,17 @@ impl From<StreamAppendResult<Types>> for AppendReply {
             Err(StreamAppendError::Conflict(log_id)) => Self::Conflict(log_id),
             Err(StreamAppendError::HigherVote(vote)) => Self::HigherVote(vote),
         }
+    }
+}
+
+impl AppendReply {
+    /// Refuses an answer from a term that is not plausible after the one that the request was sent in.
+    fn check(self, sent: &Vote) -> Result<Self, RPCError<Types>> {
+        if let Self::HigherVote(theirs) = &self {
+            check_term(sent, theirs)
+                .map_err(|sentence| RPCError::Network(NetworkError::from_string(sentence)))?;
+        }
+        Ok(self)
     }
 }
 
@@ -171,6 +183,7 @@ impl Network {
         method: Method,
         body: Bytes,
         limit: Duration,
+        sent: Vote,
     ) -> Result<Vote, StreamingError<Types>> {
         let answer = self.bulk.call(method, body, limit).await;
         let bytes = answer.map_err(|error| match self.rpc_error(error, method, limit) {
@@ -181,6 +194,8 @@ impl Network {
         })?;
         let reply: SnapshotReply = from_postcard("a snapshot answer", &bytes)
             .map_err(|error| StreamingError::Network(NetworkError::new(&error)))?;
+        check_term(&sent, &reply.vote)
+            .map_err(|sentence| StreamingError::Network(NetworkError::from_string(sentence)))?;
         Ok(reply.vote)
     }
 
@@ -191,7 +206,7 @@ impl Network {
         file: &SnapshotFile,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let begin = to_bytes(&SnapshotBegin { vote, bytes: file.bytes });
-        let mut theirs = self.snapshot_step(Method::SnapshotBegin, begin, CHUNK_LIMIT).await?;
+        let mut theirs = self.snapshot_step(Method::SnapshotBegin, begin, CHUNK_LIMIT, vote).await?;
         let mut offset = 0;
         while theirs <= vote && offset < file.bytes {
             let reader = file.clone();
@@ -205,10 +220,10 @@ impl Network {
             body.put_u64(offset);
             body.put_slice(&chunk);
             offset += chunk.len() as u64;
-            theirs = self.snapshot_step(Method::SnapshotChunk, body.freeze(), CHUNK_LIMIT).await?;
+            theirs = self.snapshot_step(Method::SnapshotChunk, body.freeze(), CHUNK_LIMIT, vote).await?;
         }
         if theirs <= vote {
-            theirs = self.snapshot_step(Method::SnapshotEnd, Bytes::new(), INSTALL_LIMIT).await?;
+            theirs = self.snapshot_step(Method::SnapshotEnd, Bytes::new(), INSTALL_LIMIT, vote).await?;
         }
         Ok(SnapshotResponse::new(theirs))
     }
@@ -223,7 +238,7 @@ impl RaftNetworkV2<Types> for Network {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         let reply: AppendReply = self.ask(Method::Append, encode_append(&request), option.soft_ttl()).await?;
-        Ok(StreamAppendResult::<Types>::from(reply).into())
+        Ok(StreamAppendResult::<Types>::from(reply.check(&request.vote)?).into())
     }
 
     /// Heartbeats go alone, on the lane of urgent things. Log entries are pipelined: the next request is
@@ -248,22 +263,24 @@ impl RaftNetworkV2<Types> for Network {
         let sent =
             ride_along(input, self.backlog.clone(), unanswered.clone()).then(move |request| async move {
                 let deadline = Instant::now() + APPEND_LIMIT;
+                let vote = request.vote;
                 let pending = this.bulk.send(Method::Append, encode_append(&request), deadline).await;
                 // The answer is awaited later, while the next request is on its way.
                 async move {
                     #[cfg(feature = "sabotage")]
                     if crate::sabotage::Sabotage::EarlyAck.is_chosen() {
-                        return early_ack(pending, request).await;
+                        return early_ack(pending, request).await.map(|bytes| (bytes, vote));
                     }
                     let bytes = pending?.answer(deadline).await?;
-                    Ok::<_, PeerError>(bytes)
+                    Ok::<_, PeerError>((bytes, vote))
                 }
             });
         let answers = sent.buffered(APPENDS_IN_FLIGHT).map(move |answer| {
-            let bytes = answer.map_err(|error| this.rpc_error(error, Method::Append, APPEND_LIMIT))?;
+            let (bytes, vote) =
+                answer.map_err(|error| this.rpc_error(error, Method::Append, APPEND_LIMIT))?;
             let reply: AppendReply = from_postcard("an append answer", &bytes)
                 .map_err(|error| RPCError::Network(NetworkError::new(&error)))?;
-            Ok(StreamAppendResult::<Types>::from(reply))
+            Ok(StreamAppendResult::<Types>::from(reply.check(&vote)?))
         });
         let exact = answers.filter(move |answer| {
             let stored = answer.as_ref().ok().and_then(|answer| answer.as_ref().ok());
@@ -284,7 +301,11 @@ impl RaftNetworkV2<Types> for Network {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        self.ask(Method::Vote, to_bytes(&request), option.soft_ttl()).await
+        let answer: VoteResponse<Types> =
+            self.ask(Method::Vote, to_bytes(&request), option.soft_ttl()).await?;
+        check_term(&request.vote, &answer.vote)
+            .map_err(|sentence| RPCError::Network(NetworkError::from_string(sentence)))?;
+        Ok(answer)
     }
 
     async fn pre_vote(
@@ -292,7 +313,11 @@ impl RaftNetworkV2<Types> for Network {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        self.ask(Method::PreVote, to_bytes(&request), option.soft_ttl()).await
+        let answer: VoteResponse<Types> =
+            self.ask(Method::PreVote, to_bytes(&request), option.soft_ttl()).await?;
+        check_term(&request.vote, &answer.vote)
+            .map_err(|sentence| RPCError::Network(NetworkError::from_string(sentence)))?;
+        Ok(answer)
     }
 
     async fn transfer_leader(

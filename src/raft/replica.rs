@@ -7,7 +7,7 @@ use super::feed::{Change as Visible, Feed};
 use super::recent::{Operation, RECENT_MAX};
 use super::types::{Entry, LogId, Payload, Proposal, Response, StoredMembership};
 use crate::cache::limits::FEATURE_LEVEL;
-use crate::cache::{Cache, CacheConfig, Command, CommandError, Digest, Frozen, Outcome, Stamp, Touch};
+use crate::cache::{Cache, CacheConfig, Command, Digest, Frozen, Outcome, Stamp, Touch};
 use openraft::entry::RaftEntry;
 use std::collections::VecDeque;
 use std::io;
@@ -120,8 +120,8 @@ impl Replica {
     /// unless there is an error.
     ///
     /// # Errors
-    /// A command raises the rules to a level that this program does not know. It has to stop before it: the
-    /// others go on by rules that it can't follow.
+    /// An entry cannot be read, or raises the rules to a level that this program does not know. It has to stop before
+    /// it: the others go on by what it can't follow.
     pub(super) fn apply(&self, entries: &[Entry]) -> (Vec<Response>, io::Result<()>) {
         // Decoding needs no lock.
         let mut steps = Vec::with_capacity(entries.len());
@@ -220,7 +220,7 @@ struct Step {
 }
 
 enum Change {
-    Command { at_ms: u64, by: u64, envelope: Result<Envelope, CodecError>, touches: Vec<Touch> },
+    Command { at_ms: u64, by: u64, envelope: Envelope, touches: Vec<Touch> },
     Membership(StoredMembership),
     Blank,
 }
@@ -241,22 +241,28 @@ impl Step {
     /// The command, where there is one.
     fn command(&self) -> Option<&Command> {
         match &self.change {
-            Change::Command { envelope: Ok(envelope), .. } => Some(&envelope.command),
+            Change::Command { envelope, .. } => Some(&envelope.command),
             _ => None,
         }
     }
 
     fn change_of(index: u64, proposal: &Proposal) -> io::Result<Change> {
-        let envelope = Envelope::decode(&proposal.body);
-        let command = envelope.as_ref().ok().map(|envelope| &envelope.command);
-        if let Some(level) = command.and_then(Cache::level_beyond) {
+        // What is committed counts on all nodes. One that skipped an entry it cannot read would differ from those that
+        // can, and one that is replayed by an older program would lose what was acknowledged.
+        let unreadable = |error: CodecError| {
+            let reason = format!(
+                "entry {index} of the log cannot be read: {error}; run the version of Lockstep that wrote it, or a later one"
+            );
+            io::Error::new(io::ErrorKind::InvalidData, reason)
+        };
+        let envelope = Envelope::decode(&proposal.body).map_err(unreadable)?;
+        if let Some(level) = Cache::level_beyond(&envelope.command) {
             let reason = format!(
                 "entry {index} raises the feature level to {level}, this program knows up to {FEATURE_LEVEL}: update it"
             );
             return Err(io::Error::other(reason));
         }
-        // A leader that tells of no reads, or of unreadable ones, tells every node the same.
-        let touches = decode_touches(&proposal.touches).unwrap_or_default();
+        let touches = decode_touches(&proposal.touches).map_err(unreadable)?;
         #[cfg(feature = "sabotage")]
         let touches = forget_some(touches, index);
         Ok(Change::Command { at_ms: proposal.at_ms, by: proposal.by, envelope, touches })
@@ -274,19 +280,12 @@ impl State {
     fn apply(&mut self, Step { log_id, change }: Step, changes: &mut Vec<Visible>) -> Response {
         let index = log_id.index();
         let response = match change {
-            Change::Command { at_ms, by, envelope: Ok(Envelope { idempotency_key, command }), touches } => {
+            Change::Command { at_ms, by, envelope: Envelope { idempotency_key, command }, touches } => {
                 let applied = self.cache.apply(Stamp { index, at_ms, idempotency_key, touches }, command);
                 if !applied.events.is_empty() {
                     changes.push(Visible::new(index, self.cache.now_ms(), by, applied.events));
                 }
                 Response { result: applied.outcome, replayed: applied.replayed }
-            }
-            // Bytes that don't decode are the same on every node, so every node refuses.
-            Change::Command { envelope: Err(error), .. } => {
-                self.cache.advance(index);
-                let refusal =
-                    CommandError::Invalid { op: None, field: "command".into(), reason: error.to_string() };
-                Response { result: Err(refusal), replayed: false }
             }
             Change::Membership(membership) => {
                 self.cache.advance(index);
@@ -331,6 +330,28 @@ mod tests {
         let body = Envelope { idempotency_key: None, command }.encode();
         let proposal = Proposal { at_ms: 1, by: 0, touches: bytes::Bytes::new(), body };
         Entry::new(LogId::new(1.into(), index), Payload::Normal(proposal))
+    }
+
+    /// C11: an entry that cannot be read stops the node, and is never skipped.
+    #[test]
+    fn an_unreadable_entry_stops_this_node() {
+        let replica = Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(0)));
+        let good = Envelope { idempotency_key: None, command: Command::Tick }.encode();
+        let mut later = good.to_vec();
+        later[0] += 1;
+        let raw = |index, touches: &'static [u8], body: bytes::Bytes| {
+            let proposal = Proposal { at_ms: 1, by: 0, touches: bytes::Bytes::from_static(touches), body };
+            Entry::new(LogId::new(1.into(), index), Payload::Normal(proposal))
+        };
+        for bad in
+            [raw(2, b"", later.into()), raw(2, b"", bytes::Bytes::new()), raw(2, b"\xff\xff", good.clone())]
+        {
+            let (_, outcome) = replica.apply(&[bad]);
+            let error = outcome.unwrap_err().to_string();
+            assert!(error.contains("entry 2 of the log cannot be read"), "{error}");
+            assert_eq!(replica.applied_index(), 0, "nothing was applied");
+        }
+        assert!(replica.apply(&[raw(1, b"", good)]).1.is_ok());
     }
 
     /// C11: rules that this program does not know stop it before it could differ from those that do.

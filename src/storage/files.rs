@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::OpenError;
@@ -21,7 +22,8 @@ pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
         _ => Path::new("."),
     };
     create_folder(parent)?;
-    match fs::create_dir(folder) {
+    // What is cached is for nobody else on this machine.
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }

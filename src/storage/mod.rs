@@ -48,6 +48,6 @@ mod writer;
 pub use engine::{Change, Engine};
 pub use error::{OpenError, StorageError};
 pub use log::{Callback, FlushStats, LogOptions, LogStore, PoisonListener};
-pub use snapshot::{ReceivedSnapshot, Receiving, SnapshotFile, Snapshots, verify_file};
+pub use snapshot::{ReceivedSnapshot, Receiving, SnapshotFile, Snapshots, WeakSnapshots, verify_file};
 pub use snapshot_format::{SnapshotBody, SnapshotMetaInfo};
 pub use state::StoredLog;

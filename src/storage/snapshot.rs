@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use bytes::Bytes;
 
@@ -24,6 +24,17 @@ const UNFINISHED: &str = "unfinished";
 #[derive(Debug, Clone)]
 pub struct Snapshots {
     inner: Arc<Inner>,
+}
+
+/// The snapshots of a node that may have ended meanwhile. It does not keep the folder locked.
+#[derive(Debug, Clone)]
+pub struct WeakSnapshots(Weak<Inner>);
+
+impl WeakSnapshots {
+    /// The snapshots, while somebody else still has them.
+    pub fn upgrade(&self) -> Option<Snapshots> {
+        self.0.upgrade().map(|inner| Snapshots { inner })
+    }
 }
 
 #[derive(Debug)]
@@ -59,6 +70,11 @@ impl Snapshots {
         };
         let inner = Inner { folder, current: Mutex::new(current), next: AtomicU64::new(0), _lock: lock };
         Ok(Snapshots { inner: Arc::new(inner) })
+    }
+
+    /// A handle for those who wait long.
+    pub fn downgrade(&self) -> WeakSnapshots {
+        WeakSnapshots(Arc::downgrade(&self.inner))
     }
 
     /// The newest snapshot.

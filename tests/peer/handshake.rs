@@ -30,7 +30,7 @@ async fn whoever_is_foreign_is_told_why_and_left() {
     let mut next_version = good_hello();
     next_version[4] += 1;
     let cases = [
-        (foreign(|me| me.cluster_id = "red".into()), "this node belongs to cluster blue, not to red"),
+        (foreign(|me| me.cluster_id = "red".into()), "this node belongs to another cluster"),
         (foreign(|me| me.incarnation = 4), "this node lives in incarnation 3 of the cluster, not in 4"),
         (foreign(|me| me.history = "other".into()), "this node lives in another history of incarnation 3"),
         (foreign(|me| me.node_id = SERVER), "the caller claims to be this very node 1"),
@@ -55,7 +55,7 @@ async fn a_foreign_client_gets_the_refusal_as_its_error() {
     let client =
         PeerClient::new(red, SERVER, served.address.clone(), Lane::Forward, Net::Tcp, Links::default());
     let answer = client.call(Method::Write, Bytes::from("x"), PLENTY).await;
-    let sentence = "this node belongs to cluster blue, not to red";
+    let sentence = "this node belongs to another cluster";
     assert_eq!(answer, Err(PeerError::Refused(sentence.into())));
 }
 

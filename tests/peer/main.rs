@@ -50,6 +50,10 @@ struct ToTest {
 }
 
 impl Handler for ToTest {
+    fn is_member(&self, id: NodeId) -> bool {
+        id == CALLER
+    }
+
     fn call(&self, from: NodeId, method: Method, body: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
         let (answer, answered) = oneshot::channel();
         // A test that has seen enough drops its end.

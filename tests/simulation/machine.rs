@@ -141,6 +141,7 @@ impl Machine {
             peer_bind: address(self.place),
             peer_advertise: None,
             http_advertise: String::new(),
+            given: Default::default(),
             origin,
             timing: self.timing.clone(),
             limits: Limits {

@@ -1,0 +1,58 @@
+//! Where a node belongs: a cluster of its own, one that it forms with others, or one that it joins.
+
+use super::error::StartError;
+use super::formation::{form, found_alone, identity_by};
+use super::identity::{Identity, Incarnation, store_uuid};
+use super::options::Origin;
+use super::start::Opened;
+use crate::api::{AddMember, Joined};
+use crate::cache::CacheConfig;
+use crate::client::{introductions, join};
+
+impl Opened {
+    /// A folder that belongs to one cluster does not join another. A cluster that does not answer is not asked again: a
+    /// member that restarts must not depend on the node that it once joined by.
+    pub(super) async fn refuse_another_cluster(&self, identity: &Identity) -> Result<(), StartError> {
+        let Origin::Join { url, .. } = &self.options.origin else { return Ok(()) };
+        let mut answers = introductions(std::slice::from_ref(url)).await;
+        match answers.pop() {
+            Some(Ok(theirs))
+                if theirs.cluster_id.as_ref().is_some_and(|theirs| *theirs != identity.cluster_id) =>
+            {
+                Err(StartError::Join(format!(
+                    "this data folder belongs to another cluster than {url}; remove the folder to join that one, or \
+                     leave --join out"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn find_place(&self) -> Result<Identity, StartError> {
+        match &self.options.origin {
+            Origin::Alone { config } => self.found_alone(config),
+            Origin::Form { urls, config } => form(&self.formation, urls, config).await,
+            Origin::Join { url, .. } => {
+                let request = AddMember {
+                    name: self.options.name.clone(),
+                    http: self.options.http_advertise.clone(),
+                    peer: self.ground.peer_address.clone(),
+                    store_uuid: store_uuid(&self.ground.store),
+                };
+                let joined = join(url, &request).await.map_err(StartError::Join)?;
+                let Joined { cluster_id, incarnation: number, history, id, name } = joined;
+                let incarnations = vec![Incarnation { number, fork_index: 0, id: history }];
+                let peer = self.ground.peer_address.clone();
+                Ok(Identity { cluster_id, incarnations, node_id: id, name, peer, founding: None })
+            }
+        }
+    }
+
+    fn found_alone(&self, config: &CacheConfig) -> Result<Identity, StartError> {
+        let me = self.formation.introduction();
+        let store_uuid = me.store_uuid.clone();
+        let founding = found_alone(me, config.clone());
+        identity_by(&founding, &store_uuid)
+            .ok_or_else(|| StartError::Identity("the founder is missing".into()))
+    }
+}

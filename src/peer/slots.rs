@@ -1,0 +1,57 @@
+//! Who may hold how many of this node's peer connections.
+
+use super::NodeId;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Mutex;
+use tokio::sync::oneshot;
+
+/// Connections of one member: one for each lane and purpose, and as many again that are dead and not known to be.
+const MEMBER_MAX: usize = 16;
+/// Connections of all together that this node does not know. A node that is behind does not know a leader that joined
+/// later, and has to hear it.
+const UNKNOWN_MAX: usize = 32;
+
+/// The connections of each member, and of those that are none, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    held: Mutex<HashMap<Option<NodeId>, VecDeque<oneshot::Sender<()>>>>,
+}
+
+impl Slots {
+    /// Takes a slot for a member, or for a caller that is none. Where there is none left the caller's oldest connection
+    /// goes: it is the likeliest to be dead, and a caller can only harm itself. The receiver hears when this one has to.
+    pub(super) fn enter(&self, member: Option<NodeId>) -> oneshot::Receiver<()> {
+        let (holder, displaced) = oneshot::channel();
+        let mut held = self.held.lock().expect("no panic while held");
+        held.values_mut().for_each(|slots| slots.retain(|slot| !slot.is_closed()));
+        held.retain(|_, slots| !slots.is_empty());
+        let slots = held.entry(member).or_default();
+        if slots.len() >= if member.is_some() { MEMBER_MAX } else { UNKNOWN_MAX } {
+            slots.pop_front();
+        }
+        slots.push_back(holder);
+        displaced
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_that_are_no_members_take_no_member_s_slot() {
+        let slots = Slots::default();
+        let mut of_member: Vec<_> = (0..MEMBER_MAX).map(|_| slots.enter(Some(2))).collect();
+        let mut unknown: Vec<_> = (0..10_000).map(|_| slots.enter(None)).collect();
+        let empty = Err(oneshot::error::TryRecvError::Empty);
+        let open = |all: &mut Vec<oneshot::Receiver<()>>| {
+            all.iter_mut().map(|slot| usize::from(slot.try_recv() == empty)).sum::<usize>()
+        };
+        assert_eq!((open(&mut of_member), open(&mut unknown)), (MEMBER_MAX, UNKNOWN_MAX));
+        let _newest = slots.enter(Some(2));
+        assert_eq!(open(&mut of_member), MEMBER_MAX - 1, "its own oldest goes");
+        drop(unknown);
+        let mut after: Vec<_> = (0..UNKNOWN_MAX).map(|_| slots.enter(None)).collect();
+        assert_eq!(open(&mut after), UNKNOWN_MAX, "what has ended holds nothing");
+    }
+}
