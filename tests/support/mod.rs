@@ -43,6 +43,8 @@ pub struct Node {
     arguments: Vec<String>,
     /// Set for the process, besides what this one has.
     pub environment: Vec<(String, String)>,
+    /// Files that the process may open, where that is not what this one may.
+    pub files_max: Option<u64>,
     child: Option<Child>,
 }
 
@@ -88,6 +90,7 @@ impl Node {
             data_dir,
             arguments,
             environment: Vec::new(),
+            files_max: None,
             child: None,
         }
     }
@@ -99,6 +102,10 @@ impl Node {
 
     pub fn add_arguments(&mut self, arguments: &[String]) {
         self.arguments.extend_from_slice(arguments);
+    }
+
+    pub fn arguments(&self) -> &[String] {
+        &self.arguments
     }
 
     pub fn replace_arguments(&mut self, arguments: Vec<String>) {
@@ -123,9 +130,14 @@ impl Node {
             command.env_remove(name);
         }
         command.envs(self.environment.iter().cloned());
-        // SAFETY: prctl may be called between fork and exec.
+        let files_max = self.files_max;
+        // SAFETY: prctl and setrlimit may be called between fork and exec.
         unsafe {
-            command.pre_exec(|| {
+            command.pre_exec(move || {
+                if let Some(files) = files_max {
+                    let limit = libc::rlimit { rlim_cur: files, rlim_max: files };
+                    libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+                }
                 // A test that is killed takes its nodes along.
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                 Ok(())
