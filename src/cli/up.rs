@@ -28,6 +28,8 @@ const PEER_PORT_ABOVE: u16 = 1000;
 /// How long the cluster may take to become ready, and a node to stop.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
+/// Bytes of a node's log file; one older file of that size is kept beside it.
+const LOG_BYTES_MAX: u64 = 16 << 20;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Variables that are meant for one node, and must not reach all of them.
@@ -64,6 +66,7 @@ pub async fn up(args: UpArgs) -> Result<()> {
             () = stop.asked() => return cluster.stop().await,
             _ = revive.recv() => cluster.start_all()?,
             () = sleep(LOOK) => {
+                cluster.bound_logs();
                 if cluster.all_dead()? {
                     bail!("every node has died; start again with the same command");
                 }
@@ -270,6 +273,10 @@ impl Cluster {
         Ok(ended)
     }
 
+    fn bound_logs(&self) {
+        self.nodes.iter().for_each(|node| bound_log(&node.log()));
+    }
+
     fn greet(&self) {
         for node in self.nodes.iter().filter(|node| !node.has_left()) {
             eprintln!("  {}  {}  data in {}", node.name, node.http, node.data_dir.display());
@@ -406,9 +413,42 @@ fn flags<const N: usize>(given: [(&str, Option<String>); N]) -> Vec<String> {
     given.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value?])).flatten().collect()
 }
 
+/// Keeps a log file from filling the disk that the data is on. Nodes append to it, so they go on at its new end.
+fn bound_log(log: &Path) {
+    if fs::metadata(log).is_ok_and(|found| found.len() > LOG_BYTES_MAX) {
+        // What is written between the two steps is lost, which a log bears.
+        let emptied = fs::copy(log, log.with_extension("log.1"))
+            .and_then(|_| OpenOptions::new().write(true).open(log).and_then(|file| file.set_len(0)));
+        if let Err(error) = emptied {
+            tracing::warn!(%error, log = %log.display(), "cannot shorten a log file");
+        }
+    }
+}
+
 /// The last lines of a log, out of what was written since `start`.
 fn tail(path: &Path, start: usize) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let lines: Vec<&str> = text.get(start..).unwrap_or(&text).lines().collect();
     lines[lines.len().saturating_sub(10)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_log_file_has_a_bound_and_its_writer_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("n1.log");
+        let mut writer = OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        writer.write_all(b"short").unwrap();
+        bound_log(&log);
+        assert_eq!(fs::read(&log).unwrap(), b"short");
+        writer.write_all(&vec![b'x'; LOG_BYTES_MAX as usize]).unwrap();
+        bound_log(&log);
+        writer.write_all(b"after").unwrap();
+        assert_eq!(fs::read(&log).unwrap(), b"after");
+        assert_eq!(fs::metadata(log.with_extension("log.1")).unwrap().len(), LOG_BYTES_MAX + 5);
+    }
 }

@@ -15,6 +15,8 @@ use std::sync::Weak;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
+/// A log of so many bytes is short, whatever the cache holds.
+const LOG_BYTES_MIN: u64 = 64 << 20;
 /// How long a node may take to tell its log time.
 const CLOCK_LIMIT: Duration = Duration::from_millis(300);
 /// How long a new leader that knows no log time waits for nodes that do not answer, before it takes them
@@ -215,12 +217,16 @@ pub(super) async fn keep_own_record(inner: Weak<Inner>) {
     }
 }
 
-/// Asks for a snapshot when the log has grown large in bytes, and lets go of what the snapshot covers.
+/// Asks for a snapshot when the log has grown larger than what the cache holds, and lets go of what the snapshot covers. So
+/// the log takes about as much again, and a snapshot is written for as many bytes as were written to the log.
 pub(super) async fn keep_log_short(inner: Weak<Inner>) {
     let mut asked_at = 0;
     loop {
         let Some(node) = inner.upgrade() else { return };
-        if node.store.log_bytes() > node.options.limits.log_bytes {
+        let live = node.consensus.replica().with_cache(crate::cache::Cache::bytes);
+        if node.store.log_bytes()
+            > live.clamp(LOG_BYTES_MIN, node.options.limits.log_bytes.max(LOG_BYTES_MIN))
+        {
             let applied = node.consensus.replica().applied_index();
             let snapshot = node.consensus.view().snapshot_index;
             if snapshot >= asked_at && applied > snapshot {

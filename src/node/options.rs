@@ -48,7 +48,7 @@ pub struct Limits {
     pub request: Duration,
     /// How long to look for a leader before answering that there is none.
     pub leader_wait: Duration,
-    /// Bytes of log entries that ask for a snapshot before their number does.
+    /// Bytes of log entries that ask for a snapshot before their number does, at most; fewer where the cache holds less.
     pub log_bytes: u64,
     /// Bytes of recent changes that are kept for those who watch.
     pub watch_bytes: usize,

@@ -38,7 +38,7 @@ pub struct LogOptions {
 impl Default for LogOptions {
     fn default() -> LogOptions {
         LogOptions {
-            recent_bytes: 64 << 20,
+            recent_bytes: 32 << 20,
             page_cache_bytes: 16 << 20,
             segment_bytes: 8 << 20,
             checkpoint_aside: true,
