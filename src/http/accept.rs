@@ -1,61 +1,33 @@
 //! The listener's own loop: axum's sets no timers, so a slow client would hold its connection for ever.
 
-use super::allowance::{Allowance, Allowed};
 use super::door::Door;
-use super::routes::router;
+use super::guard::{Guard, Guarded};
+use super::line_rate::LineRate;
+use super::noted::Noted;
+use super::routes::{probes, router};
 use super::{guide, history};
 use axum::Router;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
 use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
-use tower::ServiceExt;
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tower::{Service, ServiceExt};
 
 const BUFFER_BYTES: usize = 128 * 1024;
 
-/// Bounds on what clients may ask of the listener.
-#[derive(Debug, Clone)]
-pub struct HttpLimits {
-    /// Connections at a time; more wait to be accepted.
-    pub connections: usize,
-    /// How long a client may take for a request's head, and how long a connection may idle.
-    pub head: Duration,
-    /// How long a client may pause within a request's body.
-    pub body_pause: Duration,
-    /// Largest value.
-    pub value_bytes: usize,
-    /// Largest body of a batch.
-    pub batch_bytes: usize,
-    /// How long a client may take none of what is sent to it.
-    pub send_pause: Duration,
-    /// Bytes that request bodies may take together; more are answered 429.
-    pub body_memory: usize,
-    /// How long requests may go on after the listener closes.
-    pub shutdown: Duration,
-}
-
-impl Default for HttpLimits {
-    fn default() -> Self {
-        Self {
-            connections: 10_000,
-            head: Duration::from_secs(30),
-            body_pause: Duration::from_secs(10),
-            value_bytes: 1024 * 1024,
-            batch_bytes: 4 * 1024 * 1024,
-            send_pause: Duration::from_secs(30),
-            body_memory: 256 * 1024 * 1024,
-            shutdown: Duration::from_secs(5),
-        }
-    }
-}
+/// What is told of connections that are not taken in, at most so often a second.
+static TOLD: LineRate = LineRate::new(1);
 
 /// A running HTTP server.
 pub struct HttpServer {
@@ -87,50 +59,41 @@ impl HttpServer {
 
 async fn accept(listener: TcpListener, door: Door, service: Router, mut stopped: oneshot::Receiver<()>) {
     let limits = door.limits.clone();
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let probes = probes(door.clone());
+    let mut beyond = VecDeque::new();
     let closing = watch::Sender::new(());
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits.head).keep_alive(true);
-    // What is kept of a request's head, and of answers that a slow client does not take.
-    http.max_buf_size(BUFFER_BYTES);
+    let http = http1(limits.head);
+    let mut http_beyond = http1(limits.probe_head);
+    http_beyond.keep_alive(false);
     loop {
-        let next = async {
-            let slot = slots.clone().acquire_owned().await;
-            (slot, listener.accept().await)
-        };
-        let (slot, accepted) = tokio::select! {
-            next = next => next,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             _ = &mut stopped => break,
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
                 // Out of file descriptors, most likely: it passes when connections end.
-                tracing::warn!(%error, "cannot accept a connection");
+                if let Some(left_out) = TOLD.admit() {
+                    tracing::warn!(%error, left_out, "cannot accept a connection");
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
         let _ = stream.set_nodelay(true);
         cut_off_when_stuck(&stream, limits.send_pause);
-        let allowance = Allowance::unlimited();
-        let (limited, lifted) = (allowance.clone(), allowance.clone());
-        let prepare = move |mut request: Request<Incoming>| {
-            guide::limit_socket(&request, &limited);
-            guide::take_slash_away(&mut request);
-            request
-        };
-        let service = service.clone().map_request(prepare).map_response(move |response: Response| {
-            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-                lifted.lift();
-            }
-            response
-        });
-        let stream = TokioIo::new(Allowed::new(stream, allowance));
-        let connection = http.serve_connection(stream, TowerToHyperService::new(service)).with_upgrades();
+        // Those who look after the node are to be answered however many clients there are.
+        let place = places.clone().try_acquire_owned().ok();
+        let is_beyond = place.is_none();
+        let guard = Guard::new();
+        let stream = TokioIo::new(Guarded::new(stream, guard.clone(), place, &limits));
+        let (http, service) = if is_beyond { (&http_beyond, &probes) } else { (&http, &service) };
+        let service = TowerToHyperService::new(guarded(service.clone(), guard));
+        let connection = http.serve_connection(stream, service).with_upgrades();
         let mut closes = closing.subscribe();
-        tokio::spawn(async move {
-            let _slot = slot;
+        let serving = tokio::spawn(async move {
             tokio::pin!(connection);
             let ended = tokio::select! {
                 biased;
@@ -145,11 +108,57 @@ async fn accept(listener: TcpListener, door: Door, service: Router, mut stopped:
                 tracing::debug!(%error, "connection ended");
             }
         });
+        if is_beyond {
+            give_way(&mut beyond, limits.probe_connections);
+            beyond.push_back(serving.abort_handle());
+            if let Some(left_out) = TOLD.admit() {
+                let most = limits.connections;
+                tracing::warn!(most, left_out, "all connections are taken: more are for probes only");
+            }
+        }
     }
     drop(listener);
     closing.send_replace(());
     if tokio::time::timeout(limits.shutdown, closing.closed()).await.is_err() {
         tracing::info!("some requests did not finish before the server stopped");
+    }
+}
+
+/// How HTTP is spoken. A client has so much time for a request's head, and may idle as long.
+fn http1(head: Duration) -> Builder {
+    let mut http = Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(head).keep_alive(true);
+    // What is kept of a request's head, and of answers that a slow client does not take.
+    http.max_buf_size(BUFFER_BYTES);
+    http
+}
+
+/// What goes through a connection is noted by its guard, and limited where it becomes a page's WebSocket.
+fn guarded(
+    service: Router,
+    guard: Guard,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone {
+    let lifted = guard.clone();
+    let prepare = move |mut request: Request<Incoming>| {
+        guide::limit_socket(&mut request, &guard);
+        guide::take_slash_away(&mut request);
+        request.map(|body| Noted::new(body, guard.clone()))
+    };
+    service.map_request(prepare).map_response(move |response: Response| {
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            lifted.lift();
+        }
+        response
+    })
+}
+
+/// Makes room for one more connection beyond those that there may be: the oldest had its time. A probe asks at once.
+fn give_way(beyond: &mut VecDeque<AbortHandle>, most: usize) {
+    beyond.retain(|serving| !serving.is_finished());
+    while beyond.len() >= most.max(1)
+        && let Some(oldest) = beyond.pop_front()
+    {
+        oldest.abort();
     }
 }
 

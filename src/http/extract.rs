@@ -1,6 +1,7 @@
 //! What requests carry, parsed once: keys, conditions, times to live, guarantees, bodies. Each failure
 //! names the field and what was expected.
 
+use super::HttpLimits;
 use super::door::Door;
 use super::respond::ApiError;
 use crate::api::{Consistency, ErrorCode, IDEMPOTENCY_KEY};
@@ -18,7 +19,7 @@ use hyper::body::Frame;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use std::time::Duration;
+use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// The key of a path like `/v1/kv/{key}`, percent-decoded once.
@@ -277,7 +278,8 @@ pub(super) async fn body_bytes(
         return Err(too_large());
     }
     let (mut pieces, mut length, mut share) = (Vec::new(), 0, Share::None);
-    while let Some(frame) = next_frame(&mut body, door.limits.body_pause).await? {
+    let begun = Instant::now();
+    while let Some(frame) = next_frame(&mut body, &door.limits, begun, length).await? {
         let frame = frame.map_err(|error| bad_body(format!("it ended early: {error}")))?;
         let Ok(piece) = frame.into_data() else { continue };
         length += piece.len();
@@ -301,16 +303,23 @@ pub(super) async fn body_bytes(
     Ok(Held { bytes, share })
 }
 
-/// What comes next of a body. Most come whole with their request's head, and need no timer.
+/// What comes next of a body, of which so much came so far. Most come whole with their request's head, and need no timer.
 async fn next_frame(
     body: &mut Body,
-    pause: Duration,
+    limits: &HttpLimits,
+    begun: Instant,
+    length: usize,
 ) -> Result<Option<Result<Frame<Bytes>, axum::Error>>, ApiError> {
     if let Some(next) = body.frame().now_or_never() {
         return Ok(next);
     }
-    let late = |_| bad_body(format!("it ended early: nothing came for {pause:?}"));
-    tokio::time::timeout(pause, body.frame()).await.map_err(late)
+    let (pause, whole) = (limits.body_pause, limits.time_for(length));
+    let left = whole.saturating_sub(begun.elapsed());
+    let late = |_| match pause < left {
+        true => bad_body(format!("it ended early: nothing came for {pause:?}")),
+        false => bad_body(format!("it ended early: it takes longer than {whole:?}")),
+    };
+    tokio::time::timeout(pause.min(left), body.frame()).await.map_err(late)
 }
 
 /// A JSON body; an empty one stands for `{}`.

@@ -2,7 +2,6 @@
 //! one place ([`respond`]).
 
 mod accept;
-mod allowance;
 mod bare;
 mod batch;
 mod cluster;
@@ -11,15 +10,19 @@ mod dashboard;
 mod door;
 mod extract;
 mod faults;
+mod guard;
 mod guide;
 mod health;
 mod history;
 mod keys;
 mod kv;
+mod limits;
+mod line_rate;
 mod live;
 mod metrics;
 mod metrics_cache;
 mod metrics_process;
+mod noted;
 mod openapi;
 mod origin;
 mod respond;
@@ -28,8 +31,9 @@ mod time;
 mod watch;
 mod watchers;
 
-pub use accept::{HttpLimits, HttpServer};
+pub use accept::HttpServer;
 pub use bare::serve_bare;
 pub use door::Door;
 pub use guide::GuideSettings;
+pub use limits::HttpLimits;
 pub use openapi::OPENAPI;

@@ -26,7 +26,6 @@ pub(super) fn router(door: Door, socket_io: Router<Door>) -> Router {
         .route("/v1/watch", get(watch::watch))
         .route("/v1/live", get(live::live))
         .route("/v1/config", get(config::get).put(config::put))
-        .route("/v1/status", get(cluster::status))
         .route("/v1/cache", get(cluster::cache))
         .route("/v1/digest", get(cluster::digest))
         .route("/v1/members", get(cluster::members).post(cluster::add_member))
@@ -40,9 +39,7 @@ pub(super) fn router(door: Door, socket_io: Router<Door>) -> Router {
         .route("/v1/openapi.json", get(openapi::openapi))
         .route("/v1/debug/links", get(faults::get).put(faults::put))
         .route("/v1/debug/corrupt", post(faults::corrupt))
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(metrics::metrics))
+        .merge(node_probes())
         .merge(guide::router(&door))
         .merge(socket_io)
         .merge(dashboard::routes())
@@ -50,6 +47,28 @@ pub(super) fn router(door: Door, socket_io: Router<Door>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(measure)
         .with_state(door)
+}
+
+/// How the node is.
+fn node_probes() -> Router<Door> {
+    Router::new()
+        .route("/v1/status", get(cluster::status))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::metrics))
+}
+
+/// What is answered when there are too many clients for anything else.
+pub(super) fn probes(door: Door) -> Router {
+    let measure = metrics::Measure(door.clone());
+    node_probes().merge(guide::probes()).fallback(no_room).layer(measure).with_state(door)
+}
+
+async fn no_room() -> ApiError {
+    ApiError::new(
+        ErrorCode::Unavailable,
+        "all of this node's connections are taken; this one is for probes only",
+    )
 }
 
 async fn no_route(uri: Uri) -> ApiError {

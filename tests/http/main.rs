@@ -11,4 +11,5 @@ mod previous;
 mod server;
 mod sliding;
 mod slow;
+mod socket_io;
 mod watch;

@@ -1,6 +1,7 @@
 //! Clients that are slow, rude or many.
 
 use crate::server::{Server, limits};
+use lockstep::http::HttpLimits;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -35,7 +36,7 @@ async fn a_client_that_never_finishes_its_head_is_cut_off() {
 async fn a_client_that_pauses_within_its_body_is_cut_off() {
     let server = Server::start().await;
     let (stream, _) =
-        send(&server, b"PUT /v1/kv/k HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf").await;
+        send(&server, b"PUT /v1/kv/k HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nhalf").await;
     let answer = closed(stream).await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     assert_eq!(server.get("/v1/kv/k").await.status().as_u16(), 404, "half a value is no value");
@@ -45,7 +46,7 @@ async fn a_client_that_pauses_within_its_body_is_cut_off() {
 #[tokio::test]
 async fn an_announced_flood_is_refused_before_it_comes() {
     let server = Server::start().await;
-    let head = b"PUT /v1/kv/k HTTP/1.1\r\nhost: x\r\ncontent-length: 999999999999\r\n\r\n";
+    let head = b"PUT /v1/kv/k HTTP/1.1\r\nhost: localhost\r\ncontent-length: 999999999999\r\n\r\n";
     let (mut stream, begun) = send(&server, head).await;
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).await.unwrap();
@@ -69,20 +70,83 @@ async fn nonsense_is_answered_and_the_server_goes_on() {
     server.stop().await;
 }
 
-/// More connections than allowed wait; those that are there are served.
+/// Each byte comes in time, and the whole never.
+#[tokio::test]
+async fn a_body_that_comes_byte_by_byte_is_cut_off() {
+    let transfer = Duration::from_millis(700);
+    let server = Server::start_with(HttpLimits { transfer, ..limits() }, |options| options).await;
+    for path in ["/v1/kv/k", "/v1/config"] {
+        let head = format!("PUT {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n");
+        let (stream, begun) = send(&server, head.as_bytes()).await;
+        let (mut reader, mut writer) = stream.into_split();
+        let dribbling = tokio::spawn(async move {
+            while writer.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        let mut status = [0; 12];
+        tokio::time::timeout(Duration::from_secs(10), reader.read_exact(&mut status)).await.unwrap().unwrap();
+        assert_eq!(&status, b"HTTP/1.1 400", "{path}");
+        assert!(begun.elapsed() >= transfer);
+        dribbling.abort();
+    }
+    server.stop().await;
+}
+
+/// A client that sends first and reads later hears of the refusal, whatever refuses it.
+#[tokio::test]
+async fn a_refusal_arrives_though_the_body_is_on_its_way() {
+    let server = Server::start().await;
+    let body = vec![b'x'; 3_000_000];
+    for (target, status) in [
+        ("PUT /v1/kv/k", "413"),
+        ("PUT /v1/kv/k?ttl_ms=0", "400"),
+        ("POST /v1/kv/k", "405"),
+        ("PUT /nowhere", "404"),
+        ("POST /api/cache", "400"),
+    ] {
+        for length in [format!("content-length: {}", body.len()), "transfer-encoding: chunked".into()] {
+            let head = format!("{target} HTTP/1.1\r\nhost: localhost\r\n{length}\r\n\r\n");
+            let (mut stream, _) = send(&server, head.as_bytes()).await;
+            if length.starts_with('t') {
+                stream.write_all(format!("{:x}\r\n", body.len()).as_bytes()).await.unwrap();
+            }
+            stream.write_all(&body).await.unwrap_or_else(|error| panic!("{target} {length}: {error}"));
+            let _ = stream.shutdown().await;
+            let answer = closed(stream).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{target} {length}: {answer}");
+        }
+    }
+    server.stop().await;
+}
+
+/// More connections than allowed are for probes only.
 #[tokio::test]
 async fn connections_are_bounded() {
-    let server =
-        Server::start_with(lockstep::http::HttpLimits { connections: 4, ..limits() }, |options| options)
-            .await;
+    let head = Duration::from_secs(3);
+    let few = HttpLimits { connections: 4, probe_connections: 3, head, ..limits() };
+    let server = Server::start_with(few, |options| options).await;
     let mut held = Vec::new();
-    for _ in 0..4 {
+    // The test's own client has one more.
+    for _ in 0..20 {
         held.push(send(&server, b"GET /livez HT").await.0);
     }
-    // The held ones are cut off in time, and then this one has its turn.
-    let (mut stream, _) = send(&server, b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    for (path, status) in
+        [("/livez", "200"), ("/v1/status", "200"), ("/v1/kv/k", "503"), ("/api/cache", "503")]
+    {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        let (stream, begun) = send(&server, request.as_bytes()).await;
+        let answer = closed(stream).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+        assert!(begun.elapsed() < head, "{path} was answered after {:?}", begun.elapsed());
+    }
+    // The held ones are cut off in time, and then others have their turn.
+    for stream in held {
+        closed(stream).await;
+    }
+    let (mut stream, _) = send(&server, b"GET /v1/kv/k HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     let mut answer = [0; 12];
     tokio::time::timeout(Duration::from_secs(10), stream.read_exact(&mut answer)).await.unwrap().unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 200");
+    assert_eq!(&answer, b"HTTP/1.1 404");
     server.stop().await;
 }

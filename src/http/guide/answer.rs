@@ -2,6 +2,7 @@
 //! what a server error came from is told in development only.
 
 use super::super::door::Door;
+use super::super::line_rate::{LineRate, cut};
 use super::super::respond::ApiError;
 use super::settings::GuideSettings;
 use crate::api::ErrorCode;
@@ -13,6 +14,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+
+/// What is told of answers that cannot be made, at most so often a second.
+static BROKEN: LineRate = LineRate::new(1);
 
 /// A failure, as it will be told.
 #[derive(Debug)]
@@ -106,7 +110,9 @@ impl Here {
 
     /// What cannot happen has happened.
     pub fn broken(&self, error: &dyn std::error::Error) -> Refusal {
-        tracing::error!(%error, "an answer could not be made");
+        if let Some(left_out) = BROKEN.admit() {
+            tracing::error!(error = cut(&error.to_string(), 128), left_out, "an answer could not be made");
+        }
         let mut refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error");
         refusal.body.error = self.door.guide.development.then(|| error.to_string());
         refusal

@@ -2,10 +2,12 @@
 //! browsers careful, leave for the frontend's pages to ask, compression. The hot routes under `/v1` pay for none of it.
 
 use super::super::door::Door;
+use super::super::line_rate::{LineRate, cut};
 use super::super::origin;
 use super::super::time::iso;
 use super::answer::Refusal;
 use super::settings::GuideSettings;
+use super::upgrades::{Upgrades, refuse_second, session};
 use crate::raft::wall_ms;
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -28,6 +30,11 @@ const NEWCOMERS_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) const POLLED_BYTES_MAX: usize = 4 * 1024;
 /// Stands between the packets of a post.
 const RECORD_SEPARATOR: u8 = 0x1e;
+/// Lines about requests in a second, and what one tells of a path and of a method.
+const LINES_MAX: u32 = 1_000;
+const PATH_BYTES_TOLD: usize = 512;
+const METHOD_BYTES_TOLD: usize = 128;
+static LINES: LineRate = LineRate::new(LINES_MAX);
 /// Shorter answers are not worth compressing.
 const COMPRESSED_FROM_BYTES: u16 = 1_024;
 
@@ -71,6 +78,7 @@ pub(super) fn around_sockets(routes: Router<Door>, door: &Door) -> Router<Door> 
     let newcomers = Arc::new(Newcomers::default());
     routes
         .layer(from_fn_with_state(door.clone(), refuse_attachments))
+        .layer(from_fn_with_state(Upgrades::default(), refuse_second))
         .layer(from_fn_with_state(newcomers, refuse_a_flood))
         .layer(from_fn_with_state(door.clone(), refuse_all_foreign_pages))
         .layer(cors(&door.guide))
@@ -87,11 +95,17 @@ fn cors(settings: &GuideSettings) -> CorsLayer {
 /// One line a request, of a target of its own: `LOCKSTEP_LOG=info,lockstep::requests=off` leaves them out. Probes
 /// come every few seconds and are logged at `debug`.
 async fn log(request: Request, next: Next) -> Response {
-    let (method, path) = (request.method(), request.uri().path());
-    if path.starts_with("/api/") {
-        tracing::info!(target: "lockstep::requests", "{} - {method} {path}", iso(wall_ms()));
-    } else {
-        tracing::debug!(target: "lockstep::requests", "{} - {method} {path}", iso(wall_ms()));
+    if let Some(left_out) = LINES.admit() {
+        let method = cut(request.method().as_str(), METHOD_BYTES_TOLD);
+        let path = cut(request.uri().path(), PATH_BYTES_TOLD);
+        if left_out > 0 {
+            tracing::info!(target: "lockstep::requests", "{left_out} requests are not told");
+        }
+        if path.starts_with("/api/") {
+            tracing::info!(target: "lockstep::requests", "{} - {method} {path}", iso(wall_ms()));
+        } else {
+            tracing::debug!(target: "lockstep::requests", "{} - {method} {path}", iso(wall_ms()));
+        }
     }
     next.run(request).await
 }
@@ -128,8 +142,7 @@ impl Newcomers {
 
 /// A request without `sid` begins a connection.
 async fn refuse_a_flood(State(newcomers): State<Arc<Newcomers>>, request: Request, next: Next) -> Response {
-    let query = request.uri().query().unwrap_or_default();
-    if query.split('&').any(|part| part.starts_with("sid=")) || newcomers.admit() {
+    if session(&request).is_some() || newcomers.admit() {
         return next.run(request).await;
     }
     let message = "Too many connections were begun in the last seconds: try again";

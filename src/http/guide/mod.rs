@@ -17,8 +17,9 @@ mod socket_io;
 mod strategy;
 mod sync;
 mod sync_history;
+mod upgrades;
 mod value;
 
-pub(super) use routes::{router, take_slash_away};
+pub(super) use routes::{probes, router, take_slash_away};
 pub use settings::GuideSettings;
 pub(super) use socket_io::{keep_telling, limit_socket, socket_io};

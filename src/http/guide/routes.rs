@@ -12,8 +12,7 @@ use axum::routing::{any, get, post};
 /// The routes, with what stands around them.
 pub(in crate::http) fn router(door: &Door) -> Router<Door> {
     let routes = Router::new()
-        .route("/ping", get(health::ping))
-        .route("/health", get(health::health))
+        .merge(probes())
         .route("/api/cache", get(items::list).post(item::put).delete(items::clear))
         // A key may have this name too.
         .route("/api/cache/bulk", get(item::get).post(bulk::put).delete(item::delete))
@@ -27,6 +26,11 @@ pub(in crate::http) fn router(door: &Door) -> Router<Door> {
         .route("/api/{*rest}", any(no_route))
         .method_not_allowed_fallback(no_route);
     layers::around(routes, door)
+}
+
+/// Signs of life.
+pub(in crate::http) fn probes() -> Router<Door> {
+    Router::new().route("/ping", get(health::ping)).route("/health", get(health::health))
 }
 
 /// Express takes a slash at a path's end for nothing. Other routes do not: there a key may end with one.

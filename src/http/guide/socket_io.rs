@@ -2,8 +2,8 @@
 //! the same. What happens fast is told together: a page gets a few frames a second, however many writes there are, and
 //! the newest state. Who wants every change takes `/v1/watch`.
 
-use super::super::allowance::Allowance;
 use super::super::door::Door;
+use super::super::guard::Guard;
 use super::super::watchers::Entered;
 use super::items::Item;
 use super::layers::{self, POLLED_BYTES_MAX};
@@ -126,6 +126,8 @@ impl Drop for Listening {
 pub(in crate::http) fn socket_io(door: &Door) -> (Router<Door>, Pages) {
     let (service, io) = SocketIo::builder()
         .connect_timeout(CONNECT_LIMIT)
+        .ping_interval(door.limits.page_ping)
+        .ping_timeout(door.limits.page_pong)
         .max_payload(POLLED_BYTES_MAX as u64)
         .max_buffer_size(FRAMES_MAX)
         .build_svc();
@@ -138,10 +140,11 @@ pub(in crate::http) fn socket_io(door: &Door) -> (Router<Door>, Pages) {
     (layers::around_sockets(routes, door), pages)
 }
 
-/// Limits what a connection may bring once this request has made it a page's WebSocket.
-pub(in crate::http) fn limit_socket<B>(request: &Request<B>, allowance: &Allowance) {
+/// Limits what a connection may bring, and how long it may be quiet, once this request has made it a page's WebSocket.
+pub(in crate::http) fn limit_socket<B>(request: &mut Request<B>, guard: &Guard) {
     if request.uri().path().starts_with("/socket.io") && request.headers().contains_key(header::UPGRADE) {
-        allowance.limit(SOCKET_BYTES_MAX);
+        guard.limit(SOCKET_BYTES_MAX);
+        request.extensions_mut().insert(guard.clone());
     }
 }
 

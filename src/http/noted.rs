@@ -1,0 +1,42 @@
+//! A request's body, whose connection knows whether it was read to its end.
+
+use super::guard::Guard;
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// See above.
+pub(super) struct Noted {
+    body: Incoming,
+    guard: Guard,
+}
+
+impl Noted {
+    pub fn new(body: Incoming, guard: Guard) -> Self {
+        guard.note_unread(!body.is_end_stream());
+        Self { body, guard }
+    }
+}
+
+impl Body for Noted {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.guard.note_unread(frame.is_some() && !self.body.is_end_stream());
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

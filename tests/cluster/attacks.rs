@@ -1,0 +1,99 @@
+//! Clients that want to wear a node out. Its memory stays in bounds, and probes are answered meanwhile.
+
+use crate::support::{Cluster, Node};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+/// What a node may grow by under one client's attack.
+const GROWTH_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// A probe is answered within this.
+const PROBE_LIMIT: Duration = Duration::from_secs(1);
+
+/// How much of a node is in the machine's memory.
+fn resident_bytes(node: &Node) -> u64 {
+    let pages = std::fs::read_to_string(format!("/proc/{}/statm", node.pid())).expect("its memory");
+    pages.split(' ').nth(1).expect("resident pages").parse::<u64>().expect("a number") * 4_096
+}
+
+/// How long it takes until each of these paths is answered with 200, on connections of their own.
+async fn probes_are_answered(node: &Node) {
+    for path in ["/livez", "/readyz", "/health", "/ping", "/v1/status", "/metrics"] {
+        let client = reqwest::Client::builder().no_proxy().timeout(PROBE_LIMIT).build().expect("a client");
+        let begun = Instant::now();
+        let answer = client.get(format!("{}{path}", node.http)).send().await;
+        let status = answer.map(|answer| answer.status().as_u16());
+        assert!(matches!(status, Ok(200)), "{path}: {status:?} after {:?}", begun.elapsed());
+    }
+}
+
+fn address(node: &Node) -> std::net::SocketAddr {
+    node.http.trim_start_matches("http://").parse().expect("an address")
+}
+
+/// A connection whose client takes in next to nothing.
+async fn connect_deaf(node: &Node) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4_096).expect("a small buffer");
+    socket.connect(address(node)).await.expect("a connection")
+}
+
+/// A WebSocket whose client never reads and sends pings that ask for long pongs.
+#[tokio::test(flavor = "multi_thread")]
+async fn pongs_that_nobody_takes_do_not_pile_up() {
+    let cluster = Cluster::start(1, &[]).await;
+    let node = &cluster.nodes[0];
+    let before = resident_bytes(node);
+    let mut stream = connect_deaf(node).await;
+    let head = format!(
+        "GET /v1/live HTTP/1.1\r\nhost: {}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        address(node)
+    );
+    stream.write_all(head.as_bytes()).await.expect("the head is sent");
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.expect("an answer");
+    assert_eq!(&status, b"HTTP/1.1 101");
+    // Masked with zeros, 125 bytes each.
+    let mut ping = vec![0x89, 0x80 | 125, 0, 0, 0, 0];
+    ping.extend([b'x'; 125]);
+    let pings = ping.repeat(500);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
+        // It is cut off, or not read any more.
+        if !matches!(timeout(Duration::from_millis(200), stream.write_all(&pings)).await, Ok(Ok(()))) {
+            break;
+        }
+    }
+    probes_are_answered(node).await;
+    let grown = resident_bytes(node).saturating_sub(before);
+    assert!(grown < GROWTH_BYTES_MAX, "it grew by {grown} bytes");
+}
+
+/// Idle connections take all there may be, and more are tried all the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_are_answered_when_all_connections_are_taken() {
+    let cluster = Cluster::start(1, &["--connections", "32"]).await;
+    let node = &cluster.nodes[0];
+    let before = resident_bytes(node);
+    let mut held = Vec::new();
+    for _ in 0..600 {
+        held.push(TcpStream::connect(address(node)).await.expect("a connection"));
+    }
+    probes_are_answered(node).await;
+    // The cluster's own client has a connection already.
+    let newcomer = reqwest::Client::builder().no_proxy().timeout(PROBE_LIMIT).build().expect("a client");
+    let answer = newcomer.get(format!("{}/v1/kv/k", node.http)).send().await.expect("an answer");
+    assert_eq!(answer.status(), 503, "there is no room for anything else");
+    assert_eq!(answer.headers()["retry-after"], "1");
+    assert!(answer.text().await.expect("a body").contains("connections"), "it says why");
+    let grown = resident_bytes(node).saturating_sub(before);
+    assert!(grown < GROWTH_BYTES_MAX, "it grew by {grown} bytes");
+    drop(held);
+    crate::support::until("there is room again", || async {
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        client.get(format!("{}/v1/kv/k", node.http)).send().await.is_ok_and(|answer| answer.status() == 404)
+    })
+    .await;
+}

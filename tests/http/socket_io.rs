@@ -1,0 +1,123 @@
+//! Socket.IO pages that are abandoned, by hand: their places are given back.
+
+use crate::server::{Server, limits};
+use futures::{SinkExt, StreamExt};
+use lockstep::http::HttpLimits;
+use reqwest::Method;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+const PING: Duration = Duration::from_secs(2);
+const PONG: Duration = Duration::from_secs(1);
+/// By then everything that is abandoned is given up.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+async fn server() -> Server {
+    let limits = HttpLimits { page_ping: PING, page_pong: PONG, head: Duration::from_secs(30), ..limits() };
+    Server::start_with(limits, |options| options).await
+}
+
+/// A page that polls, and listens.
+async fn polling(server: &Server) -> String {
+    let path = "/socket.io/?EIO=4&transport=polling";
+    let open = server.get(path).await.text().await.unwrap();
+    let open: Value = serde_json::from_str(&open[1..]).unwrap();
+    let session = open["sid"].as_str().unwrap().to_owned();
+    let joined = server.send(Method::POST, &format!("{path}&sid={session}"), &[], "40").await;
+    assert_eq!(joined.status(), 200);
+    session
+}
+
+async fn socket(server: &Server, session: Option<&str>) -> Result<Socket, Error> {
+    let session = session.map(|session| format!("&sid={session}")).unwrap_or_default();
+    let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket{session}", server.address);
+    connect_async(url).await.map(|(socket, _)| socket)
+}
+
+/// How many watch, by the node's own count.
+async fn watchers(server: &Server) -> u64 {
+    let metrics = server.get("/metrics").await.text().await.unwrap();
+    let line = metrics.lines().find_map(|line| line.strip_prefix("lockstep_watchers ")).unwrap();
+    line.parse().unwrap()
+}
+
+async fn watchers_become(server: &Server, count: u64) {
+    let begun = Instant::now();
+    while watchers(server).await != count {
+        assert!(begun.elapsed() < PATIENCE, "there are {} watchers, not {count}", watchers(server).await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn ended(mut socket: Socket) {
+    let end = async { while let Some(Ok(_)) = socket.next().await {} };
+    timeout(PATIENCE, end).await.expect("the connection ends");
+}
+
+#[tokio::test]
+async fn a_page_that_never_changes_over_gives_its_place_back() {
+    let server = server().await;
+    let mut abandoned = Vec::new();
+    for says in [None, Some("2probe")] {
+        let session = polling(&server).await;
+        let mut socket = socket(&server, Some(&session)).await.unwrap();
+        if let Some(text) = says {
+            socket.send(Message::text(text)).await.unwrap();
+        }
+        abandoned.push(socket);
+    }
+    watchers_become(&server, 2).await;
+    watchers_become(&server, 0).await;
+    for socket in abandoned {
+        ended(socket).await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_that_is_silent_gives_its_place_back_and_others_stay() {
+    let server = server().await;
+    let mut alive = socket(&server, None).await.unwrap();
+    alive.send(Message::text("40")).await.unwrap();
+    let mut silent = socket(&server, None).await.unwrap();
+    silent.send(Message::text("40")).await.unwrap();
+    let session = polling(&server).await;
+    let mut changed = socket(&server, Some(&session)).await.unwrap();
+    changed.send(Message::text("2probe")).await.unwrap();
+    changed.send(Message::text("5")).await.unwrap();
+    watchers_become(&server, 3).await;
+    let begun = Instant::now();
+    let mut pings = 0;
+    while begun.elapsed() < 3 * (PING + PONG) {
+        let next = timeout(PATIENCE, alive.next()).await.expect("it is told something");
+        if next.expect("it is open").unwrap() == Message::text("2") {
+            alive.send(Message::text("3")).await.unwrap();
+            pings += 1;
+        }
+    }
+    assert!(pings >= 3, "{pings} pings");
+    watchers_become(&server, 1).await;
+    ended(silent).await;
+    ended(changed).await;
+    server.stop().await;
+}
+
+/// A second connection of a session would wait behind the first for ever.
+#[tokio::test]
+async fn a_session_has_one_socket() {
+    let server = server().await;
+    let session = polling(&server).await;
+    let first = socket(&server, Some(&session)).await.unwrap();
+    for _ in 0..3 {
+        let refused = socket(&server, Some(&session)).await;
+        assert!(matches!(refused, Err(Error::Http(answer)) if answer.status() == 400));
+    }
+    ended(first).await;
+    server.stop().await;
+}
