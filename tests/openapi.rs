@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const ROUTES: &str =
     concat!(include_str!("../src/http/routes.rs"), include_str!("../src/http/guide/routes.rs"));
 /// For tests of the cluster, for nodes among themselves, and for what is not there: no part of the API.
-const UNDESCRIBED: [&str; 4] = ["/v1/debug/links", "/v1/debug/corrupt", "/v1/introduction", "/api/{*rest}"];
+const UNDESCRIBED: [&str; 5] =
+    ["/v1/debug/links", "/v1/debug/corrupt", "/v1/introduction", "/api/cache/", "/api/{*rest}"];
 const METHODS: [&str; 6] = ["get", "head", "put", "post", "delete", "patch"];
 
 /// Paths and their methods.
@@ -106,7 +107,7 @@ fn the_routes_are_read_as_they_are_written() {
             post(b::delete),
         )
         .route("/v1/debug/links", get(x)).route("/v1/debug/corrupt", get(x)).route("/v1/introduction", get(x))
-        .route("/api/{*rest}", any(x))
+        .route("/api/{*rest}", any(x)).route("/api/cache/", delete(x))
     "#;
     let expected = [("/a/{x}", vec!["delete", "get", "put"]), ("/b", vec!["post"])];
     let expected =

@@ -78,10 +78,18 @@ error_codes! {
     PreconditionFailed = "precondition_failed", 412, None;
     /// Larger than a limit.
     TooLarge = "too_large", 413, None;
+    /// The body is encoded in a way that is not taken.
+    UnsupportedEncoding = "unsupported_encoding", 415, None;
+    /// `Expect` asks for something other than `100-continue`.
+    ExpectationFailed = "expectation_failed", 417, None;
+    /// The request is for a host that this node is not known as.
+    Misdirected = "misdirected", 421, None;
     /// The idempotency key was used for another request.
     IdempotencyKeyReused = "idempotency_key_reused", 422, None;
     /// Too much in flight.
     Busy = "busy", 429, None;
+    /// A transfer coding other than `chunked`.
+    NotImplemented = "not_implemented", 501, None;
     /// No leader, no majority, or the node is starting or stopping.
     Unavailable = "unavailable", 503, None;
     /// The node's storage has failed; it is about to exit.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 use std::sync::Arc;
 
-/// A key: 1 to [`KEY_BYTES_MAX`] bytes of UTF-8 without control characters. Cheap to clone.
+/// A key: 1 to [`KEY_BYTES_MAX`] bytes of UTF-8 without control characters, neither `.` nor `..`. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<str>);
 
@@ -20,6 +20,9 @@ pub enum KeyError {
     TooLong(usize),
     #[error("a key has no control characters, this one has U+{0:04X}")]
     Control(u32),
+    /// Of a URL's path they are what leads elsewhere, and programs resolve them before they ask.
+    #[error("`.` and `..` are no keys: in a URL they lead to another path")]
+    Dots,
 }
 
 impl Key {
@@ -28,6 +31,17 @@ impl Key {
     /// # Errors
     /// [`KeyError`] says which rule it breaks.
     pub fn new(text: &str) -> Result<Self, KeyError> {
+        if [".", ".."].contains(&text) {
+            return Err(KeyError::Dots);
+        }
+        Self::stored(text)
+    }
+
+    /// The same for a text out of a log or a snapshot: what was a key there is one here, whatever clients may ask for today.
+    ///
+    /// # Errors
+    /// [`KeyError`] says which rule it breaks.
+    pub(super) fn stored(text: &str) -> Result<Self, KeyError> {
         if text.is_empty() {
             return Err(KeyError::Empty);
         }
@@ -84,7 +98,7 @@ impl<'de> Deserialize<'de> for Key {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Key, E> {
-                Key::new(text).map_err(E::custom)
+                Key::stored(text).map_err(E::custom)
             }
         }
 

@@ -220,6 +220,10 @@ pub struct ServeArgs {
     /// Connections of clients at a time
     #[arg(long, env = "LOCKSTEP_CONNECTIONS", default_value_t = 10_000)]
     pub connections: usize,
+    /// Names that requests may be for, besides addresses, localhost, the nodes of --initial-cluster and what the members
+    /// advertise, separated by commas
+    #[arg(long, env = "LOCKSTEP_ALLOWED_HOSTS", value_name = "HOST", value_delimiter = ',')]
+    pub allowed_hosts: Vec<String>,
     /// Listen on addresses other machines can reach, though nobody is asked who they are
     #[arg(long, env = "LOCKSTEP_INSECURE")]
     pub insecure: bool,

@@ -126,18 +126,26 @@ async fn put(args: PutArgs) -> Result<()> {
 
 async fn del(args: DelArgs) -> Result<()> {
     let (client, output) = connect(&args.target)?;
-    if args.prefix {
-        let cleared = client.clear(&args.key).await?;
+    let cleared = match &args.key {
+        None => Some(client.clear_all().await?),
+        Some(prefix) if args.prefix && prefix.is_empty() => {
+            return Err(Usage("--prefix: an empty one is that of all keys; say --all".into()).into());
+        }
+        Some(prefix) if args.prefix => Some(client.clear(prefix).await?),
+        Some(_) => None,
+    };
+    if let Some(cleared) = cleared {
         return output.print(&cleared, || format!("removed {} keys", cleared.removed));
     }
+    let key = args.key.unwrap_or_default();
     let (removed, previous) = if args.previous {
-        let previous = client.take(&args.key, args.if_revision).await?;
+        let previous = client.take(&key, args.if_revision).await?;
         (previous.is_some(), previous)
     } else {
-        (client.delete(&args.key, args.if_revision).await?, None)
+        (client.delete(&key, args.if_revision).await?, None)
     };
     if output.json {
-        let mut object = json!({"key": args.key, "removed": removed});
+        let mut object = json!({"key": key, "removed": removed});
         if args.previous {
             object["previous"] = serde_json::to_value(previous.map(wire))?;
         }
@@ -145,7 +153,7 @@ async fn del(args: DelArgs) -> Result<()> {
     } else if let Some(previous) = previous {
         print_value(&previous.value)?;
     }
-    if removed { Ok(()) } else { Err(NoSuchKey(args.key).into()) }
+    if removed { Ok(()) } else { Err(NoSuchKey(key).into()) }
 }
 
 async fn incr(args: IncrArgs) -> Result<()> {

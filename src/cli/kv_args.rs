@@ -49,16 +49,20 @@ pub struct PutArgs {
 #[derive(Debug, Args)]
 pub struct DelArgs {
     /// The key; with --prefix, every key that starts with it
-    pub key: String,
+    #[arg(required_unless_present = "all")]
+    pub key: Option<String>,
     /// Remove only this revision
     #[arg(long, conflicts_with = "prefix")]
     pub if_revision: Option<u64>,
     /// Print the value that is removed, as it is
     #[arg(long, conflicts_with = "prefix")]
     pub previous: bool,
-    /// Remove every key that starts with KEY (an empty one: all)
+    /// Remove every key that starts with KEY
     #[arg(long)]
     pub prefix: bool,
+    /// Remove every key there is
+    #[arg(long, conflicts_with_all = ["key", "prefix", "if_revision", "previous"])]
+    pub all: bool,
     #[command(flatten)]
     pub target: Target,
 }

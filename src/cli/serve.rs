@@ -43,8 +43,12 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     let fault_injection = args.fault_injection;
     let guide = guide_settings()?;
     let bound = http.local_addr()?;
-    let opened = Opened::open(options(*args, addresses, bound)?).await?;
+    let allowed_hosts = allowed_hosts(&args.allowed_hosts)?;
+    let options = options(*args, addresses, bound)?;
+    let hosts = allowed_hosts.into_iter().chain(cluster_hosts(&options.origin)).collect();
+    let opened = Opened::open(options).await?;
     let door = Door::new(opened.formation(), http_limits, fault_injection, guide);
+    door.answer_to(hosts);
     let server = HttpServer::start(http, door.clone());
     tracing::info!(http = %bound, "listening");
 
@@ -177,6 +181,26 @@ fn check_bind(name: &str, address: &str, insecure: bool) -> Result<()> {
         .into());
     }
     Ok(())
+}
+
+/// The names of `--allowed-hosts`.
+fn allowed_hosts(names: &[String]) -> Result<Vec<String>> {
+    let names = names.iter().map(|name| name.trim()).filter(|name| !name.is_empty());
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    let check = |name: &str| match name.chars().all(is_plain) {
+        true => Ok(name.to_owned()),
+        false => {
+            Err(Usage(format!("--allowed-hosts: `{name}` is no name of a host; expected no port")).into())
+        }
+    };
+    names.map(check).collect()
+}
+
+/// The names under which nodes look for each other, and one of them for this one.
+fn cluster_hosts(origin: &Origin) -> Vec<String> {
+    let Origin::Form { urls, .. } = origin else { return Vec::new() };
+    let host = |url: &String| reqwest::Url::parse(url).ok()?.host_str().map(str::to_owned);
+    urls.iter().filter_map(host).collect()
 }
 
 fn options(args: ServeArgs, addresses: Addresses, bound: SocketAddr) -> Result<NodeOptions> {

@@ -4,9 +4,9 @@ use super::error::{ClientError, garbled, lost};
 use super::http::{Client, Kind};
 use crate::api::{
     BatchAnswer, BatchRequest, Cleared, Consistency, Counter, Deadline, ErrorCode, ExpireRequest,
-    IncrRequest, KeyPage, OpRequest, PREVIOUS_REVISION, TTL_MS,
+    IncrRequest, KeyPage, OpRequest, PREVIOUS_REVISION, Problem, TTL_MS,
 };
-use crate::cache::Ttl;
+use crate::cache::{Key, KeyError, Ttl};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
@@ -76,7 +76,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn get(&self, key: &str, consistency: Consistency) -> Result<Option<Answer>, ClientError> {
-        let path = format!("{}?consistency={}", kv_path(key), consistency.as_str());
+        let path = format!("{}?consistency={}", kv_path(key)?, consistency.as_str());
         let answer = self.send(Method::GET, &path, Kind::Read, |request| request).await;
         let Some(response) = found(answer)? else { return Ok(None) };
         let (revision, ttl_ms) = (revision(&response)?, number(&response, TTL_MS));
@@ -95,7 +95,7 @@ impl Client {
             Ttl::Ms(ttl_ms) => format!("&ttl_ms={ttl_ms}"),
             Ttl::Sliding(ttl_ms) => format!("&ttl_ms={ttl_ms}&sliding=true"),
         };
-        let path = format!("{}?previous={}{ttl}", kv_path(key), options.previous);
+        let path = format!("{}?previous={}{ttl}", kv_path(key)?, options.previous);
         let build = |mut request: RequestBuilder| {
             if options.if_present {
                 request = request.header(header::IF_MATCH, "*");
@@ -119,7 +119,7 @@ impl Client {
     /// [`ClientError`].
     pub async fn delete(&self, key: &str, if_revision: Option<u64>) -> Result<bool, ClientError> {
         let build = |request: RequestBuilder| only_over(request, if_revision);
-        let answer = self.send(Method::DELETE, &kv_path(key), Kind::Write, build).await;
+        let answer = self.send(Method::DELETE, &kv_path(key)?, Kind::Write, build).await;
         Ok(found(answer)?.is_some())
     }
 
@@ -128,7 +128,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn take(&self, key: &str, if_revision: Option<u64>) -> Result<Option<Previous>, ClientError> {
-        let path = format!("{}?previous=true", kv_path(key));
+        let path = format!("{}?previous=true", kv_path(key)?);
         let build = |request: RequestBuilder| only_over(request, if_revision);
         let answer = self.send(Method::DELETE, &path, Kind::Write, build).await;
         let Some(response) = found(answer)? else { return Ok(None) };
@@ -141,7 +141,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn incr(&self, key: &str, request: &IncrRequest) -> Result<Counter, ClientError> {
-        let path = format!("{}/incr", kv_path(key));
+        let path = format!("{}/incr", kv_path(key)?);
         self.json(Method::POST, &path, Kind::Write, |builder| builder.json(request)).await
     }
 
@@ -150,7 +150,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn expire(&self, key: &str, request: &ExpireRequest) -> Result<Option<Deadline>, ClientError> {
-        let path = format!("{}/expire", kv_path(key));
+        let path = format!("{}/expire", kv_path(key)?);
         found(self.json(Method::POST, &path, Kind::Write, |builder| builder.json(request)).await)
     }
 
@@ -159,7 +159,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn persist(&self, key: &str) -> Result<Option<Deadline>, ClientError> {
-        let path = format!("{}/persist", kv_path(key));
+        let path = format!("{}/persist", kv_path(key)?);
         found(self.json(Method::POST, &path, Kind::Write, |builder| builder).await)
     }
 
@@ -194,7 +194,7 @@ impl Client {
         self.json(Method::GET, &path, Kind::Read, |builder| builder).await
     }
 
-    /// Removes all keys with a prefix.
+    /// Removes all keys with a prefix, which has at least one byte.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -202,10 +202,26 @@ impl Client {
         let path = format!("/v1/kv?prefix={}", utf8_percent_encode(prefix, PLAIN));
         self.json(Method::DELETE, &path, Kind::Write, |builder| builder).await
     }
+
+    /// Removes all keys.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn clear_all(&self) -> Result<Cleared, ClientError> {
+        self.json(Method::DELETE, "/v1/kv?all=true", Kind::Write, |builder| builder).await
+    }
 }
 
-fn kv_path(key: &str) -> String {
-    format!("/v1/kv/{}", utf8_percent_encode(key, PLAIN))
+/// # Errors
+/// `invalid_key`. A URL with `.` or `..` would be that of another path, so none is made.
+fn kv_path(key: &str) -> Result<String, ClientError> {
+    let invalid = |error: KeyError| {
+        let mut problem = Problem::new(ErrorCode::InvalidKey, error.to_string());
+        problem.field = Some("key".into());
+        ClientError::Problem(Box::new(problem))
+    };
+    let key = Key::new(key).map_err(invalid)?;
+    Ok(format!("/v1/kv/{}", utf8_percent_encode(key.as_str(), PLAIN)))
 }
 
 fn only_over(request: RequestBuilder, revision: Option<u64>) -> RequestBuilder {

@@ -2,7 +2,7 @@
 
 use super::door::{Door, Ready};
 use super::extract::{NoQuery, Query, bad_query, json_body};
-use super::respond::{ApiError, no_store};
+use super::respond::{ApiError, keep_to_own_pages, no_store};
 use crate::api::{
     AddMember, CacheReport, Digests, ErrorCode, Introduction, Joined, Members, Nodes, Status, TransferLeader,
 };
@@ -135,6 +135,7 @@ pub(super) async fn get_snapshot(
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(file.bytes));
+    keep_to_own_pages(&mut headers);
     headers.extend(HeaderValue::from_str(&name).ok().map(|name| (header::CONTENT_DISPOSITION, name)));
     let chunks = stream::try_unfold(0, move |offset| {
         let file = file.clone();

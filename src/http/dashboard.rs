@@ -22,9 +22,20 @@ use tower_http::compression::CompressionLayer;
 const VIEWS: [&str; 9] =
     ["/", "/nodes", "/charts", "/keys", "/keys/{*key}", "/eviction", "/operations", "/hot", "/log"];
 
-/// Values come from clients. Whatever one of them holds, nothing but the dashboard's own script runs.
-const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-     img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
+/// Values come from clients. Whatever one of them holds, nothing but the dashboard's own script runs: a value may be a
+/// script too, so it is the assets that are named, of the host that the page was asked of.
+fn policy(asked: &HeaderMap) -> String {
+    let host = asked.get(header::HOST).and_then(|host| host.to_str().ok());
+    // A policy has no way to write an IPv6 address.
+    let scripts = match host.filter(|host| !host.starts_with('[')) {
+        Some(host) => format!("{host}/assets/"),
+        None => "'self'".into(),
+    };
+    format!(
+        "default-src 'self'; script-src {scripts}; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+         object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+    )
+}
 
 /// The routes of the dashboard.
 pub(super) fn routes() -> Router<Door> {
@@ -55,15 +66,16 @@ fn answer(file: File, cache: &'static str, asked: &HeaderMap) -> Response {
     let unchanged =
         known.flat_map(|list| list.split(',')).any(|one| one.trim().trim_start_matches("W/") == etag);
     let mut headers = HeaderMap::new();
-    let fixed: [(HeaderName, &'static str); 5] = [
+    let fixed: [(HeaderName, &'static str); 4] = [
         (header::CACHE_CONTROL, cache),
         (header::CONTENT_TYPE, file.content_type),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         // Keys stand in URLs of the page; other sites need not see them.
         (header::REFERRER_POLICY, "same-origin"),
     ];
     headers.extend(fixed.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    let policy = HeaderValue::try_from(policy(asked)).ok();
+    headers.extend(policy.map(|policy| (header::CONTENT_SECURITY_POLICY, policy)));
     // Weak, for the same content may be compressed or not.
     headers.extend(HeaderValue::try_from(format!("W/{etag}")).ok().map(|etag| (header::ETAG, etag)));
     if unchanged {

@@ -5,6 +5,7 @@ use super::HttpLimits;
 use super::guide::GuideSettings;
 use super::history::Samples;
 use super::metrics::Requests;
+use super::origin;
 use super::respond::ApiError;
 use super::watchers::Watchers;
 use crate::api::{ErrorCode, Introduction};
@@ -12,8 +13,12 @@ use crate::node::{Formation, Node};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, RwLock};
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
+
+/// How long a name is taken for this node's without asking again.
+const KNOWN_FOR: Duration = Duration::from_secs(1);
 
 /// Shared by all handlers. Clones are the same door; every request takes some.
 #[derive(Clone)]
@@ -32,6 +37,10 @@ pub struct Shared {
     pub(super) body_memory: Arc<Semaphore>,
     /// For the `/api` routes.
     pub(super) guide: GuideSettings,
+    /// Names that this node is known by, besides those that members advertise.
+    hosts: OnceLock<Vec<String>>,
+    /// The name that was found to be one last, and when.
+    known_host: RwLock<Option<(Instant, String)>>,
     /// Whether the routes that break things on purpose exist.
     pub(super) fault_injection: bool,
 }
@@ -61,8 +70,38 @@ impl Door {
             requests: Requests::default(),
             samples: Samples::default(),
             guide,
+            hosts: OnceLock::new(),
+            known_host: RwLock::default(),
             fault_injection,
         }))
+    }
+
+    /// Has requests answered that are for these hosts, besides addresses, `localhost` and what members advertise. Said once.
+    pub fn answer_to(&self, hosts: Vec<String>) {
+        let _ = self.0.hosts.set(hosts);
+    }
+
+    /// Whether this node is known by this name. Members come and go, so what was found out is good for a moment.
+    pub(super) fn is_known_as(&self, host: &str) -> bool {
+        let is_it = |(at, known): &(Instant, String)| known == host && at.elapsed() < KNOWN_FOR;
+        if self.0.known_host.read().expect("no panic while held").as_ref().is_some_and(is_it) {
+            return true;
+        }
+        let is_known = self.finds_host(host);
+        if is_known {
+            let found = Some((Instant::now(), host.to_owned()));
+            *self.0.known_host.write().expect("no panic while held") = found;
+        }
+        is_known
+    }
+
+    fn finds_host(&self, host: &str) -> bool {
+        let is_it = |url: &str| origin::host_of(url).is_some_and(|known| known.eq_ignore_ascii_case(host));
+        let told = self.0.hosts.get();
+        told.is_some_and(|told| told.iter().any(|known| known.eq_ignore_ascii_case(host)))
+            || self.0.guide.is_frontend_host(host)
+            || is_it(&self.introduction().http)
+            || self.node().is_some_and(|node| node.http_addresses().iter().any(|url| is_it(url)))
     }
 
     /// From now on requests go to this node.

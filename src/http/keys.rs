@@ -1,7 +1,7 @@
-//! `/v1/keys` lists, `DELETE /v1/kv?prefix=` clears.
+//! `/v1/keys` lists, `DELETE /v1/kv` clears.
 
 use super::door::Ready;
-use super::extract::{Query, ReadQuery, bad_query, idempotency_key, level};
+use super::extract::{Query, ReadQuery, bad_query, flag, idempotency_key, level};
 use super::kv::{unexpected, written_at};
 use super::respond::{ApiError, read_at};
 use crate::api::{Cleared, KeyEntry, KeyPage};
@@ -29,6 +29,22 @@ pub(super) struct ListQuery {
 #[serde(deny_unknown_fields)]
 pub(super) struct ClearQuery {
     prefix: Option<String>,
+    all: Option<String>,
+}
+
+impl ClearQuery {
+    /// The prefix, or all keys where that is what was asked for: what is only missing removes nothing.
+    fn prefix(self) -> Result<Option<String>, ApiError> {
+        match (self.prefix, flag("all", self.all.as_deref())?) {
+            (Some(_), true) => Err(bad_query("prefix", "all=true leaves none out".into())),
+            (None, true) => Ok(None),
+            (Some(prefix), false) if prefix.is_empty() => {
+                Err(bad_query("prefix", "it is empty; all=true removes all keys".into()))
+            }
+            (Some(prefix), false) => Ok(Some(prefix)),
+            (None, false) => Err(bad_query("prefix", "it is missing; all=true removes all keys".into())),
+        }
+    }
 }
 
 /// `GET /v1/keys`.
@@ -63,7 +79,7 @@ pub(super) async fn clear(
     Query(query): Query<ClearQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let prefix = query.prefix.filter(|prefix| !prefix.is_empty());
+    let prefix = query.prefix()?;
     let idempotency_key = idempotency_key(&headers)?;
     let request = WriteRequest { command: Command::Clear { prefix }, idempotency_key, limit: None };
     let written = node.write(request).await.map_err(|error| ApiError::from_node(&node, error))?;

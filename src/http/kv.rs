@@ -5,7 +5,7 @@ use super::extract::{
     DeleteQuery, NoQuery, PathKey, PutQuery, Query, ReadQuery, Share, body_bytes, condition, content_type,
     flag, idempotency_key, json_body, known_revision, level, ttl,
 };
-use super::respond::{ApiError, at, etag, read_at};
+use super::respond::{ApiError, at, etag, keep_to_own_pages, read_at};
 use crate::api::{
     Counter, Deadline, ErrorCode, ExpireRequest, IDEMPOTENCY_REPLAYED, IncrRequest, PREVIOUS_REVISION, TTL_MS,
 };
@@ -198,7 +198,7 @@ fn with_value(mut headers: HeaderMap, value: Value) -> Response {
     let kind = value.content_type.as_deref().unwrap_or(DEFAULT_CONTENT_TYPE);
     let kind = HeaderValue::from_str(kind).unwrap_or_else(|_| HeaderValue::from_static(DEFAULT_CONTENT_TYPE));
     headers.insert(header::CONTENT_TYPE, kind);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    keep_to_own_pages(&mut headers);
     // A value may say that it is a page. It is shown as one that may do nothing.
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
     (StatusCode::OK, headers, value.bytes).into_response()

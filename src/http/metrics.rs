@@ -1,9 +1,10 @@
 //! `/metrics`: numbers in Prometheus' text format. No label ever holds a key.
 
+use super::admission;
 use super::door::Door;
+use super::guide;
 use super::metrics_cache::write_cache;
 use super::metrics_process::write_process;
-use super::origin;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, header};
 use axum::response::{IntoResponse, Response};
@@ -105,7 +106,7 @@ impl Requests {
     }
 }
 
-/// Counts and times every request of the service behind it, and lets none through that a page of another site makes.
+/// Counts and times every request of the service behind it, and lets through what keeps the rules for all.
 #[derive(Clone)]
 pub(super) struct Measured<S> {
     door: Door,
@@ -139,9 +140,12 @@ impl<S: Service<Request, Response = Response>> Service<Request> for Measured<S> 
         let route = request.extensions().get::<MatchedPath>().cloned();
         let door = self.door.clone();
         // Here, because each further layer would cost every request some allocations.
-        let answering = match origin::refuse_foreign_change(&request, &door) {
+        let answering = match admission::check(&request, &door) {
             Ok(()) => Either::Right(self.service.call(request)),
-            Err(refusal) => Either::Left(futures::future::ready(Ok(refusal.into_response()))),
+            Err(error) => {
+                let told = guide::in_its_words(request.uri().path(), &door, error);
+                Either::Left(futures::future::ready(Ok(told)))
+            }
         };
         Timed { answering, started, method, route, door }
     }

@@ -2,6 +2,7 @@
 //! one place ([`respond`]).
 
 mod accept;
+mod admission;
 mod bare;
 mod batch;
 mod cluster;

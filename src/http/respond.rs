@@ -120,10 +120,18 @@ pub(super) fn no_store() -> HeaderMap {
     HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))])
 }
 
+/// Pages of other sites get nothing of it, be it as a script or as an image, and no browser takes it for something else.
+pub(super) fn keep_to_own_pages(headers: &mut HeaderMap) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let policy = HeaderName::from_static("cross-origin-resource-policy");
+    headers.insert(policy, HeaderValue::from_static("same-origin"));
+}
+
 /// Index, term and guarantee of a read.
 pub(super) fn read_at<T>(read: &ReadAt<T>, consistency: Consistency) -> HeaderMap {
     let mut headers = at(read.index, read.term);
     headers.insert(HeaderName::from_static(CONSISTENCY), HeaderValue::from_static(consistency.as_str()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    keep_to_own_pages(&mut headers);
     headers
 }

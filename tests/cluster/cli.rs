@@ -76,7 +76,16 @@ async fn commands_do_what_they_say_and_exit_as_documented() {
     assert_eq!(ask(&["member", "transfer"]).0, 0);
     assert_eq!(ask(&["del", "k"]).0, 0);
     assert_eq!(ask(&["del", "k"]).0, 3);
-    assert_eq!(ask(&["del", "", "--prefix"]).0, 0);
+    assert_eq!(ask(&["del", "", "--prefix"]).0, 2, "that is all, and has to be said");
+    assert_eq!(ask(&["del", "--all"]).0, 0);
+    for key in [".", ".."] {
+        for command in
+            [&["put", key, "x"][..], &["get", key], &["del", key], &["incr", key], &["persist", key]]
+        {
+            let (code, _, error) = ask(command);
+            assert!(code == 1 && error.contains("are no keys"), "{command:?}: {code} {error}");
+        }
+    }
     assert_eq!(ask(&["keys"]).1.trim(), "");
 
     let batch = cluster.dir.path().join("batch.json");

@@ -27,7 +27,7 @@ async fn a_read_on_any_node_counts_on_all() {
     let cluster = Cluster::start(3, &["--capacity-entries", "3"]).await;
     let (leader, follower) = (cluster.leader().await, cluster.follower().await);
     for (reader, key) in [(leader, "a"), (follower, "b")] {
-        cluster.request(Method::DELETE, &cluster.nodes[0], "/v1/kv", "").await;
+        cluster.request(Method::DELETE, &cluster.nodes[0], "/v1/kv?all=true", "").await;
         for key in ["a", "b", "c"] {
             cluster.put_surely(&cluster.nodes[0], key, "v").await;
         }

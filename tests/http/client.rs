@@ -2,7 +2,9 @@
 
 use crate::server::Server;
 use bytes::Bytes;
-use lockstep::api::{BatchRequest, ConfigUpdate, Consistency, Effect, ErrorCode, OpAnswer, WireFound};
+use lockstep::api::{
+    BatchRequest, ConfigUpdate, Consistency, Effect, ErrorCode, IncrRequest, OpAnswer, WireFound,
+};
 use lockstep::cache::Ttl;
 use lockstep::client::{Client, Previous, PutOptions};
 use std::time::Duration;
@@ -117,4 +119,32 @@ async fn a_write_that_reached_nobody_was_not_done() {
     let client = Client::new(&[url], Duration::from_millis(300)).unwrap();
     let error = client.put("k", Bytes::from_static(b"v"), &PutOptions::default()).await.unwrap_err();
     assert_eq!(error.effect(), Effect::None, "{error}");
+}
+
+/// A URL with such a key is that of another path, for this client as for any.
+#[tokio::test]
+async fn keys_that_a_url_resolves_are_not_asked_for() {
+    let (server, client) = served().await;
+    client.put("other", "1".into(), &PutOptions::default()).await.unwrap();
+    for key in [".", "..", ""] {
+        let refused = [
+            client.put(key, "1".into(), &PutOptions::default()).await.unwrap_err(),
+            client.get(key, Consistency::Linearizable).await.unwrap_err(),
+            client.delete(key, None).await.unwrap_err(),
+            client.take(key, None).await.unwrap_err(),
+            client.incr(key, &IncrRequest::default()).await.unwrap_err(),
+            client.persist(key).await.unwrap_err(),
+        ];
+        for error in refused {
+            assert_eq!(
+                (error.code(), error.effect()),
+                (ErrorCode::InvalidKey, Effect::None),
+                "{key}: {error}"
+            );
+        }
+    }
+    assert_eq!(client.clear("").await.unwrap_err().code(), ErrorCode::InvalidQuery);
+    client.put("...", "1".into(), &PutOptions::default()).await.unwrap();
+    assert_eq!(client.clear_all().await.unwrap().removed, 2);
+    server.stop().await;
 }

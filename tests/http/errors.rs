@@ -1,5 +1,6 @@
 //! H3: every error code is produced by a real request, with a status and a sentence, and changes nothing.
 
+use crate::admission::raw;
 use crate::server::{Server, limits};
 use lockstep::api::ErrorCode;
 use lockstep::cache::CommandError;
@@ -33,6 +34,11 @@ async fn every_error_code_is_documented_and_produced() {
         (&put, "/v1/kv/%00", &[], "", "invalid_key"),
         (&get, "/v1/kv/%ff", &[], "", "invalid_key"),
         (&put, "/v1/kv/", &[], "", "invalid_key"),
+        (&delete, "/v1/kv", &[], "", "invalid_query"),
+        (&delete, "/v1/kv?prefix=", &[], "", "invalid_query"),
+        (&delete, "/v1/kv?all=false", &[], "", "invalid_query"),
+        (&delete, "/v1/kv?all=", &[], "", "invalid_query"),
+        (&delete, "/v1/kv?all=true&prefix=w", &[], "", "invalid_query"),
         (&put, "/v1/kv/k", &[("content-type", &"x".repeat(300))], "", "invalid_value"),
         (&put, "/v1/kv/k?ttl_ms=0", &[], "", "invalid_ttl"),
         (&put, "/v1/kv/k?ttl_ms=-1", &[], "", "invalid_ttl"),
@@ -92,6 +98,11 @@ async fn every_error_code_is_documented_and_produced() {
         (&post, "/v1/batch", &[], r#"[[{"op": "get", "key": "k"}]]"#, "invalid_body"),
         (&put, "/v1/config", &[], r#"{"capacity": 7}"#, "invalid_config"),
         (&get, "/v1/live", &[("origin", "http://evil.example")], "", "forbidden"),
+        (&get, "/v1/kv/word", &[("sec-fetch-site", "cross-site")], "", "forbidden"),
+        (&get, "/v1/kv/word", &[("host", "evil.example")], "", "misdirected"),
+        (&put, "/v1/kv/k", &[("expect", "junk")], "", "expectation_failed"),
+        (&put, "/v1/kv/k", &[("content-encoding", "gzip")], "", "unsupported_encoding"),
+        (&put, "/v1/kv/k", &[("content-range", "bytes 0-0/2")], "v", "invalid_header"),
         (&get, "/v2/kv", &[], "", "no_route"),
         (&put, "/v1/debug/links", &[], r#"{"cut": true}"#, "no_route"),
         (&post, "/v1/kv/k", &[], "", "method_not_allowed"),
@@ -109,6 +120,9 @@ async fn every_error_code_is_documented_and_produced() {
         server.refused((*method).clone(), path, headers, body, code).await;
         produced.insert((*code).to_owned());
     }
+    let coded = ["PUT /v1/kv/k HTTP/1.1", "host: localhost", "transfer-encoding: gzip, chunked"];
+    assert!(raw(&server, &coded, "0\r\n\r\n").await.starts_with("HTTP/1.1 501 "));
+    produced.insert(ErrorCode::NotImplemented.to_string());
     let after = server.node.status().await;
     assert_eq!((before.entries, before.bytes, &before.config), (after.entries, after.bytes, &after.config));
 

@@ -1,13 +1,11 @@
 //! The `/api` routes: bodies and statuses as clients of a well-known Node.js cache server expect them.
 
+use crate::admission::raw;
 use crate::server::{Server, limits};
-use futures::{SinkExt, StreamExt};
 use lockstep::http::{GuideSettings, HttpLimits};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use std::time::Duration;
-use tokio_tungstenite::connect_async;
-use tokio_tungstenite::tungstenite::Message;
 
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 const FORM: &[(&str, &str)] = &[("content-type", "application/x-www-form-urlencoded")];
@@ -410,51 +408,6 @@ async fn a_slash_at_the_end_changes_nothing() {
     server.stop().await;
 }
 
-/// A connection that says nothing takes memory until it is given up, so only so many may begin.
-#[tokio::test]
-async fn a_flood_of_socket_io_connections_is_refused() {
-    let server = Server::start().await;
-    let begin = async || server.get("/socket.io/?EIO=4&transport=polling").await.status().as_u16();
-    let mut answers = Vec::new();
-    while answers.len() < 513 {
-        answers.push(begin().await);
-    }
-    assert_eq!((answers[0], answers[511], answers[512]), (200, 200, 429));
-    server.stop().await;
-}
-
-/// A page sends names of events. The library would keep whatever else comes, however much it is.
-#[tokio::test]
-async fn a_socket_io_page_sends_little() {
-    let server = Server::start().await;
-    let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", server.address);
-    let (mut page, _) = connect_async(&url).await.unwrap();
-    page.send(Message::text("40")).await.unwrap();
-    // So much is fine, and is answered.
-    page.send(Message::text(r#"42["get-cache-state"]"#)).await.unwrap();
-    let mut states = 0;
-    while states < 2 {
-        let told = page.next().await.unwrap().unwrap().into_text().unwrap();
-        states += usize::from(told.starts_with(r#"42["cache-state""#));
-    }
-    let large = format!(r#"42["get-cache-state","{}"]"#, "x".repeat(1_000_000));
-    let _ = page.send(Message::text(large)).await;
-    let end = async { while let Some(Ok(_)) = page.next().await {} };
-    tokio::time::timeout(Duration::from_secs(20), end).await.expect("the connection is cut");
-
-    let polling = "/socket.io/?EIO=4&transport=polling";
-    let text = server.get(polling).await.text().await.unwrap();
-    let open: Value = serde_json::from_str(&text[1..]).unwrap();
-    let polling = format!("{polling}&sid={}", open["sid"].as_str().unwrap());
-    let post = async |body: String| server.send(Method::POST, &polling, &[], body).await.status().as_u16();
-    assert_eq!(post("40".into()).await, 200);
-    let announced = r#"452-["e",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
-    assert_eq!(post(format!("{announced}\x1ebAAAA")).await, 400);
-    assert_eq!(post("bAAAA".into()).await, 400);
-    assert_eq!(post(format!(r#"42["{}"]"#, "x".repeat(5_000))).await, 413);
-    server.stop().await;
-}
-
 /// What is small in a request and large in memory is bounded before it is there.
 #[tokio::test]
 async fn many_tiny_items_are_refused() {
@@ -467,5 +420,46 @@ async fn many_tiny_items_are_refused() {
         format!(r#"{{"strategy":[{}0],"key":[{}0],"value":1}}"#, "0,".repeat(9_000), "0,".repeat(9_000));
     assert_eq!(server.send(Method::POST, "/api/strategy", &json, deep.clone()).await.status(), 400);
     assert_eq!(server.send(Method::POST, "/api/cache", &json, deep).await.status(), 400);
+    server.stop().await;
+}
+
+/// Programs resolve such keys before they ask, and then ask for something else: for all items, as it were.
+#[tokio::test]
+async fn keys_that_a_url_resolves_are_no_keys() {
+    let server = Server::start().await;
+    server.put("kept", "1").await;
+    let path = |method: &str, path: &str| format!("{method} {path} HTTP/1.1");
+    for method in ["GET", "DELETE"] {
+        for target in
+            ["/api/cache/.", "/api/cache/..", "/api/cache/%2E", "/api/cache/%2e%2E/", "/api/cache/./"]
+        {
+            let answer = raw(&server, &[&path(method, target), "host: localhost"], "").await;
+            assert!(
+                answer.starts_with("HTTP/1.1 400 ") && answer.contains("are no keys"),
+                "{target}: {answer}"
+            );
+        }
+        for target in ["/v1/kv/.", "/v1/kv/%2e%2e", "/v1/kv/..?previous=true"] {
+            let answer = raw(&server, &[&path(method, target), "host: localhost"], "").await;
+            assert!(answer.contains("\"code\":\"invalid_key\""), "{target}: {answer}");
+        }
+    }
+    for key in [".", ".."] {
+        let (status, told) = post(&server, "/api/cache", &json!({"key": key, "value": 1})).await;
+        assert!(status == 400 && told["message"].as_str().unwrap().contains("are no keys"), "{told}");
+        let items = json!({"items": [{"key": key, "value": 1}, {"key": "fine", "value": 1}]});
+        let (status, told) = post(&server, "/api/cache/bulk", &items).await;
+        assert_eq!((status, &told["successCount"], &told["errors"][0]["index"]), (200, &json!(1), &json!(0)));
+        let batch = json!({"ops": [{"op": "put", "key": key, "value": "1"}]}).to_string();
+        let refused = server.refused(Method::POST, "/v1/batch", &[], &batch, "invalid_key").await;
+        assert_eq!((&refused["op"], &refused["field"]), (&json!(0), &json!("key")));
+    }
+    for target in ["/api/cache/", "/api/cache//"] {
+        let (status, told) = delete(&server, target).await;
+        assert!([400, 404].contains(&status), "{target}: {told}");
+    }
+    assert_eq!(server.get("/v1/kv/kept").await.status(), 200);
+    assert_eq!(get(&server, "/api/cache/").await.0, 200, "a list is harmless");
+    assert_eq!(delete(&server, "/api/cache").await.1["removed"], 2);
     server.stop().await;
 }

@@ -190,7 +190,7 @@ async fn listings_have_pages_and_clearing_takes_prefixes() {
     assert_eq!(seen, (0..25).map(|n| format!("p{n:02}")).collect::<Vec<_>>());
     let cleared: Value = server.send(Method::DELETE, "/v1/kv?prefix=p", &[], "").await.json().await.unwrap();
     assert_eq!(cleared["removed"], 25);
-    let cleared: Value = server.send(Method::DELETE, "/v1/kv", &[], "").await.json().await.unwrap();
+    let cleared: Value = server.send(Method::DELETE, "/v1/kv?all=true", &[], "").await.json().await.unwrap();
     assert_eq!(cleared["removed"], 1);
     server.stop().await;
 }

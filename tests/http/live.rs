@@ -140,8 +140,10 @@ async fn pages_of_other_sites_change_nothing() {
     assert_eq!(server.send(Method::POST, "/v1/kv/n/incr", &own, "").await.status(), 200);
     // A stranger's name may be made to lead here once the stranger's page is loaded.
     let rebound = [("origin", "http://evil.example:5001"), ("host", "evil.example:5001")];
-    server.refused(Method::POST, "/v1/kv/n/incr", &rebound, "", "forbidden").await;
+    server.refused(Method::POST, "/v1/kv/n/incr", &rebound, "", "misdirected").await;
     let named = [("origin", "http://cache-1:5001"), ("host", "cache-1:5001")];
+    server.refused(Method::POST, "/v1/kv/n/incr", &named, "", "misdirected").await;
+    server.door.answer_to(vec!["cache-1".into()]);
     assert_eq!(server.send(Method::POST, "/v1/kv/n/incr", &named, "").await.status(), 200);
     server.stop().await;
 }
@@ -157,8 +159,9 @@ async fn pages_of_the_clusters_own_sites_are_welcome() {
     .await;
     for (origin, host, status) in [
         ("http://cache-1.example:5001", "cache-1.example:5001", 200),
-        ("https://cache.example", "internal.example", 200),
-        ("http://cache-2.example:5001", "cache-2.example:5001", 403),
+        ("https://cache.example", "10.0.0.7", 200),
+        ("http://cache-2.example:5001", "10.0.0.7", 403),
+        ("http://cache-2.example:5001", "cache-2.example:5001", 421),
     ] {
         let headers = [("origin", origin), ("host", host)];
         let answer = server.send(Method::POST, "/v1/kv/n/incr", &headers, "").await;

@@ -14,6 +14,7 @@ pub struct Server {
     pub address: String,
     pub client: Client,
     pub node: Node,
+    pub door: Door,
     http: HttpServer,
     _dir: TempDir,
 }
@@ -63,7 +64,7 @@ impl Server {
             assert!(begun.elapsed() < Duration::from_secs(20), "never ready");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        Self { url, address, client, node, http, _dir: dir }
+        Self { url, address, client, node, door, http, _dir: dir }
     }
 
     pub async fn stop(self) {

@@ -121,3 +121,48 @@ async fn a_session_has_one_socket() {
     ended(first).await;
     server.stop().await;
 }
+
+/// A connection that says nothing takes memory until it is given up, so only so many may begin.
+#[tokio::test]
+async fn a_flood_of_socket_io_connections_is_refused() {
+    let server = Server::start().await;
+    let begin = async || server.get("/socket.io/?EIO=4&transport=polling").await.status().as_u16();
+    let mut answers = Vec::new();
+    while answers.len() < 513 {
+        answers.push(begin().await);
+    }
+    assert_eq!((answers[0], answers[511], answers[512]), (200, 200, 429));
+    server.stop().await;
+}
+
+/// A page sends names of events. The library would keep whatever else comes, however much it is.
+#[tokio::test]
+async fn a_socket_io_page_sends_little() {
+    let server = Server::start().await;
+    let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", server.address);
+    let (mut page, _) = connect_async(&url).await.unwrap();
+    page.send(Message::text("40")).await.unwrap();
+    // So much is fine, and is answered.
+    page.send(Message::text(r#"42["get-cache-state"]"#)).await.unwrap();
+    let mut states = 0;
+    while states < 2 {
+        let told = page.next().await.unwrap().unwrap().into_text().unwrap();
+        states += usize::from(told.starts_with(r#"42["cache-state""#));
+    }
+    let large = format!(r#"42["get-cache-state","{}"]"#, "x".repeat(1_000_000));
+    let _ = page.send(Message::text(large)).await;
+    let end = async { while let Some(Ok(_)) = page.next().await {} };
+    tokio::time::timeout(Duration::from_secs(20), end).await.expect("the connection is cut");
+
+    let polling = "/socket.io/?EIO=4&transport=polling";
+    let text = server.get(polling).await.text().await.unwrap();
+    let open: Value = serde_json::from_str(&text[1..]).unwrap();
+    let polling = format!("{polling}&sid={}", open["sid"].as_str().unwrap());
+    let post = async |body: String| server.send(Method::POST, &polling, &[], body).await.status().as_u16();
+    assert_eq!(post("40".into()).await, 200);
+    let announced = r#"452-["e",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
+    assert_eq!(post(format!("{announced}\x1ebAAAA")).await, 400);
+    assert_eq!(post("bAAAA".into()).await, 400);
+    assert_eq!(post(format!(r#"42["{}"]"#, "x".repeat(5_000))).await, 413);
+    server.stop().await;
+}

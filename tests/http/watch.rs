@@ -91,7 +91,7 @@ async fn every_change_is_told_with_its_cause() {
     assert_eq!(events(&mut watching).await, json!([{"cause": "expire", "key": "short"}]));
 
     server.send(Method::DELETE, "/v1/kv?prefix=d", &[], "").await;
-    server.send(Method::DELETE, "/v1/kv", &[], "").await;
+    server.send(Method::DELETE, "/v1/kv?all=true", &[], "").await;
     server.configure(json!({"policy": "lfu"})).await;
     assert_eq!(events(&mut watching).await, json!([{"cause": "clear", "prefix": "d", "removed": 1}]));
     assert_eq!(events(&mut watching).await, json!([{"cause": "clear", "removed": 1}]));
@@ -183,8 +183,8 @@ async fn only_what_is_watched_is_told() {
     .await;
     server.configure(json!({"policy": "lfu"})).await;
     // Of those that are cleared, some, all or none are watched.
-    for prefix in ["order:", "user:2", "us", ""] {
-        server.send(Method::DELETE, &format!("/v1/kv?prefix={prefix}"), &[], "").await;
+    for which in ["prefix=order:", "prefix=user:2", "prefix=us", "all=true"] {
+        server.send(Method::DELETE, &format!("/v1/kv?{which}"), &[], "").await;
     }
     let put = |key: &str| json!([{"cause": "put", "key": key, "created": true, "bytes": 1}]);
     assert_eq!(events(&mut watching).await, put("user:1"));

@@ -141,7 +141,7 @@ fn deadline(ms: u64) -> Result<NonZeroU64> {
 fn key(source: &mut Source<impl Read>) -> Result<Key> {
     let bytes = source.bytes(KEY_BYTES_MAX)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| RestoreError::Damaged("a text is not UTF-8"))?;
-    Key::new(text).map_err(|_| RestoreError::Damaged("a key is not well formed"))
+    Key::stored(text).map_err(|_| RestoreError::Damaged("a key is not well formed"))
 }
 
 fn fingerprint<R: Read>(source: &mut Source<R>) -> Result<NonZeroU32> {

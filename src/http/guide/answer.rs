@@ -87,6 +87,15 @@ impl IntoResponse for Refusal {
     }
 }
 
+/// An error as the routes tell it that this path belongs to.
+pub(in crate::http) fn in_its_words(path: &str, door: &Door, error: ApiError) -> Response {
+    if path.starts_with("/api/") {
+        Refusal::of(&door.guide, &error).into_response()
+    } else {
+        error.into_response()
+    }
+}
+
 /// The node and its door as a handler's argument: 503 until there is a node.
 pub(super) struct Here {
     pub door: Door,

@@ -174,7 +174,7 @@ async fn refuse_all_foreign_pages(State(door): State<Door>, request: Request, ne
 
 fn is_welcome(door: &Door, request: &Request) -> bool {
     let page = request.headers().get(header::ORIGIN);
-    page.is_some_and(|page| door.guide.frontends.contains(page))
+    page.is_some_and(|page| door.guide.admits(page))
         || origin::refuse_foreign(request.headers(), door).is_ok()
 }
 

@@ -20,6 +20,7 @@ mod sync_history;
 mod upgrades;
 mod value;
 
+pub(super) use answer::in_its_words;
 pub(super) use routes::{probes, router, take_slash_away};
 pub use settings::GuideSettings;
 pub(super) use socket_io::{keep_telling, limit_socket, socket_io};

@@ -1,5 +1,6 @@
 //! What the environment says about the `/api` routes.
 
+use super::super::origin::host_of;
 use axum::http::{HeaderValue, Uri};
 
 const FRONTEND_URL: &str = "http://localhost:3000";
@@ -37,6 +38,19 @@ impl GuideSettings {
     /// Whether somebody has named this origin. The one that is taken when nobody names any is good for `/api` only.
     pub(in crate::http) fn names(&self, origin: &HeaderValue) -> bool {
         self.named && self.frontends.contains(origin)
+    }
+
+    /// Whether this origin's pages may use the `/api` routes.
+    pub(in crate::http) fn admits(&self, origin: &HeaderValue) -> bool {
+        self.frontends.contains(origin)
+    }
+
+    /// Whether somebody has named a site of this host: it may pass requests on to a node under its own name.
+    pub(in crate::http) fn is_frontend_host(&self, host: &str) -> bool {
+        let is_it = |origin: &HeaderValue| {
+            origin.to_str().ok().and_then(host_of).is_some_and(|named| named.eq_ignore_ascii_case(host))
+        };
+        self.named && self.frontends.iter().any(is_it)
     }
 }
 

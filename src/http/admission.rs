@@ -1,0 +1,65 @@
+//! What every request has to keep, whatever it asks for. What this server would not do as HTTP means it is refused here, rather
+//! than done in another way.
+
+use super::door::Door;
+use super::origin;
+use super::respond::ApiError;
+use crate::api::ErrorCode;
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+
+/// # Errors
+/// `invalid_header`, `misdirected`, `forbidden`, `unsupported_encoding`, `expectation_failed`, `not_implemented`.
+pub(super) fn check(request: &Request, door: &Door) -> Result<(), ApiError> {
+    let mut hosts = 0;
+    for (name, value) in request.headers() {
+        // One pass, because each look-up would cost every request something.
+        if *name == header::HOST {
+            hosts += 1;
+            origin::refuse_foreign_host(value.to_str().unwrap_or_default(), door)?;
+        } else if *name == header::TRANSFER_ENCODING {
+            refuse_coding(value)?;
+        } else if *name == header::CONTENT_ENCODING {
+            refuse_encoding(value)?;
+        } else if *name == header::CONTENT_RANGE {
+            let reason = "a part of a value is not taken for the whole";
+            return Err(invalid(&header::CONTENT_RANGE, reason));
+        } else if *name == header::EXPECT && !value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+            let reason = "expect: this server knows 100-continue only";
+            return Err(ApiError::new(ErrorCode::ExpectationFailed, reason).field("expect"));
+        }
+    }
+    if hosts > 1 {
+        return Err(invalid(&header::HOST, "stands more than once"));
+    }
+    if hosts == 0 && request.version() == Version::HTTP_11 {
+        return Err(invalid(&header::HOST, "is missing, and HTTP/1.1 asks for it"));
+    }
+    // A whole URL as the target counts more than `Host`.
+    if let Some(authority) = request.uri().authority() {
+        origin::refuse_foreign_host(authority.as_str(), door)?;
+    }
+    origin::refuse_foreign_page(request, door)
+}
+
+fn invalid(name: &HeaderName, reason: &str) -> ApiError {
+    ApiError::new(ErrorCode::InvalidHeader, format!("{name}: {reason}")).field(name.as_str())
+}
+
+fn refuse_coding(value: &HeaderValue) -> Result<(), ApiError> {
+    if value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return Ok(());
+    }
+    let reason = "transfer-encoding: this server knows chunked only";
+    Err(ApiError::new(ErrorCode::NotImplemented, reason).field("transfer-encoding"))
+}
+
+/// A value is kept with its content type and nothing else, so its readers would not know how it is encoded.
+fn refuse_encoding(value: &HeaderValue) -> Result<(), ApiError> {
+    if value.as_bytes().eq_ignore_ascii_case(b"identity") {
+        return Ok(());
+    }
+    let reason = "content-encoding: bodies are taken as they are; send it without, or keep the encoding in the content type";
+    let known = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
+    Err(ApiError::new(ErrorCode::UnsupportedEncoding, reason).field("content-encoding").at(known))
+}
