@@ -1,7 +1,7 @@
 //! The cluster: status, digests, members, the lead, snapshots.
 
 use super::door::{Door, Ready};
-use super::extract::{NoQuery, Query, bad_query, json_body};
+use super::extract::{NoBody, PathId, json_body, whole};
 use super::respond::{ApiError, keep_to_own_pages, no_store};
 use crate::api::{
     AddMember, CacheReport, Digests, ErrorCode, Introduction, Joined, Members, Nodes, Status, TransferLeader,
@@ -10,7 +10,7 @@ use crate::node::Node;
 use crate::storage::SnapshotFile;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
@@ -49,10 +49,7 @@ pub(super) async fn members(Ready(node): Ready) -> Json<Members> {
 }
 
 /// `GET /v1/nodes`.
-pub(super) async fn nodes(
-    Ready(node): Ready,
-    Query(NoQuery {}): Query<NoQuery>,
-) -> Result<(HeaderMap, Json<Arc<Nodes>>), ApiError> {
+pub(super) async fn nodes(Ready(node): Ready) -> Result<(HeaderMap, Json<Arc<Nodes>>), ApiError> {
     Ok((no_store(), Json(node.nodes_lately().await)))
 }
 
@@ -81,31 +78,27 @@ pub(super) async fn add_member(
 
 fn is_host_port(text: &str) -> bool {
     text.len() <= 256
-        && text
-            .rsplit_once(':')
-            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0))
+        && text.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty() && whole(port).is_some_and(|port| (1..=65_535).contains(&port))
+        })
 }
 
 pub(super) async fn promote_member(
     Ready(node): Ready,
-    Path(id): Path<String>,
+    PathId(id): PathId,
+    _: NoBody,
 ) -> Result<StatusCode, ApiError> {
-    let id = member_id(&id)?;
     node.promote_member(id).await.map_err(|error| ApiError::from_node(&node, error))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn remove_member(
     Ready(node): Ready,
-    Path(id): Path<String>,
+    PathId(id): PathId,
+    _: NoBody,
 ) -> Result<StatusCode, ApiError> {
-    let id = member_id(&id)?;
     node.remove_member(id).await.map_err(|error| ApiError::from_node(&node, error))?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn member_id(text: &str) -> Result<u64, ApiError> {
-    text.parse().map_err(|_| bad_query("id", format!("`{text}` is no member's number")))
 }
 
 pub(super) async fn transfer_leader(
@@ -120,16 +113,13 @@ pub(super) async fn transfer_leader(
 }
 
 /// `POST /v1/snapshot`: takes one.
-pub(super) async fn take_snapshot(Ready(node): Ready) -> Result<Response, ApiError> {
+pub(super) async fn take_snapshot(Ready(node): Ready, _: NoBody) -> Result<Response, ApiError> {
     let file = fresh(&node).await?;
     Ok(Json(SnapshotTaken { index: file.index, bytes: file.bytes }).into_response())
 }
 
 /// `GET /v1/snapshot`: takes one and sends it, as a backup.
-pub(super) async fn get_snapshot(
-    Ready(node): Ready,
-    Query(NoQuery {}): Query<NoQuery>,
-) -> Result<Response, ApiError> {
+pub(super) async fn get_snapshot(Ready(node): Ready) -> Result<Response, ApiError> {
     let file = fresh(&node).await?;
     let name = format!("attachment; filename=\"lockstep-{}.snapshot\"", file.index);
     let mut headers = HeaderMap::new();

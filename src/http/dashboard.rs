@@ -8,7 +8,6 @@ use super::respond::ApiError;
 use crate::api::ErrorCode;
 use crate::dashboard::{File, INDEX, file};
 use axum::Router;
-use axum::extract::Path;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -50,8 +49,9 @@ async fn page(uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
     Ok(answer(page, "no-cache", &headers))
 }
 
-async fn asset(Path(name): Path<String>, uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
-    let asset = file(&format!("assets/{name}")).ok_or_else(|| nothing_at(&uri))?;
+async fn asset(uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
+    // Names of assets have nothing that would be percent-encoded.
+    let asset = file(uri.path().trim_start_matches('/')).ok_or_else(|| nothing_at(&uri))?;
     // The name has a hash of the content.
     Ok(answer(asset, "public, max-age=31536000, immutable", &headers))
 }

@@ -1,17 +1,20 @@
-//! What requests carry, parsed once: keys, conditions, times to live, guarantees, bodies. Each failure
+//! What requests carry, parsed once: keys, times to live, guarantees, bodies. Each failure
 //! names the field and what was expected.
 
 use super::HttpLimits;
 use super::door::Door;
+use super::line_rate::cut;
 use super::respond::ApiError;
 use crate::api::{Consistency, ErrorCode, IDEMPOTENCY_KEY};
 use crate::cache::limits::{IDEMPOTENCY_KEY_BYTES_MAX, SLIDING_TTL_MS_MAX, TTL_MS_MAX, TTL_MS_MIN};
-use crate::cache::{Condition, Key, Ttl};
+use crate::cache::{Key, Ttl};
 use crate::node::ReadLevel;
 use axum::body::Body;
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, Uri, header};
+use axum::middleware::Next;
+use axum::response::Response;
 use bytes::Bytes;
 use futures::FutureExt;
 use http_body_util::BodyExt;
@@ -32,10 +35,54 @@ impl<S: Sync> FromRequestParts<S> for PathKey {
         // Two words, and then the key.
         let raw = parts.uri.path().split('/').nth(3).unwrap_or_default();
         let invalid = |reason: String| ApiError::new(ErrorCode::InvalidKey, reason).field("key");
+        if !is_encoded(raw) {
+            return Err(invalid(
+                "a percent sign in the key is not followed by two hexadecimal digits".into(),
+            ));
+        }
         let text = percent_decode_str(raw).decode_utf8();
         let text = text.map_err(|_| invalid("the key is not UTF-8 once percent-decoded".into()))?;
         Key::new(&text).map(Self).map_err(|error| invalid(error.to_string()))
     }
+}
+
+/// The member of a path like `/v1/members/{id}`.
+pub(super) struct PathId(pub u64);
+
+impl<S: Sync> FromRequestParts<S> for PathId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let text = parts.uri.path().split('/').nth(3).unwrap_or_default();
+        let invalid = || bad_query("id", format!("`{}` is no member's number", cut(text, 128)));
+        whole(text).map(Self).ok_or_else(invalid)
+    }
+}
+
+/// Whether each percent sign is followed by two hexadecimal digits.
+fn is_encoded(text: &str) -> bool {
+    let is_hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+    text.split('%').skip(1).all(|part| is_hex(part.as_bytes().first()) && is_hex(part.as_bytes().get(1)))
+}
+
+/// A whole number of decimal digits and nothing else.
+pub(super) fn whole(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// Reads query parameters.
+///
+/// # Errors
+/// A sentence.
+pub(super) fn parse_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, String> {
+    let text = uri.query().unwrap_or_default();
+    if !is_encoded(text) {
+        return Err("a percent sign is not followed by two hexadecimal digits".into());
+    }
+    if percent_decode_str(text).decode_utf8().is_err() {
+        return Err("it is not UTF-8 once percent-decoded".into());
+    }
+    serde_urlencoded::from_str(text).map_err(|error| error.to_string())
 }
 
 /// Query parameters; an unknown one is an error.
@@ -45,10 +92,9 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let parsed = serde_urlencoded::from_str(parts.uri.query().unwrap_or_default());
-        parsed
-            .map(Self)
-            .map_err(|error| ApiError::new(ErrorCode::InvalidQuery, format!("query: {error}")).field("query"))
+        let invalid =
+            |reason| ApiError::new(ErrorCode::InvalidQuery, format!("query: {reason}")).field("query");
+        parse_query(&parts.uri).map(Self).map_err(invalid)
     }
 }
 
@@ -81,6 +127,31 @@ pub(super) struct ReadQuery {
 #[serde(deny_unknown_fields)]
 pub(super) struct NoQuery {}
 
+/// Puts around routes that take none.
+pub(super) async fn refuse_query(
+    Query(NoQuery {}): Query<NoQuery>,
+    request: Request,
+    next: Next,
+) -> Response {
+    next.run(request).await
+}
+
+/// No body.
+pub(super) struct NoBody;
+
+impl FromRequest<Door> for NoBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, door: &Door) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let read = body_bytes(door, &parts.headers, body, 0).await;
+        read.map(|_| Self).map_err(|error| match error.problem().code {
+            ErrorCode::TooLarge => bad_body("this request takes none".into()),
+            _ => error,
+        })
+    }
+}
+
 impl PutQuery {
     /// # Errors
     /// `invalid_ttl`, `invalid_query`.
@@ -90,9 +161,9 @@ impl PutQuery {
             None => ttl(None, sliding),
             Some("never") if sliding => Err(slides_without_ttl()),
             Some("never") => Ok(Ttl::Never),
-            Some(text) => match text.parse() {
-                Ok(ttl_ms) => ttl(Some(ttl_ms), sliding),
-                Err(_) => Err(bad_ttl(format!("`{text}` is neither a number of milliseconds nor `never`"))),
+            Some(text) => match whole(text) {
+                Some(ttl_ms) => ttl(Some(ttl_ms), sliding),
+                None => Err(bad_ttl(format!("`{text}` is neither a number of milliseconds nor `never`"))),
             },
         }
     }
@@ -155,7 +226,7 @@ impl ReadQuery {
     /// `invalid_query`.
     pub fn min_index(&self) -> Result<Option<u64>, ApiError> {
         let parse = |text: &str| {
-            text.parse().map_err(|_| bad_query("min_index", format!("`{text}` is no log index")))
+            whole(text).ok_or_else(|| bad_query("min_index", format!("`{text}` is no log index")))
         };
         self.min_index.as_deref().map(parse).transpose()
     }
@@ -173,7 +244,7 @@ pub(super) fn level(consistency: Consistency) -> ReadLevel {
     }
 }
 
-fn bad_header(name: &HeaderName, reason: &str) -> ApiError {
+pub(super) fn bad_header(name: &HeaderName, reason: &str) -> ApiError {
     ApiError::new(ErrorCode::InvalidHeader, format!("{name}: {reason}")).field(name.as_str())
 }
 
@@ -185,41 +256,6 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
         return Err(bad_header(name, "stands more than once"));
     }
     value.to_str().map(Some).map_err(|_| bad_header(name, "is not visible ASCII"))
-}
-
-/// A revision out of an entity tag.
-pub(super) fn revision_of(tag: &str) -> Option<u64> {
-    tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
-}
-
-/// The condition of a write, from `If-Match` and `If-None-Match`.
-///
-/// # Errors
-/// `invalid_header`.
-pub(super) fn condition(headers: &HeaderMap) -> Result<Condition, ApiError> {
-    let if_match = single(headers, &header::IF_MATCH)?;
-    let if_none_match = single(headers, &header::IF_NONE_MATCH)?;
-    match (if_match, if_none_match) {
-        (None, None) => Ok(Condition::Always),
-        (None, Some("*")) => Ok(Condition::Absent),
-        (None, Some(_)) => Err(bad_header(&header::IF_NONE_MATCH, "a write takes only `*` here")),
-        (Some("*"), None) => Ok(Condition::Present),
-        (Some(tag), None) => revision_of(tag).map(Condition::Revision).ok_or_else(|| {
-            bad_header(&header::IF_MATCH, "expected `*` or one ETag as an answer gave it, like `\"42\"`")
-        }),
-        (Some(_), Some(_)) => Err(bad_header(&header::IF_MATCH, "cannot stand together with if-none-match")),
-    }
-}
-
-/// The revision a reader has already, from `If-None-Match`.
-///
-/// # Errors
-/// `invalid_header`.
-pub(super) fn known_revision(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
-    let Some(tag) = single(headers, &header::IF_NONE_MATCH)? else { return Ok(None) };
-    let expected =
-        || bad_header(&header::IF_NONE_MATCH, "expected one ETag as an answer gave it, like `\"42\"`");
-    revision_of(tag).map(Some).ok_or_else(expected)
 }
 
 /// The client's name for its request.

@@ -2,7 +2,7 @@
 //! differ from theirs. They exist only on a node started with `--fault-injection`.
 
 use super::door::{Door, Ready};
-use super::extract::json_body;
+use super::extract::{NoBody, json_body};
 use super::respond::ApiError;
 use crate::api::ErrorCode;
 use axum::Json;
@@ -50,7 +50,11 @@ pub(super) async fn put(
 }
 
 /// `POST /v1/debug/corrupt`.
-pub(super) async fn corrupt(State(door): State<Door>, Ready(node): Ready) -> Result<StatusCode, ApiError> {
+pub(super) async fn corrupt(
+    State(door): State<Door>,
+    Ready(node): Ready,
+    _: NoBody,
+) -> Result<StatusCode, ApiError> {
     allowed(&door)?;
     node.corrupt();
     Ok(StatusCode::NO_CONTENT)

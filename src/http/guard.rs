@@ -299,7 +299,7 @@ mod tests {
         let held = Arc::new(());
         let guard = Guard::new();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let stream = runtime.block_on(async { Guarded::new(&[][..], guard.clone(), None, &limits()) });
+        let stream = runtime.block_on(async { Guarded::new(&b""[..], guard.clone(), None, &limits()) });
         guard.hold(held.clone());
         drop(stream);
         assert_eq!(Arc::strong_count(&held), 1);

@@ -1,7 +1,7 @@
 //! `GET /v1/history`: what this node did in the last hour, a sample a second.
 
 use super::door::{Door, Ready};
-use super::extract::{Query, bad_query};
+use super::extract::{Query, bad_query, whole};
 use super::metrics::{BUCKETS_US, Requests, Totals};
 use super::respond::{ApiError, no_store};
 use crate::api::{Columns, History, NodeName};
@@ -159,10 +159,10 @@ pub(super) async fn history(
     Ready(node): Ready,
     Query(query): Query<HistoryQuery>,
 ) -> Result<(HeaderMap, Json<History>), ApiError> {
-    let since_ms = match query.since_ms.as_deref().map(str::parse) {
+    let since_ms = match query.since_ms.as_deref().map(whole) {
         None => 0,
-        Some(Ok(since_ms)) => since_ms,
-        Some(Err(_)) => return Err(bad_query("since_ms", "expected milliseconds since 1970".into())),
+        Some(Some(since_ms)) => since_ms,
+        Some(None) => return Err(bad_query("since_ms", "expected milliseconds since 1970".into())),
     };
     let node = NodeName { id: node.id(), name: node.name().to_owned() };
     let interval_ms = u64::try_from(INTERVAL.as_millis()).unwrap_or(u64::MAX);

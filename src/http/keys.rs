@@ -1,7 +1,7 @@
 //! `/v1/keys` lists, `DELETE /v1/kv` clears.
 
 use super::door::Ready;
-use super::extract::{Query, ReadQuery, bad_query, flag, idempotency_key, level};
+use super::extract::{NoBody, Query, ReadQuery, bad_query, flag, idempotency_key, level, whole};
 use super::kv::{unexpected, written_at};
 use super::respond::{ApiError, read_at};
 use crate::api::{Cleared, KeyEntry, KeyPage};
@@ -49,9 +49,9 @@ impl ClearQuery {
 
 /// `GET /v1/keys`.
 pub(super) async fn list(Ready(node): Ready, Query(query): Query<ListQuery>) -> Result<Response, ApiError> {
-    let limit = match query.limit.as_deref().map(str::parse) {
+    let limit = match query.limit.as_deref().map(|limit| whole(limit)?.try_into().ok()) {
         None => LIMIT_DEFAULT,
-        Some(Ok(limit)) if (1..=LIMIT_MAX).contains(&limit) => limit,
+        Some(Some(limit)) if (1..=LIMIT_MAX).contains(&limit) => limit,
         Some(_) => return Err(bad_query("limit", format!("expected a number from 1 to {LIMIT_MAX}"))),
     };
     let read_query = ReadQuery { consistency: query.consistency, min_index: query.min_index };
@@ -78,6 +78,7 @@ pub(super) async fn clear(
     Ready(node): Ready,
     Query(query): Query<ClearQuery>,
     headers: HeaderMap,
+    _: NoBody,
 ) -> Result<Response, ApiError> {
     let prefix = query.prefix()?;
     let idempotency_key = idempotency_key(&headers)?;

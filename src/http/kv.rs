@@ -1,9 +1,10 @@
 //! `/v1/kv/{key}` and what hangs below it.
 
+use super::conditions::{ReadConditions, write_condition};
 use super::door::{Door, Ready};
 use super::extract::{
-    DeleteQuery, NoQuery, PathKey, PutQuery, Query, ReadQuery, Share, body_bytes, condition, content_type,
-    flag, idempotency_key, json_body, known_revision, level, ttl,
+    DeleteQuery, NoBody, NoQuery, PathKey, PutQuery, Query, ReadQuery, Share, body_bytes, content_type, flag,
+    idempotency_key, json_body, level, ttl,
 };
 use super::respond::{ApiError, at, etag, keep_to_own_pages, read_at};
 use crate::api::{
@@ -32,7 +33,7 @@ pub(super) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let (consistency, min_index) = (query.consistency()?, query.min_index()?);
-    let known = known_revision(&headers)?;
+    let conditions = ReadConditions::of(&headers)?;
     // See `put_request`.
     drop(headers);
     let read = node.get_after(&key, level(consistency), min_index).await;
@@ -42,7 +43,7 @@ pub(super) async fn get(
         return Err(no_such_key(&key).at(answer));
     };
     answer.insert(header::ETAG, etag(found.revision));
-    if known == Some(found.revision) {
+    if conditions.knows(found.revision).map_err(|error| error.at(answer.clone()))? {
         return Ok((StatusCode::NOT_MODIFIED, answer).into_response());
     }
     if let Some(deadline) = found.expires_at_ms {
@@ -82,7 +83,7 @@ async fn put_request(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(WriteRequest, Share), ApiError> {
-    let (ttl, condition) = (query.ttl()?, condition(&headers)?);
+    let (ttl, condition) = (query.ttl()?, write_condition(&headers)?);
     let previous = flag("previous", query.previous.as_deref())?;
     let (bytes, share) = body_bytes(door, &headers, body, door.limits.value_bytes).await?.part();
     let bytes = if bytes.len() <= COPIED_BYTES_MAX { Bytes::copy_from_slice(&bytes) } else { bytes };
@@ -98,8 +99,9 @@ pub(super) async fn delete(
     PathKey(key): PathKey,
     Query(query): Query<DeleteQuery>,
     headers: HeaderMap,
+    _: NoBody,
 ) -> Result<Response, ApiError> {
-    let condition = condition(&headers)?;
+    let condition = write_condition(&headers)?;
     let previous = flag("previous", query.previous.as_deref())?;
     let written = write(&node, &headers, Op::Delete { key: key.clone(), condition, previous }).await?;
     let at = written_at(&written);
@@ -122,7 +124,7 @@ pub(super) async fn incr(
     let request: IncrRequest = json_body(&door, &headers, body, JSON_BYTES_MAX).await?;
     let ttl = ttl(request.ttl_ms, request.sliding)?;
     let (by, initial) = (request.by.unwrap_or(1), request.initial.unwrap_or(0));
-    let op = Op::Incr { key, by, initial, ttl, condition: condition(&headers)? };
+    let op = Op::Incr { key, by, initial, ttl, condition: write_condition(&headers)? };
     let written = write(&node, &headers, op).await?;
     let Outcome::Counter { revision, value, created } = written.outcome else { return Err(unexpected()) };
     let answer = changed_at(written_at(&written), revision);
@@ -140,7 +142,7 @@ pub(super) async fn expire(
 ) -> Result<Response, ApiError> {
     let request: ExpireRequest = json_body(&door, &headers, body, JSON_BYTES_MAX).await?;
     let ttl = ttl(Some(request.ttl_ms), request.sliding)?;
-    let op = Op::Expire { key: key.clone(), ttl, condition: condition(&headers)? };
+    let op = Op::Expire { key: key.clone(), ttl, condition: write_condition(&headers)? };
     deadline(&write(&node, &headers, op).await?, &key, Some(request.ttl_ms))
 }
 
@@ -150,8 +152,9 @@ pub(super) async fn persist(
     PathKey(key): PathKey,
     Query(NoQuery {}): Query<NoQuery>,
     headers: HeaderMap,
+    _: NoBody,
 ) -> Result<Response, ApiError> {
-    let op = Op::Persist { key: key.clone(), condition: condition(&headers)? };
+    let op = Op::Persist { key: key.clone(), condition: write_condition(&headers)? };
     deadline(&write(&node, &headers, op).await?, &key, None)
 }
 

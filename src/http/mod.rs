@@ -6,6 +6,7 @@ mod admission;
 mod bare;
 mod batch;
 mod cluster;
+mod conditions;
 mod config;
 mod dashboard;
 mod door;

@@ -30,6 +30,12 @@ impl ApiError {
         self
     }
 
+    /// Tells the key's revision.
+    pub fn revision(mut self, revision: u64) -> Self {
+        self.problem.revision = Some(revision);
+        self
+    }
+
     /// Names the position in a batch.
     pub fn op(mut self, position: usize) -> Self {
         self.problem.op = u32::try_from(position).ok();

@@ -1,6 +1,7 @@
 //! Every route, in one table.
 
 use super::door::Door;
+use super::extract::refuse_query;
 use super::respond::ApiError;
 use super::{
     batch, cluster, config, dashboard, faults, guide, health, history, keys, kv, live, metrics, openapi,
@@ -9,6 +10,7 @@ use super::{
 use crate::api::ErrorCode;
 use axum::Router;
 use axum::http::{Method, Uri};
+use axum::middleware::from_fn;
 use axum::routing::{delete, get, post};
 
 /// The whole API.
@@ -24,21 +26,9 @@ pub(super) fn router(door: Door, socket_io: Router<Door>) -> Router {
         .route("/v1/batch", post(batch::batch))
         .route("/v1/keys", get(keys::list))
         .route("/v1/watch", get(watch::watch))
-        .route("/v1/live", get(live::live))
         .route("/v1/config", get(config::get).put(config::put))
-        .route("/v1/cache", get(cluster::cache))
-        .route("/v1/digest", get(cluster::digest))
-        .route("/v1/members", get(cluster::members).post(cluster::add_member))
-        .route("/v1/members/{id}", delete(cluster::remove_member))
-        .route("/v1/members/{id}/promote", post(cluster::promote_member))
-        .route("/v1/nodes", get(cluster::nodes))
         .route("/v1/history", get(history::history))
-        .route("/v1/leader", post(cluster::transfer_leader))
-        .route("/v1/snapshot", get(cluster::get_snapshot).post(cluster::take_snapshot))
-        .route("/v1/introduction", get(cluster::introduction))
-        .route("/v1/openapi.json", get(openapi::openapi))
-        .route("/v1/debug/links", get(faults::get).put(faults::put))
-        .route("/v1/debug/corrupt", post(faults::corrupt))
+        .merge(without_query())
         .merge(node_probes())
         .merge(guide::router(&door))
         .merge(socket_io)
@@ -49,10 +39,30 @@ pub(super) fn router(door: Door, socket_io: Router<Door>) -> Router {
         .with_state(door)
 }
 
+/// Those that take no query parameters. The others say in their arguments which they take.
+fn without_query() -> Router<Door> {
+    Router::new()
+        .route("/v1/live", get(live::live))
+        .route("/v1/cache", get(cluster::cache))
+        .route("/v1/digest", get(cluster::digest))
+        .route("/v1/members", get(cluster::members).post(cluster::add_member))
+        .route("/v1/members/{id}", delete(cluster::remove_member))
+        .route("/v1/members/{id}/promote", post(cluster::promote_member))
+        .route("/v1/nodes", get(cluster::nodes))
+        .route("/v1/leader", post(cluster::transfer_leader))
+        .route("/v1/snapshot", get(cluster::get_snapshot).post(cluster::take_snapshot))
+        .route("/v1/introduction", get(cluster::introduction))
+        .route("/v1/openapi.json", get(openapi::openapi))
+        .route("/v1/debug/links", get(faults::get).put(faults::put))
+        .route("/v1/debug/corrupt", post(faults::corrupt))
+        .route_layer(from_fn(refuse_query))
+}
+
 /// How the node is.
 fn node_probes() -> Router<Door> {
     Router::new()
         .route("/v1/status", get(cluster::status))
+        .route_layer(from_fn(refuse_query))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::metrics))

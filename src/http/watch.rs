@@ -2,7 +2,7 @@
 //! itself.
 
 use super::door::{Door, Ready};
-use super::extract::{Query, bad_query, flag};
+use super::extract::{Query, bad_query, flag, whole};
 use super::respond::ApiError;
 use super::watchers::{Entered, Room};
 use crate::api::{ErrorCode, Told, WireEvent};
@@ -64,7 +64,7 @@ impl Place {
             Some((index, history)) => (index, Some(history.to_owned())),
             None => (text, None),
         };
-        Some(Self { index: index.parse().ok()?, history })
+        Some(Self { index: whole(index)?, history })
     }
 }
 

@@ -95,6 +95,11 @@ impl Inner {
         };
         let needed = index.max(min_index).unwrap_or(0);
         let replica = self.consensus.replica();
+        if let Some(asked) = min_index.filter(|asked| *asked > replica.applied_index()) {
+            // A lease may be mistaken about the time, and then about where the cluster is.
+            let index = index.filter(|_| matches!(level, ReadLevel::Linearizable));
+            self.refuse_what_cannot_come(asked, index, deadline).await?;
+        }
         if replica.applied_index() < needed && timeout_at(deadline, replica.applied(needed)).await.is_err() {
             let applied = replica.applied_index();
             let reason = format!("this node has applied index {applied}, the read needs {needed}");
@@ -109,6 +114,31 @@ impl Inner {
             term,
             now_ms: cache.now_ms().max(clock_ms),
         }))
+    }
+
+    /// Nobody can have been told of an index that the cluster has not come to, so there is no use in waiting for it. The leader knows,
+    /// if there is one; what this node hears of in the meantime need not be asked for.
+    async fn refuse_what_cannot_come(
+        &self,
+        asked: u64,
+        index: Option<u64>,
+        deadline: Instant,
+    ) -> Result<(), NodeError> {
+        let index = match index {
+            Some(index) => index,
+            None => tokio::select! {
+                () = self.consensus.replica().applied(asked) => return Ok(()),
+                index = self.find_read_index(false, deadline) => match index {
+                    Ok(index) => index,
+                    Err(_) => return Ok(()),
+                },
+            },
+        };
+        if asked <= index {
+            return Ok(());
+        }
+        let reason = format!("the cluster is at index {index}, it has not come to {asked} yet");
+        Err(NodeError::Conflict(reason))
     }
 
     /// Asks until a leader confirms, or time is up. Asking again is harmless.

@@ -5,7 +5,6 @@ use crate::server::{Server, limits};
 use lockstep::http::{GuideSettings, HttpLimits};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use std::time::Duration;
 
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 const FORM: &[(&str, &str)] = &[("content-type", "application/x-www-form-urlencoded")];

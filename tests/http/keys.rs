@@ -252,7 +252,7 @@ async fn status_settings_and_probes_have_the_shapes_scripts_rely_on() {
     server.stop().await;
 }
 
-/// `min_index` waits for what the caller has seen elsewhere, and gives up with an answer that says so.
+/// `min_index` waits for what the caller has seen elsewhere. What nobody can have seen is refused at once.
 #[tokio::test]
 async fn a_read_waits_for_the_index_it_needs() {
     let server = Server::start_with(crate::server::limits(), |mut options| {
@@ -266,9 +266,15 @@ async fn a_read_waits_for_the_index_it_needs() {
         server.get(&format!("/v1/kv/k?consistency=stale&min_index={index}")).await.status().as_u16(),
         200
     );
-    let far = format!("/v1/kv/k?consistency=stale&min_index={}", index + 1_000);
-    let problem = server.refused(Method::GET, &far, &[], "", "unavailable").await;
-    assert!(problem["detail"].as_str().unwrap().contains("applied"));
+    for consistency in ["stale", "lease", "linearizable"] {
+        for far in [index + 1_000, u64::MAX] {
+            for path in ["/v1/kv/k", "/v1/keys", "/v1/config"] {
+                let path = format!("{path}?consistency={consistency}&min_index={far}");
+                let problem = server.refused(Method::GET, &path, &[], "", "conflict").await;
+                assert!(problem["detail"].as_str().unwrap().contains("has not come to"), "{problem}");
+            }
+        }
+    }
     server.stop().await;
 }
 

@@ -3,7 +3,9 @@
 mod admission;
 mod cache;
 mod client;
+mod conditional;
 mod errors;
+mod grammar;
 mod guide;
 mod history;
 mod keys;

@@ -1,5 +1,6 @@
 //! `/api/cache`: all items, read or removed.
 
+use super::super::extract::{parse_query, whole};
 use super::super::kv::{unexpected, written_at};
 use super::super::respond::read_at;
 use super::answer::{Here, Refusal};
@@ -52,11 +53,11 @@ struct Cleared {
 
 /// `GET`: the first so many in the order of their keys.
 pub(super) async fn list(here: Here, uri: Uri) -> Result<Response, Refusal> {
-    let query = serde_urlencoded::from_str(uri.query().unwrap_or_default());
-    let query: ListQuery = query.map_err(|error| Refusal::bad(format!("Malformed query: {error}")))?;
-    let limit = match query.limit.as_deref().map(str::parse) {
+    let query: ListQuery =
+        parse_query(&uri).map_err(|error| Refusal::bad(format!("Malformed query: {error}")))?;
+    let limit = match query.limit.as_deref().map(whole) {
         None => ITEMS_MAX,
-        Some(Ok(limit)) if limit > 0 => ITEMS_MAX.min(limit),
+        Some(Some(limit)) if limit > 0 => limit.try_into().map_or(ITEMS_MAX, |limit| ITEMS_MAX.min(limit)),
         Some(_) => return Err(Refusal::bad("Limit must be a positive number")),
     };
     let look = |cache: &Cache| (first(cache, query.after.as_deref(), limit), cache.len());

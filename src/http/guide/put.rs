@@ -2,7 +2,7 @@
 
 use super::super::extract::ttl;
 use super::super::respond::ApiError;
-use super::value::stored;
+use super::value::{DEPTH_MAX, is_deeper, stored};
 use crate::api::ErrorCode;
 use crate::cache::limits::{KEY_BYTES_MAX, TTL_MS_MAX};
 use crate::cache::{Condition, Key, Op, Ttl};
@@ -37,11 +37,15 @@ impl PutBody<'_> {
     /// The operation that stores it.
     ///
     /// # Errors
-    /// `invalid_body`, `invalid_key`, `invalid_ttl`, `too_large`.
+    /// `invalid_body`, `invalid_key`, `invalid_value`, `invalid_ttl`, `too_large`.
     pub fn op(&self, value_bytes_max: usize) -> Result<Op, ApiError> {
         let required = || ApiError::new(ErrorCode::InvalidBody, "Key and value are required");
         let (Some(key), Some(value)) = (self.key, self.value) else { return Err(required()) };
         let key = key_of(key)?.ok_or_else(required)?;
+        if is_deeper(value.get(), DEPTH_MAX) {
+            let reason = format!("The value is nested deeper than {DEPTH_MAX}");
+            return Err(ApiError::new(ErrorCode::InvalidValue, reason));
+        }
         let invalid = |error: crate::cache::ValueError| ApiError::new(ErrorCode::TooLarge, error.to_string());
         let value = stored(value).map_err(invalid)?;
         let length = value.bytes.len();
@@ -78,7 +82,7 @@ fn seconds(json: &RawValue) -> Result<Ttl, ApiError> {
     let seconds = match serde_json::from_str(text) {
         Ok(Json::Null) => return Ok(Ttl::Default),
         Ok(Json::Number(number)) => number.as_f64(),
-        Ok(Json::String(text)) => text.parse().ok(),
+        Ok(Json::String(text)) => serde_json::from_str(&text).ok(),
         _ => None,
     };
     let most = (TTL_MS_MAX / 1_000) as f64;
@@ -134,7 +138,7 @@ mod tests {
         assert_eq!(ttl("0.25"), Ok(Ttl::Ms(250)));
         assert_eq!(ttl(r#""60""#), Ok(Ttl::Ms(60_000)));
         assert_eq!(ttl("null"), Ok(Ttl::Default));
-        for wrong in ["0", "-1", "1e99", "true", r#""soon""#, "{}"] {
+        for wrong in ["0", "-1", "1e99", "true", r#""soon""#, r#""+5""#, r#""inf""#, r#""0x5""#, "{}"] {
             assert!(ttl(wrong).unwrap_err().starts_with("Ttl must be"), "{wrong}");
         }
     }

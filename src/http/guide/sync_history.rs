@@ -1,6 +1,7 @@
 //! `GET /api/sync/history`: the newest operations that were applied, newest first. Every node tells the same of each, also
 //! after a restart; how many it knows may differ where values are large.
 
+use super::super::extract::{parse_query, whole};
 use super::answer::Here;
 use super::strategy;
 use super::value::shown;
@@ -62,8 +63,9 @@ struct HistoryQuery {
 
 /// `GET`. A limit that is none is the usual one, as with the server that these routes are like.
 pub(super) async fn history(here: Here, uri: Uri) -> Json<SyncHistory> {
-    let query: HistoryQuery = serde_urlencoded::from_str(uri.query().unwrap_or_default()).unwrap_or_default();
-    let limit = query.limit.and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0).unwrap_or(LIMIT);
+    let query: HistoryQuery = parse_query(&uri).unwrap_or_default();
+    let limit = query.limit.and_then(|limit| whole(&limit)?.try_into().ok());
+    let limit = limit.filter(|limit| *limit > 0).unwrap_or(LIMIT);
     let history =
         here.node.recent(limit).into_iter().map(|operation| Told::of(operation, &here.node)).collect();
     Json(SyncHistory { success: true, history })

@@ -10,6 +10,30 @@ use serde_json::value::{RawValue, to_raw_value};
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
+/// Levels of arrays and objects within each other. Readers that recurse fail on more, and with it on a whole list.
+pub(super) const DEPTH_MAX: usize = 128;
+
+/// Whether JSON has more levels than that.
+pub(super) fn is_deeper(json: &str, most: usize) -> bool {
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                if depth > most {
+                    return true;
+                }
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
 /// A JSON value as it will be stored.
 ///
 /// # Errors
@@ -56,12 +80,13 @@ impl Shown {
     }
 }
 
-/// A stored value as JSON: what is JSON by its content type, text where it is UTF-8, else base64.
+/// A stored value as JSON: what is JSON by its content type and not too deep, text where it is UTF-8, else base64.
 pub(super) fn shown(value: &Value) -> Result<(Box<RawValue>, bool), serde_json::Error> {
     let Ok(text) = std::str::from_utf8(&value.bytes) else {
         return Ok((to_raw_value(&BASE64.encode(&value.bytes))?, true));
     };
     if value.content_type.as_deref().is_some_and(is_json)
+        && !is_deeper(text, DEPTH_MAX)
         && let Ok(json) = serde_json::from_str::<&RawValue>(text)
     {
         return Ok((json.to_owned(), false));
@@ -108,6 +133,17 @@ mod tests {
         assert_eq!((&text.bytes[..], text.content_type.as_deref()), (&b"a\nb"[..], Some(TEXT)));
         let number = stored(&raw("5")).unwrap();
         assert_eq!((&number.bytes[..], number.content_type.as_deref()), (&b"5"[..], Some(JSON)));
+    }
+
+    #[test]
+    fn brackets_in_texts_are_no_levels() {
+        for (json, depth) in [("1", 0), ("[]", 1), (r#"[{"a":[1]},[]]"#, 3), (r#"["[[[","\\\"[[["]"#, 1)] {
+            assert!(!is_deeper(json, depth), "{json}");
+            assert!(depth == 0 || is_deeper(json, depth - 1), "{json}");
+        }
+        let deep = format!("{}{}", "[".repeat(DEPTH_MAX + 1), "]".repeat(DEPTH_MAX + 1));
+        let (shown, _) = shown(&Value::new(deep.clone().into(), Some(JSON)).unwrap()).unwrap();
+        assert_eq!(serde_json::from_str::<String>(shown.get()).unwrap(), deep, "it is told as text");
     }
 
     #[test]
