@@ -72,7 +72,8 @@ error_codes! {
     NotANumber = "not_a_number", 409, None;
     /// `incr` past the 64-bit range.
     Overflow = "overflow", 409, None;
-    /// The cluster can't do this now or in this way: a membership change that is refused or under way.
+    /// The cluster can't do this now or in this way: a membership change that is refused or under way, or an index that it has
+    /// not come to.
     Conflict = "conflict", 409, None;
     /// A condition did not hold; `revision` is the current one.
     PreconditionFailed = "precondition_failed", 412, None;

@@ -1,5 +1,6 @@
 //! The listener's own loop: axum's sets no timers, so a slow client would hold its connection for ever.
 
+use super::client_address::ClientAddress;
 use super::door::Door;
 use super::guard::{Guard, Guarded};
 use super::line_rate::LineRate;
@@ -71,8 +72,8 @@ async fn accept(listener: TcpListener, door: Door, service: Router, mut stopped:
             accepted = listener.accept() => accepted,
             _ = &mut stopped => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: it passes when connections end.
                 if let Some(left_out) = TOLD.admit() {
@@ -90,7 +91,8 @@ async fn accept(listener: TcpListener, door: Door, service: Router, mut stopped:
         let guard = Guard::new();
         let stream = TokioIo::new(Guarded::new(stream, guard.clone(), place, &limits));
         let (http, service) = if is_beyond { (&http_beyond, &probes) } else { (&http, &service) };
-        let service = TowerToHyperService::new(guarded(service.clone(), guard));
+        let service =
+            TowerToHyperService::new(guarded(service.clone(), guard, ClientAddress::new(address.ip())));
         let connection = http.serve_connection(stream, service).with_upgrades();
         let mut closes = closing.subscribe();
         let serving = tokio::spawn(async move {
@@ -137,9 +139,11 @@ fn http1(head: Duration) -> Builder {
 fn guarded(
     service: Router,
     guard: Guard,
+    client: ClientAddress,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone {
     let lifted = guard.clone();
     let prepare = move |mut request: Request<Incoming>| {
+        client.note(&mut request);
         guide::limit_socket(&mut request, &guard);
         guide::take_slash_away(&mut request);
         request.map(|body| Noted::new(body, guard.clone()))

@@ -1,5 +1,6 @@
 //! `GET /v1/live`: changes over a WebSocket, with as many subscriptions as a page has use for.
 
+use super::client_address::ClientAddress;
 use super::door::{Door, Ready};
 use super::origin;
 use super::respond::ApiError;
@@ -40,13 +41,14 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 pub(super) async fn live(
     Ready(node): Ready,
     State(door): State<Door>,
+    client: ClientAddress,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     origin::refuse_foreign(&headers, &door)?;
     let upgrade =
         upgrade.map_err(|error| ApiError::new(ErrorCode::InvalidHeader, format!("no WebSocket: {error}")))?;
-    let entered = door.watchers.enter()?;
+    let entered = door.watchers.enter(client)?;
     let upgrade = upgrade
         .max_message_size(REQUEST_BYTES_MAX)
         .max_frame_size(REQUEST_BYTES_MAX)
@@ -55,7 +57,7 @@ pub(super) async fn live(
         .max_write_buffer_size(MESSAGE_BYTES_MAX);
     Ok(upgrade.on_upgrade(move |socket| async move {
         let (ends, told, control) = Default::default();
-        let mut talk = Talk { door, node, socket, ends, told, control, _entered: entered };
+        let mut talk = Talk { door, client, node, socket, ends, told, control, _entered: entered };
         // However it ends, the client notices and comes again.
         let _ = talk.go_on().await;
     }))
@@ -64,6 +66,7 @@ pub(super) async fn live(
 /// One client's connection.
 struct Talk {
     door: Door,
+    client: ClientAddress,
     node: Node,
     socket: WebSocket,
     /// What ends each subscription, by its id.
@@ -152,8 +155,9 @@ impl Talk {
             let reason = format!("a connection has at most {SUBSCRIPTIONS_MAX} subscriptions");
             return self.refuse(&id, ErrorCode::Busy, &reason).await;
         }
-        let Ok(entered) = self.door.watchers.enter() else {
-            return self.refuse(&id, ErrorCode::Busy, "too many clients watch this node").await;
+        let entered = match self.door.watchers.enter(self.client) {
+            Ok(entered) => entered,
+            Err(error) => return self.refuse(&id, ErrorCode::Busy, &error.problem().detail).await,
         };
         let (node, from) = (self.node.clone(), from.map(|index| Place { index, history: None }));
         // Finding out whether the cluster has come to `from` may take a while, in which the others are served.

@@ -5,6 +5,7 @@ mod accept;
 mod admission;
 mod bare;
 mod batch;
+mod client_address;
 mod cluster;
 mod conditions;
 mod config;

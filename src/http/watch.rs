@@ -1,6 +1,7 @@
 //! `GET /v1/watch`: changes as server-sent events. The id of each is its place, so a browser that connects again resumes by
 //! itself.
 
+use super::client_address::ClientAddress;
 use super::door::{Door, Ready};
 use super::extract::{Query, bad_query, flag, whole};
 use super::respond::ApiError;
@@ -31,6 +32,7 @@ pub(super) struct WatchQuery {
 pub(super) async fn watch(
     Ready(node): Ready,
     State(door): State<Door>,
+    client: ClientAddress,
     Query(query): Query<WatchQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -40,7 +42,7 @@ pub(super) async fn watch(
         None => query.from.as_deref().map(place_in).transpose()?,
     };
     let values = query.values.is_none() || flag("values", query.values.as_deref())?;
-    let entered = door.watchers.enter()?;
+    let entered = door.watchers.enter(client)?;
     let prefix = query.prefix.unwrap_or_default();
     let subscription = Subscription::open(&node, prefix, from, values, entered).await;
     let subscription = subscription.map_err(|error| ApiError::from_node(&node, error))?;

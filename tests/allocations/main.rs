@@ -38,7 +38,8 @@ struct Case {
 
 fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
     let length = body.len();
-    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
+    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}")
+        .into_bytes()
 }
 
 /// The bounds are a little above what was measured with the versions in `Cargo.lock`, without optimisation.

@@ -67,6 +67,11 @@ impl Server {
         Self { url, address, client, node, door, http, _dir: dir }
     }
 
+    /// A client that connects from this address, of those that lead to this machine.
+    pub fn client_from(&self, address: [u8; 4]) -> Client {
+        Client::builder().no_proxy().local_address(Some(address.into())).build().unwrap()
+    }
+
     pub async fn stop(self) {
         self.http.stop().await;
         self.node.stop().await;

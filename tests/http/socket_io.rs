@@ -3,7 +3,7 @@
 use crate::server::{Server, limits};
 use futures::{SinkExt, StreamExt};
 use lockstep::http::HttpLimits;
-use reqwest::Method;
+use reqwest::{Client, Method};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
@@ -122,16 +122,23 @@ async fn a_session_has_one_socket() {
     server.stop().await;
 }
 
-/// A connection that says nothing takes memory until it is given up, so only so many may begin.
+/// A connection that says nothing takes memory until it is given up, so only so many may begin, and one client begins three
+/// quarters of them.
 #[tokio::test]
 async fn a_flood_of_socket_io_connections_is_refused() {
     let server = Server::start().await;
-    let begin = async || server.get("/socket.io/?EIO=4&transport=polling").await.status().as_u16();
+    let (flooding, other) = (server.client_from([127, 0, 0, 2]), server.client_from([127, 0, 0, 3]));
+    let url = format!("{}/socket.io/?EIO=4&transport=polling", server.url);
+    let begin = async |client: &Client| client.get(&url).send().await.unwrap().status().as_u16();
     let mut answers = Vec::new();
-    while answers.len() < 513 {
-        answers.push(begin().await);
+    while answers.len() < 385 {
+        answers.push(begin(&flooding).await);
     }
-    assert_eq!((answers[0], answers[511], answers[512]), (200, 200, 429));
+    assert_eq!((answers[0], answers[383], answers[384]), (200, 200, 429));
+    while answers.len() < 385 + 129 {
+        answers.push(begin(&other).await);
+    }
+    assert_eq!((answers[385], answers[512], answers[513]), (200, 200, 429));
     server.stop().await;
 }
 

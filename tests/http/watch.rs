@@ -5,7 +5,7 @@ use lockstep::api::Told;
 use lockstep::client::{Client, Watching};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -336,5 +336,39 @@ async fn watchers_do_not_take_all_connections() {
     server.refused(Method::GET, "/v1/watch", &[], "", "busy").await;
     assert_eq!(server.get("/livez").await.status(), 200);
     drop(watching);
+    server.stop().await;
+}
+
+/// A client that takes all it can leaves some for others.
+#[tokio::test]
+async fn one_address_does_not_take_all_places() {
+    let server =
+        Server::start_with(lockstep::http::HttpLimits { connections: 16, ..limits() }, |options| options)
+            .await;
+    let (greedy, other) = (server.client_from([127, 0, 0, 2]), server.client_from([127, 0, 0, 3]));
+    let watch = async |client: &reqwest::Client| {
+        let answer = client.get(format!("{}/v1/watch", server.url)).send().await.unwrap();
+        (answer.status().as_u16(), answer)
+    };
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        let (status, answer) = watch(&greedy).await;
+        assert_eq!(status, 200);
+        held.push(answer);
+    }
+    let (status, refused) = watch(&greedy).await;
+    assert_eq!((status, refused.headers()["retry-after"].to_str().unwrap()), (429, "1"));
+    assert!(refused.text().await.unwrap().contains("your address"));
+    for expected in [200, 200, 429] {
+        let (status, answer) = watch(&other).await;
+        assert_eq!(status, expected);
+        held.push(answer);
+    }
+    drop(held);
+    let begun = Instant::now();
+    while watch(&greedy).await.0 != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "places are given back");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     server.stop().await;
 }

@@ -1,6 +1,7 @@
 //! What stands around the `/api` routes, as Express' usual companions do: a log line a request, headers that make
 //! browsers careful, leave for the frontend's pages to ask, compression. The hot routes under `/v1` pay for none of it.
 
+use super::super::client_address::{ClientAddress, Shares};
 use super::super::door::Door;
 use super::super::line_rate::{LineRate, cut};
 use super::super::origin;
@@ -128,21 +129,35 @@ async fn refuse_foreign_pages(State(door): State<Door>, request: Request, next: 
 /// Connections that were begun since an instant. One that does not say what it wants is given up after a while; until then it takes
 /// memory, so only so many may begin in that time.
 #[derive(Default)]
-struct Newcomers(Mutex<Option<(Instant, u32)>>);
+struct Newcomers(Mutex<Option<Begun>>);
+
+struct Begun {
+    since: Instant,
+    count: u32,
+    shares: Shares,
+}
 
 impl Newcomers {
-    fn admit(&self) -> bool {
+    fn admit(&self, client: ClientAddress) -> bool {
         let mut begun = self.0.lock().expect("no panic while held");
-        let now = Instant::now();
-        let (since, count) = begun.filter(|(since, _)| now - *since < NEWCOMERS_INTERVAL).unwrap_or((now, 0));
-        *begun = Some((since, count + 1));
-        count < NEWCOMERS_MAX
+        if begun.as_ref().is_none_or(|begun| begun.since.elapsed() >= NEWCOMERS_INTERVAL) {
+            *begun = Some(Begun { since: Instant::now(), count: 0, shares: Shares::default() });
+        }
+        let Some(begun) = begun.as_mut().filter(|begun| begun.count < NEWCOMERS_MAX) else { return false };
+        let admitted = begun.shares.take(client, NEWCOMERS_MAX);
+        begun.count += u32::from(admitted);
+        admitted
     }
 }
 
 /// A request without `sid` begins a connection.
-async fn refuse_a_flood(State(newcomers): State<Arc<Newcomers>>, request: Request, next: Next) -> Response {
-    if session(&request).is_some() || newcomers.admit() {
+async fn refuse_a_flood(
+    State(newcomers): State<Arc<Newcomers>>,
+    client: ClientAddress,
+    request: Request,
+    next: Next,
+) -> Response {
+    if session(&request).is_some() || newcomers.admit(client) {
         return next.run(request).await;
     }
     let message = "Too many connections were begun in the last seconds: try again";

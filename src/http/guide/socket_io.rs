@@ -2,6 +2,7 @@
 //! the same. What happens fast is told together: a page gets a few frames a second, however many writes there are, and
 //! the newest state. Who wants every change takes `/v1/watch`.
 
+use super::super::client_address::ClientAddress;
 use super::super::door::Door;
 use super::super::guard::Guard;
 use super::super::watchers::Entered;
@@ -150,7 +151,7 @@ pub(in crate::http) fn limit_socket<B>(request: &mut Request<B>, guard: &Guard) 
 
 /// Tells a new page how things are, and again whenever it asks.
 async fn greet(page: SocketRef, door: Door, count: watch::Sender<usize>) {
-    let Ok(entered) = door.watchers.enter() else {
+    let Ok(entered) = door.watchers.enter(ClientAddress::of(page.req_parts())) else {
         let _ = page.disconnect();
         return;
     };
