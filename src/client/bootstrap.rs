@@ -2,7 +2,10 @@
 
 use crate::api::{AddMember, ErrorCode, Introduction, Joined, Problem};
 use futures::future::join_all;
+use reqwest::{StatusCode, Url};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use tokio::net::lookup_host;
 
 const INTRODUCTION_LIMIT: Duration = Duration::from_secs(2);
 const JOIN_LIMIT: Duration = Duration::from_secs(20);
@@ -30,11 +33,32 @@ pub async fn introductions(urls: &[String]) -> Vec<Result<Introduction, String>>
 
 async fn introduction(client: &reqwest::Client, url: &str) -> Result<Introduction, String> {
     let url = format!("{}/v1/introduction", url.trim_end_matches('/'));
-    let response = client.get(url).send().await.map_err(|error| short(&error))?;
+    let mut response = client.get(&url).send().await.map_err(|error| short(&error))?;
+    if response.status() == StatusCode::MISDIRECTED_REQUEST {
+        // A node need not know every name that a list has for it. It answers to its address.
+        for url in by_address(&url).await {
+            if let Ok(answer) = client.get(url).send().await {
+                response = answer;
+                break;
+            }
+        }
+    }
     if !response.status().is_success() {
         return Err(format!("answered {}", response.status()));
     }
     response.json().await.map_err(|_| "is no Lockstep node".to_owned())
+}
+
+/// The same URL with each of the addresses that its host has.
+async fn by_address(url: &str) -> Vec<Url> {
+    let Ok(url) = Url::parse(url) else { return Vec::new() };
+    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return Vec::new() };
+    let found = lookup_host((host, port)).await.into_iter().flatten();
+    let at = |address: SocketAddr| {
+        let mut url = url.clone();
+        url.set_ip_host(address.ip()).ok().map(|()| url)
+    };
+    found.filter_map(at).collect()
 }
 
 /// Asks a cluster to take a node in, for as long as it is starting, changing or without a leader. Asking
@@ -98,4 +122,39 @@ fn short(error: &reqwest::Error) -> String {
         reason = source;
     }
     reason.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_node_that_does_not_know_its_name_is_asked_by_its_address() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let node = tokio::spawn(async move {
+            let mut hosts = Vec::new();
+            while hosts.len() < 2 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = vec![0; 4_096];
+                let length = stream.read(&mut head).await.unwrap();
+                let head = String::from_utf8_lossy(&head[..length]).to_lowercase();
+                let host = head.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned();
+                let body = r#"{"name":"n1","http":"h","peer":"p","store_uuid":"u","list":null,"founding":null,"cluster_id":null}"#;
+                let (status, body) = if host.starts_with("localhost") { (421, "{}") } else { (200, body) };
+                let answer = format!(
+                    "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    body.len()
+                );
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                hosts.push(host);
+            }
+            hosts
+        });
+        let met = introductions(&[format!("http://localhost:{port}/")]).await.remove(0).unwrap();
+        assert_eq!(met.store_uuid, "u");
+        assert_eq!(node.await.unwrap(), [format!("localhost:{port}"), format!("127.0.0.1:{port}")]);
+    }
 }

@@ -1,6 +1,6 @@
 //! Clients that want to wear a node out. Its memory stays in bounds, and probes are answered meanwhile.
 
-use crate::support::{Cluster, Node};
+use crate::support::{Cluster, Node, run, until};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -91,9 +91,35 @@ async fn probes_are_answered_when_all_connections_are_taken() {
     let grown = resident_bytes(node).saturating_sub(before);
     assert!(grown < GROWTH_BYTES_MAX, "it grew by {grown} bytes");
     drop(held);
-    crate::support::until("there is room again", || async {
+    until("there is room again", || async {
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         client.get(format!("{}/v1/kv/k", node.http)).send().await.is_ok_and(|answer| answer.status() == 404)
     })
     .await;
+}
+
+/// A page can have its own name lead here, so a node answers to those names only that it was told, or that it advertises.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_answers_to_the_names_it_was_told() {
+    let names = ["--allowed-hosts", "cache-1, cache.example", "--advertise-http", "http://n1.example:5000"];
+    let cluster = Cluster::start(1, &names).await;
+    let node = &cluster.nodes[0];
+    for (host, status) in [
+        ("cache-1", 200),
+        ("CACHE.example:5000", 200),
+        ("n1.example", 200),
+        ("10.0.0.7:80", 200),
+        ("cache-2", 421),
+        ("evil.example", 421),
+        ("cache.example.evil.example", 421),
+    ] {
+        let request = cluster.http.get(format!("{}/v1/keys", node.http)).header("host", host);
+        assert_eq!(request.send().await.expect("an answer").status(), status, "{host}");
+    }
+    let folder = cluster.dir.path().join("other").display().to_string();
+    for wrong in ["cache-1:5000", "http://cache-1", "*"] {
+        let (code, _, error) =
+            run(&["serve", "--data-dir", &folder, "--http", "127.0.0.1:0", "--allowed-hosts", wrong]);
+        assert!(code == 2 && error.contains("--allowed-hosts"), "{wrong}: {code} {error}");
+    }
 }
