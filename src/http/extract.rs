@@ -136,19 +136,24 @@ pub(super) async fn refuse_query(
     next.run(request).await
 }
 
-/// No body.
+/// No body, or an object without fields.
 pub(super) struct NoBody;
+
+/// More than an empty object needs.
+const NO_BODY_BYTES_MAX: usize = 64;
 
 impl FromRequest<Door> for NoBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, door: &Door) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let read = body_bytes(door, &parts.headers, body, 0).await;
-        read.map(|_| Self).map_err(|error| match error.problem().code {
-            ErrorCode::TooLarge => bad_body("this request takes none".into()),
+        let refused = || bad_body("this request takes none".into());
+        let held = body_bytes(door, &parts.headers, body, NO_BODY_BYTES_MAX).await;
+        let held = held.map_err(|error| match error.problem().code {
+            ErrorCode::TooLarge => refused(),
             _ => error,
-        })
+        })?;
+        if matches!(held.bytes.trim_ascii(), b"" | b"{}") { Ok(Self) } else { Err(refused()) }
     }
 }
 

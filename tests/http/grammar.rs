@@ -86,8 +86,14 @@ async fn no_route_takes_what_it_does_not_know() {
             continue;
         }
         let path = if path == "/v1/kv" { "/v1/kv?all=true".into() } else { path };
-        let problem = server.refused(method.clone(), &path, &[], r#"{"surprise": 1}"#, "invalid_body").await;
-        assert!(problem["detail"].as_str().unwrap().contains("takes none"), "{method} {path}: {problem}");
+        for body in [r#"{"surprise": 1}"#, "x", &"x".repeat(2_000)] {
+            let problem = server.refused(method.clone(), &path, &[], body, "invalid_body").await;
+            assert!(problem["detail"].as_str().unwrap().contains("takes none"), "{method} {path}: {problem}");
+        }
+    }
+    server.put("k", "v").await;
+    for body in ["", "{}", " {}\n"] {
+        assert_eq!(server.send(Method::POST, "/v1/kv/k/persist", &[], body).await.status(), 200, "`{body}`");
     }
     server.stop().await;
 }

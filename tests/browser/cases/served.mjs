@@ -10,7 +10,7 @@ export async function every_view_has_a_url({ cluster }) {
     holds(`${path} is a page`, answer.headers.get('content-type').startsWith('text/html'))
     equal(`${path}: cache-control`, answer.headers.get('cache-control'), 'no-cache')
     equal(`${path}: nosniff`, answer.headers.get('x-content-type-options'), 'nosniff')
-    holds(`${path} has a policy`, answer.headers.get('content-security-policy').includes("script-src 'self'"))
+    holds(`${path} has a policy`, answer.headers.get('content-security-policy').includes('/assets/; style-src'))
     const again = await fetch(cluster.url(1, path), { headers: { 'If-None-Match': answer.headers.get('etag') } })
     equal(`${path} again`, again.status, 304)
   }
