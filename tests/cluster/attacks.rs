@@ -1,6 +1,6 @@
 //! Clients that want to wear a node out. Its memory stays in bounds, and probes are answered meanwhile.
 
-use crate::support::{Cluster, Node, run, until};
+use crate::support::{Cluster, Node, PATIENCE, run, until};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -122,4 +122,37 @@ async fn a_node_answers_to_the_names_it_was_told() {
             run(&["serve", "--data-dir", &folder, "--http", "127.0.0.1:0", "--allowed-hosts", wrong]);
         assert!(code == 2 && error.contains("--allowed-hosts"), "{wrong}: {code} {error}");
     }
+}
+
+/// Whoever asks fast, and for long paths, does not fill the disk with what is told of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_requests_is_told_in_few_lines() {
+    let cluster = Cluster::start(1, &[]).await;
+    let node = &cluster.nodes[0];
+    let before = node.log().len();
+    let (mut reader, mut writer) =
+        TcpStream::connect(address(node)).await.expect("a connection").into_split();
+    let request = format!("GET /api/{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "a".repeat(20_000));
+    let asking = tokio::spawn(async move {
+        let begun = Instant::now();
+        let mut asked = 0;
+        while asked < 5_000 && writer.write_all(request.as_bytes()).await.is_ok() {
+            asked += 1;
+        }
+        (begun.elapsed().as_secs() as usize, asked)
+    });
+    let mut answers = vec![0; 64 * 1024];
+    let mut received = 0;
+    // The answers repeat the paths, so they are as many bytes at least.
+    while received < 5_000 * 20_000 {
+        let count = timeout(PATIENCE, reader.read(&mut answers)).await.expect("in time").expect("an answer");
+        assert!(count > 0, "the node goes on answering");
+        received += count;
+    }
+    let (seconds, asked) = asking.await.expect("it is sent");
+    assert_eq!(asked, 5_000);
+    // 1,000 lines a second, each with 512 bytes of the path.
+    let told = node.log().len() - before;
+    assert!(told < (seconds + 2) * 1_000 * 700, "{told} bytes in {seconds} s");
+    probes_are_answered(node).await;
 }

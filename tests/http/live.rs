@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
@@ -111,6 +112,34 @@ async fn what_is_no_request_is_refused_and_the_rest_goes_on() {
         ids.insert(page.news().await["id"].as_str().unwrap().to_owned());
     }
     server.refused(Method::GET, "/v1/live", &[], "", "invalid_header").await;
+    server.stop().await;
+}
+
+/// Each ping costs the node an answer.
+#[tokio::test]
+async fn a_client_that_pings_without_end_is_sent_away() {
+    let server = Server::start().await;
+    let mut page = Page::open(&server).await;
+    for _ in 0..64 {
+        page.0.send(Message::Ping("x".into())).await.unwrap();
+    }
+    for _ in 0..64 {
+        assert!(matches!(page.0.next().await, Some(Ok(Message::Pong(_)))));
+    }
+    // At most 64 of these come after the second in which the others came.
+    for _ in 0..130 {
+        let _ = page.0.send(Message::Ping("x".into())).await;
+    }
+    let end = loop {
+        match tokio::time::timeout(Duration::from_secs(20), page.0.next()).await.expect("it ends") {
+            Some(Ok(Message::Pong(_))) => {}
+            end => break end,
+        }
+    };
+    if let Some(Ok(Message::Close(frame))) = &end {
+        assert_eq!(frame.as_ref().unwrap().code, CloseCode::Policy);
+    }
+    assert!(!matches!(end, Some(Ok(Message::Text(_)))), "{end:?}");
     server.stop().await;
 }
 
