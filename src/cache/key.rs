@@ -146,3 +146,25 @@ impl Value {
         Ok(Self { bytes, content_type: content_type.map(Arc::from) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_url_resolves_is_no_key_and_stays_one_where_it_was() {
+        for text in [".", ".."] {
+            assert_eq!(Key::new(text), Err(KeyError::Dots));
+            let in_a_log = postcard::to_stdvec(&Key::trusted(text)).unwrap();
+            assert_eq!(
+                postcard::from_bytes::<Key>(&in_a_log).unwrap().as_str(),
+                text,
+                "an entry is read as it is"
+            );
+        }
+        for text in ["...", ". ", "a.", ".a", "%2e"] {
+            assert!(Key::new(text).is_ok(), "{text}");
+        }
+        assert!(Key::stored("").is_err() && Key::stored("a\n").is_err());
+    }
+}

@@ -52,7 +52,9 @@ impl Server {
         let door = Door::new(opened.formation(), limits, false, guide);
         let http = HttpServer::start(listener, door.clone());
         let url = format!("http://{address}");
-        let client = Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
+        // An idle connection is closed soon here, perhaps just when it would be used again.
+        let client = Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(Duration::from_secs(20));
+        let client = client.build().unwrap();
         // Before the node has its place, everything but the probes is told to come back.
         let early = client.get(format!("{url}/v1/kv/k")).send().await.unwrap();
         assert_eq!(early.status(), StatusCode::SERVICE_UNAVAILABLE);
