@@ -3,7 +3,6 @@
 
 use super::HttpLimits;
 use super::guide::GuideSettings;
-use super::history::Samples;
 use super::metrics::Requests;
 use super::origin;
 use super::respond::ApiError;
@@ -31,8 +30,6 @@ pub struct Shared {
     pub(super) limits: HttpLimits,
     pub(super) requests: Requests,
     pub(super) watchers: Watchers,
-    /// The last hour, for `/v1/history`.
-    pub(super) samples: Samples,
     /// Bytes that request bodies may take together.
     pub(super) body_memory: Arc<Semaphore>,
     /// For the `/api` routes.
@@ -68,7 +65,6 @@ impl Door {
             body_memory: Arc::new(Semaphore::new(limits.body_memory)),
             limits,
             requests: Requests::default(),
-            samples: Samples::default(),
             guide,
             hosts: OnceLock::new(),
             known_host: RwLock::default(),
@@ -116,6 +112,18 @@ impl Door {
     /// The node, once it has a cluster.
     pub(super) fn node(&self) -> Option<Node> {
         self.node.borrow().clone()
+    }
+
+    /// The same, waiting for that.
+    pub(super) async fn opened(&self) -> Node {
+        let mut node = self.node.subscribe();
+        loop {
+            if let Some(node) = node.borrow_and_update().clone() {
+                return node;
+            }
+            // The sender is ours.
+            let _ = node.changed().await;
+        }
     }
 }
 

@@ -1,47 +1,20 @@
-//! `GET /v1/history`: what this node did in the last hour, a sample a second.
+//! `GET /v1/history`: what a node did in the last hour, a sample a second; and who takes the samples.
 
 use super::door::{Door, Ready};
 use super::extract::{Query, bad_query, whole};
 use super::metrics::{BUCKETS_US, Requests, Totals};
 use super::respond::{ApiError, no_store};
-use crate::api::{Columns, History, NodeName};
-use crate::node::{Node, Vitals};
+use crate::api::{Columns, History};
+use crate::node::{Node, Sample, SamplesOf, Vitals};
 use crate::raft::wall_ms;
 use crate::storage::FlushStats;
 use axum::Json;
-use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::Deserialize;
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Samples kept: an hour, in less than a megabyte.
-const SAMPLES_KEPT: usize = 3_600;
-
-/// The samples of the last hour, oldest first. Clones are the same.
-#[derive(Clone, Default)]
-pub(super) struct Samples(Arc<Mutex<VecDeque<Sample>>>);
-
-impl Samples {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Sample>> {
-        self.0.lock().expect("no panic while held")
-    }
-
-    fn add(&self, sample: Sample) {
-        let mut samples = self.lock();
-        if samples.len() == SAMPLES_KEPT {
-            samples.pop_front();
-        }
-        samples.push_back(sample);
-    }
-
-    fn since(&self, at_ms: u64) -> Vec<Sample> {
-        self.lock().iter().filter(|sample| sample.at_ms > at_ms).copied().collect()
-    }
-}
 
 /// What the counters stood at.
 #[derive(Clone, Copy)]
@@ -57,60 +30,35 @@ impl Reading {
     }
 }
 
-/// One second: what happened between two readings, and how it was at the second one.
-#[derive(Debug, Clone, Copy, Default)]
-struct Sample {
-    at_ms: u64,
-    requests: u64,
-    errors: u64,
-    reads: u64,
-    writes: u64,
-    p50_us: Option<u64>,
-    p99_us: Option<u64>,
-    hits: u64,
-    misses: u64,
-    puts: u64,
-    evicted: u64,
-    expired: u64,
-    touches: u64,
-    flushes: u64,
-    flush_us: Option<u64>,
-    entries: u64,
-    bytes: u64,
-    applied_index: u64,
-    is_leader: u64,
-}
-
-impl Sample {
-    fn between(before: &Reading, after: &Reading, at_ms: u64) -> Self {
-        let (asked, asked_before) = (&after.requests, &before.requests);
-        let (now, then) = (&after.vitals, &before.vitals);
-        let mut latencies = asked.latencies;
-        latencies.iter_mut().zip(asked_before.latencies).for_each(|(count, old)| *count -= old.min(*count));
-        let flushes = after.flushes.count.saturating_sub(before.flushes.count);
-        let flushing = after.flushes.total.saturating_sub(before.flushes.total).as_micros();
-        Self {
-            at_ms,
-            requests: asked.requests.saturating_sub(asked_before.requests),
-            errors: asked.errors.saturating_sub(asked_before.errors),
-            reads: asked.reads.saturating_sub(asked_before.reads),
-            writes: asked.writes.saturating_sub(asked_before.writes),
-            p50_us: percentile(&latencies, 50),
-            p99_us: percentile(&latencies, 99),
-            hits: now.hits.saturating_sub(then.hits),
-            misses: now.misses.saturating_sub(then.misses),
-            // These may fall: a snapshot puts another state in place of this node's.
-            puts: now.counts.puts.saturating_sub(then.counts.puts),
-            evicted: now.counts.evicted().saturating_sub(then.counts.evicted()),
-            expired: now.counts.expired.saturating_sub(then.counts.expired),
-            touches: now.counts.touched.saturating_sub(then.counts.touched),
-            flushes,
-            flush_us: flushing.checked_div(u128::from(flushes)).and_then(|mean| u64::try_from(mean).ok()),
-            entries: now.entries,
-            bytes: now.bytes,
-            applied_index: now.applied_index,
-            is_leader: u64::from(now.is_leader),
-        }
+/// What happened between two readings, and how it was at the second one.
+fn between(before: &Reading, after: &Reading, at_ms: u64) -> Sample {
+    let (asked, asked_before) = (&after.requests, &before.requests);
+    let (now, then) = (&after.vitals, &before.vitals);
+    let mut latencies = asked.latencies;
+    latencies.iter_mut().zip(asked_before.latencies).for_each(|(count, old)| *count -= old.min(*count));
+    let flushes = after.flushes.count.saturating_sub(before.flushes.count);
+    let flushing = after.flushes.total.saturating_sub(before.flushes.total).as_micros();
+    Sample {
+        at_ms,
+        requests: asked.requests.saturating_sub(asked_before.requests),
+        errors: asked.errors.saturating_sub(asked_before.errors),
+        reads: asked.reads.saturating_sub(asked_before.reads),
+        writes: asked.writes.saturating_sub(asked_before.writes),
+        p50_us: percentile(&latencies, 50),
+        p99_us: percentile(&latencies, 99),
+        hits: now.hits.saturating_sub(then.hits),
+        misses: now.misses.saturating_sub(then.misses),
+        // These may fall: a snapshot puts another state in place of this node's.
+        puts: now.counts.puts.saturating_sub(then.counts.puts),
+        evicted: now.counts.evicted().saturating_sub(then.counts.evicted()),
+        expired: now.counts.expired.saturating_sub(then.counts.expired),
+        touches: now.counts.touched.saturating_sub(then.counts.touched),
+        flushes,
+        flush_us: flushing.checked_div(u128::from(flushes)).and_then(|mean| u64::try_from(mean).ok()),
+        entries: now.entries,
+        bytes: now.bytes,
+        applied_index: now.applied_index,
+        is_leader: u64::from(now.is_leader),
     }
 }
 
@@ -130,18 +78,28 @@ fn percentile(latencies: &[u64; BUCKETS_US.len() + 1], percent: u64) -> Option<u
     (all > 0).then_some(lower_us)
 }
 
-/// Takes a sample a second, from the moment that the node has its cluster.
+/// Takes a sample a second, from the moment that the node has its cluster, and has them kept.
 pub(super) async fn keep_sampling(door: Door) {
+    let node = door.opened().await;
+    let kept = node.load_samples().await;
+    let keeping = async {
+        if let Some(kept) = kept {
+            kept.keep().await;
+        }
+    };
+    tokio::join!(sample(&node, &door), keeping);
+}
+
+async fn sample(node: &Node, door: &Door) {
     let mut seconds = interval(INTERVAL);
     // A second that came late is one sample, not two.
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut before = None;
     loop {
         seconds.tick().await;
-        let Some(node) = door.node() else { continue };
-        let after = Reading::of(&node, &door.requests);
+        let after = Reading::of(node, &door.requests);
         if let Some(before) = before.replace(after) {
-            door.samples.add(Sample::between(&before, &after, wall_ms()));
+            node.add_sample(between(&before, &after, wall_ms()));
         }
     }
 }
@@ -151,23 +109,24 @@ pub(super) async fn keep_sampling(door: Door) {
 #[serde(deny_unknown_fields)]
 pub(super) struct HistoryQuery {
     since_ms: Option<String>,
+    node: Option<String>,
 }
 
 /// `GET /v1/history`.
 pub(super) async fn history(
-    State(door): State<Door>,
     Ready(node): Ready,
     Query(query): Query<HistoryQuery>,
 ) -> Result<(HeaderMap, Json<History>), ApiError> {
-    let since_ms = match query.since_ms.as_deref().map(whole) {
-        None => 0,
-        Some(Some(since_ms)) => since_ms,
-        Some(None) => return Err(bad_query("since_ms", "expected milliseconds since 1970".into())),
-    };
-    let node = NodeName { id: node.id(), name: node.name().to_owned() };
+    let since_ms = number("since_ms", query.since_ms.as_deref(), "expected milliseconds since 1970")?;
+    let id = number("node", query.node.as_deref(), "expected a member's number")?;
+    let told = node.samples_of(id.unwrap_or(node.id()), since_ms.unwrap_or(0)).await;
+    let SamplesOf { node, now_ms, samples } = told.map_err(|error| ApiError::from_node(&node, error))?;
     let interval_ms = u64::try_from(INTERVAL.as_millis()).unwrap_or(u64::MAX);
-    let columns = columns(&door.samples.since(since_ms));
-    Ok((no_store(), Json(History { node, interval_ms, now_ms: wall_ms(), columns })))
+    Ok((no_store(), Json(History { node, interval_ms, now_ms, columns: columns(&samples) })))
+}
+
+fn number(field: &str, text: Option<&str>, expected: &str) -> Result<Option<u64>, ApiError> {
+    text.map(|text| whole(text).ok_or_else(|| bad_query(field, expected.into()))).transpose()
 }
 
 fn columns(samples: &[Sample]) -> Columns {
@@ -216,17 +175,6 @@ mod tests {
         assert_eq!(percentile(&one.try_into().unwrap(), 50), Some(100));
     }
 
-    #[test]
-    fn an_hour_is_kept() {
-        let samples = Samples::default();
-        for at_ms in 1..=SAMPLES_KEPT as u64 + 5 {
-            samples.add(Sample { at_ms, ..Sample::default() });
-        }
-        let kept = samples.since(0);
-        assert_eq!((kept.len(), kept[0].at_ms), (SAMPLES_KEPT, 6));
-        assert_eq!(samples.since(SAMPLES_KEPT as u64).len(), 5);
-    }
-
     /// Counters that fall, as after a snapshot, count as nothing.
     #[test]
     fn a_sample_is_the_difference_of_two_readings() {
@@ -242,9 +190,9 @@ mod tests {
                 last: Duration::ZERO,
             },
         };
-        let sample = Sample::between(&reading(10, 50, 100), &reading(14, 20, 108), 7);
+        let sample = between(&reading(10, 50, 100), &reading(14, 20, 108), 7);
         assert_eq!((sample.at_ms, sample.requests, sample.reads, sample.puts), (7, 4, 4, 0));
         assert_eq!((sample.flushes, sample.flush_us), (4, Some(2_000)));
-        assert_eq!(Sample::between(&reading(1, 1, 1), &reading(1, 1, 1), 8).flush_us, None);
+        assert_eq!(between(&reading(1, 1, 1), &reading(1, 1, 1), 8).flush_us, None);
     }
 }

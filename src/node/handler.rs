@@ -4,6 +4,7 @@ use super::admin::answer_admin;
 use super::audit::answer_digests;
 use super::forward::{answer_read_index, answer_write};
 use super::nodes::answer_report;
+use super::samples::answer_samples;
 use super::start::Inner;
 use super::touches::answer_touches;
 use crate::peer::{Handler, Method, NodeId, Refusal};
@@ -19,7 +20,12 @@ use tokio::sync::mpsc;
 /// it is a member, anybody may ask. The rest is for members.
 fn is_for_members(method: Method) -> bool {
     match method {
-        Method::Write | Method::ReadIndex | Method::Admin | Method::Touches | Method::Report => true,
+        Method::Write
+        | Method::ReadIndex
+        | Method::Admin
+        | Method::Touches
+        | Method::Report
+        | Method::Samples => true,
         Method::Append
         | Method::Vote
         | Method::PreVote
@@ -54,6 +60,7 @@ impl Handler for PeerHandler {
                 Method::Admin => answer_admin(&inner, body).await,
                 Method::Digests => answer_digests(&inner, from, &body),
                 Method::Report => answer_report(&inner, &body).await,
+                Method::Samples => answer_samples(&inner, &body),
                 Method::Touches => answer_touches(&inner, from, &body),
                 Method::Append
                 | Method::Vote

@@ -14,6 +14,7 @@ use super::options::{Limits, NodeOptions};
 use super::peers::Peers;
 use super::read::{ReadAt, ReadLevel};
 use super::read_index::ReadIndexQueue;
+use super::samples::Samples;
 use super::touches::{self, Touches};
 use super::write::{WriteRequest, Written};
 use crate::api::{AddMember, CacheReport, Digests, Joined, Leader, Members, Status};
@@ -54,6 +55,7 @@ pub(super) struct Inner {
     pub adding: tokio::sync::Mutex<()>,
     pub links: Links,
     pub gathered: Gathered,
+    pub samples: Samples,
     pub started: Instant,
     draining: AtomicBool,
     /// Tells those who wait that `draining` was set.
@@ -199,6 +201,7 @@ impl Opened {
             audit: Audit::default(),
             adding: tokio::sync::Mutex::default(),
             gathered: Gathered::default(),
+            samples: Samples::default(),
             links: links.clone(),
             started: Instant::now(),
             draining: AtomicBool::new(false),

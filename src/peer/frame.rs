@@ -38,12 +38,13 @@ pub enum Method {
     Digests = 12,
     Touches = 13,
     Report = 14,
+    Samples = 15,
 }
 
 impl Method {
     fn parse(number: u8) -> Option<Self> {
         use Method::{
-            Admin, Append, Clock, Digests, PreVote, ReadIndex, Report, SnapshotBegin, SnapshotChunk,
+            Admin, Append, Clock, Digests, PreVote, ReadIndex, Report, Samples, SnapshotBegin, SnapshotChunk,
             SnapshotEnd, Touches, TransferLeader, Vote, Write,
         };
         [
@@ -61,6 +62,7 @@ impl Method {
             Digests,
             Touches,
             Report,
+            Samples,
         ]
         .into_iter()
         .find(|method| *method as u8 == number)

@@ -82,7 +82,8 @@ impl Inbound {
             | Method::Admin
             | Method::Digests
             | Method::Touches
-            | Method::Report => Err("not Raft's to answer".into()),
+            | Method::Report
+            | Method::Samples => Err("not Raft's to answer".into()),
         }
     }
 

@@ -17,7 +17,7 @@
 //! `writer` (the one hand that writes), `stage` (how a drained queue becomes one atomic batch), `record` and
 //! `manifest` (the bytes), `recovery` (what is checked when a folder is opened), `engine` and `sled_engine` (the seam
 //! to the database), `journal` and `journaled_engine` (what makes a flush cheap), `pages` and `root` (where the log lies
-//! in the database), `watermark`, then the snapshot files.
+//! in the database), `watermark`, then the snapshot files. `rolling` is for what may be lost.
 
 mod engine;
 mod error;
@@ -33,6 +33,7 @@ mod pages;
 mod recent;
 mod record;
 mod recovery;
+mod rolling;
 mod root;
 mod shared;
 mod sled_engine;
@@ -48,6 +49,7 @@ mod writer;
 pub use engine::{Change, Engine};
 pub use error::{OpenError, StorageError};
 pub use log::{Callback, FlushStats, LogOptions, LogStore, PoisonListener};
+pub use rolling::{Rolled, RollingFile};
 pub use snapshot::{ReceivedSnapshot, Receiving, SnapshotFile, Snapshots, WeakSnapshots, verify_file};
 pub use snapshot_format::{SnapshotBody, SnapshotMetaInfo};
 pub use state::StoredLog;

@@ -94,3 +94,48 @@ async fn a_member_that_differs_is_told_of() {
     assert!(equal_at < differs_at, "{told}");
     assert_eq!(entry(&told, &cluster.nodes[other].name)["differs_at"], json!(null), "not with itself");
 }
+
+async fn samples_of(cluster: &Cluster, asked: usize, of: usize) -> (u16, Value) {
+    let path = format!("/v1/history?node={}", cluster.status(&cluster.nodes[of]).await["node"]["id"]);
+    told(cluster, asked, &path).await
+}
+
+async fn told(cluster: &Cluster, asked: usize, path: &str) -> (u16, Value) {
+    let answer = cluster.request(Method::GET, &cluster.nodes[asked], path, "").await;
+    (answer.status().as_u16(), answer.json().await.expect("json"))
+}
+
+/// A node tells what another one did, second by second, or says that it does not answer; and it asks it no more than so often at
+/// once.
+#[tokio::test(flavor = "multi_thread")]
+async fn samples_of_a_member_are_told_by_every_node() {
+    let cluster = Cluster::start(3, &[]).await;
+    for asked in 0..3 {
+        for of in 0..3 {
+            let own = samples_of(&cluster, of, of).await.1;
+            until("a sample", || async {
+                let (status, told) = samples_of(&cluster, asked, of).await;
+                assert_eq!((status, &told["node"]), (200, &own["node"]), "{told}");
+                told["columns"]["at_ms"].as_array().is_some_and(|times| !times.is_empty())
+            })
+            .await;
+        }
+    }
+    let (_, told_by_other) = samples_of(&cluster, 0, 1).await;
+    let (_, told_by_itself) = samples_of(&cluster, 1, 1).await;
+    let times = |told: &Value| told["columns"]["at_ms"].as_array().expect("a list").clone();
+    assert!(times(&told_by_itself).starts_with(&times(&told_by_other)), "{told_by_other} {told_by_itself}");
+
+    let path = format!("/v1/history?node={}", told_by_itself["node"]["id"]);
+    cluster.nodes[1].signal(libc::SIGSTOP);
+    let begun = Instant::now();
+    let all = join_all((0..60).map(|_| told(&cluster, 0, &path))).await;
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    let codes: BTreeSet<(u16, &str)> =
+        all.iter().map(|(status, problem)| (*status, problem["code"].as_str().expect("a code"))).collect();
+    assert_eq!(codes, BTreeSet::from([(429, "busy"), (503, "unavailable")]));
+    let asked = all.iter().filter(|(status, _)| *status == 503).count();
+    assert!((32..60).contains(&asked), "asked {asked} times");
+    cluster.nodes[1].signal(libc::SIGCONT);
+    until("it answers again", || async { told(&cluster, 0, &path).await.0 == 200 }).await;
+}

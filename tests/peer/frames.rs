@@ -7,7 +7,7 @@ use bytes::Bytes;
 use lockstep::peer::{FrameError, Hello, Lane, Method, NoAnswer, Welcome, decode_reply, decode_request};
 use proptest::prelude::*;
 
-const METHODS: [(u8, Method); 11] = [
+const METHODS: [(u8, Method); 15] = [
     (1, Method::Append),
     (2, Method::Vote),
     (3, Method::PreVote),
@@ -19,6 +19,10 @@ const METHODS: [(u8, Method); 11] = [
     (9, Method::ReadIndex),
     (10, Method::Clock),
     (11, Method::Admin),
+    (12, Method::Digests),
+    (13, Method::Touches),
+    (14, Method::Report),
+    (15, Method::Samples),
 ];
 
 fn body() -> impl Strategy<Value = Vec<u8>> {
