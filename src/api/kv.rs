@@ -1,5 +1,6 @@
 //! Bodies of the key routes.
 
+use super::batch::WireValue;
 use serde::{Deserialize, Serialize};
 
 /// What a read guarantees.
@@ -74,6 +75,23 @@ pub struct KeyEntry {
     pub bytes: u64,
     /// Milliseconds left; `null` lives for ever.
     pub ttl_ms: Option<u64>,
+    /// Where they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<EntryDetails>,
+}
+
+/// What a listing tells of a key on request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryDetails {
+    /// The value's beginning; the whole value if it has no more bytes.
+    pub preview: WireValue,
+    pub content_type: Option<String>,
+    /// Log time of the last change.
+    pub modified_at_ms: u64,
+    /// How often it was used, as far as the log knows; up to 65,535.
+    pub uses: u64,
+    /// The node at which a client asked for the last change; `null` when that is no longer known.
+    pub by: Option<u64>,
 }
 
 /// A page of keys, in byte order.

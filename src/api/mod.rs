@@ -22,6 +22,8 @@ pub use headers::{
     CONSISTENCY, IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, INDEX, PREVIOUS_REVISION, TERM, TTL_MS,
 };
 pub use history::{Columns, History};
-pub use kv::{Cleared, Consistency, Counter, Deadline, ExpireRequest, IncrRequest, KeyEntry, KeyPage};
+pub use kv::{
+    Cleared, Consistency, Counter, Deadline, EntryDetails, ExpireRequest, IncrRequest, KeyEntry, KeyPage,
+};
 pub use nodes::{NodeReport, NodeState, Nodes};
 pub use watch::{LiveAnswer, LiveMessage, LiveRequest, Subscribe, Told, WireEvent};

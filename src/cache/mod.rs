@@ -37,6 +37,6 @@ pub use key::{Key, KeyError, Value, ValueError};
 pub use outcome::{Applied, Cause, CommandError, Event, Found, Outcome};
 pub use record::Record;
 pub use snapshot::{Frozen, RestoreError};
-pub use state::{Cache, KeyInfo, Listed, Seen, Victim};
+pub use state::{Cache, KeyDetails, KeyInfo, Listed, Seen, Victim};
 pub use stats::Stats;
 pub use tombstones::{Scope, Tombstone};

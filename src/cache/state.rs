@@ -5,6 +5,7 @@ use super::limits::{
     CAPACITY_ENTRIES_MAX, FEATURE_LEVEL_FIRST, TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX, TTL_MS_MIN,
 };
 use super::remembered::Remembered;
+use super::slab::Entry;
 use super::snapshot::Frozen;
 use super::store::Store;
 use super::tombstones::Tombstones;
@@ -32,6 +33,18 @@ pub struct KeyInfo {
     pub bytes: u64,
     /// Deadline in log time; `None` lives for ever.
     pub expires_at_ms: Option<u64>,
+}
+
+/// What else a listing may tell of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyDetails {
+    /// The first bytes of the value.
+    pub preview: Vec<u8>,
+    pub content_type: Option<String>,
+    /// Log time of the entry that last changed it.
+    pub modified_at_ms: u64,
+    /// How often it was used, as far as the log knows; up to 65,535.
+    pub uses: u64,
 }
 
 /// An entry as a read sees it.
@@ -146,33 +159,51 @@ impl Cache {
 
     /// Keys with a prefix, in order, from the first one after `after`; at most `limit`.
     pub fn keys(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<(Key, KeyInfo)> {
-        let live = self.store.range(prefix, after).filter(|(_, entry)| !entry.is_expired(self.now_ms));
-        live.take(limit)
-            .map(|(_, entry)| {
-                let info = KeyInfo {
-                    revision: entry.revision,
-                    bytes: entry.record.bytes().len() as u64,
-                    expires_at_ms: entry.expires_at_ms(),
-                };
-                (entry.record.to_key(), info)
-            })
-            .collect()
+        self.live(prefix, after).take(limit).map(|(_, entry)| (entry.record.to_key(), info(entry))).collect()
+    }
+
+    /// The same with details, and at most `preview_max` bytes of each value.
+    pub fn detailed_keys(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        preview_max: usize,
+    ) -> Vec<(Key, KeyInfo, KeyDetails)> {
+        let detailed = |(slot, entry): (u32, &Entry)| {
+            let value = entry.record.bytes();
+            let details = KeyDetails {
+                preview: value[..value.len().min(preview_max)].to_vec(),
+                content_type: entry.record.content_type().map(Into::into),
+                modified_at_ms: entry.modified_at_ms,
+                uses: self.uses(slot),
+            };
+            (entry.record.to_key(), info(entry), details)
+        };
+        self.live(prefix, after).take(limit).map(detailed).collect()
+    }
+
+    fn live<'a>(&'a self, prefix: &'a str, after: Option<&'a str>) -> impl Iterator<Item = (u32, &'a Entry)> {
+        self.store.range(prefix, after).filter(|(_, entry)| !entry.is_expired(self.now_ms))
+    }
+
+    fn uses(&self, slot: u32) -> u64 {
+        self.store.slab().slot(slot).map_or(0, |place| u64::from(place.frequency))
     }
 
     /// Entries in the order of their keys, from the first one after `after`; at most `limit`, and no more once
     /// their values have `bytes_max` bytes together.
     pub fn entries(&self, after: Option<&str>, limit: usize, bytes_max: u64) -> Vec<Listed> {
-        let live = self.store.range("", after).filter(|(_, entry)| !entry.is_expired(self.now_ms));
         let mut bytes = 0;
-        let fitting = live.take(limit).take_while(|(_, entry)| {
+        let fitting = self.live("", after).take(limit).take_while(|(_, entry)| {
             let before = bytes;
             bytes += entry.record.bytes().len() as u64;
             before < bytes_max
         });
-        let listed = |(slot, entry): (u32, &super::slab::Entry)| Listed {
+        let listed = |(slot, entry): (u32, &Entry)| Listed {
             key: entry.record.to_key(),
             found: entry.found(),
-            uses: self.store.slab().slot(slot).map_or(0, |place| u64::from(place.frequency)),
+            uses: self.uses(slot),
         };
         fitting.map(listed).collect()
     }
@@ -312,5 +343,13 @@ impl Cache {
             remembered_low,
             remembered_high,
         ]))
+    }
+}
+
+fn info(entry: &Entry) -> KeyInfo {
+    KeyInfo {
+        revision: entry.revision,
+        bytes: entry.record.bytes().len() as u64,
+        expires_at_ms: entry.expires_at_ms(),
     }
 }

@@ -4,16 +4,20 @@ use super::door::Ready;
 use super::extract::{NoBody, Query, ReadQuery, bad_query, flag, idempotency_key, level, whole};
 use super::kv::{unexpected, written_at};
 use super::respond::{ApiError, read_at};
-use crate::api::{Cleared, KeyEntry, KeyPage};
-use crate::cache::{Cache, Command, Outcome};
+use crate::api::{Cleared, EntryDetails, KeyEntry, KeyPage};
+use crate::cache::{Cache, Command, Key, KeyDetails, KeyInfo, Outcome};
 use crate::node::WriteRequest;
 use axum::Json;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde::Deserialize;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 10_000;
+/// With details, of which each has a part of a value.
+const DETAILED_LIMIT_MAX: usize = 1_000;
+const PREVIEW_BYTES_MAX: usize = 96;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +27,7 @@ pub(super) struct ListQuery {
     limit: Option<String>,
     consistency: Option<String>,
     min_index: Option<String>,
+    details: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -49,28 +54,53 @@ impl ClearQuery {
 
 /// `GET /v1/keys`.
 pub(super) async fn list(Ready(node): Ready, Query(query): Query<ListQuery>) -> Result<Response, ApiError> {
+    let detailed = flag("details", query.details.as_deref())?;
+    let most = if detailed { DETAILED_LIMIT_MAX } else { LIMIT_MAX };
     let limit = match query.limit.as_deref().map(|limit| whole(limit)?.try_into().ok()) {
         None => LIMIT_DEFAULT,
-        Some(Some(limit)) if (1..=LIMIT_MAX).contains(&limit) => limit,
-        Some(_) => return Err(bad_query("limit", format!("expected a number from 1 to {LIMIT_MAX}"))),
+        Some(Some(limit)) if (1..=most).contains(&limit) => limit,
+        Some(_) => return Err(bad_query("limit", format!("expected a number from 1 to {most}"))),
     };
     let read_query = ReadQuery { consistency: query.consistency, min_index: query.min_index };
     let (consistency, min_index) = (read_query.consistency()?, read_query.min_index()?);
-    let prefix = query.prefix.unwrap_or_default();
+    let (prefix, after) = (query.prefix.unwrap_or_default(), query.after.as_deref());
     // One more than asked for tells whether there is a next page.
-    let look = |cache: &Cache| cache.keys(&prefix, query.after.as_deref(), limit + 1);
-    let read =
+    let look = |cache: &Cache| -> Vec<(Key, KeyInfo, Option<KeyDetails>)> {
+        if detailed {
+            let keys = cache.detailed_keys(&prefix, after, limit + 1, PREVIEW_BYTES_MAX).into_iter();
+            return keys.map(|(key, info, details)| (key, info, Some(details))).collect();
+        }
+        cache.keys(&prefix, after, limit + 1).into_iter().map(|(key, info)| (key, info, None)).collect()
+    };
+    let mut read =
         node.read(level(consistency), min_index, look).await.map_err(|e| ApiError::from_node(&node, e))?;
     let more = read.value.len() > limit;
-    let entries = read.value.iter().take(limit).map(|(key, info)| KeyEntry {
+    read.value.truncate(limit);
+    let revisions: Vec<u64> = read.value.iter().map(|(_, info, _)| info.revision).collect();
+    let asked_at = if detailed { node.asked_at(&revisions) } else { vec![None; revisions.len()] };
+    let entries = read.value.iter().zip(asked_at).map(|((key, info, details), by)| KeyEntry {
         key: key.as_str().to_owned(),
         revision: info.revision,
         bytes: info.bytes,
         ttl_ms: info.expires_at_ms.map(|deadline| deadline.saturating_sub(read.now_ms)),
+        details: details.clone().map(|details| told(details, info.bytes, by)),
     });
     let keys: Vec<KeyEntry> = entries.collect();
     let next = keys.last().filter(|_| more).map(|last| last.key.clone());
     Ok((read_at(&read, consistency), Json(KeyPage { keys, next, index: read.index })).into_response())
+}
+
+fn told(details: KeyDetails, bytes: u64, by: Option<u64>) -> EntryDetails {
+    let KeyDetails { mut preview, content_type, modified_at_ms, uses } = details;
+    if (preview.len() as u64) < bytes {
+        // Text is cut between characters.
+        let whole = match std::str::from_utf8(&preview) {
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            _ => preview.len(),
+        };
+        preview.truncate(whole);
+    }
+    EntryDetails { preview: Bytes::from(preview).into(), content_type, modified_at_ms, uses, by }
 }
 
 /// `DELETE /v1/kv`.

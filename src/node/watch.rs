@@ -6,6 +6,7 @@ use super::error::NodeError;
 use super::read::ReadLevel;
 use super::start::{Inner, Node};
 use crate::cache::{Cache, Event};
+use crate::peer::NodeId;
 use crate::raft::{Change, Forgotten, Operation, Page, RECENT_MAX};
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,6 +105,12 @@ impl Node {
     /// values have pushed them out.
     pub fn recent(&self, most: usize) -> Vec<Operation> {
         self.inner.consensus.replica().feed().recent(most.min(RECENT_MAX))
+    }
+
+    /// The node at which a client asked for what each of these log entries did. `None` for what the cluster did by itself, and for
+    /// what is no longer among the recent changes.
+    pub fn asked_at(&self, indexes: &[u64]) -> Vec<Option<NodeId>> {
+        self.inner.consensus.replica().feed().asked_at(indexes)
     }
 }
 

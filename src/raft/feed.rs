@@ -166,6 +166,16 @@ impl Feed {
         here.chain(window.before.iter().cloned()).take(most).collect()
     }
 
+    /// At which node each of these log entries was asked for, as far as they are in the window.
+    pub fn asked_at(&self, indexes: &[u64]) -> Vec<Option<u64>> {
+        let window = self.window();
+        let find = |index: &u64| match window.changes.binary_search_by_key(index, Change::index) {
+            Ok(place) => window.changes[place].by(),
+            Err(_) => window.before.iter().find(|operation| operation.index == *index)?.by,
+        };
+        indexes.iter().map(find).collect()
+    }
+
     fn window(&self) -> MutexGuard<'_, Window> {
         self.window.lock().expect("nothing panics while it is held")
     }
@@ -244,6 +254,22 @@ mod tests {
         assert_eq!(indexes(&feed.after(0, 9, 1).unwrap()), [1]);
         let page = feed.after(1, 9, 2 * change(2).bytes() + 1).unwrap();
         assert_eq!((indexes(&page), page.until), (vec![2, 3], 3));
+    }
+
+    #[test]
+    fn who_asked_is_known_for_as_long_as_the_change_is() {
+        let by = |index, by| {
+            let key = Key::new("k").unwrap();
+            Change::new(index, 0, by, vec![Event::Removed { key, cause: Cause::Delete }])
+        };
+        let feed = Feed::new(1_000_000);
+        feed.extend(vec![by(3, 1), by(5, 0), by(9, 2)], 9);
+        assert_eq!(feed.asked_at(&[9, 3, 5, 4, 10]), [Some(2), Some(1), None, None, None]);
+        let before = feed.recent(9);
+        feed.restart(20, before);
+        assert_eq!(feed.asked_at(&[9, 4]), [Some(2), None]);
+        feed.extend((21..40_000).map(change).collect(), 40_000);
+        assert_eq!(feed.asked_at(&[9]), [None]);
     }
 
     #[test]

@@ -303,3 +303,42 @@ async fn a_node_alone_opens_its_folder_again() {
         node.stop().await;
     }
 }
+
+/// A listing tells more on request, and a part of each value only.
+#[tokio::test]
+async fn a_listing_with_details_tells_them_of_each_key() {
+    let server = Server::start().await;
+    server.send(Method::PUT, "/v1/kv/d:text", &[("content-type", "text/plain")], "hello").await;
+    server.send(Method::PUT, "/v1/kv/d:bytes", &[], vec![0, 255, 16]).await;
+    server.put("d:long", &"ü".repeat(300)).await;
+    // Cut within a character, which is then left out.
+    server.put("d:odd", &format!("x{}", "ü".repeat(300))).await;
+    server.get("/v1/kv/d:text").await;
+    let list = async |query: &str| server.get(&format!("/v1/keys?prefix=d:{query}")).await;
+    let plain: Value = list("").await.json().await.unwrap();
+    assert!(plain["keys"][0].get("details").is_none(), "{plain}");
+    let answer = list("&details=true").await;
+    assert_eq!(header(&answer, "lockstep-consistency"), "linearizable");
+    let page: Value = answer.json().await.unwrap();
+    let details = |place: usize| page["keys"][place]["details"].clone();
+    assert_eq!(details(0)["preview"], json!({"value_base64": "AP8Q"}));
+    assert_eq!(details(1)["preview"], json!({"value": "ü".repeat(48)}));
+    assert_eq!(details(2)["preview"], json!({"value": format!("x{}", "ü".repeat(47))}));
+    assert_eq!(page["keys"][2]["bytes"], 601);
+    assert_eq!(
+        (&details(3)["preview"], &details(3)["content_type"]),
+        (&json!({"value": "hello"}), &json!("text/plain"))
+    );
+    assert_eq!((&details(0)["content_type"], &details(0)["by"]), (&Value::Null, &json!(server.node.id())));
+    assert!(
+        details(3)["uses"].as_u64() >= Some(1) && details(3)["modified_at_ms"].as_u64() > Some(0),
+        "{page}"
+    );
+    let stale: Value = list("&details=true&consistency=stale&limit=1").await.json().await.unwrap();
+    assert_eq!((&stale["next"], stale["keys"].as_array().unwrap().len()), (&json!("d:bytes"), 1));
+    for wrong in ["details=yes", "details=true&limit=1001"] {
+        server.refused(Method::GET, &format!("/v1/keys?{wrong}"), &[], "", "invalid_query").await;
+    }
+    assert_eq!(list("&limit=1001").await.status(), StatusCode::OK);
+    server.stop().await;
+}
