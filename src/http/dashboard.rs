@@ -4,12 +4,11 @@
 //! older build, with a page.
 
 use super::door::Door;
-use super::respond::ApiError;
-use crate::api::ErrorCode;
+use super::nothing::nothing_at;
 use crate::dashboard::{File, INDEX, file};
 use axum::Router;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use axum::http::{StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
@@ -44,20 +43,20 @@ pub(super) fn routes() -> Router<Door> {
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
 }
 
-async fn page(uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
-    let page = file(INDEX).ok_or_else(|| nothing_at(&uri))?;
-    Ok(answer(page, "no-cache", &headers))
+async fn page(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    match file(INDEX) {
+        Some(page) => answer(page, "no-cache", &headers),
+        None => nothing_at(&method, &uri, &headers),
+    }
 }
 
-async fn asset(uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
+async fn asset(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     // Names of assets have nothing that would be percent-encoded.
-    let asset = file(uri.path().trim_start_matches('/')).ok_or_else(|| nothing_at(&uri))?;
-    // The name has a hash of the content.
-    Ok(answer(asset, "public, max-age=31536000, immutable", &headers))
-}
-
-fn nothing_at(uri: &Uri) -> ApiError {
-    ApiError::new(ErrorCode::NoRoute, format!("there is nothing at {}", uri.path()))
+    match file(uri.path().trim_start_matches('/')) {
+        // The name has a hash of the content.
+        Some(asset) => answer(asset, "public, max-age=31536000, immutable", &headers),
+        None => nothing_at(&method, &uri, &headers),
+    }
 }
 
 fn answer(file: File, cache: &'static str, asked: &HeaderMap) -> Response {

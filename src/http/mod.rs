@@ -26,6 +26,7 @@ mod metrics;
 mod metrics_cache;
 mod metrics_process;
 mod noted;
+mod nothing;
 mod openapi;
 mod origin;
 mod respond;

@@ -4,8 +4,8 @@ use super::door::Door;
 use super::extract::refuse_query;
 use super::respond::ApiError;
 use super::{
-    batch, cluster, config, dashboard, faults, guide, health, history, keys, kv, live, metrics, openapi,
-    watch,
+    batch, cluster, config, dashboard, faults, guide, health, history, keys, kv, live, metrics, nothing,
+    openapi, watch,
 };
 use crate::api::ErrorCode;
 use axum::Router;
@@ -33,7 +33,7 @@ pub(super) fn router(door: Door, socket_io: Router<Door>) -> Router {
         .merge(guide::router(&door))
         .merge(socket_io)
         .merge(dashboard::routes())
-        .fallback(no_route)
+        .fallback(nothing::no_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(measure)
         .with_state(door)
@@ -79,18 +79,6 @@ async fn no_room() -> ApiError {
         ErrorCode::Unavailable,
         "all of this node's connections are taken; this one is for probes only",
     )
-}
-
-async fn no_route(uri: Uri) -> ApiError {
-    if let Some(key) = uri.path().strip_prefix("/v1/kv/").filter(|key| key.contains('/')) {
-        let reason = format!(
-            "there is nothing at {}; a slash in a key is written %2F: {}",
-            uri.path(),
-            key.replace('/', "%2F")
-        );
-        return ApiError::new(ErrorCode::NoRoute, reason);
-    }
-    ApiError::new(ErrorCode::NoRoute, format!("there is nothing at {}", uri.path()))
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> ApiError {

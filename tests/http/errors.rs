@@ -5,7 +5,7 @@ use crate::server::{Server, limits};
 use lockstep::api::ErrorCode;
 use lockstep::cache::CommandError;
 use lockstep::node::NodeError;
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use std::collections::BTreeSet;
 
 /// Method, path, headers, body, and the code of the answer.
@@ -173,4 +173,41 @@ fn lost_outcomes_are_unknown_in_the_one_table() {
     }
     let refused = NodeError::Refused { error: CommandError::CacheFull { op: None }, index: 1, term: 1 };
     assert_eq!(refused.effect(), lockstep::api::Effect::None);
+}
+
+/// Who looks with a browser gets a page where there is nothing, and everyone else a problem.
+#[tokio::test]
+async fn where_there_is_nothing_is_told_in_the_form_that_fits() {
+    let server = Server::start().await;
+    let browser = [("accept", "text/html,application/xhtml+xml,*/*;q=0.8")];
+    for path in ["/nothing", "/v1/nothing", "/assets/gone.js", "/nodes/%3Cb%3E\"&'"] {
+        let page = server.send(Method::GET, path, &browser, "").await;
+        assert_eq!(page.status(), StatusCode::NOT_FOUND, "{path}");
+        for (name, value) in [
+            ("content-type", "text/html; charset=utf-8"),
+            ("vary", "accept"),
+            ("x-content-type-options", "nosniff"),
+        ] {
+            assert_eq!(page.headers()[name], value, "{path}");
+        }
+        let policy = page.headers()["content-security-policy"].to_str().unwrap();
+        assert!(policy.contains("default-src 'self'"), "{policy}");
+        let text = page.text().await.unwrap();
+        assert!(text.contains("<h1>Nothing here</h1>") && !text.contains("\"&'"), "{text}");
+        assert!(text.len() < 1_000, "{text}");
+        server.refused(Method::GET, path, &[], "", "no_route").await;
+        server.refused(Method::GET, path, &[("accept", "*/*")], "", "no_route").await;
+        server
+            .refused(
+                Method::POST,
+                path,
+                &browser,
+                "",
+                if path.contains("assets") { "method_not_allowed" } else { "no_route" },
+            )
+            .await;
+    }
+    // A slash in a key is a program's mistake, wherever it is made.
+    server.refused(Method::GET, "/v1/kv/a/b", &browser, "", "no_route").await;
+    server.stop().await;
 }
