@@ -49,6 +49,7 @@ async fn what_was_done_is_told_everywhere_and_after_a_restart() {
     let sources: Vec<&str> = newest.iter().map(|told| told["source"].as_str().expect("a source")).collect();
     assert_eq!(sources, ["local", "remote", "remote", "local", "remote"]);
     assert_eq!((&newest[4]["value"], &newest[1]["omittedBytes"]), (&json!({"x": 1}), &json!(5_000)));
+    assert_eq!((&newest[4]["bytes"], &newest[0]["removed"]), (&json!(7), &json!(1)));
     assert_eq!(newest[2]["strategy"], "LFU");
     assert!(newest.windows(2).all(|pair| pair[0]["index"].as_u64() >= pair[1]["index"].as_u64()));
     let index = newest[0]["index"].as_u64().expect("an index");

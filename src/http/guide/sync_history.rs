@@ -38,11 +38,20 @@ pub(in crate::http) struct Told {
     value: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     encoding: Option<&'static str>,
+    /// Bytes of the value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    /// When it expires, in milliseconds of log time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<u64>,
     /// Bytes of a value that is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     omitted_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prefix: Option<String>,
+    /// How many keys a clear removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     strategy: Option<String>,
     /// The node that a client brought it to; null for what nobody asked for.
@@ -79,7 +88,7 @@ impl Told {
         let mut told = Self { operation_id: id.clone(), id, timestamp: at_ms, index, ..Self::default() };
         match what {
             What::Put { key, value, bytes, .. } => {
-                (told.kind, told.key) = ("set", Some(key.into()));
+                (told.kind, told.key, told.bytes) = ("set", Some(key.into()), Some(bytes));
                 match value.map(|value| shown(&value)) {
                     Some(Ok((json, is_base64))) => {
                         (told.value, told.encoding) = (Some(json), is_base64.then_some("base64"));
@@ -87,7 +96,9 @@ impl Told {
                     Some(Err(_)) | None => told.omitted_bytes = Some(bytes),
                 }
             }
-            What::Deadline { key, .. } => (told.kind, told.key) = ("ttl", Some(key.into())),
+            What::Deadline { key, expires_at_ms } => {
+                (told.kind, told.key, told.expires_at) = ("ttl", Some(key.into()), expires_at_ms);
+            }
             What::Removed { key, cause } => {
                 let kind = match cause {
                     Cause::Delete => "delete",
@@ -96,7 +107,9 @@ impl Told {
                 };
                 (told.kind, told.key) = (kind, Some(key.into()));
             }
-            What::Cleared { prefix, .. } => (told.kind, told.prefix) = ("clear", prefix),
+            What::Cleared { prefix, removed } => {
+                (told.kind, told.prefix, told.removed) = ("clear", prefix, Some(removed));
+            }
             What::Configured { config, policy_changed } => {
                 told.kind = if policy_changed { "strategy-change" } else { "config" };
                 told.strategy = Some(strategy::name(config.policy));
