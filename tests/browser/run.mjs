@@ -4,18 +4,20 @@ import { chromium } from 'playwright-core'
 import { Cluster } from './cluster.mjs'
 import * as blocked from './cases/blocked.mjs'
 import * as burst from './cases/burst.mjs'
+import * as charts from './cases/charts.mjs'
 import * as conflict from './cases/conflict.mjs'
 import * as failures from './cases/failures.mjs'
 import * as feed from './cases/feed.mjs'
 import * as keys from './cases/keys.mjs'
 import * as nodes from './cases/nodes.mjs'
+import * as outage from './cases/outage.mjs'
 import * as served from './cases/served.mjs'
 import * as settings from './cases/settings.mjs'
 import * as views from './cases/views.mjs'
 import { shots } from './shots.mjs'
 import { soak } from './soak.mjs'
 
-const cases = { ...served, ...views, ...settings, ...nodes, ...conflict, ...keys, ...feed, ...burst, ...blocked, ...failures }
+const cases = { ...served, ...views, ...charts, ...settings, ...nodes, ...conflict, ...keys, ...feed, ...burst, ...blocked, ...failures, ...outage }
 const ARGUMENTS = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync',

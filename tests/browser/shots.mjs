@@ -13,6 +13,7 @@ const VIEWS = {
   overview: ['/', '.verdict.good'],
   nodes: ['/nodes', '.card .good-text'],
   charts: ['/charts', '.u-legend'],
+  compare: ['/charts?nodes=all', '.u-legend'],
   keys: ['/keys?prefix=user:', '.list .key'],
   key: ['/keys/profile%2Fada', 'pre.value'],
   eviction: ['/eviction', '.policy.current'],
@@ -40,9 +41,10 @@ export async function shots(browser, cluster) {
       await picture(browser, cluster, name, path, ready, { colorScheme })
     }
   }
-  for (const name of ['overview', 'operations']) await picture(browser, cluster, `${name}-narrow`, ...VIEWS[name], { colorScheme: 'light', viewport: { width: 390, height: 844 } })
+  for (const name of ['overview', 'keys']) await picture(browser, cluster, `${name}-narrow`, ...VIEWS[name], { colorScheme: 'light', viewport: { width: 375, height: 812 } })
   await conflict(browser, cluster)
   stop = true
+  await outage(browser, cluster)
 }
 
 /** Some reads, mostly of few keys, and now and then a write. */
@@ -63,10 +65,17 @@ async function picture(browser, cluster, name, path, ready, { colorScheme, viewp
   const page = await context.newPage()
   await page.goto(cluster.url(1, path))
   await page.locator(ready).first().waitFor()
-  await shows(page, '.transport', 'live')
+  await shows(page, '.transport', 'live updates')
   if (path === '/operations') await until('some operations', async () => Number(await page.locator('.feed-state').getAttribute('data-kept')) > 60)
   await page.screenshot({ path: `${folder}${name}-${colorScheme}.png` })
   await context.close()
+}
+
+/** Two of three nodes are dead. */
+async function outage(browser, cluster) {
+  for (const id of [2, 3]) await cluster.kill(id)
+  await picture(browser, cluster, 'outage', '/nodes', '.said.bad', { colorScheme: 'light' })
+  await cluster.revive()
 }
 
 async function conflict(browser, cluster) {

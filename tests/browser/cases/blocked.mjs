@@ -15,13 +15,13 @@ function noSockets() {
 export async function without_sockets_the_page_polls({ page, cluster }) {
   await page.addInitScript(noSockets)
   await page.goto(cluster.url(1, '/operations'))
-  await shows(page, '.transport', 'polling, feed by events')
+  await shows(page, '.transport', 'asks every second, feed by events')
   await shows(page, '.feed-state', 'Live by server-sent events')
   await cluster.put(2, 'blocked:1', 'x')
   await shows(page, '.op .key', 'blocked:1')
   await page.keyboard.press('1')
   await shows(page, '.verdict.good .sentence', 'Healthy')
-  await shows(page, '.head .age', /^[0-5] s old$/)
+  await shows(page, '.head .age', /^status [0-5] s old$/)
 }
 
 export async function without_any_feed_the_rest_goes_on({ page, cluster }) {

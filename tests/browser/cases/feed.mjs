@@ -1,13 +1,15 @@
 // Every message of the feed, also those that a healthy cluster sends seldom. The node's side of the socket is played here.
 
 import { until } from '../cluster.mjs'
-import { equal, shows } from '../expect.mjs'
+import { equal, holds, shows } from '../expect.mjs'
 
 const INDEX = 1_000
 
 /** Plays the node; collects the requests of each connection. */
 async function play(page) {
   const played = { requests: [], sockets: [], last: null }
+  // Without a past the feed begins now.
+  await page.route('**/api/sync/history*', (route) => route.fulfill({ json: { success: true, history: [] } }))
   await page.routeWebSocket('**/v1/live', (socket) => {
     played.sockets.push(socket)
     socket.onMessage((text) => {
@@ -61,4 +63,37 @@ export async function every_message_of_the_feed_is_understood({ page, cluster })
   equal('after a refusal', (await node.request(3)).from, undefined)
   node.send('refused', { code: 'invalid_request', detail: 'the prefix is too long' })
   await shows(page, '.trouble', 'The prefix is too long.')
+}
+
+/** What happened before somebody looked is there at once, also after the node was started again. */
+export async function the_list_begins_with_what_the_node_remembers({ page, cluster }) {
+  const here = await cluster.follower()
+  await cluster.put(2, 'earlier:1', 'abc')
+  await cluster.batch(1, [{ op: 'put', key: 'earlier:2', value: 'x' }, { op: 'delete', key: 'earlier:1' }])
+  await cluster.ask(3, '/v1/kv?prefix=earlier:', { method: 'DELETE' })
+  const listed = async () => {
+    await shows(page, '.op .key', 'all with prefix earlier:: 1 removed')
+    await shows(page, '.op .key', '2 events: ')
+    const first = page.locator('.op.put', { hasText: 'earlier:1' }).first()
+    await first.waitFor()
+    const words = (await first.innerText()).split(/\s+/)
+    holds(`node and size are told: ${words}`, words.includes('n2') && words.join(' ').endsWith('3 B'))
+    await shows(page, '.feed-state', /log entries from before, as n\d remembers them/)
+  }
+  await page.goto(cluster.url(here, '/operations'))
+  await listed()
+  await page.reload()
+  await listed()
+  // Nothing is shown twice, and nothing is left out between what was and what comes.
+  await cluster.put(1, 'earlier:3', 'x')
+  await shows(page, '.op .key', 'earlier:3')
+  await page.keyboard.press('1')
+  await cluster.put(1, 'earlier:4', 'x')
+  await page.keyboard.press('6')
+  await shows(page, '.op .key', 'earlier:4')
+  for (const key of ['earlier:3', 'earlier:4']) equal(`rows of ${key}`, await page.locator('.op.put', { hasText: key }).count(), 1)
+  await cluster.kill(here)
+  await cluster.revive()
+  await page.goto(cluster.url(here, '/operations'))
+  await listed()
 }

@@ -7,7 +7,7 @@ export async function the_lead_is_handed_over({ page, cluster }) {
   const to = await cluster.follower()
   await page.goto(cluster.url(to, '/nodes'))
   const card = page.locator('.card').filter({ hasText: `n${to}` }).first()
-  await card.getByRole('button', { name: 'Make it lead' }).click()
+  await card.getByRole('button', { name: 'Make leader' }).click()
   const submit = page.locator('dialog').getByRole('button', { name: `Make n${to} the leader` })
   holds('nothing happens before the name is typed', await submit.isDisabled())
   await page.locator('dialog input').fill(`n${to}`)
@@ -25,7 +25,7 @@ export async function a_node_is_promoted_and_removed({ page, cluster }) {
   await page.locator('dialog input').fill('n4')
   await page.locator('dialog').getByRole('button', { name: 'Give n4 a vote' }).click()
   await shows(page, '.notice', 'n4 has a vote now')
-  await card.getByRole('button', { name: 'Make it lead' }).waitFor()
+  await card.getByRole('button', { name: 'Make leader' }).waitFor()
   const voters = async (id) => (await cluster.json(id, '/v1/members')).members.filter((member) => member.voter).length
   equal('voters', await voters(2), 4)
 
@@ -48,4 +48,25 @@ export async function removing_shows_what_is_left({ page, cluster }) {
   holds('another name is not enough', await submit.isDisabled())
   await page.locator('dialog').getByRole('button', { name: 'Cancel' }).click()
   await page.locator('dialog').waitFor({ state: 'detached' })
+}
+
+export async function the_command_to_join_is_copied({ page, cluster, context }) {
+  await context.grantPermissions(['clipboard-read', 'clipboard-write'])
+  await page.goto(cluster.url(2, '/nodes'))
+  await page.getByRole('button', { name: 'Add a node' }).click()
+  const advertised = (await cluster.json(2, '/v1/members')).members.find((member) => member.name === 'n2').http
+  await page.getByRole('button', { name: 'Copy the command' }).click()
+  await shows(page, 'dialog .note', 'Copied.')
+  const copied = await page.evaluate(() => navigator.clipboard.readText())
+  equal('the command', copied, `lockstep serve --data-dir data/new --http HOST:PORT --join ${advertised}`)
+  await shows(page, 'dialog .warn-text', 'leads to it on its own machine only')
+  // On a page that came over plain http from elsewhere there is no clipboard to write to.
+  await page.evaluate(async () => {
+    await navigator.clipboard.writeText('')
+    Object.defineProperty(Navigator.prototype, 'clipboard', { get: () => undefined })
+  })
+  await page.keyboard.press('Escape')
+  await page.getByRole('button', { name: 'Add a node' }).click()
+  await page.getByRole('button', { name: 'Copy the command' }).click()
+  await shows(page, 'dialog .note', 'Copied.')
 }

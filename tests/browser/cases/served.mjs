@@ -1,6 +1,6 @@
 // How the page is served: what is answered for views, for assets, and for paths that are neither.
 
-import { equal, holds } from '../expect.mjs'
+import { equal, holds, shows } from '../expect.mjs'
 
 const VIEWS = ['/', '/nodes', '/charts', '/keys', '/keys/a%2Fb', '/eviction', '/operations', '/hot', '/log']
 
@@ -34,4 +34,21 @@ export async function what_is_no_view_is_told_as_json({ cluster }) {
     holds(`${path} is an error`, answer.status === 404 || answer.status === 405)
     holds(`${path} is a problem`, answer.headers.get('content-type').startsWith('application/problem+json'))
   }
+}
+
+/** Who types an address wrongly gets a page that can be read, and a way on. */
+export async function what_is_no_view_is_a_page_for_people({ page, cluster }) {
+  await page.setViewportSize({ width: 375, height: 812 })
+  for (const path of ['/nothing', '/nodes/1', '/v1/nothing', '/%3Cb%3E&x']) {
+    const answer = await page.goto(cluster.url(1, path))
+    equal(`${path}: status`, answer.status(), 404)
+    holds(`${path} is a page`, answer.headers()['content-type'].startsWith('text/html'))
+    holds(`${path} has a policy`, answer.headers()['content-security-policy'].includes("script-src 'self'"))
+    equal(`${path}: vary`, answer.headers().vary, 'accept')
+    await shows(page, 'h1', 'Nothing here')
+    await shows(page, 'code', path)
+    equal(`${path}: width`, await page.evaluate(() => document.documentElement.scrollWidth), 375)
+  }
+  await page.getByRole('link', { name: 'Go to the dashboard' }).click()
+  await shows(page, '.verdict .sentence', 'Healthy')
 }

@@ -23,6 +23,7 @@ export async function the_capacity_is_changed({ page, cluster }) {
   const dialog = page.locator('dialog')
   const submit = dialog.getByRole('button', { name: 'Change it' })
   await panel.getByRole('button', { name: 'Change' }).click()
+  equal('the field for bytes', await dialog.getByLabel('Keys and values together, in MiB').inputValue(), String(capacity_bytes / 1024 / 1024))
   await dialog.getByLabel('Entries').fill('0')
   holds('nothing is no capacity', await submit.isDisabled())
   await dialog.getByLabel('Entries').fill('10')
@@ -46,4 +47,18 @@ export async function a_snapshot_is_taken({ page, cluster }) {
   await shows(page, '.notice', /took a snapshot at index/)
   const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'Download a backup' }).click()])
   equal('the backup', await download.failure(), null)
+}
+
+/** Estimates that rest on a handful of reads are no figures yet. */
+export async function few_reads_make_no_percentages({ page, cluster }) {
+  const report = await cluster.json(1, '/v1/cache')
+  const play = (reads) => ({ ...report, reads: { hits: 6, misses: 6, hit_percent: 50 }, shadow: { one_key_in: 1, reads, hit_percent: { lru: 50, lfu: 50, s3fifo: 50 } } })
+  let reads = 12
+  await page.route('**/v1/cache', (route) => route.fulfill({ json: play(reads) }))
+  await page.goto(cluster.url(1, '/eviction'))
+  await shows(page, '.panel .note', 'Measured since n1 started: it found the key in 6 of 12 reads.')
+  await shows(page, '.panel .note', 'Estimates come with 1,000 reads of the whole cluster; the leader has counted 12.')
+  equal('percentages', await page.locator('.panel:has(.policy)', { hasText: '%' }).count(), 0)
+  reads = 1_000
+  await shows(page, '.policy .figure', '50.0 %')
 }

@@ -1,7 +1,6 @@
 // Each view shows live data, fits its window, and can be reached and left without a mouse.
 
 import { equal, fitsItsWidth, holds, shows } from '../expect.mjs'
-import { until } from '../cluster.mjs'
 
 /** What every view shows once it has data. */
 const SHOWN = {
@@ -11,19 +10,17 @@ const SHOWN = {
   '/keys': ['.list .key', 'views:1'],
   '/keys/views%3A1': ['pre.value', 'one'],
   '/eviction': ['.policy.current', 'in force'],
-  '/operations': ['.op .key', 'views:'],
+  '/operations': ['.op .key', /\S/],
   '/hot': ['.list .key', 'views:1'],
   '/log': ['.good-text', /equal at/],
 }
 
 async function live({ page, cluster }, path) {
   await page.goto(cluster.url(1, path))
-  if (path === '/operations') {
-    await shows(page, '.feed-state', 'Live')
-    await cluster.put(2, 'views:2', 'two')
-  }
+  if (path === '/operations') await shows(page, '.feed-state', 'Live')
   await shows(page, ...SHOWN[path])
-  await shows(page, '.head .age', /^[0-5] s old$/)
+  await shows(page, '.head .age', /^status [0-5] s old$/)
+  await shows(page, '.head .said.good', '3 of 3 voters answer')
 }
 
 export async function each_view_shows_live_data(test) {
@@ -92,11 +89,66 @@ export async function colours_follow_the_system_and_the_button({ page, cluster }
   equal('after a reload', await theme(), 'light')
 }
 
-export async function a_chart_grows_by_itself({ page, cluster }) {
-  await page.goto(cluster.url(1, '/charts'))
-  const samples = async () => Number((await page.locator('.bar .note').textContent()).match(/, (\d+) shown/)[1])
-  const first = await samples()
-  await until('new sample', async () => (await samples()) > first)
-  await page.locator('.chart-table summary').first().click()
-  await shows(page, '.chart-table caption', 'Newest first')
+/** At the width of a phone nothing is beyond an edge, unless a shadow says so, and every view can be gone to. */
+export async function a_phone_shows_all_of_it(test) {
+  const { page, cluster } = test
+  await cluster.put(1, 'views:1', 'one')
+  await cluster.put(1, `views:${'long-name/'.repeat(12)}`, 'x'.repeat(400))
+  for (let i = 0; i < 400; i += 1) await cluster.read(1, 'views:1')
+  await page.setViewportSize({ width: 375, height: 812 })
+  for (const path of [...Object.keys(SHOWN), '/charts?nodes=all']) {
+    await page.goto(cluster.url(1, path))
+    await shows(page, ...(SHOWN[path] ?? ['.u-legend', 'n2']))
+    await fitsItsWidth(page, path)
+    const cut = await page.evaluate(() => {
+      const beyond = [...document.querySelectorAll('nav[aria-label="Views"] a')].filter((link) => {
+        const { left, right } = link.getBoundingClientRect()
+        return left < 0 || right > innerWidth || link.scrollWidth > link.clientWidth
+      })
+      const silent = [...document.querySelectorAll('.view *')].filter((one) => {
+        const css = getComputedStyle(one)
+        return one.scrollWidth > one.clientWidth + 1 && css.overflowX === 'auto' && !css.backgroundAttachment.includes('local')
+      })
+      const tables = [...document.querySelectorAll('.scroll')].filter((box) => box.querySelector('.stacks') && box.scrollWidth > box.clientWidth)
+      return [...beyond, ...silent, ...tables].map((one) => `${one.tagName} ${one.className} ${one.textContent.slice(0, 30)}`)
+    })
+    equal(`cut at ${path}`, cut.join('; '), '')
+  }
+  // What the heads of the columns do on a wide screen is done here too.
+  await page.goto(cluster.url(1, '/keys?prefix=views:'))
+  await page.getByLabel('Select all on this page').check()
+  await shows(page, '.selection', /keys? selected/)
+  await page.getByRole('button', { name: 'Size' }).click()
+  await page.goto(cluster.url(1, '/'))
+  await shows(page, '.strip td[data-label="Up for"]', /s|min/)
+  await page.locator('nav').getByRole('link', { name: 'Log' }).click()
+  await shows(page, 'td[data-label="Compared with n1"]', /equal at/)
+}
+
+export async function figures_say_what_they_are({ page, cluster }) {
+  await page.goto(cluster.url(1, '/'))
+  const { term } = await cluster.json(1, '/v1/status')
+  await shows(page, '.tile .detail', new RegExp(`^term ${term}: ${term} elections? so far$`))
+  const bars = await page.locator('.tile .meter-named').allTextContents()
+  holds(`the bars have names: ${bars}`, /^entries[\d.]+ %$/.test(bars[0]) && /^bytes[\d.]+ %$/.test(bars[1]))
+  await shows(page, '.transport', 'live updates')
+  await shows(page, '.head .age', /^status [0-5] s old$/)
+  equal('ages beside what is new', await page.locator('.panel .age').count(), 0)
+}
+
+const RIDDLES = [
+  'compared with', 'itself', 'Reads told of', 'Reads count every', 'About so many', 'Really,', 'os error', 'Make it lead', 'Empty', 'Beside n1', 'Counts',
+]
+
+export async function every_view_speaks_plainly({ page, cluster }) {
+  await cluster.put(1, 'views:1', 'one')
+  for (let i = 0; i < 400; i += 1) await cluster.read(1, 'views:1')
+  for (const path of Object.keys(SHOWN)) {
+    await page.goto(cluster.url(1, path))
+    await shows(page, ...SHOWN[path])
+    // A heading of a table is told by its cells, and not with its node's name behind it.
+    const words = await page.locator('dt, dd, td, th[scope=col], button, p, .note').allInnerTexts()
+    const found = RIDDLES.filter((riddle) => words.some((text) => text === riddle || (riddle.includes(' ') && riddle !== 'compared with' && text.includes(riddle)) || text.startsWith(`${riddle}, `)))
+    equal(`riddles at ${path}`, found.join(), '')
+  }
 }

@@ -2,14 +2,16 @@
 
 import { useEffect, useRef, useState } from 'react'
 import { Age } from './parts/age'
-import { Badge, roleTone } from './parts/badge'
+import { Badge, RoleBadge } from './parts/badge'
 import { Fence } from './parts/failed'
 import { Help } from './parts/help'
 import { Link } from './parts/link'
 import { Notices } from './parts/notices'
 import { Empty } from './parts/state'
+import { VerdictLine, VerdictPanel } from './parts/verdict'
 import { link } from './data/live'
 import { status } from './data/resources'
+import { useLost, useVerdict } from './data/standing'
 import { useStore } from './data/store'
 import { silentSince } from './data/watcher'
 import { usePlace } from './router'
@@ -17,11 +19,12 @@ import { useShortcuts } from './shortcuts'
 import { nextTheme, theme } from './theme'
 import { VIEWS, viewAt } from './views'
 
+/** How what is shown gets here. */
 const TRANSPORTS = {
-  socket: 'live',
-  connecting: 'polling',
-  events: 'polling, feed by events',
-  none: 'polling',
+  socket: { text: 'live updates', means: 'Figures are asked for every second or two; changes of keys come at once, over a WebSocket.' },
+  connecting: { text: 'asks every second', means: 'There is no feed of changes at the moment' },
+  events: { text: 'asks every second, feed by events', means: 'Changes of keys come by server-sent events' },
+  none: { text: 'asks every second', means: 'There is no feed of changes' },
 }
 
 export function App() {
@@ -29,7 +32,6 @@ export function App() {
   const view = viewAt(place.path)
   const silent = useStore(silentSince) !== null
   const main = useRef<HTMLElement>(null)
-  const nav = useRef<HTMLElement>(null)
   const [help, setHelp] = useState(false)
   const first = useRef(true)
   useShortcuts(() => setHelp(true))
@@ -43,12 +45,10 @@ export function App() {
     // Who came by a link within the page goes on reading at the new view.
     if (!first.current) main.current?.focus()
     first.current = false
-    // On a narrow screen the navigation is a strip that scrolls.
-    // Not by `scrollIntoView`, which would move the place from where Tab goes on.
-    const here = nav.current?.querySelector<HTMLElement>('[aria-current]')
-    if (nav.current && here) nav.current.scrollLeft = here.offsetLeft - (nav.current.clientWidth - here.offsetWidth) / 2
   }, [place.path])
 
+  // What stops the work is told in full on every view; the overview tells it anyway.
+  const urgent = useVerdict()?.level === 'bad' && place.path !== '/'
   const Shown = view?.show
   return (
     <div className={silent ? 'app silent' : 'app'}>
@@ -56,7 +56,7 @@ export function App() {
         Skip to content
       </a>
       <Head onHelp={() => setHelp(true)} />
-      <nav aria-label="Views" ref={nav}>
+      <nav aria-label="Views">
         <ul>
           {VIEWS.map(({ path, title, short = title }, i) => (
             <li key={path}>
@@ -70,6 +70,7 @@ export function App() {
       <main id="main" ref={main} tabIndex={-1}>
         <Notices />
         <div className="view">
+          {urgent && <VerdictPanel />}
           <h1>{title}</h1>
           <Fence key={place.path}>
             {Shown ? (
@@ -91,7 +92,9 @@ function Head({ onHelp }: { onHelp: () => void }) {
   const { data, at } = useStore(status.store)
   const { transport, why } = useStore(link)
   const silent = useStore(silentSince) !== null
+  const lost = useLost()
   const chosen = useStore(theme)
+  const { text, means } = TRANSPORTS[transport]
   return (
     <header className="head">
       <Link href="/" className="brand" aria-label="Lockstep, overview">
@@ -104,7 +107,7 @@ function Head({ onHelp }: { onHelp: () => void }) {
         {data ? (
           <>
             <b>{data.node.name}</b>
-            {silent ? <Badge tone="bad">does not answer</Badge> : <Badge tone={roleTone(data.role)}>{data.role}</Badge>}
+            {silent ? <Badge tone="bad">does not answer</Badge> : <RoleBadge role={data.role} lost={lost} />}
           </>
         ) : silent ? (
           <Badge tone="bad">does not answer</Badge>
@@ -112,11 +115,12 @@ function Head({ onHelp }: { onHelp: () => void }) {
           'connecting…'
         )}
       </span>
+      <VerdictLine />
       <span className="fresh">
-        <span className="transport" data-transport={transport} title={why || 'changes come as they happen'}>
-          {silent ? 'trying again' : TRANSPORTS[transport]}
+        <span className="transport" data-transport={transport} title={why ? `${means}: ${why}.` : means}>
+          {silent ? 'trying again' : text}
         </span>
-        <Age at={at} />
+        <Age at={at} what="status" />
       </span>
       <span className="tools">
         <button type="button" className="quiet" onClick={nextTheme} title="Colours: system, light or dark (t)">

@@ -134,6 +134,17 @@ export interface KeyEntry {
   revision: number
   bytes: number
   ttl_ms: number | null
+  /** Absent from nodes of an older version. */
+  details?: KeyDetails
+}
+
+export interface KeyDetails {
+  /** The value's beginning: text, or base64 where it is none. */
+  preview: { value: string } | { value_base64: string }
+  content_type: string | null
+  modified_at_ms: number
+  uses: number
+  by: number | null
 }
 
 export interface KeyPage {

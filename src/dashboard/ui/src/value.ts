@@ -97,3 +97,55 @@ export function parseHex(text: string): Uint8Array | null {
   if (digits.length % 2 || /[^0-9a-f]/i.test(digits)) return null
   return Uint8Array.from(digits.match(/../g) ?? [], (pair) => parseInt(pair, 16))
 }
+
+/** How a document stands on one line: what follows commas and colons. */
+export interface OneLine {
+  comma: string
+  colon: string
+}
+
+const ONE_LINE: OneLine[] = [
+  { comma: ',', colon: ':' },
+  { comma: ', ', colon: ': ' },
+]
+const TOKENS = /"(?:[^"\\]|\\.)*"|[[\]{},:]|[^\s[\]{},:"]+/g
+
+/** The form that a JSON document has on its one line; null where it is no document, or stands otherwise. */
+export function oneLineOf(text: string): OneLine | null {
+  if (!/^[[{]/.test(text) || !isJson(text)) return null
+  return ONE_LINE.find((form) => onOneLine(text, form) === text) ?? null
+}
+
+/** The same document on one line. Nothing but spaces between its parts changes: numbers and strings stay as they are written. */
+export function onOneLine(text: string, { comma, colon }: OneLine): string {
+  return (text.match(TOKENS) ?? []).map((token) => (token === ',' ? comma : token === ':' ? colon : token)).join('')
+}
+
+/** The same document, a member a line. */
+export function laidOut(text: string): string {
+  let out = ''
+  let depth = 0
+  const line = () => `\n${'  '.repeat(depth)}`
+  const tokens = text.match(TOKENS) ?? []
+  tokens.forEach((token, i) => {
+    const opened = tokens[i - 1] === '{' || tokens[i - 1] === '['
+    if (token === '}' || token === ']') {
+      depth -= 1
+      out += opened ? token : line() + token
+      return
+    }
+    if (opened) out += line()
+    if (token === '{' || token === '[') depth += 1
+    out += token === ',' ? token + line() : token === ':' ? ': ' : token
+  })
+  return out
+}
+
+export function isJson(text: string): boolean {
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
+  }
+}

@@ -1,24 +1,61 @@
 // The last hour, a sample a second, in columns. Only what is new is asked for.
 
-import { askJson } from '../api'
+import { askJson, Failure, withQuery } from '../api'
 import { COLUMNS, type Column, type Columns, type HistoryAnswer } from '../types'
 import { Resource } from './resource'
+import { membersNow } from './resources'
+import { reason } from './verdict'
+
+/** With fewer requests the 99th percentile is the slowest one. */
+export const P99_FEW = 100
 
 /** An hour of samples; older ones go. */
 const SAMPLES_MAX = 3_600
 
 export interface History {
   node: string
+  /** How far that node's clock is ahead of this machine's. */
+  aheadMs: number
   columns: Columns
 }
 
-export const history = new Resource<History>(async (last, signal) => {
+export const history = new Resource<History>((last, signal) => further(last, null, signal), 1_000)
+
+/** What is new at a member since the last answer; at this node where no member is named. */
+async function further(last: History | null, member: number | null, signal: AbortSignal): Promise<History> {
   const times = last?.columns.at_ms ?? []
   const since = times.length ? times[times.length - 1] : null
-  const path = since === null ? '/v1/history' : `/v1/history?since_ms=${since}`
-  const answer = await askJson<HistoryAnswer>(path, { signal })
-  if (!last || last.node !== answer.node.name) return { node: answer.node.name, columns: take(answer.columns) }
-  return answer.columns.at_ms.length ? { node: last.node, columns: join(last.columns, answer.columns) } : last
+  const answer = await askJson<HistoryAnswer>(withQuery('/v1/history', { node: member, since_ms: since }), { signal })
+  if (!last || last.node !== answer.node.name) {
+    return { node: answer.node.name, aheadMs: answer.now_ms - Date.now(), columns: take(answer.columns) }
+  }
+  return answer.columns.at_ms.length ? { ...last, columns: join(last.columns, answer.columns) } : last
+}
+
+/** A member's samples, or why there are none. */
+export interface MemberHistory {
+  id: number
+  name: string
+  history: History | null
+  failure: string
+}
+
+/** Every member's samples. The node that served the page asks the others. */
+export const histories = new Resource<MemberHistory[]>(async (last, signal) => {
+  const members = await membersNow(signal)
+  const asking = members.map(async ({ id, name }): Promise<MemberHistory> => {
+    const known = last?.find((one) => one.id === id)?.history ?? null
+    try {
+      return { id, name, history: await further(known, id, signal), failure: '' }
+    } catch (error) {
+      if (signal.aborted) throw error
+      // This node not answering is everybody's failure, another one's is its own.
+      if (error instanceof Failure && (error.silent || error.noRoute)) throw error
+      const detail = error instanceof Failure ? (error.body?.detail ?? error.message) : String(error)
+      return { id, name, history: known, failure: reason(detail.replace(`${name} does not answer: `, '')) }
+    }
+  })
+  return Promise.all(asking)
 }, 1_000)
 
 function take(columns: Columns): Columns {

@@ -1,6 +1,7 @@
 // The newest operations of the feed. Bounded however fast they come, and shown ten times a second at most.
 
 import type { Cause, Change, FeedEvent } from '../types'
+import { earlierChanges } from './earlier'
 import { subscribe } from './live'
 import { createStore } from './store'
 
@@ -29,12 +30,14 @@ export interface Feed {
   items: Operation[]
   /** All that arrived since the page was opened. */
   seen: number
+  /** What the node knew from before. */
+  earlier: number
   paused: boolean
   skipped: number
   refusal: string
 }
 
-export const feed = createStore<Feed>({ items: [], seen: 0, paused: false, skipped: 0, refusal: '' })
+export const feed = createStore<Feed>({ items: [], seen: 0, earlier: 0, paused: false, skipped: 0, refusal: '' })
 
 let arrived: Operation[] = []
 let seen = 0
@@ -47,7 +50,6 @@ let resume: { prefix: string; from: number | null } = { prefix: '', from: null }
 export function watch(prefix: string, appliedIndex: number): () => void {
   // After a short absence nothing is missed. After a long one the past would only push itself out again.
   const near = resume.prefix === prefix && resume.from !== null && appliedIndex - resume.from < KEPT_MAX
-  if (resume.from !== null && !near) mark(prefix === resume.prefix ? 'Not watched meanwhile' : 'Another prefix from here on')
   const subscriber = {
     prefix,
     from: near ? resume.from : null,
@@ -56,11 +58,37 @@ export function watch(prefix: string, appliedIndex: number): () => void {
     refused: (refusal: string) => feed.set({ ...feed.get(), refusal }),
   }
   feed.set({ ...feed.get(), refusal: '' })
-  const end = subscribe('ops', subscriber)
+  let end = () => {}
+  let ended = false
+  const begin = () => {
+    if (!ended) end = subscribe('ops', subscriber)
+  }
+  if (near) begin()
+  else {
+    const before = resume
+    void earlierChanges().then((changes) => {
+      if (ended) return
+      if (before.from !== null) mark(prefix === before.prefix ? 'Not watched meanwhile' : 'Another prefix from here on')
+      fill(changes)
+      // From the newest of them on: nothing falls between what was and what comes.
+      subscriber.from = changes.length ? changes[changes.length - 1].index : null
+      begin()
+    })
+  }
   return () => {
-    resume = { prefix, from: subscriber.from }
+    ended = true
+    if (subscriber.from !== null) resume = { prefix, from: subscriber.from }
     end()
   }
+}
+
+/** Takes in what was before the view was opened, oldest first, except what the page knows. */
+function fill(changes: Change[]): void {
+  const known = Math.max(0, ...feed.get().items.map((item) => item.index), ...arrived.map((item) => item.index))
+  const fresh = changes.filter((change) => change.index > known)
+  for (const change of fresh) push(operation(change))
+  feed.set({ ...feed.get(), earlier: feed.get().earlier + fresh.length })
+  show()
 }
 
 export function pause(paused: boolean): void {
@@ -70,7 +98,7 @@ export function pause(paused: boolean): void {
   feed.set({ ...feed.get(), paused, skipped })
 }
 
-export function empty(): void {
+export function clearList(): void {
   arrived = []
   feed.set({ ...feed.get(), items: [] })
 }

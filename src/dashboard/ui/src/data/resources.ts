@@ -1,7 +1,7 @@
 // What the views ask the node for, and how often.
 
 import { askJson } from '../api'
-import type { CacheReport, IndexedDigest, Nodes, Status } from '../types'
+import type { CacheReport, IndexedDigest, Member, Members, Nodes, Status } from '../types'
 import { Resource } from './resource'
 
 /** A status takes up to half a second while a follower waits for its leader; more is silence. */
@@ -21,8 +21,19 @@ export const digests = new Resource<IndexedDigest[]>(
   2_000,
 )
 
+/** The members, also before the first status has come. */
+export async function membersNow(signal?: AbortSignal): Promise<Member[]> {
+  return status.store.get().data?.members ?? (await askJson<Members>('/v1/members', { signal })).members
+}
+
 /** A member's name by its number; its number where it is not known, as when it has left. */
 export function nodeName(id: number | null): string {
   if (id === null) return ''
   return status.store.get().data?.members.find((member) => member.id === id)?.name ?? `node ${id}`
+}
+
+/** The wall clock of the node that served the page: it reads it out with each answer about the nodes. */
+export function nodeNow(now: number): number {
+  const { data, at } = nodes.store.get()
+  return data && at !== null ? data.at_ms + (now - at) : Date.now()
 }

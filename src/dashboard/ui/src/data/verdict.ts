@@ -5,6 +5,8 @@ import type { Nodes, Status } from '../types'
 
 export interface Verdict {
   level: 'good' | 'warn' | 'bad'
+  /** The same in a few words, for where there is little room. */
+  brief: string
   sentence: string
   advice: string
 }
@@ -16,21 +18,33 @@ const CLOCK_AHEAD_MAX_MS = 10_000
 
 export interface Quorum {
   voters: number
+  /** Voters that answer. */
+  answering: number
   majority: number
+  /** How many more may fail before nothing can be written; below zero without a majority. */
   survives: number
 }
 
-export function quorum(voters: number): Quorum {
+export function quorum(voters: number, answering: number): Quorum {
   const majority = Math.floor(voters / 2) + 1
-  return { voters, majority, survives: Math.max(0, voters - majority) }
+  return { voters, answering, majority, survives: answering - majority }
 }
 
-export function survivesText({ survives }: Quorum): string {
-  return survives === 0 ? 'survives no failure' : `survives ${plural(survives, 'failure')}`
+/** What the voters amount to at the moment. */
+export function quorumNow(status: Status, nodes: Nodes | null): Quorum {
+  const voters = status.members.filter((member) => member.voter).length
+  return quorum(voters, voters - silentVoters(status, nodes).length)
+}
+
+export function survivesText({ voters, answering, survives }: Quorum): string {
+  if (survives < 0) return 'no majority'
+  const more = answering < voters
+  return survives === 0 ? `survives no ${more ? 'further ' : ''}failure` : `survives ${plural(survives, more ? 'more failure' : 'failure', more ? 'more failures' : 'failures')}`
 }
 
 export function quorumText(of: Quorum): string {
-  return `${plural(of.voters, 'voter')}, majority ${of.majority}, ${survivesText(of)}`
+  const answering = of.answering === of.voters ? '' : `, ${of.answering || 'none'} ${of.answering === 1 ? 'answers' : 'answer'}`
+  return `${plural(of.voters, 'voter')}${answering}, majority ${of.majority}, ${survivesText(of)}`
 }
 
 /** Names of the voters that do not answer, as far as this node knows. */
@@ -55,13 +69,14 @@ export function equalAt(nodes: Nodes | null): number | null {
 export function verdict(status: Status, nodes: Nodes | null, silentForS: number | null): Verdict {
   const self = status.node.name
   const voters = status.members.filter((member) => member.voter)
-  const of = quorum(voters.length)
   const silent = silentVoters(status, nodes)
-  const answering = voters.length - silent.length
+  const of = quorum(voters.length, voters.length - silent.length)
+  const { answering } = of
   const names = list(silent)
   if (silentForS !== null) {
     return {
       level: 'bad',
+      brief: `${self} does not answer`,
       sentence: `${self} has not answered for ${coarse(silentForS)}. What you see is how things were then.`,
       advice: 'This page tries again by itself. Start the node, or go on at another one.',
     }
@@ -72,6 +87,7 @@ export function verdict(status: Status, nodes: Nodes | null, silentForS: number 
     const at = status.differs_at ?? differs?.differs_at
     return {
       level: 'bad',
+      brief: `${name} differs from other nodes`,
       sentence: `${name} differs from other nodes at index ${count(at)}.`,
       advice: 'Keep its data folder for a report, then restart it. If it differs again, join it anew with an empty folder.',
     }
@@ -79,6 +95,7 @@ export function verdict(status: Status, nodes: Nodes | null, silentForS: number 
   if (answering < of.majority) {
     return {
       level: 'bad',
+      brief: `No majority: ${answering} of ${plural(voters.length, 'voter')} answer`,
       sentence: `No majority: ${answering} of ${plural(voters.length, 'voter')} answer, ${of.majority} are needed. Writes and linearizable reads fail.`,
       advice: `Start ${names}. Stale reads work meanwhile. If a majority is lost for good, restore the newest backup.`,
     }
@@ -86,15 +103,18 @@ export function verdict(status: Status, nodes: Nodes | null, silentForS: number 
   if (!status.leader) {
     return {
       level: 'bad',
+      brief: `No leader in term ${status.term}`,
       sentence: `No leader in term ${status.term}: writes and linearizable reads wait or fail.`,
       advice: silent.length ? `The voters that are left elect one. Start ${names}.` : 'An election takes well under a second. If this stays, look at the links between the nodes.',
     }
   }
   const leads = `${status.leader.name} leads in term ${status.term}`
+  const led = `${status.leader.name} leads`
   if (silent.length) {
-    const left = answering - of.majority
+    const left = of.survives
     return {
       level: 'warn',
+      brief: `${answering} of ${plural(voters.length, 'voter')} answer, ${led}`,
       sentence: `Degraded: ${answering} of ${plural(voters.length, 'voter')} answer, ${leads}. ${names} ${silent.length === 1 ? 'does' : 'do'} not answer.`,
       advice: `Start ${names}. Until then ${left === 0 ? 'one more failure stops all writes' : `the cluster survives ${plural(left, 'more failure')}`}.`,
     }
@@ -103,16 +123,23 @@ export function verdict(status: Status, nodes: Nodes | null, silentForS: number 
   if (late) {
     return {
       level: 'warn',
+      brief: `${late.name} is behind, ${led}`,
       sentence: `${late.name} is ${plural(late.lag_entries ?? 0, 'entry', 'entries')} behind. ${leads}.`,
       advice: 'It catches up by itself unless it is slower than the writes: look at its disk and its link.',
     }
   }
   if (status.config.policy === 'noeviction' && status.entries >= status.config.capacity_entries) {
-    return { level: 'warn', sentence: `The cache is full and the policy is noeviction: new keys are refused. ${leads}.`, advice: 'Raise the capacity, remove keys, or choose a policy that evicts.' }
+    return {
+      level: 'warn',
+      brief: `The cache is full, ${led}`,
+      sentence: `The cache is full and the policy is noeviction: new keys are refused. ${leads}.`,
+      advice: 'Raise the capacity, remove keys, or choose a policy that evicts.',
+    }
   }
   if ((status.log_time_ahead_ms ?? 0) > CLOCK_AHEAD_MAX_MS) {
     return {
       level: 'warn',
+      brief: `Log time is ahead, ${led}`,
       sentence: `Log time is ${coarse((status.log_time_ahead_ms ?? 0) / 1_000)} ahead of the clock of ${self}. ${leads}.`,
       advice: 'Keys live longer or shorter by no clock but the log’s, so nothing is wrong with them. Look at the machines’ clocks.',
     }
@@ -127,9 +154,15 @@ export function verdict(status: Status, nodes: Nodes | null, silentForS: number 
     learners ? `${plural(learners, 'learner')} without a vote.` : '',
     moving ? `${plural(moving, 'entry', 'entries')} still to move to ${status.config.policy}.` : '',
   ]
-  return { level: 'good', sentence: healthy, advice: advice.filter(Boolean).join(' ') }
+  return { level: 'good', brief: `${answering} of ${plural(voters.length, 'voter')} answer, ${led}`, sentence: healthy, advice: advice.filter(Boolean).join(' ') }
 }
 
 function list(names: string[]): string {
   return names.length < 2 ? (names[0] ?? 'the others') : `${names.slice(0, -1).join(', ')} and ${names[names.length - 1]}`
+}
+
+/** Why a node did not answer, without the system's numbers. */
+export function reason(error: string): string {
+  const plain = error.replace(/ ?\(os error \d+\)/g, '').replace(/^the peer does not run: /, '')
+  return /refused/i.test(plain) ? 'it does not run: no program listens at its peer address' : plain
 }

@@ -12,6 +12,12 @@ export function Badge({ tone, children }: { tone: Tone; children: string }) {
   )
 }
 
-export function roleTone(role: string | undefined): Tone {
+function roleTone(role: string | undefined): Tone {
   return role === 'leader' ? 'lead' : role === 'follower' ? 'good' : role === 'candidate' ? 'warn' : 'plain'
+}
+
+/** What a node is. One that takes itself for the leader, and has no majority, leads nobody. */
+export function RoleBadge({ role, lost }: { role: string; lost: boolean }) {
+  if (role === 'leader' && lost) return <Badge tone="bad">no majority</Badge>
+  return <Badge tone={roleTone(role)}>{role}</Badge>
 }

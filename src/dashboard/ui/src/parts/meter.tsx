@@ -1,12 +1,29 @@
-// A share of a whole, as a bar with its figure beside it.
+// A share of a whole, as a bar; with a name, its figure stands beside it.
 
 import { percent } from '../format'
 
-export function Meter({ value, of, label }: { value: number; of: number; label: string }) {
+interface Props {
+  value: number
+  of: number
+  /** For those who don't see the bar. */
+  label: string
+  /** What the bar is of, in a word beside it. */
+  name?: string
+}
+
+export function Meter({ value, of, label, name }: Props) {
   const share = of > 0 ? Math.min(1, value / of) : 0
-  return (
+  const bar = (
     <div className="meter" role="img" aria-label={`${label}: ${percent(share * 100)}`}>
       <i style={{ width: `${share * 100}%` }} />
+    </div>
+  )
+  if (!name) return bar
+  return (
+    <div className="meter-named">
+      <span>{name}</span>
+      {bar}
+      <span aria-hidden="true">{percent(share * 100)}</span>
     </div>
   )
 }

@@ -2,13 +2,16 @@
 
 import { count, duration, micros, NONE, plural } from '../format'
 import type { Nodes, Status } from '../types'
-import { Badge, roleTone } from './badge'
+import { useLost } from '../data/standing'
+import { reason } from '../data/verdict'
+import { Badge, RoleBadge } from './badge'
 import { Link } from './link'
 
 export function NodeStrip({ own, nodes }: { own: Status; nodes: Nodes | null }) {
+  const lost = useLost()
   return (
     <div className="scroll">
-      <table className="list strip">
+      <table className="list strip stacks">
         <thead>
           <tr>
             <th scope="col">Node</th>
@@ -31,10 +34,10 @@ export function NodeStrip({ own, nodes }: { own: Status; nodes: Nodes | null }) 
                 <th scope="row">
                   <Link href="/nodes">{member.name}</Link>
                 </th>
-                <td>{view?.error ? <Badge tone="bad">silent</Badge> : <Badge tone={roleTone(role)}>{role}</Badge>}</td>
-                <td className="number">{count(report?.applied_index)}</td>
-                <td className="number">{view?.lag_entries == null ? NONE : plural(view.lag_entries, 'entry', 'entries')}</td>
-                <td>
+                <td data-label="Role">{view?.error ? <Badge tone="bad">silent</Badge> : <RoleBadge role={role} lost={lost} />}</td>
+                <td data-label="Applied" className="number">{count(report?.applied_index)}</td>
+                <td data-label="Behind" className="number">{view?.lag_entries == null ? NONE : plural(view.lag_entries, 'entry', 'entries')}</td>
+                <td data-label="Copy">
                   {view?.differs_at != null ? (
                     <b className="bad-text">✕ differs at {count(view.differs_at)}</b>
                   ) : view?.equal_at != null ? (
@@ -42,11 +45,11 @@ export function NodeStrip({ own, nodes }: { own: Status; nodes: Nodes | null }) 
                   ) : self ? (
                     'this node'
                   ) : (
-                    (view?.error ?? 'not compared')
+                    (view?.error ? reason(view.error) : 'not compared')
                   )}
                 </td>
-                <td className="number">{self ? NONE : micros(view?.round_trip_us)}</td>
-                <td className="number">{duration(report?.uptime_ms)}</td>
+                <td data-label="Round trip" className="number">{self ? NONE : micros(view?.round_trip_us)}</td>
+                <td data-label="Up for" className="number">{duration(report?.uptime_ms)}</td>
               </tr>
             )
           })}

@@ -1,4 +1,4 @@
-// A titled part of a view, with its own age where it has data of its own.
+// A titled part of a view, with its own age where it has data of its own and that is old.
 
 import type { ReactNode } from 'react'
 import { Age } from './age'
@@ -18,7 +18,7 @@ export function Panel({ title, at, actions, note, children, className = '' }: Pr
       <header>
         <h2>{title}</h2>
         {note && <span className="note">{note}</span>}
-        {at !== undefined && <Age at={at} />}
+        {at !== undefined && <Age at={at} quiet />}
         {actions && <span className="actions">{actions}</span>}
       </header>
       {children}

@@ -8,7 +8,8 @@ import { painted } from '../theme'
 
 export interface Line {
   label: string
-  values: (number | null)[]
+  /** Null cuts the line, undefined leaves it out: nothing to measure there. */
+  values: (number | null | undefined)[]
   /** Which colour, counted from 0; the dashes go along, so that colour is not all that tells lines apart. */
   style: number
   format: (value: number) => string
@@ -57,7 +58,7 @@ export function Plot({ times, lines, format, from, to, log, top }: Props) {
         height: HEIGHT,
         padding: [8, 26, 0, 0],
         cursor: { sync: { key: 'lockstep' }, drag: { x: false, y: false }, points: { size: 6 } },
-        legend: { live: true, markers: { width: 2, dash: (_, line) => MARKERS[lines[line - 1]?.style ?? 0] } },
+        legend: { live: true, markers: { width: 2, dash: (_, line) => MARKERS[(lines[line - 1]?.style ?? 0) % MARKERS.length] } },
         scales: {
           x: { range: () => range.current },
           y: log ? { distr: 3, range: logRange } : { range: (_, __, high) => [0, top ?? Math.max(1, high * 1.08)] },
@@ -70,12 +71,13 @@ export function Plot({ times, lines, format, from, to, log, top }: Props) {
           { label: 'Time', value: (self, s) => (s === null ? (self.cursor.idx == null ? 'newest' : '–') : new Date(s * 1_000).toLocaleTimeString('en-GB')) },
           ...lines.map(({ label, style, format: show }) => ({
             label,
-            stroke: colour(COLOURS[style]),
-            dash: DASHES[style],
+            stroke: colour(COLOURS[style % COLOURS.length]),
+            dash: DASHES[style % DASHES.length],
             width: 1.5,
-            points: { show: false },
+            // Few values are points, so that one sees where there was something to measure.
+            points: { size: 4, width: 1, show: (self: uPlot, line: number, from: number, to: number) => fewKnown(self.data[line], from, to) },
             // Where nobody points, the newest value is the one that counts.
-            value: (self: uPlot, value: number | null, line: number) => {
+            value: (self: uPlot, value: number | null | undefined, line: number) => {
               const said = value ?? (self.cursor.idx == null ? lastOf(self.data[line]) : null)
               return said === null ? '–' : show(said)
             },
@@ -109,8 +111,18 @@ function timeOf(s: number): string {
   return s % 60 ? text : text.slice(0, 5)
 }
 
+/** The newest value that there is. */
 function lastOf(values: uPlot.AlignedData[number]): number | null {
-  return values.length ? (values[values.length - 1] ?? null) : null
+  for (let i = values.length - 1; i >= 0; i -= 1) if (values[i] != null) return values[i] as number
+  return null
+}
+
+const POINTS_MAX = 60
+
+function fewKnown(values: uPlot.AlignedData[number], from: number, to: number): boolean {
+  let known = 0
+  for (let i = from; i <= to && known <= POINTS_MAX; i += 1) if (values[i] != null) known += 1
+  return known <= POINTS_MAX && known < (to - from) / 2
 }
 
 function decades(_: uPlot, ticks: number[]): (number | null)[] {

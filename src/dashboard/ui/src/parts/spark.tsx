@@ -14,15 +14,12 @@ export function Spark({ values, top }: Props) {
   const high = Math.max(top ?? 0, ...known, 1e-9)
   const step = WIDTH / Math.max(1, values.length - 1)
   let path = ''
-  let gap = true
+  // Seconds without anything to measure are passed over.
   values.forEach((value, i) => {
-    if (value === null) {
-      gap = true
-      return
-    }
-    path += `${gap ? 'M' : 'L'}${(i * step).toFixed(1)} ${(HEIGHT - 1 - (value / high) * (HEIGHT - 3)).toFixed(1)}`
-    gap = false
+    if (value === null) return
+    path += `${path ? 'L' : 'M'}${(i * step).toFixed(1)} ${(HEIGHT - 1 - (value / high) * (HEIGHT - 3)).toFixed(1)}`
   })
+  if (known.length === 1) path += 'h0.01'
   return (
     <svg className="spark" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true">
       <path className="base" d={`M0 ${HEIGHT - 0.5}H${WIDTH}`} />

@@ -49,8 +49,8 @@ export function Capacity({ report, config }: { report: CacheReport; config: Conf
         <Fact name="Evicted for bytes" value={count(counts.evicted_by_bytes)} />
         <Fact name="Expired" value={count(counts.expired)} />
         <Fact name="Default time to live" value={config.default_ttl_ms === null ? 'none' : duration(config.default_ttl_ms)} />
-        <Fact name="Reads count" value={touch.enabled ? `every ${duration(touch.interval_ms)}, ${count(touch.max_per_flush)} at most` : 'no: only writes do'} />
-        <Fact name="Reads told of" value={`${count(report.touches.sent)}, ${count(report.touches.dropped)} dropped`} />
+        <Fact name="Reads as uses" value={touch.enabled ? `count; each node sends them to the log every ${duration(touch.interval_ms)}, of at most ${count(touch.max_per_flush)} keys` : 'do not count: only writes do'} />
+        <Fact name="Uses sent from here" value={`${count(report.touches.sent)}, and ${count(report.touches.dropped)} left out because there were too many`} />
       </dl>
       {changing && <Change report={report} config={config} close={() => setChanging(false)} />}
     </Panel>
@@ -85,18 +85,18 @@ function Change({ report, config, close }: { report: CacheReport; config: Config
     <Dialog title="Change the capacity" action="Change it" disabled={!sound || Object.keys(changed).length === 0} danger={sound && (tooMany > 0 || tooLarge > 0)} run={run} close={close}>
       <p>It is one log entry, and holds on all nodes from the same index on.</p>
       <p>
-        <label htmlFor={ids.entries}>Entries</label>
+        <label htmlFor={ids.entries}>Entries, at most</label>
         <input id={ids.entries} inputMode="numeric" value={entries} onChange={(event) => setEntries(event.target.value)} />
       </p>
       <p>
-        <label htmlFor={ids.mib}>MiB</label>
+        <label htmlFor={ids.mib}>Keys and values together, in MiB (1 MiB = 1,048,576 bytes)</label>
         <input id={ids.mib} inputMode="decimal" value={mib} onChange={(event) => setMib(event.target.value)} />
       </p>
       <p>
         <label htmlFor={ids.life}>Default time to live in seconds; empty for none</label>
         <input id={ids.life} inputMode="decimal" value={life} onChange={(event) => setLife(event.target.value)} />
       </p>
-      {!sound && <p className="warn-text">▲ Entries are a whole number from 1, MiB and seconds more than 0.</p>}
+      {!sound && <p className="warn-text">▲ Entries are a whole number from 1; MiB and seconds are more than 0.</p>}
       {sound && (tooMany > 0 || tooLarge > 0) && (
         <p className="warn-text">
           ▲{' '}

@@ -54,6 +54,6 @@ function Table({ times, lines }: { times: number[]; lines: Line[] }) {
 }
 
 function meanOf({ values, format }: Line, start: number, end: number): string {
-  const known = values.slice(start, end).filter((value): value is number => value !== null)
+  const known = values.slice(start, end).filter((value): value is number => value != null)
   return known.length ? format(known.reduce((sum, value) => sum + value, 0) / known.length) : NONE
 }

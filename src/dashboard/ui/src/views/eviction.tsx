@@ -6,7 +6,7 @@ import { notify } from '../data/notices'
 import { useResource } from '../data/resource'
 import { cache, status } from '../data/resources'
 import { useStore } from '../data/store'
-import { bytes, count, percent, plural } from '../format'
+import { bytes, count, NONE, percent, plural } from '../format'
 import { Dialog } from '../parts/dialog'
 import { Link } from '../parts/link'
 import { Meter } from '../parts/meter'
@@ -22,7 +22,7 @@ const POLICIES: { name: Policy; rule: string }[] = [
   { name: 'noeviction', rule: 'Nothing goes: a write without room is refused.' },
 ]
 
-/** Fewer reads than this say little. */
+/** Fewer reads than this say so little that no figure is shown. */
 const READS_FEW = 1_000
 /** Entries that one log entry moves to another policy's order. */
 const MOVED_AT_ONCE = 2_048
@@ -50,7 +50,9 @@ export function Eviction() {
 }
 
 function Policies({ report, choose }: { report: CacheReport; choose: (policy: Policy) => void }) {
-  const shadows = report.shadow?.hit_percent ?? {}
+  const asked = report.shadow?.reads ?? 0
+  // A figure that rests on a handful of reads looks as sure as any other.
+  const shadows = asked < READS_FEW ? {} : (report.shadow?.hit_percent ?? {})
   // Worth a mark only where switching would pay.
   const own = shadows[report.policy] ?? 0
   const best = Math.max(...Object.values(shadows))
@@ -68,9 +70,9 @@ function Policies({ report, choose }: { report: CacheReport; choose: (policy: Po
             </header>
             <p>{rule}</p>
             <p className="figure">
-              {shadow === undefined ? '–' : percent(shadow)} <small>{shadow === undefined ? 'no estimate' : 'estimated hits'}</small>
+              {shadow === undefined ? NONE : percent(shadow)} <small>{shadow === undefined ? 'no estimate yet' : 'estimated hits'}</small>
             </p>
-            <Meter value={shadow ?? 0} of={100} label={`Estimated hits of ${name}`} />
+            {shadow === undefined ? <span /> : <Meter value={shadow} of={100} label={`Estimated hits of ${name}`} />}
             <button type="button" disabled={current} onClick={() => choose(name)}>
               {current ? 'In force' : `Switch to ${name}`}
             </button>
@@ -82,13 +84,21 @@ function Policies({ report, choose }: { report: CacheReport; choose: (policy: Po
 }
 
 function ShadowNote({ report: { shadow, reads }, node }: { report: CacheReport; node: string }) {
-  const real = `Really, ${node} answered ${percent(reads.hit_percent)} of ${plural(reads.hits + reads.misses, 'read')} with a value since it started.`
+  const all = reads.hits + reads.misses
+  const hits = all < READS_FEW ? `${count(reads.hits)} of ${plural(all, 'read')}` : `${percent(reads.hit_percent)} of ${plural(all, 'read')}`
+  const real = `Measured since ${node} started: it found the key in ${hits}.`
   if (!shadow) return <p className="note">{real} The leader, who makes the estimates, can’t be asked at the moment.</p>
   const sample = shadow.one_key_in === 1 ? 'all keys' : `one key in ${count(shadow.one_key_in)}`
   return (
     <p className="note">
-      {real} Estimates are of the whole cluster’s reads, and rest on {plural(shadow.reads, 'read')} of {sample}.{' '}
-      {shadow.reads < READS_FEW && <b className="warn-text">▲ That is few: wait for {count(READS_FEW)} before you trust them.</b>}
+      {real}{' '}
+      {shadow.reads < READS_FEW ? (
+        <b className="warn-text">
+          ▲ Estimates come with {count(READS_FEW)} reads of the whole cluster; the leader has counted {count(shadow.reads)}.
+        </b>
+      ) : (
+        `Estimates are of the whole cluster’s reads, and rest on ${plural(shadow.reads, 'read')} of ${sample}.`
+      )}
     </p>
   )
 }
@@ -100,12 +110,12 @@ function Victims({ report, at }: { report: CacheReport; at: number | null }) {
         <Empty>{report.policy === 'noeviction' ? 'This policy evicts nothing.' : 'The cache is empty.'}</Empty>
       ) : (
         <div className="scroll">
-          <table className="list">
+          <table className="list stacks">
             <thead>
               <tr>
                 <th scope="col">Key</th>
                 <th scope="col" className="number">Uses</th>
-                <th scope="col" className="number">Counts</th>
+                <th scope="col" className="number">Size with overhead</th>
               </tr>
             </thead>
             <tbody>
@@ -114,8 +124,8 @@ function Victims({ report, at }: { report: CacheReport; at: number | null }) {
                   <th scope="row" className="key">
                     <Link href={`/keys/${encodeURIComponent(victim.key)}`}>{victim.key}</Link>
                   </th>
-                  <td className="number">{count(victim.frequency)}</td>
-                  <td className="number">{bytes(victim.bytes)}</td>
+                  <td className="number" data-label="Uses">{count(victim.frequency)}</td>
+                  <td className="number" data-label="Size with overhead">{bytes(victim.bytes)}</td>
                 </tr>
               ))}
             </tbody>

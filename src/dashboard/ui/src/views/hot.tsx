@@ -27,25 +27,25 @@ export function Hot() {
         <Empty>Nothing was read here lately.</Empty>
       ) : (
         <div className="scroll">
-          <table className="list hot">
+          <table className="list hot stacks">
             <thead>
               <tr>
                 <th scope="col" className="number">#</th>
                 <th scope="col">Key</th>
-                <th scope="col" className="number">About so many reads</th>
-                <th scope="col" className="number">Share of these</th>
+                <th scope="col" className="number">Reads, estimated</th>
+                <th scope="col" className="number">Share of the list</th>
                 <th scope="col" className="graph"><span className="unseen">Beside the first</span></th>
               </tr>
             </thead>
             <tbody>
               {keys.map(({ key, reads }, i) => (
                 <tr key={key}>
-                  <td className="number muted">{i + 1}</td>
+                  <td className="number muted rank">{i + 1}</td>
                   <th scope="row" className="key">
                     <Link href={`/keys/${encodeURIComponent(key)}`}>{key}</Link>
                   </th>
-                  <td className="number">{count(reads)}</td>
-                  <td className="number">{percent((100 * reads) / all)}</td>
+                  <td className="number" data-label="Reads, estimated">{count(reads)}</td>
+                  <td className="number" data-label="Share of the list">{percent((100 * reads) / all)}</td>
                   <td className="graph">
                     <Meter value={reads} of={top} label={`${key}, beside the first`} />
                   </td>

@@ -1,11 +1,14 @@
 // Changes a value, but only the revision that was read: who was quicker is never overwritten unseen.
 
-import { useId, useRef, useState } from 'react'
+import { useId, useMemo, useRef, useState } from 'react'
 import { ask, Failure, kv, withQuery } from '../api'
 import { bytes, coarse, count } from '../format'
 import { Trouble } from '../parts/state'
-import { hex, NO_TYPE, parseHex, prettyJson, readValue, ttlLeft, type Value } from '../value'
+import { hex, isJson, laidOut, NO_TYPE, oneLineOf, onOneLine, parseHex, prettyJson, readValue, ttlLeft, type Value } from '../value'
 import { Conflict } from './key-conflict'
+
+/** A longer document is edited as it is. */
+const LAID_OUT_MAX = 256 * 1024
 
 /** What was sent last. Sent again it bears the same name, so that an answer that got lost makes no second write. */
 interface Attempt {
@@ -23,7 +26,9 @@ interface Props {
 
 export function Editor({ name, value, done, cancel }: Props) {
   const binary = value.text === null
-  const [text, setText] = useState(binary ? hex(value.bytes) : (value.text ?? ''))
+  // A document that stands on one line is edited a member a line, and stored on one line again.
+  const form = useMemo(() => (value.text === null || value.bytes.length > LAID_OUT_MAX ? null : oneLineOf(value.text)), [value])
+  const [text, setText] = useState(binary ? hex(value.bytes) : form ? laidOut(value.text ?? '') : (value.text ?? ''))
   const [type, setType] = useState(value.contentType)
   const [life, setLife] = useState<'keep' | 'never' | 'new'>(value.ttlMs === null ? 'never' : 'keep')
   const [seconds, setSeconds] = useState('3600')
@@ -34,7 +39,8 @@ export function Editor({ name, value, done, cancel }: Props) {
   const [unsure, setUnsure] = useState(false)
   const attempt = useRef<Attempt | null>(null)
   const ids = { text: useId(), type: useId(), life: useId() }
-  const body = binary ? parseHex(text) : new TextEncoder().encode(text)
+  const again = form !== null && isJson(text)
+  const body = binary ? parseHex(text) : new TextEncoder().encode(again ? onOneLine(text, form) : text)
   const left = ttlLeft(value)
 
   /** Writes over a revision, or where there is no key. */
@@ -101,8 +107,9 @@ export function Editor({ name, value, done, cancel }: Props) {
       <textarea id={ids.text} rows={14} value={text} spellCheck={false} autoFocus onChange={(event) => setText(event.target.value)} />
       <p className="note">
         {body ? bytes(body.length) : '▲ not hexadecimal'}
+        {again && ', laid out for editing, stored on one line as it was'}
         {wrongJson && ' ▲ not valid JSON'}
-        {pretty !== null && pretty !== text && (
+        {pretty !== null && !form && pretty !== text && (
           <button type="button" className="quiet" onClick={() => setText(pretty)}>
             Lay out as JSON
           </button>
@@ -142,13 +149,4 @@ export function Editor({ name, value, done, cancel }: Props) {
 /** Of 128 random bits; `crypto.randomUUID` exists on https and localhost only. */
 function randomName(): string {
   return hex(crypto.getRandomValues(new Uint8Array(16))).replace(/\s/g, '')
-}
-
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text)
-    return true
-  } catch {
-    return false
-  }
 }

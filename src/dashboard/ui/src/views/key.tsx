@@ -4,6 +4,7 @@ import { useCallback, useEffect, useRef, useState } from 'react'
 import { message } from '../api'
 import { useClock } from '../data/clock'
 import { link, subscribe } from '../data/live'
+import { useLost } from '../data/standing'
 import { useStore } from '../data/store'
 import { silentSince } from '../data/watcher'
 import { bytes, count } from '../format'
@@ -43,6 +44,7 @@ function Key({ name }: { name: string }) {
   const [asking, setAsking] = useState<'delete' | 'lifetime' | null>(null)
   const { transport } = useStore(link)
   const silent = useStore(silentSince) !== null
+  const lost = useLost()
   const watched = !silent && (transport === 'socket' || transport === 'events')
 
   const asked = useRef(0)
@@ -101,6 +103,14 @@ function Key({ name }: { name: string }) {
         </p>
       )}
       {!loaded && <Loading what="the value" />}
+      {!loaded && lost && consistency === 'linearizable' && (
+        <p className="stale">
+          ⚠ Without a majority nobody can tell the newest value.{' '}
+          <button type="button" onClick={() => setConsistency('stale')}>
+            Read this node’s own copy
+          </button>
+        </p>
+      )}
       {loaded?.failure && (
         <Trouble error={loaded.failure}>
           <button type="button" onClick={() => void load()}>
@@ -125,7 +135,11 @@ function Key({ name }: { name: string }) {
         <Panel
           title={editing ? `Editing revision ${count(value.revision)}` : `Revision ${count(value.revision)}`}
           at={watched ? undefined : value.at}
-          note={`${consistency === 'stale' ? 'this node’s own copy, perhaps old' : 'linearizable read'}${watched ? ', watched: changes show as they happen' : ''}`}
+          note={
+            editing
+              ? 'what others change meanwhile is not shown while you edit; saving never overwrites it unseen'
+              : `${consistency === 'stale' ? 'this node’s own copy, perhaps old' : 'linearizable read'}${watched ? ', watched: changes show as they happen' : ''}`
+          }
           actions={
             !editing && (
               <>

@@ -1,18 +1,17 @@
 // The keys in byte order, page by page, below a prefix.
 
 import { useEffect, useMemo, useRef, useState } from 'react'
-import { askJson, unreachable, withQuery } from '../api'
-import { useClock } from '../data/clock'
+import { askJson, Failure, withQuery } from '../api'
 import { Resource, useResource } from '../data/resource'
 import { status } from '../data/resources'
 import { useStore } from '../data/store'
-import { bytes, count } from '../format'
-import { Link } from '../parts/link'
+import { count, plural } from '../format'
 import { Panel } from '../parts/panel'
 import { Absent, Empty, Stale } from '../parts/state'
-import { Ttl } from '../parts/ttl'
 import { go, usePlace } from '../router'
-import type { KeyEntry, KeyPage } from '../types'
+import type { KeyPage } from '../types'
+import { KeyTable } from './key-table'
+import { ClearPrefix, DeleteSelected, SELECTED_MAX } from './keys-removal'
 import { NewKey } from './new-key'
 import { Prefixes } from './prefixes'
 
@@ -26,9 +25,12 @@ export function Keys() {
   const after = query.get('after')
   const list = useMemo(() => pageOf(prefix, after), [prefix, after])
   const held = useResource(list)
-  const total = useStore(status.store).data?.entries
+  const own = useStore(status.store).data
+  const total = own?.entries
+  const name = own?.node.name ?? 'this node'
   const [trail, setTrail] = useState<(string | null)[]>([])
-  const [adding, setAdding] = useState(false)
+  const [asking, setAsking] = useState<'new' | 'clear' | 'delete' | null>(null)
+  const [selected, setSelected] = useState<ReadonlySet<string>>(new Set())
   const last = useRef<KeyPage | null>(null)
   if (held.data) last.current = held.data
   const page = held.data ?? last.current
@@ -38,24 +40,56 @@ export function Keys() {
     go(withQuery('/keys', { prefix, after: to }))
   }
 
+  function select(keys: string[], wanted: boolean) {
+    const next = new Set(selected)
+    for (const key of keys) {
+      if (!wanted) next.delete(key)
+      else if (next.size < SELECTED_MAX) next.add(key)
+    }
+    setSelected(next)
+  }
+
+  function changed() {
+    setSelected(new Set())
+    list.kick()
+    status.kick()
+  }
+
   return (
     <>
       <div className="bar">
         <PrefixField key={query.has('after') ? 'paged' : 'first'} prefix={prefix} onChange={() => setTrail([])} />
-        <button type="button" className="primary" data-shortcut="n" onClick={() => setAdding(true)}>
+        <button type="button" className="primary" data-shortcut="n" onClick={() => setAsking('new')}>
           New key
         </button>
+        {prefix && (
+          <button type="button" className="danger" onClick={() => setAsking('clear')}>
+            Clear this prefix
+          </button>
+        )}
       </div>
       <Prefixes prefix={prefix} />
       <Panel
         title={prefix ? `Keys that start with ${prefix}` : 'All keys'}
         at={held.at}
-        note={page ? `stale read at index ${count(page.index)}${!prefix && total !== undefined ? `, ${count(total)} keys in all` : ''}` : 'stale read'}
+        note={page ? `as ${name} had them at index ${count(page.index)}${!prefix && total !== undefined ? `, ${count(total)} keys in all` : ''}` : ''}
       >
         <Stale held={held} />
         {!page && <Absent held={held} what="keys" route="/v1/keys" />}
         {page && page.keys.length === 0 && <Empty>{prefix || after ? 'No key here.' : 'The cache is empty. Store the first key with “New key”.'}</Empty>}
-        {page && page.keys.length > 0 && <KeyTable keys={page.keys} at={held.at} dim={!held.data} />}
+        {page && page.keys.length > 0 && <KeyTable keys={page.keys} at={held.at} dim={!held.data} selected={selected} select={select} />}
+        {selected.size > 0 && (
+          <p className="bar selection" role="status">
+            <b>{plural(selected.size, 'key')} selected</b>
+            <button type="button" className="danger" onClick={() => setAsking('delete')}>
+              Delete selected
+            </button>
+            <button type="button" onClick={() => setSelected(new Set())}>
+              Select none
+            </button>
+            {selected.size === SELECTED_MAX && <span className="warn-text">▲ No more than {count(SELECTED_MAX)} at once.</span>}
+          </p>
+        )}
         <p className="buttons pages">
           <button type="button" disabled={!after} onClick={() => turn(null, [])}>
             First page
@@ -69,15 +103,25 @@ export function Keys() {
           <span className="note">{after && !trail.length ? 'after ' : `page ${trail.length + 1}`}{after && !trail.length ? <code>{after}</code> : ''}</span>
         </p>
       </Panel>
-      {adding && <NewKey prefix={prefix} close={() => setAdding(false)} />}
+      {asking === 'new' && <NewKey prefix={prefix} close={() => setAsking(null)} />}
+      {asking === 'clear' && <ClearPrefix prefix={prefix} page={page} first={!after} done={changed} close={() => setAsking(null)} />}
+      {asking === 'delete' && <DeleteSelected keys={[...selected]} done={changed} close={() => setAsking(null)} />}
     </>
   )
 }
 
 /** This node's own copy: looking at keys shall cost the cluster nothing. */
 function pageOf(prefix: string, after: string | null): Resource<KeyPage> {
-  const path = withQuery('/v1/keys', { prefix, after, limit: PAGE, consistency: 'stale' })
-  return new Resource((_, signal) => askJson<KeyPage>(path, { signal }), REFRESH_MS)
+  const plain = { prefix, after, limit: PAGE, consistency: 'stale' }
+  return new Resource(async (_, signal) => {
+    try {
+      return await askJson<KeyPage>(withQuery('/v1/keys', { ...plain, details: 'true' }), { signal })
+    } catch (error) {
+      // A node of an older version lists without details.
+      if (!(error instanceof Failure) || error.code !== 'invalid_query') throw error
+      return askJson<KeyPage>(withQuery('/v1/keys', plain), { signal })
+    }
+  }, REFRESH_MS)
 }
 
 function PrefixField({ prefix, onChange }: { prefix: string; onChange: () => void }) {
@@ -102,42 +146,5 @@ function PrefixField({ prefix, onChange }: { prefix: string; onChange: () => voi
       Prefix
       <input data-shortcut="/" value={text} spellCheck={false} autoComplete="off" placeholder="all keys" onChange={(event) => setText(event.target.value)} />
     </label>
-  )
-}
-
-function KeyTable({ keys, at, dim }: { keys: KeyEntry[]; at: number | null; dim: boolean }) {
-  const now = useClock()
-  const passed = at === null ? 0 : now - at
-  return (
-    <div className="scroll">
-      <table className={dim ? 'list dim' : 'list'}>
-        <thead>
-          <tr>
-            <th scope="col">Key</th>
-            <th scope="col" className="number">Size</th>
-            <th scope="col" className="number">Revision</th>
-            <th scope="col" className="number">Time left</th>
-          </tr>
-        </thead>
-        <tbody>
-          {keys.map((entry) => (
-            <tr key={entry.key}>
-              <th scope="row" className="key">
-                {unreachable(entry.key) ? (
-                  <span title="Browsers drop this from a URL; use the command line">{entry.key}</span>
-                ) : (
-                  <Link href={`/keys/${encodeURIComponent(entry.key)}`}>{entry.key}</Link>
-                )}
-              </th>
-              <td className="number">{bytes(entry.bytes)}</td>
-              <td className="number">{count(entry.revision)}</td>
-              <td className="number">
-                <Ttl ms={entry.ttl_ms === null ? null : entry.ttl_ms - passed} />
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
   )
 }

@@ -4,6 +4,7 @@ import { useState } from 'react'
 import { askJson } from '../api'
 import { notify } from '../data/notices'
 import { useResource } from '../data/resource'
+import { reason } from '../data/verdict'
 import { digests, nodes, status } from '../data/resources'
 import { bytes, count, NONE, plural } from '../format'
 import { Dialog } from '../parts/dialog'
@@ -61,22 +62,22 @@ export function Log() {
 function Compared({ nodes: { nodes, asked_by }, own }: { nodes: Nodes; own: Status }) {
   return (
     <div className="scroll">
-      <table className="list">
+      <table className="list stacks">
         <thead>
           <tr>
             <th scope="col">Node</th>
             <th scope="col" className="number">Index</th>
             <th scope="col">Digest</th>
-            <th scope="col">Beside {own.node.name}</th>
+            <th scope="col">Compared with {own.node.name}</th>
           </tr>
         </thead>
         <tbody>
           {nodes.map((node) => (
             <tr key={node.id}>
               <th scope="row">{node.name}</th>
-              <td className="number">{count(node.report?.digest.index)}</td>
-              <td className="hex">{node.report?.digest.digest ?? NONE}</td>
-              <td>
+              <td className="number" data-label="Index">{count(node.report?.digest.index)}</td>
+              <td className="hex" data-label="Digest">{node.report?.digest.digest ?? NONE}</td>
+              <td data-label={`Compared with ${own.node.name}`}>
                 {node.differs_at !== null ? (
                   <b className="bad-text">✕ differs at {count(node.differs_at)}</b>
                 ) : node.id === asked_by ? (
@@ -84,7 +85,7 @@ function Compared({ nodes: { nodes, asked_by }, own }: { nodes: Nodes; own: Stat
                 ) : node.equal_at !== null ? (
                   <span className="good-text">✓ equal at {count(node.equal_at)}</span>
                 ) : (
-                  (node.error ?? 'not compared yet')
+                  (node.error ? reason(node.error) : 'not compared yet')
                 )}
               </td>
             </tr>

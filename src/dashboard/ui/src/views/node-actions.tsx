@@ -3,7 +3,8 @@
 import { ask } from '../api'
 import { notify } from '../data/notices'
 import { nodes, status } from '../data/resources'
-import { quorum, quorumText } from '../data/verdict'
+import { quorum, quorumText, type Quorum } from '../data/verdict'
+import { Copy } from '../parts/copy'
 import { Dialog } from '../parts/dialog'
 import type { Member, Status } from '../types'
 
@@ -17,15 +18,17 @@ const TIMEOUT_MS = 30_000
 
 interface Props {
   action: Action
-  voters: number
+  now: Quorum
+  /** Names of the voters that do not answer. */
+  silent: string[]
   members: Member[]
   close: () => void
 }
 
-export function NodeAction({ action: { kind, member }, voters, members, close }: Props) {
+export function NodeAction({ action: { kind, member }, now, silent, members, close }: Props) {
   const { name, id } = member
-  const after = quorum(kind === 'promote' ? voters + 1 : kind === 'remove' && member.voter ? voters - 1 : voters)
-  const before = quorum(voters)
+  const change = kind === 'promote' ? 1 : kind === 'remove' && member.voter ? -1 : 0
+  const after = quorum(now.voters + change, now.answering + (silent.includes(name) ? 0 : change))
 
   async function run() {
     if (kind === 'lead') await post('/v1/leader', { to: id })
@@ -56,7 +59,7 @@ export function NodeAction({ action: { kind, member }, voters, members, close }:
         <tbody>
           <tr>
             <th scope="row">Now</th>
-            <td>{quorumText(before)}</td>
+            <td>{quorumText(now)}</td>
           </tr>
           <tr>
             <th scope="row">After</th>
@@ -64,9 +67,9 @@ export function NodeAction({ action: { kind, member }, voters, members, close }:
           </tr>
         </tbody>
       </table>
-      {after.survives < before.survives && (
+      {after.survives < now.survives && (
         <p className="warn-text">
-          ▲ The cluster survives fewer failures: {before.survives} before, {after.survives || 'none'} after.
+          ▲ {after.survives < 0 ? 'There is no majority after it.' : `The cluster survives fewer failures: ${now.survives} before, ${after.survives || 'none'} after.`}
         </p>
       )}
     </Dialog>
@@ -78,18 +81,34 @@ async function post(path: string, body: unknown): Promise<void> {
   await ask(path, { method: 'POST', body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' }, timeoutMs: TIMEOUT_MS })
 }
 
-export function AddNode({ own, close }: { own: Status; close: () => void }) {
+export function AddNode({ own, now, close }: { own: Status; now: Quorum; close: () => void }) {
   const url = own.members.find((member) => member.id === own.node.id)?.http ?? location.origin
   const command = `lockstep serve --data-dir data/new --http HOST:PORT --join ${url}`
-  const voters = own.members.filter((member) => member.voter).length
   return (
     <Dialog title="Add a node" close={close} wide>
-      <p>A node joins by itself: the program sends the number of its data folder along, so that asking twice adds it once. Start it where it shall run:</p>
-      <pre className="command">{command}</pre>
       <p>
-        It comes as a learner, catches up, and then gets a vote: {quorumText(quorum(voters))} becomes {quorumText(quorum(voters + 1))}. With{' '}
+        A node joins by itself: the program sends the number of its data folder along, so that asking twice adds it once. Put its own address in place
+        of HOST:PORT, and start it where it shall run:
+      </p>
+      <pre className="command">{command}</pre>
+      <p className="buttons">
+        <Copy text={command} what="the command" />
+      </p>
+      {isLocal(url) && (
+        <p className="warn-text">
+          ▲ {own.node.name} tells others to find it at {url}, which leads to it on its own machine only. For a node elsewhere, start the nodes with
+          addresses that can be reached: <code>--advertise-http</code> and <code>--advertise-peer</code>.
+        </p>
+      )}
+      <p>
+        It comes as a learner, catches up, and then gets a vote: {quorumText(now)} becomes {quorumText(quorum(now.voters + 1, now.answering + 1))}. With{' '}
         <code>--learner</code> it stays without one until you promote it here.
       </p>
     </Dialog>
   )
+}
+
+/** Whether an address leads nowhere but to the machine that it is used on. */
+function isLocal(url: string): boolean {
+  return /^https?:\/\/(localhost|127\.|\[::1\]|0\.0\.0\.0)/.test(url)
 }

@@ -3,7 +3,7 @@
 import { useState } from 'react'
 import { useResource } from '../data/resource'
 import { nodes, status } from '../data/resources'
-import { quorum, quorumText } from '../data/verdict'
+import { quorumNow, quorumText, silentVoters } from '../data/verdict'
 import { Panel } from '../parts/panel'
 import { Absent, Stale, TooOld } from '../parts/state'
 import type { Member, NodeView, Status } from '../types'
@@ -18,12 +18,13 @@ export function Nodes() {
   const own = heldStatus.data
   if (!own) return <Absent held={heldStatus} what="this node’s status" route="/v1/status" />
   const members = own.members
-  const voters = members.filter((member) => member.voter).length
+  const now = quorumNow(own, heldNodes.data)
+  const silent = silentVoters(own, heldNodes.data)
   const tooOld = heldNodes.failure?.noRoute ?? false
   return (
     <>
       <Panel
-        title={quorumText(quorum(voters))}
+        title={quorumText(now)}
         at={tooOld ? heldStatus.at : heldNodes.at}
         note={heldNodes.data?.members.joint ? 'a change of the voters is between its two steps' : `as ${own.node.name} sees them`}
         actions={
@@ -46,8 +47,8 @@ export function Nodes() {
           ))}
         </div>
       </Panel>
-      {action && <NodeAction action={action} voters={voters} members={members} close={() => setAction(null)} />}
-      {adding && <AddNode own={own} close={() => setAdding(false)} />}
+      {action && <NodeAction action={action} now={now} silent={silent} members={members} close={() => setAction(null)} />}
+      {adding && <AddNode own={own} now={now} close={() => setAdding(false)} />}
     </>
   )
 }

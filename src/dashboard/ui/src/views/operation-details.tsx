@@ -16,7 +16,7 @@ export function Details({ operation, close }: { operation: Operation; close: () 
         {operation.by === null ? 'The cluster did it by itself.' : `A client asked for it at ${nodeName(operation.by)}.`}
       </p>
       <div className="scroll">
-        <table className="list">
+        <table className="list stacks">
           <thead>
             <tr>
               <th scope="col">Cause</th>
@@ -27,12 +27,12 @@ export function Details({ operation, close }: { operation: Operation; close: () 
           <tbody>
             {operation.events.map((event, i) => (
               <tr key={i}>
-                <td>{event.cause}</td>
+                <td data-label="Cause">{event.cause}</td>
                 <th scope="row" className="key">
                   {event.key === undefined ? subject(event) : <Link href={`/keys/${encodeURIComponent(event.key)}`}>{event.key}</Link>}
                 </th>
-                <td>
-                  {event.cause === 'put' && `${event.created ? 'new' : 'replaced'}, ${bytes(event.bytes)}`}
+                <td data-label="What">
+                  {event.cause === 'put' && [event.created === undefined ? '' : event.created ? 'new' : 'replaced', bytes(event.bytes)].filter(Boolean).join(', ')}
                   {event.expires_at_ms !== undefined && ` until ${clockMs(event.expires_at_ms)}`}
                   {event.cause === 'lifetime' && event.expires_at_ms === undefined && 'lives for ever'}
                   {event.config && <pre className="value">{JSON.stringify(event.config, null, 2)}</pre>}

@@ -2,8 +2,9 @@
 
 import { useEffect, useMemo, useState } from 'react'
 import { link } from '../data/live'
-import { empty, feed, KEPT_MAX, pause, watch, type Operation } from '../data/ops'
+import { clearList, feed, KEPT_MAX, pause, watch, type Operation } from '../data/ops'
 import { nodeName, status } from '../data/resources'
+import { useLost } from '../data/standing'
 import { useStore } from '../data/store'
 import { silentSince } from '../data/watcher'
 import { bytes, clockMs, count } from '../format'
@@ -22,9 +23,11 @@ export function Operations() {
   const { query } = usePlace()
   const prefix = query.get('prefix') ?? ''
   const causes = query.get('causes') ?? ''
-  const { items, seen, paused, skipped, refusal } = useStore(feed)
+  const { items, seen, earlier, paused, skipped, refusal } = useStore(feed)
   const { transport, why } = useStore(link)
   const silent = useStore(silentSince) !== null
+  const name = useStore(status.store).data?.node.name ?? 'the node'
+  const lost = useLost()
   const [open, setOpen] = useState<Operation | null>(null)
 
   useEffect(() => watch(prefix, status.store.get().data?.applied_index ?? 0), [prefix])
@@ -49,16 +52,18 @@ export function Operations() {
             </button>
           ))}
         </span>
-        <button type="button" onClick={empty}>
-          Empty
+        <button type="button" onClick={clearList}>
+          Clear the list
         </button>
       </div>
       <p className="note feed-state" role="status" data-kept={items.length} data-seen={seen} data-skipped={skipped}>
         {transport === 'socket' && !silent && 'Live by WebSocket. '}
+        {lost && !silent && <b className="warn-text">▲ Without a majority nothing can change. </b>}
         {transport === 'events' && `Live by server-sent events: ${why}. `}
         {(transport === 'connecting' || silent) && `No feed at the moment${why ? `: ${why}` : ''}. `}
         {transport === 'none' && `No feed: ${why}. It needs /v1/live or /v1/watch. `}
-        {count(seen)} log entries came, {count(items.length)} of at most {count(KEPT_MAX)} are kept
+        {earlier > 0 && `${count(earlier)} log entries from before, as ${name} remembers them. `}
+        {count(seen)} came since, {count(items.length)} of at most {count(KEPT_MAX)} are kept
         {shown.length !== items.length && `, ${count(shown.length)} match`}.{' '}
         {paused && <b className="warn-text">▲ Paused: {count(skipped)} skipped.</b>}
       </p>
@@ -75,7 +80,7 @@ export function Operations() {
         {shown.length ? (
           <Rows items={shown} id={identity} label="Operations, newest first" row={(operation) => <Row operation={operation} open={setOpen} />} />
         ) : (
-          <Empty>{items.length ? 'Nothing that came matches the filters.' : 'Nothing has changed since this view was opened.'}</Empty>
+          <Empty>{items.length ? 'Nothing that came matches the filters.' : lost ? 'Nothing can change without a majority.' : `Nothing has changed since this view was opened, and ${name} remembers nothing from before.`}</Empty>
         )}
       </div>
       {open && <Details operation={open} close={() => setOpen(null)} />}

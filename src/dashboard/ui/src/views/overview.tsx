@@ -1,13 +1,11 @@
 // Is it all right, and if not, what to do; then six figures.
 
 import type { ReactNode } from 'react'
-import { history, mean, newest, sum, tail, type History } from '../data/history'
-import { useClock } from '../data/clock'
+import { history, mean, newest, P99_FEW, sum, tail, type History } from '../data/history'
 import { useResource } from '../data/resource'
 import { nodes, status } from '../data/resources'
 import { useStore } from '../data/store'
-import { verdict } from '../data/verdict'
-import { leaderChanges, silentSince } from '../data/watcher'
+import { leaderChanges } from '../data/watcher'
 import { bytes, count, micros, percent, plural, rate } from '../format'
 import { Age } from '../parts/age'
 import { Link } from '../parts/link'
@@ -16,35 +14,21 @@ import { NodeStrip } from '../parts/node-strip'
 import { Panel } from '../parts/panel'
 import { Spark } from '../parts/spark'
 import { Absent } from '../parts/state'
+import { VerdictPanel } from '../parts/verdict'
 import type { Column, Status } from '../types'
 
 /** What the sparklines show. */
 const SECONDS = 300
 
-const MARKS = { good: '✓', warn: '▲', bad: '✕' }
-
 export function Overview() {
   const heldStatus = useResource(status)
   const heldNodes = useResource(nodes)
   const heldHistory = useResource(history)
-  const since = useStore(silentSince)
-  const now = useClock()
   if (!heldStatus.data) return <Absent held={heldStatus} what="this node’s status" route="/v1/status" />
   const of = heldStatus.data
-  const said = verdict(of, heldNodes.data, since === null ? null : (now - since) / 1_000)
   return (
     <>
-      <section className={`verdict ${said.level}`} aria-live="polite">
-        <span className="mark" aria-hidden="true">
-          {MARKS[said.level]}
-        </span>
-        <div>
-          <p className="sentence">{said.sentence}</p>
-          <p className="advice">
-            {said.advice} {since !== null && <Others of={of} />}
-          </p>
-        </div>
-      </section>
+      <VerdictPanel />
       <Tiles of={of} past={heldHistory.data} />
       <Panel title="Nodes" at={heldNodes.failure?.noRoute ? heldStatus.at : heldNodes.at}>
         <NodeStrip own={of} nodes={heldNodes.data} />
@@ -62,30 +46,8 @@ export function Overview() {
             It does not have <code>/v1/nodes</code> either, so copies are not compared here.{' '}
           </>
         )}
-        Status <Age at={heldStatus.at} />
-        {heldHistory.data && (
-          <>
-            , history <Age at={heldHistory.at} />
-          </>
-        )}
-        .
+        {heldHistory.data && <Age at={heldHistory.at} what="history" quiet />}
       </p>
-    </>
-  )
-}
-
-function Others({ of }: { of: Status }) {
-  const others = of.members.filter((member) => member.id !== of.node.id)
-  return (
-    <>
-      {others.map((other, i) => (
-        <span key={other.id}>
-          {i > 0 && ', '}
-          <a href={other.http}>
-            {other.name} at {other.http}
-          </a>
-        </span>
-      ))}
     </>
   )
 }
@@ -145,7 +107,7 @@ function Tiles({ of, past }: { of: Status; past: History | null }) {
         href="/charts"
         value={micros(newestKnown(past, 'p50_us'))}
         unit={`/ ${micros(newestKnown(past, 'p99_us'))}`}
-        detail={past ? 'of reads and writes, newest second' : 'no history'}
+        detail={past ? latencyNote(past) : 'no history'}
       >
         <Spark values={line('p99_us')} />
       </Tile>
@@ -164,8 +126,8 @@ function Tiles({ of, past }: { of: Status; past: History | null }) {
         unit={`of ${count(of.config.capacity_entries)}`}
         detail={`${bytes(of.bytes)} of ${bytes(of.config.capacity_bytes)}, policy ${of.config.policy}`}
       >
-        <Meter value={of.entries} of={of.config.capacity_entries} label="Entries of the capacity" />
-        <Meter value={of.bytes} of={of.config.capacity_bytes} label="Bytes of the capacity" />
+        <Meter name="entries" value={of.entries} of={of.config.capacity_entries} label="Entries of the capacity" />
+        <Meter name="bytes" value={of.bytes} of={of.config.capacity_bytes} label="Bytes of the capacity" />
       </Tile>
       <Tile
         title="Evictions and expirations"
@@ -181,12 +143,23 @@ function Tiles({ of, past }: { of: Status; past: History | null }) {
         href="/log"
         value={count(of.applied_index)}
         unit="applied"
-        detail={`term ${of.term}, ${plural(changes, 'leader change')} seen here`}
+        detail={`term ${of.term}: ${plural(of.term, 'election')} so far${changes ? `, ${plural(changes, 'leader change')} since this page was opened` : ''}`}
       >
         <Spark values={increments(line('applied_index'))} />
       </Tile>
     </div>
   )
+}
+
+/** Of how many requests the newest percentiles are. */
+function latencyNote(past: History): string {
+  const latencies = tail(past, 'p99_us', 60)
+  let at = latencies.length - 1
+  while (at >= 0 && latencies[at] === null) at -= 1
+  if (at < 0) return 'of reads and writes; none in the last minute'
+  const asked = (tail(past, 'reads', 60)[at] ?? 0) + (tail(past, 'writes', 60)[at] ?? 0)
+  const few = asked < P99_FEW ? `: p99 is the slowest of ${plural(asked, 'request')}` : ` with ${plural(asked, 'request')}`
+  return `newest second${few}`
 }
 
 /** Idle seconds have no latency: the newest that has one. */

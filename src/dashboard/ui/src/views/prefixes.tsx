@@ -42,10 +42,15 @@ export function Prefixes({ prefix }: { prefix: string }) {
           {one.slice(prefix.length)}
         </Link>
       ))}
-      {known?.more && <span className="note">and more</span>}
-      {known && !prefix && !known.parts.length && <span className="note">Parts of keys that end in : or / appear here.</span>}
+      {known && <span className="note">{note(known, prefix)}</span>}
     </nav>
   )
+}
+
+function note({ parts, more }: Below, prefix: string): string {
+  if (parts.length) return more ? 'and more prefixes' : ''
+  if (more) return `No prefixes among the first ${QUESTIONS_MAX} keys${prefix ? ' below this one' : ''}: a prefix ends in : or /.`
+  return prefix ? '' : 'Parts of keys that end in : or / appear here.'
 }
 
 /** Jumps from one part to behind it, so that a part with many keys costs no more than one with few. */
