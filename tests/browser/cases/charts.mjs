@@ -110,4 +110,6 @@ export async function what_is_measured_seldom_is_a_line_too({ page, cluster }) {
   await page.keyboard.press('1')
   await shows(page, '.tile .detail', 'newest second: p99 is the slowest of 3 requests')
   await shows(page, '.tile', /Latency, p50 and p99400 µs/)
+  // Of few reads their number is told, and no percentage.
+  await shows(page, '.tile', /Hit ratio6 of 6 ?reads found their key, in the last minute/)
 }

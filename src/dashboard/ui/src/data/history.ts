@@ -9,6 +9,9 @@ import { reason } from './verdict'
 /** With fewer requests the 99th percentile is the slowest one. */
 export const P99_FEW = 100
 
+/** Fewer reads than this say so little that no percentage is shown. */
+export const READS_FEW = 1_000
+
 /** An hour of samples; older ones go. */
 const SAMPLES_MAX = 3_600
 

@@ -3,6 +3,7 @@
 import { useState } from 'react'
 import { sendJson } from '../api'
 import { notify } from '../data/notices'
+import { READS_FEW } from '../data/history'
 import { useResource } from '../data/resource'
 import { cache, status } from '../data/resources'
 import { useStore } from '../data/store'
@@ -22,8 +23,6 @@ const POLICIES: { name: Policy; rule: string }[] = [
   { name: 'noeviction', rule: 'Nothing goes: a write without room is refused.' },
 ]
 
-/** Fewer reads than this say so little that no figure is shown. */
-const READS_FEW = 1_000
 /** Entries that one log entry moves to another policy's order. */
 const MOVED_AT_ONCE = 2_048
 
@@ -70,7 +69,7 @@ function Policies({ report, choose }: { report: CacheReport; choose: (policy: Po
             </header>
             <p>{rule}</p>
             <p className="figure">
-              {shadow === undefined ? NONE : percent(shadow)} <small>{shadow === undefined ? 'no estimate yet' : 'estimated hits'}</small>
+              {shadow === undefined ? NONE : percent(shadow)} <small>{shadow !== undefined ? 'estimated hits' : name === 'noeviction' ? 'nothing to estimate' : 'no estimate yet'}</small>
             </p>
             {shadow === undefined ? <span /> : <Meter value={shadow} of={100} label={`Estimated hits of ${name}`} />}
             <button type="button" disabled={current} onClick={() => choose(name)}>
@@ -86,7 +85,7 @@ function Policies({ report, choose }: { report: CacheReport; choose: (policy: Po
 function ShadowNote({ report: { shadow, reads }, node }: { report: CacheReport; node: string }) {
   const all = reads.hits + reads.misses
   const hits = all < READS_FEW ? `${count(reads.hits)} of ${plural(all, 'read')}` : `${percent(reads.hit_percent)} of ${plural(all, 'read')}`
-  const real = `Measured since ${node} started: it found the key in ${hits}.`
+  const real = all === 0 ? `${node} has answered no read of a key since it started.` : `Measured since ${node} started: it found the key in ${hits}.`
   if (!shadow) return <p className="note">{real} The leader, who makes the estimates, can’t be asked at the moment.</p>
   const sample = shadow.one_key_in === 1 ? 'all keys' : `one key in ${count(shadow.one_key_in)}`
   return (

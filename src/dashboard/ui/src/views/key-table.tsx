@@ -9,6 +9,8 @@ import { Link } from '../parts/link'
 import { Ttl } from '../parts/ttl'
 import type { KeyDetails, KeyEntry } from '../types'
 
+const AHEAD_MAX_MS = 10_000
+
 interface Props {
   keys: KeyEntry[]
   at: number | null
@@ -133,9 +135,9 @@ function Row({ entry, at, selected, select, detailed }: RowProps) {
   )
 }
 
-/** Log time may be a little ahead of a node's own clock. */
+/** Log time may be a little ahead of a node's own clock; where it is far ahead, only the time itself says something. */
 function ago(ms: number, at: number): string {
-  return ms < 0 ? clock(at) : `${coarse(ms / 1_000)} ago`
+  return ms < -AHEAD_MAX_MS ? clock(at) : `${coarse(ms / 1_000)} ago`
 }
 
 function Preview({ details: { preview }, bytes: all }: { details: KeyDetails; bytes: number }) {

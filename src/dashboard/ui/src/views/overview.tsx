@@ -1,12 +1,12 @@
 // Is it all right, and if not, what to do; then six figures.
 
 import type { ReactNode } from 'react'
-import { history, mean, newest, P99_FEW, sum, tail, type History } from '../data/history'
+import { history, mean, newest, P99_FEW, READS_FEW, sum, tail, type History } from '../data/history'
 import { useResource } from '../data/resource'
 import { nodes, status } from '../data/resources'
 import { useStore } from '../data/store'
 import { leaderChanges } from '../data/watcher'
-import { bytes, count, micros, percent, plural, rate } from '../format'
+import { bytes, count, micros, NONE, percent, plural, rate } from '../format'
 import { Age } from '../parts/age'
 import { Link } from '../parts/link'
 import { Meter } from '../parts/meter'
@@ -89,6 +89,8 @@ function Tiles({ of, past }: { of: Status; past: History | null }) {
   const hits = sum(past, 'hits', 60)
   const reads = hits + sum(past, 'misses', 60)
   const { reads: since, counts } = of.cache
+  const [found, asked, when] = reads ? [hits, reads, 'in the last minute'] : [since.hits, since.hits + since.misses, 'since the node started']
+  const few = asked < READS_FEW
   const evicted = (counts.evicted_by_entries ?? 0) + (counts.evicted_by_bytes ?? 0)
   const ratios = both('hits', 'misses').map((all, i) => (all > 0 ? (100 * (line('hits')[i] ?? 0)) / all : null))
   return (
@@ -114,8 +116,8 @@ function Tiles({ of, past }: { of: Status; past: History | null }) {
       <Tile
         title="Hit ratio"
         href="/eviction"
-        value={percent(reads ? (100 * hits) / reads : since.hit_percent)}
-        detail={reads ? `of ${plural(reads, 'read')} in the last minute` : `of ${plural(since.hits + since.misses, 'read')} since the node started`}
+        value={asked === 0 ? NONE : few ? `${count(found)} of ${count(asked)}` : percent((100 * found) / asked)}
+        detail={asked === 0 ? `no reads ${when}` : few ? `reads found their key, ${when}` : `of ${plural(asked, 'read')} ${when}`}
       >
         <Spark values={ratios} top={100} />
       </Tile>
