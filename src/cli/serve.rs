@@ -17,7 +17,7 @@ const PEER_PORT_ABOVE: u16 = 1000;
 
 /// Runs a node until it is told to stop, or fails.
 pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
-    let mut stop = Stop::new()?;
+    let mut stop = Stop::also_by_hang_up()?;
     #[cfg(feature = "sabotage")]
     if let Some(lie) = args.sabotage {
         tracing::warn!(?lie, "this node lies, for tests");
@@ -115,20 +115,22 @@ async fn shut_down(node: &Node, server: HttpServer, stop: &mut Stop) {
     }
 }
 
-/// The signals that end the program: interrupt, terminate, and hang-up, which comes when its terminal is closed.
+/// The signals that end the program: interrupt and terminate, and for a node hang-up, which comes when its terminal is closed.
 pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,
-    hang_up: Signal,
+    hang_up: Option<Signal>,
 }
 
 impl Stop {
+    /// For a program to which hang-up means something else, or nothing.
     pub fn new() -> Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate, hang_up: None })
+    }
+
+    pub fn also_by_hang_up() -> Result<Self> {
+        Ok(Self { hang_up: Some(signal(SignalKind::hangup())?), ..Self::new()? })
     }
 
     /// Returns when somebody wants the program to end.
@@ -136,8 +138,15 @@ impl Stop {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
+            () = hung_up(&mut self.hang_up) => {}
         }
+    }
+}
+
+async fn hung_up(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 
