@@ -70,8 +70,9 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     }
 }
 
-/// Files that a node needs besides its clients' connections: its own, its peers' and those of peers that are strangers.
-const FILES_RESERVED: u64 = 256;
+/// Files that a node needs besides its clients' connections: its own, its peers', those of callers of the peer port that are
+/// strangers, and those for probes.
+const FILES_RESERVED: u64 = 320;
 
 /// How many connections of clients the system's limit of open files leaves, after that was raised as far as it goes.
 fn connections(wanted: usize) -> usize {
@@ -129,8 +130,10 @@ impl Stop {
         Ok(Self { interrupt, terminate, hang_up: None })
     }
 
+    /// Also when the terminal is closed, unless whoever started the program wants it to outlive that, as `nohup` does.
     pub fn also_by_hang_up() -> Result<Self> {
-        Ok(Self { hang_up: Some(signal(SignalKind::hangup())?), ..Self::new()? })
+        let hang_up = if ignores_hang_up() { None } else { Some(signal(SignalKind::hangup())?) };
+        Ok(Self { hang_up, ..Self::new()? })
     }
 
     /// Returns when somebody wants the program to end.
@@ -141,6 +144,16 @@ impl Stop {
             () = hung_up(&mut self.hang_up) => {}
         }
     }
+}
+
+fn ignores_hang_up() -> bool {
+    // SAFETY: all zeros is a value of this struct, and sigaction only writes into it when it is given no new action.
+    let now = unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut now);
+        now
+    };
+    now.sa_sigaction == libc::SIG_IGN
 }
 
 async fn hung_up(signal: &mut Option<Signal>) {

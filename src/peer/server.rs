@@ -24,7 +24,7 @@ use tokio::task::{AbortHandle, JoinSet};
 /// How long a caller may take for its handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(1);
 /// Most connections that have not shown who they are.
-const STRANGERS_MAX: usize = 256;
+const STRANGERS_MAX: usize = 64;
 /// Most requests of one connection that are worked on at a time.
 const REQUESTS_IN_FLIGHT_MAX: usize = 1_024;
 /// Most append requests of one connection that wait for their flush.

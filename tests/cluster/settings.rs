@@ -163,4 +163,12 @@ async fn files_are_private_and_a_hang_up_is_a_clean_stop() {
     cluster.nodes[0].signal(libc::SIGHUP);
     assert_eq!(cluster.nodes[0].ended().await.code(), Some(0));
     assert!(cluster.nodes[0].log().contains("stopping"), "{}", cluster.nodes[0].log());
+
+    // Whoever wants it to outlive the terminal says so when starting it.
+    cluster.nodes[0].ignores_hang_up = true;
+    cluster.nodes[0].start();
+    cluster.all_ready().await;
+    cluster.nodes[0].signal(libc::SIGHUP);
+    cluster.put_surely(&cluster.nodes[0], "still", "here").await;
+    assert!(cluster.nodes[0].still_runs());
 }

@@ -45,6 +45,8 @@ pub struct Node {
     pub environment: Vec<(String, String)>,
     /// Files that the process may open, where that is not what this one may.
     pub files_max: Option<u64>,
+    /// Started so that a hang-up means nothing to it, as by `nohup`.
+    pub ignores_hang_up: bool,
     child: Option<Child>,
 }
 
@@ -91,6 +93,7 @@ impl Node {
             arguments,
             environment: Vec::new(),
             files_max: None,
+            ignores_hang_up: false,
             child: None,
         }
     }
@@ -130,10 +133,13 @@ impl Node {
             command.env_remove(name);
         }
         command.envs(self.environment.iter().cloned());
-        let files_max = self.files_max;
-        // SAFETY: prctl and setrlimit may be called between fork and exec.
+        let (files_max, ignores_hang_up) = (self.files_max, self.ignores_hang_up);
+        // SAFETY: prctl, signal and setrlimit may be called between fork and exec.
         unsafe {
             command.pre_exec(move || {
+                if ignores_hang_up {
+                    libc::signal(libc::SIGHUP, libc::SIG_IGN);
+                }
                 if let Some(files) = files_max {
                     let limit = libc::rlimit { rlim_cur: files, rlim_max: files };
                     libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
