@@ -1,5 +1,6 @@
 //! What a node without a cluster asks others: who are you, and may I join.
 
+use super::bounded::{SMALL_BYTES_MAX, read_up_to};
 use crate::api::{AddMember, ErrorCode, Introduction, Joined, Problem};
 use futures::future::join_all;
 use reqwest::{StatusCode, Url};
@@ -46,7 +47,8 @@ async fn introduction(client: &reqwest::Client, url: &str) -> Result<Introductio
     if !response.status().is_success() {
         return Err(format!("answered {}", response.status()));
     }
-    response.json().await.map_err(|_| "is no Lockstep node".to_owned())
+    let told = read_up_to(response, SMALL_BYTES_MAX).await.ok();
+    told.and_then(|told| serde_json::from_slice(&told).ok()).ok_or_else(|| "is no Lockstep node".to_owned())
 }
 
 /// The same URL with each of the addresses that its host has.
@@ -95,11 +97,12 @@ async fn try_join(
 ) -> Result<Joined, (String, Duration)> {
     let unreachable = |error| (format!("{url}: {}", short(&error)), JOIN_LIMIT);
     let response = client.post(url).json(request).send().await.map_err(unreachable)?;
-    if response.status().is_success() {
-        return response.json().await.map_err(|error| (error.to_string(), Duration::ZERO));
-    }
     let status = response.status();
-    match response.json::<Problem>().await {
+    let told = read_up_to(response, SMALL_BYTES_MAX).await.unwrap_or_default();
+    if status.is_success() {
+        return serde_json::from_slice(&told).map_err(|error| (error.to_string(), Duration::ZERO));
+    }
+    match serde_json::from_slice::<Problem>(&told) {
         Ok(problem) => Err((
             problem.detail,
             match problem.code {

@@ -1,11 +1,13 @@
 //! The Rust client: knows several nodes, goes on to the next when one fails, sends writes to the leader
 //! once it knows it, and repeats a write only when that cannot apply it twice.
 
+use super::bounded::{ANSWER_BYTES_MAX, SMALL_BYTES_MAX, Unread, read_up_to};
 use super::error::{ClientError, garbled, innermost, lost};
 use crate::api::{
     ConfigBody, ConfigUpdate, Digests, Effect, ErrorCode, IDEMPOTENCY_KEY, Members, Problem, Status,
     TransferLeader,
 };
+use bytes::Bytes;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use std::sync::Mutex;
@@ -161,7 +163,7 @@ impl Client {
     ) -> Result<T, ClientError> {
         let response = self.send(method, path, kind, build).await?;
         let url = response.url().to_string();
-        let bytes = response.bytes().await.map_err(|error| lost(&url, &error))?;
+        let bytes = read(&url, response, ANSWER_BYTES_MAX).await?;
         serde_json::from_slice(&bytes).map_err(|error| garbled(&url, &error.to_string()))
     }
 
@@ -304,6 +306,14 @@ pub(super) enum Kind {
     Once,
 }
 
+/// Reads an answer of at most `most` bytes.
+pub(super) async fn read(url: &str, response: Response, most: usize) -> Result<Bytes, ClientError> {
+    read_up_to(response, most).await.map_err(|unread| match unread {
+        Unread::TooLong(most) => garbled(url, &format!("it has more than {most} bytes")),
+        Unread::Lost(error) => lost(url, &error),
+    })
+}
+
 async fn answer(url: &str, request: RequestBuilder) -> Result<Response, ClientError> {
     let response = request.send().await.map_err(|error| {
         if error.is_connect() {
@@ -316,7 +326,7 @@ async fn answer(url: &str, request: RequestBuilder) -> Result<Response, ClientEr
         return Ok(response);
     }
     let status = response.status();
-    let bytes = response.bytes().await.map_err(|error| lost(url, &error))?;
+    let bytes = read(url, response, SMALL_BYTES_MAX).await?;
     match serde_json::from_slice(&bytes) {
         Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
         Err(_) => Err(garbled(url, &format!("status {status} without a problem description"))),

@@ -1,7 +1,8 @@
 //! The client's requests about keys.
 
-use super::error::{ClientError, garbled, lost};
-use super::http::{Client, Kind};
+use super::bounded::ANSWER_BYTES_MAX;
+use super::error::{ClientError, garbled};
+use super::http::{Client, Kind, read};
 use crate::api::{
     BatchAnswer, BatchRequest, Cleared, Consistency, Counter, Deadline, ErrorCode, ExpireRequest,
     IncrRequest, KeyPage, OpRequest, PREVIOUS_REVISION, Problem, TTL_MS,
@@ -258,7 +259,7 @@ fn revision(response: &Response) -> Result<u64, ClientError> {
 async fn body(response: Response) -> Result<(Bytes, Option<String>), ClientError> {
     let url = response.url().to_string();
     let content_type = text(&response, header::CONTENT_TYPE.as_str()).map(str::to_owned);
-    let value = response.bytes().await.map_err(|error| lost(&url, &error))?;
+    let value = read(&url, response, ANSWER_BYTES_MAX).await?;
     Ok((value, content_type))
 }
 

@@ -1,6 +1,7 @@
 //! Talks to nodes over HTTP: the Rust client, and what nodes themselves ask before they have a cluster.
 
 mod bootstrap;
+mod bounded;
 mod error;
 mod http;
 mod kv;

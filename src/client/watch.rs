@@ -1,8 +1,9 @@
 //! Watching changes from a program: it goes on with another node when one fails, and misses nothing that the nodes
 //! still know.
 
+use super::bounded::SMALL_BYTES_MAX;
 use super::error::{ClientError, garbled, innermost, lost};
-use super::http::{Client, PAUSE_FIRST, PAUSE_LAST, TRY_LIMIT};
+use super::http::{Client, PAUSE_FIRST, PAUSE_LAST, TRY_LIMIT, read};
 use crate::api::{ErrorCode, Problem, Told};
 use eventsource_stream::{EventStreamError, Eventsource};
 use futures::stream::BoxStream;
@@ -117,7 +118,7 @@ impl Client {
         };
         if !response.status().is_success() {
             let status = response.status();
-            let bytes = response.bytes().await.map_err(|error| lost(url, &error))?;
+            let bytes = read(url, response, SMALL_BYTES_MAX).await?;
             let problem: Result<Problem, _> = serde_json::from_slice(&bytes);
             return Err(match problem {
                 Ok(problem) => ClientError::Problem(Box::new(problem)),

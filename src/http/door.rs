@@ -34,6 +34,8 @@ pub struct Shared {
     pub(super) body_memory: Arc<Semaphore>,
     /// For the `/api` routes.
     pub(super) guide: GuideSettings,
+    /// How often a client had this node catch up: pages are told the state then, too.
+    pub(super) syncs: watch::Sender<u64>,
     /// Names that this node is known by, besides those that members advertise.
     hosts: OnceLock<Vec<String>>,
     /// The name that was found to be one last, and when.
@@ -66,6 +68,7 @@ impl Door {
             limits,
             requests: Requests::default(),
             guide,
+            syncs: watch::Sender::default(),
             hosts: OnceLock::new(),
             known_host: RwLock::default(),
             fault_injection,

@@ -128,6 +128,14 @@ async fn samples_of_a_member_are_told_by_every_node() {
 
     let path = format!("/v1/history?node={}", told_by_itself["node"]["id"]);
     cluster.nodes[1].signal(libc::SIGSTOP);
+    // A signal is not an answer: its threads stop one after another, and might still tell something.
+    let tasks = format!("/proc/{}/task", cluster.nodes[1].pid());
+    until("all of it has stopped", || async {
+        std::fs::read_dir(&tasks).expect("it is there").flatten().all(|task| {
+            std::fs::read_to_string(task.path().join("stat")).is_ok_and(|stat| stat.contains(") T "))
+        })
+    })
+    .await;
     let begun = Instant::now();
     let all = join_all((0..60).map(|_| told(&cluster, 0, &path))).await;
     assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());

@@ -148,3 +148,35 @@ async fn keys_that_a_url_resolves_are_not_asked_for() {
     assert_eq!(client.clear_all().await.unwrap().removed, 2);
     server.stop().await;
 }
+
+/// Whoever answers without end fills no memory, neither of a client nor of a node that looks for others.
+#[tokio::test]
+async fn an_answer_without_end_is_given_up() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = sent.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let counted = counted.clone();
+            tokio::spawn(async move {
+                let _ = stream.read(&mut [0; 4_096]).await;
+                let head = "HTTP/1.1 200 OK\r\netag: \"1\"\r\nlockstep-index: 1\r\nconnection: close\r\n\r\n";
+                let _ = stream.write_all(head.as_bytes()).await;
+                let part = vec![b' '; 1 << 20];
+                while stream.write_all(&part).await.is_ok() {
+                    counted.fetch_add(part.len(), std::sync::atomic::Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let client = Client::new(std::slice::from_ref(&url), Duration::from_secs(20)).expect("a client");
+    let begun = std::time::Instant::now();
+    let error = client.status().await.expect_err("it never ends").to_string();
+    assert!(error.contains("more than"), "{error}");
+    let told = lockstep::client::introductions(std::slice::from_ref(&url)).await;
+    assert_eq!(told, [Err("is no Lockstep node".to_owned())]);
+    let mib = sent.load(std::sync::atomic::Ordering::Relaxed) >> 20;
+    assert!(mib < 100 && begun.elapsed().as_secs() < 15, "{mib} MiB in {:?}", begun.elapsed());
+}

@@ -99,6 +99,10 @@ async function listen(at, transport) {
   await call(other, 'DELETE', '/api/cache')
   await page.event('cache-operation', (operation) => operation.type === 'clear')
   await page.event('cache-state', (state) => state.total === 0)
+  // A sync that somebody asks for is told to pages, though nothing has changed.
+  page.seen.length = 0
+  await call(url, 'POST', '/api/sync/force')
+  assert.equal((await page.event('cache-state')).total, 0)
 
   // Many writes are a few frames, the last of which tells how it is now.
   page.frames = 0

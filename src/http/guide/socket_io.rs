@@ -193,7 +193,7 @@ pub(in crate::http) async fn keep_telling(pages: Pages, door: Door) {
             continue;
         };
         match node.watch(String::new(), None).await {
-            Ok(watch) => Teller::new(pages.clone(), node.clone()).tell(watch).await,
+            Ok(watch) => Teller::new(pages.clone(), node.clone()).tell(watch, door.syncs.subscribe()).await,
             Err(_) => sleep(METRICS_INTERVAL).await,
         }
         if node.is_draining() {
@@ -229,7 +229,7 @@ impl Teller {
     }
 
     /// Until nobody listens, or the watch ends.
-    async fn tell(mut self, mut watch: Watch) {
+    async fn tell(mut self, mut watch: Watch, mut syncs: watch::Receiver<u64>) {
         let mut metrics = interval(METRICS_INTERVAL);
         let mut nodes = interval(NODES_INTERVAL);
         metrics.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -251,6 +251,11 @@ impl Teller {
                     News::Bookmark(_) => Ok(()),
                     News::Cut { .. } => return,
                 },
+                // No more often than after changes, however often it is asked for.
+                Ok(()) = syncs.changed() => {
+                    self.changed = true;
+                    Ok(())
+                }
                 _ = metrics.tick() => self.tell_metrics().await,
                 _ = nodes.tick() => self.tell_nodes().await,
             };

@@ -1,11 +1,13 @@
 //! `/api/sync/…`: how the nodes keep together. Here that is the replicated log's doing, all the time: there is
 //! nothing to force and nothing to switch off, but something to tell.
 
+use super::super::door::Door;
 use super::answer::{Here, Refusal};
 use crate::api::{NodeReport, NodeState, Nodes};
 use crate::cache::Cache;
 use crate::node::Node;
 use axum::Json;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -177,10 +179,11 @@ pub(super) async fn status(here: Here) -> Json<Sync> {
 }
 
 /// `POST /api/sync/force`: catches up with the leader, which needs a majority, and compares with all others.
-pub(super) async fn force(here: Here) -> Result<Response, Refusal> {
+pub(super) async fn force(State(door): State<Door>, here: Here) -> Result<Response, Refusal> {
     let index = here.read(Cache::index).await?.value;
     let Nodes { asked_by, nodes, .. } = here.node.nodes().await;
     let peers = nodes.into_iter().filter(|state| state.id != asked_by).map(Compared::of).collect();
+    door.syncs.send_modify(|syncs| *syncs += 1);
     let (message, node_id) = ("Force sync initiated", here.node.name().to_owned());
     Ok(Json(Forced { success: true, message, node_id, index, peers }).into_response())
 }
