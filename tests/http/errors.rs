@@ -191,7 +191,7 @@ async fn where_there_is_nothing_is_told_in_the_form_that_fits() {
             assert_eq!(page.headers()[name], value, "{path}");
         }
         let policy = page.headers()["content-security-policy"].to_str().unwrap();
-        assert!(policy.contains("default-src 'self'"), "{policy}");
+        assert!(policy.contains("default-src 'none'"), "{policy}");
         let text = page.text().await.unwrap();
         assert!(text.contains("<h1>Nothing here</h1>") && !text.contains("\"&'"), "{text}");
         assert!(text.len() < 1_000, "{text}");
