@@ -101,6 +101,7 @@ impl Cluster {
                     peer_bind: "127.0.0.1:0".into(),
                     peer_advertise: None,
                     http_advertise: format!("http://{}", listener.local_addr()?),
+                    given: lockstep::cache::ConfigChange::default(),
                     origin: Origin::Form { urls, config: CacheConfig::default() },
                     timing: Timing::default(),
                     limits: Limits::default(),
