@@ -10,6 +10,10 @@ use tokio::time::{Instant, timeout_at};
 
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
+/// In a cache of so many entries every read finds its place in the order of uses; in a larger one those of the newest
+/// sixteenth are not worth it.
+const EXACT_ENTRIES_MAX: u64 = 1_024;
+
 /// What a read guarantees.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ReadLevel {
@@ -63,15 +67,17 @@ impl Inner {
         level: ReadLevel,
         min_index: Option<u64>,
     ) -> Result<ReadAt<Option<Seen>>, NodeError> {
-        let look = |cache: &Cache| (cache.read(key.as_str()), cache.config().touch);
+        let look = |cache: &Cache| {
+            (cache.read(key.as_str()), cache.config().touch, cache.len() <= EXACT_ENTRIES_MAX)
+        };
         let ReadAt { value, index, term, now_ms } = self.read(level, min_index, None, look).await?;
-        let (seen, touch) = value;
+        let (seen, touch, exact) = value;
         #[cfg(feature = "sabotage")]
         let seen = seen.filter(|seen| {
             let lies = crate::sabotage::Sabotage::LocalClock.is_chosen();
             !lies || seen.found.expires_at_ms.is_none_or(|at| at > crate::sabotage::wall_ms())
         });
-        let uses = self.touches.note(key.as_str(), seen.as_ref(), touch);
+        let uses = self.touches.note(key.as_str(), seen.as_ref(), touch, exact);
         let seen = seen.map(|seen| Seen { uses, ..seen });
         Ok(ReadAt { value: seen, index, term, now_ms })
     }

@@ -69,6 +69,8 @@ pub(super) struct Touches {
 #[derive(Default)]
 struct Own {
     reads: TouchBuffer,
+    /// Those that change no order, and are only counted: once a second, however often it is written.
+    counted: TouchBuffer,
     /// Whether some of them change the order in which entries go, or a deadline.
     matter: bool,
     /// Those that the leader is being told of, until it has answered.
@@ -135,7 +137,8 @@ impl Before {
 impl Touches {
     /// A key was looked for, and found or not. Returns how often it was used before, reads of this node that are on their
     /// way into the log among them.
-    pub fn note(&self, key: &str, seen: Option<&Seen>, config: TouchConfig) -> u64 {
+    /// In a small cache (`exact`) each read is told of in its place among the others.
+    pub fn note(&self, key: &str, seen: Option<&Seen>, config: TouchConfig, exact: bool) -> u64 {
         self.hot_keys.note(key);
         let hash = xxh3_64(key.as_bytes());
         if is_sampled(hash, self.one_key_in.load(Relaxed)) {
@@ -158,12 +161,13 @@ impl Touches {
         }
         let mut own = lock(&self.own);
         own.matter |= seen.matters;
-        let waiting = own.reads.count_of(seen.entry);
-        if !own.reads.add(Touch { entry: seen.entry, count: 1 }, most_of(config)) {
+        let waiting = u64::from(own.reads.count_of(seen.entry)) + u64::from(own.counted.count_of(seen.entry));
+        let buffer = if seen.matters || exact { &mut own.reads } else { &mut own.counted };
+        if !buffer.add(Touch { entry: seen.entry, count: 1 }, most_of(config)) {
             self.counts.dropped.fetch_add(1, Relaxed);
         }
         drop(own);
-        lock(&self.answered).before(seen.entry, seen.uses + u64::from(waiting))
+        lock(&self.answered).before(seen.entry, seen.uses + waiting)
     }
 
     /// This node's reads so far, which are to count before a write that comes after them.
@@ -245,8 +249,7 @@ impl Touches {
         if own.is_due(since_all) {
             own.told += 1;
             let number = (applied << 16) | (own.told & 0xffff);
-            let touches = own.reads.take(usize::MAX);
-            own.matter = false;
+            let touches = own.take(since_all);
             own.telling = Some(Numbered { number, touches });
         }
         Told { reads: own.telling.clone(), samples: std::mem::take(&mut lock(&self.samples)) }
@@ -262,8 +265,7 @@ impl Touches {
         let told = Told { reads: None, samples: std::mem::take(&mut lock(&self.samples)) };
         let mut lost = 0;
         if own.is_due(since_all) {
-            let touches = own.reads.take(usize::MAX);
-            own.matter = false;
+            let touches = own.take(since_all);
             self.counts.sent.fetch_add(touches.len() as u64, Relaxed);
             let mut pending = lock(&self.pending);
             lost = pending.add(&touches, most_of(config.touch));
@@ -286,7 +288,15 @@ impl Touches {
 
 impl Own {
     fn is_due(&self, since_all: Duration) -> bool {
-        !self.reads.is_empty() && (self.matter || since_all >= COUNT_INTERVAL)
+        let counted = since_all >= COUNT_INTERVAL && !(self.reads.is_empty() && self.counted.is_empty());
+        self.matter || counted
+    }
+
+    /// Those that are only counted come first: that they were read late must not move them past the others.
+    fn take(&mut self, since_all: Duration) -> Vec<Touch> {
+        let counted = if since_all >= COUNT_INTERVAL { self.counted.take(usize::MAX) } else { Vec::new() };
+        self.matter = false;
+        [counted, self.reads.take(usize::MAX)].concat()
     }
 }
 
