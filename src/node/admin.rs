@@ -271,7 +271,8 @@ impl Inner {
             let taken = format!("there is a member named {} already", other.member.name);
             return Err(AdminFailure::Conflict(taken));
         }
-        if let Some(other) = view.members.iter().find(|other| other.id != id && other.member.http == http) {
+        let has_it = |other: &&MemberState| other.id != id && !http.is_empty() && other.member.http == http;
+        if let Some(other) = view.members.iter().find(has_it) {
             let (name, http) = (&other.member.name, &other.member.http);
             return Err(AdminFailure::Conflict(format!("member {name} has the URL {http} already")));
         }

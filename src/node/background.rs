@@ -199,8 +199,10 @@ pub(super) async fn keep_own_record(inner: Weak<Inner>) {
         let (me, options) = (node.identity.node_id, &node.options);
         if let Some(known) = node.consensus.member(me) {
             let name = options.name.clone().unwrap_or_else(|| known.name.clone());
-            let (http, is_other) = (options.http_advertise.clone(), name != known.name);
-            if !is_other && (http.is_empty() || http == known.http) {
+            // A node without an HTTP server has no URL to tell of.
+            let http = Some(options.http_advertise.clone()).filter(|http| !http.is_empty());
+            let http = http.unwrap_or_else(|| known.http.clone());
+            if name == known.name && http == known.http {
                 return;
             }
             match node.admin(AdminRequest::Update { id: me, name: name.clone(), http: http.clone() }).await {

@@ -23,7 +23,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// How often the settings are looked at: a longer interval can be made shorter at any time.
 const LOOK: Duration = Duration::from_millis(100);
-/// Reads that change no order, but are counted, wait so long for a write that takes them along.
+/// Reads that change no order, but are counted, are told of so often.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 /// Entries of reads that are sent once more with a write, because the leader may not have them yet.
 const RESENT_MAX: usize = 1_024;
@@ -243,7 +243,7 @@ impl Touches {
         lock(&self.shadow_report).clone()
     }
 
-    /// As a follower: what the leader is to be told now. Reads that change no order wait longer for a write to take them.
+    /// As a follower: what the leader is to be told now.
     fn begin_telling(&self, since_all: Duration, applied: u64) -> Told {
         let mut own = lock(&self.own);
         if own.is_due(since_all) {

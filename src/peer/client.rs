@@ -19,7 +19,8 @@ const DIAL_LIMIT: Duration = Duration::from_secs(2);
 /// Frames that may wait for one connection's writer; more make the sender wait.
 const QUEUE_FRAMES: usize = 256;
 
-/// A peer that was not reached is dialled again after this long, and after twice as long each time, up to the most.
+/// A peer that was not reached twice in a row is dialled again after four times this, and after twice as long each time, up
+/// to the most.
 /// Short beside an election, so that a node that comes back is not missed for long.
 const DIAL_PAUSE: Duration = Duration::from_millis(20);
 const DIAL_PAUSE_MAX: Duration = Duration::from_millis(500);
