@@ -1,13 +1,16 @@
-//! Whether samples grow: the straight line through their second half, and the difference from its begin to its end.
+//! Whether samples grow: from the time when what is filled once is full, to the end.
 
 use crate::support::gauges::Gauges;
 
-/// What may come to a gauge between the first quarter and the end. Caches and allocators fill up and stay so.
+/// What may come to a gauge from the first part to the end. Caches and allocators fill up and stay so.
 const RSS_MAX: f64 = 60.0 * MB;
 const DISK_MAX: f64 = 150.0 * MB;
 const FDS_MAX: f64 = 16.0;
 const TASKS_MAX: f64 = 16.0;
 const MB: f64 = 1_000_000.0;
+
+/// A long run is judged from here on: between so many writes and so many.
+const FIRST: std::ops::Range<f64> = 100_000.0..200_000.0;
 
 pub const HEAD: &str = "
 row             node   writes   writes/s        RSS MB         disk MB            fds          tasks      log MB   verdict
@@ -16,11 +19,11 @@ row             node   writes   writes/s        RSS MB         disk MB          
 /// One gauge over a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Course {
-    /// Its median in the second quarter of the run, where what is filled once is full.
+    /// Its median in the first part: from 100,000 writes to 200,000, or in the second quarter where that comes before.
     pub from: f64,
     /// Its median in the last quarter.
     pub to: f64,
-    /// Growth for each million writes, by least squares over all but the first quarter.
+    /// Growth for each million writes, by least squares over all from the first part on.
     pub slope: f64,
 }
 
@@ -68,12 +71,15 @@ pub fn judge(samples: &[Gauges]) -> Verdict {
 
 fn course(samples: &[Gauges], of: fn(&Gauges) -> f64) -> Course {
     let quarter = samples.len() / 4;
-    let part = |from: usize, to: usize| median(samples[from..to].iter().map(of).collect());
+    let at = |writes: f64| samples.partition_point(|sample| sample.applied < writes);
+    let first =
+        if at(FIRST.end) <= quarter * 2 { at(FIRST.start)..at(FIRST.end) } else { quarter..quarter * 2 };
+    let median = |part: &[Gauges]| median(part.iter().map(of).collect());
     let points: Vec<(f64, f64)> =
-        samples[quarter..].iter().map(|sample| (sample.applied / 1e6, of(sample))).collect();
+        samples[first.start..].iter().map(|sample| (sample.applied / 1e6, of(sample))).collect();
     Course {
-        from: part(quarter, quarter * 2),
-        to: part(samples.len() - quarter.max(1), samples.len()),
+        from: median(&samples[first]),
+        to: median(&samples[samples.len() - quarter.max(1)..]),
         slope: slope(&points),
     }
 }

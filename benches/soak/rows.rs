@@ -1,5 +1,15 @@
 //! What is put on the nodes: little at a time, each row in a way of its own.
 
+/// What happens to the nodes meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    /// At a third of the run the first node is stopped, and started again at once.
+    Restart,
+    /// From a third of the run to two thirds a follower is dead, and the leader keeps the log for it.
+    DeadFollower,
+}
+
 /// A cluster and its load.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
@@ -14,6 +24,7 @@ pub struct Row {
     pub ttl_ms: Option<u64>,
     /// Clients that follow every change.
     pub watchers: usize,
+    pub fault: Fault,
     /// What the nodes are started with.
     pub settings: &'static [&'static str],
 }
@@ -30,10 +41,11 @@ const BASE: Row = Row {
     value_bytes: 128,
     ttl_ms: None,
     watchers: 0,
+    fault: Fault::None,
     settings: SHORT_LOG,
 };
 
-pub const ROWS: [Row; 10] = [
+pub const ROWS: [Row; 12] = [
     BASE,
     Row { name: "tiny-values", value_bytes: 16, ..BASE },
     Row { name: "values-4k", value_bytes: 4_096, ..BASE },
@@ -48,5 +60,7 @@ pub const ROWS: [Row; 10] = [
     Row { name: "rate-1200", rate: Some(1_200), ..BASE },
     Row { name: "expiring", ttl_ms: Some(2_000), keys: 1_000_000_000, ..BASE },
     Row { name: "watched", watchers: 8, rate: Some(1_200), ..BASE },
+    Row { name: "restarted", fault: Fault::Restart, ..BASE },
     Row { name: "three-nodes", nodes: 3, ..BASE },
+    Row { name: "dead-follower", nodes: 3, fault: Fault::DeadFollower, ..BASE },
 ];
