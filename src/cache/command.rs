@@ -89,7 +89,7 @@ impl Op {
 }
 
 /// What must hold before an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Condition {
     /// Nothing.
     Always,
@@ -99,6 +99,12 @@ pub enum Condition {
     Present,
     /// The key's revision is this one (`If-Match: "<revision>"`).
     Revision(u64),
+    /// The key's revision is one of these (`If-Match` with a list), at most
+    /// [`super::limits::CONDITION_REVISIONS_MAX`].
+    AnyOf(Box<[u64]>),
+    /// The key is absent, or its revision is none of these (`If-None-Match` with tags), at most
+    /// [`super::limits::CONDITION_REVISIONS_MAX`].
+    NoneOf(Box<[u64]>),
 }
 
 /// How long a value lives.

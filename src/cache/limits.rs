@@ -9,6 +9,8 @@ pub const VALUE_BYTES_MAX: usize = 2 * 1024 * 1024;
 pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
 /// Most operations in one batch.
 pub const BATCH_OPS_MAX: usize = 1_024;
+/// Most revisions that one condition may list.
+pub const CONDITION_REVISIONS_MAX: usize = 16;
 /// Shortest and longest time to live, in milliseconds (the longest is about ten years).
 pub const TTL_MS_MIN: u64 = 1;
 pub const TTL_MS_MAX: u64 = 10 * 366 * 24 * 3_600 * 1_000;

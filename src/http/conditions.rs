@@ -5,6 +5,7 @@ use super::extract::{bad_header, whole};
 use super::respond::{ApiError, etag};
 use crate::api::ErrorCode;
 use crate::cache::Condition;
+use crate::cache::limits::CONDITION_REVISIONS_MAX;
 use axum::http::{HeaderMap, HeaderName, header};
 
 /// What `If-Match` or `If-None-Match` lists.
@@ -60,22 +61,22 @@ impl ReadConditions {
     }
 }
 
-/// The condition of a write. Of several revisions none can be asked for, because a log entry has room for one.
+/// The condition of a write.
 ///
 /// # Errors
-/// `invalid_header`.
+/// `invalid_header`, also for more than [`CONDITION_REVISIONS_MAX`] different revisions.
 pub(super) fn write_condition(headers: &HeaderMap) -> Result<Condition, ApiError> {
     let if_match = match tags(headers, &header::IF_MATCH)? {
         None => Condition::Always,
         Some(Tags::Any) => Condition::Present,
         Some(Tags::Ours(tags)) => {
-            let mut strong: Vec<u64> = tags.iter().filter(|tag| !tag.weak).map(|tag| tag.revision).collect();
-            strong.dedup();
+            let strong = tags.iter().filter(|tag| !tag.weak);
+            let strong = revisions(strong, &header::IF_MATCH)?;
             match strong[..] {
                 // Revisions begin with 1, so nothing has this one.
                 [] => Condition::Revision(0),
                 [revision] => Condition::Revision(revision),
-                _ => return Err(bad_header(&header::IF_MATCH, "a write takes one revision here")),
+                _ => Condition::AnyOf(strong.into()),
             }
         }
     };
@@ -83,14 +84,25 @@ pub(super) fn write_condition(headers: &HeaderMap) -> Result<Condition, ApiError
         None => Condition::Always,
         Some(Tags::Any) => Condition::Absent,
         Some(Tags::Ours(tags)) if tags.is_empty() => Condition::Always,
-        Some(Tags::Ours(_)) => {
-            return Err(bad_header(&header::IF_NONE_MATCH, "a write takes no revision here"));
-        }
+        Some(Tags::Ours(tags)) => Condition::NoneOf(revisions(tags.iter(), &header::IF_NONE_MATCH)?.into()),
     };
     match (if_match, if_none_match) {
         (condition, Condition::Always) | (Condition::Always, condition) => Ok(condition),
         _ => Err(bad_header(&header::IF_MATCH, "cannot stand together with if-none-match")),
     }
+}
+
+/// What these tags name, each revision once and in order: lists that mean the same are the same command, which
+/// idempotency keys ask for.
+fn revisions<'a>(tags: impl Iterator<Item = &'a Tag>, name: &HeaderName) -> Result<Vec<u64>, ApiError> {
+    let mut revisions: Vec<u64> = tags.map(|tag| tag.revision).collect();
+    revisions.sort_unstable();
+    revisions.dedup();
+    if revisions.len() > CONDITION_REVISIONS_MAX {
+        let reason = format!("a write compares at most {CONDITION_REVISIONS_MAX} revisions");
+        return Err(bad_header(name, &reason));
+    }
+    Ok(revisions)
 }
 
 /// Reads all lines of a header as one list.
@@ -233,14 +245,18 @@ mod tests {
             ("\"5\", \"x\", W/\"6\", \"5\"", Some(Condition::Revision(5))),
             ("W/\"5\"", Some(Condition::Revision(0))),
             ("\"x\"", Some(Condition::Revision(0))),
-            ("\"5\", \"6\"", None),
+            ("\"6\", \"5\", \"6\", W/\"7\"", Some(Condition::AnyOf([5, 6].into()))),
             ("5", None),
         ] {
             assert_eq!(condition(&[(same.clone(), value)]), expected, "{value}");
         }
-        for (value, expected) in
-            [("*", Some(Condition::Absent)), ("\"x\", W/\"y\"", Some(Condition::Always)), ("\"5\"", None)]
-        {
+        for (value, expected) in [
+            ("*", Some(Condition::Absent)),
+            ("\"x\", W/\"y\"", Some(Condition::Always)),
+            ("\"5\"", Some(Condition::NoneOf([5].into()))),
+            ("W/\"6\", \"x\", \"5\"", Some(Condition::NoneOf([5, 6].into()))),
+            ("5", None),
+        ] {
             assert_eq!(condition(&[(other.clone(), value)]), expected, "{value}");
         }
         assert_eq!(

@@ -76,6 +76,8 @@ fn op() -> impl Strategy<Value = Op> {
         Just(Condition::Absent),
         Just(Condition::Present),
         any::<u64>().prop_map(Condition::Revision),
+        prop::collection::vec(any::<u64>(), 0..5).prop_map(|listed| Condition::AnyOf(listed.into())),
+        prop::collection::vec(any::<u64>(), 0..5).prop_map(|listed| Condition::NoneOf(listed.into())),
     ];
     let value = noise(64).prop_map(|bytes| Value::new(bytes, Some("text/plain")).expect("a good value"));
     prop_oneof![

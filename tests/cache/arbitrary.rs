@@ -130,7 +130,18 @@ fn condition() -> impl Strategy<Value = Condition> {
         2 => Just(Condition::Absent),
         2 => Just(Condition::Present),
         3 => (1..40u64).prop_map(Condition::Revision),
+        2 => revisions().prop_map(Condition::AnyOf),
+        2 => revisions().prop_map(Condition::NoneOf),
     ]
+}
+
+/// Seldom more than are taken.
+fn revisions() -> impl Strategy<Value = Box<[u64]>> {
+    prop_oneof![
+        12 => vec(1..40u64, 0..6),
+        1 => vec(1..40u64, limits::CONDITION_REVISIONS_MAX..limits::CONDITION_REVISIONS_MAX + 3),
+    ]
+    .prop_map(Into::into)
 }
 
 fn policy() -> impl Strategy<Value = Policy> {

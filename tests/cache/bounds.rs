@@ -296,6 +296,9 @@ fn nonsense_is_refused_by_value() {
         ttl: Ttl::Ms(u64::MAX),
         condition: Condition::Revision(u64::MAX),
     };
+    let listed: Box<[u64]> = (0..=limits::CONDITION_REVISIONS_MAX as u64).collect();
+    let any_of = Op::Persist { key: key("k"), condition: Condition::AnyOf(listed.clone()) };
+    let none_of = Op::Persist { key: key("k"), condition: Condition::NoneOf(listed) };
     let too_many = (0..=limits::BATCH_OPS_MAX).map(|n| get(&n.to_string())).collect();
     let expire = Op::Expire { key: key("k"), ttl: Ttl::Ms(0), condition: Condition::Always };
     let sliding = Ttl::Sliding(limits::SLIDING_TTL_MS_MAX + 1);
@@ -323,6 +326,8 @@ fn nonsense_is_refused_by_value() {
         Command::One(incr),
         Command::One(expire),
         Command::One(slide),
+        Command::One(any_of),
+        Command::One(none_of),
         Command::RaiseFeatureLevel { level: 0 },
         Command::RaiseFeatureLevel { level: limits::FEATURE_LEVEL + 1 },
         touch(9, 1),

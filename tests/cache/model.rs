@@ -272,12 +272,12 @@ impl Model {
             }
             Op::Put { value, ttl, condition, previous, .. } => {
                 let lifetime = self.lifetime(ttl, position)?;
-                check(condition, current.as_ref(), position)?;
+                check(&condition, current.as_ref(), position)?;
                 let created = self.store(&key, value, lifetime, position, events)?;
                 Ok(Outcome::Put { revision, created, previous: current.filter(|_| previous) })
             }
             Op::Delete { condition, previous, .. } => {
-                check(condition, current.as_ref(), position)?;
+                check(&condition, current.as_ref(), position)?;
                 if current.is_none() {
                     return Ok(Outcome::NotFound);
                 }
@@ -287,7 +287,7 @@ impl Model {
             }
             Op::Incr { by, initial, ttl, condition, .. } => {
                 let mut lifetime = self.lifetime(ttl, position)?;
-                check(condition, current.as_ref(), position)?;
+                check(&condition, current.as_ref(), position)?;
                 let (mut number, mut content_type) = (initial, None);
                 if let Some(found) = current {
                     let text = String::from_utf8(found.value.bytes.to_vec()).unwrap_or_default();
@@ -304,11 +304,11 @@ impl Model {
             }
             Op::Expire { ttl, condition, .. } => {
                 let lifetime = self.lifetime(ttl, position)?;
-                check(condition, current.as_ref(), position)?;
+                check(&condition, current.as_ref(), position)?;
                 Ok(self.set_lifetime(key, lifetime, events))
             }
             Op::Persist { condition, .. } => {
-                check(condition, current.as_ref(), position)?;
+                check(&condition, current.as_ref(), position)?;
                 Ok(self.set_lifetime(key, (None, 0), events))
             }
         }
@@ -418,13 +418,20 @@ pub fn cost(key: &Key, value: &Value) -> u64 {
     (key.as_str().len() + value.bytes.len() + media) as u64 + limits::ENTRY_OVERHEAD_BYTES
 }
 
-fn check(condition: Condition, current: Option<&Found>, op: Option<u32>) -> Result<(), CommandError> {
+fn check(condition: &Condition, current: Option<&Found>, op: Option<u32>) -> Result<(), CommandError> {
     let current = current.map(|found| found.revision);
     let refused = match condition {
         Condition::Always => false,
         Condition::Absent => current.is_some(),
         Condition::Present => current.is_none(),
-        Condition::Revision(revision) => current != Some(revision),
+        Condition::Revision(revision) => current != Some(*revision),
+        Condition::AnyOf(listed) | Condition::NoneOf(listed)
+            if listed.len() > limits::CONDITION_REVISIONS_MAX =>
+        {
+            return Err(invalid(op, "condition"));
+        }
+        Condition::AnyOf(listed) => !listed.iter().any(|revision| current == Some(*revision)),
+        Condition::NoneOf(listed) => listed.iter().any(|revision| current == Some(*revision)),
     };
     if refused { Err(CommandError::PreconditionFailed { op, current }) } else { Ok(()) }
 }

@@ -65,6 +65,8 @@ impl<'a> Line<'a> {
             None => Condition::Always,
             Some("absent") => Condition::Absent,
             Some("present") => Condition::Present,
+            Some(list) if list.starts_with('!') => Condition::NoneOf(revisions(&list[1..])),
+            Some(list) if list.contains(',') => Condition::AnyOf(revisions(list)),
             Some(_) => Condition::Revision(self.number("if").unwrap_or_default()),
         }
     }
@@ -107,6 +109,11 @@ impl<'a> Line<'a> {
             _ => return None,
         })
     }
+}
+
+/// `7,8` as numbers.
+fn revisions(list: &str) -> Box<[u64]> {
+    list.split(',').map(|text| text.parse().unwrap_or_else(|_| panic!("if={list} has no numbers"))).collect()
 }
 
 /// A cache, and the clock of a leader.

@@ -51,14 +51,9 @@ async fn tags_are_compared_as_http_has_it() {
 #[tokio::test]
 async fn writes_hold_to_one_tag() {
     let server = Server::start().await;
-    let two = "\"5\", \"6\"";
-    for (header, value, status) in [
-        ("if-match", "\"abc\"", 412),
-        ("if-match", two, 400),
-        ("if-none-match", "\"5\"", 400),
-        ("if-none-match", "\"abc\"", 204),
-        ("if-none-match", "*", 412),
-    ] {
+    for (header, value, status) in
+        [("if-match", "\"abc\"", 412), ("if-none-match", "\"abc\"", 204), ("if-none-match", "*", 412)]
+    {
         let tag = server.put("k", "v").await.headers()["etag"].to_str().unwrap().to_owned();
         let answer = server.send(Method::PUT, "/v1/kv/k", &[(header, value)], "w").await;
         assert_eq!(answer.status().as_u16(), status, "{header}: {value}");
@@ -74,5 +69,75 @@ async fn writes_hold_to_one_tag() {
         let fine = server.send(Method::PUT, "/v1/kv/k", &[("if-match", listed.as_str())], "w").await;
         assert_eq!(fine.status(), 204, "{listed}");
     }
+    server.stop().await;
+}
+
+/// What a list of revisions means to every kind of write, and that a list is one request whatever its order.
+#[tokio::test]
+async fn writes_take_lists_of_tags() {
+    let server = Server::start().await;
+    let listing = |tags: &[&str]| tags.join(", ");
+    for (method, path) in
+        [(Method::PUT, "/v1/kv/k"), (Method::POST, "/v1/kv/k/persist"), (Method::DELETE, "/v1/kv/k")]
+    {
+        let older = server.put("k", "v").await.headers()["etag"].to_str().unwrap().to_owned();
+        let tag = server.put("k", "v").await.headers()["etag"].to_str().unwrap().to_owned();
+        let weak = format!("W/{tag}");
+        let holds = if path.ends_with("persist") { 200 } else { 204 };
+        for (header, value, status) in [
+            ("if-match", listing(&[&older, "\"1\""]), 412),
+            ("if-match", listing(&[&older, &weak]), 412),
+            ("if-none-match", listing(&[&older, &tag]), 412),
+            ("if-none-match", weak.clone(), 412),
+            ("if-none-match", tag.clone(), 412),
+            ("if-match", listing(&[&older, "\"x\"", &tag]), holds),
+        ] {
+            let answer = server.send(method.clone(), path, &[(header, value.as_str())], "").await;
+            assert_eq!(answer.status().as_u16(), status, "{method} {header}: {value}");
+        }
+        let current = server.put("k", "v").await.headers()["etag"].to_str().unwrap().to_owned();
+        let others = listing(&[&older, "\"1\""]);
+        let answer = server.send(method.clone(), path, &[("if-none-match", &others)], "").await;
+        assert_eq!(answer.status().as_u16(), holds, "{method} at {current}, if-none-match: {others}");
+    }
+    // The last of them was a delete: nothing is there now.
+    let gone = server.send(Method::PUT, "/v1/kv/k", &[("if-match", "\"1\", \"2\"")], "w").await;
+    assert_eq!(gone.status(), 412, "what is absent is at none of them");
+    let absent = server.send(Method::PUT, "/v1/kv/k", &[("if-none-match", "\"1\", \"2\"")], "w").await;
+    assert_eq!(absent.status(), 201, "what is absent is at none of them");
+
+    let tag = absent.headers()["etag"].to_str().unwrap().to_owned();
+    let lists = [listing(&["\"1\"", &tag]), listing(&[&tag, "\"1\"", &tag])];
+    for (list, replayed) in lists.iter().zip([false, true]) {
+        let named = [("if-match", list.as_str()), ("idempotency-key", "once")];
+        let answer = server.send(Method::PUT, "/v1/kv/k", &named, "w").await;
+        assert_eq!(answer.status(), 204, "{list}");
+        assert_eq!(answer.headers().contains_key("idempotency-replayed"), replayed, "{list}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_write_compares_a_bounded_number_of_revisions() {
+    let server = Server::start().await;
+    let list = |count: u64| {
+        let tags: Vec<String> = (1_000..1_000 + count).map(|revision| format!("\"{revision}\"")).collect();
+        tags.join(", ")
+    };
+    let tag = server.put("k", "v").await.headers()["etag"].to_str().unwrap().to_owned();
+    for header in ["if-match", "if-none-match"] {
+        let refused =
+            server.refused(Method::PUT, "/v1/kv/k", &[(header, &list(17))], "w", "invalid_header").await;
+        assert_eq!(refused["field"], header);
+        let told = refused["detail"].as_str().unwrap();
+        assert!(told.contains("at most 16 revisions"), "{told}");
+    }
+    let current = server.send(Method::GET, "/v1/kv/k", &[], "").await;
+    assert_eq!(current.headers()["etag"], tag.as_str(), "refusals change nothing");
+    let most = format!("{}, {tag}, \"x\", {tag}", list(15));
+    let fine = server.send(Method::PUT, "/v1/kv/k", &[("if-match", most.as_str())], "w").await;
+    assert_eq!(fine.status(), 204, "sixteen, one of them twice, and one that is none");
+    let fine = server.send(Method::PUT, "/v1/kv/k", &[("if-none-match", list(16).as_str())], "w").await;
+    assert_eq!(fine.status(), 204);
     server.stop().await;
 }

@@ -2,7 +2,8 @@
 //! here because a bad entry that got into the log must not hurt the replicas.
 
 use crate::cache::limits::{
-    CONTENT_TYPE_BYTES_MAX, SLIDING_TTL_MS_MAX, TTL_MS_MAX, TTL_MS_MIN, VALUE_BYTES_MAX,
+    CONDITION_REVISIONS_MAX, CONTENT_TYPE_BYTES_MAX, SLIDING_TTL_MS_MAX, TTL_MS_MAX, TTL_MS_MIN,
+    VALUE_BYTES_MAX,
 };
 use crate::cache::record::Record;
 use crate::cache::slab::{Entry, entry_cost};
@@ -57,7 +58,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    pub fn condition(&self, there: There<'_>, condition: Condition) -> Result<(), CommandError> {
+    pub fn condition(&self, there: There<'_>, condition: &Condition) -> Result<(), CommandError> {
         let current = match there {
             There::Live(_, entry) => Some(entry.revision),
             There::Nothing | There::Expired(_) => None,
@@ -66,7 +67,15 @@ impl<'a> Check<'a> {
             Condition::Always => true,
             Condition::Absent => current.is_none(),
             Condition::Present => current.is_some(),
-            Condition::Revision(revision) => current == Some(revision),
+            Condition::Revision(revision) => current == Some(*revision),
+            Condition::AnyOf(listed) | Condition::NoneOf(listed)
+                if listed.len() > CONDITION_REVISIONS_MAX =>
+            {
+                let reason = format!("at most {CONDITION_REVISIONS_MAX} revisions are compared");
+                return Err(self.invalid("condition", reason));
+            }
+            Condition::AnyOf(listed) => current.is_some_and(|revision| listed.contains(&revision)),
+            Condition::NoneOf(listed) => current.is_none_or(|revision| !listed.contains(&revision)),
         };
         if holds { Ok(()) } else { Err(CommandError::PreconditionFailed { op: self.op, current }) }
     }

@@ -7,7 +7,7 @@ use crate::cache::{CommandError, Condition, Key, Outcome};
 pub(super) fn check(
     check: &Check<'_>,
     key: Key,
-    condition: Condition,
+    condition: &Condition,
     previous: bool,
 ) -> Result<Step, CommandError> {
     let there = check.find(&key);

@@ -9,7 +9,7 @@ pub(super) fn check(
     check: &Check<'_>,
     key: Key,
     ttl: Ttl,
-    condition: Condition,
+    condition: &Condition,
 ) -> Result<Step, CommandError> {
     let lifetime = check.lifetime(ttl)?;
     persist::check_lifetime(check, key, lifetime, condition)

@@ -16,7 +16,7 @@ pub(super) fn check(
     key: Key,
     amount: Amount,
     ttl: Ttl,
-    condition: Condition,
+    condition: &Condition,
 ) -> Result<Step, CommandError> {
     let new_lifetime = check.lifetime(ttl)?;
     let there = check.find(&key);

@@ -98,14 +98,14 @@ impl Check<'_> {
         match op {
             Op::Get { key } => Ok(get::check(key)),
             Op::Put { key, value, ttl, condition, previous } => {
-                put::check(self, key, &value, ttl, condition, previous)
+                put::check(self, key, &value, ttl, &condition, previous)
             }
-            Op::Delete { key, condition, previous } => delete::check(self, key, condition, previous),
+            Op::Delete { key, condition, previous } => delete::check(self, key, &condition, previous),
             Op::Incr { key, by, initial, ttl, condition } => {
-                incr::check(self, key, incr::Amount { by, initial }, ttl, condition)
+                incr::check(self, key, incr::Amount { by, initial }, ttl, &condition)
             }
-            Op::Expire { key, ttl, condition } => expire::check(self, key, ttl, condition),
-            Op::Persist { key, condition } => persist::check(self, key, condition),
+            Op::Expire { key, ttl, condition } => expire::check(self, key, ttl, &condition),
+            Op::Persist { key, condition } => persist::check(self, key, &condition),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::step::Step;
 use crate::cache::store::Lifetime;
 use crate::cache::{CommandError, Condition, Key, Outcome};
 
-pub(super) fn check(check: &Check<'_>, key: Key, condition: Condition) -> Result<Step, CommandError> {
+pub(super) fn check(check: &Check<'_>, key: Key, condition: &Condition) -> Result<Step, CommandError> {
     check_lifetime(check, key, Lifetime { deadline: None, sliding_ms: 0 }, condition)
 }
 
@@ -14,7 +14,7 @@ pub(super) fn check_lifetime(
     check: &Check<'_>,
     key: Key,
     lifetime: Lifetime,
-    condition: Condition,
+    condition: &Condition,
 ) -> Result<Step, CommandError> {
     let there = check.find(&key);
     check.condition(there, condition)?;

@@ -9,7 +9,7 @@ pub(super) fn check(
     key: Key,
     value: &Value,
     ttl: Ttl,
-    condition: Condition,
+    condition: &Condition,
     previous: bool,
 ) -> Result<Step, CommandError> {
     let lifetime = check.lifetime(ttl)?;
