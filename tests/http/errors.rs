@@ -7,6 +7,8 @@ use lockstep::cache::CommandError;
 use lockstep::node::NodeError;
 use reqwest::{Method, StatusCode};
 use std::collections::BTreeSet;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// Method, path, headers, body, and the code of the answer.
 type Case<'a> = (&'a Method, &'a str, &'a [(&'a str, &'a str)], &'a str, &'a str);
@@ -207,5 +209,59 @@ async fn where_there_is_nothing_is_told_in_the_form_that_fits() {
     }
     // A slash in a key is a program's mistake, wherever it is made.
     server.refused(Method::GET, "/v1/kv/a/b", &browser, "", "no_route").await;
+    server.stop().await;
+}
+
+/// Sends what need not be HTTP, and reads until the server closes.
+async fn sent(server: &Server, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(&server.address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// What is no HTTP gets a status alone, as `docs/api.md` has it: nothing was done, and the connection ends.
+#[tokio::test]
+async fn what_cannot_be_parsed_is_answered_with_a_status_alone() {
+    let server = Server::start().await;
+    let put = |target: &str, lines: &str| {
+        format!("PUT {target} HTTP/1.1\r\nhost: localhost\r\n{lines}\r\n\r\nvalue").into_bytes()
+    };
+    let target = |bytes: usize| format!("/v1/kv/k?{}", "x".repeat(bytes - "/v1/kv/k?".len()));
+    let headers = |count: usize| -> String {
+        let lines: Vec<String> = (2..count).map(|number| format!("x-{number}: 1\r\n")).collect();
+        lines.concat() + "content-length: 5"
+    };
+    let (bad, long, large) = ("400 Bad Request", "414 URI Too Long", "431 Request Header Fields Too Large");
+    for (what, bytes, told) in [
+        ("no HTTP", b"LET ME IN\r\n\r\n".to_vec(), bad),
+        ("a NUL in the target", put("/v1/kv/k\0", "content-length: 5"), bad),
+        ("a space in a name", put("/v1/kv/k", "content-length: 5\r\nx y: z"), bad),
+        ("a length that is none", put("/v1/kv/k", "content-length: five"), bad),
+        ("two lengths", put("/v1/kv/k", "content-length: 5\r\ncontent-length: 4"), bad),
+        ("a long target", put(&target(65_535), "content-length: 5"), long),
+        ("many headers", put("/v1/kv/k", &headers(101)), large),
+    ] {
+        let answer = sent(&server, &bytes).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{what}: {answer}"));
+        let mut lines: Vec<&str> = head.split("\r\n").collect();
+        lines.retain(|line| !line.starts_with("date: "));
+        assert_eq!(lines, [&*format!("HTTP/1.1 {told}"), "connection: close", "content-length: 0"], "{what}");
+        assert_eq!(body, "", "{what}");
+        assert_eq!(server.get("/v1/kv/k").await.status(), StatusCode::NOT_FOUND, "{what}: nothing was done");
+    }
+    assert_eq!(sent(&server, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await, "", "HTTP/2 is not spoken");
+    // Just within the bounds it is a request like any other.
+    let close = "connection: close\r\n";
+    let within = [
+        put(&target(65_534), &format!("{close}content-length: 5")),
+        put("/v1/kv/k", &(close.to_owned() + &headers(99))),
+    ];
+    for (bytes, status) in within.into_iter().zip([400, 201]) {
+        let answer = sent(&server, &bytes).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert_eq!(answer.contains("\"code\":\"invalid_query\""), status == 400, "{answer}");
+    }
     server.stop().await;
 }
