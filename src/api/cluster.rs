@@ -58,6 +58,37 @@ pub struct Digests {
     pub digests: Vec<IndexedDigest>,
 }
 
+/// Something that is odd now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    pub code: WarningCode,
+    /// What it is, for people.
+    pub detail: String,
+}
+
+/// What kind of oddity it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WarningCode {
+    /// Nodes of another cluster called this one within the last minute, and were refused.
+    CalledByAnotherCluster,
+    /// A node of another cluster answers at the address of a member.
+    MemberOfAnotherCluster,
+}
+
+impl WarningCode {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::CalledByAnotherCluster, Self::MemberOfAnotherCluster];
+
+    /// As in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CalledByAnotherCluster => "called_by_another_cluster",
+            Self::MemberOfAnotherCluster => "member_of_another_cluster",
+        }
+    }
+}
+
 /// Answer of `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -82,6 +113,8 @@ pub struct Status {
     pub majority: bool,
     /// Whether the others say that this node is no member any more.
     pub removed: bool,
+    /// What an operator should look at although the node goes on; empty as it should be.
+    pub warnings: Vec<Warning>,
     pub members: Vec<MemberStatus>,
     pub config: ConfigBody,
     pub entries: u64,

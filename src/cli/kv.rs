@@ -261,6 +261,9 @@ fn describe(status: &Status) -> String {
     } else if !status.majority {
         out.push_str("NO MAJORITY of the voters answers it: nothing can be written, nor read but stale\n");
     }
+    for warning in &status.warnings {
+        let _ = writeln!(out, "WARNING: {}", warning.detail);
+    }
     out.push_str(&table(&status.members));
     out
 }

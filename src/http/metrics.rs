@@ -5,6 +5,7 @@ use super::door::Door;
 use super::guide;
 use super::metrics_cache::write_cache;
 use super::metrics_process::write_process;
+use crate::api::{Warning, WarningCode};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, header};
 use axum::response::{IntoResponse, Response};
@@ -218,6 +219,7 @@ pub(super) async fn metrics(State(door): State<Door>) -> Response {
         for (name, help, value) in gauges {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }
+        let _ = write_warnings(&mut out, &status.warnings);
         let _ = write_cache(&mut out, &status.cache);
         let _ = writeln!(
             out,
@@ -248,6 +250,16 @@ pub(super) async fn metrics(State(door): State<Door>) -> Response {
         );
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], out).into_response()
+}
+
+fn write_warnings(out: &mut String, warnings: &[Warning]) -> std::fmt::Result {
+    let name = "lockstep_warnings";
+    writeln!(out, "# HELP {name} What an operator should look at, by kind.\n# TYPE {name} gauge")?;
+    for code in WarningCode::ALL {
+        let count = warnings.iter().filter(|warning| warning.code == code).count();
+        writeln!(out, "{name}{{code=\"{}\"}} {count}", code.name())?;
+    }
+    Ok(())
 }
 
 fn escape(label: &str) -> String {

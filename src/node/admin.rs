@@ -156,9 +156,10 @@ impl Inner {
         let limit = deadline.saturating_duration_since(Instant::now());
         let answer =
             client.call(Method::Admin, to_bytes(request), limit).await.map_err(|error| match error {
-                PeerError::Unreachable(_) | PeerError::NotThere(_) | PeerError::Refused(_) => {
-                    AdminFailure::NotLeader
-                }
+                PeerError::Unreachable(_)
+                | PeerError::NotThere(_)
+                | PeerError::OtherCluster(_)
+                | PeerError::Refused(_) => AdminFailure::NotLeader,
                 PeerError::Lost | PeerError::TimedOut => AdminFailure::Unknown(error.to_string()),
             })?;
         let done: Result<AdminDone, AdminFailure> = from_postcard("the leader's answer", &answer)

@@ -6,7 +6,7 @@ use super::error::NodeError;
 use super::standing::{Observer, Standing};
 use super::start::Inner;
 use crate::cache::Digest;
-use crate::peer::{Lane, Method, NodeId};
+use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::{MemberState, View, from_postcard, to_bytes};
 use bytes::Bytes;
 use futures::future::join_all;
@@ -47,8 +47,17 @@ impl Judgement {
     }
 }
 
-/// All others, and what each answered, if it did.
-pub(super) type Round = Vec<(MemberState, Option<Judgement>)>;
+/// Why one of the others answered nothing that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoAnswer {
+    /// A node of another cluster is where it should be.
+    OtherCluster,
+    /// It was not reached, or answered what was not asked.
+    Silent,
+}
+
+/// All others, and what each answered.
+pub(super) type Round = Vec<(MemberState, Result<Judgement, NoAnswer>)>;
 
 /// What this node has found out about itself.
 #[derive(Default)]
@@ -87,9 +96,11 @@ pub(super) async fn keep_comparing(inner: Weak<Inner>) {
         let view = node.consensus.view();
         let round = ask_all(&node, &view).await;
         observer.note(&node, &view, &round);
+        node.other_clusters.note_round(&round);
         // A learner may have been let in a moment ago, and knows nothing that the voters do not.
         let voters = round.into_iter().filter(|(member, _)| member.voter);
-        let comparisons: Vec<Comparison> = voters.flat_map(|(_, answer)| Some(answer?.comparison)).collect();
+        let comparisons: Vec<Comparison> =
+            voters.flat_map(|(_, answer)| Some(answer.ok()?.comparison)).collect();
         if node.audit.differs_at().is_none()
             && let Some(index) = judge(&comparisons)
         {
@@ -119,17 +130,26 @@ async fn ask_all(node: &Inner, view: &View) -> Round {
     let answers = others.map(|member| {
         let (question, asked) = (question.clone(), &asked);
         async move {
-            let answer = async {
-                let client = node.peers.client(&node.consensus, member.id, Lane::Control)?;
-                let answer = client.call(Method::Digests, question, ANSWER_LIMIT).await.ok()?;
-                let answer: Judgement = from_postcard("a comparison of digests", &answer).ok()?;
-                answer.is_about(asked).then_some(answer)
-            };
-            let answer = answer.await;
+            let answer = ask(node, member.id, question, asked).await;
             (member, answer)
         }
     });
     join_all(answers).await
+}
+
+async fn ask(
+    node: &Inner,
+    id: NodeId,
+    question: Bytes,
+    asked: &[(u64, Digest)],
+) -> Result<Judgement, NoAnswer> {
+    let client = node.peers.client(&node.consensus, id, Lane::Control).ok_or(NoAnswer::Silent)?;
+    let answer = client.call(Method::Digests, question, ANSWER_LIMIT).await.map_err(|error| match error {
+        PeerError::OtherCluster(_) => NoAnswer::OtherCluster,
+        _ => NoAnswer::Silent,
+    })?;
+    let answer = from_postcard::<Judgement>("a comparison of digests", &answer).ok();
+    answer.filter(|answer| answer.is_about(asked)).ok_or(NoAnswer::Silent)
 }
 
 /// This node's digests, for another to compare with its own.

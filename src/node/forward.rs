@@ -60,7 +60,12 @@ pub(super) async fn forward_write(
     let message = to_bytes(&ForwardedWrite { limit_ms, before, body });
     let answer = match client.call(Method::Write, message, limit).await {
         Ok(answer) => answer,
-        Err(error @ (PeerError::Unreachable(_) | PeerError::NotThere(_) | PeerError::Refused(_))) => {
+        Err(
+            error @ (PeerError::Unreachable(_)
+            | PeerError::NotThere(_)
+            | PeerError::OtherCluster(_)
+            | PeerError::Refused(_)),
+        ) => {
             return Err(ForwardFailure::NothingDone(format!("the leader does not take the write: {error}")));
         }
         Err(PeerError::Lost) => {

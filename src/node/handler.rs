@@ -46,6 +46,12 @@ impl Handler for PeerHandler {
         self.0.upgrade().is_some_and(|inner| inner.consensus.has_member(id))
     }
 
+    fn refused_other_cluster(&self) {
+        if let Some(inner) = self.0.upgrade() {
+            inner.other_clusters.note_call();
+        }
+    }
+
     fn call(&self, from: NodeId, method: Method, body: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
         let inner = self.0.clone();
         Box::pin(async move {

@@ -28,6 +28,7 @@ mod start;
 mod status;
 mod touch_buffer;
 mod touches;
+mod warnings;
 mod watch;
 mod write;
 

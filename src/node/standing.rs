@@ -64,7 +64,7 @@ impl Observer {
         self.note_silence(round);
         let standing = &node.audit.standing;
 
-        let answers = |id| id == me || round.iter().any(|(other, answer)| other.id == id && answer.is_some());
+        let answers = |id| id == me || round.iter().any(|(other, answer)| other.id == id && answer.is_ok());
         let voters: Vec<NodeId> = view.members.iter().filter(|m| m.voter).map(|m| m.id).collect();
         let majority = is_majority(voters.iter().filter(|id| answers(**id)).count(), voters.len());
         self.without_majority = if majority { 0 } else { self.without_majority.saturating_add(1) };
@@ -80,7 +80,7 @@ impl Observer {
 
         // Whoever can be added without a vote must not be able to put others out of service.
         let voters = round.iter().filter(|(other, _)| other.voter);
-        let words: Vec<bool> = voters.flat_map(|(_, answer)| answer.as_ref()?.is_member).collect();
+        let words: Vec<bool> = voters.flat_map(|(_, answer)| answer.as_ref().ok()?.is_member).collect();
         let against = words.iter().filter(|is_member| !**is_member).count();
         let disowned = against > 0 && is_majority(against, words.len());
         self.disowned = match (disowned, words.is_empty()) {
@@ -115,7 +115,7 @@ impl Observer {
         for (other, answer) in round {
             let node = &*other.member.name;
             let rounds = self.silent.entry(other.id).or_default();
-            if answer.is_some() {
+            if answer.is_ok() {
                 if std::mem::take(rounds) >= ROUNDS {
                     tracing::info!(node, "a member answers again");
                 }

@@ -16,6 +16,7 @@ use super::read::{ReadAt, ReadLevel};
 use super::read_index::ReadIndexQueue;
 use super::samples::Samples;
 use super::touches::{self, Touches};
+use super::warnings::OtherClusters;
 use super::write::{WriteRequest, Written};
 use crate::api::{AddMember, CacheReport, Digests, Joined, Leader, Members, Status};
 use crate::cache::{Cache, Found, Key};
@@ -51,6 +52,7 @@ pub(super) struct Inner {
     pub read_index: ReadIndexQueue,
     pub touches: Touches,
     pub audit: Audit,
+    pub other_clusters: OtherClusters,
     /// Held by the leader while it takes a node in, so that one that asks twice gets one number.
     pub adding: tokio::sync::Mutex<()>,
     pub links: Links,
@@ -199,6 +201,7 @@ impl Opened {
             read_index,
             touches: Touches::default(),
             audit: Audit::default(),
+            other_clusters: OtherClusters::default(),
             adding: tokio::sync::Mutex::default(),
             gathered: Gathered::default(),
             samples: Samples::default(),

@@ -57,6 +57,7 @@ impl Inner {
             differs_at: self.audit.differs_at(),
             majority: self.audit.standing.has_majority(),
             removed: self.audit.standing.is_removed(),
+            warnings: self.warnings(view),
             members: members.members,
             config: cache.config().clone().into(),
             entries: cache.len(),

@@ -1,7 +1,7 @@
 //! The calling side: one connection a lane, dialled when first needed, dropped when it stops answering.
 
 use super::frame::{NoAnswer, Reply, Request, decode_reply, frame, read_frame, read_handshake};
-use super::handshake::{Hello, Lane, PeerIdentity, Welcome};
+use super::handshake::{Hello, Lane, OTHER_CLUSTER, PeerIdentity, Welcome};
 use super::net::{ReadHalf, Stream, WriteHalf};
 use super::{FrameError, Links, Method, Net, NodeId};
 use crate::log_limit::{LogLimit, clipped};
@@ -33,8 +33,8 @@ fn pause_after(failures: u32) -> Duration {
     }
 }
 
-/// Why a peer gave no answer. `Unreachable`, `NotThere` and `Refused` mean that it did nothing; after `Lost` or
-/// `TimedOut` it may have done what was asked.
+/// Why a peer gave no answer. `Unreachable`, `NotThere`, `OtherCluster` and `Refused` mean that it did nothing; after
+/// `Lost` or `TimedOut` it may have done what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
     #[error("cannot reach the peer: {0}")]
@@ -42,6 +42,9 @@ pub enum PeerError {
     /// Its machine answers, and nobody listens there.
     #[error("the peer does not run: {0}")]
     NotThere(String),
+    /// Another node listens at its address; this is the address.
+    #[error("the node at {0} belongs to another cluster")]
+    OtherCluster(String),
     #[error("the peer refused: {0}")]
     Refused(String),
     #[error("the connection to the peer was lost")]
@@ -277,7 +280,10 @@ impl Shared {
             Err(e) => return Err(PeerError::Unreachable(e.to_string())),
         };
         if let Welcome::Refused(sentence) = welcome {
-            return Err(PeerError::Refused(clipped(&sentence)));
+            return Err(match sentence == OTHER_CLUSTER {
+                true => PeerError::OtherCluster(self.address.clone()),
+                false => PeerError::Refused(clipped(&sentence)),
+            });
         }
 
         let (queue, queued) = mpsc::channel(QUEUE_FRAMES);

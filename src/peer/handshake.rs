@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 const PROTOCOL_VERSION: u32 = 2;
 const MAGIC: [u8; 4] = *b"LSTP";
 
+/// What a caller of another cluster is told. Neither id is: the caller may be a stranger, and its text may be anything.
+pub(super) const OTHER_CLUSTER: &str = "this node belongs to another cluster";
+
 /// What a connection is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Lane {
@@ -88,8 +91,7 @@ impl Hello {
             ));
         }
         if self.cluster_id != me.cluster_id {
-            // Neither id is told: the caller may be a stranger, and its text may be anything.
-            return Err("this node belongs to another cluster".into());
+            return Err(OTHER_CLUSTER.into());
         }
         if self.incarnation != me.incarnation {
             let (mine, theirs) = (me.incarnation, self.incarnation);

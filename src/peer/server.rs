@@ -4,7 +4,7 @@ use super::client::write_frames;
 use super::frame::{
     NoAnswer, Reply, Request, decode_request, frame, read_content, read_handshake, read_length,
 };
-use super::handshake::{Hello, Lane, PeerIdentity, Welcome};
+use super::handshake::{Hello, Lane, OTHER_CLUSTER, PeerIdentity, Welcome};
 use super::net::{Incoming, ReadHalf, Stream};
 use super::slots::Slots;
 use super::{FrameError, Links, Listener, Method, NodeId};
@@ -40,6 +40,9 @@ pub type Refusal = String;
 pub trait Handler: Send + Sync + 'static {
     /// Whether a node belongs to the cluster, as far as this one knows: one that is behind does not know the newest.
     fn is_member(&self, id: NodeId) -> bool;
+
+    /// Hears that a node of another cluster called and was refused. Anybody can call so.
+    fn refused_other_cluster(&self) {}
 
     /// Answers one request.
     fn call(&self, from: NodeId, method: Method, body: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>>;
@@ -128,6 +131,9 @@ async fn serve(
     let hello =
         postcard::from_bytes::<Hello>(&content).map_err(|_| "the handshake cannot be read".to_owned());
     let checked = hello.and_then(|hello| hello.check(&me).map(|()| hello));
+    if checked.as_ref().is_err_and(|sentence| sentence == OTHER_CLUSTER) {
+        handler.refused_other_cluster();
+    }
     let welcome = match &checked {
         Ok(_) => Welcome::Accepted,
         Err(sentence) => Welcome::Refused(sentence.clone()),

@@ -161,9 +161,10 @@ impl Network {
     fn rpc_error(&self, error: PeerError, method: Method, timeout: Duration) -> RPCError<Types> {
         match error {
             // Both call for a pause before the next attempt.
-            PeerError::Unreachable(_) | PeerError::NotThere(_) | PeerError::Refused(_) => {
-                RPCError::Unreachable(Unreachable::new(&error))
-            }
+            PeerError::Unreachable(_)
+            | PeerError::NotThere(_)
+            | PeerError::OtherCluster(_)
+            | PeerError::Refused(_) => RPCError::Unreachable(Unreachable::new(&error)),
             PeerError::Lost => RPCError::Network(NetworkError::new(&error)),
             PeerError::TimedOut => {
                 let action = match method {

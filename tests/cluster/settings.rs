@@ -1,6 +1,6 @@
 //! What a node was started with, and what holds.
 
-use crate::support::{Cluster, Node, addresses, until};
+use crate::support::{Cluster, Node, addresses, run, until};
 use reqwest::Method;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
@@ -171,4 +171,62 @@ async fn files_are_private_and_a_hang_up_is_a_clean_stop() {
     cluster.nodes[0].signal(libc::SIGHUP);
     cluster.put_surely(&cluster.nodes[0], "still", "here").await;
     assert!(cluster.nodes[0].still_runs());
+}
+
+/// A lost mount: an empty folder, and no list of peers, at the addresses of a member. The node founds a cluster of its own
+/// there and is ready, so clients that know several URLs write into it. Both sides say so for as long as it lasts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_became_a_cluster_of_its_own_is_noticed_on_both_sides() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    for node in &cluster.nodes {
+        assert_eq!(cluster.status(node).await["warnings"], serde_json::json!([]));
+    }
+    let lost = cluster.follower().await;
+    cluster.nodes[lost].kill();
+    let (http, peer) = (cluster.nodes[lost].http.clone(), cluster.nodes[lost].peer.clone());
+    let mut alone = Node::new(cluster.dir.path(), "lost-mount", &[]);
+    alone.http = http.clone();
+    alone.peer = peer.clone();
+    let folder = alone.data_dir.display().to_string();
+    let arguments =
+        ["serve", "--http", http.trim_start_matches("http://"), "--peer", &peer, "--data-dir", &folder];
+    alone.replace_arguments(arguments.map(str::to_owned).to_vec());
+    alone.environment.push(("PEER_NODES".into(), String::new()));
+    alone.start();
+    cluster.ready(&alone).await;
+
+    let warned = async |node: &Node, code: &str, words: &str| {
+        let status = cluster.status(node).await;
+        let found = status["warnings"].as_array().expect("a list").iter().any(|warning| {
+            warning["code"] == code && warning["detail"].as_str().expect("a text").contains(words)
+        });
+        let numbers = cluster.request(Method::GET, node, "/metrics", "").await.text().await.expect("a text");
+        found && numbers.contains(&format!("lockstep_warnings{{code=\"{code}\"}} 1"))
+    };
+    until("the node says that it is called", || {
+        warned(&alone, "called_by_another_cluster", "founded its cluster alone")
+    })
+    .await;
+    let (_, told, _) = run(&["status", "--url", &alone.http]);
+    assert!(told.contains("WARNING: nodes of another cluster call this one"), "{told}");
+    let others: Vec<&Node> = (0..3).filter(|at| *at != lost).map(|at| &cluster.nodes[at]).collect();
+    for node in &others {
+        until("the others say where it is", || warned(node, "member_of_another_cluster", &peer)).await;
+        let nodes: Value =
+            cluster.request(Method::GET, node, "/v1/nodes", "").await.json().await.expect("json");
+        let found = nodes["nodes"].as_array().expect("a list").iter().find(|found| found["http"] == *http);
+        let expected = format!("the node at {peer} belongs to another cluster");
+        assert_eq!(found.expect("it is a member")["error"], expected);
+        assert!(node.log().contains("the node at a member's address belongs to another cluster"));
+    }
+    // Once the member itself is back, the others have nothing to say.
+    alone.kill();
+    cluster.nodes[lost].start();
+    cluster.all_ready().await;
+    for at in 0..3 {
+        until("nothing is odd", || async {
+            cluster.status(&cluster.nodes[at]).await["warnings"] == serde_json::json!([])
+        })
+        .await;
+    }
 }

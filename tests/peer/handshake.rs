@@ -47,16 +47,24 @@ async fn whoever_is_foreign_is_told_why_and_left() {
     served.serves_well().await;
 }
 
-/// P1: a client of ours hears the sentence as an error that says nothing was done.
+/// P1: a client of ours hears whose node it reached, as an error that says nothing was done; and the node hears of it.
 #[tokio::test]
 async fn a_foreign_client_gets_the_refusal_as_its_error() {
     let served = serve().await;
+    assert_eq!(served.refused_other_clusters(), 0);
     let red = PeerIdentity { cluster_id: "red".into(), ..identity(CALLER) };
     let client =
         PeerClient::new(red, SERVER, served.address.clone(), Lane::Forward, Net::Tcp, Links::default());
     let answer = client.call(Method::Write, Bytes::from("x"), PLENTY).await;
-    let sentence = "this node belongs to another cluster";
+    assert_eq!(answer, Err(PeerError::OtherCluster(served.address.clone())));
+    assert_eq!(served.refused_other_clusters(), 1);
+    let later = PeerIdentity { incarnation: 4, ..identity(CALLER) };
+    let client =
+        PeerClient::new(later, SERVER, served.address.clone(), Lane::Forward, Net::Tcp, Links::default());
+    let answer = client.call(Method::Write, Bytes::from("x"), PLENTY).await;
+    let sentence = "this node lives in incarnation 3 of the cluster, not in 4";
     assert_eq!(answer, Err(PeerError::Refused(sentence.into())));
+    assert_eq!(served.refused_other_clusters(), 1, "its own cluster is no other one");
 }
 
 /// P2: a length that is announced and too large ends the connection before anything is read.

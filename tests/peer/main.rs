@@ -18,6 +18,7 @@ use lockstep::peer::{
     Handler, Lane, Links, Method, Net, NodeId, PeerClient, PeerIdentity, PeerServer, Refusal,
 };
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -47,11 +48,16 @@ struct Call {
 struct ToTest {
     calls: mpsc::UnboundedSender<Call>,
     appends_at_once: usize,
+    other_clusters: Arc<AtomicUsize>,
 }
 
 impl Handler for ToTest {
     fn is_member(&self, id: NodeId) -> bool {
         id == CALLER
+    }
+
+    fn refused_other_cluster(&self) {
+        self.other_clusters.fetch_add(1, Ordering::Relaxed);
     }
 
     fn call(&self, from: NodeId, method: Method, body: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
@@ -84,6 +90,8 @@ struct Served {
     address: String,
     links: Links,
     calls: mpsc::UnboundedReceiver<Call>,
+    /// How many calls of another cluster the handler heard of.
+    other_clusters: Arc<AtomicUsize>,
     /// Serves until it is dropped.
     server: PeerServer,
 }
@@ -94,15 +102,20 @@ async fn serve() -> Served {
 
 async fn serve_appends(appends_at_once: usize) -> Served {
     let (sender, calls) = mpsc::unbounded_channel();
-    let handler = Arc::new(ToTest { calls: sender, appends_at_once });
+    let other_clusters = Arc::new(AtomicUsize::new(0));
+    let handler = Arc::new(ToTest { calls: sender, appends_at_once, other_clusters: other_clusters.clone() });
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
     let address = listener.local_addr().expect("bound").to_string();
     let links = Links::default();
     let server = PeerServer::start(listener, identity(SERVER), links.clone(), handler);
-    Served { address, links, calls, server }
+    Served { address, links, calls, other_clusters, server }
 }
 
 impl Served {
+    fn refused_other_clusters(&self) -> usize {
+        self.other_clusters.load(Ordering::Relaxed)
+    }
+
     async fn next_call(&mut self) -> Call {
         tokio::time::timeout(PLENTY, self.calls.recv()).await.expect("a call arrives").expect("still served")
     }
