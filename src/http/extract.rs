@@ -403,7 +403,22 @@ pub(super) fn from_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, S
     if text.trim_ascii_start().first() != Some(&b'{') {
         return Err("expected a JSON object".into());
     }
-    serde_json::from_slice(text).map_err(|error| in_words(&error))
+    serde_json::from_slice(text).map_err(|error| {
+        let said = in_words(&error);
+        // What is missing or unknown is named by the parser itself.
+        match field_of::<T>(text).filter(|_| said.starts_with("invalid ")) {
+            Some(field) => format!("{field}: {said}"),
+            None => said,
+        }
+    })
+}
+
+/// Which field it is that cannot be read, if it is one: `ttl_ms`, `touch.interval_ms`, `ops[1]`. The text is read a
+/// second time, so that those without an error are not slowed down.
+fn field_of<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Option<String> {
+    let read = serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_slice(text));
+    let path = read.err()?.path().to_string();
+    (path != ".").then_some(path)
 }
 
 /// What the parser says, without the names of Rust's types.

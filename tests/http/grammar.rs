@@ -24,6 +24,46 @@ async fn numbers_are_digits() {
     server.stop().await;
 }
 
+/// JSON has one kind of number, and here whole ones are written as such. The answer says which field it is.
+#[tokio::test]
+async fn whole_numbers_in_bodies_have_no_fraction_and_no_exponent() {
+    let server = Server::start().await;
+    server.put("n", "1").await;
+    for number in ["365.0", "1e3", "1E+2", "-0.0", "1.5", "18446744073709551616"] {
+        for (method, path, field, code) in [
+            (Method::POST, "/v1/kv/n/expire", "ttl_ms", "invalid_body"),
+            (Method::POST, "/v1/kv/n/incr", "by", "invalid_body"),
+            (Method::PUT, "/v1/config", "capacity_entries", "invalid_config"),
+        ] {
+            let body = format!("{{\"{field}\": {number}}}");
+            let problem = server.refused(method, path, &[], &body, code).await;
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.starts_with(&format!("body: {field}: ")), "{body}: {detail}");
+            assert!(detail.contains("expected a whole number"), "{body}: {detail}");
+        }
+        let nested = format!(r#"{{"touch": {{"interval_ms": {number}}}}}"#);
+        let problem = server.refused(Method::PUT, "/v1/config", &[], &nested, "invalid_config").await;
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.starts_with("body: touch.interval_ms: "), "{detail}");
+        let batch = format!(
+            r#"{{"ops": [{{"op": "get", "key": "n"}}, {{"op": "incr", "key": "n", "by": {number}}}]}}"#
+        );
+        let problem = server.refused(Method::POST, "/v1/batch", &[], &batch, "invalid_body").await;
+        let detail = problem["detail"].as_str().unwrap();
+        assert_eq!(problem["op"], 1, "{problem}");
+        assert!(
+            detail.starts_with("body: ops[1]: ") && detail.contains("expected a whole number"),
+            "{detail}"
+        );
+    }
+    let kept = server.get("/v1/kv/n").await;
+    assert_eq!(kept.text().await.unwrap(), "1", "refusals change nothing");
+    for body in [r#"{"by": 2}"#, r#"{"by": -1}"#] {
+        assert_eq!(server.send(Method::POST, "/v1/kv/n/incr", &[], body).await.status(), 200, "{body}");
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn percent_signs_are_followed_by_digits() {
     let server = Server::start().await;
