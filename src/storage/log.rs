@@ -228,13 +228,32 @@ impl LogStore {
     }
 
     /// Entries from `from` up to but excluding `to`, in order; stops early once `max_bytes` are exceeded, but returns
-    /// at least one. An index outside the log is an error.
+    /// at least one. An index outside the log is an error. All are of the log as it was at one moment.
     pub fn read(&self, from: u64, to: u64, max_bytes: usize) -> Result<Vec<(u64, Bytes)>, StorageError> {
+        loop {
+            if let Some(found) = self.try_read(from, to, max_bytes)? {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The same; `None` when something was cut away meanwhile, for what was read before and after that need not belong
+    /// together.
+    fn try_read(
+        &self,
+        from: u64,
+        to: u64,
+        max_bytes: usize,
+    ) -> Result<Option<Vec<(u64, Bytes)>>, StorageError> {
         let mut found = Vec::new();
         let mut budget = Budget::new(max_bytes);
-        let mut next = from;
+        let (mut next, mut cuts_before) = (from, None);
         while next < to && !budget.spent {
             let state = self.shared().running()?;
+            let cuts = *cuts_before.get_or_insert(state.cuts);
+            if state.cuts != cuts {
+                return Ok(None);
+            }
             if next < state.log.first_index || to > state.log.end() {
                 return Err(StorageError::Missing {
                     index: if next < state.log.first_index { next } else { state.log.end() },
@@ -244,18 +263,16 @@ impl LogStore {
                 state.recent.read(next, to, &mut budget, &mut found);
                 break;
             }
-            let (cuts, until) = (state.cuts, to.min(state.recent.first()));
+            let until = to.min(state.recent.first());
             drop(state);
             let older = self.shared().read_older(next, until, &mut budget);
             if self.shared().running()?.cuts != cuts {
-                // Something was cut away while we read; look again at what is there now.
-                (found, budget, next) = (Vec::new(), Budget::new(max_bytes), from);
-                continue;
+                return Ok(None);
             }
             found.extend(older?);
             next = found.last().map_or(from, |(index, _)| index + 1);
         }
-        Ok(found)
+        Ok(Some(found))
     }
 
     /// The node's own record, as it was saved.

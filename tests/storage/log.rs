@@ -234,6 +234,44 @@ fn reads_do_not_notice_the_writer() {
     });
 }
 
+/// What one read returns was in the log at one moment, also when the end of the log is replaced meanwhile.
+#[test]
+fn a_read_does_not_mix_what_was_cut_with_what_came_instead() {
+    let dir = folder();
+    let store = LogStore::open(dir.path(), LogOptions { recent_bytes: 700, ..small() }).unwrap();
+    let generation = |number: u64, from: u64| (from..100).map(|index| (index, entry(number, 60))).collect();
+    append(&store, generation(0, 0)).unwrap();
+    let done = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while done.load(SeqCst) == 0 {
+                    // It begins in the database, and ends in memory.
+                    match store.read(80, 100, usize::MAX) {
+                        Ok(found) => {
+                            assert!(
+                                found.iter().all(|(_, bytes)| *bytes == found[0].1),
+                                "of two generations"
+                            );
+                        }
+                        Err(error) => assert!(matches!(error, StorageError::Missing { .. }), "{error}"),
+                    }
+                }
+            });
+        }
+        for number in 1..2_500 {
+            store.truncate_after(Some(79), Box::new(|_| {}));
+            // What is flushed leaves the memory, but for the newest.
+            if number % 4 == 0 {
+                append(&store, generation(number, 80)).unwrap();
+            } else {
+                store.append(generation(number, 80), Box::new(|_| {})).unwrap();
+            }
+        }
+        done.store(1, SeqCst);
+    });
+}
+
 /// sled never syncs the files into which it moves large messages; with our record sizes there must be none.
 #[test]
 fn no_record_is_moved_out_of_the_database_file() {
