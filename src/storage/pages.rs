@@ -8,7 +8,7 @@
 //! segmented database", ACM TODS 2(1), 1977.)
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::ops::Bound::{Excluded, Included};
 use std::sync::{Arc, Mutex, RwLock};
@@ -28,6 +28,8 @@ type Records<'a> = BTreeMap<RecordKey, Cow<'a, [u8]>>;
 /// Bytes of a page beside its records' values: those before each value, and the hash at the end.
 const RECORD_HEAD: usize = record::KEY_BYTES + 4;
 const PAGE_TAIL: usize = record::HASH;
+/// Pages that are remembered: one for each reader that is behind, and one for the checkpoint.
+const REMEMBERED: usize = 8;
 /// Slots that a checkpoint empties, at most.
 const STALE_A_CHECKPOINT: usize = 16;
 
@@ -37,8 +39,9 @@ pub(super) struct Pages {
     /// Readers hold it while they read a page: slots change hands only under the write lock, and are written only after.
     directory: RwLock<Directory>,
     slots: Mutex<Slots>,
-    /// The page that was read last, by its hash: neighbours are read one after another.
-    newest: Mutex<Option<(u128, Arc<Vec<u8>>)>>,
+    /// The pages that were read last, by their hashes, newest first: neighbours are read one after another, and several
+    /// followers may be behind, each elsewhere.
+    newest: Mutex<VecDeque<(u128, Arc<Vec<u8>>)>>,
     page_bytes: usize,
     pages_a_flush: usize,
 }
@@ -246,10 +249,11 @@ impl Pages {
     /// The records of a page, verified. The caller holds the directory that names it, or is the one who writes.
     fn load(&self, page: &Page) -> io::Result<Arc<Vec<u8>>> {
         let mut newest = self.newest.lock().expect("not poisoned");
-        if let Some((hash, bytes)) = &*newest
-            && *hash == page.listed.hash
+        if let Some(at) = newest.iter().position(|(hash, _)| *hash == page.listed.hash)
+            && let Some((hash, bytes)) = newest.remove(at)
         {
-            return Ok(bytes.clone());
+            newest.push_front((hash, bytes.clone()));
+            return Ok(bytes);
         }
         let key = slot_key(page.listed.slot);
         let mut value = self.database.get(&key)?.unwrap_or_default();
@@ -259,7 +263,8 @@ impl Pages {
         };
         value.truncate(length);
         let bytes = Arc::new(value);
-        *newest = Some((page.listed.hash, bytes.clone()));
+        newest.truncate(REMEMBERED - 1);
+        newest.push_front((page.listed.hash, bytes.clone()));
         Ok(bytes)
     }
 }
@@ -388,4 +393,67 @@ fn damaged(slot: u32) -> io::Error {
 
 fn invalid(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    /// A database in memory that counts what is read of it.
+    #[derive(Default)]
+    struct Counting {
+        held: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+        gets: AtomicUsize,
+    }
+
+    impl Engine for Counting {
+        fn apply(&self, changes: Vec<Change>) -> io::Result<()> {
+            let mut held = self.held.lock().unwrap();
+            for change in changes {
+                match change {
+                    Change::Put { key, value } => held.insert(key, value),
+                    Change::Delete { key } => held.remove(&key),
+                };
+            }
+            Ok(())
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+            self.gets.fetch_add(1, SeqCst);
+            Ok(self.held.lock().unwrap().get(key).cloned())
+        }
+
+        fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
+            self.held.lock().unwrap().iter().for_each(|(key, value)| visit(key, value));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn readers_that_take_turns_read_each_page_once() {
+        let database = Arc::new(Counting::default());
+        let options = LogOptions { segment_bytes: 16 << 10, ..LogOptions::default() };
+        let manifest = Manifest { seq: 2, ..Manifest::new([1; 16]) };
+        database.apply(root::write(1, &[], options.page_bytes())).unwrap();
+        let pages = Pages::open(database.clone(), &Manifest::new([1; 16]), &options).unwrap();
+        let mut changes: Changes =
+            (0..100).map(|index| (record::key(index, 0), Some(vec![index as u8; 40]))).collect();
+        changes.insert(manifest::KEY.to_vec(), Some(manifest.encode()));
+        pages.checkpoint(&changes).unwrap();
+        let there = pages.directory.read().unwrap().pages.len();
+        assert!(there > 10, "{there} pages");
+        database.gets.store(0, SeqCst);
+        for index in 0..50 {
+            for reader in [index, 50 + index] {
+                assert_eq!(pages.get(&record::key(reader, 0)).unwrap(), Some(vec![reader as u8; 40]));
+            }
+        }
+        // The page in the middle is read by both.
+        assert!(database.gets.load(SeqCst) <= there + 1, "{} times", database.gets.load(SeqCst));
+    }
 }
