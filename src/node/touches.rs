@@ -276,6 +276,11 @@ impl Touches {
         self.take_in(0, &told, config);
     }
 
+    /// A new interval begins. A node that does not lead begins one, too: it may lead in the middle of it.
+    fn renew_allowance(&self, config: TouchConfig) {
+        lock(&self.pending).allowance = most_of(config);
+    }
+
     /// A node that does not lead keeps nothing for the log.
     fn forget_pending(&self) {
         if self.pending_entries.load(Relaxed) > 0 {
@@ -337,6 +342,10 @@ fn room(cache: &Cache) -> u64 {
 /// Tells of this node's reads, once an interval.
 pub(super) async fn keep_telling(inner: Weak<Inner>) {
     let (mut told_at, mut told_all_at) = (Instant::now(), Instant::now());
+    if let Some(node) = inner.upgrade() {
+        // Nothing is due yet, but what a write takes along need not wait.
+        node.touches.renew_allowance(node.consensus.replica().with_cache(|cache| cache.config().touch));
+    }
     loop {
         let Some(node) = inner.upgrade() else { return };
         let config = node.consensus.replica().with_cache(|cache| cache.config().clone());
@@ -344,6 +353,7 @@ pub(super) async fn keep_telling(inner: Weak<Inner>) {
         let wait = (told_at + interval).saturating_duration_since(Instant::now());
         if wait.is_zero() {
             told_at = Instant::now();
+            node.touches.renew_allowance(config.touch);
             let since_all = told_all_at.elapsed();
             if since_all >= COUNT_INTERVAL {
                 told_all_at = told_at;
@@ -366,7 +376,6 @@ pub(super) async fn keep_telling(inner: Weak<Inner>) {
 async fn tell_log(node: &Inner, config: &CacheConfig, since_all: Duration) {
     let touches = &node.touches;
     let left_over = touches.pending_entries.load(Relaxed) > 0;
-    lock(&touches.pending).allowance = most_of(config.touch);
     touches.take_in_own(since_all, config);
     let idle = touches.proposals.swap(0, Relaxed) == 0;
     if touches.pending_entries.load(Relaxed) > 0 && (idle || left_over) {
@@ -461,7 +470,7 @@ mod tests {
         let touches = Touches::default();
         let config = settings(4);
         assert!(touches.for_entry(1, &Before::default(), TouchConfig::default(), 0).is_empty());
-        lock(&touches.pending).allowance = most_of(config.touch);
+        touches.renew_allowance(config.touch);
         touches.take_in(2, &told(1, 0..3, 1), &config);
         touches.take_in(2, &told(2, 1..6, 2), &config);
         // The fifth and the sixth entry did not fit.
@@ -473,7 +482,7 @@ mod tests {
         // The interval's allowance is used up; the next one has a new one.
         touches.take_in(2, &told(3, 7..9, 1), &config);
         assert!(touches.for_entry(1, &Before::default(), TouchConfig::default(), 100).is_empty());
-        lock(&touches.pending).allowance = most_of(config.touch);
+        touches.renew_allowance(config.touch);
         assert_eq!(
             slots(&touches.for_entry(1, &Before::default(), TouchConfig::default(), 100)),
             [(7, 1), (8, 1)]
@@ -504,7 +513,7 @@ mod tests {
     fn reads_wait_while_large_commands_pass() {
         let touches = Touches::default();
         let config = settings(4_096);
-        lock(&touches.pending).allowance = most_of(config.touch);
+        touches.renew_allowance(config.touch);
         touches.take_in(2, &told(4, 0..2_000, u16::MAX), &config);
         assert!(
             touches.for_entry(1, &Before::default(), TouchConfig::default(), COMMAND_BYTES_MAX).is_empty()

@@ -1,7 +1,9 @@
 //! What a node tells about its cache, and what reads leave behind.
 
-use crate::server::Server;
+use crate::server::{Server, limits};
+use lockstep::cache::{CacheConfig, TouchConfig};
 use lockstep::http::OPENAPI;
+use lockstep::node::Origin;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -74,6 +76,26 @@ async fn evictions_are_counted_by_limit() {
     server.put("d", &"x".repeat(200)).await;
     let counts = report(&server).await["counts"].clone();
     assert_eq!((&counts["evicted_by_entries"], &counts["evicted_by_bytes"]), (&json!(1), &json!(2)));
+    server.stop().await;
+}
+
+/// A node that has just come to lead tells of reads with its first write, however long an interval is.
+#[tokio::test]
+async fn reads_count_before_a_write_from_the_first_interval_on() {
+    let server = Server::start_with(limits(), |mut options| {
+        let touch = TouchConfig { interval_ms: 60_000, ..TouchConfig::default() };
+        let config = CacheConfig { capacity_entries: 2, touch, ..CacheConfig::default() };
+        options.origin = Origin::Alone { config };
+        options
+    })
+    .await;
+    server.put("a", "x").await;
+    server.put("b", "x").await;
+    assert_eq!(server.get("/v1/kv/a").await.status().as_u16(), 200);
+    server.put("c", "x").await;
+    for (key, status) in [("a", 200), ("b", 404), ("c", 200)] {
+        assert_eq!(server.get(&format!("/v1/kv/{key}")).await.status().as_u16(), status, "{key}");
+    }
     server.stop().await;
 }
 
