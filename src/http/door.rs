@@ -2,6 +2,7 @@
 //! other; until then every other request is told to come back.
 
 use super::HttpLimits;
+use super::body_memory::BodyMemory;
 use super::guide::GuideSettings;
 use super::metrics::Requests;
 use super::origin;
@@ -14,7 +15,7 @@ use axum::http::request::Parts;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// How long a name is taken for this node's without asking again.
 const KNOWN_FOR: Duration = Duration::from_secs(1);
@@ -30,8 +31,7 @@ pub struct Shared {
     pub(super) limits: HttpLimits,
     pub(super) requests: Requests,
     pub(super) watchers: Watchers,
-    /// Bytes that request bodies may take together.
-    pub(super) body_memory: Arc<Semaphore>,
+    pub(super) body_memory: BodyMemory,
     /// For the `/api` routes.
     pub(super) guide: GuideSettings,
     /// How often a client had this node catch up: pages are told the state then, too.
@@ -64,7 +64,7 @@ impl Door {
             formation,
             node: watch::Sender::new(None),
             watchers: Watchers::new(limits.connections),
-            body_memory: Arc::new(Semaphore::new(limits.body_memory)),
+            body_memory: BodyMemory::new(limits.body_memory),
             limits,
             requests: Requests::default(),
             guide,

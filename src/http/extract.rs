@@ -1,7 +1,8 @@
 //! What requests carry, parsed once: keys, times to live, guarantees, bodies. Each failure
 //! names the field and what was expected.
 
-use super::HttpLimits;
+use super::body_memory::Pieces;
+pub(super) use super::body_memory::Share;
 use super::door::Door;
 use super::line_rate::cut;
 use super::respond::ApiError;
@@ -23,7 +24,6 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::time::Instant;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// The key of a path like `/v1/kv/{key}`, percent-decoded once.
 pub(super) struct PathKey(pub Key);
@@ -287,11 +287,8 @@ pub(super) fn content_type(headers: &HeaderMap) -> Result<Option<&str>, ApiError
 /// A whole body, and its share of the memory that all bodies may take; the share is given back on drop.
 pub(super) struct Held {
     pub bytes: Bytes,
-    share: Share,
+    pub share: Share,
 }
-
-/// A part of the memory that all bodies may take.
-pub(super) type Share = Option<OwnedSemaphorePermit>;
 
 impl Held {
     /// Both, apart.
@@ -318,43 +315,31 @@ pub(super) async fn body_bytes(
     if announced.is_some_and(|length: u64| length > limit as u64) {
         return Err(too_large());
     }
-    let (mut pieces, mut length, mut share) = (Vec::new(), 0, Share::None);
+    let mut pieces = Pieces::default();
     let begun = Instant::now();
-    while let Some(frame) = next_frame(&mut body, &door.limits, begun, length).await? {
+    while let Some(frame) = next_frame(&mut body, door, begun, &mut pieces).await? {
         let frame = frame.map_err(|error| bad_body(format!("it ended early: {error}")))?;
         let Ok(piece) = frame.into_data() else { continue };
-        length += piece.len();
-        if length > limit {
+        if pieces.len() + piece.len() > limit {
             return Err(too_large());
         }
-        let permits = u32::try_from(piece.len()).map_err(|_| too_large())?;
-        let more = door.body_memory.clone().try_acquire_many_owned(permits);
-        let more = more
-            .map_err(|_| ApiError::new(ErrorCode::Busy, "too many bodies are on their way to this node"))?;
-        match &mut share {
-            Some(share) => share.merge(more),
-            None => share = Some(more),
-        }
-        pieces.push(piece);
+        pieces.push(&door.body_memory, piece)?;
     }
-    let bytes = match pieces.len() {
-        1 => pieces.pop().unwrap_or_default(),
-        _ => pieces.concat().into(),
-    };
-    Ok(Held { bytes, share })
+    Ok(pieces.finish())
 }
 
-/// What comes next of a body, of which so much came so far. Most come whole with their request's head, and need no timer.
+/// What comes next of a body, of which these pieces came so far. Most come whole with their request's head, and need no timer.
 async fn next_frame(
     body: &mut Body,
-    limits: &HttpLimits,
+    door: &Door,
     begun: Instant,
-    length: usize,
+    pieces: &mut Pieces,
 ) -> Result<Option<Result<Frame<Bytes>, axum::Error>>, ApiError> {
     if let Some(next) = body.frame().now_or_never() {
         return Ok(next);
     }
-    let (pause, whole) = (limits.body_pause, limits.time_for(length));
+    pieces.wait(&door.body_memory)?;
+    let (pause, whole) = (door.limits.body_pause, door.limits.time_for(pieces.len()));
     let left = whole.saturating_sub(begun.elapsed());
     let late = |_| match pause < left {
         true => bad_body(format!("it ended early: nothing came for {pause:?}")),

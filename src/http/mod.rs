@@ -5,6 +5,7 @@ mod accept;
 mod admission;
 mod bare;
 mod batch;
+mod body_memory;
 mod client_address;
 mod cluster;
 mod conditions;

@@ -149,3 +149,29 @@ async fn connections_are_bounded() {
     assert_eq!(&answer, b"HTTP/1.1 404");
     server.stop().await;
 }
+
+/// Clients that stop within their bodies keep the memory for what they sent, but not all of it.
+#[tokio::test]
+async fn bodies_that_are_stuck_leave_room_for_small_ones() {
+    let limits = HttpLimits { body_memory: 4_000, body_pause: Duration::from_secs(20), ..limits() };
+    let server = Server::start_with(limits, |options| options).await;
+    let head = "PUT /v1/kv/k HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n";
+    let most = format!("{head}{}", "x".repeat(999));
+    let mut stuck = Vec::new();
+    for _ in 0..5 {
+        stuck.push(send(&server, most.as_bytes()).await.0);
+    }
+    let answers = stuck.iter_mut().map(|stream| {
+        Box::pin(async move {
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).await.unwrap();
+            answer
+        })
+    });
+    let (refused, _, others) = futures::future::select_all(answers).await;
+    assert_eq!(&refused, b"HTTP/1.1 429", "so many do not fit");
+    assert_eq!(server.put("small", "ten bytes!").await.status().as_u16(), 201);
+    drop(others);
+    drop(stuck);
+    server.stop().await;
+}
