@@ -2,13 +2,13 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 
 use bytes::Bytes;
 use lockstep::storage::{Change, Engine, LogOptions, LogStore, Snapshots, StorageError};
 
-use crate::support::{append, callback, entry, folder, held, small, wait};
+use crate::support::{Random, append, callback, entry, folder, full_run, held, small, wait};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Point {
@@ -251,4 +251,98 @@ fn a_checkpoint_that_fails_stops_the_store_and_loses_nothing() {
             assert_eq!(bytes, entry(index, 100));
         }
     }
+}
+
+/// A database that fails for good after so many calls that write, before or after it did what was asked.
+struct FailsAfter {
+    inner: Arc<dyn Engine>,
+    calls: AtomicI64,
+    does_it: bool,
+}
+
+impl FailsAfter {
+    fn run(&self, run: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        match self.calls.fetch_sub(1, SeqCst) {
+            1.. => run(),
+            0 if self.does_it => run().and(Err(io::Error::from_raw_os_error(libc::EIO))),
+            _ => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
+        }
+    }
+}
+
+impl Engine for FailsAfter {
+    fn apply(&self, changes: Vec<Change>) -> io::Result<()> {
+        self.run(|| self.inner.apply(changes))
+    }
+    fn flush(&self) -> io::Result<()> {
+        self.run(|| self.inner.flush())
+    }
+    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        self.inner.get(key)
+    }
+    fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
+        self.inner.scan(visit)
+    }
+}
+
+fn any_step(random: &mut Random, store: &LogStore) -> Result<(), StorageError> {
+    let log = store.state();
+    let length = log.end() - log.first_index;
+    match random.below(10) {
+        0 => wait(|done| store.save_vote(entry(random.next(), 16), done)),
+        1 => {
+            let after = log.end().saturating_sub(1 + random.below(40)).max(log.first_index);
+            wait(|done| store.truncate_after(Some(after), done))
+        }
+        2 if random.chance(20) => wait(|done| store.truncate_after(None, done)),
+        3 => {
+            // Sometimes beyond the end.
+            let index = log.first_index + random.below(length + 2);
+            wait(|done| store.purge(index, entry(index, 16), done))
+        }
+        _ => {
+            let (count, len) = match random.below(8) {
+                0 => (1, 1_800),
+                1 => (1, small().segment_bytes),
+                _ => (1 + random.below(12), random.below(160) as usize),
+            };
+            let entries = (log.end()..log.end() + count).map(|index| (index, entry(random.next(), len)));
+            append(store, entries.collect())
+        }
+    }
+}
+
+/// S2, R2: whenever the database fails in a checkpoint, whatever was cut, purged or replaced before: what was acknowledged is
+/// there at the next start, and nothing else but the one step that failed.
+#[test]
+fn a_checkpoint_that_fails_anywhere_loses_nothing() {
+    let mut seeds = Random::new("failing checkpoints");
+    let mut failures = 0;
+    for life in 0..if full_run() { 3_000 } else { 120 } {
+        let (mut random, calls) = (Random::from(seeds.next()), seeds.below(120) as i64);
+        let (does_it, aside) = (seeds.chance(50), seeds.chance(50));
+        let options = LogOptions { checkpoint_aside: aside, ..small() };
+        let (dir, other) = (folder(), folder());
+        let below =
+            move |inner| Arc::new(FailsAfter { inner, calls: calls.into(), does_it }) as Arc<dyn Engine>;
+        let store = LogStore::open_watched(dir.path(), options.clone(), below, |engine| engine).unwrap();
+        // The same without a failure.
+        let expected = LogStore::open(other.path(), small()).unwrap();
+        let mut same = random.clone();
+        for _ in 0..300 {
+            let before = held(&expected);
+            let done = any_step(&mut random, &store);
+            any_step(&mut same, &expected).unwrap();
+            if done.is_err() {
+                drop(store);
+                let found = held(&LogStore::open(dir.path(), options).unwrap());
+                let what = format!("life {life}, after {calls} calls, aside {aside}, done {does_it}");
+                assert!(found == before || found == held(&expected), "{what}");
+                failures += 1;
+                break;
+            }
+            assert_eq!(held(&store), held(&expected), "life {life}");
+        }
+    }
+    assert!(failures > 0, "none failed");
 }

@@ -89,6 +89,11 @@ impl Random {
         Random(seed)
     }
 
+    /// The same numbers for the same seed.
+    pub fn from(seed: u64) -> Random {
+        Random(seed)
+    }
+
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
