@@ -349,3 +349,59 @@ fn lives_that_all_end_in_power_cuts() {
     println!("{cut_in_sled} cuts while sled was written; {survived} last flushes survived");
     assert!(cut_in_sled > 0 && survived > 0, "too little happened");
 }
+
+/// R2, S1: a start that brings the database up to date is cut off, too: the next one finds the same.
+#[test]
+fn a_power_cut_while_a_start_catches_up_loses_nothing() {
+    let mut random = Random::new("cuts while catching up");
+    let (mut cuts, mut in_sled) = (0, 0);
+    for life in 0..if full_run() { 1_500 } else { 60 } {
+        let (dir, cut_off) = (folder(), folder());
+        let store = LogStore::open(dir.path(), small()).unwrap();
+        for _ in 0..1 + random.below(40) {
+            step(&mut random, &store);
+        }
+        // As if the process were killed here: what was acknowledged is in the journal, and only partly in the database.
+        let expected = held(&store);
+        copy_folder(dir.path(), cut_off.path());
+        drop(store);
+        let (before, next) = (picture(cut_off.path()), folder());
+        let watermark = std::fs::read(cut_off.path().join("watermark")).unwrap();
+        let pictures = Arc::new(Mutex::new(vec![before]));
+        let kept = random.chance(50);
+        if !kept {
+            copy_folder(cut_off.path(), next.path());
+        }
+        let recorder = {
+            let (dir, pictures) = (cut_off.path().to_owned(), pictures.clone());
+            move |inner| Arc::new(Recorder { inner, dir, pictures }) as Arc<dyn Engine>
+        };
+        let store = LogStore::open_watched(cut_off.path(), small(), recorder, |engine| engine).unwrap();
+        let pictures = std::mem::take(&mut *pictures.lock().unwrap());
+        assert_eq!(held(&store), expected, "life {life}");
+        if kept {
+            copy_folder(cut_off.path(), next.path());
+        }
+        drop(store);
+        let pairs = pictures.windows(2).filter(|pair| pair[0] != pair[1]).collect::<Vec<_>>();
+        if pairs.is_empty() {
+            continue;
+        }
+        let pair = pairs[random.below(pairs.len() as u64) as usize];
+        let cut = [Cut::LoseAll, Cut::Keep(50), Cut::Prefix, Cut::Suffix, Cut::LoseOne, Cut::KeepAll]
+            [random.below(6) as usize];
+        let mut files = pair[0].clone();
+        for (file, (before, after)) in files.iter_mut().zip(pair[0].iter().zip(&pair[1])) {
+            if before != after {
+                *file = Arc::new(torn(&mut random, cut, before, after));
+            }
+        }
+        (cuts, in_sled) = (cuts + 1, in_sled + u32::from(pair[0][0] != pair[1][0]));
+        image(next.path(), &files, &watermark);
+        let store = LogStore::open(next.path(), small())
+            .unwrap_or_else(|error| panic!("life {life}, {cut:?}, kept {kept}: refused: {error}"));
+        assert_eq!(held(&store), expected, "life {life}, {cut:?}");
+    }
+    println!("{cuts} cuts, {in_sled} of them while sled was written");
+    assert!(in_sled > 0, "too little happened");
+}
