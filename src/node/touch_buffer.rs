@@ -8,13 +8,15 @@ use std::collections::HashMap;
 #[derive(Debug, Default)]
 pub(super) struct TouchBuffer {
     reads: HashMap<EntryId, Reads>,
-    uses: u64,
+    uses: i64,
+    /// Those that were put back stand before the others.
+    put_back: i64,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Reads {
     count: u16,
-    last: u64,
+    last: i64,
 }
 
 impl TouchBuffer {
@@ -31,6 +33,23 @@ impl TouchBuffer {
             self.reads.insert(touch.entry, Reads { count: touch.count, last });
         }
         has_room
+    }
+
+    /// Puts reads back that were taken out, oldest first: they are older than those that came since. Returns how many
+    /// entries' do not fit.
+    pub fn put_back(&mut self, touches: &[Touch], most: usize) -> usize {
+        let mut lost = 0;
+        for touch in touches.iter().rev() {
+            if let Some(reads) = self.reads.get_mut(&touch.entry) {
+                reads.count = reads.count.saturating_add(touch.count);
+            } else if self.reads.len() < most {
+                self.put_back += 1;
+                self.reads.insert(touch.entry, Reads { count: touch.count, last: -self.put_back });
+            } else {
+                lost += 1;
+            }
+        }
+        lost
     }
 
     /// How many reads of an entry wait here.

@@ -10,7 +10,7 @@ use super::shadow::{Shadow, ShadowReport, is_sampled};
 use super::start::Inner;
 use super::touch_buffer::TouchBuffer;
 use crate::cache::{Cache, CacheConfig, Command, Seen, Touch, TouchConfig};
-use crate::peer::{Lane, Method, NodeId};
+use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::{COMMAND_BYTES_MAX, Envelope, encode_touches, from_postcard, offload, to_bytes};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -125,7 +125,7 @@ struct Told {
 pub(super) struct Before {
     /// Those that the leader is just being told of: the write may be there first.
     told: Option<Numbered>,
-    fresh: Vec<Touch>,
+    pub fresh: Vec<Touch>,
 }
 
 impl Before {
@@ -179,6 +179,18 @@ impl Touches {
         }
         own.matter = false;
         Before { told, fresh: own.reads.take(usize::MAX) }
+    }
+
+    /// Reads that were to count, and nothing was done with them: they go along with what comes next.
+    pub fn put_back(&self, touches: &[Touch], config: TouchConfig) {
+        if touches.is_empty() {
+            return;
+        }
+        let mut own = lock(&self.own);
+        own.matter = true;
+        let lost = own.reads.put_back(touches, most_of(config));
+        drop(own);
+        self.counts.dropped.fetch_add(lost as u64, Relaxed);
     }
 
     /// As leader: the reads that the next log entry is to tell of, encoded; empty for none. `before` are those of node `by`,
@@ -363,7 +375,7 @@ pub(super) async fn keep_telling(inner: Weak<Inner>) {
                 tell_log(&node, &config, since_all).await;
             } else {
                 node.touches.forget_pending();
-                tell_leader(&node, since_all).await;
+                tell_leader(&node, config.touch, since_all).await;
             }
             continue;
         }
@@ -385,28 +397,31 @@ async fn tell_log(node: &Inner, config: &CacheConfig, since_all: Duration) {
     }
 }
 
-async fn tell_leader(node: &Inner, since_all: Duration) {
+async fn tell_leader(node: &Inner, config: TouchConfig, since_all: Duration) {
     let own = node.touches.begin_telling(since_all, node.consensus.replica().applied_index());
     if own.reads.is_none() && own.samples.is_empty() {
         return;
     }
-    let count = own.reads.as_ref().map_or(0, |reads| reads.touches.len()) as u64;
+    let touches = own.reads.as_ref().map_or(&[][..], |reads| &reads.touches);
     let client =
         node.consensus.leader().and_then(|leader| node.peers.client(&node.consensus, leader, Lane::Forward));
     let answer = match client {
-        Some(client) => client.call(Method::Touches, to_bytes(&own), TELL_LIMIT).await.ok(),
-        None => None,
+        Some(client) => client.call(Method::Touches, to_bytes(&own), TELL_LIMIT).await,
+        None => Err(PeerError::Unreachable("there is no leader".into())),
     };
     node.touches.end_telling();
-    let one_key_in =
-        answer.and_then(|answer| from_postcard::<Option<u64>>("an answer", &answer).ok()).flatten();
-    match one_key_in {
-        Some(one_key_in) => {
-            node.touches.counts.sent.fetch_add(count, Relaxed);
+    let answer = answer.map(|answer| from_postcard::<Option<u64>>("an answer", &answer).ok().flatten());
+    match answer {
+        Ok(Some(one_key_in)) => {
+            node.touches.counts.sent.fetch_add(touches.len() as u64, Relaxed);
             node.touches.one_key_in.store(one_key_in, Relaxed);
         }
-        None => {
-            node.touches.counts.dropped.fetch_add(count, Relaxed);
+        Ok(None) | Err(PeerError::Unreachable(_) | PeerError::NotThere(_) | PeerError::Refused(_)) => {
+            node.touches.put_back(touches, config);
+        }
+        // It may have them.
+        Err(PeerError::Lost | PeerError::TimedOut) => {
+            node.touches.counts.dropped.fetch_add(touches.len() as u64, Relaxed);
         }
     }
 }
@@ -507,6 +522,26 @@ mod tests {
             [(0, 1)],
             "another node's"
         );
+    }
+
+    #[test]
+    fn reads_of_a_write_that_was_refused_go_along_with_the_next_one() {
+        let touches = Touches::default();
+        let config = settings(4).touch;
+        let note = |slot| {
+            let entry = EntryId { slot, generation: 0 };
+            lock(&touches.own).reads.add(Touch { entry, count: 1 }, most_of(config));
+        };
+        [0, 1, 4].into_iter().for_each(note);
+        let refused = touches.before_write();
+        assert_eq!(touches.before_write(), Before::default());
+        [2, 0, 3].into_iter().for_each(note);
+        touches.put_back(&refused.fresh, config);
+        let next = touches.before_write().fresh;
+        let next: Vec<(u32, u16)> = next.iter().map(|touch| (touch.entry.slot, touch.count)).collect();
+        // Those that are older come first; the oldest that was not read again does not fit.
+        let expected = vec![(4, 1), (2, 1), (0, 2), (3, 1)];
+        assert_eq!((next, touches.counts.dropped.load(Relaxed)), (expected, 1));
     }
 
     #[test]

@@ -63,13 +63,27 @@ impl Inner {
     /// Tries until the proposal was made somewhere or time is up. As long as nothing was proposed, trying
     /// again is harmless; once something may have been, the first answer is final.
     async fn propose_anywhere(&self, body: Bytes, deadline: Instant) -> Result<Proposed, NodeError> {
+        let before = self.touches.before_write();
+        let done = self.propose_with(&before, body, deadline).await;
+        if matches!(done, Err(NodeError::Busy | NodeError::Unavailable(_))) {
+            let config = self.consensus.replica().with_cache(|cache| cache.config().touch);
+            self.touches.put_back(&before.fresh, config);
+        }
+        done
+    }
+
+    async fn propose_with(
+        &self,
+        before: &Before,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Proposed, NodeError> {
         let patience = (Instant::now() + self.options.limits.leader_wait)
             .min(deadline.checked_sub(LAST_TRY).unwrap_or(deadline));
-        let before = self.touches.before_write();
         loop {
             let leader = self.wait_for_leader(patience).await?;
             let result = if leader == self.identity.node_id {
-                self.propose_here(leader, body.clone(), &before, deadline).await
+                self.propose_here(leader, body.clone(), before, deadline).await
             } else {
                 forward_write(self, leader, body.clone(), before.clone(), deadline).await
             };
