@@ -416,7 +416,13 @@ async fn tell_leader(node: &Inner, config: TouchConfig, since_all: Duration) {
             node.touches.counts.sent.fetch_add(touches.len() as u64, Relaxed);
             node.touches.one_key_in.store(one_key_in, Relaxed);
         }
-        Ok(None) | Err(PeerError::Unreachable(_) | PeerError::NotThere(_) | PeerError::Refused(_)) => {
+        Ok(None)
+        | Err(
+            PeerError::Unreachable(_)
+            | PeerError::NotThere(_)
+            | PeerError::OtherCluster(_)
+            | PeerError::Refused(_),
+        ) => {
             node.touches.put_back(touches, config);
         }
         // It may have them.
