@@ -1,5 +1,6 @@
 //! Whether samples grow: from the time when what is filled once is full, to the end.
 
+use crate::rows::{Fault, Row};
 use crate::support::gauges::Gauges;
 
 /// What may come to a gauge from the first part to the end. Caches and allocators fill up and stay so.
@@ -13,8 +14,8 @@ const MB: f64 = 1_000_000.0;
 const FIRST: std::ops::Range<f64> = 100_000.0..200_000.0;
 
 pub const HEAD: &str = "
-row             node   writes   writes/s        RSS MB         disk MB            fds          tasks      log MB   verdict
-                                          from-to  /M       from-to  /M      from-to /M     from-to /M   from-to";
+row             node   writes   writes/s          RSS MB             disk MB            fds          tasks      log MB   verdict
+                                        from-to    /M   max       from-to  /M      from-to /M     from-to /M   from-to";
 
 /// One gauge over a run.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +26,8 @@ pub struct Course {
     pub to: f64,
     /// Growth for each million writes, by least squares over all from the first part on.
     pub slope: f64,
+    /// The highest of the whole run.
+    pub max: f64,
 }
 
 /// A node's run.
@@ -47,15 +50,25 @@ impl Verdict {
     }
 }
 
-/// Judges samples that were taken once a second.
-pub fn judge(samples: &[Gauges]) -> Verdict {
+/// Judges a row's samples, which were taken once a second.
+pub fn judge(row: &Row, samples: &[Gauges]) -> Verdict {
     let course = |of: fn(&Gauges) -> f64| course(samples, of);
     let (rss, disk) = (course(|gauges| gauges.rss), course(|gauges| gauges.disk));
     let (fds, tasks) = (course(|gauges| gauges.fds), course(|gauges| gauges.tasks));
     let limits =
         [("RSS", rss, RSS_MAX), ("disk", disk, DISK_MAX), ("fds", fds, FDS_MAX), ("tasks", tasks, TASKS_MAX)];
-    let grew =
-        limits.into_iter().filter(|(_, course, max)| course.to - course.from > *max).map(|(name, ..)| name);
+    let mut grew: Vec<&str> = limits
+        .into_iter()
+        .filter(|(_, course, max)| course.to - course.from > *max)
+        .map(|(name, ..)| name)
+        .collect();
+    if row.rss_max_mb.is_some_and(|max| rss.max > f64::from(max) * MB) {
+        grew.push("RSS beyond its bound");
+    }
+    // Only a fault may make another node the leader.
+    if row.fault == Fault::None && samples.windows(2).any(|pair| pair[0].term != pair[1].term) {
+        grew.push("term");
+    }
     Verdict {
         writes: samples.last().map_or(0.0, |last| last.applied)
             - samples.first().map_or(0.0, |first| first.applied),
@@ -65,7 +78,7 @@ pub fn judge(samples: &[Gauges]) -> Verdict {
         fds,
         tasks,
         log: course(|gauges| gauges.log),
-        grew: grew.collect(),
+        grew,
     }
 }
 
@@ -81,6 +94,7 @@ fn course(samples: &[Gauges], of: fn(&Gauges) -> f64) -> Course {
         from: median(&samples[first]),
         to: median(&samples[samples.len() - quarter.max(1)..]),
         slope: slope(&points),
+        max: samples.iter().map(of).fold(0.0, f64::max),
     }
 }
 
@@ -106,9 +120,10 @@ pub fn line(row: &str, node: usize, verdict: &Verdict) -> String {
     let count = |course: &Course| format!("{:>5.0}-{:<4.0}{:>+4.0}", course.from, course.to, course.slope);
     let verdict = if grew.is_empty() { "flat".to_owned() } else { format!("grows: {}", grew.join(", ")) };
     format!(
-        "{row:<15} n{node} {writes:>9.0} {:>9.0}   {}  {}  {} {} {:>5.0}-{:<5.0}  {verdict}",
+        "{row:<15} n{node} {writes:>9.0} {:>9.0}   {} {:>5.0}  {}  {} {} {:>5.0}-{:<5.0}  {verdict}",
         writes / (*seconds).max(1) as f64,
         mb(rss),
+        rss.max / MB,
         mb(disk),
         count(fds),
         count(tasks),

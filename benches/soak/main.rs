@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     for row in ROWS.iter().filter(chosen) {
         let samples = runtime.block_on(run::run(row, writes, seconds, &arguments.data_dir));
         for (node, samples) in samples.iter().enumerate() {
-            let verdict = judge::judge(samples);
+            let verdict = judge::judge(row, samples);
             println!("{}", judge::line(row.name, node + 1, &verdict));
             grew += usize::from(verdict.is_too_much());
         }

@@ -25,6 +25,8 @@ pub struct Row {
     /// Clients that follow every change.
     pub watchers: usize,
     pub fault: Fault,
+    /// The most resident memory that a node may ever have, in MB, where that is judged.
+    pub rss_max_mb: Option<u32>,
     /// What the nodes are started with.
     pub settings: &'static [&'static str],
 }
@@ -42,14 +44,25 @@ const BASE: Row = Row {
     ttl_ms: None,
     watchers: 0,
     fault: Fault::None,
+    rss_max_mb: None,
     settings: SHORT_LOG,
 };
 
-pub const ROWS: [Row; 12] = [
+pub const ROWS: [Row; 13] = [
     BASE,
     Row { name: "tiny-values", value_bytes: 16, ..BASE },
     Row { name: "values-4k", value_bytes: 4_096, ..BASE },
     Row { name: "values-100k", value_bytes: 100_000, keys: 200, ..BASE },
+    Row {
+        name: "large-values",
+        nodes: 3,
+        connections: 64,
+        value_bytes: 1 << 20,
+        keys: 200,
+        rss_max_mb: Some(600),
+        settings: &["--capacity-bytes", "134217728"],
+        ..BASE
+    },
     Row { name: "default-log", settings: &[], ..BASE },
     Row {
         name: "rate-100",

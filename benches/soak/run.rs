@@ -86,9 +86,12 @@ impl Faults {
 
 fn start_load(row: &Row, seconds: u64, cluster: &Cluster) -> Child {
     let mut command = Command::new(PROGRAM);
+    let urls: Vec<&str> = cluster.nodes.iter().map(|node| node.http.as_str()).collect();
+    // One connection goes to the first node, many to all.
+    let urls = urls[..row.nodes.min(row.connections as usize)].join(",");
     // A second more than is looked at.
     let seconds = (seconds + 1).to_string();
-    command.args(["bench", "put", "--warm-up", "0", "--seconds", &seconds, "--url", &cluster.nodes[0].http]);
+    command.args(["bench", "put", "--warm-up", "0", "--seconds", &seconds, "--url", &urls]);
     command.args(["--connections", &row.connections.to_string(), "--keys", &row.keys.to_string()]);
     command.args(["--value-bytes", &row.value_bytes.to_string()]);
     if let Some(rate) = row.rate {

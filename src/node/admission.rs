@@ -4,27 +4,76 @@ use super::error::NodeError;
 use super::options::Limits;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
-/// The door for writes: so many, and so many bytes, at a time.
+/// The bounds of writes: so many, and so many bytes of them, at a time.
 pub(super) struct Admission {
     writes: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    bytes_max: usize,
 }
 
 impl Admission {
     pub fn new(limits: &Limits) -> Self {
-        let bytes = limits.write_bytes_in_flight.min(Semaphore::MAX_PERMITS);
+        let bytes_max = limits.write_bytes_in_flight.min(Semaphore::MAX_PERMITS);
         Self {
             writes: Arc::new(Semaphore::new(limits.writes_in_flight)),
-            bytes: Arc::new(Semaphore::new(bytes)),
+            bytes: Arc::new(Semaphore::new(bytes_max)),
+            bytes_max,
         }
     }
 
-    /// A place for a write of so many bytes; kept until it is dropped.
-    pub fn enter(&self, bytes: usize) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), NodeError> {
-        let bytes = u32::try_from(bytes).map_err(|_| NodeError::Busy)?;
+    /// A place for a write of so many bytes; kept until it is dropped. Beyond the number of writes it is refused at once;
+    /// for its bytes it waits, in turn, until `until`. A write that waits holds its body only; one that is under way holds
+    /// copies of it in the log and on the way to each node.
+    ///
+    /// # Errors
+    /// [`NodeError::Busy`]: nothing was done.
+    pub async fn enter(
+        &self,
+        bytes: usize,
+        until: Instant,
+    ) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), NodeError> {
+        let bytes = u32::try_from(bytes.min(self.bytes_max)).map_err(|_| NodeError::Busy)?;
         let write = self.writes.clone().try_acquire_owned().map_err(|_| NodeError::Busy)?;
-        let bytes = self.bytes.clone().try_acquire_many_owned(bytes).map_err(|_| NodeError::Busy)?;
+        let bytes = match self.bytes.clone().try_acquire_many_owned(bytes) {
+            Ok(bytes) => bytes,
+            Err(_) => {
+                let waiting = timeout_at(until, self.bytes.clone().acquire_many_owned(bytes));
+                waiting.await.ok().and_then(Result::ok).ok_or(NodeError::Busy)?
+            }
+        };
         Ok((write, bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_are_waited_for_in_turn_and_numbers_are_not() {
+        let limits = Limits { writes_in_flight: 4, write_bytes_in_flight: 100, ..Limits::default() };
+        let admission = Admission::new(&limits);
+        let until = Instant::now() + Duration::from_secs(1);
+        let first = admission.enter(60, until).await.expect("room");
+        let second = admission.enter(60, until);
+        tokio::pin!(second);
+        assert!(second.as_mut().now_or_never().is_none(), "it waits");
+        let third = admission.enter(1_000, until);
+        tokio::pin!(third);
+        assert!(third.as_mut().now_or_never().is_none(), "it waits for all there is");
+        drop(first);
+        let second = second.await.expect("its turn");
+        assert!(third.as_mut().now_or_never().is_none());
+        drop(second);
+        let _third = third.await.expect("larger than all, and alone");
+        let refused = admission.enter(1, until).await;
+        assert_eq!(Instant::now(), until, "it waited");
+        assert!(matches!(refused, Err(NodeError::Busy)));
+        let _places: Vec<_> = (0..3).map(|_| admission.writes.clone().try_acquire_owned()).collect();
+        assert!(matches!(admission.enter(0, until).now_or_never(), Some(Err(NodeError::Busy))));
     }
 }

@@ -9,6 +9,7 @@ use super::touches::Before;
 use crate::cache::{CacheConfig, Command, ConfigChange};
 use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::{Envelope, View, from_postcard};
+use crate::storage::LogStore;
 use bytes::Bytes;
 use futures::future::join_all;
 use std::sync::Weak;
@@ -225,23 +226,32 @@ pub(super) async fn keep_log_short(inner: Weak<Inner>) {
     let mut asked_at = 0;
     loop {
         let Some(node) = inner.upgrade() else { return };
-        let live = node.consensus.replica().with_cache(crate::cache::Cache::bytes);
-        if node.store.log_bytes()
-            > live.clamp(LOG_BYTES_MIN, node.options.limits.log_bytes.max(LOG_BYTES_MIN))
-        {
-            let applied = node.consensus.replica().applied_index();
-            let snapshot = node.consensus.view().snapshot_index;
-            if snapshot >= asked_at && applied > snapshot {
-                asked_at = applied;
-                let _ = node.consensus.snapshot().await;
-            }
+        let snapshot = node.consensus.view().snapshot_index;
+        // Half of what the cache holds: a snapshot writes twice the log's bytes then. The log costs memory, too.
+        let half = node.consensus.replica().with_cache(crate::cache::Cache::bytes) / 2;
+        let limit = half.clamp(LOG_BYTES_MIN, node.options.limits.log_bytes.max(LOG_BYTES_MIN));
+        if node.store.log_bytes() > limit {
             if snapshot > 0 {
                 let _ = node.consensus.purge(snapshot).await;
+            }
+            // What is not applied yet would stay anyway, and is bounded as writes under way are.
+            let applied = node.consensus.replica().applied_index();
+            if snapshot >= asked_at && applied_bytes(&node.store, applied) > limit {
+                asked_at = applied;
+                let _ = node.consensus.snapshot().await;
             }
         }
         drop(node);
         sleep(LOG_LOOK).await;
     }
+}
+
+/// Bytes of the log's entries up to this one, about: as if all entries were of one size.
+fn applied_bytes(log: &LogStore, applied: u64) -> u64 {
+    let (bytes, state) = (log.log_bytes(), log.state());
+    let entries = state.last_index.map_or(0, |last| last + 1 - state.first_index);
+    let part = (applied + 1).saturating_sub(state.first_index).min(entries);
+    u64::try_from(u128::from(bytes) * u128::from(part) / u128::from(entries.max(1))).unwrap_or(bytes)
 }
 
 /// A node that joined asks for its vote until it has one.

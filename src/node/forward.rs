@@ -5,8 +5,11 @@ use super::start::Inner;
 use super::touches::Before;
 use crate::cache::Command;
 use crate::peer::{Lane, Method, NodeId, PeerError};
-use crate::raft::{COMMAND_BYTES_MAX, Envelope, Proposed, ReadIndexError, Response, from_postcard, to_bytes};
-use bytes::Bytes;
+use crate::raft::{
+    COMMAND_BYTES_MAX, CodecError, Envelope, Proposed, ReadIndexError, Response, from_postcard, take_part,
+    to_bytes,
+};
+use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -14,13 +17,35 @@ use tokio::time::Instant;
 /// The longest that a write of another node's client may take: longer than any node lets its clients wait.
 const LIMIT_MAX: Duration = Duration::from_secs(600);
 
-/// A write that another node asks its leader for.
-#[derive(Debug, Serialize, Deserialize)]
+/// A write that another node asks its leader for. In a message its body follows the rest as it is, so that it is not copied
+/// once more on its way in.
+#[derive(Debug)]
 pub(super) struct ForwardedWrite {
     pub limit_ms: u64,
     /// The asking node's reads so far, which count before the command.
     pub before: Before,
     pub body: Bytes,
+}
+
+impl ForwardedWrite {
+    pub fn encode(&self) -> Bytes {
+        let head = to_bytes(&(self.limit_ms, &self.before));
+        let mut out = BytesMut::with_capacity(4 + head.len() + self.body.len());
+        out.put_u32(u32::try_from(head.len()).unwrap_or(u32::MAX));
+        out.put_slice(&head);
+        out.put_slice(&self.body);
+        out.freeze()
+    }
+
+    /// The body shares the message's memory.
+    ///
+    /// # Errors
+    /// [`CodecError`] on anything [`encode`](Self::encode) did not write.
+    pub fn decode(mut message: Bytes) -> Result<Self, CodecError> {
+        let what = "a forwarded write";
+        let (limit_ms, before) = from_postcard(what, &take_part(&mut message, what)?)?;
+        Ok(Self { limit_ms, before, body: message })
+    }
 }
 
 /// Why it was not proposed, or not answered.
@@ -57,7 +82,7 @@ pub(super) async fn forward_write(
     };
     // The leader gives up a little earlier than we do, so that its answer still arrives.
     let limit_ms = u64::try_from(limit.as_millis().saturating_sub(20)).unwrap_or(u64::MAX);
-    let message = to_bytes(&ForwardedWrite { limit_ms, before, body });
+    let message = ForwardedWrite { limit_ms, before, body }.encode();
     let answer = match client.call(Method::Write, message, limit).await {
         Ok(answer) => answer,
         Err(
@@ -97,12 +122,11 @@ fn vet(body: &[u8]) -> Result<(), String> {
 
 /// Answers a forwarded write, as the leader.
 pub(super) async fn answer_write(inner: &Inner, from: NodeId, body: Bytes) -> Result<Bytes, String> {
-    let message: ForwardedWrite =
-        from_postcard("a forwarded write", &body).map_err(|error| error.to_string())?;
+    let message = ForwardedWrite::decode(body).map_err(|error| error.to_string())?;
     vet(&message.body)?;
     let limit = Duration::from_millis(message.limit_ms).min(LIMIT_MAX);
     let deadline = Instant::now() + limit;
-    let result = match inner.admission.enter(message.body.len()) {
+    let result = match inner.admission.enter(message.body.len(), deadline).await {
         Ok(_slot) => inner.propose_here(from, message.body, &message.before, deadline).await,
         Err(_) => Err(ForwardFailure::Busy),
     };

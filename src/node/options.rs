@@ -42,7 +42,7 @@ pub enum Origin {
 pub struct Limits {
     /// Writes of this node's clients that may be under way.
     pub writes_in_flight: usize,
-    /// Bytes these writes may hold together.
+    /// Bytes these writes may have together; more wait.
     pub write_bytes_in_flight: usize,
     /// How long a request may take when it names no other limit.
     pub request: Duration,
@@ -58,7 +58,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             writes_in_flight: 8_192,
-            write_bytes_in_flight: 256 * 1024 * 1024,
+            write_bytes_in_flight: 24 * 1024 * 1024,
             request: Duration::from_secs(5),
             leader_wait: Duration::from_secs(2),
             log_bytes: 256 * 1024 * 1024,

@@ -13,6 +13,8 @@ use tokio::time::{Instant, timeout_at};
 
 /// A pause before asking a leader that was not one a moment ago.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
+/// A pause before proposing again when no majority has answered the leader for a while.
+const LEASE_PAUSE: Duration = Duration::from_millis(20);
 /// The least that is left of the time for the last try. Cut short, a refusal would become an unknown outcome.
 const LAST_TRY: Duration = Duration::from_millis(250);
 
@@ -48,12 +50,13 @@ impl Inner {
         self.refuse_when_draining()?;
         self.refuse_when_removed()?;
         let deadline = Instant::now() + request.limit.unwrap_or(self.options.limits.request);
-        let envelope = Envelope { idempotency_key: request.idempotency_key, command: request.command };
-        let body = envelope.encode();
+        // Encoded first, so that a value that waits is held once.
+        let body = Envelope { idempotency_key: request.idempotency_key, command: request.command }.encode();
         if body.len() > COMMAND_BYTES_MAX {
             return Err(NodeError::TooLarge { bytes: body.len(), limit: COMMAND_BYTES_MAX });
         }
-        let _slot = self.admission.enter(body.len())?;
+        let in_time = deadline.checked_sub(LAST_TRY).unwrap_or(deadline);
+        let _place = self.admission.enter(body.len(), in_time).await?;
         let done = self.propose_anywhere(body, deadline).await?;
         let (index, term) = (done.index, done.term);
         let outcome = done.response.result.map_err(|error| NodeError::Refused { error, index, term })?;
@@ -78,8 +81,7 @@ impl Inner {
         body: Bytes,
         deadline: Instant,
     ) -> Result<Proposed, NodeError> {
-        let patience = (Instant::now() + self.options.limits.leader_wait)
-            .min(deadline.checked_sub(LAST_TRY).unwrap_or(deadline));
+        let patience = self.patience(deadline);
         loop {
             let leader = self.wait_for_leader(patience).await?;
             let result = if leader == self.identity.node_id {
@@ -124,17 +126,32 @@ impl Inner {
             false => self.consensus.replica().with_cache(|cache| cache.config().touch),
         };
         let touches = self.touches.for_entry(by, before, config, body.len());
-        let Ok(result) = timeout_at(deadline, self.consensus.propose(by, body, touches)).await else {
-            return Err(ForwardFailure::Unknown("no majority confirmed the write in time".into()));
-        };
-        result.map_err(|error| match error {
-            ProposeError::NotLeader { .. } | ProposeError::NoTime => {
-                ForwardFailure::NothingDone(error.to_string())
+        let patience = self.patience(deadline);
+        loop {
+            let proposed = self.consensus.propose(by, body.clone(), touches.clone());
+            let Ok(result) = timeout_at(deadline, proposed).await else {
+                return Err(ForwardFailure::Unknown("no majority confirmed the write in time".into()));
+            };
+            // It waits here: asked again from outside, the leader would get the body again each time, and have more to do.
+            if matches!(result, Err(ProposeError::NoLease)) && Instant::now() + LEASE_PAUSE < patience {
+                tokio::time::sleep(LEASE_PAUSE).await;
+                continue;
             }
-            ProposeError::Busy => ForwardFailure::Busy,
-            ProposeError::Unknown => ForwardFailure::Unknown(error.to_string()),
-            ProposeError::Stopped(reason) => ForwardFailure::Stopped(reason),
-        })
+            return result.map_err(|error| match error {
+                ProposeError::NotLeader { .. } | ProposeError::NoTime | ProposeError::NoLease => {
+                    ForwardFailure::NothingDone(error.to_string())
+                }
+                ProposeError::Busy => ForwardFailure::Busy,
+                ProposeError::Unknown => ForwardFailure::Unknown(error.to_string()),
+                ProposeError::Stopped(reason) => ForwardFailure::Stopped(reason),
+            });
+        }
+    }
+
+    /// Until when to look for a leader that takes a write.
+    fn patience(&self, deadline: Instant) -> Instant {
+        let latest = deadline.checked_sub(LAST_TRY).unwrap_or(deadline);
+        (Instant::now() + self.options.limits.leader_wait).min(latest)
     }
 
     /// The leader's number, once there is one.

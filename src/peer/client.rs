@@ -1,6 +1,8 @@
 //! The calling side: one connection a lane, dialled when first needed, dropped when it stops answering.
 
-use super::frame::{NoAnswer, Reply, Request, decode_reply, frame, read_frame, read_handshake};
+use super::frame::{
+    NoAnswer, Outgoing, Reply, Request, decode_reply, frame, read_frame, read_handshake, write_outgoing,
+};
 use super::handshake::{Hello, Lane, OTHER_CLUSTER, PeerIdentity, Welcome};
 use super::net::{ReadHalf, Stream, WriteHalf};
 use super::{FrameError, Links, Method, Net, NodeId};
@@ -87,7 +89,7 @@ impl Slot {
 }
 
 struct Connection {
-    queue: mpsc::Sender<Bytes>,
+    queue: mpsc::Sender<Outgoing>,
     waiting: Mutex<Waiting>,
     next_id: AtomicU64,
     /// Bumped by each reply: tells a slow peer from a dead connection.
@@ -160,8 +162,8 @@ impl PeerClient {
             let replies_before = connection.replies.load(Ordering::Relaxed);
             // From here on, whoever gives up takes its waiting place along.
             let pending = Pending { id, connection, receiver, replies_before };
-            let bytes = Request { id, method, body }.encode();
-            if pending.connection.queue.send(bytes).await.is_err() {
+            let frame = Request { id, method, body }.into_frame();
+            if pending.connection.queue.send(frame).await.is_err() {
                 pending.connection.close("the connection ended");
                 return Err(PeerError::Unreachable("the connection ended".into()));
             }
@@ -315,7 +317,7 @@ async fn run(
     connection: Weak<Connection>,
     read: BufReader<ReadHalf>,
     write: WriteHalf,
-    queued: mpsc::Receiver<Bytes>,
+    queued: mpsc::Receiver<Outgoing>,
     closing: oneshot::Receiver<()>,
     links: Links,
     turns: u64,
@@ -341,23 +343,18 @@ async fn run(
 /// Writes what is queued, as many frames at a time as are there.
 pub(super) async fn write_frames(
     mut write: WriteHalf,
-    mut queued: mpsc::Receiver<Bytes>,
+    mut queued: mpsc::Receiver<Outgoing>,
     links: &Links,
 ) -> String {
-    let mut batch = Vec::new();
+    let (mut batch, mut joined) = (Vec::new(), Vec::new());
     loop {
         if queued.recv_many(&mut batch, QUEUE_FRAMES).await == 0 {
             return "nobody sends any more".into();
         }
         links.whole().await;
-        let result = match batch.as_slice() {
-            [single] => write.write_all(single).await,
-            many => write.write_all(&many.concat()).await,
-        };
-        if let Err(e) = result {
+        if let Err(e) = write_outgoing(&mut write, &mut batch, &mut joined).await {
             return e.to_string();
         }
-        batch.clear();
     }
 }
 

@@ -5,7 +5,7 @@ use super::Lane;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::io;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Longest frame, in bytes, header included. The largest command plus room for its envelope.
 pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -172,6 +172,10 @@ pub(super) async fn read_content(
     let limit = REST_LIMIT + Duration::from_millis((length as u64 >> 20) * REST_LIMIT_MS_PER_MIB);
     let rest = async {
         while content.len() < length {
+            if content.len() == content.capacity() {
+                // Twice as much at most, and never more than the frame has: parts of it may be kept for long.
+                content.reserve(content.len().min(length - content.len()));
+            }
             if limited.read_buf(&mut content).await? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
             }
@@ -190,14 +194,69 @@ async fn in_time<T>(limit: Duration, reading: impl Future<Output = io::Result<T>
 /// Makes a frame of a content.
 pub fn frame(content: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(4 + content.len());
-    put_length(&mut out, content.len());
+    out.put_slice(&length_prefix(content.len()));
     out.put_slice(content);
     out.freeze()
 }
 
-fn put_length(out: &mut BytesMut, length: usize) {
+fn length_prefix(length: usize) -> [u8; 4] {
     debug_assert!(length <= FRAME_BYTES_MAX, "senders check the length of what they send");
-    out.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+/// A frame on its way out. Its body stays where it lies: a large one is never copied.
+#[derive(Debug)]
+pub struct Outgoing {
+    head: [u8; HEAD_BYTES],
+    body: Bytes,
+}
+
+/// A length, then a request's or a reply's header, which are equally long.
+const HEAD_BYTES: usize = 4 + REQUEST_HEADER_BYTES;
+const _: () = assert!(REQUEST_HEADER_BYTES == REPLY_HEADER_BYTES);
+
+/// Frames are joined into writes of about so many bytes. A body that is larger is a write of its own.
+const JOINED_BYTES: usize = 64 * 1024;
+
+impl Outgoing {
+    fn new(first: u8, id: u64, body: Bytes) -> Self {
+        let mut head = [0; HEAD_BYTES];
+        let mut rest = &mut head[..];
+        rest.put_slice(&length_prefix(REQUEST_HEADER_BYTES + body.len()));
+        rest.put_u8(first);
+        rest.put_u64(id);
+        Self { head, body }
+    }
+
+    /// The frame in one piece.
+    pub fn to_bytes(&self) -> Bytes {
+        [&self.head[..], &self.body].concat().into()
+    }
+}
+
+/// Writes frames in their order, small ones together. `joined` is a buffer to work with; it is left empty.
+pub(super) async fn write_outgoing(
+    write: &mut (impl AsyncWrite + Unpin),
+    frames: &mut Vec<Outgoing>,
+    joined: &mut Vec<u8>,
+) -> io::Result<()> {
+    for Outgoing { head, body } in frames.drain(..) {
+        joined.extend_from_slice(&head);
+        if body.len() >= JOINED_BYTES {
+            write.write_all(joined).await?;
+            joined.clear();
+            write.write_all(&body).await?;
+            continue;
+        }
+        joined.extend_from_slice(&body);
+        if joined.len() >= JOINED_BYTES {
+            write.write_all(joined).await?;
+            joined.clear();
+        }
+    }
+    write.write_all(joined).await?;
+    joined.clear();
+    Ok(())
 }
 
 impl Lane {
@@ -228,32 +287,20 @@ impl Request {
     }
 
     /// The request as a frame.
-    pub fn encode(&self) -> Bytes {
-        let length = REQUEST_HEADER_BYTES + self.body.len();
-        let mut out = BytesMut::with_capacity(4 + length);
-        put_length(&mut out, length);
-        out.put_u8(self.method as u8);
-        out.put_u64(self.id);
-        out.put_slice(&self.body);
-        out.freeze()
+    pub fn into_frame(self) -> Outgoing {
+        Outgoing::new(self.method as u8, self.id, self.body)
     }
 }
 
 impl Reply {
     /// The reply as a frame.
-    pub fn encode(&self) -> Bytes {
-        let (kind, body) = match &self.body {
-            Ok(body) if REPLY_HEADER_BYTES + body.len() <= FRAME_BYTES_MAX => (0, body.as_ref()),
-            Err(NoAnswer::Refused(sentence)) => (1, sentence.as_bytes()),
-            Ok(_) | Err(NoAnswer::TooLong) => (2, &[][..]),
+    pub fn into_frame(self) -> Outgoing {
+        let (kind, body) = match self.body {
+            Ok(body) if REPLY_HEADER_BYTES + body.len() <= FRAME_BYTES_MAX => (0, body),
+            Err(NoAnswer::Refused(sentence)) => (1, sentence.into()),
+            Ok(_) | Err(NoAnswer::TooLong) => (2, Bytes::new()),
         };
-        let length = REPLY_HEADER_BYTES + body.len();
-        let mut out = BytesMut::with_capacity(4 + length);
-        put_length(&mut out, length);
-        out.put_u8(kind);
-        out.put_u64(self.id);
-        out.put_slice(body);
-        out.freeze()
+        Outgoing::new(kind, self.id, body)
     }
 }
 
@@ -285,5 +332,44 @@ pub fn decode_reply(mut content: Bytes) -> Result<Reply, FrameError> {
         1 => Ok(Reply { id, body: Err(NoAnswer::Refused(String::from_utf8_lossy(&content).into_owned())) }),
         2 => Ok(Reply { id, body: Err(NoAnswer::TooLong) }),
         other => Err(FrameError::UnknownReply(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Small and large frames in one batch come out in their order, each whole.
+    #[tokio::test]
+    async fn joined_and_large_frames_keep_their_order() {
+        let sizes = [
+            0,
+            10,
+            JOINED_BYTES - 1,
+            JOINED_BYTES,
+            3 * JOINED_BYTES,
+            1,
+            JOINED_BYTES / 2,
+            JOINED_BYTES / 2,
+            7,
+        ];
+        let body = |id: usize| Bytes::from(vec![id as u8; sizes[id]]);
+        let request = |id: usize| Request { id: id as u64, method: Method::Append, body: body(id) };
+        let (mut write, mut read) = tokio::io::duplex(1_000);
+        let writing = async {
+            let mut joined = Vec::new();
+            for _ in 0..2 {
+                let mut frames = (0..sizes.len()).map(|id| request(id).into_frame()).collect();
+                write_outgoing(&mut write, &mut frames, &mut joined).await.expect("it reads");
+                assert!(frames.is_empty() && joined.is_empty());
+            }
+        };
+        let reading = async {
+            for id in (0..sizes.len()).chain(0..sizes.len()) {
+                let content = read_frame(&mut read).await.expect("a frame").expect("one more");
+                assert_eq!(decode_request(content).expect("a request"), request(id));
+            }
+        };
+        tokio::join!(writing, reading);
     }
 }

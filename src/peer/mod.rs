@@ -15,7 +15,7 @@ mod socket;
 
 pub use client::{PeerClient, PeerError, Pending};
 pub use frame::{
-    FRAME_BYTES_MAX, FrameError, Method, NoAnswer, Reply, Request, decode_reply, decode_request,
+    FRAME_BYTES_MAX, FrameError, Method, NoAnswer, Outgoing, Reply, Request, decode_reply, decode_request,
 };
 pub use handshake::{Hello, Lane, PeerIdentity, Welcome};
 pub use links::Links;

@@ -2,7 +2,7 @@
 
 use super::client::write_frames;
 use super::frame::{
-    NoAnswer, Reply, Request, decode_request, frame, read_content, read_handshake, read_length,
+    NoAnswer, Outgoing, Reply, Request, decode_request, frame, read_content, read_handshake, read_length,
 };
 use super::handshake::{Hello, Lane, OTHER_CLUSTER, PeerIdentity, Welcome};
 use super::net::{Incoming, ReadHalf, Stream};
@@ -173,7 +173,7 @@ async fn read_requests(
     hello: Hello,
     links: &Links,
     handler: Arc<dyn Handler>,
-    replies: mpsc::Sender<Bytes>,
+    replies: mpsc::Sender<Outgoing>,
 ) -> Result<(), FrameError> {
     let slots = Arc::new(Semaphore::new(REQUESTS_IN_FLIGHT_MAX));
     let lane = hello.lane();
@@ -198,7 +198,7 @@ async fn read_requests(
         let replies = replies.clone();
         working.spawn(async move {
             let reply = Reply { id: request.id, body: answer.await.map_err(NoAnswer::Refused) };
-            let _ = replies.send(reply.encode()).await;
+            let _ = replies.send(reply.into_frame()).await;
             // Kept until the answer is on its way: a peer that asks and does not read gets no more tasks.
             drop((slot, weight));
         });
@@ -229,7 +229,7 @@ impl Appends {
         weight: OwnedSemaphorePermit,
         hello: &Hello,
         handler: &Arc<dyn Handler>,
-        replies: &mpsc::Sender<Bytes>,
+        replies: &mpsc::Sender<Outgoing>,
     ) {
         if self.run.as_ref().is_none_or(AppendRun::ended) {
             self.run = Some(AppendRun::start(hello.from(), handler, replies.clone()));
@@ -240,13 +240,13 @@ impl Appends {
         }
         // The run ended meanwhile; if it still knew the id, it has refused it itself.
         let reply = Reply { id: request.id, body: Err(NoAnswer::Refused(AFTER_REFUSAL.into())) };
-        let _ = replies.send(reply.encode()).await;
+        let _ = replies.send(reply.into_frame()).await;
         self.run = None;
     }
 }
 
 impl AppendRun {
-    fn start(from: NodeId, handler: &Arc<dyn Handler>, replies: mpsc::Sender<Bytes>) -> Self {
+    fn start(from: NodeId, handler: &Arc<dyn Handler>, replies: mpsc::Sender<Outgoing>) -> Self {
         let (requests, receiver) = mpsc::channel(APPENDS_IN_FLIGHT_MAX);
         let waiting = Arc::new(Mutex::new(Some(VecDeque::new())));
         let mut answers = handler.appends(from, receiver);
@@ -255,14 +255,14 @@ impl AppendRun {
             while let Some(body) = answers.next().await {
                 let id = ids.lock().expect("no panic while held").as_mut().and_then(VecDeque::pop_front);
                 let Some((id, _weight)) = id else { break };
-                if replies.send(Reply { id, body: Ok(body) }.encode()).await.is_err() {
+                if replies.send(Reply { id, body: Ok(body) }.into_frame()).await.is_err() {
                     break;
                 }
             }
             let left = ids.lock().expect("no panic while held").take();
             for (id, _weight) in left.into_iter().flatten() {
                 let refusal = Err(NoAnswer::Refused(AFTER_REFUSAL.into()));
-                let _ = replies.send(Reply { id, body: refusal }.encode()).await;
+                let _ = replies.send(Reply { id, body: refusal }.into_frame()).await;
             }
         });
         Self { requests, waiting }

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 /// of that is for the entry's own header.
 pub const COMMAND_BYTES_MAX: usize = 2 * 1024 * 1024 - 4 * 1024;
 
+/// Memory beyond its content that an encoded command may hold.
+const SPARE_BYTES_MAX: usize = 4 * 1024;
+
 const RECORD_VERSION: u8 = 3;
 const ENVELOPE_VERSION: u8 = 2;
 const KIND_BLANK: u8 = 0;
@@ -44,9 +47,13 @@ pub struct Envelope {
 
 impl Envelope {
     pub fn encode(&self) -> Bytes {
-        let out = vec![ENVELOPE_VERSION];
         // Writing to memory fails on no value of these types.
-        postcard::to_extend(self, out).map(Bytes::from).unwrap_or_default()
+        let mut out = postcard::to_extend(self, vec![ENVELOPE_VERSION]).unwrap_or_default();
+        // It grew by doubling, and lives as long as the write.
+        if out.capacity() - out.len() > SPARE_BYTES_MAX {
+            out.shrink_to_fit();
+        }
+        out.into()
     }
 
     /// # Errors
@@ -231,7 +238,11 @@ fn check_consecutive(prev: Option<LogId>, entries: &[Entry]) -> Result<(), Codec
     Ok(())
 }
 
-fn take_part(bytes: &mut Bytes, what: &'static str) -> Result<Bytes, CodecError> {
+/// Takes a part that begins with its length in 4 bytes.
+///
+/// # Errors
+/// [`CodecError::Short`].
+pub fn take_part(bytes: &mut Bytes, what: &'static str) -> Result<Bytes, CodecError> {
     if bytes.len() < 4 {
         return Err(CodecError::Short { what });
     }

@@ -15,7 +15,9 @@ use crate::peer::{Links, Net, NodeId, PeerIdentity};
 use crate::storage::{LogStore, Snapshots};
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ClientWriteError, Fatal, InitializeError, LinearizableReadError, RaftError};
+use openraft::errors::{
+    ClientWriteError, Fatal, ForwardReason, InitializeError, LinearizableReadError, RaftError,
+};
 use openraft::{ChangeMembers, Instant, Raft, RaftMetrics, ReadPolicy, ServerState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -54,6 +56,10 @@ pub enum ProposeError {
     /// Nothing was proposed: this node does not lead.
     #[error("this node does not lead the cluster")]
     NotLeader { leader: Option<NodeId> },
+    /// Nothing was proposed: this node leads as far as it knows, but no majority has answered it for as long as a lease
+    /// lasts. That passes by itself where followers are busy, say with large entries.
+    #[error("no majority of the nodes has answered the leader lately")]
+    NoLease,
     /// Nothing was proposed: this leader does not know the log time yet.
     #[error("the leader does not know the log time yet")]
     NoTime,
@@ -412,6 +418,9 @@ impl Consensus {
 
 fn propose_error(error: ClientWriteError<Types>) -> ProposeError {
     match error {
+        ClientWriteError::ForwardToLeader(to) if matches!(to.reason, ForwardReason::LeaseExpired) => {
+            ProposeError::NoLease
+        }
         ClientWriteError::ForwardToLeader(to) => ProposeError::NotLeader { leader: to.leader_id },
         ClientWriteError::LogEntryDiscarded(_) => ProposeError::Unknown,
         // Neither is given for a plain write.

@@ -25,7 +25,7 @@ mod unanswered;
 pub use clock::{LogClock, wall_ms};
 pub use codec::{
     COMMAND_BYTES_MAX, CodecError, Envelope, decode_append, decode_entry, decode_touches, encode_append,
-    encode_entry, encode_touches, from_postcard, to_bytes,
+    encode_entry, encode_touches, from_postcard, take_part, to_bytes,
 };
 pub use consensus::{
     Consensus, Ground, MemberState, MembershipError, ProposeError, Proposed, ReadIndexError, Role, Timing,

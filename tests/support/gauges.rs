@@ -8,6 +8,8 @@ use std::path::Path;
 pub struct Gauges {
     /// Log entries applied.
     pub applied: f64,
+    /// The term of the node's vote.
+    pub term: f64,
     /// Resident bytes.
     pub rss: f64,
     /// Bytes of the blocks of all files in its folder.
@@ -32,6 +34,7 @@ pub async fn gauges(http: &reqwest::Client, node: &Node) -> Result<Gauges, reqwe
     };
     Ok(Gauges {
         applied: metric("lockstep_raft_applied_index"),
+        term: metric("lockstep_raft_term"),
         rss: metric("process_resident_memory_bytes"),
         disk: folder_bytes(&node.data_dir) as f64,
         fds: metric("process_open_fds"),
