@@ -18,6 +18,10 @@ use tokio::time::{Instant, timeout_at};
 
 /// How long dialling may take, handshake included.
 const DIAL_LIMIT: Duration = Duration::from_secs(2);
+/// A connection on which a call timed out is closed once nothing was received on it for this long although an answer was
+/// due. A sound peer may pause for a second, say on a disk that flushes slowly, and all calls of the lane end with the
+/// connection. A dead one must not take the calls of much more than an election.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
 /// Frames that may wait for one connection's writer; more make the sender wait.
 const QUEUE_FRAMES: usize = 256;
 
@@ -84,7 +88,9 @@ struct Slot {
 
 impl Slot {
     fn open(&self) -> Option<Arc<Connection>> {
-        self.connection.clone().filter(|connection| !connection.closed.load(Ordering::Acquire))
+        let connection = self.connection.clone()?;
+        connection.close_if_silent();
+        (!connection.closed.load(Ordering::Acquire)).then_some(connection)
     }
 }
 
@@ -92,8 +98,6 @@ struct Connection {
     queue: mpsc::Sender<Outgoing>,
     waiting: Mutex<Waiting>,
     next_id: AtomicU64,
-    /// Bumped by each reply: tells a slow peer from a dead connection.
-    replies: AtomicU64,
     closed: AtomicBool,
     /// Dropped with the connection; ends its two tasks.
     close: Mutex<Option<oneshot::Sender<()>>>,
@@ -104,6 +108,29 @@ type Answer = Result<Bytes, PeerError>;
 #[derive(Default)]
 struct Waiting {
     answers: HashMap<u64, oneshot::Sender<Answer>>,
+    /// Since when an answer has been due and nothing was received.
+    silent_since: Option<Instant>,
+    /// Whether a call has timed out in that time.
+    timed_out: bool,
+}
+
+impl Waiting {
+    fn ask(&mut self, id: u64, sender: oneshot::Sender<Answer>) {
+        self.answers.insert(id, sender);
+        self.silent_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Notes that an answer was received. Returns who waits for it, if anybody still does.
+    fn received(&mut self, id: u64) -> Option<oneshot::Sender<Answer>> {
+        let sender = self.answers.remove(&id);
+        self.silent_since = (!self.answers.is_empty()).then(Instant::now);
+        self.timed_out = false;
+        sender
+    }
+
+    fn is_silent(&self) -> bool {
+        self.timed_out && self.silent_since.is_some_and(|since| since.elapsed() >= SILENCE_MAX)
+    }
 }
 
 impl PeerClient {
@@ -123,7 +150,7 @@ impl PeerClient {
         &self.shared.address
     }
 
-    /// Asks and waits for the answer.
+    /// Asks and waits for the answer, for `limit` at most.
     ///
     /// # Errors
     /// [`PeerError`] says whether the peer may have acted.
@@ -158,16 +185,22 @@ impl PeerClient {
             let connection = self.shared.connection().await?;
             let id = connection.next_id.fetch_add(1, Ordering::Relaxed);
             let (sender, receiver) = oneshot::channel();
-            connection.waiting.lock().expect("no panic while held").answers.insert(id, sender);
-            let replies_before = connection.replies.load(Ordering::Relaxed);
+            connection.waiting.lock().expect("no panic while held").ask(id, sender);
             // From here on, whoever gives up takes its waiting place along.
-            let pending = Pending { id, connection, receiver, replies_before };
+            let pending = Pending { id, connection, receiver };
             let frame = Request { id, method, body }.into_frame();
-            if pending.connection.queue.send(frame).await.is_err() {
-                pending.connection.close("the connection ended");
-                return Err(PeerError::Unreachable("the connection ended".into()));
+            match timeout_at(deadline, pending.connection.queue.send(frame)).await {
+                Ok(Ok(())) => Ok(pending),
+                Ok(Err(_)) => {
+                    pending.connection.close("the connection ended");
+                    Err(PeerError::Unreachable("the connection ended".into()))
+                }
+                // The peer takes nothing.
+                Err(_) => {
+                    pending.connection.timed_out();
+                    Err(PeerError::Unreachable("no room on the connection in time".into()))
+                }
             }
-            Ok(pending)
         };
         match timeout_at(deadline, sending).await {
             Ok(result) => result,
@@ -181,11 +214,11 @@ pub struct Pending {
     id: u64,
     connection: Arc<Connection>,
     receiver: oneshot::Receiver<Answer>,
-    replies_before: u64,
 }
 
 impl Pending {
-    /// Waits for the answer.
+    /// Waits for the answer. Other calls go on when this one times out, unless the connection has been silent for
+    /// [`SILENCE_MAX`].
     ///
     /// # Errors
     /// [`PeerError`] says whether the peer may have acted.
@@ -194,11 +227,7 @@ impl Pending {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(PeerError::Lost),
             Err(_) => {
-                // Not a word on this connection since we asked: it is taken for dead, and the next call
-                // dials anew. A pooled dead connection would otherwise fail every call to come.
-                if self.connection.replies.load(Ordering::Relaxed) == self.replies_before {
-                    self.connection.close("the peer stopped answering");
-                }
+                self.connection.timed_out();
                 Err(PeerError::TimedOut)
             }
         }
@@ -214,6 +243,19 @@ impl Drop for Pending {
 }
 
 impl Connection {
+    /// Notes that a call got no answer in time.
+    fn timed_out(&self) {
+        self.waiting.lock().expect("no panic while held").timed_out = true;
+        self.close_if_silent();
+    }
+
+    /// Closes a connection that is taken for dead, so that the next call dials anew: it would fail every call to come.
+    fn close_if_silent(&self) {
+        if self.waiting.lock().expect("no panic while held").is_silent() {
+            self.close("the peer stopped answering");
+        }
+    }
+
     fn close(&self, why: &str) {
         if !self.closed.swap(true, Ordering::AcqRel) {
             tracing::debug!(why, "peer connection closed");
@@ -294,7 +336,6 @@ impl Shared {
             queue,
             waiting: Mutex::default(),
             next_id: AtomicU64::new(1),
-            replies: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             close: Mutex::new(Some(close)),
         });
@@ -369,8 +410,7 @@ async fn read_replies(connection: &Weak<Connection>, mut read: BufReader<ReadHal
             Ok(Some(_)) if links.is_cut() => {}
             Ok(Some(Reply { id, body })) => {
                 let Some(connection) = connection.upgrade() else { return "nobody waits any more".into() };
-                connection.replies.fetch_add(1, Ordering::Relaxed);
-                let sender = connection.waiting.lock().expect("no panic while held").answers.remove(&id);
+                let sender = connection.waiting.lock().expect("no panic while held").received(id);
                 if let Some(sender) = sender {
                     let _ = sender.send(body.map_err(|error| match error {
                         NoAnswer::Refused(sentence) => PeerError::Refused(clipped(&sentence)),

@@ -5,8 +5,8 @@ use super::{BRIEF, PLENTY, client, serve};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::join_all;
-use lockstep::peer::{FRAME_BYTES_MAX, Lane, Method, PeerError};
-use tokio::time::Instant;
+use lockstep::peer::{FRAME_BYTES_MAX, Lane, Method, PeerClient, PeerError};
+use tokio::time::{Instant, timeout};
 
 fn numbered(number: u64) -> Bytes {
     Bytes::copy_from_slice(&number.to_be_bytes())
@@ -49,12 +49,23 @@ async fn a_peer_that_stops_answering_is_dialled_anew() {
     let silent = peer.welcome().await;
     assert_eq!(calling.await.expect("no panic"), Err(PeerError::TimedOut));
 
-    let again = client.call(Method::Vote, Bytes::new(), PLENTY);
     let answering = tokio::spawn(async move { peer.answer_one().await });
-    assert_eq!(again.await, Ok(Bytes::new()));
+    assert_eq!(call_until_answered(&client, Method::Vote).await, Bytes::new());
     drop(client);
     answering.await.expect("no panic");
     drop(silent);
+}
+
+/// Calls again and again, each time for a short while.
+async fn call_until_answered(client: &PeerClient, method: Method) -> Bytes {
+    let calling = async {
+        loop {
+            if let Ok(answer) = client.call(method, Bytes::new(), BRIEF).await {
+                return answer;
+            }
+        }
+    };
+    timeout(PLENTY, calling).await.expect("a new connection")
 }
 
 /// Nothing was asked of it, and once the attempt is given up the next call makes another.
@@ -114,6 +125,23 @@ async fn a_slow_answer_costs_the_others_nothing() {
     waiting_call.answer.send(Ok(Bytes::from("still here"))).expect("waited for");
     assert_eq!(waiting.answer(deadline).await, Ok(Bytes::from("still here")));
     drop(slow_call);
+}
+
+/// Nor is silence, before it has lasted.
+#[tokio::test]
+async fn a_call_that_times_out_ends_no_other() {
+    let mut served = serve().await;
+    let client = client(&served.address, Lane::Forward);
+    let deadline = Instant::now() + PLENTY;
+    let hasty = client.send(Method::Touches, Bytes::from("hasty"), deadline).await.expect("sent");
+    let waiting = client.send(Method::Write, Bytes::from("waiting"), deadline).await.expect("sent");
+    let mut calls = [served.next_call().await, served.next_call().await];
+    calls.sort_by_key(|call| call.body.clone());
+    let [hasty_call, waiting_call] = calls;
+    assert_eq!(hasty.answer(Instant::now()).await, Err(PeerError::TimedOut));
+    waiting_call.answer.send(Ok(Bytes::from("here"))).expect("waited for");
+    assert_eq!(waiting.answer(deadline).await, Ok(Bytes::from("here")));
+    drop(hasty_call);
 }
 
 #[tokio::test]
@@ -181,9 +209,8 @@ async fn a_peer_that_reads_nothing_is_given_up() {
         assert!(matches!(answer, Err(PeerError::TimedOut | PeerError::Lost | PeerError::Unreachable(_))));
     }
     // A new connection, where the old one would hold everything up.
-    let again = client.call(Method::SnapshotEnd, Bytes::new(), PLENTY);
     let answering = tokio::spawn(async move { peer.answer_one().await });
-    assert_eq!(again.await, Ok(Bytes::new()));
+    assert_eq!(call_until_answered(&client, Method::SnapshotEnd).await, Bytes::new());
     drop(client);
     answering.await.expect("no panic");
     drop(deaf);

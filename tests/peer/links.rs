@@ -42,7 +42,10 @@ async fn nothing_reaches_a_server_that_is_cut_off() {
     let new = client(&served.address, Lane::Control);
     let answer = new.call(Method::Clock, Bytes::from("during"), BRIEF).await;
     assert!(matches!(answer, Err(PeerError::Unreachable(_))), "{answer:?}");
+    let deadline = Instant::now() + PLENTY;
+    let asked = old.send(Method::Clock, Bytes::from("during, too"), deadline).await.expect("sent");
     served.links.heal();
+    assert_eq!(asked.answer(deadline).await, Err(PeerError::Lost));
     exchange(&mut served, &old, "after").await;
     exchange(&mut served, &new, "after all").await;
 }
