@@ -3,9 +3,9 @@
 use super::addresses::{check_name, check_peer, check_url};
 use super::error::NodeError;
 use super::formation::FOUNDING_NODES_MAX;
+use super::own_reads::Before;
 use super::shadow::ShadowReport;
 use super::start::Inner;
-use super::touches::Before;
 use crate::api::{AddMember, Joined};
 use crate::cache::Command;
 use crate::peer::{Lane, Method, NodeId, PeerError};
@@ -196,7 +196,7 @@ impl Inner {
                 Ok(AdminDone::Members(LeadersView {
                     progress: view.members.into_iter().map(progress).collect(),
                     last_log_index: view.last_log_index,
-                    shadow: self.touches.shadow_report(),
+                    shadow: self.touches.samples.report(),
                 }))
             }
         }

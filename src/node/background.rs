@@ -4,8 +4,8 @@
 use super::admin::AdminRequest;
 use super::error::NodeError;
 use super::options::Origin;
+use super::own_reads::Before;
 use super::start::Inner;
-use super::touches::Before;
 use crate::cache::{CacheConfig, Command, ConfigChange};
 use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::{Envelope, View, from_postcard};

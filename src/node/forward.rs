@@ -1,8 +1,8 @@
 //! Writes and read indexes asked of the leader over the peer link. Nothing is forwarded twice: a node that
 //! does not lead says so, and the asking node looks again.
 
+use super::own_reads::Before;
 use super::start::Inner;
-use super::touches::Before;
 use crate::cache::Command;
 use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::{

@@ -14,6 +14,7 @@ use super::options::{Limits, NodeOptions};
 use super::peers::Peers;
 use super::read::{ReadAt, ReadLevel};
 use super::read_index::ReadIndexQueue;
+use super::read_samples;
 use super::samples::Samples;
 use super::touches::{self, Touches};
 use super::warnings::OtherClusters;
@@ -224,7 +225,7 @@ impl Opened {
         tasks.spawn(background::finish_changes(Arc::downgrade(&inner)));
         tasks.spawn(audit::keep_comparing(Arc::downgrade(&inner)));
         tasks.spawn(touches::keep_telling(Arc::downgrade(&inner)));
-        tasks.spawn(touches::keep_estimating(Arc::downgrade(&inner)));
+        tasks.spawn(read_samples::keep_estimating(Arc::downgrade(&inner)));
         let _peer_server = PeerServer::start(listener, me, links, handler);
         *inner.running.lock().expect("no panic while held") = Some(Running { _peer_server, _tasks: tasks });
         Ok(Node { inner })

@@ -2,8 +2,8 @@
 
 use super::error::NodeError;
 use super::forward::{ForwardFailure, forward_write};
+use super::own_reads::Before;
 use super::start::Inner;
-use super::touches::Before;
 use crate::cache::{Command, Outcome, TouchConfig};
 use crate::peer::NodeId;
 use crate::raft::{COMMAND_BYTES_MAX, Envelope, ProposeError, Proposed};

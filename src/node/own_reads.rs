@@ -1,0 +1,148 @@
+//! Reads of this node that the log was not told of yet: those that the next write takes along, those that are only
+//! counted, and those that the leader is just being told of.
+
+use super::touch_buffer::TouchBuffer;
+use crate::cache::{Seen, Touch, TouchConfig};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Reads that change no order, but are counted, are told of so often.
+pub(super) const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+/// Entries of reads that are sent once more with a write, because the leader may not have them yet.
+const RESENT_MAX: usize = 1_024;
+/// Entries told of for each millisecond of an interval, at most: more would be more than `apply` can do beside
+/// its other work.
+const TOUCHES_PER_MS_MAX: u64 = 50;
+
+/// Entries that a node tells of in an interval, at most.
+pub(super) fn most_of(config: TouchConfig) -> usize {
+    let most = config.max_per_flush.min(config.interval_ms * TOUCHES_PER_MS_MAX);
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
+/// Reads on their way to the leader, with a number that rises: it counts them once, though they may come twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Numbered {
+    pub number: u64,
+    pub touches: Vec<Touch>,
+}
+
+/// The reads of a node that are to count before a write of its client.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Before {
+    /// Those that the leader is just being told of: the write may be there first.
+    pub told: Option<Numbered>,
+    pub fresh: Vec<Touch>,
+}
+
+impl Before {
+    pub fn is_empty(&self) -> bool {
+        self.told.is_none() && self.fresh.is_empty()
+    }
+}
+
+/// A node's own reads.
+#[derive(Default)]
+pub(super) struct OwnReads {
+    reads: TouchBuffer,
+    /// Those that change no order, and are only counted: once a second, however often it is written.
+    counted: TouchBuffer,
+    /// Whether some of them change the order in which entries go, or a deadline.
+    matter: bool,
+    /// Those that the leader is being told of, until it has answered.
+    telling: Option<Numbered>,
+    /// How often it was told.
+    told: u64,
+}
+
+impl OwnReads {
+    /// An entry was read. Returns how often it was read here before that the log was not told of, and whether the read
+    /// had room.
+    pub fn note(&mut self, seen: &Seen, config: TouchConfig, exact: bool) -> (u64, bool) {
+        self.matter |= seen.matters;
+        let waiting =
+            u64::from(self.reads.count_of(seen.entry)) + u64::from(self.counted.count_of(seen.entry));
+        let buffer = if seen.matters || exact { &mut self.reads } else { &mut self.counted };
+        (waiting, buffer.add(Touch { entry: seen.entry, count: 1 }, most_of(config)))
+    }
+
+    /// Takes out what is to count before a write that comes now.
+    pub fn before_write(&mut self) -> Before {
+        let told = self.telling.clone().filter(|told| told.touches.len() <= RESENT_MAX);
+        if self.reads.is_empty() {
+            return Before { told, fresh: Vec::new() };
+        }
+        self.matter = false;
+        Before { told, fresh: self.reads.take(usize::MAX) }
+    }
+
+    /// Puts reads back that were taken out; returns how many entries' do not fit.
+    pub fn put_back(&mut self, touches: &[Touch], config: TouchConfig) -> usize {
+        if touches.is_empty() {
+            return 0;
+        }
+        self.matter = true;
+        self.reads.put_back(touches, most_of(config))
+    }
+
+    /// What the leader is to be told now, if anything; `applied` is the log index that was applied here last.
+    pub fn begin_telling(&mut self, since_all: Duration, applied: u64) -> Option<Numbered> {
+        if self.is_due(since_all) {
+            self.told += 1;
+            let number = (applied << 16) | (self.told & 0xffff);
+            let touches = self.take(since_all);
+            self.telling = Some(Numbered { number, touches });
+        }
+        self.telling.clone()
+    }
+
+    pub fn end_telling(&mut self) {
+        self.telling = None;
+    }
+
+    pub fn is_due(&self, since_all: Duration) -> bool {
+        let counted = since_all >= COUNT_INTERVAL && !(self.reads.is_empty() && self.counted.is_empty());
+        self.matter || counted
+    }
+
+    /// Takes out what is to be told.
+    /// Those that are only counted come first: that they were read late must not move them past the others.
+    pub fn take(&mut self, since_all: Duration) -> Vec<Touch> {
+        let counted = if since_all >= COUNT_INTERVAL { self.counted.take(usize::MAX) } else { Vec::new() };
+        self.matter = false;
+        [counted, self.reads.take(usize::MAX)].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::EntryId;
+
+    #[test]
+    fn reads_of_a_write_that_was_refused_go_along_with_the_next_one() {
+        let mut own = OwnReads::default();
+        let config = TouchConfig { max_per_flush: 4, ..TouchConfig::default() };
+        let note = |own: &mut OwnReads, slot| {
+            let entry = EntryId { slot, generation: 0 };
+            own.reads.add(Touch { entry, count: 1 }, most_of(config));
+        };
+        [0, 1, 4].into_iter().for_each(|slot| note(&mut own, slot));
+        let refused = own.before_write();
+        assert_eq!(own.before_write(), Before::default());
+        [2, 0, 3].into_iter().for_each(|slot| note(&mut own, slot));
+        let lost = own.put_back(&refused.fresh, config);
+        let next = own.before_write().fresh;
+        let next: Vec<(u32, u16)> = next.iter().map(|touch| (touch.entry.slot, touch.count)).collect();
+        // Those that are older come first; the oldest that was not read again does not fit.
+        assert_eq!((next, lost), (vec![(4, 1), (2, 1), (0, 2), (3, 1)], 1));
+    }
+
+    #[test]
+    fn no_settings_ask_for_more_than_can_be_done() {
+        let most = |interval_ms, max_per_flush| {
+            most_of(TouchConfig { interval_ms, max_per_flush, ..TouchConfig::default() })
+        };
+        assert_eq!((most(10, 8_192), most(100, 8_192)), (500, 5_000));
+    }
+}
