@@ -2,7 +2,7 @@
 
 use super::own_reads::{Before, Numbered, most_of};
 use super::touch_buffer::TouchBuffer;
-use crate::cache::{Touch, TouchConfig};
+use crate::cache::{EntryId, Touch, TouchConfig};
 use crate::peer::NodeId;
 use std::collections::HashMap;
 
@@ -14,6 +14,23 @@ pub(super) struct PendingReads {
     newest: HashMap<NodeId, u64>,
     /// Entries that the log may still be told of in this interval.
     allowance: usize,
+}
+
+/// The reads that a log entry is to tell of.
+#[derive(Debug, Default)]
+pub(super) struct ForEntry {
+    /// All of them, in the order of their last use.
+    pub touches: Vec<Touch>,
+    /// Those that came with the write and were added to what was pending.
+    fresh: Vec<Touch>,
+    /// Entries whose reads were lost for want of room.
+    pub lost: usize,
+}
+
+impl ForEntry {
+    pub fn is_empty(&self) -> bool {
+        self.touches.is_empty() && self.fresh.is_empty()
+    }
 }
 
 impl PendingReads {
@@ -43,19 +60,40 @@ impl PendingReads {
     }
 
     /// Takes out the reads that the next log entry tells of, those of node `by` that are to count `before` it among
-    /// them: `fitting` entries at most. Returns how many entries' were lost besides.
+    /// them: `fitting` entries at most.
     pub fn take_for_entry(
         &mut self,
         by: NodeId,
         before: &Before,
         config: TouchConfig,
         fitting: usize,
-    ) -> (Vec<Touch>, usize) {
+    ) -> ForEntry {
         let told = before.told.as_ref().map_or(0, |told| self.add_numbered(by, told, config));
-        let lost = told + self.add(&before.fresh, config);
+        let most = most_of(config);
+        let fresh: Vec<Touch> =
+            before.fresh.iter().filter(|touch| self.reads.add(**touch, most)).copied().collect();
+        let lost = told + before.fresh.len() - fresh.len();
         let touches = self.reads.take(self.allowance.min(fitting));
         self.allowance -= touches.len();
-        (touches, lost)
+        ForEntry { touches, fresh, lost }
+    }
+
+    /// Takes reads back whose entry was refused, and the allowance with them. Those that came with the write itself go back
+    /// to the node whose client wrote, so they are taken out again. Returns how many entries' reads do not fit any more.
+    pub fn give_back(&mut self, refused: ForEntry, config: TouchConfig) -> usize {
+        let ForEntry { mut touches, fresh, .. } = refused;
+        self.allowance = self.allowance.saturating_add(touches.len()).min(most_of(config));
+        let mut counts: HashMap<EntryId, u16> = HashMap::new();
+        for touch in fresh {
+            let count = counts.entry(touch.entry).or_default();
+            *count = count.saturating_add(touch.count);
+        }
+        for touch in &mut touches {
+            touch.count = touch.count.saturating_sub(counts.remove(&touch.entry).unwrap_or(0));
+        }
+        touches.retain(|touch| touch.count > 0);
+        counts.into_iter().for_each(|(entry, count)| self.reads.subtract(Touch { entry, count }));
+        self.reads.put_back(&touches, most_of(config))
     }
 
     /// Forgets them all; returns how many entries' there were.

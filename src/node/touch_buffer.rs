@@ -52,6 +52,16 @@ impl TouchBuffer {
         lost
     }
 
+    /// Takes out so many reads of an entry, or as many as there are.
+    pub fn subtract(&mut self, touch: Touch) {
+        if let Some(reads) = self.reads.get_mut(&touch.entry) {
+            reads.count = reads.count.saturating_sub(touch.count);
+            if reads.count == 0 {
+                self.reads.remove(&touch.entry);
+            }
+        }
+    }
+
     /// How many reads of an entry wait here.
     pub fn count_of(&self, entry: EntryId) -> u16 {
         self.reads.get(&entry).map_or(0, |reads| reads.count)

@@ -7,7 +7,7 @@
 use super::answered_uses::AnsweredUses;
 use super::hot_keys::HotKeys;
 use super::own_reads::{Before, COUNT_INTERVAL, Numbered, OwnReads};
-use super::pending_reads::PendingReads;
+use super::pending_reads::{ForEntry, PendingReads};
 use super::read_samples::ReadSamples;
 use super::start::Inner;
 use crate::cache::{CacheConfig, Command, Seen, Touch, TouchConfig};
@@ -62,6 +62,45 @@ pub(super) struct TouchCounts {
     pub log_bytes: AtomicU64,
 }
 
+/// The reads that a proposed log entry tells of. They are counted as told when this is dropped, unless the entry was refused.
+pub(super) struct EntryReads<'a> {
+    of: &'a Touches,
+    reads: ForEntry,
+    encoded: Bytes,
+}
+
+impl EntryReads<'_> {
+    /// As they stand in the log; empty for none.
+    pub fn encoded(&self) -> Bytes {
+        self.encoded.clone()
+    }
+
+    /// The entry was not proposed: other nodes' reads wait for the next one, and those that came with the write are its
+    /// node's again.
+    pub fn give_back(mut self, config: impl FnOnce() -> TouchConfig) {
+        let reads = std::mem::take(&mut self.reads);
+        self.encoded.clear();
+        if !reads.is_empty() {
+            let mut pending = lock(&self.of.pending);
+            let lost = pending.give_back(reads, config());
+            self.of.pending_entries.store(pending.len(), Relaxed);
+            drop(pending);
+            self.of.counts.dropped.fetch_add(lost as u64, Relaxed);
+        }
+    }
+}
+
+impl Drop for EntryReads<'_> {
+    fn drop(&mut self) {
+        let counts = &self.of.counts;
+        counts.dropped.fetch_add(self.reads.lost as u64, Relaxed);
+        if !self.encoded.is_empty() {
+            counts.log_entries.fetch_add(1, Relaxed);
+            counts.log_bytes.fetch_add(self.encoded.len() as u64, Relaxed);
+        }
+    }
+}
+
 /// What a node tells the leader.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Told {
@@ -106,25 +145,26 @@ impl Touches {
         self.counts.dropped.fetch_add(lost as u64, Relaxed);
     }
 
-    /// As leader: the reads that the next log entry is to tell of, encoded; empty for none. `before` are those of node `by`,
-    /// whose client writes; `body` bytes are taken.
-    pub fn for_entry(&self, by: NodeId, before: &Before, config: TouchConfig, body: usize) -> Bytes {
+    /// As leader: the reads that the next log entry is to tell of. `before` are those of node `by`, whose client writes;
+    /// `body` bytes are taken.
+    pub fn for_entry(
+        &self,
+        by: NodeId,
+        before: &Before,
+        config: impl FnOnce() -> TouchConfig,
+        body: usize,
+    ) -> EntryReads<'_> {
         self.proposals.fetch_add(1, Relaxed);
         if before.is_empty() && self.pending_entries.load(Relaxed) == 0 {
-            return Bytes::new();
+            return EntryReads { of: self, reads: ForEntry::default(), encoded: Bytes::new() };
         }
         let fitting = COMMAND_BYTES_MAX.saturating_sub(body) / TOUCH_BYTES_MAX;
         let mut pending = lock(&self.pending);
-        let (touches, lost) = pending.take_for_entry(by, before, config, fitting);
+        let reads = pending.take_for_entry(by, before, config(), fitting);
         self.pending_entries.store(pending.len(), Relaxed);
         drop(pending);
-        self.counts.dropped.fetch_add(lost as u64, Relaxed);
-        let encoded = encode_touches(&touches);
-        if !encoded.is_empty() {
-            self.counts.log_entries.fetch_add(1, Relaxed);
-            self.counts.log_bytes.fetch_add(encoded.len() as u64, Relaxed);
-        }
-        encoded
+        let encoded = encode_touches(&reads.touches);
+        EntryReads { of: self, reads, encoded }
     }
 
     /// As leader: takes in what a node tells of, and says which part of the keys is to be sampled.
@@ -297,28 +337,72 @@ mod tests {
         touches.into_iter().map(|touch| (touch.entry.slot, touch.count)).collect()
     }
 
+    /// What an entry tells of that is proposed.
+    fn entry(touches: &Touches, by: NodeId, before: &Before, config: TouchConfig, body: usize) -> Bytes {
+        touches.for_entry(by, before, || config, body).encoded()
+    }
+
+    fn told_by(slots: &[u32]) -> Vec<Touch> {
+        slots.iter().map(|&slot| Touch { entry: EntryId { slot, generation: 0 }, count: 1 }).collect()
+    }
+
+    #[test]
+    fn a_refused_entry_gives_its_reads_back() {
+        let touches = Touches::default();
+        let config = settings(4);
+        touches.renew_allowance(config.touch);
+        touches.take_in(2, &told(1, 0..2, 1), &config);
+        // Slot 1 was read by both; there is room for one more, and for one less in the entry.
+        let before = Before { told: None, fresh: told_by(&[1, 2, 3, 4]) };
+        let refused = touches.for_entry(3, &before, || config.touch, COMMAND_BYTES_MAX - 3 * TOUCH_BYTES_MAX);
+        assert_eq!(slots(&refused.encoded()), [(0, 1), (1, 2), (2, 1)]);
+        refused.give_back(|| config.touch);
+        let counts = |touches: &Touches| {
+            let counts = &touches.counts;
+            [&counts.log_entries, &counts.log_bytes, &counts.dropped].map(|count| count.load(Relaxed))
+        };
+        assert_eq!(counts(&touches), [0; 3]);
+        // Another try brings its reads again. Nothing counts twice, and the allowance is whole.
+        assert_eq!(
+            slots(&entry(&touches, 3, &before, config.touch, 0)),
+            [(0, 1), (1, 2), (2, 1), (3, 1)],
+            "what other nodes told of is still there"
+        );
+        assert_eq!((counts(&touches)[0], counts(&touches)[2]), (1, 1));
+        assert!(entry(&touches, 3, &Before::default(), config.touch, 0).is_empty());
+    }
+
+    #[test]
+    fn numbered_reads_of_a_refused_entry_wait_and_count_once() {
+        let touches = Touches::default();
+        let config = settings(100);
+        touches.renew_allowance(config.touch);
+        let before = Before { told: told(7, 0..2, 1).reads, fresh: Vec::new() };
+        touches.for_entry(2, &before, || config.touch, 0).give_back(|| config.touch);
+        touches.take_in(2, &told(7, 0..2, 1), &config);
+        assert_eq!(slots(&entry(&touches, 2, &before, config.touch, 0)), [(0, 1), (1, 1)]);
+        assert!(entry(&touches, 2, &before, config.touch, 0).is_empty());
+    }
+
     #[test]
     fn reads_of_all_nodes_are_merged_and_bounded_for_each_interval() {
         let touches = Touches::default();
         let config = settings(4);
-        assert!(touches.for_entry(1, &Before::default(), TouchConfig::default(), 0).is_empty());
+        assert!(entry(&touches, 1, &Before::default(), config.touch, 0).is_empty());
         touches.renew_allowance(config.touch);
         touches.take_in(2, &told(1, 0..3, 1), &config);
         touches.take_in(2, &told(2, 1..6, 2), &config);
         // The fifth and the sixth entry did not fit.
         assert_eq!(touches.counts.dropped.load(Relaxed), 2);
         assert_eq!(
-            slots(&touches.for_entry(1, &Before::default(), TouchConfig::default(), 100)),
+            slots(&entry(&touches, 1, &Before::default(), config.touch, 100)),
             [(0, 1), (1, 3), (2, 3), (3, 2)]
         );
         // The interval's allowance is used up; the next one has a new one.
         touches.take_in(2, &told(3, 7..9, 1), &config);
-        assert!(touches.for_entry(1, &Before::default(), TouchConfig::default(), 100).is_empty());
+        assert!(entry(&touches, 1, &Before::default(), config.touch, 100).is_empty());
         touches.renew_allowance(config.touch);
-        assert_eq!(
-            slots(&touches.for_entry(1, &Before::default(), TouchConfig::default(), 100)),
-            [(7, 1), (8, 1)]
-        );
+        assert_eq!(slots(&entry(&touches, 1, &Before::default(), config.touch, 100)), [(7, 1), (8, 1)]);
         assert_eq!(touches.counts.log_entries.load(Relaxed), 2);
     }
 
@@ -330,12 +414,12 @@ mod tests {
         let Told { reads: Some(first), .. } = told(7, 0..2, 1) else { unreachable!("reads") };
         let before = Before { told: Some(first.clone()), fresh: vec![first.touches[0]] };
         // The write overtakes what the leader is being told of, and takes it along.
-        assert_eq!(slots(&touches.for_entry(2, &before, config.touch, 100)), [(1, 1), (0, 2)]);
+        assert_eq!(slots(&entry(&touches, 2, &before, config.touch, 100)), [(1, 1), (0, 2)]);
         touches.take_in(2, &told(7, 0..2, 1), &config);
-        assert!(touches.for_entry(2, &Before::default(), config.touch, 100).is_empty());
+        assert!(entry(&touches, 2, &Before::default(), config.touch, 100).is_empty());
         touches.take_in(3, &told(7, 0..1, 1), &config);
         assert_eq!(
-            slots(&touches.for_entry(2, &Before::default(), config.touch, 100)),
+            slots(&entry(&touches, 2, &Before::default(), config.touch, 100)),
             [(0, 1)],
             "another node's"
         );
@@ -347,19 +431,17 @@ mod tests {
         let config = settings(4_096);
         touches.renew_allowance(config.touch);
         touches.take_in(2, &told(4, 0..2_000, u16::MAX), &config);
-        assert!(
-            touches.for_entry(1, &Before::default(), TouchConfig::default(), COMMAND_BYTES_MAX).is_empty()
-        );
+        assert!(entry(&touches, 1, &Before::default(), config.touch, COMMAND_BYTES_MAX).is_empty());
         let beside = COMMAND_BYTES_MAX - 10 * TOUCH_BYTES_MAX;
-        let few = touches.for_entry(1, &Before::default(), TouchConfig::default(), beside);
+        let few = entry(&touches, 1, &Before::default(), config.touch, beside);
         assert_eq!(slots(&few).len(), 10);
         assert!(beside + few.len() <= COMMAND_BYTES_MAX);
-        assert_eq!(slots(&touches.for_entry(1, &Before::default(), TouchConfig::default(), 0)).len(), 1_990);
+        assert_eq!(slots(&entry(&touches, 1, &Before::default(), config.touch, 0)).len(), 1_990);
         touches.take_in(2, &told(5, 0..5, 1), &config);
         touches.forget_pending();
         assert_eq!(
             (
-                touches.for_entry(1, &Before::default(), TouchConfig::default(), 0).len(),
+                entry(&touches, 1, &Before::default(), config.touch, 0).len(),
                 touches.counts.dropped.load(Relaxed)
             ),
             (0, 5)

@@ -4,7 +4,7 @@ use super::error::NodeError;
 use super::forward::{ForwardFailure, forward_write};
 use super::own_reads::Before;
 use super::start::Inner;
-use crate::cache::{Command, Outcome, TouchConfig};
+use crate::cache::{Command, Outcome};
 use crate::peer::NodeId;
 use crate::raft::{COMMAND_BYTES_MAX, Envelope, ProposeError, Proposed};
 use bytes::Bytes;
@@ -121,11 +121,9 @@ impl Inner {
             let reason = format!("a command has at most {COMMAND_BYTES_MAX} bytes, this one {}", body.len());
             return Err(ForwardFailure::NothingDone(reason));
         }
-        let config = match before.is_empty() {
-            true => TouchConfig::default(),
-            false => self.consensus.replica().with_cache(|cache| cache.config().touch),
-        };
-        let touches = self.touches.for_entry(by, before, config, body.len());
+        let config = || self.consensus.replica().with_cache(|cache| cache.config().touch);
+        let reads = self.touches.for_entry(by, before, config, body.len());
+        let touches = reads.encoded();
         let patience = self.patience(deadline);
         loop {
             let proposed = self.consensus.propose(by, body.clone(), touches.clone());
@@ -136,6 +134,15 @@ impl Inner {
             if matches!(result, Err(ProposeError::NoLease)) && Instant::now() + LEASE_PAUSE < patience {
                 tokio::time::sleep(LEASE_PAUSE).await;
                 continue;
+            }
+            if matches!(
+                result,
+                Err(ProposeError::NotLeader { .. }
+                    | ProposeError::NoTime
+                    | ProposeError::NoLease
+                    | ProposeError::Busy)
+            ) {
+                reads.give_back(config);
             }
             return result.map_err(|error| match error {
                 ProposeError::NotLeader { .. } | ProposeError::NoTime | ProposeError::NoLease => {
