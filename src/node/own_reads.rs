@@ -2,7 +2,7 @@
 //! counted, and those that the leader is just being told of.
 
 use super::touch_buffer::TouchBuffer;
-use crate::cache::{Seen, Touch, TouchConfig};
+use crate::cache::{EntryId, Touch, TouchConfig};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -41,6 +41,31 @@ impl Before {
     }
 }
 
+/// What became of reads that were on their way to the leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// The leader has them.
+    Taken,
+    /// It has not.
+    Refused,
+    Unknown,
+}
+
+/// What the leader is being told of.
+struct Telling {
+    reads: Numbered,
+    /// The write that takes them along, too. One at a time does, and none any more once one has arrived: the client of the
+    /// next one has waited for that, or for nothing.
+    carrier: Carrier,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carrier {
+    Missing,
+    UnderWay,
+    Arrived,
+}
+
 /// A node's own reads.
 #[derive(Default)]
 pub(super) struct OwnReads {
@@ -50,7 +75,9 @@ pub(super) struct OwnReads {
     /// Whether some of them change the order in which entries go, or a deadline.
     matter: bool,
     /// Those that the leader is being told of, until it has answered.
-    telling: Option<Numbered>,
+    telling: Option<Telling>,
+    /// The number of those that the leader did not take when it was told, while a write that has them is under way.
+    with_write_only: Option<u64>,
     /// How often it was told.
     told: u64,
 }
@@ -58,17 +85,22 @@ pub(super) struct OwnReads {
 impl OwnReads {
     /// An entry was read. Returns how often it was read here before that the log was not told of, and whether the read
     /// had room.
-    pub fn note(&mut self, seen: &Seen, config: TouchConfig, exact: bool) -> (u64, bool) {
-        self.matter |= seen.matters;
-        let waiting =
-            u64::from(self.reads.count_of(seen.entry)) + u64::from(self.counted.count_of(seen.entry));
-        let buffer = if seen.matters || exact { &mut self.reads } else { &mut self.counted };
-        (waiting, buffer.add(Touch { entry: seen.entry, count: 1 }, most_of(config)))
+    pub fn note(&mut self, entry: EntryId, matters: bool, config: TouchConfig, exact: bool) -> (u64, bool) {
+        self.matter |= matters;
+        let waiting = u64::from(self.reads.count_of(entry)) + u64::from(self.counted.count_of(entry));
+        let buffer = if matters || exact { &mut self.reads } else { &mut self.counted };
+        (waiting, buffer.add(Touch { entry, count: 1 }, most_of(config)))
     }
 
     /// Takes out what is to count before a write that comes now.
     pub fn before_write(&mut self) -> Before {
-        let told = self.telling.clone().filter(|told| told.touches.len() <= RESENT_MAX);
+        let told = self.telling.as_mut().filter(|telling| {
+            telling.carrier == Carrier::Missing && telling.reads.touches.len() <= RESENT_MAX
+        });
+        let told = told.map(|telling| {
+            telling.carrier = Carrier::UnderWay;
+            telling.reads.clone()
+        });
         if self.reads.is_empty() {
             return Before { told, fresh: Vec::new() };
         }
@@ -76,8 +108,26 @@ impl OwnReads {
         Before { told, fresh: self.reads.take(usize::MAX) }
     }
 
-    /// Puts reads back that were taken out; returns how many entries' do not fit.
-    pub fn put_back(&mut self, touches: &[Touch], config: TouchConfig) -> usize {
+    /// A write has ended that took `before` along. Returns how many entries' reads are lost.
+    pub fn after_write(&mut self, before: &Before, fate: Fate, config: TouchConfig) -> usize {
+        let mut lost = if fate == Fate::Refused { self.put_back(&before.fresh, config) } else { 0 };
+        let Some(told) = &before.told else { return lost };
+        if let Some(telling) = self.telling.as_mut().filter(|telling| telling.reads.number == told.number) {
+            telling.carrier = if fate == Fate::Taken { Carrier::Arrived } else { Carrier::Missing };
+        }
+        if self.with_write_only == Some(told.number) {
+            self.with_write_only = None;
+            lost += match fate {
+                Fate::Taken => 0,
+                Fate::Refused => self.put_back(&told.touches, config),
+                Fate::Unknown => told.touches.len(),
+            };
+        }
+        lost
+    }
+
+    /// Puts reads back that were taken out, before those that came since; returns how many entries' do not fit.
+    fn put_back(&mut self, touches: &[Touch], config: TouchConfig) -> usize {
         if touches.is_empty() {
             return 0;
         }
@@ -91,13 +141,23 @@ impl OwnReads {
             self.told += 1;
             let number = (applied << 16) | (self.told & 0xffff);
             let touches = self.take(since_all);
-            self.telling = Some(Numbered { number, touches });
+            self.telling = Some(Telling { reads: Numbered { number, touches }, carrier: Carrier::Missing });
         }
-        self.telling.clone()
+        self.telling.as_ref().map(|telling| telling.reads.clone())
     }
 
-    pub fn end_telling(&mut self) {
-        self.telling = None;
+    /// The leader has answered, or has not. Returns how many entries' reads are lost.
+    pub fn end_telling(&mut self, fate: Fate, config: TouchConfig) -> usize {
+        let Some(Telling { reads, carrier }) = self.telling.take() else { return 0 };
+        match (fate, carrier) {
+            (Fate::Taken, _) | (_, Carrier::Arrived) => 0,
+            (Fate::Refused, Carrier::Missing) => self.put_back(&reads.touches, config),
+            (Fate::Unknown, Carrier::Missing) => reads.touches.len(),
+            (Fate::Refused | Fate::Unknown, Carrier::UnderWay) => {
+                self.with_write_only = Some(reads.number);
+                0
+            }
+        }
     }
 
     pub fn is_due(&self, since_all: Duration) -> bool {
@@ -117,7 +177,6 @@ impl OwnReads {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::EntryId;
 
     #[test]
     fn reads_of_a_write_that_was_refused_go_along_with_the_next_one() {
@@ -131,11 +190,58 @@ mod tests {
         let refused = own.before_write();
         assert_eq!(own.before_write(), Before::default());
         [2, 0, 3].into_iter().for_each(|slot| note(&mut own, slot));
-        let lost = own.put_back(&refused.fresh, config);
+        let lost = own.after_write(&refused, Fate::Refused, config);
         let next = own.before_write().fresh;
         let next: Vec<(u32, u16)> = next.iter().map(|touch| (touch.entry.slot, touch.count)).collect();
         // Those that are older come first; the oldest that was not read again does not fit.
         assert_eq!((next, lost), (vec![(4, 1), (2, 1), (0, 2), (3, 1)], 1));
+    }
+
+    fn read(own: &mut OwnReads, slot: u32, config: TouchConfig) {
+        let entry = EntryId { slot, generation: 0 };
+        own.note(entry, true, config, true);
+    }
+
+    #[test]
+    fn what_is_being_told_goes_with_one_write_at_a_time() {
+        let (mut own, config) = (OwnReads::default(), TouchConfig::default());
+        let fresh = |before: &Before| before.fresh.iter().map(|touch| touch.entry.slot).collect::<Vec<_>>();
+        read(&mut own, 1, config);
+        let told = own.begin_telling(Duration::ZERO, 5);
+        read(&mut own, 2, config);
+        let first = own.before_write();
+        assert_eq!((&first.told, fresh(&first)), (&told, vec![2]));
+        read(&mut own, 3, config);
+        let beside = own.before_write();
+        assert_eq!((&beside.told, fresh(&beside)), (&None, vec![3]), "the first is under way");
+        // Whether they are there is not known, so another may bring them.
+        own.after_write(&first, Fate::Unknown, config);
+        let second = own.before_write();
+        assert_eq!(second, Before { told, fresh: Vec::new() });
+        own.after_write(&second, Fate::Taken, config);
+        assert!(own.before_write().is_empty(), "the leader has them");
+        assert_eq!(own.end_telling(Fate::Refused, config), 0);
+        assert!(own.before_write().is_empty(), "as a write has brought them, whoever refused the telling");
+    }
+
+    #[test]
+    fn what_neither_a_telling_nor_a_write_brought_goes_with_the_next_write() {
+        let (mut own, config) = (OwnReads::default(), TouchConfig::default());
+        for write_ends_first in [true, false] {
+            read(&mut own, 1, config);
+            own.begin_telling(Duration::ZERO, 5);
+            let write = own.before_write();
+            if write_ends_first {
+                own.after_write(&write, Fate::Refused, config);
+                assert_eq!(own.end_telling(Fate::Refused, config), 0);
+            } else {
+                assert_eq!(own.end_telling(Fate::Refused, config), 0);
+                assert!(own.before_write().is_empty(), "a write has them");
+                own.after_write(&write, Fate::Refused, config);
+            }
+            let next = own.before_write();
+            assert_eq!((next.told, next.fresh.len()), (None, 1), "{write_ends_first}");
+        }
     }
 
     #[test]

@@ -6,11 +6,11 @@
 
 use super::answered_uses::AnsweredUses;
 use super::hot_keys::HotKeys;
-use super::own_reads::{Before, COUNT_INTERVAL, Numbered, OwnReads};
+use super::own_reads::{Before, COUNT_INTERVAL, Fate, Numbered, OwnReads};
 use super::pending_reads::{ForEntry, PendingReads};
 use super::read_samples::ReadSamples;
 use super::start::Inner;
-use crate::cache::{CacheConfig, Command, Seen, Touch, TouchConfig};
+use crate::cache::{CacheConfig, Command, Seen, TouchConfig};
 use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::{COMMAND_BYTES_MAX, Envelope, encode_touches, from_postcard, to_bytes};
 use bytes::Bytes;
@@ -60,6 +60,30 @@ pub(super) struct TouchCounts {
     /// Log entries proposed here that told of reads, and the bytes that took.
     pub log_entries: AtomicU64,
     pub log_bytes: AtomicU64,
+}
+
+/// Reads that go along with a write of this node's client. When this is dropped without `end`, it is unknown whether the
+/// leader has them.
+pub(super) struct Going<'a> {
+    of: &'a Touches,
+    pub before: Before,
+}
+
+impl Going<'_> {
+    /// The write has ended.
+    pub fn end(mut self, fate: Fate, config: impl FnOnce() -> TouchConfig) {
+        let before = std::mem::take(&mut self.before);
+        if !before.is_empty() {
+            self.of.after_write(&before, fate, config());
+        }
+    }
+}
+
+impl Drop for Going<'_> {
+    fn drop(&mut self) {
+        // Nothing is put back, so no settings matter.
+        self.of.after_write(&self.before, Fate::Unknown, TouchConfig::default());
+    }
 }
 
 /// The reads that a proposed log entry tells of. They are counted as told when this is dropped, unless the entry was refused.
@@ -127,7 +151,7 @@ impl Touches {
         if !seen.matters {
             self.counts.suppressed.fetch_add(1, Relaxed);
         }
-        let (waiting, had_room) = lock(&self.own).note(seen, config, exact);
+        let (waiting, had_room) = lock(&self.own).note(seen.entry, seen.matters, config, exact);
         if !had_room {
             self.counts.dropped.fetch_add(1, Relaxed);
         }
@@ -135,14 +159,15 @@ impl Touches {
     }
 
     /// This node's reads so far, which are to count before a write that comes after them.
-    pub fn before_write(&self) -> Before {
-        lock(&self.own).before_write()
+    pub fn before_write(&self) -> Going<'_> {
+        Going { of: self, before: lock(&self.own).before_write() }
     }
 
-    /// Reads that were to count, and nothing was done with them: they go along with what comes next.
-    pub fn put_back(&self, touches: &[Touch], config: TouchConfig) {
-        let lost = lock(&self.own).put_back(touches, config);
-        self.counts.dropped.fetch_add(lost as u64, Relaxed);
+    fn after_write(&self, before: &Before, fate: Fate, config: TouchConfig) {
+        if !before.is_empty() {
+            let lost = lock(&self.own).after_write(before, fate, config);
+            self.counts.dropped.fetch_add(lost as u64, Relaxed);
+        }
     }
 
     /// As leader: the reads that the next log entry is to tell of. `before` are those of node `by`, whose client writes;
@@ -184,8 +209,9 @@ impl Touches {
         Told { reads, samples: self.samples.take() }
     }
 
-    fn end_telling(&self) {
-        lock(&self.own).end_telling();
+    fn end_telling(&self, fate: Fate, config: TouchConfig) {
+        let lost = lock(&self.own).end_telling(fate, config);
+        self.counts.dropped.fetch_add(lost as u64, Relaxed);
     }
 
     /// As leader: what is to be told goes to what waits for the log, at once, so that no write comes in between.
@@ -275,19 +301,19 @@ async fn tell_leader(node: &Inner, config: TouchConfig, since_all: Duration) {
     if own.reads.is_none() && own.samples.is_empty() {
         return;
     }
-    let touches = own.reads.as_ref().map_or(&[][..], |reads| &reads.touches);
+    let told = own.reads.as_ref().map_or(0, |reads| reads.touches.len());
     let client =
         node.consensus.leader().and_then(|leader| node.peers.client(&node.consensus, leader, Lane::Forward));
     let answer = match client {
         Some(client) => client.call(Method::Touches, to_bytes(&own), TELL_LIMIT).await,
         None => Err(PeerError::Unreachable("there is no leader".into())),
     };
-    node.touches.end_telling();
     let answer = answer.map(|answer| from_postcard::<Option<u64>>("an answer", &answer).ok().flatten());
-    match answer {
+    let fate = match answer {
         Ok(Some(one_key_in)) => {
-            node.touches.counts.sent.fetch_add(touches.len() as u64, Relaxed);
+            node.touches.counts.sent.fetch_add(told as u64, Relaxed);
             node.touches.samples.ask_for(one_key_in);
+            Fate::Taken
         }
         Ok(None)
         | Err(
@@ -295,14 +321,10 @@ async fn tell_leader(node: &Inner, config: TouchConfig, since_all: Duration) {
             | PeerError::NotThere(_)
             | PeerError::OtherCluster(_)
             | PeerError::Refused(_),
-        ) => {
-            node.touches.put_back(touches, config);
-        }
-        // It may have them.
-        Err(PeerError::Lost | PeerError::TimedOut) => {
-            node.touches.counts.dropped.fetch_add(touches.len() as u64, Relaxed);
-        }
-    }
+        ) => Fate::Refused,
+        Err(PeerError::Lost | PeerError::TimedOut) => Fate::Unknown,
+    };
+    node.touches.end_telling(fate, config);
 }
 
 /// Takes in what another node tells of; answers `None` when this node does not lead.
@@ -318,7 +340,7 @@ pub(super) fn answer_touches(inner: &Inner, from: NodeId, body: &Bytes) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::EntryId;
+    use crate::cache::{EntryId, Touch};
     use crate::raft::decode_touches;
 
     fn told(number: u64, slots: std::ops::Range<u32>, count: u16) -> Told {

@@ -2,7 +2,7 @@
 
 use super::error::NodeError;
 use super::forward::{ForwardFailure, forward_write};
-use super::own_reads::Before;
+use super::own_reads::{Before, Fate};
 use super::start::Inner;
 use crate::cache::{Command, Outcome};
 use crate::peer::NodeId;
@@ -66,12 +66,14 @@ impl Inner {
     /// Tries until the proposal was made somewhere or time is up. As long as nothing was proposed, trying
     /// again is harmless; once something may have been, the first answer is final.
     async fn propose_anywhere(&self, body: Bytes, deadline: Instant) -> Result<Proposed, NodeError> {
-        let before = self.touches.before_write();
-        let done = self.propose_with(&before, body, deadline).await;
-        if matches!(done, Err(NodeError::Busy | NodeError::Unavailable(_))) {
-            let config = self.consensus.replica().with_cache(|cache| cache.config().touch);
-            self.touches.put_back(&before.fresh, config);
-        }
+        let reads = self.touches.before_write();
+        let done = self.propose_with(&reads.before, body, deadline).await;
+        let fate = match &done {
+            Ok(_) => Fate::Taken,
+            Err(NodeError::Busy | NodeError::Unavailable(_)) => Fate::Refused,
+            Err(_) => Fate::Unknown,
+        };
+        reads.end(fate, || self.consensus.replica().with_cache(|cache| cache.config().touch));
         done
     }
 
