@@ -24,8 +24,8 @@ pub struct TouchConfig {
     pub enabled: bool,
     /// How long a node collects reads before it tells of them, in milliseconds: 10 to 60,000.
     pub interval_ms: u64,
-    /// Most entries that are told of in an interval, by one node and by all together: 1 to 8,192, and 50 for each
-    /// millisecond of the interval at most, whatever is set.
+    /// Most entries that one node tells of in an interval, and that the log is told of in an interval, or in 100 ms where
+    /// that is longer: 1 to 8,192, and 50 for each millisecond at most, whatever is set.
     pub max_per_flush: u64,
 }
 

@@ -12,11 +12,16 @@ pub(super) const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 const RESENT_MAX: usize = 1_024;
 /// Entries told of for each millisecond of an interval, at most: more would be more than `apply` can do beside
 /// its other work.
-const TOUCHES_PER_MS_MAX: u64 = 50;
+const TOUCHES_PER_MS_MAX: u128 = 50;
 
 /// Entries that a node tells of in an interval, at most.
 pub(super) fn most_of(config: TouchConfig) -> usize {
-    let most = config.max_per_flush.min(config.interval_ms * TOUCHES_PER_MS_MAX);
+    most_of_time(config, Duration::from_millis(config.interval_ms))
+}
+
+/// Entries told of at once where that happens each time so long has passed, at most.
+pub(super) fn most_of_time(config: TouchConfig, time: Duration) -> usize {
+    let most = u128::from(config.max_per_flush).min(time.as_millis() * TOUCHES_PER_MS_MAX);
     usize::try_from(most).unwrap_or(usize::MAX)
 }
 

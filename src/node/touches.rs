@@ -231,11 +231,6 @@ impl Touches {
         self.take_in(0, &told, config);
     }
 
-    /// A new interval begins. A node that does not lead begins one, too: it may lead in the middle of it.
-    fn renew_allowance(&self, config: TouchConfig) {
-        lock(&self.pending).renew_allowance(config);
-    }
-
     /// A node that does not lead keeps nothing for the log.
     fn forget_pending(&self) {
         if self.pending_entries.load(Relaxed) > 0 {
@@ -253,10 +248,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Tells of this node's reads, once an interval.
 pub(super) async fn keep_telling(inner: Weak<Inner>) {
     let (mut told_at, mut told_all_at) = (Instant::now(), Instant::now());
-    if let Some(node) = inner.upgrade() {
-        // Nothing is due yet, but what a write takes along need not wait.
-        node.touches.renew_allowance(node.consensus.replica().with_cache(|cache| cache.config().touch));
-    }
     loop {
         let Some(node) = inner.upgrade() else { return };
         let config = node.consensus.replica().with_cache(|cache| cache.config().clone());
@@ -264,7 +255,6 @@ pub(super) async fn keep_telling(inner: Weak<Inner>) {
         let wait = (told_at + interval).saturating_duration_since(Instant::now());
         if wait.is_zero() {
             told_at = Instant::now();
-            node.touches.renew_allowance(config.touch);
             let since_all = told_all_at.elapsed();
             if since_all >= COUNT_INTERVAL {
                 told_all_at = told_at;
@@ -342,6 +332,7 @@ mod tests {
     use super::*;
     use crate::cache::{EntryId, Touch};
     use crate::raft::decode_touches;
+    use tokio::time::advance;
 
     fn told(number: u64, slots: std::ops::Range<u32>, count: u16) -> Told {
         let touch = |slot| Touch { entry: EntryId { slot, generation: 0 }, count };
@@ -368,11 +359,10 @@ mod tests {
         slots.iter().map(|&slot| Touch { entry: EntryId { slot, generation: 0 }, count: 1 }).collect()
     }
 
-    #[test]
-    fn a_refused_entry_gives_its_reads_back() {
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_entry_gives_its_reads_back() {
         let touches = Touches::default();
         let config = settings(4);
-        touches.renew_allowance(config.touch);
         touches.take_in(2, &told(1, 0..2, 1), &config);
         // Slot 1 was read by both; there is room for one more, and for one less in the entry.
         let before = Before { told: None, fresh: told_by(&[1, 2, 3, 4]) };
@@ -394,11 +384,10 @@ mod tests {
         assert!(entry(&touches, 3, &Before::default(), config.touch, 0).is_empty());
     }
 
-    #[test]
-    fn numbered_reads_of_a_refused_entry_wait_and_count_once() {
+    #[tokio::test(start_paused = true)]
+    async fn numbered_reads_of_a_refused_entry_wait_and_count_once() {
         let touches = Touches::default();
         let config = settings(100);
-        touches.renew_allowance(config.touch);
         let before = Before { told: told(7, 0..2, 1).reads, fresh: Vec::new() };
         touches.for_entry(2, &before, || config.touch, 0).give_back(|| config.touch);
         touches.take_in(2, &told(7, 0..2, 1), &config);
@@ -406,12 +395,11 @@ mod tests {
         assert!(entry(&touches, 2, &before, config.touch, 0).is_empty());
     }
 
-    #[test]
-    fn reads_of_all_nodes_are_merged_and_bounded_for_each_interval() {
+    #[tokio::test(start_paused = true)]
+    async fn reads_of_all_nodes_are_merged_and_bounded_for_each_interval() {
         let touches = Touches::default();
         let config = settings(4);
         assert!(entry(&touches, 1, &Before::default(), config.touch, 0).is_empty());
-        touches.renew_allowance(config.touch);
         touches.take_in(2, &told(1, 0..3, 1), &config);
         touches.take_in(2, &told(2, 1..6, 2), &config);
         // The fifth and the sixth entry did not fit.
@@ -423,16 +411,15 @@ mod tests {
         // The interval's allowance is used up; the next one has a new one.
         touches.take_in(2, &told(3, 7..9, 1), &config);
         assert!(entry(&touches, 1, &Before::default(), config.touch, 100).is_empty());
-        touches.renew_allowance(config.touch);
+        advance(Duration::from_millis(100)).await;
         assert_eq!(slots(&entry(&touches, 1, &Before::default(), config.touch, 100)), [(7, 1), (8, 1)]);
         assert_eq!(touches.counts.log_entries.load(Relaxed), 2);
     }
 
-    #[test]
-    fn reads_that_come_twice_count_once_and_before_the_write() {
+    #[tokio::test(start_paused = true)]
+    async fn reads_that_come_twice_count_once_and_before_the_write() {
         let touches = Touches::default();
         let config = settings(100);
-        touches.renew_allowance(config.touch);
         let Told { reads: Some(first), .. } = told(7, 0..2, 1) else { unreachable!("reads") };
         let before = Before { told: Some(first.clone()), fresh: vec![first.touches[0]] };
         // The write overtakes what the leader is being told of, and takes it along.
@@ -447,11 +434,10 @@ mod tests {
         );
     }
 
-    #[test]
-    fn reads_wait_while_large_commands_pass() {
+    #[tokio::test(start_paused = true)]
+    async fn reads_wait_while_large_commands_pass() {
         let touches = Touches::default();
         let config = settings(4_096);
-        touches.renew_allowance(config.touch);
         touches.take_in(2, &told(4, 0..2_000, u16::MAX), &config);
         assert!(entry(&touches, 1, &Before::default(), config.touch, COMMAND_BYTES_MAX).is_empty());
         let beside = COMMAND_BYTES_MAX - 10 * TOUCH_BYTES_MAX;
