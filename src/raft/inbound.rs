@@ -15,8 +15,10 @@ use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::{Instant, sleep_until};
 
 /// The receiving end of Raft's messages. Cheap to clone.
 #[derive(Clone)]
@@ -24,9 +26,15 @@ pub struct Inbound {
     raft: Raft<Types, Machine>,
     snapshots: Snapshots,
     /// The snapshot that each leader is sending; a new one takes the place of one that was broken off.
-    receiving: Arc<Mutex<HashMap<NodeId, Transfer>>>,
+    receiving: Arc<Mutex<Transfers>>,
     refusals: Arc<LogLimit>,
 }
+
+type Transfers = HashMap<NodeId, Transfer>;
+
+/// A transfer of which nothing was heard for this long is forgotten, and its file removed. A sender begins anew when a piece
+/// is not taken within seconds, so it does not come back to this one, but it may wait for its own disk in between.
+const TRANSFER_IDLE_MAX: Duration = Duration::from_secs(60);
 
 struct Transfer {
     /// Tells this transfer from the one that took its place.
@@ -34,6 +42,8 @@ struct Transfer {
     vote: Vote,
     bytes: u64,
     received: u64,
+    /// When it began, or its newest piece was written.
+    moved: Instant,
     /// `None` while a piece is being written.
     file: Option<Receiving>,
 }
@@ -56,6 +66,23 @@ pub(super) fn check_term(mine: &Vote, theirs: &Vote) -> Result<(), Refusal> {
         return Err(format!("term {theirs} is not plausible after term {mine}"));
     }
     Ok(())
+}
+
+/// Forgets a transfer that was broken off. Ends with the transfer.
+async fn forget_when_idle(transfers: Weak<Mutex<Transfers>>, from: NodeId, id: uuid::Uuid) {
+    let mut until = Instant::now() + TRANSFER_IDLE_MAX;
+    loop {
+        sleep_until(until).await;
+        let Some(transfers) = transfers.upgrade() else { return };
+        let mut transfers = transfers.lock().await;
+        let Some(transfer) = transfers.get(&from).filter(|transfer| transfer.id == id) else { return };
+        until = transfer.moved + TRANSFER_IDLE_MAX;
+        if Instant::now() >= until {
+            tracing::debug!(from, received = transfer.received, "a snapshot was broken off");
+            transfers.remove(&from);
+            return;
+        }
+    }
 }
 
 impl Inbound {
@@ -153,12 +180,20 @@ impl Inbound {
         if mine <= begin.vote {
             let file = self.snapshots.receive().map_err(refuse)?;
             let id = uuid::Uuid::new_v4();
-            let transfer =
-                Transfer { id, vote: begin.vote, bytes: begin.bytes, received: 0, file: Some(file) };
+            let transfer = Transfer {
+                id,
+                vote: begin.vote,
+                bytes: begin.bytes,
+                received: 0,
+                moved: Instant::now(),
+                file: Some(file),
+            };
             // There is one leader at a time: what an earlier one broke off is of no use any more.
             let mut receiving = self.receiving.lock().await;
             receiving.clear();
             receiving.insert(from, transfer);
+            drop(receiving);
+            tokio::spawn(forget_when_idle(Arc::downgrade(&self.receiving), from, id));
         }
         Ok(to_bytes(&SnapshotReply { vote: mine }))
     }
@@ -184,6 +219,7 @@ impl Inbound {
         let mut receiving = self.receiving.lock().await;
         if let Some(transfer) = receiving.get_mut(&from).filter(|transfer| transfer.id == id) {
             transfer.received += length;
+            transfer.moved = Instant::now();
             transfer.file = Some(file);
         }
         Ok(to_bytes(&SnapshotReply { vote: self.my_vote() }))
@@ -207,5 +243,40 @@ impl Inbound {
         let snapshot = Snapshot { meta, snapshot: SnapshotData::Received(received) };
         let response = self.raft.install_full_snapshot(transfer.vote, snapshot).await.map_err(refuse)?;
         Ok(to_bytes(&SnapshotReply { vote: response.vote }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::sleep;
+
+    /// Its file is what takes room: it goes with the transfer.
+    #[tokio::test(start_paused = true)]
+    async fn a_transfer_that_was_broken_off_is_forgotten() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let snapshots = Snapshots::open(folder.path()).expect("a new folder opens");
+        let files = || std::fs::read_dir(folder.path()).expect("a folder").count();
+        let transfers: Arc<Mutex<Transfers>> = Arc::default();
+        let ids = [uuid::Uuid::from_u128(1), uuid::Uuid::from_u128(2)];
+        let begin = async |id| {
+            let file = Some(snapshots.receive().expect("a file"));
+            let vote = Vote::new(1, 7);
+            let transfer = Transfer { id, vote, bytes: 9, received: 0, moved: Instant::now(), file };
+            transfers.lock().await.insert(7, transfer);
+            tokio::spawn(forget_when_idle(Arc::downgrade(&transfers), 7, id));
+        };
+        begin(ids[0]).await;
+        let before = files();
+        sleep(TRANSFER_IDLE_MAX / 2).await;
+        transfers.lock().await.get_mut(&7).expect("under way").moved = Instant::now();
+        sleep(TRANSFER_IDLE_MAX * 3 / 4).await;
+        assert_eq!((files(), transfers.lock().await.len()), (before, 1), "it goes on");
+        // One that took its place has its own time.
+        begin(ids[1]).await;
+        sleep(TRANSFER_IDLE_MAX * 3 / 4).await;
+        assert_eq!((files(), transfers.lock().await[&7].id), (before, ids[1]));
+        sleep(TRANSFER_IDLE_MAX / 2).await;
+        assert_eq!((files(), transfers.lock().await.len()), (before - 1, 0));
     }
 }
