@@ -1,4 +1,5 @@
-//! Who may hold how many of this node's peer connections.
+//! Who may hold how many of this node's peer connections, by the node number that a caller claims in its handshake. It keeps
+//! members that behave badly, or a network that loses connections, from using up files; it is no protection from an attacker.
 
 use super::NodeId;
 use std::collections::{HashMap, VecDeque};
@@ -19,7 +20,9 @@ pub(super) struct Slots {
 
 impl Slots {
     /// Takes a slot for a member, or for a caller that is none. Where there is none left the caller's oldest connection
-    /// goes: it is the likeliest to be dead, and a caller can only harm itself. The receiver hears when this one has to.
+    /// goes: it is the likeliest to be dead. A caller's number is what its handshake says, and nothing proves it: whoever reaches
+    /// the peer port and knows the cluster can take the connections of any member. Only a network that keeps others away
+    /// from that port prevents it. The receiver hears when this one has to.
     pub(super) fn enter(&self, member: Option<NodeId>) -> oneshot::Receiver<()> {
         let (holder, displaced) = oneshot::channel();
         let mut held = self.held.lock().expect("no panic while held");
