@@ -1,6 +1,6 @@
 //! How reads come to count: each node collects its own, and the log tells everybody. They go along with the next write of
-//! that node's clients, in the same entry and before it: whoever reads and then writes by one node finds its reads
-//! counted. What no write takes along goes to the leader after an interval, and into the next entry there. An idle
+//! that node's clients, in the same entry and before it: whoever alone reads and then writes by one node, and waits for each
+//! answer, finds its reads counted. What no write takes along goes to the leader after an interval, and into the next entry there. An idle
 //! cluster that is read from writes one log entry an interval, or one a second where the reads change no order; one that
 //! nobody reads from writes none. Reads that get lost on the way are lost: they are hints.
 
