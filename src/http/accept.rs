@@ -23,9 +23,14 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio::time::Instant;
 use tower::{Service, ServiceExt};
 
 const BUFFER_BYTES: usize = 128 * 1024;
+
+/// How long a connection beyond those that there may be is kept, however many come after it. A probe asks at once, and this
+/// is a few round trips and the time for its answer.
+const PROBE_KEPT: Duration = Duration::from_millis(250);
 
 /// What is told of connections that are not taken in, at most so often a second.
 static TOLD: LineRate = LineRate::new(1);
@@ -62,7 +67,7 @@ async fn accept(listener: TcpListener, door: Door, service: Router, mut stopped:
     let limits = door.limits.clone();
     let places = Arc::new(Semaphore::new(limits.connections));
     let probes = probes(door.clone());
-    let mut beyond = VecDeque::new();
+    let mut beyond = Beyond::default();
     let closing = watch::Sender::new(());
     let http = http1(limits.head);
     let mut http_beyond = http1(limits.probe_head);
@@ -83,11 +88,20 @@ async fn accept(listener: TcpListener, door: Door, service: Router, mut stopped:
                 continue;
             }
         };
-        let _ = stream.set_nodelay(true);
-        cut_off_when_stuck(&stream, limits.send_pause);
         // Those who look after the node are to be answered however many clients there are.
         let place = places.clone().try_acquire_owned().ok();
         let is_beyond = place.is_none();
+        if is_beyond {
+            if let Some(left_out) = TOLD.admit() {
+                let most = limits.connections;
+                tracing::warn!(most, left_out, "all connections are taken: more are for probes only");
+            }
+            if !beyond.make_room(limits.probe_connections) {
+                continue;
+            }
+        }
+        let _ = stream.set_nodelay(true);
+        cut_off_when_stuck(&stream, limits.send_pause);
         let guard = Guard::new();
         let stream = TokioIo::new(Guarded::new(stream, guard.clone(), place, &limits));
         let (http, service) = if is_beyond { (&http_beyond, &probes) } else { (&http, &service) };
@@ -111,12 +125,7 @@ async fn accept(listener: TcpListener, door: Door, service: Router, mut stopped:
             }
         });
         if is_beyond {
-            give_way(&mut beyond, limits.probe_connections);
-            beyond.push_back(serving.abort_handle());
-            if let Some(left_out) = TOLD.admit() {
-                let most = limits.connections;
-                tracing::warn!(most, left_out, "all connections are taken: more are for probes only");
-            }
+            beyond.add(serving.abort_handle());
         }
     }
     drop(listener);
@@ -156,13 +165,28 @@ fn guarded(
     })
 }
 
-/// Makes room for one more connection beyond those that there may be: the oldest had its time. A probe asks at once.
-fn give_way(beyond: &mut VecDeque<AbortHandle>, most: usize) {
-    beyond.retain(|serving| !serving.is_finished());
-    while beyond.len() >= most.max(1)
-        && let Some(oldest) = beyond.pop_front()
-    {
-        oldest.abort();
+/// Connections beyond those that there may be, oldest first.
+#[derive(Default)]
+struct Beyond(VecDeque<(AbortHandle, Instant)>);
+
+impl Beyond {
+    /// Makes room for one more; the oldest had its time. False when it had not, so that the new one has to go.
+    fn make_room(&mut self, most: usize) -> bool {
+        self.0.retain(|(serving, _)| !serving.is_finished());
+        while self.0.len() >= most.max(1)
+            && let Some((oldest, since)) = self.0.front()
+        {
+            if since.elapsed() < PROBE_KEPT {
+                return false;
+            }
+            oldest.abort();
+            self.0.pop_front();
+        }
+        true
+    }
+
+    fn add(&mut self, serving: AbortHandle) {
+        self.0.push_back((serving, Instant::now()));
     }
 }
 
@@ -174,4 +198,30 @@ fn cut_off_when_stuck(stream: &TcpStream, after: Duration) {
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (stream, after);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+    use tokio::time::advance;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_has_time_for_its_answer() {
+        let mut beyond = Beyond::default();
+        let mut tasks = JoinSet::new();
+        for _ in 0..3 {
+            assert!(beyond.make_room(3));
+            beyond.add(tasks.spawn(pending::<()>()));
+        }
+        advance(PROBE_KEPT - Duration::from_millis(1)).await;
+        assert!(!beyond.make_room(3), "the new one goes");
+        advance(Duration::from_millis(1)).await;
+        assert!(beyond.make_room(3), "the oldest one goes");
+        beyond.add(tasks.spawn(async {}));
+        assert!(tasks.join_next().await.expect("three").is_err_and(|error| error.is_cancelled()));
+        tasks.join_next().await.expect("the one that was answered").expect("no panic");
+        assert!(beyond.make_room(3), "one has ended");
+        assert_eq!(beyond.0.len(), 2);
+    }
 }

@@ -134,8 +134,14 @@ async fn connections_are_bounded() {
         [("/livez", "200"), ("/v1/status", "200"), ("/v1/kv/k", "503"), ("/api/cache", "503")]
     {
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
-        let (stream, begun) = send(&server, request.as_bytes()).await;
-        let answer = closed(stream).await;
+        let begun = Instant::now();
+        // The held ones are kept for a moment, and a newer one is refused meanwhile.
+        let answer = loop {
+            let answer = closed(send(&server, request.as_bytes()).await.0).await;
+            if !answer.is_empty() || begun.elapsed() >= head {
+                break answer;
+            }
+        };
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
         assert!(begun.elapsed() < head, "{path} was answered after {:?}", begun.elapsed());
     }
