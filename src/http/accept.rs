@@ -5,6 +5,7 @@ use super::door::Door;
 use super::guard::{Guard, Guarded};
 use super::line_rate::LineRate;
 use super::noted::Noted;
+use super::places::{NoPlace, Places};
 use super::routes::{probes, router};
 use super::{guide, history};
 use axum::Router;
@@ -18,10 +19,9 @@ use hyper_util::service::TowerToHyperService;
 use socket2::SockRef;
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tower::{Service, ServiceExt};
@@ -65,7 +65,7 @@ impl HttpServer {
 
 async fn accept(listener: TcpListener, door: Door, service: Router, mut stopped: oneshot::Receiver<()>) {
     let limits = door.limits.clone();
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let places = Places::new(limits.connections);
     let probes = probes(door.clone());
     let mut beyond = Beyond::default();
     let closing = watch::Sender::new(());
@@ -89,12 +89,20 @@ async fn accept(listener: TcpListener, door: Door, service: Router, mut stopped:
             }
         };
         // Those who look after the node are to be answered however many clients there are.
-        let place = places.clone().try_acquire_owned().ok();
-        let is_beyond = place.is_none();
-        if is_beyond {
+        let place = places.take(address.ip());
+        let is_beyond = place.is_err();
+        if let Err(why) = &place {
             if let Some(left_out) = TOLD.admit() {
                 let most = limits.connections;
-                tracing::warn!(most, left_out, "all connections are taken: more are for probes only");
+                match why {
+                    NoPlace::AllTaken => {
+                        tracing::warn!(most, left_out, "all connections are taken: more are for probes only");
+                    }
+                    NoPlace::ShareTaken => {
+                        let client = address.ip();
+                        tracing::warn!(%client, most, left_out, "a client has half of all connections: more are for probes only");
+                    }
+                }
             }
             if !beyond.make_room(limits.probe_connections) {
                 continue;
@@ -103,7 +111,7 @@ async fn accept(listener: TcpListener, door: Door, service: Router, mut stopped:
         let _ = stream.set_nodelay(true);
         cut_off_when_stuck(&stream, limits.send_pause);
         let guard = Guard::new();
-        let stream = TokioIo::new(Guarded::new(stream, guard.clone(), place, &limits));
+        let stream = TokioIo::new(Guarded::new(stream, guard.clone(), place.ok(), &limits));
         let (http, service) = if is_beyond { (&http_beyond, &probes) } else { (&http, &service) };
         let service =
             TowerToHyperService::new(guarded(service.clone(), guard, ClientAddress::new(address.ip())));

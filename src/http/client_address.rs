@@ -55,8 +55,13 @@ impl Shares {
 
     /// One more for this client; false when it has its share of so much.
     pub fn take(&mut self, client: ClientAddress, all: u32) -> bool {
+        self.take_up_to(client, Self::most(all))
+    }
+
+    /// One more for this client; false when it has that many.
+    pub fn take_up_to(&mut self, client: ClientAddress, most: u32) -> bool {
         let has = self.0.entry(client).or_default();
-        let may = *has < Self::most(all);
+        let may = *has < most;
         *has += u32::from(may);
         may
     }

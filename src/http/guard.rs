@@ -8,6 +8,7 @@
 //! nobody read would make it take back the answer, which a client that sends first and reads later would never see.
 
 use super::HttpLimits;
+use super::places::Place;
 use std::any::Any;
 use std::io;
 use std::mem::MaybeUninit;
@@ -17,7 +18,6 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 
 const UNLIMITED: u64 = u64::MAX;
@@ -93,7 +93,7 @@ impl Guard {
 pub(super) struct Guarded<S> {
     stream: S,
     guard: Guard,
-    _place: Option<OwnedSemaphorePermit>,
+    _place: Option<Place>,
     /// How long a limited connection may go without anything being sent over it.
     quiet: Duration,
     sent: Instant,
@@ -109,7 +109,7 @@ struct Linger {
 }
 
 impl<S> Guarded<S> {
-    pub fn new(stream: S, guard: Guard, place: Option<OwnedSemaphorePermit>, limits: &HttpLimits) -> Self {
+    pub fn new(stream: S, guard: Guard, place: Option<Place>, limits: &HttpLimits) -> Self {
         let linger = Linger { limit: limits.linger, bytes: limits.linger_bytes, timer: None };
         let quiet = limits.page_ping + limits.page_pong;
         Self { stream, guard, _place: place, quiet, sent: Instant::now(), timer: None, linger }

@@ -30,6 +30,7 @@ mod noted;
 mod nothing;
 mod openapi;
 mod origin;
+mod places;
 mod respond;
 mod routes;
 mod time;
