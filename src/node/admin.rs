@@ -6,6 +6,7 @@ use super::formation::FOUNDING_NODES_MAX;
 use super::own_reads::Before;
 use super::shadow::ShadowReport;
 use super::start::Inner;
+use super::write::Times;
 use crate::api::{AddMember, Joined};
 use crate::cache::Command;
 use crate::peer::{Lane, Method, NodeId, PeerError};
@@ -246,7 +247,8 @@ impl Inner {
         }
         let id = loop {
             let tick = Envelope { idempotency_key: None, command: Command::Tick };
-            let done = self.propose_here(0, tick.encode(), &Before::default(), deadline).await;
+            let done =
+                self.propose_here(0, tick.encode(), &Before::default(), Times::at_once(deadline)).await;
             let index = done.map_err(|_| AdminFailure::NotLeader)?.index;
             if index > FOUNDING_NODES_MAX as u64 {
                 break index;

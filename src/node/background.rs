@@ -6,6 +6,7 @@ use super::error::NodeError;
 use super::options::Origin;
 use super::own_reads::Before;
 use super::start::Inner;
+use super::write::Times;
 use crate::cache::{CacheConfig, Command, ConfigChange};
 use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::{Envelope, View, from_postcard};
@@ -113,7 +114,12 @@ pub(super) async fn keep_ticking(inner: Weak<Inner>) {
             let tick = Envelope { idempotency_key: None, command: Command::Tick };
             // Whatever becomes of it, the next look decides anew; after a failure, not at once.
             if node
-                .propose_here(0, tick.encode(), &Before::default(), Instant::now() + Duration::from_secs(1))
+                .propose_here(
+                    0,
+                    tick.encode(),
+                    &Before::default(),
+                    Times::at_once(Instant::now() + Duration::from_secs(1)),
+                )
                 .await
                 .is_ok()
             {
@@ -144,7 +150,7 @@ pub(super) async fn give_first_settings(inner: Weak<Inner>) {
                     0,
                     envelope.encode(),
                     &Before::default(),
-                    Instant::now() + Duration::from_secs(2),
+                    Times::at_once(Instant::now() + Duration::from_secs(2)),
                 )
                 .await;
         }

@@ -3,6 +3,7 @@
 
 use super::own_reads::Before;
 use super::start::Inner;
+use super::write::Times;
 use crate::cache::Command;
 use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::{
@@ -21,7 +22,10 @@ const LIMIT_MAX: Duration = Duration::from_secs(600);
 /// once more on its way in.
 #[derive(Debug)]
 pub(super) struct ForwardedWrite {
-    pub limit_ms: u64,
+    /// How long the leader may try to propose it, in milliseconds.
+    pub propose_ms: u64,
+    /// How long its outcome is waited for, in milliseconds.
+    pub answer_ms: u64,
     /// The asking node's reads so far, which count before the command.
     pub before: Before,
     pub body: Bytes,
@@ -29,7 +33,7 @@ pub(super) struct ForwardedWrite {
 
 impl ForwardedWrite {
     pub fn encode(&self) -> Bytes {
-        let head = to_bytes(&(self.limit_ms, &self.before));
+        let head = to_bytes(&(self.propose_ms, self.answer_ms, &self.before));
         let mut out = BytesMut::with_capacity(4 + head.len() + self.body.len());
         out.put_u32(u32::try_from(head.len()).unwrap_or(u32::MAX));
         out.put_slice(&head);
@@ -43,8 +47,8 @@ impl ForwardedWrite {
     /// [`CodecError`] on anything [`encode`](Self::encode) did not write.
     pub fn decode(mut message: Bytes) -> Result<Self, CodecError> {
         let what = "a forwarded write";
-        let (limit_ms, before) = from_postcard(what, &take_part(&mut message, what)?)?;
-        Ok(Self { limit_ms, before, body: message })
+        let (propose_ms, answer_ms, before) = from_postcard(what, &take_part(&mut message, what)?)?;
+        Ok(Self { propose_ms, answer_ms, before, body: message })
     }
 }
 
@@ -74,15 +78,19 @@ pub(super) async fn forward_write(
     leader: NodeId,
     body: Bytes,
     before: Before,
-    deadline: Instant,
+    times: Times,
 ) -> Result<Proposed, ForwardFailure> {
-    let limit = deadline.saturating_duration_since(Instant::now());
+    let limit = times.answer.saturating_duration_since(Instant::now());
     let Some(client) = inner.peers.client(&inner.consensus, leader, Lane::Forward) else {
         return Err(ForwardFailure::NothingDone("the leader's address is not known yet".into()));
     };
     // The leader gives up a little earlier than we do, so that its answer still arrives.
-    let limit_ms = u64::try_from(limit.as_millis().saturating_sub(20)).unwrap_or(u64::MAX);
-    let message = ForwardedWrite { limit_ms, before, body }.encode();
+    let left_ms = |until: Instant| {
+        let left = until.saturating_duration_since(Instant::now());
+        u64::try_from(left.as_millis().saturating_sub(20)).unwrap_or(u64::MAX)
+    };
+    let (propose_ms, answer_ms) = (left_ms(times.propose), left_ms(times.answer));
+    let message = ForwardedWrite { propose_ms, answer_ms, before, body }.encode();
     let answer = match client.call(Method::Write, message, limit).await {
         Ok(answer) => answer,
         Err(
@@ -124,10 +132,10 @@ fn vet(body: &[u8]) -> Result<(), String> {
 pub(super) async fn answer_write(inner: &Inner, from: NodeId, body: Bytes) -> Result<Bytes, String> {
     let message = ForwardedWrite::decode(body).map_err(|error| error.to_string())?;
     vet(&message.body)?;
-    let limit = Duration::from_millis(message.limit_ms).min(LIMIT_MAX);
-    let deadline = Instant::now() + limit;
-    let result = match inner.admission.enter(message.body.len(), deadline).await {
-        Ok(_slot) => inner.propose_here(from, message.body, &message.before, deadline).await,
+    let until = |ms: u64| Instant::now() + Duration::from_millis(ms).min(LIMIT_MAX);
+    let times = Times { propose: until(message.propose_ms), answer: until(message.answer_ms) };
+    let result = match inner.admission.enter(message.body.len(), times.answer).await {
+        Ok(_place) => inner.propose_here(from, message.body, &message.before, times).await,
         Err(_) => Err(ForwardFailure::Busy),
     };
     let done =

@@ -10,6 +10,7 @@ use super::own_reads::{Before, COUNT_INTERVAL, Fate, Numbered, OwnReads};
 use super::pending_reads::{ForEntry, PendingReads};
 use super::read_samples::ReadSamples;
 use super::start::Inner;
+use super::write::Times;
 use crate::cache::{CacheConfig, Command, Seen, TouchConfig};
 use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::{COMMAND_BYTES_MAX, Envelope, encode_touches, from_postcard, to_bytes};
@@ -281,7 +282,9 @@ async fn tell_log(node: &Inner, config: &CacheConfig, since_all: Duration) {
     let idle = touches.proposals.swap(0, Relaxed) == 0;
     if touches.pending_entries.load(Relaxed) > 0 && (idle || left_over) {
         let tick = Envelope { idempotency_key: None, command: Command::Tick };
-        let _ = node.propose_here(0, tick.encode(), &Before::default(), Instant::now() + TICK_LIMIT).await;
+        let _ = node
+            .propose_here(0, tick.encode(), &Before::default(), Times::at_once(Instant::now() + TICK_LIMIT))
+            .await;
         touches.proposals.store(0, Relaxed);
     }
 }

@@ -18,6 +18,22 @@ const LEASE_PAUSE: Duration = Duration::from_millis(20);
 /// The least that is left of the time for the last try. Cut short, a refusal would become an unknown outcome.
 const LAST_TRY: Duration = Duration::from_millis(250);
 
+/// How long a write may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// Until when a leader that takes it is looked for.
+    pub propose: Instant,
+    /// Until when its outcome is waited for.
+    pub answer: Instant,
+}
+
+impl Times {
+    /// Proposed now or never.
+    pub fn at_once(answer: Instant) -> Self {
+        Self { propose: Instant::now(), answer }
+    }
+}
+
 /// A command on its way into the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteRequest {
@@ -49,15 +65,16 @@ impl Inner {
     pub(super) async fn write(&self, request: WriteRequest) -> Result<Written, NodeError> {
         self.refuse_when_draining()?;
         self.refuse_when_removed()?;
-        let deadline = Instant::now() + request.limit.unwrap_or(self.options.limits.request);
+        let answer = Instant::now() + request.limit.unwrap_or(self.options.limits.request);
+        let last_try = answer.checked_sub(LAST_TRY).unwrap_or(answer);
         // Encoded first, so that a value that waits is held once.
         let body = Envelope { idempotency_key: request.idempotency_key, command: request.command }.encode();
         if body.len() > COMMAND_BYTES_MAX {
             return Err(NodeError::TooLarge { bytes: body.len(), limit: COMMAND_BYTES_MAX });
         }
-        let in_time = deadline.checked_sub(LAST_TRY).unwrap_or(deadline);
-        let _place = self.admission.enter(body.len(), in_time).await?;
-        let done = self.propose_anywhere(body, deadline).await?;
+        let _place = self.admission.enter(body.len(), last_try).await?;
+        let propose = (Instant::now() + self.options.limits.leader_wait).min(last_try);
+        let done = self.propose_anywhere(body, Times { propose, answer }).await?;
         let (index, term) = (done.index, done.term);
         let outcome = done.response.result.map_err(|error| NodeError::Refused { error, index, term })?;
         Ok(Written { outcome, index, term, replayed: done.response.replayed })
@@ -65,9 +82,9 @@ impl Inner {
 
     /// Tries until the proposal was made somewhere or time is up. As long as nothing was proposed, trying
     /// again is harmless; once something may have been, the first answer is final.
-    async fn propose_anywhere(&self, body: Bytes, deadline: Instant) -> Result<Proposed, NodeError> {
+    async fn propose_anywhere(&self, body: Bytes, times: Times) -> Result<Proposed, NodeError> {
         let reads = self.touches.before_write();
-        let done = self.propose_with(&reads.before, body, deadline).await;
+        let done = self.propose_with(&reads.before, body, times).await;
         let fate = match &done {
             Ok(_) => Fate::Taken,
             Err(NodeError::Busy | NodeError::Unavailable(_)) => Fate::Refused,
@@ -77,19 +94,13 @@ impl Inner {
         done
     }
 
-    async fn propose_with(
-        &self,
-        before: &Before,
-        body: Bytes,
-        deadline: Instant,
-    ) -> Result<Proposed, NodeError> {
-        let patience = self.patience(deadline);
+    async fn propose_with(&self, before: &Before, body: Bytes, times: Times) -> Result<Proposed, NodeError> {
         loop {
-            let leader = self.wait_for_leader(patience).await?;
+            let leader = self.wait_for_leader(times.propose).await?;
             let result = if leader == self.identity.node_id {
-                self.propose_here(leader, body.clone(), before, deadline).await
+                self.propose_here(leader, body.clone(), before, times).await
             } else {
-                forward_write(self, leader, body.clone(), before.clone(), deadline).await
+                forward_write(self, leader, body.clone(), before.clone(), times).await
             };
             let reason = match result {
                 Ok(done) => return Ok(done),
@@ -98,7 +109,7 @@ impl Inner {
                 Err(ForwardFailure::Stopped(reason)) => return Err(NodeError::Fatal(reason)),
                 Err(ForwardFailure::NothingDone(reason)) => reason,
             };
-            if Instant::now() + RETRY_PAUSE >= patience {
+            if Instant::now() + RETRY_PAUSE >= times.propose {
                 let reason = match self.audit.standing.has_majority() {
                     true => reason,
                     false => "no majority of the voters answers this node".into(),
@@ -116,7 +127,7 @@ impl Inner {
         by: NodeId,
         body: Bytes,
         before: &Before,
-        deadline: Instant,
+        times: Times,
     ) -> Result<Proposed, ForwardFailure> {
         // An entry that is too large would be kept by this node and could be sent to no other.
         if body.len() > COMMAND_BYTES_MAX {
@@ -126,14 +137,13 @@ impl Inner {
         let config = || self.consensus.replica().with_cache(|cache| cache.config().touch);
         let reads = self.touches.for_entry(by, before, config, body.len());
         let touches = reads.encoded();
-        let patience = self.patience(deadline);
         loop {
             let proposed = self.consensus.propose(by, body.clone(), touches.clone());
-            let Ok(result) = timeout_at(deadline, proposed).await else {
+            let Ok(result) = timeout_at(times.answer, proposed).await else {
                 return Err(ForwardFailure::Unknown("no majority confirmed the write in time".into()));
             };
             // It waits here: asked again from outside, the leader would get the body again each time, and have more to do.
-            if matches!(result, Err(ProposeError::NoLease)) && Instant::now() + LEASE_PAUSE < patience {
+            if matches!(result, Err(ProposeError::NoLease)) && Instant::now() + LEASE_PAUSE < times.propose {
                 tokio::time::sleep(LEASE_PAUSE).await;
                 continue;
             }
@@ -155,12 +165,6 @@ impl Inner {
                 ProposeError::Stopped(reason) => ForwardFailure::Stopped(reason),
             });
         }
-    }
-
-    /// Until when to look for a leader that takes a write.
-    fn patience(&self, deadline: Instant) -> Instant {
-        let latest = deadline.checked_sub(LAST_TRY).unwrap_or(deadline);
-        (Instant::now() + self.options.limits.leader_wait).min(latest)
     }
 
     /// The leader's number, once there is one.

@@ -36,9 +36,11 @@ async fn caller(cluster: &Cluster, target: &Node, from: NodeId, lane: Lane) -> P
     PeerClient::new(me, to, target.peer.clone(), lane, Net::Tcp, Links::default())
 }
 
-/// A forwarded write: how long it may take, the reads that count before it, and the command.
+/// A forwarded write: how long it may take to propose and to answer it, the reads that count before it, and the command.
 fn forwarded(body: Bytes) -> Bytes {
-    to_bytes(&(2_000_u64, (None::<()>, Vec::<(u32, u32, u16)>::new()), body))
+    let head = to_bytes(&(1_000_u64, 2_000_u64, (None::<()>, Vec::<(u32, u32, u16)>::new())));
+    let length = u32::try_from(head.len()).expect("a few bytes").to_be_bytes();
+    [&length[..], &head, &body].concat().into()
 }
 
 async fn term(cluster: &Cluster, node: &Node) -> u64 {

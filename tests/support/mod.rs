@@ -137,9 +137,8 @@ impl Node {
         // SAFETY: prctl, signal and setrlimit may be called between fork and exec.
         unsafe {
             command.pre_exec(move || {
-                if ignores_hang_up {
-                    libc::signal(libc::SIGHUP, libc::SIG_IGN);
-                }
+                // Whatever the tests themselves were started by.
+                libc::signal(libc::SIGHUP, if ignores_hang_up { libc::SIG_IGN } else { libc::SIG_DFL });
                 if let Some(files) = files_max {
                     let limit = libc::rlimit { rlim_cur: files, rlim_max: files };
                     libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
