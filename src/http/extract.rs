@@ -298,7 +298,8 @@ impl Held {
 }
 
 /// A whole body of at most `limit` bytes. Memory is taken as bytes arrive, so a client that announces much
-/// and sends little holds little.
+/// and sends little holds little. What does not come at once is copied together: each piece is a part of a buffer of several KiB,
+/// which it would keep from being freed even if it is a single byte.
 ///
 /// # Errors
 /// `too_large`, `busy` when other bodies take all the memory there is, `invalid_body` when the connection broke.

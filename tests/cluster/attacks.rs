@@ -162,3 +162,37 @@ async fn a_flood_of_requests_is_told_in_few_lines() {
     assert!(told < (seconds + 2) * 1_000 * 700, "{told} bytes in {seconds} s");
     probes_are_answered(node).await;
 }
+
+/// A byte that comes by itself takes a byte, and not the whole buffer that it was received into.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_come_byte_by_byte_take_what_they_bring() {
+    let cluster = Cluster::start(1, &[]).await;
+    let node = &cluster.nodes[0];
+    let before = resident_bytes(node);
+    let sending = (0..100).map(|number| {
+        let address = address(node);
+        // `/socket.io` has bodies of another kind.
+        let target = match number % 2 {
+            0 => format!("PUT /v1/kv/slow-{number}"),
+            _ => format!("POST /socket.io/?EIO=4&transport=polling&sid={number}"),
+        };
+        let head = format!("{target} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 4000\r\n\r\n");
+        async move {
+            let mut stream = TcpStream::connect(address).await.expect("a connection");
+            stream.set_nodelay(true).expect("small packets");
+            stream.write_all(head.as_bytes()).await.expect("it is read");
+            let mut every = tokio::time::interval(Duration::from_millis(4));
+            for _ in 0..1_000 {
+                every.tick().await;
+                stream.write_all(b"x").await.expect("it is read");
+            }
+            stream
+        }
+    });
+    let held = futures::future::join_all(sending).await;
+    let grown = resident_bytes(node).saturating_sub(before);
+    println!("it grew by {grown} bytes");
+    assert!(grown < GROWTH_BYTES_MAX, "it grew by {grown} bytes");
+    probes_are_answered(node).await;
+    drop(held);
+}

@@ -3,6 +3,7 @@
 
 use super::super::client_address::{ClientAddress, Shares};
 use super::super::door::Door;
+use super::super::extract::body_bytes;
 use super::super::line_rate::{LineRate, cut};
 use super::super::origin;
 use super::super::time::iso;
@@ -11,7 +12,7 @@ use super::settings::GuideSettings;
 use super::upgrades::{Upgrades, refuse_second, session};
 use crate::raft::wall_ms;
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
@@ -171,10 +172,11 @@ async fn refuse_attachments(State(door): State<Door>, request: Request, next: Ne
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    let read = timeout(door.limits.body_pause, to_bytes(body, POLLED_BYTES_MAX)).await;
-    let Ok(Ok(bytes)) = read else {
+    let reading = body_bytes(&door, &parts.headers, body, POLLED_BYTES_MAX);
+    let Ok(Ok(held)) = timeout(door.limits.body_pause, reading).await else {
         return (StatusCode::PAYLOAD_TOO_LARGE, "Too large, or not in time").into_response();
     };
+    let (bytes, _share) = held.part();
     // One request may bring several packets.
     let mut packets = bytes.split(|byte| *byte == RECORD_SEPARATOR);
     if packets.any(|packet| packet.starts_with(b"b")) {

@@ -70,7 +70,7 @@ mod tests {
             "role": "follower", "leader": null, "term": 1, "last_log_index": 10, "committed_index": 10,
             "applied_index": 10, "snapshot_index": 0, "purged_index": 0,
             "digest": {"index": 10, "digest": "aa"}, "differs_at": null,
-            "majority": true, "removed": false, "members": [],
+            "majority": true, "removed": false, "warnings": [], "members": [],
             "config": {"policy": "lru", "capacity_entries": 1, "capacity_bytes": 1, "default_ttl_ms": null,
                 "touch": {"enabled": true, "interval_ms": 100, "max_per_flush": 1}},
             "entries": 0, "bytes": 0, "log_time_ms": 1_000, "log_time_ahead_ms": 0, "version": "1",
