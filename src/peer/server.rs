@@ -30,6 +30,9 @@ const REQUESTS_IN_FLIGHT_MAX: usize = 1_024;
 /// Most append requests of one connection that wait for their flush.
 const APPENDS_IN_FLIGHT_MAX: usize = 64;
 
+/// Longer frames are few at a time; no heartbeat or vote is one.
+const LONG_FRAME_BYTES: usize = 1024 * 1024;
+
 /// What is said of appends behind one that was refused.
 const AFTER_REFUSAL: &str = "an append before this one was refused";
 
@@ -72,7 +75,7 @@ impl PeerServer {
 }
 
 async fn accept(mut listener: Listener, me: PeerIdentity, links: Links, handler: Arc<dyn Handler>) {
-    let slots = Arc::new(Slots::default());
+    let slots = Arc::new((Slots::of_connections(), Slots::of_long_frames()));
     let refusals = Arc::new(LogLimit::default());
     // Connections end with this task, that is with the server.
     let mut connections = JoinSet::new();
@@ -115,7 +118,7 @@ async fn serve(
     me: PeerIdentity,
     links: Links,
     handler: Arc<dyn Handler>,
-    slots: &Slots,
+    (slots, long_frames): &(Slots, Slots),
     refusals: &LogLimit,
     known: &AtomicBool,
 ) -> Result<(), FrameError> {
@@ -149,13 +152,13 @@ async fn serve(
             return Ok(());
         }
     };
-    let displaced = slots.enter(handler.is_member(hello.from()).then(|| hello.from()));
+    let displaced = slots.enter(member(&*handler, &hello));
 
     known.store(true, Ordering::Release);
     let (replies, queued) = mpsc::channel(REQUESTS_IN_FLIGHT_MAX);
     let frames = async {
         tokio::select! {
-            result = read_requests(read, hello, &links, handler, replies) => result,
+            result = read_requests(read, hello, &links, handler, long_frames, replies) => result,
             _ = write_frames(write, queued, &links) => Ok(()),
         }
     };
@@ -167,12 +170,18 @@ async fn serve(
     }
 }
 
+/// The member that calls, if it is one.
+fn member(handler: &dyn Handler, hello: &Hello) -> Option<NodeId> {
+    handler.is_member(hello.from()).then(|| hello.from())
+}
+
 /// Reads requests until the peer closes. Appends keep their order; others are worked on side by side.
 async fn read_requests(
     mut read: BufReader<ReadHalf>,
     hello: Hello,
     links: &Links,
     handler: Arc<dyn Handler>,
+    long_frames: &Slots,
     replies: mpsc::Sender<Outgoing>,
 ) -> Result<(), FrameError> {
     let slots = Arc::new(Semaphore::new(REQUESTS_IN_FLIGHT_MAX));
@@ -184,7 +193,17 @@ async fn read_requests(
         // What is at work is bounded before more is taken in; until then the caller's bytes wait on its side.
         let weight = u32::try_from(length).unwrap_or(u32::MAX);
         let Ok(weight) = bytes.clone().acquire_many_owned(weight).await else { return Ok(()) };
-        let request = decode_request(read_content(length, &mut read).await?)?;
+        let content = if length <= LONG_FRAME_BYTES {
+            read_content(length, &mut read).await?
+        } else {
+            let displaced = long_frames.enter(member(&*handler, &hello));
+            tokio::select! {
+                biased;
+                content = read_content(length, &mut read) => content?,
+                _ = displaced => return Ok(()),
+            }
+        };
+        let request = decode_request(content)?;
         if links.is_cut() {
             continue;
         }

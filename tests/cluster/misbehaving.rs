@@ -223,7 +223,8 @@ async fn half_sent_frames_and_held_connections_take_little() {
     }
     let during = rss(&cluster.nodes[victim]);
     println!("{before} MiB before, {during} MiB during");
-    assert!(during < before + 32 * 9 + 64, "{before} MiB before, {during} MiB during");
+    // Four of them may be receiving so long a frame.
+    assert!(during < before + 4 * 9 + 64, "{before} MiB before, {during} MiB during");
     // A member that restarts is let in, and forwards to the node that is held.
     let third = (leader + 2) % 3;
     cluster.nodes[third].kill();
