@@ -15,9 +15,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-#[cfg(target_os = "linux")]
 use socket2::SockRef;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -27,6 +26,9 @@ use tokio::time::Instant;
 use tower::{Service, ServiceExt};
 
 const BUFFER_BYTES: usize = 128 * 1024;
+/// Connections that wait until they are accepted, as far as the system allows it. The library lets 128 wait; a client beyond
+/// them tries again after a second.
+const WAITING_MAX: i32 = 4_096;
 
 /// How long a connection beyond those that there may be is kept, however many come after it. A probe asks at once, and this
 /// is a few round trips and the time for its answer.
@@ -46,6 +48,9 @@ pub struct HttpServer {
 impl HttpServer {
     /// Starts to answer.
     pub fn start(listener: TcpListener, door: Door) -> Self {
+        if let Err(error) = SockRef::from(&listener).listen(WAITING_MAX) {
+            tracing::debug!(%error, "cannot set how many connections may wait");
+        }
         let (stop, stopped) = oneshot::channel();
         let (socket_io, pages) = guide::socket_io(&door);
         let mut tasks = JoinSet::new();
@@ -113,8 +118,8 @@ async fn accept(listener: TcpListener, door: Door, service: Router, mut stopped:
         let guard = Guard::new();
         let stream = TokioIo::new(Guarded::new(stream, guard.clone(), place.ok(), &limits));
         let (http, service) = if is_beyond { (&http_beyond, &probes) } else { (&http, &service) };
-        let service =
-            TowerToHyperService::new(guarded(service.clone(), guard, ClientAddress::new(address.ip())));
+        let client = ClientAddress::new(address.ip());
+        let service = TowerToHyperService::new(guarded(service.clone(), guard, client));
         let connection = http.serve_connection(stream, service).with_upgrades();
         let mut closes = closing.subscribe();
         let serving = tokio::spawn(async move {
@@ -133,7 +138,7 @@ async fn accept(listener: TcpListener, door: Door, service: Router, mut stopped:
             }
         });
         if is_beyond {
-            beyond.add(serving.abort_handle());
+            beyond.add(client, serving.abort_handle());
         }
     }
     drop(listener);
@@ -175,26 +180,36 @@ fn guarded(
 
 /// Connections beyond those that there may be, oldest first.
 #[derive(Default)]
-struct Beyond(VecDeque<(AbortHandle, Instant)>);
+struct Beyond(VecDeque<(ClientAddress, AbortHandle, Instant)>);
 
 impl Beyond {
-    /// Makes room for one more; the oldest had its time. False when it had not, so that the new one has to go.
+    /// Makes room for one more: of the client that has most of them the oldest goes. It had its time, as a probe asks at once,
+    /// and a client that connects again and again displaces itself. False when each client has only one and the oldest is
+    /// young, so that the new one has to go.
     fn make_room(&mut self, most: usize) -> bool {
-        self.0.retain(|(serving, _)| !serving.is_finished());
-        while self.0.len() >= most.max(1)
-            && let Some((oldest, since)) = self.0.front()
-        {
-            if since.elapsed() < PROBE_KEPT {
+        self.0.retain(|(_, serving, _)| !serving.is_finished());
+        while self.0.len() >= most.max(1) {
+            let mut counts = HashMap::new();
+            for (client, ..) in &self.0 {
+                *counts.entry(*client).or_insert(0_usize) += 1;
+            }
+            let greatest = counts.values().max().copied().unwrap_or(0);
+            // Of several such clients, the one with the oldest connection.
+            let Some(place) = self.0.iter().position(|(client, ..)| counts[client] == greatest) else {
+                break;
+            };
+            if greatest == 1 && self.0[place].2.elapsed() < PROBE_KEPT {
                 return false;
             }
-            oldest.abort();
-            self.0.pop_front();
+            if let Some((_, serving, _)) = self.0.remove(place) {
+                serving.abort();
+            }
         }
         true
     }
 
-    fn add(&mut self, serving: AbortHandle) {
-        self.0.push_back((serving, Instant::now()));
+    fn add(&mut self, client: ClientAddress, serving: AbortHandle) {
+        self.0.push_back((client, serving, Instant::now()));
     }
 }
 
@@ -214,22 +229,38 @@ mod tests {
     use std::future::pending;
     use tokio::time::advance;
 
+    fn client(number: u8) -> ClientAddress {
+        ClientAddress::new([10, 0, 0, number].into())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_probe_has_time_for_its_answer() {
         let mut beyond = Beyond::default();
         let mut tasks = JoinSet::new();
-        for _ in 0..3 {
+        for number in 0..3 {
             assert!(beyond.make_room(3));
-            beyond.add(tasks.spawn(pending::<()>()));
+            beyond.add(client(number), tasks.spawn(pending::<()>()));
         }
         advance(PROBE_KEPT - Duration::from_millis(1)).await;
         assert!(!beyond.make_room(3), "the new one goes");
         advance(Duration::from_millis(1)).await;
         assert!(beyond.make_room(3), "the oldest one goes");
-        beyond.add(tasks.spawn(async {}));
+        beyond.add(client(3), tasks.spawn(async {}));
         assert!(tasks.join_next().await.expect("three").is_err_and(|error| error.is_cancelled()));
         tasks.join_next().await.expect("the one that was answered").expect("no panic");
         assert!(beyond.make_room(3), "one has ended");
         assert_eq!(beyond.0.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_displaces_itself() {
+        let mut beyond = Beyond::default();
+        let mut tasks = JoinSet::new();
+        for number in [1, 2, 2, 2, 2, 2, 2] {
+            assert!(beyond.make_room(3));
+            beyond.add(client(number), tasks.spawn(pending::<()>()));
+        }
+        let clients: Vec<ClientAddress> = beyond.0.iter().map(|(client, ..)| *client).collect();
+        assert_eq!(clients, [client(1), client(2), client(2)]);
     }
 }

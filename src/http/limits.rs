@@ -10,8 +10,8 @@ const BYTES_A_SECOND_MIN: usize = 16 * 1024;
 pub struct HttpLimits {
     /// Connections at a time, those included that have become WebSockets.
     pub connections: usize,
-    /// Connections beyond them, on which only probes are answered; the oldest gives way to one more, unless it came
-    /// within the last quarter of a second.
+    /// Connections beyond them, on which only probes are answered; the oldest of the client with most of them gives way to
+    /// one more.
     pub probe_connections: usize,
     /// How long a connection beyond them may idle, or take for its request's head.
     pub probe_head: Duration,

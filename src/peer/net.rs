@@ -1,6 +1,6 @@
 //! How bytes get from node to node: over TCP, or over what a simulation puts in its place.
 
-use super::socket::tune;
+use super::socket::{let_many_wait, tune};
 use futures::future::BoxFuture;
 use std::io;
 use std::pin::Pin;
@@ -42,6 +42,7 @@ pub enum Listener {
 
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
+        let_many_wait(&listener);
         Self::Tcp(listener)
     }
 }

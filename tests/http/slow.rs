@@ -4,7 +4,7 @@ use crate::server::{Server, limits};
 use lockstep::http::HttpLimits;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 async fn send(server: &Server, bytes: &[u8]) -> (TcpStream, Instant) {
     let mut stream = TcpStream::connect(&server.address).await.unwrap();
@@ -179,5 +179,47 @@ async fn bodies_that_are_stuck_leave_room_for_small_ones() {
     assert_eq!(server.put("small", "ten bytes!").await.status().as_u16(), 201);
     drop(others);
     drop(stuck);
+    server.stop().await;
+}
+
+/// Who connects again and again displaces itself, and not somebody's probe.
+#[tokio::test]
+async fn a_probe_is_not_displaced_by_another_client() {
+    let few = HttpLimits { connections: 1, probe_connections: 3, head: Duration::from_secs(30), ..limits() };
+    let server = Server::start_with(few, |options| options).await;
+    let connect = async |from: [u8; 4]| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        socket.connect(server.address.parse().unwrap()).await.unwrap()
+    };
+    // The test's own client has the only connection, or this one.
+    let _place = connect([127, 0, 0, 2]).await;
+    let mut probe = connect([127, 0, 0, 3]).await;
+    probe.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+    let mut flood = Vec::new();
+    for _ in 0..20 {
+        flood.push(connect([127, 0, 0, 2]).await);
+    }
+    // The first of them are displaced, so all were accepted.
+    closed(flood.remove(0)).await;
+    probe.write_all(b"host: localhost\r\n\r\n").await.unwrap();
+    let answer = closed(probe).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop(flood);
+    server.stop().await;
+}
+
+/// The system lets as many connections wait as may come at once. With more than that a client would only try again after a
+/// second, and so would a probe.
+#[tokio::test]
+async fn connections_that_come_at_once_wait_for_their_turn() {
+    let server = Server::start().await;
+    let address = server.address.parse().unwrap();
+    // Nothing is accepted meanwhile, because the server has this very thread.
+    let connect = |_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(500));
+    let held: Result<Vec<_>, _> = (0..300).map(connect).collect();
+    let held = held.expect("all of them wait");
+    assert_eq!(server.get("/livez").await.status().as_u16(), 200);
+    drop(held);
     server.stop().await;
 }
