@@ -227,7 +227,7 @@ impl Cluster {
 
     /// The same, with their folders in this one.
     pub async fn start_in(parent: &Path, count: usize, extra: &[&str]) -> Self {
-        let mut cluster = Self::empty_in(parent).await.with_nodes(count, extra);
+        let mut cluster = Self::stopped_in(parent, count, extra).await;
         for node in &mut cluster.nodes {
             node.start();
         }
@@ -237,7 +237,12 @@ impl Cluster {
 
     /// The same, not started yet.
     pub async fn stopped(count: usize, extra: &[&str]) -> Self {
-        Self::empty().await.with_nodes(count, extra)
+        Self::stopped_in(&std::env::temp_dir(), count, extra).await
+    }
+
+    /// The same, with their folders in this one.
+    pub async fn stopped_in(parent: &Path, count: usize, extra: &[&str]) -> Self {
+        Self::empty_in(parent).await.with_nodes(count, extra)
     }
 
     fn with_nodes(mut self, count: usize, extra: &[&str]) -> Self {

@@ -35,7 +35,15 @@ fn lines_without_tests(text: &str) -> usize {
 
 #[test]
 fn every_file_is_in_order() {
-    let folders = ["src", "tests", "benches/growth", "benches/hot", "benches/rivals/src"];
+    let folders = [
+        "src",
+        "tests",
+        "benches/attacks",
+        "benches/growth",
+        "benches/hot",
+        "benches/rivals/src",
+        "benches/soak",
+    ];
     let all = folders.map(sources);
     let all: Vec<String> = all.iter().flatten().flat_map(complaints).collect();
     assert_clean(&all);
