@@ -109,7 +109,7 @@ async fn accept(listener: TcpListener, door: Door, service: Router, mut stopped:
                     }
                 }
             }
-            if !beyond.make_room(limits.probe_connections) {
+            if !beyond.make_room(ClientAddress::new(address.ip()), limits.probe_connections) {
                 continue;
             }
         }
@@ -183,10 +183,11 @@ fn guarded(
 struct Beyond(VecDeque<(ClientAddress, AbortHandle, Instant)>);
 
 impl Beyond {
-    /// Makes room for one more: of the client that has most of them the oldest goes. It had its time, as a probe asks at once,
-    /// and a client that connects again and again displaces itself. False when each client has only one and the oldest is
-    /// young, so that the new one has to go.
-    fn make_room(&mut self, most: usize) -> bool {
+    /// Makes room for one more of this client: of the client that has most of them the oldest goes. It had its time, as a
+    /// probe asks at once, and a client that connects again and again displaces itself. False when the new one has to go:
+    /// while its client has half of them, or each client has one, a young one is kept. To close a connection costs little,
+    /// to serve it first costs those that wait to be accepted behind it.
+    fn make_room(&mut self, client: ClientAddress, most: usize) -> bool {
         self.0.retain(|(_, serving, _)| !serving.is_finished());
         while self.0.len() >= most.max(1) {
             let mut counts = HashMap::new();
@@ -198,7 +199,8 @@ impl Beyond {
             let Some(place) = self.0.iter().position(|(client, ..)| counts[client] == greatest) else {
                 break;
             };
-            if greatest == 1 && self.0[place].2.elapsed() < PROBE_KEPT {
+            let has_half = counts.get(&client).is_some_and(|count| *count >= most.div_ceil(2));
+            if (has_half || greatest == 1) && self.0[place].2.elapsed() < PROBE_KEPT {
                 return false;
             }
             if let Some((_, serving, _)) = self.0.remove(place) {
@@ -238,29 +240,37 @@ mod tests {
         let mut beyond = Beyond::default();
         let mut tasks = JoinSet::new();
         for number in 0..3 {
-            assert!(beyond.make_room(3));
+            assert!(beyond.make_room(client(number), 3));
             beyond.add(client(number), tasks.spawn(pending::<()>()));
         }
         advance(PROBE_KEPT - Duration::from_millis(1)).await;
-        assert!(!beyond.make_room(3), "the new one goes");
+        assert!(!beyond.make_room(client(3), 3), "the new one goes");
         advance(Duration::from_millis(1)).await;
-        assert!(beyond.make_room(3), "the oldest one goes");
+        assert!(beyond.make_room(client(3), 3), "the oldest one goes");
         beyond.add(client(3), tasks.spawn(async {}));
         assert!(tasks.join_next().await.expect("three").is_err_and(|error| error.is_cancelled()));
         tasks.join_next().await.expect("the one that was answered").expect("no panic");
-        assert!(beyond.make_room(3), "one has ended");
+        assert!(beyond.make_room(client(4), 3), "one has ended");
         assert_eq!(beyond.0.len(), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_displaces_itself() {
+    async fn a_client_displaces_itself_and_makes_room_for_others() {
         let mut beyond = Beyond::default();
         let mut tasks = JoinSet::new();
-        for number in [1, 2, 2, 2, 2, 2, 2] {
-            assert!(beyond.make_room(3));
-            beyond.add(client(number), tasks.spawn(pending::<()>()));
-        }
+        let mut come = |beyond: &mut Beyond, number| {
+            let comes = beyond.make_room(client(number), 4);
+            if comes {
+                beyond.add(client(number), tasks.spawn(pending::<()>()));
+            }
+            comes
+        };
+        assert!([1, 2, 2, 2].into_iter().all(|number| come(&mut beyond, number)));
+        assert!(!come(&mut beyond, 2), "it has more than half, and all are young");
+        assert!(come(&mut beyond, 3), "another client finds room at once");
+        advance(PROBE_KEPT).await;
+        assert!(come(&mut beyond, 2), "its own oldest one goes");
         let clients: Vec<ClientAddress> = beyond.0.iter().map(|(client, ..)| *client).collect();
-        assert_eq!(clients, [client(1), client(2), client(2)]);
+        assert_eq!(clients, [client(1), client(2), client(3), client(2)]);
     }
 }
