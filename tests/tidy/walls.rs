@@ -19,8 +19,9 @@ const ROOMS: [(&str, &[&str]); 11] = [
 ];
 
 /// Packages that belong into one room.
-const HOMES: [(&str, &str); 5] = [
+const HOMES: [(&str, &str); 6] = [
     ("axum", "http"),
+    ("crossbeam_epoch", "storage"),
     ("openraft", "raft"),
     ("rust_embed", "dashboard"),
     ("sled", "storage"),

@@ -1,0 +1,67 @@
+//! What a log holds in memory does not grow with how much went through it. A test of its own, because it counts all that its
+//! process holds.
+
+use bytes::Bytes;
+use lockstep::storage::{LogOptions, LogStore, StorageError};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Bytes that are allocated now.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed on as it is; the count is all that is added.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        HELD.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: as promised by the caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: as promised by the caller.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+fn wait(start: impl FnOnce(Box<dyn FnOnce(Result<(), StorageError>) + Send>)) {
+    let (done, result) = mpsc::channel();
+    start(Box::new(move |outcome| drop(done.send(outcome))));
+    result.recv().expect("an answer").expect("no failure");
+}
+
+/// Small entries, and a purge now and then, as a node with a steady load does it.
+#[test]
+fn what_went_through_the_log_is_freed() {
+    const A_FLUSH: u64 = 100;
+    const KEPT: u64 = 20_000;
+    const MB: usize = 1_000_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = LogStore::open(folder.path(), LogOptions::default()).expect("a new log");
+    let entry = Bytes::from(vec![7; 180]);
+    let mut next = 1;
+    let mut held_most_until = |end: u64| {
+        let mut most = 0;
+        while next < end {
+            let entries = (next..next + A_FLUSH).map(|index| (index, entry.clone())).collect();
+            wait(|done| store.append(entries, done).expect("they follow"));
+            next += A_FLUSH;
+            if next % 50_000 == 1 && next > KEPT {
+                wait(|done| store.purge(next - KEPT, Bytes::from_static(b"purged"), done));
+                most = most.max(HELD.load(Ordering::Relaxed));
+            }
+        }
+        most
+    };
+    let first = held_most_until(300_000);
+    let most = held_most_until(1_500_000);
+    println!("{} MB, then {} MB", first / MB, most / MB);
+    // Two of sled's buffers at most, of a segment each, wait to be freed.
+    assert!(most < 64 * MB, "{} MB, then {} MB", first / MB, most / MB);
+}
