@@ -30,7 +30,7 @@ const CLOCK_SYNC: Duration = Duration::from_secs(5);
 /// Longest sleep of the ticker, and the pause before it looks again: together with a commit they bound how
 /// late an expiry is.
 const TICK_LOOK: Duration = Duration::from_millis(50);
-const LOG_LOOK: Duration = Duration::from_secs(1);
+const LOG_LOOK: Duration = Duration::from_millis(200);
 const PROMOTION_LOOK: Duration = Duration::from_millis(500);
 const CHANGE_LOOK: Duration = Duration::from_secs(1);
 const CHANGE_LIMIT: Duration = Duration::from_secs(5);
