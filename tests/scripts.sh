@@ -64,6 +64,10 @@ expect "leave: three again" 3 "$(curl -sf "http://127.0.0.1:$port/v1/members" | 
 "$scripts/rolling-restart" >/dev/null
 expect "rolling-restart: nothing is lost" v3 "$(try "$(url 2 k)")"
 "$scripts/status" >/dev/null
+if "$scripts/restore" "$work/backup" "$work/restored" --port "$port" 2>/dev/null; then
+  echo "scripts.sh: restore took ports that are taken" >&2
+  exit 1
+fi
 "$scripts/restore" "$work/backup" "$work/restored" --port $((port + 100)) >/dev/null
 expect "restore: a new cluster from the backup" v3 "$(try "http://127.0.0.1:$((port + 102))/v1/kv/k")"
 LOCKSTEP_DATA_DIR=$work/restored "$scripts/down" >/dev/null
