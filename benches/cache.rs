@@ -4,38 +4,20 @@
 //! value, and how long the longest log entry takes while the policy is switched, the capacity is made smaller,
 //! or reads are counted. How fast things are is printed, not judged.
 
+#[path = "../tests/support/held.rs"]
+mod held;
+
 use bytes::Bytes;
+use held::{Counting, held};
 use lockstep::cache::{
     Cache, CacheConfig, Command, Condition, ConfigChange, Key, Op, Policy, Stamp, Touch, Ttl, Value,
 };
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const ENTRIES: u64 = 1_000_000;
 const KEY_BYTES: u64 = 16;
 const VALUE_BYTES: usize = 64;
 const POLICIES: [Policy; 3] = [Policy::Lru, Policy::Lfu, Policy::S3Fifo];
-
-/// Counts what is asked of the system's allocator.
-struct Counting;
-
-static HELD: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is passed on as it is; the count is all that is added.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HELD.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: as promised by the caller.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as promised by the caller.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -128,7 +110,7 @@ fn key_of(number: u64) -> String {
 }
 
 fn memory(policy: Policy) {
-    let before = HELD.load(Ordering::Relaxed);
+    let before = held();
     let resident_before = resident();
     let bench = Bench::full(policy);
     let content = (KEY_BYTES as usize + VALUE_BYTES) * ENTRIES as usize;
@@ -136,7 +118,7 @@ fn memory(policy: Policy) {
     println!(
         "memory {}: {:.0} bytes an entry beyond key and value; {:.0} as the system counts resident memory",
         policy.name(),
-        per_entry(HELD.load(Ordering::Relaxed) - before),
+        per_entry(held() - before),
         per_entry(resident().saturating_sub(resident_before)),
     );
     assert_eq!(bench.cache.len(), ENTRIES);

@@ -16,7 +16,7 @@ const CACHE_SERVER_VARIABLES: [&str; 5] =
 /// mimalloc's number for the option `purge_delay`, which its binding does not name.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 /// How long the allocator keeps memory that nobody uses before the system gets it back, in milliseconds. With its own
-/// second, large values that come and go cost a third more memory, and no request is quicker
+/// second, large values that come and go cost a seventh more memory
 /// (`docs/performance.md#memory-with-large-values`).
 const PURGE_DELAY_MS: std::ffi::c_long = 100;
 

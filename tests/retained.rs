@@ -1,34 +1,16 @@
 //! What a log holds in memory does not grow with how much went through it. A test of its own, because it counts all that its
 //! process holds.
 
-use bytes::Bytes;
-use lockstep::storage::{LogOptions, LogStore, StorageError};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+#[path = "support/held.rs"]
+mod held;
 
-struct Counting;
+use bytes::Bytes;
+use held::{Counting, held};
+use lockstep::storage::{LogOptions, LogStore, StorageError};
+use std::sync::mpsc;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// Bytes that are allocated now.
-static HELD: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is passed on as it is; the count is all that is added.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HELD.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: as promised by the caller.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as promised by the caller.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 fn wait(start: impl FnOnce(Box<dyn FnOnce(Result<(), StorageError>) + Send>)) {
     let (done, result) = mpsc::channel();
@@ -54,7 +36,7 @@ fn what_went_through_the_log_is_freed() {
             next += A_FLUSH;
             if next % 50_000 == 1 && next > KEPT {
                 wait(|done| store.purge(next - KEPT, Bytes::from_static(b"purged"), done));
-                most = most.max(HELD.load(Ordering::Relaxed));
+                most = most.max(held());
             }
         }
         most

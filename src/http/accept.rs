@@ -30,8 +30,8 @@ const BUFFER_BYTES: usize = 128 * 1024;
 /// them tries again after a second.
 const WAITING_MAX: i32 = 4_096;
 
-/// How long a connection beyond those that there may be is kept, however many come after it. A probe asks at once, and this
-/// is a few round trips and the time for its answer.
+/// How long a connection beyond those that there may be is young: see [`Beyond::make_room`]. A probe asks at once, and this is
+/// a few round trips and the time for its answer.
 const PROBE_KEPT: Duration = Duration::from_millis(250);
 
 /// What is told of connections that are not taken in, at most so often a second.

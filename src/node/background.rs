@@ -30,6 +30,7 @@ const CLOCK_SYNC: Duration = Duration::from_secs(5);
 /// Longest sleep of the ticker, and the pause before it looks again: together with a commit they bound how
 /// late an expiry is.
 const TICK_LOOK: Duration = Duration::from_millis(50);
+/// How often the log's length is looked at. Large values bring it 50 MB a second, all of it in memory.
 const LOG_LOOK: Duration = Duration::from_millis(200);
 const PROMOTION_LOOK: Duration = Duration::from_millis(500);
 const CHANGE_LOOK: Duration = Duration::from_secs(1);
@@ -232,12 +233,12 @@ pub(super) async fn keep_log_short(inner: Weak<Inner>) {
     let mut asked_at = 0;
     loop {
         let Some(node) = inner.upgrade() else { return };
-        let snapshot = node.consensus.view().snapshot_index;
+        let View { snapshot_index: snapshot, purged_index: purged, .. } = node.consensus.view();
         // Half of what the cache holds: a snapshot writes twice the log's bytes then. The log costs memory, too.
         let half = node.consensus.replica().with_cache(crate::cache::Cache::bytes) / 2;
         let limit = half.clamp(LOG_BYTES_MIN, node.options.limits.log_bytes.max(LOG_BYTES_MIN));
         if node.store.log_bytes() > limit {
-            if snapshot > 0 {
+            if snapshot > purged {
                 let _ = node.consensus.purge(snapshot).await;
             }
             // What is not applied yet would stay anyway, and is bounded as writes under way are.

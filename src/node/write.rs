@@ -147,23 +147,17 @@ impl Inner {
                 tokio::time::sleep(LEASE_PAUSE).await;
                 continue;
             }
-            if matches!(
-                result,
-                Err(ProposeError::NotLeader { .. }
-                    | ProposeError::NoTime
-                    | ProposeError::NoLease
-                    | ProposeError::Busy)
-            ) {
-                reads.give_back(config);
-            }
-            return result.map_err(|error| match error {
-                ProposeError::NotLeader { .. } | ProposeError::NoTime | ProposeError::NoLease => {
-                    ForwardFailure::NothingDone(error.to_string())
-                }
-                ProposeError::Busy => ForwardFailure::Busy,
-                ProposeError::Unknown => ForwardFailure::Unknown(error.to_string()),
-                ProposeError::Stopped(reason) => ForwardFailure::Stopped(reason),
-            });
+            let failure = match result {
+                Ok(done) => return Ok(done),
+                Err(
+                    error @ (ProposeError::NotLeader { .. } | ProposeError::NoTime | ProposeError::NoLease),
+                ) => ForwardFailure::NothingDone(error.to_string()),
+                Err(ProposeError::Busy) => ForwardFailure::Busy,
+                Err(error @ ProposeError::Unknown) => return Err(ForwardFailure::Unknown(error.to_string())),
+                Err(ProposeError::Stopped(reason)) => return Err(ForwardFailure::Stopped(reason)),
+            };
+            reads.give_back(config);
+            return Err(failure);
         }
     }
 

@@ -180,45 +180,15 @@ impl RaftLogStorage<Types> for Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::{Change, Engine, LogOptions};
+    use crate::storage::LogOptions;
+    use crate::storage::memory_engine::MemoryEngine;
     use futures::FutureExt;
-    use std::collections::BTreeMap;
-    use std::sync::{Arc, Mutex};
-
-    /// A database in memory.
-    #[derive(Default)]
-    struct Memory(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>);
-
-    impl Engine for Memory {
-        fn apply(&self, changes: Vec<Change>) -> io::Result<()> {
-            let mut held = self.0.lock().expect("not poisoned");
-            for change in changes {
-                match change {
-                    Change::Put { key, value } => held.insert(key, value),
-                    Change::Delete { key } => held.remove(&key),
-                };
-            }
-            Ok(())
-        }
-
-        fn flush(&self) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-            Ok(self.0.lock().expect("not poisoned").get(key).cloned())
-        }
-
-        fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
-            self.0.lock().expect("not poisoned").iter().for_each(|(key, value)| visit(key, value));
-            Ok(())
-        }
-    }
+    use std::sync::Arc;
 
     #[test]
     fn a_purge_does_not_wait_for_the_disk() {
         let store =
-            LogStore::open_by_hand(Arc::new(Memory::default()), LogOptions::default()).expect("a log");
+            LogStore::open_by_hand(Arc::new(MemoryEngine::default()), LogOptions::default()).expect("a log");
         let mut log = Log::new(store.clone());
         let purged = LogId::new(1.into(), 7);
         // Nothing reaches the disk until `write_round` is called.

@@ -27,6 +27,8 @@ mod journal;
 mod journaled_engine;
 mod log;
 mod manifest;
+#[cfg(test)]
+pub(crate) mod memory_engine;
 mod owner;
 mod paced;
 mod pages;

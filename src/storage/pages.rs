@@ -397,46 +397,13 @@ fn invalid(what: String) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::memory_engine::MemoryEngine;
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-
-    /// A database in memory that counts what is read of it.
-    #[derive(Default)]
-    struct Counting {
-        held: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
-        gets: AtomicUsize,
-    }
-
-    impl Engine for Counting {
-        fn apply(&self, changes: Vec<Change>) -> io::Result<()> {
-            let mut held = self.held.lock().unwrap();
-            for change in changes {
-                match change {
-                    Change::Put { key, value } => held.insert(key, value),
-                    Change::Delete { key } => held.remove(&key),
-                };
-            }
-            Ok(())
-        }
-
-        fn flush(&self) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-            self.gets.fetch_add(1, SeqCst);
-            Ok(self.held.lock().unwrap().get(key).cloned())
-        }
-
-        fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
-            self.held.lock().unwrap().iter().for_each(|(key, value)| visit(key, value));
-            Ok(())
-        }
-    }
+    use std::sync::atomic::Ordering::SeqCst;
 
     #[test]
     fn readers_that_take_turns_read_each_page_once() {
-        let database = Arc::new(Counting::default());
+        let database = Arc::new(MemoryEngine::default());
         let options = LogOptions { segment_bytes: 16 << 10, ..LogOptions::default() };
         let manifest = Manifest { seq: 2, ..Manifest::new([1; 16]) };
         database.apply(root::write(1, &[], options.page_bytes())).unwrap();
