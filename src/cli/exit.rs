@@ -35,6 +35,16 @@ pub enum NotApproved {
     Undecided,
 }
 
+/// What to try next, where the error itself does not say; otherwise empty.
+pub fn hint(error: &anyhow::Error) -> &'static str {
+    match error.downcast_ref() {
+        Some(ClientError::Unreachable { .. }) => {
+            "; name the nodes to ask with --url URL,URL or in LOCKSTEP_URL"
+        }
+        _ => "",
+    }
+}
+
 /// The exit code of an error.
 pub fn code(error: &anyhow::Error) -> u8 {
     if error.is::<NoSuchKey>() {

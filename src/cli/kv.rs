@@ -158,7 +158,7 @@ async fn del(args: DelArgs) -> Result<()> {
 
 async fn incr(args: IncrArgs) -> Result<()> {
     let (client, output) = connect(&args.target)?;
-    let (by, initial) = (Some(args.by), Some(args.initial));
+    let (by, initial) = (args.by_option.or(Some(args.by)), Some(args.initial));
     let request = IncrRequest { by, initial, ttl_ms: args.ttl_ms, sliding: args.sliding };
     let counter = client.incr(&args.key, &request).await?;
     output.print(&counter, || counter.value.to_string())
@@ -183,13 +183,14 @@ async fn persist(args: PersistArgs) -> Result<()> {
 
 async fn keys(args: KeysArgs) -> Result<()> {
     let (client, output) = connect(&args.target)?;
+    let prefix = args.prefix_option.unwrap_or(args.prefix);
     let (mut found, mut after) = (Vec::new(), args.after);
     let next = loop {
         let left = args.limit.get().saturating_sub(found.len());
         if left == 0 {
             break after;
         }
-        let page = client.keys(&args.prefix, after.as_deref(), left.min(PAGE), args.consistency).await?;
+        let page = client.keys(&prefix, after.as_deref(), left.min(PAGE), args.consistency).await?;
         found.extend(page.keys);
         after = page.next;
         if after.is_none() {

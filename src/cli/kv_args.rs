@@ -73,6 +73,9 @@ pub struct IncrArgs {
     /// What to add
     #[arg(default_value_t = 1, allow_negative_numbers = true)]
     pub by: i64,
+    /// The same as an option
+    #[arg(long = "by", value_name = "BY", conflicts_with = "by", allow_negative_numbers = true)]
+    pub by_option: Option<i64>,
     /// What an absent counter starts at
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     pub initial: i64,
@@ -91,6 +94,9 @@ pub struct KeysArgs {
     /// Only keys that start with this
     #[arg(default_value = "")]
     pub prefix: String,
+    /// The same as an option
+    #[arg(long = "prefix", value_name = "PREFIX", conflicts_with = "prefix")]
+    pub prefix_option: Option<String>,
     /// Start after this key
     #[arg(long)]
     pub after: Option<String>,

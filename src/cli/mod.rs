@@ -59,7 +59,7 @@ pub fn run(cli: Cli) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lockstep: {error:#}");
+            eprintln!("lockstep: {error:#}{}", exit::hint(&error));
             exit::code(&error).into()
         }
     }

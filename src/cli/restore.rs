@@ -31,7 +31,7 @@ pub async fn snapshot(args: SnapshotArgs) -> Result<()> {
         SnapshotCommand::Verify { file } => {
             let info = verify_file(&file)?;
             output.print(&json!({"file": file, "index": info.index}), || {
-                format!("{} is whole, index {}", file.display(), info.index)
+                format!("{} is a complete snapshot, index {}", file.display(), info.index)
             })
         }
         SnapshotCommand::Restore { file, data_dir, name, http, peer } => {

@@ -123,7 +123,10 @@ impl Cluster {
             .unwrap_or_else(|| count_nodes(&folder.path));
         if known > 0 && known != args.nodes && args.restore.is_none() {
             // The cluster that lives here has its own size.
-            eprintln!("lockstep: {} holds a cluster of size {known}", folder.path.display());
+            let shown = folder.path.display();
+            eprintln!(
+                "lockstep: {shown} holds a cluster of {known} nodes; add a node with cluster-scripts/join, or with --join"
+            );
         }
         let count = if known > 0 { known } else { args.nodes };
         let earlier = if known > 0 { earlier_port(&folder.path) } else { None };
@@ -142,7 +145,7 @@ impl Cluster {
         if args.restore.is_some()
             && let Some(taken) = addresses.find(|address| TcpListener::bind(address).is_err())
         {
-            bail!("cannot listen on {taken}; nothing was restored");
+            bail!("cannot listen on {taken}; nothing was restored: choose other ports with --port");
         }
         if let Some(backup) = &args.restore {
             if known > 0 {
@@ -193,7 +196,12 @@ impl Cluster {
             for (what, address) in
                 [("clients", node.http.trim_start_matches("http://")), ("peers", &node.peer)]
             {
-                let taken = |error| format!("{} cannot listen for {what} on {address}: {error}", node.name);
+                let taken = |error| {
+                    let name = &node.name;
+                    format!(
+                        "{name} cannot listen for {what} on {address}: {error}; choose other ports with --port"
+                    )
+                };
                 TcpListener::bind(address).map_err(|error| anyhow::anyhow!(taken(error)))?;
             }
         }
@@ -252,7 +260,7 @@ impl Cluster {
                 if let Some(exit) = node.exit {
                     let log = node.log();
                     let told = format!(
-                        "{} ended ({exit}); its last words in {}:\n{}",
+                        "{} ended ({exit}); the end of its log, {}:\n{}",
                         node.name,
                         log.display(),
                         tail(&log, node.log_start)
@@ -293,7 +301,9 @@ impl Cluster {
         for node in &mut self.nodes {
             let Some(child) = &mut node.child else { continue };
             if let Some(exit) = child.try_wait()? {
-                eprintln!("lockstep: {} ended: {exit}", node.name);
+                let said = tail(&node.log(), node.log_start);
+                let last = said.lines().next_back().map(|line| format!("; it said last: {line}"));
+                eprintln!("lockstep: {} ended: {exit}{}", node.name, last.unwrap_or_default());
                 node.exit = Some(exit);
                 node.child = None;
             }

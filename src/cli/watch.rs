@@ -13,7 +13,7 @@ pub struct WatchArgs {
     /// Only keys that start with this
     #[arg(default_value = "")]
     pub prefix: String,
-    /// Begin behind this log index [default: now]
+    /// Start after this log index [default: now]
     #[arg(long)]
     pub from: Option<u64>,
     /// Leave values out
@@ -53,7 +53,7 @@ fn words(told: &Told) -> String {
             events.iter().map(|event| format!("{index} {}\n", sentence(event))).collect()
         }
         Told::Resync { from, index } => {
-            format!("{index} resync: what came after {from} is no longer known, read again\n")
+            format!("{index} resync: changes after {from} are no longer kept; read the keys again\n")
         }
     }
 }

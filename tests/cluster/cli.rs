@@ -53,8 +53,14 @@ async fn commands_do_what_they_say_and_exit_as_documented() {
     assert_eq!(ask(&["del", "fresh"]).0, 0);
     assert_eq!(ask(&["incr", "n", "5"]).1.trim(), "5");
     assert_eq!(ask(&["incr", "n", "-7"]).1.trim(), "-2");
+    assert_eq!(ask(&["incr", "n", "--by", "3"]).1.trim(), "1");
+    assert_eq!(ask(&["incr", "n", "1", "--by", "3"]).0, 2, "one of the two");
     assert_eq!(ask(&["incr", "k"]).0, 1, "no number");
     assert_eq!(ask(&["keys"]).1, "k\nn\n");
+    assert_eq!(
+        (ask(&["keys", "--prefix", "n"]).1.as_str(), ask(&["keys", "n", "--prefix", "n"]).0),
+        ("n\n", 2)
+    );
     assert_eq!(last_json(&ask(&["status", "--json"]).1)["members"].as_array().unwrap().len(), 3);
     assert_eq!(last_json(&ask(&["config", "--capacity-entries", "77", "--json"]).1)["capacity_entries"], 77);
     assert_eq!(ask(&["config", "--capacity-entries", "0"]).0, 1);
@@ -140,7 +146,9 @@ async fn commands_do_what_they_say_and_exit_as_documented() {
     assert_eq!(run(&["simulate", trace.to_str().unwrap(), "--delay", "0"]).0, 2);
 
     let nowhere = format!("http://127.0.0.1:{}", free_port());
-    assert_eq!(run(&["get", "k", "--url", &nowhere, "--timeout-ms", "300"]).0, 5, "unavailable");
+    let (code, _, error) = run(&["get", "k", "--url", &nowhere, "--timeout-ms", "300"]);
+    assert_eq!(code, 5, "unavailable");
+    assert!(error.contains(&nowhere) && error.contains("name the nodes to ask with --url"), "{error}");
     assert_eq!(run(&["get", "k", "--url", "nonsense"]).0, 2, "usage");
     assert_eq!(run(&["no-such-command"]).0, 2);
     assert_eq!(run(&["replay", "/nonexistent", "--url", &nowhere]).0, 1);
