@@ -37,12 +37,12 @@ pub fn all(criterion: &mut Criterion) {
         group.bench_function(encode, |b| b.iter(|| encode_append(black_box(&append))));
         group.bench_function(decode, |b| b.iter(|| decode_append(black_box(&bytes).clone())));
         let request = Request { id: 1, method: Method::Append, body: bytes };
-        group.bench_function(frame, |b| b.iter(|| black_box(&request).clone().into_frame()));
+        group.bench_function(frame, |b| b.iter(|| black_box(&request).clone().into_frame(1)));
     }
 
     let content = Request { id: 1, method: Method::Append, body: encode_entry(&one) };
-    let content = content.into_frame().to_bytes().slice(4..);
-    group.bench_function("read a frame", |b| b.iter(|| decode_request(black_box(&content).clone())));
+    let content = content.into_frame(1).to_bytes().slice(4..);
+    group.bench_function("read a frame", |b| b.iter(|| decode_request(1, black_box(&content).clone())));
     group.finish();
 }
 

@@ -1,6 +1,7 @@
 //! Bodies of the routes about the cluster and its settings.
 
 use super::cache::CacheReport;
+use crate::cache::limits::FEATURE_LEVEL_FIRST;
 use crate::cache::{CacheConfig, Policy, TouchConfig};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeSet;
@@ -204,6 +205,22 @@ pub struct AddMember {
     pub peer: String,
     /// The number of its data folder, which makes asking twice harmless.
     pub store_uuid: String,
+    /// The newest feature level that it knows; the first one when absent.
+    #[serde(default = "first_level")]
+    pub feature_level: u32,
+}
+
+fn first_level() -> u32 {
+    FEATURE_LEVEL_FIRST
+}
+
+/// Answer of `POST /v1/upgrade`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeatureLevel {
+    /// The level that the cluster keeps now.
+    pub feature_level: u32,
+    /// Whether this request raised it; `false` when there was nothing to raise.
+    pub raised: bool,
 }
 
 /// Answer to a node that has joined, as a learner.

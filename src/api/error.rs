@@ -75,6 +75,8 @@ error_codes! {
     /// The cluster can't do this now or in this way: a membership change that is refused or under way, or an index that it has
     /// not come to.
     Conflict = "conflict", 409, None;
+    /// The cluster keeps an earlier feature level than the request needs, until `lockstep upgrade finish`.
+    FeatureLevel = "feature_level", 409, None;
     /// A condition did not hold; `revision` is the current one.
     PreconditionFailed = "precondition_failed", 412, None;
     /// Larger than a limit.

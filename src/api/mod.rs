@@ -14,9 +14,9 @@ mod watch;
 pub use batch::{BatchAnswer, BatchRequest, OpAnswer, OpRequest, WireFound, WireValue};
 pub use cache::{CacheReport, HotKey, NextVictim, ReadCounts, ShadowHits, TouchReport};
 pub use cluster::{
-    AddMember, ConfigBody, ConfigUpdate, Digests, Founding, FoundingMember, IndexedDigest, Introduction,
-    Joined, Leader, MemberStatus, Members, NodeName, Status, TouchUpdate, TransferLeader, Warning,
-    WarningCode,
+    AddMember, ConfigBody, ConfigUpdate, Digests, FeatureLevel, Founding, FoundingMember, IndexedDigest,
+    Introduction, Joined, Leader, MemberStatus, Members, NodeName, Status, TouchUpdate, TransferLeader,
+    Warning, WarningCode,
 };
 pub use error::{Effect, ErrorCode, Problem};
 pub use headers::{
@@ -26,5 +26,5 @@ pub use history::{Columns, History};
 pub use kv::{
     Cleared, Consistency, Counter, Deadline, EntryDetails, ExpireRequest, IncrRequest, KeyEntry, KeyPage,
 };
-pub use nodes::{NodeReport, NodeState, Nodes};
+pub use nodes::{NodeReport, NodeState, Nodes, ProtocolRange};
 pub use watch::{LiveAnswer, LiveMessage, LiveRequest, Subscribe, Told, WireEvent};

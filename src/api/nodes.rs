@@ -56,5 +56,19 @@ pub struct NodeReport {
     pub log_time_ms: u64,
     pub log_time_ahead_ms: Option<i64>,
     pub uptime_ms: u64,
+    /// The release of Lockstep that it runs.
     pub version: String,
+    /// The versions of the peer protocol that it speaks.
+    pub protocol: ProtocolRange,
+    /// The feature level that the cluster keeps, as far as this node has applied the log.
+    pub feature_level: u32,
+    /// The newest feature level that it knows.
+    pub feature_level_known: u32,
+}
+
+/// Versions of the peer protocol, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProtocolRange {
+    pub min: u8,
+    pub max: u8,
 }

@@ -1,6 +1,7 @@
 //! What may be written: the commands that go through the log. Variants are stored and sent by position,
 //! so new ones are only ever added at the end.
 
+use super::limits::FEATURE_LEVEL_FIRST;
 use super::{CacheConfig, Key, Value};
 use serde::{Deserialize, Serialize};
 
@@ -67,9 +68,39 @@ pub enum Op {
     Expire { key: Key, ttl: Ttl, condition: Condition },
     /// Takes an existing key's deadline away.
     Persist { key: Key, condition: Condition },
+    /// Doubles a counter. It stands for what a next release may add, in the test of a rolling upgrade.
+    #[cfg(feature = "next-level")]
+    Double { key: Key },
+}
+
+impl Command {
+    /// The first feature level that has it. An earlier release cannot decode it.
+    pub fn level(&self) -> u32 {
+        match self {
+            Self::One(op) => op.level(),
+            Self::Batch(ops) => ops.iter().map(Op::level).max().unwrap_or(FEATURE_LEVEL_FIRST),
+            Self::Clear { .. } | Self::Configure(_) | Self::Tick | Self::RaiseFeatureLevel { .. } => {
+                FEATURE_LEVEL_FIRST
+            }
+        }
+    }
 }
 
 impl Op {
+    /// The first feature level that has it. An earlier release cannot decode it.
+    pub fn level(&self) -> u32 {
+        match self {
+            Self::Get { .. }
+            | Self::Put { .. }
+            | Self::Delete { .. }
+            | Self::Incr { .. }
+            | Self::Expire { .. }
+            | Self::Persist { .. } => FEATURE_LEVEL_FIRST,
+            #[cfg(feature = "next-level")]
+            Self::Double { .. } => FEATURE_LEVEL_FIRST + 1,
+        }
+    }
+
     /// The key it is about.
     pub fn key(&self) -> &Key {
         match self {
@@ -79,6 +110,8 @@ impl Op {
             | Self::Incr { key, .. }
             | Self::Expire { key, .. }
             | Self::Persist { key, .. } => key,
+            #[cfg(feature = "next-level")]
+            Self::Double { key } => key,
         }
     }
 

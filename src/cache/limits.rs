@@ -49,4 +49,4 @@ pub const BATCH_ANSWER_BYTES_MAX: u64 = 2 * 1024 * 1024 + 64 * 1024;
 pub const FEATURE_LEVEL_FIRST: u32 = 1;
 /// The newest set of rules that this program knows. A cluster is raised to it by a log entry, once all its nodes
 /// know it.
-pub const FEATURE_LEVEL: u32 = 1;
+pub const FEATURE_LEVEL: u32 = FEATURE_LEVEL_FIRST + cfg!(feature = "next-level") as u32;

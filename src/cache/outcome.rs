@@ -86,6 +86,13 @@ pub enum CommandError {
     /// The idempotency key was used before, for another command.
     #[error("the idempotency key was used for a different request")]
     IdempotencyKeyReused,
+    /// A command of a later feature level than the cluster keeps. It is not remembered: once the level is raised, the
+    /// same request is carried out.
+    #[error(
+        "this needs feature level {needed}, and the cluster keeps level {kept}: once all nodes run a release that knows \
+         it, `lockstep upgrade finish` raises the level"
+    )]
+    FeatureLevel { needed: u32, kept: u32 },
 }
 
 /// One visible change, for those who watch. Revision of all events of an `apply` is its index. (A deadline that

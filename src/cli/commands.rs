@@ -6,6 +6,7 @@ use super::kv_args::{
     BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs, PersistArgs, PutArgs, TtlMs, parse_ttl,
 };
 use super::simulate::SimulateArgs;
+use super::upgrade::UpgradeArgs;
 use super::watch::WatchArgs;
 use crate::api::Consistency;
 use crate::cache::Policy;
@@ -59,6 +60,8 @@ pub enum Command {
     Member(MemberArgs),
     /// See and change the replicated settings
     Config(ConfigArgs),
+    /// Show which release each member runs, and finish a rolling upgrade
+    Upgrade(UpgradeArgs),
     /// Take, save and restore snapshots
     Snapshot(SnapshotArgs),
     /// Show a node's newest digests

@@ -42,6 +42,7 @@ pub async fn run(command: Command) -> Result<()> {
         | Command::Bench(_)
         | Command::BareServer(_)
         | Command::Watch(_)
+        | Command::Upgrade(_)
         | Command::Snapshot(_) => {
             bail!("this command is run elsewhere")
         }

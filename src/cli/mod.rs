@@ -13,6 +13,7 @@ mod serve;
 mod simulate;
 mod trace;
 mod up;
+mod upgrade;
 mod watch;
 
 pub use commands::Cli;
@@ -52,6 +53,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Bench(args) => bench::bench(args).await,
             Command::BareServer(args) => bench::bare_server(args).await,
             Command::Watch(args) => watch::watch(args).await,
+            Command::Upgrade(args) => upgrade::upgrade(args).await,
             Command::Snapshot(args) => restore::snapshot(args).await,
             other => kv::run(other).await,
         }

@@ -4,7 +4,7 @@ use super::commands::{FirstSettings, ServeArgs, TimingArgs};
 use super::exit::Usage;
 use crate::cache::{CacheConfig, ConfigChange};
 use crate::http::{Door, GuideSettings, HttpLimits, HttpServer};
-use crate::node::{Limits, Node, NodeOptions, Opened, Origin, Timing};
+use crate::node::{Limits, Node, NodeOptions, Opened, Origin, Release, Timing};
 use anyhow::{Context, Result, bail};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -250,6 +250,7 @@ fn options(args: ServeArgs, addresses: Addresses, bound: SocketAddr) -> Result<N
             request: Duration::from_millis(args.request_timeout_ms.max(1)),
             ..Limits::default()
         },
+        release: Release::THIS,
     })
 }
 

@@ -4,8 +4,8 @@
 use super::bounded::{ANSWER_BYTES_MAX, SMALL_BYTES_MAX, Unread, read_up_to};
 use super::error::{ClientError, garbled, innermost, lost};
 use crate::api::{
-    ConfigBody, ConfigUpdate, Digests, Effect, ErrorCode, IDEMPOTENCY_KEY, Members, Problem, Status,
-    TransferLeader,
+    ConfigBody, ConfigUpdate, Digests, Effect, ErrorCode, FeatureLevel, IDEMPOTENCY_KEY, Members, Nodes,
+    Problem, Status, TransferLeader,
 };
 use bytes::Bytes;
 use reqwest::{Method, RequestBuilder, Response};
@@ -122,7 +122,23 @@ impl Client {
         self.send(Method::DELETE, &path, Kind::Once, |builder| builder).await.map(drop)
     }
 
-    /// Hands the lead over.
+    /// How every member is, as each says itself.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn nodes(&self) -> Result<Nodes, ClientError> {
+        self.json(Method::GET, "/v1/nodes", Kind::Read, |builder| builder).await
+    }
+
+    /// Raises the feature level to the newest one that all members know.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn finish_upgrade(&self) -> Result<FeatureLevel, ClientError> {
+        self.json(Method::POST, "/v1/upgrade", Kind::Once, |builder| builder).await
+    }
+
+    /// Hands the lead over; to the most advanced voter when `to` is `None`.
     ///
     /// # Errors
     /// [`ClientError`].

@@ -4,7 +4,8 @@ use super::door::{Door, Ready};
 use super::extract::{NoBody, PathId, json_body, whole};
 use super::respond::{ApiError, keep_to_own_pages, no_store};
 use crate::api::{
-    AddMember, CacheReport, Digests, ErrorCode, Introduction, Joined, Members, Nodes, Status, TransferLeader,
+    AddMember, CacheReport, Digests, ErrorCode, FeatureLevel, Introduction, Joined, Members, Nodes, Status,
+    TransferLeader,
 };
 use crate::node::Node;
 use crate::storage::SnapshotFile;
@@ -110,6 +111,11 @@ pub(super) async fn transfer_leader(
     let request: TransferLeader = json_body(&door, &headers, body, JSON_BYTES_MAX).await?;
     node.transfer_leader(request.to).await.map_err(|error| ApiError::from_node(&node, error))?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/upgrade`: raises the feature level.
+pub(super) async fn finish_upgrade(Ready(node): Ready, _: NoBody) -> Result<Json<FeatureLevel>, ApiError> {
+    node.finish_upgrade().await.map(Json).map_err(|error| ApiError::from_node(&node, error))
 }
 
 /// `POST /v1/snapshot`: takes one.

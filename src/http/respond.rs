@@ -82,7 +82,7 @@ impl From<NodeError> for ApiError {
                 | CommandError::NotANumber { op }
                 | CommandError::Overflow { op }
                 | CommandError::InvalidBatch { op, .. } => problem.op = op,
-                CommandError::IdempotencyKeyReused => {}
+                CommandError::IdempotencyKeyReused | CommandError::FeatureLevel { .. } => {}
             }
         }
         Self { problem: Box::new(problem), headers }

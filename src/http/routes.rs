@@ -50,6 +50,7 @@ fn without_query() -> Router<Door> {
         .route("/v1/members/{id}/promote", post(cluster::promote_member))
         .route("/v1/nodes", get(cluster::nodes))
         .route("/v1/leader", post(cluster::transfer_leader))
+        .route("/v1/upgrade", post(cluster::finish_upgrade))
         .route("/v1/snapshot", get(cluster::get_snapshot).post(cluster::take_snapshot))
         .route("/v1/introduction", get(cluster::introduction))
         .route("/v1/openapi.json", get(openapi::openapi))

@@ -3,11 +3,12 @@
 use super::addresses::{check_name, check_peer, check_url};
 use super::error::NodeError;
 use super::formation::FOUNDING_NODES_MAX;
+use super::forward::ForwardFailure;
 use super::own_reads::Before;
 use super::shadow::ShadowReport;
 use super::start::Inner;
 use super::write::Times;
-use crate::api::{AddMember, Joined};
+use crate::api::{AddMember, FeatureLevel, Joined};
 use crate::cache::Command;
 use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::{Envelope, Member, MemberState, MembershipError, View, from_postcard, to_bytes};
@@ -48,6 +49,7 @@ pub(super) enum AdminRequest {
         to: Option<NodeId>,
     },
     Members,
+    RaiseFeatureLevel,
 }
 
 /// [`AddMember`] without the JSON rules that a compact codec can't express.
@@ -57,12 +59,13 @@ pub(super) struct AddMemberMessage {
     http: String,
     peer: String,
     store_uuid: String,
+    feature_level: u32,
 }
 
 impl From<AddMember> for AddMemberMessage {
     fn from(request: AddMember) -> Self {
-        let AddMember { name, http, peer, store_uuid } = request;
-        Self { name, http, peer, store_uuid }
+        let AddMember { name, http, peer, store_uuid, feature_level } = request;
+        Self { name, http, peer, store_uuid, feature_level }
     }
 }
 
@@ -73,6 +76,7 @@ pub(super) enum AdminDone {
     Changed,
     /// What the leader alone knows.
     Members(LeadersView),
+    FeatureLevel(FeatureLevel),
 }
 
 /// What the leader knows, and the others do not.
@@ -103,6 +107,16 @@ pub(super) enum AdminFailure {
     Invalid(String),
     Unknown(String),
     Stopped(String),
+}
+
+impl From<ForwardFailure> for AdminFailure {
+    fn from(failure: ForwardFailure) -> Self {
+        match failure {
+            ForwardFailure::NothingDone(_) | ForwardFailure::Busy => Self::NotLeader,
+            ForwardFailure::Unknown(reason) => Self::Unknown(reason),
+            ForwardFailure::Stopped(reason) => Self::Stopped(reason),
+        }
+    }
 }
 
 impl From<MembershipError> for AdminFailure {
@@ -189,6 +203,9 @@ impl Inner {
             }
             AdminRequest::Promote { id } => self.promote(id).await.map(|()| AdminDone::Changed),
             AdminRequest::Remove { id } => self.remove(id, deadline).await.map(|()| AdminDone::Changed),
+            AdminRequest::RaiseFeatureLevel => {
+                self.raise_feature_level(deadline).await.map(AdminDone::FeatureLevel)
+            }
             AdminRequest::Transfer { to } => self.transfer(to, deadline).await.map(|()| AdminDone::Changed),
             AdminRequest::Members => {
                 let view = self.consensus.view();
@@ -229,6 +246,12 @@ impl Inner {
                 return Ok(joined(known.id, known.member.name.clone()));
             }
             return Err(AdminFailure::Unknown("the node is being added; ask again".into()));
+        }
+        let (known, kept) = (request.feature_level, self.feature_level());
+        if known < kept {
+            return Err(AdminFailure::Conflict(format!(
+                "the cluster keeps feature level {kept}, and the node knows up to {known}: run a later version of Lockstep"
+            )));
         }
         if members.len() >= MEMBERS_MAX {
             return Err(AdminFailure::Conflict(format!("a cluster has at most {MEMBERS_MAX} members")));

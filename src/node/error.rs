@@ -11,6 +11,9 @@ pub enum NodeError {
     /// The state machine refused the command, at this place in the log. Nothing changed.
     #[error("{error}")]
     Refused { error: CommandError, index: u64, term: u64 },
+    /// The cluster keeps an earlier feature level than the command needs. Nothing changed.
+    #[error("{}", CommandError::FeatureLevel { needed: *needed, kept: *kept })]
+    FeatureLevel { needed: u32, kept: u32 },
     /// Too large for a log entry. Nothing changed.
     #[error("the request takes {bytes} bytes, at most {limit} fit into one log entry")]
     TooLarge { bytes: usize, limit: usize },
@@ -42,6 +45,7 @@ impl NodeError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Refused { error, .. } => refusal_code(error),
+            Self::FeatureLevel { .. } => ErrorCode::FeatureLevel,
             Self::TooLarge { .. } => ErrorCode::TooLarge,
             Self::Busy => ErrorCode::Busy,
             Self::Unavailable(_) => ErrorCode::Unavailable,
@@ -75,6 +79,7 @@ fn refusal_code(error: &CommandError) -> ErrorCode {
             _ => ErrorCode::InvalidConfig,
         },
         CommandError::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
+        CommandError::FeatureLevel { .. } => ErrorCode::FeatureLevel,
     }
 }
 

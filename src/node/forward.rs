@@ -5,6 +5,7 @@ use super::own_reads::Before;
 use super::start::Inner;
 use super::write::Times;
 use crate::cache::Command;
+use crate::cache::limits::FEATURE_LEVEL_FIRST;
 use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::{
     COMMAND_BYTES_MAX, CodecError, Envelope, Proposed, ReadIndexError, Response, from_postcard, take_part,
@@ -115,11 +116,15 @@ pub(super) async fn forward_write(
 
 /// Whether a forwarded body may go into the log: what this program can read, small enough, and something that a client
 /// may ask for. The other node has checked that too, if it is sound and as new as this one.
-fn vet(body: &[u8]) -> Result<(), String> {
+fn vet(inner: &Inner, body: &[u8]) -> Result<(), String> {
     if body.len() > COMMAND_BYTES_MAX {
         return Err(format!("a command has at most {COMMAND_BYTES_MAX} bytes, this one {}", body.len()));
     }
     let envelope = Envelope::decode(body).map_err(|error| error.to_string())?;
+    let needed = envelope.command.level();
+    if needed > FEATURE_LEVEL_FIRST && needed > inner.feature_level() {
+        return Err(format!("the leader does not keep feature level {needed} yet"));
+    }
     match envelope.command {
         Command::One(_) | Command::Batch(_) | Command::Clear { .. } | Command::Configure(_) => Ok(()),
         Command::Tick | Command::RaiseFeatureLevel { .. } => {
@@ -131,7 +136,7 @@ fn vet(body: &[u8]) -> Result<(), String> {
 /// Answers a forwarded write, as the leader.
 pub(super) async fn answer_write(inner: &Inner, from: NodeId, body: Bytes) -> Result<Bytes, String> {
     let message = ForwardedWrite::decode(body).map_err(|error| error.to_string())?;
-    vet(&message.body)?;
+    vet(inner, &message.body)?;
     let until = |ms: u64| Instant::now() + Duration::from_millis(ms).min(LIMIT_MAX);
     let times = Times { propose: until(message.propose_ms), answer: until(message.answer_ms) };
     let result = match inner.admission.enter(message.body.len(), times.answer).await {

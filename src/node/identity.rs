@@ -2,10 +2,13 @@
 
 use super::StartError;
 use crate::api::Founding;
-use crate::peer::{NodeId, PeerIdentity};
+use crate::peer::{NodeId, PeerIdentity, Protocols};
 use crate::storage::LogStore;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+/// The version of the format of [`Identity`].
+const IDENTITY_VERSION: u8 = 1;
 
 /// A node's place in its cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +23,20 @@ pub(super) struct Identity {
     pub peer: String,
     /// How the cluster began, on nodes that were there.
     pub founding: Option<Founding>,
+}
+
+/// An identity as it is kept.
+#[derive(Serialize)]
+struct Saved<'a> {
+    format: u8,
+    #[serde(flatten)]
+    identity: &'a Identity,
+}
+
+/// What every version of it has.
+#[derive(Deserialize)]
+struct Versioned {
+    format: u8,
 }
 
 /// One unbroken history.
@@ -60,12 +77,13 @@ impl Identity {
         serde_json::to_vec(&lineage).map(Bytes::from).unwrap_or_default()
     }
 
-    pub fn peer_identity(&self) -> PeerIdentity {
+    pub fn peer_identity(&self, protocols: Protocols) -> PeerIdentity {
         PeerIdentity {
             cluster_id: self.cluster_id.clone(),
             incarnation: self.incarnation(),
             history: self.history().to_owned(),
             node_id: self.node_id,
+            protocols,
         }
     }
 
@@ -74,9 +92,14 @@ impl Identity {
     /// # Errors
     /// [`StartError::Identity`] when it can't be read.
     pub fn load(store: &LogStore) -> Result<Option<Self>, StartError> {
-        let read =
-            |bytes: Bytes| serde_json::from_slice(&bytes).map_err(|e| StartError::Identity(e.to_string()));
-        store.identity().map(read).transpose()
+        let unreadable = |error: serde_json::Error| StartError::Identity(error.to_string());
+        let Some(bytes) = store.identity() else { return Ok(None) };
+        let Versioned { format } = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        if format != IDENTITY_VERSION {
+            let reason = format!("it has format version {format}, this program reads {IDENTITY_VERSION}");
+            return Err(StartError::Identity(reason));
+        }
+        serde_json::from_slice(&bytes).map(Some).map_err(unreadable)
     }
 
     /// Writes the identity; durable when this returns.
@@ -84,7 +107,8 @@ impl Identity {
     /// # Errors
     /// [`StartError`].
     pub fn save(&self, store: &LogStore) -> Result<(), StartError> {
-        let bytes = serde_json::to_vec(self).map_err(|e| StartError::Identity(e.to_string()))?;
+        let saved = Saved { format: IDENTITY_VERSION, identity: self };
+        let bytes = serde_json::to_vec(&saved).map_err(|e| StartError::Identity(e.to_string()))?;
         Ok(store.save_identity(bytes.into())?)
     }
 }

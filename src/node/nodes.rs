@@ -3,9 +3,9 @@
 use super::audit::{Comparison, comparable, compare_with};
 use super::start::{Inner, Node};
 use super::status::role;
-use crate::api::{IndexedDigest, NodeReport, NodeState, Nodes};
+use crate::api::{IndexedDigest, NodeReport, NodeState, Nodes, ProtocolRange};
 use crate::peer::{Lane, Method, NodeId, PeerError};
-use crate::raft::{MemberState, from_postcard, to_bytes, wall_ms};
+use crate::raft::{MemberState, wall_ms};
 use bytes::Bytes;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -59,12 +59,16 @@ impl Node {
 
 impl Inner {
     async fn nodes(&self) -> Nodes {
-        let digests = comparable(self);
-        let asked = self.consensus.view().members;
-        let asking = join_all(asked.into_iter().map(|member| self.state_of(member, digests.clone())));
-        let (members, mut nodes) = tokio::join!(self.members(), asking);
+        let (members, mut nodes) = tokio::join!(self.members(), self.states());
         tell_lags(&mut nodes);
         Nodes { asked_by: self.identity.node_id, at_ms: wall_ms(), nodes, members }
+    }
+
+    /// Every member's own report, all asked at once.
+    pub(super) async fn states(&self) -> Vec<NodeState> {
+        let digests = comparable(self);
+        let asked = self.consensus.view().members;
+        join_all(asked.into_iter().map(|member| self.state_of(member, digests.clone()))).await
     }
 
     async fn state_of(&self, member: MemberState, digests: Bytes) -> NodeState {
@@ -108,7 +112,7 @@ impl Inner {
                 PeerError::TimedOut => format!("did not answer in {} ms", ANSWER_LIMIT.as_millis()),
                 other => other.to_string(),
             })?;
-        from_postcard("a report", &answer).map_err(|error| error.to_string())
+        serde_json::from_slice(&answer).map_err(|error| error.to_string())
     }
 
     async fn report(&self) -> NodeReport {
@@ -127,7 +131,13 @@ impl Inner {
             log_time_ms: cache.now_ms(),
             log_time_ahead_ms: self.consensus.clock().ahead_of_wall_ms(),
             uptime_ms: self.uptime_ms(),
-            version: env!("CARGO_PKG_VERSION").into(),
+            version: self.options.release.version.into(),
+            protocol: ProtocolRange {
+                min: self.options.release.protocols.min,
+                max: self.options.release.protocols.max,
+            },
+            feature_level: cache.feature_level(),
+            feature_level_known: self.options.release.feature_level,
         })
         .await
     }
@@ -150,5 +160,7 @@ fn tell_lags(nodes: &mut [NodeState]) {
 /// Tells another node how this one is, and how their digests compare.
 pub(super) async fn answer_report(inner: &Inner, digests: &Bytes) -> Result<Bytes, String> {
     let comparison = compare_with(inner, digests)?;
-    Ok(to_bytes(&Answer { report: inner.report().await, comparison }))
+    // JSON, because its fields have names: a release may add some, and an earlier one skips them.
+    let answer = Answer { report: inner.report().await, comparison };
+    serde_json::to_vec(&answer).map(Bytes::from).map_err(|error| error.to_string())
 }

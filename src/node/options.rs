@@ -1,5 +1,6 @@
 //! What a node is started with. Replicated settings are not here: they change through the log only.
 
+use super::release::Release;
 use crate::cache::{CacheConfig, ConfigChange};
 use crate::raft::Timing;
 use std::path::PathBuf;
@@ -23,6 +24,8 @@ pub struct NodeOptions {
     pub given: ConfigChange,
     pub timing: Timing,
     pub limits: Limits,
+    /// What this node takes itself for: [`Release::THIS`], but for tests of a cluster of several releases.
+    pub release: Release,
 }
 
 /// Where a node with an empty data folder belongs.
@@ -80,6 +83,7 @@ impl NodeOptions {
             given: ConfigChange::default(),
             timing: Timing::default(),
             limits: Limits::default(),
+            release: Release::THIS,
         }
     }
 }

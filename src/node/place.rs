@@ -38,6 +38,7 @@ impl Opened {
                     http: self.options.http_advertise.clone(),
                     peer: self.ground.peer_address.clone(),
                     store_uuid: store_uuid(&self.ground.store),
+                    feature_level: self.options.release.feature_level,
                 };
                 let joined = join(url, &request).await.map_err(StartError::Join)?;
                 let Joined { cluster_id, incarnation: number, history, id, name } = joined;

@@ -171,7 +171,7 @@ impl Opened {
         self.formation.belongs_to(&identity);
         let Self { options, ground: Ground { store, snapshots, listener, net, .. }, .. } = self;
         let links = Links::default();
-        let (timing, me) = (options.timing.clone(), identity.peer_identity());
+        let (timing, me) = (options.timing.clone(), identity.peer_identity(options.release.protocols));
         let ground = raft::Ground {
             log: store.clone(),
             snapshots: snapshots.clone(),
@@ -179,6 +179,7 @@ impl Opened {
             net,
             links: links.clone(),
             feed: Arc::new(Feed::new(options.limits.watch_bytes)),
+            feature_level: options.release.feature_level,
         };
         let consensus = Consensus::start(me.clone(), &timing, ground).await;
         let consensus = consensus.map_err(StartError::Raft)?;
@@ -307,7 +308,7 @@ impl Node {
     pub async fn add_member(&self, request: AddMember) -> Result<Joined, NodeError> {
         match self.inner.admin(AdminRequest::Add(request.into())).await? {
             AdminDone::Joined(joined) => Ok(joined),
-            AdminDone::Changed | AdminDone::Members(_) => {
+            AdminDone::Changed | AdminDone::Members(_) | AdminDone::FeatureLevel(_) => {
                 Err(NodeError::OutcomeUnknown("the leader answered another question".into()))
             }
         }

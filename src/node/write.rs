@@ -65,6 +65,7 @@ impl Inner {
     pub(super) async fn write(&self, request: WriteRequest) -> Result<Written, NodeError> {
         self.refuse_when_draining()?;
         self.refuse_when_removed()?;
+        self.check_level(&request.command).await?;
         let answer = Instant::now() + request.limit.unwrap_or(self.options.limits.request);
         let last_try = answer.checked_sub(LAST_TRY).unwrap_or(answer);
         // Encoded first, so that a value that waits is held once.

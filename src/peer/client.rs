@@ -3,7 +3,7 @@
 use super::frame::{
     NoAnswer, Outgoing, Reply, Request, decode_reply, frame, read_frame, read_handshake, write_outgoing,
 };
-use super::handshake::{Hello, Lane, OTHER_CLUSTER, PeerIdentity, Welcome};
+use super::handshake::{Hello, Lane, PeerIdentity, Welcome};
 use super::net::{ReadHalf, Stream, WriteHalf};
 use super::{FrameError, Links, Method, Net, NodeId};
 use crate::log_limit::{LogLimit, clipped};
@@ -95,6 +95,8 @@ impl Slot {
 }
 
 struct Connection {
+    /// The version of the protocol that both sides agreed on.
+    protocol: u8,
     queue: mpsc::Sender<Outgoing>,
     waiting: Mutex<Waiting>,
     next_id: AtomicU64,
@@ -188,7 +190,7 @@ impl PeerClient {
             connection.waiting.lock().expect("no panic while held").ask(id, sender);
             // From here on, whoever gives up takes its waiting place along.
             let pending = Pending { id, connection, receiver };
-            let frame = Request { id, method, body }.into_frame();
+            let frame = Request { id, method, body }.into_frame(pending.connection.protocol);
             match timeout_at(deadline, pending.connection.queue.send(frame)).await {
                 Ok(Ok(())) => Ok(pending),
                 Ok(Err(_)) => {
@@ -314,25 +316,27 @@ impl Shared {
         let mut read = BufReader::with_capacity(64 * 1024, read);
 
         let hello = Hello::new(&self.me, self.target, self.lane);
-        let hello = postcard::to_stdvec(&hello).map_err(|e| PeerError::Unreachable(e.to_string()))?;
-        write.write_all(&frame(&hello)).await.map_err(unreachable)?;
+        write.write_all(&frame(&hello.encode())).await.map_err(unreachable)?;
         let welcome = match read_handshake(&mut read).await {
-            Ok(Some(content)) => {
-                postcard::from_bytes(&content).map_err(|e| PeerError::Refused(e.to_string()))?
-            }
+            Ok(Some(content)) => Welcome::decode(&content).map_err(PeerError::Refused)?,
             Ok(None) => return Err(PeerError::Unreachable("closed during the handshake".into())),
             Err(e) => return Err(PeerError::Unreachable(e.to_string())),
         };
-        if let Welcome::Refused(sentence) = welcome {
-            return Err(match sentence == OTHER_CLUSTER {
-                true => PeerError::OtherCluster(self.address.clone()),
-                false => PeerError::Refused(clipped(&sentence)),
-            });
-        }
+        let protocol = match welcome {
+            Welcome::Accepted { protocol } if self.me.protocols.contains(protocol) => protocol,
+            Welcome::Accepted { protocol } => {
+                let sentence =
+                    format!("it speaks version {protocol} of the peer protocol, which was not offered");
+                return Err(PeerError::Refused(sentence));
+            }
+            Welcome::OtherCluster => return Err(PeerError::OtherCluster(self.address.clone())),
+            Welcome::Refused(sentence) => return Err(PeerError::Refused(clipped(&sentence))),
+        };
 
         let (queue, queued) = mpsc::channel(QUEUE_FRAMES);
         let (close, closing) = oneshot::channel();
         let connection = Arc::new(Connection {
+            protocol,
             queue,
             waiting: Mutex::default(),
             next_id: AtomicU64::new(1),
@@ -345,8 +349,8 @@ impl Shared {
             write,
             queued,
             closing,
-            self.links.clone(),
-            turns,
+            (self.links.clone(), turns),
+            protocol,
         ));
         Ok(connection)
     }
@@ -360,13 +364,13 @@ async fn run(
     write: WriteHalf,
     queued: mpsc::Receiver<Outgoing>,
     closing: oneshot::Receiver<()>,
-    links: Links,
-    turns: u64,
+    (links, turns): (Links, u64),
+    protocol: u8,
 ) {
     let frames = async {
         tokio::select! {
             why = write_frames(write, queued, &links) => why,
-            why = read_replies(&connection, read, &links) => why,
+            why = read_replies(&connection, protocol, read, &links) => why,
             _ = closing => "closed here".to_owned(),
         }
     };
@@ -399,10 +403,15 @@ pub(super) async fn write_frames(
     }
 }
 
-async fn read_replies(connection: &Weak<Connection>, mut read: BufReader<ReadHalf>, links: &Links) -> String {
+async fn read_replies(
+    connection: &Weak<Connection>,
+    protocol: u8,
+    mut read: BufReader<ReadHalf>,
+    links: &Links,
+) -> String {
     loop {
         let reply: Result<Option<Reply>, FrameError> = match read_frame(&mut read).await {
-            Ok(Some(content)) => decode_reply(content).map(Some),
+            Ok(Some(content)) => decode_reply(protocol, content).map(Some),
             Ok(None) => Ok(None),
             Err(e) => Err(e),
         };

@@ -1,7 +1,8 @@
-//! Frames: a 4-byte big-endian length, then a header and a body. A frame that breaks a rule is an error,
-//! never a panic, and ends the connection.
+//! Frames: a 4-byte big-endian length, then a header and a body. The header has the version of the protocol, the
+//! method of a request or the kind of a reply, the Raft group, and the id that a reply shares with its request. A frame
+//! that breaks a rule is an error, never a panic, and ends the connection.
 
-use super::Lane;
+use super::handshake::{GROUP, GroupId, Lane};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::io;
 use std::time::Duration;
@@ -18,8 +19,8 @@ const SNAPSHOT_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Longest first frame: whoever has not said who they are gets little room.
 const HANDSHAKE_BYTES_MAX: usize = 4 * 1024;
 
-const REQUEST_HEADER_BYTES: usize = 1 + 8;
-const REPLY_HEADER_BYTES: usize = 1 + 8;
+/// Version, method or kind, group, id.
+const HEADER_BYTES: usize = 1 + 1 + 4 + 8;
 
 /// What is asked of a peer. The numbers are the wire format: never reuse one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,8 +101,13 @@ pub enum FrameError {
     TooLong { announced: usize, most: usize },
     #[error("a frame of {0} bytes is too short for its header")]
     TooShort(usize),
-    #[error("no method has the number {0}")]
-    UnknownMethod(u8),
+    #[error("the frame is of version {found} of the protocol, {spoken} was agreed on")]
+    Version { found: u8, spoken: u8 },
+    #[error("group {0} is not served here")]
+    UnknownGroup(GroupId),
+    /// What a later version asks. The request can be refused by its id, and the connection goes on.
+    #[error("no method has the number {number}")]
+    UnknownMethod { number: u8, id: u64 },
     #[error("no reply has the kind {0}")]
     UnknownReply(u8),
     #[error(transparent)]
@@ -211,19 +217,20 @@ pub struct Outgoing {
     body: Bytes,
 }
 
-/// A length, then a request's or a reply's header, which are equally long.
-const HEAD_BYTES: usize = 4 + REQUEST_HEADER_BYTES;
-const _: () = assert!(REQUEST_HEADER_BYTES == REPLY_HEADER_BYTES);
+/// A length, then the header.
+const HEAD_BYTES: usize = 4 + HEADER_BYTES;
 
 /// Frames are joined into writes of about so many bytes. A body that is larger is a write of its own.
 const JOINED_BYTES: usize = 64 * 1024;
 
 impl Outgoing {
-    fn new(first: u8, id: u64, body: Bytes) -> Self {
+    fn new(protocol: u8, kind: u8, id: u64, body: Bytes) -> Self {
         let mut head = [0; HEAD_BYTES];
         let mut rest = &mut head[..];
-        rest.put_slice(&length_prefix(REQUEST_HEADER_BYTES + body.len()));
-        rest.put_u8(first);
+        rest.put_slice(&length_prefix(HEADER_BYTES + body.len()));
+        rest.put_u8(protocol);
+        rest.put_u8(kind);
+        rest.put_u32(GROUP);
         rest.put_u64(id);
         Self { head, body }
     }
@@ -283,50 +290,59 @@ impl Lane {
 impl Request {
     /// True when the request fits into a frame.
     pub fn fits(body: &Bytes) -> bool {
-        REQUEST_HEADER_BYTES + body.len() <= FRAME_BYTES_MAX
+        HEADER_BYTES + body.len() <= FRAME_BYTES_MAX
     }
 
-    /// The request as a frame.
-    pub fn into_frame(self) -> Outgoing {
-        Outgoing::new(self.method as u8, self.id, self.body)
+    /// The request as a frame of this version of the protocol.
+    pub fn into_frame(self, protocol: u8) -> Outgoing {
+        Outgoing::new(protocol, self.method as u8, self.id, self.body)
     }
 }
 
 impl Reply {
-    /// The reply as a frame.
-    pub fn into_frame(self) -> Outgoing {
+    /// The reply as a frame of this version of the protocol.
+    pub fn into_frame(self, protocol: u8) -> Outgoing {
         let (kind, body) = match self.body {
-            Ok(body) if REPLY_HEADER_BYTES + body.len() <= FRAME_BYTES_MAX => (0, body),
+            Ok(body) if HEADER_BYTES + body.len() <= FRAME_BYTES_MAX => (0, body),
             Err(NoAnswer::Refused(sentence)) => (1, sentence.into()),
             Ok(_) | Err(NoAnswer::TooLong) => (2, Bytes::new()),
         };
-        Outgoing::new(kind, self.id, body)
+        Outgoing::new(protocol, kind, self.id, body)
     }
 }
 
-/// Reads a request out of a frame's content.
+/// Reads a request out of a frame's content, on a connection that speaks this version of the protocol.
 ///
 /// # Errors
-/// [`FrameError`] on anything that is no request.
-pub fn decode_request(mut content: Bytes) -> Result<Request, FrameError> {
-    if content.len() < REQUEST_HEADER_BYTES {
-        return Err(FrameError::TooShort(content.len()));
-    }
-    let number = content.get_u8();
-    let method = Method::parse(number).ok_or(FrameError::UnknownMethod(number))?;
-    Ok(Request { id: content.get_u64(), method, body: content })
+/// [`FrameError`] on anything that is no request. After [`FrameError::UnknownMethod`] the connection is still good.
+pub fn decode_request(protocol: u8, mut content: Bytes) -> Result<Request, FrameError> {
+    let (number, id) = take_header(protocol, &mut content)?;
+    let method = Method::parse(number).ok_or(FrameError::UnknownMethod { number, id })?;
+    Ok(Request { id, method, body: content })
 }
 
-/// Reads a reply out of a frame's content.
+/// Takes the header off a frame's content: the method or kind, and the id.
+fn take_header(protocol: u8, content: &mut Bytes) -> Result<(u8, u64), FrameError> {
+    if content.len() < HEADER_BYTES {
+        return Err(FrameError::TooShort(content.len()));
+    }
+    let (version, kind, group, id) =
+        (content.get_u8(), content.get_u8(), content.get_u32(), content.get_u64());
+    if version != protocol {
+        return Err(FrameError::Version { found: version, spoken: protocol });
+    }
+    if group != GROUP {
+        return Err(FrameError::UnknownGroup(group));
+    }
+    Ok((kind, id))
+}
+
+/// Reads a reply out of a frame's content, on a connection that speaks this version of the protocol.
 ///
 /// # Errors
 /// [`FrameError`] on anything that is no reply.
-pub fn decode_reply(mut content: Bytes) -> Result<Reply, FrameError> {
-    if content.len() < REPLY_HEADER_BYTES {
-        return Err(FrameError::TooShort(content.len()));
-    }
-    let kind = content.get_u8();
-    let id = content.get_u64();
+pub fn decode_reply(protocol: u8, mut content: Bytes) -> Result<Reply, FrameError> {
+    let (kind, id) = take_header(protocol, &mut content)?;
     match kind {
         0 => Ok(Reply { id, body: Ok(content) }),
         1 => Ok(Reply { id, body: Err(NoAnswer::Refused(String::from_utf8_lossy(&content).into_owned())) }),
@@ -359,7 +375,7 @@ mod tests {
         let writing = async {
             let mut joined = Vec::new();
             for _ in 0..2 {
-                let mut frames = (0..sizes.len()).map(|id| request(id).into_frame()).collect();
+                let mut frames = (0..sizes.len()).map(|id| request(id).into_frame(1)).collect();
                 write_outgoing(&mut write, &mut frames, &mut joined).await.expect("it reads");
                 assert!(frames.is_empty() && joined.is_empty());
             }
@@ -367,7 +383,7 @@ mod tests {
         let reading = async {
             for id in (0..sizes.len()).chain(0..sizes.len()) {
                 let content = read_frame(&mut read).await.expect("a frame").expect("one more");
-                assert_eq!(decode_request(content).expect("a request"), request(id));
+                assert_eq!(decode_request(1, content).expect("a request"), request(id));
             }
         };
         tokio::join!(writing, reading);

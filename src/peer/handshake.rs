@@ -1,14 +1,52 @@
-//! The first frame each way: who is there. Anything foreign is refused before a single request.
+//! The first frame each way: who is there, and which version of the protocol both speak. Anything foreign is refused
+//! before a single request.
+//!
+//! The caller's frame begins with four magic bytes and the range of versions that it speaks; this much never changes.
+//! What follows may only grow at its end: a node skips bytes that it does not know.
 
 use super::NodeId;
 use serde::{Deserialize, Serialize};
 
-/// Raised when frames or messages change in a way that older nodes misread.
-const PROTOCOL_VERSION: u32 = 2;
 const MAGIC: [u8; 4] = *b"LSTP";
 
-/// What a caller of another cluster is told. Neither id is: the caller may be a stranger, and its text may be anything.
-pub(super) const OTHER_CLUSTER: &str = "this node belongs to another cluster";
+/// The Raft group that connections and requests are about. One node serves one group today; the number is in every
+/// frame so that several groups are no break of the protocol.
+pub type GroupId = u32;
+
+/// The only group there is.
+pub const GROUP: GroupId = 0;
+
+/// The versions of the peer protocol that a node speaks, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Protocols {
+    pub min: u8,
+    pub max: u8,
+}
+
+impl Protocols {
+    /// What this program speaks. `max` rises when frames or messages change in a way that older nodes misread; `min`
+    /// rises when an old one is no longer spoken.
+    pub const THIS: Self = Self { min: 1, max: 1 };
+
+    pub fn contains(self, version: u8) -> bool {
+        (self.min..=self.max).contains(&version)
+    }
+
+    /// The newest version that both speak.
+    fn common(self, other: Self) -> Option<u8> {
+        let newest = self.max.min(other.max);
+        (newest >= self.min.max(other.min)).then_some(newest)
+    }
+}
+
+impl std::fmt::Display for Protocols {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.min == self.max {
+            true => write!(f, "{}", self.max),
+            false => write!(f, "{} to {}", self.min, self.max),
+        }
+    }
+}
 
 /// What a connection is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -32,80 +70,158 @@ pub struct PeerIdentity {
     /// That history's own name.
     pub history: String,
     pub node_id: NodeId,
+    pub protocols: Protocols,
 }
 
 /// What the dialling side says first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
     magic: [u8; 4],
-    version: u32,
+    protocols: Protocols,
+    caller: Caller,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Caller {
     cluster_id: String,
     incarnation: u64,
     history: String,
     from: NodeId,
     to: NodeId,
+    group: GroupId,
     lane: Lane,
 }
 
 /// What the accepting side answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Welcome {
-    Accepted,
+    /// The version that both sides speak from now on.
+    Accepted { protocol: u8 },
+    /// This node is of another cluster. Its id is not told, for the caller may be a stranger.
+    OtherCluster,
+    /// For another reason, in a sentence.
     Refused(String),
+}
+
+impl std::fmt::Display for Welcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Accepted { protocol } => write!(f, "welcome, with protocol {protocol}"),
+            Self::OtherCluster => f.write_str("this node belongs to another cluster"),
+            Self::Refused(sentence) => f.write_str(sentence),
+        }
+    }
+}
+
+impl Welcome {
+    pub fn encode(&self) -> Vec<u8> {
+        // Writing to memory fails on no value of these types.
+        postcard::to_stdvec(self).unwrap_or_default()
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote; bytes behind it are a later version's.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        postcard::take_from_bytes(bytes).map(|(welcome, _)| welcome).map_err(|error| error.to_string())
+    }
 }
 
 impl Hello {
     pub fn new(me: &PeerIdentity, to: NodeId, lane: Lane) -> Self {
-        Self {
-            magic: MAGIC,
-            version: PROTOCOL_VERSION,
+        let caller = Caller {
             cluster_id: me.cluster_id.clone(),
             incarnation: me.incarnation,
             history: me.history.clone(),
             from: me.node_id,
             to,
+            group: GROUP,
             lane,
-        }
+        };
+        Self { magic: MAGIC, protocols: me.protocols, caller }
     }
 
     pub fn from(&self) -> NodeId {
-        self.from
+        self.caller.from
     }
 
     pub fn lane(&self) -> Lane {
-        self.lane
+        self.caller.lane
     }
 
-    /// Checks a caller against who we are.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = self.magic.to_vec();
+        out.extend([self.protocols.min, self.protocols.max]);
+        // Writing to memory fails on no value of these types.
+        postcard::to_extend(&self.caller, out).unwrap_or_default()
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote; bytes behind it are a later version's.
     ///
     /// # Errors
     /// The sentence the caller is told.
-    pub fn check(&self, me: &PeerIdentity) -> Result<(), String> {
-        if self.magic != MAGIC {
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let unreadable = || "the handshake cannot be read".to_owned();
+        let (magic, rest) = bytes.split_first_chunk().ok_or_else(unreadable)?;
+        if *magic != MAGIC {
             return Err("this is a Lockstep peer port, and the caller is no Lockstep node".into());
         }
-        if self.version != PROTOCOL_VERSION {
-            return Err(format!(
-                "peer protocol {} is not spoken here, only {PROTOCOL_VERSION}",
-                self.version
-            ));
+        let ([min, max], rest) = rest.split_first_chunk().ok_or_else(unreadable)?;
+        let (caller, _) = postcard::take_from_bytes(rest).map_err(|_| unreadable())?;
+        Ok(Self { magic: *magic, protocols: Protocols { min: *min, max: *max }, caller })
+    }
+
+    /// Checks a caller against who we are, and says how to answer. Only [`Welcome::Accepted`] lets it in.
+    pub fn check(&self, me: &PeerIdentity) -> Welcome {
+        let caller = &self.caller;
+        let Some(protocol) = me.protocols.common(self.protocols) else {
+            let (mine, theirs) = (me.protocols, self.protocols);
+            let sentence =
+                format!("this node speaks version {mine} of the peer protocol, the caller {theirs}");
+            return Welcome::Refused(sentence);
+        };
+        if caller.cluster_id != me.cluster_id {
+            return Welcome::OtherCluster;
         }
-        if self.cluster_id != me.cluster_id {
-            return Err(OTHER_CLUSTER.into());
+        let refused = |sentence| Welcome::Refused(sentence);
+        if caller.incarnation != me.incarnation {
+            let (mine, theirs) = (me.incarnation, caller.incarnation);
+            return refused(format!("this node lives in incarnation {mine} of the cluster, not in {theirs}"));
         }
-        if self.incarnation != me.incarnation {
-            let (mine, theirs) = (me.incarnation, self.incarnation);
-            return Err(format!("this node lives in incarnation {mine} of the cluster, not in {theirs}"));
+        if caller.history != me.history {
+            return refused(format!("this node lives in another history of incarnation {}", me.incarnation));
         }
-        if self.history != me.history {
-            return Err(format!("this node lives in another history of incarnation {}", me.incarnation));
+        if caller.to != me.node_id {
+            return refused(format!("this is node {}, not node {}", me.node_id, caller.to));
         }
-        if self.to != me.node_id {
-            return Err(format!("this is node {}, not node {}", me.node_id, self.to));
+        if caller.from == me.node_id {
+            return refused(format!("the caller claims to be this very node {}", me.node_id));
         }
-        if self.from == me.node_id {
-            return Err(format!("the caller claims to be this very node {}", me.node_id));
+        if caller.group != GROUP {
+            return refused(format!("group {} is not served here", caller.group));
         }
-        Ok(())
+        Welcome::Accepted { protocol }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_common_version_is_spoken() {
+        let protocols = |min, max| Protocols { min, max };
+        for (mine, theirs, common) in [
+            (protocols(1, 1), protocols(1, 1), Some(1)),
+            (protocols(1, 2), protocols(1, 1), Some(1)),
+            (protocols(1, 3), protocols(2, 5), Some(3)),
+            (protocols(2, 3), protocols(1, 1), None),
+            (protocols(1, 1), protocols(2, 3), None),
+            (protocols(3, 1), protocols(1, 3), None),
+        ] {
+            assert_eq!(mine.common(theirs), common, "{mine} and {theirs}");
+            assert_eq!(theirs.common(mine), common, "{theirs} and {mine}");
+        }
     }
 }

@@ -17,7 +17,7 @@ pub use client::{PeerClient, PeerError, Pending};
 pub use frame::{
     FRAME_BYTES_MAX, FrameError, Method, NoAnswer, Outgoing, Reply, Request, decode_reply, decode_request,
 };
-pub use handshake::{Hello, Lane, PeerIdentity, Welcome};
+pub use handshake::{GROUP, GroupId, Hello, Lane, PeerIdentity, Protocols, Welcome};
 pub use links::Links;
 pub use net::{Dial, Listener, Net, ReadHalf, Stream, WriteHalf};
 pub use server::{Handler, PeerServer, Refusal};

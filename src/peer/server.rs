@@ -4,7 +4,7 @@ use super::client::write_frames;
 use super::frame::{
     NoAnswer, Outgoing, Reply, Request, decode_request, frame, read_content, read_handshake, read_length,
 };
-use super::handshake::{Hello, Lane, OTHER_CLUSTER, PeerIdentity, Welcome};
+use super::handshake::{Hello, Lane, PeerIdentity, Welcome};
 use super::net::{Incoming, ReadHalf, Stream};
 use super::slots::Slots;
 use super::{FrameError, Links, Listener, Method, NodeId};
@@ -131,34 +131,33 @@ async fn serve(
         .await
         .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
     let Some(content) = content else { return Ok(()) };
-    let hello =
-        postcard::from_bytes::<Hello>(&content).map_err(|_| "the handshake cannot be read".to_owned());
-    let checked = hello.and_then(|hello| hello.check(&me).map(|()| hello));
-    if checked.as_ref().is_err_and(|sentence| sentence == OTHER_CLUSTER) {
-        handler.refused_other_cluster();
-    }
-    let welcome = match &checked {
-        Ok(_) => Welcome::Accepted,
+    let hello = Hello::decode(&content);
+    let welcome = match &hello {
+        Ok(hello) => hello.check(&me),
         Err(sentence) => Welcome::Refused(sentence.clone()),
     };
-    let welcome = postcard::to_stdvec(&welcome).map_err(std::io::Error::other)?;
-    write.write_all(&frame(&welcome)).await?;
-    let hello = match checked {
-        Ok(hello) => hello,
-        Err(sentence) => {
+    if welcome == Welcome::OtherCluster {
+        handler.refused_other_cluster();
+    }
+    write.write_all(&frame(&welcome.encode())).await?;
+    let (hello, protocol) = match (hello, welcome) {
+        (Ok(hello), Welcome::Accepted { protocol }) => (hello, protocol),
+        (_, refusal) => {
+            let sentence = refusal.to_string();
             if let Some(left_out) = refusals.pass(&sentence) {
                 tracing::warn!(sentence, left_out, "refused a peer");
             }
             return Ok(());
         }
     };
-    let displaced = slots.enter(member(&*handler, &hello));
+    let caller = Caller { from: hello.from(), lane: hello.lane(), protocol };
+    let displaced = slots.enter(caller.member(&*handler));
 
     known.store(true, Ordering::Release);
     let (replies, queued) = mpsc::channel(REQUESTS_IN_FLIGHT_MAX);
     let frames = async {
         tokio::select! {
-            result = read_requests(read, hello, &links, handler, long_frames, replies) => result,
+            result = read_requests(read, caller, &links, handler, long_frames, replies) => result,
             _ = write_frames(write, queued, &links) => Ok(()),
         }
     };
@@ -170,22 +169,32 @@ async fn serve(
     }
 }
 
-/// The member that calls, if it is one.
-fn member(handler: &dyn Handler, hello: &Hello) -> Option<NodeId> {
-    handler.is_member(hello.from()).then(|| hello.from())
+/// Who is at the other end of a connection, and how it speaks.
+#[derive(Clone, Copy)]
+struct Caller {
+    from: NodeId,
+    lane: Lane,
+    protocol: u8,
+}
+
+impl Caller {
+    /// The member that calls, if it is one.
+    fn member(self, handler: &dyn Handler) -> Option<NodeId> {
+        handler.is_member(self.from).then_some(self.from)
+    }
 }
 
 /// Reads requests until the peer closes. Appends keep their order; others are worked on side by side.
 async fn read_requests(
     mut read: BufReader<ReadHalf>,
-    hello: Hello,
+    caller: Caller,
     links: &Links,
     handler: Arc<dyn Handler>,
     long_frames: &Slots,
     replies: mpsc::Sender<Outgoing>,
 ) -> Result<(), FrameError> {
     let slots = Arc::new(Semaphore::new(REQUESTS_IN_FLIGHT_MAX));
-    let lane = hello.lane();
+    let Caller { from, lane, protocol } = caller;
     let bytes = Arc::new(Semaphore::new(lane.bytes_at_work_max()));
     let mut working = JoinSet::new();
     let mut appends = Appends::default();
@@ -196,28 +205,36 @@ async fn read_requests(
         let content = if length <= LONG_FRAME_BYTES {
             read_content(length, &mut read).await?
         } else {
-            let displaced = long_frames.enter(member(&*handler, &hello));
+            let displaced = long_frames.enter(caller.member(&*handler));
             tokio::select! {
                 biased;
                 content = read_content(length, &mut read) => content?,
                 _ = displaced => return Ok(()),
             }
         };
-        let request = decode_request(content)?;
+        let request = match decode_request(protocol, content) {
+            // A later version asks for what this one does not know: it is told so, and the rest goes on.
+            Err(error @ FrameError::UnknownMethod { id, .. }) => {
+                let reply = Reply { id, body: Err(NoAnswer::Refused(error.to_string())) };
+                let _ = replies.send(reply.into_frame(protocol)).await;
+                continue;
+            }
+            request => request?,
+        };
         if links.is_cut() {
             continue;
         }
         if lane == Lane::Append && request.method == Method::Append {
-            appends.push(request, weight, &hello, &handler, &replies).await;
+            appends.push(request, weight, caller, &handler, &replies).await;
             continue;
         }
         while working.try_join_next().is_some() {}
         let Ok(slot) = slots.clone().acquire_owned().await else { return Ok(()) };
-        let answer = handler.call(hello.from(), request.method, request.body);
+        let answer = handler.call(from, request.method, request.body);
         let replies = replies.clone();
         working.spawn(async move {
             let reply = Reply { id: request.id, body: answer.await.map_err(NoAnswer::Refused) };
-            let _ = replies.send(reply.into_frame()).await;
+            let _ = replies.send(reply.into_frame(protocol)).await;
             // Kept until the answer is on its way: a peer that asks and does not read gets no more tasks.
             drop((slot, weight));
         });
@@ -246,12 +263,12 @@ impl Appends {
         &mut self,
         request: Request,
         weight: OwnedSemaphorePermit,
-        hello: &Hello,
+        caller: Caller,
         handler: &Arc<dyn Handler>,
         replies: &mpsc::Sender<Outgoing>,
     ) {
         if self.run.as_ref().is_none_or(AppendRun::ended) {
-            self.run = Some(AppendRun::start(hello.from(), handler, replies.clone()));
+            self.run = Some(AppendRun::start(caller, handler, replies.clone()));
         }
         let Some(run) = &self.run else { return };
         if run.expect(request.id, weight) && run.requests.send(request.body).await.is_ok() {
@@ -259,13 +276,14 @@ impl Appends {
         }
         // The run ended meanwhile; if it still knew the id, it has refused it itself.
         let reply = Reply { id: request.id, body: Err(NoAnswer::Refused(AFTER_REFUSAL.into())) };
-        let _ = replies.send(reply.into_frame()).await;
+        let _ = replies.send(reply.into_frame(caller.protocol)).await;
         self.run = None;
     }
 }
 
 impl AppendRun {
-    fn start(from: NodeId, handler: &Arc<dyn Handler>, replies: mpsc::Sender<Outgoing>) -> Self {
+    fn start(caller: Caller, handler: &Arc<dyn Handler>, replies: mpsc::Sender<Outgoing>) -> Self {
+        let Caller { from, protocol, .. } = caller;
         let (requests, receiver) = mpsc::channel(APPENDS_IN_FLIGHT_MAX);
         let waiting = Arc::new(Mutex::new(Some(VecDeque::new())));
         let mut answers = handler.appends(from, receiver);
@@ -274,14 +292,14 @@ impl AppendRun {
             while let Some(body) = answers.next().await {
                 let id = ids.lock().expect("no panic while held").as_mut().and_then(VecDeque::pop_front);
                 let Some((id, _weight)) = id else { break };
-                if replies.send(Reply { id, body: Ok(body) }.into_frame()).await.is_err() {
+                if replies.send(Reply { id, body: Ok(body) }.into_frame(protocol)).await.is_err() {
                     break;
                 }
             }
             let left = ids.lock().expect("no panic while held").take();
             for (id, _weight) in left.into_iter().flatten() {
                 let refusal = Err(NoAnswer::Refused(AFTER_REFUSAL.into()));
-                let _ = replies.send(Reply { id, body: refusal }.into_frame()).await;
+                let _ = replies.send(Reply { id, body: refusal }.into_frame(protocol)).await;
             }
         });
         Self { requests, waiting }

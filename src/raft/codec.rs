@@ -1,7 +1,8 @@
-//! Bytes of log records and of messages between nodes. Each starts with its own format version: serde's
-//! view of openraft's types is not stable across its releases, so only small, closed parts go through it.
+//! Bytes of log records and of messages between nodes. What is kept on disk starts with the version of its own format;
+//! the version of a message is that of the protocol that the two nodes agreed on. `docs/formats.md` describes them all.
 
-use super::types::{Entry, LogId, Payload, Proposal, Types, Vote};
+use super::types::{Entry, LogId, Payload, Proposal, Types};
+use super::wire::{WireLogId, WireMembership, WireVote, log_id};
 use crate::cache::{Command, Touch};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use openraft::entry::RaftEntry;
@@ -15,8 +16,8 @@ pub const COMMAND_BYTES_MAX: usize = 2 * 1024 * 1024 - 4 * 1024;
 /// Memory beyond its content that an encoded command may hold.
 const SPARE_BYTES_MAX: usize = 4 * 1024;
 
-const RECORD_VERSION: u8 = 3;
-const ENVELOPE_VERSION: u8 = 2;
+const RECORD_VERSION: u8 = 1;
+const ENVELOPE_VERSION: u8 = 1;
 const KIND_BLANK: u8 = 0;
 const KIND_COMMAND: u8 = 1;
 const KIND_MEMBERSHIP: u8 = 2;
@@ -26,7 +27,7 @@ const KIND_MEMBERSHIP: u8 = 2;
 pub enum CodecError {
     #[error("{what} ends early")]
     Short { what: &'static str },
-    #[error("{what} has format {found}, this program reads {known}")]
+    #[error("{what} has format version {found}, this program reads {known}")]
     Version { what: &'static str, found: u8, known: u8 },
     #[error("{what} cannot be read: {reason}")]
     Malformed { what: &'static str, reason: String },
@@ -59,10 +60,7 @@ impl Envelope {
     /// # Errors
     /// [`CodecError`] on foreign or damaged bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        let what = "a command";
-        let (version, rest) = bytes.split_first().ok_or(CodecError::Short { what })?;
-        expect_version(what, *version, ENVELOPE_VERSION)?;
-        from_postcard(what, rest)
+        from_versioned("a command", ENVELOPE_VERSION, bytes)
     }
 }
 
@@ -81,6 +79,25 @@ pub fn decode_touches(bytes: &[u8]) -> Result<Vec<Touch>, CodecError> {
 pub fn to_bytes<T: Serialize>(message: &T) -> Bytes {
     // Writing to memory fails on no value of our types; a peer refuses an empty message.
     postcard::to_stdvec(message).map(Bytes::from).unwrap_or_default()
+}
+
+/// Encodes something that is kept, behind the version of its format.
+pub fn to_versioned<T: Serialize>(version: u8, kept: &T) -> Bytes {
+    postcard::to_extend(kept, vec![version]).map(Bytes::from).unwrap_or_default()
+}
+
+/// Reads what [`to_versioned`] wrote in the version that is `known`; bytes left over are an error.
+///
+/// # Errors
+/// [`CodecError`].
+pub fn from_versioned<'a, T: Deserialize<'a>>(
+    what: &'static str,
+    known: u8,
+    bytes: &'a [u8],
+) -> Result<T, CodecError> {
+    let (version, rest) = bytes.split_first().ok_or(CodecError::Short { what })?;
+    expect_version(what, *version, known)?;
+    from_postcard(what, rest)
 }
 
 /// Reads a message that [`to_bytes`] wrote; bytes left over are an error.
@@ -134,7 +151,7 @@ fn put_entry(out: &mut BytesMut, entry: &Entry) {
             out.put_slice(&proposal.touches);
             out.put_slice(&proposal.body);
         }
-        Payload::Membership(membership) => out.put_slice(&to_bytes(&membership)),
+        Payload::Membership(membership) => out.put_slice(&to_bytes(&WireMembership::from(membership))),
     }
 }
 
@@ -157,7 +174,12 @@ pub fn decode_entry(mut bytes: Bytes) -> Result<Entry, CodecError> {
             let touches = take_part(&mut bytes, what)?;
             Payload::Normal(Proposal { at_ms, by, touches, body: bytes })
         }
-        KIND_MEMBERSHIP => Payload::Membership(from_postcard("a membership", &bytes)?),
+        KIND_MEMBERSHIP => {
+            let what = "a membership";
+            let membership: WireMembership = from_postcard(what, &bytes)?;
+            let malformed = |error| CodecError::Malformed { what, reason: format!("{error}") };
+            Payload::Membership(membership.try_into().map_err(malformed)?)
+        }
         other => return Err(CodecError::Malformed { what, reason: format!("kind {other}") }),
     };
     Ok(Entry::new(log_id, payload))
@@ -165,18 +187,18 @@ pub fn decode_entry(mut bytes: Bytes) -> Result<Entry, CodecError> {
 
 #[derive(Serialize, Deserialize)]
 struct AppendHeader {
-    vote: Vote,
-    prev_log_id: Option<LogId>,
-    leader_commit: Option<LogId>,
+    vote: WireVote,
+    prev_log_id: Option<WireLogId>,
+    leader_commit: Option<WireLogId>,
     entries: u32,
 }
 
 /// An append request: its header, then its entries, each behind its length.
 pub fn encode_append(request: &AppendEntriesRequest<Types>) -> Bytes {
     let header = to_bytes(&AppendHeader {
-        vote: request.vote,
-        prev_log_id: request.prev_log_id,
-        leader_commit: request.leader_commit,
+        vote: request.vote.into(),
+        prev_log_id: log_id(request.prev_log_id),
+        leader_commit: log_id(request.leader_commit),
         entries: u32::try_from(request.entries.len()).unwrap_or(u32::MAX),
     });
     let entries: usize = request.entries.iter().map(|entry| 4 + 26 + body_len(entry)).sum();
@@ -208,7 +230,8 @@ pub fn decode_append(mut bytes: Bytes) -> Result<AppendEntriesRequest<Types>, Co
         let reason = format!("{} entries announced, {} there", header.entries, entries.len());
         return Err(CodecError::Malformed { what, reason });
     }
-    let (vote, prev_log_id, leader_commit) = (header.vote, header.prev_log_id, header.leader_commit);
+    let vote = header.vote.into();
+    let (prev_log_id, leader_commit) = (log_id(header.prev_log_id), log_id(header.leader_commit));
     check_in_range([prev_log_id, leader_commit].into_iter().flatten())?;
     check_in_range(entries.iter().map(RaftEntry::log_id))?;
     check_consecutive(prev_log_id, &entries)?;

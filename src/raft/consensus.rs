@@ -156,6 +156,8 @@ pub struct Ground {
     pub links: Links,
     /// Is told of all that is applied.
     pub feed: Arc<Feed>,
+    /// The newest feature level that this node knows.
+    pub feature_level: u32,
 }
 
 /// This node's part in the replicated log. Cheap to clone.
@@ -175,7 +177,7 @@ impl Consensus {
     /// # Errors
     /// A sentence: the settings are wrong, or log or snapshot can't be read.
     pub async fn start(me: PeerIdentity, timing: &Timing, ground: Ground) -> Result<Self, String> {
-        let Ground { log, snapshots, lineage, net, links, feed } = ground;
+        let Ground { log, snapshots, lineage, net, links, feed, feature_level } = ground;
         // A log that was purged relies on its snapshot: without it, part of the state is gone.
         let purged = log.state().purged.map_or(0, |(index, _)| index);
         let covered = snapshots.current().map_or(0, |snapshot| snapshot.index);
@@ -186,7 +188,7 @@ impl Consensus {
             ));
         }
         let clock = Arc::new(LogClock::default());
-        let replica = Arc::new(Replica::new(clock.clone(), feed));
+        let replica = Arc::new(Replica::new(clock.clone(), feed, feature_level));
         let machine = Machine::new(replica.clone(), snapshots.clone(), lineage);
         let node_id = me.node_id;
         let config = Arc::new(config(&me, timing).validate().map_err(|error| error.to_string())?);

@@ -5,6 +5,7 @@ use super::machine::{FileMeta, Machine, Snapshot, SnapshotData};
 use super::network::{AppendReply, SnapshotBegin, SnapshotReply};
 use super::offload::offload;
 use super::types::{Types, Vote};
+use super::wire::{WireTransferRequest, WireTransferResponse, WireVoteRequest, WireVoteResponse};
 use crate::log_limit::LogLimit;
 use crate::peer::{Method, NodeId, Refusal};
 use crate::storage::{Receiving, Snapshots};
@@ -151,22 +152,30 @@ impl Inbound {
     }
 
     async fn vote(&self, body: Bytes) -> Result<Bytes, Refusal> {
-        let request: VoteRequest<Types> = from_postcard("a vote request", &body).map_err(refuse)?;
-        check_term(&self.my_vote(), &request.vote)?;
-        Ok(to_bytes(&self.raft.vote(request).await.map_err(refuse)?))
+        let request = self.decode_vote("a vote request", &body)?;
+        let response = self.raft.vote(request).await.map_err(refuse)?;
+        Ok(to_bytes(&WireVoteResponse::from(response)))
     }
 
     async fn pre_vote(&self, body: Bytes) -> Result<Bytes, Refusal> {
-        let request: VoteRequest<Types> = from_postcard("a pre-vote request", &body).map_err(refuse)?;
+        let request = self.decode_vote("a pre-vote request", &body)?;
+        let response = self.raft.pre_vote(request).await.map_err(refuse)?;
+        Ok(to_bytes(&WireVoteResponse::from(response)))
+    }
+
+    fn decode_vote(&self, what: &'static str, body: &[u8]) -> Result<VoteRequest<Types>, Refusal> {
+        let request: WireVoteRequest = from_postcard(what, body).map_err(refuse)?;
+        let request = VoteRequest::from(request);
         check_term(&self.my_vote(), &request.vote)?;
-        Ok(to_bytes(&self.raft.pre_vote(request).await.map_err(refuse)?))
+        Ok(request)
     }
 
     async fn transfer_leader(&self, body: Bytes) -> Result<Bytes, Refusal> {
-        let request: TransferLeaderRequest<Types> =
-            from_postcard("a transfer request", &body).map_err(refuse)?;
+        let request: WireTransferRequest = from_postcard("a transfer request", &body).map_err(refuse)?;
+        let request = TransferLeaderRequest::from(request);
         check_term(&self.my_vote(), request.from_leader())?;
-        Ok(to_bytes(&self.raft.handle_transfer_leader(request).await.map_err(refuse)?))
+        let response = self.raft.handle_transfer_leader(request).await.map_err(refuse)?;
+        Ok(to_bytes(&WireTransferResponse::from(response)))
     }
 
     fn my_vote(&self) -> Vote {
@@ -175,14 +184,14 @@ impl Inbound {
 
     async fn snapshot_begin(&self, from: NodeId, body: Bytes) -> Result<Bytes, Refusal> {
         let begin: SnapshotBegin = from_postcard("a snapshot's beginning", &body).map_err(refuse)?;
-        let mine = self.my_vote();
-        check_term(&mine, &begin.vote)?;
-        if mine <= begin.vote {
+        let (mine, theirs) = (self.my_vote(), begin.vote.into());
+        check_term(&mine, &theirs)?;
+        if mine <= theirs {
             let file = self.snapshots.receive().map_err(refuse)?;
             let id = uuid::Uuid::new_v4();
             let transfer = Transfer {
                 id,
-                vote: begin.vote,
+                vote: theirs,
                 bytes: begin.bytes,
                 received: 0,
                 moved: Instant::now(),
@@ -195,7 +204,7 @@ impl Inbound {
             drop(receiving);
             tokio::spawn(forget_when_idle(Arc::downgrade(&self.receiving), from, id));
         }
-        Ok(to_bytes(&SnapshotReply { vote: mine }))
+        Ok(to_bytes(&SnapshotReply { vote: mine.into() }))
     }
 
     async fn snapshot_chunk(&self, from: NodeId, mut body: Bytes) -> Result<Bytes, Refusal> {
@@ -222,7 +231,7 @@ impl Inbound {
             transfer.moved = Instant::now();
             transfer.file = Some(file);
         }
-        Ok(to_bytes(&SnapshotReply { vote: self.my_vote() }))
+        Ok(to_bytes(&SnapshotReply { vote: self.my_vote().into() }))
     }
 
     async fn snapshot_end(&self, from: NodeId) -> Result<Bytes, Refusal> {
@@ -242,7 +251,7 @@ impl Inbound {
         }
         let snapshot = Snapshot { meta, snapshot: SnapshotData::Received(received) };
         let response = self.raft.install_full_snapshot(transfer.vote, snapshot).await.map_err(refuse)?;
-        Ok(to_bytes(&SnapshotReply { vote: response.vote }))
+        Ok(to_bytes(&SnapshotReply { vote: response.vote.into() }))
     }
 }
 

@@ -1,13 +1,13 @@
 //! openraft's log storage on top of [`LogStore`]: entries become bytes here and nothing else happens.
 
-use super::codec::{decode_entry, encode_entry, from_postcard, to_bytes};
+use super::codec::{decode_entry, encode_entry, from_versioned, to_versioned};
 use super::types::{Entry, LogId, Types, Vote};
+use super::wire::{WireLogId, WireVote, log_id};
 use crate::storage::{LogStore, StorageError};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
-use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
@@ -17,6 +17,20 @@ use tokio::sync::oneshot;
 const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The same for one append request: about one flush over there. Several are under way at a time.
 const APPEND_BYTES_MAX: usize = 1024 * 1024;
+
+/// Versions of the formats of what the log keeps beside its entries.
+const VOTE_VERSION: u8 = 1;
+const LOG_ID_VERSION: u8 = 1;
+
+/// The bytes of a vote on disk.
+pub(super) fn encode_vote(vote: Vote) -> Bytes {
+    to_versioned(VOTE_VERSION, &WireVote::from(vote))
+}
+
+/// The bytes of a position on disk: how far the log is committed, or purged.
+pub(super) fn encode_log_id(log_id: LogId) -> Bytes {
+    to_versioned(LOG_ID_VERSION, &WireLogId::from(log_id))
+}
 
 /// The log, as openraft wants it. Clones read the same log.
 #[derive(Clone)]
@@ -43,8 +57,9 @@ impl Log {
         }
     }
 
-    fn stored<T: DeserializeOwned>(what: &'static str, bytes: Option<Bytes>) -> io::Result<Option<T>> {
-        bytes.map(|bytes| from_postcard(what, &bytes)).transpose().map_err(io::Error::from)
+    fn stored_log_id(what: &'static str, bytes: Option<Bytes>) -> io::Result<Option<LogId>> {
+        let read = |bytes: Bytes| from_versioned::<WireLogId>(what, LOG_ID_VERSION, &bytes);
+        Ok(log_id(bytes.map(read).transpose()?))
     }
 
     fn read(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
@@ -115,7 +130,8 @@ impl RaftLogReader<Types> for Log {
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
-        Self::stored("the vote", self.store.state().vote)
+        let read = |bytes: Bytes| from_versioned::<WireVote>("the vote", VOTE_VERSION, &bytes);
+        Ok(self.store.state().vote.map(read).transpose()?.map(Vote::from))
     }
 }
 
@@ -125,7 +141,7 @@ impl RaftLogStorage<Types> for Log {
     async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
         let state = self.store.state();
         let last_purged_log_id: Option<LogId> =
-            Self::stored("the purge point", state.purged.map(|(_, id)| id))?;
+            Self::stored_log_id("the purge point", state.purged.map(|(_, id)| id))?;
         let last_log_id = match state.last_index {
             Some(last) => self.read(last, last + 1, usize::MAX)?.first().map(RaftEntry::log_id),
             None => last_purged_log_id,
@@ -138,19 +154,19 @@ impl RaftLogStorage<Types> for Log {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
-        let bytes = to_bytes(vote);
+        let bytes = encode_vote(*vote);
         self.flushed(|store, done| store.save_vote(bytes, done)).await
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
         if let Some(committed) = committed {
-            self.store.save_committed(to_bytes(&committed));
+            self.store.save_committed(encode_log_id(committed));
         }
         Ok(())
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
-        Self::stored("the committed id", self.store.state().committed)
+        Self::stored_log_id("the committed id", self.store.state().committed)
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> io::Result<()>
@@ -172,7 +188,7 @@ impl RaftLogStorage<Types> for Log {
     /// still meanwhile, and what is waiting to be written may take longer than an election timeout. A failure
     /// stops the store.
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
-        self.store.purge(log_id.index(), to_bytes(&log_id), Box::new(|_| ()));
+        self.store.purge(log_id.index(), encode_log_id(log_id), Box::new(|_| ()));
         Ok(())
     }
 }

@@ -1,10 +1,11 @@
 //! openraft's state machine on top of [`Replica`] and [`Snapshots`].
 
-use super::codec::{from_postcard, to_bytes};
+use super::codec::{CodecError, from_versioned, to_versioned};
 use super::offload::offload;
 use super::recent::Operation;
 use super::replica::{Picture, Replica};
 use super::types::{Entry, LogId, Payload, SnapshotMeta, StoredMembership, Types};
+use super::wire::WireSnapshotMeta;
 use crate::cache::Cache;
 use crate::storage::{ReceivedSnapshot, SnapshotFile, Snapshots, StorageError, WeakSnapshots};
 use bytes::Bytes;
@@ -70,8 +71,10 @@ impl Batch {
     }
 }
 
+/// The version of the format of [`FileMeta`].
+const SNAPSHOT_META_VERSION: u8 = 1;
+
 /// What stands beside the state in a snapshot file.
-#[derive(Serialize, Deserialize)]
 pub(super) struct FileMeta {
     pub raft: SnapshotMeta,
     pub lineage: Bytes,
@@ -81,14 +84,27 @@ pub(super) struct FileMeta {
 
 impl FileMeta {
     pub fn encode(&self) -> Bytes {
-        to_bytes(self)
+        let kept =
+            Kept { raft: (&self.raft).into(), lineage: self.lineage.clone(), recent: self.recent.clone() };
+        to_versioned(SNAPSHOT_META_VERSION, &kept)
     }
 
     /// # Errors
     /// The bytes are no metadata.
     pub fn decode(bytes: &[u8]) -> io::Result<Self> {
-        Ok(from_postcard("a snapshot's metadata", bytes)?)
+        let what = "a snapshot's metadata";
+        let Kept { raft, lineage, recent } = from_versioned(what, SNAPSHOT_META_VERSION, bytes)?;
+        let malformed = |error| CodecError::Malformed { what, reason: format!("{error}") };
+        Ok(Self { raft: raft.try_into().map_err(malformed)?, lineage, recent })
     }
+}
+
+/// [`FileMeta`] as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    raft: WireSnapshotMeta,
+    lineage: Bytes,
+    recent: Vec<Operation>,
 }
 
 impl RaftStateMachine<Types> for Machine {
@@ -136,7 +152,7 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotData) -> io::Result<()> {
-        let snapshots = self.snapshots.clone();
+        let (snapshots, replica) = (self.snapshots.clone(), self.replica.clone());
         let (cache, recent) = offload(move || -> io::Result<_> {
             // Durable first: what is in memory must never be ahead of what a restart would find.
             let file = match data {
@@ -147,7 +163,9 @@ impl RaftStateMachine<Types> for Machine {
                 }
                 SnapshotData::Received(received) => snapshots.install(received).map_err(io::Error::other)?,
             };
-            Ok((restore(&file)?, FileMeta::decode(&file.meta)?.recent))
+            let cache = restore(&file)?;
+            replica.check_level(&cache)?;
+            Ok((cache, FileMeta::decode(&file.meta)?.recent))
         })
         .await??;
         if Some(cache.index()) != meta.last_log_id.map(|log_id| log_id.index()) {

@@ -21,11 +21,12 @@ mod replica;
 mod suite_test;
 mod types;
 mod unanswered;
+mod wire;
 
 pub use clock::{LogClock, wall_ms};
 pub use codec::{
     COMMAND_BYTES_MAX, CodecError, Envelope, decode_append, decode_entry, decode_touches, encode_append,
-    encode_entry, encode_touches, from_postcard, take_part, to_bytes,
+    encode_entry, encode_touches, from_postcard, from_versioned, take_part, to_bytes, to_versioned,
 };
 pub use consensus::{
     Consensus, Ground, MemberState, MembershipError, ProposeError, Proposed, ReadIndexError, Role, Timing,
@@ -39,3 +40,4 @@ pub use rebase::Backup;
 pub use recent::{Operation, RECENT_MAX, What};
 pub use replica::Replica;
 pub use types::{Entry, LogId, Member, Payload, Proposal, Response, Vote};
+pub use wire::{WireLogId, WireVote, WireVoteRequest};

@@ -6,8 +6,11 @@ use super::inbound::check_term;
 use super::machine::{Snapshot, SnapshotData};
 use super::offload::offload;
 use super::proposals::Backlog;
-use super::types::{LogId, Member, Types, Vote};
+use super::types::{Member, Types, Vote};
 use super::unanswered::Unanswered;
+use super::wire::{
+    WireLogId, WireTransferRequest, WireTransferResponse, WireVote, WireVoteRequest, WireVoteResponse, log_id,
+};
 use crate::peer::{Lane, Links, Method, Net, PeerClient, PeerError, PeerIdentity};
 use crate::storage::SnapshotFile;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -39,30 +42,30 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 /// Starts a snapshot; answered by a [`SnapshotReply`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SnapshotBegin {
-    pub vote: Vote,
+    pub vote: WireVote,
     pub bytes: u64,
 }
 
 /// What a follower answers to each step of a snapshot: its vote, and whether it goes on.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SnapshotReply {
-    pub vote: Vote,
+    pub vote: WireVote,
 }
 
 /// What a follower answers to an append request.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum AppendReply {
-    Stored(Option<LogId>),
-    Conflict(LogId),
-    HigherVote(Vote),
+    Stored(Option<WireLogId>),
+    Conflict(WireLogId),
+    HigherVote(WireVote),
 }
 
 impl From<StreamAppendResult<Types>> for AppendReply {
     fn from(result: StreamAppendResult<Types>) -> Self {
         match result {
-            Ok(last) => Self::Stored(last),
-            Err(StreamAppendError::Conflict(log_id)) => Self::Conflict(log_id),
-            Err(StreamAppendError::HigherVote(vote)) => Self::HigherVote(vote),
+            Ok(last) => Self::Stored(log_id(last)),
+            Err(StreamAppendError::Conflict(at)) => Self::Conflict(at.into()),
+            Err(StreamAppendError::HigherVote(vote)) => Self::HigherVote(vote.into()),
         }
     }
 }
@@ -71,7 +74,7 @@ impl AppendReply {
     /// Refuses an answer from a term that is not plausible after the one that the request was sent in.
     fn check(self, sent: &Vote) -> Result<Self, RPCError<Types>> {
         if let Self::HigherVote(theirs) = &self {
-            check_term(sent, theirs)
+            check_term(sent, &(*theirs).into())
                 .map_err(|sentence| RPCError::Network(NetworkError::from_string(sentence)))?;
         }
         Ok(self)
@@ -81,9 +84,9 @@ impl AppendReply {
 impl From<AppendReply> for StreamAppendResult<Types> {
     fn from(reply: AppendReply) -> Self {
         match reply {
-            AppendReply::Stored(last) => Ok(last),
-            AppendReply::Conflict(log_id) => Err(StreamAppendError::Conflict(log_id)),
-            AppendReply::HigherVote(vote) => Err(StreamAppendError::HigherVote(vote)),
+            AppendReply::Stored(last) => Ok(log_id(last)),
+            AppendReply::Conflict(at) => Err(StreamAppendError::Conflict(at.into())),
+            AppendReply::HigherVote(vote) => Err(StreamAppendError::HigherVote(vote.into())),
         }
     }
 }
@@ -158,6 +161,21 @@ impl Network {
         from_postcard("a peer's answer", &bytes).map_err(|error| RPCError::Network(NetworkError::new(&error)))
     }
 
+    async fn ask_vote(
+        &self,
+        method: Method,
+        request: VoteRequest<Types>,
+        limit: Duration,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let sent = request.vote;
+        let answer: WireVoteResponse =
+            self.ask(method, to_bytes(&WireVoteRequest::from(request)), limit).await?;
+        let answer = VoteResponse::from(answer);
+        check_term(&sent, &answer.vote)
+            .map_err(|sentence| RPCError::Network(NetworkError::from_string(sentence)))?;
+        Ok(answer)
+    }
+
     fn rpc_error(&self, error: PeerError, method: Method, timeout: Duration) -> RPCError<Types> {
         match error {
             // Both call for a pause before the next attempt.
@@ -195,9 +213,10 @@ impl Network {
         })?;
         let reply: SnapshotReply = from_postcard("a snapshot answer", &bytes)
             .map_err(|error| StreamingError::Network(NetworkError::new(&error)))?;
-        check_term(&sent, &reply.vote)
+        let theirs = reply.vote.into();
+        check_term(&sent, &theirs)
             .map_err(|sentence| StreamingError::Network(NetworkError::from_string(sentence)))?;
-        Ok(reply.vote)
+        Ok(theirs)
     }
 
     /// Sends the file piece by piece. The follower's vote ends it early when it has become higher.
@@ -206,7 +225,7 @@ impl Network {
         vote: Vote,
         file: &SnapshotFile,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        let begin = to_bytes(&SnapshotBegin { vote, bytes: file.bytes });
+        let begin = to_bytes(&SnapshotBegin { vote: vote.into(), bytes: file.bytes });
         let mut theirs = self.snapshot_step(Method::SnapshotBegin, begin, CHUNK_LIMIT, vote).await?;
         let mut offset = 0;
         while theirs <= vote && offset < file.bytes {
@@ -302,11 +321,7 @@ impl RaftNetworkV2<Types> for Network {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        let answer: VoteResponse<Types> =
-            self.ask(Method::Vote, to_bytes(&request), option.soft_ttl()).await?;
-        check_term(&request.vote, &answer.vote)
-            .map_err(|sentence| RPCError::Network(NetworkError::from_string(sentence)))?;
-        Ok(answer)
+        self.ask_vote(Method::Vote, request, option.soft_ttl()).await
     }
 
     async fn pre_vote(
@@ -314,11 +329,7 @@ impl RaftNetworkV2<Types> for Network {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        let answer: VoteResponse<Types> =
-            self.ask(Method::PreVote, to_bytes(&request), option.soft_ttl()).await?;
-        check_term(&request.vote, &answer.vote)
-            .map_err(|sentence| RPCError::Network(NetworkError::from_string(sentence)))?;
-        Ok(answer)
+        self.ask_vote(Method::PreVote, request, option.soft_ttl()).await
     }
 
     async fn transfer_leader(
@@ -326,7 +337,10 @@ impl RaftNetworkV2<Types> for Network {
         request: TransferLeaderRequest<Types>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
-        self.ask(Method::TransferLeader, to_bytes(&request), option.soft_ttl()).await
+        let request = to_bytes(&WireTransferRequest::from(&request));
+        let answer: WireTransferResponse =
+            self.ask(Method::TransferLeader, request, option.soft_ttl()).await?;
+        Ok(answer.into())
     }
 
     async fn full_snapshot(
@@ -361,5 +375,5 @@ async fn early_ack(
         return Ok(answer);
     }
     let last = request.entries.last().map(openraft::entry::RaftEntry::log_id).or(request.prev_log_id);
-    Ok(to_bytes(&AppendReply::Stored(last)))
+    Ok(to_bytes(&AppendReply::Stored(log_id(last))))
 }

@@ -1,7 +1,7 @@
 //! A backup's state as the beginning of another history: the same entries at the same index, and a
 //! membership of one new node.
 
-use super::codec::to_bytes;
+use super::log::{encode_log_id, encode_vote};
 use super::machine::FileMeta;
 use super::types::{LogId, Member, SnapshotMeta, StoredMembership, Vote};
 use crate::cache::Cache;
@@ -63,9 +63,9 @@ impl Backup {
         let copy = |out: &mut dyn io::Write| io::copy(&mut body, out).map(drop);
         snapshots.write(self.last.index(), &meta, copy).map_err(io::Error::other)?;
         // Terms go on from the backup's: an entry of an earlier term after it would break the log's order.
-        let vote = to_bytes(&Vote::new(self.last.committed_leader_id().term, id));
+        let vote = encode_vote(Vote::new(self.last.committed_leader_id().term, id));
         durable(|done| log.save_vote(vote, done))?;
-        durable(|done| log.purge(self.last.index(), to_bytes(&self.last), done))
+        durable(|done| log.purge(self.last.index(), encode_log_id(self.last), done))
     }
 }
 

@@ -6,7 +6,6 @@ use super::codec::{CodecError, Envelope, decode_touches};
 use super::feed::{Change as Visible, Feed};
 use super::recent::{Operation, RECENT_MAX};
 use super::types::{Entry, LogId, Payload, Proposal, Response, StoredMembership};
-use crate::cache::limits::FEATURE_LEVEL;
 use crate::cache::{Cache, CacheConfig, Command, Digest, Frozen, Outcome, Stamp, Touch};
 use openraft::entry::RaftEntry;
 use std::collections::VecDeque;
@@ -29,6 +28,8 @@ pub struct Replica {
     applied: watch::Sender<u64>,
     clock: Arc<LogClock>,
     feed: Arc<Feed>,
+    /// The newest feature level that this node knows.
+    feature_level: u32,
 }
 
 struct State {
@@ -49,8 +50,8 @@ pub struct Picture {
 }
 
 impl Replica {
-    /// An empty state; what it applies goes into the feed.
-    pub fn new(clock: Arc<LogClock>, feed: Arc<Feed>) -> Self {
+    /// An empty state; what it applies goes into the feed. It follows the log up to `feature_level`.
+    pub fn new(clock: Arc<LogClock>, feed: Arc<Feed>, feature_level: u32) -> Self {
         let state = State {
             cache: Cache::new(CacheConfig::default()),
             last_applied: None,
@@ -58,12 +59,27 @@ impl Replica {
             digests: VecDeque::with_capacity(DIGESTS_KEPT),
             checkpoints: VecDeque::new(),
         };
-        Self { state: RwLock::new(state), applied: watch::Sender::new(0), clock, feed }
+        Self { state: RwLock::new(state), applied: watch::Sender::new(0), clock, feed, feature_level }
     }
 
     /// Looks at the cache. Short: `apply` waits meanwhile.
     pub fn with_cache<T>(&self, look: impl FnOnce(&Cache) -> T) -> T {
         look(&self.read().cache)
+    }
+
+    /// Refuses a state of rules that this node does not know.
+    ///
+    /// # Errors
+    /// What to do.
+    pub(super) fn check_level(&self, cache: &Cache) -> io::Result<()> {
+        let (level, known) = (cache.feature_level(), self.feature_level);
+        if level > known {
+            let reason = format!(
+                "the snapshot has feature level {level}, and this program knows up to {known}: run a later version of Lockstep"
+            );
+            return Err(io::Error::other(reason));
+        }
+        Ok(())
     }
 
     /// What was applied lately.
@@ -127,7 +143,7 @@ impl Replica {
         let mut steps = Vec::with_capacity(entries.len());
         let mut outcome = Ok(());
         for entry in entries {
-            match Step::of(entry) {
+            match Step::of(entry, self.feature_level) {
                 Ok(step) => steps.push(step),
                 Err(error) => {
                     outcome = Err(error);
@@ -226,14 +242,14 @@ enum Change {
 }
 
 impl Step {
-    fn of(entry: &Entry) -> io::Result<Self> {
+    fn of(entry: &Entry, known_level: u32) -> io::Result<Self> {
         let log_id = entry.log_id();
         let change = match &entry.payload {
             Payload::Blank => Change::Blank,
             Payload::Membership(membership) => {
                 Change::Membership(StoredMembership::new(Some(log_id), membership.clone()))
             }
-            Payload::Normal(proposal) => Self::change_of(log_id.index(), proposal)?,
+            Payload::Normal(proposal) => Self::change_of(log_id.index(), proposal, known_level)?,
         };
         Ok(Self { log_id, change })
     }
@@ -246,7 +262,7 @@ impl Step {
         }
     }
 
-    fn change_of(index: u64, proposal: &Proposal) -> io::Result<Change> {
+    fn change_of(index: u64, proposal: &Proposal, known_level: u32) -> io::Result<Change> {
         // What is committed counts on all nodes. One that skipped an entry it cannot read would differ from those that
         // can, and one that is replayed by an older program would lose what was acknowledged.
         let unreadable = |error: CodecError| {
@@ -256,9 +272,14 @@ impl Step {
             io::Error::new(io::ErrorKind::InvalidData, reason)
         };
         let envelope = Envelope::decode(&proposal.body).map_err(unreadable)?;
-        if let Some(level) = Cache::level_beyond(&envelope.command) {
+        let level = match envelope.command {
+            Command::RaiseFeatureLevel { level } => level,
+            ref command => command.level(),
+        };
+        if level > known_level {
             let reason = format!(
-                "entry {index} raises the feature level to {level}, this program knows up to {FEATURE_LEVEL}: update it"
+                "entry {index} needs feature level {level}, and this program knows up to {known_level}: run a later \
+                 version of Lockstep"
             );
             return Err(io::Error::other(reason));
         }
@@ -325,6 +346,7 @@ fn done() -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::limits::FEATURE_LEVEL;
 
     fn entry(index: u64, command: Command) -> Entry {
         let body = Envelope { idempotency_key: None, command }.encode();
@@ -335,7 +357,7 @@ mod tests {
     /// C11: an entry that cannot be read stops the node, and is never skipped.
     #[test]
     fn an_unreadable_entry_stops_this_node() {
-        let replica = Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(0)));
+        let replica = Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(0)), FEATURE_LEVEL);
         let good = Envelope { idempotency_key: None, command: Command::Tick }.encode();
         let mut later = good.to_vec();
         later[0] += 1;
@@ -357,12 +379,12 @@ mod tests {
     /// C11: rules that this program does not know stop it before it could differ from those that do.
     #[test]
     fn a_later_feature_level_stops_this_node() {
-        let replica = Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(0)));
+        let replica = Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(0)), FEATURE_LEVEL);
         let raise = |index, level| entry(index, Command::RaiseFeatureLevel { level });
         let level = FEATURE_LEVEL;
         let (responses, outcome) = replica.apply(&[raise(1, level), raise(2, level + 1), raise(3, level)]);
         let error = outcome.unwrap_err().to_string();
-        assert!(error.contains("entry 2 raises the feature level to 2"), "{error}");
+        assert!(error.contains("entry 2 needs feature level"), "{error}");
         assert_eq!(responses.len(), 1, "the one before is answered");
         assert_eq!(
             (replica.applied_index(), replica.with_cache(Cache::index)),

@@ -7,6 +7,7 @@ use super::machine::{FileMeta, Machine};
 use super::recent::{Operation, RECENT_MAX, What};
 use super::replica::Replica;
 use super::types::{Entry, LogId, Payload, Proposal, SnapshotMeta, StoredMembership, Types};
+use crate::cache::limits::FEATURE_LEVEL;
 use crate::cache::{Command, Condition, Key, Op, Ttl, Value};
 use crate::raft::LogClock;
 use crate::storage::{LogOptions, LogStore, Snapshots};
@@ -27,7 +28,8 @@ impl StoreBuilder<Types, Log, Machine, TempDir> for Folders {
         let store =
             LogStore::open(&folder.path().join("log"), LogOptions::default()).expect("a new log opens");
         let snapshots = Snapshots::open(folder.path().join("snapshots")).expect("a new folder opens");
-        let replica = Arc::new(Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(0))));
+        let replica =
+            Arc::new(Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(0)), FEATURE_LEVEL));
         let machine = Machine::new(replica, snapshots, Bytes::from_static(b"lineage"));
         Ok((folder, Log::new(store), machine))
     }
@@ -45,7 +47,8 @@ async fn our_log_and_state_machine_pass_the_suite() {
 async fn a_snapshot_that_is_overtaken_while_it_is_built_is_no_failure() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let snapshots = Snapshots::open(folder.path()).expect("a new folder opens");
-    let replica = Arc::new(Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(0))));
+    let replica =
+        Arc::new(Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(0)), FEATURE_LEVEL));
     let blank = Entry::new_blank(LogId::new(1.into(), 5));
     replica.apply(&[blank]).1.expect("it is applied");
     let mut machine = Machine::new(replica, snapshots.clone(), Bytes::new());
@@ -65,7 +68,9 @@ async fn a_snapshot_that_is_overtaken_while_it_is_built_is_no_failure() {
 async fn the_newest_operations_outlive_a_restart() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let snapshots = Snapshots::open(folder.path()).expect("a new folder opens");
-    let replica = || Arc::new(Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(1_000_000))));
+    let replica = || {
+        Arc::new(Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(1_000_000)), FEATURE_LEVEL))
+    };
     let put = |index: u64| {
         let key = Key::new(&format!("k{index}")).expect("a key");
         let value =

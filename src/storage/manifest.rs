@@ -5,9 +5,9 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::StoredLog;
 
-/// The format of everything in the log's folder. Each number before had its records elsewhere: 1 had no journal, 3 no
-/// pages. A program of then would miss what lies where it does not look, and has to refuse the folder.
-pub(super) const FORMAT: u32 = 4;
+/// The version of everything in the log's folder: records, pages, root and journal. A program that reads another version
+/// would miss what lies where it does not look, and refuses the folder.
+pub(super) const FORMAT: u32 = 1;
 /// The key of the manifest; sorts before every other record.
 pub(super) const KEY: &[u8] = b"\0manifest";
 

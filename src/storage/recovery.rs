@@ -400,13 +400,13 @@ mod tests {
         let sled = SledEngine::open(&folder.path().join("sled"), &options).ok().expect("its database");
         let stored = sled.get(manifest::KEY).expect("readable").expect("there");
         let mut older = Manifest::decode(&stored).expect("whole").expect("of this version");
-        older.format = FORMAT - 1;
+        older.format = FORMAT + 1;
         write_first(&sled, &older, Vec::new()).expect("written");
         drop(sled);
         for _ in 0..2 {
             match LogStore::open(folder.path(), options.clone()).err() {
                 Some(OpenError::Format { found, supported, .. }) => {
-                    assert_eq!((found, supported), (FORMAT - 1, FORMAT));
+                    assert_eq!((found, supported), (FORMAT + 1, FORMAT));
                 }
                 other => panic!("opened, or refused for another reason: {other:?}"),
             }

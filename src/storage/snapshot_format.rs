@@ -18,7 +18,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
 const MAGIC: &[u8; 8] = b"LSSNAP\r\n";
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 1;
 const FIXED: usize = 24;
 const FOOTER: usize = 40;
 /// The most bytes of metadata.

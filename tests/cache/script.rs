@@ -352,7 +352,7 @@ fn show_position(error: &CommandError) -> String {
         | CommandError::Overflow { op }
         | CommandError::InvalidBatch { op, .. }
         | CommandError::Invalid { op, .. } => *op,
-        CommandError::IdempotencyKeyReused => None,
+        CommandError::IdempotencyKeyReused | CommandError::FeatureLevel { .. } => None,
     };
     op.map_or(String::new(), |op| format!(" op={op}"))
 }

@@ -1,7 +1,7 @@
 //! P2 malformed_frames_are_errors_never_panics: the decoders of requests, replies and handshakes take any
 //! bytes.
 
-use super::raw::{hello_bytes, message};
+use super::raw::{PROTOCOL, hello_bytes, message};
 use super::{CALLER, SERVER, identity};
 use bytes::Bytes;
 use lockstep::peer::{FrameError, Hello, Lane, Method, NoAnswer, Welcome, decode_reply, decode_request};
@@ -33,28 +33,31 @@ proptest! {
     #[test]
     fn every_request_comes_back_as_it_was(method in 0..METHODS.len(), id: u64, body in body()) {
         let (number, method) = METHODS[method];
-        let request = decode_request(Bytes::from(message(number, id, &body))).expect("a request");
+        let request = decode_request(PROTOCOL, Bytes::from(message(number, id, &body))).expect("a request");
         prop_assert_eq!((request.method, request.id, request.body.as_ref()), (method, id, body.as_slice()));
     }
 
     #[test]
     fn every_reply_comes_back_as_it_was(id: u64, body in body(), sentence: String) {
-        let done = decode_reply(Bytes::from(message(0, id, &body))).expect("a reply");
+        let done = decode_reply(PROTOCOL, Bytes::from(message(0, id, &body))).expect("a reply");
         prop_assert_eq!((done.id, done.body), (id, Ok(Bytes::from(body))));
-        let refused = decode_reply(Bytes::from(message(1, id, sentence.as_bytes()))).expect("a reply");
+        let refused = decode_reply(PROTOCOL, Bytes::from(message(1, id, sentence.as_bytes()))).expect("a reply");
         prop_assert_eq!((refused.id, refused.body), (id, Err(NoAnswer::Refused(sentence))));
-        let too_long = decode_reply(Bytes::from(message(2, id, b""))).expect("a reply");
+        let too_long = decode_reply(PROTOCOL, Bytes::from(message(2, id, b""))).expect("a reply");
         prop_assert_eq!((too_long.id, too_long.body), (id, Err(NoAnswer::TooLong)));
     }
 
     #[test]
     fn unknown_numbers_are_named(number: u8, id: u64, body in body()) {
         let content = Bytes::from(message(number, id, &body));
-        match decode_request(content.clone()) {
+        match decode_request(PROTOCOL, content.clone()) {
             Ok(request) => prop_assert_eq!(request.method as u8, number),
-            Err(error) => prop_assert!(matches!(error, FrameError::UnknownMethod(found) if found == number)),
+            Err(error) => {
+                let named = matches!(error, FrameError::UnknownMethod { number: n, id: of } if (n, of) == (number, id));
+                prop_assert!(named);
+            }
         }
-        match decode_reply(content) {
+        match decode_reply(PROTOCOL, content) {
             Ok(reply) => prop_assert_eq!(
                 match reply.body {
                     Ok(_) => 0,
@@ -68,28 +71,26 @@ proptest! {
     }
 
     #[test]
-    fn what_is_shorter_than_its_header_is_an_error(content in prop::collection::vec(any::<u8>(), 0..9)) {
+    fn what_is_shorter_than_its_header_is_an_error(content in prop::collection::vec(any::<u8>(), 0..14)) {
         let length = content.len();
         let content = Bytes::from(content);
         let short = |error| matches!(error, FrameError::TooShort(found) if found == length);
-        prop_assert!(short(decode_request(content.clone()).expect_err("too short")));
-        prop_assert!(short(decode_reply(content).expect_err("too short")));
+        prop_assert!(short(decode_request(PROTOCOL, content.clone()).expect_err("too short")));
+        prop_assert!(short(decode_reply(PROTOCOL, content).expect_err("too short")));
     }
 
     #[test]
     fn any_bytes_as_a_handshake_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..128)) {
-        if let Ok(hello) = postcard::from_bytes::<Hello>(&bytes) {
-            // Random bytes never hold our magic, so nobody gets in by chance.
-            prop_assert!(hello.check(&identity(SERVER)).is_err());
-        }
-        let _ = postcard::from_bytes::<Welcome>(&bytes);
+        // Random bytes never hold our magic, so nobody gets in by chance.
+        prop_assert!(Hello::decode(&bytes).is_err());
+        let _ = Welcome::decode(&bytes);
     }
 
     #[test]
     fn a_hello_cut_short_is_none(cut in 0..100usize) {
         let bytes = hello_bytes(&Hello::new(&identity(CALLER), SERVER, Lane::Control));
         let cut = cut % bytes.len();
-        prop_assert!(postcard::from_bytes::<Hello>(&bytes[..cut]).is_err());
+        prop_assert!(Hello::decode(&bytes[..cut]).is_err());
     }
 }
 
@@ -97,8 +98,10 @@ proptest! {
 fn a_hello_comes_back_as_it_was() {
     for lane in [Lane::Control, Lane::Append, Lane::Snapshot, Lane::Forward] {
         let hello = Hello::new(&identity(CALLER), SERVER, lane);
-        let back: Hello = postcard::from_bytes(&hello_bytes(&hello)).expect("a hello");
+        // What a later version says behind it is skipped.
+        let longer = [hello_bytes(&hello).as_slice(), b"more"].concat();
+        let back = Hello::decode(&longer).expect("a hello");
         assert_eq!(back, hello);
-        assert_eq!(back.check(&identity(SERVER)), Ok(()));
+        assert_eq!(back.check(&identity(SERVER)), Welcome::Accepted { protocol: PROTOCOL });
     }
 }

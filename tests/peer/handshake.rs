@@ -1,11 +1,12 @@
 //! P1 foreign_peers_are_refused and P2 malformed_frames_are_errors_never_panics, at a listening server:
 //! whatever a stranger says, the connection ends and the next good caller is served.
 
-use super::raw::{ByHand, frame, hello_bytes, message, read_frame, say, until_closed, welcome_in};
+use super::raw::{ByHand, PROTOCOL, frame, hello_bytes, message, read_frame, say, until_closed, welcome_in};
 use super::{CALLER, PLENTY, SERVER, client, identity, serve};
 use bytes::Bytes;
 use lockstep::peer::{
-    FRAME_BYTES_MAX, Hello, Lane, Links, Method, Net, PeerClient, PeerError, PeerIdentity, Welcome,
+    FRAME_BYTES_MAX, Hello, Lane, Links, Method, Net, NoAnswer, PeerClient, PeerError, PeerIdentity, Welcome,
+    decode_reply,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -28,22 +29,29 @@ async fn whoever_is_foreign_is_told_why_and_left() {
     let mut no_magic = good_hello();
     no_magic[0] ^= 1;
     let mut next_version = good_hello();
-    next_version[4] += 1;
+    next_version[4..6].copy_from_slice(&[2, 3]);
+    let mut next_group = good_hello();
+    let group = next_group.len() - 2;
+    next_group[group] = 1;
     let cases = [
-        (foreign(|me| me.cluster_id = "red".into()), "this node belongs to another cluster"),
         (foreign(|me| me.incarnation = 4), "this node lives in incarnation 3 of the cluster, not in 4"),
         (foreign(|me| me.history = "other".into()), "this node lives in another history of incarnation 3"),
         (foreign(|me| me.node_id = SERVER), "the caller claims to be this very node 1"),
         (hello_bytes(&Hello::new(&me, 7, Lane::Control)), "this is node 1, not node 7"),
-        (next_version, "peer protocol 3 is not spoken here, only 2"),
+        (next_version, "this node speaks version 1 of the peer protocol, the caller 2 to 3"),
+        (next_group, "group 1 is not served here"),
         (no_magic, "this is a Lockstep peer port, and the caller is no Lockstep node"),
-        (b"who is there?".to_vec(), "the handshake cannot be read"),
+        (b"GET / HTTP/1.1".to_vec(), "this is a Lockstep peer port, and the caller is no Lockstep node"),
+        (b"LSTP".to_vec(), "the handshake cannot be read"),
+        (b"LSTP\x01\x01what?".to_vec(), "the handshake cannot be read"),
         (Vec::new(), "the handshake cannot be read"),
     ];
     for (hello, sentence) in cases {
         let answer = say(&served.address, &frame(&hello)).await;
         assert_eq!(welcome_in(&answer), Some(Welcome::Refused(sentence.into())));
     }
+    let answer = say(&served.address, &frame(&foreign(|me| me.cluster_id = "red".into()))).await;
+    assert_eq!(welcome_in(&answer), Some(Welcome::OtherCluster));
     served.serves_well().await;
 }
 
@@ -100,15 +108,32 @@ async fn a_browser_at_the_peer_port_is_left() {
 async fn a_bad_request_ends_its_connection_only() {
     let mut served = serve().await;
     let hello = frame(&good_hello());
-    for content in [Vec::new(), vec![10], message(0, 1, b""), message(99, 1, b"x"), message(255, 1, b"")] {
+    let (mut wrong_version, mut wrong_group) = (message(10, 1, b""), message(10, 1, b""));
+    (wrong_version[0], wrong_group[5]) = (PROTOCOL + 1, 1);
+    for content in [Vec::new(), vec![10], wrong_version, wrong_group] {
         let answer = say(&served.address, &[hello.clone(), frame(&content)].concat()).await;
-        assert_eq!(welcome_in(&answer), Some(Welcome::Accepted));
+        assert_eq!(welcome_in(&answer), Some(Welcome::Accepted { protocol: PROTOCOL }));
     }
     // Half a frame, and then nothing.
     let half = &frame(&message(10, 1, b"time?"))[..9];
     say(&served.address, &[hello.as_slice(), half].concat()).await;
     served.serves_well().await;
     assert!(served.calls.try_recv().is_err(), "nothing that was malformed reached the handler");
+}
+
+/// What a later version asks for is refused by its id, and the connection goes on.
+#[tokio::test]
+async fn an_unknown_method_is_refused_and_the_connection_goes_on() {
+    let served = serve().await;
+    let mut stream = tokio::net::TcpStream::connect(&served.address).await.expect("listens");
+    stream.write_all(&frame(&good_hello())).await.expect("taken");
+    read_frame(&mut stream).await;
+    for (id, number) in [(7, 99), (8, 0), (9, 255)] {
+        stream.write_all(&frame(&message(number, id, b"x"))).await.expect("taken");
+        let reply = decode_reply(PROTOCOL, read_frame(&mut stream).await).expect("a reply");
+        let sentence = format!("no method has the number {number}");
+        assert_eq!((reply.id, reply.body), (id, Err(NoAnswer::Refused(sentence))));
+    }
 }
 
 /// P2: and a server that breaks the rules costs its client a connection, not more.
@@ -162,10 +187,12 @@ fn whatever_is_said_the_server_goes_on() {
         let content = bytes
             .split_first_chunk::<4>()
             .and_then(|(length, rest)| rest.get(..u32::from_be_bytes(*length) as usize));
-        let hello = content.and_then(|content| postcard::from_bytes::<Hello>(content).ok());
-        let is_ours = hello.is_some_and(|hello| hello.check(&identity(SERVER)).is_ok());
+        let hello = content.and_then(|content| Hello::decode(content).ok());
+        let verdict = hello.map(|hello| hello.check(&identity(SERVER)));
+        let is_ours = verdict == Some(Welcome::Accepted { protocol: PROTOCOL });
         match welcome_in(&answer) {
-            Some(Welcome::Accepted) => prop_assert!(is_ours),
+            Some(Welcome::Accepted { protocol }) => prop_assert!(is_ours && protocol == PROTOCOL),
+            Some(Welcome::OtherCluster) => prop_assert!(!is_ours),
             Some(Welcome::Refused(sentence)) => prop_assert!(!is_ours && !sentence.is_empty()),
             // The connection may be reset before the answer is read.
             None => {}

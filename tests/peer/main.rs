@@ -15,7 +15,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use lockstep::peer::{
-    Handler, Lane, Links, Method, Net, NodeId, PeerClient, PeerIdentity, PeerServer, Refusal,
+    Handler, Lane, Links, Method, Net, NodeId, PeerClient, PeerIdentity, PeerServer, Protocols, Refusal,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,7 +32,13 @@ const SERVER: NodeId = 1;
 const CALLER: NodeId = 2;
 
 fn identity(node_id: NodeId) -> PeerIdentity {
-    PeerIdentity { cluster_id: "blue".into(), incarnation: 3, history: "third".into(), node_id }
+    PeerIdentity {
+        cluster_id: "blue".into(),
+        incarnation: 3,
+        history: "third".into(),
+        node_id,
+        protocols: Protocols::THIS,
+    }
 }
 
 /// A request that waits for the test to answer it.

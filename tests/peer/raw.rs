@@ -14,12 +14,15 @@ pub fn frame(content: &[u8]) -> Vec<u8> {
 }
 
 pub fn hello_bytes(hello: &Hello) -> Vec<u8> {
-    postcard::to_stdvec(hello).expect("a hello has bytes")
+    hello.encode()
 }
 
-/// A request or a reply, as the wire has it: one byte, the id, the body.
+/// The version of the protocol that these tests speak.
+pub const PROTOCOL: u8 = 1;
+
+/// A request or a reply, as the wire has it: the version, one byte, the group, the id, the body.
 pub fn message(first: u8, id: u64, body: &[u8]) -> Vec<u8> {
-    [&[first], id.to_be_bytes().as_slice(), body].concat()
+    [&[PROTOCOL, first, 0, 0, 0, 0], id.to_be_bytes().as_slice(), body].concat()
 }
 
 /// Says something to a server and nothing more; returns all it answers until it closes the connection.
@@ -48,7 +51,7 @@ pub async fn until_closed(stream: &mut TcpStream) -> Vec<u8> {
 pub fn welcome_in(answer: &[u8]) -> Option<Welcome> {
     let (length, rest) = answer.split_first_chunk::<4>()?;
     let content = rest.get(..u32::from_be_bytes(*length) as usize)?;
-    postcard::from_bytes(content).ok()
+    Welcome::decode(content).ok()
 }
 
 pub async fn read_frame(stream: &mut TcpStream) -> Bytes {
@@ -85,7 +88,7 @@ impl ByHand {
 
     /// Accepts and answers the handshake; callers that hang up meanwhile are passed over.
     pub async fn welcome(&self) -> TcpStream {
-        let welcome = frame(&postcard::to_stdvec(&Welcome::Accepted).expect("a welcome has bytes"));
+        let welcome = frame(&Welcome::Accepted { protocol: PROTOCOL }.encode());
         loop {
             let mut stream = self.accept().await;
             if try_read_frame(&mut stream).await.is_some() && stream.write_all(&welcome).await.is_ok() {
@@ -99,7 +102,7 @@ impl ByHand {
         loop {
             let mut stream = self.welcome().await;
             let Some(request) = try_read_frame(&mut stream).await else { continue };
-            let id = u64::from_be_bytes(request[1..9].try_into().expect("eight bytes"));
+            let id = u64::from_be_bytes(request[6..14].try_into().expect("eight bytes"));
             if stream.write_all(&frame(&message(0, id, b""))).await.is_ok() {
                 // What follows is nobody's business, but the connection stays.
                 until_closed(&mut stream).await;

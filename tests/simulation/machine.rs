@@ -9,7 +9,7 @@ use crate::random::Random;
 use crate::system;
 use lockstep::api::{Founding, Joined};
 use lockstep::cache::CacheConfig;
-use lockstep::node::{Ground, Limits, Node, NodeOptions, Opened, Origin, StartError, Timing};
+use lockstep::node::{Ground, Limits, Node, NodeOptions, Opened, Origin, Release, StartError, Timing};
 use lockstep::storage::{LogOptions, LogStore, Snapshots};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -52,6 +52,8 @@ pub struct Machine {
     pub retired: bool,
     folder: PathBuf,
     timing: Timing,
+    /// The build that runs on it from its next start on.
+    pub release: Release,
     joins: bool,
     owed_ms: u64,
     random: Random,
@@ -85,6 +87,7 @@ impl Machine {
             retired: false,
             folder,
             timing,
+            release: Release::THIS,
             joins: false,
             owed_ms: 0,
             random,
@@ -101,6 +104,7 @@ impl Machine {
         let cluster = &founding.cluster_id;
         let identity = json!({
             "cluster_id": cluster,
+            "format": 1,
             "incarnations": [{ "number": 1, "fork_index": 0, "id": cluster }],
             "node_id": id,
             "name": format!("n{id}"),
@@ -115,6 +119,7 @@ impl Machine {
         self.joins = true;
         let identity = json!({
             "cluster_id": joined.cluster_id,
+            "format": 1,
             "incarnations": [{ "number": joined.incarnation, "fork_index": 0, "id": joined.history }],
             "node_id": joined.id,
             "name": joined.name,
@@ -149,6 +154,7 @@ impl Machine {
                 leader_wait: Duration::from_secs(1),
                 ..Limits::default()
             },
+            release: self.release,
         }
     }
 

@@ -24,4 +24,6 @@ mod random;
 mod runs;
 mod system;
 mod trace;
+#[cfg(feature = "next-level")]
+mod upgrade;
 mod world;

@@ -29,17 +29,22 @@ enum Plan {
     LyingDisks,
     /// All faults, and a node's state is changed behind its back.
     CorruptReplica,
+    /// The machines get a later release one by one, and leaders are held up.
+    #[cfg(feature = "next-level")]
+    RollingUpgrade,
     /// All faults, and reads that promise nothing are judged as if they were linearizable.
     StaleReads,
 }
 
-const PLANS: [(&str, Plan); 6] = [
+const PLANS: &[(&str, Plan)] = &[
     ("everything", Plan::Everything),
     ("held-leaders", Plan::HeldLeaders),
     ("half-a-change", Plan::HalfAChange),
     ("lying-disks", Plan::LyingDisks),
     ("corrupt-replica", Plan::CorruptReplica),
     ("stale-reads", Plan::StaleReads),
+    #[cfg(feature = "next-level")]
+    ("rolling-upgrade", Plan::RollingUpgrade),
 ];
 
 /// One run: things go wrong for a while, then all has to be well again.
@@ -56,7 +61,7 @@ fn run(seed: u64, plan: Plan) -> Result<String, String> {
         let crowd = held && seed.is_multiple_of(2);
         let clients = Clients::new(Random::new(seed, "clients"), crowd, held || faults.leases_hold());
         let mut world = World::new(seed, &path, whole, clients);
-        let outcome = live(&mut world, &mut faults, plan);
+        let outcome = live(&mut world, &mut faults, plan, seed);
         let told = format!("{:016x} {} lines {} ms", world.trace.hash(), world.trace.lines, world.now);
         let text = world.trace.text();
         // Nodes that are left end with the thread's runtimes, before its clocks.
@@ -74,12 +79,16 @@ fn run(seed: u64, plan: Plan) -> Result<String, String> {
     })
 }
 
-fn live(world: &mut World, faults: &mut Faults, plan: Plan) -> Result<(), String> {
+fn live(world: &mut World, faults: &mut Faults, plan: Plan, _seed: u64) -> Result<(), String> {
     if plan != Plan::HeldLeaders && plan != Plan::HalfAChange {
         faults.set_clocks(world);
     }
     if plan == Plan::LyingDisks {
         world.machines.iter().for_each(|machine| machine.disk.lie());
+    }
+    #[cfg(feature = "next-level")]
+    if plan == Plan::RollingUpgrade {
+        return upgraded(world, faults, _seed);
     }
     world.clients.oracle.trust_stale_reads(plan == Plan::StaleReads);
     while world.now < FAULTS_MS {
@@ -97,6 +106,28 @@ fn live(world: &mut World, faults: &mut Faults, plan: Plan) -> Result<(), String
         world.step(true)?;
     }
     world.converge()
+}
+
+#[cfg(feature = "next-level")]
+fn upgraded(world: &mut World, faults: &mut Faults, seed: u64) -> Result<(), String> {
+    use crate::upgrade::{OLDER, Upgrade};
+    let mut upgrade = Upgrade::new(Random::new(seed, "upgrade"));
+    world.machines.iter_mut().for_each(|machine| machine.release = OLDER);
+    while world.now < FAULTS_MS {
+        faults.hold_leaders(world);
+        upgrade.step(world)?;
+        world.step(true)?;
+    }
+    upgrade.finish(world)
+}
+
+/// C11: releases of two feature levels live side by side, and what only one knows is in no log before all know it.
+#[cfg(feature = "next-level")]
+#[test]
+fn a_rolling_upgrade_loses_nothing() {
+    for seed in 1..=number("LOCKSTEP_SIM_SEEDS").unwrap_or(8) {
+        in_a_process(seed, Plan::RollingUpgrade).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+    }
 }
 
 /// The run of a child process, when the tests below start it as such.

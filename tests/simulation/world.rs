@@ -30,6 +30,9 @@ pub enum Told {
     Added(Place, Result<Joined, NodeError>),
     Removed(Place, Result<(), NodeError>),
     Other(&'static str, Result<(), NodeError>),
+    /// What came of something, or what is wrong with that.
+    #[cfg(feature = "next-level")]
+    Judged(Result<String, String>),
 }
 
 /// What was last seen of a node, to see what is new.
@@ -267,7 +270,13 @@ impl World {
     /// What a machine says of itself when it wants to join.
     pub fn wish_to_join(&self, place: Place) -> AddMember {
         let store_uuid = self.machines[place].store_uuid();
-        AddMember { name: None, http: String::new(), peer: address(place), store_uuid }
+        AddMember {
+            name: None,
+            http: String::new(),
+            peer: address(place),
+            store_uuid,
+            feature_level: self.machines[place].release.feature_level,
+        }
     }
 
     fn hear_told(&mut self) -> Result<(), String> {
@@ -287,6 +296,11 @@ impl World {
                     self.machines[place].retired = true;
                 }
                 Told::Removed(place, Err(error)) => self.note(&format!("m{place} is not out: {error}")),
+                #[cfg(feature = "next-level")]
+                Told::Judged(judged) => {
+                    let what = judged?;
+                    self.note(&what);
+                }
                 Told::Other(what, result) => self.note(&format!("{what}: {result:?}")),
             }
         }

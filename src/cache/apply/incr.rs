@@ -35,3 +35,13 @@ fn number(check: &Check<'_>, entry: &Entry) -> Result<i64, CommandError> {
     let text = std::str::from_utf8(entry.record.bytes()).ok();
     text.and_then(|text| text.parse().ok()).ok_or(CommandError::NotANumber { op: check.op_position() })
 }
+
+/// Doubles a counter.
+#[cfg(feature = "next-level")]
+pub(super) fn check_double(check: &Check<'_>, key: Key) -> Result<Step, CommandError> {
+    let by = match check.find(&key) {
+        There::Live(_, entry) => number(check, entry)?,
+        There::Nothing | There::Expired(_) => 0,
+    };
+    self::check(check, key, Amount { by, initial: 0 }, Ttl::Default, &Condition::Always)
+}

@@ -47,6 +47,12 @@ impl Cache {
         self.expire_due(&mut events);
         self.store.move_on(MOVE_PER_APPLY_MAX);
 
+        // The edge refuses it, and so does the leader: what has come here all the same is refused alike on every node.
+        let needed = command.level();
+        if needed > self.feature_level {
+            self.stats.refused += 1;
+            return refused(CommandError::FeatureLevel { needed, kept: self.feature_level }, events);
+        }
         let ticket = match self.once(at.idempotency_key.as_deref(), &command) {
             Once::Fresh(ticket) => ticket,
             Once::Replayed(outcome) => {
@@ -106,6 +112,8 @@ impl Check<'_> {
             }
             Op::Expire { key, ttl, condition } => expire::check(self, key, ttl, &condition),
             Op::Persist { key, condition } => persist::check(self, key, &condition),
+            #[cfg(feature = "next-level")]
+            Op::Double { key } => incr::check_double(self, key),
         }
     }
 }

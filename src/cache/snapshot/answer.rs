@@ -217,6 +217,11 @@ fn put_error(out: &mut impl Write, error: &CommandError) -> Result<()> {
             put_bytes(out, reason.as_bytes())
         }
         CommandError::IdempotencyKeyReused => head(7, &None),
+        CommandError::FeatureLevel { needed, kept } => {
+            head(8, &None)?;
+            put_u32(out, *needed)?;
+            put_u32(out, *kept)
+        }
     }
 }
 
@@ -237,6 +242,7 @@ fn error(source: &mut Source<impl Read>) -> std::result::Result<CommandError, Re
             reason: source.text(REASON_BYTES_MAX)?,
         },
         7 => CommandError::IdempotencyKeyReused,
+        8 => CommandError::FeatureLevel { needed: source.u32()?, kept: source.u32()? },
         _ => return Err(RestoreError::Damaged("a refusal has an unknown tag")),
     })
 }

@@ -1,0 +1,225 @@
+//! What goes to disk and to peers in place of openraft's types, so that an update of openraft cannot change a byte of
+//! it: the crate is built without openraft's `serde` feature. Fields are encoded in their order. A change of one needs a
+//! new version of every format that holds it; `docs/formats.md` lists them.
+
+use super::types::{LogId, Member, SnapshotMeta, StoredMembership, Types, Vote};
+use crate::peer::NodeId;
+use openraft::Membership;
+use openraft::errors::MembershipError;
+use openraft::raft::{
+    TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A position in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireLogId {
+    pub term: u64,
+    pub index: u64,
+}
+
+/// A node's vote: for whom, in which term, and whether a majority granted it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireVote {
+    pub term: u64,
+    pub node: NodeId,
+    pub committed: bool,
+}
+
+/// Who belongs to the cluster. Of two sets of voters a majority of each is needed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireMembership {
+    pub voters: Vec<BTreeSet<NodeId>>,
+    pub members: BTreeMap<NodeId, Member>,
+}
+
+/// What a snapshot file says of its place in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireSnapshotMeta {
+    pub last_log_id: Option<WireLogId>,
+    /// The entry that the membership comes from.
+    pub membership_log_id: Option<WireLogId>,
+    pub membership: WireMembership,
+}
+
+/// A candidate's request for a vote, or for a pre-vote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireVoteRequest {
+    pub vote: WireVote,
+    pub last_log_id: Option<WireLogId>,
+    /// The leader itself asked for this election.
+    pub leadership_transfer: bool,
+}
+
+/// The answer to a [`WireVoteRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireVoteResponse {
+    pub vote: WireVote,
+    pub granted: bool,
+    pub last_log_id: Option<WireLogId>,
+}
+
+/// A leader's request to take over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireTransferRequest {
+    pub from_leader: WireVote,
+    pub to: NodeId,
+    pub last_log_id: Option<WireLogId>,
+}
+
+/// Whether a node takes over, or why not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WireTransferResponse {
+    Accepted,
+    VoteChanged { expected: WireVote, actual: WireVote },
+    LogNotFlushed { expected: Option<WireLogId>, actual: Option<WireLogId> },
+}
+
+impl From<LogId> for WireLogId {
+    fn from(log_id: LogId) -> Self {
+        Self { term: log_id.committed_leader_id().term, index: log_id.index() }
+    }
+}
+
+impl From<WireLogId> for LogId {
+    fn from(log_id: WireLogId) -> Self {
+        Self::new(log_id.term.into(), log_id.index)
+    }
+}
+
+/// Converts a position that may be absent.
+pub fn log_id<A: Into<B>, B>(log_id: Option<A>) -> Option<B> {
+    log_id.map(Into::into)
+}
+
+impl From<Vote> for WireVote {
+    fn from(vote: Vote) -> Self {
+        Self { term: vote.leader_id.term, node: vote.leader_id.voted_for, committed: vote.committed }
+    }
+}
+
+impl From<WireVote> for Vote {
+    fn from(vote: WireVote) -> Self {
+        match vote.committed {
+            true => Self::new_committed(vote.term, vote.node),
+            false => Self::new(vote.term, vote.node),
+        }
+    }
+}
+
+impl From<&Membership<NodeId, Member>> for WireMembership {
+    fn from(membership: &Membership<NodeId, Member>) -> Self {
+        let members = membership.nodes().map(|(id, member)| (*id, member.clone())).collect();
+        Self { voters: membership.get_joint_config().clone(), members }
+    }
+}
+
+impl TryFrom<WireMembership> for Membership<NodeId, Member> {
+    type Error = MembershipError<NodeId>;
+
+    /// # Errors
+    /// A voter is no member, or a set of voters is empty.
+    fn try_from(membership: WireMembership) -> Result<Self, Self::Error> {
+        // The membership of a node that belongs to no cluster yet.
+        if membership.voters.is_empty() && membership.members.is_empty() {
+            return Ok(Self::default());
+        }
+        Self::new(membership.voters, membership.members)
+    }
+}
+
+impl From<&SnapshotMeta> for WireSnapshotMeta {
+    fn from(meta: &SnapshotMeta) -> Self {
+        Self {
+            last_log_id: log_id(meta.last_log_id),
+            membership_log_id: log_id(*meta.last_membership.log_id()),
+            membership: meta.last_membership.membership().into(),
+        }
+    }
+}
+
+impl TryFrom<WireSnapshotMeta> for SnapshotMeta {
+    type Error = MembershipError<NodeId>;
+
+    /// # Errors
+    /// Its membership makes no sense.
+    fn try_from(meta: WireSnapshotMeta) -> Result<Self, Self::Error> {
+        let membership = meta.membership.try_into()?;
+        let last_membership = StoredMembership::new(log_id(meta.membership_log_id), membership);
+        Ok(Self { last_log_id: log_id(meta.last_log_id), last_membership })
+    }
+}
+
+impl From<VoteRequest<Types>> for WireVoteRequest {
+    fn from(request: VoteRequest<Types>) -> Self {
+        let VoteRequest { vote, last_log_id, leadership_transfer } = request;
+        Self { vote: vote.into(), last_log_id: log_id(last_log_id), leadership_transfer }
+    }
+}
+
+impl From<WireVoteRequest> for VoteRequest<Types> {
+    fn from(request: WireVoteRequest) -> Self {
+        let WireVoteRequest { vote, last_log_id, leadership_transfer } = request;
+        Self { vote: vote.into(), last_log_id: log_id(last_log_id), leadership_transfer }
+    }
+}
+
+impl From<VoteResponse<Types>> for WireVoteResponse {
+    fn from(response: VoteResponse<Types>) -> Self {
+        let VoteResponse { vote, vote_granted, last_log_id } = response;
+        Self { vote: vote.into(), granted: vote_granted, last_log_id: log_id(last_log_id) }
+    }
+}
+
+impl From<WireVoteResponse> for VoteResponse<Types> {
+    fn from(response: WireVoteResponse) -> Self {
+        let WireVoteResponse { vote, granted, last_log_id } = response;
+        Self { vote: vote.into(), vote_granted: granted, last_log_id: log_id(last_log_id) }
+    }
+}
+
+impl From<&TransferLeaderRequest<Types>> for WireTransferRequest {
+    fn from(request: &TransferLeaderRequest<Types>) -> Self {
+        Self {
+            from_leader: (*request.from_leader()).into(),
+            to: *request.to_node_id(),
+            last_log_id: log_id(request.last_log_id().copied()),
+        }
+    }
+}
+
+impl From<WireTransferRequest> for TransferLeaderRequest<Types> {
+    fn from(request: WireTransferRequest) -> Self {
+        Self::new(request.from_leader.into(), request.to, log_id(request.last_log_id))
+    }
+}
+
+impl From<TransferLeaderResponse<Types>> for WireTransferResponse {
+    fn from(response: TransferLeaderResponse<Types>) -> Self {
+        match response {
+            Ok(()) => Self::Accepted,
+            Err(TransferLeaderError::VoteChanged { expected, actual }) => {
+                Self::VoteChanged { expected: expected.into(), actual: actual.into() }
+            }
+            Err(TransferLeaderError::LogNotFlushed { expected, actual }) => {
+                Self::LogNotFlushed { expected: log_id(expected), actual: log_id(actual) }
+            }
+        }
+    }
+}
+
+impl From<WireTransferResponse> for TransferLeaderResponse<Types> {
+    fn from(response: WireTransferResponse) -> Self {
+        match response {
+            WireTransferResponse::Accepted => Ok(()),
+            WireTransferResponse::VoteChanged { expected, actual } => {
+                Err(TransferLeaderError::VoteChanged { expected: expected.into(), actual: actual.into() })
+            }
+            WireTransferResponse::LogNotFlushed { expected, actual } => {
+                let (expected, actual) = (log_id(expected), log_id(actual));
+                Err(TransferLeaderError::LogNotFlushed { expected, actual })
+            }
+        }
+    }
+}
