@@ -48,7 +48,7 @@ impl Upgrade {
         self.next_at = world.now + self.random.between(150, 700);
         let waiting: Vec<Place> =
             (0..world.machines.len()).filter(|place| !self.updated.contains(place)).collect();
-        if !waiting.is_empty() && self.random.chance(30) {
+        if !waiting.is_empty() && self.random.chance(15) {
             let place = *self.random.pick(&waiting);
             world.machines[place].release = NEWER;
             self.updated.insert(place);
