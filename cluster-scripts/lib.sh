@@ -1,18 +1,17 @@
-# What the cluster scripts share. Sourced, never run.
+# Functions shared by the cluster scripts. Sourced, never run.
 #
-# The cluster is the one that `lockstep up` runs on $LOCKSTEP_DATA_DIR (default: .lockstep). Its
-# `up.json` has one node a line; nodes that `join` started have a line of the same shape each, in
-# `joined/NAME.json`.
+# The cluster is the one that `lockstep up` runs in $LOCKSTEP_DATA_DIR (default: .lockstep). Its `up.json` has one line
+# per node. Each node that `join` started has a line of the same shape in `joined/NAME.json`.
 
 set -euo pipefail
 
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 data_dir=${LOCKSTEP_DATA_DIR:-.lockstep}
-# What is meant for one node or one command must not steer all of them.
+# Settings for one node or one command must not affect all of them.
 unset LOCKSTEP_JSON LOCKSTEP_URL LOCKSTEP_DATA_DIR LOCKSTEP_NAME LOCKSTEP_HTTP LOCKSTEP_PEER LOCKSTEP_JOIN \
   LOCKSTEP_LEARNER LOCKSTEP_INITIAL_CLUSTER LOCKSTEP_ADVERTISE_HTTP LOCKSTEP_ADVERTISE_PEER PORT PEER_NODES
 
-# How long a node may take to become ready, and to stop, in seconds.
+# How long a node may take to become ready and to stop, in seconds.
 ready_limit=60
 stop_limit=20
 
@@ -21,7 +20,7 @@ die() {
   exit 1
 }
 
-# Prints the usage line and ends: with 2, or with 0 when it was asked for.
+# Prints the usage and exits with 2.
 wrong_usage() {
   echo "$usage" >&2
   exit 2
@@ -36,7 +35,7 @@ help_if_asked() {
   esac
 }
 
-# Ends unless there are between MIN and MAX arguments, and none of them is an option.
+# Exits unless there are between MIN and MAX arguments, none of which is an option.
 expect_arguments() { # MIN MAX ARGUMENT...
   local min=$1 max=$2 argument
   shift 2
@@ -47,7 +46,7 @@ expect_arguments() { # MIN MAX ARGUMENT...
   done
 }
 
-# Sets $lockstep to the program, and builds it when there is none.
+# Sets $lockstep to the program, and builds it if there is none.
 find_lockstep() {
   local built=${CARGO_TARGET_DIR:-$scripts/../target}/release/lockstep
   if [[ -n ${LOCKSTEP_BIN:-} ]]; then
@@ -58,10 +57,10 @@ find_lockstep() {
       cargo build --release --manifest-path "$scripts/../Cargo.toml" >&2
     fi
   fi
-  command -v "$lockstep" >/dev/null || die "there is no program $lockstep"
+  command -v "$lockstep" >/dev/null || die "program $lockstep not found"
 }
 
-# Prints the value of the first KEY in a piece of JSON.
+# Prints the value of the first KEY in a JSON text.
 field() { # JSON KEY
   local pattern="\"$2\": *(\"([^\"]*)\"|[^],}]*)"
   if [[ $1 =~ $pattern ]]; then
@@ -71,8 +70,8 @@ field() { # JSON KEY
 
 # --- processes ---
 
-# Prints what becomes of a process: running, paused or down. A number may have been given to another
-# process since; ours has WORD among its arguments.
+# Prints the state of a process: running, paused or down. Its id may have been reused by another process, so ours is
+# recognised by WORD among its arguments.
 process_state() { # PID WORD
   local stat
   if [[ ! $1 =~ ^[1-9][0-9]*$ ]] || ! stat=$(cat "/proc/$1/stat" 2>/dev/null); then
@@ -97,7 +96,7 @@ wait_for_end() { # PID WORD
   done
 }
 
-# The number of the `lockstep up` that runs here; nothing when none does.
+# Prints the process id of the running `lockstep up`, or nothing if there is none.
 up_pid() {
   local first pid
   { read -r first <"$data_dir/up.json"; } 2>/dev/null || return 0
@@ -109,12 +108,12 @@ up_pid() {
 
 # --- nodes ---
 
-# Prints one line of JSON for each node.
+# Prints one line of JSON per node.
 node_lines() {
   local line dir
   { cat "$data_dir/up.json" "$data_dir"/joined/*.json 2>/dev/null || true; } | while read -r line; do
     dir=$(field "$line" data_dir)
-    # One that left is no part of this any more.
+    # Skip nodes that have left.
     [[ -n $dir && ! -e $dir.left ]] || continue
     echo "$line"
   done
@@ -143,7 +142,7 @@ read_node() { # LINE
   pid=$(field "$1" pid) dir=$(field "$1" data_dir)
 }
 
-# Sets name, http, peer, pid, dir of a node, or ends.
+# Sets name, http, peer, pid, dir of a node, or exits.
 find_node() { # NAME
   local line
   has_nodes || die "there is no cluster in $data_dir; start one with \`up\`"
@@ -153,7 +152,7 @@ find_node() { # NAME
       return
     fi
   done < <(node_lines)
-  die "there is no node $1; there are $(node_names | paste -sd' ')"
+  die "there is no node $1; the nodes are: $(node_names | paste -sd' ')"
 }
 
 is_joined() { # NAME
@@ -164,10 +163,10 @@ node_state() { # after find_node or read_node
   process_state "$pid" "$dir"
 }
 
-# Sends a signal to a node that runs.
+# Sends a signal to a running node.
 signal_node() { # SIGNAL NAME
   find_node "$2"
-  [[ $(node_state) != down ]] || die "$2 does not run"
+  [[ $(node_state) != down ]] || die "$2 is not running"
   kill -"$1" "$pid"
 }
 
@@ -181,7 +180,7 @@ is_ready() { # URL
   curl --silent --fail --noproxy '*' --max-time 3 --output /dev/null "$1/readyz"
 }
 
-# Prints the URLs of nodes that are ready, separated by commas.
+# Prints the URLs of the ready nodes, separated by commas.
 ready_urls() { # [NAME TO LEAVE OUT]
   local line urls=()
   while read -r line; do
@@ -193,15 +192,15 @@ ready_urls() { # [NAME TO LEAVE OUT]
   (IFS=,; echo "${urls[*]}")
 }
 
-# Waits until a node is ready; ends when it has died or is late.
+# Waits until a node is ready; exits if it has died or takes too long.
 wait_until_ready() { # NAME
   local until=$((SECONDS + ready_limit))
   find_node "$1"
   until is_ready "$http"; do
-    # It may have been started again meanwhile, with another number.
+    # It may have been restarted with another process id.
     find_node "$1"
     case $(node_state) in
-    down) die "$1 does not run; see $dir.log" ;;
+    down) die "$1 is not running; see $dir.log" ;;
     paused) die "$1 is paused; \`resume $1\` first" ;;
     esac
     ((SECONDS < until)) || die "$1 was not ready after $ready_limit seconds; see $dir.log"
@@ -209,7 +208,7 @@ wait_until_ready() { # NAME
   done
 }
 
-# What the cluster says of a member, as a line of JSON; nothing when there is no such member.
+# Prints what the cluster reports about a member, as a line of JSON, or nothing if there is no such member.
 member() { # URL NAME
   request GET "$1/v1/members" | tr '{' '\n' | grep -F "\"name\":\"$2\"" || true
 }
@@ -219,7 +218,7 @@ set_links() { # NAME true|false
   local answer
   find_node "$1"
   [[ $(node_state) == running ]] || die "$1 is $(node_state)"
-  answer=$(request PUT "$http/v1/debug/links" "{\"cut\":$2}") || die "$1 does not answer"
+  answer=$(request PUT "$http/v1/debug/links" "{\"cut\":$2}") || die "$1 did not answer"
   [[ $(field "$answer" cut) == "$2" ]] || die "$1: $(field "$answer" detail)"
 }
 
@@ -238,7 +237,7 @@ start_joined() { # NAME HTTP PEER LEARNER URL
   mv "$record.new" "$record"
 }
 
-# Starts a node again that joined earlier and does not run.
+# Restarts a node that joined earlier.
 restart_joined() { # NAME
   local line
   line=$(<"$data_dir/joined/$1.json")
@@ -246,7 +245,7 @@ restart_joined() { # NAME
     "$(field "$line" join)"
 }
 
-# Starts every node again that joined earlier and does not run.
+# Restarts every node that joined earlier and is not running.
 restart_all_joined() {
   local record
   for record in "$data_dir"/joined/*.json; do
