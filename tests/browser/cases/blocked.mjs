@@ -15,7 +15,7 @@ function noSockets() {
 export async function without_sockets_the_page_polls({ page, cluster }) {
   await page.addInitScript(noSockets)
   await page.goto(cluster.url(1, '/operations'))
-  await shows(page, '.transport', 'asks every second, feed by events')
+  await shows(page, '.transport', 'polling, changes by events')
   await shows(page, '.feed-state', 'Live by server-sent events')
   await cluster.put(2, 'blocked:1', 'x')
   await shows(page, '.op .key', 'blocked:1')
@@ -48,5 +48,5 @@ export async function an_older_node_is_told_in_a_line({ page, cluster }) {
   await page.keyboard.press('3')
   await shows(page, '.state', '/v1/history')
   await page.keyboard.press('6')
-  await shows(page, '.feed-state', 'version without a feed')
+  await shows(page, '.feed-state', 'version has no change feed')
 }

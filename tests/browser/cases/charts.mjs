@@ -53,7 +53,7 @@ export async function the_charts_compare_the_nodes({ page, cluster }) {
   })
   equal('asked', [...asked].join(), cluster.url(here))
   await cluster.kill(dead)
-  await shows(page, '.stale', `Last known figures of n${dead}: it does not run: no program listens at its peer address.`)
+  await shows(page, '.stale', `Last known figures of n${dead}: it is not running: nothing listens at its peer address.`)
   await cluster.revive()
   await page.locator('.stale').waitFor({ state: 'detached' })
 }

@@ -30,7 +30,7 @@ export async function the_node_that_serves_the_page_dies({ page, cluster }) {
   await shows(page, '.verdict.bad .sentence', `n${here} has not answered for`)
   await shows(page, '.head .age', /⚠ status \d+ s old/)
   await cluster.revive()
-  await shows(page, '.notice', new RegExp(`n${here} did not answer for .*It was started again meanwhile. n\\d leads`))
+  await shows(page, '.notice', new RegExp(`n${here} did not answer for .*It was restarted in the meantime. n\\d (still leads|has led)`))
   await shows(page, '.verdict.good .sentence', 'Healthy: 3 of 3')
   await page.locator('.app:not(.silent)').waitFor()
   return (await page.locator('.notice').first().locator('span').textContent()).trim()

@@ -24,7 +24,7 @@ export async function a_node_is_promoted_and_removed({ page, cluster }) {
   await shows(page, 'dialog .quorum', /4 voters, majority 3, survives 1 failure/)
   await page.locator('dialog input').fill('n4')
   await page.locator('dialog').getByRole('button', { name: 'Give n4 a vote' }).click()
-  await shows(page, '.notice', 'n4 has a vote now')
+  await shows(page, '.notice', 'n4 is now a voter')
   await card.getByRole('button', { name: 'Make leader' }).waitFor()
   const voters = async (id) => (await cluster.json(id, '/v1/members')).members.filter((member) => member.voter).length
   equal('voters', await voters(2), 4)
@@ -32,7 +32,7 @@ export async function a_node_is_promoted_and_removed({ page, cluster }) {
   await card.getByRole('button', { name: 'Remove' }).click()
   await page.locator('dialog input').fill('n4')
   await page.locator('dialog').getByRole('button', { name: 'Remove n4' }).click()
-  await shows(page, '.notice', 'n4 is no member any more')
+  await shows(page, '.notice', 'n4 was removed')
   await card.waitFor({ state: 'detached' })
   equal('voters', await voters(3), 3)
   await cluster.leave('n4')
@@ -59,7 +59,7 @@ export async function the_command_to_join_is_copied({ page, cluster, context }) 
   await shows(page, 'dialog .note', 'Copied.')
   const copied = await page.evaluate(() => navigator.clipboard.readText())
   equal('the command', copied, `lockstep serve --data-dir data/new --http HOST:PORT --join ${advertised}`)
-  await shows(page, 'dialog .warn-text', 'leads to it on its own machine only')
+  await shows(page, 'dialog .warn-text', 'works on its own machine only')
   // On a page that came over plain http from elsewhere there is no clipboard to write to.
   await page.evaluate(async () => {
     await navigator.clipboard.writeText('')

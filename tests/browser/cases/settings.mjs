@@ -10,7 +10,7 @@ export async function the_policy_is_switched({ page, cluster }) {
   await page.getByRole('button', { name: `Switch to ${wanted}` }).click()
   await shows(page, 'dialog', 'No key is lost')
   await page.locator('dialog').getByRole('button', { name: `Switch to ${wanted}` }).click()
-  await shows(page, '.notice', `The policy is ${wanted} now`)
+  await shows(page, '.notice', `The policy is now ${wanted}`)
   await shows(page, '.policy.current h3', wanted)
   equal('on another node', (await cluster.json(3, '/v1/config')).policy, wanted)
 }
@@ -29,7 +29,7 @@ export async function the_capacity_is_changed({ page, cluster }) {
   await dialog.getByLabel('Entries').fill('10')
   await shows(page, 'dialog', /At least [\d,]+ entr(y is|ies are) evicted/)
   await submit.click()
-  await shows(page, '.notice', 'The cache may hold 10 entries')
+  await shows(page, '.notice', 'The capacity is now 10 entries')
   await shows(page, 'dd', /of 10$/)
   const elsewhere = await cluster.json(3, '/v1/config')
   equal('on another node', JSON.stringify([elsewhere.capacity_entries, elsewhere.capacity_bytes, elsewhere.default_ttl_ms]), JSON.stringify([10, capacity_bytes, default_ttl_ms]))
@@ -37,7 +37,7 @@ export async function the_capacity_is_changed({ page, cluster }) {
   await panel.getByRole('button', { name: 'Change' }).click()
   await dialog.getByLabel('Entries').fill('200000')
   await submit.click()
-  await shows(page, '.notice', 'The cache may hold 200,000 entries')
+  await shows(page, '.notice', 'The capacity is now 200,000 entries')
 }
 
 export async function a_snapshot_is_taken({ page, cluster }) {
@@ -57,7 +57,7 @@ export async function few_reads_make_no_percentages({ page, cluster }) {
   await page.route('**/v1/cache', (route) => route.fulfill({ json: play(reads) }))
   await page.goto(cluster.url(1, '/eviction'))
   await shows(page, '.panel .note', 'Measured since n1 started: it found the key in 6 of 12 reads.')
-  await shows(page, '.panel .note', 'Estimates come with 1,000 reads of the whole cluster; the leader has counted 12.')
+  await shows(page, '.panel .note', 'Estimates start at 1,000 reads of the whole cluster; the leader has counted 12.')
   equal('percentages', await page.locator('.panel:has(.policy)', { hasText: '%' }).count(), 0)
   reads = 1_000
   await shows(page, '.policy .figure', '50.0 %')

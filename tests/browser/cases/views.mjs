@@ -120,7 +120,7 @@ export async function a_phone_shows_all_of_it(test) {
   await shows(page, '.selection', /keys? selected/)
   await page.getByRole('button', { name: 'Size' }).click()
   await page.goto(cluster.url(1, '/'))
-  await shows(page, '.strip td[data-label="Up for"]', /s|min/)
+  await shows(page, '.strip td[data-label="Uptime"]', /s|min/)
   await page.locator('nav').getByRole('link', { name: 'Log' }).click()
   await shows(page, 'td[data-label="Compared with n1"]', /equal at/)
 }

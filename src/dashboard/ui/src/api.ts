@@ -53,7 +53,7 @@ export async function ask(path: string, options: Ask = {}): Promise<Response> {
 export async function failure(response: Response): Promise<Failure> {
   try {
     const body = (await response.json()) as ProblemBody
-    const unsure = body.effect === 'unknown' ? ' It may have happened all the same: look before you repeat it.' : ''
+    const unsure = body.effect === 'unknown' ? ' It may still have happened: check before you repeat it.' : ''
     return new Failure(response.status, body.code, `${sentence(body.detail)}${unsure}`, body)
   } catch {
     return new Failure(response.status, 'unknown', `The node answered ${response.status} ${response.statusText}`)

@@ -21,10 +21,10 @@ import { VIEWS, viewAt } from './views'
 
 /** How what is shown gets here. */
 const TRANSPORTS = {
-  socket: { text: 'live updates', means: 'Figures are asked for every second or two; changes of keys come at once, over a WebSocket.' },
-  connecting: { text: 'asks every second', means: 'There is no feed of changes at the moment' },
-  events: { text: 'asks every second, feed by events', means: 'Changes of keys come by server-sent events' },
-  none: { text: 'asks every second', means: 'There is no feed of changes' },
+  socket: { text: 'live updates', means: 'Figures are polled every second or two; changes of keys arrive at once, over a WebSocket.' },
+  connecting: { text: 'polling every second', means: 'There is no change feed at the moment' },
+  events: { text: 'polling, changes by events', means: 'Changes of keys arrive as server-sent events' },
+  none: { text: 'polling every second', means: 'There is no change feed' },
 }
 
 export function App() {
@@ -118,7 +118,7 @@ function Head({ onHelp }: { onHelp: () => void }) {
       <VerdictLine />
       <span className="fresh">
         <span className="transport" data-transport={transport} title={why ? `${means}: ${why}.` : means}>
-          {silent ? 'trying again' : text}
+          {silent ? 'retrying' : text}
         </span>
         <Age at={at} what="status" />
       </span>

@@ -7,9 +7,9 @@ import { VIEWS } from './views'
 
 export const SHORTCUTS: [string, string][] = [
   ['1 … 8', 'open a view, in the order of the navigation'],
-  ['/', 'go to the field that filters'],
+  ['/', 'go to the filter field'],
   ['n', 'new key, in Keys'],
-  ['p', 'pause and go on, in Operations'],
+  ['p', 'pause and resume, in Operations'],
   ['t', 'colours: system, light, dark'],
   ['?', 'this list'],
   ['Esc', 'close a dialog'],

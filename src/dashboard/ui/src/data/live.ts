@@ -130,7 +130,7 @@ function connect(): void {
   next.onclose = () => {
     if (socket === next) socket = null
     if (opened) {
-      link.set({ transport: 'connecting', why: 'the connection broke; trying again' })
+      link.set({ transport: 'connecting', why: 'the connection broke; retrying' })
       again()
     } else {
       if (silentSince.get() === null) refusals += 1
@@ -148,14 +148,14 @@ function again(afterMs = retryMs * (0.75 + Math.random() / 2)): void {
 /** A socket did not open: the node is away, too old, or something on the way lets none through. */
 async function withoutSocket(): Promise<void> {
   if (refusals < REFUSALS || silentSince.get() !== null) {
-    if (link.get().transport !== 'events') link.set({ transport: 'connecting', why: 'no connection yet; trying again' })
+    if (link.get().transport !== 'events') link.set({ transport: 'connecting', why: 'no connection yet; retrying' })
     again()
     return
   }
   clearTimeout(timer)
   timer = setTimeout(connect, PROBE_MS)
   if (await lacks('/v1/watch')) {
-    link.set({ transport: 'none', why: 'this node is of a version without a feed of changes' })
+    link.set({ transport: 'none', why: 'this node’s version has no change feed' })
     return
   }
   if (link.get().transport === 'events') return

@@ -54,7 +54,7 @@ export function watch(prefix: string, appliedIndex: number): () => void {
     prefix,
     from: near ? resume.from : null,
     change: add,
-    gap: (from: number, index: number) => mark(index ? `Changes from ${from} to ${index} are no longer known` : 'The feed begins anew'),
+    gap: (from: number, index: number) => mark(index ? `Changes from ${from} to ${index} are no longer known` : 'The feed starts again'),
     refused: (refusal: string) => feed.set({ ...feed.get(), refusal }),
   }
   feed.set({ ...feed.get(), refusal: '' })
@@ -68,7 +68,7 @@ export function watch(prefix: string, appliedIndex: number): () => void {
     const before = resume
     void earlierChanges().then((changes) => {
       if (ended) return
-      if (before.from !== null) mark(prefix === before.prefix ? 'Not watched meanwhile' : 'Another prefix from here on')
+      if (before.from !== null) mark(prefix === before.prefix ? 'Not watched in between' : 'Another prefix from here on')
       fill(changes)
       // From the newest of them on: nothing falls between what was and what comes.
       subscriber.from = changes.length ? changes[changes.length - 1].index : null

@@ -77,8 +77,8 @@ export function verdict(status: Status, nodes: Nodes | null, silentForS: number 
     return {
       level: 'bad',
       brief: `${self} does not answer`,
-      sentence: `${self} has not answered for ${coarse(silentForS)}. What you see is how things were then.`,
-      advice: 'This page tries again by itself. Start the node, or go on at another one.',
+      sentence: `${self} has not answered for ${coarse(silentForS)}. This page shows the state at that time.`,
+      advice: 'This page retries by itself. Start the node, or continue on another one.',
     }
   }
   const differs = nodes?.nodes.find((node) => node.differs_at !== null)
@@ -89,7 +89,7 @@ export function verdict(status: Status, nodes: Nodes | null, silentForS: number 
       level: 'bad',
       brief: `${name} differs from other nodes`,
       sentence: `${name} differs from other nodes at index ${count(at)}.`,
-      advice: 'Keep its data folder for a report, then restart it. If it differs again, join it anew with an empty folder.',
+      advice: 'Keep its data folder for a report, then restart it. If it differs again, rejoin it with an empty folder.',
     }
   }
   if (answering < of.majority) {
@@ -97,7 +97,7 @@ export function verdict(status: Status, nodes: Nodes | null, silentForS: number 
       level: 'bad',
       brief: `No majority: ${answering} of ${plural(voters.length, 'voter')} answer`,
       sentence: `No majority: ${answering} of ${plural(voters.length, 'voter')} answer, ${of.majority} are needed. Writes and linearizable reads fail.`,
-      advice: `Start ${names}. Stale reads work meanwhile. If a majority is lost for good, restore the newest backup.`,
+      advice: `Start ${names}. Stale reads still work. If a majority is lost for good, restore the newest backup.`,
     }
   }
   if (!status.leader) {
@@ -105,7 +105,7 @@ export function verdict(status: Status, nodes: Nodes | null, silentForS: number 
       level: 'bad',
       brief: `No leader in term ${status.term}`,
       sentence: `No leader in term ${status.term}: writes and linearizable reads wait or fail.`,
-      advice: silent.length ? `The voters that are left elect one. Start ${names}.` : 'An election takes well under a second. If this stays, look at the links between the nodes.',
+      advice: silent.length ? `The remaining voters elect one. Start ${names}.` : 'An election takes well under a second. If this lasts, check the links between the nodes.',
     }
   }
   const leads = `${status.leader.name} leads in term ${status.term}`
@@ -125,7 +125,7 @@ export function verdict(status: Status, nodes: Nodes | null, silentForS: number 
       level: 'warn',
       brief: `${late.name} is behind, ${led}`,
       sentence: `${late.name} is ${plural(late.lag_entries ?? 0, 'entry', 'entries')} behind. ${leads}.`,
-      advice: 'It catches up by itself unless it is slower than the writes: look at its disk and its link.',
+      advice: 'It catches up by itself unless it is slower than the writes: check its disk and its network.',
     }
   }
   if (status.config.policy === 'noeviction' && status.entries >= status.config.capacity_entries) {
@@ -141,7 +141,7 @@ export function verdict(status: Status, nodes: Nodes | null, silentForS: number 
       level: 'warn',
       brief: `Log time is ahead, ${led}`,
       sentence: `Log time is ${coarse((status.log_time_ahead_ms ?? 0) / 1_000)} ahead of the clock of ${self}. ${leads}.`,
-      advice: 'Keys live longer or shorter by no clock but the log’s, so nothing is wrong with them. Look at the machines’ clocks.',
+      advice: 'TTLs follow log time only, so this does not affect them. Check the machines’ clocks.',
     }
   }
   const equal = equalAt(nodes)
@@ -164,5 +164,5 @@ function list(names: string[]): string {
 /** Why a node did not answer, without the system's numbers. */
 export function reason(error: string): string {
   const plain = error.replace(/ ?\(os error \d+\)/g, '').replace(/^the peer does not run: /, '')
-  return /refused/i.test(plain) ? 'it does not run: no program listens at its peer address' : plain
+  return /refused/i.test(plain) ? 'it is not running: nothing listens at its peer address' : plain
 }

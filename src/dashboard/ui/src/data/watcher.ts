@@ -62,19 +62,19 @@ function remember(now: Status, at: number): void {
 }
 
 function tellOfReturn(now: Status, silentMs: number): void {
-  const restarted = now.uptime_ms < silentMs ? ' It was started again meanwhile.' : ''
+  const restarted = now.uptime_ms < silentMs ? ' It was restarted in the meantime.' : ''
   const leads = now.leader
     ? now.leader.id === lead?.id && now.term === before?.term
-      ? `${now.leader.name} leads as before, in term ${now.term}.`
-      : `${now.leader.name} leads since term ${now.term}.`
-    : 'Nobody leads at the moment.'
+      ? `${now.leader.name} still leads, in term ${now.term}.`
+      : `${now.leader.name} has led since term ${now.term}.`
+    : 'There is no leader at the moment.'
   if (now.leader && lead && now.term !== before?.term) leaderChanges.set(leaderChanges.get() + 1)
   notify('warn', `${now.node.name} did not answer for ${duration(silentMs)}.${restarted} ${leads}`)
 }
 
 function tellOfLead(now: Status, at: number): void {
   if (!now.leader) {
-    if (lead && lostAt === null) notify('warn', `${lead.name} does not lead any more. The voters look for another leader.`)
+    if (lead && lostAt === null) notify('warn', `${lead.name} is no longer the leader. The voters are electing another one.`)
     return
   }
   if (!lead || (lead.id === now.leader.id && now.term === before?.term)) return

@@ -59,7 +59,7 @@ export function Dialog({ title, children, action, danger, typed, disabled, run, 
         {typed !== undefined && (
           <p>
             <label htmlFor={field}>
-              Type <b>{typed}</b> to go on
+              Type <b>{typed}</b> to continue
             </label>
             <input id={field} value={text} autoComplete="off" spellCheck={false} onChange={(e) => setText(e.target.value)} />
           </p>
@@ -75,7 +75,7 @@ export function Dialog({ title, children, action, danger, typed, disabled, run, 
               className={danger ? 'danger' : 'primary'}
               disabled={running || disabled || (typed !== undefined && text !== typed)}
             >
-              {running ? 'Under way…' : action}
+              {running ? 'In progress…' : action}
             </button>
           )}
         </p>

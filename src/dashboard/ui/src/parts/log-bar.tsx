@@ -8,10 +8,10 @@ export function LogBar({ of }: { of: Status }) {
   const share = (index: number) => `${(100 * Math.min(index, last)) / last}%`
   const between = (from: number, to: number) => `${(100 * Math.max(0, to - from)) / last}%`
   const marks = [
-    { name: 'Purged', index: of.purged_index, means: 'up to here entries are gone from the log', sort: 'purged' },
-    { name: 'Snapshot', index: of.snapshot_index, means: 'up to here a snapshot covers them', sort: 'covered' },
-    { name: 'Applied', index: of.applied_index, means: 'up to here they have changed this node’s cache', sort: 'applied' },
-    { name: 'Committed', index: of.committed_index, means: 'up to here a majority has them', sort: 'committed' },
+    { name: 'Purged', index: of.purged_index, means: 'entries up to here were removed from the log', sort: 'purged' },
+    { name: 'Snapshot', index: of.snapshot_index, means: 'a snapshot covers the entries up to here', sort: 'covered' },
+    { name: 'Applied', index: of.applied_index, means: 'entries up to here have changed this node’s cache', sort: 'applied' },
+    { name: 'Committed', index: of.committed_index, means: 'a majority has the entries up to here', sort: 'committed' },
     { name: 'Last', index: of.last_log_index, means: 'the newest on this node’s disk', sort: 'last' },
   ]
   return (
@@ -26,7 +26,7 @@ export function LogBar({ of }: { of: Status }) {
         <div>
           <dt>First in the log</dt>
           <dd>{count(of.purged_index + 1)}</dd>
-          <dd className="note">the oldest that is still there</dd>
+          <dd className="note">the oldest entry still there</dd>
         </div>
         {marks.map(({ name, index, means, sort }) => (
           <div key={name}>

@@ -20,7 +20,7 @@ export function NodeStrip({ own, nodes }: { own: Status; nodes: Nodes | null }) 
             <th scope="col" className="number">Behind</th>
             <th scope="col">Copy</th>
             <th scope="col" className="number">Round trip</th>
-            <th scope="col" className="number">Up for</th>
+            <th scope="col" className="number">Uptime</th>
           </tr>
         </thead>
         <tbody>
@@ -49,7 +49,7 @@ export function NodeStrip({ own, nodes }: { own: Status; nodes: Nodes | null }) 
                   )}
                 </td>
                 <td data-label="Round trip" className="number">{self ? NONE : micros(view?.round_trip_us)}</td>
-                <td data-label="Up for" className="number">{duration(report?.uptime_ms)}</td>
+                <td data-label="Uptime" className="number">{duration(report?.uptime_ms)}</td>
               </tr>
             )
           })}

@@ -7,7 +7,7 @@ import type { Held } from '../data/resource'
 export function Loading({ what }: { what: string }) {
   return (
     <p className="state" role="status">
-      Asking for {what}…
+      Loading {what}…
     </p>
   )
 }

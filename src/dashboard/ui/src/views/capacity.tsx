@@ -48,9 +48,9 @@ export function Capacity({ report, config }: { report: CacheReport; config: Conf
         <Fact name="Evicted for entries" value={count(counts.evicted_by_entries)} />
         <Fact name="Evicted for bytes" value={count(counts.evicted_by_bytes)} />
         <Fact name="Expired" value={count(counts.expired)} />
-        <Fact name="Default time to live" value={config.default_ttl_ms === null ? 'none' : duration(config.default_ttl_ms)} />
-        <Fact name="Reads as uses" value={touch.enabled ? `count; each node sends them to the log every ${duration(touch.interval_ms)}, of at most ${count(touch.max_per_flush)} keys` : 'do not count: only writes do'} />
-        <Fact name="Uses sent from here" value={`${count(report.touches.sent)}, and ${count(report.touches.dropped)} left out because there were too many`} />
+        <Fact name="Default TTL" value={config.default_ttl_ms === null ? 'none' : duration(config.default_ttl_ms)} />
+        <Fact name="Reads count as uses" value={touch.enabled ? `yes; each node reports them every ${duration(touch.interval_ms)}, at most ${count(touch.max_per_flush)} keys` : 'no: only writes count'} />
+        <Fact name="Reads reported by this node" value={`${count(report.touches.sent)} sent, ${count(report.touches.dropped)} dropped`} />
       </dl>
       {changing && <Change report={report} config={config} close={() => setChanging(false)} />}
     </Panel>
@@ -76,14 +76,14 @@ function Change({ report, config, close }: { report: CacheReport; config: Config
 
   async function run() {
     const now = await sendJson<Config>('PUT', '/v1/config', changed)
-    notify('good', `The cache may hold ${plural(now.capacity_entries, 'entry', 'entries')} and ${bytes(now.capacity_bytes)} now.`)
+    notify('good', `The capacity is now ${plural(now.capacity_entries, 'entry', 'entries')} and ${bytes(now.capacity_bytes)}.`)
     status.kick()
     cache.kick()
   }
 
   return (
     <Dialog title="Change the capacity" action="Change it" disabled={!sound || Object.keys(changed).length === 0} danger={sound && (tooMany > 0 || tooLarge > 0)} run={run} close={close}>
-      <p>It is one log entry, and holds on all nodes from the same index on.</p>
+      <p>The change is one log entry and takes effect on all nodes at the same index.</p>
       <p>
         <label htmlFor={ids.entries}>Entries, at most</label>
         <input id={ids.entries} inputMode="numeric" value={entries} onChange={(event) => setEntries(event.target.value)} />
@@ -93,7 +93,7 @@ function Change({ report, config, close }: { report: CacheReport; config: Config
         <input id={ids.mib} inputMode="decimal" value={mib} onChange={(event) => setMib(event.target.value)} />
       </p>
       <p>
-        <label htmlFor={ids.life}>Default time to live in seconds; empty for none</label>
+        <label htmlFor={ids.life}>Default TTL in seconds; empty for none</label>
         <input id={ids.life} inputMode="decimal" value={life} onChange={(event) => setLife(event.target.value)} />
       </p>
       {!sound && <p className="warn-text">▲ Entries are a whole number from 1; MiB and seconds are more than 0.</p>}

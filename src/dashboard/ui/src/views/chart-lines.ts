@@ -70,16 +70,16 @@ export function chartsOf(of: History, minutes: number): Window {
   const charts: Chart[] = [
     {
       title: 'Operations',
-      note: 'a second',
+      note: 'per second',
       format: short,
       lines: [line('requests', 'requests', 0), line('reads', 'reads', 1), line('writes', 'writes', 2), line('errors', 'errors', 3)],
     },
     { title: 'Latency', note: `of reads and writes, logarithmic; ${P99_NOTE}`, format: micros, log: true, lines: [time('p50', 'p50_us', 0), time('p99', 'p99_us', 1)] },
     { title: 'Hit ratio', note: 'of reads of single keys', format: whole, top: 100, lines: [{ label: 'hits', values: cut(hitRatio()), style: 0, format: percent }] },
-    { title: 'Evictions and expirations', note: 'keys a second', format: short, lines: [line('evicted', 'evicted', 0), line('expired', 'expired', 1)] },
-    { title: 'Touches', note: 'entries whose reads came into the log, a second', format: short, lines: [line('touches', 'touches', 0)] },
+    { title: 'Evictions and expirations', note: 'keys per second', format: short, lines: [line('evicted', 'evicted', 0), line('expired', 'expired', 1)] },
+    { title: 'Touches', note: 'entries whose reads were reported in the log, per second', format: short, lines: [line('touches', 'touches', 0)] },
     { title: 'Flush time', note: 'mean of an fsync of the log', format: micros, lines: [time('mean flush', 'flush_us', 0)] },
-    { title: 'Flushes', note: 'a second', format: short, lines: [line('flushes', 'flushes', 0)] },
+    { title: 'Flushes', note: 'per second', format: short, lines: [line('flushes', 'flushes', 0)] },
     { title: 'Entries', note: 'in the cache', format: short, lines: [line('entries', 'entries', 0)] },
   ]
   return { times: at.map((ms) => ms / 1_000), from: from / 1_000, to: newest / 1_000, charts }
@@ -114,13 +114,13 @@ export function comparison(nodes: History[], minutes: number): Window {
       return { label: name, values, style, format }
     })
   const charts: Chart[] = [
-    { title: 'Operations', note: 'reads and writes a second', format: short, lines: lines(rate, (part) => part.plus('reads', 'writes')) },
-    { title: 'Errors', note: 'answers of 500 and more, a second', format: short, lines: lines(rate, (part) => part.get('errors')) },
+    { title: 'Operations', note: 'reads and writes per second', format: short, lines: lines(rate, (part) => part.plus('reads', 'writes')) },
+    { title: 'Errors', note: 'answers with status 500 or more, per second', format: short, lines: lines(rate, (part) => part.get('errors')) },
     { title: 'Latency, p50', note: 'of reads and writes, logarithmic', format: micros, log: true, lines: lines(micros, (part) => measured(part.get('p50_us'))) },
     { title: 'Latency, p99', note: `logarithmic; ${P99_NOTE}`, format: micros, log: true, lines: lines(micros, (part) => measured(part.get('p99_us'))) },
     { title: 'Hit ratio', note: 'of reads of single keys', format: whole, top: 100, lines: lines(percent, (part) => part.hitRatio()) },
     { title: 'Flush time', note: 'mean of an fsync of the log', format: micros, lines: lines(micros, (part) => measured(part.get('flush_us'))) },
-    { title: 'Flushes', note: 'a second', format: short, lines: lines(rate, (part) => part.get('flushes')) },
+    { title: 'Flushes', note: 'per second', format: short, lines: lines(rate, (part) => part.get('flushes')) },
     { title: 'Leader', note: '1 while the node led', format: short, top: 1, lines: lines(rate, (part) => part.get('is_leader')) },
   ]
   return { times, from, to, charts }

@@ -26,7 +26,7 @@ export function Charts() {
 function OneNode({ minutes }: { minutes: number }) {
   const held = useResource(history)
   const shown = useMemo(() => (held.data ? chartsOf(held.data, minutes) : null), [held.data, minutes])
-  return <Shown held={held} shown={shown} minutes={minutes} note={shown && held.data ? `${held.data.node}’s own figures, a sample a second, ${shown.times.length} shown` : ''} />
+  return <Shown held={held} shown={shown} minutes={minutes} note={shown && held.data ? `${held.data.node}’s own figures, one sample per second, ${shown.times.length} shown` : ''} />
 }
 
 function AllNodes({ minutes }: { minutes: number }) {
@@ -37,7 +37,7 @@ function AllNodes({ minutes }: { minutes: number }) {
   }, [held.data, minutes])
   const failed = held.data?.filter((one) => one.failure) ?? []
   return (
-    <Shown held={held} shown={shown} minutes={minutes} all note={shown ? `each node’s own figures, a line a node, ${shown.times.length} seconds shown` : ''}>
+    <Shown held={held} shown={shown} minutes={minutes} all note={shown ? `each node’s own figures, one line per node, ${shown.times.length} seconds shown` : ''}>
       {failed.map((one) => (
         <p key={one.id} className="stale">
           ⚠ {one.history ? `Last known figures of ${one.name}` : `No figures of ${one.name}`}: {one.failure}.

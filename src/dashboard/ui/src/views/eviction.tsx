@@ -17,10 +17,10 @@ import type { CacheReport, Policy } from '../types'
 import { Capacity } from './capacity'
 
 const POLICIES: { name: Policy; rule: string }[] = [
-  { name: 'lru', rule: 'The key used longest ago goes. Reads are uses too.' },
-  { name: 'lfu', rule: 'The key used least often goes, where uses long ago count less.' },
-  { name: 's3fifo', rule: 'A key that was not used again soon after it came goes, else one that was not used for long.' },
-  { name: 'noeviction', rule: 'Nothing goes: a write without room is refused.' },
+  { name: 'lru', rule: 'Evicts the key that was used longest ago. Reads count as uses.' },
+  { name: 'lfu', rule: 'Evicts the key that is used least often. Old uses count less.' },
+  { name: 's3fifo', rule: 'Evicts a key that was not used twice soon after it was stored, otherwise one that has not been used for long.' },
+  { name: 'noeviction', rule: 'Evicts nothing: a write that does not fit is refused.' },
 ]
 
 /** Entries that one log entry moves to another policy's order. */
@@ -86,17 +86,17 @@ function ShadowNote({ report: { shadow, reads }, node }: { report: CacheReport; 
   const all = reads.hits + reads.misses
   const hits = all < READS_FEW ? `${count(reads.hits)} of ${plural(all, 'read')}` : `${percent(reads.hit_percent)} of ${plural(all, 'read')}`
   const real = all === 0 ? `${node} has answered no read of a key since it started.` : `Measured since ${node} started: it found the key in ${hits}.`
-  if (!shadow) return <p className="note">{real} The leader, who makes the estimates, can’t be asked at the moment.</p>
+  if (!shadow) return <p className="note">{real} The leader, which keeps the estimates, cannot be reached at the moment.</p>
   const sample = shadow.one_key_in === 1 ? 'all keys' : `one key in ${count(shadow.one_key_in)}`
   return (
     <p className="note">
       {real}{' '}
       {shadow.reads < READS_FEW ? (
         <b className="warn-text">
-          ▲ Estimates come with {count(READS_FEW)} reads of the whole cluster; the leader has counted {count(shadow.reads)}.
+          ▲ Estimates start at {count(READS_FEW)} reads of the whole cluster; the leader has counted {count(shadow.reads)}.
         </b>
       ) : (
-        `Estimates are of the whole cluster’s reads, and rest on ${plural(shadow.reads, 'read')} of ${sample}.`
+        `Estimates cover the reads of the whole cluster and are based on ${plural(shadow.reads, 'read')} of ${sample}.`
       )}
     </p>
   )
@@ -104,7 +104,7 @@ function ShadowNote({ report: { shadow, reads }, node }: { report: CacheReport; 
 
 function Victims({ report, at }: { report: CacheReport; at: number | null }) {
   return (
-    <Panel title="Next to go" at={at} note="if nothing is used meanwhile">
+    <Panel title="Evicted next" at={at} note="if no key is used before then">
       {report.next_victims.length === 0 ? (
         <Empty>{report.policy === 'noeviction' ? 'This policy evicts nothing.' : 'The cache is empty.'}</Empty>
       ) : (
@@ -139,17 +139,17 @@ function Switch({ from, to, close }: { from: CacheReport; to: Policy; close: () 
   const steps = Math.ceil(from.entries / MOVED_AT_ONCE)
   async function run() {
     await sendJson('PUT', '/v1/config', { policy: to })
-    notify('good', `The policy is ${to} now.`)
+    notify('good', `The policy is now ${to}.`)
     status.kick()
     cache.kick()
   }
   return (
     <Dialog title={`Switch from ${from.policy} to ${to}`} action={`Switch to ${to}`} run={run} close={close}>
-      <p>It is one log entry, and holds on all nodes from the same index on. No key is lost by it.</p>
+      <p>The change is one log entry and takes effect on all nodes at the same index. No key is lost.</p>
       <p>
         {from.entries === 0
           ? 'There is nothing to move.'
-          : `${plural(from.entries, 'entry moves', 'entries move')} to the new order over the next ${plural(steps, 'log entry', 'log entries')}. When each was used, and how often, is kept.`}
+          : `${plural(from.entries, 'entry moves', 'entries move')} to the new order over the next ${plural(steps, 'log entry', 'log entries')}. When and how often each was used is kept.`}
       </p>
       {to === 'noeviction' && <p className="warn-text">▲ Once the cache is full, writes that need room are refused with 507.</p>}
     </Dialog>

@@ -20,11 +20,11 @@ export function Hot() {
     <Panel title={`Read most from ${name}`} at={held.at} note="in the last minutes">
       <Stale held={held} />
       <p className="note">
-        A sample: one read in eight counts for eight, and counts are halved every minute. Keys that are not there count too. Other nodes have
-        lists of their own.
+        A sample: one read in eight is counted, as eight, and counts are halved every minute. Missing keys count too. Other nodes have their
+        own lists.
       </p>
       {keys.length === 0 ? (
-        <Empty>Nothing was read here lately.</Empty>
+        <Empty>No key was read here recently.</Empty>
       ) : (
         <div className="scroll">
           <table className="list hot stacks">
@@ -34,7 +34,7 @@ export function Hot() {
                 <th scope="col">Key</th>
                 <th scope="col" className="number">Reads, estimated</th>
                 <th scope="col" className="number">Share of the list</th>
-                <th scope="col" className="graph"><span className="unseen">Beside the first</span></th>
+                <th scope="col" className="graph"><span className="unseen">Relative to the first</span></th>
               </tr>
             </thead>
             <tbody>
@@ -47,7 +47,7 @@ export function Hot() {
                   <td className="number" data-label="Reads, estimated">{count(reads)}</td>
                   <td className="number" data-label="Share of the list">{percent((100 * reads) / all)}</td>
                   <td className="graph">
-                    <Meter value={reads} of={top} label={`${key}, beside the first`} />
+                    <Meter value={reads} of={top} label={`${key}, relative to the first`} />
                   </td>
                 </tr>
               ))}

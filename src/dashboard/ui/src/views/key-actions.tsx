@@ -20,15 +20,15 @@ export function DeleteKey({ name, value, done, close }: Props) {
     } catch (error) {
       if (!(error instanceof Failure) || error.status !== 412) throw error
       await done()
-      throw new Error('The key was changed meanwhile, so nothing was deleted. Close this and look at what it is now.')
+      throw new Error('The key has changed, so nothing was deleted. Close this and look at its current value.')
     }
-    notify('good', `${name} is deleted.`)
+    notify('good', `${name} was deleted.`)
     await done()
   }
   return (
     <Dialog title={`Delete ${name}`} action="Delete" danger run={run} close={close}>
       <p>
-        It is removed on every node, at revision {value.revision} only: if somebody changes it before, nothing happens.
+        It is deleted on every node, but only at revision {value.revision}: if someone changes it first, nothing happens.
       </p>
     </Dialog>
   )
@@ -48,25 +48,25 @@ export function Lifetime({ name, value, done, close }: Props) {
   }
 
   return (
-    <Dialog title={`Time to live of ${name}`} action={mode === 'persist' ? 'Keep for ever' : 'Set'} run={run} close={close} disabled={mode === 'expire' && !(ttl >= 1)}>
+    <Dialog title={`TTL of ${name}`} action={mode === 'persist' ? 'Remove the TTL' : 'Set'} run={run} close={close} disabled={mode === 'expire' && !(ttl >= 1)}>
       <fieldset>
-        <legend className="unseen">Time to live</legend>
+        <legend className="unseen">TTL</legend>
         <label className="choice">
           <input type="radio" name={`${field}mode`} checked={mode === 'expire'} onChange={() => setMode('expire')} />
-          It lives for
+          Expires in
           <input className="short" aria-label="Seconds" value={seconds} inputMode="decimal" onFocus={() => setMode('expire')} onChange={(e) => setSeconds(e.target.value)} />
-          seconds from now
+          seconds
         </label>
         <label className="choice inner">
           <input type="checkbox" checked={sliding} disabled={mode === 'persist'} onChange={(e) => setSliding(e.target.checked)} />
-          every use renews it
+          sliding: every use restarts it
         </label>
         <label className="choice">
           <input type="radio" name={`${field}mode`} checked={mode === 'persist'} onChange={() => setMode('persist')} />
-          It lives for ever, unless it is evicted
+          No TTL: it stays until it is deleted or evicted
         </label>
       </fieldset>
-      <p className="note">Either gives the key a new revision.</p>
+      <p className="note">Both give the key a new revision.</p>
     </Dialog>
   )
 }

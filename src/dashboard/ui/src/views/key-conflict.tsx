@@ -38,8 +38,8 @@ export function Conflict({ theirs, mine, binary, unsure, saving, error, take, wr
         <span>
           <b>
             {unsure
-              ? 'Nothing was written now. This key was changed meanwhile, by somebody else or by your own attempt that got no answer.'
-              : 'Nothing was written: somebody changed this key meanwhile.'}
+              ? 'Nothing was written now. This key was changed by someone else, or by your own attempt that got no answer.'
+              : 'Nothing was written: someone else changed this key.'}
           </b>{' '}
           It is now {now}.{' '}
           {theirs === null ? 'It was deleted, expired or evicted.' : differing === 0 ? 'Its value is the same as yours.' : `${count(differing)} of ${count(pairs.length)} lines differ.`}
@@ -66,7 +66,7 @@ export function Conflict({ theirs, mine, binary, unsure, saving, error, take, wr
       {error !== null && <Trouble error={error} />}
       <p className="buttons">
         <button type="button" onClick={take}>
-          {theirs ? 'Take theirs' : 'Leave it gone'}
+          {theirs ? 'Take theirs' : 'Leave it deleted'}
         </button>
         <button type="button" onClick={back}>
           Back to editing

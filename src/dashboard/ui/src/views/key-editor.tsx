@@ -121,18 +121,18 @@ export function Editor({ name, value, done, cancel }: Props) {
           <input id={ids.type} value={type} spellCheck={false} onChange={(event) => setType(event.target.value)} />
         </span>
         <span>
-          <label htmlFor={ids.life}>Time to live</label>
+          <label htmlFor={ids.life}>TTL</label>
           <span className="inline">
             <select id={ids.life} value={life} onChange={(event) => setLife(event.target.value as typeof life)}>
-              {left !== null && <option value="keep">what is left, about {coarse(left / 1_000)}</option>}
-              <option value="never">for ever</option>
-              <option value="new">from now, seconds:</option>
+              {left !== null && <option value="keep">keep: about {coarse(left / 1_000)} left</option>}
+              <option value="never">none</option>
+              <option value="new">new, in seconds:</option>
             </select>
-            {life === 'new' && <input className="short" aria-label="Seconds to live" value={seconds} onChange={(event) => setSeconds(event.target.value)} />}
+            {life === 'new' && <input className="short" aria-label="TTL in seconds" value={seconds} onChange={(event) => setSeconds(event.target.value)} />}
           </span>
         </span>
       </div>
-      {left !== null && <p className="note">Whether the time to live slides can’t be read. A write makes it one that does not.</p>}
+      {left !== null && <p className="note">The API does not say whether a TTL slides. Saving replaces it with one that does not.</p>}
       {error !== null && <Trouble error={error} />}
       <p className="buttons">
         <button type="button" onClick={cancel}>

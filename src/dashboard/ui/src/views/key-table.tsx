@@ -36,7 +36,7 @@ const COLUMNS: Column[] = [
   { title: 'Uses', number: true, by: (entry) => entry.details?.uses ?? 0, detail: true },
   { title: 'At', by: (entry) => entry.details?.by ?? 0, detail: true },
   { title: 'Revision', number: true, by: (entry) => entry.revision },
-  { title: 'Time left', number: true, by: (entry) => entry.ttl_ms ?? Infinity },
+  { title: 'TTL', number: true, by: (entry) => entry.ttl_ms ?? Infinity },
 ]
 
 export function KeyTable({ keys, at, dim, selected, select }: Props) {
@@ -120,7 +120,7 @@ function Row({ entry, at, selected, select, detailed }: RowProps) {
           <td className="number" data-label="Uses">
             {count(details?.uses)}
           </td>
-          <td data-label="At" title="The node at which a client asked for the last change; nodes remember it for a while">
+          <td data-label="At" title="The node that received the last change from a client; kept for a while">
             {details?.by ? nodeName(details.by) : NONE}
           </td>
         </>
@@ -128,7 +128,7 @@ function Row({ entry, at, selected, select, detailed }: RowProps) {
       <td className="number" data-label="Revision">
         {count(entry.revision)}
       </td>
-      <td className="number" data-label="Time left">
+      <td className="number" data-label="TTL">
         <Ttl ms={entry.ttl_ms === null ? null : entry.ttl_ms - passed} />
       </td>
     </tr>

@@ -28,7 +28,7 @@ export function ValueView({ value }: { value: Value }) {
             {NAMES[one]}
           </button>
         ))}
-        {value.text === null && <span className="note">no UTF-8 text</span>}
+        {value.text === null && <span className="note">not UTF-8 text</span>}
       </div>
       {value.bytes.length ? <pre className={shape === 'hex' ? 'value hex-dump' : 'value'}>{shown}</pre> : <p className="state">The value is empty.</p>}
       {cut && (
@@ -39,7 +39,7 @@ export function ValueView({ value }: { value: Value }) {
         </p>
       )}
       <details>
-        <summary>Headers of the answer</summary>
+        <summary>Response headers</summary>
         <dl className="headers">
           {value.headers.map(([name, text]) => (
             <div key={name}>

@@ -99,13 +99,13 @@ function Key({ name }: { name: string }) {
       </p>
       {changed && editing && (
         <p className="notice warn" role="status">
-          <span>This key was changed meanwhile ({changed.cause}). Saving will ask what to do.</span>
+          <span>This key has changed since you opened it ({changed.cause}). Saving will ask what to do.</span>
         </p>
       )}
       {!loaded && <Loading what="the value" />}
       {!loaded && lost && consistency === 'linearizable' && (
         <p className="stale">
-          ⚠ Without a majority nobody can tell the newest value.{' '}
+          ⚠ Without a majority no node knows the newest value.{' '}
           <button type="button" onClick={() => setConsistency('stale')}>
             Read this node’s own copy
           </button>
@@ -137,8 +137,8 @@ function Key({ name }: { name: string }) {
           at={watched ? undefined : value.at}
           note={
             editing
-              ? 'what others change meanwhile is not shown while you edit; saving never overwrites it unseen'
-              : `${consistency === 'stale' ? 'this node’s own copy, perhaps old' : 'linearizable read'}${watched ? ', watched: changes show as they happen' : ''}`
+              ? 'changes by others are not shown while you edit; saving never overwrites them unseen'
+              : `${consistency === 'stale' ? 'this node’s own copy, possibly stale' : 'linearizable read'}${watched ? ', watched: changes appear as they happen' : ''}`
           }
           actions={
             !editing && (
@@ -150,7 +150,7 @@ function Key({ name }: { name: string }) {
                   Edit
                 </button>
                 <button type="button" onClick={() => setAsking('lifetime')}>
-                  Time to live
+                  TTL
                 </button>
                 <button type="button" className="danger" onClick={() => setAsking('delete')}>
                   Delete
@@ -173,7 +173,7 @@ function Key({ name }: { name: string }) {
             <>
               <Facts value={value} />
               <ValueView value={value} />
-              {!watched && <p className="note">Changes do not show by themselves: there is no feed. Reload to look again.</p>}
+              {!watched && <p className="note">There is no change feed, so this view does not update by itself. Reload to see changes.</p>}
             </>
           )}
         </Panel>
@@ -195,7 +195,7 @@ function Facts({ value }: { value: Value }) {
     <dl className="facts wide">
       <Fact name="Size" value={bytes(value.bytes.length)} />
       <Fact name="Content type" value={value.contentType} />
-      <Fact name="Time left" value={<Ttl ms={left} />} />
+      <Fact name="TTL" value={<Ttl ms={left} />} />
     </dl>
   )
 }

@@ -25,14 +25,14 @@ export function ClearPrefix({ prefix, page, first, done, close }: ClearProps) {
 
   async function run() {
     const { removed } = await askJson<{ removed: number }>(withQuery('/v1/kv', { prefix }), { method: 'DELETE' })
-    notify('good', `${plural(removed, 'key')} that started with ${prefix} ${removed === 1 ? 'is' : 'are'} deleted.`)
+    notify('good', `${plural(removed, 'key')} with prefix ${prefix} ${removed === 1 ? 'was' : 'were'} deleted.`)
     done()
   }
 
   return (
     <Dialog title={`Clear ${prefix}`} action="Delete them all" danger typed={prefix} run={run} close={close}>
       <p>
-        Every key that starts with <code>{prefix}</code> is deleted on every node, in one log entry: {counted} as of now, and whatever is stored until then.
+        Every key that starts with <code>{prefix}</code> is deleted on every node, in one log entry: {counted} as of now, and any that are stored before then.
       </p>
     </Dialog>
   )
@@ -45,14 +45,14 @@ export function DeleteSelected({ keys, done, close }: { keys: string[]; done: ()
     const ops = keys.map((key) => ({ op: 'delete', key }))
     const { results } = await sendJson<{ results: { found: boolean }[] }>('POST', '/v1/batch', { ops })
     const found = results.filter((result) => result.found).length
-    const gone = found === keys.length ? '' : ` ${plural(keys.length - found, 'other')} ${keys.length - found === 1 ? 'was' : 'were'} gone already.`
-    notify('good', `${plural(found, 'key')} ${found === 1 ? 'is' : 'are'} deleted.${gone}`)
+    const gone = found === keys.length ? '' : ` ${plural(keys.length - found, 'other')} ${keys.length - found === 1 ? 'was' : 'were'} already gone.`
+    notify('good', `${plural(found, 'key')} ${found === 1 ? 'was' : 'were'} deleted.${gone}`)
     done()
   }
 
   return (
     <Dialog title={`Delete ${what}`} action={`Delete ${what}`} danger typed={`delete ${keys.length}`} run={run} close={close}>
-      <p>They are deleted on every node, in one log entry, whatever their values are by then: all of them, or none.</p>
+      <p>They are deleted on every node, in one log entry, whatever their values are then: all of them or none.</p>
       <ul className="chosen">
         {keys.slice(0, SHOWN).map((key) => (
           <li key={key}>

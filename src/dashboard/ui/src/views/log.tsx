@@ -44,7 +44,7 @@ export function Log() {
           {own.snapshot_index === 0
             ? 'There is no snapshot yet: a restart applies the whole log.'
             : `A restart loads the snapshot at ${count(own.snapshot_index)} and applies ${plural(own.applied_index - own.snapshot_index, 'entry', 'entries')} after it.`}{' '}
-          A backup holds what this node has applied; it comes as a file that <code>lockstep snapshot verify</code> checks.
+          A backup holds what this node has applied. <code>lockstep snapshot verify</code> checks the file.
         </p>
       </Panel>
       <Panel title="Digests compared" at={heldNodes.failure?.noRoute ? heldDigests.at : heldNodes.at} note="a hash of the whole state; equal indexes must have equal digests">
@@ -129,8 +129,8 @@ function TakeSnapshot({ own, close }: { own: Status; close: () => void }) {
   return (
     <Dialog title="Take a snapshot" action="Take it" run={run} close={close}>
       <p>
-        {own.node.name} writes what it has applied to its disk, at index {count(own.applied_index)} or later. Older entries of its log can go
-        after that. Other nodes do nothing.
+        {own.node.name} writes what it has applied to its disk, at index {count(own.applied_index)} or later. Older log entries can then be
+        purged. Other nodes are not affected.
       </p>
     </Dialog>
   )

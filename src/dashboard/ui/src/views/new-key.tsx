@@ -22,7 +22,7 @@ export function NewKey({ prefix, close }: { prefix: string; close: () => void })
         headers: { 'If-None-Match': '*', ...(type ? { 'Content-Type': type } : {}) },
       })
     } catch (error) {
-      if (error instanceof Failure && error.status === 412) throw new Error(`There is a key ${key} already. Open it from the list to change it.`)
+      if (error instanceof Failure && error.status === 412) throw new Error(`The key ${key} already exists. Open it from the list to change it.`)
       throw error
     }
     go(`/keys/${encodeURIComponent(key)}`)
@@ -44,7 +44,7 @@ export function NewKey({ prefix, close }: { prefix: string; close: () => void })
           <input id={ids.type} value={type} spellCheck={false} onChange={(e) => setType(e.target.value)} />
         </span>
         <span>
-          <label htmlFor={ids.seconds}>Time to live, in seconds</label>
+          <label htmlFor={ids.seconds}>TTL in seconds</label>
           <input id={ids.seconds} value={seconds} inputMode="decimal" placeholder="the cluster’s default" onChange={(e) => setSeconds(e.target.value)} />
         </span>
       </p>

@@ -34,7 +34,7 @@ export function NodeAction({ action: { kind, member }, now, silent, members, clo
     if (kind === 'lead') await post('/v1/leader', { to: id })
     else if (kind === 'promote') await ask(`/v1/members/${id}/promote`, { method: 'POST', timeoutMs: TIMEOUT_MS })
     else await ask(`/v1/members/${id}`, { method: 'DELETE', timeoutMs: TIMEOUT_MS })
-    const done = { lead: `${name} leads now.`, promote: `${name} has a vote now.`, remove: `${name} is no member any more.` }
+    const done = { lead: `${name} leads now.`, promote: `${name} is now a voter.`, remove: `${name} was removed.` }
     if (kind !== 'lead') notify('good', done[kind])
     status.kick()
     nodes.kick()
@@ -45,14 +45,14 @@ export function NodeAction({ action: { kind, member }, now, silent, members, clo
     <Dialog title={titles[kind]} action={titles[kind]} danger={kind === 'remove'} typed={name} run={run} close={close}>
       {kind === 'lead' && (
         <p>
-          {members.find((one) => one.role === 'leader')?.name ?? 'The leader'} hands over. Writes wait for a moment, none is lost.
+          {members.find((one) => one.role === 'leader')?.name ?? 'The leader'} hands leadership over. Writes wait for a moment; none is lost.
         </p>
       )}
-      {kind === 'promote' && <p>From then on it counts for a majority. It is refused while the node is far behind.</p>}
+      {kind === 'promote' && <p>From then on the node counts for a majority. The promotion is refused while it is far behind.</p>}
       {kind === 'remove' && (
         <p>
-          It gets no more of the log, and its number is never given again. To come back it joins anew with an empty folder.
-          {member.role === 'leader' && ' It leads: it hands over first.'}
+          It no longer receives the log, and its number is never reused. To return, it joins again with an empty folder.
+          {member.role === 'leader' && ' It is the leader: it hands leadership over first.'}
         </p>
       )}
       <table className="quorum">
@@ -69,7 +69,7 @@ export function NodeAction({ action: { kind, member }, now, silent, members, clo
       </table>
       {after.survives < now.survives && (
         <p className="warn-text">
-          ▲ {after.survives < 0 ? 'There is no majority after it.' : `The cluster survives fewer failures: ${now.survives} before, ${after.survives || 'none'} after.`}
+          ▲ {after.survives < 0 ? 'Afterwards there is no majority.' : `The cluster survives fewer failures: ${now.survives} before, ${after.survives || 'none'} after.`}
         </p>
       )}
     </Dialog>
@@ -87,8 +87,8 @@ export function AddNode({ own, now, close }: { own: Status; now: Quorum; close: 
   return (
     <Dialog title="Add a node" close={close} wide>
       <p>
-        A node joins by itself: the program sends the number of its data folder along, so that asking twice adds it once. Put its own address in place
-        of HOST:PORT, and start it where it shall run:
+        A node joins by itself. It sends the id of its data folder, so asking twice adds it only once. Replace HOST:PORT with its own address, and
+        run this on its machine:
       </p>
       <pre className="command">{command}</pre>
       <p className="buttons">
@@ -96,13 +96,13 @@ export function AddNode({ own, now, close }: { own: Status; now: Quorum; close: 
       </p>
       {isLocal(url) && (
         <p className="warn-text">
-          ▲ {own.node.name} tells others to find it at {url}, which leads to it on its own machine only. For a node elsewhere, start the nodes with
+          ▲ {own.node.name} advertises {url}, which works on its own machine only. For a node elsewhere, start the nodes with
           addresses that can be reached: <code>--advertise-http</code> and <code>--advertise-peer</code>.
         </p>
       )}
       <p>
-        It comes as a learner, catches up, and then gets a vote: {quorumText(now)} becomes {quorumText(quorum(now.voters + 1, now.answering + 1))}. With{' '}
-        <code>--learner</code> it stays without one until you promote it here.
+        It joins as a learner, catches up, and then becomes a voter: {quorumText(now)} becomes {quorumText(quorum(now.voters + 1, now.answering + 1))}. With{' '}
+        <code>--learner</code> it stays a learner until you promote it here.
       </p>
     </Dialog>
   )

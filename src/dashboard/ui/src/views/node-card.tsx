@@ -41,7 +41,7 @@ export function NodeCard({ member, own, view, act }: Props) {
         <Fact name="Applied" value={count(report?.applied_index)} />
         <Fact name="Snapshot at" value={count(report?.snapshot_index)} />
         <Fact name="Round trip" value={self ? 'none: this node' : micros(view.round_trip_us)} />
-        <Fact name="Up for" value={duration(report?.uptime_ms)} />
+        <Fact name="Uptime" value={duration(report?.uptime_ms)} />
         <Fact name="Version" value={report?.version ?? NONE} />
       </dl>
       <p className="address">{member.http}</p>
@@ -52,7 +52,7 @@ export function NodeCard({ member, own, view, act }: Props) {
           </button>
         )}
         {member.voter && (
-          <button type="button" disabled={leads} title={leads ? 'it leads already' : ''} onClick={() => act({ kind: 'lead', member })}>
+          <button type="button" disabled={leads} title={leads ? 'it already leads' : ''} onClick={() => act({ kind: 'lead', member })}>
             Make leader
           </button>
         )}

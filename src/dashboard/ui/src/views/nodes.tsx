@@ -26,7 +26,7 @@ export function Nodes() {
       <Panel
         title={quorumText(now)}
         at={tooOld ? heldStatus.at : heldNodes.at}
-        note={heldNodes.data?.members.joint ? 'a change of the voters is between its two steps' : `as ${own.node.name} sees them`}
+        note={heldNodes.data?.members.joint ? 'a membership change is between its two steps' : `as ${own.node.name} sees them`}
         actions={
           <button type="button" onClick={() => setAdding(true)}>
             Add a node

@@ -13,7 +13,7 @@ export function Details({ operation, close }: { operation: Operation; close: () 
     <Dialog title={`Log entry ${count(operation.index)}`} close={close} wide>
       <p className="note">
         {clockMs(operation.atMs)} log time, {plural(operation.count, 'event')}, the same on every node.{' '}
-        {operation.by === null ? 'The cluster did it by itself.' : `A client asked for it at ${nodeName(operation.by)}.`}
+        {operation.by === null ? 'No client requested it.' : `A client requested it at ${nodeName(operation.by)}.`}
       </p>
       <div className="scroll">
         <table className="list stacks">
@@ -34,7 +34,7 @@ export function Details({ operation, close }: { operation: Operation; close: () 
                 <td data-label="What">
                   {event.cause === 'put' && [event.created === undefined ? '' : event.created ? 'new' : 'replaced', bytes(event.bytes)].filter(Boolean).join(', ')}
                   {event.expires_at_ms !== undefined && ` until ${clockMs(event.expires_at_ms)}`}
-                  {event.cause === 'lifetime' && event.expires_at_ms === undefined && 'lives for ever'}
+                  {event.cause === 'lifetime' && event.expires_at_ms === undefined && 'no TTL'}
                   {event.config && <pre className="value">{JSON.stringify(event.config, null, 2)}</pre>}
                 </td>
               </tr>

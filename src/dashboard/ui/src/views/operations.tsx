@@ -42,7 +42,7 @@ export function Operations() {
     <>
       <div className="bar">
         <button type="button" className="primary pause" data-shortcut="p" aria-pressed={paused} onClick={() => pause(!paused)}>
-          {paused ? 'Go on' : 'Pause'}
+          {paused ? 'Resume' : 'Pause'}
         </button>
         <PrefixFilter prefix={prefix} causes={causes} />
         <span role="group" aria-label="Causes" className="chips">
@@ -62,8 +62,8 @@ export function Operations() {
         {transport === 'events' && `Live by server-sent events: ${why}. `}
         {(transport === 'connecting' || silent) && `No feed at the moment${why ? `: ${why}` : ''}. `}
         {transport === 'none' && `No feed: ${why}. It needs /v1/live or /v1/watch. `}
-        {earlier > 0 && `${count(earlier)} log entries from before, as ${name} remembers them. `}
-        {count(seen)} came since, {count(items.length)} of at most {count(KEPT_MAX)} are kept
+        {earlier > 0 && `${count(earlier)} earlier log entries from ${name}. `}
+        {count(seen)} new, {count(items.length)} of at most {count(KEPT_MAX)} kept
         {shown.length !== items.length && `, ${count(shown.length)} match`}.{' '}
         {paused && <b className="warn-text">▲ Paused: {count(skipped)} skipped.</b>}
       </p>
@@ -80,7 +80,7 @@ export function Operations() {
         {shown.length ? (
           <Rows items={shown} id={identity} label="Operations, newest first" row={(operation) => <Row operation={operation} open={setOpen} />} />
         ) : (
-          <Empty>{items.length ? 'Nothing that came matches the filters.' : lost ? 'Nothing can change without a majority.' : `Nothing has changed since this view was opened, and ${name} remembers nothing from before.`}</Empty>
+          <Empty>{items.length ? 'No operation matches the filters.' : lost ? 'Nothing can change without a majority.' : `Nothing has changed since this view was opened, and ${name} has no earlier operations.`}</Empty>
         )}
       </div>
       {open && <Details operation={open} close={() => setOpen(null)} />}
