@@ -17,13 +17,13 @@ use std::time::Duration;
 pub struct CheckHistoryArgs {
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Write a page that shows what fits nowhere, for a single FILE
+    /// Write an HTML page that shows what cannot be explained, for a single FILE
     #[arg(long, value_name = "OUT.html")]
     pub html: Option<PathBuf>,
-    /// Seconds a file may take
+    /// Seconds that a file may take
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     pub deadline_s: u32,
-    /// Judge by values only, as if no revision were known
+    /// Judge by values only, ignoring revisions
     #[arg(long)]
     pub without_revisions: bool,
     /// Print one JSON object on the last line

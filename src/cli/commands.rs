@@ -22,7 +22,7 @@ use std::time::Duration;
     max_term_width = 100,
     after_help = "Exit codes: 0 success, 1 error, 2 wrong usage, 3 not found, 4 precondition failed,\n\
                   5 unavailable (nothing was done), 6 outcome unknown, 7 not linearizable,\n\
-                  8 not decided whether it is.\n\
+                  8 undecided whether it is linearizable.\n\
                   LOCKSTEP_LOG sets what is logged on standard error, e.g. LOCKSTEP_LOG=debug."
 )]
 pub struct Cli {
@@ -32,7 +32,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a local cluster in the foreground, one process a node
+    /// Run a local cluster in the foreground, one process per node
     Up(UpArgs),
     /// Run one node
     Serve(Box<ServeArgs>),
@@ -44,21 +44,21 @@ pub enum Command {
     Del(DelArgs),
     /// Add to a counter
     Incr(IncrArgs),
-    /// Give a key a time to live
+    /// Set the TTL of a key
     Expire(ExpireArgs),
-    /// Take a key's time to live away
+    /// Remove the TTL of a key
     Persist(PersistArgs),
     /// List keys
     Keys(KeysArgs),
-    /// Carry out several operations, all or none
+    /// Apply several operations atomically: all or none
     Batch(BatchArgs),
     /// Print changes as they happen
     Watch(WatchArgs),
     /// Show a node and its cluster
     Status(StatusArgs),
-    /// See and change the members of the cluster
+    /// Show and change the members of the cluster
     Member(MemberArgs),
-    /// See and change the replicated settings
+    /// Show and change the replicated settings
     Config(ConfigArgs),
     /// Show which release each member runs, and finish a rolling upgrade
     Upgrade(UpgradeArgs),
@@ -70,20 +70,20 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Find out which policy and capacity suit an access trace, without a cluster
     ///
-    /// Choose a policy and a capacity for your own cluster with a trace of your own requests: it is played
-    /// through the cache itself, in this process, as by a client that stores each key it misses. On a cluster
-    /// reads count for eviction once the log has told of them, which takes a while; so each policy is tried with
-    /// several delays, and with writes only (as with `touch.enabled` false).
+    /// Plays a trace of your own requests through a cache in this process, like a client that stores each key that
+    /// it misses. On a cluster, reads count for eviction only when a log entry reports them. So each policy is tried
+    /// with several delays, and with writes only (as with `touch.enabled` false).
     Simulate(SimulateArgs),
-    /// Judge recorded histories: is there an order of the operations that explains every answer?
+    /// Check recorded histories for linearizability
     ///
-    /// A history is a file of JSON lines: a header, then one operation a line, with when it was called and
-    /// answered (docs/checker.md). Logs of Jepsen's test of an etcd register are read as well. Ends with 0 when
-    /// all files are linearizable, with 7 when one is not, and with 8 when there was not enough time or memory.
+    /// A history is linearizable if there is an order of its operations that explains every answer. A history file
+    /// has JSON lines: a header, then one operation per line with the times of its call and its return
+    /// (docs/checker.md). Logs of Jepsen's test of an etcd register are accepted too. Exits with 0 if all files are
+    /// linearizable, with 7 if one is not, and with 8 if time or memory ran out.
     CheckHistory(CheckHistoryArgs),
-    /// Put load on nodes, and measure it
+    /// Put load on nodes and measure throughput and latency
     Bench(Box<BenchArgs>),
-    /// Run a server that keeps nothing safe, to measure what HTTP alone costs
+    /// Run a server without replication or storage, to measure the cost of HTTP alone
     #[command(hide = true)]
     BareServer(BareArgs),
 }
@@ -117,30 +117,30 @@ impl Target {
 /// Settings a new cluster starts with.
 #[derive(Debug, Clone, Args)]
 pub struct FirstSettings {
-    /// Most entries, for a new cluster (later: `lockstep config`) [default: 100000]
+    /// Capacity in entries, for a new cluster (later: `lockstep config`) [default: 100000]
     #[arg(long, env = "LOCKSTEP_CAPACITY_ENTRIES")]
     pub capacity_entries: Option<u64>,
-    /// Most bytes, for a new cluster [default: 1073741824]
+    /// Capacity in bytes, for a new cluster [default: 1073741824]
     #[arg(long, env = "LOCKSTEP_CAPACITY_BYTES")]
     pub capacity_bytes: Option<u64>,
     /// Eviction policy, for a new cluster: lru, lfu, s3fifo or noeviction [default: lru]
     #[arg(long, env = "LOCKSTEP_POLICY", value_parser = parse_policy)]
     pub policy: Option<Policy>,
-    /// Time to live of puts that name none, for a new cluster
+    /// Default TTL of puts in milliseconds, for a new cluster
     #[arg(long, env = "LOCKSTEP_DEFAULT_TTL_MS")]
     pub default_ttl_ms: Option<u64>,
 }
 
 #[derive(Debug, Args)]
 pub struct UpArgs {
-    /// How many nodes a new cluster gets
+    /// Number of nodes of a new cluster
     #[arg(long, env = "LOCKSTEP_NODES", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     pub nodes: u16,
-    /// HTTP port of the first node; the next ones follow, peers listen 1000 higher [default: 5000, or where the
-    /// cluster in the data folder was]
+    /// HTTP port of the first node; the other nodes use the following ports, and peer ports are 1000 higher
+    /// [default: 5000, or the port of the cluster in the data folder]
     #[arg(long, env = "LOCKSTEP_PORT", value_parser = clap::value_parser!(u16).range(1..=64000))]
     pub port: Option<u16>,
-    /// Where the nodes keep their data
+    /// Folder for the nodes' data
     #[arg(long, env = "LOCKSTEP_DATA_DIR", default_value = ".lockstep")]
     pub data_dir: PathBuf,
     #[command(flatten)]
@@ -148,14 +148,14 @@ pub struct UpArgs {
     /// Start a new cluster from this backup
     #[arg(long, value_name = "FILE")]
     pub restore: Option<PathBuf>,
-    /// Let nodes be cut off from their peers over HTTP, to try out partitions
+    /// Allow partitions over HTTP: nodes can be cut off from their peers
     #[arg(long, env = "LOCKSTEP_FAULT_INJECTION")]
     pub fault_injection: bool,
     #[command(flatten)]
     pub timing: TimingArgs,
 }
 
-/// What steers elections and snapshots; give every node the same.
+/// Timing of elections and snapshots; use the same values on every node.
 #[derive(Debug, Clone, Args)]
 pub struct TimingArgs {
     /// Milliseconds between a leader's heartbeats [default: 75]
@@ -170,39 +170,39 @@ pub struct TimingArgs {
     /// Log entries between two snapshots [default: 100000]
     #[arg(long, env = "LOCKSTEP_SNAPSHOT_ENTRIES")]
     pub snapshot_entries: Option<u64>,
-    /// Log entries kept behind a snapshot [default: 20000]
+    /// Log entries kept after a snapshot covers them [default: 20000]
     #[arg(long, env = "LOCKSTEP_ENTRIES_KEPT")]
     pub entries_kept: Option<u64>,
 }
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Where this node keeps its data
+    /// Folder for this node's data
     #[arg(long, env = "LOCKSTEP_DATA_DIR", default_value = ".lockstep/node")]
     pub data_dir: PathBuf,
-    /// Name to be known by
+    /// Name of this node [default: n and its number]
     #[arg(long, env = "LOCKSTEP_NAME")]
     pub name: Option<String>,
-    /// Where to listen for clients, as host:port (PORT sets the port alone) [default: 127.0.0.1:5000]
+    /// Address to listen on for clients, as host:port (PORT sets only the port) [default: 127.0.0.1:5000]
     #[arg(long, env = "LOCKSTEP_HTTP")]
     pub http: Option<String>,
-    /// Where to listen for peers, as host:port [default: the HTTP port + 1000]
+    /// Address to listen on for peers, as host:port [default: the HTTP port + 1000]
     #[arg(long, env = "LOCKSTEP_PEER")]
     pub peer: Option<String>,
-    /// Where clients reach this node, as a URL [default: the HTTP address]
+    /// URL at which clients reach this node [default: the HTTP address]
     #[arg(long, env = "LOCKSTEP_ADVERTISE_HTTP")]
     pub advertise_http: Option<String>,
-    /// Where peers reach this node, as host:port [default: the peer address]
+    /// Address at which peers reach this node, as host:port [default: the peer address]
     #[arg(long, env = "LOCKSTEP_ADVERTISE_PEER")]
     pub advertise_peer: Option<String>,
-    /// HTTP URLs of the nodes that form a new cluster, separated by commas, this one among them or not
+    /// HTTP URLs of the nodes that form a new cluster, separated by commas, with or without this one
     /// (PEER_NODES is the same)
     #[arg(long, env = "LOCKSTEP_INITIAL_CLUSTER", value_delimiter = ',', conflicts_with = "join")]
     pub initial_cluster: Vec<String>,
-    /// Join the cluster of the node behind this URL
+    /// Join the cluster of the node at this URL
     #[arg(long, env = "LOCKSTEP_JOIN", value_name = "URL")]
     pub join: Option<String>,
-    /// Having joined, stay without a vote
+    /// Stay a learner after joining
     #[arg(long, env = "LOCKSTEP_LEARNER", requires = "join")]
     pub learner: bool,
     #[command(flatten)]
@@ -211,29 +211,29 @@ pub struct ServeArgs {
     #[arg(long, env = "LOCKSTEP_VALUE_BYTES_MAX", default_value_t = 1024 * 1024,
           value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
     pub value_bytes_max: u32,
-    /// Writes of this node's clients under way at a time; more are answered 429
+    /// Writes in flight for this node's clients; more are answered with 429
     #[arg(long, env = "LOCKSTEP_WRITES_IN_FLIGHT", default_value_t = 8_192)]
     pub writes_in_flight: usize,
-    /// How long a request may take
+    /// How long a request may take, in milliseconds
     #[arg(long, env = "LOCKSTEP_REQUEST_TIMEOUT_MS", default_value_t = 5_000)]
     pub request_timeout_ms: u64,
-    /// Bytes of recent changes kept for those who watch
+    /// Bytes of recent changes kept for watchers
     #[arg(long, env = "LOCKSTEP_WATCH_BYTES", default_value_t = 32 * 1024 * 1024)]
     pub watch_bytes: usize,
-    /// Connections of clients at a time
+    /// Client connections at a time
     #[arg(long, env = "LOCKSTEP_CONNECTIONS", default_value_t = 10_000)]
     pub connections: usize,
-    /// Names that requests may be for, besides addresses, localhost, the nodes of --initial-cluster and what the members
-    /// advertise, separated by commas
+    /// Host names that requests may use, separated by commas, in addition to IP addresses, localhost, the nodes of
+    /// --initial-cluster and the names that members advertise
     #[arg(long, env = "LOCKSTEP_ALLOWED_HOSTS", value_name = "HOST", value_delimiter = ',')]
     pub allowed_hosts: Vec<String>,
-    /// Listen on addresses other machines can reach, though nobody is asked who they are
+    /// Allow listening on addresses that other machines can reach, without authentication
     #[arg(long, env = "LOCKSTEP_INSECURE")]
     pub insecure: bool,
-    /// Let this node be cut off from its peers over HTTP, to try out partitions
+    /// Allow partitions over HTTP: this node can be cut off from its peers
     #[arg(long, env = "LOCKSTEP_FAULT_INJECTION")]
     pub fault_injection: bool,
-    /// Tell a lie that the consistency tests must notice
+    /// Tell a lie that the consistency tests must detect
     #[cfg(feature = "sabotage")]
     #[arg(long)]
     pub sabotage: Option<crate::sabotage::Sabotage>,
@@ -259,35 +259,35 @@ pub struct MemberArgs {
 pub enum MemberCommand {
     /// List the members (the default)
     List,
-    /// Give a learner a vote
+    /// Make a learner a voter
     Promote { id: u64 },
-    /// Take a node out of the cluster
+    /// Remove a node from the cluster
     Remove { id: u64 },
-    /// Hand the lead over, to the most advanced voter or to a given one
+    /// Transfer leadership to the most up-to-date voter, or to the given one
     Transfer { to: Option<u64> },
 }
 
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
-    /// Most entries
+    /// Capacity in entries
     #[arg(long)]
     pub capacity_entries: Option<u64>,
-    /// Most bytes
+    /// Capacity in bytes
     #[arg(long)]
     pub capacity_bytes: Option<u64>,
-    /// lru, lfu, s3fifo or noeviction
+    /// Eviction policy: lru, lfu, s3fifo or noeviction
     #[arg(long, value_parser = parse_policy)]
     pub policy: Option<Policy>,
-    /// Time to live of puts that name none; `never` takes it away
+    /// Default TTL of puts in milliseconds; `never` removes it
     #[arg(long, value_parser = parse_ttl)]
     pub default_ttl_ms: Option<TtlMs>,
-    /// Whether reads count for eviction, and renew times to live that slide
+    /// Whether reads count for eviction and restart sliding TTLs
     #[arg(long)]
     pub touch: Option<bool>,
-    /// How long a node collects reads before it tells of them
+    /// How long a node collects reads before it reports them, in milliseconds
     #[arg(long)]
     pub touch_interval_ms: Option<u64>,
-    /// Most entries that are told of in an interval
+    /// Most entries reported in one interval
     #[arg(long)]
     pub touch_max_per_flush: Option<u64>,
     #[command(flatten)]
@@ -304,30 +304,30 @@ pub struct SnapshotArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum SnapshotCommand {
-    /// Have a node write a snapshot now
+    /// Make a node write a snapshot now
     Take,
-    /// Save a fresh snapshot into a file, as a backup
+    /// Save a fresh snapshot to a file, as a backup
     Save {
         file: PathBuf,
-        /// Replace the file if it is there
+        /// Overwrite an existing file
         #[arg(long)]
         force: bool,
     },
-    /// Check a backup without using it
+    /// Verify a backup without using it
     Verify { file: PathBuf },
-    /// Make a data folder of a new cluster, in a new incarnation, out of a backup
+    /// Create the data folder of a new cluster, with a new incarnation, from a backup
     Restore {
         file: PathBuf,
-        /// The folder to make; it must not exist or be empty
+        /// Folder to create; it must be empty or not exist
         #[arg(long)]
         data_dir: PathBuf,
         /// Name of the new cluster's first node
         #[arg(long, default_value = "n1")]
         name: String,
-        /// Where clients will reach it, as a URL
+        /// URL at which clients will reach it
         #[arg(long)]
         http: String,
-        /// Where peers will reach it, as host:port
+        /// Address at which peers will reach it, as host:port
         #[arg(long)]
         peer: String,
     },
@@ -335,7 +335,7 @@ pub enum SnapshotCommand {
 
 #[derive(Debug, Args)]
 pub struct DigestArgs {
-    /// How many of the newest to print
+    /// Number of newest digests to print
     #[arg(long, default_value_t = 10)]
     pub limit: usize,
     #[command(flatten)]
@@ -344,21 +344,21 @@ pub struct DigestArgs {
 
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// An .xz file of big-endian 32-bit keys, or a text file with one key a line
+    /// An .xz file of big-endian 32-bit keys, or a text file with one key per line
     pub trace: PathBuf,
-    /// Requests under way at a time
+    /// Requests in flight at a time
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
-    /// Leave out this many requests at the beginning
+    /// Skip this many requests at the beginning
     #[arg(long, default_value_t = 0)]
     pub skip: usize,
     /// Stop after this many requests
     #[arg(long)]
     pub limit: Option<usize>,
-    /// Bytes of the values that are stored on a miss
+    /// Size of the values stored on a miss, in bytes
     #[arg(long, default_value_t = 100)]
     pub value_bytes: usize,
-    /// linearizable, lease or stale
+    /// Consistency of reads: linearizable, lease or stale
     #[arg(long, default_value = "linearizable", value_parser = parse_consistency)]
     pub consistency: Consistency,
     #[command(flatten)]

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 #[derive(Debug, Args)]
 pub struct GetArgs {
     pub key: String,
-    /// linearizable, lease or stale
+    /// Consistency of the read: linearizable, lease or stale
     #[arg(long, default_value = "linearizable", value_parser = parse_consistency)]
     pub consistency: Consistency,
     #[command(flatten)]
@@ -21,25 +21,25 @@ pub struct PutArgs {
     /// The value; `-` reads standard input
     #[arg(allow_negative_numbers = true)]
     pub value: String,
-    /// Time to live in milliseconds; with `never` none, even if the cluster has a default
+    /// TTL in milliseconds; `never` for none, even if the cluster has a default
     #[arg(long, value_parser = parse_ttl, allow_negative_numbers = true)]
     pub ttl_ms: Option<TtlMs>,
-    /// Renew the time to live with each use
+    /// Restart the TTL on every use
     #[arg(long, requires = "ttl_ms")]
     pub sliding: bool,
-    /// Print the value that is replaced, as it is
+    /// Print the replaced value, unmodified
     #[arg(long)]
     pub previous: bool,
-    /// Store only over this revision
+    /// Store only if the key is at this revision
     #[arg(long, conflicts_with = "if_absent")]
     pub if_revision: Option<u64>,
-    /// Store only if the key is absent
+    /// Store only if the key does not exist
     #[arg(long)]
     pub if_absent: bool,
-    /// Store only if the key is there
+    /// Store only if the key exists
     #[arg(long, conflicts_with_all = ["if_revision", "if_absent"])]
     pub if_present: bool,
-    /// Media type to keep with the value
+    /// Content type to store with the value
     #[arg(long)]
     pub content_type: Option<String>,
     #[command(flatten)]
@@ -51,16 +51,16 @@ pub struct DelArgs {
     /// The key; with --prefix, every key that starts with it
     #[arg(required_unless_present = "all")]
     pub key: Option<String>,
-    /// Remove only this revision
+    /// Remove only if the key is at this revision
     #[arg(long, conflicts_with = "prefix")]
     pub if_revision: Option<u64>,
-    /// Print the value that is removed, as it is
+    /// Print the removed value, unmodified
     #[arg(long, conflicts_with = "prefix")]
     pub previous: bool,
     /// Remove every key that starts with KEY
     #[arg(long)]
     pub prefix: bool,
-    /// Remove every key there is
+    /// Remove all keys
     #[arg(long, conflicts_with_all = ["key", "prefix", "if_revision", "previous"])]
     pub all: bool,
     #[command(flatten)]
@@ -70,19 +70,19 @@ pub struct DelArgs {
 #[derive(Debug, Args)]
 pub struct IncrArgs {
     pub key: String,
-    /// What to add
+    /// Number to add
     #[arg(default_value_t = 1, allow_negative_numbers = true)]
     pub by: i64,
     /// The same as an option
     #[arg(long = "by", value_name = "BY", conflicts_with = "by", allow_negative_numbers = true)]
     pub by_option: Option<i64>,
-    /// What an absent counter starts at
+    /// Value of an absent counter before the addition
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     pub initial: i64,
-    /// Time to live of a counter that is created
+    /// TTL of a counter that this creates, in milliseconds
     #[arg(long)]
     pub ttl_ms: Option<u64>,
-    /// Renew that time to live with each use
+    /// Restart that TTL on every use
     #[arg(long, requires = "ttl_ms")]
     pub sliding: bool,
     #[command(flatten)]
@@ -103,7 +103,7 @@ pub struct KeysArgs {
     /// Most keys to print
     #[arg(long, default_value = "1000")]
     pub limit: NonZeroUsize,
-    /// linearizable, lease or stale
+    /// Consistency of the read: linearizable, lease or stale
     #[arg(long, default_value = "linearizable", value_parser = parse_consistency)]
     pub consistency: Consistency,
     #[command(flatten)]
@@ -112,7 +112,7 @@ pub struct KeysArgs {
 
 #[derive(Debug, Args)]
 pub struct BatchArgs {
-    /// A file with the request's JSON, {"ops": [...]}; `-` reads standard input
+    /// File with the request's JSON, {"ops": [...]}; `-` reads standard input
     pub file: String,
     #[command(flatten)]
     pub target: Target,
@@ -121,9 +121,9 @@ pub struct BatchArgs {
 #[derive(Debug, Args)]
 pub struct ExpireArgs {
     pub key: String,
-    /// Time to live from now on, in milliseconds
+    /// TTL from now on, in milliseconds
     pub ttl_ms: u64,
-    /// Renew it with each use
+    /// Restart it on every use
     #[arg(long)]
     pub sliding: bool,
     #[command(flatten)]

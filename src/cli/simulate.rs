@@ -18,15 +18,15 @@ use std::path::PathBuf;
 /// What is played, and through what.
 #[derive(Debug, Args)]
 pub struct SimulateArgs {
-    /// An .xz file of big-endian 32-bit keys, or a text file with one key a line
+    /// An .xz file of big-endian 32-bit keys, or a text file with one key per line
     pub trace: PathBuf,
-    /// Most entries
+    /// Capacity in entries
     #[arg(long, default_value_t = 1_024, value_parser = clap::value_parser!(u64).range(1..=CAPACITY_ENTRIES_MAX))]
     pub capacity: u64,
-    /// Requests between two log entries that tell of reads; with 1 each read counts at once
+    /// Requests between two log entries that report reads; with 1 each read counts at once
     #[arg(long, value_delimiter = ',', default_value = "1,100,500,1024", value_parser = clap::value_parser!(u64).range(1..))]
     pub delay: Vec<u64>,
-    /// lru, lfu, s3fifo or noeviction
+    /// Eviction policies: lru, lfu, s3fifo or noeviction
     #[arg(long, value_delimiter = ',', default_value = "lru,lfu,s3fifo", value_parser = parse_policy)]
     pub policy: Vec<Policy>,
     /// Print one JSON object on the last line

@@ -31,49 +31,49 @@ const PUT_OVERHEAD_BYTES: u64 = 64;
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// What to ask for
+    /// Workload
     pub work: Work,
-    /// Which of the nodes take the load
+    /// Which nodes get the load
     #[arg(long, default_value = "any")]
     pub to: To,
-    /// Connections; each has one request under way at a time
+    /// Connections, each with one request in flight
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub connections: u32,
-    /// How long to measure
+    /// Seconds to measure
     #[arg(long, default_value = "10", value_parser = parse_some_seconds)]
     pub seconds: Duration,
-    /// Seconds before that, which do not count
+    /// Seconds of load before the measurement
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_seconds)]
     pub warm_up: Duration,
-    /// Requests a second over all connections, each due at its own time; latency counts from then. Without it
-    /// each connection sends as soon as it has its answer
+    /// Requests per second over all connections, due at equal intervals; latency counts from the due time.
+    /// Without it each connection sends its next request as soon as it has its answer
     #[arg(long, value_parser = parse_rate)]
     pub rate: Option<f64>,
-    /// Different keys
+    /// Number of different keys
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=KEYS_MAX))]
     pub keys: u64,
-    /// How often each key is asked for: uniform, zipf or zipf:EXPONENT
+    /// Distribution of requests over the keys: uniform, zipf or zipf:EXPONENT
     #[arg(long, default_value = "uniform", value_parser = parse_distribution)]
     pub distribution: Distribution,
-    /// Bytes of each value
+    /// Size of each value, in bytes
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(0..=VALUE_BYTES_MAX))]
     pub value_bytes: u32,
-    /// For get and mixed: linearizable, lease or stale [default: linearizable]
+    /// For get and mixed: consistency, which is linearizable, lease or stale [default: linearizable]
     #[arg(long, value_parser = parse_consistency)]
     pub consistency: Option<Consistency>,
-    /// For mixed: how many requests in a hundred are puts [default: 10]
+    /// For mixed: percentage of puts [default: 10]
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub write_percent: Option<u8>,
-    /// For batch: puts in each [default: 100]
+    /// For batch: puts in each batch [default: 100]
     #[arg(long, value_name = "PUTS", value_parser = clap::value_parser!(u32).range(1..=BATCH_OPS_MAX as i64))]
     pub batch: Option<u32>,
-    /// For put, batch and mixed: time to live of what is put
+    /// For put, batch and mixed: TTL of the values, in milliseconds
     #[arg(long, value_parser = clap::value_parser!(u64).range(TTL_MS_MIN..=TTL_MS_MAX))]
     pub ttl_ms: Option<u64>,
-    /// Of the choice of keys and of the value: the same seed asks for the same keys
+    /// Seed of the keys and the value: the same seed requests the same keys
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// For get and mixed: do not put all keys before
+    /// For get and mixed: do not store all keys first
     #[arg(long)]
     pub no_fill: bool,
     #[command(flatten)]
@@ -91,20 +91,20 @@ pub enum Work {
     Mixed,
     /// Add 1 to a counter
     Incr,
-    /// Store many values at once
+    /// Store many values in one request
     Batch,
 }
 
 /// Which of the nodes take the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum To {
-    /// All, each with its share of the connections
+    /// All nodes, with an equal share of the connections
     Any,
-    /// The one that leads
+    /// The leader
     Leader,
-    /// Those that do not lead
+    /// All but the leader
     Followers,
-    /// The first, which need not be a node
+    /// The server at the first URL, which need not be a node
     Server,
 }
 
