@@ -359,7 +359,7 @@ async fn first_frame(caller: &mut TcpStream) -> Option<Vec<u8>> {
 
 /// Who calls, as the first frame says.
 fn caller_of(first: &[u8]) -> End {
-    postcard::from_bytes::<Hello>(&first[4..]).map_or(CLIENTS, |hello| hello.from())
+    Hello::decode(&first[4..]).map_or(CLIENTS, |hello| hello.from())
 }
 
 #[cfg(test)]
