@@ -7,6 +7,7 @@
 
 mod code;
 mod files;
+mod formats;
 mod invariants;
 mod walls;
 
