@@ -1,8 +1,10 @@
 //! The replicated settings. Everything that steers eviction is here, and changes by a log entry only.
 
 use super::CommandError;
+use super::codec::{DecodeError, Decoder, put_bool, put_option, put_u8, put_u64};
 use super::limits::{CAPACITY_ENTRIES_MAX, TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX, TTL_MS_MIN};
 use serde::{Deserialize, Serialize};
+use std::io::{self, Read, Write};
 
 /// The cache's settings, equal on every node at equal index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +74,34 @@ impl CacheConfig {
             return invalid("touch.max_per_flush", format!("it is 1 to {TOUCHES_MAX}"));
         }
         Ok(())
+    }
+
+    /// Writes the settings as snapshots and stored results hold them.
+    pub(super) fn encode(&self, out: &mut impl Write) -> io::Result<()> {
+        put_u8(out, self.policy.number())?;
+        put_u64(out, self.capacity_entries)?;
+        put_u64(out, self.capacity_bytes)?;
+        put_option(out, self.default_ttl_ms)?;
+        put_bool(out, self.touch.enabled)?;
+        put_u64(out, self.touch.interval_ms)?;
+        put_u64(out, self.touch.max_per_flush)
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote. The ranges are not checked.
+    pub(super) fn decode(source: &mut Decoder<impl Read>) -> Result<Self, DecodeError> {
+        let policy = Policy::from_number(source.u8()?)
+            .ok_or(DecodeError::Damaged("a policy has an unknown number"))?;
+        Ok(Self {
+            policy,
+            capacity_entries: source.u64()?,
+            capacity_bytes: source.u64()?,
+            default_ttl_ms: source.option()?,
+            touch: TouchConfig {
+                enabled: source.bool()?,
+                interval_ms: source.u64()?,
+                max_per_flush: source.u64()?,
+            },
+        })
     }
 }
 

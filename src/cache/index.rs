@@ -132,8 +132,8 @@ impl Index {
 mod tests {
     use super::*;
     use crate::cache::Key;
+    use crate::cache::entry::Entry;
     use crate::cache::record::Record;
-    use crate::cache::slab::Entry;
 
     fn insert(index: &mut Index, slab: &mut Slab, number: u64) -> u32 {
         let key = Key::new(&format!("{number:08}")).unwrap();

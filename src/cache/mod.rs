@@ -10,9 +10,13 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::panic, clippy::unreachable))]
 
 mod apply;
+mod codec;
 mod command;
 mod config;
+mod dedup;
 mod digest;
+mod entry;
+mod error;
 mod eviction;
 mod hints;
 mod index;
@@ -20,7 +24,6 @@ mod key;
 pub mod limits;
 mod outcome;
 mod record;
-mod remembered;
 mod slab;
 mod snapshot;
 mod state;
@@ -33,8 +36,10 @@ mod window;
 pub use command::{Command, Condition, ConfigChange, EntryId, Op, Stamp, Touch, Ttl};
 pub use config::{CacheConfig, Policy, TouchConfig};
 pub use digest::Digest;
+pub use entry::Found;
+pub use error::CommandError;
 pub use key::{Key, KeyError, Value, ValueError};
-pub use outcome::{Applied, Cause, CommandError, Event, Found, Outcome};
+pub use outcome::{Applied, Cause, Event, Outcome};
 pub use record::Record;
 pub use snapshot::{Frozen, RestoreError};
 pub use state::{Cache, KeyDetails, KeyInfo, Listed, Seen, Victim};

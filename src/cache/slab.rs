@@ -3,12 +3,9 @@
 //! Slots are given out inside `apply`, so every node agrees on the number of every entry. A snapshot clones
 //! the pages' pointers; a write after that copies the one page it touches.
 
-use super::Found;
 use super::digest::{Sum, halves, hash_words};
-use super::limits::ENTRY_OVERHEAD_BYTES;
+use super::entry::{Entry, Usage};
 use super::record::Record;
-use super::store::Lifetime;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// Slots in a page: small enough that the copy after a snapshot is cheap, large enough that there are few.
@@ -27,71 +24,6 @@ pub(super) struct Slot {
     /// The policy whose order the entry stands in, by its number.
     pub order: u8,
     pub entry: Option<Entry>,
-}
-
-/// A key and its value, with their history.
-#[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub record: Record,
-    pub revision: u64,
-    pub created_revision: u64,
-    pub created_at_ms: u64,
-    pub modified_at_ms: u64,
-    /// Deadline in log time. It is never 0, because a TTL has at least 1 ms.
-    pub deadline: Option<NonZeroU64>,
-    /// When it was last used: a stamp of a counter that no two entries share.
-    pub recency: u64,
-    /// Its place in its policy's order; what it means is the policy's business.
-    pub rank: u64,
-    /// How many times it was written since it was created, up to the type's limit.
-    pub version: u32,
-    /// Each use moves the deadline this many milliseconds away from then; 0 leaves it.
-    pub sliding_ms: u32,
-}
-
-/// What eviction knows of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Usage {
-    pub recency: u64,
-    pub frequency: u16,
-    pub rank: u64,
-    /// What it counts against the capacity in bytes.
-    pub bytes: u64,
-}
-
-/// What an entry of a key counts against the capacity in bytes.
-pub(super) fn entry_cost(record: &Record) -> u64 {
-    record.cost() + ENTRY_OVERHEAD_BYTES
-}
-
-impl Entry {
-    pub fn cost(&self) -> u64 {
-        entry_cost(&self.record)
-    }
-
-    pub fn lifetime(&self) -> Lifetime {
-        Lifetime { deadline: self.deadline, sliding_ms: self.sliding_ms }
-    }
-
-    pub fn expires_at_ms(&self) -> Option<u64> {
-        self.deadline.map(NonZeroU64::get)
-    }
-
-    pub fn is_expired(&self, now_ms: u64) -> bool {
-        self.deadline.is_some_and(|deadline| deadline.get() <= now_ms)
-    }
-
-    pub fn found(&self) -> Found {
-        Found {
-            value: self.record.value(),
-            revision: self.revision,
-            created_revision: self.created_revision,
-            version: u64::from(self.version),
-            created_at_ms: self.created_at_ms,
-            modified_at_ms: self.modified_at_ms,
-            expires_at_ms: self.expires_at_ms(),
-        }
-    }
 }
 
 /// The digest adds up three hashes for each entry, one for each thing that changes by itself. Each begins

@@ -1,12 +1,11 @@
 //! The state machine's whole state, and how it is read. It is changed in `apply/` only.
 
+use super::dedup::Remembered;
 use super::digest::{Digest, Sum, halves, hash_words};
+use super::entry::Entry;
 use super::limits::{
     CAPACITY_ENTRIES_MAX, FEATURE_LEVEL_FIRST, TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX, TTL_MS_MIN,
 };
-use super::remembered::Remembered;
-use super::slab::Entry;
-use super::snapshot::Frozen;
 use super::store::Store;
 use super::tombstones::Tombstones;
 use super::{CacheConfig, EntryId, Found, Key, Policy, Stats, Tombstone, TouchConfig};
@@ -289,11 +288,6 @@ impl Cache {
     #[doc(hidden)]
     pub fn corrupt(&mut self) {
         self.stats.puts = self.stats.puts.wrapping_add(1);
-    }
-
-    /// A view of the state as it is now, to be encoded elsewhere while the cache goes on.
-    pub fn freeze(&self) -> Frozen {
-        Frozen::new(self)
     }
 
     fn digest_of(

@@ -2,11 +2,12 @@
 //! bytes they count. Every change of an entry goes through here, so that these cannot drift apart.
 
 use super::command::{EntryId, Touch};
+use super::entry::{Entry, Lifetime, Usage, entry_cost};
 use super::eviction::{Entrance, Ground, Memory, Orders};
 use super::index::Index;
 use super::limits::CHANCES_PER_APPLY_MAX;
 use super::record::{Record, fingerprint};
-use super::slab::{Entry, Slab, Usage, entry_cost};
+use super::slab::Slab;
 use super::{CacheConfig, Policy};
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
@@ -38,21 +39,6 @@ pub(super) struct Write {
     pub now_ms: u64,
     pub record: Record,
     pub lifetime: Lifetime,
-}
-
-/// Until when an entry lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Lifetime {
-    /// In log time; `None` lives for ever.
-    pub deadline: Option<NonZeroU64>,
-    /// Each use moves the deadline this many milliseconds away from then; 0 leaves it.
-    pub sliding_ms: u32,
-}
-
-impl Lifetime {
-    pub fn expires_at_ms(self) -> Option<u64> {
-        self.deadline.map(NonZeroU64::get)
-    }
 }
 
 impl Store {
@@ -234,10 +220,9 @@ impl Store {
 
     /// Moves a deadline that uses move.
     fn renew(&mut self, slot: u32, now_ms: u64) {
-        let Some(Lifetime { sliding_ms, .. }) = self.slab.entry(slot).map(Entry::lifetime) else { return };
-        if sliding_ms > 0 {
-            let deadline = NonZeroU64::new(now_ms.saturating_add(u64::from(sliding_ms)));
-            self.change_history(slot, Lifetime { deadline, sliding_ms }, |_| {});
+        let Some(lifetime) = self.slab.entry(slot).map(Entry::lifetime) else { return };
+        if lifetime.sliding_ms > 0 {
+            self.change_history(slot, lifetime.used_at(now_ms), |_| {});
         }
     }
 
@@ -392,12 +377,4 @@ impl Store {
 
 fn bytes_of(slab: &Slab) -> u64 {
     slab.iter().map(|(_, entry)| entry.cost()).sum()
-}
-
-impl Entry {
-    fn changed(&mut self, revision: u64, now_ms: u64) {
-        self.revision = revision;
-        self.version = self.version.saturating_add(1);
-        self.modified_at_ms = now_ms;
-    }
 }

@@ -1,13 +1,12 @@
 //! What the checks of several operations share. The edge has checked most of it before; it is checked again
 //! here because a bad entry that got into the log must not hurt the replicas.
 
+use crate::cache::entry::{Entry, Lifetime, entry_cost};
 use crate::cache::limits::{
     CONDITION_REVISIONS_MAX, CONTENT_TYPE_BYTES_MAX, SLIDING_TTL_MS_MAX, TTL_MS_MAX, TTL_MS_MIN,
     VALUE_BYTES_MAX,
 };
 use crate::cache::record::Record;
-use crate::cache::slab::{Entry, entry_cost};
-use crate::cache::store::Lifetime;
 use crate::cache::{Cache, CommandError, Condition, Key, Ttl, Value};
 use std::num::NonZeroU64;
 
@@ -83,7 +82,7 @@ impl<'a> Check<'a> {
     /// What a TTL means now.
     pub fn lifetime(&self, ttl: Ttl) -> Result<Lifetime, CommandError> {
         match ttl {
-            Ttl::Never => Ok(Lifetime { deadline: None, sliding_ms: 0 }),
+            Ttl::Never => Ok(Lifetime::FOREVER),
             Ttl::Default => self.lifetime(self.cache.config.default_ttl_ms.map_or(Ttl::Never, Ttl::Ms)),
             Ttl::Ms(ttl_ms) => Ok(Lifetime { deadline: Some(self.deadline_in(ttl_ms)?), sliding_ms: 0 }),
             Ttl::Sliding(ttl_ms) => {
@@ -98,14 +97,7 @@ impl<'a> Check<'a> {
 
     /// The lifetime of an entry that is written without a word about it: as it was, or renewed by this use.
     pub fn renewed(&self, entry: &Entry) -> Lifetime {
-        let lifetime = entry.lifetime();
-        match lifetime.sliding_ms {
-            0 => lifetime,
-            ms => Lifetime {
-                deadline: NonZeroU64::new(self.cache.now_ms.saturating_add(u64::from(ms))),
-                ..lifetime
-            },
-        }
+        entry.lifetime().used_at(self.cache.now_ms)
     }
 
     /// The deadline so many milliseconds from now.

@@ -2,8 +2,8 @@
 
 use super::check::{Check, There};
 use super::step::{Step, Stored};
+use crate::cache::entry::Entry;
 use crate::cache::record::Record;
-use crate::cache::slab::Entry;
 use crate::cache::{CommandError, Condition, Key, Ttl};
 
 pub(super) struct Amount {

@@ -1,7 +1,8 @@
 //! Applying a named request at most once: a retry is answered from memory.
 
+use crate::cache::dedup::{Memory, fingerprint};
 use crate::cache::limits::IDEMPOTENCY_KEY_BYTES_MAX;
-use crate::cache::remembered::{Answer, Memory, fingerprint};
+use crate::cache::outcome::CommandResult;
 use crate::cache::{Cache, Command, CommandError};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ pub(super) enum Once {
     /// It is new, or has no name. Its answer is to be remembered with the ticket.
     Fresh(Option<Ticket>),
     /// It was applied before; this was the answer.
-    Replayed(Answer),
+    Replayed(CommandResult),
     Refused(CommandError),
 }
 
@@ -21,7 +22,7 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    pub fn stamped(self, now_ms: u64, answer: &Answer) -> Memory {
+    pub fn stamped(self, now_ms: u64, answer: &CommandResult) -> Memory {
         Memory::new(self.key, self.fingerprint, now_ms, answer)
     }
 }

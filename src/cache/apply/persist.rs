@@ -2,11 +2,11 @@
 
 use super::check::{Check, There};
 use super::step::Step;
-use crate::cache::store::Lifetime;
+use crate::cache::entry::Lifetime;
 use crate::cache::{CommandError, Condition, Key, Outcome};
 
 pub(super) fn check(check: &Check<'_>, key: Key, condition: &Condition) -> Result<Step, CommandError> {
-    check_lifetime(check, key, Lifetime { deadline: None, sliding_ms: 0 }, condition)
+    check_lifetime(check, key, Lifetime::FOREVER, condition)
 }
 
 /// Shared with `expire`: a lifetime that is the same already changes nothing, not even the revision.

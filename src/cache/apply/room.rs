@@ -1,7 +1,7 @@
 //! Whether a write fits, where the policy evicts nothing.
 
 use super::step::Step;
-use crate::cache::slab::Entry;
+use crate::cache::entry::Entry;
 use crate::cache::{Cache, CommandError, Policy};
 
 /// The size the cache would have, summed up over the steps of a command.

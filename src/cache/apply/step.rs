@@ -1,8 +1,8 @@
 //! What a checked operation does. Steps cannot fail.
 
+use crate::cache::entry::{Lifetime, entry_cost};
 use crate::cache::record::Record;
-use crate::cache::slab::entry_cost;
-use crate::cache::store::{Lifetime, Write};
+use crate::cache::store::Write;
 use crate::cache::tombstones::{Scope, Tombstone};
 use crate::cache::{Cache, Cause, Event, Key, Outcome};
 

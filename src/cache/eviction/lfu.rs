@@ -6,7 +6,8 @@
 
 use super::{Entrance, Ground, Order};
 use crate::cache::CacheConfig;
-use crate::cache::slab::{Slab, Usage};
+use crate::cache::entry::Usage;
+use crate::cache::slab::Slab;
 use std::collections::BTreeMap;
 
 /// Where ageing ends. No cache lives that long; it keeps sums within their range whatever a snapshot says.

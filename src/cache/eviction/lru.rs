@@ -3,7 +3,8 @@
 use super::line::Line;
 use super::{Entrance, Ground, Order};
 use crate::cache::CacheConfig;
-use crate::cache::slab::{Slab, Usage};
+use crate::cache::entry::Usage;
+use crate::cache::slab::Slab;
 
 /// An entry that was among the newest so manieth part of all stays where it is: the use that would move it
 /// is not worth a place in the log.

@@ -11,7 +11,8 @@ mod lru;
 mod noeviction;
 mod s3fifo;
 
-use super::slab::{Slab, Usage};
+use super::entry::Usage;
+use super::slab::Slab;
 use super::window::Window;
 use super::{CacheConfig, Policy};
 use ghost::Ghost;

@@ -4,7 +4,8 @@
 use super::lru::Lru;
 use super::{Entrance, Ground, Order};
 use crate::cache::CacheConfig;
-use crate::cache::slab::{Slab, Usage};
+use crate::cache::entry::Usage;
+use crate::cache::slab::Slab;
 
 /// Entries by recency.
 #[derive(Debug, Default)]

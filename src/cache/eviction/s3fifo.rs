@@ -7,7 +7,8 @@
 
 use super::ghost::Ghost;
 use super::{Entrance, Ground, Order};
-use crate::cache::slab::{Slab, Usage};
+use crate::cache::entry::Usage;
+use crate::cache::slab::Slab;
 use crate::cache::{CacheConfig, Policy};
 use std::collections::{BTreeMap, VecDeque};
 

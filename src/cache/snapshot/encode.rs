@@ -1,9 +1,9 @@
 //! A frozen cache to bytes, record after record.
 
-use super::answer::put_config;
-use super::wire::{put_bytes, put_option, put_u8, put_u32, put_u64, put_u128};
 use super::{Frozen, MAGIC, VERSION};
-use crate::cache::slab::{Entry, Slot};
+use crate::cache::codec::{put_bool, put_bytes, put_option, put_u8, put_u32, put_u64, put_u128};
+use crate::cache::entry::Entry;
+use crate::cache::slab::Slot;
 use crate::cache::tombstones::{Scope, Tombstone};
 use crate::cache::window::Window;
 use std::io::{BufWriter, Result, Write};
@@ -46,7 +46,7 @@ impl Frozen {
         put_u128(out, self.digest.0)?;
         put_u64(out, self.index)?;
         put_u64(out, self.now_ms)?;
-        put_config(out, &self.config)?;
+        self.config.encode(out)?;
         self.stats.words().iter().try_for_each(|&word| put_u64(out, word))?;
         put_u32(out, self.feature_level)?;
         put_u64(out, self.stamps)
@@ -54,7 +54,7 @@ impl Frozen {
 }
 
 fn put_slot(out: &mut impl Write, slot: &Slot) -> Result<()> {
-    put_u8(out, u8::from(slot.entry.is_some()))?;
+    put_bool(out, slot.entry.is_some())?;
     put_u32(out, slot.generation)?;
     match &slot.entry {
         None => Ok(()),
@@ -102,7 +102,7 @@ fn put_window<W: Write, T: Clone>(
     put_u32(out, window.len() as u32)?;
     for number in window.first()..window.next() {
         let item = window.get(number);
-        put_u8(out, u8::from(item.is_some()))?;
+        put_bool(out, item.is_some())?;
         item.map_or(Ok(()), |item| put_item(out, item))?;
     }
     Ok(())

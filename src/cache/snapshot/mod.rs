@@ -6,14 +6,13 @@
 //! The format, in this order: magic, version, digest, scalars, slots by number, free list, what the orders of
 //! eviction know, tombstones, remembered answers. Numbers are little-endian and of fixed width; texts carry their length before them.
 
-pub(super) mod answer;
 mod encode;
 mod restore;
-mod wire;
 
+use super::codec::DecodeError;
+use super::dedup::Memory;
 use super::eviction::Memory as OrderMemory;
 use super::limits::FEATURE_LEVEL;
-use super::remembered::Memory;
 use super::slab::Slab;
 use super::tombstones::Tombstone;
 use super::window::Window;
@@ -39,8 +38,15 @@ pub struct Frozen {
     remembered: Window<Memory>,
 }
 
+impl Cache {
+    /// A view of the state as it is now. It can be encoded on another thread while the cache goes on.
+    pub fn freeze(&self) -> Frozen {
+        Frozen::new(self)
+    }
+}
+
 impl Frozen {
-    pub(super) fn new(cache: &Cache) -> Self {
+    fn new(cache: &Cache) -> Self {
         Self {
             digest: cache.digest(),
             index: cache.index,
@@ -84,4 +90,14 @@ pub enum RestoreError {
     Damaged(&'static str),
     #[error("the snapshot is damaged: its digest is {written}, its content has {computed}")]
     Digest { written: Digest, computed: Digest },
+}
+
+impl From<DecodeError> for RestoreError {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Truncated => Self::Truncated,
+            DecodeError::Io(error) => Self::Io(error),
+            DecodeError::Damaged(what) => Self::Damaged(what),
+        }
+    }
 }

@@ -1,21 +1,22 @@
 //! Bytes to a cache. Every length is checked before memory is taken, every rule of the state before it is
 //! believed, and in the end the digest: what comes out is exactly what went in, or an error.
 
-use super::answer::{self, config};
-use super::wire::Source;
 use super::{MAGIC, RestoreError, VERSION};
+use crate::cache::codec::Decoder;
+use crate::cache::dedup::result_codec;
+use crate::cache::dedup::{Memory, Remembered};
+use crate::cache::entry::Entry;
 use crate::cache::eviction::Memory as OrderMemory;
 use crate::cache::limits::{
     CAPACITY_ENTRIES_MAX, CONTENT_TYPE_BYTES_MAX, FEATURE_LEVEL, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX,
     REMEMBERED_OUTCOMES_MAX, TOMBSTONES_MAX, VALUE_BYTES_MAX,
 };
 use crate::cache::record::Record;
-use crate::cache::remembered::{Memory, Remembered};
-use crate::cache::slab::{Entry, Slab, Slot};
+use crate::cache::slab::{Slab, Slot};
 use crate::cache::store::Store;
 use crate::cache::tombstones::{Scope, Tombstone, Tombstones};
 use crate::cache::window::Window;
-use crate::cache::{Cache, Digest, Key, Stats};
+use crate::cache::{Cache, CacheConfig, Digest, Key, Stats};
 use std::io::{BufReader, Read};
 use std::num::{NonZeroU32, NonZeroU64};
 
@@ -29,7 +30,7 @@ impl Cache {
     /// # Errors
     /// [`RestoreError`] says why the bytes are refused.
     pub fn restore(bytes: impl Read) -> Result<Self> {
-        let source = &mut Source(BufReader::with_capacity(BUFFER_BYTES, bytes));
+        let source = &mut Decoder(BufReader::with_capacity(BUFFER_BYTES, bytes));
         if source.array()? != MAGIC {
             return Err(RestoreError::NotASnapshot);
         }
@@ -39,7 +40,7 @@ impl Cache {
         }
         let written = Digest(source.u128()?);
         let (index, now_ms) = (source.u64()?, source.u64()?);
-        let config = config(source)?;
+        let config = CacheConfig::decode(source)?;
         if Self::new(config.clone()).config != config {
             return Err(RestoreError::Damaged("its settings are out of their limits"));
         }
@@ -48,9 +49,9 @@ impl Cache {
         if feature_level > FEATURE_LEVEL {
             return Err(RestoreError::FeatureLevel(feature_level));
         }
-        let stamps = counter(source)?;
+        let stamps = source.counter()?;
         let slab = slab(source)?;
-        let age = counter(source)?;
+        let age = source.counter()?;
         let ghost = window(source, CAPACITY_ENTRIES_MAX as usize, fingerprint)?;
         let store = Store::restore(config.policy, slab, OrderMemory { age, ghost }, stamps)
             .map_err(RestoreError::Damaged)?;
@@ -68,23 +69,15 @@ impl Cache {
     }
 }
 
-fn stats(source: &mut Source<impl Read>) -> Result<Stats> {
+fn stats(source: &mut Decoder<impl Read>) -> Result<Stats> {
     let mut words = Stats::default().words();
     for word in &mut words {
-        *word = counter(source)?;
+        *word = source.counter()?;
     }
     Ok(Stats::from_words(words))
 }
 
-/// A number that goes up one by one. No cache lives long enough to count past half of the range.
-fn counter(source: &mut Source<impl Read>) -> Result<u64> {
-    match source.u64()? {
-        count if count <= u64::MAX / 2 => Ok(count),
-        _ => Err(RestoreError::Damaged("a counter is out of range")),
-    }
-}
-
-fn slab(source: &mut Source<impl Read>) -> Result<Slab> {
+fn slab(source: &mut Decoder<impl Read>) -> Result<Slab> {
     let mut slab = Slab::default();
     for _ in 0..source.u32()? {
         slab.restore_slot(slot(source)?);
@@ -104,7 +97,7 @@ fn slab(source: &mut Source<impl Read>) -> Result<Slab> {
     Ok(slab)
 }
 
-fn slot(source: &mut Source<impl Read>) -> Result<Slot> {
+fn slot(source: &mut Decoder<impl Read>) -> Result<Slot> {
     let used = source.bool()?;
     let generation = source.u32()?;
     if !used {
@@ -115,7 +108,7 @@ fn slot(source: &mut Source<impl Read>) -> Result<Slot> {
     Ok(Slot { generation, frequency, order: source.u8()?, entry: Some(entry(source)?) })
 }
 
-fn entry(source: &mut Source<impl Read>) -> Result<Entry> {
+fn entry(source: &mut Decoder<impl Read>) -> Result<Entry> {
     let key = key(source)?;
     let media = source.bytes(CONTENT_TYPE_BYTES_MAX)?;
     let record = Record::from_parts(&key, &media, &source.bytes(VALUE_BYTES_MAX)?)
@@ -138,39 +131,36 @@ fn deadline(ms: u64) -> Result<NonZeroU64> {
     NonZeroU64::new(ms).ok_or(RestoreError::Damaged("a deadline is 0"))
 }
 
-fn key(source: &mut Source<impl Read>) -> Result<Key> {
+fn key(source: &mut Decoder<impl Read>) -> Result<Key> {
     let bytes = source.bytes(KEY_BYTES_MAX)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| RestoreError::Damaged("a text is not UTF-8"))?;
     Key::stored(text).map_err(|_| RestoreError::Damaged("a key is not well formed"))
 }
 
-fn fingerprint<R: Read>(source: &mut Source<R>) -> Result<NonZeroU32> {
+fn fingerprint<R: Read>(source: &mut Decoder<R>) -> Result<NonZeroU32> {
     NonZeroU32::new(source.u32()?).ok_or(RestoreError::Damaged("a fingerprint is 0"))
 }
 
-fn tombstone<R: Read>(source: &mut Source<R>) -> Result<Tombstone> {
+fn tombstone<R: Read>(source: &mut Decoder<R>) -> Result<Tombstone> {
     let scope =
         if source.bool()? { Scope::Prefix(source.text(KEY_BYTES_MAX)?) } else { Scope::Key(key(source)?) };
     Ok(Tombstone { scope, revision: source.u64()?, at_ms: source.u64()? })
 }
 
-fn memory<R: Read>(source: &mut Source<R>) -> Result<Memory> {
+fn memory<R: Read>(source: &mut Decoder<R>) -> Result<Memory> {
     let key = source.text(IDEMPOTENCY_KEY_BYTES_MAX)?;
     let fingerprint = source.u128()?;
     let at_ms = source.u64()?;
-    Ok(Memory::new(key.into(), fingerprint, at_ms, &answer::decode(source)?))
+    Ok(Memory::new(key.into(), fingerprint, at_ms, &result_codec::decode(source)?))
 }
 
 fn window<R: Read, T: Clone>(
-    source: &mut Source<R>,
-    most: usize,
-    item: impl Fn(&mut Source<R>) -> Result<T>,
+    source: &mut Decoder<R>,
+    max: usize,
+    item: impl Fn(&mut Decoder<R>) -> Result<T>,
 ) -> Result<Window<T>> {
-    let first = counter(source)?;
-    let length = source.u32()?;
-    if length as usize > most {
-        return Err(RestoreError::Damaged("a length is over its limit"));
-    }
+    let first = source.counter()?;
+    let length = source.length(max)?;
     let mut window = Window::starting_at(first);
     for _ in 0..length {
         let item = if source.bool()? { Some(item(source)?) } else { None };

@@ -1,17 +1,16 @@
 //! The answers given to requests that named themselves, so that a retry gets the same answer and is not
 //! applied again. Bounded in number, bytes and age; the oldest go first.
 
+pub(super) mod result_codec;
+
+use super::Command;
 use super::digest::{HashWriter, Sum, halves, hash_text, hash_words};
 use super::limits::{EXPIRE_PER_APPLY_MAX, REMEMBERED_BYTES_MAX, REMEMBERED_MS_MAX, REMEMBERED_OUTCOMES_MAX};
-use super::snapshot::answer;
+use super::outcome::CommandResult;
 use super::window::Window;
-use super::{Command, CommandError, Outcome};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
-
-/// What a request was answered.
-pub(super) type Answer = Result<Outcome, CommandError>;
 
 /// One request and its answer.
 #[derive(Debug, Clone)]
@@ -29,17 +28,17 @@ impl Memory {
     /// What a memory counts beyond its key and its encoded answer.
     const OVERHEAD_BYTES: u64 = 64;
 
-    pub fn new(key: Arc<str>, fingerprint: u128, at_ms: u64, answer: &Answer) -> Self {
+    pub fn new(key: Arc<str>, fingerprint: u128, at_ms: u64, answer: &CommandResult) -> Self {
         let mut encoded = Vec::new();
         // Writing to memory cannot fail; were it to, all nodes would go on with the same part.
-        let _ = answer::encode(answer, &mut encoded);
+        let _ = result_codec::encode(answer, &mut encoded);
         let answer_hash = hash_answer(&encoded);
         Self { key, fingerprint, at_ms, answer: encoded.into(), answer_hash }
     }
 
     /// `None` if it cannot be read, which is the same on all nodes, and never happens.
-    pub fn answer(&self) -> Option<Answer> {
-        answer::decode_all(&self.answer)
+    pub fn answer(&self) -> Option<CommandResult> {
+        result_codec::decode_all(&self.answer)
     }
 
     /// The answer as it is encoded.

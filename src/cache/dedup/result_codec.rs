@@ -1,18 +1,17 @@
-//! Remembered answers as bytes. Tags are persisted: one is never given to another meaning. A batch holds no
-//! batch, so that damaged bytes cannot nest without end.
+//! The result of a command as bytes. Tags are persisted: a tag never gets another meaning. A batch holds no batch, so
+//! that damaged bytes cannot nest without end.
 
-use super::RestoreError;
-use super::wire::{Source, put_bytes, put_option, put_u8, put_u32, put_u64};
+use crate::cache::codec::{DecodeError, Decoder, put_bool, put_bytes, put_option, put_u8, put_u32, put_u64};
 use crate::cache::limits::{BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, VALUE_BYTES_MAX};
-use crate::cache::remembered::Answer;
-use crate::cache::{CacheConfig, CommandError, Found, Outcome, Policy, TouchConfig, Value};
+use crate::cache::outcome::CommandResult;
+use crate::cache::{CacheConfig, CommandError, Found, Outcome, Value};
 use std::io::{Read, Result, Write};
 
-/// Longest text in a refusal. They are all ours, and short.
+/// Longest text in a refusal. All of them are written in this module, and short.
 const REASON_BYTES_MAX: usize = 1_024;
 
-pub(in crate::cache) fn encode(answer: &Answer, out: &mut impl Write) -> Result<()> {
-    match answer {
+pub(super) fn encode(result: &CommandResult, out: &mut impl Write) -> Result<()> {
+    match result {
         Ok(outcome) => {
             put_u8(out, 0)?;
             put_outcome(out, outcome)
@@ -24,14 +23,16 @@ pub(in crate::cache) fn encode(answer: &Answer, out: &mut impl Write) -> Result<
     }
 }
 
-/// What [`encode`] wrote, and nothing else.
-pub(in crate::cache) fn decode_all(encoded: &[u8]) -> Option<Answer> {
-    let mut source = Source(encoded);
-    let answer = decode(&mut source).ok()?;
-    source.0.is_empty().then_some(answer)
+/// Decodes what [`encode`] wrote, and nothing else.
+pub(super) fn decode_all(encoded: &[u8]) -> Option<CommandResult> {
+    let mut source = Decoder(encoded);
+    let result = decode(&mut source).ok()?;
+    source.0.is_empty().then_some(result)
 }
 
-pub(super) fn decode(source: &mut Source<impl Read>) -> std::result::Result<Answer, RestoreError> {
+pub(in crate::cache) fn decode(
+    source: &mut Decoder<impl Read>,
+) -> std::result::Result<CommandResult, DecodeError> {
     Ok(if source.bool()? { Err(error(source)?) } else { Ok(outcome(source)?) })
 }
 
@@ -52,7 +53,7 @@ fn put_single(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
         Outcome::Put { revision, created, previous } => {
             put_u8(out, 0)?;
             put_u64(out, *revision)?;
-            put_u8(out, u8::from(*created))?;
+            put_bool(out, *created)?;
             put_found(out, previous.as_ref())
         }
         Outcome::Deleted { revision, previous } => {
@@ -60,13 +61,13 @@ fn put_single(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
             put_u64(out, *revision)?;
             put_found(out, previous.as_ref())
         }
-        // A batch in a batch cannot come about; as an answer it would say nothing.
+        // A batch holds no batch; were there one, its result would be lost.
         Outcome::NotFound | Outcome::Batch { .. } => put_u8(out, 2),
         Outcome::Counter { revision, value, created } => {
             put_u8(out, 3)?;
             put_u64(out, *revision)?;
             put_u64(out, value.cast_unsigned())?;
-            put_u8(out, u8::from(*created))
+            put_bool(out, *created)
         }
         Outcome::Deadline { revision, expires_at_ms } => {
             put_u8(out, 4)?;
@@ -84,7 +85,7 @@ fn put_single(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
         }
         Outcome::Configured(config) => {
             put_u8(out, 9)?;
-            put_config(out, config)
+            config.encode(out)
         }
         Outcome::Ticked => put_u8(out, 10),
         Outcome::FeatureLevel(level) => {
@@ -94,16 +95,13 @@ fn put_single(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
     }
 }
 
-fn outcome(source: &mut Source<impl Read>) -> std::result::Result<Outcome, RestoreError> {
+fn outcome(source: &mut Decoder<impl Read>) -> std::result::Result<Outcome, DecodeError> {
     let tag = source.u8()?;
     if tag != 7 {
         return single(source, tag);
     }
     let revision = source.u64()?;
-    let length = source.u32()? as usize;
-    if length > BATCH_OPS_MAX {
-        return Err(RestoreError::Damaged("a length is over its limit"));
-    }
+    let length = source.length(BATCH_OPS_MAX)?;
     let mut outcomes = Vec::with_capacity(length);
     for _ in 0..length {
         let tag = source.u8()?;
@@ -112,7 +110,7 @@ fn outcome(source: &mut Source<impl Read>) -> std::result::Result<Outcome, Resto
     Ok(Outcome::Batch { revision, outcomes })
 }
 
-fn single(source: &mut Source<impl Read>, tag: u8) -> std::result::Result<Outcome, RestoreError> {
+fn single(source: &mut Decoder<impl Read>, tag: u8) -> std::result::Result<Outcome, DecodeError> {
     Ok(match tag {
         0 => Outcome::Put { revision: source.u64()?, created: source.bool()?, previous: found(source)? },
         1 => Outcome::Deleted { revision: source.u64()?, previous: found(source)? },
@@ -125,15 +123,15 @@ fn single(source: &mut Source<impl Read>, tag: u8) -> std::result::Result<Outcom
         4 => Outcome::Deadline { revision: source.u64()?, expires_at_ms: source.option()? },
         5 => Outcome::Got(found(source)?),
         8 => Outcome::Cleared { revision: source.u64()?, removed: source.u64()? },
-        9 => Outcome::Configured(config(source)?),
+        9 => Outcome::Configured(CacheConfig::decode(source)?),
         10 => Outcome::Ticked,
         11 => Outcome::FeatureLevel(source.u32()?),
-        _ => return Err(RestoreError::Damaged("an outcome has an unknown tag")),
+        _ => return Err(DecodeError::Damaged("an outcome has an unknown tag")),
     })
 }
 
 fn put_found(out: &mut impl Write, found: Option<&Found>) -> Result<()> {
-    put_u8(out, u8::from(found.is_some()))?;
+    put_bool(out, found.is_some())?;
     let Some(found) = found else { return Ok(()) };
     put_bytes(out, found.value.content_type.as_deref().unwrap_or_default().as_bytes())?;
     put_bytes(out, &found.value.bytes)?;
@@ -145,7 +143,7 @@ fn put_found(out: &mut impl Write, found: Option<&Found>) -> Result<()> {
     put_option(out, found.expires_at_ms)
 }
 
-fn found(source: &mut Source<impl Read>) -> std::result::Result<Option<Found>, RestoreError> {
+fn found(source: &mut Decoder<impl Read>) -> std::result::Result<Option<Found>, DecodeError> {
     if !source.bool()? {
         return Ok(None);
     }
@@ -161,32 +159,6 @@ fn found(source: &mut Source<impl Read>) -> std::result::Result<Option<Found>, R
         modified_at_ms: source.u64()?,
         expires_at_ms: source.option()?,
     }))
-}
-
-pub(super) fn put_config(out: &mut impl Write, config: &CacheConfig) -> Result<()> {
-    put_u8(out, config.policy.number())?;
-    put_u64(out, config.capacity_entries)?;
-    put_u64(out, config.capacity_bytes)?;
-    put_option(out, config.default_ttl_ms)?;
-    put_u8(out, u8::from(config.touch.enabled))?;
-    put_u64(out, config.touch.interval_ms)?;
-    put_u64(out, config.touch.max_per_flush)
-}
-
-pub(super) fn config(source: &mut Source<impl Read>) -> std::result::Result<CacheConfig, RestoreError> {
-    let policy =
-        Policy::from_number(source.u8()?).ok_or(RestoreError::Damaged("a policy has an unknown number"))?;
-    Ok(CacheConfig {
-        policy,
-        capacity_entries: source.u64()?,
-        capacity_bytes: source.u64()?,
-        default_ttl_ms: source.option()?,
-        touch: TouchConfig {
-            enabled: source.bool()?,
-            interval_ms: source.u64()?,
-            max_per_flush: source.u64()?,
-        },
-    })
 }
 
 fn put_error(out: &mut impl Write, error: &CommandError) -> Result<()> {
@@ -225,9 +197,9 @@ fn put_error(out: &mut impl Write, error: &CommandError) -> Result<()> {
     }
 }
 
-fn error(source: &mut Source<impl Read>) -> std::result::Result<CommandError, RestoreError> {
+fn error(source: &mut Decoder<impl Read>) -> std::result::Result<CommandError, DecodeError> {
     let tag = source.u8()?;
-    let too_far = |_| RestoreError::Damaged("a position in a batch is over its limit");
+    let too_far = |_| DecodeError::Damaged("a position in a batch is over its limit");
     let op = source.option()?.map(u32::try_from).transpose().map_err(too_far)?;
     Ok(match tag {
         0 => CommandError::PreconditionFailed { op, current: source.option()? },
@@ -243,6 +215,6 @@ fn error(source: &mut Source<impl Read>) -> std::result::Result<CommandError, Re
         },
         7 => CommandError::IdempotencyKeyReused,
         8 => CommandError::FeatureLevel { needed: source.u32()?, kept: source.u32()? },
-        _ => return Err(RestoreError::Damaged("a refusal has an unknown tag")),
+        _ => return Err(DecodeError::Damaged("a refusal has an unknown tag")),
     })
 }
