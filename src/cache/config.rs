@@ -1,8 +1,9 @@
 //! The replicated settings. Everything that steers eviction is here, and changes by a log entry only.
 
-use super::CommandError;
 use super::codec::{DecodeError, Decoder, put_bool, put_option, put_u8, put_u64};
+use super::eviction::Capacity;
 use super::limits::{CAPACITY_ENTRIES_MAX, TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX, TTL_MS_MIN};
+use super::{CommandError, Policy};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
 
@@ -76,6 +77,10 @@ impl CacheConfig {
         Ok(())
     }
 
+    pub(super) fn capacity(&self) -> Capacity {
+        Capacity { entries: self.capacity_entries, bytes: self.capacity_bytes }
+    }
+
     /// Writes the settings as snapshots and stored results hold them.
     pub(super) fn encode(&self, out: &mut impl Write) -> io::Result<()> {
         put_u8(out, self.policy.number())?;
@@ -102,52 +107,5 @@ impl CacheConfig {
                 max_per_flush: source.u64()?,
             },
         })
-    }
-}
-
-/// Which entry goes when there is no room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Policy {
-    /// The one used longest ago.
-    Lru,
-    /// None: a write that does not fit is refused.
-    NoEviction,
-    /// The one used least often, where uses long ago count less.
-    Lfu,
-    /// S3-FIFO: one that was not used again soon after it came, else one not used for long.
-    S3Fifo,
-}
-
-impl Policy {
-    pub const ALL: [Self; 4] = [Self::Lru, Self::NoEviction, Self::Lfu, Self::S3Fifo];
-
-    /// As it is written in settings.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Lru => "lru",
-            Self::NoEviction => "noeviction",
-            Self::Lfu => "lfu",
-            Self::S3Fifo => "s3fifo",
-        }
-    }
-
-    /// The policy of a name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|policy| policy.name() == name)
-    }
-
-    /// The policy's number in snapshots and digests. Persisted: a number is never given to another policy.
-    pub(super) fn number(self) -> u8 {
-        match self {
-            Self::Lru => 0,
-            Self::NoEviction => 1,
-            Self::Lfu => 2,
-            Self::S3Fifo => 3,
-        }
-    }
-
-    pub(super) fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(number)).copied()
     }
 }

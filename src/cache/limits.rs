@@ -35,10 +35,10 @@ pub const TOMBSTONES_MAX: usize = 65_536;
 /// so that no single `apply` is long. (Room for what a log entry itself brings is always made at once.)
 pub const EXPIRE_PER_APPLY_MAX: usize = 1_024;
 pub const EVICT_PER_APPLY_MAX: usize = 1_024;
-/// Most second chances that a log entry may give to entries on their way out (`s3fifo`).
-pub const CHANCES_PER_APPLY_MAX: u32 = 4_096;
+/// Most entries that one log entry may reinsert instead of evicting them (`s3fifo`).
+pub const REINSERTS_PER_APPLY_MAX: u32 = 4_096;
 /// Most entries that one log entry may move to the order of another policy after a switch.
-pub const MOVE_PER_APPLY_MAX: usize = 2_048;
+pub const MOVES_PER_APPLY_MAX: usize = 2_048;
 /// Most entries a cache can be configured for: slot numbers have 32 bits.
 pub const CAPACITY_ENTRIES_MAX: u64 = 1 << 31;
 /// Most bytes that a batch's answers may take together: as much as a batch may write, and little enough that

@@ -34,10 +34,11 @@ mod warm;
 mod window;
 
 pub use command::{Command, Condition, ConfigChange, EntryId, Op, Stamp, Touch, Ttl};
-pub use config::{CacheConfig, Policy, TouchConfig};
+pub use config::{CacheConfig, TouchConfig};
 pub use digest::Digest;
 pub use entry::Found;
 pub use error::CommandError;
+pub use eviction::Policy;
 pub use key::{Key, KeyError, Value, ValueError};
 pub use outcome::{Applied, Cause, Event, Outcome};
 pub use record::Record;

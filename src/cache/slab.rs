@@ -18,11 +18,11 @@ type Page = [Slot; PAGE_SLOTS];
 pub(super) struct Slot {
     /// How often the slot was freed (wrapping): tells an entry from its predecessors in the same slot.
     pub generation: u32,
-    /// How often the entry was used, up to the type's limit. It and the next one lie here, not in the entry,
-    /// because they fit without padding.
+    /// How often the entry was used, up to the type's limit. It and the policy are here, not in the entry, because
+    /// they fit without padding.
     pub frequency: u16,
-    /// The policy whose order the entry stands in, by its number.
-    pub order: u8,
+    /// The number of the policy whose order has the entry.
+    pub policy: u8,
     pub entry: Option<Entry>,
 }
 
@@ -49,16 +49,16 @@ impl Slot {
     }
 
     /// Of how it was used.
-    fn usage_hash(number: u32, frequency: u16, order: u8, entry: &Entry) -> u128 {
-        let order = u64::from(order) << 16 | u64::from(frequency);
-        hash_words([3 << 32 | u64::from(number), order, entry.recency, entry.rank])
+    fn usage_hash(number: u32, frequency: u16, policy: u8, entry: &Entry) -> u128 {
+        let uses = u64::from(policy) << 16 | u64::from(frequency);
+        hash_words([3 << 32 | u64::from(number), uses, entry.recency, entry.rank])
     }
 
     fn hashes(&self, number: u32, entry: &Entry) -> [u128; 3] {
         [
             Self::content_hash(number, self.generation, entry),
             Self::history_hash(number, entry),
-            Self::usage_hash(number, self.frequency, self.order, entry),
+            Self::usage_hash(number, self.frequency, self.policy, entry),
         ]
     }
 }
@@ -144,7 +144,7 @@ impl Slab {
         let entry = slot.entry.take()?;
         let hashes = slot.hashes(number, &entry);
         slot.generation = slot.generation.wrapping_add(1);
-        (slot.frequency, slot.order) = (0, 0);
+        (slot.frequency, slot.policy) = (0, 0);
         hashes.into_iter().for_each(|hash| self.sum.subtract(hash));
         self.sum.add(self.free_hash(self.free.len(), number));
         self.free.push(number);
@@ -184,17 +184,17 @@ impl Slab {
         self.sum.add(after);
     }
 
-    /// Notes how an entry was used, and where that puts it in which policy's order.
-    pub fn set_usage(&mut self, number: u32, usage: Usage, order: u8) {
+    /// Notes how an entry was used, which policy's order has it, and its rank there.
+    pub fn set_usage(&mut self, number: u32, usage: Usage, policy: u8) {
         if self.entry(number).is_none() {
             return;
         }
         let slot = self.slot_mut(number);
-        let Slot { frequency, order: policy, entry: Some(entry), .. } = slot else { return };
-        let before = Slot::usage_hash(number, *frequency, *policy, entry);
-        (*frequency, *policy) = (usage.frequency, order);
+        let Slot { frequency, policy: old_policy, entry: Some(entry), .. } = slot else { return };
+        let before = Slot::usage_hash(number, *frequency, *old_policy, entry);
+        (*frequency, *old_policy) = (usage.frequency, policy);
         (entry.recency, entry.rank) = (usage.recency, usage.rank);
-        let after = Slot::usage_hash(number, *frequency, *policy, entry);
+        let after = Slot::usage_hash(number, usage.frequency, policy, entry);
         self.sum.subtract(before);
         self.sum.add(after);
     }

@@ -8,7 +8,7 @@ use super::limits::{
 };
 use super::store::Store;
 use super::tombstones::Tombstones;
-use super::{CacheConfig, EntryId, Found, Key, Policy, Stats, Tombstone, TouchConfig};
+use super::{CacheConfig, EntryId, Found, Key, Stats, Tombstone, TouchConfig};
 
 /// A cache: keys with values, deadlines and a bounded size, changed by log entries only.
 #[derive(Debug)]
@@ -124,7 +124,7 @@ impl Cache {
         }
         let place = self.store.slab().slot(slot)?;
         let (generation, uses) = (place.generation, u64::from(place.frequency));
-        let matters = entry.sliding_ms > 0 || self.store.learns(slot);
+        let matters = entry.sliding_ms > 0 || self.store.wants_touch(slot);
         Some(Seen { found: entry.found(), entry: EntryId { slot, generation }, uses, matters })
     }
 
@@ -135,9 +135,9 @@ impl Cache {
         Some(entry.record.to_key())
     }
 
-    /// The entries that will be evicted next if nothing is used or written over meanwhile, at most so many.
-    pub fn next_victims(&self, most: usize) -> Vec<Victim> {
-        let slots = self.store.next_victims(&self.config, most);
+    /// The entries that are evicted next if nothing is used or written meanwhile, at most `limit`.
+    pub fn next_victims(&self, limit: usize) -> Vec<Victim> {
+        let slots = self.store.next_victims(self.config.capacity(), limit);
         let victim = |slot: u32| {
             let (entry, usage) = (self.store.slab().entry(slot)?, self.store.slab().usage(slot)?);
             let frequency = u64::from(usage.frequency);
@@ -148,7 +148,7 @@ impl Cache {
 
     /// Entries that are still ordered by the policy before the last switch.
     pub fn entries_to_move(&self) -> u64 {
-        self.store.orders().to_move()
+        self.store.policies().entries_to_move()
     }
 
     /// The rules that are kept; see [`super::Command::RaiseFeatureLevel`].
@@ -256,8 +256,8 @@ impl Cache {
     /// The earliest time at which a [`super::Command::Tick`] would do something; `None` when there is nothing
     /// to come. Never before log time.
     pub fn next_due_ms(&self) -> Option<u64> {
-        let evicts = self.config.policy != Policy::NoEviction;
-        if (self.is_over_capacity() && evicts) || self.store.orders().is_moving() {
+        let evicts = self.config.policy.evicts();
+        if (self.is_over_capacity() && evicts) || self.store.policies().is_moving() {
             return Some(self.now_ms);
         }
         self.store.first_deadline().map(|(deadline, _)| deadline.max(self.now_ms))
@@ -270,15 +270,15 @@ impl Cache {
     /// The digest of the whole state.
     pub fn digest(&self) -> Digest {
         let entries = (self.store.slab().sum(), self.bytes());
-        let orders = self.store.orders().words();
-        self.digest_of(entries, orders, self.tombstones.words(), self.remembered.words())
+        let policies = self.store.policies().digest_words();
+        self.digest_of(entries, policies, self.tombstones.words(), self.remembered.words())
     }
 
     /// The digest, computed anew from every record. Slow: for tests and audits.
     pub fn recompute_digest(&self) -> Digest {
         self.digest_of(
             (self.store.slab().recompute_sum(), self.store.recompute_bytes()),
-            self.store.orders().recompute_words(),
+            self.store.policies().recompute_digest_words(),
             self.tombstones.recompute_words(),
             self.remembered.recompute_words(),
         )
@@ -293,7 +293,7 @@ impl Cache {
     fn digest_of(
         &self,
         entries: (Sum, u64),
-        orders: [u64; 5],
+        policies: [u64; 2],
         tombstones: [u64; 4],
         remembered: [u64; 4],
     ) -> Digest {
@@ -302,7 +302,7 @@ impl Cache {
         let [stats_low, stats_high] = halves(self.stats.hash());
         let [tombstones_first, tombstones_next, tombstones_low, tombstones_high] = tombstones;
         let [remembered_first, remembered_next, remembered_low, remembered_high] = remembered;
-        let [age, ghost_first, ghost_next, ghost_low, ghost_high] = orders;
+        let [policies_low, policies_high] = policies;
         Digest(hash_words([
             self.index,
             self.now_ms,
@@ -317,17 +317,14 @@ impl Cache {
             u64::from(self.feature_level),
             stats_low,
             stats_high,
-            self.store.stamps(),
+            self.store.recency_clock(),
             self.store.len(),
             bytes,
             u64::from(self.store.slab().slots()),
             entries_low,
             entries_high,
-            age,
-            ghost_first,
-            ghost_next,
-            ghost_low,
-            ghost_high,
+            policies_low,
+            policies_high,
             tombstones_first,
             tombstones_next,
             tombstones_low,

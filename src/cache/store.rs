@@ -3,33 +3,32 @@
 
 use super::command::{EntryId, Touch};
 use super::entry::{Entry, Lifetime, Usage, entry_cost};
-use super::eviction::{Entrance, Ground, Memory, Orders};
+use super::eviction::{Admission, Capacity, EvictionContext, Policy, PolicySet};
 use super::index::Index;
-use super::limits::CHANCES_PER_APPLY_MAX;
+use super::limits::REINSERTS_PER_APPLY_MAX;
 use super::record::{Record, fingerprint};
 use super::slab::Slab;
-use super::{CacheConfig, Policy};
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::ops::Bound;
 
-/// Stamps a snapshot may have given out: ranks have room for them and some more.
-const STAMPS_MAX: u64 = u64::MAX >> 4;
+/// The highest recency stamp of a snapshot: ranks pack a stamp into fewer than 64 bits.
+const RECENCY_MAX: u64 = u64::MAX >> 4;
 
 #[derive(Debug)]
 pub(super) struct Store {
     slab: Slab,
     index: Index,
     deadlines: BTreeSet<(u64, u32)>,
-    orders: Orders,
-    /// Entries that this log entry has written. They are in no order until [`Store::finish`], so that no
-    /// write falls victim to the room it needs itself. (What the usage says of those is written down then too.)
-    written: Vec<(u32, Usage, Entrance)>,
+    policies: PolicySet,
+    /// Entries that this log entry has written, with their usage from then on. They are in no policy's order, and their
+    /// usage is not in the slab, until [`Store::finish`]: so no write is evicted to make room for itself.
+    written: Vec<(u32, Usage, Admission)>,
     bytes: u64,
-    /// The recency stamp given last.
-    stamps: u64,
-    /// Second chances that may still be given for this log entry.
-    chances: u32,
+    /// The recency stamp that was assigned last.
+    recency_clock: u64,
+    /// How many entries may still be reinserted instead of evicted for this log entry.
+    reinsert_budget: u32,
 }
 
 /// What a write brings: when it happens and what it stores.
@@ -47,26 +46,29 @@ impl Store {
             slab: Slab::default(),
             index: Index::default(),
             deadlines: BTreeSet::new(),
-            orders: Orders::new(policy),
+            policies: PolicySet::new(policy),
             written: Vec::new(),
             bytes: 0,
-            stamps: 0,
-            chances: CHANCES_PER_APPLY_MAX,
+            recency_clock: 0,
+            reinsert_budget: REINSERTS_PER_APPLY_MAX,
         }
     }
 
-    /// Builds what is derived around the slab of a snapshot; an error says what does not fit together.
-    pub fn restore(policy: Policy, slab: Slab, memory: Memory, stamps: u64) -> Result<Self, &'static str> {
-        let orders = Orders::restore(policy, memory, &slab)
-            .ok_or("an entry has no place in the order of eviction, or two have the same")?;
+    /// Derives the rest from the slab of a snapshot and policies without entries; an error says what does not fit
+    /// together.
+    pub fn restore(slab: Slab, mut policies: PolicySet, recency_clock: u64) -> Result<Self, &'static str> {
+        if !policies.restore_entries(&slab) {
+            return Err("an entry has no place in the order of eviction, or two have the same");
+        }
         let mut given: Vec<(u64, u32)> = Vec::with_capacity(slab.len() as usize);
         for (slot, entry) in slab.iter() {
             given.push((entry.recency, slot));
-            given.extend(orders.stamp(&slab, slot).map(|stamp| (stamp, slot)));
+            given.extend(policies.stamp_in_rank(&slab, slot).map(|stamp| (stamp, slot)));
         }
         given.sort_unstable();
         let shared = given.windows(2).any(|pair| pair[0].0 == pair[1].0 && pair[0].1 != pair[1].1);
-        if shared || given.last().is_some_and(|(last, _)| *last > stamps) || stamps > STAMPS_MAX {
+        let newest = given.last().map_or(0, |(last, _)| *last);
+        if shared || newest > recency_clock || recency_clock > RECENCY_MAX {
             return Err("two entries share a stamp, or one lies in the future");
         }
         let mut by_key: Vec<(&[u8], u32)> =
@@ -83,11 +85,11 @@ impl Store {
             slab,
             index,
             deadlines,
-            orders,
+            policies,
             written: Vec::new(),
             bytes,
-            stamps,
-            chances: CHANCES_PER_APPLY_MAX,
+            recency_clock,
+            reinsert_budget: REINSERTS_PER_APPLY_MAX,
         })
     }
 
@@ -108,13 +110,13 @@ impl Store {
         bytes_of(&self.slab)
     }
 
-    /// The recency stamp given last.
-    pub fn stamps(&self) -> u64 {
-        self.stamps
+    /// The recency stamp that was assigned last.
+    pub fn recency_clock(&self) -> u64 {
+        self.recency_clock
     }
 
-    pub fn orders(&self) -> &Orders {
-        &self.orders
+    pub fn policies(&self) -> &PolicySet {
+        &self.policies
     }
 
     /// Where a key may be: guesses that are quickly made.
@@ -151,8 +153,8 @@ impl Store {
 
     /// Stores an entry under a key that has none.
     pub fn insert(&mut self, write: Write) {
-        self.stamps += 1;
-        let entrance = Entrance::New { fingerprint: fingerprint(write.record.key_bytes()) };
+        self.recency_clock += 1;
+        let admission = Admission::New { fingerprint: fingerprint(write.record.key_bytes()) };
         let Lifetime { deadline, sliding_ms } = write.lifetime;
         let entry = Entry {
             record: write.record,
@@ -161,7 +163,7 @@ impl Store {
             created_at_ms: write.now_ms,
             modified_at_ms: write.now_ms,
             deadline,
-            recency: self.stamps,
+            recency: self.recency_clock,
             rank: 0,
             version: 1,
             sliding_ms,
@@ -171,7 +173,7 @@ impl Store {
         self.index.insert(&self.slab, slot);
         self.move_deadline(slot, None, deadline);
         if let Some(usage) = self.slab.usage(slot) {
-            self.written.push((slot, usage, entrance));
+            self.written.push((slot, usage, admission));
         }
     }
 
@@ -179,13 +181,13 @@ impl Store {
     pub fn overwrite(&mut self, slot: u32, write: Write) {
         let Some(before) = self.slab.usage(slot) else { return };
         let policy = self.policy_of(slot);
-        self.orders.of_mut(policy).leave(slot, &before);
+        self.policies.remove(policy, slot, &before);
         let bytes = entry_cost(&write.record);
         self.slab.set_record(slot, write.record);
         self.bytes = self.bytes - before.bytes + bytes;
         self.change_history(slot, write.lifetime, |entry| entry.changed(write.revision, write.now_ms));
         let after = Usage { bytes, ..self.used_now(before, 1) };
-        self.written.push((slot, after, Entrance::Written));
+        self.written.push((slot, after, Admission::Rewritten));
     }
 
     /// Changes until when an entry lives. That is a use of it.
@@ -230,7 +232,7 @@ impl Store {
     pub fn remove(&mut self, slot: u32) -> Option<Entry> {
         let usage = self.slab.usage(slot)?;
         let policy = self.policy_of(slot);
-        self.orders.of_mut(policy).leave(slot, &usage);
+        self.policies.remove(policy, slot, &usage);
         self.index.remove(&self.slab, slot);
         let entry = self.slab.remove(slot)?;
         self.bytes -= entry.cost();
@@ -243,7 +245,7 @@ impl Store {
         let usage = self.slab.usage(slot)?;
         let policy = self.policy_of(slot);
         let entry = self.remove(slot)?;
-        self.orders.of_mut(policy).evicted(&usage, fingerprint(entry.record.key_bytes()));
+        self.policies.on_evicted(policy, &usage, fingerprint(entry.record.key_bytes()));
         Some(entry)
     }
 
@@ -253,103 +255,95 @@ impl Store {
         self.slab.clear();
         self.index = Index::default();
         self.deadlines = BTreeSet::new();
-        self.orders = Orders::new(self.orders.policy());
+        self.policies = PolicySet::new(self.policies.in_force());
         self.bytes = 0;
     }
 
     /// The entry to evict next; `None` when there is none, or the policy evicts nothing. What this log entry
-    /// has written goes only when there is nothing else.
-    pub fn victim(&mut self, config: &CacheConfig) -> Option<u32> {
+    /// has written is evicted only when there is nothing else.
+    pub fn victim(&mut self, capacity: Capacity) -> Option<u32> {
         if self.written.len() as u64 == self.slab.len() {
-            self.settle();
+            self.insert_written();
         }
-        self.orders.victim(&mut Ground {
+        self.policies.victim(&mut EvictionContext {
             slab: &mut self.slab,
-            config,
-            stamps: &mut self.stamps,
-            chances: &mut self.chances,
+            capacity,
+            recency_clock: &mut self.recency_clock,
+            reinsert_budget: &mut self.reinsert_budget,
         })
     }
 
-    /// The entries to be evicted next if nothing is used meanwhile, at most so many.
-    pub fn next_victims(&self, config: &CacheConfig, most: usize) -> Vec<u32> {
-        self.orders.next(&self.slab, config, most)
+    /// The entries that are evicted next if nothing is used or written meanwhile, at most `limit`.
+    pub fn next_victims(&self, capacity: Capacity, limit: usize) -> Vec<u32> {
+        self.policies.next_victims(&self.slab, capacity, limit)
     }
 
-    /// Puts what was written into the order of eviction.
-    fn settle(&mut self) {
+    /// Inserts what was written into the order of eviction.
+    fn insert_written(&mut self) {
         let mut written = std::mem::take(&mut self.written);
-        for (slot, usage, entrance) in written.drain(..) {
-            let moved = self.policy_of(slot) != self.orders.policy() && entrance == Entrance::Written;
-            self.enter(slot, usage, if moved { Entrance::Moved } else { entrance });
+        for (slot, usage, admission) in written.drain(..) {
+            let moved = self.policy_of(slot) != self.policies.in_force() && admission == Admission::Rewritten;
+            self.insert_into_order(slot, usage, if moved { Admission::Moved } else { admission });
         }
         self.written = written;
     }
 
     /// The log entry is applied.
     pub fn finish(&mut self) {
-        self.settle();
-        self.chances = CHANCES_PER_APPLY_MAX;
+        self.insert_written();
+        self.reinsert_budget = REINSERTS_PER_APPLY_MAX;
     }
 
-    /// Orders the entries by another policy from now on; [`Store::move_on`] does the work.
+    /// Puts a policy in force; [`Store::move_to_policy`] moves the entries to it.
     pub fn set_policy(&mut self, policy: Policy) {
-        self.orders.set_policy(policy);
+        self.policies.switch_to(policy);
     }
 
-    /// Moves entries, at most so many, from the orders of other policies to that of the one in force.
-    pub fn move_on(&mut self, most: usize) {
-        for _ in 0..most {
-            match self.orders.next_to_move() {
+    /// Moves at most `limit` entries from the orders of other policies to that of the policy in force.
+    pub fn move_to_policy(&mut self, limit: usize) {
+        for _ in 0..limit {
+            match self.policies.next_to_move() {
                 Some((policy, slot)) => {
                     let Some(usage) = self.slab.usage(slot) else { return };
-                    self.orders.of_mut(policy).leave(slot, &usage);
-                    self.enter(slot, usage, Entrance::Moved);
+                    self.policies.remove(policy, slot, &usage);
+                    self.insert_into_order(slot, usage, Admission::Moved);
                 }
-                None if self.orders.forget_idle() => {}
+                None if self.policies.drop_idle_state() => {}
                 None => return,
             }
         }
     }
 
-    /// Whether a read of an entry is worth telling the others.
-    pub fn learns(&self, slot: u32) -> bool {
+    /// Whether a read of an entry would change the order of eviction.
+    pub fn wants_touch(&self, slot: u32) -> bool {
         let Some(usage) = self.slab.usage(slot) else { return false };
-        let newer = self.stamps.saturating_sub(usage.recency);
-        self.orders.of(self.orders.policy()).learns(&usage, newer)
-            || self.policy_of(slot) != self.orders.policy()
+        let newer = self.recency_clock.saturating_sub(usage.recency);
+        self.policies.wants_touch(self.policy_of(slot), &usage, newer)
     }
 
-    fn enter(&mut self, slot: u32, usage: Usage, entrance: Entrance) {
-        let policy = self.orders.policy();
-        let rank = self.orders.of_mut(policy).enter(slot, &usage, entrance);
+    fn insert_into_order(&mut self, slot: u32, usage: Usage, admission: Admission) {
+        let (rank, policy) = self.policies.insert(slot, &usage, admission);
         self.slab.set_usage(slot, Usage { rank, ..usage }, policy.number());
     }
 
-    /// Counts uses of an entry that stands in an order.
+    /// Counts uses of an entry that is in an order.
     fn use_entry(&mut self, slot: u32, count: u16) {
         let Some(before) = self.slab.usage(slot) else { return };
         let after = self.used_now(before, count);
-        let (policy, target) = (self.policy_of(slot), self.orders.policy());
-        let rank = if policy == target {
-            self.orders.of_mut(policy).used(slot, &before, &after)
-        } else {
-            self.orders.of_mut(policy).leave(slot, &before);
-            self.orders.of_mut(target).enter(slot, &after, Entrance::Moved)
-        };
-        self.slab.set_usage(slot, Usage { rank, ..after }, target.number());
+        let (rank, policy) = self.policies.on_use(self.policy_of(slot), slot, &before, &after);
+        self.slab.set_usage(slot, Usage { rank, ..after }, policy.number());
     }
 
     fn used_now(&mut self, before: Usage, count: u16) -> Usage {
-        self.stamps += 1;
+        self.recency_clock += 1;
         let frequency = before.frequency.saturating_add(count);
-        Usage { recency: self.stamps, frequency, ..before }
+        Usage { recency: self.recency_clock, frequency, ..before }
     }
 
-    /// The policy in whose order an entry stands.
+    /// The policy whose order has an entry.
     fn policy_of(&self, slot: u32) -> Policy {
-        let number = self.slab.slot(slot).map(|slot| slot.order);
-        number.and_then(Policy::from_number).unwrap_or(self.orders.policy())
+        let number = self.slab.slot(slot).map(|slot| slot.policy);
+        number.and_then(Policy::from_number).unwrap_or(self.policies.in_force())
     }
 
     /// Changes until when an entry lives, and what else belongs to its history.

@@ -27,7 +27,7 @@ impl Cache {
             for slot in &slots {
                 black_box(slab.entry(*slot).map(|entry| ends(&entry.record)));
             }
-            self.store.orders().warm(&slots);
+            self.store.policies().prefetch(&slots);
         }
     }
 }

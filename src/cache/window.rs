@@ -1,7 +1,9 @@
 //! A queue of numbered items that forgets its oldest, in copy-on-write chunks like the slab's pages.
 
+use super::codec::{DecodeError, Decoder, put_bool, put_u32, put_u64};
 use super::digest::Sum;
 use std::collections::VecDeque;
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 const CHUNK_ITEMS: u64 = 64;
@@ -22,10 +24,6 @@ impl<T: Clone> Window<T> {
         Self { chunks: VecDeque::new(), first: number, next: number }
     }
 
-    pub fn first(&self) -> u64 {
-        self.first
-    }
-
     pub fn next(&self) -> u64 {
         self.next
     }
@@ -39,6 +37,36 @@ impl<T: Clone> Window<T> {
     pub fn words(&self, sum: Sum) -> [u64; 4] {
         let [low, high] = sum.words();
         [self.first, self.next, low, high]
+    }
+
+    /// Writes where the window stands, then every place in it, gaps too.
+    pub fn encode<W: Write>(
+        &self,
+        out: &mut W,
+        put_item: impl Fn(&mut W, &T) -> io::Result<()>,
+    ) -> io::Result<()> {
+        put_u64(out, self.first)?;
+        put_u32(out, self.len() as u32)?;
+        for number in self.first..self.next {
+            let item = self.get(number);
+            put_bool(out, item.is_some())?;
+            item.map_or(Ok(()), |item| put_item(out, item))?;
+        }
+        Ok(())
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote, at most `max` places.
+    pub fn decode<R: Read>(
+        source: &mut Decoder<R>,
+        max: usize,
+        item: impl Fn(&mut Decoder<R>) -> Result<T, DecodeError>,
+    ) -> Result<Self, DecodeError> {
+        let mut window = Self::starting_at(source.counter()?);
+        for _ in 0..source.length(max)? {
+            let item = if source.bool()? { Some(item(source)?) } else { None };
+            window.push(item);
+        }
+        Ok(window)
     }
 
     pub fn get(&self, number: u64) -> Option<&T> {

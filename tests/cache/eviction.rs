@@ -38,7 +38,7 @@ fn shrinking_evicts_in_steps() {
 /// meanwhile; a replica restored in its midst goes on the same way (C1, C7).
 #[test]
 fn a_switch_moves_the_entries_in_steps() {
-    let count = 3 * limits::MOVE_PER_APPLY_MAX as u64 + 10;
+    let count = 3 * limits::MOVES_PER_APPLY_MAX as u64 + 10;
     let mut log = Log::new(CacheConfig { capacity_entries: count, ..CacheConfig::default() });
     for number in 0..count {
         log.commit(Command::One(put(&format!("k{number:05}"))));
@@ -53,7 +53,7 @@ fn a_switch_moves_the_entries_in_steps() {
         log.commit(Command::Tick);
         ticks += 1;
         let moved = before - log.cache.entries_to_move();
-        assert!(moved <= limits::MOVE_PER_APPLY_MAX as u64);
+        assert!(moved <= limits::MOVES_PER_APPLY_MAX as u64);
         check_accounts(&log.cache);
     }
     assert_eq!((log.cache.entries_to_move(), log.cache.len(), ticks), (0, count, 4));
@@ -63,7 +63,7 @@ fn a_switch_moves_the_entries_in_steps() {
 /// replica that is restored at every step stays equal, those left behind go first, and in the end all are moved.
 #[test]
 fn switches_in_the_midst_of_switches() {
-    let count = 2 * limits::MOVE_PER_APPLY_MAX as u64;
+    let count = 2 * limits::MOVES_PER_APPLY_MAX as u64;
     let mut log = Log::new(CacheConfig { capacity_entries: count, ..CacheConfig::default() });
     for number in 0..count {
         log.commit(Command::One(put(&format!("k{number:05}"))));

@@ -21,7 +21,7 @@ mod step;
 mod touch;
 mod upkeep;
 
-use super::limits::MOVE_PER_APPLY_MAX;
+use super::limits::MOVES_PER_APPLY_MAX;
 use super::{Applied, Cache, Command, CommandError, Event, Op, Outcome, Stamp};
 use check::Check;
 use once::Once;
@@ -45,7 +45,7 @@ impl Cache {
         self.remembered.forget_old(self.now_ms);
         self.count_reads(&at.touches, was_ms);
         self.expire_due(&mut events);
-        self.store.move_on(MOVE_PER_APPLY_MAX);
+        self.store.move_to_policy(MOVES_PER_APPLY_MAX);
 
         // The edge refuses it, and so does the leader: what has come here all the same is refused alike on every node.
         let needed = command.level();

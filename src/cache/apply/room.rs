@@ -2,7 +2,7 @@
 
 use super::step::Step;
 use crate::cache::entry::Entry;
-use crate::cache::{Cache, CommandError, Policy};
+use crate::cache::{Cache, CommandError};
 
 /// The size the cache would have, summed up over the steps of a command.
 pub(super) struct Room {
@@ -39,7 +39,7 @@ impl Room {
     /// Refuses what does not fit; only the sum counts, so a batch may delete to make room for its puts.
     /// A write that does not grow the cache is allowed, however full it is.
     pub fn verdict(&self, cache: &Cache) -> Result<(), CommandError> {
-        if cache.config.policy != Policy::NoEviction {
+        if cache.config.policy.evicts() {
             return Ok(());
         }
         let past_entries = self.entries > cache.len() && self.entries > cache.config.capacity_entries;

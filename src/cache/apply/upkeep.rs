@@ -35,7 +35,7 @@ impl Cache {
             if !self.is_over_capacity() || (victims >= EVICT_PER_APPLY_MAX && !grown) {
                 return;
             }
-            let Some(slot) = self.store.victim(&self.config) else { return };
+            let Some(slot) = self.store.victim(self.config.capacity()) else { return };
             let Some(entry) = self.store.slab().entry(slot) else { return };
             // One whose deadline has passed was gone already for readers: room is not why.
             if entry.is_expired(self.now_ms) {

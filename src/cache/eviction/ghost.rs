@@ -1,19 +1,24 @@
-//! The keys evicted last, as fingerprints: one of them that comes back was let go too early.
+//! The ghost queue: fingerprints of the keys evicted last. A key that comes back while it is here was evicted too
+//! early.
 
+use super::PolicyState;
+use crate::cache::codec::{DecodeError, Decoder, put_u32};
 use crate::cache::digest::{Sum, hash_words};
+use crate::cache::limits::CAPACITY_ENTRIES_MAX;
 use crate::cache::window::Window;
 use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
 use std::num::NonZeroU32;
 
-/// How many of the oldest are forgotten for one that is noted: more than one, so that a limit that has become
-/// smaller is reached in time.
-const FORGET_PER_NOTE: usize = 2;
+/// How many of the oldest are dropped for each that is added: more than one, so that the queue shrinks when its limit
+/// does.
+const DROPPED_PER_ADD: usize = 2;
 
-/// A queue of fingerprints. One that comes back leaves a gap.
+/// A queue of fingerprints. One that is taken out leaves a gap.
 #[derive(Debug)]
 pub(super) struct Ghost {
     window: Window<NonZeroU32>,
-    /// The number of each in the window, its lower half: no window is longer than that.
+    /// Where each fingerprint is in the window: the low 32 bits of its number. No window is longer than 2^32.
     numbers: BTreeMap<NonZeroU32, u32>,
     sum: Sum,
 }
@@ -25,61 +30,61 @@ impl Default for Ghost {
 }
 
 impl Ghost {
-    /// Builds it from the window of a snapshot; `None` when a fingerprint is there twice.
-    pub fn restore(window: Window<NonZeroU32>) -> Option<Self> {
+    /// Reads what [`PolicyState::encode`] wrote.
+    pub fn decode(source: &mut Decoder<impl Read>) -> Result<Self, DecodeError> {
+        let fingerprint = |source: &mut Decoder<_>| {
+            NonZeroU32::new(source.u32()?).ok_or(DecodeError::Damaged("a fingerprint is 0"))
+        };
+        let window = Window::decode(source, CAPACITY_ENTRIES_MAX as usize, fingerprint)?;
         let mut numbers = BTreeMap::new();
         for (number, &fingerprint) in window.iter() {
             if numbers.insert(fingerprint, number as u32).is_some() {
-                return None;
+                return Err(DecodeError::Damaged("a key was evicted twice"));
             }
         }
         let sum = sum_of(&window);
-        Some(Self { window, numbers, sum })
+        Ok(Self { window, numbers, sum })
     }
 
-    pub fn window(&self) -> &Window<NonZeroU32> {
-        &self.window
+    /// A copy for a snapshot.
+    pub fn state(&self) -> Box<dyn PolicyState> {
+        Box::new(self.window.clone())
     }
 
-    /// Places taken, gaps too.
+    /// Fingerprints and gaps.
     pub fn len(&self) -> u64 {
         self.window.len()
     }
 
-    /// Notes a key, and forgets the oldest ones beyond the limit.
-    pub fn note(&mut self, fingerprint: u32, limit: u64) {
-        let fingerprint = some(fingerprint);
+    /// Adds a key, and drops the oldest ones beyond the limit.
+    pub fn add(&mut self, fingerprint: u32, limit: u64) {
+        let fingerprint = non_zero(fingerprint);
         self.take(fingerprint);
         let number = self.window.push(Some(fingerprint));
         self.numbers.insert(fingerprint, number as u32);
         self.sum.add(hash(number, fingerprint));
-        for _ in 0..FORGET_PER_NOTE {
+        for _ in 0..DROPPED_PER_ADD {
             if self.len() > limit {
-                self.forget_oldest();
+                self.drop_oldest();
             }
         }
     }
 
-    /// Whether a key was noted; it is forgotten with that.
-    pub fn recall(&mut self, fingerprint: u32) -> bool {
-        self.take(some(fingerprint))
+    /// Takes a key out; false when it is not there.
+    pub fn remove(&mut self, fingerprint: u32) -> bool {
+        self.take(non_zero(fingerprint))
     }
 
-    pub fn forget_oldest(&mut self) {
+    pub fn drop_oldest(&mut self) {
         if let Some((number, fingerprint)) = self.window.pop() {
             self.numbers.remove(&fingerprint);
             self.sum.subtract(hash(number, fingerprint));
         }
     }
 
-    /// For the digest: where the window stands, and the sum over it.
-    pub fn words(&self) -> [u64; 4] {
+    /// For the digest, kept current.
+    pub fn digest_words(&self) -> [u64; 4] {
         self.window.words(self.sum)
-    }
-
-    /// The same, computed anew.
-    pub fn recompute_words(&self) -> [u64; 4] {
-        self.window.words(sum_of(&self.window))
     }
 
     fn take(&mut self, fingerprint: NonZeroU32) -> bool {
@@ -92,8 +97,18 @@ impl Ghost {
     }
 }
 
-/// 0 stands for a gap, so the key that has it shares the fingerprint of others.
-fn some(fingerprint: u32) -> NonZeroU32 {
+impl PolicyState for Window<NonZeroU32> {
+    fn encode(&self, mut out: &mut dyn Write) -> io::Result<()> {
+        Window::encode(self, &mut out, |out, fingerprint| put_u32(out, fingerprint.get()))
+    }
+
+    fn digest_words(&self) -> [u64; 4] {
+        self.words(sum_of(self))
+    }
+}
+
+/// A key whose fingerprint is 0 shares another one, as any two keys may.
+fn non_zero(fingerprint: u32) -> NonZeroU32 {
     NonZeroU32::new(fingerprint).unwrap_or(NonZeroU32::MAX)
 }
 

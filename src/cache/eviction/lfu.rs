@@ -1,66 +1,74 @@
-//! The least frequently used goes first, with ageing: an entry's priority is its frequency plus the priority
-//! of the last victim when it was used. So entries that were used often long ago give way in time.
+//! Evicts the least frequently used entry, with ageing: an entry's priority is its frequency plus the priority of the
+//! last victim at the time of its last use. So entries that were used often long ago give way in time.
 //!
 //! This is LFU with dynamic ageing: Arlitt, Cherkasova, Dilley, Friedrich, Jin, "Evaluating content management
 //! techniques for Web proxy caches", 1999.
 
-use super::{Entrance, Ground, Order};
-use crate::cache::CacheConfig;
+use super::policy::Registration;
+use super::{Admission, Capacity, EvictionContext, EvictionPolicy, PolicyState};
+use crate::cache::codec::{DecodeError, Decoder, put_u64};
 use crate::cache::entry::Usage;
 use crate::cache::slab::Slab;
 use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
 
-/// Where ageing ends. No cache lives that long; it keeps sums within their range whatever a snapshot says.
-pub(super) const AGE_MAX: u64 = u64::MAX / 4;
+pub(super) const REGISTRATION: Registration =
+    Registration { number: 2, name: "lfu", evicts: true, new: || Box::<Lfu>::default() };
+
+/// Where ageing stops. No cache lives long enough to reach it; it keeps sums in range whatever a snapshot says.
+const AGE_MAX: u64 = u64::MAX / 4;
 
 /// Entries by priority, which is their rank, and among equals by recency.
-#[derive(Debug)]
-pub(super) struct Lfu {
+#[derive(Debug, Default)]
+struct Lfu {
     by_priority: BTreeMap<(u64, u64), u32>,
-    age: u64,
+    age: Age,
 }
 
-impl Lfu {
-    pub fn new(age: u64) -> Self {
-        Self { by_priority: BTreeMap::new(), age }
+/// The priority of the last victim.
+#[derive(Debug, Clone, Copy, Default)]
+struct Age(u64);
+
+impl PolicyState for Age {
+    fn encode(&self, mut out: &mut dyn Write) -> io::Result<()> {
+        put_u64(&mut out, self.0)
     }
 
-    /// The priority of the last victim.
-    pub fn age(&self) -> u64 {
-        self.age
+    fn digest_words(&self) -> [u64; 4] {
+        [self.0, 0, 0, 0]
     }
 }
 
-impl Order for Lfu {
+impl EvictionPolicy for Lfu {
     fn len(&self) -> u64 {
         self.by_priority.len() as u64
     }
 
-    fn enter(&mut self, slot: u32, usage: &Usage, _entrance: Entrance) -> u64 {
-        let priority = self.age.saturating_add(u64::from(usage.frequency));
+    fn insert(&mut self, slot: u32, usage: &Usage, _admission: Admission) -> u64 {
+        let priority = self.age.0.saturating_add(u64::from(usage.frequency));
         self.by_priority.insert((priority, usage.recency), slot);
         priority
     }
 
-    fn leave(&mut self, _slot: u32, usage: &Usage) {
+    fn remove(&mut self, _slot: u32, usage: &Usage) {
         self.by_priority.remove(&(usage.rank, usage.recency));
         // The age of entries that are gone says nothing about those to come.
         if self.by_priority.is_empty() {
-            self.age = 0;
+            self.age = Age::default();
         }
     }
 
-    fn learns(&self, _usage: &Usage, _newer: u64) -> bool {
+    fn wants_touch(&self, _usage: &Usage, _newer: u64) -> bool {
         true
     }
 
-    fn victim(&mut self, _ground: &mut Ground<'_>) -> Option<u32> {
+    fn victim(&mut self, _context: &mut EvictionContext<'_>) -> Option<u32> {
         self.by_priority.first_key_value().map(|(_, &slot)| slot)
     }
 
-    fn evicted(&mut self, usage: &Usage, _fingerprint: u32) {
+    fn on_evicted(&mut self, usage: &Usage, _fingerprint: u32) {
         if !self.by_priority.is_empty() {
-            self.age = self.age.max(usage.rank).min(AGE_MAX);
+            self.age = Age(self.age.0.max(usage.rank).min(AGE_MAX));
         }
     }
 
@@ -68,12 +76,21 @@ impl Order for Lfu {
         self.by_priority.last_key_value().map(|(_, &slot)| slot)
     }
 
-    fn next(&self, _slab: &Slab, _config: &CacheConfig, most: usize) -> Vec<u32> {
-        self.by_priority.values().copied().take(most).collect()
+    fn next_victims(&self, _slab: &Slab, _capacity: Capacity, limit: usize) -> Vec<u32> {
+        self.by_priority.values().copied().take(limit).collect()
     }
 
-    fn restore(&mut self, slot: u32, usage: &Usage) -> bool {
+    fn restore_entry(&mut self, slot: u32, usage: &Usage) -> bool {
         usage.rank <= AGE_MAX + u64::from(u16::MAX)
             && self.by_priority.insert((usage.rank, usage.recency), slot).is_none()
+    }
+
+    fn state(&self) -> Box<dyn PolicyState> {
+        Box::new(self.age)
+    }
+
+    fn restore_state(&mut self, source: &mut Decoder<&mut dyn Read>) -> Result<(), DecodeError> {
+        self.age = Age(source.u64()?);
+        if self.age.0 <= AGE_MAX { Ok(()) } else { Err(DecodeError::Damaged("the age is over its limit")) }
     }
 }

@@ -1,58 +1,59 @@
-//! The least recently used goes first.
+//! Evicts the least recently used entry.
 
-use super::line::Line;
-use super::{Entrance, Ground, Order};
-use crate::cache::CacheConfig;
+use super::policy::Registration;
+use super::recency_list::RecencyList;
+use super::{Admission, Capacity, EvictionContext, EvictionPolicy};
 use crate::cache::entry::Usage;
 use crate::cache::slab::Slab;
 
-/// An entry that was among the newest so manieth part of all stays where it is: the use that would move it
-/// is not worth a place in the log.
+pub(super) const REGISTRATION: Registration =
+    Registration { number: 0, name: "lru", evicts: true, new: || Box::<Lru>::default() };
+
+/// Uses of an entry among the newest sixteenth of all are not worth a place in the log: they would move it by less than
+/// a sixteenth of the order.
 const NEWEST_PART: u64 = 16;
 
-/// Entries by recency. Their rank is 0: the recency says it all.
+/// Entries by recency. Their rank is 0: the recency is the order.
 #[derive(Debug, Default)]
 pub(super) struct Lru {
-    by_recency: Line,
+    by_recency: RecencyList,
 }
 
-impl Order for Lru {
+impl EvictionPolicy for Lru {
     fn len(&self) -> u64 {
         self.by_recency.len()
     }
 
-    fn enter(&mut self, slot: u32, usage: &Usage, _entrance: Entrance) -> u64 {
+    fn insert(&mut self, slot: u32, usage: &Usage, _admission: Admission) -> u64 {
         self.by_recency.insert(usage.recency, slot);
         0
     }
 
-    fn leave(&mut self, slot: u32, usage: &Usage) {
+    fn remove(&mut self, slot: u32, usage: &Usage) {
         self.by_recency.remove(usage.recency, slot);
     }
 
-    fn learns(&self, _usage: &Usage, newer: u64) -> bool {
+    fn wants_touch(&self, _usage: &Usage, newer: u64) -> bool {
         newer >= (self.len() / NEWEST_PART).max(1)
     }
 
-    fn victim(&mut self, _ground: &mut Ground<'_>) -> Option<u32> {
+    fn victim(&mut self, _context: &mut EvictionContext<'_>) -> Option<u32> {
         self.by_recency.first()
     }
-
-    fn evicted(&mut self, _usage: &Usage, _fingerprint: u32) {}
 
     fn last(&self) -> Option<u32> {
         self.by_recency.last()
     }
 
-    fn next(&self, _slab: &Slab, _config: &CacheConfig, most: usize) -> Vec<u32> {
-        self.by_recency.iter().take(most).collect()
+    fn next_victims(&self, _slab: &Slab, _capacity: Capacity, limit: usize) -> Vec<u32> {
+        self.by_recency.iter().take(limit).collect()
     }
 
-    fn warm(&self, slots: &[u32]) {
-        self.by_recency.warm(slots);
+    fn prefetch(&self, slots: &[u32]) {
+        self.by_recency.prefetch(slots);
     }
 
-    fn restore(&mut self, slot: u32, usage: &Usage) -> bool {
+    fn restore_entry(&mut self, slot: u32, usage: &Usage) -> bool {
         self.by_recency.insert(usage.recency, slot);
         usage.rank == 0
     }

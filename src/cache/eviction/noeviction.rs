@@ -1,56 +1,55 @@
-//! Nothing goes; a write that does not fit is refused (`apply/room.rs`). The order is kept all the same, so
-//! that a switch to a policy that evicts starts with what is known.
+//! Evicts nothing: a write that does not fit is refused (`apply/capacity.rs`). The order of uses is kept all the same,
+//! so that a switch to a policy that evicts starts with what is known.
 
 use super::lru::Lru;
-use super::{Entrance, Ground, Order};
-use crate::cache::CacheConfig;
+use super::policy::Registration;
+use super::{Admission, Capacity, EvictionContext, EvictionPolicy};
 use crate::cache::entry::Usage;
 use crate::cache::slab::Slab;
 
+pub(super) const REGISTRATION: Registration =
+    Registration { number: 1, name: "noeviction", evicts: false, new: || Box::<NoEviction>::default() };
+
 /// Entries by recency.
 #[derive(Debug, Default)]
-pub(super) struct NoEviction(Lru);
+struct NoEviction(Lru);
 
-impl Order for NoEviction {
+impl EvictionPolicy for NoEviction {
     fn len(&self) -> u64 {
         self.0.len()
     }
 
-    fn enter(&mut self, slot: u32, usage: &Usage, entrance: Entrance) -> u64 {
-        self.0.enter(slot, usage, entrance)
+    fn insert(&mut self, slot: u32, usage: &Usage, admission: Admission) -> u64 {
+        self.0.insert(slot, usage, admission)
     }
 
-    fn leave(&mut self, slot: u32, usage: &Usage) {
-        self.0.leave(slot, usage);
+    fn remove(&mut self, slot: u32, usage: &Usage) {
+        self.0.remove(slot, usage);
     }
 
-    /// Nobody asks for the order while this policy is in force, so uses are not worth log entries.
-    fn learns(&self, _usage: &Usage, _newer: u64) -> bool {
+    /// Nothing asks for the order while this policy is in force, so uses are not worth a place in the log.
+    fn wants_touch(&self, _usage: &Usage, _newer: u64) -> bool {
         false
     }
 
-    /// Asked only after a switch, for those that were left behind.
-    fn victim(&mut self, ground: &mut Ground<'_>) -> Option<u32> {
-        self.0.victim(ground)
-    }
-
-    fn evicted(&mut self, usage: &Usage, fingerprint: u32) {
-        self.0.evicted(usage, fingerprint);
+    /// Called only after a switch, for the entries left behind.
+    fn victim(&mut self, context: &mut EvictionContext<'_>) -> Option<u32> {
+        self.0.victim(context)
     }
 
     fn last(&self) -> Option<u32> {
         self.0.last()
     }
 
-    fn next(&self, slab: &Slab, config: &CacheConfig, most: usize) -> Vec<u32> {
-        self.0.next(slab, config, most)
+    fn next_victims(&self, slab: &Slab, capacity: Capacity, limit: usize) -> Vec<u32> {
+        self.0.next_victims(slab, capacity, limit)
     }
 
-    fn warm(&self, slots: &[u32]) {
-        self.0.warm(slots);
+    fn prefetch(&self, slots: &[u32]) {
+        self.0.prefetch(slots);
     }
 
-    fn restore(&mut self, slot: u32, usage: &Usage) -> bool {
-        self.0.restore(slot, usage)
+    fn restore_entry(&mut self, slot: u32, usage: &Usage) -> bool {
+        self.0.restore_entry(slot, usage)
     }
 }

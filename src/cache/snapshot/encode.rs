@@ -5,7 +5,6 @@ use crate::cache::codec::{put_bool, put_bytes, put_option, put_u8, put_u32, put_
 use crate::cache::entry::Entry;
 use crate::cache::slab::Slot;
 use crate::cache::tombstones::{Scope, Tombstone};
-use crate::cache::window::Window;
 use std::io::{BufWriter, Result, Write};
 
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -28,10 +27,9 @@ impl Frozen {
         for &number in self.slab.free() {
             put_u32(&mut out, number)?;
         }
-        put_u64(&mut out, self.orders.age)?;
-        put_window(&mut out, &self.orders.ghost, |out, fingerprint| put_u32(out, fingerprint.get()))?;
-        put_window(&mut out, &self.tombstones, put_tombstone)?;
-        put_window(&mut out, &self.remembered, |out, memory| {
+        self.policies.encode(&mut out)?;
+        self.tombstones.encode(&mut out, put_tombstone)?;
+        self.remembered.encode(&mut out, |out, memory| {
             put_bytes(out, memory.key.as_bytes())?;
             put_u128(out, memory.fingerprint)?;
             put_u64(out, memory.at_ms)?;
@@ -49,7 +47,7 @@ impl Frozen {
         self.config.encode(out)?;
         self.stats.words().iter().try_for_each(|&word| put_u64(out, word))?;
         put_u32(out, self.feature_level)?;
-        put_u64(out, self.stamps)
+        put_u64(out, self.recency_clock)
     }
 }
 
@@ -60,7 +58,7 @@ fn put_slot(out: &mut impl Write, slot: &Slot) -> Result<()> {
         None => Ok(()),
         Some(entry) => {
             put_u32(out, u32::from(slot.frequency))?;
-            put_u8(out, slot.order)?;
+            put_u8(out, slot.policy)?;
             put_entry(out, entry)
         }
     }
@@ -90,20 +88,4 @@ fn put_tombstone<W: Write>(out: &mut W, tombstone: &Tombstone) -> Result<()> {
     put_bytes(out, text.as_bytes())?;
     put_u64(out, tombstone.revision)?;
     put_u64(out, tombstone.at_ms)
-}
-
-/// A window: where it stands, then every place in it, gaps too.
-fn put_window<W: Write, T: Clone>(
-    out: &mut W,
-    window: &Window<T>,
-    put_item: impl Fn(&mut W, &T) -> Result<()>,
-) -> Result<()> {
-    put_u64(out, window.first())?;
-    put_u32(out, window.len() as u32)?;
-    for number in window.first()..window.next() {
-        let item = window.get(number);
-        put_bool(out, item.is_some())?;
-        item.map_or(Ok(()), |item| put_item(out, item))?;
-    }
-    Ok(())
 }

@@ -3,15 +3,15 @@
 //! [`Frozen`] is a view that shares memory with the cache it was taken from and is encoded elsewhere while the
 //! cache goes on. [`Cache::restore`] is the way back; it refuses what it cannot vouch for.
 //!
-//! The format, in this order: magic, version, digest, scalars, slots by number, free list, what the orders of
-//! eviction know, tombstones, remembered answers. Numbers are little-endian and of fixed width; texts carry their length before them.
+//! The format, in this order: magic, version, digest, scalars, slots by number, free list, the state of each eviction
+//! policy, tombstones, deduplicated results. `codec.rs` has the encoding of numbers and texts.
 
 mod encode;
 mod restore;
 
 use super::codec::DecodeError;
 use super::dedup::Memory;
-use super::eviction::Memory as OrderMemory;
+use super::eviction::PolicyStates;
 use super::limits::FEATURE_LEVEL;
 use super::slab::Slab;
 use super::tombstones::Tombstone;
@@ -19,8 +19,8 @@ use super::window::Window;
 use super::{Cache, CacheConfig, Digest, Stats};
 
 const MAGIC: [u8; 8] = *b"LSCACHE\n";
-/// Raised with every change of the format. (Version 1 was never released.)
-const VERSION: u32 = 2;
+/// Raised with every change of the format. No version before this one was released.
+const VERSION: u32 = 3;
 
 /// A cache as it was at one index.
 #[derive(Debug)]
@@ -30,9 +30,9 @@ pub struct Frozen {
     now_ms: u64,
     config: CacheConfig,
     stats: Stats,
-    stamps: u64,
+    recency_clock: u64,
     feature_level: u32,
-    orders: OrderMemory,
+    policies: PolicyStates,
     slab: Slab,
     tombstones: Window<Tombstone>,
     remembered: Window<Memory>,
@@ -53,9 +53,9 @@ impl Frozen {
             now_ms: cache.now_ms,
             config: cache.config.clone(),
             stats: cache.stats,
-            stamps: cache.store.stamps(),
+            recency_clock: cache.store.recency_clock(),
             feature_level: cache.feature_level,
-            orders: cache.store.orders().memory(),
+            policies: cache.store.policies().states(),
             slab: cache.store.slab().clone(),
             tombstones: cache.tombstones.window().clone(),
             remembered: cache.remembered.window().clone(),

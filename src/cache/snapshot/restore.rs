@@ -2,14 +2,14 @@
 //! believed, and in the end the digest: what comes out is exactly what went in, or an error.
 
 use super::{MAGIC, RestoreError, VERSION};
-use crate::cache::codec::Decoder;
+use crate::cache::codec::{DecodeError, Decoder};
 use crate::cache::dedup::result_codec;
 use crate::cache::dedup::{Memory, Remembered};
 use crate::cache::entry::Entry;
-use crate::cache::eviction::Memory as OrderMemory;
+use crate::cache::eviction::PolicySet;
 use crate::cache::limits::{
-    CAPACITY_ENTRIES_MAX, CONTENT_TYPE_BYTES_MAX, FEATURE_LEVEL, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX,
-    REMEMBERED_OUTCOMES_MAX, TOMBSTONES_MAX, VALUE_BYTES_MAX,
+    CONTENT_TYPE_BYTES_MAX, FEATURE_LEVEL, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, REMEMBERED_OUTCOMES_MAX,
+    TOMBSTONES_MAX, VALUE_BYTES_MAX,
 };
 use crate::cache::record::Record;
 use crate::cache::slab::{Slab, Slot};
@@ -18,18 +18,18 @@ use crate::cache::tombstones::{Scope, Tombstone, Tombstones};
 use crate::cache::window::Window;
 use crate::cache::{Cache, CacheConfig, Digest, Key, Stats};
 use std::io::{BufReader, Read};
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::NonZeroU64;
 
 const BUFFER_BYTES: usize = 256 * 1024;
 
-type Result<T> = std::result::Result<T, RestoreError>;
+type Result<T> = std::result::Result<T, DecodeError>;
 
 impl Cache {
     /// Reads a snapshot. `bytes` must end where the snapshot ends.
     ///
     /// # Errors
     /// [`RestoreError`] says why the bytes are refused.
-    pub fn restore(bytes: impl Read) -> Result<Self> {
+    pub fn restore(bytes: impl Read) -> std::result::Result<Self, RestoreError> {
         let source = &mut Decoder(BufReader::with_capacity(BUFFER_BYTES, bytes));
         if source.array()? != MAGIC {
             return Err(RestoreError::NotASnapshot);
@@ -49,15 +49,14 @@ impl Cache {
         if feature_level > FEATURE_LEVEL {
             return Err(RestoreError::FeatureLevel(feature_level));
         }
-        let stamps = source.counter()?;
+        let recency_clock = source.counter()?;
         let slab = slab(source)?;
-        let age = source.counter()?;
-        let ghost = window(source, CAPACITY_ENTRIES_MAX as usize, fingerprint)?;
-        let store = Store::restore(config.policy, slab, OrderMemory { age, ghost }, stamps)
-            .map_err(RestoreError::Damaged)?;
-        let tombstones = Tombstones::restore(window(source, TOMBSTONES_MAX, tombstone)?)
+        let mut policies = PolicySet::new(config.policy);
+        policies.restore_states(source)?;
+        let store = Store::restore(slab, policies, recency_clock).map_err(RestoreError::Damaged)?;
+        let tombstones = Tombstones::restore(Window::decode(source, TOMBSTONES_MAX, tombstone)?)
             .ok_or(RestoreError::Damaged("a key has two tombstones"))?;
-        let remembered = Remembered::restore(window(source, REMEMBERED_OUTCOMES_MAX, memory)?);
+        let remembered = Remembered::restore(Window::decode(source, REMEMBERED_OUTCOMES_MAX, memory)?);
         source.end()?;
 
         let cache = Self { config, index, now_ms, store, tombstones, remembered, stats, feature_level };
@@ -85,14 +84,14 @@ fn slab(source: &mut Decoder<impl Read>) -> Result<Slab> {
     // The list is never longer than the slots, which were all read, so it cannot ask for too much memory.
     let length = source.u32()?;
     if length > slab.slots() {
-        return Err(RestoreError::Damaged("it has more free slots than slots"));
+        return Err(DecodeError::Damaged("it has more free slots than slots"));
     }
     let mut free = Vec::with_capacity(length as usize);
     for _ in 0..length {
         free.push(source.u32()?);
     }
     if !slab.restore_free(free) {
-        return Err(RestoreError::Damaged("its free list does not name every free slot once"));
+        return Err(DecodeError::Damaged("its free list does not name every free slot once"));
     }
     Ok(slab)
 }
@@ -104,15 +103,15 @@ fn slot(source: &mut Decoder<impl Read>) -> Result<Slot> {
         return Ok(Slot { generation, ..Slot::default() });
     }
     let frequency =
-        u16::try_from(source.u32()?).map_err(|_| RestoreError::Damaged("a frequency is over its limit"))?;
-    Ok(Slot { generation, frequency, order: source.u8()?, entry: Some(entry(source)?) })
+        u16::try_from(source.u32()?).map_err(|_| DecodeError::Damaged("a frequency is over its limit"))?;
+    Ok(Slot { generation, frequency, policy: source.u8()?, entry: Some(entry(source)?) })
 }
 
 fn entry(source: &mut Decoder<impl Read>) -> Result<Entry> {
     let key = key(source)?;
     let media = source.bytes(CONTENT_TYPE_BYTES_MAX)?;
     let record = Record::from_parts(&key, &media, &source.bytes(VALUE_BYTES_MAX)?)
-        .ok_or(RestoreError::Damaged("a value is not well formed"))?;
+        .ok_or(DecodeError::Damaged("a value is not well formed"))?;
     Ok(Entry {
         record,
         revision: source.u64()?,
@@ -128,17 +127,13 @@ fn entry(source: &mut Decoder<impl Read>) -> Result<Entry> {
 }
 
 fn deadline(ms: u64) -> Result<NonZeroU64> {
-    NonZeroU64::new(ms).ok_or(RestoreError::Damaged("a deadline is 0"))
+    NonZeroU64::new(ms).ok_or(DecodeError::Damaged("a deadline is 0"))
 }
 
 fn key(source: &mut Decoder<impl Read>) -> Result<Key> {
     let bytes = source.bytes(KEY_BYTES_MAX)?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| RestoreError::Damaged("a text is not UTF-8"))?;
-    Key::stored(text).map_err(|_| RestoreError::Damaged("a key is not well formed"))
-}
-
-fn fingerprint<R: Read>(source: &mut Decoder<R>) -> Result<NonZeroU32> {
-    NonZeroU32::new(source.u32()?).ok_or(RestoreError::Damaged("a fingerprint is 0"))
+    let text = std::str::from_utf8(&bytes).map_err(|_| DecodeError::Damaged("a text is not UTF-8"))?;
+    Key::stored(text).map_err(|_| DecodeError::Damaged("a key is not well formed"))
 }
 
 fn tombstone<R: Read>(source: &mut Decoder<R>) -> Result<Tombstone> {
@@ -152,19 +147,4 @@ fn memory<R: Read>(source: &mut Decoder<R>) -> Result<Memory> {
     let fingerprint = source.u128()?;
     let at_ms = source.u64()?;
     Ok(Memory::new(key.into(), fingerprint, at_ms, &result_codec::decode(source)?))
-}
-
-fn window<R: Read, T: Clone>(
-    source: &mut Decoder<R>,
-    max: usize,
-    item: impl Fn(&mut Decoder<R>) -> Result<T>,
-) -> Result<Window<T>> {
-    let first = source.counter()?;
-    let length = source.length(max)?;
-    let mut window = Window::starting_at(first);
-    for _ in 0..length {
-        let item = if source.bool()? { Some(item(source)?) } else { None };
-        window.push(item);
-    }
-    Ok(window)
 }
