@@ -1,11 +1,11 @@
-//! What may be written: the commands that go through the log. Variants are stored and sent by position,
-//! so new ones are only ever added at the end.
+//! The commands that go through the log. Variants are stored and sent by position, so new ones are only ever added at the
+//! end.
 
 use super::limits::FEATURE_LEVEL_FIRST;
 use super::{CacheConfig, Key, Value};
 use serde::{Deserialize, Serialize};
 
-/// When and as what a command was committed.
+/// What a log entry says beside its command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
     /// Index of the log entry; it becomes the revision of what the command changes.
@@ -14,19 +14,19 @@ pub struct Stamp {
     pub at_ms: u64,
     /// The client's name for this request, so that a retry is applied once.
     pub idempotency_key: Option<String>,
-    /// Reads since the last ones that were told of, oldest first. They count before the command.
+    /// Reads since the last ones that were reported, oldest first. They are counted before the command is executed.
     pub touches: Vec<Touch>,
 }
 
-/// One entry, for as long as it is there: the same on all nodes, and never another's.
+/// Identifies an entry as long as it exists, in the same way on all nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EntryId {
     pub slot: u32,
-    /// Which of the entries that the slot had and will have.
+    /// Tells the entry from others that the slot had or will have.
     pub generation: u32,
 }
 
-/// Reads of one entry, told of some time later.
+/// Reads of one entry that are reported to the log later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Touch {
     pub entry: EntryId,
@@ -44,11 +44,11 @@ pub enum Command {
     Batch(Vec<Op>),
     /// Removes every entry, or those whose key starts with the prefix.
     Clear { prefix: Option<String> },
-    /// Changes the settings that are named.
+    /// Changes the settings that are set.
     Configure(ConfigChange),
-    /// Nothing but the passing of time: expires and evicts what is due.
+    /// Only lets time pass: expires and evicts what is due.
     Tick,
-    /// From here on all nodes keep the rules of this level. It never falls.
+    /// From here on all nodes apply the rules of this level. It never falls.
     RaiseFeatureLevel { level: u32 },
 }
 
@@ -66,7 +66,7 @@ pub enum Op {
     Incr { key: Key, by: i64, initial: i64, ttl: Ttl, condition: Condition },
     /// Gives an existing key a new time to live.
     Expire { key: Key, ttl: Ttl, condition: Condition },
-    /// Takes an existing key's deadline away.
+    /// Removes an existing key's deadline.
     Persist { key: Key, condition: Condition },
     /// Doubles a counter. It stands for what a next release may add, in the test of a rolling upgrade.
     #[cfg(feature = "next-level")]
@@ -101,7 +101,7 @@ impl Op {
         }
     }
 
-    /// The key it is about.
+    /// The key that it reads or writes.
     pub fn key(&self) -> &Key {
         match self {
             Self::Get { key }
@@ -143,9 +143,9 @@ pub enum Condition {
 /// How long a value lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ttl {
-    /// As the configuration's `default_ttl_ms` says.
+    /// The configuration's `default_ttl_ms`.
     Default,
-    /// For ever.
+    /// Never expires.
     Never,
     /// This many milliseconds of log time.
     Ms(u64),
@@ -154,7 +154,7 @@ pub enum Ttl {
     Sliding(u64),
 }
 
-/// A change of settings: what is `None` stays. `default_ttl_ms` of `Some(None)` takes the default away.
+/// A change of settings: what is `None` stays as it is. `default_ttl_ms` of `Some(None)` removes the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigChange {
     pub policy: Option<super::Policy>,
@@ -166,7 +166,7 @@ pub struct ConfigChange {
     pub touch_max_per_flush: Option<u64>,
 }
 
-/// Settings given whole, as a new cluster gets them.
+/// Sets every setting, as for a new cluster.
 impl From<CacheConfig> for ConfigChange {
     fn from(config: CacheConfig) -> Self {
         Self {

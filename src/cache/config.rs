@@ -1,4 +1,4 @@
-//! The replicated settings. Everything that steers eviction is here, and changes by a log entry only.
+//! The replicated settings. Everything that controls eviction is here, and only a log entry changes it.
 
 use super::codec::{DecodeError, Decoder, put_bool, put_option, put_u8, put_u64};
 use super::eviction::Capacity;
@@ -15,20 +15,20 @@ pub struct CacheConfig {
     pub capacity_entries: u64,
     /// Most bytes, counted as key + value + content type + [`super::limits::ENTRY_OVERHEAD_BYTES`].
     pub capacity_bytes: u64,
-    /// TTL of a put that names none, in milliseconds; `None` lives for ever.
+    /// TTL of a put that sets none, in milliseconds; `None` never expires.
     pub default_ttl_ms: Option<u64>,
     pub touch: TouchConfig,
 }
 
-/// How reads come to count for eviction. The nodes tell the leader about them, and the leader tells the log.
+/// How reads come to count for eviction: the nodes report them to the leader, which writes them to the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TouchConfig {
-    /// Whether they count at all. Where not, only writes do.
+    /// Whether reads count at all. If not, only writes do.
     pub enabled: bool,
-    /// How long a node collects reads before it tells of them, in milliseconds: 10 to 60,000.
+    /// How long a node collects reads before it reports them, in milliseconds: 10 to 60,000.
     pub interval_ms: u64,
-    /// Most entries that one node tells of in an interval, and that the log is told of in an interval, or in 100 ms where
-    /// that is longer: 1 to 8,192, and 50 for each millisecond at most, whatever is set.
+    /// Most entries of which one node reports reads in an interval, and of which the log takes reads in an interval, or in
+    /// 100 ms where the interval is longer: 1 to 8,192. Whatever is set, at most 50 for each millisecond.
     pub max_per_flush: u64,
 }
 

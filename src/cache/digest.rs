@@ -1,7 +1,7 @@
-//! The digest: one number for the whole state, so that nodes can tell at a glance whether they agree.
+//! The digest: one number for the whole state, which nodes compare to see whether they agree.
 //!
-//! Every record of the state is hashed by itself, and the hashes are added up (wrapping). A sum can be kept
-//! current at the price of the records that change, and does not depend on the order in which they came.
+//! Every record of the state is hashed by itself, and the hashes are added up (wrapping). To keep a sum current costs only
+//! the records that change, and a sum does not depend on the order in which they were added.
 
 use serde::{Deserialize, Serialize};
 use std::io::Write;

@@ -16,7 +16,7 @@ pub(super) struct Entry {
     pub modified_at_ms: u64,
     /// Deadline in log time. It is never 0, because a TTL has at least 1 ms.
     pub deadline: Option<NonZeroU64>,
-    /// When it was last used: a stamp of a counter that no two entries share.
+    /// When it was last used, by a counter that rises with each use; no two entries share one.
     pub recency: u64,
     /// Its place in its policy's order; only the policy knows what the number means.
     pub rank: u64,

@@ -1,28 +1,32 @@
-//! Where a key was found last: spares most lookups the search through the order of all keys.
+//! Remembers in which slot a key was found last, which saves most lookups the search through the key index.
 //!
-//! A table of slot numbers by the hash of the key, with room for two keys that share a hash: a newer one takes the place of
-//! the older of the two. What stands there is a guess, and whoever uses it compares keys. So the table holds nothing that
-//! replicas could differ in: with another table, or none, every answer is the same.
+//! A hash table of slot numbers. Two keys that share a hash fit; a third one replaces the older of the two. A hint is a
+//! guess, and its user compares the keys. So replicas cannot differ because of their hints: with other hints, or none,
+//! every lookup has the same result.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Up to so many places there are several for each entry; more than that would take too much memory.
-const ROOMY_PLACES: usize = 1 << 18;
-const PLACES_AN_ENTRY: usize = 4;
+/// A small table has several places for each entry, so that few keys collide. A larger one has one for each entry, which
+/// saves memory.
+const SPARSE_PLACES_MAX: usize = 1 << 18;
+const SPARSE_PLACES_PER_ENTRY: usize = 4;
 
-/// The table. Readers may share it: a place is read and written at once, and a hint that two of them lose is only a hint.
+/// The table. Readers share it: each place is read and written atomically, and a hint that gets lost between two
+/// threads is only a hint.
 #[derive(Debug, Default)]
 pub(super) struct Hints {
-    /// Slots, each one more than its number; 0 is none. As many pairs as a power of two, or none; the newer of a pair first.
+    /// The two slots for each hash, the newer one first. A slot is stored as its number plus one; 0 is none. The length
+    /// is a power of two, or 0.
     pairs: Vec<[AtomicU32; 2]>,
 }
 
 impl Hints {
-    /// Makes the table large enough for so many entries. What it knew is forgotten when it grows.
+    /// Makes the table large enough for this many entries. When it grows, all hints are dropped.
     pub fn fit(&mut self, entries: u64) {
         let entries = entries as usize;
-        let places = (entries * PLACES_AN_ENTRY).min(ROOMY_PLACES).max(entries).next_power_of_two();
+        let places =
+            (entries * SPARSE_PLACES_PER_ENTRY).min(SPARSE_PLACES_MAX).max(entries).next_power_of_two();
         if places / 2 > self.pairs.len() {
             self.pairs = std::iter::repeat_with(Default::default).take(places / 2).collect();
         }
@@ -34,7 +38,7 @@ impl Hints {
         places.filter_map(|place| place.load(Relaxed).checked_sub(1))
     }
 
-    /// Notes where a key is.
+    /// Sets the slot of a key.
     pub fn set(&self, key: &[u8], slot: u32) {
         let Some([newer, older]) = self.pair(key) else { return };
         let noted = slot.wrapping_add(1);

@@ -1,4 +1,4 @@
-//! Keys and values: parsed once at the edge, valid from then on.
+//! Keys and values: parsed once in the HTTP layer, valid from then on.
 
 use super::limits::{CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<str>);
 
-/// Why a text is no key.
+/// Why a text is no valid key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     #[error("a key has at least 1 byte")]
@@ -20,7 +20,7 @@ pub enum KeyError {
     TooLong(usize),
     #[error("a key has no control characters, this one has U+{0:04X}")]
     Control(u32),
-    /// Of a URL's path they are what leads elsewhere, and programs resolve them before they ask.
+    /// In a URL's path they are relative, and clients resolve them before they send a request.
     #[error("`.` and `..` are no keys: in a URL they lead to another path")]
     Dots,
 }
@@ -37,7 +37,7 @@ impl Key {
         Self::stored(text)
     }
 
-    /// The same for a text out of a log or a snapshot: what was a key there is one here, whatever clients may ask for today.
+    /// The same for a text from a log or a snapshot: what was a key there stays one, whatever clients may ask for today.
     ///
     /// # Errors
     /// [`KeyError`] says which rule it breaks.
@@ -48,7 +48,7 @@ impl Key {
         if text.len() > KEY_BYTES_MAX {
             return Err(KeyError::TooLong(text.len()));
         }
-        // Most keys are plain ASCII, which is seen without decoding.
+        // Most keys are plain ASCII, which can be seen without decoding them.
         let plain = text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
         let control = if plain { None } else { text.chars().find(|c| c.is_control()) };
         match control {
@@ -57,7 +57,7 @@ impl Key {
         }
     }
 
-    /// A text that was a key before.
+    /// A text that is known to be a valid key.
     pub(super) fn trusted(text: &str) -> Self {
         Self(text.into())
     }
@@ -79,7 +79,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// As a text, which is copied once on the way in.
+/// As a text, so that decoding copies it only once.
 impl Serialize for Key {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
@@ -112,14 +112,14 @@ impl From<Key> for String {
     }
 }
 
-/// A value: bytes, and the media type they came with. Cheap to clone.
+/// A value: bytes, and their content type. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Value {
     pub bytes: Bytes,
     pub content_type: Option<Arc<str>>,
 }
 
-/// Why something is no value.
+/// Why something is no valid value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
     #[error("a value has at most {VALUE_BYTES_MAX} bytes, this one has {0}")]
@@ -129,7 +129,7 @@ pub enum ValueError {
 }
 
 impl Value {
-    /// Checks bytes and media type and makes them a value.
+    /// Checks bytes and content type and makes them a value.
     ///
     /// # Errors
     /// [`ValueError`] says which rule is broken.

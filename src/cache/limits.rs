@@ -1,11 +1,11 @@
-//! Every bound the state machine keeps, in one place. They are part of the replicated rules: two nodes
+//! Every limit of the state machine, in one place. The limits are part of the replicated rules: two nodes
 //! with different values would disagree, so changing one after a release needs a new feature level.
 
 /// Longest key, in bytes of UTF-8.
 pub const KEY_BYTES_MAX: usize = 512;
-/// Largest value the log accepts, in bytes. The HTTP layer may be configured lower.
+/// Largest value that the log accepts, in bytes. The HTTP layer may be configured lower.
 pub const VALUE_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Longest `Content-Type` kept with a value, in bytes.
+/// Longest `Content-Type` of a value, in bytes.
 pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
 /// Most operations in one batch.
 pub const BATCH_OPS_MAX: usize = 1_024;
@@ -20,33 +20,32 @@ pub const SLIDING_TTL_MS_MAX: u64 = u32::MAX as u64;
 pub const TOUCH_INTERVAL_MS: std::ops::RangeInclusive<u64> = 10..=60_000;
 /// Most entries that one log entry may count reads of.
 pub const TOUCHES_MAX: u64 = 8_192;
-/// What an entry costs beyond its key and value, in bytes: a fixed charge, never what an allocator says.
+/// What an entry costs beyond its key and value, in bytes: a fixed charge, independent of the allocator.
 pub const ENTRY_OVERHEAD_BYTES: u64 = 128;
 /// Longest idempotency key, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
-/// Most outcomes remembered for idempotency keys, and the bytes they may take together.
-pub const REMEMBERED_OUTCOMES_MAX: usize = 65_536;
-pub const REMEMBERED_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// How long an outcome is remembered at most, in milliseconds of log time.
-pub const REMEMBERED_MS_MAX: u64 = 10 * 60 * 1_000;
-/// Most tombstones kept; the oldest go first.
+/// Most results stored for idempotency keys, and the bytes that they may take together.
+pub const DEDUP_RESULTS_MAX: usize = 65_536;
+pub const DEDUP_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// How long a result is stored at most, in milliseconds of log time.
+pub const DEDUP_MS_MAX: u64 = 10 * 60 * 1_000;
+/// Most tombstones kept; the oldest are dropped first.
 pub const TOMBSTONES_MAX: usize = 65_536;
-/// Most entries one log entry may expire, and most it may evict: the rest waits for the next log entry,
-/// so that no single `apply` is long. (Room for what a log entry itself brings is always made at once.)
+/// Most entries that one log entry may expire, and most that it may evict: the rest waits for the next log entry, so that
+/// no single `apply` takes long. (Room for what a log entry itself stores is always made at once.)
 pub const EXPIRE_PER_APPLY_MAX: usize = 1_024;
 pub const EVICT_PER_APPLY_MAX: usize = 1_024;
 /// Most entries that one log entry may reinsert instead of evicting them (`s3fifo`).
 pub const REINSERTS_PER_APPLY_MAX: u32 = 4_096;
 /// Most entries that one log entry may move to the order of another policy after a switch.
 pub const MOVES_PER_APPLY_MAX: usize = 2_048;
-/// Most entries a cache can be configured for: slot numbers have 32 bits.
+/// Most entries that a cache can be configured for: slot numbers have 32 bits.
 pub const CAPACITY_ENTRIES_MAX: u64 = 1 << 31;
-/// Most bytes that a batch's answers may take together: as much as a batch may write, and little enough that
-/// remembering a few of them does not push everybody else's answers out.
-pub const BATCH_ANSWER_BYTES_MAX: u64 = 2 * 1024 * 1024 + 64 * 1024;
-/// The set of rules that every cluster begins with. It never changes: a node that replays the log from its
-/// beginning must begin as the others did.
+/// Most bytes that the outcomes of a batch may take together: as much as a batch may write, and little enough that storing
+/// a few of them for their idempotency keys does not push out those of all other clients.
+pub const BATCH_OUTCOME_BYTES_MAX: u64 = 2 * 1024 * 1024 + 64 * 1024;
+/// The set of rules with which every cluster starts. It never changes: a node that replays the log from its beginning must
+/// start as the others did.
 pub const FEATURE_LEVEL_FIRST: u32 = 1;
-/// The newest set of rules that this program knows. A cluster is raised to it by a log entry, once all its nodes
-/// know it.
+/// The newest set of rules that this program knows. A log entry raises a cluster to it, once all its nodes know it.
 pub const FEATURE_LEVEL: u32 = FEATURE_LEVEL_FIRST + cfg!(feature = "next-level") as u32;

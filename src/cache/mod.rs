@@ -1,9 +1,9 @@
 //! The cache itself: pure, synchronous, deterministic. Same log, same bytes, on every node.
 //!
-//! Start reading at [`Cache::apply`] (`apply/mod.rs`): it is the only thing that changes a cache. One file
-//! there is one command. Below it lie the entries (`store.rs` over `slab.rs`), what is remembered beside them
-//! (`tombstones.rs`, `remembered.rs`), the order of eviction (`eviction/`), and snapshots (`snapshot/`).
-//! Nothing here reads a clock, draws a random number, starts a thread or iterates a hash map.
+//! Start reading at [`Cache::apply`] (`apply/mod.rs`): it is the only function that changes a cache. One file
+//! there is one command. Below it are the entries (`store.rs` over `slab.rs`), what is kept beside them
+//! (`tombstones.rs`, `dedup/`), the order of eviction (`eviction/`), and snapshots (`snapshot/`).
+//! Nothing here reads a clock, draws a random number, starts a thread or iterates over a hash map.
 
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 #![deny(clippy::float_arithmetic, clippy::iter_over_hash_type)]
@@ -19,10 +19,12 @@ mod entry;
 mod error;
 mod eviction;
 mod hints;
-mod index;
 mod key;
+mod key_index;
 pub mod limits;
+mod numbered_queue;
 mod outcome;
+mod prefetch;
 mod record;
 mod slab;
 mod snapshot;
@@ -30,8 +32,6 @@ mod state;
 mod stats;
 mod store;
 mod tombstones;
-mod warm;
-mod window;
 
 pub use command::{Command, Condition, ConfigChange, EntryId, Op, Stamp, Touch, Ttl};
 pub use config::{CacheConfig, TouchConfig};
@@ -42,7 +42,7 @@ pub use eviction::Policy;
 pub use key::{Key, KeyError, Value, ValueError};
 pub use outcome::{Applied, Cause, Event, Outcome};
 pub use record::Record;
-pub use snapshot::{Frozen, RestoreError};
+pub use snapshot::{RestoreError, SnapshotView};
 pub use state::{Cache, KeyDetails, KeyInfo, Listed, Seen, Victim};
 pub use stats::Stats;
 pub use tombstones::{Scope, Tombstone};

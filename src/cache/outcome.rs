@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 /// What applying one log entry did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
-    /// The answer to whoever proposed it.
+    /// The result for the client that asked for it.
     pub outcome: Result<Outcome, CommandError>,
-    /// True when the outcome was remembered from an earlier entry with the same idempotency key.
+    /// True when the outcome is that of an earlier entry with the same idempotency key.
     pub replayed: bool,
-    /// What anyone watching sees, in order.
+    /// What watchers see, in order.
     pub events: Vec<Event>,
 }
 
@@ -29,7 +29,7 @@ pub enum Outcome {
     NotFound,
     /// The counter's new value.
     Counter { revision: u64, value: i64, created: bool },
-    /// The key's deadline now, in milliseconds of log time; `None` lives for ever.
+    /// The key's deadline now, in milliseconds of log time; `None` never expires.
     Deadline { revision: u64, expires_at_ms: Option<u64> },
     /// What a `Get` found.
     Got(Option<Found>),
@@ -45,8 +45,8 @@ pub enum Outcome {
     FeatureLevel(u32),
 }
 
-/// One visible change, for those who watch. Revision of all events of an `apply` is its index. (A deadline that
-/// reads have moved is none: those reads are told of later, and many at once.)
+/// One visible change, for watchers. The revision of all events of an `apply` is its index. A deadline that reads have
+/// moved is no event: those reads reach the log later, and many at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     Put {
@@ -75,7 +75,7 @@ pub enum Event {
     },
 }
 
-/// Why a key went.
+/// Why a key was removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
     Delete,

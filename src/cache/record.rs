@@ -1,4 +1,4 @@
-//! What an entry holds for its clients: key, media type and value, in one allocation.
+//! What an entry holds for its clients: key, content type and value, in one allocation.
 
 use super::limits::{CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use super::{Key, Value};
@@ -7,8 +7,8 @@ use std::sync::Arc;
 use triomphe::ThinArc;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-/// Key, media type and value, one behind the other, behind a pointer of one word. It is a copy, so that a
-/// small value never keeps the large network frame or log record alive that it came in.
+/// Key, content type and value, one after another, behind a pointer of one word. It is a copy, so that a small value
+/// never keeps a large network frame or log record alive.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record(ThinArc<Lengths, u8>);
 
@@ -20,7 +20,7 @@ struct Lengths {
 }
 
 impl Record {
-    /// Packs a key and a value whose limits were checked. (A longer media type would be cut, never misread.)
+    /// Packs a key and a value whose limits were checked. (A longer content type would be cut, never misread.)
     pub fn new(key: &Key, bytes: &[u8], content_type: Option<&str>) -> Self {
         let key = key.as_str().as_bytes();
         let media = content_type.unwrap_or_default().as_bytes();
@@ -29,7 +29,7 @@ impl Record {
         Self(ThinArc::from_header_and_slice(lengths, &[key, media, bytes].concat()))
     }
 
-    /// Takes the parts from a snapshot; `None` when the media type or the value is not well formed.
+    /// Packs the parts of a snapshot; `None` when the content type or the value is not well formed.
     pub fn from_parts(key: &Key, media: &[u8], bytes: &[u8]) -> Option<Self> {
         let well_formed = media.len() <= CONTENT_TYPE_BYTES_MAX
             && media.iter().all(|b| (0x20..0x7f).contains(b))
@@ -48,18 +48,18 @@ impl Record {
         &self.0.slice[..self.key_length()]
     }
 
-    /// The key for others to keep: a copy.
+    /// A copy of the key.
     pub fn to_key(&self) -> Key {
         Key::trusted(self.key())
     }
 
-    /// The media type; empty where there is none.
-    pub fn media(&self) -> &[u8] {
+    /// The content type; empty where there is none.
+    pub fn content_type_bytes(&self) -> &[u8] {
         &self.0.slice[self.key_length()..self.head_length()]
     }
 
     pub fn content_type(&self) -> Option<&str> {
-        let media = self.media();
+        let media = self.content_type_bytes();
         if media.is_empty() { None } else { std::str::from_utf8(media).ok() }
     }
 
@@ -67,18 +67,18 @@ impl Record {
         &self.0.slice[self.head_length()..]
     }
 
-    /// The value for readers; shares the memory.
+    /// The value for readers. It shares memory with the record.
     pub fn value(&self) -> Value {
-        let bytes = Bytes::from_owner(Owner(self.clone())).slice(self.head_length()..);
+        let bytes = Bytes::from_owner(RecordBytes(self.clone())).slice(self.head_length()..);
         Value { bytes, content_type: self.content_type().map(Arc::from) }
     }
 
-    /// Bytes of key, value and media type together: what counts against the capacity.
+    /// Bytes of key, value and content type together: what counts against the capacity.
     pub fn cost(&self) -> u64 {
         self.0.slice.len() as u64
     }
 
-    /// Bytes of value and media type together.
+    /// Bytes of value and content type together.
     pub fn value_cost(&self) -> u64 {
         (self.0.slice.len() - self.key_length()) as u64
     }
@@ -99,16 +99,17 @@ impl Record {
     }
 }
 
-/// A key in 32 bits, for policies that remember keys they no longer hold. Two keys may share one.
+/// A key in 32 bits, for policies that remember keys they no longer hold. Two keys may share a fingerprint.
 pub(super) fn fingerprint(key: &[u8]) -> u32 {
     xxh3_64(key) as u32
 }
 
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize && CONTENT_TYPE_BYTES_MAX <= u8::MAX as usize);
 
-struct Owner(Record);
+/// Keeps a record alive for the values that share its memory.
+struct RecordBytes(Record);
 
-impl AsRef<[u8]> for Owner {
+impl AsRef<[u8]> for RecordBytes {
     fn as_ref(&self) -> &[u8] {
         &self.0.0.slice
     }

@@ -1,19 +1,19 @@
-//! Where entries live: numbered slots in copy-on-write pages.
+//! Stores entries in numbered slots, in copy-on-write pages.
 //!
-//! Slots are given out inside `apply`, so every node agrees on the number of every entry. A snapshot clones
-//! the pages' pointers; a write after that copies the one page it touches.
+//! Slots are allocated inside `apply`, so all nodes agree on the number of every entry. A snapshot clones the pointers to
+//! the pages; a later write copies the one page that it changes.
 
 use super::digest::{Sum, halves, hash_words};
 use super::entry::{Entry, Usage};
 use super::record::Record;
 use std::sync::Arc;
 
-/// Slots in a page: small enough that the copy after a snapshot is cheap, large enough that there are few.
+/// Slots in a page: few enough that the copy after a snapshot is cheap, and enough that there are few pages.
 pub(super) const PAGE_SLOTS: usize = 64;
 
-type Page = [Slot; PAGE_SLOTS];
+type SlotPage = [Slot; PAGE_SLOTS];
 
-/// One place for an entry.
+/// A place for one entry.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Slot {
     /// How often the slot was freed (wrapping): tells an entry from its predecessors in the same slot.
@@ -26,16 +26,16 @@ pub(super) struct Slot {
     pub entry: Option<Entry>,
 }
 
-/// The digest adds up three hashes for each entry, one for each thing that changes by itself. Each begins
-/// with a word that says which it is.
+/// The digest is a sum of three hashes for each entry, one for each part that changes by itself. The first word of each
+/// says which part it is.
 impl Slot {
-    /// Of what clients stored. Reads all of it.
+    /// Covers what clients stored. Reads all of it.
     fn content_hash(number: u32, generation: u32, entry: &Entry) -> u128 {
         let [low, high] = halves(entry.record.hash());
         hash_words([1 << 32 | u64::from(number), u64::from(generation), low, high])
     }
 
-    /// Of when it was stored and until when.
+    /// Covers when it was stored and when it expires.
     fn history_hash(number: u32, entry: &Entry) -> u128 {
         hash_words([
             2 << 32 | u64::from(number),
@@ -48,7 +48,7 @@ impl Slot {
         ])
     }
 
-    /// Of how it was used.
+    /// Covers how it was used.
     fn usage_hash(number: u32, frequency: u16, policy: u8, entry: &Entry) -> u128 {
         let uses = u64::from(policy) << 16 | u64::from(frequency);
         hash_words([3 << 32 | u64::from(number), uses, entry.recency, entry.rank])
@@ -63,13 +63,13 @@ impl Slot {
     }
 }
 
-/// All slots. The digest's sum over them is kept here, so that no change can miss it.
+/// All slots. The digest's sum over them is kept here, so that every change updates it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Slab {
-    pages: Vec<Arc<Page>>,
-    /// Slots ever given out; the last page may have more.
+    pages: Vec<Arc<SlotPage>>,
+    /// Slots ever allocated; the last page may have more.
     slots: u32,
-    /// Free slots, the next one to give out last.
+    /// Free slots, as a stack: the last one is allocated next.
     free: Vec<u32>,
     sum: Sum,
 }
@@ -80,12 +80,12 @@ impl Slab {
         u64::from(self.slots) - self.free.len() as u64
     }
 
-    /// Slots, used and free.
+    /// Slots, in use and free.
     pub fn slots(&self) -> u32 {
         self.slots
     }
 
-    /// Free slots in the order of the stack.
+    /// Free slots, the next one to be allocated last.
     pub fn free(&self) -> &[u32] {
         &self.free
     }
@@ -95,7 +95,7 @@ impl Slab {
     }
 
     pub fn slot(&self, number: u32) -> Option<&Slot> {
-        let (page, at) = place(number);
+        let (page, at) = position(number);
         self.pages.get(page).map(|page| &page[at])
     }
 
@@ -103,7 +103,7 @@ impl Slab {
         self.slot(number)?.entry.as_ref()
     }
 
-    /// Every used slot, by number.
+    /// Every slot in use, by number.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Entry)> {
         (0..self.slots).filter_map(|number| Some((number, self.entry(number)?)))
     }
@@ -120,7 +120,7 @@ impl Slab {
         })
     }
 
-    /// Puts an entry in the slot freed last, or in a new one.
+    /// Stores an entry in the slot that was freed last, or in a new one.
     pub fn insert(&mut self, entry: Entry) -> u32 {
         let number = match self.free.pop() {
             Some(number) => {
@@ -137,7 +137,7 @@ impl Slab {
         number
     }
 
-    /// Takes an entry out and gives its slot to the next comer, under a new generation.
+    /// Removes an entry and frees its slot, under a new generation.
     pub fn remove(&mut self, number: u32) -> Option<Entry> {
         self.entry(number)?;
         let slot = self.slot_mut(number);
@@ -184,7 +184,7 @@ impl Slab {
         self.sum.add(after);
     }
 
-    /// Notes how an entry was used, which policy's order has it, and its rank there.
+    /// Sets how an entry was used, which policy's order has it, and its rank there.
     pub fn set_usage(&mut self, number: u32, usage: Usage, policy: u8) {
         if self.entry(number).is_none() {
             return;
@@ -199,7 +199,7 @@ impl Slab {
         self.sum.add(after);
     }
 
-    /// Appends a slot as a snapshot recorded it.
+    /// Appends a slot of a snapshot.
     pub fn restore_slot(&mut self, slot: Slot) {
         let number = self.grow();
         if let Some(entry) = &slot.entry {
@@ -208,7 +208,7 @@ impl Slab {
         *self.slot_mut(number) = slot;
     }
 
-    /// Sets the free list as a snapshot recorded it; false unless it names every free slot exactly once.
+    /// Sets the free list of a snapshot; false unless it names every free slot exactly once.
     pub fn restore_free(&mut self, free: Vec<u32>) -> bool {
         let mut named = vec![false; self.slots as usize];
         for &number in &free {
@@ -225,7 +225,7 @@ impl Slab {
         used as u64 == self.len()
     }
 
-    /// The sum, computed anew from every slot.
+    /// The sum, computed from scratch.
     pub fn recompute_sum(&self) -> Sum {
         let mut sum = Sum::default();
         for number in 0..self.slots {
@@ -248,7 +248,7 @@ impl Slab {
 
     fn grow(&mut self) -> u32 {
         let number = self.slots;
-        if place(number).0 == self.pages.len() {
+        if position(number).0 == self.pages.len() {
             self.pages.push(Arc::new(std::array::from_fn(|_| Slot::default())));
         }
         self.slots += 1;
@@ -256,12 +256,13 @@ impl Slab {
     }
 
     fn slot_mut(&mut self, number: u32) -> &mut Slot {
-        let (page, at) = place(number);
+        let (page, at) = position(number);
         &mut Arc::make_mut(&mut self.pages[page])[at]
     }
 }
 
-fn place(number: u32) -> (usize, usize) {
+/// The page of a slot, and its position there.
+fn position(number: u32) -> (usize, usize) {
     let number = number as usize;
     (number / PAGE_SLOTS, number % PAGE_SLOTS)
 }

@@ -1,6 +1,6 @@
-//! The state machine's whole state, and how it is read. It is changed in `apply/` only.
+//! The state machine's whole state, and how it is read. Only `apply/` changes it.
 
-use super::dedup::Remembered;
+use super::dedup::DedupTable;
 use super::digest::{Digest, Sum, halves, hash_words};
 use super::entry::Entry;
 use super::limits::{
@@ -10,7 +10,7 @@ use super::store::Store;
 use super::tombstones::Tombstones;
 use super::{CacheConfig, EntryId, Found, Key, Stats, Tombstone, TouchConfig};
 
-/// A cache: keys with values, deadlines and a bounded size, changed by log entries only.
+/// A cache: keys with values and deadlines, of bounded size. Only log entries change it.
 #[derive(Debug)]
 pub struct Cache {
     pub(super) config: CacheConfig,
@@ -18,7 +18,7 @@ pub struct Cache {
     pub(super) now_ms: u64,
     pub(super) store: Store,
     pub(super) tombstones: Tombstones,
-    pub(super) remembered: Remembered,
+    pub(super) dedup: DedupTable,
     pub(super) stats: Stats,
     pub(super) feature_level: u32,
 }
@@ -30,11 +30,11 @@ pub struct KeyInfo {
     pub revision: u64,
     /// Length of the value.
     pub bytes: u64,
-    /// Deadline in log time; `None` lives for ever.
+    /// Deadline in log time; `None` never expires.
     pub expires_at_ms: Option<u64>,
 }
 
-/// What else a listing may tell of a key.
+/// More about a key in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyDetails {
     /// The first bytes of the value.
@@ -53,11 +53,11 @@ pub struct Seen {
     pub entry: EntryId,
     /// How often it was used, as far as the log knows; up to 65,535.
     pub uses: u64,
-    /// Whether the read makes a difference to eviction or to a deadline, once it is told of.
+    /// Whether the read would change the order of eviction or a deadline, once it is in the log.
     pub matters: bool,
 }
 
-/// An entry in a listing, whole.
+/// An entry in a listing, with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     pub key: Key,
@@ -66,7 +66,7 @@ pub struct Listed {
     pub uses: u64,
 }
 
-/// An entry that will go soon.
+/// An entry that will be evicted soon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Victim {
     pub key: Key,
@@ -77,7 +77,7 @@ pub struct Victim {
 }
 
 impl Cache {
-    /// An empty cache. Settings outside the limits are brought within them.
+    /// An empty cache. Settings outside the limits are clamped to them.
     pub fn new(config: CacheConfig) -> Self {
         let config = CacheConfig {
             capacity_entries: config.capacity_entries.clamp(1, CAPACITY_ENTRIES_MAX),
@@ -98,14 +98,14 @@ impl Cache {
             now_ms: 0,
             store: Store::new(config.policy),
             tombstones: Tombstones::default(),
-            remembered: Remembered::default(),
+            dedup: DedupTable::default(),
             stats: Stats::default(),
             feature_level: FEATURE_LEVEL_FIRST,
             config,
         }
     }
 
-    /// A log entry that holds no command was applied: only the index moves.
+    /// Applies a log entry that holds no command: only the index advances.
     pub fn advance(&mut self, index: u64) {
         self.index = self.index.max(index);
     }
@@ -116,14 +116,14 @@ impl Cache {
         (!entry.is_expired(self.now_ms)).then(|| entry.found())
     }
 
-    /// The same, with what is needed to count the read.
+    /// The same, with what it takes to count the read.
     pub fn read(&self, key: &str) -> Option<Seen> {
         let (slot, entry) = self.store.find(key)?;
         if entry.is_expired(self.now_ms) {
             return None;
         }
-        let place = self.store.slab().slot(slot)?;
-        let (generation, uses) = (place.generation, u64::from(place.frequency));
+        let held = self.store.slab().slot(slot)?;
+        let (generation, uses) = (held.generation, u64::from(held.frequency));
         let matters = entry.sliding_ms > 0 || self.store.wants_touch(slot);
         Some(Seen { found: entry.found(), entry: EntryId { slot, generation }, uses, matters })
     }
@@ -146,12 +146,12 @@ impl Cache {
         slots.into_iter().filter_map(victim).collect()
     }
 
-    /// Entries that are still ordered by the policy before the last switch.
+    /// Entries that are still in the order of a policy that is no longer in force.
     pub fn entries_to_move(&self) -> u64 {
         self.store.policies().entries_to_move()
     }
 
-    /// The rules that are kept; see [`super::Command::RaiseFeatureLevel`].
+    /// The rules in force; see [`super::Command::RaiseFeatureLevel`].
     pub fn feature_level(&self) -> u32 {
         self.feature_level
     }
@@ -187,11 +187,11 @@ impl Cache {
     }
 
     fn uses(&self, slot: u32) -> u64 {
-        self.store.slab().slot(slot).map_or(0, |place| u64::from(place.frequency))
+        self.store.slab().slot(slot).map_or(0, |slot| u64::from(slot.frequency))
     }
 
     /// Entries in the order of their keys, from the first one after `after`; at most `limit`, and no more once
-    /// their values have `bytes_max` bytes together.
+    /// their values add up to `bytes_max` bytes.
     pub fn entries(&self, after: Option<&str>, limit: usize, bytes_max: u64) -> Vec<Listed> {
         let mut bytes = 0;
         let fitting = self.live("", after).take(limit).take_while(|(_, entry)| {
@@ -207,8 +207,7 @@ impl Cache {
         fitting.map(listed).collect()
     }
 
-    /// The removal that a key's absence is due to, if a delete or clear was it and it is still remembered.
-    /// `None` for a key that is there.
+    /// The delete or clear that removed a key, if its tombstone is still kept; `None` for a key that is present.
     pub fn tombstone(&self, key: &str) -> Option<Tombstone> {
         if self.store.find(key).is_some() {
             return None;
@@ -218,20 +217,20 @@ impl Cache {
 
     /// Every tombstone, oldest first.
     pub fn tombstones(&self) -> impl Iterator<Item = &Tombstone> {
-        self.tombstones.window().iter().map(|(_, tombstone)| tombstone)
+        self.tombstones.queue().iter().map(|(_, tombstone)| tombstone)
     }
 
-    /// Log time: the largest stamp applied so far, in milliseconds since the Unix epoch.
+    /// Log time: the largest time applied so far, in milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> u64 {
         self.now_ms
     }
 
-    /// Index of the log entry applied last.
+    /// Index of the log entry that was applied last.
     pub fn index(&self) -> u64 {
         self.index
     }
 
-    /// Entries held, expired ones that are still to be purged among them.
+    /// Entries held, including expired ones that are not removed yet.
     pub fn len(&self) -> u64 {
         self.store.len()
     }
@@ -253,8 +252,8 @@ impl Cache {
         self.stats
     }
 
-    /// The earliest time at which a [`super::Command::Tick`] would do something; `None` when there is nothing
-    /// to come. Never before log time.
+    /// The earliest time at which a [`super::Command::Tick`] would do something, never before log time; `None` when
+    /// nothing is due.
     pub fn next_due_ms(&self) -> Option<u64> {
         let evicts = self.config.policy.evicts();
         if (self.is_over_capacity() && evicts) || self.store.policies().is_moving() {
@@ -271,20 +270,20 @@ impl Cache {
     pub fn digest(&self) -> Digest {
         let entries = (self.store.slab().sum(), self.bytes());
         let policies = self.store.policies().digest_words();
-        self.digest_of(entries, policies, self.tombstones.words(), self.remembered.words())
+        self.digest_of(entries, policies, self.tombstones.words(), self.dedup.words())
     }
 
-    /// The digest, computed anew from every record. Slow: for tests and audits.
+    /// The digest, computed from scratch. Slow: for tests and audits.
     pub fn recompute_digest(&self) -> Digest {
         self.digest_of(
             (self.store.slab().recompute_sum(), self.store.recompute_bytes()),
             self.store.policies().recompute_digest_words(),
             self.tombstones.recompute_words(),
-            self.remembered.recompute_words(),
+            self.dedup.recompute_words(),
         )
     }
 
-    /// Makes this replica differ from the others, for tests of those who compare them.
+    /// Makes this replica differ from the others, for tests of the audit that compares them.
     #[doc(hidden)]
     pub fn corrupt(&mut self) {
         self.stats.puts = self.stats.puts.wrapping_add(1);
@@ -295,13 +294,13 @@ impl Cache {
         entries: (Sum, u64),
         policies: [u64; 2],
         tombstones: [u64; 4],
-        remembered: [u64; 4],
+        dedup: [u64; 4],
     ) -> Digest {
         let (entries, bytes) = entries;
         let [entries_low, entries_high] = entries.words();
         let [stats_low, stats_high] = halves(self.stats.hash());
         let [tombstones_first, tombstones_next, tombstones_low, tombstones_high] = tombstones;
-        let [remembered_first, remembered_next, remembered_low, remembered_high] = remembered;
+        let [dedup_first, dedup_next, dedup_low, dedup_high] = dedup;
         let [policies_low, policies_high] = policies;
         Digest(hash_words([
             self.index,
@@ -309,7 +308,7 @@ impl Cache {
             u64::from(self.config.policy.number()),
             self.config.capacity_entries,
             self.config.capacity_bytes,
-            // A TTL has at least 1 ms, so 0 is free to say that there is none.
+            // A TTL has at least 1 ms, so 0 stands for none.
             self.config.default_ttl_ms.unwrap_or(0),
             u64::from(self.config.touch.enabled),
             self.config.touch.interval_ms,
@@ -329,10 +328,10 @@ impl Cache {
             tombstones_next,
             tombstones_low,
             tombstones_high,
-            remembered_first,
-            remembered_next,
-            remembered_low,
-            remembered_high,
+            dedup_first,
+            dedup_next,
+            dedup_low,
+            dedup_high,
         ]))
     }
 }

@@ -1,4 +1,4 @@
-//! What the cache counts about itself. Replicated like everything else: equal on all nodes at equal index.
+//! What the cache counts about itself. It is replicated like all other state: equal on all nodes at equal index.
 
 use super::digest::hash_words;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ pub struct Stats {
     pub deletes: u64,
     /// Entries removed by clear.
     pub cleared: u64,
-    /// Entries whose deadline passed.
+    /// Entries that expired.
     pub expired: u64,
     /// Entries removed because there were too many.
     pub evicted_by_entries: u64,
@@ -24,16 +24,16 @@ pub struct Stats {
     pub evicted_by_bytes: u64,
     /// Commands refused.
     pub refused: u64,
-    /// Retries answered from memory.
+    /// Retries that got a stored result.
     pub replayed: u64,
-    /// Entries that reads were counted for, once for each log entry that told of them.
+    /// Entries of which reads were counted, once for each log entry that reported them.
     pub touched: u64,
-    /// Of these, those that came too late: the entry was gone.
+    /// Of these, those whose entry was gone by then.
     pub touched_late: u64,
 }
 
 impl Stats {
-    /// The counts, in the order in which snapshots hold them.
+    /// The counts, in the order of the snapshot format.
     fn fields(&mut self) -> [&mut u64; 12] {
         [
             &mut self.puts,
@@ -68,7 +68,7 @@ impl Stats {
         self.evicted_by_entries + self.evicted_by_bytes
     }
 
-    /// Entries stored, changed or removed, for whatever reason.
+    /// Entries stored, changed or removed, for any reason.
     pub fn changes(&self) -> u64 {
         let written = self.puts + self.incrs + self.deadlines + self.deletes + self.cleared;
         written + self.expired + self.evicted()

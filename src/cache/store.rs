@@ -1,10 +1,10 @@
-//! The entries, and what is derived from them: the ordered index, the deadlines, the order of eviction, the
-//! bytes they count. Every change of an entry goes through here, so that these cannot drift apart.
+//! The entries, and what is derived from them: the key index, the deadlines, the order of eviction, and the bytes in use.
+//! Every change of an entry goes through here, so that these always agree.
 
 use super::command::{EntryId, Touch};
 use super::entry::{Entry, Lifetime, Usage, entry_cost};
 use super::eviction::{Admission, Capacity, EvictionContext, Policy, PolicySet};
-use super::index::Index;
+use super::key_index::KeyIndex;
 use super::limits::REINSERTS_PER_APPLY_MAX;
 use super::record::{Record, fingerprint};
 use super::slab::Slab;
@@ -12,28 +12,28 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::ops::Bound;
 
-/// The highest recency stamp of a snapshot: ranks pack a stamp into fewer than 64 bits.
+/// The highest recency in a snapshot: ranks pack a recency into fewer than 64 bits.
 const RECENCY_MAX: u64 = u64::MAX >> 4;
 
 #[derive(Debug)]
 pub(super) struct Store {
     slab: Slab,
-    index: Index,
+    index: KeyIndex,
     deadlines: BTreeSet<(u64, u32)>,
     policies: PolicySet,
     /// Entries that this log entry has written, with their usage from then on. They are in no policy's order, and their
     /// usage is not in the slab, until [`Store::finish`]: so no write is evicted to make room for itself.
     written: Vec<(u32, Usage, Admission)>,
     bytes: u64,
-    /// The recency stamp that was assigned last.
+    /// The recency that was assigned last. Each use gets the next one.
     recency_clock: u64,
     /// How many entries may still be reinserted instead of evicted for this log entry.
     reinsert_budget: u32,
 }
 
-/// What a write brings: when it happens and what it stores.
+/// A write: when it happens and what it stores.
 #[derive(Debug)]
-pub(super) struct Write {
+pub(super) struct EntryWrite {
     pub revision: u64,
     pub now_ms: u64,
     pub record: Record,
@@ -44,7 +44,7 @@ impl Store {
     pub fn new(policy: Policy) -> Self {
         Self {
             slab: Slab::default(),
-            index: Index::default(),
+            index: KeyIndex::default(),
             deadlines: BTreeSet::new(),
             policies: PolicySet::new(policy),
             written: Vec::new(),
@@ -63,13 +63,13 @@ impl Store {
         let mut given: Vec<(u64, u32)> = Vec::with_capacity(slab.len() as usize);
         for (slot, entry) in slab.iter() {
             given.push((entry.recency, slot));
-            given.extend(policies.stamp_in_rank(&slab, slot).map(|stamp| (stamp, slot)));
+            given.extend(policies.recency_in_rank(&slab, slot).map(|recency| (recency, slot)));
         }
         given.sort_unstable();
         let shared = given.windows(2).any(|pair| pair[0].0 == pair[1].0 && pair[0].1 != pair[1].1);
         let newest = given.last().map_or(0, |(last, _)| *last);
         if shared || newest > recency_clock || recency_clock > RECENCY_MAX {
-            return Err("two entries share a stamp, or one lies in the future");
+            return Err("two entries share a recency, or one lies in the future");
         }
         let mut by_key: Vec<(&[u8], u32)> =
             slab.iter().map(|(slot, e)| (e.record.key_bytes(), slot)).collect();
@@ -77,7 +77,7 @@ impl Store {
         if by_key.windows(2).any(|pair| pair[0].0 == pair[1].0) {
             return Err("two entries have the same key");
         }
-        let index = Index::of_sorted(&by_key.iter().map(|(_, slot)| *slot).collect::<Vec<u32>>());
+        let index = KeyIndex::of_sorted(&by_key.iter().map(|(_, slot)| *slot).collect::<Vec<u32>>());
         let deadlines =
             slab.iter().filter_map(|(slot, entry)| Some((entry.expires_at_ms()?, slot))).collect();
         let bytes = bytes_of(&slab);
@@ -105,12 +105,12 @@ impl Store {
         self.bytes
     }
 
-    /// The bytes, counted anew.
+    /// The bytes, counted from scratch.
     pub fn recompute_bytes(&self) -> u64 {
         bytes_of(&self.slab)
     }
 
-    /// The recency stamp that was assigned last.
+    /// The recency that was assigned last.
     pub fn recency_clock(&self) -> u64 {
         self.recency_clock
     }
@@ -119,7 +119,7 @@ impl Store {
         &self.policies
     }
 
-    /// Where a key may be: guesses that are quickly made.
+    /// Slots where a key may be: cheap guesses.
     pub fn hints(&self, key: &str) -> impl Iterator<Item = u32> {
         self.index.hints(key.as_bytes())
     }
@@ -130,7 +130,7 @@ impl Store {
         Some((slot, self.slab.entry(slot)?))
     }
 
-    /// Entries whose key starts with the prefix and comes after `after`, in order of their keys.
+    /// Entries whose keys start with the prefix and come after `after`, in the order of their keys.
     pub fn range<'a>(
         &'a self,
         prefix: &'a str,
@@ -152,7 +152,7 @@ impl Store {
     }
 
     /// Stores an entry under a key that has none.
-    pub fn insert(&mut self, write: Write) {
+    pub fn insert(&mut self, write: EntryWrite) {
         self.recency_clock += 1;
         let admission = Admission::New { fingerprint: fingerprint(write.record.key_bytes()) };
         let Lifetime { deadline, sliding_ms } = write.lifetime;
@@ -178,7 +178,7 @@ impl Store {
     }
 
     /// Stores a new value in an entry.
-    pub fn overwrite(&mut self, slot: u32, write: Write) {
+    pub fn overwrite(&mut self, slot: u32, write: EntryWrite) {
         let Some(before) = self.slab.usage(slot) else { return };
         let policy = self.policy_of(slot);
         self.policies.remove(policy, slot, &before);
@@ -190,14 +190,14 @@ impl Store {
         self.written.push((slot, after, Admission::Rewritten));
     }
 
-    /// Changes until when an entry lives. That is a use of it.
+    /// Changes the lifetime of an entry, which is a use of it.
     pub fn change_lifetime(&mut self, slot: u32, lifetime: Lifetime, revision: u64, now_ms: u64) {
         self.change_history(slot, lifetime, |entry| entry.changed(revision, now_ms));
         self.use_entry(slot, 1);
     }
 
-    /// Counts reads of an entry; false when its slot has another one by now, or its deadline had passed at
-    /// `was_ms`, the log time until this log entry.
+    /// Counts reads of an entry; false when its slot has another entry by now, or when it had expired at `was_ms`, the log
+    /// time before this log entry.
     pub fn touch(&mut self, touch: Touch, was_ms: u64, now_ms: u64) -> bool {
         let EntryId { slot: number, generation } = touch.entry;
         let Some(slot) = self.slab.slot(number) else { return false };
@@ -205,30 +205,30 @@ impl Store {
         if slot.generation != generation || entry.is_expired(was_ms) {
             return false;
         }
-        self.renew(number, now_ms);
+        self.slide(number, now_ms);
         self.use_entry(number, touch.count);
         true
     }
 
-    /// Counts a read of a key that is there, made by the log entry itself.
+    /// Counts a read, made by the log entry itself, of a key that is present.
     pub fn count_read(&mut self, key: &str, now_ms: u64) {
         let Some((slot, _)) = self.find(key) else { return };
-        self.renew(slot, now_ms);
-        // What this log entry wrote counts as used already.
+        self.slide(slot, now_ms);
+        // The write of an entry counted as a use already.
         if !self.written.iter().any(|(written, _, _)| *written == slot) {
             self.use_entry(slot, 1);
         }
     }
 
-    /// Moves a deadline that uses move.
-    fn renew(&mut self, slot: u32, now_ms: u64) {
+    /// Moves a deadline that slides.
+    fn slide(&mut self, slot: u32, now_ms: u64) {
         let Some(lifetime) = self.slab.entry(slot).map(Entry::lifetime) else { return };
         if lifetime.sliding_ms > 0 {
             self.change_history(slot, lifetime.used_at(now_ms), |_| {});
         }
     }
 
-    /// Takes an entry out.
+    /// Removes an entry.
     pub fn remove(&mut self, slot: u32) -> Option<Entry> {
         let usage = self.slab.usage(slot)?;
         let policy = self.policy_of(slot);
@@ -240,7 +240,7 @@ impl Store {
         Some(entry)
     }
 
-    /// Takes an entry out to make room.
+    /// Removes an entry to make room.
     pub fn evict(&mut self, slot: u32) -> Option<Entry> {
         let usage = self.slab.usage(slot)?;
         let policy = self.policy_of(slot);
@@ -249,11 +249,10 @@ impl Store {
         Some(entry)
     }
 
-    /// Removes every entry, by slot. Several times faster than one by one, because what is derived can be
-    /// dropped as a whole.
+    /// Removes every entry. Several times faster than one by one, because derived structures are dropped as a whole.
     pub fn clear(&mut self) {
         self.slab.clear();
-        self.index = Index::default();
+        self.index = KeyIndex::default();
         self.deadlines = BTreeSet::new();
         self.policies = PolicySet::new(self.policies.in_force());
         self.bytes = 0;
@@ -288,7 +287,7 @@ impl Store {
         self.written = written;
     }
 
-    /// The log entry is applied.
+    /// Ends a log entry.
     pub fn finish(&mut self) {
         self.insert_written();
         self.reinsert_budget = REINSERTS_PER_APPLY_MAX;
@@ -346,7 +345,7 @@ impl Store {
         number.and_then(Policy::from_number).unwrap_or(self.policies.in_force())
     }
 
-    /// Changes until when an entry lives, and what else belongs to its history.
+    /// Changes the lifetime of an entry, and other parts of its history.
     fn change_history(&mut self, slot: u32, lifetime: Lifetime, also: impl FnOnce(&mut Entry)) {
         let Some(entry) = self.slab.entry(slot) else { return };
         self.move_deadline(slot, entry.deadline, lifetime.deadline);

@@ -1,13 +1,13 @@
-//! What deletes and clears leave behind for a while, so that a stale copy of a key that comes back later can
-//! be told from a new one. Evictions and expiry leave nothing: they say nothing about what a client wanted.
+//! What deletes and clears leave behind for a while, so that a stale copy of a key that is written back later can be
+//! distinguished from a new one. Evictions and expiry leave nothing: no client asked for them.
 
 use super::digest::{Sum, hash_text, hash_words};
 use super::limits::TOMBSTONES_MAX;
-use super::window::Window;
+use super::numbered_queue::NumberedQueue;
 use super::{Key, digest};
 use std::collections::{BTreeMap, VecDeque};
 
-/// A removal that someone asked for.
+/// A removal that a client asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tombstone {
     pub scope: Scope,
@@ -26,11 +26,11 @@ pub enum Scope {
     Prefix(String),
 }
 
-/// The newest [`TOMBSTONES_MAX`] removals. One whose key is written again is gone, but keeps its place in the
-/// queue: the window is a number of removals, whatever became of them.
+/// The newest [`TOMBSTONES_MAX`] removals. A tombstone whose key is written again is taken out, and its number stays as a
+/// gap: the limit counts removals, whatever became of their keys.
 #[derive(Debug)]
 pub(super) struct Tombstones {
-    window: Window<Tombstone>,
+    queue: NumberedQueue<Tombstone>,
     keys: BTreeMap<Key, u64>,
     prefixes: VecDeque<u64>,
     sum: Sum,
@@ -39,7 +39,7 @@ pub(super) struct Tombstones {
 impl Default for Tombstones {
     fn default() -> Self {
         Self {
-            window: Window::starting_at(0),
+            queue: NumberedQueue::starting_at(0),
             keys: BTreeMap::new(),
             prefixes: VecDeque::new(),
             sum: Sum::default(),
@@ -48,11 +48,11 @@ impl Default for Tombstones {
 }
 
 impl Tombstones {
-    /// Rebuilds from a snapshot's window; `None` when a key has two.
-    pub fn restore(window: Window<Tombstone>) -> Option<Self> {
+    /// Rebuilds the tombstones from a snapshot's queue; `None` when a key has two.
+    pub fn restore(queue: NumberedQueue<Tombstone>) -> Option<Self> {
         let mut keys = BTreeMap::new();
         let mut prefixes = VecDeque::new();
-        for (number, tombstone) in window.iter() {
+        for (number, tombstone) in queue.iter() {
             match &tombstone.scope {
                 Scope::Key(key) => {
                     if keys.insert(key.clone(), number).is_some() {
@@ -62,16 +62,16 @@ impl Tombstones {
                 Scope::Prefix(_) => prefixes.push_back(number),
             }
         }
-        let sum = sum_of(&window);
-        Some(Self { window, keys, prefixes, sum })
+        let sum = sum_of(&queue);
+        Some(Self { queue, keys, prefixes, sum })
     }
 
-    pub fn window(&self) -> &Window<Tombstone> {
-        &self.window
+    pub fn queue(&self) -> &NumberedQueue<Tombstone> {
+        &self.queue
     }
 
     pub fn add(&mut self, tombstone: Tombstone) {
-        let number = self.window.next();
+        let number = self.queue.next();
         self.sum.add(hash(number, &tombstone));
         match &tombstone.scope {
             Scope::Key(key) => {
@@ -79,16 +79,16 @@ impl Tombstones {
             }
             Scope::Prefix(_) => self.prefixes.push_back(number),
         }
-        self.window.push(Some(tombstone));
-        if self.window.len() > TOMBSTONES_MAX as u64 {
+        self.queue.push(Some(tombstone));
+        if self.queue.len() > TOMBSTONES_MAX as u64 {
             self.drop_oldest();
         }
     }
 
-    /// The key is written again: its tombstone goes.
+    /// Removes the tombstone of a key that is written again.
     pub fn remove(&mut self, key: &Key) {
         let Some(number) = self.keys.remove(key) else { return };
-        if let Some(tombstone) = self.window.take(number) {
+        if let Some(tombstone) = self.queue.take(number) {
             self.sum.subtract(hash(number, &tombstone));
         }
     }
@@ -96,24 +96,24 @@ impl Tombstones {
     /// The key's own tombstone, else that of the newest clear that covers it.
     pub fn find(&self, key: &str) -> Option<&Tombstone> {
         if let Some(&number) = self.keys.get(key) {
-            return self.window.get(number);
+            return self.queue.get(number);
         }
-        let mut newest_first = self.prefixes.iter().rev().filter_map(|&number| self.window.get(number));
+        let mut newest_first = self.prefixes.iter().rev().filter_map(|&number| self.queue.get(number));
         newest_first.find(|t| matches!(&t.scope, Scope::Prefix(prefix) if key.starts_with(prefix.as_str())))
     }
 
-    /// For the digest: where the window stands, and the sum over it.
+    /// For the digest: the range of numbers, and the sum over the tombstones.
     pub fn words(&self) -> [u64; 4] {
-        self.window.words(self.sum)
+        self.queue.words(self.sum)
     }
 
-    /// The same, computed anew.
+    /// The same, computed from scratch.
     pub fn recompute_words(&self) -> [u64; 4] {
-        self.window.words(sum_of(&self.window))
+        self.queue.words(sum_of(&self.queue))
     }
 
     fn drop_oldest(&mut self) {
-        let Some((number, tombstone)) = self.window.pop() else { return };
+        let Some((number, tombstone)) = self.queue.pop() else { return };
         self.sum.subtract(hash(number, &tombstone));
         match &tombstone.scope {
             Scope::Key(key) => {
@@ -126,9 +126,9 @@ impl Tombstones {
     }
 }
 
-fn sum_of(window: &Window<Tombstone>) -> Sum {
+fn sum_of(queue: &NumberedQueue<Tombstone>) -> Sum {
     let mut sum = digest::Sum::default();
-    for (number, tombstone) in window.iter() {
+    for (number, tombstone) in queue.iter() {
         sum.add(hash(number, tombstone));
     }
     sum

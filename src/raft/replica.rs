@@ -6,7 +6,7 @@ use super::codec::{CodecError, Envelope, decode_touches};
 use super::feed::{Change as Visible, Feed};
 use super::recent::{Operation, RECENT_MAX};
 use super::types::{Entry, LogId, Payload, Proposal, Response, StoredMembership};
-use crate::cache::{Cache, CacheConfig, Command, Digest, Frozen, Outcome, Stamp, Touch};
+use crate::cache::{Cache, CacheConfig, Command, Digest, Outcome, SnapshotView, Stamp, Touch};
 use openraft::entry::RaftEntry;
 use std::collections::VecDeque;
 use std::io;
@@ -42,7 +42,7 @@ struct State {
 
 /// A still picture of the state, for a snapshot.
 pub struct Picture {
-    pub frozen: Frozen,
+    pub frozen: SnapshotView,
     pub last_applied: Option<LogId>,
     pub membership: StoredMembership,
     /// The newest operations, newest first.
@@ -154,7 +154,7 @@ impl Replica {
         let Some(last) = steps.last().map(|step| step.log_id) else { return (Vec::new(), outcome) };
         let latest_ms = entries[..steps.len()].iter().filter_map(stamped_ms).max();
         let mut changes = Vec::with_capacity(steps.len());
-        self.with_cache(|cache| cache.warm(steps.iter().filter_map(Step::command)));
+        self.with_cache(|cache| cache.prefetch(steps.iter().filter_map(Step::command)));
         let mut state = self.write();
         let responses = steps.into_iter().map(|step| state.apply(step, &mut changes)).collect();
         // With the state, so that nobody sees one without the other.
@@ -177,7 +177,7 @@ impl Replica {
     pub(super) fn picture(&self) -> Picture {
         let state = self.read();
         Picture {
-            frozen: state.cache.freeze(),
+            frozen: state.cache.snapshot_view(),
             last_applied: state.last_applied,
             membership: state.membership.clone(),
             recent: self.feed.recent(RECENT_MAX),

@@ -83,7 +83,7 @@ fn the_oldest_answers_are_forgotten_first() {
         let (key, condition) = (key("n"), Condition::Always);
         Command::One(Op::Incr { key, by: 1, initial: 0, ttl: Ttl::Never, condition })
     };
-    for number in 0..=limits::REMEMBERED_OUTCOMES_MAX {
+    for number in 0..=limits::DEDUP_RESULTS_MAX {
         assert!(!log.commit_as(Some(&number.to_string()), incr()).replayed);
     }
     assert!(log.commit_as(Some("1"), incr()).replayed, "the second is still known");
@@ -100,7 +100,7 @@ fn old_answers_are_forgotten_in_steps() {
     for number in 0..count {
         log.commit_as(Some(&number.to_string()), Command::One(put("k")));
     }
-    log.at_ms += limits::REMEMBERED_MS_MAX;
+    log.at_ms += limits::DEDUP_MS_MAX;
     let last = (count - 1).to_string();
     assert!(!log.commit_as(Some(&last), Command::One(put("k"))).replayed);
     log.cache = restored(&log.cache);
@@ -115,7 +115,7 @@ fn old_answers_are_forgotten_in_steps() {
 fn large_answers_push_out_older_ones() {
     let mut log = Log::new(CacheConfig::default());
     log.commit(Command::One(put_bytes("large", vec![7; limits::VALUE_BYTES_MAX], Ttl::Never)));
-    let more_than_fit = limits::REMEMBERED_BYTES_MAX / limits::VALUE_BYTES_MAX as u64 + 1;
+    let more_than_fit = limits::DEDUP_BYTES_MAX / limits::VALUE_BYTES_MAX as u64 + 1;
     for id in 1..=more_than_fit {
         log.commit_as(Some(&id.to_string()), Command::One(get("large")));
     }
@@ -245,7 +245,7 @@ fn keys_stay_in_order_however_they_come_and_go() {
 fn caches_and_views_can_be_sent_to_other_threads() {
     fn can<T: Send + Sync + 'static>() {}
     can::<Cache>();
-    can::<lockstep::cache::Frozen>();
+    can::<lockstep::cache::SnapshotView>();
 }
 
 /// The window of tombstones is bounded; the oldest go first.

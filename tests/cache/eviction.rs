@@ -230,7 +230,7 @@ fn a_shared_place_in_a_queue_is_refused() {
         let from = bytes.windows(2).position(|two| two == key).expect("the key");
         from + bytes[from..].windows(8).position(|eight| eight == rank(stamp)).expect("its rank")
     };
-    for (stamp, why) in [(1, "no place"), (2, "no place"), (3, "share a stamp"), (9, "in the future")] {
+    for (stamp, why) in [(1, "no place"), (2, "no place"), (3, "share a recency"), (9, "in the future")] {
         let mut crafted = intact.clone();
         let at = place(&intact, b"bb", 2);
         let moved = if stamp == 3 { place(&intact, b"cc", 3) } else { at };

@@ -18,7 +18,7 @@ use lockstep::cache::{Cache, limits};
 /// The bytes of a cache's snapshot.
 fn snapshot(cache: &Cache) -> Vec<u8> {
     let mut bytes = Vec::new();
-    cache.freeze().encode(&mut bytes).expect("a Vec takes everything");
+    cache.snapshot_view().encode(&mut bytes).expect("a Vec takes everything");
     bytes
 }
 

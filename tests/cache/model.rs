@@ -69,7 +69,7 @@ impl Model {
         self.index = at.index;
         self.now_ms = self.now_ms.max(at.at_ms);
         let now_ms = self.now_ms;
-        self.remembered.retain(|memory| memory.at_ms + limits::REMEMBERED_MS_MAX > now_ms);
+        self.remembered.retain(|memory| memory.at_ms + limits::DEDUP_MS_MAX > now_ms);
         for touch in &at.touches {
             let EntryId { slot, generation } = touch.entry;
             let is_it = |held: &Held| held.slot == slot as usize && held.generation == generation;

@@ -187,7 +187,7 @@ proptest! {
         };
         before.into_iter().for_each(|command| commit(&mut cache, command));
         let bytes = snapshot(&cache);
-        let (frozen, digest, index) = (cache.freeze(), cache.digest(), cache.index());
+        let (frozen, digest, index) = (cache.snapshot_view(), cache.digest(), cache.index());
         after.into_iter().for_each(|command| commit(&mut cache, command));
         let mut later = Vec::new();
         frozen.encode(&mut later).expect("a Vec takes everything");

@@ -1,19 +1,19 @@
 //! A batch: several operations, all or none. All are checked against the state before the batch, which is
-//! enough because no key is written twice.
+//! enough because no two of them write the same key.
 
+use super::capacity_check::CapacityCheck;
 use super::check::Check;
-use super::room::Room;
-use super::step::Step;
-use crate::cache::limits::{BATCH_ANSWER_BYTES_MAX, BATCH_OPS_MAX};
+use super::checked_op::CheckedOp;
+use crate::cache::limits::{BATCH_OPS_MAX, BATCH_OUTCOME_BYTES_MAX};
 use crate::cache::{Cache, CommandError, Event, Key, Op, Outcome};
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// What an operation's answer takes beyond the value in it, generously.
-const ANSWER_OVERHEAD_BYTES: u64 = 128;
+/// What an operation's outcome takes beyond the value in it, at least.
+const OUTCOME_OVERHEAD_BYTES: u64 = 128;
 
-/// So a batch that reads nothing has an answer that fits.
-const _: () = assert!(BATCH_OPS_MAX as u64 * ANSWER_OVERHEAD_BYTES <= BATCH_ANSWER_BYTES_MAX);
+/// So the outcomes of a batch that reads nothing always fit.
+const _: () = assert!(BATCH_OPS_MAX as u64 * OUTCOME_OVERHEAD_BYTES <= BATCH_OUTCOME_BYTES_MAX);
 
 impl Cache {
     pub(super) fn execute_batch(
@@ -22,35 +22,35 @@ impl Cache {
         events: &mut Vec<Event>,
     ) -> Result<Outcome, CommandError> {
         check_shape(&ops)?;
-        let mut steps = Vec::with_capacity(ops.len());
-        let mut room = Room::of(self);
+        let mut checked = Vec::with_capacity(ops.len());
+        let mut capacity = CapacityCheck::new(self);
         for (position, op) in (0u32..).zip(ops) {
-            let step = Check::of_batch(self, position).op(op)?;
-            room.count(self, &step, Some(position));
-            steps.push(step);
+            let op = Check::of_batch(self, position).op(op)?;
+            capacity.add(self, &op, Some(position));
+            checked.push(op);
         }
-        room.verdict(self)?;
-        self.check_answers(&steps)?;
-        let outcomes = steps.into_iter().map(|step| self.perform(step, events)).collect();
+        capacity.verdict(self)?;
+        self.check_outcomes(&checked)?;
+        let outcomes = checked.into_iter().map(|op| self.perform(op, events)).collect();
         Ok(Outcome::Batch { revision: self.index, outcomes })
     }
 
-    /// Refuses a batch that reads more than an answer may hold. A read is counted with the largest value it
+    /// Refuses a batch that reads more than a response may hold. A read is counted with the largest value it
     /// can find: the one before the batch, or the one the batch stores.
-    fn check_answers(&self, steps: &[Step]) -> Result<(), CommandError> {
-        if steps.iter().all(|step| step.reads().is_none()) {
+    fn check_outcomes(&self, ops: &[CheckedOp]) -> Result<(), CommandError> {
+        if ops.iter().all(|op| op.reads().is_none()) {
             return Ok(());
         }
-        let stored: BTreeMap<&Key, u64> = steps.iter().filter_map(stored_bytes).collect();
+        let stored: BTreeMap<&Key, u64> = ops.iter().filter_map(stored_bytes).collect();
         let mut bytes = 0u64;
-        for (position, step) in (0u32..).zip(steps) {
-            bytes += ANSWER_OVERHEAD_BYTES;
-            if let Some(key) = step.reads() {
+        for (position, op) in (0u32..).zip(ops) {
+            bytes += OUTCOME_OVERHEAD_BYTES;
+            if let Some(key) = op.reads() {
                 let before = self.store.find(key.as_str()).map_or(0, |(_, entry)| entry.record.value_cost());
                 bytes += before.max(stored.get(key).copied().unwrap_or_default());
             }
-            if bytes > BATCH_ANSWER_BYTES_MAX {
-                let reason = format!("its answers take more than {BATCH_ANSWER_BYTES_MAX} bytes");
+            if bytes > BATCH_OUTCOME_BYTES_MAX {
+                let reason = format!("its answers take more than {BATCH_OUTCOME_BYTES_MAX} bytes");
                 return Err(CommandError::InvalidBatch { op: Some(position), reason });
             }
         }
@@ -58,9 +58,9 @@ impl Cache {
     }
 }
 
-fn stored_bytes(step: &Step) -> Option<(&Key, u64)> {
-    match step {
-        Step::Store { key, record, .. } => Some((key, record.value_cost())),
+fn stored_bytes(op: &CheckedOp) -> Option<(&Key, u64)> {
+    match op {
+        CheckedOp::Store { key, record, .. } => Some((key, record.value_cost())),
         _ => None,
     }
 }
@@ -79,10 +79,10 @@ fn check_shape(ops: &[Op]) -> Result<(), CommandError> {
     }
 }
 
-/// The position of the first operation that writes a key which one before it writes.
+/// The position of the first operation that writes the same key as one before it.
 fn first_repeated<'a>(ops: &'a [Op]) -> Option<u32> {
     let written = (0u32..).zip(ops).filter(|(_, op)| op.is_write());
-    // By their hashes: keys are compared only where these are equal.
+    // Sorted by hash: keys are compared only where their hashes are equal.
     let hashed = |(position, op): (u32, &'a Op)| {
         let key = op.key().as_str();
         (xxh3_64(key.as_bytes()), key, position)

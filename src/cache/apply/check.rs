@@ -1,5 +1,5 @@
-//! What the checks of several operations share. The edge has checked most of it before; it is checked again
-//! here because a bad entry that got into the log must not hurt the replicas.
+//! Checks that several operations share. The HTTP layer has made most of them before; they are made again here because
+//! an invalid entry that got into the log must not harm the replicas.
 
 use crate::cache::entry::{Entry, Lifetime, entry_cost};
 use crate::cache::limits::{
@@ -10,26 +10,26 @@ use crate::cache::record::Record;
 use crate::cache::{Cache, CommandError, Condition, Key, Ttl, Value};
 use std::num::NonZeroU64;
 
-/// A check of one operation against the state.
+/// Checks one operation against the state.
 pub(super) struct Check<'a> {
     cache: &'a Cache,
     /// The operation's position in its batch.
     op: Option<u32>,
 }
 
-/// What there is under a key, and in which slot.
+/// What is stored under a key, and in which slot.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum There<'a> {
-    Nothing,
-    /// An entry whose deadline has passed, which is not purged yet.
+pub(super) enum Lookup<'a> {
+    Absent,
+    /// An entry that has expired and is not removed yet.
     Expired(u32),
     Live(u32, &'a Entry),
 }
 
-impl There<'_> {
+impl Lookup<'_> {
     pub fn slot(self) -> Option<u32> {
         match self {
-            Self::Nothing => None,
+            Self::Absent => None,
             Self::Expired(slot) | Self::Live(slot, _) => Some(slot),
         }
     }
@@ -48,19 +48,19 @@ impl<'a> Check<'a> {
         self.op
     }
 
-    /// What there is under a key.
-    pub fn find(&self, key: &Key) -> There<'a> {
+    /// What is stored under a key.
+    pub fn find(&self, key: &Key) -> Lookup<'a> {
         match self.cache.store.find(key.as_str()) {
-            Some((slot, entry)) if entry.is_expired(self.cache.now_ms) => There::Expired(slot),
-            Some((slot, entry)) => There::Live(slot, entry),
-            None => There::Nothing,
+            Some((slot, entry)) if entry.is_expired(self.cache.now_ms) => Lookup::Expired(slot),
+            Some((slot, entry)) => Lookup::Live(slot, entry),
+            None => Lookup::Absent,
         }
     }
 
-    pub fn condition(&self, there: There<'_>, condition: &Condition) -> Result<(), CommandError> {
-        let current = match there {
-            There::Live(_, entry) => Some(entry.revision),
-            There::Nothing | There::Expired(_) => None,
+    pub fn condition(&self, found: Lookup<'_>, condition: &Condition) -> Result<(), CommandError> {
+        let current = match found {
+            Lookup::Live(_, entry) => Some(entry.revision),
+            Lookup::Absent | Lookup::Expired(_) => None,
         };
         let holds = match condition {
             Condition::Always => true,
@@ -79,7 +79,7 @@ impl<'a> Check<'a> {
         if holds { Ok(()) } else { Err(CommandError::PreconditionFailed { op: self.op, current }) }
     }
 
-    /// What a TTL means now.
+    /// The lifetime that a TTL means now.
     pub fn lifetime(&self, ttl: Ttl) -> Result<Lifetime, CommandError> {
         match ttl {
             Ttl::Never => Ok(Lifetime::FOREVER),
@@ -95,22 +95,22 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The lifetime of an entry that is written without a word about it: as it was, or renewed by this use.
+    /// The lifetime of an entry after a write that sets none: as it was, unless its TTL slides.
     pub fn renewed(&self, entry: &Entry) -> Lifetime {
         entry.lifetime().used_at(self.cache.now_ms)
     }
 
-    /// The deadline so many milliseconds from now.
+    /// The deadline that is this many milliseconds from now.
     fn deadline_in(&self, ttl_ms: u64) -> Result<NonZeroU64, CommandError> {
         if !is_ttl(ttl_ms) {
             return Err(self.invalid("ttl_ms", ttl_rule()));
         }
-        // Log time can be at the end of its range, if a leader's clock once was.
+        // A leader whose clock was wrong may have moved log time to the end of its range.
         let deadline = self.cache.now_ms.saturating_add(ttl_ms);
         NonZeroU64::new(deadline).ok_or_else(|| self.invalid("ttl_ms", ttl_rule()))
     }
 
-    /// Checks a value's limits and packs it.
+    /// Checks the limits of a value and packs it into a record.
     pub fn record(&self, key: &Key, value: &Value) -> Result<Record, CommandError> {
         let media = value.content_type.as_deref();
         if value.bytes.len() > VALUE_BYTES_MAX {

@@ -16,7 +16,7 @@ impl Cache {
             return Err(CommandError::Invalid { op: None, field: "prefix".into(), reason });
         }
         let now_ms = self.now_ms;
-        // Those whose deadline had passed were gone before: they expire, and are not counted.
+        // Entries that have expired were gone for readers already: they expire here, and are not counted as removed.
         let covered = self.store.range(start, None);
         let expired = covered.filter(|(_, entry)| entry.is_expired(now_ms)).map(|(slot, _)| slot);
         for slot in expired.collect::<Vec<u32>>() {

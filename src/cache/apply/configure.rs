@@ -1,5 +1,5 @@
-//! `configure`: changes settings. All data stays; what no longer fits is evicted in bounded steps, and so do
-//! entries move to the order of another policy.
+//! `configure`: changes settings. All data stays. Later log entries evict what no longer fits, and move entries to the
+//! order of another policy, a bounded number each.
 
 use crate::cache::{Cache, CacheConfig, CommandError, ConfigChange, Event, Outcome, TouchConfig};
 

@@ -1,7 +1,7 @@
 //! `delete`: removes a key and leaves a tombstone.
 
-use super::check::{Check, There};
-use super::step::Step;
+use super::check::{Check, Lookup};
+use super::checked_op::CheckedOp;
 use crate::cache::{CommandError, Condition, Key, Outcome};
 
 pub(super) fn check(
@@ -9,12 +9,12 @@ pub(super) fn check(
     key: Key,
     condition: &Condition,
     previous: bool,
-) -> Result<Step, CommandError> {
-    let there = check.find(&key);
-    check.condition(there, condition)?;
-    Ok(match there {
-        There::Live(slot, _) => Step::Remove { key, slot, previous },
-        // An expired entry that is not purged yet is left to be purged: it expired, nobody deleted it.
-        There::Expired(_) | There::Nothing => Step::Nothing(Outcome::NotFound),
+) -> Result<CheckedOp, CommandError> {
+    let found = check.find(&key);
+    check.condition(found, condition)?;
+    Ok(match found {
+        Lookup::Live(slot, _) => CheckedOp::Remove { key, slot, previous },
+        // An entry that has expired is left for expiry to remove: no client deleted it.
+        Lookup::Expired(_) | Lookup::Absent => CheckedOp::Nothing(Outcome::NotFound),
     })
 }

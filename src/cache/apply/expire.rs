@@ -1,8 +1,8 @@
 //! `expire`: gives an existing key a new time to live.
 
 use super::check::Check;
+use super::checked_op::CheckedOp;
 use super::persist;
-use super::step::Step;
 use crate::cache::{CommandError, Condition, Key, Ttl};
 
 pub(super) fn check(
@@ -10,7 +10,7 @@ pub(super) fn check(
     key: Key,
     ttl: Ttl,
     condition: &Condition,
-) -> Result<Step, CommandError> {
+) -> Result<CheckedOp, CommandError> {
     let lifetime = check.lifetime(ttl)?;
     persist::check_lifetime(check, key, lifetime, condition)
 }

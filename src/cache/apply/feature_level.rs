@@ -1,4 +1,4 @@
-//! Raising the feature level: from that log entry on, all nodes keep the rules of a later level.
+//! Raises the feature level: from that log entry on, all nodes apply the rules of a later level.
 
 use crate::cache::{Cache, CommandError, Outcome};
 

@@ -1,7 +1,7 @@
 //! `incr`: adds to a decimal counter. A counter is an ordinary value whose bytes are a 64-bit number as text.
 
-use super::check::{Check, There};
-use super::step::{Step, Stored};
+use super::check::{Check, Lookup};
+use super::checked_op::{CheckedOp, StoreKind};
 use crate::cache::entry::Entry;
 use crate::cache::record::Record;
 use crate::cache::{CommandError, Condition, Key, Ttl};
@@ -17,18 +17,18 @@ pub(super) fn check(
     amount: Amount,
     ttl: Ttl,
     condition: &Condition,
-) -> Result<Step, CommandError> {
+) -> Result<CheckedOp, CommandError> {
     let new_lifetime = check.lifetime(ttl)?;
-    let there = check.find(&key);
-    check.condition(there, condition)?;
-    let (start, content_type, lifetime) = match there {
-        There::Nothing | There::Expired(_) => (amount.initial, None, new_lifetime),
-        There::Live(_, entry) => (number(check, entry)?, entry.record.content_type(), check.renewed(entry)),
+    let found = check.find(&key);
+    check.condition(found, condition)?;
+    let (start, content_type, lifetime) = match found {
+        Lookup::Absent | Lookup::Expired(_) => (amount.initial, None, new_lifetime),
+        Lookup::Live(_, entry) => (number(check, entry)?, entry.record.content_type(), check.renewed(entry)),
     };
     let value = start.checked_add(amount.by).ok_or(CommandError::Overflow { op: check.op_position() })?;
     let record = Record::new(&key, value.to_string().as_bytes(), content_type);
     check.fits_alone(&record)?;
-    Ok(Step::Store { key, slot: there.slot(), record, lifetime, kind: Stored::Counter(value) })
+    Ok(CheckedOp::Store { key, slot: found.slot(), record, lifetime, kind: StoreKind::Counter(value) })
 }
 
 fn number(check: &Check<'_>, entry: &Entry) -> Result<i64, CommandError> {

@@ -1,38 +1,38 @@
-//! Applying a log entry: the only thing that changes a cache.
+//! Applies a log entry: the only way to change a cache.
 //!
-//! Every operation has two phases. Its own file checks it against the state and either refuses it by value or
-//! says what is to be done, as a [`step::Step`]; performing a step cannot fail. So a batch is atomic for free,
-//! and no input can stop a replica halfway.
+//! Every operation has two phases. Its own file checks it against the state, and either returns an error or a
+//! [`CheckedOp`], which says what to do. Performing a checked operation cannot fail. So a batch is atomic for free, and no
+//! input can stop a replica halfway.
 
 mod batch;
+mod capacity_check;
 mod check;
+mod checked_op;
 mod clear;
 mod configure;
+mod dedup;
 mod delete;
 mod expire;
 mod feature_level;
 mod get;
 mod incr;
-mod once;
+mod maintenance;
 mod persist;
 mod put;
-mod room;
-mod step;
 mod touch;
-mod upkeep;
 
 use super::limits::MOVES_PER_APPLY_MAX;
 use super::{Applied, Cache, Command, CommandError, Event, Op, Outcome, Stamp};
+use capacity_check::CapacityCheck;
 use check::Check;
-use once::Once;
-use room::Room;
-use step::Step;
+use checked_op::CheckedOp;
+use dedup::Dedup;
 
 impl Cache {
-    /// Applies one log entry. Total: whatever the input, it returns, and refuses by value.
+    /// Applies one log entry. It is total: for every input it returns, with an error where it refuses.
     ///
-    /// First time moves, reads are counted, what is due expires, and what a switch of the policy has left to do
-    /// goes on; then the command; then what no longer fits is evicted.
+    /// First, time advances, reads are counted, entries expire that are due, and entries move to the policy in force.
+    /// Then the command is executed. Then entries are evicted that no longer fit.
     pub fn apply(&mut self, at: Stamp, command: Command) -> Applied {
         let mut events = Vec::new();
         if at.index <= self.index {
@@ -42,7 +42,7 @@ impl Cache {
         let was_ms = self.now_ms;
         self.index = at.index;
         self.now_ms = self.now_ms.max(at.at_ms);
-        self.remembered.forget_old(self.now_ms);
+        self.dedup.drop_expired(self.now_ms);
         self.count_reads(&at.touches, was_ms);
         self.expire_due(&mut events);
         self.store.move_to_policy(MOVES_PER_APPLY_MAX);
@@ -53,13 +53,13 @@ impl Cache {
             self.stats.refused += 1;
             return refused(CommandError::FeatureLevel { needed, kept: self.feature_level }, events);
         }
-        let ticket = match self.once(at.idempotency_key.as_deref(), &command) {
-            Once::Fresh(ticket) => ticket,
-            Once::Replayed(outcome) => {
+        let ticket = match self.deduplicate(at.idempotency_key.as_deref(), &command) {
+            Dedup::Fresh(ticket) => ticket,
+            Dedup::Replayed(outcome) => {
                 self.stats.replayed += 1;
                 return Applied { outcome, replayed: true, events };
             }
-            Once::Refused(error) => {
+            Dedup::Refused(error) => {
                 self.stats.refused += 1;
                 return refused(error, events);
             }
@@ -69,10 +69,10 @@ impl Cache {
         self.stats.refused += u64::from(outcome.is_err());
         self.evict_surplus(before, &mut events);
         self.store.finish();
-        // A full cache passes, and then the same request may succeed: that refusal is no answer to keep.
-        let passes = matches!(outcome, Err(CommandError::CacheFull { .. }));
-        if let Some(ticket) = ticket.filter(|_| !passes) {
-            self.remembered.remember(ticket.stamped(self.now_ms, &outcome));
+        // A full cache is a passing state: a retry may succeed, so this refusal is not stored.
+        let may_pass = matches!(outcome, Err(CommandError::CacheFull { .. }));
+        if let Some(ticket) = ticket.filter(|_| !may_pass) {
+            self.dedup.insert(ticket.entry(self.now_ms, &outcome));
         }
         Applied { outcome, replayed: false, events }
     }
@@ -90,17 +90,17 @@ impl Cache {
 
     fn execute_one(&mut self, op: Op, events: &mut Vec<Event>) -> Result<Outcome, CommandError> {
         let check = Check::of_single(self);
-        let step = check.op(op)?;
-        let mut room = Room::of(self);
-        room.count(self, &step, None);
-        room.verdict(self)?;
-        Ok(self.perform(step, events))
+        let checked = check.op(op)?;
+        let mut capacity = CapacityCheck::new(self);
+        capacity.add(self, &checked, None);
+        capacity.verdict(self)?;
+        Ok(self.perform(checked, events))
     }
 }
 
 impl Check<'_> {
-    /// Checks an operation and says what it is to do.
-    fn op(&self, op: Op) -> Result<Step, CommandError> {
+    /// Checks an operation against the state.
+    fn op(&self, op: Op) -> Result<CheckedOp, CommandError> {
         match op {
             Op::Get { key } => Ok(get::check(key)),
             Op::Put { key, value, ttl, condition, previous } => {

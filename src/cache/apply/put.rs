@@ -1,7 +1,7 @@
 //! `put`: stores a value under a key, new or not.
 
 use super::check::Check;
-use super::step::{Step, Stored};
+use super::checked_op::{CheckedOp, StoreKind};
 use crate::cache::{CommandError, Condition, Key, Ttl, Value};
 
 pub(super) fn check(
@@ -11,10 +11,10 @@ pub(super) fn check(
     ttl: Ttl,
     condition: &Condition,
     previous: bool,
-) -> Result<Step, CommandError> {
+) -> Result<CheckedOp, CommandError> {
     let lifetime = check.lifetime(ttl)?;
-    let there = check.find(&key);
-    check.condition(there, condition)?;
+    let found = check.find(&key);
+    check.condition(found, condition)?;
     let record = check.record(&key, value)?;
-    Ok(Step::Store { key, slot: there.slot(), record, lifetime, kind: Stored::Value { previous } })
+    Ok(CheckedOp::Store { key, slot: found.slot(), record, lifetime, kind: StoreKind::Value { previous } })
 }

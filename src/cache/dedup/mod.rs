@@ -1,170 +1,170 @@
-//! The answers given to requests that named themselves, so that a retry gets the same answer and is not
-//! applied again. Bounded in number, bytes and age; the oldest go first.
+//! The results of requests that carried an idempotency key, so that a retry gets the same result and is not applied
+//! again. Bounded in number, bytes and age; the oldest are dropped first.
 
 pub(super) mod result_codec;
 
 use super::Command;
 use super::digest::{HashWriter, Sum, halves, hash_text, hash_words};
-use super::limits::{EXPIRE_PER_APPLY_MAX, REMEMBERED_BYTES_MAX, REMEMBERED_MS_MAX, REMEMBERED_OUTCOMES_MAX};
+use super::limits::{DEDUP_BYTES_MAX, DEDUP_MS_MAX, DEDUP_RESULTS_MAX, EXPIRE_PER_APPLY_MAX};
+use super::numbered_queue::NumberedQueue;
 use super::outcome::CommandResult;
-use super::window::Window;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
-/// One request and its answer.
+/// One request and its result.
 #[derive(Debug, Clone)]
-pub(super) struct Memory {
+pub(super) struct DedupEntry {
     pub key: Arc<str>,
     /// Of the command, to tell a retry from another request under the same key.
     pub fingerprint: u128,
     pub at_ms: u64,
-    /// As a snapshot has it: a batch's answer takes several times that when it is taken apart.
-    answer: Arc<[u8]>,
-    answer_hash: u128,
+    /// Encoded as in a snapshot: the result of a batch takes several times as much memory when it is decoded.
+    result: Arc<[u8]>,
+    result_hash: u128,
 }
 
-impl Memory {
-    /// What a memory counts beyond its key and its encoded answer.
+impl DedupEntry {
+    /// What an entry counts beyond its key and its encoded result.
     const OVERHEAD_BYTES: u64 = 64;
 
-    pub fn new(key: Arc<str>, fingerprint: u128, at_ms: u64, answer: &CommandResult) -> Self {
+    pub fn new(key: Arc<str>, fingerprint: u128, at_ms: u64, result: &CommandResult) -> Self {
         let mut encoded = Vec::new();
-        // Writing to memory cannot fail; were it to, all nodes would go on with the same part.
-        let _ = result_codec::encode(answer, &mut encoded);
-        let answer_hash = hash_answer(&encoded);
-        Self { key, fingerprint, at_ms, answer: encoded.into(), answer_hash }
+        // Writing to memory cannot fail; if it did, every node would store the same part.
+        let _ = result_codec::encode(result, &mut encoded);
+        let result_hash = hash_result(&encoded);
+        Self { key, fingerprint, at_ms, result: encoded.into(), result_hash }
     }
 
-    /// `None` if it cannot be read, which is the same on all nodes, and never happens.
-    pub fn answer(&self) -> Option<CommandResult> {
-        result_codec::decode_all(&self.answer)
+    /// The result; `None` if it cannot be decoded, which never happens, and would be the same on all nodes.
+    pub fn result(&self) -> Option<CommandResult> {
+        result_codec::decode_all(&self.result)
     }
 
-    /// The answer as it is encoded.
-    pub fn encoded_answer(&self) -> &[u8] {
-        &self.answer
+    /// The result as it is encoded.
+    pub fn encoded_result(&self) -> &[u8] {
+        &self.result
     }
 
     fn bytes(&self) -> u64 {
-        (self.key.len() + self.answer.len()) as u64 + Self::OVERHEAD_BYTES
+        (self.key.len() + self.result.len()) as u64 + Self::OVERHEAD_BYTES
     }
 
-    fn hash(&self, number: u64, answer_hash: u128) -> u128 {
+    fn is_expired(&self, now_ms: u64) -> bool {
+        self.at_ms.saturating_add(DEDUP_MS_MAX) <= now_ms
+    }
+
+    fn hash(&self, number: u64, result_hash: u128) -> u128 {
         let [key_low, key_high] = hash_text(&self.key);
         let [print_low, print_high] = halves(self.fingerprint);
-        let [answer_low, answer_high] = halves(answer_hash);
-        hash_words([number, key_low, key_high, print_low, print_high, answer_low, answer_high, self.at_ms])
+        let [result_low, result_high] = halves(result_hash);
+        hash_words([number, key_low, key_high, print_low, print_high, result_low, result_high, self.at_ms])
     }
 }
 
-/// What tells one command from another: a hash of its canonical encoding.
+/// Identifies a command: a hash of its canonical encoding.
 pub(super) fn fingerprint(command: &Command) -> u128 {
     let mut writer = HashWriter::default();
-    // Hashing cannot fail; were it to, all nodes would go on from the same partial hash.
+    // Hashing cannot fail; if it did, every node would continue with the same partial hash.
     let _ = postcard::to_io(command, &mut writer);
     writer.finish()
 }
 
-fn hash_answer(encoded: &[u8]) -> u128 {
+fn hash_result(encoded: &[u8]) -> u128 {
     let mut writer = HashWriter::default();
     // As above.
     let _ = writer.write_all(encoded);
     writer.finish()
 }
 
-/// All that is remembered.
+/// All stored results, by idempotency key.
 #[derive(Debug)]
-pub(super) struct Remembered {
-    window: Window<Memory>,
+pub(super) struct DedupTable {
+    queue: NumberedQueue<DedupEntry>,
     keys: BTreeMap<Arc<str>, u64>,
     bytes: u64,
     sum: Sum,
 }
 
-impl Default for Remembered {
+impl Default for DedupTable {
     fn default() -> Self {
-        Self::restore(Window::starting_at(0))
+        Self::restore(NumberedQueue::starting_at(0))
     }
 }
 
-impl Remembered {
-    /// Rebuilds from a snapshot's window.
-    pub fn restore(window: Window<Memory>) -> Self {
+impl DedupTable {
+    /// Rebuilds the table from a snapshot's queue.
+    pub fn restore(queue: NumberedQueue<DedupEntry>) -> Self {
         let mut keys = BTreeMap::new();
         let mut bytes = 0;
-        for (number, memory) in window.iter() {
-            keys.insert(memory.key.clone(), number);
-            bytes += memory.bytes();
+        for (number, entry) in queue.iter() {
+            keys.insert(entry.key.clone(), number);
+            bytes += entry.bytes();
         }
-        let sum = sum_of(&window, |memory| memory.answer_hash);
-        Self { window, keys, bytes, sum }
+        let sum = sum_of(&queue, |entry| entry.result_hash);
+        Self { queue, keys, bytes, sum }
     }
 
-    pub fn window(&self) -> &Window<Memory> {
-        &self.window
+    pub fn queue(&self) -> &NumberedQueue<DedupEntry> {
+        &self.queue
     }
 
-    /// What is remembered under a key, unless it is too old.
-    pub fn recall(&self, key: &str, now_ms: u64) -> Option<&Memory> {
-        let memory = self.window.get(*self.keys.get(key)?)?;
-        (!is_old(memory, now_ms)).then_some(memory)
+    /// The entry of a key, unless it has expired.
+    pub fn find(&self, key: &str, now_ms: u64) -> Option<&DedupEntry> {
+        let entry = self.queue.get(*self.keys.get(key)?)?;
+        (!entry.is_expired(now_ms)).then_some(entry)
     }
 
-    /// Remembers an answer, and forgets the oldest ones if that is too much.
-    pub fn remember(&mut self, memory: Memory) {
-        let number = self.window.next();
-        self.keys.insert(memory.key.clone(), number);
-        self.bytes += memory.bytes();
-        self.sum.add(memory.hash(number, memory.answer_hash));
-        self.window.push(Some(memory));
+    /// Stores a result, and drops the oldest ones beyond the limits.
+    pub fn insert(&mut self, entry: DedupEntry) {
+        let number = self.queue.next();
+        self.keys.insert(entry.key.clone(), number);
+        self.bytes += entry.bytes();
+        self.sum.add(entry.hash(number, entry.result_hash));
+        self.queue.push(Some(entry));
         // The newest always stays: without it a retry would be applied twice.
-        while self.window.len() > 1
-            && (self.window.len() > REMEMBERED_OUTCOMES_MAX as u64 || self.bytes > REMEMBERED_BYTES_MAX)
+        while self.queue.len() > 1
+            && (self.queue.len() > DEDUP_RESULTS_MAX as u64 || self.bytes > DEDUP_BYTES_MAX)
         {
-            self.forget_oldest();
+            self.drop_oldest();
         }
     }
 
-    /// Forgets what is too old, a bounded number at once. (What is left is too old for `recall` as well.)
-    pub fn forget_old(&mut self, now_ms: u64) {
+    /// Drops expired entries, a bounded number at once. (`find` ignores those that are left.)
+    pub fn drop_expired(&mut self, now_ms: u64) {
         for _ in 0..EXPIRE_PER_APPLY_MAX {
-            if !self.window.front().is_some_and(|memory| is_old(memory, now_ms)) {
+            if !self.queue.front().is_some_and(|entry| entry.is_expired(now_ms)) {
                 return;
             }
-            self.forget_oldest();
+            self.drop_oldest();
         }
     }
 
-    /// For the digest: where the window stands, and the sum over it.
+    /// For the digest: the range of numbers, and the sum over the entries.
     pub fn words(&self) -> [u64; 4] {
-        self.window.words(self.sum)
+        self.queue.words(self.sum)
     }
 
-    /// The same, computed anew.
+    /// The same, computed from scratch.
     pub fn recompute_words(&self) -> [u64; 4] {
-        self.window.words(sum_of(&self.window, |memory| hash_answer(&memory.answer)))
+        self.queue.words(sum_of(&self.queue, |entry| hash_result(&entry.result)))
     }
 
-    fn forget_oldest(&mut self) {
-        let Some((number, memory)) = self.window.pop() else { return };
-        self.bytes -= memory.bytes();
-        self.sum.subtract(memory.hash(number, memory.answer_hash));
-        // The key may have been used again since, after its first use had become too old.
-        if self.keys.get(&memory.key) == Some(&number) {
-            self.keys.remove(&memory.key);
+    fn drop_oldest(&mut self) {
+        let Some((number, entry)) = self.queue.pop() else { return };
+        self.bytes -= entry.bytes();
+        self.sum.subtract(entry.hash(number, entry.result_hash));
+        // The key may have been used again since, after this entry had expired.
+        if self.keys.get(&entry.key) == Some(&number) {
+            self.keys.remove(&entry.key);
         }
     }
 }
 
-fn is_old(memory: &Memory, now_ms: u64) -> bool {
-    memory.at_ms.saturating_add(REMEMBERED_MS_MAX) <= now_ms
-}
-
-fn sum_of(window: &Window<Memory>, answer_hash: impl Fn(&Memory) -> u128) -> Sum {
+fn sum_of(queue: &NumberedQueue<DedupEntry>, result_hash: impl Fn(&DedupEntry) -> u128) -> Sum {
     let mut sum = Sum::default();
-    for (number, memory) in window.iter() {
-        sum.add(memory.hash(number, answer_hash(memory)));
+    for (number, entry) in queue.iter() {
+        sum.add(entry.hash(number, result_hash(entry)));
     }
     sum
 }

@@ -5,7 +5,7 @@ use super::PolicyState;
 use crate::cache::codec::{DecodeError, Decoder, put_u32};
 use crate::cache::digest::{Sum, hash_words};
 use crate::cache::limits::CAPACITY_ENTRIES_MAX;
-use crate::cache::window::Window;
+use crate::cache::numbered_queue::NumberedQueue;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::num::NonZeroU32;
@@ -14,18 +14,18 @@ use std::num::NonZeroU32;
 /// does.
 const DROPPED_PER_ADD: usize = 2;
 
-/// A queue of fingerprints. One that is taken out leaves a gap.
+/// Fingerprints in the order of evictions. One that is taken out leaves a gap.
 #[derive(Debug)]
 pub(super) struct Ghost {
-    window: Window<NonZeroU32>,
-    /// Where each fingerprint is in the window: the low 32 bits of its number. No window is longer than 2^32.
+    queue: NumberedQueue<NonZeroU32>,
+    /// The low 32 bits of each fingerprint's number. No queue is longer than 2^32, so they identify it.
     numbers: BTreeMap<NonZeroU32, u32>,
     sum: Sum,
 }
 
 impl Default for Ghost {
     fn default() -> Self {
-        Self { window: Window::starting_at(0), numbers: BTreeMap::new(), sum: Sum::default() }
+        Self { queue: NumberedQueue::starting_at(0), numbers: BTreeMap::new(), sum: Sum::default() }
     }
 }
 
@@ -35,32 +35,32 @@ impl Ghost {
         let fingerprint = |source: &mut Decoder<_>| {
             NonZeroU32::new(source.u32()?).ok_or(DecodeError::Damaged("a fingerprint is 0"))
         };
-        let window = Window::decode(source, CAPACITY_ENTRIES_MAX as usize, fingerprint)?;
+        let queue = NumberedQueue::decode(source, CAPACITY_ENTRIES_MAX as usize, fingerprint)?;
         let mut numbers = BTreeMap::new();
-        for (number, &fingerprint) in window.iter() {
+        for (number, &fingerprint) in queue.iter() {
             if numbers.insert(fingerprint, number as u32).is_some() {
                 return Err(DecodeError::Damaged("a key was evicted twice"));
             }
         }
-        let sum = sum_of(&window);
-        Ok(Self { window, numbers, sum })
+        let sum = sum_of(&queue);
+        Ok(Self { queue, numbers, sum })
     }
 
     /// A copy for a snapshot.
     pub fn state(&self) -> Box<dyn PolicyState> {
-        Box::new(self.window.clone())
+        Box::new(self.queue.clone())
     }
 
     /// Fingerprints and gaps.
     pub fn len(&self) -> u64 {
-        self.window.len()
+        self.queue.len()
     }
 
     /// Adds a key, and drops the oldest ones beyond the limit.
     pub fn add(&mut self, fingerprint: u32, limit: u64) {
         let fingerprint = non_zero(fingerprint);
         self.take(fingerprint);
-        let number = self.window.push(Some(fingerprint));
+        let number = self.queue.push(Some(fingerprint));
         self.numbers.insert(fingerprint, number as u32);
         self.sum.add(hash(number, fingerprint));
         for _ in 0..DROPPED_PER_ADD {
@@ -76,7 +76,7 @@ impl Ghost {
     }
 
     pub fn drop_oldest(&mut self) {
-        if let Some((number, fingerprint)) = self.window.pop() {
+        if let Some((number, fingerprint)) = self.queue.pop() {
             self.numbers.remove(&fingerprint);
             self.sum.subtract(hash(number, fingerprint));
         }
@@ -84,22 +84,22 @@ impl Ghost {
 
     /// For the digest, kept current.
     pub fn digest_words(&self) -> [u64; 4] {
-        self.window.words(self.sum)
+        self.queue.words(self.sum)
     }
 
     fn take(&mut self, fingerprint: NonZeroU32) -> bool {
         let Some(low) = self.numbers.remove(&fingerprint) else { return false };
-        let next = self.window.next();
+        let next = self.queue.next();
         let number = next - u64::from((next as u32).wrapping_sub(low));
-        self.window.take(number);
+        self.queue.take(number);
         self.sum.subtract(hash(number, fingerprint));
         true
     }
 }
 
-impl PolicyState for Window<NonZeroU32> {
+impl PolicyState for NumberedQueue<NonZeroU32> {
     fn encode(&self, mut out: &mut dyn Write) -> io::Result<()> {
-        Window::encode(self, &mut out, |out, fingerprint| put_u32(out, fingerprint.get()))
+        NumberedQueue::encode(self, &mut out, |out, fingerprint| put_u32(out, fingerprint.get()))
     }
 
     fn digest_words(&self) -> [u64; 4] {
@@ -116,9 +116,9 @@ fn hash(number: u64, fingerprint: NonZeroU32) -> u128 {
     hash_words([number, u64::from(fingerprint.get())])
 }
 
-fn sum_of(window: &Window<NonZeroU32>) -> Sum {
+fn sum_of(queue: &NumberedQueue<NonZeroU32>) -> Sum {
     let mut sum = Sum::default();
-    for (number, &fingerprint) in window.iter() {
+    for (number, &fingerprint) in queue.iter() {
         sum.add(hash(number, fingerprint));
     }
     sum

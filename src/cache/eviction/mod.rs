@@ -44,7 +44,7 @@ pub(super) struct Capacity {
 pub(super) struct EvictionContext<'a> {
     pub slab: &'a mut Slab,
     pub capacity: Capacity,
-    /// The counter that recency stamps are taken from.
+    /// The counter that assigns recencies.
     pub recency_clock: &'a mut u64,
     /// How many entries may still be reinserted instead of evicted for this log entry.
     pub reinsert_budget: &'a mut u32,
@@ -77,8 +77,8 @@ pub(super) trait EvictionPolicy: Debug + Send + Sync {
     fn prefetch(&self, _slots: &[u32]) {}
     /// Inserts an entry of a snapshot; false when it cannot have that rank.
     fn restore_entry(&mut self, slot: u32, usage: &Usage) -> bool;
-    /// The recency stamp in an entry's rank, if it holds one. Like recencies, these are unique.
-    fn stamp_in_rank(&self, _usage: &Usage) -> Option<u64> {
+    /// The recency in an entry's rank, if it holds one. Like recencies, these are unique.
+    fn recency_in_rank(&self, _usage: &Usage) -> Option<u64> {
         None
     }
 

@@ -1,4 +1,4 @@
-//! Evicts nothing: a write that does not fit is refused (`apply/capacity.rs`). The order of uses is kept all the same,
+//! Evicts nothing: a write that does not fit is refused (`apply/capacity_check.rs`). The order of uses is kept all the same,
 //! so that a switch to a policy that evicts starts with what is known.
 
 use super::lru::Lru;

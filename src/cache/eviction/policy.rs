@@ -157,10 +157,10 @@ mod tests {
 
     fn restored(cache: &Cache) -> Cache {
         let mut bytes = Vec::new();
-        cache.freeze().encode(&mut bytes).expect("a Vec takes everything");
+        cache.snapshot_view().encode(&mut bytes).expect("a Vec takes everything");
         let restored = Cache::restore(bytes.as_slice()).expect("it is intact");
         let mut again = Vec::new();
-        restored.freeze().encode(&mut again).expect("a Vec takes everything");
+        restored.snapshot_view().encode(&mut again).expect("a Vec takes everything");
         assert_eq!(bytes, again, "equal states have equal snapshots");
         restored
     }

@@ -142,9 +142,9 @@ impl PolicySet {
         })
     }
 
-    /// The recency stamp in an entry's rank, if it holds one.
-    pub fn stamp_in_rank(&self, slab: &Slab, slot: u32) -> Option<u64> {
-        self.order(policy_of(slab, slot)?).stamp_in_rank(&slab.usage(slot)?)
+    /// The recency in an entry's rank, if it holds one.
+    pub fn recency_in_rank(&self, slab: &Slab, slot: u32) -> Option<u64> {
+        self.order(policy_of(slab, slot)?).recency_in_rank(&slab.usage(slot)?)
     }
 
     /// For the digest: a sum over the state of every policy.

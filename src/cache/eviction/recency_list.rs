@@ -1,4 +1,4 @@
-//! Slots in the order of their recency stamps, where nearly all are inserted at the end: inserting there, removing from
+//! Slots in the order of their recencies, where nearly all are inserted at the end: inserting there, removing from
 //! anywhere and reading both ends take constant time, and touch little memory.
 //!
 //! It is a linked list through an array with a node for each slot. Slots that are inserted out of order, as they may be
@@ -16,14 +16,14 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug, Clone, Copy)]
 struct Node {
     /// 0 when the slot is not in the list.
-    stamp: u64,
+    recency: u64,
     before: u32,
     after: u32,
 }
 
-const EMPTY: Node = Node { stamp: 0, before: NONE, after: NONE };
+const EMPTY: Node = Node { recency: 0, before: NONE, after: NONE };
 
-/// Slots by recency stamps. Each slot is in it at most once, and so is each stamp.
+/// Slots by recencies. Each slot is in it at most once, and so is each recency.
 #[derive(Debug)]
 pub(super) struct RecencyList {
     pages: Vec<Box<[Node; PAGE_NODES]>>,
@@ -45,16 +45,16 @@ impl RecencyList {
     }
 
     /// Inserts a slot that is not in it.
-    pub fn insert(&mut self, stamp: u64, slot: u32) {
+    pub fn insert(&mut self, recency: u64, slot: u32) {
         let last = self.last;
-        if stamp <= self.node(last).map_or(0, |node| node.stamp) {
-            self.out_of_order.insert(stamp, slot);
+        if recency <= self.node(last).map_or(0, |node| node.recency) {
+            self.out_of_order.insert(recency, slot);
             return;
         }
         while self.node(slot).is_none() {
             self.pages.push(Box::new([EMPTY; PAGE_NODES]));
         }
-        self.set(slot, Node { stamp, before: last, after: NONE });
+        self.set(slot, Node { recency, before: last, after: NONE });
         self.change(last, |last| last.after = slot);
         if last == NONE {
             self.first = slot;
@@ -63,10 +63,11 @@ impl RecencyList {
         self.listed += 1;
     }
 
-    /// Removes a slot that was inserted with this stamp.
-    pub fn remove(&mut self, stamp: u64, slot: u32) {
-        let Some(node) = self.node(slot).copied().filter(|node| node.stamp > 0 && node.stamp == stamp) else {
-            self.out_of_order.remove(&stamp);
+    /// Removes a slot that was inserted with this recency.
+    pub fn remove(&mut self, recency: u64, slot: u32) {
+        let Some(node) = self.node(slot).copied().filter(|node| node.recency > 0 && node.recency == recency)
+        else {
+            self.out_of_order.remove(&recency);
             return;
         };
         self.set(slot, EMPTY);
@@ -81,24 +82,24 @@ impl RecencyList {
         self.listed -= 1;
     }
 
-    /// The slot with the least stamp.
+    /// The slot with the least recency.
     pub fn first(&self) -> Option<u32> {
         self.iter().next()
     }
 
-    /// The slot with the greatest stamp.
+    /// The slot with the greatest recency.
     pub fn last(&self) -> Option<u32> {
-        let listed = self.node(self.last).map(|node| (node.stamp, self.last));
-        let out_of_order = self.out_of_order.last_key_value().map(|(&stamp, &slot)| (stamp, slot));
+        let listed = self.node(self.last).map(|node| (node.recency, self.last));
+        let out_of_order = self.out_of_order.last_key_value().map(|(&recency, &slot)| (recency, slot));
         listed.max(out_of_order).map(|(_, slot)| slot)
     }
 
-    /// All slots in the order of their stamps.
+    /// All slots in the order of their recencies.
     pub fn iter(&self) -> impl Iterator<Item = u32> {
         let mut out_of_order = self.out_of_order.iter().peekable();
         let mut at = self.first;
         std::iter::from_fn(move || match (self.node(at), out_of_order.peek()) {
-            (Some(node), next) if next.is_none_or(|(stamp, _)| node.stamp < **stamp) => {
+            (Some(node), next) if next.is_none_or(|(recency, _)| node.recency < **recency) => {
                 Some(std::mem::replace(&mut at, node.after))
             }
             _ => out_of_order.next().map(|(_, &slot)| slot),
@@ -109,7 +110,7 @@ impl RecencyList {
     pub fn prefetch(&self, slots: &[u32]) {
         for slot in slots {
             let neighbours =
-                |node: &Node| [node.before, node.after].map(|slot| self.node(slot).map(|n| n.stamp));
+                |node: &Node| [node.before, node.after].map(|slot| self.node(slot).map(|n| n.recency));
             black_box(self.node(*slot).map(neighbours));
         }
     }
@@ -149,23 +150,23 @@ mod tests {
             let mut newest = 0;
             for _ in 0..3_000 {
                 let slot = random.u32(..2_500);
-                let there = model.iter().find(|(_, at)| **at == slot).map(|(stamp, _)| *stamp);
-                if let Some(stamp) = there {
-                    list.remove(stamp, slot);
-                    model.remove(&stamp);
+                let there = model.iter().find(|(_, at)| **at == slot).map(|(recency, _)| *recency);
+                if let Some(recency) = there {
+                    list.remove(recency, slot);
+                    model.remove(&recency);
                 } else if model.len() < 60 {
                     newest += 2;
                     // Some rounds have none that come late, some have many.
                     let late = random.u32(..20) < round;
-                    let stamp = if late { random.u64(..newest) } else { newest };
-                    if model.contains_key(&stamp) {
+                    let recency = if late { random.u64(..newest) } else { newest };
+                    if model.contains_key(&recency) {
                         continue;
                     }
-                    list.insert(stamp, slot);
-                    model.insert(stamp, slot);
-                } else if let Some((stamp, slot)) = model.pop_first() {
+                    list.insert(recency, slot);
+                    model.insert(recency, slot);
+                } else if let Some((recency, slot)) = model.pop_first() {
                     assert_eq!(list.first(), Some(slot));
-                    list.remove(stamp, slot);
+                    list.remove(recency, slot);
                 }
                 assert_eq!(list.len(), model.len() as u64);
                 assert_eq!(list.first(), model.values().next().copied());

@@ -44,7 +44,7 @@ impl Rank {
     }
 }
 
-/// One queue: slots by the recency stamp with which they joined it.
+/// One queue: slots by the recency with which they joined it.
 #[derive(Debug, Default)]
 struct Queue {
     slots: BTreeMap<u64, u32>,
@@ -206,7 +206,7 @@ impl EvictionPolicy for S3Fifo {
         self.enqueue(slot, Rank::unpack(usage.rank), usage.bytes)
     }
 
-    fn stamp_in_rank(&self, usage: &Usage) -> Option<u64> {
+    fn recency_in_rank(&self, usage: &Usage) -> Option<u64> {
         Some(Rank::unpack(usage.rank).queued)
     }
 

@@ -1,6 +1,6 @@
-//! A frozen cache to bytes, record after record.
+//! Encodes a snapshot view, record by record.
 
-use super::{Frozen, MAGIC, VERSION};
+use super::{MAGIC, SnapshotView, VERSION};
 use crate::cache::codec::{put_bool, put_bytes, put_option, put_u8, put_u32, put_u64, put_u128};
 use crate::cache::entry::Entry;
 use crate::cache::slab::Slot;
@@ -9,7 +9,7 @@ use std::io::{BufWriter, Result, Write};
 
 const BUFFER_BYTES: usize = 256 * 1024;
 
-impl Frozen {
+impl SnapshotView {
     /// Writes the snapshot's bytes. They depend on the state alone.
     ///
     /// # Errors
@@ -29,11 +29,11 @@ impl Frozen {
         }
         self.policies.encode(&mut out)?;
         self.tombstones.encode(&mut out, put_tombstone)?;
-        self.remembered.encode(&mut out, |out, memory| {
-            put_bytes(out, memory.key.as_bytes())?;
-            put_u128(out, memory.fingerprint)?;
-            put_u64(out, memory.at_ms)?;
-            out.write_all(memory.encoded_answer())
+        self.dedup.encode(&mut out, |out, entry| {
+            put_bytes(out, entry.key.as_bytes())?;
+            put_u128(out, entry.fingerprint)?;
+            put_u64(out, entry.at_ms)?;
+            out.write_all(entry.encoded_result())
         })?;
         out.flush()
     }
@@ -66,7 +66,7 @@ fn put_slot(out: &mut impl Write, slot: &Slot) -> Result<()> {
 
 fn put_entry(out: &mut impl Write, entry: &Entry) -> Result<()> {
     put_bytes(out, entry.record.key_bytes())?;
-    put_bytes(out, entry.record.media())?;
+    put_bytes(out, entry.record.content_type_bytes())?;
     put_bytes(out, entry.record.bytes())?;
     put_u64(out, entry.revision)?;
     put_u64(out, entry.created_revision)?;

@@ -1,7 +1,7 @@
 //! Snapshots: the whole state as bytes, equal on all nodes at equal index.
 //!
-//! [`Frozen`] is a view that shares memory with the cache it was taken from and is encoded elsewhere while the
-//! cache goes on. [`Cache::restore`] is the way back; it refuses what it cannot vouch for.
+//! [`SnapshotView`] shares memory with the cache from which it was taken, and is encoded on another thread while the cache
+//! goes on. [`Cache::restore`] is the way back; it refuses bytes that are not exactly what was encoded.
 //!
 //! The format, in this order: magic, version, digest, scalars, slots by number, free list, the state of each eviction
 //! policy, tombstones, deduplicated results. `codec.rs` has the encoding of numbers and texts.
@@ -10,21 +10,21 @@ mod encode;
 mod restore;
 
 use super::codec::DecodeError;
-use super::dedup::Memory;
+use super::dedup::DedupEntry;
 use super::eviction::PolicyStates;
 use super::limits::FEATURE_LEVEL;
+use super::numbered_queue::NumberedQueue;
 use super::slab::Slab;
 use super::tombstones::Tombstone;
-use super::window::Window;
 use super::{Cache, CacheConfig, Digest, Stats};
 
 const MAGIC: [u8; 8] = *b"LSCACHE\n";
 /// Raised with every change of the format. No version before this one was released.
 const VERSION: u32 = 3;
 
-/// A cache as it was at one index.
+/// The state of a cache at one index, whatever happens to the cache afterwards.
 #[derive(Debug)]
-pub struct Frozen {
+pub struct SnapshotView {
     digest: Digest,
     index: u64,
     now_ms: u64,
@@ -34,18 +34,18 @@ pub struct Frozen {
     feature_level: u32,
     policies: PolicyStates,
     slab: Slab,
-    tombstones: Window<Tombstone>,
-    remembered: Window<Memory>,
+    tombstones: NumberedQueue<Tombstone>,
+    dedup: NumberedQueue<DedupEntry>,
 }
 
 impl Cache {
-    /// A view of the state as it is now. It can be encoded on another thread while the cache goes on.
-    pub fn freeze(&self) -> Frozen {
-        Frozen::new(self)
+    /// A view of the state as it is now. Taking it is cheap: it shares memory with the cache.
+    pub fn snapshot_view(&self) -> SnapshotView {
+        SnapshotView::new(self)
     }
 }
 
-impl Frozen {
+impl SnapshotView {
     fn new(cache: &Cache) -> Self {
         Self {
             digest: cache.digest(),
@@ -57,8 +57,8 @@ impl Frozen {
             feature_level: cache.feature_level,
             policies: cache.store.policies().states(),
             slab: cache.store.slab().clone(),
-            tombstones: cache.tombstones.window().clone(),
-            remembered: cache.remembered.window().clone(),
+            tombstones: cache.tombstones.queue().clone(),
+            dedup: cache.dedup.queue().clone(),
         }
     }
 
@@ -73,7 +73,7 @@ impl Frozen {
     }
 }
 
-/// Why bytes are no snapshot. Nothing is ever restored in part.
+/// Why bytes are no snapshot. Nothing is ever restored partially.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     #[error("the snapshot ends too early")]

@@ -1,21 +1,20 @@
-//! Bytes to a cache. Every length is checked before memory is taken, every rule of the state before it is
-//! believed, and in the end the digest: what comes out is exactly what went in, or an error.
+//! Decodes a snapshot. Every length is checked before memory is allocated, every invariant of the state as it is rebuilt,
+//! and the digest at the end: the result is exactly the state that was encoded, or an error.
 
 use super::{MAGIC, RestoreError, VERSION};
 use crate::cache::codec::{DecodeError, Decoder};
-use crate::cache::dedup::result_codec;
-use crate::cache::dedup::{Memory, Remembered};
+use crate::cache::dedup::{DedupEntry, DedupTable, result_codec};
 use crate::cache::entry::Entry;
 use crate::cache::eviction::PolicySet;
 use crate::cache::limits::{
-    CONTENT_TYPE_BYTES_MAX, FEATURE_LEVEL, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, REMEMBERED_OUTCOMES_MAX,
+    CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX,
     TOMBSTONES_MAX, VALUE_BYTES_MAX,
 };
+use crate::cache::numbered_queue::NumberedQueue;
 use crate::cache::record::Record;
 use crate::cache::slab::{Slab, Slot};
 use crate::cache::store::Store;
 use crate::cache::tombstones::{Scope, Tombstone, Tombstones};
-use crate::cache::window::Window;
 use crate::cache::{Cache, CacheConfig, Digest, Key, Stats};
 use std::io::{BufReader, Read};
 use std::num::NonZeroU64;
@@ -54,12 +53,12 @@ impl Cache {
         let mut policies = PolicySet::new(config.policy);
         policies.restore_states(source)?;
         let store = Store::restore(slab, policies, recency_clock).map_err(RestoreError::Damaged)?;
-        let tombstones = Tombstones::restore(Window::decode(source, TOMBSTONES_MAX, tombstone)?)
+        let tombstones = Tombstones::restore(NumberedQueue::decode(source, TOMBSTONES_MAX, tombstone)?)
             .ok_or(RestoreError::Damaged("a key has two tombstones"))?;
-        let remembered = Remembered::restore(Window::decode(source, REMEMBERED_OUTCOMES_MAX, memory)?);
+        let dedup = DedupTable::restore(NumberedQueue::decode(source, DEDUP_RESULTS_MAX, dedup_entry)?);
         source.end()?;
 
-        let cache = Self { config, index, now_ms, store, tombstones, remembered, stats, feature_level };
+        let cache = Self { config, index, now_ms, store, tombstones, dedup, stats, feature_level };
         let computed = cache.digest();
         if computed != written {
             return Err(RestoreError::Digest { written, computed });
@@ -81,7 +80,7 @@ fn slab(source: &mut Decoder<impl Read>) -> Result<Slab> {
     for _ in 0..source.u32()? {
         slab.restore_slot(slot(source)?);
     }
-    // The list is never longer than the slots, which were all read, so it cannot ask for too much memory.
+    // The list is no longer than the list of slots, all of which were read, so the snapshot justifies its memory.
     let length = source.u32()?;
     if length > slab.slots() {
         return Err(DecodeError::Damaged("it has more free slots than slots"));
@@ -142,9 +141,9 @@ fn tombstone<R: Read>(source: &mut Decoder<R>) -> Result<Tombstone> {
     Ok(Tombstone { scope, revision: source.u64()?, at_ms: source.u64()? })
 }
 
-fn memory<R: Read>(source: &mut Decoder<R>) -> Result<Memory> {
+fn dedup_entry<R: Read>(source: &mut Decoder<R>) -> Result<DedupEntry> {
     let key = source.text(IDEMPOTENCY_KEY_BYTES_MAX)?;
     let fingerprint = source.u128()?;
     let at_ms = source.u64()?;
-    Ok(Memory::new(key.into(), fingerprint, at_ms, &result_codec::decode(source)?))
+    Ok(DedupEntry::new(key.into(), fingerprint, at_ms, &result_codec::decode(source)?))
 }

@@ -1,5 +1,5 @@
-//! What every log entry does besides its command: expire what is due, evict what does not fit. Both are
-//! bounded, so that no single entry takes long; the rest waits for the next one.
+//! What every log entry does besides its command: it expires what is due and evicts what does not fit. Both are
+//! bounded, so that no single log entry takes long; the rest waits for the next one.
 
 use crate::cache::limits::{EVICT_PER_APPLY_MAX, EXPIRE_PER_APPLY_MAX};
 use crate::cache::{Cache, Cause, Event};
@@ -12,7 +12,7 @@ pub(super) struct Size {
 }
 
 impl Cache {
-    /// Removes entries whose deadline has passed, in order of deadline and slot.
+    /// Removes expired entries, in order of deadline and slot.
     pub(super) fn expire_due(&mut self, events: &mut Vec<Event>) {
         for _ in 0..EXPIRE_PER_APPLY_MAX {
             match self.store.first_deadline() {
@@ -26,9 +26,9 @@ impl Cache {
         Size { entries: self.len(), bytes: self.bytes() }
     }
 
-    /// Removes entries in the policy's order until the rest fits. The bound holds for a surplus that was there
-    /// before the command, or came of a smaller capacity. What the command itself brought has to be made room
-    /// for at once: else large values, written into a cache of small ones, would outrun the evictions.
+    /// Evicts entries in the policy's order until the rest fits. The bound is for a surplus that was there before the
+    /// command, or came with a smaller capacity. Room for what the command itself stored is made at once: otherwise large
+    /// values, written into a cache of small ones, would grow it faster than evictions shrink it.
     pub(super) fn evict_surplus(&mut self, before: Size, events: &mut Vec<Event>) {
         for victims in 0.. {
             let grown = self.len() > before.entries || self.bytes() > before.bytes;
@@ -37,7 +37,7 @@ impl Cache {
             }
             let Some(slot) = self.store.victim(self.config.capacity()) else { return };
             let Some(entry) = self.store.slab().entry(slot) else { return };
-            // One whose deadline has passed was gone already for readers: room is not why.
+            // An expired entry was gone for readers already: it expires and is not counted as evicted.
             if entry.is_expired(self.now_ms) {
                 self.expire(slot, events);
                 continue;

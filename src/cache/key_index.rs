@@ -1,35 +1,35 @@
-//! The entries in the order of their keys, as numbers of slots: 4 bytes an entry and no copy of the key.
+//! The slots of all entries in the order of their keys: 4 bytes an entry and no copy of the key.
 //!
-//! Two levels, like a B-tree that stops at its second: sorted chunks, in a sorted list. A slot's key is looked up
-//! in the slab, so an entry must be there while its slot is in the index.
+//! It is a sorted list of sorted chunks, like a B-tree of two levels. The key of a slot is looked up in the slab, so an
+//! entry must be in the slab while its slot is in the index.
 
 use super::hints::Hints;
 use super::slab::Slab;
 use std::cmp::Ordering;
 use std::ops::Bound;
 
-/// Most slots in a chunk. Larger ones make inserting slower, smaller ones make the list of them long.
+/// Most slots in a chunk. Larger chunks make an insert slower, smaller ones make the list of chunks longer.
 const CHUNK_SLOTS: usize = 512;
-/// A chunk with fewer is joined with a neighbour, if both together leave room for more.
+/// A chunk with fewer slots is joined with a neighbour, if both together have at most `JOINED_SLOTS_MAX`.
 const CHUNK_SLOTS_MIN: usize = CHUNK_SLOTS / 4;
 const JOINED_SLOTS_MAX: usize = CHUNK_SLOTS / 4 * 3;
 
 #[derive(Debug, Default)]
-pub(super) struct Index {
-    /// None is empty.
+pub(super) struct KeyIndex {
+    /// No chunk is empty.
     chunks: Vec<Vec<u32>>,
     hints: Hints,
 }
 
-/// Where a slot is, or would be.
+/// Where a slot is, or would be inserted.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Position {
     chunk: usize,
     at: usize,
 }
 
-impl Index {
-    /// Slots whose keys are in order.
+impl KeyIndex {
+    /// Builds the index from slots in the order of their keys.
     pub fn of_sorted(slots: &[u32]) -> Self {
         let chunk = |slots: &[u32]| {
             let mut chunk = Vec::with_capacity(CHUNK_SLOTS);
@@ -41,7 +41,7 @@ impl Index {
         Self { chunks: slots.chunks(JOINED_SLOTS_MAX).map(chunk).collect(), hints }
     }
 
-    /// Where a key may be.
+    /// Slots where a key may be: cheap guesses.
     pub fn hints(&self, key: &[u8]) -> impl Iterator<Item = u32> {
         self.hints.get(key)
     }
@@ -51,17 +51,17 @@ impl Index {
         if let Some(slot) = self.hints.get(key).find(is_there) {
             return Some(slot);
         }
-        let Place { chunk, at } = self.place(slab, key).ok()?;
+        let Position { chunk, at } = self.position(slab, key).ok()?;
         let slot = self.chunks[chunk][at];
         self.hints.set(key, slot);
         Some(slot)
     }
 
-    /// Adds the slot of a key that is not there yet.
+    /// Inserts the slot of a key that is not in the index.
     pub fn insert(&mut self, slab: &Slab, slot: u32) {
         let Some(entry) = slab.entry(slot) else { return };
         let key = entry.record.key_bytes();
-        let Err(Place { chunk, at }) = self.place(slab, key) else { return };
+        let Err(Position { chunk, at }) = self.position(slab, key) else { return };
         self.hints.fit(slab.len());
         self.hints.set(key, slot);
         if self.chunks.is_empty() {
@@ -71,7 +71,7 @@ impl Index {
             self.chunks[chunk].insert(at, slot);
             return;
         }
-        // Keys that come in order leave full chunks behind.
+        // Keys that are inserted in ascending order leave full chunks behind.
         let at_the_end = chunk + 1 == self.chunks.len() && at == CHUNK_SLOTS;
         let middle = if at_the_end { CHUNK_SLOTS } else { CHUNK_SLOTS / 2 };
         let mut upper = Vec::with_capacity(CHUNK_SLOTS);
@@ -81,10 +81,10 @@ impl Index {
         self.chunks.insert(chunk + 1, upper);
     }
 
-    /// Takes a slot out, before its entry goes.
+    /// Removes a slot. Its entry is still in the slab.
     pub fn remove(&mut self, slab: &Slab, slot: u32) {
         let Some(entry) = slab.entry(slot) else { return };
-        let Ok(Place { chunk, at }) = self.place(slab, entry.record.key_bytes()) else { return };
+        let Ok(Position { chunk, at }) = self.position(slab, entry.record.key_bytes()) else { return };
         self.chunks[chunk].remove(at);
         let left = self.chunks[chunk].len();
         if left == 0 {
@@ -94,7 +94,7 @@ impl Index {
         }
     }
 
-    /// Joins a chunk with the next, if both together leave room for more.
+    /// Joins a chunk with the next one, if both together are small enough.
     fn join(&mut self, chunk: usize) -> bool {
         let lengths = [chunk, chunk + 1].map(|at| self.chunks.get(at).map_or(CHUNK_SLOTS, Vec::len));
         let fits = lengths.iter().sum::<usize>() <= JOINED_SLOTS_MAX;
@@ -105,26 +105,26 @@ impl Index {
         fits
     }
 
-    /// Slots from a key on, in order.
+    /// Slots from a key on, in the order of their keys.
     pub fn from<'a>(&'a self, slab: &Slab, start: Bound<&[u8]>) -> impl Iterator<Item = u32> + use<'a> {
-        let place = match start {
-            Bound::Unbounded => Place { chunk: 0, at: 0 },
-            Bound::Included(key) => self.place(slab, key).unwrap_or_else(|place| place),
-            Bound::Excluded(key) => match self.place(slab, key) {
-                Ok(place) => Place { at: place.at + 1, ..place },
-                Err(place) => place,
+        let position = match start {
+            Bound::Unbounded => Position { chunk: 0, at: 0 },
+            Bound::Included(key) => self.position(slab, key).unwrap_or_else(|position| position),
+            Bound::Excluded(key) => match self.position(slab, key) {
+                Ok(position) => Position { at: position.at + 1, ..position },
+                Err(position) => position,
             },
         };
-        let chunks = self.chunks.iter().skip(place.chunk);
-        chunks.flatten().skip(place.at).copied()
+        let chunks = self.chunks.iter().skip(position.chunk);
+        chunks.flatten().skip(position.at).copied()
     }
 
-    fn place(&self, slab: &Slab, key: &[u8]) -> Result<Place, Place> {
+    fn position(&self, slab: &Slab, key: &[u8]) -> Result<Position, Position> {
         let compare = |slot: u32| slab.entry(slot).map_or(Ordering::Less, |e| e.record.key_bytes().cmp(key));
         let after = self.chunks.partition_point(|chunk| compare(chunk[0]) != Ordering::Greater);
-        let Some(chunk) = after.checked_sub(1) else { return Err(Place { chunk: 0, at: 0 }) };
+        let Some(chunk) = after.checked_sub(1) else { return Err(Position { chunk: 0, at: 0 }) };
         let found = self.chunks[chunk].binary_search_by(|&slot| compare(slot));
-        found.map(|at| Place { chunk, at }).map_err(|at| Place { chunk, at })
+        found.map(|at| Position { chunk, at }).map_err(|at| Position { chunk, at })
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
     use crate::cache::entry::Entry;
     use crate::cache::record::Record;
 
-    fn insert(index: &mut Index, slab: &mut Slab, number: u64) -> u32 {
+    fn insert(index: &mut KeyIndex, slab: &mut Slab, number: u64) -> u32 {
         let key = Key::new(&format!("{number:08}")).unwrap();
         let slot = slab.insert(Entry {
             record: Record::new(&key, b"", None),
@@ -157,7 +157,7 @@ mod tests {
     /// those that are gone.
     #[test]
     fn few_that_stay_take_little_room() {
-        let (mut index, mut slab) = (Index::default(), Slab::default());
+        let (mut index, mut slab) = (KeyIndex::default(), Slab::default());
         let mut queue = std::collections::VecDeque::new();
         for number in 0..400_000 {
             let slot = insert(&mut index, &mut slab, number);
@@ -179,7 +179,7 @@ mod tests {
     /// Slots are used again for other keys, and two keys may share a place: what is found is what the order of keys says.
     #[test]
     fn a_hint_is_never_believed() {
-        let (mut index, mut slab) = (Index::default(), Slab::default());
+        let (mut index, mut slab) = (KeyIndex::default(), Slab::default());
         let mut held = std::collections::BTreeMap::new();
         let mut random = fastrand::Rng::with_seed(7);
         let mut hits = 0;

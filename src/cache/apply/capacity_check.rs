@@ -1,29 +1,29 @@
-//! Whether a write fits, where the policy evicts nothing.
+//! Checks whether a write fits, where the policy evicts nothing.
 
-use super::step::Step;
+use super::checked_op::CheckedOp;
 use crate::cache::entry::Entry;
 use crate::cache::{Cache, CommandError};
 
-/// The size the cache would have, summed up over the steps of a command.
-pub(super) struct Room {
+/// The size that the cache would have after the operations of a command.
+pub(super) struct CapacityCheck {
     entries: u64,
     bytes: u64,
-    /// The first step that grew the cache past its capacity.
+    /// The first operation that grows the cache past its capacity, by its position in the batch.
     overflowing: Option<Option<u32>>,
 }
 
-impl Room {
-    pub fn of(cache: &Cache) -> Self {
+impl CapacityCheck {
+    pub fn new(cache: &Cache) -> Self {
         Self { entries: cache.len(), bytes: cache.bytes(), overflowing: None }
     }
 
-    /// Counts a step; the keys of steps that write are distinct.
-    pub fn count(&mut self, cache: &Cache, step: &Step, op: Option<u32>) {
-        let Some(slot) = step.writes() else { return };
+    /// Adds an operation. No two of those that write have the same key.
+    pub fn add(&mut self, cache: &Cache, op: &CheckedOp, position: Option<u32>) {
+        let Some(slot) = op.writes() else { return };
         let before = slot.and_then(|slot| cache.store.slab().entry(slot)).map(Entry::cost);
-        let after = match step {
-            Step::Store { .. } => step.cost(),
-            Step::SetLifetime { .. } => before,
+        let after = match op {
+            CheckedOp::Store { .. } => op.cost(),
+            CheckedOp::SetLifetime { .. } => before,
             _ => None,
         };
         let (entries, bytes) = (self.entries, self.bytes);
@@ -32,12 +32,12 @@ impl Room {
         let past_entries = self.entries > entries && self.entries > cache.config.capacity_entries;
         let past_bytes = self.bytes > bytes && self.bytes > cache.config.capacity_bytes;
         if past_entries || past_bytes {
-            self.overflowing.get_or_insert(op);
+            self.overflowing.get_or_insert(position);
         }
     }
 
-    /// Refuses what does not fit; only the sum counts, so a batch may delete to make room for its puts.
-    /// A write that does not grow the cache is allowed, however full it is.
+    /// Refuses what does not fit. Only the sum counts, so a batch may delete to make room for its puts. A write that
+    /// does not grow the cache is allowed, however full the cache is.
     pub fn verdict(&self, cache: &Cache) -> Result<(), CommandError> {
         if cache.config.policy.evicts() {
             return Ok(());

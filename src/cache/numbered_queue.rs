@@ -1,4 +1,4 @@
-//! A queue of numbered items that forgets its oldest, in copy-on-write chunks like the slab's pages.
+//! A queue of numbered items, in copy-on-write chunks like the slab's pages, so that a snapshot can share it.
 
 use super::codec::{DecodeError, Decoder, put_bool, put_u32, put_u64};
 use super::digest::Sum;
@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 const CHUNK_ITEMS: u64 = 64;
 
-/// Items numbered in the order they came. One can be taken out of the middle; its number stays as a gap.
+/// Items numbered in the order in which they were added. An item can be taken out of the middle; its number stays as a
+/// gap.
 #[derive(Debug, Clone)]
-pub(super) struct Window<T> {
+pub(super) struct NumberedQueue<T> {
     chunks: VecDeque<Arc<Vec<Option<T>>>>,
     /// Number of the oldest item kept.
     first: u64,
@@ -18,8 +19,8 @@ pub(super) struct Window<T> {
     next: u64,
 }
 
-impl<T: Clone> Window<T> {
-    /// An empty window whose next item gets this number.
+impl<T: Clone> NumberedQueue<T> {
+    /// An empty queue; the next item gets this number.
     pub fn starting_at(number: u64) -> Self {
         Self { chunks: VecDeque::new(), first: number, next: number }
     }
@@ -33,13 +34,13 @@ impl<T: Clone> Window<T> {
         self.next - self.first
     }
 
-    /// For the digest: where the window stands, and the sum over its items.
+    /// For the digest: the range of numbers, and the sum over the items.
     pub fn words(&self, sum: Sum) -> [u64; 4] {
         let [low, high] = sum.words();
         [self.first, self.next, low, high]
     }
 
-    /// Writes where the window stands, then every place in it, gaps too.
+    /// Writes the first number and the length, then every item and gap.
     pub fn encode<W: Write>(
         &self,
         out: &mut W,
@@ -55,18 +56,18 @@ impl<T: Clone> Window<T> {
         Ok(())
     }
 
-    /// Reads what [`encode`](Self::encode) wrote, at most `max` places.
+    /// Reads what [`encode`](Self::encode) wrote: at most `max` items and gaps.
     pub fn decode<R: Read>(
         source: &mut Decoder<R>,
         max: usize,
         item: impl Fn(&mut Decoder<R>) -> Result<T, DecodeError>,
     ) -> Result<Self, DecodeError> {
-        let mut window = Self::starting_at(source.counter()?);
+        let mut queue = Self::starting_at(source.counter()?);
         for _ in 0..source.length(max)? {
             let item = if source.bool()? { Some(item(source)?) } else { None };
-            window.push(item);
+            queue.push(item);
         }
-        Ok(window)
+        Ok(queue)
     }
 
     pub fn get(&self, number: u64) -> Option<&T> {
@@ -83,7 +84,7 @@ impl<T: Clone> Window<T> {
         (self.first..self.next).filter_map(|number| Some((number, self.get(number)?)))
     }
 
-    /// Appends an item, or a gap, and says its number.
+    /// Appends an item, or a gap, and returns its number.
     pub fn push(&mut self, item: Option<T>) -> u64 {
         let number = self.next;
         let at = (number % CHUNK_ITEMS) as usize;
@@ -104,7 +105,7 @@ impl<T: Clone> Window<T> {
         Arc::make_mut(self.chunks.get_mut(chunk)?).get_mut(at)?.take()
     }
 
-    /// Drops the oldest number; `None` when it was a gap or there is none.
+    /// Removes the oldest number; `None` when it was a gap or there is none.
     pub fn pop(&mut self) -> Option<(u64, T)> {
         if self.first == self.next {
             return None;

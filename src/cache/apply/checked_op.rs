@@ -1,27 +1,27 @@
-//! What a checked operation does. Steps cannot fail.
+//! Operations that passed their checks, and performing them, which cannot fail.
 
 use crate::cache::entry::{Lifetime, entry_cost};
 use crate::cache::record::Record;
-use crate::cache::store::Write;
+use crate::cache::store::EntryWrite;
 use crate::cache::tombstones::{Scope, Tombstone};
 use crate::cache::{Cache, Cause, Event, Key, Outcome};
 
-/// An operation that passed its checks.
+/// What an operation that passed its checks does.
 #[derive(Debug)]
-pub(super) enum Step {
-    /// Nothing: there was nothing to change.
+pub(super) enum CheckedOp {
+    /// It changes nothing.
     Nothing(Outcome),
     Read {
         key: Key,
     },
     Store {
         key: Key,
-        /// Where the key is, if it is there, expired or not. It stays there until the step is performed: of a batch's steps,
-        /// one writes a key.
+        /// The slot of the key's entry, expired or not, if there is one. It stays there until this is performed, because
+        /// no other operation of a batch writes the same key.
         slot: Option<u32>,
         record: Record,
         lifetime: Lifetime,
-        kind: Stored,
+        kind: StoreKind,
     },
     Remove {
         key: Key,
@@ -35,9 +35,9 @@ pub(super) enum Step {
     },
 }
 
-/// What a stored value is, for the answer.
+/// What a stored value is, for the outcome.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Stored {
+pub(super) enum StoreKind {
     /// `previous` asks for the value it replaces.
     Value {
         previous: bool,
@@ -45,7 +45,7 @@ pub(super) enum Stored {
     Counter(i64),
 }
 
-impl Step {
+impl CheckedOp {
     /// Whether it writes, and the slot that the key has before it does.
     pub fn writes(&self) -> Option<Option<u32>> {
         match self {
@@ -55,17 +55,17 @@ impl Step {
         }
     }
 
-    /// The key whose value, as it is before the step, is part of the answer.
+    /// The key whose value, as it is before this is performed, is part of the outcome.
     pub fn reads(&self) -> Option<&Key> {
         match self {
             Self::Read { key }
             | Self::Remove { key, previous: true, .. }
-            | Self::Store { key, kind: Stored::Value { previous: true }, .. } => Some(key),
+            | Self::Store { key, kind: StoreKind::Value { previous: true }, .. } => Some(key),
             _ => None,
         }
     }
 
-    /// What the key's entry will count; `None` if there will be none, or if that does not change.
+    /// What the entry that it stores counts against the capacity; `None` if it stores none.
     pub fn cost(&self) -> Option<u64> {
         match self {
             Self::Store { record, .. } => Some(entry_cost(record)),
@@ -75,21 +75,21 @@ impl Step {
 }
 
 impl Cache {
-    pub(super) fn perform(&mut self, step: Step, events: &mut Vec<Event>) -> Outcome {
-        match step {
-            Step::Nothing(outcome) => outcome,
-            Step::Read { key } => {
+    pub(super) fn perform(&mut self, op: CheckedOp, events: &mut Vec<Event>) -> Outcome {
+        match op {
+            CheckedOp::Nothing(outcome) => outcome,
+            CheckedOp::Read { key } => {
                 let found = self.get(key.as_str());
                 if found.is_some() {
                     self.store.count_read(key.as_str(), self.now_ms);
                 }
                 Outcome::Got(found)
             }
-            Step::Store { key, slot, record, lifetime, kind } => {
+            CheckedOp::Store { key, slot, record, lifetime, kind } => {
                 self.perform_store(&key, slot, record, lifetime, kind, events)
             }
-            Step::Remove { key, slot, previous } => self.perform_remove(key, slot, previous, events),
-            Step::SetLifetime { key, slot, lifetime } => {
+            CheckedOp::Remove { key, slot, previous } => self.perform_remove(key, slot, previous, events),
+            CheckedOp::SetLifetime { key, slot, lifetime } => {
                 self.perform_set_lifetime(key, slot, lifetime, events)
             }
         }
@@ -101,14 +101,14 @@ impl Cache {
         slot: Option<u32>,
         record: Record,
         lifetime: Lifetime,
-        kind: Stored,
+        kind: StoreKind,
         events: &mut Vec<Event>,
     ) -> Outcome {
         let revision = self.index;
-        let told = record.clone();
-        let write = Write { revision, now_ms: self.now_ms, record, lifetime };
+        let stored = record.clone();
+        let write = EntryWrite { revision, now_ms: self.now_ms, record, lifetime };
         let previous = match kind {
-            Stored::Value { previous: true } => self.get(key.as_str()),
+            StoreKind::Value { previous: true } => self.get(key.as_str()),
             _ => None,
         };
         let entry = slot.and_then(|slot| Some((slot, self.store.slab().entry(slot)?)));
@@ -127,13 +127,13 @@ impl Cache {
         self.tombstones.remove(key);
         let created = live.is_none();
         let expires_at_ms = lifetime.expires_at_ms();
-        events.push(Event::Put { record: told, expires_at_ms, created });
+        events.push(Event::Put { record: stored, expires_at_ms, created });
         match kind {
-            Stored::Value { .. } => {
+            StoreKind::Value { .. } => {
                 self.stats.puts += 1;
                 Outcome::Put { revision, created, previous }
             }
-            Stored::Counter(value) => {
+            StoreKind::Counter(value) => {
                 self.stats.incrs += 1;
                 Outcome::Counter { revision, value, created }
             }
