@@ -54,7 +54,7 @@ proptest! {
     #[test]
     fn random_bytes_are_refused(bytes in vec(any::<u8>(), 0..2_000)) {
         prop_assert!(Cache::restore(bytes.as_slice()).is_err());
-        let with_head = [b"LSCACHE\n\x03\x00\x00\x00".as_slice(), &bytes].concat();
+        let with_head = [b"LSCACHE\n\x01\x00\x00\x00".as_slice(), &bytes].concat();
         prop_assert!(Cache::restore(with_head.as_slice()).is_err());
     }
 }
@@ -67,7 +67,7 @@ fn every_refusal_says_what_is_wrong() {
     assert_eq!(refusal(b"something else entirely"), "these bytes are no cache snapshot");
     let mut newer = intact.clone();
     newer[8] = 4;
-    assert_eq!(refusal(&newer), "the snapshot has format version 4, this program reads version 3");
+    assert_eq!(refusal(&newer), "the snapshot has format version 4, this program reads version 1");
     let mut other_index = intact.clone();
     other_index[28] ^= 1;
     assert!(refusal(&other_index).starts_with("the snapshot is damaged: its digest is "));

@@ -38,10 +38,10 @@ fn number(check: &Check<'_>, entry: &Entry) -> Result<i64, CommandError> {
 
 /// Doubles a counter.
 #[cfg(feature = "next-level")]
-pub(super) fn check_double(check: &Check<'_>, key: Key) -> Result<Step, CommandError> {
+pub(super) fn check_double(check: &Check<'_>, key: Key) -> Result<CheckedOp, CommandError> {
     let by = match check.find(&key) {
-        There::Live(_, entry) => number(check, entry)?,
-        There::Nothing | There::Expired(_) => 0,
+        Lookup::Live(_, entry) => number(check, entry)?,
+        Lookup::Absent | Lookup::Expired(_) => 0,
     };
     self::check(check, key, Amount { by, initial: 0 }, Ttl::Default, &Condition::Always)
 }

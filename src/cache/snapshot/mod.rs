@@ -19,8 +19,8 @@ use super::tombstones::Tombstone;
 use super::{Cache, CacheConfig, Digest, Stats};
 
 const MAGIC: [u8; 8] = *b"LSCACHE\n";
-/// Raised with every change of the format. No version before this one was released.
-const VERSION: u32 = 3;
+/// Raised with every change of the format.
+const VERSION: u32 = 1;
 
 /// The state of a cache at one index, whatever happens to the cache afterwards.
 #[derive(Debug)]
