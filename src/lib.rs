@@ -43,6 +43,8 @@ pub mod node;
 
 pub mod raft;
 
+pub mod replica;
+
 pub mod peer;
 
 pub mod storage;

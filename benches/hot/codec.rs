@@ -4,9 +4,8 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion};
 use lockstep::cache::{Command, Condition, Key, Op, Ttl, Value};
 use lockstep::peer::{Method, Request, decode_request};
-use lockstep::raft::{
-    Entry, Envelope, LogId, Payload, Proposal, Vote, decode_append, decode_entry, encode_append, encode_entry,
-};
+use lockstep::raft::{Entry, LogId, Payload, Vote, decode_append, decode_entry, encode_append, encode_entry};
+use lockstep::replica::{Envelope, Proposal};
 use openraft::raft::AppendEntriesRequest;
 use std::hint::black_box;
 use std::time::Duration;

@@ -7,7 +7,7 @@ use crate::cache::limits::CAPACITY_ENTRIES_MAX;
 use crate::cache::{
     Cache, CacheConfig, Command, Condition, EntryId, Key, Op, Policy, Stamp, Touch, TouchConfig, Ttl, Value,
 };
-use crate::raft::encode_touches;
+use crate::replica::encode_touches;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;

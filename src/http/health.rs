@@ -3,7 +3,7 @@
 use super::door::{Door, Ready};
 use super::respond::ApiError;
 use super::time::iso;
-use crate::raft::wall_ms;
+use crate::replica::wall_ms;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;

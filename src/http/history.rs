@@ -6,7 +6,7 @@ use super::metrics::{BUCKETS_US, Requests, Totals};
 use super::respond::{ApiError, no_store};
 use crate::api::{Columns, History};
 use crate::node::{Node, Sample, SamplesOf, Vitals};
-use crate::raft::wall_ms;
+use crate::replica::wall_ms;
 use crate::storage::FlushStats;
 use axum::Json;
 use axum::http::HeaderMap;

@@ -7,10 +7,8 @@ use super::write::Times;
 use crate::cache::Command;
 use crate::cache::limits::FEATURE_LEVEL_FIRST;
 use crate::peer::{Lane, Method, NodeId, PeerError};
-use crate::raft::{
-    COMMAND_BYTES_MAX, CodecError, Envelope, Proposed, ReadIndexError, Response, from_postcard, take_part,
-    to_bytes,
-};
+use crate::raft::{Proposed, ReadIndexError};
+use crate::replica::{COMMAND_BYTES_MAX, CodecError, Envelope, Response, from_postcard, take_part, to_bytes};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

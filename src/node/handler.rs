@@ -8,7 +8,7 @@ use super::samples::answer_samples;
 use super::start::Inner;
 use super::touches::answer_touches;
 use crate::peer::{Handler, Method, NodeId, Refusal};
-use crate::raft::to_bytes;
+use crate::replica::to_bytes;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;

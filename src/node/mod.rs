@@ -49,4 +49,5 @@ pub use start::{Ground, Node, Opened};
 pub use watch::{News, PAGE_BYTES, Watch};
 pub use write::{WriteRequest, Written};
 
-pub use crate::raft::{Change, Operation, Role, Timing, What};
+pub use crate::raft::{Role, Timing};
+pub use crate::replica::{Change, Operation, What};

@@ -3,7 +3,8 @@
 
 use super::StartError;
 use super::identity::{Identity, Incarnation, Lineage, store_uuid};
-use crate::raft::{Backup, Member};
+use crate::raft::Backup;
+use crate::replica::Member;
 use crate::storage::{LogOptions, LogStore, SnapshotFile, Snapshots};
 use std::path::Path;
 

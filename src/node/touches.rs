@@ -13,7 +13,7 @@ use super::start::Inner;
 use super::write::Times;
 use crate::cache::{CacheConfig, Command, Seen, TouchConfig};
 use crate::peer::{Lane, Method, NodeId, PeerError};
-use crate::raft::{COMMAND_BYTES_MAX, Envelope, encode_touches, from_postcard, to_bytes};
+use crate::replica::{COMMAND_BYTES_MAX, Envelope, encode_touches, from_postcard, to_bytes};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -334,7 +334,7 @@ pub(super) fn answer_touches(inner: &Inner, from: NodeId, body: &Bytes) -> Resul
 mod tests {
     use super::*;
     use crate::cache::{EntryId, Touch};
-    use crate::raft::decode_touches;
+    use crate::replica::decode_touches;
     use tokio::time::advance;
 
     fn told(number: u64, slots: std::ops::Range<u32>, count: u16) -> Told {

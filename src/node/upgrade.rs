@@ -10,7 +10,7 @@ use super::write::Times;
 use crate::api::{FeatureLevel, NodeState};
 use crate::cache::limits::FEATURE_LEVEL_FIRST;
 use crate::cache::{Cache, Command};
-use crate::raft::Envelope;
+use crate::replica::Envelope;
 use tokio::time::Instant;
 
 impl Node {

@@ -85,7 +85,8 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raft::{Member, MemberState};
+    use crate::raft::MemberState;
+    use crate::replica::Member;
 
     #[tokio::test(start_paused = true)]
     async fn a_call_is_told_of_for_a_minute_after_the_last() {

@@ -7,7 +7,7 @@ use super::read::ReadLevel;
 use super::start::{Inner, Node};
 use crate::cache::{Cache, Event};
 use crate::peer::NodeId;
-use crate::raft::{Change, Forgotten, Operation, Page, RECENT_MAX};
+use crate::replica::{Change, Forgotten, Operation, Page, RECENT_MAX};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;

@@ -1,122 +1,20 @@
-//! Bytes of log records and of messages between nodes. What is kept on disk starts with the version of its own format;
+//! Bytes of log records and of append requests. What is kept on disk starts with the version of its own format;
 //! the version of a message is that of the protocol that the two nodes agreed on. `docs/formats.md` describes them all.
 
-use super::types::{Entry, LogId, Payload, Proposal, Types};
-use super::wire::{WireLogId, WireMembership, WireVote, log_id};
-use crate::cache::{Command, Touch};
+use super::types::{Entry, LogId, Payload, Types};
+use super::wire::{WireVote, log_id};
+use crate::replica::{
+    CodecError, LogPosition, Membership, Proposal, expect_version, from_postcard, take_part, to_bytes,
+};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use openraft::entry::RaftEntry;
 use openraft::raft::AppendEntriesRequest;
 use serde::{Deserialize, Serialize};
 
-/// Largest encoded command, in bytes. The log keeps entries of up to 2 MiB safe against power cuts; the rest
-/// of that is for the entry's own header.
-pub const COMMAND_BYTES_MAX: usize = 2 * 1024 * 1024 - 4 * 1024;
-
-/// Memory beyond its content that an encoded command may hold.
-const SPARE_BYTES_MAX: usize = 4 * 1024;
-
 const RECORD_VERSION: u8 = 1;
-const ENVELOPE_VERSION: u8 = 1;
 const KIND_BLANK: u8 = 0;
 const KIND_COMMAND: u8 = 1;
 const KIND_MEMBERSHIP: u8 = 2;
-
-/// Why bytes could not be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CodecError {
-    #[error("{what} ends early")]
-    Short { what: &'static str },
-    #[error("{what} has format version {found}, this program reads {known}")]
-    Version { what: &'static str, found: u8, known: u8 },
-    #[error("{what} cannot be read: {reason}")]
-    Malformed { what: &'static str, reason: String },
-}
-
-impl From<CodecError> for std::io::Error {
-    fn from(error: CodecError) -> Self {
-        Self::new(std::io::ErrorKind::InvalidData, error)
-    }
-}
-
-/// What a proposal's body holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Envelope {
-    pub idempotency_key: Option<String>,
-    pub command: Command,
-}
-
-impl Envelope {
-    pub fn encode(&self) -> Bytes {
-        // Writing to memory fails on no value of these types.
-        let mut out = postcard::to_extend(self, vec![ENVELOPE_VERSION]).unwrap_or_default();
-        // It grew by doubling, and lives as long as the write.
-        if out.capacity() - out.len() > SPARE_BYTES_MAX {
-            out.shrink_to_fit();
-        }
-        out.into()
-    }
-
-    /// # Errors
-    /// [`CodecError`] on foreign or damaged bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        from_versioned("a command", ENVELOPE_VERSION, bytes)
-    }
-}
-
-/// Encodes the reads that an entry tells of.
-pub fn encode_touches(touches: &[Touch]) -> Bytes {
-    if touches.is_empty() { Bytes::new() } else { to_bytes(&touches) }
-}
-
-/// # Errors
-/// [`CodecError`] on foreign or damaged bytes.
-pub fn decode_touches(bytes: &[u8]) -> Result<Vec<Touch>, CodecError> {
-    if bytes.is_empty() { Ok(Vec::new()) } else { from_postcard("reads", bytes) }
-}
-
-/// Encodes any small message.
-pub fn to_bytes<T: Serialize>(message: &T) -> Bytes {
-    // Writing to memory fails on no value of our types; a peer refuses an empty message.
-    postcard::to_stdvec(message).map(Bytes::from).unwrap_or_default()
-}
-
-/// Encodes something that is kept, behind the version of its format.
-pub fn to_versioned<T: Serialize>(version: u8, kept: &T) -> Bytes {
-    postcard::to_extend(kept, vec![version]).map(Bytes::from).unwrap_or_default()
-}
-
-/// Reads what [`to_versioned`] wrote in the version that is `known`; bytes left over are an error.
-///
-/// # Errors
-/// [`CodecError`].
-pub fn from_versioned<'a, T: Deserialize<'a>>(
-    what: &'static str,
-    known: u8,
-    bytes: &'a [u8],
-) -> Result<T, CodecError> {
-    let (version, rest) = bytes.split_first().ok_or(CodecError::Short { what })?;
-    expect_version(what, *version, known)?;
-    from_postcard(what, rest)
-}
-
-/// Reads a message that [`to_bytes`] wrote; bytes left over are an error.
-///
-/// # Errors
-/// [`CodecError::Malformed`].
-pub fn from_postcard<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<T, CodecError> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => {
-            Err(CodecError::Malformed { what, reason: format!("{} bytes too many", rest.len()) })
-        }
-        Err(error) => Err(CodecError::Malformed { what, reason: error.to_string() }),
-    }
-}
-
-fn expect_version(what: &'static str, found: u8, known: u8) -> Result<(), CodecError> {
-    if found == known { Ok(()) } else { Err(CodecError::Version { what, found, known }) }
-}
 
 /// A log entry as the log and the peers keep it: version, kind, term, index, then the payload.
 pub fn encode_entry(entry: &Entry) -> Bytes {
@@ -151,7 +49,7 @@ fn put_entry(out: &mut BytesMut, entry: &Entry) {
             out.put_slice(&proposal.touches);
             out.put_slice(&proposal.body);
         }
-        Payload::Membership(membership) => out.put_slice(&to_bytes(&WireMembership::from(membership))),
+        Payload::Membership(membership) => out.put_slice(&to_bytes(&Membership::from(membership))),
     }
 }
 
@@ -176,9 +74,9 @@ pub fn decode_entry(mut bytes: Bytes) -> Result<Entry, CodecError> {
         }
         KIND_MEMBERSHIP => {
             let what = "a membership";
-            let membership: WireMembership = from_postcard(what, &bytes)?;
+            let read: Membership = from_postcard(what, &bytes)?;
             let malformed = |error| CodecError::Malformed { what, reason: format!("{error}") };
-            Payload::Membership(membership.try_into().map_err(malformed)?)
+            Payload::Membership(read.try_into().map_err(malformed)?)
         }
         other => return Err(CodecError::Malformed { what, reason: format!("kind {other}") }),
     };
@@ -188,8 +86,8 @@ pub fn decode_entry(mut bytes: Bytes) -> Result<Entry, CodecError> {
 #[derive(Serialize, Deserialize)]
 struct AppendHeader {
     vote: WireVote,
-    prev_log_id: Option<WireLogId>,
-    leader_commit: Option<WireLogId>,
+    prev_log_id: Option<LogPosition>,
+    leader_commit: Option<LogPosition>,
     entries: u32,
 }
 
@@ -259,19 +157,4 @@ fn check_consecutive(prev: Option<LogId>, entries: &[Entry]) -> Result<(), Codec
         last = Some(found);
     }
     Ok(())
-}
-
-/// Takes a part that begins with its length in 4 bytes.
-///
-/// # Errors
-/// [`CodecError::Short`].
-pub fn take_part(bytes: &mut Bytes, what: &'static str) -> Result<Bytes, CodecError> {
-    if bytes.len() < 4 {
-        return Err(CodecError::Short { what });
-    }
-    let length = bytes.get_u32() as usize;
-    if bytes.len() < length {
-        return Err(CodecError::Short { what });
-    }
-    Ok(bytes.split_to(length))
 }

@@ -1,12 +1,12 @@
 //! P2 malformed_frames_are_errors_never_panics, for what peers and log records hold: any bytes are taken, and
 //! only what was encoded comes back.
 
-use super::codec::{
-    CodecError, Envelope, decode_append, decode_entry, encode_append, encode_entry, from_postcard, to_bytes,
-};
-use super::types::{Entry, LogId, Member, Payload, Proposal, Types, Vote};
-use super::wire::WireMembership;
+use super::codec::{decode_append, decode_entry, encode_append, encode_entry};
+use super::types::{Entry, LogId, Payload, Types, Vote};
 use crate::cache::{Command, Condition, Key, Op, Ttl, Value};
+use crate::replica::{
+    CodecError, Envelope, Member, Membership as Members, Proposal, from_postcard, to_bytes,
+};
 use bytes::Bytes;
 use openraft::Membership;
 use openraft::entry::RaftEntry;
@@ -150,7 +150,7 @@ proptest! {
         let _ = decode_entry(bytes.clone());
         let _ = decode_append(bytes.clone());
         let _ = Envelope::decode(&bytes);
-        let _ = from_postcard::<WireMembership>("a membership", &bytes);
+        let _ = from_postcard::<Members>("a membership", &bytes);
     }
 
     /// Also behind a right beginning, where random bytes alone would not get.

@@ -1,17 +1,15 @@
 //! The replicated log as the rooms above see it: propose, find the read index, change the membership, look
 //! around. The only place that matches on openraft's errors.
 
-use super::clock::LogClock;
 use super::config::config;
-use super::feed::Feed;
 use super::inbound::Inbound;
 use super::log::Log;
 use super::machine::Machine;
 use super::network::Networks;
 use super::proposals::{Backlog, Proposals};
-use super::replica::Replica;
-use super::types::{Member, Proposal, Response, Types};
+use super::types::Types;
 use crate::peer::{Links, Net, NodeId, PeerIdentity};
+use crate::replica::{Feed, LogClock, Member, Proposal, Replica, Response};
 use crate::storage::{LogStore, Snapshots};
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;

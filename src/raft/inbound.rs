@@ -1,6 +1,6 @@
 //! Peers' Raft requests, handed to openraft.
 
-use super::codec::{decode_append, from_postcard, to_bytes};
+use super::codec::decode_append;
 use super::machine::{FileMeta, Machine, Snapshot, SnapshotData};
 use super::network::{AppendReply, SnapshotBegin, SnapshotReply};
 use super::offload::offload;
@@ -8,6 +8,7 @@ use super::types::{Types, Vote};
 use super::wire::{WireTransferRequest, WireTransferResponse, WireVoteRequest, WireVoteResponse};
 use crate::log_limit::LogLimit;
 use crate::peer::{Method, NodeId, Refusal};
+use crate::replica::{from_postcard, to_bytes};
 use crate::storage::{Receiving, Snapshots};
 use bytes::{Buf, Bytes};
 use futures::stream::BoxStream;

@@ -1,8 +1,9 @@
 //! openraft's log storage on top of [`LogStore`]: entries become bytes here and nothing else happens.
 
-use super::codec::{decode_entry, encode_entry, from_versioned, to_versioned};
+use super::codec::{decode_entry, encode_entry};
 use super::types::{Entry, LogId, Types, Vote};
-use super::wire::{WireLogId, WireVote, log_id};
+use super::wire::{WireVote, log_id};
+use crate::replica::{LogPosition, from_versioned, to_versioned};
 use crate::storage::{LogStore, StorageError};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
@@ -29,7 +30,7 @@ pub(super) fn encode_vote(vote: Vote) -> Bytes {
 
 /// The bytes of a position on disk: how far the log is committed, or purged.
 pub(super) fn encode_log_id(log_id: LogId) -> Bytes {
-    to_versioned(LOG_ID_VERSION, &WireLogId::from(log_id))
+    to_versioned(LOG_ID_VERSION, &LogPosition::from(log_id))
 }
 
 /// The log, as openraft wants it. Clones read the same log.
@@ -58,7 +59,7 @@ impl Log {
     }
 
     fn stored_log_id(what: &'static str, bytes: Option<Bytes>) -> io::Result<Option<LogId>> {
-        let read = |bytes: Bytes| from_versioned::<WireLogId>(what, LOG_ID_VERSION, &bytes);
+        let read = |bytes: Bytes| from_versioned::<LogPosition>(what, LOG_ID_VERSION, &bytes);
         Ok(log_id(bytes.map(read).transpose()?))
     }
 

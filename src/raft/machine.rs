@@ -1,12 +1,12 @@
 //! openraft's state machine on top of [`Replica`] and [`Snapshots`].
 
-use super::codec::{CodecError, from_versioned, to_versioned};
 use super::offload::offload;
-use super::recent::Operation;
-use super::replica::{Picture, Replica};
-use super::types::{Entry, LogId, Payload, SnapshotMeta, StoredMembership, Types};
-use super::wire::WireSnapshotMeta;
+use super::types::{Entry, LogId, Payload, RaftStoredMembership, SnapshotMeta, Types};
+use super::wire::{WireSnapshotMeta, log_id};
 use crate::cache::Cache;
+use crate::replica::{
+    CodecError, Committed, Content, Operation, Picture, Replica, from_versioned, to_versioned,
+};
 use crate::storage::{ReceivedSnapshot, SnapshotFile, Snapshots, StorageError, WeakSnapshots};
 use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt};
@@ -52,17 +52,23 @@ impl Machine {
 /// Entries that are applied together, and who waits for which.
 #[derive(Default)]
 struct Batch {
-    entries: Vec<Entry>,
+    entries: Vec<Committed>,
     responders: Vec<Option<ApplyResponder<Types>>>,
     bytes: usize,
 }
 
 impl Batch {
     fn push(&mut self, entry: Entry, responder: Option<ApplyResponder<Types>>) {
-        if let Payload::Normal(proposal) = &entry.payload {
-            self.bytes += proposal.body.len();
-        }
-        self.entries.push(entry);
+        let position = entry.log_id.into();
+        let content = match entry.payload {
+            Payload::Blank => Content::Blank,
+            Payload::Normal(proposal) => {
+                self.bytes += proposal.body.len();
+                Content::Command(proposal)
+            }
+            Payload::Membership(membership) => Content::Membership((&membership).into()),
+        };
+        self.entries.push(Committed { position, content });
         self.responders.push(responder);
     }
 
@@ -111,8 +117,9 @@ impl RaftStateMachine<Types> for Machine {
     type SnapshotData = SnapshotData;
     type SnapshotBuilder = Builder;
 
-    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
-        Ok(self.replica.applied_state())
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, RaftStoredMembership)> {
+        let (last_applied, membership) = self.replica.applied_state();
+        Ok((log_id(last_applied), membership.try_into().map_err(io::Error::other)?))
     }
 
     async fn apply<Strm>(&mut self, entries: Strm) -> io::Result<()>
@@ -133,7 +140,7 @@ impl RaftStateMachine<Types> for Machine {
                 let full = read.is_err() || batch.is_full();
                 next = if full { None } else { entries.next().now_or_never().flatten() };
             }
-            let (responses, applied) = self.replica.apply(&batch.entries);
+            let (responses, applied) = self.replica.apply(batch.entries);
             // A writer may read at once on this node: its write was announced before its answer.
             for (responder, response) in batch.responders.into_iter().zip(responses) {
                 if let Some(responder) = responder {
@@ -174,7 +181,7 @@ impl RaftStateMachine<Types> for Machine {
             return Err(io::Error::new(io::ErrorKind::InvalidData, wrong));
         }
         let index = cache.index();
-        self.replica.replace(cache, meta.last_log_id, meta.last_membership.clone(), recent);
+        self.replica.replace(cache, log_id(meta.last_log_id), (&meta.last_membership).into(), recent);
         tracing::info!(index, "installed a snapshot");
         Ok(())
     }
@@ -241,9 +248,10 @@ impl Builder {
         let snapshots = self.snapshots.upgrade().ok_or_else(stopping)?;
         let Picture { frozen, last_applied, membership, recent } =
             self.replica.upgrade().ok_or_else(stopping)?.picture();
-        let meta = SnapshotMeta { last_log_id: last_applied, last_membership: membership };
+        let last_membership = membership.try_into().map_err(io::Error::other)?;
+        let meta = SnapshotMeta { last_log_id: log_id(last_applied), last_membership };
         let bytes = FileMeta { raft: meta.clone(), lineage: self.lineage.clone(), recent }.encode();
-        let index = last_applied.map_or(0, |log_id| log_id.index());
+        let index = last_applied.map_or(0, |position| position.index);
         let writer = snapshots.clone();
         let writing = move || writer.write(index, &bytes, |mut out| frozen.encode(&mut out));
         match offload(writing).await? {

@@ -1,17 +1,18 @@
 //! openraft's view of the peers: its requests become frames on the right lane.
 
-use super::codec::{encode_append, from_postcard, to_bytes};
+use super::codec::encode_append;
 use super::commits::ride_along;
 use super::inbound::check_term;
 use super::machine::{Snapshot, SnapshotData};
 use super::offload::offload;
 use super::proposals::Backlog;
-use super::types::{Member, Types, Vote};
+use super::types::{Types, Vote};
 use super::unanswered::Unanswered;
 use super::wire::{
-    WireLogId, WireTransferRequest, WireTransferResponse, WireVote, WireVoteRequest, WireVoteResponse, log_id,
+    WireTransferRequest, WireTransferResponse, WireVote, WireVoteRequest, WireVoteResponse, log_id,
 };
 use crate::peer::{Lane, Links, Method, Net, PeerClient, PeerError, PeerIdentity};
+use crate::replica::{LogPosition, Member, from_postcard, to_bytes};
 use crate::storage::SnapshotFile;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{FutureExt, Stream, StreamExt};
@@ -55,8 +56,8 @@ pub struct SnapshotReply {
 /// What a follower answers to an append request.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum AppendReply {
-    Stored(Option<WireLogId>),
-    Conflict(WireLogId),
+    Stored(Option<LogPosition>),
+    Conflict(LogPosition),
     HigherVote(WireVote),
 }
 

@@ -1,9 +1,9 @@
 //! Proposals on their way into the log. Those that come while a batch is under way go together with the next one: what
 //! a batch costs, a flush on each node and a dozen wake-ups, is then paid for many.
 
-use super::clock::LogClock;
 use super::machine::Machine;
-use super::types::{Proposal, Types};
+use super::types::Types;
+use crate::replica::{LogClock, Proposal};
 use openraft::raft::ClientWriteResult;
 use openraft::raft::responder::Responder;
 use openraft::{OptionalSend, Raft};

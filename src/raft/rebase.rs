@@ -3,8 +3,9 @@
 
 use super::log::{encode_log_id, encode_vote};
 use super::machine::FileMeta;
-use super::types::{LogId, Member, SnapshotMeta, StoredMembership, Vote};
+use super::types::{LogId, RaftStoredMembership, SnapshotMeta, Vote};
 use crate::cache::Cache;
+use crate::replica::Member;
 use crate::storage::{LogStore, SnapshotFile, Snapshots};
 use bytes::Bytes;
 use openraft::Membership;
@@ -56,7 +57,7 @@ impl Backup {
     ) -> io::Result<()> {
         let membership = Membership::new(vec![BTreeSet::from([id])], BTreeMap::from([(id, member)]));
         let membership = membership.map_err(io::Error::other)?;
-        let last_membership = StoredMembership::new(Some(self.last), membership);
+        let last_membership = RaftStoredMembership::new(Some(self.last), membership);
         let raft = SnapshotMeta { last_log_id: Some(self.last), last_membership };
         let meta = FileMeta { raft, lineage, recent: self.meta.recent.clone() }.encode();
         let mut body = self.file.body();

@@ -1,19 +1,16 @@
 //! openraft's own suite for storages, on our log and our state machine over a real folder.
 
-use super::codec::Envelope;
-use super::feed::Feed;
 use super::log::Log;
 use super::machine::{FileMeta, Machine};
-use super::recent::{Operation, RECENT_MAX, What};
-use super::replica::Replica;
-use super::types::{Entry, LogId, Payload, Proposal, SnapshotMeta, StoredMembership, Types};
+use super::types::{LogId, RaftStoredMembership, SnapshotMeta, Types};
 use crate::cache::limits::FEATURE_LEVEL;
 use crate::cache::{Command, Condition, Key, Op, Ttl, Value};
-use crate::raft::LogClock;
+use crate::replica::{
+    Committed, Content, Envelope, Feed, LogClock, LogPosition, Operation, Proposal, RECENT_MAX, Replica, What,
+};
 use crate::storage::{LogOptions, LogStore, Snapshots};
 use bytes::Bytes;
 use openraft::StorageError;
-use openraft::entry::RaftEntry;
 use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use std::sync::Arc;
@@ -49,13 +46,13 @@ async fn a_snapshot_that_is_overtaken_while_it_is_built_is_no_failure() {
     let snapshots = Snapshots::open(folder.path()).expect("a new folder opens");
     let replica =
         Arc::new(Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(0)), FEATURE_LEVEL));
-    let blank = Entry::new_blank(LogId::new(1.into(), 5));
-    replica.apply(&[blank]).1.expect("it is applied");
+    let blank = Committed { position: LogPosition { term: 1, index: 5 }, content: Content::Blank };
+    replica.apply(vec![blank]).1.expect("it is applied");
     let mut machine = Machine::new(replica, snapshots.clone(), Bytes::new());
     let mut builder = machine.get_snapshot_builder().await;
     let raft = SnapshotMeta {
         last_log_id: Some(LogId::new(1.into(), 9)),
-        last_membership: StoredMembership::default(),
+        last_membership: RaftStoredMembership::default(),
     };
     let meta = FileMeta { raft: raft.clone(), lineage: Bytes::new(), recent: Vec::new() }.encode();
     snapshots.write(9, &meta, |out| out.write_all(b"newer")).expect("the newer one is installed");
@@ -78,10 +75,10 @@ async fn the_newest_operations_outlive_a_restart() {
         let op = Op::Put { key, value, ttl: Ttl::Default, condition: Condition::Always, previous: false };
         let body = Envelope { idempotency_key: None, command: Command::One(op) }.encode();
         let proposal = Proposal { at_ms: index, by: 1 + index % 3, touches: Bytes::new(), body };
-        Entry::new(LogId::new(1.into(), index), Payload::Normal(proposal))
+        Committed { position: LogPosition { term: 1, index }, content: Content::Command(proposal) }
     };
     let before = replica();
-    before.apply(&(1..=150).map(put).collect::<Vec<_>>()).1.expect("they are applied");
+    before.apply((1..=150).map(put).collect()).1.expect("they are applied");
     let mut machine = Machine::new(before.clone(), snapshots.clone(), Bytes::new());
     let snapshot = machine.get_snapshot_builder().await.build_snapshot().await.expect("it is written");
 
@@ -97,7 +94,7 @@ async fn the_newest_operations_outlive_a_restart() {
     assert_eq!((recent[0].by, recent[0].at_ms), (Some(1), 150));
     let has_value = |operation: &Operation| matches!(operation.what, What::Put { value: Some(_), .. });
     assert_eq!((has_value(&recent[0]), has_value(&recent[1])), (true, false), "large values are left out");
-    after.apply(&[put(151)]).1.expect("it goes on");
+    after.apply(vec![put(151)]).1.expect("it goes on");
     let recent = after.feed().recent(3);
     assert_eq!(recent.iter().map(|operation| operation.index).collect::<Vec<_>>(), [151, 150, 149]);
 }

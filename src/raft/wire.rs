@@ -2,22 +2,14 @@
 //! it: the crate is built without openraft's `serde` feature. Fields are encoded in their order. A change of one needs a
 //! new version of every format that holds it; `docs/formats.md` lists them.
 
-use super::types::{LogId, Member, SnapshotMeta, StoredMembership, Types, Vote};
+use super::types::{LogId, RaftMembership, RaftStoredMembership, SnapshotMeta, Types, Vote};
 use crate::peer::NodeId;
-use openraft::Membership;
+use crate::replica::{LogPosition, Membership, StoredMembership};
 use openraft::errors::MembershipError;
 use openraft::raft::{
     TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
-
-/// A position in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WireLogId {
-    pub term: u64,
-    pub index: u64,
-}
 
 /// A node's vote: for whom, in which term, and whether a majority granted it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,27 +19,20 @@ pub struct WireVote {
     pub committed: bool,
 }
 
-/// Who belongs to the cluster. Of two sets of voters a majority of each is needed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WireMembership {
-    pub voters: Vec<BTreeSet<NodeId>>,
-    pub members: BTreeMap<NodeId, Member>,
-}
-
 /// What a snapshot file says of its place in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireSnapshotMeta {
-    pub last_log_id: Option<WireLogId>,
+    pub last_log_id: Option<LogPosition>,
     /// The entry that the membership comes from.
-    pub membership_log_id: Option<WireLogId>,
-    pub membership: WireMembership,
+    pub membership_log_id: Option<LogPosition>,
+    pub membership: Membership,
 }
 
 /// A candidate's request for a vote, or for a pre-vote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireVoteRequest {
     pub vote: WireVote,
-    pub last_log_id: Option<WireLogId>,
+    pub last_log_id: Option<LogPosition>,
     /// The leader itself asked for this election.
     pub leadership_transfer: bool,
 }
@@ -57,7 +42,7 @@ pub struct WireVoteRequest {
 pub struct WireVoteResponse {
     pub vote: WireVote,
     pub granted: bool,
-    pub last_log_id: Option<WireLogId>,
+    pub last_log_id: Option<LogPosition>,
 }
 
 /// A leader's request to take over.
@@ -65,7 +50,7 @@ pub struct WireVoteResponse {
 pub struct WireTransferRequest {
     pub from_leader: WireVote,
     pub to: NodeId,
-    pub last_log_id: Option<WireLogId>,
+    pub last_log_id: Option<LogPosition>,
 }
 
 /// Whether a node takes over, or why not.
@@ -73,17 +58,17 @@ pub struct WireTransferRequest {
 pub enum WireTransferResponse {
     Accepted,
     VoteChanged { expected: WireVote, actual: WireVote },
-    LogNotFlushed { expected: Option<WireLogId>, actual: Option<WireLogId> },
+    LogNotFlushed { expected: Option<LogPosition>, actual: Option<LogPosition> },
 }
 
-impl From<LogId> for WireLogId {
+impl From<LogId> for LogPosition {
     fn from(log_id: LogId) -> Self {
         Self { term: log_id.committed_leader_id().term, index: log_id.index() }
     }
 }
 
-impl From<WireLogId> for LogId {
-    fn from(log_id: WireLogId) -> Self {
+impl From<LogPosition> for LogId {
+    fn from(log_id: LogPosition) -> Self {
         Self::new(log_id.term.into(), log_id.index)
     }
 }
@@ -108,24 +93,40 @@ impl From<WireVote> for Vote {
     }
 }
 
-impl From<&Membership<NodeId, Member>> for WireMembership {
-    fn from(membership: &Membership<NodeId, Member>) -> Self {
+impl From<&RaftMembership> for Membership {
+    fn from(membership: &RaftMembership) -> Self {
         let members = membership.nodes().map(|(id, member)| (*id, member.clone())).collect();
         Self { voters: membership.get_joint_config().clone(), members }
     }
 }
 
-impl TryFrom<WireMembership> for Membership<NodeId, Member> {
+impl TryFrom<Membership> for RaftMembership {
     type Error = MembershipError<NodeId>;
 
     /// # Errors
     /// A voter is no member, or a set of voters is empty.
-    fn try_from(membership: WireMembership) -> Result<Self, Self::Error> {
+    fn try_from(membership: Membership) -> Result<Self, Self::Error> {
         // The membership of a node that belongs to no cluster yet.
         if membership.voters.is_empty() && membership.members.is_empty() {
             return Ok(Self::default());
         }
         Self::new(membership.voters, membership.members)
+    }
+}
+
+impl From<&RaftStoredMembership> for StoredMembership {
+    fn from(stored: &RaftStoredMembership) -> Self {
+        Self { position: log_id(*stored.log_id()), membership: stored.membership().into() }
+    }
+}
+
+impl TryFrom<StoredMembership> for RaftStoredMembership {
+    type Error = MembershipError<NodeId>;
+
+    /// # Errors
+    /// As for the membership in it.
+    fn try_from(stored: StoredMembership) -> Result<Self, Self::Error> {
+        Ok(Self::new(log_id(stored.position), stored.membership.try_into()?))
     }
 }
 
@@ -146,7 +147,7 @@ impl TryFrom<WireSnapshotMeta> for SnapshotMeta {
     /// Its membership makes no sense.
     fn try_from(meta: WireSnapshotMeta) -> Result<Self, Self::Error> {
         let membership = meta.membership.try_into()?;
-        let last_membership = StoredMembership::new(log_id(meta.membership_log_id), membership);
+        let last_membership = RaftStoredMembership::new(log_id(meta.membership_log_id), membership);
         Ok(Self { last_log_id: log_id(meta.last_log_id), last_membership })
     }
 }

@@ -9,7 +9,7 @@ use lockstep::peer::{
     Handler, Hello, Lane, Links, Method, Net, NodeId, PeerClient, PeerError, PeerIdentity, PeerServer,
     Protocols, Refusal, Welcome,
 };
-use lockstep::raft::{Envelope, to_bytes};
+use lockstep::replica::{Envelope, to_bytes};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,13 +4,14 @@ use super::code::{below, words};
 use super::{Source, assert_clean, sources};
 
 /// The rooms, and which others each may import.
-const ROOMS: [(&str, &[&str]); 11] = [
-    ("cli", &["check", "http", "node", "raft", "peer", "storage", "cache", "api", "client"]),
+const ROOMS: [(&str, &[&str]); 12] = [
+    ("cli", &["check", "http", "node", "raft", "replica", "peer", "storage", "cache", "api", "client"]),
     ("check", &["api"]),
-    ("http", &["dashboard", "node", "raft", "peer", "storage", "cache", "api"]),
+    ("http", &["dashboard", "node", "raft", "replica", "peer", "storage", "cache", "api"]),
     ("dashboard", &[]),
-    ("node", &["raft", "peer", "storage", "cache", "api", "client"]),
-    ("raft", &["peer", "storage", "cache"]),
+    ("node", &["raft", "replica", "peer", "storage", "cache", "api", "client"]),
+    ("raft", &["replica", "peer", "storage", "cache"]),
+    ("replica", &["cache"]),
     ("peer", &["storage", "cache"]),
     ("storage", &["cache"]),
     ("cache", &[]),

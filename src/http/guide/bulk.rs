@@ -9,7 +9,7 @@ use crate::api::ErrorCode;
 use crate::cache::limits::BATCH_OPS_MAX;
 use crate::cache::{Command, Key, Op};
 use crate::node::NodeError;
-use crate::raft::COMMAND_BYTES_MAX;
+use crate::replica::COMMAND_BYTES_MAX;
 use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};

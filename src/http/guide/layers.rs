@@ -10,7 +10,7 @@ use super::super::time::iso;
 use super::answer::Refusal;
 use super::settings::GuideSettings;
 use super::upgrades::{Upgrades, refuse_second, session};
-use crate::raft::wall_ms;
+use crate::replica::wall_ms;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};

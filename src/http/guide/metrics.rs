@@ -6,7 +6,7 @@ use super::strategy;
 use super::sync::Sync;
 use crate::cache::{Cache, CacheConfig};
 use crate::node::{Node, ReadLevel};
-use crate::raft::wall_ms;
+use crate::replica::wall_ms;
 use axum::Json;
 use serde::Serialize;
 

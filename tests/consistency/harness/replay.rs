@@ -3,7 +3,8 @@
 
 use crate::model::{Model, unworded};
 use lockstep::cache::{Cache, CacheConfig, Cause, Event, Stamp};
-use lockstep::raft::{Envelope, decode_entry, decode_touches};
+use lockstep::raft::decode_entry;
+use lockstep::replica::{Envelope, decode_touches};
 use lockstep::storage::{LogOptions, LogStore};
 use openraft::EntryPayload;
 use std::path::Path;

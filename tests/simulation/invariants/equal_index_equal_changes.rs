@@ -1,7 +1,7 @@
 //! F1, F2: at each index every node tells of the same change, or of none, in this life or an earlier one.
 
 use super::{Invariant, Sight};
-use lockstep::raft::Change;
+use lockstep::replica::Change;
 use std::collections::BTreeMap;
 
 #[derive(Default)]

@@ -9,7 +9,8 @@ mod positions_are_ordered;
 
 use crate::net::Place;
 use lockstep::cache::Digest;
-use lockstep::raft::{Page, View};
+use lockstep::raft::View;
+use lockstep::replica::Page;
 
 /// A node as it is now.
 pub struct Sight {

@@ -2,25 +2,17 @@
 //! it, everybody else reads it.
 
 use super::clock::LogClock;
-use super::codec::{CodecError, Envelope, decode_touches};
+use super::codec::CodecError;
+use super::digests::DigestHistory;
+use super::envelope::{Envelope, decode_touches};
 use super::feed::{Change as Visible, Feed};
+use super::membership::{LogPosition, Membership, StoredMembership};
+use super::proposal::{Proposal, Response};
 use super::recent::{Operation, RECENT_MAX};
-use super::types::{Entry, LogId, Payload, Proposal, Response, StoredMembership};
 use crate::cache::{Cache, CacheConfig, Command, Digest, Outcome, SnapshotView, Stamp, Touch};
-use openraft::entry::RaftEntry;
-use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
-
-/// How many (index, digest) pairs are kept for comparison with other nodes.
-const DIGESTS_KEPT: usize = 1_024;
-/// Under load the newest digests of two nodes do not overlap, so those at every so manieth index are kept
-/// for longer.
-const CHECKPOINT_EVERY: u64 = 1_024;
-const CHECKPOINTS_KEPT: usize = 256;
-/// How many of the newest digests are compared besides the checkpoints.
-const NEWEST_COMPARED: usize = 128;
 
 /// The state and those who wait for it to move.
 pub struct Replica {
@@ -34,16 +26,31 @@ pub struct Replica {
 
 struct State {
     cache: Cache,
-    last_applied: Option<LogId>,
+    last_applied: Option<LogPosition>,
     membership: StoredMembership,
-    digests: VecDeque<(u64, Digest)>,
-    checkpoints: VecDeque<(u64, Digest)>,
+    digests: DigestHistory,
+}
+
+/// A log entry that is committed, to be applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    pub position: LogPosition,
+    pub content: Content,
+}
+
+/// What a log entry holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Nothing: a leader's first entry.
+    Blank,
+    Command(Proposal),
+    Membership(Membership),
 }
 
 /// A still picture of the state, for a snapshot.
 pub struct Picture {
     pub frozen: SnapshotView,
-    pub last_applied: Option<LogId>,
+    pub last_applied: Option<LogPosition>,
     pub membership: StoredMembership,
     /// The newest operations, newest first.
     pub recent: Vec<Operation>,
@@ -56,8 +63,7 @@ impl Replica {
             cache: Cache::new(CacheConfig::default()),
             last_applied: None,
             membership: StoredMembership::default(),
-            digests: VecDeque::with_capacity(DIGESTS_KEPT),
-            checkpoints: VecDeque::new(),
+            digests: DigestHistory::default(),
         };
         Self { state: RwLock::new(state), applied: watch::Sender::new(0), clock, feed, feature_level }
     }
@@ -71,7 +77,7 @@ impl Replica {
     ///
     /// # Errors
     /// What to do.
-    pub(super) fn check_level(&self, cache: &Cache) -> io::Result<()> {
+    pub fn check_level(&self, cache: &Cache) -> io::Result<()> {
         let (level, known) = (cache.feature_level(), self.feature_level);
         if level > known {
             let reason = format!(
@@ -89,19 +95,17 @@ impl Replica {
 
     /// The newest (index, digest) pairs, oldest first.
     pub fn digests(&self) -> Vec<(u64, Digest)> {
-        self.read().digests.iter().copied().collect()
+        self.read().digests.newest()
     }
 
     /// The (index, digest) pairs to compare with another node's, oldest first.
     pub fn comparable(&self) -> Vec<(u64, Digest)> {
-        let state = self.read();
-        let newest = state.digests.iter().skip(state.digests.len().saturating_sub(NEWEST_COMPARED));
-        state.checkpoints.iter().chain(newest).copied().collect()
+        self.read().digests.comparable()
     }
 
     /// Whether the membership that is applied here, and so committed, has a node.
     pub fn has_member(&self, id: u64) -> bool {
-        self.read().membership.get_node(&id).is_some()
+        self.read().membership.membership.members.contains_key(&id)
     }
 
     /// Makes this replica differ from the others, for tests of those who compare them.
@@ -126,7 +130,7 @@ impl Replica {
         self.applied.subscribe()
     }
 
-    pub(super) fn applied_state(&self) -> (Option<LogId>, StoredMembership) {
+    pub fn applied_state(&self) -> (Option<LogPosition>, StoredMembership) {
         let state = self.read();
         (state.last_applied, state.membership.clone())
     }
@@ -138,7 +142,7 @@ impl Replica {
     /// # Errors
     /// An entry cannot be read, or raises the rules to a level that this program does not know. It has to stop before
     /// it: the others go on by what it can't follow.
-    pub(super) fn apply(&self, entries: &[Entry]) -> (Vec<Response>, io::Result<()>) {
+    pub fn apply(&self, entries: Vec<Committed>) -> (Vec<Response>, io::Result<()>) {
         // Decoding needs no lock.
         let mut steps = Vec::with_capacity(entries.len());
         let mut outcome = Ok(());
@@ -151,30 +155,30 @@ impl Replica {
                 }
             }
         }
-        let Some(last) = steps.last().map(|step| step.log_id) else { return (Vec::new(), outcome) };
-        let latest_ms = entries[..steps.len()].iter().filter_map(stamped_ms).max();
+        let Some(last) = steps.last().map(|step| step.position) else { return (Vec::new(), outcome) };
+        let latest_ms = steps.iter().filter_map(Step::at_ms).max();
         let mut changes = Vec::with_capacity(steps.len());
         self.with_cache(|cache| cache.prefetch(steps.iter().filter_map(Step::command)));
         let mut state = self.write();
         let responses = steps.into_iter().map(|step| state.apply(step, &mut changes)).collect();
         // With the state, so that nobody sees one without the other.
-        let forgotten = self.feed.extend(changes, last.index());
+        let forgotten = self.feed.extend(changes, last.index);
         drop(state);
         drop(forgotten);
         if let Some(latest_ms) = latest_ms {
             self.clock.observe(latest_ms);
         }
-        self.applied.send_replace(last.index());
+        self.applied.send_replace(last.index);
         (responses, outcome)
     }
 
     fn announce(&self) {
-        if let Some(log_id) = self.read().last_applied {
-            self.applied.send_replace(log_id.index());
+        if let Some(position) = self.read().last_applied {
+            self.applied.send_replace(position.index);
         }
     }
 
-    pub(super) fn picture(&self) -> Picture {
+    pub fn picture(&self) -> Picture {
         let state = self.read();
         Picture {
             frozen: state.cache.snapshot_view(),
@@ -185,20 +189,19 @@ impl Replica {
     }
 
     /// Puts a snapshot's state in place of ours.
-    pub(super) fn replace(
+    pub fn replace(
         &self,
         cache: Cache,
-        last_applied: Option<LogId>,
+        last_applied: Option<LogPosition>,
         membership: StoredMembership,
         recent: Vec<Operation>,
     ) {
         self.clock.observe(cache.now_ms());
         let mut state = self.write();
-        let digests = VecDeque::with_capacity(DIGESTS_KEPT);
         // The old state is dropped after the lock is given back: freeing a large cache takes a while.
         let old = std::mem::replace(
             &mut *state,
-            State { cache, last_applied, membership, digests, checkpoints: VecDeque::new() },
+            State { cache, last_applied, membership, digests: DigestHistory::default() },
         );
         state.note_digest();
         self.feed.restart(state.cache.index(), recent);
@@ -231,7 +234,7 @@ fn forget_some(mut touches: Vec<crate::cache::Touch>, index: u64) -> Vec<crate::
 
 /// An entry, decoded.
 struct Step {
-    log_id: LogId,
+    position: LogPosition,
     change: Change,
 }
 
@@ -242,16 +245,24 @@ enum Change {
 }
 
 impl Step {
-    fn of(entry: &Entry, known_level: u32) -> io::Result<Self> {
-        let log_id = entry.log_id();
-        let change = match &entry.payload {
-            Payload::Blank => Change::Blank,
-            Payload::Membership(membership) => {
-                Change::Membership(StoredMembership::new(Some(log_id), membership.clone()))
+    fn of(entry: Committed, known_level: u32) -> io::Result<Self> {
+        let position = entry.position;
+        let change = match entry.content {
+            Content::Blank => Change::Blank,
+            Content::Membership(membership) => {
+                Change::Membership(StoredMembership { position: Some(position), membership })
             }
-            Payload::Normal(proposal) => Self::change_of(log_id.index(), proposal, known_level)?,
+            Content::Command(proposal) => Self::change_of(position.index, &proposal, known_level)?,
         };
-        Ok(Self { log_id, change })
+        Ok(Self { position, change })
+    }
+
+    /// Log time, where the entry has one.
+    fn at_ms(&self) -> Option<u64> {
+        match &self.change {
+            Change::Command { at_ms, .. } => Some(*at_ms),
+            _ => None,
+        }
     }
 
     /// The command, where there is one.
@@ -290,16 +301,9 @@ impl Step {
     }
 }
 
-fn stamped_ms(entry: &Entry) -> Option<u64> {
-    match &entry.payload {
-        Payload::Normal(proposal) => Some(proposal.at_ms),
-        Payload::Blank | Payload::Membership(_) => None,
-    }
-}
-
 impl State {
-    fn apply(&mut self, Step { log_id, change }: Step, changes: &mut Vec<Visible>) -> Response {
-        let index = log_id.index();
+    fn apply(&mut self, Step { position, change }: Step, changes: &mut Vec<Visible>) -> Response {
+        let index = position.index;
         let response = match change {
             Change::Command { at_ms, by, envelope: Envelope { idempotency_key, command }, touches } => {
                 let applied = self.cache.apply(Stamp { index, at_ms, idempotency_key, touches }, command);
@@ -318,23 +322,13 @@ impl State {
                 done()
             }
         };
-        self.last_applied = Some(log_id);
+        self.last_applied = Some(position);
         self.note_digest();
         response
     }
 
     fn note_digest(&mut self) {
-        if self.digests.len() == DIGESTS_KEPT {
-            self.digests.pop_front();
-        }
-        let pair = (self.cache.index(), self.cache.digest());
-        self.digests.push_back(pair);
-        if pair.0.is_multiple_of(CHECKPOINT_EVERY) {
-            if self.checkpoints.len() == CHECKPOINTS_KEPT {
-                self.checkpoints.pop_front();
-            }
-            self.checkpoints.push_back(pair);
-        }
+        self.digests.note(self.cache.index(), self.cache.digest());
     }
 }
 
@@ -348,10 +342,14 @@ mod tests {
     use super::*;
     use crate::cache::limits::FEATURE_LEVEL;
 
-    fn entry(index: u64, command: Command) -> Entry {
+    fn committed(index: u64, proposal: Proposal) -> Committed {
+        Committed { position: LogPosition { term: 1, index }, content: Content::Command(proposal) }
+    }
+
+    fn entry(index: u64, command: Command) -> Committed {
         let body = Envelope { idempotency_key: None, command }.encode();
         let proposal = Proposal { at_ms: 1, by: 0, touches: bytes::Bytes::new(), body };
-        Entry::new(LogId::new(1.into(), index), Payload::Normal(proposal))
+        committed(index, proposal)
     }
 
     /// C11: an entry that cannot be read stops the node, and is never skipped.
@@ -363,17 +361,17 @@ mod tests {
         later[0] += 1;
         let raw = |index, touches: &'static [u8], body: bytes::Bytes| {
             let proposal = Proposal { at_ms: 1, by: 0, touches: bytes::Bytes::from_static(touches), body };
-            Entry::new(LogId::new(1.into(), index), Payload::Normal(proposal))
+            committed(index, proposal)
         };
         for bad in
             [raw(2, b"", later.into()), raw(2, b"", bytes::Bytes::new()), raw(2, b"\xff\xff", good.clone())]
         {
-            let (_, outcome) = replica.apply(&[bad]);
+            let (_, outcome) = replica.apply(vec![bad]);
             let error = outcome.unwrap_err().to_string();
             assert!(error.contains("entry 2 of the log cannot be read"), "{error}");
             assert_eq!(replica.applied_index(), 0, "nothing was applied");
         }
-        assert!(replica.apply(&[raw(1, b"", good)]).1.is_ok());
+        assert!(replica.apply(vec![raw(1, b"", good)]).1.is_ok());
     }
 
     /// C11: rules that this program does not know stop it before it could differ from those that do.
@@ -382,7 +380,7 @@ mod tests {
         let replica = Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(0)), FEATURE_LEVEL);
         let raise = |index, level| entry(index, Command::RaiseFeatureLevel { level });
         let level = FEATURE_LEVEL;
-        let (responses, outcome) = replica.apply(&[raise(1, level), raise(2, level + 1), raise(3, level)]);
+        let (responses, outcome) = replica.apply(vec![raise(1, level), raise(2, level + 1), raise(3, level)]);
         let error = outcome.unwrap_err().to_string();
         assert!(error.contains("entry 2 needs feature level"), "{error}");
         assert_eq!(responses.len(), 1, "the one before is answered");
@@ -392,7 +390,7 @@ mod tests {
             "nothing more applied"
         );
         let before = replica.with_cache(Cache::digest);
-        let (responses, outcome) = replica.apply(&[raise(2, level + 1)]);
+        let (responses, outcome) = replica.apply(vec![raise(2, level + 1)]);
         assert!(responses.is_empty() && outcome.is_err());
         assert_eq!(replica.with_cache(Cache::digest), before, "nothing was applied");
     }
