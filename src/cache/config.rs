@@ -3,7 +3,7 @@
 use super::codec::{DecodeError, Decoder, put_bool, put_option, put_u8, put_u64};
 use super::eviction::Capacity;
 use super::limits::{CAPACITY_ENTRIES_MAX, TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX, TTL_MS_MIN};
-use super::{CommandError, Policy};
+use super::{CommandError, InvalidField, Policy};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
 
@@ -56,23 +56,25 @@ impl CacheConfig {
     /// # Errors
     /// [`CommandError::Invalid`] names the field and its range.
     pub fn check(&self) -> Result<(), CommandError> {
-        let invalid =
-            |field: &str, reason| Err(CommandError::Invalid { op: None, field: field.into(), reason });
+        let invalid = |field, reason| Err(CommandError::Invalid { op: None, field, reason });
         if !(1..=CAPACITY_ENTRIES_MAX).contains(&self.capacity_entries) {
-            return invalid("capacity_entries", format!("it is 1 to {CAPACITY_ENTRIES_MAX}"));
+            return invalid(InvalidField::CapacityEntries, format!("it is 1 to {CAPACITY_ENTRIES_MAX}"));
         }
         if self.capacity_bytes == 0 {
-            return invalid("capacity_bytes", "it is at least 1".into());
+            return invalid(InvalidField::CapacityBytes, "it is at least 1".into());
         }
         if self.default_ttl_ms.is_some_and(|ttl_ms| !(TTL_MS_MIN..=TTL_MS_MAX).contains(&ttl_ms)) {
-            return invalid("default_ttl_ms", format!("it is {TTL_MS_MIN} to {TTL_MS_MAX} milliseconds"));
+            return invalid(
+                InvalidField::DefaultTtl,
+                format!("it is {TTL_MS_MIN} to {TTL_MS_MAX} milliseconds"),
+            );
         }
         let (low, high) = (*TOUCH_INTERVAL_MS.start(), *TOUCH_INTERVAL_MS.end());
         if !TOUCH_INTERVAL_MS.contains(&self.touch.interval_ms) {
-            return invalid("touch.interval_ms", format!("it is {low} to {high} milliseconds"));
+            return invalid(InvalidField::TouchInterval, format!("it is {low} to {high} milliseconds"));
         }
         if !(1..=TOUCHES_MAX).contains(&self.touch.max_per_flush) {
-            return invalid("touch.max_per_flush", format!("it is 1 to {TOUCHES_MAX}"));
+            return invalid(InvalidField::TouchMaxPerFlush, format!("it is 1 to {TOUCHES_MAX}"));
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ pub enum CommandError {
     InvalidBatch { op: Option<u32>, reason: String },
     /// A TTL outside the limits, or another field that the HTTP layer should have refused.
     #[error("invalid {field}: {reason}")]
-    Invalid { op: Option<u32>, field: String, reason: String },
+    Invalid { op: Option<u32>, field: InvalidField, reason: String },
     /// The idempotency key was used before, for another command.
     #[error("the idempotency key was used for a different request")]
     IdempotencyKeyReused,
@@ -37,4 +37,88 @@ pub enum CommandError {
          it, `lockstep upgrade finish` raises the level"
     )]
     FeatureLevel { needed: u32, kept: u32 },
+}
+
+/// The field of a command that is invalid. Numbers are persisted: one is never given to another field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InvalidField {
+    Ttl = 0,
+    Value = 1,
+    ContentType = 2,
+    Condition = 3,
+    Prefix = 4,
+    IdempotencyKey = 5,
+    /// The index of the log entry.
+    Index = 6,
+    FeatureLevel = 7,
+    CapacityEntries = 8,
+    CapacityBytes = 9,
+    DefaultTtl = 10,
+    TouchInterval = 11,
+    TouchMaxPerFlush = 12,
+}
+
+impl InvalidField {
+    pub const ALL: [Self; 13] = [
+        Self::Ttl,
+        Self::Value,
+        Self::ContentType,
+        Self::Condition,
+        Self::Prefix,
+        Self::IdempotencyKey,
+        Self::Index,
+        Self::FeatureLevel,
+        Self::CapacityEntries,
+        Self::CapacityBytes,
+        Self::DefaultTtl,
+        Self::TouchInterval,
+        Self::TouchMaxPerFlush,
+    ];
+
+    /// As it is called in requests and settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ttl => "ttl_ms",
+            Self::Value => "value",
+            Self::ContentType => "content_type",
+            Self::Condition => "condition",
+            Self::Prefix => "prefix",
+            Self::IdempotencyKey => "idempotency_key",
+            Self::Index => "index",
+            Self::FeatureLevel => "feature_level",
+            Self::CapacityEntries => "capacity_entries",
+            Self::CapacityBytes => "capacity_bytes",
+            Self::DefaultTtl => "default_ttl_ms",
+            Self::TouchInterval => "touch.interval_ms",
+            Self::TouchMaxPerFlush => "touch.max_per_flush",
+        }
+    }
+
+    /// The field's number in stored results.
+    pub(super) fn number(self) -> u8 {
+        self as u8
+    }
+
+    pub(super) fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|field| field.number() == number)
+    }
+}
+
+impl std::fmt::Display for InvalidField {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::InvalidField;
+
+    #[test]
+    fn every_field_has_its_own_number() {
+        for (number, field) in (0u8..).zip(InvalidField::ALL) {
+            assert_eq!((field.number(), InvalidField::from_number(number)), (number, Some(field)));
+        }
+        assert_eq!(InvalidField::from_number(InvalidField::ALL.len() as u8), None);
+    }
 }

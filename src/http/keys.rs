@@ -5,6 +5,7 @@ use super::extract::{NoBody, Query, ReadQuery, bad_query, flag, idempotency_key,
 use super::kv::{unexpected, written_at};
 use super::respond::{ApiError, read_at};
 use crate::api::{Cleared, EntryDetails, KeyEntry, KeyPage};
+use crate::cache::limits::KEY_BYTES_MAX;
 use crate::cache::{Cache, Command, Key, KeyDetails, KeyInfo, Outcome};
 use crate::node::WriteRequest;
 use axum::Json;
@@ -45,6 +46,9 @@ impl ClearQuery {
             (None, true) => Ok(None),
             (Some(prefix), false) if prefix.is_empty() => {
                 Err(bad_query("prefix", "it is empty; all=true removes all keys".into()))
+            }
+            (Some(prefix), false) if prefix.len() > KEY_BYTES_MAX => {
+                Err(bad_query("prefix", format!("no key is longer than {KEY_BYTES_MAX} bytes")))
             }
             (Some(prefix), false) => Ok(Some(prefix)),
             (None, false) => Err(bad_query("prefix", "it is missing; all=true removes all keys".into())),

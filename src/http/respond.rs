@@ -75,7 +75,7 @@ impl From<NodeError> for ApiError {
                 }
                 CommandError::Invalid { op, field, .. } => {
                     problem.op = op;
-                    problem.field = Some(field);
+                    problem.field = Some(field.name().to_owned());
                 }
                 CommandError::TooLarge { op, .. }
                 | CommandError::CacheFull { op }

@@ -2,7 +2,7 @@
 //! doubt.
 
 use crate::api::{Effect, ErrorCode};
-use crate::cache::CommandError;
+use crate::cache::{CommandError, InvalidField};
 use crate::storage::{OpenError, StorageError};
 
 /// A request that was not carried out, or whose outcome is not known.
@@ -70,13 +70,17 @@ fn refusal_code(error: &CommandError) -> ErrorCode {
         CommandError::NotANumber { .. } => ErrorCode::NotANumber,
         CommandError::Overflow { .. } => ErrorCode::Overflow,
         CommandError::InvalidBatch { .. } => ErrorCode::InvalidBatch,
-        CommandError::Invalid { field, .. } => match field.as_str() {
-            "ttl_ms" => ErrorCode::InvalidTtl,
-            "value" => ErrorCode::InvalidValue,
-            "key" => ErrorCode::InvalidKey,
-            "idempotency_key" => ErrorCode::InvalidHeader,
-            "command" => ErrorCode::InvalidBody,
-            _ => ErrorCode::InvalidConfig,
+        CommandError::Invalid { field, .. } => match field {
+            InvalidField::Ttl => ErrorCode::InvalidTtl,
+            InvalidField::Value | InvalidField::ContentType => ErrorCode::InvalidValue,
+            InvalidField::Condition | InvalidField::IdempotencyKey => ErrorCode::InvalidHeader,
+            InvalidField::Prefix => ErrorCode::InvalidQuery,
+            InvalidField::Index | InvalidField::FeatureLevel => ErrorCode::Conflict,
+            InvalidField::CapacityEntries
+            | InvalidField::CapacityBytes
+            | InvalidField::DefaultTtl
+            | InvalidField::TouchInterval
+            | InvalidField::TouchMaxPerFlush => ErrorCode::InvalidConfig,
         },
         CommandError::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
         CommandError::FeatureLevel { .. } => ErrorCode::FeatureLevel,

@@ -3,8 +3,8 @@
 
 use crate::model_order::Place;
 use lockstep::cache::{
-    Applied, CacheConfig, Cause, Command, CommandError, Condition, EntryId, Event, Found, Key, Op, Outcome,
-    Policy, Record, Stamp, Ttl, Value, limits,
+    Applied, CacheConfig, Cause, Command, CommandError, Condition, EntryId, Event, Found, InvalidField, Key,
+    Op, Outcome, Policy, Record, Stamp, Ttl, Value, limits,
 };
 use std::collections::BTreeMap;
 
@@ -175,19 +175,19 @@ impl Model {
                 config.touch.interval_ms = change.touch_interval_ms.unwrap_or(config.touch.interval_ms);
                 config.touch.max_per_flush = change.touch_max_per_flush.unwrap_or(config.touch.max_per_flush);
                 if !limits::TOUCH_INTERVAL_MS.contains(&config.touch.interval_ms) {
-                    return Err(invalid(None, "touch.interval_ms"));
+                    return Err(invalid(None, InvalidField::TouchInterval));
                 }
                 if !(1..=limits::TOUCHES_MAX).contains(&config.touch.max_per_flush) {
-                    return Err(invalid(None, "touch.max_per_flush"));
+                    return Err(invalid(None, InvalidField::TouchMaxPerFlush));
                 }
                 if config.capacity_entries == 0 {
-                    return Err(invalid(None, "capacity_entries"));
+                    return Err(invalid(None, InvalidField::CapacityEntries));
                 }
                 if config.capacity_bytes == 0 {
-                    return Err(invalid(None, "capacity_bytes"));
+                    return Err(invalid(None, InvalidField::CapacityBytes));
                 }
                 if config.default_ttl_ms.is_some_and(|ttl| ttl == 0 || ttl > limits::TTL_MS_MAX) {
-                    return Err(invalid(None, "default_ttl_ms"));
+                    return Err(invalid(None, InvalidField::DefaultTtl));
                 }
                 if config != self.config {
                     let policy_changed = config.policy != self.config.policy;
@@ -200,7 +200,7 @@ impl Model {
             Command::RaiseFeatureLevel { level } if level == limits::FEATURE_LEVEL => {
                 Ok(Outcome::FeatureLevel(level))
             }
-            Command::RaiseFeatureLevel { .. } => Err(invalid(None, "feature_level")),
+            Command::RaiseFeatureLevel { .. } => Err(invalid(None, InvalidField::FeatureLevel)),
         }
     }
 
@@ -324,7 +324,7 @@ impl Model {
         };
         let longest = if sliding_ms > 0 { limits::SLIDING_TTL_MS_MAX } else { limits::TTL_MS_MAX };
         if ttl_ms.is_some_and(|ttl_ms| ttl_ms == 0 || ttl_ms > longest) {
-            return Err(invalid(op, "ttl_ms"));
+            return Err(invalid(op, InvalidField::Ttl));
         }
         Ok((ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms), sliding_ms))
     }
@@ -428,7 +428,7 @@ fn check(condition: &Condition, current: Option<&Found>, op: Option<u32>) -> Res
         Condition::AnyOf(listed) | Condition::NoneOf(listed)
             if listed.len() > limits::CONDITION_REVISIONS_MAX =>
         {
-            return Err(invalid(op, "condition"));
+            return Err(invalid(op, InvalidField::Condition));
         }
         Condition::AnyOf(listed) => !listed.iter().any(|revision| current == Some(*revision)),
         Condition::NoneOf(listed) => listed.iter().any(|revision| current == Some(*revision)),
@@ -436,8 +436,8 @@ fn check(condition: &Condition, current: Option<&Found>, op: Option<u32>) -> Res
     if refused { Err(CommandError::PreconditionFailed { op, current }) } else { Ok(()) }
 }
 
-fn invalid(op: Option<u32>, field: &str) -> CommandError {
-    CommandError::Invalid { op, field: field.into(), reason: String::new() }
+fn invalid(op: Option<u32>, field: InvalidField) -> CommandError {
+    CommandError::Invalid { op, field, reason: String::new() }
 }
 
 /// A refusal without the sentence that explains it: the model does not word them.

@@ -29,6 +29,7 @@ async fn every_error_code_is_documented_and_produced() {
     let long = "k".repeat(513);
     let (get, put, post, delete) = (Method::GET, Method::PUT, Method::POST, Method::DELETE);
     let long_key = format!("/v1/kv/{long}");
+    let long_prefix = format!("/v1/kv?prefix={long}");
     let big = "v".repeat(1_001);
     let me = format!("/v1/members/{}", server.node.id());
     let requests: &[Case] = &[
@@ -38,6 +39,7 @@ async fn every_error_code_is_documented_and_produced() {
         (&put, "/v1/kv/", &[], "", "invalid_key"),
         (&delete, "/v1/kv", &[], "", "invalid_query"),
         (&delete, "/v1/kv?prefix=", &[], "", "invalid_query"),
+        (&delete, &long_prefix, &[], "", "invalid_query"),
         (&delete, "/v1/kv?all=false", &[], "", "invalid_query"),
         (&delete, "/v1/kv?all=", &[], "", "invalid_query"),
         (&delete, "/v1/kv?all=true&prefix=w", &[], "", "invalid_query"),

@@ -188,6 +188,18 @@ async fn listings_have_pages_and_clearing_takes_prefixes() {
         }
     }
     assert_eq!(seen, (0..25).map(|n| format!("p{n:02}")).collect::<Vec<_>>());
+    // As long as the longest key, and longer: the first removes nothing, the second never reaches the log.
+    for (length, status) in [(512, 200), (513, 400)] {
+        let path = format!("/v1/kv?prefix={}", "p".repeat(length));
+        let response = server.send(Method::DELETE, &path, &[], "").await;
+        assert_eq!(response.status(), status, "{length}");
+        assert_eq!(response.headers().contains_key("lockstep-index"), status == 200, "{length}");
+        let body: Value = response.json().await.unwrap();
+        match status {
+            200 => assert_eq!(body["removed"], 0),
+            _ => assert_eq!((&body["code"], &body["field"]), (&json!("invalid_query"), &json!("prefix"))),
+        }
+    }
     let cleared: Value = server.send(Method::DELETE, "/v1/kv?prefix=p", &[], "").await.json().await.unwrap();
     assert_eq!(cleared["removed"], 25);
     let cleared: Value = server.send(Method::DELETE, "/v1/kv?all=true", &[], "").await.json().await.unwrap();

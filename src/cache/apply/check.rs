@@ -7,7 +7,7 @@ use crate::cache::limits::{
     VALUE_BYTES_MAX,
 };
 use crate::cache::record::Record;
-use crate::cache::{Cache, CommandError, Condition, Key, Ttl, Value};
+use crate::cache::{Cache, CommandError, Condition, InvalidField, Key, Ttl, Value};
 use std::num::NonZeroU64;
 
 /// Checks one operation against the state.
@@ -71,7 +71,7 @@ impl<'a> Check<'a> {
                 if listed.len() > CONDITION_REVISIONS_MAX =>
             {
                 let reason = format!("at most {CONDITION_REVISIONS_MAX} revisions are compared");
-                return Err(self.invalid("condition", reason));
+                return Err(self.invalid(InvalidField::Condition, reason));
             }
             Condition::AnyOf(listed) => current.is_some_and(|revision| listed.contains(&revision)),
             Condition::NoneOf(listed) => current.is_none_or(|revision| !listed.contains(&revision)),
@@ -88,7 +88,7 @@ impl<'a> Check<'a> {
             Ttl::Sliding(ttl_ms) => {
                 let sliding_ms = u32::try_from(ttl_ms).map_err(|_| {
                     let reason = format!("one that uses renew has at most {SLIDING_TTL_MS_MAX} ms");
-                    self.invalid("ttl_ms", reason)
+                    self.invalid(InvalidField::Ttl, reason)
                 })?;
                 Ok(Lifetime { deadline: Some(self.deadline_in(ttl_ms)?), sliding_ms })
             }
@@ -103,11 +103,11 @@ impl<'a> Check<'a> {
     /// The deadline that is this many milliseconds from now.
     fn deadline_in(&self, ttl_ms: u64) -> Result<NonZeroU64, CommandError> {
         if !is_ttl(ttl_ms) {
-            return Err(self.invalid("ttl_ms", ttl_rule()));
+            return Err(self.invalid(InvalidField::Ttl, ttl_rule()));
         }
         // A leader whose clock was wrong may have moved log time to the end of its range.
         let deadline = self.cache.now_ms.saturating_add(ttl_ms);
-        NonZeroU64::new(deadline).ok_or_else(|| self.invalid("ttl_ms", ttl_rule()))
+        NonZeroU64::new(deadline).ok_or_else(|| self.invalid(InvalidField::Ttl, ttl_rule()))
     }
 
     /// Checks the limits of a value and packs it into a record.
@@ -115,12 +115,12 @@ impl<'a> Check<'a> {
         let media = value.content_type.as_deref();
         if value.bytes.len() > VALUE_BYTES_MAX {
             let reason = format!("a value has at most {VALUE_BYTES_MAX} bytes");
-            return Err(self.invalid("value", reason));
+            return Err(self.invalid(InvalidField::Value, reason));
         }
         let visible = |text: &str| text.bytes().all(|b| (0x20..0x7f).contains(&b));
         if media.is_some_and(|m| m.is_empty() || m.len() > CONTENT_TYPE_BYTES_MAX || !visible(m)) {
             let reason = format!("a content type is 1 to {CONTENT_TYPE_BYTES_MAX} visible ASCII characters");
-            return Err(self.invalid("content_type", reason));
+            return Err(self.invalid(InvalidField::ContentType, reason));
         }
         let record = Record::new(key, &value.bytes, media);
         self.fits_alone(&record)?;
@@ -137,8 +137,8 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    pub fn invalid(&self, field: &str, reason: String) -> CommandError {
-        CommandError::Invalid { op: self.op, field: field.into(), reason }
+    pub fn invalid(&self, field: InvalidField, reason: String) -> CommandError {
+        CommandError::Invalid { op: self.op, field, reason }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::cache::limits::KEY_BYTES_MAX;
 use crate::cache::tombstones::{Scope, Tombstone};
-use crate::cache::{Cache, CommandError, Event, Outcome};
+use crate::cache::{Cache, CommandError, Event, InvalidField, Outcome};
 
 impl Cache {
     pub(super) fn clear(
@@ -13,7 +13,7 @@ impl Cache {
         let start = prefix.as_deref().unwrap_or_default();
         if start.len() > KEY_BYTES_MAX {
             let reason = format!("a prefix has at most {KEY_BYTES_MAX} bytes");
-            return Err(CommandError::Invalid { op: None, field: "prefix".into(), reason });
+            return Err(CommandError::Invalid { op: None, field: InvalidField::Prefix, reason });
         }
         let now_ms = self.now_ms;
         // Entries that have expired were gone for readers already: they expire here, and are not counted as removed.

@@ -3,7 +3,7 @@
 use crate::cache::dedup::{DedupEntry, fingerprint};
 use crate::cache::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use crate::cache::outcome::CommandResult;
-use crate::cache::{Cache, Command, CommandError};
+use crate::cache::{Cache, Command, CommandError, InvalidField};
 use std::sync::Arc;
 
 /// What a request's idempotency key says about it.
@@ -32,7 +32,7 @@ impl Cache {
         let Some(key) = key else { return Dedup::Fresh(None) };
         if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
             let reason = format!("an idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes");
-            let field = "idempotency_key".into();
+            let field = InvalidField::IdempotencyKey;
             return Dedup::Refused(CommandError::Invalid { op: None, field, reason });
         }
         let fingerprint = fingerprint(command);

@@ -1,13 +1,13 @@
 //! Raises the feature level: from that log entry on, all nodes apply the rules of a later level.
 
 use crate::cache::limits::FEATURE_LEVEL;
-use crate::cache::{Cache, CommandError, Outcome};
+use crate::cache::{Cache, CommandError, InvalidField, Outcome};
 
 impl Cache {
     pub(super) fn raise_feature_level(&mut self, level: u32) -> Result<Outcome, CommandError> {
         // A level that this program does not know stops the node before it applies the entry.
         if level > FEATURE_LEVEL || level < self.feature_level {
-            let field = "feature_level".into();
+            let field = InvalidField::FeatureLevel;
             let reason = format!("it is {} to {FEATURE_LEVEL}", self.feature_level);
             return Err(CommandError::Invalid { op: None, field, reason });
         }

@@ -22,7 +22,7 @@ mod put;
 mod touch;
 
 use super::limits::MOVES_PER_APPLY_MAX;
-use super::{Applied, Cache, Command, CommandError, Event, Op, Outcome, Stamp};
+use super::{Applied, Cache, Command, CommandError, Event, InvalidField, Op, Outcome, Stamp};
 use capacity_check::CapacityCheck;
 use check::Check;
 use checked_op::CheckedOp;
@@ -37,7 +37,7 @@ impl Cache {
         let mut events = Vec::new();
         if at.index <= self.index {
             let reason = format!("log entry {} was applied already or is none", at.index);
-            return refused(CommandError::Invalid { op: None, field: "index".into(), reason }, events);
+            return refused(CommandError::Invalid { op: None, field: InvalidField::Index, reason }, events);
         }
         let was_ms = self.now_ms;
         self.index = at.index;

@@ -4,7 +4,7 @@
 use crate::cache::codec::{DecodeError, Decoder, put_bool, put_bytes, put_option, put_u8, put_u32, put_u64};
 use crate::cache::limits::{BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::cache::outcome::CommandResult;
-use crate::cache::{CacheConfig, CommandError, Found, Outcome, Value};
+use crate::cache::{CacheConfig, CommandError, Found, InvalidField, Outcome, Value};
 use std::io::{Read, Result, Write};
 
 /// Longest text in a refusal. All of them are written in this module, and short.
@@ -185,7 +185,7 @@ fn put_error(out: &mut impl Write, error: &CommandError) -> Result<()> {
         }
         CommandError::Invalid { op, field, reason } => {
             head(6, op)?;
-            put_bytes(out, field.as_bytes())?;
+            put_u8(out, field.number())?;
             put_bytes(out, reason.as_bytes())
         }
         CommandError::IdempotencyKeyReused => head(7, &None),
@@ -210,7 +210,8 @@ fn error(source: &mut Decoder<impl Read>) -> std::result::Result<CommandError, D
         5 => CommandError::InvalidBatch { op, reason: source.text(REASON_BYTES_MAX)? },
         6 => CommandError::Invalid {
             op,
-            field: source.text(REASON_BYTES_MAX)?,
+            field: InvalidField::from_number(source.u8()?)
+                .ok_or(DecodeError::Damaged("a field has an unknown number"))?,
             reason: source.text(REASON_BYTES_MAX)?,
         },
         7 => CommandError::IdempotencyKeyReused,
