@@ -18,6 +18,7 @@ const JOINED_SLOTS_MAX: usize = CHUNK_SLOTS / 4 * 3;
 pub(super) struct KeyIndex {
     /// No chunk is empty.
     chunks: Vec<Vec<u32>>,
+    len: u64,
     hints: Hints,
 }
 
@@ -38,7 +39,11 @@ impl KeyIndex {
         };
         let mut hints = Hints::default();
         hints.fit(slots.len() as u64);
-        Self { chunks: slots.chunks(JOINED_SLOTS_MAX).map(chunk).collect(), hints }
+        Self { chunks: slots.chunks(JOINED_SLOTS_MAX).map(chunk).collect(), len: slots.len() as u64, hints }
+    }
+
+    pub fn len(&self) -> u64 {
+        self.len
     }
 
     /// Slots where a key may be: cheap guesses.
@@ -62,6 +67,7 @@ impl KeyIndex {
         let Some(entry) = slab.entry(slot) else { return };
         let key = entry.record.key_bytes();
         let Err(Position { chunk, at }) = self.position(slab, key) else { return };
+        self.len += 1;
         self.hints.fit(slab.len());
         self.hints.set(key, slot);
         if self.chunks.is_empty() {
@@ -85,6 +91,7 @@ impl KeyIndex {
     pub fn remove(&mut self, slab: &Slab, slot: u32) {
         let Some(entry) = slab.entry(slot) else { return };
         let Ok(Position { chunk, at }) = self.position(slab, entry.record.key_bytes()) else { return };
+        self.len -= 1;
         self.chunks[chunk].remove(at);
         let left = self.chunks[chunk].len();
         if left == 0 {

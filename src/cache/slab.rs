@@ -4,7 +4,7 @@
 //! the pages; a later write copies the one page that it changes.
 
 use super::digest::{Sum, halves, hash_words};
-use super::entry::{Entry, Usage};
+use super::entry::{Entry, Usage, entry_cost};
 use super::record::Record;
 use std::sync::Arc;
 
@@ -71,6 +71,8 @@ pub(super) struct Slab {
     slots: u32,
     /// Free slots, as a stack: the last one is allocated next.
     free: Vec<u32>,
+    /// What all entries count against the capacity.
+    bytes: u64,
     sum: Sum,
 }
 
@@ -78,6 +80,16 @@ impl Slab {
     /// Entries held.
     pub fn len(&self) -> u64 {
         u64::from(self.slots) - self.free.len() as u64
+    }
+
+    /// What all entries count against the capacity in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The same, counted from scratch.
+    pub fn recompute_bytes(&self) -> u64 {
+        self.iter().map(|(_, entry)| entry.cost()).sum()
     }
 
     /// Slots, in use and free.
@@ -129,6 +141,7 @@ impl Slab {
             }
             None => self.grow(),
         };
+        self.bytes += entry.cost();
         let slot = self.slot_mut(number);
         slot.frequency = 1;
         let hashes = slot.hashes(number, &entry);
@@ -148,6 +161,9 @@ impl Slab {
         hashes.into_iter().for_each(|hash| self.sum.subtract(hash));
         self.sum.add(self.free_hash(self.free.len(), number));
         self.free.push(number);
+        assert!(self.bytes >= entry.cost(), "an entry counts no more than all of them");
+        self.bytes -= entry.cost();
+        assert!(self.len() > 0 || self.bytes == 0, "no entries count no bytes");
         Some(entry)
     }
 
@@ -163,10 +179,13 @@ impl Slab {
         if self.entry(number).is_none() {
             return;
         }
+        let bytes = entry_cost(&record);
         let Slot { generation, entry: Some(entry), .. } = self.slot_mut(number) else { return };
         let before = Slot::content_hash(number, *generation, entry);
+        let bytes_before = entry.cost();
         entry.record = record;
         let after = Slot::content_hash(number, *generation, entry);
+        self.bytes = self.bytes - bytes_before + bytes;
         self.sum.subtract(before);
         self.sum.add(after);
     }
@@ -204,6 +223,7 @@ impl Slab {
         let number = self.grow();
         if let Some(entry) = &slot.entry {
             slot.hashes(number, entry).into_iter().for_each(|hash| self.sum.add(hash));
+            self.bytes += entry.cost();
         }
         *self.slot_mut(number) = slot;
     }

@@ -128,13 +128,6 @@ impl Cache {
         Some(Seen { found: entry.found(), entry: EntryId { slot, generation }, uses, matters })
     }
 
-    /// The key of an entry, as long as it is there.
-    pub fn key_of(&self, id: EntryId) -> Option<Key> {
-        let slot = self.store.slab().slot(id.slot)?;
-        let entry = slot.entry.as_ref().filter(|_| slot.generation == id.generation)?;
-        Some(entry.record.to_key())
-    }
-
     /// The entries that are evicted next if nothing is used or written meanwhile, at most `limit`.
     pub fn next_victims(&self, limit: usize) -> Vec<Victim> {
         let slots = self.store.next_victims(self.config.capacity(), limit);
@@ -273,10 +266,10 @@ impl Cache {
         self.digest_of(entries, policies, self.tombstones.words(), self.dedup.words())
     }
 
-    /// The digest, computed from scratch. Slow: for tests and audits.
+    /// The digest, computed from scratch. Slow: for tests.
     pub fn recompute_digest(&self) -> Digest {
         self.digest_of(
-            (self.store.slab().recompute_sum(), self.store.recompute_bytes()),
+            (self.store.slab().recompute_sum(), self.store.slab().recompute_bytes()),
             self.store.policies().recompute_digest_words(),
             self.tombstones.recompute_words(),
             self.dedup.recompute_words(),

@@ -24,7 +24,6 @@ pub(super) struct Store {
     /// Entries that this log entry has written, with their usage from then on. They are in no policy's order, and their
     /// usage is not in the slab, until [`Store::finish`]: so no write is evicted to make room for itself.
     written: Vec<(u32, Usage, Admission)>,
-    bytes: u64,
     /// The recency that was assigned last. Each use gets the next one.
     recency_clock: u64,
     /// How many entries may still be reinserted instead of evicted for this log entry.
@@ -48,7 +47,6 @@ impl Store {
             deadlines: BTreeSet::new(),
             policies: PolicySet::new(policy),
             written: Vec::new(),
-            bytes: 0,
             recency_clock: 0,
             reinsert_budget: REINSERTS_PER_APPLY_MAX,
         }
@@ -57,9 +55,6 @@ impl Store {
     /// Derives the rest from the slab of a snapshot and policies without entries; an error says what does not fit
     /// together.
     pub fn restore(slab: Slab, mut policies: PolicySet, recency_clock: u64) -> Result<Self, &'static str> {
-        if !policies.restore_entries(&slab) {
-            return Err("an entry has no place in the order of eviction, or two have the same");
-        }
         let mut given: Vec<(u64, u32)> = Vec::with_capacity(slab.len() as usize);
         for (slot, entry) in slab.iter() {
             given.push((entry.recency, slot));
@@ -71,6 +66,9 @@ impl Store {
         if shared || newest > recency_clock || recency_clock > RECENCY_MAX {
             return Err("two entries share a recency, or one lies in the future");
         }
+        if !policies.restore_entries(&slab) {
+            return Err("an entry has no place in the order of eviction");
+        }
         let mut by_key: Vec<(&[u8], u32)> =
             slab.iter().map(|(slot, e)| (e.record.key_bytes(), slot)).collect();
         by_key.sort_unstable();
@@ -80,14 +78,12 @@ impl Store {
         let index = KeyIndex::of_sorted(&by_key.iter().map(|(_, slot)| *slot).collect::<Vec<u32>>());
         let deadlines =
             slab.iter().filter_map(|(slot, entry)| Some((entry.expires_at_ms()?, slot))).collect();
-        let bytes = bytes_of(&slab);
         Ok(Self {
             slab,
             index,
             deadlines,
             policies,
             written: Vec::new(),
-            bytes,
             recency_clock,
             reinsert_budget: REINSERTS_PER_APPLY_MAX,
         })
@@ -102,12 +98,7 @@ impl Store {
     }
 
     pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// The bytes, counted from scratch.
-    pub fn recompute_bytes(&self) -> u64 {
-        bytes_of(&self.slab)
+        self.slab.bytes()
     }
 
     /// The recency that was assigned last.
@@ -168,7 +159,6 @@ impl Store {
             version: 1,
             sliding_ms,
         };
-        self.bytes += entry.cost();
         let slot = self.slab.insert(entry);
         self.index.insert(&self.slab, slot);
         self.move_deadline(slot, None, deadline);
@@ -184,7 +174,6 @@ impl Store {
         self.policies.remove(policy, slot, &before);
         let bytes = entry_cost(&write.record);
         self.slab.set_record(slot, write.record);
-        self.bytes = self.bytes - before.bytes + bytes;
         self.change_history(slot, write.lifetime, |entry| entry.changed(write.revision, write.now_ms));
         let after = Usage { bytes, ..self.used_now(before, 1) };
         self.written.push((slot, after, Admission::Rewritten));
@@ -235,7 +224,6 @@ impl Store {
         self.policies.remove(policy, slot, &usage);
         self.index.remove(&self.slab, slot);
         let entry = self.slab.remove(slot)?;
-        self.bytes -= entry.cost();
         self.move_deadline(slot, entry.deadline, None);
         Some(entry)
     }
@@ -255,7 +243,6 @@ impl Store {
         self.index = KeyIndex::default();
         self.deadlines = BTreeSet::new();
         self.policies = PolicySet::new(self.policies.in_force());
-        self.bytes = 0;
     }
 
     /// The entry to evict next; `None` when there is none, or the policy evicts nothing. What this log entry
@@ -291,6 +278,10 @@ impl Store {
     pub fn finish(&mut self) {
         self.insert_written();
         self.reinsert_budget = REINSERTS_PER_APPLY_MAX;
+        let entries = self.slab.len();
+        assert!(self.index.len() == entries, "every entry is in the key index");
+        assert!(self.policies.len() == entries, "every entry is in the order of one policy");
+        assert!(self.deadlines.len() as u64 <= entries, "an entry has at most one deadline");
     }
 
     /// Puts a policy in force; [`Store::move_to_policy`] moves the entries to it.
@@ -366,8 +357,4 @@ impl Store {
             self.deadlines.insert((deadline.get(), slot));
         }
     }
-}
-
-fn bytes_of(slab: &Slab) -> u64 {
-    slab.iter().map(|(_, entry)| entry.cost()).sum()
 }

@@ -83,6 +83,8 @@ impl Tombstones {
         if self.queue.len() > TOMBSTONES_MAX as u64 {
             self.drop_oldest();
         }
+        let found_by = (self.keys.len() + self.prefixes.len()) as u64;
+        assert!(found_by <= self.queue.len() && self.queue.len() <= TOMBSTONES_MAX as u64);
     }
 
     /// Removes the tombstone of a key that is written again.

@@ -128,6 +128,7 @@ impl DedupTable {
         {
             self.drop_oldest();
         }
+        assert!(self.keys.len() as u64 <= self.queue.len(), "a key finds one result");
     }
 
     /// Drops expired entries, a bounded number at once. (`find` ignores those that are left.)

@@ -68,6 +68,7 @@ impl Ghost {
                 self.drop_oldest();
             }
         }
+        assert!(self.numbers.len() as u64 <= self.len(), "a fingerprint is in the queue once");
     }
 
     /// Takes a key out; false when it is not there.

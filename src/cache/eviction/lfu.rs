@@ -46,12 +46,14 @@ impl EvictionPolicy for Lfu {
 
     fn insert(&mut self, slot: u32, usage: &Usage, _admission: Admission) -> u64 {
         let priority = self.age.0.saturating_add(u64::from(usage.frequency));
-        self.by_priority.insert((priority, usage.recency), slot);
+        let other = self.by_priority.insert((priority, usage.recency), slot);
+        assert!(other.is_none(), "no two entries share a recency");
         priority
     }
 
-    fn remove(&mut self, _slot: u32, usage: &Usage) {
-        self.by_priority.remove(&(usage.rank, usage.recency));
+    fn remove(&mut self, slot: u32, usage: &Usage) {
+        let removed = self.by_priority.remove(&(usage.rank, usage.recency));
+        assert!(removed == Some(slot), "only what was inserted is removed");
         // The age of entries that are gone says nothing about those to come.
         if self.by_priority.is_empty() {
             self.age = Age::default();
@@ -81,8 +83,8 @@ impl EvictionPolicy for Lfu {
     }
 
     fn restore_entry(&mut self, slot: u32, usage: &Usage) -> bool {
+        self.by_priority.insert((usage.rank, usage.recency), slot);
         usage.rank <= AGE_MAX + u64::from(u16::MAX)
-            && self.by_priority.insert((usage.rank, usage.recency), slot).is_none()
     }
 
     fn state(&self) -> Box<dyn PolicyState> {

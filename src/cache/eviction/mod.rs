@@ -75,7 +75,7 @@ pub(super) trait EvictionPolicy: Debug + Send + Sync {
     fn next_victims(&self, slab: &Slab, capacity: Capacity, limit: usize) -> Vec<u32>;
     /// Loads what the order knows of these slots into the processor's caches; see [`super::Cache::prefetch`].
     fn prefetch(&self, _slots: &[u32]) {}
-    /// Inserts an entry of a snapshot; false when it cannot have that rank.
+    /// Inserts an entry of a snapshot, whose recencies are known to be unique; false when it cannot have that rank.
     fn restore_entry(&mut self, slot: u32, usage: &Usage) -> bool;
     /// The recency in an entry's rank, if it holds one. Like recencies, these are unique.
     fn recency_in_rank(&self, _usage: &Usage) -> Option<u64> {

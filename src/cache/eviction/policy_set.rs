@@ -26,6 +26,11 @@ impl PolicySet {
         self.in_force
     }
 
+    /// Entries in all orders.
+    pub fn len(&self) -> u64 {
+        self.orders.iter().map(|order| order.len()).sum()
+    }
+
     /// From now on this policy is in force.
     pub fn switch_to(&mut self, policy: Policy) {
         self.in_force = policy;

@@ -48,7 +48,8 @@ impl RecencyList {
     pub fn insert(&mut self, recency: u64, slot: u32) {
         let last = self.last;
         if recency <= self.node(last).map_or(0, |node| node.recency) {
-            self.out_of_order.insert(recency, slot);
+            let other = self.out_of_order.insert(recency, slot);
+            assert!(other.is_none(), "no two entries share a recency");
             return;
         }
         while self.node(slot).is_none() {
@@ -67,7 +68,8 @@ impl RecencyList {
     pub fn remove(&mut self, recency: u64, slot: u32) {
         let Some(node) = self.node(slot).copied().filter(|node| node.recency > 0 && node.recency == recency)
         else {
-            self.out_of_order.remove(&recency);
+            let removed = self.out_of_order.remove(&recency);
+            assert!(removed == Some(slot), "only what was inserted is removed");
             return;
         };
         self.set(slot, EMPTY);
@@ -80,6 +82,8 @@ impl RecencyList {
             self.last = node.before;
         }
         self.listed -= 1;
+        let is_empty = self.listed == 0;
+        assert!(is_empty == (self.first == NONE) && is_empty == (self.last == NONE), "the list has two ends");
     }
 
     /// The slot with the least recency.

@@ -73,17 +73,18 @@ impl S3Fifo {
         if rank.in_main { &mut self.main } else { &mut self.small }
     }
 
-    fn enqueue(&mut self, slot: u32, rank: Rank, bytes: u64) -> bool {
+    fn enqueue(&mut self, slot: u32, rank: Rank, bytes: u64) {
         let queue = self.queue(rank);
         queue.bytes += bytes;
-        queue.slots.insert(rank.queued, slot).is_none()
+        let other = queue.slots.insert(rank.queued, slot);
+        assert!(other.is_none(), "no two entries joined a queue with the same recency");
     }
 
-    fn dequeue(&mut self, rank: Rank, bytes: u64) {
+    fn dequeue(&mut self, slot: u32, rank: Rank, bytes: u64) {
         let queue = self.queue(rank);
-        if queue.slots.remove(&rank.queued).is_some() {
-            queue.bytes -= bytes;
-        }
+        let removed = queue.slots.remove(&rank.queued);
+        assert!(removed == Some(slot) && queue.bytes >= bytes, "only what was enqueued is dequeued");
+        queue.bytes -= bytes;
     }
 
     /// Whether the next victim comes from the main queue: when that has more than its part, or the small one is empty.
@@ -128,8 +129,8 @@ impl EvictionPolicy for S3Fifo {
         rank.pack()
     }
 
-    fn remove(&mut self, _slot: u32, usage: &Usage) {
-        self.dequeue(Rank::unpack(usage.rank), usage.bytes);
+    fn remove(&mut self, slot: u32, usage: &Usage) {
+        self.dequeue(slot, Rank::unpack(usage.rank), usage.bytes);
     }
 
     /// A use moves nothing, it is only counted.
@@ -153,7 +154,7 @@ impl EvictionPolicy for S3Fifo {
                 return Some(slot);
             }
             *context.reinsert_budget -= 1;
-            self.dequeue(rank, usage.bytes);
+            self.dequeue(slot, rank, usage.bytes);
             *context.recency_clock += 1;
             let hits = if from_main { rank.hits - 1 } else { 0 };
             let again = Rank { queued: *context.recency_clock, in_main: true, hits };
@@ -203,7 +204,8 @@ impl EvictionPolicy for S3Fifo {
     }
 
     fn restore_entry(&mut self, slot: u32, usage: &Usage) -> bool {
-        self.enqueue(slot, Rank::unpack(usage.rank), usage.bytes)
+        self.enqueue(slot, Rank::unpack(usage.rank), usage.bytes);
+        true
     }
 
     fn recency_in_rank(&self, usage: &Usage) -> Option<u64> {
