@@ -29,30 +29,41 @@
 //!
 //! The crate is laid out in rooms; imports point down this list only, and everyone may import `cache` and `log_limit`.
 
+#[cfg(feature = "cli")]
 pub mod cli;
 
+#[cfg(feature = "check")]
 pub mod check;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
 
+#[cfg(feature = "http")]
 pub mod http;
 
+#[cfg(feature = "http")]
 pub mod dashboard;
 
+#[cfg(feature = "node")]
 pub mod node;
 
+#[cfg(feature = "node")]
 pub mod raft;
 
+#[cfg(feature = "node")]
 pub mod replica;
 
+#[cfg(feature = "node")]
 pub mod peer;
 
+#[cfg(feature = "node")]
 pub mod storage;
 
 pub mod cache;
 
 pub mod api;
 
+#[cfg(feature = "client")]
 pub mod client;
 
+#[cfg(any(feature = "node", feature = "http"))]
 mod log_limit;

@@ -6,11 +6,11 @@
 //! and which data folder is which node. The others take it over. A node whose data folder is not in the
 //! record of a cluster that exists already is refused: it was wiped, or it is new, and has to join.
 
+use super::discovery::introductions;
 use super::identity::{Identity, store_uuid};
 use super::{NodeOptions, Origin, StartError};
 use crate::api::{Founding, FoundingMember, Introduction};
 use crate::cache::CacheConfig;
-use crate::client::introductions;
 use crate::storage::LogStore;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

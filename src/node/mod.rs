@@ -7,6 +7,7 @@ mod answered_uses;
 mod audit;
 mod background;
 mod backup;
+mod discovery;
 mod error;
 mod formation;
 mod forward;

@@ -1,5 +1,6 @@
 //! Where a node belongs: a cluster of its own, one that it forms with others, or one that it joins.
 
+use super::discovery::{introductions, join};
 use super::error::StartError;
 use super::formation::{form, found_alone, identity_by};
 use super::identity::{Identity, Incarnation, store_uuid};
@@ -7,7 +8,6 @@ use super::options::Origin;
 use super::start::Opened;
 use crate::api::{AddMember, Joined};
 use crate::cache::CacheConfig;
-use crate::client::{introductions, join};
 
 impl Opened {
     /// A folder that belongs to one cluster does not join another. A cluster that does not answer is not asked again: a
@@ -40,7 +40,7 @@ impl Opened {
                     store_uuid: store_uuid(&self.ground.store),
                     feature_level: self.options.release.feature_level,
                 };
-                let joined = join(url, &request).await.map_err(StartError::Join)?;
+                let joined = join(url, &request).await?;
                 let Joined { cluster_id, incarnation: number, history, id, name } = joined;
                 let incarnations = vec![Incarnation { number, fork_index: 0, id: history }];
                 let peer = self.ground.peer_address.clone();
