@@ -1,7 +1,7 @@
 //! The ghost queue: fingerprints of the keys evicted last. A key that comes back while it is here was evicted too
 //! early.
 
-use super::PolicyState;
+use super::eviction_policy::PolicyState;
 use crate::cache::codec::{DecodeError, Decoder, put_u32};
 use crate::cache::digest::{Sum, hash_words};
 use crate::cache::limits::CAPACITY_ENTRIES_MAX;

@@ -4,8 +4,9 @@
 //! This is LFU with dynamic ageing: Arlitt, Cherkasova, Dilley, Friedrich, Jin, "Evaluating content management
 //! techniques for Web proxy caches", 1999.
 
-use super::policy::Registration;
-use super::{Admission, Capacity, EvictionContext, EvictionPolicy, PolicyState};
+use super::eviction_policy::{
+    Admission, Capacity, EvictionContext, EvictionPolicy, PolicyState, Registration,
+};
 use crate::cache::codec::{DecodeError, Decoder, put_u64};
 use crate::cache::entry::Usage;
 use crate::cache::slab::Slab;

@@ -1,8 +1,7 @@
 //! Evicts the least recently used entry.
 
-use super::policy::Registration;
+use super::eviction_policy::{Admission, Capacity, EvictionContext, EvictionPolicy, Registration};
 use super::recency_list::RecencyList;
-use super::{Admission, Capacity, EvictionContext, EvictionPolicy};
 use crate::cache::entry::Usage;
 use crate::cache::slab::Slab;
 

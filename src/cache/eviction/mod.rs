@@ -1,9 +1,10 @@
 //! Which entry is evicted when there is no room. A policy is one file here and one line in `policy.rs`.
 //!
 //! A policy keeps entries in an order. The order is a function of what the entries carry (when and how often they
-//! were used, and a *rank* that the policy assigns) and of the policy's own [`PolicyState`]. Both are in snapshots and
+//! were used, and a *rank* that the policy assigns) and of the policy's own [`PolicyState`](eviction_policy::PolicyState). Both are in snapshots and
 //! in the digest; the sorted sets here are derived from them.
 
+mod eviction_policy;
 mod ghost;
 mod lfu;
 mod lru;
@@ -13,113 +14,6 @@ mod policy_set;
 mod recency_list;
 mod s3fifo;
 
+pub(super) use eviction_policy::{Admission, Capacity, EvictionContext};
 pub use policy::Policy;
 pub(super) use policy_set::{PolicySet, PolicyStates};
-
-use super::codec::{DecodeError, Decoder};
-use super::entry::Usage;
-use super::slab::Slab;
-use std::fmt::Debug;
-use std::io::{self, Read, Write};
-
-/// Why an entry is inserted into an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Admission {
-    /// It was just created; the fingerprint of its key.
-    New { fingerprint: u32 },
-    /// It was in this order, and was written again.
-    Rewritten,
-    /// It comes from another policy's order.
-    Moved,
-}
-
-/// How much a cache may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Capacity {
-    pub entries: u64,
-    pub bytes: u64,
-}
-
-/// What a policy may use while it looks for a victim.
-pub(super) struct EvictionContext<'a> {
-    pub slab: &'a mut Slab,
-    pub capacity: Capacity,
-    /// The counter that assigns recencies.
-    pub recency_clock: &'a mut u64,
-    /// How many entries may still be reinserted instead of evicted for this log entry.
-    pub reinsert_budget: &'a mut u32,
-}
-
-/// A policy: the order in which entries are evicted. `usage` is always what the entry carries at that moment.
-pub(super) trait EvictionPolicy: Debug + Send + Sync {
-    /// Entries in the order.
-    fn len(&self) -> u64;
-    /// Inserts an entry and returns its rank.
-    fn insert(&mut self, slot: u32, usage: &Usage, admission: Admission) -> u64;
-    /// Removes an entry.
-    fn remove(&mut self, slot: u32, usage: &Usage);
-    /// An entry was used, which turned `before` into `after`, except for the rank. Returns its rank.
-    fn on_use(&mut self, slot: u32, before: &Usage, after: &Usage) -> u64 {
-        self.remove(slot, before);
-        self.insert(slot, after, Admission::Rewritten)
-    }
-    /// Whether a use would change the order; `newer` entries were used since this one.
-    fn wants_touch(&self, usage: &Usage, newer: u64) -> bool;
-    /// The entry to evict next. It may reinsert others that it comes across.
-    fn victim(&mut self, context: &mut EvictionContext<'_>) -> Option<u32>;
-    /// An entry that [`victim`](Self::victim) returned was removed to make room.
-    fn on_evicted(&mut self, _usage: &Usage, _fingerprint: u32) {}
-    /// The entry that would be evicted last.
-    fn last(&self) -> Option<u32>;
-    /// The entries that are evicted next if nothing is used or written meanwhile, at most `limit`.
-    fn next_victims(&self, slab: &Slab, capacity: Capacity, limit: usize) -> Vec<u32>;
-    /// Loads what the order knows of these slots into the processor's caches; see [`super::Cache::prefetch`].
-    fn prefetch(&self, _slots: &[u32]) {}
-    /// Inserts an entry of a snapshot, whose recencies are known to be unique; false when it cannot have that rank.
-    fn restore_entry(&mut self, slot: u32, usage: &Usage) -> bool;
-    /// The recency in an entry's rank, if it holds one. Like recencies, these are unique.
-    fn recency_in_rank(&self, _usage: &Usage) -> Option<u64> {
-        None
-    }
-
-    /// What it knows besides what the entries carry.
-    fn state(&self) -> Box<dyn PolicyState> {
-        Box::new(())
-    }
-    /// Reads what [`PolicyState::encode`] wrote, into a policy without entries.
-    fn restore_state(&mut self, _source: &mut Decoder<&mut dyn Read>) -> Result<(), DecodeError> {
-        Ok(())
-    }
-    /// The same as the state's [`digest_words`](PolicyState::digest_words). A policy whose state is large keeps them
-    /// current instead of computing them.
-    fn digest_words(&self) -> [u64; 4] {
-        self.state().digest_words()
-    }
-    /// Whether it has state that is of no use once another policy is in force.
-    fn has_idle_state(&self) -> bool {
-        false
-    }
-    /// Drops a bounded part of that state.
-    fn drop_idle_state(&mut self) {}
-}
-
-/// What a policy knows besides what the entries carry: its part of a snapshot and of the digest. Taking it is cheap;
-/// it is encoded on another thread.
-pub(super) trait PolicyState: Debug + Send + Sync {
-    /// Writes the state's bytes.
-    fn encode(&self, out: &mut dyn Write) -> io::Result<()>;
-    /// Identifies the state in the digest. All 0 for the state of a policy that was never in force, which is left out of
-    /// the digest: so a new policy changes no digest before it is used.
-    fn digest_words(&self) -> [u64; 4];
-}
-
-/// The entries carry everything.
-impl PolicyState for () {
-    fn encode(&self, _out: &mut dyn Write) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn digest_words(&self) -> [u64; 4] {
-        [0; 4]
-    }
-}

@@ -1,9 +1,8 @@
 //! Evicts nothing: a write that does not fit is refused (`apply/capacity_check.rs`). The order of uses is kept all the same,
 //! so that a switch to a policy that evicts starts with what is known.
 
+use super::eviction_policy::{Admission, Capacity, EvictionContext, EvictionPolicy, Registration};
 use super::lru::Lru;
-use super::policy::Registration;
-use super::{Admission, Capacity, EvictionContext, EvictionPolicy};
 use crate::cache::entry::Usage;
 use crate::cache::slab::Slab;
 

@@ -1,20 +1,9 @@
 //! The registry of policies.
 
-use super::{EvictionPolicy, lfu, lru, noeviction, s3fifo};
+use super::eviction_policy::{EvictionPolicy, Registration};
+use super::{lfu, lru, noeviction, s3fifo};
 use serde::de::{self, Deserialize, Deserializer};
 use serde::{Serialize, Serializer};
-
-/// How a policy presents itself to the registry.
-pub(super) struct Registration {
-    /// Identifies the policy in logs, snapshots and digests. It is never changed, and never given to another policy.
-    pub number: u8,
-    /// As it is written in settings.
-    pub name: &'static str,
-    /// Whether entries are evicted at all.
-    pub evicts: bool,
-    /// The policy without entries.
-    pub new: fn() -> Box<dyn EvictionPolicy>,
-}
 
 macro_rules! policies {
     ($($(#[$doc:meta])* $policy:ident = $module:ident,)+) => {

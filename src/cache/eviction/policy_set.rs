@@ -1,6 +1,7 @@
 //! The orders of all policies side by side, and the switch from one to another.
 
-use super::{Admission, Capacity, EvictionContext, EvictionPolicy, Policy, PolicyState};
+use super::eviction_policy::{Admission, Capacity, EvictionContext, EvictionPolicy, PolicyState};
+use super::policy::Policy;
 use crate::cache::codec::{DecodeError, Decoder, put_u8};
 use crate::cache::digest::{Sum, hash_words};
 use crate::cache::entry::Usage;

@@ -5,9 +5,10 @@
 //! evicted, and its key becomes a ghost. A ghost that comes back joins the main queue at once. At the
 //! head of the main queue, an entry that was used is reinserted at the end, at the price of one use.
 
+use super::eviction_policy::{
+    Admission, Capacity, EvictionContext, EvictionPolicy, PolicyState, Registration,
+};
 use super::ghost::Ghost;
-use super::policy::Registration;
-use super::{Admission, Capacity, EvictionContext, EvictionPolicy, PolicyState};
 use crate::cache::codec::{DecodeError, Decoder};
 use crate::cache::entry::Usage;
 use crate::cache::slab::Slab;
