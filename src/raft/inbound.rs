@@ -9,7 +9,7 @@ use super::wire::{WireTransferRequest, WireTransferResponse, WireVoteRequest, Wi
 use crate::log_limit::LogLimit;
 use crate::peer::{Method, NodeId, Refusal};
 use crate::replica::{from_postcard, to_bytes};
-use crate::storage::{Receiving, Snapshots};
+use crate::storage::{IncomingSnapshot, Snapshots};
 use bytes::{Buf, Bytes};
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
@@ -47,7 +47,7 @@ struct Transfer {
     /// When it began, or its newest piece was written.
     moved: Instant,
     /// `None` while a piece is being written.
-    file: Option<Receiving>,
+    file: Option<IncomingSnapshot>,
 }
 
 /// How much higher a peer's term may be than ours. Terms rise by one with each election, so a cluster never comes this

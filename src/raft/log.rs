@@ -198,17 +198,19 @@ impl RaftLogStorage<Types> for Log {
 mod tests {
     use super::*;
     use crate::storage::LogOptions;
+    use crate::storage::LogStoreBuilder;
     use crate::storage::memory_engine::MemoryEngine;
     use futures::FutureExt;
     use std::sync::Arc;
 
     #[test]
     fn a_purge_does_not_wait_for_the_disk() {
-        let store =
-            LogStore::open_by_hand(Arc::new(MemoryEngine::default()), LogOptions::default()).expect("a log");
+        let store = LogStoreBuilder::new(LogOptions::default())
+            .open_stepped(Arc::new(MemoryEngine::default()))
+            .expect("a log");
         let mut log = Log::new(store.clone());
         let purged = LogId::new(1.into(), 7);
-        // Nothing reaches the disk until `write_round` is called.
+        // Nothing reaches the disk until `flush_batch` is called.
         assert!(log.purge(purged).now_or_never().is_some_and(|result| result.is_ok()));
         assert!(store.has_work());
         assert_eq!(store.state().purged.map(|(index, _)| index), Some(7), "readers see it at once");

@@ -1,13 +1,13 @@
-//! The seam to the database: all that the log store asks of it.
+//! The seam to the database: everything that the log store needs of it.
 //!
-//! Another database fits behind [`Engine`] if it can apply a batch atomically, say when it is durable, and give
-//! everything back. Tests put a failing engine here.
+//! Another database fits behind [`Engine`] if it can apply a batch atomically, tell when it is durable, and return
+//! everything that it holds. Tests put a failing engine here.
 
 use std::io;
 
-/// One change inside an atomic batch.
+/// One change in an atomic batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum Mutation {
     /// Store `value` under `key`, replacing what was there.
     Put {
         /// The key.
@@ -15,7 +15,7 @@ pub enum Change {
         /// The value.
         value: Vec<u8>,
     },
-    /// Forget `key`.
+    /// Remove `key`.
     Delete {
         /// The key.
         key: Vec<u8>,
@@ -24,9 +24,9 @@ pub enum Change {
 
 /// An ordered store of bytes. Only one thread writes; any thread may read.
 pub trait Engine: Send + Sync {
-    /// Applies all changes or none. They are visible to `get` when this returns, and durable after the next `flush`.
+    /// Applies all mutations or none. They are visible to `get` when this returns, and durable after the next `flush`.
     /// After an error the caller never writes again.
-    fn apply(&self, changes: Vec<Change>) -> io::Result<()>;
+    fn apply(&self, batch: Vec<Mutation>) -> io::Result<()>;
 
     /// Returns when everything applied so far survives a power cut. After an error the caller never writes again.
     fn flush(&self) -> io::Result<()>;

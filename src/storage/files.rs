@@ -12,7 +12,7 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Creates `folder` and whatever is missing above it, each level durable in its parent.
+/// Creates `folder` and all missing folders above it, each durable in its parent.
 pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
@@ -22,7 +22,7 @@ pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
         _ => Path::new("."),
     };
     create_folder(parent)?;
-    // What is cached is for nobody else on this machine.
+    // Other users of this machine must not read what is cached.
     match fs::DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
@@ -32,11 +32,11 @@ pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
 
 /// Writes a whole file durably: either the old content or the new one survives a power cut.
 pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let aside = path.with_extension("new");
-    let mut file = File::create(&aside)?;
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&aside, path)?;
+    fs::rename(&new, path)?;
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 

@@ -1,9 +1,9 @@
-//! The journal: two files of fixed size that take turns. A batch is durable here, by one write and one sync, before
+//! The journal: two files of fixed size that are written in turn. One write and one sync make a batch durable here, before
 //! the database has it.
 //!
-//! The files are written full of zeros when they are created, so a sync never has to write where their blocks lie.
-//! Batches have the numbers of their manifests, and each names the one before it. Each ends in a hash that covers the
-//! store's id as well, so what is left of earlier turns, torn, or foreign is told from what was written last.
+//! The files are filled with zeros when they are created, so that a sync never has to update block addresses. A batch has
+//! the number of its manifest, and names the batch before it. It ends in a hash that covers the store's id as well, so
+//! that stale, torn and foreign batches are recognised.
 
 use std::fs::File;
 use std::io;
@@ -12,15 +12,15 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::Change;
+use super::Mutation;
 use super::files::write_durably;
 
-/// Bytes before a batch's changes: their length, the number of the batch before, and this one's.
+/// Bytes before a batch's mutations: their length, the number of the batch before, and of this one.
 const HEAD: usize = 4 + 8 + 8;
-/// Bytes of the hash behind them.
+/// Bytes of the hash after them.
 const HASH: usize = 16;
-/// In place of a value's length: the key goes.
-const GONE: u32 = u32::MAX;
+/// A tombstone, in place of the length of a value: the key is deleted.
+const TOMBSTONE: u32 = u32::MAX;
 
 /// A batch as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,10 +28,10 @@ pub(super) struct Batch {
     /// The number of the batch before.
     pub follows: u64,
     pub seq: u64,
-    pub changes: Vec<Change>,
+    pub mutations: Vec<Mutation>,
 }
 
-/// Both files, and where the next batch goes.
+/// Both files, and where the next batch is written.
 #[derive(Debug)]
 pub(super) struct Journal {
     files: [File; 2],
@@ -43,13 +43,13 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the files of a folder, or creates those that are missing. Writing starts at the front: whoever opens the
-    /// journal has read it before.
+    /// Opens the files of a folder, or creates those that are missing. Writing starts at the front, so the batches that they
+    /// hold must be in the database already.
     pub(super) fn open(folder: &Path, store: [u8; 16], size: usize) -> io::Result<Journal> {
         let open = |turn| {
             let path = path(folder, turn);
-            let as_large = std::fs::metadata(&path).is_ok_and(|found| found.len() == size as u64);
-            if !as_large {
+            let has_size = std::fs::metadata(&path).is_ok_and(|found| found.len() == size as u64);
+            if !has_size {
                 write_durably(&path, &vec![0; size])?;
             }
             File::options().write(true).open(&path)
@@ -57,17 +57,17 @@ impl Journal {
         Ok(Journal { files: [open(0)?, open(1)?], store, size: size as u64, turn: 0, at: 0 })
     }
 
-    /// Whether batches of so many bytes have room in a file.
+    /// Whether batches of this many bytes fit a file.
     pub(super) fn fits(&self, bytes: usize) -> bool {
         bytes as u64 <= self.size
     }
 
-    /// Whether they have room in what is left of this one.
+    /// Whether they fit the rest of the current file.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         self.at + bytes as u64 <= self.size
     }
 
-    /// Goes on at the front of the other file, whose batches the database must have.
+    /// Continues at the front of the other file, whose batches the database must have.
     pub(super) fn turn(&mut self) {
         self.turn = 1 - self.turn;
         self.at = 0;
@@ -75,6 +75,7 @@ impl Journal {
 
     /// Makes encoded batches durable.
     pub(super) fn write(&mut self, batches: &[u8]) -> io::Result<()> {
+        assert!(self.has_room(batches.len()), "a file of the journal never grows");
         let file = &self.files[self.turn];
         file.write_all_at(batches, self.at)?;
         file.sync_data()?;
@@ -83,18 +84,18 @@ impl Journal {
     }
 
     /// Appends a batch to bytes that [`write`](Self::write) takes.
-    pub(super) fn encode(&self, follows: u64, seq: u64, changes: &[Change], out: &mut Vec<u8>) {
+    pub(super) fn encode(&self, follows: u64, seq: u64, mutations: &[Mutation], out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&follows.to_le_bytes());
         out.extend_from_slice(&seq.to_le_bytes());
-        for change in changes {
-            let (key, value) = match change {
-                Change::Put { key, value } => (key, Some(value)),
-                Change::Delete { key } => (key, None),
+        for mutation in mutations {
+            let (key, value) = match mutation {
+                Mutation::Put { key, value } => (key, Some(value)),
+                Mutation::Delete { key } => (key, None),
             };
             out.extend_from_slice(&(key.len() as u32).to_le_bytes());
-            out.extend_from_slice(&value.map_or(GONE, |value| value.len() as u32).to_le_bytes());
+            out.extend_from_slice(&value.map_or(TOMBSTONE, |value| value.len() as u32).to_le_bytes());
             out.extend_from_slice(key);
             out.extend_from_slice(value.map_or(&[], Vec::as_slice));
         }
@@ -106,7 +107,7 @@ impl Journal {
 }
 
 /// The whole batches of both files that a store wrote, by number: those of each file up to the first that is not
-/// whole, or that does not follow the one before.
+/// whole, or does not follow the one before.
 pub(super) fn read(folder: &Path, store: [u8; 16]) -> io::Result<Vec<Batch>> {
     let mut batches = Vec::new();
     for turn in 0..2 {
@@ -137,7 +138,7 @@ fn hash(store: [u8; 16], batch: &[u8]) -> u128 {
     hasher.digest128()
 }
 
-/// The batch at the front of `bytes` and how long it is; `None` when it is not whole.
+/// The batch at the front of `bytes` and its length; `None` when it is not whole.
 fn decode(store: [u8; 16], bytes: &[u8]) -> Option<(Batch, usize)> {
     let length = u32::from_le_bytes(*bytes.first_chunk()?) as usize;
     let end = HEAD.checked_add(length)?;
@@ -147,20 +148,20 @@ fn decode(store: [u8; 16], bytes: &[u8]) -> Option<(Batch, usize)> {
     }
     let follows = u64::from_le_bytes(*bytes[4..].first_chunk()?);
     let seq = u64::from_le_bytes(*bytes[12..].first_chunk()?);
-    let (mut rest, mut changes) = (&bytes[HEAD..end], Vec::new());
+    let (mut rest, mut mutations) = (&bytes[HEAD..end], Vec::new());
     while !rest.is_empty() {
-        changes.push(take_change(&mut rest)?);
+        mutations.push(take_mutation(&mut rest)?);
     }
-    Some((Batch { follows, seq, changes }, end + HASH))
+    Some((Batch { follows, seq, mutations }, end + HASH))
 }
 
-fn take_change(rest: &mut &[u8]) -> Option<Change> {
+fn take_mutation(rest: &mut &[u8]) -> Option<Mutation> {
     let key = take_u32(rest)? as usize;
     let value = take_u32(rest)?;
     let key = take(rest, key)?;
     Some(match value {
-        GONE => Change::Delete { key },
-        length => Change::Put { key, value: take(rest, length as usize)? },
+        TOMBSTONE => Mutation::Delete { key },
+        length => Mutation::Put { key, value: take(rest, length as usize)? },
     })
 }
 
@@ -182,9 +183,9 @@ mod tests {
 
     const STORE: [u8; 16] = [7; 16];
 
-    fn batch(seq: u64) -> Vec<Change> {
+    fn batch(seq: u64) -> Vec<Mutation> {
         let key = seq.to_le_bytes().to_vec();
-        vec![Change::Put { key: key.clone(), value: vec![seq as u8; 40] }, Change::Delete { key }]
+        vec![Mutation::Put { key: key.clone(), value: vec![seq as u8; 40] }, Mutation::Delete { key }]
     }
 
     fn write(journal: &mut Journal, seqs: impl IntoIterator<Item = u64>) {
@@ -195,7 +196,7 @@ mod tests {
 
     fn seqs(folder: &Path, store: [u8; 16]) -> Vec<u64> {
         let batches = read(folder, store).unwrap();
-        assert!(batches.iter().all(|found| found.changes == batch(found.seq)));
+        assert!(batches.iter().all(|found| found.mutations == batch(found.seq)));
         batches.into_iter().map(|batch| batch.seq).collect()
     }
 

@@ -1,8 +1,8 @@
-//! The database behind a journal. A batch counts as flushed once the journal has it; the database gets the batches of a
-//! whole journal file together, merged, on a thread of its own, before that file is written again.
+//! The database behind a journal. A batch is flushed once the journal has it. A *checkpoint* writes the batches of a whole
+//! journal file to the database, merged, on a thread of its own, before that file is written again.
 //!
-//! A flush of sled's own costs four times what the write and the sync beneath it cost (`docs/adr/0002`, `0007`). What is
-//! purged before the checkpoint never comes to sled at all, and what is left comes in few large pages (`docs/adr/0008`).
+//! A flush of sled's own costs four times as much as a write and a sync (`docs/adr/0002`, `0007`). Entries that are purged
+//! before the checkpoint never reach sled at all, and the rest reaches it in few large pages (`docs/adr/0008`).
 
 use std::io;
 use std::path::Path;
@@ -12,15 +12,15 @@ use std::thread::{self, JoinHandle};
 
 use super::journal::{self, Journal};
 use super::manifest::{self, Manifest};
-use super::pages::{Changes, Pages};
-use super::{Change, Engine, LogOptions};
+use super::pages::{Mutations, Pages};
+use super::{Engine, LogOptions, Mutation};
 
-/// The database and what it does not have yet.
+/// The database, and what it does not have yet.
 pub(super) struct JournaledEngine {
     pages: Arc<Pages>,
     ahead: RwLock<Ahead>,
     writing: Mutex<Writing>,
-    /// `None` where the writer itself brings the database up to date.
+    /// `None` where the writer itself runs the checkpoints.
     checkpointer: Option<Checkpointer>,
 }
 
@@ -28,11 +28,11 @@ pub(super) struct JournaledEngine {
 #[derive(Default)]
 struct Ahead {
     /// Not flushed.
-    fresh: Changes,
+    fresh: Mutations,
     /// In the journal's current file.
-    journaled: Changes,
-    /// In the other one, and on its way into the database.
-    on_the_way: Arc<Changes>,
+    journaled: Mutations,
+    /// In the other one, and being written to the database.
+    in_checkpoint: Arc<Mutations>,
 }
 
 struct Writing {
@@ -41,21 +41,21 @@ struct Writing {
     pending: Vec<u8>,
     /// The number of the newest batch.
     last: u64,
-    /// Whether something is on its way into the database.
+    /// Whether a checkpoint is running.
     checkpointing: bool,
-    /// After the first failure nothing is written any more.
+    /// After the first failure, nothing is written any more.
     failed: bool,
 }
 
-/// The thread that brings the database up to date.
+/// The thread that runs checkpoints.
 struct Checkpointer {
-    todo: Option<Sender<Arc<Changes>>>,
+    todo: Option<Sender<Arc<Mutations>>>,
     done: Mutex<Receiver<io::Result<()>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl JournaledEngine {
-    /// Opens the journal in `folder` on top of a database that has all that it holds; see [`catch_up`].
+    /// Opens the journal in `folder`, on top of a database that has everything the journal holds; see [`catch_up`].
     pub(super) fn open(
         folder: &Path,
         pages: Pages,
@@ -75,12 +75,12 @@ impl JournaledEngine {
         self.writing.lock().expect("not poisoned")
     }
 
-    /// Gives what the journal's current file holds to the database, so that the other file can be filled.
+    /// Starts a checkpoint of what was journaled.
     fn begin_checkpoint(&self, writing: &mut Writing) -> io::Result<()> {
         let changes = {
             let mut ahead = self.ahead.write().expect("not poisoned");
-            ahead.on_the_way = Arc::new(std::mem::take(&mut ahead.journaled));
-            ahead.on_the_way.clone()
+            ahead.in_checkpoint = Arc::new(std::mem::take(&mut ahead.journaled));
+            ahead.in_checkpoint.clone()
         };
         writing.checkpointing = true;
         match &self.checkpointer {
@@ -93,7 +93,7 @@ impl JournaledEngine {
         }
     }
 
-    /// Waits for a checkpoint under way.
+    /// Waits for the running checkpoint.
     fn await_checkpoint(&self, writing: &mut Writing) -> io::Result<()> {
         if let Some(checkpointer) = self.checkpointer.as_ref().filter(|_| writing.checkpointing) {
             checkpointer.wait()?;
@@ -102,8 +102,8 @@ impl JournaledEngine {
         Ok(())
     }
 
-    /// Takes note of a checkpoint that has ended.
-    fn look_for_checkpoint(&self, writing: &mut Writing) -> io::Result<()> {
+    /// Notices when the running checkpoint has ended.
+    fn poll_checkpoint(&self, writing: &mut Writing) -> io::Result<()> {
         if let Some(checkpointer) = self.checkpointer.as_ref().filter(|_| writing.checkpointing)
             && checkpointer.has_ended()?
         {
@@ -113,11 +113,11 @@ impl JournaledEngine {
     }
 
     fn ended(&self, writing: &mut Writing) {
-        self.ahead.write().expect("not poisoned").on_the_way = Arc::default();
+        self.ahead.write().expect("not poisoned").in_checkpoint = Arc::default();
         writing.checkpointing = false;
     }
 
-    /// What was just made durable joins the rest of its file.
+    /// Moves what was just made durable to the rest of its file.
     fn flushed(&self, writing: &mut Writing) {
         writing.pending.clear();
         let mut ahead = self.ahead.write().expect("not poisoned");
@@ -125,7 +125,7 @@ impl JournaledEngine {
         ahead.journaled.extend(fresh);
     }
 
-    /// Brings the database up to date, by way of the journal or not.
+    /// Brings the database up to date with everything that was applied.
     fn checkpoint_all(&self, writing: &mut Writing) -> io::Result<()> {
         self.await_checkpoint(writing)?;
         let changes = {
@@ -142,14 +142,14 @@ impl JournaledEngine {
     }
 
     fn write(&self, writing: &mut Writing) -> io::Result<()> {
-        self.look_for_checkpoint(writing)?;
+        self.poll_checkpoint(writing)?;
         let bytes = writing.pending.len();
         if !writing.journal.fits(bytes) {
             return self.checkpoint_all(writing);
         }
         let full = !writing.journal.has_room(bytes);
         if full {
-            // The database must have what the other file holds before that is written over.
+            // The database must have what the other file holds before that is overwritten.
             self.await_checkpoint(writing)?;
             writing.journal.turn();
         }
@@ -163,14 +163,15 @@ impl JournaledEngine {
 }
 
 impl Engine for JournaledEngine {
-    fn apply(&self, changes: Vec<Change>) -> io::Result<()> {
-        let seq = number_of(&changes).ok_or_else(|| io::Error::other("a batch without its manifest"))?;
+    fn apply(&self, batch: Vec<Mutation>) -> io::Result<()> {
+        let seq = number_of(&batch).ok_or_else(|| io::Error::other("a batch without its manifest"))?;
         let mut guard = self.writing();
         let Writing { journal, pending, last, .. } = &mut *guard;
-        journal.encode(*last, seq, &changes, pending);
+        assert!(seq > *last, "a batch has a higher number than the one before");
+        journal.encode(*last, seq, &batch, pending);
         *last = seq;
         let mut ahead = self.ahead.write().expect("not poisoned");
-        ahead.fresh.extend(changes.into_iter().map(pair));
+        ahead.fresh.extend(batch.into_iter().map(pair));
         Ok(())
     }
 
@@ -187,7 +188,7 @@ impl Engine for JournaledEngine {
     fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
         {
             let ahead = self.ahead.read().expect("not poisoned");
-            let newest = [&ahead.fresh, &ahead.journaled, &*ahead.on_the_way];
+            let newest = [&ahead.fresh, &ahead.journaled, &*ahead.in_checkpoint];
             if let Some(change) = newest.into_iter().find_map(|changes| changes.get(key)) {
                 return Ok(change.clone());
             }
@@ -203,8 +204,8 @@ impl Engine for JournaledEngine {
 
 impl Drop for JournaledEngine {
     fn drop(&mut self) {
-        // Worth trying: the next start is then quicker. What was flushed is in the journal in any case, and what was
-        // not must not become durable after a failure.
+        // With this checkpoint the next start is quicker. What was flushed is in the journal in any case, and what was not
+        // must not become durable after a failure.
         let (Ok(mut writing), Ok(mut ahead)) = (self.writing.lock(), self.ahead.write()) else { return };
         if !writing.failed {
             ahead.fresh.clear();
@@ -216,14 +217,14 @@ impl Drop for JournaledEngine {
 
 impl Checkpointer {
     fn start(pages: &Arc<Pages>) -> io::Result<Checkpointer> {
-        let (todo, work) = mpsc::channel::<Arc<Changes>>();
-        let (told, done) = mpsc::channel();
+        let (todo, work) = mpsc::channel::<Arc<Mutations>>();
+        let (ended, done) = mpsc::channel();
         let pages = pages.clone();
         let run = move || {
             while let Ok(changes) = work.recv() {
                 let result = pages.checkpoint(&changes);
                 drop(changes);
-                if told.send(result).is_err() {
+                if ended.send(result).is_err() {
                     return;
                 }
             }
@@ -232,7 +233,7 @@ impl Checkpointer {
         Ok(Checkpointer { todo: Some(todo), done: Mutex::new(done), thread: Some(thread) })
     }
 
-    fn begin(&self, changes: Arc<Changes>) -> io::Result<()> {
+    fn begin(&self, changes: Arc<Mutations>) -> io::Result<()> {
         let sent = self.todo.as_ref().map(|todo| todo.send(changes));
         if matches!(sent, Some(Ok(()))) { Ok(()) } else { Err(gone()) }
     }
@@ -260,16 +261,16 @@ impl Drop for Checkpointer {
 }
 
 fn gone() -> io::Error {
-    io::Error::other("the thread that brings the database up to date has ended")
+    io::Error::other("the thread that runs checkpoints has ended")
 }
 
-/// Gives the database the batches that the journal in `folder` has and it does not: those after number `seq`. What is
-/// left is as the last acknowledged flush left it, or one flush further.
+/// Writes the batches to the database that only the journal in `folder` has: those after number `seq`. The database is then
+/// as the last acknowledged flush left it, or one flush further.
 ///
 /// # Errors
 /// Reading or writing failed; or, as `InvalidData`, a batch is missing before others.
 pub(super) fn catch_up(folder: &Path, pages: &Pages, store: [u8; 16], seq: u64) -> io::Result<()> {
-    let (mut last, mut changes) = (seq, Changes::new());
+    let (mut last, mut changes) = (seq, Mutations::new());
     for batch in journal::read(folder, store)? {
         if batch.seq <= seq {
             continue;
@@ -280,23 +281,23 @@ pub(super) fn catch_up(folder: &Path, pages: &Pages, store: [u8; 16], seq: u64) 
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         last = batch.seq;
-        changes.extend(batch.changes.into_iter().map(pair));
+        changes.extend(batch.mutations.into_iter().map(pair));
     }
-    // Whatever the database says while it writes: what it holds is judged by reading it.
+    // An error while the database writes says nothing about what it holds: that is verified by reading it.
     pages.checkpoint(&changes).map_err(io::Error::other)
 }
 
-fn pair(change: Change) -> (Vec<u8>, Option<Vec<u8>>) {
-    match change {
-        Change::Put { key, value } => (key, Some(value)),
-        Change::Delete { key } => (key, None),
+fn pair(mutation: Mutation) -> (Vec<u8>, Option<Vec<u8>>) {
+    match mutation {
+        Mutation::Put { key, value } => (key, Some(value)),
+        Mutation::Delete { key } => (key, None),
     }
 }
 
-/// The number of a batch: its manifest's.
-fn number_of(changes: &[Change]) -> Option<u64> {
-    changes.iter().rev().find_map(|change| match change {
-        Change::Put { key, value } if key == manifest::KEY => Some(Manifest::decode(value)?.ok()?.seq),
+/// The number of a batch: that of its manifest.
+fn number_of(batch: &[Mutation]) -> Option<u64> {
+    batch.iter().rev().find_map(|mutation| match mutation {
+        Mutation::Put { key, value } if key == manifest::KEY => Some(Manifest::decode(value)?.ok()?.seq),
         _ => None,
     })
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use super::{Change, Engine};
+use super::{Engine, Mutation};
 
 /// What it holds, and how often single values were read of it.
 #[derive(Default)]
@@ -15,12 +15,12 @@ pub(crate) struct MemoryEngine {
 }
 
 impl Engine for MemoryEngine {
-    fn apply(&self, changes: Vec<Change>) -> io::Result<()> {
+    fn apply(&self, batch: Vec<Mutation>) -> io::Result<()> {
         let mut held = self.held.lock().expect("not poisoned");
-        for change in changes {
-            match change {
-                Change::Put { key, value } => held.insert(key, value),
-                Change::Delete { key } => held.remove(&key),
+        for mutation in batch {
+            match mutation {
+                Mutation::Put { key, value } => held.insert(key, value),
+                Mutation::Delete { key } => held.remove(&key),
             };
         }
         Ok(())

@@ -2,38 +2,41 @@
 //!
 //! Two things live here. [`LogStore`] keeps the replicated log, the vote and the node's own records in sled;
 //! [`Snapshots`] keeps the newest snapshot file. Both know bytes and indexes, never commands: what an entry means is
-//! decided above.
+//! decided by the rooms above.
 //!
 //! The promises, in one place:
 //!
 //! - **R1** A vote is durable before anyone is told that it was saved.
 //! - **R2** An append is acknowledged only after the flush that made it durable.
-//! - **S1** A damaged store is refused, never opened shortened. Only the part of the tail that was never
+//! - **S1** A damaged store is refused, never opened with a part missing. Only the part of the tail that was never
 //!   acknowledged may disappear.
 //! - **S2** The first failed write or flush poisons the store; nothing is ever retried.
 //! - **S3** A snapshot is whole, or it is refused.
 //!
-//! Read in this order: [`log`](LogStore) (the interface), `shared` (what callers and the writer share), `owner` and
-//! `writer` (the one hand that writes), `stage` (how a drained queue becomes one atomic batch), `record` and
-//! `manifest` (the bytes), `recovery` (what is checked when a folder is opened), `engine` and `sled_engine` (the seam
-//! to the database), `journal` and `journaled_engine` (what makes a flush cheap), `pages` and `root` (where the log lies
-//! in the database), `watermark`, then the snapshot files. `rolling` is for what may be lost.
+//! Read in this order: [`log`](LogStore) (the interface), `open`, `shared` (what callers and the writer share), `writer`
+//! (the single writer), `batch_builder` (how several operations become one atomic batch), `record` and `manifest` (the
+//! bytes), `recovery` (what is verified when a folder is opened), `engine` and `sled_engine` (the seam to the database),
+//! `journal` and `journaled_engine` (what makes a flush cheap), `pages` and `root` (how the log is stored in the
+//! database), `watermark`, then the snapshot files. `rolling` is for data that may be lost.
 
+mod batch_builder;
 mod engine;
+mod entry_cache;
 mod error;
 mod files;
-mod index;
 mod journal;
 mod journaled_engine;
 mod log;
+mod log_op;
+mod log_options;
+mod log_store_inner;
 mod manifest;
 #[cfg(test)]
 pub(crate) mod memory_engine;
-mod owner;
-mod paced;
+mod open;
 mod pages;
-mod recent;
 mod record;
+mod record_index;
 mod recovery;
 mod rolling;
 mod root;
@@ -41,17 +44,21 @@ mod shared;
 mod sled_engine;
 mod snapshot;
 mod snapshot_format;
-mod stage;
-mod state;
+mod stored_log;
+mod synced_writer;
 #[cfg(feature = "sabotage")]
 mod unflushed_engine;
 mod watermark;
 mod writer;
 
-pub use engine::{Change, Engine};
+pub use engine::{Engine, Mutation};
 pub use error::{OpenError, StorageError};
-pub use log::{Callback, FlushStats, LogOptions, LogStore, PoisonListener};
+pub use log::LogStore;
+pub use log_op::Callback;
+pub use log_options::LogOptions;
+pub use open::LogStoreBuilder;
 pub use rolling::{Rolled, RollingFile};
-pub use snapshot::{ReceivedSnapshot, Receiving, SnapshotFile, Snapshots, WeakSnapshots, verify_file};
+pub use shared::FlushStats;
+pub use snapshot::{IncomingSnapshot, ReceivedSnapshot, SnapshotFile, Snapshots, WeakSnapshots, verify_file};
 pub use snapshot_format::{SnapshotBody, SnapshotMetaInfo};
-pub use state::StoredLog;
+pub use stored_log::StoredLog;

@@ -1,10 +1,10 @@
-//! Where the log lies in the database: its records are packed into pages, and the pages have names that come round.
+//! How the log is stored in the database: its records are packed into pages, under a fixed set of keys that are reused.
 //!
-//! sled keeps memory and disk for every key that it ever had, also after the key was removed (`docs/adr/0008`). So the
-//! log must not bring it a new key with each record. A *page* holds many records under the name of a numbered slot. The
-//! *root* lists the slots of all pages that count, with their hashes. A checkpoint writes pages into slots that the
-//! root does not name, and then, in one batch, the new root and the manifest: before that batch is flushed the old root
-//! holds, whose pages are untouched; after it the new one does. (Shadow paging: Lorie, "Physical integrity in a large
+//! sled keeps memory and disk space for every key that it ever had, even after the key was removed (`docs/adr/0008`). So
+//! the log must not give it a new key with each record. A *page* holds many records under the key of a numbered slot. The
+//! *root* lists the slots of all live pages, with their hashes. A checkpoint writes pages to slots that the
+//! root does not list, and then, in one batch, the new root and the manifest. Before that batch is flushed the old root
+//! is valid, and its pages are untouched; after it the new root is. (Shadow paging: Lorie, "Physical integrity in a large
 //! segmented database", ACM TODS 2(1), 1977.)
 
 use std::borrow::Cow;
@@ -15,38 +15,39 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use super::manifest::{self, Manifest};
 use super::root::{self, Listed};
-use super::{Change, Engine, LogOptions, record};
+use super::{Engine, LogOptions, Mutation, record};
 
-/// Changes by key, the newest each; `None` is a deletion.
-pub(super) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+/// The newest mutation of each key; `None` is a deletion.
+pub(super) type Mutations = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// The key of an entry record.
 type RecordKey = [u8; record::KEY_BYTES];
 /// Records by key, to be written.
 type Records<'a> = BTreeMap<RecordKey, Cow<'a, [u8]>>;
 
-/// Bytes of a page beside its records' values: those before each value, and the hash at the end.
+/// Bytes of a page besides its records' values: those before each value, and the hash at the end.
 const RECORD_HEAD: usize = record::KEY_BYTES + 4;
 const PAGE_TAIL: usize = record::HASH;
-/// Pages that are remembered: one for each reader that is behind, and one for the checkpoint.
-const REMEMBERED: usize = 8;
-/// Slots that a checkpoint empties, at most.
-const STALE_A_CHECKPOINT: usize = 16;
+/// Pages that are cached: one for each reader that is behind, and one for the checkpoint.
+const CACHED_PAGES: usize = 8;
+/// Stale slots that a checkpoint empties, at most.
+const STALE_PER_CHECKPOINT: usize = 16;
 
-/// The database, and which of its pages count.
+/// The database, and which of its pages are live.
 pub(super) struct Pages {
     database: Arc<dyn Engine>,
-    /// Readers hold it while they read a page: slots change hands only under the write lock, and are written only after.
+    /// Readers hold it while they read a page: a slot gets another page only under the write lock, and is written only
+    /// after that.
     directory: RwLock<Directory>,
     slots: Mutex<Slots>,
-    /// The pages that were read last, by their hashes, newest first: neighbours are read one after another, and several
-    /// followers may be behind, each elsewhere.
+    /// The pages that were read last, by their hashes, newest first: neighbouring records are read one after another, and
+    /// several followers may be behind, each at another place.
     newest: Mutex<VecDeque<(u128, Arc<Vec<u8>>)>>,
     page_bytes: usize,
     pages_a_flush: usize,
 }
 
-/// The pages that count, by their first record's key. Their ranges of keys do not overlap.
+/// The live pages, by their first record's key. Their ranges of keys do not overlap.
 #[derive(Debug, Clone, Default)]
 struct Directory {
     pages: BTreeMap<RecordKey, Page>,
@@ -59,11 +60,11 @@ struct Page {
     bytes: usize,
 }
 
-/// The slots that no page of the root is in.
+/// The slots that hold no live page.
 #[derive(Debug, Default)]
 struct Slots {
     free: BTreeSet<u32>,
-    /// Those of `free` that still hold what nobody needs.
+    /// Those of `free` that still hold a dead page.
     stale: BTreeSet<u32>,
     /// One more than the highest slot that was ever used.
     end: u32,
@@ -121,7 +122,7 @@ impl Pages {
                 root.len()
             )));
         }
-        // Slots below the end that were never seen are in use by nobody.
+        // Slots below the end that the database does not have are free.
         slots.free.extend((0..slots.end).filter(|slot| !listed.contains_key(slot)));
         Ok(Pages {
             database,
@@ -133,44 +134,44 @@ impl Pages {
         })
     }
 
-    /// Makes changes durable, all or none, however large they are. They have a manifest among them.
-    pub(super) fn checkpoint(&self, changes: &Changes) -> io::Result<()> {
-        if changes.is_empty() {
+    /// Makes mutations durable, all or none, however large they are. One of them is of the manifest.
+    pub(super) fn checkpoint(&self, mutations: &Mutations) -> io::Result<()> {
+        if mutations.is_empty() {
             return Ok(());
         }
         let mut slots = self.slots.lock().expect("not poisoned");
         let mut next = self.directory.read().expect("not poisoned").clone();
-        let (records, freed) = self.take_touched(&mut next, changes)?;
+        let (records, freed) = self.take_touched(&mut next, mutations)?;
         let mut batches = Batches { database: &*self.database, limit: self.pages_a_flush, batch: Vec::new() };
-        for records in cut(records, &next, self.page_bytes) {
+        for records in group(records, &next, self.page_bytes) {
             let slot = slots.take();
             let (page, value) = Page::write(slot, &records);
-            batches.add(Change::Put { key: slot_key(slot), value })?;
+            batches.add(Mutation::Put { key: slot_key(slot), value })?;
             next.insert(page);
         }
-        // What nobody needs is not kept; the name is, because a name costs nothing only if it is used again. The lowest
-        // slots are the next to be written anyway.
-        for _ in 0..STALE_A_CHECKPOINT {
+        // Dead pages are emptied, and their keys stay, because sled keeps a removed key as well. The lowest slots are written
+        // next anyway, so the highest ones are emptied.
+        for _ in 0..STALE_PER_CHECKPOINT {
             let Some(slot) = slots.stale.pop_last() else { break };
-            batches.add(Change::Put { key: slot_key(slot), value: Vec::new() })?;
+            batches.add(Mutation::Put { key: slot_key(slot), value: Vec::new() })?;
         }
         batches.write()?;
-        self.finish(&next, changes)?;
+        self.finish(&next, mutations)?;
         *self.directory.write().expect("not poisoned") = next;
         slots.free.extend(&freed);
         slots.stale.extend(&freed);
         Ok(())
     }
 
-    /// Takes the pages that change out of the directory. Returns the records that are to be written, and the slots
-    /// that are free once they are.
+    /// Takes the pages that change out of the directory. Returns the records to write, and the slots that are free once
+    /// these are written.
     fn take_touched<'a>(
         &self,
         next: &mut Directory,
-        changes: &'a Changes,
+        mutations: &'a Mutations,
     ) -> io::Result<(Records<'a>, Vec<u32>)> {
         let mut records = Records::new();
-        for (key, value) in changes {
+        for (key, value) in mutations {
             if let (Ok(key), Some(value)) = (RecordKey::try_from(key.as_slice()), value) {
                 records.insert(key, Cow::Borrowed(value));
             }
@@ -179,8 +180,8 @@ impl Pages {
         let last = next.pages.keys().next_back().copied().filter(|_| grows);
         let touched = |(first, page): (&RecordKey, &Page)| {
             let range = (Included(&first[..]), Included(&page.last()[..]));
-            let is_touched = changes.range::<[u8], _>(range).next().is_some();
-            // A last page that is not half full is filled up, or many small checkpoints would leave many small pages.
+            let is_touched = mutations.range::<[u8], _>(range).next().is_some();
+            // A last page that is not half full is filled up: otherwise many small checkpoints would leave many small pages.
             let is_small = last.as_ref() == Some(first) && page.bytes < self.page_bytes / 2;
             (is_touched || is_small).then_some(*first)
         };
@@ -189,11 +190,11 @@ impl Pages {
         for first in touched {
             let Some(page) = next.pages.remove(&first) else { continue };
             freed.push(page.listed.slot);
-            if page.keys.iter().all(|key| changes.contains_key(&key[..])) {
+            if page.keys.iter().all(|key| mutations.contains_key(&key[..])) {
                 continue;
             }
             for (key, value) in split(&self.load(&page)?) {
-                if !changes.contains_key(&key[..]) {
+                if !mutations.contains_key(&key[..]) {
                     records.insert(key, Cow::Owned(value.to_vec()));
                 }
             }
@@ -201,20 +202,20 @@ impl Pages {
         Ok((records, freed))
     }
 
-    /// The last batch: what is no record of the log, the root, and the manifest, which makes all of it count.
-    fn finish(&self, next: &Directory, changes: &Changes) -> io::Result<()> {
-        let manifest = changes.get(manifest::KEY).and_then(Option::as_deref);
+    /// Writes the last batch: records outside the log, the root, and the manifest, which makes the checkpoint valid.
+    fn finish(&self, next: &Directory, mutations: &Mutations) -> io::Result<()> {
+        let manifest = mutations.get(manifest::KEY).and_then(Option::as_deref);
         let Some(Ok(manifest)) = manifest.and_then(Manifest::decode) else {
             return Err(io::Error::other("a checkpoint without its manifest"));
         };
         let pages: Vec<Listed> = next.pages.values().map(|page| page.listed).collect();
         let mut batch = root::write(manifest.seq, &pages, self.page_bytes);
-        for (key, value) in changes {
+        for (key, value) in mutations {
             if RecordKey::try_from(key.as_slice()).is_err() {
                 let key = key.clone();
                 batch.push(match value {
-                    Some(value) => Change::Put { key, value: value.clone() },
-                    None => Change::Delete { key },
+                    Some(value) => Mutation::Put { key, value: value.clone() },
+                    None => Mutation::Delete { key },
                 });
             }
         }
@@ -246,7 +247,7 @@ impl Pages {
         Ok(())
     }
 
-    /// The records of a page, verified. The caller holds the directory that names it, or is the one who writes.
+    /// The records of a page, verified. The caller holds the directory that lists it, or is the writer.
     fn load(&self, page: &Page) -> io::Result<Arc<Vec<u8>>> {
         let mut newest = self.newest.lock().expect("not poisoned");
         if let Some(at) = newest.iter().position(|(hash, _)| *hash == page.listed.hash)
@@ -263,7 +264,7 @@ impl Pages {
         };
         value.truncate(length);
         let bytes = Arc::new(value);
-        newest.truncate(REMEMBERED - 1);
+        newest.truncate(CACHED_PAGES - 1);
         newest.push_front((page.listed.hash, bytes.clone()));
         Ok(bytes)
     }
@@ -274,7 +275,7 @@ impl Directory {
         self.pages.insert(page.first(), page);
     }
 
-    /// The page that has a record under exactly this key.
+    /// The page that has a record under this key.
     fn holding(&self, key: &RecordKey) -> Option<&Page> {
         let (_, page) = self.pages.range(..=*key).next_back()?;
         page.keys.binary_search(key).is_ok().then_some(page)
@@ -287,7 +288,7 @@ impl Directory {
 }
 
 impl Page {
-    /// Lays records out as the page in a slot. There is at least one.
+    /// Encodes records, of which there is at least one, as the page of a slot.
     fn write(slot: u32, records: &[(RecordKey, Cow<'_, [u8]>)]) -> (Page, Vec<u8>) {
         let mut value = Vec::new();
         for (key, record) in records {
@@ -317,8 +318,8 @@ impl Page {
     }
 }
 
-/// Cuts records into the contents of pages, none of which reaches across a page that stays.
-fn cut<'a>(
+/// Groups records into pages, none of which spans a page that stays.
+fn group<'a>(
     records: Records<'a>,
     stay: &Directory,
     page_bytes: usize,
@@ -343,7 +344,7 @@ fn cut<'a>(
     pages
 }
 
-/// The records in a page's content. It ends where a record is not whole, which a verified page has none of.
+/// The records in the content of a page. It ends at a record that is not whole, which a verified page does not have.
 fn split(mut rest: &[u8]) -> impl Iterator<Item = (RecordKey, &[u8])> {
     std::iter::from_fn(move || {
         let (key, after) = rest.split_first_chunk()?;
@@ -354,16 +355,16 @@ fn split(mut rest: &[u8]) -> impl Iterator<Item = (RecordKey, &[u8])> {
     })
 }
 
-/// Pages on their way into the database, a few at each flush.
+/// Writes pages to the database, a few with each flush.
 struct Batches<'a> {
     database: &'a dyn Engine,
     limit: usize,
-    batch: Vec<Change>,
+    batch: Vec<Mutation>,
 }
 
 impl Batches<'_> {
-    fn add(&mut self, change: Change) -> io::Result<()> {
-        self.batch.push(change);
+    fn add(&mut self, mutation: Mutation) -> io::Result<()> {
+        self.batch.push(mutation);
         if self.batch.len() >= self.limit { self.write() } else { Ok(()) }
     }
 
@@ -408,10 +409,10 @@ mod tests {
         let manifest = Manifest { seq: 2, ..Manifest::new([1; 16]) };
         database.apply(root::write(1, &[], options.page_bytes())).unwrap();
         let pages = Pages::open(database.clone(), &Manifest::new([1; 16]), &options).unwrap();
-        let mut changes: Changes =
+        let mut mutations: Mutations =
             (0..100).map(|index| (record::key(index, 0), Some(vec![index as u8; 40]))).collect();
-        changes.insert(manifest::KEY.to_vec(), Some(manifest.encode()));
-        pages.checkpoint(&changes).unwrap();
+        mutations.insert(manifest::KEY.to_vec(), Some(manifest.encode()));
+        pages.checkpoint(&mutations).unwrap();
         let there = pages.directory.read().unwrap().pages.len();
         assert!(there > 10, "{there} pages");
         database.gets.store(0, SeqCst);

@@ -1,13 +1,13 @@
-//! Opening a folder: lock it, open the database, and check everything before anything is believed.
+//! Opening a folder: lock it, open the database, and verify everything before anything is used.
 //!
 //! The folder holds `lock`, `sled/` (the database), `journal.0` and `journal.1` (what is not in the database yet),
 //! `watermark`, and after a refusal `damaged`.
 //!
-//! sled cuts off what it cannot read, and drops records silently, while it opens. What is left is therefore compared
-//! with three things that cannot shrink along: the manifest (rewritten with every change, in the same atomic batch),
-//! the checksums of the records, and the watermark outside the database. A power cut loses whole flushes at the end,
-//! and never one that was acknowledged; everything else is damage. A refused folder gets a marker, so it is refused
-//! again even though sled has changed its file meanwhile.
+//! While it opens, sled cuts off what it cannot read, and silently drops records. So what is left is compared with three
+//! things that do not shrink with it: the manifest (rewritten with every change, in the same atomic batch), the checksums
+//! of the records, and the watermark outside the database. A power cut loses whole flushes at the end, and never one that
+//! was acknowledged; everything else is damage. A refused folder gets a marker, so that it is refused again even though
+//! sled has changed its file meanwhile.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -18,15 +18,15 @@ use uuid::Uuid;
 
 use super::error::OpenError;
 use super::files::{FolderLock, create_folder, sync_folder, write_durably};
-use super::index::{Index, Stored};
 use super::journaled_engine::{self, JournaledEngine};
 use super::manifest::{self, FORMAT, Manifest};
 use super::pages::Pages;
 use super::record::{self, Content};
+use super::record_index::{RecordIndex, RecordInfo};
 use super::root;
 use super::sled_engine::{SledEngine, SledRefusal, is_about_data};
 use super::watermark::Watermark;
-use super::{Change, Engine, LogOptions};
+use super::{Engine, LogOptions, Mutation};
 
 /// A verified store, ready to write.
 pub(super) struct Recovered {
@@ -39,28 +39,32 @@ pub(super) struct Recovered {
 /// What a database holds, with every record checked.
 pub(super) struct Verified {
     pub manifest: Manifest,
-    pub index: Index,
+    pub index: RecordIndex,
     /// The node's own record and its hash.
     pub identity: Option<(Bytes, u128)>,
 }
 
 struct Paths {
     sled: PathBuf,
-    sled_aside: PathBuf,
+    sled_new: PathBuf,
     watermark: PathBuf,
     marker: PathBuf,
 }
 
-/// Something of a test's between the store and its database.
-pub(super) type Below = Box<dyn FnOnce(Arc<dyn Engine>) -> Arc<dyn Engine>>;
+/// Puts an engine of a test on top of another one.
+pub(super) type WrapEngine = Box<dyn FnOnce(Arc<dyn Engine>) -> Arc<dyn Engine>>;
 
 /// Opens or creates the store in `dir`.
-pub(super) fn open(dir: &Path, options: &LogOptions, below: Below) -> Result<Recovered, OpenError> {
+pub(super) fn open(
+    dir: &Path,
+    options: &LogOptions,
+    wrap_database: WrapEngine,
+) -> Result<Recovered, OpenError> {
     create_folder(dir).map_err(OpenError::io("create", dir))?;
     let lock = FolderLock::take(dir)?;
     let paths = Paths {
         sled: dir.join("sled"),
-        sled_aside: dir.join("sled.new"),
+        sled_new: dir.join("sled.new"),
         watermark: dir.join("watermark"),
         marker: dir.join("damaged"),
     };
@@ -72,7 +76,7 @@ pub(super) fn open(dir: &Path, options: &LogOptions, below: Below) -> Result<Rec
         }
         create(dir, &paths, options)?;
     }
-    let opened = verify(lock, dir, &paths, options, below);
+    let opened = verify(lock, dir, &paths, options, wrap_database);
     if let Err(OpenError::Damaged { file, what }) = &opened {
         // If this fails too, the watermark still refuses what sled may have cut off.
         let _ = write_durably(&paths.marker, format!("{}\n{what}", file.display()).as_bytes());
@@ -96,7 +100,7 @@ pub(super) fn adopt(engine: &dyn Engine) -> Result<Verified, OpenError> {
     Ok(Verified { manifest, index: found.index, identity: found.identity })
 }
 
-/// A folder that was refused for damage stays refused, whatever sled made of its file meanwhile.
+/// A folder that was refused for damage stays refused, whatever sled did to its file meanwhile.
 fn refuse_again(paths: &Paths) -> Result<(), OpenError> {
     match fs::read_to_string(&paths.marker) {
         Ok(text) => {
@@ -108,27 +112,27 @@ fn refuse_again(paths: &Paths) -> Result<(), OpenError> {
     }
 }
 
-/// Creates an empty store aside and moves it into place, so that a crash leaves none or a whole one.
+/// Creates an empty store beside its final place and renames it, so that a crash leaves none or a whole one.
 fn create(dir: &Path, paths: &Paths, options: &LogOptions) -> Result<(), OpenError> {
-    let aside = &paths.sled_aside;
-    if aside.exists() {
-        fs::remove_dir_all(aside).map_err(OpenError::io("remove", aside))?;
+    let new = &paths.sled_new;
+    if new.exists() {
+        fs::remove_dir_all(new).map_err(OpenError::io("remove", new))?;
     }
-    create_folder(aside).map_err(OpenError::io("create", aside))?;
+    create_folder(new).map_err(OpenError::io("create", new))?;
     let manifest = Manifest::new(Uuid::new_v4().into_bytes());
-    let engine = open_sled(aside, options)?;
+    let engine = open_sled(new, options)?;
     let root = root::write(manifest.seq, &[], options.page_bytes());
-    write_first(&engine, &manifest, root).map_err(OpenError::io("write", aside))?;
+    write_first(&engine, &manifest, root).map_err(OpenError::io("write", new))?;
     drop(engine);
-    SledEngine::sync_names(aside).map_err(OpenError::io("sync", aside))?;
-    fs::rename(aside, &paths.sled).map_err(OpenError::io("rename", aside))?;
+    SledEngine::sync_names(new).map_err(OpenError::io("sync", new))?;
+    fs::rename(new, &paths.sled).map_err(OpenError::io("rename", new))?;
     sync_folder(dir).map_err(OpenError::io("sync", dir))?;
     Watermark::create(&paths.watermark, manifest.store, manifest.seq)
         .map_err(OpenError::io("write", &paths.watermark))
 }
 
-fn write_first(engine: &dyn Engine, manifest: &Manifest, mut others: Vec<Change>) -> std::io::Result<()> {
-    others.push(Change::Put { key: manifest::KEY.to_vec(), value: manifest.encode() });
+fn write_first(engine: &dyn Engine, manifest: &Manifest, mut others: Vec<Mutation>) -> std::io::Result<()> {
+    others.push(Mutation::Put { key: manifest::KEY.to_vec(), value: manifest.encode() });
     engine.apply(others)?;
     engine.flush()
 }
@@ -145,12 +149,12 @@ fn verify(
     dir: &Path,
     paths: &Paths,
     options: &LogOptions,
-    below: Below,
+    wrap_database: WrapEngine,
 ) -> Result<Recovered, OpenError> {
     let mark = read_watermark(paths)?;
     let db = paths.sled.join("db");
     check_database_file(&db)?;
-    let database = below(Arc::new(open_sled(&paths.sled, options)?));
+    let database = wrap_database(Arc::new(open_sled(&paths.sled, options)?));
     let in_database = stored_manifest(&*database, &paths.sled, &db)?;
     let pages =
         Pages::open(database, &in_database, options).map_err(|error| about_data(error, &paths.sled))?;
@@ -158,7 +162,7 @@ fn verify(
     let found = Found::scan(|visit| pages.scan(visit), &paths.sled, &db)?;
     let manifest = found.check(mark, &db)?;
     if mark.is_none() {
-        // Created, but the crash came before the watermark was: nothing can have been acknowledged since.
+        // The crash came after the database was created and before the watermark was: nothing was acknowledged since.
         if manifest != Manifest::new(manifest.store) {
             let because = "the database was written to, and every write also goes there".into();
             return Err(OpenError::Missing { file: paths.watermark.clone(), because });
@@ -221,8 +225,8 @@ fn read_watermark(paths: &Paths) -> Result<Option<Mark>, OpenError> {
     }
 }
 
-/// The file must exist, and what a crashed process left in the system's cache must reach the disk before we answer
-/// from it.
+/// The file must exist, and what a crashed process left in the system's cache must be on the disk before reads are
+/// answered from it.
 fn check_database_file(db: &Path) -> Result<(), OpenError> {
     let because = "the database's folder exists".to_owned();
     let file = match File::open(db) {
@@ -241,7 +245,7 @@ fn check_database_file(db: &Path) -> Result<(), OpenError> {
 struct Found {
     manifest: Option<Vec<u8>>,
     identity: Option<(Bytes, u128)>,
-    index: Index,
+    index: RecordIndex,
 }
 
 impl Found {
@@ -251,7 +255,7 @@ impl Found {
         folder: &Path,
         db: &Path,
     ) -> Result<Found, OpenError> {
-        let mut found = Found { manifest: None, identity: None, index: Index::default() };
+        let mut found = Found { manifest: None, identity: None, index: RecordIndex::default() };
         let mut wrong = None;
         let scanned = scan(&mut |key, value| {
             if wrong.is_none() {
@@ -283,10 +287,10 @@ impl Found {
         match record::decode(content).ok_or_else(wrong)? {
             Content::Run(entries) => {
                 let last = first + entries.len() as u64 - 1;
-                self.index.insert(first, Stored { last, parts: 1, bytes: bytes - 16, hash });
+                self.index.insert(first, RecordInfo { last, parts: 1, bytes: bytes - 16, hash });
             }
             Content::Part { parts, .. } if part == 0 => {
-                self.index.insert(first, Stored { last: first, parts, bytes: bytes - 16, hash });
+                self.index.insert(first, RecordInfo { last: first, parts, bytes: bytes - 16, hash });
             }
             Content::Part { .. } => {
                 // Missing parts show in the sum.
@@ -361,7 +365,7 @@ mod tests {
     struct Failing(std::io::ErrorKind);
 
     impl Engine for Failing {
-        fn apply(&self, _: Vec<Change>) -> std::io::Result<()> {
+        fn apply(&self, _: Vec<Mutation>) -> std::io::Result<()> {
             Err(self.0.into())
         }
 

@@ -1,5 +1,5 @@
-//! The newest records of something, in a file of bounded length. For what may be lost: nothing is flushed. A process that is
-//! killed loses nothing of it, a power cut may lose it all.
+//! The newest records of something, in a file of bounded length, for data that may be lost: nothing is flushed. A process
+//! that is killed loses nothing, and a power cut may lose everything.
 //!
 //! A header of 24 bytes, then records: length u16 | xxh3-64 of the bytes | bytes, numbers little-endian.
 
@@ -14,7 +14,7 @@ const FRAME_BYTES: usize = 2 + 8;
 /// Longest record.
 const RECORD_BYTES_MAX: usize = 512;
 
-/// Such a file, open for more.
+/// Such a file, open for appending.
 #[derive(Debug)]
 pub struct RollingFile {
     path: PathBuf,
@@ -24,51 +24,51 @@ pub struct RollingFile {
     records: usize,
 }
 
-/// What was found in it.
+/// An opened file, and what was found in it.
 #[derive(Debug)]
 pub struct Rolled {
     pub file: RollingFile,
     /// Oldest first.
     pub records: Vec<Vec<u8>>,
-    /// Why some or all of it was left out.
+    /// Why some or all of it was dropped.
     pub complaint: Option<String>,
 }
 
 impl RollingFile {
-    /// Opens it or begins it, for records that `owner` wrote, with at least the newest `keep` of them. What is damaged or
-    /// somebody else's is left out and overwritten.
+    /// Opens or creates the file, for records that `owner` wrote; it keeps at least the newest `keep` of them. Records that
+    /// are damaged or belong to another owner are dropped and overwritten.
     ///
     /// # Errors
-    /// It can be neither read nor written.
+    /// The file can be neither read nor written.
     pub fn open(path: impl Into<PathBuf>, owner: &str, keep: usize) -> io::Result<Rolled> {
         let path = path.into();
         let header = header(owner);
-        let (mut records, complaint) = match read(&path, most_bytes(keep)) {
-            Ok(bytes) => parse(&bytes, &header, most_bytes(keep)),
+        let (mut records, complaint) = match read(&path, bytes_max(keep)) {
+            Ok(bytes) => parse(&bytes, &header, bytes_max(keep)),
             Err(error) if error.kind() == ErrorKind::NotFound => (Vec::new(), None),
             Err(error) => (Vec::new(), Some(error.to_string())),
         };
         records.drain(..records.len().saturating_sub(keep));
-        let file = write_anew(&path, &header, &records)?;
+        let file = write_new(&path, &header, &records)?;
         let file = Self { path, header, keep, file, records: records.len() };
         Ok(Rolled { file, records, complaint })
     }
 
-    /// Adds records. Once there are twice as many as are kept, the older half goes.
+    /// Appends records. When there are more than twice as many as are kept, the oldest are dropped.
     ///
     /// # Errors
-    /// They were not written, or in part. A record is too long.
+    /// The records were not written, or only in part; or one is too long.
     pub fn append(&mut self, records: &[Vec<u8>]) -> io::Result<()> {
         if self.records + records.len() > 2 * self.keep {
             let (mut kept, _) =
-                parse(&read(&self.path, most_bytes(self.keep))?, &self.header, most_bytes(self.keep));
+                parse(&read(&self.path, bytes_max(self.keep))?, &self.header, bytes_max(self.keep));
             kept.extend_from_slice(records);
             kept.drain(..kept.len().saturating_sub(self.keep));
-            self.file = write_anew(&self.path, &self.header, &kept)?;
+            self.file = write_new(&self.path, &self.header, &kept)?;
             self.records = kept.len();
             return Ok(());
         }
-        // In one call, so that a process that is killed leaves whole records.
+        // In one call, so that a killed process leaves whole records.
         self.file.write_all(&framed(records)?)?;
         self.records += records.len();
         Ok(())
@@ -82,27 +82,27 @@ fn header(owner: &str) -> [u8; HEADER_BYTES] {
     header
 }
 
-/// No such file is longer.
-fn most_bytes(keep: usize) -> u64 {
+/// The most bytes that a file can have.
+fn bytes_max(keep: usize) -> u64 {
     (HEADER_BYTES + 2 * keep * (FRAME_BYTES + RECORD_BYTES_MAX)) as u64
 }
 
-/// One byte more than allowed at most, which shows that there are too many.
-fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    // A pipe or a device has no end, and may make a reader wait for its beginning.
+/// Reads at most one byte more than `max`, which shows that the file is too long.
+fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    // A pipe or a device may have no end, and may block its reader.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is no file"));
     }
     let mut bytes = Vec::new();
-    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 /// The records up to the first one that is damaged, and what is wrong.
-fn parse(bytes: &[u8], header: &[u8; HEADER_BYTES], most: u64) -> (Vec<Vec<u8>>, Option<String>) {
+fn parse(bytes: &[u8], header: &[u8; HEADER_BYTES], max: u64) -> (Vec<Vec<u8>>, Option<String>) {
     let mut records = Vec::new();
-    if bytes.len() as u64 > most {
-        return (records, Some(format!("it has more than {most} bytes")));
+    if bytes.len() as u64 > max {
+        return (records, Some(format!("it has more than {max} bytes")));
     }
     let Some(mut rest) = bytes.strip_prefix(header) else {
         return (records, Some("it was written by another node or version".into()));
@@ -137,10 +137,10 @@ fn framed(records: &[Vec<u8>]) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Puts a new file in place of the old one, readable by its owner only.
-fn write_anew(path: &Path, header: &[u8; HEADER_BYTES], records: &[Vec<u8>]) -> io::Result<File> {
-    let aside = path.with_extension("new");
-    match fs::remove_file(&aside) {
+/// Replaces the file with a new one, which only its owner can read.
+fn write_new(path: &Path, header: &[u8; HEADER_BYTES], records: &[Vec<u8>]) -> io::Result<File> {
+    let new = path.with_extension("new");
+    match fs::remove_file(&new) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
@@ -148,9 +148,9 @@ fn write_anew(path: &Path, header: &[u8; HEADER_BYTES], records: &[Vec<u8>]) -> 
     options.append(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&aside)?;
+    let mut file = options.open(&new)?;
     file.write_all(&[&header[..], &framed(records)?].concat())?;
-    fs::rename(&aside, path)?;
+    fs::rename(&new, path)?;
     Ok(file)
 }
 

@@ -1,10 +1,10 @@
-//! The root: the list of the log's pages that count, in as many records as it needs.
+//! The root: the list of the log's live pages, in as many records as it needs.
 
 use std::io;
 
-use super::{Change, Engine, record};
+use super::{Engine, Mutation, record};
 
-/// A page that counts: its slot, and the hash of what lies there.
+/// A live page: its slot, and the hash of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Listed {
     pub slot: u32,
@@ -17,7 +17,7 @@ const LISTED: usize = 4 + 16;
 const HEAD: usize = 8 + 4;
 
 /// The records of a root that belongs to the manifest of flush `seq`, each of at most `part_bytes`.
-pub(super) fn write(seq: u64, pages: &[Listed], part_bytes: usize) -> Vec<Change> {
+pub(super) fn write(seq: u64, pages: &[Listed], part_bytes: usize) -> Vec<Mutation> {
     let room = ((part_bytes - HEAD - record::HASH) / LISTED).max(1);
     let parts = pages.len().div_ceil(room).max(1);
     let part = |number: usize| {
@@ -30,12 +30,12 @@ pub(super) fn write(seq: u64, pages: &[Listed], part_bytes: usize) -> Vec<Change
             value.extend_from_slice(&page.hash.to_le_bytes());
         }
         record::seal(&key, &mut value);
-        Change::Put { key, value }
+        Mutation::Put { key, value }
     };
     (0..parts).map(part).collect()
 }
 
-/// Reads the root that belongs to the manifest of flush `seq`. Parts beyond its last are left of a longer one.
+/// Reads the root that belongs to the manifest of flush `seq`. Parts after its last one belong to an earlier, longer root.
 ///
 /// # Errors
 /// `InvalidData` when a part is missing or not as it was written.

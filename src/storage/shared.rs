@@ -1,4 +1,4 @@
-//! What callers and the writer share: the log as readers see it, and the queue of what is to be written.
+//! What callers and the writer share: the log as readers see it, and the queue of operations to be written.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,43 +8,53 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::index::Index;
+use super::entry_cache::{EntryCache, ReadBudget};
+use super::log_op::{Callback, LogOp};
 use super::manifest::Manifest;
-use super::recent::{Budget, Recent};
 use super::record::{self, Content};
-use super::writer::Op;
-use super::{Callback, Engine, FlushStats, LogOptions, PoisonListener, StorageError, StoredLog};
+use super::record_index::RecordIndex;
+use super::{Engine, LogOptions, StorageError, StoredLog};
+
+/// How many flushes there were and how long they took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FlushStats {
+    /// Flushes since the store was opened.
+    pub count: u64,
+    /// Time spent in all of them.
+    pub total: Duration,
+    /// Time the newest one took.
+    pub last: Duration,
+}
 
 /// What callers and the writer share.
 pub(super) struct Shared {
     pub engine: Arc<dyn Engine>,
-    pub index: RwLock<Index>,
+    pub index: RwLock<RecordIndex>,
     pub options: LogOptions,
     pub store: Uuid,
     pub log_bytes: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<SharedState>,
     wake: Condvar,
     flushes: Mutex<FlushStats>,
 }
 
-/// The log as callers see it: ahead of the disk by what is in the queue.
-pub(super) struct State {
+/// The log as callers see it: ahead of the disk by the operations in the queue.
+pub(super) struct SharedState {
     pub log: StoredLog,
-    pub recent: Recent,
+    pub recent: EntryCache,
     pub identity: Option<Bytes>,
-    pub queue: VecDeque<Op>,
-    /// Rises when entries are removed, so that a read that ran meanwhile notices.
+    pub queue: VecDeque<LogOp>,
+    /// Rises when entries are removed, so that a concurrent read notices.
     pub cuts: u64,
     pub stopped: Option<StorageError>,
-    /// Whether the writer waits to be woken: a wake-up that nobody waits for costs a system call, too.
+    /// Whether the writer waits to be woken: an unneeded wake-up costs a system call, too.
     idle: bool,
-    pub listeners: Vec<PoisonListener>,
 }
 
-impl State {
-    /// Whether there is something to write. Committed alone is no reason to flush, unless it is the last there is.
+impl SharedState {
+    /// Whether there is something to write. A committed index alone is no reason to flush, unless the store is closing.
     pub(super) fn is_due(&self) -> bool {
-        let beside_committed = |op: &Op| !matches!(op, Op::Committed { .. });
+        let beside_committed = |op: &LogOp| !matches!(op, LogOp::Committed { .. });
         self.queue.iter().any(beside_committed) || (self.stopped.is_some() && !self.queue.is_empty())
     }
 }
@@ -53,7 +63,7 @@ impl Shared {
     /// A log as it was found, with nothing to write.
     pub(super) fn new(
         manifest: &Manifest,
-        index: Index,
+        index: RecordIndex,
         identity: Option<Bytes>,
         engine: Arc<dyn Engine>,
         options: LogOptions,
@@ -64,15 +74,14 @@ impl Shared {
             store: Uuid::from_bytes(manifest.store),
             log_bytes: AtomicU64::new(index.bytes),
             index: RwLock::new(index),
-            state: Mutex::new(State {
-                recent: Recent::new(log.end(), options.recent_bytes),
+            state: Mutex::new(SharedState {
+                recent: EntryCache::new(log.end(), options.recent_bytes),
                 log,
                 identity,
                 queue: VecDeque::new(),
                 cuts: 0,
                 stopped: None,
                 idle: false,
-                listeners: Vec::new(),
             }),
             wake: Condvar::new(),
             flushes: Mutex::default(),
@@ -80,11 +89,11 @@ impl Shared {
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, SharedState> {
         self.state.lock().expect("not poisoned")
     }
 
-    pub(super) fn running(&self) -> Result<MutexGuard<'_, State>, StorageError> {
+    pub(super) fn running(&self) -> Result<MutexGuard<'_, SharedState>, StorageError> {
         let state = self.lock();
         match &state.stopped {
             Some(error) => Err(error.clone()),
@@ -92,9 +101,9 @@ impl Shared {
         }
     }
 
-    pub(super) fn push(&self, mut state: MutexGuard<'_, State>, op: Op) {
-        // Committed alone is no reason to flush.
-        let wake = !matches!(op, Op::Committed { .. }) && std::mem::take(&mut state.idle);
+    pub(super) fn push(&self, mut state: MutexGuard<'_, SharedState>, op: LogOp) {
+        // A committed index alone is no reason to flush.
+        let wake = !matches!(op, LogOp::Committed { .. }) && std::mem::take(&mut state.idle);
         state.queue.push_back(op);
         drop(state);
         if wake {
@@ -102,12 +111,12 @@ impl Shared {
         }
     }
 
-    /// Waits for work and takes about one flush of it; `None` once the store is closed and the queue is empty.
-    pub(super) fn next_round(&self) -> Option<Vec<Op>> {
+    /// Waits for work and takes about as much as one flush writes; `None` once the store is closed and the queue is empty.
+    pub(super) fn next_batch(&self) -> Option<Vec<LogOp>> {
         let mut state = self.lock();
         loop {
             if state.is_due() {
-                return Some(take_round(&mut state.queue, self.options.flush_bytes()));
+                return Some(take_batch(&mut state.queue, self.options.flush_bytes()));
             }
             if state.stopped.is_some() {
                 return None;
@@ -117,23 +126,23 @@ impl Shared {
         }
     }
 
-    /// About one flush of work, if there is any.
-    pub(super) fn due_round(&self) -> Option<Vec<Op>> {
+    /// About as much work as one flush writes, if there is any.
+    pub(super) fn due_batch(&self) -> Option<Vec<LogOp>> {
         let mut state = self.lock();
-        state.is_due().then(|| take_round(&mut state.queue, self.options.flush_bytes()))
+        state.is_due().then(|| take_batch(&mut state.queue, self.options.flush_bytes()))
     }
 
-    /// Takes nothing more in; the writer finishes what was called so far.
+    /// Accepts no more operations; the writer finishes those that are queued.
     pub(super) fn close(&self) {
         self.lock().stopped.get_or_insert(StorageError::Closed);
         self.wake.notify_all();
     }
 
-    /// Lets the cache shrink to its limit; entries that are still queued stay.
+    /// Shrinks the entry cache to its limit; entries that are still queued stay.
     pub(super) fn evict(&self) {
         let mut state = self.lock();
         let queued = state.queue.iter().filter_map(|op| match op {
-            Op::Append { entries, .. } => entries.first().map(|(index, _)| *index),
+            LogOp::Append { entries, .. } => entries.first().map(|(index, _)| *index),
             _ => None,
         });
         let keep = queued.min().unwrap_or(u64::MAX);
@@ -155,30 +164,24 @@ impl Shared {
         self.log_bytes.store(bytes, Relaxed);
     }
 
-    /// Stops the store for good and returns the callbacks of everything that was still queued.
+    /// Stops the store for good and returns the callbacks of all operations that were still queued.
     pub(super) fn poison(&self, error: &StorageError) -> Vec<Callback> {
         let mut state = self.lock();
         state.stopped = Some(error.poison());
-        state.queue.drain(..).filter_map(Op::into_done).collect()
+        state.queue.drain(..).filter_map(LogOp::into_done).collect()
     }
 
-    pub(super) fn tell_poisoned(&self, error: &StorageError) {
-        let listeners = std::mem::take(&mut self.lock().listeners);
-        listeners.into_iter().for_each(|listener| listener(error.poison()));
-    }
-
-    /// Poisons and tells everybody.
+    /// Stops the store for good and runs the callbacks of all operations that were still queued.
     pub(super) fn fail(&self, error: StorageError) {
         self.poison(&error).into_iter().for_each(|done| done(Err(error.clone())));
-        self.tell_poisoned(&error);
     }
 
-    /// Entries that left the cache, from the database.
+    /// Entries that are no longer in the entry cache, from the database.
     pub(super) fn read_older(
         &self,
         from: u64,
         to: u64,
-        budget: &mut Budget,
+        budget: &mut ReadBudget,
     ) -> Result<Vec<(u64, Bytes)>, StorageError> {
         let mut found = Vec::new();
         let mut next = from;
@@ -214,12 +217,13 @@ impl Shared {
     }
 }
 
-/// Takes operations off the queue until about `max_bytes` of entries; a larger append is cut, its callback last.
-fn take_round(queue: &mut VecDeque<Op>, max_bytes: usize) -> Vec<Op> {
-    let mut round = Vec::new();
+/// Takes operations from the queue, up to about `max_bytes` of entries. An append that does not fit is split, and its
+/// callback stays with the rest.
+fn take_batch(queue: &mut VecDeque<LogOp>, max_bytes: usize) -> Vec<LogOp> {
+    let mut batch = Vec::new();
     let mut bytes = 0;
     while let Some(op) = queue.front_mut() {
-        if let Op::Append { entries, .. } = op {
+        if let LogOp::Append { entries, .. } = op {
             let fits = |(_, entry): &(u64, Bytes)| {
                 let first = bytes == 0;
                 bytes += record::size_in_run(entry);
@@ -229,12 +233,12 @@ fn take_round(queue: &mut VecDeque<Op>, max_bytes: usize) -> Vec<Op> {
             if fitting < entries.len() {
                 if fitting > 0 {
                     let rest = entries.split_off(fitting);
-                    round.push(Op::Append { entries: std::mem::replace(entries, rest), done: None });
+                    batch.push(LogOp::Append { entries: std::mem::replace(entries, rest), done: None });
                 }
                 break;
             }
         }
-        round.extend(queue.pop_front());
+        batch.extend(queue.pop_front());
     }
-    round
+    batch
 }

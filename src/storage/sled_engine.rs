@@ -1,8 +1,8 @@
-//! The engine that is used: sled, made durable.
+//! The engine in use: sled, made durable.
 //!
 //! sled's own flush is a write and a hint: it syncs neither the file's size nor the disk's cache. So after each of its
-//! flushes we sync its file through a handle of our own; syncing works per file, not per handle. `docs/adr/0002`
-//! tells the rest.
+//! flushes we sync its file through a handle of our own; a sync is for a file, not for a handle. `docs/adr/0002`
+//! has the details.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -13,28 +13,28 @@ use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use super::files::sync_folder;
-use super::{Change, Engine, LogOptions};
+use super::{Engine, LogOptions, Mutation};
 
 /// Why sled did not open.
 pub(super) enum SledRefusal {
     /// It could not read or write.
     Io(io::Error),
-    /// It found, or stumbled over, something that it did not write.
+    /// It found something that it did not write, or panicked because of it.
     Damaged(String),
 }
 
 /// An open sled database.
 pub(super) struct SledEngine {
-    /// Taken out only on drop, where sled may panic.
+    /// Taken only on drop, because sled may panic there.
     db: Option<sled::Db>,
     file: File,
     blobs: PathBuf,
 }
 
-/// Each turn moves the epoch on by one, unless a reader is in between.
+/// Each flush advances the epoch by one, unless a reader is pinned to an older one.
 const EPOCHS: usize = 4;
-/// How long a lock that sled's own threads are about to release may linger.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait for a lock that sled's own threads are about to release.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl SledEngine {
     /// Opens or creates the database in `folder`. sled cuts off what it cannot read at the end of its file.
@@ -46,17 +46,17 @@ impl SledEngine {
             .mode(sled::Mode::LowSpace)
             .flush_every_ms(None);
         remove_unfinished_checkpoints(folder).map_err(SledRefusal::Io)?;
-        let patience = Instant::now() + LOCK_PATIENCE;
+        let deadline = Instant::now() + LOCK_TIMEOUT;
         let db = loop {
             match quietly(|| config.open()) {
                 Ok(Ok(db)) => break db,
-                Ok(Err(sled::Error::Io(error))) if is_lock(&error) && Instant::now() < patience => {
+                Ok(Err(sled::Error::Io(error))) if is_lock(&error) && Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(2));
                 }
                 Ok(Err(sled::Error::Io(error))) if !is_about_data(&error) => {
                     return Err(SledRefusal::Io(error));
                 }
-                // Other sizes than the folder was created with are a mistake, not damage; so says its intact settings file.
+                // Sizes other than those of the folder, whose settings file is intact, are a mistake and not damage.
                 Ok(Err(sled::Error::Unsupported(why))) if settings_are_intact(folder) => {
                     return Err(SledRefusal::Io(io::Error::new(io::ErrorKind::Unsupported, why)));
                 }
@@ -65,7 +65,7 @@ impl SledEngine {
             }
         };
         let file = File::open(folder.join("db")).map_err(SledRefusal::Io)?;
-        // Opening replaced sled's checkpoint file by a newer one.
+        // Opening replaced sled's checkpoint file with a newer one.
         sync_folder(folder).map_err(SledRefusal::Io)?;
         Ok(SledEngine { db: Some(db), file, blobs: folder.join("blobs") })
     }
@@ -83,8 +83,8 @@ impl SledEngine {
         self.db.as_ref().ok_or_else(|| io::Error::other("the database is closed"))
     }
 
-    /// sled puts large messages into files of their own and never syncs them. Our records are too small for that, but
-    /// if one ever appears it must not be less durable than the rest.
+    /// sled writes large messages to files of their own and never syncs them. Our records are too small for that, but if
+    /// such a file ever appears it must be as durable as the rest.
     fn sync_blobs(&self) -> io::Result<()> {
         let mut any = false;
         for blob in fs::read_dir(&self.blobs)? {
@@ -100,13 +100,13 @@ impl SledEngine {
 }
 
 impl Engine for SledEngine {
-    fn apply(&self, changes: Vec<Change>) -> io::Result<()> {
+    fn apply(&self, mutations: Vec<Mutation>) -> io::Result<()> {
         let db = self.db()?;
         let mut batch = sled::Batch::default();
-        for change in changes {
-            match change {
-                Change::Put { key, value } => batch.insert(key, value),
-                Change::Delete { key } => batch.remove(key),
+        for mutation in mutations {
+            match mutation {
+                Mutation::Put { key, value } => batch.insert(key, value),
+                Mutation::Delete { key } => batch.remove(key),
             }
         }
         guarded(|| db.apply_batch(batch))
@@ -137,9 +137,9 @@ impl Engine for SledEngine {
     }
 }
 
-/// Frees what this thread has had sled discard: buffers of a segment each, and old versions of pages. sled hands them to
-/// crossbeam's epochs (Fraser, "Practical lock-freedom", 2004, section 5.2), which keep up to 64 a thread until more come. At
-/// our few writes that is tens of megabytes, always. Two epochs later nobody can hold them any more.
+/// Frees what sled has discarded on this thread: buffers of a segment each, and old versions of pages. sled leaves them to
+/// crossbeam's epochs (Fraser, "Practical lock-freedom", 2004, section 5.2), which keep up to 64 for each thread until more
+/// are discarded. With our few writes that is tens of megabytes at all times. Two epochs later no reader can use them.
 fn free_discarded() {
     for _ in 0..EPOCHS {
         crossbeam_epoch::pin().flush();
@@ -153,7 +153,7 @@ impl Drop for SledEngine {
     }
 }
 
-/// A checkpoint that sled was still writing when the power went; it would be taken for a whole one.
+/// Removes a checkpoint that sled was writing when the power failed: sled would take it for a whole one.
 fn remove_unfinished_checkpoints(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -186,14 +186,14 @@ fn is_lock(error: &io::Error) -> bool {
     error.to_string().contains("could not acquire lock")
 }
 
-/// sled also reports nonsense in its files as input/output errors of these kinds. Any other, a full disk say, tells
-/// nothing about what the files hold.
+/// sled also reports invalid data in its files as input/output errors of these kinds. Errors of other kinds, like a full
+/// disk, say nothing about the data.
 pub(super) fn is_about_data(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, NotFound, UnexpectedEof};
     matches!(error.kind(), InvalidData | InvalidInput | NotFound | UnexpectedEof)
 }
 
-/// Runs sled code; its panics on damaged pages become errors.
+/// Runs sled code. A panic, as on damaged pages, becomes an error.
 fn guarded<T>(run: impl FnOnce() -> sled::Result<T>) -> io::Result<T> {
     match quietly(run) {
         Ok(result) => result.map_err(io::Error::from),
@@ -222,6 +222,6 @@ fn quietly<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     outcome.map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
-        format!("the database gave up: {text}")
+        format!("the database panicked: {text}")
     })
 }

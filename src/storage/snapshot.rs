@@ -1,7 +1,8 @@
 //! Snapshot files: one folder, one current snapshot, replaced as a whole.
 //!
-//! A new snapshot is written (or received) aside, synced, read back and verified, and only then renamed over the old
-//! one. So `current.snapshot` is always a whole file, or none. Whoever has the old one open keeps reading it.
+//! A new snapshot is written (or received) to a temporary file, synced, read back and verified, and only then renamed over
+//! the old one. So `current.snapshot` is always a whole file, or does not exist. A reader that has the old one open can
+//! finish reading it.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -13,8 +14,8 @@ use std::sync::{Arc, Mutex, Weak};
 use bytes::Bytes;
 
 use super::files::{FolderLock, create_folder, sync_folder};
-use super::paced::Paced;
 use super::snapshot_format::{Encoder, SnapshotBody, SnapshotMetaInfo};
+use super::synced_writer::SyncedWriter;
 use super::{OpenError, StorageError};
 
 const CURRENT: &str = "current.snapshot";
@@ -26,12 +27,12 @@ pub struct Snapshots {
     inner: Arc<Inner>,
 }
 
-/// The snapshots of a node that may have ended meanwhile. It does not keep the folder locked.
+/// The snapshots of a node that may have stopped meanwhile. It does not keep the folder locked.
 #[derive(Debug, Clone)]
 pub struct WeakSnapshots(Weak<Inner>);
 
 impl WeakSnapshots {
-    /// The snapshots, while somebody else still has them.
+    /// The snapshots, while another handle exists.
     pub fn upgrade(&self) -> Option<Snapshots> {
         self.0.upgrade().map(|inner| Snapshots { inner })
     }
@@ -48,7 +49,7 @@ struct Inner {
 
 impl Snapshots {
     /// Opens or creates the folder, removes what unfinished writes left, and verifies the current snapshot. A damaged
-    /// one is refused: the log before it is gone, so treating it as missing would lose data.
+    /// one is refused: the log before it is purged, so to treat it as missing would lose data.
     pub fn open(dir: impl AsRef<Path>) -> Result<Snapshots, OpenError> {
         let folder = dir.as_ref().to_owned();
         create_folder(&folder).map_err(OpenError::io("create", &folder))?;
@@ -72,7 +73,7 @@ impl Snapshots {
         Ok(Snapshots { inner: Arc::new(inner) })
     }
 
-    /// A handle for those who wait long.
+    /// A handle for tasks that wait long.
     pub fn downgrade(&self) -> WeakSnapshots {
         WeakSnapshots(Arc::downgrade(&self.inner))
     }
@@ -82,71 +83,71 @@ impl Snapshots {
         self.inner.current.lock().expect("not poisoned").clone()
     }
 
-    /// Writes a snapshot of everything up to log `index`; `body` gets the stream to write to. Durable and current
-    /// when this returns; after an error the previous snapshot is current. Blocks for as long as the disk takes.
+    /// Writes a snapshot of everything up to log `index`; `body` gets the stream to write to. It is durable and current
+    /// when this returns; after an error the previous snapshot is current. Blocks until the disk has it.
     pub fn write(
         &self,
         index: u64,
         meta: &[u8],
         body: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<SnapshotFile, StorageError> {
-        let aside = self.aside()?;
+        let temp = self.temp_file()?;
         let write = |file: &File| {
             let mut encoder =
-                Encoder::new(BufWriter::with_capacity(64 << 10, Paced::new(file)), index, meta)?;
+                Encoder::new(BufWriter::with_capacity(64 << 10, SyncedWriter::new(file)), index, meta)?;
             body(&mut encoder)?;
             encoder.finish().map(drop)
         };
-        write(&aside.file).map_err(StorageError::io("write the snapshot"))?;
-        aside.file.sync_all().map_err(StorageError::io("sync the snapshot"))?;
-        let received = aside.verified()?;
+        write(&temp.file).map_err(StorageError::io("write the snapshot"))?;
+        temp.file.sync_all().map_err(StorageError::io("sync the snapshot"))?;
+        let received = temp.verified()?;
         self.install(received)
     }
 
     /// Starts to receive the bytes of a snapshot file from a peer.
-    pub fn receive(&self) -> Result<Receiving, StorageError> {
-        let aside = self.aside()?;
-        Ok(Receiving { out: Paced::new(aside.file.clone()), aside })
+    pub fn receive(&self) -> Result<IncomingSnapshot, StorageError> {
+        let temp = self.temp_file()?;
+        Ok(IncomingSnapshot { out: SyncedWriter::new(temp.file.clone()), temp })
     }
 
     /// Makes a received snapshot the current one; durable when this returns. One that is older than the current
     /// snapshot is dropped with [`StorageError::Superseded`].
     pub fn install(&self, received: ReceivedSnapshot) -> Result<SnapshotFile, StorageError> {
-        let ReceivedSnapshot { aside, info } = received;
+        let ReceivedSnapshot { temp, info } = received;
         let mut current = self.inner.current.lock().expect("not poisoned");
         if let Some(newer) = current.as_ref().filter(|current| current.index > info.index) {
             return Err(StorageError::Superseded { index: info.index, current: newer.index });
         }
         let path = self.inner.folder.join(CURRENT);
-        fs::rename(&aside.path, &path).map_err(StorageError::io("rename the snapshot"))?;
-        let file = SnapshotFile::new(path, aside.file.clone(), info);
-        // The new file is in place from here on, so it is current even if making its name durable fails.
+        fs::rename(&temp.path, &path).map_err(StorageError::io("rename the snapshot"))?;
+        let file = SnapshotFile::new(path, temp.file.clone(), info);
+        // The new file is in place from here on, so it is current even if its name cannot be made durable.
         *current = Some(file.clone());
         sync_folder(&self.inner.folder).map_err(StorageError::io("sync the snapshot folder"))?;
         Ok(file)
     }
 
-    fn aside(&self) -> Result<Aside, StorageError> {
+    fn temp_file(&self) -> Result<TempFile, StorageError> {
         let number = self.inner.next.fetch_add(1, Relaxed);
         let path = self.inner.folder.join(format!("{number}.{UNFINISHED}"));
         let file = File::options().read(true).write(true).create_new(true).open(&path);
         let file = file.map_err(StorageError::io("create a snapshot file"))?;
-        Ok(Aside { path, file: Arc::new(file) })
+        Ok(TempFile { path, file: Arc::new(file) })
     }
 }
 
-/// A file that is not in place yet; its name goes away with it.
+/// A file that is not in place yet. Dropping it removes its name.
 #[derive(Debug)]
-struct Aside {
+struct TempFile {
     path: PathBuf,
     file: Arc<File>,
 }
 
-impl Aside {
+impl TempFile {
     /// Reads the whole file back.
     fn verified(self) -> Result<ReceivedSnapshot, StorageError> {
         match SnapshotBody::new(self.file.clone()).verify() {
-            Ok(info) => Ok(ReceivedSnapshot { aside: self, info }),
+            Ok(info) => Ok(ReceivedSnapshot { temp: self, info }),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 Err(StorageError::damaged(format!("the snapshot ({error})")))
             }
@@ -155,37 +156,37 @@ impl Aside {
     }
 }
 
-impl Drop for Aside {
+impl Drop for TempFile {
     fn drop(&mut self) {
-        // After a rename there is nothing under this name; other failures leave a file that the next open removes.
+        // After a rename there is no file of this name; after another failure, the next open removes it.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// A snapshot that is arriving. Dropping it forgets it.
+/// A snapshot that is being received. Dropping it removes it.
 #[derive(Debug)]
-pub struct Receiving {
-    out: Paced<Arc<File>>,
-    aside: Aside,
+pub struct IncomingSnapshot {
+    out: SyncedWriter<Arc<File>>,
+    temp: TempFile,
 }
 
-impl Receiving {
+impl IncomingSnapshot {
     /// Adds the next bytes of the file.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
         self.out.write_all(bytes).map_err(StorageError::io("write the received snapshot"))
     }
 
-    /// Syncs the file and verifies all of it. Damage drops it.
+    /// Syncs the file and verifies all of it. A damaged one is removed.
     pub fn finish(self) -> Result<ReceivedSnapshot, StorageError> {
-        self.aside.file.sync_all().map_err(StorageError::io("sync the received snapshot"))?;
-        self.aside.verified()
+        self.temp.file.sync_all().map_err(StorageError::io("sync the received snapshot"))?;
+        self.temp.verified()
     }
 }
 
-/// A verified snapshot that is not current yet. Dropping it forgets it.
+/// A verified snapshot that is not current yet. Dropping it removes it.
 #[derive(Debug)]
 pub struct ReceivedSnapshot {
-    aside: Aside,
+    temp: TempFile,
     info: SnapshotMetaInfo,
 }
 
@@ -207,14 +208,14 @@ impl ReceivedSnapshot {
 
     /// Its body, to build the state from before installing it.
     pub fn body(&self) -> SnapshotBody {
-        SnapshotBody::new(self.aside.file.clone())
+        SnapshotBody::new(self.temp.file.clone())
     }
 }
 
 /// A snapshot that is, or was, current. The file stays readable as long as a handle lives.
 #[derive(Debug, Clone)]
 pub struct SnapshotFile {
-    /// Where it is, or was before a newer one took its place.
+    /// Where it is, or was before a newer one replaced it.
     pub path: PathBuf,
     /// What its writer recorded with it.
     pub meta: Bytes,
@@ -265,7 +266,7 @@ impl SnapshotFile {
     }
 }
 
-/// Verifies every byte of a snapshot or backup file and says what it holds.
+/// Verifies every byte of a snapshot or backup file and returns what it holds.
 pub fn verify_file(path: impl AsRef<Path>) -> Result<SnapshotMetaInfo, OpenError> {
     let path = path.as_ref();
     let file = Arc::new(File::open(path).map_err(OpenError::io("open", path))?);

@@ -107,7 +107,7 @@ impl<W: Write> Write for Encoder<W> {
         Ok(fits)
     }
 
-    /// Does nothing: blocks are cut by size only, so that equal bodies make equal files.
+    /// Does nothing: blocks are split by size only, so that equal bodies make equal files.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

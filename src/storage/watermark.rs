@@ -1,9 +1,9 @@
-//! The watermark: a small file beside the database that remembers the newest durable flush.
+//! The watermark: a small file beside the database with the number of the newest durable flush.
 //!
-//! sled drops records silently when bits rot, so the database alone cannot tell that its tail is missing. The
-//! watermark can: it is written after each flush and before the acknowledgement, but never synced itself, so it may
-//! lag behind the database and never leads it. Two slots take turns, each in a sector (and page) of its own, so a torn
-//! write damages at most the newer one.
+//! sled silently drops records whose bits have rotted, so the database alone cannot tell that its tail is missing. The
+//! watermark can: it is written after each flush and before the acknowledgement, but not synced, so it may
+//! lag behind the database and never leads it. Two slots are written in turn, each in a sector (and page) of its own, so
+//! that a torn write damages at most the newer one.
 
 use std::fs::File;
 use std::io;
@@ -54,12 +54,12 @@ impl Watermark {
         })
     }
 
-    /// Notes that flush `seq` is durable. Plain write: it must not cost a second sync.
+    /// Records that flush `seq` is durable. It is a plain write: a second sync would cost too much.
     pub(super) fn record(&self, seq: u64) -> io::Result<()> {
         self.file.write_all_at(&encode(self.store, seq), (seq % 2) * STRIDE)
     }
 
-    /// Makes the file itself durable; called when the store is closed, where it costs nothing.
+    /// Makes the file itself durable. Called when the store is opened or closed, where a sync does not matter.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }

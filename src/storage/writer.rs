@@ -1,43 +1,19 @@
-//! The one hand that writes: drain the queue, one atomic batch, one flush, then the callbacks.
+//! The single writer: takes operations from the queue, applies them as one atomic batch, flushes once, then runs the
+//! callbacks.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
-
+use super::batch_builder::BatchBuilder;
+use super::log_op::{Callback, LogOp};
 use super::manifest::{self, Manifest};
 use super::recovery::Verified;
 use super::shared::Shared;
-use super::stage::Stage;
 use super::watermark::Watermark;
-use super::{Callback, Change, Engine, LogOptions, StorageError, record};
+use super::{Engine, LogOptions, Mutation, StorageError, record};
 
-/// One operation in the ordered stream.
-pub(super) enum Op {
-    Append { entries: Vec<(u64, Bytes)>, done: Option<Callback> },
-    Vote { bytes: Bytes, done: Callback },
-    Committed { bytes: Bytes },
-    Truncate { after: Option<u64>, done: Callback },
-    Purge { index: u64, purged: Bytes, done: Callback },
-    Identity { bytes: Bytes, done: Callback },
-}
-
-impl Op {
-    /// Takes the callback out; most callers then drop the rest.
-    pub(super) fn into_done(self) -> Option<Callback> {
-        match self {
-            Op::Append { done, .. } => done,
-            Op::Committed { .. } => None,
-            Op::Vote { done, .. }
-            | Op::Truncate { done, .. }
-            | Op::Purge { done, .. }
-            | Op::Identity { done, .. } => Some(done),
-        }
-    }
-}
-
-/// The writer: what the disk holds after the last flush, and how more gets there.
+/// The writer, with what the disk holds after the last flush.
 pub(super) struct Writer {
     pub shared: Arc<Shared>,
     /// `None` for a database without a folder.
@@ -63,25 +39,25 @@ impl Writer {
     /// Runs until the store is closed and the queue is empty, or until the first failure.
     pub(super) fn run(mut self) {
         let shared = self.shared.clone();
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.rounds()));
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.flush_until_closed()));
         if outcome.is_err() {
             let panicked = std::io::Error::other("the writer thread panicked");
             shared.fail(StorageError::io("write the log")(panicked));
         }
     }
 
-    fn rounds(&mut self) {
-        while let Some(ops) = self.shared.next_round() {
-            if !self.round(ops) {
+    fn flush_until_closed(&mut self) {
+        while let Some(ops) = self.shared.next_batch() {
+            if !self.flush_batch(ops) {
                 return;
             }
         }
-        // Worth trying: a closed store is then as well protected as a running one. It may lag, so failing is no harm.
+        // After this, a closed store is protected as well as a running one. The watermark may lag, so failing does no harm.
         let _ = self.watermark.as_ref().map(Watermark::sync);
     }
 
-    /// Makes the operations durable and tells those who wait for them. False after a failure, which is the end.
-    pub(super) fn round(&mut self, ops: Vec<Op>) -> bool {
+    /// Makes the operations durable and runs their callbacks. False after a failure, after which nothing is written.
+    pub(super) fn flush_batch(&mut self, ops: Vec<LogOp>) -> bool {
         let mut callbacks = Vec::new();
         match self.commit(ops, &mut callbacks) {
             Ok(()) => {
@@ -90,28 +66,27 @@ impl Writer {
                 true
             }
             Err(error) => {
-                // Nobody may hear of success, or write again, once a failure is known; so poison first.
+                // Once a failure is known, no caller may get a success or write again; so poison first.
                 let waiting = self.shared.poison(&error);
                 callbacks.into_iter().for_each(|done| done(Err(error.clone())));
                 waiting.into_iter().for_each(|done| done(Err(error.clone())));
-                self.shared.tell_poisoned(&error);
                 false
             }
         }
     }
 
-    fn commit(&mut self, ops: Vec<Op>, callbacks: &mut Vec<Callback>) -> Result<(), StorageError> {
+    fn commit(&mut self, ops: Vec<LogOp>, callbacks: &mut Vec<Callback>) -> Result<(), StorageError> {
         let shared = self.shared.clone();
-        let mut stage = Stage::new(&*shared.engine, &shared.index, shared.options.record_bytes());
+        let mut builder = BatchBuilder::new(&*shared.engine, &shared.index, shared.options.record_bytes());
         let mut failed = None;
         for op in ops {
             if failed.is_none() {
-                failed = self.stage_op(&mut stage, &op).err();
+                failed = self.add(&mut builder, &op).err();
             }
             if failed.is_none()
-                && let Op::Append { entries, done } = op
+                && let LogOp::Append { entries, done } = op
             {
-                stage.append(entries);
+                builder.append(entries);
                 callbacks.extend(done);
             } else {
                 callbacks.extend(op.into_done());
@@ -120,56 +95,56 @@ impl Writer {
         if let Some(error) = failed {
             return Err(error);
         }
-        stage.write_run();
-        self.seal(&mut stage);
-        self.write(stage.finish())
+        builder.write_run();
+        self.add_manifest(&mut builder);
+        self.write(builder.finish())
     }
 
-    /// Applies one operation to the manifest and the batch; the entries of an append are added by the caller.
-    fn stage_op(&mut self, stage: &mut Stage<'_>, op: &Op) -> Result<(), StorageError> {
+    /// Applies one operation to the manifest and the batch; the caller adds the entries of an append.
+    fn add(&mut self, builder: &mut BatchBuilder<'_>, op: &LogOp) -> Result<(), StorageError> {
         let log = &mut self.manifest.log;
         match op {
-            Op::Append { entries, .. } => {
+            LogOp::Append { entries, .. } => {
                 if let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) {
                     log.append(*first, *last);
                 }
             }
-            Op::Vote { bytes, .. } => log.vote = Some(bytes.clone()),
-            Op::Committed { bytes } => log.committed = Some(bytes.clone()),
-            Op::Truncate { after, .. } => {
+            LogOp::Vote { bytes, .. } => log.vote = Some(bytes.clone()),
+            LogOp::Committed { bytes } => log.committed = Some(bytes.clone()),
+            LogOp::Truncate { after, .. } => {
                 if let Some(cut) = log.truncate(*after) {
-                    // With no entry left, a record that held purged entries goes as well.
-                    stage.truncate(if log.last_index.is_none() { 0 } else { cut })?;
+                    // With no entry left, a record that still holds purged entries is removed as well.
+                    builder.truncate(if log.last_index.is_none() { 0 } else { cut })?;
                 }
             }
-            Op::Purge { index, purged, .. } => {
+            LogOp::Purge { index, purged, .. } => {
                 if let Some(first) = log.purge(*index, purged.clone()) {
-                    stage.purge(first);
+                    builder.purge(first);
                 }
             }
-            Op::Identity { bytes, .. } => {
-                self.identity = Some(stage.put(record::IDENTITY_KEY, bytes.to_vec()));
+            LogOp::Identity { bytes, .. } => {
+                self.identity = Some(builder.put(record::IDENTITY_KEY, bytes.to_vec()));
             }
         }
         Ok(())
     }
 
     /// Adds the manifest that describes the store after this batch.
-    fn seal(&mut self, stage: &mut Stage<'_>) {
+    fn add_manifest(&mut self, builder: &mut BatchBuilder<'_>) {
         let index = self.shared.index.read().expect("not poisoned");
         self.manifest.seq += 1;
         self.manifest.records = index.count + u64::from(self.identity.is_some());
         self.manifest.sum = index.sum.wrapping_add(self.identity.unwrap_or(0));
         self.shared.set_log_bytes(index.bytes);
-        stage.put_raw(manifest::KEY, self.manifest.encode());
+        builder.put_raw(manifest::KEY, self.manifest.encode());
     }
 
-    fn write(&mut self, batch: Vec<Change>) -> Result<(), StorageError> {
+    fn write(&mut self, batch: Vec<Mutation>) -> Result<(), StorageError> {
         self.shared.engine.apply(batch).map_err(StorageError::io("write the log"))?;
         let started = Instant::now();
         self.shared.engine.flush().map_err(StorageError::io("flush the log"))?;
         self.shared.flushed(started.elapsed());
-        // What was not flushed is not vouched for: the watermark would notice the loss at the next start.
+        // The watermark must not vouch for what was not flushed: the next start would notice the loss.
         #[cfg(feature = "sabotage")]
         if crate::sabotage::Sabotage::SkipFsync.is_chosen() {
             return Ok(());

@@ -4,7 +4,7 @@
 //! flushed survive a cut up to any one of them.
 
 use crate::random::Random;
-use lockstep::storage::{Change, Engine};
+use lockstep::storage::{Engine, Mutation};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -27,7 +27,7 @@ struct State {
     /// What reads see.
     visible: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Batches between the two, oldest first.
-    unflushed: Vec<Vec<Change>>,
+    unflushed: Vec<Vec<Mutation>>,
     fault: Option<DiskFault>,
     /// Says that it flushed, and did not.
     lies: bool,
@@ -90,11 +90,11 @@ impl Disk {
     }
 }
 
-fn apply(pairs: &mut BTreeMap<Vec<u8>, Vec<u8>>, batch: Vec<Change>) {
+fn apply(pairs: &mut BTreeMap<Vec<u8>, Vec<u8>>, batch: Vec<Mutation>) {
     for change in batch {
         match change {
-            Change::Put { key, value } => drop(pairs.insert(key, value)),
-            Change::Delete { key } => drop(pairs.remove(&key)),
+            Mutation::Put { key, value } => drop(pairs.insert(key, value)),
+            Mutation::Delete { key } => drop(pairs.remove(&key)),
         }
     }
 }
@@ -113,7 +113,7 @@ impl Mounted {
 }
 
 impl Engine for Mounted {
-    fn apply(&self, changes: Vec<Change>) -> io::Result<()> {
+    fn apply(&self, changes: Vec<Mutation>) -> io::Result<()> {
         let mut state = self.state()?;
         if state.fault == Some(DiskFault::Write) {
             return Err(io::Error::other("the disk does not write"));

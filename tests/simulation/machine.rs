@@ -10,7 +10,7 @@ use crate::system;
 use lockstep::api::{Founding, Joined};
 use lockstep::cache::CacheConfig;
 use lockstep::node::{Ground, Limits, Node, NodeOptions, Opened, Origin, Release, StartError, Timing};
-use lockstep::storage::{LogOptions, LogStore, Snapshots};
+use lockstep::storage::{LogOptions, LogStore, LogStoreBuilder, Snapshots};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -70,7 +70,9 @@ pub struct Life {
 
 /// The number of a new data folder, as members know it.
 fn new_store(disk: &Disk) -> LogStore {
-    LogStore::open_by_hand(disk.mount(), LogOptions::default()).expect("an empty disk is a new store")
+    LogStoreBuilder::new(LogOptions::default())
+        .open_stepped(disk.mount())
+        .expect("an empty disk is a new store")
 }
 
 impl Machine {
@@ -167,7 +169,7 @@ impl Machine {
         self.show_time();
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = runtime.expect("a runtime");
-        let store = LogStore::open_by_hand(self.disk.mount(), LogOptions::default());
+        let store = LogStoreBuilder::new(LogOptions::default()).open_stepped(self.disk.mount());
         let store = store.map_err(|error| error.to_string())?;
         let snapshots = Snapshots::open(self.folder.join("snapshots")).map_err(|error| error.to_string())?;
         let (net, listener) = network.attach(self.place);
@@ -211,7 +213,7 @@ impl Machine {
         if life.flush_at.is_some_and(|at| at <= now) {
             life.flush_at = None;
             let _inside = life.runtime.enter();
-            life.store.write_round();
+            life.store.flush_batch();
         }
     }
 

@@ -3,10 +3,10 @@
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use lockstep::storage::{Change, Engine, LogOptions, LogStore, Snapshots, StorageError};
+use lockstep::storage::{Engine, LogOptions, LogStore, LogStoreBuilder, Mutation, Snapshots, StorageError};
 
 use crate::support::{Random, append, callback, entry, folder, full_run, held, small, wait};
 
@@ -42,7 +42,7 @@ impl Faulty {
 }
 
 impl Engine for Faulty {
-    fn apply(&self, changes: Vec<Change>) -> io::Result<()> {
+    fn apply(&self, changes: Vec<Mutation>) -> io::Result<()> {
         self.at(Point::Write)?;
         self.inner.apply(changes)
     }
@@ -68,14 +68,11 @@ fn failing(dir: &Path) -> Failing {
     let fail = Arc::new(Mutex::new(None));
     let writes_after_failure = Arc::new(AtomicUsize::new(0));
     let (switch, counter) = (fail.clone(), writes_after_failure.clone());
-    let store = LogStore::open_wrapped(dir, small(), |inner| {
-        Arc::new(Faulty {
-            inner,
-            fail: switch,
-            writes_after_failure: counter,
-            failed: AtomicBool::new(false),
-        })
-    });
+    let faulty = |inner| {
+        let failed = AtomicBool::new(false);
+        Arc::new(Faulty { inner, fail: switch, writes_after_failure: counter, failed }) as Arc<dyn Engine>
+    };
+    let store = LogStoreBuilder::new(small()).wrap_journal(faulty).open(dir);
     Failing { store: store.unwrap(), fail, writes_after_failure }
 }
 
@@ -89,8 +86,6 @@ fn first_failed_flush_poisons() {
             append(&store, (0..20).map(|index| (index, entry(index, 100))).collect()).unwrap();
             wait(|done| store.save_vote(Bytes::from_static(b"v1"), done)).unwrap();
             let acknowledged = held(&store);
-            let (told, poison) = mpsc::channel();
-            store.on_poison(Box::new(move |error| told.send(error).unwrap()));
 
             *fail.lock().unwrap() = Some((point, code));
             let (first, first_outcome) = callback();
@@ -105,8 +100,6 @@ fn first_failed_flush_poisons() {
             // The disk would work again; the store must not find out.
             *fail.lock().unwrap() = None;
             let poisoned = |error: &StorageError| matches!(error, StorageError::Poisoned { .. });
-            assert!(poisoned(&poison.recv().unwrap()));
-            assert!(poison.recv().is_err(), "told once");
             assert!(poisoned(&store.poisoned().unwrap()));
             assert!(poisoned(&append(&store, vec![(21, Bytes::new())]).unwrap_err()));
             assert!(poisoned(&wait(|done| store.save_vote(Bytes::new(), done)).unwrap_err()));
@@ -114,9 +107,6 @@ fn first_failed_flush_poisons() {
             assert!(poisoned(&wait(|done| store.purge(3, Bytes::new(), done)).unwrap_err()));
             assert!(poisoned(&store.save_identity(Bytes::new()).unwrap_err()));
             assert!(poisoned(&store.read(0, 1, 1).unwrap_err()));
-            let (told, late) = mpsc::channel();
-            store.on_poison(Box::new(move |error| told.send(error).unwrap()));
-            assert!(poisoned(&late.recv().unwrap()));
             assert_eq!(writes_after_failure.load(SeqCst), 0, "a failed write or flush must never be retried");
             drop(store);
 
@@ -152,7 +142,7 @@ fn all_waiting_calls_hear_of_the_failure() {
     }
 }
 
-/// A child process that fills the largest file it may write, when the test below starts it as such.
+/// A child process that fills the largest file it may write, when the test on_database starts it as such.
 #[test]
 fn child_with_a_file_size_limit() {
     let Some(dir) = std::env::var_os("LOCKSTEP_TEST_CHILD_DIR") else { return };
@@ -228,12 +218,13 @@ fn a_checkpoint_that_fails_stops_the_store_and_loses_nothing() {
         let options = LogOptions { checkpoint_aside: aside, ..small() };
         let writes_after_failure = Arc::new(AtomicUsize::new(0));
         let counter = writes_after_failure.clone();
-        let below = move |inner| {
+        let on_database = move |inner| {
             let fail = Arc::new(Mutex::new(Some((point, libc::EIO))));
             let failed = AtomicBool::new(false);
             Arc::new(Faulty { inner, fail, writes_after_failure: counter, failed }) as Arc<dyn Engine>
         };
-        let store = LogStore::open_watched(dir.path(), options.clone(), below, |engine| engine).unwrap();
+        let store =
+            LogStoreBuilder::new(options.clone()).wrap_database(on_database).open(dir.path()).unwrap();
         let mut acknowledged = 0;
         let failure = loop {
             match append(&store, vec![(acknowledged, entry(acknowledged, 100))]) {
@@ -271,7 +262,7 @@ impl FailsAfter {
 }
 
 impl Engine for FailsAfter {
-    fn apply(&self, changes: Vec<Change>) -> io::Result<()> {
+    fn apply(&self, changes: Vec<Mutation>) -> io::Result<()> {
         self.run(|| self.inner.apply(changes))
     }
     fn flush(&self) -> io::Result<()> {
@@ -323,9 +314,10 @@ fn a_checkpoint_that_fails_anywhere_loses_nothing() {
         let (does_it, aside) = (seeds.chance(50), seeds.chance(50));
         let options = LogOptions { checkpoint_aside: aside, ..small() };
         let (dir, other) = (folder(), folder());
-        let below =
+        let on_database =
             move |inner| Arc::new(FailsAfter { inner, calls: calls.into(), does_it }) as Arc<dyn Engine>;
-        let store = LogStore::open_watched(dir.path(), options.clone(), below, |engine| engine).unwrap();
+        let store =
+            LogStoreBuilder::new(options.clone()).wrap_database(on_database).open(dir.path()).unwrap();
         // The same without a failure.
         let expected = LogStore::open(other.path(), small()).unwrap();
         let mut same = random.clone();

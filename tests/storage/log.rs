@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use lockstep::storage::{Change, Engine, LogOptions, LogStore, OpenError, Snapshots, StorageError};
+use lockstep::storage::{
+    Engine, LogOptions, LogStore, LogStoreBuilder, Mutation, OpenError, Snapshots, StorageError,
+};
 
 use crate::support::{append, callback, entry, folder, held, small, wait};
 
@@ -15,7 +17,7 @@ struct Spy {
 }
 
 impl Engine for Spy {
-    fn apply(&self, changes: Vec<Change>) -> std::io::Result<()> {
+    fn apply(&self, changes: Vec<Mutation>) -> std::io::Result<()> {
         self.calls.lock().unwrap().push("apply");
         self.inner.apply(changes)
     }
@@ -36,7 +38,8 @@ impl Engine for Spy {
 fn spied(dir: &std::path::Path) -> (LogStore, Arc<Mutex<Vec<&'static str>>>) {
     let calls = Arc::new(Mutex::new(Vec::new()));
     let kept = calls.clone();
-    let store = LogStore::open_wrapped(dir, small(), |inner| Arc::new(Spy { inner, calls })).unwrap();
+    let store =
+        LogStoreBuilder::new(small()).wrap_journal(|inner| Arc::new(Spy { inner, calls })).open(dir).unwrap();
     (store, kept)
 }
 

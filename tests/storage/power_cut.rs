@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use lockstep::storage::{Change, Engine, LogStore};
+use lockstep::storage::{Engine, LogStore, LogStoreBuilder, Mutation};
 use tempfile::TempDir;
 
 use crate::support::{Held, Random, append, copy_folder, entry, folder, full_run, held, small, wait};
@@ -52,7 +52,7 @@ impl Recorder {
 }
 
 impl Engine for Recorder {
-    fn apply(&self, changes: Vec<Change>) -> std::io::Result<()> {
+    fn apply(&self, changes: Vec<Mutation>) -> std::io::Result<()> {
         self.take();
         self.inner.apply(changes)
     }
@@ -83,7 +83,11 @@ fn record(random: &mut Random, steps: usize) -> Recording {
         let (dir, pictures) = (dir.path().to_owned(), pictures.clone());
         move |inner| Arc::new(Recorder { inner, dir, pictures }) as Arc<dyn Engine>
     };
-    let store = LogStore::open_watched(dir.path(), small(), recorder(), recorder()).unwrap();
+    let store = LogStoreBuilder::new(small())
+        .wrap_database(recorder())
+        .wrap_journal(recorder())
+        .open(dir.path())
+        .unwrap();
     pictures.lock().unwrap().clear();
     // The other files of the folder do not change any more, except the watermark.
     let still = folder();
@@ -298,7 +302,10 @@ fn lives_that_all_end_in_power_cuts() {
             let (dir, pictures) = (dir.path().to_owned(), pictures.clone());
             move |inner| Arc::new(Recorder { inner, dir, pictures }) as Arc<dyn Engine>
         };
-        let store = LogStore::open_watched(dir.path(), small(), recorder(), recorder())
+        let store = LogStoreBuilder::new(small())
+            .wrap_database(recorder())
+            .wrap_journal(recorder())
+            .open(dir.path())
             .unwrap_or_else(|error| panic!("life {life}: {error}"));
         pictures.lock().unwrap().clear();
         let still = folder();
@@ -376,7 +383,7 @@ fn a_power_cut_while_a_start_catches_up_loses_nothing() {
             let (dir, pictures) = (cut_off.path().to_owned(), pictures.clone());
             move |inner| Arc::new(Recorder { inner, dir, pictures }) as Arc<dyn Engine>
         };
-        let store = LogStore::open_watched(cut_off.path(), small(), recorder, |engine| engine).unwrap();
+        let store = LogStoreBuilder::new(small()).wrap_database(recorder).open(cut_off.path()).unwrap();
         let pictures = std::mem::take(&mut *pictures.lock().unwrap());
         assert_eq!(held(&store), expected, "life {life}");
         if kept {

@@ -1,32 +1,32 @@
-//! Bulk writing that leaves the disk to others in between. A large file written in one go would be flushed
-//! in one go, and the log's next flush would wait behind all of it: file systems order a flush after data
-//! that was written before.
+//! Writes large files and syncs them as it goes, so that the log's flushes fit in between. A large file that is synced
+//! only at its end delays the log's next flush by all of it, because file systems order a flush after data that was
+//! written before.
 
 use std::fs::File;
 use std::io::{self, Write};
 
 /// Bytes written between two syncs.
-const PACE_BYTES: usize = 1024 * 1024;
+const SYNC_BYTES: usize = 1024 * 1024;
 
 /// Writes to a file and syncs it as it goes.
 #[derive(Debug)]
-pub(super) struct Paced<F> {
+pub(super) struct SyncedWriter<F> {
     file: F,
     unsynced: usize,
 }
 
-impl<F: std::ops::Deref<Target = File>> Paced<F> {
+impl<F: std::ops::Deref<Target = File>> SyncedWriter<F> {
     pub fn new(file: F) -> Self {
         Self { file, unsynced: 0 }
     }
 }
 
-impl<F: std::ops::Deref<Target = File>> Write for Paced<F> {
+impl<F: std::ops::Deref<Target = File>> Write for SyncedWriter<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut file: &File = &self.file;
-        let written = file.write(&bytes[..bytes.len().min(PACE_BYTES)])?;
+        let written = file.write(&bytes[..bytes.len().min(SYNC_BYTES)])?;
         self.unsynced += written;
-        if self.unsynced >= PACE_BYTES {
+        if self.unsynced >= SYNC_BYTES {
             self.file.sync_data()?;
             self.unsynced = 0;
         }

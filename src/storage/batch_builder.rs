@@ -1,28 +1,39 @@
-//! Turns a round of operations into one atomic batch.
+//! Builds one atomic batch from several operations.
 
 use std::collections::BTreeMap;
 use std::sync::RwLock;
 
 use bytes::Bytes;
 
-use super::index::{Index, Stored};
 use super::record::{self, Content};
-use super::{Change, Engine, StorageError};
+use super::record_index::{RecordIndex, RecordInfo};
+use super::{Engine, Mutation, StorageError};
 
-/// A batch in the making. Later operations of the round see what earlier ones staged.
-pub(super) struct Stage<'a> {
+/// A batch under construction. Later operations see what earlier ones added.
+pub(super) struct BatchBuilder<'a> {
     engine: &'a dyn Engine,
-    index: &'a RwLock<Index>,
+    index: &'a RwLock<RecordIndex>,
     record_bytes: usize,
-    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    /// Appended entries that have no record yet: successive appends of a round share records.
+    mutations: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Appended entries that have no record yet: successive appends share records.
     run: Vec<Bytes>,
     run_first: u64,
 }
 
-impl<'a> Stage<'a> {
-    pub(super) fn new(engine: &'a dyn Engine, index: &'a RwLock<Index>, record_bytes: usize) -> Stage<'a> {
-        Stage { engine, index, record_bytes, changes: BTreeMap::new(), run: Vec::new(), run_first: 0 }
+impl<'a> BatchBuilder<'a> {
+    pub(super) fn new(
+        engine: &'a dyn Engine,
+        index: &'a RwLock<RecordIndex>,
+        record_bytes: usize,
+    ) -> BatchBuilder<'a> {
+        BatchBuilder {
+            engine,
+            index,
+            record_bytes,
+            mutations: BTreeMap::new(),
+            run: Vec::new(),
+            run_first: 0,
+        }
     }
 
     pub(super) fn append(&mut self, entries: Vec<(u64, Bytes)>) {
@@ -34,16 +45,16 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Stages a record outside the log and returns its hash.
+    /// Adds a record outside the log and returns its hash.
     pub(super) fn put(&mut self, key: &[u8], mut value: Vec<u8>) -> u128 {
         let hash = record::seal(key, &mut value);
-        self.changes.insert(key.to_vec(), Some(value));
+        self.mutations.insert(key.to_vec(), Some(value));
         hash
     }
 
-    /// Stages a record that carries its own checksum.
+    /// Adds a record that carries its own checksum.
     pub(super) fn put_raw(&mut self, key: &[u8], value: Vec<u8>) {
-        self.changes.insert(key.to_vec(), Some(value));
+        self.mutations.insert(key.to_vec(), Some(value));
     }
 
     /// Removes entries from `cut` on.
@@ -61,7 +72,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Removes records that end before `first`. A record that straddles it stays until its last entry goes.
+    /// Removes records that end before `new_first`. A record that straddles it stays until its last entry is purged.
     pub(super) fn purge(&mut self, new_first: u64) {
         self.write_run();
         while let Some((first, stored)) = self.front().filter(|(_, stored)| stored.last < new_first) {
@@ -70,16 +81,16 @@ impl<'a> Stage<'a> {
     }
 
     /// The whole batch.
-    pub(super) fn finish(mut self) -> Vec<Change> {
+    pub(super) fn finish(mut self) -> Vec<Mutation> {
         self.write_run();
-        let change = |(key, value)| match value {
-            Some(value) => Change::Put { key, value },
-            None => Change::Delete { key },
+        let mutation = |(key, value)| match value {
+            Some(value) => Mutation::Put { key, value },
+            None => Mutation::Delete { key },
         };
-        self.changes.into_iter().map(change).collect()
+        self.mutations.into_iter().map(mutation).collect()
     }
 
-    /// Cuts the pending run into records.
+    /// Splits the pending run into records.
     pub(super) fn write_run(&mut self) {
         let run = std::mem::take(&mut self.run);
         let mut start = 0;
@@ -109,7 +120,7 @@ impl<'a> Stage<'a> {
             entries => vec![record::encode_run(entries)],
         };
         let last = first + entries.len() as u64 - 1;
-        let mut stored = Stored { last, parts: values.len() as u32, bytes: 0, hash: 0 };
+        let mut stored = RecordInfo { last, parts: values.len() as u32, bytes: 0, hash: 0 };
         for (part, value) in values.into_iter().enumerate() {
             stored.bytes += value.len() as u64;
             stored.hash = stored.hash.wrapping_add(self.put(&record::key(first, part as u32), value));
@@ -117,17 +128,17 @@ impl<'a> Stage<'a> {
         self.index.write().expect("not poisoned").insert(first, stored);
     }
 
-    fn remove(&mut self, first: u64, stored: Stored) {
+    fn remove(&mut self, first: u64, stored: RecordInfo) {
         self.index.write().expect("not poisoned").remove(first);
         for part in 0..stored.parts {
-            self.changes.insert(record::key(first, part), None);
+            self.mutations.insert(record::key(first, part), None);
         }
     }
 
     /// The entries of record `first` that come before `cut`.
     fn load_run(&self, first: u64, cut: u64) -> Result<Vec<Bytes>, StorageError> {
         let key = record::key(first, 0);
-        let value = match self.changes.get(&key) {
+        let value = match self.mutations.get(&key) {
             Some(staged) => staged.clone(),
             None => self.engine.get(&key).map_err(StorageError::io("read the log"))?,
         };
@@ -141,11 +152,11 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn front(&self) -> Option<(u64, Stored)> {
+    fn front(&self) -> Option<(u64, RecordInfo)> {
         self.index.read().expect("not poisoned").front()
     }
 
-    fn back(&self) -> Option<(u64, Stored)> {
+    fn back(&self) -> Option<(u64, RecordInfo)> {
         self.index.read().expect("not poisoned").back()
     }
 }

@@ -1,4 +1,4 @@
-//! The newest entries, in memory: replication and apply rarely read anything else.
+//! The newest entries of the log, in memory: replication and apply rarely read any others.
 
 use std::collections::VecDeque;
 
@@ -6,17 +6,17 @@ use bytes::Bytes;
 
 /// A contiguous run of entries that ends with the last entry of the log.
 #[derive(Debug)]
-pub(super) struct Recent {
+pub(super) struct EntryCache {
     entries: VecDeque<Bytes>,
     first: u64,
     bytes: usize,
     limit: usize,
 }
 
-impl Recent {
-    /// Nothing cached; the next entry will be `end`. Keeps about `limit` bytes.
-    pub(super) fn new(end: u64, limit: usize) -> Recent {
-        Recent { entries: VecDeque::new(), first: end, bytes: 0, limit }
+impl EntryCache {
+    /// An empty cache; the next entry will be `end`. Keeps about `limit` bytes.
+    pub(super) fn new(end: u64, limit: usize) -> EntryCache {
+        EntryCache { entries: VecDeque::new(), first: end, bytes: 0, limit }
     }
 
     /// The first cached index; everything from here to the end of the log is cached.
@@ -28,6 +28,7 @@ impl Recent {
         if self.entries.is_empty() {
             self.first = index;
         }
+        assert!(index == self.first + self.entries.len() as u64, "the cached entries are contiguous");
         self.bytes += entry.len();
         self.entries.push_back(entry);
     }
@@ -48,13 +49,13 @@ impl Recent {
         self.first = self.first.max(first);
     }
 
-    /// Shrinks to the limit, but keeps entries from `keep` on: they are nowhere else yet.
+    /// Shrinks to the limit, but keeps entries from `keep` on: they are not in the database yet.
     pub(super) fn evict(&mut self, keep: u64) {
         while self.bytes > self.limit && self.first < keep && self.pop_front() {}
     }
 
-    /// Appends entries from `from` up to `to` while `budget` lasts; the very first one always fits.
-    pub(super) fn read(&self, from: u64, to: u64, budget: &mut Budget, into: &mut Vec<(u64, Bytes)>) {
+    /// Appends entries from `from` up to `to` while `budget` lasts; the first one always fits.
+    pub(super) fn read(&self, from: u64, to: u64, budget: &mut ReadBudget, into: &mut Vec<(u64, Bytes)>) {
         for index in from..to {
             let Some(entry) = self.entries.get((index - self.first) as usize) else { return };
             if !budget.take(entry.len()) {
@@ -74,16 +75,16 @@ impl Recent {
 
 /// How many bytes a read may still return; at least one entry always may.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(super) struct ReadBudget {
     left: usize,
     started: bool,
     /// Set once an entry did not fit.
     pub spent: bool,
 }
 
-impl Budget {
-    pub(super) fn new(max_bytes: usize) -> Budget {
-        Budget { left: max_bytes, started: false, spent: false }
+impl ReadBudget {
+    pub(super) fn new(max_bytes: usize) -> ReadBudget {
+        ReadBudget { left: max_bytes, started: false, spent: false }
     }
 
     pub(super) fn take(&mut self, bytes: usize) -> bool {

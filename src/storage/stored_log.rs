@@ -1,6 +1,6 @@
-//! What the log holds, as numbers, and how each operation changes it.
+//! What the log holds, as numbers, and how each operation changes them.
 //!
-//! The same transitions run twice: at once for readers, and on the writer thread for what goes to disk.
+//! The same transitions run twice: at once for readers, and on the writer thread for the disk.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct StoredLog {
     /// The vote, as it was saved.
     pub vote: Option<Bytes>,
-    /// How far the log is known to be committed, as it was saved. After a crash it may lag, it never leads.
+    /// How far the log is known to be committed, as it was saved. After a crash it may lag behind the truth, never lead it.
     pub committed: Option<Bytes>,
     /// The last purged index, and what was recorded with it.
     pub purged: Option<(u64, Bytes)>,
@@ -35,6 +35,7 @@ impl StoredLog {
     }
 
     pub(super) fn append(&mut self, first: u64, last: u64) {
+        assert!(self.last_index.is_none_or(|end| first == end + 1) && first <= last, "the log has no hole");
         if self.last_index.is_none() {
             self.first_index = first;
         }
