@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 const ROUTES: &str =
-    concat!(include_str!("../src/http/routes.rs"), include_str!("../src/http/guide/routes.rs"));
+    concat!(include_str!("../src/http/routes.rs"), include_str!("../src/http/compat/routes.rs"));
 /// For tests of the cluster, for nodes among themselves, and for what is not there: no part of the API.
 const UNDESCRIBED: [&str; 5] =
     ["/v1/debug/links", "/v1/debug/corrupt", "/v1/introduction", "/api/cache/", "/api/{*rest}"];

@@ -3,7 +3,7 @@
 use super::commands::{FirstSettings, ServeArgs, TimingArgs};
 use super::exit::Usage;
 use crate::cache::{CacheConfig, ConfigChange};
-use crate::http::{Door, GuideSettings, HttpLimits, HttpServer};
+use crate::http::{CompatSettings, Door, HttpLimits, HttpServer};
 use crate::node::{Limits, Node, NodeOptions, Opened, Origin, Release, Timing};
 use anyhow::{Context, Result, bail};
 use std::net::{IpAddr, SocketAddr};
@@ -41,13 +41,13 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
         ..HttpLimits::default()
     };
     let fault_injection = args.fault_injection;
-    let guide = guide_settings()?;
+    let compat = compat_settings()?;
     let bound = http.local_addr()?;
     let allowed_hosts = allowed_hosts(&args.allowed_hosts)?;
     let options = options(*args, addresses, bound)?;
     let hosts = allowed_hosts.into_iter().chain(cluster_hosts(&options.origin)).collect();
     let opened = Opened::open(options).await?;
-    let door = Door::new(opened.formation(), http_limits, fault_injection, guide);
+    let door = Door::new(opened.formation(), http_limits, fault_injection, compat);
     door.answer_to(hosts);
     let server = HttpServer::start(http, door.clone());
     tracing::info!(http = %bound, "listening");
@@ -289,9 +289,9 @@ fn node_url(text: &str) -> Result<String> {
 }
 
 /// What other cache servers read from the environment, too.
-fn guide_settings() -> Result<GuideSettings> {
+fn compat_settings() -> Result<CompatSettings> {
     let [frontend_url, node_env] = ["FRONTEND_URL", "NODE_ENV"].map(|name| std::env::var(name).ok());
-    let settings = GuideSettings::of(frontend_url.as_deref(), node_env.as_deref());
+    let settings = CompatSettings::of(frontend_url.as_deref(), node_env.as_deref());
     settings.map_err(|reason| Usage(format!("FRONTEND_URL: {reason}")).into())
 }
 

@@ -7,7 +7,7 @@ use super::line_rate::LineRate;
 use super::noted::Noted;
 use super::places::{NoPlace, Places};
 use super::routes::{probes, router};
-use super::{guide, history};
+use super::{compat, history};
 use axum::Router;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
@@ -52,10 +52,10 @@ impl HttpServer {
             tracing::debug!(%error, "cannot set how many connections may wait");
         }
         let (stop, stopped) = oneshot::channel();
-        let (socket_io, pages) = guide::socket_io(&door);
+        let (socket_io, pages) = compat::socket_io(&door);
         let mut tasks = JoinSet::new();
         tasks.spawn(history::keep_sampling(door.clone()));
-        tasks.spawn(guide::keep_telling(pages, door.clone()));
+        tasks.spawn(compat::keep_telling(pages, door.clone()));
         let service = router(door.clone(), socket_io);
         let task = tokio::spawn(accept(listener, door, service, stopped));
         Self { stop, task, _tasks: tasks }
@@ -166,8 +166,8 @@ fn guarded(
     let lifted = guard.clone();
     let prepare = move |mut request: Request<Incoming>| {
         client.note(&mut request);
-        guide::limit_socket(&mut request, &guard);
-        guide::take_slash_away(&mut request);
+        compat::limit_socket(&mut request, &guard);
+        compat::take_slash_away(&mut request);
         request.map(|body| Noted::new(body, guard.clone()))
     };
     service.map_request(prepare).map_response(move |response: Response| {

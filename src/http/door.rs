@@ -3,7 +3,7 @@
 
 use super::HttpLimits;
 use super::body_memory::BodyMemory;
-use super::guide::GuideSettings;
+use super::compat::CompatSettings;
 use super::metrics::Requests;
 use super::origin;
 use super::respond::ApiError;
@@ -33,7 +33,7 @@ pub struct Shared {
     pub(super) watchers: Watchers,
     pub(super) body_memory: BodyMemory,
     /// For the `/api` routes.
-    pub(super) guide: GuideSettings,
+    pub(super) compat: CompatSettings,
     /// How often a client had this node catch up: pages are told the state then, too.
     pub(super) syncs: watch::Sender<u64>,
     /// Names that this node is known by, besides those that members advertise.
@@ -53,12 +53,12 @@ impl Deref for Door {
 }
 
 impl Door {
-    /// `guide` is what the environment says about the `/api` routes.
+    /// `compat` is what the environment says about the `/api` routes.
     pub fn new(
         formation: Formation,
         limits: HttpLimits,
         fault_injection: bool,
-        guide: GuideSettings,
+        compat: CompatSettings,
     ) -> Self {
         Self(Arc::new(Shared {
             formation,
@@ -67,7 +67,7 @@ impl Door {
             body_memory: BodyMemory::new(limits.body_memory),
             limits,
             requests: Requests::default(),
-            guide,
+            compat,
             syncs: watch::Sender::default(),
             hosts: OnceLock::new(),
             known_host: RwLock::default(),
@@ -98,7 +98,7 @@ impl Door {
         let is_it = |url: &str| origin::host_of(url).is_some_and(|known| known.eq_ignore_ascii_case(host));
         let told = self.0.hosts.get();
         told.is_some_and(|told| told.iter().any(|known| known.eq_ignore_ascii_case(host)))
-            || self.0.guide.is_frontend_host(host)
+            || self.0.compat.is_frontend_host(host)
             || is_it(&self.introduction().http)
             || self.node().is_some_and(|node| node.http_addresses().iter().any(|url| is_it(url)))
     }

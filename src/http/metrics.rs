@@ -1,8 +1,8 @@
 //! `/metrics`: numbers in Prometheus' text format. No label ever holds a key.
 
 use super::admission;
+use super::compat;
 use super::door::Door;
-use super::guide;
 use super::metrics_cache::write_cache;
 use super::metrics_process::write_process;
 use crate::api::{Warning, WarningCode};
@@ -144,7 +144,7 @@ impl<S: Service<Request, Response = Response>> Service<Request> for Measured<S> 
         let answering = match admission::check(&request, &door) {
             Ok(()) => Either::Right(self.service.call(request)),
             Err(error) => {
-                let told = guide::in_its_words(request.uri().path(), &door, error);
+                let told = compat::in_its_words(request.uri().path(), &door, error);
                 Either::Left(futures::future::ready(Ok(told)))
             }
         };

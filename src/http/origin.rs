@@ -26,7 +26,7 @@ const HOST_BYTES_TOLD: usize = 128;
 /// `forbidden`.
 pub(super) fn refuse_foreign(headers: &HeaderMap, door: &Door) -> Result<(), ApiError> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    if door.guide.names(origin) {
+    if door.compat.names(origin) {
         return Ok(());
     }
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
@@ -56,7 +56,8 @@ pub(super) fn refuse_foreign_page(request: &Request, door: &Door) -> Result<(), 
         return Ok(());
     }
     let origin = headers.get(header::ORIGIN);
-    if origin.is_some_and(|origin| if is_v1 { door.guide.names(origin) } else { door.guide.admits(origin) }) {
+    if origin.is_some_and(|origin| if is_v1 { door.compat.names(origin) } else { door.compat.admits(origin) })
+    {
         return Ok(());
     }
     let reason = "a page of another site may not do this, unless FRONTEND_URL lists it";

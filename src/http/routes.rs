@@ -4,7 +4,7 @@ use super::door::Door;
 use super::extract::refuse_query;
 use super::respond::ApiError;
 use super::{
-    batch, cluster, config, dashboard, faults, guide, health, history, keys, kv, live, metrics, nothing,
+    batch, cluster, compat, config, dashboard, faults, health, history, keys, kv, live, metrics, nothing,
     openapi, watch,
 };
 use crate::api::ErrorCode;
@@ -30,7 +30,7 @@ pub(super) fn router(door: Door, socket_io: Router<Door>) -> Router {
         .route("/v1/history", get(history::history))
         .merge(without_query())
         .merge(node_probes())
-        .merge(guide::router(&door))
+        .merge(compat::router(&door))
         .merge(socket_io)
         .merge(dashboard::routes())
         .fallback(nothing::no_route)
@@ -72,7 +72,7 @@ fn node_probes() -> Router<Door> {
 /// What is answered when there are too many clients for anything else.
 pub(super) fn probes(door: Door) -> Router {
     let measure = metrics::Measure(door.clone());
-    node_probes().merge(guide::probes()).fallback(no_room).layer(measure).with_state(door)
+    node_probes().merge(compat::probes()).fallback(no_room).layer(measure).with_state(door)
 }
 
 async fn no_room() -> ApiError {

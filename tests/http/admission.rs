@@ -1,7 +1,7 @@
 //! What every request has to keep: hosts, pages of other sites, and what this server would not do as HTTP means it.
 
 use crate::server::{Server, limits};
-use lockstep::http::GuideSettings;
+use lockstep::http::CompatSettings;
 use reqwest::Method;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,8 +26,8 @@ fn is_told(answer: &str, status: u16, code: &str, what: &str) {
 /// A page can have its own name lead to this machine, but not take an address or this node's names.
 #[tokio::test]
 async fn only_hosts_that_are_this_node_are_served() {
-    let guide = GuideSettings::of(Some("https://shop.example"), None).unwrap();
-    let server = Server::start_for(limits(), guide, |mut options| {
+    let compat = CompatSettings::of(Some("https://shop.example"), None).unwrap();
+    let server = Server::start_for(limits(), compat, |mut options| {
         options.http_advertise = "http://cache.example:5000".into();
         options
     })
@@ -91,8 +91,8 @@ async fn only_hosts_that_are_this_node_are_served() {
 /// Not even an image: some reads are dear, and a stored script would run there.
 #[tokio::test]
 async fn what_a_page_of_another_site_embeds_is_refused() {
-    let guide = GuideSettings::of(Some("https://shop.example"), None).unwrap();
-    let server = Server::start_for(limits(), guide, |options| options).await;
+    let compat = CompatSettings::of(Some("https://shop.example"), None).unwrap();
+    let server = Server::start_for(limits(), compat, |options| options).await;
     server.send(Method::PUT, "/v1/kv/k", &[("content-type", "text/javascript")], "alert(1)").await;
     for site in ["cross-site", "same-site"] {
         for path in ["/v1/kv/k", "/v1/snapshot", "/v1/watch"] {

@@ -2,7 +2,7 @@
 
 use crate::server::{Server, limits};
 use futures::{SinkExt, StreamExt};
-use lockstep::http::GuideSettings;
+use lockstep::http::CompatSettings;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -180,8 +180,8 @@ async fn pages_of_other_sites_change_nothing() {
 /// Names that the members advertise, and those that the operator lists, are the cluster's own.
 #[tokio::test]
 async fn pages_of_the_clusters_own_sites_are_welcome() {
-    let guide = GuideSettings::of(Some("https://cache.example"), None).unwrap();
-    let server = Server::start_for(limits(), guide, |mut options| {
+    let compat = CompatSettings::of(Some("https://cache.example"), None).unwrap();
+    let server = Server::start_for(limits(), compat, |mut options| {
         options.http_advertise = "http://cache-1.example:5001".into();
         options
     })

@@ -3,10 +3,10 @@
 mod admission;
 mod cache;
 mod client;
+mod compat;
 mod conditional;
 mod errors;
 mod grammar;
-mod guide;
 mod history;
 mod keys;
 mod live;

@@ -1,6 +1,6 @@
 //! A node and its HTTP server, in this process.
 
-use lockstep::http::{Door, GuideSettings, HttpLimits, HttpServer};
+use lockstep::http::{CompatSettings, Door, HttpLimits, HttpServer};
 use lockstep::node::{Node, NodeOptions, Opened};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::Value;
@@ -36,12 +36,12 @@ impl Server {
     }
 
     pub async fn start_with(limits: HttpLimits, change: impl FnOnce(NodeOptions) -> NodeOptions) -> Self {
-        Self::start_for(limits, GuideSettings::default(), change).await
+        Self::start_for(limits, CompatSettings::default(), change).await
     }
 
     pub async fn start_for(
         limits: HttpLimits,
-        guide: GuideSettings,
+        compat: CompatSettings,
         change: impl FnOnce(NodeOptions) -> NodeOptions,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -49,7 +49,7 @@ impl Server {
         let address = listener.local_addr().unwrap().to_string();
         let options = change(NodeOptions::alone(dir.path()));
         let opened = Opened::open(options).await.unwrap();
-        let door = Door::new(opened.formation(), limits, false, guide);
+        let door = Door::new(opened.formation(), limits, false, compat);
         let http = HttpServer::start(listener, door.clone());
         let url = format!("http://{address}");
         // An idle connection is closed soon here, perhaps just when it would be used again.

@@ -1,5 +1,5 @@
 // Listens as a page of a well-known Node.js cache server does, with the real socket.io-client, to each node of a cluster,
-// over each transport, and compares what comes with what such pages expect (docs/guide.md).
+// over each transport, and compares what comes with what such pages expect (docs/compat.md).
 //
 //     node events.mjs http://127.0.0.1:5000 http://127.0.0.1:5001 http://127.0.0.1:5002 [PID of the last node]
 import assert from 'node:assert/strict'

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use futures::future::{join_all, try_join_all};
 use lockstep::cache::{CacheConfig, Command, Condition, Key, Op, Ttl, Value};
-use lockstep::http::{Door, GuideSettings, HttpLimits, HttpServer};
+use lockstep::http::{Door, CompatSettings, HttpLimits, HttpServer};
 use lockstep::node::{Limits, Node, NodeOptions, Opened, Origin, Timing};
 use serde_json::json;
 use std::path::Path;
@@ -108,7 +108,7 @@ impl Cluster {
                 };
                 let opened = Opened::open(options).await?;
                 let door =
-                    Door::new(opened.formation(), HttpLimits::default(), false, GuideSettings::default());
+                    Door::new(opened.formation(), HttpLimits::default(), false, CompatSettings::default());
                 let server = HttpServer::start(listener, door.clone());
                 let node = opened.start().await?;
                 door.open(node.clone());

@@ -4,7 +4,7 @@
 use super::super::door::Door;
 use super::super::line_rate::{LineRate, cut};
 use super::super::respond::ApiError;
-use super::settings::GuideSettings;
+use super::settings::CompatSettings;
 use crate::api::ErrorCode;
 use crate::cache::{Cache, Command};
 use crate::node::{Node, NodeError, ReadAt, ReadLevel, Written};
@@ -48,7 +48,7 @@ impl Refusal {
     }
 
     /// A failure of `/v1` in these words.
-    pub fn of(settings: &GuideSettings, error: &ApiError) -> Self {
+    pub fn of(settings: &CompatSettings, error: &ApiError) -> Self {
         let problem = error.problem();
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let message = match problem.code {
@@ -90,7 +90,7 @@ impl IntoResponse for Refusal {
 /// An error as the routes tell it that this path belongs to.
 pub(in crate::http) fn in_its_words(path: &str, door: &Door, error: ApiError) -> Response {
     if path.starts_with("/api/") {
-        Refusal::of(&door.guide, &error).into_response()
+        Refusal::of(&door.compat, &error).into_response()
     } else {
         error.into_response()
     }
@@ -107,14 +107,14 @@ impl FromRequestParts<Door> for Here {
 
     async fn from_request_parts(_: &mut Parts, door: &Door) -> Result<Self, Refusal> {
         let waiting = || ApiError::new(ErrorCode::Unavailable, "this node has not found its cluster yet");
-        let node = door.node().ok_or_else(|| Refusal::of(&door.guide, &waiting()))?;
+        let node = door.node().ok_or_else(|| Refusal::of(&door.compat, &waiting()))?;
         Ok(Self { door: door.clone(), node })
     }
 }
 
 impl Here {
     pub fn refuse(&self, error: impl Into<ApiError>) -> Refusal {
-        Refusal::of(&self.door.guide, &error.into())
+        Refusal::of(&self.door.compat, &error.into())
     }
 
     /// What cannot happen has happened.
@@ -123,7 +123,7 @@ impl Here {
             tracing::error!(error = cut(&error.to_string(), 128), left_out, "an answer could not be made");
         }
         let mut refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error");
-        refusal.body.error = self.door.guide.development.then(|| error.to_string());
+        refusal.body.error = self.door.compat.development.then(|| error.to_string());
         refusal
     }
 
@@ -146,8 +146,8 @@ mod tests {
     /// H2 in these words: whether it happened is never in doubt, and production tells nothing else.
     #[test]
     fn every_failure_says_whether_it_happened() {
-        let production = GuideSettings::default();
-        let development = GuideSettings::of(None, Some("development")).unwrap();
+        let production = CompatSettings::default();
+        let development = CompatSettings::of(None, Some("development")).unwrap();
         for &code in ErrorCode::ALL {
             let error = ApiError::new(code, "the cause");
             let refusal = Refusal::of(&production, &error);

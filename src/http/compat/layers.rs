@@ -8,7 +8,7 @@ use super::super::line_rate::{LineRate, cut};
 use super::super::origin;
 use super::super::time::iso;
 use super::answer::Refusal;
-use super::settings::GuideSettings;
+use super::settings::CompatSettings;
 use super::upgrades::{Upgrades, refuse_second, session};
 use crate::replica::wall_ms;
 use axum::Router;
@@ -69,7 +69,7 @@ pub(super) fn around(routes: Router<Door>, door: &Door) -> Router<Door> {
     routes
         .layer(compression)
         .layer(from_fn_with_state(door.clone(), refuse_foreign_pages))
-        .layer(cors(&door.guide))
+        .layer(cors(&door.compat))
         .layer(map_response(be_careful))
         .layer(from_fn(log))
 }
@@ -83,10 +83,10 @@ pub(super) fn around_sockets(routes: Router<Door>, door: &Door) -> Router<Door> 
         .layer(from_fn_with_state(Upgrades::default(), refuse_second))
         .layer(from_fn_with_state(newcomers, refuse_a_flood))
         .layer(from_fn_with_state(door.clone(), refuse_all_foreign_pages))
-        .layer(cors(&door.guide))
+        .layer(cors(&door.compat))
 }
 
-fn cors(settings: &GuideSettings) -> CorsLayer {
+fn cors(settings: &CompatSettings) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(settings.frontends.iter().cloned()))
         .allow_credentials(true)
@@ -191,7 +191,7 @@ async fn refuse_all_foreign_pages(State(door): State<Door>, request: Request, ne
 
 fn is_welcome(door: &Door, request: &Request) -> bool {
     let page = request.headers().get(header::ORIGIN);
-    page.is_some_and(|page| door.guide.admits(page))
+    page.is_some_and(|page| door.compat.admits(page))
         || origin::refuse_foreign(request.headers(), door).is_ok()
 }
 

@@ -2,7 +2,7 @@
 
 use crate::admission::raw;
 use crate::server::{Server, limits};
-use lockstep::http::{GuideSettings, HttpLimits};
+use lockstep::http::{CompatSettings, HttpLimits};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
@@ -312,8 +312,8 @@ async fn bodies_are_json_or_forms() {
 #[tokio::test]
 async fn production_keeps_the_cause_to_itself() {
     for (node_env, tells) in [(None, false), (Some("production"), false), (Some("development"), true)] {
-        let guide = GuideSettings::of(None, node_env).unwrap();
-        let server = Server::start_for(limits(), guide, |options| options).await;
+        let compat = CompatSettings::of(None, node_env).unwrap();
+        let server = Server::start_for(limits(), compat, |options| options).await;
         server.node.drain().await;
         let answer = server.send(Method::POST, "/api/cache", JSON, r#"{"key":"k","value":1}"#).await;
         assert!(answer.headers().contains_key("retry-after"));
@@ -327,8 +327,8 @@ async fn production_keeps_the_cause_to_itself() {
 
 #[tokio::test]
 async fn pages_of_other_sites_may_not_write() {
-    let guide = GuideSettings::of(Some("https://front.example, http://localhost:3000/"), None).unwrap();
-    let server = Server::start_for(limits(), guide, |options| options).await;
+    let compat = CompatSettings::of(Some("https://front.example, http://localhost:3000/"), None).unwrap();
+    let server = Server::start_for(limits(), compat, |options| options).await;
     let own = format!("http://{}", server.address);
     for (origin, status) in [
         ("https://front.example", 200),

@@ -1,6 +1,6 @@
-//! The `/api` routes, in the shape of a well-known Node.js cache server, so that its clients run unchanged
-//! ([docs/guide.md](../../../docs/guide.md)). They say in Express' words what `/v1` says in its own; one resource a
-//! file. `layers.rs` stands around all of them and around nothing else.
+//! The Express-style cache API under `/api`, and its Socket.IO events, so that the clients of a well-known Node.js cache
+//! server run unchanged ([docs/compat.md](../../../docs/compat.md)). One resource a file. `layers.rs` has the middleware
+//! of these routes; no other route pays for it.
 
 mod answer;
 mod body;
@@ -22,5 +22,5 @@ mod value;
 
 pub(super) use answer::in_its_words;
 pub(super) use routes::{probes, router, take_slash_away};
-pub use settings::GuideSettings;
+pub use settings::CompatSettings;
 pub(super) use socket_io::{keep_telling, limit_socket, socket_io};

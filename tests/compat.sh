@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Drives the /api routes as clients of a well-known Node.js cache server do: plain curl, one call after another, each
 # on each node of a cluster of three, and compares statuses and bodies with what those clients expect
-# (docs/guide.md). Builds the program in release mode unless LOCKSTEP_PROGRAM names one.
+# (docs/compat.md). Builds the program in release mode unless LOCKSTEP_PROGRAM names one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,7 +18,7 @@ finish() {
 }
 trap finish EXIT
 
-fail() { echo "guide.sh: $*" >&2; exit 1; }
+fail() { echo "compat.sh: $*" >&2; exit 1; }
 # field JSON PATH: the value at a path like `value.value` or `items.0.key`, as compact JSON.
 if command -v jq >/dev/null; then
   field() { jq -c --arg path "$2" 'getpath($path | split(".") | map(tonumber? // .))' <<<"$1"; }

@@ -7,7 +7,7 @@ const FRONTEND_URL: &str = "http://localhost:3000";
 
 /// Which web pages may use the `/api` routes, and how much a failure tells.
 #[derive(Debug, Clone)]
-pub struct GuideSettings {
+pub struct CompatSettings {
     /// Origins that browsers let talk to this node, besides its own.
     pub(super) frontends: Vec<HeaderValue>,
     /// Whether somebody has named them.
@@ -16,13 +16,13 @@ pub struct GuideSettings {
     pub(super) development: bool,
 }
 
-impl Default for GuideSettings {
+impl Default for CompatSettings {
     fn default() -> Self {
         Self { frontends: vec![HeaderValue::from_static(FRONTEND_URL)], named: false, development: false }
     }
 }
 
-impl GuideSettings {
+impl CompatSettings {
     /// As `FRONTEND_URL` (one or several, with commas) and `NODE_ENV` say; `None` is a variable that is not set.
     ///
     /// # Errors
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     fn frontends(urls: &str) -> Vec<String> {
-        let settings = GuideSettings::of(Some(urls), None).unwrap();
+        let settings = CompatSettings::of(Some(urls), None).unwrap();
         settings.frontends.iter().map(|origin| origin.to_str().unwrap().to_owned()).collect()
     }
 
@@ -84,13 +84,13 @@ mod tests {
             ["https://my-frontend.example", "http://localhost:3000", "http://a"]
         );
         for wrong in ["*", "null", "localhost:3000", "ftp://a", "http://", "http://u:p@a", "http://a b"] {
-            assert!(GuideSettings::of(Some(wrong), None).is_err(), "{wrong}");
+            assert!(CompatSettings::of(Some(wrong), None).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn only_development_tells_more() {
-        let development = |node_env| GuideSettings::of(None, node_env).unwrap().development;
+        let development = |node_env| CompatSettings::of(None, node_env).unwrap().development;
         assert!(development(Some("development")));
         assert!(!development(Some("production")) && !development(None));
     }
