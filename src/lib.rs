@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use lockstep::cache::{Command, Condition, Key, Op, Ttl, Value};
-//! use lockstep::node::{Node, NodeOptions, ReadLevel};
+//! use lockstep::node::{Consistency, Node, NodeOptions};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,7 +17,7 @@
 //! let put = Op::Put { key: key.clone(), value, ttl: Ttl::Never, condition: Condition::Absent, previous: false };
 //! let written = node.write(Command::One(put)).await?;
 //!
-//! let read = node.get(&key, ReadLevel::Linearizable).await?;
+//! let read = node.get(&key, Consistency::Linearizable).await?;
 //! let found = read.value.expect("it was just written");
 //! assert_eq!(found.value.bytes, "hello");
 //! assert_eq!(found.revision, written.index);

@@ -1,12 +1,12 @@
 //! `POST /v1/batch`: several operations, all or none.
 
-use super::door::{Door, Ready};
+use super::door::Door;
 use super::extract::{NoQuery, Query, bad_body, idempotency_key, json_body_or, ttl};
 use super::kv::{unexpected, written_at};
 use super::respond::ApiError;
 use crate::api::{BatchAnswer, BatchRequest, ErrorCode, OpAnswer, OpRequest, WireFound};
 use crate::cache::{Command, Condition, Found, Key, Op, Outcome, Value};
-use crate::node::WriteRequest;
+use crate::node::{Session, WriteRequest};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -24,7 +24,7 @@ use std::fmt::Formatter;
 /// `POST /v1/batch`.
 pub(super) async fn batch(
     State(door): State<Door>,
-    Ready(node): Ready,
+    session: Session,
     Query(NoQuery {}): Query<NoQuery>,
     headers: HeaderMap,
     body: Body,
@@ -36,7 +36,7 @@ pub(super) async fn batch(
     let ops = request.ops.into_iter().enumerate().map(parse).collect::<Result<Vec<Op>, ApiError>>()?;
     let idempotency_key = idempotency_key(&headers)?;
     let request = WriteRequest { command: Command::Batch(ops), idempotency_key, limit: None };
-    let written = node.write(request).await.map_err(|error| ApiError::from_node(&node, error))?;
+    let written = session.write(request).await?;
     let at = written_at(&written);
     let Outcome::Batch { revision, outcomes } = written.outcome else { return Err(unexpected()) };
     let answers = outcomes.into_iter().zip(asked).map(|(outcome, asked)| answer(outcome, asked));

@@ -1,14 +1,13 @@
 //! The cluster: status, digests, members, the lead, snapshots.
 
-use super::door::{Door, Ready};
+use super::door::Door;
 use super::extract::{NoBody, PathId, json_body, whole};
 use super::respond::{ApiError, keep_to_own_pages, no_store};
 use crate::api::{
     AddMember, CacheReport, Digests, ErrorCode, FeatureLevel, Introduction, Joined, Members, Nodes, Status,
     TransferLeader,
 };
-use crate::node::Node;
-use crate::storage::SnapshotFile;
+use crate::node::Admin;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -32,31 +31,31 @@ pub(super) async fn introduction(State(door): State<Door>) -> Json<Introduction>
     Json(door.introduction())
 }
 
-pub(super) async fn status(Ready(node): Ready) -> Json<Status> {
-    Json(node.status().await)
+pub(super) async fn status(admin: Admin) -> Json<Status> {
+    Json(admin.status().await)
 }
 
 /// `GET /v1/cache`.
-pub(super) async fn cache(Ready(node): Ready) -> Json<CacheReport> {
-    Json(node.cache_report().await)
+pub(super) async fn cache(admin: Admin) -> Json<CacheReport> {
+    Json(admin.cache_report().await)
 }
 
-pub(super) async fn digest(Ready(node): Ready) -> Json<Digests> {
-    Json(node.digests())
+pub(super) async fn digest(admin: Admin) -> Json<Digests> {
+    Json(admin.digests())
 }
 
-pub(super) async fn members(Ready(node): Ready) -> Json<Members> {
-    Json(node.members().await)
+pub(super) async fn members(admin: Admin) -> Json<Members> {
+    Json(admin.members().await)
 }
 
 /// `GET /v1/nodes`.
-pub(super) async fn nodes(Ready(node): Ready) -> Result<(HeaderMap, Json<Arc<Nodes>>), ApiError> {
-    Ok((no_store(), Json(node.nodes_lately().await)))
+pub(super) async fn nodes(admin: Admin) -> Result<(HeaderMap, Json<Arc<Nodes>>), ApiError> {
+    Ok((no_store(), Json(admin.nodes_lately().await)))
 }
 
 pub(super) async fn add_member(
     State(door): State<Door>,
-    Ready(node): Ready,
+    admin: Admin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Joined>, ApiError> {
@@ -73,7 +72,7 @@ pub(super) async fn add_member(
     {
         return invalid("name", "name: expected 1 to 64 bytes; http: at most 512 bytes");
     }
-    let joined = node.add_member(request).await.map_err(|error| ApiError::from_node(&node, error))?;
+    let joined = admin.add_member(request).await?;
     Ok(Json(joined))
 }
 
@@ -85,48 +84,48 @@ fn is_host_port(text: &str) -> bool {
 }
 
 pub(super) async fn promote_member(
-    Ready(node): Ready,
+    admin: Admin,
     PathId(id): PathId,
     _: NoBody,
 ) -> Result<StatusCode, ApiError> {
-    node.promote_member(id).await.map_err(|error| ApiError::from_node(&node, error))?;
+    admin.promote_member(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn remove_member(
-    Ready(node): Ready,
+    admin: Admin,
     PathId(id): PathId,
     _: NoBody,
 ) -> Result<StatusCode, ApiError> {
-    node.remove_member(id).await.map_err(|error| ApiError::from_node(&node, error))?;
+    admin.remove_member(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn transfer_leader(
     State(door): State<Door>,
-    Ready(node): Ready,
+    admin: Admin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, ApiError> {
     let request: TransferLeader = json_body(&door, &headers, body, JSON_BYTES_MAX).await?;
-    node.transfer_leader(request.to).await.map_err(|error| ApiError::from_node(&node, error))?;
+    admin.transfer_leader(request.to).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `POST /v1/upgrade`: raises the feature level.
-pub(super) async fn finish_upgrade(Ready(node): Ready, _: NoBody) -> Result<Json<FeatureLevel>, ApiError> {
-    node.finish_upgrade().await.map(Json).map_err(|error| ApiError::from_node(&node, error))
+pub(super) async fn finish_upgrade(admin: Admin, _: NoBody) -> Result<Json<FeatureLevel>, ApiError> {
+    Ok(Json(admin.finish_upgrade().await?))
 }
 
 /// `POST /v1/snapshot`: takes one.
-pub(super) async fn take_snapshot(Ready(node): Ready, _: NoBody) -> Result<Response, ApiError> {
-    let file = fresh(&node).await?;
+pub(super) async fn take_snapshot(admin: Admin, _: NoBody) -> Result<Response, ApiError> {
+    let file = admin.snapshot().await?;
     Ok(Json(SnapshotTaken { index: file.index, bytes: file.bytes }).into_response())
 }
 
 /// `GET /v1/snapshot`: takes one and sends it, as a backup.
-pub(super) async fn get_snapshot(Ready(node): Ready) -> Result<Response, ApiError> {
-    let file = fresh(&node).await?;
+pub(super) async fn get_snapshot(admin: Admin) -> Result<Response, ApiError> {
+    let file = admin.snapshot().await?;
     let name = format!("attachment; filename=\"lockstep-{}.snapshot\"", file.index);
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
@@ -146,8 +145,4 @@ pub(super) async fn get_snapshot(Ready(node): Ready) -> Result<Response, ApiErro
         }
     });
     Ok((headers, Body::from_stream(chunks)).into_response())
-}
-
-async fn fresh(node: &Node) -> Result<SnapshotFile, ApiError> {
-    node.snapshot().await.map_err(|error| ApiError::from_node(node, error))
 }

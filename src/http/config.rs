@@ -1,12 +1,12 @@
 //! `/v1/config`: the replicated settings.
 
-use super::door::{Door, Ready};
-use super::extract::{NoQuery, Query, ReadQuery, body_bytes, from_object, idempotency_key, level};
+use super::door::Door;
+use super::extract::{NoQuery, Query, ReadQuery, body_bytes, from_object, idempotency_key};
 use super::kv::{unexpected, written_at};
 use super::respond::{ApiError, read_at};
 use crate::api::{ConfigBody, ConfigUpdate, ErrorCode};
 use crate::cache::{Command, ConfigChange, Outcome};
-use crate::node::WriteRequest;
+use crate::node::{Session, WriteRequest};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -16,11 +16,9 @@ use axum::response::{IntoResponse, Response};
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// `GET /v1/config`.
-pub(super) async fn get(Ready(node): Ready, Query(query): Query<ReadQuery>) -> Result<Response, ApiError> {
+pub(super) async fn get(session: Session, Query(query): Query<ReadQuery>) -> Result<Response, ApiError> {
     let (consistency, min_index) = (query.consistency()?, query.min_index()?);
-    let look = |cache: &crate::cache::Cache| cache.config().clone();
-    let read =
-        node.read(level(consistency), min_index, look).await.map_err(|e| ApiError::from_node(&node, e))?;
+    let read = session.with_consistency(consistency).not_before(min_index).config().await?;
     let headers = read_at(&read, consistency);
     Ok((headers, Json(ConfigBody::from(read.value))).into_response())
 }
@@ -28,7 +26,7 @@ pub(super) async fn get(Ready(node): Ready, Query(query): Query<ReadQuery>) -> R
 /// `PUT /v1/config`.
 pub(super) async fn put(
     State(door): State<Door>,
-    Ready(node): Ready,
+    session: Session,
     Query(NoQuery {}): Query<NoQuery>,
     headers: HeaderMap,
     body: Body,
@@ -47,7 +45,7 @@ pub(super) async fn put(
     };
     let idempotency_key = idempotency_key(&headers)?;
     let request = WriteRequest { command: Command::Configure(change), idempotency_key, limit: None };
-    let written = node.write(request).await.map_err(|error| ApiError::from_node(&node, error))?;
+    let written = session.write(request).await?;
     let headers = written_at(&written);
     let Outcome::Configured(config) = written.outcome else { return Err(unexpected()) };
     Ok((headers, Json(ConfigBody::from(config))).into_response())

@@ -9,7 +9,7 @@ use super::origin;
 use super::respond::ApiError;
 use super::watchers::Watchers;
 use crate::api::{ErrorCode, Introduction};
-use crate::node::{Formation, Node};
+use crate::node::{Admin, Formation, Node, Principal, Session};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use std::ops::Deref;
@@ -100,7 +100,11 @@ impl Door {
         told.is_some_and(|told| told.iter().any(|known| known.eq_ignore_ascii_case(host)))
             || self.0.compat.is_frontend_host(host)
             || is_it(&self.introduction().http)
-            || self.node().is_some_and(|node| node.http_addresses().iter().any(|url| is_it(url)))
+            || self
+                .node
+                .borrow()
+                .as_ref()
+                .is_some_and(|node| node.http_addresses().iter().any(|url| is_it(url)))
     }
 
     /// From now on requests go to this node.
@@ -112,9 +116,9 @@ impl Door {
         self.formation.introduction()
     }
 
-    /// The node, once it has a cluster.
-    pub(super) fn node(&self) -> Option<Node> {
-        self.node.borrow().clone()
+    /// A session for this principal, once the node has a cluster.
+    pub(super) fn session(&self, principal: Principal) -> Option<Session> {
+        self.node.borrow().as_ref().map(|node| node.session(principal))
     }
 
     /// The same, waiting for that.
@@ -130,14 +134,22 @@ impl Door {
     }
 }
 
-/// The node as a handler's argument: 503 until there is one.
-pub(super) struct Ready(pub Node);
-
-impl FromRequestParts<Door> for Ready {
+/// The session of a request: 503 until the node has its cluster. Every handler gets it here, so this is where a request
+/// will say who asks.
+impl FromRequestParts<Door> for Session {
     type Rejection = ApiError;
 
     async fn from_request_parts(_: &mut Parts, door: &Door) -> Result<Self, ApiError> {
         let waiting = || ApiError::new(ErrorCode::Unavailable, "this node has not found its cluster yet");
-        door.node().map(Ready).ok_or_else(waiting)
+        door.session(Principal::Anyone).ok_or_else(waiting)
+    }
+}
+
+/// The operator's side of that session.
+impl FromRequestParts<Door> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, door: &Door) -> Result<Self, ApiError> {
+        Ok(Session::from_request_parts(parts, door).await?.admin())
     }
 }

@@ -9,7 +9,6 @@ use super::respond::ApiError;
 use crate::api::{Consistency, ErrorCode, IDEMPOTENCY_KEY};
 use crate::cache::limits::{IDEMPOTENCY_KEY_BYTES_MAX, SLIDING_TTL_MS_MAX, TTL_MS_MAX, TTL_MS_MIN};
 use crate::cache::{Key, Ttl};
-use crate::node::ReadLevel;
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -239,14 +238,6 @@ impl ReadQuery {
 
 pub(super) fn bad_query(field: &str, reason: String) -> ApiError {
     ApiError::new(ErrorCode::InvalidQuery, format!("{field}: {reason}")).field(field)
-}
-
-pub(super) fn level(consistency: Consistency) -> ReadLevel {
-    match consistency {
-        Consistency::Linearizable => ReadLevel::Linearizable,
-        Consistency::Lease => ReadLevel::Lease,
-        Consistency::Stale => ReadLevel::Stale,
-    }
 }
 
 pub(super) fn bad_header(name: &HeaderName, reason: &str) -> ApiError {

@@ -1,10 +1,11 @@
 //! `/v1/debug/links` cuts this node off from its peers, or heals it; `/v1/debug/corrupt` makes its state
 //! differ from theirs. They exist only on a node started with `--fault-injection`.
 
-use super::door::{Door, Ready};
+use super::door::Door;
 use super::extract::{NoBody, json_body};
 use super::respond::ApiError;
 use crate::api::ErrorCode;
+use crate::node::Admin;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -28,23 +29,23 @@ fn allowed(door: &Door) -> Result<(), ApiError> {
     door.fault_injection.then_some(()).ok_or_else(refused)
 }
 
-pub(super) async fn get(State(door): State<Door>, Ready(node): Ready) -> Result<Json<LinkState>, ApiError> {
+pub(super) async fn get(State(door): State<Door>, admin: Admin) -> Result<Json<LinkState>, ApiError> {
     allowed(&door)?;
-    Ok(Json(LinkState { cut: node.links().is_cut() }))
+    Ok(Json(LinkState { cut: admin.links().is_cut() }))
 }
 
 pub(super) async fn put(
     State(door): State<Door>,
-    Ready(node): Ready,
+    admin: Admin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<LinkState>, ApiError> {
     allowed(&door)?;
     let state: LinkState = json_body(&door, &headers, body, 1_024).await?;
     if state.cut {
-        node.links().cut();
+        admin.links().cut();
     } else {
-        node.links().heal();
+        admin.links().heal();
     }
     Ok(Json(state))
 }
@@ -52,10 +53,10 @@ pub(super) async fn put(
 /// `POST /v1/debug/corrupt`.
 pub(super) async fn corrupt(
     State(door): State<Door>,
-    Ready(node): Ready,
+    admin: Admin,
     _: NoBody,
 ) -> Result<StatusCode, ApiError> {
     allowed(&door)?;
-    node.corrupt();
+    admin.corrupt();
     Ok(StatusCode::NO_CONTENT)
 }

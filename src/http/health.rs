@@ -1,8 +1,9 @@
 //! Probes. Liveness needs no quorum: restarting a node does not bring a lost majority back.
 
-use super::door::{Door, Ready};
+use super::door::Door;
 use super::respond::ApiError;
 use super::time::iso;
+use crate::node::{Principal, Session};
 use crate::replica::wall_ms;
 use axum::Json;
 use axum::extract::State;
@@ -31,8 +32,8 @@ pub(super) async fn ping() -> String {
 }
 
 /// Clients should be sent here: a member that reads linearizably.
-pub(super) async fn readyz(Ready(node): Ready) -> Result<&'static str, ApiError> {
-    node.ready().await.map_err(|error| ApiError::from_node(&node, error))?;
+pub(super) async fn readyz(session: Session) -> Result<&'static str, ApiError> {
+    session.ready().await?;
     Ok("ok\n")
 }
 
@@ -42,9 +43,11 @@ pub(super) async fn health(State(door): State<Door>) -> Json<Health> {
         let name = name.map(str::to_owned);
         Json(Health { status, node: name.clone(), node_id: name, timestamp: iso(wall_ms()), reason })
     };
-    let Some(node) = door.node() else { return told("starting", None, Some("no cluster yet".into())) };
-    match node.ready().await {
-        Ok(()) => told("healthy", Some(node.name()), None),
-        Err(error) => told("unready", Some(node.name()), Some(error.to_string())),
+    let Some(session) = door.session(Principal::Anyone) else {
+        return told("starting", None, Some("no cluster yet".into()));
+    };
+    match session.ready().await {
+        Ok(()) => told("healthy", Some(session.node_name()), None),
+        Err(error) => told("unready", Some(session.node_name()), Some(error.to_string())),
     }
 }

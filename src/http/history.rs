@@ -1,11 +1,11 @@
 //! `GET /v1/history`: what a node did in the last hour, a sample a second; and who takes the samples.
 
-use super::door::{Door, Ready};
+use super::door::Door;
 use super::extract::{Query, bad_query, whole};
 use super::metrics::{BUCKETS_US, Requests, Totals};
 use super::respond::{ApiError, no_store};
 use crate::api::{Columns, History};
-use crate::node::{Node, Sample, SamplesOf, Vitals};
+use crate::node::{Admin, Node, Sample, SamplesOf, Vitals};
 use crate::replica::wall_ms;
 use crate::storage::FlushStats;
 use axum::Json;
@@ -114,13 +114,13 @@ pub(super) struct HistoryQuery {
 
 /// `GET /v1/history`.
 pub(super) async fn history(
-    Ready(node): Ready,
+    admin: Admin,
     Query(query): Query<HistoryQuery>,
 ) -> Result<(HeaderMap, Json<History>), ApiError> {
     let since_ms = number("since_ms", query.since_ms.as_deref(), "expected milliseconds since 1970")?;
     let id = number("node", query.node.as_deref(), "expected a member's number")?;
-    let told = node.samples_of(id.unwrap_or(node.id()), since_ms.unwrap_or(0)).await;
-    let SamplesOf { node, now_ms, samples } = told.map_err(|error| ApiError::from_node(&node, error))?;
+    let id = id.unwrap_or(admin.node_id());
+    let SamplesOf { node, now_ms, samples } = admin.samples_of(id, since_ms.unwrap_or(0)).await?;
     let interval_ms = u64::try_from(INTERVAL.as_millis()).unwrap_or(u64::MAX);
     Ok((no_store(), Json(History { node, interval_ms, now_ms, columns: columns(&samples) })))
 }

@@ -1,13 +1,12 @@
 //! `/v1/keys` lists, `DELETE /v1/kv` clears.
 
-use super::door::Ready;
-use super::extract::{NoBody, Query, ReadQuery, bad_query, flag, idempotency_key, level, whole};
+use super::extract::{NoBody, Query, ReadQuery, bad_query, flag, idempotency_key, whole};
 use super::kv::{unexpected, written_at};
 use super::respond::{ApiError, read_at};
 use crate::api::{Cleared, EntryDetails, KeyEntry, KeyPage};
 use crate::cache::limits::KEY_BYTES_MAX;
-use crate::cache::{Cache, Command, Key, KeyDetails, KeyInfo, Outcome};
-use crate::node::WriteRequest;
+use crate::cache::{Command, KeyDetails, Outcome};
+use crate::node::{KeysPage, ListKeys, ReadAt, Session, WriteRequest};
 use axum::Json;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
@@ -57,7 +56,7 @@ impl ClearQuery {
 }
 
 /// `GET /v1/keys`.
-pub(super) async fn list(Ready(node): Ready, Query(query): Query<ListQuery>) -> Result<Response, ApiError> {
+pub(super) async fn list(session: Session, Query(query): Query<ListQuery>) -> Result<Response, ApiError> {
     let detailed = flag("details", query.details.as_deref())?;
     let most = if detailed { DETAILED_LIMIT_MAX } else { LIMIT_MAX };
     let limit = match query.limit.as_deref().map(|limit| whole(limit)?.try_into().ok()) {
@@ -67,34 +66,28 @@ pub(super) async fn list(Ready(node): Ready, Query(query): Query<ListQuery>) -> 
     };
     let read_query = ReadQuery { consistency: query.consistency, min_index: query.min_index };
     let (consistency, min_index) = (read_query.consistency()?, read_query.min_index()?);
-    let (prefix, after) = (query.prefix.unwrap_or_default(), query.after.as_deref());
-    // One more than asked for tells whether there is a next page.
-    let look = |cache: &Cache| -> Vec<(Key, KeyInfo, Option<KeyDetails>)> {
-        if detailed {
-            let keys = cache.detailed_keys(&prefix, after, limit + 1, PREVIEW_BYTES_MAX).into_iter();
-            return keys.map(|(key, info, details)| (key, info, Some(details))).collect();
-        }
-        cache.keys(&prefix, after, limit + 1).into_iter().map(|(key, info)| (key, info, None)).collect()
+    let request = ListKeys {
+        prefix: query.prefix.unwrap_or_default(),
+        after: query.after,
+        limit,
+        preview_bytes: detailed.then_some(PREVIEW_BYTES_MAX),
     };
-    let mut read =
-        node.read(level(consistency), min_index, look).await.map_err(|e| ApiError::from_node(&node, e))?;
-    let more = read.value.len() > limit;
-    read.value.truncate(limit);
-    let revisions: Vec<u64> = read.value.iter().map(|(_, info, _)| info.revision).collect();
-    let asked_at = if detailed { node.asked_at(&revisions) } else { vec![None; revisions.len()] };
-    let entries = read.value.iter().zip(asked_at).map(|((key, info, details), by)| KeyEntry {
-        key: key.as_str().to_owned(),
-        revision: info.revision,
-        bytes: info.bytes,
-        ttl_ms: info.expires_at_ms.map(|deadline| deadline.saturating_sub(read.now_ms)),
-        details: details.clone().map(|details| told(details, info.bytes, by)),
+    let read = session.with_consistency(consistency).not_before(min_index).list(request).await?;
+    let headers = read_at(&read, consistency);
+    let ReadAt { value: KeysPage { keys, more }, index, now_ms, .. } = read;
+    let entries = keys.into_iter().map(|listed| KeyEntry {
+        key: listed.key.as_str().to_owned(),
+        revision: listed.info.revision,
+        bytes: listed.info.bytes,
+        ttl_ms: listed.info.expires_at_ms.map(|deadline| deadline.saturating_sub(now_ms)),
+        details: listed.details.map(|details| entry_details(details, listed.info.bytes, listed.by)),
     });
     let keys: Vec<KeyEntry> = entries.collect();
     let next = keys.last().filter(|_| more).map(|last| last.key.clone());
-    Ok((read_at(&read, consistency), Json(KeyPage { keys, next, index: read.index })).into_response())
+    Ok((headers, Json(KeyPage { keys, next, index })).into_response())
 }
 
-fn told(details: KeyDetails, bytes: u64, by: Option<u64>) -> EntryDetails {
+fn entry_details(details: KeyDetails, bytes: u64, by: Option<u64>) -> EntryDetails {
     let KeyDetails { mut preview, content_type, modified_at_ms, uses } = details;
     if (preview.len() as u64) < bytes {
         // Text is cut between characters.
@@ -109,7 +102,7 @@ fn told(details: KeyDetails, bytes: u64, by: Option<u64>) -> EntryDetails {
 
 /// `DELETE /v1/kv`.
 pub(super) async fn clear(
-    Ready(node): Ready,
+    session: Session,
     Query(query): Query<ClearQuery>,
     headers: HeaderMap,
     _: NoBody,
@@ -117,7 +110,7 @@ pub(super) async fn clear(
     let prefix = query.prefix()?;
     let idempotency_key = idempotency_key(&headers)?;
     let request = WriteRequest { command: Command::Clear { prefix }, idempotency_key, limit: None };
-    let written = node.write(request).await.map_err(|error| ApiError::from_node(&node, error))?;
+    let written = session.write(request).await?;
     let Outcome::Cleared { revision, removed } = written.outcome else { return Err(unexpected()) };
     Ok((written_at(&written), Json(Cleared { removed, revision })).into_response())
 }

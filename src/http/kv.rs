@@ -1,17 +1,17 @@
 //! `/v1/kv/{key}` and what hangs below it.
 
 use super::conditions::{ReadConditions, write_condition};
-use super::door::{Door, Ready};
+use super::door::Door;
 use super::extract::{
     DeleteQuery, NoBody, NoQuery, PathKey, PutQuery, Query, ReadQuery, Share, body_bytes, content_type, flag,
-    idempotency_key, json_body, level, ttl,
+    idempotency_key, json_body, ttl,
 };
 use super::respond::{ApiError, at, etag, keep_to_own_pages, read_at};
 use crate::api::{
     Counter, Deadline, ErrorCode, ExpireRequest, IDEMPOTENCY_REPLAYED, IncrRequest, PREVIOUS_REVISION, TTL_MS,
 };
 use crate::cache::{Command, Found, Key, Op, Outcome, Value};
-use crate::node::{Node, WriteRequest, Written};
+use crate::node::{Session, WriteRequest, Written};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -27,7 +27,7 @@ const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
 
 /// `GET` and `HEAD`.
 pub(super) async fn get(
-    Ready(node): Ready,
+    session: Session,
     PathKey(key): PathKey,
     Query(query): Query<ReadQuery>,
     headers: HeaderMap,
@@ -36,8 +36,7 @@ pub(super) async fn get(
     let conditions = ReadConditions::of(&headers)?;
     // See `put_request`.
     drop(headers);
-    let read = node.get_after(&key, level(consistency), min_index).await;
-    let read = read.map_err(|e| ApiError::from_node(&node, e))?;
+    let read = session.with_consistency(consistency).not_before(min_index).get(&key).await?;
     let mut answer = read_at(&read, consistency);
     let Some(found) = read.value else {
         return Err(no_such_key(&key).at(answer));
@@ -56,14 +55,14 @@ pub(super) async fn get(
 /// `PUT`.
 pub(super) async fn put(
     State(door): State<Door>,
-    Ready(node): Ready,
+    session: Session,
     PathKey(key): PathKey,
     Query(query): Query<PutQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let (request, _share) = put_request(&door, key, &query, headers, body).await?;
-    let written = node.write(request).await.map_err(|error| ApiError::from_node(&node, error))?;
+    let written = session.write(request).await?;
     let at = written_at(&written);
     let Outcome::Put { revision, created, previous } = written.outcome else { return Err(unexpected()) };
     let answer = changed_at(at, revision);
@@ -95,7 +94,7 @@ async fn put_request(
 
 /// `DELETE`.
 pub(super) async fn delete(
-    Ready(node): Ready,
+    session: Session,
     PathKey(key): PathKey,
     Query(query): Query<DeleteQuery>,
     headers: HeaderMap,
@@ -103,7 +102,7 @@ pub(super) async fn delete(
 ) -> Result<Response, ApiError> {
     let condition = write_condition(&headers)?;
     let previous = flag("previous", query.previous.as_deref())?;
-    let written = write(&node, &headers, Op::Delete { key: key.clone(), condition, previous }).await?;
+    let written = write(&session, &headers, Op::Delete { key: key.clone(), condition, previous }).await?;
     let at = written_at(&written);
     match written.outcome {
         Outcome::Deleted { previous: Some(previous), .. } => Ok(with_previous(at, previous)),
@@ -115,7 +114,7 @@ pub(super) async fn delete(
 /// `POST …/incr`.
 pub(super) async fn incr(
     State(door): State<Door>,
-    Ready(node): Ready,
+    session: Session,
     PathKey(key): PathKey,
     Query(NoQuery {}): Query<NoQuery>,
     headers: HeaderMap,
@@ -125,7 +124,7 @@ pub(super) async fn incr(
     let ttl = ttl(request.ttl_ms, request.sliding)?;
     let (by, initial) = (request.by.unwrap_or(1), request.initial.unwrap_or(0));
     let op = Op::Incr { key, by, initial, ttl, condition: write_condition(&headers)? };
-    let written = write(&node, &headers, op).await?;
+    let written = write(&session, &headers, op).await?;
     let Outcome::Counter { revision, value, created } = written.outcome else { return Err(unexpected()) };
     let answer = changed_at(written_at(&written), revision);
     Ok((answer, Json(Counter { value, revision, created })).into_response())
@@ -134,7 +133,7 @@ pub(super) async fn incr(
 /// `POST …/expire`.
 pub(super) async fn expire(
     State(door): State<Door>,
-    Ready(node): Ready,
+    session: Session,
     PathKey(key): PathKey,
     Query(NoQuery {}): Query<NoQuery>,
     headers: HeaderMap,
@@ -143,19 +142,19 @@ pub(super) async fn expire(
     let request: ExpireRequest = json_body(&door, &headers, body, JSON_BYTES_MAX).await?;
     let ttl = ttl(Some(request.ttl_ms), request.sliding)?;
     let op = Op::Expire { key: key.clone(), ttl, condition: write_condition(&headers)? };
-    deadline(&write(&node, &headers, op).await?, &key, Some(request.ttl_ms))
+    deadline(&write(&session, &headers, op).await?, &key, Some(request.ttl_ms))
 }
 
 /// `POST …/persist`.
 pub(super) async fn persist(
-    Ready(node): Ready,
+    session: Session,
     PathKey(key): PathKey,
     Query(NoQuery {}): Query<NoQuery>,
     headers: HeaderMap,
     _: NoBody,
 ) -> Result<Response, ApiError> {
     let op = Op::Persist { key: key.clone(), condition: write_condition(&headers)? };
-    deadline(&write(&node, &headers, op).await?, &key, None)
+    deadline(&write(&session, &headers, op).await?, &key, None)
 }
 
 fn deadline(written: &Written, key: &Key, ttl_ms: Option<u64>) -> Result<Response, ApiError> {
@@ -171,9 +170,8 @@ pub(super) async fn no_key() -> ApiError {
     ApiError::new(ErrorCode::InvalidKey, "a key has at least 1 byte").field("key")
 }
 
-async fn write(node: &Node, headers: &HeaderMap, op: Op) -> Result<Written, ApiError> {
-    let request = write_request(headers, op)?;
-    node.write(request).await.map_err(|error| ApiError::from_node(node, error))
+async fn write(session: &Session, headers: &HeaderMap, op: Op) -> Result<Written, ApiError> {
+    Ok(session.write(write_request(headers, op)?).await?)
 }
 
 fn write_request(headers: &HeaderMap, op: Op) -> Result<WriteRequest, ApiError> {

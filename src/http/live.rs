@@ -1,13 +1,13 @@
 //! `GET /v1/live`: changes over a WebSocket, with as many subscriptions as a page has use for.
 
 use super::client_address::ClientAddress;
-use super::door::{Door, Ready};
+use super::door::Door;
 use super::origin;
 use super::respond::ApiError;
 use super::watch::{Place, Subscription};
 use super::watchers::Entered;
 use crate::api::{ErrorCode, LiveAnswer, LiveMessage, LiveRequest, Subscribe, Told};
-use crate::node::{Node, NodeError};
+use crate::node::{Session, SessionError};
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseCode, CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
@@ -39,7 +39,7 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 
 /// `GET /v1/live`.
 pub(super) async fn live(
-    Ready(node): Ready,
+    session: Session,
     State(door): State<Door>,
     client: ClientAddress,
     headers: HeaderMap,
@@ -57,7 +57,7 @@ pub(super) async fn live(
         .max_write_buffer_size(MESSAGE_BYTES_MAX);
     Ok(upgrade.on_upgrade(move |socket| async move {
         let (ends, told, control) = Default::default();
-        let mut talk = Talk { door, client, node, socket, ends, told, control, _entered: entered };
+        let mut talk = Talk { door, client, session, socket, ends, told, control, _entered: entered };
         // However it ends, the client notices and comes again.
         let _ = talk.go_on().await;
     }))
@@ -67,11 +67,11 @@ pub(super) async fn live(
 struct Talk {
     door: Door,
     client: ClientAddress,
-    node: Node,
+    session: Session,
     socket: WebSocket,
     /// What ends each subscription, by its id.
     ends: BTreeMap<String, AbortHandle>,
-    told: SelectAll<BoxStream<'static, (String, Result<Told, NodeError>)>>,
+    told: SelectAll<BoxStream<'static, (String, Result<Told, SessionError>)>>,
     control: Flood,
     _entered: Entered,
 }
@@ -95,8 +95,8 @@ impl Talk {
     async fn go_on(&mut self) -> Result<(), axum::Error> {
         let mut heard = Instant::now();
         let mut ping = heard + PING_INTERVAL;
-        let node = self.node.clone();
-        let drained = node.drained();
+        let session = self.session.clone();
+        let drained = session.drained();
         tokio::pin!(drained);
         loop {
             tokio::select! {
@@ -159,10 +159,10 @@ impl Talk {
             Ok(entered) => entered,
             Err(error) => return self.refuse(&id, ErrorCode::Busy, &error.problem().detail).await,
         };
-        let (node, from) = (self.node.clone(), from.map(|index| Place { index, history: None }));
+        let (session, from) = (self.session.clone(), from.map(|index| Place { index, history: None }));
         // Finding out whether the cluster has come to `from` may take a while, in which the others are served.
         let opening = async move {
-            Subscription::open(&node, prefix, from, values, entered).await.map(Subscription::told)
+            Subscription::open(&session, prefix, from, values, entered).await.map(Subscription::told)
         };
         let told = stream::once(opening).map_ok(|told| told.map(Ok)).try_flatten();
         let (told, end) = stream::abortable(told);
@@ -171,14 +171,14 @@ impl Talk {
         Ok(())
     }
 
-    async fn tell(&mut self, id: String, told: Result<Told, NodeError>) -> Result<(), axum::Error> {
+    async fn tell(&mut self, id: String, told: Result<Told, SessionError>) -> Result<(), axum::Error> {
         // The last of it.
         if matches!(told, Err(_) | Ok(Told::Cut { .. })) {
             self.ends.remove(&id);
         }
         match told {
             Ok(told) => self.send(&LiveMessage::Told { id, told }).await,
-            Err(error) => self.refuse(&id, error.code(), &error.to_string()).await,
+            Err(error) => self.refuse(&id, error.error.code(), &error.to_string()).await,
         }
     }
 

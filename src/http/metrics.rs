@@ -6,6 +6,7 @@ use super::door::Door;
 use super::metrics_cache::write_cache;
 use super::metrics_process::write_process;
 use crate::api::{Warning, WarningCode};
+use crate::node::Principal;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, header};
 use axum::response::{IntoResponse, Response};
@@ -192,9 +193,10 @@ pub(super) async fn metrics(State(door): State<Door>) -> Response {
     // Writing into a string does not fail.
     let _ = write_process(&mut out);
     let _ = write_requests(&mut out, &door.requests);
-    if let Some(node) = door.node() {
-        let status = node.status().await;
-        let flushes = node.flushes();
+    if let Some(session) = door.session(Principal::Anyone) {
+        let admin = session.admin();
+        let status = admin.status().await;
+        let flushes = admin.flushes();
         let differs = u64::from(status.differs_at.is_some());
         // One that nobody follows does not know better by itself.
         let leads = u64::from(status.role == "leader" && status.majority);
@@ -208,7 +210,7 @@ pub(super) async fn metrics(State(door): State<Door>) -> Response {
             ("lockstep_raft_committed_index", "Index of the last committed entry.", status.committed_index),
             ("lockstep_raft_applied_index", "Index of the last applied entry.", status.applied_index),
             ("lockstep_raft_snapshot_index", "Index the last snapshot covers.", status.snapshot_index),
-            ("lockstep_log_bytes", "Bytes of the entries in the log, about.", node.log_bytes()),
+            ("lockstep_log_bytes", "Bytes of the entries in the log, about.", admin.log_bytes()),
             ("lockstep_raft_members", "Members of the cluster.", status.members.len() as u64),
             ("lockstep_differs", "Whether this node's state differs from the others'.", differs),
             ("lockstep_entries", "Entries in the cache.", status.entries),

@@ -1,15 +1,15 @@
 //! Answers: the headers that every one carries, and the one place where errors become responses.
 
-use crate::api::{CONSISTENCY, Consistency, ErrorCode, INDEX, Leader, Problem, TERM};
+use crate::api::{CONSISTENCY, Consistency, ErrorCode, INDEX, Problem, TERM};
 use crate::cache::CommandError;
-use crate::node::{Node, NodeError, ReadAt};
+use crate::node::{NodeError, ReadAt, SessionError};
 use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 /// A failed request, as it will be told.
 #[derive(Debug)]
-pub(super) struct ApiError {
+pub struct ApiError {
     problem: Box<Problem>,
     headers: HeaderMap,
 }
@@ -47,23 +47,12 @@ impl ApiError {
         self.headers.extend(headers);
         self
     }
-
-    fn leader(mut self, leader: Option<Leader>) -> Self {
-        self.problem.leader = leader;
-        self
-    }
-
-    /// A node's error, with the leader's address where that helps: when it is another node.
-    pub fn from_node(node: &Node, error: NodeError) -> Self {
-        let knows_better = matches!(error, NodeError::Unavailable(_) | NodeError::OutcomeUnknown(_));
-        let leader = if knows_better { node.leader().filter(|leader| leader.id != node.id()) } else { None };
-        Self::from(error).leader(leader)
-    }
 }
 
-impl From<NodeError> for ApiError {
-    fn from(error: NodeError) -> Self {
+impl From<SessionError> for ApiError {
+    fn from(SessionError { error, leader }: SessionError) -> Self {
         let mut problem = Problem::new(error.code(), error.to_string());
+        problem.leader = leader.map(|leader| *leader);
         let mut headers = HeaderMap::new();
         if let NodeError::Refused { error, index, term } = error {
             headers.extend(at(index, term));

@@ -2,13 +2,13 @@
 //! itself.
 
 use super::client_address::ClientAddress;
-use super::door::{Door, Ready};
+use super::door::Door;
 use super::extract::{Query, bad_query, flag, whole};
 use super::respond::ApiError;
 use super::watchers::{Entered, Room};
 use crate::api::{ErrorCode, Told, WireEvent};
 use crate::cache::{Cause, Event};
-use crate::node::{Change, News, Node, NodeError, PAGE_BYTES, Watch};
+use crate::node::{Change, PAGE_BYTES, Session, SessionError, SessionWatch, WatchItem};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event as Frame, Sse};
@@ -30,7 +30,7 @@ pub(super) struct WatchQuery {
 
 /// `GET /v1/watch`.
 pub(super) async fn watch(
-    Ready(node): Ready,
+    session: Session,
     State(door): State<Door>,
     client: ClientAddress,
     Query(query): Query<WatchQuery>,
@@ -44,9 +44,8 @@ pub(super) async fn watch(
     let values = query.values.is_none() || flag("values", query.values.as_deref())?;
     let entered = door.watchers.enter(client)?;
     let prefix = query.prefix.unwrap_or_default();
-    let subscription = Subscription::open(&node, prefix, from, values, entered).await;
-    let subscription = subscription.map_err(|error| ApiError::from_node(&node, error))?;
-    let mut response = Sse::new(frames(subscription, history_of(&node))).into_response();
+    let subscription = Subscription::open(&session, prefix, from, values, entered).await?;
+    let mut response = Sse::new(frames(subscription, history_of(&session))).into_response();
     // Proxies that collect answers would keep events back.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -71,8 +70,8 @@ impl Place {
 }
 
 /// The beginning of the history's name. After a restore from a backup there is another.
-fn history_of(node: &Node) -> String {
-    node.history().chars().take(8).collect()
+fn history_of(session: &Session) -> String {
+    session.history().chars().take(8).collect()
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<Place>, ApiError> {
@@ -103,7 +102,7 @@ fn frames(
 /// A watch, and what of it has still to be told. Changes are written as they are asked for: a slow client holds a page of
 /// them, not a text of it.
 pub(super) struct Subscription {
-    watch: Watch,
+    watch: SessionWatch,
     entered: Entered,
     values: bool,
     begin: std::vec::IntoIter<Told>,
@@ -114,20 +113,20 @@ pub(super) struct Subscription {
 
 impl Subscription {
     pub async fn open(
-        node: &Node,
+        session: &Session,
         prefix: String,
         from: Option<Place>,
         values: bool,
         entered: Entered,
-    ) -> Result<Self, NodeError> {
-        let here = history_of(node);
+    ) -> Result<Self, SessionError> {
+        let here = history_of(session);
         let is_foreign = |place: &Place| place.history.as_ref().is_some_and(|history| *history != here);
         let (foreign, from) = match from {
             Some(place) if is_foreign(&place) => (Some(place.index), None),
             from => (None, from.map(|place| place.index)),
         };
-        let watch = node.watch(prefix, from).await?;
-        let (index, (cluster_id, incarnation)) = (watch.place(), node.lineage());
+        let watch = session.watch(prefix, from).await?;
+        let (index, (cluster_id, incarnation)) = (watch.cursor(), session.lineage());
         // Of what came after a place in another history nothing is known here. That is told first: whoever comes back from
         // the place that `subscribed` names is told it no more.
         let resync = foreign.map(|from| Told::Resync { from, index });
@@ -166,10 +165,10 @@ impl Subscription {
                 return self.tell(&change);
             }
             match self.watch.next().await {
-                News::Changes(changes) => self.pending = changes.into_iter(),
-                News::Bookmark(index) => return Told::Bookmark { index },
-                News::Resync { from, until } => return Told::Resync { from, index: until },
-                News::Cut { resume, reason } => return self.cut(resume, reason),
+                WatchItem::Changes(changes) => self.pending = changes.into_iter(),
+                WatchItem::Bookmark(index) => return Told::Bookmark { index },
+                WatchItem::Resync { from, until } => return Told::Resync { from, index: until },
+                WatchItem::Closed { resume, reason } => return self.cut(resume, reason),
             }
         }
     }
@@ -181,19 +180,19 @@ impl Subscription {
 
     /// How much of a change is told, about.
     fn bytes_of(&self, change: &Change) -> usize {
-        let told = change.events().iter().filter(|event| self.watch.concerns(event));
-        told.map(|event| match event {
-            Event::Put { record, .. } if self.values => record.key().len() + record.value().bytes.len(),
-            Event::Put { record, .. } => record.key().len(),
-            Event::Deadline { key, .. } | Event::Removed { key, .. } => key.as_str().len(),
-            Event::Cleared { .. } | Event::Configured { .. } => 0,
-        })
-        .sum()
+        let events = self.watch.events(change);
+        events
+            .map(|event| match event {
+                Event::Put { record, .. } if self.values => record.key().len() + record.value().bytes.len(),
+                Event::Put { record, .. } => record.key().len(),
+                Event::Deadline { key, .. } | Event::Removed { key, .. } => key.as_str().len(),
+                Event::Cleared { .. } | Event::Configured { .. } => 0,
+            })
+            .sum()
     }
 
     fn tell(&self, change: &Change) -> Told {
-        let events = change.events().iter().filter(|event| self.watch.concerns(event));
-        let events = events.map(|event| wire_event(event, self.values)).collect();
+        let events = self.watch.events(change).map(|event| wire_event(event, self.values)).collect();
         Told::Change { index: change.index(), at_ms: change.at_ms(), by: change.by(), events }
     }
 }

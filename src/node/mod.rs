@@ -2,6 +2,7 @@
 
 mod addresses;
 mod admin;
+mod admin_session;
 mod admission;
 mod answered_uses;
 mod audit;
@@ -14,6 +15,7 @@ mod forward;
 mod handler;
 mod hot_keys;
 mod identity;
+mod key_scope;
 mod nodes;
 mod options;
 mod own_reads;
@@ -27,6 +29,7 @@ mod release;
 mod report;
 mod restore;
 mod samples;
+mod session;
 mod shadow;
 mod standing;
 mod start;
@@ -38,17 +41,23 @@ mod warnings;
 mod watch;
 mod write;
 
+pub use admin_session::Admin;
 pub use error::{NodeError, StartError};
 pub use formation::Formation;
+pub use key_scope::KeyScope;
 pub use options::{Limits, NodeOptions, Origin};
-pub use read::{ReadAt, ReadLevel};
+pub use read::ReadAt;
 pub use release::Release;
 pub use report::Vitals;
 pub use restore::restore_backup;
 pub use samples::{KeptSamples, Sample, SamplesOf};
+pub use session::{
+    EntriesPage, KeysPage, ListKeys, ListedKey, Principal, Session, SessionError, SessionWatch,
+};
 pub use start::{Ground, Node, Opened};
-pub use watch::{News, PAGE_BYTES, Watch};
+pub use watch::{PAGE_BYTES, WatchItem};
 pub use write::{WriteRequest, Written};
 
+pub use crate::api::Consistency;
 pub use crate::raft::{Role, Timing};
 pub use crate::replica::{Change, Operation, What};

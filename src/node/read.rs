@@ -3,8 +3,10 @@
 
 use super::error::NodeError;
 use super::read_index::NoIndex;
-use super::start::{Inner, Node};
-use crate::cache::{Cache, Found, Key, Seen};
+use super::start::Inner;
+use crate::api::Consistency;
+use crate::cache::{Cache, Found, Key, Seen, TouchConfig};
+use std::borrow::Borrow;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -13,18 +15,6 @@ const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// In a cache of so many entries every read finds its place in the order of uses; in a larger one those of the newest
 /// sixteenth are not worth it.
 const EXACT_ENTRIES_MAX: u64 = 1_024;
-
-/// What a read guarantees.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ReadLevel {
-    /// Nothing older than what was acknowledged before the read began.
-    #[default]
-    Linearizable,
-    /// The same, as long as no node's clock runs much faster than another's.
-    Lease,
-    /// What this node has applied.
-    Stale,
-}
 
 /// Something read, and where in history it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,72 +28,86 @@ pub struct ReadAt<T> {
     pub now_ms: u64,
 }
 
-impl Node {
-    /// Reads a key with how often it was used before; that counts as a use of it.
-    ///
-    /// # Errors
-    /// [`NodeError`]; there is no answer from an older state.
-    pub async fn get_seen(&self, key: &Key, level: ReadLevel) -> Result<ReadAt<Option<Seen>>, NodeError> {
-        self.inner.get_seen(key, level, None).await
+/// How reads count, as the settings and the size of the cache have it.
+#[derive(Clone, Copy)]
+struct ReadCounting {
+    touch: TouchConfig,
+    exact: bool,
+}
+
+impl ReadCounting {
+    fn of(cache: &Cache) -> Self {
+        Self { touch: cache.config().touch, exact: cache.len() <= EXACT_ENTRIES_MAX }
     }
 }
 
 impl Inner {
-    /// Reads a key, and counts that.
-    pub(super) async fn get(
-        &self,
-        key: &Key,
-        level: ReadLevel,
-        min_index: Option<u64>,
-    ) -> Result<ReadAt<Option<Found>>, NodeError> {
-        let ReadAt { value, index, term, now_ms } = self.get_seen(key, level, min_index).await?;
-        Ok(ReadAt { value: value.map(|seen| seen.found), index, term, now_ms })
-    }
-
-    /// The same, with how often the key was used before.
+    /// Reads a key with the number of its uses before this one, and counts that as a use.
     pub(super) async fn get_seen(
         &self,
         key: &Key,
-        level: ReadLevel,
+        consistency: Consistency,
         min_index: Option<u64>,
+        limit: Option<Duration>,
     ) -> Result<ReadAt<Option<Seen>>, NodeError> {
+        let look = |cache: &Cache| (cache.read(key.as_str()), ReadCounting::of(cache));
+        let ReadAt { value, index, term, now_ms } = self.read(consistency, min_index, limit, look).await?;
+        let (seen, counting) = value;
+        Ok(ReadAt { value: self.count_read(key, seen, counting), index, term, now_ms })
+    }
+
+    /// Reads several keys at one moment, and counts a use of each.
+    pub(super) async fn get_many(
+        &self,
+        keys: &[impl Borrow<Key>],
+        consistency: Consistency,
+        min_index: Option<u64>,
+        limit: Option<Duration>,
+    ) -> Result<ReadAt<Vec<Option<Found>>>, NodeError> {
         let look = |cache: &Cache| {
-            (cache.read(key.as_str()), cache.config().touch, cache.len() <= EXACT_ENTRIES_MAX)
+            let seen: Vec<Option<Seen>> = keys.iter().map(|key| cache.read(key.borrow().as_str())).collect();
+            (seen, ReadCounting::of(cache))
         };
-        let ReadAt { value, index, term, now_ms } = self.read(level, min_index, None, look).await?;
-        let (seen, touch, exact) = value;
+        let ReadAt { value, index, term, now_ms } = self.read(consistency, min_index, limit, look).await?;
+        let (seen, counting) = value;
+        let count = |(key, seen): (&_, _)| self.count_read(Borrow::<Key>::borrow(key), seen, counting);
+        let found = keys.iter().zip(seen).map(count).map(|seen| seen.map(|seen| seen.found));
+        Ok(ReadAt { value: found.collect(), index, term, now_ms })
+    }
+
+    /// Counts a read, and returns what it saw with the uses that are on their way into the log.
+    fn count_read(&self, key: &Key, seen: Option<Seen>, counting: ReadCounting) -> Option<Seen> {
         #[cfg(feature = "sabotage")]
         let seen = seen.filter(|seen| {
             let lies = crate::sabotage::Sabotage::LocalClock.is_chosen();
             !lies || seen.found.expires_at_ms.is_none_or(|at| at > crate::sabotage::wall_ms())
         });
-        let uses = self.touches.note(key.as_str(), seen.as_ref(), touch, exact);
-        let seen = seen.map(|seen| Seen { uses, ..seen });
-        Ok(ReadAt { value: seen, index, term, now_ms })
+        let uses = self.touches.note(key.as_str(), seen.as_ref(), counting.touch, counting.exact);
+        seen.map(|seen| Seen { uses, ..seen })
     }
 
     /// Looks at the cache once this node's copy is fresh enough.
     pub(super) async fn read<T>(
         &self,
-        level: ReadLevel,
+        consistency: Consistency,
         min_index: Option<u64>,
         limit: Option<Duration>,
         look: impl FnOnce(&Cache) -> T,
     ) -> Result<ReadAt<T>, NodeError> {
         self.refuse_when_out_of_service()?;
         let deadline = Instant::now() + limit.unwrap_or(self.options.limits.request);
-        let index = match level {
-            ReadLevel::Stale => None,
+        let index = match consistency {
+            Consistency::Stale => None,
             #[cfg(feature = "sabotage")]
             _ if crate::sabotage::Sabotage::StaleReads.is_chosen() => None,
-            ReadLevel::Linearizable => Some(self.find_read_index(false, deadline).await?),
-            ReadLevel::Lease => Some(self.find_read_index(true, deadline).await?),
+            Consistency::Linearizable => Some(self.find_read_index(false, deadline).await?),
+            Consistency::Lease => Some(self.find_read_index(true, deadline).await?),
         };
         let needed = index.max(min_index).unwrap_or(0);
         let replica = self.consensus.replica();
         if let Some(asked) = min_index.filter(|asked| *asked > replica.applied_index()) {
             // A lease may be mistaken about the time, and then about where the cluster is.
-            let index = index.filter(|_| matches!(level, ReadLevel::Linearizable));
+            let index = index.filter(|_| matches!(consistency, Consistency::Linearizable));
             self.refuse_what_cannot_come(asked, index, deadline).await?;
         }
         if replica.applied_index() < needed && timeout_at(deadline, replica.applied(needed)).await.is_err() {

@@ -12,15 +12,15 @@ use super::identity::Identity;
 use super::nodes::Gathered;
 use super::options::{Limits, NodeOptions};
 use super::peers::Peers;
-use super::read::{ReadAt, ReadLevel};
+use super::read::ReadAt;
 use super::read_index::ReadIndexQueue;
 use super::read_samples;
 use super::samples::Samples;
 use super::touches::{self, Touches};
 use super::warnings::OtherClusters;
 use super::write::{WriteRequest, Written};
-use crate::api::{AddMember, CacheReport, Digests, Joined, Leader, Members, Status};
-use crate::cache::{Cache, Found, Key};
+use crate::api::{AddMember, CacheReport, Consistency, Digests, Joined, Leader, Members, Status};
+use crate::cache::{Found, Key};
 use crate::peer::{Links, Listener, Net, NodeId, PeerServer};
 use crate::raft::{self, Consensus, offload};
 use crate::replica::{Feed, Member};
@@ -271,35 +271,9 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError`]; there is no answer from an older state.
-    pub async fn get(&self, key: &Key, level: ReadLevel) -> Result<ReadAt<Option<Found>>, NodeError> {
-        self.inner.get(key, level, None).await
-    }
-
-    /// The same, but not before `min_index` is applied here.
-    ///
-    /// # Errors
-    /// [`NodeError`].
-    pub async fn get_after(
-        &self,
-        key: &Key,
-        level: ReadLevel,
-        min_index: Option<u64>,
-    ) -> Result<ReadAt<Option<Found>>, NodeError> {
-        self.inner.get(key, level, min_index).await
-    }
-
-    /// Looks at the cache as a read of the given level; `look` must be short. Counts as a use of nothing. With `min_index`, not before
-    /// that index is applied here.
-    ///
-    /// # Errors
-    /// [`NodeError`].
-    pub async fn read<T>(
-        &self,
-        level: ReadLevel,
-        min_index: Option<u64>,
-        look: impl FnOnce(&Cache) -> T,
-    ) -> Result<ReadAt<T>, NodeError> {
-        self.inner.read(level, min_index, None, look).await
+    pub async fn get(&self, key: &Key, consistency: Consistency) -> Result<ReadAt<Option<Found>>, NodeError> {
+        let ReadAt { value, index, term, now_ms } = self.inner.get_seen(key, consistency, None, None).await?;
+        Ok(ReadAt { value: value.map(|seen| seen.found), index, term, now_ms })
     }
 
     /// Takes a new node in, as a learner.

@@ -2,9 +2,8 @@
 
 use super::admin::{AdminDone, AdminRequest, LeadersView, Progress};
 use super::error::NodeError;
-use super::read::ReadLevel;
 use super::start::Inner;
-use crate::api::{Digests, IndexedDigest, Leader, MemberStatus, Members, NodeName, Status};
+use crate::api::{Consistency, Digests, IndexedDigest, Leader, MemberStatus, Members, NodeName, Status};
 use crate::cache::Cache;
 use crate::raft::{Role, View};
 use std::time::Duration;
@@ -109,7 +108,7 @@ impl Inner {
         if !view.members.iter().any(|member| member.id == self.identity.node_id) {
             return Err(NodeError::Unavailable("this node is not a member of the cluster".into()));
         }
-        let read = self.read(ReadLevel::Linearizable, None, Some(READY_LIMIT), Cache::now_ms).await?;
+        let read = self.read(Consistency::Linearizable, None, Some(READY_LIMIT), Cache::now_ms).await?;
         if read.value == 0 {
             return Err(NodeError::Unavailable("the cluster has not got its first settings yet".into()));
         }

@@ -4,10 +4,9 @@
 use super::admin::{AdminDone, AdminFailure, AdminRequest};
 use super::error::NodeError;
 use super::own_reads::Before;
-use super::read::ReadLevel;
 use super::start::{Inner, Node};
 use super::write::Times;
-use crate::api::{FeatureLevel, NodeState};
+use crate::api::{Consistency, FeatureLevel, NodeState};
 use crate::cache::limits::FEATURE_LEVEL_FIRST;
 use crate::cache::{Cache, Command};
 use crate::replica::Envelope;
@@ -37,7 +36,7 @@ impl Inner {
             return Ok(());
         }
         // This node may be behind: the level it has applied says too little, never too much.
-        let kept = self.read(ReadLevel::Linearizable, None, None, Cache::feature_level).await?.value;
+        let kept = self.read(Consistency::Linearizable, None, None, Cache::feature_level).await?.value;
         if needed > kept { Err(NodeError::FeatureLevel { needed, kept }) } else { Ok(()) }
     }
 

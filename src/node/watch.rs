@@ -1,10 +1,11 @@
-//! Watching what is changed: every change, once, in order, from any place in the window.
+//! A watch: every change once, in order, from any index whose changes are still kept.
 //!
-//! A watcher pulls. Nothing is kept for it but its place, so a slow one costs nothing, and `apply` never waits for it.
+//! A watcher pulls. A node keeps nothing for it but its cursor, so a slow watcher costs nothing, and `apply` never waits
+//! for it.
 
 use super::error::NodeError;
-use super::read::ReadLevel;
 use super::start::{Inner, Node};
+use crate::api::Consistency;
 use crate::cache::{Cache, Event};
 use crate::peer::NodeId;
 use crate::replica::{Change, Forgotten, Operation, Page, RECENT_MAX};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// How long a watcher is told nothing before it is told where it is.
+/// A watcher that gets no changes gets a bookmark this often.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a majority may take to confirm that this node still hears of everything.
 const TOUCH_LIMIT: Duration = Duration::from_secs(5);
@@ -25,47 +26,52 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 const PAGE_CHANGES: usize = 256;
 pub const PAGE_BYTES: usize = 64 * 1024;
 
-/// What a watcher is told. Indexes and changes are the same on all nodes.
+/// What a watcher gets. Indexes and changes are the same on all nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
-    /// What was changed next, oldest first.
+pub enum WatchItem {
+    /// The next changes, oldest first.
     Changes(Vec<Change>),
     /// Up to this index there was nothing else, and this node still hears of what comes.
     Bookmark(u64),
     /// What came after `from` is no longer known. A state of index `until` or later has it; the changes after that follow.
     Resync { from: u64, until: u64 },
-    /// This is the end here. Whoever watches on from `resume`, here or on another node, misses nothing.
-    Cut { resume: u64, reason: String },
+    /// The watch ends. A watch that continues after `resume`, on this node or another, misses nothing.
+    Closed { resume: u64, reason: String },
 }
 
-/// A place in the history of changes, which moves on as it is asked for what follows.
-pub struct Watch {
+/// A cursor in the changes, which advances as the watcher asks for more.
+pub(super) struct Watch {
     node: Arc<Inner>,
     applied: watch::Receiver<u64>,
     prefix: String,
-    place: u64,
-    /// Whether the place is one that a client came with, and nothing was looked up yet.
+    cursor: u64,
+    /// Whether the cursor is the client's, and no change was looked up yet.
     is_new: bool,
     /// Whether there was more behind the last page.
     more: bool,
     looked: Instant,
-    told: Instant,
+    /// When the watcher got something last.
+    delivered: Instant,
 }
 
-impl Node {
+impl Inner {
     /// Watches the keys that start with `prefix`, from behind the index `from`, or from now.
     ///
     /// # Errors
     /// [`NodeError`]: this node is out of service or stopping, or `from` is an index that the cluster has not come to.
-    pub async fn watch(&self, prefix: String, from: Option<u64>) -> Result<Watch, NodeError> {
-        let node = &self.inner;
+    pub(super) async fn watch(
+        self: &Arc<Self>,
+        prefix: String,
+        from: Option<u64>,
+    ) -> Result<Watch, NodeError> {
+        let node = self;
         node.refuse_when_draining()?;
         node.refuse_when_out_of_service()?;
         let applied = node.consensus.replica().watch_applied();
         let now = *applied.borrow();
         if let Some(from) = from.filter(|from| *from > now) {
             // This node may be behind. The leader knows.
-            let index = node.read(ReadLevel::Linearizable, None, None, Cache::index).await?.value;
+            let index = node.read(Consistency::Linearizable, None, None, Cache::index).await?.value;
             if from > index {
                 let reason = format!("the cluster is at index {index}, it has not come to {from} yet");
                 return Err(NodeError::Conflict(reason));
@@ -76,11 +82,11 @@ impl Node {
             node: node.clone(),
             applied,
             prefix,
-            place: from.unwrap_or(now),
+            cursor: from.unwrap_or(now),
             is_new: true,
             more: true,
             looked: begun,
-            told: begun,
+            delivered: begun,
         })
     }
 }
@@ -103,21 +109,21 @@ impl Node {
 impl Node {
     /// The newest operations that were applied here, newest first: up to a hundred, also from before a restart. Fewer when large
     /// values have pushed them out.
-    pub fn recent(&self, most: usize) -> Vec<Operation> {
-        self.inner.consensus.replica().feed().recent(most.min(RECENT_MAX))
+    pub(super) fn recent(&self, limit: usize) -> Vec<Operation> {
+        self.inner.consensus.replica().feed().recent(limit.min(RECENT_MAX))
     }
 
     /// The node at which a client asked for what each of these log entries did. `None` for what the cluster did by itself, and for
     /// what is no longer among the recent changes.
-    pub fn asked_at(&self, indexes: &[u64]) -> Vec<Option<NodeId>> {
+    pub(super) fn asked_at(&self, indexes: &[u64]) -> Vec<Option<NodeId>> {
         self.inner.consensus.replica().feed().asked_at(indexes)
     }
 }
 
 impl Watch {
-    /// Up to this index everything was told.
-    pub fn place(&self) -> u64 {
-        self.place
+    /// The index up to which the watcher has everything.
+    pub fn cursor(&self) -> u64 {
+        self.cursor
     }
 
     /// Whether an event is about keys that are watched.
@@ -136,38 +142,38 @@ impl Watch {
     }
 
     /// Waits for what follows. Nothing is lost when it is dropped before it answers.
-    pub async fn next(&mut self) -> News {
+    pub async fn next(&mut self) -> WatchItem {
         loop {
             // Before it looks, so that a node that stops after that wakes it.
             let node = self.node.clone();
             let drains = node.drains.notified();
             if let Err(error) = node.refuse_when_draining().and_then(|()| node.refuse_when_out_of_service()) {
-                return News::Cut { resume: self.place, reason: error.to_string() };
+                return WatchItem::Closed { resume: self.cursor, reason: error.to_string() };
             }
             let next_look = self.looked + LOOK_INTERVAL;
             if self.more || next_look <= Instant::now() {
                 self.applied.mark_unchanged();
-                if let Some(news) = self.look() {
-                    self.told = Instant::now();
-                    return news;
+                if let Some(item) = self.look() {
+                    self.delivered = Instant::now();
+                    return item;
                 }
                 if self.more {
                     tokio::task::yield_now().await;
                     continue;
                 }
             }
-            let bookmark = self.told + BOOKMARK_INTERVAL;
+            let bookmark = self.delivered + BOOKMARK_INTERVAL;
             if bookmark <= Instant::now() {
-                let in_touch = node.read(ReadLevel::Linearizable, None, Some(TOUCH_LIMIT), Cache::index);
+                let in_touch = node.read(Consistency::Linearizable, None, Some(TOUCH_LIMIT), Cache::index);
                 let in_touch = tokio::select! {
                     read = in_touch => read,
                     () = drains => continue,
                 };
-                self.told = Instant::now();
+                self.delivered = Instant::now();
                 return match in_touch {
-                    Ok(_) => News::Bookmark(self.place),
+                    Ok(_) => WatchItem::Bookmark(self.cursor),
                     // Elsewhere there may be changes that never come here.
-                    Err(error) => News::Cut { resume: self.place, reason: error.to_string() },
+                    Err(error) => WatchItem::Closed { resume: self.cursor, reason: error.to_string() },
                 };
             }
             let next_look = self.looked + LOOK_INTERVAL;
@@ -185,23 +191,23 @@ impl Watch {
     }
 
     /// Moves on over a page of what is there.
-    fn look(&mut self) -> Option<News> {
+    fn look(&mut self) -> Option<WatchItem> {
         self.looked = Instant::now();
-        let from = self.place;
+        let from = self.cursor;
         let was_new = std::mem::replace(&mut self.is_new, false);
         match self.node.consensus.replica().feed().after(from, PAGE_CHANGES, PAGE_BYTES) {
             Ok(Page { mut changes, until, more }) => {
-                (self.place, self.more) = (until, more);
+                (self.cursor, self.more) = (until, more);
                 changes.retain(|change| change.events().iter().any(|event| self.concerns(event)));
-                (!changes.is_empty()).then_some(News::Changes(changes))
+                (!changes.is_empty()).then_some(WatchItem::Changes(changes))
             }
             Err(Forgotten { until }) if was_new => {
-                self.place = until;
-                Some(News::Resync { from, until })
+                self.cursor = until;
+                Some(WatchItem::Resync { from, until })
             }
             Err(Forgotten { .. }) => {
                 let reason = "the watcher was too slow: what follows is no longer kept".into();
-                Some(News::Cut { resume: from, reason })
+                Some(WatchItem::Closed { resume: from, reason })
             }
         }
     }

@@ -7,7 +7,7 @@ mod folder;
 
 use flate2::read::GzDecoder;
 use lockstep::cache::{Cache, Command, Condition, Digest, Key, Op, Outcome, Ttl, Value};
-use lockstep::node::{Node, NodeOptions, ReadLevel, WriteRequest, restore_backup};
+use lockstep::node::{Consistency, Node, NodeOptions, WriteRequest, restore_backup};
 use lockstep::storage::verify_file;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -95,7 +95,7 @@ async fn opens(set: &Path) {
     assert_eq!((found.value.bytes.as_ref(), found.revision), (b"42".as_slice(), expected.counter_revision));
     assert!(node.term() > expected.term, "{shown}: a vote that is forgotten begins with term 1");
     let large = Key::new("large").expect("a good key");
-    let read = node.get(&large, ReadLevel::Linearizable).await.expect("it leads");
+    let read = node.get(&large, Consistency::Linearizable).await.expect("it leads");
     assert_eq!(read.value.expect("it is there").value, large_value(), "{shown}");
     node.stop().await;
 }
@@ -153,7 +153,9 @@ async fn write_set(set: &Path) {
         let change = lockstep::cache::ConfigChange { policy: Some(policy), ..Default::default() };
         write(Command::Configure(change)).await;
         write(Command::Batch((0..20).map(|n| put(&format!("batch {n}"), "b", Ttl::Default)).collect())).await;
-        node.get(&Key::new("batch 3").expect("a good key"), ReadLevel::Linearizable).await.expect("it leads");
+        node.get(&Key::new("batch 3").expect("a good key"), Consistency::Linearizable)
+            .await
+            .expect("it leads");
     }
     write(Command::Clear { prefix: Some("key 1".into()) }).await;
     let (key, value) = (Key::new("large").expect("a good key"), large_value());

@@ -294,7 +294,7 @@ async fn a_read_waits_for_the_index_it_needs() {
 #[tokio::test]
 async fn a_node_alone_opens_its_folder_again() {
     use lockstep::cache::{Command, Condition, Key, Op, Ttl, Value};
-    use lockstep::node::{Node, NodeOptions, ReadLevel};
+    use lockstep::node::{Consistency, Node, NodeOptions};
     let folder = tempfile::tempdir().unwrap();
     let key = Key::new("k").unwrap();
     for round in 0..3 {
@@ -310,7 +310,7 @@ async fn a_node_alone_opens_its_folder_again() {
             };
             node.write(Command::One(put)).await.unwrap();
         }
-        let read = node.get(&key, ReadLevel::Linearizable).await.unwrap();
+        let read = node.get(&key, Consistency::Linearizable).await.unwrap();
         assert_eq!(read.value.unwrap().value.bytes, "v");
         node.stop().await;
     }

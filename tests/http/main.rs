@@ -12,6 +12,7 @@ mod keys;
 mod live;
 mod previous;
 mod server;
+mod session;
 mod sliding;
 mod slow;
 mod socket_io;

@@ -1,12 +1,12 @@
 //! The clients: each asks one thing at a time, of any node, and asks again where it was told nothing.
 
-use crate::history::{Answer, Ask, Call, PAIR, Seen};
+use crate::history::{Answer, Ask, Call, PAIR};
 use crate::machine::Machine;
 use crate::oracle::Oracle;
 use crate::random::Random;
 use crate::trace::Trace;
-use lockstep::cache::{Cache, Command, Condition, Key, Op, Ttl, Value};
-use lockstep::node::{Node, ReadLevel, WriteRequest};
+use lockstep::cache::{Command, Condition, Found, Key, Op, Ttl, Value};
+use lockstep::node::{Consistency, Node, Principal, ReadAt, WriteRequest};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -69,9 +69,9 @@ impl Clients {
         let key = format!("r{}", random.below(REGISTERS));
         let value = format!("v{}", self.calls.len());
         let level = match random.below(10) {
-            0..=5 => ReadLevel::Linearizable,
-            6 | 7 => ReadLevel::Lease,
-            _ => ReadLevel::Stale,
+            0..=5 => Consistency::Linearizable,
+            6 | 7 => Consistency::Lease,
+            _ => Consistency::Stale,
         };
         match random.below(100) {
             0..=24 => Ask::Put { key, value, at: None },
@@ -193,32 +193,30 @@ async fn carry_out(node: &Node, ask: Ask, limit: Duration) -> Answer {
             Command::Batch(PAIR.map(|name| put(name, &value, Ttl::Never, Condition::Always)).into())
         }
         Ask::PutBrief { key, ms } => Command::One(put(&key, "brief", Ttl::Ms(ms), Condition::Always)),
-        // Half the ways to read count as a use of the key.
         Ask::Get { key: name, level } => {
             let read = node.get(&key(&name), level).await;
-            return Answer::of_read(read.map(|read| {
-                let text = |found: lockstep::cache::Found| {
-                    (found.revision, String::from_utf8_lossy(&found.value.bytes).into_owned())
-                };
-                lockstep::node::ReadAt {
-                    value: vec![read.value.map(text)],
-                    index: read.index,
-                    term: read.term,
-                    now_ms: read.now_ms,
-                }
+            return Answer::of_read(read.map(|read| ReadAt {
+                value: vec![read.value.map(text)],
+                index: read.index,
+                term: read.term,
+                now_ms: read.now_ms,
             }));
         }
         Ask::GetPair { level } => {
-            let look = |cache: &Cache| PAIR.map(|name| seen(cache, name)).to_vec();
-            return Answer::of_read(node.read(level, None, look).await);
+            let session = node.session(Principal::Anyone).with_consistency(level);
+            let read = session.get_many(&PAIR.map(key)).await.map_err(|error| error.error);
+            return Answer::of_read(read.map(|read| ReadAt {
+                value: read.value.into_iter().map(|found| found.map(text)).collect(),
+                index: read.index,
+                term: read.term,
+                now_ms: read.now_ms,
+            }));
         }
     };
     let request = WriteRequest { command, idempotency_key: request_name, limit: Some(limit) };
     Answer::of_write(node.write(request).await)
 }
 
-/// What a cache shows under a key.
-pub fn seen(cache: &Cache, name: &str) -> Seen {
-    let found = cache.get(name)?;
-    Some((found.revision, String::from_utf8_lossy(&found.value.bytes).into_owned()))
+fn text(found: Found) -> (u64, String) {
+    (found.revision, String::from_utf8_lossy(&found.value.bytes).into_owned())
 }

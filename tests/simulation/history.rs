@@ -3,7 +3,7 @@
 use crate::net::Place;
 use lockstep::api::Effect;
 use lockstep::cache::{CommandError, Outcome};
-use lockstep::node::{NodeError, ReadAt, ReadLevel, Written};
+use lockstep::node::{Consistency, NodeError, ReadAt, Written};
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,10 +33,10 @@ pub enum Ask {
     },
     Get {
         key: String,
-        level: ReadLevel,
+        level: Consistency,
     },
     GetPair {
-        level: ReadLevel,
+        level: Consistency,
     },
 }
 
@@ -119,9 +119,9 @@ impl Call {
     pub fn is_linearizable(&self, leases_hold: bool) -> bool {
         match &self.ask {
             Ask::Get { level, .. } | Ask::GetPair { level } => match level {
-                ReadLevel::Linearizable => true,
-                ReadLevel::Lease => leases_hold,
-                ReadLevel::Stale => false,
+                Consistency::Linearizable => true,
+                Consistency::Lease => leases_hold,
+                Consistency::Stale => false,
             },
             _ => true,
         }

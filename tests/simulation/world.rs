@@ -391,7 +391,7 @@ impl World {
             return false;
         }
         let machine = &self.machines[place];
-        let level = lockstep::node::ReadLevel::Linearizable;
+        let level = lockstep::node::Consistency::Linearizable;
         let asks: Vec<Ask> = match asked.len() {
             0 => vec![Ask::Put { key: "r0".into(), value: format!("w{place}-{}", self.now), at: None }],
             1 => Clients::keys().into_iter().map(|key| Ask::Get { key, level }).collect(),

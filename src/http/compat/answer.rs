@@ -1,4 +1,4 @@
-//! What the `/api` handlers share: the node, and failures as Express tells them. A failure keeps its HTTP status;
+//! What the `/api` handlers share: the session, and failures as Express tells them. A failure keeps its HTTP status;
 //! what a server error came from is told in development only.
 
 use super::super::door::Door;
@@ -6,8 +6,7 @@ use super::super::line_rate::{LineRate, cut};
 use super::super::respond::ApiError;
 use super::settings::CompatSettings;
 use crate::api::ErrorCode;
-use crate::cache::{Cache, Command};
-use crate::node::{Node, NodeError, ReadAt, ReadLevel, Written};
+use crate::node::Session;
 use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -96,23 +95,24 @@ pub(in crate::http) fn in_its_words(path: &str, door: &Door, error: ApiError) ->
     }
 }
 
-/// The node and its door as a handler's argument: 503 until there is a node.
-pub(super) struct Here {
+/// What a handler of these routes gets: its session, and the settings by which errors are worded.
+pub(super) struct Context {
     pub door: Door,
-    pub node: Node,
+    pub session: Session,
 }
 
-impl FromRequestParts<Door> for Here {
+impl FromRequestParts<Door> for Context {
     type Rejection = Refusal;
 
-    async fn from_request_parts(_: &mut Parts, door: &Door) -> Result<Self, Refusal> {
-        let waiting = || ApiError::new(ErrorCode::Unavailable, "this node has not found its cluster yet");
-        let node = door.node().ok_or_else(|| Refusal::of(&door.compat, &waiting()))?;
-        Ok(Self { door: door.clone(), node })
+    async fn from_request_parts(parts: &mut Parts, door: &Door) -> Result<Self, Refusal> {
+        let session = Session::from_request_parts(parts, door).await;
+        let session = session.map_err(|error| Refusal::of(&door.compat, &error))?;
+        Ok(Self { door: door.clone(), session })
     }
 }
 
-impl Here {
+impl Context {
+    /// An error in the words of these routes.
     pub fn refuse(&self, error: impl Into<ApiError>) -> Refusal {
         Refusal::of(&self.door.compat, &error.into())
     }
@@ -125,16 +125,6 @@ impl Here {
         let mut refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error");
         refusal.body.error = self.door.compat.development.then(|| error.to_string());
         refusal
-    }
-
-    /// Writes through the log.
-    pub async fn write(&self, command: Command) -> Result<Written, NodeError> {
-        self.node.write(command).await
-    }
-
-    /// Looks at the cache; the answer is linearizable.
-    pub async fn read<T>(&self, look: impl FnOnce(&Cache) -> T) -> Result<ReadAt<T>, Refusal> {
-        self.node.read(ReadLevel::Linearizable, None, look).await.map_err(|error| self.refuse(error))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::super::extract::{body_bytes, from_object};
 use super::super::respond::ApiError;
-use super::answer::{Here, Refusal};
+use super::answer::{Context, Refusal};
 use crate::api::ErrorCode;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -24,11 +24,12 @@ pub(super) struct Text {
 impl Text {
     /// # Errors
     /// 413, 429, 400.
-    pub async fn of(here: &Here, headers: &HeaderMap, body: Body) -> Result<Self, Refusal> {
+    pub async fn of(context: &Context, headers: &HeaderMap, body: Body) -> Result<Self, Refusal> {
         let is = |media: &str| media_type(headers).eq_ignore_ascii_case(media);
         let is_form = is("application/x-www-form-urlencoded");
         let limit = if is_form { FORM_BYTES_MAX } else { JSON_BYTES_MAX };
-        let held = body_bytes(&here.door, headers, body, limit).await.map_err(|error| told(here, error))?;
+        let held =
+            body_bytes(&context.door, headers, body, limit).await.map_err(|error| told(context, error))?;
         let (bytes, share) = held.part();
         let bytes = match bytes.trim_ascii() {
             [] => Bytes::from_static(b"{}"),
@@ -48,13 +49,13 @@ impl Text {
     }
 }
 
-fn told(here: &Here, error: ApiError) -> Refusal {
+fn told(context: &Context, error: ApiError) -> Refusal {
     match error.problem().code {
         ErrorCode::TooLarge => Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("Request entity too large: {}", error.problem().detail),
         ),
-        _ => here.refuse(error),
+        _ => context.refuse(error),
     }
 }
 

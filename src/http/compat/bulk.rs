@@ -2,7 +2,7 @@
 
 use super::super::extract::from_object;
 use super::super::respond::ApiError;
-use super::answer::{Here, Refusal};
+use super::answer::{Context, Refusal};
 use super::body::Text;
 use super::put::PutBody;
 use crate::api::ErrorCode;
@@ -34,7 +34,7 @@ struct BulkBody<'a> {
     items: Option<&'a RawValue>,
 }
 
-/// Items as they came, no more than are taken: a few bytes each in the request take more here.
+/// Items as they came, no more than are taken: a few bytes each in the request take more context.
 struct Items<'a>(Vec<&'a RawValue>);
 
 const TOO_MANY: &str = "too many items";
@@ -136,8 +136,8 @@ impl Report {
 }
 
 /// `POST`.
-pub(super) async fn put(here: Here, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
-    let text = Text::of(&here, &headers, body).await?;
+pub(super) async fn put(context: Context, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
+    let text = Text::of(&context, &headers, body).await?;
     let body: BulkBody = text.read()?;
     let items = body.items.map(|items| serde_json::from_str::<Items>(items.get()));
     let items = match items {
@@ -155,22 +155,22 @@ pub(super) async fn put(here: Here, headers: HeaderMap, body: Body) -> Result<Re
             // Others want to be served too.
             tokio::task::yield_now().await;
         }
-        match parse(item, here.door.limits.value_bytes) {
+        match parse(item, context.door.limits.value_bytes) {
             Ok(op) => {
                 if !batch.has_room(&op)
-                    && let Err(refusal) = store(&here, &mut batch, &mut report).await
+                    && let Err(refusal) = store(&context, &mut batch, &mut report).await
                 {
                     return Ok(stopped(report, &refusal));
                 }
                 batch.add(position, op);
             }
             Err(error) if report.errors.len() < FAILURES_TOLD => {
-                report.fail(position, &here.refuse(error).body.message);
+                report.fail(position, &context.refuse(error).body.message);
             }
             Err(_) => {}
         }
     }
-    if let Err(refusal) = store(&here, &mut batch, &mut report).await {
+    if let Err(refusal) = store(&context, &mut batch, &mut report).await {
         return Ok(stopped(report, &refusal));
     }
     report.success = report.success_count == report.total_count;
@@ -184,16 +184,16 @@ fn parse(item: &RawValue, value_bytes_max: usize) -> Result<Op, ApiError> {
 }
 
 /// Stores what was collected, and counts it. An error is one that the items to come would meet as well.
-async fn store(here: &Here, batch: &mut Batch, report: &mut Report) -> Result<(), Refusal> {
+async fn store(context: &Context, batch: &mut Batch, report: &mut Report) -> Result<(), Refusal> {
     let Batch { ops, positions, .. } = std::mem::take(batch);
     if ops.is_empty() {
         return Ok(());
     }
-    match here.write(Command::Batch(ops)).await {
+    match context.session.write(Command::Batch(ops)).await {
         Ok(_) => report.success_count += positions.len(),
         Err(error) => {
-            let of_these = matches!(error, NodeError::Refused { .. } | NodeError::TooLarge { .. });
-            let refusal = here.refuse(error);
+            let of_these = matches!(error.error, NodeError::Refused { .. } | NodeError::TooLarge { .. });
+            let refusal = context.refuse(error);
             positions.iter().for_each(|position| report.fail(*position, &refusal.body.message));
             if !of_these {
                 return Err(refusal);

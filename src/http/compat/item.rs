@@ -3,13 +3,12 @@
 use super::super::extract::PathKey;
 use super::super::kv::{unexpected, written_at};
 use super::super::respond::{ApiError, read_at};
-use super::answer::{Here, Refusal};
+use super::answer::{Context, Refusal};
 use super::body::Text;
 use super::put::PutBody;
 use super::value::Shown;
 use crate::api::Consistency;
 use crate::cache::{Command, Condition, Listed, Op, Outcome};
-use crate::node::ReadLevel;
 use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
@@ -42,36 +41,36 @@ fn not_found() -> Refusal {
 }
 
 /// `GET`. It is a use of the key, and told with those before it.
-pub(super) async fn get(here: Here, key: Result<PathKey, ApiError>) -> Result<Response, Refusal> {
-    let PathKey(key) = key.map_err(|error| here.refuse(error))?;
-    let read = here.node.get_seen(&key, ReadLevel::Linearizable).await.map_err(|error| here.refuse(error))?;
+pub(super) async fn get(context: Context, key: Result<PathKey, ApiError>) -> Result<Response, Refusal> {
+    let PathKey(key) = key.map_err(|error| context.refuse(error))?;
+    let read = context.session.get_with_uses(&key).await.map_err(|error| context.refuse(error))?;
     let headers = read_at(&read, Consistency::Linearizable);
     let Some(seen) = read.value else {
         return Ok((headers, not_found()).into_response());
     };
     let entry = Listed { key, uses: seen.uses + 1, found: seen.found };
-    let value = Shown::of(&entry).map_err(|error| here.broken(&error))?;
+    let value = Shown::of(&entry).map_err(|error| context.broken(&error))?;
     Ok((headers, Json(Item { success: true, key: entry.key.as_str(), value })).into_response())
 }
 
 /// `POST /api/cache`.
-pub(super) async fn put(here: Here, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
-    let text = Text::of(&here, &headers, body).await?;
+pub(super) async fn put(context: Context, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
+    let text = Text::of(&context, &headers, body).await?;
     let item: PutBody = text.read()?;
-    let op = item.op(here.door.limits.value_bytes).map_err(|error| here.refuse(error))?;
-    let written = here.write(Command::One(op)).await.map_err(|error| here.refuse(error))?;
+    let op = item.op(context.door.limits.value_bytes).map_err(|error| context.refuse(error))?;
+    let written = context.session.write(Command::One(op)).await.map_err(|error| context.refuse(error))?;
     Ok((written_at(&written), Done::new("Item cached successfully")).into_response())
 }
 
 /// `DELETE`.
-pub(super) async fn delete(here: Here, key: Result<PathKey, ApiError>) -> Result<Response, Refusal> {
-    let PathKey(key) = key.map_err(|error| here.refuse(error))?;
+pub(super) async fn delete(context: Context, key: Result<PathKey, ApiError>) -> Result<Response, Refusal> {
+    let PathKey(key) = key.map_err(|error| context.refuse(error))?;
     let op = Op::Delete { key, condition: Condition::Always, previous: false };
-    let written = here.write(Command::One(op)).await.map_err(|error| here.refuse(error))?;
+    let written = context.session.write(Command::One(op)).await.map_err(|error| context.refuse(error))?;
     let headers = written_at(&written);
     match written.outcome {
         Outcome::Deleted { .. } => Ok((headers, Done::new("Item deleted successfully")).into_response()),
         Outcome::NotFound => Ok((headers, not_found()).into_response()),
-        _ => Err(here.refuse(unexpected())),
+        _ => Err(context.refuse(unexpected())),
     }
 }

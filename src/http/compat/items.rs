@@ -3,10 +3,11 @@
 use super::super::extract::{parse_query, whole};
 use super::super::kv::{unexpected, written_at};
 use super::super::respond::read_at;
-use super::answer::{Here, Refusal};
+use super::answer::{Context, Refusal};
 use super::value::Shown;
 use crate::api::Consistency;
-use crate::cache::{Cache, Command, Listed, Outcome};
+use crate::cache::{Command, Listed, Outcome};
+use crate::node::EntriesPage;
 use axum::Json;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
@@ -52,7 +53,7 @@ struct Cleared {
 }
 
 /// `GET`: the first so many in the order of their keys.
-pub(super) async fn list(here: Here, uri: Uri) -> Result<Response, Refusal> {
+pub(super) async fn list(context: Context, uri: Uri) -> Result<Response, Refusal> {
     let query: ListQuery =
         parse_query(&uri).map_err(|error| Refusal::bad(format!("Malformed query: {error}")))?;
     let limit = match query.limit.as_deref().map(whole) {
@@ -60,22 +61,14 @@ pub(super) async fn list(here: Here, uri: Uri) -> Result<Response, Refusal> {
         Some(Some(limit)) if limit > 0 => limit.try_into().map_or(ITEMS_MAX, |limit| ITEMS_MAX.min(limit)),
         Some(_) => return Err(Refusal::bad("Limit must be a positive number")),
     };
-    let look = |cache: &Cache| (first(cache, query.after.as_deref(), limit), cache.len());
-    let read = here.read(look).await?;
+    let read = context.session.entries(query.after, limit, BYTES_MAX).await;
+    let read = read.map_err(|error| context.refuse(error))?;
     let headers = read_at(&read, Consistency::Linearizable);
-    let ((entries, more), total) = read.value;
+    let EntriesPage { entries, more, total } = read.value;
     let next = entries.last().filter(|_| more).map(|last| last.key.as_str().to_owned());
     let items: Result<Vec<Item>, serde_json::Error> = entries.iter().map(Item::of).collect();
-    let items = items.map_err(|error| here.broken(&error))?;
+    let items = items.map_err(|error| context.broken(&error))?;
     Ok((headers, Json(Items { success: true, count: items.len(), items, total, next })).into_response())
-}
-
-/// Entries in the order of their keys, and whether there are more.
-fn first(cache: &Cache, after: Option<&str>, limit: usize) -> (Vec<Listed>, bool) {
-    let entries = cache.entries(after, limit, BYTES_MAX);
-    let last = entries.last().map(|last| last.key.as_str());
-    let more = last.is_some_and(|last| !cache.keys("", Some(last), 1).is_empty());
-    (entries, more)
 }
 
 impl Item {
@@ -85,10 +78,14 @@ impl Item {
 }
 
 /// `DELETE`.
-pub(super) async fn clear(here: Here) -> Result<Response, Refusal> {
-    let written = here.write(Command::Clear { prefix: None }).await.map_err(|error| here.refuse(error))?;
+pub(super) async fn clear(context: Context) -> Result<Response, Refusal> {
+    let written = context
+        .session
+        .write(Command::Clear { prefix: None })
+        .await
+        .map_err(|error| context.refuse(error))?;
     let headers = written_at(&written);
-    let Outcome::Cleared { removed, .. } = written.outcome else { return Err(here.refuse(unexpected())) };
+    let Outcome::Cleared { removed, .. } = written.outcome else { return Err(context.refuse(unexpected())) };
     Ok((headers, Json(Cleared { success: true, message: "Cache cleared successfully", removed }))
         .into_response())
 }

@@ -1,11 +1,12 @@
 //! `GET /api/metrics`: the cache, the other nodes and this process in numbers. It needs no majority.
 
-use super::answer::Here;
+use super::answer::Context;
 use super::memory::Memory;
 use super::strategy;
 use super::sync::Sync;
-use crate::cache::{Cache, CacheConfig};
-use crate::node::{Node, ReadLevel};
+use crate::api::Consistency;
+use crate::cache::CacheConfig;
+use crate::node::Session;
 use crate::replica::wall_ms;
 use axum::Json;
 use serde::Serialize;
@@ -64,19 +65,18 @@ impl CacheMetrics {
     }
 
     /// As this node knows them.
-    pub async fn of(node: &Node) -> Self {
-        let look = |cache: &Cache| cache.config().clone();
+    pub async fn of(session: &Session) -> Self {
         // A node that is out of service has no settings to tell of; its numbers are those it has.
-        let config = node.read(ReadLevel::Stale, None, look).await;
+        let config = session.clone().with_consistency(Consistency::Stale).config().await;
         let config: CacheConfig = config.map(|read| read.value).unwrap_or_default();
-        let vitals = node.vitals();
-        let (hits, misses, counts) = (vitals.hits, vitals.misses, vitals.counts);
+        let totals = session.totals();
+        let (hits, misses, counts) = (totals.hits, totals.misses, totals.counts);
         Self {
             strategy: strategy::name(config.policy),
-            size: vitals.entries,
+            size: totals.entries,
             capacity: config.capacity_entries,
-            usage: percent(vitals.entries, config.capacity_entries),
-            bytes: vitals.bytes,
+            usage: percent(totals.entries, config.capacity_entries),
+            bytes: totals.bytes,
             capacity_bytes: config.capacity_bytes,
             hits,
             misses,
@@ -92,8 +92,8 @@ impl CacheMetrics {
 }
 
 /// `GET`.
-pub(super) async fn metrics(here: Here) -> Json<Metrics> {
-    let (cache, sync) = tokio::join!(CacheMetrics::of(&here.node), Sync::of(&here.node));
+pub(super) async fn metrics(context: Context) -> Json<Metrics> {
+    let (cache, sync) = tokio::join!(CacheMetrics::of(&context.session), Sync::of(&context.session));
     let memory = Memory::of_this_process(cache.bytes).await;
     let server = Server { uptime: sync.uptime_s(), memory, timestamp: wall_ms() };
     Json(Metrics { cache, sync, server })

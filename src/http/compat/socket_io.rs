@@ -11,8 +11,10 @@ use super::layers::{self, POLLED_BYTES_MAX};
 use super::metrics::CacheMetrics;
 use super::sync::Sync;
 use super::sync_history::Told;
-use crate::cache::Cache;
-use crate::node::{Change, News, Node, NodeError, Operation, ReadLevel, Watch};
+use crate::api::Consistency;
+use crate::node::{
+    Change, EntriesPage, Operation, Principal, Session, SessionError, SessionWatch, WatchItem,
+};
 use axum::Router;
 use axum::http::{Request, header};
 use serde::Serialize;
@@ -84,13 +86,12 @@ struct CacheError {
 
 impl CacheState {
     /// # Errors
-    /// [`NodeError`]; there is no older state instead of a current one.
-    async fn read(node: &Node, level: ReadLevel) -> Result<Self, NodeError> {
-        let look = |cache: &Cache| (cache.entries(None, ITEMS_MAX, ITEM_BYTES_MAX), cache.len());
-        let read = node.read(level, None, look).await?;
-        let (entries, total) = read.value;
+    /// [`SessionError`]; there is no older state instead of a current one.
+    async fn read(session: &Session) -> Result<Self, SessionError> {
+        let read = session.entries(None, ITEMS_MAX, ITEM_BYTES_MAX).await?;
+        let EntriesPage { entries, total, .. } = read.value;
         let items: Vec<Item> = entries.iter().filter_map(|entry| Item::of(entry).ok()).collect();
-        let metrics = CacheMetrics::of(node).await;
+        let metrics = CacheMetrics::of(session).await;
         let strategy = metrics.strategy().to_owned();
         Ok(Self { count: items.len(), items, total, metrics, strategy, index: read.index })
     }
@@ -165,21 +166,21 @@ async fn greet(page: SocketRef, door: Door, count: watch::Sender<usize>) {
         }
     });
     tell_state(&page, &door).await;
-    if let Some(node) = door.node() {
-        let _ = page.emit("node-list-update", &Sync::of(&node).await.node_list());
+    if let Some(session) = door.session(Principal::Anyone) {
+        let _ = page.emit("node-list-update", &Sync::of(&session).await.node_list());
     }
 }
 
 /// A page that asks is told the current state, or that nobody knows it.
 async fn tell_state(page: &SocketRef, door: &Door) {
-    let state = match door.node() {
-        Some(node) => CacheState::read(&node, ReadLevel::Linearizable).await,
-        None => Err(NodeError::Unavailable("this node has not found its cluster yet".into())),
+    let state = match door.session(Principal::Anyone) {
+        Some(session) => CacheState::read(&session).await.map_err(|error| error.to_string()),
+        None => Err("this node has not found its cluster yet".into()),
     };
     // A page whose frames pile up is told with the next ones.
     let _ = match state {
         Ok(state) => page.emit("cache-state", &state),
-        Err(error) => page.emit("cache-error", &CacheError { success: false, message: error.to_string() }),
+        Err(message) => page.emit("cache-error", &CacheError { success: false, message }),
     };
 }
 
@@ -188,15 +189,17 @@ pub(in crate::http) async fn keep_telling(pages: Pages, door: Door) {
     let mut count = pages.count.subscribe();
     // Its sender is at hand.
     while count.wait_for(|count| *count > 0).await.is_ok() {
-        let Some(node) = door.node() else {
+        let Some(session) = door.session(Principal::Anyone) else {
             sleep(METRICS_INTERVAL).await;
             continue;
         };
-        match node.watch(String::new(), None).await {
-            Ok(watch) => Teller::new(pages.clone(), node.clone()).tell(watch, door.syncs.subscribe()).await,
+        match session.watch(String::new(), None).await {
+            Ok(watch) => {
+                Teller::new(pages.clone(), session.clone()).tell(watch, door.syncs.subscribe()).await
+            }
             Err(_) => sleep(METRICS_INTERVAL).await,
         }
-        if node.is_draining() {
+        if session.is_draining() {
             // There is nobody to tell anything from now on.
             pages.io.close().await;
             return;
@@ -207,7 +210,7 @@ pub(in crate::http) async fn keep_telling(pages: Pages, door: Door) {
 /// What is to be told, and when it was told last.
 struct Teller {
     pages: Pages,
-    node: Node,
+    session: Session,
     /// The newest operations that were not told yet, oldest first, and how many came before them.
     newest: VecDeque<Operation>,
     skipped: usize,
@@ -220,16 +223,26 @@ struct Teller {
 }
 
 impl Teller {
-    fn new(pages: Pages, node: Node) -> Self {
+    fn new(pages: Pages, session: Session) -> Self {
         // What is first is told at once.
         let told = Instant::now() - TELL_INTERVAL;
         let (retell, metrics, nodes) = Default::default();
         // What came before it watched, new pages may have missed.
-        Self { pages, node, newest: VecDeque::new(), skipped: 0, changed: true, told, retell, metrics, nodes }
+        Self {
+            pages,
+            session,
+            newest: VecDeque::new(),
+            skipped: 0,
+            changed: true,
+            told,
+            retell,
+            metrics,
+            nodes,
+        }
     }
 
     /// Until nobody listens, or the watch ends.
-    async fn tell(mut self, mut watch: Watch, mut syncs: watch::Receiver<u64>) {
+    async fn tell(mut self, mut watch: SessionWatch, mut syncs: watch::Receiver<u64>) {
         let mut metrics = interval(METRICS_INTERVAL);
         let mut nodes = interval(NODES_INTERVAL);
         metrics.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -239,17 +252,17 @@ impl Teller {
             let told = tokio::select! {
                 biased;
                 () = sleep_until(due.unwrap_or(self.told)), if due.is_some() => self.tell_changes().await,
-                news = watch.next() => match news {
-                    News::Changes(changes) => {
+                item = watch.next() => match item {
+                    WatchItem::Changes(changes) => {
                         self.note(&changes);
                         Ok(())
                     }
-                    News::Resync { .. } => {
+                    WatchItem::Resync { .. } => {
                         self.changed = true;
                         Ok(())
                     }
-                    News::Bookmark(_) => Ok(()),
-                    News::Cut { .. } => return,
+                    WatchItem::Bookmark(_) => Ok(()),
+                    WatchItem::Closed { .. } => return,
                 },
                 // No more often than after changes, however often it is asked for.
                 Ok(()) = syncs.changed() => {
@@ -287,10 +300,11 @@ impl Teller {
         (self.changed, self.told, self.retell) = (false, Instant::now(), None);
         let mut outcome = Ok(());
         for operation in newest {
-            let told = CacheOperation { told: Told::of(operation, &self.node), skipped: skipped.take() };
+            let told = CacheOperation { told: Told::of(operation, &self.session), skipped: skipped.take() };
             outcome = outcome.and(self.pages.io.emit("cache-operation", &told).await);
         }
-        if let Ok(state) = CacheState::read(&self.node, ReadLevel::Stale).await {
+        if let Ok(state) = CacheState::read(&self.session.clone().with_consistency(Consistency::Stale)).await
+        {
             outcome = outcome.and(self.pages.io.emit("cache-state", &state).await);
         }
         outcome
@@ -298,18 +312,18 @@ impl Teller {
 
     /// Reads change the metrics and nothing else.
     async fn tell_metrics(&mut self) -> Result<(), BroadcastError> {
-        let metrics = CacheMetrics::of(&self.node).await;
+        let metrics = CacheMetrics::of(&self.session).await;
         let text = serde_json::to_string(&metrics).unwrap_or_default();
         if text == self.metrics {
             return Ok(());
         }
         self.metrics = text;
-        let index = self.node.vitals().applied_index;
+        let index = self.session.totals().applied_index;
         self.pages.io.emit("metrics-update", &MetricsUpdate { metrics, index }).await
     }
 
     async fn tell_nodes(&mut self) -> Result<(), BroadcastError> {
-        let list = Sync::of(&self.node).await.node_list();
+        let list = Sync::of(&self.session).await.node_list();
         let text = list.essence();
         if text == self.nodes {
             return Ok(());

@@ -1,7 +1,7 @@
 //! `POST /api/strategy`: which items go when there is no room. Nothing is lost by a change.
 
 use super::super::kv::{unexpected, written_at};
-use super::answer::{Here, Refusal};
+use super::answer::{Context, Refusal};
 use super::body::Text;
 use crate::cache::{Command, ConfigChange, Outcome, Policy};
 use axum::Json;
@@ -31,16 +31,17 @@ pub(super) fn name(policy: Policy) -> String {
 }
 
 /// `POST`.
-pub(super) async fn change(here: Here, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
-    let text = Text::of(&here, &headers, body).await?;
+pub(super) async fn change(context: Context, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
+    let text = Text::of(&context, &headers, body).await?;
     let StrategyBody { strategy } = text.read()?;
     let wanted = strategy.and_then(|wanted| serde_json::from_str::<String>(wanted.get()).ok());
     let policy = wanted.and_then(|wanted| Policy::from_name(&wanted.to_ascii_lowercase()));
     let policy = policy.ok_or_else(|| Refusal::bad("Strategy must be LRU, LFU, S3FIFO or NOEVICTION"))?;
     let change = ConfigChange { policy: Some(policy), ..ConfigChange::default() };
-    let written = here.write(Command::Configure(change)).await.map_err(|error| here.refuse(error))?;
+    let written =
+        context.session.write(Command::Configure(change)).await.map_err(|error| context.refuse(error))?;
     let headers = written_at(&written);
-    let Outcome::Configured(config) = written.outcome else { return Err(here.refuse(unexpected())) };
+    let Outcome::Configured(config) = written.outcome else { return Err(context.refuse(unexpected())) };
     let strategy = name(config.policy);
     let message = format!("Strategy changed to {strategy}");
     Ok((headers, Json(Changed { success: true, message, strategy })).into_response())

@@ -1,11 +1,10 @@
-//! `/api/sync/…`: how the nodes keep together. Here that is the replicated log's doing, all the time: there is
+//! `/api/sync/…`: how the nodes keep together. Context that is the replicated log's doing, all the time: there is
 //! nothing to force and nothing to switch off, but something to tell.
 
 use super::super::door::Door;
-use super::answer::{Here, Refusal};
+use super::answer::{Context, Refusal};
 use crate::api::{NodeReport, NodeState, Nodes};
-use crate::cache::Cache;
-use crate::node::Node;
+use crate::node::Session;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -93,7 +92,7 @@ struct Forced {
     success: bool,
     message: &'static str,
     node_id: String,
-    /// This node has applied everything up to here.
+    /// This node has applied everything up to context.
     index: u64,
     peers: Vec<Compared>,
 }
@@ -109,15 +108,15 @@ struct NotToggled {
 
 impl Sync {
     /// Asks all members how they are, for 500 ms at most.
-    pub async fn of(node: &Node) -> Self {
-        let Nodes { asked_by, at_ms, nodes, .. } = Arc::unwrap_or_clone(node.nodes_lately().await);
+    pub async fn of(session: &Session) -> Self {
+        let Nodes { asked_by, at_ms, nodes, .. } = Arc::unwrap_or_clone(session.admin().nodes_lately().await);
         let (mine, others): (Vec<NodeState>, Vec<NodeState>) =
             nodes.into_iter().partition(|state| state.id == asked_by);
         let own: Option<NodeReport> = mine.into_iter().find_map(|state| state.report);
         let told = |number: fn(&NodeReport) -> u64| own.as_ref().map_or(0, number);
-        let counts = node.vitals().counts;
+        let counts = session.totals().counts;
         Self {
-            node_id: node.name().to_owned(),
+            node_id: session.node_name().to_owned(),
             connected_nodes: others.iter().filter(|other| other.report.is_some()).count(),
             sync_enabled: true,
             total_sync_operations: counts.changes(),
@@ -126,7 +125,7 @@ impl Sync {
             term: told(|report| report.term),
             uptime_ms: told(|report| report.uptime_ms),
             role: own.as_ref().map(|report| report.role.clone()).unwrap_or_default(),
-            leader: node.leader().map(|leader| leader.name),
+            leader: session.leader().map(|leader| leader.name),
             node_list: others.into_iter().map(|other| Peer::of(other, at_ms)).collect(),
         }
     }
@@ -174,17 +173,17 @@ impl Compared {
 }
 
 /// `GET /api/sync/status`.
-pub(super) async fn status(here: Here) -> Json<Sync> {
-    Json(Sync::of(&here.node).await)
+pub(super) async fn status(context: Context) -> Json<Sync> {
+    Json(Sync::of(&context.session).await)
 }
 
 /// `POST /api/sync/force`: catches up with the leader, which needs a majority, and compares with all others.
-pub(super) async fn force(State(door): State<Door>, here: Here) -> Result<Response, Refusal> {
-    let index = here.read(Cache::index).await?.value;
-    let Nodes { asked_by, nodes, .. } = here.node.nodes().await;
+pub(super) async fn force(State(door): State<Door>, context: Context) -> Result<Response, Refusal> {
+    let index = context.session.catch_up().await.map_err(|error| context.refuse(error))?;
+    let Nodes { asked_by, nodes, .. } = context.session.admin().nodes().await;
     let peers = nodes.into_iter().filter(|state| state.id != asked_by).map(Compared::of).collect();
     door.syncs.send_modify(|syncs| *syncs += 1);
-    let (message, node_id) = ("Force sync initiated", here.node.name().to_owned());
+    let (message, node_id) = ("Force sync initiated", context.session.node_name().to_owned());
     Ok(Json(Forced { success: true, message, node_id, index, peers }).into_response())
 }
 

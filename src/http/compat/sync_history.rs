@@ -2,11 +2,11 @@
 //! after a restart; how many it knows may differ where values are large.
 
 use super::super::extract::{parse_query, whole};
-use super::answer::Here;
+use super::answer::Context;
 use super::strategy;
 use super::value::shown;
 use crate::cache::Cause;
-use crate::node::{Node, Operation, What};
+use crate::node::{Operation, Session, What};
 use axum::Json;
 use axum::http::Uri;
 use serde::{Deserialize, Serialize};
@@ -71,20 +71,24 @@ struct HistoryQuery {
 }
 
 /// `GET`. A limit that is none is the usual one, as with the server that these routes are like.
-pub(super) async fn history(here: Here, uri: Uri) -> Json<SyncHistory> {
+pub(super) async fn history(context: Context, uri: Uri) -> Json<SyncHistory> {
     let query: HistoryQuery = parse_query(&uri).unwrap_or_default();
     let limit = query.limit.and_then(|limit| whole(&limit)?.try_into().ok());
     let limit = limit.filter(|limit| *limit > 0).unwrap_or(LIMIT);
-    let history =
-        here.node.recent(limit).into_iter().map(|operation| Told::of(operation, &here.node)).collect();
+    let history = context
+        .session
+        .recent(limit)
+        .into_iter()
+        .map(|operation| Told::of(operation, &context.session))
+        .collect();
     Json(SyncHistory { success: true, history })
 }
 
 impl Told {
     /// An operation as these routes tell it.
-    pub(in crate::http) fn of(operation: Operation, node: &Node) -> Self {
+    pub(in crate::http) fn of(operation: Operation, session: &Session) -> Self {
         let Operation { index, position, at_ms, by, what } = operation;
-        let id = id_of(&node.lineage().0, index, position);
+        let id = id_of(&session.lineage().0, index, position);
         let mut told = Self { operation_id: id.clone(), id, timestamp: at_ms, index, ..Self::default() };
         match what {
             What::Put { key, value, bytes, .. } => {
@@ -117,8 +121,8 @@ impl Told {
         }
         // What expires or is evicted comes with a log entry that somebody may have asked for, and is not their doing.
         let by = by.filter(|_| !["expire", "evict"].contains(&told.kind));
-        told.node_id = by.map(|id| node.member_name(id));
-        let from_elsewhere = by.is_some_and(|id| id != node.id());
+        told.node_id = by.map(|id| session.member_name(id));
+        let from_elsewhere = by.is_some_and(|id| id != session.node_id());
         told.source = if from_elsewhere { "remote" } else { "local" };
         told.from_node = told.node_id.clone().filter(|_| from_elsewhere);
         told

@@ -1,0 +1,138 @@
+//! What an operator may ask of a node: how it and its cluster are, and changes of the membership. Data is not reached from
+//! here.
+
+use super::error::NodeError;
+use super::samples::SamplesOf;
+use super::session::SessionError;
+use super::start::Node;
+use crate::api::{AddMember, CacheReport, Digests, FeatureLevel, Joined, Members, Nodes, Status};
+use crate::peer::{Links, NodeId};
+use crate::storage::{FlushStats, SnapshotFile};
+use std::sync::Arc;
+
+/// The operator's side of a session; see [`super::Session::admin`].
+#[derive(Clone)]
+pub struct Admin {
+    node: Node,
+}
+
+impl Admin {
+    pub(super) fn new(node: Node) -> Self {
+        Self { node }
+    }
+
+    /// This node's status and its view of the cluster.
+    pub async fn status(&self) -> Status {
+        self.node.status().await
+    }
+
+    /// What this node knows about the cache.
+    pub async fn cache_report(&self) -> CacheReport {
+        self.node.cache_report().await
+    }
+
+    /// This node's newest digests.
+    pub fn digests(&self) -> Digests {
+        self.node.digests()
+    }
+
+    /// The members of the cluster.
+    pub async fn members(&self) -> Members {
+        self.node.members().await
+    }
+
+    /// The status of every member, each asked now.
+    pub async fn nodes(&self) -> Nodes {
+        self.node.nodes().await
+    }
+
+    /// The status of every member, at most half a second old; see [`Node::nodes_lately`].
+    pub async fn nodes_lately(&self) -> Arc<Nodes> {
+        self.node.nodes_lately().await
+    }
+
+    /// A member's samples that were taken after `since_ms` by its own clock; see [`Node::samples_of`].
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn samples_of(&self, id: NodeId, since_ms: u64) -> Result<SamplesOf, SessionError> {
+        self.outcome(self.node.samples_of(id, since_ms).await)
+    }
+
+    /// This node's number.
+    pub fn node_id(&self) -> NodeId {
+        self.node.id()
+    }
+
+    /// Times of this node's log flushes.
+    pub fn flushes(&self) -> FlushStats {
+        self.node.flushes()
+    }
+
+    /// Bytes of the entries in this node's log, about.
+    pub fn log_bytes(&self) -> u64 {
+        self.node.log_bytes()
+    }
+
+    /// Adds a new node as a learner.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn add_member(&self, request: AddMember) -> Result<Joined, SessionError> {
+        self.outcome(self.node.add_member(request).await)
+    }
+
+    /// Gives a learner a vote.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn promote_member(&self, id: NodeId) -> Result<(), SessionError> {
+        self.outcome(self.node.promote_member(id).await)
+    }
+
+    /// Removes a member; a leader hands over first.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn remove_member(&self, id: NodeId) -> Result<(), SessionError> {
+        self.outcome(self.node.remove_member(id).await)
+    }
+
+    /// Transfers leadership; to the most up-to-date voter if `to` is `None`.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn transfer_leader(&self, to: Option<NodeId>) -> Result<(), SessionError> {
+        self.outcome(self.node.transfer_leader(to).await)
+    }
+
+    /// Raises the feature level to the newest one that all members know.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn finish_upgrade(&self) -> Result<FeatureLevel, SessionError> {
+        self.outcome(self.node.finish_upgrade().await)
+    }
+
+    /// Writes a snapshot of what is applied now, and returns it.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn snapshot(&self) -> Result<SnapshotFile, SessionError> {
+        self.outcome(self.node.snapshot().await)
+    }
+
+    /// The switch that cuts this node off from its peers, for tests.
+    pub fn links(&self) -> &Links {
+        self.node.links()
+    }
+
+    /// Makes this node's state differ from the others', for tests.
+    pub fn corrupt(&self) {
+        self.node.corrupt();
+    }
+
+    fn outcome<T>(&self, result: Result<T, NodeError>) -> Result<T, SessionError> {
+        result.map_err(|error| SessionError::new(&self.node, error))
+    }
+}

@@ -1,0 +1,370 @@
+//! What a front door may do with the data of a node. A front door (HTTP, the Express-style API, Socket.IO, WebSockets)
+//! gets a [`Session`] for each client or request, and reaches the cache through it only. So there is one place that knows
+//! who asks, and one that checks and rewrites keys: [`KeyScope`].
+
+use super::admin_session::Admin;
+use super::error::NodeError;
+use super::key_scope::KeyScope;
+use super::read::ReadAt;
+use super::report::Vitals;
+use super::start::Node;
+use super::watch::{Watch, WatchItem};
+use super::write::{WriteRequest, Written};
+use super::{Change, Operation};
+use crate::api::{Consistency, Leader};
+use crate::cache::{Cache, CacheConfig, Event, Found, Key, KeyDetails, KeyInfo, Listed, Seen};
+use crate::peer::NodeId;
+use std::time::Duration;
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Principal {
+    /// Clients do not say who they are yet.
+    Anyone,
+}
+
+/// One client's access to a node. Cheap to clone.
+#[derive(Clone)]
+pub struct Session {
+    pub(super) node: Node,
+    principal: Principal,
+    scope: KeyScope,
+    consistency: Consistency,
+    min_index: Option<u64>,
+    limit: Option<Duration>,
+}
+
+/// Why a request of a session failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct SessionError {
+    /// What happened. [`NodeError::effect`] says whether the request may have been carried out.
+    pub error: NodeError,
+    /// The leader, if another node leads and asking it may help.
+    pub leader: Option<Box<Leader>>,
+}
+
+impl SessionError {
+    pub(super) fn new(node: &Node, error: NodeError) -> Self {
+        let may_help = matches!(error, NodeError::Unavailable(_) | NodeError::OutcomeUnknown(_));
+        let leader = if may_help { node.leader().filter(|leader| leader.id != node.id()) } else { None };
+        Self { error, leader: leader.map(Box::new) }
+    }
+}
+
+/// A page of keys in byte order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeysPage {
+    pub keys: Vec<ListedKey>,
+    /// Whether more keys follow.
+    pub more: bool,
+}
+
+/// A key of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedKey {
+    pub key: Key,
+    pub info: KeyInfo,
+    /// If details were asked for.
+    pub details: Option<KeyDetails>,
+    /// The node at which a client asked for the last change, if details were asked for and it is still known.
+    pub by: Option<NodeId>,
+}
+
+/// Which keys to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListKeys {
+    /// Only keys that begin with this.
+    pub prefix: String,
+    /// Only keys after this one.
+    pub after: Option<String>,
+    /// At most so many keys.
+    pub limit: usize,
+    /// If details are asked for, how many bytes of each value they have at most.
+    pub preview_bytes: Option<usize>,
+}
+
+/// Whole entries in the byte order of their keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntriesPage {
+    pub entries: Vec<Listed>,
+    /// Whether more entries follow.
+    pub more: bool,
+    /// Entries in the cache.
+    pub total: u64,
+}
+
+impl Node {
+    /// A session for this principal: all keys, linearizable reads, the node's own time limit.
+    pub fn session(&self, principal: Principal) -> Session {
+        Session {
+            node: self.clone(),
+            principal,
+            scope: KeyScope::All,
+            consistency: Consistency::Linearizable,
+            min_index: None,
+            limit: None,
+        }
+    }
+}
+
+impl Session {
+    /// The same session, whose reads have this consistency.
+    #[must_use]
+    pub fn with_consistency(mut self, consistency: Consistency) -> Self {
+        self.consistency = consistency;
+        self
+    }
+
+    /// The same session, whose reads wait until this node has applied `min_index`.
+    #[must_use]
+    pub fn not_before(mut self, min_index: Option<u64>) -> Self {
+        self.min_index = min_index;
+        self
+    }
+
+    /// The same session, whose reads and writes take at most `limit`.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Who asks.
+    pub fn principal(&self) -> Principal {
+        self.principal
+    }
+
+    /// What an operator may ask. This is where a principal without that right will be refused.
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.node.clone())
+    }
+
+    /// Reads a key, and counts that as a use of it.
+    ///
+    /// # Errors
+    /// [`SessionError`]; an older value is never returned instead.
+    pub async fn get(&self, key: &Key) -> Result<ReadAt<Option<Found>>, SessionError> {
+        let ReadAt { value, index, term, now_ms } = self.get_with_uses(key).await?;
+        Ok(ReadAt { value: value.map(|seen| seen.found), index, term, now_ms })
+    }
+
+    /// Reads a key with the number of its uses before this one.
+    ///
+    /// # Errors
+    /// As [`Session::get`].
+    pub async fn get_with_uses(&self, key: &Key) -> Result<ReadAt<Option<Seen>>, SessionError> {
+        let key = self.scope.stored_key(key).map_err(|error| self.fail(error))?;
+        let read = self.node.inner.get_seen(&key, self.consistency, self.min_index, self.limit).await;
+        read.map_err(|error| self.fail(error))
+    }
+
+    /// Reads several keys at one moment, and counts a use of each. The answers are in the order of `keys`.
+    ///
+    /// # Errors
+    /// As [`Session::get`].
+    pub async fn get_many(&self, keys: &[Key]) -> Result<ReadAt<Vec<Option<Found>>>, SessionError> {
+        let keys = keys.iter().map(|key| self.scope.stored_key(key));
+        let keys = keys.collect::<Result<Vec<_>, NodeError>>().map_err(|error| self.fail(error))?;
+        let read = self.node.inner.get_many(&keys, self.consistency, self.min_index, self.limit).await;
+        read.map_err(|error| self.fail(error))
+    }
+
+    /// Lists keys. That counts as a use of none.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn list(&self, request: ListKeys) -> Result<ReadAt<KeysPage>, SessionError> {
+        let ListKeys { prefix, after, limit, preview_bytes } = request;
+        let prefix = self.scope.stored_prefix(prefix).map_err(|error| self.fail(error))?;
+        let after = after.map(|after| self.scope.stored_prefix(after)).transpose();
+        let after = after.map_err(|error| self.fail(error))?;
+        // One key more than was asked for shows whether there is a next page.
+        let look = |cache: &Cache| match preview_bytes {
+            Some(bytes_max) => {
+                let keys = cache.detailed_keys(&prefix, after.as_deref(), limit + 1, bytes_max).into_iter();
+                keys.map(|(key, info, details)| (key, info, Some(details))).collect()
+            }
+            None => {
+                let keys = cache.keys(&prefix, after.as_deref(), limit + 1).into_iter();
+                keys.map(|(key, info)| (key, info, None)).collect::<Vec<_>>()
+            }
+        };
+        let ReadAt { value: mut found, index, term, now_ms } = self.read(look).await?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let revisions: Vec<u64> = found.iter().map(|(_, info, _)| info.revision).collect();
+        let by = match preview_bytes {
+            Some(_) => self.node.asked_at(&revisions),
+            None => vec![None; revisions.len()],
+        };
+        let keys = found.into_iter().zip(by).map(|((key, info, details), by)| ListedKey {
+            key: self.scope.client_key(key),
+            info,
+            details,
+            by,
+        });
+        Ok(ReadAt { value: KeysPage { keys: keys.collect(), more }, index, term, now_ms })
+    }
+
+    /// Whole entries from the first one after `after`: at most `limit`, and no more once their values have `bytes_max`
+    /// bytes together. That counts as a use of none.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn entries(
+        &self,
+        after: Option<String>,
+        limit: usize,
+        bytes_max: u64,
+    ) -> Result<ReadAt<EntriesPage>, SessionError> {
+        let after = after.map(|after| self.scope.stored_prefix(after)).transpose();
+        let after = after.map_err(|error| self.fail(error))?;
+        let look = |cache: &Cache| {
+            let entries = cache.entries(after.as_deref(), limit, bytes_max);
+            let last = entries.last().map(|last| last.key.as_str());
+            let more = last.is_some_and(|last| !cache.keys("", Some(last), 1).is_empty());
+            EntriesPage { entries, more, total: cache.len() }
+        };
+        let mut read = self.read(look).await?;
+        let entries = std::mem::take(&mut read.value.entries).into_iter();
+        let shown = entries.map(|entry| Listed { key: self.scope.client_key(entry.key), ..entry });
+        read.value.entries = shown.collect();
+        Ok(read)
+    }
+
+    /// The replicated settings.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn config(&self) -> Result<ReadAt<CacheConfig>, SessionError> {
+        self.read(|cache| cache.config().clone()).await
+    }
+
+    /// Waits until a read would be answered, and returns the index that this node has applied then.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn catch_up(&self) -> Result<u64, SessionError> {
+        Ok(self.read(Cache::index).await?.value)
+    }
+
+    /// Writes through the log, wherever the leader is.
+    ///
+    /// # Errors
+    /// [`SessionError`]; [`NodeError::effect`] says whether the write may have happened.
+    pub async fn write(&self, request: impl Into<WriteRequest>) -> Result<Written, SessionError> {
+        let WriteRequest { command, idempotency_key, limit } = request.into();
+        let command = self.scope.stored_command(command).map_err(|error| self.fail(error))?;
+        let request = WriteRequest { command, idempotency_key, limit: limit.or(self.limit) };
+        self.node.inner.write(request).await.map_err(|error| self.fail(error))
+    }
+
+    /// Watches the keys that start with `prefix`, from behind the index `from`, or from now.
+    ///
+    /// # Errors
+    /// [`SessionError`]: this node is out of service or stopping, or the cluster has not come to `from`.
+    pub async fn watch(&self, prefix: String, from: Option<u64>) -> Result<SessionWatch, SessionError> {
+        let prefix = self.scope.stored_prefix(prefix).map_err(|error| self.fail(error))?;
+        let watch = self.node.inner.watch(prefix, from).await.map_err(|error| self.fail(error))?;
+        Ok(SessionWatch { watch, scope: self.scope })
+    }
+
+    /// The newest operations that this node has applied, newest first: up to a hundred, also from before a restart. Fewer
+    /// where large values have pushed them out.
+    pub fn recent(&self, limit: usize) -> Vec<Operation> {
+        let operations = self.node.recent(limit).into_iter();
+        operations.filter_map(|operation| self.scope.client_operation(operation)).collect()
+    }
+
+    /// Counts of the whole cache and of this node's reads, without asking another node.
+    pub fn totals(&self) -> Vitals {
+        self.node.vitals()
+    }
+
+    /// Whether clients should be sent to this node.
+    ///
+    /// # Errors
+    /// [`SessionError`] says what is missing.
+    pub async fn ready(&self) -> Result<(), SessionError> {
+        self.node.ready().await.map_err(|error| self.fail(error))
+    }
+
+    /// This node's number.
+    pub fn node_id(&self) -> NodeId {
+        self.node.id()
+    }
+
+    /// This node's name.
+    pub fn node_name(&self) -> &str {
+        self.node.name()
+    }
+
+    /// A member's name; see [`Node::member_name`].
+    pub fn member_name(&self, id: NodeId) -> String {
+        self.node.member_name(id)
+    }
+
+    /// The cluster's id and incarnation.
+    pub fn lineage(&self) -> (String, u64) {
+        self.node.lineage()
+    }
+
+    /// The name of the history that indexes belong to; see [`Node::history`].
+    pub fn history(&self) -> &str {
+        self.node.history()
+    }
+
+    /// The leader, if this node knows one.
+    pub fn leader(&self) -> Option<Leader> {
+        self.node.leader()
+    }
+
+    /// Whether this node is about to stop.
+    pub fn is_draining(&self) -> bool {
+        self.node.is_draining()
+    }
+
+    /// Returns once this node accepts no more writes, because it is about to stop.
+    pub async fn drained(&self) {
+        self.node.drained().await;
+    }
+
+    async fn read<T>(&self, look: impl FnOnce(&Cache) -> T) -> Result<ReadAt<T>, SessionError> {
+        let read = self.node.inner.read(self.consistency, self.min_index, self.limit, look).await;
+        read.map_err(|error| self.fail(error))
+    }
+
+    fn fail(&self, error: NodeError) -> SessionError {
+        SessionError::new(&self.node, error)
+    }
+}
+
+/// A watch of a session.
+pub struct SessionWatch {
+    watch: Watch,
+    scope: KeyScope,
+}
+
+impl SessionWatch {
+    /// The index up to which the watcher has everything.
+    pub fn cursor(&self) -> u64 {
+        self.watch.cursor()
+    }
+
+    /// The events of a change that are about watched keys.
+    pub fn events<'a>(&'a self, change: &'a Change) -> impl Iterator<Item = &'a Event> {
+        change.events().iter().filter(|event| self.watch.concerns(event))
+    }
+
+    /// Waits for what comes next. Nothing is lost if the future is dropped before it is ready.
+    pub async fn next(&mut self) -> WatchItem {
+        match self.watch.next().await {
+            WatchItem::Changes(changes) => {
+                let changes = changes.into_iter().map(|change| self.scope.client_change(change));
+                WatchItem::Changes(changes.collect())
+            }
+            item => item,
+        }
+    }
+}
