@@ -6,8 +6,9 @@
 mod folder;
 
 use flate2::read::GzDecoder;
+use lockstep::api::Consistency;
 use lockstep::cache::{Cache, Command, Condition, Digest, Key, Op, Outcome, Ttl, Value};
-use lockstep::node::{Consistency, Node, NodeOptions, WriteRequest, restore_backup};
+use lockstep::node::{Node, NodeOptions, WriteRequest, restore_backup};
 use lockstep::storage::verify_file;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -90,7 +91,7 @@ async fn opens(set: &Path) {
     // for ever can be asked for.
     assert_eq!(node.lineage().0, expected.cluster_id, "{shown}");
     let counter = Key::new("counter").expect("a good key");
-    let read = node.get(&counter, ReadLevel::Linearizable).await.expect("it leads");
+    let read = node.get(&counter, Consistency::Linearizable).await.expect("it leads");
     let found = read.value.expect("it is there");
     assert_eq!((found.value.bytes.as_ref(), found.revision), (b"42".as_slice(), expected.counter_revision));
     assert!(node.term() > expected.term, "{shown}: a vote that is forgotten begins with term 1");
