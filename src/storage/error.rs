@@ -34,7 +34,7 @@ pub enum OpenError {
         /// What is wrong with it.
         what: String,
     },
-    /// A file that must be there is gone while others say that it was written.
+    /// A file is missing, although others show that it was written.
     #[error("{} is missing, although {because}; {REJOIN}", file.display())]
     Missing {
         /// The file that should exist.
@@ -75,7 +75,7 @@ impl OpenError {
     }
 }
 
-/// Why a call on an open store failed. Cheap to clone: one failure is told to many waiters.
+/// Why a call on an open store failed. Cheap to clone, because one failure is the result of many calls.
 #[derive(Debug, Clone, Error)]
 pub enum StorageError {
     /// The operation itself failed. For writes and flushes of the log this also poisons the store.

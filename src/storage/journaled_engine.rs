@@ -64,7 +64,8 @@ impl JournaledEngine {
     ) -> io::Result<JournaledEngine> {
         let journal = Journal::open(folder, manifest.store, options.journal_bytes())?;
         let pages = Arc::new(pages);
-        let checkpointer = if options.checkpoint_aside { Some(Checkpointer::start(&pages)?) } else { None };
+        let checkpointer =
+            if options.checkpoint_in_background { Some(Checkpointer::start(&pages)?) } else { None };
         let (pending, last) = (Vec::new(), manifest.seq);
         let writing = Writing { journal, pending, last, checkpointing: false, failed: false };
         let (ahead, writing) = (RwLock::default(), Mutex::new(writing));
@@ -77,16 +78,16 @@ impl JournaledEngine {
 
     /// Starts a checkpoint of what was journaled.
     fn begin_checkpoint(&self, writing: &mut Writing) -> io::Result<()> {
-        let changes = {
+        let mutations = {
             let mut ahead = self.ahead.write().expect("not poisoned");
             ahead.in_checkpoint = Arc::new(std::mem::take(&mut ahead.journaled));
             ahead.in_checkpoint.clone()
         };
         writing.checkpointing = true;
         match &self.checkpointer {
-            Some(checkpointer) => checkpointer.begin(changes),
+            Some(checkpointer) => checkpointer.begin(mutations),
             None => {
-                self.pages.checkpoint(&changes)?;
+                self.pages.checkpoint(&mutations)?;
                 self.ended(writing);
                 Ok(())
             }
@@ -128,13 +129,13 @@ impl JournaledEngine {
     /// Brings the database up to date with everything that was applied.
     fn checkpoint_all(&self, writing: &mut Writing) -> io::Result<()> {
         self.await_checkpoint(writing)?;
-        let changes = {
+        let mutations = {
             let ahead = self.ahead.read().expect("not poisoned");
-            let mut changes = ahead.journaled.clone();
-            changes.extend(ahead.fresh.clone());
-            changes
+            let mut mutations = ahead.journaled.clone();
+            mutations.extend(ahead.fresh.clone());
+            mutations
         };
-        self.pages.checkpoint(&changes)?;
+        self.pages.checkpoint(&mutations)?;
         writing.pending.clear();
         writing.journal.turn();
         *self.ahead.write().expect("not poisoned") = Ahead::default();
@@ -189,7 +190,7 @@ impl Engine for JournaledEngine {
         {
             let ahead = self.ahead.read().expect("not poisoned");
             let newest = [&ahead.fresh, &ahead.journaled, &*ahead.in_checkpoint];
-            if let Some(change) = newest.into_iter().find_map(|changes| changes.get(key)) {
+            if let Some(change) = newest.into_iter().find_map(|mutations| mutations.get(key)) {
                 return Ok(change.clone());
             }
         }
@@ -221,9 +222,9 @@ impl Checkpointer {
         let (ended, done) = mpsc::channel();
         let pages = pages.clone();
         let run = move || {
-            while let Ok(changes) = work.recv() {
-                let result = pages.checkpoint(&changes);
-                drop(changes);
+            while let Ok(mutations) = work.recv() {
+                let result = pages.checkpoint(&mutations);
+                drop(mutations);
                 if ended.send(result).is_err() {
                     return;
                 }
@@ -233,8 +234,8 @@ impl Checkpointer {
         Ok(Checkpointer { todo: Some(todo), done: Mutex::new(done), thread: Some(thread) })
     }
 
-    fn begin(&self, changes: Arc<Mutations>) -> io::Result<()> {
-        let sent = self.todo.as_ref().map(|todo| todo.send(changes));
+    fn begin(&self, mutations: Arc<Mutations>) -> io::Result<()> {
+        let sent = self.todo.as_ref().map(|todo| todo.send(mutations));
         if matches!(sent, Some(Ok(()))) { Ok(()) } else { Err(gone()) }
     }
 
@@ -270,7 +271,7 @@ fn gone() -> io::Error {
 /// # Errors
 /// Reading or writing failed; or, as `InvalidData`, a batch is missing before others.
 pub(super) fn catch_up(folder: &Path, pages: &Pages, store: [u8; 16], seq: u64) -> io::Result<()> {
-    let (mut last, mut changes) = (seq, Mutations::new());
+    let (mut last, mut mutations) = (seq, Mutations::new());
     for batch in journal::read(folder, store)? {
         if batch.seq <= seq {
             continue;
@@ -281,10 +282,10 @@ pub(super) fn catch_up(folder: &Path, pages: &Pages, store: [u8; 16], seq: u64) 
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         last = batch.seq;
-        changes.extend(batch.mutations.into_iter().map(pair));
+        mutations.extend(batch.mutations.into_iter().map(pair));
     }
     // An error while the database writes says nothing about what it holds: that is verified by reading it.
-    pages.checkpoint(&changes).map_err(io::Error::other)
+    pages.checkpoint(&mutations).map_err(io::Error::other)
 }
 
 fn pair(mutation: Mutation) -> (Vec<u8>, Option<Vec<u8>>) {

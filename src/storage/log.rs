@@ -98,7 +98,7 @@ impl LogStore {
     }
 
     /// Removes the entries up to and including `index`, and records `purged` with it. `index` may lie beyond the end
-    /// of the log; the next entry then goes right after it. Purging less than before changes nothing.
+    /// of the log; the next entry is then the one right after it. Purging less than before changes nothing.
     pub fn purge(&self, index: u64, purged: Bytes, on_durable: Callback) {
         self.submit(|state| {
             if let Some(first) = state.log.purge(index, purged.clone()) {

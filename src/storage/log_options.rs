@@ -11,7 +11,7 @@ pub struct LogOptions {
     pub segment_bytes: usize,
     /// Whether checkpoints run on a thread of their own. Otherwise the writer runs them, so that nothing changes the folder
     /// while nothing is written.
-    pub checkpoint_aside: bool,
+    pub checkpoint_in_background: bool,
 }
 
 impl Default for LogOptions {
@@ -20,7 +20,7 @@ impl Default for LogOptions {
             recent_bytes: 32 << 20,
             page_cache_bytes: 16 << 20,
             segment_bytes: 8 << 20,
-            checkpoint_aside: true,
+            checkpoint_in_background: true,
         }
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! The promises, in one place:
 //!
-//! - **R1** A vote is durable before anyone is told that it was saved.
+//! - **R1** A vote is durable before its callback reports success.
 //! - **R2** An append is acknowledged only after the flush that made it durable.
 //! - **S1** A damaged store is refused, never opened with a part missing. Only the part of the tail that was never
 //!   acknowledged may disappear.

@@ -292,7 +292,7 @@ impl Read for FileAt {
     }
 }
 
-/// The block's number goes in, so that blocks that were swapped or repeated are noticed.
+/// Covers the block's number, so that swapped and repeated blocks are noticed.
 fn block_crc(number: u64, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&number.to_le_bytes());
@@ -300,7 +300,7 @@ fn block_crc(number: u64, bytes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// The header's checksum goes in, so that header and body of different files are noticed.
+/// Covers the header's checksum, so that a header and a body of different files are noticed.
 fn footer_crc(header: u32, footer: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&header.to_le_bytes());

@@ -14,7 +14,7 @@ pub struct StoredLog {
     pub committed: Option<Bytes>,
     /// The last purged index, and what was recorded with it.
     pub purged: Option<(u64, Bytes)>,
-    /// The first entry that can be read; where the next one goes when there is none and something was purged.
+    /// The first entry that can be read, or the index of the next one when there is none.
     pub first_index: u64,
     /// The last entry; `None` when there is none.
     pub last_index: Option<u64>,

@@ -215,7 +215,7 @@ fn a_failed_snapshot_leaves_the_previous_one() {
 fn a_checkpoint_that_fails_stops_the_store_and_loses_nothing() {
     for (aside, point) in [(false, Point::Sync), (true, Point::Sync), (true, Point::Write)] {
         let dir = folder();
-        let options = LogOptions { checkpoint_aside: aside, ..small() };
+        let options = LogOptions { checkpoint_in_background: aside, ..small() };
         let writes_after_failure = Arc::new(AtomicUsize::new(0));
         let counter = writes_after_failure.clone();
         let on_database = move |inner| {
@@ -312,7 +312,7 @@ fn a_checkpoint_that_fails_anywhere_loses_nothing() {
     for life in 0..if full_run() { 3_000 } else { 120 } {
         let (mut random, calls) = (Random::from(seeds.next()), seeds.below(120) as i64);
         let (does_it, aside) = (seeds.chance(50), seeds.chance(50));
-        let options = LogOptions { checkpoint_aside: aside, ..small() };
+        let options = LogOptions { checkpoint_in_background: aside, ..small() };
         let (dir, other) = (folder(), folder());
         let on_database =
             move |inner| Arc::new(FailsAfter { inner, calls: calls.into(), does_it }) as Arc<dyn Engine>;

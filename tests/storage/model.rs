@@ -49,7 +49,7 @@ struct Model {
 
 impl Model {
     fn open(&self, dir: &std::path::Path) -> LogStore {
-        LogStore::open(dir, LogOptions { checkpoint_aside: self.aside, ..small() }).unwrap()
+        LogStore::open(dir, LogOptions { checkpoint_in_background: self.aside, ..small() }).unwrap()
     }
 
     fn first(&self) -> u64 {

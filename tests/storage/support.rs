@@ -14,7 +14,7 @@ pub fn small() -> LogOptions {
         recent_bytes: 4 << 10,
         page_cache_bytes: 1 << 20,
         segment_bytes: 16 << 10,
-        checkpoint_aside: false,
+        checkpoint_in_background: false,
     }
 }
 

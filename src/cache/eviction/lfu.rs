@@ -55,7 +55,7 @@ impl EvictionPolicy for Lfu {
     fn remove(&mut self, slot: u32, usage: &Usage) {
         let removed = self.by_priority.remove(&(usage.rank, usage.recency));
         assert!(removed == Some(slot), "only what was inserted is removed");
-        // The age of entries that are gone says nothing about those to come.
+        // The age of entries that were removed says nothing about new ones.
         if self.by_priority.is_empty() {
             self.age = Age::default();
         }
