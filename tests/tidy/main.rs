@@ -1,10 +1,11 @@
 //! The house rules, held by a test: who may import whom, what every file begins with, how long it is, and
 //! that every invariant is tested.
 //!
-//! `code.rs` takes comments and strings out of a source; `walls.rs` knows the rooms; `files.rs` and
+//! `code.rs` takes comments and strings out of a source; `walls.rs` knows the rooms; `circles.rs`, `files.rs` and
 //! `invariants.rs` hold the rest. Each rule is a function from a text to complaints, and is shown a bad text
 //! to prove that it complains.
 
+mod circles;
 mod code;
 mod files;
 mod formats;
