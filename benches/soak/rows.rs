@@ -48,7 +48,7 @@ const BASE: Row = Row {
     settings: SHORT_LOG,
 };
 
-pub const ROWS: [Row; 13] = [
+pub const ROWS: [Row; 15] = [
     BASE,
     Row { name: "tiny-values", value_bytes: 16, ..BASE },
     Row { name: "values-4k", value_bytes: 4_096, ..BASE },
@@ -75,5 +75,7 @@ pub const ROWS: [Row; 13] = [
     Row { name: "watched", watchers: 8, rate: Some(1_200), ..BASE },
     Row { name: "restarted", fault: Fault::Restart, ..BASE },
     Row { name: "three-nodes", nodes: 3, ..BASE },
+    Row { name: "three-nodes-tiny", nodes: 3, value_bytes: 16, ..BASE },
+    Row { name: "three-nodes-4k", nodes: 3, value_bytes: 4_096, ..BASE },
     Row { name: "dead-follower", nodes: 3, fault: Fault::DeadFollower, ..BASE },
 ];
