@@ -98,6 +98,8 @@ pub enum StartError {
     Listen { address: String, error: std::io::Error },
     #[error("the data folder's identity cannot be read: {0}")]
     Identity(String),
+    #[error("the backup cannot be restored: {0}")]
+    Backup(String),
     #[error(
         "the cluster knows this node's peer address as {known}, not {given}: start it there, or remove it from \
          the cluster and join again with a new data folder"

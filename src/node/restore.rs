@@ -20,10 +20,10 @@ pub fn restore_backup(
     http: &str,
     peer: &str,
 ) -> Result<u64, StartError> {
-    let damaged = |error: std::io::Error| StartError::Identity(error.to_string());
-    let backup = Backup::open(SnapshotFile::open_backup(file)?).map_err(damaged)?;
+    let unusable = |error: std::io::Error| StartError::Backup(error.to_string());
+    let backup = Backup::open(SnapshotFile::open_backup(file)?).map_err(unusable)?;
     let lineage: Lineage =
-        serde_json::from_slice(backup.lineage()).map_err(|error| StartError::Identity(error.to_string()))?;
+        serde_json::from_slice(backup.lineage()).map_err(|error| StartError::Backup(error.to_string()))?;
     let store = LogStore::open(data_dir, LogOptions::default())?;
     let snapshots = Snapshots::open(data_dir.join("snapshots"))?;
     let index = backup.index();
@@ -47,7 +47,7 @@ pub fn restore_backup(
         peer: peer.to_owned(),
         store_uuid: store_uuid(&store),
     };
-    backup.rebase(&store, &snapshots, identity.lineage(), node_id, member).map_err(damaged)?;
+    backup.rebase(&store, &snapshots, identity.lineage(), node_id, member).map_err(unusable)?;
     // Written last: a folder without an identity is one that was not restored to the end.
     identity.save(&store)?;
     store.close();
