@@ -2,7 +2,7 @@
 //! end.
 
 use super::limits::FEATURE_LEVEL_FIRST;
-use super::{CacheConfig, Key, Value};
+use super::{CacheConfig, Key, Policy, Value};
 use serde::{Deserialize, Serialize};
 
 /// What a log entry says beside its command.
@@ -79,9 +79,8 @@ impl Command {
         match self {
             Self::One(op) => op.level(),
             Self::Batch(ops) => ops.iter().map(Op::level).max().unwrap_or(FEATURE_LEVEL_FIRST),
-            Self::Clear { .. } | Self::Configure(_) | Self::Tick | Self::RaiseFeatureLevel { .. } => {
-                FEATURE_LEVEL_FIRST
-            }
+            Self::Configure(change) => change.policy.map_or(FEATURE_LEVEL_FIRST, Policy::level),
+            Self::Clear { .. } | Self::Tick | Self::RaiseFeatureLevel { .. } => FEATURE_LEVEL_FIRST,
         }
     }
 }

@@ -16,11 +16,14 @@ use crate::replica::{Envelope, Member, from_postcard, to_bytes};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
 /// How long a change may take: a joint membership needs two rounds through the log.
 const ADMIN_LIMIT: Duration = Duration::from_secs(15);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// How long before its deadline a request stops waiting for its turn.
+const TURN_MARGIN: Duration = Duration::from_millis(200);
 /// Most members, learners among them. Each costs every node connections, and the leader a copy of each entry.
 const MEMBERS_MAX: usize = 32;
 /// A learner this many entries behind, or fewer, may be given a vote.
@@ -200,7 +203,7 @@ impl Inner {
         match request {
             AdminRequest::Add(request) => self.add(request, deadline).await.map(AdminDone::Joined),
             AdminRequest::Update { id, name, http } => {
-                self.update(id, name, http).await.map(|()| AdminDone::Changed)
+                self.update(id, name, http, deadline).await.map(|()| AdminDone::Changed)
             }
             AdminRequest::Promote { id } => self.promote(id).await.map(|()| AdminDone::Changed),
             AdminRequest::Remove { id } => self.remove(id, deadline).await.map(|()| AdminDone::Changed),
@@ -221,6 +224,14 @@ impl Inner {
         }
     }
 
+    /// Waits for its turn to add or change a member, or to raise the feature level. Gives up while its answer can still
+    /// say that nothing was done.
+    pub(super) async fn turn(&self, deadline: Instant) -> Result<MutexGuard<'_, ()>, AdminFailure> {
+        let until = deadline.checked_sub(TURN_MARGIN).unwrap_or(deadline);
+        let busy = |_| AdminFailure::Conflict("another change of the members is in progress".into());
+        tokio::time::timeout_at(until, self.adding.lock()).await.map_err(busy)
+    }
+
     /// Gives a node a number and makes it a learner. The number is the index of a log entry written for
     /// that purpose, so no number is ever given twice.
     async fn add(&self, request: AddMemberMessage, deadline: Instant) -> Result<Joined, AdminFailure> {
@@ -237,7 +248,7 @@ impl Inner {
         if uuid::Uuid::parse_str(&request.store_uuid).is_err() {
             return Err(AdminFailure::Invalid("store_uuid: expected a UUID".into()));
         }
-        let _one_at_a_time = self.adding.lock().await;
+        let _turn = self.turn(deadline).await?;
         let members = self.consensus.view().members;
         if let Some(known) = members.iter().find(|known| known.member.store_uuid == request.store_uuid) {
             // What this node believes may be a change that is never committed, or one that was undone.
@@ -247,12 +258,6 @@ impl Inner {
                 return Ok(joined(known.id, known.member.name.clone()));
             }
             return Err(AdminFailure::Unknown("the node is being added; ask again".into()));
-        }
-        let (known, kept) = (request.feature_level, self.feature_level());
-        if known < kept {
-            return Err(AdminFailure::Conflict(format!(
-                "the cluster keeps feature level {kept}, and the node knows up to {known}: run a later version of Lockstep"
-            )));
         }
         if members.len() >= MEMBERS_MAX {
             return Err(AdminFailure::Conflict(format!("a cluster has at most {MEMBERS_MAX} members")));
@@ -278,6 +283,13 @@ impl Inner {
                 break index;
             }
         };
+        // The tick was applied here, and with it every raise of the level that is in the log before it.
+        let (known, kept) = (request.feature_level, self.feature_level());
+        if known < kept {
+            return Err(AdminFailure::Conflict(format!(
+                "the cluster keeps feature level {kept}, and the node knows up to {known}: run a later version of Lockstep"
+            )));
+        }
         let name = request.name.unwrap_or_else(|| format!("n{id}"));
         if members.iter().any(|other| other.member.name == name) {
             return Err(AdminFailure::Conflict(format!("there is a member named {name} already")));
@@ -289,9 +301,15 @@ impl Inner {
     }
 
     /// Changes what the membership says of a member.
-    async fn update(&self, id: NodeId, name: String, http: String) -> Result<(), AdminFailure> {
+    async fn update(
+        &self,
+        id: NodeId,
+        name: String,
+        http: String,
+        deadline: Instant,
+    ) -> Result<(), AdminFailure> {
         check_name(&name).and_then(|()| check_url(&http)).map_err(AdminFailure::Conflict)?;
-        let _one_at_a_time = self.adding.lock().await;
+        let _turn = self.turn(deadline).await?;
         let view = self.consensus.view();
         let member = find(&view, id)?.member.clone();
         if let Some(other) = view.members.iter().find(|other| other.id != id && other.member.name == name) {

@@ -9,6 +9,8 @@ use super::write::Times;
 use crate::api::{Consistency, FeatureLevel, NodeState};
 use crate::cache::limits::FEATURE_LEVEL_FIRST;
 use crate::cache::{Cache, Command};
+use crate::peer::NodeId;
+use crate::raft::ReadIndexError;
 use crate::replica::Envelope;
 use tokio::time::Instant;
 
@@ -30,13 +32,14 @@ impl Node {
 impl Inner {
     /// Refuses a command of a later level than the cluster keeps, before it is proposed: there may be nodes that could
     /// not read it.
-    pub(super) async fn check_level(&self, command: &Command) -> Result<(), NodeError> {
+    pub(super) async fn check_level(&self, command: &Command, deadline: Instant) -> Result<(), NodeError> {
         let needed = command.level();
         if needed == FEATURE_LEVEL_FIRST || needed <= self.feature_level() {
             return Ok(());
         }
         // This node may be behind: the level it has applied says too little, never too much.
-        let kept = self.read(Consistency::Linearizable, None, None, Cache::feature_level).await?.value;
+        let limit = Some(deadline.saturating_duration_since(Instant::now()));
+        let kept = self.read(Consistency::Linearizable, None, limit, Cache::feature_level).await?.value;
         if needed > kept { Err(NodeError::FeatureLevel { needed, kept }) } else { Ok(()) }
     }
 
@@ -45,13 +48,27 @@ impl Inner {
         self.consensus.replica().with_cache(Cache::feature_level)
     }
 
+    fn term_and_members(&self) -> (u64, Vec<NodeId>) {
+        let view = self.consensus.view();
+        (view.term, view.members.into_iter().map(|member| member.id).collect())
+    }
+
     /// Carries out [`AdminRequest::RaiseFeatureLevel`], as the leader.
     pub(super) async fn raise_feature_level(&self, deadline: Instant) -> Result<FeatureLevel, AdminFailure> {
-        // A node that joins meanwhile would not be asked.
-        let _no_joins = self.adding.lock().await;
+        // A node that this leader takes in meanwhile would not be asked.
+        let _turn = self.turn(deadline).await?;
+        let asked = self.term_and_members();
         let level = newest_known_by_all(&self.states().await)?;
-        // What this node has applied may be the state of a leader that was replaced.
-        self.consensus.read_index(false).await.map_err(|_| AdminFailure::NotLeader)?;
+        // What this node has applied may be the state of a leader that was replaced, or older than the last raise.
+        let index = self.consensus.read_index(false).await.map_err(|error| match error {
+            ReadIndexError::Stopped(reason) => AdminFailure::Stopped(reason),
+            ReadIndexError::NotLeader { .. } | ReadIndexError::NoQuorum => AdminFailure::NotLeader,
+        })?;
+        self.consensus.replica().applied(index).await;
+        if self.term_and_members() != asked {
+            // Another leader may have taken a node in that was not asked.
+            return Err(AdminFailure::NotLeader);
+        }
         let kept = self.feature_level();
         if level <= kept {
             return Ok(FeatureLevel { feature_level: kept, raised: false });
@@ -60,10 +77,13 @@ impl Inner {
         let envelope = Envelope { idempotency_key: None, command }.encode();
         let times = Times::at_once(deadline);
         match self.propose_here(0, envelope, &Before::default(), times).await {
-            Ok(_) => {
-                tracing::info!(level, "the feature level was raised");
-                Ok(FeatureLevel { feature_level: level, raised: true })
-            }
+            Ok(done) => match done.response.result {
+                Ok(_) => {
+                    tracing::info!(level, "the feature level was raised");
+                    Ok(FeatureLevel { feature_level: level, raised: true })
+                }
+                Err(error) => Err(AdminFailure::Conflict(error.to_string())),
+            },
             Err(failure) => Err(failure.into()),
         }
     }

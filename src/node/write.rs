@@ -66,8 +66,8 @@ impl Inner {
     pub(super) async fn write(&self, request: WriteRequest) -> Result<Written, NodeError> {
         self.refuse_when_draining()?;
         self.refuse_when_removed()?;
-        self.check_level(&request.command).await?;
         let answer = Instant::now() + request.limit.unwrap_or(self.options.limits.request);
+        self.check_level(&request.command, answer).await?;
         let last_try = answer.checked_sub(LAST_TRY).unwrap_or(answer);
         // Encoded first, so that a value that waits is held once.
         let body = Envelope { idempotency_key: request.idempotency_key, command: request.command }.encode();

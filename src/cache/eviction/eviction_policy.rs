@@ -41,6 +41,8 @@ pub(super) struct Registration {
     /// As it is written in settings.
     pub name: &'static str,
     /// Whether entries are evicted at all.
+    /// The first feature level that has it.
+    pub level: u32,
     pub evicts: bool,
     /// The policy without entries.
     pub new: fn() -> Box<dyn EvictionPolicy>,

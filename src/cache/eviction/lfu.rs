@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 pub(super) const REGISTRATION: Registration =
-    Registration { number: 2, name: "lfu", evicts: true, new: || Box::<Lfu>::default() };
+    Registration { number: 2, name: "lfu", level: 1, evicts: true, new: || Box::<Lfu>::default() };
 
 /// Where ageing stops. No cache lives long enough to reach it; it keeps sums in range whatever a snapshot says.
 const AGE_MAX: u64 = u64::MAX / 4;

@@ -6,7 +6,7 @@ use crate::cache::entry::Usage;
 use crate::cache::slab::Slab;
 
 pub(super) const REGISTRATION: Registration =
-    Registration { number: 0, name: "lru", evicts: true, new: || Box::<Lru>::default() };
+    Registration { number: 0, name: "lru", level: 1, evicts: true, new: || Box::<Lru>::default() };
 
 /// Uses of an entry among the newest sixteenth of all are not worth a place in the log: they would move it by less than
 /// a sixteenth of the order.

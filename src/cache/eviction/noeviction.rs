@@ -6,8 +6,13 @@ use super::lru::Lru;
 use crate::cache::entry::Usage;
 use crate::cache::slab::Slab;
 
-pub(super) const REGISTRATION: Registration =
-    Registration { number: 1, name: "noeviction", evicts: false, new: || Box::<NoEviction>::default() };
+pub(super) const REGISTRATION: Registration = Registration {
+    number: 1,
+    name: "noeviction",
+    level: 1,
+    evicts: false,
+    new: || Box::<NoEviction>::default(),
+};
 
 /// Entries by recency.
 #[derive(Debug, Default)]

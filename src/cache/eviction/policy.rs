@@ -61,6 +61,11 @@ impl Policy {
         REGISTRY[self.position()].evicts
     }
 
+    /// The first feature level that has it. An earlier release cannot decode its number.
+    pub(in crate::cache) fn level(self) -> u32 {
+        REGISTRY[self.position()].level
+    }
+
     /// The policy's number in logs, snapshots and digests.
     pub(in crate::cache) fn number(self) -> u8 {
         REGISTRY[self.position()].number

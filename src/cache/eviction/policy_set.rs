@@ -117,9 +117,11 @@ impl PolicySet {
         true
     }
 
-    /// The state of every policy.
+    /// The states of the policies that have one. A policy that was never in force is left out, so that a snapshot can be
+    /// read by a release that does not know it.
     pub fn states(&self) -> PolicyStates {
-        PolicyStates(Policy::ALL.map(|policy| (policy.number(), self.order(policy).state())).into())
+        let states = Policy::ALL.map(|policy| (policy.number(), self.order(policy).state()));
+        PolicyStates(states.into_iter().filter(|(_, state)| state.digest_words() != [0; 4]).collect())
     }
 
     /// Reads what [`PolicyStates::encode`] wrote, into policies without entries.

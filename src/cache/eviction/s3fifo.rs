@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
 
 pub(super) const REGISTRATION: Registration =
-    Registration { number: 3, name: "s3fifo", evicts: true, new: || Box::<S3Fifo>::default() };
+    Registration { number: 3, name: "s3fifo", level: 1, evicts: true, new: || Box::<S3Fifo>::default() };
 
 /// The small queue has a tenth of the capacity; there are as many ghosts as the main queue may hold entries.
 const SMALL_PART: u64 = 10;

@@ -7,8 +7,8 @@ use crate::cache::dedup::{DedupEntry, DedupTable, result_codec};
 use crate::cache::entry::Entry;
 use crate::cache::eviction::PolicySet;
 use crate::cache::limits::{
-    CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX,
-    TOMBSTONES_MAX, VALUE_BYTES_MAX,
+    CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, FEATURE_LEVEL_FIRST, IDEMPOTENCY_KEY_BYTES_MAX,
+    KEY_BYTES_MAX, TOMBSTONES_MAX, VALUE_BYTES_MAX,
 };
 use crate::cache::numbered_queue::NumberedQueue;
 use crate::cache::record::Record;
@@ -45,7 +45,7 @@ impl Cache {
         }
         let stats = stats(source)?;
         let feature_level = source.u32()?;
-        if feature_level > FEATURE_LEVEL {
+        if !(FEATURE_LEVEL_FIRST..=FEATURE_LEVEL).contains(&feature_level) {
             return Err(RestoreError::FeatureLevel(feature_level));
         }
         let recency_clock = source.counter()?;

@@ -34,7 +34,7 @@ struct BulkBody<'a> {
     items: Option<&'a RawValue>,
 }
 
-/// Items as they came, no more than are taken: a few bytes each in the request take more context.
+/// Items as they came, no more than are taken: a few bytes each in the request take more here.
 struct Items<'a>(Vec<&'a RawValue>);
 
 const TOO_MANY: &str = "too many items";

@@ -1,4 +1,4 @@
-//! `/api/sync/…`: how the nodes keep together. Context that is the replicated log's doing, all the time: there is
+//! `/api/sync/…`: how the nodes keep together. Here that is the replicated log's doing, all the time: there is
 //! nothing to force and nothing to switch off, but something to tell.
 
 use super::super::door::Door;
@@ -92,7 +92,7 @@ struct Forced {
     success: bool,
     message: &'static str,
     node_id: String,
-    /// This node has applied everything up to context.
+    /// This node has applied everything up to here.
     index: u64,
     peers: Vec<Compared>,
 }
