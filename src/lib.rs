@@ -41,6 +41,9 @@ pub mod sabotage;
 pub mod http;
 
 #[cfg(feature = "http")]
+pub mod front;
+
+#[cfg(feature = "http")]
 pub mod dashboard;
 
 #[cfg(feature = "node")]

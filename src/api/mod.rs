@@ -27,4 +27,4 @@ pub use kv::{
     Cleared, Consistency, Counter, Deadline, EntryDetails, ExpireRequest, IncrRequest, KeyEntry, KeyPage,
 };
 pub use nodes::{NodeReport, NodeState, Nodes, ProtocolRange};
-pub use watch::{LiveAnswer, LiveMessage, LiveRequest, Subscribe, Told, WireEvent};
+pub use watch::{LiveAnswer, LiveMessage, LiveRequest, Subscribe, WatchMessage, WireEvent};

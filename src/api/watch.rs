@@ -1,4 +1,4 @@
-//! What those who watch are told, over server-sent events and WebSocket alike.
+//! Messages to watchers, the same over server-sent events and WebSockets.
 
 use super::batch::WireValue;
 use super::cluster::ConfigBody;
@@ -7,35 +7,37 @@ use serde::{Deserialize, Serialize};
 /// One message to a watcher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-pub enum Told {
-    /// The first, unless a `resync` is: changes after `index` follow. Indexes mean something within this cluster and incarnation only.
+pub enum WatchMessage {
+    /// The first message, unless a `resync` is. Changes after `index` follow. Indexes are valid for this cluster and
+    /// incarnation only.
     Subscribed { index: u64, cluster_id: String, incarnation: u64 },
-    /// What one log entry changed, all of it that is watched; `at_ms` is log time.
+    /// All watched changes of one log entry; `at_ms` is log time.
     Change {
         index: u64,
         at_ms: u64,
-        /// The node whose client asked for it; absent for what the cluster does by itself.
+        /// The node whose client asked for it; absent for changes that the cluster makes by itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<u64>,
         events: Vec<WireEvent>,
     },
-    /// Up to `index` there was nothing else.
+    /// There were no other changes up to `index`.
     Bookmark { index: u64 },
-    /// What came after `from` is no longer known: read again, from a state of `index` or later. Changes after that follow.
+    /// Changes after `from` are no longer known: read again, from a state of `index` or later. Changes after that follow.
     Resync { from: u64, index: u64 },
-    /// The last: whoever watches on from `resume`, here or on another node, misses nothing.
-    Cut { resume: u64, reason: String },
+    /// The last message. A watch that continues from `resume`, on this node or another, misses nothing.
+    #[serde(rename = "cut")]
+    Closed { resume: u64, reason: String },
 }
 
-impl Told {
-    /// The place to watch on from, once this was told.
+impl WatchMessage {
+    /// The cursor after this message.
     pub fn index(&self) -> u64 {
         match self {
             Self::Subscribed { index, .. }
             | Self::Change { index, .. }
             | Self::Bookmark { index }
             | Self::Resync { index, .. }
-            | Self::Cut { resume: index, .. } => *index,
+            | Self::Closed { resume: index, .. } => *index,
         }
     }
 
@@ -46,16 +48,16 @@ impl Told {
             Self::Change { .. } => "change",
             Self::Bookmark { .. } => "bookmark",
             Self::Resync { .. } => "resync",
-            Self::Cut { .. } => "cut",
+            Self::Closed { .. } => "cut",
         }
     }
 }
 
-/// One thing that happened, and why.
+/// One event, and its cause.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "cause", rename_all = "lowercase")]
 pub enum WireEvent {
-    /// Stored. `bytes` is the value's length; the value is there if it was asked for.
+    /// A value was stored. `bytes` is its length; the value is there if it was asked for.
     Put {
         key: String,
         created: bool,
@@ -64,11 +66,11 @@ pub enum WireEvent {
         value: Option<WireValue>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         content_type: Option<String>,
-        /// In log time; without it the entry lives for ever.
+        /// In log time; absent if the entry does not expire.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_at_ms: Option<u64>,
     },
-    /// The time to live changed, not the value.
+    /// The TTL changed, not the value.
     Lifetime {
         key: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,13 +85,13 @@ pub enum WireEvent {
     Evict {
         key: String,
     },
-    /// All keys with the prefix, or all, were removed at once; `removed` of them, watched or not.
+    /// All keys, or all with the prefix, were removed at once: `removed` keys, watched or not.
     Clear {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         prefix: Option<String>,
         removed: u64,
     },
-    /// The settings are these now.
+    /// The settings were changed to these.
     Config {
         config: ConfigBody,
     },
@@ -100,11 +102,11 @@ pub enum WireEvent {
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum LiveRequest {
     Subscribe(Subscribe),
-    /// The subscription of this `id` ends.
+    /// Ends the subscription with this `id`.
     Unsubscribe(String),
 }
 
-/// A subscription. Its `id` comes with every message that belongs to it.
+/// A subscription. Each of its messages has its `id`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subscribe {
@@ -116,7 +118,7 @@ pub struct Subscribe {
     /// Changes after this index; after now, when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<u64>,
-    /// Whether values come along.
+    /// Whether messages contain values.
     #[serde(default = "yes")]
     pub values: bool,
 }
@@ -129,24 +131,24 @@ fn yes() -> bool {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum LiveMessage {
-    /// What a subscription is told.
-    Told {
+    /// A message of a subscription.
+    Watch {
         id: String,
         #[serde(flatten)]
-        told: Told,
+        message: WatchMessage,
     },
-    /// An answer to a request.
+    /// The answer to a request.
     Answer(LiveAnswer),
 }
 
-/// What became of a request that brings nothing.
+/// The answer to a request that was refused, or that ended a subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum LiveAnswer {
     Unsubscribed {
         id: String,
     },
-    /// It was not carried out. Codes are those of the error table.
+    /// The request was not carried out. Codes are those of the error table.
     Refused {
         id: String,
         code: String,

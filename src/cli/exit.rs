@@ -16,7 +16,7 @@ const OUTCOME_UNKNOWN: u8 = 6;
 const NOT_LINEARIZABLE: u8 = 7;
 const UNDECIDED: u8 = 8;
 
-/// Told by `get` and `del` of a key that is not there.
+/// WatchMessage by `get` and `del` of a key that is not there.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no key `{0}`")]
 pub struct NoSuchKey(pub String);
@@ -26,7 +26,7 @@ pub struct NoSuchKey(pub String);
 #[error("{0}")]
 pub struct Usage(pub String);
 
-/// Told by `check-history` of a history that it can't approve.
+/// WatchMessage by `check-history` of a history that it can't approve.
 #[derive(Debug, thiserror::Error)]
 pub enum NotApproved {
     #[error("not linearizable")]

@@ -3,7 +3,8 @@
 use super::commands::{FirstSettings, ServeArgs, TimingArgs};
 use super::exit::Usage;
 use crate::cache::{CacheConfig, ConfigChange};
-use crate::http::{CompatSettings, Door, HttpLimits, HttpServer};
+use crate::front::{Front, FrontLimits};
+use crate::http::{AppState, CompatSettings, HttpServer, HttpSettings};
 use crate::node::{Limits, Node, NodeOptions, Opened, Origin, Release, Timing};
 use anyhow::{Context, Result, bail};
 use std::net::{IpAddr, SocketAddr};
@@ -35,21 +36,23 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     let addresses = Addresses::of(&args)?;
     let http = TcpListener::bind(&addresses.http).await;
     let http = http.with_context(|| format!("cannot listen for clients on {}", addresses.http))?;
-    let http_limits = HttpLimits {
+    let limits = FrontLimits {
         value_bytes: args.value_bytes_max as usize,
         connections: connections(args.connections),
-        ..HttpLimits::default()
+        ..FrontLimits::default()
     };
-    let fault_injection = args.fault_injection;
-    let compat = compat_settings()?;
+    let mut settings = HttpSettings {
+        allowed_hosts: allowed_hosts(&args.allowed_hosts)?,
+        fault_injection: args.fault_injection,
+        compat: compat_settings()?,
+        ..HttpSettings::default()
+    };
     let bound = http.local_addr()?;
-    let allowed_hosts = allowed_hosts(&args.allowed_hosts)?;
     let options = options(*args, addresses, bound)?;
-    let hosts = allowed_hosts.into_iter().chain(cluster_hosts(&options.origin)).collect();
+    settings.allowed_hosts.extend(cluster_hosts(&options.origin));
     let opened = Opened::open(options).await?;
-    let door = Door::new(opened.formation(), http_limits, fault_injection, compat);
-    door.answer_to(hosts);
-    let server = HttpServer::start(http, door.clone());
+    let front = Front::new(opened.formation(), limits);
+    let server = HttpServer::start(http, AppState::new(front.clone(), settings));
     tracing::info!(http = %bound, "listening");
 
     let started = tokio::select! {
@@ -58,7 +61,7 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     };
     let node = started?;
     tracing::info!(id = node.id(), name = node.name(), "this node has its place in the cluster");
-    door.open(node.clone());
+    front.open(node.clone());
 
     tokio::select! {
         () = stop.asked() => {

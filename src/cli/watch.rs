@@ -2,7 +2,7 @@
 
 use super::commands::Target;
 use super::kv::connect;
-use crate::api::{Told, WireEvent, WireValue};
+use crate::api::{WatchMessage, WireEvent, WireValue};
 use anyhow::Result;
 use clap::Args;
 use std::io::{ErrorKind, Write};
@@ -33,7 +33,7 @@ pub async fn watch(args: WatchArgs) -> Result<()> {
     let mut left = args.limit.unwrap_or(u64::MAX);
     while left > 0 {
         let told = watching.next().await?;
-        left -= u64::from(matches!(told, Told::Change { .. }));
+        left -= u64::from(matches!(told, WatchMessage::Change { .. }));
         let text = if output.json { serde_json::to_string(&told)? + "\n" } else { words(&told) };
         let mut out = std::io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -46,13 +46,15 @@ pub async fn watch(args: WatchArgs) -> Result<()> {
 }
 
 /// A line an event. What only moves the place is left out.
-fn words(told: &Told) -> String {
+fn words(told: &WatchMessage) -> String {
     match told {
-        Told::Subscribed { .. } | Told::Bookmark { .. } | Told::Cut { .. } => String::new(),
-        Told::Change { index, events, .. } => {
+        WatchMessage::Subscribed { .. } | WatchMessage::Bookmark { .. } | WatchMessage::Closed { .. } => {
+            String::new()
+        }
+        WatchMessage::Change { index, events, .. } => {
             events.iter().map(|event| format!("{index} {}\n", sentence(event))).collect()
         }
-        Told::Resync { from, index } => {
+        WatchMessage::Resync { from, index } => {
             format!("{index} resync: changes after {from} are no longer kept; read the keys again\n")
         }
     }

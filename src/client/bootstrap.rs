@@ -1,4 +1,4 @@
-//! What a node without a cluster asks others: who are you, and may I join.
+//! Requests of a node that has no cluster yet: introductions of other nodes, and joining their cluster.
 
 use super::bounded::{SMALL_BYTES_MAX, read_up_to};
 use crate::api::{AddMember, ErrorCode, Introduction, Joined, Problem};
@@ -8,11 +8,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::net::lookup_host;
 
-const INTRODUCTION_LIMIT: Duration = Duration::from_secs(2);
-const JOIN_LIMIT: Duration = Duration::from_secs(20);
+const INTRODUCTION_TIMEOUT: Duration = Duration::from_secs(2);
+const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
 const JOIN_RETRY: Duration = Duration::from_millis(200);
-/// How long a conflict may last: another node's change passes, a name that is taken stays.
-const CONFLICT_LIMIT: Duration = Duration::from_secs(3);
+/// How long a conflict is retried: another node's membership change passes, a name that is taken stays.
+const CONFLICT_TIMEOUT: Duration = Duration::from_secs(3);
 
 fn client(limit: Duration) -> Result<reqwest::Client, String> {
     reqwest::Client::builder()
@@ -23,9 +23,9 @@ fn client(limit: Duration) -> Result<reqwest::Client, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Asks each URL who is there; answers come in the order of the URLs.
+/// Asks for the introduction of the node at each URL. The answers are in the order of the URLs.
 pub async fn introductions(urls: &[String]) -> Vec<Result<Introduction, String>> {
-    let client = match client(INTRODUCTION_LIMIT) {
+    let client = match client(INTRODUCTION_TIMEOUT) {
         Ok(client) => client,
         Err(error) => return urls.iter().map(|_| Err(error.clone())).collect(),
     };
@@ -36,7 +36,7 @@ async fn introduction(client: &reqwest::Client, url: &str) -> Result<Introductio
     let url = format!("{}/v1/introduction", url.trim_end_matches('/'));
     let mut response = client.get(&url).send().await.map_err(|error| short(&error))?;
     if response.status() == StatusCode::MISDIRECTED_REQUEST {
-        // A node need not know every name that a list has for it. It answers to its address.
+        // A node does not know every name by which a list calls it. It answers to its address.
         for url in by_address(&url).await {
             if let Ok(answer) = client.get(url).send().await {
                 response = answer;
@@ -63,13 +63,13 @@ async fn by_address(url: &str) -> Vec<Url> {
     found.filter_map(at).collect()
 }
 
-/// Asks a cluster to take a node in, for as long as it is starting, changing or without a leader. Asking
-/// twice for one data folder gives the same answer.
+/// Asks a cluster to add a node, and retries while the cluster is starting, changing or without a leader. Asking twice for
+/// one data folder gives the same answer.
 ///
 /// # Errors
 /// A sentence.
 pub async fn join(url: &str, request: &AddMember) -> Result<Joined, String> {
-    let client = client(JOIN_LIMIT)?;
+    let client = client(JOIN_TIMEOUT)?;
     let url = format!("{}/v1/members", url.trim_end_matches('/'));
     let started = Instant::now();
     let mut told = String::new();
@@ -89,13 +89,13 @@ pub async fn join(url: &str, request: &AddMember) -> Result<Joined, String> {
     }
 }
 
-/// Asks once; an error comes with how long asking again makes sense.
+/// Asks once. An error comes with the time for which it makes sense to retry.
 async fn try_join(
     client: &reqwest::Client,
     url: &str,
     request: &AddMember,
 ) -> Result<Joined, (String, Duration)> {
-    let unreachable = |error| (format!("{url}: {}", short(&error)), JOIN_LIMIT);
+    let unreachable = |error| (format!("{url}: {}", short(&error)), JOIN_TIMEOUT);
     let response = client.post(url).json(request).send().await.map_err(unreachable)?;
     let status = response.status();
     let told = read_up_to(response, SMALL_BYTES_MAX).await.unwrap_or_default();
@@ -106,8 +106,8 @@ async fn try_join(
         Ok(problem) => Err((
             problem.detail,
             match problem.code {
-                ErrorCode::Conflict => CONFLICT_LIMIT,
-                code if code.retry_is_safe(true) => JOIN_LIMIT,
+                ErrorCode::Conflict => CONFLICT_TIMEOUT,
+                code if code.retry_is_safe(true) => JOIN_TIMEOUT,
                 _ => Duration::ZERO,
             },
         )),
@@ -115,7 +115,7 @@ async fn try_join(
     }
 }
 
-/// The innermost reason, without the URL that the caller names anyway.
+/// The innermost cause, without the URL, which the caller names.
 fn short(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".into();

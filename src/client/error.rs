@@ -1,8 +1,8 @@
-//! Why a request of the client failed, and whether it may have happened all the same.
+//! Errors of the client, and whether the request may have been carried out.
 
 use crate::api::{Effect, ErrorCode, Problem};
 
-/// Why a request failed. [`ClientError::effect`] says whether it may have happened.
+/// Why a request failed. [`ClientError::effect`] says whether it may have been carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// A node answered with a problem; operations of a batch are counted from 0.

@@ -1,5 +1,5 @@
-//! The Rust client: knows several nodes, goes on to the next when one fails, sends writes to the leader
-//! once it knows it, and repeats a write only when that cannot apply it twice.
+//! The Rust client. It knows several nodes and tries the next one when one fails, sends writes to the leader once it knows
+//! it, and repeats a write only where that cannot apply it twice.
 
 use super::bounded::{ANSWER_BYTES_MAX, SMALL_BYTES_MAX, Unread, read_up_to};
 use super::error::{ClientError, garbled, innermost, lost};
@@ -14,22 +14,22 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long one try may take when there are other nodes to ask: a node that hangs must not use up all the time.
-pub(super) const TRY_LIMIT: Duration = Duration::from_secs(3);
-/// How much longer a try may take than the one before that was refused.
+/// The timeout of one try if there are other nodes: a node that hangs must not use up the whole time.
+pub(super) const TRY_TIMEOUT: Duration = Duration::from_secs(3);
+/// How much longer a try can take than the one before, which was refused.
 const SLACK: Duration = Duration::from_millis(100);
-/// How long to try when nobody at all listens: enough for a node that restarts.
-const NOBODY_LIMIT: Duration = Duration::from_secs(2);
+/// How long to try while no node listens: enough for a node that restarts.
+const NOBODY_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) const PAUSE_FIRST: Duration = Duration::from_millis(20);
 pub(super) const PAUSE_LAST: Duration = Duration::from_millis(500);
 
 /// A client of one cluster.
 pub struct Client {
     http: reqwest::Client,
-    /// For answers that have no end.
+    /// For responses without an end.
     streams: reqwest::Client,
     urls: Vec<String>,
-    /// Where the next request goes that is not for the leader.
+    /// The position of the node that gets the next request that is not for the leader.
     next: AtomicUsize,
     leader: Mutex<Option<String>>,
     limit: Duration,
@@ -64,7 +64,7 @@ impl Client {
         Ok(Self { http, streams, urls, next: AtomicUsize::new(0), leader: Mutex::new(None), limit })
     }
 
-    /// Starts with another node than the first.
+    /// The same client, starting with a node other than the first.
     pub fn starting_at(self, position: usize) -> Self {
         self.next.store(position % self.urls.len(), Ordering::Relaxed);
         self
@@ -73,7 +73,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn config(&self) -> Result<ConfigBody, ClientError> {
-        self.json(Method::GET, "/v1/config", Kind::Read, |builder| builder).await
+        self.json(Method::GET, "/v1/config", Retry::Always, |builder| builder).await
     }
 
     /// Changes the replicated settings that are named.
@@ -81,27 +81,27 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn set_config(&self, update: &ConfigUpdate) -> Result<ConfigBody, ClientError> {
-        self.json(Method::PUT, "/v1/config", Kind::Write, |builder| builder.json(update)).await
+        self.json(Method::PUT, "/v1/config", Retry::WithKey, |builder| builder.json(update)).await
     }
 
-    /// What one node says of itself.
+    /// The status of one node.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn status(&self) -> Result<Status, ClientError> {
-        self.json(Method::GET, "/v1/status", Kind::Read, |builder| builder).await
+        self.json(Method::GET, "/v1/status", Retry::Always, |builder| builder).await
     }
 
     /// # Errors
     /// [`ClientError`].
     pub async fn digests(&self) -> Result<Digests, ClientError> {
-        self.json(Method::GET, "/v1/digest", Kind::Read, |builder| builder).await
+        self.json(Method::GET, "/v1/digest", Retry::Always, |builder| builder).await
     }
 
     /// # Errors
     /// [`ClientError`].
     pub async fn members(&self) -> Result<Members, ClientError> {
-        self.json(Method::GET, "/v1/members", Kind::Read, |builder| builder).await
+        self.json(Method::GET, "/v1/members", Retry::Always, |builder| builder).await
     }
 
     /// Gives a learner a vote.
@@ -110,24 +110,24 @@ impl Client {
     /// [`ClientError`].
     pub async fn promote(&self, id: u64) -> Result<(), ClientError> {
         let path = format!("/v1/members/{id}/promote");
-        self.send(Method::POST, &path, Kind::Once, |builder| builder).await.map(drop)
+        self.send(Method::POST, &path, Retry::Never, |builder| builder).await.map(drop)
     }
 
-    /// Takes a node out of the cluster.
+    /// Removes a node from the cluster.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn remove(&self, id: u64) -> Result<(), ClientError> {
         let path = format!("/v1/members/{id}");
-        self.send(Method::DELETE, &path, Kind::Once, |builder| builder).await.map(drop)
+        self.send(Method::DELETE, &path, Retry::Never, |builder| builder).await.map(drop)
     }
 
-    /// How every member is, as each says itself.
+    /// The status of every member, as each reports it.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn nodes(&self) -> Result<Nodes, ClientError> {
-        self.json(Method::GET, "/v1/nodes", Kind::Read, |builder| builder).await
+        self.json(Method::GET, "/v1/nodes", Retry::Always, |builder| builder).await
     }
 
     /// Raises the feature level to the newest one that all members know.
@@ -135,16 +135,16 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn finish_upgrade(&self) -> Result<FeatureLevel, ClientError> {
-        self.json(Method::POST, "/v1/upgrade", Kind::Once, |builder| builder).await
+        self.json(Method::POST, "/v1/upgrade", Retry::Never, |builder| builder).await
     }
 
-    /// Hands the lead over; to the most advanced voter when `to` is `None`.
+    /// Transfers leadership; to the most up-to-date voter if `to` is `None`.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn transfer_leader(&self, to: Option<u64>) -> Result<(), ClientError> {
         let body = TransferLeader { to };
-        self.send(Method::POST, "/v1/leader", Kind::Once, |builder| builder.json(&body)).await.map(drop)
+        self.send(Method::POST, "/v1/leader", Retry::Never, |builder| builder.json(&body)).await.map(drop)
     }
 
     /// Whether the node behind the first URL is ready for clients.
@@ -159,7 +159,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn backup(&self) -> Result<Response, ClientError> {
-        self.send(Method::GET, "/v1/snapshot", Kind::Read, |builder| builder).await
+        self.send(Method::GET, "/v1/snapshot", Retry::Always, |builder| builder).await
     }
 
     /// Asks one node to write a snapshot.
@@ -167,17 +167,17 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn take_snapshot(&self) -> Result<serde_json::Value, ClientError> {
-        self.json(Method::POST, "/v1/snapshot", Kind::Once, |builder| builder).await
+        self.json(Method::POST, "/v1/snapshot", Retry::Never, |builder| builder).await
     }
 
     pub(super) async fn json<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
-        kind: Kind,
+        retry: Retry,
         build: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<T, ClientError> {
-        let response = self.send(method, path, kind, build).await?;
+        let response = self.send(method, path, retry, build).await?;
         let url = response.url().to_string();
         let bytes = read(&url, response, ANSWER_BYTES_MAX).await?;
         serde_json::from_slice(&bytes).map_err(|error| garbled(&url, &error.to_string()))
@@ -189,11 +189,11 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        kind: Kind,
+        retry: Retry,
         build: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, ClientError> {
         let deadline = Instant::now() + self.limit;
-        let idempotency_key = (kind == Kind::Write).then(|| uuid::Uuid::new_v4().to_string());
+        let idempotency_key = (retry == Retry::WithKey).then(|| uuid::Uuid::new_v4().to_string());
         let mut pause = PAUSE_FIRST;
         let begun = Instant::now();
         // With less time than this left, another try would hardly be answered: what the last one took that was refused.
@@ -203,10 +203,10 @@ impl Client {
         // An earlier try whose outcome nobody knows: a later refusal does not undo it.
         let mut unknown = None;
         loop {
-            let url = self.target(kind);
+            let url = self.target(retry);
             let mut left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            if self.urls.len() > 1 && kind != Kind::Once {
-                left = left.min(TRY_LIMIT);
+            if self.urls.len() > 1 && retry != Retry::Never {
+                left = left.min(TRY_TIMEOUT);
             }
             let mut request = build(self.http.request(method.clone(), format!("{url}{path}"))).timeout(left);
             if let Some(key) = &idempotency_key {
@@ -218,12 +218,12 @@ impl Client {
                 Err(error) => error,
             };
             self.learn(&url, &error);
-            let harmless = kind == Kind::Read && error.effect() == Effect::Unknown;
+            let harmless = retry == Retry::Always && error.effect() == Effect::Unknown;
             let safe = error.code().retry_is_safe(idempotency_key.is_some()) || harmless;
             // A full cache passes, but not while a caller waits.
             let worth = error.code() != ErrorCode::CacheFull;
             let nobody = matches!(error, ClientError::Unreachable { .. });
-            let given_up = nobody && told.is_none() && begun.elapsed() >= NOBODY_LIMIT;
+            let given_up = nobody && told.is_none() && begun.elapsed() >= NOBODY_TIMEOUT;
             if error.effect() == Effect::None {
                 too_late = tried.elapsed() + SLACK;
             }
@@ -231,13 +231,13 @@ impl Client {
             if !safe || !worth || given_up || Instant::now() + pause + too_late >= deadline {
                 return Err(match unknown.filter(|_| !is_final(&error)) {
                     Some(unknown) => unknown,
-                    None => explained(error, kind, told),
+                    None => explained(error, retry, told),
                 });
             }
             if let ClientError::Problem(problem) = &error {
                 told = Some(problem.clone());
             }
-            if error.effect() == Effect::Unknown && kind != Kind::Read {
+            if error.effect() == Effect::Unknown && retry != Retry::Always {
                 unknown.get_or_insert(error);
             }
             tokio::time::sleep(pause).await;
@@ -254,7 +254,7 @@ impl Client {
         self.limit
     }
 
-    /// The node that is asked next, if it need not be the leader.
+    /// The node for the next request that need not go to the leader.
     pub(super) fn any_url(&self) -> String {
         self.urls[self.next.load(Ordering::Relaxed) % self.urls.len()].clone()
     }
@@ -263,15 +263,15 @@ impl Client {
         self.next.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn target(&self, kind: Kind) -> String {
+    fn target(&self, retry: Retry) -> String {
         let leader = self.leader.lock().expect("no panic while held").clone();
-        match leader.filter(|_| kind == Kind::Write) {
+        match leader.filter(|_| retry == Retry::WithKey) {
             Some(leader) => leader,
             None => self.any_url(),
         }
     }
 
-    /// After a failure: another node, and the leader if the answer named it.
+    /// After a failure: chooses another node, and the leader if the response named it.
     fn learn(&self, url: &str, error: &ClientError) {
         let named = match error {
             ClientError::Problem(problem) => problem.leader.as_ref().map(|leader| leader.http.clone()),
@@ -288,21 +288,21 @@ impl Client {
     }
 }
 
-/// The error worth telling: a reason that a node gave rather than a silence after it. A read without an
-/// answer did nothing, so its outcome is not in doubt.
-fn explained(error: ClientError, kind: Kind, told: Option<Box<Problem>>) -> ClientError {
+/// The error to return: a reason that a node gave rather than a later silence. A read without an answer had no effect, so
+/// its outcome is not in doubt.
+fn explained(error: ClientError, retry: Retry, told: Option<Box<Problem>>) -> ClientError {
     match (error, told) {
         (ClientError::Unreachable { .. }, Some(told)) => ClientError::Problem(told),
-        (ClientError::Lost { .. }, Some(told)) if kind == Kind::Read => ClientError::Problem(told),
-        (ClientError::Lost { url, reason }, None) if kind == Kind::Read => {
+        (ClientError::Lost { .. }, Some(told)) if retry == Retry::Always => ClientError::Problem(told),
+        (ClientError::Lost { url, reason }, None) if retry == Retry::Always => {
             ClientError::Unreachable { url, reason }
         }
         (error, _) => error,
     }
 }
 
-/// Whether an answer speaks for every try of a named request: the state machine gives each of them the one
-/// it gave first.
+/// Whether an error is the final answer to all tries of a request with an idempotency key: the state machine gives each of
+/// them the answer that it gave first.
 fn is_final(error: &ClientError) -> bool {
     matches!(
         error.code(),
@@ -313,19 +313,21 @@ fn is_final(error: &ClientError) -> bool {
     )
 }
 
-/// What a request is, for choosing a node and for repeating it.
+/// When a request is repeated. Requests that change data go to the leader first.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Read,
-    Write,
-    /// Never repeated where it might be carried out twice.
-    Once,
+pub(super) enum Retry {
+    /// It only reads, so it can be repeated after any failure.
+    Always,
+    /// It carries an idempotency key, so it is applied once however often it is sent.
+    WithKey,
+    /// It is not repeated where it might be carried out twice.
+    Never,
 }
 
-/// Reads an answer of at most `most` bytes.
-pub(super) async fn read(url: &str, response: Response, most: usize) -> Result<Bytes, ClientError> {
-    read_up_to(response, most).await.map_err(|unread| match unread {
-        Unread::TooLong(most) => garbled(url, &format!("it has more than {most} bytes")),
+/// Reads a response of at most `max` bytes.
+pub(super) async fn read(url: &str, response: Response, max: usize) -> Result<Bytes, ClientError> {
+    read_up_to(response, max).await.map_err(|unread| match unread {
+        Unread::TooLong(max) => garbled(url, &format!("it has more than {max} bytes")),
         Unread::Lost(error) => lost(url, &error),
     })
 }

@@ -2,7 +2,7 @@
 
 use super::bounded::ANSWER_BYTES_MAX;
 use super::error::{ClientError, garbled};
-use super::http::{Client, Kind, read};
+use super::http::{Client, Retry, read};
 use crate::api::{
     BatchAnswer, BatchRequest, Cleared, Consistency, Counter, Deadline, ErrorCode, ExpireRequest,
     IncrRequest, KeyPage, OpRequest, PREVIOUS_REVISION, Problem, TTL_MS,
@@ -12,16 +12,16 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 
-/// What need not be escaped in a path segment or a query value.
+/// Characters that need no escape in a path segment or a query value.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// A value as a node gave it.
+/// A value, as [`Client::get`] returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct GetResponse {
     pub value: Bytes,
     pub content_type: Option<String>,
     pub revision: u64,
-    /// Milliseconds it has left; `None` lives for ever.
+    /// Remaining TTL in milliseconds; `None` if the key does not expire.
     pub ttl_ms: Option<u64>,
 }
 
@@ -59,7 +59,7 @@ pub struct Stored {
     pub revision: u64,
     /// Whether the key is new.
     pub created: bool,
-    /// What was replaced, if that was asked for and there was something.
+    /// The value that was replaced, if it was asked for and there was one.
     pub previous: Option<Previous>,
 }
 
@@ -76,13 +76,13 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn get(&self, key: &str, consistency: Consistency) -> Result<Option<Answer>, ClientError> {
+    pub async fn get(&self, key: &str, consistency: Consistency) -> Result<Option<GetResponse>, ClientError> {
         let path = format!("{}?consistency={}", kv_path(key)?, consistency.as_str());
-        let answer = self.send(Method::GET, &path, Kind::Read, |request| request).await;
+        let answer = self.send(Method::GET, &path, Retry::Always, |request| request).await;
         let Some(response) = found(answer)? else { return Ok(None) };
         let (revision, ttl_ms) = (revision(&response)?, number(&response, TTL_MS));
         let (value, content_type) = body(response).await?;
-        Ok(Some(Answer { value, content_type, revision, ttl_ms }))
+        Ok(Some(GetResponse { value, content_type, revision, ttl_ms }))
     }
 
     /// Stores a value.
@@ -109,7 +109,7 @@ impl Client {
             }
             only_over(request, options.if_revision).body(value.clone())
         };
-        let response = self.send(Method::PUT, &path, Kind::Write, build).await?;
+        let response = self.send(Method::PUT, &path, Retry::WithKey, build).await?;
         let (revision, created) = (revision(&response)?, response.status() == StatusCode::CREATED);
         Ok(Stored { revision, created, previous: previous(response).await? })
     }
@@ -120,7 +120,7 @@ impl Client {
     /// [`ClientError`].
     pub async fn delete(&self, key: &str, if_revision: Option<u64>) -> Result<bool, ClientError> {
         let build = |request: RequestBuilder| only_over(request, if_revision);
-        let answer = self.send(Method::DELETE, &kv_path(key)?, Kind::Write, build).await;
+        let answer = self.send(Method::DELETE, &kv_path(key)?, Retry::WithKey, build).await;
         Ok(found(answer)?.is_some())
     }
 
@@ -131,7 +131,7 @@ impl Client {
     pub async fn take(&self, key: &str, if_revision: Option<u64>) -> Result<Option<Previous>, ClientError> {
         let path = format!("{}?previous=true", kv_path(key)?);
         let build = |request: RequestBuilder| only_over(request, if_revision);
-        let answer = self.send(Method::DELETE, &path, Kind::Write, build).await;
+        let answer = self.send(Method::DELETE, &path, Retry::WithKey, build).await;
         let Some(response) = found(answer)? else { return Ok(None) };
         let url = response.url().to_string();
         previous(response).await?.map(Some).ok_or_else(|| garbled(&url, "it has no previous revision"))
@@ -143,25 +143,25 @@ impl Client {
     /// [`ClientError`].
     pub async fn incr(&self, key: &str, request: &IncrRequest) -> Result<Counter, ClientError> {
         let path = format!("{}/incr", kv_path(key)?);
-        self.json(Method::POST, &path, Kind::Write, |builder| builder.json(request)).await
+        self.json(Method::POST, &path, Retry::WithKey, |builder| builder.json(request)).await
     }
 
-    /// Gives a key a time to live; `None` when there is no such key.
+    /// Sets the TTL of a key; `None` if there is no such key.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn expire(&self, key: &str, request: &ExpireRequest) -> Result<Option<Deadline>, ClientError> {
         let path = format!("{}/expire", kv_path(key)?);
-        found(self.json(Method::POST, &path, Kind::Write, |builder| builder.json(request)).await)
+        found(self.json(Method::POST, &path, Retry::WithKey, |builder| builder.json(request)).await)
     }
 
-    /// Takes a key's time to live away; `None` when there is no such key.
+    /// Removes the TTL of a key; `None` if there is no such key.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn persist(&self, key: &str) -> Result<Option<Deadline>, ClientError> {
         let path = format!("{}/persist", kv_path(key)?);
-        found(self.json(Method::POST, &path, Kind::Write, |builder| builder).await)
+        found(self.json(Method::POST, &path, Retry::WithKey, |builder| builder).await)
     }
 
     /// Carries out several operations, all or none.
@@ -169,11 +169,11 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     ///
-    /// One that reads is not repeated after a lost answer: what it read would have to be remembered whole.
+    /// A batch that reads is not repeated after its answer was lost: the nodes would have to remember all that it read.
     pub async fn batch(&self, request: &BatchRequest) -> Result<BatchAnswer, ClientError> {
         let reads = request.ops.iter().any(OpRequest::asks_for_a_value);
-        let kind = if reads { Kind::Once } else { Kind::Write };
-        self.json(Method::POST, "/v1/batch", kind, |builder| builder.json(request)).await
+        let retry = if reads { Retry::Never } else { Retry::WithKey };
+        self.json(Method::POST, "/v1/batch", retry, |builder| builder.json(request)).await
     }
 
     /// Lists keys in byte order.
@@ -192,7 +192,7 @@ impl Client {
         if let Some(after) = after {
             path = format!("{path}&after={}", utf8_percent_encode(after, PLAIN));
         }
-        self.json(Method::GET, &path, Kind::Read, |builder| builder).await
+        self.json(Method::GET, &path, Retry::Always, |builder| builder).await
     }
 
     /// Removes all keys with a prefix, which has at least one byte.
@@ -201,7 +201,7 @@ impl Client {
     /// [`ClientError`].
     pub async fn clear(&self, prefix: &str) -> Result<Cleared, ClientError> {
         let path = format!("/v1/kv?prefix={}", utf8_percent_encode(prefix, PLAIN));
-        self.json(Method::DELETE, &path, Kind::Write, |builder| builder).await
+        self.json(Method::DELETE, &path, Retry::WithKey, |builder| builder).await
     }
 
     /// Removes all keys.
@@ -209,7 +209,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn clear_all(&self) -> Result<Cleared, ClientError> {
-        self.json(Method::DELETE, "/v1/kv?all=true", Kind::Write, |builder| builder).await
+        self.json(Method::DELETE, "/v1/kv?all=true", Retry::WithKey, |builder| builder).await
     }
 }
 

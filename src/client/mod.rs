@@ -10,5 +10,5 @@ mod watch;
 pub use bootstrap::{introductions, join};
 pub use error::ClientError;
 pub use http::Client;
-pub use kv::{Answer, Previous, PutOptions, Stored};
+pub use kv::{GetResponse, Previous, PutOptions, Stored};
 pub use watch::Watching;

@@ -1,17 +1,16 @@
-//! Watching changes from a program: it goes on with another node when one fails, and misses nothing that the nodes
-//! still know.
+//! A watch of the Rust client: it continues on another node when one fails, and misses nothing that the nodes still know.
 
 use super::bounded::SMALL_BYTES_MAX;
 use super::error::{ClientError, garbled, innermost, lost};
-use super::http::{Client, PAUSE_FIRST, PAUSE_LAST, TRY_LIMIT, read};
-use crate::api::{ErrorCode, Problem, Told};
+use super::http::{Client, PAUSE_FIRST, PAUSE_LAST, TRY_TIMEOUT, read};
+use crate::api::{ErrorCode, Problem, WatchMessage};
 use eventsource_stream::{EventStreamError, Eventsource};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use std::time::{Duration, Instant};
 
-/// A node says where it is every five seconds. One that is silent for so long is given up.
-const SILENCE_LIMIT: Duration = Duration::from_secs(15);
+/// A node sends a bookmark every five seconds. A node that is silent for longer is given up.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
 
 type Stream = BoxStream<'static, Result<String, ClientError>>;
 
@@ -20,8 +19,8 @@ pub struct Watching<'a> {
     client: &'a Client,
     prefix: String,
     values: bool,
-    /// Where to watch on from.
-    place: Option<u64>,
+    /// The index after which to continue.
+    cursor: Option<u64>,
     cluster: Option<(String, u64)>,
     stream: Option<Stream>,
 }
@@ -29,25 +28,32 @@ pub struct Watching<'a> {
 impl Client {
     /// Watches the keys that start with `prefix`, from behind the index `from`, or from now.
     pub fn watch(&self, prefix: &str, from: Option<u64>, values: bool) -> Watching<'_> {
-        Watching { client: self, prefix: prefix.to_owned(), values, place: from, cluster: None, stream: None }
+        Watching {
+            client: self,
+            prefix: prefix.to_owned(),
+            values,
+            cursor: from,
+            cluster: None,
+            stream: None,
+        }
     }
 }
 
 impl Watching<'_> {
-    /// What is told next. When a node cuts off, falls silent or fails, the next one is asked for what follows; that takes at
-    /// most as long as the client may take for a request.
+    /// The next message. When a node closes the watch, falls silent or fails, the next node is asked; looking for one takes
+    /// at most the time limit of a request.
     ///
     /// # Errors
-    /// [`ClientError`]: nobody could be asked in that time; the place is kept, so it may be called again. Or the nodes
-    /// belong to another cluster than before, and the place means nothing there.
-    pub async fn next(&mut self) -> Result<Told, ClientError> {
-        // Of looking for a node; how long nothing happens is nobody's fault.
+    /// [`ClientError`]: no node could be reached in that time; the cursor is kept, so this can be called again. Or the nodes
+    /// belong to a different cluster than before, for which the cursor is not valid.
+    pub async fn next(&mut self) -> Result<WatchMessage, ClientError> {
+        // Only looking for a node has a deadline: nothing may change for a long time.
         let mut deadline = None;
         let mut pause = PAUSE_FIRST;
         loop {
             let error = match self.try_next().await {
-                Ok(Some(told)) => return Ok(told),
-                // It was cut off: there is a place to go on from.
+                Ok(Some(message)) => return Ok(message),
+                // The node closed the watch, and named a cursor.
                 Ok(None) => continue,
                 Err(error) => error,
             };
@@ -64,34 +70,35 @@ impl Watching<'_> {
         }
     }
 
-    async fn try_next(&mut self) -> Result<Option<Told>, ClientError> {
+    async fn try_next(&mut self) -> Result<Option<WatchMessage>, ClientError> {
         let url = self.client.any_url();
         let stream = match &mut self.stream {
             Some(stream) => stream,
             None => {
-                let stream = self.client.open_watch(&url, &self.prefix, self.place, self.values).await?;
+                let stream = self.client.open_watch(&url, &self.prefix, self.cursor, self.values).await?;
                 self.stream.insert(stream)
             }
         };
         let silent = || ClientError::Lost { url: url.clone(), reason: "it fell silent".into() };
-        let data = match tokio::time::timeout(SILENCE_LIMIT, stream.next()).await {
+        let data = match tokio::time::timeout(SILENCE_TIMEOUT, stream.next()).await {
             Ok(Some(data)) => data?,
             Ok(None) | Err(_) => return Err(silent()),
         };
-        let told: Told = serde_json::from_str(&data).map_err(|error| garbled(&url, &error.to_string()))?;
-        if let Told::Subscribed { cluster_id, incarnation, .. } = &told {
+        let message: WatchMessage =
+            serde_json::from_str(&data).map_err(|error| garbled(&url, &error.to_string()))?;
+        if let WatchMessage::Subscribed { cluster_id, incarnation, .. } = &message {
             let cluster = (cluster_id.clone(), *incarnation);
             if self.cluster.get_or_insert_with(|| cluster.clone()) != &cluster {
                 return Err(garbled(&url, "it belongs to another cluster than the nodes before"));
             }
         }
-        self.place = Some(told.index());
-        if matches!(told, Told::Cut { .. }) {
+        self.cursor = Some(message.index());
+        if matches!(message, WatchMessage::Closed { .. }) {
             self.stream = None;
             self.client.try_another();
             return Ok(None);
         }
-        Ok(Some(told))
+        Ok(Some(message))
     }
 }
 
@@ -110,7 +117,7 @@ impl Client {
             url: url.to_owned(),
             reason: innermost(&error),
         };
-        let response = match tokio::time::timeout(self.limit().min(TRY_LIMIT), request.send()).await {
+        let response = match tokio::time::timeout(self.limit().min(TRY_TIMEOUT), request.send()).await {
             Ok(response) => response.map_err(unreachable)?,
             Err(_) => {
                 return Err(ClientError::Unreachable { url: url.to_owned(), reason: "not in time".into() });

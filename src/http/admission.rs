@@ -1,22 +1,21 @@
-//! What every request has to keep, whatever it asks for. What this server would not do as HTTP means it is refused here, rather
-//! than done in another way.
+//! Checks of every request, whatever its route. A request that this server would not handle as HTTP defines it is refused
+//! here, rather than handled in another way.
 
-use super::door::Door;
-use super::origin;
-use super::respond::ApiError;
+use super::api_error::ApiError;
+use super::origin::{self, Sites};
 use crate::api::ErrorCode;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
 /// # Errors
 /// `invalid_header`, `misdirected`, `forbidden`, `unsupported_encoding`, `expectation_failed`, `not_implemented`.
-pub(super) fn check(request: &Request, door: &Door) -> Result<(), ApiError> {
+pub(super) fn check(request: &Request, sites: &Sites) -> Result<(), ApiError> {
     let mut hosts = 0;
     for (name, value) in request.headers() {
         // One pass, because each look-up would cost every request something.
         if *name == header::HOST {
             hosts += 1;
-            origin::refuse_foreign_host(value.to_str().unwrap_or_default(), door)?;
+            origin::refuse_foreign_host(value.to_str().unwrap_or_default(), sites)?;
         } else if *name == header::TRANSFER_ENCODING {
             refuse_coding(value)?;
         } else if *name == header::CONTENT_ENCODING {
@@ -37,9 +36,9 @@ pub(super) fn check(request: &Request, door: &Door) -> Result<(), ApiError> {
     }
     // A whole URL as the target counts more than `Host`.
     if let Some(authority) = request.uri().authority() {
-        origin::refuse_foreign_host(authority.as_str(), door)?;
+        origin::refuse_foreign_host(authority.as_str(), sites)?;
     }
-    origin::refuse_foreign_page(request, door)
+    origin::refuse_foreign_page(request, sites)
 }
 
 fn invalid(name: &HeaderName, reason: &str) -> ApiError {
@@ -61,5 +60,5 @@ fn refuse_encoding(value: &HeaderValue) -> Result<(), ApiError> {
     }
     let reason = "content-encoding: bodies are taken as they are; send it without, or keep the encoding in the content type";
     let known = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
-    Err(ApiError::new(ErrorCode::UnsupportedEncoding, reason).field("content-encoding").at(known))
+    Err(ApiError::new(ErrorCode::UnsupportedEncoding, reason).field("content-encoding").with_headers(known))
 }

@@ -1,9 +1,10 @@
 //! `POST /v1/batch`: several operations, all or none.
 
-use super::door::Door;
-use super::extract::{NoQuery, Query, bad_body, idempotency_key, json_body_or, ttl};
-use super::kv::{unexpected, written_at};
-use super::respond::ApiError;
+use super::api_error::ApiError;
+use super::body::{bad_body, json_body_or};
+use super::extract::{NoQuery, Query, idempotency_key, ttl};
+use super::response_headers::written_at;
+use super::state::AppState;
 use crate::api::{BatchAnswer, BatchRequest, ErrorCode, OpAnswer, OpRequest, WireFound};
 use crate::cache::{Command, Condition, Found, Key, Op, Outcome, Value};
 use crate::node::{Session, WriteRequest};
@@ -23,24 +24,27 @@ use std::fmt::Formatter;
 
 /// `POST /v1/batch`.
 pub(super) async fn batch(
-    State(door): State<Door>,
+    State(state): State<AppState>,
     session: Session,
     Query(NoQuery {}): Query<NoQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let limit = door.limits.batch_bytes;
-    let request: BatchRequest = json_body_or(&door, &headers, body, limit, unreadable).await?;
+    let limit = state.limits.batch_bytes;
+    let request: BatchRequest = json_body_or(&state, &headers, body, limit, unreadable).await?;
     let asked: Vec<bool> = request.ops.iter().map(OpRequest::asks_for_a_value).collect();
-    let parse = |(position, op)| parse(op, door.limits.value_bytes).map_err(|error| error.op(position));
+    let parse =
+        |(position, op)| parse(op, state.front.limits.value_bytes).map_err(|error| error.op(position));
     let ops = request.ops.into_iter().enumerate().map(parse).collect::<Result<Vec<Op>, ApiError>>()?;
     let idempotency_key = idempotency_key(&headers)?;
     let request = WriteRequest { command: Command::Batch(ops), idempotency_key, limit: None };
     let written = session.write(request).await?;
     let at = written_at(&written);
-    let Outcome::Batch { revision, outcomes } = written.outcome else { return Err(unexpected()) };
+    let Outcome::Batch { revision, outcomes } = written.outcome else {
+        return Err(ApiError::unexpected_outcome());
+    };
     let answers = outcomes.into_iter().zip(asked).map(|(outcome, asked)| answer(outcome, asked));
-    let results = answers.collect::<Option<Vec<OpAnswer>>>().ok_or_else(unexpected)?;
+    let results = answers.collect::<Option<Vec<OpAnswer>>>().ok_or_else(ApiError::unexpected_outcome)?;
     Ok((at, Json(BatchAnswer { revision, results })).into_response())
 }
 

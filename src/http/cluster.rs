@@ -1,8 +1,10 @@
-//! The cluster: status, digests, members, the lead, snapshots.
+//! The cluster: status, digests, members, leadership, snapshots.
 
-use super::door::Door;
-use super::extract::{NoBody, PathId, json_body, whole};
-use super::respond::{ApiError, keep_to_own_pages, no_store};
+use super::api_error::ApiError;
+use super::body::{NoBody, json_body};
+use super::extract::{PathId, whole};
+use super::response_headers::{keep_to_own_pages, no_store};
+use super::state::AppState;
 use crate::api::{
     AddMember, CacheReport, Digests, ErrorCode, FeatureLevel, Introduction, Joined, Members, Nodes, Status,
     TransferLeader,
@@ -27,8 +29,8 @@ struct SnapshotTaken {
     bytes: u64,
 }
 
-pub(super) async fn introduction(State(door): State<Door>) -> Json<Introduction> {
-    Json(door.introduction())
+pub(super) async fn introduction(State(state): State<AppState>) -> Json<Introduction> {
+    Json(state.front.introduction())
 }
 
 pub(super) async fn status(admin: Admin) -> Json<Status> {
@@ -54,12 +56,12 @@ pub(super) async fn nodes(admin: Admin) -> Result<(HeaderMap, Json<Arc<Nodes>>),
 }
 
 pub(super) async fn add_member(
-    State(door): State<Door>,
+    State(state): State<AppState>,
     admin: Admin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Joined>, ApiError> {
-    let request: AddMember = json_body(&door, &headers, body, JSON_BYTES_MAX).await?;
+    let request: AddMember = json_body(&state, &headers, body, JSON_BYTES_MAX).await?;
     let invalid = |field: &str, reason: &str| Err(ApiError::new(ErrorCode::InvalidBody, reason).field(field));
     if !is_host_port(&request.peer) {
         return invalid("peer", "peer: expected host:port");
@@ -102,12 +104,12 @@ pub(super) async fn remove_member(
 }
 
 pub(super) async fn transfer_leader(
-    State(door): State<Door>,
+    State(state): State<AppState>,
     admin: Admin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, ApiError> {
-    let request: TransferLeader = json_body(&door, &headers, body, JSON_BYTES_MAX).await?;
+    let request: TransferLeader = json_body(&state, &headers, body, JSON_BYTES_MAX).await?;
     admin.transfer_leader(request.to).await?;
     Ok(StatusCode::NO_CONTENT)
 }

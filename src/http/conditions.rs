@@ -1,8 +1,9 @@
 //! Conditional requests, as RFC 9110 has them in section 13. A key's tag is its revision, in decimal digits and quotes; any other tag is
 //! none of ours, and matches nothing.
 
+use super::api_error::ApiError;
 use super::extract::{bad_header, whole};
-use super::respond::{ApiError, etag};
+use super::response_headers::etag;
 use crate::api::ErrorCode;
 use crate::cache::Condition;
 use crate::cache::limits::CONDITION_REVISIONS_MAX;
@@ -55,7 +56,9 @@ impl ReadConditions {
         if !self.if_match.as_ref().is_none_or(strongly) {
             let reason = format!("precondition failed: the key is at revision {revision}");
             let now = HeaderMap::from_iter([(header::ETAG, etag(revision))]);
-            return Err(ApiError::new(ErrorCode::PreconditionFailed, reason).revision(revision).at(now));
+            return Err(ApiError::new(ErrorCode::PreconditionFailed, reason)
+                .revision(revision)
+                .with_headers(now));
         }
         Ok(self.if_none_match.as_ref().is_some_and(weakly))
     }

@@ -1,9 +1,10 @@
 //! `/v1/config`: the replicated settings.
 
-use super::door::Door;
-use super::extract::{NoQuery, Query, ReadQuery, body_bytes, from_object, idempotency_key};
-use super::kv::{unexpected, written_at};
-use super::respond::{ApiError, read_at};
+use super::api_error::ApiError;
+use super::body::{body_bytes, from_object};
+use super::extract::{NoQuery, Query, ReadQuery, idempotency_key};
+use super::response_headers::{read_at, written_at};
+use super::state::AppState;
 use crate::api::{ConfigBody, ConfigUpdate, ErrorCode};
 use crate::cache::{Command, ConfigChange, Outcome};
 use crate::node::{Session, WriteRequest};
@@ -25,14 +26,14 @@ pub(super) async fn get(session: Session, Query(query): Query<ReadQuery>) -> Res
 
 /// `PUT /v1/config`.
 pub(super) async fn put(
-    State(door): State<Door>,
+    State(state): State<AppState>,
     session: Session,
     Query(NoQuery {}): Query<NoQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let invalid = |reason: String| ApiError::new(ErrorCode::InvalidConfig, reason);
-    let held = body_bytes(&door, &headers, body, BODY_BYTES_MAX).await?;
+    let held = body_bytes(&state, &headers, body, BODY_BYTES_MAX).await?;
     let update: ConfigUpdate = from_object(&held.bytes).map_err(|error| invalid(format!("body: {error}")))?;
     let change = ConfigChange {
         policy: update.policy,
@@ -47,6 +48,6 @@ pub(super) async fn put(
     let request = WriteRequest { command: Command::Configure(change), idempotency_key, limit: None };
     let written = session.write(request).await?;
     let headers = written_at(&written);
-    let Outcome::Configured(config) = written.outcome else { return Err(unexpected()) };
+    let Outcome::Configured(config) = written.outcome else { return Err(ApiError::unexpected_outcome()) };
     Ok((headers, Json(ConfigBody::from(config))).into_response())
 }

@@ -1,10 +1,10 @@
-//! The dashboard: one page under the URL of each view, and the files that it names.
+//! The dashboard: one page under the URL of each view, and the assets that it loads.
 //!
-//! The views have explicit paths. A path for all the rest would answer a mistyped API path, or a script of an
-//! older build, with a page.
+//! Each view has its own path. A path for all others would answer a mistyped API path, or a script of an older build, with
+//! a page.
 
-use super::door::Door;
-use super::nothing::nothing_at;
+use super::not_found::not_found;
+use super::state::AppState;
 use crate::dashboard::{File, INDEX, file};
 use axum::Router;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -20,11 +20,11 @@ use tower_http::compression::CompressionLayer;
 const VIEWS: [&str; 9] =
     ["/", "/nodes", "/charts", "/keys", "/keys/{*key}", "/eviction", "/operations", "/hot", "/log"];
 
-/// Values come from clients. Whatever one of them holds, nothing but the dashboard's own script runs: a value may be a
-/// script too, so it is the assets that are named, of the host that the page was asked of.
+/// Only the dashboard's own scripts run, whatever a stored value contains. A value can be a script too, so the policy names
+/// the path of the assets, on the host of the request.
 fn policy(asked: &HeaderMap) -> String {
     let host = asked.get(header::HOST).and_then(|host| host.to_str().ok());
-    // A policy has no way to write an IPv6 address.
+    // A policy cannot contain an IPv6 address.
     let scripts = match host.filter(|host| !host.starts_with('[')) {
         Some(host) => format!("{host}/assets/"),
         None => "'self'".into(),
@@ -36,7 +36,7 @@ fn policy(asked: &HeaderMap) -> String {
 }
 
 /// The routes of the dashboard.
-pub(super) fn routes() -> Router<Door> {
+pub(super) fn routes() -> Router<AppState> {
     let views = VIEWS.iter().fold(Router::new(), |router, path| router.route(path, get(page)));
     views
         .route("/assets/{file}", get(asset))
@@ -46,16 +46,16 @@ pub(super) fn routes() -> Router<Door> {
 async fn page(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     match file(INDEX) {
         Some(page) => answer(page, "no-cache", &headers),
-        None => nothing_at(&method, &uri, &headers),
+        None => not_found(&method, &uri, &headers),
     }
 }
 
 async fn asset(method: Method, uri: Uri, headers: HeaderMap) -> Response {
-    // Names of assets have nothing that would be percent-encoded.
+    // No asset has a name that needs percent-encoding.
     match file(uri.path().trim_start_matches('/')) {
-        // The name has a hash of the content.
+        // The name contains a hash of the content.
         Some(asset) => answer(asset, "public, max-age=31536000, immutable", &headers),
-        None => nothing_at(&method, &uri, &headers),
+        None => not_found(&method, &uri, &headers),
     }
 }
 
@@ -69,13 +69,13 @@ fn answer(file: File, cache: &'static str, asked: &HeaderMap) -> Response {
         (header::CACHE_CONTROL, cache),
         (header::CONTENT_TYPE, file.content_type),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // Keys stand in URLs of the page; other sites need not see them.
+        // URLs of the page contain keys, which other sites must not see.
         (header::REFERRER_POLICY, "same-origin"),
     ];
     headers.extend(fixed.map(|(name, value)| (name, HeaderValue::from_static(value))));
     let policy = HeaderValue::try_from(policy(asked)).ok();
     headers.extend(policy.map(|policy| (header::CONTENT_SECURITY_POLICY, policy)));
-    // Weak, for the same content may be compressed or not.
+    // Weak, because the same content can be compressed or not.
     headers.extend(HeaderValue::try_from(format!("W/{etag}")).ok().map(|etag| (header::ETAG, etag)));
     if unchanged {
         return (StatusCode::NOT_MODIFIED, headers).into_response();

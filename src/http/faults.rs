@@ -1,9 +1,9 @@
 //! `/v1/debug/links` cuts this node off from its peers, or heals it; `/v1/debug/corrupt` makes its state
 //! differ from theirs. They exist only on a node started with `--fault-injection`.
 
-use super::door::Door;
-use super::extract::{NoBody, json_body};
-use super::respond::ApiError;
+use super::api_error::ApiError;
+use super::body::{NoBody, json_body};
+use super::state::AppState;
 use crate::api::ErrorCode;
 use crate::node::Admin;
 use axum::Json;
@@ -19,29 +19,29 @@ pub(super) struct LinkState {
     cut: bool,
 }
 
-fn allowed(door: &Door) -> Result<(), ApiError> {
+fn allowed(state: &AppState) -> Result<(), ApiError> {
     let refused = || {
         ApiError::new(
             ErrorCode::NoRoute,
             "this node was not started with --fault-injection (cluster-scripts/up does so)",
         )
     };
-    door.fault_injection.then_some(()).ok_or_else(refused)
+    state.fault_injection.then_some(()).ok_or_else(refused)
 }
 
-pub(super) async fn get(State(door): State<Door>, admin: Admin) -> Result<Json<LinkState>, ApiError> {
-    allowed(&door)?;
+pub(super) async fn get(State(state): State<AppState>, admin: Admin) -> Result<Json<LinkState>, ApiError> {
+    allowed(&state)?;
     Ok(Json(LinkState { cut: admin.links().is_cut() }))
 }
 
 pub(super) async fn put(
-    State(door): State<Door>,
+    State(state): State<AppState>,
     admin: Admin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<LinkState>, ApiError> {
-    allowed(&door)?;
-    let state: LinkState = json_body(&door, &headers, body, 1_024).await?;
+    allowed(&state)?;
+    let state: LinkState = json_body(&state, &headers, body, 1_024).await?;
     if state.cut {
         admin.links().cut();
     } else {
@@ -52,11 +52,11 @@ pub(super) async fn put(
 
 /// `POST /v1/debug/corrupt`.
 pub(super) async fn corrupt(
-    State(door): State<Door>,
+    State(state): State<AppState>,
     admin: Admin,
     _: NoBody,
 ) -> Result<StatusCode, ApiError> {
-    allowed(&door)?;
+    allowed(&state)?;
     admin.corrupt();
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,7 +1,7 @@
 //! Probes. Liveness needs no quorum: restarting a node does not bring a lost majority back.
 
-use super::door::Door;
-use super::respond::ApiError;
+use super::api_error::ApiError;
+use super::state::AppState;
 use super::time::iso;
 use crate::node::{Principal, Session};
 use crate::replica::wall_ms;
@@ -38,12 +38,12 @@ pub(super) async fn readyz(session: Session) -> Result<&'static str, ApiError> {
 }
 
 /// The same in words, always 200.
-pub(super) async fn health(State(door): State<Door>) -> Json<Health> {
+pub(super) async fn health(State(state): State<AppState>) -> Json<Health> {
     let told = |status, name: Option<&str>, reason| {
         let name = name.map(str::to_owned);
         Json(Health { status, node: name.clone(), node_id: name, timestamp: iso(wall_ms()), reason })
     };
-    let Some(session) = door.session(Principal::Anyone) else {
+    let Some(session) = state.session(Principal::Anyone) else {
         return told("starting", None, Some("no cluster yet".into()));
     };
     match session.ready().await {

@@ -1,8 +1,9 @@
 //! `/v1/keys` lists, `DELETE /v1/kv` clears.
 
-use super::extract::{NoBody, Query, ReadQuery, bad_query, flag, idempotency_key, whole};
-use super::kv::{unexpected, written_at};
-use super::respond::{ApiError, read_at};
+use super::api_error::ApiError;
+use super::body::NoBody;
+use super::extract::{Query, ReadQuery, bad_query, flag, idempotency_key, whole};
+use super::response_headers::{read_at, written_at};
 use crate::api::{Cleared, EntryDetails, KeyEntry, KeyPage};
 use crate::cache::limits::KEY_BYTES_MAX;
 use crate::cache::{Command, KeyDetails, Outcome};
@@ -111,6 +112,8 @@ pub(super) async fn clear(
     let idempotency_key = idempotency_key(&headers)?;
     let request = WriteRequest { command: Command::Clear { prefix }, idempotency_key, limit: None };
     let written = session.write(request).await?;
-    let Outcome::Cleared { revision, removed } = written.outcome else { return Err(unexpected()) };
+    let Outcome::Cleared { revision, removed } = written.outcome else {
+        return Err(ApiError::unexpected_outcome());
+    };
     Ok((written_at(&written), Json(Cleared { removed, revision })).into_response())
 }

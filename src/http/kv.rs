@@ -1,29 +1,51 @@
-//! `/v1/kv/{key}` and what hangs below it.
+//! `/v1/kv/{key}` and the paths below it.
 
+use super::api_error::ApiError;
+use super::body::{NoBody, body_bytes, json_body};
 use super::conditions::{ReadConditions, write_condition};
-use super::door::Door;
 use super::extract::{
-    DeleteQuery, NoBody, NoQuery, PathKey, PutQuery, Query, ReadQuery, Share, body_bytes, content_type, flag,
-    idempotency_key, json_body, ttl,
+    DeleteQuery, NoQuery, PathKey, PutQuery, Query, ReadQuery, content_type, flag, idempotency_key, ttl,
 };
-use super::respond::{ApiError, at, etag, keep_to_own_pages, read_at};
-use crate::api::{
-    Counter, Deadline, ErrorCode, ExpireRequest, IDEMPOTENCY_REPLAYED, IncrRequest, PREVIOUS_REVISION, TTL_MS,
-};
+use super::response_headers::{etag, keep_to_own_pages, read_at, written_at};
+use super::state::AppState;
+use crate::api::{Counter, Deadline, ErrorCode, ExpireRequest, IncrRequest, PREVIOUS_REVISION, TTL_MS};
 use crate::cache::{Command, Found, Key, Op, Outcome, Value};
+use crate::front::MemoryPermit;
 use crate::node::{Session, WriteRequest, Written};
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 
 /// Largest JSON body of the small requests here.
 const JSON_BYTES_MAX: usize = 64 * 1024;
-/// A longer value is not copied out of the connection's buffer.
+/// Longer values are not copied out of the connection's buffer.
 const COPIED_BYTES_MAX: usize = 4 * 1024;
 const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
+
+/// A request about a key, with a small JSON body and no query.
+pub(super) struct KeyAndJson<T> {
+    session: Session,
+    key: Key,
+    headers: HeaderMap,
+    request: T,
+}
+
+impl<T: DeserializeOwned> FromRequest<AppState> for KeyAndJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let session = Session::from_request_parts(&mut parts, state).await?;
+        let PathKey(key) = PathKey::from_request_parts(&mut parts, state).await?;
+        Query::<NoQuery>::from_request_parts(&mut parts, state).await?;
+        let request = json_body(state, &parts.headers, body, JSON_BYTES_MAX).await?;
+        Ok(Self { session, key, headers: parts.headers, request })
+    }
+}
 
 /// `GET` and `HEAD`.
 pub(super) async fn get(
@@ -39,10 +61,10 @@ pub(super) async fn get(
     let read = session.with_consistency(consistency).not_before(min_index).get(&key).await?;
     let mut answer = read_at(&read, consistency);
     let Some(found) = read.value else {
-        return Err(no_such_key(&key).at(answer));
+        return Err(no_such_key(&key).with_headers(answer));
     };
     answer.insert(header::ETAG, etag(found.revision));
-    if conditions.knows(found.revision).map_err(|error| error.at(answer.clone()))? {
+    if conditions.knows(found.revision).map_err(|error| error.with_headers(answer.clone()))? {
         return Ok((StatusCode::NOT_MODIFIED, answer).into_response());
     }
     if let Some(deadline) = found.expires_at_ms {
@@ -54,17 +76,19 @@ pub(super) async fn get(
 
 /// `PUT`.
 pub(super) async fn put(
-    State(door): State<Door>,
+    State(state): State<AppState>,
     session: Session,
     PathKey(key): PathKey,
     Query(query): Query<PutQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let (request, _share) = put_request(&door, key, &query, headers, body).await?;
+    let (request, _permit) = put_request(&state, key, &query, headers, body).await?;
     let written = session.write(request).await?;
     let at = written_at(&written);
-    let Outcome::Put { revision, created, previous } = written.outcome else { return Err(unexpected()) };
+    let Outcome::Put { revision, created, previous } = written.outcome else {
+        return Err(ApiError::unexpected_outcome());
+    };
     let answer = changed_at(at, revision);
     Ok(match previous {
         Some(previous) => with_previous(answer, previous),
@@ -73,23 +97,24 @@ pub(super) async fn put(
     })
 }
 
-/// What a put asks for, and its share of the memory for bodies. Headers and body are dropped here: as long as a part
-/// of them lives, the connection cannot use its buffer again, and takes another.
+/// The write that a put asks for, and the body's part of the memory. Headers and body are dropped here: as long as a part of
+/// them lives, the connection cannot reuse its buffer, and allocates another.
 async fn put_request(
-    door: &Door,
+    state: &AppState,
     key: Key,
     query: &PutQuery,
     headers: HeaderMap,
     body: Body,
-) -> Result<(WriteRequest, Share), ApiError> {
+) -> Result<(WriteRequest, MemoryPermit), ApiError> {
     let (ttl, condition) = (query.ttl()?, write_condition(&headers)?);
     let previous = flag("previous", query.previous.as_deref())?;
-    let (bytes, share) = body_bytes(door, &headers, body, door.limits.value_bytes).await?.part();
+    let received = body_bytes(state, &headers, body, state.front.limits.value_bytes).await?;
+    let (bytes, permit) = received.into_parts();
     let bytes = if bytes.len() <= COPIED_BYTES_MAX { Bytes::copy_from_slice(&bytes) } else { bytes };
     let value = Value::new(bytes, content_type(&headers)?);
     let value =
         value.map_err(|e| ApiError::new(ErrorCode::InvalidValue, e.to_string()).field("content-type"))?;
-    Ok((write_request(&headers, Op::Put { key, value, ttl, condition, previous })?, share))
+    Ok((write_request(&headers, Op::Put { key, value, ttl, condition, previous })?, permit))
 }
 
 /// `DELETE`.
@@ -107,39 +132,30 @@ pub(super) async fn delete(
     match written.outcome {
         Outcome::Deleted { previous: Some(previous), .. } => Ok(with_previous(at, previous)),
         Outcome::Deleted { previous: None, .. } => Ok((StatusCode::NO_CONTENT, at).into_response()),
-        _ => Err(no_such_key(&key).at(at)),
+        _ => Err(no_such_key(&key).with_headers(at)),
     }
 }
 
 /// `POST …/incr`.
 pub(super) async fn incr(
-    State(door): State<Door>,
-    session: Session,
-    PathKey(key): PathKey,
-    Query(NoQuery {}): Query<NoQuery>,
-    headers: HeaderMap,
-    body: Body,
+    KeyAndJson { session, key, headers, request }: KeyAndJson<IncrRequest>,
 ) -> Result<Response, ApiError> {
-    let request: IncrRequest = json_body(&door, &headers, body, JSON_BYTES_MAX).await?;
     let ttl = ttl(request.ttl_ms, request.sliding)?;
     let (by, initial) = (request.by.unwrap_or(1), request.initial.unwrap_or(0));
     let op = Op::Incr { key, by, initial, ttl, condition: write_condition(&headers)? };
     let written = write(&session, &headers, op).await?;
-    let Outcome::Counter { revision, value, created } = written.outcome else { return Err(unexpected()) };
-    let answer = changed_at(written_at(&written), revision);
+    let at = written_at(&written);
+    let Outcome::Counter { revision, value, created } = written.outcome else {
+        return Err(ApiError::unexpected_outcome());
+    };
+    let answer = changed_at(at, revision);
     Ok((answer, Json(Counter { value, revision, created })).into_response())
 }
 
 /// `POST …/expire`.
 pub(super) async fn expire(
-    State(door): State<Door>,
-    session: Session,
-    PathKey(key): PathKey,
-    Query(NoQuery {}): Query<NoQuery>,
-    headers: HeaderMap,
-    body: Body,
+    KeyAndJson { session, key, headers, request }: KeyAndJson<ExpireRequest>,
 ) -> Result<Response, ApiError> {
-    let request: ExpireRequest = json_body(&door, &headers, body, JSON_BYTES_MAX).await?;
     let ttl = ttl(Some(request.ttl_ms), request.sliding)?;
     let op = Op::Expire { key: key.clone(), ttl, condition: write_condition(&headers)? };
     deadline(&write(&session, &headers, op).await?, &key, Some(request.ttl_ms))
@@ -159,7 +175,7 @@ pub(super) async fn persist(
 
 fn deadline(written: &Written, key: &Key, ttl_ms: Option<u64>) -> Result<Response, ApiError> {
     let Outcome::Deadline { revision, .. } = written.outcome else {
-        return Err(no_such_key(key).at(written_at(written)));
+        return Err(no_such_key(key).with_headers(written_at(written)));
     };
     let answer = changed_at(written_at(written), revision);
     Ok((answer, Json(Deadline { revision, ttl_ms })).into_response())
@@ -179,28 +195,19 @@ fn write_request(headers: &HeaderMap, op: Op) -> Result<WriteRequest, ApiError> 
     Ok(WriteRequest { command: Command::One(op), idempotency_key, limit: None })
 }
 
-/// Headers of a write's answer.
-pub(super) fn written_at(written: &Written) -> HeaderMap {
-    let mut headers = at(written.index, written.term);
-    if written.replayed {
-        headers.insert(HeaderName::from_static(IDEMPOTENCY_REPLAYED), HeaderValue::from_static("true"));
-    }
-    headers
-}
-
-/// The same, with what the key's revision is now.
+/// The headers of a write, with the revision that the key has now.
 fn changed_at(mut headers: HeaderMap, revision: u64) -> HeaderMap {
     headers.insert(header::ETAG, etag(revision));
     headers
 }
 
-/// 200 with a value as it was put.
+/// 200 with a stored value.
 fn with_value(mut headers: HeaderMap, value: Value) -> Response {
     let kind = value.content_type.as_deref().unwrap_or(DEFAULT_CONTENT_TYPE);
     let kind = HeaderValue::from_str(kind).unwrap_or_else(|_| HeaderValue::from_static(DEFAULT_CONTENT_TYPE));
     headers.insert(header::CONTENT_TYPE, kind);
     keep_to_own_pages(&mut headers);
-    // A value may say that it is a page. It is shown as one that may do nothing.
+    // A value can claim to be a page. Then nothing in it runs.
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
     (StatusCode::OK, headers, value.bytes).into_response()
 }
@@ -213,9 +220,4 @@ fn with_previous(mut headers: HeaderMap, previous: Found) -> Response {
 
 fn no_such_key(key: &Key) -> ApiError {
     ApiError::new(ErrorCode::NotFound, format!("there is no key `{key}`"))
-}
-
-/// An idempotency key was first used for a request of another kind with the same bytes: it can't be.
-pub(super) fn unexpected() -> ApiError {
-    ApiError::new(ErrorCode::OutcomeUnknown, "the state machine answered another kind of request")
 }

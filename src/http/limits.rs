@@ -1,72 +1,63 @@
-//! Bounds on what clients may ask of the listener.
+//! Limits of the HTTP listener.
 
 use std::time::Duration;
 
-/// The slowest client that is waited for: so many bytes a second, besides the time that it has anyway.
-const BYTES_A_SECOND_MIN: usize = 16 * 1024;
+/// The slowest transfer that is waited for, in bytes a second, beyond the time that each transfer has.
+const BYTES_PER_SECOND_MIN: usize = 16 * 1024;
 
-/// Bounds on what clients may ask of the listener.
+/// Limits of the HTTP listener; [`crate::front::FrontLimits`] has those of all front doors together.
 #[derive(Debug, Clone)]
 pub struct HttpLimits {
-    /// Connections at a time, those included that have become WebSockets.
-    pub connections: usize,
-    /// Connections beyond them, on which only probes are answered; the oldest of the client with most of them gives way to
-    /// one more.
+    /// Connections beyond all slots, on which only probes are answered. For one more, the oldest connection of the client
+    /// that has most of them is closed.
     pub probe_connections: usize,
-    /// How long a connection beyond them may idle, or take for its request's head.
-    pub probe_head: Duration,
-    /// How long a client may take for a request's head, and how long a connection may idle.
-    pub head: Duration,
-    /// How long a client may pause within a request's body.
-    pub body_pause: Duration,
-    /// How long a request's whole body may take, or a WebSocket's message to its client; larger ones may take longer.
-    pub transfer: Duration,
-    /// Largest value.
-    pub value_bytes: usize,
-    /// Largest body of a batch.
+    /// How long such a connection can idle, or take for the head of its request.
+    pub probe_head_timeout: Duration,
+    /// How long a client can take for the head of a request, and how long a connection can idle.
+    pub head_timeout: Duration,
+    /// How long a client can pause within the body of a request.
+    pub body_pause_timeout: Duration,
+    /// How long the whole body of a request can take, or a WebSocket message to a client. Larger ones can take longer.
+    pub transfer_timeout: Duration,
+    /// Largest body of a batch, in bytes.
     pub batch_bytes: usize,
-    /// How long a client may take none of what is sent to it.
-    pub send_pause: Duration,
-    /// Bytes that request bodies may take together; more are answered 429.
-    pub body_memory: usize,
-    /// How long, and how many bytes of it, the rest of a body is read that was refused before its end. A client that sends
-    /// first and reads later hears of the refusal that way.
-    pub linger: Duration,
-    /// See `linger`.
+    /// How long a client can accept nothing of what is sent to it.
+    pub send_timeout: Duration,
+    /// After a body was refused before its end, its rest is read this long, up to `linger_bytes`. Otherwise a client that
+    /// sends first and reads later would not get the response.
+    pub linger_timeout: Duration,
+    /// See `linger_timeout`.
     pub linger_bytes: usize,
-    /// How often a Socket.IO page is asked whether it is there, and how long it may take to answer.
-    pub page_ping: Duration,
-    /// See `page_ping`.
-    pub page_pong: Duration,
-    /// How long requests may go on after the listener closes.
-    pub shutdown: Duration,
+    /// Time between two pings to a Socket.IO page.
+    pub page_ping_interval: Duration,
+    /// How long a Socket.IO page can take to answer a ping.
+    pub page_pong_timeout: Duration,
+    /// How long requests can continue after the listener was closed.
+    pub shutdown_timeout: Duration,
 }
 
 impl Default for HttpLimits {
     fn default() -> Self {
         Self {
-            connections: 10_000,
             probe_connections: 64,
-            probe_head: Duration::from_secs(2),
-            head: Duration::from_secs(30),
-            body_pause: Duration::from_secs(10),
-            transfer: Duration::from_secs(30),
-            value_bytes: 1024 * 1024,
+            probe_head_timeout: Duration::from_secs(2),
+            head_timeout: Duration::from_secs(30),
+            body_pause_timeout: Duration::from_secs(10),
+            transfer_timeout: Duration::from_secs(30),
             batch_bytes: 4 * 1024 * 1024,
-            send_pause: Duration::from_secs(30),
-            body_memory: 256 * 1024 * 1024,
-            linger: Duration::from_secs(5),
+            send_timeout: Duration::from_secs(30),
+            linger_timeout: Duration::from_secs(5),
             linger_bytes: 16 * 1024 * 1024,
-            page_ping: Duration::from_secs(25),
-            page_pong: Duration::from_secs(20),
-            shutdown: Duration::from_secs(5),
+            page_ping_interval: Duration::from_secs(25),
+            page_pong_timeout: Duration::from_secs(20),
+            shutdown_timeout: Duration::from_secs(5),
         }
     }
 }
 
 impl HttpLimits {
-    /// How long so many bytes may take on their way from or to a client.
-    pub(super) fn time_for(&self, bytes: usize) -> Duration {
-        self.transfer + Duration::from_secs((bytes / BYTES_A_SECOND_MIN) as u64)
+    /// How long the transfer of this many bytes from or to a client can take.
+    pub(super) fn transfer_timeout(&self, bytes: usize) -> Duration {
+        self.transfer_timeout + Duration::from_secs((bytes / BYTES_PER_SECOND_MIN) as u64)
     }
 }

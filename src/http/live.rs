@@ -1,12 +1,11 @@
-//! `GET /v1/live`: changes over a WebSocket, with as many subscriptions as a page has use for.
+//! `GET /v1/live`: changes over a WebSocket, with several subscriptions on one connection.
 
-use super::client_address::ClientAddress;
-use super::door::Door;
+use super::api_error::ApiError;
 use super::origin;
-use super::respond::ApiError;
-use super::watch::{Place, Subscription};
-use super::watchers::Entered;
-use crate::api::{ErrorCode, LiveAnswer, LiveMessage, LiveRequest, Subscribe, Told};
+use super::state::AppState;
+use super::watch::{Cursor, Subscription};
+use crate::api::{ErrorCode, LiveAnswer, LiveMessage, LiveRequest, Subscribe, WatchMessage};
+use crate::front::{ClientAddress, WatchPermit};
 use crate::node::{Session, SessionError};
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -24,31 +23,31 @@ use tokio::time::{Instant, sleep_until, timeout};
 const SUBSCRIPTIONS_MAX: usize = 16;
 /// A request is a prefix and little more.
 const REQUEST_BYTES_MAX: usize = 4 * 1024;
-/// What tungstenite collects before it writes. Every message is flushed at once.
+/// Bytes that tungstenite collects before it writes. Every message is flushed at once.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
-/// A change is told as one message: less than 2 MiB of keys and values, with the keys of what had to go for them, where a
-/// control character becomes six. So much is never there for a client that only makes the server answer: it is not read
-/// from as long as it does not take what it was answered.
+/// A change is one message: less than 2 MiB of keys and values, and the keys that were evicted for them. A control character
+/// becomes six bytes. A client that only makes the server answer never holds this much: nothing more is read from it until
+/// it has read the answers.
 const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Pings and pongs that a client may send in a second. Programs send one in many seconds.
+/// Pings and pongs that a client can send in a second. Ordinary clients send one in many seconds.
 const CONTROL_FRAMES_MAX: u32 = 64;
 const CONTROL_FRAMES_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a silent client is asked whether it is there, and how long it may take to answer.
+/// How often a silent client is pinged, and how long it can stay silent.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
-const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `GET /v1/live`.
 pub(super) async fn live(
     session: Session,
-    State(door): State<Door>,
+    State(state): State<AppState>,
     client: ClientAddress,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
-    origin::refuse_foreign(&headers, &door)?;
+    origin::refuse_foreign(&headers, &state.sites)?;
     let upgrade =
         upgrade.map_err(|error| ApiError::new(ErrorCode::InvalidHeader, format!("no WebSocket: {error}")))?;
-    let entered = door.watchers.enter(client)?;
+    let permit = state.front.watchers.admit(client)?;
     let upgrade = upgrade
         .max_message_size(REQUEST_BYTES_MAX)
         .max_frame_size(REQUEST_BYTES_MAX)
@@ -56,31 +55,32 @@ pub(super) async fn live(
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(MESSAGE_BYTES_MAX);
     Ok(upgrade.on_upgrade(move |socket| async move {
-        let (ends, told, control) = Default::default();
-        let mut talk = Talk { door, client, session, socket, ends, told, control, _entered: entered };
-        // However it ends, the client notices and comes again.
-        let _ = talk.go_on().await;
+        let (ends, messages, control) = Default::default();
+        let mut connection =
+            Connection { state, client, session, socket, ends, messages, control, _permit: permit };
+        // However it ends, the client notices and reconnects.
+        let _ = connection.run().await;
     }))
 }
 
 /// One client's connection.
-struct Talk {
-    door: Door,
+struct Connection {
+    state: AppState,
     client: ClientAddress,
     session: Session,
     socket: WebSocket,
     /// What ends each subscription, by its id.
     ends: BTreeMap<String, AbortHandle>,
-    told: SelectAll<BoxStream<'static, (String, Result<Told, SessionError>)>>,
-    control: Flood,
-    _entered: Entered,
+    messages: SelectAll<BoxStream<'static, (String, Result<WatchMessage, SessionError>)>>,
+    control: ControlFrames,
+    _permit: WatchPermit,
 }
 
-/// Control frames of the last moment.
+/// Control frames of the last second.
 #[derive(Default)]
-struct Flood(Option<(Instant, u32)>);
+struct ControlFrames(Option<(Instant, u32)>);
 
-impl Flood {
+impl ControlFrames {
     /// Counts one more; true when they are too many.
     fn note(&mut self) -> bool {
         let now = Instant::now();
@@ -91,8 +91,8 @@ impl Flood {
     }
 }
 
-impl Talk {
-    async fn go_on(&mut self) -> Result<(), axum::Error> {
+impl Connection {
+    async fn run(&mut self) -> Result<(), axum::Error> {
         let mut heard = Instant::now();
         let mut ping = heard + PING_INTERVAL;
         let session = self.session.clone();
@@ -110,17 +110,19 @@ impl Talk {
                             if self.control.note() {
                                 return self.close(close_code::POLICY, "too many pings or pongs").await;
                             }
-                            // A pong waits to be sent. Before it is on its way, no other ping is read.
+                            // A pong waits to be sent. Until it is sent, no other ping is read.
                             self.flush().await?;
                         }
                         Some(Message::Close(_)) | None => return Ok(()),
                     }
                 }
-                Some((id, told)) = self.told.next(), if !self.told.is_empty() => self.tell(id, told).await?,
+                Some((id, message)) = self.messages.next(), if !self.messages.is_empty() => {
+                    self.forward(id, message).await?;
+                }
                 // Subscriptions end by themselves.
                 () = &mut drained, if self.ends.is_empty() => return self.close(close_code::AWAY, "this node is stopping").await,
                 () = sleep_until(ping) => {
-                    if heard.elapsed() > SILENCE_LIMIT {
+                    if heard.elapsed() > SILENCE_TIMEOUT {
                         return Ok(());
                     }
                     ping = Instant::now() + PING_INTERVAL;
@@ -155,29 +157,33 @@ impl Talk {
             let reason = format!("a connection has at most {SUBSCRIPTIONS_MAX} subscriptions");
             return self.refuse(&id, ErrorCode::Busy, &reason).await;
         }
-        let entered = match self.door.watchers.enter(self.client) {
-            Ok(entered) => entered,
-            Err(error) => return self.refuse(&id, ErrorCode::Busy, &error.problem().detail).await,
+        let permit = match self.state.front.watchers.admit(self.client) {
+            Ok(permit) => permit,
+            Err(busy) => return self.refuse(&id, ErrorCode::Busy, busy.0).await,
         };
-        let (session, from) = (self.session.clone(), from.map(|index| Place { index, history: None }));
+        let (session, from) = (self.session.clone(), from.map(|index| Cursor { index, history: None }));
         // Finding out whether the cluster has come to `from` may take a while, in which the others are served.
         let opening = async move {
-            Subscription::open(&session, prefix, from, values, entered).await.map(Subscription::told)
+            Subscription::open(&session, prefix, from, values, permit).await.map(Subscription::messages)
         };
-        let told = stream::once(opening).map_ok(|told| told.map(Ok)).try_flatten();
-        let (told, end) = stream::abortable(told);
+        let messages = stream::once(opening).map_ok(|messages| messages.map(Ok)).try_flatten();
+        let (messages, end) = stream::abortable(messages);
         self.ends.insert(id.clone(), end);
-        self.told.push(told.map(move |told| (id.clone(), told)).boxed());
+        self.messages.push(messages.map(move |message| (id.clone(), message)).boxed());
         Ok(())
     }
 
-    async fn tell(&mut self, id: String, told: Result<Told, SessionError>) -> Result<(), axum::Error> {
-        // The last of it.
-        if matches!(told, Err(_) | Ok(Told::Cut { .. })) {
+    async fn forward(
+        &mut self,
+        id: String,
+        message: Result<WatchMessage, SessionError>,
+    ) -> Result<(), axum::Error> {
+        // It is the last message of the subscription.
+        if matches!(message, Err(_) | Ok(WatchMessage::Closed { .. })) {
             self.ends.remove(&id);
         }
-        match told {
-            Ok(told) => self.send(&LiveMessage::Told { id, told }).await,
+        match message {
+            Ok(message) => self.send(&LiveMessage::Watch { id, message }).await,
             Err(error) => self.refuse(&id, error.error.code(), &error.to_string()).await,
         }
     }
@@ -196,14 +202,14 @@ impl Talk {
         self.put(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await
     }
 
-    /// Sends one message. A client that does not take it in time is given up.
+    /// Sends one message. The connection of a client that does not read it in time is closed.
     async fn put(&mut self, message: Message) -> Result<(), axum::Error> {
-        let limit = self.door.limits.time_for(bytes_of(&message));
+        let limit = self.state.limits.transfer_timeout(bytes_of(&message));
         timeout(limit, self.socket.send(message)).await.map_err(axum::Error::new)?
     }
 
     async fn flush(&mut self) -> Result<(), axum::Error> {
-        timeout(self.door.limits.time_for(0), self.socket.flush()).await.map_err(axum::Error::new)?
+        timeout(self.state.limits.transfer_timeout(0), self.socket.flush()).await.map_err(axum::Error::new)?
     }
 }
 

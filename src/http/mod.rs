@@ -1,45 +1,49 @@
 //! The HTTP API. axum lives here and nowhere else; one resource a file; every error becomes a response in
-//! one place ([`respond`]).
+//! one place ([`api_error`]).
 
 mod accept;
 mod admission;
-mod bare;
+mod api_error;
+mod baseline;
 mod batch;
-mod body_memory;
+mod body;
 mod client_address;
 mod cluster;
 mod compat;
 mod conditions;
 mod config;
+mod connection_guard;
 mod dashboard;
-mod door;
 mod extract;
 mod faults;
-mod guard;
+mod frontends;
 mod health;
 mod history;
+mod hosts;
+mod instrument;
 mod keys;
 mod kv;
 mod limits;
-mod line_rate;
 mod live;
 mod metrics;
 mod metrics_cache;
 mod metrics_process;
-mod noted;
-mod nothing;
+mod not_found;
 mod openapi;
 mod origin;
-mod places;
-mod respond;
+mod probe_connections;
+mod response_headers;
 mod routes;
+mod server;
+mod session;
+mod state;
 mod time;
+mod tracked_body;
 mod watch;
-mod watchers;
 
-pub use accept::HttpServer;
-pub use bare::serve_bare;
+pub use baseline::serve_baseline;
 pub use compat::CompatSettings;
-pub use door::Door;
 pub use limits::HttpLimits;
 pub use openapi::OPENAPI;
+pub use server::HttpServer;
+pub use state::{AppState, HttpSettings};

@@ -1,4 +1,4 @@
-//! `/v1/openapi.json`: the API in words for machines. A test holds it against the routes.
+//! `/v1/openapi.json`: the API's description for machines. A test compares it with the routes.
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};

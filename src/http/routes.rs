@@ -1,11 +1,11 @@
 //! Every route, in one table.
 
-use super::door::Door;
+use super::api_error::ApiError;
 use super::extract::refuse_query;
-use super::respond::ApiError;
+use super::state::AppState;
 use super::{
-    batch, cluster, compat, config, dashboard, faults, health, history, keys, kv, live, metrics, nothing,
-    openapi, watch,
+    batch, cluster, compat, config, dashboard, faults, health, history, instrument, keys, kv, live, metrics,
+    not_found, openapi, watch,
 };
 use crate::api::ErrorCode;
 use axum::Router;
@@ -14,8 +14,8 @@ use axum::middleware::from_fn;
 use axum::routing::{delete, get, post};
 
 /// The whole API.
-pub(super) fn router(door: Door, socket_io: Router<Door>) -> Router {
-    let measure = metrics::Measure(door.clone());
+pub(super) fn router(state: AppState, socket_io: Router<AppState>) -> Router {
+    let instrument = instrument::Instrument(state.clone());
     Router::new()
         .route("/v1/kv/{key}", get(kv::get).put(kv::put).delete(kv::delete))
         .route("/v1/kv/{key}/incr", post(kv::incr))
@@ -30,17 +30,17 @@ pub(super) fn router(door: Door, socket_io: Router<Door>) -> Router {
         .route("/v1/history", get(history::history))
         .merge(without_query())
         .merge(node_probes())
-        .merge(compat::router(&door))
+        .merge(compat::router(&state))
         .merge(socket_io)
         .merge(dashboard::routes())
-        .fallback(nothing::no_route)
+        .fallback(not_found::no_route)
         .method_not_allowed_fallback(wrong_method)
-        .layer(measure)
-        .with_state(door)
+        .layer(instrument)
+        .with_state(state)
 }
 
-/// Those that take no query parameters. The others say in their arguments which they take.
-fn without_query() -> Router<Door> {
+/// Routes without query parameters. The handlers of the others have arguments for theirs.
+fn without_query() -> Router<AppState> {
     Router::new()
         .route("/v1/live", get(live::live))
         .route("/v1/cache", get(cluster::cache))
@@ -59,8 +59,8 @@ fn without_query() -> Router<Door> {
         .route_layer(from_fn(refuse_query))
 }
 
-/// How the node is.
-fn node_probes() -> Router<Door> {
+/// How the node and its cluster are.
+fn node_probes() -> Router<AppState> {
     Router::new()
         .route("/v1/status", get(cluster::status))
         .route_layer(from_fn(refuse_query))
@@ -69,13 +69,13 @@ fn node_probes() -> Router<Door> {
         .route("/metrics", get(metrics::metrics))
 }
 
-/// What is answered when there are too many clients for anything else.
-pub(super) fn probes(door: Door) -> Router {
-    let measure = metrics::Measure(door.clone());
-    node_probes().merge(compat::probes()).fallback(no_room).layer(measure).with_state(door)
+/// The routes of connections for which there is no slot.
+pub(super) fn probes(state: AppState) -> Router {
+    let instrument = instrument::Instrument(state.clone());
+    node_probes().merge(compat::probes()).fallback(no_slot).layer(instrument).with_state(state)
 }
 
-async fn no_room() -> ApiError {
+async fn no_slot() -> ApiError {
     ApiError::new(
         ErrorCode::Unavailable,
         "all of this node's connections are taken; this one is for probes only",

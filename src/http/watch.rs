@@ -1,13 +1,12 @@
-//! `GET /v1/watch`: changes as server-sent events. The id of each is its place, so a browser that connects again resumes by
-//! itself.
+//! `GET /v1/watch`: changes as server-sent events. The id of each event is a cursor, so a browser that reconnects resumes by
+//! itself. [`Subscription`] serves WebSockets, too.
 
-use super::client_address::ClientAddress;
-use super::door::Door;
+use super::api_error::ApiError;
 use super::extract::{Query, bad_query, flag, whole};
-use super::respond::ApiError;
-use super::watchers::{Entered, Room};
-use crate::api::{ErrorCode, Told, WireEvent};
+use super::state::AppState;
+use crate::api::{ErrorCode, WatchMessage, WireEvent};
 use crate::cache::{Cause, Event};
+use crate::front::{ClientAddress, SendPermit, WatchPermit};
 use crate::node::{Change, PAGE_BYTES, Session, SessionError, SessionWatch, WatchItem};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -17,7 +16,7 @@ use futures::{Stream, StreamExt};
 use serde::Deserialize;
 use std::time::Duration;
 
-/// How long a browser waits before it connects again.
+/// How long a browser waits before it reconnects.
 const RECONNECT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default, Deserialize)]
@@ -31,35 +30,35 @@ pub(super) struct WatchQuery {
 /// `GET /v1/watch`.
 pub(super) async fn watch(
     session: Session,
-    State(door): State<Door>,
+    State(state): State<AppState>,
     client: ClientAddress,
     Query(query): Query<WatchQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let from = match last_event_id(&headers)? {
-        // The browser's own place is newer than the one in its page's URL.
-        Some(place) => Some(place),
-        None => query.from.as_deref().map(place_in).transpose()?,
+        // The browser's cursor is newer than the one in its page's URL.
+        Some(cursor) => Some(cursor),
+        None => query.from.as_deref().map(cursor_in).transpose()?,
     };
     let values = query.values.is_none() || flag("values", query.values.as_deref())?;
-    let entered = door.watchers.enter(client)?;
+    let permit = state.front.watchers.admit(client)?;
     let prefix = query.prefix.unwrap_or_default();
-    let subscription = Subscription::open(&session, prefix, from, values, entered).await?;
+    let subscription = Subscription::open(&session, prefix, from, values, permit).await?;
     let mut response = Sse::new(frames(subscription, history_of(&session))).into_response();
-    // Proxies that collect answers would keep events back.
+    // Some proxies would buffer the events otherwise.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-/// Where a client has got to. An index means something in one history only; a client need not say which it means.
-pub(super) struct Place {
+/// The index after which a client continues. Indexes belong to one history; a client need not name it.
+pub(super) struct Cursor {
     pub index: u64,
     pub history: Option<String>,
 }
 
-impl Place {
-    /// As in `42`, or in an event's id, `42@1f0c9a3b`.
+impl Cursor {
+    /// From `42`, or in an event's id, `42@1f0c9a3b`.
     fn parse(text: &str) -> Option<Self> {
         let (index, history) = match text.split_once('@') {
             Some((index, history)) => (index, Some(history.to_owned())),
@@ -69,23 +68,23 @@ impl Place {
     }
 }
 
-/// The beginning of the history's name. After a restore from a backup there is another.
+/// The beginning of the history's name. A restore from a backup begins another history.
 fn history_of(session: &Session) -> String {
     session.history().chars().take(8).collect()
 }
 
-fn last_event_id(headers: &HeaderMap) -> Result<Option<Place>, ApiError> {
+fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, ApiError> {
     let Some(id) = headers.get("last-event-id") else { return Ok(None) };
-    let place = id.to_str().ok().and_then(Place::parse);
+    let cursor = id.to_str().ok().and_then(Cursor::parse);
     let refused = || {
         let reason = "last-event-id: expected a log index, or an event's id";
         ApiError::new(ErrorCode::InvalidHeader, reason).field("last-event-id")
     };
-    place.ok_or_else(refused).map(Some)
+    cursor.ok_or_else(refused).map(Some)
 }
 
-fn place_in(text: &str) -> Result<Place, ApiError> {
-    Place::parse(text)
+fn cursor_in(text: &str) -> Result<Cursor, ApiError> {
+    Cursor::parse(text)
         .ok_or_else(|| bad_query("from", format!("`{text}` is no log index, nor an event's id")))
 }
 
@@ -93,62 +92,66 @@ fn frames(
     subscription: Subscription,
     history: String,
 ) -> impl Stream<Item = Result<Frame, axum::Error>> + Send {
-    subscription.told().map(move |told| {
-        let id = format!("{}@{history}", told.index());
-        Frame::default().event(told.kind()).id(id).retry(RECONNECT).json_data(&told)
+    subscription.messages().map(move |message| {
+        let id = format!("{}@{history}", message.index());
+        Frame::default().event(message.kind()).id(id).retry(RECONNECT).json_data(&message)
     })
 }
 
-/// A watch, and what of it has still to be told. Changes are written as they are asked for: a slow client holds a page of
-/// them, not a text of it.
+/// A watch and its messages that were not sent yet. Each change is serialized when its turn comes, so a slow client holds a
+/// page of changes and not their texts.
 pub(super) struct Subscription {
     watch: SessionWatch,
-    entered: Entered,
+    permit: WatchPermit,
     values: bool,
-    begin: std::vec::IntoIter<Told>,
+    begin: std::vec::IntoIter<WatchMessage>,
     pending: std::vec::IntoIter<Change>,
-    /// For the large message that was told last.
-    room: Option<Room>,
+    /// Of the large message that was sent last.
+    sending: Option<SendPermit>,
 }
 
 impl Subscription {
+    /// Opens a watch.
+    ///
+    /// # Errors
+    /// As [`Session::watch`].
     pub async fn open(
         session: &Session,
         prefix: String,
-        from: Option<Place>,
+        from: Option<Cursor>,
         values: bool,
-        entered: Entered,
+        permit: WatchPermit,
     ) -> Result<Self, SessionError> {
         let here = history_of(session);
-        let is_foreign = |place: &Place| place.history.as_ref().is_some_and(|history| *history != here);
+        let is_foreign = |cursor: &Cursor| cursor.history.as_ref().is_some_and(|history| *history != here);
         let (foreign, from) = match from {
-            Some(place) if is_foreign(&place) => (Some(place.index), None),
-            from => (None, from.map(|place| place.index)),
+            Some(cursor) if is_foreign(&cursor) => (Some(cursor.index), None),
+            from => (None, from.map(|cursor| cursor.index)),
         };
         let watch = session.watch(prefix, from).await?;
         let (index, (cluster_id, incarnation)) = (watch.cursor(), session.lineage());
-        // Of what came after a place in another history nothing is known here. That is told first: whoever comes back from
-        // the place that `subscribed` names is told it no more.
-        let resync = foreign.map(|from| Told::Resync { from, index });
-        let begin: Vec<Told> =
-            resync.into_iter().chain([Told::Subscribed { index, cluster_id, incarnation }]).collect();
+        // The changes after a cursor of another history are unknown here. So a resync is sent before `subscribed`, whose index
+        // is a cursor of this history.
+        let resync = foreign.map(|from| WatchMessage::Resync { from, index });
+        let begin: Vec<WatchMessage> =
+            resync.into_iter().chain([WatchMessage::Subscribed { index, cluster_id, incarnation }]).collect();
         let (begin, pending) = (begin.into_iter(), Vec::new().into_iter());
-        Ok(Self { watch, entered, values, begin, pending, room: None })
+        Ok(Self { watch, permit, values, begin, pending, sending: None })
     }
 
-    /// What is told, until it is cut off.
-    pub fn told(self) -> impl Stream<Item = Told> + Send {
+    /// The messages, up to the one that closes the watch.
+    pub fn messages(self) -> impl Stream<Item = WatchMessage> + Send {
         futures::stream::unfold(Some(self), |subscription| async {
             let mut subscription = subscription?;
-            let told = subscription.next().await;
-            let goes_on = !matches!(told, Told::Cut { .. });
-            Some((told, goes_on.then_some(subscription)))
+            let message = subscription.next().await;
+            let is_open = !matches!(message, WatchMessage::Closed { .. });
+            Some((message, is_open.then_some(subscription)))
         })
     }
 
-    async fn next(&mut self) -> Told {
-        // What was told before is on its way.
-        self.room = None;
+    async fn next(&mut self) -> WatchMessage {
+        // The message before this one was sent.
+        self.sending = None;
         if let Some(begin) = self.begin.next() {
             return begin;
         }
@@ -156,29 +159,29 @@ impl Subscription {
             if let Some(change) = self.pending.next() {
                 let bytes = self.bytes_of(&change);
                 if bytes > PAGE_BYTES {
-                    self.room = self.entered.room_for(bytes).await;
-                    if self.room.is_none() {
+                    self.sending = self.permit.send_permit(bytes).await;
+                    if self.sending.is_none() {
                         let reason = "too many large changes are on their way to slow clients";
-                        return self.cut(change.index() - 1, reason.into());
+                        return self.close(change.index() - 1, reason.into());
                     }
                 }
-                return self.tell(&change);
+                return self.message(&change);
             }
             match self.watch.next().await {
                 WatchItem::Changes(changes) => self.pending = changes.into_iter(),
-                WatchItem::Bookmark(index) => return Told::Bookmark { index },
-                WatchItem::Resync { from, until } => return Told::Resync { from, index: until },
-                WatchItem::Closed { resume, reason } => return self.cut(resume, reason),
+                WatchItem::Bookmark(index) => return WatchMessage::Bookmark { index },
+                WatchItem::Resync { from, until } => return WatchMessage::Resync { from, index: until },
+                WatchItem::Closed { resume, reason } => return self.close(resume, reason),
             }
         }
     }
 
-    fn cut(&self, resume: u64, reason: String) -> Told {
-        self.entered.note_cut();
-        Told::Cut { resume, reason }
+    fn close(&self, resume: u64, reason: String) -> WatchMessage {
+        self.permit.note_closed();
+        WatchMessage::Closed { resume, reason }
     }
 
-    /// How much of a change is told, about.
+    /// About how many bytes of a change are sent.
     fn bytes_of(&self, change: &Change) -> usize {
         let events = self.watch.events(change);
         events
@@ -191,9 +194,9 @@ impl Subscription {
             .sum()
     }
 
-    fn tell(&self, change: &Change) -> Told {
+    fn message(&self, change: &Change) -> WatchMessage {
         let events = self.watch.events(change).map(|event| wire_event(event, self.values)).collect();
-        Told::Change { index: change.index(), at_ms: change.at_ms(), by: change.by(), events }
+        WatchMessage::Change { index: change.index(), at_ms: change.at_ms(), by: change.by(), events }
     }
 }
 

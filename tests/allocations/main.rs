@@ -13,8 +13,7 @@ mod counting;
 
 use client::Client;
 use counting::Counting;
-use lockstep::http::HttpLimits;
-use server::Server;
+use server::{Limits, Server};
 use std::time::{Duration, Instant};
 
 #[global_allocator]
@@ -91,7 +90,7 @@ fn average(client: &mut Client, requests: &[Vec<u8>], count: usize, idle: Asked)
 #[test]
 fn a_request_takes_a_bounded_number_of_allocations() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let server = runtime.block_on(Server::start_with(HttpLimits::default(), |options| options));
+    let server = runtime.block_on(Server::start_with(Limits::default(), |options| options));
     let mut client = Client::connect(&server.address);
     let idle = idle();
     println!("idle: {:.0} allocations a second ({:.0} bytes)", idle.times, idle.bytes);

@@ -4,7 +4,7 @@ use crate::support::{Cluster, Node, until};
 use eventsource_stream::Eventsource;
 use futures::stream::BoxStream;
 use futures::{SinkExt, StreamExt};
-use lockstep::api::{Told, WireEvent};
+use lockstep::api::{WatchMessage, WireEvent};
 use lockstep::client::Client;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -38,13 +38,13 @@ async fn watch(urls: Vec<String>, first: usize, until: Arc<AtomicU64>) -> Heard 
         let place = told.index();
         assert!(place >= heard.place, "it goes back from {} to {told:?}", heard.place);
         match told {
-            Told::Subscribed { .. } => heard.restarts += 1,
-            Told::Change { index, events, .. } => {
+            WatchMessage::Subscribed { .. } => heard.restarts += 1,
+            WatchMessage::Change { index, events, .. } => {
                 assert!(index > heard.place, "{index} is told again");
                 heard.changes.insert(index, events);
             }
-            Told::Resync { from, index } => heard.missed.push((from, index)),
-            Told::Bookmark { .. } | Told::Cut { .. } => {}
+            WatchMessage::Resync { from, index } => heard.missed.push((from, index)),
+            WatchMessage::Bookmark { .. } | WatchMessage::Closed { .. } => {}
         }
         heard.place = place;
     }
@@ -204,7 +204,7 @@ async fn a_watcher_leaves_a_node_that_falls_silent() {
     cluster.put_surely(other, "k", "v").await;
     let told = loop {
         match watching.next().await.expect("the other node can be asked") {
-            Told::Change { events, .. } => break events,
+            WatchMessage::Change { events, .. } => break events,
             _ => continue,
         }
     };

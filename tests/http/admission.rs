@@ -1,6 +1,6 @@
 //! What every request has to keep: hosts, pages of other sites, and what this server would not do as HTTP means it.
 
-use crate::server::{Server, limits};
+use crate::server::{Server, limits, settings};
 use lockstep::http::CompatSettings;
 use reqwest::Method;
 use serde_json::Value;
@@ -27,12 +27,11 @@ fn is_told(answer: &str, status: u16, code: &str, what: &str) {
 #[tokio::test]
 async fn only_hosts_that_are_this_node_are_served() {
     let compat = CompatSettings::of(Some("https://shop.example"), None).unwrap();
-    let server = Server::start_for(limits(), compat, |mut options| {
+    let server = Server::start_for(limits(), settings(compat, &["cache-1"]), |mut options| {
         options.http_advertise = "http://cache.example:5000".into();
         options
     })
     .await;
-    server.door.answer_to(vec!["cache-1".into()]);
     let own = [
         "127.0.0.1:1",
         "[::1]",
@@ -92,7 +91,7 @@ async fn only_hosts_that_are_this_node_are_served() {
 #[tokio::test]
 async fn what_a_page_of_another_site_embeds_is_refused() {
     let compat = CompatSettings::of(Some("https://shop.example"), None).unwrap();
-    let server = Server::start_for(limits(), compat, |options| options).await;
+    let server = Server::start_for(limits(), settings(compat, &[]), |options| options).await;
     server.send(Method::PUT, "/v1/kv/k", &[("content-type", "text/javascript")], "alert(1)").await;
     for site in ["cross-site", "same-site"] {
         for path in ["/v1/kv/k", "/v1/snapshot", "/v1/watch"] {

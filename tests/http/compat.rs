@@ -1,8 +1,8 @@
 //! The `/api` routes: bodies and statuses as clients of a well-known Node.js cache server expect them.
 
 use crate::admission::raw;
-use crate::server::{Server, limits};
-use lockstep::http::{CompatSettings, HttpLimits};
+use crate::server::{Server, limits, settings};
+use lockstep::http::CompatSettings;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
@@ -141,7 +141,9 @@ async fn all_items_come_in_pages() {
 
 #[tokio::test]
 async fn bulk_stores_what_it_can_and_says_what_it_could_not() {
-    let server = Server::start_with(HttpLimits { value_bytes: 100_000, ..limits() }, |options| options).await;
+    let mut limits = limits();
+    limits.front.value_bytes = 100_000;
+    let server = Server::start_with(limits, |options| options).await;
     let two = json!({"items": [{"key": "a", "value": "1"}, {"key": "b", "value": {}}]});
     let done = post(&server, "/api/cache/bulk", &two).await;
     assert_eq!(done, (200, json!({"success": true, "successCount": 2, "totalCount": 2})));
@@ -313,7 +315,7 @@ async fn bodies_are_json_or_forms() {
 async fn production_keeps_the_cause_to_itself() {
     for (node_env, tells) in [(None, false), (Some("production"), false), (Some("development"), true)] {
         let compat = CompatSettings::of(None, node_env).unwrap();
-        let server = Server::start_for(limits(), compat, |options| options).await;
+        let server = Server::start_for(limits(), settings(compat, &[]), |options| options).await;
         server.node.drain().await;
         let answer = server.send(Method::POST, "/api/cache", JSON, r#"{"key":"k","value":1}"#).await;
         assert!(answer.headers().contains_key("retry-after"));
@@ -328,7 +330,7 @@ async fn production_keeps_the_cause_to_itself() {
 #[tokio::test]
 async fn pages_of_other_sites_may_not_write() {
     let compat = CompatSettings::of(Some("https://front.example, http://localhost:3000/"), None).unwrap();
-    let server = Server::start_for(limits(), compat, |options| options).await;
+    let server = Server::start_for(limits(), settings(compat, &[]), |options| options).await;
     let own = format!("http://{}", server.address);
     for (origin, status) in [
         ("https://front.example", 200),

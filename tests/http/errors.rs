@@ -14,8 +14,9 @@ use tokio::net::TcpStream;
 type Case<'a> = (&'a Method, &'a str, &'a [(&'a str, &'a str)], &'a str, &'a str);
 
 /// Codes that no single healthy node gives over HTTP. `outcome_unknown` comes from real partitions in
-/// `tests/cluster`, and from the node's error here; `fatal` and `conflict` likewise.
-const ELSEWHERE: &[ErrorCode] = &[ErrorCode::OutcomeUnknown, ErrorCode::Fatal];
+/// `tests/cluster`, and from the node's error here; `fatal` and `conflict` likewise. `feature_level` takes a cluster in the
+/// middle of an upgrade, as in `tests/simulation`.
+const ELSEWHERE: &[ErrorCode] = &[ErrorCode::OutcomeUnknown, ErrorCode::Fatal, ErrorCode::FeatureLevel];
 
 #[tokio::test]
 async fn every_error_code_is_documented_and_produced() {

@@ -1,6 +1,6 @@
 //! The change feed over a WebSocket.
 
-use crate::server::{Server, limits};
+use crate::server::{Server, limits, settings};
 use futures::{SinkExt, StreamExt};
 use lockstep::http::CompatSettings;
 use reqwest::Method;
@@ -172,7 +172,9 @@ async fn pages_of_other_sites_change_nothing() {
     server.refused(Method::POST, "/v1/kv/n/incr", &rebound, "", "misdirected").await;
     let named = [("origin", "http://cache-1:5001"), ("host", "cache-1:5001")];
     server.refused(Method::POST, "/v1/kv/n/incr", &named, "", "misdirected").await;
-    server.door.answer_to(vec!["cache-1".into()]);
+    server.stop().await;
+    let listed = settings(CompatSettings::default(), &["cache-1"]);
+    let server = Server::start_for(limits(), listed, |options| options).await;
     assert_eq!(server.send(Method::POST, "/v1/kv/n/incr", &named, "").await.status(), 200);
     server.stop().await;
 }
@@ -181,7 +183,7 @@ async fn pages_of_other_sites_change_nothing() {
 #[tokio::test]
 async fn pages_of_the_clusters_own_sites_are_welcome() {
     let compat = CompatSettings::of(Some("https://cache.example"), None).unwrap();
-    let server = Server::start_for(limits(), compat, |mut options| {
+    let server = Server::start_for(limits(), settings(compat, &[]), |mut options| {
         options.http_advertise = "http://cache-1.example:5001".into();
         options
     })

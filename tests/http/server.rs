@@ -1,6 +1,7 @@
 //! A node and its HTTP server, in this process.
 
-use lockstep::http::{CompatSettings, Door, HttpLimits, HttpServer};
+use lockstep::front::{Front, FrontLimits};
+use lockstep::http::{AppState, CompatSettings, HttpLimits, HttpServer, HttpSettings};
 use lockstep::node::{Node, NodeOptions, Opened};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::Value;
@@ -14,20 +15,32 @@ pub struct Server {
     pub address: String,
     pub client: Client,
     pub node: Node,
-    pub door: Door,
     http: HttpServer,
     _dir: TempDir,
 }
 
+/// Limits of a node's front doors.
+#[derive(Default)]
+pub struct Limits {
+    pub front: FrontLimits,
+    pub http: HttpLimits,
+}
+
 /// Short limits, so that tests of them are quick.
-pub fn limits() -> HttpLimits {
-    HttpLimits {
-        head: Duration::from_millis(300),
-        body_pause: Duration::from_millis(300),
-        value_bytes: 1_000,
+pub fn limits() -> Limits {
+    let http = HttpLimits {
+        head_timeout: Duration::from_millis(300),
+        body_pause_timeout: Duration::from_millis(300),
         batch_bytes: 10_000,
         ..HttpLimits::default()
-    }
+    };
+    Limits { front: FrontLimits { value_bytes: 1_000, ..FrontLimits::default() }, http }
+}
+
+/// These settings of the `/api` routes, and hosts that the node answers to.
+pub fn settings(compat: CompatSettings, hosts: &[&str]) -> HttpSettings {
+    let allowed_hosts = hosts.iter().map(|&host| host.to_owned()).collect();
+    HttpSettings { compat, allowed_hosts, ..HttpSettings::default() }
 }
 
 impl Server {
@@ -35,13 +48,13 @@ impl Server {
         Self::start_with(limits(), |options| options).await
     }
 
-    pub async fn start_with(limits: HttpLimits, change: impl FnOnce(NodeOptions) -> NodeOptions) -> Self {
-        Self::start_for(limits, CompatSettings::default(), change).await
+    pub async fn start_with(limits: Limits, change: impl FnOnce(NodeOptions) -> NodeOptions) -> Self {
+        Self::start_for(limits, HttpSettings::default(), change).await
     }
 
     pub async fn start_for(
-        limits: HttpLimits,
-        compat: CompatSettings,
+        limits: Limits,
+        settings: HttpSettings,
         change: impl FnOnce(NodeOptions) -> NodeOptions,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -49,8 +62,9 @@ impl Server {
         let address = listener.local_addr().unwrap().to_string();
         let options = change(NodeOptions::alone(dir.path()));
         let opened = Opened::open(options).await.unwrap();
-        let door = Door::new(opened.formation(), limits, false, compat);
-        let http = HttpServer::start(listener, door.clone());
+        let front = Front::new(opened.formation(), limits.front);
+        let settings = HttpSettings { limits: limits.http, ..settings };
+        let http = HttpServer::start(listener, AppState::new(front.clone(), settings));
         let url = format!("http://{address}");
         // An idle connection is closed soon here, perhaps just when it would be used again.
         let client = Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(Duration::from_secs(20));
@@ -60,13 +74,13 @@ impl Server {
         assert_eq!(early.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(client.get(format!("{url}/livez")).send().await.unwrap().status(), StatusCode::OK);
         let node = opened.start().await.unwrap();
-        door.open(node.clone());
+        front.open(node.clone());
         let begun = Instant::now();
         while node.ready().await.is_err() {
             assert!(begun.elapsed() < Duration::from_secs(20), "never ready");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        Self { url, address, client, node, door, http, _dir: dir }
+        Self { url, address, client, node, http, _dir: dir }
     }
 
     /// A client that connects from this address, of those that lead to this machine.

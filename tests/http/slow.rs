@@ -1,7 +1,6 @@
 //! Clients that are slow, rude or many.
 
 use crate::server::{Server, limits};
-use lockstep::http::HttpLimits;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -74,7 +73,9 @@ async fn nonsense_is_answered_and_the_server_goes_on() {
 #[tokio::test]
 async fn a_body_that_comes_byte_by_byte_is_cut_off() {
     let transfer = Duration::from_millis(700);
-    let server = Server::start_with(HttpLimits { transfer, ..limits() }, |options| options).await;
+    let mut limits = limits();
+    limits.http.transfer_timeout = transfer;
+    let server = Server::start_with(limits, |options| options).await;
     for path in ["/v1/kv/k", "/v1/config"] {
         let head = format!("PUT {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n");
         let (stream, begun) = send(&server, head.as_bytes()).await;
@@ -123,7 +124,9 @@ async fn a_refusal_arrives_though_the_body_is_on_its_way() {
 #[tokio::test]
 async fn connections_are_bounded() {
     let head = Duration::from_secs(3);
-    let few = HttpLimits { connections: 4, probe_connections: 3, head, ..limits() };
+    let mut few = limits();
+    few.front.connections = 4;
+    (few.http.probe_connections, few.http.head_timeout) = (3, head);
     let server = Server::start_with(few, |options| options).await;
     let mut held = Vec::new();
     // The test's own client has one more.
@@ -159,7 +162,9 @@ async fn connections_are_bounded() {
 /// Clients that stop within their bodies keep the memory for what they sent, but not all of it.
 #[tokio::test]
 async fn bodies_that_are_stuck_leave_room_for_small_ones() {
-    let limits = HttpLimits { body_memory: 4_000, body_pause: Duration::from_secs(20), ..limits() };
+    let mut limits = limits();
+    limits.front.body_memory = 4_000;
+    limits.http.body_pause_timeout = Duration::from_secs(20);
     let server = Server::start_with(limits, |options| options).await;
     let head = "PUT /v1/kv/k HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n";
     let most = format!("{head}{}", "x".repeat(999));
@@ -185,7 +190,9 @@ async fn bodies_that_are_stuck_leave_room_for_small_ones() {
 /// Who connects again and again takes no room from somebody's probe.
 #[tokio::test]
 async fn a_probe_is_not_displaced_by_another_client() {
-    let few = HttpLimits { connections: 1, probe_connections: 3, head: Duration::from_secs(30), ..limits() };
+    let mut few = limits();
+    few.front.connections = 1;
+    (few.http.probe_connections, few.http.head_timeout) = (3, Duration::from_secs(30));
     let server = Server::start_with(few, |options| options).await;
     let connect = async |from: [u8; 4]| {
         let socket = TcpSocket::new_v4().unwrap();

@@ -2,7 +2,6 @@
 
 use crate::server::{Server, limits};
 use futures::{SinkExt, StreamExt};
-use lockstep::http::HttpLimits;
 use reqwest::{Client, Method};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -19,7 +18,9 @@ const PONG: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(15);
 
 async fn server() -> Server {
-    let limits = HttpLimits { page_ping: PING, page_pong: PONG, head: Duration::from_secs(30), ..limits() };
+    let mut limits = limits();
+    (limits.http.page_ping_interval, limits.http.page_pong_timeout) = (PING, PONG);
+    limits.http.head_timeout = Duration::from_secs(30);
     Server::start_with(limits, |options| options).await
 }
 

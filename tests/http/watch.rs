@@ -1,7 +1,7 @@
 //! The change feed of one node: what is told, from where, and to whom it is not.
 
 use crate::server::{Server, limits};
-use lockstep::api::Told;
+use lockstep::api::WatchMessage;
 use lockstep::client::{Client, Watching};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -242,8 +242,8 @@ async fn a_node_that_stops_says_where_to_go_on() {
         text.push_str(&String::from_utf8_lossy(&chunk));
     }
     let data = text.lines().filter_map(|line| line.strip_prefix("data: ")).next_back().unwrap();
-    let cut: Told = serde_json::from_str(data).unwrap();
-    assert_eq!(cut, Told::Cut { resume: index, reason: "this node is stopping".into() });
+    let cut: WatchMessage = serde_json::from_str(data).unwrap();
+    assert_eq!(cut, WatchMessage::Closed { resume: index, reason: "this node is stopping".into() });
     server.stop().await;
 }
 
@@ -269,9 +269,10 @@ async fn flood(server: &Server) {
     }
 }
 
-async fn server_for_slow_ones(send_pause: Duration) -> Server {
-    let large =
-        lockstep::http::HttpLimits { value_bytes: 1_000_000, batch_bytes: 4_000_000, send_pause, ..limits() };
+async fn server_for_slow_ones(send_timeout: Duration) -> Server {
+    let mut large = limits();
+    large.front.value_bytes = 1_000_000;
+    (large.http.batch_bytes, large.http.send_timeout) = (4_000_000, send_timeout);
     Server::start_with(large, |mut options| {
         options.limits.watch_bytes = 4_000_000;
         options
@@ -293,13 +294,13 @@ async fn a_slow_watcher_is_cut_off_with_its_place() {
     let mut text = String::new();
     let reading = slow.read_to_string(&mut text);
     tokio::time::timeout(LIMIT, reading).await.expect("its end comes").unwrap();
-    let told: Vec<Told> = text
+    let told: Vec<WatchMessage> = text
         .lines()
         .filter_map(|line| line.strip_prefix("data: "))
         .map(|data| serde_json::from_str(data).unwrap())
         .collect();
     let (last, before) = told.split_last().unwrap();
-    let Told::Cut { resume, .. } = last else { panic!("{last:?}") };
+    let WatchMessage::Closed { resume, .. } = last else { panic!("{last:?}") };
     assert_eq!(*resume, before.last().unwrap().index(), "nothing between is missing");
     assert_eq!(watchers(&server).await, 0);
     server.stop().await;
@@ -324,7 +325,8 @@ async fn a_stuck_watcher_is_dropped() {
 /// Those who watch leave connections for everybody else.
 #[tokio::test]
 async fn watchers_do_not_take_all_connections() {
-    let few = lockstep::http::HttpLimits { connections: 6, ..limits() };
+    let mut few = limits();
+    few.front.connections = 6;
     let server = Server::start_with(few, |options| options).await;
     let url = format!("{}/v1/watch", server.url);
     let mut watching = Vec::new();
@@ -342,9 +344,9 @@ async fn watchers_do_not_take_all_connections() {
 /// A client that takes all it can leaves some for others.
 #[tokio::test]
 async fn one_address_does_not_take_all_places() {
-    let server =
-        Server::start_with(lockstep::http::HttpLimits { connections: 16, ..limits() }, |options| options)
-            .await;
+    let mut few = limits();
+    few.front.connections = 16;
+    let server = Server::start_with(few, |options| options).await;
     let (greedy, other) = (server.client_from([127, 0, 0, 2]), server.client_from([127, 0, 0, 3]));
     let watch = async |client: &reqwest::Client| {
         let answer = client.get(format!("{}/v1/watch", server.url)).send().await.unwrap();

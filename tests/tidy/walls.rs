@@ -4,10 +4,14 @@ use super::code::{below, words};
 use super::{Source, assert_clean, sources};
 
 /// The rooms, and which others each may import.
-const ROOMS: [(&str, &[&str]); 12] = [
-    ("cli", &["check", "http", "node", "raft", "replica", "peer", "storage", "cache", "api", "client"]),
+const ROOMS: [(&str, &[&str]); 13] = [
+    (
+        "cli",
+        &["check", "http", "front", "node", "raft", "replica", "peer", "storage", "cache", "api", "client"],
+    ),
     ("check", &["api"]),
-    ("http", &["dashboard", "node", "raft", "replica", "peer", "storage", "cache", "api"]),
+    ("http", &["front", "dashboard", "node", "raft", "replica", "peer", "storage", "cache", "api"]),
+    ("front", &["node", "replica", "storage", "cache", "api"]),
     ("dashboard", &[]),
     ("node", &["raft", "replica", "peer", "storage", "cache", "api", "client"]),
     ("raft", &["replica", "peer", "storage", "cache"]),
@@ -107,8 +111,9 @@ fn an_import_upwards_is_noticed() {
         ("src/http/kv.rs", "use crate::client::Client;"),
         ("src/api/kv.rs", "use crate::client::Client;"),
         ("src/raft/log.rs", "use crate::api::Status;"),
-        ("src/node/read.rs", "use lockstep::http::Door;"),
-        ("src/dashboard/mod.rs", "use crate::http::Door;"),
+        ("src/node/read.rs", "use lockstep::http::AppState;"),
+        ("src/dashboard/mod.rs", "use crate::http::AppState;"),
+        ("src/front/state.rs", "use crate::http::AppState;"),
         ("src/attic/mod.rs", ""),
     ] {
         assert_eq!(about(path, text).len(), 1, "{path}: {text}");
@@ -128,6 +133,7 @@ fn an_import_upwards_is_noticed() {
 fn a_package_away_from_home_is_noticed() {
     for (path, text) in [
         ("src/node/read.rs", "use axum::Json;"),
+        ("src/front/state.rs", "use axum::Json;"),
         ("src/node/read.rs", "use openraft::Raft;"),
         ("src/raft/log.rs", "let db = sled::open(path);"),
         ("src/storage/log.rs", "tokio::spawn(async {});"),

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use futures::future::{join_all, try_join_all};
 use lockstep::cache::{CacheConfig, Command, Condition, Key, Op, Ttl, Value};
-use lockstep::http::{Door, CompatSettings, HttpLimits, HttpServer};
+use lockstep::front::{Front, FrontLimits};
+use lockstep::http::{AppState, HttpServer, HttpSettings};
 use lockstep::node::{Limits, Node, NodeOptions, Opened, Origin, Timing};
 use serde_json::json;
 use std::path::Path;
@@ -107,11 +108,11 @@ impl Cluster {
                     limits: Limits::default(),
                 };
                 let opened = Opened::open(options).await?;
-                let door =
-                    Door::new(opened.formation(), HttpLimits::default(), false, CompatSettings::default());
-                let server = HttpServer::start(listener, door.clone());
+                let front = Front::new(opened.formation(), FrontLimits::default());
+                let state = AppState::new(front.clone(), HttpSettings::default());
+                let server = HttpServer::start(listener, state);
                 let node = opened.start().await?;
-                door.open(node.clone());
+                front.open(node.clone());
                 anyhow::Ok((node, server))
             })
         });

@@ -1,7 +1,7 @@
 //! `lockstep bare-server`: what `bench` is measured against, to know what HTTP alone costs.
 
 use super::args::BareArgs;
-use crate::http::serve_bare;
+use crate::http::serve_baseline;
 use anyhow::{Context, Result};
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
@@ -12,5 +12,5 @@ pub async fn bare_server(args: BareArgs) -> Result<()> {
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
     println!("bare server ready");
-    Ok(serve_bare(listener).await?)
+    Ok(serve_baseline(listener).await?)
 }

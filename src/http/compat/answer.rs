@@ -1,11 +1,10 @@
-//! What the `/api` handlers share: the session, and failures as Express tells them. A failure keeps its HTTP status;
-//! what a server error came from is told in development only.
+//! What the `/api` handlers share: the session, and errors in the words of Express. An error keeps its HTTP status; the cause
+//! of a server error is shown in development only.
 
-use super::super::door::Door;
-use super::super::line_rate::{LineRate, cut};
-use super::super::respond::ApiError;
-use super::settings::CompatSettings;
+use super::super::api_error::ApiError;
+use super::super::state::AppState;
 use crate::api::ErrorCode;
+use crate::front::{LineRate, truncate};
 use crate::node::Session;
 use axum::Json;
 use axum::extract::FromRequestParts;
@@ -14,10 +13,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// What is told of answers that cannot be made, at most so often a second.
+/// Log lines a second about responses that could not be made.
 static BROKEN: LineRate = LineRate::new(1);
 
-/// A failure, as it will be told.
+/// An error response.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub status: StatusCode,
@@ -25,12 +24,12 @@ pub(super) struct Refusal {
     retry_after: Option<u64>,
 }
 
-/// Body of a failure.
+/// Body of an error response.
 #[derive(Debug, Serialize)]
 pub(super) struct RefusalBody {
     success: bool,
     pub message: String,
-    /// What it came from; in development only.
+    /// The cause; in development only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -46,8 +45,8 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// A failure of `/v1` in these words.
-    pub fn of(settings: &CompatSettings, error: &ApiError) -> Self {
+    /// An error of `/v1` in the words of these routes, with its cause in `development`.
+    pub fn of(development: bool, error: &ApiError) -> Self {
         let problem = error.problem();
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let message = match problem.code {
@@ -59,18 +58,18 @@ impl Refusal {
             }
             ErrorCode::CacheFull => "The cache is full, and its strategy evicts nothing",
             _ if status.is_server_error() => "Internal server error",
-            // What is wrong with a request is for its client to know.
+            // What is wrong with a request, its client may know.
             _ => problem.detail.as_str(),
         };
         let mut refusal = Self::new(status, message);
-        refusal.body.error = settings.development.then(|| problem.detail.clone());
+        refusal.body.error = development.then(|| problem.detail.clone());
         refusal.retry_after = problem.code.retry_after_s();
         refusal
     }
 }
 
 impl Refusal {
-    /// The answer, with a body of its own.
+    /// The response, with this body.
     pub fn with(&self, body: impl Serialize) -> Response {
         let mut response = (self.status, Json(body)).into_response();
         if let Some(seconds) = self.retry_after {
@@ -86,10 +85,10 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// An error as the routes tell it that this path belongs to.
-pub(in crate::http) fn in_its_words(path: &str, door: &Door, error: ApiError) -> Response {
+/// The response to a failed request, in the words of the API that the path belongs to.
+pub(in crate::http) fn error_response(path: &str, state: &AppState, error: ApiError) -> Response {
     if path.starts_with("/api/") {
-        Refusal::of(&door.compat, &error).into_response()
+        Refusal::of(state.development, &error).into_response()
     } else {
         error.into_response()
     }
@@ -97,33 +96,37 @@ pub(in crate::http) fn in_its_words(path: &str, door: &Door, error: ApiError) ->
 
 /// What a handler of these routes gets: its session, and the settings by which errors are worded.
 pub(super) struct Context {
-    pub door: Door,
+    pub state: AppState,
     pub session: Session,
 }
 
-impl FromRequestParts<Door> for Context {
+impl FromRequestParts<AppState> for Context {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, door: &Door) -> Result<Self, Refusal> {
-        let session = Session::from_request_parts(parts, door).await;
-        let session = session.map_err(|error| Refusal::of(&door.compat, &error))?;
-        Ok(Self { door: door.clone(), session })
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Refusal> {
+        let session = Session::from_request_parts(parts, state).await;
+        let session = session.map_err(|error| Refusal::of(state.development, &error))?;
+        Ok(Self { state: state.clone(), session })
     }
 }
 
 impl Context {
     /// An error in the words of these routes.
     pub fn refuse(&self, error: impl Into<ApiError>) -> Refusal {
-        Refusal::of(&self.door.compat, &error.into())
+        Refusal::of(self.state.development, &error.into())
     }
 
-    /// What cannot happen has happened.
+    /// A response could not be made, which cannot happen.
     pub fn broken(&self, error: &dyn std::error::Error) -> Refusal {
         if let Some(left_out) = BROKEN.admit() {
-            tracing::error!(error = cut(&error.to_string(), 128), left_out, "an answer could not be made");
+            tracing::error!(
+                error = truncate(&error.to_string(), 128),
+                left_out,
+                "an answer could not be made"
+            );
         }
         let mut refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error");
-        refusal.body.error = self.door.compat.development.then(|| error.to_string());
+        refusal.body.error = self.state.development.then(|| error.to_string());
         refusal
     }
 }
@@ -133,14 +136,12 @@ mod tests {
     use super::*;
     use serde_json::{Value, json, to_value};
 
-    /// H2 in these words: whether it happened is never in doubt, and production tells nothing else.
+    /// H2 in these words: whether it happened is never in doubt, and in production no cause is shown.
     #[test]
     fn every_failure_says_whether_it_happened() {
-        let production = CompatSettings::default();
-        let development = CompatSettings::of(None, Some("development")).unwrap();
         for &code in ErrorCode::ALL {
             let error = ApiError::new(code, "the cause");
-            let refusal = Refusal::of(&production, &error);
+            let refusal = Refusal::of(false, &error);
             assert_eq!(refusal.status.as_u16(), code.status(), "{code}");
             let unknown = refusal.body.message.contains("outcome is unknown");
             assert_eq!(unknown, code.effect() == crate::api::Effect::Unknown, "{code}");
@@ -151,7 +152,7 @@ mod tests {
                 refusal.body.message == "the cause",
                 "{code}"
             );
-            assert_eq!(Refusal::of(&development, &error).body.error.as_deref(), Some("the cause"), "{code}");
+            assert_eq!(Refusal::of(true, &error).body.error.as_deref(), Some("the cause"), "{code}");
         }
     }
 }

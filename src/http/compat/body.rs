@@ -1,10 +1,11 @@
-//! What requests bring: JSON, or a form with nested names (`items[0][key]=a`). Both become JSON text. Anything else
-//! is no body at all to these routes, as with Express; so no plain HTML form of another site can pretend to be JSON.
+//! Bodies of requests: JSON, or a form with nested names (`items[0][key]=a`), which becomes JSON text. Any other body counts
+//! as empty, as with Express, so no plain HTML form of another site can pretend to be JSON.
 
-use super::super::extract::{body_bytes, from_object};
-use super::super::respond::ApiError;
+use super::super::api_error::ApiError;
+use super::super::body::{body_bytes, from_object};
 use super::answer::{Context, Refusal};
 use crate::api::ErrorCode;
+use crate::front::MemoryPermit;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
@@ -12,13 +13,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 const JSON_BYTES_MAX: usize = 10 * 1024 * 1024;
-/// As Express has it. Forms are for people; what programs send in bulk is JSON.
+/// As in Express. Forms are for people; programs send JSON.
 const FORM_BYTES_MAX: usize = 100 * 1024;
 
-/// A request's body as JSON text, and its share of the memory that all bodies may take.
+/// The body of a request as JSON text, and its part of the memory of all bodies.
 pub(super) struct Text {
     bytes: Bytes,
-    _share: super::super::extract::Share,
+    _permit: MemoryPermit,
 }
 
 impl Text {
@@ -28,19 +29,18 @@ impl Text {
         let is = |media: &str| media_type(headers).eq_ignore_ascii_case(media);
         let is_form = is("application/x-www-form-urlencoded");
         let limit = if is_form { FORM_BYTES_MAX } else { JSON_BYTES_MAX };
-        let held =
-            body_bytes(&context.door, headers, body, limit).await.map_err(|error| told(context, error))?;
-        let (bytes, share) = held.part();
+        let received = body_bytes(&context.state, headers, body, limit).await;
+        let (bytes, permit) = received.map_err(|error| refusal(context, error))?.into_parts();
         let bytes = match bytes.trim_ascii() {
             [] => Bytes::from_static(b"{}"),
             _ if is("application/json") => bytes,
             form if is_form => Bytes::from(form_to_json(form)?),
             _ => Bytes::from_static(b"{}"),
         };
-        Ok(Self { bytes, _share: share })
+        Ok(Self { bytes, _permit: permit })
     }
 
-    /// Reads it. Fields that are not asked for are no matter, as with Express.
+    /// Parses it. Other fields are ignored, as with Express.
     ///
     /// # Errors
     /// 400.
@@ -49,7 +49,7 @@ impl Text {
     }
 }
 
-fn told(context: &Context, error: ApiError) -> Refusal {
+fn refusal(context: &Context, error: ApiError) -> Refusal {
     match error.problem().code {
         ErrorCode::TooLarge => Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,

@@ -1,7 +1,7 @@
 //! `POST /api/cache/bulk`: many items. Each 1,024 of them, or just under 2 MiB, are one log entry, all or none.
 
-use super::super::extract::from_object;
-use super::super::respond::ApiError;
+use super::super::api_error::ApiError;
+use super::super::body::from_object;
 use super::answer::{Context, Refusal};
 use super::body::Text;
 use super::put::PutBody;
@@ -155,7 +155,7 @@ pub(super) async fn put(context: Context, headers: HeaderMap, body: Body) -> Res
             // Others want to be served too.
             tokio::task::yield_now().await;
         }
-        match parse(item, context.door.limits.value_bytes) {
+        match parse(item, context.state.front.limits.value_bytes) {
             Ok(op) => {
                 if !batch.has_room(&op)
                     && let Err(refusal) = store(&context, &mut batch, &mut report).await

@@ -1,8 +1,8 @@
 //! `/api/cache/{key}`, and `POST /api/cache`: one item.
 
+use super::super::api_error::ApiError;
 use super::super::extract::PathKey;
-use super::super::kv::{unexpected, written_at};
-use super::super::respond::{ApiError, read_at};
+use super::super::response_headers::{read_at, written_at};
 use super::answer::{Context, Refusal};
 use super::body::Text;
 use super::put::PutBody;
@@ -57,7 +57,7 @@ pub(super) async fn get(context: Context, key: Result<PathKey, ApiError>) -> Res
 pub(super) async fn put(context: Context, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
     let text = Text::of(&context, &headers, body).await?;
     let item: PutBody = text.read()?;
-    let op = item.op(context.door.limits.value_bytes).map_err(|error| context.refuse(error))?;
+    let op = item.op(context.state.front.limits.value_bytes).map_err(|error| context.refuse(error))?;
     let written = context.session.write(Command::One(op)).await.map_err(|error| context.refuse(error))?;
     Ok((written_at(&written), Done::new("Item cached successfully")).into_response())
 }
@@ -71,6 +71,6 @@ pub(super) async fn delete(context: Context, key: Result<PathKey, ApiError>) -> 
     match written.outcome {
         Outcome::Deleted { .. } => Ok((headers, Done::new("Item deleted successfully")).into_response()),
         Outcome::NotFound => Ok((headers, not_found()).into_response()),
-        _ => Err(context.refuse(unexpected())),
+        _ => Err(context.refuse(ApiError::unexpected_outcome())),
     }
 }

@@ -1,8 +1,8 @@
 //! `/api/cache`: all items, read or removed.
 
+use super::super::api_error::ApiError;
 use super::super::extract::{parse_query, whole};
-use super::super::kv::{unexpected, written_at};
-use super::super::respond::read_at;
+use super::super::response_headers::{read_at, written_at};
 use super::answer::{Context, Refusal};
 use super::value::Shown;
 use crate::api::Consistency;
@@ -85,7 +85,9 @@ pub(super) async fn clear(context: Context) -> Result<Response, Refusal> {
         .await
         .map_err(|error| context.refuse(error))?;
     let headers = written_at(&written);
-    let Outcome::Cleared { removed, .. } = written.outcome else { return Err(context.refuse(unexpected())) };
+    let Outcome::Cleared { removed, .. } = written.outcome else {
+        return Err(context.refuse(ApiError::unexpected_outcome()));
+    };
     Ok((headers, Json(Cleared { success: true, message: "Cache cleared successfully", removed }))
         .into_response())
 }

@@ -1,7 +1,7 @@
 //! A key and a value to store, out of a request.
 
+use super::super::api_error::ApiError;
 use super::super::extract::ttl;
-use super::super::respond::ApiError;
 use super::value::{DEPTH_MAX, is_deeper, stored};
 use crate::api::ErrorCode;
 use crate::cache::limits::{KEY_BYTES_MAX, TTL_MS_MAX};

@@ -1,22 +1,20 @@
-//! Socket.IO: what web pages of the Node.js cache server listen to. Each node tells of its own applied log, so all tell
-//! the same. What happens fast is told together: a page gets a few frames a second, however many writes there are, and
-//! the newest state. Who wants every change takes `/v1/watch`.
+//! The Socket.IO events that web pages of the Node.js cache server listen to. Each node sends what its own applied log says,
+//! so all nodes send the same. Fast changes are combined: however many writes there are, a page gets a few frames a second
+//! with the newest state. `/v1/watch` has every change.
 
-use super::super::client_address::ClientAddress;
-use super::super::door::Door;
-use super::super::guard::Guard;
-use super::super::watchers::Entered;
+use super::super::client_address::client_of;
+use super::super::state::AppState;
 use super::items::Item;
 use super::layers::{self, POLLED_BYTES_MAX};
 use super::metrics::CacheMetrics;
 use super::sync::Sync;
-use super::sync_history::Told;
+use super::sync_history::LoggedOperation;
 use crate::api::Consistency;
+use crate::front::WatchPermit;
 use crate::node::{
     Change, EntriesPage, Operation, Principal, Session, SessionError, SessionWatch, WatchItem,
 };
 use axum::Router;
-use axum::http::{Request, header};
 use serde::Serialize;
 use socketioxide::extract::SocketRef;
 use socketioxide::{BroadcastError, SocketIo};
@@ -26,23 +24,21 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
-/// Changes are told at most so often.
-const TELL_INTERVAL: Duration = Duration::from_millis(250);
-/// How long it takes until all are told the state again, when some page could not take what it was told.
-const RETELL_PAUSE: Duration = Duration::from_secs(2);
-/// Of the operations in between, the newest so many.
+/// Least time between two broadcasts of changes.
+const CHANGES_INTERVAL: Duration = Duration::from_millis(250);
+/// How long after a failed broadcast all pages get the state again: some page missed something.
+const REPEAT_PAUSE: Duration = Duration::from_secs(2);
+/// How many of the newest operations a broadcast has.
 const OPERATIONS_MAX: usize = 5;
-/// Items of a state, and bytes of their values.
+/// Items of a state, and bytes of their values, at most.
 const ITEMS_MAX: usize = 100;
 const ITEM_BYTES_MAX: u64 = 256 * 1024;
-/// How often reads are told of, and how often the other nodes are asked how they are.
+/// How often metrics are sent, and how often the other nodes are asked for their status.
 const METRICS_INTERVAL: Duration = Duration::from_secs(1);
 const NODES_INTERVAL: Duration = Duration::from_secs(2);
-/// How long a page may take to say what it wants.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// What a page may send over a WebSocket altogether: names of events, some thousand. Then it has to connect again.
-const SOCKET_BYTES_MAX: u64 = 256 * 1024;
-/// What waits for a slow page; what does not fit is left out, and the next state makes up for it.
+/// How long a page can take to connect to a namespace.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Frames that wait for a slow page. Others are dropped; the next state makes up for them.
 const FRAMES_MAX: usize = 16;
 
 /// Payload of `cache-state`.
@@ -71,13 +67,13 @@ struct MetricsUpdate {
 #[derive(Serialize)]
 struct CacheOperation {
     #[serde(flatten)]
-    told: Told,
+    operation: LoggedOperation,
     /// Operations before this one that were left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<usize>,
 }
 
-/// Payload of `cache-error`: a state that was asked for and cannot be told.
+/// Payload of `cache-error`: a state was asked for and is not known.
 #[derive(Serialize)]
 struct CacheError {
     success: bool,
@@ -97,161 +93,153 @@ impl CacheState {
     }
 }
 
-/// The pages that listen. Clones are the same pages.
+/// The connected pages. Clones share them.
 #[derive(Clone)]
 pub(in crate::http) struct Pages {
     io: SocketIo,
-    /// How many they are.
+    /// How many pages are connected.
     count: watch::Sender<usize>,
 }
 
-/// One of them: its place is given back with its connection.
-struct Listening {
-    _entered: Entered,
+/// A connected page, until its connection ends.
+struct ConnectedPage {
+    _permit: WatchPermit,
     count: watch::Sender<usize>,
 }
 
-impl Listening {
-    fn new(entered: Entered, count: watch::Sender<usize>) -> Arc<Self> {
+impl ConnectedPage {
+    fn new(permit: WatchPermit, count: watch::Sender<usize>) -> Arc<Self> {
         count.send_modify(|count| *count += 1);
-        Arc::new(Self { _entered: entered, count })
+        Arc::new(Self { _permit: permit, count })
     }
 }
 
-impl Drop for Listening {
+impl Drop for ConnectedPage {
     fn drop(&mut self) {
         self.count.send_modify(|count| *count -= 1);
     }
 }
 
 /// The route that pages connect to, and the pages.
-pub(in crate::http) fn socket_io(door: &Door) -> (Router<Door>, Pages) {
+pub(in crate::http) fn socket_io(state: &AppState) -> (Router<AppState>, Pages) {
     let (service, io) = SocketIo::builder()
-        .connect_timeout(CONNECT_LIMIT)
-        .ping_interval(door.limits.page_ping)
-        .ping_timeout(door.limits.page_pong)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .ping_interval(state.limits.page_ping_interval)
+        .ping_timeout(state.limits.page_pong_timeout)
         .max_payload(POLLED_BYTES_MAX as u64)
         .max_buffer_size(FRAMES_MAX)
         .build_svc();
     let pages = Pages { io, count: watch::Sender::default() };
-    let (met_by, count) = (door.clone(), pages.count.clone());
+    let (met_by, count) = (state.clone(), pages.count.clone());
     let meet = move |page: SocketRef| greet(page, met_by.clone(), count.clone());
     pages.io.ns("/", meet);
     let routes =
         Router::new().route_service("/socket.io/", service.clone()).route_service("/socket.io", service);
-    (layers::around_sockets(routes, door), pages)
+    (layers::around_sockets(routes, state), pages)
 }
 
-/// Limits what a connection may bring, and how long it may be quiet, once this request has made it a page's WebSocket.
-pub(in crate::http) fn limit_socket<B>(request: &mut Request<B>, guard: &Guard) {
-    if request.uri().path().starts_with("/socket.io") && request.headers().contains_key(header::UPGRADE) {
-        guard.limit(SOCKET_BYTES_MAX);
-        request.extensions_mut().insert(guard.clone());
-    }
-}
-
-/// Tells a new page how things are, and again whenever it asks.
-async fn greet(page: SocketRef, door: Door, count: watch::Sender<usize>) {
-    let Ok(entered) = door.watchers.enter(ClientAddress::of(page.req_parts())) else {
+/// Sends a new page the state, and again whenever it asks.
+async fn greet(page: SocketRef, state: AppState, count: watch::Sender<usize>) {
+    let Ok(permit) = state.front.watchers.admit(client_of(page.req_parts())) else {
         let _ = page.disconnect();
         return;
     };
-    // From now on it is told what happens, so that nothing falls between its first state and the next.
-    page.extensions.insert(Listening::new(entered, count));
-    // One at a time: a page that asks faster than it reads is answered less often.
-    let (asked_of, answering) = (door.clone(), Arc::new(Semaphore::new(1)));
+    // It gets broadcasts from now on, so that it misses nothing after its first state.
+    page.extensions.insert(ConnectedPage::new(permit, count));
+    // One answer at a time: a page that asks faster than it reads gets fewer answers.
+    let (asked_of, answering) = (state.clone(), Arc::new(Semaphore::new(1)));
     page.on("get-cache-state", async move |page: SocketRef| {
         if let Ok(_turn) = answering.try_acquire() {
-            tell_state(&page, &asked_of).await;
+            send_state(&page, &asked_of).await;
         }
     });
-    tell_state(&page, &door).await;
-    if let Some(session) = door.session(Principal::Anyone) {
+    send_state(&page, &state).await;
+    if let Some(session) = state.session(Principal::Anyone) {
         let _ = page.emit("node-list-update", &Sync::of(&session).await.node_list());
     }
 }
 
-/// A page that asks is told the current state, or that nobody knows it.
-async fn tell_state(page: &SocketRef, door: &Door) {
-    let state = match door.session(Principal::Anyone) {
+/// Sends a page the current state, or an error if it is not known.
+async fn send_state(page: &SocketRef, state: &AppState) {
+    let state = match state.session(Principal::Anyone) {
         Some(session) => CacheState::read(&session).await.map_err(|error| error.to_string()),
         None => Err("this node has not found its cluster yet".into()),
     };
-    // A page whose frames pile up is told with the next ones.
+    // A page with too many waiting frames gets the state with the next broadcast.
     let _ = match state {
         Ok(state) => page.emit("cache-state", &state),
         Err(message) => page.emit("cache-error", &CacheError { success: false, message }),
     };
 }
 
-/// Tells all pages what happens, as long as there are any, and sends them away when the node is to stop.
-pub(in crate::http) async fn keep_telling(pages: Pages, door: Door) {
+/// Broadcasts changes while pages are connected, and disconnects them when the node stops.
+pub(in crate::http) async fn broadcast(pages: Pages, state: AppState) {
     let mut count = pages.count.subscribe();
-    // Its sender is at hand.
+    // The sender is in `pages`.
     while count.wait_for(|count| *count > 0).await.is_ok() {
-        let Some(session) = door.session(Principal::Anyone) else {
+        let Some(session) = state.session(Principal::Anyone) else {
             sleep(METRICS_INTERVAL).await;
             continue;
         };
         match session.watch(String::new(), None).await {
             Ok(watch) => {
-                Teller::new(pages.clone(), session.clone()).tell(watch, door.syncs.subscribe()).await
+                Broadcaster::new(pages.clone(), session.clone()).run(watch, state.syncs.subscribe()).await
             }
             Err(_) => sleep(METRICS_INTERVAL).await,
         }
         if session.is_draining() {
-            // There is nobody to tell anything from now on.
+            // Nothing is broadcast from now on.
             pages.io.close().await;
             return;
         }
     }
 }
 
-/// What is to be told, and when it was told last.
-struct Teller {
+/// What has to be sent, and when something was sent last.
+struct Broadcaster {
     pages: Pages,
     session: Session,
-    /// The newest operations that were not told yet, oldest first, and how many came before them.
+    /// The newest operations that were not sent yet, oldest first, and how many came before them.
     newest: VecDeque<Operation>,
     skipped: usize,
     changed: bool,
-    told: Instant,
-    /// When all are told once more, because some page missed something.
-    retell: Option<Instant>,
+    sent: Instant,
+    /// When all pages get the state again, because one missed something.
+    repeat: Option<Instant>,
     metrics: String,
     nodes: String,
 }
 
-impl Teller {
+impl Broadcaster {
     fn new(pages: Pages, session: Session) -> Self {
-        // What is first is told at once.
-        let told = Instant::now() - TELL_INTERVAL;
-        let (retell, metrics, nodes) = Default::default();
-        // What came before it watched, new pages may have missed.
+        // The first changes are sent at once.
+        let sent = Instant::now() - CHANGES_INTERVAL;
+        let (repeat, metrics, nodes) = Default::default();
+        // New pages may have missed changes from before the watch.
         Self {
             pages,
             session,
             newest: VecDeque::new(),
             skipped: 0,
             changed: true,
-            told,
-            retell,
+            sent,
+            repeat,
             metrics,
             nodes,
         }
     }
 
-    /// Until nobody listens, or the watch ends.
-    async fn tell(mut self, mut watch: SessionWatch, mut syncs: watch::Receiver<u64>) {
+    /// Broadcasts until no page is connected, or the watch ends.
+    async fn run(mut self, mut watch: SessionWatch, mut syncs: watch::Receiver<u64>) {
         let mut metrics = interval(METRICS_INTERVAL);
         let mut nodes = interval(NODES_INTERVAL);
         metrics.set_missed_tick_behavior(MissedTickBehavior::Delay);
         nodes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while *self.pages.count.borrow() > 0 {
-            let due = if self.changed { Some(self.told + TELL_INTERVAL) } else { self.retell };
-            let told = tokio::select! {
+            let due = if self.changed { Some(self.sent + CHANGES_INTERVAL) } else { self.repeat };
+            let sent = tokio::select! {
                 biased;
-                () = sleep_until(due.unwrap_or(self.told)), if due.is_some() => self.tell_changes().await,
+                () = sleep_until(due.unwrap_or(self.sent)), if due.is_some() => self.send_changes().await,
                 item = watch.next() => match item {
                     WatchItem::Changes(changes) => {
                         self.note(&changes);
@@ -264,18 +252,18 @@ impl Teller {
                     WatchItem::Bookmark(_) => Ok(()),
                     WatchItem::Closed { .. } => return,
                 },
-                // No more often than after changes, however often it is asked for.
+                // No more often than after changes.
                 Ok(()) = syncs.changed() => {
                     self.changed = true;
                     Ok(())
                 }
-                _ = metrics.tick() => self.tell_metrics().await,
-                _ = nodes.tick() => self.tell_nodes().await,
+                _ = metrics.tick() => self.send_metrics().await,
+                _ = nodes.tick() => self.send_nodes().await,
             };
-            if let Err(error) = told {
-                // A slow page misses something. It is told the state later, and the others once more by that.
-                tracing::debug!(%error, "not every page could be told");
-                self.retell.get_or_insert_with(|| Instant::now() + RETELL_PAUSE);
+            if let Err(error) = sent {
+                // A slow page missed something. All pages get the state again later.
+                tracing::debug!(%error, "not every page could be reached");
+                self.repeat.get_or_insert_with(|| Instant::now() + REPEAT_PAUSE);
             }
         }
     }
@@ -294,14 +282,15 @@ impl Teller {
         }
     }
 
-    async fn tell_changes(&mut self) -> Result<(), BroadcastError> {
+    async fn send_changes(&mut self) -> Result<(), BroadcastError> {
         let mut skipped = Some(std::mem::take(&mut self.skipped)).filter(|skipped| *skipped > 0);
         let newest = std::mem::take(&mut self.newest);
-        (self.changed, self.told, self.retell) = (false, Instant::now(), None);
+        (self.changed, self.sent, self.repeat) = (false, Instant::now(), None);
         let mut outcome = Ok(());
         for operation in newest {
-            let told = CacheOperation { told: Told::of(operation, &self.session), skipped: skipped.take() };
-            outcome = outcome.and(self.pages.io.emit("cache-operation", &told).await);
+            let operation = LoggedOperation::of(operation, &self.session);
+            let operation = CacheOperation { operation, skipped: skipped.take() };
+            outcome = outcome.and(self.pages.io.emit("cache-operation", &operation).await);
         }
         if let Ok(state) = CacheState::read(&self.session.clone().with_consistency(Consistency::Stale)).await
         {
@@ -311,7 +300,7 @@ impl Teller {
     }
 
     /// Reads change the metrics and nothing else.
-    async fn tell_metrics(&mut self) -> Result<(), BroadcastError> {
+    async fn send_metrics(&mut self) -> Result<(), BroadcastError> {
         let metrics = CacheMetrics::of(&self.session).await;
         let text = serde_json::to_string(&metrics).unwrap_or_default();
         if text == self.metrics {
@@ -322,7 +311,7 @@ impl Teller {
         self.pages.io.emit("metrics-update", &MetricsUpdate { metrics, index }).await
     }
 
-    async fn tell_nodes(&mut self) -> Result<(), BroadcastError> {
+    async fn send_nodes(&mut self) -> Result<(), BroadcastError> {
         let list = Sync::of(&self.session).await.node_list();
         let text = list.essence();
         if text == self.nodes {

@@ -1,6 +1,7 @@
 //! `POST /api/strategy`: which items go when there is no room. Nothing is lost by a change.
 
-use super::super::kv::{unexpected, written_at};
+use super::super::api_error::ApiError;
+use super::super::response_headers::written_at;
 use super::answer::{Context, Refusal};
 use super::body::Text;
 use crate::cache::{Command, ConfigChange, Outcome, Policy};
@@ -41,7 +42,9 @@ pub(super) async fn change(context: Context, headers: HeaderMap, body: Body) -> 
     let written =
         context.session.write(Command::Configure(change)).await.map_err(|error| context.refuse(error))?;
     let headers = written_at(&written);
-    let Outcome::Configured(config) = written.outcome else { return Err(context.refuse(unexpected())) };
+    let Outcome::Configured(config) = written.outcome else {
+        return Err(context.refuse(ApiError::unexpected_outcome()));
+    };
     let strategy = name(config.policy);
     let message = format!("Strategy changed to {strategy}");
     Ok((headers, Json(Changed { success: true, message, strategy })).into_response())

@@ -1,7 +1,7 @@
 //! `/api/sync/…`: how the nodes keep together. Here that is the replicated log's doing, all the time: there is
 //! nothing to force and nothing to switch off, but something to tell.
 
-use super::super::door::Door;
+use super::super::state::AppState;
 use super::answer::{Context, Refusal};
 use crate::api::{NodeReport, NodeState, Nodes};
 use crate::node::Session;
@@ -178,11 +178,11 @@ pub(super) async fn status(context: Context) -> Json<Sync> {
 }
 
 /// `POST /api/sync/force`: catches up with the leader, which needs a majority, and compares with all others.
-pub(super) async fn force(State(door): State<Door>, context: Context) -> Result<Response, Refusal> {
+pub(super) async fn force(State(state): State<AppState>, context: Context) -> Result<Response, Refusal> {
     let index = context.session.catch_up().await.map_err(|error| context.refuse(error))?;
     let Nodes { asked_by, nodes, .. } = context.session.admin().nodes().await;
     let peers = nodes.into_iter().filter(|state| state.id != asked_by).map(Compared::of).collect();
-    door.syncs.send_modify(|syncs| *syncs += 1);
+    state.syncs.send_modify(|syncs| *syncs += 1);
     let (message, node_id) = ("Force sync initiated", context.session.node_name().to_owned());
     Ok(Json(Forced { success: true, message, node_id, index, peers }).into_response())
 }

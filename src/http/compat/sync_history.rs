@@ -20,13 +20,13 @@ const LIMIT: usize = 20;
 #[derive(Serialize)]
 pub(super) struct SyncHistory {
     success: bool,
-    history: Vec<Told>,
+    history: Vec<LoggedOperation>,
 }
 
 /// An operation.
 #[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::http) struct Told {
+pub(in crate::http) struct LoggedOperation {
     /// The same on all nodes.
     id: String,
     operation_id: String,
@@ -79,29 +79,29 @@ pub(super) async fn history(context: Context, uri: Uri) -> Json<SyncHistory> {
         .session
         .recent(limit)
         .into_iter()
-        .map(|operation| Told::of(operation, &context.session))
+        .map(|operation| LoggedOperation::of(operation, &context.session))
         .collect();
     Json(SyncHistory { success: true, history })
 }
 
-impl Told {
+impl LoggedOperation {
     /// An operation as these routes tell it.
     pub(in crate::http) fn of(operation: Operation, session: &Session) -> Self {
         let Operation { index, position, at_ms, by, what } = operation;
         let id = id_of(&session.lineage().0, index, position);
-        let mut told = Self { operation_id: id.clone(), id, timestamp: at_ms, index, ..Self::default() };
+        let mut logged = Self { operation_id: id.clone(), id, timestamp: at_ms, index, ..Self::default() };
         match what {
             What::Put { key, value, bytes, .. } => {
-                (told.kind, told.key, told.bytes) = ("set", Some(key.into()), Some(bytes));
+                (logged.kind, logged.key, logged.bytes) = ("set", Some(key.into()), Some(bytes));
                 match value.map(|value| shown(&value)) {
                     Some(Ok((json, is_base64))) => {
-                        (told.value, told.encoding) = (Some(json), is_base64.then_some("base64"));
+                        (logged.value, logged.encoding) = (Some(json), is_base64.then_some("base64"));
                     }
-                    Some(Err(_)) | None => told.omitted_bytes = Some(bytes),
+                    Some(Err(_)) | None => logged.omitted_bytes = Some(bytes),
                 }
             }
             What::Deadline { key, expires_at_ms } => {
-                (told.kind, told.key, told.expires_at) = ("ttl", Some(key.into()), expires_at_ms);
+                (logged.kind, logged.key, logged.expires_at) = ("ttl", Some(key.into()), expires_at_ms);
             }
             What::Removed { key, cause } => {
                 let kind = match cause {
@@ -109,23 +109,23 @@ impl Told {
                     Cause::Expire => "expire",
                     Cause::Evict => "evict",
                 };
-                (told.kind, told.key) = (kind, Some(key.into()));
+                (logged.kind, logged.key) = (kind, Some(key.into()));
             }
             What::Cleared { prefix, removed } => {
-                (told.kind, told.prefix, told.removed) = ("clear", prefix, Some(removed));
+                (logged.kind, logged.prefix, logged.removed) = ("clear", prefix, Some(removed));
             }
             What::Configured { config, policy_changed } => {
-                told.kind = if policy_changed { "strategy-change" } else { "config" };
-                told.strategy = Some(strategy::name(config.policy));
+                logged.kind = if policy_changed { "strategy-change" } else { "config" };
+                logged.strategy = Some(strategy::name(config.policy));
             }
         }
         // What expires or is evicted comes with a log entry that somebody may have asked for, and is not their doing.
-        let by = by.filter(|_| !["expire", "evict"].contains(&told.kind));
-        told.node_id = by.map(|id| session.member_name(id));
+        let by = by.filter(|_| !["expire", "evict"].contains(&logged.kind));
+        logged.node_id = by.map(|id| session.member_name(id));
         let from_elsewhere = by.is_some_and(|id| id != session.node_id());
-        told.source = if from_elsewhere { "remote" } else { "local" };
-        told.from_node = told.node_id.clone().filter(|_| from_elsewhere);
-        told
+        logged.source = if from_elsewhere { "remote" } else { "local" };
+        logged.from_node = logged.node_id.clone().filter(|_| from_elsewhere);
+        logged
     }
 }
 

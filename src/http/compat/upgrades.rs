@@ -1,7 +1,8 @@
-//! A Socket.IO page's change from polling to a WebSocket. The library has a second one wait for ever behind the first, out of
-//! reach of all time limits; so a session may change over once, and again only after that connection has ended.
+//! The upgrade of a Socket.IO page from polling to a WebSocket. In the library a second upgrade of a session waits for ever
+//! behind the first, out of reach of all timeouts. So a session can upgrade once, and again only after that connection has
+//! ended.
 
-use super::super::guard::Guard;
+use super::super::connection_guard::ConnectionGuard;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
@@ -9,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
-/// The sessions that have begun to change over. Clones are the same.
+/// The sessions that have begun to upgrade. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Upgrades(Arc<Mutex<HashSet<String>>>);
 
@@ -32,7 +33,7 @@ impl Drop for Begun {
     }
 }
 
-/// The session that a request belongs to, if it is not to begin one.
+/// The session that a request belongs to, unless it begins one.
 pub(super) fn session(request: &Request) -> Option<&str> {
     request.uri().query()?.split('&').find_map(|part| part.strip_prefix("sid="))
 }
@@ -43,8 +44,8 @@ pub(super) async fn refuse_second(
     mut request: Request,
     next: Next,
 ) -> Response {
-    // Only a request for a WebSocket brings its connection's guard.
-    if let Some(guard) = request.extensions_mut().remove::<Guard>()
+    // Only a request for a WebSocket has its connection's guard.
+    if let Some(guard) = request.extensions_mut().remove::<ConnectionGuard>()
         && let Some(session) = session(&request)
     {
         let Some(begun) = upgrades.begin(session) else {

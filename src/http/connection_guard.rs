@@ -1,14 +1,14 @@
-//! What a connection may still do, whatever speaks over it.
+//! Limits of a connection below the protocol that it speaks.
 //!
-//! The library that speaks Socket.IO takes WebSocket messages of any length, and waits for ever for a page that has begun
-//! to change over to a WebSocket. Pages send it little, and it sends a ping now and then to those that it knows. So what
-//! a page brings altogether is counted below the library, and a WebSocket that nothing is sent over for too long is given up.
+//! The Socket.IO library accepts WebSocket messages of any length, and waits for ever for a page that has begun to upgrade
+//! to a WebSocket. Pages send little, and the library pings those that it knows. So the bytes that a page sends are counted
+//! below the library, and a WebSocket over which nothing is sent for too long is closed.
 //!
-//! A connection that ends in the middle of a request's body is not closed at once. What the system has received of it and
-//! nobody read would make it take back the answer, which a client that sends first and reads later would never see.
+//! A connection that ends in the middle of a request's body is not closed at once. If it were, the kernel would reset it
+//! because of the unread bytes, and a client that sends first and reads later would never see the response.
 
 use super::HttpLimits;
-use super::places::Place;
+use crate::front::ConnectionSlot;
 use std::any::Any;
 use std::io;
 use std::mem::MaybeUninit;
@@ -21,47 +21,47 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 const UNLIMITED: u64 = u64::MAX;
-/// Read at a time of what is thrown away.
+/// Bytes that are read at a time to be discarded.
 const DISCARD_BYTES: usize = 16 * 1024;
 
-/// What holds for a connection now. Clones are the same.
+/// The limits that hold for a connection now. Clones share them.
 #[derive(Clone)]
-pub(super) struct Guard(Arc<State>);
+pub(super) struct ConnectionGuard(Arc<State>);
 
 struct State {
-    /// Bytes that it may still bring; without a limit at first.
-    left: AtomicU64,
-    /// Whether a body came with the newest request whose end was not seen.
+    /// Bytes that the client may still send; unlimited at first.
+    read_quota: AtomicU64,
+    /// Whether the newest request has a body that was not read to its end.
     unread: AtomicBool,
-    /// Given back with the connection.
+    /// Dropped with the connection.
     held: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-impl Guard {
+impl ConnectionGuard {
     pub fn new() -> Self {
-        let left = AtomicU64::new(UNLIMITED);
-        Self(Arc::new(State { left, unread: AtomicBool::new(false), held: Mutex::new(None) }))
+        let read_quota = AtomicU64::new(UNLIMITED);
+        Self(Arc::new(State { read_quota, unread: AtomicBool::new(false), held: Mutex::new(None) }))
     }
 
-    /// From now on it may bring so many bytes, and something must be sent over it now and then.
+    /// From now on the client may send `bytes`, and something must be sent to it now and then.
     pub fn limit(&self, bytes: u64) {
-        self.0.left.fetch_min(bytes, Relaxed);
+        self.0.read_quota.fetch_min(bytes, Relaxed);
     }
 
-    /// There is no limit any more, and nothing is held for it.
+    /// Removes the limit, and drops what is held.
     pub fn lift(&self) {
         if self.is_limited() {
-            self.0.left.store(UNLIMITED, Relaxed);
+            self.0.read_quota.store(UNLIMITED, Relaxed);
             self.release();
         }
     }
 
-    /// Keeps something for as long as the connection lasts.
+    /// Holds something until the connection ends.
     pub fn hold(&self, held: impl Any + Send) {
         *self.0.held.lock().expect("no panic while held") = Some(Box::new(held));
     }
 
-    /// Whether the newest request has a body that is not read to its end.
+    /// Notes whether the newest request has a body that was not read to its end.
     pub fn note_unread(&self, unread: bool) {
         self.0.unread.store(unread, Relaxed);
     }
@@ -71,60 +71,62 @@ impl Guard {
     }
 
     fn is_limited(&self) -> bool {
-        self.0.left.load(Relaxed) != UNLIMITED
+        self.0.read_quota.load(Relaxed) != UNLIMITED
     }
 
+    /// Takes bytes from the quota.
+    ///
     /// # Errors
-    /// When it is used up.
+    /// The quota is used up.
     fn spend(&self, bytes: usize) -> io::Result<()> {
         // One task reads a connection.
-        let left = self.0.left.load(Relaxed);
+        let left = self.0.read_quota.load(Relaxed);
         if left == UNLIMITED {
             return Ok(());
         }
         let rest = left.checked_sub(bytes as u64);
-        self.0.left.store(rest.unwrap_or(0), Relaxed);
+        self.0.read_quota.store(rest.unwrap_or(0), Relaxed);
         rest.map(drop)
             .ok_or_else(|| io::Error::new(io::ErrorKind::ConnectionAborted, "the client sent too much"))
     }
 }
 
-/// A connection with its guard, and its place among those that there may be.
-pub(super) struct Guarded<S> {
+/// A connection with its guard and its slot.
+pub(super) struct GuardedStream<S> {
     stream: S,
-    guard: Guard,
-    _place: Option<Place>,
-    /// How long a limited connection may go without anything being sent over it.
-    quiet: Duration,
+    guard: ConnectionGuard,
+    _slot: Option<ConnectionSlot>,
+    /// How long a limited connection can last without anything being sent over it.
+    quiet_timeout: Duration,
     sent: Instant,
     timer: Option<Pin<Box<Sleep>>>,
     linger: Linger,
 }
 
-/// The end of a connection.
+/// How the end of a connection is delayed.
 struct Linger {
-    limit: Duration,
+    timeout: Duration,
     bytes: usize,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Guarded<S> {
-    pub fn new(stream: S, guard: Guard, place: Option<Place>, limits: &HttpLimits) -> Self {
-        let linger = Linger { limit: limits.linger, bytes: limits.linger_bytes, timer: None };
-        let quiet = limits.page_ping + limits.page_pong;
-        Self { stream, guard, _place: place, quiet, sent: Instant::now(), timer: None, linger }
+impl<S> GuardedStream<S> {
+    pub fn new(stream: S, guard: ConnectionGuard, slot: Option<ConnectionSlot>, limits: &HttpLimits) -> Self {
+        let linger = Linger { timeout: limits.linger_timeout, bytes: limits.linger_bytes, timer: None };
+        let quiet_timeout = limits.page_ping_interval + limits.page_pong_timeout;
+        Self { stream, guard, _slot: slot, quiet_timeout, sent: Instant::now(), timer: None, linger }
     }
 
-    /// Ready when nothing was sent for too long.
+    /// Ready once nothing was sent for too long.
     fn poll_quiet(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.timer.is_none() {
             // The limit is new.
             self.sent = Instant::now();
         }
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(self.quiet)));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(self.quiet_timeout)));
         loop {
             ready!(timer.as_mut().poll(context));
-            let due = self.sent + self.quiet;
+            let due = self.sent + self.quiet_timeout;
             if Instant::now() >= due {
                 return Poll::Ready(());
             }
@@ -133,17 +135,17 @@ impl<S> Guarded<S> {
     }
 }
 
-impl<S> Drop for Guarded<S> {
+impl<S> Drop for GuardedStream<S> {
     fn drop(&mut self) {
         self.guard.release();
     }
 }
 
-impl<S: AsyncRead + Unpin> Guarded<S> {
-    /// Reads on for a while, and throws away what comes.
+impl<S: AsyncRead + Unpin> GuardedStream<S> {
+    /// Reads for a while, and discards what arrives.
     fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Linger { limit, bytes, timer } = &mut self.linger;
-        let timer = timer.get_or_insert_with(|| Box::pin(sleep(*limit)));
+        let Linger { timeout, bytes, timer } = &mut self.linger;
+        let timer = timer.get_or_insert_with(|| Box::pin(sleep(*timeout)));
         loop {
             if timer.as_mut().poll(context).is_ready() {
                 return Poll::Ready(());
@@ -160,7 +162,7 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -183,7 +185,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -238,9 +240,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_goes_beyond_the_allowance_is_not_read() {
-        let guard = Guard::new();
-        let mut stream = Guarded::new(&[7_u8; 100][..], guard.clone(), None, &limits());
+    async fn bytes_beyond_the_quota_are_not_read() {
+        let guard = ConnectionGuard::new();
+        let mut stream = GuardedStream::new(&[7_u8; 100][..], guard.clone(), None, &limits());
         let mut bytes = [0; 40];
         stream.read_exact(&mut bytes).await.unwrap();
         guard.limit(50);
@@ -252,11 +254,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_limited_connection_that_is_sent_nothing_is_given_up() {
+    async fn a_limited_connection_over_which_nothing_is_sent_is_closed() {
         let (stream, mut client) = duplex(1_000);
-        let guard = Guard::new();
-        let mut stream = Guarded::new(stream, guard.clone(), None, &limits());
-        let quiet = stream.quiet;
+        let guard = ConnectionGuard::new();
+        let mut stream = GuardedStream::new(stream, guard.clone(), None, &limits());
+        let quiet = stream.quiet_timeout;
         let mut bytes = [0; 1];
         assert!(timeout(quiet * 2, stream.read(&mut bytes)).await.is_err(), "there is no limit yet");
         guard.limit(1_000);
@@ -282,24 +284,24 @@ mod tests {
     async fn the_rest_of_a_body_is_read_for_a_while() {
         for (sent, left) in [(100, 0), (101, 0)] {
             let (stream, mut client) = duplex(1_000);
-            let guard = Guard::new();
+            let guard = ConnectionGuard::new();
             guard.note_unread(true);
-            let mut stream = Guarded::new(stream, guard, None, &limits());
+            let mut stream = GuardedStream::new(stream, guard, None, &limits());
             client.write_all(&vec![0; sent]).await.unwrap();
             let begun = Instant::now();
             stream.shutdown().await.unwrap();
             // So many bytes are no reason to close before the time is up.
-            let waited = if sent == 100 { limits().linger } else { Duration::ZERO };
+            let waited = if sent == 100 { limits().linger_timeout } else { Duration::ZERO };
             assert_eq!((begun.elapsed(), client.read(&mut [0; 1]).await.unwrap()), (waited, left));
         }
     }
 
     #[test]
-    fn what_is_held_is_given_back_with_the_connection() {
+    fn what_is_held_is_dropped_with_the_connection() {
         let held = Arc::new(());
-        let guard = Guard::new();
+        let guard = ConnectionGuard::new();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let stream = runtime.block_on(async { Guarded::new(&b""[..], guard.clone(), None, &limits()) });
+        let stream = runtime.block_on(async { GuardedStream::new(&b""[..], guard.clone(), None, &limits()) });
         guard.hold(held.clone());
         drop(stream);
         assert_eq!(Arc::strong_count(&held), 1);

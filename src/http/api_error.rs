@@ -1,13 +1,15 @@
-//! Answers: the headers that every one carries, and the one place where errors become responses.
+//! The one place where errors become responses.
 
-use crate::api::{CONSISTENCY, Consistency, ErrorCode, INDEX, Problem, TERM};
+use super::response_headers::{etag, position};
+use crate::api::{ErrorCode, Problem};
 use crate::cache::CommandError;
-use crate::node::{NodeError, ReadAt, SessionError};
+use crate::front::Busy;
+use crate::node::{NodeError, SessionError};
 use axum::Json;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-/// A failed request, as it will be told.
+/// A failed request: the body and the headers of its response.
 #[derive(Debug)]
 pub struct ApiError {
     problem: Box<Problem>,
@@ -15,11 +17,18 @@ pub struct ApiError {
 }
 
 impl ApiError {
+    /// An error of this kind; `detail` is a sentence for people.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         Self { problem: Box::new(Problem::new(code, detail)), headers: HeaderMap::new() }
     }
 
-    /// What it will be told as.
+    /// The state machine's outcome is of another kind than the command. That cannot happen: an idempotency key that was
+    /// first used for another kind of command is refused.
+    pub fn unexpected_outcome() -> Self {
+        Self::new(ErrorCode::OutcomeUnknown, "the state machine answered another kind of request")
+    }
+
+    /// The body of the response.
     pub fn problem(&self) -> &Problem {
         &self.problem
     }
@@ -30,7 +39,7 @@ impl ApiError {
         self
     }
 
-    /// Tells the key's revision.
+    /// Adds the key's revision.
     pub fn revision(mut self, revision: u64) -> Self {
         self.problem.revision = Some(revision);
         self
@@ -42,8 +51,8 @@ impl ApiError {
         self
     }
 
-    /// Adds where in history it was found out.
-    pub fn at(mut self, headers: HeaderMap) -> Self {
+    /// Adds headers, such as the position in the log.
+    pub fn with_headers(mut self, headers: HeaderMap) -> Self {
         self.headers.extend(headers);
         self
     }
@@ -55,7 +64,7 @@ impl From<SessionError> for ApiError {
         problem.leader = leader.map(|leader| *leader);
         let mut headers = HeaderMap::new();
         if let NodeError::Refused { error, index, term } = error {
-            headers.extend(at(index, term));
+            headers.extend(position(index, term));
             match error {
                 CommandError::PreconditionFailed { op, current } => {
                     problem.op = op;
@@ -78,6 +87,12 @@ impl From<SessionError> for ApiError {
     }
 }
 
+impl From<Busy> for ApiError {
+    fn from(busy: Busy) -> Self {
+        Self::new(ErrorCode::Busy, busy.0)
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -90,43 +105,4 @@ impl IntoResponse for ApiError {
         }
         response
     }
-}
-
-/// A revision as an entity tag.
-pub(super) fn etag(revision: u64) -> HeaderValue {
-    number_in(format!("\"{revision}\""))
-}
-
-fn number_in(text: String) -> HeaderValue {
-    // Digits and quotes are legal in any header.
-    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-/// Index and term of an answer.
-pub(super) fn at(index: u64, term: u64) -> HeaderMap {
-    HeaderMap::from_iter([
-        (HeaderName::from_static(INDEX), HeaderValue::from(index)),
-        (HeaderName::from_static(TERM), HeaderValue::from(term)),
-    ])
-}
-
-/// What holds now, and may not a moment later.
-pub(super) fn no_store() -> HeaderMap {
-    HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))])
-}
-
-/// Pages of other sites get nothing of it, be it as a script or as an image, and no browser takes it for something else.
-pub(super) fn keep_to_own_pages(headers: &mut HeaderMap) {
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let policy = HeaderName::from_static("cross-origin-resource-policy");
-    headers.insert(policy, HeaderValue::from_static("same-origin"));
-}
-
-/// Index, term and guarantee of a read.
-pub(super) fn read_at<T>(read: &ReadAt<T>, consistency: Consistency) -> HeaderMap {
-    let mut headers = at(read.index, read.term);
-    headers.insert(HeaderName::from_static(CONSISTENCY), HeaderValue::from_static(consistency.as_str()));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    keep_to_own_pages(&mut headers);
-    headers
 }

@@ -1,6 +1,6 @@
-//! A server that keeps values in a map and nothing else: no log, no disk, no other node, no checks. What the
-//! same requests cost here is what HTTP and this machine cost; the rest is the price of what Lockstep
-//! promises. It answers in the shape of the API, so that the same clients can talk to it.
+//! A server that keeps values in a map: no log, no disk, no other node, no checks. The cost of a request here is the cost of
+//! HTTP on this machine; the rest is the price of what Lockstep promises. Answers have the shape of the API, so that the
+//! same clients can be used.
 
 use crate::api::{BatchAnswer, BatchRequest, Counter, OpRequest};
 use axum::extract::{DefaultBodyLimit, Path, State};
@@ -22,11 +22,11 @@ impl Values {
     }
 }
 
-/// Answers for as long as the process lives.
+/// Serves until the process ends.
 ///
 /// # Errors
-/// None so far: axum goes on after what fails on a connection.
-pub async fn serve_bare(listener: TcpListener) -> std::io::Result<()> {
+/// None so far: axum continues after errors of connections.
+pub async fn serve_baseline(listener: TcpListener) -> std::io::Result<()> {
     let router = Router::new()
         .route("/v1/kv/{key}", put(store).get(read))
         .route("/v1/kv/{key}/incr", post(incr))
@@ -56,7 +56,7 @@ async fn incr(State(values): State<Values>, Path(key): Path<String>) -> Json<Cou
     Json(Counter { value, revision: 0, created: old.is_none() })
 }
 
-/// Of a batch's operations only puts of text do something.
+/// Only puts of text have an effect.
 async fn batch(State(values): State<Values>, body: Bytes) -> Result<Json<BatchAnswer>, StatusCode> {
     let request: BatchRequest = serde_json::from_slice(&body).map_err(|_| StatusCode::BAD_REQUEST)?;
     let mut values = values.lock();

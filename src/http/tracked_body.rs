@@ -1,25 +1,25 @@
-//! A request's body, whose connection knows whether it was read to its end.
+//! The body of a request. It tells the connection's guard whether it was read to its end.
 
-use super::guard::Guard;
+use super::connection_guard::ConnectionGuard;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// See above.
-pub(super) struct Noted {
+/// See the module.
+pub(super) struct TrackedBody {
     body: Incoming,
-    guard: Guard,
+    guard: ConnectionGuard,
 }
 
-impl Noted {
-    pub fn new(body: Incoming, guard: Guard) -> Self {
+impl TrackedBody {
+    pub fn new(body: Incoming, guard: ConnectionGuard) -> Self {
         guard.note_unread(!body.is_end_stream());
         Self { body, guard }
     }
 }
 
-impl Body for Noted {
+impl Body for TrackedBody {
     type Data = Bytes;
     type Error = hyper::Error;
 

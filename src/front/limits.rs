@@ -1,0 +1,18 @@
+//! What clients may take of a node together, through whichever front door.
+
+/// Limits of all front doors together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrontLimits {
+    /// Connections at a time.
+    pub connections: usize,
+    /// Largest value, in bytes.
+    pub value_bytes: usize,
+    /// Bytes of all request bodies that are being received or processed.
+    pub body_memory: usize,
+}
+
+impl Default for FrontLimits {
+    fn default() -> Self {
+        Self { connections: 10_000, value_bytes: 1024 * 1024, body_memory: 256 * 1024 * 1024 }
+    }
+}

@@ -1,0 +1,28 @@
+//! What every front door shares, whatever protocol it speaks: whether the node has its cluster yet, and what clients may
+//! take of a node together: connections, memory for bodies, watches. A front door is a listener for clients; so far there
+//! is one, `http`. No protocol is spoken here.
+
+mod body_memory;
+mod client_address;
+mod connection_slots;
+mod limits;
+mod line_rate;
+mod request_stats;
+mod sampler;
+mod state;
+mod watchers;
+
+pub use body_memory::{BodyBuffer, BodyMemory, MemoryPermit};
+pub use client_address::{ClientAddress, Shares};
+pub use connection_slots::{ConnectionSlot, ConnectionSlots, NoSlot};
+pub use limits::FrontLimits;
+pub use line_rate::{LineRate, truncate};
+pub use request_stats::{BUCKETS_US, RequestKind, RequestStats, Series};
+pub use sampler::{SAMPLE_INTERVAL, keep_sampling};
+pub use state::Front;
+pub use watchers::{SendPermit, WatchPermit, Watchers};
+
+/// Clients take all that there is of something: nothing was done, and a client may try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Busy(pub &'static str);

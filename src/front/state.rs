@@ -1,0 +1,64 @@
+//! The state that front doors share. A listener is open before the node has its cluster, so that nodes can find each other;
+//! until then there are no sessions.
+
+use super::body_memory::BodyMemory;
+use super::connection_slots::ConnectionSlots;
+use super::limits::FrontLimits;
+use super::request_stats::RequestStats;
+use super::watchers::Watchers;
+use crate::api::Introduction;
+use crate::node::{Formation, Node, Principal, Session};
+use std::sync::Arc;
+use tokio::sync::SetOnce;
+
+/// Shared by all front doors of a node.
+pub struct Front {
+    pub limits: FrontLimits,
+    pub requests: RequestStats,
+    pub connections: ConnectionSlots,
+    pub body_memory: BodyMemory,
+    pub watchers: Watchers,
+    formation: Formation,
+    node: SetOnce<Node>,
+}
+
+impl Front {
+    /// Without a node: every request for data is refused until [`Front::open`].
+    pub fn new(formation: Formation, limits: FrontLimits) -> Arc<Self> {
+        Arc::new(Self {
+            requests: RequestStats::default(),
+            connections: ConnectionSlots::new(limits.connections),
+            body_memory: BodyMemory::new(limits.body_memory),
+            watchers: Watchers::new(limits.connections),
+            limits,
+            formation,
+            node: SetOnce::new(),
+        })
+    }
+
+    /// From now on requests go to this node. Only the first call has an effect.
+    pub fn open(&self, node: Node) {
+        let _ = self.node.set(node);
+    }
+
+    /// A session for this principal, once the node has its cluster.
+    pub fn session(&self, principal: Principal) -> Option<Session> {
+        self.node.get().map(|node| node.session(principal))
+    }
+
+    /// Waits until the node has its cluster.
+    pub async fn opened(&self) -> &Node {
+        self.node.wait().await
+    }
+
+    /// What other nodes are told while this one looks for its cluster, and afterwards.
+    pub fn introduction(&self) -> Introduction {
+        self.formation.introduction()
+    }
+
+    /// The URLs at which this node and the other members tell clients to find them.
+    pub fn advertised_urls(&self) -> impl Iterator<Item = String> {
+        let others = self.node.get().map(Node::http_addresses).unwrap_or_default();
+        std::iter::once(self.introduction().http).chain(others)
+    }
+}

@@ -1,0 +1,104 @@
+//! The layer around every route: it checks each request, and counts and times it.
+
+use super::admission;
+use super::compat;
+use super::state::AppState;
+use crate::front::RequestKind;
+use axum::extract::{MatchedPath, Request};
+use axum::http::Method;
+use axum::response::Response;
+use futures::future::{Either, Ready};
+use pin_project_lite::pin_project;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+use tower::{Layer, Service};
+
+/// A service whose requests are checked ([`admission`]), counted and timed.
+#[derive(Clone)]
+pub(super) struct Instrumented<S> {
+    state: AppState,
+    service: S,
+}
+
+/// Puts an [`Instrumented`] around each route.
+#[derive(Clone)]
+pub(super) struct Instrument(pub AppState);
+
+impl<S> Layer<S> for Instrument {
+    type Service = Instrumented<S>;
+
+    fn layer(&self, service: S) -> Instrumented<S> {
+        Instrumented { state: self.0.clone(), service }
+    }
+}
+
+impl<S: Service<Request, Response = Response>> Service<Request> for Instrumented<S> {
+    type Response = Response;
+    type Error = S::Error;
+    type Future = InstrumentedFuture<Either<Ready<Result<Response, S::Error>>, S::Future>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let started = Instant::now();
+        let method = known_method(request.method());
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let state = self.state.clone();
+        // In this layer, because each further layer would cost every request some allocations.
+        let answering = match admission::check(&request, &state.sites) {
+            Ok(()) => Either::Right(self.service.call(request)),
+            Err(error) => {
+                let response = compat::error_response(request.uri().path(), &state, error);
+                Either::Left(futures::future::ready(Ok(response)))
+            }
+        };
+        InstrumentedFuture { answering, started, method, route, state }
+    }
+}
+
+pin_project! {
+    /// A response that is being made.
+    pub(super) struct InstrumentedFuture<F> {
+        #[pin]
+        answering: F,
+        started: Instant,
+        method: &'static str,
+        route: Option<MatchedPath>,
+        state: AppState,
+    }
+}
+
+impl<F: Future<Output = Result<Response, E>>, E> Future for InstrumentedFuture<F> {
+    type Output = Result<Response, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.answering.poll(context));
+        if let Ok(response) = &result {
+            let (took, status) = (this.started.elapsed(), response.status().as_u16());
+            let route = this.route.as_ref().map_or("unmatched", MatchedPath::as_str);
+            this.state.front.requests.note(route, this.method, status, took, || kind_of(route, this.method));
+            tracing::debug!(method = this.method, route, status, ?took, "request");
+        }
+        Poll::Ready(result)
+    }
+}
+
+/// What the request is, for the totals.
+fn kind_of(route: &str, method: &str) -> RequestKind {
+    let about_keys = ["/v1/kv", "/v1/keys", "/v1/batch", "/api/cache"];
+    match method {
+        _ if !about_keys.iter().any(|start| route.starts_with(start)) => RequestKind::Other,
+        "GET" | "HEAD" => RequestKind::Read,
+        _ => RequestKind::Write,
+    }
+}
+
+/// The method's name for metrics. Clients can invent methods; each would be a series of its own.
+fn known_method(method: &Method) -> &'static str {
+    let known = ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"];
+    known.into_iter().find(|name| *name == method.as_str()).unwrap_or("OTHER")
+}

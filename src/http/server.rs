@@ -1,0 +1,79 @@
+//! The HTTP server of a node: the listener, the tasks beside it, and the service of each connection.
+
+use super::accept::{Accepted, accept};
+use super::client_address;
+use super::compat;
+use super::connection_guard::ConnectionGuard;
+use super::routes::{probes, router};
+use super::state::AppState;
+use super::tracked_body::TrackedBody;
+use crate::front::{ClientAddress, keep_sampling};
+use axum::Router;
+use axum::http::{Request, StatusCode};
+use axum::response::Response;
+use hyper::body::Incoming;
+use socket2::SockRef;
+use std::convert::Infallible;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+use tower::{Service, ServiceExt};
+
+/// Connections that wait to be accepted, as far as the system allows it. The library's default is 128; a client beyond
+/// them tries again after a second.
+const BACKLOG: i32 = 4_096;
+
+/// A running HTTP server.
+pub struct HttpServer {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+    /// They end with the server.
+    _tasks: JoinSet<()>,
+}
+
+impl HttpServer {
+    /// Starts to serve.
+    pub fn start(listener: TcpListener, state: AppState) -> Self {
+        if let Err(error) = SockRef::from(&listener).listen(BACKLOG) {
+            tracing::debug!(%error, "cannot set how many connections can wait");
+        }
+        let (stop, stopped) = oneshot::channel();
+        let (socket_io, pages) = compat::socket_io(&state);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(keep_sampling(state.front.clone()));
+        tasks.spawn(compat::broadcast(pages, state.clone()));
+        let (all, probes) = (router(state.clone(), socket_io), probes(state.clone()));
+        let service_of = move |accepted: &Accepted| {
+            let routes = if accepted.is_for_probes { &probes } else { &all };
+            service(routes.clone(), accepted.guard.clone(), accepted.client)
+        };
+        let task = tokio::spawn(accept(listener, state, service_of, stopped));
+        Self { stop, task, _tasks: tasks }
+    }
+
+    /// Closes the listener, lets requests finish, and returns.
+    pub async fn stop(self) {
+        let _ = self.stop.send(());
+        let _ = self.task.await;
+    }
+}
+
+/// The service of a connection: its guard learns of each request's body, and of an upgrade to a WebSocket.
+fn service(
+    routes: Router,
+    guard: ConnectionGuard,
+    client: ClientAddress,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone {
+    let lifted = guard.clone();
+    let prepare = move |mut request: Request<Incoming>| {
+        client_address::attach(client, &mut request);
+        compat::prepare(&mut request, &guard);
+        request.map(|body| TrackedBody::new(body, guard.clone()))
+    };
+    routes.map_request(prepare).map_response(move |response: Response| {
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            lifted.lift();
+        }
+        response
+    })
+}

@@ -1,0 +1,29 @@
+//! The session of a request, as a handler's argument. Every handler gets it here, so this is where a request will say who
+//! asks.
+
+use super::api_error::ApiError;
+use super::state::AppState;
+use crate::api::ErrorCode;
+use crate::node::{Admin, Principal, Session};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+impl FromRequestParts<AppState> for Session {
+    type Rejection = ApiError;
+
+    /// # Errors
+    /// `unavailable` until the node has its cluster.
+    async fn from_request_parts(_: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let waiting = || ApiError::new(ErrorCode::Unavailable, "this node has not found its cluster yet");
+        state.session(Principal::Anyone).ok_or_else(waiting)
+    }
+}
+
+/// The operator's side of that session.
+impl FromRequestParts<AppState> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        Ok(Session::from_request_parts(parts, state).await?.admin())
+    }
+}

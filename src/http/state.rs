@@ -1,0 +1,63 @@
+//! What the handlers of HTTP requests share.
+
+use super::HttpLimits;
+use super::compat::CompatSettings;
+use super::origin::Sites;
+use crate::front::Front;
+use crate::node::{Principal, Session};
+use std::ops::Deref;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Settings of the HTTP front door.
+#[derive(Debug, Clone, Default)]
+pub struct HttpSettings {
+    pub limits: HttpLimits,
+    /// Hosts that this node answers to, besides addresses, `localhost` and what the members advertise.
+    pub allowed_hosts: Vec<String>,
+    /// Whether the routes that break things on purpose exist.
+    pub fault_injection: bool,
+    /// Settings of the `/api` routes, and of the web pages of other sites that may use this node.
+    pub compat: CompatSettings,
+}
+
+/// The state of all handlers. Clones share it.
+#[derive(Clone)]
+pub struct AppState(Arc<Shared>);
+
+/// See [`AppState`].
+pub struct Shared {
+    pub(super) front: Arc<Front>,
+    pub(super) limits: HttpLimits,
+    /// Which hosts and pages are this cluster's own, or allowed.
+    pub(super) sites: Sites,
+    /// Whether answers of the `/api` routes contain causes of errors.
+    pub(super) development: bool,
+    pub(super) fault_injection: bool,
+    /// How often a client had this node catch up; then pages get the state, too.
+    pub(super) syncs: watch::Sender<u64>,
+}
+
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl AppState {
+    /// The state of an HTTP front door of this node.
+    pub fn new(front: Arc<Front>, settings: HttpSettings) -> Self {
+        let HttpSettings { limits, allowed_hosts, fault_injection, compat } = settings;
+        let CompatSettings { frontends, development } = compat;
+        let sites = Sites::new(front.clone(), frontends, allowed_hosts);
+        let syncs = watch::Sender::default();
+        Self(Arc::new(Shared { front, limits, sites, development, fault_injection, syncs }))
+    }
+
+    /// A session for this principal, once the node has its cluster.
+    pub(super) fn session(&self, principal: Principal) -> Option<Session> {
+        self.front.session(principal)
+    }
+}
