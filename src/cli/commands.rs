@@ -2,9 +2,10 @@
 
 use super::bench::{BareArgs, BenchArgs};
 use super::check_history::CheckHistoryArgs;
-use super::kv_args::{
-    BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs, PersistArgs, PutArgs, TtlMs, parse_ttl,
+use super::common_args::{
+    FirstSettings, Target, TimingArgs, TtlMs, parse_consistency, parse_policy, parse_ttl,
 };
+use super::kv_args::{BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs, PersistArgs, PutArgs};
 use super::simulate::SimulateArgs;
 use super::upgrade::UpgradeArgs;
 use super::watch::WatchArgs;
@@ -12,7 +13,6 @@ use crate::api::Consistency;
 use crate::cache::Policy;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// A Raft-replicated key-value cache whose nodes never disagree.
 #[derive(Debug, Parser)]
@@ -88,49 +88,6 @@ pub enum Command {
     BareServer(BareArgs),
 }
 
-/// Which nodes to talk to, and how to print.
-#[derive(Debug, Clone, Args)]
-pub struct Target {
-    /// Nodes to talk to, separated by commas
-    #[arg(
-        long,
-        global = true,
-        env = "LOCKSTEP_URL",
-        value_delimiter = ',',
-        default_value = "http://127.0.0.1:5000"
-    )]
-    pub url: Vec<String>,
-    /// Print one JSON object on the last line
-    #[arg(long, global = true, env = "LOCKSTEP_JSON")]
-    pub json: bool,
-    /// Give up after this many milliseconds (`watch`: of looking for a node)
-    #[arg(long, global = true, env = "LOCKSTEP_TIMEOUT_MS", default_value_t = 10_000)]
-    pub timeout_ms: u64,
-}
-
-impl Target {
-    pub fn timeout(&self) -> Duration {
-        Duration::from_millis(self.timeout_ms)
-    }
-}
-
-/// Settings a new cluster starts with.
-#[derive(Debug, Clone, Args)]
-pub struct FirstSettings {
-    /// Capacity in entries, for a new cluster (later: `lockstep config`) [default: 100000]
-    #[arg(long, env = "LOCKSTEP_CAPACITY_ENTRIES")]
-    pub capacity_entries: Option<u64>,
-    /// Capacity in bytes, for a new cluster [default: 1073741824]
-    #[arg(long, env = "LOCKSTEP_CAPACITY_BYTES")]
-    pub capacity_bytes: Option<u64>,
-    /// Eviction policy, for a new cluster: lru, lfu, s3fifo or noeviction [default: lru]
-    #[arg(long, env = "LOCKSTEP_POLICY", value_parser = parse_policy)]
-    pub policy: Option<Policy>,
-    /// Default TTL of puts in milliseconds, for a new cluster
-    #[arg(long, env = "LOCKSTEP_DEFAULT_TTL_MS")]
-    pub default_ttl_ms: Option<u64>,
-}
-
 #[derive(Debug, Args)]
 pub struct UpArgs {
     /// Number of nodes of a new cluster
@@ -153,26 +110,6 @@ pub struct UpArgs {
     pub fault_injection: bool,
     #[command(flatten)]
     pub timing: TimingArgs,
-}
-
-/// Timing of elections and snapshots; use the same values on every node.
-#[derive(Debug, Clone, Args)]
-pub struct TimingArgs {
-    /// Milliseconds between a leader's heartbeats [default: 75]
-    #[arg(long, env = "LOCKSTEP_HEARTBEAT_MS")]
-    pub heartbeat_ms: Option<u64>,
-    /// Shortest election timeout, in milliseconds [default: 150]
-    #[arg(long, env = "LOCKSTEP_ELECTION_MIN_MS")]
-    pub election_min_ms: Option<u64>,
-    /// Longest election timeout, in milliseconds [default: 300]
-    #[arg(long, env = "LOCKSTEP_ELECTION_MAX_MS")]
-    pub election_max_ms: Option<u64>,
-    /// Log entries between two snapshots [default: 100000]
-    #[arg(long, env = "LOCKSTEP_SNAPSHOT_ENTRIES")]
-    pub snapshot_entries: Option<u64>,
-    /// Log entries kept after a snapshot covers them [default: 20000]
-    #[arg(long, env = "LOCKSTEP_ENTRIES_KEPT")]
-    pub entries_kept: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -363,17 +300,4 @@ pub struct ReplayArgs {
     pub consistency: Consistency,
     #[command(flatten)]
     pub target: Target,
-}
-
-pub(super) fn parse_policy(text: &str) -> Result<Policy, String> {
-    Policy::from_name(text).ok_or_else(|| "expected lru, lfu, s3fifo or noeviction".into())
-}
-
-pub(super) fn parse_consistency(text: &str) -> Result<Consistency, String> {
-    match text {
-        "linearizable" => Ok(Consistency::Linearizable),
-        "lease" => Ok(Consistency::Lease),
-        "stale" => Ok(Consistency::Stale),
-        _ => Err("expected linearizable, lease or stale".into()),
-    }
 }

@@ -1,10 +1,9 @@
 //! The commands that ask a running cluster something.
 
-use super::commands::{Command, ConfigArgs, DigestArgs, MemberArgs, MemberCommand, StatusArgs, Target};
+use super::commands::{Command, ConfigArgs, DigestArgs, MemberArgs, MemberCommand, StatusArgs};
+use super::common_args::{Target, TtlMs};
 use super::exit::{NoSuchKey, Usage};
-use super::kv_args::{
-    BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs, PersistArgs, PutArgs, TtlMs,
-};
+use super::kv_args::{BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs, PersistArgs, PutArgs};
 use super::output::Output;
 use crate::api::{
     BatchRequest, CacheReport, ConfigUpdate, ExpireRequest, IncrRequest, MemberStatus, Status, TouchUpdate,

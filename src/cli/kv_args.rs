@@ -1,6 +1,6 @@
 //! The command line's grammar of what is done with keys.
 
-use super::commands::{Target, parse_consistency};
+use super::common_args::{Target, TtlMs, parse_consistency, parse_ttl};
 use crate::api::Consistency;
 use clap::Args;
 use std::num::NonZeroUsize;
@@ -135,15 +135,4 @@ pub struct PersistArgs {
     pub key: String,
     #[command(flatten)]
     pub target: Target,
-}
-
-/// A time to live, or none.
-#[derive(Debug, Clone, Copy)]
-pub struct TtlMs(pub Option<u64>);
-
-pub(super) fn parse_ttl(text: &str) -> Result<TtlMs, String> {
-    if text == "never" {
-        return Ok(TtlMs(None));
-    }
-    text.parse().map(|ttl_ms| TtlMs(Some(ttl_ms))).map_err(|_| "expected milliseconds or never".into())
 }

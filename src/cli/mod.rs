@@ -3,6 +3,7 @@
 mod bench;
 mod check_history;
 mod commands;
+mod common_args;
 mod exit;
 mod kv;
 mod kv_args;

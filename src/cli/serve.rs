@@ -1,6 +1,7 @@
 //! `lockstep serve`: one node.
 
-use super::commands::{FirstSettings, ServeArgs, TimingArgs};
+use super::commands::ServeArgs;
+use super::common_args::{FirstSettings, TimingArgs};
 use super::exit::Usage;
 use crate::cache::{CacheConfig, ConfigChange};
 use crate::front::{Front, FrontLimits};

@@ -1,6 +1,6 @@
 //! `lockstep simulate`: what each policy makes of a trace, found out with the cache itself, in this process.
 
-use super::commands::parse_policy;
+use super::common_args::parse_policy;
 use super::output::Output;
 use super::trace;
 use crate::cache::limits::CAPACITY_ENTRIES_MAX;

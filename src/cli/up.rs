@@ -4,7 +4,8 @@
 //! that have died; SIGINT and SIGTERM stop all. A node beside whose data folder stands a file `<name>.left`
 //! is not started any more: it was taken out of the cluster.
 
-use super::commands::{FirstSettings, TimingArgs, UpArgs};
+use super::commands::UpArgs;
+use super::common_args::{FirstSettings, TimingArgs};
 use super::exit::Usage;
 use super::restore::restore_file;
 use super::serve::{Stop, first_settings};

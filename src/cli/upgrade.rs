@@ -1,6 +1,6 @@
 //! `lockstep upgrade`: which release each member runs, and the end of a rolling upgrade.
 
-use super::commands::Target;
+use super::common_args::Target;
 use super::kv::connect;
 use crate::api::{NodeState, Nodes};
 use anyhow::Result;

@@ -1,6 +1,6 @@
 //! `lockstep watch`: changes, as they happen.
 
-use super::commands::Target;
+use super::common_args::Target;
 use super::kv::connect;
 use crate::api::{WatchMessage, WireEvent, WireValue};
 use anyhow::Result;

@@ -1,6 +1,6 @@
 //! What `lockstep bench` can be asked for, and which requests make no sense.
 
-use super::super::commands::{Target, parse_consistency};
+use super::super::common_args::{Target, parse_consistency};
 use super::super::exit::Usage;
 use crate::api::Consistency;
 use crate::cache::limits::{BATCH_OPS_MAX, TTL_MS_MAX, TTL_MS_MIN};

@@ -1,0 +1,93 @@
+//! Arguments that several commands have, and how their values are parsed.
+
+use crate::api::Consistency;
+use crate::cache::Policy;
+use clap::Args;
+use std::time::Duration;
+
+/// Which nodes to talk to, and how to print.
+#[derive(Debug, Clone, Args)]
+pub struct Target {
+    /// Nodes to talk to, separated by commas
+    #[arg(
+        long,
+        global = true,
+        env = "LOCKSTEP_URL",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:5000"
+    )]
+    pub url: Vec<String>,
+    /// Print one JSON object on the last line
+    #[arg(long, global = true, env = "LOCKSTEP_JSON")]
+    pub json: bool,
+    /// Give up after this many milliseconds (`watch`: of looking for a node)
+    #[arg(long, global = true, env = "LOCKSTEP_TIMEOUT_MS", default_value_t = 10_000)]
+    pub timeout_ms: u64,
+}
+
+impl Target {
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+}
+
+/// Settings a new cluster starts with.
+#[derive(Debug, Clone, Args)]
+pub struct FirstSettings {
+    /// Capacity in entries, for a new cluster (later: `lockstep config`) [default: 100000]
+    #[arg(long, env = "LOCKSTEP_CAPACITY_ENTRIES")]
+    pub capacity_entries: Option<u64>,
+    /// Capacity in bytes, for a new cluster [default: 1073741824]
+    #[arg(long, env = "LOCKSTEP_CAPACITY_BYTES")]
+    pub capacity_bytes: Option<u64>,
+    /// Eviction policy, for a new cluster: lru, lfu, s3fifo or noeviction [default: lru]
+    #[arg(long, env = "LOCKSTEP_POLICY", value_parser = parse_policy)]
+    pub policy: Option<Policy>,
+    /// Default TTL of puts in milliseconds, for a new cluster
+    #[arg(long, env = "LOCKSTEP_DEFAULT_TTL_MS")]
+    pub default_ttl_ms: Option<u64>,
+}
+
+/// Timing of elections and snapshots; use the same values on every node.
+#[derive(Debug, Clone, Args)]
+pub struct TimingArgs {
+    /// Milliseconds between a leader's heartbeats [default: 75]
+    #[arg(long, env = "LOCKSTEP_HEARTBEAT_MS")]
+    pub heartbeat_ms: Option<u64>,
+    /// Shortest election timeout, in milliseconds [default: 150]
+    #[arg(long, env = "LOCKSTEP_ELECTION_MIN_MS")]
+    pub election_min_ms: Option<u64>,
+    /// Longest election timeout, in milliseconds [default: 300]
+    #[arg(long, env = "LOCKSTEP_ELECTION_MAX_MS")]
+    pub election_max_ms: Option<u64>,
+    /// Log entries between two snapshots [default: 100000]
+    #[arg(long, env = "LOCKSTEP_SNAPSHOT_ENTRIES")]
+    pub snapshot_entries: Option<u64>,
+    /// Log entries kept after a snapshot covers them [default: 20000]
+    #[arg(long, env = "LOCKSTEP_ENTRIES_KEPT")]
+    pub entries_kept: Option<u64>,
+}
+
+/// A time to live, or none.
+#[derive(Debug, Clone, Copy)]
+pub struct TtlMs(pub Option<u64>);
+
+pub(super) fn parse_ttl(text: &str) -> Result<TtlMs, String> {
+    if text == "never" {
+        return Ok(TtlMs(None));
+    }
+    text.parse().map(|ttl_ms| TtlMs(Some(ttl_ms))).map_err(|_| "expected milliseconds or never".into())
+}
+
+pub(super) fn parse_policy(text: &str) -> Result<Policy, String> {
+    Policy::from_name(text).ok_or_else(|| "expected lru, lfu, s3fifo or noeviction".into())
+}
+
+pub(super) fn parse_consistency(text: &str) -> Result<Consistency, String> {
+    match text {
+        "linearizable" => Ok(Consistency::Linearizable),
+        "lease" => Ok(Consistency::Lease),
+        "stale" => Ok(Consistency::Stale),
+        _ => Err("expected linearizable, lease or stale".into()),
+    }
+}
