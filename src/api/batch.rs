@@ -15,7 +15,7 @@ pub struct BatchRequest {
 
 /// One operation. Values are text in `value` or base64 in `value_base64`, never both. Conditions: at most
 /// one of `if_revision`, `if_absent`, `if_present`. `previous` asks for the value that is
-/// replaced or removed; `sliding` has uses renew the time to live.
+/// replaced or removed; with `sliding`, uses restart the TTL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase", deny_unknown_fields)]
 pub enum OpRequest {

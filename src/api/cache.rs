@@ -1,5 +1,4 @@
-//! What a node tells about its cache: what was counted, what is read most, who goes next, and what other
-//! policies would have done.
+//! What a node reports about its cache: counts, hot keys, the next victims, and what other policies would have done.
 
 use crate::cache::{Policy, Stats};
 use serde::{Deserialize, Serialize};
@@ -20,12 +19,12 @@ pub struct CacheReport {
     pub counts: Stats,
     pub reads: ReadCounts,
     pub touches: TouchReport,
-    /// The keys that clients read most from this node in the last minutes, most first.
+    /// The keys that clients read most often on this node in the last minutes, in descending order.
     pub hot_keys: Vec<HotKey>,
     /// The keys that are evicted next if nothing is used meanwhile.
     pub next_victims: Vec<NextVictim>,
-    /// What other policies would have done with the reads of the whole cluster; `null` when the leader, who
-    /// watches that, could not be asked.
+    /// What other policies would have done with the reads of the whole cluster; `null` if the leader, which
+    /// estimates that, could not be asked.
     pub shadow: Option<ShadowHits>,
 }
 
@@ -72,7 +71,7 @@ pub struct NextVictim {
 /// Hit ratios of small caches that see a sample of the keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ShadowHits {
-    /// One key in so many is looked at.
+    /// One key in this many is sampled.
     pub one_key_in: u64,
     /// Reads that the estimate rests on.
     pub reads: u64,

@@ -114,7 +114,7 @@ pub struct Status {
     pub majority: bool,
     /// Whether the others say that this node is no member any more.
     pub removed: bool,
-    /// What an operator should look at although the node goes on; empty as it should be.
+    /// What an operator should look at although the node works; usually empty.
     pub warnings: Vec<Warning>,
     pub members: Vec<MemberStatus>,
     pub config: ConfigBody,
@@ -262,7 +262,7 @@ pub struct Founding {
     pub config: CacheConfig,
 }
 
-/// What a node tells those that may form a cluster with it.
+/// What a node says about itself to nodes that may form a cluster with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Introduction {
     pub name: Option<String>,

@@ -48,7 +48,7 @@ error_codes! {
     InvalidKey = "invalid_key", 400, None;
     /// The value or its content type breaks a rule.
     InvalidValue = "invalid_value", 400, None;
-    /// The time to live is out of range or no number.
+    /// The TTL is out of range or no number.
     InvalidTtl = "invalid_ttl", 400, None;
     /// A header can't be read.
     InvalidHeader = "invalid_header", 400, None;
@@ -81,7 +81,7 @@ error_codes! {
     PreconditionFailed = "precondition_failed", 412, None;
     /// Larger than a limit.
     TooLarge = "too_large", 413, None;
-    /// The body is encoded in a way that is not taken.
+    /// The body has a content encoding that is not supported.
     UnsupportedEncoding = "unsupported_encoding", 415, None;
     /// `Expect` asks for something other than `100-continue`.
     ExpectationFailed = "expectation_failed", 417, None;

@@ -34,9 +34,9 @@ pub struct IncrRequest {
     pub by: Option<i64>,
     /// What an absent counter starts at before `by` is added; 0 when absent.
     pub initial: Option<i64>,
-    /// Time to live of a counter that is created.
+    /// TTL of a counter that is created.
     pub ttl_ms: Option<u64>,
-    /// Whether uses renew that time to live.
+    /// Whether uses restart that TTL.
     pub sliding: bool,
 }
 
@@ -53,7 +53,7 @@ pub struct Counter {
 #[serde(deny_unknown_fields)]
 pub struct ExpireRequest {
     pub ttl_ms: u64,
-    /// Whether uses renew that time to live.
+    /// Whether uses restart that TTL.
     #[serde(default)]
     pub sliding: bool,
 }
@@ -62,7 +62,7 @@ pub struct ExpireRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deadline {
     pub revision: u64,
-    /// Milliseconds left; `null` lives for ever.
+    /// Remaining TTL in milliseconds; `null` if the key does not expire.
     pub ttl_ms: Option<u64>,
 }
 
@@ -73,14 +73,14 @@ pub struct KeyEntry {
     pub revision: u64,
     /// Bytes of the value.
     pub bytes: u64,
-    /// Milliseconds left; `null` lives for ever.
+    /// Remaining TTL in milliseconds; `null` if the key does not expire.
     pub ttl_ms: Option<u64>,
     /// Where they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<EntryDetails>,
 }
 
-/// What a listing tells of a key on request.
+/// Details of a key in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryDetails {
     /// The value's beginning; the whole value if it has no more bytes.

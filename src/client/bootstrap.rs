@@ -47,8 +47,8 @@ async fn introduction(client: &reqwest::Client, url: &str) -> Result<Introductio
     if !response.status().is_success() {
         return Err(format!("answered {}", response.status()));
     }
-    let told = read_up_to(response, SMALL_BYTES_MAX).await.ok();
-    told.and_then(|told| serde_json::from_slice(&told).ok()).ok_or_else(|| "is no Lockstep node".to_owned())
+    let body = read_up_to(response, SMALL_BYTES_MAX).await.ok();
+    body.and_then(|body| serde_json::from_slice(&body).ok()).ok_or_else(|| "is no Lockstep node".to_owned())
 }
 
 /// The same URL with each of the addresses that its host has.
@@ -72,7 +72,7 @@ pub async fn join(url: &str, request: &AddMember) -> Result<Joined, String> {
     let client = client(JOIN_TIMEOUT)?;
     let url = format!("{}/v1/members", url.trim_end_matches('/'));
     let started = Instant::now();
-    let mut told = String::new();
+    let mut logged = String::new();
     loop {
         let (reason, limit) = match try_join(&client, &url, request).await {
             Ok(joined) => return Ok(joined),
@@ -81,9 +81,9 @@ pub async fn join(url: &str, request: &AddMember) -> Result<Joined, String> {
         if started.elapsed() + JOIN_RETRY >= limit {
             return Err(reason);
         }
-        if reason != told {
+        if reason != logged {
             tracing::info!("cannot join yet: {reason}");
-            told = reason;
+            logged = reason;
         }
         tokio::time::sleep(JOIN_RETRY).await;
     }
@@ -98,11 +98,11 @@ async fn try_join(
     let unreachable = |error| (format!("{url}: {}", short(&error)), JOIN_TIMEOUT);
     let response = client.post(url).json(request).send().await.map_err(unreachable)?;
     let status = response.status();
-    let told = read_up_to(response, SMALL_BYTES_MAX).await.unwrap_or_default();
+    let body = read_up_to(response, SMALL_BYTES_MAX).await.unwrap_or_default();
     if status.is_success() {
-        return serde_json::from_slice(&told).map_err(|error| (error.to_string(), Duration::ZERO));
+        return serde_json::from_slice(&body).map_err(|error| (error.to_string(), Duration::ZERO));
     }
-    match serde_json::from_slice::<Problem>(&told) {
+    match serde_json::from_slice::<Problem>(&body) {
         Ok(problem) => Err((
             problem.detail,
             match problem.code {

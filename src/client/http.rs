@@ -196,11 +196,11 @@ impl Client {
         let idempotency_key = (retry == Retry::WithKey).then(|| uuid::Uuid::new_v4().to_string());
         let mut pause = PAUSE_FIRST;
         let begun = Instant::now();
-        // With less time than this left, another try would hardly be answered: what the last one took that was refused.
+        // With less time left than this, another try would hardly be answered: it is how long the last refused try took.
         let mut too_late = Duration::ZERO;
-        // The last reason a node gave.
-        let mut told = None;
-        // An earlier try whose outcome nobody knows: a later refusal does not undo it.
+        // The last problem that a node returned.
+        let mut last_problem = None;
+        // An earlier try whose outcome is unknown: a later refusal does not undo it.
         let mut unknown = None;
         loop {
             let url = self.target(retry);
@@ -223,19 +223,19 @@ impl Client {
             // A full cache passes, but not while a caller waits.
             let worth = error.code() != ErrorCode::CacheFull;
             let nobody = matches!(error, ClientError::Unreachable { .. });
-            let given_up = nobody && told.is_none() && begun.elapsed() >= NOBODY_TIMEOUT;
+            let given_up = nobody && last_problem.is_none() && begun.elapsed() >= NOBODY_TIMEOUT;
             if error.effect() == Effect::None {
                 too_late = tried.elapsed() + SLACK;
             }
-            // A try that is cut short would turn "nothing was done" into "nobody knows".
+            // A try that is cut short would turn a known outcome into an unknown one.
             if !safe || !worth || given_up || Instant::now() + pause + too_late >= deadline {
                 return Err(match unknown.filter(|_| !is_final(&error)) {
                     Some(unknown) => unknown,
-                    None => explained(error, retry, told),
+                    None => explained(error, retry, last_problem),
                 });
             }
             if let ClientError::Problem(problem) = &error {
-                told = Some(problem.clone());
+                last_problem = Some(problem.clone());
             }
             if error.effect() == Effect::Unknown && retry != Retry::Always {
                 unknown.get_or_insert(error);
@@ -290,10 +290,10 @@ impl Client {
 
 /// The error to return: a reason that a node gave rather than a later silence. A read without an answer had no effect, so
 /// its outcome is not in doubt.
-fn explained(error: ClientError, retry: Retry, told: Option<Box<Problem>>) -> ClientError {
-    match (error, told) {
-        (ClientError::Unreachable { .. }, Some(told)) => ClientError::Problem(told),
-        (ClientError::Lost { .. }, Some(told)) if retry == Retry::Always => ClientError::Problem(told),
+fn explained(error: ClientError, retry: Retry, last_problem: Option<Box<Problem>>) -> ClientError {
+    match (error, last_problem) {
+        (ClientError::Unreachable { .. }, Some(problem)) => ClientError::Problem(problem),
+        (ClientError::Lost { .. }, Some(problem)) if retry == Retry::Always => ClientError::Problem(problem),
         (ClientError::Lost { url, reason }, None) if retry == Retry::Always => {
             ClientError::Unreachable { url, reason }
         }

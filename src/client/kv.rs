@@ -263,7 +263,7 @@ async fn body(response: Response) -> Result<(Bytes, Option<String>), ClientError
     Ok((value, content_type))
 }
 
-/// What a write replaced or removed, if its answer tells.
+/// What a write replaced or removed, if the response has it.
 async fn previous(response: Response) -> Result<Option<Previous>, ClientError> {
     let Some(revision) = number(&response, PREVIOUS_REVISION) else { return Ok(None) };
     let (value, content_type) = body(response).await?;

@@ -1,4 +1,4 @@
-//! What clients may take of a node together, through whichever front door.
+//! Limits of what clients use of a node together, whichever front door they come through.
 
 /// Limits of all front doors together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

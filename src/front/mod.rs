@@ -1,5 +1,5 @@
 //! What every front door shares, whatever protocol it speaks: whether the node has its cluster yet, and what clients may
-//! take of a node together: connections, memory for bodies, watches. A front door is a listener for clients; so far there
+//! use of a node together: connections, memory for bodies, watches. A front door is a listener for clients; so far there
 //! is one, `http`. No protocol is spoken here.
 
 mod body_memory;
@@ -22,7 +22,7 @@ pub use sampler::{SAMPLE_INTERVAL, keep_sampling};
 pub use state::Front;
 pub use watchers::{SendPermit, WatchPermit, Watchers};
 
-/// Clients take all that there is of something: nothing was done, and a client may try again.
+/// Clients use up a shared limit. Nothing was done, and the client can try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Busy(pub &'static str);

@@ -51,12 +51,12 @@ impl Front {
         self.node.wait().await
     }
 
-    /// What other nodes are told while this one looks for its cluster, and afterwards.
+    /// What this node says about itself to other nodes, also before it has its cluster.
     pub fn introduction(&self) -> Introduction {
         self.formation.introduction()
     }
 
-    /// The URLs at which this node and the other members tell clients to find them.
+    /// The URLs at which this node and the other members can be reached by clients.
     pub fn advertised_urls(&self) -> impl Iterator<Item = String> {
         let others = self.node.get().map(Node::http_addresses).unwrap_or_default();
         std::iter::once(self.introduction().http).chain(others)

@@ -48,7 +48,7 @@ pub(super) async fn batch(
     Ok((at, Json(BatchAnswer { revision, results })).into_response())
 }
 
-/// Tells which operation it is that can't be read. They are read again one by one, and none is kept.
+/// The error for a body that cannot be parsed. It names the operation: they are parsed again one by one.
 fn unreadable(body: &[u8], reason: String) -> ApiError {
     let position = Cell::new(None);
     let _ = Whole(&position).deserialize(&mut serde_json::Deserializer::from_slice(body));
@@ -59,7 +59,7 @@ fn unreadable(body: &[u8], reason: String) -> ApiError {
     }
 }
 
-/// A batch's body, of which only the position within `ops` is of interest, while the reader is there.
+/// Parses a batch's body only to know the position within `ops` at which parsing fails.
 struct Whole<'a>(&'a Cell<Option<usize>>);
 
 impl<'de> DeserializeSeed<'de> for Whole<'_> {
@@ -110,7 +110,7 @@ impl<'de> Visitor<'de> for Operations<'_> {
         while list.next_element::<OpRequest>()?.is_some() {
             self.0.set(self.0.get().map(|position| position + 1));
         }
-        // Whatever is wrong comes after them.
+        // The error is behind the operations.
         self.0.set(None);
         Ok(())
     }
@@ -190,7 +190,7 @@ fn condition(revision: Option<u64>, absent: bool, present: bool) -> Result<Condi
     }
 }
 
-/// An operation's answer; `asked` if the request is to hear of a value.
+/// An operation's answer; `asked` if the request asks for a value.
 fn answer(outcome: Outcome, asked: bool) -> Option<OpAnswer> {
     let previous = |found: Option<Found>| asked.then(|| found.map(wire));
     Some(match outcome {

@@ -101,7 +101,7 @@ async fn next_frame(
     tokio::time::timeout(pause.min(left), body.frame()).await.map_err(late)
 }
 
-/// A JSON body; an empty one stands for `{}`.
+/// A JSON body; an empty body counts as `{}`.
 ///
 /// # Errors
 /// `invalid_body`, `too_large`, `busy`.
@@ -136,7 +136,7 @@ fn without_position(reason: &str) -> &str {
     reason.split_once(" at line ").map_or(reason, |(reason, _)| reason)
 }
 
-/// Reads a JSON object. An array is refused: it would be taken for the fields by position.
+/// Reads a JSON object. An array is refused: serde would read it as the fields by position.
 pub(super) fn from_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, String> {
     if text.trim_ascii_start().first() != Some(&b'{') {
         return Err("expected a JSON object".into());

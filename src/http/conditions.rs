@@ -1,5 +1,5 @@
-//! Conditional requests, as RFC 9110 has them in section 13. A key's tag is its revision, in decimal digits and quotes; any other tag is
-//! none of ours, and matches nothing.
+//! Conditional requests (RFC 9110, section 13). A key's entity tag is its revision, in decimal digits and quotes. Any other
+//! tag matches nothing.
 
 use super::api_error::ApiError;
 use super::extract::{bad_header, whole};
@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, HeaderName, header};
 enum Tags {
     /// `*`: whatever is there.
     Any,
-    /// Those that may be revisions.
+    /// The tags that can be revisions.
     Ours(Vec<Tag>),
 }
 
@@ -24,7 +24,7 @@ struct Tag {
     revision: u64,
 }
 
-/// What a reader says it has.
+/// The conditions of a read.
 pub(super) struct ReadConditions {
     if_match: Option<Tags>,
     if_none_match: Option<Tags>,
@@ -40,10 +40,10 @@ impl ReadConditions {
         })
     }
 
-    /// Whether the reader has this revision already.
+    /// Whether the client has this revision already.
     ///
     /// # Errors
-    /// `precondition_failed`: the reader wants another one or none.
+    /// `precondition_failed`: the client wants another revision, or none.
     pub fn knows(&self, revision: u64) -> Result<bool, ApiError> {
         let strongly = |tags: &Tags| match tags {
             Tags::Any => true,
@@ -95,8 +95,8 @@ pub(super) fn write_condition(headers: &HeaderMap) -> Result<Condition, ApiError
     }
 }
 
-/// What these tags name, each revision once and in order: lists that mean the same are the same command, which
-/// idempotency keys ask for.
+/// The revisions that these tags name, each once and in order. So lists that mean the same become the same command, as
+/// idempotency keys require.
 fn revisions<'a>(tags: impl Iterator<Item = &'a Tag>, name: &HeaderName) -> Result<Vec<u64>, ApiError> {
     let mut revisions: Vec<u64> = tags.map(|tag| tag.revision).collect();
     revisions.sort_unstable();
@@ -155,7 +155,7 @@ fn tags(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Tags>, ApiError
     }
 }
 
-/// The revision that this text is the tag of.
+/// The revision of a tag.
 fn revision_of(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok().filter(|text| !text.starts_with('0'))?;
     whole(text)

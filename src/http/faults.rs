@@ -1,5 +1,5 @@
-//! `/v1/debug/links` cuts this node off from its peers, or heals it; `/v1/debug/corrupt` makes its state
-//! differ from theirs. They exist only on a node started with `--fault-injection`.
+//! `/v1/debug/links` cuts this node off from its peers, or reconnects it; `/v1/debug/corrupt` makes its state differ from
+//! theirs. Both exist only on a node that was started with `--fault-injection`.
 
 use super::api_error::ApiError;
 use super::body::{NoBody, json_body};
@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
-/// Whether this node hears and reaches its peers.
+/// Whether this node is cut off from its peers.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LinkState {

@@ -1,4 +1,4 @@
-//! Probes. Liveness needs no quorum: restarting a node does not bring a lost majority back.
+//! Probes. Liveness needs no majority: restarting a node does not bring a lost majority back.
 
 use super::api_error::ApiError;
 use super::state::AppState;
@@ -26,28 +26,28 @@ pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// A sign of life, with the time by this node's wall clock.
+/// A liveness probe that answers with this node's wall clock.
 pub(super) async fn ping() -> String {
     format!("pong - {}", iso(wall_ms()))
 }
 
-/// Clients should be sent here: a member that reads linearizably.
+/// Whether clients should be sent to this node: it is a member that can serve linearizable reads.
 pub(super) async fn readyz(session: Session) -> Result<&'static str, ApiError> {
     session.ready().await?;
     Ok("ok\n")
 }
 
-/// The same in words, always 200.
+/// The same as JSON, always with status 200.
 pub(super) async fn health(State(state): State<AppState>) -> Json<Health> {
-    let told = |status, name: Option<&str>, reason| {
+    let answer = |status, name: Option<&str>, reason| {
         let name = name.map(str::to_owned);
         Json(Health { status, node: name.clone(), node_id: name, timestamp: iso(wall_ms()), reason })
     };
     let Some(session) = state.session(Principal::Anyone) else {
-        return told("starting", None, Some("no cluster yet".into()));
+        return answer("starting", None, Some("no cluster yet".into()));
     };
     match session.ready().await {
-        Ok(()) => told("healthy", Some(session.node_name()), None),
-        Err(error) => told("unready", Some(session.node_name()), Some(error.to_string())),
+        Ok(()) => answer("healthy", Some(session.node_name()), None),
+        Err(error) => answer("unready", Some(session.node_name()), Some(error.to_string())),
     }
 }

@@ -1,4 +1,4 @@
-//! `/v1/keys` lists, `DELETE /v1/kv` clears.
+//! `GET /v1/keys` lists keys; `DELETE /v1/kv` removes many.
 
 use super::api_error::ApiError;
 use super::body::NoBody;
@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 10_000;
-/// With details, of which each has a part of a value.
+/// The same with details, each of which has a part of a value.
 const DETAILED_LIMIT_MAX: usize = 1_000;
 const PREVIEW_BYTES_MAX: usize = 96;
 
@@ -39,7 +39,7 @@ pub(super) struct ClearQuery {
 }
 
 impl ClearQuery {
-    /// The prefix, or all keys where that is what was asked for: what is only missing removes nothing.
+    /// The prefix, or `None` for all keys. A missing prefix alone removes nothing.
     fn prefix(self) -> Result<Option<String>, ApiError> {
         match (self.prefix, flag("all", self.all.as_deref())?) {
             (Some(_), true) => Err(bad_query("prefix", "all=true leaves none out".into())),
@@ -59,11 +59,11 @@ impl ClearQuery {
 /// `GET /v1/keys`.
 pub(super) async fn list(session: Session, Query(query): Query<ListQuery>) -> Result<Response, ApiError> {
     let detailed = flag("details", query.details.as_deref())?;
-    let most = if detailed { DETAILED_LIMIT_MAX } else { LIMIT_MAX };
+    let limit_max = if detailed { DETAILED_LIMIT_MAX } else { LIMIT_MAX };
     let limit = match query.limit.as_deref().map(|limit| whole(limit)?.try_into().ok()) {
         None => LIMIT_DEFAULT,
-        Some(Some(limit)) if (1..=most).contains(&limit) => limit,
-        Some(_) => return Err(bad_query("limit", format!("expected a number from 1 to {most}"))),
+        Some(Some(limit)) if (1..=limit_max).contains(&limit) => limit,
+        Some(_) => return Err(bad_query("limit", format!("expected a number from 1 to {limit_max}"))),
     };
     let read_query = ReadQuery { consistency: query.consistency, min_index: query.min_index };
     let (consistency, min_index) = (read_query.consistency()?, read_query.min_index()?);
@@ -91,7 +91,7 @@ pub(super) async fn list(session: Session, Query(query): Query<ListQuery>) -> Re
 fn entry_details(details: KeyDetails, bytes: u64, by: Option<u64>) -> EntryDetails {
     let KeyDetails { mut preview, content_type, modified_at_ms, uses } = details;
     if (preview.len() as u64) < bytes {
-        // Text is cut between characters.
+        // Text is cut between two characters.
         let whole = match std::str::from_utf8(&preview) {
             Err(error) if error.error_len().is_none() => error.valid_up_to(),
             _ => preview.len(),

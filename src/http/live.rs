@@ -162,7 +162,7 @@ impl Connection {
             Err(busy) => return self.refuse(&id, ErrorCode::Busy, busy.0).await,
         };
         let (session, from) = (self.session.clone(), from.map(|index| Cursor { index, history: None }));
-        // Finding out whether the cluster has come to `from` may take a while, in which the others are served.
+        // Whether the cluster has come to `from` can take a while to find out. Other subscriptions are served meanwhile.
         let opening = async move {
             Subscription::open(&session, prefix, from, values, permit).await.map(Subscription::messages)
         };

@@ -1,10 +1,10 @@
-//! The part of `/metrics` that is about what the cache holds, loses and is asked.
+//! The part of `/metrics` about the cache.
 
 use crate::api::CacheReport;
 use std::fmt::{Result, Write};
 
-/// Writes the numbers. `counts` are of the whole cluster, and so the same on every node at the same index;
-/// reads and touches are this node's own.
+/// Writes the figures. `counts` are of the whole cluster, so they are the same on every node at the same index; reads and
+/// touches are this node's own.
 pub(super) fn write_cache(out: &mut String, report: &CacheReport) -> Result {
     let CacheReport { counts, reads, touches, .. } = report;
     counters(

@@ -1,10 +1,10 @@
-//! The part of `/metrics` that is about this process, under the names that Prometheus' own clients give these figures.
+//! The part of `/metrics` about this process, under the names that Prometheus' client libraries use.
 
 use std::fmt::{Result, Write};
 use std::fs;
 
-/// Writes what the process takes of its machine. What the system does not tell is left out. Reads files of the
-/// system's that are never on a disk, so it does not wait.
+/// Writes the resources that the process uses, as far as the system says. It reads files that are not on a disk, so it does
+/// not block.
 pub(super) fn write_process(out: &mut String) -> Result {
     let gauges = [
         ("process_resident_memory_bytes", "Resident memory size in bytes.", resident_bytes()),
@@ -29,7 +29,7 @@ fn resident_bytes() -> Option<u64> {
     Some(pages * u64::try_from(page_bytes).ok()?)
 }
 
-/// Without the one that the listing itself takes.
+/// Without the one that the listing itself opens.
 fn open_files() -> Option<u64> {
     count("/proc/self/fd").map(|files| files.saturating_sub(1))
 }

@@ -1,4 +1,4 @@
-//! Times as people and JavaScript read them.
+//! Times in ISO 8601.
 
 use chrono::{DateTime, SecondsFormat};
 

@@ -55,8 +55,8 @@ async fn several_keys_are_read_at_once_and_each_read_counts() {
     server.stop().await;
 }
 
-/// A read waits for its least index, and one that cannot come is refused at once, whatever the consistency. On a node that leads
-/// itself, no error names a leader.
+/// A read waits for its least index. An index that cannot come is refused at once, whatever the consistency. On a node that
+/// leads, no error names a leader.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_keeps_its_least_index() {
     let server = Server::start().await;

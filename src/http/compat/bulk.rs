@@ -20,13 +20,13 @@ use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::fmt;
 
-/// What an item takes in the log beyond its key, value and content type, at most; and a command beyond its items.
+/// Most bytes that an item has in the log beyond its key, value and content type; and a command beyond its items.
 const ITEM_BYTES: usize = 64;
 const COMMAND_BYTES: usize = 1_024;
 /// Items of one request.
 const ITEMS_MAX: usize = 100_000;
-/// Failed items that an answer names.
-const FAILURES_TOLD: usize = 100;
+/// Failed items that a response names.
+const FAILURES_SHOWN: usize = 100;
 
 #[derive(Deserialize)]
 struct BulkBody<'a> {
@@ -34,7 +34,7 @@ struct BulkBody<'a> {
     items: Option<&'a RawValue>,
 }
 
-/// Items as they came, no more than are taken: a few bytes each in the request take more here.
+/// Items that are not parsed further, up to the limit: an item of a few bytes needs more in memory.
 struct Items<'a>(Vec<&'a RawValue>);
 
 const TOO_MANY: &str = "too many items";
@@ -88,13 +88,13 @@ struct Failure {
     message: String,
 }
 
-/// Items on their way into one log entry. A key stands in it once: the last of several counts.
+/// Items for one log entry. Each key is in it once: of several items the last one counts.
 #[derive(Default)]
 struct Batch {
     ops: Vec<Op>,
     places: HashMap<Key, usize>,
     bytes: usize,
-    /// Positions of all items that are in it, or were before a later one of the same key came.
+    /// Positions of its items, and of earlier ones that a later item with the same key replaced.
     positions: Vec<usize>,
 }
 
@@ -129,7 +129,7 @@ fn bytes_of(op: &Op) -> usize {
 
 impl Report {
     fn fail(&mut self, index: usize, message: &str) {
-        if self.errors.len() < FAILURES_TOLD {
+        if self.errors.len() < FAILURES_SHOWN {
             self.errors.push(Failure { index, message: message.to_owned() });
         }
     }
@@ -152,7 +152,7 @@ pub(super) async fn put(context: Context, headers: HeaderMap, body: Body) -> Res
     let mut batch = Batch::default();
     for (position, item) in items.into_iter().enumerate() {
         if position % BATCH_OPS_MAX == 0 {
-            // Others want to be served too.
+            // Other requests need this thread, too.
             tokio::task::yield_now().await;
         }
         match parse(item, context.state.front.limits.value_bytes) {
@@ -164,7 +164,7 @@ pub(super) async fn put(context: Context, headers: HeaderMap, body: Body) -> Res
                 }
                 batch.add(position, op);
             }
-            Err(error) if report.errors.len() < FAILURES_TOLD => {
+            Err(error) if report.errors.len() < FAILURES_SHOWN => {
                 report.fail(position, &context.refuse(error).body.message);
             }
             Err(_) => {}
@@ -183,7 +183,7 @@ fn parse(item: &RawValue, value_bytes_max: usize) -> Result<Op, ApiError> {
     item.op(value_bytes_max)
 }
 
-/// Stores what was collected, and counts it. An error is one that the items to come would meet as well.
+/// Stores the batch, and counts its items. An error is one that the next items would get, too.
 async fn store(context: &Context, batch: &mut Batch, report: &mut Report) -> Result<(), Refusal> {
     let Batch { ops, positions, .. } = std::mem::take(batch);
     if ops.is_empty() {
@@ -203,7 +203,7 @@ async fn store(context: &Context, batch: &mut Batch, report: &mut Report) -> Res
     Ok(())
 }
 
-/// The rest was not tried.
+/// The response if the rest was not tried.
 fn stopped(mut report: Report, refusal: &Refusal) -> Response {
     let stored = report.success_count;
     report.message = Some(match stored {

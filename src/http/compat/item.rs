@@ -40,7 +40,7 @@ fn not_found() -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, "Key not found")
 }
 
-/// `GET`. It is a use of the key, and told with those before it.
+/// `GET`. It counts as a use of the key, and the response includes it.
 pub(super) async fn get(context: Context, key: Result<PathKey, ApiError>) -> Result<Response, Refusal> {
     let PathKey(key) = key.map_err(|error| context.refuse(error))?;
     let read = context.session.get_with_uses(&key).await.map_err(|error| context.refuse(error))?;

@@ -13,7 +13,7 @@ use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-/// Items in one answer, at most, and bytes of their values.
+/// Items in one response, and bytes of their values, at most.
 const ITEMS_MAX: usize = 1_000;
 const BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -37,7 +37,7 @@ pub(super) struct Item {
     value: Shown,
 }
 
-/// Query of `GET /api/cache`. Others are no matter, as with Express.
+/// Query of `GET /api/cache`. Other parameters are ignored, as with Express.
 #[derive(Default, Deserialize)]
 struct ListQuery {
     limit: Option<String>,
@@ -52,7 +52,7 @@ struct Cleared {
     removed: u64,
 }
 
-/// `GET`: the first so many in the order of their keys.
+/// `GET`: a page of items in the order of their keys.
 pub(super) async fn list(context: Context, uri: Uri) -> Result<Response, Refusal> {
     let query: ListQuery =
         parse_query(&uri).map_err(|error| Refusal::bad(format!("Malformed query: {error}")))?;

@@ -66,7 +66,7 @@ impl CacheMetrics {
 
     /// As this node knows them.
     pub async fn of(session: &Session) -> Self {
-        // A node that is out of service has no settings to tell of; its numbers are those it has.
+        // A node that is out of service answers no read, so its settings are not known; its counts are.
         let config = session.clone().with_consistency(Consistency::Stale).config().await;
         let config: CacheConfig = config.map(|read| read.value).unwrap_or_default();
         let totals = session.totals();

@@ -1,4 +1,4 @@
-//! A key and a value to store, out of a request.
+//! The key and the value of a request that stores.
 
 use super::super::api_error::ApiError;
 use super::super::extract::ttl;
@@ -10,12 +10,12 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
-/// A key's JSON: its longest text with each byte escaped.
+/// Longest JSON of a key: the longest key with each byte escaped.
 const KEY_TEXT_MAX: usize = 6 * KEY_BYTES_MAX + 2;
-/// A number's JSON.
+/// Longest JSON of a number.
 const NUMBER_TEXT_MAX: usize = 64;
 
-/// `{key, value[, ttl]}`, as it came.
+/// `{key, value[, ttl]}`, not parsed further.
 #[derive(Debug, Deserialize)]
 pub(super) struct PutBody<'a> {
     #[serde(borrow, default, deserialize_with = "given")]
@@ -28,13 +28,13 @@ pub(super) struct PutBody<'a> {
     ttl: Option<&'a RawValue>,
 }
 
-/// Tells `null` from absence.
+/// Distinguishes `null` from absence.
 fn given<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl PutBody<'_> {
-    /// The operation that stores it.
+    /// The operation that stores the value.
     ///
     /// # Errors
     /// `invalid_body`, `invalid_key`, `invalid_value`, `invalid_ttl`, `too_large`.
@@ -58,7 +58,7 @@ impl PutBody<'_> {
     }
 }
 
-/// The key; `None` where JavaScript would take it for none. A number is its digits, as it is in a URL.
+/// The key; `None` if JavaScript would treat it as missing. A number is its digits, as in a URL.
 fn key_of(json: &RawValue) -> Result<Option<Key>, ApiError> {
     if json.get().len() > KEY_TEXT_MAX {
         return Err(ApiError::new(ErrorCode::InvalidKey, "Key must be a string, and not so long"));
@@ -76,7 +76,7 @@ fn key_of(json: &RawValue) -> Result<Option<Key>, ApiError> {
         .map_err(|error| ApiError::new(ErrorCode::InvalidKey, format!("Invalid key: {error}")))
 }
 
-/// A time to live in seconds, which may have parts. Forms have no numbers, so digits do as well.
+/// A TTL in seconds, which can be a fraction. Forms have no numbers, so a string of digits is accepted, too.
 fn seconds(json: &RawValue) -> Result<Ttl, ApiError> {
     let text = Some(json.get()).filter(|text| text.len() <= NUMBER_TEXT_MAX).unwrap_or("false");
     let seconds = match serde_json::from_str(text) {
@@ -85,13 +85,13 @@ fn seconds(json: &RawValue) -> Result<Ttl, ApiError> {
         Ok(Json::String(text)) => serde_json::from_str(&text).ok(),
         _ => None,
     };
-    let most = (TTL_MS_MAX / 1_000) as f64;
+    let seconds_max = (TTL_MS_MAX / 1_000) as f64;
     let wrong = || {
-        let reason = format!("Ttl must be a number of seconds, more than 0 and at most {most}");
+        let reason = format!("Ttl must be a number of seconds, more than 0 and at most {seconds_max}");
         ApiError::new(ErrorCode::InvalidTtl, reason)
     };
-    let seconds = seconds.filter(|seconds| *seconds > 0.0 && *seconds <= most).ok_or_else(wrong)?;
-    // What is less than a millisecond is one.
+    let seconds = seconds.filter(|seconds| *seconds > 0.0 && *seconds <= seconds_max).ok_or_else(wrong)?;
+    // At least a millisecond.
     ttl(Some((seconds * 1_000.0).round().max(1.0) as u64), false)
 }
 
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_to_live_is_in_seconds() {
+    fn a_ttl_is_in_seconds() {
         let ttl = |ttl: &str| match op(&format!(r#"{{"key":"a","value":1,"ttl":{ttl}}}"#)) {
             Ok(Op::Put { ttl, .. }) => Ok(ttl),
             Ok(_) => panic!("a put"),

@@ -1,4 +1,4 @@
-//! `POST /api/strategy`: which items go when there is no room. Nothing is lost by a change.
+//! `POST /api/strategy`: the eviction policy. A change loses no item.
 
 use super::super::api_error::ApiError;
 use super::super::response_headers::written_at;

@@ -1,5 +1,5 @@
-//! `/api/sync/…`: how the nodes keep together. Here that is the replicated log's doing, all the time: there is
-//! nothing to force and nothing to switch off, but something to tell.
+//! `/api/sync/…`: how the nodes keep in sync. The replicated log does that all the time, so there is nothing to force and
+//! nothing to switch off, but a status to show.
 
 use super::super::state::AppState;
 use super::answer::{Context, Refusal};
@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::sync::Arc;
 
-/// How this node and the others are.
+/// The status of this node and of the others.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Sync {
@@ -64,7 +64,7 @@ pub(super) struct NodeList {
 }
 
 impl NodeList {
-    /// What of it is news when it changes; how far a node lags always does.
+    /// The part whose changes are broadcast. Lag is not: it changes all the time.
     pub fn essence(&self) -> String {
         let nodes = self.nodes.iter();
         let nodes: Vec<_> = nodes.map(|peer| (&peer.node_id, &peer.role, peer.connected)).collect();
@@ -92,7 +92,7 @@ struct Forced {
     success: bool,
     message: &'static str,
     node_id: String,
-    /// This node has applied everything up to here.
+    /// The index up to which this node has applied the log.
     index: u64,
     peers: Vec<Compared>,
 }
@@ -107,23 +107,23 @@ struct NotToggled {
 }
 
 impl Sync {
-    /// Asks all members how they are, for 500 ms at most.
+    /// Asks all members for their status, for 500 ms at most.
     pub async fn of(session: &Session) -> Self {
         let Nodes { asked_by, at_ms, nodes, .. } = Arc::unwrap_or_clone(session.admin().nodes_lately().await);
         let (mine, others): (Vec<NodeState>, Vec<NodeState>) =
             nodes.into_iter().partition(|state| state.id == asked_by);
         let own: Option<NodeReport> = mine.into_iter().find_map(|state| state.report);
-        let told = |number: fn(&NodeReport) -> u64| own.as_ref().map_or(0, number);
+        let of_report = |number: fn(&NodeReport) -> u64| own.as_ref().map_or(0, number);
         let counts = session.totals().counts;
         Self {
             node_id: session.node_name().to_owned(),
             connected_nodes: others.iter().filter(|other| other.report.is_some()).count(),
             sync_enabled: true,
             total_sync_operations: counts.changes(),
-            last_sync_time: Some(told(|report| report.log_time_ms)).filter(|at_ms| *at_ms > 0),
-            index: told(|report| report.applied_index),
-            term: told(|report| report.term),
-            uptime_ms: told(|report| report.uptime_ms),
+            last_sync_time: Some(of_report(|report| report.log_time_ms)).filter(|at_ms| *at_ms > 0),
+            index: of_report(|report| report.applied_index),
+            term: of_report(|report| report.term),
+            uptime_ms: of_report(|report| report.uptime_ms),
             role: own.as_ref().map(|report| report.role.clone()).unwrap_or_default(),
             leader: session.leader().map(|leader| leader.name),
             node_list: others.into_iter().map(|other| Peer::of(other, at_ms)).collect(),
@@ -187,7 +187,7 @@ pub(super) async fn force(State(state): State<AppState>, context: Context) -> Re
     Ok(Json(Forced { success: true, message, node_id, index, peers }).into_response())
 }
 
-/// `POST /api/sync/toggle`: a node cannot stand apart.
+/// `POST /api/sync/toggle`: a node cannot be detached from its cluster.
 pub(super) async fn toggle() -> Response {
     let message = "Sync cannot be switched off: a node cannot be detached from its cluster yet";
     (StatusCode::NOT_IMPLEMENTED, Json(NotToggled { success: false, message, sync_enabled: true }))

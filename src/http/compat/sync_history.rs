@@ -1,5 +1,5 @@
-//! `GET /api/sync/history`: the newest operations that were applied, newest first. Every node tells the same of each, also
-//! after a restart; how many it knows may differ where values are large.
+//! `GET /api/sync/history`: the newest operations that were applied, newest first. All nodes show the same
+//! operations, also after a restart; how many a node knows can differ where values are large.
 
 use super::super::extract::{parse_query, whole};
 use super::answer::Context;
@@ -54,9 +54,9 @@ pub(in crate::http) struct LoggedOperation {
     removed: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     strategy: Option<String>,
-    /// The node that a client brought it to; null for what nobody asked for.
+    /// The node at which a client asked for it; null if no client did.
     node_id: Option<String>,
-    /// Whether it came about on this node: a client brought it here, or nobody did.
+    /// `local` if a client asked for it on this node, or no client did; otherwise `remote`.
     source: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     from_node: Option<String>,
@@ -70,7 +70,7 @@ struct HistoryQuery {
     limit: Option<String>,
 }
 
-/// `GET`. A limit that is none is the usual one, as with the server that these routes are like.
+/// `GET`. An invalid limit counts as the default, as with the original server.
 pub(super) async fn history(context: Context, uri: Uri) -> Json<SyncHistory> {
     let query: HistoryQuery = parse_query(&uri).unwrap_or_default();
     let limit = query.limit.and_then(|limit| whole(&limit)?.try_into().ok());
@@ -85,7 +85,7 @@ pub(super) async fn history(context: Context, uri: Uri) -> Json<SyncHistory> {
 }
 
 impl LoggedOperation {
-    /// An operation as these routes tell it.
+    /// An operation as these routes show it.
     pub(in crate::http) fn of(operation: Operation, session: &Session) -> Self {
         let Operation { index, position, at_ms, by, what } = operation;
         let id = id_of(&session.lineage().0, index, position);
@@ -119,7 +119,7 @@ impl LoggedOperation {
                 logged.strategy = Some(strategy::name(config.policy));
             }
         }
-        // What expires or is evicted comes with a log entry that somebody may have asked for, and is not their doing.
+        // Expiry and eviction come with a log entry that a client may have asked for, but no client asked for them.
         let by = by.filter(|_| !["expire", "evict"].contains(&logged.kind));
         logged.node_id = by.map(|id| session.member_name(id));
         let from_elsewhere = by.is_some_and(|id| id != session.node_id());

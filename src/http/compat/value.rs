@@ -1,5 +1,5 @@
-//! JSON values and stored values. Text is stored as it is, everything else as its JSON; so what comes in here goes out
-//! here unchanged, and `/v1/kv` sees plain text or JSON with the fitting content type.
+//! JSON values and stored values. A string is stored as its text, every other value as its JSON text. So what a client stores
+//! through these routes it reads back unchanged, and `/v1/kv` shows plain text or JSON with the right content type.
 
 use crate::cache::{Listed, Value, ValueError};
 use base64::Engine;
@@ -10,11 +10,11 @@ use serde_json::value::{RawValue, to_raw_value};
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// Levels of arrays and objects within each other. Readers that recurse fail on more, and with it on a whole list.
+/// Nested arrays and objects. Recursive parsers fail on more, and then on a whole list.
 pub(super) const DEPTH_MAX: usize = 128;
 
-/// Whether JSON has more levels than that.
-pub(super) fn is_deeper(json: &str, most: usize) -> bool {
+/// Whether JSON is nested deeper than `max`.
+pub(super) fn is_deeper(json: &str, max: usize) -> bool {
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
     for byte in json.bytes() {
         match byte {
@@ -23,7 +23,7 @@ pub(super) fn is_deeper(json: &str, most: usize) -> bool {
             b'"' => in_text = !in_text,
             b'[' | b'{' if !in_text => {
                 depth += 1;
-                if depth > most {
+                if depth > max {
                     return true;
                 }
             }
@@ -34,12 +34,12 @@ pub(super) fn is_deeper(json: &str, most: usize) -> bool {
     false
 }
 
-/// A JSON value as it will be stored.
+/// A JSON value as it is stored.
 ///
 /// # Errors
 /// It is too large.
 pub(super) fn stored(json: &RawValue) -> Result<Value, ValueError> {
-    // Text that UTF-8 has no bytes for, as half of a surrogate pair, stays JSON.
+    // A string that UTF-8 cannot encode, such as half of a surrogate pair, stays JSON.
     let text = json.get().starts_with('"').then(|| serde_json::from_str::<String>(json.get()).ok()).flatten();
     match text {
         Some(text) => Value::new(text.into(), Some(TEXT)),
@@ -47,7 +47,7 @@ pub(super) fn stored(json: &RawValue) -> Result<Value, ValueError> {
     }
 }
 
-/// A stored value with its history, as these routes show it.
+/// A stored value with its metadata, as these routes show it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Shown {
@@ -80,7 +80,7 @@ impl Shown {
     }
 }
 
-/// A stored value as JSON: what is JSON by its content type and not too deep, text where it is UTF-8, else base64.
+/// A stored value as JSON: itself if it is JSON by its content type and not too deep, text if it is UTF-8, else base64.
 pub(super) fn shown(value: &Value) -> Result<(Box<RawValue>, bool), serde_json::Error> {
     let Ok(text) = std::str::from_utf8(&value.bytes) else {
         return Ok((to_raw_value(&BASE64.encode(&value.bytes))?, true));
@@ -143,7 +143,7 @@ mod tests {
         }
         let deep = format!("{}{}", "[".repeat(DEPTH_MAX + 1), "]".repeat(DEPTH_MAX + 1));
         let (shown, _) = shown(&Value::new(deep.clone().into(), Some(JSON)).unwrap()).unwrap();
-        assert_eq!(serde_json::from_str::<String>(shown.get()).unwrap(), deep, "it is told as text");
+        assert_eq!(serde_json::from_str::<String>(shown.get()).unwrap(), deep, "it is shown as text");
     }
 
     #[test]
