@@ -1,6 +1,6 @@
 //! The command line's grammar.
 
-use super::bench::{BareArgs, BenchArgs};
+use super::bench::{BaselineArgs, BenchArgs};
 use super::check_history::CheckHistoryArgs;
 use super::common_args::{
     FirstSettings, Target, TimingArgs, TtlMs, parse_consistency, parse_policy, parse_ttl,
@@ -85,7 +85,7 @@ pub enum Command {
     Bench(Box<BenchArgs>),
     /// Run a server without replication or storage, to measure the cost of HTTP alone
     #[command(hide = true)]
-    BareServer(BareArgs),
+    BaselineServer(BaselineArgs),
 }
 
 #[derive(Debug, Args)]

@@ -39,7 +39,7 @@ pub async fn run(command: Command) -> Result<()> {
         | Command::Simulate(_)
         | Command::CheckHistory(_)
         | Command::Bench(_)
-        | Command::BareServer(_)
+        | Command::BaselineServer(_)
         | Command::Watch(_)
         | Command::Upgrade(_)
         | Command::Snapshot(_) => {

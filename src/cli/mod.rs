@@ -52,7 +52,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Simulate(args) => simulate::simulate(args).await,
             Command::CheckHistory(args) => check_history::check_history(args).await,
             Command::Bench(args) => bench::bench(args).await,
-            Command::BareServer(args) => bench::bare_server(args).await,
+            Command::BaselineServer(args) => bench::baseline_server(args).await,
             Command::Watch(args) => watch::watch(args).await,
             Command::Upgrade(args) => upgrade::upgrade(args).await,
             Command::Snapshot(args) => restore::snapshot(args).await,

@@ -1,4 +1,4 @@
-//! `lockstep bench`: against a cluster, against a bare server, and against servers made by hand that stall,
+//! `lockstep bench`: against a cluster, against a baseline server, and against servers made by hand that stall,
 //! refuse and hang up.
 
 #[path = "../support/mod.rs"]

@@ -1,4 +1,4 @@
-//! Each work against a real cluster and against the bare server, and which nodes it reaches.
+//! Each work against a real cluster and against the baseline server, and which nodes it reaches.
 
 use crate::support::{Cluster, PROGRAM, free_port, run};
 use crate::{bench, number};
@@ -143,9 +143,9 @@ async fn puts_by_node(cluster: &Cluster) -> Vec<u64> {
 }
 
 /// A process that ends with the test.
-struct Bare(Child);
+struct Baseline(Child);
 
-impl Drop for Bare {
+impl Drop for Baseline {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -153,17 +153,17 @@ impl Drop for Bare {
 }
 
 #[test]
-fn the_bare_server_answers_every_work() {
+fn the_baseline_server_answers_every_work() {
     let port = free_port().to_string();
-    let mut bare = Command::new(PROGRAM);
-    bare.args(["bare-server", "--port", &port]).stdout(Stdio::piped());
-    let mut bare = Bare(bare.spawn().unwrap());
-    let mut lines = BufReader::new(bare.0.stdout.take().unwrap()).lines();
-    assert_eq!(lines.next().unwrap().unwrap(), "bare server ready");
+    let mut baseline = Command::new(PROGRAM);
+    baseline.args(["baseline-server", "--port", &port]).stdout(Stdio::piped());
+    let mut baseline = Baseline(baseline.spawn().unwrap());
+    let mut lines = BufReader::new(baseline.0.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "baseline server ready");
     for work in ["put", "get", "mixed", "incr", "batch --batch 10"] {
         let report = clean(&format!("{work} --to server --url http://127.0.0.1:{port} {SHORT}"));
         assert_eq!(number(&report, "misses"), 0, "{work}: {report}");
     }
     let (_, help, _) = run(&["--help"]);
-    assert!(help.contains("bench") && !help.contains("bare-server"), "{help}");
+    assert!(help.contains("bench") && !help.contains("baseline-server"), "{help}");
 }

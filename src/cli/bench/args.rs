@@ -186,7 +186,7 @@ impl BenchArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct BareArgs {
+pub struct BaselineArgs {
     /// Port to listen on
     #[arg(long)]
     pub port: u16,

@@ -4,7 +4,7 @@
 //! as little as it can beside: most often it shares its machine with those it measures.
 
 mod args;
-mod bare;
+mod baseline;
 mod connection;
 mod fill;
 mod keys;
@@ -15,8 +15,8 @@ mod requests;
 mod target;
 mod timer;
 
-pub use args::{BareArgs, BenchArgs};
-pub use bare::bare_server;
+pub use args::{BaselineArgs, BenchArgs};
+pub use baseline::baseline_server;
 
 use super::output::Output;
 use crate::client::ClientError;

@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum System {
     Lockstep,
-    Bare,
+    Baseline,
     Etcd,
     Redis,
     Embedded,
@@ -16,7 +16,7 @@ impl System {
     pub fn name(self) -> &'static str {
         match self {
             Self::Lockstep => "Lockstep",
-            Self::Bare => "bare HTTP server",
+            Self::Baseline => "baseline HTTP server",
             Self::Etcd => "etcd",
             Self::Redis => "Redis",
             Self::Embedded => "Lockstep, embedded",
@@ -172,8 +172,8 @@ const LATENCY: &[Metric] = &[Metric::P50, Metric::P99];
 const PUT_1: Work = Work::Put { clients: 1 };
 const PUT_64: Work = Work::Put { clients: 64 };
 const PUT_256: Work = Work::Put { clients: 256 };
-/// The only read the bare server knows.
-const BARE_GET: Work = get(Level::Linearizable, true);
+/// The only read the baseline server knows.
+const BASELINE_GET: Work = get(Level::Linearizable, true);
 
 const CEILING: &str = "one process, nothing replicated or kept: what HTTP alone costs";
 const NO_FLUSH: &str = "answers before the flush, as hiqlite does unless told otherwise: weaker";
@@ -187,14 +187,14 @@ pub const ROWS: &[Row] = &[
         title: "PUT, 64 connections, leader",
         metrics: THROUGHPUT,
         ours: plain(System::Lockstep, PUT_64),
-        rivals: &[plain(System::Etcd, PUT_64), remarked(System::Bare, PUT_64, CEILING)],
+        rivals: &[plain(System::Etcd, PUT_64), remarked(System::Baseline, PUT_64, CEILING)],
     },
     Row {
         name: "put-256",
         title: "PUT, 256 connections, leader",
         metrics: THROUGHPUT,
         ours: plain(System::Lockstep, PUT_256),
-        rivals: &[plain(System::Etcd, PUT_256), remarked(System::Bare, PUT_256, CEILING)],
+        rivals: &[plain(System::Etcd, PUT_256), remarked(System::Baseline, PUT_256, CEILING)],
     },
     Row {
         name: "put-latency",
@@ -210,7 +210,7 @@ pub const ROWS: &[Row] = &[
         ours: plain(System::Lockstep, get(Level::Linearizable, true)),
         rivals: &[
             plain(System::Etcd, get(Level::Linearizable, true)),
-            remarked(System::Bare, BARE_GET, CEILING),
+            remarked(System::Baseline, BASELINE_GET, CEILING),
         ],
     },
     Row {
@@ -220,7 +220,7 @@ pub const ROWS: &[Row] = &[
         ours: plain(System::Lockstep, get(Level::Linearizable, false)),
         rivals: &[
             plain(System::Etcd, get(Level::Linearizable, false)),
-            remarked(System::Bare, BARE_GET, CEILING),
+            remarked(System::Baseline, BASELINE_GET, CEILING),
         ],
     },
     Row {
@@ -228,14 +228,14 @@ pub const ROWS: &[Row] = &[
         title: "GET by lease, 64, leader",
         metrics: THROUGHPUT,
         ours: remarked(System::Lockstep, get(Level::Lease, true), "trusts the nodes' clocks: weaker"),
-        rivals: &[remarked(System::Bare, BARE_GET, CEILING)],
+        rivals: &[remarked(System::Baseline, BASELINE_GET, CEILING)],
     },
     Row {
         name: "get-stale",
         title: "stale GET, 64, followers",
         metrics: THROUGHPUT,
         ours: remarked(System::Lockstep, get(Level::Stale, false), "may answer with an old value: weaker"),
-        rivals: &[remarked(System::Bare, BARE_GET, CEILING)],
+        rivals: &[remarked(System::Baseline, BASELINE_GET, CEILING)],
     },
     Row {
         name: "embedded-64",
@@ -325,8 +325,8 @@ mod tests {
     #[test]
     fn nothing_is_measured_twice_in_a_round() {
         let plan = plan(&chosen(&[]));
-        let bare = plan.iter().find(|(system, _)| *system == System::Bare).expect("it is asked");
-        assert_eq!(bare.1, [PUT_64, PUT_256, BARE_GET]);
+        let baseline = plan.iter().find(|(system, _)| *system == System::Baseline).expect("it is asked");
+        assert_eq!(baseline.1, [PUT_64, PUT_256, BASELINE_GET]);
         let systems: BTreeSet<System> = plan.iter().map(|(system, _)| *system).collect();
         assert_eq!(systems.len(), plan.len());
     }

@@ -102,7 +102,7 @@ impl<'a> Running<'a> {
         };
         match system {
             System::Lockstep => running.start_lockstep(&data).await?,
-            System::Bare => running.start_bare(&data).await?,
+            System::Baseline => running.start_baseline(&data).await?,
             System::Etcd => running.start_etcd(&data).await?,
             System::Redis => running.start_redis(&data).await?,
             // They live in the process that puts the load on.
@@ -122,13 +122,13 @@ impl<'a> Running<'a> {
         self.await_line("cluster ready").await
     }
 
-    async fn start_bare(&mut self, data: &Path) -> Result<()> {
+    async fn start_baseline(&mut self, data: &Path) -> Result<()> {
         let port = free_block(self.settings.port, &[0])?;
         self.urls = vec![format!("http://127.0.0.1:{port}")];
-        let mut bare = command(&self.tools.lockstep);
-        bare.args(["bare-server", "--port", &port.to_string()]);
-        self.processes.push(Process::start("lockstep bare-server", bare, data.join("bare.log"))?);
-        self.await_line("bare server ready").await
+        let mut baseline = command(&self.tools.lockstep);
+        baseline.args(["baseline-server", "--port", &port.to_string()]);
+        self.processes.push(Process::start("lockstep baseline-server", baseline, data.join("baseline.log"))?);
+        self.await_line("baseline server ready").await
     }
 
     async fn start_etcd(&mut self, data: &Path) -> Result<()> {
@@ -216,7 +216,7 @@ impl<'a> Running<'a> {
     /// It could not be measured.
     pub async fn measure(&mut self, work: Work) -> Result<Value> {
         let report = match self.system {
-            System::Lockstep | System::Bare => self.bench(work).await?,
+            System::Lockstep | System::Baseline => self.bench(work).await?,
             System::Etcd => self.load_etcd(work).await?,
             System::Redis => self.load_redis(work).await?,
             System::Embedded => self.in_process("embedded", work).await?,
@@ -237,7 +237,7 @@ impl<'a> Running<'a> {
             Work::Write { .. } => bail!("`lockstep bench` speaks HTTP"),
         };
         let to = match (self.system, leader) {
-            (System::Bare, _) => "server",
+            (System::Baseline, _) => "server",
             (_, true) => "leader",
             (_, false) => "followers",
         };
