@@ -33,14 +33,22 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
             ("lockstep_raft_last_log_index", "Index of the last log entry.", status.last_log_index),
             ("lockstep_raft_committed_index", "Index of the last committed entry.", status.committed_index),
             ("lockstep_raft_applied_index", "Index of the last applied entry.", status.applied_index),
-            ("lockstep_raft_snapshot_index", "Index the last snapshot covers.", status.snapshot_index),
-            ("lockstep_log_bytes", "Bytes of the entries in the log, about.", admin.log_bytes()),
+            (
+                "lockstep_raft_snapshot_index",
+                "Index of the last log entry that the last snapshot covers.",
+                status.snapshot_index,
+            ),
+            (
+                "lockstep_log_bytes",
+                "Approximate size of the entries in the log, in bytes.",
+                admin.log_bytes(),
+            ),
             ("lockstep_raft_members", "Members of the cluster.", status.members.len() as u64),
-            ("lockstep_differs", "Whether this node's state differs from the others'.", differs),
+            ("lockstep_differs", "Whether this node's digest differs from the other nodes'.", differs),
             ("lockstep_entries", "Entries in the cache.", status.entries),
-            ("lockstep_bytes", "Bytes the entries count.", status.bytes),
-            ("lockstep_capacity_entries", "Most entries.", status.config.capacity_entries),
-            ("lockstep_capacity_bytes", "Most bytes.", status.config.capacity_bytes),
+            ("lockstep_bytes", "Bytes that the entries count against the capacity.", status.bytes),
+            ("lockstep_capacity_entries", "Capacity in entries.", status.config.capacity_entries),
+            ("lockstep_capacity_bytes", "Capacity in bytes.", status.config.capacity_bytes),
         ];
         for (name, help, value) in gauges {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
@@ -49,13 +57,13 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
         let _ = write_cache(&mut out, &status.cache);
         let _ = writeln!(
             out,
-            "# HELP lockstep_watchers_cut_total Watchers that were sent away: too slow, or the node was stopping.\n\
+            "# HELP lockstep_watchers_cut_total Watches that this node closed: the client was too slow, or the node was stopping.\n\
              # TYPE lockstep_watchers_cut_total counter\nlockstep_watchers_cut_total {}",
             state.front.watchers.closed()
         );
         if let Some(ahead_ms) = status.log_time_ahead_ms {
             let name = "lockstep_log_time_ahead_seconds";
-            let help = "How far log time is ahead of this node's wall clock.";
+            let help = "Log time minus this node's wall clock, in seconds.";
             let value = ahead_ms as f64 / 1_000.0;
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }
@@ -80,7 +88,7 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
 
 fn write_warnings(out: &mut String, warnings: &[Warning]) -> std::fmt::Result {
     let name = "lockstep_warnings";
-    writeln!(out, "# HELP {name} What an operator should look at, by kind.\n# TYPE {name} gauge")?;
+    writeln!(out, "# HELP {name} Warnings for the operator, by kind.\n# TYPE {name} gauge")?;
     for code in WarningCode::ALL {
         let count = warnings.iter().filter(|warning| warning.code == code).count();
         writeln!(out, "{name}{{code=\"{}\"}} {count}", code.name())?;

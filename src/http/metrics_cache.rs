@@ -38,38 +38,38 @@ pub(super) fn write_cache(out: &mut String, report: &CacheReport) -> Result {
     counters(
         out,
         "lockstep_touches_total",
-        "Reads on their way to count for eviction, by what became of them on this node.",
+        "Reads that were to be reported for eviction, by what this node did with them.",
         "outcome",
         &[("sent", touches.sent), ("suppressed", touches.suppressed), ("dropped", touches.dropped)],
     )?;
     counters(
         out,
         "lockstep_touched_total",
-        "Entries that log entries counted reads of, since the cluster began.",
+        "Entries whose reads were reported in the log since the cluster began, by whether the entry still existed.",
         "outcome",
         &[("counted", counts.touched.saturating_sub(counts.touched_late)), ("late", counts.touched_late)],
     )?;
-    let help = "Log entries proposed by this node that told of reads.";
+    let help = "Log entries proposed by this node that report reads.";
     counter(out, "lockstep_touch_log_entries_total", help, touches.log_entries)?;
-    let help = "Bytes of the log that reads took, proposed by this node.";
+    let help = "Bytes of the reports of reads in log entries proposed by this node.";
     counter(out, "lockstep_touch_log_bytes_total", help, touches.log_bytes)?;
     gauge_head(out, "lockstep_policy_info", "The eviction policy in force.")?;
     writeln!(out, "lockstep_policy_info{{policy=\"{}\"}} 1", report.policy.name())?;
-    gauge_head(out, "lockstep_entries_to_move", "Entries that a switch of the policy has still to move.")?;
+    gauge_head(
+        out,
+        "lockstep_entries_to_move",
+        "Entries that are still in the order of the previous eviction policy.",
+    )?;
     writeln!(out, "lockstep_entries_to_move {}", report.entries_to_move)?;
-    gauge_head(out, "lockstep_feature_level", "The rules that all nodes keep.")?;
+    gauge_head(out, "lockstep_feature_level", "Feature level: the set of replicated rules in force.")?;
     writeln!(out, "lockstep_feature_level {}", report.feature_level)?;
     if let Some(shadow) = &report.shadow {
         let name = "lockstep_shadow_hit_ratio";
-        gauge_head(
-            out,
-            name,
-            "What each policy would make of the cluster's reads, from a sample of the keys.",
-        )?;
+        gauge_head(out, name, "Estimated hit ratio of each eviction policy, from a sample of the keys.")?;
         for (policy, percent) in &shadow.hit_percent {
             writeln!(out, "{name}{{policy=\"{policy}\"}} {}", percent / 100.0)?;
         }
-        gauge_head(out, "lockstep_shadow_reads", "Reads that the estimate rests on.")?;
+        gauge_head(out, "lockstep_shadow_reads", "Reads on which the estimate is based.")?;
         writeln!(out, "lockstep_shadow_reads {}", shadow.reads)?;
     }
     Ok(())
