@@ -11,6 +11,8 @@ pub struct CacheReport {
     pub entries: u64,
     /// What the entries count against the capacity in bytes.
     pub bytes: u64,
+    /// Entries that were cleared and whose memory is not freed yet; `bytes` includes them, `entries` does not.
+    pub entries_to_free: u64,
     /// Entries that a switch of the policy has still to move.
     pub entries_to_move: u64,
     /// The rules that all nodes keep.

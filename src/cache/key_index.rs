@@ -101,6 +101,58 @@ impl KeyIndex {
         }
     }
 
+    /// How many keys start with a prefix.
+    pub fn count(&self, slab: &Slab, prefix: &[u8]) -> u64 {
+        let [start, end] = self.bounds(slab, prefix);
+        let before = |position: Position| {
+            let chunks = self.chunks.iter().take(position.chunk);
+            chunks.map(|chunk| chunk.len() as u64).sum::<u64>() + position.at as u64
+        };
+        before(end) - before(start)
+    }
+
+    /// Splits off the slots of all keys that start with a prefix. It moves whole chunks, so it takes as long as there are
+    /// chunks, not keys.
+    pub fn split_off(&mut self, slab: &Slab, prefix: &[u8]) -> Self {
+        let [start, end] = self.bounds(slab, prefix);
+        // From the end: a cut moves the chunks after it.
+        let end = self.cut(end);
+        let chunks_before = self.chunks.len();
+        let start = self.cut(start);
+        let end = end + self.chunks.len() - chunks_before;
+        let chunks: Vec<Vec<u32>> = self.chunks.drain(start..end).collect();
+        if start > 0 {
+            self.join(start - 1);
+        }
+        let len = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        self.len -= len;
+        // A hint may name a slot that is no longer here and still has its entry.
+        self.hints = Hints::default();
+        self.hints.fit(self.len);
+        Self { chunks, len, hints: Hints::default() }
+    }
+
+    /// Where the keys with a prefix start, and where they end.
+    fn bounds(&self, slab: &Slab, prefix: &[u8]) -> [Position; 2] {
+        let at = |key: &[u8]| self.position(slab, key).unwrap_or_else(|position| position);
+        let end = Position { chunk: self.chunks.len(), at: 0 };
+        [at(prefix), successor(prefix).map_or(end, |key| at(&key))]
+    }
+
+    /// Makes a position the start of a chunk, and returns that chunk.
+    fn cut(&mut self, Position { chunk, at }: Position) -> usize {
+        if at == 0 {
+            return chunk;
+        }
+        let slots = &mut self.chunks[chunk];
+        if at < slots.len() {
+            let mut upper = Vec::with_capacity(CHUNK_SLOTS);
+            upper.extend(slots.drain(at..));
+            self.chunks.insert(chunk + 1, upper);
+        }
+        chunk + 1
+    }
+
     /// Joins a chunk with the next one, if both together are small enough.
     fn join(&mut self, chunk: usize) -> bool {
         let lengths = [chunk, chunk + 1].map(|at| self.chunks.get(at).map_or(CHUNK_SLOTS, Vec::len));
@@ -135,6 +187,14 @@ impl KeyIndex {
     }
 }
 
+/// The first key after all that start with a prefix; `None` where there can be none.
+fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
+    let mut key = prefix[..=last].to_vec();
+    key[last] += 1;
+    Some(key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,7 +203,11 @@ mod tests {
     use crate::cache::record::Record;
 
     fn insert(index: &mut KeyIndex, slab: &mut Slab, number: u64) -> u32 {
-        let key = Key::new(&format!("{number:08}")).unwrap();
+        insert_key(index, slab, &format!("{number:08}"))
+    }
+
+    fn insert_key(index: &mut KeyIndex, slab: &mut Slab, key: &str) -> u32 {
+        let key = Key::new(key).unwrap();
         let slot = slab.insert(Entry {
             record: Record::new(&key, b"", None),
             revision: 1,
@@ -151,7 +215,7 @@ mod tests {
             created_at_ms: 0,
             modified_at_ms: 0,
             deadline: None,
-            recency: number,
+            recency: 0,
             rank: 0,
             version: 1,
             sliding_ms: 0,
@@ -210,5 +274,50 @@ mod tests {
             }
         }
         assert!(hits > 1_000, "{hits} good hints");
+    }
+
+    /// What is split off and what stays are the keys with and without the prefix, in order, in chunks that are well formed;
+    /// and both can be changed afterwards.
+    #[test]
+    fn a_prefix_is_split_off_with_its_keys_and_no_others() {
+        let mut random = fastrand::Rng::with_seed(11);
+        for round in 0..200 {
+            let (mut index, mut slab) = (KeyIndex::default(), Slab::default());
+            let letters = ["a", "b", "\u{7f}", "\u{10ffff}"];
+            let mut keys = std::collections::BTreeMap::new();
+            for _ in 0..random.usize(..4_000) {
+                let head: String = (0..random.usize(1..4)).map(|_| letters[random.usize(..4)]).collect();
+                let key = format!("{head}{}", random.u32(..2_000));
+                if !keys.contains_key(&key) {
+                    keys.insert(key.clone(), insert_key(&mut index, &mut slab, &key));
+                }
+            }
+            let prefix: String = (0..random.usize(..4)).map(|_| letters[random.usize(..4)]).collect();
+            let with: Vec<u32> =
+                keys.iter().filter(|(k, _)| k.starts_with(&prefix)).map(|(_, s)| *s).collect();
+            let without: Vec<u32> =
+                keys.iter().filter(|(k, _)| !k.starts_with(&prefix)).map(|(_, s)| *s).collect();
+            assert_eq!(index.count(&slab, prefix.as_bytes()), with.len() as u64, "round {round}, {prefix:?}");
+            let mut split = index.split_off(&slab, prefix.as_bytes());
+            for (part, expected) in [(&index, &without), (&split, &with)] {
+                assert_eq!(&part.from(&slab, Bound::Unbounded).collect::<Vec<u32>>(), expected, "{prefix:?}");
+                assert_eq!(part.len(), expected.len() as u64);
+                assert!(part.chunks.iter().all(|chunk| !chunk.is_empty() && chunk.len() <= CHUNK_SLOTS));
+            }
+            for (key, slot) in &keys {
+                let found = index.find(&slab, key.as_bytes());
+                assert_eq!(found, (!key.starts_with(&prefix)).then_some(*slot), "{key:?} without {prefix:?}");
+            }
+            for slot in with.into_iter().chain(without) {
+                let part = if split.find(&slab, slab.entry(slot).unwrap().record.key_bytes()) == Some(slot) {
+                    &mut split
+                } else {
+                    &mut index
+                };
+                part.remove(&slab, slot);
+                slab.remove(slot);
+            }
+            assert_eq!((index.len(), index.chunks.len(), split.len(), split.chunks.len()), (0, 0, 0, 0));
+        }
     }
 }

@@ -35,6 +35,12 @@ pub const TOMBSTONES_MAX: usize = 65_536;
 /// no single `apply` takes long. (Room for what a log entry itself stores is always made at once.)
 pub const EXPIRE_PER_APPLY_MAX: usize = 1_024;
 pub const EVICT_PER_APPLY_MAX: usize = 1_024;
+/// Most cleared entries whose memory one log entry frees. A clear of no more than this frees them itself.
+pub const FREE_PER_APPLY_MAX: usize = 256;
+/// Most cleared entries that one log entry may free beyond that, because a write needs their room (`noeviction`).
+pub const FREE_FOR_WRITE_MAX: usize = 16_384;
+/// About how many bytes one log entry may remove in each of these ways.
+pub const REMOVED_BYTES_PER_APPLY_MAX: u64 = 8 * 1024 * 1024;
 /// Most entries that one log entry may reinsert instead of evicting them (`s3fifo`).
 pub const REINSERTS_PER_APPLY_MAX: u32 = 4_096;
 /// Most entries that one log entry may move to the order of another policy after a switch.

@@ -24,6 +24,7 @@ mod key_index;
 pub mod limits;
 mod numbered_queue;
 mod outcome;
+mod pending_clears;
 mod prefetch;
 mod record;
 mod slab;

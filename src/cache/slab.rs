@@ -167,13 +167,6 @@ impl Slab {
         Some(entry)
     }
 
-    /// Removes every entry, by number.
-    pub fn clear(&mut self) {
-        for number in 0..self.slots {
-            self.remove(number);
-        }
-    }
-
     /// Stores another record of the same key.
     pub fn set_record(&mut self, number: u32, record: Record) {
         if self.entry(number).is_none() {

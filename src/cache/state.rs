@@ -4,7 +4,8 @@ use super::dedup::DedupTable;
 use super::digest::{Digest, Sum, halves, hash_words};
 use super::entry::Entry;
 use super::limits::{
-    CAPACITY_ENTRIES_MAX, FEATURE_LEVEL_FIRST, TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX, TTL_MS_MIN,
+    CAPACITY_ENTRIES_MAX, FEATURE_LEVEL_FIRST, FREE_PER_APPLY_MAX, TOUCH_INTERVAL_MS, TOUCHES_MAX,
+    TTL_MS_MAX, TTL_MS_MIN,
 };
 use super::store::Store;
 use super::tombstones::Tombstones;
@@ -21,6 +22,8 @@ pub struct Cache {
     pub(super) dedup: DedupTable,
     pub(super) stats: Stats,
     pub(super) feature_level: u32,
+    /// Most cleared entries that one log entry frees: the same on all nodes, and in no snapshot.
+    pub(super) free_per_apply_max: usize,
 }
 
 /// A key in a listing.
@@ -101,6 +104,7 @@ impl Cache {
             dedup: DedupTable::default(),
             stats: Stats::default(),
             feature_level: FEATURE_LEVEL_FIRST,
+            free_per_apply_max: FREE_PER_APPLY_MAX,
             config,
         }
     }
@@ -223,7 +227,7 @@ impl Cache {
         self.index
     }
 
-    /// Entries held, including expired ones that are not removed yet.
+    /// Entries, including expired ones that are not removed yet.
     pub fn len(&self) -> u64 {
         self.store.len()
     }
@@ -232,7 +236,12 @@ impl Cache {
         self.len() == 0
     }
 
-    /// Bytes that the entries held count against the capacity.
+    /// Entries that were cleared and whose memory is not freed yet.
+    pub fn entries_to_free(&self) -> u64 {
+        self.store.pending_clears().len()
+    }
+
+    /// Bytes that entries count against the capacity, until their memory is freed.
     pub fn bytes(&self) -> u64 {
         self.store.bytes()
     }
@@ -249,14 +258,15 @@ impl Cache {
     /// nothing is due.
     pub fn next_due_ms(&self) -> Option<u64> {
         let evicts = self.config.policy.evicts();
-        if (self.is_over_capacity() && evicts) || self.store.policies().is_moving() {
+        let frees = self.entries_to_free() > 0;
+        if frees || (self.is_over_capacity() && evicts) || self.store.policies().is_moving() {
             return Some(self.now_ms);
         }
         self.store.first_deadline().map(|(deadline, _)| deadline.max(self.now_ms))
     }
 
     pub(super) fn is_over_capacity(&self) -> bool {
-        self.len() > self.config.capacity_entries || self.bytes() > self.config.capacity_bytes
+        self.store.held() > self.config.capacity_entries || self.bytes() > self.config.capacity_bytes
     }
 
     /// The digest of the whole state.
@@ -282,6 +292,12 @@ impl Cache {
         self.stats.puts = self.stats.puts.wrapping_add(1);
     }
 
+    /// Sets how many cleared entries one log entry frees, so that few entries are enough to test what happens meanwhile.
+    #[doc(hidden)]
+    pub fn set_free_per_apply_max(&mut self, max: usize) {
+        self.free_per_apply_max = max;
+    }
+
     fn digest_of(
         &self,
         entries: (Sum, u64),
@@ -295,6 +311,7 @@ impl Cache {
         let [tombstones_first, tombstones_next, tombstones_low, tombstones_high] = tombstones;
         let [dedup_first, dedup_next, dedup_low, dedup_high] = dedup;
         let [policies_low, policies_high] = policies;
+        let [clears_low, clears_high] = self.store.pending_clears().words();
         Digest(hash_words([
             self.index,
             self.now_ms,
@@ -310,11 +327,13 @@ impl Cache {
             stats_low,
             stats_high,
             self.store.recency_clock(),
-            self.store.len(),
+            self.store.held(),
             bytes,
             u64::from(self.store.slab().slots()),
             entries_low,
             entries_high,
+            clears_low,
+            clears_high,
             policies_low,
             policies_high,
             tombstones_first,

@@ -6,6 +6,7 @@ use super::entry::{Entry, Lifetime, Usage, entry_cost};
 use super::eviction::{Admission, Capacity, EvictionContext, Policy, PolicySet};
 use super::key_index::KeyIndex;
 use super::limits::REINSERTS_PER_APPLY_MAX;
+use super::pending_clears::{Clear, PendingClears};
 use super::record::{Record, fingerprint};
 use super::slab::Slab;
 use std::collections::BTreeSet;
@@ -18,7 +19,10 @@ const RECENCY_MAX: u64 = u64::MAX >> 4;
 #[derive(Debug)]
 pub(super) struct Store {
     slab: Slab,
+    /// The entries that can be read.
     index: KeyIndex,
+    /// The other ones.
+    pending_clears: PendingClears,
     deadlines: BTreeSet<(u64, u32)>,
     policies: PolicySet,
     /// Entries that this log entry has written, with their usage from then on. They are in no policy's order, and their
@@ -44,6 +48,7 @@ impl Store {
         Self {
             slab: Slab::default(),
             index: KeyIndex::default(),
+            pending_clears: PendingClears::default(),
             deadlines: BTreeSet::new(),
             policies: PolicySet::new(policy),
             written: Vec::new(),
@@ -52,9 +57,14 @@ impl Store {
         }
     }
 
-    /// Derives the rest from the slab of a snapshot and policies without entries; an error says what does not fit
-    /// together.
-    pub fn restore(slab: Slab, mut policies: PolicySet, recency_clock: u64) -> Result<Self, &'static str> {
+    /// Derives the rest from the slab of a snapshot, policies without entries, and the clears that are pending; an error
+    /// says what does not fit together.
+    pub fn restore(
+        slab: Slab,
+        mut policies: PolicySet,
+        recency_clock: u64,
+        clears: Vec<Clear>,
+    ) -> Result<Self, &'static str> {
         let mut given: Vec<(u64, u32)> = Vec::with_capacity(slab.len() as usize);
         for (slot, entry) in slab.iter() {
             given.push((entry.recency, slot));
@@ -69,18 +79,39 @@ impl Store {
         if !policies.restore_entries(&slab) {
             return Err("an entry has no place in the order of eviction");
         }
-        let mut by_key: Vec<(&[u8], u32)> =
-            slab.iter().map(|(slot, e)| (e.record.key_bytes(), slot)).collect();
-        by_key.sort_unstable();
-        if by_key.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-            return Err("two entries have the same key");
+        if clears.windows(2).any(|pair| pair[0].revision >= pair[1].revision) {
+            return Err("two clears are not in the order of the log");
         }
-        let index = KeyIndex::of_sorted(&by_key.iter().map(|(_, slot)| *slot).collect::<Vec<u32>>());
+        // The entries that can be read, then those of each clear.
+        let mut parts: Vec<Vec<(&[u8], u32)>> = vec![Vec::new(); 1 + clears.len()];
+        for (slot, entry) in slab.iter() {
+            let key = entry.record.key_bytes();
+            let clear = clears.iter().position(|clear| clear.covers(key, entry.created_revision));
+            parts[clear.map_or(0, |at| 1 + at)].push((key, slot));
+        }
+        let mut indexes = Vec::with_capacity(parts.len());
+        for mut by_key in parts {
+            by_key.sort_unstable();
+            if by_key.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+                return Err("two entries have the same key");
+            }
+            indexes.push(KeyIndex::of_sorted(&by_key.iter().map(|(_, slot)| *slot).collect::<Vec<u32>>()));
+        }
+        let mut indexes = indexes.into_iter();
+        let index = indexes.next().unwrap_or_default();
+        let mut pending_clears = PendingClears::default();
+        for (clear, slots) in clears.into_iter().zip(indexes) {
+            if slots.len() == 0 {
+                return Err("a clear has nothing left to free");
+            }
+            pending_clears.push(clear, slots);
+        }
         let deadlines =
             slab.iter().filter_map(|(slot, entry)| Some((entry.expires_at_ms()?, slot))).collect();
         Ok(Self {
             slab,
             index,
+            pending_clears,
             deadlines,
             policies,
             written: Vec::new(),
@@ -93,10 +124,17 @@ impl Store {
         &self.slab
     }
 
+    /// Entries that can be read, expired or not.
     pub fn len(&self) -> u64 {
+        self.index.len()
+    }
+
+    /// Entries that take memory: also those that were cleared and are not freed yet.
+    pub fn held(&self) -> u64 {
         self.slab.len()
     }
 
+    /// What the entries that take memory count against the capacity.
     pub fn bytes(&self) -> u64 {
         self.slab.bytes()
     }
@@ -108,6 +146,10 @@ impl Store {
 
     pub fn policies(&self) -> &PolicySet {
         &self.policies
+    }
+
+    pub fn pending_clears(&self) -> &PendingClears {
+        &self.pending_clears
     }
 
     /// Slots where a key may be: cheap guesses.
@@ -191,7 +233,7 @@ impl Store {
         let EntryId { slot: number, generation } = touch.entry;
         let Some(slot) = self.slab.slot(number) else { return false };
         let Some(entry) = &slot.entry else { return false };
-        if slot.generation != generation || entry.is_expired(was_ms) {
+        if slot.generation != generation || entry.is_expired(was_ms) || self.is_cleared(number) {
             return false;
         }
         self.slide(number, now_ms);
@@ -222,7 +264,11 @@ impl Store {
         let usage = self.slab.usage(slot)?;
         let policy = self.policy_of(slot);
         self.policies.remove(policy, slot, &usage);
-        self.index.remove(&self.slab, slot);
+        if self.is_cleared(slot) {
+            self.pending_clears.remove(&self.slab, slot);
+        } else {
+            self.index.remove(&self.slab, slot);
+        }
         let entry = self.slab.remove(slot)?;
         self.move_deadline(slot, entry.deadline, None);
         Some(entry)
@@ -237,12 +283,32 @@ impl Store {
         Some(entry)
     }
 
-    /// Removes every entry. Several times faster than one by one, because derived structures are dropped as a whole.
-    pub fn clear(&mut self) {
-        self.slab.clear();
-        self.index = KeyIndex::default();
-        self.deadlines = BTreeSet::new();
-        self.policies = PolicySet::new(self.policies.in_force());
+    /// How many keys start with a prefix.
+    pub fn count(&self, prefix: &str) -> u64 {
+        self.index.count(&self.slab, prefix.as_bytes())
+    }
+
+    /// Makes every entry invisible that a clear covers; returns how many. They stay in the order of eviction, and their
+    /// memory is freed by [`Store::remove`], in the order of [`Store::next_cleared`].
+    pub fn clear(&mut self, clear: Clear) -> u64 {
+        let slots = self.index.split_off(&self.slab, clear.prefix.as_bytes());
+        let count = slots.len();
+        self.pending_clears.push(clear, slots);
+        count
+    }
+
+    /// The slot of the cleared entry to free next.
+    pub fn next_cleared(&self) -> Option<u32> {
+        self.pending_clears.first(&self.slab)
+    }
+
+    /// Whether the entry in a slot was cleared and is not freed yet.
+    pub fn is_cleared(&self, slot: u32) -> bool {
+        if self.pending_clears.len() == 0 {
+            return false;
+        }
+        let key = self.slab.entry(slot).map(|entry| entry.record.key_bytes());
+        key.is_some_and(|key| self.index.find(&self.slab, key) != Some(slot))
     }
 
     /// The entry to evict next; `None` when there is none, or the policy evicts nothing. What this log entry
@@ -261,7 +327,9 @@ impl Store {
 
     /// The entries that are evicted next if nothing is used or written meanwhile, at most `limit`.
     pub fn next_victims(&self, capacity: Capacity, limit: usize) -> Vec<u32> {
-        self.policies.next_victims(&self.slab, capacity, limit)
+        let mut victims = self.policies.next_victims(&self.slab, capacity, limit);
+        victims.retain(|slot| !self.is_cleared(*slot));
+        victims
     }
 
     /// Inserts what was written into the order of eviction.
@@ -279,7 +347,8 @@ impl Store {
         self.insert_written();
         self.reinsert_budget = REINSERTS_PER_APPLY_MAX;
         let entries = self.slab.len();
-        assert!(self.index.len() == entries, "every entry is in the key index");
+        let indexed = self.index.len() + self.pending_clears.len();
+        assert!(indexed == entries, "every entry is in the key index, or was cleared");
         assert!(self.policies.len() == entries, "every entry is in the order of one policy");
         assert!(self.deadlines.len() as u64 <= entries, "an entry has at most one deadline");
     }

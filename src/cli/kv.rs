@@ -285,6 +285,9 @@ fn describe_cache(cache: &CacheReport) -> String {
         cache.counts.evicted(),
         cache.counts.expired,
     );
+    if cache.entries_to_free > 0 {
+        let _ = writeln!(out, "a clear has {} entries still to free", cache.entries_to_free);
+    }
     if cache.entries_to_move > 0 {
         let _ = writeln!(out, "the switch of the policy has {} entries still to move", cache.entries_to_move);
     }

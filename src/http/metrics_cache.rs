@@ -55,6 +55,9 @@ pub(super) fn write_cache(out: &mut String, report: &CacheReport) -> Result {
     counter(out, "lockstep_touch_log_bytes_total", help, touches.log_bytes)?;
     gauge_head(out, "lockstep_policy_info", "The eviction policy in force.")?;
     writeln!(out, "lockstep_policy_info{{policy=\"{}\"}} 1", report.policy.name())?;
+    let help = "Entries that were cleared and whose memory is not freed yet.";
+    gauge_head(out, "lockstep_entries_to_free", help)?;
+    writeln!(out, "lockstep_entries_to_free {}", report.entries_to_free)?;
     gauge_head(
         out,
         "lockstep_entries_to_move",

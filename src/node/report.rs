@@ -50,6 +50,7 @@ impl Inner {
             policy: cache.config().policy,
             entries: cache.len(),
             bytes: cache.bytes(),
+            entries_to_free: cache.entries_to_free(),
             entries_to_move: cache.entries_to_move(),
             feature_level: cache.feature_level(),
             counts: cache.stats(),

@@ -68,7 +68,7 @@ pub fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         16 => op().prop_map(Command::One),
         4 => vec(op(), 0..6).prop_map(Command::Batch),
-        1 => weighted(0.8, prop_oneof![Just("a".to_owned()), Just("ab".to_owned()), Just(String::new())])
+        2 => weighted(0.8, prop_oneof![Just("a".to_owned()), Just("ab".to_owned()), Just(String::new())])
             .prop_map(|prefix| Command::Clear { prefix }),
         1 => config_change().prop_map(Command::Configure),
         1 => (0..4u32).prop_map(|level| Command::RaiseFeatureLevel { level }),

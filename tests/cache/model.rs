@@ -6,7 +6,7 @@ use lockstep::cache::{
     Applied, CacheConfig, Cause, Command, CommandError, Condition, EntryId, Event, Found, InvalidField, Key,
     Op, Outcome, Policy, Record, Stamp, Ttl, Value, limits,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 #[derive(Debug, Clone)]
 pub struct Held {
@@ -33,6 +33,9 @@ pub struct Model {
     pub index: u64,
     pub now_ms: u64,
     pub held: BTreeMap<Key, Held>,
+    /// What clears removed and what still takes room.
+    pub cleared: VecDeque<(Key, Held)>,
+    pub free_per_apply_max: usize,
     /// Removals asked for: a key, or a prefix.
     pub graves: Vec<(Result<Key, String>, u64)>,
     slots: usize,
@@ -53,6 +56,8 @@ impl Model {
             index: 0,
             now_ms: 0,
             held: BTreeMap::new(),
+            cleared: VecDeque::new(),
+            free_per_apply_max: limits::FREE_PER_APPLY_MAX,
             graves: Vec::new(),
             slots: 0,
             free: Vec::new(),
@@ -77,8 +82,14 @@ impl Model {
                 self.read(&key, u64::from(touch.count));
             }
         }
-        while let Some(key) = self.next_to_expire() {
-            self.remove(&key, Cause::Expire, &mut events);
+        while let Some(next) = self.next_to_expire() {
+            match next {
+                Ok(key) => self.remove(&key, Cause::Expire, &mut events),
+                Err(at) => self.free_cleared(at),
+            }
+        }
+        for _ in 0..self.free_per_apply_max.min(self.cleared.len()) {
+            self.free_cleared(0);
         }
         self.move_all();
         if let Some(id) = &at.idempotency_key
@@ -97,8 +108,14 @@ impl Model {
             *self = before;
             events.truncate(events_before);
         }
-        while self.is_over() && self.config.policy != Policy::NoEviction {
-            self.evict_one(&mut events);
+        if matches!(outcome, Err(CommandError::CacheFull { .. })) {
+            // All of it was not enough.
+            while !self.cleared.is_empty() {
+                self.free_cleared(0);
+            }
+        }
+        while self.is_over() && (self.config.policy != Policy::NoEviction || !self.cleared.is_empty()) {
+            if self.cleared.is_empty() { self.evict_one(&mut events) } else { self.free_cleared(0) }
         }
         self.settle();
         let passes = matches!(outcome, Err(CommandError::CacheFull { .. }));
@@ -113,8 +130,15 @@ impl Model {
         found.expires_at_ms.is_none_or(|deadline| deadline > self.now_ms).then_some(found)
     }
 
+    /// Entries that take room.
+    fn entries(&self) -> u64 {
+        (self.held.len() + self.cleared.len()) as u64
+    }
+
+    /// Bytes that take room.
     pub fn bytes(&self) -> u64 {
-        self.held.iter().map(|(key, held)| cost(key, &held.found.value)).sum()
+        let cleared = self.cleared.iter().map(|(key, held)| (key, held));
+        self.held.iter().chain(cleared).map(|(key, held)| cost(key, &held.found.value)).sum()
     }
 
     pub fn grave(&self, key: &Key) -> Option<u64> {
@@ -125,30 +149,45 @@ impl Model {
     }
 
     fn is_over(&self) -> bool {
-        self.held.len() as u64 > self.config.capacity_entries || self.bytes() > self.config.capacity_bytes
+        self.entries() > self.config.capacity_entries || self.bytes() > self.config.capacity_bytes
     }
 
-    fn next_to_expire(&self) -> Option<Key> {
-        let due = |held: &Held| held.found.expires_at_ms.filter(|deadline| *deadline <= self.now_ms);
-        let all = self.held.iter().filter_map(|(key, held)| Some((due(held)?, held.slot, key)));
-        all.min().map(|(_, _, key)| key.clone())
+    /// A key, or a position among what was cleared.
+    fn next_to_expire(&self) -> Option<Result<Key, usize>> {
+        let due = |held: &Held| {
+            let deadline = held.found.expires_at_ms.filter(|deadline| *deadline <= self.now_ms)?;
+            Some((deadline, held.slot))
+        };
+        let held = self.held.iter().filter_map(|(key, held)| Some((due(held)?, Ok(key.clone()))));
+        let cleared = self.cleared.iter().enumerate();
+        let cleared = cleared.filter_map(|(at, (_, held))| Some((due(held)?, Err(at))));
+        held.chain(cleared).min_by_key(|(order, _)| *order).map(|(_, which)| which)
     }
 
     pub fn remove(&mut self, key: &Key, cause: Cause, events: &mut Vec<Event>) {
         let held = self.held.remove(key).expect("only what is held is removed");
-        self.generations[held.slot] += 1;
-        self.forget_age();
-        self.free.push(held.slot);
+        self.free_slot(held.slot);
         // A deadline that has passed is the cause, whatever else was on the way.
         let expired = held.found.expires_at_ms.is_some_and(|deadline| deadline <= self.now_ms);
         let cause = if expired { Cause::Expire } else { cause };
         events.push(Event::Removed { key: key.clone(), cause });
     }
 
+    fn free_cleared(&mut self, at: usize) {
+        let (_, held) = self.cleared.remove(at).expect("it was cleared");
+        self.free_slot(held.slot);
+    }
+
+    fn free_slot(&mut self, slot: usize) {
+        self.generations[slot] += 1;
+        self.forget_age();
+        self.free.push(slot);
+    }
+
     fn execute(&mut self, command: Command, events: &mut Vec<Event>) -> Result<Outcome, CommandError> {
         match command {
             Command::One(op) => {
-                let mut outcomes = self.ops(vec![op], false, events)?;
+                let mut outcomes = self.fitting_ops(vec![op], false, events)?;
                 Ok(outcomes.remove(0))
             }
             Command::Batch(ops) => {
@@ -161,7 +200,7 @@ impl Model {
                         return Err(CommandError::InvalidBatch { op: Some(i as u32), reason: String::new() });
                     }
                 }
-                let outcomes = self.ops(ops, true, events)?;
+                let outcomes = self.fitting_ops(ops, true, events)?;
                 Ok(Outcome::Batch { revision: self.index, outcomes })
             }
             Command::Clear { prefix } => Ok(self.clear(prefix, events)),
@@ -206,16 +245,17 @@ impl Model {
 
     fn clear(&mut self, prefix: Option<String>, events: &mut Vec<Event>) -> Outcome {
         let start = prefix.clone().unwrap_or_default();
-        let covered = self.held.iter().filter(|(key, _)| key.as_str().starts_with(&start));
-        let mut covered: Vec<(usize, Key)> = covered.map(|(key, held)| (held.slot, key.clone())).collect();
-        if start.is_empty() {
-            covered.sort();
-            self.ghosts.clear();
-        }
+        let covered = self.held.keys().filter(|key| key.as_str().starts_with(&start));
+        let covered: Vec<Key> = covered.cloned().collect();
         let removed = covered.len() as u64;
-        for (_, key) in covered {
+        let is_few = covered.len() <= self.free_per_apply_max;
+        for key in covered {
             // (There are too few entries here for a backlog of expired ones.)
-            self.remove(&key, Cause::Delete, &mut Vec::new());
+            if is_few {
+                self.remove(&key, Cause::Delete, &mut Vec::new());
+            } else if let Some(held) = self.held.remove(&key) {
+                self.cleared.push_back((key, held));
+            }
         }
         if removed > 0 {
             self.graves.push((Err(start), self.index));
@@ -224,26 +264,46 @@ impl Model {
         Outcome::Cleared { revision: self.index, removed }
     }
 
+    /// What was cleared makes room for what does not fit otherwise.
+    fn fitting_ops(
+        &mut self,
+        ops: Vec<Op>,
+        batch: bool,
+        events: &mut Vec<Event>,
+    ) -> Result<Vec<Outcome>, CommandError> {
+        loop {
+            let (before, events_before) = (self.clone(), events.len());
+            match self.ops(ops.clone(), batch, events) {
+                Err(CommandError::CacheFull { .. }) if !self.cleared.is_empty() => {
+                    *self = before;
+                    events.truncate(events_before);
+                    self.free_cleared(0);
+                }
+                result => return result,
+            }
+        }
+    }
+
     fn ops(
         &mut self,
         ops: Vec<Op>,
         batch: bool,
         events: &mut Vec<Event>,
     ) -> Result<Vec<Outcome>, CommandError> {
-        let (entries_before, bytes_before) = (self.held.len() as u64, self.bytes());
+        let (entries_before, bytes_before) = (self.entries(), self.bytes());
         let mut first_overflow = None;
         let mut outcomes = Vec::new();
         for (i, op) in ops.into_iter().enumerate() {
             let position = batch.then_some(i as u32);
-            let (entries, bytes) = (self.held.len() as u64, self.bytes());
+            let (entries, bytes) = (self.entries(), self.bytes());
             outcomes.push(self.op(op, position, events)?);
-            let grew = self.held.len() as u64 > entries.max(self.config.capacity_entries)
+            let grew = self.entries() > entries.max(self.config.capacity_entries)
                 || self.bytes() > bytes.max(self.config.capacity_bytes);
             if grew && first_overflow.is_none() {
                 first_overflow = Some(position);
             }
         }
-        let grew = self.held.len() as u64 > entries_before.max(self.config.capacity_entries)
+        let grew = self.entries() > entries_before.max(self.config.capacity_entries)
             || self.bytes() > bytes_before.max(self.config.capacity_bytes);
         if self.config.policy == Policy::NoEviction && grew {
             return Err(CommandError::CacheFull { op: first_overflow.flatten() });

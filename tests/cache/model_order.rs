@@ -153,22 +153,24 @@ impl Model {
     }
 
     fn move_one(&mut self, key: &Key) {
-        let held = &self.held[key];
-        let was_priority = matches!(held.place, Place::Priority(_));
+        let mut held = self.held.remove(key).expect("it is there");
+        self.move_held(&mut held);
+        self.held.insert(key.clone(), held);
+        self.forget_age();
+    }
+
+    fn move_held(&self, held: &mut Held) {
         let (used, frequency) = (held.used, held.frequency);
-        let place = match self.config.policy {
+        held.place = match self.config.policy {
             policy @ (Policy::Lru | Policy::NoEviction) => Place::Recency(policy),
             Policy::Lfu => Place::Priority(self.age + frequency),
             Policy::S3Fifo => Place::Queue { main: frequency > 1, since: used, hits: (frequency - 1).min(3) },
         };
-        self.held.get_mut(key).expect("it is there").place = place;
-        if was_priority {
-            self.forget_age();
-        }
     }
 
     pub fn forget_age(&mut self) {
-        if !self.held.values().any(|held| matches!(held.place, Place::Priority(_))) {
+        let mut all = self.held.values().chain(self.cleared.iter().map(|(_, held)| held));
+        if !all.any(|held| matches!(held.place, Place::Priority(_))) {
             self.age = 0;
         }
     }
@@ -180,6 +182,12 @@ impl Model {
         for key in others.map(|(key, _)| key.clone()).collect::<Vec<Key>>() {
             self.move_one(&key);
         }
+        let mut cleared = std::mem::take(&mut self.cleared);
+        for (_, held) in cleared.iter_mut().filter(|(_, held)| held.place.policy() != Some(policy)) {
+            self.move_held(held);
+        }
+        self.cleared = cleared;
+        self.forget_age();
         if policy != Policy::S3Fifo {
             self.ghosts.clear();
         }

@@ -3,7 +3,9 @@
 use crate::arbitrary::{self, Happening, KEYS};
 use crate::model::{Model, unworded};
 use crate::{check_accounts, restored, snapshot};
-use lockstep::cache::{Applied, Cache, CacheConfig, Command, Event, Key, Policy, Stamp, Touch, Value};
+use lockstep::cache::{
+    Applied, Cache, CacheConfig, Command, Event, Key, Policy, Stamp, Touch, Value, limits,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -53,11 +55,19 @@ struct World {
 }
 
 impl World {
-    fn new(config: CacheConfig) -> Self {
+    /// Cleared entries are freed `free_per_apply_max` at a time.
+    fn new(config: CacheConfig, free_per_apply_max: usize) -> Self {
+        let cache = || {
+            let mut cache = Cache::new(config.clone());
+            cache.set_free_per_apply_max(free_per_apply_max);
+            cache
+        };
+        let mut model = Model::new(config.clone());
+        model.free_per_apply_max = free_per_apply_max;
         Self {
-            steady: Cache::new(config.clone()),
-            restarted: Cache::new(config.clone()),
-            model: Model::new(config),
+            steady: cache(),
+            restarted: cache(),
+            model,
             watcher: Watcher::default(),
             clock: 1_000_000,
             committed: Vec::new(),
@@ -81,7 +91,10 @@ impl World {
                 self.restarted.advance(index);
                 self.model.index = index;
             }
-            Happening::Restart => self.restarted = restored(&self.restarted),
+            Happening::Restart => {
+                self.restarted = restored(&self.restarted);
+                self.restarted.set_free_per_apply_max(self.model.free_per_apply_max);
+            }
         }
         self.compare();
     }
@@ -147,7 +160,8 @@ impl World {
             live.filter(|k| k.as_str().starts_with('a') && k.as_str() > "a").take(2).cloned().collect();
         assert_eq!(listed, expected);
         let next = self.model.held.values().filter_map(|held| held.found.expires_at_ms).min();
-        if self.model.is_moving() {
+        assert_eq!(cache.entries_to_free(), self.model.cleared.len() as u64);
+        if self.model.is_moving() || !self.model.cleared.is_empty() {
             assert_eq!(cache.next_due_ms(), Some(cache.now_ms()));
         } else {
             assert_eq!(cache.next_due_ms(), next.map(|deadline| deadline.max(cache.now_ms())));
@@ -164,9 +178,10 @@ proptest! {
     #[test]
     fn replicas_and_model_agree(
         config in arbitrary::config(),
+        free_per_apply_max in prop_oneof![Just(0), Just(1), Just(limits::FREE_PER_APPLY_MAX)],
         happenings in vec(arbitrary::happening(), 1..80),
     ) {
-        let mut world = World::new(config);
+        let mut world = World::new(config, free_per_apply_max);
         for happening in happenings {
             world.happen(happening);
         }

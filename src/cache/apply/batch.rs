@@ -23,7 +23,7 @@ impl Cache {
     ) -> Result<Outcome, CommandError> {
         check_shape(&ops)?;
         let mut checked = Vec::with_capacity(ops.len());
-        let mut capacity = CapacityCheck::new(self);
+        let mut capacity = CapacityCheck::default();
         for (position, op) in (0u32..).zip(ops) {
             let op = Check::of_batch(self, position).op(op)?;
             capacity.add(self, &op, Some(position));

@@ -2,23 +2,30 @@
 
 use super::checked_op::CheckedOp;
 use crate::cache::entry::Entry;
+use crate::cache::limits::FREE_FOR_WRITE_MAX;
 use crate::cache::{Cache, CommandError};
 
-/// The size that the cache would have after the operations of a command.
+/// By how much the operations of a command change the size of the cache.
+#[derive(Default)]
 pub(super) struct CapacityCheck {
-    entries: u64,
-    bytes: u64,
-    /// The first operation that grows the cache past its capacity, by its position in the batch.
-    overflowing: Option<Option<u32>>,
+    changes: Vec<Change>,
+}
+
+/// What one operation changes.
+struct Change {
+    /// Its position in the batch.
+    op: Option<u32>,
+    entries: i64,
+    bytes: i64,
 }
 
 impl CapacityCheck {
-    pub fn new(cache: &Cache) -> Self {
-        Self { entries: cache.len(), bytes: cache.bytes(), overflowing: None }
-    }
-
     /// Adds an operation. No two of those that write have the same key.
     pub fn add(&mut self, cache: &Cache, op: &CheckedOp, position: Option<u32>) {
+        // Where entries are evicted, everything fits.
+        if cache.config.policy.evicts() {
+            return;
+        }
         let Some(slot) = op.writes() else { return };
         let before = slot.and_then(|slot| cache.store.slab().entry(slot)).map(Entry::cost);
         let after = match op {
@@ -26,27 +33,47 @@ impl CapacityCheck {
             CheckedOp::SetLifetime { .. } => before,
             _ => None,
         };
-        let (entries, bytes) = (self.entries, self.bytes);
-        self.entries = entries - u64::from(before.is_some()) + u64::from(after.is_some());
-        self.bytes = bytes - before.unwrap_or(0) + after.unwrap_or(0);
-        let past_entries = self.entries > entries && self.entries > cache.config.capacity_entries;
-        let past_bytes = self.bytes > bytes && self.bytes > cache.config.capacity_bytes;
-        if past_entries || past_bytes {
-            self.overflowing.get_or_insert(position);
-        }
+        self.changes.push(Change {
+            op: position,
+            entries: i64::from(after.is_some()) - i64::from(before.is_some()),
+            bytes: after.unwrap_or(0) as i64 - before.unwrap_or(0) as i64,
+        });
     }
 
     /// Refuses what does not fit. Only the sum counts, so a batch may delete to make room for its puts. A write that
-    /// does not grow the cache is allowed, however full the cache is.
-    pub fn verdict(&self, cache: &Cache) -> Result<(), CommandError> {
-        if cache.config.policy.evicts() {
+    /// does not grow the cache is allowed, however full the cache is. Entries that were cleared, and still take memory,
+    /// make room.
+    pub fn verdict(&self, cache: &mut Cache) -> Result<(), CommandError> {
+        let entries = self.changes.iter().map(|change| change.entries).sum();
+        let bytes = self.changes.iter().map(|change| change.bytes).sum();
+        for _ in 0..FREE_FOR_WRITE_MAX {
+            if !overflows(cache, entries, bytes) {
+                return Ok(());
+            }
+            let Some(slot) = cache.store.next_cleared() else { break };
+            cache.store.remove(slot);
+        }
+        if !overflows(cache, entries, bytes) {
             return Ok(());
         }
-        let past_entries = self.entries > cache.len() && self.entries > cache.config.capacity_entries;
-        let past_bytes = self.bytes > cache.bytes() && self.bytes > cache.config.capacity_bytes;
-        if past_entries || past_bytes {
-            return Err(CommandError::CacheFull { op: self.overflowing.flatten() });
-        }
-        Ok(())
+        Err(CommandError::CacheFull { op: self.first_overflow(cache) })
     }
+
+    /// The first operation that grows the cache past its capacity, by its position in the batch.
+    fn first_overflow(&self, cache: &Cache) -> Option<u32> {
+        let (mut entries, mut bytes) = (cache.store.held() as i64, cache.bytes() as i64);
+        let (entries_max, bytes_max) = (cache.config.capacity_entries, cache.config.capacity_bytes);
+        let grows = |change: &&Change| {
+            (entries, bytes) = (entries + change.entries, bytes + change.bytes);
+            change.entries > 0 && entries as u64 > entries_max || change.bytes > 0 && bytes as u64 > bytes_max
+        };
+        self.changes.iter().find(grows)?.op
+    }
+}
+
+/// Whether the cache would grow past its capacity.
+fn overflows(cache: &Cache, entries: i64, bytes: i64) -> bool {
+    let past_entries = cache.store.held().saturating_add_signed(entries) > cache.config.capacity_entries;
+    let past_bytes = cache.bytes().saturating_add_signed(bytes) > cache.config.capacity_bytes;
+    entries > 0 && past_entries || bytes > 0 && past_bytes
 }

@@ -1,6 +1,11 @@
 //! `clear`: removes every key, or those with a prefix, in one log entry. It leaves one tombstone for all.
+//!
+//! All of them are gone at once for every reader and writer. The memory of many is freed by later log entries, see
+//! [`super::maintenance`].
 
-use crate::cache::limits::KEY_BYTES_MAX;
+use crate::cache::entry::Entry;
+use crate::cache::limits::{KEY_BYTES_MAX, REMOVED_BYTES_PER_APPLY_MAX};
+use crate::cache::pending_clears::Clear;
 use crate::cache::tombstones::{Scope, Tombstone};
 use crate::cache::{Cache, CommandError, Event, InvalidField, Outcome};
 
@@ -15,29 +20,42 @@ impl Cache {
             let reason = format!("a prefix has at most {KEY_BYTES_MAX} bytes");
             return Err(CommandError::Invalid { op: None, field: InvalidField::Prefix, reason });
         }
-        let now_ms = self.now_ms;
-        // Entries that have expired were gone for readers already: they expire here, and are not counted as removed.
-        let covered = self.store.range(start, None);
-        let expired = covered.filter(|(_, entry)| entry.is_expired(now_ms)).map(|(slot, _)| slot);
-        for slot in expired.collect::<Vec<u32>>() {
-            self.expire(slot, events);
-        }
-        let entries = self.len();
-        if start.is_empty() {
-            self.store.clear();
-        } else {
-            for slot in self.store.range(start, None).map(|(slot, _)| slot).collect::<Vec<u32>>() {
-                self.store.remove(slot);
-            }
-        }
-        let removed = entries - self.len();
         let revision = self.index;
+        let removed = match self.few_with_prefix(start) {
+            Some(slots) => self.clear_now(slots, events),
+            // Of entries that have expired, those count as removed that expiry had not reached yet: to find them among the
+            // others would take as long as to free them all.
+            None => self.store.clear(Clear { prefix: start.to_owned(), revision }),
+        };
         if removed > 0 {
             self.stats.cleared += removed;
             let scope = Scope::Prefix(start.to_owned());
-            self.tombstones.add(Tombstone { scope, revision, at_ms: now_ms });
+            self.tombstones.add(Tombstone { scope, revision, at_ms: self.now_ms });
             events.push(Event::Cleared { prefix, removed });
         }
         Ok(Outcome::Cleared { revision, removed })
+    }
+
+    /// The slots of the keys with a prefix; `None` when they are too many, or too large, for one log entry to free.
+    fn few_with_prefix(&self, prefix: &str) -> Option<Vec<u32>> {
+        if self.store.count(prefix) > self.free_per_apply_max as u64 {
+            return None;
+        }
+        let covered = self.store.range(prefix, None);
+        let (slots, costs): (Vec<u32>, Vec<u64>) = covered.map(|(slot, e)| (slot, Entry::cost(e))).unzip();
+        (costs.iter().sum::<u64>() <= REMOVED_BYTES_PER_APPLY_MAX).then_some(slots)
+    }
+
+    /// Removes entries, and returns how many were there for readers: those that have expired were gone already.
+    fn clear_now(&mut self, slots: Vec<u32>, events: &mut Vec<Event>) -> u64 {
+        let mut removed = 0;
+        for slot in slots {
+            if self.store.slab().entry(slot).is_some_and(|entry| entry.is_expired(self.now_ms)) {
+                self.expire(slot, events);
+            } else {
+                removed += u64::from(self.store.remove(slot).is_some());
+            }
+        }
+        removed
     }
 }

@@ -1,10 +1,10 @@
-//! What every log entry does besides its command: it expires what is due and evicts what does not fit. Both are
-//! bounded, so that no single log entry takes long; the rest waits for the next one.
+//! What every log entry does besides its command: it expires what is due, frees what was cleared, and evicts what does not
+//! fit. All are bounded, so that no single log entry takes long; the rest waits for the next one.
 
-use crate::cache::limits::{EVICT_PER_APPLY_MAX, EXPIRE_PER_APPLY_MAX};
+use crate::cache::limits::{EVICT_PER_APPLY_MAX, EXPIRE_PER_APPLY_MAX, REMOVED_BYTES_PER_APPLY_MAX};
 use crate::cache::{Cache, Cause, Event};
 
-/// How much a cache held at some moment.
+/// How much memory a cache took at some moment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Size {
     entries: u64,
@@ -14,47 +14,96 @@ pub(super) struct Size {
 impl Cache {
     /// Removes expired entries, in order of deadline and slot.
     pub(super) fn expire_due(&mut self, events: &mut Vec<Event>) {
-        for _ in 0..EXPIRE_PER_APPLY_MAX {
-            match self.store.first_deadline() {
-                Some((deadline, slot)) if deadline <= self.now_ms => self.expire(slot, events),
-                _ => return,
-            }
+        let mut budget = Budget::new(EXPIRE_PER_APPLY_MAX);
+        while let Some((deadline, slot)) = self.store.first_deadline()
+            && deadline <= self.now_ms
+            && budget.spend(|| self.cost(slot))
+        {
+            self.expire(slot, events);
+        }
+    }
+
+    /// Frees entries that were cleared.
+    pub(super) fn free_cleared(&mut self) {
+        let mut budget = Budget::new(self.free_per_apply_max);
+        while let Some(slot) = self.store.next_cleared()
+            && budget.spend(|| self.cost(slot))
+        {
+            self.store.remove(slot);
         }
     }
 
     pub(super) fn size(&self) -> Size {
-        Size { entries: self.len(), bytes: self.bytes() }
+        Size { entries: self.store.held(), bytes: self.bytes() }
     }
 
     /// Evicts entries in the policy's order until the rest fits. The bound is for a surplus that was there before the
     /// command, or came with a smaller capacity. Room for what the command itself stored is made at once: otherwise large
     /// values, written into a cache of small ones, would grow it faster than evictions shrink it.
     pub(super) fn evict_surplus(&mut self, before: Size, events: &mut Vec<Event>) {
-        for victims in 0.. {
-            let grown = self.len() > before.entries || self.bytes() > before.bytes;
-            if !self.is_over_capacity() || (victims >= EVICT_PER_APPLY_MAX && !grown) {
+        let mut budget = Budget::new(EVICT_PER_APPLY_MAX);
+        while self.is_over_capacity() {
+            let grown = self.store.held() > before.entries || self.bytes() > before.bytes;
+            // What was cleared goes before what can be read.
+            let next = self.store.next_cleared().or_else(|| self.store.victim(self.config.capacity()));
+            let Some(slot) = next else { return };
+            if !budget.spend(|| self.cost(slot)) && !grown {
                 return;
             }
-            let Some(slot) = self.store.victim(self.config.capacity()) else { return };
-            let Some(entry) = self.store.slab().entry(slot) else { return };
-            // An expired entry was gone for readers already: it expires and is not counted as evicted.
-            if entry.is_expired(self.now_ms) {
-                self.expire(slot, events);
-                continue;
-            }
-            let by_entries = self.len() > self.config.capacity_entries;
-            if let Some(entry) = self.store.evict(slot) {
-                self.stats.evicted_by_entries += u64::from(by_entries);
-                self.stats.evicted_by_bytes += u64::from(!by_entries);
-                events.push(Event::Removed { key: entry.record.to_key(), cause: Cause::Evict });
-            }
+            self.evict(slot, events);
         }
     }
 
+    fn evict(&mut self, slot: u32, events: &mut Vec<Event>) {
+        let Some(entry) = self.store.slab().entry(slot) else { return };
+        // An entry that was cleared or has expired was gone for readers already: it is not counted as evicted.
+        if self.store.is_cleared(slot) || entry.is_expired(self.now_ms) {
+            return self.expire(slot, events);
+        }
+        let by_entries = self.store.held() > self.config.capacity_entries;
+        if let Some(entry) = self.store.evict(slot) {
+            self.stats.evicted_by_entries += u64::from(by_entries);
+            self.stats.evicted_by_bytes += u64::from(!by_entries);
+            events.push(Event::Removed { key: entry.record.to_key(), cause: Cause::Evict });
+        }
+    }
+
+    /// Removes an entry that is no longer there for readers. If it was cleared, watchers were told then.
     pub(super) fn expire(&mut self, slot: u32, events: &mut Vec<Event>) {
-        if let Some(entry) = self.store.remove(slot) {
+        let is_cleared = self.store.is_cleared(slot);
+        if let Some(entry) = self.store.remove(slot)
+            && !is_cleared
+        {
             self.stats.expired += 1;
             events.push(Event::Removed { key: entry.record.to_key(), cause: Cause::Expire });
         }
+    }
+
+    /// What an entry counts against the capacity.
+    fn cost(&self, slot: u32) -> u64 {
+        self.store.slab().entry(slot).map_or(0, |entry| entry.cost())
+    }
+}
+
+/// How much one log entry may still remove. To remove an entry reads all of it, for the digest, so bytes count too.
+struct Budget {
+    entries: usize,
+    bytes: u64,
+}
+
+impl Budget {
+    fn new(entries: usize) -> Self {
+        Self { entries, bytes: REMOVED_BYTES_PER_APPLY_MAX }
+    }
+
+    /// Takes an entry from the budget; false when it is used up. The last entry may be larger than what is left, so that
+    /// every log entry makes progress.
+    fn spend(&mut self, cost: impl FnOnce() -> u64) -> bool {
+        if self.entries == 0 || self.bytes == 0 {
+            return false;
+        }
+        self.entries -= 1;
+        self.bytes = self.bytes.saturating_sub(cost());
+        true
     }
 }

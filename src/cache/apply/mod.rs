@@ -31,8 +31,8 @@ use dedup::Dedup;
 impl Cache {
     /// Applies one log entry. It is total: for every input it returns, with an error where it refuses.
     ///
-    /// First, time advances, reads are counted, entries expire that are due, and entries move to the policy in force.
-    /// Then the command is executed. Then entries are evicted that no longer fit.
+    /// First, time advances, reads are counted, entries expire that are due, those that were cleared are freed, and entries
+    /// move to the policy in force. Then the command is executed. Then entries are evicted that no longer fit.
     pub fn apply(&mut self, at: Stamp, command: Command) -> Applied {
         let mut events = Vec::new();
         if at.index <= self.index {
@@ -45,6 +45,7 @@ impl Cache {
         self.dedup.drop_expired(self.now_ms);
         self.count_reads(&at.touches, was_ms);
         self.expire_due(&mut events);
+        self.free_cleared();
         self.store.move_to_policy(MOVES_PER_APPLY_MAX);
 
         // The edge refuses it, and so does the leader: what has come here all the same is refused alike on every node.
@@ -91,7 +92,7 @@ impl Cache {
     fn execute_one(&mut self, op: Op, events: &mut Vec<Event>) -> Result<Outcome, CommandError> {
         let check = Check::of_single(self);
         let checked = check.op(op)?;
-        let mut capacity = CapacityCheck::new(self);
+        let mut capacity = CapacityCheck::default();
         capacity.add(self, &checked, None);
         capacity.verdict(self)?;
         Ok(self.perform(checked, events))

@@ -3,6 +3,7 @@
 use super::{MAGIC, SnapshotView, VERSION};
 use crate::cache::codec::{put_bool, put_bytes, put_option, put_u8, put_u32, put_u64, put_u128};
 use crate::cache::entry::Entry;
+use crate::cache::pending_clears::Clear;
 use crate::cache::slab::Slot;
 use crate::cache::tombstones::{Scope, Tombstone};
 use std::io::{BufWriter, Result, Write};
@@ -26,6 +27,11 @@ impl SnapshotView {
         put_u32(&mut out, self.slab.free().len() as u32)?;
         for &number in self.slab.free() {
             put_u32(&mut out, number)?;
+        }
+        put_u32(&mut out, self.clears.len() as u32)?;
+        for Clear { prefix, revision } in &self.clears {
+            put_bytes(&mut out, prefix.as_bytes())?;
+            put_u64(&mut out, *revision)?;
         }
         self.policies.encode(&mut out)?;
         self.tombstones.encode(&mut out, put_tombstone)?;

@@ -3,8 +3,8 @@
 //! [`SnapshotView`] shares memory with the cache from which it was taken, and is encoded on another thread while the cache
 //! goes on. [`Cache::restore`] is the way back; it refuses bytes that are not exactly what was encoded.
 //!
-//! The format, in this order: magic, version, digest, scalars, slots by number, free list, the state of each eviction
-//! policy, tombstones, deduplicated results. `codec.rs` has the encoding of numbers and texts.
+//! The format, in this order: magic, version, digest, scalars, slots by number, free list, clears that are
+//! pending, the state of each eviction policy, tombstones, deduplicated results. `codec.rs` has the encoding of numbers and texts.
 
 mod encode;
 mod restore;
@@ -14,6 +14,7 @@ use super::dedup::DedupEntry;
 use super::eviction::PolicyStates;
 use super::limits::FEATURE_LEVEL;
 use super::numbered_queue::NumberedQueue;
+use super::pending_clears::Clear;
 use super::slab::Slab;
 use super::tombstones::Tombstone;
 use super::{Cache, CacheConfig, Digest, Stats};
@@ -34,6 +35,7 @@ pub struct SnapshotView {
     feature_level: u32,
     policies: PolicyStates,
     slab: Slab,
+    clears: Vec<Clear>,
     tombstones: NumberedQueue<Tombstone>,
     dedup: NumberedQueue<DedupEntry>,
 }
@@ -57,6 +59,7 @@ impl SnapshotView {
             feature_level: cache.feature_level,
             policies: cache.store.policies().states(),
             slab: cache.store.slab().clone(),
+            clears: cache.store.pending_clears().clears().cloned().collect(),
             tombstones: cache.tombstones.queue().clone(),
             dedup: cache.dedup.queue().clone(),
         }

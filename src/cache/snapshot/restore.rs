@@ -7,10 +7,11 @@ use crate::cache::dedup::{DedupEntry, DedupTable, result_codec};
 use crate::cache::entry::Entry;
 use crate::cache::eviction::PolicySet;
 use crate::cache::limits::{
-    CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, FEATURE_LEVEL_FIRST, IDEMPOTENCY_KEY_BYTES_MAX,
-    KEY_BYTES_MAX, TOMBSTONES_MAX, VALUE_BYTES_MAX,
+    CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, FEATURE_LEVEL_FIRST, FREE_PER_APPLY_MAX,
+    IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, TOMBSTONES_MAX, VALUE_BYTES_MAX,
 };
 use crate::cache::numbered_queue::NumberedQueue;
+use crate::cache::pending_clears::Clear;
 use crate::cache::record::Record;
 use crate::cache::slab::{Slab, Slot};
 use crate::cache::store::Store;
@@ -50,15 +51,27 @@ impl Cache {
         }
         let recency_clock = source.counter()?;
         let slab = slab(source)?;
+        let clears = clears(source, &slab)?;
         let mut policies = PolicySet::new(config.policy);
         policies.restore_states(source)?;
-        let store = Store::restore(slab, policies, recency_clock).map_err(RestoreError::Damaged)?;
+        let store = Store::restore(slab, policies, recency_clock, clears).map_err(RestoreError::Damaged)?;
         let tombstones = Tombstones::restore(NumberedQueue::decode(source, TOMBSTONES_MAX, tombstone)?)
             .ok_or(RestoreError::Damaged("a key has two tombstones"))?;
         let dedup = DedupTable::restore(NumberedQueue::decode(source, DEDUP_RESULTS_MAX, dedup_entry)?);
         source.end()?;
 
-        let cache = Self { config, index, now_ms, store, tombstones, dedup, stats, feature_level };
+        let free_per_apply_max = FREE_PER_APPLY_MAX;
+        let cache = Self {
+            config,
+            index,
+            now_ms,
+            store,
+            tombstones,
+            dedup,
+            stats,
+            feature_level,
+            free_per_apply_max,
+        };
         let computed = cache.digest();
         if computed != written {
             return Err(RestoreError::Digest { written, computed });
@@ -93,6 +106,15 @@ fn slab(source: &mut Decoder<impl Read>) -> Result<Slab> {
         return Err(DecodeError::Damaged("its free list does not name every free slot once"));
     }
     Ok(slab)
+}
+
+fn clears(source: &mut Decoder<impl Read>, slab: &Slab) -> Result<Vec<Clear>> {
+    // Each has an entry left, all of which were read.
+    let length = source.u32()?;
+    if u64::from(length) > slab.len() {
+        return Err(DecodeError::Damaged("it has more clears than entries"));
+    }
+    (0..length).map(|_| Ok(Clear { prefix: source.text(KEY_BYTES_MAX)?, revision: source.u64()? })).collect()
 }
 
 fn slot(source: &mut Decoder<impl Read>) -> Result<Slot> {

@@ -1,0 +1,85 @@
+//! Entries that a clear has removed and whose memory is not freed yet.
+//!
+//! A clear of a million keys must not stop the replicas for as long as it takes to free a million entries. So it takes
+//! their slots out of the key index, which makes them invisible at once, and every later log entry frees a bounded number.
+
+use super::digest::{Sum, hash_text, hash_words};
+use super::key_index::KeyIndex;
+use super::slab::Slab;
+use std::collections::VecDeque;
+use std::ops::Bound;
+
+/// A clear: which keys it removed, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Clear {
+    /// Every key that starts with it (every key, when it is empty).
+    pub prefix: String,
+    /// Index of its log entry.
+    pub revision: u64,
+}
+
+impl Clear {
+    /// Whether it removed an entry with this key, inserted by the log entry with this index, that no earlier clear had
+    /// removed.
+    pub fn covers(&self, key: &[u8], created_revision: u64) -> bool {
+        created_revision < self.revision && key.starts_with(self.prefix.as_bytes())
+    }
+}
+
+/// Clears whose entries are not all freed, oldest first. Each has at least one entry left.
+#[derive(Debug, Default)]
+pub(super) struct PendingClears {
+    queue: VecDeque<(Clear, KeyIndex)>,
+    /// Entries of all of them.
+    len: u64,
+}
+
+impl PendingClears {
+    /// Entries that are not freed yet.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Appends a clear with the slots of the entries that it removed, which are still in the slab.
+    pub fn push(&mut self, clear: Clear, slots: KeyIndex) {
+        if slots.len() > 0 {
+            self.len += slots.len();
+            self.queue.push_back((clear, slots));
+        }
+    }
+
+    /// The slot to free next: clears in the order in which they came, their entries in the order of their keys.
+    pub fn first(&self, slab: &Slab) -> Option<u32> {
+        let (_, slots) = self.queue.front()?;
+        slots.from(slab, Bound::Unbounded).next()
+    }
+
+    /// Removes a slot. Its entry is still in the slab.
+    pub fn remove(&mut self, slab: &Slab, slot: u32) {
+        let Some(entry) = slab.entry(slot) else { return };
+        let (key, created) = (entry.record.key_bytes(), entry.created_revision);
+        let Some(at) = self.queue.iter().position(|(clear, _)| clear.covers(key, created)) else { return };
+        let (_, slots) = &mut self.queue[at];
+        let before = slots.len();
+        slots.remove(slab, slot);
+        self.len -= before - slots.len();
+        if slots.len() == 0 {
+            self.queue.remove(at);
+        }
+    }
+
+    /// The clears, oldest first. Which entries they removed follows from the entries themselves.
+    pub fn clears(&self) -> impl Iterator<Item = &Clear> {
+        self.queue.iter().map(|(clear, _)| clear)
+    }
+
+    /// For the digest: a sum over the clears.
+    pub fn words(&self) -> [u64; 2] {
+        let mut sum = Sum::default();
+        for clear in self.clears() {
+            let [low, high] = hash_text(&clear.prefix);
+            sum.add(hash_words([low, high, clear.revision]));
+        }
+        sum.words()
+    }
+}
