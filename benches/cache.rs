@@ -43,6 +43,7 @@ fn main() {
         }
     }
     POLICIES.into_iter().for_each(shrink);
+    POLICIES.into_iter().for_each(clear);
     POLICIES.into_iter().for_each(steady);
 }
 
@@ -129,6 +130,29 @@ fn resident() -> usize {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: usize = text.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
     pages * 4_096
+}
+
+/// Clears the keys with a prefix, about a sixteenth, and then all.
+fn clear(policy: Policy) {
+    let mut bench = Bench::full(policy);
+    for (what, prefix) in [("a sixteenth", Some("7".to_owned())), ("everything", None)] {
+        let before = bench.cache.len();
+        let first = bench.apply(Vec::new(), Command::Clear { prefix });
+        let cleared = before - bench.cache.len();
+        let (mut longest, mut all, mut entries) = (first, first, 1);
+        while bench.cache.next_due_ms().is_some() {
+            let took = bench.apply(Vec::new(), Command::Tick);
+            (longest, all, entries) = (longest.max(took), all + took, entries + 1);
+        }
+        println!(
+            "clear {what} ({cleared} keys), {}: the clear took {:.1} ms, the longest of {entries} log entries {:.1} ms, \
+             all of them {:.0} ms",
+            policy.name(),
+            ms(first),
+            ms(longest),
+            ms(all)
+        );
+    }
 }
 
 fn switch(from: Policy, to: Policy) {

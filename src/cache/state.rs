@@ -132,6 +132,11 @@ impl Cache {
         Some(Seen { found: entry.found(), entry: EntryId { slot, generation }, uses, matters })
     }
 
+    /// Length of a key's value; 0 where there is none.
+    pub fn value_bytes(&self, key: &str) -> u64 {
+        self.store.find(key).map_or(0, |(_, entry)| entry.record.bytes().len() as u64)
+    }
+
     /// The entries that are evicted next if nothing is used or written meanwhile, at most `limit`.
     pub fn next_victims(&self, limit: usize) -> Vec<Victim> {
         let slots = self.store.next_victims(self.config.capacity(), limit);

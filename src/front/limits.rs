@@ -9,10 +9,17 @@ pub struct FrontLimits {
     pub value_bytes: usize,
     /// Bytes of all request bodies that are being received or processed.
     pub body_memory: usize,
+    /// Bytes of all large answers that are being made or sent.
+    pub answer_memory: usize,
 }
 
 impl Default for FrontLimits {
     fn default() -> Self {
-        Self { connections: 10_000, value_bytes: 1024 * 1024, body_memory: 256 * 1024 * 1024 }
+        Self {
+            connections: 10_000,
+            value_bytes: 1024 * 1024,
+            body_memory: 256 * 1024 * 1024,
+            answer_memory: 256 * 1024 * 1024,
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! What every front door shares, whatever protocol it speaks: whether the node has its cluster yet, and what clients may
-//! use of a node together: connections, memory for bodies, watches. A front door is a listener for clients; so far there
+//! use of a node together: connections, memory for bodies and answers, watches. A front door is a listener for clients; so far there
 //! is one, `http`. No protocol is spoken here.
 
+mod answer_memory;
 mod body_memory;
 mod client_address;
 mod connection_slots;
@@ -12,6 +13,7 @@ mod sampler;
 mod state;
 mod watchers;
 
+pub use answer_memory::{AnswerMemory, AnswerPermit, SMALL_ANSWER_BYTES};
 pub use body_memory::{BodyBuffer, BodyMemory, MemoryPermit};
 pub use client_address::{ClientAddress, Shares};
 pub use connection_slots::{ConnectionSlot, ConnectionSlots, NoSlot};

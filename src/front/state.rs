@@ -1,6 +1,7 @@
 //! The state that front doors share. A listener is open before the node has its cluster, so that nodes can find each other;
 //! until then there are no sessions.
 
+use super::answer_memory::AnswerMemory;
 use super::body_memory::BodyMemory;
 use super::connection_slots::ConnectionSlots;
 use super::limits::FrontLimits;
@@ -17,6 +18,7 @@ pub struct Front {
     pub requests: RequestStats,
     pub connections: ConnectionSlots,
     pub body_memory: BodyMemory,
+    pub answer_memory: AnswerMemory,
     pub watchers: Watchers,
     formation: Formation,
     node: SetOnce<Node>,
@@ -29,6 +31,7 @@ impl Front {
             requests: RequestStats::default(),
             connections: ConnectionSlots::new(limits.connections),
             body_memory: BodyMemory::new(limits.body_memory),
+            answer_memory: AnswerMemory::new(limits.answer_memory),
             watchers: Watchers::new(limits.connections),
             limits,
             formation,

@@ -3,6 +3,7 @@
 use super::api_error::ApiError;
 use super::body::{bad_body, json_body_or};
 use super::extract::{NoQuery, Query, idempotency_key, ttl};
+use super::metered_body::reserve_answer;
 use super::response_headers::written_at;
 use super::state::AppState;
 use crate::api::{BatchAnswer, BatchRequest, ErrorCode, OpAnswer, OpRequest, WireFound};
@@ -37,6 +38,8 @@ pub(super) async fn batch(
         |(position, op)| parse(op, state.front.limits.value_bytes).map_err(|error| error.op(position));
     let ops = request.ops.into_iter().enumerate().map(parse).collect::<Result<Vec<Op>, ApiError>>()?;
     let idempotency_key = idempotency_key(&headers)?;
+    let read = ops.iter().zip(&asked).filter(|(_, asked)| **asked).map(|(op, _)| op.key());
+    let _permit = reserve_answer(&state, &session, read)?;
     let request = WriteRequest { command: Command::Batch(ops), idempotency_key, limit: None };
     let written = session.write(request).await?;
     let at = written_at(&written);

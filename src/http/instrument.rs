@@ -1,9 +1,12 @@
-//! The layer around every route: it checks each request, and counts and times it.
+//! The layer around every route: it checks each request, counts and times it, and admits its answer.
 
 use super::admission;
+use super::api_error::ApiError;
 use super::compat;
+use super::metered_body::MeteredBody;
 use super::state::AppState;
 use crate::front::RequestKind;
+use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
 use axum::response::Response;
@@ -77,13 +80,31 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for InstrumentedFuture<F
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = ready!(this.answering.poll(context));
+        let route = this.route.as_ref().map_or("unmatched", MatchedPath::as_str);
+        let result = result.map(|response| admit(response, route, this.method, this.state));
         if let Ok(response) = &result {
             let (took, status) = (this.started.elapsed(), response.status().as_u16());
-            let route = this.route.as_ref().map_or("unmatched", MatchedPath::as_str);
             this.state.front.requests.note(route, this.method, status, took, || kind_of(route, this.method));
             tracing::debug!(method = this.method, route, status, ?took, "request");
         }
         Poll::Ready(result)
+    }
+}
+
+/// Takes a large answer's part of the memory of all answers. Instead of one that does not fit, the client gets an error, if
+/// its request had no effect.
+fn admit(response: Response, route: &str, method: &str, state: &AppState) -> Response {
+    // Streams have limits of their own.
+    let Some(bytes) = response.body().size_hint().exact() else { return response };
+    let (bytes, memory) = (bytes as usize, &state.front.answer_memory);
+    let permit = match method {
+        "GET" | "HEAD" => memory.reserve(bytes),
+        _ => Ok(memory.take(bytes)),
+    };
+    match permit {
+        Ok(None) => response,
+        Ok(Some(permit)) => response.map(|body| Body::new(MeteredBody::new(body, permit))),
+        Err(busy) => compat::error_response(route, state, ApiError::from(busy)),
     }
 }
 

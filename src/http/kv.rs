@@ -6,6 +6,7 @@ use super::conditions::{ReadConditions, write_condition};
 use super::extract::{
     DeleteQuery, NoQuery, PathKey, PutQuery, Query, ReadQuery, content_type, flag, idempotency_key, ttl,
 };
+use super::metered_body::reserve_answer;
 use super::response_headers::{etag, keep_to_own_pages, read_at, written_at};
 use super::state::AppState;
 use crate::api::{Counter, Deadline, ErrorCode, ExpireRequest, IncrRequest, PREVIOUS_REVISION, TTL_MS};
@@ -83,7 +84,9 @@ pub(super) async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
+    let asked = flag("previous", query.previous.as_deref())?.then(|| key.clone());
     let (request, _permit) = put_request(&state, key, &query, headers, body).await?;
+    let _answer_permit = reserve_answer(&state, &session, &asked)?;
     let written = session.write(request).await?;
     let at = written_at(&written);
     let Outcome::Put { revision, created, previous } = written.outcome else {
@@ -119,6 +122,7 @@ async fn put_request(
 
 /// `DELETE`.
 pub(super) async fn delete(
+    State(state): State<AppState>,
     session: Session,
     PathKey(key): PathKey,
     Query(query): Query<DeleteQuery>,
@@ -127,6 +131,7 @@ pub(super) async fn delete(
 ) -> Result<Response, ApiError> {
     let condition = write_condition(&headers)?;
     let previous = flag("previous", query.previous.as_deref())?;
+    let _permit = reserve_answer(&state, &session, previous.then_some(&key))?;
     let written = write(&session, &headers, Op::Delete { key: key.clone(), condition, previous }).await?;
     let at = written_at(&written);
     match written.outcome {

@@ -75,6 +75,18 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
              lockstep_log_flush_seconds_sum {seconds}\nlockstep_log_flush_seconds_count {}",
             flushes.count
         );
+        let applies = admin.apply_stats();
+        let _ = writeln!(
+            out,
+            "# HELP lockstep_apply_seconds Time spent applying log entries, a few at a time.\n\
+             # TYPE lockstep_apply_seconds summary\n\
+             lockstep_apply_seconds_sum {}\nlockstep_apply_seconds_count {}\n\
+             # HELP lockstep_apply_longest_seconds The longest of these times since this node started.\n\
+             # TYPE lockstep_apply_longest_seconds gauge\nlockstep_apply_longest_seconds {}",
+            applies.total.as_secs_f64(),
+            applies.count,
+            applies.longest.as_secs_f64()
+        );
         let (version, name) = (&status.version, &status.node.name);
         let _ = writeln!(
             out,

@@ -25,6 +25,7 @@ mod keys;
 mod kv;
 mod limits;
 mod live;
+mod metered_body;
 mod metrics;
 mod metrics_cache;
 mod metrics_process;

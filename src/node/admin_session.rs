@@ -7,6 +7,7 @@ use super::session::SessionError;
 use super::start::Node;
 use crate::api::{AddMember, CacheReport, Digests, FeatureLevel, Joined, Members, Nodes, Status};
 use crate::peer::{Links, NodeId};
+use crate::replica::ApplyStats;
 use crate::storage::{FlushStats, SnapshotFile};
 use std::sync::Arc;
 
@@ -67,6 +68,11 @@ impl Admin {
     /// Times of this node's log flushes.
     pub fn flushes(&self) -> FlushStats {
         self.node.flushes()
+    }
+
+    /// Times that this node took to apply log entries.
+    pub fn apply_stats(&self) -> ApplyStats {
+        self.node.apply_stats()
     }
 
     /// Bytes of the entries in this node's log, about.

@@ -170,6 +170,17 @@ impl Session {
         read.map_err(|error| self.fail(error))
     }
 
+    /// About how many bytes the values of these keys take, as far as this node knows without asking another: for the
+    /// memory of an answer that has them.
+    pub fn stored_bytes<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) -> u64 {
+        let keys = keys.into_iter().filter_map(|key| self.scope.stored_key(key).ok());
+        self.node
+            .inner
+            .consensus
+            .replica()
+            .with_cache(|cache| keys.map(|key| cache.value_bytes(key.as_str())).sum())
+    }
+
     /// Lists keys. That counts as a use of none.
     ///
     /// # Errors

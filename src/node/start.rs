@@ -23,7 +23,7 @@ use crate::api::{AddMember, CacheReport, Consistency, Digests, Joined, Leader, M
 use crate::cache::{Found, Key};
 use crate::peer::{Links, Listener, Net, NodeId, PeerServer};
 use crate::raft::{self, Consensus, offload};
-use crate::replica::{Feed, Member};
+use crate::replica::{ApplyStats, Feed, Member};
 use crate::storage::{FlushStats, LogOptions, LogStore, Snapshots};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -375,6 +375,11 @@ impl Node {
     /// How the log's flushes went.
     pub fn flushes(&self) -> FlushStats {
         self.inner.store.fsync_stats()
+    }
+
+    /// How long log entries took to apply.
+    pub fn apply_stats(&self) -> ApplyStats {
+        self.inner.consensus.replica().apply_stats()
     }
 
     /// Bytes of the entries in the log, about.

@@ -1,6 +1,8 @@
 //! A node's copy of the replicated state. It applies committed log entries, keeps what changed lately, and knows nothing of
 //! how entries come to be committed.
 
+mod applied_index;
+mod apply_times;
 mod clock;
 mod codec;
 mod digests;
@@ -12,6 +14,7 @@ mod recent;
 #[expect(clippy::module_inception, reason = "the room is named after what it is about")]
 mod replica;
 
+pub use apply_times::ApplyStats;
 pub use clock::{LogClock, wall_ms};
 pub use codec::{
     CodecError, expect_version, from_postcard, from_versioned, take_part, to_bytes, to_versioned,

@@ -1,6 +1,8 @@
 //! This node's copy of the state: the cache, how far it is applied, and its recent digests. `apply` writes
 //! it, everybody else reads it.
 
+use super::applied_index::AppliedIndex;
+use super::apply_times::{ApplyStats, ApplyTimes};
 use super::clock::LogClock;
 use super::codec::CodecError;
 use super::digests::DigestHistory;
@@ -12,12 +14,16 @@ use super::recent::{Operation, RECENT_MAX};
 use crate::cache::{Cache, CacheConfig, Command, Digest, Outcome, SnapshotView, Stamp, Touch};
 use std::io;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// The state and those who wait for it to move.
 pub struct Replica {
     state: RwLock<State>,
-    applied: watch::Sender<u64>,
+    applied: AppliedIndex,
+    /// The same index, for those who follow every step.
+    steps: watch::Sender<u64>,
+    apply_times: ApplyTimes,
     clock: Arc<LogClock>,
     feed: Arc<Feed>,
     /// The newest feature level that this node knows.
@@ -65,7 +71,15 @@ impl Replica {
             membership: StoredMembership::default(),
             digests: DigestHistory::default(),
         };
-        Self { state: RwLock::new(state), applied: watch::Sender::new(0), clock, feed, feature_level }
+        Self {
+            state: RwLock::new(state),
+            applied: AppliedIndex::default(),
+            steps: watch::Sender::new(0),
+            apply_times: ApplyTimes::default(),
+            clock,
+            feed,
+            feature_level,
+        }
     }
 
     /// Looks at the cache. Short: `apply` waits meanwhile.
@@ -116,18 +130,22 @@ impl Replica {
 
     /// Index of the last applied entry.
     pub fn applied_index(&self) -> u64 {
-        *self.applied.borrow()
+        self.applied.get()
+    }
+
+    /// How long `apply` kept readers waiting.
+    pub fn apply_stats(&self) -> ApplyStats {
+        self.apply_times.stats()
     }
 
     /// Returns once the entry at `index` is applied.
     pub async fn applied(&self, index: u64) {
-        // The sender lives as long as `self`, so waiting can't fail.
-        let _ = self.applied.subscribe().wait_for(|applied| *applied >= index).await;
+        self.applied.reached(index).await;
     }
 
     /// A receiver of the applied index.
     pub fn watch_applied(&self) -> watch::Receiver<u64> {
-        self.applied.subscribe()
+        self.steps.subscribe()
     }
 
     pub fn applied_state(&self) -> (Option<LogPosition>, StoredMembership) {
@@ -160,22 +178,29 @@ impl Replica {
         let mut changes = Vec::with_capacity(steps.len());
         self.with_cache(|cache| cache.prefetch(steps.iter().filter_map(Step::command)));
         let mut state = self.write();
+        let begun = Instant::now();
         let responses = steps.into_iter().map(|step| state.apply(step, &mut changes)).collect();
         // With the state, so that nobody sees one without the other.
         let forgotten = self.feed.extend(changes, last.index);
         drop(state);
+        self.apply_times.note(begun.elapsed());
         drop(forgotten);
         if let Some(latest_ms) = latest_ms {
             self.clock.observe(latest_ms);
         }
-        self.applied.send_replace(last.index);
+        self.note_applied(last.index);
         (responses, outcome)
     }
 
     fn announce(&self) {
         if let Some(position) = self.read().last_applied {
-            self.applied.send_replace(position.index);
+            self.note_applied(position.index);
         }
+    }
+
+    fn note_applied(&self, index: u64) {
+        self.applied.set(index);
+        self.steps.send_replace(index);
     }
 
     pub fn picture(&self) -> Picture {

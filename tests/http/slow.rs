@@ -1,6 +1,8 @@
 //! Clients that are slow, rude or many.
 
 use crate::server::{Server, limits};
+use reqwest::Method;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -228,5 +230,66 @@ async fn connections_that_come_at_once_wait_for_their_turn() {
     let held = held.expect("all of them wait");
     assert_eq!(server.get("/livez").await.status().as_u16(), 200);
     drop(held);
+    server.stop().await;
+}
+
+/// Asks for a value a few times, and reads nothing of the answers: more than the system's own buffers hold.
+async fn ask_and_not_read(server: &Server) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(server.address.parse().unwrap()).await.unwrap();
+    let request = b"GET /v1/kv/large HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(4);
+    stream.write_all(&request).await.unwrap();
+    stream
+}
+
+/// Clients that do not read their answers take a bounded part of the memory. Those that come later are told to try again,
+/// and what would have an effect has none.
+#[tokio::test]
+async fn answers_that_are_not_read_have_a_bound() {
+    const LARGE: usize = 1_500_000;
+    let mut limits = limits();
+    limits.front.value_bytes = LARGE;
+    limits.front.answer_memory = 10 * LARGE;
+    limits.http.batch_bytes = 2 * LARGE;
+    let server = Server::start_with(limits, |options| options).await;
+    for key in ["large", "large2"] {
+        let put = server.send(Method::PUT, &format!("/v1/kv/{key}"), &[], "x".repeat(LARGE)).await;
+        assert_eq!(put.status(), 201);
+    }
+    let mut stuck = Vec::new();
+    while server.get("/v1/kv/large2").await.status() == 200 {
+        stuck.push(ask_and_not_read(&server).await);
+        assert!(stuck.len() <= 200, "nobody was ever refused");
+    }
+    assert!(stuck.len() >= 9, "{} answers fill the memory", stuck.len());
+
+    let refused = server.get("/v1/kv/large2").await;
+    assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (429, true));
+    assert!(refused.text().await.unwrap().contains("busy"));
+    let batch = json!({"ops": [{"op": "incr", "key": "n"}, {"op": "get", "key": "large"}]}).to_string();
+    assert_eq!(server.send(Method::POST, "/v1/batch", &[], batch.clone()).await.status(), 429);
+    for method in [Method::PUT, Method::DELETE] {
+        let asked = server.send(method, "/v1/kv/large?previous=true", &[], "").await;
+        assert_eq!(asked.status(), 429);
+    }
+    assert_eq!(server.get("/v1/kv/n").await.status(), 404, "a refused batch has no effect");
+    assert_eq!(
+        server.get("/v1/keys?prefix=large").await.json::<Value>().await.unwrap()["keys"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    assert_eq!(server.get("/readyz").await.status(), 200, "small answers need none of it");
+
+    drop(stuck);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while server.send(Method::POST, "/v1/batch", &[], batch.clone()).await.status() != 200 {
+        assert!(Instant::now() < deadline, "the memory is free again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(server.get("/v1/kv/n").await.text().await.unwrap(), "1");
+    assert_eq!(server.get("/v1/kv/large").await.bytes().await.unwrap().len(), LARGE);
     server.stop().await;
 }

@@ -41,6 +41,8 @@ pub struct Node {
     pub peer: String,
     pub data_dir: PathBuf,
     arguments: Vec<String>,
+    /// What is started.
+    pub program: PathBuf,
     /// Set for the process, besides what this one has.
     pub environment: Vec<(String, String)>,
     /// Files that the process may open, where that is not what this one may.
@@ -91,6 +93,7 @@ impl Node {
             peer,
             data_dir,
             arguments,
+            program: PathBuf::from(PROGRAM),
             environment: Vec::new(),
             files_max: None,
             ignores_hang_up: false,
@@ -127,7 +130,7 @@ impl Node {
         assert!(self.child.is_none(), "{} runs", self.name);
         let log: File =
             OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file");
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(&name.to_string_lossy())) {
             command.env_remove(name);
