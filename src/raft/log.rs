@@ -1,6 +1,7 @@
 //! openraft's log storage on top of [`LogStore`]: entries become bytes here and nothing else happens.
 
 use super::codec::{decode_entry, encode_entry};
+use super::offload::offload;
 use super::types::{Entry, LogId, Types, Vote};
 use super::wire::{WireVote, log_id};
 use crate::replica::{LogPosition, from_versioned, to_versioned};
@@ -63,8 +64,16 @@ impl Log {
         Ok(log_id(bytes.map(read).transpose()?))
     }
 
-    fn read(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
-        let records = self.store.read(from, to, max_bytes).map_err(io::Error::other)?;
+    /// Entries that are no longer in memory are read on a thread that may block: a follower that was away for long asks for
+    /// many of them.
+    async fn read(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
+        let records = if self.store.is_in_memory(from) {
+            self.store.read(from, to, max_bytes)
+        } else {
+            let store = self.store.clone();
+            offload(move || store.read(from, to, max_bytes)).await?
+        };
+        let records = records.map_err(io::Error::other)?;
         records.into_iter().map(|(_, bytes)| decode_entry(bytes).map_err(io::Error::from)).collect()
     }
 
@@ -94,14 +103,14 @@ impl RaftLogReader<Types> for Log {
         RB: RangeBounds<u64> + Clone + Debug + Send,
     {
         let (from, to) = self.clamp(&range);
-        if from >= to { Ok(Vec::new()) } else { self.read(from, to, usize::MAX) }
+        if from >= to { Ok(Vec::new()) } else { self.read(from, to, usize::MAX).await }
     }
 
     /// Replication reads through this one: bytes are bounded, not only the number of entries.
     /// A log that has just been cut is no error: the task that reads is about to be told.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
         let (_, end) = self.clamp(&(start..end));
-        if start >= end { Ok(Vec::new()) } else { self.read(start, end, APPEND_BYTES_MAX) }
+        if start >= end { Ok(Vec::new()) } else { self.read(start, end, APPEND_BYTES_MAX).await }
     }
 
     /// `apply` reads through this one: a long backlog is read piece by piece.
@@ -117,7 +126,7 @@ impl RaftLogReader<Types> for Log {
                 if from >= to {
                     return None;
                 }
-                match log.read(from, to, READ_BYTES_MAX) {
+                match log.read(from, to, READ_BYTES_MAX).await {
                     Ok(entries) if entries.is_empty() => None,
                     Ok(entries) => {
                         let next = from + entries.len() as u64;
@@ -144,7 +153,7 @@ impl RaftLogStorage<Types> for Log {
         let last_purged_log_id: Option<LogId> =
             Self::stored_log_id("the purge point", state.purged.map(|(_, id)| id))?;
         let last_log_id = match state.last_index {
-            Some(last) => self.read(last, last + 1, usize::MAX)?.first().map(RaftEntry::log_id),
+            Some(last) => self.read(last, last + 1, usize::MAX).await?.first().map(RaftEntry::log_id),
             None => last_purged_log_id,
         };
         Ok(LogState { last_purged_log_id, last_log_id })

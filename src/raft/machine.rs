@@ -131,13 +131,13 @@ impl RaftStateMachine<Types> for Machine {
             // What is there already goes along, within bounds.
             let mut batch = Batch::default();
             let mut next = Some(first);
-            let mut read = Ok(());
+            let (mut read, mut full) = (Ok(()), false);
             while let Some(item) = next {
                 match item {
                     Ok((entry, responder)) => batch.push(entry, responder),
                     Err(error) => read = Err(error),
                 }
-                let full = read.is_err() || batch.is_full();
+                full = read.is_err() || batch.is_full();
                 next = if full { None } else { entries.next().now_or_never().flatten() };
             }
             let (responses, applied) = self.replica.apply(batch.entries);
@@ -149,6 +149,10 @@ impl RaftStateMachine<Types> for Machine {
             }
             applied?;
             read?;
+            if full {
+                // A long backlog does not keep this thread from everybody else.
+                tokio::task::yield_now().await;
+            }
         }
         Ok(())
     }

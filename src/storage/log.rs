@@ -119,7 +119,12 @@ impl LogStore {
         }
     }
 
-    /// The same; `None` when entries were removed meanwhile, because what was read before and after that may not belong
+    /// Whether [`read`](Self::read) from this index on would be served from memory, and not block.
+    pub fn is_in_memory(&self, from: u64) -> bool {
+        from >= self.shared().lock().recent.first()
+    }
+
+    /// As [`read`](Self::read); `None` when entries were removed meanwhile, because what was read before and after that may not belong
     /// together.
     fn try_read(
         &self,
