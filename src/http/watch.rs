@@ -7,7 +7,7 @@ use super::state::AppState;
 use crate::api::{ErrorCode, WatchMessage, WireEvent};
 use crate::cache::{Cause, Event};
 use crate::front::{ClientAddress, SendPermit, WatchPermit};
-use crate::node::{Change, PAGE_BYTES, Session, SessionError, SessionWatch, WatchItem};
+use crate::node::{ChangeSet, PAGE_BYTES, Session, SessionError, SessionWatch, WatchItem};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event as Frame, Sse};
@@ -105,7 +105,7 @@ pub(super) struct Subscription {
     permit: WatchPermit,
     values: bool,
     begin: std::vec::IntoIter<WatchMessage>,
-    pending: std::vec::IntoIter<Change>,
+    pending: std::vec::IntoIter<ChangeSet>,
     /// Of the large message that was sent last.
     sending: Option<SendPermit>,
 }
@@ -170,7 +170,7 @@ impl Subscription {
             match self.watch.next().await {
                 WatchItem::Changes(changes) => self.pending = changes.into_iter(),
                 WatchItem::Bookmark(index) => return WatchMessage::Bookmark { index },
-                WatchItem::Resync { from, until } => return WatchMessage::Resync { from, index: until },
+                WatchItem::Resync { from, up_to } => return WatchMessage::Resync { from, index: up_to },
                 WatchItem::Closed { resume, reason } => return self.close(resume, reason),
             }
         }
@@ -182,7 +182,7 @@ impl Subscription {
     }
 
     /// About how many bytes of a change are sent.
-    fn bytes_of(&self, change: &Change) -> usize {
+    fn bytes_of(&self, change: &ChangeSet) -> usize {
         let events = self.watch.events(change);
         events
             .map(|event| match event {
@@ -194,7 +194,7 @@ impl Subscription {
             .sum()
     }
 
-    fn message(&self, change: &Change) -> WatchMessage {
+    fn message(&self, change: &ChangeSet) -> WatchMessage {
         let events = self.watch.events(change).map(|event| wire_event(event, self.values)).collect();
         WatchMessage::Change { index: change.index(), at_ms: change.at_ms(), by: change.by(), events }
     }

@@ -2,7 +2,7 @@
 //! door passes here, and nowhere else.
 
 use super::error::NodeError;
-use super::{Change, Operation};
+use super::{ChangeSet, Operation};
 use crate::cache::{Command, Key};
 use std::borrow::Cow;
 
@@ -54,7 +54,7 @@ impl KeyScope {
     }
 
     /// A change with the events that the client may see, and with its keys as the client knows them.
-    pub(super) fn client_change(&self, change: Change) -> Change {
+    pub(super) fn client_change(&self, change: ChangeSet) -> ChangeSet {
         match self {
             Self::All => change,
         }

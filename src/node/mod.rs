@@ -60,4 +60,4 @@ pub use write::{WriteRequest, Written};
 
 pub use crate::api::Consistency;
 pub use crate::raft::{Role, Timing};
-pub use crate::replica::{Change, Operation, What};
+pub use crate::replica::{ChangeSet, Operation, OperationKind};

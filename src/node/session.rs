@@ -10,7 +10,7 @@ use super::report::Vitals;
 use super::start::Node;
 use super::watch::{Watch, WatchItem};
 use super::write::{WriteRequest, Written};
-use super::{Change, Operation};
+use super::{ChangeSet, Operation};
 use crate::api::{Consistency, Leader};
 use crate::cache::{Cache, CacheConfig, Event, Found, Key, KeyDetails, KeyInfo, Listed, Seen};
 use crate::peer::NodeId;
@@ -364,7 +364,7 @@ impl SessionWatch {
     }
 
     /// The events of a change that are about watched keys.
-    pub fn events<'a>(&'a self, change: &'a Change) -> impl Iterator<Item = &'a Event> {
+    pub fn events<'a>(&'a self, change: &'a ChangeSet) -> impl Iterator<Item = &'a Event> {
         change.events().iter().filter(|event| self.watch.concerns(event))
     }
 

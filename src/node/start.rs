@@ -23,7 +23,7 @@ use crate::api::{AddMember, CacheReport, Consistency, Digests, Joined, Leader, M
 use crate::cache::{Found, Key};
 use crate::peer::{Links, Listener, Net, NodeId, PeerServer};
 use crate::raft::{self, Consensus, offload};
-use crate::replica::{ApplyStats, Feed, Member};
+use crate::replica::{ApplyStats, ChangeLog, Member};
 use crate::storage::{FlushStats, LogOptions, LogStore, Snapshots};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -179,7 +179,7 @@ impl Opened {
             lineage: identity.lineage(),
             net,
             links: links.clone(),
-            feed: Arc::new(Feed::new(options.limits.watch_bytes)),
+            change_log: Arc::new(ChangeLog::new(options.limits.watch_bytes)),
             feature_level: options.release.feature_level,
         };
         let consensus = Consensus::start(me.clone(), &timing, ground).await;

@@ -8,7 +8,7 @@ use super::start::{Inner, Node};
 use crate::api::Consistency;
 use crate::cache::{Cache, Event};
 use crate::peer::NodeId;
-use crate::replica::{Change, Forgotten, Operation, Page, RECENT_MAX};
+use crate::replica::{ChangeSet, Compacted, Operation, Page, RECENT_MAX};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -30,11 +30,12 @@ pub const PAGE_BYTES: usize = 64 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WatchItem {
     /// The next changes, oldest first.
-    Changes(Vec<Change>),
+    Changes(Vec<ChangeSet>),
     /// Up to this index there was nothing else, and this node still hears of what comes.
     Bookmark(u64),
-    /// What came after `from` is no longer known. A state of index `until` or later has it; the changes after that follow.
-    Resync { from: u64, until: u64 },
+    /// Changes after `from` are missing: the change log no longer holds them. The client must read a state of index `up_to`
+    /// or later. The changes after `up_to` follow.
+    Resync { from: u64, up_to: u64 },
     /// The watch ends. A watch that continues after `resume`, on this node or another, misses nothing.
     Closed { resume: u64, reason: String },
 }
@@ -110,13 +111,13 @@ impl Node {
     /// The newest operations that were applied here, newest first: up to a hundred, also from before a restart. Fewer when large
     /// values have pushed them out.
     pub(super) fn recent(&self, limit: usize) -> Vec<Operation> {
-        self.inner.consensus.replica().feed().recent(limit.min(RECENT_MAX))
+        self.inner.consensus.replica().change_log().recent(limit.min(RECENT_MAX))
     }
 
     /// The node at which a client asked for what each of these log entries did. `None` for what the cluster did by itself, and for
     /// what is no longer among the recent changes.
     pub(super) fn asked_at(&self, indexes: &[u64]) -> Vec<Option<NodeId>> {
-        self.inner.consensus.replica().feed().asked_at(indexes)
+        self.inner.consensus.replica().change_log().asked_at(indexes)
     }
 }
 
@@ -195,17 +196,17 @@ impl Watch {
         self.looked = Instant::now();
         let from = self.cursor;
         let was_new = std::mem::replace(&mut self.is_new, false);
-        match self.node.consensus.replica().feed().after(from, PAGE_CHANGES, PAGE_BYTES) {
-            Ok(Page { mut changes, until, more }) => {
-                (self.cursor, self.more) = (until, more);
+        match self.node.consensus.replica().change_log().after(from, PAGE_CHANGES, PAGE_BYTES) {
+            Ok(Page { mut changes, next_cursor, more }) => {
+                (self.cursor, self.more) = (next_cursor, more);
                 changes.retain(|change| change.events().iter().any(|event| self.concerns(event)));
                 (!changes.is_empty()).then_some(WatchItem::Changes(changes))
             }
-            Err(Forgotten { until }) if was_new => {
-                self.cursor = until;
-                Some(WatchItem::Resync { from, until })
+            Err(Compacted { up_to }) if was_new => {
+                self.cursor = up_to;
+                Some(WatchItem::Resync { from, up_to })
             }
-            Err(Forgotten { .. }) => {
+            Err(Compacted { .. }) => {
                 let reason = "the watcher was too slow: what follows is no longer kept".into();
                 Some(WatchItem::Closed { resume: from, reason })
             }

@@ -9,7 +9,7 @@ use super::network::Networks;
 use super::proposals::{Backlog, Proposals};
 use super::types::Types;
 use crate::peer::{Links, Net, NodeId, PeerIdentity};
-use crate::replica::{Feed, LogClock, Member, Proposal, Replica, Response};
+use crate::replica::{ChangeLog, LogClock, Member, Proposal, Replica, Response};
 use crate::storage::{LogStore, Snapshots};
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
@@ -153,7 +153,7 @@ pub struct Ground {
     pub net: Net,
     pub links: Links,
     /// Is told of all that is applied.
-    pub feed: Arc<Feed>,
+    pub change_log: Arc<ChangeLog>,
     /// The newest feature level that this node knows.
     pub feature_level: u32,
 }
@@ -175,7 +175,7 @@ impl Consensus {
     /// # Errors
     /// A sentence: the settings are wrong, or log or snapshot can't be read.
     pub async fn start(me: PeerIdentity, timing: &Timing, ground: Ground) -> Result<Self, String> {
-        let Ground { log, snapshots, lineage, net, links, feed, feature_level } = ground;
+        let Ground { log, snapshots, lineage, net, links, change_log, feature_level } = ground;
         // A log that was purged relies on its snapshot: without it, part of the state is gone.
         let purged = log.state().purged.map_or(0, |(index, _)| index);
         let covered = snapshots.current().map_or(0, |snapshot| snapshot.index);
@@ -186,7 +186,7 @@ impl Consensus {
             ));
         }
         let clock = Arc::new(LogClock::default());
-        let replica = Arc::new(Replica::new(clock.clone(), feed, feature_level));
+        let replica = Arc::new(Replica::new(clock.clone(), change_log, feature_level));
         let machine = Machine::new(replica.clone(), snapshots.clone(), lineage);
         let node_id = me.node_id;
         let config = Arc::new(config(&me, timing).validate().map_err(|error| error.to_string())?);

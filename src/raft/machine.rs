@@ -5,7 +5,7 @@ use super::types::{Entry, LogId, Payload, RaftStoredMembership, SnapshotMeta, Ty
 use super::wire::{WireSnapshotMeta, log_id};
 use crate::cache::Cache;
 use crate::replica::{
-    CodecError, Committed, Content, Operation, Picture, Replica, from_versioned, to_versioned,
+    CodecError, Committed, Content, Operation, Replica, ReplicaSnapshot, from_versioned, to_versioned,
 };
 use crate::storage::{ReceivedSnapshot, SnapshotFile, Snapshots, StorageError, WeakSnapshots};
 use bytes::Bytes;
@@ -250,14 +250,14 @@ impl Builder {
         // Held only while at work, so that a node that stops need not wait for the next try.
         let stopping = || io::Error::other("the node is stopping");
         let snapshots = self.snapshots.upgrade().ok_or_else(stopping)?;
-        let Picture { frozen, last_applied, membership, recent } =
-            self.replica.upgrade().ok_or_else(stopping)?.picture();
+        let ReplicaSnapshot { cache, last_applied, membership, recent } =
+            self.replica.upgrade().ok_or_else(stopping)?.snapshot();
         let last_membership = membership.try_into().map_err(io::Error::other)?;
         let meta = SnapshotMeta { last_log_id: log_id(last_applied), last_membership };
         let bytes = FileMeta { raft: meta.clone(), lineage: self.lineage.clone(), recent }.encode();
         let index = last_applied.map_or(0, |position| position.index);
         let writer = snapshots.clone();
-        let writing = move || writer.write(index, &bytes, |mut out| frozen.encode(&mut out));
+        let writing = move || writer.write(index, &bytes, |mut out| cache.encode(&mut out));
         match offload(writing).await? {
             Ok(file) => {
                 tracing::info!(index, bytes = file.bytes, "wrote a snapshot");

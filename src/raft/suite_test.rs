@@ -6,7 +6,8 @@ use super::types::{LogId, RaftStoredMembership, SnapshotMeta, Types};
 use crate::cache::limits::FEATURE_LEVEL;
 use crate::cache::{Command, Condition, Key, Op, Ttl, Value};
 use crate::replica::{
-    Committed, Content, Envelope, Feed, LogClock, LogPosition, Operation, Proposal, RECENT_MAX, Replica, What,
+    ChangeLog, Committed, Content, Envelope, LogClock, LogPosition, Operation, OperationKind, Proposal,
+    RECENT_MAX, Replica,
 };
 use crate::storage::{LogOptions, LogStore, Snapshots};
 use bytes::Bytes;
@@ -26,7 +27,7 @@ impl StoreBuilder<Types, Log, Machine, TempDir> for Folders {
             LogStore::open(&folder.path().join("log"), LogOptions::default()).expect("a new log opens");
         let snapshots = Snapshots::open(folder.path().join("snapshots")).expect("a new folder opens");
         let replica =
-            Arc::new(Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(0)), FEATURE_LEVEL));
+            Arc::new(Replica::new(Arc::new(LogClock::default()), Arc::new(ChangeLog::new(0)), FEATURE_LEVEL));
         let machine = Machine::new(replica, snapshots, Bytes::from_static(b"lineage"));
         Ok((folder, Log::new(store), machine))
     }
@@ -45,7 +46,7 @@ async fn a_snapshot_that_is_overtaken_while_it_is_built_is_no_failure() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let snapshots = Snapshots::open(folder.path()).expect("a new folder opens");
     let replica =
-        Arc::new(Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(0)), FEATURE_LEVEL));
+        Arc::new(Replica::new(Arc::new(LogClock::default()), Arc::new(ChangeLog::new(0)), FEATURE_LEVEL));
     let blank = Committed { position: LogPosition { term: 1, index: 5 }, content: Content::Blank };
     replica.apply(vec![blank]).1.expect("it is applied");
     let mut machine = Machine::new(replica, snapshots.clone(), Bytes::new());
@@ -66,7 +67,11 @@ async fn the_newest_operations_outlive_a_restart() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let snapshots = Snapshots::open(folder.path()).expect("a new folder opens");
     let replica = || {
-        Arc::new(Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(1_000_000)), FEATURE_LEVEL))
+        Arc::new(Replica::new(
+            Arc::new(LogClock::default()),
+            Arc::new(ChangeLog::new(1_000_000)),
+            FEATURE_LEVEL,
+        ))
     };
     let put = |index: u64| {
         let key = Key::new(&format!("k{index}")).expect("a key");
@@ -85,16 +90,17 @@ async fn the_newest_operations_outlive_a_restart() {
     let after = replica();
     let mut machine = Machine::new(after.clone(), snapshots, Bytes::new());
     machine.install_snapshot(&snapshot.meta, snapshot.snapshot).await.expect("it is read");
-    let recent = after.feed().recent(usize::MAX);
-    assert_eq!(recent, before.feed().recent(RECENT_MAX));
+    let recent = after.change_log().recent(usize::MAX);
+    assert_eq!(recent, before.change_log().recent(RECENT_MAX));
     assert_eq!(
         recent.iter().map(|operation| operation.index).collect::<Vec<_>>(),
         (51..=150).rev().collect::<Vec<_>>()
     );
     assert_eq!((recent[0].by, recent[0].at_ms), (Some(1), 150));
-    let has_value = |operation: &Operation| matches!(operation.what, What::Put { value: Some(_), .. });
+    let has_value =
+        |operation: &Operation| matches!(operation.kind, OperationKind::Put { value: Some(_), .. });
     assert_eq!((has_value(&recent[0]), has_value(&recent[1])), (true, false), "large values are left out");
     after.apply(vec![put(151)]).1.expect("it goes on");
-    let recent = after.feed().recent(3);
+    let recent = after.change_log().recent(3);
     assert_eq!(recent.iter().map(|operation| operation.index).collect::<Vec<_>>(), [151, 150, 149]);
 }

@@ -1,12 +1,12 @@
-//! Log time: the milliseconds that entries carry. It runs on the monotonic clock, from the last log time
-//! seen, so a wall clock that jumps moves nothing. The wall clock is read only when a whole cluster starts
-//! and no running node knows the log time.
+//! Log time: the time in milliseconds that the leader stamps on log entries. A node continues from the last log time it has
+//! seen, on its monotonic clock, so a jump of the wall clock has no effect. It reads the wall clock only when the whole
+//! cluster starts and no running node knows the log time.
 
 use std::sync::Mutex;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
-/// One node's idea of log time.
+/// One node's estimate of log time.
 pub struct LogClock {
     started: Instant,
     state: Mutex<State>,
@@ -15,8 +15,8 @@ pub struct LogClock {
 
 #[derive(Default)]
 struct State {
-    /// Log time minus the monotonic time since `started`, in milliseconds. The last reading of a running
-    /// node's clock sets it; entries only raise it, since they come late by their way through the log.
+    /// Log time minus the monotonic time since `started`, in milliseconds. A reading of a running node's clock sets it. An
+    /// entry can only raise it, because an entry is applied some time after it was stamped.
     offset_ms: Option<i128>,
     /// The largest time seen in an entry.
     last_ms: u64,
@@ -29,7 +29,7 @@ impl Default for LogClock {
 }
 
 impl LogClock {
-    /// An applied entry carried this time.
+    /// Records the log time of an applied entry.
     pub fn observe(&self, at_ms: u64) {
         let elapsed = self.elapsed_ms();
         let mut state = self.state.lock().expect("no panic while held");
@@ -38,25 +38,25 @@ impl LogClock {
         state.offset_ms = Some(state.offset_ms.map_or(offset, |known| known.max(offset)));
     }
 
-    /// A running node told its log time: from now on this node may stamp entries. A later reading takes the
-    /// place of an earlier one, so a clock that ticks faster than the leader's does not run away from it.
+    /// Sets the clock to a running node's log time: from now on this node can stamp entries. A later reading replaces an
+    /// earlier one, so a clock that ticks faster than the leader's does not run away from it.
     pub fn anchor(&self, log_ms: u64) {
         let offset = i128::from(log_ms) - self.elapsed_ms();
         self.state.lock().expect("no panic while held").offset_ms = Some(offset);
         self.anchored.send_replace(true);
     }
 
-    /// The whole cluster has just started: log time goes on from the wall clock, never backwards.
+    /// Sets the clock by the wall clock, because the whole cluster has just started. Log time never goes back.
     pub fn anchor_to_wall(&self) {
         let wall = i128::from(wall_ms()) - self.elapsed_ms();
         let mut state = self.state.lock().expect("no panic while held");
-        // A wall clock that is behind must not make log time wait for it.
+        // If the wall clock is behind log time, log time must not wait for it.
         state.offset_ms = Some(state.offset_ms.map_or(wall, |known| known.max(wall)));
         drop(state);
         self.anchored.send_replace(true);
     }
 
-    /// Log time now, if this node knows it: since it was told by a running node, or set by the wall clock.
+    /// Log time now; `None` until the clock is anchored, by a running node's reading or by the wall clock.
     pub fn now_ms(&self) -> Option<u64> {
         if !self.is_anchored() {
             return None;
@@ -71,13 +71,13 @@ impl LogClock {
         *self.anchored.borrow()
     }
 
-    /// Returns once [`Self::now_ms`] has an answer.
+    /// Returns once [`Self::now_ms`] is known.
     pub async fn anchored(&self) {
         // The sender lives as long as `self`, so waiting can't fail.
         let _ = self.anchored.subscribe().wait_for(|anchored| *anchored).await;
     }
 
-    /// How far log time is ahead of the wall clock, in milliseconds: a metric, and nothing else.
+    /// How far log time is ahead of the wall clock, in milliseconds. Used as a metric only.
     pub fn ahead_of_wall_ms(&self) -> Option<i64> {
         let ahead = i128::from(self.now_ms()?) - i128::from(wall_ms());
         i64::try_from(ahead).ok()
@@ -135,7 +135,7 @@ mod tests {
         clock.observe(far);
         clock.anchor_to_wall();
         assert!(clock.now_ms().unwrap() >= far);
-        // Nor stop it until the wall has caught up: it goes on from where it was.
+        // Nor can it stop log time until the wall clock has caught up.
         let begun = Instant::now();
         while clock.now_ms().unwrap() < far + 5 {
             assert!(begun.elapsed().as_secs() < 5, "log time stands still");

@@ -1,10 +1,10 @@
-//! Encoding of what is stored, behind the version of its format, and of messages between nodes, whose version is that of
-//! the protocol that both agreed on. `docs/formats.md` describes them all.
+//! Encoding of stored data, which begins with the version of its format, and of messages between nodes, whose version is
+//! that of the protocol that both nodes agreed on. `docs/formats.md` describes all formats.
 
 use bytes::{Buf, Bytes};
 use serde::{Deserialize, Serialize};
 
-/// Why bytes could not be read.
+/// Why bytes could not be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
     #[error("{what} ends early")]
@@ -21,18 +21,18 @@ impl From<CodecError> for std::io::Error {
     }
 }
 
-/// Encodes any small message.
+/// Encodes a small message.
 pub fn to_bytes<T: Serialize>(message: &T) -> Bytes {
-    // Writing to memory fails on no value of our types; a peer refuses an empty message.
+    // Encoding into memory does not fail for our types. If it did, the peer would refuse the empty message.
     postcard::to_stdvec(message).map(Bytes::from).unwrap_or_default()
 }
 
-/// Encodes something that is kept, behind the version of its format.
-pub fn to_versioned<T: Serialize>(version: u8, kept: &T) -> Bytes {
-    postcard::to_extend(kept, vec![version]).map(Bytes::from).unwrap_or_default()
+/// Encodes a value that is stored: the version of its format, then the value.
+pub fn to_versioned<T: Serialize>(version: u8, value: &T) -> Bytes {
+    postcard::to_extend(value, vec![version]).map(Bytes::from).unwrap_or_default()
 }
 
-/// Reads what [`to_versioned`] wrote in the version that is `known`; bytes left over are an error.
+/// Decodes the output of [`to_versioned`] if its version is `known`. Trailing bytes are an error.
 ///
 /// # Errors
 /// [`CodecError`].
@@ -46,7 +46,7 @@ pub fn from_versioned<'a, T: Deserialize<'a>>(
     from_postcard(what, rest)
 }
 
-/// Reads a message that [`to_bytes`] wrote; bytes left over are an error.
+/// Decodes the output of [`to_bytes`]. Trailing bytes are an error.
 ///
 /// # Errors
 /// [`CodecError::Malformed`].
@@ -66,7 +66,7 @@ pub fn expect_version(what: &'static str, found: u8, known: u8) -> Result<(), Co
     if found == known { Ok(()) } else { Err(CodecError::Version { what, found, known }) }
 }
 
-/// Takes a part that begins with its length in 4 bytes.
+/// Splits off a part that is preceded by its length in 4 bytes.
 ///
 /// # Errors
 /// [`CodecError::Short`].

@@ -1,11 +1,12 @@
-//! The digests of a replica's recent states, to be compared with those of other nodes.
+//! The digests of a replica's recent states, for the audit that compares nodes.
 
 use crate::cache::Digest;
 use std::collections::VecDeque;
 
 /// How many (index, digest) pairs are kept for comparison with other nodes.
 const DIGESTS_KEPT: usize = 1_024;
-/// Under load the newest digests of two nodes do not overlap, so those at every 1,024th index are kept for longer.
+/// Under load the newest digests of two nodes may not overlap, so every 1,024th index is a checkpoint whose digest is kept
+/// for longer.
 const CHECKPOINT_EVERY: u64 = 1_024;
 const CHECKPOINTS_KEPT: usize = 256;
 /// How many of the newest digests are compared besides the checkpoints.
@@ -26,7 +27,7 @@ impl Default for DigestHistory {
 
 impl DigestHistory {
     /// Adds the digest of the state after the entry at `index`.
-    pub fn note(&mut self, index: u64, digest: Digest) {
+    pub fn record(&mut self, index: u64, digest: Digest) {
         push_bounded(&mut self.newest, (index, digest), DIGESTS_KEPT);
         if index.is_multiple_of(CHECKPOINT_EVERY) {
             push_bounded(&mut self.checkpoints, (index, digest), CHECKPOINTS_KEPT);

@@ -1,20 +1,20 @@
-//! What a log entry carries for the cache: a command with its idempotency key, and reads to count.
+//! The part of a log entry that the cache reads: a command with its idempotency key, and touches.
 
 use super::codec::{CodecError, from_postcard, from_versioned, to_bytes};
 use crate::cache::{Command, Touch};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// Largest encoded command, in bytes. The log keeps entries of up to 2 MiB safe against power cuts; the rest
-/// of that is for the entry's own header.
+/// Largest encoded command, in bytes. The log stores entries of up to 2 MiB safely across a power cut; the difference is for
+/// the entry's own header.
 pub const COMMAND_BYTES_MAX: usize = 2 * 1024 * 1024 - 4 * 1024;
 
-/// Memory beyond its content that an encoded command may hold.
+/// Unused memory that an encoded command may hold, in bytes.
 const SPARE_BYTES_MAX: usize = 4 * 1024;
 
 const ENVELOPE_VERSION: u8 = 1;
 
-/// What a proposal's body holds.
+/// The body of a [`super::Proposal`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
     pub idempotency_key: Option<String>,
@@ -23,9 +23,9 @@ pub struct Envelope {
 
 impl Envelope {
     pub fn encode(&self) -> Bytes {
-        // Writing to memory fails on no value of these types.
+        // Encoding into memory does not fail for these types.
         let mut out = postcard::to_extend(self, vec![ENVELOPE_VERSION]).unwrap_or_default();
-        // It grew by doubling, and lives as long as the write.
+        // The buffer grew by doubling, and is held for as long as the write takes.
         if out.capacity() - out.len() > SPARE_BYTES_MAX {
             out.shrink_to_fit();
         }
@@ -39,7 +39,7 @@ impl Envelope {
     }
 }
 
-/// Encodes the reads that an entry tells of.
+/// Encodes the touches of an entry.
 pub fn encode_touches(touches: &[Touch]) -> Bytes {
     if touches.is_empty() { Bytes::new() } else { to_bytes(&touches) }
 }

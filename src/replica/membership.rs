@@ -1,5 +1,5 @@
-//! Where an entry stands in the log, and who belongs to the cluster: Raft's facts in types of our own, which go to disk
-//! and to peers as they are.
+//! Positions in the log and the cluster's membership, in types of our own: they are written to disk and sent to peers, and
+//! an upgrade of openraft must not change those formats.
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,31 +12,31 @@ pub struct LogPosition {
     pub index: u64,
 }
 
-/// Who belongs to the cluster. Of two sets of voters a majority of each is needed.
+/// The nodes of the cluster. A joint membership has two sets of voters, and a decision needs a majority of each.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
     pub voters: Vec<BTreeSet<u64>>,
     pub members: BTreeMap<u64, Member>,
 }
 
-/// A membership and the entry that it comes from.
+/// A membership and the position of its log entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoredMembership {
-    /// `None` for the empty one that every log begins with.
+    /// `None` for the empty membership that every log starts with.
     pub position: Option<LogPosition>,
     pub membership: Membership,
 }
 
-/// A node as the membership knows it.
+/// What the membership says about a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     pub name: String,
-    /// Where clients reach it, as a URL.
+    /// The URL for its clients.
     pub http: String,
-    /// Where peers reach it, as host:port.
+    /// The address for its peers, as host:port.
     pub peer: String,
-    /// The data folder's own number: a wiped folder has another, so a node that lost its data is not
-    /// taken for the one it was.
+    /// The UUID of its data folder. A new folder has a new one, so a node that lost its data is not mistaken for the one
+    /// that had it.
     pub store_uuid: String,
 }
 

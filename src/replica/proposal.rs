@@ -1,19 +1,19 @@
-//! A command on its way through the log, and the answer of `apply` to whoever proposed it.
+//! A proposed command, and the response of `apply` to its proposer.
 
 use crate::cache::{CommandError, Outcome};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A command on its way through the log. It stays encoded: leader, log and peers pass the same bytes on,
-/// and only `apply` reads them.
+/// A proposed command. It stays encoded: the leader, the log and the peers handle the same bytes, and only `apply` decodes
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proposal {
     /// The leader's time, in milliseconds since the Unix epoch; 0 until the leader stamps it.
     pub at_ms: u64,
-    /// The node whose client asked for it; 0 for what the cluster does by itself.
+    /// The node whose client requested it; 0 for what the cluster does by itself.
     pub by: u64,
-    /// Reads to be counted before the command, encoded by [`super::encode_touches`]; empty for none.
+    /// Touches to be applied before the command, encoded by [`super::encode_touches`]; empty for none.
     pub touches: Bytes,
     /// A [`super::Envelope`], encoded.
     pub body: Bytes,
@@ -25,10 +25,10 @@ impl fmt::Display for Proposal {
     }
 }
 
-/// What `apply` answers to the proposer.
+/// The response of `apply` to the proposer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Response {
     pub result: Result<Outcome, CommandError>,
-    /// The answer was remembered from an earlier entry with the same idempotency key.
+    /// Whether the result is that of an earlier entry with the same idempotency key.
     pub replayed: bool,
 }

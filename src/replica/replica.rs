@@ -1,23 +1,23 @@
-//! This node's copy of the state: the cache, how far it is applied, and its recent digests. `apply` writes
-//! it, everybody else reads it.
+//! This node's copy of the replicated state: the cache, the position of the last applied entry, the membership and the
+//! recent digests. Only `apply` and the installation of a snapshot write it; all other code reads it.
 
 use super::applied_index::AppliedIndex;
 use super::apply_times::{ApplyStats, ApplyTimes};
+use super::change_log::{ChangeLog, ChangeSet};
 use super::clock::LogClock;
 use super::codec::CodecError;
 use super::digests::DigestHistory;
 use super::envelope::{Envelope, decode_touches};
-use super::feed::{Change as Visible, Feed};
 use super::membership::{LogPosition, Membership, StoredMembership};
+use super::operation::{Operation, RECENT_MAX};
 use super::proposal::{Proposal, Response};
-use super::recent::{Operation, RECENT_MAX};
 use crate::cache::{Cache, CacheConfig, Command, Digest, Outcome, SnapshotView, Stamp, Touch};
 use std::io;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::time::Instant;
 use tokio::sync::watch;
 
-/// The state and those who wait for it to move.
+/// The replicated state, and a channel that announces the applied index.
 pub struct Replica {
     state: RwLock<State>,
     applied: AppliedIndex,
@@ -25,7 +25,7 @@ pub struct Replica {
     steps: watch::Sender<u64>,
     apply_times: ApplyTimes,
     clock: Arc<LogClock>,
-    feed: Arc<Feed>,
+    change_log: Arc<ChangeLog>,
     /// The newest feature level that this node knows.
     feature_level: u32,
 }
@@ -37,25 +37,25 @@ struct State {
     digests: DigestHistory,
 }
 
-/// A log entry that is committed, to be applied.
+/// A committed log entry, to be applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
     pub position: LogPosition,
     pub content: Content,
 }
 
-/// What a log entry holds.
+/// The content of a log entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// Nothing: a leader's first entry.
+    /// Nothing: the first entry of a leader's term.
     Blank,
     Command(Proposal),
     Membership(Membership),
 }
 
-/// A still picture of the state, for a snapshot.
-pub struct Picture {
-    pub frozen: SnapshotView,
+/// The state at one index, for a snapshot. It does not change when later entries are applied.
+pub struct ReplicaSnapshot {
+    pub cache: SnapshotView,
     pub last_applied: Option<LogPosition>,
     pub membership: StoredMembership,
     /// The newest operations, newest first.
@@ -63,8 +63,9 @@ pub struct Picture {
 }
 
 impl Replica {
-    /// An empty state; what it applies goes into the feed. It follows the log up to `feature_level`.
-    pub fn new(clock: Arc<LogClock>, feed: Arc<Feed>, feature_level: u32) -> Self {
+    /// An empty state. It appends the changes that it applies to `change_log`, and stops at an entry that needs a feature
+    /// level above `feature_level`.
+    pub fn new(clock: Arc<LogClock>, change_log: Arc<ChangeLog>, feature_level: u32) -> Self {
         let state = State {
             cache: Cache::new(CacheConfig::default()),
             last_applied: None,
@@ -77,20 +78,20 @@ impl Replica {
             steps: watch::Sender::new(0),
             apply_times: ApplyTimes::default(),
             clock,
-            feed,
+            change_log,
             feature_level,
         }
     }
 
-    /// Looks at the cache. Short: `apply` waits meanwhile.
-    pub fn with_cache<T>(&self, look: impl FnOnce(&Cache) -> T) -> T {
-        look(&self.read().cache)
+    /// Reads the cache. `read` must be short, because `apply` waits for the lock.
+    pub fn with_cache<T>(&self, read: impl FnOnce(&Cache) -> T) -> T {
+        read(&self.read().cache)
     }
 
-    /// Refuses a state of rules that this node does not know.
+    /// Refuses a state that needs a later feature level than this node knows.
     ///
     /// # Errors
-    /// What to do.
+    /// A sentence that tells the operator what to do.
     pub fn check_level(&self, cache: &Cache) -> io::Result<()> {
         let (level, known) = (cache.feature_level(), self.feature_level);
         if level > known {
@@ -102,9 +103,9 @@ impl Replica {
         Ok(())
     }
 
-    /// What was applied lately.
-    pub fn feed(&self) -> &Feed {
-        &self.feed
+    /// The latest changes.
+    pub fn change_log(&self) -> &ChangeLog {
+        &self.change_log
     }
 
     /// The newest (index, digest) pairs, oldest first.
@@ -117,12 +118,12 @@ impl Replica {
         self.read().digests.comparable()
     }
 
-    /// Whether the membership that is applied here, and so committed, has a node.
+    /// Whether the applied, and therefore committed, membership contains a node.
     pub fn has_member(&self, id: u64) -> bool {
         self.read().membership.membership.members.contains_key(&id)
     }
 
-    /// Makes this replica differ from the others, for tests of those who compare them.
+    /// Makes this replica differ from the others, to test the audit that compares them.
     #[doc(hidden)]
     pub fn corrupt(&self) {
         self.write().cache.corrupt();
@@ -153,38 +154,37 @@ impl Replica {
         (state.last_applied, state.membership.clone())
     }
 
-    /// Applies entries in their order, then tells those who wait how far we are. One lock is taken for all of
-    /// them, so they should be few. The answers are those of the entries that were applied: all of them,
-    /// unless there is an error.
+    /// Applies entries in order, then announces the new applied index. It holds one write lock for all of them, so pass
+    /// only a few. Returns the responses of the entries that were applied: of all, unless there is an error.
     ///
     /// # Errors
-    /// An entry cannot be read, or raises the rules to a level that this program does not know. It has to stop before
-    /// it: the others go on by what it can't follow.
+    /// An entry cannot be decoded, or needs a feature level that this program does not know. The node must stop before that
+    /// entry: the other nodes apply it, so this one would differ from them.
     pub fn apply(&self, entries: Vec<Committed>) -> (Vec<Response>, io::Result<()>) {
-        // Decoding needs no lock.
-        let mut steps = Vec::with_capacity(entries.len());
+        // Decode before taking the lock.
+        let mut decoded = Vec::with_capacity(entries.len());
         let mut outcome = Ok(());
         for entry in entries {
-            match Step::of(entry, self.feature_level) {
-                Ok(step) => steps.push(step),
+            match DecodedEntry::decode(entry, self.feature_level) {
+                Ok(entry) => decoded.push(entry),
                 Err(error) => {
                     outcome = Err(error);
                     break;
                 }
             }
         }
-        let Some(last) = steps.last().map(|step| step.position) else { return (Vec::new(), outcome) };
-        let latest_ms = steps.iter().filter_map(Step::at_ms).max();
-        let mut changes = Vec::with_capacity(steps.len());
-        self.with_cache(|cache| cache.prefetch(steps.iter().filter_map(Step::command)));
+        let Some(last) = decoded.last().map(|entry| entry.position) else { return (Vec::new(), outcome) };
+        let latest_ms = decoded.iter().filter_map(DecodedEntry::at_ms).max();
+        let mut changes = Vec::with_capacity(decoded.len());
+        self.with_cache(|cache| cache.prefetch(decoded.iter().filter_map(DecodedEntry::command)));
         let mut state = self.write();
         let begun = Instant::now();
-        let responses = steps.into_iter().map(|step| state.apply(step, &mut changes)).collect();
-        // With the state, so that nobody sees one without the other.
-        let forgotten = self.feed.extend(changes, last.index);
+        let responses = decoded.into_iter().map(|entry| state.apply(entry, &mut changes)).collect();
+        // Under the same lock as the state, so that no reader sees one without the other.
+        let removed = self.change_log.extend(changes, last.index);
         drop(state);
         self.apply_times.note(begun.elapsed());
-        drop(forgotten);
+        drop(removed);
         if let Some(latest_ms) = latest_ms {
             self.clock.observe(latest_ms);
         }
@@ -203,17 +203,18 @@ impl Replica {
         self.steps.send_replace(index);
     }
 
-    pub fn picture(&self) -> Picture {
+    /// The state at the last applied entry, for a snapshot.
+    pub fn snapshot(&self) -> ReplicaSnapshot {
         let state = self.read();
-        Picture {
-            frozen: state.cache.snapshot_view(),
+        ReplicaSnapshot {
+            cache: state.cache.snapshot_view(),
             last_applied: state.last_applied,
             membership: state.membership.clone(),
-            recent: self.feed.recent(RECENT_MAX),
+            recent: self.change_log.recent(RECENT_MAX),
         }
     }
 
-    /// Puts a snapshot's state in place of ours.
+    /// Replaces the state with that of a snapshot.
     pub fn replace(
         &self,
         cache: Cache,
@@ -223,13 +224,13 @@ impl Replica {
     ) {
         self.clock.observe(cache.now_ms());
         let mut state = self.write();
-        // The old state is dropped after the lock is given back: freeing a large cache takes a while.
+        // Drop the old state only after releasing the lock: freeing a large cache takes a while.
         let old = std::mem::replace(
             &mut *state,
             State { cache, last_applied, membership, digests: DigestHistory::default() },
         );
-        state.note_digest();
-        self.feed.restart(state.cache.index(), recent);
+        state.record_digest();
+        self.change_log.restart(state.cache.index(), recent);
         drop(state);
         drop(old);
         self.announce();
@@ -244,7 +245,7 @@ impl Replica {
     }
 }
 
-/// A lie for the consistency tests: one in four touches never came.
+/// A fault for the consistency tests: drops one in four touches.
 #[cfg(feature = "sabotage")]
 fn forget_some(mut touches: Vec<crate::cache::Touch>, index: u64) -> Vec<crate::cache::Touch> {
     if crate::sabotage::Sabotage::ForgetTouch.is_chosen() {
@@ -257,50 +258,50 @@ fn forget_some(mut touches: Vec<crate::cache::Touch>, index: u64) -> Vec<crate::
     touches
 }
 
-/// An entry, decoded.
-struct Step {
+/// A log entry, decoded.
+struct DecodedEntry {
     position: LogPosition,
-    change: Change,
+    payload: Payload,
 }
 
-enum Change {
+enum Payload {
     Command { at_ms: u64, by: u64, envelope: Envelope, touches: Vec<Touch> },
     Membership(StoredMembership),
     Blank,
 }
 
-impl Step {
-    fn of(entry: Committed, known_level: u32) -> io::Result<Self> {
+impl DecodedEntry {
+    fn decode(entry: Committed, known_level: u32) -> io::Result<Self> {
         let position = entry.position;
-        let change = match entry.content {
-            Content::Blank => Change::Blank,
+        let payload = match entry.content {
+            Content::Blank => Payload::Blank,
             Content::Membership(membership) => {
-                Change::Membership(StoredMembership { position: Some(position), membership })
+                Payload::Membership(StoredMembership { position: Some(position), membership })
             }
-            Content::Command(proposal) => Self::change_of(position.index, &proposal, known_level)?,
+            Content::Command(proposal) => Self::decode_command(position.index, &proposal, known_level)?,
         };
-        Ok(Self { position, change })
+        Ok(Self { position, payload })
     }
 
-    /// Log time, where the entry has one.
+    /// The entry's log time, if it has one.
     fn at_ms(&self) -> Option<u64> {
-        match &self.change {
-            Change::Command { at_ms, .. } => Some(*at_ms),
+        match &self.payload {
+            Payload::Command { at_ms, .. } => Some(*at_ms),
             _ => None,
         }
     }
 
-    /// The command, where there is one.
+    /// The entry's command, if it has one.
     fn command(&self) -> Option<&Command> {
-        match &self.change {
-            Change::Command { envelope, .. } => Some(&envelope.command),
+        match &self.payload {
+            Payload::Command { envelope, .. } => Some(&envelope.command),
             _ => None,
         }
     }
 
-    fn change_of(index: u64, proposal: &Proposal, known_level: u32) -> io::Result<Change> {
-        // What is committed counts on all nodes. One that skipped an entry it cannot read would differ from those that
-        // can, and one that is replayed by an older program would lose what was acknowledged.
+    fn decode_command(index: u64, proposal: &Proposal, known_level: u32) -> io::Result<Payload> {
+        // A committed entry takes effect on all nodes. A node that skipped an entry it cannot decode would differ from those
+        // that can, and an older program that replays the log would lose acknowledged writes.
         let unreadable = |error: CodecError| {
             let reason = format!(
                 "entry {index} of the log cannot be read: {error}; run the version of Lockstep that wrote it, or a later one"
@@ -322,42 +323,43 @@ impl Step {
         let touches = decode_touches(&proposal.touches).map_err(unreadable)?;
         #[cfg(feature = "sabotage")]
         let touches = forget_some(touches, index);
-        Ok(Change::Command { at_ms: proposal.at_ms, by: proposal.by, envelope, touches })
+        Ok(Payload::Command { at_ms: proposal.at_ms, by: proposal.by, envelope, touches })
     }
 }
 
 impl State {
-    fn apply(&mut self, Step { position, change }: Step, changes: &mut Vec<Visible>) -> Response {
+    fn apply(&mut self, entry: DecodedEntry, changes: &mut Vec<ChangeSet>) -> Response {
+        let DecodedEntry { position, payload } = entry;
         let index = position.index;
-        let response = match change {
-            Change::Command { at_ms, by, envelope: Envelope { idempotency_key, command }, touches } => {
+        let response = match payload {
+            Payload::Command { at_ms, by, envelope: Envelope { idempotency_key, command }, touches } => {
                 let applied = self.cache.apply(Stamp { index, at_ms, idempotency_key, touches }, command);
                 if !applied.events.is_empty() {
-                    changes.push(Visible::new(index, self.cache.now_ms(), by, applied.events));
+                    changes.push(ChangeSet::new(index, self.cache.now_ms(), by, applied.events));
                 }
                 Response { result: applied.outcome, replayed: applied.replayed }
             }
-            Change::Membership(membership) => {
+            Payload::Membership(membership) => {
                 self.cache.advance(index);
                 self.membership = membership;
                 done()
             }
-            Change::Blank => {
+            Payload::Blank => {
                 self.cache.advance(index);
                 done()
             }
         };
         self.last_applied = Some(position);
-        self.note_digest();
+        self.record_digest();
         response
     }
 
-    fn note_digest(&mut self) {
-        self.digests.note(self.cache.index(), self.cache.digest());
+    fn record_digest(&mut self) {
+        self.digests.record(self.cache.index(), self.cache.digest());
     }
 }
 
-/// What a proposer of an entry without a command is told.
+/// The response to an entry without a command.
 fn done() -> Response {
     Response { result: Ok(Outcome::Ticked), replayed: false }
 }
@@ -377,10 +379,10 @@ mod tests {
         committed(index, proposal)
     }
 
-    /// C11: an entry that cannot be read stops the node, and is never skipped.
+    /// C11: an entry that cannot be decoded stops the node, and is never skipped.
     #[test]
     fn an_unreadable_entry_stops_this_node() {
-        let replica = Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(0)), FEATURE_LEVEL);
+        let replica = Replica::new(Arc::new(LogClock::default()), Arc::new(ChangeLog::new(0)), FEATURE_LEVEL);
         let good = Envelope { idempotency_key: None, command: Command::Tick }.encode();
         let mut later = good.to_vec();
         later[0] += 1;
@@ -399,16 +401,16 @@ mod tests {
         assert!(replica.apply(vec![raw(1, b"", good)]).1.is_ok());
     }
 
-    /// C11: rules that this program does not know stop it before it could differ from those that do.
+    /// C11: an unknown feature level stops this program before it could differ from those that know it.
     #[test]
     fn a_later_feature_level_stops_this_node() {
-        let replica = Replica::new(Arc::new(LogClock::default()), Arc::new(Feed::new(0)), FEATURE_LEVEL);
+        let replica = Replica::new(Arc::new(LogClock::default()), Arc::new(ChangeLog::new(0)), FEATURE_LEVEL);
         let raise = |index, level| entry(index, Command::RaiseFeatureLevel { level });
         let level = FEATURE_LEVEL;
         let (responses, outcome) = replica.apply(vec![raise(1, level), raise(2, level + 1), raise(3, level)]);
         let error = outcome.unwrap_err().to_string();
         assert!(error.contains("entry 2 needs feature level"), "{error}");
-        assert_eq!(responses.len(), 1, "the one before is answered");
+        assert_eq!(responses.len(), 1, "the entry before it is answered");
         assert_eq!(
             (replica.applied_index(), replica.with_cache(Cache::index)),
             (1, 1),

@@ -12,7 +12,7 @@ use lockstep::api::{AddMember, Founding, FoundingMember, Joined};
 use lockstep::cache::{CacheConfig, Policy};
 use lockstep::node::{NodeError, Timing};
 use lockstep::raft::View;
-use lockstep::replica::{Forgotten, Page};
+use lockstep::replica::{Compacted, Page};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -226,14 +226,16 @@ impl World {
             if let Some((_, digest)) = digests.last() {
                 self.trace.note_number(digest.0 as u64);
             }
-            let feed = consensus.replica().feed();
-            // Behind a snapshot that was installed it begins anew.
+            let change_log = consensus.replica().change_log();
+            // The change log starts over after a snapshot is installed.
             let from = last.watched_to;
-            let changes = match feed.after(from, usize::MAX, usize::MAX) {
+            let changes = match change_log.after(from, usize::MAX, usize::MAX) {
                 Ok(page) => (from, page),
-                Err(Forgotten { until }) => (until, Page { changes: Vec::new(), until, more: false }),
+                Err(Compacted { up_to }) => {
+                    (up_to, Page { changes: Vec::new(), next_cursor: up_to, more: false })
+                }
             };
-            last.watched_to = changes.1.until;
+            last.watched_to = changes.1.next_cursor;
             let log_time_ms = consensus.replica().with_cache(lockstep::cache::Cache::now_ms);
             let (place, disk_is_idle) = (machine.place, machine.disk_is_idle());
             let sight = Sight { place, view, applied, disk_is_idle, digests, changes, log_time_ms };

@@ -12,7 +12,7 @@ use super::sync_history::LoggedOperation;
 use crate::api::Consistency;
 use crate::front::WatchPermit;
 use crate::node::{
-    Change, EntriesPage, Operation, Principal, Session, SessionError, SessionWatch, WatchItem,
+    ChangeSet, EntriesPage, Operation, Principal, Session, SessionError, SessionWatch, WatchItem,
 };
 use axum::Router;
 use serde::Serialize;
@@ -268,7 +268,7 @@ impl Broadcaster {
         }
     }
 
-    fn note(&mut self, changes: &[Change]) {
+    fn note(&mut self, changes: &[ChangeSet]) {
         self.changed = true;
         let all: usize = changes.iter().map(|change| change.events().len()).sum();
         let mut newest: Vec<Operation> =

@@ -6,7 +6,7 @@ use super::answer::Context;
 use super::strategy;
 use super::value::shown;
 use crate::cache::Cause;
-use crate::node::{Operation, Session, What};
+use crate::node::{Operation, OperationKind, Session};
 use axum::Json;
 use axum::http::Uri;
 use serde::{Deserialize, Serialize};
@@ -87,11 +87,11 @@ pub(super) async fn history(context: Context, uri: Uri) -> Json<SyncHistory> {
 impl LoggedOperation {
     /// An operation as these routes show it.
     pub(in crate::http) fn of(operation: Operation, session: &Session) -> Self {
-        let Operation { index, position, at_ms, by, what } = operation;
+        let Operation { index, position, at_ms, by, kind } = operation;
         let id = id_of(&session.lineage().0, index, position);
         let mut logged = Self { operation_id: id.clone(), id, timestamp: at_ms, index, ..Self::default() };
-        match what {
-            What::Put { key, value, bytes, .. } => {
+        match kind {
+            OperationKind::Put { key, value, bytes, .. } => {
                 (logged.kind, logged.key, logged.bytes) = ("set", Some(key.into()), Some(bytes));
                 match value.map(|value| shown(&value)) {
                     Some(Ok((json, is_base64))) => {
@@ -100,21 +100,21 @@ impl LoggedOperation {
                     Some(Err(_)) | None => logged.omitted_bytes = Some(bytes),
                 }
             }
-            What::Deadline { key, expires_at_ms } => {
+            OperationKind::Deadline { key, expires_at_ms } => {
                 (logged.kind, logged.key, logged.expires_at) = ("ttl", Some(key.into()), expires_at_ms);
             }
-            What::Removed { key, cause } => {
-                let kind = match cause {
+            OperationKind::Removed { key, cause } => {
+                let cause = match cause {
                     Cause::Delete => "delete",
                     Cause::Expire => "expire",
                     Cause::Evict => "evict",
                 };
-                (logged.kind, logged.key) = (kind, Some(key.into()));
+                (logged.kind, logged.key) = (cause, Some(key.into()));
             }
-            What::Cleared { prefix, removed } => {
+            OperationKind::Cleared { prefix, removed } => {
                 (logged.kind, logged.prefix, logged.removed) = ("clear", prefix, Some(removed));
             }
-            What::Configured { config, policy_changed } => {
+            OperationKind::Configured { config, policy_changed } => {
                 logged.kind = if policy_changed { "strategy-change" } else { "config" };
                 logged.strategy = Some(strategy::name(config.policy));
             }

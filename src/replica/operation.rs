@@ -1,16 +1,16 @@
-//! The newest operations, as they are remembered when the changes themselves no longer are: each without what is large.
-//! They go into snapshots, so a node knows them after a restart too.
+//! The newest operations, in a short form that outlives the change log: without large values. Snapshots contain them, so a
+//! node still has them after a restart.
 
-use super::feed::Change;
+use super::change_log::ChangeSet;
 use crate::cache::{CacheConfig, Cause, Event, Key, Value};
 use serde::{Deserialize, Serialize};
 
-/// How many are remembered.
+/// How many operations are kept.
 pub const RECENT_MAX: usize = 100;
-/// Values of more bytes are left out.
+/// Values of more bytes are omitted.
 const VALUE_BYTES_MAX: usize = 1_024;
 
-/// One event of a change.
+/// One event of a [`ChangeSet`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
     /// Index of the log entry.
@@ -19,15 +19,15 @@ pub struct Operation {
     pub position: u32,
     /// Log time, in milliseconds since the Unix epoch.
     pub at_ms: u64,
-    /// The node whose client asked for it; `None` for what the cluster does by itself.
+    /// The node whose client requested it; `None` for what the cluster does by itself.
     pub by: Option<u64>,
-    pub what: What,
+    pub kind: OperationKind,
 }
 
-/// What happened.
+/// What happened: [`Event`] in the form that snapshots contain, so its variants and their order are a format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum What {
-    /// Stored; a value of more than a kilobyte is left out.
+pub enum OperationKind {
+    /// Stored; `value` is `None` when it is longer than a kilobyte.
     Put {
         key: Key,
         value: Option<Value>,
@@ -53,17 +53,17 @@ pub enum What {
 }
 
 impl Operation {
-    /// The operations of a change, newest first.
-    pub fn of(change: &Change) -> impl Iterator<Item = Self> {
+    /// The operations of a change set, newest first.
+    pub fn of(change: &ChangeSet) -> impl Iterator<Item = Self> {
         let (index, at_ms, by) = (change.index(), change.at_ms(), change.by());
         change.events().iter().enumerate().rev().map(move |(position, event)| {
             let position = u32::try_from(position).unwrap_or(u32::MAX);
-            Self { index, position, at_ms, by, what: What::of(event) }
+            Self { index, position, at_ms, by, kind: OperationKind::of(event) }
         })
     }
 }
 
-impl What {
+impl OperationKind {
     fn of(event: &Event) -> Self {
         match event {
             Event::Put { record, created, .. } => {
