@@ -1,17 +1,17 @@
-//! Log lines that somebody outside can cause: few of each kind, and none longer than what a reader needs.
+//! Limits log lines that a client or a peer can cause: few lines of each kind, and none longer than a reader needs.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Characters of a text that came from outside.
+/// Most characters of a text from outside.
 const TEXT_CHARS_MAX: usize = 128;
-/// Different texts that are told apart; all others count as one.
+/// Most kinds that are counted separately. All others count as one kind.
 const KINDS_MAX: usize = 64;
-/// How long the same text is not written again.
+/// The shortest time between two lines of one kind.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// A text from outside, cut for a log line, without control characters.
+/// A text from outside, shortened for a log line and without control characters.
 pub fn clipped(text: &str) -> String {
     let plain = |char: char| if char.is_control() { '\u{fffd}' } else { char };
     let mut cut: String = text.chars().take(TEXT_CHARS_MAX).map(plain).collect();
@@ -21,8 +21,8 @@ pub fn clipped(text: &str) -> String {
     cut
 }
 
-/// Tells which of many alike lines to write: the first of a kind at once, then one a minute with the number of
-/// those that were left out.
+/// Decides which of many similar lines to write: the first of a kind immediately, then one a minute with the number of lines
+/// that were omitted.
 #[derive(Debug, Default)]
 pub struct LogLimit {
     kinds: Mutex<HashMap<String, Seen>>,
@@ -31,12 +31,11 @@ pub struct LogLimit {
 #[derive(Debug)]
 struct Seen {
     written: Instant,
-    left_out: u64,
+    omitted: u64,
 }
 
 impl LogLimit {
-    /// How many lines of this kind were left out since the last one that was written; `None` when this one is to be
-    /// left out, too.
+    /// The number of lines of this kind that were omitted since the last one that was written; `None` to omit this one, too.
     pub fn pass(&self, kind: &str) -> Option<u64> {
         self.pass_at(kind, Instant::now())
     }
@@ -46,15 +45,15 @@ impl LogLimit {
         let kind = if kinds.contains_key(kind) || kinds.len() < KINDS_MAX { kind } else { "" };
         match kinds.get_mut(kind) {
             Some(seen) if now.saturating_duration_since(seen.written) < PAUSE => {
-                seen.left_out += 1;
+                seen.omitted += 1;
                 None
             }
             Some(seen) => {
                 seen.written = now;
-                Some(std::mem::take(&mut seen.left_out))
+                Some(std::mem::take(&mut seen.omitted))
             }
             None => {
-                kinds.insert(kind.to_owned(), Seen { written: now, left_out: 0 });
+                kinds.insert(kind.to_owned(), Seen { written: now, omitted: 0 });
                 Some(0)
             }
         }

@@ -6,7 +6,7 @@ use super::exit::Usage;
 use crate::cache::{CacheConfig, ConfigChange};
 use crate::front::{Front, FrontLimits};
 use crate::http::{AppState, CompatSettings, HttpServer, HttpSettings};
-use crate::node::{Limits, Node, NodeOptions, Opened, Origin, Release, Timing};
+use crate::node::{Limits, Node, NodeOptions, Opened, Origin, RaftOptions, Release};
 use anyhow::{Context, Result, bail};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -247,7 +247,7 @@ fn options(args: ServeArgs, addresses: Addresses, bound: SocketAddr) -> Result<N
         peer_bind,
         peer_advertise: args.advertise_peer,
         http_advertise,
-        timing: timing(&args.timing)?,
+        raft: raft_options(&args.timing)?,
         limits: Limits {
             writes_in_flight: args.writes_in_flight,
             watch_bytes: args.watch_bytes,
@@ -331,24 +331,24 @@ fn given_settings(args: &FirstSettings) -> Result<ConfigChange> {
     })
 }
 
-fn timing(args: &TimingArgs) -> Result<Timing> {
-    let default = Timing::default();
-    let timing = Timing {
+fn raft_options(args: &TimingArgs) -> Result<RaftOptions> {
+    let default = RaftOptions::default();
+    let options = RaftOptions {
         heartbeat_ms: args.heartbeat_ms.unwrap_or(default.heartbeat_ms),
         election_min_ms: args.election_min_ms.unwrap_or(default.election_min_ms),
         election_max_ms: args.election_max_ms.unwrap_or(default.election_max_ms),
         snapshot_entries: args.snapshot_entries.unwrap_or(default.snapshot_entries),
         entries_kept: args.entries_kept.unwrap_or(default.entries_kept),
     };
-    let rising = 0 < timing.heartbeat_ms
-        && timing.heartbeat_ms < timing.election_min_ms
-        && timing.election_min_ms < timing.election_max_ms;
+    let rising = 0 < options.heartbeat_ms
+        && options.heartbeat_ms < options.election_min_ms
+        && options.election_min_ms < options.election_max_ms;
     if !rising {
         let wrong = "expected 0 < --heartbeat-ms < --election-min-ms < --election-max-ms";
         return Err(Usage(wrong.into()).into());
     }
-    if timing.snapshot_entries == 0 {
+    if options.snapshot_entries == 0 {
         return Err(Usage("--snapshot-entries: expected at least 1".into()).into());
     }
-    Ok(timing)
+    Ok(options)
 }

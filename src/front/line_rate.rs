@@ -16,7 +16,7 @@ pub struct LineRate {
 struct Interval {
     since: Instant,
     lines: u32,
-    left_out: u64,
+    omitted: u64,
 }
 
 impl LineRate {
@@ -28,17 +28,16 @@ impl LineRate {
     /// Whether one more line can be written; if so, how many were left out since the last one.
     pub fn admit(&self) -> Option<u64> {
         let mut current = self.current.lock().expect("no panic while held");
-        let current =
-            current.get_or_insert_with(|| Interval { since: Instant::now(), lines: 0, left_out: 0 });
+        let current = current.get_or_insert_with(|| Interval { since: Instant::now(), lines: 0, omitted: 0 });
         if current.since.elapsed() >= INTERVAL {
             (current.since, current.lines) = (Instant::now(), 0);
         }
         if current.lines == self.max {
-            current.left_out += 1;
+            current.omitted += 1;
             return None;
         }
         current.lines += 1;
-        Some(std::mem::take(&mut current.left_out))
+        Some(std::mem::take(&mut current.omitted))
     }
 }
 

@@ -57,8 +57,8 @@ pub(super) async fn accept<S>(
             Ok(accepted) => accepted,
             Err(error) => {
                 // Most likely there are no file descriptors left. That passes when connections end.
-                if let Some(left_out) = REFUSALS.admit() {
-                    tracing::warn!(%error, left_out, "cannot accept a connection");
+                if let Some(omitted) = REFUSALS.admit() {
+                    tracing::warn!(%error, omitted, "cannot accept a connection");
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
@@ -67,15 +67,15 @@ pub(super) async fn accept<S>(
         let client = ClientAddress::new(address.ip());
         let slot = state.front.connections.take(address.ip());
         if let Err(why) = &slot {
-            if let Some(left_out) = REFUSALS.admit() {
+            if let Some(omitted) = REFUSALS.admit() {
                 let max = state.front.limits.connections;
                 match why {
                     NoSlot::AllTaken => {
-                        tracing::warn!(max, left_out, "all connections are taken: more are for probes only");
+                        tracing::warn!(max, omitted, "all connections are taken: more are for probes only");
                     }
                     NoSlot::ShareTaken => {
                         let client = address.ip();
-                        tracing::warn!(%client, max, left_out, "a client has half of all connections: more are for probes only");
+                        tracing::warn!(%client, max, omitted, "a client has half of all connections: more are for probes only");
                     }
                 }
             }

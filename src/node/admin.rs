@@ -11,7 +11,7 @@ use super::write::Times;
 use crate::api::{AddMember, FeatureLevel, Joined};
 use crate::cache::Command;
 use crate::peer::{Lane, Method, NodeId, PeerError};
-use crate::raft::{MemberState, MembershipError, View};
+use crate::raft::{MemberState, MembershipError, RaftStatus};
 use crate::replica::{Envelope, Member, from_postcard, to_bytes};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -212,12 +212,12 @@ impl Inner {
             }
             AdminRequest::Transfer { to } => self.transfer(to, deadline).await.map(|()| AdminDone::Changed),
             AdminRequest::Members => {
-                let view = self.consensus.view();
+                let status = self.consensus.status();
                 let progress =
                     |m: MemberState| Progress { id: m.id, matched: m.matched, silent_ms: m.silent_ms };
                 Ok(AdminDone::Members(LeadersView {
-                    progress: view.members.into_iter().map(progress).collect(),
-                    last_log_index: view.last_log_index,
+                    progress: status.members.into_iter().map(progress).collect(),
+                    last_log_index: status.last_log_index,
                     shadow: self.touches.samples.report(),
                 }))
             }
@@ -249,7 +249,7 @@ impl Inner {
             return Err(AdminFailure::Invalid("store_uuid: expected a UUID".into()));
         }
         let _turn = self.turn(deadline).await?;
-        let members = self.consensus.view().members;
+        let members = self.consensus.status().members;
         if let Some(known) = members.iter().find(|known| known.member.store_uuid == request.store_uuid) {
             // What this node believes may be a change that is never committed, or one that was undone.
             let index = self.consensus.read_index(false).await.map_err(|_| AdminFailure::NotLeader)?;
@@ -310,14 +310,14 @@ impl Inner {
     ) -> Result<(), AdminFailure> {
         check_name(&name).and_then(|()| check_url(&http)).map_err(AdminFailure::Conflict)?;
         let _turn = self.turn(deadline).await?;
-        let view = self.consensus.view();
-        let member = find(&view, id)?.member.clone();
-        if let Some(other) = view.members.iter().find(|other| other.id != id && other.member.name == name) {
+        let status = self.consensus.status();
+        let member = find(&status, id)?.member.clone();
+        if let Some(other) = status.members.iter().find(|other| other.id != id && other.member.name == name) {
             let taken = format!("there is a member named {} already", other.member.name);
             return Err(AdminFailure::Conflict(taken));
         }
         let has_it = |other: &&MemberState| other.id != id && !http.is_empty() && other.member.http == http;
-        if let Some(other) = view.members.iter().find(has_it) {
+        if let Some(other) = status.members.iter().find(has_it) {
             let (name, http) = (&other.member.name, &other.member.http);
             return Err(AdminFailure::Conflict(format!("member {name} has the URL {http} already")));
         }
@@ -326,12 +326,12 @@ impl Inner {
     }
 
     async fn promote(&self, id: NodeId) -> Result<(), AdminFailure> {
-        let view = self.consensus.view();
-        let member = find(&view, id)?;
+        let status = self.consensus.status();
+        let member = find(&status, id)?;
         if member.voter {
             return Ok(());
         }
-        let lag = member.matched.map(|matched| view.last_log_index.saturating_sub(matched));
+        let lag = member.matched.map(|matched| status.last_log_index.saturating_sub(matched));
         if lag.is_none_or(|lag| lag > PROMOTION_LAG_MAX) {
             let lag = lag.map_or_else(|| "all".into(), |lag| lag.to_string());
             let reason =
@@ -343,10 +343,10 @@ impl Inner {
     }
 
     async fn remove(&self, id: NodeId, deadline: Instant) -> Result<(), AdminFailure> {
-        let view = self.consensus.view();
-        let member = find(&view, id)?.clone();
+        let status = self.consensus.status();
+        let member = find(&status, id)?.clone();
         if member.voter {
-            self.refuse_quorum_loss(&view, id)?;
+            self.refuse_quorum_loss(&status, id)?;
         }
         if id == self.identity.node_id {
             // The leader hands over first; its successor removes it.
@@ -358,8 +358,8 @@ impl Inner {
     }
 
     /// Removing a voter must leave a majority that answers.
-    fn refuse_quorum_loss(&self, view: &View, id: NodeId) -> Result<(), AdminFailure> {
-        let left: Vec<&MemberState> = view.members.iter().filter(|m| m.voter && m.id != id).collect();
+    fn refuse_quorum_loss(&self, status: &RaftStatus, id: NodeId) -> Result<(), AdminFailure> {
+        let left: Vec<&MemberState> = status.members.iter().filter(|m| m.voter && m.id != id).collect();
         let me = self.identity.node_id;
         let answering = left
             .iter()
@@ -380,13 +380,13 @@ impl Inner {
 
     /// Hands the lead to a voter, and returns once another node leads.
     pub(super) async fn transfer(&self, to: Option<NodeId>, deadline: Instant) -> Result<(), AdminFailure> {
-        let view = self.consensus.view();
+        let status = self.consensus.status();
         let me = self.identity.node_id;
         let named = to.is_some();
         let to = match to {
-            Some(id) => find(&view, id)?.clone(),
+            Some(id) => find(&status, id)?.clone(),
             None => {
-                let others = view.members.iter().filter(|m| m.voter && m.id != me);
+                let others = status.members.iter().filter(|m| m.voter && m.id != me);
                 let answering =
                     others.filter(|m| m.silent_ms.is_some_and(|silent| silent <= HEIR_SILENT_MS_MAX));
                 let best = answering.max_by_key(|m| m.matched).cloned();
@@ -401,10 +401,10 @@ impl Inner {
         }
         while Instant::now() < deadline {
             self.consensus.transfer_leader(to.id).await.map_err(AdminFailure::Stopped)?;
-            let moved = |view: &View| {
-                view.leader.is_some_and(|leader| if named { leader == to.id } else { leader != me })
+            let moved = |status: &RaftStatus| {
+                status.leader.is_some_and(|leader| if named { leader == to.id } else { leader != me })
             };
-            if self.consensus.wait(Duration::from_secs(2), moved).await {
+            if self.consensus.wait_for(Duration::from_secs(2), moved).await {
                 return Ok(());
             }
         }
@@ -412,8 +412,9 @@ impl Inner {
     }
 }
 
-fn find(view: &View, id: NodeId) -> Result<&MemberState, AdminFailure> {
-    view.members
+fn find(status: &RaftStatus, id: NodeId) -> Result<&MemberState, AdminFailure> {
+    status
+        .members
         .iter()
         .find(|member| member.id == id)
         .ok_or_else(|| AdminFailure::NotFound(format!("no member has the number {id}")))

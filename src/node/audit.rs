@@ -7,7 +7,7 @@ use super::standing::{Observer, Standing};
 use super::start::Inner;
 use crate::cache::Digest;
 use crate::peer::{Lane, Method, NodeId, PeerError};
-use crate::raft::{MemberState, View};
+use crate::raft::{MemberState, RaftStatus};
 use crate::replica::{from_postcard, to_bytes};
 use bytes::Bytes;
 use futures::future::join_all;
@@ -94,9 +94,9 @@ pub(super) async fn keep_comparing(inner: Weak<Inner>) {
     loop {
         sleep(INTERVAL).await;
         let Some(node) = inner.upgrade() else { return };
-        let view = node.consensus.view();
-        let round = ask_all(&node, &view).await;
-        observer.note(&node, &view, &round);
+        let status = node.consensus.status();
+        let round = ask_all(&node, &status).await;
+        observer.note(&node, &status, &round);
         node.other_clusters.note_round(&round);
         // A learner may have been let in a moment ago, and knows nothing that the voters do not.
         let voters = round.into_iter().filter(|(member, _)| member.voter);
@@ -123,11 +123,11 @@ fn judge(comparisons: &[Comparison]) -> Option<u64> {
     differing.iter().min().copied().filter(|_| differing.len() > agreeing)
 }
 
-async fn ask_all(node: &Inner, view: &View) -> Round {
+async fn ask_all(node: &Inner, status: &RaftStatus) -> Round {
     let me = node.identity.node_id;
     let asked = node.consensus.replica().comparable();
     let question = encode(&asked);
-    let others = view.members.iter().filter(|member| member.id != me).cloned();
+    let others = status.members.iter().filter(|member| member.id != me).cloned();
     let answers = others.map(|member| {
         let (question, asked) = (question.clone(), &asked);
         async move {

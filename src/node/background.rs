@@ -9,7 +9,7 @@ use super::start::Inner;
 use super::write::Times;
 use crate::cache::{CacheConfig, Command, ConfigChange};
 use crate::peer::{Lane, Method, NodeId, PeerError};
-use crate::raft::View;
+use crate::raft::RaftStatus;
 use crate::replica::{Envelope, from_postcard};
 use crate::storage::LogStore;
 use bytes::Bytes;
@@ -78,7 +78,7 @@ enum Reading {
 /// so it is waited for, though not for ever.
 async fn anchor_leader(node: &Inner, leading_since: Instant) {
     let me = node.identity.node_id;
-    let others = node.consensus.view().members.into_iter().filter(|member| member.id != me);
+    let others = node.consensus.status().members.into_iter().filter(|member| member.id != me);
     let readings = join_all(others.map(|member| ask_clock(node, member.id))).await;
     let known = readings.iter().filter_map(|reading| match reading {
         Reading::At(log_ms) => Some(*log_ms),
@@ -234,7 +234,7 @@ pub(super) async fn keep_log_short(inner: Weak<Inner>) {
     let mut asked_at = 0;
     loop {
         let Some(node) = inner.upgrade() else { return };
-        let View { snapshot_index: snapshot, purged_index: purged, .. } = node.consensus.view();
+        let RaftStatus { snapshot_index: snapshot, purged_index: purged, .. } = node.consensus.status();
         // Half of what the cache holds: a snapshot writes twice the log's bytes then. The log costs memory, too.
         let half = node.consensus.replica().with_cache(crate::cache::Cache::bytes) / 2;
         let limit = half.clamp(LOG_BYTES_MIN, node.options.limits.log_bytes.max(LOG_BYTES_MIN));
@@ -268,13 +268,13 @@ pub(super) async fn ask_for_vote(inner: Weak<Inner>) {
         let Some(node) = inner.upgrade() else { return };
         let me = node.identity.node_id;
         let wants = matches!(node.options.origin, Origin::Join { stay_learner: false, .. });
-        let votes = |view: &View| view.members.iter().any(|member| member.id == me && member.voter);
-        let view = node.consensus.view();
-        if !wants || votes(&view) {
+        let votes = |status: &RaftStatus| status.members.iter().any(|member| member.id == me && member.voter);
+        let status = node.consensus.status();
+        if !wants || votes(&status) {
             return;
         }
         // Only once the membership that names this node has arrived: then most of the log has.
-        if view.members.iter().any(|member| member.id == me)
+        if status.members.iter().any(|member| member.id == me)
             && let Err(error) = node.admin(AdminRequest::Promote { id: me }).await
         {
             tracing::debug!(%error, "no vote yet");
@@ -291,7 +291,7 @@ pub(super) async fn finish_changes(inner: Weak<Inner>) {
     let mut joint_since = None;
     loop {
         let Some(node) = inner.upgrade() else { return };
-        let (joint, term) = (node.consensus.view().joint, node.consensus.term());
+        let (joint, term) = (node.consensus.status().joint, node.consensus.term());
         // Seen before under this leader: one that is on its own way has been given time for it.
         if joint && joint_since == Some(term) && node.consensus.is_leader() {
             tracing::info!("a change of the membership has stopped half way");

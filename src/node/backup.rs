@@ -2,7 +2,7 @@
 
 use super::error::NodeError;
 use super::start::Node;
-use crate::raft::View;
+use crate::raft::RaftStatus;
 use crate::storage::SnapshotFile;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -26,8 +26,8 @@ impl Node {
                 return Err(NodeError::Unavailable("the snapshot was not ready in time".into()));
             }
             self.inner.consensus.snapshot().await.map_err(NodeError::Fatal)?;
-            let done = |view: &View| view.snapshot_index >= applied;
-            self.inner.consensus.wait(Duration::from_secs(1), done).await;
+            let done = |status: &RaftStatus| status.snapshot_index >= applied;
+            self.inner.consensus.wait_for(Duration::from_secs(1), done).await;
         }
     }
 }

@@ -54,10 +54,10 @@ pub use samples::{KeptSamples, Sample, SamplesOf};
 pub use session::{
     EntriesPage, KeysPage, ListKeys, ListedKey, Principal, Session, SessionError, SessionWatch,
 };
-pub use start::{Ground, Node, Opened};
+pub use start::{Node, Opened, Resources};
 pub use watch::{PAGE_BYTES, WatchItem};
 pub use write::{WriteRequest, Written};
 
 pub use crate::api::Consistency;
-pub use crate::raft::{Role, Timing};
+pub use crate::raft::{RaftOptions, Role};
 pub use crate::replica::{ChangeSet, Operation, OperationKind};

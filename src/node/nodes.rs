@@ -54,7 +54,7 @@ impl Node {
 
     /// Where the members tell clients to find them.
     pub fn http_addresses(&self) -> Vec<String> {
-        self.inner.consensus.view().members.into_iter().map(|member| member.member.http).collect()
+        self.inner.consensus.status().members.into_iter().map(|member| member.member.http).collect()
     }
 }
 
@@ -68,7 +68,7 @@ impl Inner {
     /// Every member's own report, all asked at once.
     pub(super) async fn states(&self) -> Vec<NodeState> {
         let digests = comparable(self);
-        let asked = self.consensus.view().members;
+        let asked = self.consensus.status().members;
         join_all(asked.into_iter().map(|member| self.state_of(member, digests.clone()))).await
     }
 
@@ -117,14 +117,14 @@ impl Inner {
     }
 
     async fn report(&self) -> NodeReport {
-        self.at_one_moment(|view, cache| NodeReport {
-            role: role(view.role).into(),
-            term: view.term,
-            last_log_index: view.last_log_index,
-            committed_index: view.committed_index,
+        self.at_one_moment(|status, cache| NodeReport {
+            role: role(status.role).into(),
+            term: status.term,
+            last_log_index: status.last_log_index,
+            committed_index: status.committed_index,
             applied_index: cache.index(),
-            snapshot_index: view.snapshot_index,
-            purged_index: view.purged_index,
+            snapshot_index: status.snapshot_index,
+            purged_index: status.purged_index,
             digest: IndexedDigest { index: cache.index(), digest: cache.digest().to_string() },
             differs_at: self.audit.differs_at(),
             entries: cache.len(),

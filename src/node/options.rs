@@ -2,7 +2,7 @@
 
 use super::release::Release;
 use crate::cache::{CacheConfig, ConfigChange};
-use crate::raft::Timing;
+use crate::raft::RaftOptions;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub struct NodeOptions {
     pub origin: Origin,
     /// The cluster's settings that this node was started with. Where the cluster has others, it is told in the log.
     pub given: ConfigChange,
-    pub timing: Timing,
+    pub raft: RaftOptions,
     pub limits: Limits,
     /// What this node takes itself for: [`Release::THIS`], but for tests of a cluster of several releases.
     pub release: Release,
@@ -81,7 +81,7 @@ impl NodeOptions {
             http_advertise: String::new(),
             origin: Origin::Alone { config: CacheConfig::default() },
             given: ConfigChange::default(),
-            timing: Timing::default(),
+            raft: RaftOptions::default(),
             limits: Limits::default(),
             release: Release::THIS,
         }

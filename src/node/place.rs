@@ -36,14 +36,14 @@ impl Opened {
                 let request = AddMember {
                     name: self.options.name.clone(),
                     http: self.options.http_advertise.clone(),
-                    peer: self.ground.peer_address.clone(),
-                    store_uuid: store_uuid(&self.ground.store),
+                    peer: self.resources.peer_address.clone(),
+                    store_uuid: store_uuid(&self.resources.store),
                     feature_level: self.options.release.feature_level,
                 };
                 let joined = join(url, &request).await?;
                 let Joined { cluster_id, incarnation: number, history, id, name } = joined;
                 let incarnations = vec![Incarnation { number, fork_index: 0, id: history }];
-                let peer = self.ground.peer_address.clone();
+                let peer = self.resources.peer_address.clone();
                 Ok(Identity { cluster_id, incarnations, node_id: id, name, peer, founding: None })
             }
         }

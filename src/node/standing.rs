@@ -5,7 +5,7 @@ use super::audit::Round;
 use super::error::NodeError;
 use super::start::Inner;
 use crate::peer::NodeId;
-use crate::raft::View;
+use crate::raft::RaftStatus;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -58,14 +58,14 @@ pub(super) struct Observer {
 
 impl Observer {
     /// Takes in who answered in a round, and what.
-    pub fn note(&mut self, node: &Inner, view: &View, round: &Round) {
+    pub fn note(&mut self, node: &Inner, status: &RaftStatus, round: &Round) {
         let me = node.identity.node_id;
-        self.note_lead(me, view);
+        self.note_lead(me, status);
         self.note_silence(round);
         let standing = &node.audit.standing;
 
         let answers = |id| id == me || round.iter().any(|(other, answer)| other.id == id && answer.is_ok());
-        let voters: Vec<NodeId> = view.members.iter().filter(|m| m.voter).map(|m| m.id).collect();
+        let voters: Vec<NodeId> = status.members.iter().filter(|m| m.voter).map(|m| m.id).collect();
         let majority = is_majority(voters.iter().filter(|id| answers(**id)).count(), voters.len());
         self.without_majority = if majority { 0 } else { self.without_majority.saturating_add(1) };
         let lost = self.without_majority >= ROUNDS;
@@ -97,14 +97,15 @@ impl Observer {
         }
     }
 
-    fn note_lead(&mut self, me: NodeId, view: &View) {
-        let Some(leader) = view.leader else { return };
-        if self.lead.replace((leader, view.term)) == Some((leader, view.term)) {
+    fn note_lead(&mut self, me: NodeId, status: &RaftStatus) {
+        let Some(leader) = status.leader else { return };
+        if self.lead.replace((leader, status.term)) == Some((leader, status.term)) {
             return;
         }
-        let name = view.members.iter().find(|member| member.id == leader).map(|member| &*member.member.name);
-        let (leader, term) = (name.unwrap_or("a node"), view.term);
-        match view.leader == Some(me) {
+        let name =
+            status.members.iter().find(|member| member.id == leader).map(|member| &*member.member.name);
+        let (leader, term) = (name.unwrap_or("a node"), status.term);
+        match status.leader == Some(me) {
             true => tracing::info!(term, "this node leads"),
             false => tracing::info!(leader, term, "another node leads"),
         }

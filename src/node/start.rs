@@ -76,13 +76,13 @@ struct Running {
 /// An opened data folder and a bound peer port: everything that can be refused at once has been checked.
 pub struct Opened {
     pub(super) options: NodeOptions,
-    pub(super) ground: Ground,
+    pub(super) resources: Resources,
     identity: Option<Identity>,
     pub(super) formation: Formation,
 }
 
 /// What a node stands on: its disk, and its way to the others.
-pub struct Ground {
+pub struct Resources {
     pub store: LogStore,
     pub snapshots: Snapshots,
     pub listener: Listener,
@@ -116,16 +116,17 @@ impl Opened {
         let listener = TcpListener::bind(&bind).await.map_err(listen)?;
         let bound = listener.local_addr().map_err(listen)?.to_string();
         let peer_address = options.peer_advertise.clone().unwrap_or(bound);
-        let ground = Ground { store, snapshots, listener: listener.into(), peer_address, net: Net::Tcp };
-        Self::on(options, ground)
+        let resources =
+            Resources { store, snapshots, listener: listener.into(), peer_address, net: Net::Tcp };
+        Self::on(options, resources)
     }
 
-    /// On a ground that somebody else has prepared, which may be a simulated one.
+    /// On a resources that somebody else has prepared, which may be a simulated one.
     ///
     /// # Errors
-    /// [`StartError`]: the ground is another node's, or nobody's and not empty.
-    pub fn on(options: NodeOptions, ground: Ground) -> Result<Self, StartError> {
-        let Ground { store, snapshots, peer_address, .. } = &ground;
+    /// [`StartError`]: the resources is another node's, or nobody's and not empty.
+    pub fn on(options: NodeOptions, resources: Resources) -> Result<Self, StartError> {
+        let Resources { store, snapshots, peer_address, .. } = &resources;
         let checked = options.name.as_deref().map_or(Ok(()), check_name);
         let checked =
             checked.and_then(|()| check_url(&options.http_advertise)).and_then(|()| check_peer(peer_address));
@@ -138,7 +139,7 @@ impl Opened {
             return Err(StartError::Moved { known: known.clone(), given: peer_address.clone() });
         }
         let formation = Formation::new(&options, store, peer_address, identity.as_ref());
-        Ok(Self { options, ground, identity, formation })
+        Ok(Self { options, resources, identity, formation })
     }
 
     /// What other nodes are told while this one looks for its cluster, and afterwards.
@@ -156,24 +157,27 @@ impl Opened {
                 self.refuse_another_cluster(&identity).await?;
                 if let Some(name) = self.options.name.clone().filter(|name| *name != identity.name) {
                     identity.name = name;
-                    identity.save(&self.ground.store)?;
+                    identity.save(&self.resources.store)?;
                 }
                 identity
             }
             None => {
                 let identity = self.find_place().await?;
-                if identity.peer != self.ground.peer_address {
-                    return Err(StartError::Moved { known: identity.peer, given: self.ground.peer_address });
+                if identity.peer != self.resources.peer_address {
+                    return Err(StartError::Moved {
+                        known: identity.peer,
+                        given: self.resources.peer_address,
+                    });
                 }
-                identity.save(&self.ground.store)?;
+                identity.save(&self.resources.store)?;
                 identity
             }
         };
         self.formation.belongs_to(&identity);
-        let Self { options, ground: Ground { store, snapshots, listener, net, .. }, .. } = self;
+        let Self { options, resources: Resources { store, snapshots, listener, net, .. }, .. } = self;
         let links = Links::default();
-        let (timing, me) = (options.timing.clone(), identity.peer_identity(options.release.protocols));
-        let ground = raft::Ground {
+        let (raft_options, me) = (options.raft.clone(), identity.peer_identity(options.release.protocols));
+        let resources = raft::Resources {
             log: store.clone(),
             snapshots: snapshots.clone(),
             lineage: identity.lineage(),
@@ -182,7 +186,7 @@ impl Opened {
             change_log: Arc::new(ChangeLog::new(options.limits.watch_bytes)),
             feature_level: options.release.feature_level,
         };
-        let consensus = Consensus::start(me.clone(), &timing, ground).await;
+        let consensus = Consensus::start(me.clone(), &raft_options, resources).await;
         let consensus = consensus.map_err(StartError::Raft)?;
         if let Some(founding) = &identity.founding {
             let members = founding.members.iter().map(|m| {
@@ -353,7 +357,7 @@ impl Node {
 
     /// A member's name; one that has left, or is not known here yet, is called by its number.
     pub fn member_name(&self, id: NodeId) -> String {
-        let members = self.inner.consensus.view().members;
+        let members = self.inner.consensus.status().members;
         let member = members.into_iter().find(|member| member.id == id);
         member.map_or_else(|| format!("node {id}"), |member| member.member.name)
     }
@@ -425,7 +429,7 @@ impl Node {
             return;
         }
         self.inner.drains.notify_waiters();
-        let others = self.inner.consensus.view().members.iter().any(|m| m.voter && m.id != self.id());
+        let others = self.inner.consensus.status().members.iter().any(|m| m.voter && m.id != self.id());
         if others && self.inner.consensus.is_leader() {
             let deadline = Instant::now() + HAND_OVER_LIMIT;
             let handing_over = self.inner.transfer(None, deadline);

@@ -5,7 +5,7 @@ use super::error::NodeError;
 use super::start::Inner;
 use crate::api::{Consistency, Digests, IndexedDigest, Leader, MemberStatus, Members, NodeName, Status};
 use crate::cache::Cache;
-use crate::raft::{Role, View};
+use crate::raft::{RaftStatus, Role};
 use std::time::Duration;
 
 /// How long a follower waits for the leader's view of the members.
@@ -18,45 +18,45 @@ const READY_LIMIT: Duration = Duration::from_secs(1);
 impl Inner {
     pub(super) async fn status(&self) -> Status {
         let leaders_view = self.leaders_view().await;
-        self.at_one_moment(|view, cache| self.status_at(view, cache, &leaders_view)).await
+        self.at_one_moment(|status, cache| self.status_at(status, cache, &leaders_view)).await
     }
 
     /// Looks at Raft's positions and at the cache, so that they fit together.
-    pub(super) async fn at_one_moment<T>(&self, look: impl Fn(&View, &Cache) -> T) -> T {
+    pub(super) async fn at_one_moment<T>(&self, look: impl Fn(&RaftStatus, &Cache) -> T) -> T {
         let mut tries = STATUS_TRIES;
         loop {
             // The view first: what it says was applied, snapshotted and purged, the cache then has.
-            let view = self.consensus.view();
+            let status = self.consensus.status();
             let (applied, seen) =
-                self.consensus.replica().with_cache(|cache| (cache.index(), look(&view, cache)));
+                self.consensus.replica().with_cache(|cache| (cache.index(), look(&status, cache)));
             tries -= 1;
-            if applied <= view.committed_index || tries == 0 {
+            if applied <= status.committed_index || tries == 0 {
                 return seen;
             }
             // Raft tells of what it committed a moment after it was applied.
-            self.consensus.wait(VIEW_LIMIT, |view| view.committed_index >= applied).await;
+            self.consensus.wait_for(VIEW_LIMIT, |status| status.committed_index >= applied).await;
         }
     }
 
-    fn status_at(&self, view: &View, cache: &Cache, leaders_view: &LeadersView) -> Status {
-        let members = members_of(view, leaders_view);
+    fn status_at(&self, status: &RaftStatus, cache: &Cache, leaders_view: &LeadersView) -> Status {
+        let members = members_of(status, leaders_view);
         Status {
             cluster_id: self.identity.cluster_id.clone(),
             incarnation: self.identity.incarnation(),
             node: NodeName { id: self.identity.node_id, name: self.identity.name.clone() },
-            role: role(view.role).into(),
-            leader: leader(view),
-            term: view.term,
-            last_log_index: view.last_log_index,
-            committed_index: view.committed_index,
+            role: role(status.role).into(),
+            leader: leader(status),
+            term: status.term,
+            last_log_index: status.last_log_index,
+            committed_index: status.committed_index,
             applied_index: cache.index(),
-            snapshot_index: view.snapshot_index,
-            purged_index: view.purged_index,
+            snapshot_index: status.snapshot_index,
+            purged_index: status.purged_index,
             digest: IndexedDigest { index: cache.index(), digest: cache.digest().to_string() },
             differs_at: self.audit.differs_at(),
             majority: self.audit.standing.has_majority(),
             removed: self.audit.standing.is_removed(),
-            warnings: self.warnings(view),
+            warnings: self.warnings(status),
             members: members.members,
             config: cache.config().clone().into(),
             entries: cache.len(),
@@ -74,19 +74,19 @@ impl Inner {
     }
 
     pub(super) async fn members(&self) -> Members {
-        members_of(&self.consensus.view(), &self.leaders_view().await)
+        members_of(&self.consensus.status(), &self.leaders_view().await)
     }
 
     /// What only the leader knows, if it answers in time.
     pub(super) async fn leaders_view(&self) -> LeadersView {
         match tokio::time::timeout(MEMBERS_LIMIT, self.admin(AdminRequest::Members)).await {
-            Ok(Ok(AdminDone::Members(view))) => view,
+            Ok(Ok(AdminDone::Members(status))) => status,
             _ => LeadersView::default(),
         }
     }
 
     pub(super) fn leader(&self) -> Option<Leader> {
-        leader(&self.consensus.view())
+        leader(&self.consensus.status())
     }
 
     pub(super) fn digests(&self) -> Digests {
@@ -101,11 +101,11 @@ impl Inner {
     /// Whether clients should be sent here: a member that has caught up and can read linearizably.
     pub(super) async fn ready(&self) -> Result<(), NodeError> {
         self.refuse_when_draining()?;
-        let view = self.consensus.view();
-        if let Some(reason) = view.stopped {
+        let status = self.consensus.status();
+        if let Some(reason) = status.stopped {
             return Err(NodeError::Fatal(reason));
         }
-        if !view.members.iter().any(|member| member.id == self.identity.node_id) {
+        if !status.members.iter().any(|member| member.id == self.identity.node_id) {
             return Err(NodeError::Unavailable("this node is not a member of the cluster".into()));
         }
         let read = self.read(Consistency::Linearizable, None, Some(READY_LIMIT), Cache::now_ms).await?;
@@ -117,11 +117,11 @@ impl Inner {
 }
 
 /// The members, with what only the leader knows about them.
-fn members_of(view: &View, leaders_view: &LeadersView) -> Members {
+fn members_of(status: &RaftStatus, leaders_view: &LeadersView) -> Members {
     let LeadersView { progress, last_log_index, .. } = leaders_view;
     let member_status = |member: &crate::raft::MemberState| {
         let known = progress.iter().find(|known: &&Progress| known.id == member.id);
-        let leads = view.leader == Some(member.id);
+        let leads = status.leader == Some(member.id);
         let matched = known.and_then(|known| if leads { Some(*last_log_index) } else { known.matched });
         MemberStatus {
             id: member.id,
@@ -140,11 +140,11 @@ fn members_of(view: &View, leaders_view: &LeadersView) -> Members {
             silent_ms: known.and_then(|known| if leads { Some(0) } else { known.silent_ms }),
         }
     };
-    Members { members: view.members.iter().map(member_status).collect(), joint: view.joint }
+    Members { members: status.members.iter().map(member_status).collect(), joint: status.joint }
 }
 
-fn leader(view: &View) -> Option<Leader> {
-    let member = view.members.iter().find(|member| Some(member.id) == view.leader)?;
+fn leader(status: &RaftStatus) -> Option<Leader> {
+    let member = status.members.iter().find(|member| Some(member.id) == status.leader)?;
     Some(Leader { id: member.id, name: member.member.name.clone(), http: member.member.http.clone() })
 }
 

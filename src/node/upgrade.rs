@@ -49,8 +49,8 @@ impl Inner {
     }
 
     fn term_and_members(&self) -> (u64, Vec<NodeId>) {
-        let view = self.consensus.view();
-        (view.term, view.members.into_iter().map(|member| member.id).collect())
+        let status = self.consensus.status();
+        (status.term, status.members.into_iter().map(|member| member.id).collect())
     }
 
     /// Carries out [`AdminRequest::RaiseFeatureLevel`], as the leader.

@@ -5,7 +5,7 @@
 use super::audit::{NoAnswer, Round};
 use super::start::Inner;
 use crate::api::{Warning, WarningCode};
-use crate::raft::View;
+use crate::raft::RaftStatus;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -55,7 +55,7 @@ impl OtherClusters {
 
 impl Inner {
     /// What is odd now; empty as it should be. At most one of each kind and member.
-    pub(super) fn warnings(&self, view: &View) -> Vec<Warning> {
+    pub(super) fn warnings(&self, status: &RaftStatus) -> Vec<Warning> {
         let met = self.other_clusters.met.lock().expect("no panic while held").clone();
         let mut warnings: Vec<Warning> = met
             .into_iter()
@@ -68,7 +68,7 @@ impl Inner {
             .collect();
         if self.other_clusters.is_called() {
             let founded = self.identity.founding.as_ref().map_or(0, |founding| founding.members.len());
-            let alone = match founded == 1 && view.members.len() == 1 {
+            let alone = match founded == 1 && status.members.len() == 1 {
                 true => {
                     "; this node founded its cluster alone: if it was to be one of theirs, it has lost its data folder, or \
                      its list of peers was empty"

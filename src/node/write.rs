@@ -169,8 +169,8 @@ impl Inner {
             return Ok(leader);
         }
         let limit = until.saturating_duration_since(Instant::now());
-        self.consensus.wait(limit, |view| view.leader.is_some()).await;
-        self.consensus.leader().ok_or_else(|| match self.consensus.view().stopped {
+        self.consensus.wait_for(limit, |status| status.leader.is_some()).await;
+        self.consensus.leader().ok_or_else(|| match self.consensus.status().stopped {
             Some(reason) => NodeError::Fatal(reason),
             None => NodeError::Unavailable("the cluster has no leader at the moment".into()),
         })

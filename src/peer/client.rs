@@ -170,11 +170,11 @@ impl PeerClient {
         if !Request::fits(&body) {
             // Trying again does not help, so somebody has to look at it.
             let (bytes, peer) = (body.len(), self.shared.target);
-            if let Some(left_out) = self.shared.too_long.pass("") {
+            if let Some(omitted) = self.shared.too_long.pass("") {
                 tracing::error!(
                     bytes,
                     peer,
-                    left_out,
+                    omitted,
                     "a request does not fit into a frame and cannot be sent"
                 );
             }

@@ -93,8 +93,8 @@ async fn accept(mut listener: Listener, me: PeerIdentity, links: Links, handler:
         let incoming = match listener.accept().await {
             Ok(incoming) => incoming,
             Err(error) => {
-                if let Some(left_out) = refusals.pass("accept") {
-                    tracing::warn!(%error, left_out, "cannot accept a peer");
+                if let Some(omitted) = refusals.pass("accept") {
+                    tracing::warn!(%error, omitted, "cannot accept a peer");
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
@@ -144,8 +144,8 @@ async fn serve(
         (Ok(hello), Welcome::Accepted { protocol }) => (hello, protocol),
         (_, refusal) => {
             let sentence = refusal.to_string();
-            if let Some(left_out) = refusals.pass(&sentence) {
-                tracing::warn!(sentence, left_out, "refused a peer");
+            if let Some(omitted) = refusals.pass(&sentence) {
+                tracing::warn!(sentence, omitted, "refused a peer");
             }
             return Ok(());
         }

@@ -1,5 +1,5 @@
-//! Bytes of log records and of append requests. What is kept on disk starts with the version of its own format;
-//! the version of a message is that of the protocol that the two nodes agreed on. `docs/formats.md` describes them all.
+//! The encoding of log entries and append requests. Stored data starts with the version of its own format. The version of a
+//! message is that of the protocol that the two nodes agreed on. `docs/formats.md` describes all formats.
 
 use super::types::{Entry, LogId, Payload, Types};
 use super::wire::{WireVote, log_id};
@@ -16,7 +16,7 @@ const KIND_BLANK: u8 = 0;
 const KIND_COMMAND: u8 = 1;
 const KIND_MEMBERSHIP: u8 = 2;
 
-/// A log entry as the log and the peers keep it: version, kind, term, index, then the payload.
+/// A log entry, as it is stored and sent: version, kind, term, index, then the payload.
 pub fn encode_entry(entry: &Entry) -> Bytes {
     let mut out = BytesMut::with_capacity(26 + body_len(entry));
     put_entry(&mut out, entry);
@@ -53,7 +53,7 @@ fn put_entry(out: &mut BytesMut, entry: &Entry) {
     }
 }
 
-/// Reads a log entry; a command's body shares the input's memory.
+/// Decodes a log entry. A command's body shares the memory of the input.
 ///
 /// # Errors
 /// [`CodecError`] on anything [`encode_entry`] did not write.
@@ -91,7 +91,7 @@ struct AppendHeader {
     entries: u32,
 }
 
-/// An append request: its header, then its entries, each behind its length.
+/// Encodes an append request: its header, then its entries, each preceded by its length.
 pub fn encode_append(request: &AppendEntriesRequest<Types>) -> Bytes {
     let header = to_bytes(&AppendHeader {
         vote: request.vote.into(),
@@ -113,7 +113,7 @@ pub fn encode_append(request: &AppendEntriesRequest<Types>) -> Bytes {
     out.freeze()
 }
 
-/// Reads an append request.
+/// Decodes an append request.
 ///
 /// # Errors
 /// [`CodecError`] on anything [`encode_append`] did not write.
@@ -136,7 +136,7 @@ pub fn decode_append(mut bytes: Bytes) -> Result<AppendEntriesRequest<Types>, Co
     Ok(AppendEntriesRequest { vote, prev_log_id, leader_commit, entries })
 }
 
-/// openraft counts one further than the positions it is told, so the very last one is none.
+/// openraft adds one to the indexes that it gets, so the largest number is not a valid index.
 fn check_in_range(mut positions: impl Iterator<Item = LogId>) -> Result<(), CodecError> {
     if positions.any(|log_id| log_id.index() == u64::MAX) {
         let reason = "a position at the end of the range".into();
@@ -145,7 +145,7 @@ fn check_in_range(mut positions: impl Iterator<Item = LogId>) -> Result<(), Code
     Ok(())
 }
 
-/// openraft takes it for granted that a request's entries follow one another; a peer's bytes need not.
+/// openraft relies on consecutive entries in a request. The bytes of a peer may say otherwise.
 fn check_consecutive(prev: Option<LogId>, entries: &[Entry]) -> Result<(), CodecError> {
     let mut last = prev.map(|log_id| log_id.index());
     for entry in entries {

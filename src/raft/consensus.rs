@@ -1,52 +1,24 @@
-//! The replicated log as the rooms above see it: propose, find the read index, change the membership, look
-//! around. The only place that matches on openraft's errors.
+//! The interface of Raft for the rooms above: propose, find the read index, change the membership, read the status. No other
+//! file matches on openraft's errors.
 
-use super::config::config;
+use super::config::{RaftOptions, config};
 use super::inbound::Inbound;
 use super::log::Log;
 use super::machine::Machine;
 use super::network::Networks;
-use super::proposals::{Backlog, Proposals};
+use super::proposal_batcher::{PendingProposals, ProposalBatcher};
+use super::status::{RaftStatus, status};
 use super::types::Types;
 use crate::peer::{Links, Net, NodeId, PeerIdentity};
 use crate::replica::{ChangeLog, LogClock, Member, Proposal, Replica, Response};
 use crate::storage::{LogStore, Snapshots};
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{
-    ClientWriteError, Fatal, ForwardReason, InitializeError, LinearizableReadError, RaftError,
-};
-use openraft::{ChangeMembers, Instant, Raft, RaftMetrics, ReadPolicy, ServerState};
+use openraft::errors::{ClientWriteError, ForwardReason, InitializeError, LinearizableReadError, RaftError};
+use openraft::{ChangeMembers, Raft, ReadPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// What steers elections and snapshots on this node.
-///
-/// A follower that hears nothing stands for election after the leader's lease (`election_max_ms`) and a
-/// random time between `election_min_ms` and `election_max_ms` more: 450 to 600 ms by default.
-#[derive(Debug, Clone)]
-pub struct Timing {
-    pub heartbeat_ms: u64,
-    pub election_min_ms: u64,
-    pub election_max_ms: u64,
-    /// Entries between two snapshots.
-    pub snapshot_entries: u64,
-    /// Entries kept in the log behind the snapshot, so that a node a little behind needs no snapshot.
-    pub entries_kept: u64,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            heartbeat_ms: 75,
-            election_min_ms: 150,
-            election_max_ms: 300,
-            snapshot_entries: 100_000,
-            entries_kept: 20_000,
-        }
-    }
-}
 
 /// A proposal that was not answered by `apply`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,7 +70,7 @@ pub enum MembershipError {
     Stopped(String),
 }
 
-/// A command's way through the log: where it landed, and what `apply` said.
+/// An applied proposal: the position of its log entry, and the response of `apply`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proposed {
     pub index: u64,
@@ -106,59 +78,21 @@ pub struct Proposed {
     pub response: Response,
 }
 
-/// What this node is in its cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    Leader,
-    Follower,
-    Learner,
-    Candidate,
-}
-
-/// A node of the cluster, as seen from here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemberState {
-    pub id: NodeId,
-    pub member: Member,
-    pub voter: bool,
-    /// On the leader: the last index known to be stored there.
-    pub matched: Option<u64>,
-    /// On the leader: milliseconds since it last answered.
-    pub silent_ms: Option<u64>,
-}
-
-/// Raft's numbers at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct View {
-    pub role: Role,
-    pub leader: Option<NodeId>,
-    pub term: u64,
-    pub last_log_index: u64,
-    pub committed_index: u64,
-    pub snapshot_index: u64,
-    pub purged_index: u64,
-    /// True while old and new voters decide together.
-    pub joint: bool,
-    pub members: Vec<MemberState>,
-    /// Why the node has stopped, if it has.
-    pub stopped: Option<String>,
-}
-
-/// What a node's part in the replicated log stands on.
-pub struct Ground {
+/// What Raft on this node needs: storage, network and the change log.
+pub struct Resources {
     pub log: LogStore,
     pub snapshots: Snapshots,
-    /// Goes into every snapshot.
+    /// The cluster's id and incarnations; every snapshot contains it.
     pub lineage: Bytes,
     pub net: Net,
     pub links: Links,
-    /// Is told of all that is applied.
+    /// Gets the changes of every applied entry.
     pub change_log: Arc<ChangeLog>,
     /// The newest feature level that this node knows.
     pub feature_level: u32,
 }
 
-/// This node's part in the replicated log. Cheap to clone.
+/// Raft on this node. Cheap to clone.
 #[derive(Clone)]
 pub struct Consensus {
     raft: Raft<Types, Machine>,
@@ -166,17 +100,21 @@ pub struct Consensus {
     clock: Arc<LogClock>,
     networks: Networks,
     inbound: Inbound,
-    proposals: Proposals,
+    batcher: ProposalBatcher,
 }
 
 impl Consensus {
-    /// Starts this node's part: restores the snapshot, applies what was committed, and takes part.
+    /// Restores the snapshot, applies the committed entries, and joins the cluster's elections and replication.
     ///
     /// # Errors
-    /// A sentence: the settings are wrong, or log or snapshot can't be read.
-    pub async fn start(me: PeerIdentity, timing: &Timing, ground: Ground) -> Result<Self, String> {
-        let Ground { log, snapshots, lineage, net, links, change_log, feature_level } = ground;
-        // A log that was purged relies on its snapshot: without it, part of the state is gone.
+    /// A sentence: the options are wrong, or the log or the snapshot can't be read.
+    pub async fn start(
+        me: PeerIdentity,
+        options: &RaftOptions,
+        resources: Resources,
+    ) -> Result<Self, String> {
+        let Resources { log, snapshots, lineage, net, links, change_log, feature_level } = resources;
+        // A purged log needs its snapshot: without it, part of the state is lost.
         let purged = log.state().purged.map_or(0, |(index, _)| index);
         let covered = snapshots.current().map_or(0, |snapshot| snapshot.index);
         if purged > covered {
@@ -189,14 +127,14 @@ impl Consensus {
         let replica = Arc::new(Replica::new(clock.clone(), change_log, feature_level));
         let machine = Machine::new(replica.clone(), snapshots.clone(), lineage);
         let node_id = me.node_id;
-        let config = Arc::new(config(&me, timing).validate().map_err(|error| error.to_string())?);
-        let backlog = Backlog::default();
-        let networks = Networks::new(me, net, links, backlog.clone());
+        let config = Arc::new(config(&me, options).validate().map_err(|error| error.to_string())?);
+        let pending = PendingProposals::default();
+        let networks = Networks::new(me, net, links, pending.clone());
         let raft = Raft::new(node_id, config, networks.clone(), Log::new(log), machine).await;
         let raft = raft.map_err(|error| error.to_string())?;
         let inbound = Inbound::new(raft.clone(), snapshots);
-        let proposals = Proposals::start(raft.clone(), clock.clone(), backlog);
-        Ok(Self { raft, replica, clock, networks, inbound, proposals })
+        let batcher = ProposalBatcher::start(raft.clone(), clock.clone(), pending);
+        Ok(Self { raft, replica, clock, networks, inbound, batcher })
     }
 
     pub fn replica(&self) -> &Arc<Replica> {
@@ -207,7 +145,7 @@ impl Consensus {
         &self.clock
     }
 
-    /// Whether the newest membership that this node knows has a node.
+    /// Whether the newest membership that this node knows, committed or not, contains a node.
     pub fn has_member(&self, id: NodeId) -> bool {
         self.raft.metrics().borrow_watched().membership_config.membership().get_node(&id).is_some()
     }
@@ -220,7 +158,7 @@ impl Consensus {
         &self.inbound
     }
 
-    /// Gives a new cluster its first members. Does nothing when this node has a log already.
+    /// Gives a new cluster its first members. Does nothing if this node has a log already.
     ///
     /// # Errors
     /// A sentence.
@@ -231,8 +169,8 @@ impl Consensus {
         }
     }
 
-    /// Proposes a command, stamps it with log time, and waits until it is applied here. `by` is the node whose client
-    /// asked for it, or 0.
+    /// Stamps a command with log time, proposes it, and waits until it is applied here. `by` is the node whose client
+    /// requested it, or 0.
     ///
     /// # Errors
     /// [`ProposeError`] says whether it may still be committed.
@@ -241,24 +179,23 @@ impl Consensus {
             return Err(ProposeError::NotLeader { leader: self.leader() });
         }
         let at_ms = self.clock.now_ms().ok_or(ProposeError::NoTime)?;
-        let answer =
-            self.proposals.propose(Proposal { at_ms, by, touches, body }).ok_or(ProposeError::Busy)?;
-        match answer.await {
+        let result = self.batcher.propose(Proposal { at_ms, by, touches, body }).ok_or(ProposeError::Busy)?;
+        match result.await {
             Ok(Ok(done)) => {
                 let term = done.log_id.committed_leader_id().term;
                 Ok(Proposed { index: done.log_id.index(), term, response: done.data })
             }
             Ok(Err(error)) => Err(propose_error(error)),
             Err(_) => {
-                let reason = self.view().stopped.unwrap_or_else(|| "it is stopping".into());
+                let reason = self.status().stopped.unwrap_or_else(|| "it is stopping".into());
                 Err(ProposeError::Stopped(reason))
             }
         }
     }
 
-    /// The index that a linearizable read must have seen applied. Concurrent callers share one round of
-    /// asking the other nodes whether this one still leads; with `lease`, the round is left out as long as
-    /// the leader's lease runs, which trusts that clocks tick at about the same speed.
+    /// The read index: a linearizable read must wait until it is applied. Concurrent callers share one round in which a
+    /// majority confirms that this node still leads. With `lease` there is no such round while the leader's lease is valid;
+    /// that relies on clocks that tick at about the same speed.
     ///
     /// # Errors
     /// [`ReadIndexError`]; nothing was read.
@@ -284,7 +221,7 @@ impl Consensus {
         self.change(ChangeMembers::AddNodes(BTreeMap::from([(id, member)])), true).await
     }
 
-    /// Changes what the membership says of a node that is in it. Not where its peers reach it.
+    /// Changes a member's record in the membership. Its peer address must stay the same.
     ///
     /// # Errors
     /// [`MembershipError`].
@@ -300,7 +237,7 @@ impl Consensus {
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true).await
     }
 
-    /// Takes a node out of the cluster, vote and all.
+    /// Removes a node from the cluster, and its vote with it.
     ///
     /// # Errors
     /// [`MembershipError`].
@@ -313,7 +250,7 @@ impl Consensus {
         }
     }
 
-    /// Ends a change that stopped half way, where old and new voters decide together.
+    /// Completes a membership change that stopped at the joint membership.
     ///
     /// # Errors
     /// [`MembershipError`].
@@ -321,7 +258,7 @@ impl Consensus {
         self.change(ChangeMembers::AddVoterIds(BTreeSet::new()), false).await
     }
 
-    /// Whether a change that is half way takes this node's vote.
+    /// Whether a joint membership is about to remove this node's vote.
     pub fn is_losing_vote(&self) -> bool {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -337,7 +274,7 @@ impl Consensus {
         }
     }
 
-    /// Asks the leader, if it is this node, to hand over; returns at once.
+    /// Starts to hand leadership over, if this node leads. Returns immediately.
     ///
     /// # Errors
     /// The node has stopped.
@@ -345,7 +282,7 @@ impl Consensus {
         self.raft.trigger().transfer_leader(to).await.map_err(|error| error.to_string())
     }
 
-    /// Asks for a snapshot; returns at once.
+    /// Starts a snapshot. Returns immediately.
     ///
     /// # Errors
     /// The node has stopped.
@@ -353,7 +290,7 @@ impl Consensus {
         self.raft.trigger().snapshot().await.map_err(|error| error.to_string())
     }
 
-    /// Lets go of log entries up to `index`, as far as a snapshot covers them; returns at once.
+    /// Starts to purge log entries up to `index`, as far as a snapshot covers them. Returns immediately.
     ///
     /// # Errors
     /// The node has stopped.
@@ -373,22 +310,22 @@ impl Consensus {
         self.raft.metrics().borrow_watched().current_leader
     }
 
-    /// What the membership says of a node.
+    /// A member's record in the membership.
     pub fn member(&self, id: NodeId) -> Option<Member> {
         self.raft.metrics().borrow_watched().membership_config.get_node(&id).cloned()
     }
 
-    pub fn view(&self) -> View {
-        view(&self.raft.metrics().borrow_watched())
+    pub fn status(&self) -> RaftStatus {
+        status(&self.raft.metrics().borrow_watched())
     }
 
-    /// Waits until the view satisfies a condition; false when `limit` passed first or the node stopped.
-    pub async fn wait(&self, limit: Duration, what: impl Fn(&View) -> bool + Send) -> bool {
+    /// Waits until the status satisfies a condition. Returns false if `timeout` passes first or the node stops.
+    pub async fn wait_for(&self, timeout: Duration, condition: impl Fn(&RaftStatus) -> bool + Send) -> bool {
         let mut metrics = self.raft.metrics();
         let watching = async {
             loop {
-                let now = view(&metrics.borrow_watched());
-                if what(&now) {
+                let now = status(&metrics.borrow_watched());
+                if condition(&now) {
                     return true;
                 }
                 if now.stopped.is_some() || metrics.changed().await.is_err() {
@@ -396,19 +333,19 @@ impl Consensus {
                 }
             }
         };
-        tokio::time::timeout(limit, watching).await.unwrap_or(false)
+        tokio::time::timeout(timeout, watching).await.unwrap_or(false)
     }
 
-    /// Returns once the node's part has ended, with the reason.
+    /// Returns once Raft has stopped on this node, with the reason.
     pub async fn stopped(&self) -> String {
-        // These change with elections and members. The whole metrics change several times with every write, and
-        // whoever waits for them is woken each time. The channel closes when the part has ended.
+        // The server metrics change only with elections and members. The full metrics change several times with every write
+        // and would wake this task each time. The channel closes when Raft has stopped.
         let mut rare = self.raft.server_metrics();
         while rare.changed().await.is_ok() {}
-        self.view().stopped.unwrap_or_else(|| "the raft task has ended".into())
+        self.status().stopped.unwrap_or_else(|| "the raft task has ended".into())
     }
 
-    /// Ends this node's part.
+    /// Stops Raft on this node.
     pub async fn shutdown(&self) {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "raft did not stop cleanly");
@@ -423,7 +360,7 @@ fn propose_error(error: ClientWriteError<Types>) -> ProposeError {
         }
         ClientWriteError::ForwardToLeader(to) => ProposeError::NotLeader { leader: to.leader_id },
         ClientWriteError::LogEntryDiscarded(_) => ProposeError::Unknown,
-        // Neither is given for a plain write.
+        // openraft returns neither for a plain write.
         ClientWriteError::ChangeMembershipError(error) => ProposeError::Stopped(error.to_string()),
         ClientWriteError::PreconditionFailed(error) => ProposeError::Stopped(error.to_string()),
     }
@@ -446,51 +383,7 @@ fn membership_error(error: ClientWriteError<Types>) -> MembershipError {
             | NodeMetadataChanged(_)
             | UnsupportedMembershipTransition(_)),
         ) => MembershipError::Refused(error.to_string()),
-        // Somebody else took the second step of this change.
+        // Another caller made the second step of this change.
         ClientWriteError::PreconditionFailed(_) => MembershipError::Unknown,
     }
-}
-
-fn view(metrics: &RaftMetrics<Types>) -> View {
-    let index = |log_id: Option<super::types::LogId>| log_id.map_or(0, |log_id| log_id.index());
-    let membership = metrics.membership_config.membership();
-    let voters: BTreeSet<u64> = membership.voter_ids().collect();
-    let members = membership.nodes().map(|(&id, member)| MemberState {
-        id,
-        member: member.clone(),
-        voter: voters.contains(&id),
-        matched: metrics
-            .replication
-            .as_ref()
-            .and_then(|all| all.get(&id).copied().flatten())
-            .map(|matched| matched.index()),
-        silent_ms: metrics
-            .heartbeat
-            .as_ref()
-            .and_then(|all| all.get(&id))
-            .copied()
-            .flatten()
-            .map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
-    });
-    View {
-        role: match metrics.state {
-            ServerState::Leader => Role::Leader,
-            ServerState::Follower => Role::Follower,
-            ServerState::Candidate => Role::Candidate,
-            ServerState::Learner | ServerState::Shutdown => Role::Learner,
-        },
-        leader: metrics.current_leader,
-        term: metrics.current_term,
-        last_log_index: metrics.last_log_index.unwrap_or(0),
-        committed_index: index(metrics.local_committed),
-        snapshot_index: index(metrics.snapshot),
-        purged_index: index(metrics.purged),
-        joint: membership.get_joint_config().len() > 1,
-        members: members.collect(),
-        stopped: metrics.running_state.as_ref().err().map(stop_reason),
-    }
-}
-
-fn stop_reason(fatal: &Fatal<Types>) -> String {
-    fatal.to_string()
 }

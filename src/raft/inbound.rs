@@ -1,4 +1,4 @@
-//! Peers' Raft requests, handed to openraft.
+//! Passes the Raft requests of peers to openraft.
 
 use super::codec::decode_append;
 use super::machine::{FileMeta, Machine, Snapshot, SnapshotData};
@@ -22,43 +22,43 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-/// The receiving end of Raft's messages. Cheap to clone.
+/// The transfers end of Raft's messages. Cheap to clone.
 #[derive(Clone)]
 pub struct Inbound {
     raft: Raft<Types, Machine>,
     snapshots: Snapshots,
-    /// The snapshot that each leader is sending; a new one takes the place of one that was broken off.
-    receiving: Arc<Mutex<Transfers>>,
+    /// The snapshot that each leader is sending. A new transfer replaces one that was broken off.
+    transfers: Arc<Mutex<Transfers>>,
     refusals: Arc<LogLimit>,
 }
 
 type Transfers = HashMap<NodeId, Transfer>;
 
-/// A transfer of which nothing was heard for this long is forgotten, and its file removed. A sender begins anew when a piece
-/// is not taken within seconds, so it does not come back to this one, but it may wait for its own disk in between.
+/// A transfer that receives nothing for this long is dropped, and its file removed. A sender starts over if a chunk is not
+/// accepted within seconds, so it does not return to such a transfer. In between it may wait for its own disk.
 const TRANSFER_IDLE_MAX: Duration = Duration::from_secs(60);
 
 struct Transfer {
-    /// Tells this transfer from the one that took its place.
+    /// Distinguishes this transfer from one that replaced it.
     id: uuid::Uuid,
     vote: Vote,
     bytes: u64,
     received: u64,
-    /// When it began, or its newest piece was written.
-    moved: Instant,
-    /// `None` while a piece is being written.
+    /// When it started, or its newest chunk was written.
+    last_progress: Instant,
+    /// `None` while a chunk is being written.
     file: Option<IncomingSnapshot>,
 }
 
-/// How much higher a peer's term may be than ours. Terms rise by one with each election, so a cluster never comes this
-/// far while one of its nodes is away; the highest possible term would end all elections for ever.
+/// How much higher a peer's term may be than ours. Each election raises the term by one, so a cluster does not get this far
+/// while one of its nodes is away. The highest possible term would prevent all later elections.
 const TERM_LEAP_MAX: u64 = 1 << 32;
 
 fn refuse(error: impl std::fmt::Display) -> Refusal {
     error.to_string()
 }
 
-/// Refuses a vote from a term that no cluster comes to.
+/// Refuses a vote with an implausibly high term.
 ///
 /// # Errors
 /// A sentence for the peer.
@@ -70,15 +70,15 @@ pub(super) fn check_term(mine: &Vote, theirs: &Vote) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Forgets a transfer that was broken off. Ends with the transfer.
-async fn forget_when_idle(transfers: Weak<Mutex<Transfers>>, from: NodeId, id: uuid::Uuid) {
+/// Drops a transfer that was broken off. Returns when the transfer ends.
+async fn drop_when_idle(transfers: Weak<Mutex<Transfers>>, from: NodeId, id: uuid::Uuid) {
     let mut until = Instant::now() + TRANSFER_IDLE_MAX;
     loop {
         sleep_until(until).await;
         let Some(transfers) = transfers.upgrade() else { return };
         let mut transfers = transfers.lock().await;
         let Some(transfer) = transfers.get(&from).filter(|transfer| transfer.id == id) else { return };
-        until = transfer.moved + TRANSFER_IDLE_MAX;
+        until = transfer.last_progress + TRANSFER_IDLE_MAX;
         if Instant::now() >= until {
             tracing::debug!(from, received = transfer.received, "a snapshot was broken off");
             transfers.remove(&from);
@@ -89,10 +89,10 @@ async fn forget_when_idle(transfers: Weak<Mutex<Transfers>>, from: NodeId, id: u
 
 impl Inbound {
     pub fn new(raft: Raft<Types, Machine>, snapshots: Snapshots) -> Self {
-        Self { raft, snapshots, receiving: Arc::default(), refusals: Arc::default() }
+        Self { raft, snapshots, transfers: Arc::default(), refusals: Arc::default() }
     }
 
-    /// Answers one of Raft's requests.
+    /// Answers one Raft request.
     ///
     /// # Errors
     /// A sentence for the peer; nothing was done.
@@ -116,7 +116,7 @@ impl Inbound {
         }
     }
 
-    /// Answers append requests in order; ends at the first that is not stored.
+    /// Answers append requests in order. The stream ends at the first request that is not stored.
     pub fn appends(&self, requests: mpsc::Receiver<Bytes>) -> BoxStream<'static, Bytes> {
         let this = self.clone();
         let decoded = stream::unfold((requests, this), |(mut requests, this)| async move {
@@ -124,8 +124,8 @@ impl Inbound {
             match this.decode_append(body) {
                 Ok(request) => Some((request, (requests, this))),
                 Err(error) => {
-                    if let Some(left_out) = this.refusals.pass(&error) {
-                        tracing::warn!(error, left_out, "refused a peer's append request");
+                    if let Some(omitted) = this.refusals.pass(&error) {
+                        tracing::warn!(error, omitted, "refused a peer's append request");
                     }
                     None
                 }
@@ -195,55 +195,58 @@ impl Inbound {
                 vote: theirs,
                 bytes: begin.bytes,
                 received: 0,
-                moved: Instant::now(),
+                last_progress: Instant::now(),
                 file: Some(file),
             };
-            // There is one leader at a time: what an earlier one broke off is of no use any more.
-            let mut receiving = self.receiving.lock().await;
-            receiving.clear();
-            receiving.insert(from, transfer);
-            drop(receiving);
-            tokio::spawn(forget_when_idle(Arc::downgrade(&self.receiving), from, id));
+            // There is one leader at a time, so an earlier leader's transfer is no longer useful.
+            let mut transfers = self.transfers.lock().await;
+            transfers.clear();
+            transfers.insert(from, transfer);
+            drop(transfers);
+            tokio::spawn(drop_when_idle(Arc::downgrade(&self.transfers), from, id));
         }
         Ok(to_bytes(&SnapshotReply { vote: mine.into() }))
     }
 
     async fn snapshot_chunk(&self, from: NodeId, mut body: Bytes) -> Result<Bytes, Refusal> {
         if body.len() < 8 {
-            return Err("a snapshot's piece ends early".into());
+            return Err("a snapshot chunk is too short".into());
         }
         let offset = body.get_u64();
         let (id, mut file) = {
-            let mut receiving = self.receiving.lock().await;
-            let transfer = receiving.get_mut(&from).ok_or("no snapshot was begun")?;
+            let mut transfers = self.transfers.lock().await;
+            let transfer = transfers.get_mut(&from).ok_or("no snapshot was begun")?;
             let fits = offset == transfer.received && offset + body.len() as u64 <= transfer.bytes;
             if !fits {
                 let expected = transfer.received;
-                return Err(format!("a snapshot's piece is at {offset}, {expected} was expected"));
+                return Err(format!("a snapshot chunk is at {offset}, {expected} was expected"));
             }
-            (transfer.id, transfer.file.take().ok_or("a piece of this snapshot is still being written")?)
+            (transfer.id, transfer.file.take().ok_or("a chunk of this snapshot is still being written")?)
         };
         let length = body.len() as u64;
         let writing = move || file.write(&body).map(|()| file);
         let file = offload(writing).await.map_err(refuse)?.map_err(refuse)?;
-        let mut receiving = self.receiving.lock().await;
-        if let Some(transfer) = receiving.get_mut(&from).filter(|transfer| transfer.id == id) {
+        let mut transfers = self.transfers.lock().await;
+        if let Some(transfer) = transfers.get_mut(&from).filter(|transfer| transfer.id == id) {
             transfer.received += length;
-            transfer.moved = Instant::now();
+            transfer.last_progress = Instant::now();
             transfer.file = Some(file);
         }
         Ok(to_bytes(&SnapshotReply { vote: self.my_vote().into() }))
     }
 
     async fn snapshot_end(&self, from: NodeId) -> Result<Bytes, Refusal> {
-        let transfer = self.receiving.lock().await.remove(&from).ok_or("no snapshot was begun")?;
+        let transfer = self.transfers.lock().await.remove(&from).ok_or("no snapshot was begun")?;
         if transfer.received != transfer.bytes {
-            return Err(format!("{} of the snapshot's {} bytes came", transfer.received, transfer.bytes));
+            return Err(format!(
+                "{} of the snapshot's {} bytes were received",
+                transfer.received, transfer.bytes
+            ));
         }
-        let file = transfer.file.ok_or("a piece of this snapshot is still being written")?;
+        let file = transfer.file.ok_or("a chunk of this snapshot is still being written")?;
         let received = offload(move || file.finish()).await.map_err(refuse)?.map_err(refuse)?;
         let meta = FileMeta::decode(received.meta()).map_err(refuse)?.raft;
-        // openraft panics on a snapshot from beyond its sender's term; such bytes are refused here.
+        // openraft panics on a snapshot that is newer than its sender's term.
         if meta
             .last_log_id
             .is_some_and(|last| last.committed_leader_id().term > transfer.vote.leader_id().term)
@@ -261,9 +264,9 @@ mod tests {
     use super::*;
     use tokio::time::sleep;
 
-    /// Its file is what takes room: it goes with the transfer.
+    /// Its file uses disk space, so it is removed with the transfer.
     #[tokio::test(start_paused = true)]
-    async fn a_transfer_that_was_broken_off_is_forgotten() {
+    async fn a_transfer_that_was_broken_off_is_dropped() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let snapshots = Snapshots::open(folder.path()).expect("a new folder opens");
         let files = || std::fs::read_dir(folder.path()).expect("a folder").count();
@@ -272,17 +275,17 @@ mod tests {
         let begin = async |id| {
             let file = Some(snapshots.receive().expect("a file"));
             let vote = Vote::new(1, 7);
-            let transfer = Transfer { id, vote, bytes: 9, received: 0, moved: Instant::now(), file };
+            let transfer = Transfer { id, vote, bytes: 9, received: 0, last_progress: Instant::now(), file };
             transfers.lock().await.insert(7, transfer);
-            tokio::spawn(forget_when_idle(Arc::downgrade(&transfers), 7, id));
+            tokio::spawn(drop_when_idle(Arc::downgrade(&transfers), 7, id));
         };
         begin(ids[0]).await;
         let before = files();
         sleep(TRANSFER_IDLE_MAX / 2).await;
-        transfers.lock().await.get_mut(&7).expect("under way").moved = Instant::now();
+        transfers.lock().await.get_mut(&7).expect("in progress").last_progress = Instant::now();
         sleep(TRANSFER_IDLE_MAX * 3 / 4).await;
         assert_eq!((files(), transfers.lock().await.len()), (before, 1), "it goes on");
-        // One that took its place has its own time.
+        // A transfer that replaces it has its own timeout.
         begin(ids[1]).await;
         sleep(TRANSFER_IDLE_MAX * 3 / 4).await;
         assert_eq!((files(), transfers.lock().await[&7].id), (before, ids[1]));

@@ -1,4 +1,4 @@
-//! openraft's log storage on top of [`LogStore`]: entries become bytes here and nothing else happens.
+//! openraft's log storage on top of [`LogStore`]. It only encodes and decodes entries.
 
 use super::codec::{decode_entry, encode_entry};
 use super::offload::offload;
@@ -15,26 +15,27 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use tokio::sync::oneshot;
 
-/// Most bytes of entries that `apply` reads ahead; one entry larger than that goes alone.
+/// Most bytes of entries that `apply` reads at a time. A larger entry is read alone.
 const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// The same for one append request: about one flush over there. Several are under way at a time.
+/// The same for one append request: about as much as a follower writes in one flush. Several requests are in flight at a
+/// time.
 const APPEND_BYTES_MAX: usize = 1024 * 1024;
 
-/// Versions of the formats of what the log keeps beside its entries.
+/// Versions of the formats of what the log stores besides its entries.
 const VOTE_VERSION: u8 = 1;
 const LOG_ID_VERSION: u8 = 1;
 
-/// The bytes of a vote on disk.
+/// A vote, as it is stored.
 pub(super) fn encode_vote(vote: Vote) -> Bytes {
     to_versioned(VOTE_VERSION, &WireVote::from(vote))
 }
 
-/// The bytes of a position on disk: how far the log is committed, or purged.
+/// A log position, as it is stored: the committed or the purged one.
 pub(super) fn encode_log_id(log_id: LogId) -> Bytes {
     to_versioned(LOG_ID_VERSION, &LogPosition::from(log_id))
 }
 
-/// The log, as openraft wants it. Clones read the same log.
+/// Implements openraft's log storage. Clones share the log.
 #[derive(Clone)]
 pub struct Log {
     store: LogStore,
@@ -106,14 +107,14 @@ impl RaftLogReader<Types> for Log {
         if from >= to { Ok(Vec::new()) } else { self.read(from, to, usize::MAX).await }
     }
 
-    /// Replication reads through this one: bytes are bounded, not only the number of entries.
-    /// A log that has just been cut is no error: the task that reads is about to be told.
+    /// Replication reads with this function, so it bounds the bytes, too, and not only the number of entries. It is no error
+    /// if the log was truncated meanwhile: openraft is about to tell the replication task.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
         let (_, end) = self.clamp(&(start..end));
         if start >= end { Ok(Vec::new()) } else { self.read(start, end, APPEND_BYTES_MAX).await }
     }
 
-    /// `apply` reads through this one: a long backlog is read piece by piece.
+    /// `apply` reads with this function, a limited number of bytes at a time.
     async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = io::Result<Entry>> + Send
     where
         RB: RangeBounds<u64> + Clone + Debug + Send,
@@ -194,9 +195,9 @@ impl RaftLogStorage<Types> for Log {
         self.flushed(|store, done| store.truncate_after(last, done)).await
     }
 
-    /// Returns before the purge is durable: should it be lost in a crash, the log is longer than it need be. Raft stands
-    /// still meanwhile, and what is waiting to be written may take longer than an election timeout. A failure
-    /// stops the store.
+    /// Returns before the purge is durable. openraft does nothing else until this returns, and the writes queued before the
+    /// purge could take longer than an election timeout. If a crash loses the purge, the log is only longer than necessary. A
+    /// failure stops the store.
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
         self.store.purge(log_id.index(), encode_log_id(log_id), Box::new(|_| ()));
         Ok(())
@@ -219,7 +220,7 @@ mod tests {
             .expect("a log");
         let mut log = Log::new(store.clone());
         let purged = LogId::new(1.into(), 7);
-        // Nothing reaches the disk until `flush_batch` is called.
+        // This store writes nothing until `flush_batch` is called.
         assert!(log.purge(purged).now_or_never().is_some_and(|result| result.is_ok()));
         assert!(store.has_work());
         assert_eq!(store.state().purged.map(|(index, _)| index), Some(7), "readers see it at once");

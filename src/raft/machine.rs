@@ -16,18 +16,18 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// Entries, and about how many bytes of them, that are applied at a time: few enough that readers, who wait
-/// meanwhile, don't wait long.
+/// Most entries, and about how many bytes of them, that are applied under one lock. Readers wait for that lock, so it is
+/// little.
 const BATCH_ENTRIES: usize = 32;
 const BATCH_BYTES: usize = 256 * 1024;
 /// Bytes copied at a time from a snapshot file of another folder.
 const COPY_BYTES: usize = 1024 * 1024;
 
-/// How long a snapshot that could not be written waits for the next try, and at most.
-const RETRY_FIRST: Duration = Duration::from_secs(1);
-const RETRY_LAST: Duration = Duration::from_secs(30);
+/// The first pause before a snapshot that could not be written is tried again. It doubles each time, up to the maximum.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// A snapshot openraft hands around: one of ours, or one a leader has just sent.
+/// A snapshot as openraft handles it: an installed one, or one that a leader has just sent.
 pub enum SnapshotData {
     Current(SnapshotFile),
     Received(ReceivedSnapshot),
@@ -35,7 +35,7 @@ pub enum SnapshotData {
 
 pub type Snapshot = openraft::type_config::alias::SnapshotOf<Types, SnapshotData>;
 
-/// The state machine, as openraft wants it.
+/// Implements openraft's state machine.
 pub struct Machine {
     replica: Arc<Replica>,
     snapshots: Snapshots,
@@ -43,13 +43,13 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// `lineage` says which cluster and history the state belongs to; every snapshot carries it.
+    /// `lineage` is the id and the incarnations of the cluster; every snapshot contains it.
     pub fn new(replica: Arc<Replica>, snapshots: Snapshots, lineage: Bytes) -> Self {
         Self { replica, snapshots, lineage }
     }
 }
 
-/// Entries that are applied together, and who waits for which.
+/// Entries that are applied together, each with its responder if a caller waits for it.
 #[derive(Default)]
 struct Batch {
     entries: Vec<Committed>,
@@ -80,7 +80,7 @@ impl Batch {
 /// The version of the format of [`FileMeta`].
 const SNAPSHOT_META_VERSION: u8 = 1;
 
-/// What stands beside the state in a snapshot file.
+/// The metadata of a snapshot file.
 pub(super) struct FileMeta {
     pub raft: SnapshotMeta,
     pub lineage: Bytes,
@@ -90,24 +90,27 @@ pub(super) struct FileMeta {
 
 impl FileMeta {
     pub fn encode(&self) -> Bytes {
-        let kept =
-            Kept { raft: (&self.raft).into(), lineage: self.lineage.clone(), recent: self.recent.clone() };
-        to_versioned(SNAPSHOT_META_VERSION, &kept)
+        let stored = StoredMeta {
+            raft: (&self.raft).into(),
+            lineage: self.lineage.clone(),
+            recent: self.recent.clone(),
+        };
+        to_versioned(SNAPSHOT_META_VERSION, &stored)
     }
 
     /// # Errors
-    /// The bytes are no metadata.
+    /// The bytes are not such metadata.
     pub fn decode(bytes: &[u8]) -> io::Result<Self> {
         let what = "a snapshot's metadata";
-        let Kept { raft, lineage, recent } = from_versioned(what, SNAPSHOT_META_VERSION, bytes)?;
+        let StoredMeta { raft, lineage, recent } = from_versioned(what, SNAPSHOT_META_VERSION, bytes)?;
         let malformed = |error| CodecError::Malformed { what, reason: format!("{error}") };
         Ok(Self { raft: raft.try_into().map_err(malformed)?, lineage, recent })
     }
 }
 
-/// [`FileMeta`] as it is kept.
+/// [`FileMeta`] as it is stored.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct StoredMeta {
     raft: WireSnapshotMeta,
     lineage: Bytes,
     recent: Vec<Operation>,
@@ -128,7 +131,7 @@ impl RaftStateMachine<Types> for Machine {
     {
         let mut entries = entries.fuse();
         while let Some(first) = entries.next().await {
-            // What is there already goes along, within bounds.
+            // Add the entries that are ready, up to the limits of a batch.
             let mut batch = Batch::default();
             let mut next = Some(first);
             let (mut read, mut full) = (Ok(()), false);
@@ -141,7 +144,8 @@ impl RaftStateMachine<Types> for Machine {
                 next = if full { None } else { entries.next().now_or_never().flatten() };
             }
             let (responses, applied) = self.replica.apply(batch.entries);
-            // A writer may read at once on this node: its write was announced before its answer.
+            // Only after `apply` has announced the new index: a client that reads from this node right after its write must
+            // find it.
             for (responder, response) in batch.responders.into_iter().zip(responses) {
                 if let Some(responder) = responder {
                     responder.send(response);
@@ -165,7 +169,7 @@ impl RaftStateMachine<Types> for Machine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotData) -> io::Result<()> {
         let (snapshots, replica) = (self.snapshots.clone(), self.replica.clone());
         let (cache, recent) = offload(move || -> io::Result<_> {
-            // Durable first: what is in memory must never be ahead of what a restart would find.
+            // Install the file first: the state in memory must never be newer than what a restart would find.
             let file = match data {
                 SnapshotData::Current(file) if is_current(&snapshots, &file) => file,
                 SnapshotData::Current(file) => {
@@ -201,7 +205,7 @@ fn is_current(snapshots: &Snapshots, file: &SnapshotFile) -> bool {
     snapshots.current().is_some_and(|current| current.path == file.path && current.index == file.index)
 }
 
-/// A file of another folder, brought into this one.
+/// Copies a snapshot file of another data folder into this one.
 fn copy_of(snapshots: &Snapshots, file: &SnapshotFile) -> io::Result<ReceivedSnapshot> {
     let mut copy = snapshots.receive().map_err(io::Error::other)?;
     let mut offset = 0;
@@ -217,7 +221,7 @@ fn restore(file: &SnapshotFile) -> io::Result<Cache> {
     Cache::restore(file.body()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Takes the picture when asked to, then writes it on another thread while `apply` goes on.
+/// Takes a view of the state, then writes it on another thread while `apply` continues.
 pub struct Builder {
     replica: Weak<Replica>,
     snapshots: WeakSnapshots,
@@ -227,10 +231,10 @@ pub struct Builder {
 impl RaftSnapshotBuilder<Types> for Builder {
     type SnapshotData = SnapshotData;
 
-    /// A snapshot that cannot be written, for want of file descriptors or room, is tried again later: without it the log
-    /// stays longer, and nothing is lost. An error here would end the node.
+    /// Tries again later if a snapshot cannot be written for want of file descriptors or disk space. Until then the log is
+    /// longer, and nothing is lost. An error here would stop the node.
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        let mut pause = RETRY_FIRST;
+        let mut pause = RETRY_PAUSE;
         loop {
             match self.try_build().await? {
                 Ok(snapshot) => return Ok(snapshot),
@@ -239,15 +243,15 @@ impl RaftSnapshotBuilder<Types> for Builder {
                 }
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RETRY_LAST);
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
         }
     }
 }
 
 impl Builder {
-    /// Tries once; the inner error is worth another try.
+    /// Tries once. After the inner error the caller can try again; the outer one stops the node.
     async fn try_build(&self) -> io::Result<Result<Snapshot, StorageError>> {
-        // Held only while at work, so that a node that stops need not wait for the next try.
+        // Strong references only during an attempt, so that a node that stops need not wait for the next one.
         let stopping = || io::Error::other("the node is stopping");
         let snapshots = self.snapshots.upgrade().ok_or_else(stopping)?;
         let ReplicaSnapshot { cache, last_applied, membership, recent } =
@@ -263,7 +267,7 @@ impl Builder {
                 tracing::info!(index, bytes = file.bytes, "wrote a snapshot");
                 Ok(Ok(Snapshot { meta, snapshot: SnapshotData::Current(file) }))
             }
-            // A leader's newer one was installed meanwhile: it stands for ours too.
+            // A newer snapshot from the leader was installed meanwhile: return that one.
             Err(StorageError::Superseded { .. }) => {
                 let gone = || io::Error::other("the newer snapshot is gone");
                 let file = snapshots.current().ok_or_else(gone)?;

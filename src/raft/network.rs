@@ -1,13 +1,13 @@
-//! openraft's view of the peers: its requests become frames on the right lane.
+//! openraft's network: sends each of its requests to a peer, as a frame on the right lane.
 
 use super::codec::encode_append;
-use super::commits::ride_along;
+use super::commit_coalescing::coalesce_commits;
 use super::inbound::check_term;
+use super::inflight_appends::InflightAppends;
 use super::machine::{Snapshot, SnapshotData};
 use super::offload::offload;
-use super::proposals::Backlog;
+use super::proposal_batcher::PendingProposals;
 use super::types::{Types, Vote};
-use super::unanswered::Unanswered;
 use super::wire::{
     WireTransferRequest, WireTransferResponse, WireVote, WireVoteRequest, WireVoteResponse, log_id,
 };
@@ -30,30 +30,30 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Append requests on their way to one follower at a time.
+/// Most append requests in flight to one follower.
 const APPENDS_IN_FLIGHT: usize = 16;
-/// How long one append request may take. A follower answers after its flush, and a flush can be slow.
-const APPEND_LIMIT: Duration = Duration::from_secs(2);
-/// How long one piece of a snapshot may take, and the installation at the end.
-const CHUNK_LIMIT: Duration = Duration::from_secs(10);
-const INSTALL_LIMIT: Duration = Duration::from_secs(120);
+/// Timeout of an append request. A follower answers after its flush, and a flush can be slow.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
+/// Timeouts of one chunk of a snapshot, and of the installation at the end.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// Bytes of a snapshot sent at a time.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
-/// Starts a snapshot; answered by a [`SnapshotReply`].
+/// Starts to send a snapshot. The response is a [`SnapshotReply`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SnapshotBegin {
     pub vote: WireVote,
     pub bytes: u64,
 }
 
-/// What a follower answers to each step of a snapshot: its vote, and whether it goes on.
+/// A follower's response to each step of a snapshot. If its vote is higher than the leader's, the leader stops.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SnapshotReply {
     pub vote: WireVote,
 }
 
-/// What a follower answers to an append request.
+/// A follower's response to an append request.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum AppendReply {
     Stored(Option<LogPosition>),
@@ -72,7 +72,7 @@ impl From<StreamAppendResult<Types>> for AppendReply {
 }
 
 impl AppendReply {
-    /// Refuses an answer from a term that is not plausible after the one that the request was sent in.
+    /// Refuses a response with a term that is implausibly far above that of the request.
     fn check(self, sent: &Vote) -> Result<Self, RPCError<Types>> {
         if let Self::HigherVote(theirs) = &self {
             check_term(sent, &(*theirs).into())
@@ -92,21 +92,21 @@ impl From<AppendReply> for StreamAppendResult<Types> {
     }
 }
 
-/// Makes a [`Network`] for each peer and purpose.
+/// Creates a [`Network`] for each peer and purpose.
 #[derive(Clone)]
 pub struct Networks {
     me: PeerIdentity,
     net: Net,
     links: Links,
-    backlog: Backlog,
+    pending_proposals: PendingProposals,
 }
 
 impl Networks {
-    pub fn new(me: PeerIdentity, net: Net, links: Links, backlog: Backlog) -> Self {
-        Self { me, net, links, backlog }
+    pub fn new(me: PeerIdentity, net: Net, links: Links, pending_proposals: PendingProposals) -> Self {
+        Self { me, net, links, pending_proposals }
     }
 
-    /// A connection to a peer, for whatever this or a higher room needs.
+    /// A connection to a peer, for this room or one above it.
     pub fn client(&self, target: u64, address: &str, lane: Lane) -> PeerClient {
         let (me, net, links) = (self.me.clone(), self.net.clone(), self.links.clone());
         PeerClient::new(me, target, address.to_owned(), lane, net, links)
@@ -119,7 +119,7 @@ impl Networks {
             control: self.client(target, &member.peer, Lane::Control),
             bulk: self.client(target, &member.peer, bulk),
             appends_on_control: bulk == Lane::Control,
-            backlog: self.backlog.clone(),
+            pending_proposals: self.pending_proposals.clone(),
         }
     }
 }
@@ -147,7 +147,7 @@ pub struct Network {
     control: PeerClient,
     bulk: PeerClient,
     appends_on_control: bool,
-    backlog: Backlog,
+    pending_proposals: PendingProposals,
 }
 
 impl Network {
@@ -179,7 +179,7 @@ impl Network {
 
     fn rpc_error(&self, error: PeerError, method: Method, timeout: Duration) -> RPCError<Types> {
         match error {
-            // Both call for a pause before the next attempt.
+            // openraft pauses before it tries an unreachable peer again.
             PeerError::Unreachable(_)
             | PeerError::NotThere(_)
             | PeerError::OtherCluster(_)
@@ -220,14 +220,14 @@ impl Network {
         Ok(theirs)
     }
 
-    /// Sends the file piece by piece. The follower's vote ends it early when it has become higher.
+    /// Sends the file in chunks. Stops early if the follower's vote is higher than the leader's.
     async fn send_snapshot(
         &self,
         vote: Vote,
         file: &SnapshotFile,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let begin = to_bytes(&SnapshotBegin { vote: vote.into(), bytes: file.bytes });
-        let mut theirs = self.snapshot_step(Method::SnapshotBegin, begin, CHUNK_LIMIT, vote).await?;
+        let mut theirs = self.snapshot_step(Method::SnapshotBegin, begin, CHUNK_TIMEOUT, vote).await?;
         let mut offset = 0;
         while theirs <= vote && offset < file.bytes {
             let reader = file.clone();
@@ -241,10 +241,10 @@ impl Network {
             body.put_u64(offset);
             body.put_slice(&chunk);
             offset += chunk.len() as u64;
-            theirs = self.snapshot_step(Method::SnapshotChunk, body.freeze(), CHUNK_LIMIT, vote).await?;
+            theirs = self.snapshot_step(Method::SnapshotChunk, body.freeze(), CHUNK_TIMEOUT, vote).await?;
         }
         if theirs <= vote {
-            theirs = self.snapshot_step(Method::SnapshotEnd, Bytes::new(), INSTALL_LIMIT, vote).await?;
+            theirs = self.snapshot_step(Method::SnapshotEnd, Bytes::new(), INSTALL_TIMEOUT, vote).await?;
         }
         Ok(SnapshotResponse::new(theirs))
     }
@@ -262,8 +262,8 @@ impl RaftNetworkV2<Types> for Network {
         Ok(StreamAppendResult::<Types>::from(reply.check(&request.vote)?).into())
     }
 
-    /// Heartbeats go alone, on the lane of urgent things. Log entries are pipelined: the next request is
-    /// sent while earlier ones are still being flushed over there; answers come in order.
+    /// Heartbeats are sent one at a time, on the control lane. Log entries are pipelined: the next request is sent while the
+    /// follower still flushes earlier ones. Responses come in order.
     fn stream_append<'s, S>(
         &'s mut self,
         input: S,
@@ -279,14 +279,17 @@ impl RaftNetworkV2<Types> for Network {
             return openraft::network::stream_append_sequential(self, input, option);
         }
         let this: &'s Self = self;
-        let unanswered = Arc::new(Unanswered::default());
-        #[expect(clippy::async_yields_async, reason = "sending is awaited in order, answers side by side")]
-        let sent =
-            ride_along(input, self.backlog.clone(), unanswered.clone()).then(move |request| async move {
-                let deadline = Instant::now() + APPEND_LIMIT;
+        let inflight = Arc::new(InflightAppends::default());
+        #[expect(
+            clippy::async_yields_async,
+            reason = "requests are sent in order, responses awaited concurrently"
+        )]
+        let sent = coalesce_commits(input, self.pending_proposals.clone(), inflight.clone()).then(
+            move |request| async move {
+                let deadline = Instant::now() + APPEND_TIMEOUT;
                 let vote = request.vote;
                 let pending = this.bulk.send(Method::Append, encode_append(&request), deadline).await;
-                // The answer is awaited later, while the next request is on its way.
+                // The response is awaited later, while the next request is being sent.
                 async move {
                     #[cfg(feature = "sabotage")]
                     if crate::sabotage::Sabotage::EarlyAck.is_chosen() {
@@ -295,20 +298,21 @@ impl RaftNetworkV2<Types> for Network {
                     let bytes = pending?.answer(deadline).await?;
                     Ok::<_, PeerError>((bytes, vote))
                 }
-            });
+            },
+        );
         let answers = sent.buffered(APPENDS_IN_FLIGHT).map(move |answer| {
             let (bytes, vote) =
-                answer.map_err(|error| this.rpc_error(error, Method::Append, APPEND_LIMIT))?;
+                answer.map_err(|error| this.rpc_error(error, Method::Append, APPEND_TIMEOUT))?;
             let reply: AppendReply = from_postcard("an append answer", &bytes)
                 .map_err(|error| RPCError::Network(NetworkError::new(&error)))?;
             Ok(StreamAppendResult::<Types>::from(reply.check(&vote)?))
         });
-        let exact = answers.filter(move |answer| {
+        let unambiguous = answers.filter(move |answer| {
             let stored = answer.as_ref().ok().and_then(|answer| answer.as_ref().ok());
-            std::future::ready(unanswered.is_exact(stored))
+            std::future::ready(inflight.is_unambiguous(stored))
         });
-        // After the first failure nothing that follows means anything.
-        let until_failure = exact.scan(false, |failed, item| {
+        // The responses after the first failure have no meaning.
+        let until_failure = unambiguous.scan(false, |failed, item| {
             let give = (!*failed).then_some(item);
             *failed = matches!(give, Some(Err(_) | Ok(Err(_))));
             std::future::ready(give)
@@ -363,7 +367,7 @@ impl RaftNetworkV2<Types> for Network {
     }
 }
 
-/// A lie for the consistency tests: a peer that does not answer at once is said to have stored everything.
+/// A fault for the consistency tests: pretends that a peer that does not answer within 20 ms has stored everything.
 #[cfg(feature = "sabotage")]
 async fn early_ack(
     pending: Result<crate::peer::Pending, PeerError>,

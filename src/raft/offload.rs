@@ -1,4 +1,4 @@
-//! Work that takes a while, such as writing a snapshot, off the threads that carry requests.
+//! Runs blocking work, such as writing a snapshot, outside the threads that serve requests.
 
 use std::cell::Cell;
 use std::io;
@@ -7,14 +7,14 @@ thread_local! {
     static IN_PLACE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// From now on, what this thread would offload it does itself. A simulation, in which one thread is all
-/// nodes, asks for it: when another thread gets its turn is the one thing no seed decides.
+/// From now on this thread runs such work itself. The simulation needs that: it runs all nodes on one thread, because a seed
+/// cannot decide when the system schedules another thread.
 #[doc(hidden)]
 pub fn offload_nothing_on_this_thread() {
     IN_PLACE.set(true);
 }
 
-/// Does the work on a thread where it may block.
+/// Runs work on a thread that is allowed to block.
 ///
 /// # Errors
 /// It panicked, or the runtime is shutting down.

@@ -1,4 +1,4 @@
-//! A backup's state as the beginning of another history: the same entries at the same index, and a
+//! Restores a backup: its state becomes the start of a new incarnation, with the same entries at the same index and a
 //! membership of one new node.
 
 use super::log::{encode_log_id, encode_vote};
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::mpsc;
 
-/// What a backup says of itself.
+/// An opened backup.
 pub struct Backup {
     file: SnapshotFile,
     meta: FileMeta,
@@ -21,10 +21,10 @@ pub struct Backup {
 }
 
 impl Backup {
-    /// Reads all of a backup, state included.
+    /// Reads and verifies the whole backup.
     ///
     /// # Errors
-    /// It is damaged, or holds nothing.
+    /// It is damaged, or has no log position.
     pub fn open(file: SnapshotFile) -> io::Result<Self> {
         let meta = FileMeta::decode(&file.meta)?;
         let empty = || io::Error::new(io::ErrorKind::InvalidData, "the backup holds no log position");
@@ -43,10 +43,10 @@ impl Backup {
         &self.meta.lineage
     }
 
-    /// Makes it the snapshot of an empty folder, with `id` as the only member.
+    /// Installs the backup as the snapshot of an empty data folder, with `id` as the only member.
     ///
     /// # Errors
-    /// The folder can't be written.
+    /// The data folder can't be written.
     pub fn rebase(
         &self,
         log: &LogStore,
@@ -63,7 +63,7 @@ impl Backup {
         let mut body = self.file.body();
         let copy = |out: &mut dyn io::Write| io::copy(&mut body, out).map(drop);
         snapshots.write(self.last.index(), &meta, copy).map_err(io::Error::other)?;
-        // Terms go on from the backup's: an entry of an earlier term after it would break the log's order.
+        // Continue from the backup's term: an entry of an earlier term after it would break the order of the log.
         let vote = encode_vote(Vote::new(self.last.committed_leader_id().term, id));
         durable(|done| log.save_vote(vote, done))?;
         durable(|done| log.purge(self.last.index(), encode_log_id(self.last), done))

@@ -1,16 +1,16 @@
-//! What openraft is told about our types, and the names the rest of this room uses for its generics.
+//! The types that openraft is configured with, and short names for its generic types.
 
-use super::proposals::Answer;
+use super::proposal_batcher::BatchResponder;
 use crate::replica::{Member, Proposal, Response};
 use openraft::impls::leader_id_std::LeaderId;
 use openraft::vote::RaftLeaderId;
 use openraft::{OptionalSend, RaftTypeConfig};
 
-/// Standard Raft: one leader a term, a log id is (term, index).
+/// Standard Raft: each term has at most one leader, and a log id is (term, index).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Types;
 
-/// By hand, because openraft's macro for it takes no responder.
+/// Written out, because openraft's macro accepts no responder.
 impl RaftTypeConfig for Types {
     type D = Proposal;
     type R = Response;
@@ -23,7 +23,7 @@ impl RaftTypeConfig for Types {
     type Entry = openraft::Entry<<Self::LeaderId as RaftLeaderId>::Committed, Self::Payload>;
     type AsyncRuntime = openraft::impls::TokioRuntime;
     type Responder<T>
-        = Answer<T>
+        = BatchResponder<T>
     where
         T: OptionalSend + 'static;
     type Batch<T>

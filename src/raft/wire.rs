@@ -1,6 +1,6 @@
-//! What goes to disk and to peers in place of openraft's types, so that an update of openraft cannot change a byte of
-//! it: the crate is built without openraft's `serde` feature. Fields are encoded in their order. A change of one needs a
-//! new version of every format that holds it; `docs/formats.md` lists them.
+//! The types that are stored and sent in place of openraft's, so that an upgrade of openraft cannot change a format: the
+//! crate is built without openraft's `serde` feature. Fields are encoded in their order. If you change one, every format
+//! that contains it needs a new version; `docs/formats.md` lists them.
 
 use super::types::{LogId, RaftMembership, RaftStoredMembership, SnapshotMeta, Types, Vote};
 use crate::peer::NodeId;
@@ -11,7 +11,7 @@ use openraft::raft::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A node's vote: for whom, in which term, and whether a majority granted it.
+/// A vote: the term, the node voted for, and whether a majority granted it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireVote {
     pub term: u64,
@@ -19,11 +19,11 @@ pub struct WireVote {
     pub committed: bool,
 }
 
-/// What a snapshot file says of its place in the log.
+/// The log position and the membership of a snapshot file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireSnapshotMeta {
     pub last_log_id: Option<LogPosition>,
-    /// The entry that the membership comes from.
+    /// The log entry that set the membership.
     pub membership_log_id: Option<LogPosition>,
     pub membership: Membership,
 }
@@ -33,11 +33,11 @@ pub struct WireSnapshotMeta {
 pub struct WireVoteRequest {
     pub vote: WireVote,
     pub last_log_id: Option<LogPosition>,
-    /// The leader itself asked for this election.
+    /// Whether the leader itself requested this election.
     pub leadership_transfer: bool,
 }
 
-/// The answer to a [`WireVoteRequest`].
+/// The response to a [`WireVoteRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireVoteResponse {
     pub vote: WireVote,
@@ -45,7 +45,7 @@ pub struct WireVoteResponse {
     pub last_log_id: Option<LogPosition>,
 }
 
-/// A leader's request to take over.
+/// A leader's request that a node take over leadership.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireTransferRequest {
     pub from_leader: WireVote,
@@ -53,7 +53,7 @@ pub struct WireTransferRequest {
     pub last_log_id: Option<LogPosition>,
 }
 
-/// Whether a node takes over, or why not.
+/// Whether the node takes over, or why not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WireTransferResponse {
     Accepted,
@@ -104,9 +104,9 @@ impl TryFrom<Membership> for RaftMembership {
     type Error = MembershipError<NodeId>;
 
     /// # Errors
-    /// A voter is no member, or a set of voters is empty.
+    /// A voter is not a member, or a set of voters is empty.
     fn try_from(membership: Membership) -> Result<Self, Self::Error> {
-        // The membership of a node that belongs to no cluster yet.
+        // A node that belongs to no cluster yet has an empty membership.
         if membership.voters.is_empty() && membership.members.is_empty() {
             return Ok(Self::default());
         }
@@ -124,7 +124,7 @@ impl TryFrom<StoredMembership> for RaftStoredMembership {
     type Error = MembershipError<NodeId>;
 
     /// # Errors
-    /// As for the membership in it.
+    /// Its membership is not valid.
     fn try_from(stored: StoredMembership) -> Result<Self, Self::Error> {
         Ok(Self::new(log_id(stored.position), stored.membership.try_into()?))
     }
@@ -144,7 +144,7 @@ impl TryFrom<WireSnapshotMeta> for SnapshotMeta {
     type Error = MembershipError<NodeId>;
 
     /// # Errors
-    /// Its membership makes no sense.
+    /// Its membership is not valid.
     fn try_from(meta: WireSnapshotMeta) -> Result<Self, Self::Error> {
         let membership = meta.membership.try_into()?;
         let last_membership = RaftStoredMembership::new(log_id(meta.membership_log_id), membership);

@@ -138,8 +138,8 @@ async fn write_set(set: &Path) {
     assert!(!set.exists(), "{} is there: it is never written again", set.display());
     let folder = tempfile::tempdir().expect("a folder");
     let mut options = options(folder.path());
-    options.timing.snapshot_entries = 60;
-    options.timing.entries_kept = 5;
+    options.raft.snapshot_entries = 60;
+    options.raft.entries_kept = 5;
     let node = Node::start(options).await.expect("a new node");
     let write = async |command: Command| node.write(command).await.expect("it leads").outcome;
     for number in 0..150 {

@@ -132,7 +132,7 @@ impl Faults {
             self.remove(world, 0);
         }
         let Some(leader) = world.leader() else { return Ok(()) };
-        let joint = world.machines[leader].node().is_some_and(|node| node.consensus().view().joint);
+        let joint = world.machines[leader].node().is_some_and(|node| node.consensus().status().joint);
         if joint && self.next_at != FAR_OFF && (world.now > 6_000 || !self.halves_removal) {
             self.next_at = FAR_OFF;
             world.crash(leader, true, 2_000)?;
@@ -281,10 +281,10 @@ impl Faults {
     fn remove(&mut self, world: &mut World, asked: Place) {
         let out = self.random.below(world.machines.len() as u64) as Place;
         let Some(node) = world.machines[asked].node() else { return };
-        let view = node.consensus().view();
+        let status = node.consensus().status();
         let peer = crate::net::address(out);
-        let voters = view.members.iter().filter(|member| member.voter).count();
-        let Some(member) = view.members.iter().find(|member| member.member.peer == peer) else { return };
+        let voters = status.members.iter().filter(|member| member.voter).count();
+        let Some(member) = status.members.iter().find(|member| member.member.peer == peer) else { return };
         // Two machines are no cluster that can lose one.
         if voters <= 3 && member.voter {
             return;

@@ -9,7 +9,9 @@ use crate::random::Random;
 use crate::system;
 use lockstep::api::{Founding, Joined};
 use lockstep::cache::CacheConfig;
-use lockstep::node::{Ground, Limits, Node, NodeOptions, Opened, Origin, Release, StartError, Timing};
+use lockstep::node::{
+    Limits, Node, NodeOptions, Opened, Origin, RaftOptions, Release, Resources, StartError,
+};
 use lockstep::storage::{LogOptions, LogStore, LogStoreBuilder, Snapshots};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -51,7 +53,7 @@ pub struct Machine {
     /// A member that was taken out, or never was one: it does not come back.
     pub retired: bool,
     folder: PathBuf,
-    timing: Timing,
+    raft: RaftOptions,
     /// The build that runs on it from its next start on.
     pub release: Release,
     joins: bool,
@@ -76,7 +78,7 @@ fn new_store(disk: &Disk) -> LogStore {
 }
 
 impl Machine {
-    pub fn new(place: Place, folder: &Path, timing: Timing, random: Random) -> Self {
+    pub fn new(place: Place, folder: &Path, raft: RaftOptions, random: Random) -> Self {
         let folder = folder.join(format!("machine-{place}"));
         Self {
             place,
@@ -88,7 +90,7 @@ impl Machine {
             lives: 0,
             retired: false,
             folder,
-            timing,
+            raft,
             release: Release::THIS,
             joins: false,
             owed_ms: 0,
@@ -150,7 +152,7 @@ impl Machine {
             http_advertise: String::new(),
             given: Default::default(),
             origin,
-            timing: self.timing.clone(),
+            raft: self.raft.clone(),
             limits: Limits {
                 request: Duration::from_secs(2),
                 leader_wait: Duration::from_secs(1),
@@ -173,9 +175,9 @@ impl Machine {
         let store = store.map_err(|error| error.to_string())?;
         let snapshots = Snapshots::open(self.folder.join("snapshots")).map_err(|error| error.to_string())?;
         let (net, listener) = network.attach(self.place);
-        let ground =
-            Ground { store: store.clone(), snapshots, listener, peer_address: address(self.place), net };
-        let opened = Opened::on(self.options(), ground).map_err(|error| error.to_string())?;
+        let resources =
+            Resources { store: store.clone(), snapshots, listener, peer_address: address(self.place), net };
+        let opened = Opened::on(self.options(), resources).map_err(|error| error.to_string())?;
         let started = Arc::new(Mutex::default());
         let told = started.clone();
         runtime.spawn(async move {

@@ -10,8 +10,8 @@ use crate::system;
 use crate::trace::Trace;
 use lockstep::api::{AddMember, Founding, FoundingMember, Joined};
 use lockstep::cache::{CacheConfig, Policy};
-use lockstep::node::{NodeError, Timing};
-use lockstep::raft::View;
+use lockstep::node::{NodeError, RaftOptions};
+use lockstep::raft::RaftStatus;
 use lockstep::replica::{Compacted, Page};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ pub struct World {
     pub machines: Vec<Machine>,
     pub trace: Trace,
     pub clients: Clients,
-    pub timing: Timing,
+    pub raft: RaftOptions,
     /// Machines that come back, and when.
     pub restarts: Vec<(u64, Place)>,
     pub told: Arc<Mutex<Vec<Told>>>,
@@ -67,14 +67,15 @@ impl World {
     pub fn new(seed: u64, folder: &Path, whole_trace: bool, clients: Clients) -> Self {
         let mut random = Random::new(seed, "world");
         let snapshot_entries = random.between(20, 100);
-        let timing = Timing { snapshot_entries, entries_kept: random.between(0, 30), ..Timing::default() };
+        let raft =
+            RaftOptions { snapshot_entries, entries_kept: random.between(0, 30), ..RaftOptions::default() };
         let mut world = Self {
             now: 0,
             network: Network::new(Random::new(seed, "network")),
             machines: Vec::new(),
             trace: Trace::new(whole_trace),
             clients,
-            timing,
+            raft,
             restarts: Vec::new(),
             told: Arc::default(),
             seed,
@@ -94,7 +95,7 @@ impl World {
     pub fn new_machine(&mut self) -> Place {
         let place = self.machines.len();
         let random = Random::new(self.seed, &address(place));
-        self.machines.push(Machine::new(place, &self.folder, self.timing.clone(), random));
+        self.machines.push(Machine::new(place, &self.folder, self.raft.clone(), random));
         place
     }
 
@@ -197,22 +198,22 @@ impl World {
             let Some(node) = machine.node().filter(|_| !machine.is_paused(self.now)) else { continue };
             let consensus = node.consensus();
             let applied = consensus.replica().applied_index();
-            let view = consensus.view();
+            let status = consensus.status();
             let last = self.last.entry(machine.place).or_default();
             if last.life != machine.lives {
                 *last = LastSight { life: machine.lives, ..LastSight::default() };
             }
             let line = format!(
                 "{:?} leader {:?} term {} log {} committed {} snapshot {} purged {} applied {applied}",
-                view.role,
-                view.leader,
-                view.term,
-                view.last_log_index,
-                view.committed_index,
-                view.snapshot_index,
-                view.purged_index,
+                status.role,
+                status.leader,
+                status.term,
+                status.last_log_index,
+                status.committed_index,
+                status.snapshot_index,
+                status.purged_index,
             );
-            if let Some(reason) = &view.stopped {
+            if let Some(reason) = &status.stopped {
                 failed.push((machine.place, reason.clone()));
             }
             if line == last.line {
@@ -238,7 +239,7 @@ impl World {
             last.watched_to = changes.1.next_cursor;
             let log_time_ms = consensus.replica().with_cache(lockstep::cache::Cache::now_ms);
             let (place, disk_is_idle) = (machine.place, machine.disk_is_idle());
-            let sight = Sight { place, view, applied, disk_is_idle, digests, changes, log_time_ms };
+            let sight = Sight { place, status, applied, disk_is_idle, digests, changes, log_time_ms };
             for invariant in &mut self.invariants {
                 invariant.check(&sight)?;
             }
@@ -347,8 +348,8 @@ impl World {
     /// What is missing until all is well; asks each member to write, and then for all it has.
     fn missing(&mut self, witnessed: &mut BTreeMap<Place, Vec<usize>>) -> Option<String> {
         let Some(leader) = self.leader() else { return Some("nobody leads".into()) };
-        let view = self.machines[leader].node()?.consensus().view();
-        for place in self.members(&view) {
+        let status = self.machines[leader].node()?.consensus().status();
+        for place in self.members(&status) {
             if self.machines[place].retired {
                 return Some(format!("machine {place} is a member, though it was taken out"));
             }
@@ -359,11 +360,11 @@ impl World {
                 return Some(format!("machine {place} does not serve"));
             }
         }
-        let (last, committed) = (view.last_log_index, view.committed_index);
-        if committed != last || view.joint {
+        let (last, committed) = (status.last_log_index, status.committed_index);
+        if committed != last || status.joint {
             return Some(format!("the leader has committed {committed} of {last}"));
         }
-        for place in self.members(&view) {
+        for place in self.members(&status) {
             let applied = self.machines[place].node()?.consensus().replica().applied_index();
             if applied != last {
                 return Some(format!("machine {place} has applied {applied} of {last}"));
@@ -373,9 +374,9 @@ impl World {
     }
 
     /// The machines of the members. One that was never told that it may join is none, and has no vote.
-    fn members(&self, view: &View) -> Vec<Place> {
+    fn members(&self, status: &RaftStatus) -> Vec<Place> {
         let is_member = |place: Place| {
-            let mut members = view.members.iter();
+            let mut members = status.members.iter();
             let member = members.find(|member| member.member.peer == address(place));
             member.is_some_and(|member| member.voter || self.machines[place].lives > 0)
         };

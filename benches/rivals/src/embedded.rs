@@ -8,7 +8,7 @@ use futures::future::{join_all, try_join_all};
 use lockstep::cache::{CacheConfig, Command, Condition, Key, Op, Ttl, Value};
 use lockstep::front::{Front, FrontLimits};
 use lockstep::http::{AppState, HttpServer, HttpSettings};
-use lockstep::node::{Limits, Node, NodeOptions, Opened, Origin, Timing};
+use lockstep::node::{Limits, Node, NodeOptions, Opened, Origin, RaftOptions};
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
@@ -104,7 +104,7 @@ impl Cluster {
                     http_advertise: format!("http://{}", listener.local_addr()?),
                     given: lockstep::cache::ConfigChange::default(),
                     origin: Origin::Form { urls, config: CacheConfig::default() },
-                    timing: Timing::default(),
+                    raft: RaftOptions::default(),
                     limits: Limits::default(),
                 };
                 let opened = Opened::open(options).await?;

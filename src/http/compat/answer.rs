@@ -118,10 +118,10 @@ impl Context {
 
     /// A response could not be made, which cannot happen.
     pub fn broken(&self, error: &dyn std::error::Error) -> Refusal {
-        if let Some(left_out) = BROKEN.admit() {
+        if let Some(omitted) = BROKEN.admit() {
             tracing::error!(
                 error = truncate(&error.to_string(), 128),
-                left_out,
+                omitted,
                 "an answer could not be made"
             );
         }

@@ -96,11 +96,11 @@ fn cors(frontends: &Frontends) -> CorsLayer {
 /// Logs one line per request, with a target of its own: `LOCKSTEP_LOG=info,lockstep::requests=off` leaves them out. Probes
 /// come every few seconds and are logged at `debug`.
 async fn log(request: Request, next: Next) -> Response {
-    if let Some(left_out) = LINES.admit() {
+    if let Some(omitted) = LINES.admit() {
         let method = truncate(request.method().as_str(), METHOD_BYTES_SHOWN);
         let path = truncate(request.uri().path(), PATH_BYTES_SHOWN);
-        if left_out > 0 {
-            tracing::info!(target: "lockstep::requests", "{left_out} requests are not logged");
+        if omitted > 0 {
+            tracing::info!(target: "lockstep::requests", "{omitted} requests are not logged");
         }
         if path.starts_with("/api/") {
             tracing::info!(target: "lockstep::requests", "{} - {method} {path}", iso(wall_ms()));

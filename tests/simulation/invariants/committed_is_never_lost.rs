@@ -11,17 +11,17 @@ pub struct Committed {
 
 impl Invariant for Committed {
     fn check(&mut self, sight: &Sight) -> Result<(), String> {
-        let view = &sight.view;
-        if view.role == Role::Leader && view.term > self.term {
-            self.term = view.term;
-            if view.last_log_index < self.index {
+        let status = &sight.status;
+        if status.role == Role::Leader && status.term > self.term {
+            self.term = status.term;
+            if status.last_log_index < self.index {
                 return Err(format!(
                     "machine {} leads term {} with a log that ends at {}; {} was committed before",
-                    sight.place, view.term, view.last_log_index, self.index
+                    sight.place, status.term, status.last_log_index, self.index
                 ));
             }
         }
-        self.index = self.index.max(view.committed_index).max(sight.applied);
+        self.index = self.index.max(status.committed_index).max(sight.applied);
         Ok(())
     }
 }

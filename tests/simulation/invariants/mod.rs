@@ -9,15 +9,15 @@ mod positions_are_ordered;
 
 use crate::net::Place;
 use lockstep::cache::Digest;
-use lockstep::raft::View;
+use lockstep::raft::RaftStatus;
 use lockstep::replica::Page;
 
 /// A node as it is now.
 pub struct Sight {
     pub place: Place,
-    pub view: View,
+    pub status: RaftStatus,
     pub applied: u64,
-    /// Nothing waits for its disk. Where something does, the view may be behind what is applied.
+    /// Nothing waits for its disk. Where something does, the status may be behind what is applied.
     pub disk_is_idle: bool,
     /// What it has applied since it was last looked at, as far as it remembers.
     pub digests: Vec<(u64, Digest)>,

@@ -12,10 +12,10 @@ pub struct Leaders {
 
 impl Invariant for Leaders {
     fn check(&mut self, sight: &Sight) -> Result<(), String> {
-        if sight.view.role != Role::Leader {
+        if sight.status.role != Role::Leader {
             return Ok(());
         }
-        let term = sight.view.term;
+        let term = sight.status.term;
         let leader = *self.by_term.entry(term).or_insert(sight.place);
         if leader == sight.place {
             return Ok(());

@@ -6,12 +6,14 @@ pub struct Positions;
 
 impl Invariant for Positions {
     fn check(&mut self, sight: &Sight) -> Result<(), String> {
-        let (view, applied) = (&sight.view, sight.applied);
-        let positions = [view.purged_index, view.snapshot_index, view.committed_index, view.last_log_index];
-        let fits = view.snapshot_index <= applied && (applied <= view.committed_index || !sight.disk_is_idle);
+        let (status, applied) = (&sight.status, sight.applied);
+        let positions =
+            [status.purged_index, status.snapshot_index, status.committed_index, status.last_log_index];
+        let fits =
+            status.snapshot_index <= applied && (applied <= status.committed_index || !sight.disk_is_idle);
         if positions.is_sorted() && fits {
             return Ok(());
         }
-        Err(format!("machine {} has applied {applied}, and its view is {view:?}", sight.place))
+        Err(format!("machine {} has applied {applied}, and its status is {status:?}", sight.place))
     }
 }
