@@ -176,7 +176,7 @@ impl Inner {
         let answer =
             client.call(Method::Admin, to_bytes(request), limit).await.map_err(|error| match error {
                 PeerError::Unreachable(_)
-                | PeerError::NotThere(_)
+                | PeerError::NotListening(_)
                 | PeerError::OtherCluster(_)
                 | PeerError::Refused(_) => AdminFailure::NotLeader,
                 PeerError::Lost | PeerError::TimedOut => AdminFailure::Unknown(error.to_string()),

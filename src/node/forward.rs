@@ -94,7 +94,7 @@ pub(super) async fn forward_write(
         Ok(answer) => answer,
         Err(
             error @ (PeerError::Unreachable(_)
-            | PeerError::NotThere(_)
+            | PeerError::NotListening(_)
             | PeerError::OtherCluster(_)
             | PeerError::Refused(_)),
         ) => {

@@ -311,7 +311,7 @@ async fn tell_leader(node: &Inner, config: TouchConfig, since_all: Duration) {
         Ok(None)
         | Err(
             PeerError::Unreachable(_)
-            | PeerError::NotThere(_)
+            | PeerError::NotListening(_)
             | PeerError::OtherCluster(_)
             | PeerError::Refused(_),
         ) => Fate::Refused,

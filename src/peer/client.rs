@@ -1,4 +1,4 @@
-//! The calling side: one connection a lane, dialled when first needed, dropped when it stops answering.
+//! The calling side: one connection per lane. It is dialled when it is first needed, and closed when the peer stops answering.
 
 use super::frame::{
     NoAnswer, Outgoing, Reply, Request, decode_reply, frame, read_frame, read_handshake, write_outgoing,
@@ -16,22 +16,22 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-/// How long dialling may take, handshake included.
-const DIAL_LIMIT: Duration = Duration::from_secs(2);
-/// A connection on which a call timed out is closed once nothing was received on it for this long although an answer was
-/// due. A sound peer may pause for a second, say on a disk that flushes slowly, and all calls of the lane end with the
-/// connection. A dead one must not take the calls of much more than an election.
+/// Timeout of a dial, handshake included.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// After a call has timed out, the connection is closed once it has received nothing for this long although an answer was
+/// due. Shorter would hurt healthy peers: one may pause for a second, for example on a disk that flushes slowly, and closing
+/// the connection ends all calls of the lane. Longer would let a dead connection fail calls for much longer than an election
+/// takes.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
-/// Frames that may wait for one connection's writer; more make the sender wait.
+/// Most frames queued for one connection's writer. A sender waits when the queue is full.
 const QUEUE_FRAMES: usize = 256;
 
-/// A peer that was not reached twice in a row is dialled again after four times this, and after twice as long each time, up
-/// to the most.
-/// Short beside an election, so that a node that comes back is not missed for long.
+/// After two failures in a row a peer is dialled again after four times this pause, and the pause doubles with each further
+/// failure, up to the maximum. Both are short compared with an election, so that a node that returns is noticed soon.
 const DIAL_PAUSE: Duration = Duration::from_millis(20);
 const DIAL_PAUSE_MAX: Duration = Duration::from_millis(500);
 
-/// How long a peer is not dialled after so many failures in a row.
+/// How long to wait before dialling a peer again after so many failures in a row.
 fn pause_after(failures: u32) -> Duration {
     match failures {
         0 | 1 => Duration::ZERO,
@@ -39,16 +39,16 @@ fn pause_after(failures: u32) -> Duration {
     }
 }
 
-/// Why a peer gave no answer. `Unreachable`, `NotThere`, `OtherCluster` and `Refused` mean that it did nothing; after
-/// `Lost` or `TimedOut` it may have done what was asked.
+/// Why there is no answer from a peer. `Unreachable`, `NotListening`, `OtherCluster` and `Refused` mean that it did nothing.
+/// After `Lost` or `TimedOut` it may have carried out the request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
     #[error("cannot reach the peer: {0}")]
     Unreachable(String),
-    /// Its machine answers, and nobody listens there.
+    /// The machine answers, but nothing listens at the address.
     #[error("the peer does not run: {0}")]
-    NotThere(String),
-    /// Another node listens at its address; this is the address.
+    NotListening(String),
+    /// A node of another cluster listens at this address.
     #[error("the node at {0} belongs to another cluster")]
     OtherCluster(String),
     #[error("the peer refused: {0}")]
@@ -80,9 +80,9 @@ struct Shared {
 #[derive(Default)]
 struct Slot {
     connection: Option<Arc<Connection>>,
-    /// When the last attempt failed, and why.
+    /// When and why the last attempt failed.
     failure: Option<(Instant, PeerError)>,
-    /// Attempts that failed one after another.
+    /// Failed attempts in a row.
     failures: u32,
 }
 
@@ -95,35 +95,35 @@ impl Slot {
 }
 
 struct Connection {
-    /// The version of the protocol that both sides agreed on.
+    /// The agreed version of the protocol.
     protocol: u8,
     queue: mpsc::Sender<Outgoing>,
-    waiting: Mutex<Waiting>,
+    calls: Mutex<PendingCalls>,
     next_id: AtomicU64,
     closed: AtomicBool,
     /// Dropped with the connection; ends its two tasks.
     close: Mutex<Option<oneshot::Sender<()>>>,
 }
 
-type Answer = Result<Bytes, PeerError>;
+type CallResult = Result<Bytes, PeerError>;
 
 #[derive(Default)]
-struct Waiting {
-    answers: HashMap<u64, oneshot::Sender<Answer>>,
-    /// Since when an answer has been due and nothing was received.
+struct PendingCalls {
+    answers: HashMap<u64, oneshot::Sender<CallResult>>,
+    /// Since when an answer has been due and nothing has been received.
     silent_since: Option<Instant>,
-    /// Whether a call has timed out in that time.
+    /// Whether a call has timed out since then.
     timed_out: bool,
 }
 
-impl Waiting {
-    fn ask(&mut self, id: u64, sender: oneshot::Sender<Answer>) {
+impl PendingCalls {
+    fn add(&mut self, id: u64, sender: oneshot::Sender<CallResult>) {
         self.answers.insert(id, sender);
         self.silent_since.get_or_insert_with(Instant::now);
     }
 
-    /// Notes that an answer was received. Returns who waits for it, if anybody still does.
-    fn received(&mut self, id: u64) -> Option<oneshot::Sender<Answer>> {
+    /// Records that an answer was received. Returns the channel of its caller, if it still waits.
+    fn received(&mut self, id: u64) -> Option<oneshot::Sender<CallResult>> {
         let sender = self.answers.remove(&id);
         self.silent_since = (!self.answers.is_empty()).then(Instant::now);
         self.timed_out = false;
@@ -152,23 +152,23 @@ impl PeerClient {
         &self.shared.address
     }
 
-    /// Asks and waits for the answer, for `limit` at most.
+    /// Sends a request and waits for the answer, for at most `timeout`.
     ///
     /// # Errors
     /// [`PeerError`] says whether the peer may have acted.
-    pub async fn call(&self, method: Method, body: Bytes, limit: Duration) -> Answer {
-        let deadline = Instant::now() + limit;
+    pub async fn call(&self, method: Method, body: Bytes, timeout: Duration) -> CallResult {
+        let deadline = Instant::now() + timeout;
         self.send(method, body, deadline).await?.answer(deadline).await
     }
 
-    /// Sends a request and returns once it is in the connection's queue; requests sent one after another
-    /// arrive in that order as long as none fails.
+    /// Sends a request. Returns once it is in the connection's queue. Requests sent one after another arrive in that order as
+    /// long as none fails.
     ///
     /// # Errors
     /// [`PeerError`]; nothing was sent.
     pub async fn send(&self, method: Method, body: Bytes, deadline: Instant) -> Result<Pending, PeerError> {
         if !Request::fits(&body) {
-            // Trying again does not help, so somebody has to look at it.
+            // A retry does not help, so an operator has to look at it.
             let (bytes, peer) = (body.len(), self.shared.target);
             if let Some(omitted) = self.shared.too_long.pass("") {
                 tracing::error!(
@@ -183,12 +183,12 @@ impl PeerClient {
             )));
         }
         let sending = async {
-            self.shared.links.whole().await;
+            self.shared.links.connected().await;
             let connection = self.shared.connection().await?;
             let id = connection.next_id.fetch_add(1, Ordering::Relaxed);
             let (sender, receiver) = oneshot::channel();
-            connection.waiting.lock().expect("no panic while held").ask(id, sender);
-            // From here on, whoever gives up takes its waiting place along.
+            connection.calls.lock().expect("no panic while held").add(id, sender);
+            // From here on, a caller that gives up drops `pending`, which deregisters the call.
             let pending = Pending { id, connection, receiver };
             let frame = Request { id, method, body }.into_frame(pending.connection.protocol);
             match timeout_at(deadline, pending.connection.queue.send(frame)).await {
@@ -197,7 +197,7 @@ impl PeerClient {
                     pending.connection.close("the connection ended");
                     Err(PeerError::Unreachable("the connection ended".into()))
                 }
-                // The peer takes nothing.
+                // The peer reads nothing.
                 Err(_) => {
                     pending.connection.timed_out();
                     Err(PeerError::Unreachable("no room on the connection in time".into()))
@@ -211,20 +211,20 @@ impl PeerClient {
     }
 }
 
-/// A request on its way.
+/// A request in flight.
 pub struct Pending {
     id: u64,
     connection: Arc<Connection>,
-    receiver: oneshot::Receiver<Answer>,
+    receiver: oneshot::Receiver<CallResult>,
 }
 
 impl Pending {
-    /// Waits for the answer. Other calls go on when this one times out, unless the connection has been silent for
+    /// Waits for the answer. If this call times out, the others continue, unless the connection has been silent for
     /// [`SILENCE_MAX`].
     ///
     /// # Errors
     /// [`PeerError`] says whether the peer may have acted.
-    pub async fn answer(mut self, deadline: Instant) -> Answer {
+    pub async fn answer(mut self, deadline: Instant) -> CallResult {
         match timeout_at(deadline, &mut self.receiver).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(PeerError::Lost),
@@ -238,22 +238,22 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        if let Ok(mut waiting) = self.connection.waiting.lock() {
-            waiting.answers.remove(&self.id);
+        if let Ok(mut calls) = self.connection.calls.lock() {
+            calls.answers.remove(&self.id);
         }
     }
 }
 
 impl Connection {
-    /// Notes that a call got no answer in time.
+    /// Records that a call got no answer in time.
     fn timed_out(&self) {
-        self.waiting.lock().expect("no panic while held").timed_out = true;
+        self.calls.lock().expect("no panic while held").timed_out = true;
         self.close_if_silent();
     }
 
-    /// Closes a connection that is taken for dead, so that the next call dials anew: it would fail every call to come.
+    /// Closes a connection that seems dead, so that the next call dials again instead of failing on it.
     fn close_if_silent(&self) {
-        if self.waiting.lock().expect("no panic while held").is_silent() {
+        if self.calls.lock().expect("no panic while held").is_silent() {
             self.close("the peer stopped answering");
         }
     }
@@ -263,8 +263,8 @@ impl Connection {
             tracing::debug!(why, "peer connection closed");
         }
         self.close.lock().expect("no panic while held").take();
-        // Closing again is not idle: a request may have joined the queue since.
-        let answers = std::mem::take(&mut self.waiting.lock().expect("no panic while held").answers);
+        // Do this even if it was closed before: a request may have been added since.
+        let answers = std::mem::take(&mut self.calls.lock().expect("no panic while held").answers);
         for (_, sender) in answers {
             let _ = sender.send(Err(PeerError::Lost));
         }
@@ -273,18 +273,18 @@ impl Connection {
 
 impl Shared {
     async fn connection(self: &Arc<Self>) -> Result<Arc<Connection>, PeerError> {
-        // Before waiting for the lock: whoever holds it may be dialling for us, too.
+        // Taken before the lock: the task that holds the lock may be dialling, and this caller shares its result.
         let asked = Instant::now();
         if let Some(connection) = self.slot.lock().await.open() {
             return Ok(connection);
         }
-        // On a task of its own: a caller with a short deadline must not break off what the next one needs.
+        // On a task of its own: a caller with a short deadline must not cancel the dial that other callers wait for.
         let shared = self.clone();
         let dialled = tokio::spawn(async move { shared.dial_once(asked).await });
         dialled.await.unwrap_or_else(|error| Err(PeerError::Unreachable(error.to_string())))
     }
 
-    /// Dials, unless somebody else did since `asked`; then their result is ours.
+    /// Dials, unless another caller did so after `asked`; then returns that result.
     async fn dial_once(&self, asked: Instant) -> Result<Arc<Connection>, PeerError> {
         let mut slot = self.slot.lock().await;
         if let Some(connection) = slot.open() {
@@ -296,7 +296,7 @@ impl Shared {
             return Err(error.clone());
         }
         let late = || Err(PeerError::Unreachable(format!("{}: no connection in time", self.address)));
-        let dialled = tokio::time::timeout(DIAL_LIMIT, self.dial()).await.unwrap_or_else(|_| late());
+        let dialled = tokio::time::timeout(DIAL_TIMEOUT, self.dial()).await.unwrap_or_else(|_| late());
         slot.connection = dialled.as_ref().ok().cloned();
         slot.failure = dialled.as_ref().err().map(|error| (Instant::now(), error.clone()));
         slot.failures = if dialled.is_ok() { 0 } else { slot.failures.saturating_add(1) };
@@ -304,12 +304,12 @@ impl Shared {
     }
 
     async fn dial(&self) -> Result<Arc<Connection>, PeerError> {
-        let turns = self.links.turns();
+        let epoch = self.links.epoch();
         let unreachable = |e: std::io::Error| PeerError::Unreachable(format!("{}: {e}", self.address));
         let dialled = self.net.dial(&self.address).await;
         let Stream { read, mut write } = dialled.map_err(|error| match error.kind() {
             std::io::ErrorKind::ConnectionRefused => {
-                PeerError::NotThere(format!("{}: {error}", self.address))
+                PeerError::NotListening(format!("{}: {error}", self.address))
             }
             _ => unreachable(error),
         })?;
@@ -338,7 +338,7 @@ impl Shared {
         let connection = Arc::new(Connection {
             protocol,
             queue,
-            waiting: Mutex::default(),
+            calls: Mutex::default(),
             next_id: AtomicU64::new(1),
             closed: AtomicBool::new(false),
             close: Mutex::new(Some(close)),
@@ -349,22 +349,22 @@ impl Shared {
             write,
             queued,
             closing,
-            (self.links.clone(), turns),
+            (self.links.clone(), epoch),
             protocol,
         ));
         Ok(connection)
     }
 }
 
-/// Moves frames until the connection ends, for whatever reason. It holds the connection only weakly: once
-/// nobody else does, there is nothing left to do.
+/// Sends and receives frames until the connection ends. It holds the connection only weakly, so that the task ends when
+/// nobody uses the connection any more.
 async fn run(
     connection: Weak<Connection>,
     read: BufReader<ReadHalf>,
     write: WriteHalf,
     queued: mpsc::Receiver<Outgoing>,
     closing: oneshot::Receiver<()>,
-    (links, turns): (Links, u64),
+    (links, epoch): (Links, u64),
     protocol: u8,
 ) {
     let frames = async {
@@ -375,9 +375,9 @@ async fn run(
         }
     };
     let why = tokio::select! {
-        // First, so that healed links let nothing go on that was held back.
+        // Polled first, so that frames held back during a cut are not sent after it.
         biased;
-        () = links.broken(turns) => "the links were cut".to_owned(),
+        () = links.was_cut(epoch) => "the links were cut".to_owned(),
         why = frames => why,
     };
     if let Some(connection) = connection.upgrade() {
@@ -385,7 +385,7 @@ async fn run(
     }
 }
 
-/// Writes what is queued, as many frames at a time as are there.
+/// Writes queued frames, as many at a time as there are.
 pub(super) async fn write_frames(
     mut write: WriteHalf,
     mut queued: mpsc::Receiver<Outgoing>,
@@ -396,7 +396,7 @@ pub(super) async fn write_frames(
         if queued.recv_many(&mut batch, QUEUE_FRAMES).await == 0 {
             return "nobody sends any more".into();
         }
-        links.whole().await;
+        links.connected().await;
         if let Err(e) = write_outgoing(&mut write, &mut batch, &mut joined).await {
             return e.to_string();
         }
@@ -419,7 +419,7 @@ async fn read_replies(
             Ok(Some(_)) if links.is_cut() => {}
             Ok(Some(Reply { id, body })) => {
                 let Some(connection) = connection.upgrade() else { return "nobody waits any more".into() };
-                let sender = connection.waiting.lock().expect("no panic while held").received(id);
+                let sender = connection.calls.lock().expect("no panic while held").received(id);
                 if let Some(sender) = sender {
                     let _ = sender.send(body.map_err(|error| match error {
                         NoAnswer::Refused(sentence) => PeerError::Refused(clipped(&sentence)),

@@ -1,6 +1,6 @@
-//! Frames: a 4-byte big-endian length, then a header and a body. The header has the version of the protocol, the
-//! method of a request or the kind of a reply, the Raft group, and the id that a reply shares with its request. A frame
-//! that breaks a rule is an error, never a panic, and ends the connection.
+//! Frames: a 4-byte big-endian length, then a header and a body. The header has the version of the protocol, the method of a
+//! request or the kind of a reply, the Raft group, and the id that a reply shares with its request. An invalid frame is an
+//! error, never a panic, and ends the connection.
 
 use super::handshake::{GROUP, GroupId, Lane};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -8,21 +8,21 @@ use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Longest frame, in bytes, header included. The largest command plus room for its envelope.
+/// Longest frame, in bytes, header included. Far more than the largest command (2 MiB) needs.
 pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Longest frames by what a lane carries: a vote, a digest or a report; a command; a piece of a snapshot.
+/// Longest frames on a lane, in bytes, by its messages: votes, digests and reports; commands; chunks of a snapshot.
 const CONTROL_BYTES_MAX: usize = 1024 * 1024;
 const FORWARD_BYTES_MAX: usize = 4 * 1024 * 1024;
 const SNAPSHOT_BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// Longest first frame: whoever has not said who they are gets little room.
+/// Longest first frame, in bytes: a caller that is not identified yet gets little memory.
 const HANDSHAKE_BYTES_MAX: usize = 4 * 1024;
 
 /// Version, method or kind, group, id.
 const HEADER_BYTES: usize = 1 + 1 + 4 + 8;
 
-/// What is asked of a peer. The numbers are the wire format: never reuse one.
+/// The method of a request. The numbers are part of the protocol: never reuse one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     Append = 1,
@@ -70,7 +70,7 @@ impl Method {
     }
 }
 
-/// One request: answered by the reply of the same `id`, in any order.
+/// A request. The reply has the same `id`; replies come in any order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub id: u64,
@@ -78,7 +78,7 @@ pub struct Request {
     pub body: Bytes,
 }
 
-/// One answer.
+/// The reply to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     pub id: u64,
@@ -88,24 +88,24 @@ pub struct Reply {
 /// Why a reply has no body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoAnswer {
-    /// Nothing was done, and this sentence says why.
+    /// Nothing was done; the sentence says why.
     Refused(String),
-    /// It was done, but the answer does not fit into a frame.
+    /// The request was carried out, but the answer does not fit into a frame.
     TooLong,
 }
 
-/// Why bytes are no frame.
+/// Why bytes are not a valid frame.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    #[error("a frame has at most {most} bytes here, this one announces {announced}")]
-    TooLong { announced: usize, most: usize },
+    #[error("a frame has at max {max} bytes here, this one announces {announced}")]
+    TooLong { announced: usize, max: usize },
     #[error("a frame of {0} bytes is too short for its header")]
     TooShort(usize),
     #[error("the frame is of version {found} of the protocol, {spoken} was agreed on")]
     Version { found: u8, spoken: u8 },
     #[error("group {0} is not served here")]
     UnknownGroup(GroupId),
-    /// What a later version asks. The request can be refused by its id, and the connection goes on.
+    /// A method of a later version. The request can be refused by its id, and the connection stays open.
     #[error("no method has the number {number}")]
     UnknownMethod { number: u8, id: u64 },
     #[error("no reply has the kind {0}")]
@@ -114,14 +114,14 @@ pub enum FrameError {
     Io(#[from] io::Error),
 }
 
-/// How long the rest of a frame may take once it began, and so many milliseconds more for each MiB of it.
-const REST_LIMIT: Duration = Duration::from_secs(10);
-const REST_LIMIT_MS_PER_MIB: u64 = 1_000;
+/// Timeout of the rest of a frame after its first byte: a fixed part, and a part for each MiB of the frame.
+const REST_TIMEOUT: Duration = Duration::from_secs(10);
+const REST_MS_PER_MIB: u64 = 1_000;
 
 /// Reads one frame's content; `None` when the connection ended between frames.
 ///
 /// # Errors
-/// [`FrameError`]; the connection can't be used any more.
+/// [`FrameError`]; the connection can no longer be used.
 pub async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Bytes>, FrameError> {
     read_frame_up_to(FRAME_BYTES_MAX, stream).await
 }
@@ -129,37 +129,37 @@ pub async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<
 /// Like [`read_frame`], for a connection's first frame.
 ///
 /// # Errors
-/// [`FrameError`]; the connection can't be used any more.
+/// [`FrameError`]; the connection can no longer be used.
 pub async fn read_handshake(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Bytes>, FrameError> {
     read_frame_up_to(HANDSHAKE_BYTES_MAX, stream).await
 }
 
 async fn read_frame_up_to(
-    most: usize,
+    max: usize,
     stream: &mut (impl AsyncRead + Unpin),
 ) -> Result<Option<Bytes>, FrameError> {
-    match read_length(most, stream).await? {
+    match read_length(max, stream).await? {
         Some(length) => read_content(length, stream).await.map(Some),
         None => Ok(None),
     }
 }
 
-/// Waits for a frame and reads how many bytes its content has; `None` when the connection ended between frames.
+/// Waits for a frame and reads the length of its content; `None` when the connection ended between frames.
 ///
 /// # Errors
-/// [`FrameError`]: more than `most`, or the connection ended, or was silent, within the length.
+/// [`FrameError`]: more than `max`, or the connection ended, or was silent, within the length.
 pub(super) async fn read_length(
-    most: usize,
+    max: usize,
     stream: &mut (impl AsyncRead + Unpin),
 ) -> Result<Option<usize>, FrameError> {
     let mut length = [0; 4];
     if stream.read(&mut length[..1]).await? == 0 {
         return Ok(None);
     }
-    in_time(REST_LIMIT, stream.read_exact(&mut length[1..])).await?;
+    in_time(REST_TIMEOUT, stream.read_exact(&mut length[1..])).await?;
     let length = u32::from_be_bytes(length) as usize;
-    if length > most {
-        return Err(FrameError::TooLong { announced: length, most });
+    if length > max {
+        return Err(FrameError::TooLong { announced: length, max });
     }
     Ok(Some(length))
 }
@@ -167,19 +167,19 @@ pub(super) async fn read_length(
 /// Reads the content of a frame.
 ///
 /// # Errors
-/// [`FrameError`]: the connection ended, or the rest did not come in time.
+/// [`FrameError`]: the connection ended, or the rest did not arrive in time.
 pub(super) async fn read_content(
     length: usize,
     stream: &mut (impl AsyncRead + Unpin),
 ) -> Result<Bytes, FrameError> {
-    // Memory grows with what arrives, so an announced length alone allocates little.
+    // Memory grows with the bytes that arrive, so that an announced length alone allocates little.
     let mut content = BytesMut::with_capacity(length.min(64 * 1024));
     let mut limited = stream.take(length as u64);
-    let limit = REST_LIMIT + Duration::from_millis((length as u64 >> 20) * REST_LIMIT_MS_PER_MIB);
+    let limit = REST_TIMEOUT + Duration::from_millis((length as u64 >> 20) * REST_MS_PER_MIB);
     let rest = async {
         while content.len() < length {
             if content.len() == content.capacity() {
-                // Twice as much at most, and never more than the frame has: parts of it may be kept for long.
+                // At most double, and never beyond the frame's length: parts of the frame may be kept for long.
                 content.reserve(content.len().min(length - content.len()));
             }
             if limited.read_buf(&mut content).await? == 0 {
@@ -197,7 +197,7 @@ async fn in_time<T>(limit: Duration, reading: impl Future<Output = io::Result<T>
     tokio::time::timeout(limit, reading).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// Makes a frame of a content.
+/// A frame with this content.
 pub fn frame(content: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(4 + content.len());
     out.put_slice(&length_prefix(content.len()));
@@ -210,17 +210,17 @@ fn length_prefix(length: usize) -> [u8; 4] {
     u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes()
 }
 
-/// A frame on its way out. Its body stays where it lies: a large one is never copied.
+/// A frame to be sent. A large body is never copied.
 #[derive(Debug)]
 pub struct Outgoing {
     head: [u8; HEAD_BYTES],
     body: Bytes,
 }
 
-/// A length, then the header.
+/// The length, then the header.
 const HEAD_BYTES: usize = 4 + HEADER_BYTES;
 
-/// Frames are joined into writes of about so many bytes. A body that is larger is a write of its own.
+/// About how many bytes of frames are joined into one write. A larger body is a write of its own.
 const JOINED_BYTES: usize = 64 * 1024;
 
 impl Outgoing {
@@ -241,7 +241,7 @@ impl Outgoing {
     }
 }
 
-/// Writes frames in their order, small ones together. `joined` is a buffer to work with; it is left empty.
+/// Writes frames in order, small ones together. `joined` is a scratch buffer; it is empty when this returns.
 pub(super) async fn write_outgoing(
     write: &mut (impl AsyncWrite + Unpin),
     frames: &mut Vec<Outgoing>,
@@ -267,7 +267,7 @@ pub(super) async fn write_outgoing(
 }
 
 impl Lane {
-    /// The longest request that it takes, in bytes.
+    /// The longest request on this lane, in bytes.
     pub(super) fn frame_bytes_max(self) -> usize {
         match self {
             Self::Control => CONTROL_BYTES_MAX,
@@ -277,8 +277,8 @@ impl Lane {
         }
     }
 
-    /// The bytes of requests that one connection may have at work at a time.
-    pub(super) fn bytes_at_work_max(self) -> usize {
+    /// Most bytes of requests in progress on one connection.
+    pub(super) fn bytes_in_progress_max(self) -> usize {
         match self {
             Self::Control | Self::Snapshot => 4 * self.frame_bytes_max(),
             Self::Append => 2 * self.frame_bytes_max(),
@@ -288,7 +288,7 @@ impl Lane {
 }
 
 impl Request {
-    /// True when the request fits into a frame.
+    /// Whether a request with this body fits into a frame.
     pub fn fits(body: &Bytes) -> bool {
         HEADER_BYTES + body.len() <= FRAME_BYTES_MAX
     }
@@ -311,17 +311,17 @@ impl Reply {
     }
 }
 
-/// Reads a request out of a frame's content, on a connection that speaks this version of the protocol.
+/// Decodes a request from a frame's content, on a connection that speaks this version of the protocol.
 ///
 /// # Errors
-/// [`FrameError`] on anything that is no request. After [`FrameError::UnknownMethod`] the connection is still good.
+/// [`FrameError`]: the content is not a request. After [`FrameError::UnknownMethod`] the connection can still be used.
 pub fn decode_request(protocol: u8, mut content: Bytes) -> Result<Request, FrameError> {
     let (number, id) = take_header(protocol, &mut content)?;
     let method = Method::parse(number).ok_or(FrameError::UnknownMethod { number, id })?;
     Ok(Request { id, method, body: content })
 }
 
-/// Takes the header off a frame's content: the method or kind, and the id.
+/// Splits the header off a frame's content. Returns the method or kind, and the id.
 fn take_header(protocol: u8, content: &mut Bytes) -> Result<(u8, u64), FrameError> {
     if content.len() < HEADER_BYTES {
         return Err(FrameError::TooShort(content.len()));
@@ -337,10 +337,10 @@ fn take_header(protocol: u8, content: &mut Bytes) -> Result<(u8, u64), FrameErro
     Ok((kind, id))
 }
 
-/// Reads a reply out of a frame's content, on a connection that speaks this version of the protocol.
+/// Decodes a reply from a frame's content, on a connection that speaks this version of the protocol.
 ///
 /// # Errors
-/// [`FrameError`] on anything that is no reply.
+/// [`FrameError`]: the content is not a reply.
 pub fn decode_reply(protocol: u8, mut content: Bytes) -> Result<Reply, FrameError> {
     let (kind, id) = take_header(protocol, &mut content)?;
     match kind {

@@ -1,22 +1,22 @@
-//! The first frame each way: who is there, and which version of the protocol both speak. Anything foreign is refused
-//! before a single request.
+//! The handshake: the first frame in each direction. It identifies both nodes and selects the version of the protocol. A
+//! foreign caller is refused before it can send a request.
 //!
-//! The caller's frame begins with four magic bytes and the range of versions that it speaks; this much never changes.
-//! What follows may only grow at its end: a node skips bytes that it does not know.
+//! The caller's frame starts with four magic bytes and the range of versions that it speaks; these six bytes never change.
+//! The rest may only grow at its end: a node skips bytes that it does not know.
 
 use super::NodeId;
 use serde::{Deserialize, Serialize};
 
 const MAGIC: [u8; 4] = *b"LSTP";
 
-/// The Raft group that connections and requests are about. One node serves one group today; the number is in every
-/// frame so that several groups are no break of the protocol.
+/// The Raft group of a connection or request. A node serves one group today. The number is in every frame so that several
+/// groups will not break the protocol.
 pub type GroupId = u32;
 
-/// The only group there is.
+/// The only group.
 pub const GROUP: GroupId = 0;
 
-/// The versions of the peer protocol that a node speaks, both included.
+/// The range of versions of the peer protocol that a node speaks, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Protocols {
     pub min: u8,
@@ -24,15 +24,15 @@ pub struct Protocols {
 }
 
 impl Protocols {
-    /// What this program speaks. `max` rises when frames or messages change in a way that older nodes misread; `min`
-    /// rises when an old one is no longer spoken.
+    /// The versions that this program speaks. Raise `max` if frames or messages change in a way that older nodes misread.
+    /// Raise `min` when an old version is dropped.
     pub const THIS: Self = Self { min: 1, max: 1 };
 
     pub fn contains(self, version: u8) -> bool {
         (self.min..=self.max).contains(&version)
     }
 
-    /// The newest version that both speak.
+    /// The newest version that both nodes speak.
     fn common(self, other: Self) -> Option<u8> {
         let newest = self.max.min(other.max);
         (newest >= self.min.max(other.min)).then_some(newest)
@@ -48,41 +48,41 @@ impl std::fmt::Display for Protocols {
     }
 }
 
-/// What a connection is used for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Lane {
     /// Votes, heartbeats, read-index and clock requests: small and urgent.
     Control,
     /// Log entries, answered in order.
     Append,
-    /// Snapshots: bulk.
+    /// Snapshots: bulk data.
     Snapshot,
     /// Client writes forwarded to the leader.
     Forward,
 }
 
-/// Who this node is to its peers.
+/// How this node identifies itself to its peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerIdentity {
     pub cluster_id: String,
-    /// How often the cluster was re-formed; another incarnation is another history.
+    /// The number of the cluster's incarnation. Restoring a backup begins a new one.
     pub incarnation: u64,
-    /// That history's own name.
+    /// The unique id of that incarnation: two restores of one backup get the same number, but different ids.
     pub history: String,
     pub node_id: NodeId,
     pub protocols: Protocols,
 }
 
-/// What the dialling side says first.
+/// The first frame of the dialling side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
     magic: [u8; 4],
     protocols: Protocols,
-    caller: Caller,
+    body: HelloBody,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Caller {
+struct HelloBody {
     cluster_id: String,
     incarnation: u64,
     history: String,
@@ -92,14 +92,15 @@ struct Caller {
     lane: Lane,
 }
 
-/// What the accepting side answers.
+/// The response of the accepting side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Welcome {
-    /// The version that both sides speak from now on.
+    /// The version that both sides speak on this connection.
     Accepted { protocol: u8 },
-    /// This node is of another cluster. Its id is not told, for the caller may be a stranger.
+    /// The node belongs to another cluster. The response does not contain that cluster's id, because the caller may be
+    /// anybody.
     OtherCluster,
-    /// For another reason, in a sentence.
+    /// Refused for another reason, given in a sentence.
     Refused(String),
 }
 
@@ -115,11 +116,11 @@ impl std::fmt::Display for Welcome {
 
 impl Welcome {
     pub fn encode(&self) -> Vec<u8> {
-        // Writing to memory fails on no value of these types.
+        // Encoding into memory does not fail for these types.
         postcard::to_stdvec(self).unwrap_or_default()
     }
 
-    /// Reads what [`encode`](Self::encode) wrote; bytes behind it are a later version's.
+    /// Decodes the output of [`encode`](Self::encode). Ignores trailing bytes, which a later version may send.
     ///
     /// # Errors
     /// A sentence.
@@ -130,7 +131,7 @@ impl Welcome {
 
 impl Hello {
     pub fn new(me: &PeerIdentity, to: NodeId, lane: Lane) -> Self {
-        let caller = Caller {
+        let body = HelloBody {
             cluster_id: me.cluster_id.clone(),
             incarnation: me.incarnation,
             history: me.history.clone(),
@@ -139,28 +140,28 @@ impl Hello {
             group: GROUP,
             lane,
         };
-        Self { magic: MAGIC, protocols: me.protocols, caller }
+        Self { magic: MAGIC, protocols: me.protocols, body }
     }
 
     pub fn from(&self) -> NodeId {
-        self.caller.from
+        self.body.from
     }
 
     pub fn lane(&self) -> Lane {
-        self.caller.lane
+        self.body.lane
     }
 
     pub fn encode(&self) -> Vec<u8> {
         let mut out = self.magic.to_vec();
         out.extend([self.protocols.min, self.protocols.max]);
-        // Writing to memory fails on no value of these types.
-        postcard::to_extend(&self.caller, out).unwrap_or_default()
+        // Encoding into memory does not fail for these types.
+        postcard::to_extend(&self.body, out).unwrap_or_default()
     }
 
-    /// Reads what [`encode`](Self::encode) wrote; bytes behind it are a later version's.
+    /// Decodes the output of [`encode`](Self::encode). Ignores trailing bytes, which a later version may send.
     ///
     /// # Errors
-    /// The sentence the caller is told.
+    /// A sentence for the caller.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         let unreadable = || "the handshake cannot be read".to_owned();
         let (magic, rest) = bytes.split_first_chunk().ok_or_else(unreadable)?;
@@ -168,13 +169,13 @@ impl Hello {
             return Err("this is a Lockstep peer port, and the caller is no Lockstep node".into());
         }
         let ([min, max], rest) = rest.split_first_chunk().ok_or_else(unreadable)?;
-        let (caller, _) = postcard::take_from_bytes(rest).map_err(|_| unreadable())?;
-        Ok(Self { magic: *magic, protocols: Protocols { min: *min, max: *max }, caller })
+        let (body, _) = postcard::take_from_bytes(rest).map_err(|_| unreadable())?;
+        Ok(Self { magic: *magic, protocols: Protocols { min: *min, max: *max }, body })
     }
 
-    /// Checks a caller against who we are, and says how to answer. Only [`Welcome::Accepted`] lets it in.
+    /// Checks a caller against this node's identity. Returns the response; only [`Welcome::Accepted`] keeps the connection.
     pub fn check(&self, me: &PeerIdentity) -> Welcome {
-        let caller = &self.caller;
+        let caller = &self.body;
         let Some(protocol) = me.protocols.common(self.protocols) else {
             let (mine, theirs) = (me.protocols, self.protocols);
             let sentence =

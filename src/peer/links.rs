@@ -1,13 +1,13 @@
-//! A switch that cuts this node off from its peers, for tests and for trying out a partition.
+//! A switch that cuts this node off from its peers, for tests and to try out a partition.
 //!
-//! While it is cut, no frame leaves or enters: requests wait until their deadline, what arrives is thrown
-//! away, new connections are left unanswered. That is what a network does that drops every packet. On
-//! healing, the connections of before are closed, so nothing half-sent goes on.
+//! While the links are cut, no frame leaves or enters: requests wait until their deadline, arriving frames are discarded,
+//! and new connections get no response. A network that drops every packet behaves the same. When the links are healed, the
+//! older connections are closed, so that no half-sent frame continues.
 
 use tokio::sync::watch;
 
-/// The switch; clones share it. It counts its own turns, so that a cut healed at once is still noticed; an
-/// odd count means cut.
+/// The switch; clones share it. Its epoch rises with each cut and each heal, so that a cut that is healed immediately is
+/// still noticed. The links are cut while the epoch is odd.
 #[derive(Debug, Clone)]
 pub struct Links(watch::Sender<u64>);
 
@@ -19,42 +19,42 @@ impl Default for Links {
 
 impl Links {
     pub fn cut(&self) {
-        self.turn(true);
+        self.switch(true);
     }
 
     pub fn heal(&self) {
-        self.turn(false);
+        self.switch(false);
     }
 
     pub fn is_cut(&self) -> bool {
         is_cut(*self.0.borrow())
     }
 
-    fn turn(&self, cut: bool) {
-        self.0.send_if_modified(|turns| {
-            let turned = is_cut(*turns) != cut;
-            *turns += u64::from(turned);
-            turned
+    fn switch(&self, cut: bool) {
+        self.0.send_if_modified(|epoch| {
+            let changes = is_cut(*epoch) != cut;
+            *epoch += u64::from(changes);
+            changes
         });
     }
 
-    /// Turns so far: what [`Self::broken`] counts from.
-    pub(super) fn turns(&self) -> u64 {
+    /// The number of cuts and heals so far, to pass to [`Self::was_cut`].
+    pub(super) fn epoch(&self) -> u64 {
         *self.0.borrow()
     }
 
-    /// Returns once the links are whole and have been cut since `turns` was read.
-    pub(super) async fn broken(&self, since: u64) {
+    /// Returns once the links have been cut after the epoch `since`, and healed again.
+    pub(super) async fn was_cut(&self, since: u64) {
         // The sender lives as long as `self`, so waiting can't fail.
-        let _ = self.0.subscribe().wait_for(|turns| *turns > since && !is_cut(*turns)).await;
+        let _ = self.0.subscribe().wait_for(|epoch| *epoch > since && !is_cut(*epoch)).await;
     }
 
-    /// Returns once the links are whole.
-    pub(super) async fn whole(&self) {
-        let _ = self.0.subscribe().wait_for(|turns| !is_cut(*turns)).await;
+    /// Returns once the links are not cut.
+    pub(super) async fn connected(&self) {
+        let _ = self.0.subscribe().wait_for(|epoch| !is_cut(*epoch)).await;
     }
 }
 
-fn is_cut(turns: u64) -> bool {
-    turns % 2 == 1
+fn is_cut(epoch: u64) -> bool {
+    epoch % 2 == 1
 }

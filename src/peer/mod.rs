@@ -1,8 +1,8 @@
-//! The transport between nodes: persistent TCP connections of their own listener, length-delimited binary
-//! frames, many requests in flight. It carries bytes and knows nothing of Raft or of the cache.
+//! The transport between nodes: persistent TCP connections to a port for peers only, length-delimited binary frames, and
+//! many requests in flight. It transports bytes and knows nothing about Raft or the cache.
 //!
-//! Each pair of nodes has one connection a [`Lane`], so that bulk on one lane never delays another: votes,
-//! heartbeats and read-index requests travel apart from log entries, those apart from snapshots.
+//! Each pair of nodes has one connection per [`Lane`], so that bulk data never delays urgent messages: votes, heartbeats and
+//! read-index requests have a lane of their own, and so have log entries and snapshots.
 
 mod client;
 mod frame;
@@ -22,5 +22,5 @@ pub use links::Links;
 pub use net::{Dial, Listener, Net, ReadHalf, Stream, WriteHalf};
 pub use server::{Handler, PeerServer, Refusal};
 
-/// A node's number: given once by the log, never used again.
+/// A node's number. The log assigns it, and never assigns it again.
 pub type NodeId = u64;

@@ -1,6 +1,6 @@
-//! How bytes get from node to node: over TCP, or over what a simulation puts in its place.
+//! The network below the connections: TCP, or a simulated one.
 
-use super::socket::{let_many_wait, tune};
+use super::socket::{raise_backlog, tune};
 use futures::future::BoxFuture;
 use std::io;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-/// Where a node's calls go out.
+/// The network on which a node dials its peers.
 #[derive(Clone, Default)]
 pub enum Net {
     #[default]
@@ -19,9 +19,9 @@ pub enum Net {
     Simulated(Arc<dyn Dial>),
 }
 
-/// What a simulated network does when a node dials.
+/// Dials on a simulated network.
 pub trait Dial: Send + Sync {
-    /// A connection to whoever listens at `address`; an error of kind `ConnectionRefused` says that nobody does.
+    /// Connects to the listener at `address`. An error of kind `ConnectionRefused` means that nothing listens there.
     fn dial(&self, address: &str) -> BoxFuture<'static, io::Result<Stream>>;
 }
 
@@ -34,7 +34,7 @@ impl Net {
     }
 }
 
-/// Where a node's peers come in.
+/// Accepts connections of a node's peers.
 pub enum Listener {
     Tcp(TcpListener),
     Simulated(mpsc::UnboundedReceiver<Stream>),
@@ -42,7 +42,7 @@ pub enum Listener {
 
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
-        let_many_wait(&listener);
+        raise_backlog(&listener);
         Self::Tcp(listener)
     }
 }
@@ -59,7 +59,7 @@ impl Listener {
     }
 }
 
-/// A caller's connection, its socket not tuned yet.
+/// An accepted connection, whose socket has no options set yet.
 pub(super) enum Incoming {
     Tcp(TcpStream),
     Simulated(Stream),
@@ -74,7 +74,7 @@ impl Incoming {
     }
 }
 
-/// A connection: its two directions, which go their own ways.
+/// A connection, split into its two directions.
 pub struct Stream {
     pub read: ReadHalf,
     pub write: WriteHalf,
@@ -88,13 +88,13 @@ impl Stream {
     }
 }
 
-/// What the peer says.
+/// The direction from the peer to this node.
 pub enum ReadHalf {
     Tcp(OwnedReadHalf),
     Simulated(Box<dyn AsyncRead + Send + Unpin>),
 }
 
-/// What the peer hears.
+/// The direction from this node to the peer.
 pub enum WriteHalf {
     Tcp(OwnedWriteHalf),
     Simulated(Box<dyn AsyncWrite + Send + Unpin>),

@@ -1,4 +1,4 @@
-//! The answering side: accepts peers, checks their handshake and hands requests to a [`Handler`].
+//! The serving side: accepts peers, checks their handshake, and passes their requests to a [`Handler`].
 
 use super::client::write_frames;
 use super::frame::{
@@ -21,37 +21,37 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
-/// How long a caller may take for its handshake.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(1);
-/// Most connections that have not shown who they are.
-const STRANGERS_MAX: usize = 64;
-/// Most requests of one connection that are worked on at a time.
+/// Timeout of a caller's handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Most connections without a completed handshake.
+const UNIDENTIFIED_MAX: usize = 64;
+/// Most requests of one connection in progress.
 const REQUESTS_IN_FLIGHT_MAX: usize = 1_024;
 /// Most append requests of one connection that wait for their flush.
 const APPENDS_IN_FLIGHT_MAX: usize = 64;
 
-/// Longer frames are few at a time; no heartbeat or vote is one.
+/// Frames longer than this many bytes are limited in number. Heartbeats and votes are never that long.
 const LONG_FRAME_BYTES: usize = 1024 * 1024;
 
-/// What is said of appends behind one that was refused.
+/// The answer to appends that follow one that was refused.
 const AFTER_REFUSAL: &str = "an append before this one was refused";
 
 /// Why a request was not carried out, in a sentence. Nothing was done.
 pub type Refusal = String;
 
-/// What a node does with its peers' requests.
+/// Handles the requests of peers.
 pub trait Handler: Send + Sync + 'static {
-    /// Whether a node belongs to the cluster, as far as this one knows: one that is behind does not know the newest.
+    /// Whether a node is a member, as far as this node knows: a node that is behind does not know the newest members.
     fn is_member(&self, id: NodeId) -> bool;
 
-    /// Hears that a node of another cluster called and was refused. Anybody can call so.
+    /// Called when a caller with the id of another cluster was refused. Anybody can cause that.
     fn refused_other_cluster(&self) {}
 
     /// Answers one request.
     fn call(&self, from: NodeId, method: Method, body: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>>;
 
-    /// Answers append requests in their order. The answers may end before the requests do: what was not
-    /// answered was not done.
+    /// Answers append requests in order. The answers may end before the requests do: a request without an answer was not
+    /// carried out.
     fn appends(&self, from: NodeId, requests: mpsc::Receiver<Bytes>) -> BoxStream<'static, Bytes>;
 }
 
@@ -77,16 +77,16 @@ impl PeerServer {
 async fn accept(mut listener: Listener, me: PeerIdentity, links: Links, handler: Arc<dyn Handler>) {
     let slots = Arc::new((Slots::of_connections(), Slots::of_long_frames()));
     let refusals = Arc::new(LogLimit::default());
-    // Connections end with this task, that is with the server.
+    // The connections end with this task, and so with the server.
     let mut connections = JoinSet::new();
-    // Those that have not shown who they are, oldest first. When they are too many the oldest goes: a member
-    // needs a moment, and strangers who just hold on must not keep it out.
-    let mut strangers: VecDeque<(AbortHandle, Arc<AtomicBool>)> = VecDeque::new();
+    // Connections without a completed handshake, oldest first. If there are too many, the oldest is closed: callers that only
+    // hold a connection must not keep out a member, which needs a moment for its handshake.
+    let mut unidentified: VecDeque<(AbortHandle, Arc<AtomicBool>)> = VecDeque::new();
     loop {
         while connections.try_join_next().is_some() {}
-        strangers.retain(|(task, known)| !task.is_finished() && !known.load(Ordering::Acquire));
-        if strangers.len() >= STRANGERS_MAX
-            && let Some((oldest, _)) = strangers.pop_front()
+        unidentified.retain(|(task, identified)| !task.is_finished() && !identified.load(Ordering::Acquire));
+        if unidentified.len() >= UNIDENTIFIED_MAX
+            && let Some((oldest, _)) = unidentified.pop_front()
         {
             oldest.abort();
         }
@@ -102,14 +102,14 @@ async fn accept(mut listener: Listener, me: PeerIdentity, links: Links, handler:
         };
         let (me, links, handler) = (me.clone(), links.clone(), handler.clone());
         let (slots, refusals) = (slots.clone(), refusals.clone());
-        let known = Arc::new(AtomicBool::new(false));
-        let shown = known.clone();
+        let identified = Arc::new(AtomicBool::new(false));
+        let is_identified = identified.clone();
         let task = connections.spawn(async move {
-            if let Err(error) = serve(incoming, me, links, handler, &slots, &refusals, &shown).await {
+            if let Err(error) = serve(incoming, me, links, handler, &slots, &refusals, &is_identified).await {
                 tracing::debug!(%error, "peer connection ended");
             }
         });
-        strangers.push_back((task, known));
+        unidentified.push_back((task, identified));
     }
 }
 
@@ -120,14 +120,14 @@ async fn serve(
     handler: Arc<dyn Handler>,
     (slots, long_frames): &(Slots, Slots),
     refusals: &LogLimit,
-    known: &AtomicBool,
+    identified: &AtomicBool,
 ) -> Result<(), FrameError> {
     let Stream { read, mut write } = incoming.stream()?;
     let mut read = BufReader::with_capacity(64 * 1024, read);
-    links.whole().await;
-    let turns = links.turns();
+    links.connected().await;
+    let epoch = links.epoch();
 
-    let content = tokio::time::timeout(HANDSHAKE_LIMIT, read_handshake(&mut read))
+    let content = tokio::time::timeout(HANDSHAKE_TIMEOUT, read_handshake(&mut read))
         .await
         .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
     let Some(content) = content else { return Ok(()) };
@@ -151,9 +151,9 @@ async fn serve(
         }
     };
     let caller = Caller { from: hello.from(), lane: hello.lane(), protocol };
-    let displaced = slots.enter(caller.member(&*handler));
+    let displaced = slots.acquire(caller.member(&*handler));
 
-    known.store(true, Ordering::Release);
+    identified.store(true, Ordering::Release);
     let (replies, queued) = mpsc::channel(REQUESTS_IN_FLIGHT_MAX);
     let frames = async {
         tokio::select! {
@@ -163,13 +163,13 @@ async fn serve(
     };
     tokio::select! {
         biased;
-        () = links.broken(turns) => Ok(()),
+        () = links.was_cut(epoch) => Ok(()),
         _ = displaced => Ok(()),
         result = frames => result,
     }
 }
 
-/// Who is at the other end of a connection, and how it speaks.
+/// The node at the other end of a connection, as its handshake says.
 #[derive(Clone, Copy)]
 struct Caller {
     from: NodeId,
@@ -178,13 +178,13 @@ struct Caller {
 }
 
 impl Caller {
-    /// The member that calls, if it is one.
+    /// The caller's number, if it is a member.
     fn member(self, handler: &dyn Handler) -> Option<NodeId> {
         handler.is_member(self.from).then_some(self.from)
     }
 }
 
-/// Reads requests until the peer closes. Appends keep their order; others are worked on side by side.
+/// Reads requests until the peer closes the connection. Appends are handled in order, other requests concurrently.
 async fn read_requests(
     mut read: BufReader<ReadHalf>,
     caller: Caller,
@@ -195,17 +195,17 @@ async fn read_requests(
 ) -> Result<(), FrameError> {
     let slots = Arc::new(Semaphore::new(REQUESTS_IN_FLIGHT_MAX));
     let Caller { from, lane, protocol } = caller;
-    let bytes = Arc::new(Semaphore::new(lane.bytes_at_work_max()));
-    let mut working = JoinSet::new();
+    let bytes = Arc::new(Semaphore::new(lane.bytes_in_progress_max()));
+    let mut in_progress = JoinSet::new();
     let mut appends = Appends::default();
     while let Some(length) = read_length(lane.frame_bytes_max(), &mut read).await? {
-        // What is at work is bounded before more is taken in; until then the caller's bytes wait on its side.
+        // The bytes in progress are bounded before the frame is read. Until then it waits on the caller's side.
         let weight = u32::try_from(length).unwrap_or(u32::MAX);
         let Ok(weight) = bytes.clone().acquire_many_owned(weight).await else { return Ok(()) };
         let content = if length <= LONG_FRAME_BYTES {
             read_content(length, &mut read).await?
         } else {
-            let displaced = long_frames.enter(caller.member(&*handler));
+            let displaced = long_frames.acquire(caller.member(&*handler));
             tokio::select! {
                 biased;
                 content = read_content(length, &mut read) => content?,
@@ -213,7 +213,7 @@ async fn read_requests(
             }
         };
         let request = match decode_request(protocol, content) {
-            // A later version asks for what this one does not know: it is told so, and the rest goes on.
+            // A later version may send a method that this one does not know: refuse it, and keep the connection.
             Err(error @ FrameError::UnknownMethod { id, .. }) => {
                 let reply = Reply { id, body: Err(NoAnswer::Refused(error.to_string())) };
                 let _ = replies.send(reply.into_frame(protocol)).await;
@@ -228,28 +228,28 @@ async fn read_requests(
             appends.push(request, weight, caller, &handler, &replies).await;
             continue;
         }
-        while working.try_join_next().is_some() {}
+        while in_progress.try_join_next().is_some() {}
         let Ok(slot) = slots.clone().acquire_owned().await else { return Ok(()) };
         let answer = handler.call(from, request.method, request.body);
         let replies = replies.clone();
-        working.spawn(async move {
+        in_progress.spawn(async move {
             let reply = Reply { id: request.id, body: answer.await.map_err(NoAnswer::Refused) };
             let _ = replies.send(reply.into_frame(protocol)).await;
-            // Kept until the answer is on its way: a peer that asks and does not read gets no more tasks.
+            // Held until the reply is queued, so that a peer that sends requests and reads no replies gets no more tasks.
             drop((slot, weight));
         });
     }
     Ok(())
 }
 
-/// One run of ordered appends: requests go in by a channel, answers come out of a stream. When the stream
-/// ends early, what is left is refused and the next request starts a new run.
+/// The appends of one connection. They are handled in runs: requests go into a channel, and answers come out of a stream.
+/// When the stream ends early, the remaining requests are refused, and the next request starts a new run.
 #[derive(Default)]
 struct Appends {
     run: Option<AppendRun>,
 }
 
-/// Ids that wait for their answer and what their requests weigh, oldest first.
+/// The ids of requests that wait for their answers, each with its permit, oldest first.
 type Expected = VecDeque<(u64, OwnedSemaphorePermit)>;
 
 struct AppendRun {
@@ -274,7 +274,7 @@ impl Appends {
         if run.expect(request.id, weight) && run.requests.send(request.body).await.is_ok() {
             return;
         }
-        // The run ended meanwhile; if it still knew the id, it has refused it itself.
+        // The run has ended meanwhile. If it still knew the id, it has refused the request itself, and this reply is ignored.
         let reply = Reply { id: request.id, body: Err(NoAnswer::Refused(AFTER_REFUSAL.into())) };
         let _ = replies.send(reply.into_frame(caller.protocol)).await;
         self.run = None;
@@ -309,7 +309,7 @@ impl AppendRun {
         self.waiting.lock().expect("no panic while held").is_none()
     }
 
-    /// Notes an id as waiting; false when the run has ended.
+    /// Adds an id that waits for its answer; false when the run has ended.
     fn expect(&self, id: u64, weight: OwnedSemaphorePermit) -> bool {
         match self.waiting.lock().expect("no panic while held").as_mut() {
             Some(ids) => {

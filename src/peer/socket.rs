@@ -1,23 +1,23 @@
-//! Settings of a peer socket.
+//! Options of peer sockets.
 
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
-/// Callers that wait until they are accepted, as far as the system allows it. The library lets 128 wait; a member beyond
-/// them would try again after a second.
-const WAITING_MAX: i32 = 4_096;
+/// Most connections that wait to be accepted, as far as the system allows it. The library's default is 128; a member that
+/// does not fit tries again only after a second.
+const BACKLOG: i32 = 4_096;
 
-/// Many callers may come at once.
-pub(super) fn let_many_wait(listener: &TcpListener) {
-    if let Err(error) = SockRef::from(listener).listen(WAITING_MAX) {
-        tracing::debug!(%error, "cannot set how many peers may wait");
+/// Raises the backlog, because many peers may connect at the same time.
+pub(super) fn raise_backlog(listener: &TcpListener) {
+    if let Err(error) = SockRef::from(listener).listen(BACKLOG) {
+        tracing::debug!(%error, "cannot set the backlog of the peer port");
     }
 }
 
-/// Frames leave at once; and a peer whose machine died without closing is noticed within half a minute, even
-/// by the side that only listens.
+/// Sends frames without delay. Keepalive detects within half a minute a peer whose machine died without closing the
+/// connection, even on the side that only receives.
 pub(super) fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (idle, between) = (Duration::from_secs(10), Duration::from_secs(5));

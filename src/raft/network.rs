@@ -181,7 +181,7 @@ impl Network {
         match error {
             // openraft pauses before it tries an unreachable peer again.
             PeerError::Unreachable(_)
-            | PeerError::NotThere(_)
+            | PeerError::NotListening(_)
             | PeerError::OtherCluster(_)
             | PeerError::Refused(_) => RPCError::Unreachable(Unreachable::new(&error)),
             PeerError::Lost => RPCError::Network(NetworkError::new(&error)),

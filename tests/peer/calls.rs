@@ -187,7 +187,7 @@ async fn a_stopped_server_is_lost_and_then_out_of_reach() {
     drop(served.server);
     assert_eq!(calling.await.expect("no panic"), Err(PeerError::Lost));
     let answer = client.call(Method::Write, Bytes::new(), PLENTY).await;
-    assert!(matches!(answer, Err(PeerError::NotThere(_))), "{answer:?}");
+    assert!(matches!(answer, Err(PeerError::NotListening(_))), "{answer:?}");
     drop(call);
 }
 
