@@ -1,7 +1,7 @@
 //! Tests of the cache as a state machine, from outside: only its public interface is used.
 //!
 //! `transcripts/` tells the rules as stories; `properties.rs` compares with a second, naive implementation
-//! (`model.rs`, `model_order.rs`); `bounds.rs`, `clears.rs` and `eviction.rs` reach the
+//! (`model.rs`, `model_clear.rs`, `model_order.rs`); `bounds.rs`, `clears.rs` and `eviction.rs` reach the
 //! limits; `hostile.rs` restores damaged snapshots.
 
 mod arbitrary;
@@ -10,6 +10,7 @@ mod clears;
 mod eviction;
 mod hostile;
 mod model;
+mod model_clear;
 mod model_order;
 mod properties;
 mod script;

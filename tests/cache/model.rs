@@ -173,12 +173,7 @@ impl Model {
         events.push(Event::Removed { key: key.clone(), cause });
     }
 
-    fn free_cleared(&mut self, at: usize) {
-        let (_, held) = self.cleared.remove(at).expect("it was cleared");
-        self.free_slot(held.slot);
-    }
-
-    fn free_slot(&mut self, slot: usize) {
+    pub fn free_slot(&mut self, slot: usize) {
         self.generations[slot] += 1;
         self.forget_age();
         self.free.push(slot);
@@ -243,48 +238,7 @@ impl Model {
         }
     }
 
-    fn clear(&mut self, prefix: Option<String>, events: &mut Vec<Event>) -> Outcome {
-        let start = prefix.clone().unwrap_or_default();
-        let covered = self.held.keys().filter(|key| key.as_str().starts_with(&start));
-        let covered: Vec<Key> = covered.cloned().collect();
-        let removed = covered.len() as u64;
-        let is_few = covered.len() <= self.free_per_apply_max;
-        for key in covered {
-            // (There are too few entries here for a backlog of expired ones.)
-            if is_few {
-                self.remove(&key, Cause::Delete, &mut Vec::new());
-            } else if let Some(held) = self.held.remove(&key) {
-                self.cleared.push_back((key, held));
-            }
-        }
-        if removed > 0 {
-            self.graves.push((Err(start), self.index));
-            events.push(Event::Cleared { prefix, removed });
-        }
-        Outcome::Cleared { revision: self.index, removed }
-    }
-
-    /// What was cleared makes room for what does not fit otherwise.
-    fn fitting_ops(
-        &mut self,
-        ops: Vec<Op>,
-        batch: bool,
-        events: &mut Vec<Event>,
-    ) -> Result<Vec<Outcome>, CommandError> {
-        loop {
-            let (before, events_before) = (self.clone(), events.len());
-            match self.ops(ops.clone(), batch, events) {
-                Err(CommandError::CacheFull { .. }) if !self.cleared.is_empty() => {
-                    *self = before;
-                    events.truncate(events_before);
-                    self.free_cleared(0);
-                }
-                result => return result,
-            }
-        }
-    }
-
-    fn ops(
+    pub fn ops(
         &mut self,
         ops: Vec<Op>,
         batch: bool,
