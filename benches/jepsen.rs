@@ -11,6 +11,9 @@ mod harness;
 #[path = "../tests/cache/model.rs"]
 #[allow(dead_code, reason = "the cache's own tests use the rest")]
 mod model;
+#[path = "../tests/cache/model_clear.rs"]
+#[allow(dead_code, reason = "the cache's own tests use the rest")]
+mod model_clear;
 #[path = "../tests/cache/model_order.rs"]
 #[allow(dead_code, reason = "the cache's own tests use the rest")]
 mod model_order;

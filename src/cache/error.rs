@@ -1,6 +1,12 @@
 //! Why the state machine refuses a command. Refusals are stored with idempotency keys, so new variants are only ever
-//! added at the end.
+//! added at the end. They hold no sentences: those are worded anew whenever they are shown, so a release may word them
+//! better and its nodes still agree with the others.
 
+use super::limits::{
+    BATCH_OPS_MAX, BATCH_OUTCOME_BYTES_MAX, CAPACITY_ENTRIES_MAX, CONDITION_REVISIONS_MAX,
+    CONTENT_TYPE_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, SLIDING_TTL_MS_MAX, TOUCH_INTERVAL_MS,
+    TOUCHES_MAX, TTL_MS_MAX, TTL_MS_MIN, VALUE_BYTES_MAX,
+};
 use serde::{Deserialize, Serialize};
 
 /// A command's refusal: nothing was changed. `op` is the position in a batch that was at fault.
@@ -21,12 +27,12 @@ pub enum CommandError {
     /// `incr` past the 64-bit range.
     #[error("the counter would leave the 64-bit range")]
     Overflow { op: Option<u32> },
-    /// A batch that writes one key twice, is empty, or has too many operations.
-    #[error("invalid batch: {reason}")]
-    InvalidBatch { op: Option<u32>, reason: String },
+    /// A batch that cannot be applied, whatever the state is.
+    #[error("invalid batch: {}", fault.sentence())]
+    InvalidBatch { op: Option<u32>, fault: BatchFault },
     /// A TTL outside the limits, or another field that the HTTP layer should have refused.
-    #[error("invalid {field}: {reason}")]
-    Invalid { op: Option<u32>, field: InvalidField, reason: String },
+    #[error("invalid {field}: {}", field.rule())]
+    Invalid { op: Option<u32>, field: InvalidField },
     /// The idempotency key was used before, for another command.
     #[error("the idempotency key was used for a different request")]
     IdempotencyKeyReused,
@@ -37,6 +43,38 @@ pub enum CommandError {
          it, `lockstep upgrade finish` raises the level"
     )]
     FeatureLevel { needed: u32, kept: u32 },
+}
+
+/// What is wrong with a batch. Numbers are persisted: one is never given to another fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BatchFault {
+    /// It is empty, or has too many operations.
+    Length = 0,
+    /// It writes a key twice.
+    RepeatedKey = 1,
+    /// It reads more than an answer may hold.
+    LargeAnswer = 2,
+}
+
+impl BatchFault {
+    const ALL: [Self; 3] = [Self::Length, Self::RepeatedKey, Self::LargeAnswer];
+
+    fn sentence(self) -> String {
+        match self {
+            Self::Length => format!("a batch has 1 to {BATCH_OPS_MAX} operations"),
+            Self::RepeatedKey => "a key is written twice".into(),
+            Self::LargeAnswer => format!("its answers take more than {BATCH_OUTCOME_BYTES_MAX} bytes"),
+        }
+    }
+
+    /// The fault's number in stored results.
+    pub(super) fn number(self) -> u8 {
+        self as u8
+    }
+
+    pub(super) fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|fault| fault.number() == number)
+    }
 }
 
 /// The field of a command that is invalid. Numbers are persisted: one is never given to another field.
@@ -94,6 +132,33 @@ impl InvalidField {
         }
     }
 
+    /// What holds for its values, as a sentence.
+    fn rule(self) -> String {
+        match self {
+            Self::Ttl => format!(
+                "a time to live has {TTL_MS_MIN} to {TTL_MS_MAX} ms, and one that uses renew has at most \
+                 {SLIDING_TTL_MS_MAX}"
+            ),
+            Self::Value => format!("a value has at most {VALUE_BYTES_MAX} bytes"),
+            Self::ContentType => {
+                format!("a content type is 1 to {CONTENT_TYPE_BYTES_MAX} visible ASCII characters")
+            }
+            Self::Condition => format!("at most {CONDITION_REVISIONS_MAX} revisions are compared"),
+            Self::Prefix => format!("a prefix has at most {KEY_BYTES_MAX} bytes"),
+            Self::IdempotencyKey => format!("an idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes"),
+            Self::Index => "this log entry was applied already or is none".into(),
+            Self::FeatureLevel => "it only rises, to a level that this program knows".into(),
+            Self::CapacityEntries => format!("it is 1 to {CAPACITY_ENTRIES_MAX}"),
+            Self::CapacityBytes => "it is at least 1".into(),
+            Self::DefaultTtl => format!("it is {TTL_MS_MIN} to {TTL_MS_MAX} milliseconds"),
+            Self::TouchInterval => {
+                let (low, high) = (TOUCH_INTERVAL_MS.start(), TOUCH_INTERVAL_MS.end());
+                format!("it is {low} to {high} milliseconds")
+            }
+            Self::TouchMaxPerFlush => format!("it is 1 to {TOUCHES_MAX}"),
+        }
+    }
+
     /// The field's number in stored results.
     pub(super) fn number(self) -> u8 {
         self as u8
@@ -112,10 +177,13 @@ impl std::fmt::Display for InvalidField {
 
 #[cfg(test)]
 mod tests {
-    use super::InvalidField;
+    use super::{BatchFault, InvalidField};
 
     #[test]
-    fn every_field_has_its_own_number() {
+    fn every_field_and_fault_has_its_own_number() {
+        for (number, fault) in (0u8..).zip(BatchFault::ALL) {
+            assert_eq!((fault.number(), BatchFault::from_number(number)), (number, Some(fault)));
+        }
         for (number, field) in (0u8..).zip(InvalidField::ALL) {
             assert_eq!((field.number(), InvalidField::from_number(number)), (number, Some(field)));
         }

@@ -38,7 +38,7 @@ pub use command::{Command, Condition, ConfigChange, EntryId, Op, Stamp, Touch, T
 pub use config::{CacheConfig, TouchConfig};
 pub use digest::Digest;
 pub use entry::Found;
-pub use error::{CommandError, InvalidField};
+pub use error::{BatchFault, CommandError, InvalidField};
 pub use eviction::Policy;
 pub use key::{Key, KeyError, Value, ValueError};
 pub use outcome::{Applied, Cause, Event, Outcome};

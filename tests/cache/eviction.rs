@@ -1,7 +1,7 @@
 //! Who goes, when, and how many at once: switches of the policy, smaller capacities, reads that count.
 
 use crate::bounds::{Log, key, put, put_bytes};
-use crate::model::{Model, unworded};
+use crate::model::Model;
 use crate::{check_accounts, restored, snapshot};
 use lockstep::cache::{
     Cache, CacheConfig, Cause, Command, Condition, ConfigChange, EntryId, Event, Op, Policy, RestoreError,
@@ -266,8 +266,8 @@ fn a_victim_costs_a_bounded_number_of_second_chances() {
     let mut commit = |command: Command| {
         index += 1;
         let stamp = Stamp { index, at_ms: index, idempotency_key: None, touches: Vec::new() };
-        let by_model = unworded(model.apply(stamp.clone(), command.clone()));
-        let applied = unworded(cache.apply(stamp, command));
+        let by_model = model.apply(stamp.clone(), command.clone());
+        let applied = cache.apply(stamp, command);
         assert_eq!(applied, by_model, "at {index}");
         applied.events
     };

@@ -3,8 +3,8 @@
 
 use crate::model_order::Place;
 use lockstep::cache::{
-    Applied, CacheConfig, Cause, Command, CommandError, Condition, EntryId, Event, Found, InvalidField, Key,
-    Op, Outcome, Policy, Record, Stamp, Ttl, Value, limits,
+    Applied, BatchFault, CacheConfig, Cause, Command, CommandError, Condition, EntryId, Event, Found,
+    InvalidField, Key, Op, Outcome, Policy, Record, Stamp, Ttl, Value, limits,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -187,12 +187,15 @@ impl Model {
             }
             Command::Batch(ops) => {
                 if ops.is_empty() || ops.len() > limits::BATCH_OPS_MAX {
-                    return Err(CommandError::InvalidBatch { op: None, reason: String::new() });
+                    return Err(CommandError::InvalidBatch { op: None, fault: BatchFault::Length });
                 }
                 for (i, op) in ops.iter().enumerate() {
                     let writes = |op: &Op| !matches!(op, Op::Get { .. });
                     if writes(op) && ops[..i].iter().any(|o| writes(o) && op_key(o) == op_key(op)) {
-                        return Err(CommandError::InvalidBatch { op: Some(i as u32), reason: String::new() });
+                        return Err(CommandError::InvalidBatch {
+                            op: Some(i as u32),
+                            fault: BatchFault::RepeatedKey,
+                        });
                     }
                 }
                 let outcomes = self.fitting_ops(ops, true, events)?;
@@ -451,15 +454,5 @@ fn check(condition: &Condition, current: Option<&Found>, op: Option<u32>) -> Res
 }
 
 fn invalid(op: Option<u32>, field: InvalidField) -> CommandError {
-    CommandError::Invalid { op, field, reason: String::new() }
-}
-
-/// A refusal without the sentence that explains it: the model does not word them.
-pub fn unworded(mut applied: Applied) -> Applied {
-    if let Err(CommandError::Invalid { reason, .. } | CommandError::InvalidBatch { reason, .. }) =
-        &mut applied.outcome
-    {
-        reason.clear();
-    }
-    applied
+    CommandError::Invalid { op, field }
 }

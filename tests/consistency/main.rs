@@ -8,6 +8,9 @@ mod links;
 #[path = "../cache/model.rs"]
 #[allow(dead_code, reason = "the cache's own tests use the rest")]
 mod model;
+#[path = "../cache/model_clear.rs"]
+#[allow(dead_code, reason = "the cache's own tests use the rest")]
+mod model_clear;
 #[path = "../cache/model_order.rs"]
 #[allow(dead_code, reason = "the cache's own tests use the rest")]
 mod model_order;

@@ -5,7 +5,7 @@ use super::capacity_check::CapacityCheck;
 use super::check::Check;
 use super::checked_op::CheckedOp;
 use crate::cache::limits::{BATCH_OPS_MAX, BATCH_OUTCOME_BYTES_MAX};
-use crate::cache::{Cache, CommandError, Event, Key, Op, Outcome};
+use crate::cache::{BatchFault, Cache, CommandError, Event, Key, Op, Outcome};
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -50,8 +50,10 @@ impl Cache {
                 bytes += before.max(stored.get(key).copied().unwrap_or_default());
             }
             if bytes > BATCH_OUTCOME_BYTES_MAX {
-                let reason = format!("its answers take more than {BATCH_OUTCOME_BYTES_MAX} bytes");
-                return Err(CommandError::InvalidBatch { op: Some(position), reason });
+                return Err(CommandError::InvalidBatch {
+                    op: Some(position),
+                    fault: BatchFault::LargeAnswer,
+                });
             }
         }
         Ok(())
@@ -67,15 +69,11 @@ fn stored_bytes(op: &CheckedOp) -> Option<(&Key, u64)> {
 
 fn check_shape(ops: &[Op]) -> Result<(), CommandError> {
     if ops.is_empty() || ops.len() > BATCH_OPS_MAX {
-        let reason = format!("a batch has 1 to {BATCH_OPS_MAX} operations, this one has {}", ops.len());
-        return Err(CommandError::InvalidBatch { op: None, reason });
+        return Err(CommandError::InvalidBatch { op: None, fault: BatchFault::Length });
     }
     match first_repeated(ops) {
         None => Ok(()),
-        repeated => {
-            let reason = "a key is written twice".into();
-            Err(CommandError::InvalidBatch { op: repeated, reason })
-        }
+        repeated => Err(CommandError::InvalidBatch { op: repeated, fault: BatchFault::RepeatedKey }),
     }
 }
 

@@ -3,8 +3,7 @@
 
 use crate::cache::entry::{Entry, Lifetime, entry_cost};
 use crate::cache::limits::{
-    CONDITION_REVISIONS_MAX, CONTENT_TYPE_BYTES_MAX, SLIDING_TTL_MS_MAX, TTL_MS_MAX, TTL_MS_MIN,
-    VALUE_BYTES_MAX,
+    CONDITION_REVISIONS_MAX, CONTENT_TYPE_BYTES_MAX, TTL_MS_MAX, TTL_MS_MIN, VALUE_BYTES_MAX,
 };
 use crate::cache::record::Record;
 use crate::cache::{Cache, CommandError, Condition, InvalidField, Key, Ttl, Value};
@@ -70,8 +69,7 @@ impl<'a> Check<'a> {
             Condition::AnyOf(listed) | Condition::NoneOf(listed)
                 if listed.len() > CONDITION_REVISIONS_MAX =>
             {
-                let reason = format!("at most {CONDITION_REVISIONS_MAX} revisions are compared");
-                return Err(self.invalid(InvalidField::Condition, reason));
+                return Err(self.invalid(InvalidField::Condition));
             }
             Condition::AnyOf(listed) => current.is_some_and(|revision| listed.contains(&revision)),
             Condition::NoneOf(listed) => current.is_none_or(|revision| !listed.contains(&revision)),
@@ -86,10 +84,8 @@ impl<'a> Check<'a> {
             Ttl::Default => self.lifetime(self.cache.config.default_ttl_ms.map_or(Ttl::Never, Ttl::Ms)),
             Ttl::Ms(ttl_ms) => Ok(Lifetime { deadline: Some(self.deadline_in(ttl_ms)?), sliding_ms: 0 }),
             Ttl::Sliding(ttl_ms) => {
-                let sliding_ms = u32::try_from(ttl_ms).map_err(|_| {
-                    let reason = format!("one that uses renew has at most {SLIDING_TTL_MS_MAX} ms");
-                    self.invalid(InvalidField::Ttl, reason)
-                })?;
+                // Not more than `SLIDING_TTL_MS_MAX`.
+                let sliding_ms = u32::try_from(ttl_ms).map_err(|_| self.invalid(InvalidField::Ttl))?;
                 Ok(Lifetime { deadline: Some(self.deadline_in(ttl_ms)?), sliding_ms })
             }
         }
@@ -103,24 +99,22 @@ impl<'a> Check<'a> {
     /// The deadline that is this many milliseconds from now.
     fn deadline_in(&self, ttl_ms: u64) -> Result<NonZeroU64, CommandError> {
         if !is_ttl(ttl_ms) {
-            return Err(self.invalid(InvalidField::Ttl, ttl_rule()));
+            return Err(self.invalid(InvalidField::Ttl));
         }
         // A leader whose clock was wrong may have moved log time to the end of its range.
         let deadline = self.cache.now_ms.saturating_add(ttl_ms);
-        NonZeroU64::new(deadline).ok_or_else(|| self.invalid(InvalidField::Ttl, ttl_rule()))
+        NonZeroU64::new(deadline).ok_or_else(|| self.invalid(InvalidField::Ttl))
     }
 
     /// Checks the limits of a value and packs it into a record.
     pub fn record(&self, key: &Key, value: &Value) -> Result<Record, CommandError> {
         let media = value.content_type.as_deref();
         if value.bytes.len() > VALUE_BYTES_MAX {
-            let reason = format!("a value has at most {VALUE_BYTES_MAX} bytes");
-            return Err(self.invalid(InvalidField::Value, reason));
+            return Err(self.invalid(InvalidField::Value));
         }
         let visible = |text: &str| text.bytes().all(|b| (0x20..0x7f).contains(&b));
         if media.is_some_and(|m| m.is_empty() || m.len() > CONTENT_TYPE_BYTES_MAX || !visible(m)) {
-            let reason = format!("a content type is 1 to {CONTENT_TYPE_BYTES_MAX} visible ASCII characters");
-            return Err(self.invalid(InvalidField::ContentType, reason));
+            return Err(self.invalid(InvalidField::ContentType));
         }
         let record = Record::new(key, &value.bytes, media);
         self.fits_alone(&record)?;
@@ -137,15 +131,11 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    pub fn invalid(&self, field: InvalidField, reason: String) -> CommandError {
-        CommandError::Invalid { op: self.op, field, reason }
+    pub fn invalid(&self, field: InvalidField) -> CommandError {
+        CommandError::Invalid { op: self.op, field }
     }
 }
 
-pub(super) fn is_ttl(ttl_ms: u64) -> bool {
+fn is_ttl(ttl_ms: u64) -> bool {
     (TTL_MS_MIN..=TTL_MS_MAX).contains(&ttl_ms)
-}
-
-pub(super) fn ttl_rule() -> String {
-    format!("a time to live has {TTL_MS_MIN} to {TTL_MS_MAX} ms")
 }

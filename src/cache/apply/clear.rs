@@ -17,8 +17,7 @@ impl Cache {
     ) -> Result<Outcome, CommandError> {
         let start = prefix.as_deref().unwrap_or_default();
         if start.len() > KEY_BYTES_MAX {
-            let reason = format!("a prefix has at most {KEY_BYTES_MAX} bytes");
-            return Err(CommandError::Invalid { op: None, field: InvalidField::Prefix, reason });
+            return Err(CommandError::Invalid { op: None, field: InvalidField::Prefix });
         }
         let revision = self.index;
         let removed = match self.few_with_prefix(start) {

@@ -31,9 +31,7 @@ impl Cache {
     pub(super) fn deduplicate(&self, key: Option<&str>, command: &Command) -> Dedup {
         let Some(key) = key else { return Dedup::Fresh(None) };
         if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
-            let reason = format!("an idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes");
-            let field = InvalidField::IdempotencyKey;
-            return Dedup::Refused(CommandError::Invalid { op: None, field, reason });
+            return Dedup::Refused(CommandError::Invalid { op: None, field: InvalidField::IdempotencyKey });
         }
         let fingerprint = fingerprint(command);
         match self.dedup.find(key, self.now_ms) {

@@ -7,9 +7,7 @@ impl Cache {
     pub(super) fn raise_feature_level(&mut self, level: u32) -> Result<Outcome, CommandError> {
         // A level that this program does not know stops the node before it applies the entry.
         if level > FEATURE_LEVEL || level < self.feature_level {
-            let field = InvalidField::FeatureLevel;
-            let reason = format!("it is {} to {FEATURE_LEVEL}", self.feature_level);
-            return Err(CommandError::Invalid { op: None, field, reason });
+            return Err(CommandError::Invalid { op: None, field: InvalidField::FeatureLevel });
         }
         self.feature_level = level;
         Ok(Outcome::FeatureLevel(level))

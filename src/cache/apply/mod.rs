@@ -36,8 +36,7 @@ impl Cache {
     pub fn apply(&mut self, at: Stamp, command: Command) -> Applied {
         let mut events = Vec::new();
         if at.index <= self.index {
-            let reason = format!("log entry {} was applied already or is none", at.index);
-            return refused(CommandError::Invalid { op: None, field: InvalidField::Index, reason }, events);
+            return refused(CommandError::Invalid { op: None, field: InvalidField::Index }, events);
         }
         let was_ms = self.now_ms;
         self.index = at.index;

@@ -4,11 +4,8 @@
 use crate::cache::codec::{DecodeError, Decoder, put_bool, put_bytes, put_option, put_u8, put_u32, put_u64};
 use crate::cache::limits::{BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::cache::outcome::CommandResult;
-use crate::cache::{CacheConfig, CommandError, Found, InvalidField, Outcome, Value};
+use crate::cache::{BatchFault, CacheConfig, CommandError, Found, InvalidField, Outcome, Value};
 use std::io::{Read, Result, Write};
-
-/// Longest text in a refusal. All of them are written in this module, and short.
-const REASON_BYTES_MAX: usize = 1_024;
 
 pub(super) fn encode(result: &CommandResult, out: &mut impl Write) -> Result<()> {
     match result {
@@ -179,14 +176,13 @@ fn put_error(out: &mut impl Write, error: &CommandError) -> Result<()> {
         CommandError::CacheFull { op } => head(2, op),
         CommandError::NotANumber { op } => head(3, op),
         CommandError::Overflow { op } => head(4, op),
-        CommandError::InvalidBatch { op, reason } => {
+        CommandError::InvalidBatch { op, fault } => {
             head(5, op)?;
-            put_bytes(out, reason.as_bytes())
+            put_u8(out, fault.number())
         }
-        CommandError::Invalid { op, field, reason } => {
+        CommandError::Invalid { op, field } => {
             head(6, op)?;
-            put_u8(out, field.number())?;
-            put_bytes(out, reason.as_bytes())
+            put_u8(out, field.number())
         }
         CommandError::IdempotencyKeyReused => head(7, &None),
         CommandError::FeatureLevel { needed, kept } => {
@@ -207,12 +203,15 @@ fn error(source: &mut Decoder<impl Read>) -> std::result::Result<CommandError, D
         2 => CommandError::CacheFull { op },
         3 => CommandError::NotANumber { op },
         4 => CommandError::Overflow { op },
-        5 => CommandError::InvalidBatch { op, reason: source.text(REASON_BYTES_MAX)? },
+        5 => CommandError::InvalidBatch {
+            op,
+            fault: BatchFault::from_number(source.u8()?)
+                .ok_or(DecodeError::Damaged("a fault of a batch has an unknown number"))?,
+        },
         6 => CommandError::Invalid {
             op,
             field: InvalidField::from_number(source.u8()?)
                 .ok_or(DecodeError::Damaged("a field has an unknown number"))?,
-            reason: source.text(REASON_BYTES_MAX)?,
         },
         7 => CommandError::IdempotencyKeyReused,
         8 => CommandError::FeatureLevel { needed: source.u32()?, kept: source.u32()? },

@@ -1,7 +1,7 @@
 //! Plays a node's log again, entry by entry, on the cache and on the naive model of all eviction policies, and compares:
 //! every answer, what is there at the end, and the digest that the cluster reached.
 
-use crate::model::{Model, unworded};
+use crate::model::Model;
 use lockstep::cache::{Cache, CacheConfig, Cause, Event, Stamp};
 use lockstep::raft::decode_entry;
 use lockstep::replica::{Envelope, decode_touches};
@@ -77,8 +77,8 @@ fn apply(
     replayed.commands += 1;
     replayed.touches += touches.len() as u64;
     let stamp = Stamp { index, at_ms: proposal.at_ms, idempotency_key, touches };
-    let by_model = unworded(model.apply(stamp.clone(), command.clone()));
-    let by_cache = unworded(cache.apply(stamp, command.clone()));
+    let by_model = model.apply(stamp.clone(), command.clone());
+    let by_cache = cache.apply(stamp, command.clone());
     if by_cache != by_model {
         let events = by_cache.events.iter().zip(&by_model.events).enumerate();
         let first = events.clone().find(|(_, (cache, model))| cache != model);
