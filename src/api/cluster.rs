@@ -264,7 +264,7 @@ pub struct Founding {
 
 /// What a node says about itself to nodes that may form a cluster with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Introduction {
+pub struct NodeInfo {
     pub name: Option<String>,
     pub http: String,
     pub peer: String,

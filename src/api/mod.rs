@@ -15,8 +15,8 @@ pub use batch::{BatchAnswer, BatchRequest, OpAnswer, OpRequest, WireFound, WireV
 pub use cache::{CacheReport, HotKey, NextVictim, ReadCounts, ShadowHits, TouchReport};
 pub use cluster::{
     AddMember, ConfigBody, ConfigUpdate, Digests, FeatureLevel, Founding, FoundingMember, IndexedDigest,
-    Introduction, Joined, Leader, MemberStatus, Members, NodeName, Status, TouchUpdate, TransferLeader,
-    Warning, WarningCode,
+    Joined, Leader, MemberStatus, Members, NodeInfo, NodeName, Status, TouchUpdate, TransferLeader, Warning,
+    WarningCode,
 };
 pub use error::{Effect, ErrorCode, Problem};
 pub use headers::{

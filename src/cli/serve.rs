@@ -52,7 +52,7 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     let options = options(*args, addresses, bound)?;
     settings.allowed_hosts.extend(cluster_hosts(&options.origin));
     let opened = Opened::open(options).await?;
-    let front = Front::new(opened.formation(), limits);
+    let front = Front::new(opened.bootstrap(), limits);
     let server = HttpServer::start(http, AppState::new(front.clone(), settings));
     tracing::info!(http = %bound, "listening");
 

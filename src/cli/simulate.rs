@@ -75,7 +75,7 @@ fn play(keys: &[Key], capacity_entries: u64, policy: Policy, delay: Option<u64>)
     let capacity_bytes = u64::MAX;
     let config = CacheConfig { policy, capacity_entries, capacity_bytes, default_ttl_ms: None, touch };
     let mut cache = Cache::new(config);
-    let mut reads = Reads { of: HashMap::new(), most: touch.max_per_flush as usize };
+    let mut reads = Reads { of: HashMap::new(), max: touch.max_per_flush as usize };
     let (mut index, mut hits, mut bytes, mut suppressed) = (0, 0, 0, 0);
     for (now, key) in (1..).zip(keys) {
         let seen = cache.read(key.as_str());
@@ -121,14 +121,14 @@ fn hundredths(number: f64) -> f64 {
 struct Reads {
     /// When each entry was last read, and how often.
     of: HashMap<EntryId, (u64, u16)>,
-    most: usize,
+    max: usize,
 }
 
 impl Reads {
     /// False when there is no room for another entry.
     fn add(&mut self, entry: EntryId, now: u64) -> bool {
         let is_new = !self.of.contains_key(&entry);
-        if is_new && self.of.len() == self.most {
+        if is_new && self.of.len() == self.max {
             return false;
         }
         let (last, count) = self.of.entry(entry).or_default();
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn reads_of_one_entry_are_told_together_and_the_last_one_last() {
         let entry = |slot| EntryId { slot, generation: 1 };
-        let mut reads = Reads { of: HashMap::new(), most: 2 };
+        let mut reads = Reads { of: HashMap::new(), max: 2 };
         assert!(reads.add(entry(7), 1) && reads.add(entry(8), 2) && reads.add(entry(7), 3));
         assert!(!reads.add(entry(9), 4), "there is no room for a third");
         let told = |slot, count| Touch { entry: entry(slot), count };

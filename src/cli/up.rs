@@ -27,11 +27,11 @@ const PORT: u16 = 5000;
 /// How much higher the peers' ports are than the clients'.
 const PEER_PORT_ABOVE: u16 = 1000;
 /// How long the cluster may take to become ready, and a node to stop.
-const READY_LIMIT: Duration = Duration::from_secs(60);
-const STOP_LIMIT: Duration = Duration::from_secs(15);
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes of a node's log file; one older file of that size is kept beside it.
 const LOG_BYTES_MAX: u64 = 16 << 20;
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Variables that are meant for one node, and must not reach all of them.
 const NOT_FOR_ALL: [&str; 10] = [
@@ -66,7 +66,7 @@ pub async fn up(args: UpArgs) -> Result<()> {
         tokio::select! {
             () = stop.asked() => return cluster.stop().await,
             _ = revive.recv() => cluster.start_all()?,
-            () = sleep(LOOK) => {
+            () = sleep(POLL_INTERVAL) => {
                 cluster.bound_logs();
                 if cluster.all_dead()? {
                     bail!("every node has died; start again with the same command");
@@ -247,7 +247,7 @@ impl Cluster {
 
     /// Returns once every node is ready for clients, with the names of those that ended instead.
     async fn ready(&mut self) -> Result<Vec<String>> {
-        let deadline = Instant::now() + READY_LIMIT;
+        let deadline = Instant::now() + READY_TIMEOUT;
         let mut ended = Vec::new();
         'nodes: for position in 0..self.nodes.len() {
             if self.nodes[position].has_left() {
@@ -274,9 +274,13 @@ impl Cluster {
                     continue 'nodes;
                 }
                 if Instant::now() >= deadline {
-                    bail!("{} was not ready after {READY_LIMIT:?}; see {}", node.name, node.log().display());
+                    bail!(
+                        "{} was not ready after {READY_TIMEOUT:?}; see {}",
+                        node.name,
+                        node.log().display()
+                    );
                 }
-                sleep(LOOK).await;
+                sleep(POLL_INTERVAL).await;
             }
         }
         Ok(ended)
@@ -325,7 +329,7 @@ impl Cluster {
                 // SAFETY: the process is our child and has not been waited for.
                 unsafe { libc::kill(pid, libc::SIGTERM) };
             }
-            if timeout(STOP_LIMIT, child.wait()).await.is_err() {
+            if timeout(STOP_TIMEOUT, child.wait()).await.is_err() {
                 eprintln!("lockstep: {} does not stop, killing it", node.name);
                 child.kill().await?;
             }

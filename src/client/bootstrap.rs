@@ -1,7 +1,7 @@
 //! Requests of a node that has no cluster yet: introductions of other nodes, and joining their cluster.
 
 use super::bounded::{SMALL_BYTES_MAX, read_up_to};
-use crate::api::{AddMember, ErrorCode, Introduction, Joined, Problem};
+use crate::api::{AddMember, ErrorCode, Joined, NodeInfo, Problem};
 use futures::future::join_all;
 use reqwest::{StatusCode, Url};
 use std::net::SocketAddr;
@@ -24,15 +24,15 @@ fn client(limit: Duration) -> Result<reqwest::Client, String> {
 }
 
 /// Asks for the introduction of the node at each URL. The answers are in the order of the URLs.
-pub async fn introductions(urls: &[String]) -> Vec<Result<Introduction, String>> {
+pub async fn node_infos(urls: &[String]) -> Vec<Result<NodeInfo, String>> {
     let client = match client(INTRODUCTION_TIMEOUT) {
         Ok(client) => client,
         Err(error) => return urls.iter().map(|_| Err(error.clone())).collect(),
     };
-    join_all(urls.iter().map(|url| introduction(&client, url))).await
+    join_all(urls.iter().map(|url| node_info(&client, url))).await
 }
 
-async fn introduction(client: &reqwest::Client, url: &str) -> Result<Introduction, String> {
+async fn node_info(client: &reqwest::Client, url: &str) -> Result<NodeInfo, String> {
     let url = format!("{}/v1/introduction", url.trim_end_matches('/'));
     let mut response = client.get(&url).send().await.map_err(|error| short(&error))?;
     if response.status() == StatusCode::MISDIRECTED_REQUEST {
@@ -156,7 +156,7 @@ mod tests {
             }
             hosts
         });
-        let met = introductions(&[format!("http://localhost:{port}/")]).await.remove(0).unwrap();
+        let met = node_infos(&[format!("http://localhost:{port}/")]).await.remove(0).unwrap();
         assert_eq!(met.store_uuid, "u");
         assert_eq!(node.await.unwrap(), [format!("localhost:{port}"), format!("127.0.0.1:{port}")]);
     }

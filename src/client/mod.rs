@@ -7,7 +7,7 @@ mod http;
 mod kv;
 mod watch;
 
-pub use bootstrap::{introductions, join};
+pub use bootstrap::{join, node_infos};
 pub use error::ClientError;
 pub use http::Client;
 pub use kv::{GetResponse, Previous, PutOptions, Stored};

@@ -2,7 +2,7 @@
 
 use super::request_stats::{RequestStats, Totals, percentile};
 use super::state::Front;
-use crate::node::{Node, Sample, Vitals};
+use crate::node::{Node, NodeCounters, Sample};
 use crate::replica::wall_ms;
 use crate::storage::FlushStats;
 use std::sync::Arc;
@@ -16,20 +16,20 @@ pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy)]
 struct Reading {
     requests: Totals,
-    vitals: Vitals,
+    counters: NodeCounters,
     flushes: FlushStats,
 }
 
 impl Reading {
     fn of(node: &Node, requests: &RequestStats) -> Self {
-        Self { requests: requests.totals(), vitals: node.vitals(), flushes: node.flushes() }
+        Self { requests: requests.totals(), counters: node.counters(), flushes: node.flushes() }
     }
 }
 
 /// What happened between two readings, and the state at the second one.
 fn between(before: &Reading, after: &Reading, at_ms: u64) -> Sample {
     let (asked, asked_before) = (&after.requests, &before.requests);
-    let (now, then) = (&after.vitals, &before.vitals);
+    let (now, then) = (&after.counters, &before.counters);
     let mut latencies = asked.latencies;
     latencies.iter_mut().zip(asked_before.latencies).for_each(|(count, old)| *count -= old.min(*count));
     let flushes = after.flushes.count.saturating_sub(before.flushes.count);
@@ -64,7 +64,7 @@ pub async fn keep_sampling(front: Arc<Front>) {
     let kept = node.load_samples().await;
     let keeping = async {
         if let Some(kept) = kept {
-            kept.keep().await;
+            kept.run().await;
         }
     };
     tokio::join!(sample(node, &front.requests), keeping);
@@ -93,9 +93,9 @@ mod tests {
     fn a_sample_is_the_difference_of_two_readings() {
         let reading = |requests, puts, millis| Reading {
             requests: Totals { requests, reads: requests, ..Totals::default() },
-            vitals: Vitals {
+            counters: NodeCounters {
                 counts: crate::cache::Stats { puts, ..Default::default() },
-                ..Vitals::default()
+                ..NodeCounters::default()
             },
             flushes: FlushStats {
                 count: requests,

@@ -7,8 +7,8 @@ use super::connection_slots::ConnectionSlots;
 use super::limits::FrontLimits;
 use super::request_stats::RequestStats;
 use super::watchers::Watchers;
-use crate::api::Introduction;
-use crate::node::{Formation, Node, Principal, Session};
+use crate::api::NodeInfo;
+use crate::node::{Bootstrap, Node, Principal, Session};
 use std::sync::Arc;
 use tokio::sync::SetOnce;
 
@@ -20,13 +20,13 @@ pub struct Front {
     pub body_memory: BodyMemory,
     pub answer_memory: AnswerMemory,
     pub watchers: Watchers,
-    formation: Formation,
+    bootstrap: Bootstrap,
     node: SetOnce<Node>,
 }
 
 impl Front {
     /// Without a node: every request for data is refused until [`Front::open`].
-    pub fn new(formation: Formation, limits: FrontLimits) -> Arc<Self> {
+    pub fn new(bootstrap: Bootstrap, limits: FrontLimits) -> Arc<Self> {
         Arc::new(Self {
             requests: RequestStats::default(),
             connections: ConnectionSlots::new(limits.connections),
@@ -34,7 +34,7 @@ impl Front {
             answer_memory: AnswerMemory::new(limits.answer_memory),
             watchers: Watchers::new(limits.connections),
             limits,
-            formation,
+            bootstrap,
             node: SetOnce::new(),
         })
     }
@@ -55,13 +55,13 @@ impl Front {
     }
 
     /// What this node says about itself to other nodes, also before it has its cluster.
-    pub fn introduction(&self) -> Introduction {
-        self.formation.introduction()
+    pub fn node_info(&self) -> NodeInfo {
+        self.bootstrap.node_info()
     }
 
     /// The URLs at which this node and the other members can be reached by clients.
     pub fn advertised_urls(&self) -> impl Iterator<Item = String> {
         let others = self.node.get().map(Node::http_addresses).unwrap_or_default();
-        std::iter::once(self.introduction().http).chain(others)
+        std::iter::once(self.node_info().http).chain(others)
     }
 }

@@ -6,7 +6,7 @@ use super::extract::{PathId, whole};
 use super::response_headers::{keep_to_own_pages, no_store};
 use super::state::AppState;
 use crate::api::{
-    AddMember, CacheReport, Digests, ErrorCode, FeatureLevel, Introduction, Joined, Members, Nodes, Status,
+    AddMember, CacheReport, Digests, ErrorCode, FeatureLevel, Joined, Members, NodeInfo, Nodes, Status,
     TransferLeader,
 };
 use crate::node::Admin;
@@ -29,8 +29,8 @@ struct SnapshotTaken {
     bytes: u64,
 }
 
-pub(super) async fn introduction(State(state): State<AppState>) -> Json<Introduction> {
-    Json(state.front.introduction())
+pub(super) async fn node_info(State(state): State<AppState>) -> Json<NodeInfo> {
+    Json(state.front.node_info())
 }
 
 pub(super) async fn status(admin: Admin) -> Json<Status> {
@@ -52,7 +52,7 @@ pub(super) async fn members(admin: Admin) -> Json<Members> {
 
 /// `GET /v1/nodes`.
 pub(super) async fn nodes(admin: Admin) -> Result<(HeaderMap, Json<Arc<Nodes>>), ApiError> {
-    Ok((no_store(), Json(admin.nodes_lately().await)))
+    Ok((no_store(), Json(admin.nodes_cached().await)))
 }
 
 pub(super) async fn add_member(

@@ -52,7 +52,7 @@ fn without_query() -> Router<AppState> {
         .route("/v1/leader", post(cluster::transfer_leader))
         .route("/v1/upgrade", post(cluster::finish_upgrade))
         .route("/v1/snapshot", get(cluster::get_snapshot).post(cluster::take_snapshot))
-        .route("/v1/introduction", get(cluster::introduction))
+        .route("/v1/introduction", get(cluster::node_info))
         .route("/v1/openapi.json", get(openapi::openapi))
         .route("/v1/debug/links", get(faults::get).put(faults::put))
         .route("/v1/debug/corrupt", post(faults::corrupt))

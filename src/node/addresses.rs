@@ -1,5 +1,5 @@
-//! What a member is called and where it is: kept by the membership for ever, shown in terminals and pages, and dialled. So
-//! it is checked before it gets there.
+//! Checks of a member's name and addresses. They are stored in the membership, shown in terminals and pages, and dialled, so
+//! they are checked before they get there.
 
 /// Longest name of a member, in characters.
 const NAME_CHARS_MAX: usize = 64;
@@ -20,7 +20,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
     }
 }
 
-/// Where clients reach a member: `http://host:port` and nothing more. A node inside a program without an HTTP server has none.
+/// The URL for a member's clients: `http://host:port` without a path. A node that is embedded without an HTTP server has none.
 ///
 /// # Errors
 /// A sentence that says what is wrong.
@@ -37,7 +37,7 @@ pub fn check_url(url: &str) -> Result<(), String> {
     if is_host(host) && port.is_none_or(is_port) { Ok(()) } else { wrong() }
 }
 
-/// Where peers reach a member: `host:port`.
+/// The address for a member's peers: `host:port`.
 ///
 /// # Errors
 /// A sentence that says what is wrong.
@@ -49,7 +49,7 @@ pub fn check_peer(address: &str) -> Result<(), String> {
     }
 }
 
-/// The host and what stands behind its last colon. The colons of an IPv6 address are within brackets.
+/// Splits an address at its last colon into host and port. The colons of an IPv6 address are within brackets.
 fn split_port(address: &str) -> (&str, Option<&str>) {
     match address.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
@@ -65,7 +65,7 @@ fn is_host(host: &str) -> bool {
     (1..=HOST_CHARS_MAX).contains(&host.len()) && host.bytes().all(fits)
 }
 
-/// As it is usually written: no sign, and no zero in front.
+/// Whether this is a port without a sign or leading zeros.
 fn is_port(port: &str) -> bool {
     port.parse::<u16>().is_ok_and(|number| number > 0 && number.to_string() == port)
 }

@@ -1,13 +1,13 @@
-//! Changes of the membership and of the lead, carried out by the leader; other nodes pass them on.
+//! Membership changes and leadership transfers. The leader carries them out; other nodes forward them.
 
 use super::addresses::{check_name, check_peer, check_url};
+use super::bootstrap::FOUNDING_NODES_MAX;
 use super::error::NodeError;
-use super::formation::FOUNDING_NODES_MAX;
 use super::forward::ForwardFailure;
-use super::own_reads::Before;
+use super::inner::Inner;
+use super::own_reads::ReadsBefore;
 use super::shadow::ShadowReport;
-use super::start::Inner;
-use super::write::Times;
+use super::write::Deadlines;
 use crate::api::{AddMember, FeatureLevel, Joined};
 use crate::cache::Command;
 use crate::peer::{Lane, Method, NodeId, PeerError};
@@ -19,21 +19,21 @@ use std::time::Duration;
 use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
-/// How long a change may take: a joint membership needs two rounds through the log.
-const ADMIN_LIMIT: Duration = Duration::from_secs(15);
+/// Timeout of a change: a joint membership needs two log entries.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(15);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// How long before its deadline a request stops waiting for its turn.
-const TURN_MARGIN: Duration = Duration::from_millis(200);
-/// Most members, learners among them. Each costs every node connections, and the leader a copy of each entry.
+/// How long before its deadline a request stops waiting for the membership lock.
+const LOCK_MARGIN: Duration = Duration::from_millis(200);
+/// Most members, including learners. Each member costs every other node connections, and the leader a copy of each entry.
 const MEMBERS_MAX: usize = 32;
-/// A learner this many entries behind, or fewer, may be given a vote.
+/// A learner can be promoted if it is at most this many entries behind.
 const PROMOTION_LAG_MAX: u64 = 1_000;
-/// A member silent for longer is not handed the lead: it may be gone.
-const HEIR_SILENT_MS_MAX: u64 = 500;
-/// A member silent for longer counts as down when a removal is weighed.
+/// Leadership is not transferred to a member that has been silent for longer: it may be dead.
+const SUCCESSOR_SILENT_MS_MAX: u64 = 500;
+/// A member that has been silent for longer counts as down when a removal is checked.
 const SILENT_MS_MAX: u64 = 3_000;
 
-/// What can be asked of the leader.
+/// A request to the leader.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum AdminRequest {
     Add(AddMemberMessage),
@@ -56,7 +56,7 @@ pub(super) enum AdminRequest {
     RaiseFeatureLevel,
 }
 
-/// [`AddMember`] without the JSON rules that a compact codec can't express.
+/// [`AddMember`] without its JSON attributes, which postcard does not support.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct AddMemberMessage {
     name: Option<String>,
@@ -73,26 +73,26 @@ impl From<AddMember> for AddMemberMessage {
     }
 }
 
-/// What the leader answers.
+/// The leader's answer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum AdminDone {
     Joined(Joined),
     Changed,
-    /// What the leader alone knows.
-    Members(LeadersView),
+    /// What only the leader knows.
+    Members(LeaderReport),
     FeatureLevel(FeatureLevel),
 }
 
-/// What the leader knows, and the others do not.
+/// What only the leader knows.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct LeadersView {
+pub(super) struct LeaderReport {
     pub progress: Vec<Progress>,
     pub last_log_index: u64,
-    /// What other policies would have done.
+    /// The estimated hit ratios of other policies.
     pub shadow: Option<ShadowReport>,
 }
 
-/// How far a member is, as the leader knows it.
+/// The replication progress of a member, as the leader knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Progress {
     pub id: NodeId,
@@ -100,14 +100,14 @@ pub(super) struct Progress {
     pub silent_ms: Option<u64>,
 }
 
-/// Why the leader did not do it.
+/// Why the leader did not carry out a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum AdminFailure {
     /// Nothing was done; another node leads, or soon will.
     NotLeader,
     Conflict(String),
     NotFound(String),
-    /// Something in the request is not as it has to be.
+    /// The request is not valid.
     Invalid(String),
     Unknown(String),
     Stopped(String),
@@ -126,7 +126,7 @@ impl From<ForwardFailure> for AdminFailure {
 impl From<MembershipError> for AdminFailure {
     fn from(error: MembershipError) -> Self {
         match error {
-            // A change takes several steps; which of them was refused is not told.
+            // A change takes several steps, and the error does not say which of them was refused.
             MembershipError::NotLeader { .. } => Self::Unknown("the leader changed during the change".into()),
             MembershipError::InProgress | MembershipError::Refused(_) => Self::Conflict(error.to_string()),
             MembershipError::Unknown => Self::Unknown(error.to_string()),
@@ -136,10 +136,10 @@ impl From<MembershipError> for AdminFailure {
 }
 
 impl Inner {
-    /// Has the leader carry out a request, wherever it is.
+    /// Has the leader carry out a request, on this node or another.
     pub(super) async fn admin(&self, request: AdminRequest) -> Result<AdminDone, NodeError> {
         self.refuse_when_removed()?;
-        let deadline = Instant::now() + ADMIN_LIMIT;
+        let deadline = Instant::now() + ADMIN_TIMEOUT;
         loop {
             let leader = self.wait_for_leader(deadline).await?;
             let result = if leader == self.identity.node_id {
@@ -186,7 +186,7 @@ impl Inner {
         done
     }
 
-    /// Carries out a request as the leader, or says in time that its outcome is not known.
+    /// Carries out a request as the leader. At the deadline it answers that the outcome is unknown.
     async fn admin_here(&self, request: AdminRequest, deadline: Instant) -> Result<AdminDone, AdminFailure> {
         let late =
             || AdminFailure::Unknown("the change was not confirmed in time; it may still happen".into());
@@ -215,7 +215,7 @@ impl Inner {
                 let status = self.consensus.status();
                 let progress =
                     |m: MemberState| Progress { id: m.id, matched: m.matched, silent_ms: m.silent_ms };
-                Ok(AdminDone::Members(LeadersView {
+                Ok(AdminDone::Members(LeaderReport {
                     progress: status.members.into_iter().map(progress).collect(),
                     last_log_index: status.last_log_index,
                     shadow: self.touches.samples.report(),
@@ -224,16 +224,19 @@ impl Inner {
         }
     }
 
-    /// Waits for its turn to add or change a member, or to raise the feature level. Gives up while its answer can still
-    /// say that nothing was done.
-    pub(super) async fn turn(&self, deadline: Instant) -> Result<MutexGuard<'_, ()>, AdminFailure> {
-        let until = deadline.checked_sub(TURN_MARGIN).unwrap_or(deadline);
+    /// Waits for the lock that adding or changing a member, or raising the feature level, needs. Gives up early enough to
+    /// answer that nothing was done.
+    pub(super) async fn lock_membership(
+        &self,
+        deadline: Instant,
+    ) -> Result<MutexGuard<'_, ()>, AdminFailure> {
+        let until = deadline.checked_sub(LOCK_MARGIN).unwrap_or(deadline);
         let busy = |_| AdminFailure::Conflict("another change of the members is in progress".into());
-        tokio::time::timeout_at(until, self.adding.lock()).await.map_err(busy)
+        tokio::time::timeout_at(until, self.membership_lock.lock()).await.map_err(busy)
     }
 
-    /// Gives a node a number and makes it a learner. The number is the index of a log entry written for
-    /// that purpose, so no number is ever given twice.
+    /// Assigns a number to a node and adds it as a learner. The number is the index of a log entry that is proposed for that
+    /// purpose, so no number is ever assigned twice.
     async fn add(&self, request: AddMemberMessage, deadline: Instant) -> Result<Joined, AdminFailure> {
         let joined = |id, name: String| Joined {
             cluster_id: self.identity.cluster_id.clone(),
@@ -248,10 +251,10 @@ impl Inner {
         if uuid::Uuid::parse_str(&request.store_uuid).is_err() {
             return Err(AdminFailure::Invalid("store_uuid: expected a UUID".into()));
         }
-        let _turn = self.turn(deadline).await?;
+        let _guard = self.lock_membership(deadline).await?;
         let members = self.consensus.status().members;
         if let Some(known) = members.iter().find(|known| known.member.store_uuid == request.store_uuid) {
-            // What this node believes may be a change that is never committed, or one that was undone.
+            // This node's membership may be uncommitted, or one that was overwritten.
             let index = self.consensus.read_index(false).await.map_err(|_| AdminFailure::NotLeader)?;
             self.consensus.replica().applied(index).await;
             if self.consensus.replica().has_member(known.id) {
@@ -276,14 +279,15 @@ impl Inner {
         }
         let id = loop {
             let tick = Envelope { idempotency_key: None, command: Command::Tick };
-            let done =
-                self.propose_here(0, tick.encode(), &Before::default(), Times::at_once(deadline)).await;
+            let done = self
+                .propose_here(0, tick.encode(), &ReadsBefore::default(), Deadlines::at_once(deadline))
+                .await;
             let index = done.map_err(|_| AdminFailure::NotLeader)?.index;
             if index > FOUNDING_NODES_MAX as u64 {
                 break index;
             }
         };
-        // The tick was applied here, and with it every raise of the level that is in the log before it.
+        // The tick is applied here, and so is every raise of the level before it in the log.
         let (known, kept) = (request.feature_level, self.feature_level());
         if known < kept {
             return Err(AdminFailure::Conflict(format!(
@@ -300,7 +304,7 @@ impl Inner {
         Ok(joined(id, name))
     }
 
-    /// Changes what the membership says of a member.
+    /// Changes a member's name and URL in the membership.
     async fn update(
         &self,
         id: NodeId,
@@ -309,7 +313,7 @@ impl Inner {
         deadline: Instant,
     ) -> Result<(), AdminFailure> {
         check_name(&name).and_then(|()| check_url(&http)).map_err(AdminFailure::Conflict)?;
-        let _turn = self.turn(deadline).await?;
+        let _guard = self.lock_membership(deadline).await?;
         let status = self.consensus.status();
         let member = find(&status, id)?.member.clone();
         if let Some(other) = status.members.iter().find(|other| other.id != id && other.member.name == name) {
@@ -349,7 +353,7 @@ impl Inner {
             self.refuse_quorum_loss(&status, id)?;
         }
         if id == self.identity.node_id {
-            // The leader hands over first; its successor removes it.
+            // The leader hands leadership over first, and its successor removes it.
             self.transfer(None, deadline).await?;
             return Err(AdminFailure::NotLeader);
         }
@@ -357,7 +361,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Removing a voter must leave a majority that answers.
+    /// Refuses to remove a voter if no majority of the remaining voters answers.
     fn refuse_quorum_loss(&self, status: &RaftStatus, id: NodeId) -> Result<(), AdminFailure> {
         let left: Vec<&MemberState> = status.members.iter().filter(|m| m.voter && m.id != id).collect();
         let me = self.identity.node_id;
@@ -378,7 +382,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Hands the lead to a voter, and returns once another node leads.
+    /// Transfers leadership to a voter. Returns once another node leads.
     pub(super) async fn transfer(&self, to: Option<NodeId>, deadline: Instant) -> Result<(), AdminFailure> {
         let status = self.consensus.status();
         let me = self.identity.node_id;
@@ -388,7 +392,7 @@ impl Inner {
             None => {
                 let others = status.members.iter().filter(|m| m.voter && m.id != me);
                 let answering =
-                    others.filter(|m| m.silent_ms.is_some_and(|silent| silent <= HEIR_SILENT_MS_MAX));
+                    others.filter(|m| m.silent_ms.is_some_and(|silent| silent <= SUCCESSOR_SILENT_MS_MAX));
                 let best = answering.max_by_key(|m| m.matched).cloned();
                 best.ok_or_else(|| AdminFailure::Conflict("no other voter can take the lead".into()))?
             }
@@ -425,7 +429,7 @@ pub(super) async fn answer_admin(inner: &Inner, body: Bytes) -> Result<Bytes, St
     let request: AdminRequest =
         from_postcard("an admin request", &body).map_err(|error| error.to_string())?;
     let result = if inner.consensus.is_leader() {
-        inner.admin_here(request, Instant::now() + ADMIN_LIMIT - RETRY_PAUSE).await
+        inner.admin_here(request, Instant::now() + ADMIN_TIMEOUT - RETRY_PAUSE).await
     } else {
         Err(AdminFailure::NotLeader)
     };

@@ -1,5 +1,4 @@
-//! What an operator may ask of a node: how it and its cluster are, and changes of the membership. Data is not reached from
-//! here.
+//! The operator's requests to a node: status, reports, and membership changes. They do not reach the data.
 
 use super::error::NodeError;
 use super::samples::SamplesOf;
@@ -47,9 +46,9 @@ impl Admin {
         self.node.nodes().await
     }
 
-    /// The status of every member, at most half a second old; see [`Node::nodes_lately`].
-    pub async fn nodes_lately(&self) -> Arc<Nodes> {
-        self.node.nodes_lately().await
+    /// The status of every member, at most half a second old; see [`Node::nodes_cached`].
+    pub async fn nodes_cached(&self) -> Arc<Nodes> {
+        self.node.nodes_cached().await
     }
 
     /// A member's samples that were taken after `since_ms` by its own clock; see [`Node::samples_of`].
@@ -120,7 +119,7 @@ impl Admin {
         self.outcome(self.node.finish_upgrade().await)
     }
 
-    /// Writes a snapshot of what is applied now, and returns it.
+    /// Writes a snapshot of the state at the applied index, and returns it.
     ///
     /// # Errors
     /// [`SessionError`].

@@ -1,4 +1,4 @@
-//! How many writes a node takes in at a time, so that it goes on answering when it is asked too much.
+//! Limits the writes in flight on a node, so that it stays responsive under too much load.
 
 use super::error::NodeError;
 use super::options::Limits;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-/// The bounds of writes: so many, and so many bytes of them, at a time.
+/// Permits for writes in flight, by their number and by their bytes.
 pub(super) struct Admission {
     writes: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
@@ -23,13 +23,13 @@ impl Admission {
         }
     }
 
-    /// A place for a write of so many bytes; kept until it is dropped. Beyond the number of writes it is refused at once;
-    /// for its bytes it waits, in turn, until `until`. A write that waits holds its body only; one that is under way holds
-    /// copies of it in the log and on the way to each node.
+    /// Admits a write of `bytes` bytes; drop the permits when it has ended. Refuses it immediately if there are too many
+    /// writes. If there are too many bytes, it waits for its turn until `until`: a write that waits has only its body in
+    /// memory, while one in flight also has copies in the log and on the way to each node.
     ///
     /// # Errors
     /// [`NodeError::Busy`]: nothing was done.
-    pub async fn enter(
+    pub async fn admit(
         &self,
         bytes: usize,
         until: Instant,
@@ -58,11 +58,11 @@ mod tests {
         let limits = Limits { writes_in_flight: 4, write_bytes_in_flight: 100, ..Limits::default() };
         let admission = Admission::new(&limits);
         let until = Instant::now() + Duration::from_secs(1);
-        let first = admission.enter(60, until).await.expect("room");
-        let second = admission.enter(60, until);
+        let first = admission.admit(60, until).await.expect("room");
+        let second = admission.admit(60, until);
         tokio::pin!(second);
         assert!(second.as_mut().now_or_never().is_none(), "it waits");
-        let third = admission.enter(1_000, until);
+        let third = admission.admit(1_000, until);
         tokio::pin!(third);
         assert!(third.as_mut().now_or_never().is_none(), "it waits for all there is");
         drop(first);
@@ -70,10 +70,10 @@ mod tests {
         assert!(third.as_mut().now_or_never().is_none());
         drop(second);
         let _third = third.await.expect("larger than all, and alone");
-        let refused = admission.enter(1, until).await;
+        let refused = admission.admit(1, until).await;
         assert_eq!(Instant::now(), until, "it waited");
         assert!(matches!(refused, Err(NodeError::Busy)));
-        let _places: Vec<_> = (0..3).map(|_| admission.writes.clone().try_acquire_owned()).collect();
-        assert!(matches!(admission.enter(0, until).now_or_never(), Some(Err(NodeError::Busy))));
+        let _permits: Vec<_> = (0..3).map(|_| admission.writes.clone().try_acquire_owned()).collect();
+        assert!(matches!(admission.admit(0, until).now_or_never(), Some(Err(NodeError::Busy))));
     }
 }

@@ -1,13 +1,13 @@
-//! How often an entry was used, as this node answered lately. Reads are on their way into the log for a while; a client
-//! that reads a key again meanwhile must not be told of fewer uses than before.
+//! The numbers of uses that this node has answered recently. A read takes a while to get into the log. A client that reads
+//! the key again meanwhile must not get a smaller number than before.
 
 use crate::cache::EntryId;
 use std::collections::HashMap;
 
-/// Entries that are remembered in each of the two halves.
+/// Most entries in each of the two generations.
 const ENTRIES_MAX: usize = 4_096;
 
-/// The newest answers, in two halves: the older one is forgotten when the younger one is old enough.
+/// The newest answers, in two generations: the old one is dropped when the young one takes its place.
 #[derive(Debug, Default)]
 pub(super) struct AnsweredUses {
     young: HashMap<EntryId, u64>,
@@ -15,7 +15,8 @@ pub(super) struct AnsweredUses {
 }
 
 impl AnsweredUses {
-    /// Uses of an entry before this one, given those that this node knows of; at least as many as it answered before.
+    /// The number of uses of an entry before this one, given the number that this node knows. It is higher than every
+    /// number answered before.
     pub fn before(&mut self, entry: EntryId, known: u64) -> u64 {
         let answered = self.young.get(&entry).or_else(|| self.old.get(&entry));
         let uses = answered.map_or(known, |answered| known.max(answered + 1));
@@ -25,7 +26,7 @@ impl AnsweredUses {
         uses
     }
 
-    /// Forgets what was not answered again since the last time. What was read before then has come through the log.
+    /// Drops the answers that were not repeated since the last call. Reads from before that are in the log by now.
     pub fn age(&mut self) {
         self.old = std::mem::take(&mut self.young);
     }
@@ -36,11 +37,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_never_fall_and_are_forgotten_in_time() {
+    fn answers_never_fall_and_are_dropped_in_time() {
         let entry = EntryId { slot: 1, generation: 0 };
         let mut uses = AnsweredUses::default();
         assert_eq!((uses.before(entry, 1), uses.before(entry, 2), uses.before(entry, 3)), (1, 2, 3));
-        // Told of, and not back yet.
+        // Sent to the leader, and not applied here yet.
         assert_eq!(uses.before(entry, 1), 4);
         uses.age();
         assert_eq!(uses.before(entry, 9), 9, "others read it too");

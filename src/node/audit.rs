@@ -1,10 +1,10 @@
-//! Nodes compare their digests in the background. At equal index they must be equal; a node whose state
-//! differs from that of at least as many others as it agrees with takes itself out of service. The same rounds show who answers
-//! ([`super::standing`]).
+//! The audit: nodes compare their digests in the background. At equal index the digests must be equal. A node takes itself
+//! out of service if it differs from more voters than it agrees with. The same rounds show which members answer
+//! ([`super::cluster_health`]).
 
+use super::cluster_health::{ClusterHealth, HealthTracker};
 use super::error::NodeError;
-use super::standing::{Observer, Standing};
-use super::start::Inner;
+use super::inner::Inner;
 use crate::cache::Digest;
 use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::{MemberState, RaftStatus};
@@ -19,10 +19,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 const INTERVAL: Duration = Duration::from_secs(1);
-const ANSWER_LIMIT: Duration = Duration::from_secs(1);
-const HAND_OVER_LIMIT: Duration = Duration::from_secs(3);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How a node's digests compare with ours, over the indexes that both have.
+/// The result of comparing another node's digests with this node's, at the indexes that both have.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Comparison {
     /// The highest index at which they are equal.
@@ -31,16 +31,16 @@ pub(super) struct Comparison {
     pub differs_at: Option<u64>,
 }
 
-/// What one of the others answers.
+/// The answer of another member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Judgement {
+pub(super) struct DigestReply {
     pub comparison: Comparison,
-    /// Whether the asking node is a member; a node that is behind does not know.
+    /// Whether the asking node is a member; `None` if the answering node is behind and does not know.
     pub is_member: Option<bool>,
 }
 
-impl Judgement {
-    /// Whether it speaks of indexes that were asked about only.
+impl DigestReply {
+    /// Whether the answer names only indexes that were sent.
     fn is_about(&self, asked: &[(u64, Digest)]) -> bool {
         let Comparison { equal_at, differs_at } = &self.comparison;
         let mut named = equal_at.iter().chain(differs_at);
@@ -48,23 +48,23 @@ impl Judgement {
     }
 }
 
-/// Why one of the others answered nothing that counts.
+/// Why there is no valid answer of another member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoAnswer {
-    /// A node of another cluster is where it should be.
+    /// A node of another cluster listens at its address.
     OtherCluster,
-    /// It was not reached, or answered what was not asked.
+    /// It was not reached, or its answer is not valid.
     Silent,
 }
 
-/// All others, and what each answered.
-pub(super) type Round = Vec<(MemberState, Result<Judgement, NoAnswer>)>;
+/// All other members, each with its answer.
+pub(super) type Round = Vec<(MemberState, Result<DigestReply, NoAnswer>)>;
 
-/// What this node has found out about itself.
+/// What this node has learned from the other members about itself.
 #[derive(Default)]
 pub(super) struct Audit {
-    pub standing: Standing,
-    /// The index of the first difference that was noticed; 0 for none.
+    pub health: ClusterHealth,
+    /// The index of the first difference that was found; 0 for none.
     differs_at: AtomicU64,
 }
 
@@ -76,7 +76,7 @@ impl Audit {
 }
 
 impl Inner {
-    /// A node that differs from the others, or is none of them, answers nothing from its own state.
+    /// A node that differs from the others, or was removed, answers nothing from its own state.
     pub(super) fn refuse_when_out_of_service(&self) -> Result<(), NodeError> {
         self.refuse_when_removed()?;
         match self.audit.differs_at() {
@@ -88,17 +88,17 @@ impl Inner {
     }
 }
 
-/// Compares with every member again and again, and judges.
-pub(super) async fn keep_comparing(inner: Weak<Inner>) {
-    let mut observer = Observer::default();
+/// Compares digests with every other member once per interval, and takes this node out of service if it differs.
+pub(super) async fn audit_loop(inner: Weak<Inner>) {
+    let mut health_tracker = HealthTracker::default();
     loop {
         sleep(INTERVAL).await;
         let Some(node) = inner.upgrade() else { return };
         let status = node.consensus.status();
         let round = ask_all(&node, &status).await;
-        observer.note(&node, &status, &round);
-        node.other_clusters.note_round(&round);
-        // A learner may have been let in a moment ago, and knows nothing that the voters do not.
+        health_tracker.record(&node, &status, &round);
+        node.other_clusters.record_round(&round);
+        // Only voters count: a learner may be new, and knows nothing that the voters do not.
         let voters = round.into_iter().filter(|(member, _)| member.voter);
         let comparisons: Vec<Comparison> =
             voters.flat_map(|(_, answer)| Some(answer.ok()?.comparison)).collect();
@@ -109,14 +109,14 @@ pub(super) async fn keep_comparing(inner: Weak<Inner>) {
             tracing::error!(index, "this node's state differs from the others': it is out of service");
         }
         if node.audit.differs_at().is_some() && node.consensus.is_leader() {
-            // Outcomes computed here would be wrong too, so another node has to lead.
-            let deadline = Instant::now() + HAND_OVER_LIMIT;
+            // The outcomes that this node computes may be wrong, too, so another node has to lead.
+            let deadline = Instant::now() + TRANSFER_TIMEOUT;
             let _ = tokio::time::timeout_at(deadline, node.transfer(None, deadline)).await;
         }
     }
 }
 
-/// The index of a difference, when those that differ are not outnumbered by us and those that agree.
+/// The index of the first difference, unless this node and those that agree with it outnumber those that differ.
 fn judge(comparisons: &[Comparison]) -> Option<u64> {
     let differing: Vec<u64> = comparisons.iter().filter_map(|comparison| comparison.differs_at).collect();
     let agreeing = comparisons.iter().filter(|c| c.differs_at.is_none() && c.equal_at.is_some()).count();
@@ -143,17 +143,18 @@ async fn ask(
     id: NodeId,
     question: Bytes,
     asked: &[(u64, Digest)],
-) -> Result<Judgement, NoAnswer> {
+) -> Result<DigestReply, NoAnswer> {
     let client = node.peers.client(&node.consensus, id, Lane::Control).ok_or(NoAnswer::Silent)?;
-    let answer = client.call(Method::Digests, question, ANSWER_LIMIT).await.map_err(|error| match error {
-        PeerError::OtherCluster(_) => NoAnswer::OtherCluster,
-        _ => NoAnswer::Silent,
-    })?;
-    let answer = from_postcard::<Judgement>("a comparison of digests", &answer).ok();
+    let answer =
+        client.call(Method::Digests, question, ANSWER_TIMEOUT).await.map_err(|error| match error {
+            PeerError::OtherCluster(_) => NoAnswer::OtherCluster,
+            _ => NoAnswer::Silent,
+        })?;
+    let answer = from_postcard::<DigestReply>("a comparison of digests", &answer).ok();
     answer.filter(|answer| answer.is_about(asked)).ok_or(NoAnswer::Silent)
 }
 
-/// This node's digests, for another to compare with its own.
+/// This node's digests, to be compared by another node.
 pub(super) fn comparable(node: &Inner) -> Bytes {
     encode(&node.consensus.replica().comparable())
 }
@@ -163,7 +164,7 @@ fn encode(digests: &[(u64, Digest)]) -> Bytes {
     to_bytes(&digests)
 }
 
-/// Compares a node's digests with ours.
+/// Compares another node's digests with this node's.
 pub(super) fn compare_with(inner: &Inner, theirs: &Bytes) -> Result<Comparison, String> {
     Ok(compare(&inner.consensus.replica().comparable(), &decode(theirs)?))
 }
@@ -172,14 +173,15 @@ fn decode(digests: &Bytes) -> Result<Vec<(u64, u128)>, String> {
     from_postcard("digests", digests).map_err(|error| error.to_string())
 }
 
-/// Compares a node's digests with ours, and tells it whether it is a member.
+/// Answers another node: how its digests compare, and whether it is a member.
 pub(super) fn answer_digests(inner: &Inner, from: NodeId, body: &Bytes) -> Result<Bytes, String> {
     let (theirs, replica) = (decode(body)?, inner.consensus.replica());
-    // One that is behind does not know of the newest members. A node's number is the index of an entry before it became one.
+    // A node that is behind does not know the newest members. A node's number is the index of a log entry from before it
+    // became one.
     let theirs_applied = theirs.last().map_or(0, |(index, _)| *index);
     let knows = replica.applied_index() >= theirs_applied.max(from);
     let is_member = knows.then(|| replica.has_member(from));
-    Ok(to_bytes(&Judgement { comparison: compare(&replica.comparable(), &theirs), is_member }))
+    Ok(to_bytes(&DigestReply { comparison: compare(&replica.comparable(), &theirs), is_member }))
 }
 
 fn compare(mine: &[(u64, Digest)], theirs: &[(u64, u128)]) -> Comparison {
@@ -215,9 +217,9 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_about_what_was_not_asked_is_none() {
+    fn an_answer_about_other_indexes_is_not_valid() {
         let asked = [(2, Digest(20)), (4, Digest(40))];
-        let judgement = |comparison| Judgement { comparison, is_member: Some(true) };
+        let judgement = |comparison| DigestReply { comparison, is_member: Some(true) };
         assert!(judgement(found(Some(4), Some(2))).is_about(&asked));
         assert!(judgement(found(None, None)).is_about(&asked));
         assert!(!judgement(found(None, Some(1))).is_about(&asked));
@@ -225,15 +227,15 @@ mod tests {
     }
 
     #[test]
-    fn the_odd_one_out_is_the_one_that_goes() {
+    fn the_node_that_differs_is_taken_out_of_service() {
         let (same, other, unknown) = (found(Some(5), None), found(None, Some(7)), found(None, None));
         assert_eq!(judge(&[]), None);
         assert_eq!(judge(&[unknown.clone(), unknown.clone()]), None);
-        // Of three: one agrees with us, one does not. It is that one which goes.
+        // Of three, one agrees with this node and one does not: the latter is wrong.
         assert_eq!(judge(&[same.clone(), other.clone()]), None);
-        // Of three: both differ from us.
+        // Of three, both others differ from this node.
         assert_eq!(judge(&[other.clone(), other.clone()]), Some(7));
-        // Of two nobody can tell who is right: both go.
+        // Of two, it is unknown which is right: both are taken out of service.
         assert_eq!(judge(std::slice::from_ref(&other)), Some(7));
         assert_eq!(judge(&[same.clone(), same, other.clone(), other]), None);
     }

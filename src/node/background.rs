@@ -1,12 +1,13 @@
-//! What a node does without being asked: learn the log time, let time pass, give a new cluster its
-//! settings, keep the log short, ask for its own vote, finish what another leader began. Each task ends when the node is gone.
+//! The background tasks of a node: learn the log time, propose ticks, propose a new cluster's settings, update its own
+//! member record, compact the log, ask for its own promotion, and complete a membership change that another leader began.
+//! Each task ends when the node is dropped.
 
 use super::admin::AdminRequest;
 use super::error::NodeError;
+use super::inner::Inner;
 use super::options::Origin;
-use super::own_reads::Before;
-use super::start::Inner;
-use super::write::Times;
+use super::own_reads::ReadsBefore;
+use super::write::Deadlines;
 use crate::cache::{CacheConfig, Command, ConfigChange};
 use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::RaftStatus;
@@ -18,27 +19,26 @@ use std::sync::Weak;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// A log of so many bytes is short, whatever the cache holds.
+/// A log of up to so many bytes is never compacted for its size, however small the cache is.
 const LOG_BYTES_MIN: u64 = 64 << 20;
-/// How long a node may take to tell its log time.
-const CLOCK_LIMIT: Duration = Duration::from_millis(300);
-/// How long a new leader that knows no log time waits for nodes that do not answer, before it takes them
-/// for gone: a machine that died does not say so.
-const SILENCE_LIMIT: Duration = Duration::from_secs(5);
-/// How often a follower compares its log time with the leader's, before and after it knows it.
-const CLOCK_SYNC_FIRST: Duration = Duration::from_millis(50);
-const CLOCK_SYNC: Duration = Duration::from_secs(5);
-/// Longest sleep of the ticker, and the pause before it looks again: together with a commit they bound how
-/// late an expiry is.
-const TICK_LOOK: Duration = Duration::from_millis(50);
-/// How often the log's length is looked at. Large values bring it 50 MB a second, all of it in memory.
-const LOG_LOOK: Duration = Duration::from_millis(200);
-const PROMOTION_LOOK: Duration = Duration::from_millis(500);
-const CHANGE_LOOK: Duration = Duration::from_secs(1);
-const CHANGE_LIMIT: Duration = Duration::from_secs(5);
+/// Timeout of a request for a node's log time.
+const CLOCK_TIMEOUT: Duration = Duration::from_millis(300);
+/// How long a new leader that does not know the log time waits for nodes that do not answer. After that it treats them as
+/// dead, because a dead machine sends no refusal.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a follower copies the leader's log time, before and after it knows it.
+const FIRST_CLOCK_SYNC_INTERVAL: Duration = Duration::from_millis(50);
+const CLOCK_SYNC_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the ticker checks whether a tick is due. With the time of a commit, this bounds how late an entry expires.
+const TICK_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How often the size of the log is checked. Large values can add 50 MB a second to it, all of it in memory.
+const LOG_POLL_INTERVAL: Duration = Duration::from_millis(200);
+const PROMOTION_POLL_INTERVAL: Duration = Duration::from_millis(500);
+const CHANGE_POLL_INTERVAL: Duration = Duration::from_secs(1);
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Keeps this node's log time close to the cluster's.
-pub(super) async fn keep_clock(inner: Weak<Inner>) {
+/// Keeps this node's log time close to the leader's.
+pub(super) async fn sync_clock(inner: Weak<Inner>) {
     // Since when this node leads without knowing the log time.
     let mut leading_since = None;
     loop {
@@ -60,22 +60,22 @@ pub(super) async fn keep_clock(inner: Weak<Inner>) {
         }
         let anchored = node.consensus.clock().is_anchored();
         drop(node);
-        sleep(if anchored { CLOCK_SYNC } else { CLOCK_SYNC_FIRST }).await;
+        sleep(if anchored { CLOCK_SYNC_INTERVAL } else { FIRST_CLOCK_SYNC_INTERVAL }).await;
     }
 }
 
-/// What a node says when it is asked for the log time.
+/// A node's answer to a request for the log time.
 enum Reading {
     At(u64),
-    /// It does not know, or does not run.
+    /// The node does not know it, or does not run.
     Unknown,
-    /// It may run and know: it just does not answer.
+    /// The node does not answer. It may run and know the time.
     Silent,
 }
 
-/// A leader that has just started takes the log time of whoever is running. When nobody knows it, the
-/// whole cluster has started, and the wall clock is what is left. A node that is silent may be one that knows,
-/// so it is waited for, though not for ever.
+/// Sets the clock of a leader that has just started, by the log time of a node that was running. If no node knows it, the
+/// whole cluster has just started, and the wall clock is used. A silent node may know it, so the leader waits for it, up to
+/// [`SILENCE_TIMEOUT`].
 async fn anchor_leader(node: &Inner, leading_since: Instant) {
     let me = node.identity.node_id;
     let others = node.consensus.status().members.into_iter().filter(|member| member.id != me);
@@ -87,14 +87,14 @@ async fn anchor_leader(node: &Inner, leading_since: Instant) {
     let silent = readings.iter().any(|reading| matches!(reading, Reading::Silent));
     match known.max() {
         Some(log_ms) => node.consensus.clock().anchor(log_ms),
-        None if silent && leading_since.elapsed() < SILENCE_LIMIT => {}
+        None if silent && leading_since.elapsed() < SILENCE_TIMEOUT => {}
         None => node.consensus.clock().anchor_to_wall(),
     }
 }
 
 async fn ask_clock(node: &Inner, id: NodeId) -> Reading {
     let Some(client) = node.peers.client(&node.consensus, id, Lane::Control) else { return Reading::Unknown };
-    match client.call(Method::Clock, Bytes::new(), CLOCK_LIMIT).await {
+    match client.call(Method::Clock, Bytes::new(), CLOCK_TIMEOUT).await {
         Ok(answer) => match from_postcard::<Option<u64>>("a clock reading", &answer) {
             Ok(Some(log_ms)) => Reading::At(log_ms),
             Ok(None) | Err(_) => Reading::Unknown,
@@ -106,8 +106,8 @@ async fn ask_clock(node: &Inner, id: NodeId) -> Reading {
     }
 }
 
-/// Lets time pass in the log when something is due and no write brings the time along.
-pub(super) async fn keep_ticking(inner: Weak<Inner>) {
+/// On the leader: proposes a tick when an entry is due to expire and no write moves log time forward.
+pub(super) async fn propose_ticks(inner: Weak<Inner>) {
     loop {
         let Some(node) = inner.upgrade() else { return };
         let due_ms = node.consensus.replica().with_cache(crate::cache::Cache::next_due_ms);
@@ -116,13 +116,13 @@ pub(super) async fn keep_ticking(inner: Weak<Inner>) {
             && due_ms <= now_ms
         {
             let tick = Envelope { idempotency_key: None, command: Command::Tick };
-            // Whatever becomes of it, the next look decides anew; after a failure, not at once.
+            // Whatever the result, the next check decides again; after a failure only after a pause.
             if node
                 .propose_here(
                     0,
                     tick.encode(),
-                    &Before::default(),
-                    Times::at_once(Instant::now() + Duration::from_secs(1)),
+                    &ReadsBefore::default(),
+                    Deadlines::at_once(Instant::now() + Duration::from_secs(1)),
                 )
                 .await
                 .is_ok()
@@ -132,12 +132,12 @@ pub(super) async fn keep_ticking(inner: Weak<Inner>) {
         }
         let wait_ms = due_ms.zip(now_ms).map_or(u64::MAX, |(due, now)| due.saturating_sub(now));
         drop(node);
-        sleep(TICK_LOOK.min(Duration::from_millis(wait_ms.max(1)))).await;
+        sleep(TICK_POLL_INTERVAL.min(Duration::from_millis(wait_ms.max(1)))).await;
     }
 }
 
-/// Gives a new cluster the settings it was founded with: its first command.
-pub(super) async fn give_first_settings(inner: Weak<Inner>) {
+/// Proposes the settings that a new cluster was founded with. They are its first command.
+pub(super) async fn propose_first_settings(inner: Weak<Inner>) {
     loop {
         let Some(node) = inner.upgrade() else { return };
         let replica = node.consensus.replica();
@@ -153,8 +153,8 @@ pub(super) async fn give_first_settings(inner: Weak<Inner>) {
                 .propose_here(
                     0,
                     envelope.encode(),
-                    &Before::default(),
-                    Times::at_once(Instant::now() + Duration::from_secs(2)),
+                    &ReadsBefore::default(),
+                    Deadlines::at_once(Instant::now() + Duration::from_secs(2)),
                 )
                 .await;
         }
@@ -163,11 +163,11 @@ pub(super) async fn give_first_settings(inner: Weak<Inner>) {
     }
 }
 
-/// Tells, once the cluster's settings are known, which of those that this node was started with do not hold.
-pub(super) async fn tell_of_other_settings(inner: Weak<Inner>) {
+/// Once the cluster's settings are known, warns about each setting that this node was started with and that differs.
+pub(super) async fn warn_of_other_settings(inner: Weak<Inner>) {
     loop {
         let Some(node) = inner.upgrade() else { return };
-        // Log time is 0 until the first command is applied, which brings the settings.
+        // Log time is 0 until the first command is applied, which contains the settings.
         let (now_ms, config) =
             node.consensus.replica().with_cache(|cache| (cache.now_ms(), cache.config().clone()));
         if now_ms > 0 {
@@ -186,7 +186,7 @@ pub(super) async fn tell_of_other_settings(inner: Weak<Inner>) {
     }
 }
 
-/// The settings that were given and differ from those that hold: name, what was given, what holds.
+/// The given settings that differ from the cluster's: name, given value, the cluster's value.
 fn differing(given: &ConfigChange, config: &CacheConfig) -> Vec<(&'static str, String, String)> {
     let ttl = |ttl: Option<u64>| ttl.map_or_else(|| "none".to_owned(), |ttl| ttl.to_string());
     let pairs = [
@@ -203,14 +203,14 @@ fn differing(given: &ConfigChange, config: &CacheConfig) -> Vec<(&'static str, S
     other.filter(|(_, given, holds)| given != holds).collect()
 }
 
-/// Has the membership say by which name and URL this node was started: others send clients there.
-pub(super) async fn keep_own_record(inner: Weak<Inner>) {
+/// Updates this node's name and URL in the membership if it was started with others: clients are sent to that URL.
+pub(super) async fn update_own_record(inner: Weak<Inner>) {
     loop {
         let Some(node) = inner.upgrade() else { return };
         let (me, options) = (node.identity.node_id, &node.options);
         if let Some(known) = node.consensus.member(me) {
             let name = options.name.clone().unwrap_or_else(|| known.name.clone());
-            // A node without an HTTP server has no URL to tell of.
+            // A node without an HTTP server has no URL.
             let http = Some(options.http_advertise.clone()).filter(|http| !http.is_empty());
             let http = http.unwrap_or_else(|| known.http.clone());
             if name == known.name && http == known.http {
@@ -226,25 +226,25 @@ pub(super) async fn keep_own_record(inner: Weak<Inner>) {
             }
         }
         drop(node);
-        sleep(PROMOTION_LOOK).await;
+        sleep(PROMOTION_POLL_INTERVAL).await;
     }
 }
 
-/// Asks for a snapshot when the log has grown larger than what the cache holds, and lets go of what the snapshot covers. So
-/// the log takes about as much again, and a snapshot is written for as many bytes as were written to the log.
-pub(super) async fn keep_log_short(inner: Weak<Inner>) {
+/// Takes a snapshot when the log is larger than half of the cache, and purges what the snapshot covers. So the size of the
+/// log stays proportional to that of the cache, and snapshots write about twice the bytes of the log.
+pub(super) async fn compact_log(inner: Weak<Inner>) {
     let mut asked_at = 0;
     loop {
         let Some(node) = inner.upgrade() else { return };
         let RaftStatus { snapshot_index: snapshot, purged_index: purged, .. } = node.consensus.status();
-        // Half of what the cache holds: a snapshot writes twice the log's bytes then. The log costs memory, too.
+        // At half of the cache a snapshot writes twice the bytes of the log. A longer log would cost more memory.
         let half = node.consensus.replica().with_cache(crate::cache::Cache::bytes) / 2;
         let limit = half.clamp(LOG_BYTES_MIN, node.options.limits.log_bytes.max(LOG_BYTES_MIN));
         if node.store.log_bytes() > limit {
             if snapshot > purged {
                 let _ = node.consensus.purge(snapshot).await;
             }
-            // What is not applied yet would stay anyway, and is bounded as writes under way are.
+            // Only applied entries count: the others would stay in any case, and the limit on writes in flight bounds them.
             let applied = node.consensus.replica().applied_index();
             if snapshot >= asked_at && applied_bytes(&node.store, applied) > limit {
                 asked_at = applied;
@@ -252,11 +252,11 @@ pub(super) async fn keep_log_short(inner: Weak<Inner>) {
             }
         }
         drop(node);
-        sleep(LOG_LOOK).await;
+        sleep(LOG_POLL_INTERVAL).await;
     }
 }
 
-/// Bytes of the log's entries up to this one, about: as if all entries were of one size.
+/// About how many bytes the log's entries up to `applied` have, as if all entries had the same size.
 fn applied_bytes(log: &LogStore, applied: u64) -> u64 {
     let (bytes, state) = (log.log_bytes(), log.state());
     let entries = state.last_index.map_or(0, |last| last + 1 - state.first_index);
@@ -264,8 +264,8 @@ fn applied_bytes(log: &LogStore, applied: u64) -> u64 {
     u64::try_from(u128::from(bytes) * u128::from(part) / u128::from(entries.max(1))).unwrap_or(bytes)
 }
 
-/// A node that joined asks for its vote until it has one.
-pub(super) async fn ask_for_vote(inner: Weak<Inner>) {
+/// On a node that joined the cluster: asks to be promoted until it has a vote.
+pub(super) async fn request_promotion(inner: Weak<Inner>) {
     loop {
         let Some(node) = inner.upgrade() else { return };
         let me = node.identity.node_id;
@@ -275,29 +275,29 @@ pub(super) async fn ask_for_vote(inner: Weak<Inner>) {
         if !wants || votes(&status) {
             return;
         }
-        // Only once the membership that names this node has arrived: then most of the log has.
+        // Only after the membership that contains this node has arrived: by then most of the log has.
         if status.members.iter().any(|member| member.id == me)
             && let Err(error) = node.admin(AdminRequest::Promote { id: me }).await
         {
             tracing::debug!(%error, "no vote yet");
         }
         drop(node);
-        sleep(PROMOTION_LOOK).await;
+        sleep(PROMOTION_POLL_INTERVAL).await;
     }
 }
 
-/// A change of the voters takes two steps. A leader that finds the first taken and nobody who takes the second
-/// takes it: until then two majorities must agree on everything. One that would lose its own vote by that hands
-/// over first, as in any removal.
-pub(super) async fn finish_changes(inner: Weak<Inner>) {
+/// Completes membership changes. A change of the voters takes two steps, and between them every decision needs two
+/// majorities. A leader that finds a joint membership and no one who takes the second step takes it. If that would remove its
+/// own vote, it hands leadership over first, as for any removal.
+pub(super) async fn finish_membership_changes(inner: Weak<Inner>) {
     let mut joint_since = None;
     loop {
         let Some(node) = inner.upgrade() else { return };
         let (joint, term) = (node.consensus.status().joint, node.consensus.term());
-        // Seen before under this leader: one that is on its own way has been given time for it.
+        // It was joint at the last check, too, under this leader, so a change in progress has had time to finish.
         if joint && joint_since == Some(term) && node.consensus.is_leader() {
             tracing::info!("a change of the membership has stopped half way");
-            let deadline = Instant::now() + CHANGE_LIMIT;
+            let deadline = Instant::now() + CHANGE_TIMEOUT;
             let done = if node.consensus.is_losing_vote() {
                 timeout_at(deadline, node.transfer(None, deadline)).await.map(|done| format!("{done:?}"))
             } else {
@@ -307,6 +307,6 @@ pub(super) async fn finish_changes(inner: Weak<Inner>) {
         }
         joint_since = joint.then_some(term);
         drop(node);
-        sleep(CHANGE_LOOK).await;
+        sleep(CHANGE_POLL_INTERVAL).await;
     }
 }

@@ -1,4 +1,4 @@
-//! A snapshot on request, which is a backup too.
+//! Snapshots on request. A snapshot is also a backup.
 
 use super::error::NodeError;
 use super::start::Node;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 const LIMIT: Duration = Duration::from_secs(60);
 
 impl Node {
-    /// Writes a snapshot of what is applied now, and returns it.
+    /// Writes a snapshot of the state at the applied index, and returns it.
     ///
     /// # Errors
     /// [`NodeError::Unavailable`] when it takes longer than a minute, or the node was removed.

@@ -1,14 +1,14 @@
-//! Asking other nodes over HTTP: who they are, and whether this one may join. A build without the feature `client` cannot.
+//! Requests to other nodes over HTTP: who they are, and to join their cluster. They need the feature `client`.
 
 use super::error::StartError;
 #[cfg(not(feature = "client"))]
-use crate::api::Introduction;
+use crate::api::NodeInfo;
 use crate::api::{AddMember, Joined};
 
 #[cfg(feature = "client")]
-pub(super) use crate::client::introductions;
+pub(super) use crate::client::node_infos;
 
-/// Asks the cluster behind a URL to take a node in.
+/// Asks the cluster behind a URL to add a node.
 ///
 /// # Errors
 /// [`StartError::Join`].
@@ -17,12 +17,12 @@ pub(super) async fn join(url: &str, request: &AddMember) -> Result<Joined, Start
     crate::client::join(url, request).await.map_err(StartError::Join)
 }
 
-/// What this build cannot do.
+/// The error of a build without the feature.
 #[cfg(not(feature = "client"))]
 const NO_CLIENT: &str = "this build asks no other nodes over HTTP: the feature `client` is off";
 
 #[cfg(not(feature = "client"))]
-pub(super) async fn introductions(urls: &[String]) -> Vec<Result<Introduction, String>> {
+pub(super) async fn node_infos(urls: &[String]) -> Vec<Result<NodeInfo, String>> {
     urls.iter().map(|_| Err(NO_CLIENT.to_owned())).collect()
 }
 

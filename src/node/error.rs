@@ -1,5 +1,4 @@
-//! How a node's use cases fail. Each variant maps to one [`ErrorCode`], so whether it happened is never in
-//! doubt.
+//! The errors of a node's operations. Each variant maps to one [`ErrorCode`], which says whether there was an effect.
 
 use crate::api::{Effect, ErrorCode};
 use crate::cache::{CommandError, InvalidField};
@@ -8,7 +7,7 @@ use crate::storage::{OpenError, StorageError};
 /// A request that was not carried out, or whose outcome is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NodeError {
-    /// The state machine refused the command, at this place in the log. Nothing changed.
+    /// The state machine refused the command, at this position in the log. Nothing changed.
     #[error("{error}")]
     Refused { error: CommandError, index: u64, term: u64 },
     /// The cluster keeps an earlier feature level than the command needs. Nothing changed.
@@ -17,13 +16,13 @@ pub enum NodeError {
     /// Too large for a log entry. Nothing changed.
     #[error("the request takes {bytes} bytes, at most {limit} fit into one log entry")]
     TooLarge { bytes: usize, limit: usize },
-    /// Too much in flight. Nothing changed.
+    /// Too many requests are in flight. Nothing changed.
     #[error("too many requests are in flight on this node")]
     Busy,
-    /// No leader, no majority, starting, stopping. Nothing changed.
+    /// There is no leader or no majority, or the node is starting, stopping or out of service. Nothing changed.
     #[error("{0}")]
     Unavailable(String),
-    /// It was proposed, and no answer came in time: it may have happened, or may still.
+    /// It may have been proposed, and no answer came in time: it may have happened, or may still happen.
     #[error("{0}: the request may have been carried out, or may still be")]
     OutcomeUnknown(String),
     /// The node has failed; the outcome is not known.
@@ -32,16 +31,16 @@ pub enum NodeError {
     /// No such member.
     #[error("{0}")]
     NotFound(String),
-    /// The cluster does not do that now, or not in this way. Nothing changed.
+    /// The request conflicts with the cluster's present state. Nothing changed.
     #[error("{0}")]
     Conflict(String),
-    /// Something in the request is not as it has to be. Nothing changed.
+    /// The request is not valid. Nothing changed.
     #[error("{0}")]
     Invalid(String),
 }
 
 impl NodeError {
-    /// The row of the error table it belongs to.
+    /// Its row in the error table.
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Refused { error, .. } => refusal_code(error),
@@ -87,7 +86,7 @@ fn refusal_code(error: &CommandError) -> ErrorCode {
     }
 }
 
-/// Why a node did not start. Its data folder is as it was.
+/// Why a node did not start. The data folder is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
@@ -108,7 +107,7 @@ pub enum StartError {
     #[error("cannot start with these settings: {0}")]
     Options(String),
     #[error("{0}")]
-    Formation(String),
+    Bootstrap(String),
     #[error("cannot join: {0}")]
     Join(String),
     #[error("cannot start raft: {0}")]

@@ -1,9 +1,9 @@
-//! Writes and read indexes asked of the leader over the peer link. Nothing is forwarded twice: a node that
-//! does not lead says so, and the asking node looks again.
+//! Forwards writes and read-index requests to the leader. Nothing is forwarded twice: a node that does not lead says so, and
+//! the forwarding node looks for the leader again.
 
-use super::own_reads::Before;
-use super::start::Inner;
-use super::write::Times;
+use super::inner::Inner;
+use super::own_reads::ReadsBefore;
+use super::write::Deadlines;
 use crate::cache::Command;
 use crate::cache::limits::FEATURE_LEVEL_FIRST;
 use crate::peer::{Lane, Method, NodeId, PeerError};
@@ -14,19 +14,19 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The longest that a write of another node's client may take: longer than any node lets its clients wait.
-const LIMIT_MAX: Duration = Duration::from_secs(600);
+/// Longest timeout of a forwarded write: longer than any node lets its clients wait.
+const TIMEOUT_MAX: Duration = Duration::from_secs(600);
 
-/// A write that another node asks its leader for. In a message its body follows the rest as it is, so that it is not copied
-/// once more on its way in.
+/// A write that a node forwards to the leader. In the message the body comes last and as it is, so that decoding does not
+/// copy it.
 #[derive(Debug)]
 pub(super) struct ForwardedWrite {
     /// How long the leader may try to propose it, in milliseconds.
     pub propose_ms: u64,
-    /// How long its outcome is waited for, in milliseconds.
+    /// How long to wait for the outcome, in milliseconds.
     pub answer_ms: u64,
-    /// The asking node's reads so far, which count before the command.
-    pub before: Before,
+    /// The forwarding node's touches so far, to be applied before the command.
+    pub before: ReadsBefore,
     pub body: Bytes,
 }
 
@@ -40,7 +40,7 @@ impl ForwardedWrite {
         out.freeze()
     }
 
-    /// The body shares the message's memory.
+    /// Decodes a message. The body shares its memory.
     ///
     /// # Errors
     /// [`CodecError`] on anything [`encode`](Self::encode) did not write.
@@ -71,24 +71,24 @@ struct ForwardedDone {
     response: Response,
 }
 
-/// Asks the leader to propose.
+/// Has the leader propose a write.
 pub(super) async fn forward_write(
     inner: &Inner,
     leader: NodeId,
     body: Bytes,
-    before: Before,
-    times: Times,
+    before: ReadsBefore,
+    deadlines: Deadlines,
 ) -> Result<Proposed, ForwardFailure> {
-    let limit = times.answer.saturating_duration_since(Instant::now());
+    let limit = deadlines.answer.saturating_duration_since(Instant::now());
     let Some(client) = inner.peers.client(&inner.consensus, leader, Lane::Forward) else {
         return Err(ForwardFailure::NothingDone("the leader's address is not known yet".into()));
     };
-    // The leader gives up a little earlier than we do, so that its answer still arrives.
+    // The leader gives up a little earlier than this node, so that its answer still arrives.
     let left_ms = |until: Instant| {
         let left = until.saturating_duration_since(Instant::now());
         u64::try_from(left.as_millis().saturating_sub(20)).unwrap_or(u64::MAX)
     };
-    let (propose_ms, answer_ms) = (left_ms(times.propose), left_ms(times.answer));
+    let (propose_ms, answer_ms) = (left_ms(deadlines.propose), left_ms(deadlines.answer));
     let message = ForwardedWrite { propose_ms, answer_ms, before, body }.encode();
     let answer = match client.call(Method::Write, message, limit).await {
         Ok(answer) => answer,
@@ -112,9 +112,9 @@ pub(super) async fn forward_write(
     done.map(|done| Proposed { index: done.index, term: done.term, response: done.response })
 }
 
-/// Whether a forwarded body may go into the log: what this program can read, small enough, and something that a client
-/// may ask for. The other node has checked that too, if it is sound and as new as this one.
-fn vet(inner: &Inner, body: &[u8]) -> Result<(), String> {
+/// Checks a forwarded command: this program can decode it, it is not too large, and it is one that clients may send. The
+/// other node has checked that, too, unless it is faulty or of another release.
+fn check(inner: &Inner, body: &[u8]) -> Result<(), String> {
     if body.len() > COMMAND_BYTES_MAX {
         return Err(format!("a command has at most {COMMAND_BYTES_MAX} bytes, this one {}", body.len()));
     }
@@ -134,11 +134,11 @@ fn vet(inner: &Inner, body: &[u8]) -> Result<(), String> {
 /// Answers a forwarded write, as the leader.
 pub(super) async fn answer_write(inner: &Inner, from: NodeId, body: Bytes) -> Result<Bytes, String> {
     let message = ForwardedWrite::decode(body).map_err(|error| error.to_string())?;
-    vet(inner, &message.body)?;
-    let until = |ms: u64| Instant::now() + Duration::from_millis(ms).min(LIMIT_MAX);
-    let times = Times { propose: until(message.propose_ms), answer: until(message.answer_ms) };
-    let result = match inner.admission.enter(message.body.len(), times.answer).await {
-        Ok(_place) => inner.propose_here(from, message.body, &message.before, times).await,
+    check(inner, &message.body)?;
+    let until = |ms: u64| Instant::now() + Duration::from_millis(ms).min(TIMEOUT_MAX);
+    let deadlines = Deadlines { propose: until(message.propose_ms), answer: until(message.answer_ms) };
+    let result = match inner.admission.admit(message.body.len(), deadlines.answer).await {
+        Ok(_permit) => inner.propose_here(from, message.body, &message.before, deadlines).await,
         Err(_) => Err(ForwardFailure::Busy),
     };
     let done =
@@ -146,7 +146,7 @@ pub(super) async fn answer_write(inner: &Inner, from: NodeId, body: Bytes) -> Re
     Ok(to_bytes(&done))
 }
 
-/// What the leader answers to a read-index request.
+/// The leader's answer to a read-index request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum ReadIndexReply {
     Index(u64),

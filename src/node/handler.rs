@@ -1,11 +1,11 @@
-//! What peers ask of this node, by method.
+//! Handles the requests of peers, by method.
 
 use super::admin::answer_admin;
 use super::audit::answer_digests;
 use super::forward::{answer_read_index, answer_write};
+use super::inner::Inner;
 use super::nodes::answer_report;
 use super::samples::answer_samples;
-use super::start::Inner;
 use super::touches::answer_touches;
 use crate::peer::{Handler, Method, NodeId, Refusal};
 use crate::replica::to_bytes;
@@ -16,9 +16,9 @@ use futures::stream::BoxStream;
 use std::sync::Weak;
 use tokio::sync::mpsc;
 
-/// Raft's own requests are judged by Raft, which has to hear leaders that this node does not know yet; a clock, and whether
-/// it is a member, anybody may ask. The rest is for members.
-fn is_for_members(method: Method) -> bool {
+/// Whether only members may use a method. Raft's own requests are open, because Raft must accept leaders that this node does
+/// not know yet, and so are those for the log time and for whether the caller is a member.
+fn is_for_members_only(method: Method) -> bool {
     match method {
         Method::Write
         | Method::ReadIndex
@@ -38,7 +38,7 @@ fn is_for_members(method: Method) -> bool {
     }
 }
 
-/// Hands peers' requests to the node, for as long as it lives.
+/// Passes requests of peers to the node while it exists.
 pub(super) struct PeerHandler(pub Weak<Inner>);
 
 impl Handler for PeerHandler {
@@ -48,7 +48,7 @@ impl Handler for PeerHandler {
 
     fn refused_other_cluster(&self) {
         if let Some(inner) = self.0.upgrade() {
-            inner.other_clusters.note_call();
+            inner.other_clusters.record_call();
         }
     }
 
@@ -56,7 +56,7 @@ impl Handler for PeerHandler {
         let inner = self.0.clone();
         Box::pin(async move {
             let inner = inner.upgrade().ok_or("the node is stopping")?;
-            if is_for_members(method) && !inner.consensus.has_member(from) {
+            if is_for_members_only(method) && !inner.consensus.has_member(from) {
                 return Err(format!("node {from} is no member of this cluster, as far as this node knows"));
             }
             match method {

@@ -1,19 +1,19 @@
-//! The keys read most on this node, in bounded memory.
+//! The keys that are read most on this node, in bounded memory.
 //!
 //! Metwally, Agrawal, El Abbadi, "Efficient computation of frequent and top-k elements in data streams", 2005
-//! (Space-Saving): a key that is not among those counted takes the place of the one counted least, and its
-//! count. So counts are never too low, and too high by the least of them at most.
+//! (Space-Saving): a key without a counter takes over the smallest counter, with its count. So counts are never too low, and
+//! too high by at most the smallest count.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Keys counted at once.
+/// The number of counters.
 const KEYS: usize = 128;
-/// One read in so many is counted, for all of them.
+/// One read in so many is counted, with this weight.
 const ONE_IN: u64 = 8;
-/// How often all counts are halved, so that keys that were hot once give way.
+/// How often all counts are halved, so that keys that are no longer hot make room.
 const HALF_LIFE: Duration = Duration::from_secs(60);
 
 /// Counts reads by key.
@@ -35,27 +35,27 @@ impl Default for HotKeys {
 }
 
 impl HotKeys {
-    /// A key was read.
+    /// Records a read of a key.
     pub fn note(&self, key: &str) {
         if self.reads.fetch_add(1, Ordering::Relaxed).is_multiple_of(ONE_IN) {
             self.counted.lock().expect("no panic while held").add(key, ONE_IN);
         }
     }
 
-    /// The keys read most, most first, with about how often they were read in the last minutes.
-    pub fn top(&self, most: usize) -> Vec<(String, u64)> {
+    /// The `max` keys with most reads, most first, each with about how often it was read in the last minutes.
+    pub fn top(&self, max: usize) -> Vec<(String, u64)> {
         let mut counted = self.counted.lock().expect("no panic while held");
         counted.age();
         let mut top: Vec<(String, u64)> = counted.counts.iter().map(|(key, n)| (key.clone(), *n)).collect();
         drop(counted);
         top.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        top.truncate(most);
+        top.truncate(max);
         top
     }
 }
 
 impl Counted {
-    /// Halves the counts once for each half-life that is over.
+    /// Halves the counts once for each half-life that has passed.
     fn age(&mut self) {
         let lives = self.halved.elapsed().as_secs() / HALF_LIFE.as_secs();
         if lives > 0 {

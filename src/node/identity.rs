@@ -1,4 +1,4 @@
-//! Who this node is: written into its data folder once, and never changed by a restart.
+//! The identity of a node. It is written into the data folder once, and a restart does not change it.
 
 use super::StartError;
 use crate::api::Founding;
@@ -10,45 +10,45 @@ use serde::{Deserialize, Serialize};
 /// The version of the format of [`Identity`].
 const IDENTITY_VERSION: u8 = 1;
 
-/// A node's place in its cluster.
+/// A node's identity in its cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
     pub cluster_id: String,
-    /// The histories the cluster has lived through, oldest first. Each but the first names the log index
-    /// at which it left the one before.
+    /// The incarnations of the cluster, oldest first. Each but the first has the log index at which it forked from the one
+    /// before it.
     pub incarnations: Vec<Incarnation>,
     pub node_id: NodeId,
     pub name: String,
-    /// Where the other members reach this node: what the membership says, so a restart must not change it.
+    /// This node's peer address in the membership; a restart must not change it.
     pub peer: String,
-    /// How the cluster began, on nodes that were there.
+    /// The founding record, on nodes that founded the cluster.
     pub founding: Option<Founding>,
 }
 
-/// An identity as it is kept.
+/// An identity as it is stored.
 #[derive(Serialize)]
-struct Saved<'a> {
+struct StoredIdentity<'a> {
     format: u8,
     #[serde(flatten)]
     identity: &'a Identity,
 }
 
-/// What every version of it has.
+/// The field that every version of the format has.
 #[derive(Deserialize)]
 struct Versioned {
     format: u8,
 }
 
-/// One unbroken history.
+/// One unbroken history of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Incarnation {
     pub number: u64,
     pub fork_index: u64,
-    /// Its own name: two histories that fork at one place, as when a backup is restored twice, are two.
+    /// Its unique id: if a backup is restored twice, the two incarnations have the same number but different ids.
     pub id: String,
 }
 
-/// The cluster and the histories that a state comes from.
+/// The lineage of a state: its cluster and that cluster's incarnations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Lineage {
     pub cluster_id: String,
@@ -56,12 +56,12 @@ pub(super) struct Lineage {
 }
 
 impl Identity {
-    /// The history a cluster begins with; it bears the cluster's own name.
+    /// The first incarnation of a cluster; its id is the cluster's.
     pub fn first_incarnation(cluster_id: &str) -> Vec<Incarnation> {
         vec![Incarnation { number: 1, fork_index: 0, id: cluster_id.to_owned() }]
     }
 
-    /// The name of the history this node lives in.
+    /// The id of this node's incarnation.
     pub fn history(&self) -> &str {
         self.incarnations.last().map_or("", |last| &last.id)
     }
@@ -70,7 +70,7 @@ impl Identity {
         self.incarnations.last().map_or(1, |last| last.number)
     }
 
-    /// What every snapshot says of its origin.
+    /// The encoded lineage, which every snapshot contains.
     pub fn lineage(&self) -> Bytes {
         let lineage =
             Lineage { cluster_id: self.cluster_id.clone(), incarnations: self.incarnations.clone() };
@@ -107,13 +107,13 @@ impl Identity {
     /// # Errors
     /// [`StartError`].
     pub fn save(&self, store: &LogStore) -> Result<(), StartError> {
-        let saved = Saved { format: IDENTITY_VERSION, identity: self };
+        let saved = StoredIdentity { format: IDENTITY_VERSION, identity: self };
         let bytes = serde_json::to_vec(&saved).map_err(|e| StartError::Identity(e.to_string()))?;
         Ok(store.save_identity(bytes.into())?)
     }
 }
 
-/// The folder's own number, as the membership and the founding record keep it.
+/// The UUID of the data folder, which is in the membership and in the founding record.
 pub(super) fn store_uuid(store: &LogStore) -> String {
     store.store_id().to_string()
 }

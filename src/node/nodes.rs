@@ -1,8 +1,8 @@
-//! How every member is, each asked by this node, and what this one says of itself when another asks.
+//! The status of every member: this node asks each of them, and answers when another node asks.
 
 use super::audit::{Comparison, comparable, compare_with};
-use super::start::{Inner, Node};
 use super::status::role;
+use super::{inner::Inner, start::Node};
 use crate::api::{IndexedDigest, NodeReport, NodeState, Nodes, ProtocolRange};
 use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::MemberState;
@@ -15,16 +15,16 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// How long a member may take. All are asked at once.
-const ANSWER_LIMIT: Duration = Duration::from_millis(500);
-/// For so long those who only look are told the same.
-const FRESH: Duration = Duration::from_millis(500);
+/// Timeout of a member's answer. All are asked concurrently.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long the answers are cached.
+const CACHED_FOR: Duration = Duration::from_millis(500);
 
-/// What was found out last, and when.
+/// The last answers, and when they were received.
 #[derive(Default)]
-pub(super) struct Gathered(Mutex<Option<(Instant, Arc<Nodes>)>>);
+pub(super) struct NodeStatusCache(Mutex<Option<(Instant, Arc<Nodes>)>>);
 
-/// What a member answers.
+/// A member's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Answer {
     report: NodeReport,
@@ -33,26 +33,26 @@ struct Answer {
 }
 
 impl Node {
-    /// How every member is: each says so itself, or why it could not be asked.
+    /// The status of every member: its own report, or why there is none.
     pub async fn nodes(&self) -> Nodes {
         self.inner.nodes().await
     }
 
-    /// The same, as it was within the last half second; `at_ms` tells. However many ask, the members are asked once.
-    pub async fn nodes_lately(&self) -> Arc<Nodes> {
-        // Held while the members are asked: who comes meanwhile waits for that answer.
-        let mut gathered = self.inner.gathered.0.lock().await;
-        match &*gathered {
-            Some((at, nodes)) if at.elapsed() < FRESH => nodes.clone(),
+    /// The same, at most half a second old (see its `at_ms`). However many callers there are, the members are asked once.
+    pub async fn nodes_cached(&self) -> Arc<Nodes> {
+        // Held while the members are asked, so that other callers wait for the same answers.
+        let mut node_status_cache = self.inner.node_status_cache.0.lock().await;
+        match &*node_status_cache {
+            Some((at, nodes)) if at.elapsed() < CACHED_FOR => nodes.clone(),
             _ => {
                 let nodes = Arc::new(self.inner.nodes().await);
-                *gathered = Some((Instant::now(), nodes.clone()));
+                *node_status_cache = Some((Instant::now(), nodes.clone()));
                 nodes
             }
         }
     }
 
-    /// Where the members tell clients to find them.
+    /// The URLs of the members, for clients.
     pub fn http_addresses(&self) -> Vec<String> {
         self.inner.consensus.status().members.into_iter().map(|member| member.member.http).collect()
     }
@@ -61,11 +61,11 @@ impl Node {
 impl Inner {
     async fn nodes(&self) -> Nodes {
         let (members, mut nodes) = tokio::join!(self.members(), self.states());
-        tell_lags(&mut nodes);
+        fill_lag(&mut nodes);
         Nodes { asked_by: self.identity.node_id, at_ms: wall_ms(), nodes, members }
     }
 
-    /// Every member's own report, all asked at once.
+    /// Every member's own report; all are asked concurrently.
     pub(super) async fn states(&self) -> Vec<NodeState> {
         let digests = comparable(self);
         let asked = self.consensus.status().members;
@@ -105,12 +105,12 @@ impl Inner {
     }
 
     async fn ask_report(&self, id: NodeId, digests: Bytes) -> Result<Answer, String> {
-        // Bulk travels on other lanes.
+        // The control lane has no bulk data that could delay the answer.
         let client = self.peers.client(&self.consensus, id, Lane::Control);
         let client = client.ok_or("it is no member any more")?;
         let answer =
-            client.call(Method::Report, digests, ANSWER_LIMIT).await.map_err(|error| match error {
-                PeerError::TimedOut => format!("did not answer in {} ms", ANSWER_LIMIT.as_millis()),
+            client.call(Method::Report, digests, ANSWER_TIMEOUT).await.map_err(|error| match error {
+                PeerError::TimedOut => format!("did not answer in {} ms", ANSWER_TIMEOUT.as_millis()),
                 other => other.to_string(),
             })?;
         serde_json::from_slice(&answer).map_err(|error| error.to_string())
@@ -144,9 +144,9 @@ impl Inner {
     }
 }
 
-/// How far each is behind the leader, if that answered. Of two that take themselves for the leader, the one of
-/// the later term is.
-fn tell_lags(nodes: &mut [NodeState]) {
+/// Fills in how far each member is behind the leader, if the leader has answered. If two nodes consider themselves the
+/// leader, the one of the later term is.
+fn fill_lag(nodes: &mut [NodeState]) {
     let leaders =
         nodes.iter().filter_map(|node| node.report.as_ref()).filter(|report| report.role == "leader");
     let Some(leader) = leaders.max_by_key(|report| report.term) else { return };
@@ -158,10 +158,10 @@ fn tell_lags(nodes: &mut [NodeState]) {
     }
 }
 
-/// Tells another node how this one is, and how their digests compare.
+/// Answers another node: this node's report, and how their digests compare.
 pub(super) async fn answer_report(inner: &Inner, digests: &Bytes) -> Result<Bytes, String> {
     let comparison = compare_with(inner, digests)?;
-    // JSON, because its fields have names: a release may add some, and an earlier one skips them.
+    // JSON, because a later release can add fields that an earlier one ignores.
     let answer = Answer { report: inner.report().await, comparison };
     serde_json::to_vec(&answer).map(Bytes::from).map_err(|error| error.to_string())
 }

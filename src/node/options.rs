@@ -1,4 +1,4 @@
-//! What a node is started with. Replicated settings are not here: they change through the log only.
+//! The options that a node is started with. Replicated settings are not among them: they change through the log only.
 
 use super::release::Release;
 use crate::cache::{CacheConfig, ConfigChange};
@@ -6,54 +6,54 @@ use crate::raft::RaftOptions;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Settings of one node.
+/// Options of one node.
 #[derive(Debug, Clone)]
 pub struct NodeOptions {
     pub data_dir: PathBuf,
-    /// Name to be known by; made from the node's number when `None`.
+    /// The node's name; made from its number if `None`.
     pub name: Option<String>,
-    /// Where the peer listener binds, as host:port; port 0 takes a free one.
+    /// The address that the peer listener binds to, as host:port. Port 0 selects a free port.
     pub peer_bind: String,
-    /// Where peers reach this node; the bound address when `None`.
+    /// The address at which peers reach this node; the bound address if `None`.
     pub peer_advertise: Option<String>,
-    /// Where clients reach this node, as a URL. A node without an HTTP server says anything it likes.
+    /// The URL for clients of this node; may be empty if it has no HTTP server.
     pub http_advertise: String,
     /// What to do with an empty data folder.
     pub origin: Origin,
-    /// The cluster's settings that this node was started with. Where the cluster has others, it is told in the log.
+    /// The cluster settings that this node was started with. It logs a warning for each that the cluster does not have.
     pub given: ConfigChange,
     pub raft: RaftOptions,
     pub limits: Limits,
-    /// What this node takes itself for: [`Release::THIS`], but for tests of a cluster of several releases.
+    /// The release that this node runs: [`Release::THIS`], except in tests of a cluster of several releases.
     pub release: Release,
 }
 
-/// Where a node with an empty data folder belongs.
+/// How a node with an empty data folder gets its cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// It is a cluster of one.
+    /// It founds a cluster of one.
     Alone { config: CacheConfig },
-    /// It forms a cluster with the nodes behind these URLs, its own among them or not.
+    /// It forms a cluster with the nodes behind these URLs, which may include its own.
     Form { urls: Vec<String>, config: CacheConfig },
-    /// It joins the cluster that the node behind this URL belongs to, as a learner, and asks for a vote
-    /// once it has caught up, unless it is to stay one.
+    /// It joins the cluster of the node behind this URL as a learner. Once it has caught up it asks to be promoted, unless
+    /// `stay_learner` is set.
     Join { url: String, stay_learner: bool },
 }
 
-/// Bounds that keep a node answering when it is asked too much.
+/// Limits that keep a node responsive under too much load.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Writes of this node's clients that may be under way.
+    /// Most writes of this node's clients in flight.
     pub writes_in_flight: usize,
-    /// Bytes these writes may have together; more wait.
+    /// Most bytes of these writes together; further writes wait.
     pub write_bytes_in_flight: usize,
-    /// How long a request may take when it names no other limit.
+    /// Timeout of a request that has no timeout of its own.
     pub request: Duration,
-    /// How long to look for a leader before answering that there is none.
+    /// How long to wait for a leader before answering that there is none.
     pub leader_wait: Duration,
-    /// Bytes of log entries that ask for a snapshot before their number does, at most; fewer where the cache holds less.
+    /// Bytes of log entries at which a snapshot is taken, even before there are enough entries; less if the cache is small.
     pub log_bytes: u64,
-    /// Bytes of recent changes that are kept for those who watch.
+    /// Bytes of recent changes that are kept for watchers.
     pub watch_bytes: usize,
 }
 

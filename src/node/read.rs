@@ -1,9 +1,9 @@
-//! Reads, answered by this node's own copy: after the read index is applied (linearizable, lease), or at
-//! once (stale). There is no falling back to an older value: without a read index there is no answer.
+//! Reads, answered from this node's own copy: once the read index is applied (linearizable, lease), or immediately (stale).
+//! There is no fallback to an older value: without a read index the read fails.
 
 use super::error::NodeError;
-use super::read_index::NoIndex;
-use super::start::Inner;
+use super::inner::Inner;
+use super::read_index::ReadIndexFailure;
 use crate::api::Consistency;
 use crate::cache::{Cache, Found, Key, Seen, TouchConfig};
 use std::borrow::Borrow;
@@ -12,23 +12,23 @@ use tokio::time::{Instant, timeout_at};
 
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
-/// In a cache of so many entries every read finds its place in the order of uses; in a larger one those of the newest
-/// sixteenth are not worth it.
+/// In a cache of up to so many entries every read changes the order of uses. In a larger one, reads of the newest sixteenth
+/// of the entries do not, because that is not worth a log entry.
 const EXACT_ENTRIES_MAX: u64 = 1_024;
 
-/// Something read, and where in history it was read.
+/// A value that was read, and the position in the log at which it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadAt<T> {
     pub value: T,
     /// The last applied index at that moment.
     pub index: u64,
     pub term: u64,
-    /// Log time at that moment as this node's clock has it, in milliseconds since the Unix epoch: what is left
-    /// of a time to live is reckoned from it. Whether one is over is judged by the log alone.
+    /// Log time at that moment by this node's clock, in milliseconds since the Unix epoch, from which the remaining TTL is
+    /// computed. Whether an entry has expired depends on the log alone.
     pub now_ms: u64,
 }
 
-/// How reads count, as the settings and the size of the cache have it.
+/// How reads are counted, according to the settings and the size of the cache.
 #[derive(Clone, Copy)]
 struct ReadCounting {
     touch: TouchConfig,
@@ -42,7 +42,7 @@ impl ReadCounting {
 }
 
 impl Inner {
-    /// Reads a key with the number of its uses before this one, and counts that as a use.
+    /// Reads a key, with the number of its uses before this one. Counts as a use.
     pub(super) async fn get_seen(
         &self,
         key: &Key,
@@ -56,7 +56,7 @@ impl Inner {
         Ok(ReadAt { value: self.count_read(key, seen, counting), index, term, now_ms })
     }
 
-    /// Reads several keys at one moment, and counts a use of each.
+    /// Reads several keys at one index. Counts as a use of each.
     pub(super) async fn get_many(
         &self,
         keys: &[impl Borrow<Key>],
@@ -75,7 +75,7 @@ impl Inner {
         Ok(ReadAt { value: found.collect(), index, term, now_ms })
     }
 
-    /// Counts a read, and returns what it saw with the uses that are on their way into the log.
+    /// Counts a read. Returns what it saw, with the uses that are not in the log yet included.
     fn count_read(&self, key: &Key, seen: Option<Seen>, counting: ReadCounting) -> Option<Seen> {
         #[cfg(feature = "sabotage")]
         let seen = seen.filter(|seen| {
@@ -86,7 +86,7 @@ impl Inner {
         seen.map(|seen| Seen { uses, ..seen })
     }
 
-    /// Looks at the cache once this node's copy is fresh enough.
+    /// Reads the cache once this node's copy is fresh enough.
     pub(super) async fn read<T>(
         &self,
         consistency: Consistency,
@@ -106,9 +106,9 @@ impl Inner {
         let needed = index.max(min_index).unwrap_or(0);
         let replica = self.consensus.replica();
         if let Some(asked) = min_index.filter(|asked| *asked > replica.applied_index()) {
-            // A lease may be mistaken about the time, and then about where the cluster is.
+            // A lease read relies on clocks, so its index does not prove how far the cluster is.
             let index = index.filter(|_| matches!(consistency, Consistency::Linearizable));
-            self.refuse_what_cannot_come(asked, index, deadline).await?;
+            self.refuse_future_index(asked, index, deadline).await?;
         }
         if replica.applied_index() < needed && timeout_at(deadline, replica.applied(needed)).await.is_err() {
             let applied = replica.applied_index();
@@ -116,7 +116,7 @@ impl Inner {
             return Err(NodeError::Unavailable(reason));
         }
         let term = self.consensus.term();
-        // Between two log entries log time stands still; what is left of a time to live does not.
+        // Between two log entries log time does not advance, but the remaining TTL must.
         let clock_ms = self.consensus.clock().now_ms().unwrap_or(0);
         Ok(replica.with_cache(|cache| ReadAt {
             value: look(cache),
@@ -126,9 +126,9 @@ impl Inner {
         }))
     }
 
-    /// Nobody can have been told of an index that the cluster has not come to, so there is no use in waiting for it. The leader knows,
-    /// if there is one; what this node hears of in the meantime need not be asked for.
-    async fn refuse_what_cannot_come(
+    /// Refuses an index that the cluster has not reached: no client can have got it, so waiting is pointless. Asks the leader
+    /// for its index, unless this node applies the index first. Without a leader the read waits.
+    async fn refuse_future_index(
         &self,
         asked: u64,
         index: Option<u64>,
@@ -147,11 +147,11 @@ impl Inner {
         if asked <= index {
             return Ok(());
         }
-        let reason = format!("the cluster is at index {index}, it has not come to {asked} yet");
+        let reason = format!("the cluster is at index {index}, it has not reached {asked} yet");
         Err(NodeError::Conflict(reason))
     }
 
-    /// Asks until a leader confirms, or time is up. Asking again is harmless.
+    /// Asks until a leader answers, or the time is up. Asking has no effect, so it can be repeated.
     async fn find_read_index(&self, lease: bool, deadline: Instant) -> Result<u64, NodeError> {
         let patience = (Instant::now() + self.options.limits.leader_wait).min(deadline);
         loop {
@@ -170,8 +170,8 @@ impl Inner {
 
     async fn try_read_index(&self, lease: bool) -> Result<u64, NodeError> {
         self.read_index.ask(lease).await.map_err(|error| match error {
-            NoIndex::Unavailable(reason) => NodeError::Unavailable(reason),
-            NoIndex::Stopped(reason) => NodeError::Fatal(reason),
+            ReadIndexFailure::Unavailable(reason) => NodeError::Unavailable(reason),
+            ReadIndexFailure::Stopped(reason) => NodeError::Fatal(reason),
         })
     }
 }

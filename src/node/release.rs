@@ -1,15 +1,15 @@
-//! What one build of Lockstep can read, write and speak.
+//! The protocols and formats that one release of Lockstep knows.
 
 use crate::cache::limits::FEATURE_LEVEL;
 use crate::peer::Protocols;
 
-/// A build, as its peers and operators see it. Every node runs [`Release::THIS`]; a test of a rolling upgrade gives some
-/// nodes what an older build would have.
+/// A release, as peers and operators see it. Every node runs [`Release::THIS`]; a test of a rolling upgrade gives some nodes
+/// an older one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Release {
     pub version: &'static str,
     pub protocols: Protocols,
-    /// The newest feature level that it knows. A log entry of a later one stops the node.
+    /// The newest feature level that it knows. A log entry of a later level stops the node.
     pub feature_level: u32,
 }
 

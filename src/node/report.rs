@@ -1,21 +1,21 @@
-//! What a node tells about its cache.
+//! A node's report on its cache.
 
 use super::shadow::ShadowReport;
-use super::start::{Inner, Node};
+use super::{inner::Inner, start::Node};
 use crate::api::{CacheReport, HotKey, NextVictim, ReadCounts, ShadowHits, TouchReport};
 use crate::cache::{Cache, Stats};
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Hot keys and next victims that are told.
-const KEYS_TOLD: usize = 16;
+/// Most hot keys, and most next victims, in a report.
+const KEYS_REPORTED: usize = 16;
 
-/// Numbers that cost nothing to look at, and that ask nobody else.
+/// Numbers that a node can read quickly, without asking another node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Vitals {
+pub struct NodeCounters {
     /// Reads of single keys that this node answered since it started.
     pub hits: u64,
     pub misses: u64,
-    /// What the applied log entries did since the cluster began.
+    /// What the applied log entries have done since the cluster was founded.
     pub counts: Stats,
     pub entries: u64,
     pub bytes: u64,
@@ -24,12 +24,12 @@ pub struct Vitals {
 }
 
 impl Node {
-    /// This node's vital numbers, now.
-    pub fn vitals(&self) -> Vitals {
+    /// This node's counters.
+    pub fn counters(&self) -> NodeCounters {
         let counts = &self.inner.touches.counts;
         let (hits, misses) = (counts.hits.load(Relaxed), counts.misses.load(Relaxed));
         let is_leader = self.inner.consensus.is_leader();
-        self.inner.consensus.replica().with_cache(|cache| Vitals {
+        self.inner.consensus.replica().with_cache(|cache| NodeCounters {
             hits,
             misses,
             counts: cache.stats(),
@@ -42,10 +42,10 @@ impl Node {
 }
 
 impl Inner {
-    /// `shadow` is what the leader said.
+    /// `shadow` is the leader's estimate.
     pub(super) fn cache_report(&self, cache: &Cache, shadow: Option<ShadowReport>) -> CacheReport {
         let counts = &self.touches.counts;
-        let victims = cache.next_victims(KEYS_TOLD).into_iter();
+        let victims = cache.next_victims(KEYS_REPORTED).into_iter();
         CacheReport {
             policy: cache.config().policy,
             entries: cache.len(),
@@ -65,7 +65,7 @@ impl Inner {
             hot_keys: self
                 .touches
                 .hot_keys
-                .top(KEYS_TOLD)
+                .top(KEYS_REPORTED)
                 .into_iter()
                 .map(|(key, reads)| HotKey { key, reads })
                 .collect(),

@@ -1,5 +1,5 @@
-//! A backup becomes the data folder of a new cluster of one. The history forks there, so the cluster gets a
-//! new incarnation: nodes of the old one are not let in.
+//! Restores a backup as the data folder of a new cluster of one. The history forks there, so the cluster gets a new
+//! incarnation, and nodes of the old one are refused.
 
 use super::StartError;
 use super::identity::{Identity, Incarnation, Lineage, store_uuid};
@@ -8,11 +8,11 @@ use crate::replica::Member;
 use crate::storage::{LogOptions, LogStore, SnapshotFile, Snapshots};
 use std::path::Path;
 
-/// Restores a backup into an empty folder, as a node of the given name and addresses; returns the index it
-/// goes on from. Blocks.
+/// Restores a backup into an empty data folder, as a node with the given name and addresses. Returns the index from which it
+/// continues. Blocks.
 ///
 /// # Errors
-/// [`StartError`]; the folder is not usable then and may be removed.
+/// [`StartError`]; the data folder cannot be used then, and can be deleted.
 pub fn restore_backup(
     file: &Path,
     data_dir: &Path,
@@ -31,7 +31,7 @@ pub fn restore_backup(
     let number = incarnations.last().map_or(0, |last| last.number) + 1;
     let id = uuid::Uuid::new_v4().to_string();
     incarnations.push(Incarnation { number, fork_index: index, id });
-    // Numbers of nodes are log indexes: the next one is not taken by any node before.
+    // Node numbers are log indexes, so no earlier node has the next one.
     let node_id = index + 1;
     let identity = Identity {
         cluster_id: lineage.cluster_id,
@@ -48,7 +48,7 @@ pub fn restore_backup(
         store_uuid: store_uuid(&store),
     };
     backup.rebase(&store, &snapshots, identity.lineage(), node_id, member).map_err(unusable)?;
-    // Written last: a folder without an identity is one that was not restored to the end.
+    // Written last: without an identity the folder counts as not completely restored.
     identity.save(&store)?;
     store.close();
     Ok(index)

@@ -1,8 +1,8 @@
-//! What this node did in the last hour, a sample a second: taken by the HTTP room, kept here, told to the other members, and kept
-//! in the data folder, so that a node that was started again knows what was before.
+//! Samples of this node's activity: one per second, for the last hour. The front takes them. The node keeps them, answers
+//! other members with them, and stores them in the data folder, so that they survive a restart.
 
 use super::error::NodeError;
-use super::start::{Inner, Node};
+use super::{inner::Inner, start::Node};
 use crate::api::NodeName;
 use crate::peer::{Lane, Method, NodeId};
 use crate::raft::offload;
@@ -19,14 +19,14 @@ use tokio::sync::{Notify, Semaphore};
 /// Samples kept: an hour, in less than a megabyte.
 const SAMPLES_KEPT: usize = 3_600;
 const AGE_MAX_MS: u64 = 3_600_000;
-/// How long another member may take to tell its own.
-const ANSWER_LIMIT: Duration = Duration::from_secs(2);
-/// How many questions to other members are under way at once.
+/// Timeout of a request for another member's samples.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Most such requests in flight.
 const ASKING_MAX: usize = 32;
-/// Changes whenever [`Sample`] does.
+/// The format of the file; it changes with [`Sample`].
 const FORMAT: &str = "samples 1";
 
-/// One second: what happened in it, and how it was at its end.
+/// One second: what happened in it, and the state at its end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     /// When it was taken, by the node's wall clock.
@@ -94,9 +94,9 @@ impl Samples {
         self.lock().iter().filter(|sample| sample.at_ms > at_ms).copied().collect()
     }
 
-    /// Puts those of an earlier life before this one's, unless they are too old, or from a time that has yet to come: the clock was
-    /// set back.
-    fn put_before(&self, earlier: Vec<Sample>, now_ms: u64) {
+    /// Puts samples from before a restart before the others. Omits those that are too old, and those from the future, which
+    /// exist if the clock was set back.
+    fn prepend(&self, earlier: Vec<Sample>, now_ms: u64) {
         let mut kept = self.lock();
         let first = kept.front().map_or(now_ms, |sample| sample.at_ms);
         let fits = |sample: &Sample| sample.at_ms < first && sample.at_ms.saturating_add(AGE_MAX_MS) > now_ms;
@@ -106,46 +106,46 @@ impl Samples {
     }
 }
 
-/// The file in the data folder that samples go to.
-pub struct KeptSamples {
+/// The file in the data folder that stores the samples.
+pub struct SampleFile {
     node: Node,
     file: RollingFile,
-    /// Up to here they are in the file.
+    /// The file has the samples up to this time.
     until_ms: u64,
 }
 
 impl Node {
-    /// Takes a sample in.
+    /// Adds a sample.
     pub fn add_sample(&self, sample: Sample) {
         self.inner.samples.add(sample);
     }
 
-    /// A member's samples that were taken after `since_ms` by its own clock: this node's own, or those another member tells of.
+    /// A member's samples that were taken after `since_ms` by its own clock. Asks the member unless it is this node.
     ///
     /// # Errors
-    /// There is no such member, it does not answer, or too many are asked at once.
+    /// There is no such member, it does not answer, or too many requests are in flight.
     pub async fn samples_of(&self, id: NodeId, since_ms: u64) -> Result<SamplesOf, NodeError> {
         let inner = &self.inner;
         let node = NodeName { id, name: self.member_name(id) };
         if id == self.id() {
             return Ok(SamplesOf { node, now_ms: wall_ms(), samples: inner.samples.since(since_ms) });
         }
-        // An hour of samples is bulk: it travels apart from what is urgent.
+        // An hour of samples is bulk data, so it does not use the control lane.
         let client = inner.peers.client(&inner.consensus, id, Lane::Forward);
         let client = client.ok_or_else(|| NodeError::NotFound(format!("there is no member {id}")))?;
-        let _turn = inner.samples.asking.try_acquire().map_err(|_| NodeError::Busy)?;
+        let _guard = inner.samples.asking.try_acquire().map_err(|_| NodeError::Busy)?;
         let silent =
             |reason: String| NodeError::Unavailable(format!("{} does not answer: {reason}", node.name));
-        let answer = client.call(Method::Samples, to_bytes(&since_ms), ANSWER_LIMIT).await;
+        let answer = client.call(Method::Samples, to_bytes(&since_ms), ANSWER_TIMEOUT).await;
         let answer = answer.map_err(|error| silent(error.to_string()))?;
         let (now_ms, samples) =
             from_postcard("samples", &answer).map_err(|error| silent(error.to_string()))?;
         Ok(SamplesOf { node, now_ms, samples })
     }
 
-    /// Takes in the samples that the data folder has of this node's earlier life. Afterwards [`KeptSamples::keep`] adds the new ones.
-    /// Whatever is wrong with the file, the node goes on: `None` means that it keeps its samples in memory only.
-    pub async fn load_samples(&self) -> Option<KeptSamples> {
+    /// Loads the samples from before a restart from the data folder. After that, [`SampleFile::run`] adds the new ones. A bad
+    /// file does not stop the node: `None` means that it keeps its samples in memory only.
+    pub async fn load_samples(&self) -> Option<SampleFile> {
         let path = self.inner.options.data_dir.join("samples");
         let owner = format!("{FORMAT} {} {}", self.inner.identity.cluster_id, self.id());
         let shown = path.display().to_string();
@@ -162,15 +162,14 @@ impl Node {
         }
         let samples = records.iter().map_while(|record| from_postcard("a sample", record).ok()).collect();
         let now_ms = wall_ms();
-        self.inner.samples.put_before(samples, now_ms);
-        Some(KeptSamples { node: self.clone(), file, until_ms: now_ms })
+        self.inner.samples.prepend(samples, now_ms);
+        Some(SampleFile { node: self.clone(), file, until_ms: now_ms })
     }
 }
 
-impl KeptSamples {
-    /// Writes each new sample, a second after it came at the latest, on a thread that may wait for the disk. Ends at the first that
-    /// cannot be written.
-    pub async fn keep(mut self) {
+impl SampleFile {
+    /// Writes each new sample within a second, on a thread that is allowed to block. Returns when a write fails.
+    pub async fn run(mut self) {
         loop {
             self.node.inner.samples.added.notified().await;
             let new = self.node.inner.samples.since(self.until_ms);
@@ -193,7 +192,7 @@ impl KeptSamples {
     }
 }
 
-/// Tells another node this one's samples.
+/// Answers another node with this node's samples.
 pub(super) fn answer_samples(inner: &Inner, body: &Bytes) -> Result<Bytes, String> {
     let since_ms = from_postcard("a time", body).map_err(|error| error.to_string())?;
     Ok(to_bytes(&(wall_ms(), inner.samples.since(since_ms))))
@@ -222,12 +221,12 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_life_comes_before_this_one() {
+    fn samples_from_before_a_restart_come_first() {
         let now_ms = 10 * AGE_MAX_MS;
         let samples = Samples::default();
         samples.add(at(now_ms - 1_000));
         let earlier = [now_ms - AGE_MAX_MS, now_ms - 5_000, now_ms - 4_000, now_ms - 1_000, now_ms + 9_000];
-        samples.put_before(earlier.map(at).to_vec(), now_ms);
+        samples.prepend(earlier.map(at).to_vec(), now_ms);
         let kept: Vec<u64> = samples.since(0).iter().map(|sample| now_ms - sample.at_ms).collect();
         assert_eq!(kept, [5_000, 4_000, 1_000]);
     }

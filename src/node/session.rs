@@ -6,7 +6,7 @@ use super::admin_session::Admin;
 use super::error::NodeError;
 use super::key_scope::KeyScope;
 use super::read::ReadAt;
-use super::report::Vitals;
+use super::report::NodeCounters;
 use super::start::Node;
 use super::watch::{Watch, WatchItem};
 use super::write::{WriteRequest, Written};
@@ -274,7 +274,7 @@ impl Session {
     /// Watches the keys that start with `prefix`, from behind the index `from`, or from now.
     ///
     /// # Errors
-    /// [`SessionError`]: this node is out of service or stopping, or the cluster has not come to `from`.
+    /// [`SessionError`]: this node is out of service or stopping, or the cluster has not reached `from`.
     pub async fn watch(&self, prefix: String, from: Option<u64>) -> Result<SessionWatch, SessionError> {
         let prefix = self.scope.stored_prefix(prefix).map_err(|error| self.fail(error))?;
         let watch = self.node.inner.watch(prefix, from).await.map_err(|error| self.fail(error))?;
@@ -289,8 +289,8 @@ impl Session {
     }
 
     /// Counts of the whole cache and of this node's reads, without asking another node.
-    pub fn totals(&self) -> Vitals {
-        self.node.vitals()
+    pub fn totals(&self) -> NodeCounters {
+        self.node.counters()
     }
 
     /// Whether clients should be sent to this node.

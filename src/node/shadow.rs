@@ -1,34 +1,34 @@
-//! What the hit ratio would be under each policy: small caches beside the real one, which see a sample of the
-//! keys read anywhere in the cluster, and have as much less room.
+//! Estimates the hit ratio of each policy with shadow caches: small caches that see only a sample of the keys read in the
+//! cluster, and are smaller than the real cache by the same factor.
 //!
-//! Sampling keys, not reads, keeps a key's whole pattern: Waldspurger, Saemundsson, Ahmad, Park, "Cache modeling
-//! and optimization using miniature simulations", 2017. A read of a key that is not there is taken to be followed
-//! by a write of it. Sizes, times to live and deletes are left out.
+//! Sampling keys, not reads, keeps the whole access pattern of a key: Waldspurger, Saemundsson, Ahmad, Park, "Cache modeling
+//! and optimization using miniature simulations", 2017. A miss is assumed to be followed by a write of the key. Sizes, TTLs
+//! and deletes are ignored.
 
 use crate::cache::{Cache, CacheConfig, Command, Condition, Key, Op, Policy, Stamp, Touch, Ttl, Value};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 const POLICIES: [Policy; 3] = [Policy::Lru, Policy::Lfu, Policy::S3Fifo];
-/// Entries that a small cache has room for, where the real one is larger.
-const ROOM: u64 = 1_024;
-/// The least room that is left when there is too much to see.
-const ROOM_MIN: u64 = 256;
-/// Reads that the counts go back over, about: at twice as many, all are halved.
-const MEMORY: u64 = 1 << 16;
+/// Entries of a shadow cache, if the real cache has more.
+const ENTRIES: u64 = 1_024;
+/// Fewest entries of a shadow cache after the sample was made smaller.
+const ENTRIES_MIN: u64 = 256;
+/// About how many reads the counts cover: at twice as many, all counts are halved.
+const WINDOW_READS: u64 = 1 << 16;
 
-/// What the small caches found.
+/// The estimate of the shadow caches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct ShadowReport {
-    /// One key in so many was looked at.
+    /// The sampling rate: one key in so many.
     pub one_key_in: u64,
-    /// Reads that the estimate rests on.
+    /// The number of sampled reads behind the estimate.
     pub reads: u64,
     /// Policy and hit ratio in percent; none before the first reads.
     pub hit_percent: Vec<(Policy, f64)>,
 }
 
-/// The small caches.
+/// The shadow caches.
 pub(super) struct Shadow {
     capacity: u64,
     one_in: u64,
@@ -36,15 +36,15 @@ pub(super) struct Shadow {
     reads: u64,
 }
 
-/// Which keys are looked at. All nodes agree on the hash, and the leader tells them the number.
+/// Whether a key is sampled. All nodes use the same hash, and the leader sets the rate.
 pub(super) fn is_sampled(hash: u64, one_in: u64) -> bool {
     hash.is_multiple_of(one_in.max(1))
 }
 
 impl Shadow {
-    /// For a cache with room for so many entries.
+    /// Shadows of a cache of `capacity` entries.
     pub fn new(capacity: u64) -> Self {
-        let one_in = (capacity / ROOM).max(1).next_power_of_two();
+        let one_in = (capacity / ENTRIES).max(1).next_power_of_two();
         Self::sampling(capacity, one_in)
     }
 
@@ -65,16 +65,16 @@ impl Shadow {
         self.one_in
     }
 
-    /// Looks at fewer keys from now on, if there are enough left then. What was counted is lost.
-    pub fn look_at_fewer(&mut self) {
+    /// Halves the sample, unless the shadow caches would become too small. The counts start over.
+    pub fn halve_sample(&mut self) {
         let one_in = self.one_in * 2;
-        if self.capacity / one_in >= ROOM_MIN {
+        if self.capacity / one_in >= ENTRIES_MIN {
             *self = Self::sampling(self.capacity, one_in);
         }
     }
 
-    /// A sampled key was read.
-    pub fn see(&mut self, hash: u64) {
+    /// Records a read of a sampled key.
+    pub fn observe(&mut self, hash: u64) {
         let Ok(key) = Key::new(&format!("{hash:016x}")) else { return };
         self.reads += 1;
         for (_, cache, hits) in &mut self.caches {
@@ -87,7 +87,7 @@ impl Shadow {
             let index = cache.index() + 1;
             cache.apply(Stamp { index, at_ms: 0, idempotency_key: None, touches }, command);
         }
-        if self.reads >= 2 * MEMORY {
+        if self.reads >= 2 * WINDOW_READS {
             self.reads /= 2;
             self.caches.iter_mut().for_each(|(_, _, hits)| *hits /= 2);
         }
@@ -126,9 +126,9 @@ mod tests {
         for round in 0..120_000u64 {
             let popular = hash(hash(round) % (1 + hash(round + 7) % 6_000));
             for key in [popular, hash(round + 1_000_000)] {
-                whole.see(key);
+                whole.observe(key);
                 if is_sampled(key, 8) {
-                    sample.see(key);
+                    sample.observe(key);
                 }
             }
         }
@@ -144,11 +144,11 @@ mod tests {
     fn counts_are_bounded_and_few_keys_are_enough() {
         let mut shadow = Shadow::new(10_000);
         assert_eq!(shadow.one_in(), 16);
-        shadow.look_at_fewer();
-        shadow.look_at_fewer();
-        assert_eq!(shadow.one_in(), 32, "no fewer than {ROOM_MIN} entries");
-        (0..2 * MEMORY).for_each(|n| shadow.see(n % 2));
-        assert_eq!(shadow.report().reads, MEMORY);
+        shadow.halve_sample();
+        shadow.halve_sample();
+        assert_eq!(shadow.one_in(), 32, "no fewer than {ENTRIES_MIN} entries");
+        (0..2 * WINDOW_READS).for_each(|n| shadow.observe(n % 2));
+        assert_eq!(shadow.report().reads, WINDOW_READS);
         assert!(shadow.report().hit_percent.iter().all(|(_, percent)| *percent > 99.0));
         assert_eq!(Shadow::new(5).one_in(), 1);
         assert_eq!(Shadow::new(5).report().hit_percent, []);

@@ -1,15 +1,17 @@
-//! A node's life: open the data folder, find its place in a cluster, take part, stop.
+//! A node's life cycle: open the data folder, establish its identity in a cluster, run, and stop. Also the node's public
+//! interface.
 
 use super::addresses::{check_name, check_peer, check_url};
 use super::admin::{AdminDone, AdminRequest};
 use super::admission::Admission;
 use super::audit::{self, Audit};
 use super::background;
+use super::bootstrap::Bootstrap;
 use super::error::{NodeError, StartError};
-use super::formation::Formation;
 use super::handler::PeerHandler;
 use super::identity::Identity;
-use super::nodes::Gathered;
+use super::inner::{Inner, Running};
+use super::nodes::NodeStatusCache;
 use super::options::{Limits, NodeOptions};
 use super::peers::Peers;
 use super::read::ReadAt;
@@ -33,60 +35,29 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// How long a stopping leader tries to hand over.
-const HAND_OVER_LIMIT: Duration = Duration::from_secs(3);
+/// How long a leader that stops tries to hand leadership over.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A running node. Clones are the same node. Call [`Node::stop`] when done with it.
+/// A running node. Clones share it. Call [`Node::stop`] at the end.
 #[derive(Clone)]
 pub struct Node {
     pub(super) inner: Arc<Inner>,
 }
 
-/// What all use cases share.
-pub(super) struct Inner {
-    pub identity: Identity,
-    pub options: NodeOptions,
-    pub consensus: Consensus,
-    pub store: LogStore,
-    pub snapshots: Snapshots,
-    pub peers: Peers,
-    pub admission: Admission,
-    pub read_index: ReadIndexQueue,
-    pub touches: Touches,
-    pub audit: Audit,
-    pub other_clusters: OtherClusters,
-    /// Held by the leader while it takes a node in, so that one that asks twice gets one number.
-    pub adding: tokio::sync::Mutex<()>,
-    pub links: Links,
-    pub gathered: Gathered,
-    pub samples: Samples,
-    pub started: Instant,
-    draining: AtomicBool,
-    /// Tells those who wait that `draining` was set.
-    pub drains: Notify,
-    running: Mutex<Option<Running>>,
-}
-
-/// What ends with the node.
-struct Running {
-    _peer_server: PeerServer,
-    _tasks: JoinSet<()>,
-}
-
-/// An opened data folder and a bound peer port: everything that can be refused at once has been checked.
+/// An opened data folder and a bound peer port. Everything that can be checked without other nodes has been checked.
 pub struct Opened {
     pub(super) options: NodeOptions,
     pub(super) resources: Resources,
     identity: Option<Identity>,
-    pub(super) formation: Formation,
+    pub(super) bootstrap: Bootstrap,
 }
 
-/// What a node stands on: its disk, and its way to the others.
+/// What a node needs: its storage, and its network.
 pub struct Resources {
     pub store: LogStore,
     pub snapshots: Snapshots,
     pub listener: Listener,
-    /// Where the others reach the listener.
+    /// The address at which peers reach the listener.
     pub peer_address: String,
     pub net: Net,
 }
@@ -106,7 +77,7 @@ impl Opened {
         let opened = offload(opening).await;
         let (store, snapshots) = opened.map_err(|error| StartError::Raft(error.to_string()))??;
         let identity = Identity::load(&store)?;
-        // "Any port" is for the first start; from then on the others know this one.
+        // Port 0 selects a free port at the first start only. After that the other members know the port.
         let any = options.peer_bind.ends_with(":0") && options.peer_advertise.is_none();
         let bind = match &identity {
             Some(identity) if any => identity.peer.clone(),
@@ -121,10 +92,10 @@ impl Opened {
         Self::on(options, resources)
     }
 
-    /// On a resources that somebody else has prepared, which may be a simulated one.
+    /// Like [`Opened::open`], on storage and a network that the caller provides, which may be simulated.
     ///
     /// # Errors
-    /// [`StartError`]: the resources is another node's, or nobody's and not empty.
+    /// [`StartError`]: the storage belongs to another node, or has no identity and is not empty.
     pub fn on(options: NodeOptions, resources: Resources) -> Result<Self, StartError> {
         let Resources { store, snapshots, peer_address, .. } = &resources;
         let checked = options.name.as_deref().map_or(Ok(()), check_name);
@@ -133,21 +104,21 @@ impl Opened {
         checked.map_err(StartError::Options)?;
         let identity = Identity::load(store)?;
         refuse_leftovers(identity.is_some(), store, snapshots)?;
-        // Where the other members look for this node is in the membership; elsewhere nobody would find it.
+        // The other members dial the address in the membership, so this node must be there.
         let known = identity.as_ref().map(|identity| &identity.peer);
         if let Some(known) = known.filter(|known| *known != peer_address) {
             return Err(StartError::Moved { known: known.clone(), given: peer_address.clone() });
         }
-        let formation = Formation::new(&options, store, peer_address, identity.as_ref());
-        Ok(Self { options, resources, identity, formation })
+        let bootstrap = Bootstrap::new(&options, store, peer_address, identity.as_ref());
+        Ok(Self { options, resources, identity, bootstrap })
     }
 
-    /// What other nodes are told while this one looks for its cluster, and afterwards.
-    pub fn formation(&self) -> Formation {
-        self.formation.clone()
+    /// What other nodes can ask about this one, before and after it belongs to a cluster.
+    pub fn bootstrap(&self) -> Bootstrap {
+        self.bootstrap.clone()
     }
 
-    /// Finds this node's place and takes part. Waits for the other nodes for as long as it takes.
+    /// Establishes this node's identity and starts it. Waits for other nodes without a time limit.
     ///
     /// # Errors
     /// [`StartError`].
@@ -162,7 +133,7 @@ impl Opened {
                 identity
             }
             None => {
-                let identity = self.find_place().await?;
+                let identity = self.establish_identity().await?;
                 if identity.peer != self.resources.peer_address {
                     return Err(StartError::Moved {
                         known: identity.peer,
@@ -173,7 +144,7 @@ impl Opened {
                 identity
             }
         };
-        self.formation.belongs_to(&identity);
+        self.bootstrap.belongs_to(&identity);
         let Self { options, resources: Resources { store, snapshots, listener, net, .. }, .. } = self;
         let links = Links::default();
         let (raft_options, me) = (options.raft.clone(), identity.peer_identity(options.release.protocols));
@@ -209,8 +180,8 @@ impl Opened {
             touches: Touches::default(),
             audit: Audit::default(),
             other_clusters: OtherClusters::default(),
-            adding: tokio::sync::Mutex::default(),
-            gathered: Gathered::default(),
+            membership_lock: tokio::sync::Mutex::default(),
+            node_status_cache: NodeStatusCache::default(),
             samples: Samples::default(),
             links: links.clone(),
             started: Instant::now(),
@@ -221,32 +192,32 @@ impl Opened {
         let handler = Arc::new(PeerHandler(Arc::downgrade(&inner)));
         let mut tasks = JoinSet::new();
         tasks.spawn(rounds.run(Arc::downgrade(&inner)));
-        tasks.spawn(background::keep_clock(Arc::downgrade(&inner)));
-        tasks.spawn(background::keep_ticking(Arc::downgrade(&inner)));
-        tasks.spawn(background::give_first_settings(Arc::downgrade(&inner)));
-        tasks.spawn(background::tell_of_other_settings(Arc::downgrade(&inner)));
-        tasks.spawn(background::keep_own_record(Arc::downgrade(&inner)));
-        tasks.spawn(background::keep_log_short(Arc::downgrade(&inner)));
-        tasks.spawn(background::ask_for_vote(Arc::downgrade(&inner)));
-        tasks.spawn(background::finish_changes(Arc::downgrade(&inner)));
-        tasks.spawn(audit::keep_comparing(Arc::downgrade(&inner)));
-        tasks.spawn(touches::keep_telling(Arc::downgrade(&inner)));
-        tasks.spawn(read_samples::keep_estimating(Arc::downgrade(&inner)));
+        tasks.spawn(background::sync_clock(Arc::downgrade(&inner)));
+        tasks.spawn(background::propose_ticks(Arc::downgrade(&inner)));
+        tasks.spawn(background::propose_first_settings(Arc::downgrade(&inner)));
+        tasks.spawn(background::warn_of_other_settings(Arc::downgrade(&inner)));
+        tasks.spawn(background::update_own_record(Arc::downgrade(&inner)));
+        tasks.spawn(background::compact_log(Arc::downgrade(&inner)));
+        tasks.spawn(background::request_promotion(Arc::downgrade(&inner)));
+        tasks.spawn(background::finish_membership_changes(Arc::downgrade(&inner)));
+        tasks.spawn(audit::audit_loop(Arc::downgrade(&inner)));
+        tasks.spawn(touches::flush_loop(Arc::downgrade(&inner)));
+        tasks.spawn(read_samples::estimate_loop(Arc::downgrade(&inner)));
         let _peer_server = PeerServer::start(listener, me, links, handler);
         *inner.running.lock().expect("no panic while held") = Some(Running { _peer_server, _tasks: tasks });
         Ok(Node { inner })
     }
 }
 
-/// A folder that is nobody's holds nothing: a log or a snapshot without an identity is what an interrupted
-/// restore leaves, or a folder that was tampered with, and must not be taken for a new node's.
-fn refuse_leftovers(is_somebodys: bool, store: &LogStore, snapshots: &Snapshots) -> Result<(), StartError> {
+/// Refuses a data folder that has a log or a snapshot but no identity. An interrupted restore leaves such a folder, or
+/// somebody has changed it; it must not be mistaken for that of a new node.
+fn refuse_leftovers(has_identity: bool, store: &LogStore, snapshots: &Snapshots) -> Result<(), StartError> {
     let log = store.state();
     let holds = log.vote.is_some()
         || log.last_index.is_some()
         || log.purged.is_some()
         || snapshots.current().is_some();
-    if holds && !is_somebodys {
+    if holds && !has_identity {
         let reason =
             "it holds a log or a snapshot and does not say of which node; remove the folder and start again";
         return Err(StartError::Identity(reason.into()));
@@ -255,7 +226,7 @@ fn refuse_leftovers(is_somebodys: bool, store: &LogStore, snapshots: &Snapshots)
 }
 
 impl Node {
-    /// Opens the data folder, finds this node's place in its cluster and takes part.
+    /// Opens the data folder, establishes this node's identity in its cluster, and starts it.
     ///
     /// # Errors
     /// [`StartError`].
@@ -274,13 +245,13 @@ impl Node {
     /// Reads a key; that counts as a use of it.
     ///
     /// # Errors
-    /// [`NodeError`]; there is no answer from an older state.
+    /// [`NodeError`]; an older value is never returned instead.
     pub async fn get(&self, key: &Key, consistency: Consistency) -> Result<ReadAt<Option<Found>>, NodeError> {
         let ReadAt { value, index, term, now_ms } = self.inner.get_seen(key, consistency, None, None).await?;
         Ok(ReadAt { value: value.map(|seen| seen.found), index, term, now_ms })
     }
 
-    /// Takes a new node in, as a learner.
+    /// Adds a new node as a learner.
     ///
     /// # Errors
     /// [`NodeError`].
@@ -301,7 +272,7 @@ impl Node {
         self.inner.admin(AdminRequest::Promote { id }).await.map(drop)
     }
 
-    /// Takes a node out of the cluster; a leader hands over first.
+    /// Removes a member; a leader hands leadership over first.
     ///
     /// # Errors
     /// [`NodeError`].
@@ -309,7 +280,7 @@ impl Node {
         self.inner.admin(AdminRequest::Remove { id }).await.map(drop)
     }
 
-    /// Hands the lead over; to the most advanced voter when `to` is `None`.
+    /// Transfers leadership; to the most up-to-date voter if `to` is `None`.
     ///
     /// # Errors
     /// [`NodeError`].
@@ -321,9 +292,9 @@ impl Node {
         self.inner.status().await
     }
 
-    /// What this node can tell about the cache.
+    /// This node's report on the cache.
     pub async fn cache_report(&self) -> CacheReport {
-        let shadow = self.inner.leaders_view().await.shadow;
+        let shadow = self.inner.leader_report().await.shadow;
         self.inner.consensus.replica().with_cache(|cache| self.inner.cache_report(cache, shadow))
     }
 
@@ -355,7 +326,7 @@ impl Node {
         &self.inner.identity.name
     }
 
-    /// A member's name; one that has left, or is not known here yet, is called by its number.
+    /// A member's name; `node` and its number if it has left, or is not known here yet.
     pub fn member_name(&self, id: NodeId) -> String {
         let members = self.inner.consensus.status().members;
         let member = members.into_iter().find(|member| member.id == id);
@@ -367,7 +338,7 @@ impl Node {
         (self.inner.identity.cluster_id.clone(), self.inner.identity.incarnation())
     }
 
-    /// The name of the history that indexes belong to: a restore from a backup begins another.
+    /// The id of the incarnation. Indexes of different incarnations cannot be compared: restoring a backup begins a new one.
     pub fn history(&self) -> &str {
         self.inner.identity.history()
     }
@@ -376,7 +347,7 @@ impl Node {
         &self.inner.options.limits
     }
 
-    /// How the log's flushes went.
+    /// The number and times of the log's flushes.
     pub fn flushes(&self) -> FlushStats {
         self.inner.store.fsync_stats()
     }
@@ -386,7 +357,7 @@ impl Node {
         self.inner.consensus.replica().apply_stats()
     }
 
-    /// Bytes of the entries in the log, about.
+    /// About how many bytes the log's entries have.
     pub fn log_bytes(&self) -> u64 {
         self.inner.store.log_bytes()
     }
@@ -396,18 +367,18 @@ impl Node {
         self.inner.consensus.term()
     }
 
-    /// The index at which this node was found to differ from the others; it is out of service then.
+    /// The index at which this node was found to differ from the others. The node is out of service then.
     pub fn differs_at(&self) -> Option<u64> {
         self.inner.audit.differs_at()
     }
 
-    /// Makes this node differ from the others, for tests of their comparison.
+    /// Makes this node differ from the others, to test the audit.
     #[doc(hidden)]
     pub fn corrupt(&self) {
         self.inner.consensus.replica().corrupt();
     }
 
-    /// What is behind the use cases, for tests that look inside.
+    /// Raft on this node, for tests that look inside.
     #[doc(hidden)]
     pub fn consensus(&self) -> &Consensus {
         &self.inner.consensus
@@ -423,7 +394,7 @@ impl Node {
         self.inner.consensus.stopped().await
     }
 
-    /// Takes no new writes from clients, and hands the lead over if this node has it.
+    /// Stops accepting writes from clients, and hands leadership over if this node leads.
     pub async fn drain(&self) {
         if self.inner.draining.swap(true, Ordering::AcqRel) {
             return;
@@ -431,7 +402,7 @@ impl Node {
         self.inner.drains.notify_waiters();
         let others = self.inner.consensus.status().members.iter().any(|m| m.voter && m.id != self.id());
         if others && self.inner.consensus.is_leader() {
-            let deadline = Instant::now() + HAND_OVER_LIMIT;
+            let deadline = Instant::now() + TRANSFER_TIMEOUT;
             let handing_over = self.inner.transfer(None, deadline);
             if let Ok(Err(error)) = tokio::time::timeout_at(deadline, handing_over).await {
                 tracing::info!(?error, "stopping without handing over");
@@ -439,7 +410,7 @@ impl Node {
         }
     }
 
-    /// Hands over, leaves the cluster's conversation and closes the data folder.
+    /// Drains, stops Raft and the peer server, and closes the data folder. The node stays a member.
     pub async fn stop(&self) {
         self.drain().await;
         let running = self.inner.running.lock().expect("no panic while held").take();
@@ -447,14 +418,5 @@ impl Node {
         self.inner.consensus.shutdown().await;
         let store = self.inner.store.clone();
         let _ = offload(move || store.close()).await;
-    }
-}
-
-impl Inner {
-    pub(super) fn refuse_when_draining(&self) -> Result<(), NodeError> {
-        if self.draining.load(Ordering::Acquire) {
-            return Err(NodeError::Unavailable("this node is stopping".into()));
-        }
-        Ok(())
     }
 }

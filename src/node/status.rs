@@ -1,31 +1,31 @@
-//! What a node tells about itself and its cluster.
+//! A node's status, and its view of the cluster.
 
-use super::admin::{AdminDone, AdminRequest, LeadersView, Progress};
+use super::admin::{AdminDone, AdminRequest, LeaderReport, Progress};
 use super::error::NodeError;
-use super::start::Inner;
+use super::inner::Inner;
 use crate::api::{Consistency, Digests, IndexedDigest, Leader, MemberStatus, Members, NodeName, Status};
 use crate::cache::Cache;
 use crate::raft::{RaftStatus, Role};
 use std::time::Duration;
 
-/// How long a follower waits for the leader's view of the members.
-const MEMBERS_LIMIT: Duration = Duration::from_millis(500);
-/// How often the positions are read until they fit together, and how long Raft's may take to come up.
+/// How long a follower waits for the leader's report on the members.
+const MEMBERS_TIMEOUT: Duration = Duration::from_millis(500);
+/// How often Raft's and the cache's positions are read until they are consistent, and how long to wait for Raft's.
 const STATUS_TRIES: usize = 3;
-const VIEW_LIMIT: Duration = Duration::from_millis(100);
-const READY_LIMIT: Duration = Duration::from_secs(1);
+const STATUS_TIMEOUT: Duration = Duration::from_millis(100);
+const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Inner {
     pub(super) async fn status(&self) -> Status {
-        let leaders_view = self.leaders_view().await;
-        self.at_one_moment(|status, cache| self.status_at(status, cache, &leaders_view)).await
+        let leader_report = self.leader_report().await;
+        self.at_one_moment(|status, cache| self.status_at(status, cache, &leader_report)).await
     }
 
-    /// Looks at Raft's positions and at the cache, so that they fit together.
+    /// Reads Raft's status and the cache so that their positions are consistent.
     pub(super) async fn at_one_moment<T>(&self, look: impl Fn(&RaftStatus, &Cache) -> T) -> T {
         let mut tries = STATUS_TRIES;
         loop {
-            // The view first: what it says was applied, snapshotted and purged, the cache then has.
+            // Raft's status first: the cache then has everything that it says was applied, snapshotted and purged.
             let status = self.consensus.status();
             let (applied, seen) =
                 self.consensus.replica().with_cache(|cache| (cache.index(), look(&status, cache)));
@@ -33,13 +33,13 @@ impl Inner {
             if applied <= status.committed_index || tries == 0 {
                 return seen;
             }
-            // Raft tells of what it committed a moment after it was applied.
-            self.consensus.wait_for(VIEW_LIMIT, |status| status.committed_index >= applied).await;
+            // Raft publishes its committed index a moment after the entries are applied.
+            self.consensus.wait_for(STATUS_TIMEOUT, |status| status.committed_index >= applied).await;
         }
     }
 
-    fn status_at(&self, status: &RaftStatus, cache: &Cache, leaders_view: &LeadersView) -> Status {
-        let members = members_of(status, leaders_view);
+    fn status_at(&self, status: &RaftStatus, cache: &Cache, leader_report: &LeaderReport) -> Status {
+        let members = members_of(status, leader_report);
         Status {
             cluster_id: self.identity.cluster_id.clone(),
             incarnation: self.identity.incarnation(),
@@ -54,14 +54,14 @@ impl Inner {
             purged_index: status.purged_index,
             digest: IndexedDigest { index: cache.index(), digest: cache.digest().to_string() },
             differs_at: self.audit.differs_at(),
-            majority: self.audit.standing.has_majority(),
-            removed: self.audit.standing.is_removed(),
+            majority: self.audit.health.has_majority(),
+            removed: self.audit.health.is_removed(),
             warnings: self.warnings(status),
             members: members.members,
             config: cache.config().clone().into(),
             entries: cache.len(),
             bytes: cache.bytes(),
-            cache: self.cache_report(cache, leaders_view.shadow.clone()),
+            cache: self.cache_report(cache, leader_report.shadow.clone()),
             log_time_ms: cache.now_ms(),
             log_time_ahead_ms: self.consensus.clock().ahead_of_wall_ms(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -74,14 +74,14 @@ impl Inner {
     }
 
     pub(super) async fn members(&self) -> Members {
-        members_of(&self.consensus.status(), &self.leaders_view().await)
+        members_of(&self.consensus.status(), &self.leader_report().await)
     }
 
-    /// What only the leader knows, if it answers in time.
-    pub(super) async fn leaders_view(&self) -> LeadersView {
-        match tokio::time::timeout(MEMBERS_LIMIT, self.admin(AdminRequest::Members)).await {
-            Ok(Ok(AdminDone::Members(status))) => status,
-            _ => LeadersView::default(),
+    /// The leader's report, if it answers in time; otherwise an empty one.
+    pub(super) async fn leader_report(&self) -> LeaderReport {
+        match tokio::time::timeout(MEMBERS_TIMEOUT, self.admin(AdminRequest::Members)).await {
+            Ok(Ok(AdminDone::Members(report))) => report,
+            _ => LeaderReport::default(),
         }
     }
 
@@ -98,7 +98,7 @@ impl Inner {
         Digests { digests: digests.into_iter().map(indexed).collect() }
     }
 
-    /// Whether clients should be sent here: a member that has caught up and can read linearizably.
+    /// Whether clients should be sent here: the node is a member, has its settings and can serve linearizable reads.
     pub(super) async fn ready(&self) -> Result<(), NodeError> {
         self.refuse_when_draining()?;
         let status = self.consensus.status();
@@ -108,7 +108,7 @@ impl Inner {
         if !status.members.iter().any(|member| member.id == self.identity.node_id) {
             return Err(NodeError::Unavailable("this node is not a member of the cluster".into()));
         }
-        let read = self.read(Consistency::Linearizable, None, Some(READY_LIMIT), Cache::now_ms).await?;
+        let read = self.read(Consistency::Linearizable, None, Some(READY_TIMEOUT), Cache::now_ms).await?;
         if read.value == 0 {
             return Err(NodeError::Unavailable("the cluster has not got its first settings yet".into()));
         }
@@ -116,9 +116,9 @@ impl Inner {
     }
 }
 
-/// The members, with what only the leader knows about them.
-fn members_of(status: &RaftStatus, leaders_view: &LeadersView) -> Members {
-    let LeadersView { progress, last_log_index, .. } = leaders_view;
+/// The members, with the leader's report on them.
+fn members_of(status: &RaftStatus, leader_report: &LeaderReport) -> Members {
+    let LeaderReport { progress, last_log_index, .. } = leader_report;
     let member_status = |member: &crate::raft::MemberState| {
         let known = progress.iter().find(|known: &&Progress| known.id == member.id);
         let leads = status.leader == Some(member.id);

@@ -1,5 +1,4 @@
-//! Reads, collected by entry: bounded, and lossy beyond the bound. Losing some is legal: they only tell eviction
-//! what is worth keeping.
+//! A bounded buffer of reads, by entry. Reads beyond the limit are dropped, which is allowed: they are hints for eviction.
 
 use crate::cache::{EntryId, Touch};
 use std::collections::HashMap;
@@ -9,7 +8,7 @@ use std::collections::HashMap;
 pub(super) struct TouchBuffer {
     reads: HashMap<EntryId, Reads>,
     uses: i64,
-    /// Those that were put back stand before the others.
+    /// Counts entries that were put back; they come before the others.
     put_back: i64,
 }
 
@@ -20,29 +19,29 @@ struct Reads {
 }
 
 impl TouchBuffer {
-    /// Adds reads of an entry; false when there are that many others already.
-    pub fn add(&mut self, touch: Touch, most: usize) -> bool {
+    /// Adds reads of an entry; false if the buffer has `max` other entries already.
+    pub fn add(&mut self, touch: Touch, max: usize) -> bool {
         self.uses += 1;
         let last = self.uses;
         if let Some(reads) = self.reads.get_mut(&touch.entry) {
             *reads = Reads { count: reads.count.saturating_add(touch.count), last };
             return true;
         }
-        let has_room = self.reads.len() < most;
+        let has_room = self.reads.len() < max;
         if has_room {
             self.reads.insert(touch.entry, Reads { count: touch.count, last });
         }
         has_room
     }
 
-    /// Puts reads back that were taken out, oldest first: they are older than those that came since. Returns how many
-    /// entries' do not fit.
-    pub fn put_back(&mut self, touches: &[Touch], most: usize) -> usize {
+    /// Puts reads back that were taken out, oldest first. They come before those that were added since. Returns the number of
+    /// entries that do not fit.
+    pub fn put_back(&mut self, touches: &[Touch], max: usize) -> usize {
         let mut lost = 0;
         for touch in touches.iter().rev() {
             if let Some(reads) = self.reads.get_mut(&touch.entry) {
                 reads.count = reads.count.saturating_add(touch.count);
-            } else if self.reads.len() < most {
+            } else if self.reads.len() < max {
                 self.put_back += 1;
                 self.reads.insert(touch.entry, Reads { count: touch.count, last: -self.put_back });
             } else {
@@ -52,7 +51,7 @@ impl TouchBuffer {
         lost
     }
 
-    /// Takes out so many reads of an entry, or as many as there are.
+    /// Removes `touch.count` reads of an entry, or all if there are fewer.
     pub fn subtract(&mut self, touch: Touch) {
         if let Some(reads) = self.reads.get_mut(&touch.entry) {
             reads.count = reads.count.saturating_sub(touch.count);
@@ -62,7 +61,7 @@ impl TouchBuffer {
         }
     }
 
-    /// How many reads of an entry wait here.
+    /// The number of reads of an entry in the buffer.
     pub fn count_of(&self, entry: EntryId) -> u16 {
         self.reads.get(&entry).map_or(0, |reads| reads.count)
     }
@@ -75,14 +74,14 @@ impl TouchBuffer {
         self.reads.len()
     }
 
-    /// Takes out those used longest ago, at most so many, oldest first.
-    pub fn take(&mut self, most: usize) -> Vec<Touch> {
-        if most == 0 {
+    /// Takes out at most `max` entries, those with the oldest last use first.
+    pub fn take(&mut self, max: usize) -> Vec<Touch> {
+        if max == 0 {
             return Vec::new();
         }
         let mut all: Vec<(EntryId, Reads)> = std::mem::take(&mut self.reads).into_iter().collect();
         all.sort_unstable_by_key(|(_, reads)| reads.last);
-        self.reads.extend(all.drain(most.min(all.len())..));
+        self.reads.extend(all.drain(max.min(all.len())..));
         all.into_iter().map(|(entry, reads)| Touch { entry, count: reads.count }).collect()
     }
 }
@@ -109,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_buffer_takes_only_what_it_knows() {
+    fn a_full_buffer_accepts_only_reads_of_its_entries() {
         let mut buffer = TouchBuffer::default();
         assert!(buffer.add(touch(1, 1), 1));
         assert!(!buffer.add(touch(2, 1), 1));

@@ -1,11 +1,11 @@
-//! Raising the feature level, after every member was updated. From that log entry on, all nodes keep the rules of the
-//! new level, and an earlier release cannot follow the log any more.
+//! Raises the feature level after every member was upgraded. From that log entry on, all nodes follow the rules of the new
+//! level, and an earlier release can no longer apply the log.
 
 use super::admin::{AdminDone, AdminFailure, AdminRequest};
 use super::error::NodeError;
-use super::own_reads::Before;
-use super::start::{Inner, Node};
-use super::write::Times;
+use super::own_reads::ReadsBefore;
+use super::write::Deadlines;
+use super::{inner::Inner, start::Node};
 use crate::api::{Consistency, FeatureLevel, NodeState};
 use crate::cache::limits::FEATURE_LEVEL_FIRST;
 use crate::cache::{Cache, Command};
@@ -15,7 +15,7 @@ use crate::replica::Envelope;
 use tokio::time::Instant;
 
 impl Node {
-    /// Raises the cluster's feature level to the newest one that all members know, and says which it is now.
+    /// Raises the cluster's feature level to the newest one that all members know. Returns the level.
     ///
     /// # Errors
     /// [`NodeError::Conflict`] when a member does not answer: nothing was done. Otherwise as any write.
@@ -30,20 +30,20 @@ impl Node {
 }
 
 impl Inner {
-    /// Refuses a command of a later level than the cluster keeps, before it is proposed: there may be nodes that could
-    /// not read it.
+    /// Refuses a command of a later level than the cluster's before it is proposed, because some nodes may be unable to apply
+    /// it.
     pub(super) async fn check_level(&self, command: &Command, deadline: Instant) -> Result<(), NodeError> {
         let needed = command.level();
         if needed == FEATURE_LEVEL_FIRST || needed <= self.feature_level() {
             return Ok(());
         }
-        // This node may be behind: the level it has applied says too little, never too much.
+        // This node may be behind: the level that it has applied can be too low, never too high.
         let limit = Some(deadline.saturating_duration_since(Instant::now()));
         let kept = self.read(Consistency::Linearizable, None, limit, Cache::feature_level).await?.value;
         if needed > kept { Err(NodeError::FeatureLevel { needed, kept }) } else { Ok(()) }
     }
 
-    /// The level that the cluster keeps, as far as this node has applied the log.
+    /// The cluster's feature level, as far as this node has applied the log.
     pub(super) fn feature_level(&self) -> u32 {
         self.consensus.replica().with_cache(Cache::feature_level)
     }
@@ -55,18 +55,18 @@ impl Inner {
 
     /// Carries out [`AdminRequest::RaiseFeatureLevel`], as the leader.
     pub(super) async fn raise_feature_level(&self, deadline: Instant) -> Result<FeatureLevel, AdminFailure> {
-        // A node that this leader takes in meanwhile would not be asked.
-        let _turn = self.turn(deadline).await?;
+        // Held so that this leader adds no node meanwhile, which would not be asked.
+        let _guard = self.lock_membership(deadline).await?;
         let asked = self.term_and_members();
         let level = newest_known_by_all(&self.states().await)?;
-        // What this node has applied may be the state of a leader that was replaced, or older than the last raise.
+        // This node may have been replaced as the leader, or may not have applied the last raise yet.
         let index = self.consensus.read_index(false).await.map_err(|error| match error {
             ReadIndexError::Stopped(reason) => AdminFailure::Stopped(reason),
             ReadIndexError::NotLeader { .. } | ReadIndexError::NoQuorum => AdminFailure::NotLeader,
         })?;
         self.consensus.replica().applied(index).await;
         if self.term_and_members() != asked {
-            // Another leader may have taken a node in that was not asked.
+            // Another leader may have added a node that was not asked.
             return Err(AdminFailure::NotLeader);
         }
         let kept = self.feature_level();
@@ -75,8 +75,8 @@ impl Inner {
         }
         let command = Command::RaiseFeatureLevel { level };
         let envelope = Envelope { idempotency_key: None, command }.encode();
-        let times = Times::at_once(deadline);
-        match self.propose_here(0, envelope, &Before::default(), times).await {
+        let deadlines = Deadlines::at_once(deadline);
+        match self.propose_here(0, envelope, &ReadsBefore::default(), deadlines).await {
             Ok(done) => match done.response.result {
                 Ok(_) => {
                     tracing::info!(level, "the feature level was raised");
@@ -90,7 +90,7 @@ impl Inner {
 }
 
 /// # Errors
-/// A member has not said what it knows.
+/// The error if a member does not report the level that it knows.
 fn newest_known_by_all(nodes: &[NodeState]) -> Result<u32, AdminFailure> {
     let mut newest = u32::MAX;
     for node in nodes {

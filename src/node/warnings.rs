@@ -1,52 +1,56 @@
-//! What an operator should look at although the node goes on: nodes of another cluster where members are expected. A data
-//! folder that was lost, or a list of peers that came to be empty, makes a cluster of one where the others expect a member.
-//! Both sides notice: that node is called by members of theirs, and they reach it where their member should be.
+//! Warnings: what an operator should look at although the node works. They are about nodes of another cluster where members
+//! are expected. If a node loses its data folder, or its list of peers becomes empty, it founds a cluster of one where the
+//! others expect a member. Both sides notice: members of the other cluster call the node, and they reach it at their
+//! member's address.
 
 use super::audit::{NoAnswer, Round};
-use super::start::Inner;
+use super::inner::Inner;
 use crate::api::{Warning, WarningCode};
 use crate::raft::RaftStatus;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// For so long a call from another cluster is told of. Members call every second.
-const TOLD_FOR: Duration = Duration::from_secs(60);
+/// How long a call from another cluster is reported. Members call every second.
+const REPORTED_FOR: Duration = Duration::from_secs(60);
 
-/// Where another cluster was met.
+/// Contacts with nodes of other clusters.
 #[derive(Default)]
 pub(super) struct OtherClusters {
-    /// When a node of one called here last.
+    /// When a node of another cluster called last.
     called: Mutex<Option<Instant>>,
-    /// The members at whose address one answered in the last round.
-    met: Mutex<Vec<Place>>,
+    /// The members at whose addresses such a node answered in the last round.
+    met: Mutex<Vec<MemberAddress>>,
 }
 
 /// A member's name, and its peer address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
+struct MemberAddress {
     name: String,
     peer: String,
 }
 
 impl OtherClusters {
-    /// A node of another cluster called, and was refused.
-    pub fn note_call(&self) {
+    /// Records that a node of another cluster called and was refused.
+    pub fn record_call(&self) {
         *self.called.lock().expect("no panic while held") = Some(Instant::now());
     }
 
     fn is_called(&self) -> bool {
-        self.called.lock().expect("no panic while held").is_some_and(|at| at.elapsed() < TOLD_FOR)
+        self.called.lock().expect("no panic while held").is_some_and(|at| at.elapsed() < REPORTED_FOR)
     }
 
-    /// Takes in whom this node reached in a round, and writes to the log what is new.
-    pub fn note_round(&self, round: &Round) {
+    /// Records which members' addresses belong to other clusters, and logs those that are new.
+    pub fn record_round(&self, round: &Round) {
         let others = round.iter().filter(|(_, answer)| *answer == Err(NoAnswer::OtherCluster));
-        let met: Vec<Place> = others
-            .map(|(member, _)| Place { name: member.member.name.clone(), peer: member.member.peer.clone() })
+        let met: Vec<MemberAddress> = others
+            .map(|(member, _)| MemberAddress {
+                name: member.member.name.clone(),
+                peer: member.member.peer.clone(),
+            })
             .collect();
         let mut before = self.met.lock().expect("no panic while held");
-        for Place { name, peer } in met.iter().filter(|place| !before.contains(place)) {
+        for MemberAddress { name, peer } in met.iter().filter(|place| !before.contains(place)) {
             tracing::warn!(node = name, peer, "the node at a member's address belongs to another cluster");
         }
         *before = met;
@@ -54,12 +58,12 @@ impl OtherClusters {
 }
 
 impl Inner {
-    /// What is odd now; empty as it should be. At most one of each kind and member.
+    /// The warnings now, normally none. At most one of each kind and member.
     pub(super) fn warnings(&self, status: &RaftStatus) -> Vec<Warning> {
         let met = self.other_clusters.met.lock().expect("no panic while held").clone();
         let mut warnings: Vec<Warning> = met
             .into_iter()
-            .map(|Place { name, peer }| Warning {
+            .map(|MemberAddress { name, peer }| Warning {
                 code: WarningCode::MemberOfAnotherCluster,
                 detail: format!(
                     "the node at {peer}, where member {name} should be, belongs to another cluster"
@@ -89,12 +93,12 @@ mod tests {
     use crate::replica::Member;
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_is_told_of_for_a_minute_after_the_last() {
+    async fn a_call_is_reported_for_a_minute_after_the_last() {
         let others = OtherClusters::default();
         assert!(!others.is_called());
         for _ in 0..3 {
-            others.note_call();
-            tokio::time::advance(TOLD_FOR - Duration::from_secs(1)).await;
+            others.record_call();
+            tokio::time::advance(REPORTED_FOR - Duration::from_secs(1)).await;
             assert!(others.is_called());
         }
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -102,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_is_told_of_until_a_round_finds_it_otherwise() {
+    fn a_member_is_reported_until_a_round_finds_it_otherwise() {
         let round = |answers: [NoAnswer; 2]| -> Round {
             let member = |id: u64| MemberState {
                 id,
@@ -120,11 +124,11 @@ mod tests {
         let others = OtherClusters::default();
         let met =
             || -> Vec<String> { others.met.lock().unwrap().iter().map(|met| met.peer.clone()).collect() };
-        others.note_round(&round([NoAnswer::Silent, NoAnswer::OtherCluster]));
+        others.record_round(&round([NoAnswer::Silent, NoAnswer::OtherCluster]));
         assert_eq!(met(), ["127.0.0.1:3"]);
-        others.note_round(&round([NoAnswer::OtherCluster, NoAnswer::OtherCluster]));
+        others.record_round(&round([NoAnswer::OtherCluster, NoAnswer::OtherCluster]));
         assert_eq!(met(), ["127.0.0.1:2", "127.0.0.1:3"]);
-        others.note_round(&round([NoAnswer::Silent, NoAnswer::Silent]));
+        others.record_round(&round([NoAnswer::Silent, NoAnswer::Silent]));
         assert!(met().is_empty());
     }
 }

@@ -1,10 +1,9 @@
-//! A watch: every change once, in order, from any index whose changes are still kept.
+//! A watch delivers every change once, in order, from any index whose changes are still in the change log.
 //!
-//! A watcher pulls. A node keeps nothing for it but its cursor, so a slow watcher costs nothing, and `apply` never waits
-//! for it.
+//! A watcher pulls. A node keeps only its cursor, so a slow watcher costs nothing, and `apply` never waits for it.
 
 use super::error::NodeError;
-use super::start::{Inner, Node};
+use super::{inner::Inner, start::Node};
 use crate::api::Consistency;
 use crate::cache::{Cache, Event};
 use crate::peer::NodeId;
@@ -16,22 +15,21 @@ use tokio::time::{Instant, sleep_until};
 
 /// A watcher that gets no changes gets a bookmark this often.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(5);
-/// How long a majority may take to confirm that this node still hears of everything.
-const TOUCH_LIMIT: Duration = Duration::from_secs(5);
-/// One that has seen all that there is looks again after so long at the earliest: under load it then gets many changes at a
-/// time, for one wake-up.
-const LOOK_INTERVAL: Duration = Duration::from_millis(5);
-/// What a watcher takes at a time, at most: so many changes, and so many bytes of them or one that is larger. They are kept alive
+/// Timeout of the read index that confirms, before a bookmark, that this node still gets all changes.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
+/// A watcher that has every change looks for new ones at most this often. So under load it gets many changes for one wake-up.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// Most changes that a watcher takes at a time, and most bytes of them; one larger change is taken alone. They stay in memory
 /// until they are sent, so it is little.
 const PAGE_CHANGES: usize = 256;
 pub const PAGE_BYTES: usize = 64 * 1024;
 
-/// What a watcher gets. Indexes and changes are the same on all nodes.
+/// An item for a watcher. Indexes and changes are the same on all nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WatchItem {
     /// The next changes, oldest first.
     Changes(Vec<ChangeSet>),
-    /// Up to this index there was nothing else, and this node still hears of what comes.
+    /// There were no other changes up to this index, and this node still gets all changes.
     Bookmark(u64),
     /// Changes after `from` are missing: the change log no longer holds them. The client must read a state of index `up_to`
     /// or later. The changes after `up_to` follow.
@@ -46,20 +44,20 @@ pub(super) struct Watch {
     applied: watch::Receiver<u64>,
     prefix: String,
     cursor: u64,
-    /// Whether the cursor is the client's, and no change was looked up yet.
+    /// Whether the cursor is still the one that the client named.
     is_new: bool,
-    /// Whether there was more behind the last page.
+    /// Whether there were more changes after the last page.
     more: bool,
-    looked: Instant,
-    /// When the watcher got something last.
+    polled: Instant,
+    /// When the watcher last got an item.
     delivered: Instant,
 }
 
 impl Inner {
-    /// Watches the keys that start with `prefix`, from behind the index `from`, or from now.
+    /// Watches the keys that start with `prefix`: the changes after the index `from`, or after now.
     ///
     /// # Errors
-    /// [`NodeError`]: this node is out of service or stopping, or `from` is an index that the cluster has not come to.
+    /// [`NodeError`]: this node is out of service or stopping, or the cluster has not reached the index `from`.
     pub(super) async fn watch(
         self: &Arc<Self>,
         prefix: String,
@@ -71,10 +69,10 @@ impl Inner {
         let applied = node.consensus.replica().watch_applied();
         let now = *applied.borrow();
         if let Some(from) = from.filter(|from| *from > now) {
-            // This node may be behind. The leader knows.
+            // This node may be behind, so ask the leader.
             let index = node.read(Consistency::Linearizable, None, None, Cache::index).await?.value;
             if from > index {
-                let reason = format!("the cluster is at index {index}, it has not come to {from} yet");
+                let reason = format!("the cluster is at index {index}, it has not reached {from} yet");
                 return Err(NodeError::Conflict(reason));
             }
         }
@@ -86,19 +84,19 @@ impl Inner {
             cursor: from.unwrap_or(now),
             is_new: true,
             more: true,
-            looked: begun,
+            polled: begun,
             delivered: begun,
         })
     }
 }
 
 impl Node {
-    /// Whether this node is to stop.
+    /// Whether this node is about to stop.
     pub fn is_draining(&self) -> bool {
         self.inner.refuse_when_draining().is_err()
     }
 
-    /// Returns once this node takes no more writes because it is to stop.
+    /// Returns once this node accepts no more writes, because it is about to stop.
     pub async fn drained(&self) {
         let drains = self.inner.drains.notified();
         if !self.is_draining() {
@@ -108,21 +106,21 @@ impl Node {
 }
 
 impl Node {
-    /// The newest operations that were applied here, newest first: up to a hundred, also from before a restart. Fewer when large
-    /// values have pushed them out.
+    /// The newest operations that this node has applied, newest first: up to a hundred, also from before a restart. Fewer if
+    /// large values have displaced them.
     pub(super) fn recent(&self, limit: usize) -> Vec<Operation> {
         self.inner.consensus.replica().change_log().recent(limit.min(RECENT_MAX))
     }
 
-    /// The node at which a client asked for what each of these log entries did. `None` for what the cluster did by itself, and for
-    /// what is no longer among the recent changes.
+    /// For each of these log entries, the node whose client requested it. `None` for what the cluster did by itself, and for
+    /// entries that are no longer in the change log.
     pub(super) fn asked_at(&self, indexes: &[u64]) -> Vec<Option<NodeId>> {
         self.inner.consensus.replica().change_log().asked_at(indexes)
     }
 }
 
 impl Watch {
-    /// The index up to which the watcher has everything.
+    /// The index up to which the watcher has every change.
     pub fn cursor(&self) -> u64 {
         self.cursor
     }
@@ -142,19 +140,19 @@ impl Watch {
         }
     }
 
-    /// Waits for what follows. Nothing is lost when it is dropped before it answers.
+    /// Waits for the next item. Nothing is lost if the future is dropped before it is ready.
     pub async fn next(&mut self) -> WatchItem {
         loop {
-            // Before it looks, so that a node that stops after that wakes it.
+            // Registered before the check, so that no notification is missed.
             let node = self.node.clone();
             let drains = node.drains.notified();
             if let Err(error) = node.refuse_when_draining().and_then(|()| node.refuse_when_out_of_service()) {
                 return WatchItem::Closed { resume: self.cursor, reason: error.to_string() };
             }
-            let next_look = self.looked + LOOK_INTERVAL;
-            if self.more || next_look <= Instant::now() {
+            let next_poll = self.polled + POLL_INTERVAL;
+            if self.more || next_poll <= Instant::now() {
                 self.applied.mark_unchanged();
-                if let Some(item) = self.look() {
+                if let Some(item) = self.take_page() {
                     self.delivered = Instant::now();
                     return item;
                 }
@@ -165,23 +163,24 @@ impl Watch {
             }
             let bookmark = self.delivered + BOOKMARK_INTERVAL;
             if bookmark <= Instant::now() {
-                let in_touch = node.read(Consistency::Linearizable, None, Some(TOUCH_LIMIT), Cache::index);
-                let in_touch = tokio::select! {
-                    read = in_touch => read,
+                let confirmed =
+                    node.read(Consistency::Linearizable, None, Some(CONFIRM_TIMEOUT), Cache::index);
+                let confirmed = tokio::select! {
+                    read = confirmed => read,
                     () = drains => continue,
                 };
                 self.delivered = Instant::now();
-                return match in_touch {
+                return match confirmed {
                     Ok(_) => WatchItem::Bookmark(self.cursor),
-                    // Elsewhere there may be changes that never come here.
+                    // Other nodes may have changes that never reach this one.
                     Err(error) => WatchItem::Closed { resume: self.cursor, reason: error.to_string() },
                 };
             }
-            let next_look = self.looked + LOOK_INTERVAL;
+            let next_poll = self.polled + POLL_INTERVAL;
             let more = async {
-                // Its sender lives as long as the node.
+                // The sender lives as long as the node, so waiting can't fail.
                 let _ = self.applied.changed().await;
-                sleep_until(next_look).await;
+                sleep_until(next_poll).await;
             };
             tokio::select! {
                 () = more => {}
@@ -191,9 +190,9 @@ impl Watch {
         }
     }
 
-    /// Moves on over a page of what is there.
-    fn look(&mut self) -> Option<WatchItem> {
-        self.looked = Instant::now();
+    /// Advances over the next page. Returns an item if the page has one for the watcher.
+    fn take_page(&mut self) -> Option<WatchItem> {
+        self.polled = Instant::now();
         let from = self.cursor;
         let was_new = std::mem::replace(&mut self.is_new, false);
         match self.node.consensus.replica().change_log().after(from, PAGE_CHANGES, PAGE_BYTES) {

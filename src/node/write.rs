@@ -1,9 +1,9 @@
-//! Writes: into the log when this node leads, over the peer link to the leader when it does not.
+//! Writes: proposed here if this node leads, otherwise forwarded to the leader.
 
 use super::error::NodeError;
 use super::forward::{ForwardFailure, forward_write};
-use super::own_reads::{Before, Fate};
-use super::start::Inner;
+use super::inner::Inner;
+use super::own_reads::{Delivery, ReadsBefore};
 use crate::cache::{Command, Outcome};
 use crate::peer::NodeId;
 use crate::raft::{ProposeError, Proposed};
@@ -12,36 +12,37 @@ use bytes::Bytes;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// A pause before asking a leader that was not one a moment ago.
+/// The pause before the next attempt after a node turned out not to lead.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
-/// A pause before proposing again when no majority has answered the leader for a while.
+/// The pause before proposing again while the leader has no lease.
 const LEASE_PAUSE: Duration = Duration::from_millis(20);
-/// The least that is left of the time for the last try. Cut short, a refusal would become an unknown outcome.
-const LAST_TRY: Duration = Duration::from_millis(250);
+/// The last attempt starts at least this long before the deadline. With less time left, a refusal could come too late and
+/// become an unknown outcome.
+const LAST_ATTEMPT_MIN: Duration = Duration::from_millis(250);
 
-/// How long a write may take.
+/// The deadlines of a write.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
-    /// Until when a leader that takes it is looked for.
+pub(super) struct Deadlines {
+    /// Until when the write is proposed: until then attempts that had no effect are repeated.
     pub propose: Instant,
-    /// Until when its outcome is waited for.
+    /// Until when to wait for the outcome.
     pub answer: Instant,
 }
 
-impl Times {
-    /// Proposed now or never.
+impl Deadlines {
+    /// A single attempt, now.
     pub fn at_once(answer: Instant) -> Self {
         Self { propose: Instant::now(), answer }
     }
 }
 
-/// A command on its way into the log.
+/// A write of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteRequest {
     pub command: Command,
-    /// The client's name for the request: sent again with the same one, it is applied once.
+    /// The client's name for the request: requests with the same one are applied once.
     pub idempotency_key: Option<String>,
-    /// How long to wait for the outcome; the node's own limit when `None`.
+    /// How long to wait for the outcome; the node's default if `None`.
     pub limit: Option<Duration>,
 }
 
@@ -51,14 +52,14 @@ impl From<Command> for WriteRequest {
     }
 }
 
-/// A command that was applied.
+/// The result of a write that was applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     pub outcome: Outcome,
-    /// Index of the log entry; where `replayed`, of the entry of the retry.
+    /// Index of the log entry. If `replayed`, that of the retry.
     pub index: u64,
     pub term: u64,
-    /// The outcome was remembered from an earlier request with the same idempotency key.
+    /// Whether the outcome is that of an earlier request with the same idempotency key.
     pub replayed: bool,
 }
 
@@ -68,41 +69,46 @@ impl Inner {
         self.refuse_when_removed()?;
         let answer = Instant::now() + request.limit.unwrap_or(self.options.limits.request);
         self.check_level(&request.command, answer).await?;
-        let last_try = answer.checked_sub(LAST_TRY).unwrap_or(answer);
-        // Encoded first, so that a value that waits is held once.
+        let last_attempt = answer.checked_sub(LAST_ATTEMPT_MIN).unwrap_or(answer);
+        // Encoded before it waits, so that its value is in memory only once.
         let body = Envelope { idempotency_key: request.idempotency_key, command: request.command }.encode();
         if body.len() > COMMAND_BYTES_MAX {
             return Err(NodeError::TooLarge { bytes: body.len(), limit: COMMAND_BYTES_MAX });
         }
-        let _place = self.admission.enter(body.len(), last_try).await?;
-        let propose = (Instant::now() + self.options.limits.leader_wait).min(last_try);
-        let done = self.propose_anywhere(body, Times { propose, answer }).await?;
+        let _permit = self.admission.admit(body.len(), last_attempt).await?;
+        let propose = (Instant::now() + self.options.limits.leader_wait).min(last_attempt);
+        let done = self.propose_anywhere(body, Deadlines { propose, answer }).await?;
         let (index, term) = (done.index, done.term);
         let outcome = done.response.result.map_err(|error| NodeError::Refused { error, index, term })?;
         Ok(Written { outcome, index, term, replayed: done.response.replayed })
     }
 
-    /// Tries until the proposal was made somewhere or time is up. As long as nothing was proposed, trying
-    /// again is harmless; once something may have been, the first answer is final.
-    async fn propose_anywhere(&self, body: Bytes, times: Times) -> Result<Proposed, NodeError> {
+    /// Tries until the command is proposed, here or by the leader, or the time is up. As long as nothing was proposed, an
+    /// attempt can be repeated. Once something may have been proposed, the first answer is final.
+    async fn propose_anywhere(&self, body: Bytes, deadlines: Deadlines) -> Result<Proposed, NodeError> {
         let reads = self.touches.before_write();
-        let done = self.propose_with(&reads.before, body, times).await;
-        let fate = match &done {
-            Ok(_) => Fate::Taken,
-            Err(NodeError::Busy | NodeError::Unavailable(_)) => Fate::Refused,
-            Err(_) => Fate::Unknown,
+        let done = self.propose_with(&reads.before, body, deadlines).await;
+        let delivery = match &done {
+            Ok(_) => Delivery::Delivered,
+            Err(NodeError::Busy | NodeError::Unavailable(_)) => Delivery::Refused,
+            Err(_) => Delivery::Unknown,
         };
-        reads.end(fate, || self.consensus.replica().with_cache(|cache| cache.config().touch));
+        reads.end(delivery, || self.consensus.replica().with_cache(|cache| cache.config().touch));
         done
     }
 
-    async fn propose_with(&self, before: &Before, body: Bytes, times: Times) -> Result<Proposed, NodeError> {
+    async fn propose_with(
+        &self,
+        before: &ReadsBefore,
+        body: Bytes,
+        deadlines: Deadlines,
+    ) -> Result<Proposed, NodeError> {
         loop {
-            let leader = self.wait_for_leader(times.propose).await?;
+            let leader = self.wait_for_leader(deadlines.propose).await?;
             let result = if leader == self.identity.node_id {
-                self.propose_here(leader, body.clone(), before, times).await
+                self.propose_here(leader, body.clone(), before, deadlines).await
             } else {
-                forward_write(self, leader, body.clone(), before.clone(), times).await
+                forward_write(self, leader, body.clone(), before.clone(), deadlines).await
             };
             let reason = match result {
                 Ok(done) => return Ok(done),
@@ -111,8 +117,8 @@ impl Inner {
                 Err(ForwardFailure::Stopped(reason)) => return Err(NodeError::Fatal(reason)),
                 Err(ForwardFailure::NothingDone(reason)) => reason,
             };
-            if Instant::now() + RETRY_PAUSE >= times.propose {
-                let reason = match self.audit.standing.has_majority() {
+            if Instant::now() + RETRY_PAUSE >= deadlines.propose {
+                let reason = match self.audit.health.has_majority() {
                     true => reason,
                     false => "no majority of the voters answers this node".into(),
                 };
@@ -122,16 +128,16 @@ impl Inner {
         }
     }
 
-    /// Proposes as the leader, for a client of node `by`, or for the cluster itself when that is 0. The reads `before` count
-    /// before the command.
+    /// Proposes as the leader, for a client of node `by`, or for the cluster itself if that is 0. The touches `before` are
+    /// applied before the command.
     pub(super) async fn propose_here(
         &self,
         by: NodeId,
         body: Bytes,
-        before: &Before,
-        times: Times,
+        before: &ReadsBefore,
+        deadlines: Deadlines,
     ) -> Result<Proposed, ForwardFailure> {
-        // An entry that is too large would be kept by this node and could be sent to no other.
+        // This node could store an entry that is too large, but could not send it to any other.
         if body.len() > COMMAND_BYTES_MAX {
             let reason = format!("a command has at most {COMMAND_BYTES_MAX} bytes, this one {}", body.len());
             return Err(ForwardFailure::NothingDone(reason));
@@ -141,11 +147,13 @@ impl Inner {
         let touches = reads.encoded();
         loop {
             let proposed = self.consensus.propose(by, body.clone(), touches.clone());
-            let Ok(result) = timeout_at(times.answer, proposed).await else {
+            let Ok(result) = timeout_at(deadlines.answer, proposed).await else {
                 return Err(ForwardFailure::Unknown("no majority confirmed the write in time".into()));
             };
-            // It waits here: asked again from outside, the leader would get the body again each time, and have more to do.
-            if matches!(result, Err(ProposeError::NoLease)) && Instant::now() + LEASE_PAUSE < times.propose {
+            // The leader waits here. If the other node retried instead, it would send the body again each time.
+            if matches!(result, Err(ProposeError::NoLease))
+                && Instant::now() + LEASE_PAUSE < deadlines.propose
+            {
                 tokio::time::sleep(LEASE_PAUSE).await;
                 continue;
             }

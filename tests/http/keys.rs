@@ -283,7 +283,7 @@ async fn a_read_waits_for_the_index_it_needs() {
             for path in ["/v1/kv/k", "/v1/keys", "/v1/config"] {
                 let path = format!("{path}?consistency={consistency}&min_index={far}");
                 let problem = server.refused(Method::GET, &path, &[], "", "conflict").await;
-                assert!(problem["detail"].as_str().unwrap().contains("has not come to"), "{problem}");
+                assert!(problem["detail"].as_str().unwrap().contains("has not reached"), "{problem}");
             }
         }
     }

@@ -62,7 +62,7 @@ impl Server {
         let address = listener.local_addr().unwrap().to_string();
         let options = change(NodeOptions::alone(dir.path()));
         let opened = Opened::open(options).await.unwrap();
-        let front = Front::new(opened.formation(), limits.front);
+        let front = Front::new(opened.bootstrap(), limits.front);
         let settings = HttpSettings { limits: limits.http, ..settings };
         let http = HttpServer::start(listener, AppState::new(front.clone(), settings));
         let url = format!("http://{address}");

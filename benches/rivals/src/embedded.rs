@@ -108,7 +108,7 @@ impl Cluster {
                     limits: Limits::default(),
                 };
                 let opened = Opened::open(options).await?;
-                let front = Front::new(opened.formation(), FrontLimits::default());
+                let front = Front::new(opened.bootstrap(), FrontLimits::default());
                 let state = AppState::new(front.clone(), HttpSettings::default());
                 let server = HttpServer::start(listener, state);
                 let node = opened.start().await?;

@@ -109,7 +109,7 @@ struct NotToggled {
 impl Sync {
     /// Asks all members for their status, for 500 ms at most.
     pub async fn of(session: &Session) -> Self {
-        let Nodes { asked_by, at_ms, nodes, .. } = Arc::unwrap_or_clone(session.admin().nodes_lately().await);
+        let Nodes { asked_by, at_ms, nodes, .. } = Arc::unwrap_or_clone(session.admin().nodes_cached().await);
         let (mine, others): (Vec<NodeState>, Vec<NodeState>) =
             nodes.into_iter().partition(|state| state.id == asked_by);
         let own: Option<NodeReport> = mine.into_iter().find_map(|state| state.report);

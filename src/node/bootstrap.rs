@@ -1,41 +1,41 @@
-//! How nodes that start with nothing but a list of URLs become one cluster, whatever the order of start.
+//! Bootstraps a cluster from nodes that start with a list of URLs only, in any order.
 //!
-//! Each asks every URL of its list who is there. A node is known by the number of its data folder, so it
-//! does not matter how a URL is spelt or whether a list names the node itself. When all have met all and
-//! their lists agree, the one whose data folder has the lowest number writes the *founding record*: the cluster's id,
-//! and which data folder is which node. The others take it over. A node whose data folder is not in the
-//! record of a cluster that exists already is refused: it was wiped, or it is new, and has to join.
+//! Each node requests the [`NodeInfo`] behind every URL of its list. A node is identified by the UUID of its data folder, so
+//! it does not matter how a URL is written, or whether a list contains the node itself. When all nodes have met all others and
+//! their lists agree, the node whose data folder has the lowest UUID writes the *founding record*: the cluster's id, and
+//! which data folder is which node. The other nodes adopt it. If the cluster exists already, a node whose data folder is not
+//! in the record is refused: it is new or has lost its data, and must join.
 
-use super::discovery::introductions;
+use super::discovery::node_infos;
 use super::identity::{Identity, store_uuid};
 use super::{NodeOptions, Origin, StartError};
-use crate::api::{Founding, FoundingMember, Introduction};
+use crate::api::{Founding, FoundingMember, NodeInfo};
 use crate::cache::CacheConfig;
 use crate::storage::LogStore;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Most nodes that may form a cluster together: their numbers come before any that the log gives.
+/// Most nodes that can form a cluster together. Numbers up to this one are reserved for them; the log assigns later ones.
 pub(super) const FOUNDING_NODES_MAX: usize = 16;
 
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_LAST: Duration = Duration::from_secs(2);
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// What this node tells others about itself, before and after it has a cluster. Cheap to clone.
+/// What this node tells other nodes about itself, before and after it belongs to a cluster. Cheap to clone.
 #[derive(Clone)]
-pub struct Formation {
-    introduction: Arc<Mutex<Introduction>>,
+pub struct Bootstrap {
+    node_info: Arc<Mutex<NodeInfo>>,
 }
 
-impl Formation {
+impl Bootstrap {
     pub(super) fn new(
         options: &NodeOptions,
         store: &LogStore,
         peer: &str,
         identity: Option<&Identity>,
     ) -> Self {
-        let introduction = Introduction {
+        let node_info = NodeInfo {
             name: options.name.clone(),
             http: options.http_advertise.clone(),
             peer: peer.to_owned(),
@@ -48,31 +48,31 @@ impl Formation {
                 Origin::Join { .. } => None,
             },
         };
-        Self { introduction: Arc::new(Mutex::new(introduction)) }
+        Self { node_info: Arc::new(Mutex::new(node_info)) }
     }
 
-    /// What others are told.
-    pub fn introduction(&self) -> Introduction {
-        self.introduction.lock().expect("no panic while held").clone()
+    /// The answer to `GET /v1/introduction`.
+    pub fn node_info(&self) -> NodeInfo {
+        self.node_info.lock().expect("no panic while held").clone()
     }
 
     pub(super) fn belongs_to(&self, identity: &Identity) {
-        let mut introduction = self.introduction.lock().expect("no panic while held");
-        introduction.founding.clone_from(&identity.founding);
-        introduction.cluster_id = Some(identity.cluster_id.clone());
+        let mut node_info = self.node_info.lock().expect("no panic while held");
+        node_info.founding.clone_from(&identity.founding);
+        node_info.cluster_id = Some(identity.cluster_id.clone());
     }
 
     fn met(&self, list: BTreeSet<String>) {
-        self.introduction.lock().expect("no panic while held").list = Some(list);
+        self.node_info.lock().expect("no panic while held").list = Some(list);
     }
 }
 
-/// The record of a cluster that this node founds alone.
-pub(super) fn found_alone(me: Introduction, config: CacheConfig) -> Founding {
+/// The founding record of a cluster of this node alone.
+pub(super) fn found_alone(me: NodeInfo, config: CacheConfig) -> Founding {
     found([me], config)
 }
 
-fn found(nodes: impl IntoIterator<Item = Introduction>, config: CacheConfig) -> Founding {
+fn found(nodes: impl IntoIterator<Item = NodeInfo>, config: CacheConfig) -> Founding {
     let numbered = (1..).zip(nodes);
     let members = numbered.map(|(id, node)| FoundingMember {
         id,
@@ -85,7 +85,7 @@ fn found(nodes: impl IntoIterator<Item = Introduction>, config: CacheConfig) -> 
     Founding { cluster_id, members: members.collect(), config }
 }
 
-/// This node's identity by a founding record; `None` when its data folder is not in it.
+/// A node's identity according to a founding record; `None` if its data folder is not in the record.
 pub(super) fn identity_by(founding: &Founding, store_uuid: &str) -> Option<Identity> {
     let me = founding.members.iter().find(|member| member.store_uuid == store_uuid)?;
     Some(Identity {
@@ -98,39 +98,39 @@ pub(super) fn identity_by(founding: &Founding, store_uuid: &str) -> Option<Ident
     })
 }
 
-/// Meets the others until there is a cluster, and returns this node's place in it.
+/// Asks the other nodes until there is a cluster. Returns this node's identity in it.
 ///
 /// # Errors
-/// [`StartError::Formation`], a sentence: the lists disagree, or the cluster exists without this folder.
+/// [`StartError::Bootstrap`]: the lists disagree, or the cluster exists and was not founded with this data folder.
 pub(super) async fn form(
-    formation: &Formation,
+    bootstrap: &Bootstrap,
     urls: &[String],
     config: &CacheConfig,
 ) -> Result<Identity, StartError> {
-    let mut pause = RETRY_FIRST;
-    let mut told = String::new();
+    let mut pause = RETRY_PAUSE;
+    let mut last_reason = String::new();
     loop {
-        let round = Round::ask(formation.introduction(), urls).await;
-        match round.decide(formation, config).map_err(StartError::Formation)? {
+        let round = Round::ask(bootstrap.node_info(), urls).await;
+        match round.decide(bootstrap, config).map_err(StartError::Bootstrap)? {
             Step::Founded(identity) => return Ok(identity),
             Step::Wait(reason) => {
-                if reason != told {
+                if reason != last_reason {
                     tracing::info!("{reason}");
-                    told = reason;
-                    pause = RETRY_FIRST;
+                    last_reason = reason;
+                    pause = RETRY_PAUSE;
                 }
             }
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY_LAST);
+        pause = (pause * 2).min(RETRY_PAUSE_MAX);
     }
 }
 
-/// What one round of asking brought.
+/// The answers of one round.
 struct Round {
-    me: Introduction,
-    /// The nodes met, by data folder; this one is among them.
-    nodes: BTreeMap<String, Introduction>,
+    me: NodeInfo,
+    /// The nodes that answered, and this node, by the UUID of their data folders.
+    nodes: BTreeMap<String, NodeInfo>,
     missing: Vec<String>,
 }
 
@@ -140,8 +140,8 @@ enum Step {
 }
 
 impl Round {
-    async fn ask(me: Introduction, urls: &[String]) -> Self {
-        let answers = introductions(urls).await;
+    async fn ask(me: NodeInfo, urls: &[String]) -> Self {
+        let answers = node_infos(urls).await;
         let mut nodes = BTreeMap::from([(me.store_uuid.clone(), me.clone())]);
         let mut missing = Vec::new();
         for (url, answer) in urls.iter().zip(answers) {
@@ -156,7 +156,7 @@ impl Round {
         Self { me, nodes, missing }
     }
 
-    fn decide(&self, formation: &Formation, config: &CacheConfig) -> Result<Step, String> {
+    fn decide(&self, bootstrap: &Bootstrap, config: &CacheConfig) -> Result<Step, String> {
         for node in self.nodes.values() {
             if let Some(step) = self.existing_cluster(node)? {
                 return Ok(step);
@@ -169,7 +169,7 @@ impl Round {
             return Err(format!("at most {FOUNDING_NODES_MAX} nodes form a cluster; later ones join it"));
         }
         let mine: BTreeSet<String> = self.nodes.keys().cloned().collect();
-        formation.met(mine.clone());
+        bootstrap.met(mine.clone());
         for node in self.nodes.values().filter(|node| node.store_uuid != self.me.store_uuid) {
             match &node.list {
                 Some(theirs) if *theirs != mine => return Err(self.disagreement(node, theirs, &mine)),
@@ -177,11 +177,11 @@ impl Round {
                 None => return Ok(Step::Wait(format!("waiting for {} to meet the others", node.http))),
             }
         }
-        // The founder is chosen by what never changes, the numbers are given by address, which people see.
+        // The founder is chosen by UUID, which never changes. Numbers are assigned by address, which people see.
         if self.nodes.keys().next() != Some(&self.me.store_uuid) {
             return Ok(Step::Wait("waiting for the first node to found the cluster".into()));
         }
-        let mut order: Vec<Introduction> = self.nodes.values().cloned().collect();
+        let mut order: Vec<NodeInfo> = self.nodes.values().cloned().collect();
         order.sort_by_key(|node| natural(&node.http));
         let config = order.first().and_then(|first| first.config.clone()).unwrap_or_else(|| config.clone());
         let founding = found(order, config);
@@ -189,8 +189,8 @@ impl Round {
         Ok(Step::Founded(identity))
     }
 
-    /// A node that was met belongs to a cluster already: either we are in its record, or we are refused.
-    fn existing_cluster(&self, node: &Introduction) -> Result<Option<Step>, String> {
+    /// If the node belongs to a cluster already, either this node is in its founding record, or it is refused.
+    fn existing_cluster(&self, node: &NodeInfo) -> Result<Option<Step>, String> {
         let Some(cluster_id) = &node.cluster_id else { return Ok(None) };
         let identity = node.founding.as_ref().and_then(|founding| identity_by(founding, &self.me.store_uuid));
         match identity {
@@ -203,34 +203,29 @@ impl Round {
         }
     }
 
-    fn disagreement(
-        &self,
-        node: &Introduction,
-        theirs: &BTreeSet<String>,
-        mine: &BTreeSet<String>,
-    ) -> String {
+    fn disagreement(&self, node: &NodeInfo, theirs: &BTreeSet<String>, mine: &BTreeSet<String>) -> String {
         let name = |store: &String| {
             self.nodes.get(store).map_or_else(|| "a node unknown here".into(), |n| n.http.clone())
         };
         let only_theirs: Vec<String> = theirs.difference(mine).map(name).collect();
         let only_mine: Vec<String> = mine.difference(theirs).map(name).collect();
-        let mut told = vec!["the lists of nodes disagree".to_owned()];
+        let mut sentences = vec!["the lists of nodes disagree".to_owned()];
         if !only_theirs.is_empty() {
-            told.push(format!(
+            sentences.push(format!(
                 "the list of {} has {}, this node's has not",
                 node.http,
                 only_theirs.join(", ")
             ));
         }
         if !only_mine.is_empty() {
-            told.push(format!(
+            sentences.push(format!(
                 "this node's list has {}, that of {} has not",
                 only_mine.join(", "),
                 node.http
             ));
         }
-        told.push("give every node the same list".to_owned());
-        told.join("; ")
+        sentences.push("give every node the same list".to_owned());
+        sentences.join("; ")
     }
 }
 

@@ -1,75 +1,76 @@
-//! How this node stands with the others: who answers it, whether those are a majority, whether they still count it among
-//! them. What changes is written to the log that operators read.
+//! The health of the cluster as this node sees it: which members answer, whether they are a majority, and whether they say
+//! that this node was removed. Changes are logged for operators.
 
 use super::audit::Round;
 use super::error::NodeError;
-use super::start::Inner;
+use super::inner::Inner;
 use crate::peer::NodeId;
 use crate::raft::RaftStatus;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// One that has not answered so many rounds does not answer; so many rounds make a majority's loss, or a removal, certain.
+/// So many rounds in a row without an answer, without a majority, or with a majority that disowns this node, count as a
+/// change.
 const ROUNDS: u32 = 2;
 
-/// What the last rounds showed.
-pub(super) struct Standing {
+/// The result of the last rounds.
+pub(super) struct ClusterHealth {
     majority: AtomicBool,
     removed: AtomicBool,
 }
 
-impl Default for Standing {
+impl Default for ClusterHealth {
     fn default() -> Self {
         Self { majority: AtomicBool::new(true), removed: AtomicBool::new(false) }
     }
 }
 
-impl Standing {
-    /// Whether a majority of the voters has answered lately, this node among them if it is one.
+impl ClusterHealth {
+    /// Whether a majority of the voters has answered recently. This node counts, if it is a voter.
     pub fn has_majority(&self) -> bool {
         self.majority.load(Relaxed)
     }
 
-    /// Whether the others say that this node is no member any more.
+    /// Whether the other members say that this node is no longer one.
     pub fn is_removed(&self) -> bool {
         self.removed.load(Relaxed)
     }
 }
 
 impl Inner {
-    /// A node that was removed takes nothing more for the cluster, nor tells what it knew of it.
+    /// A removed node accepts no requests for the cluster and answers none from its state.
     pub(super) fn refuse_when_removed(&self) -> Result<(), NodeError> {
-        if self.audit.standing.is_removed() {
+        if self.audit.health.is_removed() {
             return Err(NodeError::Unavailable("this node was removed from the cluster".into()));
         }
         Ok(())
     }
 }
 
-/// Follows the rounds, and remembers from one to the next what it takes to tell of a change once.
+/// Updates [`ClusterHealth`] after each round, and logs each change once.
 #[derive(Default)]
-pub(super) struct Observer {
-    /// Rounds that each of the others has not answered.
+pub(super) struct HealthTracker {
+    /// For each other member, how many rounds in a row it has not answered.
     silent: BTreeMap<NodeId, u32>,
     without_majority: u32,
     disowned: u32,
-    lead: Option<(NodeId, u64)>,
+    leader: Option<(NodeId, u64)>,
 }
 
-impl Observer {
-    /// Takes in who answered in a round, and what.
-    pub fn note(&mut self, node: &Inner, status: &RaftStatus, round: &Round) {
+impl HealthTracker {
+    /// Evaluates a round.
+    pub fn record(&mut self, node: &Inner, status: &RaftStatus, round: &Round) {
         let me = node.identity.node_id;
-        self.note_lead(me, status);
-        self.note_silence(round);
-        let standing = &node.audit.standing;
+        self.log_leader(me, status);
+        self.log_silence(round);
+        let health = &node.audit.health;
 
         let answers = |id| id == me || round.iter().any(|(other, answer)| other.id == id && answer.is_ok());
         let voters: Vec<NodeId> = status.members.iter().filter(|m| m.voter).map(|m| m.id).collect();
         let majority = is_majority(voters.iter().filter(|id| answers(**id)).count(), voters.len());
         self.without_majority = if majority { 0 } else { self.without_majority.saturating_add(1) };
         let lost = self.without_majority >= ROUNDS;
-        if standing.majority.swap(!lost, Relaxed) == lost {
+        if health.majority.swap(!lost, Relaxed) == lost {
             match lost {
                 true => tracing::error!(
                     "no majority of the voters answers: writes and current reads are refused until one does"
@@ -78,28 +79,28 @@ impl Observer {
             }
         }
 
-        // Whoever can be added without a vote must not be able to put others out of service.
+        // Only voters count: a learner is easily added, and must not be able to put other nodes out of service.
         let voters = round.iter().filter(|(other, _)| other.voter);
-        let words: Vec<bool> = voters.flat_map(|(_, answer)| answer.as_ref().ok()?.is_member).collect();
-        let against = words.iter().filter(|is_member| !**is_member).count();
-        let disowned = against > 0 && is_majority(against, words.len());
-        self.disowned = match (disowned, words.is_empty()) {
+        let replies: Vec<bool> = voters.flat_map(|(_, answer)| answer.as_ref().ok()?.is_member).collect();
+        let against = replies.iter().filter(|is_member| !**is_member).count();
+        let disowned = against > 0 && is_majority(against, replies.len());
+        self.disowned = match (disowned, replies.is_empty()) {
             (true, _) => self.disowned.saturating_add(1),
-            // Silence is no word of being let in again.
+            // No answers at all do not mean that the node was added again.
             (false, true) => self.disowned,
             (false, false) => 0,
         };
         let removed = self.disowned >= ROUNDS;
-        if standing.removed.swap(removed, Relaxed) != removed && removed {
+        if health.removed.swap(removed, Relaxed) != removed && removed {
             tracing::error!(
                 "this node was removed from the cluster: it is out of service, and can be stopped"
             );
         }
     }
 
-    fn note_lead(&mut self, me: NodeId, status: &RaftStatus) {
+    fn log_leader(&mut self, me: NodeId, status: &RaftStatus) {
         let Some(leader) = status.leader else { return };
-        if self.lead.replace((leader, status.term)) == Some((leader, status.term)) {
+        if self.leader.replace((leader, status.term)) == Some((leader, status.term)) {
             return;
         }
         let name =
@@ -111,7 +112,7 @@ impl Observer {
         }
     }
 
-    fn note_silence(&mut self, round: &Round) {
+    fn log_silence(&mut self, round: &Round) {
         self.silent.retain(|id, _| round.iter().any(|(other, _)| other.id == *id));
         for (other, answer) in round {
             let node = &*other.member.name;

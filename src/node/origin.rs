@@ -1,8 +1,8 @@
-//! Where a node belongs: a cluster of its own, one that it forms with others, or one that it joins.
+//! The origin of a node's identity: it founds a cluster alone, forms one with other nodes, or joins one.
 
-use super::discovery::{introductions, join};
+use super::bootstrap::{form, found_alone, identity_by};
+use super::discovery::{join, node_infos};
 use super::error::StartError;
-use super::formation::{form, found_alone, identity_by};
 use super::identity::{Identity, Incarnation, store_uuid};
 use super::options::Origin;
 use super::start::Opened;
@@ -10,11 +10,11 @@ use crate::api::{AddMember, Joined};
 use crate::cache::CacheConfig;
 
 impl Opened {
-    /// A folder that belongs to one cluster does not join another. A cluster that does not answer is not asked again: a
-    /// member that restarts must not depend on the node that it once joined by.
+    /// Refuses to start if the data folder belongs to another cluster than the one to join. Ignores a URL that does not
+    /// answer: a member that restarts must not depend on the node through which it once joined.
     pub(super) async fn refuse_another_cluster(&self, identity: &Identity) -> Result<(), StartError> {
         let Origin::Join { url, .. } = &self.options.origin else { return Ok(()) };
-        let mut answers = introductions(std::slice::from_ref(url)).await;
+        let mut answers = node_infos(std::slice::from_ref(url)).await;
         match answers.pop() {
             Some(Ok(theirs))
                 if theirs.cluster_id.as_ref().is_some_and(|theirs| *theirs != identity.cluster_id) =>
@@ -28,10 +28,10 @@ impl Opened {
         }
     }
 
-    pub(super) async fn find_place(&self) -> Result<Identity, StartError> {
+    pub(super) async fn establish_identity(&self) -> Result<Identity, StartError> {
         match &self.options.origin {
             Origin::Alone { config } => self.found_alone(config),
-            Origin::Form { urls, config } => form(&self.formation, urls, config).await,
+            Origin::Form { urls, config } => form(&self.bootstrap, urls, config).await,
             Origin::Join { url, .. } => {
                 let request = AddMember {
                     name: self.options.name.clone(),
@@ -50,7 +50,7 @@ impl Opened {
     }
 
     fn found_alone(&self, config: &CacheConfig) -> Result<Identity, StartError> {
-        let me = self.formation.introduction();
+        let me = self.bootstrap.node_info();
         let store_uuid = me.store_uuid.clone();
         let founding = found_alone(me, config.clone());
         identity_by(&founding, &store_uuid)

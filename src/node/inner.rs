@@ -1,0 +1,61 @@
+//! The state that a node's operations share. The operations are `impl` blocks in files of their own.
+
+use super::admission::Admission;
+use super::audit::Audit;
+use super::error::NodeError;
+use super::identity::Identity;
+use super::nodes::NodeStatusCache;
+use super::options::NodeOptions;
+use super::peers::Peers;
+use super::read_index::ReadIndexQueue;
+use super::samples::Samples;
+use super::touches::Touches;
+use super::warnings::OtherClusters;
+use crate::peer::{Links, PeerServer};
+use crate::raft::Consensus;
+use crate::storage::{LogStore, Snapshots};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// The state of a running node, which all its operations share.
+pub(super) struct Inner {
+    pub identity: Identity,
+    pub options: NodeOptions,
+    pub consensus: Consensus,
+    pub store: LogStore,
+    pub snapshots: Snapshots,
+    pub peers: Peers,
+    pub admission: Admission,
+    pub read_index: ReadIndexQueue,
+    pub touches: Touches,
+    pub audit: Audit,
+    pub other_clusters: OtherClusters,
+    /// Held by the leader while it changes members, so that a node that asks twice to be added gets one number.
+    pub membership_lock: tokio::sync::Mutex<()>,
+    pub links: Links,
+    pub node_status_cache: NodeStatusCache,
+    pub samples: Samples,
+    pub started: Instant,
+    pub draining: AtomicBool,
+    /// Notified when `draining` is set.
+    pub drains: Notify,
+    pub running: Mutex<Option<Running>>,
+}
+
+/// The server and the tasks that end with the node.
+pub(super) struct Running {
+    pub _peer_server: PeerServer,
+    pub _tasks: JoinSet<()>,
+}
+
+impl Inner {
+    pub(super) fn refuse_when_draining(&self) -> Result<(), NodeError> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(NodeError::Unavailable("this node is stopping".into()));
+        }
+        Ok(())
+    }
+}
