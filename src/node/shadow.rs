@@ -9,7 +9,6 @@ use crate::cache::{Cache, CacheConfig, Command, Condition, Key, Op, Policy, Stam
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-const POLICIES: [Policy; 3] = [Policy::Lru, Policy::Lfu, Policy::S3Fifo];
 /// Entries of a shadow cache, if the real cache has more.
 const ENTRIES: u64 = 1_024;
 /// Fewest entries of a shadow cache after the sample was made smaller.
@@ -54,7 +53,8 @@ impl Shadow {
             let config = CacheConfig { policy, capacity_entries: room, ..CacheConfig::default() };
             (policy, Cache::new(CacheConfig { capacity_bytes: u64::MAX, ..config }), 0)
         };
-        Self { capacity, one_in, caches: POLICIES.map(cache).into(), reads: 0 }
+        let caches = Policy::ALL.into_iter().filter(|policy| policy.evicts()).map(cache).collect();
+        Self { capacity, one_in, caches, reads: 0 }
     }
 
     pub fn capacity(&self) -> u64 {

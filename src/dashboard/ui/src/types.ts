@@ -42,6 +42,7 @@ export interface CacheReport {
   policy: Policy
   entries: number
   bytes: number
+  entries_to_free: number
   entries_to_move: number
   counts: Record<string, number>
   reads: { hits: number; misses: number; hit_percent: number | null }

@@ -148,10 +148,12 @@ export function verdict(status: Status, nodes: Nodes | null, silentForS: number 
   const copies = voters.length === 1 ? 'one copy' : equal === null ? 'copies not compared yet' : `all copies equal at index ${count(equal)}`
   const healthy = `Healthy: ${answering} of ${plural(voters.length, 'voter')}, ${leads}, ${copies}.`
   const learners = status.members.length - voters.length
+  const freeing = status.cache.entries_to_free
   const moving = status.cache.entries_to_move
   const advice = [
     of.survives === 0 ? `${quorumText(of)}: add nodes to survive one.` : `The cluster ${survivesText(of)}.`,
     learners ? `${plural(learners, 'learner')} without a vote.` : '',
+    freeing ? `${plural(freeing, 'cleared entry', 'cleared entries')} still to free.` : '',
     moving ? `${plural(moving, 'entry', 'entries')} still to move to ${status.config.policy}.` : '',
   ]
   return { level: 'good', brief: `${answering} of ${plural(voters.length, 'voter')} answer, ${led}`, sentence: healthy, advice: advice.filter(Boolean).join(' ') }
