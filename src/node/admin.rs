@@ -3,15 +3,13 @@
 use super::addresses::{check_name, check_peer, check_url};
 use super::bootstrap::FOUNDING_NODES_MAX;
 use super::error::NodeError;
-use super::forward::ForwardFailure;
 use super::inner::Inner;
 use super::own_reads::ReadsBefore;
 use super::shadow::ShadowReport;
-use super::write::Deadlines;
 use crate::api::{AddMember, FeatureLevel, Joined};
 use crate::cache::Command;
 use crate::peer::{Lane, Method, NodeId, PeerError};
-use crate::raft::{MemberState, MembershipError, RaftStatus};
+use crate::raft::{Deadlines, MemberState, MembershipError, ProposeError, RaftStatus};
 use crate::replica::{Envelope, Member, from_postcard, to_bytes};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -113,12 +111,12 @@ pub(super) enum AdminFailure {
     Stopped(String),
 }
 
-impl From<ForwardFailure> for AdminFailure {
-    fn from(failure: ForwardFailure) -> Self {
-        match failure {
-            ForwardFailure::NothingDone(_) | ForwardFailure::Busy => Self::NotLeader,
-            ForwardFailure::Unknown(reason) => Self::Unknown(reason),
-            ForwardFailure::Stopped(reason) => Self::Stopped(reason),
+impl From<ProposeError> for AdminFailure {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::NotProposed(_) | ProposeError::Busy => Self::NotLeader,
+            ProposeError::Unknown(reason) => Self::Unknown(reason),
+            ProposeError::Stopped(reason) => Self::Stopped(reason),
         }
     }
 }

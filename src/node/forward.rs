@@ -3,12 +3,11 @@
 
 use super::inner::Inner;
 use super::own_reads::ReadsBefore;
-use super::write::Deadlines;
 use crate::cache::Command;
 use crate::cache::limits::FEATURE_LEVEL_FIRST;
 use crate::peer::{Lane, Method, NodeId, PeerError};
-use crate::raft::{Proposed, ReadIndexError};
-use crate::replica::{COMMAND_BYTES_MAX, CodecError, Envelope, Response, from_postcard, take_part, to_bytes};
+use crate::raft::{Deadlines, ProposeError, Proposed, ReadIndexError};
+use crate::replica::{COMMAND_BYTES_MAX, CodecError, Envelope, from_postcard, take_part, to_bytes};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -51,26 +50,6 @@ impl ForwardedWrite {
     }
 }
 
-/// Why it was not proposed, or not answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum ForwardFailure {
-    /// Nothing was proposed; another try is harmless.
-    NothingDone(String),
-    /// Nothing was proposed; the leader has too much to do.
-    Busy,
-    /// It may be committed, or may still be.
-    Unknown(String),
-    /// The node has failed.
-    Stopped(String),
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct ForwardedDone {
-    index: u64,
-    term: u64,
-    response: Response,
-}
-
 /// Has the leader propose a write.
 pub(super) async fn forward_write(
     inner: &Inner,
@@ -78,10 +57,10 @@ pub(super) async fn forward_write(
     body: Bytes,
     before: ReadsBefore,
     deadlines: Deadlines,
-) -> Result<Proposed, ForwardFailure> {
+) -> Result<Proposed, ProposeError> {
     let limit = deadlines.answer.saturating_duration_since(Instant::now());
     let Some(client) = inner.peers.client(&inner.consensus, leader, Lane::Forward) else {
-        return Err(ForwardFailure::NothingDone("the leader's address is not known yet".into()));
+        return Err(ProposeError::NotProposed("the leader's address is not known yet".into()));
     };
     // The leader gives up a little earlier than this node, so that its answer still arrives.
     let left_ms = |until: Instant| {
@@ -98,18 +77,17 @@ pub(super) async fn forward_write(
             | PeerError::OtherCluster(_)
             | PeerError::Refused(_)),
         ) => {
-            return Err(ForwardFailure::NothingDone(format!("the leader does not take the write: {error}")));
+            return Err(ProposeError::NotProposed(format!("the leader does not take the write: {error}")));
         }
         Err(PeerError::Lost) => {
-            return Err(ForwardFailure::Unknown("the connection to the leader was lost".into()));
+            return Err(ProposeError::Unknown("the connection to the leader was lost".into()));
         }
         Err(PeerError::TimedOut) => {
-            return Err(ForwardFailure::Unknown("the leader did not answer in time".into()));
+            return Err(ProposeError::Unknown("the leader did not answer in time".into()));
         }
     };
-    let done: Result<ForwardedDone, ForwardFailure> = from_postcard("the leader's answer", &answer)
-        .map_err(|error| ForwardFailure::Unknown(error.to_string()))?;
-    done.map(|done| Proposed { index: done.index, term: done.term, response: done.response })
+    from_postcard::<Result<Proposed, ProposeError>>("the leader's answer", &answer)
+        .unwrap_or_else(|error| Err(ProposeError::Unknown(error.to_string())))
 }
 
 /// Checks a forwarded command: this program can decode it, it is not too large, and it is one that clients may send. The
@@ -139,11 +117,9 @@ pub(super) async fn answer_write(inner: &Inner, from: NodeId, body: Bytes) -> Re
     let deadlines = Deadlines { propose: until(message.propose_ms), answer: until(message.answer_ms) };
     let result = match inner.admission.admit(message.body.len(), deadlines.answer).await {
         Ok(_permit) => inner.propose_here(from, message.body, &message.before, deadlines).await,
-        Err(_) => Err(ForwardFailure::Busy),
+        Err(_) => Err(ProposeError::Busy),
     };
-    let done =
-        result.map(|done| ForwardedDone { index: done.index, term: done.term, response: done.response });
-    Ok(to_bytes(&done))
+    Ok(to_bytes(&result))
 }
 
 /// The leader's answer to a read-index request.

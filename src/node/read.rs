@@ -79,8 +79,8 @@ impl Inner {
     fn count_read(&self, key: &Key, seen: Option<Seen>, counting: ReadCounting) -> Option<Seen> {
         #[cfg(feature = "sabotage")]
         let seen = seen.filter(|seen| {
-            let lies = crate::sabotage::Sabotage::LocalClock.is_chosen();
-            !lies || seen.found.expires_at_ms.is_none_or(|at| at > crate::sabotage::wall_ms())
+            let by_wall_clock = crate::sabotage::Sabotage::LocalClock.is_chosen();
+            !by_wall_clock || seen.found.expires_at_ms.is_none_or(|at| at > crate::sabotage::wall_ms())
         });
         let uses = self.touches.note(key.as_str(), seen.as_ref(), counting.touch, counting.exact);
         seen.map(|seen| Seen { uses, ..seen })

@@ -4,13 +4,12 @@
 use super::admin::{AdminDone, AdminFailure, AdminRequest};
 use super::error::NodeError;
 use super::own_reads::ReadsBefore;
-use super::write::Deadlines;
 use super::{inner::Inner, start::Node};
 use crate::api::{Consistency, FeatureLevel, NodeState};
 use crate::cache::limits::FEATURE_LEVEL_FIRST;
 use crate::cache::{Cache, Command};
 use crate::peer::NodeId;
-use crate::raft::ReadIndexError;
+use crate::raft::{Deadlines, ReadIndexError};
 use crate::replica::Envelope;
 use tokio::time::Instant;
 

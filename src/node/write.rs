@@ -1,40 +1,22 @@
 //! Writes: proposed here if this node leads, otherwise forwarded to the leader.
 
 use super::error::NodeError;
-use super::forward::{ForwardFailure, forward_write};
+use super::forward::forward_write;
 use super::inner::Inner;
 use super::own_reads::{Delivery, ReadsBefore};
 use crate::cache::{Command, Outcome};
 use crate::peer::NodeId;
-use crate::raft::{ProposeError, Proposed};
+use crate::raft::{Deadlines, ProposeError, Proposed};
 use crate::replica::{COMMAND_BYTES_MAX, Envelope};
 use bytes::Bytes;
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// The pause before the next attempt after a node turned out not to lead.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
-/// The pause before proposing again while the leader has no lease.
-const LEASE_PAUSE: Duration = Duration::from_millis(20);
 /// The last attempt starts at least this long before the deadline. With less time left, a refusal could come too late and
 /// become an unknown outcome.
 const LAST_ATTEMPT_MIN: Duration = Duration::from_millis(250);
-
-/// The deadlines of a write.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Deadlines {
-    /// Until when the write is proposed: until then attempts that had no effect are repeated.
-    pub propose: Instant,
-    /// Until when to wait for the outcome.
-    pub answer: Instant,
-}
-
-impl Deadlines {
-    /// A single attempt, now.
-    pub fn at_once(answer: Instant) -> Self {
-        Self { propose: Instant::now(), answer }
-    }
-}
 
 /// A write of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,10 +94,10 @@ impl Inner {
             };
             let reason = match result {
                 Ok(done) => return Ok(done),
-                Err(ForwardFailure::Busy) => return Err(NodeError::Busy),
-                Err(ForwardFailure::Unknown(reason)) => return Err(NodeError::OutcomeUnknown(reason)),
-                Err(ForwardFailure::Stopped(reason)) => return Err(NodeError::Fatal(reason)),
-                Err(ForwardFailure::NothingDone(reason)) => reason,
+                Err(ProposeError::Busy) => return Err(NodeError::Busy),
+                Err(ProposeError::Unknown(reason)) => return Err(NodeError::OutcomeUnknown(reason)),
+                Err(ProposeError::Stopped(reason)) => return Err(NodeError::Fatal(reason)),
+                Err(ProposeError::NotProposed(reason)) => reason,
             };
             if Instant::now() + RETRY_PAUSE >= deadlines.propose {
                 let reason = match self.audit.health.has_majority() {
@@ -136,39 +118,19 @@ impl Inner {
         body: Bytes,
         before: &ReadsBefore,
         deadlines: Deadlines,
-    ) -> Result<Proposed, ForwardFailure> {
+    ) -> Result<Proposed, ProposeError> {
         // This node could store an entry that is too large, but could not send it to any other.
         if body.len() > COMMAND_BYTES_MAX {
             let reason = format!("a command has at most {COMMAND_BYTES_MAX} bytes, this one {}", body.len());
-            return Err(ForwardFailure::NothingDone(reason));
+            return Err(ProposeError::NotProposed(reason));
         }
         let config = || self.consensus.replica().with_cache(|cache| cache.config().touch);
         let reads = self.touches.for_entry(by, before, config, body.len());
-        let touches = reads.encoded();
-        loop {
-            let proposed = self.consensus.propose(by, body.clone(), touches.clone());
-            let Ok(result) = timeout_at(deadlines.answer, proposed).await else {
-                return Err(ForwardFailure::Unknown("no majority confirmed the write in time".into()));
-            };
-            // The leader waits here. If the other node retried instead, it would send the body again each time.
-            if matches!(result, Err(ProposeError::NoLease))
-                && Instant::now() + LEASE_PAUSE < deadlines.propose
-            {
-                tokio::time::sleep(LEASE_PAUSE).await;
-                continue;
-            }
-            let failure = match result {
-                Ok(done) => return Ok(done),
-                Err(
-                    error @ (ProposeError::NotLeader { .. } | ProposeError::NoTime | ProposeError::NoLease),
-                ) => ForwardFailure::NothingDone(error.to_string()),
-                Err(ProposeError::Busy) => ForwardFailure::Busy,
-                Err(error @ ProposeError::Unknown) => return Err(ForwardFailure::Unknown(error.to_string())),
-                Err(ProposeError::Stopped(reason)) => return Err(ForwardFailure::Stopped(reason)),
-            };
+        let result = self.consensus.propose(by, body, reads.encoded(), deadlines).await;
+        if result.as_ref().is_err_and(ProposeError::has_no_effect) {
             reads.give_back(config);
-            return Err(failure);
         }
+        result
     }
 
     /// The leader's number, once there is one.

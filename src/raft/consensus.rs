@@ -1,7 +1,8 @@
 //! The interface of Raft for the rooms above: propose, find the read index, change the membership, read the status. No other
-//! file matches on openraft's errors.
+//! file but `error.rs` matches on openraft's errors.
 
 use super::config::{RaftOptions, config};
+use super::error::{MembershipError, ProposeError, ReadIndexError, membership_error, propose_error};
 use super::inbound::Inbound;
 use super::log::Log;
 use super::machine::Machine;
@@ -14,64 +15,36 @@ use crate::replica::{ChangeLog, LogClock, Member, Proposal, Replica, Response};
 use crate::storage::{LogStore, Snapshots};
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ClientWriteError, ForwardReason, InitializeError, LinearizableReadError, RaftError};
+use openraft::errors::{InitializeError, LinearizableReadError, RaftError};
 use openraft::{ChangeMembers, Raft, ReadPolicy};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout_at};
 
-/// A proposal that was not answered by `apply`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProposeError {
-    /// Nothing was proposed: this node does not lead.
-    #[error("this node does not lead the cluster")]
-    NotLeader { leader: Option<NodeId> },
-    /// Nothing was proposed: this node leads as far as it knows, but no majority has answered it for as long as a lease
-    /// lasts. That passes by itself where followers are busy, say with large entries.
-    #[error("no majority of the nodes has answered the leader lately")]
-    NoLease,
-    /// Nothing was proposed: this leader does not know the log time yet.
-    #[error("the leader does not know the log time yet")]
-    NoTime,
-    /// Nothing was proposed: too much waits already.
-    #[error("too many writes wait on the leader")]
-    Busy,
-    /// Proposed, then this node lost the lead: it may be committed or not.
-    #[error("the leader changed before the outcome was known")]
-    Unknown,
-    /// The node has stopped; what was proposed may be committed or not.
-    #[error("the node has stopped: {0}")]
-    Stopped(String),
+/// The pause before proposing again while the leader has no lease.
+const LEASE_PAUSE: Duration = Duration::from_millis(20);
+
+/// The deadlines of a proposal.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// Until when it is proposed: until then attempts that had no effect are repeated.
+    pub propose: Instant,
+    /// Until when to wait for the outcome.
+    pub answer: Instant,
 }
 
-/// No read index was found; nothing was read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReadIndexError {
-    #[error("this node does not lead the cluster")]
-    NotLeader { leader: Option<NodeId> },
-    #[error("no majority of the nodes answers")]
-    NoQuorum,
-    #[error("the node has stopped: {0}")]
-    Stopped(String),
+impl Deadlines {
+    /// A single attempt, now.
+    pub fn at_once(answer: Instant) -> Self {
+        Self { propose: Instant::now(), answer }
+    }
 }
 
-/// A membership change that did not happen (or, for `Unknown`, may have).
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MembershipError {
-    #[error("this node does not lead the cluster")]
-    NotLeader { leader: Option<NodeId> },
-    #[error("another membership change is under way")]
-    InProgress,
-    #[error("{0}")]
-    Refused(String),
-    #[error("the leader changed before the outcome was known")]
-    Unknown,
-    #[error("the node has stopped: {0}")]
-    Stopped(String),
-}
-
-/// An applied proposal: the position of its log entry, and the response of `apply`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An applied proposal: the position of its log entry, and the response of `apply`. A leader sends it to the node that
+/// forwarded the write, so the fields and their order are part of the peer protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proposed {
     pub index: u64,
     pub term: u64,
@@ -170,22 +143,54 @@ impl Consensus {
     }
 
     /// Stamps a command with log time, proposes it, and waits until it is applied here. `by` is the node whose client
-    /// requested it, or 0.
+    /// requested it, or 0. A leader without a lease holds the command until it has one, but no longer than until the deadline
+    /// for proposing.
     ///
     /// # Errors
     /// [`ProposeError`] says whether it may still be committed.
-    pub async fn propose(&self, by: u64, body: Bytes, touches: Bytes) -> Result<Proposed, ProposeError> {
-        if !self.raft.is_leader() {
-            return Err(ProposeError::NotLeader { leader: self.leader() });
+    pub async fn propose(
+        &self,
+        by: u64,
+        body: Bytes,
+        touches: Bytes,
+        deadlines: Deadlines,
+    ) -> Result<Proposed, ProposeError> {
+        loop {
+            let attempt = self.try_propose(by, body.clone(), touches.clone());
+            let Ok(result) = timeout_at(deadlines.answer, attempt).await else {
+                return Err(ProposeError::Unknown("no majority confirmed the write in time".into()));
+            };
+            if let Some(done) = result? {
+                return Ok(done);
+            }
+            // The leader waits here. If a node that forwarded the write retried instead, it would send the body each time.
+            if Instant::now() + LEASE_PAUSE >= deadlines.propose {
+                let reason = "no majority of the nodes has answered the leader lately";
+                return Err(ProposeError::NotProposed(reason.into()));
+            }
+            sleep(LEASE_PAUSE).await;
         }
-        let at_ms = self.clock.now_ms().ok_or(ProposeError::NoTime)?;
+    }
+
+    /// One attempt; `None` if nothing was proposed because this leader has no lease.
+    async fn try_propose(
+        &self,
+        by: u64,
+        body: Bytes,
+        touches: Bytes,
+    ) -> Result<Option<Proposed>, ProposeError> {
+        if !self.raft.is_leader() {
+            return Err(ProposeError::not_leader());
+        }
+        let no_time = || ProposeError::NotProposed("the leader does not know the log time yet".into());
+        let at_ms = self.clock.now_ms().ok_or_else(no_time)?;
         let result = self.batcher.propose(Proposal { at_ms, by, touches, body }).ok_or(ProposeError::Busy)?;
         match result.await {
             Ok(Ok(done)) => {
                 let term = done.log_id.committed_leader_id().term;
-                Ok(Proposed { index: done.log_id.index(), term, response: done.data })
+                Ok(Some(Proposed { index: done.log_id.index(), term, response: done.data }))
             }
-            Ok(Err(error)) => Err(propose_error(error)),
+            Ok(Err(error)) => propose_error(error).map_or(Ok(None), Err),
             Err(_) => {
                 let reason = self.status().stopped.unwrap_or_else(|| "it is stopping".into());
                 Err(ProposeError::Stopped(reason))
@@ -350,40 +355,5 @@ impl Consensus {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "raft did not stop cleanly");
         }
-    }
-}
-
-fn propose_error(error: ClientWriteError<Types>) -> ProposeError {
-    match error {
-        ClientWriteError::ForwardToLeader(to) if matches!(to.reason, ForwardReason::LeaseExpired) => {
-            ProposeError::NoLease
-        }
-        ClientWriteError::ForwardToLeader(to) => ProposeError::NotLeader { leader: to.leader_id },
-        ClientWriteError::LogEntryDiscarded(_) => ProposeError::Unknown,
-        // openraft returns neither for a plain write.
-        ClientWriteError::ChangeMembershipError(error) => ProposeError::Stopped(error.to_string()),
-        ClientWriteError::PreconditionFailed(error) => ProposeError::Stopped(error.to_string()),
-    }
-}
-
-fn membership_error(error: ClientWriteError<Types>) -> MembershipError {
-    use openraft::errors::ChangeMembershipError::{
-        EmptyMembership, InProgress, LearnerNotFound, NodeMetadataChanged, UncommittedLeaderLog,
-        UnsupportedMembershipTransition,
-    };
-    match error {
-        ClientWriteError::ForwardToLeader(to) => MembershipError::NotLeader { leader: to.leader_id },
-        ClientWriteError::LogEntryDiscarded(_) => MembershipError::Unknown,
-        ClientWriteError::ChangeMembershipError(InProgress(_) | UncommittedLeaderLog(_)) => {
-            MembershipError::InProgress
-        }
-        ClientWriteError::ChangeMembershipError(
-            error @ (EmptyMembership(_)
-            | LearnerNotFound(_)
-            | NodeMetadataChanged(_)
-            | UnsupportedMembershipTransition(_)),
-        ) => MembershipError::Refused(error.to_string()),
-        // Another caller made the second step of this change.
-        ClientWriteError::PreconditionFailed(_) => MembershipError::Unknown,
     }
 }

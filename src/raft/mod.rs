@@ -6,6 +6,7 @@ mod codec_test;
 mod commit_coalescing;
 mod config;
 mod consensus;
+mod error;
 mod inbound;
 mod inflight_appends;
 mod log;
@@ -22,7 +23,8 @@ mod wire;
 
 pub use codec::{decode_append, decode_entry, encode_append, encode_entry};
 pub use config::RaftOptions;
-pub use consensus::{Consensus, MembershipError, ProposeError, Proposed, ReadIndexError, Resources};
+pub use consensus::{Consensus, Deadlines, Proposed, Resources};
+pub use error::{MembershipError, ProposeError, ReadIndexError};
 pub use log::Log;
 pub use machine::Machine;
 pub use offload::{offload, offload_nothing_on_this_thread};
