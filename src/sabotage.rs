@@ -1,33 +1,33 @@
-//! Lies that a node tells when asked to, so that the consistency tests can show that they would notice. They are
-//! compiled only with the feature `sabotage`, which no release has.
+//! Faults that can be injected into a node, to show that the consistency tests notice them. They are compiled only with the
+//! feature `sabotage`, which no release has.
 
 use std::str::FromStr;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// One lie.
+/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sabotage {
-    /// Say that the log is flushed when it is not: a killed process loses up to [`FLUSH_EVERY_MS`] of it, as
-    /// a machine without power would.
+    /// Report the log as flushed when it is not: a killed process loses up to [`FLUSH_EVERY_MS`] of it, as a machine does that
+    /// loses power.
     SkipFsync,
-    /// Answer linearizable reads from what this node has, without asking for the read index.
+    /// Answer linearizable reads from this node's state, without a read index.
     StaleReads,
-    /// Judge times to live by this machine's wall clock.
+    /// Expire entries by this machine's wall clock.
     LocalClock,
-    /// Leave out one in four touches that the log tells of.
+    /// Drop one in four touches of log entries.
     ForgetTouch,
-    /// As leader, take entries for stored on a peer that has not answered within 20 ms.
+    /// On the leader, treat entries as stored by a peer that has not answered within 20 ms.
     EarlyAck,
 }
 
-/// How long a node that skips flushes keeps them to itself, in milliseconds.
+/// How often a node that skips flushes really flushes, in milliseconds.
 pub const FLUSH_EVERY_MS: u64 = 1_000;
 
 static CHOSEN: OnceLock<Sabotage> = OnceLock::new();
 
 impl Sabotage {
-    /// Every lie there is, by the name it is asked for with.
+    /// Every fault, with its name on the command line.
     pub const ALL: [(&'static str, Self); 5] = [
         ("skip-fsync", Self::SkipFsync),
         ("stale-reads", Self::StaleReads),
@@ -36,12 +36,12 @@ impl Sabotage {
         ("early-ack", Self::EarlyAck),
     ];
 
-    /// From now on this process tells this lie. Only the first choice counts.
+    /// Injects this fault into this process from now on. Only the first choice counts.
     pub fn choose(self) {
         let _ = CHOSEN.set(self);
     }
 
-    /// Whether this process tells this lie.
+    /// Whether this fault is injected into this process.
     pub fn is_chosen(self) -> bool {
         CHOSEN.get() == Some(&self)
     }
@@ -53,11 +53,11 @@ impl FromStr for Sabotage {
     fn from_str(name: &str) -> Result<Self, String> {
         let found = Self::ALL.iter().find(|(known, _)| *known == name);
         let names = || Self::ALL.map(|(known, _)| known).join(", ");
-        found.map(|(_, lie)| *lie).ok_or_else(|| format!("expected one of {}", names()))
+        found.map(|(_, fault)| *fault).ok_or_else(|| format!("expected one of {}", names()))
     }
 }
 
-/// What the machine's wall clock says, in milliseconds since the Unix epoch.
+/// The machine's wall clock, in milliseconds since the Unix epoch.
 pub(crate) fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

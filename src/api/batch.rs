@@ -72,7 +72,7 @@ pub enum OpRequest {
 }
 
 impl OpRequest {
-    /// Whether its answer holds a value.
+    /// Whether its answer contains a value.
     pub fn asks_for_a_value(&self) -> bool {
         matches!(
             self,
@@ -98,7 +98,7 @@ impl From<Bytes> for WireValue {
     }
 }
 
-/// A value in JSON, with what is known of it.
+/// A value in JSON, with its properties.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireFound {
     #[serde(flatten)]

@@ -42,13 +42,13 @@ pub struct ReadCounts {
 /// How this node's reads came to count for eviction since it started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TouchReport {
-    /// Entries read that the leader was told of, once for each time it was told.
+    /// Entries whose touches were sent to the leader, counted once per message.
     pub sent: u64,
-    /// Reads that would have made no difference.
+    /// Reads that did not change the eviction order.
     pub suppressed: u64,
-    /// Reads that did not fit, or got lost on the way: they do not count.
+    /// Reads that did not fit or were lost on the way: they do not count.
     pub dropped: u64,
-    /// Log entries that this node proposed as the leader and that told of reads, and the bytes that took.
+    /// Log entries with touches that this node proposed as the leader, and the bytes of these touches.
     pub log_entries: u64,
     pub log_bytes: u64,
 }
@@ -61,7 +61,7 @@ pub struct HotKey {
     pub reads: u64,
 }
 
-/// A key that is soon to be evicted.
+/// A key that is evicted soon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextVictim {
     pub key: String,
@@ -70,12 +70,12 @@ pub struct NextVictim {
     pub bytes: u64,
 }
 
-/// Hit ratios of small caches that see a sample of the keys.
+/// Estimated hit ratios of other policies, from shadow caches that see a sample of the keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ShadowHits {
     /// One key in this many is sampled.
     pub one_key_in: u64,
-    /// Reads that the estimate rests on.
+    /// The number of sampled reads behind the estimate.
     pub reads: u64,
     /// By policy, in percent; empty before the first reads.
     pub hit_percent: BTreeMap<String, f64>,

@@ -13,7 +13,7 @@ pub struct NodeName {
     pub name: String,
 }
 
-/// Where the leader is.
+/// The leader and its URL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leader {
     pub id: u64,
@@ -31,9 +31,9 @@ pub struct MemberStatus {
     /// `leader`, `follower` or `learner`.
     pub role: String,
     pub voter: bool,
-    /// Entries it is behind the leader's log; `null` when the leader could not be asked.
+    /// How many entries it is behind the leader's log; `null` if the leader did not answer.
     pub lag: Option<u64>,
-    /// Milliseconds since it last answered the leader; `null` when the leader could not be asked.
+    /// Milliseconds since it last answered the leader; `null` if the leader did not answer this node.
     pub silent_ms: Option<u64>,
 }
 
@@ -41,7 +41,7 @@ pub struct MemberStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Members {
     pub members: Vec<MemberStatus>,
-    /// A membership change is between its two steps.
+    /// Whether a membership change is between its two steps.
     pub joint: bool,
 }
 
@@ -59,15 +59,15 @@ pub struct Digests {
     pub digests: Vec<IndexedDigest>,
 }
 
-/// Something that is odd now.
+/// Something that an operator should look at although the node works.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
     pub code: WarningCode,
-    /// What it is, for people.
+    /// A description for people.
     pub detail: String,
 }
 
-/// What kind of oddity it is.
+/// The kind of a warning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WarningCode {
@@ -78,7 +78,7 @@ pub enum WarningCode {
 }
 
 impl WarningCode {
-    /// All of them.
+    /// All codes.
     pub const ALL: [Self; 2] = [Self::CalledByAnotherCluster, Self::MemberOfAnotherCluster];
 
     /// As in JSON.
@@ -106,13 +106,12 @@ pub struct Status {
     pub snapshot_index: u64,
     pub purged_index: u64,
     pub digest: IndexedDigest,
-    /// The index at which this node was found to differ from the others, which takes it out of service;
-    /// `null` as it should be.
+    /// The index at which this node was found to differ from the others, which takes it out of service; normally `null`.
     pub differs_at: Option<u64>,
-    /// Whether a majority of the voters has answered this node in the last seconds, counting itself. Without it nothing can be
-    /// written, nor read but stale.
+    /// Whether a majority of the voters, including this node, has answered this node in the last seconds. Without a majority
+    /// there are no writes, and only stale reads.
     pub majority: bool,
-    /// Whether the others say that this node is no member any more.
+    /// Whether the other members say that this node is no longer one.
     pub removed: bool,
     /// What an operator should look at although the node works; usually empty.
     pub warnings: Vec<Warning>,
@@ -151,7 +150,7 @@ impl From<CacheConfig> for ConfigBody {
     }
 }
 
-/// Body of `PUT /v1/config`: what is absent stays, `"default_ttl_ms": null` takes the default away.
+/// Body of `PUT /v1/config`. Absent settings stay as they are; `"default_ttl_ms": null` removes the default TTL.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConfigUpdate {
@@ -167,7 +166,7 @@ pub struct ConfigUpdate {
     pub touch: TouchUpdate,
 }
 
-/// How reads come to count for eviction: what is absent stays.
+/// Settings of touches. Absent ones stay as they are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TouchUpdate {
@@ -185,7 +184,7 @@ impl TouchUpdate {
     }
 }
 
-/// Tells `null` from absence.
+/// Distinguishes `null` from an absent field.
 pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
@@ -196,16 +195,16 @@ pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddMember {
-    /// Name to be known by; made from the node's number when absent.
+    /// The node's name; made from its number if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Where clients will reach it, as a URL.
+    /// The URL for its clients.
     pub http: String,
-    /// Where peers will reach it, as host:port.
+    /// The address for its peers, as host:port.
     pub peer: String,
-    /// The number of its data folder, which makes asking twice harmless.
+    /// The UUID of its data folder, so that a request that is sent twice adds one member.
     pub store_uuid: String,
-    /// The newest feature level that it knows; the first one when absent.
+    /// The newest feature level that it knows; the first one if absent.
     #[serde(default = "first_level")]
     pub feature_level: u32,
 }
@@ -217,18 +216,18 @@ fn first_level() -> u32 {
 /// Answer of `POST /v1/upgrade`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeatureLevel {
-    /// The level that the cluster keeps now.
+    /// The cluster's feature level now.
     pub feature_level: u32,
-    /// Whether this request raised it; `false` when there was nothing to raise.
+    /// Whether this request raised it; `false` if there was nothing to raise.
     pub raised: bool,
 }
 
-/// Answer to a node that has joined, as a learner.
+/// The answer to a node that has joined as a learner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Joined {
     pub cluster_id: String,
     pub incarnation: u64,
-    /// The incarnation's own name.
+    /// The unique id of the incarnation.
     pub history: String,
     pub id: u64,
     pub name: String,
@@ -238,7 +237,7 @@ pub struct Joined {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TransferLeader {
-    /// The next leader's number; the most advanced voter when absent.
+    /// The number of the next leader; the most up-to-date voter if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<u64>,
 }
@@ -253,28 +252,28 @@ pub struct FoundingMember {
     pub store_uuid: String,
 }
 
-/// How a cluster began: written once, before its first log entry.
+/// The founding record of a cluster. It is written once, before the first log entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Founding {
     pub cluster_id: String,
     pub members: Vec<FoundingMember>,
-    /// The settings the cluster starts with.
+    /// The settings that the cluster starts with.
     pub config: CacheConfig,
 }
 
-/// What a node says about itself to nodes that may form a cluster with it.
+/// Answer of `GET /v1/introduction`: what a node tells others that may form a cluster with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeInfo {
     pub name: Option<String>,
     pub http: String,
     pub peer: String,
     pub store_uuid: String,
-    /// The data folders behind its list of peers, itself included, once it has met them all.
+    /// The UUIDs of the data folders behind its list of peers and of its own, once all of them have answered.
     pub list: Option<BTreeSet<String>>,
     /// Set once the cluster is formed.
     pub founding: Option<Founding>,
-    /// The cluster it belongs to, however it came to it.
+    /// The cluster that it belongs to, founded or joined.
     pub cluster_id: Option<String>,
-    /// The settings that a cluster gets of which this node has the first address.
+    /// The settings of a new cluster, if this node's address comes first.
     pub config: Option<CacheConfig>,
 }

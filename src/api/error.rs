@@ -1,5 +1,5 @@
-//! Every way a request can fail, in one table: its HTTP status, and above all whether it happened. The HTTP
-//! layer answers by it, the client retries by it, consistency tests judge by it.
+//! The table of errors: for every way in which a request can fail, the HTTP status and whether the request had an effect. The
+//! HTTP layer answers with it, the client decides by it whether to retry, and the consistency tests check it.
 
 use serde::{Deserialize, Serialize};
 
@@ -72,10 +72,10 @@ error_codes! {
     NotANumber = "not_a_number", 409, None;
     /// `incr` past the 64-bit range.
     Overflow = "overflow", 409, None;
-    /// The cluster can't do this now or in this way: a membership change that is refused or under way, or an index that it has
-    /// not come to.
+    /// The request conflicts with the cluster's present state: a membership change is refused or in progress, or the cluster
+    /// has not reached an index.
     Conflict = "conflict", 409, None;
-    /// The cluster keeps an earlier feature level than the request needs, until `lockstep upgrade finish`.
+    /// The cluster's feature level is lower than the request needs, until `lockstep upgrade finish`.
     FeatureLevel = "feature_level", 409, None;
     /// A condition did not hold; `revision` is the current one.
     PreconditionFailed = "precondition_failed", 412, None;
@@ -89,7 +89,7 @@ error_codes! {
     Misdirected = "misdirected", 421, None;
     /// The idempotency key was used for another request.
     IdempotencyKeyReused = "idempotency_key_reused", 422, None;
-    /// Too much in flight.
+    /// Too many requests are in flight.
     Busy = "busy", 429, None;
     /// A transfer coding other than `chunked`.
     NotImplemented = "not_implemented", 501, None;
@@ -99,7 +99,7 @@ error_codes! {
     Fatal = "fatal", 503, Unknown;
     /// Proposed, and then the answer was lost or late.
     OutcomeUnknown = "outcome_unknown", 504, Unknown;
-    /// Policy `noeviction`, and there is no room.
+    /// The policy is `noeviction`, and the cache is full.
     CacheFull = "cache_full", 507, None;
 }
 
@@ -114,7 +114,7 @@ impl ErrorCode {
         }
     }
 
-    /// Seconds a client should wait, for those that pass by themselves.
+    /// How many seconds a client should wait, if the error passes by itself.
     pub const fn retry_after_s(self) -> Option<u64> {
         match self {
             Self::Busy | Self::Unavailable => Some(1),
@@ -142,7 +142,7 @@ pub struct Problem {
     /// The field at fault, where there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub field: Option<String>,
-    /// Where the leader is, when this node knows and it matters.
+    /// The leader, if this node knows it and asking it may help.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub leader: Option<super::Leader>,
     /// The key's current revision, for a failed precondition; absent when the key is.

@@ -1,4 +1,4 @@
-//! Answer of `GET /v1/history`: a node's last hour, a sample a second, in columns.
+//! Answer of `GET /v1/history`: the samples of a node's last hour, one per second, in columns.
 
 use super::cluster::NodeName;
 use serde::{Deserialize, Serialize};
@@ -13,8 +13,8 @@ pub struct History {
     pub columns: Columns,
 }
 
-/// Columns of equal lengths, oldest sample first. What counts is a difference over the sample's second; what is
-/// measured is how it was at its end.
+/// Columns of equal length, oldest sample first. A count is the difference over the sample's second; other values are those
+/// at its end.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Columns {
     /// When the sample was taken, by the node's wall clock.
@@ -32,7 +32,7 @@ pub struct Columns {
     /// Single keys read on this node.
     pub hits: Vec<u64>,
     pub misses: Vec<u64>,
-    /// What the log entries did that this node applied.
+    /// Effects of the log entries that this node applied.
     pub puts: Vec<u64>,
     pub evicted: Vec<u64>,
     pub expired: Vec<u64>,

@@ -3,16 +3,16 @@
 use super::batch::WireValue;
 use serde::{Deserialize, Serialize};
 
-/// What a read guarantees.
+/// The consistency level of a read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Consistency {
-    /// Nothing older than what was acknowledged before the read began.
+    /// Returns every write that was acknowledged before the read started.
     #[default]
     Linearizable,
-    /// The same, as long as no clock runs much faster than another.
+    /// The same, if no clock runs much faster than another.
     Lease,
-    /// What this node has applied, however old.
+    /// Returns what this node has applied, however old that is.
     Stale,
 }
 
@@ -88,9 +88,9 @@ pub struct EntryDetails {
     pub content_type: Option<String>,
     /// Log time of the last change.
     pub modified_at_ms: u64,
-    /// How often it was used, as far as the log knows; up to 65,535.
+    /// How often it was used, as far as that is in the log; up to 65,535.
     pub uses: u64,
-    /// The node at which a client asked for the last change; `null` when that is no longer known.
+    /// The node whose client requested the last change; `null` if that is no longer known.
     pub by: Option<u64>,
 }
 

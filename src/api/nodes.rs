@@ -1,43 +1,42 @@
-//! Answer of `GET /v1/nodes`: how every member is, as each of them says itself.
+//! Answer of `GET /v1/nodes`: the status of every member, as it reports it.
 
 use super::cluster::{IndexedDigest, Members};
 use serde::{Deserialize, Serialize};
 
-/// Every member's own report, gathered by one node.
+/// Every member's own report, collected by one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nodes {
     /// The number of the node that asked.
     pub asked_by: u64,
-    /// When, by that node's wall clock.
+    /// When it asked, by its wall clock.
     pub at_ms: u64,
     pub nodes: Vec<NodeState>,
     pub members: Members,
 }
 
-/// One member, as it answered.
+/// One member and its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeState {
     pub id: u64,
     pub name: String,
     pub http: String,
     pub voter: bool,
-    /// Microseconds from question to answer; `null` for the asking node, and when there was no answer.
+    /// Microseconds from request to answer; `null` for the asking node, and if there was no answer.
     pub round_trip_us: Option<u64>,
     /// Why there is no report.
     pub error: Option<String>,
     pub report: Option<NodeReport>,
-    /// Entries that the leader has and it has not applied; `null` when either did not answer.
+    /// Entries of the leader's log that it has not applied; `null` if it or the leader did not answer.
     pub lag_entries: Option<u64>,
-    /// Log time it is behind the leader's; `null` when either did not answer.
+    /// How many milliseconds of log time it is behind the leader; `null` if it or the leader did not answer.
     pub lag_ms: Option<u64>,
-    /// The highest index at which its digest was compared with the asking node's and was equal; `null` when
-    /// there is none.
+    /// The highest index at which its digest and the asking node's were compared and are equal; `null` if there is none.
     pub equal_at: Option<u64>,
-    /// The lowest index at which they were compared and differ; `null` as it should be.
+    /// The lowest index at which they were compared and differ; normally `null`.
     pub differs_at: Option<u64>,
 }
 
-/// What a node says of itself: positions, digest and clock at one moment.
+/// A node's report on itself: positions, digest and clock at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeReport {
     /// `leader`, `follower`, `learner` or `candidate`.
@@ -49,7 +48,7 @@ pub struct NodeReport {
     pub snapshot_index: u64,
     pub purged_index: u64,
     pub digest: IndexedDigest,
-    /// The index at which it found out that it differs from the others; `null` as it should be.
+    /// The index at which it differs from the others; normally `null`.
     pub differs_at: Option<u64>,
     pub entries: u64,
     pub bytes: u64,
@@ -60,13 +59,13 @@ pub struct NodeReport {
     pub version: String,
     /// The versions of the peer protocol that it speaks.
     pub protocol: ProtocolRange,
-    /// The feature level that the cluster keeps, as far as this node has applied the log.
+    /// The cluster's feature level, as far as this node has applied the log.
     pub feature_level: u32,
     /// The newest feature level that it knows.
     pub feature_level_known: u32,
 }
 
-/// Versions of the peer protocol, both included.
+/// A range of versions of the peer protocol, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProtocolRange {
     pub min: u8,

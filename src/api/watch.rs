@@ -15,14 +15,14 @@ pub enum WatchMessage {
     Change {
         index: u64,
         at_ms: u64,
-        /// The node whose client asked for it; absent for changes that the cluster makes by itself.
+        /// The node whose client requested it; absent for changes that the cluster makes by itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<u64>,
         events: Vec<WireEvent>,
     },
     /// There were no other changes up to `index`.
     Bookmark { index: u64 },
-    /// Changes after `from` are no longer known: read again, from a state of `index` or later. Changes after that follow.
+    /// Changes after `from` are missing. Read a state of index `index` or later; the changes after `index` follow.
     Resync { from: u64, index: u64 },
     /// The last message. A watch that continues from `resume`, on this node or another, misses nothing.
     #[serde(rename = "cut")]

@@ -170,7 +170,7 @@ pub struct ServeArgs {
     /// Allow partitions over HTTP: this node can be cut off from its peers
     #[arg(long, env = "LOCKSTEP_FAULT_INJECTION")]
     pub fault_injection: bool,
-    /// Tell a lie that the consistency tests must detect
+    /// Inject a fault that the consistency tests must detect
     #[cfg(feature = "sabotage")]
     #[arg(long)]
     pub sabotage: Option<crate::sabotage::Sabotage>,

@@ -27,14 +27,14 @@ use tracing_subscriber::EnvFilter;
 pub fn run(cli: Cli) -> ExitCode {
     let filter = EnvFilter::try_from_env("LOCKSTEP_LOG")
         .unwrap_or_else(|_| EnvFilter::new(default_filter(&cli.command)));
-    // A standard error that nobody reads any more is no reason to end.
+    // The program must not end because nobody reads its standard error any more.
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .log_internal_errors(false)
         .init();
-    // Values, keys in the log and backups are for nobody else on this machine.
+    // Data files and backups contain keys and values, so other users of this machine must not be able to read them.
     // SAFETY: it changes which permissions new files get, nothing else.
     unsafe { libc::umask(0o077) };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -68,7 +68,7 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
-/// Nodes tell what they do; short commands only what goes wrong.
+/// Nodes log from level `info`, short commands only warnings and errors.
 fn default_filter(command: &Command) -> &'static str {
     match command {
         Command::Serve(_) => "info,openraft=error",

@@ -17,18 +17,18 @@ const HTTP_PORT: u16 = 5000;
 /// How much higher the peers' port is than the clients', unless it is given.
 const PEER_PORT_ABOVE: u16 = 1000;
 
-/// Runs a node until it is told to stop, or fails.
+/// Runs a node until it gets a signal to stop, or fails.
 pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     let mut stop = Stop::also_by_hang_up()?;
     #[cfg(feature = "sabotage")]
-    if let Some(lie) = args.sabotage {
-        tracing::warn!(?lie, "this node lies, for tests");
-        lie.choose();
+    if let Some(fault) = args.sabotage {
+        tracing::warn!(?fault, "a fault is injected into this node, for tests");
+        fault.choose();
     }
     // A file that may not grow is then an error of the write, like a full disk, and not the process's death.
     // SAFETY: ignoring a signal is sound at any time.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
-    // Memory that comes and goes in pieces of less than 2 MiB is not worth clearing 2 MiB at a time.
+    // Allocations of less than 2 MiB that are freed again soon are not worth clearing 2 MiB at a time.
     // SAFETY: it changes how this process gets memory from now on, nothing that it has.
     #[cfg(target_os = "linux")]
     unsafe {
@@ -74,11 +74,11 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     }
 }
 
-/// Files that a node needs besides its clients' connections: its own, its peers', those of callers of the peer port that are
-/// strangers, and those for probes.
+/// Open files that a node needs besides those for its clients' connections: its data, its peers' connections, those of
+/// unidentified callers of the peer port, and those for probes.
 const FILES_RESERVED: u64 = 320;
 
-/// How many connections of clients the system's limit of open files leaves, after that was raised as far as it goes.
+/// How many client connections the system's limit of open files allows, after raising that limit as far as possible.
 fn connections(wanted: usize) -> usize {
     let Some(files) = raise_open_files() else { return wanted };
     let left = files - FILES_RESERVED.min(files / 2);
@@ -120,7 +120,7 @@ async fn shut_down(node: &Node, server: HttpServer, stop: &mut Stop) {
     }
 }
 
-/// The signals that end the program: interrupt and terminate, and for a node hang-up, which comes when its terminal is closed.
+/// The signals that end the program: interrupt and terminate, and for a node hang-up, which it gets when its terminal closes.
 pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,
@@ -128,13 +128,13 @@ pub(super) struct Stop {
 }
 
 impl Stop {
-    /// For a program to which hang-up means something else, or nothing.
+    /// For a program that handles or ignores hang-up itself.
     pub fn new() -> Result<Self> {
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         Ok(Self { interrupt, terminate, hang_up: None })
     }
 
-    /// Also when the terminal is closed, unless whoever started the program wants it to outlive that, as `nohup` does.
+    /// Also ends the program when the terminal closes, unless hang-up is ignored, as with `nohup`.
     pub fn also_by_hang_up() -> Result<Self> {
         let hang_up = if ignores_hang_up() { None } else { Some(signal(SignalKind::hangup())?) };
         Ok(Self { hang_up, ..Self::new()? })
@@ -191,7 +191,7 @@ impl Addresses {
     }
 }
 
-/// Other machines may reach us only if that was asked for: nobody is asked who they are yet.
+/// Other machines can reach the node only with an option that allows it, because clients are not authenticated.
 fn check_bind(name: &str, address: &str, insecure: bool) -> Result<()> {
     let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
     if port.parse::<u16>().is_err() {
@@ -222,7 +222,7 @@ fn allowed_hosts(names: &[String]) -> Result<Vec<String>> {
     names.map(check).collect()
 }
 
-/// The names under which nodes look for each other, and one of them for this one.
+/// The host names in the URLs of the nodes that form the cluster. One of them is this node's.
 fn cluster_hosts(origin: &Origin) -> Vec<String> {
     let Origin::Form { urls, .. } = origin else { return Vec::new() };
     let host = |url: &String| reqwest::Url::parse(url).ok()?.host_str().map(str::to_owned);

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-/// What is played, and through what.
+/// The trace to replay, and the settings of the cache.
 #[derive(Debug, Args)]
 pub struct SimulateArgs {
     /// An .xz file of big-endian 32-bit keys, or a text file with one key per line
@@ -34,7 +34,7 @@ pub struct SimulateArgs {
     pub json: bool,
 }
 
-/// What was found.
+/// The result of the simulation.
 #[derive(Debug, Serialize)]
 struct Report {
     requests: usize,
@@ -51,7 +51,7 @@ struct Run {
     hits: u64,
     hit_percent: f64,
     touch_bytes_per_request: f64,
-    /// Hits that the log was not told of.
+    /// Hits whose touches were dropped.
     suppressed: u64,
 }
 
@@ -69,7 +69,7 @@ pub async fn simulate(args: SimulateArgs) -> Result<()> {
     output.print(&report, || describe(&report))
 }
 
-/// Plays a trace as a cache-aside client would: reads every key, and stores those that are not there.
+/// Replays a trace as a cache-aside client would: reads each key, and stores it if it is absent.
 fn play(keys: &[Key], capacity_entries: u64, policy: Policy, delay: Option<u64>) -> Run {
     let touch = TouchConfig { enabled: delay.is_some(), ..TouchConfig::default() };
     let capacity_bytes = u64::MAX;
@@ -117,7 +117,7 @@ fn hundredths(number: f64) -> f64 {
     (number * 100.0).round() / 100.0
 }
 
-/// Reads that the log has not been told of.
+/// Reads whose touches are not in the log yet.
 struct Reads {
     /// When each entry was last read, and how often.
     of: HashMap<EntryId, (u64, u16)>,
@@ -232,8 +232,8 @@ mod tests {
         let mut reads = Reads { of: HashMap::new(), max: 2 };
         assert!(reads.add(entry(7), 1) && reads.add(entry(8), 2) && reads.add(entry(7), 3));
         assert!(!reads.add(entry(9), 4), "there is no room for a third");
-        let told = |slot, count| Touch { entry: entry(slot), count };
-        assert_eq!(reads.take(), [told(8, 1), told(7, 2)]);
+        let touch = |slot, count| Touch { entry: entry(slot), count };
+        assert_eq!(reads.take(), [touch(8, 1), touch(7, 2)]);
         assert_eq!(reads.take(), []);
     }
 

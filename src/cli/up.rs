@@ -33,7 +33,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 const LOG_BYTES_MAX: u64 = 16 << 20;
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Variables that are meant for one node, and must not reach all of them.
+/// Environment variables that are for a single node, and are not passed on.
 const NOT_FOR_ALL: [&str; 10] = [
     "PORT",
     "PEER_NODES",
@@ -47,7 +47,7 @@ const NOT_FOR_ALL: [&str; 10] = [
     "LOCKSTEP_NAME",
 ];
 
-/// Runs the cluster until it is told to stop, or every node has died.
+/// Runs the cluster until it gets a signal to stop, or every node has died.
 pub async fn up(args: UpArgs) -> Result<()> {
     let mut stop = Stop::new()?;
     let mut revive = signal(SignalKind::hangup())?;
@@ -260,16 +260,16 @@ impl Cluster {
                 let node = &self.nodes[position];
                 if let Some(exit) = node.exit {
                     let log = node.log();
-                    let told = format!(
+                    let sentence = format!(
                         "{} ended ({exit}); the end of its log, {}:\n{}",
                         node.name,
                         log.display(),
                         tail(&log, node.log_start)
                     );
                     if !self.resumes || self.nodes.iter().all(|node| node.child.is_none()) {
-                        bail!("{told}");
+                        bail!("{sentence}");
                     }
-                    eprintln!("lockstep: {told}");
+                    eprintln!("lockstep: {sentence}");
                     ended.push(node.name.clone());
                     continue 'nodes;
                 }
@@ -377,7 +377,7 @@ impl NodeProcess {
     }
 }
 
-/// How many nodes a folder holds from an earlier run; those that left count too.
+/// How many nodes the folder has from an earlier run, including those that left.
 fn count_nodes(folder: &Path) -> u16 {
     let known = |i: &u16| folder.join(format!("n{i}")).is_dir() || folder.join(format!("n{i}.left")).exists();
     // A folder that was lost does not make the cluster smaller.
@@ -431,7 +431,7 @@ fn flags<const N: usize>(given: [(&str, Option<String>); N]) -> Vec<String> {
 /// Keeps a log file from filling the disk that the data is on. Nodes append to it, so they go on at its new end.
 fn bound_log(log: &Path) {
     if fs::metadata(log).is_ok_and(|found| found.len() > LOG_BYTES_MAX) {
-        // What is written between the two steps is lost, which a log bears.
+        // Lines written between the two steps are lost, which is acceptable for a log.
         let emptied = fs::copy(log, log.with_extension("log.1"))
             .and_then(|_| OpenOptions::new().write(true).open(log).and_then(|file| file.set_len(0)));
         if let Err(error) = emptied {

@@ -26,15 +26,15 @@ pub struct WatchArgs {
     pub target: Target,
 }
 
-/// Prints until it is interrupted, or has printed as many as were asked for. It goes on with another node when one fails.
+/// Prints changes until it is interrupted, or has printed `--limit` of them. It continues with another node if one fails.
 pub async fn watch(args: WatchArgs) -> Result<()> {
     let (client, output) = connect(&args.target)?;
     let mut watching = client.watch(&args.prefix, args.from, !args.no_values);
     let mut left = args.limit.unwrap_or(u64::MAX);
     while left > 0 {
-        let told = watching.next().await?;
-        left -= u64::from(matches!(told, WatchMessage::Change { .. }));
-        let text = if output.json { serde_json::to_string(&told)? + "\n" } else { words(&told) };
+        let message = watching.next().await?;
+        left -= u64::from(matches!(message, WatchMessage::Change { .. }));
+        let text = if output.json { serde_json::to_string(&message)? + "\n" } else { words(&message) };
         let mut out = std::io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             // The reader has seen enough, as in `lockstep watch | head`.
@@ -45,9 +45,9 @@ pub async fn watch(args: WatchArgs) -> Result<()> {
     Ok(())
 }
 
-/// A line an event. What only moves the place is left out.
-fn words(told: &WatchMessage) -> String {
-    match told {
+/// One line per event. Messages that only advance the cursor are omitted.
+fn words(message: &WatchMessage) -> String {
+    match message {
         WatchMessage::Subscribed { .. } | WatchMessage::Bookmark { .. } | WatchMessage::Closed { .. } => {
             String::new()
         }
