@@ -21,8 +21,8 @@ pub fn clipped(text: &str) -> String {
     cut
 }
 
-/// Decides which of many similar lines to write: the first of a kind immediately, then one a minute with the number of lines
-/// that were omitted.
+/// Decides which of many similar lines to write: the first of a kind immediately, then one a minute with the number of
+/// lines that were omitted.
 #[derive(Debug, Default)]
 pub struct LogLimit {
     kinds: Mutex<HashMap<String, Seen>>,
@@ -35,7 +35,8 @@ struct Seen {
 }
 
 impl LogLimit {
-    /// The number of lines of this kind that were omitted since the last one that was written; `None` to omit this one, too.
+    /// The number of lines of this kind that were omitted since the last one that was written; `None` to omit this one,
+    /// too.
     pub fn pass(&self, kind: &str) -> Option<u64> {
         self.pass_at(kind, Instant::now())
     }

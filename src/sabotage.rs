@@ -1,5 +1,5 @@
-//! Faults that can be injected into a node, to show that the consistency tests notice them. They are compiled only with the
-//! feature `sabotage`, which no release has.
+//! Faults that can be injected into a node, to show that the consistency tests notice them. They are compiled only with
+//! the feature `sabotage`, which no release has.
 
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -8,8 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sabotage {
-    /// Report the log as flushed when it is not: a killed process loses up to [`FLUSH_EVERY_MS`] of it, as a machine does that
-    /// loses power.
+    /// Report the log as flushed when it is not: a killed process loses up to [`FLUSH_EVERY_MS`] of it, as a machine
+    /// does that loses power.
     SkipFsync,
     /// Answer linearizable reads from this node's state, without a read index.
     StaleReads,

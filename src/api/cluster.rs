@@ -106,10 +106,11 @@ pub struct Status {
     pub snapshot_index: u64,
     pub purged_index: u64,
     pub digest: IndexedDigest,
-    /// The index at which this node was found to differ from the others, which takes it out of service; normally `null`.
+    /// The index at which this node was found to differ from the others, which takes it out of service; normally
+    /// `null`.
     pub differs_at: Option<u64>,
-    /// Whether a majority of the voters, including this node, has answered this node in the last seconds. Without a majority
-    /// there are no writes, and only stale reads.
+    /// Whether a majority of the voters, including this node, has answered this node in the last seconds. Without a
+    /// majority there are no writes, and only stale reads.
     pub majority: bool,
     /// Whether the other members say that this node is no longer one.
     pub removed: bool,

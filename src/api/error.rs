@@ -1,5 +1,6 @@
-//! The table of errors: for every way in which a request can fail, the HTTP status and whether the request had an effect. The
-//! HTTP layer answers with it, the client decides by it whether to retry, and the consistency tests check it.
+//! The table of errors: for every way in which a request can fail, the HTTP status and whether the request had an
+//! effect. The HTTP layer answers with it, the client decides by it whether to retry, and the consistency tests check
+//! it.
 
 use serde::{Deserialize, Serialize};
 
@@ -72,8 +73,8 @@ error_codes! {
     NotANumber = "not_a_number", 409, None;
     /// `incr` past the 64-bit range.
     Overflow = "overflow", 409, None;
-    /// The request conflicts with the cluster's present state: a membership change is refused or in progress, or the cluster
-    /// has not reached an index.
+    /// The request conflicts with the cluster's present state: a membership change is refused or in progress, or the
+    /// cluster has not reached an index.
     Conflict = "conflict", 409, None;
     /// The cluster's feature level is lower than the request needs, until `lockstep upgrade finish`.
     FeatureLevel = "feature_level", 409, None;

@@ -13,8 +13,8 @@ pub struct History {
     pub columns: Columns,
 }
 
-/// Columns of equal length, oldest sample first. A count is the difference over the sample's second; other values are those
-/// at its end.
+/// Columns of equal length, oldest sample first. A count is the difference over the sample's second; other values are
+/// those at its end.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Columns {
     /// When the sample was taken, by the node's wall clock.

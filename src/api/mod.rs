@@ -1,5 +1,5 @@
-//! The JSON shapes that clients and nodes exchange, shared by the HTTP layer, the Rust client and the command line. There is
-//! no behaviour here beyond encoding and decoding.
+//! The JSON shapes that clients and nodes exchange, shared by the HTTP layer, the Rust client and the command line.
+//! There is no behaviour here beyond encoding and decoding.
 
 mod batch;
 mod cache;

@@ -30,7 +30,8 @@ pub struct NodeState {
     pub lag_entries: Option<u64>,
     /// How many milliseconds of log time it is behind the leader; `null` if it or the leader did not answer.
     pub lag_ms: Option<u64>,
-    /// The highest index at which its digest and the asking node's were compared and are equal; `null` if there is none.
+    /// The highest index at which its digest and the asking node's were compared and are equal; `null` if there is
+    /// none.
     pub equal_at: Option<u64>,
     /// The lowest index at which they were compared and differ; normally `null`.
     pub differs_at: Option<u64>,

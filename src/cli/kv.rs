@@ -76,7 +76,8 @@ async fn get(args: GetArgs) -> Result<()> {
     output.print(&object, String::new)
 }
 
-/// The value as it is: a newline more would make it another value. Only on a terminal, whose prompt follows, there is one.
+/// The value as it is: a newline more would make it another value. Only on a terminal, whose prompt follows, there is
+/// one.
 fn print_value(value: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(value)?;

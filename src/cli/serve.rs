@@ -120,7 +120,8 @@ async fn shut_down(node: &Node, server: HttpServer, stop: &mut Stop) {
     }
 }
 
-/// The signals that end the program: interrupt and terminate, and for a node hang-up, which it gets when its terminal closes.
+/// The signals that end the program: interrupt and terminate, and for a node hang-up, which it gets when its terminal
+/// closes.
 pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,

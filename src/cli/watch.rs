@@ -26,7 +26,8 @@ pub struct WatchArgs {
     pub target: Target,
 }
 
-/// Prints changes until it is interrupted, or has printed `--limit` of them. It continues with another node if one fails.
+/// Prints changes until it is interrupted, or has printed `--limit` of them. It continues with another node if one
+/// fails.
 pub async fn watch(args: WatchArgs) -> Result<()> {
     let (client, output) = connect(&args.target)?;
     let mut watching = client.watch(&args.prefix, args.from, !args.no_values);

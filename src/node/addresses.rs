@@ -1,5 +1,5 @@
-//! Checks of a member's name and addresses. They are stored in the membership, shown in terminals and pages, and dialled, so
-//! they are checked before they get there.
+//! Checks of a member's name and addresses. They are stored in the membership, shown in terminals and pages, and
+//! dialled, so they are checked before they get there.
 
 /// Longest name of a member, in characters.
 const NAME_CHARS_MAX: usize = 64;
@@ -20,7 +20,8 @@ pub fn check_name(name: &str) -> Result<(), String> {
     }
 }
 
-/// The URL for a member's clients: `http://host:port` without a path. A node that is embedded without an HTTP server has none.
+/// The URL for a member's clients: `http://host:port` without a path. A node that is embedded without an HTTP server
+/// has none.
 ///
 /// # Errors
 /// A sentence that says what is wrong.

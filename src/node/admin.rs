@@ -22,7 +22,8 @@ const ADMIN_TIMEOUT: Duration = Duration::from_secs(15);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// How long before its deadline a request stops waiting for the membership lock.
 const LOCK_MARGIN: Duration = Duration::from_millis(200);
-/// Most members, including learners. Each member costs every other node connections, and the leader a copy of each entry.
+/// Most members, including learners. Each member costs every other node connections, and the leader a copy of each
+/// entry.
 const MEMBERS_MAX: usize = 32;
 /// A learner can be promoted if it is at most this many entries behind.
 const PROMOTION_LAG_MAX: u64 = 1_000;
@@ -222,8 +223,8 @@ impl Inner {
         }
     }
 
-    /// Waits for the lock that adding or changing a member, or raising the feature level, needs. Gives up early enough to
-    /// answer that nothing was done.
+    /// Waits for the lock that adding or changing a member, or raising the feature level, needs. Gives up early enough
+    /// to answer that nothing was done.
     pub(super) async fn lock_membership(
         &self,
         deadline: Instant,
@@ -233,8 +234,8 @@ impl Inner {
         tokio::time::timeout_at(until, self.membership_lock.lock()).await.map_err(busy)
     }
 
-    /// Assigns a number to a node and adds it as a learner. The number is the index of a log entry that is proposed for that
-    /// purpose, so no number is ever assigned twice.
+    /// Assigns a number to a node and adds it as a learner. The number is the index of a log entry that is proposed for
+    /// that purpose, so no number is ever assigned twice.
     async fn add(&self, request: AddMemberMessage, deadline: Instant) -> Result<Joined, AdminFailure> {
         let joined = |id, name: String| Joined {
             cluster_id: self.identity.cluster_id.clone(),

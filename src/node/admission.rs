@@ -23,9 +23,9 @@ impl Admission {
         }
     }
 
-    /// Admits a write of `bytes` bytes; drop the permits when it has ended. Refuses it immediately if there are too many
-    /// writes. If there are too many bytes, it waits for its turn until `until`: a write that waits has only its body in
-    /// memory, while one in flight also has copies in the log and on the way to each node.
+    /// Admits a write of `bytes` bytes; drop the permits when it has ended. Refuses it immediately if there are too
+    /// many writes. If there are too many bytes, it waits for its turn until `until`: a write that waits has only its
+    /// body in memory, while one in flight also has copies in the log and on the way to each node.
     ///
     /// # Errors
     /// [`NodeError::Busy`]: nothing was done.

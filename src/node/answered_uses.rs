@@ -1,5 +1,5 @@
-//! The numbers of uses that this node has answered recently. A read takes a while to get into the log. A client that reads
-//! the key again meanwhile must not get a smaller number than before.
+//! The numbers of uses that this node has answered recently. A read takes a while to get into the log. A client that
+//! reads the key again meanwhile must not get a smaller number than before.
 
 use crate::cache::EntryId;
 use std::collections::HashMap;

@@ -1,5 +1,5 @@
-//! The audit: nodes compare their digests in the background. At equal index the digests must be equal. A node takes itself
-//! out of service if it differs from more voters than it agrees with. The same rounds show which members answer
+//! The audit: nodes compare their digests in the background. At equal index the digests must be equal. A node takes
+//! itself out of service if it differs from more voters than it agrees with. The same rounds show which members answer
 //! ([`super::cluster_health`]).
 
 use super::cluster_health::{ClusterHealth, HealthTracker};
@@ -176,8 +176,8 @@ fn decode(digests: &Bytes) -> Result<Vec<(u64, u128)>, String> {
 /// Answers another node: how its digests compare, and whether it is a member.
 pub(super) fn answer_digests(inner: &Inner, from: NodeId, body: &Bytes) -> Result<Bytes, String> {
     let (theirs, replica) = (decode(body)?, inner.consensus.replica());
-    // A node that is behind does not know the newest members. A node's number is the index of a log entry from before it
-    // became one.
+    // A node that is behind does not know the newest members. A node's number is the index of a log entry from before
+    // it became one.
     let theirs_applied = theirs.last().map_or(0, |(index, _)| *index);
     let knows = replica.applied_index() >= theirs_applied.max(from);
     let is_member = knows.then(|| replica.has_member(from));

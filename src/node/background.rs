@@ -1,6 +1,6 @@
 //! The background tasks of a node: learn the log time, propose ticks, propose a new cluster's settings, update its own
-//! member record, compact the log, ask for its own promotion, and complete a membership change that another leader began.
-//! Each task ends when the node is dropped.
+//! member record, compact the log, ask for its own promotion, and complete a membership change that another leader
+//! began. Each task ends when the node is dropped.
 
 use super::admin::AdminRequest;
 use super::error::NodeError;
@@ -22,8 +22,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 const LOG_BYTES_MIN: u64 = 64 << 20;
 /// Timeout of a request for a node's log time.
 const CLOCK_TIMEOUT: Duration = Duration::from_millis(300);
-/// How long a new leader that does not know the log time waits for nodes that do not answer. After that it treats them as
-/// dead, because a dead machine sends no refusal.
+/// How long a new leader that does not know the log time waits for nodes that do not answer. After that it treats them
+/// as dead, because a dead machine sends no refusal.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a follower copies the leader's log time, before and after it knows it.
 const FIRST_CLOCK_SYNC_INTERVAL: Duration = Duration::from_millis(50);
@@ -72,9 +72,9 @@ enum Reading {
     Silent,
 }
 
-/// Sets the clock of a leader that has just started, by the log time of a node that was running. If no node knows it, the
-/// whole cluster has just started, and the wall clock is used. A silent node may know it, so the leader waits for it, up to
-/// [`SILENCE_TIMEOUT`].
+/// Sets the clock of a leader that has just started, by the log time of a node that was running. If no node knows it,
+/// the whole cluster has just started, and the wall clock is used. A silent node may know it, so the leader waits for
+/// it, up to [`SILENCE_TIMEOUT`].
 async fn anchor_leader(node: &Inner, leading_since: Instant) {
     let me = node.identity.node_id;
     let others = node.consensus.status().members.into_iter().filter(|member| member.id != me);
@@ -229,8 +229,8 @@ pub(super) async fn update_own_record(inner: Weak<Inner>) {
     }
 }
 
-/// Takes a snapshot when the log is larger than half of the cache, and purges what the snapshot covers. So the size of the
-/// log stays proportional to that of the cache, and snapshots write about twice the bytes of the log.
+/// Takes a snapshot when the log is larger than half of the cache, and purges what the snapshot covers. So the size of
+/// the log stays proportional to that of the cache, and snapshots write about twice the bytes of the log.
 pub(super) async fn compact_log(inner: Weak<Inner>) {
     let mut asked_at = 0;
     loop {
@@ -243,7 +243,8 @@ pub(super) async fn compact_log(inner: Weak<Inner>) {
             if snapshot > purged {
                 let _ = node.consensus.purge(snapshot).await;
             }
-            // Only applied entries count: the others would stay in any case, and the limit on writes in flight bounds them.
+            // Only applied entries count: the others would stay in any case, and the limit on writes in flight bounds
+            // them.
             let applied = node.consensus.replica().applied_index();
             if snapshot >= asked_at && applied_bytes(&node.store, applied) > limit {
                 asked_at = applied;
@@ -286,8 +287,8 @@ pub(super) async fn request_promotion(inner: Weak<Inner>) {
 }
 
 /// Completes membership changes. A change of the voters takes two steps, and between them every decision needs two
-/// majorities. A leader that finds a joint membership and no one who takes the second step takes it. If that would remove its
-/// own vote, it hands leadership over first, as for any removal.
+/// majorities. A leader that finds a joint membership and no one who takes the second step takes it. If that would
+/// remove its own vote, it hands leadership over first, as for any removal.
 pub(super) async fn finish_membership_changes(inner: Weak<Inner>) {
     let mut joint_since = None;
     loop {

@@ -1,10 +1,10 @@
 //! Bootstraps a cluster from nodes that start with a list of URLs only, in any order.
 //!
-//! Each node requests the [`NodeInfo`] behind every URL of its list. A node is identified by the UUID of its data folder, so
-//! it does not matter how a URL is written, or whether a list contains the node itself. When all nodes have met all others and
-//! their lists agree, the node whose data folder has the lowest UUID writes the *founding record*: the cluster's id, and
-//! which data folder is which node. The other nodes adopt it. If the cluster exists already, a node whose data folder is not
-//! in the record is refused: it is new or has lost its data, and must join.
+//! Each node requests the [`NodeInfo`] behind every URL of its list. A node is identified by the UUID of its data
+//! folder, so it does not matter how a URL is written, or whether a list contains the node itself. When all nodes have
+//! met all others and their lists agree, the node whose data folder has the lowest UUID writes the *founding record*:
+//! the cluster's id, and which data folder is which node. The other nodes adopt it. If the cluster exists already, a
+//! node whose data folder is not in the record is refused: it is new or has lost its data, and must join.
 
 use super::discovery::node_infos;
 use super::identity::{Identity, store_uuid};
@@ -16,7 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Most nodes that can form a cluster together. Numbers up to this one are reserved for them; the log assigns later ones.
+/// Most nodes that can form a cluster together. Numbers up to this one are reserved for them; the log assigns later
+/// ones.
 pub(super) const FOUNDING_NODES_MAX: usize = 16;
 
 const RETRY_PAUSE: Duration = Duration::from_millis(100);

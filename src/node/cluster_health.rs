@@ -1,5 +1,5 @@
-//! The health of the cluster as this node sees it: which members answer, whether they are a majority, and whether they say
-//! that this node was removed. Changes are logged for operators.
+//! The health of the cluster as this node sees it: which members answer, whether they are a majority, and whether they
+//! say that this node was removed. Changes are logged for operators.
 
 use super::audit::Round;
 use super::error::NodeError;

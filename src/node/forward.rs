@@ -1,5 +1,5 @@
-//! Forwards writes and read-index requests to the leader. Nothing is forwarded twice: a node that does not lead says so, and
-//! the forwarding node looks for the leader again.
+//! Forwards writes and read-index requests to the leader. Nothing is forwarded twice: a node that does not lead says
+//! so, and the forwarding node looks for the leader again.
 
 use super::inner::Inner;
 use super::own_reads::ReadsBefore;
@@ -16,8 +16,8 @@ use tokio::time::Instant;
 /// Longest timeout of a forwarded write: longer than any node lets its clients wait.
 const TIMEOUT_MAX: Duration = Duration::from_secs(600);
 
-/// A write that a node forwards to the leader. In the message the body comes last and as it is, so that decoding does not
-/// copy it.
+/// A write that a node forwards to the leader. In the message the body comes last and as it is, so that decoding does
+/// not copy it.
 #[derive(Debug)]
 pub(super) struct ForwardedWrite {
     /// How long the leader may try to propose it, in milliseconds.
@@ -90,8 +90,8 @@ pub(super) async fn forward_write(
         .unwrap_or_else(|error| Err(ProposeError::Unknown(error.to_string())))
 }
 
-/// Checks a forwarded command: this program can decode it, it is not too large, and it is one that clients may send. The
-/// other node has checked that, too, unless it is faulty or of another release.
+/// Checks a forwarded command: this program can decode it, it is not too large, and it is one that clients may send.
+/// The other node has checked that, too, unless it is faulty or of another release.
 fn check(inner: &Inner, body: &[u8]) -> Result<(), String> {
     if body.len() > COMMAND_BYTES_MAX {
         return Err(format!("a command has at most {COMMAND_BYTES_MAX} bytes, this one {}", body.len()));

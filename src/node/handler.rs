@@ -16,8 +16,8 @@ use futures::stream::BoxStream;
 use std::sync::Weak;
 use tokio::sync::mpsc;
 
-/// Whether only members may use a method. Raft's own requests are open, because Raft must accept leaders that this node does
-/// not know yet, and so are those for the log time and for whether the caller is a member.
+/// Whether only members may use a method. Raft's own requests are open, because Raft must accept leaders that this node
+/// does not know yet, and so are those for the log time and for whether the caller is a member.
 fn is_for_members_only(method: Method) -> bool {
     match method {
         Method::Write

@@ -1,8 +1,8 @@
 //! The keys that are read most on this node, in bounded memory.
 //!
 //! Metwally, Agrawal, El Abbadi, "Efficient computation of frequent and top-k elements in data streams", 2005
-//! (Space-Saving): a key without a counter takes over the smallest counter, with its count. So counts are never too low, and
-//! too high by at most the smallest count.
+//! (Space-Saving): a key without a counter takes over the smallest counter, with its count. So counts are never too
+//! low, and too high by at most the smallest count.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

@@ -14,8 +14,8 @@ const IDENTITY_VERSION: u8 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
     pub cluster_id: String,
-    /// The incarnations of the cluster, oldest first. Each but the first has the log index at which it forked from the one
-    /// before it.
+    /// The incarnations of the cluster, oldest first. Each but the first has the log index at which it forked from the
+    /// one before it.
     pub incarnations: Vec<Incarnation>,
     pub node_id: NodeId,
     pub name: String,

@@ -38,7 +38,8 @@ impl Node {
         self.inner.nodes().await
     }
 
-    /// The same, at most half a second old (see its `at_ms`). However many callers there are, the members are asked once.
+    /// The same, at most half a second old (see its `at_ms`). However many callers there are, the members are asked
+    /// once.
     pub async fn nodes_cached(&self) -> Arc<Nodes> {
         // Held while the members are asked, so that other callers wait for the same answers.
         let mut node_status_cache = self.inner.node_status_cache.0.lock().await;

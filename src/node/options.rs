@@ -35,8 +35,8 @@ pub enum Origin {
     Alone { config: CacheConfig },
     /// It forms a cluster with the nodes behind these URLs, which may include its own.
     Form { urls: Vec<String>, config: CacheConfig },
-    /// It joins the cluster of the node behind this URL as a learner. Once it has caught up it asks to be promoted, unless
-    /// `stay_learner` is set.
+    /// It joins the cluster of the node behind this URL as a learner. Once it has caught up it asks to be promoted,
+    /// unless `stay_learner` is set.
     Join { url: String, stay_learner: bool },
 }
 
@@ -51,7 +51,8 @@ pub struct Limits {
     pub request: Duration,
     /// How long to wait for a leader before answering that there is none.
     pub leader_wait: Duration,
-    /// Bytes of log entries at which a snapshot is taken, even before there are enough entries; less if the cache is small.
+    /// Bytes of log entries at which a snapshot is taken, even before there are enough entries; less if the cache is
+    /// small.
     pub log_bytes: u64,
     /// Bytes of recent changes that are kept for watchers.
     pub watch_bytes: usize,

@@ -1,5 +1,5 @@
-//! Touches of this node's own reads, until the leader has them: those that the next write carries, those that only count
-//! uses, and those that are being sent to the leader.
+//! Touches of this node's own reads, until the leader has them: those that the next write carries, those that only
+//! count uses, and those that are being sent to the leader.
 
 use super::touch_buffer::TouchBuffer;
 use crate::cache::{EntryId, Touch, TouchConfig};

@@ -1,4 +1,5 @@
-//! Connections to other nodes for requests that are not Raft's: forwarded writes, read indexes, clocks, membership changes.
+//! Connections to other nodes for requests that are not Raft's: forwarded writes, read indexes, clocks, membership
+//! changes.
 
 use crate::peer::{Lane, NodeId, PeerClient};
 use crate::raft::Consensus;

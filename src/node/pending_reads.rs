@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The allowance is renewed in full within an interval, or within this time if the interval is longer: a long interval means
-/// that nodes report rarely, not that they report few reads.
+/// The allowance is renewed in full within an interval, or within this time if the interval is longer: a long interval
+/// means that nodes report rarely, not that they report few reads.
 const RENEWAL_MAX: Duration = Duration::from_millis(100);
 
 /// Touches that wait for the next log entry.
@@ -21,8 +21,8 @@ pub(super) struct PendingReads {
     allowance: Allowance,
 }
 
-/// The number of touched entries that may go into the log now. It grows with time, so that writes carry touches even if the
-/// interval is long.
+/// The number of touched entries that may go into the log now. It grows with time, so that writes carry touches even if
+/// the interval is long.
 #[derive(Debug, Default)]
 struct Allowance {
     left: usize,
@@ -104,8 +104,8 @@ impl PendingReads {
         ForEntry { touches, fresh, lost }
     }
 
-    /// Takes back the touches of a log entry that was refused, and their allowance. Those that the write carried return to
-    /// the node of its client, so they are removed here. Returns the number of entries that no longer fit.
+    /// Takes back the touches of a log entry that was refused, and their allowance. Those that the write carried return
+    /// to the node of its client, so they are removed here. Returns the number of entries that no longer fit.
     pub fn give_back(&mut self, refused: ForEntry, config: TouchConfig) -> usize {
         let ForEntry { mut touches, fresh, .. } = refused;
         self.allowance.left = self.allowance.left.saturating_add(touches.len()).min(entries_max(config));

@@ -1,5 +1,5 @@
-//! Reads, answered from this node's own copy: once the read index is applied (linearizable, lease), or immediately (stale).
-//! There is no fallback to an older value: without a read index the read fails.
+//! Reads, answered from this node's own copy: once the read index is applied (linearizable, lease), or immediately
+//! (stale). There is no fallback to an older value: without a read index the read fails.
 
 use super::error::NodeError;
 use super::inner::Inner;
@@ -12,8 +12,8 @@ use tokio::time::{Instant, timeout_at};
 
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
-/// In a cache of up to so many entries every read changes the order of uses. In a larger one, reads of the newest sixteenth
-/// of the entries do not, because that is not worth a log entry.
+/// In a cache of up to so many entries every read changes the order of uses. In a larger one, reads of the newest
+/// sixteenth of the entries do not, because that is not worth a log entry.
 const EXACT_ENTRIES_MAX: u64 = 1_024;
 
 /// A value that was read, and the position in the log at which it was read.
@@ -23,8 +23,8 @@ pub struct ReadAt<T> {
     /// The last applied index at that moment.
     pub index: u64,
     pub term: u64,
-    /// Log time at that moment by this node's clock, in milliseconds since the Unix epoch, from which the remaining TTL is
-    /// computed. Whether an entry has expired depends on the log alone.
+    /// Log time at that moment by this node's clock, in milliseconds since the Unix epoch, from which the remaining TTL
+    /// is computed. Whether an entry has expired depends on the log alone.
     pub now_ms: u64,
 }
 
@@ -126,8 +126,8 @@ impl Inner {
         }))
     }
 
-    /// Refuses an index that the cluster has not reached: no client can have got it, so waiting is pointless. Asks the leader
-    /// for its index, unless this node applies the index first. Without a leader the read waits.
+    /// Refuses an index that the cluster has not reached: no client can have got it, so waiting is pointless. Asks the
+    /// leader for its index, unless this node applies the index first. Without a leader the read waits.
     async fn refuse_future_index(
         &self,
         asked: u64,

@@ -1,5 +1,5 @@
-//! Batches read-index requests: reads that start while a request is in flight share the next one. A read may use an index
-//! only if it was requested after the read started.
+//! Batches read-index requests: reads that start while a request is in flight share the next one. A read may use an
+//! index only if it was requested after the read started.
 
 use super::forward::forward_read_index;
 use super::inner::Inner;

@@ -1,5 +1,5 @@
-//! Samples of the reads, from which the leader estimates the hit ratio of other policies. Each node collects its own and
-//! sends them to the leader. They do not go into the log.
+//! Samples of the reads, from which the leader estimates the hit ratio of other policies. Each node collects its own
+//! and sends them to the leader. They do not go into the log.
 
 use super::inner::Inner;
 use super::shadow::{Shadow, ShadowReport, is_sampled};

@@ -3,8 +3,8 @@
 use crate::cache::limits::FEATURE_LEVEL;
 use crate::peer::Protocols;
 
-/// A release, as peers and operators see it. Every node runs [`Release::THIS`]; a test of a rolling upgrade gives some nodes
-/// an older one.
+/// A release, as peers and operators see it. Every node runs [`Release::THIS`]; a test of a rolling upgrade gives some
+/// nodes an older one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Release {
     pub version: &'static str,

@@ -8,8 +8,8 @@ use crate::replica::Member;
 use crate::storage::{LogOptions, LogStore, SnapshotFile, Snapshots};
 use std::path::Path;
 
-/// Restores a backup into an empty data folder, as a node with the given name and addresses. Returns the index from which it
-/// continues. Blocks.
+/// Restores a backup into an empty data folder, as a node with the given name and addresses. Returns the index from
+/// which it continues. Blocks.
 ///
 /// # Errors
 /// [`StartError`]; the data folder cannot be used then, and can be deleted.

@@ -1,5 +1,5 @@
-//! Samples of this node's activity: one per second, for the last hour. The front takes them. The node keeps them, answers
-//! other members with them, and stores them in the data folder, so that they survive a restart.
+//! Samples of this node's activity: one per second, for the last hour. The front takes them. The node keeps them,
+//! answers other members with them, and stores them in the data folder, so that they survive a restart.
 
 use super::error::NodeError;
 use super::{inner::Inner, start::Node};
@@ -94,8 +94,8 @@ impl Samples {
         self.lock().iter().filter(|sample| sample.at_ms > at_ms).copied().collect()
     }
 
-    /// Puts samples from before a restart before the others. Omits those that are too old, and those from the future, which
-    /// exist if the clock was set back.
+    /// Puts samples from before a restart before the others. Omits those that are too old, and those from the future,
+    /// which exist if the clock was set back.
     fn prepend(&self, earlier: Vec<Sample>, now_ms: u64) {
         let mut kept = self.lock();
         let first = kept.front().map_or(now_ms, |sample| sample.at_ms);
@@ -143,8 +143,8 @@ impl Node {
         Ok(SamplesOf { node, now_ms, samples })
     }
 
-    /// Loads the samples from before a restart from the data folder. After that, [`SampleFile::run`] adds the new ones. A bad
-    /// file does not stop the node: `None` means that it keeps its samples in memory only.
+    /// Loads the samples from before a restart from the data folder. After that, [`SampleFile::run`] adds the new ones.
+    /// A bad file does not stop the node: `None` means that it keeps its samples in memory only.
     pub async fn load_samples(&self) -> Option<SampleFile> {
         let path = self.inner.options.data_dir.join("samples");
         let owner = format!("{FORMAT} {} {}", self.inner.identity.cluster_id, self.id());

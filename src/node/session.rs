@@ -1,6 +1,6 @@
 //! What a front door may do with the data of a node. A front door (HTTP, the Express-style API, Socket.IO, WebSockets)
-//! gets a [`Session`] for each client or request, and reaches the cache through it only. So there is one place that knows
-//! who asks, and one that checks and rewrites keys: [`KeyScope`].
+//! gets a [`Session`] for each client or request, and reaches the cache through it only. So there is one place that
+//! knows who asks, and one that checks and rewrites keys: [`KeyScope`].
 
 use super::admin_session::Admin;
 use super::error::NodeError;
@@ -281,8 +281,8 @@ impl Session {
         Ok(SessionWatch { watch, scope: self.scope })
     }
 
-    /// The newest operations that this node has applied, newest first: up to a hundred, also from before a restart. Fewer
-    /// where large values have pushed them out.
+    /// The newest operations that this node has applied, newest first: up to a hundred, also from before a restart.
+    /// Fewer where large values have pushed them out.
     pub fn recent(&self, limit: usize) -> Vec<Operation> {
         let operations = self.node.recent(limit).into_iter();
         operations.filter_map(|operation| self.scope.client_operation(operation)).collect()

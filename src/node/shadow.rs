@@ -1,9 +1,9 @@
-//! Estimates the hit ratio of each policy with shadow caches: small caches that see only a sample of the keys read in the
-//! cluster, and are smaller than the real cache by the same factor.
+//! Estimates the hit ratio of each policy with shadow caches: small caches that see only a sample of the keys read in
+//! the cluster, and are smaller than the real cache by the same factor.
 //!
-//! Sampling keys, not reads, keeps the whole access pattern of a key: Waldspurger, Saemundsson, Ahmad, Park, "Cache modeling
-//! and optimization using miniature simulations", 2017. A miss is assumed to be followed by a write of the key. Sizes, TTLs
-//! and deletes are ignored.
+//! Sampling keys, not reads, keeps the whole access pattern of a key: Waldspurger, Saemundsson, Ahmad, Park, "Cache
+//! modeling and optimization using miniature simulations", 2017. A miss is assumed to be followed by a write of the
+//! key. Sizes, TTLs and deletes are ignored.
 
 use crate::cache::{Cache, CacheConfig, Command, Condition, Key, Op, Policy, Stamp, Touch, Ttl, Value};
 use bytes::Bytes;

@@ -1,5 +1,5 @@
-//! A node's life cycle: open the data folder, establish its identity in a cluster, run, and stop. Also the node's public
-//! interface.
+//! A node's life cycle: open the data folder, establish its identity in a cluster, run, and stop. Also the node's
+//! public interface.
 
 use super::addresses::{check_name, check_peer, check_url};
 use super::admin::{AdminDone, AdminRequest};
@@ -338,7 +338,8 @@ impl Node {
         (self.inner.identity.cluster_id.clone(), self.inner.identity.incarnation())
     }
 
-    /// The id of the incarnation. Indexes of different incarnations cannot be compared: restoring a backup begins a new one.
+    /// The id of the incarnation. Indexes of different incarnations cannot be compared: restoring a backup begins a new
+    /// one.
     pub fn history(&self) -> &str {
         self.inner.identity.history()
     }

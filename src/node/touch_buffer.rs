@@ -1,4 +1,5 @@
-//! A bounded buffer of reads, by entry. Reads beyond the limit are dropped, which is allowed: they are hints for eviction.
+//! A bounded buffer of reads, by entry. Reads beyond the limit are dropped, which is allowed: they are hints for
+//! eviction.
 
 use crate::cache::{EntryId, Touch};
 use std::collections::HashMap;
@@ -34,8 +35,8 @@ impl TouchBuffer {
         has_room
     }
 
-    /// Puts reads back that were taken out, oldest first. They come before those that were added since. Returns the number of
-    /// entries that do not fit.
+    /// Puts reads back that were taken out, oldest first. They come before those that were added since. Returns the
+    /// number of entries that do not fit.
     pub fn put_back(&mut self, touches: &[Touch], max: usize) -> usize {
         let mut lost = 0;
         for touch in touches.iter().rev() {

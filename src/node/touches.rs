@@ -1,10 +1,10 @@
 //! Touches: how reads on any node get into the log, so that they count for eviction on all nodes.
 //!
-//! Each node collects its own reads. The next write of that node's clients carries them, in the same log entry and applied
-//! before the command: a client that reads and then writes through one node, and waits for each answer, finds its reads
-//! counted. Touches that no write carries are sent to the leader after an interval, and go into its next entry. An idle
-//! cluster that is read from writes one log entry per interval, or one per second if the reads do not change the eviction
-//! order. Without reads it writes none. Touches are hints, so lost ones are not sent again.
+//! Each node collects its own reads. The next write of that node's clients carries them, in the same log entry and
+//! applied before the command: a client that reads and then writes through one node, and waits for each answer, finds
+//! its reads counted. Touches that no write carries are sent to the leader after an interval, and go into its next
+//! entry. An idle cluster that is read from writes one log entry per interval, or one per second if the reads do not
+//! change the eviction order. Without reads it writes none. Touches are hints, so lost ones are not sent again.
 
 use super::answered_uses::AnsweredUses;
 use super::hot_keys::HotKeys;
@@ -65,8 +65,8 @@ pub(super) struct TouchCounts {
     pub log_bytes: AtomicU64,
 }
 
-/// Touches that a write of this node's client carries. If this is dropped without `end`, it is unknown whether the leader has
-/// them.
+/// Touches that a write of this node's client carries. If this is dropped without `end`, it is unknown whether the
+/// leader has them.
 pub(super) struct CarriedReads<'a> {
     of: &'a Touches,
     pub before: ReadsBefore,
@@ -102,8 +102,8 @@ impl EntryReads<'_> {
         self.encoded.clone()
     }
 
-    /// The entry was not proposed: touches of other nodes wait for the next entry, and those that the write carried belong to
-    /// the node of its client again.
+    /// The entry was not proposed: touches of other nodes wait for the next entry, and those that the write carried
+    /// belong to the node of its client again.
     pub fn give_back(mut self, config: impl FnOnce() -> TouchConfig) {
         let reads = std::mem::take(&mut self.reads);
         self.encoded.clear();
@@ -137,8 +137,8 @@ struct TouchMessage {
 }
 
 impl Touches {
-    /// Records a read of a key, found or not. Returns how often the entry was used before, including reads of this node that
-    /// are not in the log yet. In a small cache (`exact`) all touches keep the order of their reads.
+    /// Records a read of a key, found or not. Returns how often the entry was used before, including reads of this node
+    /// that are not in the log yet. In a small cache (`exact`) all touches keep the order of their reads.
     pub fn note(&self, key: &str, seen: Option<&Seen>, config: TouchConfig, exact: bool) -> u64 {
         self.hot_keys.note(key);
         self.samples.note(key, config);
@@ -172,8 +172,8 @@ impl Touches {
         }
     }
 
-    /// On the leader: the touches for the next log entry. `before` are those of node `by`, whose client writes; the command
-    /// has `body` bytes.
+    /// On the leader: the touches for the next log entry. `before` are those of node `by`, whose client writes; the
+    /// command has `body` bytes.
     pub fn for_entry(
         &self,
         by: NodeId,

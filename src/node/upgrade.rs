@@ -1,5 +1,5 @@
-//! Raises the feature level after every member was upgraded. From that log entry on, all nodes follow the rules of the new
-//! level, and an earlier release can no longer apply the log.
+//! Raises the feature level after every member was upgraded. From that log entry on, all nodes follow the rules of the
+//! new level, and an earlier release can no longer apply the log.
 
 use super::admin::{AdminDone, AdminFailure, AdminRequest};
 use super::error::NodeError;
@@ -29,8 +29,8 @@ impl Node {
 }
 
 impl Inner {
-    /// Refuses a command of a later level than the cluster's before it is proposed, because some nodes may be unable to apply
-    /// it.
+    /// Refuses a command of a later level than the cluster's before it is proposed, because some nodes may be unable to
+    /// apply it.
     pub(super) async fn check_level(&self, command: &Command, deadline: Instant) -> Result<(), NodeError> {
         let needed = command.level();
         if needed == FEATURE_LEVEL_FIRST || needed <= self.feature_level() {

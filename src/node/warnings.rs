@@ -1,7 +1,7 @@
-//! Warnings: what an operator should look at although the node works. They are about nodes of another cluster where members
-//! are expected. If a node loses its data folder, or its list of peers becomes empty, it founds a cluster of one where the
-//! others expect a member. Both sides notice: members of the other cluster call the node, and they reach it at their
-//! member's address.
+//! Warnings: what an operator should look at although the node works. They are about nodes of another cluster where
+//! members are expected. If a node loses its data folder, or its list of peers becomes empty, it founds a cluster of
+//! one where the others expect a member. Both sides notice: members of the other cluster call the node, and they reach
+//! it at their member's address.
 
 use super::audit::{NoAnswer, Round};
 use super::inner::Inner;

@@ -17,10 +17,11 @@ use tokio::time::{Instant, sleep_until};
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(5);
 /// Timeout of the read index that confirms, before a bookmark, that this node still gets all changes.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
-/// A watcher that has every change looks for new ones at most this often. So under load it gets many changes for one wake-up.
+/// A watcher that has every change looks for new ones at most this often. So under load it gets many changes for one
+/// wake-up.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
-/// Most changes that a watcher takes at a time, and most bytes of them; one larger change is taken alone. They stay in memory
-/// until they are sent, so it is little.
+/// Most changes that a watcher takes at a time, and most bytes of them; one larger change is taken alone. They stay in
+/// memory until they are sent, so it is little.
 const PAGE_CHANGES: usize = 256;
 pub const PAGE_BYTES: usize = 64 * 1024;
 
@@ -31,8 +32,8 @@ pub enum WatchItem {
     Changes(Vec<ChangeSet>),
     /// There were no other changes up to this index, and this node still gets all changes.
     Bookmark(u64),
-    /// Changes after `from` are missing: the change log no longer holds them. The client must read a state of index `up_to`
-    /// or later. The changes after `up_to` follow.
+    /// Changes after `from` are missing: the change log no longer holds them. The client must read a state of index
+    /// `up_to` or later. The changes after `up_to` follow.
     Resync { from: u64, up_to: u64 },
     /// The watch ends. A watch that continues after `resume`, on this node or another, misses nothing.
     Closed { resume: u64, reason: String },
@@ -106,14 +107,14 @@ impl Node {
 }
 
 impl Node {
-    /// The newest operations that this node has applied, newest first: up to a hundred, also from before a restart. Fewer if
-    /// large values have displaced them.
+    /// The newest operations that this node has applied, newest first: up to a hundred, also from before a restart.
+    /// Fewer if large values have displaced them.
     pub(super) fn recent(&self, limit: usize) -> Vec<Operation> {
         self.inner.consensus.replica().change_log().recent(limit.min(RECENT_MAX))
     }
 
-    /// For each of these log entries, the node whose client requested it. `None` for what the cluster did by itself, and for
-    /// entries that are no longer in the change log.
+    /// For each of these log entries, the node whose client requested it. `None` for what the cluster did by itself,
+    /// and for entries that are no longer in the change log.
     pub(super) fn asked_at(&self, indexes: &[u64]) -> Vec<Option<NodeId>> {
         self.inner.consensus.replica().change_log().asked_at(indexes)
     }

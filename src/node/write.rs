@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 /// The pause before the next attempt after a node turned out not to lead.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
-/// The last attempt starts at least this long before the deadline. With less time left, a refusal could come too late and
-/// become an unknown outcome.
+/// The last attempt starts at least this long before the deadline. With less time left, a refusal could come too late
+/// and become an unknown outcome.
 const LAST_ATTEMPT_MIN: Duration = Duration::from_millis(250);
 
 /// A write of a client.
@@ -65,8 +65,8 @@ impl Inner {
         Ok(Written { outcome, index, term, replayed: done.response.replayed })
     }
 
-    /// Tries until the command is proposed, here or by the leader, or the time is up. As long as nothing was proposed, an
-    /// attempt can be repeated. Once something may have been proposed, the first answer is final.
+    /// Tries until the command is proposed, here or by the leader, or the time is up. As long as nothing was proposed,
+    /// an attempt can be repeated. Once something may have been proposed, the first answer is final.
     async fn propose_anywhere(&self, body: Bytes, deadlines: Deadlines) -> Result<Proposed, NodeError> {
         let reads = self.touches.before_write();
         let done = self.propose_with(&reads.before, body, deadlines).await;
@@ -110,8 +110,8 @@ impl Inner {
         }
     }
 
-    /// Proposes as the leader, for a client of node `by`, or for the cluster itself if that is 0. The touches `before` are
-    /// applied before the command.
+    /// Proposes as the leader, for a client of node `by`, or for the cluster itself if that is 0. The touches `before`
+    /// are applied before the command.
     pub(super) async fn propose_here(
         &self,
         by: NodeId,

@@ -1,4 +1,5 @@
-//! The calling side: one connection per lane. It is dialled when it is first needed, and closed when the peer stops answering.
+//! The calling side: one connection per lane. It is dialled when it is first needed, and closed when the peer stops
+//! answering.
 
 use super::frame::{
     NoAnswer, Outgoing, Reply, Request, decode_reply, frame, read_frame, read_handshake, write_outgoing,
@@ -18,16 +19,17 @@ use tokio::time::{Instant, timeout_at};
 
 /// Timeout of a dial, handshake included.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
-/// After a call has timed out, the connection is closed once it has received nothing for this long although an answer was
-/// due. Shorter would hurt healthy peers: one may pause for a second, for example on a disk that flushes slowly, and closing
-/// the connection ends all calls of the lane. Longer would let a dead connection fail calls for much longer than an election
-/// takes.
+/// After a call has timed out, the connection is closed once it has received nothing for this long although an answer
+/// was due. Shorter would hurt healthy peers: one may pause for a second, for example on a disk that flushes slowly,
+/// and closing the connection ends all calls of the lane. Longer would let a dead connection fail calls for much longer
+/// than an election takes.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
 /// Most frames queued for one connection's writer. A sender waits when the queue is full.
 const QUEUE_FRAMES: usize = 256;
 
-/// After two failures in a row a peer is dialled again after four times this pause, and the pause doubles with each further
-/// failure, up to the maximum. Both are short compared with an election, so that a node that returns is noticed soon.
+/// After two failures in a row a peer is dialled again after four times this pause, and the pause doubles with each
+/// further failure, up to the maximum. Both are short compared with an election, so that a node that returns is noticed
+/// soon.
 const DIAL_PAUSE: Duration = Duration::from_millis(20);
 const DIAL_PAUSE_MAX: Duration = Duration::from_millis(500);
 
@@ -39,8 +41,8 @@ fn pause_after(failures: u32) -> Duration {
     }
 }
 
-/// Why there is no answer from a peer. `Unreachable`, `NotListening`, `OtherCluster` and `Refused` mean that it did nothing.
-/// After `Lost` or `TimedOut` it may have carried out the request.
+/// Why there is no answer from a peer. `Unreachable`, `NotListening`, `OtherCluster` and `Refused` mean that it did
+/// nothing. After `Lost` or `TimedOut` it may have carried out the request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
     #[error("cannot reach the peer: {0}")]
@@ -161,8 +163,8 @@ impl PeerClient {
         self.send(method, body, deadline).await?.answer(deadline).await
     }
 
-    /// Sends a request. Returns once it is in the connection's queue. Requests sent one after another arrive in that order as
-    /// long as none fails.
+    /// Sends a request. Returns once it is in the connection's queue. Requests sent one after another arrive in that
+    /// order as long as none fails.
     ///
     /// # Errors
     /// [`PeerError`]; nothing was sent.

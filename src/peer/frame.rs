@@ -1,6 +1,6 @@
-//! Frames: a 4-byte big-endian length, then a header and a body. The header has the version of the protocol, the method of a
-//! request or the kind of a reply, the Raft group, and the id that a reply shares with its request. An invalid frame is an
-//! error, never a panic, and ends the connection.
+//! Frames: a 4-byte big-endian length, then a header and a body. The header has the version of the protocol, the method
+//! of a request or the kind of a reply, the Raft group, and the id that a reply shares with its request. An invalid
+//! frame is an error, never a panic, and ends the connection.
 
 use super::handshake::{GROUP, GroupId, Lane};
 use bytes::{Buf, BufMut, Bytes, BytesMut};

@@ -1,16 +1,16 @@
-//! The handshake: the first frame in each direction. It identifies both nodes and selects the version of the protocol. A
-//! foreign caller is refused before it can send a request.
+//! The handshake: the first frame in each direction. It identifies both nodes and selects the version of the protocol.
+//! A foreign caller is refused before it can send a request.
 //!
-//! The caller's frame starts with four magic bytes and the range of versions that it speaks; these six bytes never change.
-//! The rest may only grow at its end: a node skips bytes that it does not know.
+//! The caller's frame starts with four magic bytes and the range of versions that it speaks; these six bytes never
+//! change. The rest may only grow at its end: a node skips bytes that it does not know.
 
 use super::NodeId;
 use serde::{Deserialize, Serialize};
 
 const MAGIC: [u8; 4] = *b"LSTP";
 
-/// The Raft group of a connection or request. A node serves one group today. The number is in every frame so that several
-/// groups will not break the protocol.
+/// The Raft group of a connection or request. A node serves one group today. The number is in every frame so that
+/// several groups will not break the protocol.
 pub type GroupId = u32;
 
 /// The only group.
@@ -24,8 +24,8 @@ pub struct Protocols {
 }
 
 impl Protocols {
-    /// The versions that this program speaks. Raise `max` if frames or messages change in a way that older nodes misread.
-    /// Raise `min` when an old version is dropped.
+    /// The versions that this program speaks. Raise `max` if frames or messages change in a way that older nodes
+    /// misread. Raise `min` when an old version is dropped.
     pub const THIS: Self = Self { min: 1, max: 1 };
 
     pub fn contains(self, version: u8) -> bool {
@@ -173,7 +173,8 @@ impl Hello {
         Ok(Self { magic: *magic, protocols: Protocols { min: *min, max: *max }, body })
     }
 
-    /// Checks a caller against this node's identity. Returns the response; only [`Welcome::Accepted`] keeps the connection.
+    /// Checks a caller against this node's identity. Returns the response; only [`Welcome::Accepted`] keeps the
+    /// connection.
     pub fn check(&self, me: &PeerIdentity) -> Welcome {
         let caller = &self.body;
         let Some(protocol) = me.protocols.common(self.protocols) else {

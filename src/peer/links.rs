@@ -1,13 +1,13 @@
 //! A switch that cuts this node off from its peers, for tests and to try out a partition.
 //!
-//! While the links are cut, no frame leaves or enters: requests wait until their deadline, arriving frames are discarded,
-//! and new connections get no response. A network that drops every packet behaves the same. When the links are healed, the
-//! older connections are closed, so that no half-sent frame continues.
+//! While the links are cut, no frame leaves or enters: requests wait until their deadline, arriving frames are
+//! discarded, and new connections get no response. A network that drops every packet behaves the same. When the links
+//! are healed, the older connections are closed, so that no half-sent frame continues.
 
 use tokio::sync::watch;
 
-/// The switch; clones share it. Its epoch rises with each cut and each heal, so that a cut that is healed immediately is
-/// still noticed. The links are cut while the epoch is odd.
+/// The switch; clones share it. Its epoch rises with each cut and each heal, so that a cut that is healed immediately
+/// is still noticed. The links are cut while the epoch is odd.
 #[derive(Debug, Clone)]
 pub struct Links(watch::Sender<u64>);
 

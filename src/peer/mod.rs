@@ -1,8 +1,8 @@
-//! The transport between nodes: persistent TCP connections to a port for peers only, length-delimited binary frames, and
-//! many requests in flight. It transports bytes and knows nothing about Raft or the cache.
+//! The transport between nodes: persistent TCP connections to a port for peers only, length-delimited binary frames,
+//! and many requests in flight. It transports bytes and knows nothing about Raft or the cache.
 //!
-//! Each pair of nodes has one connection per [`Lane`], so that bulk data never delays urgent messages: votes, heartbeats and
-//! read-index requests have a lane of their own, and so have log entries and snapshots.
+//! Each pair of nodes has one connection per [`Lane`], so that bulk data never delays urgent messages: votes,
+//! heartbeats and read-index requests have a lane of their own, and so have log entries and snapshots.
 
 mod client;
 mod frame;

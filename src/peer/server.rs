@@ -50,8 +50,8 @@ pub trait Handler: Send + Sync + 'static {
     /// Answers one request.
     fn call(&self, from: NodeId, method: Method, body: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>>;
 
-    /// Answers append requests in order. The answers may end before the requests do: a request without an answer was not
-    /// carried out.
+    /// Answers append requests in order. The answers may end before the requests do: a request without an answer was
+    /// not carried out.
     fn appends(&self, from: NodeId, requests: mpsc::Receiver<Bytes>) -> BoxStream<'static, Bytes>;
 }
 
@@ -79,8 +79,8 @@ async fn accept(mut listener: Listener, me: PeerIdentity, links: Links, handler:
     let refusals = Arc::new(LogLimit::default());
     // The connections end with this task, and so with the server.
     let mut connections = JoinSet::new();
-    // Connections without a completed handshake, oldest first. If there are too many, the oldest is closed: callers that only
-    // hold a connection must not keep out a member, which needs a moment for its handshake.
+    // Connections without a completed handshake, oldest first. If there are too many, the oldest is closed: callers
+    // that only hold a connection must not keep out a member, which needs a moment for its handshake.
     let mut unidentified: VecDeque<(AbortHandle, Arc<AtomicBool>)> = VecDeque::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -235,15 +235,16 @@ async fn read_requests(
         in_progress.spawn(async move {
             let reply = Reply { id: request.id, body: answer.await.map_err(NoAnswer::Refused) };
             let _ = replies.send(reply.into_frame(protocol)).await;
-            // Held until the reply is queued, so that a peer that sends requests and reads no replies gets no more tasks.
+            // Held until the reply is queued, so that a peer that sends requests and reads no replies gets no more
+            // tasks.
             drop((slot, weight));
         });
     }
     Ok(())
 }
 
-/// The appends of one connection. They are handled in runs: requests go into a channel, and answers come out of a stream.
-/// When the stream ends early, the remaining requests are refused, and the next request starts a new run.
+/// The appends of one connection. They are handled in runs: requests go into a channel, and answers come out of a
+/// stream. When the stream ends early, the remaining requests are refused, and the next request starts a new run.
 #[derive(Default)]
 struct Appends {
     run: Option<AppendRun>,
@@ -274,7 +275,8 @@ impl Appends {
         if run.expect(request.id, weight) && run.requests.send(request.body).await.is_ok() {
             return;
         }
-        // The run has ended meanwhile. If it still knew the id, it has refused the request itself, and this reply is ignored.
+        // The run has ended meanwhile. If it still knew the id, it has refused the request itself, and this reply is
+        // ignored.
         let reply = Reply { id: request.id, body: Err(NoAnswer::Refused(AFTER_REFUSAL.into())) };
         let _ = replies.send(reply.into_frame(caller.protocol)).await;
         self.run = None;

@@ -1,6 +1,6 @@
-//! Limits how many of this node's peer connections each caller may hold, and how many long frames it may send at a time. A
-//! caller is identified by the node number in its handshake. The limits keep members that misbehave, and networks that lose
-//! connections, from using up files and memory. They are no protection from an attacker.
+//! Limits how many of this node's peer connections each caller may hold, and how many long frames it may send at a
+//! time. A caller is identified by the node number in its handshake. The limits keep members that misbehave, and
+//! networks that lose connections, from using up files and memory. They are no protection from an attacker.
 
 use super::NodeId;
 use std::collections::{HashMap, VecDeque};
@@ -9,12 +9,13 @@ use tokio::sync::oneshot;
 
 /// Most connections of one member: one for each lane and purpose, and as many again that are dead but not yet detected.
 const MEMBER_MAX: usize = 16;
-/// Most connections of all callers that are not members, together. They are accepted because a node that is behind may not
-/// know a leader that joined later.
+/// Most connections of all callers that are not members, together. They are accepted because a node that is behind may
+/// not know a leader that joined later.
 const UNKNOWN_MAX: usize = 32;
 /// Most long frames that one member may send at a time: one on each of its live connections.
 const MEMBER_LONG_FRAMES_MAX: usize = 8;
-/// Most long frames of all callers that are not members. Few, so that the unfinished frames of strangers use little memory.
+/// Most long frames of all callers that are not members. Few, so that the unfinished frames of strangers use little
+/// memory.
 const UNKNOWN_LONG_FRAMES_MAX: usize = 4;
 
 /// The slots that each member holds, and those of all other callers under `None`, oldest first.
@@ -37,12 +38,12 @@ impl Slots {
         Self { member_max, unknown_max, held: Mutex::default() }
     }
 
-    /// Takes a slot for a member, or for another caller (`None`). If none is free, the same caller's oldest slot is taken
-    /// away, because that connection is the most likely to be dead. The returned receiver resolves when this slot is taken
-    /// away in turn.
+    /// Takes a slot for a member, or for another caller (`None`). If none is free, the same caller's oldest slot is
+    /// taken away, because that connection is the most likely to be dead. The returned receiver resolves when this slot
+    /// is taken away in turn.
     ///
-    /// Nothing proves the number in a handshake: anybody who reaches the peer port and knows the cluster's id can displace the
-    /// connections of any member. Only a network that keeps others away from that port prevents it.
+    /// Nothing proves the number in a handshake: anybody who reaches the peer port and knows the cluster's id can
+    /// displace the connections of any member. Only a network that keeps others away from that port prevents it.
     pub(super) fn acquire(&self, member: Option<NodeId>) -> oneshot::Receiver<()> {
         let (holder, displaced) = oneshot::channel();
         let mut held = self.held.lock().expect("no panic while held");

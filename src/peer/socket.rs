@@ -5,8 +5,8 @@ use std::io;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
-/// Most connections that wait to be accepted, as far as the system allows it. The library's default is 128; a member that
-/// does not fit tries again only after a second.
+/// Most connections that wait to be accepted, as far as the system allows it. The library's default is 128; a member
+/// that does not fit tries again only after a second.
 const BACKLOG: i32 = 4_096;
 
 /// Raises the backlog, because many peers may connect at the same time.

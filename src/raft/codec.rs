@@ -1,5 +1,5 @@
-//! The encoding of log entries and append requests. Stored data starts with the version of its own format. The version of a
-//! message is that of the protocol that the two nodes agreed on. `docs/formats.md` describes all formats.
+//! The encoding of log entries and append requests. Stored data starts with the version of its own format. The version
+//! of a message is that of the protocol that the two nodes agreed on. `docs/formats.md` describes all formats.
 
 use super::types::{Entry, LogId, Payload, Types};
 use super::wire::{WireVote, log_id};

@@ -1,5 +1,5 @@
-//! Coalesces commit notifications with entries. openraft notifies followers of each commit at once, with an append request
-//! without entries if there are none to send. Under load the next entries follow immediately and carry the same
+//! Coalesces commit notifications with entries. openraft notifies followers of each commit at once, with an append
+//! request without entries if there are none to send. Under load the next entries follow immediately and carry the same
 //! notification. Then the request without entries is suppressed, which saves a round of wake-ups on both sides.
 
 use super::inflight_appends::InflightAppends;
@@ -14,12 +14,12 @@ use tokio::time::timeout;
 /// How long a commit notification waits for entries. If none come, it is sent alone.
 const COALESCE_WAIT_MAX: Duration = Duration::from_millis(2);
 
-/// The same requests without the redundant ones: each request starts where the one before it ends and carries the newest
-/// commit index, so a request without entries says nothing that the next one does not say too.
+/// The same requests without the redundant ones: each request starts where the one before it ends and carries the
+/// newest commit index, so a request without entries says nothing that the next one does not say too.
 ///
-/// When a request is suppressed, the response to the one before it becomes ambiguous and is dropped ([`InflightAppends`]).
-/// So that nobody waits for that response, a request is suppressed only if no request before it waits for a response, or
-/// if it announces that everything before it is committed.
+/// When a request is suppressed, the response to the one before it becomes ambiguous and is dropped
+/// ([`InflightAppends`]). So that nobody waits for that response, a request is suppressed only if no request before it
+/// waits for a response, or if it announces that everything before it is committed.
 pub(super) fn coalesce_commits<S>(
     requests: S,
     pending: PendingProposals,

@@ -14,7 +14,8 @@ pub struct RaftOptions {
     pub election_max_ms: u64,
     /// A snapshot is taken each time so many entries were added.
     pub snapshot_entries: u64,
-    /// Entries that the log keeps although a snapshot covers them, so that a node that is a little behind needs no snapshot.
+    /// Entries that the log keeps although a snapshot covers them, so that a node that is a little behind needs no
+    /// snapshot.
     pub entries_kept: u64,
 }
 

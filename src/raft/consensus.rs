@@ -1,5 +1,5 @@
-//! The interface of Raft for the rooms above: propose, find the read index, change the membership, read the status. No other
-//! file but `error.rs` matches on openraft's errors.
+//! The interface of Raft for the rooms above: propose, find the read index, change the membership, read the status. No
+//! other file but `error.rs` matches on openraft's errors.
 
 use super::config::{RaftOptions, config};
 use super::error::{MembershipError, ProposeError, ReadIndexError, membership_error, propose_error};
@@ -143,8 +143,8 @@ impl Consensus {
     }
 
     /// Stamps a command with log time, proposes it, and waits until it is applied here. `by` is the node whose client
-    /// requested it, or 0. A leader without a lease holds the command until it has one, but no longer than until the deadline
-    /// for proposing.
+    /// requested it, or 0. A leader without a lease holds the command until it has one, but no longer than until the
+    /// deadline for proposing.
     ///
     /// # Errors
     /// [`ProposeError`] says whether it may still be committed.
@@ -163,7 +163,8 @@ impl Consensus {
             if let Some(done) = result? {
                 return Ok(done);
             }
-            // The leader waits here. If a node that forwarded the write retried instead, it would send the body each time.
+            // The leader waits here. If a node that forwarded the write retried instead, it would send the body each
+            // time.
             if Instant::now() + LEASE_PAUSE >= deadlines.propose {
                 let reason = "no majority of the nodes has answered the leader lately";
                 return Err(ProposeError::NotProposed(reason.into()));
@@ -199,8 +200,8 @@ impl Consensus {
     }
 
     /// The read index: a linearizable read must wait until it is applied. Concurrent callers share one round in which a
-    /// majority confirms that this node still leads. With `lease` there is no such round while the leader's lease is valid;
-    /// that relies on clocks that tick at about the same speed.
+    /// majority confirms that this node still leads. With `lease` there is no such round while the leader's lease is
+    /// valid; that relies on clocks that tick at about the same speed.
     ///
     /// # Errors
     /// [`ReadIndexError`]; nothing was read.
@@ -343,8 +344,8 @@ impl Consensus {
 
     /// Returns once Raft has stopped on this node, with the reason.
     pub async fn stopped(&self) -> String {
-        // The server metrics change only with elections and members. The full metrics change several times with every write
-        // and would wake this task each time. The channel closes when Raft has stopped.
+        // The server metrics change only with elections and members. The full metrics change several times with every
+        // write and would wake this task each time. The channel closes when Raft has stopped.
         let mut rare = self.raft.server_metrics();
         while rare.changed().await.is_ok() {}
         self.status().stopped.unwrap_or_else(|| "the raft task has ended".into())

@@ -1,13 +1,13 @@
-//! Why Raft did not do what it was asked to. The only file that matches on openraft's errors of proposals and membership
-//! changes.
+//! Why Raft did not do what it was asked to. The only file that matches on openraft's errors of proposals and
+//! membership changes.
 
 use super::types::Types;
 use crate::peer::NodeId;
 use openraft::errors::{ClientWriteError, ForwardReason};
 use serde::{Deserialize, Serialize};
 
-/// Why a proposal has no result. A leader sends it to the node that forwarded the write, so the variants and their order are
-/// part of the peer protocol.
+/// Why a proposal has no result. A leader sends it to the node that forwarded the write, so the variants and their
+/// order are part of the peer protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum ProposeError {
     /// Nothing was proposed; the reason is a sentence. Another attempt may succeed.
@@ -38,8 +38,8 @@ impl ProposeError {
     }
 }
 
-/// openraft's error, or `None` if nothing was proposed because the leader has no lease: no majority has answered it for as
-/// long as a lease lasts. That ends by itself if followers are only busy, for example with large entries.
+/// openraft's error, or `None` if nothing was proposed because the leader has no lease: no majority has answered it for
+/// as long as a lease lasts. That ends by itself if followers are only busy, for example with large entries.
 pub(super) fn propose_error(error: ClientWriteError<Types>) -> Option<ProposeError> {
     match error {
         ClientWriteError::ForwardToLeader(to) if matches!(to.reason, ForwardReason::LeaseExpired) => None,

@@ -34,8 +34,8 @@ pub struct Inbound {
 
 type Transfers = HashMap<NodeId, Transfer>;
 
-/// A transfer that receives nothing for this long is dropped, and its file removed. A sender starts over if a chunk is not
-/// accepted within seconds, so it does not return to such a transfer. In between it may wait for its own disk.
+/// A transfer that receives nothing for this long is dropped, and its file removed. A sender starts over if a chunk is
+/// not accepted within seconds, so it does not return to such a transfer. In between it may wait for its own disk.
 const TRANSFER_IDLE_MAX: Duration = Duration::from_secs(60);
 
 struct Transfer {
@@ -50,8 +50,8 @@ struct Transfer {
     file: Option<IncomingSnapshot>,
 }
 
-/// How much higher a peer's term may be than ours. Each election raises the term by one, so a cluster does not get this far
-/// while one of its nodes is away. The highest possible term would prevent all later elections.
+/// How much higher a peer's term may be than ours. Each election raises the term by one, so a cluster does not get this
+/// far while one of its nodes is away. The highest possible term would prevent all later elections.
 const TERM_LEAP_MAX: u64 = 1 << 32;
 
 fn refuse(error: impl std::fmt::Display) -> Refusal {

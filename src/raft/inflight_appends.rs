@@ -1,10 +1,10 @@
 //! Append requests that wait for their responses.
 //!
-//! openraft matches responses by log id: one response acknowledges every request that ends at or before the log id in it,
-//! and proves that the follower still followed when the last of these requests was created. A request without entries,
-//! which only announces a commit, ends with the log id of the request before it. So the response to the earlier request
-//! would acknowledge both: delayed until another leader was elected, it would let this deposed leader serve a stale read.
-//! Such an ambiguous response is dropped. The next response says the same, and was sent later.
+//! openraft matches responses by log id: one response acknowledges every request that ends at or before the log id in
+//! it, and proves that the follower still followed when the last of these requests was created. A request without
+//! entries, which only announces a commit, ends with the log id of the request before it. So the response to the
+//! earlier request would acknowledge both: delayed until another leader was elected, it would let this deposed leader
+//! serve a stale read. Such an ambiguous response is dropped. The next response says the same, and was sent later.
 //!
 //! A request counts from the moment when openraft creates it, not from when it is sent: a request that is delayed, or
 //! suppressed because the next one says the same, counts as well.

@@ -17,8 +17,8 @@ use tokio::sync::oneshot;
 
 /// Most bytes of entries that `apply` reads at a time. A larger entry is read alone.
 const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// The same for one append request: about as much as a follower writes in one flush. Several requests are in flight at a
-/// time.
+/// The same for one append request: about as much as a follower writes in one flush. Several requests are in flight at
+/// a time.
 const APPEND_BYTES_MAX: usize = 1024 * 1024;
 
 /// Versions of the formats of what the log stores besides its entries.
@@ -107,8 +107,8 @@ impl RaftLogReader<Types> for Log {
         if from >= to { Ok(Vec::new()) } else { self.read(from, to, usize::MAX).await }
     }
 
-    /// Replication reads with this function, so it bounds the bytes, too, and not only the number of entries. It is no error
-    /// if the log was truncated meanwhile: openraft is about to tell the replication task.
+    /// Replication reads with this function, so it bounds the bytes, too, and not only the number of entries. It is no
+    /// error if the log was truncated meanwhile: openraft is about to tell the replication task.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
         let (_, end) = self.clamp(&(start..end));
         if start >= end { Ok(Vec::new()) } else { self.read(start, end, APPEND_BYTES_MAX).await }
@@ -195,9 +195,9 @@ impl RaftLogStorage<Types> for Log {
         self.flushed(|store, done| store.truncate_after(last, done)).await
     }
 
-    /// Returns before the purge is durable. openraft does nothing else until this returns, and the writes queued before the
-    /// purge could take longer than an election timeout. If a crash loses the purge, the log is only longer than necessary. A
-    /// failure stops the store.
+    /// Returns before the purge is durable. openraft does nothing else until this returns, and the writes queued before
+    /// the purge could take longer than an election timeout. If a crash loses the purge, the log is only longer than
+    /// necessary. A failure stops the store.
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
         self.store.purge(log_id.index(), encode_log_id(log_id), Box::new(|_| ()));
         Ok(())

@@ -16,8 +16,8 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// Most entries, and about how many bytes of them, that are applied under one lock. Readers wait for that lock, so it is
-/// little.
+/// Most entries, and about how many bytes of them, that are applied under one lock. Readers wait for that lock, so it
+/// is little.
 const BATCH_ENTRIES: usize = 32;
 const BATCH_BYTES: usize = 256 * 1024;
 /// Bytes copied at a time from a snapshot file of another folder.
@@ -144,8 +144,8 @@ impl RaftStateMachine<Types> for Machine {
                 next = if full { None } else { entries.next().now_or_never().flatten() };
             }
             let (responses, applied) = self.replica.apply(batch.entries);
-            // Only after `apply` has announced the new index: a client that reads from this node right after its write must
-            // find it.
+            // Only after `apply` has announced the new index: a client that reads from this node right after its write
+            // must find it.
             for (responder, response) in batch.responders.into_iter().zip(responses) {
                 if let Some(responder) = responder {
                     responder.send(response);
@@ -231,8 +231,8 @@ pub struct Builder {
 impl RaftSnapshotBuilder<Types> for Builder {
     type SnapshotData = SnapshotData;
 
-    /// Tries again later if a snapshot cannot be written for want of file descriptors or disk space. Until then the log is
-    /// longer, and nothing is lost. An error here would stop the node.
+    /// Tries again later if a snapshot cannot be written for want of file descriptors or disk space. Until then the log
+    /// is longer, and nothing is lost. An error here would stop the node.
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let mut pause = RETRY_PAUSE;
         loop {

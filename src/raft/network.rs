@@ -262,8 +262,8 @@ impl RaftNetworkV2<Types> for Network {
         Ok(StreamAppendResult::<Types>::from(reply.check(&request.vote)?).into())
     }
 
-    /// Heartbeats are sent one at a time, on the control lane. Log entries are pipelined: the next request is sent while the
-    /// follower still flushes earlier ones. Responses come in order.
+    /// Heartbeats are sent one at a time, on the control lane. Log entries are pipelined: the next request is sent
+    /// while the follower still flushes earlier ones. Responses come in order.
     fn stream_append<'s, S>(
         &'s mut self,
         input: S,

@@ -7,8 +7,8 @@ thread_local! {
     static IN_PLACE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// From now on this thread runs such work itself. The simulation needs that: it runs all nodes on one thread, because a seed
-/// cannot decide when the system schedules another thread.
+/// From now on this thread runs such work itself. The simulation needs that: it runs all nodes on one thread, because a
+/// seed cannot decide when the system schedules another thread.
 #[doc(hidden)]
 pub fn offload_nothing_on_this_thread() {
     IN_PLACE.set(true);

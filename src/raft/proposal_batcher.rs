@@ -17,8 +17,8 @@ use tokio::time::timeout;
 const BATCH_WAIT_MAX: Duration = Duration::from_millis(2);
 /// Most proposals in a batch.
 const BATCH_PROPOSALS_MAX: usize = 1_024;
-/// About how many bytes of proposals may be pending. Each has a caller that waits, so this is reached only if Raft hangs,
-/// for example on a disk that hangs: callers then give up, and new ones arrive.
+/// About how many bytes of proposals may be pending. Each has a caller that waits, so this is reached only if Raft
+/// hangs, for example on a disk that hangs: callers then give up, and new ones arrive.
 const PENDING_BYTES_MAX: usize = 512 << 20;
 
 /// The size of all proposals that were not yet handed to Raft. Clones share the counter.
@@ -83,8 +83,8 @@ impl ProposalBatcher {
         Self { queue, pending }
     }
 
-    /// Queues a proposal. The receiver gets its result; the channel closes without one if Raft has stopped. Returns `None`
-    /// if too much is pending already: nothing was proposed.
+    /// Queues a proposal. The receiver gets its result; the channel closes without one if Raft has stopped. Returns
+    /// `None` if too much is pending already: nothing was proposed.
     pub fn propose(&self, proposal: Proposal) -> Option<oneshot::Receiver<ClientWriteResult<Types>>> {
         if !self.pending.add(proposal.body.len()) {
             return None;
@@ -113,7 +113,8 @@ async fn run(
         let now_ms = clock.now_ms();
         let proposed = batch.iter().map(|queued| weight(queued.proposal.body.len())).sum();
         for QueuedProposal { mut proposal, result } in batch.drain(..) {
-            // The caller has given up and has reported an unknown outcome, so it is correct, and cheaper, not to propose.
+            // The caller has given up and has reported an unknown outcome, so it is correct, and cheaper, not to
+            // propose.
             if result.is_closed() {
                 continue;
             }

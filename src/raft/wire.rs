@@ -1,6 +1,6 @@
-//! The types that are stored and sent in place of openraft's, so that an upgrade of openraft cannot change a format: the
-//! crate is built without openraft's `serde` feature. Fields are encoded in their order. If you change one, every format
-//! that contains it needs a new version; `docs/formats.md` lists them.
+//! The types that are stored and sent in place of openraft's, so that an upgrade of openraft cannot change a format:
+//! the crate is built without openraft's `serde` feature. Fields are encoded in their order. If you change one, every
+//! format that contains it needs a new version; `docs/formats.md` lists them.
 
 use super::types::{LogId, RaftMembership, RaftStoredMembership, SnapshotMeta, Types, Vote};
 use crate::peer::NodeId;

@@ -108,8 +108,8 @@ impl ChangeLog {
         Self { bytes_max, window: Mutex::default() }
     }
 
-    /// Appends the changes up to index `end`, in order. Returns those that left the window: the caller drops them once it
-    /// holds no lock.
+    /// Appends the changes up to index `end`, in order. Returns those that left the window: the caller drops them once
+    /// it holds no lock.
     pub(super) fn extend(&self, changes: Vec<ChangeSet>, end: u64) -> Vec<ChangeSet> {
         let bytes: usize = changes.iter().map(ChangeSet::bytes).sum();
         let mut removed = Vec::new();
@@ -127,15 +127,16 @@ impl ChangeLog {
         removed
     }
 
-    /// Starts over at index `end`, after a snapshot was installed. `older` are the newest operations before it, newest first.
+    /// Starts over at index `end`, after a snapshot was installed. `older` are the newest operations before it, newest
+    /// first.
     pub(super) fn restart(&self, end: u64, older: Vec<Operation>) {
         let new = Window { start: end, end, older, ..Window::default() };
         let old = std::mem::replace(&mut *self.window(), new);
         drop(old);
     }
 
-    /// The changes after the index `cursor`: at most `max`, of at most `bytes_max` bytes together. The first one is returned
-    /// even if it is larger than that.
+    /// The changes after the index `cursor`: at most `max`, of at most `bytes_max` bytes together. The first one is
+    /// returned even if it is larger than that.
     ///
     /// # Errors
     /// [`Compacted`]: some of them are no longer in the window.

@@ -1,6 +1,6 @@
-//! Log time: the time in milliseconds that the leader stamps on log entries. A node continues from the last log time it has
-//! seen, on its monotonic clock, so a jump of the wall clock has no effect. It reads the wall clock only when the whole
-//! cluster starts and no running node knows the log time.
+//! Log time: the time in milliseconds that the leader stamps on log entries. A node continues from the last log time it
+//! has seen, on its monotonic clock, so a jump of the wall clock has no effect. It reads the wall clock only when the
+//! whole cluster starts and no running node knows the log time.
 
 use std::sync::Mutex;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -15,8 +15,8 @@ pub struct LogClock {
 
 #[derive(Default)]
 struct State {
-    /// Log time minus the monotonic time since `started`, in milliseconds. A reading of a running node's clock sets it. An
-    /// entry can only raise it, because an entry is applied some time after it was stamped.
+    /// Log time minus the monotonic time since `started`, in milliseconds. A reading of a running node's clock sets it.
+    /// An entry can only raise it, because an entry is applied some time after it was stamped.
     offset_ms: Option<i128>,
     /// The largest time seen in an entry.
     last_ms: u64,
@@ -38,8 +38,8 @@ impl LogClock {
         state.offset_ms = Some(state.offset_ms.map_or(offset, |known| known.max(offset)));
     }
 
-    /// Sets the clock to a running node's log time: from now on this node can stamp entries. A later reading replaces an
-    /// earlier one, so a clock that ticks faster than the leader's does not run away from it.
+    /// Sets the clock to a running node's log time: from now on this node can stamp entries. A later reading replaces
+    /// an earlier one, so a clock that ticks faster than the leader's does not run away from it.
     pub fn anchor(&self, log_ms: u64) {
         let offset = i128::from(log_ms) - self.elapsed_ms();
         self.state.lock().expect("no panic while held").offset_ms = Some(offset);

@@ -1,5 +1,5 @@
-//! Encoding of stored data, which begins with the version of its format, and of messages between nodes, whose version is
-//! that of the protocol that both nodes agreed on. `docs/formats.md` describes all formats.
+//! Encoding of stored data, which begins with the version of its format, and of messages between nodes, whose version
+//! is that of the protocol that both nodes agreed on. `docs/formats.md` describes all formats.
 
 use bytes::{Buf, Bytes};
 use serde::{Deserialize, Serialize};

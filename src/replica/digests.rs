@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 /// How many (index, digest) pairs are kept for comparison with other nodes.
 const DIGESTS_KEPT: usize = 1_024;
-/// Under load the newest digests of two nodes may not overlap, so every 1,024th index is a checkpoint whose digest is kept
-/// for longer.
+/// Under load the newest digests of two nodes may not overlap, so every 1,024th index is a checkpoint whose digest is
+/// kept for longer.
 const CHECKPOINT_EVERY: u64 = 1_024;
 const CHECKPOINTS_KEPT: usize = 256;
 /// How many of the newest digests are compared besides the checkpoints.

@@ -5,8 +5,8 @@ use crate::cache::{Command, Touch};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// Largest encoded command, in bytes. The log stores entries of up to 2 MiB safely across a power cut; the difference is for
-/// the entry's own header.
+/// Largest encoded command, in bytes. The log stores entries of up to 2 MiB safely across a power cut; the difference
+/// is for the entry's own header.
 pub const COMMAND_BYTES_MAX: usize = 2 * 1024 * 1024 - 4 * 1024;
 
 /// Unused memory that an encoded command may hold, in bytes.

@@ -1,5 +1,5 @@
-//! Positions in the log and the cluster's membership, in types of our own: they are written to disk and sent to peers, and
-//! an upgrade of openraft must not change those formats.
+//! Positions in the log and the cluster's membership, in types of our own: they are written to disk and sent to peers,
+//! and an upgrade of openraft must not change those formats.
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,8 +35,8 @@ pub struct Member {
     pub http: String,
     /// The address for its peers, as host:port.
     pub peer: String,
-    /// The UUID of its data folder. A new folder has a new one, so a node that lost its data is not mistaken for the one
-    /// that had it.
+    /// The UUID of its data folder. A new folder has a new one, so a node that lost its data is not mistaken for the
+    /// one that had it.
     pub store_uuid: String,
 }
 

@@ -1,5 +1,5 @@
-//! A node's copy of the replicated state. It applies committed log entries and keeps the latest changes for watchers. How
-//! an entry is committed is none of its business: that is `raft`'s.
+//! A node's copy of the replicated state. It applies committed log entries and keeps the latest changes for watchers.
+//! How an entry is committed is none of its business: that is `raft`'s.
 
 mod applied_index;
 mod apply_times;

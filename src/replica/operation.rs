@@ -1,5 +1,5 @@
-//! The newest operations, in a short form that outlives the change log: without large values. Snapshots contain them, so a
-//! node still has them after a restart.
+//! The newest operations, in a short form that outlives the change log: without large values. Snapshots contain them,
+//! so a node still has them after a restart.
 
 use super::change_log::ChangeSet;
 use crate::cache::{CacheConfig, Cause, Event, Key, Value};

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A proposed command. It stays encoded: the leader, the log and the peers handle the same bytes, and only `apply` decodes
-/// them.
+/// A proposed command. It stays encoded: the leader, the log and the peers handle the same bytes, and only `apply`
+/// decodes them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proposal {
     /// The leader's time, in milliseconds since the Unix epoch; 0 until the leader stamps it.

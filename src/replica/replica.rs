@@ -63,8 +63,8 @@ pub struct ReplicaSnapshot {
 }
 
 impl Replica {
-    /// An empty state. It appends the changes that it applies to `change_log`, and stops at an entry that needs a feature
-    /// level above `feature_level`.
+    /// An empty state. It appends the changes that it applies to `change_log`, and stops at an entry that needs a
+    /// feature level above `feature_level`.
     pub fn new(clock: Arc<LogClock>, change_log: Arc<ChangeLog>, feature_level: u32) -> Self {
         let state = State {
             cache: Cache::new(CacheConfig::default()),
@@ -300,8 +300,8 @@ impl DecodedEntry {
     }
 
     fn decode_command(index: u64, proposal: &Proposal, known_level: u32) -> io::Result<Payload> {
-        // A committed entry takes effect on all nodes. A node that skipped an entry it cannot decode would differ from those
-        // that can, and an older program that replays the log would lose acknowledged writes.
+        // A committed entry takes effect on all nodes. A node that skipped an entry it cannot decode would differ from
+        // those that can, and an older program that replays the log would lose acknowledged writes.
         let unreadable = |error: CodecError| {
             let reason = format!(
                 "entry {index} of the log cannot be read: {error}; run the version of Lockstep that wrote it, or a later one"
