@@ -8,7 +8,7 @@ use futures::future::{join_all, try_join_all};
 use lockstep::cache::{CacheConfig, Command, Condition, Key, Op, Ttl, Value};
 use lockstep::front::{Front, FrontLimits};
 use lockstep::http::{AppState, HttpServer, HttpSettings};
-use lockstep::node::{Limits, Node, NodeOptions, Opened, Origin, RaftOptions};
+use lockstep::node::{Limits, Node, NodeOptions, Opened, Origin, RaftOptions, Release};
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
@@ -106,6 +106,7 @@ impl Cluster {
                     origin: Origin::Form { urls, config: CacheConfig::default() },
                     raft: RaftOptions::default(),
                     limits: Limits::default(),
+                    release: Release::THIS,
                 };
                 let opened = Opened::open(options).await?;
                 let front = Front::new(opened.bootstrap(), FrontLimits::default());
