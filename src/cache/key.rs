@@ -1,7 +1,6 @@
-//! Keys and values: parsed once in the HTTP layer, valid from then on.
+//! Keys: parsed once in the HTTP layer, valid from then on.
 
-use super::limits::{CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
-use bytes::Bytes;
+use super::limits::KEY_BYTES_MAX;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
@@ -109,41 +108,6 @@ impl<'de> Deserialize<'de> for Key {
 impl From<Key> for String {
     fn from(key: Key) -> Self {
         key.as_str().to_owned()
-    }
-}
-
-/// A value: bytes, and their content type. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Value {
-    pub bytes: Bytes,
-    pub content_type: Option<Arc<str>>,
-}
-
-/// Why something is no valid value.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ValueError {
-    #[error("a value has at most {VALUE_BYTES_MAX} bytes, this one has {0}")]
-    TooLarge(usize),
-    #[error("a content type is 1 to {CONTENT_TYPE_BYTES_MAX} visible ASCII characters")]
-    ContentType,
-}
-
-impl Value {
-    /// Checks bytes and content type and makes them a value.
-    ///
-    /// # Errors
-    /// [`ValueError`] says which rule is broken.
-    pub fn new(bytes: Bytes, content_type: Option<&str>) -> Result<Self, ValueError> {
-        if bytes.len() > VALUE_BYTES_MAX {
-            return Err(ValueError::TooLarge(bytes.len()));
-        }
-        if let Some(text) = content_type {
-            let visible = text.bytes().all(|b| (0x20..0x7f).contains(&b));
-            if text.is_empty() || text.len() > CONTENT_TYPE_BYTES_MAX || !visible {
-                return Err(ValueError::ContentType);
-            }
-        }
-        Ok(Self { bytes, content_type: content_type.map(Arc::from) })
     }
 }
 

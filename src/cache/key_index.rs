@@ -153,6 +153,17 @@ impl KeyIndex {
         chunk + 1
     }
 
+    /// Removes the slot of the first key.
+    pub fn pop_first(&mut self) -> Option<u32> {
+        let first = self.chunks.first_mut()?;
+        let slot = first.remove(0);
+        if first.is_empty() {
+            self.chunks.remove(0);
+        }
+        self.len -= 1;
+        Some(slot)
+    }
+
     /// Joins a chunk with the next one, if both together are small enough.
     fn join(&mut self, chunk: usize) -> bool {
         let lengths = [chunk, chunk + 1].map(|at| self.chunks.get(at).map_or(CHUNK_SLOTS, Vec::len));

@@ -36,7 +36,7 @@ pub const TOMBSTONES_MAX: usize = 65_536;
 pub const EXPIRE_PER_APPLY_MAX: usize = 1_024;
 pub const EVICT_PER_APPLY_MAX: usize = 1_024;
 /// Most cleared entries whose memory one log entry frees. A clear of no more than this frees them itself.
-pub const FREE_PER_APPLY_MAX: usize = 256;
+pub const FREE_PER_APPLY_MAX: usize = 128;
 /// Most cleared entries that one log entry may free beyond that, because a write needs their room (`noeviction`).
 pub const FREE_FOR_WRITE_MAX: usize = 16_384;
 /// About how many bytes one log entry may remove in each of these ways.

@@ -7,7 +7,6 @@ use super::digest::{Sum, hash_text, hash_words};
 use super::key_index::KeyIndex;
 use super::slab::Slab;
 use std::collections::VecDeque;
-use std::ops::Bound;
 
 /// A clear: which keys it removed, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,10 +47,15 @@ impl PendingClears {
         }
     }
 
-    /// The slot to free next: clears in the order in which they came, their entries in the order of their keys.
-    pub fn first(&self, slab: &Slab) -> Option<u32> {
-        let (_, slots) = self.queue.front()?;
-        slots.from(slab, Bound::Unbounded).next()
+    /// Removes the slot to free next: clears in the order in which they came, their entries in the order of their keys.
+    pub fn pop_first(&mut self) -> Option<u32> {
+        let (_, slots) = self.queue.front_mut()?;
+        let slot = slots.pop_first()?;
+        self.len -= 1;
+        if slots.len() == 0 {
+            self.queue.pop_front();
+        }
+        Some(slot)
     }
 
     /// Removes a slot. Its entry is still in the slab.

@@ -192,11 +192,11 @@ impl Cache {
         self.store.slab().slot(slot).map_or(0, |slot| u64::from(slot.frequency))
     }
 
-    /// Entries in the order of their keys, from the first one after `after`; at most `limit`, and no more once
-    /// their values add up to `bytes_max` bytes.
-    pub fn entries(&self, after: Option<&str>, limit: usize, bytes_max: u64) -> Vec<Listed> {
+    /// Entries whose keys have a prefix, in the order of their keys, from the first one after `after`; at most `limit`, and
+    /// no more once their values add up to `bytes_max` bytes.
+    pub fn entries(&self, prefix: &str, after: Option<&str>, limit: usize, bytes_max: u64) -> Vec<Listed> {
         let mut bytes = 0;
-        let fitting = self.live("", after).take(limit).take_while(|(_, entry)| {
+        let fitting = self.live(prefix, after).take(limit).take_while(|(_, entry)| {
             let before = bytes;
             bytes += entry.record.bytes().len() as u64;
             before < bytes_max
@@ -235,6 +235,11 @@ impl Cache {
     /// Entries, including expired ones that are not removed yet.
     pub fn len(&self) -> u64 {
         self.store.len()
+    }
+
+    /// Those whose keys have a prefix. It is counted by parts of the key index, not by entries.
+    pub fn count(&self, prefix: &str) -> u64 {
+        self.store.count(prefix)
     }
 
     pub fn is_empty(&self) -> bool {

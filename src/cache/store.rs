@@ -261,14 +261,20 @@ impl Store {
 
     /// Removes an entry.
     pub fn remove(&mut self, slot: u32) -> Option<Entry> {
-        let usage = self.slab.usage(slot)?;
-        let policy = self.policy_of(slot);
-        self.policies.remove(policy, slot, &usage);
+        self.slab.entry(slot)?;
         if self.is_cleared(slot) {
             self.pending_clears.remove(&self.slab, slot);
         } else {
             self.index.remove(&self.slab, slot);
         }
+        self.remove_unindexed(slot)
+    }
+
+    /// Removes an entry that is in no index any more.
+    fn remove_unindexed(&mut self, slot: u32) -> Option<Entry> {
+        let usage = self.slab.usage(slot)?;
+        let policy = self.policy_of(slot);
+        self.policies.remove(policy, slot, &usage);
         let entry = self.slab.remove(slot)?;
         self.move_deadline(slot, entry.deadline, None);
         Some(entry)
@@ -289,7 +295,7 @@ impl Store {
     }
 
     /// Makes every entry invisible that a clear covers; returns how many. They stay in the order of eviction, and their
-    /// memory is freed by [`Store::remove`], in the order of [`Store::next_cleared`].
+    /// memory is freed by [`Store::free_next_cleared`].
     pub fn clear(&mut self, clear: Clear) -> u64 {
         let slots = self.index.split_off(&self.slab, clear.prefix.as_bytes());
         let count = slots.len();
@@ -297,9 +303,10 @@ impl Store {
         count
     }
 
-    /// The slot of the cleared entry to free next.
-    pub fn next_cleared(&self) -> Option<u32> {
-        self.pending_clears.first(&self.slab)
+    /// Frees the next entry that was cleared; returns what it counted against the capacity.
+    pub fn free_next_cleared(&mut self) -> Option<u64> {
+        let slot = self.pending_clears.pop_first()?;
+        self.remove_unindexed(slot).map(|entry| entry.cost())
     }
 
     /// Whether the entry in a slot was cleared and is not freed yet.

@@ -9,9 +9,9 @@ mod kv;
 mod kv_args;
 mod output;
 mod replay;
-mod restore;
 mod serve;
 mod simulate;
+mod snapshot;
 mod trace;
 mod up;
 mod upgrade;
@@ -55,7 +55,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::BaselineServer(args) => bench::baseline_server(args).await,
             Command::Watch(args) => watch::watch(args).await,
             Command::Upgrade(args) => upgrade::upgrade(args).await,
-            Command::Snapshot(args) => restore::snapshot(args).await,
+            Command::Snapshot(args) => snapshot::snapshot(args).await,
             other => kv::run(other).await,
         }
     });

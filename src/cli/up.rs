@@ -7,8 +7,8 @@
 use super::commands::UpArgs;
 use super::common_args::{FirstSettings, TimingArgs};
 use super::exit::Usage;
-use super::restore::restore_file;
 use super::serve::{Stop, first_settings};
+use super::snapshot::restore_file;
 use crate::client::Client;
 use anyhow::{Context, Result, bail};
 use serde_json::json;

@@ -185,7 +185,7 @@ impl Subscription {
     fn bytes_of(&self, change: &ChangeSet) -> usize {
         let events = self.watch.events(change);
         events
-            .map(|event| match event {
+            .map(|event| match &*event {
                 Event::Put { record, .. } if self.values => record.key().len() + record.value().bytes.len(),
                 Event::Put { record, .. } => record.key().len(),
                 Event::Deadline { key, .. } | Event::Removed { key, .. } => key.as_str().len(),
@@ -195,7 +195,7 @@ impl Subscription {
     }
 
     fn message(&self, change: &ChangeSet) -> WatchMessage {
-        let events = self.watch.events(change).map(|event| wire_event(event, self.values)).collect();
+        let events = self.watch.events(change).map(|event| wire_event(&event, self.values)).collect();
         WatchMessage::Change { index: change.index(), at_ms: change.at_ms(), by: change.by(), events }
     }
 }

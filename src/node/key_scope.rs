@@ -1,9 +1,9 @@
 //! Which keys a session may use, and how its keys are stored. Every key that enters or leaves the cache through a front
 //! door passes here, and nowhere else.
 
+use super::Operation;
 use super::error::NodeError;
-use super::{ChangeSet, Operation};
-use crate::cache::{Command, Key};
+use crate::cache::{Command, Event, Key};
 use std::borrow::Cow;
 
 /// The keys of a session. So far there is one scope, so nothing is refused or rewritten.
@@ -53,14 +53,14 @@ impl KeyScope {
         }
     }
 
-    /// A change with the events that the client may see, and with its keys as the client knows them.
-    pub(super) fn client_change(&self, change: ChangeSet) -> ChangeSet {
+    /// An event of stored keys as the client knows it.
+    pub(super) fn client_event<'a>(&self, event: &'a Event) -> Cow<'a, Event> {
         match self {
-            Self::All => change,
+            Self::All => Cow::Borrowed(event),
         }
     }
 
-    /// The same for an operation; `None` if the client must not see it.
+    /// An operation as the client knows it; `None` if the client must not see it.
     pub(super) fn client_operation(&self, operation: Operation) -> Option<Operation> {
         match self {
             Self::All => Some(operation),

@@ -14,6 +14,7 @@ use super::{ChangeSet, Operation};
 use crate::api::{Consistency, Leader};
 use crate::cache::{Cache, CacheConfig, Event, Found, Key, KeyDetails, KeyInfo, Listed, Seen};
 use crate::peer::NodeId;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// Who asks.
@@ -90,7 +91,7 @@ pub struct EntriesPage {
     pub entries: Vec<Listed>,
     /// Whether more entries follow.
     pub more: bool,
-    /// Entries in the cache.
+    /// Entries that the session may see.
     pub total: u64,
 }
 
@@ -229,13 +230,14 @@ impl Session {
         limit: usize,
         bytes_max: u64,
     ) -> Result<ReadAt<EntriesPage>, SessionError> {
+        let prefix = self.scope.stored_prefix(String::new()).map_err(|error| self.fail(error))?;
         let after = after.map(|after| self.scope.stored_prefix(after)).transpose();
         let after = after.map_err(|error| self.fail(error))?;
         let look = |cache: &Cache| {
-            let entries = cache.entries(after.as_deref(), limit, bytes_max);
+            let entries = cache.entries(&prefix, after.as_deref(), limit, bytes_max);
             let last = entries.last().map(|last| last.key.as_str());
-            let more = last.is_some_and(|last| !cache.keys("", Some(last), 1).is_empty());
-            EntriesPage { entries, more, total: cache.len() }
+            let more = last.is_some_and(|last| !cache.keys(&prefix, Some(last), 1).is_empty());
+            EntriesPage { entries, more, total: cache.count(&prefix) }
         };
         let mut read = self.read(look).await?;
         let entries = std::mem::take(&mut read.value.entries).into_iter();
@@ -363,19 +365,14 @@ impl SessionWatch {
         self.watch.cursor()
     }
 
-    /// The events of a change that are about watched keys.
-    pub fn events<'a>(&'a self, change: &'a ChangeSet) -> impl Iterator<Item = &'a Event> {
-        change.events().iter().filter(|event| self.watch.concerns(event))
+    /// The events of a change that are about watched keys, as the client knows them.
+    pub fn events<'a>(&'a self, change: &'a ChangeSet) -> impl Iterator<Item = Cow<'a, Event>> {
+        let watched = change.events().iter().filter(|event| self.watch.concerns(event));
+        watched.map(|event| self.scope.client_event(event))
     }
 
-    /// Waits for what comes next. Nothing is lost if the future is dropped before it is ready.
+    /// Waits for what comes next; [`SessionWatch::events`] says what the client sees of a change. Nothing is lost if the future is dropped before it is ready.
     pub async fn next(&mut self) -> WatchItem {
-        match self.watch.next().await {
-            WatchItem::Changes(changes) => {
-                let changes = changes.into_iter().map(|change| self.scope.client_change(change));
-                WatchItem::Changes(changes.collect())
-            }
-            item => item,
-        }
+        self.watch.next().await
     }
 }

@@ -1,5 +1,6 @@
 //! The adapters between openraft and the other rooms. No other room names openraft.
 
+mod backup;
 mod codec;
 #[cfg(test)]
 mod codec_test;
@@ -14,13 +15,13 @@ mod machine;
 mod network;
 mod offload;
 mod proposal_batcher;
-mod rebase;
 mod status;
 #[cfg(test)]
 mod suite_test;
 mod types;
 mod wire;
 
+pub use backup::Backup;
 pub use codec::{decode_append, decode_entry, encode_append, encode_entry};
 pub use config::RaftOptions;
 pub use consensus::{Consensus, Deadlines, Proposed, Resources};
@@ -28,6 +29,5 @@ pub use error::{MembershipError, ProposeError, ReadIndexError};
 pub use log::Log;
 pub use machine::Machine;
 pub use offload::{offload, offload_nothing_on_this_thread};
-pub use rebase::Backup;
 pub use status::{MemberState, RaftStatus, Role};
 pub use types::{Entry, LogId, Payload, Vote};

@@ -63,7 +63,7 @@ fn a_page_of_entries_is_bounded() {
     log.at_ms += 5;
     log.commit(Command::Batch(vec![get("c")]));
     let page = |after: Option<&str>, limit, bytes_max| {
-        let entries = log.cache.entries(after, limit, bytes_max);
+        let entries = log.cache.entries("", after, limit, bytes_max);
         entries.into_iter().map(|entry| (entry.key.to_string(), entry.uses)).collect::<Vec<(String, u64)>>()
     };
     let all = [("a", 1), ("b", 2), ("c", 2), ("d", 1)].map(|(name, uses)| (name.to_owned(), uses));

@@ -50,8 +50,9 @@ impl CapacityCheck {
             if !overflows(cache, entries, bytes) {
                 return Ok(());
             }
-            let Some(slot) = cache.store.next_cleared() else { break };
-            cache.store.remove(slot);
+            if cache.store.free_next_cleared().is_none() {
+                break;
+            }
         }
         if !overflows(cache, entries, bytes) {
             return Ok(());

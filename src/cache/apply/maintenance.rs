@@ -17,8 +17,9 @@ impl Cache {
         let mut budget = Budget::new(EXPIRE_PER_APPLY_MAX);
         while let Some((deadline, slot)) = self.store.first_deadline()
             && deadline <= self.now_ms
-            && budget.spend(|| self.cost(slot))
+            && budget.is_left()
         {
+            budget.spend(self.cost(slot));
             self.expire(slot, events);
         }
     }
@@ -26,10 +27,10 @@ impl Cache {
     /// Frees entries that were cleared.
     pub(super) fn free_cleared(&mut self) {
         let mut budget = Budget::new(self.free_per_apply_max);
-        while let Some(slot) = self.store.next_cleared()
-            && budget.spend(|| self.cost(slot))
+        while budget.is_left()
+            && let Some(cost) = self.store.free_next_cleared()
         {
-            self.store.remove(slot);
+            budget.spend(cost);
         }
     }
 
@@ -44,20 +45,24 @@ impl Cache {
         let mut budget = Budget::new(EVICT_PER_APPLY_MAX);
         while self.is_over_capacity() {
             let grown = self.store.held() > before.entries || self.bytes() > before.bytes;
-            // What was cleared goes before what can be read.
-            let next = self.store.next_cleared().or_else(|| self.store.victim(self.config.capacity()));
-            let Some(slot) = next else { return };
-            if !budget.spend(|| self.cost(slot)) && !grown {
+            if !budget.is_left() && !grown {
                 return;
             }
+            // What was cleared goes before what can be read.
+            if let Some(cost) = self.store.free_next_cleared() {
+                budget.spend(cost);
+                continue;
+            }
+            let Some(slot) = self.store.victim(self.config.capacity()) else { return };
+            budget.spend(self.cost(slot));
             self.evict(slot, events);
         }
     }
 
     fn evict(&mut self, slot: u32, events: &mut Vec<Event>) {
         let Some(entry) = self.store.slab().entry(slot) else { return };
-        // An entry that was cleared or has expired was gone for readers already: it is not counted as evicted.
-        if self.store.is_cleared(slot) || entry.is_expired(self.now_ms) {
+        // An expired entry was gone for readers already: it expires and is not counted as evicted.
+        if entry.is_expired(self.now_ms) {
             return self.expire(slot, events);
         }
         let by_entries = self.store.held() > self.config.capacity_entries;
@@ -96,14 +101,13 @@ impl Budget {
         Self { entries, bytes: REMOVED_BYTES_PER_APPLY_MAX }
     }
 
-    /// Takes an entry from the budget; false when it is used up. The last entry may be larger than what is left, so that
-    /// every log entry makes progress.
-    fn spend(&mut self, cost: impl FnOnce() -> u64) -> bool {
-        if self.entries == 0 || self.bytes == 0 {
-            return false;
-        }
-        self.entries -= 1;
-        self.bytes = self.bytes.saturating_sub(cost());
-        true
+    fn is_left(&self) -> bool {
+        self.entries > 0 && self.bytes > 0
+    }
+
+    /// Takes an entry from the budget. The last one may be larger than what is left, so that every log entry makes progress.
+    fn spend(&mut self, cost: u64) {
+        self.entries = self.entries.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(cost);
     }
 }

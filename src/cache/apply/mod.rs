@@ -13,12 +13,13 @@ mod configure;
 mod dedup;
 mod delete;
 mod expire;
-mod feature_level;
+
 mod get;
 mod incr;
 mod maintenance;
 mod persist;
 mod put;
+mod raise_feature_level;
 mod touch;
 
 use super::limits::MOVES_PER_APPLY_MAX;

@@ -40,9 +40,9 @@ pub(super) struct Registration {
     pub number: u8,
     /// As it is written in settings.
     pub name: &'static str,
-    /// Whether entries are evicted at all.
     /// The first feature level that has it.
     pub level: u32,
+    /// Whether entries are evicted at all.
     pub evicts: bool,
     /// The policy without entries.
     pub new: fn() -> Box<dyn EvictionPolicy>,
