@@ -21,19 +21,24 @@ pub use commands::Cli;
 
 use commands::Command;
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
 
 /// Runs a command and says how it ended; see [`exit`] for the codes.
 pub fn run(cli: Cli) -> ExitCode {
-    let filter = EnvFilter::try_from_env("LOCKSTEP_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(default_filter(&cli.command)));
+    let given = std::env::var("LOCKSTEP_LOG").ok().filter(|filter| !filter.is_empty());
+    let filter = match given.as_deref().unwrap_or(default_filter(&cli.command)).parse::<Targets>() {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("lockstep: LOCKSTEP_LOG: {error}");
+            return exit::USAGE.into();
+        }
+    };
     // The program must not end because nobody reads its standard error any more.
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .log_internal_errors(false)
-        .init();
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false).log_internal_errors(false);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     // Data files and backups contain keys and values, so other users of this machine must not be able to read them.
     // SAFETY: it changes which permissions new files get, nothing else.
     unsafe { libc::umask(0o077) };

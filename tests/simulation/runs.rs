@@ -8,6 +8,10 @@ use crate::world::{PANICKED, World};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
 
 /// How long things go wrong in a run, in simulated milliseconds.
 const FAULTS_MS: u64 = 15_000;
@@ -141,9 +145,10 @@ fn one_run() {
         PANICKED.store(true, Ordering::Release);
         usual(info);
     }));
-    if std::env::var_os("RUST_LOG").is_some() {
-        let filter = tracing_subscriber::EnvFilter::from_default_env();
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if let Ok(filter) = std::env::var("RUST_LOG") {
+        let filter = filter.parse::<Targets>().expect("a filter");
+        let lines = fmt::layer().with_writer(std::io::stderr);
+        tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     }
     match run(seed.parse().expect("a number"), plan) {
         Ok(told) => println!("\nrun: {told}"),
