@@ -1,8 +1,8 @@
 //! Measures the state machine by itself, at 1,000,000 entries of 16-byte keys and 64-byte values:
 //!
-//! `cargo bench --bench cache`. Prints one line a figure: what an entry takes in memory beyond its key and
-//! value, and how long the longest log entry takes while the policy is switched, the capacity is made smaller,
-//! or reads are counted. How fast things are is printed, not judged.
+//! `cargo bench --bench cache [-- clear]`. Prints one line a figure: what an entry takes in memory beyond its key and
+//! value, and how long the longest log entry takes while the policy is switched, the capacity is made smaller, keys are
+//! cleared (with `clear`, only that), or reads are counted. How fast things are is printed, not judged.
 
 #[path = "../tests/support/held.rs"]
 mod held;
@@ -30,6 +30,10 @@ fn main() {
     let name = std::env::args().skip_while(|argument| argument != "memory").nth(1);
     if let Some(policy) = name.and_then(|name| Policy::from_name(&name)) {
         memory(policy);
+        return;
+    }
+    if std::env::args().any(|argument| argument == "clear") {
+        POLICIES.into_iter().for_each(clear);
         return;
     }
     for policy in POLICIES {
