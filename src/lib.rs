@@ -27,7 +27,8 @@
 //! # }
 //! ```
 //!
-//! The crate is laid out in rooms; imports point down this list only, and everyone may import `cache` and `log_limit`.
+//! The crate is laid out in rooms. A room imports only rooms further down this list, except that `client` imports `api`;
+//! everyone may import `cache` and `log_limit`.
 
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -20,6 +20,8 @@ pub(super) struct KeyIndex {
     chunks: Vec<Vec<u32>>,
     len: u64,
     hints: Hints,
+    /// Hints to entries created before this log index are not believed: such an entry may have been split off.
+    hints_from: u64,
 }
 
 /// Where a slot is, or would be inserted.
@@ -39,7 +41,12 @@ impl KeyIndex {
         };
         let mut hints = Hints::default();
         hints.fit(slots.len() as u64);
-        Self { chunks: slots.chunks(JOINED_SLOTS_MAX).map(chunk).collect(), len: slots.len() as u64, hints }
+        Self {
+            chunks: slots.chunks(JOINED_SLOTS_MAX).map(chunk).collect(),
+            len: slots.len() as u64,
+            hints,
+            hints_from: 0,
+        }
     }
 
     pub fn len(&self) -> u64 {
@@ -52,7 +59,10 @@ impl KeyIndex {
     }
 
     pub fn find(&self, slab: &Slab, key: &[u8]) -> Option<u32> {
-        let is_there = |slot: &u32| slab.entry(*slot).is_some_and(|entry| entry.record.key_bytes() == key);
+        let is_there = |slot: &u32| {
+            let entry = slab.entry(*slot);
+            entry.is_some_and(|e| e.created_revision >= self.hints_from && e.record.key_bytes() == key)
+        };
         if let Some(slot) = self.hints.get(key).find(is_there) {
             return Some(slot);
         }
@@ -68,7 +78,7 @@ impl KeyIndex {
         let key = entry.record.key_bytes();
         let Err(Position { chunk, at }) = self.position(slab, key) else { return };
         self.len += 1;
-        self.hints.fit(slab.len());
+        self.hints.fit(self.len);
         self.hints.set(key, slot);
         if self.chunks.is_empty() {
             self.chunks.push(Vec::with_capacity(CHUNK_SLOTS));
@@ -111,9 +121,10 @@ impl KeyIndex {
         before(end) - before(start)
     }
 
-    /// Splits off the slots of all keys that start with a prefix. It moves whole chunks, so it takes as long as there are
-    /// chunks, not keys.
-    pub fn split_off(&mut self, slab: &Slab, prefix: &[u8]) -> Self {
+    /// Splits off the slots of all keys that start with a prefix, for the log entry with the index `revision`. It moves
+    /// whole chunks, so it takes as long as there are chunks, not keys. Until [`believe_hints`](Self::believe_hints),
+    /// older entries are searched for.
+    pub fn split_off(&mut self, slab: &Slab, prefix: &[u8], revision: u64) -> Self {
         let [start, end] = self.bounds(slab, prefix);
         // From the end: a cut moves the chunks after it.
         let end = self.cut(end);
@@ -126,10 +137,13 @@ impl KeyIndex {
         }
         let len = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         self.len -= len;
-        // A hint may name a slot that is no longer here and still has its entry.
-        self.hints = Hints::default();
-        self.hints.fit(self.len);
-        Self { chunks, len, hints: Hints::default() }
+        self.hints_from = revision;
+        Self { chunks, len, hints: Hints::default(), hints_from: 0 }
+    }
+
+    /// No slot that was split off has its entry any more, so all hints can be believed again.
+    pub fn believe_hints(&mut self) {
+        self.hints_from = 0;
     }
 
     /// Where the keys with a prefix start, and where they end.
@@ -309,7 +323,8 @@ mod tests {
             let without: Vec<u32> =
                 keys.iter().filter(|(k, _)| !k.starts_with(&prefix)).map(|(_, s)| *s).collect();
             assert_eq!(index.count(&slab, prefix.as_bytes()), with.len() as u64, "round {round}, {prefix:?}");
-            let mut split = index.split_off(&slab, prefix.as_bytes());
+            // (All of the keys here were created by log entry 1.)
+            let mut split = index.split_off(&slab, prefix.as_bytes(), 2);
             for (part, expected) in [(&index, &without), (&split, &with)] {
                 assert_eq!(&part.from(&slab, Bound::Unbounded).collect::<Vec<u32>>(), expected, "{prefix:?}");
                 assert_eq!(part.len(), expected.len() as u64);

@@ -37,8 +37,10 @@ pub const EXPIRE_PER_APPLY_MAX: usize = 1_024;
 pub const EVICT_PER_APPLY_MAX: usize = 1_024;
 /// Most cleared entries whose memory one log entry frees. A clear of no more than this frees them itself.
 pub const FREE_PER_APPLY_MAX: usize = 128;
-/// Most cleared entries that one log entry may free beyond that, because a write needs their room (`noeviction`).
+/// Most cleared entries that one log entry may free beyond that, because a write needs their room (`noeviction`), or
+/// because so many clears are pending that another one must be long to join them.
 pub const FREE_FOR_WRITE_MAX: usize = 16_384;
+pub const PENDING_CLEARS_SHORT_MAX: usize = 64;
 /// About how many bytes one log entry may remove in each of these ways.
 pub const REMOVED_BYTES_PER_APPLY_MAX: u64 = 8 * 1024 * 1024;
 /// Most entries that one log entry may reinsert instead of evicting them (`s3fifo`).

@@ -23,6 +23,11 @@ impl Clear {
     pub fn covers(&self, key: &[u8], created_revision: u64) -> bool {
         created_revision < self.revision && key.starts_with(self.prefix.as_bytes())
     }
+
+    fn hash(&self) -> u128 {
+        let [low, high] = hash_text(&self.prefix);
+        hash_words([low, high, self.revision])
+    }
 }
 
 /// Clears whose entries are not all freed, oldest first. Each has at least one entry left.
@@ -31,6 +36,8 @@ pub(super) struct PendingClears {
     queue: VecDeque<(Clear, KeyIndex)>,
     /// Entries of all of them.
     len: u64,
+    /// For the digest: a sum over the clears.
+    sum: Sum,
 }
 
 impl PendingClears {
@@ -39,10 +46,16 @@ impl PendingClears {
         self.len
     }
 
+    /// Clears that are pending.
+    pub fn count(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Appends a clear with the slots of the entries that it removed, which are still in the slab.
     pub fn push(&mut self, clear: Clear, slots: KeyIndex) {
         if slots.len() > 0 {
             self.len += slots.len();
+            self.sum.add(clear.hash());
             self.queue.push_back((clear, slots));
         }
     }
@@ -53,7 +66,7 @@ impl PendingClears {
         let slot = slots.pop_first()?;
         self.len -= 1;
         if slots.len() == 0 {
-            self.queue.pop_front();
+            self.forget(0);
         }
         Some(slot)
     }
@@ -68,7 +81,14 @@ impl PendingClears {
         slots.remove(slab, slot);
         self.len -= before - slots.len();
         if slots.len() == 0 {
-            self.queue.remove(at);
+            self.forget(at);
+        }
+    }
+
+    /// Removes a clear whose entries are all freed.
+    fn forget(&mut self, at: usize) {
+        if let Some((clear, _)) = self.queue.remove(at) {
+            self.sum.subtract(clear.hash());
         }
     }
 
@@ -77,13 +97,15 @@ impl PendingClears {
         self.queue.iter().map(|(clear, _)| clear)
     }
 
-    /// For the digest: a sum over the clears.
+    /// For the digest.
     pub fn words(&self) -> [u64; 2] {
+        self.sum.words()
+    }
+
+    /// The same, computed from scratch.
+    pub fn recompute_words(&self) -> [u64; 2] {
         let mut sum = Sum::default();
-        for clear in self.clears() {
-            let [low, high] = hash_text(&clear.prefix);
-            sum.add(hash_words([low, high, clear.revision]));
-        }
+        self.clears().for_each(|clear| sum.add(clear.hash()));
         sum.words()
     }
 }

@@ -283,13 +283,15 @@ impl Cache {
     pub fn digest(&self) -> Digest {
         let entries = (self.store.slab().sum(), self.bytes());
         let policies = self.store.policies().digest_words();
-        self.digest_of(entries, policies, self.tombstones.words(), self.dedup.words())
+        let clears = self.store.pending_clears().words();
+        self.digest_of(entries, clears, policies, self.tombstones.words(), self.dedup.words())
     }
 
     /// The digest, computed from scratch. Slow: for tests.
     pub fn recompute_digest(&self) -> Digest {
         self.digest_of(
             (self.store.slab().recompute_sum(), self.store.slab().recompute_bytes()),
+            self.store.pending_clears().recompute_words(),
             self.store.policies().recompute_digest_words(),
             self.tombstones.recompute_words(),
             self.dedup.recompute_words(),
@@ -311,6 +313,7 @@ impl Cache {
     fn digest_of(
         &self,
         entries: (Sum, u64),
+        clears: [u64; 2],
         policies: [u64; 2],
         tombstones: [u64; 4],
         dedup: [u64; 4],
@@ -321,7 +324,7 @@ impl Cache {
         let [tombstones_first, tombstones_next, tombstones_low, tombstones_high] = tombstones;
         let [dedup_first, dedup_next, dedup_low, dedup_high] = dedup;
         let [policies_low, policies_high] = policies;
-        let [clears_low, clears_high] = self.store.pending_clears().words();
+        let [clears_low, clears_high] = clears;
         Digest(hash_words([
             self.index,
             self.now_ms,

@@ -16,6 +16,9 @@ use std::ops::Bound;
 /// The highest recency in a snapshot: ranks pack a recency into fewer than 64 bits.
 const RECENCY_MAX: u64 = u64::MAX >> 4;
 
+/// Cleared entries that may stand before the next victims, for a list of them to be complete.
+const CLEARED_VICTIMS_MAX: u64 = 1_024;
+
 #[derive(Debug)]
 pub(super) struct Store {
     slab: Slab,
@@ -277,6 +280,9 @@ impl Store {
         self.policies.remove(policy, slot, &usage);
         let entry = self.slab.remove(slot)?;
         self.move_deadline(slot, entry.deadline, None);
+        if self.pending_clears.len() == 0 {
+            self.index.believe_hints();
+        }
         Some(entry)
     }
 
@@ -297,7 +303,7 @@ impl Store {
     /// Makes every entry invisible that a clear covers; returns how many. They stay in the order of eviction, and their
     /// memory is freed by [`Store::free_next_cleared`].
     pub fn clear(&mut self, clear: Clear) -> u64 {
-        let slots = self.index.split_off(&self.slab, clear.prefix.as_bytes());
+        let slots = self.index.split_off(&self.slab, clear.prefix.as_bytes(), clear.revision);
         let count = slots.len();
         self.pending_clears.push(clear, slots);
         count
@@ -334,8 +340,10 @@ impl Store {
 
     /// The entries that are evicted next if nothing is used or written meanwhile, at most `limit`.
     pub fn next_victims(&self, capacity: Capacity, limit: usize) -> Vec<u32> {
-        let mut victims = self.policies.next_victims(&self.slab, capacity, limit);
+        let cleared = self.pending_clears.len().min(CLEARED_VICTIMS_MAX) as usize;
+        let mut victims = self.policies.next_victims(&self.slab, capacity, limit + cleared);
         victims.retain(|slot| !self.is_cleared(*slot));
+        victims.truncate(limit);
         victims
     }
 

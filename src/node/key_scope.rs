@@ -1,5 +1,5 @@
 //! Which keys a session may use, and how its keys are stored. Every key that enters or leaves the cache through a front
-//! door passes here, and nowhere else.
+//! door passes here. What operators see of the whole cache ([`super::Admin`]: reports, snapshots) does not.
 
 use super::Operation;
 use super::error::NodeError;

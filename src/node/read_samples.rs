@@ -99,7 +99,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn capacity(cache: &Cache) -> u64 {
     let config = cache.config();
     let bytes_are_short = cache.bytes() > config.capacity_bytes / 10 * 9;
-    if bytes_are_short { cache.len().clamp(1, config.capacity_entries) } else { config.capacity_entries }
+    let held = cache.len() + cache.entries_to_free();
+    if bytes_are_short { held.clamp(1, config.capacity_entries) } else { config.capacity_entries }
 }
 
 /// On the leader, estimates the hit ratio of other policies.

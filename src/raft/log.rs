@@ -110,8 +110,16 @@ impl RaftLogReader<Types> for Log {
     /// Replication reads with this function, so it bounds the bytes, too, and not only the number of entries. It is no
     /// error if the log was truncated meanwhile: openraft is about to tell the replication task.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        let (_, end) = self.clamp(&(start..end));
-        if start >= end { Ok(Vec::new()) } else { self.read(start, end, APPEND_BYTES_MAX).await }
+        let (_, mut end) = self.clamp(&(start..end));
+        while start < end {
+            let read = self.read(start, end, APPEND_BYTES_MAX).await;
+            let (_, end_now) = self.clamp(&(start..end));
+            if read.is_ok() || end_now == end {
+                return read;
+            }
+            end = end_now;
+        }
+        Ok(Vec::new())
     }
 
     /// `apply` reads with this function, a limited number of bytes at a time.

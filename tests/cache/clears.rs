@@ -174,6 +174,24 @@ fn large_values_go_in_smaller_steps() {
     assert!((8..=10).contains(&evicted), "{evicted}");
 }
 
+/// Many short clears do not pile up: beyond a number of them, each frees its own entries.
+#[test]
+fn short_clears_do_not_pile_up() {
+    let groups = limits::PENDING_CLEARS_SHORT_MAX as u64 + 5;
+    let mut log = Log::new(CacheConfig::default());
+    for number in 0..groups * 3 {
+        log.commit(Command::One(put(&format!("{:03}:{number}", number % groups))));
+    }
+    log.cache.set_free_per_apply_max(0);
+    for group in 0..groups {
+        assert_eq!(clear(&mut log, &format!("{group:03}:")), 3);
+    }
+    assert_eq!(log.cache.entries_to_free(), limits::PENDING_CLEARS_SHORT_MAX as u64 * 3);
+    log.cache = restored(&log.cache);
+    check_accounts(&log.cache);
+    assert!(log.cache.is_empty());
+}
+
 /// A prefix that no key has removes nothing and leaves nothing behind.
 #[test]
 fn a_clear_of_nothing_changes_nothing() {

@@ -2,7 +2,7 @@
 
 use super::checked_op::CheckedOp;
 use crate::cache::entry::Entry;
-use crate::cache::limits::FREE_FOR_WRITE_MAX;
+use crate::cache::limits::{FREE_FOR_WRITE_MAX, REMOVED_BYTES_PER_APPLY_MAX};
 use crate::cache::{Cache, CommandError};
 
 /// By how much the operations of a command change the size of the cache.
@@ -46,13 +46,11 @@ impl CapacityCheck {
     pub fn verdict(&self, cache: &mut Cache) -> Result<(), CommandError> {
         let entries = self.changes.iter().map(|change| change.entries).sum();
         let bytes = self.changes.iter().map(|change| change.bytes).sum();
-        for _ in 0..FREE_FOR_WRITE_MAX {
-            if !overflows(cache, entries, bytes) {
-                return Ok(());
-            }
-            if cache.store.free_next_cleared().is_none() {
-                break;
-            }
+        // What does not fit after that fits after a few more log entries.
+        let (mut entries_left, mut bytes_left) = (FREE_FOR_WRITE_MAX, REMOVED_BYTES_PER_APPLY_MAX);
+        while overflows(cache, entries, bytes) && entries_left > 0 && bytes_left > 0 {
+            let Some(freed) = cache.store.free_next_cleared() else { break };
+            (entries_left, bytes_left) = (entries_left - 1, bytes_left.saturating_sub(freed));
         }
         if !overflows(cache, entries, bytes) {
             return Ok(());

@@ -4,7 +4,9 @@
 //! [`super::maintenance`].
 
 use crate::cache::entry::Entry;
-use crate::cache::limits::{KEY_BYTES_MAX, REMOVED_BYTES_PER_APPLY_MAX};
+use crate::cache::limits::{
+    FREE_FOR_WRITE_MAX, KEY_BYTES_MAX, PENDING_CLEARS_SHORT_MAX, REMOVED_BYTES_PER_APPLY_MAX,
+};
 use crate::cache::pending_clears::Clear;
 use crate::cache::tombstones::{Scope, Tombstone};
 use crate::cache::{Cache, CommandError, Event, InvalidField, Outcome};
@@ -37,7 +39,10 @@ impl Cache {
 
     /// The slots of the keys with a prefix; `None` when they are too many, or too large, for one log entry to free.
     fn few_with_prefix(&self, prefix: &str) -> Option<Vec<u32>> {
-        if self.store.count(prefix) > self.free_per_apply_max as u64 {
+        // A few long clears may be pending, not many short ones: a restore compares every entry with every clear.
+        let is_many = self.store.pending_clears().count() >= PENDING_CLEARS_SHORT_MAX;
+        let few = if is_many { FREE_FOR_WRITE_MAX } else { self.free_per_apply_max };
+        if self.store.count(prefix) > few as u64 {
             return None;
         }
         let covered = self.store.range(prefix, None);

@@ -13,7 +13,6 @@ mod configure;
 mod dedup;
 mod delete;
 mod expire;
-
 mod get;
 mod incr;
 mod maintenance;

@@ -1,4 +1,5 @@
-//! Which entry is evicted when there is no room. A policy is one file here and one line in `policy.rs`.
+//! Which entry is evicted when there is no room. A policy is one file here, its `mod` line, and
+//! its name in `policy.rs`.
 //!
 //! A policy keeps entries in an order. The order is a function of what the entries carry (when and how often they
 //! were used, and a *rank* that the policy assigns) and of the policy's own [`PolicyState`](eviction_policy::PolicyState). Both are in snapshots and
