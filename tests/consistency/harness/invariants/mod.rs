@@ -75,7 +75,7 @@ mod tests {
                 "touch": {"enabled": true, "interval_ms": 100, "max_per_flush": 1}},
             "entries": 0, "bytes": 0, "log_time_ms": 1_000, "log_time_ahead_ms": 0, "version": "1",
             "uptime_ms": 1,
-            "cache": {"policy": "lru", "entries": 0, "bytes": 0, "entries_to_move": 0, "feature_level": 1,
+            "cache": {"policy": "lru", "entries": 0, "bytes": 0, "entries_to_free": 0, "entries_to_move": 0, "feature_level": 1,
                 "counts": serde_json::to_value(lockstep::cache::Stats::default()).unwrap(),
                 "reads": {"hits": 0, "misses": 0, "hit_percent": null},
                 "touches": {"sent": 0, "suppressed": 0, "dropped": 0, "log_entries": 0, "log_bytes": 0},
