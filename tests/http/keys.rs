@@ -268,7 +268,7 @@ async fn status_settings_and_probes_have_the_shapes_scripts_rely_on() {
 #[tokio::test]
 async fn a_read_waits_for_the_index_it_needs() {
     let server = Server::start_with(crate::server::limits(), |mut options| {
-        options.limits.request = std::time::Duration::from_millis(300);
+        options.limits.request = std::time::Duration::from_secs(5);
         options
     })
     .await;
