@@ -3,8 +3,8 @@
 //! [`SnapshotView`] shares memory with the cache from which it was taken, and is encoded on another thread while the cache
 //! goes on. [`Cache::restore`] is the way back; it refuses bytes that are not exactly what was encoded.
 //!
-//! The format, in this order: magic, version, digest, scalars, slots by number, free list, clears that are
-//! pending, the state of each eviction policy, tombstones, deduplicated results. `codec.rs` has the encoding of numbers and texts.
+//! The format, in this order: magic, version, digest, scalars, slots by number, free list, pending clears,
+//! the state of each eviction policy, tombstones, deduplicated results. `codec.rs` has the encoding of numbers and texts.
 
 mod encode;
 mod restore;
