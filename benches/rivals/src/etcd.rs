@@ -100,6 +100,16 @@ pub async fn etcd(args: &EtcdArgs) -> Result<serde_json::Value> {
     Ok(measured.report(name, &args.load, more))
 }
 
+/// Writes a key through one member.
+///
+/// # Errors
+/// It does not answer, or nothing was written.
+pub async fn write(url: &str, key: &'static str) -> Result<()> {
+    let mut grpc = Grpc::new(connect(url).await?);
+    let key = Bytes::from_static(key.as_bytes());
+    put(&mut grpc, key.clone(), key).await.map_err(anyhow::Error::msg)
+}
+
 struct Asker {
     grpc: Grpc<Channel>,
     kind: Kind,

@@ -4,6 +4,7 @@ mod machine;
 mod plot;
 mod process;
 mod redis;
+mod relay;
 mod results;
 mod rows;
 mod systems;
@@ -13,7 +14,7 @@ use crate::disk::Disk;
 use anyhow::{Context, Result, bail};
 use clap::builder::PossibleValuesParser;
 use results::{Results, Sample};
-use rows::{ROWS, Row, System, Work, chosen, plan};
+use rows::{Comparison, ROWS, Setup, Work, chosen, plan};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
@@ -35,7 +36,10 @@ pub struct CompareArgs {
     /// Seconds before that, which do not count
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
     pub warm_up: f64,
-    /// These rows of the table alone
+    /// A folder with the programs `lockstep` and `rivals` of another build, which every row is compared with as well
+    #[arg(long, value_name = "FOLDER")]
+    pub before: Option<PathBuf>,
+    /// These rows of the table alone; those with a delay between the members only when they are named
     #[arg(long, value_name = "ROW,ROW", value_delimiter = ',')]
     #[arg(value_parser = PossibleValuesParser::new(ROWS.iter().map(|row| row.name)))]
     pub only: Vec<String>,
@@ -80,7 +84,7 @@ pub async fn compare(args: &CompareArgs) -> Result<bool> {
 }
 
 async fn run(args: &CompareArgs) -> Result<bool> {
-    let tools = Tools::find(&args.lockstep)?;
+    let tools = Tools::find(&args.lockstep, args.before.as_deref())?;
     let settings =
         Settings { seconds: args.seconds, warm_up: args.warm_up, disk: args.disk.clone(), port: args.port };
     // Before anything takes long: what is written at the end must be writable.
@@ -96,7 +100,7 @@ async fn run(args: &CompareArgs) -> Result<bool> {
     });
     drop(probe);
     warn_when_busy(&about);
-    let rows = chosen(&args.only);
+    let rows = chosen(&args.only, args.before.is_some());
     let began = Instant::now();
     let results = measure_all(&rows, &tools, &settings, args.rounds).await;
     about["took_s"] = json!(began.elapsed().as_secs());
@@ -124,22 +128,22 @@ fn warn_when_busy(about: &Value) {
 }
 
 /// Every system in turn in each round, in the other order in every second one.
-async fn measure_all(rows: &[&Row], tools: &Tools, settings: &Settings, rounds: u32) -> Results {
+async fn measure_all(rows: &[Comparison], tools: &Tools, settings: &Settings, rounds: u32) -> Results {
     let mut results = Results::default();
     let mut plan = plan(rows);
-    plan.retain(|(system, _)| match tools.missing(*system) {
+    plan.retain(|(setup, _)| match tools.missing(setup.system) {
         None => true,
         Some(reason) => {
             eprintln!("compare: {reason}");
-            results.skip(*system, reason);
+            results.skip(setup.system, reason);
             false
         }
     });
     for round in 1..=rounds {
-        for (system, works) in &plan {
-            eprintln!("round {round} of {rounds}: {}", system.name());
-            for (work, report) in measure_one(*system, works, tools, settings).await {
-                results.add(Sample { round, system: *system, work, report });
+        for (setup, works) in &plan {
+            eprintln!("round {round} of {rounds}: {setup}");
+            for (work, report) in measure_one(*setup, works, tools, settings).await {
+                results.add(Sample { round, setup: *setup, work, report });
             }
         }
         plan.reverse();
@@ -150,12 +154,12 @@ async fn measure_all(rows: &[&Row], tools: &Tools, settings: &Settings, rounds: 
 
 /// Starts a system, measures all that is wanted of it, stops it.
 async fn measure_one(
-    system: System,
+    setup: Setup,
     works: &[Work],
     tools: &Tools,
     settings: &Settings,
 ) -> Vec<(Work, Result<Value, String>)> {
-    let mut running = match Running::start(system, tools, settings).await {
+    let mut running = match Running::start(setup, tools, settings).await {
         Ok(running) => running,
         Err(error) => {
             let reason = format!("it did not start: {error:#}");
@@ -164,7 +168,10 @@ async fn measure_one(
         }
     };
     let mut measured = Vec::new();
-    for &work in works {
+    let mut works = works.to_vec();
+    // The last one: it takes a member away.
+    works.sort_by_key(|work| *work == Work::Failover);
+    for work in works {
         let report = running.measure(work).await.map_err(|error| format!("{error:#}"));
         match &report {
             Ok(report) => eprintln!("  {work}: {}", table::in_words(report)),

@@ -57,7 +57,9 @@ pub fn plot(lines: &[Line]) -> String {
 fn panel(body: &mut String, line: &Line, top: f64) -> f64 {
     let better = match line.metric {
         Metric::PerSecond => "per second".to_owned(),
-        Metric::P50 | Metric::P99 => format!("{}, shorter is better", line.metric.name()),
+        Metric::P50 | Metric::P99 | Metric::RoundTrips => {
+            format!("{}, shorter is better", line.metric.name())
+        }
     };
     let _ = writeln!(
         body,

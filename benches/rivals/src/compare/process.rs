@@ -87,6 +87,12 @@ impl Process {
         }
     }
 
+    /// Kills it at once, as a power failure would.
+    pub fn kill(mut self) {
+        self.signal(libc::SIGKILL);
+        let _ = self.child.wait();
+    }
+
     fn runs(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }

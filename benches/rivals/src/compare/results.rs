@@ -1,6 +1,6 @@
 //! What was measured, and what it says: medians, and ratios within a round.
 
-use super::rows::{Contender, Metric, Row, System, Work};
+use super::rows::{Comparison, Contender, Metric, Setup, System, Work};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone)]
 pub struct Sample {
     pub round: u32,
-    pub system: System,
+    pub setup: Setup,
     pub work: Work,
     /// The load generator's report, or why there is none.
     pub report: Result<Value, String>,
@@ -83,21 +83,18 @@ impl Results {
     }
 
     fn of(&self, contender: Contender) -> impl Iterator<Item = &Sample> {
-        let wanted =
-            move |sample: &&Sample| sample.system == contender.system && sample.work == contender.work;
+        let wanted = move |sample: &&Sample| sample.setup == contender.setup && sample.work == contender.work;
         self.samples.iter().filter(wanted)
     }
 
     /// A contender's figure in each round that has one.
     fn by_round(&self, contender: Contender, metric: Metric) -> BTreeMap<u32, f64> {
         let figures = self.of(contender);
-        figures
-            .filter_map(|sample| Some((sample.round, value(sample.report.as_ref().ok()?, metric)?)))
-            .collect()
+        figures.filter_map(|sample| Some((sample.round, sample.value(metric)?))).collect()
     }
 
     fn notes(&self, contender: Contender) -> Vec<String> {
-        if let Some(reason) = self.skipped.get(&contender.system) {
+        if let Some(reason) = self.skipped.get(&contender.setup.system) {
             return vec![format!("not measured: {reason}")];
         }
         let mut notes = Vec::new();
@@ -124,8 +121,8 @@ impl Results {
         notes
     }
 
-    pub fn lines(&self, rows: &[&'static Row]) -> Vec<Line> {
-        let line = |row: &'static Row, metric: Metric| {
+    pub fn lines(&self, rows: &[Comparison]) -> Vec<Line> {
+        let line = |Comparison { row, rivals }: &Comparison, metric: Metric| {
             let ours = self.by_round(row.ours, metric);
             let figure = |contender: Contender, is_rival: bool| {
                 let theirs = self.by_round(contender, metric);
@@ -143,17 +140,20 @@ impl Results {
                 title: row.title,
                 metric,
                 ours: figure(row.ours, false),
-                rivals: row.rivals.iter().map(|&rival| figure(rival, true)).collect(),
+                rivals: rivals.iter().map(|&rival| figure(rival, true)).collect(),
             }
         };
-        rows.iter().flat_map(|&row| row.metrics.iter().map(move |&metric| line(row, metric))).collect()
+        rows.iter()
+            .flat_map(|each| each.row.metrics.iter().map(move |&metric| (each, metric)))
+            .map(|(each, metric)| line(each, metric))
+            .collect()
     }
 
     /// Everything: where, what came out, and every report as it was.
     pub fn json(&self, about: Value, lines: &[Line]) -> Value {
         let figure = |figure: &Figure| {
             json!({
-                "system": figure.contender.system.name(),
+                "system": figure.contender.setup.to_string(),
                 "work": figure.contender.work.to_string(),
                 "remark": figure.contender.remark,
                 "value": figure.value.map(Spread::json),
@@ -170,7 +170,7 @@ impl Results {
         };
         let sample = |sample: &Sample| {
             json!({
-                "round": sample.round, "system": sample.system.name(), "work": sample.work.to_string(),
+                "round": sample.round, "system": sample.setup.to_string(), "work": sample.work.to_string(),
                 "report": sample.report.as_ref().ok(), "failed": sample.report.as_ref().err(),
             })
         };
@@ -178,6 +178,18 @@ impl Results {
         all["rows"] = lines.iter().map(line).collect();
         all["samples"] = self.samples.iter().map(sample).collect();
         all
+    }
+}
+
+impl Sample {
+    fn value(&self, metric: Metric) -> Option<f64> {
+        let report = self.report.as_ref().ok()?;
+        match metric {
+            Metric::RoundTrips => {
+                Some(value(report, Metric::P50)? / f64::from(self.setup.link.round_trip_us))
+            }
+            other => value(report, other),
+        }
     }
 }
 
@@ -189,12 +201,14 @@ pub fn value(report: &Value, metric: Metric) -> Option<f64> {
         }
         Metric::P50 => report["latency_us"]["p50"].as_f64(),
         Metric::P99 => report["latency_us"]["p99"].as_f64(),
+        // The report does not know what lies between the members.
+        Metric::RoundTrips => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::ROWS;
+    use super::super::rows::chosen;
     use super::*;
 
     #[test]
@@ -207,26 +221,26 @@ mod tests {
 
     /// Two rounds of the first row, of which the rival's second failed.
     fn results() -> Results {
-        let row = &ROWS[0];
+        let row = &chosen(&[], false)[0];
         let mut results = Results::default();
         let mut add = |round, contender: Contender, report: Result<f64, &str>| {
             let report =
                 report.map(|rate| json!({ "requests_per_s": rate, "errors": 1 })).map_err(str::to_owned);
-            let Contender { system, work, .. } = contender;
-            results.add(Sample { round, system, work, report });
+            let Contender { setup, work, .. } = contender;
+            results.add(Sample { round, setup, work, report });
         };
-        add(1, row.ours, Ok(300.0));
+        add(1, row.row.ours, Ok(300.0));
         add(1, row.rivals[0], Ok(100.0));
-        add(2, row.ours, Ok(500.0));
+        add(2, row.row.ours, Ok(500.0));
         add(2, row.rivals[0], Err("it fell over"));
-        results.skip(row.rivals[1].system, "it is not here".into());
+        results.skip(row.rivals[1].setup.system, "it is not here".into());
         results
     }
 
     #[test]
     fn ratios_are_taken_within_a_round() {
         let results = results();
-        let lines = results.lines(&[&ROWS[0]]);
+        let lines = results.lines(&chosen(&[], false)[..1]);
         let [line] = lines.as_slice() else { panic!("one metric, one line") };
         assert_eq!(line.ours.value.map(|spread| spread.median), Some(400.0));
         assert_eq!(line.ours.notes, ["2 requests failed"]);

@@ -2,7 +2,8 @@
 
 use super::process::{Process, command, find, output};
 use super::redis;
-use super::rows::{Level, System, Work};
+use super::relay::Relay;
+use super::rows::{Level, Setup, System, Work};
 use crate::disk::Disk;
 use crate::etcd;
 use anyhow::{Context, Result, bail};
@@ -12,9 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// How long a system may take to be ready.
 const READY_LIMIT: Duration = Duration::from_secs(60);
+/// How long a node may take to tell whether it is ready.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
 /// How much longer a measurement may take than its load: filling keys in, starting and stopping nodes.
 const SLACK: Duration = Duration::from_secs(120);
@@ -25,6 +30,8 @@ pub struct Tools {
     pub lockstep: PathBuf,
     /// This program: it also puts the load on.
     pub rivals: PathBuf,
+    /// The folder with another build of both.
+    pub before: Option<PathBuf>,
     pub etcd: Option<PathBuf>,
     /// The server and its benchmark.
     pub redis: Option<(PathBuf, PathBuf)>,
@@ -32,15 +39,21 @@ pub struct Tools {
 
 impl Tools {
     /// # Errors
-    /// Lockstep itself is missing.
-    pub fn find(lockstep: &Path) -> Result<Self> {
+    /// Lockstep itself is missing, or another build of it that is asked for.
+    pub fn find(lockstep: &Path, before: Option<&Path>) -> Result<Self> {
         if !lockstep.is_file() {
             bail!("there is no program {}", lockstep.display());
+        }
+        let before = before.map(std::fs::canonicalize).transpose().context("no folder for --before")?;
+        if let Some(folder) = &before
+            && !folder.join("lockstep").is_file()
+        {
+            bail!("there is no program lockstep in {}", folder.display());
         }
         let redis = find("redis-server").zip(find("redis-benchmark"));
         let rivals = std::env::current_exe().context("this program does not know where it is")?;
         let lockstep = std::fs::canonicalize(lockstep)?;
-        Ok(Self { lockstep, rivals, etcd: find("etcd"), redis })
+        Ok(Self { lockstep, rivals, before, etcd: find("etcd"), redis })
     }
 
     /// Why a system cannot be measured here.
@@ -50,10 +63,27 @@ impl Tools {
             System::Redis if self.redis.is_none() => {
                 "Redis is not installed: apt-get install redis-server redis-tools"
             }
+            System::EmbeddedBefore if !self.rivals_of(system).is_file() => {
+                "the folder of --before has no program rivals"
+            }
             System::Hiqlite if !cfg!(feature = "hiqlite") => "hiqlite could not be built here",
             _ => return None,
         };
         Some(reason.to_owned())
+    }
+
+    fn lockstep_of(&self, system: System) -> PathBuf {
+        match (system, &self.before) {
+            (System::Before, Some(folder)) => folder.join("lockstep"),
+            _ => self.lockstep.clone(),
+        }
+    }
+
+    fn rivals_of(&self, system: System) -> PathBuf {
+        match (system, &self.before) {
+            (System::EmbeddedBefore, Some(folder)) => folder.join("rivals"),
+            _ => self.rivals.clone(),
+        }
     }
 }
 
@@ -69,13 +99,17 @@ pub struct Settings {
 
 /// A system that runs, alone on the machine. Ends when it is dropped.
 pub struct Running<'a> {
-    system: System,
+    setup: Setup,
     tools: &'a Tools,
     settings: &'a Settings,
     processes: Vec<Process>,
+    /// One in front of each member, unless the link is loopback.
+    relays: Vec<Relay>,
     /// URLs, or for Redis the primary's port.
     urls: Vec<String>,
     ports: Vec<u16>,
+    /// How long it took from the start of the first process until all served.
+    formed_after: Duration,
     /// Whether all keys are there.
     filled: bool,
     /// Last, so that nobody writes there any more.
@@ -87,39 +121,72 @@ impl<'a> Running<'a> {
     ///
     /// # Errors
     /// A sentence with what it said last.
-    pub async fn start(system: System, tools: &'a Tools, settings: &'a Settings) -> Result<Self> {
+    pub async fn start(setup: Setup, tools: &'a Tools, settings: &'a Settings) -> Result<Self> {
         let folder = settings.disk.folder()?;
         let data = folder.path().to_owned();
         let mut running = Self {
-            system,
+            setup,
             tools,
             settings,
             processes: Vec::new(),
+            relays: Vec::new(),
             urls: Vec::new(),
             ports: Vec::new(),
+            formed_after: Duration::ZERO,
             filled: false,
             folder,
         };
-        match system {
-            System::Lockstep => running.start_lockstep(&data).await?,
+        let started = Instant::now();
+        match setup.system {
+            System::Lockstep | System::Before => running.start_lockstep(&data).await?,
             System::Baseline => running.start_baseline(&data).await?,
             System::Etcd => running.start_etcd(&data).await?,
             System::Redis => running.start_redis(&data).await?,
             // They live in the process that puts the load on.
-            System::Embedded | System::Hiqlite | System::Openraft => {}
+            System::Embedded | System::EmbeddedBefore | System::Hiqlite | System::Openraft => {}
         }
+        running.formed_after = started.elapsed();
         Ok(running)
     }
 
+    /// A relay in front of each member; the members listen from `members` on, the relays from `relays` on. Returns the
+    /// ports at which members reach each other.
+    fn relays(&mut self, members: u16, relays: u16) -> Result<Vec<u16>> {
+        let link = self.setup.link;
+        if link.is_loopback() {
+            return Ok((0..NODES).map(|i| members + i).collect());
+        }
+        for i in 0..NODES {
+            self.relays.push(Relay::start(relays + i, members + i, link)?);
+        }
+        Ok((0..NODES).map(|i| relays + i).collect())
+    }
+
     async fn start_lockstep(&mut self, data: &Path) -> Result<()> {
-        // The nodes talk to each other on ports that are 1000 higher.
-        let port = free_block(self.settings.port, &[0, 1, 2, 1_000, 1_001, 1_002])?;
+        let port = free_block(self.settings.port, &[0, 1, 2, 3, 4, 5, 6, 7, 8])?;
+        let reached = self.relays(port + NODES, port + 2 * NODES)?;
         self.urls = (0..NODES).map(|i| format!("http://127.0.0.1:{}", port + i)).collect();
-        let mut up = command(&self.tools.lockstep);
-        up.args(["up", "--nodes", &NODES.to_string(), "--port", &port.to_string(), "--data-dir"]);
-        up.arg(data.join("cluster"));
-        self.processes.push(Process::start("lockstep up", up, data.join("up.log"))?);
-        self.await_line("cluster ready").await
+        let cluster = self.urls.join(",");
+        for (i, reached) in (0..NODES).zip(reached) {
+            let address = |port: u16| format!("127.0.0.1:{port}");
+            let mut node = command(&self.tools.lockstep_of(self.setup.system));
+            node.arg("serve").arg("--data-dir").arg(data.join(format!("n{i}")));
+            node.args(["--http", &address(port + i), "--peer", &address(port + NODES + i)]);
+            node.args(["--advertise-peer", &address(reached), "--initial-cluster", &cluster]);
+            let log = data.join(format!("n{i}.log"));
+            self.processes.push(Process::start(&format!("lockstep serve {i}"), node, log)?);
+        }
+        let deadline = Instant::now() + READY_LIMIT;
+        let mut ready = 0;
+        while ready < self.urls.len() {
+            self.all_run()?;
+            match is_ready(&self.urls[ready]).await {
+                Ok(()) => ready += 1,
+                Err(error) if Instant::now() > deadline => return Err(error.context("a node is not ready")),
+                Err(_) => tokio::time::sleep(LOOK).await,
+            }
+        }
+        Ok(())
     }
 
     async fn start_baseline(&mut self, data: &Path) -> Result<()> {
@@ -133,10 +200,12 @@ impl<'a> Running<'a> {
 
     async fn start_etcd(&mut self, data: &Path) -> Result<()> {
         let program = self.tools.etcd.as_ref().context("etcd is not installed")?;
-        let port = free_block(self.settings.port, &[0, 1, 2, 3, 4, 5])?;
+        let port = free_block(self.settings.port, &[0, 1, 2, 3, 4, 5, 6, 7, 8])?;
+        let reached = self.relays(port + NODES, port + 2 * NODES)?;
         let client = |i: u16| format!("http://127.0.0.1:{}", port + i);
         let peer = |i: u16| format!("http://127.0.0.1:{}", port + NODES + i);
-        let members: Vec<String> = (0..NODES).map(|i| format!("m{i}={}", peer(i))).collect();
+        let reached = |i: u16| format!("http://127.0.0.1:{}", reached[usize::from(i)]);
+        let members: Vec<String> = (0..NODES).map(|i| format!("m{i}={}", reached(i))).collect();
         let members = members.join(",");
         for i in 0..NODES {
             let name = format!("m{i}");
@@ -144,7 +213,7 @@ impl<'a> Running<'a> {
             let mut member = command(program);
             member.arg("--name").arg(&name).arg("--data-dir").arg(data.join(&name));
             member.args(["--listen-client-urls", &client(i), "--advertise-client-urls", &client(i)]);
-            member.args(["--listen-peer-urls", &peer(i), "--initial-advertise-peer-urls", &peer(i)]);
+            member.args(["--listen-peer-urls", &peer(i), "--initial-advertise-peer-urls", &reached(i)]);
             member.args(["--initial-cluster", &members, "--initial-cluster-state", "new"]);
             member.args(["--logger", "zap", "--log-level", "error"]);
             let log = data.join(format!("{name}.log"));
@@ -215,11 +284,16 @@ impl<'a> Running<'a> {
     /// # Errors
     /// It could not be measured.
     pub async fn measure(&mut self, work: Work) -> Result<Value> {
-        let report = match self.system {
-            System::Lockstep | System::Baseline => self.bench(work).await?,
+        match work {
+            Work::Form => return Ok(took(self.formed_after)),
+            Work::Failover => return self.fail_over().await.map(took),
+            _ => {}
+        }
+        let report = match self.setup.system {
+            System::Lockstep | System::Before | System::Baseline => self.bench(work).await?,
             System::Etcd => self.load_etcd(work).await?,
             System::Redis => self.load_redis(work).await?,
-            System::Embedded => self.in_process("embedded", work).await?,
+            System::Embedded | System::EmbeddedBefore => self.in_process("embedded", work).await?,
             System::Hiqlite => self.in_process("hiqlite", work).await?,
             System::Openraft => self.in_process("openraft", work).await?,
         };
@@ -227,16 +301,51 @@ impl<'a> Running<'a> {
         Ok(report)
     }
 
+    /// Kills the leader and writes to another member.
+    async fn fail_over(&mut self) -> Result<Duration> {
+        let mut leader = None;
+        for (number, url) in self.urls.iter().enumerate() {
+            let leads = match self.setup.system {
+                System::Etcd => etcd::leads(url).await?,
+                _ => ask(url, "GET /v1/status", "").await?.contains("\"role\":\"leader\",\"leader\""),
+            };
+            leader = leads.then_some(number).or(leader);
+        }
+        let leader = leader.context("nobody leads")?;
+        let killed = Instant::now();
+        self.processes.remove(leader).kill();
+        self.urls.remove(leader);
+        let url = &self.urls[0];
+        let deadline = killed + READY_LIMIT;
+        // A write that is sent while nobody leads may be lost: etcd answers it after seven seconds. A client that is in a
+        // hurry sends another one.
+        let patience = Duration::from_millis(250) + 3 * self.setup.link.round_trip();
+        loop {
+            let writing = async {
+                match self.setup.system {
+                    System::Etcd => etcd::write(url, "failover").await,
+                    _ => ask(url, "PUT /v1/kv/failover", "written").await.map(drop),
+                }
+            };
+            let written = tokio::time::timeout(patience, writing).await;
+            match written.context("no answer in time").flatten() {
+                Ok(()) => return Ok(killed.elapsed()),
+                Err(error) if Instant::now() > deadline => return Err(error.context("nobody takes over")),
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    }
+
     async fn bench(&mut self, work: Work) -> Result<Value> {
         let mut bench = command(&self.tools.lockstep);
         bench.arg("bench");
         let (kind, clients, leader) = match work {
-            Work::Put { clients } => ("put", clients, true),
+            Work::Put { clients, leader } => ("put", clients, leader),
             Work::Get { clients, leader, .. } => ("get", clients, leader),
             Work::Batch { clients, .. } => ("batch", clients, true),
-            Work::Write { .. } => bail!("`lockstep bench` speaks HTTP"),
+            Work::Write { .. } | Work::Form | Work::Failover => bail!("not for `lockstep bench`"),
         };
-        let to = match (self.system, leader) {
+        let to = match (self.setup.system, leader) {
             (System::Baseline, _) => "server",
             (_, true) => "leader",
             (_, false) => "followers",
@@ -254,7 +363,7 @@ impl<'a> Running<'a> {
                     bench.arg("--no-fill");
                 }
             }
-            Work::Put { .. } | Work::Write { .. } => {}
+            _ => {}
         }
         let report = self.run(bench).await?;
         self.filled |= matches!(work, Work::Get { .. });
@@ -263,9 +372,9 @@ impl<'a> Running<'a> {
 
     async fn load_etcd(&mut self, work: Work) -> Result<Value> {
         let (kind, clients, leader) = match work {
-            Work::Put { clients } => ("put", clients, true),
+            Work::Put { clients, leader } => ("put", clients, leader),
             Work::Get { clients, level: Level::Linearizable, leader } => ("get", clients, leader),
-            Work::Get { .. } | Work::Batch { .. } | Work::Write { .. } => bail!("not for etcd"),
+            _ => bail!("not for etcd"),
         };
         let mut load = command(&self.tools.rivals);
         load.args(["etcd", kind, "--endpoints", &self.urls.join(","), "--clients", &clients.to_string()]);
@@ -288,13 +397,13 @@ impl<'a> Running<'a> {
 
     async fn in_process(&mut self, name: &str, work: Work) -> Result<Value> {
         let Work::Write { callers, flush } = work else { bail!("not for a library") };
-        let mut load = command(&self.tools.rivals);
+        let mut load = command(&self.tools.rivals_of(self.setup.system));
         load.args([name, "--callers", &callers.to_string(), "--json"]);
         self.add_times(&mut load);
-        if self.system != System::Openraft {
+        if self.setup.system != System::Openraft {
             load.arg("--data-dir").arg(self.folder.path());
         }
-        if self.system == System::Hiqlite {
+        if self.setup.system == System::Hiqlite {
             load.args(["--flush", flush.name()]);
         }
         self.run(load).await
@@ -319,6 +428,42 @@ impl<'a> Running<'a> {
             process.stop().await;
         }
     }
+}
+
+/// A duration as a report.
+fn took(took: Duration) -> Value {
+    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    serde_json::json!({ "requests": 1, "latency_us": { "p50": micros, "p99": micros } })
+}
+
+/// Whether a node can serve.
+///
+/// # Errors
+/// A sentence why not.
+async fn is_ready(url: &str) -> Result<()> {
+    ask(url, "GET /readyz", "").await.map(drop)
+}
+
+/// Sends a request, and returns the answer.
+///
+/// # Errors
+/// There is none in time, or its status is not that of a success.
+async fn ask(url: &str, request: &str, body: &str) -> Result<String> {
+    let address = url.trim_start_matches("http://");
+    let length = body.len();
+    let head =
+        format!("{request} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}");
+    let asking = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        anyhow::Ok(answer)
+    };
+    let answer = tokio::time::timeout(ANSWER_LIMIT, asking).await.context("no answer in time")??;
+    let status = answer.lines().next().unwrap_or_default();
+    let is_success = status.split(' ').nth(1).is_some_and(|code| code.starts_with('2'));
+    if is_success { Ok(answer) } else { bail!("{url}: {status}") }
 }
 
 /// The first port at or above `from` such that all at these distances are free.

@@ -17,9 +17,14 @@ pub fn table(about: &Value, lines: &[Line]) -> String {
     for line in lines {
         let title = match line.metric {
             Metric::PerSecond => line.title.to_owned(),
-            Metric::P50 | Metric::P99 => format!("{}: {}", line.title, line.metric.name()),
+            Metric::P50 | Metric::P99 | Metric::RoundTrips => {
+                format!("{}: {}", line.title, line.metric.name())
+            }
         };
         let ours = shown(&line.ours, line.metric, &mut remarks);
+        if line.rivals.is_empty() {
+            let _ = writeln!(text, "{title:<32} {}", ours.trim_end());
+        }
         for (number, rival) in line.rivals.iter().enumerate() {
             let (title, ours) = if number == 0 { (title.as_str(), ours.as_str()) } else { ("", "") };
             let theirs = shown(rival, line.metric, &mut remarks);
@@ -96,6 +101,7 @@ pub fn amount(figure: f64, metric: Metric) -> String {
         Metric::PerSecond => format!("{}/s", grouped(figure)),
         Metric::P50 | Metric::P99 if figure < 1_000.0 => format!("{figure:.0} us"),
         Metric::P50 | Metric::P99 => format!("{:.2} ms", figure / 1_000.0),
+        Metric::RoundTrips => format!("{figure:.2}"),
     }
 }
 
@@ -141,12 +147,12 @@ mod tests {
 
     #[test]
     fn every_line_is_there_and_remarks_are_told_once() {
-        let rows = chosen(&[]);
+        let rows = chosen(&[], true);
         let mut results = Results::default();
         for contender in rows.iter().flat_map(|row| row.contenders()) {
-            let (system, work) = (contender.system, contender.work);
+            let (setup, work) = (contender.setup, contender.work);
             let report = json!({ "requests_per_s": 1_000.0, "latency_us": { "p50": 10, "p99": 20 } });
-            results.add(Sample { round: 1, system, work, report: Ok(report) });
+            results.add(Sample { round: 1, setup, work, report: Ok(report) });
         }
         let lines = results.lines(&rows);
         let text = table(&json!({}), &lines);
