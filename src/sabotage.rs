@@ -17,6 +17,8 @@ pub enum Sabotage {
     LocalClock,
     /// Drop one in four touches of log entries.
     ForgetTouch,
+    /// Answer linearizable reads with an index that was confirmed up to [`CONFIRMATION_KEPT_MS`] before they started.
+    OldConfirmation,
     /// On the leader, treat entries as stored by a peer that has not answered within 20 ms.
     EarlyAck,
 }
@@ -24,15 +26,19 @@ pub enum Sabotage {
 /// How often a node that skips flushes really flushes, in milliseconds.
 pub const FLUSH_EVERY_MS: u64 = 1_000;
 
+/// How long a node that lies about confirmations uses one, in milliseconds.
+pub const CONFIRMATION_KEPT_MS: u64 = 1_500;
+
 static CHOSEN: OnceLock<Sabotage> = OnceLock::new();
 
 impl Sabotage {
     /// Every fault, with its name on the command line.
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         ("skip-fsync", Self::SkipFsync),
         ("stale-reads", Self::StaleReads),
         ("local-clock", Self::LocalClock),
         ("forget-touch", Self::ForgetTouch),
+        ("old-confirmation", Self::OldConfirmation),
         ("early-ack", Self::EarlyAck),
     ];
 

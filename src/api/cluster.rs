@@ -75,17 +75,20 @@ pub enum WarningCode {
     CalledByAnotherCluster,
     /// A node of another cluster answers at the address of a member.
     MemberOfAnotherCluster,
+    /// The nodes are so far apart that the settings leave no time for an election.
+    SlowLinks,
 }
 
 impl WarningCode {
     /// All codes.
-    pub const ALL: [Self; 2] = [Self::CalledByAnotherCluster, Self::MemberOfAnotherCluster];
+    pub const ALL: [Self; 3] = [Self::CalledByAnotherCluster, Self::MemberOfAnotherCluster, Self::SlowLinks];
 
     /// As in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::CalledByAnotherCluster => "called_by_another_cluster",
             Self::MemberOfAnotherCluster => "member_of_another_cluster",
+            Self::SlowLinks => "slow_links",
         }
     }
 }

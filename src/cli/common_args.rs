@@ -54,10 +54,10 @@ pub struct TimingArgs {
     /// Milliseconds between a leader's heartbeats [default: 75]
     #[arg(long, env = "LOCKSTEP_HEARTBEAT_MS")]
     pub heartbeat_ms: Option<u64>,
-    /// Shortest election timeout, in milliseconds [default: 150]
+    /// Shortest election timeout, in milliseconds; it grows with the round trips between nodes [default: 300]
     #[arg(long, env = "LOCKSTEP_ELECTION_MIN_MS")]
     pub election_min_ms: Option<u64>,
-    /// Longest election timeout, in milliseconds [default: 300]
+    /// Longest election timeout, in milliseconds [default: 5000]
     #[arg(long, env = "LOCKSTEP_ELECTION_MAX_MS")]
     pub election_max_ms: Option<u64>,
     /// Log entries between two snapshots [default: 100000]

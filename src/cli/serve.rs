@@ -341,11 +341,11 @@ fn raft_options(args: &TimingArgs) -> Result<RaftOptions> {
         snapshot_entries: args.snapshot_entries.unwrap_or(default.snapshot_entries),
         entries_kept: args.entries_kept.unwrap_or(default.entries_kept),
     };
-    let rising = 0 < options.heartbeat_ms
-        && options.heartbeat_ms < options.election_min_ms
-        && options.election_min_ms < options.election_max_ms;
-    if !rising {
-        let wrong = "expected 0 < --heartbeat-ms < --election-min-ms < --election-max-ms";
+    let fits = 0 < options.heartbeat_ms
+        && options.heartbeat_ms <= options.election_min_ms / 2
+        && options.election_min_ms <= options.election_max_ms / 2;
+    if !fits {
+        let wrong = "expected --heartbeat-ms from 1 to half of --election-min-ms, and that up to half of --election-max-ms";
         return Err(Usage(wrong.into()).into());
     }
     if options.snapshot_entries == 0 {

@@ -75,6 +75,17 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
              lockstep_log_flush_seconds_sum {seconds}\nlockstep_log_flush_seconds_count {}",
             flushes.count
         );
+        let (round_trip, election_timeout) = admin.round_trip();
+        let _ = writeln!(
+            out,
+            "# HELP lockstep_round_trip_seconds A typical round trip between this node and a majority.\n\
+             # TYPE lockstep_round_trip_seconds gauge\nlockstep_round_trip_seconds {}\n\
+             # HELP lockstep_election_timeout_seconds How long this node hears nothing from a leader before it may elect \
+             another one.\n\
+             # TYPE lockstep_election_timeout_seconds gauge\nlockstep_election_timeout_seconds {}",
+            round_trip.as_secs_f64(),
+            election_timeout.as_secs_f64()
+        );
         let applies = admin.apply_stats();
         let _ = writeln!(
             out,

@@ -169,8 +169,7 @@ impl Inner {
         request: &AdminRequest,
         deadline: Instant,
     ) -> Result<AdminDone, AdminFailure> {
-        let client =
-            self.peers.client(&self.consensus, leader, Lane::Forward).ok_or(AdminFailure::NotLeader)?;
+        let client = self.consensus.peer(leader, Lane::Forward).ok_or(AdminFailure::NotLeader)?;
         let limit = deadline.saturating_duration_since(Instant::now());
         let answer =
             client.call(Method::Admin, to_bytes(request), limit).await.map_err(|error| match error {
@@ -254,7 +253,7 @@ impl Inner {
         let members = self.consensus.status().members;
         if let Some(known) = members.iter().find(|known| known.member.store_uuid == request.store_uuid) {
             // This node's membership may be uncommitted, or one that was overwritten.
-            let index = self.consensus.read_index(false).await.map_err(|_| AdminFailure::NotLeader)?;
+            let index = self.confirmed_index().await.map_err(|_| AdminFailure::NotLeader)?;
             self.consensus.replica().applied(index).await;
             if self.consensus.replica().has_member(known.id) {
                 return Ok(joined(known.id, known.member.name.clone()));

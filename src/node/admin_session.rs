@@ -9,6 +9,7 @@ use crate::peer::{Links, NodeId};
 use crate::replica::ApplyStats;
 use crate::storage::{FlushStats, SnapshotFile};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The operator's side of a session; see [`super::Session::admin`].
 #[derive(Clone)]
@@ -67,6 +68,11 @@ impl Admin {
     /// Times of this node's log flushes.
     pub fn flushes(&self) -> FlushStats {
         self.node.flushes()
+    }
+
+    /// A typical round trip between this node and a majority, and the election timeout that follows from it.
+    pub fn round_trip(&self) -> (Duration, Duration) {
+        self.node.round_trip()
     }
 
     /// Times that this node took to apply log entries.

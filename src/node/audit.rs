@@ -91,6 +91,7 @@ impl Inner {
 /// Compares digests with every other member once per interval, and takes this node out of service if it differs.
 pub(super) async fn audit_loop(inner: Weak<Inner>) {
     let mut health_tracker = HealthTracker::default();
+    let mut was_slow = false;
     loop {
         sleep(INTERVAL).await;
         let Some(node) = inner.upgrade() else { return };
@@ -98,6 +99,11 @@ pub(super) async fn audit_loop(inner: Weak<Inner>) {
         let round = ask_all(&node, &status).await;
         health_tracker.record(&node, &status, &round);
         node.other_clusters.record_round(&round);
+        let slow = node.slow_links();
+        if let Some(sentence) = slow.as_ref().filter(|_| !was_slow) {
+            tracing::warn!("{sentence}");
+        }
+        was_slow = slow.is_some();
         // Only voters count: a learner may be new, and knows nothing that the voters do not.
         let voters = round.into_iter().filter(|(member, _)| member.voter);
         let comparisons: Vec<Comparison> =
@@ -144,12 +150,12 @@ async fn ask(
     question: Bytes,
     asked: &[(u64, Digest)],
 ) -> Result<DigestReply, NoAnswer> {
-    let client = node.peers.client(&node.consensus, id, Lane::Control).ok_or(NoAnswer::Silent)?;
-    let answer =
-        client.call(Method::Digests, question, ANSWER_TIMEOUT).await.map_err(|error| match error {
-            PeerError::OtherCluster(_) => NoAnswer::OtherCluster,
-            _ => NoAnswer::Silent,
-        })?;
+    let client = node.consensus.peer(id, Lane::Control).ok_or(NoAnswer::Silent)?;
+    let limit = node.consensus.timing().limit(ANSWER_TIMEOUT);
+    let answer = client.call(Method::Digests, question, limit).await.map_err(|error| match error {
+        PeerError::OtherCluster(_) => NoAnswer::OtherCluster,
+        _ => NoAnswer::Silent,
+    })?;
     let answer = from_postcard::<DigestReply>("a comparison of digests", &answer).ok();
     answer.filter(|answer| answer.is_about(asked)).ok_or(NoAnswer::Silent)
 }

@@ -92,8 +92,9 @@ async fn anchor_leader(node: &Inner, leading_since: Instant) {
 }
 
 async fn ask_clock(node: &Inner, id: NodeId) -> Reading {
-    let Some(client) = node.peers.client(&node.consensus, id, Lane::Control) else { return Reading::Unknown };
-    match client.call(Method::Clock, Bytes::new(), CLOCK_TIMEOUT).await {
+    let Some(client) = node.consensus.peer(id, Lane::Control) else { return Reading::Unknown };
+    let limit = node.consensus.timing().limit(CLOCK_TIMEOUT);
+    match client.call(Method::Clock, Bytes::new(), limit).await {
         Ok(answer) => match from_postcard::<Option<u64>>("a clock reading", &answer) {
             Ok(Some(log_ms)) => Reading::At(log_ms),
             Ok(None) | Err(_) => Reading::Unknown,

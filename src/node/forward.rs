@@ -3,10 +3,11 @@
 
 use super::inner::Inner;
 use super::own_reads::ReadsBefore;
+use super::read_index::{ReadIndexFailure, ReadIndexResult};
 use crate::cache::Command;
 use crate::cache::limits::FEATURE_LEVEL_FIRST;
 use crate::peer::{Lane, Method, NodeId, PeerError};
-use crate::raft::{Deadlines, ProposeError, Proposed, ReadIndexError};
+use crate::raft::{Deadlines, ProposeError, Proposed, WireVote};
 use crate::replica::{COMMAND_BYTES_MAX, CodecError, Envelope, from_postcard, take_part, to_bytes};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
@@ -59,7 +60,7 @@ pub(super) async fn forward_write(
     deadlines: Deadlines,
 ) -> Result<Proposed, ProposeError> {
     let limit = deadlines.answer.saturating_duration_since(Instant::now());
-    let Some(client) = inner.peers.client(&inner.consensus, leader, Lane::Forward) else {
+    let Some(client) = inner.consensus.peer(leader, Lane::Forward) else {
         return Err(ProposeError::NotProposed("the leader's address is not known yet".into()));
     };
     // The leader gives up a little earlier than this node, so that its answer still arrives.
@@ -122,7 +123,15 @@ pub(super) async fn answer_write(inner: &Inner, from: NodeId, body: Bytes) -> Re
     Ok(to_bytes(&result))
 }
 
-/// The leader's answer to a read-index request.
+/// A follower's request for a read index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct ReadIndexRequest {
+    lease: bool,
+    /// The follower's newest vote: it counts for the confirmation that the leader still leads.
+    vote: Option<WireVote>,
+}
+
+/// The leader's answer to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum ReadIndexReply {
     Index(u64),
@@ -135,27 +144,37 @@ pub(super) async fn forward_read_index(
     leader: NodeId,
     lease: bool,
     limit: Duration,
-) -> Result<u64, String> {
-    let Some(client) = inner.peers.client(&inner.consensus, leader, Lane::Control) else {
-        return Err("the leader's address is not known yet".into());
+) -> ReadIndexResult {
+    let Some(client) = inner.consensus.peer(leader, Lane::Control) else {
+        return Err(ReadIndexFailure::Unavailable("the leader's address is not known yet".into()));
     };
-    let answer =
-        client.call(Method::ReadIndex, to_bytes(&lease), limit).await.map_err(|error| error.to_string())?;
-    match from_postcard("the leader's answer", &answer).map_err(|error| error.to_string())? {
-        ReadIndexReply::Index(index) => Ok(index),
-        ReadIndexReply::Unavailable(reason) => Err(reason),
+    let request = to_bytes(&ReadIndexRequest { lease, vote: inner.consensus.vote() });
+    let answer = client.call(Method::ReadIndex, request, limit).await;
+    let answer = answer.map_err(|error| ReadIndexFailure::Unavailable(error.to_string()))?;
+    match from_postcard("the leader's answer", &answer) {
+        Ok(ReadIndexReply::Index(index)) => Ok(index),
+        Ok(ReadIndexReply::Unavailable(reason)) => Err(ReadIndexFailure::Unavailable(reason)),
+        Err(error) => Err(ReadIndexFailure::Unavailable(error.to_string())),
     }
 }
 
 /// Answers a read-index request, as the leader.
-pub(super) async fn answer_read_index(inner: &Inner, body: Bytes) -> Result<Bytes, String> {
-    let lease: bool = from_postcard("a read-index request", &body).map_err(|error| error.to_string())?;
-    let reply = match inner.consensus.read_index(lease).await {
-        Ok(index) => ReadIndexReply::Index(index),
-        Err(
-            error
-            @ (ReadIndexError::NotLeader { .. } | ReadIndexError::NoQuorum | ReadIndexError::Stopped(_)),
-        ) => ReadIndexReply::Unavailable(error.to_string()),
+pub(super) async fn answer_read_index(inner: &Inner, from: NodeId, body: Bytes) -> Result<Bytes, String> {
+    let request: ReadIndexRequest =
+        from_postcard("a read-index request", &body).map_err(|error| error.to_string())?;
+    let confirmed = match request.lease {
+        true => inner.lease_index(),
+        false => None,
+    };
+    let reply = match confirmed.or_else(|| inner.index_confirmed_by((from, request.vote))) {
+        Some(index) => ReadIndexReply::Index(index),
+        // The round is shared with this node's own reads, and with those of other followers. If this node does not lead,
+        // it must not forward the request.
+        None if inner.consensus.is_leader() => match inner.read_index.ask(false).await {
+            Ok(index) => ReadIndexReply::Index(index),
+            Err(error) => ReadIndexReply::Unavailable(error.to_string()),
+        },
+        None => ReadIndexReply::Unavailable("this node does not lead the cluster".into()),
     };
     Ok(to_bytes(&reply))
 }

@@ -4,6 +4,7 @@ use super::admin::answer_admin;
 use super::audit::answer_digests;
 use super::forward::{answer_read_index, answer_write};
 use super::inner::Inner;
+use super::leadership::answer_support;
 use super::nodes::answer_report;
 use super::samples::answer_samples;
 use super::touches::answer_touches;
@@ -34,7 +35,8 @@ fn is_for_members_only(method: Method) -> bool {
         | Method::SnapshotChunk
         | Method::SnapshotEnd
         | Method::Clock
-        | Method::Digests => false,
+        | Method::Digests
+        | Method::Support => false,
     }
 }
 
@@ -61,12 +63,13 @@ impl Handler for PeerHandler {
             }
             match method {
                 Method::Write => answer_write(&inner, from, body).await,
-                Method::ReadIndex => answer_read_index(&inner, body).await,
+                Method::ReadIndex => answer_read_index(&inner, from, body).await,
                 Method::Clock => Ok(to_bytes(&inner.consensus.clock().now_ms())),
                 Method::Admin => answer_admin(&inner, body).await,
                 Method::Digests => answer_digests(&inner, from, &body),
                 Method::Report => answer_report(&inner, &body).await,
                 Method::Samples => answer_samples(&inner, &body),
+                Method::Support => answer_support(&inner, &body).await,
                 Method::Touches => answer_touches(&inner, from, &body),
                 Method::Append
                 | Method::Vote

@@ -6,7 +6,6 @@ use super::error::NodeError;
 use super::identity::Identity;
 use super::nodes::NodeStatusCache;
 use super::options::NodeOptions;
-use super::peers::Peers;
 use super::read_index::ReadIndexQueue;
 use super::samples::Samples;
 use super::touches::Touches;
@@ -27,7 +26,6 @@ pub(super) struct Inner {
     pub consensus: Consensus,
     pub store: LogStore,
     pub snapshots: Snapshots,
-    pub peers: Peers,
     pub admission: Admission,
     pub read_index: ReadIndexQueue,
     pub touches: Touches,

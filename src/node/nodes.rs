@@ -107,13 +107,13 @@ impl Inner {
 
     async fn ask_report(&self, id: NodeId, digests: Bytes) -> Result<Answer, String> {
         // The control lane has no bulk data that could delay the answer.
-        let client = self.peers.client(&self.consensus, id, Lane::Control);
+        let client = self.consensus.peer(id, Lane::Control);
         let client = client.ok_or("it is no member any more")?;
-        let answer =
-            client.call(Method::Report, digests, ANSWER_TIMEOUT).await.map_err(|error| match error {
-                PeerError::TimedOut => format!("did not answer in {} ms", ANSWER_TIMEOUT.as_millis()),
-                other => other.to_string(),
-            })?;
+        let limit = self.consensus.timing().limit(ANSWER_TIMEOUT);
+        let answer = client.call(Method::Report, digests, limit).await.map_err(|error| match error {
+            PeerError::TimedOut => format!("did not answer in {} ms", limit.as_millis()),
+            other => other.to_string(),
+        })?;
         serde_json::from_slice(&answer).map_err(|error| error.to_string())
     }
 

@@ -170,7 +170,9 @@ impl Inner {
 
     async fn try_read_index(&self, lease: bool) -> Result<u64, NodeError> {
         self.read_index.ask(lease).await.map_err(|error| match error {
-            ReadIndexFailure::Unavailable(reason) => NodeError::Unavailable(reason),
+            ReadIndexFailure::NotLeader(reason) | ReadIndexFailure::Unavailable(reason) => {
+                NodeError::Unavailable(reason)
+            }
             ReadIndexFailure::Stopped(reason) => NodeError::Fatal(reason),
         })
     }

@@ -1,30 +1,44 @@
-//! Batches read-index requests: reads that start while a request is in flight share the next one. A read may use an
-//! index only if it was requested after the read started.
+//! Finds the index that a read must wait for, in rounds: reads that arrive while a round cannot start yet share the next
+//! one. A read may use an index only if its round started after the read did.
+//!
+//! Where a round takes microseconds, the next one starts when it ends, and many reads share it. Where it takes
+//! milliseconds, several are in flight, so that a read need not wait for one that started before it.
 
 use super::forward::forward_read_index;
 use super::inner::Inner;
-use crate::raft::ReadIndexError;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// Most reads that wait for a round.
 const WAITING_MAX: usize = 16_384;
 /// Timeout of one round.
-const ROUND_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a round waits for the one before it.
+const ROUND_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a round may delay the next one, so that one that hangs delays only its own reads.
 const NEXT_AFTER: Duration = Duration::from_millis(50);
+/// A round is in flight for each of these that a round takes, up to the most.
+const ROUND_INTERVAL: Duration = Duration::from_micros(250);
+const ROUNDS_MAX: u128 = 32;
+/// How many of the latest rounds tell how long a round takes.
+const ROUNDS_REMEMBERED: usize = 32;
 
 /// An index, or why there is none: nothing was read.
 pub(super) type ReadIndexResult = Result<u64, ReadIndexFailure>;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ReadIndexFailure {
+    /// The node that was asked does not lead. A retry may help.
+    #[error("{0}")]
+    NotLeader(String),
     /// A retry may help.
+    #[error("{0}")]
     Unavailable(String),
     /// This node has stopped.
+    #[error("{0}")]
     Stopped(String),
 }
 
@@ -34,6 +48,8 @@ type Waiter = oneshot::Sender<ReadIndexResult>;
 pub(super) struct ReadIndexQueue {
     linearizable: mpsc::Sender<Waiter>,
     lease: mpsc::Sender<Waiter>,
+    #[cfg(feature = "sabotage")]
+    old: std::sync::Mutex<Option<(Instant, u64)>>,
 }
 
 /// The receiving ends of these queues.
@@ -46,11 +62,39 @@ impl ReadIndexQueue {
     pub fn new() -> (Self, ReadIndexRounds) {
         let (linearizable, for_linearizable) = mpsc::channel(WAITING_MAX);
         let (lease, for_lease) = mpsc::channel(WAITING_MAX);
-        (Self { linearizable, lease }, ReadIndexRounds { linearizable: for_linearizable, lease: for_lease })
+        let queue = Self {
+            linearizable,
+            lease,
+            #[cfg(feature = "sabotage")]
+            old: std::sync::Mutex::default(),
+        };
+        (queue, ReadIndexRounds { linearizable: for_linearizable, lease: for_lease })
     }
 
     /// Returns an index that was requested after this call started.
     pub async fn ask(&self, lease: bool) -> ReadIndexResult {
+        #[cfg(feature = "sabotage")]
+        if let Some(index) = self.old_confirmation() {
+            return Ok(index);
+        }
+        let result = self.ask_now(lease).await;
+        #[cfg(feature = "sabotage")]
+        if let Ok(index) = result {
+            *self.old.lock().expect("no panic while held") = Some((Instant::now(), index));
+        }
+        result
+    }
+
+    /// A fault for the consistency tests: an index that was confirmed before this read.
+    #[cfg(feature = "sabotage")]
+    fn old_confirmation(&self) -> Option<u64> {
+        use crate::sabotage::{CONFIRMATION_KEPT_MS, Sabotage};
+        let kept = Duration::from_millis(CONFIRMATION_KEPT_MS);
+        let (at, index) = (*self.old.lock().expect("no panic while held"))?;
+        (Sabotage::OldConfirmation.is_chosen() && at.elapsed() < kept).then_some(index)
+    }
+
+    async fn ask_now(&self, lease: bool) -> ReadIndexResult {
         let (answer, answered) = oneshot::channel();
         let queue = if lease { &self.lease } else { &self.linearizable };
         if queue.try_send(answer).is_err() {
@@ -68,43 +112,107 @@ impl ReadIndexRounds {
     }
 }
 
-async fn rounds(mut queue: mpsc::Receiver<Waiter>, lease: bool, inner: &Weak<Inner>) {
-    let mut slow = JoinSet::new();
-    let mut waiters = Vec::new();
-    while queue.recv_many(&mut waiters, WAITING_MAX).await > 0 {
-        let Some(inner) = inner.upgrade() else { return };
-        let mut round = Box::pin(answer(inner, lease, std::mem::take(&mut waiters)));
-        // A round that hangs delays only its own reads.
-        if timeout(NEXT_AFTER, &mut round).await.is_err() {
-            slow.spawn(round);
-        }
-        while slow.try_join_next().is_some() {}
+/// How long the latest rounds took that brought an index.
+#[derive(Debug, Default)]
+struct RoundTimes(VecDeque<Duration>);
+
+impl RoundTimes {
+    fn note(&mut self, took: Duration) {
+        self.0.truncate(ROUNDS_REMEMBERED - 1);
+        self.0.push_front(took);
+    }
+
+    /// How many rounds may be in flight. Judged by the shortest one, because others also waited for a busy processor, and
+    /// more rounds would keep it busier still.
+    fn in_flight_max(&self) -> usize {
+        let shortest = self.0.iter().min().copied().unwrap_or_default();
+        let rounds = shortest.as_micros() / ROUND_INTERVAL.as_micros();
+        usize::try_from(rounds.clamp(1, ROUNDS_MAX)).unwrap_or(1)
     }
 }
 
-async fn answer(inner: Arc<Inner>, lease: bool, waiters: Vec<Waiter>) {
+async fn rounds(mut queue: mpsc::Receiver<Waiter>, lease: bool, inner: &Weak<Inner>) {
+    let mut times = RoundTimes::default();
+    let mut in_flight = FuturesUnordered::new();
+    let mut next_at = Instant::now();
+    let mut waiters = Vec::new();
+    loop {
+        let may_start = in_flight.len() < times.in_flight_max() || Instant::now() >= next_at;
+        tokio::select! {
+            biased;
+            Some(took) = in_flight.next() => {
+                if let Some(took) = took {
+                    times.note(took);
+                }
+            }
+            received = queue.recv_many(&mut waiters, WAITING_MAX), if may_start => {
+                let Some(inner) = inner.upgrade().filter(|_| received > 0) else { return };
+                in_flight.push(round(inner, lease, std::mem::take(&mut waiters)));
+                next_at = Instant::now() + NEXT_AFTER;
+            }
+            () = sleep_until(next_at), if !may_start => {}
+        }
+    }
+}
+
+/// Finds an index for these reads. Returns how long it took, if there is one.
+async fn round(inner: Arc<Inner>, lease: bool, waiters: Vec<Waiter>) -> Option<Duration> {
+    let started = Instant::now();
     let late = || Err(ReadIndexFailure::Unavailable("no majority confirmed the read in time".into()));
-    let answer = timeout(ROUND_TIMEOUT, ask_once(&inner, lease)).await.unwrap_or_else(|_| late());
+    let limit = inner.consensus.timing().limit(ROUND_TIMEOUT);
+    let answer = timeout(limit, find_index(&inner, lease, limit)).await.unwrap_or_else(|_| late());
+    let took = answer.is_ok().then(|| started.elapsed());
     for waiter in waiters {
         let _ = waiter.send(answer.clone());
     }
+    took
 }
 
-/// Asks Raft on this node if it leads, otherwise the leader.
-async fn ask_once(inner: &Inner, lease: bool) -> ReadIndexResult {
+/// Finds it on this node if it leads, otherwise asks the leader.
+async fn find_index(inner: &Inner, lease: bool, limit: Duration) -> ReadIndexResult {
     if inner.consensus.is_leader() {
-        match inner.consensus.read_index(lease).await {
-            Ok(index) => return Ok(index),
-            Err(ReadIndexError::Stopped(reason)) => return Err(ReadIndexFailure::Stopped(reason)),
-            Err(error @ ReadIndexError::NoQuorum) => {
-                return Err(ReadIndexFailure::Unavailable(error.to_string()));
-            }
-            Err(ReadIndexError::NotLeader { .. }) => {}
+        match own_index(inner, lease).await {
+            Err(ReadIndexFailure::NotLeader(_)) => {}
+            result => return result,
         }
     }
-    let answer = match inner.consensus.leader() {
-        Some(leader) => forward_read_index(inner, leader, lease, ROUND_TIMEOUT).await,
-        None => Err("the cluster has no leader at the moment".into()),
-    };
-    answer.map_err(ReadIndexFailure::Unavailable)
+    match inner.consensus.leader() {
+        Some(leader) if leader != inner.identity.node_id => {
+            forward_read_index(inner, leader, lease, limit).await
+        }
+        _ => match inner.consensus.failure() {
+            Some(reason) => Err(ReadIndexFailure::Stopped(reason)),
+            None => Err(ReadIndexFailure::Unavailable("the cluster has no leader at the moment".into())),
+        },
+    }
+}
+
+/// Finds it as the leader. Without a valid lease, a majority is asked instead.
+async fn own_index(inner: &Inner, lease: bool) -> ReadIndexResult {
+    if lease && let Some(index) = inner.lease_index() {
+        return Ok(index);
+    }
+    inner.confirmed_index().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_rounds_overlap_and_short_ones_do_not() {
+        let mut times = RoundTimes::default();
+        assert_eq!(times.in_flight_max(), 1, "nothing is known yet");
+        let mut after = |millis: f64| {
+            for _ in 0..ROUNDS_REMEMBERED {
+                times.note(Duration::from_secs_f64(millis / 1_000.0));
+            }
+            times.note(Duration::from_secs(1));
+            times.in_flight_max()
+        };
+        assert_eq!(after(0.1), 1);
+        assert_eq!(after(2.0), 8);
+        assert_eq!(after(200.0), 32, "there is a bound");
+        assert_eq!(after(0.5), 2, "the earlier rounds are forgotten");
+    }
 }

@@ -131,7 +131,7 @@ impl Node {
             return Ok(SamplesOf { node, now_ms: wall_ms(), samples: inner.samples.since(since_ms) });
         }
         // An hour of samples is bulk data, so it does not use the control lane.
-        let client = inner.peers.client(&inner.consensus, id, Lane::Forward);
+        let client = inner.consensus.peer(id, Lane::Forward);
         let client = client.ok_or_else(|| NodeError::NotFound(format!("there is no member {id}")))?;
         let _guard = inner.samples.asking.try_acquire().map_err(|_| NodeError::Busy)?;
         let silent =

@@ -13,7 +13,6 @@ use super::identity::Identity;
 use super::inner::{Inner, Running};
 use super::nodes::NodeStatusCache;
 use super::options::{Limits, NodeOptions};
-use super::peers::Peers;
 use super::read::ReadAt;
 use super::read_index::ReadIndexQueue;
 use super::read_samples;
@@ -21,6 +20,7 @@ use super::samples::Samples;
 use super::touches::{self, Touches};
 use super::warnings::OtherClusters;
 use super::write::{WriteRequest, Written};
+use super::{campaign::campaign, heartbeats::send_heartbeats};
 use crate::api::{AddMember, CacheReport, Consistency, Digests, Joined, Leader, Members, Status};
 use crate::cache::{Found, Key};
 use crate::peer::{Links, Listener, Net, NodeId, PeerServer};
@@ -175,7 +175,6 @@ impl Opened {
             consensus,
             store,
             snapshots,
-            peers: Peers::default(),
             read_index,
             touches: Touches::default(),
             audit: Audit::default(),
@@ -192,6 +191,8 @@ impl Opened {
         let handler = Arc::new(PeerHandler(Arc::downgrade(&inner)));
         let mut tasks = JoinSet::new();
         tasks.spawn(rounds.run(Arc::downgrade(&inner)));
+        tasks.spawn(send_heartbeats(Arc::downgrade(&inner)));
+        tasks.spawn(campaign(Arc::downgrade(&inner)));
         tasks.spawn(background::sync_clock(Arc::downgrade(&inner)));
         tasks.spawn(background::propose_ticks(Arc::downgrade(&inner)));
         tasks.spawn(background::propose_first_settings(Arc::downgrade(&inner)));
@@ -351,6 +352,12 @@ impl Node {
     /// The number and times of the log's flushes.
     pub fn flushes(&self) -> FlushStats {
         self.inner.store.fsync_stats()
+    }
+
+    /// A typical round trip between this node and a majority, and the election timeout that follows from it.
+    pub fn round_trip(&self) -> (Duration, Duration) {
+        let timing = self.inner.consensus.timing();
+        (timing.round_trip(), timing.election_timeout())
     }
 
     /// How long log entries took to apply.

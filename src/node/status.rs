@@ -79,7 +79,8 @@ impl Inner {
 
     /// The leader's report, if it answers in time; otherwise an empty one.
     pub(super) async fn leader_report(&self) -> LeaderReport {
-        match tokio::time::timeout(MEMBERS_TIMEOUT, self.admin(AdminRequest::Members)).await {
+        let limit = self.consensus.timing().limit(MEMBERS_TIMEOUT);
+        match tokio::time::timeout(limit, self.admin(AdminRequest::Members)).await {
             Ok(Ok(AdminDone::Members(report))) => report,
             _ => LeaderReport::default(),
         }
@@ -108,7 +109,8 @@ impl Inner {
         if !status.members.iter().any(|member| member.id == self.identity.node_id) {
             return Err(NodeError::Unavailable("this node is not a member of the cluster".into()));
         }
-        let read = self.read(Consistency::Linearizable, None, Some(READY_TIMEOUT), Cache::now_ms).await?;
+        let limit = self.consensus.timing().limit(READY_TIMEOUT);
+        let read = self.read(Consistency::Linearizable, None, Some(limit), Cache::now_ms).await?;
         if read.value == 0 {
             return Err(NodeError::Unavailable("the cluster has not got its first settings yet".into()));
         }

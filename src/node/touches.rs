@@ -301,10 +301,11 @@ async fn send_touches(node: &Inner, config: TouchConfig, since_all: Duration) {
         return;
     }
     let entries = own.reads.as_ref().map_or(0, |reads| reads.touches.len());
-    let client =
-        node.consensus.leader().and_then(|leader| node.peers.client(&node.consensus, leader, Lane::Forward));
+    let client = node.consensus.leader().and_then(|leader| node.consensus.peer(leader, Lane::Forward));
     let answer = match client {
-        Some(client) => client.call(Method::Touches, to_bytes(&own), SEND_TIMEOUT).await,
+        Some(client) => {
+            client.call(Method::Touches, to_bytes(&own), node.consensus.timing().limit(SEND_TIMEOUT)).await
+        }
         None => Err(PeerError::Unreachable("there is no leader".into())),
     };
     let answer = answer.map(|answer| from_postcard::<Option<u64>>("an answer", &answer).ok().flatten());

@@ -9,7 +9,7 @@ use crate::api::{Consistency, FeatureLevel, NodeState};
 use crate::cache::limits::FEATURE_LEVEL_FIRST;
 use crate::cache::{Cache, Command};
 use crate::peer::NodeId;
-use crate::raft::{Deadlines, ReadIndexError};
+use crate::raft::Deadlines;
 use crate::replica::Envelope;
 use tokio::time::Instant;
 
@@ -59,10 +59,7 @@ impl Inner {
         let asked = self.term_and_members();
         let level = newest_known_by_all(&self.states().await)?;
         // This node may have been replaced as the leader, or may not have applied the last raise yet.
-        let index = self.consensus.read_index(false).await.map_err(|error| match error {
-            ReadIndexError::Stopped(reason) => AdminFailure::Stopped(reason),
-            ReadIndexError::NotLeader { .. } | ReadIndexError::NoQuorum => AdminFailure::NotLeader,
-        })?;
+        let index = self.confirmed_index().await.map_err(|_| AdminFailure::NotLeader)?;
         self.consensus.replica().applied(index).await;
         if self.term_and_members() != asked {
             // Another leader may have added a node that was not asked.

@@ -82,7 +82,21 @@ impl Inner {
             let detail = format!("nodes of another cluster call this one at its peer address{alone}");
             warnings.push(Warning { code: WarningCode::CalledByAnotherCluster, detail });
         }
+        if let Some(detail) = self.slow_links() {
+            warnings.push(Warning { code: WarningCode::SlowLinks, detail });
+        }
         warnings
+    }
+
+    /// A sentence, if round trips to a majority take longer than elections allow for.
+    pub(super) fn slow_links(&self) -> Option<String> {
+        let timing = self.consensus.timing();
+        timing.is_too_slow().then(|| {
+            let (round_trip, longest) = (timing.round_trip().as_millis(), self.options.raft.election_max_ms);
+            format!(
+                "a round trip to a majority takes {round_trip} ms: too long for elections with --election-max-ms {longest}"
+            )
+        })
     }
 }
 

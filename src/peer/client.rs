@@ -6,6 +6,7 @@ use super::frame::{
 };
 use super::handshake::{Hello, Lane, PeerIdentity, Welcome};
 use super::net::{ReadHalf, Stream, WriteHalf};
+use super::round_trips::{RoundTrips, is_answered_at_once};
 use super::{FrameError, Links, Method, Net, NodeId};
 use crate::log_limit::{LogLimit, clipped};
 use bytes::Bytes;
@@ -74,6 +75,7 @@ struct Shared {
     lane: Lane,
     net: Net,
     links: Links,
+    round_trips: RoundTrips,
     too_long: LogLimit,
     /// Held while dialling, so that many callers share one attempt.
     slot: tokio::sync::Mutex<Slot>,
@@ -145,9 +147,11 @@ impl PeerClient {
         lane: Lane,
         net: Net,
         links: Links,
+        round_trips: RoundTrips,
     ) -> Self {
         let (too_long, slot) = (LogLimit::default(), tokio::sync::Mutex::default());
-        Self { shared: Arc::new(Shared { me, target, address, lane, net, links, too_long, slot }) }
+        let shared = Shared { me, target, address, lane, net, links, round_trips, too_long, slot };
+        Self { shared: Arc::new(shared) }
     }
 
     pub fn address(&self) -> &str {
@@ -160,7 +164,13 @@ impl PeerClient {
     /// [`PeerError`] says whether the peer may have acted.
     pub async fn call(&self, method: Method, body: Bytes, timeout: Duration) -> CallResult {
         let deadline = Instant::now() + timeout;
-        self.send(method, body, deadline).await?.answer(deadline).await
+        let pending = self.send(method, body, deadline).await?;
+        let sent = Instant::now();
+        let answer = pending.answer(deadline).await?;
+        if is_answered_at_once(method) {
+            self.shared.round_trips.note(self.shared.target, sent.elapsed());
+        }
+        Ok(answer)
     }
 
     /// Sends a request. Returns once it is in the connection's queue. Requests sent one after another arrive in that

@@ -40,13 +40,14 @@ pub enum Method {
     Touches = 13,
     Report = 14,
     Samples = 15,
+    Support = 16,
 }
 
 impl Method {
     fn parse(number: u8) -> Option<Self> {
         use Method::{
             Admin, Append, Clock, Digests, PreVote, ReadIndex, Report, Samples, SnapshotBegin, SnapshotChunk,
-            SnapshotEnd, Touches, TransferLeader, Vote, Write,
+            SnapshotEnd, Support, Touches, TransferLeader, Vote, Write,
         };
         [
             Append,
@@ -64,6 +65,7 @@ impl Method {
             Touches,
             Report,
             Samples,
+            Support,
         ]
         .into_iter()
         .find(|method| *method as u8 == number)

@@ -9,6 +9,7 @@ mod frame;
 mod handshake;
 mod links;
 mod net;
+mod round_trips;
 mod server;
 mod slots;
 mod socket;
@@ -20,6 +21,7 @@ pub use frame::{
 pub use handshake::{GROUP, GroupId, Hello, Lane, PeerIdentity, Protocols, Welcome};
 pub use links::Links;
 pub use net::{Dial, Listener, Net, ReadHalf, Stream, WriteHalf};
+pub use round_trips::RoundTrips;
 pub use server::{Handler, PeerServer, Refusal};
 
 /// A node's number. The log assigns it, and never assigns it again.

@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
 /// Timeout of a caller's handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(1);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Most connections without a completed handshake.
 const UNIDENTIFIED_MAX: usize = 64;
 /// Most requests of one connection in progress.

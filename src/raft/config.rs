@@ -4,13 +4,14 @@ use crate::peer::PeerIdentity;
 use openraft::{Config, SnapshotPolicy};
 
 /// The timing of elections and snapshots on this node.
-///
-/// A follower that hears nothing from the leader starts an election after the leader's lease (`election_max_ms`) plus a
-/// random time between `election_min_ms` and `election_max_ms`: 450 to 600 ms by default.
 #[derive(Debug, Clone)]
 pub struct RaftOptions {
+    /// The pause between a leader's heartbeats.
     pub heartbeat_ms: u64,
+    /// How long a follower hears nothing from a leader before it starts an election, at least, where round trips take
+    /// next to no time.
     pub election_min_ms: u64,
+    /// The same, at most, however long round trips take.
     pub election_max_ms: u64,
     /// A snapshot is taken each time so many entries were added.
     pub snapshot_entries: u64,
@@ -23,8 +24,8 @@ impl Default for RaftOptions {
     fn default() -> Self {
         Self {
             heartbeat_ms: 75,
-            election_min_ms: 150,
-            election_max_ms: 300,
+            election_min_ms: 300,
+            election_max_ms: 5_000,
             snapshot_entries: 100_000,
             entries_kept: 20_000,
         }
@@ -34,14 +35,13 @@ impl Default for RaftOptions {
 pub(super) fn config(me: &PeerIdentity, options: &RaftOptions) -> Config {
     Config {
         cluster_name: me.cluster_id.clone(),
-        heartbeat_interval: options.heartbeat_ms,
-        election_timeout_min: options.election_min_ms,
-        election_timeout_max: options.election_max_ms,
-        // A node that returns and cannot win must not raise the term.
-        enable_pre_vote: Some(true),
-        // A leader that has lost its majority is silent for this long, so that nodes that still hear it elect one that
-        // reaches a majority. It must be at least twice the largest election timeout.
-        quorum_loss_probe_interval: Some(2 * options.election_max_ms),
+        // `Timing` decides when there are heartbeats and elections. What is left of openraft's timing is how long its
+        // heartbeats and its requests for votes may take.
+        enable_heartbeat: false,
+        enable_elect: false,
+        heartbeat_interval: (options.election_max_ms / 8).max(1),
+        election_timeout_min: (options.election_max_ms / 4).max(2),
+        election_timeout_max: (options.election_max_ms * 3 / 8).max(3),
         // The cache is in memory, so a restarted leader must be elected again before it answers anything.
         enable_leader_restore: Some(false),
         allow_log_reversion: None,

@@ -2,21 +2,27 @@
 //! other file but `error.rs` matches on openraft's errors.
 
 use super::config::{RaftOptions, config};
-use super::error::{MembershipError, ProposeError, ReadIndexError, membership_error, propose_error};
+use super::contact::Contact;
+use super::error::{MembershipError, ProposeError, membership_error, propose_error};
 use super::inbound::Inbound;
+use super::lease::Lease;
 use super::log::Log;
 use super::machine::Machine;
 use super::network::Networks;
 use super::proposal_batcher::{PendingProposals, ProposalBatcher};
 use super::status::{RaftStatus, status};
-use super::types::Types;
-use crate::peer::{Links, Net, NodeId, PeerIdentity};
+use super::timing::Timing;
+use super::types::{Types, Vote};
+use super::voted::{Voted, supports};
+use super::wire::{WireVote, WireVoteRequest};
+use crate::peer::{Lane, Links, Net, NodeId, PeerClient, PeerIdentity};
 use crate::replica::{ChangeLog, LogClock, Member, Proposal, Replica, Response};
 use crate::storage::{LogStore, Snapshots};
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{InitializeError, LinearizableReadError, RaftError};
-use openraft::{ChangeMembers, Raft, ReadPolicy};
+use openraft::errors::{InitializeError, RaftError};
+use openraft::raft::VoteRequest;
+use openraft::{ChangeMembers, Raft, ServerState};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -74,6 +80,46 @@ pub struct Consensus {
     networks: Networks,
     inbound: Inbound,
     batcher: ProposalBatcher,
+    voted: Voted,
+    timing: Timing,
+    contact: Contact,
+    lease: Arc<Lease>,
+}
+
+/// A node that wants to be elected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidacy {
+    pub request: WireVoteRequest,
+    /// As in [`Leadership`].
+    pub voters: Vec<BTreeSet<NodeId>>,
+}
+
+/// A node's leadership: what a majority must confirm before a linearizable read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leadership {
+    /// The vote that a majority has given to this leader.
+    pub vote: WireVote,
+    /// The voters, in two sets while the membership is joint: a majority of each must confirm.
+    pub voters: Vec<BTreeSet<NodeId>>,
+    /// The last entry of this leader's log, at least the first one of its term.
+    pub last_log_index: u64,
+}
+
+impl Leadership {
+    /// Whether a node with this newest vote still supports this leader: it has not helped to elect a later one.
+    pub fn is_supported_by(&self, vote: Option<WireVote>) -> bool {
+        supports(vote, self.vote)
+    }
+
+    /// Whether these nodes are a majority of the voters.
+    pub fn is_majority(&self, nodes: &BTreeSet<NodeId>) -> bool {
+        is_majority(&self.voters, nodes)
+    }
+}
+
+/// Whether these nodes are a majority of the voters: of each set, while the membership is joint.
+pub fn is_majority(voters: &[BTreeSet<NodeId>], nodes: &BTreeSet<NodeId>) -> bool {
+    voters.iter().all(|voters| voters.intersection(nodes).count() > voters.len() / 2)
 }
 
 impl Consensus {
@@ -103,11 +149,17 @@ impl Consensus {
         let config = Arc::new(config(&me, options).validate().map_err(|error| error.to_string())?);
         let pending = PendingProposals::default();
         let networks = Networks::new(me, net, links, pending.clone());
-        let raft = Raft::new(node_id, config, networks.clone(), Log::new(log), machine).await;
+        let log = Log::new(log);
+        let voted = log.voted().clone();
+        let raft = Raft::new(node_id, config, networks.clone(), log, machine).await;
         let raft = raft.map_err(|error| error.to_string())?;
-        let inbound = Inbound::new(raft.clone(), snapshots);
-        let batcher = ProposalBatcher::start(raft.clone(), clock.clone(), pending);
-        Ok(Self { raft, replica, clock, networks, inbound, batcher })
+        let timing = Timing::new(options, networks.round_trips().clone());
+        let contact = Contact::new(timing.clone(), voted.clone());
+        let inbound = Inbound::new(raft.clone(), snapshots, contact.clone());
+        let round_trips = networks.round_trips().clone();
+        let batcher = ProposalBatcher::start(raft.clone(), clock.clone(), pending, round_trips);
+        let lease = Arc::default();
+        Ok(Self { raft, replica, clock, networks, inbound, batcher, voted, timing, contact, lease })
     }
 
     pub fn replica(&self) -> &Arc<Replica> {
@@ -123,8 +175,9 @@ impl Consensus {
         self.raft.metrics().borrow_watched().membership_config.membership().get_node(&id).is_some()
     }
 
-    pub fn networks(&self) -> &Networks {
-        &self.networks
+    /// The connection to a member; `None` if the membership does not contain it.
+    pub fn peer(&self, id: NodeId, lane: Lane) -> Option<PeerClient> {
+        Some(self.networks.shared(id, &self.member(id)?.peer, lane))
     }
 
     pub fn inbound(&self) -> &Inbound {
@@ -185,6 +238,9 @@ impl Consensus {
         }
         let no_time = || ProposeError::NotProposed("the leader does not know the log time yet".into());
         let at_ms = self.clock.now_ms().ok_or_else(no_time)?;
+        if self.has_lost_majority() {
+            return Ok(None);
+        }
         let result = self.batcher.propose(Proposal { at_ms, by, touches, body }).ok_or(ProposeError::Busy)?;
         match result.await {
             Ok(Ok(done)) => {
@@ -199,23 +255,83 @@ impl Consensus {
         }
     }
 
-    /// The read index: a linearizable read must wait until it is applied. Concurrent callers share one round in which a
-    /// majority confirms that this node still leads. With `lease` there is no such round while the leader's lease is
-    /// valid; that relies on clocks that tick at about the same speed.
-    ///
-    /// # Errors
-    /// [`ReadIndexError`]; nothing was read.
-    pub async fn read_index(&self, lease: bool) -> Result<u64, ReadIndexError> {
-        let policy = if lease { ReadPolicy::LeaseRead } else { ReadPolicy::ReadIndex };
-        match self.raft.get_read_linearizer(policy).await {
-            Ok(linearizer) => Ok(linearizer.read_log_id().log_id().index()),
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => {
-                Err(ReadIndexError::NotLeader { leader: to.leader_id })
-            }
-            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
-                Err(ReadIndexError::NoQuorum)
-            }
-            Err(RaftError::Fatal(error)) => Err(ReadIndexError::Stopped(error.to_string())),
+    /// This node's leadership, as far as it knows: another leader may have been elected meanwhile. `None` if it does not
+    /// lead.
+    pub fn leadership(&self) -> Option<Leadership> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        // After a restart the stored vote may still be that of a leader, but the state is not.
+        let leads = metrics.state == ServerState::Leader
+            && metrics.current_leader == Some(metrics.id)
+            && metrics.running_state.is_ok();
+        leads.then(|| Leadership {
+            vote: WireVote { term: metrics.current_term, node: metrics.id, committed: true },
+            voters: metrics.membership_config.membership().get_joint_config().clone(),
+            last_log_index: metrics.last_log_index.unwrap_or(0),
+        })
+    }
+
+    /// Whether this node leads, and a majority has not supported it for so long that it may have elected another leader.
+    pub fn has_lost_majority(&self) -> bool {
+        let patience = self.timing.election_timeout() + self.timing.heartbeat() + self.timing.round_trip();
+        self.leadership().is_some_and(|leadership| {
+            self.lease.has_answers(leadership.vote.term)
+                && !self.lease.is_supported_within(&leadership, patience)
+        })
+    }
+
+    /// This node's newest vote.
+    pub fn vote(&self) -> Option<WireVote> {
+        self.voted.get()
+    }
+
+    pub fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// This node's contact with its leader.
+    pub fn contact(&self) -> &Contact {
+        &self.contact
+    }
+
+    /// The support that this node has as a leader.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// This node as a candidate, if it is a voter and does not lead.
+    pub fn candidacy(&self) -> Option<Candidacy> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let is_voter = membership.voter_ids().any(|voter| voter == metrics.id);
+        let may_be_elected =
+            is_voter && metrics.state != ServerState::Leader && metrics.running_state.is_ok();
+        let vote = Vote::new(metrics.current_term + 1, metrics.id);
+        let last_log_id = self.raft.data_metrics().borrow_watched().last_log;
+        let request = VoteRequest { vote, last_log_id, leadership_transfer: false };
+        may_be_elected
+            .then(|| Candidacy { request: request.into(), voters: membership.get_joint_config().clone() })
+    }
+
+    /// Asks the other voters to elect this node, unless it has heard from a leader meanwhile. Returns once it has voted
+    /// for itself.
+    pub async fn elect(&self) {
+        let raft = self.raft.clone();
+        let elected = self.contact.vote(false, async move {
+            raft.trigger().elect(false).await?;
+            // Requests are carried out in order: afterwards this node has voted.
+            raft.with_raft_state(|_| ()).await
+        });
+        if let Some(Err(error)) = elected.await {
+            tracing::debug!(%error, "no election");
+        }
+    }
+
+    /// Sends openraft's own heartbeats: they carry the committed index, and tell it which nodes answer.
+    pub async fn send_heartbeat(&self) {
+        if let Err(error) = self.raft.trigger().heartbeat().await {
+            tracing::debug!(%error, "no heartbeat");
         }
     }
 
@@ -285,6 +401,7 @@ impl Consensus {
     /// # Errors
     /// The node has stopped.
     pub async fn transfer_leader(&self, to: NodeId) -> Result<(), String> {
+        self.lease.revoke(self.term());
         self.raft.trigger().transfer_leader(to).await.map_err(|error| error.to_string())
     }
 
@@ -312,6 +429,17 @@ impl Consensus {
         self.raft.is_leader()
     }
 
+    /// Returns once this node leads.
+    pub async fn until_leading(&self) {
+        let mut changes = self.raft.server_metrics();
+        while changes.borrow_watched().state != ServerState::Leader {
+            if changes.changed().await.is_err() {
+                // Raft has stopped: it never will.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     pub fn leader(&self) -> Option<NodeId> {
         self.raft.metrics().borrow_watched().current_leader
     }
@@ -319,6 +447,11 @@ impl Consensus {
     /// A member's record in the membership.
     pub fn member(&self, id: NodeId) -> Option<Member> {
         self.raft.metrics().borrow_watched().membership_config.get_node(&id).cloned()
+    }
+
+    /// Why Raft has stopped on this node, if it has.
+    pub fn failure(&self) -> Option<String> {
+        self.raft.metrics().borrow_watched().running_state.as_ref().err().map(ToString::to_string)
     }
 
     pub fn status(&self) -> RaftStatus {

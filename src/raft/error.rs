@@ -53,17 +53,6 @@ pub(super) fn propose_error(error: ClientWriteError<Types>) -> Option<ProposeErr
     }
 }
 
-/// Why there is no read index. Nothing was read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReadIndexError {
-    #[error("this node does not lead the cluster")]
-    NotLeader { leader: Option<NodeId> },
-    #[error("no majority of the nodes answers")]
-    NoQuorum,
-    #[error("the node has stopped: {0}")]
-    Stopped(String),
-}
-
 /// Why a membership change was not made. After `Unknown` and `Stopped` it may have been made, or may still be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MembershipError {

@@ -1,6 +1,7 @@
 //! Passes the Raft requests of peers to openraft.
 
 use super::codec::decode_append;
+use super::contact::Contact;
 use super::machine::{FileMeta, Machine, Snapshot, SnapshotData};
 use super::network::{AppendReply, SnapshotBegin, SnapshotReply};
 use super::offload::offload;
@@ -27,6 +28,7 @@ use tokio::time::{Instant, sleep_until};
 pub struct Inbound {
     raft: Raft<Types, Machine>,
     snapshots: Snapshots,
+    contact: Contact,
     /// The snapshot that each leader is sending. A new transfer replaces one that was broken off.
     transfers: Arc<Mutex<Transfers>>,
     refusals: Arc<LogLimit>,
@@ -88,8 +90,8 @@ async fn drop_when_idle(transfers: Weak<Mutex<Transfers>>, from: NodeId, id: uui
 }
 
 impl Inbound {
-    pub fn new(raft: Raft<Types, Machine>, snapshots: Snapshots) -> Self {
-        Self { raft, snapshots, transfers: Arc::default(), refusals: Arc::default() }
+    pub(super) fn new(raft: Raft<Types, Machine>, snapshots: Snapshots, contact: Contact) -> Self {
+        Self { raft, snapshots, contact, transfers: Arc::default(), refusals: Arc::default() }
     }
 
     /// Answers one Raft request.
@@ -100,7 +102,7 @@ impl Inbound {
         match method {
             Method::Append => self.append(body).await,
             Method::Vote => self.vote(body).await,
-            Method::PreVote => self.pre_vote(body).await,
+            Method::PreVote => self.pre_vote(&body),
             Method::TransferLeader => self.transfer_leader(body).await,
             Method::SnapshotBegin => self.snapshot_begin(from, body).await,
             Method::SnapshotChunk => self.snapshot_chunk(from, body).await,
@@ -112,7 +114,8 @@ impl Inbound {
             | Method::Digests
             | Method::Touches
             | Method::Report
-            | Method::Samples => Err("not Raft's to answer".into()),
+            | Method::Samples
+            | Method::Support => Err("not Raft's to answer".into()),
         }
     }
 
@@ -154,14 +157,28 @@ impl Inbound {
 
     async fn vote(&self, body: Bytes) -> Result<Bytes, Refusal> {
         let request = self.decode_vote("a vote request", &body)?;
-        let response = self.raft.vote(request).await.map_err(refuse)?;
-        Ok(to_bytes(&WireVoteResponse::from(response)))
+        let is_transfer = request.leadership_transfer;
+        // Whether this node still hears from its leader is for `Contact` to say. openraft goes by a timeout that does not
+        // follow the network, but not when a leader hands over.
+        let request = VoteRequest { leadership_transfer: true, ..request };
+        let raft = self.raft.clone();
+        let voting = async move { raft.vote(request).await };
+        let response = match self.contact.vote(is_transfer, voting).await {
+            Some(response) => WireVoteResponse::from(response.map_err(refuse)?),
+            None => self.vote_response(false),
+        };
+        Ok(to_bytes(&response))
     }
 
-    async fn pre_vote(&self, body: Bytes) -> Result<Bytes, Refusal> {
-        let request = self.decode_vote("a pre-vote request", &body)?;
-        let response = self.raft.pre_vote(request).await.map_err(refuse)?;
-        Ok(to_bytes(&WireVoteResponse::from(response)))
+    /// Says whether this node would vote for a candidate. Nothing changes.
+    fn pre_vote(&self, body: &[u8]) -> Result<Bytes, Refusal> {
+        let request = self.decode_vote("a pre-vote request", body)?;
+        let has_our_log = request.last_log_id >= self.raft.data_metrics().borrow_watched().last_log;
+        Ok(to_bytes(&self.vote_response(has_our_log && !self.contact.hears_leader())))
+    }
+
+    fn vote_response(&self, granted: bool) -> WireVoteResponse {
+        WireVoteResponse { vote: self.my_vote().into(), granted, last_log_id: None }
     }
 
     fn decode_vote(&self, what: &'static str, body: &[u8]) -> Result<VoteRequest<Types>, Refusal> {

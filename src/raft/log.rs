@@ -3,6 +3,7 @@
 use super::codec::{decode_entry, encode_entry};
 use super::offload::offload;
 use super::types::{Entry, LogId, Types, Vote};
+use super::voted::Voted;
 use super::wire::{WireVote, log_id};
 use crate::replica::{LogPosition, from_versioned, to_versioned};
 use crate::storage::{LogStore, StorageError};
@@ -35,15 +36,28 @@ pub(super) fn encode_log_id(log_id: LogId) -> Bytes {
     to_versioned(LOG_ID_VERSION, &LogPosition::from(log_id))
 }
 
+fn stored_vote(store: &LogStore) -> io::Result<Option<WireVote>> {
+    let read = |bytes: Bytes| from_versioned::<WireVote>("the vote", VOTE_VERSION, &bytes);
+    Ok(store.state().vote.map(read).transpose()?)
+}
+
 /// Implements openraft's log storage. Clones share the log.
 #[derive(Clone)]
 pub struct Log {
     store: LogStore,
+    voted: Voted,
 }
 
 impl Log {
     pub fn new(store: LogStore) -> Self {
-        Self { store }
+        // A vote that cannot be read stops the start: openraft reads it, too.
+        let voted = Voted::new(stored_vote(&store).ok().flatten());
+        Self { store, voted }
+    }
+
+    /// The newest vote of this node, which this log keeps current.
+    pub(super) fn voted(&self) -> &Voted {
+        &self.voted
     }
 
     async fn flushed(&self, start: impl FnOnce(&LogStore, Callback)) -> io::Result<()> {
@@ -149,8 +163,7 @@ impl RaftLogReader<Types> for Log {
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
-        let read = |bytes: Bytes| from_versioned::<WireVote>("the vote", VOTE_VERSION, &bytes);
-        Ok(self.store.state().vote.map(read).transpose()?.map(Vote::from))
+        Ok(stored_vote(&self.store)?.map(Vote::from))
     }
 }
 
@@ -173,6 +186,7 @@ impl RaftLogStorage<Types> for Log {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        self.voted.set((*vote).into());
         let bytes = encode_vote(*vote);
         self.flushed(|store, done| store.save_vote(bytes, done)).await
     }

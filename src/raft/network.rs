@@ -11,7 +11,7 @@ use super::types::{Types, Vote};
 use super::wire::{
     WireTransferRequest, WireTransferResponse, WireVote, WireVoteRequest, WireVoteResponse, log_id,
 };
-use crate::peer::{Lane, Links, Method, Net, PeerClient, PeerError, PeerIdentity};
+use crate::peer::{Lane, Links, Method, Net, NodeId, PeerClient, PeerError, PeerIdentity, RoundTrips};
 use crate::replica::{LogPosition, Member, from_postcard, to_bytes};
 use crate::storage::SnapshotFile;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -25,13 +25,17 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-/// Most append requests in flight to one follower.
-const APPENDS_IN_FLIGHT: usize = 16;
+/// Most append requests in flight to one follower, and about how many bytes of them. On a link with a long round trip,
+/// many small ones are.
+const APPENDS_IN_FLIGHT: usize = 64;
+const APPEND_BYTES_IN_FLIGHT: usize = 16 << 20;
 /// Timeout of an append request. A follower answers after its flush, and a flush can be slow.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
 /// Timeouts of one chunk of a snapshot, and of the installation at the end.
@@ -98,26 +102,49 @@ pub struct Networks {
     me: PeerIdentity,
     net: Net,
     links: Links,
+    round_trips: RoundTrips,
+    shared: Arc<Mutex<HashMap<(NodeId, Lane), PeerClient>>>,
     pending_proposals: PendingProposals,
 }
 
 impl Networks {
     pub fn new(me: PeerIdentity, net: Net, links: Links, pending_proposals: PendingProposals) -> Self {
-        Self { me, net, links, pending_proposals }
+        let (round_trips, shared) = (RoundTrips::default(), Arc::default());
+        Self { me, net, links, round_trips, shared, pending_proposals }
     }
 
-    /// A connection to a peer, for this room or one above it.
-    pub fn client(&self, target: u64, address: &str, lane: Lane) -> PeerClient {
+    /// How long requests to the other nodes take.
+    pub fn round_trips(&self) -> &RoundTrips {
+        &self.round_trips
+    }
+
+    /// The connection to a peer that all share who need this lane: to dial another one would take several round trips.
+    pub fn shared(&self, target: NodeId, address: &str, lane: Lane) -> PeerClient {
+        let mut shared = self.shared.lock().expect("no panic while held");
+        let known = shared.get(&(target, lane)).filter(|client| client.address() == address);
+        if let Some(client) = known {
+            return client.clone();
+        }
+        let client = self.client(target, address, lane);
+        shared.insert((target, lane), client.clone());
+        client
+    }
+
+    /// A connection to a peer for one purpose.
+    fn client(&self, target: NodeId, address: &str, lane: Lane) -> PeerClient {
         let (me, net, links) = (self.me.clone(), self.net.clone(), self.links.clone());
-        PeerClient::new(me, target, address.to_owned(), lane, net, links)
+        PeerClient::new(me, target, address.to_owned(), lane, net, links, self.round_trips.clone())
     }
 
     fn network(&self, target: u64, member: &Member, bulk: Lane) -> Network {
         Network {
             me: self.me.node_id,
             target,
-            control: self.client(target, &member.peer, Lane::Control),
-            bulk: self.client(target, &member.peer, bulk),
+            control: self.shared(target, &member.peer, Lane::Control),
+            bulk: match bulk {
+                Lane::Control => self.shared(target, &member.peer, bulk),
+                bulk => self.client(target, &member.peer, bulk),
+            },
             appends_on_control: bulk == Lane::Control,
             pending_proposals: self.pending_proposals.clone(),
         }
@@ -280,26 +307,32 @@ impl RaftNetworkV2<Types> for Network {
         }
         let this: &'s Self = self;
         let inflight = Arc::new(InflightAppends::default());
+        let bytes_in_flight = Arc::new(Semaphore::new(APPEND_BYTES_IN_FLIGHT));
         #[expect(
             clippy::async_yields_async,
             reason = "requests are sent in order, responses awaited concurrently"
         )]
-        let sent = coalesce_commits(input, self.pending_proposals.clone(), inflight.clone()).then(
-            move |request| async move {
-                let deadline = Instant::now() + APPEND_TIMEOUT;
-                let vote = request.vote;
-                let pending = this.bulk.send(Method::Append, encode_append(&request), deadline).await;
-                // The response is awaited later, while the next request is being sent.
+        let sent =
+            coalesce_commits(input, self.pending_proposals.clone(), inflight.clone()).then(move |request| {
+                let bytes_in_flight = bytes_in_flight.clone();
                 async move {
-                    #[cfg(feature = "sabotage")]
-                    if crate::sabotage::Sabotage::EarlyAck.is_chosen() {
-                        return early_ack(pending, request).await.map(|bytes| (bytes, vote));
+                    let (vote, body) = (request.vote, encode_append(&request));
+                    let bytes = u32::try_from(body.len().min(APPEND_BYTES_IN_FLIGHT)).unwrap_or(u32::MAX);
+                    let room = bytes_in_flight.acquire_many_owned(bytes).await;
+                    let deadline = Instant::now() + APPEND_TIMEOUT;
+                    let pending = this.bulk.send(Method::Append, body, deadline).await;
+                    // The response is awaited later, while the next request is being sent.
+                    async move {
+                        let _room = room;
+                        #[cfg(feature = "sabotage")]
+                        if crate::sabotage::Sabotage::EarlyAck.is_chosen() {
+                            return early_ack(pending, request).await.map(|bytes| (bytes, vote));
+                        }
+                        let bytes = pending?.answer(deadline).await?;
+                        Ok::<_, PeerError>((bytes, vote))
                     }
-                    let bytes = pending?.answer(deadline).await?;
-                    Ok::<_, PeerError>((bytes, vote))
                 }
-            },
-        );
+            });
         let answers = sent.buffered(APPENDS_IN_FLIGHT).map(move |answer| {
             let (bytes, vote) =
                 answer.map_err(|error| this.rpc_error(error, Method::Append, APPEND_TIMEOUT))?;

@@ -1,8 +1,10 @@
 //! Batches proposals. While one batch is being replicated, new proposals queue and form the next one, so many proposals
-//! share the cost of a batch: a flush on each node and a dozen wake-ups.
+//! share the cost of a batch: a flush on each node and a dozen wake-ups. On links with a long round trip several batches
+//! are in flight, so that a proposal need not wait for the batch before it.
 
 use super::machine::Machine;
 use super::types::Types;
+use crate::peer::RoundTrips;
 use crate::replica::{LogClock, Proposal};
 use openraft::raft::ClientWriteResult;
 use openraft::raft::responder::Responder;
@@ -13,8 +15,11 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-/// How long a batch waits for the one before it. If links or disks are slower than that, several batches are in flight.
+/// How long a batch waits for one before it. If disks are slower than that, more batches are in flight.
 const BATCH_WAIT_MAX: Duration = Duration::from_millis(2);
+/// A batch is in flight for each of these that the answers of a majority take, up to the most.
+const BATCH_INTERVAL: Duration = Duration::from_micros(250);
+const BATCHES_MAX: u32 = 32;
 /// Most proposals in a batch.
 const BATCH_PROPOSALS_MAX: usize = 1_024;
 /// About how many bytes of proposals may be pending. Each has a caller that waits, so this is reached only if Raft
@@ -77,9 +82,14 @@ impl<T: OptionalSend + 'static> Responder<Types, T> for BatchResponder<T> {
 
 impl ProposalBatcher {
     /// Starts the task that proposes batches to `raft`.
-    pub fn start(raft: Raft<Types, Machine>, clock: Arc<LogClock>, pending: PendingProposals) -> Self {
+    pub fn start(
+        raft: Raft<Types, Machine>,
+        clock: Arc<LogClock>,
+        pending: PendingProposals,
+        round_trips: RoundTrips,
+    ) -> Self {
         let (queue, queued) = mpsc::unbounded_channel();
-        tokio::spawn(run(queued, raft, clock, pending.clone()));
+        tokio::spawn(run(queued, raft, clock, pending.clone(), round_trips));
         Self { queue, pending }
     }
 
@@ -101,11 +111,14 @@ async fn run(
     raft: Raft<Types, Machine>,
     clock: Arc<LogClock>,
     pending: PendingProposals,
+    round_trips: RoundTrips,
 ) {
-    let one_in_flight = Arc::new(Semaphore::new(1));
+    // A batch takes as large a part of the permits as there may be batches in flight.
+    let permits = Arc::new(Semaphore::new(BATCHES_MAX as usize));
     let mut batch = Vec::new();
     loop {
-        let permit = timeout(BATCH_WAIT_MAX, one_in_flight.clone().acquire_owned()).await;
+        let part = BATCHES_MAX / batches_in_flight_max(round_trips.of_a_majority());
+        let permit = timeout(BATCH_WAIT_MAX, permits.clone().acquire_many_owned(part)).await;
         if queue.recv_many(&mut batch, BATCH_PROPOSALS_MAX).await == 0 {
             return;
         }
@@ -130,9 +143,21 @@ async fn run(
     }
 }
 
+/// How many batches may be in flight if the answers of a majority take so long: 1 where they take microseconds.
+fn batches_in_flight_max(round_trip: Duration) -> u32 {
+    let batches = round_trip.as_micros() / BATCH_INTERVAL.as_micros();
+    u32::try_from(batches).unwrap_or(u32::MAX).clamp(1, BATCHES_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_round_trips_are_filled_with_batches() {
+        let in_flight = |micros| batches_in_flight_max(Duration::from_micros(micros));
+        assert_eq!([0, 90, 499, 500, 2_000, 20_000].map(in_flight), [1, 1, 1, 2, 8, 32]);
+    }
 
     #[test]
     fn pending_bytes_are_bounded() {

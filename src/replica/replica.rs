@@ -129,6 +129,11 @@ impl Replica {
         self.write().cache.corrupt();
     }
 
+    /// Position of the last applied entry.
+    pub fn last_applied(&self) -> Option<LogPosition> {
+        self.read().last_applied
+    }
+
     /// Index of the last applied entry.
     pub fn applied_index(&self) -> u64 {
         self.applied.get()

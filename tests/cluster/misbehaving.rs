@@ -7,7 +7,7 @@ use futures::stream::BoxStream;
 use lockstep::cache::Command;
 use lockstep::peer::{
     Handler, Hello, Lane, Links, Method, Net, NodeId, PeerClient, PeerError, PeerIdentity, PeerServer,
-    Protocols, Refusal, Welcome,
+    Protocols, Refusal, RoundTrips, Welcome,
 };
 use lockstep::replica::{Envelope, to_bytes};
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ async fn id_of(cluster: &Cluster, node: &Node) -> NodeId {
 
 async fn caller(cluster: &Cluster, target: &Node, from: NodeId, lane: Lane) -> PeerClient {
     let (me, to) = (identity(cluster, target, from).await, id_of(cluster, target).await);
-    PeerClient::new(me, to, target.peer.clone(), lane, Net::Tcp, Links::default())
+    PeerClient::new(me, to, target.peer.clone(), lane, Net::Tcp, Links::default(), RoundTrips::default())
 }
 
 /// A forwarded write: how long it may take to propose and to answer it, the reads that count before it, and the command.

@@ -13,6 +13,7 @@ fn faults(lie: Sabotage) -> Vec<Kind> {
     match lie {
         Sabotage::SkipFsync => vec![Kind::KillAll],
         Sabotage::StaleReads => vec![Kind::LeaderInMajority, Kind::SlowLinks],
+        Sabotage::OldConfirmation => vec![Kind::LeaderInMajority, Kind::SlowLinks],
         Sabotage::LocalClock => vec![Kind::ClockJumpAll],
         Sabotage::ForgetTouch => vec![Kind::TransferLead],
         Sabotage::EarlyAck => vec![Kind::LeaderAlone, Kind::LeaderMute],
@@ -25,7 +26,7 @@ fn signs(lie: Sabotage) -> &'static [&'static str] {
         Sabotage::SkipFsync => {
             &["one leader a term", "equal index, equal digest", "revisions strictly rise", ".jsonl: key"]
         }
-        Sabotage::StaleReads => &["revisions strictly rise", ".jsonl: key"],
+        Sabotage::StaleReads | Sabotage::OldConfirmation => &["revisions strictly rise", ".jsonl: key"],
         Sabotage::LocalClock => &["ttl.jsonl: key"],
         Sabotage::ForgetTouch => &["equal index, equal digest"],
         Sabotage::EarlyAck => &["revisions strictly rise", "equal index, equal digest", ".jsonl: key"],

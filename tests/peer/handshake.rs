@@ -5,8 +5,8 @@ use super::raw::{ByHand, PROTOCOL, frame, hello_bytes, message, read_frame, say,
 use super::{CALLER, PLENTY, SERVER, client, identity, serve};
 use bytes::Bytes;
 use lockstep::peer::{
-    FRAME_BYTES_MAX, Hello, Lane, Links, Method, Net, NoAnswer, PeerClient, PeerError, PeerIdentity, Welcome,
-    decode_reply,
+    FRAME_BYTES_MAX, Hello, Lane, Links, Method, Net, NoAnswer, PeerClient, PeerError, PeerIdentity,
+    RoundTrips, Welcome, decode_reply,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -61,14 +61,28 @@ async fn a_foreign_client_gets_the_refusal_as_its_error() {
     let served = serve().await;
     assert_eq!(served.refused_other_clusters(), 0);
     let red = PeerIdentity { cluster_id: "red".into(), ..identity(CALLER) };
-    let client =
-        PeerClient::new(red, SERVER, served.address.clone(), Lane::Forward, Net::Tcp, Links::default());
+    let client = PeerClient::new(
+        red,
+        SERVER,
+        served.address.clone(),
+        Lane::Forward,
+        Net::Tcp,
+        Links::default(),
+        RoundTrips::default(),
+    );
     let answer = client.call(Method::Write, Bytes::from("x"), PLENTY).await;
     assert_eq!(answer, Err(PeerError::OtherCluster(served.address.clone())));
     assert_eq!(served.refused_other_clusters(), 1);
     let later = PeerIdentity { incarnation: 4, ..identity(CALLER) };
-    let client =
-        PeerClient::new(later, SERVER, served.address.clone(), Lane::Forward, Net::Tcp, Links::default());
+    let client = PeerClient::new(
+        later,
+        SERVER,
+        served.address.clone(),
+        Lane::Forward,
+        Net::Tcp,
+        Links::default(),
+        RoundTrips::default(),
+    );
     let answer = client.call(Method::Write, Bytes::from("x"), PLENTY).await;
     let sentence = "this node lives in incarnation 3 of the cluster, not in 4";
     assert_eq!(answer, Err(PeerError::Refused(sentence.into())));

@@ -16,6 +16,7 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use lockstep::peer::{
     Handler, Lane, Links, Method, Net, NodeId, PeerClient, PeerIdentity, PeerServer, Protocols, Refusal,
+    RoundTrips,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -143,5 +144,13 @@ fn client(address: &str, lane: Lane) -> PeerClient {
 }
 
 fn client_behind(address: &str, lane: Lane, links: Links) -> PeerClient {
-    PeerClient::new(identity(CALLER), SERVER, address.to_owned(), lane, Net::Tcp, links)
+    PeerClient::new(
+        identity(CALLER),
+        SERVER,
+        address.to_owned(),
+        lane,
+        Net::Tcp,
+        links,
+        RoundTrips::default(),
+    )
 }

@@ -32,7 +32,7 @@ pub struct Clients {
 
 impl Clients {
     /// A few, or a crowd: what it asks for at once waits for its turn to be proposed.
-    pub fn new(mut random: Random, crowd: bool, leases_hold: bool) -> Self {
+    pub fn new(mut random: Random, crowd: bool) -> Self {
         let count = if crowd { random.between(20, 40) } else { random.between(3, 7) };
         let client = |_| Client { waits_for: None, idle_until: 0, again: None };
         Self {
@@ -41,7 +41,7 @@ impl Clients {
             random,
             calls: Vec::new(),
             answers: Arc::default(),
-            oracle: Oracle::new(leases_hold),
+            oracle: Oracle::default(),
         }
     }
 

@@ -67,11 +67,6 @@ impl Faults {
         }
     }
 
-    /// Whether leases can be trusted: they ask for clocks of about the same speed.
-    pub fn leases_hold(&self) -> bool {
-        !self.drift
-    }
-
     /// Gives the machines the clocks of this simulation.
     pub fn set_clocks(&mut self, world: &mut World) {
         for machine in &mut world.machines {

@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
 pub struct Oracle {
-    leases_hold: bool,
     stale_holds: bool,
     /// The cache is too small for all keys: each may be gone at any time, and a counter begins anew.
     evicts: bool,
@@ -42,10 +41,6 @@ struct Story {
 }
 
 impl Oracle {
-    pub fn new(leases_hold: bool) -> Self {
-        Self { leases_hold, ..Self::default() }
-    }
-
     /// Reads of whatever a node has are judged as if they promised more.
     pub fn trust_stale_reads(&mut self, trust: bool) {
         self.stale_holds = trust;
@@ -73,7 +68,7 @@ impl Oracle {
     pub fn take_in(&mut self, call: &Call) -> Result<(), String> {
         let Some(answer) = &call.answer else { return Ok(()) };
         let Some(index) = answer.index() else { return Ok(()) };
-        if !self.stale_holds && !call.is_linearizable(self.leases_hold) {
+        if !self.stale_holds && !call.is_linearizable() {
             return Ok(());
         }
         let after = if call.is_write() { index > call.floor } else { index >= call.floor };

@@ -36,6 +36,9 @@ enum Plan {
     /// The machines get a later release one by one, and leaders are held up.
     #[cfg(feature = "next-level")]
     RollingUpgrade,
+    /// All faults, and nodes confirm reads with answers that are older than the reads.
+    #[cfg(feature = "sabotage")]
+    OldConfirmation,
     /// All faults, and reads that promise nothing are judged as if they were linearizable.
     StaleReads,
 }
@@ -47,6 +50,8 @@ const PLANS: &[(&str, Plan)] = &[
     ("lying-disks", Plan::LyingDisks),
     ("corrupt-replica", Plan::CorruptReplica),
     ("stale-reads", Plan::StaleReads),
+    #[cfg(feature = "sabotage")]
+    ("old-confirmation", Plan::OldConfirmation),
     #[cfg(feature = "next-level")]
     ("rolling-upgrade", Plan::RollingUpgrade),
 ];
@@ -63,7 +68,7 @@ fn run(seed: u64, plan: Plan) -> Result<String, String> {
         let mut faults = Faults::new(Random::new(seed, "faults"));
         let held = plan == Plan::HeldLeaders;
         let crowd = held && seed.is_multiple_of(2);
-        let clients = Clients::new(Random::new(seed, "clients"), crowd, held || faults.leases_hold());
+        let clients = Clients::new(Random::new(seed, "clients"), crowd);
         let mut world = World::new(seed, &path, whole, clients);
         let outcome = live(&mut world, &mut faults, plan, seed);
         let told = format!("{:016x} {} lines {} ms", world.trace.hash(), world.trace.lines, world.now);
@@ -89,6 +94,10 @@ fn live(world: &mut World, faults: &mut Faults, plan: Plan, _seed: u64) -> Resul
     }
     if plan == Plan::LyingDisks {
         world.machines.iter().for_each(|machine| machine.disk.lie());
+    }
+    #[cfg(feature = "sabotage")]
+    if plan == Plan::OldConfirmation {
+        lockstep::sabotage::Sabotage::OldConfirmation.choose();
     }
     #[cfg(feature = "next-level")]
     if plan == Plan::RollingUpgrade {
@@ -275,6 +284,13 @@ fn lying_disks_are_noticed() {
 #[test]
 fn a_corrupt_replica_is_noticed() {
     noticed_within(3, Plan::CorruptReplica, &["digest", "differs"]);
+}
+
+/// Needs a build with the feature `sabotage`.
+#[cfg(feature = "sabotage")]
+#[test]
+fn old_confirmations_are_noticed() {
+    noticed_within(20, Plan::OldConfirmation, &["the answer stands at"]);
 }
 
 #[test]

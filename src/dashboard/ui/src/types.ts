@@ -66,6 +66,7 @@ export interface Status {
   purged_index: number
   digest: IndexedDigest
   differs_at: number | null
+  warnings: { code: string; detail: string }[]
   members: Member[]
   config: Config
   entries: number

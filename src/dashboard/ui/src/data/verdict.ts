@@ -128,6 +128,15 @@ export function verdict(status: Status, nodes: Nodes | null, silentForS: number 
       advice: 'It catches up by itself unless it is slower than the writes: check its disk and its network.',
     }
   }
+  const [warning] = status.warnings
+  if (warning) {
+    return {
+      level: 'warn',
+      brief: `A warning, ${led}`,
+      sentence: `${warning.detail.charAt(0).toUpperCase()}${warning.detail.slice(1)}. ${leads}.`,
+      advice: status.warnings.length > 1 ? `There are ${status.warnings.length - 1} more: see /v1/status.` : 'The operations page says what each warning means.',
+    }
+  }
   if (status.config.policy === 'noeviction' && status.entries >= status.config.capacity_entries) {
     return {
       level: 'warn',

@@ -1,0 +1,82 @@
+//! Elections: a voter that has not heard from a leader for an election timeout asks to be elected.
+
+use super::inner::Inner;
+use crate::peer::{Lane, Method, NodeId};
+use crate::raft::{Candidacy, WireVoteResponse, is_majority};
+use crate::replica::{from_postcard, to_bytes};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use std::collections::BTreeSet;
+use std::sync::Weak;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// How often a node that leads, or has no vote, looks whether that has changed.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Starts an election whenever this node should.
+pub(super) async fn campaign(inner: Weak<Inner>) {
+    // When it was not elected, and for how long it waits after that.
+    let mut lost: Option<(Instant, Duration)> = None;
+    let mut timeout = None;
+    loop {
+        let Some(node) = inner.upgrade() else { return };
+        let consensus = &node.consensus;
+        let Some(candidacy) = consensus.candidacy() else {
+            drop(node);
+            sleep_until(Instant::now() + POLL_INTERVAL).await;
+            continue;
+        };
+        let is_alone = is_majority(&candidacy.voters, &BTreeSet::from([node.identity.node_id]));
+        let timeout_now = *timeout.get_or_insert_with(|| consensus.timing().random_election_timeout());
+        let due_at = consensus.contact().waits_since() + timeout_now;
+        let due_at = lost.map_or(due_at, |(at, pause)| due_at.max(at + pause));
+        if !is_alone && Instant::now() < due_at {
+            drop(node);
+            sleep_until(due_at).await;
+            continue;
+        }
+        if is_alone || node.would_be_elected(&candidacy).await {
+            consensus.elect().await;
+            consensus.wait_for(consensus.timing().vote_timeout(), |status| status.leader.is_some()).await;
+        }
+        lost = Some((Instant::now(), consensus.timing().random_retry_pause()));
+        timeout = None;
+    }
+}
+
+impl Inner {
+    /// Whether a majority would vote for this node. Asked first, so that a node that cannot win raises no term.
+    async fn would_be_elected(&self, candidacy: &Candidacy) -> bool {
+        let mut answers: FuturesUnordered<_> = self
+            .other_voters(&candidacy.voters)
+            .map(|id| async move { (id, self.ask_for_vote(id, candidacy).await) })
+            .collect();
+        let mut voters = BTreeSet::from([self.identity.node_id]);
+        while !is_majority(&candidacy.voters, &voters) {
+            match answers.next().await {
+                Some((id, true)) => drop(voters.insert(id)),
+                Some((_, false)) => {}
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Asks a voter whether it would vote for this node.
+    async fn ask_for_vote(&self, id: NodeId, candidacy: &Candidacy) -> bool {
+        let Some(client) = self.consensus.peer(id, Lane::Control) else { return false };
+        // Long enough for a round trip that nobody has measured yet.
+        let limit = self.consensus.timing().vote_timeout().max(Duration::from_secs(1));
+        let answer = client.call(Method::PreVote, to_bytes(&candidacy.request), limit).await;
+        let answer = answer.ok().and_then(|answer| from_postcard("an answer about a vote", &answer).ok());
+        answer.is_some_and(|answer: WireVoteResponse| answer.granted)
+    }
+
+    /// The voters of these sets without this node.
+    pub(super) fn other_voters(&self, voters: &[BTreeSet<NodeId>]) -> impl Iterator<Item = NodeId> + use<> {
+        let mut others: BTreeSet<NodeId> = voters.iter().flatten().copied().collect();
+        others.remove(&self.identity.node_id);
+        others.into_iter()
+    }
+}
