@@ -2,12 +2,10 @@
 //! request without entries if there are none to send. Under load the next entries follow immediately and carry the same
 //! notification. Then the request without entries is suppressed, which saves a round of wake-ups on both sides.
 
-use super::inflight_appends::InflightAppends;
 use super::proposal_batcher::PendingProposals;
 use super::types::Types;
 use futures::{Stream, StreamExt, stream};
 use openraft::raft::AppendEntriesRequest;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -15,42 +13,27 @@ use tokio::time::timeout;
 const COALESCE_WAIT_MAX: Duration = Duration::from_millis(2);
 
 /// The same requests without the redundant ones: each request starts where the one before it ends and carries the
-/// newest commit index, so a request without entries says nothing that the next one does not say too.
-///
-/// When a request is suppressed, the response to the one before it becomes ambiguous and is dropped
-/// ([`InflightAppends`]). So that nobody waits for that response, a request is suppressed only if no request before it
-/// waits for a response, or if it announces that everything before it is committed.
+/// newest commit index, so a request without entries says nothing that the next one does not say too. openraft takes the
+/// response to a request for that to all requests before it.
 pub(super) fn coalesce_commits<S>(
     requests: S,
     pending: PendingProposals,
-    inflight: Arc<InflightAppends>,
 ) -> impl Stream<Item = AppendEntriesRequest<Types>> + Send
 where
     S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
 {
     // Fused, because the end of the stream is polled twice if it comes while a request waits.
-    let state = (requests.fuse(), pending, inflight);
-    stream::unfold(state, |(mut requests, pending, inflight)| async move {
+    stream::unfold((requests.fuse(), pending), |(mut requests, pending)| async move {
         let mut request = requests.next().await?;
-        inflight.add(&request);
-        while may_suppress(&request, &inflight) && !pending.is_empty() {
+        while request.entries.is_empty() && !pending.is_empty() {
             match timeout(COALESCE_WAIT_MAX, requests.next()).await {
-                Ok(Some(next)) => {
-                    inflight.suppress_newest();
-                    inflight.add(&next);
-                    request = next;
-                }
+                Ok(Some(next)) => request = next,
                 // The time is up, or the stream has ended.
                 Ok(None) | Err(_) => break,
             }
         }
-        Some((request, (requests, pending, inflight)))
+        Some((request, (requests, pending)))
     })
-}
-
-fn may_suppress(request: &AppendEntriesRequest<Types>, inflight: &InflightAppends) -> bool {
-    let all_committed = request.leader_commit >= request.prev_log_id;
-    request.entries.is_empty() && (all_committed || inflight.is_newest_alone())
 }
 
 #[cfg(test)]
@@ -81,14 +64,11 @@ mod tests {
         // Like openraft's stream, it panics when it is polled after its end.
         let requests =
             stream::unfold(receiver, async |mut receiver| Some((receiver.next().await?, receiver)));
-        let inflight = Arc::new(InflightAppends::default());
-        let mut sent = Box::pin(coalesce_commits(Box::pin(requests), pending.clone(), inflight.clone()));
+        let mut sent = Box::pin(coalesce_commits(Box::pin(requests), pending.clone()));
         let send = |request| sender.unbounded_send(request).expect("the receiver is alive");
-        let answered = |index| inflight.is_unambiguous(Some(&Some(LogId::new(1.into(), index))));
 
         send(request(5, &[], 5));
         assert_eq!(commit_of(sent.next().await), Some(5), "nothing is pending, so it is sent at once");
-        assert!(answered(5));
 
         assert!(pending.add(1));
         send(request(5, &[], 4));
@@ -102,24 +82,12 @@ mod tests {
         let before = tokio::time::Instant::now();
         assert_eq!(commit_of(sent.next().await), Some(7), "the entries did not come");
         assert!(before.elapsed() <= 2 * COALESCE_WAIT_MAX, "after {:?}", before.elapsed());
-        assert!(!answered(7), "the response to the entries could be taken for that to the commit");
-        assert!(answered(7), "the response to the commit");
 
         send(request(7, &[8], 7));
         send(request(8, &[], 7));
-        send(request(8, &[9], 7));
-        assert_eq!(sent.next().await.expect("a request").entries.len(), 1);
-        let alone = sent.next().await.expect("a request");
-        assert!(alone.entries.is_empty(), "without it, the leader would learn late that entry 8 is stored");
-        assert_eq!(sent.next().await.expect("a request").entries.len(), 1);
-        assert!(!answered(8), "it could be taken for the response to the next request");
-        assert!(answered(8));
-
-        send(request(9, &[], 9));
-        send(request(9, &[10], 9));
-        assert_eq!(sent.next().await.expect("a request").entries.len(), 1, "entry 9 is committed without it");
-        assert!(!answered(9), "it could be taken for the response to the suppressed request");
-        assert!(answered(10));
+        send(request(8, &[9, 10], 8));
+        assert_eq!(sent.next().await.expect("a request").entries.len(), 1, "entries are never held back");
+        assert_eq!(sent.next().await.expect("a request").entries.len(), 2);
 
         send(request(10, &[], 10));
         drop(sender);

@@ -39,9 +39,9 @@ pub(super) fn config(me: &PeerIdentity, options: &RaftOptions) -> Config {
         // heartbeats and its requests for votes may take.
         enable_heartbeat: false,
         enable_elect: false,
-        heartbeat_interval: (options.election_max_ms / 8).max(1),
-        election_timeout_min: (options.election_max_ms / 4).max(2),
-        election_timeout_max: (options.election_max_ms * 3 / 8).max(3),
+        heartbeat_interval: (options.election_max_ms / 4).max(1),
+        election_timeout_min: (options.election_max_ms * 3 / 8).max(2),
+        election_timeout_max: (options.election_max_ms / 2).max(3),
         // The cache is in memory, so a restarted leader must be elected again before it answers anything.
         enable_leader_restore: Some(false),
         allow_log_reversion: None,
@@ -49,7 +49,9 @@ pub(super) fn config(me: &PeerIdentity, options: &RaftOptions) -> Config {
         max_in_snapshot_log_to_keep: options.entries_kept,
         purge_batch_size: (options.snapshot_entries / 4).clamp(1, 1_024),
         replication_lag_threshold: options.snapshot_entries.saturating_add(options.entries_kept),
-        max_payload_entries: 1_024,
+        // A follower that is far behind gets as many before it has to answer. The log limits the bytes of each request, and
+        // the network those in flight.
+        max_payload_entries: 65_536,
         install_snapshot_timeout: 60_000,
         backoff: "50ms 100ms ..500ms".into(),
         ..Config::default()

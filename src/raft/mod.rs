@@ -10,7 +10,6 @@ mod consensus;
 mod contact;
 mod error;
 mod inbound;
-mod inflight_appends;
 mod lease;
 mod log;
 mod machine;

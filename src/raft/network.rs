@@ -3,7 +3,6 @@
 use super::codec::encode_append;
 use super::commit_coalescing::coalesce_commits;
 use super::inbound::check_term;
-use super::inflight_appends::InflightAppends;
 use super::machine::{Snapshot, SnapshotData};
 use super::offload::offload;
 use super::proposal_batcher::PendingProposals;
@@ -142,10 +141,12 @@ impl Networks {
             target,
             control: self.shared(target, &member.peer, Lane::Control),
             bulk: match bulk {
-                Lane::Control => self.shared(target, &member.peer, bulk),
-                bulk => self.client(target, &member.peer, bulk),
+                // A stream of appends has a connection of its own, which ends with it.
+                Lane::Append => self.client(target, &member.peer, bulk),
+                bulk => self.shared(target, &member.peer, bulk),
             },
             appends_on_control: bulk == Lane::Control,
+            round_trips: self.round_trips.clone(),
             pending_proposals: self.pending_proposals.clone(),
         }
     }
@@ -174,10 +175,16 @@ pub struct Network {
     control: PeerClient,
     bulk: PeerClient,
     appends_on_control: bool,
+    round_trips: RoundTrips,
     pending_proposals: PendingProposals,
 }
 
 impl Network {
+    /// Three round trips more than on loopback: the connection may have to be made first.
+    fn append_timeout(&self) -> Duration {
+        APPEND_TIMEOUT + 3 * self.round_trips.median(self.target).unwrap_or_default()
+    }
+
     async fn ask<T: for<'a> Deserialize<'a>>(
         &self,
         method: Method,
@@ -306,46 +313,40 @@ impl RaftNetworkV2<Types> for Network {
             return openraft::network::stream_append_sequential(self, input, option);
         }
         let this: &'s Self = self;
-        let inflight = Arc::new(InflightAppends::default());
         let bytes_in_flight = Arc::new(Semaphore::new(APPEND_BYTES_IN_FLIGHT));
         #[expect(
             clippy::async_yields_async,
             reason = "requests are sent in order, responses awaited concurrently"
         )]
-        let sent =
-            coalesce_commits(input, self.pending_proposals.clone(), inflight.clone()).then(move |request| {
-                let bytes_in_flight = bytes_in_flight.clone();
+        let sent = coalesce_commits(input, self.pending_proposals.clone()).then(move |request| {
+            let bytes_in_flight = bytes_in_flight.clone();
+            async move {
+                let (vote, body) = (request.vote, encode_append(&request));
+                let bytes = u32::try_from(body.len().min(APPEND_BYTES_IN_FLIGHT)).unwrap_or(u32::MAX);
+                let room = bytes_in_flight.acquire_many_owned(bytes).await;
+                let deadline = Instant::now() + this.append_timeout();
+                let pending = this.bulk.send(Method::Append, body, deadline).await;
+                // The response is awaited later, while the next request is being sent.
                 async move {
-                    let (vote, body) = (request.vote, encode_append(&request));
-                    let bytes = u32::try_from(body.len().min(APPEND_BYTES_IN_FLIGHT)).unwrap_or(u32::MAX);
-                    let room = bytes_in_flight.acquire_many_owned(bytes).await;
-                    let deadline = Instant::now() + APPEND_TIMEOUT;
-                    let pending = this.bulk.send(Method::Append, body, deadline).await;
-                    // The response is awaited later, while the next request is being sent.
-                    async move {
-                        let _room = room;
-                        #[cfg(feature = "sabotage")]
-                        if crate::sabotage::Sabotage::EarlyAck.is_chosen() {
-                            return early_ack(pending, request).await.map(|bytes| (bytes, vote));
-                        }
-                        let bytes = pending?.answer(deadline).await?;
-                        Ok::<_, PeerError>((bytes, vote))
+                    let _room = room;
+                    #[cfg(feature = "sabotage")]
+                    if crate::sabotage::Sabotage::EarlyAck.is_chosen() {
+                        return early_ack(pending, request).await.map(|bytes| (bytes, vote));
                     }
+                    let bytes = pending?.answer(deadline).await?;
+                    Ok::<_, PeerError>((bytes, vote))
                 }
-            });
+            }
+        });
         let answers = sent.buffered(APPENDS_IN_FLIGHT).map(move |answer| {
             let (bytes, vote) =
-                answer.map_err(|error| this.rpc_error(error, Method::Append, APPEND_TIMEOUT))?;
+                answer.map_err(|error| this.rpc_error(error, Method::Append, this.append_timeout()))?;
             let reply: AppendReply = from_postcard("an append answer", &bytes)
                 .map_err(|error| RPCError::Network(NetworkError::new(&error)))?;
             Ok(StreamAppendResult::<Types>::from(reply.check(&vote)?))
         });
-        let unambiguous = answers.filter(move |answer| {
-            let stored = answer.as_ref().ok().and_then(|answer| answer.as_ref().ok());
-            std::future::ready(inflight.is_unambiguous(stored))
-        });
         // The responses after the first failure have no meaning.
-        let until_failure = unambiguous.scan(false, |failed, item| {
+        let until_failure = answers.scan(false, |failed, item| {
             let give = (!*failed).then_some(item);
             *failed = matches!(give, Some(Err(_) | Ok(Err(_))));
             std::future::ready(give)

@@ -13,8 +13,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 
 /// One end of a link: a node's number, or [`CLIENTS`].
 pub type End = u64;
@@ -22,6 +23,8 @@ pub const CLIENTS: End = 0;
 
 /// Bytes that are read, and then delayed or held, at a time.
 const CHUNK_BYTES: usize = 16 * 1024;
+/// Most chunks on their way in one direction of a connection.
+const CHUNKS_MAX: usize = 256;
 /// A first frame longer than this is no handshake.
 const HELLO_BYTES_MAX: usize = 4 * 1024;
 /// What a client is told when the node behind its proxy does not listen: nothing was passed on.
@@ -137,27 +140,34 @@ impl Network {
         self.0.state.lock().expect("no panic while held").random.u64(0..=most)
     }
 
-    /// Returns once the direction is open, after the delay it has for so many bytes.
+    /// Returns once so many bytes have gone the whole way.
     async fn passed(&self, ends: &Ends, way: Way, bytes: usize) {
+        let due = self.departed(ends, way, bytes).await;
+        tokio::time::sleep_until(due).await;
+    }
+
+    /// Returns once the direction is open and has room for so many bytes, with when they are due at its other end: those
+    /// behind them need not wait for that.
+    async fn departed(&self, ends: &Ends, way: Way, bytes: usize) -> Instant {
+        let (from, to) = self.open(ends, way).await;
+        let speed = self.speed(from, to);
+        if speed.bytes_per_s > 0 {
+            tokio::time::sleep(Duration::from_secs_f64(bytes as f64 / speed.bytes_per_s as f64)).await;
+        }
+        let jitter_ms = if speed.jitter_ms > 0 { self.jitter_ms(speed.jitter_ms) } else { 0 };
+        Instant::now() + Duration::from_millis(speed.delay_ms + jitter_ms)
+    }
+
+    /// Returns the two ends once the direction is open.
+    async fn open(&self, ends: &Ends, way: Way) -> (End, End) {
         let mut turns = self.0.turns.subscribe();
-        let (from, to) = loop {
+        loop {
             let (from, to) = ends.along(way);
             if !self.is_cut(from, to) {
-                break (from, to);
+                return (from, to);
             }
             // The sender lives as long as `self`.
             let _ = turns.changed().await;
-        };
-        let speed = self.speed(from, to);
-        let mut wait = Duration::from_millis(speed.delay_ms);
-        if speed.jitter_ms > 0 {
-            wait += Duration::from_millis(self.jitter_ms(speed.jitter_ms));
-        }
-        if speed.bytes_per_s > 0 {
-            wait += Duration::from_secs_f64(bytes as f64 / speed.bytes_per_s as f64);
-        }
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
         }
     }
 
@@ -333,13 +343,32 @@ async fn pass(mut caller: TcpStream, passing: Passing) {
 }
 
 async fn pump(network: &Network, ends: &Ends, way: Way, mut read: OwnedReadHalf, mut write: OwnedWriteHalf) {
-    let mut chunk = vec![0; CHUNK_BYTES];
-    loop {
-        let Ok(bytes @ 1..) = read.read(&mut chunk).await else { return };
-        network.passed(ends, way, bytes).await;
-        if write.write_all(&chunk[..bytes]).await.is_err() {
-            return;
+    let (on_their_way, mut arriving) = mpsc::channel(CHUNKS_MAX);
+    let departing = async move {
+        let mut last_due = Instant::now();
+        let mut chunk = vec![0; CHUNK_BYTES];
+        while let Ok(bytes @ 1..) = read.read(&mut chunk).await {
+            // No chunk overtakes another one.
+            last_due = last_due.max(network.departed(ends, way, bytes).await);
+            if on_their_way.send((last_due, chunk[..bytes].to_vec())).await.is_err() {
+                return;
+            }
         }
+    };
+    let arrived = async move {
+        while let Some((due, chunk)) = arriving.recv().await {
+            tokio::time::sleep_until(due).await;
+            // It may have been cut meanwhile.
+            network.open(ends, way).await;
+            if write.write_all(&chunk).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        // It ends once all has arrived, which is after the last of it has departed.
+        () = arrived => {}
+        () = async { departing.await; std::future::pending().await } => {}
     }
 }
 

@@ -9,16 +9,18 @@ mod results;
 mod rows;
 mod systems;
 mod table;
+mod table_rows;
 
 use crate::disk::Disk;
 use anyhow::{Context, Result, bail};
 use clap::builder::PossibleValuesParser;
 use results::{Results, Sample};
-use rows::{Comparison, ROWS, Setup, Work, chosen, plan};
+use rows::{Comparison, Setup, Work, chosen, plan};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 use systems::{Running, Settings, Tools};
+use table_rows::ROWS;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What to compare, and how long.

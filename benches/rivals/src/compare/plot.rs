@@ -131,13 +131,13 @@ mod tests {
 
     #[test]
     fn every_contender_has_a_bar_or_a_reason() {
-        let rows = chosen(&["put-64".into(), "put-latency".into()]);
+        let rows = chosen(&["put-64".into(), "put-latency".into()], false);
         let mut results = Results::default();
         for contender in rows.iter().flat_map(|row| row.contenders()) {
-            let (system, work) = (contender.system, contender.work);
+            let (setup, work) = (contender.setup, contender.work);
             let report = json!({ "requests_per_s": 1_000.0, "latency_us": { "p50": 10, "p99": 20 } });
-            if system != System::Etcd {
-                results.add(Sample { round: 1, system, work, report: Ok(report) });
+            if setup.system != System::Etcd {
+                results.add(Sample { round: 1, setup, work, report: Ok(report) });
             }
         }
         results.skip(System::Etcd, "etcd <is> not here".into());
