@@ -13,8 +13,8 @@ use bytes::Bytes;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -97,6 +97,7 @@ pub(super) async fn audit_loop(inner: Weak<Inner>) {
         let Some(node) = inner.upgrade() else { return };
         let status = node.consensus.status();
         let round = ask_all(&node, &status).await;
+        keep_connected(&node, &status);
         health_tracker.record(&node, &status, &round);
         node.other_clusters.record_round(&round);
         let slow = node.slow_links();
@@ -127,6 +128,19 @@ fn judge(comparisons: &[Comparison]) -> Option<u64> {
     let differing: Vec<u64> = comparisons.iter().filter_map(|comparison| comparison.differs_at).collect();
     let agreeing = comparisons.iter().filter(|c| c.differs_at.is_none() && c.equal_at.is_some()).count();
     differing.iter().min().copied().filter(|_| differing.len() > agreeing)
+}
+
+/// Keeps the connections for writes and for log entries open that this node does not use now. If it or another node takes
+/// over from the leader, dialling first would take several round trips.
+fn keep_connected(node: &Arc<Inner>, status: &RaftStatus) {
+    let me = node.identity.node_id;
+    for member in status.members.iter().filter(|member| member.id != me) {
+        for lane in [Lane::Forward, Lane::Append] {
+            if let Some(client) = node.consensus.peer(member.id, lane) {
+                tokio::spawn(async move { client.connect().await });
+            }
+        }
+    }
 }
 
 async fn ask_all(node: &Inner, status: &RaftStatus) -> Round {

@@ -20,7 +20,9 @@ const WAITING_MAX: usize = 16_384;
 const ROUND_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a round may delay the next one, so that one that hangs delays only its own reads.
 const NEXT_AFTER: Duration = Duration::from_millis(50);
-/// A round is in flight for each of these that a round takes, up to the most.
+/// If a round takes less than this, one is in flight.
+const LONG_ROUND: Duration = Duration::from_millis(1);
+/// Otherwise one is in flight for each of these that a round takes, up to the most.
 const ROUND_INTERVAL: Duration = Duration::from_micros(250);
 const ROUNDS_MAX: u128 = 32;
 /// How many of the latest rounds tell how long a round takes.
@@ -126,6 +128,9 @@ impl RoundTimes {
     /// more rounds would keep it busier still.
     fn in_flight_max(&self) -> usize {
         let shortest = self.0.iter().min().copied().unwrap_or_default();
+        if shortest < LONG_ROUND {
+            return 1;
+        }
         let rounds = shortest.as_micros() / ROUND_INTERVAL.as_micros();
         usize::try_from(rounds.clamp(1, ROUNDS_MAX)).unwrap_or(1)
     }
@@ -213,6 +218,7 @@ mod tests {
         assert_eq!(after(0.1), 1);
         assert_eq!(after(2.0), 8);
         assert_eq!(after(200.0), 32, "there is a bound");
-        assert_eq!(after(0.5), 2, "the earlier rounds are forgotten");
+        assert_eq!(after(1.0), 4, "the earlier rounds are forgotten");
+        assert_eq!(after(0.9), 1);
     }
 }

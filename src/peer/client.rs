@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Timeout of a dial, handshake included.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -158,6 +158,16 @@ impl PeerClient {
         &self.shared.address
     }
 
+    /// Dials, unless there is a connection.
+    pub async fn connect(&self) {
+        // Whoever needs it learns why there is none.
+        let connecting = async {
+            self.shared.links.connected().await;
+            self.shared.connection().await
+        };
+        let _ = timeout(DIAL_TIMEOUT, connecting).await;
+    }
+
     /// Sends a request and waits for the answer, for at most `timeout`.
     ///
     /// # Errors
@@ -167,7 +177,8 @@ impl PeerClient {
         let pending = self.send(method, body, deadline).await?;
         let sent = Instant::now();
         let answer = pending.answer(deadline).await?;
-        if is_answered_at_once(method) {
+        // On other lanes it may have waited behind bulk data.
+        if self.shared.lane == Lane::Control && is_answered_at_once(method) {
             self.shared.round_trips.note(self.shared.target, sent.elapsed());
         }
         Ok(answer)

@@ -117,22 +117,19 @@ impl Networks {
         &self.round_trips
     }
 
-    /// The connection to a peer that all share who need this lane: to dial another one would take several round trips.
+    /// The connection to a peer that all share who need this lane. To dial another one would take several round trips, for
+    /// example when a new leader sends its first entries.
     pub fn shared(&self, target: NodeId, address: &str, lane: Lane) -> PeerClient {
         let mut shared = self.shared.lock().expect("no panic while held");
         let known = shared.get(&(target, lane)).filter(|client| client.address() == address);
         if let Some(client) = known {
             return client.clone();
         }
-        let client = self.client(target, address, lane);
+        let (me, net, links) = (self.me.clone(), self.net.clone(), self.links.clone());
+        let round_trips = self.round_trips.clone();
+        let client = PeerClient::new(me, target, address.to_owned(), lane, net, links, round_trips);
         shared.insert((target, lane), client.clone());
         client
-    }
-
-    /// A connection to a peer for one purpose.
-    fn client(&self, target: NodeId, address: &str, lane: Lane) -> PeerClient {
-        let (me, net, links) = (self.me.clone(), self.net.clone(), self.links.clone());
-        PeerClient::new(me, target, address.to_owned(), lane, net, links, self.round_trips.clone())
     }
 
     fn network(&self, target: u64, member: &Member, bulk: Lane) -> Network {
@@ -140,11 +137,7 @@ impl Networks {
             me: self.me.node_id,
             target,
             control: self.shared(target, &member.peer, Lane::Control),
-            bulk: match bulk {
-                // A stream of appends has a connection of its own, which ends with it.
-                Lane::Append => self.client(target, &member.peer, bulk),
-                bulk => self.shared(target, &member.peer, bulk),
-            },
+            bulk: self.shared(target, &member.peer, bulk),
             appends_on_control: bulk == Lane::Control,
             round_trips: self.round_trips.clone(),
             pending_proposals: self.pending_proposals.clone(),

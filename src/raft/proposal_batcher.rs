@@ -17,7 +17,10 @@ use tokio::time::timeout;
 
 /// How long a batch waits for one before it. If disks are slower than that, more batches are in flight.
 const BATCH_WAIT_MAX: Duration = Duration::from_millis(2);
-/// A batch is in flight for each of these that the answers of a majority take, up to the most.
+/// If the answers of a majority take less than this, one batch is in flight: on a busy machine answers take as long without
+/// any network, and more batches would keep it busier still.
+const ROUND_TRIP_MIN: Duration = Duration::from_millis(1);
+/// Otherwise a batch is in flight for each of these that they take, up to the most.
 const BATCH_INTERVAL: Duration = Duration::from_micros(250);
 const BATCHES_MAX: u32 = 32;
 /// Most proposals in a batch.
@@ -145,6 +148,9 @@ async fn run(
 
 /// How many batches may be in flight if the answers of a majority take so long: 1 where they take microseconds.
 fn batches_in_flight_max(round_trip: Duration) -> u32 {
+    if round_trip < ROUND_TRIP_MIN {
+        return 1;
+    }
     let batches = round_trip.as_micros() / BATCH_INTERVAL.as_micros();
     u32::try_from(batches).unwrap_or(u32::MAX).clamp(1, BATCHES_MAX)
 }
@@ -156,7 +162,7 @@ mod tests {
     #[test]
     fn long_round_trips_are_filled_with_batches() {
         let in_flight = |micros| batches_in_flight_max(Duration::from_micros(micros));
-        assert_eq!([0, 90, 499, 500, 2_000, 20_000].map(in_flight), [1, 1, 1, 2, 8, 32]);
+        assert_eq!([0, 90, 999, 1_000, 2_000, 20_000].map(in_flight), [1, 1, 1, 4, 8, 32]);
     }
 
     #[test]

@@ -319,7 +319,7 @@ impl<'a> Running<'a> {
         let deadline = killed + READY_LIMIT;
         // A write that is sent while nobody leads may be lost: etcd answers it after seven seconds. A client that is in a
         // hurry sends another one.
-        let patience = Duration::from_millis(250) + 3 * self.setup.link.round_trip();
+        let patience = Duration::from_millis(500) + 5 * self.setup.link.round_trip();
         loop {
             let writing = async {
                 match self.setup.system {
@@ -337,7 +337,8 @@ impl<'a> Running<'a> {
     }
 
     async fn bench(&mut self, work: Work) -> Result<Value> {
-        let mut bench = command(&self.tools.lockstep);
+        // Another build is asked by its own load generator: this one might not understand its answers.
+        let mut bench = command(&self.tools.lockstep_of(self.setup.system));
         bench.arg("bench");
         let (kind, clients, leader) = match work {
             Work::Put { clients, leader } => ("put", clients, leader),
