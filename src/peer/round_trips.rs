@@ -3,6 +3,7 @@
 
 use super::{Method, NodeId};
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -11,7 +12,17 @@ const REMEMBERED: usize = 16;
 
 /// The latest round trips to each node. Cheap to clone; clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct RoundTrips(Arc<Mutex<HashMap<NodeId, VecDeque<Duration>>>>);
+pub struct RoundTrips(Arc<Shared>);
+
+type Latest = HashMap<NodeId, VecDeque<Duration>>;
+
+#[derive(Debug, Default)]
+struct Shared {
+    latest: Mutex<Latest>,
+    /// What follows from them, in nanoseconds: each write asks for it, and it changes with a round trip only.
+    majority_shortest_ns: AtomicU64,
+    majority_typical_ns: AtomicU64,
+}
 
 /// Whether a node answers at once, so that the answer takes a round trip and not longer.
 pub(super) fn is_answered_at_once(method: Method) -> bool {
@@ -24,42 +35,44 @@ impl RoundTrips {
         let latest = all.entry(node).or_default();
         latest.truncate(REMEMBERED - 1);
         latest.push_front(took);
+        let shortest = all.values().filter_map(|latest| latest.iter().min().copied());
+        self.0.majority_shortest_ns.store(of_a_majority(shortest), Relaxed);
+        self.0.majority_typical_ns.store(of_a_majority(all.values().filter_map(median)), Relaxed);
     }
 
     /// The median of the latest round trips to a node; `None` if it has not answered yet.
     pub fn median(&self, node: NodeId) -> Option<Duration> {
-        let mut latest: Vec<Duration> = self.lock().get(&node)?.iter().copied().collect();
-        latest.sort_unstable();
-        latest.get(latest.len() / 2).copied()
+        median(self.lock().get(&node)?)
     }
 
-    /// The shortest of the latest round trips to each of the other nodes, shortest first. In between lies what the network
-    /// takes: longer ones also waited for a processor.
-    pub fn shortest(&self) -> Vec<Duration> {
-        let mut shortest: Vec<Duration> =
-            self.lock().values().filter_map(|latest| latest.iter().min().copied()).collect();
-        shortest.sort_unstable();
-        shortest
-    }
-
-    /// How long the answers of a majority take, this node included: no commit is faster. Zero as long as no node has
-    /// answered.
+    /// How long the answers of a majority take, this node included: no commit is faster. Judged by the shortest round trip
+    /// to each node, because longer ones also waited for a processor. Zero as long as no node has answered.
     pub fn of_a_majority(&self) -> Duration {
-        let shortest = self.shortest();
-        shortest.get(shortest.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+        Duration::from_nanos(self.0.majority_shortest_ns.load(Relaxed))
     }
 
     /// The same of the medians: how long the answers of a majority typically take.
     pub fn typical_of_a_majority(&self) -> Duration {
-        let nodes: Vec<NodeId> = self.lock().keys().copied().collect();
-        let mut medians: Vec<Duration> = nodes.into_iter().filter_map(|node| self.median(node)).collect();
-        medians.sort_unstable();
-        medians.get(medians.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+        Duration::from_nanos(self.0.majority_typical_ns.load(Relaxed))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, VecDeque<Duration>>> {
-        self.0.lock().expect("no panic while held")
+    fn lock(&self) -> MutexGuard<'_, Latest> {
+        self.0.latest.lock().expect("no panic while held")
     }
+}
+
+fn median(latest: &VecDeque<Duration>) -> Option<Duration> {
+    let mut sorted: Vec<Duration> = latest.iter().copied().collect();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied()
+}
+
+/// The round trip, in nanoseconds, to the last of the other nodes that make a majority together with this one.
+fn of_a_majority(each: impl Iterator<Item = Duration>) -> u64 {
+    let mut sorted: Vec<Duration> = each.collect();
+    sorted.sort_unstable();
+    let slowest = sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or_default();
+    u64::try_from(slowest.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -76,7 +89,6 @@ mod tests {
         }
         assert_eq!(trips.median(1), Some(millis(4)));
         trips.note(2, millis(30));
-        assert_eq!(trips.shortest(), [millis(2), millis(30)]);
         assert_eq!(trips.of_a_majority(), millis(2), "one answer of two is enough");
         for node in [3, 4] {
             trips.note(node, millis(10 * node));
