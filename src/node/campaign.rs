@@ -36,7 +36,10 @@ pub(super) async fn campaign(inner: Weak<Inner>) {
             sleep_until(due_at).await;
             continue;
         }
-        if is_alone || node.would_be_elected(&candidacy).await {
+        let asked_at = Instant::now();
+        let would_be_elected = is_alone || node.would_be_elected(&candidacy).await;
+        // It may have given way meanwhile, or have heard from a leader.
+        if would_be_elected && consensus.contact().waits_since() <= asked_at {
             consensus.elect().await;
             consensus.wait_for(consensus.timing().vote_timeout(), |status| status.leader.is_some()).await;
         }
@@ -48,29 +51,38 @@ pub(super) async fn campaign(inner: Weak<Inner>) {
 impl Inner {
     /// Whether a majority would vote for this node. Asked first, so that a node that cannot win raises no term.
     async fn would_be_elected(&self, candidacy: &Candidacy) -> bool {
+        let contact = self.consensus.contact();
+        contact.ask(&candidacy.request);
+        let would_be = self.has_pre_votes(candidacy).await;
+        contact.stop_asking();
+        would_be
+    }
+
+    async fn has_pre_votes(&self, candidacy: &Candidacy) -> bool {
         let mut answers: FuturesUnordered<_> = self
             .other_voters(&candidacy.voters)
-            .map(|id| async move { (id, self.ask_for_vote(id, candidacy).await) })
+            .map(|id| async move { (id, self.ask_for_pre_vote(id, candidacy).await) })
             .collect();
         let mut voters = BTreeSet::from([self.identity.node_id]);
         while !is_majority(&candidacy.voters, &voters) {
             match answers.next().await {
-                Some((id, true)) => drop(voters.insert(id)),
-                Some((_, false)) => {}
+                Some((id, Some(true))) => drop(voters.insert(id)),
+                Some((_, Some(false))) => self.consensus.contact().stop_asking(),
+                Some((_, None)) => {}
                 None => return false,
             }
         }
         true
     }
 
-    /// Asks a voter whether it would vote for this node.
-    async fn ask_for_vote(&self, id: NodeId, candidacy: &Candidacy) -> bool {
-        let Some(client) = self.consensus.peer(id, Lane::Control) else { return false };
+    /// Asks a voter whether it would vote for this node; `None` if it does not answer.
+    async fn ask_for_pre_vote(&self, id: NodeId, candidacy: &Candidacy) -> Option<bool> {
+        let client = self.consensus.peer(id, Lane::Control)?;
         // Long enough for a round trip that nobody has measured yet.
         let limit = self.consensus.timing().vote_timeout().max(Duration::from_secs(1));
-        let answer = client.call(Method::PreVote, to_bytes(&candidacy.request), limit).await;
-        let answer = answer.ok().and_then(|answer| from_postcard("an answer about a vote", &answer).ok());
-        answer.is_some_and(|answer: WireVoteResponse| answer.granted)
+        let answer = client.call(Method::PreVote, to_bytes(&candidacy.request), limit).await.ok()?;
+        let answer: Option<WireVoteResponse> = from_postcard("an answer about a vote", &answer).ok();
+        Some(answer?.granted)
     }
 
     /// The voters of these sets without this node.

@@ -17,6 +17,7 @@ pub(super) async fn send_heartbeats(inner: Weak<Inner>) {
         let Some(node) = inner.upgrade() else { return };
         let consensus = node.consensus.clone();
         let leadership = consensus.leadership();
+        consensus.check_majority();
         if let Some(leadership) = &leadership {
             if majority.is_silent(&node, leadership) {
                 tracing::debug!("no heartbeats: no majority answers");

@@ -87,6 +87,7 @@ impl Inner {
         let promise_ms: Option<u64> = from_postcard("an answer about support", &answer).ok()?;
         let promise = Duration::from_millis(promise_ms?);
         self.consensus.lease().supported(vote.term, id, asked_at, promise);
+        self.consensus.check_majority();
         Some(id)
     }
 

@@ -26,6 +26,7 @@ use openraft::{ChangeMembers, Raft, ServerState};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -84,6 +85,8 @@ pub struct Consensus {
     timing: Timing,
     contact: Contact,
     lease: Arc<Lease>,
+    /// What [`Self::check_majority`] found last.
+    lost_majority: Arc<AtomicBool>,
 }
 
 /// A node that wants to be elected.
@@ -158,8 +161,20 @@ impl Consensus {
         let inbound = Inbound::new(raft.clone(), snapshots, contact.clone());
         let round_trips = networks.round_trips().clone();
         let batcher = ProposalBatcher::start(raft.clone(), clock.clone(), pending, round_trips);
-        let lease = Arc::default();
-        Ok(Self { raft, replica, clock, networks, inbound, batcher, voted, timing, contact, lease })
+        let (lease, lost_majority) = (Arc::default(), Arc::default());
+        Ok(Self {
+            raft,
+            replica,
+            clock,
+            networks,
+            inbound,
+            batcher,
+            voted,
+            timing,
+            contact,
+            lease,
+            lost_majority,
+        })
     }
 
     pub fn replica(&self) -> &Arc<Replica> {
@@ -238,7 +253,7 @@ impl Consensus {
         }
         let no_time = || ProposeError::NotProposed("the leader does not know the log time yet".into());
         let at_ms = self.clock.now_ms().ok_or_else(no_time)?;
-        if self.has_lost_majority() {
+        if self.lost_majority.load(Relaxed) {
             return Ok(None);
         }
         let result = self.batcher.propose(Proposal { at_ms, by, touches, body }).ok_or(ProposeError::Busy)?;
@@ -271,13 +286,15 @@ impl Consensus {
         })
     }
 
-    /// Whether this node leads, and a majority has not supported it for so long that it may have elected another leader.
-    pub fn has_lost_majority(&self) -> bool {
+    /// Looks whether this node leads, and a majority has not supported it for so long that it may have elected another
+    /// leader: it then proposes nothing. Writes go by the last look, because each of them would have to take one.
+    pub fn check_majority(&self) {
         let patience = self.timing.election_timeout() + self.timing.heartbeat() + self.timing.round_trip();
-        self.leadership().is_some_and(|leadership| {
+        let lost = self.leadership().is_some_and(|leadership| {
             self.lease.has_answers(leadership.vote.term)
                 && !self.lease.is_supported_within(&leadership, patience)
-        })
+        });
+        self.lost_majority.store(lost, Relaxed);
     }
 
     /// This node's newest vote.

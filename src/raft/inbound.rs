@@ -170,11 +170,11 @@ impl Inbound {
         Ok(to_bytes(&response))
     }
 
-    /// Says whether this node would vote for a candidate. Nothing changes.
+    /// Says whether this node would vote for a candidate. Its vote stays as it is.
     fn pre_vote(&self, body: &[u8]) -> Result<Bytes, Refusal> {
         let request = self.decode_vote("a pre-vote request", body)?;
         let has_our_log = request.last_log_id >= self.raft.data_metrics().borrow_watched().last_log;
-        Ok(to_bytes(&self.vote_response(has_our_log && !self.contact.hears_leader())))
+        Ok(to_bytes(&self.vote_response(has_our_log && self.contact.would_vote_for(&request.into()))))
     }
 
     fn vote_response(&self, granted: bool) -> WireVoteResponse {

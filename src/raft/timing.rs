@@ -56,6 +56,12 @@ impl Timing {
         self.shortest * 2 / 3
     }
 
+    /// How long an election takes, from a vote until the voter hears from the new leader: the answer to the vote and the
+    /// first heartbeat take a round trip each at most.
+    pub fn election_time(&self) -> Duration {
+        self.shortest / 6 + 2 * self.round_trip()
+    }
+
     /// How long the answers to a vote may take before it is given up.
     pub fn vote_timeout(&self) -> Duration {
         self.election_timeout().max(3 * self.round_trip())
