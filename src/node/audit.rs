@@ -133,6 +133,7 @@ fn judge(comparisons: &[Comparison]) -> Option<u64> {
 /// Keeps the connections for writes and for log entries open that this node does not use now. If it or another node takes
 /// over from the leader, dialling first would take several round trips.
 fn keep_connected(node: &Arc<Inner>, status: &RaftStatus) {
+    node.consensus.forget_removed_nodes();
     let me = node.identity.node_id;
     for member in status.members.iter().filter(|member| member.id != me) {
         for lane in [Lane::Forward, Lane::Append] {

@@ -1,11 +1,10 @@
 //! Elections: a voter that has not heard from a leader for an election timeout asks to be elected.
 
 use super::inner::Inner;
+use super::leadership::majority_agrees;
 use crate::peer::{Lane, Method, NodeId};
 use crate::raft::{Candidacy, WireVoteResponse, is_majority};
 use crate::replica::{from_postcard, to_bytes};
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use std::collections::BTreeSet;
 use std::sync::Weak;
 use std::time::Duration;
@@ -53,36 +52,23 @@ impl Inner {
     async fn would_be_elected(&self, candidacy: &Candidacy) -> bool {
         let contact = self.consensus.contact();
         contact.ask(&candidacy.request);
-        let would_be = self.has_pre_votes(candidacy).await;
+        let answers = self.other_voters(&candidacy.voters).map(|id| self.ask_for_pre_vote(id, candidacy));
+        let would_be = majority_agrees(&candidacy.voters, [self.identity.node_id].into(), answers).await;
         contact.stop_asking();
         would_be
     }
 
-    async fn has_pre_votes(&self, candidacy: &Candidacy) -> bool {
-        let mut answers: FuturesUnordered<_> = self
-            .other_voters(&candidacy.voters)
-            .map(|id| async move { (id, self.ask_for_pre_vote(id, candidacy).await) })
-            .collect();
-        let mut voters = BTreeSet::from([self.identity.node_id]);
-        while !is_majority(&candidacy.voters, &voters) {
-            match answers.next().await {
-                Some((id, Some(true))) => drop(voters.insert(id)),
-                Some((_, Some(false))) => self.consensus.contact().stop_asking(),
-                Some((_, None)) => {}
-                None => return false,
-            }
-        }
-        true
-    }
-
-    /// Asks a voter whether it would vote for this node; `None` if it does not answer.
-    async fn ask_for_pre_vote(&self, id: NodeId, candidacy: &Candidacy) -> Option<bool> {
+    /// Asks a voter whether it would vote for this node. Returns its number if it would.
+    async fn ask_for_pre_vote(&self, id: NodeId, candidacy: &Candidacy) -> Option<NodeId> {
         let client = self.consensus.peer(id, Lane::Control)?;
         // Long enough for a round trip that nobody has measured yet.
         let limit = self.consensus.timing().vote_timeout().max(Duration::from_secs(1));
         let answer = client.call(Method::PreVote, to_bytes(&candidacy.request), limit).await.ok()?;
-        let answer: Option<WireVoteResponse> = from_postcard("an answer about a vote", &answer).ok();
-        Some(answer?.granted)
+        let answer: WireVoteResponse = from_postcard("an answer about a vote", &answer).ok()?;
+        if !answer.granted {
+            self.consensus.contact().stop_asking();
+        }
+        answer.granted.then_some(id)
     }
 
     /// The voters of these sets without this node.

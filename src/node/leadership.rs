@@ -10,7 +10,7 @@
 use super::inner::Inner;
 use super::read_index::ReadIndexFailure;
 use crate::peer::{Lane, Method, NodeId};
-use crate::raft::{Leadership, WireVote};
+use crate::raft::{Leadership, WireVote, is_majority};
 use crate::replica::{from_postcard, to_bytes};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -31,7 +31,8 @@ impl Inner {
     pub(super) fn index_confirmed_by(&self, supporter: Supporter) -> Option<u64> {
         let leadership = self.consensus.leadership()?;
         let index = self.read_index_now(&leadership);
-        leadership.is_majority(&self.supporters(&leadership, Some(supporter))).then_some(index)
+        let supporters = self.supporters(&leadership, Some(supporter));
+        is_majority(&leadership.voters, &supporters).then_some(index)
     }
 
     /// The index that a linearizable read must wait for, once a majority has confirmed that this node leads.
@@ -42,23 +43,15 @@ impl Inner {
         let not_leading = || ReadIndexFailure::NotLeader("this node does not lead the cluster".into());
         let leadership = self.consensus.leadership().ok_or_else(not_leading)?;
         let index = self.read_index_now(&leadership);
-        let mut supporters = self.supporters(&leadership, None);
-        let everybody: BTreeSet<NodeId> = leadership.voters.iter().flatten().copied().collect();
-        let me = self.identity.node_id;
-        let others = everybody.into_iter().filter(|id| *id != me);
-        let mut answers: FuturesUnordered<_> =
-            others.map(|id| self.ask_for_support(id, leadership.vote)).collect();
-        while !leadership.is_majority(&supporters) {
-            match answers.next().await {
-                Some(Some(supporter)) => drop(supporters.insert(supporter)),
-                Some(None) => {}
-                None => {
-                    let reason = "no majority of the nodes confirms that this node leads";
-                    return Err(ReadIndexFailure::Unavailable(reason.into()));
-                }
-            }
+        let supporters = self.supporters(&leadership, None);
+        let answers =
+            self.other_voters(&leadership.voters).map(|id| self.ask_for_support(id, leadership.vote));
+        if majority_agrees(&leadership.voters, supporters, answers).await {
+            Ok(index)
+        } else {
+            let reason = "no majority of the nodes confirms that this node leads";
+            Err(ReadIndexFailure::Unavailable(reason.into()))
         }
-        Ok(index)
     }
 
     /// An index that no acknowledged write is above, if this node leads.
@@ -99,6 +92,23 @@ impl Inner {
             self.consensus.lease().is_valid(&leadership) && leadership.is_supported_by(self.consensus.vote());
         is_valid.then_some(index)
     }
+}
+
+/// Waits until a majority of the voters has agreed; some have already. An answer is the number of a node that agrees.
+/// Returns false when all have answered and it is no majority.
+pub(super) async fn majority_agrees(
+    voters: &[BTreeSet<NodeId>],
+    mut agreed: BTreeSet<NodeId>,
+    answers: impl Iterator<Item = impl Future<Output = Option<NodeId>>>,
+) -> bool {
+    let mut answers: FuturesUnordered<_> = answers.collect();
+    while !is_majority(voters, &agreed) {
+        match answers.next().await {
+            Some(answer) => agreed.extend(answer),
+            None => return false,
+        }
+    }
+    true
 }
 
 /// Answers a leader that asks for this node's support: with for how many milliseconds this node promises to help to elect

@@ -35,6 +35,17 @@ impl RoundTrips {
         let latest = all.entry(node).or_default();
         latest.truncate(REMEMBERED - 1);
         latest.push_front(took);
+        self.sum_up(&all);
+    }
+
+    /// Forgets the nodes that are no longer members.
+    pub(crate) fn retain(&self, is_member: impl Fn(NodeId) -> bool) {
+        let mut all = self.lock();
+        all.retain(|node, _| is_member(*node));
+        self.sum_up(&all);
+    }
+
+    fn sum_up(&self, all: &Latest) {
         let shortest = all.values().filter_map(|latest| latest.iter().min().copied());
         self.0.majority_shortest_ns.store(of_a_majority(shortest), Relaxed);
         self.0.majority_typical_ns.store(of_a_majority(all.values().filter_map(median)), Relaxed);
@@ -98,5 +109,11 @@ mod tests {
             trips.note(1, millis(50));
         }
         assert_eq!(trips.median(1), Some(millis(50)), "earlier ones are forgotten");
+        trips.retain(|node| node > 2);
+        assert_eq!(
+            (trips.median(1), trips.of_a_majority()),
+            (None, millis(30)),
+            "node 1 was removed, and node 2"
+        );
     }
 }

@@ -5,6 +5,7 @@ use super::config::{RaftOptions, config};
 use super::contact::Contact;
 use super::error::{MembershipError, ProposeError, membership_error, propose_error};
 use super::inbound::Inbound;
+use super::leadership::{Candidacy, Leadership};
 use super::lease::Lease;
 use super::log::Log;
 use super::machine::Machine;
@@ -13,8 +14,8 @@ use super::proposal_batcher::{PendingProposals, ProposalBatcher};
 use super::status::{RaftStatus, status};
 use super::timing::Timing;
 use super::types::{Types, Vote};
-use super::voted::{Voted, supports};
-use super::wire::{WireVote, WireVoteRequest};
+use super::voted::Voted;
+use super::wire::WireVote;
 use crate::peer::{Lane, Links, Net, NodeId, PeerClient, PeerIdentity};
 use crate::replica::{ChangeLog, LogClock, Member, Proposal, Replica, Response};
 use crate::storage::{LogStore, Snapshots};
@@ -89,42 +90,6 @@ pub struct Consensus {
     lost_majority: Arc<AtomicBool>,
 }
 
-/// A node that wants to be elected.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidacy {
-    pub request: WireVoteRequest,
-    /// As in [`Leadership`].
-    pub voters: Vec<BTreeSet<NodeId>>,
-}
-
-/// A node's leadership: what a majority must confirm before a linearizable read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leadership {
-    /// The vote that a majority has given to this leader.
-    pub vote: WireVote,
-    /// The voters, in two sets while the membership is joint: a majority of each must confirm.
-    pub voters: Vec<BTreeSet<NodeId>>,
-    /// The last entry of this leader's log, at least the first one of its term.
-    pub last_log_index: u64,
-}
-
-impl Leadership {
-    /// Whether a node with this newest vote still supports this leader: it has not helped to elect a later one.
-    pub fn is_supported_by(&self, vote: Option<WireVote>) -> bool {
-        supports(vote, self.vote)
-    }
-
-    /// Whether these nodes are a majority of the voters.
-    pub fn is_majority(&self, nodes: &BTreeSet<NodeId>) -> bool {
-        is_majority(&self.voters, nodes)
-    }
-}
-
-/// Whether these nodes are a majority of the voters: of each set, while the membership is joint.
-pub fn is_majority(voters: &[BTreeSet<NodeId>], nodes: &BTreeSet<NodeId>) -> bool {
-    voters.iter().all(|voters| voters.intersection(nodes).count() > voters.len() / 2)
-}
-
 impl Consensus {
     /// Restores the snapshot, applies the committed entries, and joins the cluster's elections and replication.
     ///
@@ -193,6 +158,14 @@ impl Consensus {
     /// The connection to a member; `None` if the membership does not contain it.
     pub fn peer(&self, id: NodeId, lane: Lane) -> Option<PeerClient> {
         Some(self.networks.shared(id, &self.member(id)?.peer, lane))
+    }
+
+    /// Forgets the connections to nodes that are no longer members.
+    pub fn forget_removed_nodes(&self) {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        self.networks.retain(|id| membership.get_node(&id).is_some());
     }
 
     pub fn inbound(&self) -> &Inbound {

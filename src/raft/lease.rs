@@ -4,7 +4,7 @@
 //! only leader, and may read without asking anybody. It assumes that the clocks of two nodes differ in speed by less than a
 //! quarter. As in Ongaro's dissertation on Raft (section 6.4.1), but the followers say how long it lasts.
 
-use super::consensus::Leadership;
+use super::leadership::{Leadership, is_majority};
 use crate::peer::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
@@ -88,7 +88,7 @@ impl Support {
     fn is_majority(&self, leadership: &Leadership, condition: impl Fn(&Answer) -> bool) -> bool {
         let answered = self.nodes.iter().filter(|(_, answer)| condition(answer)).map(|(node, _)| *node);
         let nodes: BTreeSet<NodeId> = answered.chain([leadership.vote.node]).collect();
-        (self.term == leadership.vote.term || nodes.len() == 1) && leadership.is_majority(&nodes)
+        (self.term == leadership.vote.term || nodes.len() == 1) && is_majority(&leadership.voters, &nodes)
     }
 }
 

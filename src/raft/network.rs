@@ -132,6 +132,12 @@ impl Networks {
         client
     }
 
+    /// Forgets the connections and round trips to nodes that are no longer members.
+    pub fn retain(&self, is_member: impl Fn(NodeId) -> bool) {
+        self.shared.lock().expect("no panic while held").retain(|(node, _), _| is_member(*node));
+        self.round_trips.retain(is_member);
+    }
+
     fn network(&self, target: u64, member: &Member, bulk: Lane) -> Network {
         Network {
             me: self.me.node_id,
