@@ -392,7 +392,7 @@ impl Inner {
                 let answering =
                     others.filter(|m| m.silent_ms.is_some_and(|silent| silent <= SUCCESSOR_SILENT_MS_MAX));
                 let best = answering.max_by_key(|m| m.matched).cloned();
-                best.ok_or_else(|| AdminFailure::Conflict("no other voter can take the lead".into()))?
+                best.ok_or_else(|| AdminFailure::Conflict("no other voter can take leadership".into()))?
             }
         };
         if to.id == me {
@@ -410,7 +410,7 @@ impl Inner {
                 return Ok(());
             }
         }
-        Err(AdminFailure::Unknown(format!("{} has not taken the lead yet", to.member.name)))
+        Err(AdminFailure::Unknown(format!("{} has not taken leadership yet", to.member.name)))
     }
 }
 

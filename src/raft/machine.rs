@@ -14,14 +14,12 @@ use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, Raf
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Most entries, and about how many bytes of them, that are applied under one lock. Readers wait for that lock, so it
-/// is little.
-const BATCH_ENTRIES: usize = 32;
+/// Most entries, and about how many bytes of them, that are taken from the log at a time. Less than all that wait would be
+/// answered in parts, and the next batch of proposals would begin with a part of the callers.
+const BATCH_ENTRIES: usize = 256;
 const BATCH_BYTES: usize = 256 * 1024;
-/// A batch that took longer is followed by smaller ones: entries that expire, free or evict a lot take a millisecond each.
-const BATCH_TIME: Duration = Duration::from_millis(4);
 /// Bytes copied at a time from a snapshot file of another folder.
 const COPY_BYTES: usize = 1024 * 1024;
 
@@ -42,14 +40,12 @@ pub struct Machine {
     replica: Arc<Replica>,
     snapshots: Snapshots,
     lineage: Bytes,
-    /// Most entries of the next batch.
-    batch_entries: usize,
 }
 
 impl Machine {
     /// `lineage` is the id and the incarnations of the cluster; every snapshot contains it.
     pub fn new(replica: Arc<Replica>, snapshots: Snapshots, lineage: Bytes) -> Self {
-        Self { replica, snapshots, lineage, batch_entries: BATCH_ENTRIES }
+        Self { replica, snapshots, lineage }
     }
 }
 
@@ -76,8 +72,8 @@ impl Batch {
         self.responders.push(responder);
     }
 
-    fn is_full(&self, entries_max: usize) -> bool {
-        self.entries.len() >= entries_max || self.bytes >= BATCH_BYTES
+    fn is_full(&self) -> bool {
+        self.entries.len() >= BATCH_ENTRIES || self.bytes >= BATCH_BYTES
     }
 }
 
@@ -144,28 +140,26 @@ impl RaftStateMachine<Types> for Machine {
                     Ok((entry, responder)) => batch.push(entry, responder),
                     Err(error) => read = Err(error),
                 }
-                full = read.is_err() || batch.is_full(self.batch_entries);
+                full = read.is_err() || batch.is_full();
                 next = if full { None } else { entries.next().now_or_never().flatten() };
             }
-            let begun = Instant::now();
-            let (responses, applied) = self.replica.apply(batch.entries);
-            let is_slow = begun.elapsed() > BATCH_TIME;
-            self.batch_entries =
-                if is_slow { self.batch_entries.div_ceil(2) } else { self.batch_entries * 2 };
-            self.batch_entries = self.batch_entries.min(BATCH_ENTRIES);
-            // Only after `apply` has announced the new index: a client that reads from this node right after its write
-            // must find it.
-            for (responder, response) in batch.responders.into_iter().zip(responses) {
-                if let Some(responder) = responder {
-                    responder.send(response);
+            let (mut decoded, decodable) = self.replica.decode(batch.entries);
+            let mut responders = batch.responders.into_iter();
+            while !decoded.is_empty() {
+                // Only after `apply` has announced the new index: a client that reads from this node right after its
+                // write must find it.
+                for response in self.replica.apply(&mut decoded) {
+                    if let Some(Some(responder)) = responders.next() {
+                        responder.send(response);
+                    }
+                }
+                if full || !decoded.is_empty() {
+                    // A long backlog does not keep this thread from everybody else.
+                    tokio::task::yield_now().await;
                 }
             }
-            applied?;
+            decodable?;
             read?;
-            if full {
-                // A long backlog does not keep this thread from everybody else.
-                tokio::task::yield_now().await;
-            }
         }
         Ok(())
     }

@@ -24,4 +24,4 @@ pub use envelope::{COMMAND_BYTES_MAX, Envelope, decode_touches, encode_touches};
 pub use membership::{LogPosition, Member, Membership, StoredMembership};
 pub use operation::{Operation, OperationKind, RECENT_MAX};
 pub use proposal::{Proposal, Response};
-pub use replica::{Committed, Content, Replica, ReplicaSnapshot};
+pub use replica::{Committed, Content, DecodedEntries, Replica, ReplicaSnapshot};

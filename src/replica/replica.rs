@@ -12,10 +12,16 @@ use super::membership::{LogPosition, Membership, StoredMembership};
 use super::operation::{Operation, RECENT_MAX};
 use super::proposal::{Proposal, Response};
 use crate::cache::{Cache, CacheConfig, Command, Digest, Outcome, SnapshotView, Stamp, Touch};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
+
+/// About how long `apply` keeps readers waiting at most. Most entries take a microsecond, those that expire, free or evict a
+/// lot take a millisecond each.
+const LOCK_TIME_MAX: Duration = Duration::from_millis(1);
+const ENTRIES_BETWEEN_LOOKS: usize = 4;
 
 /// The replicated state, and a channel that announces the applied index.
 pub struct Replica {
@@ -159,42 +165,54 @@ impl Replica {
         (state.last_applied, state.membership.clone())
     }
 
-    /// Applies entries in order, then announces the new applied index. It holds one write lock for all of them, so pass
-    /// only a few. Returns the responses of the entries that were applied: of all, unless there is an error.
+    /// Decodes entries, and loads what they need into the processor's caches. Returns those before the first one that cannot
+    /// be applied.
     ///
     /// # Errors
     /// An entry cannot be decoded, or needs a feature level that this program does not know. The node must stop before that
     /// entry: the other nodes apply it, so this one would differ from them.
-    pub fn apply(&self, entries: Vec<Committed>) -> (Vec<Response>, io::Result<()>) {
-        // Decode before taking the lock.
-        let mut decoded = Vec::with_capacity(entries.len());
+    pub fn decode(&self, entries: Vec<Committed>) -> (DecodedEntries, io::Result<()>) {
+        let mut decoded = VecDeque::with_capacity(entries.len());
         let mut outcome = Ok(());
         for entry in entries {
             match DecodedEntry::decode(entry, self.feature_level) {
-                Ok(entry) => decoded.push(entry),
+                Ok(entry) => decoded.push_back(entry),
                 Err(error) => {
                     outcome = Err(error);
                     break;
                 }
             }
         }
-        let Some(last) = decoded.last().map(|entry| entry.position) else { return (Vec::new(), outcome) };
-        let latest_ms = decoded.iter().filter_map(DecodedEntry::at_ms).max();
-        let mut changes = Vec::with_capacity(decoded.len());
         self.with_cache(|cache| cache.prefetch(decoded.iter().filter_map(DecodedEntry::command)));
+        (DecodedEntries(decoded), outcome)
+    }
+
+    /// Applies entries in order, under one write lock, until all are applied or readers have waited for a millisecond; then
+    /// announces the new applied index. Takes what it has applied out of `entries`, and returns the responses.
+    pub fn apply(&self, DecodedEntries(entries): &mut DecodedEntries) -> Vec<Response> {
+        let (mut changes, mut responses) = (Vec::new(), Vec::with_capacity(entries.len()));
+        let mut latest_ms = None;
         let mut state = self.write();
         let begun = Instant::now();
-        let responses = decoded.into_iter().map(|entry| state.apply(entry, &mut changes)).collect();
+        while let Some(entry) = entries.pop_front() {
+            latest_ms = latest_ms.max(entry.at_ms());
+            responses.push(state.apply(entry, &mut changes));
+            // A look at the clock takes a part of the time that a small entry takes.
+            if responses.len().is_multiple_of(ENTRIES_BETWEEN_LOOKS) && begun.elapsed() >= LOCK_TIME_MAX {
+                break;
+            }
+        }
         // Under the same lock as the state, so that no reader sees one without the other.
-        let removed = self.change_log.extend(changes, last.index);
+        let applied = state.last_applied.map_or(0, |last| last.index);
+        let removed = self.change_log.extend(changes, applied);
         drop(state);
         self.apply_times.note(begun.elapsed());
         drop(removed);
         if let Some(latest_ms) = latest_ms {
             self.clock.observe(latest_ms);
         }
-        self.note_applied(last.index);
-        (responses, outcome)
+        self.note_applied(applied);
+        responses
     }
 
     fn announce(&self) {
@@ -261,6 +279,15 @@ fn forget_some(mut touches: Vec<crate::cache::Touch>, index: u64) -> Vec<crate::
         });
     }
     touches
+}
+
+/// Entries that are to be applied next.
+pub struct DecodedEntries(VecDeque<DecodedEntry>);
+
+impl DecodedEntries {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// A log entry, decoded.
@@ -373,6 +400,7 @@ fn done() -> Response {
 mod tests {
     use super::*;
     use crate::cache::limits::FEATURE_LEVEL;
+    use crate::cache::{Condition, Key, Op, Ttl, Value};
 
     fn committed(index: u64, proposal: Proposal) -> Committed {
         Committed { position: LogPosition { term: 1, index }, content: Content::Command(proposal) }
@@ -382,6 +410,15 @@ mod tests {
         let body = Envelope { idempotency_key: None, command }.encode();
         let proposal = Proposal { at_ms: 1, by: 0, touches: bytes::Bytes::new(), body };
         committed(index, proposal)
+    }
+
+    fn apply(replica: &Replica, entries: Vec<Committed>) -> (Vec<Response>, io::Result<()>) {
+        let (mut decoded, outcome) = replica.decode(entries);
+        let mut responses = Vec::new();
+        while !decoded.is_empty() {
+            responses.extend(replica.apply(&mut decoded));
+        }
+        (responses, outcome)
     }
 
     /// C11: an entry that cannot be decoded stops the node, and is never skipped.
@@ -398,12 +435,38 @@ mod tests {
         for bad in
             [raw(2, b"", later.into()), raw(2, b"", bytes::Bytes::new()), raw(2, b"\xff\xff", good.clone())]
         {
-            let (_, outcome) = replica.apply(vec![bad]);
+            let (_, outcome) = apply(&replica, vec![bad]);
             let error = outcome.unwrap_err().to_string();
             assert!(error.contains("entry 2 of the log cannot be read"), "{error}");
             assert_eq!(replica.applied_index(), 0, "nothing was applied");
         }
-        assert!(replica.apply(vec![raw(1, b"", good)]).1.is_ok());
+        assert!(apply(&replica, vec![raw(1, b"", good)]).1.is_ok());
+    }
+
+    /// Readers wait for a few large entries, not for all that are there.
+    #[test]
+    fn the_lock_is_given_back_in_between() {
+        let replica = Replica::new(Arc::new(LogClock::default()), Arc::new(ChangeLog::new(0)), FEATURE_LEVEL);
+        let put = |number: u64| Op::Put {
+            key: Key::new(&format!("k{number}")).expect("a key"),
+            value: Value { bytes: "v".into(), content_type: None },
+            ttl: Ttl::Never,
+            condition: Condition::Always,
+            previous: false,
+        };
+        let batch =
+            |index| entry(index, Command::Batch((0..1_000).map(|at| put(1_000 * index + at)).collect()));
+        let (mut decoded, outcome) = replica.decode((1..=9).map(batch).collect());
+        outcome.expect("they can be applied");
+        for (responses, applied) in [(4, 4), (4, 8), (1, 9)] {
+            assert_eq!(
+                replica.apply(&mut decoded).len(),
+                responses,
+                "four thousand puts take longer than a millisecond"
+            );
+            assert_eq!((replica.applied_index(), replica.with_cache(Cache::len)), (applied, 1_000 * applied));
+        }
+        assert!(decoded.is_empty());
     }
 
     /// C11: an unknown feature level stops this program before it could differ from those that know it.
@@ -412,7 +475,8 @@ mod tests {
         let replica = Replica::new(Arc::new(LogClock::default()), Arc::new(ChangeLog::new(0)), FEATURE_LEVEL);
         let raise = |index, level| entry(index, Command::RaiseFeatureLevel { level });
         let level = FEATURE_LEVEL;
-        let (responses, outcome) = replica.apply(vec![raise(1, level), raise(2, level + 1), raise(3, level)]);
+        let (responses, outcome) =
+            apply(&replica, vec![raise(1, level), raise(2, level + 1), raise(3, level)]);
         let error = outcome.unwrap_err().to_string();
         assert!(error.contains("entry 2 needs feature level"), "{error}");
         assert_eq!(responses.len(), 1, "the entry before it is answered");
@@ -422,7 +486,7 @@ mod tests {
             "nothing more applied"
         );
         let before = replica.with_cache(Cache::digest);
-        let (responses, outcome) = replica.apply(vec![raise(2, level + 1)]);
+        let (responses, outcome) = apply(&replica, vec![raise(2, level + 1)]);
         assert!(responses.is_empty() && outcome.is_err());
         assert_eq!(replica.with_cache(Cache::digest), before, "nothing was applied");
     }

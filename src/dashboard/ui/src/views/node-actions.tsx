@@ -1,4 +1,4 @@
-// Changes of the membership and of the lead. Each shows what is left of the quorum, and wants the name typed.
+// Changes of the membership and of leadership. Each shows what is left of the quorum, and wants the name typed.
 
 import { ask } from '../api'
 import { notify } from '../data/notices'
