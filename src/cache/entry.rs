@@ -3,6 +3,7 @@
 use super::Value;
 use super::limits::ENTRY_OVERHEAD_BYTES;
 use super::record::Record;
+use super::u48::U48;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU64;
 
@@ -10,10 +11,10 @@ use std::num::NonZeroU64;
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub record: Record,
-    pub revision: u64,
-    pub created_revision: u64,
-    pub created_at_ms: u64,
-    pub modified_at_ms: u64,
+    pub revision: U48,
+    pub created_revision: U48,
+    pub created_at_ms: U48,
+    pub modified_at_ms: U48,
     /// Deadline in log time. It is never 0, because a TTL has at least 1 ms.
     pub deadline: Option<NonZeroU64>,
     /// When it was last used, by a counter that rises with each use; no two entries share one.
@@ -102,19 +103,19 @@ impl Entry {
 
     /// Notes a change by a log entry.
     pub fn changed(&mut self, revision: u64, now_ms: u64) {
-        self.revision = revision;
+        self.revision = revision.into();
         self.version = self.version.saturating_add(1);
-        self.modified_at_ms = now_ms;
+        self.modified_at_ms = now_ms.into();
     }
 
     pub fn found(&self) -> Found {
         Found {
             value: self.record.value(),
-            revision: self.revision,
-            created_revision: self.created_revision,
+            revision: self.revision.get(),
+            created_revision: self.created_revision.get(),
             version: u64::from(self.version),
-            created_at_ms: self.created_at_ms,
-            modified_at_ms: self.modified_at_ms,
+            created_at_ms: self.created_at_ms.get(),
+            modified_at_ms: self.modified_at_ms.get(),
             expires_at_ms: self.expires_at_ms(),
         }
     }

@@ -61,7 +61,7 @@ impl KeyIndex {
     pub fn find(&self, slab: &Slab, key: &[u8]) -> Option<u32> {
         let is_there = |slot: &u32| {
             let entry = slab.entry(*slot);
-            entry.is_some_and(|e| e.created_revision >= self.hints_from && e.record.key_bytes() == key)
+            entry.is_some_and(|e| e.created_revision.get() >= self.hints_from && e.record.key_bytes() == key)
         };
         if let Some(slot) = self.hints.get(key).find(is_there) {
             return Some(slot);
@@ -235,10 +235,10 @@ mod tests {
         let key = Key::new(key).unwrap();
         let slot = slab.insert(Entry {
             record: Record::new(&key, b"", None),
-            revision: 1,
-            created_revision: 1,
-            created_at_ms: 0,
-            modified_at_ms: 0,
+            revision: 1.into(),
+            created_revision: 1.into(),
+            created_at_ms: 0.into(),
+            modified_at_ms: 0.into(),
             deadline: None,
             recency: 0,
             rank: 0,

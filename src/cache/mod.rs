@@ -33,6 +33,7 @@ mod state;
 mod stats;
 mod store;
 mod tombstones;
+mod u48;
 mod value;
 
 pub use command::{Command, Condition, ConfigChange, EntryId, Op, Stamp, Touch, Ttl};

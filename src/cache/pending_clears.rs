@@ -74,7 +74,7 @@ impl PendingClears {
     /// Removes a slot. Its entry is still in the slab.
     pub fn remove(&mut self, slab: &Slab, slot: u32) {
         let Some(entry) = slab.entry(slot) else { return };
-        let (key, created) = (entry.record.key_bytes(), entry.created_revision);
+        let (key, created) = (entry.record.key_bytes(), entry.created_revision.get());
         let Some(at) = self.queue.iter().position(|(clear, _)| clear.covers(key, created)) else { return };
         let (_, slots) = &mut self.queue[at];
         let before = slots.len();

@@ -3,21 +3,16 @@
 use super::limits::{CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use super::{Key, Value};
 use bytes::Bytes;
-use std::sync::Arc;
-use triomphe::ThinArc;
+use triomphe::Arc;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-/// Key, content type and value, one after another, behind a pointer of one word. It is a copy, so that a small value
-/// never keeps a large network frame or log record alive.
+/// The lengths of key and content type, then key, content type and value. It is a copy, so that a small value never keeps a
+/// large network frame or log record alive.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Record(ThinArc<Lengths, u8>);
+pub struct Record(Arc<[u8]>);
 
-/// Where the parts of a record end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Lengths {
-    key: u16,
-    media: u8,
-}
+/// Bytes of the lengths: two for the key's, one for that of the content type.
+const LENGTHS_BYTES: usize = 3;
 
 impl Record {
     /// Packs a key and a value whose limits were checked. (A longer content type would be cut, never misread.)
@@ -25,8 +20,8 @@ impl Record {
         let key = key.as_str().as_bytes();
         let media = content_type.unwrap_or_default().as_bytes();
         let media = &media[..media.len().min(CONTENT_TYPE_BYTES_MAX)];
-        let lengths = Lengths { key: key.len() as u16, media: media.len() as u8 };
-        Self(ThinArc::from_header_and_slice(lengths, &[key, media, bytes].concat()))
+        let [low, high] = (key.len() as u16).to_le_bytes();
+        Self([&[low, high, media.len() as u8], key, media, bytes].concat().into())
     }
 
     /// Packs the parts of a snapshot; `None` when the content type or the value is not well formed.
@@ -45,7 +40,7 @@ impl Record {
     }
 
     pub fn key_bytes(&self) -> &[u8] {
-        &self.0.slice[..self.key_length()]
+        &self.0[LENGTHS_BYTES..self.key_end()]
     }
 
     /// A copy of the key.
@@ -55,7 +50,7 @@ impl Record {
 
     /// The content type; empty where there is none.
     pub fn content_type_bytes(&self) -> &[u8] {
-        &self.0.slice[self.key_length()..self.head_length()]
+        &self.0[self.key_end()..self.value_start()]
     }
 
     pub fn content_type(&self) -> Option<&str> {
@@ -64,38 +59,45 @@ impl Record {
     }
 
     pub fn bytes(&self) -> &[u8] {
-        &self.0.slice[self.head_length()..]
+        &self.0[self.value_start()..]
     }
 
     /// The value for readers. It shares memory with the record.
     pub fn value(&self) -> Value {
-        let bytes = Bytes::from_owner(RecordBytes(self.clone())).slice(self.head_length()..);
-        Value { bytes, content_type: self.content_type().map(Arc::from) }
+        let bytes = Bytes::from_owner(RecordBytes(self.clone())).slice(self.value_start()..);
+        Value { bytes, content_type: self.content_type().map(std::sync::Arc::from) }
     }
 
     /// Bytes of key, value and content type together: what counts against the capacity.
     pub fn cost(&self) -> u64 {
-        self.0.slice.len() as u64
+        (self.0.len() - LENGTHS_BYTES) as u64
     }
 
     /// Bytes of value and content type together.
     pub fn value_cost(&self) -> u64 {
-        (self.0.slice.len() - self.key_length()) as u64
+        (self.0.len() - self.key_end()) as u64
     }
 
     /// A hash of all of it.
     pub fn hash(&self) -> u128 {
-        let Lengths { key, media } = self.0.header.header;
-        let lengths = u128::from(key) << 8 | u128::from(media);
-        xxh3_128(&self.0.slice).wrapping_add(lengths)
+        let lengths = u128::from(self.key_length()) << 8 | u128::from(self.media_length());
+        xxh3_128(&self.0[LENGTHS_BYTES..]).wrapping_add(lengths)
     }
 
-    fn key_length(&self) -> usize {
-        usize::from(self.0.header.header.key)
+    fn key_length(&self) -> u16 {
+        u16::from_le_bytes([self.0[0], self.0[1]])
     }
 
-    fn head_length(&self) -> usize {
-        self.key_length() + usize::from(self.0.header.header.media)
+    fn media_length(&self) -> u8 {
+        self.0[2]
+    }
+
+    fn key_end(&self) -> usize {
+        LENGTHS_BYTES + usize::from(self.key_length())
+    }
+
+    fn value_start(&self) -> usize {
+        self.key_end() + usize::from(self.media_length())
     }
 }
 
@@ -111,7 +113,7 @@ struct RecordBytes(Record);
 
 impl AsRef<[u8]> for RecordBytes {
     fn as_ref(&self) -> &[u8] {
-        &self.0.0.slice
+        &self.0.0
     }
 }
 

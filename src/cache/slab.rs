@@ -39,11 +39,11 @@ impl Slot {
     fn history_hash(number: u32, entry: &Entry) -> u128 {
         hash_words([
             2 << 32 | u64::from(number),
-            entry.revision,
-            entry.created_revision,
+            entry.revision.get(),
+            entry.created_revision.get(),
             u64::from(entry.version) << 32 | u64::from(entry.sliding_ms),
-            entry.created_at_ms,
-            entry.modified_at_ms,
+            entry.created_at_ms.get(),
+            entry.modified_at_ms.get(),
             entry.expires_at_ms().unwrap_or(0),
         ])
     }

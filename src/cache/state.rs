@@ -176,7 +176,7 @@ impl Cache {
             let details = KeyDetails {
                 preview: value[..value.len().min(preview_max)].to_vec(),
                 content_type: entry.record.content_type().map(Into::into),
-                modified_at_ms: entry.modified_at_ms,
+                modified_at_ms: entry.modified_at_ms.get(),
                 uses: self.uses(slot),
             };
             (entry.record.to_key(), info(entry), details)
@@ -363,7 +363,7 @@ impl Cache {
 
 fn info(entry: &Entry) -> KeyInfo {
     KeyInfo {
-        revision: entry.revision,
+        revision: entry.revision.get(),
         bytes: entry.record.bytes().len() as u64,
         expires_at_ms: entry.expires_at_ms(),
     }

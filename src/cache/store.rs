@@ -89,7 +89,7 @@ impl Store {
         let mut parts: Vec<Vec<(&[u8], u32)>> = vec![Vec::new(); 1 + clears.len()];
         for (slot, entry) in slab.iter() {
             let key = entry.record.key_bytes();
-            let clear = clears.iter().position(|clear| clear.covers(key, entry.created_revision));
+            let clear = clears.iter().position(|clear| clear.covers(key, entry.created_revision.get()));
             parts[clear.map_or(0, |at| 1 + at)].push((key, slot));
         }
         let mut indexes = Vec::with_capacity(parts.len());
@@ -194,10 +194,10 @@ impl Store {
         let Lifetime { deadline, sliding_ms } = write.lifetime;
         let entry = Entry {
             record: write.record,
-            revision: write.revision,
-            created_revision: write.revision,
-            created_at_ms: write.now_ms,
-            modified_at_ms: write.now_ms,
+            revision: write.revision.into(),
+            created_revision: write.revision.into(),
+            created_at_ms: write.now_ms.into(),
+            modified_at_ms: write.now_ms.into(),
             deadline,
             recency: self.recency_clock,
             rank: 0,
@@ -350,6 +350,14 @@ impl Store {
     /// Inserts what was written into the order of eviction.
     fn insert_written(&mut self) {
         let mut written = std::mem::take(&mut self.written);
+        if self.policies.keeps_place() {
+            // Those that were written again return first, the last of them first: so each finds the neighbours that it had
+            // when it was removed.
+            let is_new = |(_, _, admission): &(u32, Usage, Admission)| *admission != Admission::Rewritten;
+            written.sort_by_key(is_new);
+            let rewritten = written.partition_point(|write| !is_new(write));
+            written[..rewritten].reverse();
+        }
         for (slot, usage, admission) in written.drain(..) {
             let moved = self.policy_of(slot) != self.policies.in_force() && admission == Admission::Rewritten;
             self.insert_into_order(slot, usage, if moved { Admission::Moved } else { admission });
@@ -376,7 +384,7 @@ impl Store {
     /// Moves at most `limit` entries from the orders of other policies to that of the policy in force.
     pub fn move_to_policy(&mut self, limit: usize) {
         for _ in 0..limit {
-            match self.policies.next_to_move() {
+            match self.policies.next_to_move(&self.slab) {
                 Some((policy, slot)) => {
                     let Some(usage) = self.slab.usage(slot) else { return };
                     self.policies.remove(policy, slot, &usage);
@@ -396,7 +404,7 @@ impl Store {
     }
 
     fn insert_into_order(&mut self, slot: u32, usage: Usage, admission: Admission) {
-        let (rank, policy) = self.policies.insert(slot, &usage, admission);
+        let (rank, policy) = self.policies.insert(&self.slab, slot, &usage, admission);
         self.slab.set_usage(slot, Usage { rank, ..usage }, policy.number());
     }
 
@@ -404,7 +412,8 @@ impl Store {
     fn use_entry(&mut self, slot: u32, count: u16) {
         let Some(before) = self.slab.usage(slot) else { return };
         let after = self.used_now(before, count);
-        let (rank, policy) = self.policies.on_use(self.policy_of(slot), slot, &before, &after);
+        let policy = self.policy_of(slot);
+        let (rank, policy) = self.policies.on_use(&self.slab, policy, slot, &before, &after);
         self.slab.set_usage(slot, Usage { rank, ..after }, policy.number());
     }
 

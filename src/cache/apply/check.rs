@@ -58,7 +58,7 @@ impl<'a> Check<'a> {
 
     pub fn condition(&self, found: Lookup<'_>, condition: &Condition) -> Result<(), CommandError> {
         let current = match found {
-            Lookup::Live(_, entry) => Some(entry.revision),
+            Lookup::Live(_, entry) => Some(entry.revision.get()),
             Lookup::Absent | Lookup::Expired(_) => None,
         };
         let holds = match condition {

@@ -21,7 +21,7 @@ pub(super) fn check_lifetime(
     Ok(match found {
         Lookup::Absent | Lookup::Expired(_) => CheckedOp::Nothing(Outcome::NotFound),
         Lookup::Live(_, entry) if entry.lifetime() == lifetime => CheckedOp::Nothing(Outcome::Deadline {
-            revision: entry.revision,
+            revision: entry.revision.get(),
             expires_at_ms: entry.expires_at_ms(),
         }),
         Lookup::Live(slot, _) => CheckedOp::SetLifetime { key, slot, lifetime },

@@ -52,14 +52,18 @@ pub(super) struct Registration {
 pub(in crate::cache) trait EvictionPolicy: Debug + Send + Sync {
     /// Entries in the order.
     fn len(&self) -> u64;
-    /// Inserts an entry and returns its rank.
-    fn insert(&mut self, slot: u32, usage: &Usage, admission: Admission) -> u64;
+    /// Inserts an entry and returns its rank. The slab still has the usage from before.
+    fn insert(&mut self, slab: &Slab, slot: u32, usage: &Usage, admission: Admission) -> u64;
+    /// Whether an entry that is written again keeps its place. Where not, it gets a new one, by its recency.
+    fn keeps_place(&self) -> bool {
+        false
+    }
     /// Removes an entry.
     fn remove(&mut self, slot: u32, usage: &Usage);
     /// An entry was used, which turned `before` into `after`, except for the rank. Returns its rank.
-    fn on_use(&mut self, slot: u32, before: &Usage, after: &Usage) -> u64 {
+    fn on_use(&mut self, slab: &Slab, slot: u32, before: &Usage, after: &Usage) -> u64 {
         self.remove(slot, before);
-        self.insert(slot, after, Admission::Rewritten)
+        self.insert(slab, slot, after, Admission::Rewritten)
     }
     /// Whether a use would change the order; `newer` entries were used since this one.
     fn wants_touch(&self, usage: &Usage, newer: u64) -> bool;
@@ -68,7 +72,7 @@ pub(in crate::cache) trait EvictionPolicy: Debug + Send + Sync {
     /// An entry that [`victim`](Self::victim) returned was removed to make room.
     fn on_evicted(&mut self, _usage: &Usage, _fingerprint: u32) {}
     /// The entry that would be evicted last.
-    fn last(&self) -> Option<u32>;
+    fn last(&self, slab: &Slab) -> Option<u32>;
     /// The entries that are evicted next if nothing is used or written meanwhile, at most `limit`.
     fn next_victims(&self, slab: &Slab, capacity: Capacity, limit: usize) -> Vec<u32>;
     /// Loads what the order knows of these slots into the processor's caches; see [`crate::cache::Cache::prefetch`].

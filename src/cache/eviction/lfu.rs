@@ -7,6 +7,8 @@
 use super::eviction_policy::{
     Admission, Capacity, EvictionContext, EvictionPolicy, PolicyState, Registration,
 };
+use super::lru::recency_in;
+use super::recency_list::{Links, RecencyList};
 use crate::cache::codec::{DecodeError, Decoder, put_u64};
 use crate::cache::entry::Usage;
 use crate::cache::slab::Slab;
@@ -22,7 +24,9 @@ const AGE_MAX: u64 = u64::MAX / 4;
 /// Entries by priority, which is their rank, and among equals by recency.
 #[derive(Debug, Default)]
 struct Lfu {
-    by_priority: BTreeMap<(u64, u64), u32>,
+    links: Links,
+    by_priority: BTreeMap<u64, RecencyList>,
+    len: u64,
     age: Age,
 }
 
@@ -40,21 +44,31 @@ impl PolicyState for Age {
     }
 }
 
+impl Lfu {
+    fn enqueue(&mut self, priority: u64, recency: u64, slot: u32) {
+        self.by_priority.entry(priority).or_default().insert(&mut self.links, recency, slot);
+        self.len += 1;
+    }
+}
+
 impl EvictionPolicy for Lfu {
     fn len(&self) -> u64 {
-        self.by_priority.len() as u64
+        self.len
     }
 
-    fn insert(&mut self, slot: u32, usage: &Usage, _admission: Admission) -> u64 {
+    fn insert(&mut self, _slab: &Slab, slot: u32, usage: &Usage, _admission: Admission) -> u64 {
         let priority = self.age.0.saturating_add(u64::from(usage.frequency));
-        let other = self.by_priority.insert((priority, usage.recency), slot);
-        assert!(other.is_none(), "no two entries share a recency");
+        self.enqueue(priority, usage.recency, slot);
         priority
     }
 
     fn remove(&mut self, slot: u32, usage: &Usage) {
-        let removed = self.by_priority.remove(&(usage.rank, usage.recency));
-        assert!(removed == Some(slot), "only what was inserted is removed");
+        let equals = self.by_priority.get_mut(&usage.rank).expect("only what was inserted is removed");
+        equals.remove(&mut self.links, usage.recency, slot);
+        if equals.len() == 0 {
+            self.by_priority.remove(&usage.rank);
+        }
+        self.len -= 1;
         // The age of entries that were removed says nothing about new ones.
         if self.by_priority.is_empty() {
             self.age = Age::default();
@@ -65,8 +79,8 @@ impl EvictionPolicy for Lfu {
         true
     }
 
-    fn victim(&mut self, _context: &mut EvictionContext<'_>) -> Option<u32> {
-        self.by_priority.first_key_value().map(|(_, &slot)| slot)
+    fn victim(&mut self, context: &mut EvictionContext<'_>) -> Option<u32> {
+        self.by_priority.values().next()?.first(recency_in(context.slab))
     }
 
     fn on_evicted(&mut self, usage: &Usage, _fingerprint: u32) {
@@ -75,16 +89,17 @@ impl EvictionPolicy for Lfu {
         }
     }
 
-    fn last(&self) -> Option<u32> {
-        self.by_priority.last_key_value().map(|(_, &slot)| slot)
+    fn last(&self, slab: &Slab) -> Option<u32> {
+        self.by_priority.values().next_back()?.last(recency_in(slab))
     }
 
-    fn next_victims(&self, _slab: &Slab, _capacity: Capacity, limit: usize) -> Vec<u32> {
-        self.by_priority.values().copied().take(limit).collect()
+    fn next_victims(&self, slab: &Slab, _capacity: Capacity, limit: usize) -> Vec<u32> {
+        let lists = self.by_priority.values();
+        lists.flat_map(|equals| equals.iter(&self.links, recency_in(slab))).take(limit).collect()
     }
 
     fn restore_entry(&mut self, slot: u32, usage: &Usage) -> bool {
-        self.by_priority.insert((usage.rank, usage.recency), slot);
+        self.enqueue(usage.rank, usage.recency, slot);
         usage.rank <= AGE_MAX + u64::from(u16::MAX)
     }
 

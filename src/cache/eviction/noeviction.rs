@@ -23,8 +23,8 @@ impl EvictionPolicy for NoEviction {
         self.0.len()
     }
 
-    fn insert(&mut self, slot: u32, usage: &Usage, admission: Admission) -> u64 {
-        self.0.insert(slot, usage, admission)
+    fn insert(&mut self, slab: &Slab, slot: u32, usage: &Usage, admission: Admission) -> u64 {
+        self.0.insert(slab, slot, usage, admission)
     }
 
     fn remove(&mut self, slot: u32, usage: &Usage) {
@@ -41,8 +41,8 @@ impl EvictionPolicy for NoEviction {
         self.0.victim(context)
     }
 
-    fn last(&self) -> Option<u32> {
-        self.0.last()
+    fn last(&self, slab: &Slab) -> Option<u32> {
+        self.0.last(slab)
     }
 
     fn next_victims(&self, slab: &Slab, capacity: Capacity, limit: usize) -> Vec<u32> {

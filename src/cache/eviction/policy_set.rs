@@ -37,10 +37,15 @@ impl PolicySet {
         self.in_force = policy;
     }
 
+    /// Whether an entry that is written again keeps its place in the order of the policy in force.
+    pub fn keeps_place(&self) -> bool {
+        self.order(self.in_force).keeps_place()
+    }
+
     /// Inserts an entry into the order of the policy in force; returns its rank and that policy.
-    pub fn insert(&mut self, slot: u32, usage: &Usage, admission: Admission) -> (u64, Policy) {
+    pub fn insert(&mut self, slab: &Slab, slot: u32, usage: &Usage, admission: Admission) -> (u64, Policy) {
         let policy = self.in_force;
-        (self.order_mut(policy).insert(slot, usage, admission), policy)
+        (self.order_mut(policy).insert(slab, slot, usage, admission), policy)
     }
 
     /// Removes an entry from the order of a policy.
@@ -50,12 +55,19 @@ impl PolicySet {
 
     /// An entry in the order of `policy` was used, which turned `before` into `after`. It moves to the policy in force
     /// if it is not there; returns its rank and that policy.
-    pub fn on_use(&mut self, policy: Policy, slot: u32, before: &Usage, after: &Usage) -> (u64, Policy) {
+    pub fn on_use(
+        &mut self,
+        slab: &Slab,
+        policy: Policy,
+        slot: u32,
+        before: &Usage,
+        after: &Usage,
+    ) -> (u64, Policy) {
         if policy == self.in_force {
-            return (self.order_mut(policy).on_use(slot, before, after), policy);
+            return (self.order_mut(policy).on_use(slab, slot, before, after), policy);
         }
         self.remove(policy, slot, before);
-        self.insert(slot, after, Admission::Moved)
+        self.insert(slab, slot, after, Admission::Moved)
     }
 
     /// An entry that [`victim`](Self::victim) returned was removed to make room.
@@ -105,9 +117,9 @@ impl PolicySet {
     }
 
     /// The next entry to move, and the policy that has it.
-    pub fn next_to_move(&self) -> Option<(Policy, u32)> {
+    pub fn next_to_move(&self, slab: &Slab) -> Option<(Policy, u32)> {
         let policy = self.left_behind().next()?;
-        Some((policy, self.order(policy).last()?))
+        Some((policy, self.order(policy).last(slab)?))
     }
 
     /// Drops a part of what only policies know that are no longer in force; false when there is none left.
@@ -141,8 +153,10 @@ impl PolicySet {
 
     /// Inserts the entries of a snapshot; false when one cannot be where it says.
     pub fn restore_entries(&mut self, slab: &Slab) -> bool {
-        // By recency, which is how most of them were inserted before.
-        let mut numbers: Vec<(u64, u32)> = slab.iter().map(|(number, e)| (e.recency, number)).collect();
+        // In the order of the numbers by which the policies sort them, so that each comes last.
+        let sorted_by = |number, recency| self.recency_in_rank(slab, number).unwrap_or(recency);
+        let mut numbers: Vec<(u64, u32)> =
+            slab.iter().map(|(number, entry)| (sorted_by(number, entry.recency), number)).collect();
         numbers.sort_unstable();
         numbers.into_iter().all(|(_, number)| {
             let found = policy_of(slab, number).zip(slab.usage(number));

@@ -9,10 +9,11 @@ use super::eviction_policy::{
     Admission, Capacity, EvictionContext, EvictionPolicy, PolicyState, Registration,
 };
 use super::ghost::Ghost;
+use super::recency_list::{Links, RecencyList};
 use crate::cache::codec::{DecodeError, Decoder};
 use crate::cache::entry::Usage;
 use crate::cache::slab::Slab;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::Read;
 
 pub(super) const REGISTRATION: Registration =
@@ -48,51 +49,74 @@ impl Rank {
 /// One queue: slots by the recency with which they joined it.
 #[derive(Debug, Default)]
 struct Queue {
-    slots: BTreeMap<u64, u32>,
+    slots: RecencyList,
     bytes: u64,
 }
 
 impl Queue {
-    fn head(&self) -> Option<u32> {
-        self.slots.first_key_value().map(|(_, &slot)| slot)
+    fn head(&self, slab: &Slab) -> Option<u32> {
+        self.slots.first(queued_in(slab))
     }
 
-    fn tail(&self) -> Option<u32> {
-        self.slots.last_key_value().map(|(_, &slot)| slot)
+    fn tail(&self, slab: &Slab) -> Option<u32> {
+        self.slots.last(queued_in(slab))
     }
+
+    fn iter(&self, links: &Links, slab: &Slab) -> impl Iterator<Item = u32> {
+        self.slots.iter(links, queued_in(slab))
+    }
+}
+
+/// When entries joined the queue in which they are.
+fn queued_in(slab: &Slab) -> impl Fn(u32) -> u64 {
+    |slot| slab.entry(slot).map_or(0, |entry| Rank::unpack(entry.rank).queued)
 }
 
 #[derive(Debug, Default)]
 struct S3Fifo {
+    links: Links,
     small: Queue,
     main: Queue,
     ghost: Ghost,
 }
 
 impl S3Fifo {
-    fn queue(&mut self, rank: Rank) -> &mut Queue {
-        if rank.in_main { &mut self.main } else { &mut self.small }
+    fn queue(&mut self, rank: Rank) -> (&mut Queue, &mut Links) {
+        (if rank.in_main { &mut self.main } else { &mut self.small }, &mut self.links)
     }
 
     fn enqueue(&mut self, slot: u32, rank: Rank, bytes: u64) {
-        let queue = self.queue(rank);
+        let (queue, links) = self.queue(rank);
         queue.bytes += bytes;
-        let other = queue.slots.insert(rank.queued, slot);
-        assert!(other.is_none(), "no two entries joined a queue with the same recency");
+        queue.slots.insert(links, rank.queued, slot);
+    }
+
+    /// The same, for a slot that may have been in the queue just before, at the same place.
+    fn enqueue_again(&mut self, slab: &Slab, slot: u32, rank: Rank, bytes: u64) {
+        let (queue, links) = self.queue(rank);
+        queue.bytes += bytes;
+        queue.slots.insert_again(links, rank.queued, slot, |slot| {
+            let other = Rank::unpack(slab.entry(slot)?.rank);
+            (other.in_main == rank.in_main).then_some(other.queued)
+        });
     }
 
     fn dequeue(&mut self, slot: u32, rank: Rank, bytes: u64) {
-        let queue = self.queue(rank);
-        let removed = queue.slots.remove(&rank.queued);
-        assert!(removed == Some(slot) && queue.bytes >= bytes, "only what was enqueued is dequeued");
+        let (queue, links) = self.queue(rank);
+        queue.slots.remove(links, rank.queued, slot);
+        assert!(queue.bytes >= bytes, "an entry counts no more than its queue");
         queue.bytes -= bytes;
     }
 
     /// Whether the next victim comes from the main queue: when that has more than its part, or the small one is empty.
-    fn is_main_next(&self, capacity: Capacity, small: usize, main: usize, main_bytes: u64) -> bool {
+    fn is_main_next(&self, capacity: Capacity, small: u64, main: u64, main_bytes: u64) -> bool {
         let part = |capacity: u64| capacity - capacity / SMALL_PART;
-        let is_over = main as u64 > part(capacity.entries) || main_bytes > part(capacity.bytes);
+        let is_over = main > part(capacity.entries) || main_bytes > part(capacity.bytes);
         small == 0 || (is_over && main > 0)
+    }
+
+    fn head(&self, slab: &Slab, in_main: bool) -> Option<u32> {
+        if in_main { self.main.head(slab) } else { self.small.head(slab) }
     }
 
     fn is_main_next_now(&self, capacity: Capacity) -> bool {
@@ -107,10 +131,10 @@ fn hits_to_stay(in_main: bool) -> u64 {
 
 impl EvictionPolicy for S3Fifo {
     fn len(&self) -> u64 {
-        (self.small.slots.len() + self.main.slots.len()) as u64
+        self.small.slots.len() + self.main.slots.len()
     }
 
-    fn insert(&mut self, slot: u32, usage: &Usage, admission: Admission) -> u64 {
+    fn insert(&mut self, slab: &Slab, slot: u32, usage: &Usage, admission: Admission) -> u64 {
         let queued = usage.recency;
         let rank = match admission {
             Admission::New { fingerprint } => {
@@ -126,8 +150,16 @@ impl EvictionPolicy for S3Fifo {
                 Rank { queued, in_main: uses_since_new > 0, hits: HITS_MAX.min(uses_since_new) }
             }
         };
-        self.enqueue(slot, rank, usage.bytes);
+        if admission == Admission::Rewritten {
+            self.enqueue_again(slab, slot, rank, usage.bytes);
+        } else {
+            self.enqueue(slot, rank, usage.bytes);
+        }
         rank.pack()
+    }
+
+    fn keeps_place(&self) -> bool {
+        true
     }
 
     fn remove(&mut self, slot: u32, usage: &Usage) {
@@ -135,7 +167,7 @@ impl EvictionPolicy for S3Fifo {
     }
 
     /// A use moves nothing, it is only counted.
-    fn on_use(&mut self, _slot: u32, before: &Usage, after: &Usage) -> u64 {
+    fn on_use(&mut self, _slab: &Slab, _slot: u32, before: &Usage, after: &Usage) -> u64 {
         let rank = Rank::unpack(before.rank);
         let uses = u64::from(after.frequency.saturating_sub(before.frequency)).max(1);
         Rank { hits: HITS_MAX.min(rank.hits + uses), ..rank }.pack()
@@ -148,7 +180,7 @@ impl EvictionPolicy for S3Fifo {
     fn victim(&mut self, context: &mut EvictionContext<'_>) -> Option<u32> {
         for _ in 0..REINSERTS_PER_VICTIM_MAX {
             let from_main = self.is_main_next_now(context.capacity);
-            let slot = if from_main { self.main.head()? } else { self.small.head()? };
+            let slot = self.head(context.slab, from_main)?;
             let usage = context.slab.usage(slot)?;
             let rank = Rank::unpack(usage.rank);
             if *context.reinsert_budget == 0 || rank.hits < hits_to_stay(from_main) {
@@ -163,7 +195,7 @@ impl EvictionPolicy for S3Fifo {
             let usage = Usage { rank: again.pack(), ..usage };
             context.slab.set_usage(slot, usage, REGISTRATION.number);
         }
-        if self.is_main_next_now(context.capacity) { self.main.head() } else { self.small.head() }
+        self.head(context.slab, self.is_main_next_now(context.capacity))
     }
 
     fn on_evicted(&mut self, usage: &Usage, fingerprint: u32) {
@@ -173,25 +205,26 @@ impl EvictionPolicy for S3Fifo {
         }
     }
 
-    fn last(&self) -> Option<u32> {
-        self.main.tail().or_else(|| self.small.tail())
+    fn last(&self, slab: &Slab) -> Option<u32> {
+        self.main.tail(slab).or_else(|| self.small.tail(slab))
     }
 
     fn next_victims(&self, slab: &Slab, capacity: Capacity, limit: usize) -> Vec<u32> {
-        let (mut small, mut main) = (self.small.slots.values(), self.main.slots.values());
-        let (mut smalls, mut mains, mut main_bytes) = (small.len(), main.len(), self.main.bytes);
+        let (mut small, mut main) = (self.small.iter(&self.links, slab), self.main.iter(&self.links, slab));
+        let (mut smalls, mut mains) = (self.small.slots.len(), self.main.slots.len());
+        let mut main_bytes = self.main.bytes;
         // Those that would be reinserted at the end of the main queue, with the uses they have left.
         let mut again = VecDeque::new();
         let (mut next, mut budget) = (Vec::new(), REINSERTS_PER_VICTIM_MAX);
         while next.len() < limit {
             let from_main = self.is_main_next(capacity, smalls, mains, main_bytes);
             let head = if from_main { main.next() } else { small.next() };
-            let head = head.and_then(|&slot| Some((slot, Rank::unpack(slab.usage(slot)?.rank).hits)));
+            let head = head.and_then(|slot| Some((slot, Rank::unpack(slab.usage(slot)?.rank).hits)));
             let Some((slot, hits)) = head.or_else(|| again.pop_front().filter(|_| from_main)) else { break };
             let bytes = slab.usage(slot).map_or(0, |usage| usage.bytes);
             (mains, main_bytes) =
                 if from_main { (mains - 1, main_bytes - bytes) } else { (mains, main_bytes) };
-            smalls -= usize::from(!from_main);
+            smalls -= u64::from(!from_main);
             if budget == 0 || hits < hits_to_stay(from_main) {
                 next.push(slot);
                 budget = REINSERTS_PER_VICTIM_MAX;

@@ -74,11 +74,11 @@ fn put_entry(out: &mut impl Write, entry: &Entry) -> Result<()> {
     put_bytes(out, entry.record.key_bytes())?;
     put_bytes(out, entry.record.content_type_bytes())?;
     put_bytes(out, entry.record.bytes())?;
-    put_u64(out, entry.revision)?;
-    put_u64(out, entry.created_revision)?;
+    put_u64(out, entry.revision.get())?;
+    put_u64(out, entry.created_revision.get())?;
     put_u32(out, entry.version)?;
-    put_u64(out, entry.created_at_ms)?;
-    put_u64(out, entry.modified_at_ms)?;
+    put_u64(out, entry.created_at_ms.get())?;
+    put_u64(out, entry.modified_at_ms.get())?;
     put_option(out, entry.expires_at_ms())?;
     put_u32(out, entry.sliding_ms)?;
     put_u64(out, entry.recency)?;

@@ -16,6 +16,7 @@ use crate::cache::record::Record;
 use crate::cache::slab::{Slab, Slot};
 use crate::cache::store::Store;
 use crate::cache::tombstones::{Scope, Tombstone, Tombstones};
+use crate::cache::u48::U48;
 use crate::cache::{Cache, CacheConfig, Digest, Key, Stats};
 use std::io::{BufReader, Read};
 use std::num::NonZeroU64;
@@ -135,16 +136,25 @@ fn entry(source: &mut Decoder<impl Read>) -> Result<Entry> {
         .ok_or(DecodeError::Damaged("a value is not well formed"))?;
     Ok(Entry {
         record,
-        revision: source.u64()?,
-        created_revision: source.u64()?,
+        revision: u48(source)?,
+        created_revision: u48(source)?,
         version: source.u32()?,
-        created_at_ms: source.u64()?,
-        modified_at_ms: source.u64()?,
+        created_at_ms: u48(source)?,
+        modified_at_ms: u48(source)?,
         deadline: source.option()?.map(deadline).transpose()?,
         sliding_ms: source.u32()?,
         recency: source.u64()?,
         rank: source.u64()?,
     })
+}
+
+fn u48(source: &mut Decoder<impl Read>) -> Result<U48> {
+    let number = source.u64()?;
+    if number <= U48::MAX {
+        Ok(number.into())
+    } else {
+        Err(DecodeError::Damaged("a number is over its limit"))
+    }
 }
 
 fn deadline(ms: u64) -> Result<NonZeroU64> {
