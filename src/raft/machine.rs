@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// Most entries, and about how many bytes of them, that are taken from the log at a time. Less than all that wait would be
 /// answered in parts, and the next batch of proposals would begin with a part of the callers.
-const BATCH_ENTRIES: usize = 256;
+const BATCH_ENTRIES: usize = 1_024;
 const BATCH_BYTES: usize = 256 * 1024;
 /// Bytes copied at a time from a snapshot file of another folder.
 const COPY_BYTES: usize = 1024 * 1024;
