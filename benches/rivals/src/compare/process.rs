@@ -63,6 +63,20 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, log })
     }
 
+    /// The memory that it uses, and used at most: megabytes of a million bytes that are resident.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn resident_mb(&self) -> Result<(f64, f64)> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let megabytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            let kib: f64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+            Some(kib * 1_024.0 / 1e6)
+        };
+        megabytes("VmRSS:").zip(megabytes("VmHWM:")).with_context(|| format!("{}: no memory told", self.name))
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }

@@ -16,6 +16,9 @@ const FIRST: u64 = 2_000;
 const MOST: u64 = 100_000_000;
 const KEYS: u64 = 10_000;
 const VALUE_BYTES: u64 = 128;
+/// Requests sent without waiting for their answers.
+const PIPELINED: usize = 1_000;
+const OK: &str = "+OK\r\n";
 const RUN_LIMIT: Duration = Duration::from_secs(300);
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
@@ -78,6 +81,29 @@ pub async fn load(program: &Path, port: u16, clients: u32, each: u32, settings: 
             "mean": micros("avg_latency_ms"),
         },
     }))
+}
+
+/// Stores so many entries, each with a key and a value as long as those of `lockstep bench`.
+///
+/// # Errors
+/// The server goes away, or refuses one.
+pub async fn fill(port: u16, entries: u32) -> Result<()> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let value = "v".repeat(usize::try_from(VALUE_BYTES)?);
+    for first in (0..entries).step_by(PIPELINED) {
+        let keys = first..entries.min(first.saturating_add(u32::try_from(PIPELINED)?));
+        let expected = OK.repeat(keys.len());
+        let requests: String = keys
+            .map(|key| format!("*3\r\n$3\r\nSET\r\n$16\r\nbench-{key:010}\r\n${VALUE_BYTES}\r\n{value}\r\n"))
+            .collect();
+        stream.write_all(requests.as_bytes()).await?;
+        let mut answers = vec![0; expected.len()];
+        tokio::time::timeout(RUN_LIMIT, stream.read_exact(&mut answers)).await.context("Redis hangs")??;
+        if answers != expected.as_bytes() {
+            bail!("Redis refused a key: {}", String::from_utf8_lossy(&answers[..answers.len().min(80)]));
+        }
+    }
+    Ok(())
 }
 
 /// Requests that fill so many seconds.

@@ -193,7 +193,7 @@ impl Sample {
     }
 }
 
-/// What a report says of a metric: operations or requests a second, or microseconds.
+/// What a report says of a metric: operations or requests a second, microseconds, or megabytes.
 pub fn value(report: &Value, metric: Metric) -> Option<f64> {
     match metric {
         Metric::PerSecond => {
@@ -201,6 +201,8 @@ pub fn value(report: &Value, metric: Metric) -> Option<f64> {
         }
         Metric::P50 => report["latency_us"]["p50"].as_f64(),
         Metric::P99 => report["latency_us"]["p99"].as_f64(),
+        Metric::Memory => report["resident_mb"].as_f64(),
+        Metric::MemoryPeak => report["resident_peak_mb"].as_f64(),
         // The report does not know what lies between the members.
         Metric::RoundTrips => None,
     }

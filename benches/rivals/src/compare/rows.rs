@@ -128,6 +128,10 @@ pub enum Work {
     Form,
     /// How long a write takes that is sent when the leader is killed. What is measured afterwards has a member less.
     Failover,
+    /// The memory of the largest process once all hold so many entries.
+    Hold {
+        entries: u32,
+    },
     /// Through a library, in the process of the load.
     Write {
         callers: u32,
@@ -167,6 +171,7 @@ impl std::fmt::Display for Work {
                 write!(f, "{} get, {clients}, {place}", level.name())
             }
             Self::Batch { clients, each } => write!(f, "{clients} x {each} puts"),
+            Self::Hold { entries } => write!(f, "hold {entries}"),
             Self::Form => f.write_str("form"),
             Self::Failover => f.write_str("failover"),
             Self::Write { callers, flush } => write!(f, "write, {callers}, flush {}", flush.name()),
@@ -183,6 +188,9 @@ pub enum Metric {
     P99,
     /// The median latency, in round trips between the members.
     RoundTrips,
+    /// Resident megabytes, and how many there were at most.
+    Memory,
+    MemoryPeak,
 }
 
 impl Metric {
@@ -192,6 +200,8 @@ impl Metric {
             Self::P50 => "p50",
             Self::P99 => "p99",
             Self::RoundTrips => "round trips",
+            Self::Memory => "resident",
+            Self::MemoryPeak => "at most",
         }
     }
 }
@@ -240,7 +250,7 @@ pub struct Comparison {
 /// row compares Lockstep also with another build of it.
 pub fn chosen(names: &[String], before: bool) -> Vec<Comparison> {
     let is_chosen = |row: &&Row| match names {
-        [] => row.ours.setup.link.is_loopback() && row.name != "elections",
+        [] => row.ours.setup.link.is_loopback() && !["elections", "memory-3m"].contains(&row.name),
         names => names.iter().any(|name| name == row.name),
     };
     let compared = |row: &'static Row| {

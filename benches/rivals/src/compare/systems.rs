@@ -23,6 +23,10 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
 /// How much longer a measurement may take than its load: filling keys in, starting and stopping nodes.
 const SLACK: Duration = Duration::from_secs(120);
+/// How long it may take to store millions of entries.
+const FILL_LIMIT: Duration = Duration::from_secs(600);
+/// How long the memory may take to settle: snapshots end, and the allocators give back what is free.
+const SETTLE: Duration = Duration::from_secs(10);
 const NODES: u16 = 3;
 
 /// The programs, as far as they are here.
@@ -287,6 +291,7 @@ impl<'a> Running<'a> {
         match work {
             Work::Form => return Ok(took(self.formed_after)),
             Work::Failover => return self.fail_over().await.map(took),
+            Work::Hold { entries } => return self.hold(entries).await,
             _ => {}
         }
         let report = match self.setup.system {
@@ -299,6 +304,30 @@ impl<'a> Running<'a> {
         };
         self.all_run()?;
         Ok(report)
+    }
+
+    /// Stores so many entries of 16 and 128 bytes, and looks at the memory of the processes.
+    async fn hold(&mut self, entries: u32) -> Result<Value> {
+        match self.setup.system {
+            System::Lockstep | System::Before => {
+                let room = format!("{{\"capacity_entries\":{}}}", 2 * entries);
+                ask(&self.urls[0], "PUT /v1/config", &room).await?;
+                let mut fill = command(&self.tools.lockstep_of(self.setup.system));
+                fill.args(["bench", "get", "--url", &self.urls[0], "--connections", "1", "--json"]);
+                fill.args(["--keys", &entries.to_string(), "--seconds", "0.1", "--warm-up", "0"]);
+                self.run_for(fill, FILL_LIMIT).await?;
+            }
+            System::Redis => redis::fill(*self.ports.first().context("Redis does not run")?, entries).await?,
+            _ => bail!("not for this system"),
+        }
+        tokio::time::sleep(SETTLE).await;
+        self.all_run()?;
+        let (mut resident, mut peak) = (0.0_f64, 0.0_f64);
+        for process in &self.processes {
+            let (now, most) = process.resident_mb()?;
+            (resident, peak) = (resident.max(now), peak.max(most));
+        }
+        Ok(serde_json::json!({ "entries": entries, "resident_mb": resident, "resident_peak_mb": peak }))
     }
 
     /// Kills the leader and writes to another member.
@@ -344,7 +373,9 @@ impl<'a> Running<'a> {
             Work::Put { clients, leader } => ("put", clients, leader),
             Work::Get { clients, leader, .. } => ("get", clients, leader),
             Work::Batch { clients, .. } => ("batch", clients, true),
-            Work::Write { .. } | Work::Form | Work::Failover => bail!("not for `lockstep bench`"),
+            Work::Write { .. } | Work::Form | Work::Failover | Work::Hold { .. } => {
+                bail!("not for `lockstep bench`")
+            }
         };
         let to = match (self.setup.system, leader) {
             (System::Baseline, _) => "server",
@@ -418,6 +449,10 @@ impl<'a> Running<'a> {
     /// Runs a load generator; its report is on the last line.
     async fn run(&self, load: Command) -> Result<Value> {
         let limit = Duration::from_secs_f64(self.settings.seconds + self.settings.warm_up) + SLACK;
+        self.run_for(load, limit).await
+    }
+
+    async fn run_for(&self, load: Command, limit: Duration) -> Result<Value> {
         let text = output(load, limit).await?;
         let last = text.lines().last().unwrap_or_default();
         serde_json::from_str(last).with_context(|| format!("not a report: {last}"))

@@ -17,7 +17,7 @@ pub fn table(about: &Value, lines: &[Line]) -> String {
     for line in lines {
         let title = match line.metric {
             Metric::PerSecond => line.title.to_owned(),
-            Metric::P50 | Metric::P99 | Metric::RoundTrips => {
+            Metric::P50 | Metric::P99 | Metric::RoundTrips | Metric::Memory | Metric::MemoryPeak => {
                 format!("{}: {}", line.title, line.metric.name())
             }
         };
@@ -37,7 +37,7 @@ pub fn table(about: &Value, lines: &[Line]) -> String {
         }
     }
     text.push_str(
-        "\nMedians of the rounds; ratios are taken within a round. Of latencies, less is better.\n",
+        "\nMedians of the rounds; ratios are taken within a round. Of latencies and memory, less is better.\n",
     );
     for (number, remark) in remarks.iter().enumerate() {
         let _ = writeln!(text, "[{}] {remark}", number + 1);
@@ -102,6 +102,7 @@ pub fn amount(figure: f64, metric: Metric) -> String {
         Metric::P50 | Metric::P99 if figure < 1_000.0 => format!("{figure:.0} us"),
         Metric::P50 | Metric::P99 => format!("{:.2} ms", figure / 1_000.0),
         Metric::RoundTrips => format!("{figure:.2}"),
+        Metric::Memory | Metric::MemoryPeak => format!("{} MB", grouped(figure)),
     }
 }
 
@@ -120,6 +121,9 @@ fn grouped(figure: f64) -> String {
 
 /// What one measurement brought, in a few words.
 pub fn in_words(report: &Value) -> String {
+    if let Some(megabytes) = value(report, Metric::Memory) {
+        return amount(megabytes, Metric::Memory);
+    }
     let part = |metric| value(report, metric).map_or_else(|| "?".into(), |figure| amount(figure, metric));
     let mut text =
         format!("{}, p50 {}, p99 {}", part(Metric::PerSecond), part(Metric::P50), part(Metric::P99));

@@ -35,6 +35,7 @@ const LATENCY: &[Metric] = &[Metric::P50, Metric::P99];
 const PUT_1: Work = put(1, true);
 const PUT_64: Work = put(64, true);
 const PUT_256: Work = put(256, true);
+const HOLD_3M: Work = Work::Hold { entries: 3_000_000 };
 /// The only read the baseline server knows.
 const BASELINE_GET: Work = get(Level::Linearizable, true);
 
@@ -237,6 +238,13 @@ pub const ROWS: &[Row] = &[
     election!("write after kill -9, 100 ms", RTT_100_MS, Work::Failover),
     election!("a cluster forms, 200 ms, jitter 20 %", RTT_200_MS, Work::Form),
     election!("write after kill -9, 200 ms, jitter 20 %", RTT_200_MS, Work::Failover),
+    Row {
+        name: "memory-3m",
+        title: "memory, 3,000,000 entries",
+        metrics: &[Metric::Memory, Metric::MemoryPeak],
+        ours: plain(System::Lockstep, HOLD_3M),
+        rivals: &[plain(System::Redis, HOLD_3M)],
+    },
     Row {
         name: "steady-200ms",
         title: "PUT, 16, leader, 200 ms, jitter 20 %",
