@@ -13,6 +13,8 @@ const CHUNK_SLOTS: usize = 512;
 /// A chunk with fewer slots is joined with a neighbour, if both together have at most `JOINED_SLOTS_MAX`.
 const CHUNK_SLOTS_MIN: usize = CHUNK_SLOTS / 4;
 const JOINED_SLOTS_MAX: usize = CHUNK_SLOTS / 4 * 3;
+/// A chunk grows by so many slots: doubling its memory would leave a third of it unused.
+const CHUNK_STEP: usize = CHUNK_SLOTS / 16;
 
 #[derive(Debug, Default)]
 pub(super) struct KeyIndex {
@@ -34,15 +36,10 @@ struct Position {
 impl KeyIndex {
     /// Builds the index from slots in the order of their keys.
     pub fn of_sorted(slots: &[u32]) -> Self {
-        let chunk = |slots: &[u32]| {
-            let mut chunk = Vec::with_capacity(CHUNK_SLOTS);
-            chunk.extend_from_slice(slots);
-            chunk
-        };
         let mut hints = Hints::default();
         hints.fit(slots.len() as u64);
         Self {
-            chunks: slots.chunks(JOINED_SLOTS_MAX).map(chunk).collect(),
+            chunks: slots.chunks(JOINED_SLOTS_MAX).map(<[u32]>::to_vec).collect(),
             len: slots.len() as u64,
             hints,
             hints_from: 0,
@@ -81,19 +78,19 @@ impl KeyIndex {
         self.hints.fit(self.len);
         self.hints.set(key, slot);
         if self.chunks.is_empty() {
-            self.chunks.push(Vec::with_capacity(CHUNK_SLOTS));
+            self.chunks.push(Vec::new());
         }
         if self.chunks[chunk].len() < CHUNK_SLOTS {
-            self.chunks[chunk].insert(at, slot);
+            insert_into(&mut self.chunks[chunk], at, slot);
             return;
         }
         // Keys that are inserted in ascending order leave full chunks behind.
         let at_the_end = chunk + 1 == self.chunks.len() && at == CHUNK_SLOTS;
         let middle = if at_the_end { CHUNK_SLOTS } else { CHUNK_SLOTS / 2 };
-        let mut upper = Vec::with_capacity(CHUNK_SLOTS);
-        upper.extend(self.chunks[chunk].drain(middle..));
+        let mut upper = self.chunks[chunk].split_off(middle);
+        self.chunks[chunk].shrink_to(middle + CHUNK_STEP);
         let (half, at) = if at < middle { (&mut self.chunks[chunk], at) } else { (&mut upper, at - middle) };
-        half.insert(at, slot);
+        insert_into(half, at, slot);
         self.chunks.insert(chunk + 1, upper);
     }
 
@@ -160,8 +157,7 @@ impl KeyIndex {
         }
         let slots = &mut self.chunks[chunk];
         if at < slots.len() {
-            let mut upper = Vec::with_capacity(CHUNK_SLOTS);
-            upper.extend(slots.drain(at..));
+            let upper = slots.split_off(at);
             self.chunks.insert(chunk + 1, upper);
         }
         chunk + 1
@@ -184,6 +180,7 @@ impl KeyIndex {
         let fits = lengths.iter().sum::<usize>() <= JOINED_SLOTS_MAX;
         if fits {
             let next = self.chunks.remove(chunk + 1);
+            self.chunks[chunk].reserve_exact(next.len() + CHUNK_STEP);
             self.chunks[chunk].extend(next);
         }
         fits
@@ -210,6 +207,13 @@ impl KeyIndex {
         let found = self.chunks[chunk].binary_search_by(|&slot| compare(slot));
         found.map(|at| Position { chunk, at }).map_err(|at| Position { chunk, at })
     }
+}
+
+fn insert_into(chunk: &mut Vec<u32>, at: usize, slot: u32) {
+    if chunk.len() == chunk.capacity() {
+        chunk.reserve_exact(CHUNK_STEP);
+    }
+    chunk.insert(at, slot);
 }
 
 /// The first key after all that start with a prefix; `None` where there can be none.

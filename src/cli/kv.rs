@@ -198,14 +198,15 @@ async fn keys(args: KeysArgs) -> Result<()> {
             break None;
         }
     };
-    if next.is_some() && !output.json {
-        eprintln!("there are more: raise --limit");
-    }
     if found.is_empty() && !output.json {
         return Ok(());
     }
     let listed = || found.iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>().join("\n");
-    output.print(&json!({"keys": found, "next": next}), listed)
+    output.print(&json!({"keys": found, "next": next}), listed)?;
+    if let Some(last) = next.filter(|_| !output.json) {
+        eprintln!("there are more: raise --limit, or go on with --after {last}");
+    }
+    Ok(())
 }
 
 async fn batch(args: BatchArgs) -> Result<()> {

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 
 #[derive(Debug, Args)]
 pub struct GetArgs {
+    /// The key
     pub key: String,
     /// Consistency of the read: linearizable, lease or stale
     #[arg(long, default_value = "linearizable", value_parser = parse_consistency)]
@@ -17,6 +18,7 @@ pub struct GetArgs {
 
 #[derive(Debug, Args)]
 pub struct PutArgs {
+    /// The key
     pub key: String,
     /// The value; `-` reads standard input
     #[arg(allow_negative_numbers = true)]
@@ -69,6 +71,7 @@ pub struct DelArgs {
 
 #[derive(Debug, Args)]
 pub struct IncrArgs {
+    /// The key
     pub key: String,
     /// Number to add
     #[arg(default_value_t = 1, allow_negative_numbers = true)]
@@ -120,6 +123,7 @@ pub struct BatchArgs {
 
 #[derive(Debug, Args)]
 pub struct ExpireArgs {
+    /// The key
     pub key: String,
     /// TTL from now on, in milliseconds
     pub ttl_ms: u64,
@@ -132,6 +136,7 @@ pub struct ExpireArgs {
 
 #[derive(Debug, Args)]
 pub struct PersistArgs {
+    /// The key
     pub key: String,
     #[command(flatten)]
     pub target: Target,

@@ -136,8 +136,9 @@ impl Cluster {
         if let Some(earlier) = earlier.filter(|&earlier| earlier != port) {
             // Its members know each other by their addresses.
             let shown = folder.path.display();
-            let reason =
-                format!("the cluster in {shown} lives on another port: start it with --port {earlier}");
+            let reason = format!(
+                "the cluster in {shown} keeps port {earlier}: start it without --port, or a new one with --data-dir"
+            );
             return Err(Usage(reason).into());
         }
         let address = |i: u16, above: u16| format!("127.0.0.1:{}", port + above + i);

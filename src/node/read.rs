@@ -162,10 +162,17 @@ impl Inner {
                 Err(_) => "no majority confirmed the read in time".into(),
             };
             if Instant::now() + RETRY_PAUSE >= patience {
-                return Err(NodeError::Unavailable(reason));
+                return Err(self.unavailable(reason));
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
+    }
+
+    /// A request that this node gives up. Without a majority, that is what its client must know, whichever of its
+    /// consequences came up last.
+    pub(super) fn unavailable(&self, reason: String) -> NodeError {
+        let no_majority = || "no majority of the voters answers this node".into();
+        NodeError::Unavailable(if self.audit.health.has_majority() { reason } else { no_majority() })
     }
 
     async fn try_read_index(&self, lease: bool) -> Result<u64, NodeError> {

@@ -100,11 +100,7 @@ impl Inner {
                 Err(ProposeError::NotProposed(reason)) => reason,
             };
             if Instant::now() + RETRY_PAUSE >= deadlines.propose {
-                let reason = match self.audit.health.has_majority() {
-                    true => reason,
-                    false => "no majority of the voters answers this node".into(),
-                };
-                return Err(NodeError::Unavailable(reason));
+                return Err(self.unavailable(reason));
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }

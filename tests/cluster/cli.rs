@@ -189,7 +189,7 @@ async fn up_runs_a_cluster_and_resumes_it() {
         let other_port = if port == "20000" { "21000" } else { "20000" };
         let (code, _, error) = run(&["up", "--data-dir", folder.to_str().unwrap(), "--port", other_port]);
         assert_eq!(code, 2, "{error}");
-        assert!(error.contains(&format!("--port {port}")), "{error}");
+        assert!(error.contains(&format!("keeps port {port}")), "{error}");
         let pids = nodes.iter().map(|node| node["pid"].as_i64().unwrap());
         for pid in pids {
             // SAFETY: signal 0 only asks whether the process is there.

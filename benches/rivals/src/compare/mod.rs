@@ -1,5 +1,6 @@
 //! The comparison: every system in turn, several rounds, and how they stand to each other in each.
 
+mod http;
 mod machine;
 mod plot;
 mod process;

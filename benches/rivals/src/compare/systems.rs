@@ -1,5 +1,6 @@
 //! Starting a system, putting load on it, stopping it.
 
+use super::http::{ask, is_ready};
 use super::process::{Process, command, find, output};
 use super::redis;
 use super::relay::Relay;
@@ -13,13 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// How long a system may take to be ready.
 const READY_LIMIT: Duration = Duration::from_secs(60);
-/// How long a node may take to tell whether it is ready.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
 /// How much longer a measurement may take than its load: filling keys in, starting and stopping nodes.
 const SLACK: Duration = Duration::from_secs(120);
@@ -470,36 +467,6 @@ impl<'a> Running<'a> {
 fn took(took: Duration) -> Value {
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     serde_json::json!({ "requests": 1, "latency_us": { "p50": micros, "p99": micros } })
-}
-
-/// Whether a node can serve.
-///
-/// # Errors
-/// A sentence why not.
-async fn is_ready(url: &str) -> Result<()> {
-    ask(url, "GET /readyz", "").await.map(drop)
-}
-
-/// Sends a request, and returns the answer.
-///
-/// # Errors
-/// There is none in time, or its status is not that of a success.
-async fn ask(url: &str, request: &str, body: &str) -> Result<String> {
-    let address = url.trim_start_matches("http://");
-    let length = body.len();
-    let head =
-        format!("{request} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}");
-    let asking = async {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        anyhow::Ok(answer)
-    };
-    let answer = tokio::time::timeout(ANSWER_LIMIT, asking).await.context("no answer in time")??;
-    let status = answer.lines().next().unwrap_or_default();
-    let is_success = status.split(' ').nth(1).is_some_and(|code| code.starts_with('2'));
-    if is_success { Ok(answer) } else { bail!("{url}: {status}") }
 }
 
 /// The first port at or above `from` such that all at these distances are free.
