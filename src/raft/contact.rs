@@ -31,8 +31,8 @@ struct Heard {
     waits_since: Instant,
     voted_at: Option<Instant>,
     gave_way_at: Option<Instant>,
-    /// This node as a candidate, from when it asks the others for pre-votes until one of them refuses.
-    candidate: Option<Rank>,
+    /// This node as a candidate, and since when it asks the others for pre-votes; until one of them refuses.
+    candidate: Option<(Instant, Rank)>,
 }
 
 /// Which of two candidates is elected if both ask at the same time: the one with the longer log, or the higher number.
@@ -102,23 +102,26 @@ impl Contact {
             return None;
         }
         let this = self.clone();
+        // Before it is decided, too: until then it may promise nobody else to vote for it.
+        this.note_vote();
         let deciding = tokio::spawn(async move {
             let decided = decide.await;
-            let now = Instant::now();
-            {
-                let mut heard = this.heard();
-                (heard.waits_since, heard.voted_at) = (now, Some(now));
-            }
+            this.note_vote();
             drop(promised_until);
             decided
         });
         deciding.await.ok()
     }
 
-    /// This node asks the others whether they would vote for it. Until one of them refuses, it says no to a lower candidate,
-    /// so that at most one of those that ask at the same time raises the term.
+    fn note_vote(&self) {
+        let (now, mut heard) = (Instant::now(), self.heard());
+        (heard.waits_since, heard.voted_at) = (now, Some(now));
+    }
+
+    /// This node asks the others whether they would vote for it. Until one of them refuses, and no longer than an election
+    /// takes, it says no to a lower candidate, so that at most one of those that ask at the same time raises the term.
     pub fn ask(&self, request: &WireVoteRequest) {
-        self.heard().candidate = Some(Rank::from(request));
+        self.heard().candidate = Some((Instant::now(), Rank::from(request)));
     }
 
     /// This node no longer asks, or one of the others has refused, and may itself be what can be elected.
@@ -136,7 +139,9 @@ impl Contact {
         let is_within = |at: Option<Instant>, time| at.is_some_and(|at| now.duration_since(at) < time);
         // The node that it voted for, itself or another one, is about to be elected.
         if is_within(heard.voted_at, self.timing.election_time())
-            || heard.candidate.is_some_and(|mine| mine > Rank::from(request))
+            || heard.candidate.is_some_and(|(since, mine)| {
+                is_within(Some(since), self.timing.election_time()) && mine > Rank::from(request)
+            })
         {
             return false;
         }
@@ -228,7 +233,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn of_two_that_ask_at_the_same_time_the_lower_one_gives_way() {
-        let (contact, _) = contact(None);
+        let (contact, timing) = contact(None);
         tokio::time::advance(Duration::from_secs(1)).await;
         let asked_at = Instant::now();
         contact.ask(&request(2, 7));
@@ -239,6 +244,13 @@ mod tests {
         assert!(contact.waits_since() > asked_at, "it has given way");
         contact.stop_asking();
         assert!(contact.would_vote_for(&request(1, 7)), "once somebody has refused");
+        contact.ask(&request(2, 7));
+        assert!(!contact.would_vote_for(&request(1, 7)));
+        tokio::time::advance(timing.election_time()).await;
+        assert!(
+            contact.would_vote_for(&request(1, 7)),
+            "the others are silent, and the lower one may reach more"
+        );
         contact.ask(&request(2, 7));
         assert!(contact.would_vote_for(&request(1, 8)), "a longer log");
     }
