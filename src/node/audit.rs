@@ -97,6 +97,7 @@ pub(super) async fn audit_loop(inner: Weak<Inner>) {
         let Some(node) = inner.upgrade() else { return };
         let status = node.consensus.status();
         let round = ask_all(&node, &status).await;
+        node.consensus.forget_removed_nodes();
         keep_connected(&node, &status);
         health_tracker.record(&node, &status, &round);
         node.other_clusters.record_round(&round);
@@ -133,7 +134,6 @@ fn judge(comparisons: &[Comparison]) -> Option<u64> {
 /// Keeps the connections for writes and for log entries open that this node does not use now. If it or another node takes
 /// over from the leader, dialling first would take several round trips.
 fn keep_connected(node: &Arc<Inner>, status: &RaftStatus) {
-    node.consensus.forget_removed_nodes();
     let me = node.identity.node_id;
     for member in status.members.iter().filter(|member| member.id != me) {
         for lane in [Lane::Forward, Lane::Append] {

@@ -102,7 +102,7 @@ impl Contact {
             return None;
         }
         let this = self.clone();
-        // Before it is decided, too: until then it may promise nobody else to vote for it.
+        // Before it is decided, too: meanwhile it tells no other candidate that it would vote for it.
         this.note_vote();
         let deciding = tokio::spawn(async move {
             let decided = decide.await;

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 /// About how long `apply` keeps readers waiting at most. Most entries take a microsecond, those that expire, free or evict a
 /// lot take a millisecond each.
 const LOCK_TIME_MAX: Duration = Duration::from_millis(1);
+/// How many small entries are applied between two looks at the clock.
 const ENTRIES_BETWEEN_LOOKS: usize = 4;
 
 /// The replicated state, and a channel that announces the applied index.
@@ -198,7 +199,7 @@ impl Replica {
             latest_ms = latest_ms.max(entry.at_ms());
             let is_small = entry.is_small();
             responses.push(state.apply(entry, &mut changes));
-            // A look at the clock takes a part of the time that a small entry takes.
+            // A look takes a part of the time that a small entry takes.
             let is_due = !is_small || responses.len().is_multiple_of(ENTRIES_BETWEEN_LOOKS);
             if is_due && begun.elapsed() >= LOCK_TIME_MAX {
                 break;

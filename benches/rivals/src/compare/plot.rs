@@ -57,9 +57,7 @@ pub fn plot(lines: &[Line]) -> String {
 fn panel(body: &mut String, line: &Line, top: f64) -> f64 {
     let better = match line.metric {
         Metric::PerSecond => "per second".to_owned(),
-        Metric::P50 | Metric::P99 | Metric::RoundTrips | Metric::Memory | Metric::MemoryPeak => {
-            format!("{}, shorter is better", line.metric.name())
-        }
+        metric => format!("{}, shorter is better", metric.name()),
     };
     let _ = writeln!(
         body,

@@ -17,9 +17,7 @@ pub fn table(about: &Value, lines: &[Line]) -> String {
     for line in lines {
         let title = match line.metric {
             Metric::PerSecond => line.title.to_owned(),
-            Metric::P50 | Metric::P99 | Metric::RoundTrips | Metric::Memory | Metric::MemoryPeak => {
-                format!("{}: {}", line.title, line.metric.name())
-            }
+            metric => format!("{}: {}", line.title, metric.name()),
         };
         let ours = shown(&line.ours, line.metric, &mut remarks);
         if line.rivals.is_empty() {
