@@ -3,6 +3,8 @@
 //! `cargo bench --bench hot [-- FILTER]`. criterion compares each with the last run, or with one that was kept by
 //! `--save-baseline NAME` and is named by `--baseline NAME`, and says whether a difference is more than noise.
 
+#[path = "../src/allocator.rs"]
+mod allocator;
 #[path = "hot/apply.rs"]
 mod apply;
 #[path = "hot/codec.rs"]
@@ -11,11 +13,10 @@ mod codec;
 mod storage;
 
 use criterion::{criterion_group, criterion_main};
-use mimalloc::MiMalloc;
 
 /// As in the program.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 criterion_group!(benches, apply::all, codec::all, storage::all);
 criterion_main!(benches);

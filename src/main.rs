@@ -1,13 +1,14 @@
 //! The `lockstep` program: reads its arguments and runs one command.
 
+mod allocator;
+
+use allocator::Allocator;
 use clap::Parser;
 use lockstep::cli::{Cli, run};
-use mimalloc::MiMalloc;
 use std::process::ExitCode;
 
-/// A request allocates many small pieces, and some are freed on another thread: what this allocator is made for.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 /// What other cache servers read from the environment, too.
 const CACHE_SERVER_VARIABLES: [&str; 5] =

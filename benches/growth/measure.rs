@@ -23,6 +23,8 @@ pub struct Sample {
     pub put: Value,
     /// What an entry took, on each node.
     pub bytes_per_entry: Vec<f64>,
+    /// Bytes that each node had the disk write for each byte of a value that was put.
+    pub bytes_written: Vec<f64>,
     /// How far each node's snapshot moved while puts were measured, in log entries.
     pub snapshots_moved: Vec<u64>,
 }
@@ -58,12 +60,16 @@ pub async fn measure(row: &Row, load: Load, folder: &Path) -> Result<Sample, Str
         }
     };
     let before = snapshots(&cluster).await;
+    let (stored, written) = (puts(&cluster).await, cluster.nodes.iter().map(written).collect::<Vec<_>>());
     let _idle = idle(row.idle, &cluster);
     let keys = if row.asks == Asks::NewKeys { NEW_KEYS } else { row.entries };
     let put = bench(with("put", keys, load, "")).await?;
     let after = snapshots(&cluster).await;
     let snapshots_moved = after.iter().zip(&before).map(|(after, before)| after - before).collect();
-    Ok(Sample { get, put, bytes_per_entry, snapshots_moved })
+    let put_bytes = (puts(&cluster).await - stored) as f64 * f64::from(row.value_bytes);
+    let pairs = cluster.nodes.iter().map(self::written).zip(written);
+    let bytes_written = pairs.map(|(after, before)| (after - before) as f64 / put_bytes).collect();
+    Ok(Sample { get, put, bytes_per_entry, bytes_written, snapshots_moved })
 }
 
 /// Runs the program with these arguments; its report.
@@ -81,6 +87,19 @@ fn resident(node: &Node) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", node.pid())).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1_024
+}
+
+/// Bytes that a node had the disk write so far.
+fn written(node: &Node) -> u64 {
+    let counts = std::fs::read_to_string(format!("/proc/{}/io", node.pid())).expect("it runs");
+    let line = counts.lines().find_map(|line| line.strip_prefix("write_bytes: ")).expect("it is counted");
+    line.parse().expect("a number")
+}
+
+/// Values put so far.
+async fn puts(cluster: &Cluster) -> u64 {
+    let status = cluster.status(&cluster.nodes[0]).await;
+    status["cache"]["counts"]["puts"].as_u64().expect("a number")
 }
 
 /// The index of each node's snapshot.

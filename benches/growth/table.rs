@@ -15,8 +15,8 @@ pub struct Measured {
 const BYTES_MIN: u64 = 10_000_000;
 
 const HEAD: &str = "
-                                GET                                     PUT                        bytes
-row             requests/s  ratio       p50       p99  requests/s  ratio       p50       p99   longest  an entry";
+                                GET                                     PUT                        bytes   written
+row             requests/s  ratio       p50       p99  requests/s  ratio       p50       p99   longest  an entry    a byte";
 
 pub fn print(all: &[Measured]) {
     println!("{HEAD}");
@@ -44,6 +44,8 @@ pub fn print(all: &[Measured]) {
         let tells = row.entries * u64::from(row.value_bytes) >= BYTES_MIN;
         let bytes = of_row.iter().flat_map(|(_, sample)| sample.bytes_per_entry.iter().copied());
         line += &cell(10, median(bytes.collect()).filter(|_| tells), |bytes| format!("{bytes:.0}"));
+        let written = of_row.iter().flat_map(|(_, sample)| sample.bytes_written.iter().copied());
+        line += &cell(10, median(written.collect()), |bytes| format!("{bytes:.2}"));
         println!("{line}");
     }
     for remark in all.iter().flat_map(remarks) {
@@ -59,10 +61,11 @@ pub fn json(all: &[Measured]) -> Value {
             "value_bytes": row.value_bytes, "settings": row.settings, "idle": row.idle,
         });
         match sample {
-            Ok(Sample { get, put, bytes_per_entry, snapshots_moved }) => {
+            Ok(Sample { get, put, bytes_per_entry, bytes_written, snapshots_moved }) => {
                 object["get"] = json!(get);
                 object["put"] = put.clone();
                 object["bytes_per_entry"] = json!(bytes_per_entry);
+                object["bytes_written"] = json!(bytes_written);
                 object["snapshots_moved"] = json!(snapshots_moved);
             }
             Err(error) => object["error"] = json!(error),

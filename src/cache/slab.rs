@@ -8,8 +8,11 @@ use super::entry::{Entry, Usage, entry_cost};
 use super::record::Record;
 use std::sync::Arc;
 
-/// Slots in a page: few enough that the copy after a snapshot is cheap, and enough that there are few pages.
-pub(super) const PAGE_SLOTS: usize = 64;
+/// Slots in a page: few enough that the copy after a snapshot is cheap, and enough that there are few pages. With its
+/// reference count a page has just under 4 KiB, which no allocator rounds up.
+pub(super) const PAGE_SLOTS: usize = 50;
+
+const _: () = assert!(size_of::<SlotPage>() + 2 * size_of::<usize>() <= 4096);
 
 type SlotPage = [Slot; PAGE_SLOTS];
 

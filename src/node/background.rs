@@ -18,8 +18,6 @@ use std::sync::Weak;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// A log of up to so many bytes is never compacted for its size, however small the cache is.
-const LOG_BYTES_MIN: u64 = 64 << 20;
 /// Timeout of a request for a node's log time.
 const CLOCK_TIMEOUT: Duration = Duration::from_millis(300);
 /// How long a new leader that does not know the log time waits for nodes that do not answer. After that it treats them
@@ -230,16 +228,15 @@ pub(super) async fn update_own_record(inner: Weak<Inner>) {
     }
 }
 
-/// Takes a snapshot when the log is larger than half of the cache, and purges what the snapshot covers. So the size of
-/// the log stays proportional to that of the cache, and snapshots write about twice the bytes of the log.
+/// Takes a snapshot when the log is too large for the cache that it would restore, and purges what the snapshot covers. So
+/// the size of the log stays proportional to that of the cache.
 pub(super) async fn compact_log(inner: Weak<Inner>) {
     let mut asked_at = 0;
     loop {
         let Some(node) = inner.upgrade() else { return };
         let RaftStatus { snapshot_index: snapshot, purged_index: purged, .. } = node.consensus.status();
-        // At half of the cache a snapshot writes twice the bytes of the log. A longer log would cost more memory.
-        let half = node.consensus.replica().with_cache(crate::cache::Cache::bytes) / 2;
-        let limit = half.clamp(LOG_BYTES_MIN, node.options.limits.log_bytes.max(LOG_BYTES_MIN));
+        let (bytes, entries) = node.consensus.replica().with_cache(|cache| (cache.bytes(), cache.len()));
+        let limit = node.options.limits.log_limit(bytes, entries);
         if node.store.log_bytes() > limit {
             if snapshot > purged {
                 let _ = node.consensus.purge(snapshot).await;

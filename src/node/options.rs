@@ -52,10 +52,29 @@ pub struct Limits {
     /// How long to wait for a leader before answering that there is none.
     pub leader_wait: Duration,
     /// Bytes of log entries at which a snapshot is taken, even before there are enough entries; less if the cache is
-    /// small.
+    /// small, or has many small entries.
     pub log_bytes: u64,
     /// Bytes of recent changes that are kept for watchers.
     pub watch_bytes: usize,
+}
+
+/// A log of up to so many bytes is never compacted for its size, however small the cache is.
+const LOG_BYTES_MIN: u64 = 64 << 20;
+/// A start applies the log again. With so many entries that takes one or two seconds.
+const ENTRIES_REPLAYED: u64 = 1_000_000;
+
+impl Limits {
+    /// Bytes of the log at which a snapshot is taken, however large the cache is.
+    pub(super) fn longest_log(&self) -> u64 {
+        self.log_bytes.max(LOG_BYTES_MIN)
+    }
+
+    /// Bytes of the log at which a snapshot is taken, for a cache of so many bytes and entries. With a log as large as the
+    /// cache, snapshots write about as many bytes as the log itself.
+    pub(super) fn log_limit(&self, cache_bytes: u64, cache_entries: u64) -> u64 {
+        let replayed = cache_bytes / cache_entries.div_ceil(ENTRIES_REPLAYED).max(1);
+        replayed.clamp(LOG_BYTES_MIN, self.longest_log())
+    }
 }
 
 impl Default for Limits {
@@ -65,7 +84,7 @@ impl Default for Limits {
             write_bytes_in_flight: 24 * 1024 * 1024,
             request: Duration::from_secs(5),
             leader_wait: Duration::from_secs(2),
-            log_bytes: 256 * 1024 * 1024,
+            log_bytes: 1024 * 1024 * 1024,
             watch_bytes: 32 * 1024 * 1024,
         }
     }
@@ -86,5 +105,21 @@ impl NodeOptions {
             limits: Limits::default(),
             release: Release::THIS,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_as_large_as_the_cache_but_no_longer_than_a_start_can_apply() {
+        let limits = Limits::default();
+        assert_eq!(limits.log_limit(0, 0), LOG_BYTES_MIN);
+        assert_eq!(limits.log_limit(500 << 20, 8_000), 500 << 20);
+        assert_eq!(limits.log_limit(900 << 20, 3 * ENTRIES_REPLAYED), 300 << 20);
+        assert_eq!(limits.log_limit(50 << 30, 800_000), limits.log_bytes);
+        let small = Limits { log_bytes: 1, ..limits };
+        assert_eq!(small.log_limit(50 << 30, 800_000), LOG_BYTES_MIN);
     }
 }

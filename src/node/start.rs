@@ -69,8 +69,10 @@ impl Opened {
     /// [`StartError`]: the folder is damaged, in use, or another program has the port.
     pub async fn open(options: NodeOptions) -> Result<Self, StartError> {
         let dir = options.data_dir.clone();
+        // The log grows on while a snapshot is written.
+        let journal_bytes = options.limits.longest_log() / 2 * 3;
         let opening = move || -> Result<(LogStore, Snapshots), StartError> {
-            let store = LogStore::open(&dir, LogOptions::default())?;
+            let store = LogStore::open(&dir, LogOptions { journal_bytes, ..LogOptions::default() })?;
             let snapshots = Snapshots::open(dir.join("snapshots"))?;
             Ok((store, snapshots))
         };

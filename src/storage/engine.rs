@@ -36,4 +36,9 @@ pub trait Engine: Send + Sync {
 
     /// Visits every pair in ascending key order.
     fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()>;
+
+    /// Bytes that the log's records take in files beside the database, with everything that lies among them.
+    fn journal_bytes(&self) -> u64 {
+        0
+    }
 }

@@ -1,242 +1,287 @@
-//! The journal: two files of fixed size that are written in turn. One write and one sync make a batch durable here, before
-//! the database has it.
+//! The journal: a ring of files of one size. One write and one sync make a batch durable here.
 //!
-//! The files are filled with zeros when they are created, so that a sync never has to update block addresses. A batch has
-//! the number of its manifest, and names the batch before it. It ends in a hash that covers the store's id as well, so
-//! that stale, torn and foreign batches are recognised.
+//! A file is filled with zeros when it is created, so that a sync never has to update block addresses. The oldest file is
+//! given back once nothing needs what it holds, and is then written again from its front.
 
-use std::fs::File;
+use std::collections::VecDeque;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use xxhash_rust::xxh3::Xxh3;
+use super::files::sync_folder;
+use super::journal_format;
 
-use super::Mutation;
-use super::files::write_durably;
-
-/// Bytes before a batch's mutations: their length, the number of the batch before, and of this one.
-const HEAD: usize = 4 + 8 + 8;
-/// Bytes of the hash after them.
-const HASH: usize = 16;
-/// A tombstone, in place of the length of a value: the key is deleted.
-const TOMBSTONE: u32 = u32::MAX;
-
-/// A batch as it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Batch {
-    /// The number of the batch before.
-    pub follows: u64,
-    pub seq: u64,
-    pub mutations: Vec<Mutation>,
+/// A value in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The number that the file had when it was taken into use: see [`Journal::file`].
+    pub file: u32,
+    pub at: u32,
+    pub length: u32,
 }
 
-/// Both files, and where the next batch is written.
+/// The files, those in use oldest first, and where the next batch is written.
 #[derive(Debug)]
 pub(super) struct Journal {
-    files: [File; 2],
-    store: [u8; 16],
-    /// Bytes of each file.
-    size: u64,
-    turn: usize,
-    at: u64,
+    folder: PathBuf,
+    /// Bytes of a file.
+    file_bytes: u64,
+    /// The most files.
+    most: usize,
+    in_use: VecDeque<JournalFile>,
+    /// How many files were taken into use before the first of `in_use`.
+    before: u32,
+    /// Whether the last file in use is written at its end. After a start it is not: what a power cut left torn behind
+    /// its last batch must never be followed by a batch that fits to it.
+    open: bool,
+    spare: Vec<Named>,
+    /// The number in the name of the next file that is created.
+    next_name: u32,
+}
+
+/// A file and the number in its name.
+#[derive(Debug, Clone)]
+struct Named {
+    name: u32,
+    file: Arc<File>,
+}
+
+/// A file in use.
+#[derive(Debug)]
+pub(super) struct JournalFile {
+    named: Named,
+    bytes: u64,
+    /// Where its batches end.
+    end: u64,
+    /// The number of its last batch.
+    pub seq: u64,
+    /// The manifest in its last batch.
+    pub manifest: Vec<u8>,
+    /// How many records it holds that are the newest under their keys.
+    pub live: usize,
+    /// How many deletions it holds that the database must still be told.
+    pub tombstones: usize,
+}
+
+impl JournalFile {
+    /// For reading.
+    pub(super) fn handle(&self) -> &Arc<File> {
+        &self.named.file
+    }
+}
+
+/// A batch that was found in a file in use.
+pub(super) struct Found<'a> {
+    pub batch: journal_format::Batch,
+    /// The whole file.
+    pub bytes: &'a [u8],
+    /// The number of its file.
+    pub file: u32,
 }
 
 impl Journal {
-    /// Opens the files of a folder, or creates those that are missing. Writing starts at the front, so the batches that they
-    /// hold must be in the database already.
-    pub(super) fn open(folder: &Path, store: [u8; 16], size: usize) -> io::Result<Journal> {
-        let open = |turn| {
-            let path = path(folder, turn);
-            let has_size = std::fs::metadata(&path).is_ok_and(|found| found.len() == size as u64);
-            if !has_size {
-                write_durably(&path, &vec![0; size])?;
-            }
-            File::options().write(true).open(&path)
+    /// Opens the files of a folder. `visit` gets the batches after number `seq`, in order, with the journal as it is then.
+    ///
+    /// # Errors
+    /// Reading failed; or, as `InvalidData`, a batch is missing before others.
+    pub(super) fn open(
+        folder: &Path,
+        store: [u8; 16],
+        (file_bytes, most): (usize, usize),
+        seq: u64,
+        mut visit: impl FnMut(&mut Journal, Found<'_>),
+    ) -> io::Result<Journal> {
+        let mut journal = Journal {
+            folder: folder.to_owned(),
+            file_bytes: file_bytes as u64,
+            most: most.max(3),
+            in_use: VecDeque::new(),
+            before: 0,
+            open: false,
+            spare: Vec::new(),
+            next_name: 0,
         };
-        Ok(Journal { files: [open(0)?, open(1)?], store, size: size as u64, turn: 0, at: 0 })
+        let mut files = Vec::new();
+        for name in names(folder)? {
+            journal.next_name = journal.next_name.max(name + 1);
+            let first =
+                journal_format::decode(store, &fs::read(path(folder, name))?, 0).map(|batch| batch.seq);
+            files.push((first, name));
+        }
+        files.sort_unstable();
+        let mut last = seq;
+        for (_, name) in files {
+            let path = path(folder, name);
+            let (bytes, file) = (fs::read(&path)?, File::options().read(true).write(true).open(&path)?);
+            let named = Named { name, file: Arc::new(file) };
+            let mut newer = journal_format::batches(store, &bytes).filter(|batch| batch.seq > seq).peekable();
+            if newer.peek().is_none() {
+                journal.give_back(named, bytes.len() as u64)?;
+                continue;
+            }
+            // It may be in the system's cache only.
+            named.file.sync_data()?;
+            journal.push(named, bytes.len() as u64);
+            for batch in newer {
+                if batch.follows != last {
+                    let (found, missing) = (batch.seq, batch.follows);
+                    let what = format!("it holds flush {found}, but flush {missing} before it is missing");
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                }
+                last = batch.seq;
+                let newest = journal.newest();
+                (newest.end, newest.seq) = (batch.end as u64, batch.seq);
+                let file = journal.newest_number();
+                visit(&mut journal, Found { batch, bytes: &bytes, file });
+            }
+        }
+        Ok(journal)
     }
 
-    /// Whether batches of this many bytes fit a file.
-    pub(super) fn fits(&self, bytes: usize) -> bool {
-        bytes as u64 <= self.size
-    }
-
-    /// Whether they fit the rest of the current file.
+    /// Whether this many bytes fit the rest of the newest file.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
-        self.at + bytes as u64 <= self.size
+        let fits = |file: &JournalFile| file.end + bytes as u64 <= file.bytes;
+        self.open && self.in_use.back().is_some_and(fits)
     }
 
-    /// Continues at the front of the other file, whose batches the database must have.
-    pub(super) fn turn(&mut self) {
-        self.turn = 1 - self.turn;
-        self.at = 0;
+    /// Whether there is no file to continue in.
+    pub(super) fn is_full(&self) -> bool {
+        self.in_use.len() >= self.most
     }
 
-    /// Makes encoded batches durable.
-    pub(super) fn write(&mut self, batches: &[u8]) -> io::Result<()> {
-        assert!(self.has_room(batches.len()), "a file of the journal never grows");
-        let file = &self.files[self.turn];
-        file.write_all_at(batches, self.at)?;
-        file.sync_data()?;
-        self.at += batches.len() as u64;
+    /// Continues at the front of another file, with room for this many bytes.
+    pub(super) fn turn(&mut self, bytes: usize) -> io::Result<()> {
+        let spare = match self.spare.iter().position(|spare| Arc::strong_count(&spare.file) == 1) {
+            // One larger than the others is for what fits no other.
+            _ if bytes as u64 > self.file_bytes => None,
+            found => found.map(|at| self.spare.swap_remove(at)),
+        };
+        let length = self.file_bytes.max(bytes as u64);
+        let named = match spare {
+            Some(named) => named,
+            None => {
+                let name = self.next_name();
+                Named { name, file: create(&path(&self.folder, name), length)? }
+            }
+        };
+        self.push(named, length);
+        self.open = true;
         Ok(())
     }
 
-    /// Appends a batch to bytes that [`write`](Self::write) takes.
-    pub(super) fn encode(&self, follows: u64, seq: u64, mutations: &[Mutation], out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&follows.to_le_bytes());
-        out.extend_from_slice(&seq.to_le_bytes());
-        for mutation in mutations {
-            let (key, value) = match mutation {
-                Mutation::Put { key, value } => (key, Some(value)),
-                Mutation::Delete { key } => (key, None),
-            };
-            out.extend_from_slice(&(key.len() as u32).to_le_bytes());
-            out.extend_from_slice(&value.map_or(TOMBSTONE, |value| value.len() as u32).to_le_bytes());
-            out.extend_from_slice(key);
-            out.extend_from_slice(value.map_or(&[], Vec::as_slice));
-        }
-        let length = (out.len() - start - HEAD) as u32;
-        out[start..start + 4].copy_from_slice(&length.to_le_bytes());
-        let hash = hash(self.store, &out[start..]);
-        out.extend_from_slice(&hash.to_le_bytes());
+    /// The name of the file that should be created ahead of need, if any.
+    pub(super) fn next_to_create(&mut self) -> Option<(u32, PathBuf, u64)> {
+        (self.spare.is_empty() && self.in_use.len() + 1 < self.most).then(|| {
+            let name = self.next_name();
+            (name, path(&self.folder, name), self.file_bytes)
+        })
     }
-}
 
-/// The whole batches of both files that a store wrote, by number: those of each file up to the first that is not
-/// whole, or does not follow the one before.
-pub(super) fn read(folder: &Path, store: [u8; 16]) -> io::Result<Vec<Batch>> {
-    let mut batches = Vec::new();
-    for turn in 0..2 {
-        let bytes = match std::fs::read(path(folder, turn)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            read => read?,
-        };
-        let (mut rest, mut last) = (bytes.as_slice(), None);
-        while let Some((batch, length)) = decode(store, rest)
-            && last.is_none_or(|last| batch.follows == last && batch.seq > last)
+    /// Takes a file that was created ahead of need.
+    pub(super) fn created(&mut self, name: u32, file: Arc<File>) {
+        self.spare.push(Named { name, file });
+    }
+
+    fn next_name(&mut self) -> u32 {
+        self.next_name += 1;
+        self.next_name - 1
+    }
+
+    /// Makes encoded batches durable, at the end of the newest file. Returns where they start.
+    pub(super) fn write(&mut self, batches: &[u8]) -> io::Result<u32> {
+        assert!(self.has_room(batches.len()), "a file of the journal never grows");
+        let newest = self.newest();
+        let at = newest.end;
+        newest.named.file.write_all_at(batches, at)?;
+        newest.named.file.sync_data()?;
+        newest.end += batches.len() as u64;
+        Ok(at as u32)
+    }
+
+    fn push(&mut self, named: Named, bytes: u64) {
+        let (end, seq, manifest) = (0, 0, Vec::new());
+        self.in_use.push_back(JournalFile { named, bytes, end, seq, manifest, live: 0, tombstones: 0 });
+    }
+
+    /// The file that is written, or was last.
+    pub(super) fn newest(&mut self) -> &mut JournalFile {
+        self.in_use.back_mut().expect("a file is in use")
+    }
+
+    /// Its number.
+    pub(super) fn newest_number(&self) -> u32 {
+        self.before + self.in_use.len() as u32 - 1
+    }
+
+    /// A file in use by its number: they are counted as they are taken into use.
+    pub(super) fn file(&mut self, number: u32) -> &mut JournalFile {
+        &mut self.in_use[(number - self.before) as usize]
+    }
+
+    /// The files in use with their numbers, oldest first.
+    pub(super) fn files(&self) -> impl Iterator<Item = (u32, &JournalFile)> {
+        (self.before..).zip(&self.in_use)
+    }
+
+    /// The number of the last file, from the oldest on, that a checkpoint should make spare: all those without a live
+    /// record, and one at least when the last files are in use. Never the file that is written.
+    pub(super) fn to_retire(&self) -> Option<u32> {
+        let others = self.in_use.len().checked_sub(1)?;
+        let dead = self.in_use.iter().take(others).take_while(|file| file.live == 0).count();
+        let needed = usize::from(self.in_use.len() + 1 >= self.most && others > 0);
+        let count = dead.max(needed);
+        (count > 0).then(|| self.before + count as u32 - 1)
+    }
+
+    /// Makes the files up to number `last` spare: the database has what they held.
+    pub(super) fn retire(&mut self, last: u32) -> io::Result<()> {
+        while self.before <= last
+            && let Some(file) = self.in_use.pop_front()
         {
-            (rest, last) = (&rest[length..], Some(batch.seq));
-            batches.push(batch);
+            self.before += 1;
+            self.give_back(file.named, file.bytes)?;
         }
-    }
-    batches.sort_by_key(|batch| batch.seq);
-    Ok(batches)
-}
-
-fn path(folder: &Path, turn: usize) -> PathBuf {
-    folder.join(format!("journal.{turn}"))
-}
-
-fn hash(store: [u8; 16], batch: &[u8]) -> u128 {
-    let mut hasher = Xxh3::new();
-    hasher.update(&store);
-    hasher.update(batch);
-    hasher.digest128()
-}
-
-/// The batch at the front of `bytes` and its length; `None` when it is not whole.
-fn decode(store: [u8; 16], bytes: &[u8]) -> Option<(Batch, usize)> {
-    let length = u32::from_le_bytes(*bytes.first_chunk()?) as usize;
-    let end = HEAD.checked_add(length)?;
-    let stored = bytes.get(end..)?.first_chunk::<HASH>()?;
-    if hash(store, &bytes[..end]).to_le_bytes() != *stored {
-        return None;
-    }
-    let follows = u64::from_le_bytes(*bytes[4..].first_chunk()?);
-    let seq = u64::from_le_bytes(*bytes[12..].first_chunk()?);
-    let (mut rest, mut mutations) = (&bytes[HEAD..end], Vec::new());
-    while !rest.is_empty() {
-        mutations.push(take_mutation(&mut rest)?);
-    }
-    Some((Batch { follows, seq, mutations }, end + HASH))
-}
-
-fn take_mutation(rest: &mut &[u8]) -> Option<Mutation> {
-    let key = take_u32(rest)? as usize;
-    let value = take_u32(rest)?;
-    let key = take(rest, key)?;
-    Some(match value {
-        TOMBSTONE => Mutation::Delete { key },
-        length => Mutation::Put { key, value: take(rest, length as usize)? },
-    })
-}
-
-fn take_u32(rest: &mut &[u8]) -> Option<u32> {
-    let (number, after) = rest.split_first_chunk()?;
-    *rest = after;
-    Some(u32::from_le_bytes(*number))
-}
-
-fn take(rest: &mut &[u8], length: usize) -> Option<Vec<u8>> {
-    let (taken, after) = rest.split_at_checked(length)?;
-    *rest = after;
-    Some(taken.to_vec())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STORE: [u8; 16] = [7; 16];
-
-    fn batch(seq: u64) -> Vec<Mutation> {
-        let key = seq.to_le_bytes().to_vec();
-        vec![Mutation::Put { key: key.clone(), value: vec![seq as u8; 40] }, Mutation::Delete { key }]
+        Ok(())
     }
 
-    fn write(journal: &mut Journal, seqs: impl IntoIterator<Item = u64>) {
-        let mut bytes = Vec::new();
-        seqs.into_iter().for_each(|seq| journal.encode(seq - 1, seq, &batch(seq), &mut bytes));
-        journal.write(&bytes).unwrap();
-    }
-
-    fn seqs(folder: &Path, store: [u8; 16]) -> Vec<u64> {
-        let batches = read(folder, store).unwrap();
-        assert!(batches.iter().all(|found| found.mutations == batch(found.seq)));
-        batches.into_iter().map(|batch| batch.seq).collect()
-    }
-
-    #[test]
-    fn the_newest_batches_come_back_and_older_turns_do_not_mix_in() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::open(folder.path(), STORE, 1_000).unwrap();
-        write(&mut journal, 1..=7);
-        assert!(journal.has_room(0) && journal.fits(1_000) && !journal.fits(1_001));
-        journal.turn();
-        write(&mut journal, 8..=9);
-        assert_eq!(seqs(folder.path(), STORE), (1..=9).collect::<Vec<_>>());
-        journal.turn();
-        write(&mut journal, [10]);
-        // The rest of the first turn lies behind 10, and does not follow it.
-        assert_eq!(seqs(folder.path(), STORE), [8, 9, 10]);
-        assert_eq!(seqs(folder.path(), [8; 16]), [0; 0], "another store's");
-        drop(Journal::open(folder.path(), STORE, 1_000).unwrap());
-        assert_eq!(seqs(folder.path(), STORE), [8, 9, 10], "opening changes nothing");
-    }
-
-    #[test]
-    fn every_flip_and_every_cut_ends_the_batches_before_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::open(folder.path(), STORE, 400).unwrap();
-        write(&mut journal, 1..=3);
-        let file = path(folder.path(), 0);
-        let whole = std::fs::read(&file).unwrap();
-        let length = journal.at as usize / 3;
-        for bit in 0..length * 3 * 8 {
-            let mut damaged = whole.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            std::fs::write(&file, &damaged).unwrap();
-            let before = (bit / 8 / length) as u64;
-            assert_eq!(seqs(folder.path(), STORE), (1..=before).collect::<Vec<_>>(), "bit {bit}");
+    fn give_back(&mut self, named: Named, bytes: u64) -> io::Result<()> {
+        if bytes == self.file_bytes && self.in_use.len() + self.spare.len() < self.most {
+            self.spare.push(named);
+            return Ok(());
         }
-        for cut in 0..whole.len() {
-            std::fs::write(&file, &whole[..cut]).unwrap();
-            let before = (cut / length).min(3) as u64;
-            assert_eq!(seqs(folder.path(), STORE), (1..=before).collect::<Vec<_>>(), "cut at {cut}");
-        }
+        fs::remove_file(path(&self.folder, named.name))
     }
+
+    /// Bytes from the oldest live record on.
+    pub(super) fn live_bytes(&self) -> u64 {
+        self.in_use.iter().skip_while(|file| file.live == 0).map(|file| file.end).sum()
+    }
+}
+
+/// Creates a file of zeros. One that a crash left unfinished has no batch, and the next start removes it.
+pub(super) fn create(path: &Path, bytes: u64) -> io::Result<Arc<File>> {
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+    file.write_all_at(&vec![0; bytes as usize], 0)?;
+    file.sync_all()?;
+    sync_folder(path.parent().unwrap_or(Path::new(".")))?;
+    Ok(Arc::new(file))
+}
+
+const PREFIX: &str = "journal.";
+
+fn path(folder: &Path, name: u32) -> PathBuf {
+    folder.join(format!("{PREFIX}{name}"))
+}
+
+/// The numbers in the names of the folder's files.
+fn names(folder: &Path) -> io::Result<Vec<u32>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        names.extend(number.and_then(|number| number.parse::<u32>().ok()));
+    }
+    Ok(names)
 }

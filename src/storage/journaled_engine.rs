@@ -1,21 +1,26 @@
-//! The database behind a journal. A batch is flushed once the journal has it. A *checkpoint* writes the batches of a whole
-//! journal file to the database, merged, on a thread of its own, before that file is written again.
+//! The database behind a journal. A batch is flushed once the journal has it, and its records are read from there.
 //!
-//! A flush of sled's own costs four times as much as a write and a sync (`docs/adr/0002`, `0007`). Entries that are purged
-//! before the checkpoint never reach sled at all, and the rest reaches it in few large pages (`docs/adr/0008`).
+//! A flush of sled's own costs four times as much as a write and a sync, and sled keeps in memory what it holds
+//! (`docs/adr/0002`, `0007`, `0011`). So the journal has room for the whole log as it usually is. A file whose records are
+//! all purged is written again without any of them ever having reached the database. Only when the journal has no file
+//! left does a *checkpoint* move the records of the oldest one to the database, in few large pages (`docs/adr/0008`).
 
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
-use std::thread::{self, JoinHandle};
 
-use super::journal::{self, Journal};
+use super::ahead::{self, Ahead, Found, Newest, RecordKey};
+use super::checkpointer::{Checkpoint, Checkpointer, Done};
+use super::journal::{Journal, Place};
+use super::journal_format;
 use super::manifest::{self, Manifest};
-use super::pages::{Mutations, Pages};
-use super::{Engine, LogOptions, Mutation};
+use super::pages::Pages;
+use super::{Engine, LogOptions, Mutation, record};
 
-/// The database, and what it does not have yet.
+/// Bytes that the buffer for batches keeps.
+const PENDING_KEPT: usize = 1 << 20;
+
+/// The database, and what it does not have.
 pub(super) struct JournaledEngine {
     pages: Arc<Pages>,
     ahead: RwLock<Ahead>,
@@ -24,155 +29,242 @@ pub(super) struct JournaledEngine {
     checkpointer: Option<Checkpointer>,
 }
 
-/// What the database does not have yet, newest first.
-#[derive(Default)]
-struct Ahead {
-    /// Not flushed.
-    fresh: Mutations,
-    /// In the journal's current file.
-    journaled: Mutations,
-    /// In the other one, and being written to the database.
-    in_checkpoint: Arc<Mutations>,
-}
-
 struct Writing {
     journal: Journal,
-    /// The encoded batches that are not flushed.
-    pending: Vec<u8>,
+    store: [u8; 16],
     /// The number of the newest batch.
     last: u64,
-    /// Whether a checkpoint is running.
-    checkpointing: bool,
+    /// The checkpoint that runs.
+    checkpoint: Option<Arc<Checkpoint>>,
+    /// Whether the checkpointer was asked for a file.
+    creating: bool,
     /// After the first failure, nothing is written any more.
     failed: bool,
 }
 
-/// The thread that runs checkpoints.
-struct Checkpointer {
-    todo: Option<Sender<Arc<Mutations>>>,
-    done: Mutex<Receiver<io::Result<()>>>,
-    thread: Option<JoinHandle<()>>,
-}
-
 impl JournaledEngine {
-    /// Opens the journal in `folder`, on top of a database that has everything the journal holds; see [`catch_up`].
+    /// Opens the journal in `folder` on top of a database whose newest manifest is given. Reads see the database as the
+    /// last acknowledged flush left it, or one flush further.
+    ///
+    /// # Errors
+    /// Reading or writing failed; or, as `InvalidData`, a batch is missing before others.
     pub(super) fn open(
         folder: &Path,
         pages: Pages,
         manifest: &Manifest,
         options: &LogOptions,
     ) -> io::Result<JournaledEngine> {
-        let journal = Journal::open(folder, manifest.store, options.journal_bytes())?;
+        let (store, mut last) = (manifest.store, manifest.seq);
+        let mut ahead = Ahead::default();
+        let size = (options.journal_file_bytes, options.journal_files());
+        let journal = Journal::open(folder, store, size, manifest.seq, |journal, found| {
+            last = found.batch.seq;
+            for (key, value) in found.batch.mutations {
+                let place = value.as_ref().map(|range| Place {
+                    file: found.file,
+                    at: range.start as u32,
+                    length: range.len() as u32,
+                });
+                match RecordKey::try_from(key.as_slice()) {
+                    Ok(record) => replace(&mut ahead, journal, &pages, None, record, place),
+                    Err(_) => note_other(&mut ahead, journal, key, value.map(|range| &found.bytes[range])),
+                }
+            }
+        })?;
+        ahead.files = journal.files().map(|(number, file)| (number, file.handle().clone())).collect();
         let pages = Arc::new(pages);
         let checkpointer =
             if options.checkpoint_in_background { Some(Checkpointer::start(&pages)?) } else { None };
-        let (pending, last) = (Vec::new(), manifest.seq);
-        let writing = Writing { journal, pending, last, checkpointing: false, failed: false };
-        let (ahead, writing) = (RwLock::default(), Mutex::new(writing));
-        Ok(JournaledEngine { pages, ahead, writing, checkpointer })
+        let writing = Writing { journal, store, last, checkpoint: None, creating: false, failed: false };
+        Ok(JournaledEngine { pages, ahead: RwLock::new(ahead), writing: Mutex::new(writing), checkpointer })
     }
 
     fn writing(&self) -> MutexGuard<'_, Writing> {
         self.writing.lock().expect("not poisoned")
     }
 
-    /// Starts a checkpoint of what was journaled.
-    fn begin_checkpoint(&self, writing: &mut Writing) -> io::Result<()> {
-        let mutations = {
-            let mut ahead = self.ahead.write().expect("not poisoned");
-            ahead.in_checkpoint = Arc::new(std::mem::take(&mut ahead.journaled));
-            ahead.in_checkpoint.clone()
-        };
-        writing.checkpointing = true;
+    /// Flushes what is pending.
+    fn write(&self, writing: &mut Writing) -> io::Result<()> {
+        while let Some(done) = self.checkpointer.as_ref().map_or(Ok(None), Checkpointer::poll)? {
+            self.note(writing, done)?;
+        }
+        let bytes = self.ahead.read().expect("not poisoned").pending.len();
+        if bytes == 0 {
+            return Ok(());
+        }
+        if !writing.journal.has_room(bytes) {
+            self.turn(writing, bytes)?;
+        }
+        let at = writing.journal.write(&self.ahead.read().expect("not poisoned").pending)?;
+        self.flushed(writing, at);
+        if let Some(last) = writing.journal.to_retire().filter(|_| writing.checkpoint.is_none()) {
+            self.begin_checkpoint(writing, last)?;
+        }
         match &self.checkpointer {
-            Some(checkpointer) => checkpointer.begin(mutations),
+            Some(checkpointer) if !writing.creating => match writing.journal.next_to_create() {
+                Some(file) => {
+                    writing.creating = true;
+                    checkpointer.create(file)
+                }
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Continues in another file. When all are in use, the oldest must go to the database first.
+    fn turn(&self, writing: &mut Writing, bytes: usize) -> io::Result<()> {
+        while writing.journal.is_full() {
+            match (&writing.checkpoint, &self.checkpointer) {
+                (Some(_), Some(checkpointer)) => {
+                    let done = checkpointer.wait()?;
+                    self.note(writing, done)?;
+                }
+                _ => match writing.journal.to_retire() {
+                    Some(last) => self.begin_checkpoint(writing, last)?,
+                    None => break,
+                },
+            }
+        }
+        writing.journal.turn(bytes)?;
+        let (number, file) = (writing.journal.newest_number(), writing.journal.newest().handle().clone());
+        self.ahead.write().expect("not poisoned").files.insert(number, file);
+        Ok(())
+    }
+
+    /// What was pending is now in the journal's newest file, from `start` on.
+    fn flushed(&self, writing: &mut Writing, start: u32) {
+        let mut guard = self.ahead.write().expect("not poisoned");
+        let ahead = &mut *guard;
+        let file = writing.journal.newest_number();
+        for (key, change) in std::mem::take(&mut ahead.fresh) {
+            let place = change.map(|(at, length)| Place { file, at: start + at as u32, length });
+            replace(ahead, &mut writing.journal, &self.pages, writing.checkpoint.as_deref(), key, place);
+        }
+        ahead.others.append(&mut ahead.fresh_others);
+        let newest = writing.journal.newest();
+        newest.seq = writing.last;
+        newest.manifest = ahead.others.get(manifest::KEY).cloned().unwrap_or_default();
+        ahead.pending.clear();
+        ahead.pending.shrink_to(PENDING_KEPT);
+    }
+
+    /// Moves what the files up to number `last` hold to the database.
+    fn begin_checkpoint(&self, writing: &mut Writing, last: u32) -> io::Result<()> {
+        let held = writing.journal.files().take_while(|(number, _)| *number <= last);
+        let (count, manifest) = held.fold((0, Vec::new()), |(count, _), (_, file)| {
+            (count + file.live + file.tombstones, file.manifest.clone())
+        });
+        let checkpoint = {
+            let ahead = self.ahead.read().expect("not poisoned");
+            // The oldest files usually hold the first keys, so the search ends soon.
+            let changes = ahead.flushed.iter().filter(|(_, newest)| newest.file() <= last).take(count);
+            let mut others = ahead.others.clone();
+            others.insert(manifest::KEY.to_vec(), manifest);
+            Arc::new(Checkpoint {
+                last,
+                changes: changes.map(|(key, newest)| (*key, *newest)).collect(),
+                files: ahead.files.range(..=last).map(|(number, file)| (*number, file.clone())).collect(),
+                others,
+            })
+        };
+        assert_eq!(checkpoint.changes.len(), count, "the journal's counts are right");
+        writing.checkpoint = Some(checkpoint.clone());
+        match &self.checkpointer {
+            Some(checkpointer) => checkpointer.checkpoint(checkpoint),
             None => {
-                self.pages.checkpoint(&mutations)?;
-                self.ended(writing);
-                Ok(())
+                checkpoint.write(&self.pages)?;
+                drop(checkpoint);
+                self.note(writing, Done::Checkpoint)
             }
         }
     }
 
-    /// Waits for the running checkpoint.
-    fn await_checkpoint(&self, writing: &mut Writing) -> io::Result<()> {
-        if let Some(checkpointer) = self.checkpointer.as_ref().filter(|_| writing.checkpointing) {
-            checkpointer.wait()?;
-            self.ended(writing);
+    fn note(&self, writing: &mut Writing, done: Done) -> io::Result<()> {
+        match done {
+            Done::Created { name, file } => {
+                writing.creating = false;
+                writing.journal.created(name, file);
+                Ok(())
+            }
+            Done::Checkpoint => {
+                let Some(checkpoint) = writing.checkpoint.take() else { return Ok(()) };
+                let mut guard = self.ahead.write().expect("not poisoned");
+                let ahead = &mut *guard;
+                for (key, newest) in &checkpoint.changes {
+                    if ahead.flushed.get(key) == Some(newest) {
+                        ahead.flushed.remove(key);
+                    }
+                }
+                ahead.files = ahead.files.split_off(&(checkpoint.last + 1));
+                writing.journal.retire(checkpoint.last)
+            }
         }
-        Ok(())
     }
+}
 
-    /// Notices when the running checkpoint has ended.
-    fn poll_checkpoint(&self, writing: &mut Writing) -> io::Result<()> {
-        if let Some(checkpointer) = self.checkpointer.as_ref().filter(|_| writing.checkpointing)
-            && checkpointer.has_ended()?
-        {
-            self.ended(writing);
+/// Notes the newest flushed change of a record, and counts it in the journal's files.
+fn replace(
+    ahead: &mut Ahead,
+    journal: &mut Journal,
+    pages: &Pages,
+    checkpoint: Option<&Checkpoint>,
+    key: RecordKey,
+    place: Option<Place>,
+) {
+    let newest = match place {
+        Some(place) => Some(Newest::Put(place)),
+        // The database must be told of it only if it has the record.
+        None if pages.has(&key) || checkpoint.is_some_and(|checkpoint| checkpoint.puts(&key)) => {
+            Some(Newest::Deleted { file: journal.newest_number() })
         }
-        Ok(())
+        None => None,
+    };
+    let before = match newest {
+        Some(newest) => ahead.flushed.insert(key, newest),
+        None => ahead.flushed.remove(&key),
+    };
+    for (change, add) in [(before, false), (newest, true)] {
+        let Some(change) = change else { continue };
+        let file = journal.file(change.file());
+        let count = if matches!(change, Newest::Put(_)) { &mut file.live } else { &mut file.tombstones };
+        *count = if add { *count + 1 } else { *count - 1 };
     }
+}
 
-    fn ended(&self, writing: &mut Writing) {
-        self.ahead.write().expect("not poisoned").in_checkpoint = Arc::default();
-        writing.checkpointing = false;
+/// Notes a value outside the log that the journal holds.
+fn note_other(ahead: &mut Ahead, journal: &mut Journal, key: Vec<u8>, value: Option<&[u8]>) {
+    let Some(value) = value else { return };
+    if key == manifest::KEY {
+        journal.newest().manifest = value.to_vec();
     }
-
-    /// Moves what was just made durable to the rest of its file.
-    fn flushed(&self, writing: &mut Writing) {
-        writing.pending.clear();
-        let mut ahead = self.ahead.write().expect("not poisoned");
-        let fresh = std::mem::take(&mut ahead.fresh);
-        ahead.journaled.extend(fresh);
-    }
-
-    /// Brings the database up to date with everything that was applied.
-    fn checkpoint_all(&self, writing: &mut Writing) -> io::Result<()> {
-        self.await_checkpoint(writing)?;
-        let mutations = {
-            let ahead = self.ahead.read().expect("not poisoned");
-            let mut mutations = ahead.journaled.clone();
-            mutations.extend(ahead.fresh.clone());
-            mutations
-        };
-        self.pages.checkpoint(&mutations)?;
-        writing.pending.clear();
-        writing.journal.turn();
-        *self.ahead.write().expect("not poisoned") = Ahead::default();
-        Ok(())
-    }
-
-    fn write(&self, writing: &mut Writing) -> io::Result<()> {
-        self.poll_checkpoint(writing)?;
-        let bytes = writing.pending.len();
-        if !writing.journal.fits(bytes) {
-            return self.checkpoint_all(writing);
-        }
-        let full = !writing.journal.has_room(bytes);
-        if full {
-            // The database must have what the other file holds before that is overwritten.
-            self.await_checkpoint(writing)?;
-            writing.journal.turn();
-        }
-        writing.journal.write(&writing.pending)?;
-        if full {
-            self.begin_checkpoint(writing)?;
-        }
-        self.flushed(writing);
-        Ok(())
-    }
+    ahead.others.insert(key, value.to_vec());
 }
 
 impl Engine for JournaledEngine {
     fn apply(&self, batch: Vec<Mutation>) -> io::Result<()> {
         let seq = number_of(&batch).ok_or_else(|| io::Error::other("a batch without its manifest"))?;
-        let mut guard = self.writing();
-        let Writing { journal, pending, last, .. } = &mut *guard;
-        assert!(seq > *last, "a batch has a higher number than the one before");
-        journal.encode(*last, seq, &batch, pending);
-        *last = seq;
-        let mut ahead = self.ahead.write().expect("not poisoned");
-        ahead.fresh.extend(batch.into_iter().map(pair));
+        let mut writing = self.writing();
+        assert!(seq > writing.last, "a batch has a higher number than the one before");
+        let mut guard = self.ahead.write().expect("not poisoned");
+        let ahead = &mut *guard;
+        let places = journal_format::encode(writing.store, writing.last, seq, &batch, &mut ahead.pending);
+        writing.last = seq;
+        for (mutation, at) in batch.into_iter().zip(places) {
+            let (key, value) = match mutation {
+                Mutation::Put { key, value } => (key, Some(value)),
+                Mutation::Delete { key } => (key, None),
+            };
+            match (RecordKey::try_from(key.as_slice()), value) {
+                (Ok(record), value) => {
+                    ahead.fresh.insert(record, value.map(|value| (at, value.len() as u32)));
+                }
+                (Err(_), Some(value)) => {
+                    ahead.fresh_others.insert(key, value);
+                }
+                (Err(_), None) => return Err(io::Error::other("only records of the log are deleted")),
+            }
+        }
         Ok(())
     }
 
@@ -187,111 +279,51 @@ impl Engine for JournaledEngine {
     }
 
     fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        {
-            let ahead = self.ahead.read().expect("not poisoned");
-            let newest = [&ahead.fresh, &ahead.journaled, &*ahead.in_checkpoint];
-            if let Some(change) = newest.into_iter().find_map(|mutations| mutations.get(key)) {
-                return Ok(change.clone());
-            }
+        let found = self.ahead.read().expect("not poisoned").find(key);
+        match found {
+            Found::Value(value) => Ok(Some(value)),
+            Found::InJournal(file, place) => ahead::read(&file, place).map(Some),
+            Found::Deleted => Ok(None),
+            Found::Nothing => self.pages.get(key),
         }
-        self.pages.get(key)
     }
 
     fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
-        self.checkpoint_all(&mut self.writing())?;
-        self.pages.scan(visit)
-    }
-}
-
-impl Drop for JournaledEngine {
-    fn drop(&mut self) {
-        // With this checkpoint the next start is quicker. What was flushed is in the journal in any case, and what was not
-        // must not become durable after a failure.
-        let (Ok(mut writing), Ok(mut ahead)) = (self.writing.lock(), self.ahead.write()) else { return };
-        if !writing.failed {
-            ahead.fresh.clear();
-            drop(ahead);
-            let _ = self.checkpoint_all(&mut writing);
-        }
-    }
-}
-
-impl Checkpointer {
-    fn start(pages: &Arc<Pages>) -> io::Result<Checkpointer> {
-        let (todo, work) = mpsc::channel::<Arc<Mutations>>();
-        let (ended, done) = mpsc::channel();
-        let pages = pages.clone();
-        let run = move || {
-            while let Ok(mutations) = work.recv() {
-                let result = pages.checkpoint(&mutations);
-                drop(mutations);
-                if ended.send(result).is_err() {
-                    return;
-                }
+        for key in [manifest::KEY, record::IDENTITY_KEY] {
+            if let Some(value) = self.get(key)? {
+                visit(key, &value);
             }
+        }
+        // While this runs nothing is flushed, so nothing moves from the journal to the database.
+        let _writing = self.writing();
+        let ahead: Vec<RecordKey> = {
+            let ahead = self.ahead.read().expect("not poisoned");
+            let mut keys: Vec<_> = ahead.fresh.keys().chain(ahead.flushed.keys()).copied().collect();
+            keys.sort_unstable();
+            keys.dedup();
+            keys
         };
-        let thread = thread::Builder::new().name("log-checkpoint".into()).spawn(run)?;
-        Ok(Checkpointer { todo: Some(todo), done: Mutex::new(done), thread: Some(thread) })
+        let mut ahead = ahead.into_iter().peekable();
+        let mut failed = None;
+        let mut from_journal = |key: RecordKey, visit: &mut dyn FnMut(&[u8], &[u8])| match self.get(&key) {
+            Ok(Some(value)) => visit(&key, &value),
+            Ok(None) => {}
+            Err(error) => failed = Some(error),
+        };
+        self.pages.scan_log(&mut |key, value| {
+            while let Some(before) = ahead.next_if(|ahead| ahead[..] < *key) {
+                from_journal(before, visit);
+            }
+            if ahead.peek().is_none_or(|ahead| ahead[..] != *key) {
+                visit(key, value);
+            }
+        })?;
+        ahead.for_each(|key| from_journal(key, visit));
+        failed.map_or(Ok(()), Err)
     }
 
-    fn begin(&self, mutations: Arc<Mutations>) -> io::Result<()> {
-        let sent = self.todo.as_ref().map(|todo| todo.send(mutations));
-        if matches!(sent, Some(Ok(()))) { Ok(()) } else { Err(gone()) }
-    }
-
-    fn wait(&self) -> io::Result<()> {
-        self.done.lock().expect("not poisoned").recv().map_err(|_| gone())?
-    }
-
-    fn has_ended(&self) -> io::Result<bool> {
-        match self.done.lock().expect("not poisoned").try_recv() {
-            Ok(result) => result.map(|()| true),
-            Err(TryRecvError::Empty) => Ok(false),
-            Err(TryRecvError::Disconnected) => Err(gone()),
-        }
-    }
-}
-
-impl Drop for Checkpointer {
-    fn drop(&mut self) {
-        self.todo = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn gone() -> io::Error {
-    io::Error::other("the thread that runs checkpoints has ended")
-}
-
-/// Writes the batches to the database that only the journal in `folder` has: those after number `seq`. The database is then
-/// as the last acknowledged flush left it, or one flush further.
-///
-/// # Errors
-/// Reading or writing failed; or, as `InvalidData`, a batch is missing before others.
-pub(super) fn catch_up(folder: &Path, pages: &Pages, store: [u8; 16], seq: u64) -> io::Result<()> {
-    let (mut last, mut mutations) = (seq, Mutations::new());
-    for batch in journal::read(folder, store)? {
-        if batch.seq <= seq {
-            continue;
-        }
-        if batch.follows != last {
-            let (found, missing) = (batch.seq, batch.follows);
-            let what = format!("it holds flush {found}, but flush {missing} before it is missing");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
-        }
-        last = batch.seq;
-        mutations.extend(batch.mutations.into_iter().map(pair));
-    }
-    // An error while the database writes says nothing about what it holds: that is verified by reading it.
-    pages.checkpoint(&mutations).map_err(io::Error::other)
-}
-
-fn pair(mutation: Mutation) -> (Vec<u8>, Option<Vec<u8>>) {
-    match mutation {
-        Mutation::Put { key, value } => (key, Some(value)),
-        Mutation::Delete { key } => (key, None),
+    fn journal_bytes(&self) -> u64 {
+        self.writing().journal.live_bytes()
     }
 }
 

@@ -7,8 +7,14 @@ pub struct LogOptions {
     pub recent_bytes: usize,
     /// Bytes that sled may use for its page cache.
     pub page_cache_bytes: u64,
-    /// Bytes of one sled segment, a power of two. Fixed when the folder is created.
+    /// Bytes of one sled segment, a power of two. Fixed when the folder is created. sled has several write buffers of that
+    /// size.
     pub segment_bytes: usize,
+    /// Bytes of each of the journal's files. Two full flushes fit, so that one file can be filled while another is created,
+    /// or goes to the database, however large the entries are.
+    pub journal_file_bytes: usize,
+    /// Bytes that the journal's files may have together. Records beyond that move to sled, which keeps them in memory.
+    pub journal_bytes: u64,
     /// Whether checkpoints run on a thread of their own. Otherwise the writer runs them, so that nothing changes the folder
     /// while nothing is written.
     pub checkpoint_in_background: bool,
@@ -17,9 +23,11 @@ pub struct LogOptions {
 impl Default for LogOptions {
     fn default() -> LogOptions {
         LogOptions {
-            recent_bytes: 32 << 20,
+            recent_bytes: 16 << 20,
             page_cache_bytes: 16 << 20,
-            segment_bytes: 8 << 20,
+            segment_bytes: 2 << 20,
+            journal_file_bytes: 2 << 20,
+            journal_bytes: 256 << 20,
             checkpoint_in_background: true,
         }
     }
@@ -46,12 +54,11 @@ impl LogOptions {
 
     /// About the most bytes of entries in one flush of the journal.
     pub(super) fn flush_bytes(&self) -> usize {
-        self.segment_bytes / 8
+        self.journal_file_bytes / 2
     }
 
-    /// Bytes of each of the journal's two files. Two full flushes fit, so that one file can be filled while sled gets what
-    /// the other one holds, however large the entries are.
-    pub(super) fn journal_bytes(&self) -> usize {
-        self.segment_bytes / 4
+    /// The most files of the journal.
+    pub(super) fn journal_files(&self) -> usize {
+        usize::try_from(self.journal_bytes / self.journal_file_bytes as u64).unwrap_or(usize::MAX)
     }
 }

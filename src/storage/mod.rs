@@ -16,15 +16,18 @@
 //! Read in this order: [`log`](LogStore) (the interface), `open`, `shared` (what callers and the writer share), `writer`
 //! (the single writer), `batch_builder` (how several operations become one atomic batch), `record` and `manifest` (the
 //! bytes), `recovery` (what is verified when a folder is opened), `engine` and `sled_engine` (the seam to the database),
-//! `journal` and `journaled_engine` (what makes a flush cheap), `pages` and `root` (how the log is stored in the
-//! database), `watermark`, then the snapshot files. `rolling` is for data that may be lost.
+//! `journal_format`, `journal`, `ahead`, `checkpointer` and `journaled_engine` (what makes a flush cheap), `pages` and
+//! `root` (how the rest of the log is stored in the database), `watermark`, then the snapshot files. `rolling` is for data that may be lost.
 
+mod ahead;
 mod batch_builder;
+mod checkpointer;
 mod engine;
 mod entry_cache;
 mod error;
 mod files;
 mod journal;
+mod journal_format;
 mod journaled_engine;
 mod log;
 mod log_op;

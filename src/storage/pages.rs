@@ -13,6 +13,7 @@ use std::io;
 use std::ops::Bound::{Excluded, Included};
 use std::sync::{Arc, Mutex, RwLock};
 
+use super::ahead::RecordKey;
 use super::manifest::{self, Manifest};
 use super::root::{self, Listed};
 use super::{Engine, LogOptions, Mutation, record};
@@ -20,8 +21,6 @@ use super::{Engine, LogOptions, Mutation, record};
 /// The newest mutation of each key; `None` is a deletion.
 pub(super) type Mutations = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-/// The key of an entry record.
-type RecordKey = [u8; record::KEY_BYTES];
 /// Records by key, to be written.
 type Records<'a> = BTreeMap<RecordKey, Cow<'a, [u8]>>;
 
@@ -232,13 +231,13 @@ impl Pages {
         Ok(split(&bytes).find(|(key, _)| *key == record).map(|(_, value)| value.to_vec()))
     }
 
-    /// Visits every record, those of the log in ascending order of their keys.
-    pub(super) fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
-        for key in [manifest::KEY, record::IDENTITY_KEY] {
-            if let Some(value) = self.database.get(key)? {
-                visit(key, &value);
-            }
-        }
+    /// Whether the log has a record under `key`.
+    pub(super) fn has(&self, key: &RecordKey) -> bool {
+        self.directory.read().expect("not poisoned").holding(key).is_some()
+    }
+
+    /// Visits every record of the log in ascending order of their keys.
+    pub(super) fn scan_log(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
         let directory = self.directory.read().expect("not poisoned");
         for page in directory.pages.values() {
             let bytes = self.load(page)?;

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::error::OpenError;
 use super::files::{FolderLock, create_folder, sync_folder, write_durably};
-use super::journaled_engine::{self, JournaledEngine};
+use super::journaled_engine::JournaledEngine;
 use super::manifest::{self, FORMAT, Manifest};
 use super::pages::Pages;
 use super::record::{self, Content};
@@ -158,8 +158,8 @@ fn verify(
     let in_database = stored_manifest(&*database, &paths.sled, &db)?;
     let pages =
         Pages::open(database, &in_database, options).map_err(|error| about_data(error, &paths.sled))?;
-    catch_up(dir, &pages, &in_database)?;
-    let found = Found::scan(|visit| pages.scan(visit), &paths.sled, &db)?;
+    let engine = open_journal(dir, pages, &in_database, options)?;
+    let found = Found::scan(|visit| engine.scan(visit), &paths.sled, &db)?;
     let manifest = found.check(mark, &db)?;
     if mark.is_none() {
         // The crash came after the database was created and before the watermark was: nothing was acknowledged since.
@@ -176,8 +176,6 @@ fn verify(
         .record(manifest.seq)
         .and_then(|()| watermark.sync())
         .map_err(OpenError::io("write", &paths.watermark))?;
-    let engine = JournaledEngine::open(dir, pages, &manifest, options)
-        .map_err(OpenError::io("open the journal in", dir))?;
     let found = Verified { manifest, index: found.index, identity: found.identity };
     Ok(Recovered { lock, engine, watermark, found })
 }
@@ -206,11 +204,16 @@ fn about_data(error: std::io::Error, folder: &Path) -> OpenError {
     }
 }
 
-/// Brings the database up to date with the journal.
-fn catch_up(dir: &Path, pages: &Pages, manifest: &Manifest) -> Result<(), OpenError> {
-    journaled_engine::catch_up(dir, pages, manifest.store, manifest.seq).map_err(|error| match error.kind() {
+/// Opens the journal on top of the database.
+fn open_journal(
+    dir: &Path,
+    pages: Pages,
+    manifest: &Manifest,
+    options: &LogOptions,
+) -> Result<JournaledEngine, OpenError> {
+    JournaledEngine::open(dir, pages, manifest, options).map_err(|error| match error.kind() {
         std::io::ErrorKind::InvalidData => OpenError::damaged(dir.join("journal"), error.to_string()),
-        _ => OpenError::io("bring the database up to date in", dir)(error),
+        _ => OpenError::io("open the journal in", dir)(error),
     })
 }
 

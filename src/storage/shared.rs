@@ -70,9 +70,9 @@ impl Shared {
     ) -> Shared {
         let log = manifest.log.clone();
         Shared {
+            log_bytes: AtomicU64::new(index.bytes.max(engine.journal_bytes())),
             engine,
             store: Uuid::from_bytes(manifest.store),
-            log_bytes: AtomicU64::new(index.bytes),
             index: RwLock::new(index),
             state: Mutex::new(SharedState {
                 recent: EntryCache::new(log.end(), options.recent_bytes),

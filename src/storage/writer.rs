@@ -135,7 +135,6 @@ impl Writer {
         self.manifest.seq += 1;
         self.manifest.records = index.count + u64::from(self.identity.is_some());
         self.manifest.sum = index.sum.wrapping_add(self.identity.unwrap_or(0));
-        self.shared.set_log_bytes(index.bytes);
         builder.put_raw(manifest::KEY, self.manifest.encode());
     }
 
@@ -144,6 +143,8 @@ impl Writer {
         let started = Instant::now();
         self.shared.engine.flush().map_err(StorageError::io("flush the log"))?;
         self.shared.flushed(started.elapsed());
+        let records = self.shared.index.read().expect("not poisoned").bytes;
+        self.shared.set_log_bytes(records.max(self.shared.engine.journal_bytes()));
         // The watermark must not vouch for what was not flushed: the next start would notice the loss.
         #[cfg(feature = "sabotage")]
         if crate::sabotage::Sabotage::SkipFsync.is_chosen() {

@@ -34,5 +34,6 @@ async fn one_write_at_a_time_takes_no_more_and_more() {
     assert!(after.rss - before.rss < 8.0 * MB + writes * 400.0, "memory: {before:?} {after:?}");
     assert!(after.disk - before.disk < 4.0 * MB + writes * 200.0, "disk: {before:?} {after:?}");
     assert!(after.fds <= before.fds + 4.0 && after.tasks <= before.tasks + 8.0, "{before:?} {after:?}");
-    assert!(after.log < MB, "the log is purged: {after:?}");
+    // Some 2,000 entries, and what was purged of the file that holds the oldest.
+    assert!(after.log < 3.0 * MB, "the log is purged: {after:?}");
 }

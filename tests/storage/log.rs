@@ -278,9 +278,11 @@ fn a_read_does_not_mix_what_was_cut_with_what_came_instead() {
 /// sled never syncs the files into which it moves large messages; with our record sizes there must be none.
 #[test]
 fn no_record_is_moved_out_of_the_database_file() {
-    for (options, largest) in [(small(), 3_000), (LogOptions::default(), 300_000)] {
+    // Too little journal for what is written, so most of it moves to the database.
+    let large = LogOptions { journal_bytes: 6 << 20, ..LogOptions::default() };
+    for (options, largest) in [(small(), 3_000), (large, 300_000)] {
         let dir = folder();
-        let store = LogStore::open(dir.path(), options).unwrap();
+        let store = LogStore::open(dir.path(), options.clone()).unwrap();
         for round in 0..60u64 {
             let next = store.state().end();
             let entries = (next..next + 1 + round % 7)
@@ -294,7 +296,62 @@ fn no_record_is_moved_out_of_the_database_file() {
         }
         let before = held(&store);
         drop(store);
-        let options = if largest > 10_000 { LogOptions::default() } else { small() };
+        assert_eq!(held(&LogStore::open(dir.path(), options).unwrap()), before);
+    }
+}
+
+/// Counts what the database gets.
+struct Counted {
+    inner: Arc<dyn Engine>,
+    bytes: Arc<AtomicU64>,
+}
+
+impl Engine for Counted {
+    fn apply(&self, changes: Vec<Mutation>) -> std::io::Result<()> {
+        let put = changes.iter().map(|change| match change {
+            Mutation::Put { value, .. } => value.len() as u64,
+            Mutation::Delete { .. } => 0,
+        });
+        self.bytes.fetch_add(put.sum(), SeqCst);
+        self.inner.apply(changes)
+    }
+    fn flush(&self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
+    fn get(&self, key: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
+        self.inner.get(key)
+    }
+    fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> std::io::Result<()> {
+        self.inner.scan(visit)
+    }
+}
+
+/// A log that fits the journal stays there: the database only learns up to where the journal was written again.
+#[test]
+fn what_is_purged_in_time_never_reaches_the_database() {
+    let options = LogOptions { journal_bytes: 4 << 20, ..small() };
+    for aside in [false, true] {
+        let options = LogOptions { checkpoint_in_background: aside, ..options.clone() };
+        let (dir, bytes) = (folder(), Arc::new(AtomicU64::new(0)));
+        let counter = bytes.clone();
+        let counted = |inner| Arc::new(Counted { inner, bytes: counter }) as Arc<dyn Engine>;
+        let store = LogStoreBuilder::new(options.clone()).wrap_database(counted).open(dir.path()).unwrap();
+        let (rounds, a_round) = (100, 50);
+        for first in (0..rounds).map(|round| round * a_round) {
+            append(&store, (first..first + a_round).map(|index| (index, entry(index, 400))).collect())
+                .unwrap();
+            if first > 100 {
+                wait(|done| store.purge(first - 100, entry(first, 16), done)).unwrap();
+            }
+        }
+        let (written, in_database) = (rounds * a_round * 400, bytes.load(SeqCst));
+        println!("{written} bytes written, {in_database} of them to the database");
+        assert!(in_database < written / 10, "{in_database} of {written} bytes");
+        let files = std::fs::read_dir(dir.path()).unwrap().count();
+        // A round fills a dozen files, and three rounds are kept. The thread that makes files spare may be behind.
+        assert!(files < 300, "the journal's files are written again: {files}");
+        let before = held(&store);
+        drop(store);
         assert_eq!(held(&LogStore::open(dir.path(), options).unwrap()), before);
     }
 }

@@ -14,6 +14,8 @@ pub fn small() -> LogOptions {
         recent_bytes: 4 << 10,
         page_cache_bytes: 1 << 20,
         segment_bytes: 16 << 10,
+        journal_file_bytes: 4 << 10,
+        journal_bytes: 16 << 10,
         checkpoint_in_background: false,
     }
 }
