@@ -44,7 +44,7 @@ pub fn print(all: &[Measured]) {
         let tells = row.entries * u64::from(row.value_bytes) >= BYTES_MIN;
         let bytes = of_row.iter().flat_map(|(_, sample)| sample.bytes_per_entry.iter().copied());
         line += &cell(10, median(bytes.collect()).filter(|_| tells), |bytes| format!("{bytes:.0}"));
-        let written = of_row.iter().flat_map(|(_, sample)| sample.bytes_written.iter().copied());
+        let written = of_row.iter().filter_map(|(_, sample)| sample.bytes_written);
         line += &cell(10, median(written.collect()), |bytes| format!("{bytes:.2}"));
         println!("{line}");
     }
