@@ -4,9 +4,12 @@
 //! value, and how long the longest log entry takes while the policy is switched, the capacity is made smaller, keys are
 //! cleared (with `clear`, only that), or reads are counted. How fast things are is printed, not judged.
 
+#[path = "../src/allocator.rs"]
+mod allocator;
 #[path = "../tests/support/held.rs"]
 mod held;
 
+use allocator::Allocator;
 use bytes::Bytes;
 use held::{Counting, held};
 use lockstep::cache::{
@@ -20,7 +23,7 @@ const VALUE_BYTES: usize = 64;
 const POLICIES: [Policy; 3] = [Policy::Lru, Policy::Lfu, Policy::S3Fifo];
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: Counting<Allocator> = Counting(Allocator);
 
 fn main() {
     if std::env::args().any(|argument| argument == "--test") {

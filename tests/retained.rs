@@ -7,10 +7,11 @@ mod held;
 use bytes::Bytes;
 use held::{Counting, held};
 use lockstep::storage::{LogOptions, LogStore, StorageError};
+use std::alloc::System;
 use std::sync::mpsc;
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: Counting<System> = Counting(System);
 
 fn wait(start: impl FnOnce(Box<dyn FnOnce(Result<(), StorageError>) + Send>)) {
     let (done, result) = mpsc::channel();
