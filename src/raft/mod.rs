@@ -21,6 +21,7 @@ mod status;
 #[cfg(test)]
 mod suite_test;
 mod timing;
+mod transfers;
 mod types;
 mod voted;
 mod wire;

@@ -14,7 +14,7 @@ use crate::peer::{Lane, Links, Method, Net, NodeId, PeerClient, PeerError, PeerI
 use crate::replica::{LogPosition, Member, from_postcard, to_bytes};
 use crate::storage::SnapshotFile;
 use bytes::{BufMut, Bytes, BytesMut};
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt, stream};
 use openraft::RPCTypes;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
@@ -42,6 +42,9 @@ const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// Bytes of a snapshot sent at a time.
 const CHUNK_BYTES: usize = 1024 * 1024;
+/// Chunks in flight: fewer than a peer reads before it has written the first (`Lane::bytes_in_progress_max`), because one
+/// that is ahead waits for it.
+const CHUNKS_IN_FLIGHT: usize = 6;
 
 /// Starts to send a snapshot. The response is a [`SnapshotReply`].
 #[derive(Debug, Serialize, Deserialize)]
@@ -253,7 +256,27 @@ impl Network {
         Ok(theirs)
     }
 
-    /// Sends the file in chunks. Stops early if the follower's vote is higher than the leader's.
+    /// Sends a chunk of the file; the follower's vote.
+    async fn send_chunk(
+        &self,
+        vote: Vote,
+        file: &SnapshotFile,
+        offset: u64,
+    ) -> Result<Vote, StreamingError<Types>> {
+        let reader = file.clone();
+        let chunk = offload(move || reader.raw_chunk(offset, CHUNK_BYTES)).await;
+        let chunk = match chunk {
+            Ok(Ok(chunk)) => chunk,
+            Ok(Err(error)) => return Err(StreamingError::Network(NetworkError::new(&error))),
+            Err(error) => return Err(StreamingError::Network(NetworkError::new(&error))),
+        };
+        let mut body = BytesMut::with_capacity(8 + chunk.len());
+        body.put_u64(offset);
+        body.put_slice(&chunk);
+        self.snapshot_step(Method::SnapshotChunk, body.freeze(), CHUNK_TIMEOUT, vote).await
+    }
+
+    /// Sends the file in chunks, several at a time. Stops early if the follower's vote is higher than the leader's.
     async fn send_snapshot(
         &self,
         vote: Vote,
@@ -261,20 +284,13 @@ impl Network {
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let begin = to_bytes(&SnapshotBegin { vote: vote.into(), bytes: file.bytes });
         let mut theirs = self.snapshot_step(Method::SnapshotBegin, begin, CHUNK_TIMEOUT, vote).await?;
-        let mut offset = 0;
-        while theirs <= vote && offset < file.bytes {
-            let reader = file.clone();
-            let chunk = offload(move || reader.raw_chunk(offset, CHUNK_BYTES)).await;
-            let chunk = match chunk {
-                Ok(Ok(chunk)) => chunk,
-                Ok(Err(error)) => return Err(StreamingError::Network(NetworkError::new(&error))),
-                Err(error) => return Err(StreamingError::Network(NetworkError::new(&error))),
-            };
-            let mut body = BytesMut::with_capacity(8 + chunk.len());
-            body.put_u64(offset);
-            body.put_slice(&chunk);
-            offset += chunk.len() as u64;
-            theirs = self.snapshot_step(Method::SnapshotChunk, body.freeze(), CHUNK_TIMEOUT, vote).await?;
+        let offsets = stream::iter((0..file.bytes).step_by(CHUNK_BYTES));
+        let answers = offsets.map(|offset| self.send_chunk(vote, file, offset)).buffered(CHUNKS_IN_FLIGHT);
+        let mut answers = std::pin::pin!(answers);
+        while theirs <= vote
+            && let Some(answer) = answers.next().await
+        {
+            theirs = answer?;
         }
         if theirs <= vote {
             theirs = self.snapshot_step(Method::SnapshotEnd, Bytes::new(), INSTALL_TIMEOUT, vote).await?;
