@@ -55,8 +55,6 @@ pub(super) struct JournalFile {
     bytes: u64,
     /// Where its batches end.
     end: u64,
-    /// The number of its last batch.
-    pub seq: u64,
     /// The manifest in its last batch.
     pub manifest: Vec<u8>,
     /// How many records it holds that are the newest under their keys.
@@ -131,8 +129,7 @@ impl Journal {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, what));
                 }
                 last = batch.seq;
-                let newest = journal.newest();
-                (newest.end, newest.seq) = (batch.end as u64, batch.seq);
+                journal.newest().end = batch.end as u64;
                 let file = journal.newest_number();
                 visit(&mut journal, Found { batch, bytes: &bytes, file });
             }
@@ -201,8 +198,8 @@ impl Journal {
     }
 
     fn push(&mut self, named: Named, bytes: u64) {
-        let (end, seq, manifest) = (0, 0, Vec::new());
-        self.in_use.push_back(JournalFile { named, bytes, end, seq, manifest, live: 0, tombstones: 0 });
+        let manifest = Vec::new();
+        self.in_use.push_back(JournalFile { named, bytes, end: 0, manifest, live: 0, tombstones: 0 });
     }
 
     /// The file that is written, or was last.

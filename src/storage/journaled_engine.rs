@@ -142,9 +142,7 @@ impl JournaledEngine {
             replace(ahead, &mut writing.journal, &self.pages, writing.checkpoint.as_deref(), key, place);
         }
         ahead.others.append(&mut ahead.fresh_others);
-        let newest = writing.journal.newest();
-        newest.seq = writing.last;
-        newest.manifest = ahead.others.get(manifest::KEY).cloned().unwrap_or_default();
+        writing.journal.newest().manifest = ahead.others.get(manifest::KEY).cloned().unwrap_or_default();
         ahead.pending.clear();
         ahead.pending.shrink_to(PENDING_KEPT);
     }
