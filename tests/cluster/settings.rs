@@ -36,7 +36,8 @@ async fn another_url_or_name_of_a_member_gets_into_the_membership() {
         found.is_some_and(|found| found["http"] == *cluster.nodes[victim].http && found["voter"] == true)
     })
     .await;
-    assert!(cluster.nodes[victim].log().contains("the membership has this node's new name and URL"));
+    let told = "the membership has this node's new name and URL";
+    until("the node says so", || async { cluster.nodes[victim].log().contains(told) }).await;
     assert_eq!(cluster.status(&cluster.nodes[victim]).await["node"]["name"], "renamed");
     cluster.put_surely(&cluster.nodes[victim], "k", "v").await;
     cluster.digests_agree().await;
@@ -217,7 +218,8 @@ async fn a_member_that_became_a_cluster_of_its_own_is_noticed_on_both_sides() {
         let found = nodes["nodes"].as_array().expect("a list").iter().find(|found| found["http"] == *http);
         let expected = format!("the node at {peer} belongs to another cluster");
         assert_eq!(found.expect("it is a member")["error"], expected);
-        assert!(node.log().contains("the node at a member's address belongs to another cluster"));
+        let told = "the node at a member's address belongs to another cluster";
+        until("its log says so", || async { node.log().contains(told) }).await;
     }
     // Once the member itself is back, the others have nothing to say.
     alone.kill();
