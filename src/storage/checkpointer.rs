@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use super::ahead::{self, Newest, RecordKey};
-use super::journal;
+use super::journal::{self, FileToCreate};
 use super::pages::{Mutations, Pages};
 
 /// What the database gets so that the oldest files of the journal can be written again.
@@ -50,7 +49,7 @@ impl Checkpoint {
 
 enum Task {
     Checkpoint(Arc<Checkpoint>),
-    Create { name: u32, path: PathBuf, bytes: u64 },
+    Create(FileToCreate),
 }
 
 /// What the thread has done.
@@ -74,8 +73,8 @@ impl Checkpointer {
             while let Ok(task) = work.recv() {
                 let result = match task {
                     Task::Checkpoint(checkpoint) => checkpoint.write(&pages).map(|()| Done::Checkpoint),
-                    Task::Create { name, path, bytes } => {
-                        journal::create(&path, bytes).map(|file| Done::Created { name, file })
+                    Task::Create(FileToCreate { name, path, bytes, fill }) => {
+                        journal::create(&path, bytes, fill).map(|file| Done::Created { name, file })
                     }
                 };
                 if ended.send(result).is_err() {
@@ -91,8 +90,8 @@ impl Checkpointer {
         self.send(Task::Checkpoint(checkpoint))
     }
 
-    pub(super) fn create(&self, (name, path, bytes): (u32, PathBuf, u64)) -> io::Result<()> {
-        self.send(Task::Create { name, path, bytes })
+    pub(super) fn create(&self, file: FileToCreate) -> io::Result<()> {
+        self.send(Task::Create(file))
     }
 
     fn send(&self, task: Task) -> io::Result<()> {

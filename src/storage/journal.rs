@@ -1,7 +1,8 @@
 //! The journal: a ring of files of one size. One write and one sync make a batch durable here.
 //!
-//! A file is filled with zeros when it is created, so that a sync never has to update block addresses. The oldest file is
-//! given back once nothing needs what it holds, and is then written again from its front.
+//! A file is filled with zeros when it is created, so that a sync never has to update block addresses. Where batches are
+//! large the file system only reserves its space: syncs are few, and the zeros would double the bytes that are written.
+//! The oldest file is given back once nothing needs what it holds, and is then written again from its front.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -12,6 +13,9 @@ use std::sync::Arc;
 
 use super::files::sync_folder;
 use super::journal_format;
+
+/// From this many bytes a write on, on average, a new file's space is reserved and not filled.
+const LARGE_WRITE: u64 = 256 << 10;
 
 /// A value in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +59,8 @@ pub(super) struct JournalFile {
     bytes: u64,
     /// Where its batches end.
     end: u64,
+    /// Writes since it was taken into use.
+    writes: u64,
     /// The manifest in its last batch.
     pub manifest: Vec<u8>,
     /// How many records it holds that are the newest under their keys.
@@ -159,8 +165,8 @@ impl Journal {
         let named = match spare {
             Some(named) => named,
             None => {
-                let name = self.next_name();
-                Named { name, file: create(&path(&self.folder, name), length)? }
+                let (name, fill) = (self.next_name(), self.fill());
+                Named { name, file: create(&path(&self.folder, name), length, fill)? }
             }
         };
         self.push(named, length);
@@ -168,12 +174,19 @@ impl Journal {
         Ok(())
     }
 
-    /// The name of the file that should be created ahead of need, if any.
-    pub(super) fn next_to_create(&mut self) -> Option<(u32, PathBuf, u64)> {
+    /// The file that should be created ahead of need, if any.
+    pub(super) fn next_to_create(&mut self) -> Option<FileToCreate> {
         (self.spare.is_empty() && self.in_use.len() + 1 < self.most).then(|| {
             let name = self.next_name();
-            (name, path(&self.folder, name), self.file_bytes)
+            let (path, bytes, fill) = (path(&self.folder, name), self.file_bytes, self.fill());
+            FileToCreate { name, path, bytes, fill }
         })
+    }
+
+    /// How the next file that is created gets its space.
+    fn fill(&self) -> Fill {
+        let large = |file: &JournalFile| file.writes > 0 && file.end / file.writes >= LARGE_WRITE;
+        if self.in_use.back().is_some_and(large) { Fill::Reserve } else { Fill::Zeros }
     }
 
     /// Takes a file that was created ahead of need.
@@ -194,12 +207,21 @@ impl Journal {
         newest.named.file.write_all_at(batches, at)?;
         newest.named.file.sync_data()?;
         newest.end += batches.len() as u64;
+        newest.writes += 1;
         Ok(at as u32)
     }
 
     fn push(&mut self, named: Named, bytes: u64) {
         let manifest = Vec::new();
-        self.in_use.push_back(JournalFile { named, bytes, end: 0, manifest, live: 0, tombstones: 0 });
+        self.in_use.push_back(JournalFile {
+            named,
+            bytes,
+            end: 0,
+            writes: 0,
+            manifest,
+            live: 0,
+            tombstones: 0,
+        });
     }
 
     /// The file that is written, or was last.
@@ -257,13 +279,43 @@ impl Journal {
     }
 }
 
+/// A file to be created ahead of need.
+pub(super) struct FileToCreate {
+    /// The number in its name.
+    pub name: u32,
+    pub path: PathBuf,
+    pub bytes: u64,
+    pub fill: Fill,
+}
+
+/// How a new file gets its space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// Zeros are written.
+    Zeros,
+    /// The file system reserves blocks that read as zeros.
+    Reserve,
+}
+
 /// Creates a file of zeros. One that a crash left unfinished has no batch, and the next start removes it.
-pub(super) fn create(path: &Path, bytes: u64) -> io::Result<Arc<File>> {
+pub(super) fn create(path: &Path, bytes: u64, fill: Fill) -> io::Result<Arc<File>> {
     let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
-    file.write_all_at(&vec![0; bytes as usize], 0)?;
+    if fill == Fill::Zeros || !reserve(&file, bytes)? {
+        file.write_all_at(&vec![0; bytes as usize], 0)?;
+    }
     file.sync_all()?;
     sync_folder(path.parent().unwrap_or(Path::new(".")))?;
     Ok(Arc::new(file))
+}
+
+/// Whether the file system can reserve space.
+fn reserve(file: &File, bytes: u64) -> io::Result<bool> {
+    use rustix::io::Errno;
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+        Ok(()) => Ok(true),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 const PREFIX: &str = "journal.";
@@ -281,4 +333,44 @@ fn names(folder: &Path) -> io::Result<Vec<u32>> {
         names.extend(number.and_then(|number| number.parse::<u32>().ok()));
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal(folder: &Path) -> Journal {
+        Journal::open(folder, [0; 16], (1 << 20, 4), 0, |_, _| ()).expect("an empty folder")
+    }
+
+    /// Many small syncs should not have to update block addresses, and few large ones should not write twice the bytes.
+    #[test]
+    fn a_new_file_is_filled_with_zeros_unless_writes_are_large() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (bytes, fill) in [(4 << 10, Fill::Zeros), (300 << 10, Fill::Reserve), (100 << 10, Fill::Zeros)] {
+            let mut journal = journal(folder.path());
+            journal.turn(bytes).expect("a file");
+            assert_eq!(
+                journal.next_to_create().expect("one more").fill,
+                Fill::Zeros,
+                "before its first write"
+            );
+            for _ in 0..3 {
+                journal.write(&vec![7; bytes]).expect("written");
+            }
+            assert_eq!(journal.next_to_create().expect("one more").fill, fill, "{bytes} bytes a write");
+        }
+    }
+
+    #[test]
+    fn reserved_space_reads_as_zeros_and_has_its_length() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for fill in [Fill::Zeros, Fill::Reserve] {
+            let file = create(&folder.path().join("file"), 1 << 20, fill).expect("created");
+            file.write_all_at(&[1; 1_000], 0).expect("written");
+            let bytes = fs::read(folder.path().join("file")).expect("read");
+            assert_eq!(bytes.len(), 1 << 20);
+            assert!(bytes[1_000..].iter().all(|byte| *byte == 0));
+        }
+    }
 }

@@ -356,3 +356,25 @@ fn what_is_purged_in_time_never_reaches_the_database() {
         assert_eq!(held(&LogStore::open(dir.path(), options).unwrap()), before);
     }
 }
+
+/// Where writes are large, the space of new files is only reserved.
+#[test]
+fn large_entries_are_there_after_a_reopen() {
+    for aside in [false, true] {
+        let options = LogOptions {
+            checkpoint_in_background: aside,
+            journal_file_bytes: 1 << 20,
+            journal_bytes: 32 << 20,
+            ..small()
+        };
+        let dir = folder();
+        let store = LogStore::open(dir.path(), options.clone()).unwrap();
+        for index in 0..40 {
+            append(&store, vec![(index, entry(index, 300 << 10))]).unwrap();
+        }
+        let before = held(&store);
+        assert_eq!(before.entries.len(), 40);
+        drop(store);
+        assert_eq!(held(&LogStore::open(dir.path(), options).unwrap()), before);
+    }
+}
