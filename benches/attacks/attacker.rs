@@ -28,7 +28,6 @@ pub struct Target {
     pub http: SocketAddr,
     pub peer: SocketAddr,
     pub cluster_id: String,
-    pub incarnation: u64,
     pub node_id: u64,
 }
 

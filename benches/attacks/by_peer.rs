@@ -3,6 +3,7 @@
 use crate::attacker::{Target, ask, connect, discard, many, tried};
 use bytes::{BufMut, BytesMut};
 use futures::future::BoxFuture;
+use lockstep::lineage::Lineage;
 use lockstep::peer::{Hello, Lane, PeerIdentity, Protocols};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -17,14 +18,8 @@ const PART_BYTES: usize = 256 * 1_024;
 
 /// The frame of a handshake, of a caller with this id.
 fn hello(target: &Target, cluster_id: String, from: u64) -> BytesMut {
-    let history = cluster_id.clone();
-    let me = PeerIdentity {
-        cluster_id,
-        incarnation: target.incarnation,
-        history,
-        node_id: from,
-        protocols: Protocols::THIS,
-    };
+    let lineage = Lineage::founded(&cluster_id, 0).into();
+    let me = PeerIdentity { lineage, node_id: from, protocols: Protocols::THIS };
     let hello = Hello::new(&me, target.node_id, Lane::Append).encode();
     let mut frame = BytesMut::new();
     frame.put_u32(u32::try_from(hello.len()).expect("short"));

@@ -68,7 +68,6 @@ pub async fn run(attack: &Attack, duration: Duration, folder: &Path) -> Course {
         http: http(node),
         peer: node.peer.parse().expect("an address"),
         cluster_id: status["cluster_id"].as_str().expect("an id").to_owned(),
-        incarnation: status["incarnation"].as_u64().expect("a number"),
         node_id: status["node"]["id"].as_u64().expect("a number"),
     };
     let addresses: Vec<SocketAddr> = cluster.nodes.iter().map(http).collect();

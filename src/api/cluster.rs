@@ -3,6 +3,7 @@
 use super::cache::CacheReport;
 use crate::cache::limits::FEATURE_LEVEL_FIRST;
 use crate::cache::{CacheConfig, Policy, TouchConfig};
+use crate::lineage::Lineage;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeSet;
 
@@ -93,11 +94,27 @@ impl WarningCode {
     }
 }
 
+/// A history of the cluster: one unbroken log. Restoring a backup begins a new one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryName {
+    /// 1 for the first one.
+    pub number: u64,
+    /// A UUID. Two histories can have the same number, for example if a backup is restored twice, but never the same id.
+    pub id: String,
+}
+
+impl From<&Lineage> for HistoryName {
+    fn from(lineage: &Lineage) -> Self {
+        let current = lineage.current();
+        Self { number: current.number, id: current.id.clone() }
+    }
+}
+
 /// Answer of `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub cluster_id: String,
-    pub incarnation: u64,
+    pub history: HistoryName,
     pub node: NodeName,
     /// `leader`, `follower`, `learner` or `candidate`.
     pub role: String,
@@ -229,10 +246,8 @@ pub struct FeatureLevel {
 /// The answer to a node that has joined as a learner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Joined {
-    pub cluster_id: String,
-    pub incarnation: u64,
-    /// The unique id of the incarnation.
-    pub history: String,
+    /// The cluster, and its histories up to now.
+    pub lineage: Lineage,
     pub id: u64,
     pub name: String,
 }
@@ -260,6 +275,8 @@ pub struct FoundingMember {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Founding {
     pub cluster_id: String,
+    /// By the wall clock of the node that wrote the record, in milliseconds since the Unix epoch.
+    pub founded_at_ms: u64,
     pub members: Vec<FoundingMember>,
     /// The settings that the cluster starts with.
     pub config: CacheConfig,

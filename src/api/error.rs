@@ -76,6 +76,8 @@ error_codes! {
     /// The request conflicts with the cluster's present state: a membership change is refused or in progress, or the
     /// cluster has not reached an index.
     Conflict = "conflict", 409, None;
+    /// The request names another history of the cluster than the node's: a backup was restored since.
+    OtherHistory = "other_history", 409, None;
     /// The cluster's feature level is lower than the request needs, until `lockstep upgrade finish`.
     FeatureLevel = "feature_level", 409, None;
     /// A condition did not hold; `revision` is the current one.

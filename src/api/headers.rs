@@ -4,6 +4,12 @@
 pub const INDEX: &str = "lockstep-index";
 /// The Raft term of the answer.
 pub const TERM: &str = "lockstep-term";
+/// The id of the history that the answer is from: indexes and revisions of different histories cannot be compared. In every
+/// answer.
+pub const HISTORY: &str = "lockstep-history";
+/// In a request, the id of the history that the client expects, or its beginning. If the node is in another one, it does
+/// nothing and answers `other_history`.
+pub const EXPECT_HISTORY: &str = "lockstep-expect-history";
 /// What a read guarantees: `linearizable`, `lease` or `stale`.
 pub const CONSISTENCY: &str = "lockstep-consistency";
 /// The remaining TTL of a value, in milliseconds.

@@ -6,25 +6,28 @@ mod cache;
 mod cluster;
 mod error;
 mod headers;
-mod history;
 mod kv;
+mod lineage;
 mod nodes;
+mod samples;
 mod watch;
 
 pub use batch::{BatchAnswer, BatchRequest, OpAnswer, OpRequest, WireFound, WireValue};
 pub use cache::{CacheReport, HotKey, NextVictim, ReadCounts, ShadowHits, TouchReport};
 pub use cluster::{
-    AddMember, ConfigBody, ConfigUpdate, Digests, FeatureLevel, Founding, FoundingMember, IndexedDigest,
-    Joined, Leader, MemberStatus, Members, NodeInfo, NodeName, Status, TouchUpdate, TransferLeader, Warning,
-    WarningCode,
+    AddMember, ConfigBody, ConfigUpdate, Digests, FeatureLevel, Founding, FoundingMember, HistoryName,
+    IndexedDigest, Joined, Leader, MemberStatus, Members, NodeInfo, NodeName, Status, TouchUpdate,
+    TransferLeader, Warning, WarningCode,
 };
 pub use error::{Effect, ErrorCode, Problem};
 pub use headers::{
-    CONSISTENCY, IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, INDEX, PREVIOUS_REVISION, TERM, TTL_MS,
+    CONSISTENCY, EXPECT_HISTORY, HISTORY, IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, INDEX, PREVIOUS_REVISION,
+    TERM, TTL_MS,
 };
-pub use history::{Columns, History};
 pub use kv::{
     Cleared, Consistency, Counter, Deadline, EntryDetails, ExpireRequest, IncrRequest, KeyEntry, KeyPage,
 };
+pub use lineage::LineageReport;
 pub use nodes::{NodeReport, NodeState, Nodes, ProtocolRange};
+pub use samples::{Columns, Samples};
 pub use watch::{LiveAnswer, LiveMessage, LiveRequest, Subscribe, WatchMessage, WireEvent};

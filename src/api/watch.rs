@@ -1,16 +1,16 @@
 //! Messages to watchers, the same over server-sent events and WebSockets.
 
 use super::batch::WireValue;
-use super::cluster::ConfigBody;
+use super::cluster::{ConfigBody, HistoryName};
 use serde::{Deserialize, Serialize};
 
 /// One message to a watcher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum WatchMessage {
-    /// The first message, unless a `resync` is. Changes after `index` follow. Indexes are valid for this cluster and
-    /// incarnation only.
-    Subscribed { index: u64, cluster_id: String, incarnation: u64 },
+    /// The first message, unless a `resync` is. Changes after `index` follow. Indexes are valid for this history of
+    /// this cluster only.
+    Subscribed { index: u64, cluster_id: String, history: HistoryName },
     /// All watched changes of one log entry; `at_ms` is log time.
     Change {
         index: u64,

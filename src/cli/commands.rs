@@ -5,6 +5,7 @@ use super::check_history::CheckHistoryArgs;
 use super::common_args::{
     FirstSettings, Target, TimingArgs, TtlMs, parse_consistency, parse_policy, parse_ttl,
 };
+use super::history::HistoryArgs;
 use super::kv_args::{BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs, PersistArgs, PutArgs};
 use super::simulate::SimulateArgs;
 use super::upgrade::UpgradeArgs;
@@ -64,6 +65,8 @@ pub enum Command {
     Upgrade(UpgradeArgs),
     /// Take, save and restore snapshots
     Snapshot(SnapshotArgs),
+    /// Show where logs come from, as a tree: the cluster's histories, and how far each node or backup is
+    History(HistoryArgs),
     /// Show a node's newest digests
     Digest(DigestArgs),
     /// Play an access trace as a cache-aside client
@@ -252,7 +255,7 @@ pub enum SnapshotCommand {
     },
     /// Verify a backup without using it
     Verify { file: PathBuf },
-    /// Create the data folder of a new cluster, with a new incarnation, from a backup
+    /// Create the data folder of a new cluster, with a new history, from a backup
     Restore {
         file: PathBuf,
         /// Folder to create; it must be empty or not exist

@@ -42,6 +42,7 @@ pub async fn run(command: Command) -> Result<()> {
         | Command::BaselineServer(_)
         | Command::Watch(_)
         | Command::Upgrade(_)
+        | Command::History(_)
         | Command::Snapshot(_) => {
             bail!("this command is run elsewhere")
         }
@@ -234,14 +235,14 @@ fn describe(status: &Status) -> String {
         .as_ref()
         .map_or_else(|| "no leader".into(), |l| format!("leader {} ({})", l.name, l.http));
     let mut out = format!(
-        "{} is {}, {leader}, term {}\ncluster {} (incarnation {}), version {}\n\
+        "{} is {}, {leader}, term {}\ncluster {} (history {}), version {}\n\
          log: last {}, committed {}, applied {}, snapshot {}\ndigest {} at index {}\n\
          cache: {} of {} entries, {} of {} bytes, policy {}\n",
         status.node.name,
         status.role,
         status.term,
         status.cluster_id,
-        status.incarnation,
+        status.history.number,
         status.version,
         status.last_log_index,
         status.committed_index,

@@ -5,6 +5,7 @@ mod check_history;
 mod commands;
 mod common_args;
 mod exit;
+mod history;
 mod kv;
 mod kv_args;
 mod output;
@@ -60,6 +61,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::BaselineServer(args) => bench::baseline_server(args).await,
             Command::Watch(args) => watch::watch(args).await,
             Command::Upgrade(args) => upgrade::upgrade(args).await,
+            Command::History(args) => history::history(args).await,
             Command::Snapshot(args) => snapshot::snapshot(args).await,
             other => kv::run(other).await,
         }

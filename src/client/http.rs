@@ -4,8 +4,8 @@
 use super::bounded::{ANSWER_BYTES_MAX, SMALL_BYTES_MAX, Unread, read_up_to};
 use super::error::{ClientError, garbled, innermost, lost};
 use crate::api::{
-    ConfigBody, ConfigUpdate, Digests, Effect, ErrorCode, FeatureLevel, IDEMPOTENCY_KEY, Members, Nodes,
-    Problem, Status, TransferLeader,
+    ConfigBody, ConfigUpdate, Digests, Effect, ErrorCode, FeatureLevel, IDEMPOTENCY_KEY, LineageReport,
+    Members, Nodes, Problem, Status, TransferLeader,
 };
 use bytes::Bytes;
 use reqwest::{Method, RequestBuilder, Response};
@@ -90,6 +90,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn status(&self) -> Result<Status, ClientError> {
         self.json(Method::GET, "/v1/status", Retry::Always, |builder| builder).await
+    }
+
+    /// Where a node's log comes from.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn lineage(&self) -> Result<LineageReport, ClientError> {
+        self.json(Method::GET, "/v1/lineage", Retry::Always, |builder| builder).await
     }
 
     /// # Errors

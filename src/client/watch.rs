@@ -3,6 +3,7 @@
 use super::bounded::SMALL_BYTES_MAX;
 use super::error::{ClientError, garbled, innermost, lost};
 use super::http::{Client, PAUSE_FIRST, PAUSE_LAST, TRY_TIMEOUT, read};
+use crate::api::HistoryName;
 use crate::api::{ErrorCode, Problem, WatchMessage};
 use eventsource_stream::{EventStreamError, Eventsource};
 use futures::stream::BoxStream;
@@ -21,7 +22,7 @@ pub struct Watching<'a> {
     values: bool,
     /// The index after which to continue.
     cursor: Option<u64>,
-    cluster: Option<(String, u64)>,
+    history: Option<HistoryName>,
     stream: Option<Stream>,
 }
 
@@ -33,7 +34,7 @@ impl Client {
             prefix: prefix.to_owned(),
             values,
             cursor: from,
-            cluster: None,
+            history: None,
             stream: None,
         }
     }
@@ -45,7 +46,7 @@ impl Watching<'_> {
     ///
     /// # Errors
     /// [`ClientError`]: no node could be reached in that time; the cursor is kept, so this can be called again. Or the nodes
-    /// belong to a different cluster than before, for which the cursor is not valid.
+    /// belong to a different history than before, for which the cursor is not valid.
     pub async fn next(&mut self) -> Result<WatchMessage, ClientError> {
         // Only looking for a node has a deadline: nothing may change for a long time.
         let mut deadline = None;
@@ -86,11 +87,10 @@ impl Watching<'_> {
         };
         let message: WatchMessage =
             serde_json::from_str(&data).map_err(|error| garbled(&url, &error.to_string()))?;
-        if let WatchMessage::Subscribed { cluster_id, incarnation, .. } = &message {
-            let cluster = (cluster_id.clone(), *incarnation);
-            if self.cluster.get_or_insert_with(|| cluster.clone()) != &cluster {
-                return Err(garbled(&url, "it belongs to another cluster than the nodes before"));
-            }
+        if let WatchMessage::Subscribed { history, .. } = &message
+            && self.history.get_or_insert_with(|| history.clone()) != history
+        {
+            return Err(garbled(&url, "it is in another history than the nodes before"));
         }
         self.cursor = Some(message.index());
         if matches!(message, WatchMessage::Closed { .. }) {

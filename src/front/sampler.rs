@@ -1,4 +1,4 @@
-//! Takes a sample a second of what the node does, for `/v1/history` and the dashboard's charts.
+//! Takes a sample a second of what the node does, for `/v1/samples` and the dashboard's charts.
 
 use super::request_stats::{RequestStats, Totals, percentile};
 use super::state::Front;

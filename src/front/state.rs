@@ -8,6 +8,7 @@ use super::limits::FrontLimits;
 use super::request_stats::RequestStats;
 use super::watchers::Watchers;
 use crate::api::NodeInfo;
+use crate::lineage::Lineage;
 use crate::node::{Bootstrap, Node, Principal, Session};
 use std::sync::Arc;
 use tokio::sync::SetOnce;
@@ -47,6 +48,11 @@ impl Front {
     /// A session for this principal, once the node has its cluster.
     pub fn session(&self, principal: Principal) -> Option<Session> {
         self.node.get().map(|node| node.session(principal))
+    }
+
+    /// The cluster and its histories, once the node has its cluster.
+    pub fn lineage(&self) -> Option<&Lineage> {
+        self.node.get().map(Node::lineage)
     }
 
     /// Waits until the node has its cluster.

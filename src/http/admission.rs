@@ -2,14 +2,18 @@
 //! here, rather than handled in another way.
 
 use super::api_error::ApiError;
-use super::origin::{self, Sites};
-use crate::api::ErrorCode;
+use super::cursor;
+use super::origin;
+use super::state::AppState;
+use crate::api::{EXPECT_HISTORY, ErrorCode};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
 /// # Errors
-/// `invalid_header`, `misdirected`, `forbidden`, `unsupported_encoding`, `expectation_failed`, `not_implemented`.
-pub(super) fn check(request: &Request, sites: &Sites) -> Result<(), ApiError> {
+/// `invalid_header`, `misdirected`, `forbidden`, `unsupported_encoding`, `expectation_failed`, `not_implemented`,
+/// `other_history`, `unavailable`.
+pub(super) fn check(request: &Request, state: &AppState) -> Result<(), ApiError> {
+    let sites = &state.sites;
     let mut hosts = 0;
     for (name, value) in request.headers() {
         // One pass, because each look-up would cost every request something.
@@ -23,6 +27,8 @@ pub(super) fn check(request: &Request, sites: &Sites) -> Result<(), ApiError> {
         } else if *name == header::CONTENT_RANGE {
             let reason = "a part of a value is not taken for the whole";
             return Err(invalid(&header::CONTENT_RANGE, reason));
+        } else if *name == EXPECT_HISTORY {
+            cursor::expect(value, state.front.lineage().ok_or_else(ApiError::waiting)?)?;
         } else if *name == header::EXPECT && !value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
             let reason = "expect: this server knows 100-continue only";
             return Err(ApiError::new(ErrorCode::ExpectationFailed, reason).field("expect"));

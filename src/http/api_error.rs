@@ -22,6 +22,11 @@ impl ApiError {
         Self { problem: Box::new(Problem::new(code, detail)), headers: HeaderMap::new() }
     }
 
+    /// The node does not have its cluster yet.
+    pub fn waiting() -> Self {
+        Self::new(ErrorCode::Unavailable, "this node has not found its cluster yet")
+    }
+
     /// The state machine's outcome is of another kind than the command. That cannot happen: an idempotency key that was
     /// first used for another kind of command is refused.
     pub fn unexpected_outcome() -> Self {

@@ -1,10 +1,12 @@
 //! What paths, queries and headers of requests say, parsed once. Each error names the field and what was expected.
 
 use super::api_error::ApiError;
+use super::cursor::Cursor;
 use crate::api::{Consistency, ErrorCode, IDEMPOTENCY_KEY};
 use crate::cache::limits::{IDEMPOTENCY_KEY_BYTES_MAX, SLIDING_TTL_MS_MAX, TTL_MS_MAX, TTL_MS_MIN};
 use crate::cache::{Key, Ttl};
 use crate::front::truncate;
+use crate::lineage::Lineage;
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Uri, header};
@@ -196,12 +198,12 @@ impl ReadQuery {
     }
 
     /// # Errors
-    /// `invalid_query`.
-    pub fn min_index(&self) -> Result<Option<u64>, ApiError> {
+    /// `invalid_query`; `other_history` if the client names another one than this.
+    pub fn min_index(&self, lineage: &Lineage) -> Result<Option<u64>, ApiError> {
         let parse = |text: &str| {
-            whole(text).ok_or_else(|| bad_query("min_index", format!("`{text}` is no log index")))
+            Cursor::parse(text).ok_or_else(|| bad_query("min_index", format!("`{text}` is no log index")))
         };
-        self.min_index.as_deref().map(parse).transpose()
+        self.min_index.as_deref().map(|text| parse(text)?.index_in(lineage)).transpose()
     }
 }
 

@@ -5,10 +5,11 @@ use super::api_error::ApiError;
 use super::compat;
 use super::metered_body::MeteredBody;
 use super::state::AppState;
+use crate::api::HISTORY;
 use crate::front::RequestKind;
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request};
-use axum::http::Method;
+use axum::http::{HeaderName, Method};
 use axum::response::Response;
 use futures::future::{Either, Ready};
 use pin_project_lite::pin_project;
@@ -51,7 +52,7 @@ impl<S: Service<Request, Response = Response>> Service<Request> for Instrumented
         let route = request.extensions().get::<MatchedPath>().cloned();
         let state = self.state.clone();
         // In this layer, because each further layer would cost every request some allocations.
-        let answering = match admission::check(&request, &state.sites) {
+        let answering = match admission::check(&request, &state) {
             Ok(()) => Either::Right(self.service.call(request)),
             Err(error) => {
                 let response = compat::error_response(request.uri().path(), &state, error);
@@ -81,7 +82,8 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for InstrumentedFuture<F
         let this = self.project();
         let result = ready!(this.answering.poll(context));
         let route = this.route.as_ref().map_or("unmatched", MatchedPath::as_str);
-        let result = result.map(|response| admit(response, route, this.method, this.state));
+        let result =
+            result.map(|response| name_history(admit(response, route, this.method, this.state), this.state));
         if let Ok(response) = &result {
             let (took, status) = (this.started.elapsed(), response.status().as_u16());
             this.state.front.requests.note(route, this.method, status, took, || kind_of(route, this.method));
@@ -106,6 +108,14 @@ fn admit(response: Response, route: &str, method: &str, state: &AppState) -> Res
         Ok(Some(permit)) => response.map(|body| Body::new(MeteredBody::new(body, permit))),
         Err(busy) => compat::error_response(route, state, ApiError::from(busy)),
     }
+}
+
+/// Says to which history the answer's indexes belong.
+fn name_history(mut response: Response, state: &AppState) -> Response {
+    if let Some(history) = state.history() {
+        response.headers_mut().insert(HeaderName::from_static(HISTORY), history);
+    }
+    response
 }
 
 /// What the request is, for the totals.

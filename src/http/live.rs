@@ -1,9 +1,10 @@
 //! `GET /v1/live`: changes over a WebSocket, with several subscriptions on one connection.
 
 use super::api_error::ApiError;
+use super::cursor::Cursor;
 use super::origin;
 use super::state::AppState;
-use super::watch::{Cursor, Subscription};
+use super::watch::Subscription;
 use crate::api::{ErrorCode, LiveAnswer, LiveMessage, LiveRequest, Subscribe, WatchMessage};
 use crate::front::{ClientAddress, WatchPermit};
 use crate::node::{Session, SessionError};

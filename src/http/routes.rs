@@ -4,8 +4,8 @@ use super::api_error::ApiError;
 use super::extract::refuse_query;
 use super::state::AppState;
 use super::{
-    batch, cluster, compat, config, dashboard, faults, health, history, instrument, keys, kv, live, metrics,
-    not_found, openapi, watch,
+    batch, cluster, compat, config, dashboard, faults, health, instrument, keys, kv, lineage, live, metrics,
+    not_found, openapi, samples, watch,
 };
 use crate::api::ErrorCode;
 use axum::Router;
@@ -27,7 +27,7 @@ pub(super) fn router(state: AppState, socket_io: Router<AppState>) -> Router {
         .route("/v1/keys", get(keys::list))
         .route("/v1/watch", get(watch::watch))
         .route("/v1/config", get(config::get).put(config::put))
-        .route("/v1/history", get(history::history))
+        .route("/v1/samples", get(samples::samples))
         .merge(without_query())
         .merge(node_probes())
         .merge(compat::router(&state))
@@ -45,6 +45,7 @@ fn without_query() -> Router<AppState> {
         .route("/v1/live", get(live::live))
         .route("/v1/cache", get(cluster::cache))
         .route("/v1/digest", get(cluster::digest))
+        .route("/v1/lineage", get(lineage::lineage))
         .route("/v1/members", get(cluster::members).post(cluster::add_member))
         .route("/v1/members/{id}", delete(cluster::remove_member))
         .route("/v1/members/{id}/promote", post(cluster::promote_member))

@@ -3,7 +3,6 @@
 
 use super::api_error::ApiError;
 use super::state::AppState;
-use crate::api::ErrorCode;
 use crate::node::{Admin, Principal, Session};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -14,8 +13,7 @@ impl FromRequestParts<AppState> for Session {
     /// # Errors
     /// `unavailable` until the node has its cluster.
     async fn from_request_parts(_: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let waiting = || ApiError::new(ErrorCode::Unavailable, "this node has not found its cluster yet");
-        state.session(Principal::Anyone).ok_or_else(waiting)
+        state.session(Principal::Anyone).ok_or_else(ApiError::waiting)
     }
 }
 

@@ -5,8 +5,9 @@ use super::compat::CompatSettings;
 use super::origin::Sites;
 use crate::front::Front;
 use crate::node::{Principal, Session};
+use axum::http::HeaderValue;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 /// Settings of the HTTP front door.
@@ -34,6 +35,8 @@ pub struct Shared {
     /// Whether answers of the `/api` routes contain causes of errors.
     pub(super) development: bool,
     pub(super) fault_injection: bool,
+    /// The value of `Lockstep-History`, once the node has its cluster.
+    history: OnceLock<HeaderValue>,
     /// How often a client had this node catch up; then pages get the state, too.
     pub(super) syncs: watch::Sender<u64>,
 }
@@ -53,11 +56,28 @@ impl AppState {
         let CompatSettings { frontends, development } = compat;
         let sites = Sites::new(front.clone(), frontends, allowed_hosts);
         let syncs = watch::Sender::default();
-        Self(Arc::new(Shared { front, limits, sites, development, fault_injection, syncs }))
+        Self(Arc::new(Shared {
+            front,
+            limits,
+            sites,
+            development,
+            fault_injection,
+            history: OnceLock::new(),
+            syncs,
+        }))
     }
 
     /// A session for this principal, once the node has its cluster.
     pub(super) fn session(&self, principal: Principal) -> Option<Session> {
         self.front.session(principal)
+    }
+
+    /// The value of `Lockstep-History`, once the node has its cluster.
+    pub(super) fn history(&self) -> Option<HeaderValue> {
+        if let Some(value) = self.history.get() {
+            return Some(value.clone());
+        }
+        let value = HeaderValue::from_str(&self.front.lineage()?.current().id).ok()?;
+        Some(self.history.get_or_init(|| value).clone())
     }
 }

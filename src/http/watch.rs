@@ -2,8 +2,10 @@
 //! itself. [`Subscription`] serves WebSockets, too.
 
 use super::api_error::ApiError;
-use super::extract::{Query, bad_query, flag, whole};
+use super::cursor::{Cursor, short_name};
+use super::extract::{Query, bad_query, flag};
 use super::state::AppState;
+use crate::api::HistoryName;
 use crate::api::{ErrorCode, WatchMessage, WireEvent};
 use crate::cache::{Cause, Event};
 use crate::front::{ClientAddress, SendPermit, WatchPermit};
@@ -44,33 +46,12 @@ pub(super) async fn watch(
     let permit = state.front.watchers.admit(client)?;
     let prefix = query.prefix.unwrap_or_default();
     let subscription = Subscription::open(&session, prefix, from, values, permit).await?;
-    let mut response = Sse::new(frames(subscription, history_of(&session))).into_response();
+    let mut response =
+        Sse::new(frames(subscription, short_name(session.lineage()).to_owned())).into_response();
     // Some proxies would buffer the events otherwise.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
-}
-
-/// The index after which a client continues. Indexes belong to one history; a client need not name it.
-pub(super) struct Cursor {
-    pub index: u64,
-    pub history: Option<String>,
-}
-
-impl Cursor {
-    /// From `42`, or in an event's id, `42@1f0c9a3b`.
-    fn parse(text: &str) -> Option<Self> {
-        let (index, history) = match text.split_once('@') {
-            Some((index, history)) => (index, Some(history.to_owned())),
-            None => (text, None),
-        };
-        Some(Self { index: whole(index)?, history })
-    }
-}
-
-/// The beginning of the history's name. A restore from a backup begins another history.
-fn history_of(session: &Session) -> String {
-    session.history().chars().take(8).collect()
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, ApiError> {
@@ -122,19 +103,18 @@ impl Subscription {
         values: bool,
         permit: WatchPermit,
     ) -> Result<Self, SessionError> {
-        let here = history_of(session);
-        let is_foreign = |cursor: &Cursor| cursor.history.as_ref().is_some_and(|history| *history != here);
         let (foreign, from) = match from {
-            Some(cursor) if is_foreign(&cursor) => (Some(cursor.index), None),
+            Some(cursor) if cursor.is_foreign(session.lineage()) => (Some(cursor.index), None),
             from => (None, from.map(|cursor| cursor.index)),
         };
         let watch = session.watch(prefix, from).await?;
-        let (index, (cluster_id, incarnation)) = (watch.cursor(), session.lineage());
+        let (index, lineage) = (watch.cursor(), session.lineage());
+        let (cluster_id, history) = (lineage.cluster_id().to_owned(), HistoryName::from(lineage));
         // The changes after a cursor of another history are unknown here. So a resync is sent before `subscribed`, whose index
         // is a cursor of this history.
         let resync = foreign.map(|from| WatchMessage::Resync { from, index });
         let begin: Vec<WatchMessage> =
-            resync.into_iter().chain([WatchMessage::Subscribed { index, cluster_id, incarnation }]).collect();
+            resync.into_iter().chain([WatchMessage::Subscribed { index, cluster_id, history }]).collect();
         let (begin, pending) = (begin.into_iter(), Vec::new().into_iter());
         Ok(Self { watch, permit, values, begin, pending, sending: None })
     }

@@ -176,6 +176,7 @@ impl Inner {
                 PeerError::Unreachable(_)
                 | PeerError::NotListening(_)
                 | PeerError::OtherCluster(_)
+                | PeerError::OtherHistory(_)
                 | PeerError::Refused(_) => AdminFailure::NotLeader,
                 PeerError::Lost | PeerError::TimedOut => AdminFailure::Unknown(error.to_string()),
             })?;
@@ -236,13 +237,7 @@ impl Inner {
     /// Assigns a number to a node and adds it as a learner. The number is the index of a log entry that is proposed for
     /// that purpose, so no number is ever assigned twice.
     async fn add(&self, request: AddMemberMessage, deadline: Instant) -> Result<Joined, AdminFailure> {
-        let joined = |id, name: String| Joined {
-            cluster_id: self.identity.cluster_id.clone(),
-            incarnation: self.identity.incarnation(),
-            history: self.identity.history().to_owned(),
-            id,
-            name,
-        };
+        let joined = |id, name: String| Joined { lineage: self.identity.lineage.clone(), id, name };
         let peer = check_peer(&request.peer);
         peer.and_then(|()| check_url(&request.http)).map_err(AdminFailure::Invalid)?;
         request.name.as_deref().map_or(Ok(()), check_name).map_err(AdminFailure::Invalid)?;

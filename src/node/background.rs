@@ -97,9 +97,12 @@ async fn ask_clock(node: &Inner, id: NodeId) -> Reading {
             Ok(Some(log_ms)) => Reading::At(log_ms),
             Ok(None) | Err(_) => Reading::Unknown,
         },
-        Err(PeerError::NotListening(_) | PeerError::OtherCluster(_) | PeerError::Refused(_)) => {
-            Reading::Unknown
-        }
+        Err(
+            PeerError::NotListening(_)
+            | PeerError::OtherCluster(_)
+            | PeerError::OtherHistory(_)
+            | PeerError::Refused(_),
+        ) => Reading::Unknown,
         Err(PeerError::Unreachable(_) | PeerError::Lost | PeerError::TimedOut) => Reading::Silent,
     }
 }

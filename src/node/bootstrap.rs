@@ -11,6 +11,8 @@ use super::identity::{Identity, store_uuid};
 use super::{NodeOptions, Origin, StartError};
 use crate::api::{Founding, FoundingMember, NodeInfo};
 use crate::cache::CacheConfig;
+use crate::lineage::Lineage;
+use crate::replica::wall_ms;
 use crate::storage::LogStore;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -43,7 +45,7 @@ impl Bootstrap {
             store_uuid: store_uuid(store),
             list: None,
             founding: identity.and_then(|identity| identity.founding.clone()),
-            cluster_id: identity.map(|identity| identity.cluster_id.clone()),
+            cluster_id: identity.map(|identity| identity.cluster_id().to_owned()),
             config: match &options.origin {
                 Origin::Alone { config } | Origin::Form { config, .. } => Some(config.clone()),
                 Origin::Join { .. } => None,
@@ -60,7 +62,7 @@ impl Bootstrap {
     pub(super) fn belongs_to(&self, identity: &Identity) {
         let mut node_info = self.node_info.lock().expect("no panic while held");
         node_info.founding.clone_from(&identity.founding);
-        node_info.cluster_id = Some(identity.cluster_id.clone());
+        node_info.cluster_id = Some(identity.cluster_id().to_owned());
     }
 
     fn met(&self, list: BTreeSet<String>) {
@@ -83,15 +85,14 @@ fn found(nodes: impl IntoIterator<Item = NodeInfo>, config: CacheConfig) -> Foun
         store_uuid: node.store_uuid,
     });
     let cluster_id = uuid::Uuid::new_v4().to_string();
-    Founding { cluster_id, members: members.collect(), config }
+    Founding { cluster_id, founded_at_ms: wall_ms(), members: members.collect(), config }
 }
 
 /// A node's identity according to a founding record; `None` if its data folder is not in the record.
 pub(super) fn identity_by(founding: &Founding, store_uuid: &str) -> Option<Identity> {
     let me = founding.members.iter().find(|member| member.store_uuid == store_uuid)?;
     Some(Identity {
-        cluster_id: founding.cluster_id.clone(),
-        incarnations: Identity::first_incarnation(&founding.cluster_id),
+        lineage: Lineage::founded(&founding.cluster_id, founding.founded_at_ms),
         node_id: me.id,
         name: me.name.clone(),
         peer: me.peer.clone(),

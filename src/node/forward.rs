@@ -76,6 +76,7 @@ pub(super) async fn forward_write(
             error @ (PeerError::Unreachable(_)
             | PeerError::NotListening(_)
             | PeerError::OtherCluster(_)
+            | PeerError::OtherHistory(_)
             | PeerError::Refused(_)),
         ) => {
             return Err(ProposeError::NotProposed(format!("the leader does not take the write: {error}")));

@@ -2,9 +2,9 @@
 
 use super::StartError;
 use crate::api::Founding;
+use crate::lineage::Lineage;
 use crate::peer::{NodeId, PeerIdentity, Protocols};
 use crate::storage::LogStore;
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// The version of the format of [`Identity`].
@@ -13,10 +13,8 @@ const IDENTITY_VERSION: u8 = 1;
 /// A node's identity in its cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
-    pub cluster_id: String,
-    /// The incarnations of the cluster, oldest first. Each but the first has the log index at which it forked from the
-    /// one before it.
-    pub incarnations: Vec<Incarnation>,
+    /// The cluster, and its histories up to the one that this data folder belongs to.
+    pub lineage: Lineage,
     pub node_id: NodeId,
     pub name: String,
     /// This node's peer address in the membership; a restart must not change it.
@@ -39,52 +37,13 @@ struct Versioned {
     format: u8,
 }
 
-/// One unbroken history of a cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Incarnation {
-    pub number: u64,
-    pub fork_index: u64,
-    /// Its unique id: if a backup is restored twice, the two incarnations have the same number but different ids.
-    pub id: String,
-}
-
-/// The lineage of a state: its cluster and that cluster's incarnations.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Lineage {
-    pub cluster_id: String,
-    pub incarnations: Vec<Incarnation>,
-}
-
 impl Identity {
-    /// The first incarnation of a cluster; its id is the cluster's.
-    pub fn first_incarnation(cluster_id: &str) -> Vec<Incarnation> {
-        vec![Incarnation { number: 1, fork_index: 0, id: cluster_id.to_owned() }]
-    }
-
-    /// The id of this node's incarnation.
-    pub fn history(&self) -> &str {
-        self.incarnations.last().map_or("", |last| &last.id)
-    }
-
-    pub fn incarnation(&self) -> u64 {
-        self.incarnations.last().map_or(1, |last| last.number)
-    }
-
-    /// The encoded lineage, which every snapshot contains.
-    pub fn lineage(&self) -> Bytes {
-        let lineage =
-            Lineage { cluster_id: self.cluster_id.clone(), incarnations: self.incarnations.clone() };
-        serde_json::to_vec(&lineage).map(Bytes::from).unwrap_or_default()
+    pub fn cluster_id(&self) -> &str {
+        self.lineage.cluster_id()
     }
 
     pub fn peer_identity(&self, protocols: Protocols) -> PeerIdentity {
-        PeerIdentity {
-            cluster_id: self.cluster_id.clone(),
-            incarnation: self.incarnation(),
-            history: self.history().to_owned(),
-            node_id: self.node_id,
-            protocols,
-        }
+        PeerIdentity { lineage: self.lineage.clone().into(), node_id: self.node_id, protocols }
     }
 
     /// The identity in a data folder, if it has one.

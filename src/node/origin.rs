@@ -3,7 +3,7 @@
 use super::bootstrap::{form, found_alone, identity_by};
 use super::discovery::{join, node_infos};
 use super::error::StartError;
-use super::identity::{Identity, Incarnation, store_uuid};
+use super::identity::{Identity, store_uuid};
 use super::options::Origin;
 use super::start::Opened;
 use crate::api::{AddMember, Joined};
@@ -17,7 +17,7 @@ impl Opened {
         let mut answers = node_infos(std::slice::from_ref(url)).await;
         match answers.pop() {
             Some(Ok(theirs))
-                if theirs.cluster_id.as_ref().is_some_and(|theirs| *theirs != identity.cluster_id) =>
+                if theirs.cluster_id.as_ref().is_some_and(|theirs| theirs != identity.cluster_id()) =>
             {
                 Err(StartError::Join(format!(
                     "this data folder belongs to another cluster than {url}; remove the folder to join that one, or \
@@ -41,10 +41,9 @@ impl Opened {
                     feature_level: self.options.release.feature_level,
                 };
                 let joined = join(url, &request).await?;
-                let Joined { cluster_id, incarnation: number, history, id, name } = joined;
-                let incarnations = vec![Incarnation { number, fork_index: 0, id: history }];
+                let Joined { lineage, id, name } = joined;
                 let peer = self.resources.peer_address.clone();
-                Ok(Identity { cluster_id, incarnations, node_id: id, name, peer, founding: None })
+                Ok(Identity { lineage, node_id: id, name, peer, founding: None })
             }
         }
     }

@@ -147,7 +147,7 @@ impl Node {
     /// A bad file does not stop the node: `None` means that it keeps its samples in memory only.
     pub async fn load_samples(&self) -> Option<SampleFile> {
         let path = self.inner.options.data_dir.join("samples");
-        let owner = format!("{FORMAT} {} {}", self.inner.identity.cluster_id, self.id());
+        let owner = format!("{FORMAT} {} {}", self.inner.identity.cluster_id(), self.id());
         let shown = path.display().to_string();
         let opened = offload(move || RollingFile::open(path, &owner, SAMPLES_KEPT)).await;
         let Rolled { file, records, complaint } = match opened.and_then(|opened| opened) {

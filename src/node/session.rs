@@ -11,8 +11,9 @@ use super::start::Node;
 use super::watch::{Watch, WatchItem};
 use super::write::{WriteRequest, Written};
 use super::{ChangeSet, Operation};
-use crate::api::{Consistency, Leader};
+use crate::api::{Consistency, Leader, LineageReport};
 use crate::cache::{Cache, CacheConfig, Event, Found, Key, KeyDetails, KeyInfo, Listed, Seen};
+use crate::lineage::Lineage;
 use crate::peer::NodeId;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -318,14 +319,14 @@ impl Session {
         self.node.member_name(id)
     }
 
-    /// The cluster's id and incarnation.
-    pub fn lineage(&self) -> (String, u64) {
+    /// The cluster and its histories; see [`Node::lineage`].
+    pub fn lineage(&self) -> &Lineage {
         self.node.lineage()
     }
 
-    /// The name of the history that indexes belong to; see [`Node::history`].
-    pub fn history(&self) -> &str {
-        self.node.history()
+    /// Where this node's log comes from.
+    pub fn lineage_report(&self) -> LineageReport {
+        self.node.lineage_report()
     }
 
     /// The leader, if this node knows one.

@@ -21,8 +21,11 @@ use super::touches::{self, Touches};
 use super::warnings::OtherClusters;
 use super::write::{WriteRequest, Written};
 use super::{campaign::campaign, heartbeats::send_heartbeats};
-use crate::api::{AddMember, CacheReport, Consistency, Digests, Joined, Leader, Members, Status};
+use crate::api::{
+    AddMember, CacheReport, Consistency, Digests, Joined, Leader, LineageReport, Members, NodeName, Status,
+};
 use crate::cache::{Found, Key};
+use crate::lineage::Lineage;
 use crate::peer::{Links, Listener, Net, NodeId, PeerServer};
 use crate::raft::{self, Consensus, offload};
 use crate::replica::{ApplyStats, ChangeLog, Member};
@@ -153,7 +156,7 @@ impl Opened {
         let resources = raft::Resources {
             log: store.clone(),
             snapshots: snapshots.clone(),
-            lineage: identity.lineage(),
+            lineage: Arc::new(identity.lineage.clone()),
             net,
             links: links.clone(),
             change_log: Arc::new(ChangeLog::new(options.limits.watch_bytes)),
@@ -336,15 +339,22 @@ impl Node {
         member.map_or_else(|| format!("node {id}"), |member| member.member.name)
     }
 
-    /// The cluster's id and incarnation.
-    pub fn lineage(&self) -> (String, u64) {
-        (self.inner.identity.cluster_id.clone(), self.inner.identity.incarnation())
+    /// The cluster and its histories. Indexes of different histories cannot be compared.
+    pub fn lineage(&self) -> &Lineage {
+        &self.inner.identity.lineage
     }
 
-    /// The id of the incarnation. Indexes of different incarnations cannot be compared: restoring a backup begins a new
-    /// one.
-    pub fn history(&self) -> &str {
-        self.inner.identity.history()
+    /// Where this node's log comes from.
+    pub fn lineage_report(&self) -> LineageReport {
+        let replica = self.inner.consensus.replica();
+        let terms = replica.terms();
+        LineageReport {
+            node: Some(NodeName { id: self.id(), name: self.name().to_owned() }),
+            lineage: self.lineage().clone(),
+            applied_index: replica.applied_index(),
+            last_log_index: self.inner.consensus.status().last_log_index,
+            term_starts: terms.iter().collect(),
+        }
     }
 
     pub fn limits(&self) -> &Limits {

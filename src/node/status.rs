@@ -3,6 +3,7 @@
 use super::admin::{AdminDone, AdminRequest, LeaderReport, Progress};
 use super::error::NodeError;
 use super::inner::Inner;
+use crate::api::HistoryName;
 use crate::api::{Consistency, Digests, IndexedDigest, Leader, MemberStatus, Members, NodeName, Status};
 use crate::cache::Cache;
 use crate::raft::{RaftStatus, Role};
@@ -41,8 +42,8 @@ impl Inner {
     fn status_at(&self, status: &RaftStatus, cache: &Cache, leader_report: &LeaderReport) -> Status {
         let members = members_of(status, leader_report);
         Status {
-            cluster_id: self.identity.cluster_id.clone(),
-            incarnation: self.identity.incarnation(),
+            cluster_id: self.identity.cluster_id().to_owned(),
+            history: HistoryName::from(&self.identity.lineage),
             node: NodeName { id: self.identity.node_id, name: self.identity.name.clone() },
             role: role(status.role).into(),
             leader: leader(status),

@@ -320,6 +320,7 @@ async fn send_touches(node: &Inner, config: TouchConfig, since_all: Duration) {
             PeerError::Unreachable(_)
             | PeerError::NotListening(_)
             | PeerError::OtherCluster(_)
+            | PeerError::OtherHistory(_)
             | PeerError::Refused(_),
         ) => Delivery::Refused,
         Err(PeerError::Lost | PeerError::TimedOut) => Delivery::Unknown,

@@ -2,12 +2,13 @@
 //! answering.
 
 use super::frame::{
-    NoAnswer, Outgoing, Reply, Request, decode_reply, frame, read_frame, read_handshake, write_outgoing,
+    NoAnswer, Outgoing, Reply, Request, decode_reply, frame, read_frame, read_welcome, write_outgoing,
 };
 use super::handshake::{Hello, Lane, PeerIdentity, Welcome};
 use super::net::{ReadHalf, Stream, WriteHalf};
 use super::round_trips::{RoundTrips, is_answered_at_once};
 use super::{FrameError, Links, Method, Net, NodeId};
+use crate::lineage::Lineage;
 use crate::log_limit::{LogLimit, clipped};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -42,8 +43,8 @@ fn pause_after(failures: u32) -> Duration {
     }
 }
 
-/// Why there is no answer from a peer. `Unreachable`, `NotListening`, `OtherCluster` and `Refused` mean that it did
-/// nothing. After `Lost` or `TimedOut` it may have carried out the request.
+/// Why there is no answer from a peer. `Unreachable`, `NotListening`, `OtherCluster`, `OtherHistory` and `Refused` mean
+/// that it did nothing. After `Lost` or `TimedOut` it may have carried out the request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
     #[error("cannot reach the peer: {0}")]
@@ -54,6 +55,9 @@ pub enum PeerError {
     /// A node of another cluster listens at this address.
     #[error("the node at {0} belongs to another cluster")]
     OtherCluster(String),
+    /// The node's log belongs to another history of the cluster, the last one of this lineage.
+    #[error("the node belongs to history {} of the cluster ({})", .0.current().number, .0.current().id)]
+    OtherHistory(Arc<Lineage>),
     #[error("the peer refused: {0}")]
     Refused(String),
     #[error("the connection to the peer was lost")]
@@ -340,7 +344,7 @@ impl Shared {
 
         let hello = Hello::new(&self.me, self.target, self.lane);
         write.write_all(&frame(&hello.encode())).await.map_err(unreachable)?;
-        let welcome = match read_handshake(&mut read).await {
+        let welcome = match read_welcome(&mut read).await {
             Ok(Some(content)) => Welcome::decode(&content).map_err(PeerError::Refused)?,
             Ok(None) => return Err(PeerError::Unreachable("closed during the handshake".into())),
             Err(e) => return Err(PeerError::Unreachable(e.to_string())),
@@ -353,6 +357,7 @@ impl Shared {
                 return Err(PeerError::Refused(sentence));
             }
             Welcome::OtherCluster => return Err(PeerError::OtherCluster(self.address.clone())),
+            Welcome::OtherHistory(lineage) => return Err(PeerError::OtherHistory(lineage.into())),
             Welcome::Refused(sentence) => return Err(PeerError::Refused(clipped(&sentence))),
         };
 

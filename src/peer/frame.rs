@@ -19,6 +19,10 @@ const SNAPSHOT_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Longest first frame, in bytes: a caller that is not identified yet gets little memory.
 const HANDSHAKE_BYTES_MAX: usize = 4 * 1024;
 
+/// Longest answer to it, in bytes. It may contain the lineage of a cluster with as many histories as there can be, and the
+/// caller has selected whom it asks.
+const WELCOME_BYTES_MAX: usize = 512 * 1024;
+
 /// Version, method or kind, group, id.
 const HEADER_BYTES: usize = 1 + 1 + 4 + 8;
 
@@ -134,6 +138,14 @@ pub async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<
 /// [`FrameError`]; the connection can no longer be used.
 pub async fn read_handshake(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Bytes>, FrameError> {
     read_frame_up_to(HANDSHAKE_BYTES_MAX, stream).await
+}
+
+/// Like [`read_frame`], for the answer to a connection's first frame.
+///
+/// # Errors
+/// [`FrameError`]; the connection can no longer be used.
+pub async fn read_welcome(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Bytes>, FrameError> {
+    read_frame_up_to(WELCOME_BYTES_MAX, stream).await
 }
 
 async fn read_frame_up_to(

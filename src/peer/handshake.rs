@@ -5,7 +5,9 @@
 //! change. The rest may only grow at its end: a node skips bytes that it does not know.
 
 use super::NodeId;
+use crate::lineage::{History, Lineage};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 const MAGIC: [u8; 4] = *b"LSTP";
 
@@ -64,11 +66,8 @@ pub enum Lane {
 /// How this node identifies itself to its peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerIdentity {
-    pub cluster_id: String,
-    /// The number of the cluster's incarnation. Restoring a backup begins a new one.
-    pub incarnation: u64,
-    /// The unique id of that incarnation: two restores of one backup get the same number, but different ids.
-    pub history: String,
+    /// Its cluster, and the histories up to the one that its log belongs to.
+    pub lineage: Arc<Lineage>,
     pub node_id: NodeId,
     pub protocols: Protocols,
 }
@@ -84,7 +83,7 @@ pub struct Hello {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct HelloBody {
     cluster_id: String,
-    incarnation: u64,
+    /// The id of its history.
     history: String,
     from: NodeId,
     to: NodeId,
@@ -100,6 +99,9 @@ pub enum Welcome {
     /// The node belongs to another cluster. The response does not contain that cluster's id, because the caller may be
     /// anybody.
     OtherCluster,
+    /// The node's log belongs to another history of the cluster, the last one of this lineage. The caller can tell from it
+    /// which of the two goes on from the other.
+    OtherHistory(Lineage),
     /// Refused for another reason, given in a sentence.
     Refused(String),
 }
@@ -109,6 +111,13 @@ impl std::fmt::Display for Welcome {
         match self {
             Self::Accepted { protocol } => write!(f, "welcome, with protocol {protocol}"),
             Self::OtherCluster => f.write_str("this node belongs to another cluster"),
+            Self::OtherHistory(lineage) => {
+                let History { number, id, .. } = lineage.current();
+                write!(
+                    f,
+                    "this node's log belongs to history {number} ({id}), and the caller's to another one"
+                )
+            }
             Self::Refused(sentence) => f.write_str(sentence),
         }
     }
@@ -132,9 +141,8 @@ impl Welcome {
 impl Hello {
     pub fn new(me: &PeerIdentity, to: NodeId, lane: Lane) -> Self {
         let body = HelloBody {
-            cluster_id: me.cluster_id.clone(),
-            incarnation: me.incarnation,
-            history: me.history.clone(),
+            cluster_id: me.lineage.cluster_id().to_owned(),
+            history: me.lineage.current().id.clone(),
             from: me.node_id,
             to,
             group: GROUP,
@@ -183,17 +191,13 @@ impl Hello {
                 format!("this node speaks version {mine} of the peer protocol, the caller {theirs}");
             return Welcome::Refused(sentence);
         };
-        if caller.cluster_id != me.cluster_id {
+        if caller.cluster_id != me.lineage.cluster_id() {
             return Welcome::OtherCluster;
         }
+        if caller.history != me.lineage.current().id {
+            return Welcome::OtherHistory(Lineage::clone(&me.lineage));
+        }
         let refused = |sentence| Welcome::Refused(sentence);
-        if caller.incarnation != me.incarnation {
-            let (mine, theirs) = (me.incarnation, caller.incarnation);
-            return refused(format!("this node lives in incarnation {mine} of the cluster, not in {theirs}"));
-        }
-        if caller.history != me.history {
-            return refused(format!("this node lives in another history of incarnation {}", me.incarnation));
-        }
         if caller.to != me.node_id {
             return refused(format!("this is node {}, not node {}", me.node_id, caller.to));
         }

@@ -1,13 +1,13 @@
-//! Restores a backup: its state becomes the start of a new incarnation, with the same entries at the same index and a
-//! membership of one new node.
+//! Restores a backup: its state becomes the start of a new history, with the same entries, at an index that no earlier
+//! history has reached, and a membership of one new node.
 
 use super::log::{encode_log_id, encode_vote};
 use super::machine::FileMeta;
 use super::types::{LogId, RaftStoredMembership, SnapshotMeta, Vote};
 use crate::cache::Cache;
+use crate::lineage::Lineage;
 use crate::replica::Member;
 use crate::storage::{LogStore, SnapshotFile, Snapshots};
-use bytes::Bytes;
 use openraft::Membership;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -15,9 +15,9 @@ use std::sync::mpsc;
 
 /// An opened backup.
 pub struct Backup {
-    file: SnapshotFile,
     meta: FileMeta,
     last: LogId,
+    cache: Cache,
 }
 
 impl Backup {
@@ -29,8 +29,9 @@ impl Backup {
         let meta = FileMeta::decode(&file.meta)?;
         let empty = || io::Error::new(io::ErrorKind::InvalidData, "the backup holds no log position");
         let last = meta.raft.last_log_id.ok_or_else(empty)?;
-        Cache::restore(file.body()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        Ok(Self { file, meta, last })
+        let cache =
+            Cache::restore(file.body()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        Ok(Self { meta, last, cache })
     }
 
     /// The index of its last entry.
@@ -39,34 +40,39 @@ impl Backup {
     }
 
     /// The lineage it was written with.
-    pub fn lineage(&self) -> &Bytes {
+    pub fn lineage(&self) -> &Lineage {
         &self.meta.lineage
     }
 
-    /// Installs the backup as the snapshot of an empty data folder, with `id` as the only member.
+    /// Installs the backup as the snapshot of an empty data folder, as the start of the lineage's current history, with `id`
+    /// as the only member.
     ///
     /// # Errors
     /// The data folder can't be written.
     pub fn rebase(
-        &self,
+        mut self,
         log: &LogStore,
         snapshots: &Snapshots,
-        lineage: Bytes,
+        lineage: Lineage,
         id: u64,
         member: Member,
     ) -> io::Result<()> {
+        let start = lineage.current().start_index;
+        self.cache.advance(start);
+        // Continue from the backup's term: an entry of an earlier term after it would break the order of the log.
+        let leader = *self.last.committed_leader_id();
+        let last = LogId::new(leader, start);
         let membership = Membership::new(vec![BTreeSet::from([id])], BTreeMap::from([(id, member)]));
         let membership = membership.map_err(io::Error::other)?;
-        let last_membership = RaftStoredMembership::new(Some(self.last), membership);
-        let raft = SnapshotMeta { last_log_id: Some(self.last), last_membership };
-        let meta = FileMeta { raft, lineage, recent: self.meta.recent.clone() }.encode();
-        let mut body = self.file.body();
-        let copy = |out: &mut dyn io::Write| io::copy(&mut body, out).map(drop);
-        snapshots.write(self.last.index(), &meta, copy).map_err(io::Error::other)?;
-        // Continue from the backup's term: an entry of an earlier term after it would break the order of the log.
-        let vote = encode_vote(Vote::new(self.last.committed_leader_id().term, id));
+        let last_membership = RaftStoredMembership::new(Some(last), membership);
+        let raft = SnapshotMeta { last_log_id: Some(last), last_membership };
+        let FileMeta { terms, recent, .. } = self.meta;
+        let meta = FileMeta { raft, lineage, terms, recent }.encode();
+        let view = self.cache.snapshot_view();
+        snapshots.write(start, &meta, |mut out| view.encode(&mut out)).map_err(io::Error::other)?;
+        let vote = encode_vote(Vote::new(leader.term, id));
         durable(|done| log.save_vote(vote, done))?;
-        durable(|done| log.purge(self.last.index(), encode_log_id(self.last), done))
+        durable(|done| log.purge(start, encode_log_id(last), done))
     }
 }
 

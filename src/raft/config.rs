@@ -34,7 +34,7 @@ impl Default for RaftOptions {
 
 pub(super) fn config(me: &PeerIdentity, options: &RaftOptions) -> Config {
     Config {
-        cluster_name: me.cluster_id.clone(),
+        cluster_name: me.lineage.cluster_id().to_owned(),
         // `Timing` decides when there are heartbeats and elections. What is left of openraft's timing is how long its
         // heartbeats and its requests for votes may take.
         enable_heartbeat: false,

@@ -16,6 +16,7 @@ use super::timing::Timing;
 use super::types::{Types, Vote};
 use super::voted::Voted;
 use super::wire::WireVote;
+use crate::lineage::Lineage;
 use crate::peer::{Lane, Links, Net, NodeId, PeerClient, PeerIdentity};
 use crate::replica::{ChangeLog, LogClock, Member, Proposal, Replica, Response};
 use crate::storage::{LogStore, Snapshots};
@@ -63,8 +64,8 @@ pub struct Proposed {
 pub struct Resources {
     pub log: LogStore,
     pub snapshots: Snapshots,
-    /// The cluster's id and incarnations; every snapshot contains it.
-    pub lineage: Bytes,
+    /// The cluster and its histories; every snapshot contains them.
+    pub lineage: Arc<Lineage>,
     pub net: Net,
     pub links: Links,
     /// Gets the changes of every applied entry.

@@ -4,6 +4,7 @@ use super::offload::offload;
 use super::types::{Entry, LogId, Payload, RaftStoredMembership, SnapshotMeta, Types};
 use super::wire::{WireSnapshotMeta, log_id};
 use crate::cache::Cache;
+use crate::lineage::{Lineage, TermStarts};
 use crate::replica::{
     CodecError, Committed, Content, Operation, Replica, ReplicaSnapshot, from_versioned, to_versioned,
 };
@@ -39,12 +40,12 @@ pub type Snapshot = openraft::type_config::alias::SnapshotOf<Types, SnapshotData
 pub struct Machine {
     replica: Arc<Replica>,
     snapshots: Snapshots,
-    lineage: Bytes,
+    lineage: Arc<Lineage>,
 }
 
 impl Machine {
-    /// `lineage` is the id and the incarnations of the cluster; every snapshot contains it.
-    pub fn new(replica: Arc<Replica>, snapshots: Snapshots, lineage: Bytes) -> Self {
+    /// Every snapshot contains the lineage, and one of another history is refused.
+    pub fn new(replica: Arc<Replica>, snapshots: Snapshots, lineage: Arc<Lineage>) -> Self {
         Self { replica, snapshots, lineage }
     }
 }
@@ -83,7 +84,9 @@ const SNAPSHOT_META_VERSION: u8 = 1;
 /// The metadata of a snapshot file.
 pub(super) struct FileMeta {
     pub raft: SnapshotMeta,
-    pub lineage: Bytes,
+    pub lineage: Lineage,
+    /// The terms of the entries up to it.
+    pub terms: TermStarts,
     /// The newest operations, newest first.
     pub recent: Vec<Operation>,
 }
@@ -93,6 +96,7 @@ impl FileMeta {
         let stored = StoredMeta {
             raft: (&self.raft).into(),
             lineage: self.lineage.clone(),
+            terms: self.terms.clone(),
             recent: self.recent.clone(),
         };
         to_versioned(SNAPSHOT_META_VERSION, &stored)
@@ -102,9 +106,25 @@ impl FileMeta {
     /// The bytes are not such metadata.
     pub fn decode(bytes: &[u8]) -> io::Result<Self> {
         let what = "a snapshot's metadata";
-        let StoredMeta { raft, lineage, recent } = from_versioned(what, SNAPSHOT_META_VERSION, bytes)?;
+        let StoredMeta { raft, lineage, terms, recent } = from_versioned(what, SNAPSHOT_META_VERSION, bytes)?;
         let malformed = |error| CodecError::Malformed { what, reason: format!("{error}") };
-        Ok(Self { raft: raft.try_into().map_err(malformed)?, lineage, recent })
+        Ok(Self { raft: raft.try_into().map_err(malformed)?, lineage, terms, recent })
+    }
+}
+
+impl FileMeta {
+    /// # Errors
+    /// The snapshot is one of another history.
+    fn belongs_to(&self, lineage: &Lineage) -> io::Result<()> {
+        if self.lineage == *lineage {
+            return Ok(());
+        }
+        let (here, there) = (lineage.current(), self.lineage.current());
+        let reason = format!(
+            "the snapshot belongs to history {} ({}), and this node to history {} ({})",
+            there.number, there.id, here.number, here.id
+        );
+        Err(io::Error::new(io::ErrorKind::InvalidData, reason))
     }
 }
 
@@ -112,7 +132,8 @@ impl FileMeta {
 #[derive(Serialize, Deserialize)]
 struct StoredMeta {
     raft: WireSnapshotMeta,
-    lineage: Bytes,
+    lineage: Lineage,
+    terms: TermStarts,
     recent: Vec<Operation>,
 }
 
@@ -170,8 +191,9 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotData) -> io::Result<()> {
-        let (snapshots, replica) = (self.snapshots.clone(), self.replica.clone());
-        let (cache, recent) = offload(move || -> io::Result<_> {
+        let (snapshots, replica, lineage) =
+            (self.snapshots.clone(), self.replica.clone(), self.lineage.clone());
+        let (cache, file) = offload(move || -> io::Result<_> {
             // Install the file first: the state in memory must never be newer than what a restart would find.
             let file = match data {
                 SnapshotData::Current(file) if is_current(&snapshots, &file) => file,
@@ -181,9 +203,11 @@ impl RaftStateMachine<Types> for Machine {
                 }
                 SnapshotData::Received(received) => snapshots.install(received).map_err(io::Error::other)?,
             };
+            let meta = FileMeta::decode(&file.meta)?;
+            meta.belongs_to(&lineage)?;
             let cache = restore(&file)?;
             replica.check_level(&cache)?;
-            Ok((cache, FileMeta::decode(&file.meta)?.recent))
+            Ok((cache, meta))
         })
         .await??;
         if Some(cache.index()) != meta.last_log_id.map(|log_id| log_id.index()) {
@@ -192,7 +216,8 @@ impl RaftStateMachine<Types> for Machine {
             return Err(io::Error::new(io::ErrorKind::InvalidData, wrong));
         }
         let index = cache.index();
-        self.replica.replace(cache, log_id(meta.last_log_id), (&meta.last_membership).into(), recent);
+        let membership = (&meta.last_membership).into();
+        self.replica.replace(cache, log_id(meta.last_log_id), membership, file.terms, file.recent);
         tracing::info!(index, "installed a snapshot");
         Ok(())
     }
@@ -228,7 +253,7 @@ fn restore(file: &SnapshotFile) -> io::Result<Cache> {
 pub struct Builder {
     replica: Weak<Replica>,
     snapshots: WeakSnapshots,
-    lineage: Bytes,
+    lineage: Arc<Lineage>,
 }
 
 impl RaftSnapshotBuilder<Types> for Builder {
@@ -257,11 +282,12 @@ impl Builder {
         // Strong references only during an attempt, so that a node that stops need not wait for the next one.
         let stopping = || io::Error::other("the node is stopping");
         let snapshots = self.snapshots.upgrade().ok_or_else(stopping)?;
-        let ReplicaSnapshot { cache, last_applied, membership, recent } =
+        let ReplicaSnapshot { cache, last_applied, membership, terms, recent } =
             self.replica.upgrade().ok_or_else(stopping)?.snapshot();
         let last_membership = membership.try_into().map_err(io::Error::other)?;
         let meta = SnapshotMeta { last_log_id: log_id(last_applied), last_membership };
-        let bytes = FileMeta { raft: meta.clone(), lineage: self.lineage.clone(), recent }.encode();
+        let lineage = Lineage::clone(&self.lineage);
+        let bytes = FileMeta { raft: meta.clone(), lineage, terms, recent }.encode();
         let index = last_applied.map_or(0, |position| position.index);
         let writer = snapshots.clone();
         let writing = move || writer.write(index, &bytes, |mut out| cache.encode(&mut out));

@@ -219,6 +219,7 @@ impl Network {
             PeerError::Unreachable(_)
             | PeerError::NotListening(_)
             | PeerError::OtherCluster(_)
+            | PeerError::OtherHistory(_)
             | PeerError::Refused(_) => RPCError::Unreachable(Unreachable::new(&error)),
             PeerError::Lost => RPCError::Network(NetworkError::new(&error)),
             PeerError::TimedOut => {

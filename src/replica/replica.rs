@@ -12,6 +12,7 @@ use super::membership::{LogPosition, Membership, StoredMembership};
 use super::operation::{Operation, RECENT_MAX};
 use super::proposal::{Proposal, Response};
 use crate::cache::{Cache, CacheConfig, Command, Digest, Outcome, SnapshotView, Stamp, Touch};
+use crate::lineage::TermStarts;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
@@ -41,6 +42,8 @@ struct State {
     cache: Cache,
     last_applied: Option<LogPosition>,
     membership: StoredMembership,
+    /// The terms of the entries up to the last applied one.
+    terms: TermStarts,
     digests: DigestHistory,
 }
 
@@ -65,6 +68,7 @@ pub struct ReplicaSnapshot {
     pub cache: SnapshotView,
     pub last_applied: Option<LogPosition>,
     pub membership: StoredMembership,
+    pub terms: TermStarts,
     /// The newest operations, newest first.
     pub recent: Vec<Operation>,
 }
@@ -77,6 +81,7 @@ impl Replica {
             cache: Cache::new(CacheConfig::default()),
             last_applied: None,
             membership: StoredMembership::default(),
+            terms: TermStarts::default(),
             digests: DigestHistory::default(),
         };
         Self {
@@ -139,6 +144,11 @@ impl Replica {
     /// Position of the last applied entry.
     pub fn last_applied(&self) -> Option<LogPosition> {
         self.read().last_applied
+    }
+
+    /// The terms of the applied entries.
+    pub fn terms(&self) -> TermStarts {
+        self.read().terms.clone()
     }
 
     /// Index of the last applied entry.
@@ -236,6 +246,7 @@ impl Replica {
             cache: state.cache.snapshot_view(),
             last_applied: state.last_applied,
             membership: state.membership.clone(),
+            terms: state.terms.clone(),
             recent: self.change_log.recent(RECENT_MAX),
         }
     }
@@ -246,6 +257,7 @@ impl Replica {
         cache: Cache,
         last_applied: Option<LogPosition>,
         membership: StoredMembership,
+        terms: TermStarts,
         recent: Vec<Operation>,
     ) {
         self.clock.observe(cache.now_ms());
@@ -253,7 +265,7 @@ impl Replica {
         // Drop the old state only after releasing the lock: freeing a large cache takes a while.
         let old = std::mem::replace(
             &mut *state,
-            State { cache, last_applied, membership, digests: DigestHistory::default() },
+            State { cache, last_applied, membership, terms, digests: DigestHistory::default() },
         );
         state.record_digest();
         self.change_log.restart(state.cache.index(), recent);
@@ -390,6 +402,7 @@ impl State {
                 done()
             }
         };
+        self.terms.note(position.term, index);
         self.last_applied = Some(position);
         self.record_digest();
         response

@@ -33,7 +33,7 @@ export async function shots(browser, cluster) {
     await step(cluster, i)
   })
   load.catch((error) => console.log(`the load ended: ${error.message}`))
-  await until('history', async () => (await cluster.json(1, '/v1/history')).columns.at_ms.length >= SAMPLES, 300_000)
+  await until('history', async () => (await cluster.json(1, '/v1/samples')).columns.at_ms.length >= SAMPLES, 300_000)
   await cluster.ask(1, '/v1/snapshot', { method: 'POST' })
   for (const colorScheme of ['light', 'dark']) {
     for (const [name, [path, ready]] of Object.entries(VIEWS)) {

@@ -40,7 +40,7 @@ async fn nodes_find_each_other_in_any_order() {
     }
     cluster.all_ready().await;
     let after = cluster.status(&cluster.nodes[1]).await;
-    for same in ["cluster_id", "incarnation", "node"] {
+    for same in ["cluster_id", "history", "node"] {
         assert_eq!(before[same], after[same], "{same}");
     }
     assert_eq!(cluster.get(&cluster.nodes[2], "k").await, Ok("v".into()));

@@ -5,6 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use lockstep::cache::Command;
+use lockstep::lineage::Lineage;
 use lockstep::peer::{
     Handler, Hello, Lane, Links, Method, Net, NodeId, PeerClient, PeerError, PeerIdentity, PeerServer,
     Protocols, Refusal, RoundTrips, Welcome,
@@ -22,9 +23,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Who a caller says it is, as one does that knows what anybody can find out.
 async fn identity(cluster: &Cluster, node: &Node, node_id: NodeId) -> PeerIdentity {
     let status = cluster.status(node).await;
-    let cluster_id = status["cluster_id"].as_str().expect("an id").to_owned();
-    let incarnation = status["incarnation"].as_u64().expect("a number");
-    PeerIdentity { history: cluster_id.clone(), cluster_id, incarnation, node_id, protocols: Protocols::THIS }
+    let lineage = Lineage::founded(status["cluster_id"].as_str().expect("an id"), 0);
+    PeerIdentity { lineage: lineage.into(), node_id, protocols: Protocols::THIS }
 }
 
 async fn id_of(cluster: &Cluster, node: &Node) -> NodeId {
@@ -243,7 +243,7 @@ async fn refusals_are_few_lines() {
     let before = node.log().len();
     let mut me = identity(&cluster, node, 7).await;
     for number in 0..2_000 {
-        me.cluster_id = format!("{number}{}", "x".repeat(3_000));
+        me.lineage = Lineage::founded(&format!("{number}{}", "x".repeat(1_500)), 0).into();
         let hello = Hello::new(&me, 1, Lane::Control).encode();
         let mut stream = TcpStream::connect(&node.peer).await.expect("it listens");
         let mut bytes = BytesMut::new();
@@ -254,7 +254,7 @@ async fn refusals_are_few_lines() {
         let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer).await;
         let told = String::from_utf8_lossy(&answer).into_owned();
         assert!(
-            !told.contains(&identity(&cluster, node, 7).await.cluster_id),
+            !told.contains(identity(&cluster, node, 7).await.lineage.cluster_id()),
             "a stranger is told no id: {told}"
         );
         if number >= 20 {

@@ -98,7 +98,7 @@ async fn a_member_that_differs_is_told_of() {
 }
 
 async fn samples_of(cluster: &Cluster, asked: usize, of: usize) -> (u16, Value) {
-    let path = format!("/v1/history?node={}", cluster.status(&cluster.nodes[of]).await["node"]["id"]);
+    let path = format!("/v1/samples?node={}", cluster.status(&cluster.nodes[of]).await["node"]["id"]);
     told(cluster, asked, &path).await
 }
 
@@ -128,7 +128,7 @@ async fn samples_of_a_member_are_told_by_every_node() {
     let times = |told: &Value| told["columns"]["at_ms"].as_array().expect("a list").clone();
     assert!(times(&told_by_itself).starts_with(&times(&told_by_other)), "{told_by_other} {told_by_itself}");
 
-    let path = format!("/v1/history?node={}", told_by_itself["node"]["id"]);
+    let path = format!("/v1/samples?node={}", told_by_itself["node"]["id"]);
     cluster.nodes[1].signal(libc::SIGSTOP);
     // A signal is not an answer: its threads stop one after another, and might still tell something.
     let tasks = format!("/proc/{}/task", cluster.nodes[1].pid());

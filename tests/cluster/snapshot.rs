@@ -1,6 +1,8 @@
 //! Snapshots: a node that was away for long catches up by one, restarts begin from one, backups are one.
 
 use crate::support::{Cluster, Node, run, until};
+use lockstep::api::LineageReport;
+use lockstep::lineage::{HistoryKind, INDEX_STEP};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -71,7 +73,78 @@ async fn a_damaged_snapshot_is_refused() {
     assert!(log.contains("new node id"), "{log}");
 }
 
-/// A backup becomes a new cluster in a new incarnation; the old one's nodes are not let in.
+/// The lineage of a cluster that was restored from a backup, and what answers and requests say about it.
+async fn history_is_told(cluster: &Cluster, restored: &Node, saved: &Value) {
+    let lineage: LineageReport =
+        cluster.request(Method::GET, restored, "/v1/lineage", "").await.json().await.unwrap();
+    let [first, second] = lineage.lineage.histories() else { panic!("{lineage:?}") };
+    assert_eq!((first.kind, second.kind), (HistoryKind::Founded, HistoryKind::Restored));
+    assert_eq!(second.fork_index, saved["index"].as_u64().unwrap());
+    assert_eq!(second.start_index, INDEX_STEP);
+    assert!(second.reason.contains("backup.snapshot"), "{}", second.reason);
+    assert!(lineage.applied_index > INDEX_STEP, "{}", lineage.applied_index);
+    let starts: Vec<u64> = lineage.term_starts.iter().map(|start| start.index).collect();
+    assert_eq!(starts.iter().filter(|index| **index <= second.fork_index).count(), starts.len() - 1);
+    assert!(*starts.last().unwrap() > INDEX_STEP, "its own first term begins in the new history: {starts:?}");
+
+    let ask = async |name: &str, value: &str, path: &str| {
+        let url = format!("{}{path}", restored.http);
+        let answer = cluster.http.get(url).header(name, value).send().await.unwrap();
+        let history = answer.headers()["lockstep-history"].to_str().unwrap().to_owned();
+        let status = answer.status().as_u16();
+        (history, status, answer.text().await.unwrap())
+    };
+    let (id, before) = (second.id.as_str(), first.id.as_str());
+    for expected in [id, &id[..8]] {
+        assert_eq!(
+            ask("lockstep-expect-history", expected, "/v1/kv/k39").await,
+            (id.into(), 200, "v39".into())
+        );
+    }
+    let (history, status, body) = ask("lockstep-expect-history", before, "/v1/kv/k39").await;
+    assert_eq!((history.as_str(), status), (id, 409));
+    assert!(body.contains("other_history") && body.contains(id), "{body}");
+    for (path, expected) in [
+        (format!("/v1/kv/k39?min_index=3@{id}"), 200),
+        (format!("/v1/kv/k39?min_index=3@{before}"), 409),
+        (format!("/v1/keys?min_index=3@{before}"), 409),
+        ("/v1/kv/k39?min_index=3@x".to_owned(), 400),
+    ] {
+        assert_eq!(ask("accept", "*/*", &path).await.1, expected, "{path}");
+    }
+}
+
+/// A running node, a data folder and a backup in one picture.
+fn histories_form_a_tree(url: &str, folder: &str, backup: &str) {
+    let (code, text, error) = run(&["history", url, folder, backup]);
+    assert_eq!(code, 0, "{error}");
+    let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part} is in\n{text}"));
+    assert!(at("  founded") < at(url) && at(url) < at(backup) && at(backup) < at("restored"), "{text}");
+    assert!(at("  restored") < at(&format!("r1 ({folder})")), "{text}");
+    assert!(
+        text.contains("begins at 10000000000000") && text.contains("restored from backup.snapshot"),
+        "{text}"
+    );
+    assert!(text.contains("applied up to 10000000000000, log up to 10000000000000"), "{text}");
+
+    let (code, json, error) = run(&["history", folder, "--json"]);
+    assert_eq!(code, 0, "{error}");
+    let told: Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&told[0]["node"]["name"], &told[0]["histories"][1]["kind"]),
+        (&json!("r1"), &json!("restored"))
+    );
+    let nowhere = format!("{folder}/nothing");
+    std::fs::create_dir(&nowhere).unwrap();
+    let (code, _, error) = run(&["history", &nowhere]);
+    assert!(code == 1 && error.contains("no data folder"), "{error}");
+    assert_eq!(std::fs::read_dir(&nowhere).unwrap().count(), 0, "looking leaves nothing behind");
+    std::fs::remove_dir(&nowhere).unwrap();
+    let (code, _, error) = run(&["history", "Cargo.toml"]);
+    assert_eq!(code, 1, "{error}");
+}
+
+/// A backup becomes a new cluster in a new history, whose indexes nobody has used; the old one's nodes are not let in.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_becomes_a_new_cluster() {
     let mut cluster = Cluster::start(3, &[]).await;
@@ -107,6 +180,7 @@ async fn a_backup_becomes_a_new_cluster() {
     ];
     let (code, _, error) = run(&arguments);
     assert_eq!(code, 0, "{error}");
+    histories_form_a_tree(&cluster.nodes[0].http, &folder, file);
     let (again, _, error) = run(&arguments);
     assert_eq!(again, 1);
     assert!(error.contains("is not empty"), "{error}");
@@ -117,7 +191,8 @@ async fn a_backup_becomes_a_new_cluster() {
     assert_eq!(cluster.get(&restored, "k40").await, Err(404), "written after the backup");
     let after = cluster.status(&restored).await;
     assert_eq!(after["cluster_id"], before["cluster_id"]);
-    assert_eq!(after["incarnation"], json!(before["incarnation"].as_u64().unwrap() + 1));
+    assert_eq!((&before["history"]["number"], &after["history"]["number"]), (&json!(1), &json!(2)));
+    history_is_told(&cluster, &restored, &saved).await;
 
     let url = restored.http.clone();
     let mut joined = Node::new(cluster.dir.path(), "r2", &["--join", &url]);

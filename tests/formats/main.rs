@@ -8,8 +8,10 @@ mod folder;
 use flate2::read::GzDecoder;
 use lockstep::api::Consistency;
 use lockstep::cache::{Cache, Command, Condition, Digest, Key, Op, Outcome, Ttl, Value};
+use lockstep::lineage::INDEX_STEP;
 use lockstep::node::{Node, NodeOptions, WriteRequest, restore_backup};
-use lockstep::storage::verify_file;
+
+use lockstep::storage::{SnapshotFile, verify_file};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -89,7 +91,7 @@ async fn opens(set: &Path) {
     assert_eq!(at_index.map(|digest| &digest.digest), Some(&expected.digest), "{shown}");
     // The digest covers everything, expired entries and recorded answers too. From here on time passes: only what lasts
     // for ever can be asked for.
-    assert_eq!(node.lineage().0, expected.cluster_id, "{shown}");
+    assert_eq!(node.lineage().cluster_id(), expected.cluster_id, "{shown}");
     let counter = Key::new("counter").expect("a good key");
     let read = node.get(&counter, Consistency::Linearizable).await.expect("it leads");
     let found = read.value.expect("it is there");
@@ -110,11 +112,17 @@ async fn becomes_a_cluster(set: &Path) {
     assert_eq!(verify_file(&file).expect("it is whole").index, expected.snapshot_index, "{shown}");
     let restored = folder.path().join("restored");
     let index = restore_backup(&file, &restored, "n1", "http://127.0.0.1:1", PEER);
-    assert_eq!(index.unwrap_or_else(|error| panic!("{shown}: {error}")), expected.snapshot_index);
+    let index = index.unwrap_or_else(|error| panic!("{shown}: {error}"));
+    assert_eq!(index, INDEX_STEP, "{shown}: the next history begins there");
+    let file = SnapshotFile::open_backup(&file).expect("it is whole");
+    let mut cache = Cache::restore(file.body()).expect("it is a state");
+    let saved = (cache.index(), cache.digest().to_string());
+    assert_eq!(saved, (expected.snapshot_index, expected.snapshot_digest), "{shown}");
+    // The same state, at the index at which the new history begins.
+    cache.advance(index);
     let node = Node::start(options(&restored)).await.expect("it starts");
-    let (index, digest) = node.consensus().replica().digests()[0];
+    assert_eq!(node.consensus().replica().digests()[0], (index, cache.digest()), "{shown}");
     node.stop().await;
-    assert_eq!((index, digest.to_string()), (expected.snapshot_index, expected.snapshot_digest), "{shown}");
 }
 
 fn large_value() -> Value {
@@ -175,7 +183,7 @@ async fn write_set(set: &Path) {
     folder::pack(folder.path(), &set.join("folder"));
     folder::pack_file(&snapshot.path, &set.join("snapshot.gz"));
     let expected = Expected {
-        cluster_id: node.lineage().0,
+        cluster_id: node.lineage().cluster_id().to_owned(),
         term: node.term(),
         index,
         digest: digest.to_string(),

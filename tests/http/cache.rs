@@ -108,8 +108,9 @@ async fn the_report_is_as_described() {
     let described: Value = serde_json::from_str(OPENAPI).unwrap();
     let report = reported(&server, "the shadow has seen a read", |report| !report["shadow"].is_null()).await;
     let status: Value = server.get("/v1/status").await.json().await.unwrap();
+    let lineage: Value = server.get("/v1/lineage").await.json().await.unwrap();
     let nodes: Value = server.get("/v1/nodes").await.json().await.unwrap();
-    let history: Value = server.get("/v1/history").await.json().await.unwrap();
+    let samples: Value = server.get("/v1/samples").await.json().await.unwrap();
     let parts = [
         ("CacheReport", &report),
         ("CacheCounts", &report["counts"]),
@@ -119,11 +120,14 @@ async fn the_report_is_as_described() {
         ("HotKey", &report["hot_keys"][0]),
         ("ShadowHits", &report["shadow"]),
         ("Status", &status),
+        ("HistoryName", &status["history"]),
+        ("LineageReport", &lineage),
+        ("History", &lineage["histories"][0]),
         ("Nodes", &nodes),
         ("NodeState", &nodes["nodes"][0]),
         ("NodeReport", &nodes["nodes"][0]["report"]),
-        ("History", &history),
-        ("Columns", &history["columns"]),
+        ("Samples", &samples),
+        ("Columns", &samples["columns"]),
         ("Config", &status["config"]),
         ("TouchConfig", &status["config"]["touch"]),
     ];

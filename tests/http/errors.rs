@@ -114,6 +114,7 @@ async fn every_error_code_is_documented_and_produced() {
         (&post, "/v1/kv/word/incr", &[], "", "not_a_number"),
         (&post, "/v1/kv/most/incr", &[], "", "overflow"),
         (&delete, &me, &[], "", "conflict"),
+        (&put, "/v1/kv/k", &[("lockstep-expect-history", "another-one")], "v", "other_history"),
         (&put, "/v1/kv/word", &[("if-none-match", "*")], "", "precondition_failed"),
         (&put, "/v1/kv/k", &[], &big, "too_large"),
     ];

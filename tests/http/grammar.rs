@@ -11,7 +11,7 @@ async fn numbers_are_digits() {
     let server = Server::start().await;
     for text in ["%2B5", "+5", "-5", "5.0", "0x5", "5%20", "", "5_0", "18446744073709551616", "%D9%A5"] {
         server.refused(Method::PUT, &format!("/v1/kv/k?ttl_ms={text}"), &[], "v", "invalid_ttl").await;
-        for path in ["/v1/kv/k?min_index=", "/v1/keys?limit=", "/v1/history?since_ms=", "/v1/watch?from="] {
+        for path in ["/v1/kv/k?min_index=", "/v1/keys?limit=", "/v1/samples?since_ms=", "/v1/watch?from="] {
             server.refused(Method::GET, &format!("{path}{text}"), &[], "", "invalid_query").await;
         }
         let list = server.get(&format!("/api/cache?limit={text}")).await;

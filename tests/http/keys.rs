@@ -213,7 +213,7 @@ async fn status_settings_and_probes_have_the_shapes_scripts_rely_on() {
     let status: Value = server.get("/v1/status").await.json().await.unwrap();
     for field in [
         "cluster_id",
-        "incarnation",
+        "history",
         "node",
         "role",
         "leader",

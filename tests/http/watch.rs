@@ -46,7 +46,10 @@ async fn every_change_is_told_with_its_cause() {
     let begin = next(&mut watching).await;
     assert_eq!(begin["type"], "subscribed", "{begin}");
     let status = server.node.status().await;
-    assert_eq!((&begin["cluster_id"], &begin["incarnation"]), (&json!(status.cluster_id), &json!(1)));
+    assert_eq!(
+        (&begin["cluster_id"], &begin["history"]),
+        (&json!(status.cluster_id), &json!(status.history))
+    );
 
     server.send(Method::PUT, "/v1/kv/a", &[("content-type", "text/plain")], "one").await;
     server.send(Method::PUT, "/v1/kv/b", &[], vec![0xff, 0]).await;

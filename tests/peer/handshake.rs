@@ -2,8 +2,9 @@
 //! whatever a stranger says, the connection ends and the next good caller is served.
 
 use super::raw::{ByHand, PROTOCOL, frame, hello_bytes, message, read_frame, say, until_closed, welcome_in};
-use super::{CALLER, PLENTY, SERVER, client, identity, serve};
+use super::{CALLER, PLENTY, SERVER, client, identity, lineage, serve};
 use bytes::Bytes;
+use lockstep::lineage::{Lineage, Relation};
 use lockstep::peer::{
     FRAME_BYTES_MAX, Hello, Lane, Links, Method, Net, NoAnswer, PeerClient, PeerError, PeerIdentity,
     RoundTrips, Welcome, decode_reply,
@@ -34,8 +35,6 @@ async fn whoever_is_foreign_is_told_why_and_left() {
     let group = next_group.len() - 2;
     next_group[group] = 1;
     let cases = [
-        (foreign(|me| me.incarnation = 4), "this node lives in incarnation 3 of the cluster, not in 4"),
-        (foreign(|me| me.history = "other".into()), "this node lives in another history of incarnation 3"),
         (foreign(|me| me.node_id = SERVER), "the caller claims to be this very node 1"),
         (hello_bytes(&Hello::new(&me, 7, Lane::Control)), "this is node 1, not node 7"),
         (next_version, "this node speaks version 1 of the peer protocol, the caller 2 to 3"),
@@ -50,7 +49,8 @@ async fn whoever_is_foreign_is_told_why_and_left() {
         let answer = say(&served.address, &frame(&hello)).await;
         assert_eq!(welcome_in(&answer), Some(Welcome::Refused(sentence.into())));
     }
-    let answer = say(&served.address, &frame(&foreign(|me| me.cluster_id = "red".into()))).await;
+    let answer =
+        say(&served.address, &frame(&foreign(|me| me.lineage = Lineage::founded("red", 0).into()))).await;
     assert_eq!(welcome_in(&answer), Some(Welcome::OtherCluster));
     served.serves_well().await;
 }
@@ -60,7 +60,7 @@ async fn whoever_is_foreign_is_told_why_and_left() {
 async fn a_foreign_client_gets_the_refusal_as_its_error() {
     let served = serve().await;
     assert_eq!(served.refused_other_clusters(), 0);
-    let red = PeerIdentity { cluster_id: "red".into(), ..identity(CALLER) };
+    let red = PeerIdentity { lineage: Lineage::founded("red", 0).into(), ..identity(CALLER) };
     let client = PeerClient::new(
         red,
         SERVER,
@@ -73,19 +73,26 @@ async fn a_foreign_client_gets_the_refusal_as_its_error() {
     let answer = client.call(Method::Write, Bytes::from("x"), PLENTY).await;
     assert_eq!(answer, Err(PeerError::OtherCluster(served.address.clone())));
     assert_eq!(served.refused_other_clusters(), 1);
-    let later = PeerIdentity { incarnation: 4, ..identity(CALLER) };
-    let client = PeerClient::new(
-        later,
-        SERVER,
-        served.address.clone(),
-        Lane::Forward,
-        Net::Tcp,
-        Links::default(),
-        RoundTrips::default(),
-    );
-    let answer = client.call(Method::Write, Bytes::from("x"), PLENTY).await;
-    let sentence = "this node lives in incarnation 3 of the cluster, not in 4";
-    assert_eq!(answer, Err(PeerError::Refused(sentence.into())));
+    // One that went on from it, one that it goes on from, and one that forked before it: the answer says which.
+    for (histories, relation) in [
+        (vec!["second", "third", "fourth"], Relation::Earlier),
+        (vec!["second"], Relation::Later),
+        (vec!["second", "other"], Relation::Forked { shared: 2 }),
+    ] {
+        let other = lineage(&histories);
+        let client = PeerClient::new(
+            PeerIdentity { lineage: other.clone().into(), ..identity(CALLER) },
+            SERVER,
+            served.address.clone(),
+            Lane::Forward,
+            Net::Tcp,
+            Links::default(),
+            RoundTrips::default(),
+        );
+        let answer = client.call(Method::Write, Bytes::from("x"), PLENTY).await;
+        let Err(PeerError::OtherHistory(theirs)) = answer else { panic!("{answer:?}") };
+        assert_eq!(other.relation(&theirs), relation);
+    }
     assert_eq!(served.refused_other_clusters(), 1, "its own cluster is no other one");
 }
 
@@ -206,7 +213,7 @@ fn whatever_is_said_the_server_goes_on() {
         let is_ours = verdict == Some(Welcome::Accepted { protocol: PROTOCOL });
         match welcome_in(&answer) {
             Some(Welcome::Accepted { protocol }) => prop_assert!(is_ours && protocol == PROTOCOL),
-            Some(Welcome::OtherCluster) => prop_assert!(!is_ours),
+            Some(Welcome::OtherCluster | Welcome::OtherHistory(_)) => prop_assert!(!is_ours),
             Some(Welcome::Refused(sentence)) => prop_assert!(!is_ours && !sentence.is_empty()),
             // The connection may be reset before the answer is read.
             None => {}

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
+use lockstep::lineage::{HistoryKind, Lineage};
 use lockstep::peer::{
     Handler, Lane, Links, Method, Net, NodeId, PeerClient, PeerIdentity, PeerServer, Protocols, Refusal,
     RoundTrips,
@@ -33,13 +34,15 @@ const SERVER: NodeId = 1;
 const CALLER: NodeId = 2;
 
 fn identity(node_id: NodeId) -> PeerIdentity {
-    PeerIdentity {
-        cluster_id: "blue".into(),
-        incarnation: 3,
-        history: "third".into(),
-        node_id,
-        protocols: Protocols::THIS,
-    }
+    PeerIdentity { lineage: lineage(&["second", "third"]).into(), node_id, protocols: Protocols::THIS }
+}
+
+/// A lineage of the blue cluster, with these histories after the first.
+fn lineage(later: &[&str]) -> Lineage {
+    later.iter().fold(Lineage::founded("blue", 0), |before, id| {
+        let start = before.current().start_index;
+        before.fork((*id).into(), HistoryKind::Restored, start, start, 0, "").expect("there is room")
+    })
 }
 
 /// A request that waits for the test to answer it.

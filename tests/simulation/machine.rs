@@ -9,6 +9,7 @@ use crate::random::Random;
 use crate::system;
 use lockstep::api::{Founding, Joined};
 use lockstep::cache::CacheConfig;
+use lockstep::lineage::Lineage;
 use lockstep::node::{
     Limits, Node, NodeOptions, Opened, Origin, RaftOptions, Release, Resources, StartError,
 };
@@ -105,11 +106,9 @@ impl Machine {
 
     /// Leaves on its disk what forming a cluster leaves there.
     pub fn found(&self, id: u64, founding: &Founding) {
-        let cluster = &founding.cluster_id;
         let identity = json!({
-            "cluster_id": cluster,
             "format": 1,
-            "incarnations": [{ "number": 1, "fork_index": 0, "id": cluster }],
+            "lineage": Lineage::founded(&founding.cluster_id, founding.founded_at_ms),
             "node_id": id,
             "name": format!("n{id}"),
             "peer": address(self.place),
@@ -122,9 +121,8 @@ impl Machine {
     pub fn join(&mut self, joined: &Joined) {
         self.joins = true;
         let identity = json!({
-            "cluster_id": joined.cluster_id,
             "format": 1,
-            "incarnations": [{ "number": joined.incarnation, "fork_index": 0, "id": joined.history }],
+            "lineage": joined.lineage,
             "node_id": joined.id,
             "name": joined.name,
             "peer": address(self.place),

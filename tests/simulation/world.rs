@@ -113,7 +113,8 @@ impl World {
             config.capacity_entries = self.random.between(4, 16);
             self.clients.oracle.entries_are_evicted();
         }
-        let founding = Founding { cluster_id: "simulated".into(), members: members.collect(), config };
+        let founding =
+            Founding { cluster_id: "simulated".into(), founded_at_ms: 0, members: members.collect(), config };
         for machine in &self.machines {
             machine.found(machine.place as u64 + 1, &founding);
         }

@@ -4,23 +4,30 @@ use super::code::{below, words};
 use super::{Source, assert_clean, sources};
 
 /// The rooms, and which others each may import.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     (
         "cli",
-        &["check", "http", "front", "node", "raft", "replica", "peer", "storage", "cache", "api", "client"],
+        &[
+            "check", "http", "front", "node", "raft", "replica", "peer", "storage", "cache", "api", "client",
+            "lineage",
+        ],
     ),
     ("check", &["api"]),
-    ("http", &["front", "dashboard", "node", "raft", "replica", "peer", "storage", "cache", "api"]),
-    ("front", &["node", "replica", "storage", "cache", "api"]),
+    (
+        "http",
+        &["front", "dashboard", "node", "raft", "replica", "peer", "storage", "cache", "api", "lineage"],
+    ),
+    ("front", &["node", "replica", "storage", "cache", "api", "lineage"]),
     ("dashboard", &[]),
-    ("node", &["raft", "replica", "peer", "storage", "cache", "api", "client"]),
-    ("raft", &["replica", "peer", "storage", "cache"]),
-    ("replica", &["cache"]),
-    ("peer", &["storage", "cache"]),
+    ("node", &["raft", "replica", "peer", "storage", "cache", "api", "client", "lineage"]),
+    ("raft", &["replica", "peer", "storage", "cache", "lineage"]),
+    ("replica", &["cache", "lineage"]),
+    ("peer", &["storage", "cache", "lineage"]),
     ("storage", &["cache"]),
     ("cache", &[]),
-    ("api", &["cache"]),
+    ("api", &["cache", "lineage"]),
     ("client", &["api", "cache"]),
+    ("lineage", &[]),
 ];
 
 /// Packages that belong into one room.

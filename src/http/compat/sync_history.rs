@@ -88,7 +88,7 @@ impl LoggedOperation {
     /// An operation as these routes show it.
     pub(in crate::http) fn of(operation: Operation, session: &Session) -> Self {
         let Operation { index, position, at_ms, by, kind } = operation;
-        let id = id_of(&session.lineage().0, index, position);
+        let id = id_of(session.lineage().cluster_id(), index, position);
         let mut logged = Self { operation_id: id.clone(), id, timestamp: at_ms, index, ..Self::default() };
         match kind {
             OperationKind::Put { key, value, bytes, .. } => {

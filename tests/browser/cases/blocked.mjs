@@ -42,11 +42,11 @@ export async function an_older_node_is_told_in_a_line({ page, cluster }) {
   )
   await page.goto(cluster.url(1, '/'))
   await shows(page, '.verdict.good .sentence', 'Healthy')
-  await shows(page, '.foot', '/v1/history')
+  await shows(page, '.foot', '/v1/samples')
   await page.keyboard.press('2')
   await shows(page, '.state', '/v1/nodes')
   await page.keyboard.press('3')
-  await shows(page, '.state', '/v1/history')
+  await shows(page, '.state', '/v1/samples')
   await page.keyboard.press('6')
   await shows(page, '.feed-state', 'version has no change feed')
 }

@@ -3,7 +3,7 @@
 import { until } from '../cluster.mjs'
 import { equal, holds, shows } from '../expect.mjs'
 
-const samplesOf = async (cluster, id) => (await cluster.json(id, '/v1/history')).columns.at_ms
+const samplesOf = async (cluster, id) => (await cluster.json(id, '/v1/samples')).columns.at_ms
 
 export async function a_chart_grows_by_itself({ page, cluster }) {
   await page.goto(cluster.url(1, '/charts'))
@@ -67,7 +67,7 @@ async function playSparseHistory(page) {
   const names = 'requests errors writes misses puts evicted expired touches flushes entries bytes applied_index is_leader'.split(' ')
   const columns = { at_ms, ...Object.fromEntries(names.map((name) => [name, zero])) }
   Object.assign(columns, { reads: rare(3).map(Number), hits: rare(3).map(Number), p50_us: rare(400), p99_us: rare(900), flush_us: rare(500) })
-  await page.route('**/v1/history*', (route) =>
+  await page.route('**/v1/samples*', (route) =>
     route.fulfill({ json: { node: { id: 1, name: 'n1' }, interval_ms: 1_000, now_ms: now, columns: route.request().url().includes('since') ? { ...columns, ...Object.fromEntries(Object.keys(columns).map((name) => [name, []])) } : columns } }),
   )
 }

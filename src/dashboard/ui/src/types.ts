@@ -52,9 +52,15 @@ export interface CacheReport {
   shadow: { one_key_in: number; reads: number; hit_percent: Partial<Record<Policy, number>> } | null
 }
 
+/** A history of the cluster: a restore from a backup begins another one. */
+export interface HistoryName {
+  number: number
+  id: string
+}
+
 export interface Status {
   cluster_id: string
-  incarnation: number
+  history: HistoryName
   node: { id: number; name: string }
   role: Role
   leader: Leader | null

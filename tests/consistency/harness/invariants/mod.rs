@@ -66,7 +66,7 @@ mod tests {
     /// A status with these fields, as a node would say it.
     fn status(node: u64, changes: Value) -> Status {
         let mut all = json!({
-            "cluster_id": "c", "incarnation": 1, "node": {"id": node, "name": format!("n{node}")},
+            "cluster_id": "c", "history": {"number": 1, "id": "c"}, "node": {"id": node, "name": format!("n{node}")},
             "role": "follower", "leader": null, "term": 1, "last_log_index": 10, "committed_index": 10,
             "applied_index": 10, "snapshot_index": 0, "purged_index": 0,
             "digest": {"index": 10, "digest": "aa"}, "differs_at": null,

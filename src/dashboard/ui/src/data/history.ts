@@ -28,7 +28,7 @@ export const history = new Resource<History>((last, signal) => further(last, nul
 async function further(last: History | null, member: number | null, signal: AbortSignal): Promise<History> {
   const times = last?.columns.at_ms ?? []
   const since = times.length ? times[times.length - 1] : null
-  const answer = await askJson<HistoryAnswer>(withQuery('/v1/history', { node: member, since_ms: since }), { signal })
+  const answer = await askJson<HistoryAnswer>(withQuery('/v1/samples', { node: member, since_ms: since }), { signal })
   if (!last || last.node !== answer.node.name) {
     return { node: answer.node.name, aheadMs: answer.now_ms - Date.now(), columns: take(answer.columns) }
   }

@@ -2,7 +2,7 @@
 // subscription remembers the last index it saw, so a connection that breaks loses nothing.
 
 import { ask, Failure, withQuery } from '../api'
-import type { Change } from '../types'
+import type { Change, HistoryName } from '../types'
 import { monotonic } from './clock'
 import { createStore } from './store'
 import { silentSince } from './watcher'
@@ -35,7 +35,7 @@ interface Message {
   type: string
   id: string
   cluster_id?: string
-  incarnation?: number
+  history?: HistoryName
   index?: number
   from?: number
   resume?: number
@@ -211,7 +211,7 @@ function receive(message: Message): void {
   const cutOff = socket
   switch (message.type) {
     case 'subscribed': {
-      const here = `${message.cluster_id} ${message.incarnation}`
+      const here = `${message.cluster_id} ${message.history?.id}`
       if (subscriber.history !== undefined && subscriber.history !== here) subscriber.gap(0, index ?? 0)
       subscriber.history = here
       if (index !== undefined) subscriber.from = index

@@ -58,7 +58,7 @@ interface ShownProps {
 
 function Shown({ held, shown, minutes, note, all = false, children }: ShownProps) {
   const open = (to: number, of: boolean) => go(withQuery('/charts', { minutes: to === 5 ? null : to, nodes: of ? 'all' : null }), true)
-  if (!shown) return <Absent held={held} what="history" route="/v1/history" />
+  if (!shown) return <Absent held={held} what="samples" route="/v1/samples" />
   return (
     <>
       <Stale held={held} />

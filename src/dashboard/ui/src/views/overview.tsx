@@ -38,7 +38,7 @@ export function Overview() {
         {heldHistory.data ? `Lines show the last ${SECONDS / 60} minutes. ` : ''}
         {heldHistory.failure?.noRoute && (
           <>
-            This node’s version does not have <code>/v1/history</code>, so rates and latencies are missing.{' '}
+            This node’s version does not have <code>/v1/samples</code>, so rates and latencies are missing.{' '}
           </>
         )}
         {heldNodes.failure?.noRoute && (

@@ -1,34 +1,34 @@
-//! `GET /v1/history`: what a node did in the last hour, one sample per second.
+//! `GET /v1/samples`: what a node did in the last hour, one sample per second.
 
 use super::api_error::ApiError;
 use super::extract::{Query, bad_query, whole};
 use super::response_headers::no_store;
-use crate::api::{Columns, History};
+use crate::api::{Columns, Samples};
 use crate::front::SAMPLE_INTERVAL;
 use crate::node::{Admin, Sample, SamplesOf};
 use axum::Json;
 use axum::http::HeaderMap;
 use serde::Deserialize;
 
-/// Query of `GET /v1/history`.
+/// Query of `GET /v1/samples`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct HistoryQuery {
+pub(super) struct SamplesQuery {
     since_ms: Option<String>,
     node: Option<String>,
 }
 
-/// `GET /v1/history`.
-pub(super) async fn history(
+/// `GET /v1/samples`.
+pub(super) async fn samples(
     admin: Admin,
-    Query(query): Query<HistoryQuery>,
-) -> Result<(HeaderMap, Json<History>), ApiError> {
+    Query(query): Query<SamplesQuery>,
+) -> Result<(HeaderMap, Json<Samples>), ApiError> {
     let since_ms = number("since_ms", query.since_ms.as_deref(), "expected milliseconds since 1970")?;
     let id = number("node", query.node.as_deref(), "expected a member's number")?;
     let id = id.unwrap_or(admin.node_id());
     let SamplesOf { node, now_ms, samples } = admin.samples_of(id, since_ms.unwrap_or(0)).await?;
     let interval_ms = u64::try_from(SAMPLE_INTERVAL.as_millis()).unwrap_or(u64::MAX);
-    Ok((no_store(), Json(History { node, interval_ms, now_ms, columns: columns(&samples) })))
+    Ok((no_store(), Json(Samples { node, interval_ms, now_ms, columns: columns(&samples) })))
 }
 
 fn number(field: &str, text: Option<&str>, expected: &str) -> Result<Option<u64>, ApiError> {

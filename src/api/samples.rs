@@ -1,11 +1,11 @@
-//! Answer of `GET /v1/history`: the samples of a node's last hour, one per second, in columns.
+//! Answer of `GET /v1/samples`: the samples of a node's last hour, one per second, in columns.
 
 use super::cluster::NodeName;
 use serde::{Deserialize, Serialize};
 
 /// One node's samples.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct History {
+pub struct Samples {
     pub node: NodeName,
     pub interval_ms: u64,
     /// The node's wall clock.

@@ -1,4 +1,4 @@
-//! `/v1/history`: what a node did, second by second.
+//! `/v1/samples`: what a node did, second by second.
 
 use crate::server::{Server, limits};
 use lockstep::node::NodeOptions;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn columns(server: &Server, since_ms: u64) -> Value {
-    let answer = server.get(&format!("/v1/history?since_ms={since_ms}")).await;
+    let answer = server.get(&format!("/v1/samples?since_ms={since_ms}")).await;
     assert_eq!(answer.headers()["cache-control"], "no-store");
     answer.json::<Value>().await.unwrap()["columns"].clone()
 }
@@ -59,12 +59,12 @@ async fn requests_show_in_the_seconds_they_came_in() {
     let newest = last("at_ms").as_u64().unwrap();
     let later = columns(&server, newest).await;
     assert!(later["at_ms"].as_array().unwrap().iter().all(|at_ms| at_ms.as_u64() > Some(newest)));
-    server.refused(Method::GET, "/v1/history?since_ms=now", &[], "", "invalid_query").await;
-    server.refused(Method::GET, "/v1/history?until=1", &[], "", "invalid_query").await;
-    server.refused(Method::GET, "/v1/history?node=n1", &[], "", "invalid_query").await;
-    server.refused(Method::GET, "/v1/history?node=9", &[], "", "not_found").await;
+    server.refused(Method::GET, "/v1/samples?since_ms=now", &[], "", "invalid_query").await;
+    server.refused(Method::GET, "/v1/samples?until=1", &[], "", "invalid_query").await;
+    server.refused(Method::GET, "/v1/samples?node=n1", &[], "", "invalid_query").await;
+    server.refused(Method::GET, "/v1/samples?node=9", &[], "", "not_found").await;
     let own =
-        server.get(&format!("/v1/history?node={}", server.node.id())).await.json::<Value>().await.unwrap();
+        server.get(&format!("/v1/samples?node={}", server.node.id())).await.json::<Value>().await.unwrap();
     assert_eq!(own["node"]["name"], json!(server.node.name()), "{own}");
     server.stop().await;
 }
