@@ -6,6 +6,9 @@ mod held;
 
 use bytes::Bytes;
 use held::{Counting, held};
+use lockstep::cache::{
+    Cache, CacheConfig, CacheMemory, Command, Condition, Key, Op, Policy, Stamp, Ttl, Value,
+};
 use lockstep::storage::{LogOptions, LogStore, StorageError};
 use std::alloc::System;
 use std::sync::mpsc;
@@ -64,4 +67,30 @@ fn what_went_through_the_log_is_freed() {
     assert!(most < 40 * MB, "{} MB, then {} MB", first / MB, most / MB);
     drop(store);
     a_long_log_is_not_held();
+    Policy::ALL.into_iter().for_each(a_cache_knows_what_it_holds);
+}
+
+/// What a cache says of its memory is what it has asked for: entries, some with a TTL, evictions, removals, results.
+fn a_cache_knows_what_it_holds(policy: Policy) {
+    const ENTRIES: u64 = 200_000;
+    let before = held();
+    let mut cache = Cache::new(CacheConfig { policy, capacity_entries: ENTRIES, ..CacheConfig::default() });
+    // Half as many more than there is room for, so that keys are evicted.
+    for index in 1..=ENTRIES + ENTRIES / 2 {
+        let full = policy == Policy::NoEviction && index > ENTRIES;
+        let ttl = if index.is_multiple_of(4) { Ttl::Ms(3_600_000) } else { Ttl::Never };
+        let key = Key::new(&format!("key:{index:011}")).expect("a key");
+        let value = Value::new(vec![7; 100 + index as usize % 57].into(), None).expect("a value");
+        let put = Op::Put { key, value, ttl, condition: Condition::Always, previous: false };
+        let earlier = Key::new(&format!("key:{:011}", index / 2)).expect("a key");
+        let delete = Op::Delete { key: earlier, condition: Condition::Always, previous: false };
+        let op = if index.is_multiple_of(9) || full { delete } else { put };
+        let idempotency_key = index.is_multiple_of(16).then(|| format!("request {index}"));
+        let stamp = Stamp { index, at_ms: 1, idempotency_key, touches: Vec::new() };
+        cache.apply(stamp, Command::One(op)).outcome.expect("it fits");
+    }
+    let CacheMemory { entries, indexes, remembered } = cache.memory();
+    let (said, holds) = ((entries + indexes + remembered) as usize, held() - before);
+    println!("{policy:?}: {holds} bytes, said to be {entries} + {indexes} + {remembered}");
+    assert!(said.abs_diff(holds) < holds / 12, "{policy:?}: {holds} bytes, and it says {said}");
 }

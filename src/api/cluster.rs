@@ -115,6 +115,8 @@ impl From<&Lineage> for HistoryName {
 pub struct Status {
     pub cluster_id: String,
     pub history: HistoryName,
+    /// Memory that the node's process has resident, in bytes; `null` where the system does not say.
+    pub memory_resident_bytes: Option<u64>,
     pub node: NodeName,
     /// `leader`, `follower`, `learner` or `candidate`.
     pub role: String,

@@ -53,6 +53,8 @@ pub struct NodeReport {
     pub differs_at: Option<u64>,
     pub entries: u64,
     pub bytes: u64,
+    /// Memory that its process has resident, in bytes; `null` where the system does not say.
+    pub memory_resident_bytes: Option<u64>,
     pub log_time_ms: u64,
     pub log_time_ahead_ms: Option<i64>,
     pub uptime_ms: u64,

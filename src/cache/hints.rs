@@ -22,6 +22,10 @@ pub(super) struct Hints {
 }
 
 impl Hints {
+    pub fn memory(&self) -> u64 {
+        (self.pairs.len() * size_of::<[AtomicU32; 2]>()) as u64
+    }
+
     /// Makes the table large enough for this many entries. When it grows, all hints are dropped.
     pub fn fit(&mut self, entries: u64) {
         let entries = entries as usize;

@@ -50,6 +50,12 @@ impl KeyIndex {
         self.len
     }
 
+    /// Chunks have room for half a step more than they hold, on average.
+    pub fn memory(&self) -> u64 {
+        let chunk = size_of::<Vec<u32>>() + CHUNK_STEP / 2 * size_of::<u32>();
+        (self.chunks.len() * chunk) as u64 + self.len * size_of::<u32>() as u64 + self.hints.memory()
+    }
+
     /// Slots where a key may be: cheap guesses.
     pub fn hints(&self, key: &[u8]) -> impl Iterator<Item = u32> {
         self.hints.get(key)

@@ -29,6 +29,11 @@ impl<T: Clone> NumberedQueue<T> {
         self.next
     }
 
+    /// Of the items and gaps, not of what the items point to.
+    pub fn memory(&self) -> u64 {
+        self.len() * size_of::<Option<T>>() as u64
+    }
+
     /// Items and gaps.
     pub fn len(&self) -> u64 {
         self.next - self.first

@@ -41,6 +41,10 @@ pub(super) struct PendingClears {
 }
 
 impl PendingClears {
+    pub fn memory(&self) -> u64 {
+        self.queue.iter().map(|(_, index)| index.memory()).sum()
+    }
+
     /// Entries that are not freed yet.
     pub fn len(&self) -> u64 {
         self.len

@@ -15,6 +15,10 @@ pub struct Record(Arc<[u8]>);
 const LENGTHS_BYTES: usize = 3;
 
 impl Record {
+    /// The memory that a record takes beyond key, value and content type: the reference count, the lengths, and on average
+    /// half of the 16 bytes to whose multiples allocators round.
+    pub(super) const OVERHEAD_BYTES: u64 = (size_of::<usize>() + LENGTHS_BYTES + 8) as u64;
+
     /// Packs a key and a value whose limits were checked. (A longer content type would be cut, never misread.)
     pub fn new(key: &Key, bytes: &[u8], content_type: Option<&str>) -> Self {
         let key = key.as_str().as_bytes();
@@ -31,6 +35,11 @@ impl Record {
             && bytes.len() <= VALUE_BYTES_MAX;
         let media = std::str::from_utf8(media).ok()?;
         well_formed.then(|| Self::new(key, bytes, Some(media)))
+    }
+
+    /// Whether something else holds this record too.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 
     /// The key as text.

@@ -5,6 +5,7 @@
 
 use super::digest::{Sum, halves, hash_words};
 use super::entry::{Entry, Usage, entry_cost};
+use super::limits::ENTRY_OVERHEAD_BYTES;
 use super::record::Record;
 use std::sync::Arc;
 
@@ -90,7 +91,14 @@ impl Slab {
         self.bytes
     }
 
-    /// The same, counted from scratch.
+    /// The memory of the slots and of the records in them.
+    pub fn memory(&self) -> u64 {
+        let records = self.bytes - self.len() * ENTRY_OVERHEAD_BYTES + self.len() * Record::OVERHEAD_BYTES;
+        let pages = self.pages.len() * (size_of::<SlotPage>() + size_of::<[usize; 3]>());
+        records + (pages + self.free.capacity() * size_of::<u32>()) as u64
+    }
+
+    /// What all entries count against the capacity, counted from scratch.
     pub fn recompute_bytes(&self) -> u64 {
         self.iter().map(|(_, entry)| entry.cost()).sum()
     }

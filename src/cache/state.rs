@@ -7,6 +7,7 @@ use super::limits::{
     CAPACITY_ENTRIES_MAX, FEATURE_LEVEL_FIRST, FREE_PER_APPLY_MAX, TOUCH_INTERVAL_MS, TOUCHES_MAX,
     TTL_MS_MAX, TTL_MS_MIN,
 };
+use super::memory::CacheMemory;
 use super::store::Store;
 use super::tombstones::Tombstones;
 use super::{CacheConfig, EntryId, Found, Key, Stats, Tombstone, TouchConfig};
@@ -225,6 +226,15 @@ impl Cache {
     /// Log time: the largest time applied so far, in milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> u64 {
         self.now_ms
+    }
+
+    /// The memory that the state takes.
+    pub fn memory(&self) -> CacheMemory {
+        CacheMemory {
+            entries: self.store.entries_memory(),
+            indexes: self.store.indexes_memory(),
+            remembered: self.dedup.memory() + self.tombstones.memory(),
+        }
     }
 
     /// Index of the log entry that was applied last.

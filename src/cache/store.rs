@@ -6,6 +6,7 @@ use super::entry::{Entry, Lifetime, Usage, entry_cost};
 use super::eviction::{Admission, Capacity, EvictionContext, Policy, PolicySet};
 use super::key_index::KeyIndex;
 use super::limits::REINSERTS_PER_APPLY_MAX;
+use super::memory::in_tree;
 use super::pending_clears::{Clear, PendingClears};
 use super::record::{Record, fingerprint};
 use super::slab::Slab;
@@ -47,6 +48,17 @@ pub(super) struct EntryWrite {
 }
 
 impl Store {
+    /// Memory of the entries.
+    pub fn entries_memory(&self) -> u64 {
+        self.slab.memory()
+    }
+
+    /// Memory of what is derived from them.
+    pub fn indexes_memory(&self) -> u64 {
+        let deadlines = in_tree::<(u64, u32)>(self.deadlines.len() as u64);
+        self.index.memory() + self.pending_clears.memory() + deadlines + self.policies.memory()
+    }
+
     pub fn new(policy: Policy) -> Self {
         Self {
             slab: Slab::default(),

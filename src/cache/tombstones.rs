@@ -3,6 +3,7 @@
 
 use super::digest::{Sum, hash_text, hash_words};
 use super::limits::TOMBSTONES_MAX;
+use super::memory::in_tree;
 use super::numbered_queue::NumberedQueue;
 use super::{Key, digest};
 use std::collections::{BTreeMap, VecDeque};
@@ -64,6 +65,13 @@ impl Tombstones {
         }
         let sum = sum_of(&queue);
         Some(Self { queue, keys, prefixes, sum })
+    }
+
+    /// A key has its text twice, each with a length and a count.
+    pub fn memory(&self) -> u64 {
+        const TEXT_BYTES: u64 = 48;
+        let keys = in_tree::<(Key, u64)>(self.keys.len() as u64);
+        self.queue.memory() + keys + self.queue.len() * TEXT_BYTES
     }
 
     pub fn queue(&self) -> &NumberedQueue<Tombstone> {

@@ -234,10 +234,13 @@ fn describe(status: &Status) -> String {
         .leader
         .as_ref()
         .map_or_else(|| "no leader".into(), |l| format!("leader {} ({})", l.name, l.http));
+    let memory = status.memory_resident_bytes;
+    let memory =
+        memory.map_or_else(String::new, |bytes| format!("; the process has {bytes} bytes of memory"));
     let mut out = format!(
         "{} is {}, {leader}, term {}\ncluster {} (history {}), version {}\n\
          log: last {}, committed {}, applied {}, snapshot {}\ndigest {} at index {}\n\
-         cache: {} of {} entries, {} of {} bytes, policy {}\n",
+         cache: {} of {} entries, {} of {} bytes, policy {}{memory}\n",
         status.node.name,
         status.role,
         status.term,

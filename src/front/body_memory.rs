@@ -18,13 +18,19 @@ pub struct BodyMemory {
     all: Arc<Semaphore>,
     /// The part of it for bodies that are still arriving.
     arriving: Arc<Semaphore>,
+    bytes: usize,
 }
 
 impl BodyMemory {
     /// Memory of this many bytes.
     pub fn new(bytes: usize) -> Self {
         let of = |bytes| Arc::new(Semaphore::new(bytes));
-        Self { all: of(bytes), arriving: of(bytes - bytes / 4) }
+        Self { all: of(bytes), arriving: of(bytes - bytes / 4), bytes }
+    }
+
+    /// Bytes that bodies take now.
+    pub fn used(&self) -> usize {
+        self.bytes.saturating_sub(self.all.available_permits())
     }
 }
 

@@ -100,7 +100,7 @@ mod tests {
             flushes: FlushStats {
                 count: requests,
                 total: Duration::from_millis(millis),
-                last: Duration::ZERO,
+                ..FlushStats::default()
             },
         };
         let sample = between(&reading(10, 50, 100), &reading(14, 20, 108), 7);

@@ -9,8 +9,8 @@ use super::request_stats::RequestStats;
 use super::watchers::Watchers;
 use crate::api::NodeInfo;
 use crate::lineage::Lineage;
-use crate::node::{Bootstrap, Node, Principal, Session};
-use std::sync::Arc;
+use crate::node::{Bootstrap, Node, Principal, ProcessMemory, Session};
+use std::sync::{Arc, OnceLock};
 use tokio::sync::SetOnce;
 
 /// Shared by all front doors of a node.
@@ -23,6 +23,7 @@ pub struct Front {
     pub watchers: Watchers,
     bootstrap: Bootstrap,
     node: SetOnce<Node>,
+    base_memory: OnceLock<u64>,
 }
 
 impl Front {
@@ -37,12 +38,23 @@ impl Front {
             limits,
             bootstrap,
             node: SetOnce::new(),
+            base_memory: OnceLock::new(),
         })
     }
 
     /// From now on requests go to this node. Only the first call has an effect.
     pub fn open(&self, node: Node) {
+        self.base_memory.get_or_init(|| {
+            let named: u64 = node.memory().iter().map(|part| part.bytes).sum();
+            ProcessMemory::now().map_or(0, |memory| memory.anonymous.saturating_sub(named))
+        });
         let _ = self.node.set(node);
+    }
+
+    /// Bytes that the process had allocated when the node had started, beyond what the node says that it holds: Raft's
+    /// tables, threads, buffers, and what the allocator keeps. 0 where the system does not say.
+    pub fn base_memory(&self) -> u64 {
+        self.base_memory.get().copied().unwrap_or(0)
     }
 
     /// A session for this principal, once the node has its cluster.

@@ -1,11 +1,13 @@
 //! `/metrics`: figures in Prometheus' text format. No label ever holds a key.
 
 use super::metrics_cache::write_cache;
+use super::metrics_memory::write_memory;
 use super::metrics_process::write_process;
 use super::state::AppState;
 use crate::api::{Warning, WarningCode};
 use crate::front::{BUCKETS_US, RequestStats, Series};
 use crate::node::Principal;
+use crate::storage::{FLUSH_BOUNDS_US, FlushStats};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -20,7 +22,6 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
     if let Some(session) = state.session(Principal::Anyone) {
         let admin = session.admin();
         let status = admin.status().await;
-        let flushes = admin.flushes();
         let differs = u64::from(status.differs_at.is_some());
         // A leader that nobody follows any more does not know that by itself.
         let leads = u64::from(status.role == "leader" && status.majority);
@@ -55,6 +56,8 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
         }
         let _ = write_warnings(&mut out, &status.warnings);
         let _ = write_cache(&mut out, &status.cache);
+        let _ = write_memory(&mut out, &state.front, admin.memory());
+        let _ = write_flushes(&mut out, &admin.flushes());
         let _ = writeln!(
             out,
             "# HELP lockstep_watchers_cut_total Watches that this node closed: the client was too slow, or the node was stopping.\n\
@@ -67,14 +70,6 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
             let value = ahead_ms as f64 / 1_000.0;
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }
-        let seconds = flushes.total.as_secs_f64();
-        let _ = writeln!(
-            out,
-            "# HELP lockstep_log_flush_seconds Time spent flushing the log to disk.\n\
-             # TYPE lockstep_log_flush_seconds summary\n\
-             lockstep_log_flush_seconds_sum {seconds}\nlockstep_log_flush_seconds_count {}",
-            flushes.count
-        );
         let (round_trip, election_timeout) = admin.round_trip();
         let _ = writeln!(
             out,
@@ -107,6 +102,18 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
         );
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], out).into_response()
+}
+
+fn write_flushes(out: &mut String, flushes: &FlushStats) -> std::fmt::Result {
+    let name = "lockstep_log_flush_seconds";
+    writeln!(out, "# HELP {name} How long flushes of the log to disk took.\n# TYPE {name} histogram")?;
+    let mut below = 0;
+    for (bound, count) in FLUSH_BOUNDS_US.iter().zip(flushes.buckets) {
+        below += count;
+        writeln!(out, "{name}_bucket{{le=\"{}\"}} {below}", *bound as f64 / 1e6)?;
+    }
+    writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {}", flushes.count)?;
+    writeln!(out, "{name}_sum {}\n{name}_count {}", flushes.total.as_secs_f64(), flushes.count)
 }
 
 fn write_warnings(out: &mut String, warnings: &[Warning]) -> std::fmt::Result {

@@ -1,5 +1,6 @@
 //! The part of `/metrics` about this process, under the names that Prometheus' client libraries use.
 
+use crate::node::ProcessMemory;
 use std::fmt::{Result, Write};
 use std::fs;
 
@@ -7,7 +8,11 @@ use std::fs;
 /// not block.
 pub(super) fn write_process(out: &mut String) -> Result {
     let gauges = [
-        ("process_resident_memory_bytes", "Resident memory size in bytes.", resident_bytes()),
+        (
+            "process_resident_memory_bytes",
+            "Resident memory size in bytes.",
+            ProcessMemory::now().map(ProcessMemory::total),
+        ),
         ("process_open_fds", "Number of open file descriptors.", open_files()),
         ("process_max_fds", "Maximum number of open file descriptors.", open_files_max()),
         ("process_threads", "Number of threads.", count("/proc/self/task")),
@@ -19,14 +24,6 @@ pub(super) fn write_process(out: &mut String) -> Result {
         }
     }
     Ok(())
-}
-
-fn resident_bytes() -> Option<u64> {
-    let sizes = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages = sizes.split(' ').nth(1)?.parse::<u64>().ok()?;
-    // SAFETY: sysconf only reads its argument.
-    let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    Some(pages * u64::try_from(page_bytes).ok()?)
 }
 
 /// Without the one that the listing itself opens.

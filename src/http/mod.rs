@@ -29,6 +29,7 @@ mod live;
 mod metered_body;
 mod metrics;
 mod metrics_cache;
+mod metrics_memory;
 mod metrics_process;
 mod not_found;
 mod openapi;

@@ -1,6 +1,7 @@
 //! The operator's requests to a node: status, reports, and membership changes. They do not reach the data.
 
 use super::error::NodeError;
+use super::memory::MemoryPart;
 use super::samples::SamplesOf;
 use super::session::SessionError;
 use super::start::Node;
@@ -78,6 +79,11 @@ impl Admin {
     /// Times that this node took to apply log entries.
     pub fn apply_stats(&self) -> ApplyStats {
         self.node.apply_stats()
+    }
+
+    /// The memory that this node takes, by what holds it.
+    pub fn memory(&self) -> Vec<MemoryPart> {
+        self.node.memory()
     }
 
     /// Bytes of the entries in this node's log, about.

@@ -1,6 +1,7 @@
 //! The status of every member: this node asks each of them, and answers when another node asks.
 
 use super::audit::{Comparison, comparable, compare_with};
+use super::process_memory::ProcessMemory;
 use super::status::role;
 use super::{inner::Inner, start::Node};
 use crate::api::{IndexedDigest, NodeReport, NodeState, Nodes, ProtocolRange};
@@ -118,7 +119,9 @@ impl Inner {
     }
 
     async fn report(&self) -> NodeReport {
+        let memory_resident_bytes = ProcessMemory::now().map(ProcessMemory::total);
         self.at_one_moment(|status, cache| NodeReport {
+            memory_resident_bytes,
             role: role(status.role).into(),
             term: status.term,
             last_log_index: status.last_log_index,

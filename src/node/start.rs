@@ -11,6 +11,7 @@ use super::error::{NodeError, StartError};
 use super::handler::PeerHandler;
 use super::identity::Identity;
 use super::inner::{Inner, Running};
+use super::memory::{self, MemoryPart};
 use super::nodes::NodeStatusCache;
 use super::options::{Limits, NodeOptions};
 use super::read::ReadAt;
@@ -375,6 +376,11 @@ impl Node {
     /// How long log entries took to apply.
     pub fn apply_stats(&self) -> ApplyStats {
         self.inner.consensus.replica().apply_stats()
+    }
+
+    /// The memory that this node takes, by what holds it.
+    pub fn memory(&self) -> Vec<MemoryPart> {
+        memory::parts(&self.inner)
     }
 
     /// About how many bytes the log's entries have.

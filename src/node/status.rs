@@ -3,8 +3,10 @@
 use super::admin::{AdminDone, AdminRequest, LeaderReport, Progress};
 use super::error::NodeError;
 use super::inner::Inner;
-use crate::api::HistoryName;
-use crate::api::{Consistency, Digests, IndexedDigest, Leader, MemberStatus, Members, NodeName, Status};
+use super::process_memory::ProcessMemory;
+use crate::api::{
+    Consistency, Digests, HistoryName, IndexedDigest, Leader, MemberStatus, Members, NodeName, Status,
+};
 use crate::cache::Cache;
 use crate::raft::{RaftStatus, Role};
 use std::time::Duration;
@@ -19,7 +21,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(1);
 impl Inner {
     pub(super) async fn status(&self) -> Status {
         let leader_report = self.leader_report().await;
-        self.at_one_moment(|status, cache| self.status_at(status, cache, &leader_report)).await
+        let memory_resident_bytes = ProcessMemory::now().map(ProcessMemory::total);
+        let status = self.at_one_moment(|status, cache| self.status_at(status, cache, &leader_report)).await;
+        Status { memory_resident_bytes, ..status }
     }
 
     /// Reads Raft's status and the cache so that their positions are consistent.
@@ -43,6 +47,8 @@ impl Inner {
         let members = members_of(status, leader_report);
         Status {
             cluster_id: self.identity.cluster_id().to_owned(),
+            // Not asked for under the lock that `apply` waits for.
+            memory_resident_bytes: None,
             history: HistoryName::from(&self.identity.lineage),
             node: NodeName { id: self.identity.node_id, name: self.identity.name.clone() },
             role: role(status.role).into(),

@@ -143,6 +143,11 @@ impl Consensus {
         })
     }
 
+    /// About how many bytes of memory the proposals take that Raft does not have yet.
+    pub fn pending_bytes(&self) -> u64 {
+        self.batcher.pending_bytes()
+    }
+
     pub fn replica(&self) -> &Arc<Replica> {
         &self.replica
     }

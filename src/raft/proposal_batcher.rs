@@ -34,6 +34,11 @@ const PENDING_BYTES_MAX: usize = 512 << 20;
 pub struct PendingProposals(Arc<AtomicUsize>);
 
 impl PendingProposals {
+    /// About how many bytes of memory the pending proposals take.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed) as u64
+    }
+
     /// Whether Raft has every proposal.
     pub fn is_empty(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0
@@ -94,6 +99,11 @@ impl ProposalBatcher {
         let (queue, queued) = mpsc::unbounded_channel();
         tokio::spawn(run(queued, raft, clock, pending.clone(), round_trips));
         Self { queue, pending }
+    }
+
+    /// About how many bytes of memory the pending proposals take.
+    pub fn pending_bytes(&self) -> u64 {
+        self.pending.bytes()
     }
 
     /// Queues a proposal. The receiver gets its result; the channel closes without one if Raft has stopped. Returns

@@ -68,6 +68,17 @@ fn bytes_of(event: &Event) -> usize {
     size_of::<Event>() + behind
 }
 
+/// Of these, what somebody else has too.
+fn shared_bytes_of(event: &Event) -> usize {
+    match event {
+        Event::Put { record, .. } if record.is_shared() => record.cost() as usize,
+        _ => 0,
+    }
+}
+
+/// About how many changes are looked at to estimate their memory.
+const SAMPLED: usize = 128;
+
 /// The newest changes, up to a limit in bytes.
 pub struct ChangeLog {
     bytes_max: usize,
@@ -163,6 +174,20 @@ impl ChangeLog {
         Ok(Page { changes, next_cursor, more })
     }
 
+    /// About how many bytes of memory the changes take, without the values that they share with the cache. How large that
+    /// part is, is estimated from a sample.
+    pub fn memory(&self) -> u64 {
+        let window = self.window();
+        let stride = window.changes.len() / SAMPLED + 1;
+        let (mut sampled, mut shared) = (1, 0);
+        for change in window.changes.iter().step_by(stride) {
+            sampled += change.bytes() as u64;
+            shared += change.events().iter().map(shared_bytes_of).sum::<usize>() as u64;
+        }
+        let bytes = window.bytes as u64;
+        bytes - (u128::from(bytes) * u128::from(shared) / u128::from(sampled)) as u64
+    }
+
     /// The newest operations, newest first; at most `max`.
     pub fn recent(&self, max: usize) -> Vec<Operation> {
         let window = self.window();
@@ -188,7 +213,7 @@ impl ChangeLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{Cause, Key};
+    use crate::cache::{Cause, Key, Record};
 
     fn change(index: u64) -> ChangeSet {
         let key = Key::new(&format!("key-{index}")).unwrap();
@@ -240,6 +265,27 @@ mod tests {
         change_log.extend(vec![change(6)], 6);
         assert_eq!(change_log.after(4, 9, 1_000_000), Err(Compacted { up_to: 6 }));
         assert_eq!(indexes(&change_log.after(5, 9, 1_000_000).unwrap()), [6]);
+    }
+
+    /// Half of the values are still in the cache.
+    #[test]
+    fn values_that_the_cache_has_are_not_counted_twice() {
+        let change_log = ChangeLog::new(100_000_000);
+        let key = Key::new("k").unwrap();
+        let records: Vec<Record> = (0..2_000).map(|_| Record::new(&key, &[7; 1_000], None)).collect();
+        let put = |record: &Record, index| {
+            let event = Event::Put { record: record.clone(), created: true, expires_at_ms: None };
+            ChangeSet::new(index, 1, 0, vec![event])
+        };
+        change_log.extend(records.iter().zip(1..).map(|(record, index)| put(record, index)).collect(), 2_000);
+        let (all, values) = (change_log.window().bytes as u64, 2_000 * 1_001);
+        assert!(change_log.memory() < all - values + all / 1_000, "every value is shared");
+        let kept: Vec<Record> =
+            records.into_iter().enumerate().filter(|(at, _)| at % 3 == 0).map(|(_, kept)| kept).collect();
+        let expected = all - values / 3;
+        assert!(change_log.memory().abs_diff(expected) < all / 10, "{} and {expected}", change_log.memory());
+        drop(kept);
+        assert_eq!(change_log.memory(), all, "nothing is shared");
     }
 
     #[test]

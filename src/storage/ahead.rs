@@ -62,6 +62,13 @@ pub(super) enum Found {
 }
 
 impl Ahead {
+    /// Bytes of memory: nodes of the maps are about two thirds full.
+    pub(super) fn memory(&self) -> u64 {
+        let items = self.fresh.len() * size_of::<(RecordKey, Option<(usize, u32)>)>()
+            + self.flushed.len() * size_of::<(RecordKey, Newest)>();
+        (self.pending.capacity() + items * 3 / 2) as u64
+    }
+
     pub(super) fn find(&self, key: &[u8]) -> Found {
         let Ok(record) = RecordKey::try_from(key) else {
             let newest = self.fresh_others.get(key).or_else(|| self.others.get(key));

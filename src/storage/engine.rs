@@ -22,6 +22,15 @@ pub enum Mutation {
     },
 }
 
+/// Bytes of memory that an engine takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EngineMemory {
+    /// Where records are, and batches that are not flushed.
+    pub index: u64,
+    /// What the database keeps of its file.
+    pub database: u64,
+}
+
 /// An ordered store of bytes. Only one thread writes; any thread may read.
 pub trait Engine: Send + Sync {
     /// Applies all mutations or none. They are visible to `get` when this returns, and durable after the next `flush`.
@@ -36,6 +45,11 @@ pub trait Engine: Send + Sync {
 
     /// Visits every pair in ascending key order.
     fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()>;
+
+    /// The memory that the engine takes.
+    fn memory(&self) -> EngineMemory {
+        EngineMemory::default()
+    }
 
     /// Bytes that the log's records take in files beside the database, with everything that lies among them.
     fn journal_bytes(&self) -> u64 {

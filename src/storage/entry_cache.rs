@@ -19,6 +19,12 @@ impl EntryCache {
         EntryCache { entries: VecDeque::new(), first: end, bytes: 0, limit }
     }
 
+    /// Bytes of memory.
+    pub(super) fn memory(&self) -> u64 {
+        // The count of a shared buffer, and its length.
+        (self.bytes + self.entries.capacity() * size_of::<Bytes>() + self.entries.len() * 32) as u64
+    }
+
     /// The first cached index; everything from here to the end of the log is cached.
     pub(super) fn first(&self) -> u64 {
         self.first

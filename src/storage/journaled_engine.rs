@@ -15,7 +15,7 @@ use super::journal::{Journal, Place};
 use super::journal_format;
 use super::manifest::{self, Manifest};
 use super::pages::Pages;
-use super::{Engine, LogOptions, Mutation, record};
+use super::{Engine, EngineMemory, LogOptions, Mutation, record};
 
 /// Bytes that the buffer for batches keeps.
 const PENDING_KEPT: usize = 1 << 20;
@@ -318,6 +318,12 @@ impl Engine for JournaledEngine {
         })?;
         ahead.for_each(|key| from_journal(key, visit));
         failed.map_or(Ok(()), Err)
+    }
+
+    fn memory(&self) -> EngineMemory {
+        let EngineMemory { index, database } = self.pages.memory();
+        let ahead = self.ahead.read().expect("not poisoned").memory();
+        EngineMemory { index: index + ahead, database }
     }
 
     fn journal_bytes(&self) -> u64 {

@@ -6,10 +6,11 @@ use std::sync::{Arc, mpsc};
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::EngineMemory;
 use super::entry_cache::ReadBudget;
 use super::log_op::{Callback, LogOp};
 use super::log_store_inner::LogStoreInner;
-use super::shared::{FlushStats, Shared, SharedState};
+use super::shared::{FlushStats, LogMemory, Shared, SharedState};
 use super::{StorageError, StoredLog};
 
 /// The durable log of one node: entries, vote, committed, and the node's identity. Cheap to clone.
@@ -191,6 +192,14 @@ impl LogStore {
     /// About how many bytes the entries in the log have, to decide when to take a snapshot and purge.
     pub fn log_bytes(&self) -> u64 {
         self.shared().log_bytes.load(Relaxed)
+    }
+
+    /// The memory that the log takes. Cheap enough to ask every few seconds.
+    pub fn memory(&self) -> LogMemory {
+        let shared = self.shared();
+        let EngineMemory { index, database } = shared.engine.memory();
+        let records = shared.index.read().expect("not poisoned").memory();
+        LogMemory { recent: shared.recent_memory(), index: index + records, database }
     }
 
     /// Count and durations of flushes since the store was opened.

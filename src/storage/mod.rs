@@ -54,14 +54,14 @@ mod unflushed_engine;
 mod watermark;
 mod writer;
 
-pub use engine::{Engine, Mutation};
+pub use engine::{Engine, EngineMemory, Mutation};
 pub use error::{OpenError, StorageError};
 pub use log::LogStore;
 pub use log_op::Callback;
 pub use log_options::LogOptions;
 pub use open::LogStoreBuilder;
 pub use rolling::{Rolled, RollingFile};
-pub use shared::FlushStats;
+pub use shared::{FLUSH_BOUNDS_US, FlushStats, LogMemory};
 pub use snapshot::{IncomingSnapshot, ReceivedSnapshot, SnapshotFile, Snapshots, WeakSnapshots, verify_file};
 pub use snapshot_format::{SnapshotBody, SnapshotMetaInfo};
 pub use stored_log::StoredLog;

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use super::ahead::RecordKey;
 use super::manifest::{self, Manifest};
 use super::root::{self, Listed};
-use super::{Engine, LogOptions, Mutation, record};
+use super::{Engine, EngineMemory, LogOptions, Mutation, record};
 
 /// The newest mutation of each key; `None` is a deletion.
 pub(super) type Mutations = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -82,6 +82,16 @@ impl Slots {
 }
 
 impl Pages {
+    /// The directory and the pages that were read last, and the database's own memory.
+    pub(super) fn memory(&self) -> EngineMemory {
+        let page = |page: &Page| size_of::<(RecordKey, Page)>() + page.keys.len() * size_of::<RecordKey>();
+        let directory: usize = self.directory.read().expect("not poisoned").pages.values().map(page).sum();
+        let newest = self.newest.lock().expect("not poisoned");
+        let newest: usize = newest.iter().map(|(_, page)| page.len()).sum();
+        let EngineMemory { index, database } = self.database.memory();
+        EngineMemory { index: index + directory as u64, database: database + newest as u64 }
+    }
+
     /// Reads and verifies all pages of a database, whose newest manifest is given.
     ///
     /// # Errors

@@ -28,6 +28,11 @@ pub(super) struct RecordIndex {
 }
 
 impl RecordIndex {
+    /// Bytes of memory: nodes of the map are about two thirds full.
+    pub(super) fn memory(&self) -> u64 {
+        (self.records.len() * size_of::<(u64, RecordInfo)>() * 3 / 2) as u64
+    }
+
     pub(super) fn insert(&mut self, first: u64, stored: RecordInfo) {
         self.remove(first);
         self.bytes += stored.bytes;

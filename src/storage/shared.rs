@@ -24,6 +24,23 @@ pub struct FlushStats {
     pub total: Duration,
     /// Time the newest one took.
     pub last: Duration,
+    /// How many took at most each of [`FLUSH_BOUNDS_US`], and longer than the one before.
+    pub buckets: [u64; FLUSH_BOUNDS_US.len()],
+}
+
+/// Bounds of the times of flushes, in microseconds.
+pub const FLUSH_BOUNDS_US: [u64; 14] =
+    [50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 500_000, 1_000_000, 5_000_000];
+
+/// Bytes of memory that a log takes, by what holds them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogMemory {
+    /// The newest entries: [`LogOptions::recent_bytes`], and those that are not flushed.
+    pub recent: u64,
+    /// Where the others are.
+    pub index: u64,
+    /// What the database keeps of its file: [`LogOptions::page_cache_bytes`].
+    pub database: u64,
 }
 
 /// What callers and the writer share.
@@ -149,6 +166,11 @@ impl Shared {
         state.recent.evict(keep);
     }
 
+    /// Bytes of memory that the newest entries take.
+    pub(super) fn recent_memory(&self) -> u64 {
+        self.lock().recent.memory()
+    }
+
     pub(super) fn flushes(&self) -> FlushStats {
         *self.flushes.lock().expect("not poisoned")
     }
@@ -158,6 +180,10 @@ impl Shared {
         stats.count += 1;
         stats.total += took;
         stats.last = took;
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        if let Some(at) = FLUSH_BOUNDS_US.iter().position(|bound| us <= *bound) {
+            stats.buckets[at] += 1;
+        }
     }
 
     pub(super) fn set_log_bytes(&self, bytes: u64) {

@@ -13,7 +13,7 @@ use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use super::files::sync_folder;
-use super::{Engine, LogOptions, Mutation};
+use super::{Engine, EngineMemory, LogOptions, Mutation};
 
 /// Why sled did not open.
 pub(super) enum SledRefusal {
@@ -29,6 +29,8 @@ pub(super) struct SledEngine {
     db: Option<sled::Db>,
     file: File,
     blobs: PathBuf,
+    /// What it may keep of its file in memory.
+    cache_bytes: u64,
 }
 
 /// Each flush advances the epoch by one, unless a reader is pinned to an older one.
@@ -67,7 +69,12 @@ impl SledEngine {
         let file = File::open(folder.join("db")).map_err(SledRefusal::Io)?;
         // Opening replaced sled's checkpoint file with a newer one.
         sync_folder(folder).map_err(SledRefusal::Io)?;
-        Ok(SledEngine { db: Some(db), file, blobs: folder.join("blobs") })
+        Ok(SledEngine {
+            db: Some(db),
+            file,
+            blobs: folder.join("blobs"),
+            cache_bytes: options.page_cache_bytes,
+        })
     }
 
     /// Makes the database's files and their names durable, once, after it was created.
@@ -110,6 +117,12 @@ impl Engine for SledEngine {
             }
         }
         guarded(|| db.apply_batch(batch))
+    }
+
+    /// sled does not say what it keeps: as much of its file as it may.
+    fn memory(&self) -> EngineMemory {
+        let written = self.file.metadata().map_or(0, |file| file.len());
+        EngineMemory { index: 0, database: written.min(self.cache_bytes) }
     }
 
     fn flush(&self) -> io::Result<()> {

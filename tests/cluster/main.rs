@@ -14,6 +14,7 @@ mod failover;
 mod formation;
 mod limits;
 mod membership;
+mod memory;
 mod misbehaving;
 mod nodes;
 mod partition;

@@ -6,6 +6,7 @@ pub(super) mod result_codec;
 use super::Command;
 use super::digest::{HashWriter, Sum, halves, hash_text, hash_words};
 use super::limits::{DEDUP_BYTES_MAX, DEDUP_MS_MAX, DEDUP_RESULTS_MAX, EXPIRE_PER_APPLY_MAX};
+use super::memory::in_tree;
 use super::numbered_queue::NumberedQueue;
 use super::outcome::CommandResult;
 use std::collections::BTreeMap;
@@ -103,6 +104,14 @@ impl DedupTable {
         }
         let sum = sum_of(&queue, |entry| entry.result_hash);
         Self { queue, keys, bytes, sum }
+    }
+
+    /// A key and a result have a length and a count each.
+    pub fn memory(&self) -> u64 {
+        const HEADS_BYTES: u64 = 48;
+        let keys = in_tree::<(Arc<str>, u64)>(self.keys.len() as u64);
+        let texts = self.bytes - self.queue.len() * DedupEntry::OVERHEAD_BYTES;
+        self.queue.memory() + keys + texts + self.queue.len() * HEADS_BYTES
     }
 
     pub fn queue(&self) -> &NumberedQueue<DedupEntry> {

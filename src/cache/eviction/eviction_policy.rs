@@ -52,6 +52,8 @@ pub(super) struct Registration {
 pub(in crate::cache) trait EvictionPolicy: Debug + Send + Sync {
     /// Entries in the order.
     fn len(&self) -> u64;
+    /// Bytes of memory that the order takes, beyond what the entries themselves have.
+    fn memory(&self) -> u64;
     /// Inserts an entry and returns its rank. The slab still has the usage from before.
     fn insert(&mut self, slab: &Slab, slot: u32, usage: &Usage, admission: Admission) -> u64;
     /// Whether an entry that is written again keeps its place. Where not, it gets a new one, by its recency.

@@ -5,6 +5,7 @@ use super::eviction_policy::PolicyState;
 use crate::cache::codec::{DecodeError, Decoder, put_u32};
 use crate::cache::digest::{Sum, hash_words};
 use crate::cache::limits::CAPACITY_ENTRIES_MAX;
+use crate::cache::memory::in_tree;
 use crate::cache::numbered_queue::NumberedQueue;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -49,6 +50,10 @@ impl Ghost {
     /// A copy for a snapshot.
     pub fn state(&self) -> Box<dyn PolicyState> {
         Box::new(self.queue.clone())
+    }
+
+    pub fn memory(&self) -> u64 {
+        self.queue.memory() + in_tree::<(NonZeroU32, u32)>(self.numbers.len() as u64)
     }
 
     /// Fingerprints and gaps.

@@ -11,6 +11,7 @@ use super::lru::recency_in;
 use super::recency_list::{Links, RecencyList};
 use crate::cache::codec::{DecodeError, Decoder, put_u64};
 use crate::cache::entry::Usage;
+use crate::cache::memory::in_tree;
 use crate::cache::slab::Slab;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -54,6 +55,10 @@ impl Lfu {
 impl EvictionPolicy for Lfu {
     fn len(&self) -> u64 {
         self.len
+    }
+
+    fn memory(&self) -> u64 {
+        self.links.memory() + in_tree::<(u64, RecencyList)>(self.by_priority.len() as u64)
     }
 
     fn insert(&mut self, _slab: &Slab, slot: u32, usage: &Usage, _admission: Admission) -> u64 {

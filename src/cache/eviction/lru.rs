@@ -29,6 +29,10 @@ impl EvictionPolicy for Lru {
         self.by_recency.len()
     }
 
+    fn memory(&self) -> u64 {
+        self.links.memory()
+    }
+
     fn insert(&mut self, _slab: &Slab, slot: u32, usage: &Usage, _admission: Admission) -> u64 {
         self.by_recency.insert(&mut self.links, usage.recency, slot);
         0

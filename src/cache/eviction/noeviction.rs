@@ -23,6 +23,10 @@ impl EvictionPolicy for NoEviction {
         self.0.len()
     }
 
+    fn memory(&self) -> u64 {
+        self.0.memory()
+    }
+
     fn insert(&mut self, slab: &Slab, slot: u32, usage: &Usage, admission: Admission) -> u64 {
         self.0.insert(slab, slot, usage, admission)
     }

@@ -32,6 +32,11 @@ impl PolicySet {
         self.orders.iter().map(|order| order.len()).sum()
     }
 
+    /// Bytes of memory that all orders take.
+    pub fn memory(&self) -> u64 {
+        self.orders.iter().map(|order| order.memory()).sum()
+    }
+
     /// From now on this policy is in force.
     pub fn switch_to(&mut self, policy: Policy) {
         self.in_force = policy;

@@ -27,6 +27,10 @@ const UNLINKED: Link = Link { before: NONE, after: NONE };
 pub(super) struct Links(Vec<Box<[Link; PAGE_LINKS]>>);
 
 impl Links {
+    pub fn memory(&self) -> u64 {
+        (self.0.len() * (size_of::<[Link; PAGE_LINKS]>() + size_of::<usize>())) as u64
+    }
+
     fn get(&self, slot: u32) -> Link {
         let (page, at) = page_of(slot);
         self.0.get(page).map_or(UNLINKED, |links| links[at])

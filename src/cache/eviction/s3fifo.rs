@@ -134,6 +134,10 @@ impl EvictionPolicy for S3Fifo {
         self.small.slots.len() + self.main.slots.len()
     }
 
+    fn memory(&self) -> u64 {
+        self.links.memory() + self.ghost.memory()
+    }
+
     fn insert(&mut self, slab: &Slab, slot: u32, usage: &Usage, admission: Admission) -> u64 {
         let queued = usage.recency;
         let rank = match admission {

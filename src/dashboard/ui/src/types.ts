@@ -77,6 +77,7 @@ export interface Status {
   config: Config
   entries: number
   bytes: number
+  memory_resident_bytes: number | null
   cache: CacheReport
   log_time_ms: number
   log_time_ahead_ms: number | null
@@ -96,6 +97,7 @@ export interface NodeReport {
   differs_at: number | null
   entries: number
   bytes: number
+  memory_resident_bytes: number | null
   log_time_ms: number
   log_time_ahead_ms: number | null
   uptime_ms: number

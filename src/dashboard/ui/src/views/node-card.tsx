@@ -1,6 +1,6 @@
 // One node: its role, where it is in the log, whether its copy is equal, and its buttons.
 
-import { count, duration, micros, NONE, plural } from '../format'
+import { bytes, count, duration, micros, NONE, plural } from '../format'
 import { useLost } from '../data/standing'
 import { reason } from '../data/verdict'
 import { Badge, RoleBadge } from '../parts/badge'
@@ -42,6 +42,7 @@ export function NodeCard({ member, own, view, act }: Props) {
         <Fact name="Snapshot at" value={count(report?.snapshot_index)} />
         <Fact name="Round trip" value={self ? 'none: this node' : micros(view.round_trip_us)} />
         <Fact name="Uptime" value={duration(report?.uptime_ms)} />
+        <Fact name="Memory" value={report?.memory_resident_bytes == null ? NONE : bytes(report.memory_resident_bytes)} />
         <Fact name="Version" value={report?.version ?? NONE} />
       </dl>
       <p className="address">{member.http}</p>

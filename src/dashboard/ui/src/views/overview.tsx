@@ -126,7 +126,7 @@ function Tiles({ of, past }: { of: Status; past: History | null }) {
         href="/keys"
         value={count(of.entries)}
         unit={`of ${count(of.config.capacity_entries)}`}
-        detail={`${bytes(of.bytes)} of ${bytes(of.config.capacity_bytes)}, policy ${of.config.policy}`}
+        detail={`${bytes(of.bytes)} of ${bytes(of.config.capacity_bytes)}${of.memory_resident_bytes === null ? '' : ` in ${bytes(of.memory_resident_bytes)} of memory`}, policy ${of.config.policy}`}
       >
         <Meter name="entries" value={of.entries} of={of.config.capacity_entries} label="Entries of the capacity" />
         <Meter name="bytes" value={of.bytes} of={of.config.capacity_bytes} label="Bytes of the capacity" />
