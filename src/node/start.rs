@@ -77,7 +77,8 @@ impl Opened {
         let journal_bytes = options.limits.longest_log() / 2 * 3;
         let opening = move || -> Result<(LogStore, Snapshots), StartError> {
             let store = LogStore::open(&dir, LogOptions { journal_bytes, ..LogOptions::default() })?;
-            let snapshots = Snapshots::open(dir.join("snapshots"))?;
+            // The body is checked when it is loaded, a moment later.
+            let snapshots = Snapshots::open_unread(dir.join("snapshots"))?;
             Ok((store, snapshots))
         };
         let opened = offload(opening).await;

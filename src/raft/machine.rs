@@ -3,7 +3,7 @@
 use super::offload::offload;
 use super::types::{Entry, LogId, Payload, RaftStoredMembership, SnapshotMeta, Types};
 use super::wire::{WireSnapshotMeta, log_id};
-use crate::cache::Cache;
+use crate::cache::{Cache, RestoreError};
 use crate::lineage::{Lineage, TermStarts};
 use crate::replica::{
     CodecError, Committed, Content, Operation, Replica, ReplicaSnapshot, from_versioned, to_versioned,
@@ -246,7 +246,15 @@ fn copy_of(snapshots: &Snapshots, file: &SnapshotFile) -> io::Result<ReceivedSna
 }
 
 fn restore(file: &SnapshotFile) -> io::Result<Cache> {
-    Cache::restore(file.body()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    Cache::restore(file.body()).map_err(|error| match error {
+        // Another program can read it, or another attempt.
+        RestoreError::Version(_) | RestoreError::FeatureLevel(_) => {
+            io::Error::new(io::ErrorKind::InvalidData, error)
+        }
+        RestoreError::Io(error) if error.kind() != io::ErrorKind::InvalidData => error,
+        // Reading is what checks the file.
+        damage => io::Error::new(io::ErrorKind::InvalidData, file.refused(&damage)),
+    })
 }
 
 /// Takes a view of the state, then writes it on another thread while `apply` continues.

@@ -51,7 +51,20 @@ impl Snapshots {
     /// Opens or creates the folder, removes what unfinished writes left, and verifies the current snapshot. A damaged
     /// one is refused: the log before it is purged, so to treat it as missing would lose data.
     pub fn open(dir: impl AsRef<Path>) -> Result<Snapshots, OpenError> {
-        let folder = dir.as_ref().to_owned();
+        Self::open_with(dir.as_ref(), SnapshotFile::open)
+    }
+
+    /// Like [`open`](Self::open), but checks only the ends of the current snapshot. For who reads its body anyway, which
+    /// checks all of it; see [`SnapshotFile::refused`].
+    pub fn open_unread(dir: impl AsRef<Path>) -> Result<Snapshots, OpenError> {
+        Self::open_with(dir.as_ref(), SnapshotFile::open_unread)
+    }
+
+    fn open_with(
+        dir: &Path,
+        open: impl Fn(&Path) -> io::Result<SnapshotFile>,
+    ) -> Result<Snapshots, OpenError> {
+        let folder = dir.to_owned();
         create_folder(&folder).map_err(OpenError::io("create", &folder))?;
         let lock = FolderLock::take(&folder)?;
         for entry in fs::read_dir(&folder).map_err(OpenError::io("list", &folder))? {
@@ -61,7 +74,7 @@ impl Snapshots {
             }
         }
         let path = folder.join(CURRENT);
-        let current = match SnapshotFile::open(&path) {
+        let current = match open(&path) {
             Ok(file) => Some(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -236,6 +249,18 @@ impl SnapshotFile {
         let file = Arc::new(File::open(path)?);
         let info = SnapshotBody::new(file.clone()).verify()?;
         Ok(SnapshotFile::new(path.to_owned(), file, info))
+    }
+
+    /// Opens a file, and reads its ends only; damage there is an error of kind `InvalidData`.
+    fn open_unread(path: &Path) -> io::Result<SnapshotFile> {
+        let file = Arc::new(File::open(path)?);
+        let info = SnapshotBody::new(file.clone()).ends()?;
+        Ok(SnapshotFile::new(path.to_owned(), file, info))
+    }
+
+    /// Why a folder with this snapshot cannot be used, after its body could not be read.
+    pub fn refused(&self, error: &dyn std::fmt::Display) -> OpenError {
+        OpenError::damaged(&self.path, error.to_string())
     }
 
     /// Opens and verifies a backup, a snapshot file outside of any snapshot folder.

@@ -163,6 +163,21 @@ impl SnapshotBody {
         })
     }
 
+    /// Reads header and footer only, which have checksums of their own, and says what the file holds.
+    pub(super) fn ends(mut self) -> io::Result<SnapshotMetaInfo> {
+        let header = Header::read(&mut self.file)?;
+        let file_bytes = self.file.file.metadata()?.len();
+        let footer_at = file_bytes.checked_sub(FOOTER as u64).filter(|at| *at >= self.file.at);
+        self.file.at = footer_at.ok_or_else(|| damaged("it ends inside the header".into()))?;
+        let footer: [u8; FOOTER] = self.file.array(|| "it ends inside the footer".into())?;
+        let (content, crc) = footer.split_last_chunk::<4>().expect("fixed size");
+        if footer_crc(header.crc, content) != u32::from_le_bytes(*crc) {
+            return Err(damaged("its footer does not match its header".into()));
+        }
+        let body_bytes = content[4..].first_chunk().copied().map_or(0, u64::from_le_bytes);
+        Ok(SnapshotMetaInfo { index: header.index, meta: header.meta, body_bytes, file_bytes })
+    }
+
     fn next_block(&mut self) -> io::Result<()> {
         let header_crc = match &self.header {
             Some(header) => header.crc,

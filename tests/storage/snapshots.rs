@@ -119,6 +119,17 @@ fn assert_refused(dir: &Path, bytes: &[u8], what: &str) {
     let error = Snapshots::open(dir).err().unwrap_or_else(|| panic!("{what} was accepted"));
     assert!(matches!(error, OpenError::Damaged { .. }), "{what}: {error}");
     assert!(error.to_string().contains("current.snapshot is damaged: "), "{what}: {error}");
+    // Who opens it unread learns of it at the latest when the body has been read.
+    let unread = Snapshots::open_unread(dir).map(|snapshots| snapshots.current().expect("it is there"));
+    let read = unread.map_err(|error| error.to_string()).and_then(|file| {
+        let read = std::io::copy(&mut file.body(), &mut std::io::sink());
+        read.map_err(|error| file.refused(&error).to_string())
+    });
+    let error = read.err().unwrap_or_else(|| panic!("{what} was read to its end"));
+    assert!(
+        error.contains("current.snapshot is damaged: ") && error.contains("new node id"),
+        "{what}: {error}"
+    );
     let error = verify_file(&path).err().unwrap_or_else(|| panic!("{what} was accepted as a backup"));
     assert!(matches!(error, OpenError::Backup { .. }), "{what}: {error}");
     assert!(error.to_string().contains("current.snapshot is damaged"), "{what}: {error}");
