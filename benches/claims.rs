@@ -1,6 +1,6 @@
 //! Measures what the docs claim, on real clusters of three processes on this machine:
 //!
-//! `cargo bench --bench claims [-- NAME…]`, with NAME one of failover, all-die, pause, join, snapshot.
+//! `cargo bench --bench claims [-- NAME…]`, with NAME one of failover, all-die, pause, join, snapshot, restart.
 //! Prints one line a figure, and ends with an error if an acknowledged write is missing, a read was old or
 //! digests differ. How fast things are is printed, not judged.
 
@@ -36,6 +36,9 @@ fn main() {
         }
         if wanted("snapshot") {
             snapshot().await;
+        }
+        if wanted("restart") {
+            restart().await;
         }
     });
 }
@@ -255,7 +258,7 @@ async fn pause() {
 }
 
 /// Fills the cluster with batches: keys of 16 bytes, values of 64.
-async fn fill(cluster: &Cluster, entries: u64) {
+async fn fill(cluster: &Cluster, entries: u64, value_bytes: usize) {
     let url = format!("{}/v1/batch", cluster.nodes[cluster.leader().await].http);
     let next = Arc::new(AtomicU64::new(0));
     let mut tasks = tokio::task::JoinSet::new();
@@ -267,7 +270,8 @@ async fn fill(cluster: &Cluster, entries: u64) {
                 if first >= entries {
                     return;
                 }
-                let put = |n| json!({"op": "put", "key": format!("key-{n:012}"), "value": "v".repeat(64)});
+                let put =
+                    |n| json!({"op": "put", "key": format!("key-{n:012}"), "value": "v".repeat(value_bytes)});
                 let ops: Vec<_> = (first..entries.min(first + 1_000)).map(put).collect();
                 let answer = client.post(&url).json(&json!({"ops": ops})).send().await.expect("an answer");
                 assert!(answer.status().is_success(), "{}", answer.text().await.expect("a body"));
@@ -289,7 +293,7 @@ async fn join() {
         &["--capacity-entries", "2000000", "--snapshot-entries", "2000", "--entries-kept", "500"],
     )
     .await;
-    fill(&cluster, 200_000).await;
+    fill(&cluster, 200_000, 64).await;
     let load = Load::start(urls(&cluster), 8, "w", Duration::from_millis(2));
     tokio::time::sleep(Duration::from_secs(2)).await;
     load.latencies();
@@ -349,7 +353,7 @@ async fn snapshot() {
     );
     let mut cluster =
         Cluster::start(3, &["--capacity-entries", "2000000", "--snapshot-entries", "100000000"]).await;
-    fill(&cluster, 1_000_000).await;
+    fill(&cluster, 1_000_000, 64).await;
     let load = Load::start(urls(&cluster), 4, "w", Duration::from_millis(5));
     tokio::time::sleep(Duration::from_secs(2)).await;
     load.latencies();
@@ -385,5 +389,36 @@ async fn snapshot() {
     cluster.all_ready().await;
     println!("  all three restarted from their snapshots and ready after {:?}", begun.elapsed());
     nothing_is_missing(&cluster, &written).await;
+    cluster.digests_agree().await;
+}
+
+/// All nodes stop and start again with 3,000,000 entries: once in good order, and twice as after a power cut.
+async fn restart() {
+    const ENTRIES: u64 = 3_000_000;
+    println!("restart: 3,000,000 entries (keys of 16 bytes, values of 128) on three nodes, all at once");
+    let mut cluster =
+        Cluster::start(3, &["--capacity-entries", "4000000", "--capacity-bytes", "4000000000"]).await;
+    fill(&cluster, ENTRIES, 128).await;
+    for round in 1..=3 {
+        // A snapshot that is being written ends first: what is measured is the start.
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        for node in &mut cluster.nodes {
+            if round == 1 {
+                node.signal(libc::SIGTERM);
+                node.ended().await;
+            } else {
+                node.kill();
+            }
+        }
+        let begun = Instant::now();
+        for node in &mut cluster.nodes {
+            node.start();
+        }
+        cluster.all_ready().await;
+        println!("  {}: ready after {:?}", if round == 1 { "stopped" } else { "killed" }, begun.elapsed());
+        for node in &cluster.nodes {
+            assert_eq!(cluster.status(node).await["entries"], ENTRIES);
+        }
+    }
     cluster.digests_agree().await;
 }
