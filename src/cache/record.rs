@@ -1,15 +1,15 @@
 //! What an entry holds for its clients: key, content type and value, in one allocation.
 
 use super::limits::{CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use super::shared_bytes::SharedBytes;
 use super::{Key, Value};
 use bytes::Bytes;
-use triomphe::Arc;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 /// The lengths of key and content type, then key, content type and value. It is a copy, so that a small value never keeps a
 /// large network frame or log record alive.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Record(Arc<[u8]>);
+pub struct Record(SharedBytes);
 
 /// Bytes of the lengths: two for the key's, one for that of the content type.
 const LENGTHS_BYTES: usize = 3;
@@ -21,7 +21,7 @@ impl Record {
         let media = content_type.unwrap_or_default().as_bytes();
         let media = &media[..media.len().min(CONTENT_TYPE_BYTES_MAX)];
         let [low, high] = (key.len() as u16).to_le_bytes();
-        Self([&[low, high, media.len() as u8], key, media, bytes].concat().into())
+        Self(SharedBytes::concat([&[low, high, media.len() as u8], key, media, bytes]))
     }
 
     /// Packs the parts of a snapshot; `None` when the content type or the value is not well formed.
