@@ -3,7 +3,7 @@
 use super::Value;
 use super::limits::ENTRY_OVERHEAD_BYTES;
 use super::record::Record;
-use super::u48::U48;
+use super::short_int::{U48, U56};
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU64;
 
@@ -11,26 +11,36 @@ use std::num::NonZeroU64;
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub record: Record,
-    pub revision: U48,
-    pub created_revision: U48,
+    pub revision: U56,
+    pub created_revision: U56,
     pub created_at_ms: U48,
     pub modified_at_ms: U48,
-    /// Deadline in log time. It is never 0, because a TTL has at least 1 ms.
-    pub deadline: Option<NonZeroU64>,
+    /// Deadline in log time; 0 for none, because a TTL has at least 1 ms.
+    deadline: U48,
     /// When it was last used, by a counter that rises with each use; no two entries share one.
-    pub recency: u64,
+    pub recency: U48,
     /// Its place in its policy's order; only the policy knows what the number means.
-    pub rank: u64,
+    pub rank: U56,
+    /// How often it was used, up to the type's limit.
+    pub frequency: u16,
+    /// The number of the policy whose order has it.
+    pub policy: u8,
     /// How many times it was written since it was created, up to the type's limit.
     pub version: u32,
     /// Each use moves the deadline to this many milliseconds after the use; 0 leaves it.
     pub sliding_ms: u32,
 }
 
+// No byte is padding, and a slot adds four.
+const _: () = assert!(size_of::<Option<Entry>>() == 68 && align_of::<Entry>() == 4);
+
+/// The latest deadline. Later ones are brought to it.
+pub(super) const DEADLINE_MAX_MS: u64 = U48::MAX;
+
 /// When an entry expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lifetime {
-    /// In log time; `None` never expires.
+    /// In log time, at most [`DEADLINE_MAX_MS`]; `None` never expires.
     pub deadline: Option<NonZeroU64>,
     /// Each use moves the deadline to this many milliseconds after the use; 0 leaves it.
     pub sliding_ms: u32,
@@ -79,26 +89,52 @@ impl Lifetime {
     pub fn used_at(self, now_ms: u64) -> Self {
         match self.sliding_ms {
             0 => self,
-            ms => Self { deadline: NonZeroU64::new(now_ms.saturating_add(u64::from(ms))), ..self },
+            ms => {
+                let deadline = now_ms.saturating_add(u64::from(ms)).min(DEADLINE_MAX_MS);
+                Self { deadline: NonZeroU64::new(deadline), ..self }
+            }
         }
     }
 }
 
 impl Entry {
+    /// A new entry, which was used once and is in no order yet.
+    pub fn new(record: Record, lifetime: Lifetime, revision: u64, now_ms: u64, recency: u64) -> Self {
+        Self {
+            record,
+            revision: revision.into(),
+            created_revision: revision.into(),
+            created_at_ms: now_ms.into(),
+            modified_at_ms: now_ms.into(),
+            deadline: lifetime.expires_at_ms().unwrap_or(0).into(),
+            recency: recency.into(),
+            rank: 0.into(),
+            frequency: 1,
+            policy: 0,
+            version: 1,
+            sliding_ms: lifetime.sliding_ms,
+        }
+    }
+
     pub fn cost(&self) -> u64 {
         entry_cost(&self.record)
     }
 
     pub fn lifetime(&self) -> Lifetime {
-        Lifetime { deadline: self.deadline, sliding_ms: self.sliding_ms }
+        Lifetime { deadline: NonZeroU64::new(self.deadline.get()), sliding_ms: self.sliding_ms }
+    }
+
+    pub fn set_lifetime(&mut self, lifetime: Lifetime) {
+        self.deadline = lifetime.expires_at_ms().unwrap_or(0).into();
+        self.sliding_ms = lifetime.sliding_ms;
     }
 
     pub fn expires_at_ms(&self) -> Option<u64> {
-        self.deadline.map(NonZeroU64::get)
+        self.lifetime().expires_at_ms()
     }
 
     pub fn is_expired(&self, now_ms: u64) -> bool {
-        self.deadline.is_some_and(|deadline| deadline.get() <= now_ms)
+        self.expires_at_ms().is_some_and(|deadline| deadline <= now_ms)
     }
 
     /// Notes a change by a log entry.

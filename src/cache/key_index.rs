@@ -234,7 +234,7 @@ fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::cache::Key;
-    use crate::cache::entry::Entry;
+    use crate::cache::entry::{Entry, Lifetime};
     use crate::cache::record::Record;
 
     fn insert(index: &mut KeyIndex, slab: &mut Slab, number: u64) -> u32 {
@@ -243,18 +243,7 @@ mod tests {
 
     fn insert_key(index: &mut KeyIndex, slab: &mut Slab, key: &str) -> u32 {
         let key = Key::new(key).unwrap();
-        let slot = slab.insert(Entry {
-            record: Record::new(&key, b"", None),
-            revision: 1.into(),
-            created_revision: 1.into(),
-            created_at_ms: 0.into(),
-            modified_at_ms: 0.into(),
-            deadline: None,
-            recency: 0,
-            rank: 0,
-            version: 1,
-            sliding_ms: 0,
-        });
+        let slot = slab.insert(Entry::new(Record::new(&key, b"", None), Lifetime::FOREVER, 1, 0, 0));
         index.insert(slab, slot);
         slot
     }

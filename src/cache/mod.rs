@@ -28,13 +28,14 @@ mod outcome;
 mod pending_clears;
 mod prefetch;
 mod record;
+mod shared_bytes;
+mod short_int;
 mod slab;
 mod snapshot;
 mod state;
 mod stats;
 mod store;
 mod tombstones;
-mod u48;
 mod value;
 
 pub use command::{Command, Condition, ConfigChange, EntryId, Op, Stamp, Touch, Ttl};

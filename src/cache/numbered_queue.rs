@@ -6,8 +6,6 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-const CHUNK_ITEMS: u64 = 64;
-
 /// Items numbered in the order in which they were added. An item can be taken out of the middle; its number stays as a
 /// gap.
 #[derive(Debug, Clone)]
@@ -20,6 +18,10 @@ pub(super) struct NumberedQueue<T> {
 }
 
 impl<T: Clone> NumberedQueue<T> {
+    /// Small items are in longer chunks, because each chunk takes some 60 bytes besides. No chunk is longer than what is
+    /// copied in a moment.
+    const CHUNK_ITEMS: u64 = if size_of::<Option<T>>() <= 4 { 256 } else { 64 };
+
     /// An empty queue; the next item gets this number.
     pub fn starting_at(number: u64) -> Self {
         Self { chunks: VecDeque::new(), first: number, next: number }
@@ -92,7 +94,7 @@ impl<T: Clone> NumberedQueue<T> {
     /// Appends an item, or a gap, and returns its number.
     pub fn push(&mut self, item: Option<T>) -> u64 {
         let number = self.next;
-        let at = (number % CHUNK_ITEMS) as usize;
+        let at = (number % Self::CHUNK_ITEMS) as usize;
         if at == 0 || self.chunks.is_empty() {
             self.chunks.push_back(Arc::new(vec![None; at]));
         }
@@ -118,7 +120,7 @@ impl<T: Clone> NumberedQueue<T> {
         let number = self.first;
         let item = self.take(number);
         self.first += 1;
-        if self.first.is_multiple_of(CHUNK_ITEMS) {
+        if self.first.is_multiple_of(Self::CHUNK_ITEMS) {
             self.chunks.pop_front();
         }
         Some((number, item?))
@@ -128,7 +130,7 @@ impl<T: Clone> NumberedQueue<T> {
         if number < self.first || number >= self.next {
             return None;
         }
-        let chunk = number / CHUNK_ITEMS - self.first / CHUNK_ITEMS;
-        Some((chunk as usize, (number % CHUNK_ITEMS) as usize))
+        let chunk = number / Self::CHUNK_ITEMS - self.first / Self::CHUNK_ITEMS;
+        Some((chunk as usize, (number % Self::CHUNK_ITEMS) as usize))
     }
 }

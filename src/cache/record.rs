@@ -1,15 +1,15 @@
 //! What an entry holds for its clients: key, content type and value, in one allocation.
 
 use super::limits::{CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use super::shared_bytes::SharedBytes;
 use super::{Key, Value};
 use bytes::Bytes;
-use triomphe::Arc;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 /// The lengths of key and content type, then key, content type and value. It is a copy, so that a small value never keeps a
 /// large network frame or log record alive.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Record(Arc<[u8]>);
+pub struct Record(SharedBytes);
 
 /// Bytes of the lengths: two for the key's, one for that of the content type.
 const LENGTHS_BYTES: usize = 3;
@@ -17,7 +17,7 @@ const LENGTHS_BYTES: usize = 3;
 impl Record {
     /// The memory that a record takes beyond key, value and content type: the reference count, the lengths, and on average
     /// half of the 16 bytes to whose multiples allocators round.
-    pub(super) const OVERHEAD_BYTES: u64 = (size_of::<usize>() + LENGTHS_BYTES + 8) as u64;
+    pub(super) const OVERHEAD_BYTES: u64 = (SharedBytes::OVERHEAD_BYTES + LENGTHS_BYTES + 8) as u64;
 
     /// Packs a key and a value whose limits were checked. (A longer content type would be cut, never misread.)
     pub fn new(key: &Key, bytes: &[u8], content_type: Option<&str>) -> Self {
@@ -25,7 +25,7 @@ impl Record {
         let media = content_type.unwrap_or_default().as_bytes();
         let media = &media[..media.len().min(CONTENT_TYPE_BYTES_MAX)];
         let [low, high] = (key.len() as u16).to_le_bytes();
-        Self([&[low, high, media.len() as u8], key, media, bytes].concat().into())
+        Self(SharedBytes::concat([&[low, high, media.len() as u8], key, media, bytes]))
     }
 
     /// Packs the parts of a snapshot; `None` when the content type or the value is not well formed.
@@ -39,7 +39,7 @@ impl Record {
 
     /// Whether something else holds this record too.
     pub fn is_shared(&self) -> bool {
-        Arc::strong_count(&self.0) > 1
+        self.0.is_shared()
     }
 
     /// The key as text.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// Slots in a page: few enough that the copy after a snapshot is cheap, and enough that there are few pages. With its
 /// reference count a page has just under 4 KiB, which no allocator rounds up.
-pub(super) const PAGE_SLOTS: usize = 50;
+pub(super) const PAGE_SLOTS: usize = 56;
 
 const _: () = assert!(size_of::<SlotPage>() + 2 * size_of::<usize>() <= 4096);
 
@@ -22,11 +22,6 @@ type SlotPage = [Slot; PAGE_SLOTS];
 pub(super) struct Slot {
     /// How often the slot was freed (wrapping): tells an entry from its predecessors in the same slot.
     pub generation: u32,
-    /// How often the entry was used, up to the type's limit. It and the policy are here, not in the entry, because
-    /// they fit without padding.
-    pub frequency: u16,
-    /// The number of the policy whose order has the entry.
-    pub policy: u8,
     pub entry: Option<Entry>,
 }
 
@@ -53,16 +48,16 @@ impl Slot {
     }
 
     /// Covers how it was used.
-    fn usage_hash(number: u32, frequency: u16, policy: u8, entry: &Entry) -> u128 {
-        let uses = u64::from(policy) << 16 | u64::from(frequency);
-        hash_words([3 << 32 | u64::from(number), uses, entry.recency, entry.rank])
+    fn usage_hash(number: u32, entry: &Entry) -> u128 {
+        let uses = u64::from(entry.policy) << 16 | u64::from(entry.frequency);
+        hash_words([3 << 32 | u64::from(number), uses, entry.recency.get(), entry.rank.get()])
     }
 
     fn hashes(&self, number: u32, entry: &Entry) -> [u128; 3] {
         [
             Self::content_hash(number, self.generation, entry),
             Self::history_hash(number, entry),
-            Self::usage_hash(number, self.frequency, self.policy, entry),
+            Self::usage_hash(number, entry),
         ]
     }
 }
@@ -133,12 +128,11 @@ impl Slab {
 
     /// What eviction knows of an entry.
     pub fn usage(&self, number: u32) -> Option<Usage> {
-        let slot = self.slot(number)?;
-        let entry = slot.entry.as_ref()?;
+        let entry = self.entry(number)?;
         Some(Usage {
-            recency: entry.recency,
-            frequency: slot.frequency,
-            rank: entry.rank,
+            recency: entry.recency.get(),
+            frequency: entry.frequency,
+            rank: entry.rank.get(),
             bytes: entry.cost(),
         })
     }
@@ -154,7 +148,6 @@ impl Slab {
         };
         self.bytes += entry.cost();
         let slot = self.slot_mut(number);
-        slot.frequency = 1;
         let hashes = slot.hashes(number, &entry);
         slot.entry = Some(entry);
         hashes.into_iter().for_each(|hash| self.sum.add(hash));
@@ -168,7 +161,6 @@ impl Slab {
         let entry = slot.entry.take()?;
         let hashes = slot.hashes(number, &entry);
         slot.generation = slot.generation.wrapping_add(1);
-        (slot.frequency, slot.policy) = (0, 0);
         hashes.into_iter().for_each(|hash| self.sum.subtract(hash));
         self.sum.add(self.free_hash(self.free.len(), number));
         self.free.push(number);
@@ -184,7 +176,7 @@ impl Slab {
             return;
         }
         let bytes = entry_cost(&record);
-        let Slot { generation, entry: Some(entry), .. } = self.slot_mut(number) else { return };
+        let Slot { generation, entry: Some(entry) } = self.slot_mut(number) else { return };
         let before = Slot::content_hash(number, *generation, entry);
         let bytes_before = entry.cost();
         entry.record = record;
@@ -212,12 +204,11 @@ impl Slab {
         if self.entry(number).is_none() {
             return;
         }
-        let slot = self.slot_mut(number);
-        let Slot { frequency, policy: old_policy, entry: Some(entry), .. } = slot else { return };
-        let before = Slot::usage_hash(number, *frequency, *old_policy, entry);
-        (*frequency, *old_policy) = (usage.frequency, policy);
-        (entry.recency, entry.rank) = (usage.recency, usage.rank);
-        let after = Slot::usage_hash(number, usage.frequency, policy, entry);
+        let Some(entry) = &mut self.slot_mut(number).entry else { return };
+        let before = Slot::usage_hash(number, entry);
+        (entry.recency, entry.rank) = (usage.recency.into(), usage.rank.into());
+        (entry.frequency, entry.policy) = (usage.frequency, policy);
+        let after = Slot::usage_hash(number, entry);
         self.sum.subtract(before);
         self.sum.add(after);
     }

@@ -127,8 +127,8 @@ impl Cache {
         if entry.is_expired(self.now_ms) {
             return None;
         }
-        let held = self.store.slab().slot(slot)?;
-        let (generation, uses) = (held.generation, u64::from(held.frequency));
+        let generation = self.store.slab().slot(slot)?.generation;
+        let uses = u64::from(entry.frequency);
         let matters = entry.sliding_ms > 0 || self.store.wants_touch(slot);
         Some(Seen { found: entry.found(), entry: EntryId { slot, generation }, uses, matters })
     }
@@ -190,7 +190,7 @@ impl Cache {
     }
 
     fn uses(&self, slot: u32) -> u64 {
-        self.store.slab().slot(slot).map_or(0, |slot| u64::from(slot.frequency))
+        self.store.slab().entry(slot).map_or(0, |entry| u64::from(entry.frequency))
     }
 
     /// Entries whose keys have a prefix, in the order of their keys, from the first one after `after`; at most `limit`, and

@@ -9,13 +9,14 @@ use super::limits::REINSERTS_PER_APPLY_MAX;
 use super::memory::in_tree;
 use super::pending_clears::{Clear, PendingClears};
 use super::record::{Record, fingerprint};
+use super::short_int::U48;
 use super::slab::Slab;
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::ops::Bound;
 
-/// The highest recency in a snapshot: ranks pack a recency into fewer than 64 bits.
-const RECENCY_MAX: u64 = u64::MAX >> 4;
+/// The highest recency in a snapshot. With 100,000 uses a second it is not reached in forty years.
+const RECENCY_MAX: u64 = U48::MAX >> 1;
 
 /// Cleared entries that may stand before the next victims, for a list of them to be complete.
 const CLEARED_VICTIMS_MAX: u64 = 1_024;
@@ -82,7 +83,7 @@ impl Store {
     ) -> Result<Self, &'static str> {
         let mut given: Vec<(u64, u32)> = Vec::with_capacity(slab.len() as usize);
         for (slot, entry) in slab.iter() {
-            given.push((entry.recency, slot));
+            given.push((entry.recency.get(), slot));
             given.extend(policies.recency_in_rank(&slab, slot).map(|recency| (recency, slot)));
         }
         given.sort_unstable();
@@ -203,22 +204,10 @@ impl Store {
     pub fn insert(&mut self, write: EntryWrite) {
         self.recency_clock += 1;
         let admission = Admission::New { fingerprint: fingerprint(write.record.key_bytes()) };
-        let Lifetime { deadline, sliding_ms } = write.lifetime;
-        let entry = Entry {
-            record: write.record,
-            revision: write.revision.into(),
-            created_revision: write.revision.into(),
-            created_at_ms: write.now_ms.into(),
-            modified_at_ms: write.now_ms.into(),
-            deadline,
-            recency: self.recency_clock,
-            rank: 0,
-            version: 1,
-            sliding_ms,
-        };
-        let slot = self.slab.insert(entry);
+        let EntryWrite { revision, now_ms, record, lifetime } = write;
+        let slot = self.slab.insert(Entry::new(record, lifetime, revision, now_ms, self.recency_clock));
         self.index.insert(&self.slab, slot);
-        self.move_deadline(slot, None, deadline);
+        self.move_deadline(slot, None, lifetime.deadline);
         if let Some(usage) = self.slab.usage(slot) {
             self.written.push((slot, usage, admission));
         }
@@ -291,7 +280,7 @@ impl Store {
         let policy = self.policy_of(slot);
         self.policies.remove(policy, slot, &usage);
         let entry = self.slab.remove(slot)?;
-        self.move_deadline(slot, entry.deadline, None);
+        self.move_deadline(slot, entry.lifetime().deadline, None);
         if self.pending_clears.len() == 0 {
             self.index.believe_hints();
         }
@@ -437,16 +426,16 @@ impl Store {
 
     /// The policy whose order has an entry.
     fn policy_of(&self, slot: u32) -> Policy {
-        let number = self.slab.slot(slot).map(|slot| slot.policy);
+        let number = self.slab.entry(slot).map(|entry| entry.policy);
         number.and_then(Policy::from_number).unwrap_or(self.policies.in_force())
     }
 
     /// Changes the lifetime of an entry, and other parts of its history.
     fn change_history(&mut self, slot: u32, lifetime: Lifetime, also: impl FnOnce(&mut Entry)) {
         let Some(entry) = self.slab.entry(slot) else { return };
-        self.move_deadline(slot, entry.deadline, lifetime.deadline);
+        self.move_deadline(slot, entry.lifetime().deadline, lifetime.deadline);
         self.slab.set_history(slot, |entry| {
-            (entry.deadline, entry.sliding_ms) = (lifetime.deadline, lifetime.sliding_ms);
+            entry.set_lifetime(lifetime);
             also(entry);
         });
     }

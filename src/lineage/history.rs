@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 /// A new history begins at a multiple of this, above every index that it knows of: entry 42 of the second one has index
 /// 20,000,000,000,042 or so. At 100,000 entries a second a history reaches the next multiple after three years.
 pub const INDEX_STEP: u64 = 10_000_000_000_000;
-/// Every index is below this: entries keep their revisions in 48 bits. So there are at most 28 histories.
-const INDEX_MAX: u64 = 1 << 48;
+/// Every index is below this, so that JSON numbers hold it exactly in every client. So there are at most 900 histories.
+const INDEX_MAX: u64 = 1 << 53;
 /// Bytes of a history's reason.
 const REASON_BYTES_MAX: usize = 200;
 
@@ -61,7 +61,7 @@ struct StoredLineage {
 pub enum LineageError {
     /// A rule of the list does not hold.
     Malformed(&'static str),
-    /// Indexes would leave the range of revisions.
+    /// Indexes would leave the range of numbers that every client reads exactly.
     Full,
 }
 
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn indexes_fit_the_revisions_of_entries() {
+    fn indexes_stay_exact_in_every_client() {
         let mut lineage = Lineage::founded("c", 1);
         let mut forks = 0;
         while let Ok(next) =
@@ -227,8 +227,8 @@ mod tests {
         {
             (lineage, forks) = (next, forks + 1);
         }
-        assert_eq!(forks, 27);
-        assert!(lineage.current().start_index + INDEX_STEP <= 1 << 48);
+        assert_eq!(forks, 899);
+        assert!(lineage.current().start_index + INDEX_STEP <= 1 << 53);
     }
 
     #[test]
@@ -259,7 +259,7 @@ mod tests {
         assert!(refused(&|json| json["histories"][1]["number"] = 3.into()).contains("follow"));
         assert!(refused(&|json| json["histories"][2]["fork_index"] = 3.into()).contains("after its fork"));
         assert!(refused(&|json| json["histories"][2]["id"] = "b".into()).contains("one id"));
-        let huge = serde_json::json!(1u64 << 49);
+        let huge = serde_json::json!(1u64 << 54);
         assert!(refused(&|json| json["histories"][2]["start_index"] = huge.clone()).contains("range"));
     }
 

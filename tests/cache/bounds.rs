@@ -248,6 +248,42 @@ fn caches_and_views_can_be_sent_to_other_threads() {
     can::<lockstep::cache::SnapshotView>();
 }
 
+/// A value shares memory with its entry: it stays whole on other threads, whether the entry was written again, or removed,
+/// or the cache is gone, and whoever drops it last.
+#[test]
+fn values_outlive_their_entries_on_other_threads() {
+    let mut log = Log::new(CacheConfig::default());
+    let (sender, receiver) = std::sync::mpsc::channel::<(Value, Value)>();
+    let reader = std::thread::spawn(move || {
+        receiver.into_iter().for_each(|(value, same)| {
+            assert_eq!(value, same);
+            let fill = value.bytes[0];
+            assert!(value.bytes.len() == 100 + usize::from(fill) && value.bytes.iter().all(|b| *b == fill));
+        });
+    });
+    for round in 0..40_u8 {
+        for number in 0..50_u8 {
+            let bytes = vec![number ^ round; 100 + usize::from(number ^ round)];
+            log.commit(Command::One(put_bytes(&format!("k{number}"), bytes, Ttl::Never)));
+            let value = log.cache.get(&format!("k{number}")).expect("just written").value;
+            // The reader drops its values while the cache drops, writes and copies the records.
+            sender
+                .send((value.clone(), log.cache.get(&format!("k{number}")).expect("it").value))
+                .expect("sent");
+            if number % 7 == 0 {
+                let key = key(&format!("k{number}"));
+                log.commit(Command::One(Op::Delete { key, condition: Condition::Always, previous: false }));
+            }
+        }
+        let view = log.cache.snapshot_view();
+        log.commit(Command::Clear { prefix: None });
+        drop(view);
+    }
+    drop(log);
+    drop(sender);
+    reader.join().expect("every value was whole");
+}
+
 /// The window of tombstones is bounded; the oldest go first.
 #[test]
 fn the_oldest_tombstones_go_first() {

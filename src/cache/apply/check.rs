@@ -1,7 +1,7 @@
 //! Checks that several operations share. The HTTP layer has made most of them before; they are made again here because
 //! an invalid entry that got into the log must not harm the replicas.
 
-use crate::cache::entry::{Entry, Lifetime, entry_cost};
+use crate::cache::entry::{DEADLINE_MAX_MS, Entry, Lifetime, entry_cost};
 use crate::cache::limits::{
     CONDITION_REVISIONS_MAX, CONTENT_TYPE_BYTES_MAX, TTL_MS_MAX, TTL_MS_MIN, VALUE_BYTES_MAX,
 };
@@ -102,7 +102,7 @@ impl<'a> Check<'a> {
             return Err(self.invalid(InvalidField::Ttl));
         }
         // A leader whose clock was wrong may have moved log time to the end of its range.
-        let deadline = self.cache.now_ms.saturating_add(ttl_ms);
+        let deadline = self.cache.now_ms.saturating_add(ttl_ms).min(DEADLINE_MAX_MS);
         NonZeroU64::new(deadline).ok_or_else(|| self.invalid(InvalidField::Ttl))
     }
 

@@ -2,12 +2,11 @@
 //! early.
 
 use super::eviction_policy::PolicyState;
+use super::fingerprint_map::FingerprintMap;
 use crate::cache::codec::{DecodeError, Decoder, put_u32};
 use crate::cache::digest::{Sum, hash_words};
 use crate::cache::limits::CAPACITY_ENTRIES_MAX;
-use crate::cache::memory::in_tree;
 use crate::cache::numbered_queue::NumberedQueue;
-use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::num::NonZeroU32;
 
@@ -20,13 +19,13 @@ const DROPPED_PER_ADD: usize = 2;
 pub(super) struct Ghost {
     queue: NumberedQueue<NonZeroU32>,
     /// The low 32 bits of each fingerprint's number. No queue is longer than 2^32, so they identify it.
-    numbers: BTreeMap<NonZeroU32, u32>,
+    numbers: FingerprintMap,
     sum: Sum,
 }
 
 impl Default for Ghost {
     fn default() -> Self {
-        Self { queue: NumberedQueue::starting_at(0), numbers: BTreeMap::new(), sum: Sum::default() }
+        Self { queue: NumberedQueue::starting_at(0), numbers: FingerprintMap::default(), sum: Sum::default() }
     }
 }
 
@@ -37,7 +36,7 @@ impl Ghost {
             NonZeroU32::new(source.u32()?).ok_or(DecodeError::Damaged("a fingerprint is 0"))
         };
         let queue = NumberedQueue::decode(source, CAPACITY_ENTRIES_MAX as usize, fingerprint)?;
-        let mut numbers = BTreeMap::new();
+        let mut numbers = FingerprintMap::default();
         for (number, &fingerprint) in queue.iter() {
             if numbers.insert(fingerprint, number as u32).is_some() {
                 return Err(DecodeError::Damaged("a key was evicted twice"));
@@ -53,7 +52,7 @@ impl Ghost {
     }
 
     pub fn memory(&self) -> u64 {
-        self.queue.memory() + in_tree::<(NonZeroU32, u32)>(self.numbers.len() as u64)
+        self.queue.memory() + self.numbers.memory()
     }
 
     /// Fingerprints and gaps.
@@ -73,7 +72,7 @@ impl Ghost {
                 self.drop_oldest();
             }
         }
-        assert!(self.numbers.len() as u64 <= self.len(), "a fingerprint is in the queue once");
+        assert!(self.numbers.len() <= self.len(), "a fingerprint is in the queue once");
     }
 
     /// Takes a key out; false when it is not there.
@@ -83,7 +82,7 @@ impl Ghost {
 
     pub fn drop_oldest(&mut self) {
         if let Some((number, fingerprint)) = self.queue.pop() {
-            self.numbers.remove(&fingerprint);
+            self.numbers.remove(fingerprint);
             self.sum.subtract(hash(number, fingerprint));
         }
     }
@@ -94,7 +93,7 @@ impl Ghost {
     }
 
     fn take(&mut self, fingerprint: NonZeroU32) -> bool {
-        let Some(low) = self.numbers.remove(&fingerprint) else { return false };
+        let Some(low) = self.numbers.remove(fingerprint) else { return false };
         let next = self.queue.next();
         let number = next - u64::from((next as u32).wrapping_sub(low));
         self.queue.take(number);

@@ -12,6 +12,7 @@ use super::recency_list::{Links, RecencyList};
 use crate::cache::codec::{DecodeError, Decoder, put_u64};
 use crate::cache::entry::Usage;
 use crate::cache::memory::in_tree;
+use crate::cache::short_int::U56;
 use crate::cache::slab::Slab;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -19,8 +20,8 @@ use std::io::{self, Read, Write};
 pub(super) const REGISTRATION: Registration =
     Registration { number: 2, name: "lfu", level: 1, evicts: true, new: || Box::<Lfu>::default() };
 
-/// Where ageing stops. No cache lives long enough to reach it; it keeps sums in range whatever a snapshot says.
-const AGE_MAX: u64 = u64::MAX / 4;
+/// Where ageing stops. No cache lives long enough to reach it; it keeps ranks in range whatever a snapshot says.
+const AGE_MAX: u64 = U56::MAX / 4;
 
 /// Entries by priority, which is their rank, and among equals by recency.
 #[derive(Debug, Default)]

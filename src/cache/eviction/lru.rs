@@ -21,7 +21,7 @@ pub(super) struct Lru {
 
 /// The recencies of entries.
 pub(super) fn recency_in(slab: &Slab) -> impl Fn(u32) -> u64 {
-    move |slot| slab.entry(slot).map_or(0, |entry| entry.recency)
+    move |slot| slab.entry(slot).map_or(0, |entry| entry.recency.get())
 }
 
 impl EvictionPolicy for Lru {

@@ -6,6 +6,7 @@
 //! in the digest; the sorted sets here are derived from them.
 
 mod eviction_policy;
+mod fingerprint_map;
 mod ghost;
 mod lfu;
 mod lru;

@@ -161,7 +161,7 @@ impl PolicySet {
         // In the order of the numbers by which the policies sort them, so that each comes last.
         let sorted_by = |number, recency| self.recency_in_rank(slab, number).unwrap_or(recency);
         let mut numbers: Vec<(u64, u32)> =
-            slab.iter().map(|(number, entry)| (sorted_by(number, entry.recency), number)).collect();
+            slab.iter().map(|(number, entry)| (sorted_by(number, entry.recency.get()), number)).collect();
         numbers.sort_unstable();
         numbers.into_iter().all(|(_, number)| {
             let found = policy_of(slab, number).zip(slab.usage(number));
@@ -217,7 +217,7 @@ impl PolicySet {
 
 /// The policy whose order has an entry.
 fn policy_of(slab: &Slab, slot: u32) -> Option<Policy> {
-    Policy::from_number(slab.slot(slot)?.policy)
+    Policy::from_number(slab.entry(slot)?.policy)
 }
 
 /// The states of all policies as a snapshot takes them, each behind its policy's number.

@@ -69,7 +69,7 @@ impl Queue {
 
 /// When entries joined the queue in which they are.
 fn queued_in(slab: &Slab) -> impl Fn(u32) -> u64 {
-    |slot| slab.entry(slot).map_or(0, |entry| Rank::unpack(entry.rank).queued)
+    |slot| slab.entry(slot).map_or(0, |entry| Rank::unpack(entry.rank.get()).queued)
 }
 
 #[derive(Debug, Default)]
@@ -96,7 +96,7 @@ impl S3Fifo {
         let (queue, links) = self.queue(rank);
         queue.bytes += bytes;
         queue.slots.insert_again(links, rank.queued, slot, |slot| {
-            let other = Rank::unpack(slab.entry(slot)?.rank);
+            let other = Rank::unpack(slab.entry(slot)?.rank.get());
             (other.in_main == rank.in_main).then_some(other.queued)
         });
     }

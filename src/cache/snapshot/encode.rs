@@ -63,8 +63,8 @@ fn put_slot(out: &mut impl Write, slot: &Slot) -> Result<()> {
     match &slot.entry {
         None => Ok(()),
         Some(entry) => {
-            put_u32(out, u32::from(slot.frequency))?;
-            put_u8(out, slot.policy)?;
+            put_u32(out, u32::from(entry.frequency))?;
+            put_u8(out, entry.policy)?;
             put_entry(out, entry)
         }
     }
@@ -81,8 +81,8 @@ fn put_entry(out: &mut impl Write, entry: &Entry) -> Result<()> {
     put_u64(out, entry.modified_at_ms.get())?;
     put_option(out, entry.expires_at_ms())?;
     put_u32(out, entry.sliding_ms)?;
-    put_u64(out, entry.recency)?;
-    put_u64(out, entry.rank)
+    put_u64(out, entry.recency.get())?;
+    put_u64(out, entry.rank.get())
 }
 
 fn put_tombstone<W: Write>(out: &mut W, tombstone: &Tombstone) -> Result<()> {

@@ -4,7 +4,7 @@
 use super::{MAGIC, RestoreError, VERSION};
 use crate::cache::codec::{DecodeError, Decoder};
 use crate::cache::dedup::{DedupEntry, DedupTable, result_codec};
-use crate::cache::entry::Entry;
+use crate::cache::entry::{DEADLINE_MAX_MS, Entry, Lifetime};
 use crate::cache::eviction::PolicySet;
 use crate::cache::limits::{
     CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, FEATURE_LEVEL_FIRST, FREE_PER_APPLY_MAX,
@@ -13,10 +13,10 @@ use crate::cache::limits::{
 use crate::cache::numbered_queue::NumberedQueue;
 use crate::cache::pending_clears::Clear;
 use crate::cache::record::Record;
+use crate::cache::short_int::ShortInt;
 use crate::cache::slab::{Slab, Slot};
 use crate::cache::store::Store;
 use crate::cache::tombstones::{Scope, Tombstone, Tombstones};
-use crate::cache::u48::U48;
 use crate::cache::{Cache, CacheConfig, Digest, Key, Stats};
 use std::io::{BufReader, Read};
 use std::num::NonZeroU64;
@@ -124,33 +124,34 @@ fn slot(source: &mut Decoder<impl Read>) -> Result<Slot> {
     if !used {
         return Ok(Slot { generation, ..Slot::default() });
     }
-    let frequency =
-        u16::try_from(source.u32()?).map_err(|_| DecodeError::Damaged("a frequency is over its limit"))?;
-    Ok(Slot { generation, frequency, policy: source.u8()?, entry: Some(entry(source)?) })
+    Ok(Slot { generation, entry: Some(entry(source)?) })
 }
 
 fn entry(source: &mut Decoder<impl Read>) -> Result<Entry> {
+    let frequency =
+        u16::try_from(source.u32()?).map_err(|_| DecodeError::Damaged("a frequency is over its limit"))?;
+    let policy = source.u8()?;
     let key = key(source)?;
     let media = source.bytes(CONTENT_TYPE_BYTES_MAX)?;
     let record = Record::from_parts(&key, &media, &source.bytes(VALUE_BYTES_MAX)?)
         .ok_or(DecodeError::Damaged("a value is not well formed"))?;
-    Ok(Entry {
-        record,
-        revision: u48(source)?,
-        created_revision: u48(source)?,
-        version: source.u32()?,
-        created_at_ms: u48(source)?,
-        modified_at_ms: u48(source)?,
-        deadline: source.option()?.map(deadline).transpose()?,
-        sliding_ms: source.u32()?,
-        recency: source.u64()?,
-        rank: source.u64()?,
-    })
+    let mut entry = Entry::new(record, Lifetime::FOREVER, 0, 0, 0);
+    entry.revision = short_int(source)?;
+    entry.created_revision = short_int(source)?;
+    entry.version = source.u32()?;
+    entry.created_at_ms = short_int(source)?;
+    entry.modified_at_ms = short_int(source)?;
+    let deadline = source.option()?.map(deadline).transpose()?;
+    entry.set_lifetime(Lifetime { deadline, sliding_ms: source.u32()? });
+    entry.recency = short_int(source)?;
+    entry.rank = short_int(source)?;
+    (entry.frequency, entry.policy) = (frequency, policy);
+    Ok(entry)
 }
 
-fn u48(source: &mut Decoder<impl Read>) -> Result<U48> {
+fn short_int<const N: usize>(source: &mut Decoder<impl Read>) -> Result<ShortInt<N>> {
     let number = source.u64()?;
-    if number <= U48::MAX {
+    if number <= ShortInt::<N>::MAX {
         Ok(number.into())
     } else {
         Err(DecodeError::Damaged("a number is over its limit"))
@@ -158,6 +159,9 @@ fn u48(source: &mut Decoder<impl Read>) -> Result<U48> {
 }
 
 fn deadline(ms: u64) -> Result<NonZeroU64> {
+    if ms > DEADLINE_MAX_MS {
+        return Err(DecodeError::Damaged("a number is over its limit"));
+    }
     NonZeroU64::new(ms).ok_or(DecodeError::Damaged("a deadline is 0"))
 }
 
