@@ -194,6 +194,12 @@ impl RaftStateMachine<Types> for Machine {
         let (snapshots, replica, lineage) =
             (self.snapshots.clone(), self.replica.clone(), self.lineage.clone());
         let (cache, file) = offload(move || -> io::Result<_> {
+            // One of another history must not take the place of the current one.
+            let meta = FileMeta::decode(match &data {
+                SnapshotData::Current(file) => &file.meta,
+                SnapshotData::Received(received) => received.meta(),
+            })?;
+            meta.belongs_to(&lineage)?;
             // Install the file first: the state in memory must never be newer than what a restart would find.
             let file = match data {
                 SnapshotData::Current(file) if is_current(&snapshots, &file) => file,
@@ -203,8 +209,6 @@ impl RaftStateMachine<Types> for Machine {
                 }
                 SnapshotData::Received(received) => snapshots.install(received).map_err(io::Error::other)?,
             };
-            let meta = FileMeta::decode(&file.meta)?;
-            meta.belongs_to(&lineage)?;
             let cache = restore(&file)?;
             replica.check_level(&cache)?;
             Ok((cache, meta))

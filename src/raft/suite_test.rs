@@ -101,13 +101,15 @@ async fn a_snapshot_has_the_terms_and_belongs_to_its_history() {
     assert_eq!(starts, [(1, 1), (4, 3), (5, 5)]);
 
     let forked = lineage().fork("d".into(), HistoryKind::Restored, 5, 5, 0, "").expect("there is room");
-    let mut other = Machine::new(replica(), snapshots, Arc::new(forked));
+    let elsewhere = Snapshots::open(folder.path().join("other")).expect("a new folder opens");
+    let mut other = Machine::new(replica(), elsewhere.clone(), Arc::new(forked));
     let snapshot = build(&mut machine).await;
     let refused = other.install_snapshot(&snapshot.meta, snapshot.snapshot).await.expect_err("it is foreign");
     assert!(
         refused.to_string().contains("belongs to history 1 (c), and this node to history 2 (d)"),
         "{refused}"
     );
+    assert!(elsewhere.current().is_none(), "it does not get into the folder");
 }
 
 /// A restart begins with a snapshot, and the newest operations are in it.
