@@ -37,7 +37,7 @@ export async function without_any_feed_the_rest_goes_on({ page, cluster }) {
 export async function an_older_node_is_told_in_a_line({ page, cluster }) {
   await page.addInitScript(noSockets)
   const problem = { type: 'urn:lockstep:error:no_route', title: 'no route', status: 404, detail: 'there is nothing here', code: 'no_route', effect: 'none' }
-  await page.route(/\/v1\/(nodes|history|watch|live)/, (route) =>
+  await page.route(/\/v1\/(nodes|samples|watch|live)/, (route) =>
     route.fulfill({ status: 404, contentType: 'application/problem+json', body: JSON.stringify(problem) }),
   )
   await page.goto(cluster.url(1, '/'))
