@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A new history begins at a multiple of this, above every index that it knows of: entry 42 of the second one has index
-/// 20,000,000,000,042 or so. At 100,000 entries a second a history reaches the next multiple after three years.
+/// 10,000,000,000,042 or so. At 100,000 entries a second a history reaches the next multiple after three years.
 pub const INDEX_STEP: u64 = 10_000_000_000_000;
 /// Every index is below this, so that JSON numbers hold it exactly in every client. So there are at most 900 histories.
 const INDEX_MAX: u64 = 1 << 53;

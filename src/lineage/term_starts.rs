@@ -53,15 +53,6 @@ impl TermStarts {
     }
 }
 
-impl FromIterator<TermStart> for TermStarts {
-    /// From starts in the order of the log.
-    fn from_iter<T: IntoIterator<Item = TermStart>>(starts: T) -> Self {
-        let mut list = Self::default();
-        starts.into_iter().for_each(|start| list.note(start.term, start.index));
-        list
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

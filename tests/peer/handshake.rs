@@ -60,16 +60,18 @@ async fn whoever_is_foreign_is_told_why_and_left() {
 async fn a_foreign_client_gets_the_refusal_as_its_error() {
     let served = serve().await;
     assert_eq!(served.refused_other_clusters(), 0);
-    let red = PeerIdentity { lineage: Lineage::founded("red", 0).into(), ..identity(CALLER) };
-    let client = PeerClient::new(
-        red,
-        SERVER,
-        served.address.clone(),
-        Lane::Forward,
-        Net::Tcp,
-        Links::default(),
-        RoundTrips::default(),
-    );
+    let client_of = |lineage: Lineage| {
+        PeerClient::new(
+            PeerIdentity { lineage: lineage.into(), ..identity(CALLER) },
+            SERVER,
+            served.address.clone(),
+            Lane::Forward,
+            Net::Tcp,
+            Links::default(),
+            RoundTrips::default(),
+        )
+    };
+    let client = client_of(Lineage::founded("red", 0));
     let answer = client.call(Method::Write, Bytes::from("x"), PLENTY).await;
     assert_eq!(answer, Err(PeerError::OtherCluster(served.address.clone())));
     assert_eq!(served.refused_other_clusters(), 1);
@@ -80,15 +82,7 @@ async fn a_foreign_client_gets_the_refusal_as_its_error() {
         (vec!["second", "other"], Relation::Forked { shared: 2 }),
     ] {
         let other = lineage(&histories);
-        let client = PeerClient::new(
-            PeerIdentity { lineage: other.clone().into(), ..identity(CALLER) },
-            SERVER,
-            served.address.clone(),
-            Lane::Forward,
-            Net::Tcp,
-            Links::default(),
-            RoundTrips::default(),
-        );
+        let client = client_of(other.clone());
         let answer = client.call(Method::Write, Bytes::from("x"), PLENTY).await;
         let Err(PeerError::OtherHistory(theirs)) = answer else { panic!("{answer:?}") };
         assert_eq!(other.relation(&theirs), relation);

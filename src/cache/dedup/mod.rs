@@ -110,7 +110,7 @@ impl DedupTable {
     pub fn memory(&self) -> u64 {
         const HEADS_BYTES: u64 = 48;
         let keys = in_tree::<(Arc<str>, u64)>(self.keys.len() as u64);
-        let texts = self.bytes - self.queue.len() * DedupEntry::OVERHEAD_BYTES;
+        let texts = self.bytes.saturating_sub(self.queue.len() * DedupEntry::OVERHEAD_BYTES);
         self.queue.memory() + keys + texts + self.queue.len() * HEADS_BYTES
     }
 
