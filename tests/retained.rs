@@ -89,8 +89,34 @@ fn a_cache_knows_what_it_holds(policy: Policy) {
         let stamp = Stamp { index, at_ms: 1, idempotency_key, touches: Vec::new() };
         cache.apply(stamp, Command::One(op)).outcome.expect("it fits");
     }
-    let CacheMemory { entries, indexes, remembered } = cache.memory();
-    let (said, holds) = ((entries + indexes + remembered) as usize, held() - before);
-    println!("{policy:?}: {holds} bytes, said to be {entries} + {indexes} + {remembered}");
-    assert!(said.abs_diff(holds) < holds / 12, "{policy:?}: {holds} bytes, and it says {said}");
+    let right = |cache: &Cache, when: &str| {
+        let memory = cache.memory();
+        let CacheMemory { entries, indexes, remembered, snapshots } = memory;
+        let (said, holds) = ((entries + indexes + remembered + snapshots) as usize, held() - before);
+        println!("{policy:?}, {when}: {holds} bytes, said to be {memory:?}");
+        assert!(said.abs_diff(holds) < holds / 12, "{policy:?}, {when}: {holds} bytes, and it says {said}");
+        snapshots
+    };
+    assert_eq!(right(&cache, "filled"), 0);
+    // A snapshot keeps what is replaced and removed meanwhile.
+    let view = cache.snapshot_view();
+    for index in ENTRIES + ENTRIES / 2 + 1..=2 * ENTRIES {
+        let key = Key::new(&format!("key:{:011}", index - ENTRIES / 3)).expect("a key");
+        let value = Value::new(vec![8; 128].into(), None).expect("a value");
+        let put = Op::Put {
+            key: key.clone(),
+            value,
+            ttl: Ttl::Never,
+            condition: Condition::Present,
+            previous: false,
+        };
+        let delete = Op::Delete { key, condition: Condition::Always, previous: false };
+        let op = if index.is_multiple_of(3) { delete } else { put };
+        let stamp = Stamp { index, at_ms: 2, idempotency_key: None, touches: Vec::new() };
+        // Some keys are not there.
+        let _ = cache.apply(stamp, Command::One(op));
+    }
+    assert!(right(&cache, "with a snapshot") > 1_000_000);
+    drop(view);
+    assert_eq!(right(&cache, "without it again"), 0);
 }

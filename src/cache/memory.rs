@@ -9,6 +9,8 @@ pub struct CacheMemory {
     pub indexes: u64,
     /// What is remembered of requests and keys that are gone: results of idempotency keys, and tombstones.
     pub remembered: u64,
+    /// What only snapshots that are being written still hold.
+    pub snapshots: u64,
 }
 
 /// What a B-tree of this many items takes: its nodes are about two thirds full, and have eleven places.

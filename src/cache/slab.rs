@@ -8,6 +8,7 @@ use super::entry::{Entry, Usage, entry_cost};
 use super::limits::ENTRY_OVERHEAD_BYTES;
 use super::record::Record;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Slots in a page: few enough that the copy after a snapshot is cheap, and enough that there are few pages. With its
 /// reference count a page has just under 4 KiB, which no allocator rounds up.
@@ -16,6 +17,9 @@ pub(super) const PAGE_SLOTS: usize = 56;
 const _: () = assert!(size_of::<SlotPage>() + 2 * size_of::<usize>() <= 4096);
 
 type SlotPage = [Slot; PAGE_SLOTS];
+
+/// Memory of a page, with its reference counts and the pointer to it.
+const PAGE_BYTES: usize = size_of::<SlotPage>() + size_of::<[usize; 3]>();
 
 /// A place for one entry.
 #[derive(Debug, Clone, Default)]
@@ -63,7 +67,7 @@ impl Slot {
 }
 
 /// All slots. The digest's sum over them is kept here, so that every change updates it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Slab {
     pages: Vec<Arc<SlotPage>>,
     /// Slots ever allocated; the last page may have more.
@@ -73,9 +77,45 @@ pub(super) struct Slab {
     /// What all entries count against the capacity.
     bytes: u64,
     sum: Sum,
+    /// Bytes of memory that only views of earlier states still hold. They have the same counter, so their number is known.
+    left_to_views: Arc<AtomicU64>,
 }
 
 impl Slab {
+    /// The slots as they are now, whatever becomes of them. It shares memory with the slab.
+    pub fn view(&self) -> Self {
+        if !self.has_views() {
+            self.left_to_views.store(0, Ordering::Relaxed);
+        }
+        Self {
+            pages: self.pages.clone(),
+            slots: self.slots,
+            free: self.free.clone(),
+            bytes: self.bytes,
+            sum: self.sum,
+            left_to_views: self.left_to_views.clone(),
+        }
+    }
+
+    fn has_views(&self) -> bool {
+        Arc::strong_count(&self.left_to_views) > 1
+    }
+
+    /// The memory that views keep and the slab no longer has: copies of pages, and records that were replaced or removed.
+    pub fn views_memory(&self) -> u64 {
+        match self.has_views() {
+            true => self.left_to_views.load(Ordering::Relaxed) + (self.free.len() * size_of::<u32>()) as u64,
+            false => 0,
+        }
+    }
+
+    /// A record is about to leave the slab.
+    fn leaves(&self, record: &Record) {
+        if self.has_views() && record.is_shared() {
+            self.left_to_views.fetch_add(record.cost() + Record::OVERHEAD_BYTES, Ordering::Relaxed);
+        }
+    }
+
     /// Entries held.
     pub fn len(&self) -> u64 {
         u64::from(self.slots) - self.free.len() as u64
@@ -89,7 +129,7 @@ impl Slab {
     /// The memory of the slots and of the records in them.
     pub fn memory(&self) -> u64 {
         let records = self.bytes - self.len() * ENTRY_OVERHEAD_BYTES + self.len() * Record::OVERHEAD_BYTES;
-        let pages = self.pages.len() * (size_of::<SlotPage>() + size_of::<[usize; 3]>());
+        let pages = self.pages.len() * PAGE_BYTES;
         records + (pages + self.free.capacity() * size_of::<u32>()) as u64
     }
 
@@ -167,6 +207,7 @@ impl Slab {
         assert!(self.bytes >= entry.cost(), "an entry counts no more than all of them");
         self.bytes -= entry.cost();
         assert!(self.len() > 0 || self.bytes == 0, "no entries count no bytes");
+        self.leaves(&entry.record);
         Some(entry)
     }
 
@@ -179,11 +220,12 @@ impl Slab {
         let Slot { generation, entry: Some(entry) } = self.slot_mut(number) else { return };
         let before = Slot::content_hash(number, *generation, entry);
         let bytes_before = entry.cost();
-        entry.record = record;
+        let replaced = std::mem::replace(&mut entry.record, record);
         let after = Slot::content_hash(number, *generation, entry);
         self.bytes = self.bytes - bytes_before + bytes;
         self.sum.subtract(before);
         self.sum.add(after);
+        self.leaves(&replaced);
     }
 
     /// Changes what `Slot::history_hash` covers.
@@ -272,7 +314,11 @@ impl Slab {
 
     fn slot_mut(&mut self, number: u32) -> &mut Slot {
         let (page, at) = position(number);
-        &mut Arc::make_mut(&mut self.pages[page])[at]
+        let page = &mut self.pages[page];
+        if Arc::strong_count(page) > 1 {
+            self.left_to_views.fetch_add(PAGE_BYTES as u64, Ordering::Relaxed);
+        }
+        &mut Arc::make_mut(page)[at]
     }
 }
 

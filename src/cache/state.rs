@@ -234,6 +234,7 @@ impl Cache {
             entries: self.store.entries_memory(),
             indexes: self.store.indexes_memory(),
             remembered: self.dedup.memory() + self.tombstones.memory(),
+            snapshots: self.store.views_memory(),
         }
     }
 

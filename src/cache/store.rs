@@ -54,6 +54,11 @@ impl Store {
         self.slab.memory()
     }
 
+    /// Memory of former entries that only views of the state still hold.
+    pub fn views_memory(&self) -> u64 {
+        self.slab.views_memory()
+    }
+
     /// Memory of what is derived from them.
     pub fn indexes_memory(&self) -> u64 {
         let deadlines = in_tree::<(u64, u32)>(self.deadlines.len() as u64);

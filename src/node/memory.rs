@@ -15,12 +15,13 @@ pub struct MemoryPart {
 /// Counted from the sizes and numbers of what each part holds, without a walk over the entries.
 pub(super) fn parts(node: &Inner) -> Vec<MemoryPart> {
     let replica = node.consensus.replica();
-    let CacheMemory { entries, indexes, remembered } = replica.with_cache(|cache| cache.memory());
+    let CacheMemory { entries, indexes, remembered, snapshots } = replica.with_cache(|cache| cache.memory());
     let LogMemory { recent, index, database } = node.store.memory();
     [
         ("entries", entries),
         ("indexes", indexes),
         ("remembered", remembered),
+        ("snapshots", snapshots),
         ("recent_log", recent),
         ("log_index", index),
         ("database", database),

@@ -58,7 +58,7 @@ impl SnapshotView {
             recency_clock: cache.store.recency_clock(),
             feature_level: cache.feature_level,
             policies: cache.store.policies().states(),
-            slab: cache.store.slab().clone(),
+            slab: cache.store.slab().view(),
             clears: cache.store.pending_clears().clears().cloned().collect(),
             tombstones: cache.tombstones.queue().clone(),
             dedup: cache.dedup.queue().clone(),

@@ -1,11 +1,12 @@
 //! Measures what the docs claim, on real clusters of three processes on this machine:
 //!
-//! `cargo bench --bench claims [-- NAME…]`, with NAME one of failover, all-die, pause, join, snapshot, restart.
+//! `cargo bench --bench claims [-- NAME…]`, with NAME one of failover, all-die, pause, join, snapshot, restart, written.
 //! Prints one line a figure, and ends with an error if an acknowledged write is missing, a read was old or
 //! digests differ. How fast things are is printed, not judged.
 
-#[path = "../tests/support/mod.rs"]
+#[path = "../../tests/support/mod.rs"]
 mod support;
+mod written;
 
 use hdrhistogram::Histogram;
 use reqwest::{Client, Method};
@@ -39,6 +40,11 @@ fn main() {
         }
         if wanted("restart") {
             restart().await;
+        }
+        if wanted("written") {
+            for value_bytes in [128, 4_096] {
+                written::written(value_bytes).await;
+            }
         }
     });
 }
