@@ -24,15 +24,15 @@ mod model_order;
 mod support;
 
 use clap::Parser;
-use harness::cluster::{Cluster, Shape};
 use harness::faults::strace::{Tracer, works};
-use harness::network::{Network, Speed};
+use harness::network::{Kind, Network, Proxy, Speed};
 use serde_json::Value;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use support::gauges::gauges;
+use support::{Cluster, Node};
 
 #[derive(Parser)]
 #[command(name = "slow", about = "What a member that is slow or gone costs the clients of the others")]
@@ -123,35 +123,25 @@ struct Outcome {
 }
 
 async fn measure(fault: Fault, arguments: &Arguments) -> Outcome {
-    let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
-    let shape = Shape {
-        nodes: 3,
-        snapshot_entries: 100_000,
-        entries_kept: 10_000,
-        capacity_entries: None,
-        extra: Vec::new(),
-        first: Vec::new(),
-    };
-    let mut cluster = Cluster::start(folder.path(), shape, Network::new(1)).await.expect("it starts");
-    let leader = cluster.wait_for_leader().await.expect("a leader");
+    let (mut cluster, network, _proxies) = start(fault).await;
+    let leader = cluster.leader().await;
     let (asked, victim) = ((leader + 1) % 3, (leader + 2) % 3);
-    let urls = [leader, asked].map(|node| cluster.members[node].node.http.clone()).join(",");
-    let rate = arguments.rate.to_string();
-    let paced = |seconds: u64, warm_up: &str| load(&urls, seconds, warm_up, &["--rate", &rate]);
+    let urls = [leader, asked].map(|node| cluster.nodes[node].http.clone()).join(",");
+    let paced = |seconds: u64, warm_up: &'static str| load(&urls, seconds, warm_up, Some(arguments.rate));
 
     let before = Nodes::look(&cluster, [leader, asked]).await;
     let without = paced(arguments.seconds, "2").await;
     let middle = Nodes::look(&cluster, [leader, asked]).await;
 
-    let under_way = Underway::begin(fault, &mut cluster, victim).await;
+    let under_way = Underway::begin(fault, &mut cluster, &network, victim).await;
     let first = paced(1, "0").await;
     let with = paced(arguments.seconds, "0").await;
     let after = Nodes::look(&cluster, [leader, asked]).await;
-    let with_full = load(&urls, arguments.seconds, "1", &[]).await;
-    under_way.end(&mut cluster, victim).await;
-    cluster.all_ready().await.expect("all serve again");
-    let without_full = load(&urls, arguments.seconds, "1", &[]).await;
-    assert_eq!(cluster.leader().await, Some(leader), "{}: the leader changed", fault.name());
+    let with_full = load(&urls, arguments.seconds, "1", None).await;
+    under_way.end(&mut cluster, &network, victim);
+    cluster.all_ready().await;
+    let without_full = load(&urls, arguments.seconds, "1", None).await;
+    assert_eq!(cluster.leader().await, leader, "{}: the leader changed", fault.name());
 
     let mut figures = Vec::new();
     for (name, kind, quantile) in [
@@ -185,11 +175,37 @@ async fn measure(fault: Fault, arguments: &Arguments) -> Outcome {
     Outcome { figures, errors: errors.iter().sum() }
 }
 
+/// Three nodes with default settings. Only where a link is to be slow, something stands between them.
+async fn start(fault: Fault) -> (Cluster, Network, Vec<Proxy>) {
+    let (mut cluster, network) = (Cluster::stopped_in("/var/tmp".as_ref(), 3, &[]).await, Network::new(1));
+    let mut proxies = Vec::new();
+    for node in cluster.nodes.iter_mut().filter(|_| fault == Fault::Far) {
+        let proxy = Proxy::start(&network, Kind::Peers, &node.peer).await;
+        node.add_arguments(&["--advertise-peer".to_owned(), proxy.address.clone()]);
+        proxies.push(proxy);
+    }
+    for node in &mut cluster.nodes {
+        node.start();
+    }
+    cluster.all_ready().await;
+    for (node, proxy) in cluster.nodes.iter().zip(&proxies) {
+        proxy.belongs_to(id(&cluster, node).await);
+    }
+    (cluster, network, proxies)
+}
+
+async fn id(cluster: &Cluster, node: &Node) -> u64 {
+    cluster.status(node).await["node"]["id"].as_u64().expect("a number")
+}
+
 /// Half puts, half linearizable reads.
-async fn load(urls: &str, seconds: u64, warm_up: &str, more: &[&str]) -> Value {
+async fn load(urls: &str, seconds: u64, warm_up: &str, rate: Option<u32>) -> Value {
     let mut command = tokio::process::Command::new(support::PROGRAM);
     command.args(["bench", "mixed", "--write-percent", "50", "--json", "--no-fill", "--url", urls]);
-    command.args(["--seconds", &seconds.to_string(), "--warm-up", warm_up]).args(more);
+    command.args(["--seconds", &seconds.to_string(), "--warm-up", warm_up]);
+    if let Some(rate) = rate {
+        command.args(["--rate", &rate.to_string()]);
+    }
     let done = command.stdin(Stdio::null()).output().await.expect("it runs");
     let told = String::from_utf8_lossy(&done.stdout);
     let last = told.lines().last().unwrap_or_default();
@@ -212,7 +228,7 @@ struct Nodes {
 impl Nodes {
     async fn look(cluster: &Cluster, asked: [usize; 2]) -> Self {
         let (mut rss, mut lines) = (0.0_f64, 0);
-        for node in asked.map(|node| &cluster.members[node].node) {
+        for node in asked.map(|node| &cluster.nodes[node]) {
             rss = rss.max(gauges(&cluster.http, node).await.expect("it answers").rss);
             lines += node.log().lines().count();
         }
@@ -235,20 +251,19 @@ enum Underway {
 }
 
 impl Underway {
-    async fn begin(fault: Fault, cluster: &mut Cluster, victim: usize) -> Self {
-        let member = &mut cluster.members[victim];
+    async fn begin(fault: Fault, cluster: &mut Cluster, network: &Network, victim: usize) -> Self {
         match fault {
             Fault::None => Self::Nothing,
             Fault::Stopped => {
-                member.pause();
+                cluster.nodes[victim].signal(libc::SIGSTOP);
                 Self::Stopped
             }
             Fault::Killed => {
-                member.kill();
+                cluster.nodes[victim].kill();
                 Self::Killed
             }
             Fault::Pulsing => {
-                let (pid, stop) = (member.node.pid(), Arc::new(AtomicBool::new(false)));
+                let (pid, stop) = (cluster.nodes[victim].pid(), Arc::new(AtomicBool::new(false)));
                 let stopped = stop.clone();
                 let pulse = std::thread::spawn(move || {
                     for signal in [libc::SIGSTOP, libc::SIGCONT].into_iter().cycle() {
@@ -263,31 +278,36 @@ impl Underway {
                 Self::Pulsing(stop, pulse)
             }
             Fault::Far => {
-                let far = member.id;
+                let far = id(cluster, &cluster.nodes[victim]).await;
                 let speed = Speed { delay_ms: 25, ..Speed::default() };
-                for other in cluster.members.iter().map(|member| member.id).filter(|id| *id != far) {
-                    cluster.network.slow(far, other, speed);
-                    cluster.network.slow(other, far, speed);
+                for node in
+                    cluster.nodes.iter().enumerate().filter(|(at, _)| *at != victim).map(|(_, node)| node)
+                {
+                    let other = id(cluster, node).await;
+                    network.slow(far, other, speed);
+                    network.slow(other, far, speed);
                 }
                 Self::Far
             }
             Fault::Disk => {
                 let inject = "fdatasync,sync_file_range:delay_exit=50000";
-                Self::Disk(Tracer::attach(member.node.pid(), inject).await.expect("strace attaches"))
+                Self::Disk(
+                    Tracer::attach(cluster.nodes[victim].pid(), inject).await.expect("strace attaches"),
+                )
             }
         }
     }
 
-    async fn end(self, cluster: &mut Cluster, victim: usize) {
+    fn end(self, cluster: &mut Cluster, network: &Network, victim: usize) {
         match self {
             Self::Nothing => {}
-            Self::Stopped => cluster.members[victim].resume(),
-            Self::Killed => cluster.members[victim].start().await,
+            Self::Stopped => cluster.nodes[victim].signal(libc::SIGCONT),
+            Self::Killed => cluster.nodes[victim].start(),
             Self::Pulsing(stop, pulse) => {
                 stop.store(true, Ordering::Release);
                 pulse.join().expect("it ends");
             }
-            Self::Far => cluster.network.heal(false),
+            Self::Far => network.heal(false),
             Self::Disk(tracer) => drop(tracer),
         }
     }

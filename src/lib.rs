@@ -64,6 +64,8 @@ pub mod storage;
 
 pub mod cache;
 
+pub mod reconcile;
+
 pub mod lineage;
 
 pub mod api;

@@ -112,6 +112,14 @@ impl<T: Clone> NumberedQueue<T> {
         Arc::make_mut(self.chunks.get_mut(chunk)?).get_mut(at)?.take()
     }
 
+    /// Puts another item in the place of one.
+    pub fn replace(&mut self, number: u64, item: T) {
+        let Some((chunk, at)) = self.place(number) else { return };
+        if let Some(place) = self.chunks.get_mut(chunk).and_then(|chunk| Arc::make_mut(chunk).get_mut(at)) {
+            *place = Some(item);
+        }
+    }
+
     /// Removes the oldest number; `None` when it was a gap or there is none.
     pub fn pop(&mut self) -> Option<(u64, T)> {
         if self.first == self.next {

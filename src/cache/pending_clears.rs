@@ -15,6 +15,8 @@ pub(super) struct Clear {
     pub prefix: String,
     /// Index of its log entry.
     pub revision: u64,
+    /// Log time at that index, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
 }
 
 impl Clear {
@@ -26,7 +28,7 @@ impl Clear {
 
     fn hash(&self) -> u128 {
         let [low, high] = hash_text(&self.prefix);
-        hash_words([low, high, self.revision])
+        hash_words([low, high, self.revision, self.at_ms])
     }
 }
 
@@ -64,6 +66,21 @@ impl PendingClears {
         }
     }
 
+    /// The clear whose entries are freed next.
+    pub fn first(&self) -> Option<&Clear> {
+        self.clears().next()
+    }
+
+    /// The clear that removed an entry; `None` for an entry that can be read.
+    pub fn clear_of(&self, key: &[u8], created_revision: u64) -> Option<&Clear> {
+        self.clears().find(|clear| clear.covers(key, created_revision))
+    }
+
+    /// Whether a key had an entry that was cleared and may not be freed yet.
+    pub fn may_have(&self, key: &[u8]) -> bool {
+        self.clears().any(|clear| key.starts_with(clear.prefix.as_bytes()))
+    }
+
     /// Removes the slot to free next: clears in the order in which they came, their entries in the order of their keys.
     pub fn pop_first(&mut self) -> Option<u32> {
         let (_, slots) = self.queue.front_mut()?;
@@ -79,7 +96,7 @@ impl PendingClears {
     pub fn remove(&mut self, slab: &Slab, slot: u32) {
         let Some(entry) = slab.entry(slot) else { return };
         let (key, created) = (entry.record.key_bytes(), entry.created_revision.get());
-        let Some(at) = self.queue.iter().position(|(clear, _)| clear.covers(key, created)) else { return };
+        let Some(at) = self.clears().position(|clear| clear.covers(key, created)) else { return };
         let (_, slots) = &mut self.queue[at];
         let before = slots.len();
         slots.remove(slab, slot);

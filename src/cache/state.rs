@@ -3,6 +3,7 @@
 use super::dedup::DedupTable;
 use super::digest::{Digest, Sum, halves, hash_words};
 use super::entry::Entry;
+use super::forks::{Fork, Forks};
 use super::limits::{
     CAPACITY_ENTRIES_MAX, FEATURE_LEVEL_FIRST, FREE_PER_APPLY_MAX, TOUCH_INTERVAL_MS, TOUCHES_MAX,
     TTL_MS_MAX, TTL_MS_MIN,
@@ -21,6 +22,7 @@ pub struct Cache {
     pub(super) store: Store,
     pub(super) tombstones: Tombstones,
     pub(super) dedup: DedupTable,
+    pub(super) forks: Forks,
     pub(super) stats: Stats,
     pub(super) feature_level: u32,
     /// Most cleared entries that one log entry frees: the same on all nodes, and in no snapshot.
@@ -103,6 +105,7 @@ impl Cache {
             store: Store::new(config.policy),
             tombstones: Tombstones::default(),
             dedup: DedupTable::default(),
+            forks: Forks::default(),
             stats: Stats::default(),
             feature_level: FEATURE_LEVEL_FIRST,
             free_per_apply_max: FREE_PER_APPLY_MAX,
@@ -223,6 +226,23 @@ impl Cache {
         self.tombstones.queue().iter().map(|(_, tombstone)| tombstone)
     }
 
+    /// Index and log time of the newest removal whose tombstone is no longer kept; 0 and 0 if all are.
+    pub fn forgotten_removals(&self) -> (u64, u64) {
+        let forgotten = self.tombstones.forgotten();
+        (forgotten.revision, forgotten.at_ms)
+    }
+
+    /// Begins to note which entries go that were created up to now; false if there is a fork to that history already, or no
+    /// room for one more.
+    pub fn open_fork(&mut self, history: &str) -> bool {
+        self.forks.open(Fork::new(history.to_owned(), self.index))
+    }
+
+    /// What is noted since the fork to a history.
+    pub fn fork(&self, history: &str) -> Option<&Fork> {
+        self.forks.get(history)
+    }
+
     /// Log time: the largest time applied so far, in milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> u64 {
         self.now_ms
@@ -233,7 +253,7 @@ impl Cache {
         CacheMemory {
             entries: self.store.entries_memory(),
             indexes: self.store.indexes_memory(),
-            remembered: self.dedup.memory() + self.tombstones.memory(),
+            remembered: self.dedup.memory() + self.tombstones.memory() + self.forks.memory(),
             snapshots: self.store.views_memory(),
         }
     }
@@ -295,7 +315,14 @@ impl Cache {
         let entries = (self.store.slab().sum(), self.bytes());
         let policies = self.store.policies().digest_words();
         let clears = self.store.pending_clears().words();
-        self.digest_of(entries, clears, policies, self.tombstones.words(), self.dedup.words())
+        self.digest_of(
+            entries,
+            clears,
+            policies,
+            self.tombstones.words(),
+            self.dedup.words(),
+            self.forks.words(),
+        )
     }
 
     /// The digest, computed from scratch. Slow: for tests.
@@ -306,6 +333,7 @@ impl Cache {
             self.store.policies().recompute_digest_words(),
             self.tombstones.recompute_words(),
             self.dedup.recompute_words(),
+            self.forks.recompute_words(),
         )
     }
 
@@ -326,13 +354,16 @@ impl Cache {
         entries: (Sum, u64),
         clears: [u64; 2],
         policies: [u64; 2],
-        tombstones: [u64; 4],
+        tombstones: [u64; 6],
         dedup: [u64; 4],
+        forks: [u64; 2],
     ) -> Digest {
         let (entries, bytes) = entries;
         let [entries_low, entries_high] = entries.words();
         let [stats_low, stats_high] = halves(self.stats.hash());
-        let [tombstones_first, tombstones_next, tombstones_low, tombstones_high] = tombstones;
+        let [tombstones_first, tombstones_next, tombstones_low, tombstones_high, forgotten, forgotten_ms] =
+            tombstones;
+        let [forks_low, forks_high] = forks;
         let [dedup_first, dedup_next, dedup_low, dedup_high] = dedup;
         let [policies_low, policies_high] = policies;
         let [clears_low, clears_high] = clears;
@@ -364,10 +395,14 @@ impl Cache {
             tombstones_next,
             tombstones_low,
             tombstones_high,
+            forgotten,
+            forgotten_ms,
             dedup_first,
             dedup_next,
             dedup_low,
             dedup_high,
+            forks_low,
+            forks_high,
         ]))
     }
 }

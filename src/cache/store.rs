@@ -315,10 +315,16 @@ impl Store {
         count
     }
 
-    /// Frees the next entry that was cleared; returns what it counted against the capacity.
-    pub fn free_next_cleared(&mut self) -> Option<u64> {
+    /// Frees the next entry that was cleared; returns it.
+    pub fn free_next_cleared(&mut self) -> Option<Entry> {
         let slot = self.pending_clears.pop_first()?;
-        self.remove_unindexed(slot).map(|entry| entry.cost())
+        self.remove_unindexed(slot)
+    }
+
+    /// The clear that removed the entry in a slot, if that is not freed yet.
+    pub fn clear_of(&self, slot: u32) -> Option<&Clear> {
+        let entry = self.slab.entry(slot).filter(|_| self.is_cleared(slot))?;
+        self.pending_clears.clear_of(entry.record.key_bytes(), entry.created_revision.get())
     }
 
     /// Whether the entry in a slot was cleared and is not freed yet.

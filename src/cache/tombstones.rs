@@ -35,6 +35,14 @@ pub(super) struct Tombstones {
     keys: BTreeMap<Key, u64>,
     prefixes: VecDeque<u64>,
     sum: Sum,
+    forgotten: Forgotten,
+}
+
+/// The newest removal whose tombstone was dropped to make room for newer ones. All are 0 where none was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Forgotten {
+    pub revision: u64,
+    pub at_ms: u64,
 }
 
 impl Default for Tombstones {
@@ -44,13 +52,14 @@ impl Default for Tombstones {
             keys: BTreeMap::new(),
             prefixes: VecDeque::new(),
             sum: Sum::default(),
+            forgotten: Forgotten::default(),
         }
     }
 }
 
 impl Tombstones {
     /// Rebuilds the tombstones from a snapshot's queue; `None` when a key has two.
-    pub fn restore(queue: NumberedQueue<Tombstone>) -> Option<Self> {
+    pub fn restore(queue: NumberedQueue<Tombstone>, forgotten: Forgotten) -> Option<Self> {
         let mut keys = BTreeMap::new();
         let mut prefixes = VecDeque::new();
         for (number, tombstone) in queue.iter() {
@@ -64,7 +73,7 @@ impl Tombstones {
             }
         }
         let sum = sum_of(&queue);
-        Some(Self { queue, keys, prefixes, sum })
+        Some(Self { queue, keys, prefixes, sum, forgotten })
     }
 
     /// A key has its text twice, each with a length and a count.
@@ -112,19 +121,30 @@ impl Tombstones {
         newest_first.find(|t| matches!(&t.scope, Scope::Prefix(prefix) if key.starts_with(prefix.as_str())))
     }
 
-    /// For the digest: the range of numbers, and the sum over the tombstones.
-    pub fn words(&self) -> [u64; 4] {
-        self.queue.words(self.sum)
+    pub fn forgotten(&self) -> Forgotten {
+        self.forgotten
+    }
+
+    /// For the digest: the range of numbers, the sum over the tombstones, and what is forgotten.
+    pub fn words(&self) -> [u64; 6] {
+        self.words_of(self.sum)
     }
 
     /// The same, computed from scratch.
-    pub fn recompute_words(&self) -> [u64; 4] {
-        self.queue.words(sum_of(&self.queue))
+    pub fn recompute_words(&self) -> [u64; 6] {
+        self.words_of(sum_of(&self.queue))
+    }
+
+    fn words_of(&self, sum: Sum) -> [u64; 6] {
+        let [first, next, low, high] = self.queue.words(sum);
+        [first, next, low, high, self.forgotten.revision, self.forgotten.at_ms]
     }
 
     fn drop_oldest(&mut self) {
         let Some((number, tombstone)) = self.queue.pop() else { return };
         self.sum.subtract(hash(number, &tombstone));
+        // Revisions and log time rise along the queue.
+        self.forgotten = Forgotten { revision: tombstone.revision, at_ms: tombstone.at_ms };
         match &tombstone.scope {
             Scope::Key(key) => {
                 self.keys.remove(key);

@@ -7,6 +7,7 @@ use super::common_args::{
 };
 use super::history::HistoryArgs;
 use super::kv_args::{BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs, PersistArgs, PutArgs};
+use super::reconcile::ReconcileArgs;
 use super::simulate::SimulateArgs;
 use super::upgrade::UpgradeArgs;
 use super::watch::WatchArgs;
@@ -67,6 +68,12 @@ pub enum Command {
     Snapshot(SnapshotArgs),
     /// Show where logs come from, as a tree: the cluster's histories, and how far each node or backup is
     History(HistoryArgs),
+    /// Bring the changes of a side that went its own way back into the cluster
+    ///
+    /// After a restore, or when a majority was given up, the same keys may have changed on two sides. `plan` compares
+    /// them and writes a file that says for each key what would be done and why; it changes nothing. Read it with
+    /// `show`. docs/divergence.md explains all of it.
+    Reconcile(Box<ReconcileArgs>),
     /// Show a node's newest digests
     Digest(DigestArgs),
     /// Play an access trace as a cache-aside client

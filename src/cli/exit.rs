@@ -1,6 +1,6 @@
 //! Exit codes, so that scripts can tell failures apart: 0 success, 1 another error, 2 wrong usage, 3 not
 //! found, 4 precondition failed, 5 unavailable (nothing was done), 6 outcome unknown, 7 not linearizable, 8 not
-//! decided whether it is.
+//! decided whether it is, 9 conflicts are left to decide, 10 refused because it would not be safe.
 
 use crate::api::ErrorCode;
 use crate::client::ClientError;
@@ -15,6 +15,8 @@ const UNAVAILABLE: u8 = 5;
 const OUTCOME_UNKNOWN: u8 = 6;
 const NOT_LINEARIZABLE: u8 = 7;
 const UNDECIDED: u8 = 8;
+const CONFLICTS: u8 = 9;
+const REFUSED: u8 = 10;
 
 /// WatchMessage by `get` and `del` of a key that is not there.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,15 @@ pub enum NotApproved {
     NotLinearizable,
     #[error("not decided whether it is linearizable")]
     Undecided,
+}
+
+/// How a reconciliation ends that is not simply done.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReconciled {
+    #[error("{0} conflicts are left to decide")]
+    Conflicts(u64),
+    #[error(transparent)]
+    Refused(#[from] crate::reconcile::Refusal),
 }
 
 /// What to try next, where the error itself does not say; otherwise empty.
@@ -56,6 +67,11 @@ pub fn code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref() {
         Some(NotApproved::NotLinearizable) => return NOT_LINEARIZABLE,
         Some(NotApproved::Undecided) => return UNDECIDED,
+        None => {}
+    }
+    match error.downcast_ref() {
+        Some(NotReconciled::Conflicts(_)) => return CONFLICTS,
+        Some(NotReconciled::Refused(_)) => return REFUSED,
         None => {}
     }
     match error.downcast_ref::<ClientError>().map(ClientError::code) {

@@ -43,6 +43,7 @@ pub async fn run(command: Command) -> Result<()> {
         | Command::Watch(_)
         | Command::Upgrade(_)
         | Command::History(_)
+        | Command::Reconcile(_)
         | Command::Snapshot(_) => {
             bail!("this command is run elsewhere")
         }

@@ -9,6 +9,7 @@ mod history;
 mod kv;
 mod kv_args;
 mod output;
+mod reconcile;
 mod replay;
 mod serve;
 mod simulate;
@@ -62,6 +63,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Watch(args) => watch::watch(args).await,
             Command::Upgrade(args) => upgrade::upgrade(args).await,
             Command::History(args) => history::history(args).await,
+            Command::Reconcile(args) => reconcile::reconcile(args).await,
             Command::Snapshot(args) => snapshot::snapshot(args).await,
             other => kv::run(other).await,
         }

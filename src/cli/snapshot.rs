@@ -51,7 +51,7 @@ pub async fn snapshot(args: SnapshotArgs) -> Result<()> {
 
 /// Writes what comes aside, and gives it its name once it is on disk and verified. Returns its size, and
 /// the index it holds.
-async fn save(mut response: reqwest::Response, file: &Path) -> Result<(u64, u64)> {
+pub(super) async fn save(mut response: reqwest::Response, file: &Path) -> Result<(u64, u64)> {
     let mut aside = file.as_os_str().to_owned();
     aside.push(".part");
     let aside = PathBuf::from(aside);

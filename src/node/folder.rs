@@ -3,7 +3,7 @@
 use super::StartError;
 use super::identity::Identity;
 use crate::api::{LineageReport, NodeName};
-use crate::raft::{snapshot_terms, stored_terms};
+use crate::raft::{StoredLogCopy, snapshot_terms};
 use crate::storage::{LogOptions, LogStore, SnapshotFile, Snapshots};
 use std::io;
 use std::path::Path;
@@ -14,25 +14,13 @@ use std::path::Path;
 /// # Errors
 /// [`StartError`]: it is no data folder, a node runs on it, or it is damaged.
 pub fn lineage_of_folder(folder: &Path) -> Result<LineageReport, StartError> {
-    // Opening a log would create one.
-    if !folder.join("sled").is_dir() {
-        return Err(StartError::Identity(format!("{} is no data folder of a node", folder.display())));
-    }
-    let unreadable = |error: io::Error| StartError::Identity(error.to_string());
-    let store = LogStore::open(folder, LogOptions::default())?;
-    let snapshots = Snapshots::open(folder.join("snapshots"))?;
-    let identity = Identity::load(&store)?;
-    let nobody = || StartError::Identity(format!("{} has never been a member's", folder.display()));
-    let identity = identity.ok_or_else(nobody)?;
-    let snapshot = snapshots.current();
-    let (terms, last_log_index) = stored_terms(&store, snapshot.as_ref()).map_err(unreadable)?;
-    store.close();
+    let (identity, log) = open_folder(folder)?;
     Ok(LineageReport {
         node: Some(NodeName { id: identity.node_id, name: identity.name }),
-        lineage: identity.lineage,
-        applied_index: snapshot.map_or(0, |file| file.index),
-        last_log_index,
-        term_starts: terms.iter().collect(),
+        applied_index: log.snapshot_index(),
+        last_log_index: log.last_index,
+        term_starts: log.terms.iter().collect(),
+        lineage: log.lineage.clone(),
     })
 }
 
@@ -51,4 +39,32 @@ pub fn lineage_of_backup(file: &Path) -> Result<LineageReport, StartError> {
         last_log_index: file.index,
         term_starts: terms.iter().collect(),
     })
+}
+
+/// The log of a data folder on which no node runs, or that of a backup. Blocks.
+///
+/// # Errors
+/// [`StartError`]: it is neither, a node runs on it, or it is damaged.
+pub fn open_stored_log(path: &Path) -> Result<StoredLogCopy, StartError> {
+    if path.is_dir() {
+        return open_folder(path).map(|(_, log)| log);
+    }
+    let unreadable = |error: io::Error| StartError::Backup(error.to_string());
+    StoredLogCopy::of_backup(SnapshotFile::open_backup(path)?).map_err(unreadable)
+}
+
+fn open_folder(folder: &Path) -> Result<(Identity, StoredLogCopy), StartError> {
+    // Opening a log would create one.
+    if !folder.join("sled").is_dir() {
+        return Err(StartError::Identity(format!("{} is no data folder of a node", folder.display())));
+    }
+    let unreadable = |error: io::Error| StartError::Identity(error.to_string());
+    let store = LogStore::open(folder, LogOptions::default())?;
+    let snapshots = Snapshots::open(folder.join("snapshots"))?;
+    let identity = Identity::load(&store)?;
+    let nobody = || StartError::Identity(format!("{} has never been a member's", folder.display()));
+    let identity = identity.ok_or_else(nobody)?;
+    let log =
+        StoredLogCopy::of_folder(identity.lineage.clone(), store, snapshots.current()).map_err(unreadable)?;
+    Ok((identity, log))
 }

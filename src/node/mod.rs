@@ -50,7 +50,7 @@ mod write;
 pub use admin_session::Admin;
 pub use bootstrap::Bootstrap;
 pub use error::{NodeError, StartError};
-pub use folder::{lineage_of_backup, lineage_of_folder};
+pub use folder::{lineage_of_backup, lineage_of_folder, open_stored_log};
 pub use key_scope::KeyScope;
 pub use memory::MemoryPart;
 pub use options::{Limits, NodeOptions, Origin};

@@ -59,6 +59,8 @@ impl Backup {
     ) -> io::Result<()> {
         let start = lineage.current().start_index;
         self.cache.advance(start);
+        // The side that was left may come back one day. If too many forks are open, it will be known less exactly.
+        self.cache.open_fork(&self.meta.lineage.current().id);
         // Continue from the backup's term: an entry of an earlier term after it would break the order of the log.
         let leader = *self.last.committed_leader_id();
         let last = LogId::new(leader, start);

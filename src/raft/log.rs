@@ -24,7 +24,7 @@ const APPEND_BYTES_MAX: usize = 1024 * 1024;
 
 /// Versions of the formats of what the log stores besides its entries.
 const VOTE_VERSION: u8 = 1;
-const LOG_ID_VERSION: u8 = 1;
+pub(super) const LOG_ID_VERSION: u8 = 1;
 
 /// A vote, as it is stored.
 pub(super) fn encode_vote(vote: Vote) -> Bytes {

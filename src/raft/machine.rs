@@ -50,6 +50,17 @@ impl Machine {
     }
 }
 
+impl From<Entry> for Committed {
+    fn from(entry: Entry) -> Self {
+        let content = match entry.payload {
+            Payload::Blank => Content::Blank,
+            Payload::Normal(proposal) => Content::Command(proposal),
+            Payload::Membership(membership) => Content::Membership((&membership).into()),
+        };
+        Self { position: entry.log_id.into(), content }
+    }
+}
+
 /// Entries that are applied together, each with its responder if a caller waits for it.
 #[derive(Default)]
 struct Batch {
@@ -60,16 +71,11 @@ struct Batch {
 
 impl Batch {
     fn push(&mut self, entry: Entry, responder: Option<ApplyResponder<Types>>) {
-        let position = entry.log_id.into();
-        let content = match entry.payload {
-            Payload::Blank => Content::Blank,
-            Payload::Normal(proposal) => {
-                self.bytes += proposal.body.len();
-                Content::Command(proposal)
-            }
-            Payload::Membership(membership) => Content::Membership((&membership).into()),
-        };
-        self.entries.push(Committed { position, content });
+        let entry = Committed::from(entry);
+        if let Content::Command(proposal) = &entry.content {
+            self.bytes += proposal.body.len();
+        }
+        self.entries.push(entry);
         self.responders.push(responder);
     }
 

@@ -18,6 +18,7 @@ mod network;
 mod offload;
 mod proposal_batcher;
 mod status;
+mod stored_log;
 mod stored_terms;
 #[cfg(test)]
 mod suite_test;
@@ -39,6 +40,7 @@ pub use log::Log;
 pub use machine::Machine;
 pub use offload::{offload, offload_nothing_on_this_thread};
 pub use status::{MemberState, RaftStatus, Role};
+pub use stored_log::{Noted, StoredLogCopy};
 pub use stored_terms::{snapshot_terms, stored_terms};
 pub use timing::Timing;
 pub use types::{Entry, LogId, Payload, Vote};

@@ -8,7 +8,7 @@ use openraft::entry::RaftEntry;
 use std::io;
 
 /// Bytes of the log that are read at a time.
-const READ_BYTES: usize = 4 << 20;
+pub(super) const READ_BYTES: usize = 4 << 20;
 
 /// What a snapshot file says of the log up to its index.
 ///

@@ -11,6 +11,7 @@ mod envelope;
 mod membership;
 mod operation;
 mod proposal;
+mod replay;
 #[expect(clippy::module_inception, reason = "the room is named after what it is about")]
 mod replica;
 
@@ -24,4 +25,5 @@ pub use envelope::{COMMAND_BYTES_MAX, Envelope, decode_touches, encode_touches};
 pub use membership::{LogPosition, Member, Membership, StoredMembership};
 pub use operation::{Operation, OperationKind, RECENT_MAX};
 pub use proposal::{Proposal, Response};
+pub use replay::Replay;
 pub use replica::{Committed, Content, DecodedEntries, Replica, ReplicaSnapshot};

@@ -38,13 +38,13 @@ pub struct Replica {
     feature_level: u32,
 }
 
-struct State {
-    cache: Cache,
-    last_applied: Option<LogPosition>,
-    membership: StoredMembership,
+pub(super) struct State {
+    pub cache: Cache,
+    pub last_applied: Option<LogPosition>,
+    pub membership: StoredMembership,
     /// The terms of the entries up to the last applied one.
-    terms: TermStarts,
-    digests: DigestHistory,
+    pub terms: TermStarts,
+    pub digests: DigestHistory,
 }
 
 /// A committed log entry, to be applied.
@@ -306,7 +306,7 @@ impl DecodedEntries {
 }
 
 /// A log entry, decoded.
-struct DecodedEntry {
+pub(super) struct DecodedEntry {
     position: LogPosition,
     payload: Payload,
 }
@@ -318,7 +318,7 @@ enum Payload {
 }
 
 impl DecodedEntry {
-    fn decode(entry: Committed, known_level: u32) -> io::Result<Self> {
+    pub fn decode(entry: Committed, known_level: u32) -> io::Result<Self> {
         let position = entry.position;
         let payload = match entry.content {
             Content::Blank => Payload::Blank,
@@ -381,7 +381,7 @@ impl DecodedEntry {
 }
 
 impl State {
-    fn apply(&mut self, entry: DecodedEntry, changes: &mut Vec<ChangeSet>) -> Response {
+    pub fn apply(&mut self, entry: DecodedEntry, changes: &mut Vec<ChangeSet>) -> Response {
         let DecodedEntry { position, payload } = entry;
         let index = position.index;
         let response = match payload {

@@ -18,6 +18,7 @@ mod memory;
 mod misbehaving;
 mod nodes;
 mod partition;
+mod reconcile;
 mod settings;
 mod snapshot;
 mod soak;

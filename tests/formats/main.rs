@@ -118,8 +118,9 @@ async fn becomes_a_cluster(set: &Path) {
     let mut cache = Cache::restore(file.body()).expect("it is a state");
     let saved = (cache.index(), cache.digest().to_string());
     assert_eq!(saved, (expected.snapshot_index, expected.snapshot_digest), "{shown}");
-    // The same state, at the index at which the new history begins.
+    // The same state, at the index at which the new history begins. It notes what goes from there on.
     cache.advance(index);
+    assert!(cache.open_fork(&expected.cluster_id), "{shown}: the first history has the cluster's id");
     let node = Node::start(options(&restored)).await.expect("it starts");
     assert_eq!(node.consensus().replica().digests()[0], (index, cache.digest()), "{shown}");
     node.stop().await;

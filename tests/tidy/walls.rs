@@ -4,11 +4,22 @@ use super::code::{below, words};
 use super::{Source, assert_clean, sources};
 
 /// The rooms, and which others each may import.
-const ROOMS: [(&str, &[&str]); 14] = [
+const ROOMS: [(&str, &[&str]); 15] = [
     (
         "cli",
         &[
-            "check", "http", "front", "node", "raft", "replica", "peer", "storage", "cache", "api", "client",
+            "check",
+            "http",
+            "front",
+            "node",
+            "raft",
+            "replica",
+            "peer",
+            "storage",
+            "cache",
+            "api",
+            "client",
+            "reconcile",
             "lineage",
         ],
     ),
@@ -27,6 +38,7 @@ const ROOMS: [(&str, &[&str]); 14] = [
     ("cache", &[]),
     ("api", &["cache", "lineage"]),
     ("client", &["api", "cache"]),
+    ("reconcile", &["cache", "lineage"]),
     ("lineage", &[]),
 ];
 

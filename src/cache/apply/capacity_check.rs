@@ -49,7 +49,7 @@ impl CapacityCheck {
         // What does not fit after that fits after a few more log entries.
         let (mut entries_left, mut bytes_left) = (FREE_FOR_WRITE_MAX, REMOVED_BYTES_PER_APPLY_MAX);
         while overflows(cache, entries, bytes) && entries_left > 0 && bytes_left > 0 {
-            let Some(freed) = cache.store.free_next_cleared() else { break };
+            let Some(freed) = cache.free_next_cleared() else { break };
             (entries_left, bytes_left) = (entries_left - 1, bytes_left.saturating_sub(freed));
         }
         if !overflows(cache, entries, bytes) {

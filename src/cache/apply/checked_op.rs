@@ -145,6 +145,8 @@ impl Cache {
         let previous = previous.then(|| entry.found());
         self.stats.deletes += 1;
         let (revision, at_ms) = (self.index, self.now_ms);
+        let is_cleared = self.store.pending_clears().may_have(entry.record.key_bytes());
+        self.forks.note_removed(&entry, is_cleared, revision, at_ms);
         self.tombstones.add(Tombstone { scope: Scope::Key(key.clone()), revision, at_ms });
         events.push(Event::Removed { key, cause: Cause::Delete });
         Outcome::Deleted { revision, previous }

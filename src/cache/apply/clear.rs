@@ -26,7 +26,7 @@ impl Cache {
             Some(slots) => self.clear_now(slots, events),
             // Of entries that have expired, those count as removed that expiry had not reached yet: to find them among the
             // others would take as long as to free them all.
-            None => self.store.clear(Clear { prefix: start.to_owned(), revision }),
+            None => self.store.clear(Clear { prefix: start.to_owned(), revision, at_ms: self.now_ms }),
         };
         if removed > 0 {
             self.stats.cleared += removed;
@@ -57,7 +57,10 @@ impl Cache {
             if self.store.slab().entry(slot).is_some_and(|entry| entry.is_expired(self.now_ms)) {
                 self.expire(slot, events);
             } else {
-                removed += u64::from(self.store.remove(slot).is_some());
+                let Some(entry) = self.store.remove(slot) else { continue };
+                let is_cleared = self.store.pending_clears().may_have(entry.record.key_bytes());
+                self.forks.note_removed(&entry, is_cleared, self.index, self.now_ms);
+                removed += 1;
             }
         }
         removed

@@ -28,10 +28,25 @@ impl Cache {
     pub(super) fn free_cleared(&mut self) {
         let mut budget = Budget::new(self.free_per_apply_max);
         while budget.is_left()
-            && let Some(cost) = self.store.free_next_cleared()
+            && let Some(cost) = self.free_next_cleared()
         {
             budget.spend(cost);
         }
+    }
+
+    /// Frees all entries that were cleared. For a state that is no replica of another one: their digests would differ.
+    pub fn free_all_cleared(&mut self) {
+        while self.free_next_cleared().is_some() {}
+        self.store.finish();
+    }
+
+    /// Frees the next entry that was cleared; returns what it counted against the capacity.
+    pub(super) fn free_next_cleared(&mut self) -> Option<u64> {
+        let clear = self.store.pending_clears().first()?;
+        let (revision, at_ms) = (clear.revision, clear.at_ms);
+        let entry = self.store.free_next_cleared()?;
+        self.forks.note_removed(&entry, false, revision, at_ms);
+        Some(entry.cost())
     }
 
     pub(super) fn size(&self) -> Size {
@@ -49,7 +64,7 @@ impl Cache {
                 return;
             }
             // What was cleared goes before what can be read.
-            if let Some(cost) = self.store.free_next_cleared() {
+            if let Some(cost) = self.free_next_cleared() {
                 budget.spend(cost);
                 continue;
             }
@@ -67,6 +82,8 @@ impl Cache {
         }
         let by_entries = self.store.held() > self.config.capacity_entries;
         if let Some(entry) = self.store.evict(slot) {
+            // What was cleared has been freed before.
+            self.forks.note_lost(&entry, false);
             self.stats.evicted_by_entries += u64::from(by_entries);
             self.stats.evicted_by_bytes += u64::from(!by_entries);
             events.push(Event::Removed { key: entry.record.to_key(), cause: Cause::Evict });
@@ -75,13 +92,15 @@ impl Cache {
 
     /// Removes an entry that is no longer there for readers. If it was cleared, watchers were told then.
     pub(super) fn expire(&mut self, slot: u32, events: &mut Vec<Event>) {
-        let is_cleared = self.store.is_cleared(slot);
-        if let Some(entry) = self.store.remove(slot)
-            && !is_cleared
-        {
-            self.stats.expired += 1;
-            events.push(Event::Removed { key: entry.record.to_key(), cause: Cause::Expire });
+        let clear = self.store.clear_of(slot).map(|clear| (clear.revision, clear.at_ms));
+        let Some(entry) = self.store.remove(slot) else { return };
+        if let Some((revision, at_ms)) = clear {
+            return self.forks.note_removed(&entry, false, revision, at_ms);
         }
+        let is_cleared = self.store.pending_clears().may_have(entry.record.key_bytes());
+        self.forks.note_lost(&entry, is_cleared);
+        self.stats.expired += 1;
+        events.push(Event::Removed { key: entry.record.to_key(), cause: Cause::Expire });
     }
 
     /// What an entry counts against the capacity.

@@ -3,6 +3,7 @@
 use super::{MAGIC, SnapshotView, VERSION};
 use crate::cache::codec::{put_bool, put_bytes, put_option, put_u8, put_u32, put_u64, put_u128};
 use crate::cache::entry::Entry;
+use crate::cache::forks::Gone;
 use crate::cache::pending_clears::Clear;
 use crate::cache::slab::Slot;
 use crate::cache::tombstones::{Scope, Tombstone};
@@ -29,18 +30,28 @@ impl SnapshotView {
             put_u32(&mut out, number)?;
         }
         put_u32(&mut out, self.clears.len() as u32)?;
-        for Clear { prefix, revision } in &self.clears {
+        for Clear { prefix, revision, at_ms } in &self.clears {
             put_bytes(&mut out, prefix.as_bytes())?;
             put_u64(&mut out, *revision)?;
+            put_u64(&mut out, *at_ms)?;
         }
         self.policies.encode(&mut out)?;
         self.tombstones.encode(&mut out, put_tombstone)?;
+        put_u64(&mut out, self.forgotten.revision)?;
+        put_u64(&mut out, self.forgotten.at_ms)?;
         self.dedup.encode(&mut out, |out, entry| {
             put_bytes(out, entry.key.as_bytes())?;
             put_u128(out, entry.fingerprint)?;
             put_u64(out, entry.at_ms)?;
             out.write_all(entry.encoded_result())
         })?;
+        put_u32(&mut out, self.forks.iter().len() as u32)?;
+        for fork in self.forks.iter() {
+            put_bytes(&mut out, fork.history.as_bytes())?;
+            put_u64(&mut out, fork.limit)?;
+            put_u64(&mut out, fork.omitted())?;
+            fork.queue().encode(&mut out, put_gone)?;
+        }
         out.flush()
     }
 
@@ -83,6 +94,13 @@ fn put_entry(out: &mut impl Write, entry: &Entry) -> Result<()> {
     put_u32(out, entry.sliding_ms)?;
     put_u64(out, entry.recency.get())?;
     put_u64(out, entry.rank.get())
+}
+
+fn put_gone<W: Write>(out: &mut W, gone: &Gone) -> Result<()> {
+    put_u128(out, gone.key_hash)?;
+    put_bool(out, gone.removed)?;
+    put_u64(out, gone.revision)?;
+    put_u64(out, gone.at_ms)
 }
 
 fn put_tombstone<W: Write>(out: &mut W, tombstone: &Tombstone) -> Result<()> {

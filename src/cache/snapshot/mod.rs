@@ -4,7 +4,7 @@
 //! goes on. [`Cache::restore`] is the way back; it refuses bytes that are not exactly what was encoded.
 //!
 //! The format, in this order: magic, version, digest, scalars, slots by number, free list, pending clears,
-//! the state of each eviction policy, tombstones, deduplicated results. `codec.rs` has the encoding of numbers and texts.
+//! the state of each eviction policy, tombstones, deduplicated results, open forks. `codec.rs` has the encoding of numbers and texts.
 
 mod encode;
 mod restore;
@@ -12,11 +12,12 @@ mod restore;
 use super::codec::DecodeError;
 use super::dedup::DedupEntry;
 use super::eviction::PolicyStates;
+use super::forks::Forks;
 use super::limits::FEATURE_LEVEL;
 use super::numbered_queue::NumberedQueue;
 use super::pending_clears::Clear;
 use super::slab::Slab;
-use super::tombstones::Tombstone;
+use super::tombstones::{Forgotten, Tombstone};
 use super::{Cache, CacheConfig, Digest, Stats};
 
 const MAGIC: [u8; 8] = *b"LSCACHE\n";
@@ -37,7 +38,9 @@ pub struct SnapshotView {
     slab: Slab,
     clears: Vec<Clear>,
     tombstones: NumberedQueue<Tombstone>,
+    forgotten: Forgotten,
     dedup: NumberedQueue<DedupEntry>,
+    forks: Forks,
 }
 
 impl Cache {
@@ -61,7 +64,9 @@ impl SnapshotView {
             slab: cache.store.slab().view(),
             clears: cache.store.pending_clears().clears().cloned().collect(),
             tombstones: cache.tombstones.queue().clone(),
+            forgotten: cache.tombstones.forgotten(),
             dedup: cache.dedup.queue().clone(),
+            forks: cache.forks.clone(),
         }
     }
 

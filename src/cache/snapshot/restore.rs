@@ -6,9 +6,11 @@ use crate::cache::codec::{DecodeError, Decoder};
 use crate::cache::dedup::{DedupEntry, DedupTable, result_codec};
 use crate::cache::entry::{DEADLINE_MAX_MS, Entry, Lifetime};
 use crate::cache::eviction::PolicySet;
+use crate::cache::forks::{Fork, Forks, Gone};
 use crate::cache::limits::{
-    CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, FEATURE_LEVEL_FIRST, FREE_PER_APPLY_MAX,
-    IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, TOMBSTONES_MAX, VALUE_BYTES_MAX,
+    CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, FEATURE_LEVEL_FIRST, FORKS_MAX,
+    FREE_PER_APPLY_MAX, GONE_MAX, HISTORY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX,
+    TOMBSTONES_MAX, VALUE_BYTES_MAX,
 };
 use crate::cache::numbered_queue::NumberedQueue;
 use crate::cache::pending_clears::Clear;
@@ -16,7 +18,7 @@ use crate::cache::record::Record;
 use crate::cache::short_int::ShortInt;
 use crate::cache::slab::{Slab, Slot};
 use crate::cache::store::Store;
-use crate::cache::tombstones::{Scope, Tombstone, Tombstones};
+use crate::cache::tombstones::{Forgotten, Scope, Tombstone, Tombstones};
 use crate::cache::{Cache, CacheConfig, Digest, Key, Stats};
 use std::io::{BufReader, Read};
 use std::num::NonZeroU64;
@@ -56,9 +58,12 @@ impl Cache {
         let mut policies = PolicySet::new(config.policy);
         policies.restore_states(source)?;
         let store = Store::restore(slab, policies, recency_clock, clears).map_err(RestoreError::Damaged)?;
-        let tombstones = Tombstones::restore(NumberedQueue::decode(source, TOMBSTONES_MAX, tombstone)?)
+        let tombstones = NumberedQueue::decode(source, TOMBSTONES_MAX, tombstone)?;
+        let forgotten = Forgotten { revision: source.u64()?, at_ms: source.u64()? };
+        let tombstones = Tombstones::restore(tombstones, forgotten)
             .ok_or(RestoreError::Damaged("a key has two tombstones"))?;
         let dedup = DedupTable::restore(NumberedQueue::decode(source, DEDUP_RESULTS_MAX, dedup_entry)?);
+        let forks = forks(source)?;
         source.end()?;
 
         let free_per_apply_max = FREE_PER_APPLY_MAX;
@@ -69,6 +74,7 @@ impl Cache {
             store,
             tombstones,
             dedup,
+            forks,
             stats,
             feature_level,
             free_per_apply_max,
@@ -115,7 +121,9 @@ fn clears(source: &mut Decoder<impl Read>, slab: &Slab) -> Result<Vec<Clear>> {
     if u64::from(length) > slab.len() {
         return Err(DecodeError::Damaged("it has more clears than entries"));
     }
-    (0..length).map(|_| Ok(Clear { prefix: source.text(KEY_BYTES_MAX)?, revision: source.u64()? })).collect()
+    let mut clear =
+        |_| Ok(Clear { prefix: source.text(KEY_BYTES_MAX)?, revision: source.u64()?, at_ms: source.u64()? });
+    (0..length).map(&mut clear).collect()
 }
 
 fn slot(source: &mut Decoder<impl Read>) -> Result<Slot> {
@@ -182,4 +190,21 @@ fn dedup_entry<R: Read>(source: &mut Decoder<R>) -> Result<DedupEntry> {
     let fingerprint = source.u128()?;
     let at_ms = source.u64()?;
     Ok(DedupEntry::new(key.into(), fingerprint, at_ms, &result_codec::decode(source)?))
+}
+
+fn forks<R: Read>(source: &mut Decoder<R>) -> Result<Forks> {
+    let damaged = || DecodeError::Damaged("an open fork does not fit together");
+    let mut forks = Vec::new();
+    for _ in 0..source.length(FORKS_MAX)? {
+        let history = source.text(HISTORY_BYTES_MAX)?;
+        let (limit, omitted) = (source.u64()?, source.u64()?);
+        let gone = NumberedQueue::decode(source, GONE_MAX, gone)?;
+        forks.push(Fork::restore(history, limit, omitted, gone).ok_or_else(damaged)?);
+    }
+    Forks::restore(forks).ok_or_else(damaged)
+}
+
+fn gone<R: Read>(source: &mut Decoder<R>) -> Result<Gone> {
+    let (key_hash, removed) = (source.u128()?, source.bool()?);
+    Ok(Gone { key_hash, removed, revision: source.u64()?, at_ms: source.u64()? })
 }

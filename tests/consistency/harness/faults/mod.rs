@@ -8,7 +8,7 @@ mod membership;
 mod partition;
 mod process;
 mod snapshot;
-mod strace;
+pub mod strace;
 
 pub use strace::works as strace_works;
 

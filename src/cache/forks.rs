@@ -1,0 +1,222 @@
+//! What an open fork remembers.
+//!
+//! After a fork two logs go on from the same entries. Revisions tell which entries a side has changed since. They do not
+//! tell what became of an entry that is gone: a client may have removed it, or it was changed and then evicted, or merely
+//! evicted. So as long as a fork is open, the keys of common entries that go are noted, whatever made them go. Keys that came
+//! after the fork leave nothing when they go: nobody on the other side has heard of them.
+
+use super::digest::{Sum, halves, hash_text, hash_words};
+use super::entry::Entry;
+use super::limits::{FORKS_MAX, GONE_MAX};
+use super::memory::in_tree;
+use super::numbered_queue::NumberedQueue;
+use std::collections::BTreeMap;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// The keys of common entries that are gone, by their hashes.
+#[derive(Debug, Clone)]
+pub struct Fork {
+    /// Id of the history on the other side.
+    pub history: String,
+    /// Entries that were created up to this index may be common ones.
+    pub limit: u64,
+    gone: NumberedQueue<Gone>,
+    numbers: BTreeMap<u128, u64>,
+    sum: Sum,
+    /// Keys that are gone and were not noted, because [`GONE_MAX`] were.
+    omitted: u64,
+}
+
+/// How a common entry went, the last time that it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gone {
+    pub key_hash: u128,
+    /// A client removed it; else it was evicted or has expired.
+    pub removed: bool,
+    /// Index of the removal by the client, or of the last change before the entry went.
+    pub revision: u64,
+    /// Log time at that index.
+    pub at_ms: u64,
+}
+
+impl Gone {
+    fn hash(&self, number: u64) -> u128 {
+        let [low, high] = halves(self.key_hash);
+        hash_words([number, low, high, u64::from(self.removed), self.revision, self.at_ms])
+    }
+}
+
+/// The hash by which a fork knows a key.
+fn key_hash(key: &[u8]) -> u128 {
+    xxh3_128(key)
+}
+
+impl Fork {
+    pub(super) fn new(history: String, limit: u64) -> Self {
+        Self {
+            history,
+            limit,
+            gone: NumberedQueue::starting_at(0),
+            numbers: BTreeMap::new(),
+            sum: Sum::default(),
+            omitted: 0,
+        }
+    }
+
+    /// Rebuilds a fork from a snapshot; `None` when it does not fit together.
+    pub(super) fn restore(
+        history: String,
+        limit: u64,
+        omitted: u64,
+        gone: NumberedQueue<Gone>,
+    ) -> Option<Self> {
+        let mut fork = Self { omitted, ..Self::new(history, limit) };
+        for (number, item) in gone.iter() {
+            if fork.numbers.insert(item.key_hash, number).is_some() {
+                return None;
+            }
+            fork.sum.add(item.hash(number));
+        }
+        // Items are replaced, never taken out.
+        let is_whole = gone.len() == fork.numbers.len() as u64 && gone.words(Sum::default())[0] == 0;
+        fork.gone = gone;
+        (is_whole && fork.numbers.len() <= GONE_MAX).then_some(fork)
+    }
+
+    /// How a common entry with this key went; `None` if none did, or if it was not noted.
+    pub fn gone(&self, key: &str) -> Option<&Gone> {
+        self.gone.get(*self.numbers.get(&key_hash(key.as_bytes()))?)
+    }
+
+    /// Whether every common entry that went was noted.
+    pub fn is_complete(&self) -> bool {
+        self.omitted == 0
+    }
+
+    pub(super) fn omitted(&self) -> u64 {
+        self.omitted
+    }
+
+    pub(super) fn queue(&self) -> &NumberedQueue<Gone> {
+        &self.gone
+    }
+
+    /// Keys that are noted.
+    pub fn len(&self) -> u64 {
+        self.gone.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn memory(&self) -> u64 {
+        self.gone.memory() + in_tree::<(u128, u64)>(self.len())
+    }
+
+    fn note(&mut self, is_common: bool, gone: Gone) {
+        match self.numbers.get(&gone.key_hash) {
+            Some(&number) => {
+                let before = self.gone.get(number).copied();
+                // What was cleared is noted when its memory is freed, by when the key may have come and gone again.
+                if let Some(before) = before.filter(|before| before.revision <= gone.revision) {
+                    self.gone.replace(number, gone);
+                    self.sum.subtract(before.hash(number));
+                    self.sum.add(gone.hash(number));
+                }
+            }
+            // A key that only this side knows.
+            None if !is_common => {}
+            None if self.numbers.len() >= GONE_MAX => self.omitted += 1,
+            None => {
+                let number = self.gone.push(Some(gone));
+                self.numbers.insert(gone.key_hash, number);
+                self.sum.add(gone.hash(number));
+            }
+        }
+    }
+
+    fn words(&self, sum: Sum) -> u128 {
+        let [history_low, history_high] = hash_text(&self.history);
+        let [first, next, low, high] = self.gone.words(sum);
+        hash_words([history_low, history_high, self.limit, self.omitted, first, next, low, high])
+    }
+}
+
+/// The open forks, in the order in which they were opened.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Forks(Vec<Fork>);
+
+impl Forks {
+    /// `None` when there are more than [`FORKS_MAX`], or two to one history.
+    pub fn restore(forks: Vec<Fork>) -> Option<Self> {
+        let mut restored = Self::default();
+        forks.into_iter().all(|fork| restored.open(fork)).then_some(restored)
+    }
+
+    /// Adds a fork; false, and nothing happens, if there is one to that history or there are too many.
+    pub fn open(&mut self, fork: Fork) -> bool {
+        let fits = self.0.len() < FORKS_MAX && self.get(&fork.history).is_none();
+        if fits {
+            self.0.push(fork);
+        }
+        fits
+    }
+
+    pub fn get(&self, history: &str) -> Option<&Fork> {
+        self.0.iter().find(|fork| fork.history == history)
+    }
+
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Fork> {
+        self.0.iter()
+    }
+
+    pub fn memory(&self) -> u64 {
+        self.0.iter().map(Fork::memory).sum()
+    }
+
+    /// A client has removed an entry, with this log entry and at this log time. `is_cleared`: an earlier entry of its key was
+    /// cleared, and may not be noted yet.
+    pub fn note_removed(&mut self, entry: &Entry, is_cleared: bool, revision: u64, at_ms: u64) {
+        self.note(entry, is_cleared, true, revision, at_ms);
+    }
+
+    /// An entry was evicted, or has expired.
+    pub fn note_lost(&mut self, entry: &Entry, is_cleared: bool) {
+        self.note(entry, is_cleared, false, entry.revision.get(), entry.modified_at_ms.get());
+    }
+
+    fn note(&mut self, entry: &Entry, is_cleared: bool, removed: bool, revision: u64, at_ms: u64) {
+        if self.0.is_empty() {
+            return;
+        }
+        let gone = Gone { key_hash: key_hash(entry.record.key_bytes()), removed, revision, at_ms };
+        for fork in &mut self.0 {
+            // A key too many does no harm: it counts as one that the other side may know.
+            fork.note(is_cleared || entry.created_revision.get() <= fork.limit, gone);
+        }
+    }
+
+    /// For the digest.
+    pub fn words(&self) -> [u64; 2] {
+        self.words_of(|fork| fork.sum)
+    }
+
+    /// The same, computed from scratch.
+    pub fn recompute_words(&self) -> [u64; 2] {
+        self.words_of(|fork| {
+            let mut sum = Sum::default();
+            fork.gone.iter().for_each(|(number, gone)| sum.add(gone.hash(number)));
+            sum
+        })
+    }
+
+    fn words_of(&self, sum: impl Fn(&Fork) -> Sum) -> [u64; 2] {
+        let mut all = Sum::default();
+        for (fork, position) in self.0.iter().zip(0..) {
+            let [low, high] = halves(fork.words(sum(fork)));
+            all.add(hash_words([position, low, high]));
+        }
+        all.words()
+    }
+}

@@ -1,0 +1,145 @@
+//! The log of a folder on which no node runs, or of a backup: where it comes from, and what it comes to.
+
+use super::codec::decode_entry;
+use super::stored_terms::{READ_BYTES, snapshot_terms, stored_terms};
+use crate::cache::{Cache, Fork};
+use crate::lineage::{Lineage, Position, TermStarts};
+use crate::replica::{Committed, LogPosition, Replay, from_versioned};
+use crate::storage::{LogStore, SnapshotFile};
+use std::io;
+
+/// A log that nobody appends to. As long as it is there, no node can start on its folder.
+pub struct StoredLogCopy {
+    pub lineage: Lineage,
+    pub terms: TermStarts,
+    pub last_index: u64,
+    /// The last entry that is known to be committed.
+    pub committed_index: u64,
+    snapshot: Option<SnapshotFile>,
+    log: Option<LogStore>,
+}
+
+/// The state that a log comes to.
+pub struct Noted {
+    pub cache: Cache,
+    /// Which common entries went since the fork; `None` where nobody noted it.
+    pub fork: Option<Fork>,
+    /// Log time at the fork, in milliseconds; 0 where the log does not reach back to it.
+    pub fork_ms: u64,
+}
+
+impl StoredLogCopy {
+    /// The log of a data folder. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn of_folder(lineage: Lineage, log: LogStore, snapshot: Option<SnapshotFile>) -> io::Result<Self> {
+        let (terms, last_index) = stored_terms(&log, snapshot.as_ref())?;
+        let committed = log.state().committed.map(|bytes| committed_index(&bytes)).transpose()?;
+        let committed_index = committed.unwrap_or(0).max(snapshot.as_ref().map_or(0, |file| file.index));
+        Ok(Self { lineage, terms, last_index, committed_index, snapshot, log: Some(log) })
+    }
+
+    /// The log up to a backup.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn of_backup(file: SnapshotFile) -> io::Result<Self> {
+        let (lineage, terms) = snapshot_terms(&file)?;
+        let index = file.index;
+        Ok(Self {
+            lineage,
+            terms,
+            last_index: index,
+            committed_index: index,
+            snapshot: Some(file),
+            log: None,
+        })
+    }
+
+    /// Index of the last entry in its snapshot; 0 without one.
+    pub fn snapshot_index(&self) -> u64 {
+        self.snapshot.as_ref().map_or(0, |file| file.index)
+    }
+
+    /// For finding where two logs part.
+    pub fn position(&self) -> Position<'_> {
+        Position { lineage: &self.lineage, terms: &self.terms, last_index: self.last_index }
+    }
+
+    /// The state after the entry `until`. From the fork on it is noted which common entries go, if the log reaches back to
+    /// there, or if the state did so all along. `shared` is how many histories both sides have. Blocks.
+    ///
+    /// # Errors
+    /// The log or the snapshot cannot be read.
+    pub fn replay(&self, fork_index: u64, shared: usize, until: u64) -> io::Result<Noted> {
+        let last_shared = shared.checked_sub(1).and_then(|last| self.lineage.histories().get(last));
+        let left = last_shared.map(|history| history.id.as_str()).unwrap_or_default();
+        let mut replay = match &self.snapshot {
+            Some(file) => {
+                let cache = Cache::restore(file.body())
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                Replay::from_snapshot(cache)
+            }
+            None => Replay::from_nothing(),
+        };
+        let pristine_until = self.pristine_until(fork_index, shared);
+        let mut fork_ms = 0;
+        let mut note_from_here = |replay: &mut Replay| {
+            let cache = replay.cache_mut();
+            if cache.index() <= pristine_until && cache.fork(left).is_none() {
+                fork_ms = cache.now_ms();
+                cache.open_fork(left);
+            }
+        };
+        let mut next = replay.cache().index() + 1;
+        if next > pristine_until {
+            note_from_here(&mut replay);
+        }
+        let log = self.log.as_ref().filter(|log| next < log.state().end());
+        if let Some(log) = log {
+            if log.state().first_index > next {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the log begins after its snapshot"));
+            }
+            let end = log.state().end().min(until.saturating_add(1));
+            while next < end {
+                for (index, bytes) in log.read(next, end, READ_BYTES).map_err(io::Error::other)? {
+                    if index > pristine_until {
+                        note_from_here(&mut replay);
+                    }
+                    replay.apply(Committed::from(decode_entry(bytes)?))?;
+                    next = index + 1;
+                }
+            }
+        }
+        // The other side may be the only one that went on.
+        note_from_here(&mut replay);
+        let mut cache = replay.into_cache();
+        cache.free_all_cleared();
+        // Notes from before or after the fork are no notes of this one.
+        let fork = cache.fork(left).filter(|fork| fork.limit <= pristine_until).cloned();
+        Ok(Noted { cache, fork, fork_ms })
+    }
+
+    /// The last index at which the state is still that at the fork.
+    fn pristine_until(&self, fork_index: u64, shared: usize) -> u64 {
+        match self.lineage.histories().get(shared) {
+            // A history that begins with the state at the fork, moved to an index of its own.
+            Some(own) if own.fork_index == fork_index => own.start_index,
+            _ => fork_index,
+        }
+    }
+}
+
+fn committed_index(bytes: &[u8]) -> io::Result<u64> {
+    let position: LogPosition = from_versioned("the committed id", super::log::LOG_ID_VERSION, bytes)?;
+    Ok(position.index)
+}
+
+impl Drop for StoredLogCopy {
+    fn drop(&mut self) {
+        if let Some(log) = self.log.take() {
+            log.close();
+        }
+    }
+}

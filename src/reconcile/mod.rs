@@ -1,0 +1,22 @@
+//! Bringing the changes of a side that went its own way back into the cluster.
+//!
+//! Two logs have the same entries up to the fork. From there on each key is compared three ways: as it was at the fork, as the
+//! cluster has it now, and as the other side has it. `view.rs` finds out what a side knows of a key, `verdict.rs` says what
+//! to do with it, `policy.rs` decides where both sides changed it, and `plan.rs` goes through all keys. Nothing here reads a
+//! clock or a disk, or changes either side: it makes proposals.
+
+mod admission;
+mod knowledge;
+mod plan;
+mod plan_file;
+mod policy;
+mod verdict;
+mod view;
+
+pub use admission::{Parting, Refusal, admit};
+pub use knowledge::{Entry, Fate, Knowledge, Lifetime};
+pub use plan::{Counts, PlanError, Proposal, plan};
+pub use plan_file::{KeyState, PlanFooter, PlanHeader, PlanLine, PlanWriter, SideHeader, Written, read_plan};
+pub use policy::{Change, Deletes, Policy, PrefixRule, Rule, Rules, Side};
+pub use verdict::{Action, Case, Guard, NotTheSame, Terms, Verdict, judge};
+pub use view::{Clock, View};

@@ -1,0 +1,120 @@
+//! Goes through the keys of both sides and says what to do with each.
+
+use super::knowledge::{Fate, Knowledge};
+use super::policy::{Rules, Side};
+use super::verdict::{Action, Case, NotTheSame, Terms, Verdict, judge};
+use super::view::View;
+use crate::cache::{Key, Scope, Stored};
+use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+/// A key and what is proposed for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    pub key: Key,
+    pub verdict: Verdict,
+    pub incoming: Knowledge,
+    pub live: Knowledge,
+}
+
+/// How many keys there were of each kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub cases: BTreeMap<Case, u64>,
+    /// Keys that incoming changed or removed since the fork.
+    pub changes: u64,
+    /// Proposals that do something.
+    pub proposed: u64,
+    /// Conflicts, by what became of them.
+    pub won_by_live: u64,
+    pub won_by_incoming: u64,
+    pub set_aside: u64,
+    pub undecided: u64,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError<E> {
+    #[error("{0:?}: {1}")]
+    NotTheSame(Key, NotTheSame),
+    /// A proposal was not taken.
+    #[error(transparent)]
+    Output(E),
+}
+
+/// Judges every key, in the order of keys, and hands on the proposals for those where something is to be done or lost. Then
+/// those for keys that neither side has and incoming removed.
+///
+/// `base_number` is the counter under a key at the fork, where it is known.
+///
+/// # Errors
+/// [`PlanError`]. What was handed on until then is worth nothing.
+pub fn plan<E>(
+    incoming: View<'_>,
+    live: View<'_>,
+    rules: &Rules,
+    base_number: impl Fn(&Key) -> Option<i64>,
+    mut each: impl FnMut(Proposal) -> Result<(), E>,
+) -> Result<Counts, PlanError<E>> {
+    let mut counts = Counts::default();
+    let mut settle = |key: Key, theirs: Knowledge, ours: Knowledge| {
+        let base_number = base_of(theirs).or_else(|| base_of(ours)).or_else(|| base_number(&key));
+        let rule = rules.of(key.as_str());
+        let terms = Terms { rule, remove_unknown: rules.remove_unknown, base_number };
+        let verdict =
+            judge(theirs, ours, terms).map_err(|error| PlanError::NotTheSame(key.clone(), error))?;
+        counts.count(theirs, &verdict);
+        if verdict.action == Action::Keep && verdict.loser.is_none() {
+            return Ok(());
+        }
+        each(Proposal { key, verdict, incoming: theirs, live: ours }).map_err(PlanError::Output)
+    };
+    let (mut theirs, mut ours) = (incoming.cache.all_stored().peekable(), live.cache.all_stored().peekable());
+    loop {
+        let order = match (theirs.peek(), ours.peek()) {
+            (Some(left), Some(right)) => left.record.key_bytes().cmp(right.record.key_bytes()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => break,
+        };
+        let left: Option<Stored> = if order == Ordering::Greater { None } else { theirs.next() };
+        let right: Option<Stored> = if order == Ordering::Less { None } else { ours.next() };
+        let Some(key) = left.as_ref().or(right.as_ref()).map(|stored| stored.record.to_key()) else { break };
+        let known = |view: &View<'_>, stored: Option<&Stored>| match stored {
+            Some(stored) => view.of_entry(stored),
+            None => view.of(key.as_str()),
+        };
+        let (theirs, ours) = (known(&incoming, left.as_ref()), known(&live, right.as_ref()));
+        settle(key, theirs, ours)?;
+    }
+    for tombstone in incoming.cache.tombstones() {
+        let Scope::Key(key) = &tombstone.scope else { continue };
+        let has_entry = |view: &View<'_>| view.cache.stored(key.as_str()).is_some();
+        if tombstone.revision > incoming.fork_index && !has_entry(&incoming) && !has_entry(&live) {
+            settle(key.clone(), incoming.of(key.as_str()), live.of(key.as_str()))?;
+        }
+    }
+    Ok(counts)
+}
+
+/// The counter at the fork, if this side still has it.
+fn base_of(known: Knowledge) -> Option<i64> {
+    match known.fate {
+        Fate::Unchanged(entry) => entry.number,
+        _ => None,
+    }
+}
+
+impl Counts {
+    fn count(&mut self, incoming: Knowledge, verdict: &Verdict) {
+        *self.cases.entry(verdict.case).or_default() += 1;
+        let is_change = matches!(incoming.fate, Fate::Changed(_) | Fate::Deleted { .. } | Fate::Lost { .. });
+        self.changes += u64::from(is_change);
+        self.proposed += u64::from(!matches!(verdict.action, Action::Keep | Action::Decide));
+        self.undecided += u64::from(verdict.action == Action::Decide);
+        self.set_aside += u64::from(verdict.set_aside);
+        self.won_by_incoming += u64::from(verdict.loser == Some(Side::Live));
+        self.won_by_live += u64::from(verdict.loser == Some(Side::Incoming) && !verdict.set_aside);
+    }
+}

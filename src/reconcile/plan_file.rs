@@ -1,0 +1,267 @@
+//! A plan as a file that people can read: JSON, one object a line.
+//!
+//! The first line is a [`PlanHeader`], the last one a [`PlanFooter`], and between them is a [`PlanLine`] for each key for which
+//! something is to be done, decided or lost. The values are in it, so carrying it out needs nothing else. The hash over all
+//! lines is the plan's id: what a person has read is what is carried out.
+
+use super::knowledge::{Entry, Fate, Knowledge, Lifetime};
+use super::plan::{Counts, Proposal};
+use super::policy::{Rules, Side};
+use super::verdict::{Action, Case, Guard};
+use crate::cache::{Key, Stored};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use std::io::{self, BufRead, ErrorKind, Write};
+use xxhash_rust::xxh3::Xxh3;
+
+/// What a plan file begins with.
+const FORMAT: &str = "lockstep reconcile plan 1";
+
+/// Where a side comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SideHeader {
+    /// Folder, file or URL.
+    pub source: String,
+    /// Id and number of its history.
+    pub history: String,
+    pub number: u64,
+    /// Index of the last entry in the comparison.
+    pub index: u64,
+    /// Whether it noted which common keys went; else it may not know why a key is absent.
+    pub exact: bool,
+}
+
+/// What a plan compares, and by which rules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanHeader {
+    pub format: String,
+    /// Milliseconds since the Unix epoch.
+    pub created_at_ms: u64,
+    pub cluster_id: String,
+    /// The last index that both logs have.
+    pub fork_index: u64,
+    pub live: SideHeader,
+    pub incoming: SideHeader,
+    /// Entries of incoming's log that are not known to be committed, and are part of the comparison.
+    pub tail_entries: u64,
+    /// How much later incoming's clock is taken to be than live's, in milliseconds.
+    pub shift_ms: i64,
+    pub rules: Rules,
+}
+
+impl PlanHeader {
+    /// Fills in the format.
+    pub fn format() -> String {
+        FORMAT.to_owned()
+    }
+}
+
+/// A side's state of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum KeyState {
+    Unchanged(Written),
+    Changed(Written),
+    Deleted { stamp_ms: u64 },
+    Lost { stamp_ms: u64 },
+    Absent,
+    Unknown,
+}
+
+/// An entry in a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    pub revision: u64,
+    pub version: u64,
+    /// Log time of the last change, on live's scale.
+    pub stamp_ms: u64,
+    /// On live's scale; `None` never expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sliding_ms: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// The value, where it is text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// The value, where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_base64: Option<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// What is proposed for a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanLine {
+    pub key: Key,
+    pub case: Case,
+    pub action: Action,
+    pub guard: Guard,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loser: Option<Side>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub set_aside: bool,
+    pub live: KeyState,
+    pub incoming: KeyState,
+}
+
+/// The end of a plan: how many keys of each kind, and the hash of all lines before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanFooter {
+    pub counts: Counts,
+    pub plan_id: String,
+}
+
+impl Written {
+    fn of(entry: &Entry, stored: &Stored) -> Self {
+        let bytes = stored.record.bytes();
+        let text = std::str::from_utf8(bytes).ok().map(str::to_owned);
+        Self {
+            revision: entry.revision,
+            version: entry.version,
+            stamp_ms: entry.stamp_ms,
+            expires_at_ms: (entry.lifetime.expires_at_ms != Lifetime::NEVER_MS)
+                .then_some(entry.lifetime.expires_at_ms),
+            sliding_ms: entry.lifetime.sliding_ms,
+            content_type: stored.record.content_type().map(str::to_owned),
+            value_base64: text.is_none().then(|| STANDARD.encode(bytes)),
+            value: text,
+        }
+    }
+
+    /// The value's bytes.
+    ///
+    /// # Errors
+    /// The line has none, or they are not base64.
+    pub fn bytes(&self) -> io::Result<Vec<u8>> {
+        match (&self.value, &self.value_base64) {
+            (Some(text), None) => Ok(text.clone().into_bytes()),
+            (None, Some(encoded)) => STANDARD.decode(encoded).map_err(malformed),
+            _ => Err(malformed("a value is missing, or is there twice")),
+        }
+    }
+}
+
+impl KeyState {
+    fn of(known: Knowledge, stored: Option<&Stored>) -> Self {
+        match (known.fate, stored) {
+            (Fate::Unchanged(entry), Some(stored)) => Self::Unchanged(Written::of(&entry, stored)),
+            (Fate::Changed(entry), Some(stored)) => Self::Changed(Written::of(&entry, stored)),
+            (Fate::Deleted { stamp_ms }, _) => Self::Deleted { stamp_ms },
+            (Fate::Lost { stamp_ms }, _) => Self::Lost { stamp_ms },
+            (Fate::Unknown { .. }, _) => Self::Unknown,
+            (Fate::Absent | Fate::Unchanged(_) | Fate::Changed(_), _) => Self::Absent,
+        }
+    }
+
+    /// Its entry, if it has one.
+    pub fn written(&self) -> Option<&Written> {
+        match self {
+            Self::Unchanged(written) | Self::Changed(written) => Some(written),
+            _ => None,
+        }
+    }
+}
+
+impl PlanLine {
+    /// A proposal, with the values of both sides.
+    pub fn of(proposal: &Proposal, incoming: Option<&Stored>, live: Option<&Stored>) -> Self {
+        let verdict = proposal.verdict;
+        Self {
+            key: proposal.key.clone(),
+            case: verdict.case,
+            action: verdict.action,
+            guard: verdict.guard,
+            loser: verdict.loser,
+            set_aside: verdict.set_aside,
+            live: KeyState::of(proposal.live, live),
+            incoming: KeyState::of(proposal.incoming, incoming),
+        }
+    }
+}
+
+/// Writes a plan, line by line.
+pub struct PlanWriter<W> {
+    out: W,
+    hash: Xxh3,
+}
+
+impl<W: Write> PlanWriter<W> {
+    /// # Errors
+    /// Those of `out`.
+    pub fn new(out: W, header: &PlanHeader) -> io::Result<Self> {
+        let mut writer = Self { out, hash: Xxh3::new() };
+        writer.write(header)?;
+        Ok(writer)
+    }
+
+    fn write(&mut self, line: &impl Serialize) -> io::Result<()> {
+        let mut text = serde_json::to_vec(line).map_err(io::Error::other)?;
+        text.push(b'\n');
+        self.hash.update(&text);
+        self.out.write_all(&text)
+    }
+
+    /// # Errors
+    /// Those of the output.
+    pub fn line(&mut self, line: &PlanLine) -> io::Result<()> {
+        self.write(line)
+    }
+
+    /// Ends the plan. Returns the output and the plan's end.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn finish(mut self, counts: Counts) -> io::Result<(W, PlanFooter)> {
+        let footer = PlanFooter { counts, plan_id: id(&self.hash) };
+        self.write(&footer)?;
+        self.out.flush()?;
+        Ok((self.out, footer))
+    }
+}
+
+fn id(hash: &Xxh3) -> String {
+    format!("{:032x}", hash.digest128())
+}
+
+/// Reads a plan to its end, and hands on each line.
+///
+/// # Errors
+/// It is no plan, or it is cut short or changed; or what `each` says. Lines may have been handed on until then.
+pub fn read_plan(
+    mut source: impl BufRead,
+    mut each: impl FnMut(&PlanHeader, PlanLine) -> io::Result<()>,
+) -> io::Result<(PlanHeader, PlanFooter)> {
+    let mut hash = Xxh3::new();
+    let mut text = String::new();
+    source.read_line(&mut text)?;
+    let header: PlanHeader = serde_json::from_str(&text).map_err(malformed)?;
+    if header.format != FORMAT {
+        return Err(malformed(format!(
+            "it has the format {:?}, this program reads {FORMAT:?}",
+            header.format
+        )));
+    }
+    loop {
+        hash.update(text.as_bytes());
+        text.clear();
+        if source.read_line(&mut text)? == 0 {
+            return Err(malformed("the plan ends early"));
+        }
+        if let Ok(footer) = serde_json::from_str::<PlanFooter>(&text) {
+            let is_whole = footer.plan_id == id(&hash) && source.fill_buf()?.is_empty();
+            return if is_whole { Ok((header, footer)) } else { Err(malformed("the plan was changed")) };
+        }
+        each(&header, serde_json::from_str(&text).map_err(malformed)?)?;
+    }
+}
+
+fn malformed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, error)
+}

@@ -1,0 +1,124 @@
+//! Finds out what a side knows of a key: from its entries, its open fork, and the tombstones.
+
+use super::knowledge::{Entry, Fate, Knowledge, Lifetime};
+use crate::cache::{Cache, Fork, Stored};
+
+/// How the log time of a side is brought to that of the cluster.
+///
+/// Each log has a time of its own: it advances while no wall clock does, and may lead the wall clocks. Every time of a side is
+/// shifted by the same amount, so their order stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    /// What is added to the side's times, in milliseconds.
+    pub shift_ms: i64,
+    /// Log time of the cluster at the fork: no change since is older. 0 where it is not known.
+    pub fork_ms: u64,
+    /// Log time of the cluster now: no change is newer.
+    pub now_ms: u64,
+}
+
+impl Clock {
+    /// That of the cluster itself.
+    pub fn own(now_ms: u64) -> Self {
+        Self { shift_ms: 0, fork_ms: 0, now_ms }
+    }
+
+    fn shift(self, ms: u64) -> u64 {
+        ms.saturating_add_signed(self.shift_ms)
+    }
+
+    /// When something happened.
+    fn stamp(self, ms: u64) -> u64 {
+        self.shift(ms).max(self.fork_ms).min(self.now_ms)
+    }
+
+    /// A lifetime: never longer than it was when it was set.
+    fn lifetime(self, stored: &Stored) -> Lifetime {
+        let Some(expires_at_ms) = stored.expires_at_ms else { return Lifetime::FOREVER };
+        let granted = match stored.sliding_ms {
+            0 => expires_at_ms.saturating_sub(stored.modified_at_ms),
+            sliding => u64::from(sliding),
+        };
+        let latest = self.now_ms.saturating_add(granted);
+        Lifetime { expires_at_ms: self.shift(expires_at_ms).min(latest), sliding_ms: stored.sliding_ms }
+    }
+}
+
+/// A side's state, and how much of it both sides share. What clears removed must be freed: see [`Cache::free_all_cleared`].
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    pub cache: &'a Cache,
+    /// The last index of the log that both sides have.
+    pub fork_index: u64,
+    /// What the side has noted since; `None` if it has noted nothing.
+    pub fork: Option<&'a Fork>,
+    pub clock: Clock,
+}
+
+impl View<'_> {
+    /// What the side knows of a key.
+    pub fn of(&self, key: &str) -> Knowledge {
+        match self.cache.stored(key) {
+            Some(stored) => self.of_entry(&stored),
+            None => self.of_absence(key),
+        }
+    }
+
+    /// What it knows of a key that has an entry.
+    pub fn of_entry(&self, stored: &Stored) -> Knowledge {
+        let entry = Entry {
+            revision: stored.revision,
+            created_revision: stored.created_revision,
+            version: stored.version,
+            stamp_ms: self.clock.stamp(stored.modified_at_ms),
+            lifetime: self.clock.lifetime(stored),
+            hash: stored.record.hash(),
+            number: stored.counter(),
+        };
+        let is_changed = stored.revision > self.fork_index;
+        let is_expired = entry.lifetime.expires_at_ms <= self.clock.now_ms;
+        let fate = match (is_changed, is_expired) {
+            (false, false) => Fate::Unchanged(entry),
+            (false, true) => Fate::Absent,
+            (true, false) => Fate::Changed(entry),
+            (true, true) => Fate::Lost { stamp_ms: entry.stamp_ms },
+        };
+        let was_common = match self.fork {
+            _ if stored.created_revision <= self.fork_index => Some(true),
+            Some(fork) if fork.gone(stored.record.key()).is_some() => Some(true),
+            _ if self.is_exact() => Some(false),
+            _ => None,
+        };
+        Knowledge { fate, was_common }
+    }
+
+    /// Whether the side has noted all common entries that went.
+    pub fn is_exact(&self) -> bool {
+        self.fork.is_some_and(Fork::is_complete)
+    }
+
+    fn of_absence(&self, key: &str) -> Knowledge {
+        if let Some(gone) = self.fork.and_then(|fork| fork.gone(key)) {
+            let stamp_ms = self.clock.stamp(gone.at_ms);
+            let fate = match (gone.revision > self.fork_index, gone.removed) {
+                (false, _) => Fate::Absent,
+                (true, true) => Fate::Deleted { stamp_ms },
+                (true, false) => Fate::Lost { stamp_ms },
+            };
+            return Knowledge { fate, was_common: Some(true) };
+        }
+        if self.is_exact() {
+            return Knowledge { fate: Fate::Absent, was_common: Some(false) };
+        }
+        let removal = self.cache.tombstone(key).filter(|found| found.revision > self.fork_index);
+        if let Some(removal) = removal {
+            // It may have been of a key that only this side knew. Of a clear: the key may have been made again since, and lost.
+            let fate = Fate::Deleted { stamp_ms: self.clock.stamp(removal.at_ms) };
+            return Knowledge { fate, was_common: None };
+        }
+        let (forgotten_revision, forgotten_at_ms) = self.cache.forgotten_removals();
+        let is_forgotten = forgotten_revision > self.fork_index;
+        let forgotten_ms = if is_forgotten { self.clock.stamp(forgotten_at_ms) } else { self.clock.fork_ms };
+        Knowledge { fate: Fate::Unknown { forgotten_ms }, was_common: None }
+    }
+}
