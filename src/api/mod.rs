@@ -9,6 +9,7 @@ mod headers;
 mod kv;
 mod lineage;
 mod nodes;
+mod reconcile;
 mod samples;
 mod watch;
 
@@ -29,5 +30,9 @@ pub use kv::{
 };
 pub use lineage::LineageReport;
 pub use nodes::{NodeReport, NodeState, Nodes, ProtocolRange};
+pub use reconcile::{
+    ForkStatus, MergeChangeRequest, MergeEndRequest, MergeGuardRequest, MergeOpRequest, MergeStatus,
+    MergeStepAnswer, MergeStepRequest, MergeTimesRequest, Reconciliations,
+};
 pub use samples::{Columns, Samples};
 pub use watch::{LiveAnswer, LiveMessage, LiveRequest, Subscribe, WatchMessage, WireEvent};

@@ -2,7 +2,7 @@
 //! end.
 
 use super::limits::FEATURE_LEVEL_FIRST;
-use super::{CacheConfig, Key, Policy, Value};
+use super::{CacheConfig, Key, MergeStep, Policy, Value};
 use serde::{Deserialize, Serialize};
 
 /// What a log entry says beside its command.
@@ -50,6 +50,8 @@ pub enum Command {
     Tick,
     /// From here on all nodes apply the rules of this level. It never falls.
     RaiseFeatureLevel { level: u32 },
+    /// Brings in some changes of another side of a fork.
+    Merge(Box<MergeStep>),
 }
 
 /// One operation on one key.
@@ -80,7 +82,9 @@ impl Command {
             Self::One(op) => op.level(),
             Self::Batch(ops) => ops.iter().map(Op::level).max().unwrap_or(FEATURE_LEVEL_FIRST),
             Self::Configure(change) => change.policy.map_or(FEATURE_LEVEL_FIRST, Policy::level),
-            Self::Clear { .. } | Self::Tick | Self::RaiseFeatureLevel { .. } => FEATURE_LEVEL_FIRST,
+            Self::Clear { .. } | Self::Tick | Self::RaiseFeatureLevel { .. } | Self::Merge(_) => {
+                FEATURE_LEVEL_FIRST
+            }
         }
     }
 }

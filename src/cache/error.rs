@@ -4,8 +4,8 @@
 
 use super::limits::{
     BATCH_OPS_MAX, BATCH_OUTCOME_BYTES_MAX, CAPACITY_ENTRIES_MAX, CONDITION_REVISIONS_MAX,
-    CONTENT_TYPE_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, SLIDING_TTL_MS_MAX, TOUCH_INTERVAL_MS,
-    TOUCHES_MAX, TTL_MS_MAX, TTL_MS_MIN, VALUE_BYTES_MAX,
+    CONTENT_TYPE_BYTES_MAX, HISTORY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, SLIDING_TTL_MS_MAX,
+    TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX, TTL_MS_MIN, VALUE_BYTES_MAX,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,12 @@ pub enum CommandError {
          it, `lockstep upgrade finish` raises the level"
     )]
     FeatureLevel { needed: u32, kept: u32 },
+    /// A merge's steps are applied in order, each once.
+    #[error("{}", match ended { true => "the merge has ended".to_owned(), false => format!("step {next} of the merge is due") })]
+    MergeOutOfTurn { next: u64, ended: bool },
+    /// One merge at a time.
+    #[error("another merge has not ended")]
+    AnotherMerge,
 }
 
 /// What is wrong with a batch. Numbers are persisted: one is never given to another fault.
@@ -94,10 +100,12 @@ pub enum InvalidField {
     DefaultTtl = 10,
     TouchInterval = 11,
     TouchMaxPerFlush = 12,
+    /// The id of a merge, or of its history.
+    Merge = 13,
 }
 
 impl InvalidField {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Ttl,
         Self::Value,
         Self::ContentType,
@@ -111,6 +119,7 @@ impl InvalidField {
         Self::DefaultTtl,
         Self::TouchInterval,
         Self::TouchMaxPerFlush,
+        Self::Merge,
     ];
 
     /// As it is called in requests and settings.
@@ -129,6 +138,7 @@ impl InvalidField {
             Self::DefaultTtl => "default_ttl_ms",
             Self::TouchInterval => "touch.interval_ms",
             Self::TouchMaxPerFlush => "touch.max_per_flush",
+            Self::Merge => "merge",
         }
     }
 
@@ -156,6 +166,9 @@ impl InvalidField {
                 format!("it is {low} to {high} milliseconds")
             }
             Self::TouchMaxPerFlush => format!("it is 1 to {TOUCHES_MAX}"),
+            Self::Merge => format!(
+                "the ids of a merge and of its history have 1 to {HISTORY_BYTES_MAX} bytes, and stay the same"
+            ),
         }
     }
 

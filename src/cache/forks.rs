@@ -171,6 +171,11 @@ impl Forks {
         self.0.iter()
     }
 
+    /// Forgets what was noted for a history.
+    pub fn close(&mut self, history: &str) {
+        self.0.retain(|fork| fork.history != history);
+    }
+
     pub fn memory(&self) -> u64 {
         self.0.iter().map(Fork::memory).sum()
     }

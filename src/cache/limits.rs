@@ -34,7 +34,9 @@ pub const TOMBSTONES_MAX: usize = 65_536;
 /// Most forks that are open at a time, and most keys that each notes. What goes beyond is counted, not noted.
 pub const FORKS_MAX: usize = 16;
 pub const GONE_MAX: usize = 1 << 20;
-/// Longest id of a history, in bytes.
+/// Most merges that are remembered; the oldest are dropped first.
+pub const MERGES_MAX: usize = 64;
+/// Longest id of a history or a merge, in bytes.
 pub const HISTORY_BYTES_MAX: usize = 64;
 /// Most entries that one log entry may expire, and most that it may evict: the rest waits for the next log entry, so that
 /// no single `apply` takes long. (Room for what a log entry itself stores is always made at once.)

@@ -1,7 +1,7 @@
 //! What `apply` returns: outcomes and events. Outcomes are stored with idempotency keys, so new variants are only
 //! ever added at the end.
 
-use super::{CacheConfig, CommandError, Found, Key, Record};
+use super::{CacheConfig, CommandError, Found, Key, MergeResult, Record};
 use serde::{Deserialize, Serialize};
 
 /// What applying one log entry did.
@@ -43,6 +43,8 @@ pub enum Outcome {
     Ticked,
     /// The feature level now.
     FeatureLevel(u32),
+    /// What became of each operation of a merge's step.
+    Merged { revision: u64, results: Vec<MergeResult> },
 }
 
 /// One visible change, for watchers. The revision of all events of an `apply` is its index. A deadline that reads have

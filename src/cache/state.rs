@@ -9,6 +9,7 @@ use super::limits::{
     TTL_MS_MAX, TTL_MS_MIN,
 };
 use super::memory::CacheMemory;
+use super::merge::{Merge, Merges};
 use super::store::Store;
 use super::tombstones::Tombstones;
 use super::{CacheConfig, EntryId, Found, Key, Stats, Tombstone, TouchConfig};
@@ -23,6 +24,7 @@ pub struct Cache {
     pub(super) tombstones: Tombstones,
     pub(super) dedup: DedupTable,
     pub(super) forks: Forks,
+    pub(super) merges: Merges,
     pub(super) stats: Stats,
     pub(super) feature_level: u32,
     /// Most cleared entries that one log entry frees: the same on all nodes, and in no snapshot.
@@ -106,6 +108,7 @@ impl Cache {
             tombstones: Tombstones::default(),
             dedup: DedupTable::default(),
             forks: Forks::default(),
+            merges: Merges::default(),
             stats: Stats::default(),
             feature_level: FEATURE_LEVEL_FIRST,
             free_per_apply_max: FREE_PER_APPLY_MAX,
@@ -238,6 +241,16 @@ impl Cache {
         self.forks.open(Fork::new(history.to_owned(), self.index))
     }
 
+    /// The newest merges, in the order in which they began.
+    pub fn merges(&self) -> &[Merge] {
+        self.merges.all()
+    }
+
+    /// The open forks, in the order in which they were opened.
+    pub fn forks(&self) -> impl ExactSizeIterator<Item = &Fork> {
+        self.forks.iter()
+    }
+
     /// What is noted since the fork to a history.
     pub fn fork(&self, history: &str) -> Option<&Fork> {
         self.forks.get(history)
@@ -364,6 +377,7 @@ impl Cache {
         let [tombstones_first, tombstones_next, tombstones_low, tombstones_high, forgotten, forgotten_ms] =
             tombstones;
         let [forks_low, forks_high] = forks;
+        let [merges_low, merges_high] = self.merges.words();
         let [dedup_first, dedup_next, dedup_low, dedup_high] = dedup;
         let [policies_low, policies_high] = policies;
         let [clears_low, clears_high] = clears;
@@ -403,6 +417,8 @@ impl Cache {
             dedup_high,
             forks_low,
             forks_high,
+            merges_low,
+            merges_high,
         ]))
     }
 }

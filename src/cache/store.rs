@@ -230,6 +230,16 @@ impl Store {
         self.written.push((slot, after, Admission::Rewritten));
     }
 
+    /// Sets when an entry was changed, and how often since it was created.
+    pub fn set_times(&mut self, slot: u32, modified_at_ms: u64, version: u32) {
+        self.slab.set_history(slot, |entry| {
+            entry.modified_at_ms = modified_at_ms.into();
+            // It is no younger than its last change.
+            entry.created_at_ms = entry.created_at_ms.get().min(modified_at_ms).into();
+            entry.version = version;
+        });
+    }
+
     /// Changes the lifetime of an entry, which is a use of it.
     pub fn change_lifetime(&mut self, slot: u32, lifetime: Lifetime, revision: u64, now_ms: u64) {
         self.change_history(slot, lifetime, |entry| entry.changed(revision, now_ms));

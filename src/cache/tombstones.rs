@@ -143,8 +143,9 @@ impl Tombstones {
     fn drop_oldest(&mut self) {
         let Some((number, tombstone)) = self.queue.pop() else { return };
         self.sum.subtract(hash(number, &tombstone));
-        // Revisions and log time rise along the queue.
-        self.forgotten = Forgotten { revision: tombstone.revision, at_ms: tombstone.at_ms };
+        // Revisions rise along the queue. Log time need not: a merge leaves tombstones of its other side's time.
+        let at_ms = self.forgotten.at_ms.max(tombstone.at_ms);
+        self.forgotten = Forgotten { revision: tombstone.revision, at_ms };
         match &tombstone.scope {
             Scope::Key(key) => {
                 self.keys.remove(key);

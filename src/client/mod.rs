@@ -5,6 +5,7 @@ mod bounded;
 mod error;
 mod http;
 mod kv;
+mod reconcile;
 mod watch;
 
 pub use bootstrap::{join, node_infos};

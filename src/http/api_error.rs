@@ -85,7 +85,10 @@ impl From<SessionError> for ApiError {
                 | CommandError::NotANumber { op }
                 | CommandError::Overflow { op }
                 | CommandError::InvalidBatch { op, .. } => problem.op = op,
-                CommandError::IdempotencyKeyReused | CommandError::FeatureLevel { .. } => {}
+                CommandError::IdempotencyKeyReused
+                | CommandError::FeatureLevel { .. }
+                | CommandError::MergeOutOfTurn { .. }
+                | CommandError::AnotherMerge => {}
             }
         }
         Self { problem: Box::new(problem), headers }

@@ -35,6 +35,7 @@ mod not_found;
 mod openapi;
 mod origin;
 mod probe_connections;
+mod reconcile;
 mod response_headers;
 mod routes;
 mod samples;

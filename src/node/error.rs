@@ -80,9 +80,11 @@ fn refusal_code(error: &CommandError) -> ErrorCode {
             | InvalidField::DefaultTtl
             | InvalidField::TouchInterval
             | InvalidField::TouchMaxPerFlush => ErrorCode::InvalidConfig,
+            InvalidField::Merge => ErrorCode::InvalidBody,
         },
         CommandError::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
         CommandError::FeatureLevel { .. } => ErrorCode::FeatureLevel,
+        CommandError::MergeOutOfTurn { .. } | CommandError::AnotherMerge => ErrorCode::Conflict,
     }
 }
 

@@ -104,7 +104,11 @@ fn check(inner: &Inner, body: &[u8]) -> Result<(), String> {
         return Err(format!("the leader does not keep feature level {needed} yet"));
     }
     match envelope.command {
-        Command::One(_) | Command::Batch(_) | Command::Clear { .. } | Command::Configure(_) => Ok(()),
+        Command::One(_)
+        | Command::Batch(_)
+        | Command::Clear { .. }
+        | Command::Configure(_)
+        | Command::Merge(_) => Ok(()),
         Command::Tick | Command::RaiseFeatureLevel { .. } => {
             Err("only the leader itself proposes this kind of command".into())
         }

@@ -11,7 +11,7 @@ use super::start::Node;
 use super::watch::{Watch, WatchItem};
 use super::write::{WriteRequest, Written};
 use super::{ChangeSet, Operation};
-use crate::api::{Consistency, Leader, LineageReport};
+use crate::api::{Consistency, Leader, LineageReport, Reconciliations};
 use crate::cache::{Cache, CacheConfig, Event, Found, Key, KeyDetails, KeyInfo, Listed, Seen};
 use crate::lineage::Lineage;
 use crate::peer::NodeId;
@@ -253,6 +253,18 @@ impl Session {
     /// [`SessionError`].
     pub async fn config(&self) -> Result<ReadAt<CacheConfig>, SessionError> {
         self.read(|cache| cache.config().clone()).await
+    }
+
+    /// The newest merges, and the open forks.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn reconciliations(&self) -> Result<ReadAt<Reconciliations>, SessionError> {
+        self.read(|cache| Reconciliations {
+            merges: cache.merges().iter().map(Into::into).collect(),
+            forks: cache.forks().map(Into::into).collect(),
+        })
+        .await
     }
 
     /// Waits until a read would be answered, and returns the index that this node has applied then.

@@ -50,6 +50,8 @@ pub struct View<'a> {
     pub cache: &'a Cache,
     /// The last index of the log that both sides have.
     pub fork_index: u64,
+    /// What the side did up to this index has been brought in before, or was decided against; 0 if nothing was.
+    pub decided_until: u64,
     /// What the side has noted since; `None` if it has noted nothing.
     pub fork: Option<&'a Fork>,
     pub clock: Clock,
@@ -78,6 +80,7 @@ impl View<'_> {
         let is_changed = stored.revision > self.fork_index;
         let is_expired = entry.lifetime.expires_at_ms <= self.clock.now_ms;
         let fate = match (is_changed, is_expired) {
+            _ if is_changed && self.is_decided(stored.revision) => Fate::Absent,
             (false, false) => Fate::Unchanged(entry),
             (false, true) => Fate::Absent,
             (true, false) => Fate::Changed(entry),
@@ -92,6 +95,10 @@ impl View<'_> {
         Knowledge { fate, was_common }
     }
 
+    fn is_decided(&self, revision: u64) -> bool {
+        revision > self.fork_index && revision <= self.decided_until
+    }
+
     /// Whether the side has noted all common entries that went.
     pub fn is_exact(&self) -> bool {
         self.fork.is_some_and(Fork::is_complete)
@@ -101,6 +108,7 @@ impl View<'_> {
         if let Some(gone) = self.fork.and_then(|fork| fork.gone(key)) {
             let stamp_ms = self.clock.stamp(gone.at_ms);
             let fate = match (gone.revision > self.fork_index, gone.removed) {
+                _ if self.is_decided(gone.revision) => Fate::Absent,
                 (false, _) => Fate::Absent,
                 (true, true) => Fate::Deleted { stamp_ms },
                 (true, false) => Fate::Lost { stamp_ms },
@@ -111,7 +119,7 @@ impl View<'_> {
             return Knowledge { fate: Fate::Absent, was_common: Some(false) };
         }
         let removal = self.cache.tombstone(key).filter(|found| found.revision > self.fork_index);
-        if let Some(removal) = removal {
+        if let Some(removal) = removal.filter(|removal| !self.is_decided(removal.revision)) {
             // It may have been of a key that only this side knew. Of a clear: the key may have been made again since, and lost.
             let fate = Fate::Deleted { stamp_ms: self.clock.stamp(removal.at_ms) };
             return Knowledge { fate, was_common: None };

@@ -284,6 +284,7 @@ fn show_outcome(outcome: &Outcome) -> String {
         Outcome::Configured(config) => format!("configured {}", show_config(config)),
         Outcome::Ticked => "ticked".into(),
         Outcome::FeatureLevel(level) => format!("feature level {level}"),
+        Outcome::Merged { revision, results } => format!("merged {results:?} revision={revision}"),
     }
 }
 
@@ -352,7 +353,10 @@ fn show_position(error: &CommandError) -> String {
         | CommandError::Overflow { op }
         | CommandError::InvalidBatch { op, .. }
         | CommandError::Invalid { op, .. } => *op,
-        CommandError::IdempotencyKeyReused | CommandError::FeatureLevel { .. } => None,
+        CommandError::IdempotencyKeyReused
+        | CommandError::FeatureLevel { .. }
+        | CommandError::MergeOutOfTurn { .. }
+        | CommandError::AnotherMerge => None,
     };
     op.map_or(String::new(), |op| format!(" op={op}"))
 }

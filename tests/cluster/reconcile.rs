@@ -136,3 +136,81 @@ async fn conflicts_wait_and_pointless_plans_are_refused() {
     assert_ne!(code, 0, "{error}");
     assert!(!Path::new(&out("behind")).exists() && !Path::new(&out("none")).exists());
 }
+
+/// The lines of a file of JSON lines.
+fn json_lines(path: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).expect("the file");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_carried_out_once_and_nothing_is_lost_in_silence() {
+    let Sides { cluster, restored } = apart().await;
+    let old = cluster.nodes[0].data_dir.to_str().unwrap().to_owned();
+    let plan = cluster.dir.path().join("plan").to_str().unwrap().to_owned();
+    let url = restored.http.clone();
+    let (code, _, error) = run(&["reconcile", "plan", "--from", &old, "--out", &plan, "--url", &url]);
+    assert_eq!(code, 0, "{error}");
+    // A client is faster.
+    cluster.put_surely(&restored, "there", "newest").await;
+    let (losers, applied) = (format!("{plan}.losers.jsonl"), format!("{plan}.applied.jsonl"));
+    let apply = || run(&["reconcile", "apply", &plan, "--url", &url, "--json"]);
+    for round in 0..2 {
+        let (code, text, error) = apply();
+        assert_eq!(code, 0, "{error}");
+        let told: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(
+            (&told["done"], &told["changed"], &told["lost"]),
+            (&2.into(), &1.into(), &3.into()),
+            "{round}: {told}"
+        );
+        let mut lost: Vec<(String, String)> = Vec::new();
+        for line in json_lines(&losers) {
+            lost.push((line["key"].as_str().unwrap().into(), line["why"].as_str().unwrap().into()));
+            assert_eq!(line["value"], "there", "{line}");
+        }
+        lost.sort();
+        let expected = [("both", "live_won"), ("gone-here", "live_won"), ("there", "changed_meanwhile")];
+        assert_eq!(lost, expected.map(|(key, why)| (key.to_owned(), why.to_owned())), "{round}");
+        assert_eq!(json_lines(&applied).len(), 3, "{round}");
+    }
+    let now = async |key: &str| cluster.get(&restored, key).await;
+    assert_eq!(now("both").await, Ok("here".into()));
+    assert_eq!(now("new-there").await, Ok("there".into()));
+    assert_eq!(now("there").await, Ok("newest".into()));
+    assert_eq!((now("gone-there").await, now("gone-here").await), (Err(404), Err(404)));
+    assert_eq!(now("untouched").await, Ok("base".into()));
+
+    // The same folder has nothing more to bring in.
+    let again = format!("{plan}-again");
+    let (code, text, error) =
+        run(&["reconcile", "plan", "--from", &old, "--out", &again, "--url", &url, "--json"]);
+    assert_eq!(code, 0, "{error}");
+    let told: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((&told["counts"]["changes"], &told["counts"]["proposed"]), (&0.into(), &0.into()), "{told}");
+    let (_, text, _) = run(&["reconcile", "status", "--url", &url]);
+    assert!(text.contains("ended") && !text.contains("fork to history"), "{text}");
+
+    // Somebody wants the loser after all.
+    let (code, text, error) = run(&["reconcile", "restore-loser", &losers, "both", "--url", &url]);
+    assert_eq!(code, 0, "{text}{error}");
+    assert_eq!(now("both").await, Ok("there".into()));
+    assert_eq!(run(&["reconcile", "restore-loser", &losers, "untouched", "--url", &url]).0, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_is_forgotten_on_request() {
+    let Sides { cluster, restored } = apart().await;
+    let (_, text, _) = run(&["reconcile", "status", "--url", &restored.http, "--json"]);
+    let told: Value = serde_json::from_str(&text).expect("JSON");
+    let fork = told["forks"][0].clone();
+    assert_eq!((&fork["noted"], &fork["complete"]), (&1.into(), &true.into()), "{told}");
+    let history = fork["history"].as_str().unwrap();
+    let (code, _, error) = run(&["reconcile", "forget", history, "--url", &restored.http]);
+    assert_eq!(code, 0, "{error}");
+    assert_ne!(run(&["reconcile", "forget", history, "--url", &restored.http]).0, 0);
+    let (_, text, _) = run(&["reconcile", "status", "--url", &restored.http, "--json"]);
+    let told: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(told["forks"], serde_json::json!([]));
+    drop(cluster);
+}

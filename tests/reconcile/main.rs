@@ -7,3 +7,4 @@ mod algebra;
 mod cases;
 mod exhaustive;
 mod oracle;
+mod steps;

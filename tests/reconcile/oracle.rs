@@ -138,7 +138,13 @@ impl Branch {
     /// The side, seen through what it knows itself.
     pub fn view(&self, now_ms: u64) -> View<'_> {
         let clock = Clock { shift_ms: 0, fork_ms: 1, now_ms };
-        View { cache: &self.cache, fork_index: self.fork_index, fork: self.cache.fork(FORK), clock }
+        View {
+            cache: &self.cache,
+            fork_index: self.fork_index,
+            decided_until: 0,
+            fork: self.cache.fork(FORK),
+            clock,
+        }
     }
 
     /// What the side knows of a key.

@@ -88,7 +88,9 @@ impl Cache {
             CheckedOp::Store { key, slot, record, lifetime, kind } => {
                 self.perform_store(&key, slot, record, lifetime, kind, events)
             }
-            CheckedOp::Remove { key, slot, previous } => self.perform_remove(key, slot, previous, events),
+            CheckedOp::Remove { key, slot, previous } => {
+                self.perform_remove(key, slot, previous, self.now_ms, events)
+            }
             CheckedOp::SetLifetime { key, slot, lifetime } => {
                 self.perform_set_lifetime(key, slot, lifetime, events)
             }
@@ -140,11 +142,19 @@ impl Cache {
         }
     }
 
-    fn perform_remove(&mut self, key: Key, slot: u32, previous: bool, events: &mut Vec<Event>) -> Outcome {
+    /// Removes an entry; its tombstone gets the log time `at_ms`.
+    pub(super) fn perform_remove(
+        &mut self,
+        key: Key,
+        slot: u32,
+        previous: bool,
+        at_ms: u64,
+        events: &mut Vec<Event>,
+    ) -> Outcome {
         let Some(entry) = self.store.remove(slot) else { return Outcome::NotFound };
         let previous = previous.then(|| entry.found());
         self.stats.deletes += 1;
-        let (revision, at_ms) = (self.index, self.now_ms);
+        let revision = self.index;
         let is_cleared = self.store.pending_clears().may_have(entry.record.key_bytes());
         self.forks.note_removed(&entry, is_cleared, revision, at_ms);
         self.tombstones.add(Tombstone { scope: Scope::Key(key.clone()), revision, at_ms });

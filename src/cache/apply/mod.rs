@@ -16,6 +16,7 @@ mod expire;
 mod get;
 mod incr;
 mod maintenance;
+mod merge;
 mod persist;
 mod put;
 mod raise_feature_level;
@@ -69,8 +70,13 @@ impl Cache {
         self.stats.refused += u64::from(outcome.is_err());
         self.evict_surplus(before, &mut events);
         self.store.finish();
-        // A full cache is a passing state: a retry may succeed, so this refusal is not stored.
-        let may_pass = matches!(outcome, Err(CommandError::CacheFull { .. }));
+        // These are passing states: a retry may succeed, so the refusal is not stored.
+        let may_pass = matches!(
+            outcome,
+            Err(CommandError::CacheFull { .. }
+                | CommandError::MergeOutOfTurn { .. }
+                | CommandError::AnotherMerge)
+        );
         if let Some(ticket) = ticket.filter(|_| !may_pass) {
             self.dedup.insert(ticket.entry(self.now_ms, &outcome));
         }
@@ -85,6 +91,7 @@ impl Cache {
             Command::Configure(change) => self.configure(&change, events),
             Command::Tick => Ok(Outcome::Ticked),
             Command::RaiseFeatureLevel { level } => self.raise_feature_level(level),
+            Command::Merge(step) => self.merge(*step, events),
         }
     }
 

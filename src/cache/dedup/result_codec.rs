@@ -4,7 +4,7 @@
 use crate::cache::codec::{DecodeError, Decoder, put_bool, put_bytes, put_option, put_u8, put_u32, put_u64};
 use crate::cache::limits::{BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::cache::outcome::CommandResult;
-use crate::cache::{BatchFault, CacheConfig, CommandError, Found, InvalidField, Outcome, Value};
+use crate::cache::{BatchFault, CacheConfig, CommandError, Found, InvalidField, MergeResult, Outcome, Value};
 use std::io::{Read, Result, Write};
 
 pub(super) fn encode(result: &CommandResult, out: &mut impl Write) -> Result<()> {
@@ -89,6 +89,12 @@ fn put_single(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
             put_u8(out, 11)?;
             put_u32(out, *level)
         }
+        Outcome::Merged { revision, results } => {
+            put_u8(out, 12)?;
+            put_u64(out, *revision)?;
+            put_u32(out, results.len() as u32)?;
+            results.iter().try_for_each(|result| put_u8(out, result.number()))
+        }
     }
 }
 
@@ -123,6 +129,15 @@ fn single(source: &mut Decoder<impl Read>, tag: u8) -> std::result::Result<Outco
         9 => Outcome::Configured(CacheConfig::decode(source)?),
         10 => Outcome::Ticked,
         11 => Outcome::FeatureLevel(source.u32()?),
+        12 => {
+            let revision = source.u64()?;
+            let mut results = Vec::new();
+            for _ in 0..source.length(BATCH_OPS_MAX)? {
+                let unknown = DecodeError::Damaged("a result of a merge has an unknown number");
+                results.push(MergeResult::from_number(source.u8()?).ok_or(unknown)?);
+            }
+            Outcome::Merged { revision, results }
+        }
         _ => return Err(DecodeError::Damaged("an outcome has an unknown tag")),
     })
 }
@@ -190,6 +205,12 @@ fn put_error(out: &mut impl Write, error: &CommandError) -> Result<()> {
             put_u32(out, *needed)?;
             put_u32(out, *kept)
         }
+        CommandError::MergeOutOfTurn { next, ended } => {
+            head(9, &None)?;
+            put_u64(out, *next)?;
+            put_bool(out, *ended)
+        }
+        CommandError::AnotherMerge => head(10, &None),
     }
 }
 
@@ -215,6 +236,8 @@ fn error(source: &mut Decoder<impl Read>) -> std::result::Result<CommandError, D
         },
         7 => CommandError::IdempotencyKeyReused,
         8 => CommandError::FeatureLevel { needed: source.u32()?, kept: source.u32()? },
+        9 => CommandError::MergeOutOfTurn { next: source.u64()?, ended: source.bool()? },
+        10 => CommandError::AnotherMerge,
         _ => return Err(DecodeError::Damaged("a refusal has an unknown tag")),
     })
 }

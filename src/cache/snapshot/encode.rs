@@ -4,6 +4,7 @@ use super::{MAGIC, SnapshotView, VERSION};
 use crate::cache::codec::{put_bool, put_bytes, put_option, put_u8, put_u32, put_u64, put_u128};
 use crate::cache::entry::Entry;
 use crate::cache::forks::Gone;
+use crate::cache::merge::Merge;
 use crate::cache::pending_clears::Clear;
 use crate::cache::slab::Slot;
 use crate::cache::tombstones::{Scope, Tombstone};
@@ -52,6 +53,8 @@ impl SnapshotView {
             put_u64(&mut out, fork.omitted())?;
             fork.queue().encode(&mut out, put_gone)?;
         }
+        put_u32(&mut out, self.merges.len() as u32)?;
+        self.merges.iter().try_for_each(|merge| put_merge(&mut out, merge))?;
         out.flush()
     }
 
@@ -94,6 +97,18 @@ fn put_entry(out: &mut impl Write, entry: &Entry) -> Result<()> {
     put_u32(out, entry.sliding_ms)?;
     put_u64(out, entry.recency.get())?;
     put_u64(out, entry.rank.get())
+}
+
+fn put_merge(out: &mut impl Write, merge: &Merge) -> Result<()> {
+    put_bytes(out, merge.id.as_bytes())?;
+    put_bytes(out, merge.history.as_bytes())?;
+    put_u64(out, merge.next_step)?;
+    let (end, up_to) = merge.end_words();
+    put_u64(out, end)?;
+    put_u64(out, up_to)?;
+    merge.results.iter().try_for_each(|&count| put_u64(out, count))?;
+    put_u32(out, merge.last_results.len() as u32)?;
+    merge.last_results.iter().try_for_each(|result| put_u8(out, result.number()))
 }
 
 fn put_gone<W: Write>(out: &mut W, gone: &Gone) -> Result<()> {

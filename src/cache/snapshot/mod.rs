@@ -4,7 +4,7 @@
 //! goes on. [`Cache::restore`] is the way back; it refuses bytes that are not exactly what was encoded.
 //!
 //! The format, in this order: magic, version, digest, scalars, slots by number, free list, pending clears,
-//! the state of each eviction policy, tombstones, deduplicated results, open forks. `codec.rs` has the encoding of numbers and texts.
+//! the state of each eviction policy, tombstones, deduplicated results, open forks, merges. `codec.rs` has the encoding of numbers and texts.
 
 mod encode;
 mod restore;
@@ -14,6 +14,7 @@ use super::dedup::DedupEntry;
 use super::eviction::PolicyStates;
 use super::forks::Forks;
 use super::limits::FEATURE_LEVEL;
+use super::merge::Merge;
 use super::numbered_queue::NumberedQueue;
 use super::pending_clears::Clear;
 use super::slab::Slab;
@@ -41,6 +42,7 @@ pub struct SnapshotView {
     forgotten: Forgotten,
     dedup: NumberedQueue<DedupEntry>,
     forks: Forks,
+    merges: Vec<Merge>,
 }
 
 impl Cache {
@@ -67,6 +69,7 @@ impl SnapshotView {
             forgotten: cache.tombstones.forgotten(),
             dedup: cache.dedup.queue().clone(),
             forks: cache.forks.clone(),
+            merges: cache.merges.all().to_vec(),
         }
     }
 

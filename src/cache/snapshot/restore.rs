@@ -8,10 +8,11 @@ use crate::cache::entry::{DEADLINE_MAX_MS, Entry, Lifetime};
 use crate::cache::eviction::PolicySet;
 use crate::cache::forks::{Fork, Forks, Gone};
 use crate::cache::limits::{
-    CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, FEATURE_LEVEL_FIRST, FORKS_MAX,
-    FREE_PER_APPLY_MAX, GONE_MAX, HISTORY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX,
+    BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, FEATURE_LEVEL_FIRST, FORKS_MAX,
+    FREE_PER_APPLY_MAX, GONE_MAX, HISTORY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, MERGES_MAX,
     TOMBSTONES_MAX, VALUE_BYTES_MAX,
 };
+use crate::cache::merge::{Merge, MergeResult, Merges};
 use crate::cache::numbered_queue::NumberedQueue;
 use crate::cache::pending_clears::Clear;
 use crate::cache::record::Record;
@@ -64,6 +65,7 @@ impl Cache {
             .ok_or(RestoreError::Damaged("a key has two tombstones"))?;
         let dedup = DedupTable::restore(NumberedQueue::decode(source, DEDUP_RESULTS_MAX, dedup_entry)?);
         let forks = forks(source)?;
+        let merges = merges(source)?;
         source.end()?;
 
         let free_per_apply_max = FREE_PER_APPLY_MAX;
@@ -75,6 +77,7 @@ impl Cache {
             tombstones,
             dedup,
             forks,
+            merges,
             stats,
             feature_level,
             free_per_apply_max,
@@ -207,4 +210,24 @@ fn forks<R: Read>(source: &mut Decoder<R>) -> Result<Forks> {
 fn gone<R: Read>(source: &mut Decoder<R>) -> Result<Gone> {
     let (key_hash, removed) = (source.u128()?, source.bool()?);
     Ok(Gone { key_hash, removed, revision: source.u64()?, at_ms: source.u64()? })
+}
+
+fn merges(source: &mut Decoder<impl Read>) -> Result<Merges> {
+    let damaged = || DecodeError::Damaged("the merges do not fit together");
+    let mut merges = Vec::new();
+    for _ in 0..source.length(MERGES_MAX)? {
+        let (id, history) = (source.text(HISTORY_BYTES_MAX)?, source.text(HISTORY_BYTES_MAX)?);
+        let next_step = source.u64()?;
+        let end = Merge::end_of_words(source.u64()?, source.u64()?).ok_or_else(damaged)?;
+        let mut results = [0; 4];
+        for count in &mut results {
+            *count = source.u64()?;
+        }
+        let mut last_results = Vec::new();
+        for _ in 0..source.length(BATCH_OPS_MAX)? {
+            last_results.push(MergeResult::from_number(source.u8()?).ok_or_else(damaged)?);
+        }
+        merges.push(Merge { id, history, next_step, end, results, last_results });
+    }
+    Merges::restore(merges).ok_or_else(damaged)
 }

@@ -1,8 +1,12 @@
 //! `lockstep reconcile`: what a side did that went its own way, key by key, and what becomes of it.
 
+mod apply;
+mod losers;
 mod plan;
+mod records;
 mod show;
 mod sides;
+mod status;
 
 use super::common_args::Target;
 use crate::reconcile::Policy;
@@ -29,6 +33,38 @@ pub enum ReconcileCommand {
         plan: PathBuf,
         /// Only this key
         key: Option<String>,
+    },
+    /// Carry out a plan on the cluster at --url
+    ///
+    /// Each key is changed only if it still is what the plan expects; what a client has written meanwhile stays. Whatever
+    /// loses is in the file of losers before it is lost. If the command breaks off, run it again: each step is applied
+    /// once.
+    Apply {
+        /// The plan
+        plan: PathBuf,
+        /// Where what loses goes [default: the plan's name with .losers.jsonl]
+        #[arg(long)]
+        losers: Option<PathBuf>,
+    },
+    /// Show the merges that the cluster remembers, and the forks that are open
+    Status,
+    /// Put the newest value of a key back from a file of losers
+    ///
+    /// Refused if the key is changed meanwhile: then it exits with 4.
+    RestoreLoser {
+        /// The file of losers
+        losers: PathBuf,
+        key: String,
+    },
+    /// Give up a merge that was begun; what has come in stays
+    Abort {
+        /// The plan's id
+        id: String,
+    },
+    /// Stop noting what becomes of the entries that are common with a side that will not come back
+    Forget {
+        /// The id of its history
+        history: String,
     },
 }
 
@@ -105,5 +141,10 @@ pub async fn reconcile(args: Box<ReconcileArgs>) -> anyhow::Result<()> {
     match command {
         ReconcileCommand::Plan(args) => plan::plan(args, &target).await,
         ReconcileCommand::Show { plan, key } => show::show(&plan, key.as_deref(), target.json),
+        ReconcileCommand::Apply { plan, losers } => apply::apply(&plan, losers, &target).await,
+        ReconcileCommand::Status => status::status(&target).await,
+        ReconcileCommand::RestoreLoser { losers, key } => losers::restore(&losers, &key, &target).await,
+        ReconcileCommand::Abort { id } => status::abort(&id, &target).await,
+        ReconcileCommand::Forget { history } => status::forget(&history, &target).await,
     }
 }

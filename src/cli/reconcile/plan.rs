@@ -5,7 +5,7 @@ use super::super::exit::{NotReconciled, Usage};
 use super::super::output::Output;
 use super::sides::{self, Side};
 use super::{PlanArgs, Tail};
-use crate::cache::Cache;
+use crate::cache::{Cache, MergeEnd};
 use crate::raft::Noted;
 use crate::reconcile::{
     Clock, Counts, Parting, PlanFooter, PlanHeader, PlanLine, PlanWriter, Rules, SideHeader, View, admit,
@@ -86,7 +86,9 @@ fn compare(
     let shift_ms = ahead_here.saturating_sub(ahead_there);
     let fork_ms = ours.fork_ms.max(theirs.fork_ms.saturating_add_signed(shift_ms));
     let clock = |shift_ms| Clock { shift_ms, fork_ms, now_ms };
-    let their_view = view(&theirs, parting, clock(shift_ms));
+    // What was brought in before is not brought in again.
+    let decided_until = merged_until(&ours.cache, &incoming.log.lineage.current().id);
+    let their_view = View { decided_until, ..view(&theirs, parting, clock(shift_ms)) };
     let our_view = view(&ours, parting, clock(0));
     let header = PlanHeader {
         format: PlanHeader::format(),
@@ -110,7 +112,18 @@ fn state(side: &Side, parting: Parting, until: u64) -> Result<Noted> {
 }
 
 fn view(state: &Noted, parting: Parting, clock: Clock) -> View<'_> {
-    View { cache: &state.cache, fork_index: parting.fork_index, fork: state.fork.as_ref(), clock }
+    let fork_index = parting.fork_index;
+    View { cache: &state.cache, fork_index, decided_until: 0, fork: state.fork.as_ref(), clock }
+}
+
+/// Up to which index earlier merges have brought in a history.
+fn merged_until(live: &Cache, history: &str) -> u64 {
+    let of_history = live.merges().iter().filter(|merge| merge.history == history);
+    let until = of_history.filter_map(|merge| match merge.end {
+        Some(MergeEnd::UpTo(index)) => Some(index),
+        _ => None,
+    });
+    until.max().unwrap_or(0)
 }
 
 fn side_header(side: &Side, cache: &Cache, exact: bool) -> SideHeader {

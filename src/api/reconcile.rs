@@ -1,0 +1,167 @@
+//! `/v1/reconcile`: the steps by which the changes of another side of a fork come in.
+
+use crate::cache::{Fork, Merge, MergeEnd, MergeResult};
+use serde::{Deserialize, Serialize};
+
+/// A step of a merge: one log entry, applied once, however often it is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MergeStepRequest {
+    /// Names the merge: 1 to 64 bytes, the same in all its steps.
+    pub merge: String,
+    /// Id of the history whose changes come in.
+    pub history: String,
+    /// Which step it is, from 0.
+    pub step: u64,
+    /// At most 1,024, each for another key.
+    #[serde(default)]
+    pub ops: Vec<MergeOpRequest>,
+    /// In the last step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<MergeEndRequest>,
+}
+
+/// How a merge ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MergeEndRequest {
+    /// All that the other side did up to this index has been decided.
+    UpTo(u64),
+    /// It is given up. What has come in stays.
+    Aborted,
+}
+
+/// One key, and what is expected there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeOpRequest {
+    pub key: String,
+    pub guard: MergeGuardRequest,
+    #[serde(flatten)]
+    pub change: MergeChangeRequest,
+}
+
+/// What must hold, or nothing is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MergeGuardRequest {
+    /// The key is absent.
+    Absent,
+    /// Its revision is this one.
+    Revision(u64),
+    /// It is there.
+    Present,
+}
+
+/// What is done to a key. Times are log times of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum MergeChangeRequest {
+    /// Stores a value: text in `value`, or base64 in `value_base64`.
+    Put {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value_base64: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        content_type: Option<String>,
+        #[serde(flatten)]
+        times: MergeTimesRequest,
+    },
+    /// Removes the key; its tombstone gets this time.
+    Remove { at_ms: u64 },
+    /// Leaves a tombstone where nothing is.
+    Bury { at_ms: u64 },
+    /// The value stays.
+    SetTimes(MergeTimesRequest),
+    /// Adds to a counter.
+    Add { by: i64 },
+}
+
+/// When an entry was changed, and when it expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeTimesRequest {
+    /// When it was changed on the other side.
+    pub at_ms: u64,
+    /// How many times it was written since it was created.
+    #[serde(default = "once")]
+    pub version: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sliding_ms: u32,
+}
+
+fn once() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// Answer of `POST /v1/reconcile`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeStepAnswer {
+    pub revision: u64,
+    /// What became of each operation, in order.
+    pub results: Vec<MergeResult>,
+}
+
+/// Answer of `GET /v1/reconcile`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reconciliations {
+    /// The newest 64, in the order in which they began.
+    pub merges: Vec<MergeStatus>,
+    /// Other sides for which it is noted which common entries go.
+    pub forks: Vec<ForkStatus>,
+}
+
+/// How far a merge is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeStatus {
+    pub id: String,
+    pub history: String,
+    /// The step that is due.
+    pub next_step: u64,
+    /// `null` as long as it goes on.
+    pub end: Option<MergeEndRequest>,
+    /// Operations by what became of them.
+    pub done: u64,
+    pub changed: u64,
+    pub full: u64,
+    pub invalid: u64,
+    /// What became of the operations of the newest step, in order.
+    pub last_results: Vec<MergeResult>,
+}
+
+/// What is noted for a history on the other side of a fork.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForkStatus {
+    pub history: String,
+    /// Entries that were created up to this index may be common ones.
+    pub limit: u64,
+    /// Keys of common entries that are gone.
+    pub noted: u64,
+    /// Whether all of them were noted.
+    pub complete: bool,
+}
+
+impl From<&Merge> for MergeStatus {
+    fn from(merge: &Merge) -> Self {
+        let Merge { id, history, next_step, end, results, last_results } = merge.clone();
+        let [done, changed, full, invalid] = results;
+        let end = end.map(|end| match end {
+            MergeEnd::UpTo(index) => MergeEndRequest::UpTo(index),
+            MergeEnd::Aborted => MergeEndRequest::Aborted,
+        });
+        Self { id, history, next_step, end, done, changed, full, invalid, last_results }
+    }
+}
+
+impl From<&Fork> for ForkStatus {
+    fn from(fork: &Fork) -> Self {
+        let (history, limit) = (fork.history.clone(), fork.limit);
+        Self { history, limit, noted: fork.len(), complete: fork.is_complete() }
+    }
+}

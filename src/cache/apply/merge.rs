@@ -1,0 +1,161 @@
+//! `merge`: a step of bringing in what another side of a fork did.
+
+use super::capacity_check::CapacityCheck;
+use super::check::{Check, Lookup};
+use super::checked_op::{CheckedOp, StoreKind};
+use crate::cache::entry::{DEADLINE_MAX_MS, Lifetime};
+use crate::cache::limits::{BATCH_OPS_MAX, HISTORY_BYTES_MAX};
+use crate::cache::merge::{Merge, MergeChange, MergeEnd, MergeOp, MergeResult, MergeStep, MergeTimes};
+use crate::cache::record::Record;
+use crate::cache::tombstones::{Scope, Tombstone};
+use crate::cache::{BatchFault, Cache, CommandError, Event, InvalidField, Key, Outcome};
+use std::collections::BTreeSet;
+use std::num::NonZeroU64;
+
+impl Cache {
+    pub(super) fn merge(
+        &mut self,
+        step: MergeStep,
+        events: &mut Vec<Event>,
+    ) -> Result<Outcome, CommandError> {
+        self.check_step(&step)?;
+        let MergeStep { merge: id, history, number, ops, end } = step;
+        if number == 0 {
+            self.merges.begin(id.clone(), history.clone());
+        }
+        let results: Vec<MergeResult> = ops.into_iter().map(|op| self.merge_one(op, events)).collect();
+        if let Some(merge) = self.merges.get_mut(&id) {
+            (merge.next_step, merge.end) = (number + 1, end);
+            for result in &results {
+                merge.results[usize::from(result.number())] += 1;
+            }
+            merge.last_results.clone_from(&results);
+        }
+        if let Some(MergeEnd::UpTo(_)) = end {
+            self.forks.close(&history);
+        }
+        Ok(Outcome::Merged { revision: self.index, results })
+    }
+
+    fn check_step(&self, step: &MergeStep) -> Result<(), CommandError> {
+        let invalid = |fault| CommandError::InvalidBatch { op: None, fault };
+        let is_name = |text: &str| !text.is_empty() && text.len() <= HISTORY_BYTES_MAX;
+        if !is_name(&step.merge) || !is_name(&step.history) {
+            return Err(CommandError::Invalid { op: None, field: InvalidField::Merge });
+        }
+        if step.ops.len() > BATCH_OPS_MAX {
+            return Err(invalid(BatchFault::Length));
+        }
+        let keys: BTreeSet<&Key> = step.ops.iter().map(|op| &op.key).collect();
+        if keys.len() < step.ops.len() {
+            return Err(invalid(BatchFault::RepeatedKey));
+        }
+        let out_of_turn = |next, ended| Err(CommandError::MergeOutOfTurn { next, ended });
+        match self.merges.get(&step.merge) {
+            Some(Merge { next_step, end: Some(_), .. }) => out_of_turn(*next_step, true),
+            Some(Merge { next_step, .. }) if *next_step != step.number => out_of_turn(*next_step, false),
+            Some(merge) if merge.history != step.history => {
+                Err(CommandError::Invalid { op: None, field: InvalidField::Merge })
+            }
+            Some(_) => Ok(()),
+            None if step.number > 0 => out_of_turn(0, false),
+            None if self.merges.open().is_some() => Err(CommandError::AnotherMerge),
+            None => Ok(()),
+        }
+    }
+
+    fn merge_one(&mut self, op: MergeOp, events: &mut Vec<Event>) -> MergeResult {
+        let MergeOp { key, guard, change } = op;
+        let found = Check::of_single(self).find(&key);
+        let live = match found {
+            Lookup::Live(slot, entry) => Some((slot, entry.revision.get())),
+            Lookup::Expired(_) | Lookup::Absent => None,
+        };
+        if !guard.holds(live.map(|(_, revision)| revision)) {
+            return MergeResult::Changed;
+        }
+        match (change, live) {
+            (MergeChange::Put { value, times }, _) => {
+                let slot = found.slot();
+                let Ok(record) = Check::of_single(self).record(&key, &value) else {
+                    return MergeResult::Invalid;
+                };
+                let Some(lifetime) = lifetime(times) else { return MergeResult::Invalid };
+                let kind = StoreKind::Value { previous: false };
+                let stored = self.store_merged(
+                    CheckedOp::Store { key: key.clone(), slot, record, lifetime, kind },
+                    events,
+                );
+                if stored == MergeResult::Done {
+                    self.set_times(&key, times);
+                }
+                stored
+            }
+            (MergeChange::SetTimes(times), Some((slot, _))) => {
+                let Some(lifetime) = lifetime(times) else { return MergeResult::Invalid };
+                self.perform(CheckedOp::SetLifetime { key: key.clone(), slot, lifetime }, events);
+                self.set_times(&key, times);
+                MergeResult::Done
+            }
+            (MergeChange::Add { by }, Some((slot, _))) => self.add_merged(key, slot, by, events),
+            (MergeChange::Remove { at_ms }, Some((slot, _))) => {
+                self.perform_remove(key, slot, false, at_ms.min(self.now_ms), events);
+                MergeResult::Done
+            }
+            (MergeChange::Bury { at_ms }, None) => {
+                if let Some(slot) = found.slot() {
+                    self.expire(slot, events);
+                }
+                let (revision, at_ms) = (self.index, at_ms.min(self.now_ms));
+                self.tombstones.remove(&key);
+                self.tombstones.add(Tombstone { scope: Scope::Key(key), revision, at_ms });
+                MergeResult::Done
+            }
+            // Nothing is there to be changed, or something is there to be buried: the guard should have asked.
+            (MergeChange::SetTimes(_) | MergeChange::Add { .. } | MergeChange::Remove { .. }, None)
+            | (MergeChange::Bury { .. }, Some(_)) => MergeResult::Changed,
+        }
+    }
+
+    fn add_merged(&mut self, key: Key, slot: u32, by: i64, events: &mut Vec<Event>) -> MergeResult {
+        let Some(entry) = self.store.slab().entry(slot) else { return MergeResult::Changed };
+        let text = std::str::from_utf8(entry.record.bytes()).ok();
+        let sum = text.and_then(|text| text.parse::<i64>().ok()).and_then(|number| number.checked_add(by));
+        let Some(value) = sum else { return MergeResult::Invalid };
+        let record = Record::new(&key, value.to_string().as_bytes(), entry.record.content_type());
+        let (lifetime, kind) = (entry.lifetime(), StoreKind::Counter(value));
+        self.store_merged(CheckedOp::Store { key, slot: Some(slot), record, lifetime, kind }, events)
+    }
+
+    fn store_merged(&mut self, op: CheckedOp, events: &mut Vec<Event>) -> MergeResult {
+        if let CheckedOp::Store { record, .. } = &op
+            && Check::of_single(self).fits_alone(record).is_err()
+        {
+            return MergeResult::Full;
+        }
+        let mut capacity = CapacityCheck::default();
+        capacity.add(self, &op, None);
+        if capacity.verdict(self).is_err() {
+            return MergeResult::Full;
+        }
+        self.perform(op, events);
+        MergeResult::Done
+    }
+
+    /// The entry keeps the times of the other side: dated now, it would beat every third side.
+    fn set_times(&mut self, key: &Key, times: MergeTimes) {
+        let at_ms = times.at_ms.min(self.now_ms);
+        if let Some((slot, _)) = self.store.find(key.as_str()) {
+            self.store.set_times(slot, at_ms, times.version.max(1));
+        }
+    }
+}
+
+/// `None` if there is no such lifetime.
+fn lifetime(times: MergeTimes) -> Option<Lifetime> {
+    let Some(expires_at_ms) = times.expires_at_ms else {
+        return (times.sliding_ms == 0).then_some(Lifetime::FOREVER);
+    };
+    let deadline = Some(NonZeroU64::new(expires_at_ms.min(DEADLINE_MAX_MS))?);
+    Some(Lifetime { deadline, sliding_ms: times.sliding_ms })
+}

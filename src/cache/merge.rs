@@ -1,0 +1,227 @@
+//! How the changes of another side of a fork come in: in numbered steps, each of which is one log entry and is applied once,
+//! however often it is sent.
+//!
+//! A step has many operations. Each names what it expects to find, and is answered by itself: so one key that a client has
+//! changed meanwhile does not keep the others out.
+
+use super::digest::{HashWriter, Sum, halves, hash_text, hash_words};
+use super::limits::MERGES_MAX;
+use super::{Key, Value};
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+
+/// Some of the changes of another side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeStep {
+    /// Names the merge; the same in all of its steps. At most [`super::limits::HISTORY_BYTES_MAX`] bytes.
+    pub merge: String,
+    /// Id of the history whose changes come in.
+    pub history: String,
+    /// Which step it is, from 0.
+    pub number: u64,
+    /// At most [`super::limits::BATCH_OPS_MAX`], each for another key.
+    pub ops: Vec<MergeOp>,
+    /// Set in the last step.
+    pub end: Option<MergeEnd>,
+}
+
+/// How a merge ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MergeEnd {
+    /// All that the other side did up to this index has been decided. What was noted for it is no longer needed.
+    UpTo(u64),
+    /// It is given up. What has come in stays.
+    Aborted,
+}
+
+/// A change to one key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeOp {
+    pub key: Key,
+    pub guard: MergeGuard,
+    pub change: MergeChange,
+}
+
+/// What must hold, or the operation does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MergeGuard {
+    Absent,
+    Revision(u64),
+    /// The key is there, at whatever revision: a sum does not depend on the order of what is added.
+    Present,
+}
+
+/// When an entry was changed, and when it expires, on this cluster's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeTimes {
+    /// Log time of the change on the other side. A later time than now counts as now.
+    pub at_ms: u64,
+    /// How many times it was written since it was created.
+    pub version: u32,
+    pub expires_at_ms: Option<u64>,
+    pub sliding_ms: u32,
+}
+
+/// What is done to a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MergeChange {
+    Put {
+        value: Value,
+        times: MergeTimes,
+    },
+    /// Removes it; the tombstone gets this log time.
+    Remove {
+        at_ms: u64,
+    },
+    /// Leaves a tombstone of this log time where there is no entry.
+    Bury {
+        at_ms: u64,
+    },
+    /// The value stays.
+    SetTimes(MergeTimes),
+    /// Adds to a counter.
+    Add {
+        by: i64,
+    },
+}
+
+/// What became of an operation. Numbers are persisted: one is never given to another result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MergeResult {
+    Done,
+    /// The guard did not hold: somebody has changed the key meanwhile. Nothing was done.
+    Changed,
+    /// There is no room, or the entry is too large for the cache. Nothing was done.
+    Full,
+    /// The value or a time breaks a rule, or the counter is none or would overflow. Nothing was done.
+    Invalid,
+}
+
+impl MergeResult {
+    const ALL: [Self; 4] = [Self::Done, Self::Changed, Self::Full, Self::Invalid];
+
+    pub(super) fn number(self) -> u8 {
+        self as u8
+    }
+
+    pub(super) fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|result| result.number() == number)
+    }
+}
+
+impl MergeGuard {
+    /// `current` is the revision of the key, if it is present.
+    pub(super) fn holds(self, current: Option<u64>) -> bool {
+        match self {
+            Self::Absent => current.is_none(),
+            Self::Revision(revision) => current == Some(revision),
+            Self::Present => current.is_some(),
+        }
+    }
+}
+
+/// A merge, and how far it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merge {
+    pub id: String,
+    pub history: String,
+    /// The number of the step that is due.
+    pub next_step: u64,
+    pub end: Option<MergeEnd>,
+    /// How many operations had each result, in the order of [`MergeResult`].
+    pub results: [u64; 4],
+    /// The results of the newest step, for whoever has not received them.
+    pub last_results: Vec<MergeResult>,
+}
+
+impl Merge {
+    fn hash(&self, position: u64) -> u128 {
+        let [id_low, id_high] = hash_text(&self.id);
+        let [history_low, history_high] = hash_text(&self.history);
+        let (end, up_to) = self.end_words();
+        let [done, changed, full, invalid] = self.results;
+        let words = [position, id_low, id_high, history_low, history_high, self.next_step, end, up_to];
+        let [low, high] = halves(hash_words(words));
+        let mut last = HashWriter::default();
+        for result in &self.last_results {
+            // Hashing cannot fail.
+            let _ = last.write_all(&[result.number()]);
+        }
+        let [last_low, last_high] = halves(last.finish());
+        hash_words([low, high, done, changed, full, invalid, last_low, last_high])
+    }
+
+    /// Whether it has ended and how, and up to which index.
+    pub(super) fn end_words(&self) -> (u64, u64) {
+        match self.end {
+            None => (0, 0),
+            Some(MergeEnd::UpTo(index)) => (1, index),
+            Some(MergeEnd::Aborted) => (2, 0),
+        }
+    }
+
+    pub(super) fn end_of_words(end: u64, up_to: u64) -> Option<Option<MergeEnd>> {
+        match (end, up_to) {
+            (0, 0) => Some(None),
+            (1, index) => Some(Some(MergeEnd::UpTo(index))),
+            (2, 0) => Some(Some(MergeEnd::Aborted)),
+            _ => None,
+        }
+    }
+}
+
+/// The newest merges, in the order in which they began; one of them at most has not ended.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Merges(Vec<Merge>);
+
+impl Merges {
+    /// `None` when they do not fit together.
+    pub fn restore(merges: Vec<Merge>) -> Option<Self> {
+        let is_new = |at: usize| merges[..at].iter().all(|before| before.id != merges[at].id);
+        let open = merges.iter().filter(|merge| merge.end.is_none()).count();
+        let fits = merges.len() <= MERGES_MAX && open <= 1 && (0..merges.len()).all(is_new);
+        fits.then_some(Self(merges))
+    }
+
+    pub fn all(&self) -> &[Merge] {
+        &self.0
+    }
+
+    pub fn get(&self, id: &str) -> Option<&Merge> {
+        self.0.iter().find(|merge| merge.id == id)
+    }
+
+    pub fn get_mut(&mut self, id: &str) -> Option<&mut Merge> {
+        self.0.iter_mut().find(|merge| merge.id == id)
+    }
+
+    /// The one that has not ended.
+    pub fn open(&self) -> Option<&Merge> {
+        self.0.iter().find(|merge| merge.end.is_none())
+    }
+
+    /// Adds one; the oldest makes room.
+    pub fn begin(&mut self, id: String, history: String) {
+        if self.0.len() >= MERGES_MAX {
+            self.0.remove(0);
+        }
+        self.0.push(Merge {
+            id,
+            history,
+            next_step: 0,
+            end: None,
+            results: [0; 4],
+            last_results: Vec::new(),
+        });
+    }
+
+    /// For the digest. There are few.
+    pub fn words(&self) -> [u64; 2] {
+        let mut sum = Sum::default();
+        for (merge, position) in self.0.iter().zip(0..) {
+            sum.add(merge.hash(position));
+        }
+        sum.words()
+    }
+}

@@ -1,0 +1,95 @@
+//! `/v1/reconcile`: a step of a merge, and how far the merges are.
+
+use super::api_error::ApiError;
+use super::body::json_body;
+use super::extract::idempotency_key;
+use super::response_headers::{no_store, written_at};
+use super::state::AppState;
+use crate::api::{
+    ErrorCode, MergeChangeRequest, MergeEndRequest, MergeGuardRequest, MergeOpRequest, MergeStepAnswer,
+    MergeStepRequest, MergeTimesRequest, Reconciliations,
+};
+use crate::cache::{
+    Command, Key, MergeChange, MergeEnd, MergeGuard, MergeOp, MergeStep, MergeTimes, Outcome, Value,
+};
+use crate::node::{Session, WriteRequest};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+/// `GET /v1/reconcile`.
+pub(super) async fn get(session: Session) -> Result<(HeaderMap, Json<Reconciliations>), ApiError> {
+    let read = session.reconciliations().await?;
+    Ok((no_store(), Json(read.value)))
+}
+
+/// `POST /v1/reconcile`.
+pub(super) async fn step(
+    State(state): State<AppState>,
+    session: Session,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let request: MergeStepRequest = json_body(&state, &headers, body, state.limits.batch_bytes).await?;
+    let MergeStepRequest { merge, history, step: number, ops, end } = request;
+    let parse = |(position, op)| parse(op).map_err(|error| error.op(position));
+    let ops = ops.into_iter().enumerate().map(parse).collect::<Result<Vec<MergeOp>, ApiError>>()?;
+    let end = end.map(|end| match end {
+        MergeEndRequest::UpTo(index) => MergeEnd::UpTo(index),
+        MergeEndRequest::Aborted => MergeEnd::Aborted,
+    });
+    let command = Command::Merge(Box::new(MergeStep { merge, history, number, ops, end }));
+    let idempotency_key = idempotency_key(&headers)?;
+    let written = session.write(WriteRequest { command, idempotency_key, limit: None }).await?;
+    let at = written_at(&written);
+    let Outcome::Merged { revision, results } = written.outcome else {
+        return Err(ApiError::unexpected_outcome());
+    };
+    Ok((at, Json(MergeStepAnswer { revision, results })).into_response())
+}
+
+fn parse(op: MergeOpRequest) -> Result<MergeOp, ApiError> {
+    let key = Key::new(&op.key).map_err(|error| ApiError::new(ErrorCode::InvalidKey, error.to_string()))?;
+    let guard = match op.guard {
+        MergeGuardRequest::Absent => MergeGuard::Absent,
+        MergeGuardRequest::Revision(revision) => MergeGuard::Revision(revision),
+        MergeGuardRequest::Present => MergeGuard::Present,
+    };
+    let change = match op.change {
+        MergeChangeRequest::Put { value, value_base64, content_type, times } => {
+            let value = value_of(value, value_base64, content_type.as_deref())?;
+            MergeChange::Put { value, times: times_of(times) }
+        }
+        MergeChangeRequest::Remove { at_ms } => MergeChange::Remove { at_ms },
+        MergeChangeRequest::Bury { at_ms } => MergeChange::Bury { at_ms },
+        MergeChangeRequest::SetTimes(times) => MergeChange::SetTimes(times_of(times)),
+        MergeChangeRequest::Add { by } => MergeChange::Add { by },
+    };
+    Ok(MergeOp { key, guard, change })
+}
+
+fn value_of(
+    text: Option<String>,
+    encoded: Option<String>,
+    content_type: Option<&str>,
+) -> Result<Value, ApiError> {
+    let invalid = |reason: &str| ApiError::new(ErrorCode::InvalidBody, reason).field("value");
+    let bytes = match (text, encoded) {
+        (Some(text), None) => text.into_bytes(),
+        (None, Some(encoded)) => {
+            BASE64.decode(encoded).map_err(|_| invalid("value_base64: this is not base64"))?
+        }
+        _ => return Err(invalid("a put has one of value and value_base64")),
+    };
+    Value::new(bytes.into(), content_type)
+        .map_err(|error| ApiError::new(ErrorCode::InvalidValue, error.to_string()))
+}
+
+fn times_of(times: MergeTimesRequest) -> MergeTimes {
+    let MergeTimesRequest { at_ms, version, expires_at_ms, sliding_ms } = times;
+    MergeTimes { at_ms, version, expires_at_ms, sliding_ms }
+}
