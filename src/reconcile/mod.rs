@@ -16,7 +16,9 @@ mod view;
 pub use admission::{Parting, Refusal, admit};
 pub use knowledge::{Entry, Fate, Knowledge, Lifetime};
 pub use plan::{Counts, PlanError, Proposal, plan};
-pub use plan_file::{KeyState, PlanFooter, PlanHeader, PlanLine, PlanWriter, SideHeader, Written, read_plan};
+pub use plan_file::{
+    Choice, Decision, KeyState, PlanFooter, PlanHeader, PlanLine, PlanWriter, SideHeader, Written, read_plan,
+};
 pub use policy::{Change, Deletes, Policy, PrefixRule, Rule, Rules, Side};
 pub use verdict::{Action, Case, Guard, NotTheSame, Terms, Verdict, judge};
 pub use view::{Clock, View};

@@ -1,6 +1,7 @@
 //! Goes through the keys of both sides and says what to do with each.
 
 use super::knowledge::{Fate, Knowledge};
+use super::plan_file::PlanLine;
 use super::policy::{Rules, Side};
 use super::verdict::{Action, Case, NotTheSame, Terms, Verdict, judge};
 use super::view::View;
@@ -107,6 +108,21 @@ fn base_of(known: Knowledge) -> Option<i64> {
 }
 
 impl Counts {
+    /// Counts a line anew, after a decision has changed what is proposed.
+    pub fn decided(&mut self, before: &PlanLine, after: &PlanLine) {
+        for (line, add) in [(before, false), (after, true)] {
+            let step = |count: &mut u64, is_one: bool| {
+                *count =
+                    if add { *count + u64::from(is_one) } else { count.saturating_sub(u64::from(is_one)) };
+            };
+            step(&mut self.proposed, !matches!(line.action, Action::Keep | Action::Decide));
+            step(&mut self.undecided, line.action == Action::Decide);
+            step(&mut self.set_aside, line.set_aside);
+            step(&mut self.won_by_incoming, line.loser == Some(Side::Live));
+            step(&mut self.won_by_live, line.loser == Some(Side::Incoming) && !line.set_aside);
+        }
+    }
+
     fn count(&mut self, incoming: Knowledge, verdict: &Verdict) {
         *self.cases.entry(verdict.case).or_default() += 1;
         let is_change = matches!(incoming.fate, Fate::Changed(_) | Fate::Deleted { .. } | Fate::Lost { .. });

@@ -109,6 +109,9 @@ pub struct PlanLine {
     pub set_aside: bool,
     pub live: KeyState,
     pub incoming: KeyState,
+    /// The value that somebody chose instead of both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided: Option<Written>,
 }
 
 /// The end of a plan: how many keys of each kind, and the hash of all lines before.
@@ -160,6 +163,15 @@ impl KeyState {
         }
     }
 
+    /// Log time of the change or removal; 0 where there was none.
+    pub fn stamp_ms(&self) -> u64 {
+        match self {
+            Self::Unchanged(written) | Self::Changed(written) => written.stamp_ms,
+            Self::Deleted { stamp_ms } | Self::Lost { stamp_ms } => *stamp_ms,
+            Self::Absent | Self::Unknown => 0,
+        }
+    }
+
     /// Its entry, if it has one.
     pub fn written(&self) -> Option<&Written> {
         match self {
@@ -182,7 +194,20 @@ impl PlanLine {
             set_aside: verdict.set_aside,
             live: KeyState::of(proposal.live, live),
             incoming: KeyState::of(proposal.incoming, incoming),
+            decided: None,
         }
+    }
+
+    /// The entry that is stored by [`Action::Put`].
+    pub fn to_store(&self) -> Option<&Written> {
+        self.decided.as_ref().or_else(|| self.incoming.written())
+    }
+
+    /// The sides whose changes do not come to be.
+    pub fn losers(&self) -> impl Iterator<Item = Side> {
+        // A value that is neither's beats both.
+        let other = self.decided.as_ref().and(self.loser).map(Side::other);
+        self.loser.into_iter().chain(other)
     }
 }
 
@@ -228,6 +253,83 @@ impl<W: Write> PlanWriter<W> {
 
 fn id(hash: &Xxh3) -> String {
     format!("{:032x}", hash.digest128())
+}
+
+/// What a person or a program decides about a key that both sides changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    pub key: Key,
+    #[serde(flatten)]
+    pub choice: Choice,
+}
+
+/// What becomes of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "take", rename_all = "snake_case")]
+pub enum Choice {
+    Live,
+    Incoming,
+    /// Neither's: it becomes a miss.
+    Remove,
+    /// Live's, and incoming's is set aside.
+    Quarantine,
+    /// Neither's, but this one. `at_ms` of the later change, and no deadline, unless given.
+    Value {
+        #[serde(default)]
+        value: Option<String>,
+        #[serde(default)]
+        value_base64: Option<String>,
+        #[serde(default)]
+        content_type: Option<String>,
+    },
+}
+
+impl PlanLine {
+    /// Decides a conflict, whatever was proposed before.
+    ///
+    /// # Errors
+    /// A sentence: it is no conflict, or the value is none.
+    pub fn decide(&mut self, choice: Choice) -> Result<(), String> {
+        let key = self.key.as_str();
+        if !self.case.is_conflict() {
+            return Err(format!("{key:?} is no conflict"));
+        }
+        (self.set_aside, self.decided) = (false, None);
+        let incoming_has_one = self.incoming.written().is_some();
+        let live_has_one = self.live.written().is_some();
+        (self.action, self.loser) = match choice {
+            Choice::Live => (Action::Keep, Some(Side::Incoming)),
+            Choice::Incoming if incoming_has_one => (Action::Put, Some(Side::Live)),
+            Choice::Incoming => (Action::Remove, Some(Side::Live)),
+            // What live removed stays so.
+            Choice::Remove if !live_has_one => (Action::Keep, Some(Side::Incoming)),
+            Choice::Remove => (Action::Remove, Some(Side::Live)),
+            Choice::Quarantine => {
+                self.set_aside = true;
+                (Action::Keep, Some(Side::Incoming))
+            }
+            Choice::Value { value, value_base64, content_type } => {
+                let stamp = |state: &KeyState| state.stamp_ms();
+                let stamp_ms = stamp(&self.live).max(stamp(&self.incoming));
+                let written = |state: &KeyState| state.written().map_or(0, |written| written.version);
+                let version = written(&self.live).max(written(&self.incoming)) + 1;
+                let decided = Written {
+                    revision: 0,
+                    version,
+                    stamp_ms,
+                    expires_at_ms: None,
+                    sliding_ms: 0,
+                    content_type,
+                    value,
+                    value_base64,
+                };
+                decided.bytes().map_err(|error| format!("{key:?}: {error}"))?;
+                self.decided = Some(decided);
+                (Action::Put, Some(Side::Live))
+            }
+        };
+        Ok(())
+    }
 }
 
 /// Reads a plan to its end, and hands on each line.

@@ -94,6 +94,15 @@ pub enum Side {
     Incoming,
 }
 
+impl Side {
+    pub fn other(self) -> Self {
+        match self {
+            Self::Live => Self::Incoming,
+            Self::Incoming => Self::Live,
+        }
+    }
+}
+
 /// A change or a removal, as conflicts compare them.
 ///
 /// The order is total, and equal changes have equal values: so the winner of any number of sides does not depend on the

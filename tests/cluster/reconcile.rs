@@ -1,6 +1,6 @@
 //! Two clusters that come from one, and what is to become of both sides' changes.
 
-use crate::support::{Cluster, Node, run};
+use crate::support::{Cluster, Node, PROGRAM, run};
 use reqwest::Method;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -29,6 +29,16 @@ async fn apart() -> Sides {
     cluster.nodes[0].signal(libc::SIGTERM);
     cluster.nodes[0].ended().await;
 
+    let restored = restore(&cluster, &backup).await;
+    for key in ["both", "here", "new-here"] {
+        cluster.put_surely(&restored, key, "here").await;
+    }
+    delete(&cluster, &restored, "gone-here").await;
+    Sides { cluster, restored }
+}
+
+/// A cluster of one that begins with a backup.
+async fn restore(cluster: &Cluster, backup: &Path) -> Node {
     let mut restored = Node::new(cluster.dir.path(), "r1", &[]);
     let folder = restored.data_dir.to_str().unwrap().to_owned();
     let (code, _, error) = run(&[
@@ -47,11 +57,7 @@ async fn apart() -> Sides {
     assert_eq!(code, 0, "{error}");
     restored.start();
     cluster.ready(&restored).await;
-    for key in ["both", "here", "new-here"] {
-        cluster.put_surely(&restored, key, "here").await;
-    }
-    delete(&cluster, &restored, "gone-here").await;
-    Sides { cluster, restored }
+    restored
 }
 
 async fn delete(cluster: &Cluster, node: &Node, key: &str) {
@@ -123,6 +129,39 @@ async fn conflicts_wait_and_pointless_plans_are_refused() {
     assert!(code == 9 && error.contains("2 conflicts"), "{code}: {text}{error}");
     let (code, _, error) = plan(&old, &restored.http, &out("custom"), &[]);
     assert!(code == 2 && error.contains("--force"), "{code}: {error}");
+    let apply = |plan: &str| run(&["reconcile", "apply", &out(plan), "--url", &restored.http]);
+    assert_eq!(apply("custom").0, 9, "nothing is carried out before all is decided");
+
+    let decide = |decisions: &str, to: &str| {
+        std::fs::write(out("decisions"), decisions).unwrap();
+        run(&["reconcile", "decide", &out("custom"), &out("decisions"), "--out", &out(to)])
+    };
+    let both = "{\"key\":\"both\",\"take\":\"value\",\"value\":\"chosen\"}\n";
+    assert_eq!(decide(both, "half").0, 9, "one is left");
+    for bad in [
+        "{\"key\":\"both\",\"take\":\"value\"}",
+        "{\"key\":\"there\",\"take\":\"live\"}",
+        "{\"key\":\"nothing\",\"take\":\"live\"}",
+        "{\"key\":\"both\",\"take\":\"it\"}",
+    ] {
+        let (code, _, error) = decide(bad, "bad");
+        assert!(code == 1 || code == 2, "{bad}: {code}: {error}");
+        assert!(!Path::new(&out("bad")).exists(), "{bad}");
+    }
+    let (code, _, error) = decide(&format!("{both}{{\"key\":\"gone-here\",\"take\":\"incoming\"}}"), "all");
+    assert_eq!(code, 0, "{error}");
+    let (code, text, error) = apply("all");
+    assert_eq!(code, 0, "{text}{error}");
+    assert_eq!(cluster.get(&restored, "both").await, Ok("chosen".into()));
+    assert_eq!(cluster.get(&restored, "gone-here").await, Ok("there".into()));
+    let mut lost: Vec<(String, String)> = json_lines(&out("all.losers.jsonl"))
+        .into_iter()
+        .map(|line| (line["key"].as_str().unwrap().into(), line["side"].as_str().unwrap().into()))
+        .collect();
+    lost.sort();
+    let expected = [("both", "incoming"), ("both", "live"), ("gone-here", "live")];
+    assert_eq!(lost, expected.map(|(key, side)| (key.to_owned(), side.to_owned())));
+
     // The other way round there is as much to reconcile.
     let (code, _, error) = plan(&restored.http, &old, &out("back"), &["--policy", "prefer-incoming"]);
     assert_eq!(code, 0, "{error}");
@@ -196,6 +235,91 @@ async fn a_plan_is_carried_out_once_and_nothing_is_lost_in_silence() {
     assert_eq!(code, 0, "{text}{error}");
     assert_eq!(now("both").await, Ok("there".into()));
     assert_eq!(run(&["reconcile", "restore-loser", &losers, "untouched", "--url", &url]).0, 3);
+}
+
+/// Many keys, so that there are several steps. Each has been changed on both sides.
+async fn put_many(cluster: &Cluster, node: &Node, keys: usize, value: &str) {
+    for first in (0..keys).step_by(1_000) {
+        let put =
+            |number| serde_json::json!({"op": "put", "key": format!("many:{number:05}"), "value": value});
+        let ops: Vec<Value> = (first..keys.min(first + 1_000)).map(put).collect();
+        let body = serde_json::json!({"ops": ops}).to_string();
+        let answer = cluster.request(Method::POST, node, "/v1/batch", &body).await;
+        assert!(answer.status().is_success(), "{}", answer.status());
+    }
+}
+
+/// The command is killed again and again, and continued each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apply_that_is_killed_goes_on_where_it_was() {
+    const KEYS: usize = 6_000;
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (old, restored, cluster) = many_apart(KEYS).await;
+    let plan = cluster.dir.path().join("plan").to_str().unwrap().to_owned();
+    let arguments = ["--from", &old, "--out", &plan, "--policy", "prefer-incoming", "--url", &restored.http];
+    let (code, _, error) = run(&[&["reconcile", "plan"], &arguments[..]].concat());
+    assert_eq!(code, 0, "{error}");
+    let mut killed = 0;
+    loop {
+        let mut apply = std::process::Command::new(PROGRAM);
+        apply.args(["reconcile", "apply", &plan, "--url", &restored.http]);
+        apply.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let mut apply = apply.spawn().expect("it starts");
+        let patience = std::time::Duration::from_millis(random.u64(1..120) + 20 * killed);
+        let ended = tokio::task::spawn_blocking(move || {
+            let begun = std::time::Instant::now();
+            loop {
+                if let Some(status) = apply.try_wait().expect("its state") {
+                    return Some(status);
+                }
+                if begun.elapsed() > patience {
+                    apply.kill().expect("it runs");
+                    apply.wait().expect("it ends");
+                    return None;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+        match ended.await.expect("it ends") {
+            Some(status) => {
+                assert!(status.success(), "{status}");
+                break;
+            }
+            None => killed += 1,
+        }
+    }
+    println!("killed {killed} times");
+    let expected: Vec<String> = (0..KEYS).map(|number| format!("many:{number:05}")).collect();
+    for file in [format!("{plan}.losers.jsonl"), format!("{plan}.applied.jsonl")] {
+        let mut keys: Vec<String> =
+            json_lines(&file).iter().map(|line| line["key"].as_str().unwrap().to_owned()).collect();
+        keys.sort();
+        assert_eq!(keys, expected, "{file}: each key once");
+    }
+    let status = run(&["reconcile", "status", "--url", &restored.http, "--json"]).1;
+    let told: Value = serde_json::from_str(&status).expect("JSON");
+    assert_eq!(told["merges"][0]["done"], KEYS, "{told}");
+    for key in [&expected[0], &expected[KEYS / 2], &expected[KEYS - 1]] {
+        assert_eq!(cluster.get(&restored, key).await, Ok("there".into()));
+    }
+}
+
+/// An old folder and a restored cluster whose entries have all been changed on both sides.
+async fn many_apart(keys: usize) -> (String, Node, Cluster) {
+    let mut cluster = Cluster::start(1, &[]).await;
+    put_many(&cluster, &cluster.nodes[0], keys, "base").await;
+    let backup = cluster.dir.path().join("backup");
+    let (code, _, error) =
+        run(&["snapshot", "save", backup.to_str().unwrap(), "--url", &cluster.nodes[0].http]);
+    assert_eq!(code, 0, "{error}");
+    put_many(&cluster, &cluster.nodes[0], keys, "there").await;
+    cluster.nodes[0].signal(libc::SIGTERM);
+    cluster.nodes[0].ended().await;
+    let restored = restore(&cluster, &backup).await;
+    put_many(&cluster, &restored, keys, "here").await;
+    (cluster.nodes[0].data_dir.to_str().unwrap().to_owned(), restored, cluster)
 }
 
 #[tokio::test(flavor = "multi_thread")]

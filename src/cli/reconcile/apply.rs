@@ -169,7 +169,7 @@ impl Step {
 }
 
 fn bytes_of(line: &PlanLine) -> usize {
-    let value = match (line.action, line.incoming.written()) {
+    let value = match (line.action, line.to_store()) {
         (Action::Put, Some(written)) => {
             written.value.as_ref().or(written.value_base64.as_ref()).map_or(0, String::len)
         }
@@ -230,7 +230,7 @@ impl Run {
             return Ok(());
         }
         for (line, _) in &planned {
-            if let Some(side) = line.loser {
+            for side in line.losers() {
                 self.lose(number, line, side, reason(line))?;
             }
         }
@@ -294,6 +294,7 @@ impl Run {
 
 fn reason(line: &PlanLine) -> &'static str {
     match (line.set_aside, line.loser) {
+        _ if line.decided.is_some() => "decided",
         (true, _) => "set_aside",
         (false, Some(Side::Live)) => "incoming_won",
         (false, _) => "live_won",
@@ -321,13 +322,16 @@ fn op_of(line: &PlanLine) -> Result<Option<MergeOpRequest>> {
         KeyState::Deleted { stamp_ms } | KeyState::Lost { stamp_ms } => Ok(stamp_ms),
         // Removed on request, because the other side does not know why it is absent.
         KeyState::Unknown => Ok(0),
+        // Somebody decided so.
+        KeyState::Changed(_) => Ok(line.incoming.stamp_ms().max(line.live.stamp_ms())),
         _ => bail!(malformed()),
     };
     let (guard, change) = match line.action {
         Action::Keep | Action::Decide => return Ok(None),
         Action::Put => {
-            let Written { value, value_base64, content_type, .. } = written()?.clone();
-            let times = times_of(written()?);
+            let stored = line.to_store().with_context(malformed)?;
+            let Written { value, value_base64, content_type, .. } = stored.clone();
+            let times = times_of(stored);
             (guard, MergeChangeRequest::Put { value, value_base64, content_type, times })
         }
         Action::Remove => (guard, MergeChangeRequest::Remove { at_ms: gone_at()? }),

@@ -1,6 +1,7 @@
 //! `lockstep reconcile`: what a side did that went its own way, key by key, and what becomes of it.
 
 mod apply;
+mod decide;
 mod losers;
 mod plan;
 mod records;
@@ -33,6 +34,19 @@ pub enum ReconcileCommand {
         plan: PathBuf,
         /// Only this key
         key: Option<String>,
+    },
+    /// Write a plan anew with decisions about its conflicts
+    ///
+    /// A decision is a line of JSON: {"key":"k","take":"live"}, or incoming, remove, quarantine, or value with value or
+    /// value_base64 and perhaps content_type. The new plan has another id.
+    Decide {
+        /// The plan
+        plan: PathBuf,
+        /// A file of decisions
+        decisions: PathBuf,
+        /// Where the new plan goes
+        #[arg(long)]
+        out: PathBuf,
     },
     /// Carry out a plan on the cluster at --url
     ///
@@ -141,6 +155,9 @@ pub async fn reconcile(args: Box<ReconcileArgs>) -> anyhow::Result<()> {
     match command {
         ReconcileCommand::Plan(args) => plan::plan(args, &target).await,
         ReconcileCommand::Show { plan, key } => show::show(&plan, key.as_deref(), target.json),
+        ReconcileCommand::Decide { plan, decisions, out } => {
+            decide::decide(&plan, &decisions, &out, target.json)
+        }
         ReconcileCommand::Apply { plan, losers } => apply::apply(&plan, losers, &target).await,
         ReconcileCommand::Status => status::status(&target).await,
         ReconcileCommand::RestoreLoser { losers, key } => losers::restore(&losers, &key, &target).await,

@@ -132,7 +132,6 @@ fn side_header(side: &Side, cache: &Cache, exact: bool) -> SideHeader {
     SideHeader { source: side.source.clone(), history, number, index: cache.index(), exact }
 }
 
-/// Writes the plan aside, and gives it its name once it is on disk.
 fn write(
     header: &PlanHeader,
     incoming: View<'_>,
@@ -140,32 +139,43 @@ fn write(
     out: &Path,
     progress: &ProgressBar,
 ) -> Result<(PlanFooter, Vec<PlanLine>)> {
+    let mut samples = Vec::new();
+    let footer = written_aside(out, |file| {
+        let mut writer = PlanWriter::new(file, header)?;
+        let counts = judge_all(
+            incoming,
+            live,
+            &header.rules,
+            |_| None,
+            |proposal| {
+                let stored = |view: View<'_>| view.cache.stored(proposal.key.as_str());
+                let line = PlanLine::of(&proposal, stored(incoming).as_ref(), stored(live).as_ref());
+                writer.line(&line)?;
+                progress.inc(1);
+                if line.case.is_conflict() && samples.len() < SAMPLES {
+                    samples.push(line);
+                }
+                Ok::<(), std::io::Error>(())
+            },
+        )?;
+        Ok(writer.finish(counts)?)
+    })?;
+    Ok((footer, samples))
+}
+
+/// Writes a plan aside, and gives it its name once it is on disk.
+pub fn written_aside(
+    out: &Path,
+    write: impl FnOnce(BufWriter<File>) -> Result<(BufWriter<File>, PlanFooter)>,
+) -> Result<PlanFooter> {
     let mut aside = out.as_os_str().to_owned();
     aside.push(".part");
     let aside = PathBuf::from(aside);
     let file = File::create(&aside).with_context(|| format!("cannot write {}", aside.display()))?;
-    let mut writer = PlanWriter::new(BufWriter::new(file), header)?;
-    let mut samples = Vec::new();
-    let counts = judge_all(
-        incoming,
-        live,
-        &header.rules,
-        |_| None,
-        |proposal| {
-            let stored = |view: View<'_>| view.cache.stored(proposal.key.as_str());
-            let line = PlanLine::of(&proposal, stored(incoming).as_ref(), stored(live).as_ref());
-            writer.line(&line)?;
-            progress.inc(1);
-            if line.case.is_conflict() && samples.len() < SAMPLES {
-                samples.push(line);
-            }
-            Ok::<(), std::io::Error>(())
-        },
-    )?;
-    let (file, footer) = writer.finish(counts)?;
+    let (file, footer) = write(BufWriter::new(file))?;
     file.into_inner().map_err(|error| error.into_error())?.sync_all()?;
     fs::rename(&aside, out).with_context(|| format!("cannot write {}", out.display()))?;
-    Ok((footer, samples))
+    Ok(footer)
 }
 
 fn spinner() -> ProgressBar {
