@@ -53,9 +53,9 @@ pub async fn written(value_bytes: u32) {
 }
 
 /// What a node says of its memory, in bytes.
-struct Memory {
+pub struct Memory {
     resident: f64,
-    parts: Vec<(String, f64)>,
+    pub parts: Vec<(String, f64)>,
 }
 
 impl Memory {
@@ -65,7 +65,8 @@ impl Memory {
     }
 }
 
-async fn memory(cluster: &Cluster, node: &Node) -> Memory {
+/// Asks a node.
+pub async fn memory(cluster: &Cluster, node: &Node) -> Memory {
     let metrics = cluster.http.get(format!("{}/metrics", node.http)).send().await.expect("an answer");
     let metrics = metrics.text().await.expect("a body");
     let part = |line: &str| {

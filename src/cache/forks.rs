@@ -93,14 +93,6 @@ impl Fork {
         self.omitted == 0
     }
 
-    pub(super) fn omitted(&self) -> u64 {
-        self.omitted
-    }
-
-    pub(super) fn queue(&self) -> &NumberedQueue<Gone> {
-        &self.gone
-    }
-
     /// Keys that are noted.
     pub fn len(&self) -> u64 {
         self.gone.len()
@@ -143,8 +135,17 @@ impl Fork {
     }
 }
 
+/// What a fork has noted at some moment. It shares memory with the fork, and has nothing that is found by key.
+#[derive(Debug)]
+pub(super) struct ForkView {
+    pub history: String,
+    pub limit: u64,
+    pub omitted: u64,
+    pub gone: NumberedQueue<Gone>,
+}
+
 /// The open forks, in the order in which they were opened.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Forks(Vec<Fork>);
 
 impl Forks {
@@ -165,6 +166,17 @@ impl Forks {
 
     pub fn get(&self, history: &str) -> Option<&Fork> {
         self.0.iter().find(|fork| fork.history == history)
+    }
+
+    /// For a snapshot.
+    pub fn views(&self) -> Vec<ForkView> {
+        let view = |fork: &Fork| ForkView {
+            history: fork.history.clone(),
+            limit: fork.limit,
+            omitted: fork.omitted,
+            gone: fork.gone.clone(),
+        };
+        self.0.iter().map(view).collect()
     }
 
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Fork> {

@@ -83,7 +83,7 @@ pub struct Written {
     pub sliding_ms: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
-    /// The value, where it is text.
+    /// The value, where it is text without many escapes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     /// The value, where it is not.
@@ -121,10 +121,16 @@ pub struct PlanFooter {
     pub plan_id: String,
 }
 
+/// Whether a text takes no more in JSON than in base64: one of control characters takes six times as much as it has bytes.
+fn is_plain(text: &str) -> bool {
+    let escapes = text.bytes().filter(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\' | 0x7f)).count();
+    escapes * 15 <= text.len()
+}
+
 impl Written {
     fn of(entry: &Entry, stored: &Stored) -> Self {
         let bytes = stored.record.bytes();
-        let text = std::str::from_utf8(bytes).ok().map(str::to_owned);
+        let text = std::str::from_utf8(bytes).ok().filter(|text| is_plain(text)).map(str::to_owned);
         Self {
             revision: entry.revision,
             version: entry.version,

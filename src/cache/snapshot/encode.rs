@@ -46,12 +46,12 @@ impl SnapshotView {
             put_u64(out, entry.at_ms)?;
             out.write_all(entry.encoded_result())
         })?;
-        put_u32(&mut out, self.forks.iter().len() as u32)?;
-        for fork in self.forks.iter() {
+        put_u32(&mut out, self.forks.len() as u32)?;
+        for fork in &self.forks {
             put_bytes(&mut out, fork.history.as_bytes())?;
             put_u64(&mut out, fork.limit)?;
-            put_u64(&mut out, fork.omitted())?;
-            fork.queue().encode(&mut out, put_gone)?;
+            put_u64(&mut out, fork.omitted)?;
+            fork.gone.encode(&mut out, put_gone)?;
         }
         put_u32(&mut out, self.merges.len() as u32)?;
         self.merges.iter().try_for_each(|merge| put_merge(&mut out, merge))?;

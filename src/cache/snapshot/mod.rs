@@ -12,7 +12,7 @@ mod restore;
 use super::codec::DecodeError;
 use super::dedup::DedupEntry;
 use super::eviction::PolicyStates;
-use super::forks::Forks;
+use super::forks::ForkView;
 use super::limits::FEATURE_LEVEL;
 use super::merge::Merge;
 use super::numbered_queue::NumberedQueue;
@@ -41,7 +41,7 @@ pub struct SnapshotView {
     tombstones: NumberedQueue<Tombstone>,
     forgotten: Forgotten,
     dedup: NumberedQueue<DedupEntry>,
-    forks: Forks,
+    forks: Vec<ForkView>,
     merges: Vec<Merge>,
 }
 
@@ -68,7 +68,7 @@ impl SnapshotView {
             tombstones: cache.tombstones.queue().clone(),
             forgotten: cache.tombstones.forgotten(),
             dedup: cache.dedup.queue().clone(),
-            forks: cache.forks.clone(),
+            forks: cache.forks.views(),
             merges: cache.merges.all().to_vec(),
         }
     }

@@ -6,6 +6,7 @@ use super::super::output::Output;
 use super::sides::{self, Side};
 use super::{PlanArgs, Tail};
 use crate::cache::{Cache, MergeEnd};
+use crate::lineage::Lineage;
 use crate::raft::Noted;
 use crate::reconcile::{
     Clock, Counts, Parting, PlanFooter, PlanHeader, PlanLine, PlanWriter, Rules, SideHeader, View, admit,
@@ -87,7 +88,7 @@ fn compare(
     let fork_ms = ours.fork_ms.max(theirs.fork_ms.saturating_add_signed(shift_ms));
     let clock = |shift_ms| Clock { shift_ms, fork_ms, now_ms };
     // What was brought in before is not brought in again.
-    let decided_until = merged_until(&ours.cache, &incoming.log.lineage.current().id);
+    let decided_until = merged_until(&ours.cache, &incoming.log.lineage);
     let their_view = View { decided_until, ..view(&theirs, parting, clock(shift_ms)) };
     let our_view = view(&ours, parting, clock(0));
     let header = PlanHeader {
@@ -116,12 +117,17 @@ fn view(state: &Noted, parting: Parting, clock: Clock) -> View<'_> {
     View { cache: &state.cache, fork_index, decided_until: 0, fork: state.fork.as_ref(), clock }
 }
 
-/// Up to which index earlier merges have brought in a history.
-fn merged_until(live: &Cache, history: &str) -> u64 {
-    let of_history = live.merges().iter().filter(|merge| merge.history == history);
-    let until = of_history.filter_map(|merge| match merge.end {
-        Some(MergeEnd::UpTo(index)) => Some(index),
+/// Up to which index of its log earlier merges have brought in what a side did: in its own history, or in earlier ones up to
+/// where it left them.
+fn merged_until(live: &Cache, lineage: &Lineage) -> u64 {
+    let ends = live.merges().iter().filter_map(|merge| match merge.end {
+        Some(MergeEnd::UpTo(index)) => Some((&merge.history, index)),
         _ => None,
+    });
+    let histories = lineage.histories();
+    let until = ends.filter_map(|(id, index)| {
+        let at = histories.iter().position(|history| history.id == *id)?;
+        Some(histories.get(at + 1).map_or(index, |next| index.min(next.fork_index)))
     });
     until.max().unwrap_or(0)
 }
