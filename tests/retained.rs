@@ -101,7 +101,8 @@ fn a_cache_knows_what_it_holds(policy: Policy) {
     // A snapshot keeps what is replaced and removed meanwhile.
     let view = cache.snapshot_view();
     for index in ENTRIES + ENTRIES / 2 + 1..=2 * ENTRIES {
-        let key = Key::new(&format!("key:{:011}", index - ENTRIES / 3)).expect("a key");
+        let key = Key::new(&format!("key:{:011}", ENTRIES * 3 / 4 + (index - ENTRIES - ENTRIES / 2) / 2))
+            .expect("a key");
         let value = Value::new(vec![8; 128].into(), None).expect("a value");
         let put = Op::Put {
             key: key.clone(),

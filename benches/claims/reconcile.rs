@@ -109,6 +109,7 @@ async fn change(cluster: &Cluster, node: &Node, numbers: std::ops::Range<u64>, v
 }
 
 /// Runs the program; how long it took, and how much memory it had at most.
+#[allow(clippy::zombie_processes, reason = "wait4 waits for it")]
 fn timed(arguments: &[&str]) -> (Duration, f64) {
     let begun = Instant::now();
     let child = Command::new(PROGRAM).args(arguments).stdout(Stdio::null()).spawn().expect("it starts");

@@ -2,6 +2,7 @@
 
 use crate::cache::{Fork, Merge, MergeEnd, MergeResult};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A step of a merge: one log entry, applied once, however often it is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +14,9 @@ pub struct MergeStepRequest {
     pub history: String,
     /// Which step it is, from 0.
     pub step: u64,
+    /// Up to which index that history was decided when the plan was made.
+    #[serde(default)]
+    pub after: u64,
     /// At most 1,024, each for another key.
     #[serde(default)]
     pub ops: Vec<MergeOpRequest>,
@@ -29,6 +33,8 @@ pub enum MergeEndRequest {
     UpTo(u64),
     /// It is given up. What has come in stays.
     Aborted,
+    /// The other side will not come back: what was noted for it is dropped.
+    Forgotten,
 }
 
 /// One key, and what is expected there.
@@ -115,6 +121,8 @@ pub struct Reconciliations {
     pub merges: Vec<MergeStatus>,
     /// Other sides for which it is noted which common entries go.
     pub forks: Vec<ForkStatus>,
+    /// Up to which index of its log each history is decided.
+    pub decided: BTreeMap<String, u64>,
 }
 
 /// How far a merge is.
@@ -154,6 +162,7 @@ impl From<&Merge> for MergeStatus {
         let end = end.map(|end| match end {
             MergeEnd::UpTo(index) => MergeEndRequest::UpTo(index),
             MergeEnd::Aborted => MergeEndRequest::Aborted,
+            MergeEnd::Forgotten => MergeEndRequest::Forgotten,
         });
         Self { id, history, next_step, end, done, changed, full, invalid, last_results }
     }

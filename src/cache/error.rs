@@ -49,6 +49,9 @@ pub enum CommandError {
     /// One merge at a time.
     #[error("another merge has not ended")]
     AnotherMerge,
+    /// The plan is of an earlier time.
+    #[error("another merge of that history has ended since the plan was made: make a new plan")]
+    MergedMeanwhile,
 }
 
 /// What is wrong with a batch. Numbers are persisted: one is never given to another fault.

@@ -5,6 +5,7 @@
 //! evicted. So as long as a fork is open, the keys of common entries that go are noted, whatever made them go. Keys that came
 //! after the fork leave nothing when they go: nobody on the other side has heard of them.
 
+use super::Key;
 use super::digest::{Sum, halves, hash_text, hash_words};
 use super::entry::Entry;
 use super::limits::{FORKS_MAX, GONE_MAX};
@@ -183,6 +184,10 @@ impl Forks {
         self.0.iter()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Forgets what was noted for a history.
     pub fn close(&mut self, history: &str) {
         self.0.retain(|fork| fork.history != history);
@@ -203,8 +208,14 @@ impl Forks {
         self.note(entry, is_cleared, false, entry.revision.get(), entry.modified_at_ms.get());
     }
 
+    /// A merge has decided that a key, which is not there, was removed at this log time.
+    pub fn note_buried(&mut self, key: &Key, revision: u64, at_ms: u64) {
+        let gone = Gone { key_hash: key_hash(key.as_str().as_bytes()), removed: true, revision, at_ms };
+        self.0.iter_mut().for_each(|fork| fork.note(true, gone));
+    }
+
     fn note(&mut self, entry: &Entry, is_cleared: bool, removed: bool, revision: u64, at_ms: u64) {
-        if self.0.is_empty() {
+        if self.is_empty() {
             return;
         }
         let gone = Gone { key_hash: key_hash(entry.record.key_bytes()), removed, revision, at_ms };

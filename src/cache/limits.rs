@@ -36,6 +36,8 @@ pub const FORKS_MAX: usize = 16;
 pub const GONE_MAX: usize = 1 << 20;
 /// Most merges that are remembered; the oldest are dropped first.
 pub const MERGES_MAX: usize = 64;
+/// Most histories of which is remembered how far they are decided: no cluster has more.
+pub const HISTORIES_MAX: usize = 1_024;
 /// Longest id of a history or a merge, in bytes.
 pub const HISTORY_BYTES_MAX: usize = 64;
 /// Most entries that one log entry may expire, and most that it may evict: the rest waits for the next log entry, so that

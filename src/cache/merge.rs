@@ -4,11 +4,12 @@
 //! A step has many operations. Each names what it expects to find, and is answered by itself: so one key that a client has
 //! changed meanwhile does not keep the others out.
 
-use super::digest::{HashWriter, Sum, halves, hash_text, hash_words};
-use super::limits::MERGES_MAX;
+use super::digest::{Sum, halves, hash_text, hash_words};
+use super::limits::{HISTORIES_MAX, MERGES_MAX};
 use super::{Key, Value};
 use serde::{Deserialize, Serialize};
-use std::io::Write;
+use std::collections::BTreeMap;
+use xxhash_rust::xxh3::xxh3_128;
 
 /// Some of the changes of another side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,9 @@ pub struct MergeStep {
     pub history: String,
     /// Which step it is, from 0.
     pub number: u64,
+    /// Up to which index that history was decided when the plan was made. The first step is refused if another merge has
+    /// ended since: the same changes would come in again, and sums be added twice.
+    pub after: u64,
     /// At most [`super::limits::BATCH_OPS_MAX`], each for another key.
     pub ops: Vec<MergeOp>,
     /// Set in the last step.
@@ -28,10 +32,12 @@ pub struct MergeStep {
 /// How a merge ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MergeEnd {
-    /// All that the other side did up to this index has been decided. What was noted for it is no longer needed.
+    /// All that the other side did up to this index of its log has been decided.
     UpTo(u64),
     /// It is given up. What has come in stays.
     Aborted,
+    /// The other side will not come back: what was noted for it is no longer needed.
+    Forgotten,
 }
 
 /// A change to one key.
@@ -143,12 +149,8 @@ impl Merge {
         let [done, changed, full, invalid] = self.results;
         let words = [position, id_low, id_high, history_low, history_high, self.next_step, end, up_to];
         let [low, high] = halves(hash_words(words));
-        let mut last = HashWriter::default();
-        for result in &self.last_results {
-            // Hashing cannot fail.
-            let _ = last.write_all(&[result.number()]);
-        }
-        let [last_low, last_high] = halves(last.finish());
+        let last: Vec<u8> = self.last_results.iter().map(|result| result.number()).collect();
+        let [last_low, last_high] = halves(xxh3_128(&last));
         hash_words([low, high, done, changed, full, invalid, last_low, last_high])
     }
 
@@ -158,6 +160,7 @@ impl Merge {
             None => (0, 0),
             Some(MergeEnd::UpTo(index)) => (1, index),
             Some(MergeEnd::Aborted) => (2, 0),
+            Some(MergeEnd::Forgotten) => (3, 0),
         }
     }
 
@@ -166,62 +169,107 @@ impl Merge {
             (0, 0) => Some(None),
             (1, index) => Some(Some(MergeEnd::UpTo(index))),
             (2, 0) => Some(Some(MergeEnd::Aborted)),
+            (3, 0) => Some(Some(MergeEnd::Forgotten)),
             _ => None,
         }
     }
 }
 
-/// The newest merges, in the order in which they began; one of them at most has not ended.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Merges(Vec<Merge>);
+/// The newest merges, in the order in which they began; one of them at most has not ended. And up to which index each history
+/// is decided, which outlives them.
+#[derive(Debug, Default)]
+pub(super) struct Merges {
+    merges: Vec<Merge>,
+    decided: BTreeMap<String, u64>,
+    /// For the digest: every log entry asks for it, and merges are rare.
+    sum: Sum,
+}
 
 impl Merges {
     /// `None` when they do not fit together.
-    pub fn restore(merges: Vec<Merge>) -> Option<Self> {
+    pub fn restore(merges: Vec<Merge>, decided: BTreeMap<String, u64>) -> Option<Self> {
         let is_new = |at: usize| merges[..at].iter().all(|before| before.id != merges[at].id);
         let open = merges.iter().filter(|merge| merge.end.is_none()).count();
         let fits = merges.len() <= MERGES_MAX && open <= 1 && (0..merges.len()).all(is_new);
-        fits.then_some(Self(merges))
+        let mut restored = Self { merges, decided, sum: Sum::default() };
+        restored.sum = restored.recompute_sum();
+        fits.then_some(restored)
     }
 
     pub fn all(&self) -> &[Merge] {
-        &self.0
+        &self.merges
+    }
+
+    /// Up to which index each history is decided.
+    pub fn decided(&self) -> &BTreeMap<String, u64> {
+        &self.decided
+    }
+
+    pub fn decided_until(&self, history: &str) -> u64 {
+        self.decided.get(history).copied().unwrap_or(0)
     }
 
     pub fn get(&self, id: &str) -> Option<&Merge> {
-        self.0.iter().find(|merge| merge.id == id)
-    }
-
-    pub fn get_mut(&mut self, id: &str) -> Option<&mut Merge> {
-        self.0.iter_mut().find(|merge| merge.id == id)
+        self.merges.iter().find(|merge| merge.id == id)
     }
 
     /// The one that has not ended.
     pub fn open(&self) -> Option<&Merge> {
-        self.0.iter().find(|merge| merge.end.is_none())
+        self.merges.iter().find(|merge| merge.end.is_none())
     }
 
-    /// Adds one; the oldest makes room.
-    pub fn begin(&mut self, id: String, history: String) {
-        if self.0.len() >= MERGES_MAX {
-            self.0.remove(0);
+    /// Notes a step that was applied. The first one of a merge adds it, and the oldest makes room.
+    pub fn note(
+        &mut self,
+        id: &str,
+        history: String,
+        number: u64,
+        end: Option<MergeEnd>,
+        results: &[MergeResult],
+    ) {
+        if number == 0 {
+            if self.merges.len() >= MERGES_MAX {
+                self.merges.remove(0);
+            }
+            let (id, last_results) = (id.to_owned(), Vec::new());
+            let history = history.clone();
+            self.merges.push(Merge { id, history, next_step: 0, end: None, results: [0; 4], last_results });
         }
-        self.0.push(Merge {
-            id,
-            history,
-            next_step: 0,
-            end: None,
-            results: [0; 4],
-            last_results: Vec::new(),
-        });
+        if let Some(merge) = self.merges.iter_mut().find(|merge| merge.id == id) {
+            (merge.next_step, merge.end) = (number + 1, end);
+            for result in results {
+                merge.results[usize::from(result.number())] += 1;
+            }
+            merge.last_results = results.to_vec();
+        }
+        if let Some(MergeEnd::UpTo(index)) = end
+            && (self.decided.len() < HISTORIES_MAX || self.decided.contains_key(&history))
+        {
+            let decided = self.decided.entry(history).or_default();
+            *decided = index.max(*decided);
+        }
+        self.sum = self.recompute_sum();
     }
 
-    /// For the digest. There are few.
+    /// For the digest.
     pub fn words(&self) -> [u64; 2] {
+        self.sum.words()
+    }
+
+    /// The same, computed from scratch.
+    pub fn recompute_words(&self) -> [u64; 2] {
+        self.recompute_sum().words()
+    }
+
+    fn recompute_sum(&self) -> Sum {
         let mut sum = Sum::default();
-        for (merge, position) in self.0.iter().zip(0..) {
+        for (merge, position) in self.merges.iter().zip(0..) {
             sum.add(merge.hash(position));
         }
-        sum.words()
+        for (history, index) in &self.decided {
+            let [low, high] = hash_text(history);
+            sum.add(hash_words([low, high, *index]));
+        }
+        sum
     }
 }

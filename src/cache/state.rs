@@ -13,6 +13,7 @@ use super::merge::{Merge, Merges};
 use super::store::Store;
 use super::tombstones::Tombstones;
 use super::{CacheConfig, EntryId, Found, Key, Stats, Tombstone, TouchConfig};
+use std::collections::BTreeMap;
 
 /// A cache: keys with values and deadlines, of bounded size. Only log entries change it.
 #[derive(Debug)]
@@ -246,6 +247,16 @@ impl Cache {
         self.merges.all()
     }
 
+    /// Up to which index of its log each history is decided that was reconciled.
+    pub fn decided(&self) -> &BTreeMap<String, u64> {
+        self.merges.decided()
+    }
+
+    /// Up to which index of its log a history is decided; 0 for one that was never reconciled.
+    pub fn decided_until(&self, history: &str) -> u64 {
+        self.merges.decided_until(history)
+    }
+
     /// The open forks, in the order in which they were opened.
     pub fn forks(&self) -> impl ExactSizeIterator<Item = &Fork> {
         self.forks.iter()
@@ -334,7 +345,7 @@ impl Cache {
             policies,
             self.tombstones.words(),
             self.dedup.words(),
-            self.forks.words(),
+            [self.forks.words(), self.merges.words()],
         )
     }
 
@@ -346,7 +357,7 @@ impl Cache {
             self.store.policies().recompute_digest_words(),
             self.tombstones.recompute_words(),
             self.dedup.recompute_words(),
-            self.forks.recompute_words(),
+            [self.forks.recompute_words(), self.merges.recompute_words()],
         )
     }
 
@@ -369,15 +380,14 @@ impl Cache {
         policies: [u64; 2],
         tombstones: [u64; 6],
         dedup: [u64; 4],
-        forks: [u64; 2],
+        others: [[u64; 2]; 2],
     ) -> Digest {
         let (entries, bytes) = entries;
         let [entries_low, entries_high] = entries.words();
         let [stats_low, stats_high] = halves(self.stats.hash());
         let [tombstones_first, tombstones_next, tombstones_low, tombstones_high, forgotten, forgotten_ms] =
             tombstones;
-        let [forks_low, forks_high] = forks;
-        let [merges_low, merges_high] = self.merges.words();
+        let [[forks_low, forks_high], [merges_low, merges_high]] = others;
         let [dedup_first, dedup_next, dedup_low, dedup_high] = dedup;
         let [policies_low, policies_high] = policies;
         let [clears_low, clears_high] = clears;

@@ -88,7 +88,8 @@ impl From<SessionError> for ApiError {
                 CommandError::IdempotencyKeyReused
                 | CommandError::FeatureLevel { .. }
                 | CommandError::MergeOutOfTurn { .. }
-                | CommandError::AnotherMerge => {}
+                | CommandError::AnotherMerge
+                | CommandError::MergedMeanwhile => {}
             }
         }
         Self { problem: Box::new(problem), headers }

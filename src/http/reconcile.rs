@@ -35,14 +35,15 @@ pub(super) async fn step(
     body: Body,
 ) -> Result<Response, ApiError> {
     let request: MergeStepRequest = json_body(&state, &headers, body, state.limits.batch_bytes).await?;
-    let MergeStepRequest { merge, history, step: number, ops, end } = request;
+    let MergeStepRequest { merge, history, step: number, after, ops, end } = request;
     let parse = |(position, op)| parse(op).map_err(|error| error.op(position));
     let ops = ops.into_iter().enumerate().map(parse).collect::<Result<Vec<MergeOp>, ApiError>>()?;
     let end = end.map(|end| match end {
         MergeEndRequest::UpTo(index) => MergeEnd::UpTo(index),
         MergeEndRequest::Aborted => MergeEnd::Aborted,
+        MergeEndRequest::Forgotten => MergeEnd::Forgotten,
     });
-    let command = Command::Merge(Box::new(MergeStep { merge, history, number, ops, end }));
+    let command = Command::Merge(Box::new(MergeStep { merge, history, number, after, ops, end }));
     let idempotency_key = idempotency_key(&headers)?;
     let written = session.write(WriteRequest { command, idempotency_key, limit: None }).await?;
     let at = written_at(&written);

@@ -84,7 +84,9 @@ fn refusal_code(error: &CommandError) -> ErrorCode {
         },
         CommandError::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
         CommandError::FeatureLevel { .. } => ErrorCode::FeatureLevel,
-        CommandError::MergeOutOfTurn { .. } | CommandError::AnotherMerge => ErrorCode::Conflict,
+        CommandError::MergeOutOfTurn { .. } | CommandError::AnotherMerge | CommandError::MergedMeanwhile => {
+            ErrorCode::Conflict
+        }
     }
 }
 

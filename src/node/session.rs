@@ -263,6 +263,7 @@ impl Session {
         self.read(|cache| Reconciliations {
             merges: cache.merges().iter().map(Into::into).collect(),
             forks: cache.forks().map(Into::into).collect(),
+            decided: cache.decided().clone(),
         })
         .await
     }

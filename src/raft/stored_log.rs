@@ -2,10 +2,11 @@
 
 use super::codec::decode_entry;
 use super::stored_terms::{READ_BYTES, snapshot_terms, stored_terms};
-use crate::cache::{Cache, Fork};
+use crate::cache::{Cache, Fork, Key};
 use crate::lineage::{Lineage, Position, TermStarts};
 use crate::replica::{Committed, LogPosition, Replay, from_versioned};
 use crate::storage::{LogStore, SnapshotFile};
+use std::collections::BTreeMap;
 use std::io;
 
 /// A log that nobody appends to. As long as it is there, no node can start on its folder.
@@ -26,6 +27,8 @@ pub struct Noted {
     pub fork: Option<Fork>,
     /// Log time at the fork, in milliseconds; 0 where the log does not reach back to it.
     pub fork_ms: u64,
+    /// The counters at the fork, where the log reaches back to it, of the keys that were asked for.
+    pub counters: BTreeMap<Key, i64>,
 }
 
 impl StoredLogCopy {
@@ -72,7 +75,13 @@ impl StoredLogCopy {
     ///
     /// # Errors
     /// The log or the snapshot cannot be read.
-    pub fn replay(&self, fork_index: u64, shared: usize, until: u64) -> io::Result<Noted> {
+    pub fn replay(
+        &self,
+        fork_index: u64,
+        shared: usize,
+        until: u64,
+        is_counter: impl Fn(&str) -> bool,
+    ) -> io::Result<Noted> {
         let last_shared = shared.checked_sub(1).and_then(|last| self.lineage.histories().get(last));
         let left = last_shared.map(|history| history.id.as_str()).unwrap_or_default();
         let mut replay = match &self.snapshot {
@@ -84,12 +93,14 @@ impl StoredLogCopy {
             None => Replay::from_nothing(),
         };
         let pristine_until = self.pristine_until(fork_index, shared);
-        let mut fork_ms = 0;
+        let (mut fork_ms, mut counters) = (0, BTreeMap::new());
         let mut note_from_here = |replay: &mut Replay| {
             let cache = replay.cache_mut();
             if cache.index() <= pristine_until && cache.fork(left).is_none() {
                 fork_ms = cache.now_ms();
                 cache.open_fork(left);
+                let asked = cache.all_stored().filter(|stored| is_counter(stored.record.key()));
+                counters = asked.filter_map(|s| Some((s.record.to_key(), s.counter()?))).collect();
             }
         };
         let mut next = replay.cache().index() + 1;
@@ -118,7 +129,7 @@ impl StoredLogCopy {
         cache.free_all_cleared();
         // Notes from before or after the fork are no notes of this one.
         let fork = cache.fork(left).filter(|fork| fork.limit <= pristine_until).cloned();
-        Ok(Noted { cache, fork, fork_ms })
+        Ok(Noted { cache, fork, fork_ms, counters })
     }
 
     /// The last index at which the state is still that at the fork.

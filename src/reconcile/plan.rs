@@ -62,7 +62,8 @@ pub fn plan<E>(
     let mut settle = |key: Key, theirs: Knowledge, ours: Knowledge| {
         let base_number = base_of(theirs).or_else(|| base_of(ours)).or_else(|| base_number(&key));
         let rule = rules.of(key.as_str());
-        let terms = Terms { rule, remove_unknown: rules.remove_unknown, base_number };
+        let was_merged = incoming.decided_until > 0;
+        let terms = Terms { rule, remove_unknown: rules.remove_unknown, base_number, was_merged };
         let verdict =
             judge(theirs, ours, terms).map_err(|error| PlanError::NotTheSame(key.clone(), error))?;
         counts.count(theirs, &verdict);

@@ -8,7 +8,7 @@ use super::knowledge::{Entry, Fate, Knowledge, Lifetime};
 use super::plan::{Counts, Proposal};
 use super::policy::{Rules, Side};
 use super::verdict::{Action, Case, Guard};
-use crate::cache::{Key, Stored};
+use crate::cache::{Key, Stored, Value};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,11 @@ pub struct PlanHeader {
     pub fork_index: u64,
     pub live: SideHeader,
     pub incoming: SideHeader,
+    /// What incoming did up to this index was decided before.
+    pub decided_until: u64,
+    /// Up to this index incoming is decided once the plan is carried out: entries that may not be committed may be others in
+    /// another log of the same history.
+    pub up_to: u64,
     /// Entries of incoming's log that are not known to be committed, and are part of the comparison.
     pub tail_entries: u64,
     /// How much later incoming's clock is taken to be than live's, in milliseconds.
@@ -107,6 +112,9 @@ pub struct PlanLine {
     pub loser: Option<Side>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub set_aside: bool,
+    /// Neither side's change comes to be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub both_lose: bool,
     pub live: KeyState,
     pub incoming: KeyState,
     /// The value that somebody chose instead of both.
@@ -198,6 +206,7 @@ impl PlanLine {
             guard: verdict.guard,
             loser: verdict.loser,
             set_aside: verdict.set_aside,
+            both_lose: false,
             live: KeyState::of(proposal.live, live),
             incoming: KeyState::of(proposal.incoming, incoming),
             decided: None,
@@ -211,8 +220,7 @@ impl PlanLine {
 
     /// The sides whose changes do not come to be.
     pub fn losers(&self) -> impl Iterator<Item = Side> {
-        // A value that is neither's beats both.
-        let other = self.decided.as_ref().and(self.loser).map(Side::other);
+        let other = self.loser.filter(|_| self.both_lose).map(Side::other);
         self.loser.into_iter().chain(other)
     }
 }
@@ -301,6 +309,8 @@ impl PlanLine {
             return Err(format!("{key:?} is no conflict"));
         }
         (self.set_aside, self.decided) = (false, None);
+        self.both_lose = matches!(choice, Choice::Value { .. })
+            || choice == Choice::Remove && self.live.written().is_some() && self.incoming.written().is_some();
         let incoming_has_one = self.incoming.written().is_some();
         let live_has_one = self.live.written().is_some();
         (self.action, self.loser) = match choice {
@@ -329,7 +339,9 @@ impl PlanLine {
                     value,
                     value_base64,
                 };
-                decided.bytes().map_err(|error| format!("{key:?}: {error}"))?;
+                let bytes = decided.bytes().map_err(|error| format!("{key:?}: {error}"))?;
+                Value::new(bytes.into(), decided.content_type.as_deref())
+                    .map_err(|error| format!("{key:?}: {error}"))?;
                 self.decided = Some(decided);
                 (Action::Put, Some(Side::Live))
             }

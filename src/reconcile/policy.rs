@@ -78,6 +78,12 @@ impl Rules {
         Self { default: Rule { policy, ..Rule::default() }, ..Self::default() }
     }
 
+    /// Whether a key may be decided by adding up.
+    pub fn sums(&self) -> bool {
+        let mut all = self.prefixes.iter().map(|rule| rule.rule).chain([self.default]);
+        all.any(|rule| rule.policy == Policy::SumDelta)
+    }
+
     pub fn of(&self, key: &str) -> Rule {
         let found = self.prefixes.iter().find(|rule| key.starts_with(&rule.prefix));
         found.map_or(self.default, |found| found.rule)

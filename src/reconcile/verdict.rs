@@ -127,6 +127,8 @@ pub struct Terms {
     pub remove_unknown: bool,
     /// The counter at the fork, if it is known.
     pub base_number: Option<i64>,
+    /// Some of what incoming did was brought in before, so nobody knows how much of a counter was.
+    pub was_merged: bool,
 }
 
 /// Judges a key.
@@ -225,9 +227,14 @@ impl Judge {
     }
 
     fn changed_there(&self, theirs: &Entry, ours: &Entry) -> Verdict {
-        match theirs.hash == ours.hash {
-            true => self.verdict(Case::LifetimeThere, Action::SetLifetime, None),
-            false => self.verdict(Case::ChangedThere, Action::Put, None),
+        if theirs.hash == ours.hash {
+            return self.verdict(Case::LifetimeThere, Action::SetLifetime, None);
+        }
+        let added = theirs.number.zip(ours.number).and_then(|(theirs, ours)| theirs.checked_sub(ours));
+        match added.filter(|_| self.terms.rule.policy == Policy::SumDelta) {
+            // So that what a client adds meanwhile counts, too.
+            Some(added) => self.verdict(Case::ChangedThere, Action::Add(added), None),
+            None => self.verdict(Case::ChangedThere, Action::Put, None),
         }
     }
 
@@ -253,6 +260,7 @@ impl Judge {
         }
         // A counter that was not there at the fork began at 0 on both sides.
         let base = if self.was_common == Some(false) { Some(0) } else { self.terms.base_number };
+        let base = base.filter(|_| !self.terms.was_merged);
         let sum = || {
             let added = theirs.number?.checked_sub(base?)?;
             ours.number?.checked_add(added)?;

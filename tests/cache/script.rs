@@ -356,7 +356,8 @@ fn show_position(error: &CommandError) -> String {
         CommandError::IdempotencyKeyReused
         | CommandError::FeatureLevel { .. }
         | CommandError::MergeOutOfTurn { .. }
-        | CommandError::AnotherMerge => None,
+        | CommandError::AnotherMerge
+        | CommandError::MergedMeanwhile => None,
     };
     op.map_or(String::new(), |op| format!(" op={op}"))
 }

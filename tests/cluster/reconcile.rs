@@ -143,11 +143,15 @@ async fn conflicts_wait_and_pointless_plans_are_refused() {
         "{\"key\":\"there\",\"take\":\"live\"}",
         "{\"key\":\"nothing\",\"take\":\"live\"}",
         "{\"key\":\"both\",\"take\":\"it\"}",
+        "{\"key\":\"both\",\"take\":\"value\",\"value\":\"x\",\"content_type\":\"\u{fc}\"}",
     ] {
         let (code, _, error) = decide(bad, "bad");
         assert!(code == 1 || code == 2, "{bad}: {code}: {error}");
         assert!(!Path::new(&out("bad")).exists(), "{bad}");
     }
+    let both_lose = "{\"key\":\"both\",\"take\":\"remove\"}";
+    assert_eq!(decide(both_lose, "none-wins").0, 9);
+    assert_eq!(lines(Path::new(&out("none-wins")))["both"]["both_lose"], true);
     let (code, _, error) = decide(&format!("{both}{{\"key\":\"gone-here\",\"take\":\"incoming\"}}"), "all");
     assert_eq!(code, 0, "{error}");
     let (code, text, error) = apply("all");
@@ -190,6 +194,10 @@ async fn a_plan_is_carried_out_once_and_nothing_is_lost_in_silence() {
     let url = restored.http.clone();
     let (code, _, error) = run(&["reconcile", "plan", "--from", &old, "--out", &plan, "--url", &url]);
     assert_eq!(code, 0, "{error}");
+    let early = format!("{plan}-early");
+    let (code, _, error) =
+        run(&["reconcile", "plan", "--from", &old, "--out", &early, "--policy", "oldest", "--url", &url]);
+    assert_eq!(code, 0, "{error}");
     // A client is faster.
     cluster.put_surely(&restored, "there", "newest").await;
     let (losers, applied) = (format!("{plan}.losers.jsonl"), format!("{plan}.applied.jsonl"));
@@ -228,7 +236,15 @@ async fn a_plan_is_carried_out_once_and_nothing_is_lost_in_silence() {
     let told: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!((&told["counts"]["changes"], &told["counts"]["proposed"]), (&0.into(), &0.into()), "{told}");
     let (_, text, _) = run(&["reconcile", "status", "--url", &url]);
-    assert!(text.contains("ended") && !text.contains("fork to history"), "{text}");
+    assert!(text.contains("ended") && text.contains("fork to history"), "{text}");
+    // Nor is a plan of an earlier time carried out, which would do everything again.
+    let (code, _, error) = run(&["reconcile", "apply", &early, "--url", &url]);
+    assert!(code == 1 && error.contains("make a new plan"), "{code}: {error}");
+    // A file of losers is only ever added to by its own plan.
+    let lost = std::fs::read_to_string(&losers).unwrap();
+    let (code, _, error) = run(&["reconcile", "apply", &again, "--losers", &losers, "--url", &url]);
+    assert!(code == 1 && error.contains("not of this plan"), "{code}: {error}");
+    assert_eq!(std::fs::read_to_string(&losers).unwrap(), lost);
 
     // Somebody wants the loser after all.
     let (code, text, error) = run(&["reconcile", "restore-loser", &losers, "both", "--url", &url]);
@@ -322,6 +338,48 @@ async fn many_apart(keys: usize) -> (String, Node, Cluster) {
     (cluster.nodes[0].data_dir.to_str().unwrap().to_owned(), restored, cluster)
 }
 
+/// Counters that both sides had and added to.
+#[tokio::test(flavor = "multi_thread")]
+async fn counters_get_what_both_sides_added() {
+    let mut cluster = Cluster::start(1, &[]).await;
+    let add = async |node: &Node, key: &str, by: u64| {
+        let path = format!("/v1/kv/{key}/incr");
+        let body = format!("{{\"by\":{by}}}");
+        assert!(cluster.request(Method::POST, node, &path, &body).await.status().is_success());
+    };
+    for key in ["both", "there"] {
+        add(&cluster.nodes[0], key, 10).await;
+    }
+    let backup = cluster.dir.path().join("backup");
+    let (code, _, error) =
+        run(&["snapshot", "save", backup.to_str().unwrap(), "--url", &cluster.nodes[0].http]);
+    assert_eq!(code, 0, "{error}");
+    for key in ["both", "new", "there"] {
+        add(&cluster.nodes[0], key, 3).await;
+    }
+    let restored = restore(&cluster, &backup).await;
+    for key in ["both", "new"] {
+        add(&restored, key, 5).await;
+    }
+    cluster.nodes[0].signal(libc::SIGTERM);
+    cluster.nodes[0].ended().await;
+    let plan = cluster.dir.path().join("plan").to_str().unwrap().to_owned();
+    let (old, url) = (cluster.nodes[0].data_dir.to_str().unwrap().to_owned(), restored.http.clone());
+    let sum = ["--policy", "sum-delta", "--tail", "drop"];
+    let arguments = ["reconcile", "plan", "--from", &old, "--out", &plan, "--url", &url];
+    let (code, text, error) = run(&[&arguments[..], &sum].concat());
+    assert_eq!(code, 0, "{text}{error}");
+    // A client adds meanwhile.
+    cluster.request(Method::POST, &restored, "/v1/kv/there/incr", "{\"by\":1}").await;
+    for round in 0..2 {
+        let (code, text, error) = run(&["reconcile", "apply", &plan, "--url", &url]);
+        assert_eq!(code, 0, "{text}{error}");
+        for (key, expected) in [("both", "18"), ("new", "8"), ("there", "14")] {
+            assert_eq!(cluster.get(&restored, key).await, Ok(expected.into()), "{round}: {key}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fork_is_forgotten_on_request() {
     let Sides { cluster, restored } = apart().await;
@@ -330,6 +388,19 @@ async fn a_fork_is_forgotten_on_request() {
     let fork = told["forks"][0].clone();
     assert_eq!((&fork["noted"], &fork["complete"]), (&1.into(), &true.into()), "{told}");
     let history = fork["history"].as_str().unwrap();
+    // A merge that was begun and aborted is not taken for one that is done.
+    let plan = cluster.dir.path().join("plan").to_str().unwrap().to_owned();
+    let old = cluster.nodes[0].data_dir.to_str().unwrap().to_owned();
+    let arguments = ["reconcile", "plan", "--from", &old, "--out", &plan, "--json", "--url", &restored.http];
+    let told: Value = serde_json::from_str(&run(&arguments).1).expect("JSON");
+    let id = told["plan_id"].as_str().unwrap();
+    let step = serde_json::json!({"merge": id, "history": history, "step": 0}).to_string();
+    assert!(cluster.request(Method::POST, &restored, "/v1/reconcile", &step).await.status().is_success());
+    assert_eq!(run(&["reconcile", "abort", id, "--url", &restored.http]).0, 0);
+    let (code, _, error) = run(&["reconcile", "apply", &plan, "--url", &restored.http]);
+    assert!(code == 1 && error.contains("aborted"), "{code}: {error}");
+    assert_eq!(cluster.get(&restored, "there").await, Ok("base".into()));
+
     let (code, _, error) = run(&["reconcile", "forget", history, "--url", &restored.http]);
     assert_eq!(code, 0, "{error}");
     assert_ne!(run(&["reconcile", "forget", history, "--url", &restored.http]).0, 0);

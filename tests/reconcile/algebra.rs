@@ -25,7 +25,12 @@ fn value(known: Knowledge) -> Value {
 }
 
 fn terms(policy: Policy) -> Terms {
-    Terms { rule: Rule { policy, ..Rule::default() }, remove_unknown: false, base_number: Some(BASE) }
+    Terms {
+        rule: Rule { policy, ..Rule::default() },
+        remove_unknown: false,
+        base_number: Some(BASE),
+        was_merged: false,
+    }
 }
 
 /// The counter at the fork.

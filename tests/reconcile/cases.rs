@@ -7,7 +7,12 @@ use lockstep::reconcile::{
 const NEWEST: Terms = by(Policy::Newest);
 
 const fn by(policy: Policy) -> Terms {
-    Terms { rule: Rule { policy, deletes: Deletes::ByTime }, remove_unknown: false, base_number: None }
+    Terms {
+        rule: Rule { policy, deletes: Deletes::ByTime },
+        remove_unknown: false,
+        base_number: None,
+        was_merged: false,
+    }
 }
 
 /// The entry at the fork.
@@ -267,6 +272,8 @@ fn row_22_counters_get_what_both_sides_added() {
     told(counted(13), counted(15), sum, (case, Action::Add(3), OURS, None));
     told(counted(15), counted(15), sum, (case, Action::Add(5), OURS, None));
     told(counted(10), counted(15), sum, (case, Action::Keep, OURS, None));
+    // A part of it came in before.
+    set_aside(counted(13), counted(15), Terms { was_merged: true, ..sum }, case);
     // Nobody knows how it began.
     set_aside(counted(13), counted(15), by(Policy::SumDelta), case);
     // It began on both sides.

@@ -153,7 +153,12 @@ fn expected((theirs, their_seen): (Knowledge, Seen), (ours, our_seen): (Knowledg
 /// All pairs of endings of two sides with notes.
 #[test]
 fn every_pair_of_short_logs_is_reconciled_as_the_oracle_would() {
-    let terms = Terms { rule: Rules::all(Policy::Newest).default, remove_unknown: false, base_number: None };
+    let terms = Terms {
+        rule: Rules::all(Policy::Newest).default,
+        remove_unknown: false,
+        base_number: None,
+        was_merged: false,
+    };
     let mut pairs = 0_u64;
     for keys in TRUNKS {
         let endings = endings(keys, true, false);
@@ -184,7 +189,12 @@ fn every_pair_of_short_logs_is_reconciled_as_the_oracle_would() {
 /// A plan has one proposal for each key that needs one, and each change of the incoming side is counted once.
 #[test]
 fn a_plan_is_the_verdicts_of_all_keys() {
-    let terms = Terms { rule: Rules::all(Policy::Newest).default, remove_unknown: false, base_number: None };
+    let terms = Terms {
+        rule: Rules::all(Policy::Newest).default,
+        remove_unknown: false,
+        base_number: None,
+        was_merged: false,
+    };
     let (trunk, steps) = (trunk(&["a", "b"], CAPACITY), steps());
     let mut random = fastrand::Rng::with_seed(7);
     for round in 0..2_000 {

@@ -29,7 +29,7 @@ fn op(name: &str, guard: MergeGuard, change: MergeChange) -> MergeOp {
 }
 
 fn step(number: u64, ops: Vec<MergeOp>, end: Option<MergeEnd>) -> MergeStep {
-    MergeStep { merge: "m".into(), history: FORK.into(), number, ops, end }
+    MergeStep { merge: "m".into(), history: FORK.into(), number, after: 0, ops, end }
 }
 
 fn send(cache: &mut Cache, step: MergeStep) -> Result<Vec<MergeResult>, CommandError> {
@@ -81,12 +81,63 @@ fn each_step_is_applied_once_and_in_order() {
     assert!(cache.fork(FORK).is_some());
     assert_eq!(send(&mut cache, step(3, Vec::new(), Some(MergeEnd::UpTo(77)))), Ok(Vec::new()));
     assert_eq!(send(&mut cache, by(4)), Err(CommandError::MergeOutOfTurn { next: 4, ended: true }));
-    assert!(cache.fork(FORK).is_none(), "nobody needs the notes any more");
+    assert!(cache.fork(FORK).is_some(), "others of that history may come");
+    assert_eq!(cache.decided_until(FORK), 77);
     let merge = &restored(&cache).merges()[0].clone();
     assert_eq!((merge.end, merge.results), (Some(MergeEnd::UpTo(77)), [3, 0, 0, 0]));
+    let mut cache = restored(&cache);
+    assert_eq!(
+        send(&mut cache, other.clone()),
+        Err(CommandError::MergedMeanwhile),
+        "a plan of an earlier time"
+    );
+    let other = MergeStep { after: 77, ..other };
     assert_eq!(send(&mut cache, other), Ok(Vec::new()));
     let aborted = MergeStep { merge: "other".into(), ..step(1, Vec::new(), Some(MergeEnd::Aborted)) };
     assert_eq!(send(&mut cache, aborted), Ok(Vec::new()));
+    let forgotten = step(0, Vec::new(), Some(MergeEnd::Forgotten));
+    let forgotten = MergeStep { merge: "last".into(), after: 77, ..forgotten };
+    assert_eq!(send(&mut cache, forgotten), Ok(Vec::new()));
+    assert!(cache.fork(FORK).is_none(), "nobody needs the notes any more");
+    assert_eq!(restored(&cache).decided_until(FORK), 77);
+}
+
+/// How far a history is decided outlives the merges themselves: else its changes would come in again, and sums be added twice.
+#[test]
+fn what_is_decided_is_remembered_for_ever() {
+    let mut cache = live();
+    assert_eq!(send(&mut cache, step(0, Vec::new(), Some(MergeEnd::UpTo(77)))), Ok(Vec::new()));
+    for number in 0..100 {
+        let other =
+            MergeStep { merge: format!("m{number}"), history: "third".into(), ..step(0, Vec::new(), None) };
+        assert_eq!(send(&mut cache, other.clone()), Ok(Vec::new()));
+        let end = MergeStep { number: 1, end: Some(MergeEnd::Aborted), ..other };
+        assert_eq!(send(&mut cache, end), Ok(Vec::new()));
+    }
+    let mut cache = restored(&cache);
+    assert_eq!((cache.merges().len(), cache.decided_until(FORK)), (64, 77));
+    assert_eq!(send(&mut cache, step(0, Vec::new(), None)), Err(CommandError::MergedMeanwhile));
+}
+
+/// A key that is gone here was removed on another side: a third side must not bring it back.
+#[test]
+fn a_removal_that_is_brought_in_is_known_afterwards() {
+    let mut branch = Branch::of(&trunk(&["a", "b"], 2), true);
+    // Evicted unchanged, to make room.
+    for name in ["c", "d"] {
+        let op = Op::Put {
+            key: key(name),
+            value: value("x"),
+            ttl: Ttl::Never,
+            condition: Condition::Always,
+            previous: false,
+        };
+        branch.apply(Command::One(op), 3);
+    }
+    assert_eq!(branch.knows(&key("a")).fate, Fate::Absent);
+    let bury = vec![op("a", MergeGuard::Absent, MergeChange::Bury { at_ms: 40 })];
+    assert_eq!(send(&mut branch.cache, step(0, bury, None)), Ok(vec![MergeResult::Done]));
+    assert_eq!(branch.knows(&key("a")).fate, Fate::Deleted { stamp_ms: 40 });
 }
 
 #[test]

@@ -155,7 +155,7 @@ impl Cache {
         let previous = previous.then(|| entry.found());
         self.stats.deletes += 1;
         let revision = self.index;
-        let is_cleared = self.store.pending_clears().may_have(entry.record.key_bytes());
+        let is_cleared = self.may_be_cleared(&entry);
         self.forks.note_removed(&entry, is_cleared, revision, at_ms);
         self.tombstones.add(Tombstone { scope: Scope::Key(key.clone()), revision, at_ms });
         events.push(Event::Removed { key, cause: Cause::Delete });

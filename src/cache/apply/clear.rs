@@ -58,7 +58,7 @@ impl Cache {
                 self.expire(slot, events);
             } else {
                 let Some(entry) = self.store.remove(slot) else { continue };
-                let is_cleared = self.store.pending_clears().may_have(entry.record.key_bytes());
+                let is_cleared = self.may_be_cleared(&entry);
                 self.forks.note_removed(&entry, is_cleared, self.index, self.now_ms);
                 removed += 1;
             }

@@ -1,6 +1,7 @@
 //! What every log entry does besides its command: it expires what is due, frees what was cleared, and evicts what does not
 //! fit. All are bounded, so that no single log entry takes long; the rest waits for the next one.
 
+use crate::cache::entry::Entry;
 use crate::cache::limits::{EVICT_PER_APPLY_MAX, EXPIRE_PER_APPLY_MAX, REMOVED_BYTES_PER_APPLY_MAX};
 use crate::cache::{Cache, Cause, Event};
 
@@ -47,6 +48,11 @@ impl Cache {
         let entry = self.store.free_next_cleared()?;
         self.forks.note_removed(&entry, false, revision, at_ms);
         Some(entry.cost())
+    }
+
+    /// Whether an earlier entry of the same key was cleared, and may not be noted yet by the open forks.
+    pub(super) fn may_be_cleared(&self, entry: &Entry) -> bool {
+        !self.forks.is_empty() && self.store.pending_clears().may_have(entry.record.key_bytes())
     }
 
     pub(super) fn size(&self) -> Size {
@@ -97,7 +103,7 @@ impl Cache {
         if let Some((revision, at_ms)) = clear {
             return self.forks.note_removed(&entry, false, revision, at_ms);
         }
-        let is_cleared = self.store.pending_clears().may_have(entry.record.key_bytes());
+        let is_cleared = self.may_be_cleared(&entry);
         self.forks.note_lost(&entry, is_cleared);
         self.stats.expired += 1;
         events.push(Event::Removed { key: entry.record.to_key(), cause: Cause::Expire });

@@ -19,21 +19,13 @@ impl Cache {
         events: &mut Vec<Event>,
     ) -> Result<Outcome, CommandError> {
         self.check_step(&step)?;
-        let MergeStep { merge: id, history, number, ops, end } = step;
-        if number == 0 {
-            self.merges.begin(id.clone(), history.clone());
-        }
+        let MergeStep { merge: id, history, number, after: _, ops, end } = step;
         let results: Vec<MergeResult> = ops.into_iter().map(|op| self.merge_one(op, events)).collect();
-        if let Some(merge) = self.merges.get_mut(&id) {
-            (merge.next_step, merge.end) = (number + 1, end);
-            for result in &results {
-                merge.results[usize::from(result.number())] += 1;
-            }
-            merge.last_results.clone_from(&results);
-        }
-        if let Some(MergeEnd::UpTo(_)) = end {
+        // Others of that history may come: the notes stay until they are forgotten on purpose.
+        if end == Some(MergeEnd::Forgotten) {
             self.forks.close(&history);
         }
+        self.merges.note(&id, history, number, end, &results);
         Ok(Outcome::Merged { revision: self.index, results })
     }
 
@@ -60,6 +52,9 @@ impl Cache {
             Some(_) => Ok(()),
             None if step.number > 0 => out_of_turn(0, false),
             None if self.merges.open().is_some() => Err(CommandError::AnotherMerge),
+            None if step.after != self.merges.decided_until(&step.history) => {
+                Err(CommandError::MergedMeanwhile)
+            }
             None => Ok(()),
         }
     }
@@ -107,6 +102,7 @@ impl Cache {
                     self.expire(slot, events);
                 }
                 let (revision, at_ms) = (self.index, at_ms.min(self.now_ms));
+                self.forks.note_buried(&key, revision, at_ms);
                 self.tombstones.remove(&key);
                 self.tombstones.add(Tombstone { scope: Scope::Key(key), revision, at_ms });
                 MergeResult::Done

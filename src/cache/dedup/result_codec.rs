@@ -211,6 +211,7 @@ fn put_error(out: &mut impl Write, error: &CommandError) -> Result<()> {
             put_bool(out, *ended)
         }
         CommandError::AnotherMerge => head(10, &None),
+        CommandError::MergedMeanwhile => head(11, &None),
     }
 }
 
@@ -238,6 +239,7 @@ fn error(source: &mut Decoder<impl Read>) -> std::result::Result<CommandError, D
         8 => CommandError::FeatureLevel { needed: source.u32()?, kept: source.u32()? },
         9 => CommandError::MergeOutOfTurn { next: source.u64()?, ended: source.bool()? },
         10 => CommandError::AnotherMerge,
+        11 => CommandError::MergedMeanwhile,
         _ => return Err(DecodeError::Damaged("a refusal has an unknown tag")),
     })
 }

@@ -55,6 +55,11 @@ impl SnapshotView {
         }
         put_u32(&mut out, self.merges.len() as u32)?;
         self.merges.iter().try_for_each(|merge| put_merge(&mut out, merge))?;
+        put_u32(&mut out, self.decided.len() as u32)?;
+        for (history, index) in &self.decided {
+            put_bytes(&mut out, history.as_bytes())?;
+            put_u64(&mut out, *index)?;
+        }
         out.flush()
     }
 

@@ -20,6 +20,7 @@ use super::pending_clears::Clear;
 use super::slab::Slab;
 use super::tombstones::{Forgotten, Tombstone};
 use super::{Cache, CacheConfig, Digest, Stats};
+use std::collections::BTreeMap;
 
 const MAGIC: [u8; 8] = *b"LSCACHE\n";
 /// Raised with every change of the format.
@@ -43,6 +44,7 @@ pub struct SnapshotView {
     dedup: NumberedQueue<DedupEntry>,
     forks: Vec<ForkView>,
     merges: Vec<Merge>,
+    decided: BTreeMap<String, u64>,
 }
 
 impl Cache {
@@ -70,6 +72,7 @@ impl SnapshotView {
             dedup: cache.dedup.queue().clone(),
             forks: cache.forks.views(),
             merges: cache.merges.all().to_vec(),
+            decided: cache.merges.decided().clone(),
         }
     }
 

@@ -9,8 +9,8 @@ use crate::cache::eviction::PolicySet;
 use crate::cache::forks::{Fork, Forks, Gone};
 use crate::cache::limits::{
     BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, FEATURE_LEVEL_FIRST, FORKS_MAX,
-    FREE_PER_APPLY_MAX, GONE_MAX, HISTORY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, MERGES_MAX,
-    TOMBSTONES_MAX, VALUE_BYTES_MAX,
+    FREE_PER_APPLY_MAX, GONE_MAX, HISTORIES_MAX, HISTORY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX,
+    MERGES_MAX, TOMBSTONES_MAX, VALUE_BYTES_MAX,
 };
 use crate::cache::merge::{Merge, MergeResult, Merges};
 use crate::cache::numbered_queue::NumberedQueue;
@@ -21,6 +21,7 @@ use crate::cache::slab::{Slab, Slot};
 use crate::cache::store::Store;
 use crate::cache::tombstones::{Forgotten, Scope, Tombstone, Tombstones};
 use crate::cache::{Cache, CacheConfig, Digest, Key, Stats};
+use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
 use std::num::NonZeroU64;
 
@@ -229,5 +230,9 @@ fn merges(source: &mut Decoder<impl Read>) -> Result<Merges> {
         }
         merges.push(Merge { id, history, next_step, end, results, last_results });
     }
-    Merges::restore(merges).ok_or_else(damaged)
+    let mut decided = BTreeMap::new();
+    for _ in 0..source.length(HISTORIES_MAX)? {
+        decided.insert(source.text(HISTORY_BYTES_MAX)?, source.u64()?);
+    }
+    Merges::restore(merges, decided).ok_or_else(damaged)
 }

@@ -20,7 +20,7 @@ use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Seek};
 use std::path::{Path, PathBuf};
 
 /// About how many bytes a step's request has: a node takes 2 MiB.
@@ -50,8 +50,8 @@ pub async fn apply(plan: &Path, losers: Option<PathBuf>, target: &Target) -> Res
     let client = Client::new(&target.url, target.timeout()).map_err(Usage)?;
     // Once to its end, so that nothing of a plan is carried out that is not whole.
     let (mut total, mut undecided) = (0_u64, 0_u64);
-    let open = || File::open(plan).map(BufReader::new).with_context(unreadable);
-    let (header, footer) = read_plan(open()?, |_, line| {
+    let mut file = File::open(plan).with_context(unreadable)?;
+    let (header, footer) = read_plan(BufReader::new(&file), |_, line| {
         undecided += u64::from(line.action == Action::Decide);
         total += 1;
         Ok(())
@@ -70,6 +70,9 @@ pub async fn apply(plan: &Path, losers: Option<PathBuf>, target: &Target) -> Res
     let merge = footer.plan_id;
     let status = status(&client, &merge).await?;
     let due = status.as_ref().map_or(0, |merge| merge.next_step);
+    if let Some(MergeStatus { end: Some(MergeEndRequest::Aborted), .. }) = &status {
+        bail!("the merge was aborted; make a new plan");
+    }
     let mut run = Run {
         client,
         merge: merge.clone(),
@@ -77,8 +80,8 @@ pub async fn apply(plan: &Path, losers: Option<PathBuf>, target: &Target) -> Res
         due,
         last_results: status.as_ref().map(|merge| merge.last_results.clone()).unwrap_or_default(),
         ended: status.is_some_and(|merge| merge.end.is_some()),
-        losers: Records::open(&losers, due)?,
-        applied: Records::open(&applied, due)?,
+        losers: Records::open(&losers, &merge, due)?,
+        applied: Records::open(&applied, &merge, due)?,
         step: Step::default(),
         number: 0,
     };
@@ -86,10 +89,10 @@ pub async fn apply(plan: &Path, losers: Option<PathBuf>, target: &Target) -> Res
     // Reading and sending take turns: a plan may be larger than memory.
     let lines = tokio::sync::mpsc::channel(BATCH_OPS_MAX);
     let (sender, mut receiver) = lines;
-    let path = plan.to_owned();
+    // The same file, even if another one has its name by now.
+    file.rewind().with_context(unreadable)?;
     let reader = tokio::task::spawn_blocking(move || {
-        let file = BufReader::new(File::open(path)?);
-        read_plan(file, |_, line| {
+        read_plan(BufReader::new(file), |_, line| {
             sender.blocking_send(line).map_err(|_| io::Error::other("the steps cannot be sent"))
         })
     });
@@ -101,7 +104,7 @@ pub async fn apply(plan: &Path, losers: Option<PathBuf>, target: &Target) -> Res
         progress.inc(1);
     }
     reader.await??;
-    run.send(Some(MergeEndRequest::UpTo(header.incoming.index))).await?;
+    run.send(Some(MergeEndRequest::UpTo(header.up_to))).await?;
     progress.finish_and_clear();
 
     let status =
@@ -198,6 +201,7 @@ struct Run {
 /// A line of the file of losers.
 #[derive(Debug, Serialize)]
 struct Loser<'a> {
+    merge: &'a str,
     step: u64,
     key: &'a str,
     /// Whose change did not come to be.
@@ -212,6 +216,7 @@ struct Loser<'a> {
 /// A line of the file of what was done.
 #[derive(Debug, Serialize)]
 struct AppliedLine<'a> {
+    merge: &'a str,
     step: u64,
     key: &'a str,
     action: Action,
@@ -244,13 +249,22 @@ impl Run {
             self.deliver(number, &planned, end).await?
         };
         let with_op = planned.iter().filter(|(_, op)| op.is_some());
+        if with_op.clone().count() != results.len() {
+            bail!("step {number} of the merge was not of this plan");
+        }
         for ((line, _), result) in with_op.zip(results) {
             // What a client has written meanwhile stays.
             if result != MergeResult::Done {
                 self.lose(number, line, Side::Incoming, why_not(result))?;
             }
             let key = line.key.as_str();
-            self.applied.write(&AppliedLine { step: number, key, action: line.action, result })?;
+            self.applied.write(&AppliedLine {
+                merge: &self.merge,
+                step: number,
+                key,
+                action: line.action,
+                result,
+            })?;
         }
         self.losers.sync()?;
         self.applied.sync()
@@ -261,7 +275,15 @@ impl Run {
             Side::Live => (&line.live, &self.header.live.history),
             Side::Incoming => (&line.incoming, &self.header.incoming.history),
         };
-        self.losers.write(&Loser { step, key: line.key.as_str(), side, history, why, state })
+        self.losers.write(&Loser {
+            merge: &self.merge,
+            step,
+            key: line.key.as_str(),
+            side,
+            history,
+            why,
+            state,
+        })
     }
 
     async fn deliver(
@@ -274,6 +296,7 @@ impl Run {
             merge: self.merge.clone(),
             history: self.header.incoming.history.clone(),
             step: number,
+            after: self.header.decided_until,
             ops: planned.iter().filter_map(|(_, op)| op.clone()).collect(),
             end,
         };
@@ -294,7 +317,7 @@ impl Run {
 
 fn reason(line: &PlanLine) -> &'static str {
     match (line.set_aside, line.loser) {
-        _ if line.decided.is_some() => "decided",
+        _ if line.both_lose => "decided",
         (true, _) => "set_aside",
         (false, Some(Side::Live)) => "incoming_won",
         (false, _) => "live_won",

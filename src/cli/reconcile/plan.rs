@@ -3,14 +3,15 @@
 use super::super::common_args::Target;
 use super::super::exit::{NotReconciled, Usage};
 use super::super::output::Output;
+use super::records::sync_folder;
 use super::sides::{self, Side};
 use super::{PlanArgs, Tail};
-use crate::cache::{Cache, MergeEnd};
+use crate::cache::{Cache, Key};
 use crate::lineage::Lineage;
 use crate::raft::Noted;
 use crate::reconcile::{
-    Clock, Counts, Parting, PlanFooter, PlanHeader, PlanLine, PlanWriter, Rules, SideHeader, View, admit,
-    plan as judge_all,
+    Clock, Counts, Parting, PlanFooter, PlanHeader, PlanLine, PlanWriter, Policy, Rules, SideHeader, View,
+    admit, plan as judge_all,
 };
 use crate::replica::wall_ms;
 use anyhow::{Context, Result};
@@ -50,6 +51,11 @@ pub async fn plan(args: PlanArgs, target: &Target) -> Result<()> {
     let incoming = sides::open(&args.from, target).await.with_context(|| args.from.clone())?;
     let live = sides::open(&live, target).await.with_context(|| live.clone())?;
     let parting = admit(incoming.log.position(), live.log.position()).map_err(NotReconciled::Refused)?;
+    if args.tail == Tail::Take && rules.sums() && incoming.log.last_index > incoming.log.committed_index {
+        let reason = "the end of the incoming log may come in again from another node's, and would be added twice: use \
+                      --tail drop with sum-delta";
+        return Err(Usage(reason.to_owned()).into());
+    }
     let out = args.out.clone();
     let told =
         tokio::task::spawn_blocking(move || compare(&incoming, &live, parting, rules, args.tail, &out));
@@ -78,13 +84,15 @@ fn compare(
         Tail::Drop => incoming.log.committed_index,
     };
     progress.set_message("reading the incoming side");
-    let theirs = state(incoming, parting, until)?;
+    let sums = |key: &str| rules.of(key).policy == Policy::SumDelta;
+    let theirs = state(incoming, parting, until, sums)?;
     progress.set_message("reading the side that goes on");
-    let ours = state(live, parting, live.log.last_index)?;
+    let ours = state(live, parting, live.log.last_index, sums)?;
     // A side that does not run has no clock of its own: its log time is taken for the wall clock's.
     let (ahead_there, ahead_here) = (incoming.ahead_ms.unwrap_or(0), live.ahead_ms.unwrap_or(0));
-    let now_ms = wall_ms().saturating_add_signed(ahead_here).max(ours.cache.now_ms());
     let shift_ms = ahead_here.saturating_sub(ahead_there);
+    // Not this machine's clock, which may be another one's by a day.
+    let now_ms = ours.cache.now_ms().max(theirs.cache.now_ms().saturating_add_signed(shift_ms));
     let fork_ms = ours.fork_ms.max(theirs.fork_ms.saturating_add_signed(shift_ms));
     let clock = |shift_ms| Clock { shift_ms, fork_ms, now_ms };
     // What was brought in before is not brought in again.
@@ -98,18 +106,22 @@ fn compare(
         fork_index: parting.fork_index,
         live: side_header(live, &ours.cache, our_view.is_exact()),
         incoming: side_header(incoming, &theirs.cache, their_view.is_exact()),
+        decided_until,
+        up_to: until.min(incoming.log.committed_index),
         tail_entries: until.saturating_sub(incoming.log.committed_index),
         shift_ms,
         rules,
     };
     progress.set_message("comparing");
-    let (footer, samples) = write(&header, their_view, our_view, out, &progress)?;
+    let counter = |key: &Key| theirs.counters.get(key).or_else(|| ours.counters.get(key)).copied();
+    let (footer, samples) = write(&header, their_view, our_view, counter, out, &progress)?;
     progress.finish_and_clear();
     Ok(Told { plan: out.to_owned(), header, footer, samples })
 }
 
-fn state(side: &Side, parting: Parting, until: u64) -> Result<Noted> {
-    side.log.replay(parting.fork_index, parting.shared, until).with_context(|| side.source.clone())
+fn state(side: &Side, parting: Parting, until: u64, is_counter: impl Fn(&str) -> bool) -> Result<Noted> {
+    let state = side.log.replay(parting.fork_index, parting.shared, until, is_counter);
+    state.with_context(|| side.source.clone())
 }
 
 fn view(state: &Noted, parting: Parting, clock: Clock) -> View<'_> {
@@ -117,17 +129,13 @@ fn view(state: &Noted, parting: Parting, clock: Clock) -> View<'_> {
     View { cache: &state.cache, fork_index, decided_until: 0, fork: state.fork.as_ref(), clock }
 }
 
-/// Up to which index of its log earlier merges have brought in what a side did: in its own history, or in earlier ones up to
+/// Up to which index of its log earlier merges have decided what a side did: in its own history, or in earlier ones up to
 /// where it left them.
 fn merged_until(live: &Cache, lineage: &Lineage) -> u64 {
-    let ends = live.merges().iter().filter_map(|merge| match merge.end {
-        Some(MergeEnd::UpTo(index)) => Some((&merge.history, index)),
-        _ => None,
-    });
     let histories = lineage.histories();
-    let until = ends.filter_map(|(id, index)| {
-        let at = histories.iter().position(|history| history.id == *id)?;
-        Some(histories.get(at + 1).map_or(index, |next| index.min(next.fork_index)))
+    let until = histories.iter().enumerate().map(|(at, history)| {
+        let decided = live.decided_until(&history.id);
+        histories.get(at + 1).map_or(decided, |next| decided.min(next.fork_index))
     });
     until.max().unwrap_or(0)
 }
@@ -142,28 +150,23 @@ fn write(
     header: &PlanHeader,
     incoming: View<'_>,
     live: View<'_>,
+    counter: impl Fn(&Key) -> Option<i64>,
     out: &Path,
     progress: &ProgressBar,
 ) -> Result<(PlanFooter, Vec<PlanLine>)> {
     let mut samples = Vec::new();
     let footer = written_aside(out, |file| {
         let mut writer = PlanWriter::new(file, header)?;
-        let counts = judge_all(
-            incoming,
-            live,
-            &header.rules,
-            |_| None,
-            |proposal| {
-                let stored = |view: View<'_>| view.cache.stored(proposal.key.as_str());
-                let line = PlanLine::of(&proposal, stored(incoming).as_ref(), stored(live).as_ref());
-                writer.line(&line)?;
-                progress.inc(1);
-                if line.case.is_conflict() && samples.len() < SAMPLES {
-                    samples.push(line);
-                }
-                Ok::<(), std::io::Error>(())
-            },
-        )?;
+        let counts = judge_all(incoming, live, &header.rules, counter, |proposal| {
+            let stored = |view: View<'_>| view.cache.stored(proposal.key.as_str());
+            let line = PlanLine::of(&proposal, stored(incoming).as_ref(), stored(live).as_ref());
+            writer.line(&line)?;
+            progress.inc(1);
+            if line.case.is_conflict() && samples.len() < SAMPLES {
+                samples.push(line);
+            }
+            Ok::<(), std::io::Error>(())
+        })?;
         Ok(writer.finish(counts)?)
     })?;
     Ok((footer, samples))
@@ -181,6 +184,7 @@ pub fn written_aside(
     let (file, footer) = write(BufWriter::new(file))?;
     file.into_inner().map_err(|error| error.into_error())?.sync_all()?;
     fs::rename(&aside, out).with_context(|| format!("cannot write {}", out.display()))?;
+    sync_folder(out)?;
     Ok(footer)
 }
 

@@ -1,6 +1,6 @@
 //! A file of JSON lines, each of which belongs to a step of a merge.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -18,35 +18,47 @@ pub struct Records {
 
 #[derive(Deserialize)]
 struct OfStep {
+    merge: String,
     step: u64,
 }
 
 impl Records {
-    /// Opens the file, or makes it. An earlier run may have written lines for a step that was not applied: those of the step
-    /// that is `due` go, and so does a line that was cut short.
+    /// Opens the file of a merge, or makes it. An earlier run may have written lines for a step that was not applied: those of
+    /// the step that is `due` go, and so does a last line that was cut short. Nothing else is ever cut.
     ///
     /// # Errors
-    /// It cannot be read or written.
-    pub fn open(path: &Path, due: u64) -> Result<Self> {
+    /// It cannot be read or written, another run has it open, or it has anything else in it.
+    pub fn open(path: &Path, merge: &str, due: u64) -> Result<Self> {
         let cannot = || format!("cannot write {}", path.display());
         let mut options = OpenOptions::new();
         let file =
             options.create(true).truncate(false).read(true).write(true).open(path).with_context(cannot)?;
+        file.try_lock().with_context(|| format!("{} is in use by another run", path.display()))?;
         let (mut kept, mut lines, mut of_last_step) = (0, 0, BTreeSet::new());
         let mut reader = BufReader::new(&file);
         let mut line = Vec::new();
-        while reader.read_until(b'\n', &mut line).with_context(cannot)? > 0 {
-            let of_step = serde_json::from_slice::<OfStep>(&line).ok().filter(|of| of.step < due);
-            let Some(OfStep { step }) = of_step.filter(|_| line.last() == Some(&b'\n')) else { break };
+        while reader.read_until(b'\n', &mut line).with_context(cannot)? > 0 && line.last() == Some(&b'\n') {
+            let of: Option<OfStep> = serde_json::from_slice(&line).ok();
+            let Some(OfStep { step, .. }) = of.filter(|of| of.merge == merge) else {
+                bail!("{} has lines that are not of this plan: name another file", path.display());
+            };
+            if step >= due {
+                break;
+            }
             (kept, lines) = (kept + line.len() as u64, lines + 1);
             if step + 1 == due {
                 of_last_step.insert(line.clone());
             }
             line.clear();
         }
+        if lines == 0 && !line.is_empty() && line.last() != Some(&b'\n') && line.first() != Some(&b'{') {
+            bail!("{} has lines that are not of this plan: name another file", path.display());
+        }
         file.set_len(kept).with_context(cannot)?;
-        let file = OpenOptions::new().append(true).open(path).with_context(cannot)?;
-        Ok(Self { path: path.to_owned(), out: BufWriter::new(file), lines, of_last_step })
+        sync_folder(path)?;
+        let mut out = BufWriter::new(file);
+        std::io::Seek::seek(&mut out, std::io::SeekFrom::End(0)).with_context(cannot)?;
+        Ok(Self { path: path.to_owned(), out, lines, of_last_step })
     }
 
     /// Adds a line, unless an earlier run did.
@@ -76,4 +88,14 @@ impl Records {
     pub fn lines(&self) -> u64 {
         self.lines
     }
+}
+
+/// Returns once a file's name is on disk.
+///
+/// # Errors
+/// It may not be.
+pub fn sync_folder(file: &Path) -> Result<()> {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let sync = || File::open(parent)?.sync_all();
+    sync().with_context(|| format!("cannot sync {}", parent.display()))
 }

@@ -17,6 +17,7 @@ pub async fn status(target: &Target) -> Result<()> {
                 None => format!("step {} is due", merge.next_step),
                 Some(MergeEndRequest::UpTo(index)) => format!("ended, up to index {index}"),
                 Some(MergeEndRequest::Aborted) => "aborted".to_owned(),
+                Some(MergeEndRequest::Forgotten) => "forgotten".to_owned(),
             };
             lines.push(format!(
                 "merge {} of history {}: {end}; {} done, {} changed meanwhile, {} did not fit, {} refused",
@@ -48,6 +49,7 @@ pub async fn abort(id: &str, target: &Target) -> Result<()> {
         merge: merge.id,
         history: merge.history,
         step: merge.next_step,
+        after: 0,
         ops: Vec::new(),
         end: Some(MergeEndRequest::Aborted),
     };
@@ -58,16 +60,17 @@ pub async fn abort(id: &str, target: &Target) -> Result<()> {
 /// Closes a fork without bringing anything in.
 pub async fn forget(history: &str, target: &Target) -> Result<()> {
     let (client, output) = connect(target)?;
-    let forks = client.reconciliations().await?.forks;
-    if !forks.iter().any(|fork| fork.history == history) {
+    let told = client.reconciliations().await?;
+    if !told.forks.iter().any(|fork| fork.history == history) {
         bail!("no fork to history {history} is open");
     }
     let step = MergeStepRequest {
         merge: uuid::Uuid::new_v4().to_string(),
         history: history.to_owned(),
         step: 0,
+        after: told.decided.get(history).copied().unwrap_or(0),
         ops: Vec::new(),
-        end: Some(MergeEndRequest::UpTo(0)),
+        end: Some(MergeEndRequest::Forgotten),
     };
     client.merge_step(&step).await?;
     output
