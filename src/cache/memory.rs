@@ -7,7 +7,8 @@ pub struct CacheMemory {
     pub entries: u64,
     /// The order of the keys, the deadlines, and the eviction orders with their ghosts.
     pub indexes: u64,
-    /// What is remembered of requests and keys that are gone: results of idempotency keys, and tombstones.
+    /// What is remembered of requests and keys that are gone: results of idempotency keys, tombstones, and
+    /// what open forks note.
     pub remembered: u64,
     /// What only snapshots that are being written still hold.
     pub snapshots: u64,

@@ -71,6 +71,11 @@ impl Record {
         &self.0[self.value_start()..]
     }
 
+    /// The value as a counter: a 64-bit number as text.
+    pub fn counter(&self) -> Option<i64> {
+        std::str::from_utf8(self.bytes()).ok()?.parse().ok()
+    }
+
     /// The value for readers. It shares memory with the record.
     pub fn value(&self) -> Value {
         let bytes = Bytes::from_owner(RecordBytes(self.clone())).slice(self.value_start()..);

@@ -33,11 +33,6 @@ impl Stored {
             sliding_ms: entry.sliding_ms,
         }
     }
-
-    /// The value as a counter, if it is one.
-    pub fn counter(&self) -> Option<i64> {
-        std::str::from_utf8(self.record.bytes()).ok()?.parse().ok()
-    }
 }
 
 impl Cache {

@@ -157,11 +157,11 @@ fn parse(op: OpRequest, value_bytes_max: usize) -> Result<Op, ApiError> {
     })
 }
 
-fn parse_key(text: &str) -> Result<Key, ApiError> {
+pub(super) fn parse_key(text: &str) -> Result<Key, ApiError> {
     Key::new(text).map_err(|error| ApiError::new(ErrorCode::InvalidKey, error.to_string()).field("key"))
 }
 
-fn parse_value(
+pub(super) fn parse_value(
     text: Option<String>,
     base64: Option<String>,
     content_type: Option<&str>,

@@ -1,25 +1,23 @@
 //! `/v1/reconcile`: a step of a merge, and how far the merges are.
 
 use super::api_error::ApiError;
+use super::batch::{parse_key, parse_value};
 use super::body::json_body;
 use super::extract::idempotency_key;
 use super::response_headers::{no_store, written_at};
 use super::state::AppState;
 use crate::api::{
-    ErrorCode, MergeChangeRequest, MergeEndRequest, MergeGuardRequest, MergeOpRequest, MergeStepAnswer,
+    MergeChangeRequest, MergeEndRequest, MergeGuardRequest, MergeOpRequest, MergeStepAnswer,
     MergeStepRequest, MergeTimesRequest, Reconciliations,
 };
-use crate::cache::{
-    Command, Key, MergeChange, MergeEnd, MergeGuard, MergeOp, MergeStep, MergeTimes, Outcome, Value,
-};
+use crate::cache::limits::VALUE_BYTES_MAX;
+use crate::cache::{Command, MergeChange, MergeEnd, MergeGuard, MergeOp, MergeStep, MergeTimes, Outcome};
 use crate::node::{Session, WriteRequest};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 
 /// `GET /v1/reconcile`.
 pub(super) async fn get(session: Session) -> Result<(HeaderMap, Json<Reconciliations>), ApiError> {
@@ -54,7 +52,7 @@ pub(super) async fn step(
 }
 
 fn parse(op: MergeOpRequest) -> Result<MergeOp, ApiError> {
-    let key = Key::new(&op.key).map_err(|error| ApiError::new(ErrorCode::InvalidKey, error.to_string()))?;
+    let key = parse_key(&op.key)?;
     let guard = match op.guard {
         MergeGuardRequest::Absent => MergeGuard::Absent,
         MergeGuardRequest::Revision(revision) => MergeGuard::Revision(revision),
@@ -62,7 +60,7 @@ fn parse(op: MergeOpRequest) -> Result<MergeOp, ApiError> {
     };
     let change = match op.change {
         MergeChangeRequest::Put { value, value_base64, content_type, times } => {
-            let value = value_of(value, value_base64, content_type.as_deref())?;
+            let value = parse_value(value, value_base64, content_type.as_deref(), VALUE_BYTES_MAX)?;
             MergeChange::Put { value, times: times_of(times) }
         }
         MergeChangeRequest::Remove { at_ms } => MergeChange::Remove { at_ms },
@@ -71,23 +69,6 @@ fn parse(op: MergeOpRequest) -> Result<MergeOp, ApiError> {
         MergeChangeRequest::Add { by } => MergeChange::Add { by },
     };
     Ok(MergeOp { key, guard, change })
-}
-
-fn value_of(
-    text: Option<String>,
-    encoded: Option<String>,
-    content_type: Option<&str>,
-) -> Result<Value, ApiError> {
-    let invalid = |reason: &str| ApiError::new(ErrorCode::InvalidBody, reason).field("value");
-    let bytes = match (text, encoded) {
-        (Some(text), None) => text.into_bytes(),
-        (None, Some(encoded)) => {
-            BASE64.decode(encoded).map_err(|_| invalid("value_base64: this is not base64"))?
-        }
-        _ => return Err(invalid("a put has one of value and value_base64")),
-    };
-    Value::new(bytes.into(), content_type)
-        .map_err(|error| ApiError::new(ErrorCode::InvalidValue, error.to_string()))
 }
 
 fn times_of(times: MergeTimesRequest) -> MergeTimes {

@@ -23,12 +23,19 @@ pub struct StoredLogCopy {
 /// The state that a log comes to.
 pub struct Noted {
     pub cache: Cache,
-    /// Which common entries went since the fork; `None` where nobody noted it.
-    pub fork: Option<Fork>,
+    /// The history of whose fork the notes are, if there are any.
+    fork: Option<String>,
     /// Log time at the fork, in milliseconds; 0 where the log does not reach back to it.
     pub fork_ms: u64,
     /// The counters at the fork, where the log reaches back to it, of the keys that were asked for.
     pub counters: BTreeMap<Key, i64>,
+}
+
+impl Noted {
+    /// Which common entries went since the fork; `None` where nobody noted it.
+    pub fn fork(&self) -> Option<&Fork> {
+        self.cache.fork(self.fork.as_deref()?)
+    }
 }
 
 impl StoredLogCopy {
@@ -100,7 +107,7 @@ impl StoredLogCopy {
                 fork_ms = cache.now_ms();
                 cache.open_fork(left);
                 let asked = cache.all_stored().filter(|stored| is_counter(stored.record.key()));
-                counters = asked.filter_map(|s| Some((s.record.to_key(), s.counter()?))).collect();
+                counters = asked.filter_map(|s| Some((s.record.to_key(), s.record.counter()?))).collect();
             }
         };
         let mut next = replay.cache().index() + 1;
@@ -127,8 +134,9 @@ impl StoredLogCopy {
         note_from_here(&mut replay);
         let mut cache = replay.into_cache();
         cache.free_all_cleared();
-        // Notes from before or after the fork are no notes of this one.
-        let fork = cache.fork(left).filter(|fork| fork.limit <= pristine_until).cloned();
+        // Notes from after the fork are no notes of this one.
+        let fork = cache.fork(left).filter(|fork| fork.limit <= pristine_until);
+        let fork = fork.map(|fork| fork.history.clone());
         Ok(Noted { cache, fork, fork_ms, counters })
     }
 

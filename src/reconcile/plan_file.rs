@@ -287,7 +287,7 @@ pub enum Choice {
     Remove,
     /// Live's, and incoming's is set aside.
     Quarantine,
-    /// Neither's, but this one. `at_ms` of the later change, and no deadline, unless given.
+    /// Neither's, but this one, as old as the later of both, and without a deadline.
     Value {
         #[serde(default)]
         value: Option<String>,

@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 /// How conflicts are decided: keys that both sides changed since the fork.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Policy {
     /// The change with the later log time.
     Newest,
@@ -127,12 +128,6 @@ impl Change {
 
     pub fn removal(stamp_ms: u64) -> Self {
         Self { stamp_ms, entry: None }
-    }
-
-    /// How it compares with another one: the greater one is the later one, and at equal times a change is greater than a
-    /// removal.
-    pub fn by_age(&self, other: &Self) -> Ordering {
-        self.stamp_ms.cmp(&other.stamp_ms).then(self.entry.cmp(&other.entry))
     }
 }
 

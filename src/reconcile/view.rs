@@ -18,11 +18,6 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// That of the cluster itself.
-    pub fn own(now_ms: u64) -> Self {
-        Self { shift_ms: 0, fork_ms: 0, now_ms }
-    }
-
     fn shift(self, ms: u64) -> u64 {
         ms.saturating_add_signed(self.shift_ms)
     }
@@ -75,7 +70,7 @@ impl View<'_> {
             stamp_ms: self.clock.stamp(stored.modified_at_ms),
             lifetime: self.clock.lifetime(stored),
             hash: stored.record.hash(),
-            number: stored.counter(),
+            number: stored.record.counter(),
         };
         let is_changed = stored.revision > self.fork_index;
         let is_expired = entry.lifetime.expires_at_ms <= self.clock.now_ms;

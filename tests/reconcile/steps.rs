@@ -5,7 +5,7 @@ use lockstep::cache::{
     Cache, Command, CommandError, Condition, Key, MergeChange, MergeEnd, MergeGuard, MergeOp, MergeResult,
     MergeStep, MergeTimes, Op, Outcome, Stamp, Stored, Ttl, Value,
 };
-use lockstep::reconcile::{Fate, View};
+use lockstep::reconcile::{Clock, Fate, View};
 
 fn key(text: &str) -> Key {
     Key::new(text).expect("a key")
@@ -15,8 +15,7 @@ fn value(text: &'static str) -> Value {
     Value::new(text.into(), Some("text/plain")).expect("a value")
 }
 
-fn put(name: &str, text: &'static str, at_ms: u64) -> MergeChange {
-    let _ = name;
+fn put(text: &'static str, at_ms: u64) -> MergeChange {
     MergeChange::Put { value: value(text), times: times(at_ms) }
 }
 
@@ -62,7 +61,7 @@ fn live() -> Cache {
 #[test]
 fn each_step_is_applied_once_and_in_order() {
     let mut cache = live();
-    let first = || step(0, vec![op("a", MergeGuard::Revision(1), put("a", "there", 9))], None);
+    let first = || step(0, vec![op("a", MergeGuard::Revision(1), put("there", 9))], None);
     assert_eq!(
         send(&mut cache, step(1, Vec::new(), None)),
         Err(CommandError::MergeOutOfTurn { next: 0, ended: false })
@@ -72,12 +71,12 @@ fn each_step_is_applied_once_and_in_order() {
     assert_eq!(send(&mut cache, first()), Err(CommandError::MergeOutOfTurn { next: 1, ended: false }));
     let other = MergeStep { merge: "other".into(), ..step(0, Vec::new(), None) };
     assert_eq!(send(&mut cache, other.clone()), Err(CommandError::AnotherMerge));
-    let add = || step(1, vec![op("n", MergeGuard::Absent, put("n", "1", 9))], None);
+    let add = || step(1, vec![op("n", MergeGuard::Absent, put("1", 9))], None);
     assert_eq!(send(&mut cache, add()), Ok(vec![MergeResult::Done]));
     let by = |number| step(number, vec![op("n", MergeGuard::Present, MergeChange::Add { by: 5 })], None);
     assert_eq!(send(&mut cache, by(2)), Ok(vec![MergeResult::Done]));
     assert_eq!(send(&mut cache, by(2)), Err(CommandError::MergeOutOfTurn { next: 3, ended: false }));
-    assert_eq!(stored(&cache, "n").counter(), Some(6), "added once");
+    assert_eq!(stored(&cache, "n").record.counter(), Some(6), "added once");
     assert!(cache.fork(FORK).is_some());
     assert_eq!(send(&mut cache, step(3, Vec::new(), Some(MergeEnd::UpTo(77)))), Ok(Vec::new()));
     assert_eq!(send(&mut cache, by(4)), Err(CommandError::MergeOutOfTurn { next: 4, ended: true }));
@@ -148,12 +147,12 @@ fn a_key_that_was_changed_meanwhile_keeps_no_other_out() {
         step(
             0,
             vec![
-                op("a", MergeGuard::Revision(99), put("a", "there", 9)),
+                op("a", MergeGuard::Revision(99), put("there", 9)),
                 op("b", MergeGuard::Revision(2), MergeChange::Remove { at_ms: 9 }),
-                op("c", MergeGuard::Absent, put("c", "there", 9)),
+                op("c", MergeGuard::Absent, put("there", 9)),
                 op("counter", MergeGuard::Present, MergeChange::Add { by: 1 }),
                 op("gone", MergeGuard::Absent, MergeChange::Bury { at_ms: 9 }),
-                op("new", MergeGuard::Absent, put("new", "there", 99)),
+                op("new", MergeGuard::Absent, put("there", 99)),
             ],
             None,
         ),
@@ -175,12 +174,12 @@ fn a_key_that_was_changed_meanwhile_keeps_no_other_out() {
 fn a_merged_change_counts_as_one_of_its_own_time() {
     let mut cache = live();
     let ops = vec![
-        op("a", MergeGuard::Revision(1), put("a", "there", 9)),
+        op("a", MergeGuard::Revision(1), put("there", 9)),
         op("b", MergeGuard::Revision(2), MergeChange::SetTimes(times(8))),
         op("c", MergeGuard::Revision(3), MergeChange::Remove { at_ms: 7 }),
     ];
     assert_eq!(send(&mut cache, step(0, ops, None)), Ok(vec![MergeResult::Done; 3]));
-    let clock = lockstep::reconcile::Clock::own(cache.now_ms());
+    let clock = Clock { shift_ms: 0, fork_ms: 0, now_ms: cache.now_ms() };
     let fork = cache.fork(FORK).cloned();
     let view = View { cache: &cache, fork_index: 4, decided_until: 0, fork: fork.as_ref(), clock };
     let stamp = |name: &str| match view.of(name).fate {
@@ -217,14 +216,13 @@ fn what_was_brought_in_before_is_not_brought_in_again() {
 fn malformed_steps_change_nothing() {
     let mut cache = live();
     let before = cache.merges().len();
-    let twice =
-        vec![op("a", MergeGuard::Present, put("a", "x", 1)), op("a", MergeGuard::Present, put("a", "y", 1))];
+    let twice = vec![op("a", MergeGuard::Present, put("x", 1)), op("a", MergeGuard::Present, put("y", 1))];
     send(&mut cache, step(0, twice, None)).expect_err("a key twice");
     let long = MergeStep { merge: "m".repeat(65), ..step(0, Vec::new(), None) };
     send(&mut cache, long).expect_err("too long");
     let nameless = MergeStep { history: String::new(), ..step(0, Vec::new(), None) };
     send(&mut cache, nameless).expect_err("no history");
-    let many = (0..1_025).map(|n| op(&format!("k{n}"), MergeGuard::Absent, put("k", "x", 1))).collect();
+    let many = (0..1_025).map(|n| op(&format!("k{n}"), MergeGuard::Absent, put("x", 1))).collect();
     send(&mut cache, step(0, many, None)).expect_err("too many");
     assert_eq!(cache.merges().len(), before);
     let bad = MergeTimes { sliding_ms: 5, ..times(1) };

@@ -32,8 +32,7 @@ pub(super) fn check(
 }
 
 fn number(check: &Check<'_>, entry: &Entry) -> Result<i64, CommandError> {
-    let text = std::str::from_utf8(entry.record.bytes()).ok();
-    text.and_then(|text| text.parse().ok()).ok_or(CommandError::NotANumber { op: check.op_position() })
+    entry.record.counter().ok_or(CommandError::NotANumber { op: check.op_position() })
 }
 
 /// Doubles a counter.

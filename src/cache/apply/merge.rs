@@ -115,8 +115,7 @@ impl Cache {
 
     fn add_merged(&mut self, key: Key, slot: u32, by: i64, events: &mut Vec<Event>) -> MergeResult {
         let Some(entry) = self.store.slab().entry(slot) else { return MergeResult::Changed };
-        let text = std::str::from_utf8(entry.record.bytes()).ok();
-        let sum = text.and_then(|text| text.parse::<i64>().ok()).and_then(|number| number.checked_add(by));
+        let sum = entry.record.counter().and_then(|number| number.checked_add(by));
         let Some(value) = sum else { return MergeResult::Invalid };
         let record = Record::new(&key, value.to_string().as_bytes(), entry.record.content_type());
         let (lifetime, kind) = (entry.lifetime(), StoreKind::Counter(value));

@@ -87,8 +87,7 @@ pub async fn apply(plan: &Path, losers: Option<PathBuf>, target: &Target) -> Res
     };
     let progress = bar(total)?;
     // Reading and sending take turns: a plan may be larger than memory.
-    let lines = tokio::sync::mpsc::channel(BATCH_OPS_MAX);
-    let (sender, mut receiver) = lines;
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(BATCH_OPS_MAX);
     // The same file, even if another one has its name by now.
     file.rewind().with_context(unreadable)?;
     let reader = tokio::task::spawn_blocking(move || {

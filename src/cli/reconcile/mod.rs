@@ -92,7 +92,7 @@ pub struct PlanArgs {
     pub live: Option<String>,
     /// Who wins where both changed a key
     #[arg(long, value_enum, default_value = "newest")]
-    pub policy: PolicyName,
+    pub policy: Policy,
     /// A JSON file with rules for prefixes of keys, instead of --policy
     #[arg(long, conflicts_with = "policy")]
     pub rules: Option<PathBuf>,
@@ -105,39 +105,6 @@ pub struct PlanArgs {
     /// Replace that file if it is there
     #[arg(long)]
     pub force: bool,
-}
-
-/// The policies by their names on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PolicyName {
-    /// The later change
-    Newest,
-    /// The earlier change
-    Oldest,
-    /// The cluster
-    PreferLive,
-    /// The other side
-    PreferIncoming,
-    /// For counters: what both sides added
-    SumDelta,
-    /// The cluster, and the other change is set aside for a person
-    Quarantine,
-    /// Nobody yet: each conflict waits for a decision
-    Custom,
-}
-
-impl From<PolicyName> for Policy {
-    fn from(name: PolicyName) -> Self {
-        match name {
-            PolicyName::Newest => Self::Newest,
-            PolicyName::Oldest => Self::Oldest,
-            PolicyName::PreferLive => Self::PreferLive,
-            PolicyName::PreferIncoming => Self::PreferIncoming,
-            PolicyName::SumDelta => Self::SumDelta,
-            PolicyName::Quarantine => Self::Quarantine,
-            PolicyName::Custom => Self::Custom,
-        }
-    }
 }
 
 /// What becomes of the end of a log. Whoever wrote it was told nothing, or that the outcome is unknown: both are allowed.

@@ -42,7 +42,7 @@ struct Told {
 pub async fn plan(args: PlanArgs, target: &Target) -> Result<()> {
     let rules = match &args.rules {
         Some(file) => read_rules(file)?,
-        None => Rules::all(args.policy.into()),
+        None => Rules::all(args.policy),
     };
     if !args.force && args.out.try_exists()? {
         return Err(Usage(format!("{} is there already; --force replaces it", args.out.display())).into());
@@ -126,7 +126,7 @@ fn state(side: &Side, parting: Parting, until: u64, is_counter: impl Fn(&str) ->
 
 fn view(state: &Noted, parting: Parting, clock: Clock) -> View<'_> {
     let fork_index = parting.fork_index;
-    View { cache: &state.cache, fork_index, decided_until: 0, fork: state.fork.as_ref(), clock }
+    View { cache: &state.cache, fork_index, decided_until: 0, fork: state.fork(), clock }
 }
 
 /// Up to which index of its log earlier merges have decided what a side did: in its own history, or in earlier ones up to
