@@ -66,6 +66,8 @@ pub mod cache;
 
 pub mod reconcile;
 
+pub mod recover;
+
 pub mod lineage;
 
 pub mod api;

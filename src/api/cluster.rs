@@ -78,11 +78,24 @@ pub enum WarningCode {
     MemberOfAnotherCluster,
     /// The nodes are so far apart that the settings leave no time for an election.
     SlowLinks,
+    /// After a recovery this node refuses clients' writes until enough nodes have votes.
+    WaitsForVoters,
+    /// The cluster was recovered without this node.
+    Superseded,
+    /// Nodes of an earlier history are alive beside the recovered one, or the other way round.
+    TwoHistories,
 }
 
 impl WarningCode {
     /// All codes.
-    pub const ALL: [Self; 3] = [Self::CalledByAnotherCluster, Self::MemberOfAnotherCluster, Self::SlowLinks];
+    pub const ALL: [Self; 6] = [
+        Self::CalledByAnotherCluster,
+        Self::MemberOfAnotherCluster,
+        Self::SlowLinks,
+        Self::WaitsForVoters,
+        Self::Superseded,
+        Self::TwoHistories,
+    ];
 
     /// As in JSON.
     pub fn name(self) -> &'static str {
@@ -90,6 +103,9 @@ impl WarningCode {
             Self::CalledByAnotherCluster => "called_by_another_cluster",
             Self::MemberOfAnotherCluster => "member_of_another_cluster",
             Self::SlowLinks => "slow_links",
+            Self::WaitsForVoters => "waits_for_voters",
+            Self::Superseded => "superseded",
+            Self::TwoHistories => "two_histories",
         }
     }
 }
@@ -118,7 +134,7 @@ pub struct Status {
     /// Memory that the node's process has resident, in bytes; `null` where the system does not say.
     pub memory_resident_bytes: Option<u64>,
     pub node: NodeName,
-    /// `leader`, `follower`, `learner` or `candidate`.
+    /// `leader`, `follower`, `learner` or `candidate`; `superseded` if the cluster was recovered without it.
     pub role: String,
     pub leader: Option<Leader>,
     pub term: u64,
@@ -136,6 +152,8 @@ pub struct Status {
     pub majority: bool,
     /// Whether the other members say that this node is no longer one.
     pub removed: bool,
+    /// The history in which the cluster was recovered without this node; normally `null`.
+    pub superseded_by: Option<HistoryName>,
     /// What an operator should look at although the node works; usually empty.
     pub warnings: Vec<Warning>,
     pub members: Vec<MemberStatus>,

@@ -98,6 +98,8 @@ error_codes! {
     NotImplemented = "not_implemented", 501, None;
     /// No leader, no majority, or the node is starting or stopping.
     Unavailable = "unavailable", 503, None;
+    /// The cluster was recovered without this node and goes on elsewhere; the node still answers `consistency=stale`.
+    Superseded = "superseded", 503, None;
     /// The node's storage has failed; it is about to exit.
     Fatal = "fatal", 503, Unknown;
     /// Proposed, and then the answer was lost or late.

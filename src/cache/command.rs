@@ -89,6 +89,23 @@ impl Command {
     }
 }
 
+impl Command {
+    /// The keys that it may write, as they are named in it.
+    pub fn written_keys(&self) -> Vec<String> {
+        let written = |ops: &[Op]| -> Vec<String> {
+            ops.iter().filter(|op| op.is_write()).map(|op| op.key().as_str().to_owned()).collect()
+        };
+        match self {
+            Self::One(op) => written(std::slice::from_ref(op)),
+            Self::Batch(ops) => written(ops),
+            Self::Merge(step) => step.ops.iter().map(|op| op.key.as_str().to_owned()).collect(),
+            Self::Clear { .. } | Self::Configure(_) | Self::Tick | Self::RaiseFeatureLevel { .. } => {
+                Vec::new()
+            }
+        }
+    }
+}
+
 impl Op {
     /// The first feature level that has it. An earlier release cannot decode it.
     pub fn level(&self) -> u32 {

@@ -5,9 +5,11 @@ use super::check_history::CheckHistoryArgs;
 use super::common_args::{
     FirstSettings, Target, TimingArgs, TtlMs, parse_consistency, parse_policy, parse_ttl,
 };
+use super::fence::FenceArgs;
 use super::history::HistoryArgs;
 use super::kv_args::{BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs, PersistArgs, PutArgs};
 use super::reconcile::ReconcileArgs;
+use super::recover::RecoverArgs;
 use super::simulate::SimulateArgs;
 use super::upgrade::UpgradeArgs;
 use super::watch::WatchArgs;
@@ -24,7 +26,8 @@ use std::path::PathBuf;
     max_term_width = 100,
     after_help = "Exit codes: 0 success, 1 error, 2 wrong usage, 3 not found, 4 precondition failed,\n\
                   5 unavailable (nothing was done), 6 outcome unknown, 7 not linearizable,\n\
-                  8 undecided whether it is linearizable.\n\
+                  8 undecided whether it is linearizable, 9 conflicts are left to decide,\n\
+                  10 refused because it would not be safe.\n\
                   LOCKSTEP_LOG sets what is logged on standard error, e.g. LOCKSTEP_LOG=debug."
 )]
 pub struct Cli {
@@ -68,6 +71,15 @@ pub enum Command {
     Snapshot(SnapshotArgs),
     /// Show where logs come from, as a tree: the cluster's histories, and how far each node or backup is
     History(HistoryArgs),
+    /// Go on after the loss of a majority
+    ///
+    /// First stop the survivors. `plan` chooses the one whose log goes on and says what may be lost; `apply` makes its folder
+    /// the start of a new history and has the others join it. docs/divergence.md explains all of it.
+    Recover(RecoverArgs),
+    /// Stop a node's part in a history that was recovered elsewhere
+    ///
+    /// Nodes that return give way by themselves. Only where the old members still have a leader, a person has to choose.
+    Fence(FenceArgs),
     /// Bring the changes of a side that went its own way back into the cluster
     ///
     /// After a restore, or when a majority was given up, the same keys may have changed on two sides. `plan` compares

@@ -4,6 +4,7 @@
 
 use crate::api::ErrorCode;
 use crate::client::ClientError;
+use crate::node::RecoverError;
 
 /// Any error without a code of its own.
 pub const ERROR: u8 = 1;
@@ -46,6 +47,13 @@ pub enum NotReconciled {
     Refused(#[from] crate::reconcile::Refusal),
 }
 
+/// Why a recovery is refused, or not done yet.
+fn refuses_recovery(error: &anyhow::Error) -> bool {
+    error.is::<crate::recover::Refusal>()
+        || error.is::<super::recover::LostAnswers>()
+        || matches!(error.downcast_ref(), Some(RecoverError::NotNamed(_) | RecoverError::Changed { .. }))
+}
+
 /// What to try next, where the error itself does not say; otherwise empty.
 pub fn hint(error: &anyhow::Error) -> &'static str {
     match error.downcast_ref() {
@@ -63,6 +71,9 @@ pub fn code(error: &anyhow::Error) -> u8 {
     }
     if error.is::<Usage>() {
         return USAGE;
+    }
+    if refuses_recovery(error) {
+        return REFUSED;
     }
     match error.downcast_ref() {
         Some(NotApproved::NotLinearizable) => return NOT_LINEARIZABLE,

@@ -44,6 +44,8 @@ pub async fn run(command: Command) -> Result<()> {
         | Command::Upgrade(_)
         | Command::History(_)
         | Command::Reconcile(_)
+        | Command::Recover(_)
+        | Command::Fence(_)
         | Command::Snapshot(_) => {
             bail!("this command is run elsewhere")
         }

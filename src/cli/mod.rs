@@ -5,11 +5,13 @@ mod check_history;
 mod commands;
 mod common_args;
 mod exit;
+mod fence;
 mod history;
 mod kv;
 mod kv_args;
 mod output;
 mod reconcile;
+mod recover;
 mod replay;
 mod serve;
 mod simulate;
@@ -63,6 +65,8 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Watch(args) => watch::watch(args).await,
             Command::Upgrade(args) => upgrade::upgrade(args).await,
             Command::History(args) => history::history(args).await,
+            Command::Recover(args) => recover::recover(args).await,
+            Command::Fence(args) => fence::fence(args).await,
             Command::Reconcile(args) => reconcile::reconcile(args).await,
             Command::Snapshot(args) => snapshot::snapshot(args).await,
             other => kv::run(other).await,

@@ -64,11 +64,12 @@ async fn by_address(url: &str) -> Vec<Url> {
 }
 
 /// Asks a cluster to add a node, and retries while the cluster is starting, changing or without a leader. Asking twice for
-/// one data folder gives the same answer.
+/// one data folder gives the same answer. With `patient` it waits without a time limit for a cluster that does not answer, or
+/// cannot carry it out now.
 ///
 /// # Errors
 /// A sentence.
-pub async fn join(url: &str, request: &AddMember) -> Result<Joined, String> {
+pub async fn join(url: &str, request: &AddMember, patient: bool) -> Result<Joined, String> {
     let client = client(JOIN_TIMEOUT)?;
     let url = format!("{}/v1/members", url.trim_end_matches('/'));
     let started = Instant::now();
@@ -78,7 +79,8 @@ pub async fn join(url: &str, request: &AddMember) -> Result<Joined, String> {
             Ok(joined) => return Ok(joined),
             Err(refused) => refused,
         };
-        if started.elapsed() + JOIN_RETRY >= limit {
+        let waits = patient && limit == JOIN_TIMEOUT;
+        if !waits && started.elapsed() + JOIN_RETRY >= limit {
             return Err(reason);
         }
         if reason != logged {

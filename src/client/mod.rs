@@ -3,6 +3,7 @@
 mod bootstrap;
 mod bounded;
 mod error;
+mod fence;
 mod http;
 mod kv;
 mod reconcile;

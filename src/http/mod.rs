@@ -17,6 +17,7 @@ mod cursor;
 mod dashboard;
 mod extract;
 mod faults;
+mod fence;
 mod frontends;
 mod health;
 mod hosts;

@@ -6,7 +6,7 @@ use super::error::NodeError;
 use super::inner::Inner;
 use super::own_reads::ReadsBefore;
 use super::shadow::ShadowReport;
-use crate::api::{AddMember, FeatureLevel, Joined};
+use crate::api::{AddMember, Consistency, FeatureLevel, Joined};
 use crate::cache::Command;
 use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::{Deadlines, MemberState, MembershipError, ProposeError, RaftStatus};
@@ -138,6 +138,7 @@ impl Inner {
     /// Has the leader carry out a request, on this node or another.
     pub(super) async fn admin(&self, request: AdminRequest) -> Result<AdminDone, NodeError> {
         self.refuse_when_removed()?;
+        self.refuse_when_superseded(Consistency::Linearizable)?;
         let deadline = Instant::now() + ADMIN_TIMEOUT;
         loop {
             let leader = self.wait_for_leader(deadline).await?;

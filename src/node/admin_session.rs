@@ -61,6 +61,14 @@ impl Admin {
         self.outcome(self.node.samples_of(id, since_ms).await)
     }
 
+    /// Ends this node's part in its history, if a member says that it goes on in a recovered one without this node.
+    ///
+    /// # Errors
+    /// [`SessionError`]: nobody says so, or it cannot be written down.
+    pub async fn fence(&self) -> Result<(), SessionError> {
+        self.outcome(self.node.fence().await)
+    }
+
     /// This node's number.
     pub fn node_id(&self) -> NodeId {
         self.node.id()

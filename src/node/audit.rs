@@ -6,6 +6,7 @@ use super::cluster_health::{ClusterHealth, HealthTracker};
 use super::error::NodeError;
 use super::inner::Inner;
 use crate::cache::Digest;
+use crate::lineage::Lineage;
 use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::{MemberState, RaftStatus};
 use crate::replica::{from_postcard, to_bytes};
@@ -37,6 +38,8 @@ pub(super) struct DigestReply {
     pub comparison: Comparison,
     /// Whether the asking node is a member; `None` if the answering node is behind and does not know.
     pub is_member: Option<bool>,
+    /// Whether the answering node leads a majority, or has heard lately from a leader.
+    pub is_led: bool,
 }
 
 impl DigestReply {
@@ -49,10 +52,12 @@ impl DigestReply {
 }
 
 /// Why there is no valid answer of another member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum NoAnswer {
     /// A node of another cluster listens at its address.
     OtherCluster,
+    /// A node whose log belongs to another history of the cluster listens at its address: the last one of this lineage.
+    OtherHistory(Arc<Lineage>),
     /// It was not reached, or its answer is not valid.
     Silent,
 }
@@ -101,6 +106,7 @@ pub(super) async fn audit_loop(inner: Weak<Inner>) {
         keep_connected(&node, &status);
         health_tracker.record(&node, &status, &round);
         node.other_clusters.record_round(&round);
+        node.learn_of_successor(&round).await;
         let slow = node.slow_links();
         if let Some(sentence) = slow.as_ref().filter(|_| !was_slow) {
             tracing::warn!("{sentence}");
@@ -144,7 +150,8 @@ fn keep_connected(node: &Arc<Inner>, status: &RaftStatus) {
     }
 }
 
-async fn ask_all(node: &Inner, status: &RaftStatus) -> Round {
+/// Compares digests with every other member.
+pub(super) async fn ask_all(node: &Inner, status: &RaftStatus) -> Round {
     let me = node.identity.node_id;
     let asked = node.consensus.replica().comparable();
     let question = encode(&asked);
@@ -169,6 +176,7 @@ async fn ask(
     let limit = node.consensus.timing().limit(ANSWER_TIMEOUT);
     let answer = client.call(Method::Digests, question, limit).await.map_err(|error| match error {
         PeerError::OtherCluster(_) => NoAnswer::OtherCluster,
+        PeerError::OtherHistory(lineage) => NoAnswer::OtherHistory(lineage),
         _ => NoAnswer::Silent,
     })?;
     let answer = from_postcard::<DigestReply>("a comparison of digests", &answer).ok();
@@ -202,7 +210,8 @@ pub(super) fn answer_digests(inner: &Inner, from: NodeId, body: &Bytes) -> Resul
     let theirs_applied = theirs.last().map_or(0, |(index, _)| *index);
     let knows = replica.applied_index() >= theirs_applied.max(from);
     let is_member = knows.then(|| replica.has_member(from));
-    Ok(to_bytes(&DigestReply { comparison: compare(&replica.comparable(), &theirs), is_member }))
+    let (comparison, is_led) = (compare(&replica.comparable(), &theirs), inner.is_led());
+    Ok(to_bytes(&DigestReply { comparison, is_member, is_led }))
 }
 
 fn compare(mine: &[(u64, Digest)], theirs: &[(u64, u128)]) -> Comparison {
@@ -240,7 +249,7 @@ mod tests {
     #[test]
     fn an_answer_about_other_indexes_is_not_valid() {
         let asked = [(2, Digest(20)), (4, Digest(40))];
-        let judgement = |comparison| DigestReply { comparison, is_member: Some(true) };
+        let judgement = |comparison| DigestReply { comparison, is_member: Some(true), is_led: true };
         assert!(judgement(found(Some(4), Some(2))).is_about(&asked));
         assert!(judgement(found(None, None)).is_about(&asked));
         assert!(!judgement(found(None, Some(1))).is_about(&asked));

@@ -97,6 +97,8 @@ pub(super) fn identity_by(founding: &Founding, store_uuid: &str) -> Option<Ident
         name: me.name.clone(),
         peer: me.peer.clone(),
         founding: Some(founding.clone()),
+        voters_awaited: 0,
+        superseded_by: None,
     })
 }
 
@@ -114,7 +116,7 @@ pub(super) async fn form(
     loop {
         let round = Round::ask(bootstrap.node_info(), urls).await;
         match round.decide(bootstrap, config).map_err(StartError::Bootstrap)? {
-            Step::Founded(identity) => return Ok(identity),
+            Step::Founded(identity) => return Ok(*identity),
             Step::Wait(reason) => {
                 if reason != last_reason {
                     tracing::info!("{reason}");
@@ -137,7 +139,7 @@ struct Round {
 }
 
 enum Step {
-    Founded(Identity),
+    Founded(Box<Identity>),
     Wait(String),
 }
 
@@ -188,7 +190,7 @@ impl Round {
         let config = order.first().and_then(|first| first.config.clone()).unwrap_or_else(|| config.clone());
         let founding = found(order, config);
         let identity = identity_by(&founding, &self.me.store_uuid).ok_or("the founder founds itself")?;
-        Ok(Step::Founded(identity))
+        Ok(Step::Founded(identity.into()))
     }
 
     /// If the node belongs to a cluster already, either this node is in its founding record, or it is refused.
@@ -196,7 +198,7 @@ impl Round {
         let Some(cluster_id) = &node.cluster_id else { return Ok(None) };
         let identity = node.founding.as_ref().and_then(|founding| identity_by(founding, &self.me.store_uuid));
         match identity {
-            Some(identity) => Ok(Some(Step::Founded(identity))),
+            Some(identity) => Ok(Some(Step::Founded(identity.into()))),
             None => Err(format!(
                 "{} belongs to cluster {cluster_id} already, and this data folder is not one of those that \
                  founded it; join that cluster instead (--join {})",

@@ -18,8 +18,11 @@ pub(super) async fn campaign(inner: Weak<Inner>) {
     // When it was not elected, and for how long it waits after that.
     let mut lost: Option<(Instant, Duration)> = None;
     let mut timeout = None;
+    if let Some(node) = inner.upgrade() {
+        node.supersession.asked().await;
+    }
     loop {
-        let Some(node) = inner.upgrade() else { return };
+        let Some(node) = inner.upgrade().filter(|node| !node.supersession.is_superseded()) else { return };
         let consensus = &node.consensus;
         let Some(candidacy) = consensus.candidacy() else {
             drop(node);

@@ -8,13 +8,13 @@ use crate::api::{AddMember, Joined};
 #[cfg(feature = "client")]
 pub(super) use crate::client::node_infos;
 
-/// Asks the cluster behind a URL to add a node.
+/// Asks the cluster behind a URL to add a node. With `patient` it waits for that cluster without a time limit.
 ///
 /// # Errors
 /// [`StartError::Join`].
 #[cfg(feature = "client")]
-pub(super) async fn join(url: &str, request: &AddMember) -> Result<Joined, StartError> {
-    crate::client::join(url, request).await.map_err(StartError::Join)
+pub(super) async fn join(url: &str, request: &AddMember, patient: bool) -> Result<Joined, StartError> {
+    crate::client::join(url, request, patient).await.map_err(StartError::Join)
 }
 
 /// The error of a build without the feature.
@@ -27,6 +27,6 @@ pub(super) async fn node_infos(urls: &[String]) -> Vec<Result<NodeInfo, String>>
 }
 
 #[cfg(not(feature = "client"))]
-pub(super) async fn join(_: &str, _: &AddMember) -> Result<Joined, StartError> {
+pub(super) async fn join(_: &str, _: &AddMember, _: bool) -> Result<Joined, StartError> {
     Err(StartError::Join(NO_CLIENT.into()))
 }

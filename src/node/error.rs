@@ -22,6 +22,9 @@ pub enum NodeError {
     /// There is no leader or no majority, or the node is starting, stopping or out of service. Nothing changed.
     #[error("{0}")]
     Unavailable(String),
+    /// The cluster goes on in a recovered history, without this node. Nothing changed.
+    #[error("{0}")]
+    Superseded(String),
     /// It may have been proposed, and no answer came in time: it may have happened, or may still happen.
     #[error("{0}: the request may have been carried out, or may still be")]
     OutcomeUnknown(String),
@@ -48,6 +51,7 @@ impl NodeError {
             Self::TooLarge { .. } => ErrorCode::TooLarge,
             Self::Busy => ErrorCode::Busy,
             Self::Unavailable(_) => ErrorCode::Unavailable,
+            Self::Superseded(_) => ErrorCode::Superseded,
             Self::OutcomeUnknown(_) => ErrorCode::OutcomeUnknown,
             Self::Fatal(_) => ErrorCode::Fatal,
             Self::NotFound(_) => ErrorCode::NotFound,
@@ -112,6 +116,8 @@ pub enum StartError {
     Options(String),
     #[error("{0}")]
     Bootstrap(String),
+    #[error("the data folder's instruction to join cannot be read: {0}")]
+    Rejoin(String),
     #[error("cannot join: {0}")]
     Join(String),
     #[error("cannot start raft: {0}")]

@@ -53,9 +53,9 @@ pub fn open_stored_log(path: &Path) -> Result<StoredLogCopy, StartError> {
     StoredLogCopy::of_backup(SnapshotFile::open_backup(path)?).map_err(unreadable)
 }
 
-fn open_folder(folder: &Path) -> Result<(Identity, StoredLogCopy), StartError> {
+pub(super) fn open_folder(folder: &Path) -> Result<(Identity, StoredLogCopy), StartError> {
     // Opening a log would create one.
-    if !folder.join("sled").is_dir() {
+    if !folder.join("sled").is_dir() && !folder.join("switch").exists() {
         return Err(StartError::Identity(format!("{} is no data folder of a node", folder.display())));
     }
     let unreadable = |error: io::Error| StartError::Identity(error.to_string());

@@ -48,6 +48,12 @@ impl Handler for PeerHandler {
         self.0.upgrade().is_some_and(|inner| inner.consensus.has_member(id))
     }
 
+    fn refused_earlier_history(&self) {
+        if let Some(inner) = self.0.upgrade() {
+            inner.supersession.record_call();
+        }
+    }
+
     fn refused_other_cluster(&self) {
         if let Some(inner) = self.0.upgrade() {
             inner.other_clusters.record_call();
@@ -60,6 +66,10 @@ impl Handler for PeerHandler {
             let inner = inner.upgrade().ok_or("the node is stopping")?;
             if is_for_members_only(method) && !inner.consensus.has_member(from) {
                 return Err(format!("node {from} is no member of this cluster, as far as this node knows"));
+            }
+            // A node that was given up must learn of it before it votes.
+            if matches!(method, Method::Vote | Method::PreVote | Method::TransferLeader) {
+                inner.supersession.asked().await;
             }
             match method {
                 Method::Write => answer_write(&inner, from, body).await,

@@ -1,6 +1,7 @@
 //! The identity of a node. It is written into the data folder once, and a restart does not change it.
 
 use super::StartError;
+use super::supersession::Successor;
 use crate::api::Founding;
 use crate::lineage::Lineage;
 use crate::peer::{NodeId, PeerIdentity, Protocols};
@@ -21,6 +22,12 @@ pub(super) struct Identity {
     pub peer: String,
     /// The founding record, on nodes that founded the cluster.
     pub founding: Option<Founding>,
+    /// After a recovery: clients' writes are refused until so many nodes have votes. Otherwise 0.
+    #[serde(default)]
+    pub voters_awaited: usize,
+    /// The history that goes on from this one without this node, once the node has given way to it.
+    #[serde(default)]
+    pub superseded_by: Option<Successor>,
 }
 
 /// An identity as it is stored.

@@ -8,8 +8,10 @@ use super::nodes::NodeStatusCache;
 use super::options::NodeOptions;
 use super::read_index::ReadIndexQueue;
 use super::samples::Samples;
+use super::supersession::Supersession;
 use super::touches::Touches;
 use super::warnings::OtherClusters;
+use super::write_gate::WriteGate;
 use crate::peer::{Links, PeerServer};
 use crate::raft::Consensus;
 use crate::storage::{LogStore, Snapshots};
@@ -31,6 +33,8 @@ pub(super) struct Inner {
     pub touches: Touches,
     pub audit: Audit,
     pub other_clusters: OtherClusters,
+    pub supersession: Supersession,
+    pub write_gate: WriteGate,
     /// Held by the leader while it changes members, so that a node that asks twice to be added gets one number.
     pub membership_lock: tokio::sync::Mutex<()>,
     pub links: Links,

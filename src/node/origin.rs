@@ -40,10 +40,18 @@ impl Opened {
                     store_uuid: store_uuid(&self.resources.store),
                     feature_level: self.options.release.feature_level,
                 };
-                let joined = join(url, &request).await?;
+                let joined = join(url, &request, self.rejoins).await?;
                 let Joined { lineage, id, name } = joined;
                 let peer = self.resources.peer_address.clone();
-                Ok(Identity { lineage, node_id: id, name, peer, founding: None })
+                Ok(Identity {
+                    lineage,
+                    node_id: id,
+                    name,
+                    peer,
+                    founding: None,
+                    voters_awaited: 0,
+                    superseded_by: None,
+                })
             }
         }
     }

@@ -95,6 +95,7 @@ impl Inner {
         look: impl FnOnce(&Cache) -> T,
     ) -> Result<ReadAt<T>, NodeError> {
         self.refuse_when_out_of_service()?;
+        self.refuse_when_superseded(consistency)?;
         let deadline = Instant::now() + limit.unwrap_or(self.options.limits.request);
         let index = match consistency {
             Consistency::Stale => None,

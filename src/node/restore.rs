@@ -4,7 +4,7 @@
 use super::StartError;
 use super::identity::{Identity, store_uuid};
 use crate::lineage::HistoryKind;
-use crate::raft::Backup;
+use crate::raft::HistoryStart;
 use crate::replica::{Member, wall_ms};
 use crate::storage::{LogOptions, LogStore, SnapshotFile, Snapshots};
 use std::path::Path;
@@ -22,7 +22,7 @@ pub fn restore_backup(
     peer: &str,
 ) -> Result<u64, StartError> {
     let unusable = |error: std::io::Error| StartError::Backup(error.to_string());
-    let backup = Backup::open(SnapshotFile::open_backup(file)?).map_err(unusable)?;
+    let backup = HistoryStart::of_backup(SnapshotFile::open_backup(file)?).map_err(unusable)?;
     let store = LogStore::open(data_dir, LogOptions::default())?;
     let snapshots = Snapshots::open(data_dir.join("snapshots"))?;
     let (index, id) = (backup.index(), uuid::Uuid::new_v4().to_string());
@@ -34,15 +34,22 @@ pub fn restore_backup(
     let start_index = lineage.current().start_index;
     // Node numbers are log indexes, so no earlier node has the next one.
     let node_id = start_index + 1;
-    let identity =
-        Identity { lineage, node_id, name: name.to_owned(), peer: peer.to_owned(), founding: None };
+    let identity = Identity {
+        lineage,
+        node_id,
+        name: name.to_owned(),
+        peer: peer.to_owned(),
+        founding: None,
+        voters_awaited: 0,
+        superseded_by: None,
+    };
     let member = Member {
         name: name.to_owned(),
         http: http.to_owned(),
         peer: peer.to_owned(),
         store_uuid: store_uuid(&store),
     };
-    backup.rebase(&store, &snapshots, identity.lineage.clone(), node_id, member).map_err(unusable)?;
+    backup.install(&store, &snapshots, identity.lineage.clone(), node_id, member).map_err(unusable)?;
     // Written last: without an identity the folder counts as not completely restored.
     identity.save(&store)?;
     store.close();

@@ -13,14 +13,17 @@ use super::identity::Identity;
 use super::inner::{Inner, Running};
 use super::memory::{self, MemoryPart};
 use super::nodes::NodeStatusCache;
-use super::options::{Limits, NodeOptions};
+use super::options::{Limits, NodeOptions, Origin};
 use super::read::ReadAt;
 use super::read_index::ReadIndexQueue;
 use super::read_samples;
+use super::rejoin::Rejoin;
 use super::samples::Samples;
+use super::supersession::{self, Supersession};
 use super::touches::{self, Touches};
 use super::warnings::OtherClusters;
 use super::write::{WriteRequest, Written};
+use super::write_gate::{WriteGate, open_gate};
 use super::{campaign::campaign, heartbeats::send_heartbeats};
 use crate::api::{
     AddMember, CacheReport, Consistency, Digests, Joined, Leader, LineageReport, Members, NodeName, Status,
@@ -53,6 +56,8 @@ pub struct Opened {
     pub(super) options: NodeOptions,
     pub(super) resources: Resources,
     identity: Option<Identity>,
+    /// Whether the folder says that its node joins a cluster.
+    pub(super) rejoins: bool,
     pub(super) bootstrap: Bootstrap,
 }
 
@@ -71,7 +76,7 @@ impl Opened {
     ///
     /// # Errors
     /// [`StartError`]: the folder is damaged, in use, or another program has the port.
-    pub async fn open(options: NodeOptions) -> Result<Self, StartError> {
+    pub async fn open(mut options: NodeOptions) -> Result<Self, StartError> {
         let dir = options.data_dir.clone();
         // The log grows on while a snapshot is written.
         let journal_bytes = options.limits.longest_log() / 2 * 3;
@@ -84,10 +89,12 @@ impl Opened {
         let opened = offload(opening).await;
         let (store, snapshots) = opened.map_err(|error| StartError::Raft(error.to_string()))??;
         let identity = Identity::load(&store)?;
+        let rejoin = if identity.is_none() { Rejoin::load(&options.data_dir)? } else { None };
         // Port 0 selects a free port at the first start only. After that the other members know the port.
         let any = options.peer_bind.ends_with(":0") && options.peer_advertise.is_none();
-        let bind = match &identity {
-            Some(identity) if any => identity.peer.clone(),
+        let known = identity.as_ref().map(|identity| &identity.peer);
+        let bind = match known.or(rejoin.as_ref().map(|rejoin| &rejoin.peer)) {
+            Some(known) if any => known.clone(),
             _ => options.peer_bind.clone(),
         };
         let listen = |error| StartError::Listen { address: bind.clone(), error };
@@ -96,7 +103,13 @@ impl Opened {
         let peer_address = options.peer_advertise.clone().unwrap_or(bound);
         let resources =
             Resources { store, snapshots, listener: listener.into(), peer_address, net: Net::Tcp };
-        Self::on(options, resources)
+        let rejoins = rejoin.is_some();
+        if let Some(Rejoin { url, name, stay_learner, .. }) = rejoin {
+            options.name.get_or_insert(name);
+            options.origin = Origin::Join { url, stay_learner };
+        }
+        let opened = Self::on(options, resources)?;
+        Ok(Self { rejoins, ..opened })
     }
 
     /// Like [`Opened::open`], on storage and a network that the caller provides, which may be simulated.
@@ -117,7 +130,7 @@ impl Opened {
             return Err(StartError::Moved { known: known.clone(), given: peer_address.clone() });
         }
         let bootstrap = Bootstrap::new(&options, store, peer_address, identity.as_ref());
-        Ok(Self { options, resources, identity, bootstrap })
+        Ok(Self { options, resources, identity, rejoins: false, bootstrap })
     }
 
     /// What other nodes can ask about this one, before and after it belongs to a cluster.
@@ -148,12 +161,19 @@ impl Opened {
                     });
                 }
                 identity.save(&self.resources.store)?;
+                if self.rejoins {
+                    Rejoin::remove(&self.options.data_dir);
+                }
                 identity
             }
         };
         self.bootstrap.belongs_to(&identity);
         let Self { options, resources: Resources { store, snapshots, listener, net, .. }, .. } = self;
         let links = Links::default();
+        if let Some(successor) = &identity.superseded_by {
+            links.sever();
+            tracing::error!("{}", successor.sentence());
+        }
         let (raft_options, me) = (options.raft.clone(), identity.peer_identity(options.release.protocols));
         let resources = raft::Resources {
             log: store.clone(),
@@ -175,6 +195,8 @@ impl Opened {
             consensus.initialize(members.collect()).await.map_err(StartError::Raft)?;
         }
         let (read_index, rounds) = ReadIndexQueue::new();
+        let supersession = Supersession::new(identity.superseded_by.clone());
+        let write_gate = WriteGate::new(identity.voters_awaited);
         let inner = Arc::new(Inner {
             admission: Admission::new(&options.limits),
             identity,
@@ -186,6 +208,8 @@ impl Opened {
             touches: Touches::default(),
             audit: Audit::default(),
             other_clusters: OtherClusters::default(),
+            supersession,
+            write_gate,
             membership_lock: tokio::sync::Mutex::default(),
             node_status_cache: NodeStatusCache::default(),
             samples: Samples::default(),
@@ -199,6 +223,8 @@ impl Opened {
         let mut tasks = JoinSet::new();
         tasks.spawn(rounds.run(Arc::downgrade(&inner)));
         tasks.spawn(send_heartbeats(Arc::downgrade(&inner)));
+        tasks.spawn(supersession::ask_first(Arc::downgrade(&inner)));
+        tasks.spawn(open_gate(Arc::downgrade(&inner)));
         tasks.spawn(campaign(Arc::downgrade(&inner)));
         tasks.spawn(background::sync_clock(Arc::downgrade(&inner)));
         tasks.spawn(background::propose_ticks(Arc::downgrade(&inner)));
@@ -409,6 +435,14 @@ impl Node {
     #[doc(hidden)]
     pub fn consensus(&self) -> &Consensus {
         &self.inner.consensus
+    }
+
+    /// Ends this node's part in its history, if a member says that it goes on in a recovered one without this node.
+    ///
+    /// # Errors
+    /// [`NodeError`]: nobody says so, or it cannot be written down.
+    pub async fn fence(&self) -> Result<(), NodeError> {
+        self.inner.fence().await
     }
 
     /// The switch that cuts this node off from its peers.

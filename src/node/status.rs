@@ -45,14 +45,15 @@ impl Inner {
 
     fn status_at(&self, status: &RaftStatus, cache: &Cache, leader_report: &LeaderReport) -> Status {
         let members = members_of(status, leader_report);
+        let superseded_by = self.supersession.superseded_by().map(|by| HistoryName::from(&by.lineage));
         Status {
             cluster_id: self.identity.cluster_id().to_owned(),
             // Not asked for under the lock that `apply` waits for.
             memory_resident_bytes: None,
             history: HistoryName::from(&self.identity.lineage),
             node: NodeName { id: self.identity.node_id, name: self.identity.name.clone() },
-            role: role(status.role).into(),
-            leader: leader(status),
+            role: if superseded_by.is_some() { "superseded".into() } else { role(status.role).into() },
+            leader: leader(status).filter(|_| superseded_by.is_none()),
             term: status.term,
             last_log_index: status.last_log_index,
             committed_index: status.committed_index,
@@ -63,6 +64,7 @@ impl Inner {
             differs_at: self.audit.differs_at(),
             majority: self.audit.health.has_majority(),
             removed: self.audit.health.is_removed(),
+            superseded_by,
             warnings: self.warnings(status),
             members: members.members,
             config: cache.config().clone().into(),
@@ -94,7 +96,8 @@ impl Inner {
     }
 
     pub(super) fn leader(&self) -> Option<Leader> {
-        leader(&self.consensus.status())
+        // What Raft knows last is of a history that has ended.
+        leader(&self.consensus.status()).filter(|_| !self.supersession.is_superseded())
     }
 
     pub(super) fn digests(&self) -> Digests {
@@ -109,6 +112,7 @@ impl Inner {
     /// Whether clients should be sent here: the node is a member, has its settings and can serve linearizable reads.
     pub(super) async fn ready(&self) -> Result<(), NodeError> {
         self.refuse_when_draining()?;
+        self.write_gate.pass().map_err(NodeError::Unavailable)?;
         let status = self.consensus.status();
         if let Some(reason) = status.stopped {
             return Err(NodeError::Fatal(reason));

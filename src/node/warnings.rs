@@ -82,6 +82,24 @@ impl Inner {
             let detail = format!("nodes of another cluster call this one at its peer address{alone}");
             warnings.push(Warning { code: WarningCode::CalledByAnotherCluster, detail });
         }
+        if let Err(detail) = self.write_gate.pass() {
+            warnings.push(Warning { code: WarningCode::WaitsForVoters, detail });
+        }
+        if let Some(successor) = self.supersession.superseded_by() {
+            warnings.push(Warning { code: WarningCode::Superseded, detail: successor.sentence() });
+        }
+        if let Some(successor) = self.supersession.rival() {
+            let detail = format!(
+                "{}, but the old members still have a leader: stop or fence one of the two sides",
+                successor.sentence()
+            );
+            warnings.push(Warning { code: WarningCode::TwoHistories, detail });
+        }
+        if self.supersession.is_called() {
+            let detail = "nodes of an earlier history called this one within the last minute; if they go on, that history \
+                          still has a leader: stop its nodes, or fence them (lockstep fence)";
+            warnings.push(Warning { code: WarningCode::TwoHistories, detail: detail.into() });
+        }
         if let Some(detail) = self.slow_links() {
             warnings.push(Warning { code: WarningCode::SlowLinks, detail });
         }

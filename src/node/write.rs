@@ -4,6 +4,7 @@ use super::error::NodeError;
 use super::forward::forward_write;
 use super::inner::Inner;
 use super::own_reads::{Delivery, ReadsBefore};
+use crate::api::Consistency;
 use crate::cache::{Command, Outcome};
 use crate::peer::NodeId;
 use crate::raft::{Deadlines, ProposeError, Proposed};
@@ -49,6 +50,7 @@ impl Inner {
     pub(super) async fn write(&self, request: WriteRequest) -> Result<Written, NodeError> {
         self.refuse_when_draining()?;
         self.refuse_when_removed()?;
+        self.refuse_when_superseded(Consistency::Linearizable)?;
         let answer = Instant::now() + request.limit.unwrap_or(self.options.limits.request);
         self.check_level(&request.command, answer).await?;
         let last_attempt = answer.checked_sub(LAST_ATTEMPT_MIN).unwrap_or(answer);
@@ -119,6 +121,10 @@ impl Inner {
         if body.len() > COMMAND_BYTES_MAX {
             let reason = format!("a command has at most {COMMAND_BYTES_MAX} bytes, this one {}", body.len());
             return Err(ProposeError::NotProposed(reason));
+        }
+        // What the cluster does by itself must go on.
+        if by != 0 {
+            self.write_gate.pass().map_err(ProposeError::NotProposed)?;
         }
         let config = || self.consensus.replica().with_cache(|cache| cache.config().touch);
         let reads = self.touches.for_entry(by, before, config, body.len());

@@ -159,6 +159,12 @@ impl Hello {
         self.body.lane
     }
 
+    /// Whether the caller's log belongs to one of the histories before the last one of a lineage.
+    pub fn is_of_earlier_history(&self, lineage: &Lineage) -> bool {
+        let (_, earlier) = lineage.histories().split_last().expect("a lineage has a history");
+        earlier.iter().any(|history| history.id == self.body.history)
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         let mut out = self.magic.to_vec();
         out.extend([self.protocols.min, self.protocols.max]);

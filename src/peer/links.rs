@@ -6,6 +6,9 @@
 
 use tokio::sync::watch;
 
+/// The epoch of links that are never healed again.
+const SEVERED: u64 = u64::MAX;
+
 /// The switch; clones share it. Its epoch rises with each cut and each heal, so that a cut that is healed immediately
 /// is still noticed. The links are cut while the epoch is odd.
 #[derive(Debug, Clone)]
@@ -26,13 +29,18 @@ impl Links {
         self.switch(false);
     }
 
+    /// Cuts the links for good: this node must not take part in its cluster any more.
+    pub fn sever(&self) {
+        self.0.send_replace(SEVERED);
+    }
+
     pub fn is_cut(&self) -> bool {
         is_cut(*self.0.borrow())
     }
 
     fn switch(&self, cut: bool) {
         self.0.send_if_modified(|epoch| {
-            let changes = is_cut(*epoch) != cut;
+            let changes = *epoch != SEVERED && is_cut(*epoch) != cut;
             *epoch += u64::from(changes);
             changes
         });

@@ -47,6 +47,9 @@ pub trait Handler: Send + Sync + 'static {
     /// Called when a caller with the id of another cluster was refused. Anybody can cause that.
     fn refused_other_cluster(&self) {}
 
+    /// A node of a history before this one's last was refused.
+    fn refused_earlier_history(&self) {}
+
     /// Answers one request.
     fn call(&self, from: NodeId, method: Method, body: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>>;
 
@@ -136,8 +139,12 @@ async fn serve(
         Ok(hello) => hello.check(&me),
         Err(sentence) => Welcome::Refused(sentence.clone()),
     };
-    if welcome == Welcome::OtherCluster {
-        handler.refused_other_cluster();
+    match (&hello, &welcome) {
+        (_, Welcome::OtherCluster) => handler.refused_other_cluster(),
+        (Ok(hello), Welcome::OtherHistory(_)) if hello.is_of_earlier_history(&me.lineage) => {
+            handler.refused_earlier_history();
+        }
+        _ => {}
     }
     write.write_all(&frame(&welcome.encode())).await?;
     let (hello, protocol) = match (hello, welcome) {

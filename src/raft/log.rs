@@ -36,7 +36,7 @@ pub(super) fn encode_log_id(log_id: LogId) -> Bytes {
     to_versioned(LOG_ID_VERSION, &LogPosition::from(log_id))
 }
 
-fn stored_vote(store: &LogStore) -> io::Result<Option<WireVote>> {
+pub(super) fn stored_vote(store: &LogStore) -> io::Result<Option<WireVote>> {
     let read = |bytes: Bytes| from_versioned::<WireVote>("the vote", VOTE_VERSION, &bytes);
     Ok(store.state().vote.map(read).transpose()?)
 }

@@ -1,6 +1,5 @@
 //! The adapters between openraft and the other rooms. No other room names openraft.
 
-mod backup;
 mod codec;
 #[cfg(test)]
 mod codec_test;
@@ -17,6 +16,7 @@ mod machine;
 mod network;
 mod offload;
 mod proposal_batcher;
+mod rebase;
 mod status;
 mod stored_log;
 mod stored_terms;
@@ -28,7 +28,6 @@ mod types;
 mod voted;
 mod wire;
 
-pub use backup::Backup;
 pub use codec::{decode_append, decode_entry, encode_append, encode_entry};
 pub use config::RaftOptions;
 pub use consensus::{Consensus, Deadlines, Proposed, Resources};
@@ -39,9 +38,10 @@ pub use lease::Lease;
 pub use log::Log;
 pub use machine::Machine;
 pub use offload::{offload, offload_nothing_on_this_thread};
+pub use rebase::HistoryStart;
 pub use status::{MemberState, RaftStatus, Role};
 pub use stored_log::{Noted, StoredLogCopy};
-pub use stored_terms::{snapshot_terms, stored_terms};
+pub use stored_terms::snapshot_terms;
 pub use timing::Timing;
 pub use types::{Entry, LogId, Payload, Vote};
 pub use wire::{WireVote, WireVoteRequest, WireVoteResponse};

@@ -1,10 +1,11 @@
 //! The log of a folder on which no node runs, or of a backup: where it comes from, and what it comes to.
 
 use super::codec::decode_entry;
-use super::stored_terms::{READ_BYTES, snapshot_terms, stored_terms};
+use super::log::stored_vote;
+use super::stored_terms::{EntriesSurvey, READ_BYTES, snapshot_terms};
 use crate::cache::{Cache, Fork, Key};
 use crate::lineage::{Lineage, Position, TermStarts};
-use crate::replica::{Committed, LogPosition, Replay, from_versioned};
+use crate::replica::{Committed, LogPosition, Replay, StoredMembership, from_versioned};
 use crate::storage::{LogStore, SnapshotFile};
 use std::collections::BTreeMap;
 use std::io;
@@ -16,6 +17,10 @@ pub struct StoredLogCopy {
     pub last_index: u64,
     /// The last entry that is known to be committed.
     pub committed_index: u64,
+    /// The newest term in which its node has voted; 0 if in none.
+    pub voted_term: u64,
+    /// The newest one that is known to be committed, and all later ones, oldest first.
+    pub memberships: Vec<StoredMembership>,
     snapshot: Option<SnapshotFile>,
     log: Option<LogStore>,
 }
@@ -44,10 +49,21 @@ impl StoredLogCopy {
     /// # Errors
     /// It cannot be read.
     pub fn of_folder(lineage: Lineage, log: LogStore, snapshot: Option<SnapshotFile>) -> io::Result<Self> {
-        let (terms, last_index) = stored_terms(&log, snapshot.as_ref())?;
+        let EntriesSurvey { terms, last_index, memberships } = EntriesSurvey::of(&log, snapshot.as_ref())?;
         let committed = log.state().committed.map(|bytes| committed_index(&bytes)).transpose()?;
         let committed_index = committed.unwrap_or(0).max(snapshot.as_ref().map_or(0, |file| file.index));
-        Ok(Self { lineage, terms, last_index, committed_index, snapshot, log: Some(log) })
+        let voted_term = stored_vote(&log)?.map_or(0, |vote| vote.term);
+        let memberships = since_committed(memberships, committed_index);
+        Ok(Self {
+            lineage,
+            terms,
+            last_index,
+            committed_index,
+            voted_term,
+            memberships,
+            snapshot,
+            log: Some(log),
+        })
     }
 
     /// The log up to a backup.
@@ -62,9 +78,21 @@ impl StoredLogCopy {
             terms,
             last_index: index,
             committed_index: index,
+            voted_term: 0,
+            memberships: Vec::new(),
             snapshot: Some(file),
             log: None,
         })
+    }
+
+    /// The UUID of its folder; `None` for a backup.
+    pub fn store_uuid(&self) -> Option<String> {
+        self.log.as_ref().map(|log| log.store_id().to_string())
+    }
+
+    /// The store of its folder; `None` for a backup.
+    pub fn store(&self) -> Option<&LogStore> {
+        self.log.as_ref()
     }
 
     /// Index of the last entry in its snapshot; 0 without one.
@@ -91,14 +119,7 @@ impl StoredLogCopy {
     ) -> io::Result<Noted> {
         let last_shared = shared.checked_sub(1).and_then(|last| self.lineage.histories().get(last));
         let left = last_shared.map(|history| history.id.as_str()).unwrap_or_default();
-        let mut replay = match &self.snapshot {
-            Some(file) => {
-                let cache = Cache::restore(file.body())
-                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-                Replay::from_snapshot(cache)
-            }
-            None => Replay::from_nothing(),
-        };
+        let mut replay = self.replay_from_snapshot()?;
         let pristine_until = self.pristine_until(fork_index, shared);
         let (mut fork_ms, mut counters) = (0, BTreeMap::new());
         let mut note_from_here = |replay: &mut Replay| {
@@ -110,26 +131,12 @@ impl StoredLogCopy {
                 counters = asked.filter_map(|s| Some((s.record.to_key(), s.record.counter()?))).collect();
             }
         };
-        let mut next = replay.cache().index() + 1;
-        if next > pristine_until {
-            note_from_here(&mut replay);
-        }
-        let log = self.log.as_ref().filter(|log| next < log.state().end());
-        if let Some(log) = log {
-            if log.state().first_index > next {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "the log begins after its snapshot"));
+        self.each_entry(replay.cache().index(), until, |entry| {
+            if entry.position.index > pristine_until {
+                note_from_here(&mut replay);
             }
-            let end = log.state().end().min(until.saturating_add(1));
-            while next < end {
-                for (index, bytes) in log.read(next, end, READ_BYTES).map_err(io::Error::other)? {
-                    if index > pristine_until {
-                        note_from_here(&mut replay);
-                    }
-                    replay.apply(Committed::from(decode_entry(bytes)?))?;
-                    next = index + 1;
-                }
-            }
-        }
+            replay.apply(entry)
+        })?;
         // The other side may be the only one that went on.
         note_from_here(&mut replay);
         let mut cache = replay.into_cache();
@@ -140,6 +147,53 @@ impl StoredLogCopy {
         Ok(Noted { cache, fork, fork_ms, counters })
     }
 
+    /// The state after the last entry. Blocks.
+    ///
+    /// # Errors
+    /// The log or the snapshot cannot be read.
+    pub fn state(&self) -> io::Result<Cache> {
+        let mut replay = self.replay_from_snapshot()?;
+        self.each_entry(replay.cache().index(), u64::MAX, |entry| replay.apply(entry))?;
+        Ok(replay.into_cache())
+    }
+
+    /// Passes the entries after `after` and up to `until` on, in their order. Blocks.
+    ///
+    /// # Errors
+    /// The log cannot be read, or `pass` fails.
+    pub fn each_entry(
+        &self,
+        after: u64,
+        until: u64,
+        mut pass: impl FnMut(Committed) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut next = after + 1;
+        let Some(log) = self.log.as_ref().filter(|log| next < log.state().end()) else { return Ok(()) };
+        if log.state().first_index > next {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the log begins after its snapshot"));
+        }
+        let end = log.state().end().min(until.saturating_add(1));
+        while next < end {
+            for (index, bytes) in log.read(next, end, READ_BYTES).map_err(io::Error::other)? {
+                pass(Committed::from(decode_entry(bytes)?))?;
+                next = index + 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The snapshot of its folder, or the backup itself.
+    pub(super) fn snapshot(&self) -> Option<&SnapshotFile> {
+        self.snapshot.as_ref()
+    }
+
+    fn replay_from_snapshot(&self) -> io::Result<Replay> {
+        let Some(file) = &self.snapshot else { return Ok(Replay::from_nothing()) };
+        let cache = Cache::restore(file.body());
+        let cache = cache.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        Ok(Replay::from_snapshot(cache))
+    }
+
     /// The last index at which the state is still that at the fork.
     fn pristine_until(&self, fork_index: u64, shared: usize) -> u64 {
         match self.lineage.histories().get(shared) {
@@ -148,6 +202,14 @@ impl StoredLogCopy {
             _ => fork_index,
         }
     }
+}
+
+/// Leaves out those that a later committed one replaced.
+fn since_committed(mut memberships: Vec<StoredMembership>, committed_index: u64) -> Vec<StoredMembership> {
+    let is_committed =
+        |known: &StoredMembership| known.position.is_none_or(|position| position.index <= committed_index);
+    let replaced = memberships.iter().filter(|known| is_committed(known)).count().saturating_sub(1);
+    memberships.split_off(replaced)
 }
 
 fn committed_index(bytes: &[u8]) -> io::Result<u64> {

@@ -48,6 +48,7 @@ mod sled_engine;
 mod snapshot;
 mod snapshot_format;
 mod stored_log;
+mod switch;
 mod synced_writer;
 #[cfg(feature = "sabotage")]
 mod unflushed_engine;
@@ -56,6 +57,7 @@ mod writer;
 
 pub use engine::{Engine, EngineMemory, Mutation};
 pub use error::{OpenError, StorageError};
+pub use files::write_durably;
 pub use log::LogStore;
 pub use log_op::Callback;
 pub use log_options::LogOptions;
@@ -65,3 +67,4 @@ pub use shared::{FLUSH_BOUNDS_US, FlushStats, LogMemory};
 pub use snapshot::{IncomingSnapshot, ReceivedSnapshot, SnapshotFile, Snapshots, WeakSnapshots, verify_file};
 pub use snapshot_format::{SnapshotBody, SnapshotMetaInfo};
 pub use stored_log::StoredLog;
+pub use switch::FolderSwitch;

@@ -1,7 +1,7 @@
 //! Opening a folder: lock it, open the database, and verify everything before anything is used.
 //!
 //! The folder holds `lock`, `sled/` (the database), `journal.0` and `journal.1` (what is not in the database yet),
-//! `watermark`, and after a refusal `damaged`.
+//! `watermark`, and after a refusal `damaged`; while its content is exchanged `next/` and `switch`, and after that `aside/`.
 //!
 //! While it opens, sled cuts off what it cannot read, and silently drops records. So what is left is compared with three
 //! things that do not shrink with it: the manifest (rewritten with every change, in the same atomic batch), the checksums
@@ -25,6 +25,7 @@ use super::record::{self, Content};
 use super::record_index::{RecordIndex, RecordInfo};
 use super::root;
 use super::sled_engine::{SledEngine, SledRefusal, is_about_data};
+use super::switch::finish_switch;
 use super::watermark::Watermark;
 use super::{Engine, LogOptions, Mutation};
 
@@ -62,6 +63,7 @@ pub(super) fn open(
 ) -> Result<Recovered, OpenError> {
     create_folder(dir).map_err(OpenError::io("create", dir))?;
     let lock = FolderLock::take(dir)?;
+    finish_switch(dir).map_err(OpenError::io("exchange the content of", dir))?;
     let paths = Paths {
         sled: dir.join("sled"),
         sled_new: dir.join("sled.new"),

@@ -15,8 +15,9 @@ type Case<'a> = (&'a Method, &'a str, &'a [(&'a str, &'a str)], &'a str, &'a str
 
 /// Codes that no single healthy node gives over HTTP. `outcome_unknown` comes from real partitions in
 /// `tests/cluster`, and from the node's error here; `fatal` and `conflict` likewise. `feature_level` takes a cluster in the
-/// middle of an upgrade, as in `tests/simulation`.
-const ELSEWHERE: &[ErrorCode] = &[ErrorCode::OutcomeUnknown, ErrorCode::Fatal, ErrorCode::FeatureLevel];
+/// middle of an upgrade, as in `tests/simulation`, and `superseded` a recovery, as in `tests/cluster`.
+const ELSEWHERE: &[ErrorCode] =
+    &[ErrorCode::OutcomeUnknown, ErrorCode::Fatal, ErrorCode::FeatureLevel, ErrorCode::Superseded];
 
 #[tokio::test]
 async fn every_error_code_is_documented_and_produced() {
@@ -114,6 +115,7 @@ async fn every_error_code_is_documented_and_produced() {
         (&post, "/v1/kv/word/incr", &[], "", "not_a_number"),
         (&post, "/v1/kv/most/incr", &[], "", "overflow"),
         (&delete, &me, &[], "", "conflict"),
+        (&post, "/v1/fence", &[], "", "conflict"),
         (&put, "/v1/kv/k", &[("lockstep-expect-history", "another-one")], "v", "other_history"),
         (&put, "/v1/kv/word", &[("if-none-match", "*")], "", "precondition_failed"),
         (&put, "/v1/kv/k", &[], &big, "too_large"),

@@ -4,7 +4,7 @@ use super::code::{below, words};
 use super::{Source, assert_clean, sources};
 
 /// The rooms, and which others each may import.
-const ROOMS: [(&str, &[&str]); 15] = [
+const ROOMS: [(&str, &[&str]); 16] = [
     (
         "cli",
         &[
@@ -20,6 +20,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
             "api",
             "client",
             "reconcile",
+            "recover",
             "lineage",
         ],
     ),
@@ -30,7 +31,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ),
     ("front", &["node", "replica", "storage", "cache", "api", "lineage"]),
     ("dashboard", &[]),
-    ("node", &["raft", "replica", "peer", "storage", "cache", "api", "client", "lineage"]),
+    ("node", &["raft", "replica", "peer", "storage", "cache", "api", "client", "recover", "lineage"]),
     ("raft", &["replica", "peer", "storage", "cache", "lineage"]),
     ("replica", &["cache", "lineage"]),
     ("peer", &["storage", "cache", "lineage"]),
@@ -39,6 +40,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("api", &["cache", "lineage"]),
     ("client", &["api", "cache"]),
     ("reconcile", &["cache", "lineage"]),
+    ("recover", &["lineage"]),
     ("lineage", &[]),
 ];
 

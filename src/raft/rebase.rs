@@ -1,37 +1,57 @@
-//! Restores a backup: its state becomes the start of a new history, with the same entries, at an index that no earlier
+//! The start of a new history: the state that a log or a backup comes to, with the same entries, at an index that no earlier
 //! history has reached, and a membership of one new node.
 
 use super::log::{encode_log_id, encode_vote};
 use super::machine::FileMeta;
+use super::stored_log::StoredLogCopy;
 use super::types::{LogId, RaftStoredMembership, SnapshotMeta, Vote};
 use crate::cache::Cache;
-use crate::lineage::Lineage;
-use crate::replica::Member;
+use crate::lineage::{Lineage, TermStarts};
+use crate::replica::{Member, Operation};
 use crate::storage::{LogStore, SnapshotFile, Snapshots};
 use openraft::Membership;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::mpsc;
 
-/// An opened backup.
-pub struct Backup {
-    meta: FileMeta,
+/// A state from which a new history can begin.
+pub struct HistoryStart {
+    lineage: Lineage,
+    terms: TermStarts,
+    recent: Vec<Operation>,
+    /// Its last entry.
     last: LogId,
     cache: Cache,
 }
 
-impl Backup {
-    /// Reads and verifies the whole backup.
+impl HistoryStart {
+    /// Reads and verifies a whole backup. Blocks.
     ///
     /// # Errors
     /// It is damaged, or has no log position.
-    pub fn open(file: SnapshotFile) -> io::Result<Self> {
-        let meta = FileMeta::decode(&file.meta)?;
+    pub fn of_backup(file: SnapshotFile) -> io::Result<Self> {
+        let FileMeta { raft, lineage, terms, recent } = FileMeta::decode(&file.meta)?;
         let empty = || io::Error::new(io::ErrorKind::InvalidData, "the backup holds no log position");
-        let last = meta.raft.last_log_id.ok_or_else(empty)?;
+        let last = raft.last_log_id.ok_or_else(empty)?;
         let cache =
             Cache::restore(file.body()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        Ok(Self { meta, last, cache })
+        Ok(Self { lineage, terms, recent, last, cache })
+    }
+
+    /// The state after the last entry of a log, whether that is committed or not. Blocks.
+    ///
+    /// # Errors
+    /// The log or its snapshot cannot be read, or the log is empty.
+    pub fn of_log(log: &StoredLogCopy) -> io::Result<Self> {
+        let empty = || io::Error::new(io::ErrorKind::InvalidData, "the log is empty");
+        let last = log.terms.at(log.last_index).ok_or_else(empty)?;
+        let last = LogId::new(last.term.into(), log.last_index);
+        let recent = match log.snapshot() {
+            Some(file) => FileMeta::decode(&file.meta)?.recent,
+            None => Vec::new(),
+        };
+        let (lineage, terms) = (log.lineage.clone(), log.terms.clone());
+        Ok(Self { lineage, terms, recent, last, cache: log.state()? })
     }
 
     /// The index of its last entry.
@@ -39,17 +59,17 @@ impl Backup {
         self.last.index()
     }
 
-    /// The lineage it was written with.
+    /// The histories that it comes from.
     pub fn lineage(&self) -> &Lineage {
-        &self.meta.lineage
+        &self.lineage
     }
 
-    /// Installs the backup as the snapshot of an empty data folder, as the start of the lineage's current history, with `id`
-    /// as the only member.
+    /// Installs it as the snapshot of an empty data folder, as the start of the lineage's current history, with `id` as the
+    /// only member. Durable when this returns. Blocks.
     ///
     /// # Errors
     /// The data folder can't be written.
-    pub fn rebase(
+    pub fn install(
         mut self,
         log: &LogStore,
         snapshots: &Snapshots,
@@ -60,15 +80,15 @@ impl Backup {
         let start = lineage.current().start_index;
         self.cache.advance(start);
         // The side that was left may come back one day. If too many forks are open, it will be known less exactly.
-        self.cache.open_fork(&self.meta.lineage.current().id);
-        // Continue from the backup's term: an entry of an earlier term after it would break the order of the log.
+        self.cache.open_fork(&self.lineage.current().id);
+        // Continue from the last entry's term: an entry of an earlier term after it would break the order of the log.
         let leader = *self.last.committed_leader_id();
         let last = LogId::new(leader, start);
         let membership = Membership::new(vec![BTreeSet::from([id])], BTreeMap::from([(id, member)]));
         let membership = membership.map_err(io::Error::other)?;
         let last_membership = RaftStoredMembership::new(Some(last), membership);
         let raft = SnapshotMeta { last_log_id: Some(last), last_membership };
-        let FileMeta { terms, recent, .. } = self.meta;
+        let Self { terms, recent, .. } = self;
         let meta = FileMeta { raft, lineage, terms, recent }.encode();
         let view = self.cache.snapshot_view();
         snapshots.write(start, &meta, |mut out| view.encode(&mut out)).map_err(io::Error::other)?;

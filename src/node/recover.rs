@@ -1,0 +1,198 @@
+//! Recovers folders after the loss of a majority: the best survivor's becomes the start of a new history, the others are
+//! emptied and told to join it. The old content is kept aside.
+
+use super::StartError;
+use super::folder::open_folder;
+use super::identity::Identity;
+use super::rejoin::Rejoin;
+use crate::raft::{HistoryStart, StoredLogCopy};
+use crate::recover::{LastEntry, MembershipAt, NamedMember, Plan, SURVIVOR_VERSION, Survivor, TailChange};
+use crate::replica::{Content, Envelope, Member, StoredMembership};
+use crate::storage::{FolderSwitch, LogOptions, LogStore, Snapshots};
+use std::io;
+use std::path::Path;
+
+/// How many changes after the committed ones a report names.
+const TAIL_CHANGES_MAX: usize = 100;
+
+/// Why a folder was not recovered. It is unchanged.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("the folder is that of {0}, which this plan does not name as a survivor")]
+    NotNamed(String),
+    #[error(
+        "the folder has changed since it was collected: its log ends at index {now}, the plan expects {planned}"
+    )]
+    Changed { now: u64, planned: u64 },
+    #[error("the plan's seed has no URL for clients, so the others cannot join it: name one with --url")]
+    NoUrl,
+    #[error("the folder cannot be read or written: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// What was done with a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recovered {
+    /// It is the start of the new history.
+    Seed,
+    /// It is empty, and its node joins the new history.
+    Joins,
+    /// An earlier run has done it.
+    Already,
+}
+
+/// What the folder of a survivor says. Its node must not run. Blocks.
+///
+/// # Errors
+/// [`StartError`]: it is no data folder of a member, a node runs on it, or it is damaged.
+pub fn survey(folder: &Path) -> Result<Survivor, StartError> {
+    let (identity, log) = open_folder(folder)?;
+    let unreadable = |error: io::Error| StartError::Identity(error.to_string());
+    let (tail, last_entry_at_ms) = tail_of(&log).map_err(unreadable)?;
+    let term = log.terms.at(log.last_index).map_or(0, |start| start.term);
+    Ok(Survivor {
+        survivor: SURVIVOR_VERSION,
+        folder: folder.display().to_string(),
+        node: own_record(&identity, &log),
+        term_starts: log.terms.iter().collect(),
+        last: LastEntry { term, index: log.last_index },
+        committed_index: log.committed_index,
+        voted_term: log.voted_term,
+        memberships: log.memberships.iter().map(named).collect(),
+        last_entry_at_ms,
+        tail,
+        superseded_by: identity.superseded_by.map(|successor| successor.lineage),
+        lineage: identity.lineage,
+    })
+}
+
+/// This node in the newest membership that its log has, or what its folder says where there is none.
+fn own_record(identity: &Identity, log: &StoredLogCopy) -> NamedMember {
+    let known =
+        log.memberships.iter().rev().find_map(|known| known.membership.members.get(&identity.node_id));
+    let http = known.map(|known| known.http.clone()).unwrap_or_default();
+    NamedMember {
+        id: identity.node_id,
+        name: identity.name.clone(),
+        http,
+        peer: identity.peer.clone(),
+        store_uuid: log.store_uuid().unwrap_or_default(),
+    }
+}
+
+fn named(known: &StoredMembership) -> MembershipAt {
+    let members = known.membership.members.iter().map(|(id, member)| {
+        let Member { name, http, peer, store_uuid } = member.clone();
+        NamedMember { id: *id, name, http, peer, store_uuid }
+    });
+    MembershipAt {
+        index: known.position.map_or(0, |position| position.index),
+        voters: known.membership.voters.clone(),
+        members: members.collect(),
+    }
+}
+
+/// What the first entries after the committed ones change, and log time at the last entry.
+fn tail_of(log: &StoredLogCopy) -> io::Result<(Vec<TailChange>, Option<u64>)> {
+    let (mut tail, mut at_ms) = (Vec::new(), None);
+    log.each_entry(log.snapshot_index(), u64::MAX, |entry| {
+        let Content::Command(proposal) = entry.content else { return Ok(()) };
+        at_ms = Some(proposal.at_ms);
+        let index = entry.position.index;
+        if index > log.committed_index && tail.len() < TAIL_CHANGES_MAX {
+            let keys = Envelope::decode(&proposal.body)?.command.written_keys();
+            if !keys.is_empty() {
+                tail.push(TailChange { index, keys });
+            }
+        }
+        Ok(())
+    })?;
+    Ok((tail, at_ms))
+}
+
+/// Carries a plan out on one survivor's folder. Its node must not run. The others join the seed at `url`, or at the URL that it
+/// had. The new history takes clients' writes once all planned voters have votes, or at once with `serve_now`. Whenever it
+/// breaks off, the folder is the old one or the new one, and it can be run again. Blocks.
+///
+/// # Errors
+/// [`RecoverError`].
+pub fn recover_folder(
+    plan: &Plan,
+    folder: &Path,
+    url: Option<&str>,
+    serve_now: bool,
+) -> Result<Recovered, RecoverError> {
+    // The old folder of this node is kept under the name of its history.
+    let aside = &plan.lineage.histories()[plan.lineage.histories().len() - 2].id;
+    let voters_awaited =
+        if serve_now { 0 } else { 1 + plan.others.iter().filter(|other| other.voter).count() };
+    if folder.is_dir() {
+        FolderSwitch::finish(folder).map_err(StartError::from)?;
+    }
+    if Rejoin::load(folder)?.is_some() {
+        return Ok(Recovered::Already);
+    }
+    let (identity, log) = open_folder(folder)?;
+    if identity.lineage.current().id == plan.lineage.current().id {
+        if let Some(store) = log.store() {
+            Identity { voters_awaited, ..identity }.save(store)?;
+        }
+        return Ok(Recovered::Already);
+    }
+    let node = own_record(&identity, &log);
+    if node.store_uuid == plan.seed.store_uuid {
+        if log.last_index != plan.last.index {
+            return Err(RecoverError::Changed { now: log.last_index, planned: plan.last.index });
+        }
+        let start = HistoryStart::of_log(&log)?;
+        let switch = FolderSwitch::prepare(folder)?;
+        begin_history(start, plan, &switch.next(), voters_awaited)?;
+        switch.commit(aside)?;
+        finish(folder, log)?;
+        return Ok(Recovered::Seed);
+    }
+    let other = plan.others.iter().find(|other| other.node.store_uuid == node.store_uuid);
+    let other = other.ok_or(RecoverError::NotNamed(node.name))?;
+    let url = url.unwrap_or(&plan.seed.http);
+    if url.is_empty() {
+        return Err(RecoverError::NoUrl);
+    }
+    let NamedMember { name, http, peer, .. } = other.node.clone();
+    let member = Member { name, http, peer, store_uuid: String::new() };
+    let switch = FolderSwitch::prepare(folder)?;
+    Rejoin::new(url, &member, !other.voter).save(&switch.next())?;
+    switch.commit(aside)?;
+    finish(folder, log)?;
+    Ok(Recovered::Joins)
+}
+
+/// Writes the seed's new folder.
+fn begin_history(
+    start: HistoryStart,
+    plan: &Plan,
+    folder: &Path,
+    voters_awaited: usize,
+) -> Result<(), RecoverError> {
+    let store = LogStore::open(folder, LogOptions::default()).map_err(StartError::from)?;
+    let snapshots = Snapshots::open(folder.join("snapshots")).map_err(StartError::from)?;
+    let NamedMember { name, http, peer, .. } = plan.seed.clone();
+    // Node numbers are log indexes, so no earlier node has the next one.
+    let node_id = plan.lineage.current().start_index + 1;
+    let member =
+        Member { name: name.clone(), http, peer: peer.clone(), store_uuid: store.store_id().to_string() };
+    start.install(&store, &snapshots, plan.lineage.clone(), node_id, member)?;
+    let lineage = plan.lineage.clone();
+    let identity =
+        Identity { lineage, node_id, name, peer, founding: None, voters_awaited, superseded_by: None };
+    identity.save(&store)?;
+    store.close();
+    Ok(())
+}
+
+/// Lets go of the old folder and exchanges it.
+fn finish(folder: &Path, log: StoredLogCopy) -> Result<(), RecoverError> {
+    drop(log);
+    FolderSwitch::finish(folder).map_err(|error| RecoverError::Start(error.into()))
+}

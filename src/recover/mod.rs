@@ -1,0 +1,12 @@
+//! Going on after the loss of a majority: which survivor's log becomes the start of a new history, and what may be lost by it.
+//!
+//! `survivor.rs` is what a survivor's folder says of itself, `plan.rs` refuses or decides, `loss.rs` says what is kept. Nothing
+//! here reads a clock, a disk or the network.
+
+mod loss;
+mod plan;
+mod survivor;
+
+pub use loss::Loss;
+pub use plan::{Joiner, PLAN_VERSION, Plan, Refusal, plan};
+pub use survivor::{LastEntry, MembershipAt, NamedMember, SURVIVOR_VERSION, Survivor, TailChange};
