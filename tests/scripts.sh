@@ -72,7 +72,9 @@ fi
 expect "restore: a new cluster from the backup" v3 "$(try "http://127.0.0.1:$((port + 102))/v1/kv/k")"
 LOCKSTEP_DATA_DIR=$work/restored "$scripts/down" >/dev/null
 "$scripts/down" >/dev/null
-for script in up down status kill pause resume partition heal join leave rolling-restart backup restore jepsen compare profile; do
+"$scripts/disaster" --port $((port + 200)) >"$work/disaster" || { cat "$work/disaster" >&2; exit 1; }
+say "disaster: $(tail -n 1 "$work/disaster")"
+for script in up down status kill pause resume partition heal join leave rolling-restart backup restore jepsen compare profile disaster; do
   # Not through `grep -q`: it leaves at the first match, and a script still printing would die of its broken pipe.
   [[ $("$scripts/$script" --help) == 'usage: '* ]] || { echo "scripts.sh: $script has no usage line" >&2; exit 1; }
 done
