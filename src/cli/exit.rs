@@ -51,7 +51,16 @@ pub enum NotReconciled {
 fn refuses_recovery(error: &anyhow::Error) -> bool {
     error.is::<crate::recover::Refusal>()
         || error.is::<super::recover::LostAnswers>()
-        || matches!(error.downcast_ref(), Some(RecoverError::NotNamed(_) | RecoverError::Changed { .. }))
+        || matches!(
+            error.downcast_ref(),
+            Some(
+                RecoverError::NotNamed(_)
+                    | RecoverError::Changed { .. }
+                    | RecoverError::Superseded(_)
+                    | RecoverError::JoinsAnother(_)
+                    | RecoverError::Owner { .. }
+            )
+        )
 }
 
 /// What to try next, where the error itself does not say; otherwise empty.
@@ -88,7 +97,7 @@ pub fn code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<ClientError>().map(ClientError::code) {
         Some(ErrorCode::NotFound) => NOT_FOUND,
         Some(ErrorCode::PreconditionFailed) => PRECONDITION_FAILED,
-        Some(ErrorCode::Unavailable | ErrorCode::Busy) => UNAVAILABLE,
+        Some(ErrorCode::Unavailable | ErrorCode::Busy | ErrorCode::Superseded) => UNAVAILABLE,
         Some(ErrorCode::OutcomeUnknown | ErrorCode::Fatal) => OUTCOME_UNKNOWN,
         _ => ERROR,
     }

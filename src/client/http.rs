@@ -289,7 +289,7 @@ impl Client {
         *leader = named.filter(|named| !named.is_empty() && named != url);
         drop(leader);
         let failed = !matches!(error, ClientError::Problem(problem) if problem.effect == Effect::None
-            && problem.code != ErrorCode::Unavailable);
+            && !matches!(problem.code, ErrorCode::Unavailable | ErrorCode::Superseded));
         if failed {
             self.next.fetch_add(1, Ordering::Relaxed);
         }

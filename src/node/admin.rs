@@ -115,7 +115,7 @@ pub(super) enum AdminFailure {
 impl From<ProposeError> for AdminFailure {
     fn from(error: ProposeError) -> Self {
         match error {
-            ProposeError::NotProposed(_) | ProposeError::Busy => Self::NotLeader,
+            ProposeError::NotProposed(_) | ProposeError::Busy | ProposeError::Refused(_) => Self::NotLeader,
             ProposeError::Unknown(reason) => Self::Unknown(reason),
             ProposeError::Stopped(reason) => Self::Stopped(reason),
         }

@@ -270,7 +270,8 @@ pub(super) async fn request_promotion(inner: Weak<Inner>) {
     loop {
         let Some(node) = inner.upgrade() else { return };
         let me = node.identity.node_id;
-        let wants = matches!(node.options.origin, Origin::Join { stay_learner: false, .. });
+        let joins = matches!(node.options.origin, Origin::Join { stay_learner: false, .. });
+        let wants = node.identity.wants_vote.unwrap_or(joins);
         let votes = |status: &RaftStatus| status.members.iter().any(|member| member.id == me && member.voter);
         let status = node.consensus.status();
         if !wants || votes(&status) {

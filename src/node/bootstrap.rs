@@ -98,6 +98,7 @@ pub(super) fn identity_by(founding: &Founding, store_uuid: &str) -> Option<Ident
         peer: me.peer.clone(),
         founding: Some(founding.clone()),
         voters_awaited: 0,
+        wants_vote: None,
         superseded_by: None,
     })
 }

@@ -19,7 +19,7 @@ pub(super) async fn campaign(inner: Weak<Inner>) {
     let mut lost: Option<(Instant, Duration)> = None;
     let mut timeout = None;
     if let Some(node) = inner.upgrade() {
-        node.supersession.asked().await;
+        let _ = node.supersession.allows_part().await;
     }
     loop {
         let Some(node) = inner.upgrade().filter(|node| !node.supersession.is_superseded()) else { return };
@@ -41,7 +41,8 @@ pub(super) async fn campaign(inner: Weak<Inner>) {
         let asked_at = Instant::now();
         let would_be_elected = is_alone || node.would_be_elected(&candidacy).await;
         // It may have given way meanwhile, or have heard from a leader.
-        if would_be_elected && consensus.contact().waits_since() <= asked_at {
+        let may_take_part = !node.supersession.is_superseded();
+        if may_take_part && would_be_elected && consensus.contact().waits_since() <= asked_at {
             consensus.elect().await;
             consensus.wait_for(consensus.timing().vote_timeout(), |status| status.leader.is_some()).await;
         }

@@ -13,9 +13,9 @@ use crate::replica::to_bytes;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
-use std::sync::Weak;
-use tokio::sync::mpsc;
+use futures::stream::{self, BoxStream};
+use std::sync::{Arc, Weak};
+use tokio::sync::{mpsc, watch};
 
 /// Whether only members may use a method. Raft's own requests are open, because Raft must accept leaders that this node
 /// does not know yet, and so are those for the log time and for whether the caller is a member.
@@ -40,36 +40,80 @@ fn is_for_members_only(method: Method) -> bool {
     }
 }
 
-/// Passes requests of peers to the node while it exists.
-pub(super) struct PeerHandler(pub Weak<Inner>);
+/// Whether answering a request is to take part in Raft's decisions. A node that was given up in a recovery must learn of it
+/// before.
+fn is_part_of_raft(method: Method) -> bool {
+    match method {
+        Method::Append
+        | Method::Vote
+        | Method::PreVote
+        | Method::TransferLeader
+        | Method::SnapshotBegin
+        | Method::SnapshotChunk
+        | Method::SnapshotEnd
+        | Method::Support => true,
+        Method::Write
+        | Method::ReadIndex
+        | Method::Admin
+        | Method::Touches
+        | Method::Report
+        | Method::Samples
+        | Method::Clock
+        | Method::Digests => false,
+    }
+}
+
+/// Passes requests of peers to the node, once it has started and while it exists.
+pub(super) struct PeerHandler(watch::Sender<Option<Weak<Inner>>>);
+
+impl PeerHandler {
+    /// For a node that is about to start.
+    pub fn new() -> Self {
+        Self(watch::Sender::new(None))
+    }
+
+    /// The node has started.
+    pub fn open(&self, inner: Weak<Inner>) {
+        self.0.send_replace(Some(inner));
+    }
+
+    fn node(&self) -> Option<Arc<Inner>> {
+        self.0.borrow().as_ref().and_then(Weak::upgrade)
+    }
+}
 
 impl Handler for PeerHandler {
+    fn ready(&self) -> BoxFuture<'static, ()> {
+        let mut started = self.0.subscribe();
+        // It fails when the node did not start; the connection ends then.
+        Box::pin(async move { drop(started.wait_for(Option::is_some).await) })
+    }
+
     fn is_member(&self, id: NodeId) -> bool {
-        self.0.upgrade().is_some_and(|inner| inner.consensus.has_member(id))
+        self.node().is_some_and(|inner| inner.consensus.has_member(id))
     }
 
     fn refused_earlier_history(&self) {
-        if let Some(inner) = self.0.upgrade() {
+        if let Some(inner) = self.node() {
             inner.supersession.record_call();
         }
     }
 
     fn refused_other_cluster(&self) {
-        if let Some(inner) = self.0.upgrade() {
+        if let Some(inner) = self.node() {
             inner.other_clusters.record_call();
         }
     }
 
     fn call(&self, from: NodeId, method: Method, body: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
-        let inner = self.0.clone();
+        let node = self.node();
         Box::pin(async move {
-            let inner = inner.upgrade().ok_or("the node is stopping")?;
+            let inner = node.ok_or("the node is stopping")?;
             if is_for_members_only(method) && !inner.consensus.has_member(from) {
                 return Err(format!("node {from} is no member of this cluster, as far as this node knows"));
             }
-            // A node that was given up must learn of it before it votes.
-            if matches!(method, Method::Vote | Method::PreVote | Method::TransferLeader) {
-                inner.supersession.asked().await;
+            if is_part_of_raft(method) {
+                inner.supersession.allows_part().await?;
             }
             match method {
                 Method::Write => answer_write(&inner, from, body).await,
@@ -93,9 +137,15 @@ impl Handler for PeerHandler {
     }
 
     fn appends(&self, _from: NodeId, requests: mpsc::Receiver<Bytes>) -> BoxStream<'static, Bytes> {
-        match self.0.upgrade() {
-            Some(inner) => inner.consensus.inbound().appends(requests),
-            None => futures::stream::empty().boxed(),
-        }
+        let node = self.node();
+        let answers = async move {
+            match node {
+                Some(inner) if inner.supersession.allows_part().await.is_ok() => {
+                    inner.consensus.inbound().appends(requests)
+                }
+                _ => stream::empty().boxed(),
+            }
+        };
+        stream::once(answers).flatten().boxed()
     }
 }

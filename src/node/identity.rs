@@ -25,6 +25,9 @@ pub(super) struct Identity {
     /// After a recovery: clients' writes are refused until so many nodes have votes. Otherwise 0.
     #[serde(default)]
     pub voters_awaited: usize,
+    /// Of a survivor that joined the recovered history: whether it had a vote before, and so wants one. `null` on other nodes.
+    #[serde(default)]
+    pub wants_vote: Option<bool>,
     /// The history that goes on from this one without this node, once the node has given way to it.
     #[serde(default)]
     pub superseded_by: Option<Successor>,

@@ -40,7 +40,7 @@ impl Opened {
                     store_uuid: store_uuid(&self.resources.store),
                     feature_level: self.options.release.feature_level,
                 };
-                let joined = join(url, &request, self.rejoins).await?;
+                let joined = join(url, &request, self.rejoin.is_some()).await?;
                 let Joined { lineage, id, name } = joined;
                 let peer = self.resources.peer_address.clone();
                 Ok(Identity {
@@ -49,7 +49,8 @@ impl Opened {
                     name,
                     peer,
                     founding: None,
-                    voters_awaited: 0,
+                    voters_awaited: self.rejoin.as_ref().map_or(0, |rejoin| rejoin.voters_awaited),
+                    wants_vote: self.rejoin.as_ref().map(|rejoin| rejoin.voter),
                     superseded_by: None,
                 })
             }

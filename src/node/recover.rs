@@ -6,10 +6,13 @@ use super::folder::open_folder;
 use super::identity::Identity;
 use super::rejoin::Rejoin;
 use crate::raft::{HistoryStart, StoredLogCopy};
-use crate::recover::{LastEntry, MembershipAt, NamedMember, Plan, SURVIVOR_VERSION, Survivor, TailChange};
+use crate::recover::{
+    FolderState, LastEntry, MembershipAt, NamedMember, Plan, SURVIVOR_VERSION, Survivor, TailChange,
+};
 use crate::replica::{Content, Envelope, Member, StoredMembership};
 use crate::storage::{FolderSwitch, LogOptions, LogStore, Snapshots};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// How many changes after the committed ones a report names.
@@ -23,11 +26,19 @@ pub enum RecoverError {
     #[error("the folder is that of {0}, which this plan does not name as a survivor")]
     NotNamed(String),
     #[error(
-        "the folder has changed since it was collected: its log ends at index {now}, the plan expects {planned}"
+        "its node has run since the plan was made: then the log ended at index {planned}, now at {now}; make a new plan"
     )]
     Changed { now: u64, planned: u64 },
-    #[error("the plan's seed has no URL for clients, so the others cannot join it: name one with --url")]
+    #[error("it has given way to history {0}: it is no survivor")]
+    Superseded(u64),
+    #[error("by an earlier plan it joins history {0}; its old content is in aside/")]
+    JoinsAnother(String),
+    #[error("the plan's seed has no URL for clients, so the others cannot join it: name one with --join")]
     NoUrl,
+    #[error("it belongs to user {owner}, and this is user {me}: run this as the user that runs the node")]
+    Owner { owner: u32, me: u32 },
+    #[error("the plan is not valid: {0}")]
+    Plan(&'static str),
     #[error("the folder cannot be read or written: {0}")]
     Io(#[from] io::Error),
 }
@@ -51,15 +62,15 @@ pub fn survey(folder: &Path) -> Result<Survivor, StartError> {
     let (identity, log) = open_folder(folder)?;
     let unreadable = |error: io::Error| StartError::Identity(error.to_string());
     let (tail, last_entry_at_ms) = tail_of(&log).map_err(unreadable)?;
-    let term = log.terms.at(log.last_index).map_or(0, |start| start.term);
+    let FolderState { last, committed_index, voted_term } = folder_state(&log);
     Ok(Survivor {
         survivor: SURVIVOR_VERSION,
         folder: folder.display().to_string(),
         node: own_record(&identity, &log),
         term_starts: log.terms.iter().collect(),
-        last: LastEntry { term, index: log.last_index },
-        committed_index: log.committed_index,
-        voted_term: log.voted_term,
+        last,
+        committed_index,
+        voted_term,
         memberships: log.memberships.iter().map(named).collect(),
         last_entry_at_ms,
         tail,
@@ -113,8 +124,8 @@ fn tail_of(log: &StoredLogCopy) -> io::Result<(Vec<TailChange>, Option<u64>)> {
 }
 
 /// Carries a plan out on one survivor's folder. Its node must not run. The others join the seed at `url`, or at the URL that it
-/// had. The new history takes clients' writes once all planned voters have votes, or at once with `serve_now`. Whenever it
-/// breaks off, the folder is the old one or the new one, and it can be run again. Blocks.
+/// had. The new history takes clients' writes once as many nodes have votes as survivors had, or at once with `serve_now`.
+/// Whenever it breaks off, the folder is the old one or the new one, and it can be run again. Blocks.
 ///
 /// # Errors
 /// [`RecoverError`].
@@ -124,48 +135,75 @@ pub fn recover_folder(
     url: Option<&str>,
     serve_now: bool,
 ) -> Result<Recovered, RecoverError> {
-    // The old folder of this node is kept under the name of its history.
-    let aside = &plan.lineage.histories()[plan.lineage.histories().len() - 2].id;
-    let voters_awaited =
-        if serve_now { 0 } else { 1 + plan.others.iter().filter(|other| other.voter).count() };
+    // What the folder held is kept under the name of its history.
+    let aside = &plan.ended_history().map_err(RecoverError::Plan)?.id;
+    let history = &plan.lineage.current().id;
+    let voters_awaited = if serve_now { 0 } else { plan.voters() };
     if folder.is_dir() {
+        refuse_foreign_owner(folder)?;
         FolderSwitch::finish(folder).map_err(StartError::from)?;
     }
-    if Rejoin::load(folder)?.is_some() {
+    let opened = open_folder(folder);
+    if matches!(opened, Err(StartError::Identity(_)))
+        && let Some(rejoin) = Rejoin::load(folder)?
+    {
+        if rejoin.history != *history {
+            return Err(RecoverError::JoinsAnother(rejoin.history));
+        }
+        let url = url.map_or(rejoin.url.clone(), str::to_owned);
+        let voters_awaited = voters_awaited.min(rejoin.voters_awaited);
+        Rejoin { url, voters_awaited, ..rejoin }.save(folder)?;
         return Ok(Recovered::Already);
     }
-    let (identity, log) = open_folder(folder)?;
-    if identity.lineage.current().id == plan.lineage.current().id {
+    let (identity, log) = opened?;
+    if identity.lineage.current().id == *history {
+        // Never more than it waits for now: the cluster may have changed since.
+        let voters_awaited = voters_awaited.min(identity.voters_awaited);
         if let Some(store) = log.store() {
             Identity { voters_awaited, ..identity }.save(store)?;
         }
         return Ok(Recovered::Already);
     }
+    if let Some(successor) = &identity.superseded_by {
+        return Err(RecoverError::Superseded(successor.lineage.current().number));
+    }
     let node = own_record(&identity, &log);
-    if node.store_uuid == plan.seed.store_uuid {
-        if log.last_index != plan.last.index {
-            return Err(RecoverError::Changed { now: log.last_index, planned: plan.last.index });
-        }
-        let start = HistoryStart::of_log(&log)?;
-        let switch = FolderSwitch::prepare(folder)?;
-        begin_history(start, plan, &switch.next(), voters_awaited)?;
-        switch.commit(aside)?;
-        finish(folder, log)?;
-        return Ok(Recovered::Seed);
+    let planned = plan.survivor(&node.store_uuid).ok_or(RecoverError::NotNamed(node.name))?;
+    if folder_state(&log) != planned.state {
+        return Err(RecoverError::Changed { now: log.last_index, planned: planned.state.last.index });
     }
-    let other = plan.others.iter().find(|other| other.node.store_uuid == node.store_uuid);
-    let other = other.ok_or(RecoverError::NotNamed(node.name))?;
-    let url = url.unwrap_or(&plan.seed.http);
-    if url.is_empty() {
-        return Err(RecoverError::NoUrl);
-    }
-    let NamedMember { name, http, peer, .. } = other.node.clone();
-    let member = Member { name, http, peer, store_uuid: String::new() };
+    let is_seed = planned == &plan.seed;
     let switch = FolderSwitch::prepare(folder)?;
-    Rejoin::new(url, &member, !other.voter).save(&switch.next())?;
+    if is_seed {
+        begin_history(HistoryStart::of_log(&log)?, plan, &switch.next(), voters_awaited)?;
+    } else {
+        let url = url.unwrap_or(&plan.seed.node.http).to_owned();
+        if url.is_empty() {
+            return Err(RecoverError::NoUrl);
+        }
+        let NamedMember { name, peer, .. } = planned.node.clone();
+        let (history, voter) = (history.clone(), planned.voter);
+        Rejoin { history, url, name, peer, voter, voters_awaited }.save(&switch.next())?;
+    }
     switch.commit(aside)?;
-    finish(folder, log)?;
-    Ok(Recovered::Joins)
+    // Lets go of the old folder, so that it can be exchanged.
+    drop(log);
+    FolderSwitch::finish(folder).map_err(StartError::from)?;
+    Ok(if is_seed { Recovered::Seed } else { Recovered::Joins })
+}
+
+/// The node could not open what another user writes into its folder.
+fn refuse_foreign_owner(folder: &Path) -> Result<(), RecoverError> {
+    let owner = folder.metadata()?.uid();
+    // SAFETY: it only reads this process's user.
+    let me = unsafe { libc::geteuid() };
+    if owner == me { Ok(()) } else { Err(RecoverError::Owner { owner, me }) }
+}
+
+fn folder_state(log: &StoredLogCopy) -> FolderState {
+    let term = log.terms.at(log.last_index).map_or(0, |start| start.term);
+    let last = LastEntry { term, index: log.last_index };
+    FolderState { last, committed_index: log.committed_index, voted_term: log.voted_term }
 }
 
 /// Writes the seed's new folder.
@@ -177,22 +215,24 @@ fn begin_history(
 ) -> Result<(), RecoverError> {
     let store = LogStore::open(folder, LogOptions::default()).map_err(StartError::from)?;
     let snapshots = Snapshots::open(folder.join("snapshots")).map_err(StartError::from)?;
-    let NamedMember { name, http, peer, .. } = plan.seed.clone();
+    let NamedMember { name, http, peer, .. } = plan.seed.node.clone();
     // Node numbers are log indexes, so no earlier node has the next one.
     let node_id = plan.lineage.current().start_index + 1;
     let member =
         Member { name: name.clone(), http, peer: peer.clone(), store_uuid: store.store_id().to_string() };
     start.install(&store, &snapshots, plan.lineage.clone(), node_id, member)?;
     let lineage = plan.lineage.clone();
-    let identity =
-        Identity { lineage, node_id, name, peer, founding: None, voters_awaited, superseded_by: None };
+    let identity = Identity {
+        lineage,
+        node_id,
+        name,
+        peer,
+        founding: None,
+        voters_awaited,
+        wants_vote: None,
+        superseded_by: None,
+    };
     identity.save(&store)?;
     store.close();
     Ok(())
-}
-
-/// Lets go of the old folder and exchanges it.
-fn finish(folder: &Path, log: StoredLogCopy) -> Result<(), RecoverError> {
-    drop(log);
-    FolderSwitch::finish(folder).map_err(|error| RecoverError::Start(error.into()))
 }

@@ -2,7 +2,6 @@
 //! from another one. So the node is started with the same command line as before.
 
 use super::StartError;
-use crate::replica::Member;
 use crate::storage::write_durably;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -14,22 +13,20 @@ const FILE: &str = "join.json";
 /// How the node of an empty folder gets its cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Rejoin {
+    /// The id of the history that it joins.
+    pub history: String,
     /// The URL of a member.
     pub url: String,
-    /// The node's name and addresses in the cluster that it was a member of.
+    /// The node's name and peer address in the cluster that it was a member of.
     pub name: String,
-    pub http: String,
     pub peer: String,
-    /// Whether it stays without a vote.
-    pub stay_learner: bool,
+    /// Whether it gets a vote.
+    pub voter: bool,
+    /// How many voters there must be before it takes writes as a leader.
+    pub voters_awaited: usize,
 }
 
 impl Rejoin {
-    pub fn new(url: &str, member: &Member, stay_learner: bool) -> Self {
-        let Member { name, http, peer, .. } = member.clone();
-        Self { url: url.to_owned(), name, http, peer, stay_learner }
-    }
-
     fn path(folder: &Path) -> PathBuf {
         folder.join(FILE)
     }

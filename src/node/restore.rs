@@ -41,6 +41,7 @@ pub fn restore_backup(
         peer: peer.to_owned(),
         founding: None,
         voters_awaited: 0,
+        wants_vote: None,
         superseded_by: None,
     };
     let member = Member {

@@ -56,8 +56,8 @@ pub struct Opened {
     pub(super) options: NodeOptions,
     pub(super) resources: Resources,
     identity: Option<Identity>,
-    /// Whether the folder says that its node joins a cluster.
-    pub(super) rejoins: bool,
+    /// The cluster that its node joins, if the folder says so.
+    pub(super) rejoin: Option<Rejoin>,
     pub(super) bootstrap: Bootstrap,
 }
 
@@ -89,7 +89,13 @@ impl Opened {
         let opened = offload(opening).await;
         let (store, snapshots) = opened.map_err(|error| StartError::Raft(error.to_string()))??;
         let identity = Identity::load(&store)?;
-        let rejoin = if identity.is_none() { Rejoin::load(&options.data_dir)? } else { None };
+        let rejoin = match identity {
+            None => Rejoin::load(&options.data_dir)?,
+            Some(_) => {
+                Rejoin::remove(&options.data_dir);
+                None
+            }
+        };
         // Port 0 selects a free port at the first start only. After that the other members know the port.
         let any = options.peer_bind.ends_with(":0") && options.peer_advertise.is_none();
         let known = identity.as_ref().map(|identity| &identity.peer);
@@ -103,13 +109,12 @@ impl Opened {
         let peer_address = options.peer_advertise.clone().unwrap_or(bound);
         let resources =
             Resources { store, snapshots, listener: listener.into(), peer_address, net: Net::Tcp };
-        let rejoins = rejoin.is_some();
-        if let Some(Rejoin { url, name, stay_learner, .. }) = rejoin {
+        if let Some(Rejoin { url, name, voter, .. }) = rejoin.clone() {
             options.name.get_or_insert(name);
-            options.origin = Origin::Join { url, stay_learner };
+            options.origin = Origin::Join { url, stay_learner: !voter };
         }
         let opened = Self::on(options, resources)?;
-        Ok(Self { rejoins, ..opened })
+        Ok(Self { rejoin, ..opened })
     }
 
     /// Like [`Opened::open`], on storage and a network that the caller provides, which may be simulated.
@@ -130,7 +135,7 @@ impl Opened {
             return Err(StartError::Moved { known: known.clone(), given: peer_address.clone() });
         }
         let bootstrap = Bootstrap::new(&options, store, peer_address, identity.as_ref());
-        Ok(Self { options, resources, identity, rejoins: false, bootstrap })
+        Ok(Self { options, resources, identity, rejoin: None, bootstrap })
     }
 
     /// What other nodes can ask about this one, before and after it belongs to a cluster.
@@ -161,7 +166,7 @@ impl Opened {
                     });
                 }
                 identity.save(&self.resources.store)?;
-                if self.rejoins {
+                if self.rejoin.is_some() {
                     Rejoin::remove(&self.options.data_dir);
                 }
                 identity
@@ -184,7 +189,10 @@ impl Opened {
             change_log: Arc::new(ChangeLog::new(options.limits.watch_bytes)),
             feature_level: options.release.feature_level,
         };
-        let consensus = Consensus::start(me.clone(), &raft_options, resources).await;
+        // Before the snapshot is restored, which takes seconds: nodes of an earlier history must be told at once.
+        let handler = Arc::new(PeerHandler::new());
+        let _peer_server = PeerServer::start(listener, me.clone(), links.clone(), handler.clone());
+        let consensus = Consensus::start(me, &raft_options, resources).await;
         let consensus = consensus.map_err(StartError::Raft)?;
         if let Some(founding) = &identity.founding {
             let members = founding.members.iter().map(|m| {
@@ -219,7 +227,6 @@ impl Opened {
             drains: Notify::new(),
             running: Mutex::new(None),
         });
-        let handler = Arc::new(PeerHandler(Arc::downgrade(&inner)));
         let mut tasks = JoinSet::new();
         tasks.spawn(rounds.run(Arc::downgrade(&inner)));
         tasks.spawn(send_heartbeats(Arc::downgrade(&inner)));
@@ -237,7 +244,7 @@ impl Opened {
         tasks.spawn(audit::audit_loop(Arc::downgrade(&inner)));
         tasks.spawn(touches::flush_loop(Arc::downgrade(&inner)));
         tasks.spawn(read_samples::estimate_loop(Arc::downgrade(&inner)));
-        let _peer_server = PeerServer::start(listener, me, links, handler);
+        handler.open(Arc::downgrade(&inner));
         *inner.running.lock().expect("no panic while held") = Some(Running { _peer_server, _tasks: tasks });
         Ok(Node { inner })
     }

@@ -112,7 +112,6 @@ impl Inner {
     /// Whether clients should be sent here: the node is a member, has its settings and can serve linearizable reads.
     pub(super) async fn ready(&self) -> Result<(), NodeError> {
         self.refuse_when_draining()?;
-        self.write_gate.pass().map_err(NodeError::Unavailable)?;
         let status = self.consensus.status();
         if let Some(reason) = status.stopped {
             return Err(NodeError::Fatal(reason));

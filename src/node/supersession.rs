@@ -1,17 +1,18 @@
 //! Fencing: a node whose cluster goes on in a recovered history without it must not help the old one back to life.
 //!
 //! After a recovery, members that were given up as lost may return. Each of them asks every member of its own membership
-//! before it takes part in any election. A member of the recovered history refuses the handshake and shows its lineage. A node
-//! believes it only if that is the answer at a member's address, and if every history after its own was begun by a recovery:
-//! a restored backup is a copy, which must not fence what it was copied from.
+//! before it takes any part: before it votes, supports a leader or stores an entry. A member of the recovered history refuses
+//! the handshake and shows its lineage. A node believes it only if that is the answer at a member's address, and if every
+//! history after its own was begun by a recovery: a restored backup is a copy, which must not fence what it was copied from.
 //!
-//! A node that has heard of its successor takes no part in Raft any more, over restarts, too; what it has can still be read
-//! with `consistency=stale` and be reconciled. Only while the old members still have a leader, the node goes on: then two
+//! A node that has given way takes no part in Raft any more, over restarts, too; what it has can still be read with
+//! `consistency=stale` and be reconciled. Only while a majority of the old members goes on, it stays with them: then two
 //! histories are alive, and only a person can tell which one is to stay. CockroachDB fences the nodes that a recovery gave up
 //! as well, because some that came back for a moment had crashed the recovered cluster (cockroachdb/cockroach#74134).
 
 use super::audit::{NoAnswer, Round, ask_all};
 use super::error::NodeError;
+use super::identity::Identity;
 use super::inner::Inner;
 use crate::api::Consistency;
 use crate::lineage::{HistoryKind, Lineage, Relation};
@@ -37,6 +38,7 @@ pub(super) struct Successor {
 pub(super) struct Supersession {
     /// Whether every member was asked once since the node started.
     asked: watch::Sender<bool>,
+    /// The successor that members told of when they were asked last.
     heard: Mutex<Option<Successor>>,
     /// The successor, once this node has given way to it.
     superseded: watch::Sender<Option<Successor>>,
@@ -49,7 +51,7 @@ impl Supersession {
     pub fn new(superseded: Option<Successor>) -> Self {
         Self {
             asked: watch::Sender::new(false),
-            heard: Mutex::new(superseded.clone()),
+            heard: Mutex::new(None),
             superseded: watch::Sender::new(superseded),
             called: Mutex::new(None),
         }
@@ -60,10 +62,10 @@ impl Supersession {
         self.superseded.borrow().clone()
     }
 
-    /// A successor that this node has heard of, but not given way to: the old members still have a leader.
+    /// A successor that members tell of, and to which this node has not given way.
     pub fn rival(&self) -> Option<Successor> {
         let heard = self.heard.lock().expect("no panic while held").clone();
-        heard.filter(|_| self.superseded.borrow().is_none())
+        heard.filter(|_| !self.is_superseded())
     }
 
     pub fn is_superseded(&self) -> bool {
@@ -71,9 +73,16 @@ impl Supersession {
     }
 
     /// Returns once every member was asked.
-    pub async fn asked(&self) {
+    ///
+    /// # Errors
+    /// A sentence: this node has given way, and takes no part in its history.
+    pub async fn allows_part(&self) -> Result<(), String> {
         // The sender lives as long as `self`, so waiting can't fail.
         let _ = self.asked.subscribe().wait_for(|asked| *asked).await;
+        match self.is_superseded() {
+            true => Err("this node has given way to a recovered history".into()),
+            false => Ok(()),
+        }
     }
 
     /// Records that a node of a history before this node's was refused.
@@ -86,20 +95,22 @@ impl Supersession {
         self.called.lock().expect("no panic while held").is_some_and(|at| at.elapsed() < REPORTED_FOR)
     }
 
+    /// Notes the successor that a round tells of, or that none does any more.
     fn hear(&self, mine: &Lineage, round: &Round) {
-        let successors = round.iter().filter_map(|(member, answer)| match answer {
-            Err(NoAnswer::OtherHistory(lineage)) if succeeds(mine, lineage) => Some((member, lineage)),
-            _ => None,
-        });
-        let mut heard = self.heard.lock().expect("no panic while held");
-        for (member, lineage) in successors {
-            let successor =
-                heard.get_or_insert_with(|| Successor { lineage: Lineage::clone(lineage), urls: Vec::new() });
+        let mut heard: Option<Successor> = None;
+        for (member, answer) in round {
+            let Err(NoAnswer::OtherHistory(lineage)) = answer else { continue };
+            if !succeeds(mine, lineage) {
+                continue;
+            }
+            let lineage = Lineage::clone(lineage);
+            let successor = heard.get_or_insert(Successor { lineage, urls: Vec::new() });
             let url = &member.member.http;
             if !url.is_empty() && !successor.urls.contains(url) {
                 successor.urls.push(url.clone());
             }
         }
+        *self.heard.lock().expect("no panic while held") = heard;
     }
 }
 
@@ -109,33 +120,34 @@ fn succeeds(mine: &Lineage, theirs: &Lineage) -> bool {
     mine.relation(theirs) == Relation::Later && later.iter().all(|later| later.kind == HistoryKind::Recovered)
 }
 
-/// Asks every member once, so that a node that was given up learns of it before it votes.
+/// Asks every member once, so that a node that was given up learns of it before it takes part. It gives way unless the old
+/// members go on without it already.
 pub(super) async fn ask_first(inner: Weak<Inner>) {
     let Some(node) = inner.upgrade() else { return };
     let round = ask_all(&node, &node.consensus.status()).await;
-    node.learn_of_successor(&round).await;
+    node.supersession.hear(&node.identity.lineage, &round);
+    let led = round.iter().any(|(_, answer)| answer.as_ref().is_ok_and(|reply| reply.is_led));
+    if let Some(successor) = node.supersession.rival().filter(|_| !led) {
+        node.give_way(successor).await;
+    }
     node.supersession.asked.send_replace(true);
 }
 
 impl Inner {
-    /// Gives way if a round shows that this node's history goes on without it, and no leader is left here.
+    /// Gives way if a round tells of a successor, and no majority of the old members is left. A moment without a leader is no
+    /// reason: two histories are alive then, and a person has to choose.
     pub(super) async fn learn_of_successor(&self, round: &Round) {
         self.supersession.hear(&self.identity.lineage, round);
-        let Some(successor) = self.supersession.rival() else { return };
-        let others_are_led = round.iter().any(|(_, answer)| answer.as_ref().is_ok_and(|reply| reply.is_led));
-        if self.is_led() || others_are_led {
-            return;
-        }
-        if let Err(error) = self.give_way(successor).await {
-            tracing::error!(%error, "cannot write down that this node is superseded");
+        if let Some(successor) = self.supersession.rival().filter(|_| !self.audit.health.has_majority()) {
+            self.give_way(successor).await;
         }
     }
 
-    /// Ends this node's part in the old history, if it has heard of the one that goes on, whether the old one has a leader or
+    /// Ends this node's part in the old history, if members tell of the one that goes on, whether the old one has a leader or
     /// not.
     ///
     /// # Errors
-    /// [`NodeError`]: it has not heard of one, or cannot write it down.
+    /// [`NodeError`]: nobody tells of one.
     pub(super) async fn fence(&self) -> Result<(), NodeError> {
         if self.supersession.is_superseded() {
             return Ok(());
@@ -144,25 +156,27 @@ impl Inner {
             let reason = "no member says that this node's history goes on without it, so it is not fenced";
             return Err(NodeError::Conflict(reason.into()));
         };
-        self.give_way(successor).await.map_err(NodeError::Unavailable)
+        self.give_way(successor).await;
+        Ok(())
     }
 
-    async fn give_way(&self, successor: Successor) -> Result<(), String> {
+    async fn give_way(&self, successor: Successor) {
         let number = successor.lineage.current().number;
-        let identity =
-            super::identity::Identity { superseded_by: Some(successor.clone()), ..self.identity.clone() };
-        let store = self.store.clone();
-        let saved = offload(move || identity.save(&store).map_err(|error| error.to_string())).await;
-        saved.map_err(|error| error.to_string())??;
+        let identity = Identity { superseded_by: Some(successor.clone()), ..self.identity.clone() };
+        // First of all it stops: if it cannot be written down, a restart asks again.
         self.supersession.superseded.send_replace(Some(successor));
         self.links.sever();
         let sentence = "the cluster was recovered without this node, which takes no part in it any more; its changes can \
                         be brought in with `lockstep reconcile`";
         tracing::error!(history = number, "{sentence}");
-        Ok(())
+        let store = self.store.clone();
+        let saved = offload(move || identity.save(&store).map_err(|error| error.to_string())).await;
+        if let Err(error) = saved.map_err(|error| error.to_string()).flatten() {
+            tracing::error!(error, "cannot write down that this node is superseded");
+        }
     }
 
-    /// Whether this node leads a majority, or has heard lately from a leader that does.
+    /// Whether this node leads a majority, or has heard lately from a leader and reaches a majority itself.
     pub(super) fn is_led(&self) -> bool {
         match self.consensus.leadership() {
             Some(leadership) => {
@@ -170,7 +184,7 @@ impl Inner {
                 let patience = timing.election_timeout() + timing.round_trip();
                 self.consensus.lease().is_supported_within(&leadership, patience)
             }
-            None => self.consensus.contact().hears_leader(),
+            None => self.consensus.contact().hears_leader() && self.audit.health.has_majority(),
         }
     }
 

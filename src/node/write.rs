@@ -97,6 +97,7 @@ impl Inner {
             let reason = match result {
                 Ok(done) => return Ok(done),
                 Err(ProposeError::Busy) => return Err(NodeError::Busy),
+                Err(ProposeError::Refused(reason)) => return Err(NodeError::Unavailable(reason)),
                 Err(ProposeError::Unknown(reason)) => return Err(NodeError::OutcomeUnknown(reason)),
                 Err(ProposeError::Stopped(reason)) => return Err(NodeError::Fatal(reason)),
                 Err(ProposeError::NotProposed(reason)) => reason,
@@ -124,7 +125,7 @@ impl Inner {
         }
         // What the cluster does by itself must go on.
         if by != 0 {
-            self.write_gate.pass().map_err(ProposeError::NotProposed)?;
+            self.write_gate.pass().map_err(ProposeError::Refused)?;
         }
         let config = || self.consensus.replica().with_cache(|cache| cache.config().touch);
         let reads = self.touches.for_entry(by, before, config, body.len());

@@ -41,6 +41,11 @@ pub type Refusal = String;
 
 /// Handles the requests of peers.
 pub trait Handler: Send + Sync + 'static {
+    /// Returns once requests can be handled. Until then callers that are let in wait; others are refused at once.
+    fn ready(&self) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
     /// Whether a node is a member, as far as this node knows: a node that is behind does not know the newest members.
     fn is_member(&self, id: NodeId) -> bool;
 
@@ -145,6 +150,9 @@ async fn serve(
             handler.refused_earlier_history();
         }
         _ => {}
+    }
+    if matches!(welcome, Welcome::Accepted { .. }) {
+        handler.ready().await;
     }
     write.write_all(&frame(&welcome.encode())).await?;
     let (hello, protocol) = match (hello, welcome) {

@@ -22,13 +22,16 @@ pub enum ProposeError {
     /// The node has stopped. The proposal may be committed, or may still be.
     #[error("the node has stopped: {0}")]
     Stopped(String),
+    /// Nothing was proposed, and another attempt will not succeed soon; the reason is a sentence.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl ProposeError {
     /// Whether it is certain that nothing was proposed.
     pub fn has_no_effect(&self) -> bool {
         match self {
-            Self::NotProposed(_) | Self::Busy => true,
+            Self::NotProposed(_) | Self::Busy | Self::Refused(_) => true,
             Self::Unknown(_) | Self::Stopped(_) => false,
         }
     }

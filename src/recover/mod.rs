@@ -8,5 +8,7 @@ mod plan;
 mod survivor;
 
 pub use loss::Loss;
-pub use plan::{Joiner, PLAN_VERSION, Plan, Refusal, plan};
-pub use survivor::{LastEntry, MembershipAt, NamedMember, SURVIVOR_VERSION, Survivor, TailChange};
+pub use plan::{PLAN_VERSION, Plan, Refusal, Survives, plan};
+pub use survivor::{
+    FolderState, LastEntry, MembershipAt, NamedMember, SURVIVOR_VERSION, Survivor, TailChange,
+};

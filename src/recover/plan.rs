@@ -1,8 +1,8 @@
 //! Decides how survivors go on, or why they must not.
 
 use super::loss::Loss;
-use super::survivor::{LastEntry, MembershipAt, NamedMember, Survivor};
-use crate::lineage::{HistoryKind, Lineage, Relation};
+use super::survivor::{FolderState, MembershipAt, NamedMember, Survivor};
+use crate::lineage::{History, HistoryKind, Lineage, Relation};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -17,22 +17,46 @@ pub struct Plan {
     /// The histories, the new one included.
     pub lineage: Lineage,
     /// Whose log the new history begins with.
-    pub seed: NamedMember,
-    /// The end of that log.
-    pub last: LastEntry,
+    pub seed: Survives,
     /// The survivors that join anew.
-    pub others: Vec<Joiner>,
+    pub others: Vec<Survives>,
     /// The members that are given up.
     pub lost: Vec<NamedMember>,
     pub loss: Loss,
 }
 
-/// A survivor that joins the new history.
+/// A survivor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Joiner {
+pub struct Survives {
     pub node: NamedMember,
-    /// Whether it gets a vote.
+    /// Whether it has a vote, and gets one again.
     pub voter: bool,
+    /// How far its folder was when the plan was made.
+    pub state: FolderState,
+}
+
+impl Plan {
+    /// The survivor with a data folder.
+    pub fn survivor(&self, store_uuid: &str) -> Option<&Survives> {
+        let mut all = std::iter::once(&self.seed).chain(&self.others);
+        all.find(|survivor| survivor.node.store_uuid == store_uuid)
+    }
+
+    /// How many survivors had a vote; at least one.
+    pub fn voters(&self) -> usize {
+        1.max(usize::from(self.seed.voter) + self.others.iter().filter(|other| other.voter).count())
+    }
+
+    /// The history that the new one goes on from.
+    ///
+    /// # Errors
+    /// The plan was not made by [`plan`]: there is none.
+    pub fn ended_history(&self) -> Result<&History, &'static str> {
+        match self.lineage.histories() {
+            [.., ended, _] => Ok(ended),
+            _ => Err("the plan's lineage has no history before the new one"),
+        }
+    }
 }
 
 /// Why survivors must not go on like this.
@@ -106,15 +130,17 @@ pub fn plan(survivors: &[Survivor], lost: &[String], id: String, at_ms: u64) -> 
     let (kind, fork_index) = (HistoryKind::Recovered, seed.last.index);
     let lineage =
         seed.lineage.fork(id, kind, fork_index, heard_of, at_ms, &reason).map_err(|_| Refusal::Full)?;
+    let survives = |survivor: &Survivor| Survives {
+        node: survivor.node.clone(),
+        voter: membership.is_voter(survivor.node.id),
+        state: survivor.state(),
+    };
     let others = survivors.iter().filter(|survivor| survivor.node.id != seed.node.id);
-    let others = others
-        .map(|survivor| Joiner { node: survivor.node.clone(), voter: membership.is_voter(survivor.node.id) });
     Ok(Plan {
         recovery: PLAN_VERSION,
         lineage,
-        seed: seed.node.clone(),
-        last: seed.last,
-        others: others.collect(),
+        seed: survives(seed),
+        others: others.map(survives).collect(),
         loss: Loss::of(seed, survivors),
         lost,
     })

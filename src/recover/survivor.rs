@@ -40,6 +40,14 @@ pub struct LastEntry {
     pub index: u64,
 }
 
+/// How far a survivor's folder is, to notice that its node has run since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderState {
+    pub last: LastEntry,
+    pub committed_index: u64,
+    pub voted_term: u64,
+}
+
 /// A node in a membership.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedMember {
@@ -70,6 +78,11 @@ pub struct TailChange {
 }
 
 impl Survivor {
+    pub fn state(&self) -> FolderState {
+        let Self { last, committed_index, voted_term, .. } = *self;
+        FolderState { last, committed_index, voted_term }
+    }
+
     /// The term of the entry at an index; `None` if it has none there, or no longer knows.
     fn term_at(&self, index: u64) -> Option<u64> {
         let start = self.term_starts.iter().rev().find(|start| start.index <= index)?;

@@ -15,8 +15,19 @@ use std::path::{Path, PathBuf};
 const SWITCH: &str = "switch";
 const NEXT: &str = "next";
 const ASIDE: &str = "aside";
-/// What stays in its place: the folder's lock, and what serves the exchange itself.
-const STAYS: [&str; 5] = ["lock", ASIDE, NEXT, SWITCH, "switch.new"];
+/// What a data folder holds. Only this is exchanged: whatever else lies there may be in use, or not ours to move.
+const CONTENT: [&str; 10] = [
+    "damaged",
+    "join.json",
+    "journal.0",
+    "journal.1",
+    "samples",
+    "sled",
+    "sled.new",
+    "snapshots",
+    "watermark",
+    "watermark.new",
+];
 
 /// The content of the file `switch`.
 #[derive(Serialize, Deserialize)]
@@ -76,6 +87,9 @@ impl FolderSwitch {
     /// # Errors
     /// A node runs on the folder, or the folder cannot be written; the next call goes on.
     pub fn finish(folder: &Path) -> Result<(), OpenError> {
+        if !folder.join(SWITCH).exists() {
+            return Ok(());
+        }
         let _lock = FolderLock::take(folder)?;
         finish_switch(folder).map_err(OpenError::io("exchange the content of", folder))
     }
@@ -130,11 +144,9 @@ fn finish_step_by_step(folder: &Path, before: &mut dyn FnMut() -> io::Result<()>
 fn names_in(folder: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name().into_string().map_err(|name| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("a file named {name:?} is not of a node"))
-        })?;
-        if !STAYS.contains(&name.as_str()) {
-            names.push(name);
+        let name = entry?.file_name();
+        if let Some(name) = name.to_str().filter(|name| CONTENT.contains(name)) {
+            names.push(name.to_owned());
         }
     }
     names.sort();

@@ -23,12 +23,11 @@ pub fn plan(cluster: &Cluster, survivors: &[usize], lost: &str) -> Value {
     arguments.extend(folders.iter().map(String::as_str));
     let (code, text, error) = run(&arguments);
     assert_eq!(code, 0, "{error}");
-    serde_json::from_str::<Value>(&text).expect("JSON")["content"].clone()
+    serde_json::from_str(&text).expect("JSON")
 }
 
 fn id(plan: &Value) -> String {
-    let histories = plan["lineage"]["histories"].as_array().expect("histories");
-    histories.last().expect("one")["id"].as_str().expect("an id").to_owned()
+    plan["id"].as_str().expect("an id").to_owned()
 }
 
 /// Carries the plan out on a member's folder; returns what was done.
@@ -44,7 +43,7 @@ pub fn apply(cluster: &Cluster, plan: &Value, at: usize, more: &[&str]) -> Strin
 
 /// Which of the members' folders the plan makes the start of the new history.
 fn seed(cluster: &Cluster, plan: &Value) -> usize {
-    let name = plan["seed"]["name"].as_str().expect("a name");
+    let name = plan["plan"]["seed"]["node"]["name"].as_str().expect("a name");
     cluster.nodes.iter().position(|node| node.name == name).expect("a member")
 }
 
@@ -103,7 +102,7 @@ async fn survivors_go_on_and_the_lost_ones_give_way() {
 
     let planned = plan(&cluster, &[0, 1], "n3,n4,n5");
     assert_eq!(
-        planned["loss"]["nothing_acknowledged"], false,
+        planned["plan"]["loss"]["nothing_acknowledged"], false,
         "three of five can have decided without the others"
     );
     let (first, other) = (seed(&cluster, &planned), 1 - seed(&cluster, &planned));
@@ -200,7 +199,7 @@ async fn what_a_lost_node_had_is_brought_in() {
     }
     stop(&mut cluster, &[0]).await;
     let planned = plan(&cluster, &[0], "n2,n3");
-    assert_eq!(planned["loss"]["nothing_acknowledged"], false);
+    assert_eq!(planned["plan"]["loss"]["nothing_acknowledged"], false);
     assert_eq!(apply(&cluster, &planned, 0, &[]), "seed");
     cluster.nodes[0].start();
     cluster.ready(&cluster.nodes[0]).await;
@@ -228,7 +227,7 @@ async fn an_old_majority_serves_on_until_somebody_fences_it() {
     let alone = folder(&cluster.nodes[0]);
     let arguments = ["recover", "plan", &alone, "--lost", "n2,n3", "--out", out.to_str().unwrap()];
     let (code, _, error) = run(&arguments);
-    assert!(code == 10 && error.contains("answers at"), "{code}: {error}");
+    assert!(code == 10 && error.contains("n2 was named as lost, and answers at"), "{code}: {error}");
     assert!(!out.exists());
     // As on a machine from which nobody else is reached.
     for node in &cluster.nodes[1..] {
@@ -255,6 +254,20 @@ async fn an_old_majority_serves_on_until_somebody_fences_it() {
         cluster.get(&cluster.nodes[2], "k").await,
         Ok("old".into()),
         "it has a majority, and serves on"
+    );
+
+    // A moment without a leader is no reason to give way.
+    for _ in 0..3 {
+        until("the lead is handed over", || async {
+            let done = cluster.request(reqwest::Method::POST, &cluster.nodes[1], "/v1/leader", "").await;
+            done.status().is_success()
+        })
+        .await;
+    }
+    cluster.put_surely(&cluster.nodes[1], "k", "old").await;
+    assert!(
+        !is_superseded(&cluster, &cluster.nodes[1]).await
+            && !is_superseded(&cluster, &cluster.nodes[2]).await
     );
 
     let (code, _, error) = run(&["fence", "--url", &cluster.nodes[0].http]);
@@ -296,7 +309,7 @@ fn blind_plan(cluster: &Cluster, folder: &str) -> Value {
     ];
     let (code, text, error) = run(&arguments);
     assert_eq!(code, 0, "{error}");
-    serde_json::from_str::<Value>(&text).expect("JSON")["content"].clone()
+    serde_json::from_str(&text).expect("JSON")
 }
 
 async fn cut(cluster: &Cluster, at: usize) {
@@ -305,18 +318,17 @@ async fn cut(cluster: &Cluster, at: usize) {
     assert_eq!(done.status().as_u16(), 200);
 }
 
+/// A copy at the address of a member, which is no successor of the others, whatever they lack.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_of_production_fences_nobody() {
-    let mut cluster = Cluster::start(1, &[]).await;
+    let mut cluster = Cluster::start(3, &[]).await;
     cluster.put_surely(&cluster.nodes[0], "k", "v").await;
     let backup = path(&cluster, "backup");
     let (code, _, error) =
         run(&["snapshot", "save", backup.to_str().unwrap(), "--url", &cluster.nodes[0].http]);
     assert_eq!(code, 0, "{error}");
     stop(&mut cluster, &[0]).await;
-    // It even sits at a member's address.
-    let aside = path(&cluster, "production");
-    std::fs::rename(&cluster.nodes[0].data_dir, &aside).unwrap();
+    std::fs::rename(&cluster.nodes[0].data_dir, path(&cluster, "production")).unwrap();
     let node = &cluster.nodes[0];
     let (code, _, error) = run(&[
         "snapshot",
@@ -334,17 +346,72 @@ async fn a_copy_of_production_fences_nobody() {
     assert_eq!(code, 0, "{error}");
     cluster.nodes[0].start();
     cluster.ready(&cluster.nodes[0]).await;
-    assert!(!is_superseded(&cluster, &cluster.nodes[0]).await);
-    // And the old folder, started elsewhere, is nobody's successor either.
-    stop(&mut cluster, &[0]).await;
-    refuses_to_plan(&aside);
+    // It asks the copy before it votes, and later it has no majority.
+    stop(&mut cluster, &[2]).await;
+    cluster.nodes[2].start();
+    cluster.ready(&cluster.nodes[2]).await;
+    stop(&mut cluster, &[1]).await;
+    let alone = &cluster.nodes[2];
+    until("it notices", || async { told(&cluster, alone).await["majority"] == false }).await;
+    assert_eq!(told(&cluster, alone).await["superseded_by"], Value::Null);
+    assert_eq!(told(&cluster, &cluster.nodes[0]).await["superseded_by"], Value::Null);
+    cluster.nodes[1].start();
+    cluster.ready(&cluster.nodes[1]).await;
+    cluster.put_surely(&cluster.nodes[2], "k", "later").await;
 }
 
-/// A single node that is all there is needs no recovery.
-fn refuses_to_plan(folder: &Path) {
-    let (code, _, error) =
-        run(&["recover", "plan", folder.to_str().unwrap(), "--lost", "n1", "--out", "/nonexistent/plan"]);
-    assert!(code == 10 && error.contains("n1"), "{code}: {error}");
+/// A node that ran after the plan was made may have acknowledged what the plan does not know of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_for_the_folders_that_it_saw() {
+    let mut cluster = Cluster::start(4, &[]).await;
+    cluster.put_surely(&cluster.nodes[0], "k", "v").await;
+    cluster.digests_agree().await;
+    stop(&mut cluster, &[0, 1, 2, 3]).await;
+    let planned = plan(&cluster, &[0, 1], "n3,n4");
+    let (file, id) = (path(&cluster, "recovery-plan.json"), id(&planned));
+    let file = file.to_str().unwrap().to_owned();
+    // Those that were taken for lost are back before it is carried out.
+    let other = 1 - seed(&cluster, &planned);
+    for at in [other, 2, 3] {
+        cluster.nodes[at].start();
+    }
+    cluster.all_ready().await;
+    cluster.put_surely(&cluster.nodes[2], "later", "v").await;
+    stop(&mut cluster, &[other, 2, 3]).await;
+    let folder = folder(&cluster.nodes[other]);
+    let (code, _, error) = run(&["recover", "apply", &file, &folder, "--confirm", &id]);
+    assert!(code == 10 && error.contains("has run since"), "{code}: {error}");
+    assert!(Path::new(&folder).join("sled").is_dir(), "nothing was moved");
+    let edited = std::fs::read_to_string(&file).unwrap().replace("n3", "n9");
+    std::fs::write(&file, edited).unwrap();
+    let (code, _, error) = run(&["recover", "apply", &file, &folder, "--confirm", &id]);
+    assert!(code == 1 && error.contains("was changed"), "{code}: {error}");
+}
+
+/// A survivor that is restarted between joining and its vote still gets it, with the command line that it always had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_survivor_that_joins_gets_its_vote_whenever_it_is_restarted() {
+    let mut cluster = Cluster::start(4, &[]).await;
+    cluster.put_surely(&cluster.nodes[0], "k", "v").await;
+    cluster.digests_agree().await;
+    stop(&mut cluster, &[0, 1, 2, 3]).await;
+    let planned = plan(&cluster, &[0, 1], "n3,n4");
+    let first = seed(&cluster, &planned);
+    for at in [0, 1] {
+        apply(&cluster, &planned, at, &[]);
+    }
+    let joins = cluster.nodes[1 - first].data_dir.join("join.json");
+    cluster.nodes[first].start();
+    cluster.nodes[1 - first].start();
+    // It goes away when the node has its place, which is before its vote.
+    until("it has joined", || async { !joins.exists() }).await;
+    cluster.nodes[1 - first].kill();
+    cluster.nodes[1 - first].start();
+    cluster.put_surely(&cluster.nodes[first], "after", "v").await;
+    let status = told(&cluster, &cluster.nodes[first]).await;
+    let voters =
+        status["members"].as_array().unwrap().iter().filter(|member| member["voter"] == true).count();
+    assert_eq!(voters, 2, "{status}");
 }
 
 /// However often `apply` is killed, the folder is the old one or the new one, and the next run comes to the same end.
@@ -357,8 +424,8 @@ async fn an_apply_that_is_killed_goes_on() {
     cluster.digests_agree().await;
     stop(&mut cluster, &[0, 1, 2, 3]).await;
     let planned = plan(&cluster, &[0, 1], "n3,n4");
-    assert_eq!(planned["loss"]["nothing_acknowledged"], true, "half of four meet every majority");
-    let last = planned["last"]["index"].as_u64().expect("an index");
+    assert_eq!(planned["plan"]["loss"]["nothing_acknowledged"], true, "half of four meet every majority");
+    let last = planned["plan"]["seed"]["state"]["last"]["index"].as_u64().expect("an index");
     let (file, id) = (path(&cluster, "recovery-plan.json"), id(&planned));
     let (mut killed, mut finished) = (0, 0);
     for at in [0, 1] {
@@ -383,11 +450,12 @@ async fn an_apply_that_is_killed_goes_on() {
             }
             let (code, _, error) = run(&arguments);
             assert_eq!(code, 0, "{error}");
-            let aside = copy.join("aside").join(planned["lineage"]["cluster_id"].as_str().expect("an id"));
+            let aside =
+                copy.join("aside").join(planned["plan"]["lineage"]["cluster_id"].as_str().expect("an id"));
             assert_eq!(history_of(&aside)["last_log_index"], last, "what it held is whole");
             if at == seed(&cluster, &planned) {
                 let new = history_of(&copy);
-                assert_eq!(new["histories"], planned["lineage"]["histories"]);
+                assert_eq!(new["histories"], planned["plan"]["lineage"]["histories"]);
                 assert_eq!(new["applied_index"], new["histories"][1]["start_index"]);
             } else {
                 assert!(copy.join("join.json").exists() && !copy.join("sled").exists());

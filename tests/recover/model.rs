@@ -245,7 +245,7 @@ fn check(
         prop_assert!(is_quorum(&raft.nodes[best].voters().1, left));
         return Ok(());
     };
-    let log = &raft.nodes[&planned.seed.id].log;
+    let log = &raft.nodes[&planned.seed.node.id].log;
     let has = |index: &usize, entry: &Entry| log.get(index - 1) == Some(entry);
     let missing = raft.acknowledged.iter().filter(|(index, entry)| !has(index, entry)).count();
     prop_assert!(

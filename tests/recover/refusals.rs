@@ -54,7 +54,7 @@ fn the_best_log_goes_on() {
     let survivors = [of_five(1, (3, 90)), of_five(2, (4, 70))];
     for survivors in [survivors.clone(), [survivors[1].clone(), survivors[0].clone()]] {
         let plan = plan(&survivors, &names(&["n3", "n4", "5"]), "new".into(), 9).expect("a plan");
-        assert_eq!(plan.seed.id, 2, "a later term counts before a greater index");
+        assert_eq!(plan.seed.node.id, 2, "a later term counts before a greater index");
         assert_eq!(
             plan.others.iter().map(|other| (other.node.id, other.voter)).collect::<Vec<_>>(),
             [(1, true)]
@@ -78,7 +78,7 @@ fn what_somebody_knows_to_be_committed_is_kept() {
     let knows =
         Survivor { term_starts: starts(&[(1, 1), (3, 45)]), committed_index: 52, ..of_five(2, (3, 52)) };
     let seed = |survivors: &[Survivor]| {
-        plan(survivors, &names(&["n3", "n4", "n5"]), "new".into(), 9).expect("a plan").seed.id
+        plan(survivors, &names(&["n3", "n4", "n5"]), "new".into(), 9).expect("a plan").seed.node.id
     };
     assert_eq!(seed(&[alone.clone(), knows.clone()]), 2);
     let both = Survivor { term_starts: starts(&[(1, 1), (3, 45), (4, 55)]), ..alone.clone() };
@@ -89,7 +89,7 @@ fn what_somebody_knows_to_be_committed_is_kept() {
 fn equal_logs_are_chosen_among_alike_in_every_order() {
     let (one, two) = (of_five(1, (3, 90)), of_five(2, (3, 90)));
     let seed = |survivors: &[Survivor]| {
-        plan(survivors, &names(&["n3", "n4", "n5"]), "new".into(), 9).expect("a plan").seed.id
+        plan(survivors, &names(&["n3", "n4", "n5"]), "new".into(), 9).expect("a plan").seed.node.id
     };
     assert_eq!(seed(&[one.clone(), two.clone()]), seed(&[two, one]));
 }

@@ -2,7 +2,7 @@
 
 use super::super::exit::Usage;
 use super::super::output::Output;
-use super::plan::{id_of, read_plan};
+use super::plan::read_plan;
 use crate::node::{Recovered, recover_folder};
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -21,15 +21,14 @@ pub struct Options {
 /// Carries a plan out on one folder.
 pub async fn apply(plan: &Path, folder: &Path, options: Options, json: bool) -> Result<()> {
     let Options { confirm, join, serve_now } = options;
-    let plan = read_plan(plan)?;
-    let id = id_of(&plan);
+    let (plan, id) = read_plan(plan)?;
     if confirm.len() < CONFIRMED_MIN || !id.starts_with(&confirm) {
-        let reason = format!("--confirm: the plan's id begins with {}", &id[..CONFIRMED_MIN.min(id.len())]);
+        let reason = format!("--confirm: the plan's id begins with {}", &id[..CONFIRMED_MIN]);
         return Err(Usage(reason).into());
     }
-    let (number, id) = (plan.lineage.current().number, id.to_owned());
-    let history = &plan.lineage.histories()[plan.lineage.histories().len() - 2].id;
-    let aside = folder.join("aside").join(history);
+    let (number, history) = (plan.lineage.current().number, plan.lineage.current().id.clone());
+    let ended = plan.ended_history().map_err(anyhow::Error::msg)?;
+    let aside = folder.join("aside").join(&ended.id);
     let done = {
         let folder = folder.to_owned();
         let working = move || recover_folder(&plan, &folder, join.as_deref(), serve_now);
@@ -41,16 +40,19 @@ pub async fn apply(plan: &Path, folder: &Path, options: Options, json: bool) -> 
         Recovered::Joins => "joins",
         Recovered::Already => "already",
     };
-    Output { json }.print(&json!({"folder": folder, "done": word, "history": id, "aside": aside}), || {
-        let what = match done {
-            Recovered::Seed => format!("is the start of history {number}"),
-            Recovered::Joins => format!("is empty; its node joins history {number}"),
-            Recovered::Already => "was recovered already".to_owned(),
-        };
-        format!(
-            "{} {what}; what it held is in {}\nstart the node with the command line that it had",
-            folder.display(),
-            aside.display()
-        )
-    })
+    Output { json }.print(
+        &json!({"folder": folder, "done": word, "history": history, "aside": aside}),
+        || {
+            let what = match done {
+                Recovered::Seed => format!("is the start of history {number}"),
+                Recovered::Joins => format!("is empty; its node joins history {number}"),
+                Recovered::Already => "was recovered already".to_owned(),
+            };
+            format!(
+                "{} {what}; what it held is in {}\nstart the node with the command line that it had",
+                folder.display(),
+                aside.display()
+            )
+        },
+    )
 }

@@ -46,6 +46,9 @@ pub enum RecoverCommand {
         /// Replace that file if it is there
         #[arg(long)]
         force: bool,
+        /// Do not mind that something accepts connections at the peer address of a lost member
+        #[arg(long)]
+        ignore_ports: bool,
     },
     /// Carry out a plan on the data folder of one survivor; run it once for each
     ///
@@ -65,7 +68,7 @@ pub enum RecoverCommand {
         #[arg(long)]
         serve_now: bool,
     },
-    /// Ask the survivors and the lost whether the plan was carried out everywhere
+    /// Ask the survivors and the lost whether the plan was carried out everywhere, until it is or --timeout-ms is over
     Verify {
         /// The plan
         plan: PathBuf,
@@ -77,8 +80,9 @@ pub async fn recover(args: RecoverArgs) -> anyhow::Result<()> {
     let RecoverArgs { command, target } = args;
     match command {
         RecoverCommand::Collect { folder, out } => collect::collect(&folder, out.as_deref()),
-        RecoverCommand::Plan { survivors, lost, out, force } => {
-            plan::plan(&survivors, &lost, &out, force, target.json).await
+        RecoverCommand::Plan { survivors, lost, out, force, ignore_ports } => {
+            let options = plan::Options { lost: &lost, out: &out, force, ignore_ports, json: target.json };
+            plan::plan(&survivors, options).await
         }
         RecoverCommand::Apply { plan, folder, confirm, join, serve_now } => {
             let options = apply::Options { confirm, join, serve_now };

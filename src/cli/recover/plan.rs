@@ -8,6 +8,7 @@ use crate::recover::{self, NamedMember, PLAN_VERSION, Plan, Survivor};
 use crate::replica::wall_ms;
 use anyhow::{Context, Result, bail};
 use chrono::{DateTime, SecondsFormat};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::fmt::Write;
 use std::fs;
@@ -15,75 +16,111 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use xxhash_rust::xxh3::xxh3_128;
 
 /// How long a lost member's port is tried.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Refused because it would not be safe.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "{name} was named as lost, and something answers at {at}: a node that runs may go on with the old history; stop it for \
-     good, or do not give it up"
-)]
-pub struct LostAnswers {
-    name: String,
-    at: String,
+pub enum LostAnswers {
+    #[error(
+        "{name} was named as lost, and answers at {at}: it would go on with the old history; stop it for good, or do not give \
+         it up"
+    )]
+    Itself { name: String, at: String },
+    #[error(
+        "{name} was named as lost, and something accepts connections at its peer address {at}; if that is surely another \
+         program, say --ignore-ports"
+    )]
+    Port { name: String, at: String },
+}
+
+/// How a plan is made.
+pub struct Options<'a> {
+    pub lost: &'a [String],
+    pub out: &'a Path,
+    pub force: bool,
+    pub ignore_ports: bool,
+    pub json: bool,
+}
+
+/// A plan as it is written: its id is a hash of all the rest, so what is carried out is what was read.
+#[derive(Serialize, Deserialize)]
+struct PlanFile {
+    id: String,
+    plan: Plan,
 }
 
 /// Decides, writes the plan, and says what it means.
-pub async fn plan(survivors: &[PathBuf], lost: &[String], out: &Path, force: bool, json: bool) -> Result<()> {
+pub async fn plan(survivors: &[PathBuf], options: Options<'_>) -> Result<()> {
+    let Options { lost, out, force, ignore_ports, json } = options;
     if !force && out.try_exists()? {
         return Err(Usage(format!("{} is there already; --force replaces it", out.display())).into());
     }
     let survivors = survivors.iter().map(|path| read(path)).collect::<Result<Vec<Survivor>>>()?;
     let plan = recover::plan(&survivors, lost, uuid::Uuid::new_v4().to_string(), wall_ms())?;
     for member in &plan.lost {
-        if let Some(at) = answers_at(member).await {
-            return Err(LostAnswers { name: member.name.clone(), at }.into());
+        let name = member.name.clone();
+        if is_there(member).await {
+            return Err(LostAnswers::Itself { name, at: member.http.clone() }.into());
+        }
+        if !ignore_ports && is_listening(member).await {
+            return Err(LostAnswers::Port { name, at: member.peer.clone() }.into());
         }
     }
-    let text = serde_json::to_string_pretty(&plan)?;
+    let file = PlanFile { id: hash(&plan)?, plan };
+    let text = serde_json::to_string_pretty(&file)?;
     fs::write(out, text + "\n").with_context(|| format!("cannot write {}", out.display()))?;
-    Output { json }.print(&json!({"plan": out, "id": id_of(&plan), "content": plan}), || in_words(&plan, out))
+    Output { json }.print(&json!({"file": out, "id": file.id, "plan": file.plan}), || {
+        in_words(&file.plan, &file.id, out)
+    })
 }
 
-/// Where a member answers that should not. That nobody answers proves nothing: only the operator knows that it is gone.
-pub(super) async fn answers_at(member: &NamedMember) -> Option<String> {
-    if !member.http.is_empty() {
-        let infos = node_infos(std::slice::from_ref(&member.http)).await;
-        let is_it = |info: &crate::api::NodeInfo| info.store_uuid == member.store_uuid;
-        if infos.into_iter().flatten().any(|info| is_it(&info)) {
-            return Some(member.http.clone());
-        }
+/// Whether a member answers that should not. That nobody answers proves nothing: only the operator knows that it is gone.
+pub(super) async fn is_there(member: &NamedMember) -> bool {
+    if member.http.is_empty() {
+        return false;
     }
-    let dialled = timeout(DIAL_TIMEOUT, TcpStream::connect(&member.peer)).await;
-    dialled.is_ok_and(|dialled| dialled.is_ok()).then(|| member.peer.clone())
+    let infos = node_infos(std::slice::from_ref(&member.http)).await;
+    infos.into_iter().flatten().any(|info| info.store_uuid == member.store_uuid)
 }
 
-/// Reads a plan.
-pub fn read_plan(path: &Path) -> Result<Plan> {
+/// Whether anything accepts connections where its peers reached a member: a node that starts or hangs does so as well.
+async fn is_listening(member: &NamedMember) -> bool {
+    let dialled = timeout(DIAL_TIMEOUT, TcpStream::connect(&member.peer)).await;
+    dialled.is_ok_and(|dialled| dialled.is_ok())
+}
+
+/// Reads a plan, with its id.
+pub fn read_plan(path: &Path) -> Result<(Plan, String)> {
     let unreadable = || format!("{} is not what `recover plan` writes", path.display());
-    let plan: Plan =
+    let file: PlanFile =
         serde_json::from_slice(&fs::read(path).with_context(unreadable)?).with_context(unreadable)?;
+    let PlanFile { id, plan } = file;
     if plan.recovery != PLAN_VERSION {
         bail!("{} has version {}, this program reads {PLAN_VERSION}", path.display(), plan.recovery);
     }
-    Ok(plan)
+    if hash(&plan)? != id {
+        bail!("{} was changed after it was written: make a new plan", path.display());
+    }
+    Ok((plan, id))
 }
 
-/// A plan's id is that of the history that it begins.
-pub fn id_of(plan: &Plan) -> &str {
-    &plan.lineage.current().id
+/// As hexadecimal digits.
+fn hash(plan: &Plan) -> Result<String> {
+    Ok(format!("{:032x}", xxh3_128(&serde_json::to_vec(plan)?)))
 }
 
-fn in_words(plan: &Plan, out: &Path) -> String {
-    let Plan { seed, last, others, lost, loss, lineage, .. } = plan;
+fn in_words(plan: &Plan, id: &str, out: &Path) -> String {
+    let Plan { seed, others, lost, loss, lineage, .. } = plan;
+    let last = seed.state.last;
     let names = |members: &mut dyn Iterator<Item = &NamedMember>| {
         members.map(|member| member.name.as_str()).collect::<Vec<&str>>().join(", ")
     };
     let mut text = format!(
         "{} goes on with its log, which ends at index {} of term {}, as history {}",
-        seed.name,
+        seed.node.name,
         last.index,
         last.term,
         lineage.current().number
@@ -130,7 +167,7 @@ fn in_words(plan: &Plan, out: &Path) -> String {
         "\n{}: for each survivor run\n  lockstep recover apply {} FOLDER --confirm {}",
         out.display(),
         out.display(),
-        &id_of(plan)[..8]
+        &id[..8]
     );
     text
 }

@@ -3,13 +3,20 @@
 use super::super::common_args::Target;
 use super::super::exit::Usage;
 use super::super::output::Output;
-use super::plan::{answers_at, id_of, read_plan};
+use super::plan::{is_there, read_plan};
 use crate::api::{Status, WarningCode};
 use crate::client::Client;
 use crate::recover::{NamedMember, Plan};
 use anyhow::Result;
 use serde::Serialize;
 use std::path::Path;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long a lost member that is back may take to answer.
+const LOST_TIMEOUT: Duration = Duration::from_secs(2);
+/// The pause before everybody is asked again.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Something that the plan does not agree with.
 #[derive(Debug, thiserror::Error)]
@@ -24,18 +31,17 @@ struct Found {
     detail: String,
 }
 
-/// Asks everybody.
+/// Asks everybody, until all is well or the time is up.
 pub async fn verify(plan: &Path, target: &Target) -> Result<()> {
-    let plan = read_plan(plan)?;
-    let survivors =
-        std::iter::once((&plan.seed, true)).chain(plan.others.iter().map(|it| (&it.node, it.voter)));
-    let mut found = Vec::new();
-    for (member, voter) in survivors {
-        found.push(survivor(&plan, member, voter, target).await?);
-    }
-    for member in &plan.lost {
-        found.push(lost(member).await);
-    }
+    let (plan, _) = read_plan(plan)?;
+    let deadline = Instant::now() + target.timeout();
+    let found = loop {
+        let found = ask(&plan, target).await?;
+        if found.iter().all(|found| found.ok) || Instant::now() + PAUSE >= deadline {
+            break found;
+        }
+        sleep(PAUSE).await;
+    };
     let ok = found.iter().all(|found| found.ok);
     Output { json: target.json }.print(&found, || {
         let lines = found.iter().map(|Found { name, ok, detail }| {
@@ -44,6 +50,17 @@ pub async fn verify(plan: &Path, target: &Target) -> Result<()> {
         lines.collect::<Vec<String>>().join("\n")
     })?;
     if ok { Ok(()) } else { Err(NotVerified.into()) }
+}
+
+async fn ask(plan: &Plan, target: &Target) -> Result<Vec<Found>> {
+    let mut found = Vec::new();
+    for it in std::iter::once(&plan.seed).chain(&plan.others) {
+        found.push(survivor(plan, &it.node, it.voter, target).await?);
+    }
+    for member in &plan.lost {
+        found.push(lost(member).await);
+    }
+    Ok(found)
 }
 
 async fn survivor(plan: &Plan, member: &NamedMember, voter: bool, target: &Target) -> Result<Found> {
@@ -58,7 +75,7 @@ async fn survivor(plan: &Plan, member: &NamedMember, voter: bool, target: &Targe
 fn judge(plan: &Plan, status: &Status, voter: bool) -> (bool, String) {
     let me = status.members.iter().find(|member| member.id == status.node.id);
     let waits = status.warnings.iter().find(|warning| warning.code == WarningCode::WaitsForVoters);
-    if status.history.id != id_of(plan) {
+    if status.history.id != plan.lineage.current().id {
         (false, format!("its log belongs to history {} ({})", status.history.number, status.history.id))
     } else if status.differs_at.is_some() {
         (false, "its state differs from the others'".into())
@@ -80,21 +97,20 @@ fn judge(plan: &Plan, status: &Status, voter: bool) -> (bool, String) {
 /// A member that was given up may have returned, and must not take part in the old history.
 async fn lost(member: &NamedMember) -> Found {
     let name = member.name.clone();
-    match answers_at(member).await {
-        None => Found { name, ok: true, detail: "given up, and nothing answers there".into() },
-        Some(at) => {
-            let client = Client::new(std::slice::from_ref(&member.http), std::time::Duration::from_secs(2));
-            let superseded = match client {
-                Ok(client) => client.status().await.ok().and_then(|status| status.superseded_by),
-                Err(_) => None,
-            };
-            match superseded {
-                Some(by) => {
-                    let detail = format!("is back, and has given way to history {}", by.number);
-                    Found { name, ok: true, detail }
-                }
-                None => Found { name, ok: false, detail: format!("something answers at {at}") },
-            }
+    if !is_there(member).await {
+        return Found { name, ok: true, detail: "given up, and does not answer".into() };
+    }
+    let superseded = match Client::new(std::slice::from_ref(&member.http), LOST_TIMEOUT) {
+        Ok(client) => client.status().await.ok().and_then(|status| status.superseded_by),
+        Err(_) => None,
+    };
+    match superseded {
+        Some(by) => {
+            let detail = format!("is back, and has given way to history {}", by.number);
+            Found { name, ok: true, detail }
+        }
+        None => {
+            Found { name, ok: false, detail: format!("is back at {}, and has not given way", member.http) }
         }
     }
 }
