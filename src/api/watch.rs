@@ -18,6 +18,9 @@ pub enum WatchMessage {
         /// The node whose client requested it; absent for changes that the cluster makes by itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<u64>,
+        /// The id of a history: a merge brought these changes in from the other side of a fork.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        merged_from: Option<String>,
         events: Vec<WireEvent>,
     },
     /// There were no other changes up to `index`.

@@ -75,6 +75,10 @@ pub enum Event {
         config: Box<CacheConfig>,
         policy_changed: bool,
     },
+    /// The first of an entry whose other events another side of a fork had brought about: the id of its history.
+    Merged {
+        history: String,
+    },
 }
 
 /// Why a key was removed.

@@ -169,19 +169,27 @@ impl Subscription {
                 Event::Put { record, .. } if self.values => record.key().len() + record.value().bytes.len(),
                 Event::Put { record, .. } => record.key().len(),
                 Event::Deadline { key, .. } | Event::Removed { key, .. } => key.as_str().len(),
-                Event::Cleared { .. } | Event::Configured { .. } => 0,
+                Event::Cleared { .. } | Event::Configured { .. } | Event::Merged { .. } => 0,
             })
             .sum()
     }
 
     fn message(&self, change: &ChangeSet) -> WatchMessage {
-        let events = self.watch.events(change).map(|event| wire_event(&event, self.values)).collect();
-        WatchMessage::Change { index: change.index(), at_ms: change.at_ms(), by: change.by(), events }
+        let events = self.watch.events(change).filter_map(|event| wire_event(&event, self.values)).collect();
+        let merged_from = change.merged_from().map(str::to_owned);
+        WatchMessage::Change {
+            index: change.index(),
+            at_ms: change.at_ms(),
+            by: change.by(),
+            merged_from,
+            events,
+        }
     }
 }
 
-fn wire_event(event: &Event, values: bool) -> WireEvent {
-    match event {
+/// `None` for what is told with the changes that it is about.
+fn wire_event(event: &Event, values: bool) -> Option<WireEvent> {
+    Some(match event {
         Event::Put { record, expires_at_ms, created } => {
             let value = record.value();
             let bytes = value.bytes.len() as u64;
@@ -207,5 +215,6 @@ fn wire_event(event: &Event, values: bool) -> WireEvent {
         }
         Event::Cleared { prefix, removed } => WireEvent::Clear { prefix: prefix.clone(), removed: *removed },
         Event::Configured { config, .. } => WireEvent::Config { config: (**config).clone().into() },
-    }
+        Event::Merged { .. } => return None,
+    })
 }

@@ -138,6 +138,8 @@ impl Watch {
                 cleared.starts_with(&self.prefix) || self.prefix.starts_with(cleared)
             }
             Event::Configured { .. } => self.prefix.is_empty(),
+            // It is told with the changes that it is about.
+            Event::Merged { .. } => false,
         }
     }
 

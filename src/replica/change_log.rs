@@ -45,6 +45,14 @@ impl ChangeSet {
         Some(self.0.header.header.by).filter(|by| *by > 0)
     }
 
+    /// The history of the other side of a fork whose changes these are, if they were brought in by a merge.
+    pub fn merged_from(&self) -> Option<&str> {
+        match self.events().first() {
+            Some(Event::Merged { history }) => Some(history),
+            _ => None,
+        }
+    }
+
     /// The events in order; at least one.
     pub fn events(&self) -> &[Event] {
         &self.0.slice
@@ -64,6 +72,7 @@ fn bytes_of(event: &Event) -> usize {
         Event::Deadline { key, .. } | Event::Removed { key, .. } => HEAP + key.as_str().len(),
         Event::Cleared { prefix, .. } => HEAP + prefix.as_ref().map_or(0, String::len),
         Event::Configured { config, .. } => size_of_val(&**config),
+        Event::Merged { history } => HEAP + history.len(),
     };
     size_of::<Event>() + behind
 }

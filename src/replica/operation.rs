@@ -56,16 +56,17 @@ impl Operation {
     /// The operations of a change set, newest first.
     pub fn of(change: &ChangeSet) -> impl Iterator<Item = Self> {
         let (index, at_ms, by) = (change.index(), change.at_ms(), change.by());
-        change.events().iter().enumerate().rev().map(move |(position, event)| {
+        change.events().iter().enumerate().rev().filter_map(move |(position, event)| {
             let position = u32::try_from(position).unwrap_or(u32::MAX);
-            Self { index, position, at_ms, by, kind: OperationKind::of(event) }
+            Some(Self { index, position, at_ms, by, kind: OperationKind::of(event)? })
         })
     }
 }
 
 impl OperationKind {
-    fn of(event: &Event) -> Self {
-        match event {
+    /// `None` for what says only where the other events come from.
+    fn of(event: &Event) -> Option<Self> {
+        Some(match event {
             Event::Put { record, created, .. } => {
                 let value = record.value();
                 let bytes = value.bytes.len();
@@ -80,6 +81,7 @@ impl OperationKind {
             Event::Configured { config, policy_changed } => {
                 Self::Configured { config: (**config).clone(), policy_changed: *policy_changed }
             }
-        }
+            Event::Merged { .. } => return None,
+        })
     }
 }

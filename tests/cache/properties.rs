@@ -37,7 +37,7 @@ impl Watcher {
                     assert_eq!((before - self.0.len()) as u64, *removed);
                     assert_ne!(*removed, 0);
                 }
-                Event::Configured { .. } => {}
+                Event::Configured { .. } | Event::Merged { .. } => {}
             }
         }
     }
@@ -120,7 +120,10 @@ impl World {
             let key = match event {
                 Event::Put { record, .. } => record.to_key(),
                 Event::Deadline { key, .. } => key.clone(),
-                Event::Removed { .. } | Event::Cleared { .. } | Event::Configured { .. } => continue,
+                Event::Removed { .. }
+                | Event::Cleared { .. }
+                | Event::Configured { .. }
+                | Event::Merged { .. } => continue,
             };
             let before = self.revisions.insert(key, index);
             assert!(before.is_none_or(|before| before < index));

@@ -310,6 +310,7 @@ fn show_event(event: &Event) -> String {
         }
         Event::Cleared { prefix, removed } => format!("cleared {prefix:?} removed={removed}"),
         Event::Configured { config, .. } => format!("configured {}", show_config(config)),
+        Event::Merged { history } => format!("merged from {history}"),
     }
 }
 

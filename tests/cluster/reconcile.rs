@@ -154,9 +154,21 @@ async fn conflicts_wait_and_pointless_plans_are_refused() {
     assert_eq!(lines(Path::new(&out("none-wins")))["both"]["both_lose"], true);
     let (code, _, error) = decide(&format!("{both}{{\"key\":\"gone-here\",\"take\":\"incoming\"}}"), "all");
     assert_eq!(code, 0, "{error}");
+    let status = cluster.status(&restored).await;
+    let before = status["applied_index"].to_string();
     let (code, text, error) = apply("all");
     assert_eq!(code, 0, "{text}{error}");
     assert_eq!(cluster.get(&restored, "both").await, Ok("chosen".into()));
+    // Watchers of any of the keys are told where the change comes from.
+    let watch = ["watch", "both", "--from", &before, "--limit", "1", "--json", "--url", &restored.http];
+    let (code, text, error) = run(&watch);
+    assert_eq!(code, 0, "{error}");
+    let change: Value = serde_json::from_str(text.lines().last().expect("a change")).expect("JSON");
+    assert_eq!(
+        change["merged_from"], status["cluster_id"],
+        "the first history has the cluster's id: {change}"
+    );
+    assert_eq!(change["events"].as_array().map(Vec::len), Some(1), "{change}");
     assert_eq!(cluster.get(&restored, "gone-here").await, Ok("there".into()));
     let mut lost: Vec<(String, String)> = json_lines(&out("all.losers.jsonl"))
         .into_iter()

@@ -7,4 +7,5 @@ mod algebra;
 mod cases;
 mod exhaustive;
 mod oracle;
+mod rows;
 mod steps;

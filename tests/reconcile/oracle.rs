@@ -2,7 +2,7 @@
 //!
 //! The oracle knows keys by the events of the log alone: it looks at no revision, no tombstone and no note of a fork.
 
-use lockstep::cache::{Cache, CacheConfig, Cause, Command, Event, Key, Op, Policy, Stamp};
+use lockstep::cache::{Cache, CacheConfig, Cause, Command, EntryId, Event, Key, Op, Policy, Stamp, Touch};
 use lockstep::reconcile::{Clock, Fate, Knowledge, View};
 use std::collections::BTreeMap;
 
@@ -95,6 +95,14 @@ impl Branch {
         for event in applied.events {
             self.watch(event, self.cache.now_ms());
         }
+    }
+
+    /// A read, as the log tells of it.
+    pub fn read(&mut self, entry: EntryId, at_ms: u64) {
+        let touches = vec![Touch { entry, count: 1 }];
+        let applied =
+            self.cache.apply(Stamp { touches, ..stamp(self.cache.index() + 1, at_ms) }, Command::Tick);
+        assert_eq!(applied.events, [], "reads change nothing that is watched");
     }
 
     fn watch(&mut self, event: Event, now_ms: u64) {

@@ -20,7 +20,11 @@ impl Cache {
     ) -> Result<Outcome, CommandError> {
         self.check_step(&step)?;
         let MergeStep { merge: id, history, number, after: _, ops, end } = step;
+        let before = events.len();
         let results: Vec<MergeResult> = ops.into_iter().map(|op| self.merge_one(op, events)).collect();
+        if events.len() > before {
+            events.insert(0, Event::Merged { history: history.clone() });
+        }
         // Others of that history may come: the notes stay until they are forgotten on purpose.
         if end == Some(MergeEnd::Forgotten) {
             self.forks.close(&history);

@@ -22,6 +22,8 @@ use serde::Serialize;
 use std::fs::File;
 use std::io::{self, BufReader, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::task::JoinHandle;
 
 /// About how many bytes a step's request has: a node takes 2 MiB.
 const STEP_BYTES: usize = 1024 * 1024;
@@ -47,7 +49,7 @@ struct Told {
 /// Runs the command.
 pub async fn apply(plan: &Path, losers: Option<PathBuf>, target: &Target) -> Result<()> {
     let unreadable = || format!("{}", plan.display());
-    let client = Client::new(&target.url, target.timeout()).map_err(Usage)?;
+    let client = Arc::new(Client::new(&target.url, target.timeout()).map_err(Usage)?);
     // Once to its end, so that nothing of a plan is carried out that is not whole.
     let (mut total, mut undecided) = (0_u64, 0_u64);
     let mut file = File::open(plan).with_context(unreadable)?;
@@ -83,6 +85,7 @@ pub async fn apply(plan: &Path, losers: Option<PathBuf>, target: &Target) -> Res
         losers: Records::open(&losers, &merge, due)?,
         applied: Records::open(&applied, &merge, due)?,
         step: Step::default(),
+        sent: None,
         number: 0,
     };
     let progress = bar(total)?;
@@ -104,6 +107,8 @@ pub async fn apply(plan: &Path, losers: Option<PathBuf>, target: &Target) -> Res
     }
     reader.await??;
     run.send(Some(MergeEndRequest::UpTo(header.up_to))).await?;
+    run.settle().await?;
+    run.sync()?;
     progress.finish_and_clear();
 
     let status =
@@ -182,7 +187,7 @@ fn bytes_of(line: &PlanLine) -> usize {
 
 /// A plan that is being carried out.
 struct Run {
-    client: Client,
+    client: Arc<Client>,
     merge: String,
     header: PlanHeader,
     /// The step that was due when the run began; steps before it were applied by an earlier run.
@@ -193,6 +198,7 @@ struct Run {
     losers: Records,
     applied: Records,
     step: Step,
+    sent: Option<Sent>,
     /// The number of the step that is being put together.
     number: u64,
 }
@@ -222,31 +228,63 @@ struct AppliedLine<'a> {
     result: MergeResult,
 }
 
+/// A step that was sent, and is not answered yet.
+struct Sent {
+    number: u64,
+    planned: Planned,
+    results: JoinHandle<Result<Vec<MergeResult>>>,
+}
+
+/// The lines of a step, each with its operation if it has one.
+type Planned = Vec<(PlanLine, Option<MergeOpRequest>)>;
+
 impl Run {
-    /// Sends what was put together, unless an earlier run did.
+    /// Sends what was put together, unless an earlier run did. The answer is taken when the next step has been put together.
     async fn send(&mut self, end: Option<MergeEndRequest>) -> Result<()> {
         let Step { lines, .. } = std::mem::take(&mut self.step);
         let number = self.number;
         self.number += 1;
-        let planned: Vec<(PlanLine, Option<MergeOpRequest>)> =
+        let planned: Planned =
             lines.into_iter().map(|line| op_of(&line).map(|op| (line, op))).collect::<Result<_>>()?;
         if number + 1 < self.due {
             return Ok(());
         }
+        self.settle().await?;
         for (line, _) in &planned {
             for side in line.losers() {
                 self.lose(number, line, side, reason(line))?;
             }
         }
-        self.losers.sync()?;
-        let results = if number < self.due {
+        self.sync()?;
+        if number < self.due {
             // The earlier run may not have received them.
-            std::mem::take(&mut self.last_results)
-        } else if self.ended {
+            let results = std::mem::take(&mut self.last_results);
+            return self.record(number, &planned, results);
+        }
+        if self.ended {
             bail!("the merge was ended before all of the plan was carried out");
-        } else {
-            self.deliver(number, &planned, end).await?
+        }
+        let request = MergeStepRequest {
+            merge: self.merge.clone(),
+            history: self.header.incoming.history.clone(),
+            step: number,
+            after: self.header.decided_until,
+            ops: planned.iter().filter_map(|(_, op)| op.clone()).collect(),
+            end,
         };
+        let results = tokio::spawn(deliver(self.client.clone(), request));
+        self.sent = Some(Sent { number, planned, results });
+        Ok(())
+    }
+
+    /// Waits for the answer to the step that was sent last, and writes down what became of each key.
+    async fn settle(&mut self) -> Result<()> {
+        let Some(Sent { number, planned, results }) = self.sent.take() else { return Ok(()) };
+        let results = results.await??;
+        self.record(number, &planned, results)
+    }
+
+    fn record(&mut self, number: u64, planned: &Planned, results: Vec<MergeResult>) -> Result<()> {
         let with_op = planned.iter().filter(|(_, op)| op.is_some());
         if with_op.clone().count() != results.len() {
             bail!("step {number} of the merge was not of this plan");
@@ -265,6 +303,12 @@ impl Run {
                 result,
             })?;
         }
+        Ok(())
+    }
+
+    /// Before a step is sent, what it makes lose must be on disk, and what became of those before: the cluster remembers the
+    /// results of the newest step only.
+    fn sync(&mut self) -> Result<()> {
         self.losers.sync()?;
         self.applied.sync()
     }
@@ -284,31 +328,19 @@ impl Run {
             state,
         })
     }
+}
 
-    async fn deliver(
-        &self,
-        number: u64,
-        planned: &[(PlanLine, Option<MergeOpRequest>)],
-        end: Option<MergeEndRequest>,
-    ) -> Result<Vec<MergeResult>> {
-        let step = MergeStepRequest {
-            merge: self.merge.clone(),
-            history: self.header.incoming.history.clone(),
-            step: number,
-            after: self.header.decided_until,
-            ops: planned.iter().filter_map(|(_, op)| op.clone()).collect(),
-            end,
-        };
-        match self.client.merge_step(&step).await {
-            Ok(answer) => Ok(answer.results),
-            Err(error) => {
-                // Applied or not: the cluster knows.
-                let status = status(&self.client, &self.merge).await;
-                match status {
-                    Ok(Some(status)) if status.next_step == number + 1 => Ok(status.last_results),
-                    _ => Err(anyhow::Error::new(error)
-                        .context(format!("step {number}; run the same command again"))),
-                }
+/// Sends a step, and returns what it did.
+async fn deliver(client: Arc<Client>, step: MergeStepRequest) -> Result<Vec<MergeResult>> {
+    match client.merge_step(&step).await {
+        Ok(answer) => Ok(answer.results),
+        Err(error) => {
+            // Applied or not: the cluster knows.
+            let status = status(&client, &step.merge).await;
+            match status {
+                Ok(Some(status)) if status.next_step == step.step + 1 => Ok(status.last_results),
+                _ => Err(anyhow::Error::new(error)
+                    .context(format!("step {}; run the same command again", step.step))),
             }
         }
     }

@@ -12,6 +12,8 @@ pub struct Records {
     path: PathBuf,
     out: BufWriter<File>,
     lines: u64,
+    /// Whether lines were written that may not be on disk.
+    unsynced: bool,
     /// Lines that an earlier run wrote for the last step that was applied. It may not have written all of them.
     of_last_step: BTreeSet<Vec<u8>>,
 }
@@ -61,7 +63,7 @@ impl Records {
         sync_folder(path)?;
         let mut out = BufWriter::new(file);
         std::io::Seek::seek(&mut out, std::io::SeekFrom::End(0)).with_context(cannot)?;
-        Ok(Self { path: path.to_owned(), out, lines, of_last_step })
+        Ok(Self { path: path.to_owned(), out, lines, unsynced: true, of_last_step })
     }
 
     /// Adds a line, unless an earlier run did.
@@ -74,6 +76,7 @@ impl Records {
         if !self.of_last_step.remove(&text) {
             self.out.write_all(&text)?;
             self.lines += 1;
+            self.unsynced = true;
         }
         Ok(())
     }
@@ -83,9 +86,14 @@ impl Records {
     /// # Errors
     /// They may not be.
     pub fn sync(&mut self) -> Result<()> {
+        if !self.unsynced {
+            return Ok(());
+        }
         let cannot = || format!("cannot write {}", self.path.display());
         self.out.flush().with_context(cannot)?;
-        self.out.get_ref().sync_data().with_context(cannot)
+        self.out.get_ref().sync_data().with_context(cannot)?;
+        self.unsynced = false;
+        Ok(())
     }
 
     pub fn lines(&self) -> u64 {
