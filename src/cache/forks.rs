@@ -84,6 +84,12 @@ impl Fork {
         (is_whole && fork.numbers.len() <= GONE_MAX).then_some(fork)
     }
 
+    /// One that has noted nothing, and could not note one key.
+    #[cfg(test)]
+    pub(crate) fn incomplete(history: &str) -> Self {
+        Self { omitted: 1, ..Self::new(history.to_owned(), 0) }
+    }
+
     /// How a common entry with this key went; `None` if none did, or if it was not noted.
     pub fn gone(&self, key: &str) -> Option<&Gone> {
         self.gone.get(*self.numbers.get(&key_hash(key.as_bytes()))?)

@@ -125,3 +125,20 @@ impl View<'_> {
         Knowledge { fate: Fate::Unknown { forgotten_ms }, was_common: None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::CacheConfig;
+
+    /// A fork that could not note everything knows that it does not know.
+    #[test]
+    fn notes_that_overflowed_prove_no_absence() {
+        let (cache, fork) = (Cache::new(CacheConfig::default()), Fork::incomplete("other"));
+        let clock = Clock { shift_ms: 0, fork_ms: 1, now_ms: 9 };
+        let view = View { cache: &cache, fork_index: 5, decided_until: 0, fork: Some(&fork), clock };
+        assert!(!view.is_exact());
+        let absent = view.of("k");
+        assert!(matches!(absent.fate, Fate::Unknown { .. }) && absent.was_common.is_none(), "{absent:?}");
+    }
+}

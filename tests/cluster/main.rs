@@ -14,6 +14,7 @@ mod failover;
 mod fencing;
 mod formation;
 mod limits;
+mod losers;
 mod membership;
 mod memory;
 mod misbehaving;

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A cluster of one that was restored from a backup of another one. Both have changed since.
-struct Sides {
+pub struct Sides {
     /// Has the old node, which is stopped.
-    cluster: Cluster,
-    restored: Node,
+    pub cluster: Cluster,
+    pub restored: Node,
 }
 
-async fn apart() -> Sides {
+pub async fn apart() -> Sides {
     let mut cluster = Cluster::start(1, &[]).await;
     let node = &cluster.nodes[0];
     for key in ["both", "evicted", "gone-here", "gone-there", "here", "there", "untouched"] {
