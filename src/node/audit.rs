@@ -99,7 +99,8 @@ pub(super) async fn audit_loop(inner: Weak<Inner>) {
     let mut was_slow = false;
     loop {
         sleep(INTERVAL).await;
-        let Some(node) = inner.upgrade() else { return };
+        // A node that has given way has nobody to ask any more.
+        let Some(node) = inner.upgrade().filter(|node| !node.supersession.is_superseded()) else { return };
         let status = node.consensus.status();
         let round = ask_all(&node, &status).await;
         node.consensus.forget_removed_nodes();

@@ -73,7 +73,8 @@ impl HealthTracker {
         if health.majority.swap(!lost, Relaxed) == lost {
             match lost {
                 true => tracing::error!(
-                    "no majority of the voters answers: writes and current reads are refused until one does"
+                    "no majority of the voters answers: writes and current reads are refused until one does (if it is lost for \
+                     good: lockstep recover)"
                 ),
                 false => tracing::info!("a majority of the voters answers again"),
             }

@@ -44,8 +44,11 @@ impl Inner {
     }
 
     fn status_at(&self, status: &RaftStatus, cache: &Cache, leader_report: &LeaderReport) -> Status {
-        let members = members_of(status, leader_report);
         let superseded_by = self.supersession.superseded_by().map(|by| HistoryName::from(&by.lineage));
+        // The leader that Raft knows last is of a history that has ended, and nobody is asked who else is there.
+        let led = RaftStatus { leader: status.leader.filter(|_| superseded_by.is_none()), ..status.clone() };
+        let members = members_of(&led, leader_report);
+        let majority = superseded_by.is_none() && self.audit.health.has_majority();
         Status {
             cluster_id: self.identity.cluster_id().to_owned(),
             // Not asked for under the lock that `apply` waits for.
@@ -53,7 +56,7 @@ impl Inner {
             history: HistoryName::from(&self.identity.lineage),
             node: NodeName { id: self.identity.node_id, name: self.identity.name.clone() },
             role: if superseded_by.is_some() { "superseded".into() } else { role(status.role).into() },
-            leader: leader(status).filter(|_| superseded_by.is_none()),
+            leader: leader(&led),
             term: status.term,
             last_log_index: status.last_log_index,
             committed_index: status.committed_index,
@@ -62,7 +65,7 @@ impl Inner {
             purged_index: status.purged_index,
             digest: IndexedDigest { index: cache.index(), digest: cache.digest().to_string() },
             differs_at: self.audit.differs_at(),
-            majority: self.audit.health.has_majority(),
+            majority,
             removed: self.audit.health.is_removed(),
             superseded_by,
             warnings: self.warnings(status),

@@ -96,8 +96,9 @@ impl Inner {
             warnings.push(Warning { code: WarningCode::TwoHistories, detail });
         }
         if self.supersession.is_called() {
-            let detail = "nodes of an earlier history called this one within the last minute; if they go on, that history \
-                          still has a leader: stop its nodes, or fence them (lockstep fence)";
+            let detail = "a node of an earlier history called this one within the last minute and was refused; nodes that were \
+                          given up give way by themselves, so if this goes on, that history still has a majority: stop its \
+                          nodes, or fence them (lockstep fence)";
             warnings.push(Warning { code: WarningCode::TwoHistories, detail: detail.into() });
         }
         if let Some(detail) = self.slow_links() {

@@ -9,8 +9,8 @@ use super::super::exit::{NotReconciled, Usage};
 use super::super::output::Output;
 use super::records::Records;
 use crate::api::{
-    MergeChangeRequest, MergeEndRequest, MergeGuardRequest, MergeOpRequest, MergeStatus, MergeStepRequest,
-    MergeTimesRequest,
+    ErrorCode, MergeChangeRequest, MergeEndRequest, MergeGuardRequest, MergeOpRequest, MergeStatus,
+    MergeStepRequest, MergeTimesRequest,
 };
 use crate::cache::MergeResult;
 use crate::cache::limits::BATCH_OPS_MAX;
@@ -339,6 +339,9 @@ async fn deliver(client: Arc<Client>, step: MergeStepRequest) -> Result<Vec<Merg
             let status = status(&client, &step.merge).await;
             match status {
                 Ok(Some(status)) if status.next_step == step.step + 1 => Ok(status.last_results),
+                _ if error.code() == ErrorCode::Conflict => {
+                    Err(anyhow::Error::new(error).context(format!("step {} was not carried out", step.step)))
+                }
                 _ => Err(anyhow::Error::new(error)
                     .context(format!("step {}; run the same command again", step.step))),
             }

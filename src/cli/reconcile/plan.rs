@@ -234,7 +234,11 @@ pub fn describe(header: &PlanHeader) -> String {
     );
     if header.tail_entries > 0 {
         // Writing to a string does not fail.
-        let _ = write!(out, "; {} entries of incoming are not known to be committed", header.tail_entries);
+        let _ = write!(
+            out,
+            "; {} entries of incoming are not known to be committed (--tail drop leaves them out)",
+            header.tail_entries
+        );
     }
     out
 }

@@ -130,6 +130,11 @@ fn in_words(plan: &Plan, id: &str, out: &Path) -> String {
         true => write!(text, "\nnobody else is left: add nodes with --join"),
         false => write!(text, "\njoin it anew: {}", names(&mut others.iter().map(|other| &other.node))),
     };
+    let voters = plan.voters();
+    let _ = write!(
+        text,
+        "\nafterwards {voters} of the nodes have votes: add others with --join, or the next loss stops it again"
+    );
     let _ = write!(text, "\ngiven up: {}", names(&mut lost.iter()));
     let _ = write!(text, "\nkept: everything up to index {}, known to be committed", loss.committed_index);
     if loss.last_index > loss.committed_index {
