@@ -148,6 +148,7 @@ impl Opened {
     /// # Errors
     /// [`StartError`].
     pub async fn start(self) -> Result<Node, StartError> {
+        let is_new = self.identity.is_none();
         let identity = match self.identity.clone() {
             Some(mut identity) => {
                 self.refuse_another_cluster(&identity).await?;
@@ -203,7 +204,7 @@ impl Opened {
             consensus.initialize(members.collect()).await.map_err(StartError::Raft)?;
         }
         let (read_index, rounds) = ReadIndexQueue::new();
-        let supersession = Supersession::new(identity.superseded_by.clone());
+        let supersession = Supersession::new(identity.superseded_by.clone(), is_new);
         let write_gate = WriteGate::new(identity.voters_awaited);
         let inner = Arc::new(Inner {
             admission: Admission::new(&options.limits),

@@ -47,10 +47,10 @@ pub(super) struct Supersession {
 }
 
 impl Supersession {
-    /// That of a node which starts, and may have given way earlier.
-    pub fn new(superseded: Option<Successor>) -> Self {
+    /// That of a node which starts, and may have given way earlier. A new one has missed nothing, and need not ask.
+    pub fn new(superseded: Option<Successor>, is_new: bool) -> Self {
         Self {
-            asked: watch::Sender::new(false),
+            asked: watch::Sender::new(is_new),
             heard: Mutex::new(None),
             superseded: watch::Sender::new(superseded),
             called: Mutex::new(None),
