@@ -105,6 +105,8 @@ pub enum StartError {
     Listen { address: String, error: std::io::Error },
     #[error("the data folder's identity cannot be read: {0}")]
     Identity(String),
+    #[error("the data folder cannot be written: {0}")]
+    Folder(std::io::Error),
     #[error("the backup cannot be restored: {0}")]
     Backup(String),
     #[error(

@@ -17,32 +17,18 @@ use futures::stream::{self, BoxStream};
 use std::sync::{Arc, Weak};
 use tokio::sync::{mpsc, watch};
 
-/// Whether only members may use a method. Raft's own requests are open, because Raft must accept leaders that this node
-/// does not know yet, and so are those for the log time and for whether the caller is a member.
-fn is_for_members_only(method: Method) -> bool {
-    match method {
-        Method::Write
-        | Method::ReadIndex
-        | Method::Admin
-        | Method::Touches
-        | Method::Report
-        | Method::Samples => true,
-        Method::Append
-        | Method::Vote
-        | Method::PreVote
-        | Method::TransferLeader
-        | Method::SnapshotBegin
-        | Method::SnapshotChunk
-        | Method::SnapshotEnd
-        | Method::Clock
-        | Method::Digests
-        | Method::Support => false,
-    }
+/// What a request is for.
+enum Purpose {
+    /// Raft's decisions. Open to all, because Raft must accept leaders that this node does not know yet; but a node that was
+    /// given up in a recovery must learn of it before it takes part in any.
+    Raft,
+    /// What the cluster does for its clients and operators: for members only.
+    Cluster,
+    /// The log time, and whether the caller is a member: open to all, at any time.
+    Orientation,
 }
 
-/// Whether answering a request is to take part in Raft's decisions. A node that was given up in a recovery must learn of it
-/// before.
-fn is_part_of_raft(method: Method) -> bool {
+fn purpose(method: Method) -> Purpose {
     match method {
         Method::Append
         | Method::Vote
@@ -51,15 +37,14 @@ fn is_part_of_raft(method: Method) -> bool {
         | Method::SnapshotBegin
         | Method::SnapshotChunk
         | Method::SnapshotEnd
-        | Method::Support => true,
+        | Method::Support => Purpose::Raft,
         Method::Write
         | Method::ReadIndex
         | Method::Admin
         | Method::Touches
         | Method::Report
-        | Method::Samples
-        | Method::Clock
-        | Method::Digests => false,
+        | Method::Samples => Purpose::Cluster,
+        Method::Clock | Method::Digests => Purpose::Orientation,
     }
 }
 
@@ -109,11 +94,14 @@ impl Handler for PeerHandler {
         let node = self.node();
         Box::pin(async move {
             let inner = node.ok_or("the node is stopping")?;
-            if is_for_members_only(method) && !inner.consensus.has_member(from) {
-                return Err(format!("node {from} is no member of this cluster, as far as this node knows"));
-            }
-            if is_part_of_raft(method) {
-                inner.supersession.allows_part().await?;
+            match purpose(method) {
+                Purpose::Raft => inner.supersession.allows_part().await?,
+                Purpose::Cluster if !inner.consensus.has_member(from) => {
+                    return Err(format!(
+                        "node {from} is no member of this cluster, as far as this node knows"
+                    ));
+                }
+                Purpose::Cluster | Purpose::Orientation => {}
             }
             match method {
                 Method::Write => answer_write(&inner, from, body).await,

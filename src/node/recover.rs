@@ -5,12 +5,13 @@ use super::StartError;
 use super::folder::open_folder;
 use super::identity::Identity;
 use super::rejoin::Rejoin;
+use super::restore::begin_history;
 use crate::raft::{HistoryStart, StoredLogCopy};
 use crate::recover::{
     FolderState, LastEntry, MembershipAt, NamedMember, Plan, SURVIVOR_VERSION, Survivor, TailChange,
 };
 use crate::replica::{Content, Envelope, Member, StoredMembership};
-use crate::storage::{FolderSwitch, LogOptions, LogStore, Snapshots};
+use crate::storage::FolderSwitch;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -175,7 +176,10 @@ pub fn recover_folder(
     let is_seed = planned == &plan.seed;
     let switch = FolderSwitch::prepare(folder)?;
     if is_seed {
-        begin_history(HistoryStart::of_log(&log)?, plan, &switch.next(), voters_awaited)?;
+        let NamedMember { name, http, peer, .. } = planned.node.clone();
+        let node = Member { name, http, peer, store_uuid: String::new() };
+        let (start, lineage) = (HistoryStart::of_log(&log)?, plan.lineage.clone());
+        begin_history(start, lineage, &switch.next(), node, voters_awaited)?;
     } else {
         let url = url.unwrap_or(&plan.seed.node.http).to_owned();
         if url.is_empty() {
@@ -204,35 +208,4 @@ fn folder_state(log: &StoredLogCopy) -> FolderState {
     let term = log.terms.at(log.last_index).map_or(0, |start| start.term);
     let last = LastEntry { term, index: log.last_index };
     FolderState { last, committed_index: log.committed_index, voted_term: log.voted_term }
-}
-
-/// Writes the seed's new folder.
-fn begin_history(
-    start: HistoryStart,
-    plan: &Plan,
-    folder: &Path,
-    voters_awaited: usize,
-) -> Result<(), RecoverError> {
-    let store = LogStore::open(folder, LogOptions::default()).map_err(StartError::from)?;
-    let snapshots = Snapshots::open(folder.join("snapshots")).map_err(StartError::from)?;
-    let NamedMember { name, http, peer, .. } = plan.seed.node.clone();
-    // Node numbers are log indexes, so no earlier node has the next one.
-    let node_id = plan.lineage.current().start_index + 1;
-    let member =
-        Member { name: name.clone(), http, peer: peer.clone(), store_uuid: store.store_id().to_string() };
-    start.install(&store, &snapshots, plan.lineage.clone(), node_id, member)?;
-    let lineage = plan.lineage.clone();
-    let identity = Identity {
-        lineage,
-        node_id,
-        name,
-        peer,
-        founding: None,
-        voters_awaited,
-        wants_vote: None,
-        superseded_by: None,
-    };
-    identity.save(&store)?;
-    store.close();
-    Ok(())
 }

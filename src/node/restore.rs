@@ -3,7 +3,7 @@
 
 use super::StartError;
 use super::identity::{Identity, store_uuid};
-use crate::lineage::HistoryKind;
+use crate::lineage::{HistoryKind, Lineage};
 use crate::raft::HistoryStart;
 use crate::replica::{Member, wall_ms};
 use crate::storage::{LogOptions, LogStore, SnapshotFile, Snapshots};
@@ -22,37 +22,50 @@ pub fn restore_backup(
     peer: &str,
 ) -> Result<u64, StartError> {
     let unusable = |error: std::io::Error| StartError::Backup(error.to_string());
-    let backup = HistoryStart::of_backup(SnapshotFile::open_backup(file)?).map_err(unusable)?;
-    let store = LogStore::open(data_dir, LogOptions::default())?;
-    let snapshots = Snapshots::open(data_dir.join("snapshots"))?;
-    let (index, id) = (backup.index(), uuid::Uuid::new_v4().to_string());
+    let start = HistoryStart::of_backup(SnapshotFile::open_backup(file)?).map_err(unusable)?;
+    let (index, id) = (start.index(), uuid::Uuid::new_v4().to_string());
     let reason = format!("restored from {}", file.file_name().unwrap_or_default().display());
-    let lineage = backup
+    let lineage = start
         .lineage()
         .fork(id, HistoryKind::Restored, index, index, wall_ms(), &reason)
         .map_err(|error| StartError::Backup(error.to_string()))?;
     let start_index = lineage.current().start_index;
+    let (name, http, peer) = (name.to_owned(), http.to_owned(), peer.to_owned());
+    let node = Member { name, http, peer, store_uuid: String::new() };
+    begin_history(start, lineage, data_dir, node, 0)?;
+    Ok(start_index)
+}
+
+/// Makes an empty folder that of the only member of a new history, the last one of the lineage. The node's `store_uuid` is the
+/// folder's own. Durable when this returns. Blocks.
+///
+/// # Errors
+/// [`StartError`]; the folder cannot be used then, and can be deleted.
+pub(super) fn begin_history(
+    start: HistoryStart,
+    lineage: Lineage,
+    folder: &Path,
+    node: Member,
+    voters_awaited: usize,
+) -> Result<(), StartError> {
+    let store = LogStore::open(folder, LogOptions::default())?;
+    let snapshots = Snapshots::open(folder.join("snapshots"))?;
     // Node numbers are log indexes, so no earlier node has the next one.
-    let node_id = start_index + 1;
+    let node_id = lineage.current().start_index + 1;
+    let member = Member { store_uuid: store_uuid(&store), ..node };
     let identity = Identity {
-        lineage,
+        lineage: lineage.clone(),
         node_id,
-        name: name.to_owned(),
-        peer: peer.to_owned(),
+        name: member.name.clone(),
+        peer: member.peer.clone(),
         founding: None,
-        voters_awaited: 0,
+        voters_awaited,
         wants_vote: None,
         superseded_by: None,
     };
-    let member = Member {
-        name: name.to_owned(),
-        http: http.to_owned(),
-        peer: peer.to_owned(),
-        store_uuid: store_uuid(&store),
-    };
-    backup.install(&store, &snapshots, identity.lineage.clone(), node_id, member).map_err(unusable)?;
-    // Written last: without an identity the folder counts as not completely restored.
+    start.install(&store, &snapshots, lineage, node_id, member).map_err(StartError::Folder)?;
+    // Written last: without an identity the folder counts as not completely written.
     identity.save(&store)?;
     store.close();
-    Ok(start_index)
+    Ok(())
 }

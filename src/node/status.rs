@@ -8,6 +8,7 @@ use crate::api::{
     Consistency, Digests, HistoryName, IndexedDigest, Leader, MemberStatus, Members, NodeName, Status,
 };
 use crate::cache::Cache;
+use crate::peer::NodeId;
 use crate::raft::{RaftStatus, Role};
 use std::time::Duration;
 
@@ -46,8 +47,8 @@ impl Inner {
     fn status_at(&self, status: &RaftStatus, cache: &Cache, leader_report: &LeaderReport) -> Status {
         let superseded_by = self.supersession.superseded_by().map(|by| HistoryName::from(&by.lineage));
         // The leader that Raft knows last is of a history that has ended, and nobody is asked who else is there.
-        let led = RaftStatus { leader: status.leader.filter(|_| superseded_by.is_none()), ..status.clone() };
-        let members = members_of(&led, leader_report);
+        let leader_id = status.leader.filter(|_| superseded_by.is_none());
+        let members = members_of(status, leader_id, leader_report);
         let majority = superseded_by.is_none() && self.audit.health.has_majority();
         Status {
             cluster_id: self.identity.cluster_id().to_owned(),
@@ -56,7 +57,7 @@ impl Inner {
             history: HistoryName::from(&self.identity.lineage),
             node: NodeName { id: self.identity.node_id, name: self.identity.name.clone() },
             role: if superseded_by.is_some() { "superseded".into() } else { role(status.role).into() },
-            leader: leader(&led),
+            leader: leader(status, leader_id),
             term: status.term,
             last_log_index: status.last_log_index,
             committed_index: status.committed_index,
@@ -86,7 +87,8 @@ impl Inner {
     }
 
     pub(super) async fn members(&self) -> Members {
-        members_of(&self.consensus.status(), &self.leader_report().await)
+        let status = self.consensus.status();
+        members_of(&status, status.leader, &self.leader_report().await)
     }
 
     /// The leader's report, if it answers in time; otherwise an empty one.
@@ -100,7 +102,8 @@ impl Inner {
 
     pub(super) fn leader(&self) -> Option<Leader> {
         // What Raft knows last is of a history that has ended.
-        leader(&self.consensus.status()).filter(|_| !self.supersession.is_superseded())
+        let status = self.consensus.status();
+        leader(&status, status.leader).filter(|_| !self.supersession.is_superseded())
     }
 
     pub(super) fn digests(&self) -> Digests {
@@ -132,11 +135,11 @@ impl Inner {
 }
 
 /// The members, with the leader's report on them.
-fn members_of(status: &RaftStatus, leader_report: &LeaderReport) -> Members {
+fn members_of(status: &RaftStatus, leader_id: Option<NodeId>, leader_report: &LeaderReport) -> Members {
     let LeaderReport { progress, last_log_index, .. } = leader_report;
     let member_status = |member: &crate::raft::MemberState| {
         let known = progress.iter().find(|known: &&Progress| known.id == member.id);
-        let leads = status.leader == Some(member.id);
+        let leads = leader_id == Some(member.id);
         let matched = known.and_then(|known| if leads { Some(*last_log_index) } else { known.matched });
         MemberStatus {
             id: member.id,
@@ -158,8 +161,8 @@ fn members_of(status: &RaftStatus, leader_report: &LeaderReport) -> Members {
     Members { members: status.members.iter().map(member_status).collect(), joint: status.joint }
 }
 
-fn leader(status: &RaftStatus) -> Option<Leader> {
-    let member = status.members.iter().find(|member| Some(member.id) == status.leader)?;
+fn leader(status: &RaftStatus, id: Option<NodeId>) -> Option<Leader> {
+    let member = status.members.iter().find(|member| Some(member.id) == id)?;
     Some(Leader { id: member.id, name: member.member.name.clone(), http: member.member.http.clone() })
 }
 

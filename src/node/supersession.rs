@@ -18,7 +18,7 @@ use crate::api::Consistency;
 use crate::lineage::{HistoryKind, Lineage, Relation};
 use crate::raft::offload;
 use serde::{Deserialize, Serialize};
-use std::sync::{Mutex, Weak};
+use std::sync::{Mutex, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -41,7 +41,7 @@ pub(super) struct Supersession {
     /// The successor that members told of when they were asked last.
     heard: Mutex<Option<Successor>>,
     /// The successor, once this node has given way to it.
-    superseded: watch::Sender<Option<Successor>>,
+    superseded: OnceLock<Successor>,
     /// When a node of an earlier history called last.
     called: Mutex<Option<Instant>>,
 }
@@ -52,14 +52,14 @@ impl Supersession {
         Self {
             asked: watch::Sender::new(is_new),
             heard: Mutex::new(None),
-            superseded: watch::Sender::new(superseded),
+            superseded: superseded.map(OnceLock::from).unwrap_or_default(),
             called: Mutex::new(None),
         }
     }
 
     /// The successor to which this node has given way.
-    pub fn superseded_by(&self) -> Option<Successor> {
-        self.superseded.borrow().clone()
+    pub fn superseded_by(&self) -> Option<&Successor> {
+        self.superseded.get()
     }
 
     /// A successor that members tell of, and to which this node has not given way.
@@ -69,7 +69,7 @@ impl Supersession {
     }
 
     pub fn is_superseded(&self) -> bool {
-        self.superseded.borrow().is_some()
+        self.superseded.get().is_some()
     }
 
     /// Returns once every member was asked.
@@ -164,7 +164,7 @@ impl Inner {
         let number = successor.lineage.current().number;
         let identity = Identity { superseded_by: Some(successor.clone()), ..self.identity.clone() };
         // First of all it stops: if it cannot be written down, a restart asks again.
-        self.supersession.superseded.send_replace(Some(successor));
+        self.supersession.superseded.get_or_init(|| successor);
         self.links.sever();
         let sentence = "the cluster was recovered without this node, which takes no part in it any more; its changes can \
                         be brought in with `lockstep reconcile`";
@@ -190,8 +190,7 @@ impl Inner {
 
     /// A superseded node answers nothing as current, and takes no requests for the cluster.
     pub(super) fn refuse_when_superseded(&self, consistency: Consistency) -> Result<(), NodeError> {
-        let successor = self.supersession.superseded.borrow();
-        match successor.as_ref().filter(|_| !matches!(consistency, Consistency::Stale)) {
+        match self.supersession.superseded_by().filter(|_| !matches!(consistency, Consistency::Stale)) {
             None => Ok(()),
             Some(successor) => Err(NodeError::Superseded(successor.sentence())),
         }

@@ -71,7 +71,7 @@ async fn code_of(cluster: &Cluster, url: String) -> (u16, String) {
     (answer.status().as_u16(), answer.text().await.expect("a body"))
 }
 
-/// Five nodes, of which the last three are killed. `survived` is on all, `unheard` in the log of the first two only.
+/// Five nodes that agree, of which the last three are killed.
 async fn five_without_three() -> Cluster {
     let mut cluster = Cluster::start(5, &["--fault-injection"]).await;
     for number in 0..20 {
@@ -96,7 +96,7 @@ pub async fn stop(cluster: &mut Cluster, nodes: &[usize]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn survivors_go_on_and_the_lost_ones_give_way() {
     let mut cluster = five_without_three().await;
-    // Nobody is told that this is written, and it is in the survivors' logs.
+    // It may be in the survivors' logs, and nobody is told that it is written.
     let _ = cluster.put(&cluster.nodes[0], "unheard", "v", Duration::from_millis(500)).await;
     stop(&mut cluster, &[0, 1]).await;
 
