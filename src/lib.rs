@@ -47,6 +47,9 @@ pub mod front;
 #[cfg(feature = "http")]
 pub mod dashboard;
 
+#[cfg(feature = "http")]
+pub mod merging;
+
 #[cfg(feature = "node")]
 pub mod node;
 

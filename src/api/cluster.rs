@@ -1,6 +1,7 @@
 //! Bodies of the routes about the cluster and its settings.
 
 use super::cache::CacheReport;
+use super::detach::Detachment;
 use crate::cache::limits::FEATURE_LEVEL_FIRST;
 use crate::cache::{CacheConfig, Policy, TouchConfig};
 use crate::lineage::Lineage;
@@ -84,17 +85,20 @@ pub enum WarningCode {
     Superseded,
     /// Nodes of an earlier history are alive beside the recovered one, or the other way round.
     TwoHistories,
+    /// This node has left its cluster on purpose and goes on alone.
+    Detached,
 }
 
 impl WarningCode {
     /// All codes.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::CalledByAnotherCluster,
         Self::MemberOfAnotherCluster,
         Self::SlowLinks,
         Self::WaitsForVoters,
         Self::Superseded,
         Self::TwoHistories,
+        Self::Detached,
     ];
 
     /// As in JSON.
@@ -106,6 +110,7 @@ impl WarningCode {
             Self::WaitsForVoters => "waits_for_voters",
             Self::Superseded => "superseded",
             Self::TwoHistories => "two_histories",
+            Self::Detached => "detached",
         }
     }
 }
@@ -154,6 +159,8 @@ pub struct Status {
     pub removed: bool,
     /// The history in which the cluster was recovered without this node; normally `null`.
     pub superseded_by: Option<HistoryName>,
+    /// How this node is detached from its cluster; normally `null`.
+    pub detached: Option<Detachment>,
     /// What an operator should look at although the node works; usually empty.
     pub warnings: Vec<Warning>,
     pub members: Vec<MemberStatus>,

@@ -78,6 +78,8 @@ error_codes! {
     Conflict = "conflict", 409, None;
     /// The request names another history of the cluster than the node's: a backup was restored since.
     OtherHistory = "other_history", 409, None;
+    /// The request insists on the cluster's own values, and the node has left its cluster on purpose and goes on alone.
+    Detached = "detached", 409, None;
     /// The cluster's feature level is lower than the request needs, until `lockstep upgrade finish`.
     FeatureLevel = "feature_level", 409, None;
     /// A condition did not hold; `revision` is the current one.

@@ -10,7 +10,8 @@ pub const HISTORY: &str = "lockstep-history";
 /// In a request, the id of the history that the client expects, or its beginning. If the node is in another one, it does
 /// nothing and answers `other_history`.
 pub const EXPECT_HISTORY: &str = "lockstep-expect-history";
-/// What a read guarantees: `linearizable`, `lease` or `stale`.
+/// What a read guarantees: `linearizable`, `lease`, `stale`, or `detached` in every answer of a node that has left its cluster on
+/// purpose. In a request about data, `linearizable` has such a node refuse it.
 pub const CONSISTENCY: &str = "lockstep-consistency";
 /// The remaining TTL of a value, in milliseconds.
 pub const TTL_MS: &str = "lockstep-ttl-ms";

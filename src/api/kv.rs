@@ -14,6 +14,9 @@ pub enum Consistency {
     Lease,
     /// Returns what this node has applied, however old that is.
     Stale,
+    /// Returns every write to this node, which has left the cluster on purpose and goes on alone: the cluster may have
+    /// another value.
+    Detached,
 }
 
 impl Consistency {
@@ -22,6 +25,7 @@ impl Consistency {
             Self::Linearizable => "linearizable",
             Self::Lease => "lease",
             Self::Stale => "stale",
+            Self::Detached => "detached",
         }
     }
 }

@@ -4,6 +4,7 @@
 mod batch;
 mod cache;
 mod cluster;
+mod detach;
 mod error;
 mod headers;
 mod kv;
@@ -20,6 +21,7 @@ pub use cluster::{
     IndexedDigest, Joined, Leader, MemberStatus, Members, NodeInfo, NodeName, Status, TouchUpdate,
     TransferLeader, Warning, WarningCode,
 };
+pub use detach::{AttachProgress, DetachRequest, DetachStatus, Detachment};
 pub use error::{Effect, ErrorCode, Problem};
 pub use headers::{
     CONSISTENCY, EXPECT_HISTORY, HISTORY, IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, INDEX, PREVIOUS_REVISION,

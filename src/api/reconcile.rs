@@ -147,8 +147,11 @@ pub struct MergeStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForkStatus {
     pub history: String,
-    /// Entries that were created up to this index may be common ones.
-    pub limit: u64,
+    /// What went after this index is noted.
+    pub since: u64,
+    /// Entries that were created up to this index may be common ones; `null` as long as the node that begins that history
+    /// has not left.
+    pub limit: Option<u64>,
     /// Keys of common entries that are gone.
     pub noted: u64,
     /// Whether all of them were noted.
@@ -170,7 +173,8 @@ impl From<&Merge> for MergeStatus {
 
 impl From<&Fork> for ForkStatus {
     fn from(fork: &Fork) -> Self {
-        let (history, limit) = (fork.history.clone(), fork.limit);
-        Self { history, limit, noted: fork.len(), complete: fork.is_complete() }
+        let (history, since) = (fork.history.clone(), fork.since);
+        let limit = fork.leaving.is_none().then_some(fork.limit);
+        Self { history, since, limit, noted: fork.len(), complete: fork.is_complete() }
     }
 }

@@ -52,6 +52,10 @@ pub enum Command {
     RaiseFeatureLevel { level: u32 },
     /// Brings in some changes of another side of a fork.
     Merge(Box<MergeStep>),
+    /// Begins to note which entries go, because this node is about to leave and to begin this history at this index.
+    OpenFork { history: String, node: u64, start_index: u64 },
+    /// The node has not left: nothing needs to be noted.
+    CloseFork { history: String },
 }
 
 /// One operation on one key.
@@ -82,9 +86,12 @@ impl Command {
             Self::One(op) => op.level(),
             Self::Batch(ops) => ops.iter().map(Op::level).max().unwrap_or(FEATURE_LEVEL_FIRST),
             Self::Configure(change) => change.policy.map_or(FEATURE_LEVEL_FIRST, Policy::level),
-            Self::Clear { .. } | Self::Tick | Self::RaiseFeatureLevel { .. } | Self::Merge(_) => {
-                FEATURE_LEVEL_FIRST
-            }
+            Self::Clear { .. }
+            | Self::Tick
+            | Self::RaiseFeatureLevel { .. }
+            | Self::Merge(_)
+            | Self::OpenFork { .. }
+            | Self::CloseFork { .. } => FEATURE_LEVEL_FIRST,
         }
     }
 }
@@ -99,9 +106,12 @@ impl Command {
             Self::One(op) => written(std::slice::from_ref(op)),
             Self::Batch(ops) => written(ops),
             Self::Merge(step) => step.ops.iter().map(|op| op.key.as_str().to_owned()).collect(),
-            Self::Clear { .. } | Self::Configure(_) | Self::Tick | Self::RaiseFeatureLevel { .. } => {
-                Vec::new()
-            }
+            Self::Clear { .. }
+            | Self::Configure(_)
+            | Self::Tick
+            | Self::RaiseFeatureLevel { .. }
+            | Self::OpenFork { .. }
+            | Self::CloseFork { .. } => Vec::new(),
         }
     }
 }

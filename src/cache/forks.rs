@@ -19,11 +19,20 @@ use xxhash_rust::xxh3::xxh3_128;
 pub struct Fork {
     /// Id of the history on the other side.
     pub history: String,
+    /// What went after this index is noted.
+    pub since: u64,
     /// Entries that were created up to this index may be common ones.
     pub limit: u64,
+    /// The node that is about to begin that history. As long as it is a member it goes along, so any entry may be a common
+    /// one, and the limit is that of the entry which removes it.
+    pub leaving: Option<u64>,
+    /// The index at which that history begins, if it is a later one than this side's at the fork; else 0.
+    pub start_index: u64,
     gone: NumberedQueue<Gone>,
     numbers: BTreeMap<u128, u64>,
     sum: Sum,
+    /// The hash of all that seldom changes, for the digest: every log entry asks for it.
+    head: [u64; 2],
     /// Keys that are gone and were not noted, because [`GONE_MAX`] were.
     omitted: u64,
 }
@@ -53,25 +62,36 @@ fn key_hash(key: &[u8]) -> u128 {
 }
 
 impl Fork {
-    pub(super) fn new(history: String, limit: u64) -> Self {
-        Self {
+    /// One that begins at this index.
+    pub(super) fn new(history: String, index: u64) -> Self {
+        let mut fork = Self {
             history,
-            limit,
+            since: index,
+            limit: index,
+            leaving: None,
+            start_index: 0,
             gone: NumberedQueue::starting_at(0),
             numbers: BTreeMap::new(),
             sum: Sum::default(),
+            head: [0; 2],
             omitted: 0,
-        }
+        };
+        fork.head = fork.head_words();
+        fork
+    }
+
+    /// One that begins at this index, for a node that is about to leave.
+    pub(super) fn of_leaving(history: String, index: u64, node: u64, start_index: u64) -> Self {
+        let mut fork = Self { leaving: Some(node), start_index, ..Self::new(history, index) };
+        fork.head = fork.head_words();
+        fork
     }
 
     /// Rebuilds a fork from a snapshot; `None` when it does not fit together.
-    pub(super) fn restore(
-        history: String,
-        limit: u64,
-        omitted: u64,
-        gone: NumberedQueue<Gone>,
-    ) -> Option<Self> {
-        let mut fork = Self { omitted, ..Self::new(history, limit) };
+    pub(super) fn restore(of: ForkView) -> Option<Self> {
+        let ForkView { history, since, limit, leaving, start_index, omitted, gone } = of;
+        let mut fork = Self { since, leaving, start_index, omitted, ..Self::new(history, limit) };
+        fork.head = fork.head_words();
         for (number, item) in gone.iter() {
             if fork.numbers.insert(item.key_hash, number).is_some() {
                 return None;
@@ -81,7 +101,7 @@ impl Fork {
         // Items are replaced, never taken out.
         let is_whole = gone.len() == fork.numbers.len() as u64 && gone.words(Sum::default())[0] == 0;
         fork.gone = gone;
-        (is_whole && fork.numbers.len() <= GONE_MAX).then_some(fork)
+        (is_whole && fork.numbers.len() <= GONE_MAX && since <= limit).then_some(fork)
     }
 
     /// One that has noted nothing, and could not note one key.
@@ -136,9 +156,16 @@ impl Fork {
     }
 
     fn words(&self, sum: Sum) -> u128 {
-        let [history_low, history_high] = hash_text(&self.history);
+        let [head_low, head_high] = self.head;
         let [first, next, low, high] = self.gone.words(sum);
-        hash_words([history_low, history_high, self.limit, self.omitted, first, next, low, high])
+        hash_words([head_low, head_high, self.omitted, first, next, low, high])
+    }
+
+    fn head_words(&self) -> [u64; 2] {
+        let [low, high] = hash_text(&self.history);
+        // No member has the number 0.
+        let leaving = self.leaving.unwrap_or(0);
+        halves(hash_words([low, high, self.since, self.limit, leaving, self.start_index]))
     }
 }
 
@@ -146,7 +173,10 @@ impl Fork {
 #[derive(Debug)]
 pub(super) struct ForkView {
     pub history: String,
+    pub since: u64,
     pub limit: u64,
+    pub leaving: Option<u64>,
+    pub start_index: u64,
     pub omitted: u64,
     pub gone: NumberedQueue<Gone>,
 }
@@ -179,7 +209,10 @@ impl Forks {
     pub fn views(&self) -> Vec<ForkView> {
         let view = |fork: &Fork| ForkView {
             history: fork.history.clone(),
+            since: fork.since,
             limit: fork.limit,
+            leaving: fork.leaving,
+            start_index: fork.start_index,
             omitted: fork.omitted,
             gone: fork.gone.clone(),
         };
@@ -192,6 +225,16 @@ impl Forks {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// At this index these are the members: a node that has left goes along no further.
+    pub fn seal(&mut self, index: u64, is_member: impl Fn(u64) -> bool) {
+        for fork in &mut self.0 {
+            if fork.leaving.is_some_and(|node| !is_member(node)) {
+                (fork.leaving, fork.limit) = (None, index);
+                fork.head = fork.head_words();
+            }
+        }
     }
 
     /// Forgets what was noted for a history.
@@ -227,7 +270,8 @@ impl Forks {
         let gone = Gone { key_hash: key_hash(entry.record.key_bytes()), removed, revision, at_ms };
         for fork in &mut self.0 {
             // A key too many does no harm: it counts as one that the other side may know.
-            fork.note(is_cleared || entry.created_revision.get() <= fork.limit, gone);
+            let is_common = fork.leaving.is_some() || entry.created_revision.get() <= fork.limit;
+            fork.note(is_cleared || is_common, gone);
         }
     }
 

@@ -242,6 +242,23 @@ impl Cache {
         self.forks.open(Fork::new(history.to_owned(), self.index))
     }
 
+    /// Forgets what was noted for a history.
+    pub fn close_fork(&mut self, history: &str) {
+        self.forks.close(history);
+    }
+
+    /// Tells it who the members are from the current index on. A fork is sealed when the node that it is opened for has left.
+    pub fn note_members(&mut self, is_member: impl Fn(u64) -> bool) {
+        self.forks.seal(self.index, is_member);
+    }
+
+    /// The highest index that this state has heard of, of whatever history.
+    pub fn highest_index(&self) -> u64 {
+        let decided = self.merges.decided().values().copied();
+        let begun = self.forks.iter().map(|fork| fork.start_index);
+        decided.chain(begun).fold(self.index, u64::max)
+    }
+
     /// The newest merges, in the order in which they began.
     pub fn merges(&self) -> &[Merge] {
         self.merges.all()

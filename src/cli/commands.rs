@@ -5,6 +5,7 @@ use super::check_history::CheckHistoryArgs;
 use super::common_args::{
     FirstSettings, Target, TimingArgs, TtlMs, parse_consistency, parse_policy, parse_ttl,
 };
+use super::detach::{AttachArgs, DetachArgs};
 use super::fence::FenceArgs;
 use super::history::HistoryArgs;
 use super::kv_args::{BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs, PersistArgs, PutArgs};
@@ -80,6 +81,15 @@ pub enum Command {
     ///
     /// Nodes that return give way by themselves. Only where the old members still have a leader, a person has to choose.
     Fence(FenceArgs),
+    /// Have a node leave its cluster on purpose: it goes on alone, with all that it has
+    ///
+    /// It takes reads and writes, and says on every answer that it is detached. `attach` brings its changes in and the node
+    /// back. docs/divergence.md explains all of it.
+    Detach(DetachArgs),
+    /// Bring the changes of a detached node into its cluster, and the node back
+    ///
+    /// If that fails, or a person has to decide a conflict first, the node goes on alone.
+    Attach(AttachArgs),
     /// Bring the changes of a side that went its own way back into the cluster
     ///
     /// After a restore, or when a majority was given up, the same keys may have changed on two sides. `plan` compares
@@ -189,6 +199,9 @@ pub struct ServeArgs {
     /// Allow listening on addresses that other machines can reach, without authentication
     #[arg(long, env = "LOCKSTEP_INSECURE")]
     pub insecure: bool,
+    /// Who wins where both sides changed a key, when this node was detached and comes back, and nobody says
+    #[arg(long, env = "LOCKSTEP_ATTACH_POLICY", value_enum, default_value = "newest")]
+    pub attach_policy: crate::reconcile::Policy,
     /// Allow partitions over HTTP: this node can be cut off from its peers
     #[arg(long, env = "LOCKSTEP_FAULT_INJECTION")]
     pub fault_injection: bool,

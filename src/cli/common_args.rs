@@ -23,6 +23,9 @@ pub struct Target {
     /// Give up after this many milliseconds (`watch`: of looking for a node)
     #[arg(long, global = true, env = "LOCKSTEP_TIMEOUT_MS", default_value_t = 10_000)]
     pub timeout_ms: u64,
+    /// Take what a node answers that has left its cluster on purpose, instead of going to another
+    #[arg(long, global = true, env = "LOCKSTEP_ALLOW_DETACHED")]
+    pub allow_detached: bool,
 }
 
 impl Target {

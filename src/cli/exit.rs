@@ -4,6 +4,7 @@
 
 use crate::api::ErrorCode;
 use crate::client::ClientError;
+use crate::merging::Undecided;
 use crate::node::RecoverError;
 
 /// Any error without a code of its own.
@@ -36,15 +37,6 @@ pub enum NotApproved {
     NotLinearizable,
     #[error("not decided whether it is linearizable")]
     Undecided,
-}
-
-/// How a reconciliation ends that is not simply done.
-#[derive(Debug, thiserror::Error)]
-pub enum NotReconciled {
-    #[error("{0} conflicts are left to decide")]
-    Conflicts(u64),
-    #[error(transparent)]
-    Refused(#[from] crate::reconcile::Refusal),
 }
 
 /// Why a recovery is refused, or not done yet.
@@ -89,15 +81,18 @@ pub fn code(error: &anyhow::Error) -> u8 {
         Some(NotApproved::Undecided) => return UNDECIDED,
         None => {}
     }
-    match error.downcast_ref() {
-        Some(NotReconciled::Conflicts(_)) => return CONFLICTS,
-        Some(NotReconciled::Refused(_)) => return REFUSED,
-        None => {}
+    if error.is::<Undecided>() {
+        return CONFLICTS;
+    }
+    if error.is::<crate::reconcile::Refusal>() {
+        return REFUSED;
     }
     match error.downcast_ref::<ClientError>().map(ClientError::code) {
         Some(ErrorCode::NotFound) => NOT_FOUND,
         Some(ErrorCode::PreconditionFailed) => PRECONDITION_FAILED,
-        Some(ErrorCode::Unavailable | ErrorCode::Busy | ErrorCode::Superseded) => UNAVAILABLE,
+        Some(ErrorCode::Unavailable | ErrorCode::Busy | ErrorCode::Superseded | ErrorCode::Detached) => {
+            UNAVAILABLE
+        }
         Some(ErrorCode::OutcomeUnknown | ErrorCode::Fatal) => OUTCOME_UNKNOWN,
         _ => ERROR,
     }

@@ -46,6 +46,8 @@ pub async fn run(command: Command) -> Result<()> {
         | Command::Reconcile(_)
         | Command::Recover(_)
         | Command::Fence(_)
+        | Command::Detach(_)
+        | Command::Attach(_)
         | Command::Snapshot(_) => {
             bail!("this command is run elsewhere")
         }
@@ -55,7 +57,7 @@ pub async fn run(command: Command) -> Result<()> {
 /// A client of the target's nodes.
 pub(super) fn connect(target: &Target) -> Result<(Client, Output)> {
     let client = Client::new(&target.url, target.timeout()).map_err(Usage)?;
-    Ok((client, Output { json: target.json }))
+    Ok((client.allowing_detached(target.allow_detached), Output { json: target.json }))
 }
 
 async fn get(args: GetArgs) -> Result<()> {

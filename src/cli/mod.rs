@@ -4,6 +4,7 @@ mod bench;
 mod check_history;
 mod commands;
 mod common_args;
+mod detach;
 mod exit;
 mod fence;
 mod history;
@@ -67,6 +68,8 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::History(args) => history::history(args).await,
             Command::Recover(args) => recover::recover(args).await,
             Command::Fence(args) => fence::fence(args).await,
+            Command::Detach(args) => detach::detach(args).await,
+            Command::Attach(args) => detach::attach(args).await,
             Command::Reconcile(args) => reconcile::reconcile(args).await,
             Command::Snapshot(args) => snapshot::snapshot(args).await,
             other => kv::run(other).await,

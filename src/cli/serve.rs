@@ -6,16 +6,22 @@ use super::exit::Usage;
 use crate::cache::{CacheConfig, ConfigChange};
 use crate::front::{Front, FrontLimits};
 use crate::http::{AppState, CompatSettings, HttpServer, HttpSettings};
-use crate::node::{Limits, Node, NodeOptions, Opened, Origin, RaftOptions, Release};
+use crate::node::{Limits, Node, NodeOptions, Opened, Origin, RaftOptions, Release, StartError};
+use crate::storage::OpenError;
 use anyhow::{Context, Result, bail};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep};
 
 const HTTP_PORT: u16 = 5000;
 /// How much higher the peers' port is than the clients', unless it is given.
 const PEER_PORT_ABOVE: u16 = 1000;
+/// How long a node that is opened again waits for its folder and its peer port: longer than requests take.
+const REOPEN_TIMEOUT: Duration = Duration::from_secs(30);
+const REOPEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// Runs a node until it gets a signal to stop, or fails.
 pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
@@ -45,32 +51,65 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     let mut settings = HttpSettings {
         allowed_hosts: allowed_hosts(&args.allowed_hosts)?,
         fault_injection: args.fault_injection,
+        attach_policy: args.attach_policy,
         compat: compat_settings()?,
         ..HttpSettings::default()
     };
     let bound = http.local_addr()?;
     let options = options(*args, addresses, bound)?;
     settings.allowed_hosts.extend(cluster_hosts(&options.origin));
-    let opened = Opened::open(options).await?;
-    let front = Front::new(opened.bootstrap(), limits);
-    let server = HttpServer::start(http, AppState::new(front.clone(), settings));
+    let http = http.into_std()?;
+    let mut opened = Opened::open(options.clone()).await?;
+    let mut before: Option<Arc<Front>> = None;
     tracing::info!(http = %bound, "listening");
-
-    let started = tokio::select! {
-        started = opened.start() => started,
-        () = stop.asked() => return Ok(()),
-    };
-    let node = started?;
-    tracing::info!(id = node.id(), name = node.name(), "this node has its place in the cluster");
-    front.open(node.clone());
-
-    tokio::select! {
-        () = stop.asked() => {
-            tracing::info!("stopping");
-            shut_down(&node, server, &mut stop).await;
-            Ok(())
+    loop {
+        let front = Front::new(opened.bootstrap(), limits);
+        // Each server has the listener for itself; whoever connects meanwhile waits.
+        let listener = TcpListener::from_std(http.try_clone()?)?;
+        let server = HttpServer::start(listener, AppState::new(front.clone(), settings.clone()));
+        let started = tokio::select! {
+            started = opened.start() => started,
+            () = stop.asked() => return Ok(()),
+        };
+        let node = started?;
+        tracing::info!(id = node.id(), name = node.name(), "this node has its place in the cluster");
+        front.open(node.clone());
+        if let Some(before) = before.take() {
+            before.succeed(node.clone());
         }
-        reason = node.failed() => bail!("this node has failed and stops: {reason}"),
+
+        tokio::select! {
+            () = stop.asked() => {
+                tracing::info!("stopping");
+                shut_down(&node, server, &mut stop).await;
+                return Ok(());
+            }
+            () = node.reopens() => {
+                server.retire();
+                front.close();
+                node.stop().await;
+                drop(node);
+                opened = reopen(&options).await?;
+                before = Some(front);
+            }
+            reason = node.failed() => bail!("this node has failed and stops: {reason}"),
+        }
+    }
+}
+
+/// Opens the node again that goes on with another log. Requests that are being answered may hold its folder, and its peer port,
+/// for another moment.
+async fn reopen(options: &NodeOptions) -> Result<Opened> {
+    let until = Instant::now() + REOPEN_TIMEOUT;
+    loop {
+        match Opened::open(options.clone()).await {
+            Err(StartError::Listen { .. } | StartError::Open(OpenError::InUse { .. }))
+                if Instant::now() < until =>
+            {
+                sleep(REOPEN_PAUSE).await;
+            }
+            opened => return Ok(opened?),
+        }
     }
 }
 

@@ -3,13 +3,13 @@
 use super::commands::{SnapshotArgs, SnapshotCommand};
 use super::exit::Usage;
 use super::kv::connect;
+use crate::merging::save_backup;
 use crate::node::restore_backup;
 use crate::storage::verify_file;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Runs the command.
 pub async fn snapshot(args: SnapshotArgs) -> Result<()> {
@@ -23,7 +23,7 @@ pub async fn snapshot(args: SnapshotArgs) -> Result<()> {
             if !force && file.try_exists()? {
                 return Err(Usage(format!("{} is there already; --force replaces it", file.display())).into());
             }
-            let (bytes, index) = save(client.backup().await?, &file).await?;
+            let (bytes, index) = save_backup(client.backup().await?, &file).await?;
             output.print(&json!({"file": file, "bytes": bytes, "index": index}), || {
                 format!("{}: {bytes} bytes, index {index}", file.display())
             })
@@ -47,24 +47,6 @@ pub async fn snapshot(args: SnapshotArgs) -> Result<()> {
             })
         }
     }
-}
-
-/// Writes what comes aside, and gives it its name once it is on disk and verified. Returns its size, and
-/// the index it holds.
-pub(super) async fn save(mut response: reqwest::Response, file: &Path) -> Result<(u64, u64)> {
-    let mut aside = file.as_os_str().to_owned();
-    aside.push(".part");
-    let aside = PathBuf::from(aside);
-    let mut out = fs::File::create(&aside).with_context(|| format!("cannot write {}", aside.display()))?;
-    let mut bytes = 0;
-    while let Some(chunk) = response.chunk().await.context("the backup broke off")? {
-        out.write_all(&chunk)?;
-        bytes += chunk.len() as u64;
-    }
-    out.sync_all()?;
-    let info = verify_file(&aside).context("what arrived is damaged")?;
-    fs::rename(&aside, file)?;
-    Ok((bytes, info.index))
 }
 
 /// Makes a data folder out of a backup; returns the backup's index.

@@ -4,8 +4,8 @@
 use super::bounded::{ANSWER_BYTES_MAX, SMALL_BYTES_MAX, Unread, read_up_to};
 use super::error::{ClientError, garbled, innermost, lost};
 use crate::api::{
-    ConfigBody, ConfigUpdate, Digests, Effect, ErrorCode, FeatureLevel, IDEMPOTENCY_KEY, LineageReport,
-    Members, Nodes, Problem, Status, TransferLeader,
+    CONSISTENCY, ConfigBody, ConfigUpdate, Consistency, Digests, Effect, ErrorCode, FeatureLevel,
+    IDEMPOTENCY_KEY, LineageReport, Members, Nodes, Problem, Status, TransferLeader,
 };
 use bytes::Bytes;
 use reqwest::{Method, RequestBuilder, Response};
@@ -33,6 +33,7 @@ pub struct Client {
     next: AtomicUsize,
     leader: Mutex<Option<String>>,
     limit: Duration,
+    allows_detached: bool,
 }
 
 impl Client {
@@ -61,13 +62,28 @@ impl Client {
         };
         let http = builder().timeout(limit).build().map_err(|error| error.to_string())?;
         let streams = builder().build().map_err(|error| error.to_string())?;
-        Ok(Self { http, streams, urls, next: AtomicUsize::new(0), leader: Mutex::new(None), limit })
+        Ok(Self {
+            http,
+            streams,
+            urls,
+            next: AtomicUsize::new(0),
+            leader: Mutex::new(None),
+            limit,
+            allows_detached: false,
+        })
     }
 
     /// The same client, starting with a node other than the first.
     pub fn starting_at(self, position: usize) -> Self {
         self.next.store(position % self.urls.len(), Ordering::Relaxed);
         self
+    }
+
+    /// The same client, which also takes what a node answers that has left its cluster on purpose. Otherwise it goes to another
+    /// node then.
+    #[must_use]
+    pub fn allowing_detached(self, allows_detached: bool) -> Self {
+        Self { allows_detached, ..self }
     }
 
     /// # Errors
@@ -210,13 +226,16 @@ impl Client {
         let mut last_problem = None;
         // An earlier try whose outcome is unknown: a later refusal does not undo it.
         let mut unknown = None;
+        // Nodes that the cluster goes on without.
+        let mut left_behind = 0;
         loop {
             let url = self.target(retry);
             let mut left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             if self.urls.len() > 1 && retry != Retry::Never {
                 left = left.min(TRY_TIMEOUT);
             }
-            let mut request = build(self.http.request(method.clone(), format!("{url}{path}"))).timeout(left);
+            let request = build(self.http.request(method.clone(), format!("{url}{path}"))).timeout(left);
+            let mut request = self.insisting(request);
             if let Some(key) = &idempotency_key {
                 request = request.header(IDEMPOTENCY_KEY, key);
             }
@@ -227,7 +246,10 @@ impl Client {
             };
             self.learn(&url, &error);
             let harmless = retry == Retry::Always && error.effect() == Effect::Unknown;
-            let safe = error.code().retry_is_safe(idempotency_key.is_some()) || harmless;
+            let is_elsewhere = matches!(error.code(), ErrorCode::Detached | ErrorCode::Superseded);
+            left_behind += usize::from(is_elsewhere);
+            let goes_on = is_elsewhere && left_behind < self.urls.len();
+            let safe = error.code().retry_is_safe(idempotency_key.is_some()) || harmless || goes_on;
             // A full cache passes, but not while a caller waits.
             let worth = error.code() != ErrorCode::CacheFull;
             let nobody = matches!(error, ClientError::Unreachable { .. });
@@ -250,6 +272,14 @@ impl Client {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_LAST);
+        }
+    }
+
+    /// A request that only the cluster itself is to answer, unless the client allows for less.
+    pub(super) fn insisting(&self, request: RequestBuilder) -> RequestBuilder {
+        match self.allows_detached {
+            true => request,
+            false => request.header(CONSISTENCY, Consistency::Linearizable.as_str()),
         }
     }
 
@@ -289,7 +319,7 @@ impl Client {
         *leader = named.filter(|named| !named.is_empty() && named != url);
         drop(leader);
         let failed = !matches!(error, ClientError::Problem(problem) if problem.effect == Effect::None
-            && !matches!(problem.code, ErrorCode::Unavailable | ErrorCode::Superseded));
+            && !matches!(problem.code, ErrorCode::Unavailable | ErrorCode::Superseded | ErrorCode::Detached));
         if failed {
             self.next.fetch_add(1, Ordering::Relaxed);
         }

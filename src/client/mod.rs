@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod bounded;
+mod detach;
 mod error;
 mod fence;
 mod http;

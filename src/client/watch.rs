@@ -112,7 +112,7 @@ impl Client {
     ) -> Result<Stream, ClientError> {
         let mut query = vec![("prefix", prefix.to_owned()), ("values", values.to_string())];
         query.extend(from.map(|index| ("from", index.to_string())));
-        let request = self.streams().get(format!("{url}/v1/watch")).query(&query);
+        let request = self.insisting(self.streams().get(format!("{url}/v1/watch")).query(&query));
         let unreachable = |error: reqwest::Error| ClientError::Unreachable {
             url: url.to_owned(),
             reason: innermost(&error),

@@ -60,14 +60,14 @@ fn between(before: &Reading, after: &Reading, at_ms: u64) -> Sample {
 
 /// Takes a sample a second from the moment that the node has its cluster, and has them kept.
 pub async fn keep_sampling(front: Arc<Front>) {
-    let node = front.opened().await;
+    let Some(node) = front.opened().await else { return };
     let kept = node.load_samples().await;
     let keeping = async {
         if let Some(kept) = kept {
             kept.run().await;
         }
     };
-    tokio::join!(sample(node, &front.requests), keeping);
+    tokio::join!(sample(&node, &front.requests), keeping);
 }
 
 async fn sample(node: &Node, requests: &RequestStats) {

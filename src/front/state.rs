@@ -10,7 +10,7 @@ use super::watchers::Watchers;
 use crate::api::NodeInfo;
 use crate::lineage::Lineage;
 use crate::node::{Bootstrap, Node, Principal, ProcessMemory, Session};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use tokio::sync::SetOnce;
 
 /// Shared by all front doors of a node.
@@ -22,7 +22,11 @@ pub struct Front {
     pub answer_memory: AnswerMemory,
     pub watchers: Watchers,
     bootstrap: Bootstrap,
-    node: SetOnce<Node>,
+    node: RwLock<Option<Node>>,
+    /// The lineage of the node, once it has its cluster.
+    lineage: SetOnce<Lineage>,
+    /// The node that was opened on the same folder after this one had to go.
+    successor: SetOnce<Node>,
     base_memory: OnceLock<u64>,
 }
 
@@ -37,7 +41,9 @@ impl Front {
             watchers: Watchers::new(limits.connections),
             limits,
             bootstrap,
-            node: SetOnce::new(),
+            node: RwLock::new(None),
+            lineage: SetOnce::new(),
+            successor: SetOnce::new(),
             base_memory: OnceLock::new(),
         })
     }
@@ -48,7 +54,18 @@ impl Front {
             let named: u64 = node.memory().iter().map(|part| part.bytes).sum();
             ProcessMemory::now().map_or(0, |memory| memory.anonymous.saturating_sub(named))
         });
-        let _ = self.node.set(node);
+        let lineage = node.lineage().clone();
+        *self.node.write().expect("no panic while held") = Some(node);
+        let _ = self.lineage.set(lineage);
+    }
+
+    /// Lets go of the node: its folder is about to be opened anew. From now on every request for data is refused.
+    pub fn close(&self) {
+        *self.node.write().expect("no panic while held") = None;
+    }
+
+    fn node(&self) -> Option<Node> {
+        self.node.read().expect("no panic while held").clone()
     }
 
     /// Bytes that the process had allocated when the node had started, beyond what the node says that it holds: Raft's
@@ -59,17 +76,28 @@ impl Front {
 
     /// A session for this principal, once the node has its cluster.
     pub fn session(&self, principal: Principal) -> Option<Session> {
-        self.node.get().map(|node| node.session(principal))
+        self.node().map(|node| node.session(principal))
     }
 
     /// The cluster and its histories, once the node has its cluster.
     pub fn lineage(&self) -> Option<&Lineage> {
-        self.node.get().map(Node::lineage)
+        self.lineage.get()
     }
 
-    /// Waits until the node has its cluster.
-    pub async fn opened(&self) -> &Node {
-        self.node.wait().await
+    /// The node had to go on with another log, and was opened again as this one. Only the first call has an effect.
+    pub fn succeed(&self, successor: Node) {
+        let _ = self.successor.set(successor);
+    }
+
+    /// Waits until the node has been opened again, because it goes on with another log.
+    pub async fn successor(&self) -> &Node {
+        self.successor.wait().await
+    }
+
+    /// Waits until the node has its cluster; `None` if it has been let go of since.
+    pub async fn opened(&self) -> Option<Node> {
+        self.lineage.wait().await;
+        self.node()
     }
 
     /// What this node says about itself to other nodes, also before it has its cluster.
@@ -79,7 +107,7 @@ impl Front {
 
     /// The URLs at which this node and the other members can be reached by clients.
     pub fn advertised_urls(&self) -> impl Iterator<Item = String> {
-        let others = self.node.get().map(Node::http_addresses).unwrap_or_default();
+        let others = self.node().map(|node| node.http_addresses()).unwrap_or_default();
         std::iter::once(self.node_info().http).chain(others)
     }
 }

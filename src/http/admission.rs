@@ -5,13 +5,13 @@ use super::api_error::ApiError;
 use super::cursor;
 use super::origin;
 use super::state::AppState;
-use crate::api::{EXPECT_HISTORY, ErrorCode};
+use crate::api::{CONSISTENCY, EXPECT_HISTORY, ErrorCode};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
 /// # Errors
 /// `invalid_header`, `misdirected`, `forbidden`, `unsupported_encoding`, `expectation_failed`, `not_implemented`,
-/// `other_history`, `unavailable`.
+/// `other_history`, `detached`, `unavailable`.
 pub(super) fn check(request: &Request, state: &AppState) -> Result<(), ApiError> {
     let sites = &state.sites;
     let mut hosts = 0;
@@ -29,6 +29,8 @@ pub(super) fn check(request: &Request, state: &AppState) -> Result<(), ApiError>
             return Err(invalid(&header::CONTENT_RANGE, reason));
         } else if *name == EXPECT_HISTORY {
             cursor::expect(value, state.front.lineage().ok_or_else(ApiError::waiting)?)?;
+        } else if *name == CONSISTENCY && value.as_bytes() != b"detached" && state.is_detached() {
+            detached(request.uri().path())?;
         } else if *name == header::EXPECT && !value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
             let reason = "expect: this server knows 100-continue only";
             return Err(ApiError::new(ErrorCode::ExpectationFailed, reason).field("expect"));
@@ -45,6 +47,15 @@ pub(super) fn check(request: &Request, state: &AppState) -> Result<(), ApiError>
         origin::refuse_foreign_host(authority.as_str(), sites)?;
     }
     origin::refuse_foreign_page(request, sites)
+}
+
+/// A client that insists on the cluster's own values does not get those of a node that goes on alone.
+fn detached(path: &str) -> Result<(), ApiError> {
+    let about_data = ["/v1/kv", "/v1/keys", "/v1/batch", "/v1/watch", "/v1/config"];
+    match about_data.iter().any(|start| path.starts_with(start)) {
+        true => Err(ApiError::detached()),
+        false => Ok(()),
+    }
 }
 
 fn invalid(name: &HeaderName, reason: &str) -> ApiError {

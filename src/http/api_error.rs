@@ -27,6 +27,12 @@ impl ApiError {
         Self::new(ErrorCode::Unavailable, "this node has not found its cluster yet")
     }
 
+    /// The client insists on the cluster's own values.
+    pub fn detached() -> Self {
+        let reason = "this node has left its cluster on purpose and goes on alone: what it has is not what the cluster has";
+        Self::new(ErrorCode::Detached, reason)
+    }
+
     /// The state machine's outcome is of another kind than the command. That cannot happen: an idempotency key that was
     /// first used for another kind of command is refused.
     pub fn unexpected_outcome() -> Self {

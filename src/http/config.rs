@@ -18,7 +18,7 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// `GET /v1/config`.
 pub(super) async fn get(session: Session, Query(query): Query<ReadQuery>) -> Result<Response, ApiError> {
-    let (consistency, min_index) = (query.consistency()?, query.min_index(session.lineage())?);
+    let (consistency, min_index) = (query.consistency(&session)?, query.min_index(session.lineage())?);
     let read = session.with_consistency(consistency).not_before(min_index).config().await?;
     let headers = read_at(&read, consistency);
     Ok((headers, Json(ConfigBody::from(read.value))).into_response())

@@ -7,6 +7,7 @@ use crate::cache::limits::{IDEMPOTENCY_KEY_BYTES_MAX, SLIDING_TTL_MS_MAX, TTL_MS
 use crate::cache::{Key, Ttl};
 use crate::front::truncate;
 use crate::lineage::Lineage;
+use crate::node::Session;
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Uri, header};
@@ -185,10 +186,14 @@ fn bad_ttl(reason: String) -> ApiError {
 
 impl ReadQuery {
     /// # Errors
-    /// `invalid_query`.
-    pub fn consistency(&self) -> Result<Consistency, ApiError> {
+    /// `invalid_query`; `detached` if the client asks for more than such a node can promise.
+    pub fn consistency(&self, session: &Session) -> Result<Consistency, ApiError> {
         match self.consistency.as_deref() {
-            None | Some("linearizable") => Ok(Consistency::Linearizable),
+            None => Ok(session.consistency()),
+            Some("linearizable" | "lease") if session.consistency() == Consistency::Detached => {
+                Err(ApiError::detached())
+            }
+            Some("linearizable") => Ok(Consistency::Linearizable),
             Some("lease") => Ok(Consistency::Lease),
             Some("stale") => Ok(Consistency::Stale),
             Some(other) => {

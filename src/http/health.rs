@@ -3,6 +3,7 @@
 use super::api_error::ApiError;
 use super::state::AppState;
 use super::time::iso;
+use crate::api::Consistency;
 use crate::node::{Principal, Session};
 use crate::replica::wall_ms;
 use axum::Json;
@@ -34,7 +35,7 @@ pub(super) async fn ping() -> String {
 /// Whether clients should be sent to this node: it is a member that can serve linearizable reads.
 pub(super) async fn readyz(session: Session) -> Result<&'static str, ApiError> {
     session.ready().await?;
-    Ok("ok\n")
+    Ok(if session.consistency() == Consistency::Detached { "detached\n" } else { "ok\n" })
 }
 
 /// The same as JSON, always with status 200.

@@ -5,11 +5,11 @@ use super::api_error::ApiError;
 use super::compat;
 use super::metered_body::MeteredBody;
 use super::state::AppState;
-use crate::api::HISTORY;
+use crate::api::{CONSISTENCY, Consistency, HISTORY};
 use crate::front::RequestKind;
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderName, Method};
+use axum::http::{HeaderName, HeaderValue, Method};
 use axum::response::Response;
 use futures::future::{Either, Ready};
 use pin_project_lite::pin_project;
@@ -110,10 +110,14 @@ fn admit(response: Response, route: &str, method: &str, state: &AppState) -> Res
     }
 }
 
-/// Says to which history the answer's indexes belong.
+/// Says to which history the answer's indexes belong, and if it is not the cluster's.
 fn name_history(mut response: Response, state: &AppState) -> Response {
     if let Some(history) = state.history() {
         response.headers_mut().insert(HeaderName::from_static(HISTORY), history);
+    }
+    if state.is_detached() {
+        let detached = HeaderValue::from_static(Consistency::Detached.as_str());
+        response.headers_mut().entry(HeaderName::from_static(CONSISTENCY)).or_insert(detached);
     }
     response
 }

@@ -66,7 +66,8 @@ pub(super) async fn list(session: Session, Query(query): Query<ListQuery>) -> Re
         Some(_) => return Err(bad_query("limit", format!("expected a number from 1 to {limit_max}"))),
     };
     let read_query = ReadQuery { consistency: query.consistency, min_index: query.min_index };
-    let (consistency, min_index) = (read_query.consistency()?, read_query.min_index(session.lineage())?);
+    let (consistency, min_index) =
+        (read_query.consistency(&session)?, read_query.min_index(session.lineage())?);
     let request = ListKeys {
         prefix: query.prefix.unwrap_or_default(),
         after: query.after,

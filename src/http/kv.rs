@@ -55,7 +55,7 @@ pub(super) async fn get(
     Query(query): Query<ReadQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let (consistency, min_index) = (query.consistency()?, query.min_index(session.lineage())?);
+    let (consistency, min_index) = (query.consistency(&session)?, query.min_index(session.lineage())?);
     let conditions = ReadConditions::of(&headers)?;
     // See `put_request`.
     drop(headers);

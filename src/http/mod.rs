@@ -15,6 +15,7 @@ mod config;
 mod connection_guard;
 mod cursor;
 mod dashboard;
+mod detach;
 mod extract;
 mod faults;
 mod fence;

@@ -4,8 +4,8 @@ use super::api_error::ApiError;
 use super::extract::refuse_query;
 use super::state::AppState;
 use super::{
-    batch, cluster, compat, config, dashboard, faults, fence, health, instrument, keys, kv, lineage, live,
-    metrics, not_found, openapi, reconcile, samples, watch,
+    batch, cluster, compat, config, dashboard, detach, faults, fence, health, instrument, keys, kv, lineage,
+    live, metrics, not_found, openapi, reconcile, samples, watch,
 };
 use crate::api::ErrorCode;
 use axum::Router;
@@ -52,6 +52,9 @@ fn without_query() -> Router<AppState> {
         .route("/v1/nodes", get(cluster::nodes))
         .route("/v1/leader", post(cluster::transfer_leader))
         .route("/v1/fence", post(fence::fence))
+        .route("/v1/detached", get(detach::get))
+        .route("/v1/detach", post(detach::detach))
+        .route("/v1/attach", post(detach::attach))
         .route("/v1/reconcile", get(reconcile::get).post(reconcile::step))
         .route("/v1/upgrade", post(cluster::finish_upgrade))
         .route("/v1/snapshot", get(cluster::get_snapshot).post(cluster::take_snapshot))

@@ -51,6 +51,14 @@ impl HttpServer {
         Self { stop, task, _tasks: tasks }
     }
 
+    /// Closes the listener and ends the tasks beside it, which hold the node; whoever has asked is answered in the background.
+    pub fn retire(self) {
+        let Self { stop, task, _tasks } = self;
+        drop(_tasks);
+        let _ = stop.send(());
+        drop(task);
+    }
+
     /// Closes the listener, lets requests finish, and returns.
     pub async fn stop(self) {
         let _ = self.stop.send(());

@@ -3,7 +3,10 @@
 use super::HttpLimits;
 use super::compat::CompatSettings;
 use super::origin::Sites;
+use crate::api::AttachProgress;
 use crate::front::Front;
+use crate::lineage::HistoryKind;
+use crate::merging::Policy;
 use crate::node::{Principal, Session};
 use axum::http::HeaderValue;
 use std::ops::Deref;
@@ -18,6 +21,8 @@ pub struct HttpSettings {
     pub allowed_hosts: Vec<String>,
     /// Whether the routes that break things on purpose exist.
     pub fault_injection: bool,
+    /// Who wins where both sides changed a key, when a detached node comes back and nobody says.
+    pub attach_policy: Policy,
     /// Settings of the `/api` routes, and of the web pages of other sites that may use this node.
     pub compat: CompatSettings,
 }
@@ -37,6 +42,9 @@ pub struct Shared {
     pub(super) fault_injection: bool,
     /// The value of `Lockstep-History`, once the node has its cluster.
     history: OnceLock<HeaderValue>,
+    pub(super) attach_policy: Policy,
+    /// How far this node is on its way back into its cluster.
+    pub(super) attach: watch::Sender<AttachProgress>,
     /// How often a client had this node catch up; then pages get the state, too.
     pub(super) syncs: watch::Sender<u64>,
 }
@@ -52,7 +60,7 @@ impl Deref for AppState {
 impl AppState {
     /// The state of an HTTP front door of this node.
     pub fn new(front: Arc<Front>, settings: HttpSettings) -> Self {
-        let HttpSettings { limits, allowed_hosts, fault_injection, compat } = settings;
+        let HttpSettings { limits, allowed_hosts, fault_injection, attach_policy, compat } = settings;
         let CompatSettings { frontends, development } = compat;
         let sites = Sites::new(front.clone(), frontends, allowed_hosts);
         let syncs = watch::Sender::default();
@@ -62,6 +70,8 @@ impl AppState {
             sites,
             development,
             fault_injection,
+            attach_policy,
+            attach: watch::Sender::default(),
             history: OnceLock::new(),
             syncs,
         }))
@@ -70,6 +80,11 @@ impl AppState {
     /// A session for this principal, once the node has its cluster.
     pub(super) fn session(&self, principal: Principal) -> Option<Session> {
         self.front.session(principal)
+    }
+
+    /// Whether this node has left its cluster on purpose.
+    pub(super) fn is_detached(&self) -> bool {
+        self.front.lineage().is_some_and(|lineage| lineage.current().kind == HistoryKind::Detached)
     }
 
     /// The value of `Lockstep-History`, once the node has its cluster.

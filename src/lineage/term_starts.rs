@@ -40,6 +40,13 @@ impl TermStarts {
         }
     }
 
+    /// Those of the log up to an index.
+    pub fn until(&self, last_index: u64) -> Self {
+        let mut terms = self.clone();
+        terms.truncate(last_index);
+        terms
+    }
+
     /// Oldest first.
     pub fn iter(&self) -> impl Iterator<Item = TermStart> + '_ {
         self.0.iter().copied()

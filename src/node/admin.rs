@@ -53,6 +53,16 @@ pub(super) enum AdminRequest {
     },
     Members,
     RaiseFeatureLevel,
+    /// This member is about to leave, and to begin this history at this index: note what goes from now on.
+    OpenFork {
+        node: NodeId,
+        history: String,
+        start_index: u64,
+    },
+    /// It stays.
+    CloseFork {
+        history: String,
+    },
 }
 
 /// [`AddMember`] without its JSON attributes, which postcard does not support.
@@ -210,6 +220,18 @@ impl Inner {
             AdminRequest::RaiseFeatureLevel => {
                 self.raise_feature_level(deadline).await.map(AdminDone::FeatureLevel)
             }
+            AdminRequest::OpenFork { node, history, start_index } => {
+                let status = self.consensus.status();
+                if find(&status, node)?.voter {
+                    self.refuse_quorum_loss(&status, node)?;
+                }
+                self.propose_own(Command::OpenFork { history, node, start_index }, deadline).await?;
+                Ok(AdminDone::Changed)
+            }
+            AdminRequest::CloseFork { history } => {
+                self.propose_own(Command::CloseFork { history }, deadline).await?;
+                Ok(AdminDone::Changed)
+            }
             AdminRequest::Transfer { to } => self.transfer(to, deadline).await.map(|()| AdminDone::Changed),
             AdminRequest::Members => {
                 let status = self.consensus.status();
@@ -238,6 +260,10 @@ impl Inner {
     /// Assigns a number to a node and adds it as a learner. The number is the index of a log entry that is proposed for
     /// that purpose, so no number is ever assigned twice.
     async fn add(&self, request: AddMemberMessage, deadline: Instant) -> Result<Joined, AdminFailure> {
+        if self.is_detached() {
+            let reason = "this node is detached from its cluster, and takes no members: they could not come back with it";
+            return Err(AdminFailure::Conflict(reason.into()));
+        }
         let joined = |id, name: String| Joined { lineage: self.identity.lineage.clone(), id, name };
         let peer = check_peer(&request.peer);
         peer.and_then(|()| check_url(&request.http)).map_err(AdminFailure::Invalid)?;
@@ -272,11 +298,8 @@ impl Inner {
             )));
         }
         let id = loop {
-            let tick = Envelope { idempotency_key: None, command: Command::Tick };
-            let done = self
-                .propose_here(0, tick.encode(), &ReadsBefore::default(), Deadlines::at_once(deadline))
-                .await;
-            let index = done.map_err(|_| AdminFailure::NotLeader)?.index;
+            let index =
+                self.propose_own(Command::Tick, deadline).await.map_err(|_| AdminFailure::NotLeader)?;
             if index > FOUNDING_NODES_MAX as u64 {
                 break index;
             }
@@ -296,6 +319,13 @@ impl Inner {
         let member = Member { name: name.clone(), http, peer, store_uuid };
         self.consensus.add_learner(id, member).await?;
         Ok(joined(id, name))
+    }
+
+    /// Proposes a command of the cluster's own; returns its index.
+    async fn propose_own(&self, command: Command, deadline: Instant) -> Result<u64, AdminFailure> {
+        let body = Envelope { idempotency_key: None, command }.encode();
+        let deadlines = Deadlines::at_once(deadline);
+        Ok(self.propose_here(0, body, &ReadsBefore::default(), deadlines).await?.index)
     }
 
     /// Changes a member's name and URL in the membership.

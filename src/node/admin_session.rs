@@ -5,7 +5,9 @@ use super::memory::MemoryPart;
 use super::samples::SamplesOf;
 use super::session::SessionError;
 use super::start::Node;
-use crate::api::{AddMember, CacheReport, Digests, FeatureLevel, Joined, Members, Nodes, Status};
+use crate::api::{
+    AddMember, CacheReport, DetachStatus, Digests, FeatureLevel, Joined, Members, Nodes, Status,
+};
 use crate::peer::{Links, NodeId};
 use crate::replica::ApplyStats;
 use crate::storage::{FlushStats, SnapshotFile};
@@ -67,6 +69,24 @@ impl Admin {
     /// [`SessionError`]: nobody says so, or it cannot be written down.
     pub async fn fence(&self) -> Result<(), SessionError> {
         self.outcome(self.node.fence().await)
+    }
+
+    /// Has this node leave its cluster on purpose; see [`Node::detach`].
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn detach(&self, forced: bool) -> Result<(), SessionError> {
+        self.outcome(self.node.detach(forced).await)
+    }
+
+    /// Whether this node has left its cluster, or is about to leave or to come back.
+    pub fn detach_status(&self) -> DetachStatus {
+        self.node.detach_status()
+    }
+
+    /// The node, for whoever brings it back into its cluster.
+    pub fn node(&self) -> &Node {
+        &self.node
     }
 
     /// This node's number.

@@ -10,17 +10,26 @@ use tokio::time::{Instant, timeout_at};
 pub(super) struct Admission {
     writes: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    writes_max: u32,
     bytes_max: usize,
 }
 
 impl Admission {
     pub fn new(limits: &Limits) -> Self {
         let bytes_max = limits.write_bytes_in_flight.min(Semaphore::MAX_PERMITS);
+        let writes_max = u32::try_from(limits.writes_in_flight).unwrap_or(u32::MAX);
         Self {
-            writes: Arc::new(Semaphore::new(limits.writes_in_flight)),
+            writes: Arc::new(Semaphore::new(writes_max as usize)),
+            writes_max,
             bytes: Arc::new(Semaphore::new(bytes_max)),
             bytes_max,
         }
+    }
+
+    /// Returns once no write is in flight. Writes that come meanwhile are refused.
+    pub async fn idle(&self) {
+        // The semaphore is never closed, so waiting can't fail.
+        drop(self.writes.acquire_many(self.writes_max).await);
     }
 
     /// Admits a write of `bytes` bytes; drop the permits when it has ended. Refuses it immediately if there are too

@@ -100,6 +100,8 @@ pub(super) fn identity_by(founding: &Founding, store_uuid: &str) -> Option<Ident
         voters_awaited: 0,
         wants_vote: None,
         superseded_by: None,
+        leaving: None,
+        detached: None,
     })
 }
 

@@ -120,6 +120,8 @@ pub enum StartError {
     Bootstrap(String),
     #[error("the data folder's instruction to join cannot be read: {0}")]
     Rejoin(String),
+    #[error("this node has left its cluster, and cannot begin a history of its own: {0}")]
+    Detach(String),
     #[error("cannot join: {0}")]
     Join(String),
     #[error("cannot start raft: {0}")]

@@ -109,9 +109,10 @@ fn check(inner: &Inner, body: &[u8]) -> Result<(), String> {
         | Command::Clear { .. }
         | Command::Configure(_)
         | Command::Merge(_) => Ok(()),
-        Command::Tick | Command::RaiseFeatureLevel { .. } => {
-            Err("only the leader itself proposes this kind of command".into())
-        }
+        Command::Tick
+        | Command::RaiseFeatureLevel { .. }
+        | Command::OpenFork { .. }
+        | Command::CloseFork { .. } => Err("only the leader itself proposes this kind of command".into()),
     }
 }
 

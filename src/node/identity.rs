@@ -1,12 +1,15 @@
 //! The identity of a node. It is written into the data folder once, and a restart does not change it.
 
 use super::StartError;
+use super::departure::Leaving;
 use super::supersession::Successor;
 use crate::api::Founding;
 use crate::lineage::Lineage;
 use crate::peer::{NodeId, PeerIdentity, Protocols};
+use crate::raft::offload;
 use crate::storage::LogStore;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 /// The version of the format of [`Identity`].
 const IDENTITY_VERSION: u8 = 1;
@@ -31,6 +34,53 @@ pub(super) struct Identity {
     /// The history that goes on from this one without this node, once the node has given way to it.
     #[serde(default)]
     pub superseded_by: Option<Successor>,
+    /// How far the node is that leaves its cluster on purpose.
+    #[serde(default)]
+    pub leaving: Option<Leaving>,
+    /// What it left, of a node that has left its cluster on purpose.
+    #[serde(default)]
+    pub detached: Option<Detached>,
+}
+
+/// What a node left that has left its cluster on purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Detached {
+    /// The number that it had.
+    pub node_id: NodeId,
+    /// Whether it had a vote.
+    pub voter: bool,
+    /// The URLs of the other members.
+    pub urls: Vec<String>,
+    /// Whether it left without asking them, and so may still count as a member.
+    pub forced: bool,
+}
+
+/// The identity as the data folder has it, for whoever changes a part of it.
+pub(super) struct KeptIdentity {
+    kept: Mutex<Identity>,
+    store: LogStore,
+}
+
+impl KeptIdentity {
+    /// That of a node that starts.
+    pub fn new(identity: Identity, store: LogStore) -> Self {
+        Self { kept: Mutex::new(identity), store }
+    }
+
+    /// Changes it, durably. The other parts stay as they are.
+    ///
+    /// # Errors
+    /// A sentence; it may have been written all the same.
+    pub async fn change(&self, change: impl FnOnce(&mut Identity)) -> Result<(), String> {
+        let mut kept = self.kept.lock().await;
+        let mut changed = kept.clone();
+        change(&mut changed);
+        let (store, saved) = (self.store.clone(), changed.clone());
+        let saving = offload(move || saved.save(&store).map_err(|error| error.to_string()));
+        saving.await.map_err(|error| error.to_string()).flatten()?;
+        *kept = changed;
+        Ok(())
+    }
 }
 
 /// An identity as it is stored.

@@ -2,8 +2,9 @@
 
 use super::admission::Admission;
 use super::audit::Audit;
+use super::departure::Departure;
 use super::error::NodeError;
-use super::identity::Identity;
+use super::identity::{Identity, KeptIdentity};
 use super::nodes::NodeStatusCache;
 use super::options::NodeOptions;
 use super::read_index::ReadIndexQueue;
@@ -23,7 +24,10 @@ use tokio::time::Instant;
 
 /// The state of a running node, which all its operations share.
 pub(super) struct Inner {
+    /// As it was when the node started.
     pub identity: Identity,
+    /// As it is in the folder.
+    pub kept_identity: KeptIdentity,
     pub options: NodeOptions,
     pub consensus: Consensus,
     pub store: LogStore,
@@ -35,6 +39,7 @@ pub(super) struct Inner {
     pub other_clusters: OtherClusters,
     pub supersession: Supersession,
     pub write_gate: WriteGate,
+    pub departure: Departure,
     /// Held by the leader while it changes members, so that a node that asks twice to be added gets one number.
     pub membership_lock: tokio::sync::Mutex<()>,
     pub links: Links,

@@ -52,6 +52,8 @@ impl Opened {
                     voters_awaited: self.rejoin.as_ref().map_or(0, |rejoin| rejoin.voters_awaited),
                     wants_vote: self.rejoin.as_ref().map(|rejoin| rejoin.voter),
                     superseded_by: None,
+                    leaving: None,
+                    detached: None,
                 })
             }
         }

@@ -96,12 +96,15 @@ impl Inner {
     ) -> Result<ReadAt<T>, NodeError> {
         self.refuse_when_out_of_service()?;
         self.refuse_when_superseded(consistency)?;
+        self.departure.allows_reads()?;
         let deadline = Instant::now() + limit.unwrap_or(self.options.limits.request);
         let index = match consistency {
             Consistency::Stale => None,
             #[cfg(feature = "sabotage")]
             _ if crate::sabotage::Sabotage::StaleReads.is_chosen() => None,
-            Consistency::Linearizable => Some(self.find_read_index(false, deadline).await?),
+            Consistency::Linearizable | Consistency::Detached => {
+                Some(self.find_read_index(false, deadline).await?)
+            }
             Consistency::Lease => Some(self.find_read_index(true, deadline).await?),
         };
         let needed = index.max(min_index).unwrap_or(0);

@@ -63,6 +63,7 @@ pub fn survey(folder: &Path) -> Result<Survivor, StartError> {
     let (identity, log) = open_folder(folder)?;
     let unreadable = |error: io::Error| StartError::Identity(error.to_string());
     let (tail, last_entry_at_ms) = tail_of(&log).map_err(unreadable)?;
+    let heard_of = log.state(u64::MAX).map_err(unreadable)?.highest_index();
     let FolderState { last, committed_index, voted_term } = folder_state(&log);
     Ok(Survivor {
         survivor: SURVIVOR_VERSION,
@@ -73,6 +74,7 @@ pub fn survey(folder: &Path) -> Result<Survivor, StartError> {
         committed_index,
         voted_term,
         memberships: log.memberships.iter().map(named).collect(),
+        heard_of,
         last_entry_at_ms,
         tail,
         superseded_by: identity.superseded_by.map(|successor| successor.lineage),
@@ -178,8 +180,10 @@ pub fn recover_folder(
     if is_seed {
         let NamedMember { name, http, peer, .. } = planned.node.clone();
         let node = Member { name, http, peer, store_uuid: String::new() };
-        let (start, lineage) = (HistoryStart::of_log(&log)?, plan.lineage.clone());
-        begin_history(start, lineage, &switch.next(), node, voters_awaited)?;
+        let (start, lineage) = (HistoryStart::of_log(&log, u64::MAX)?, plan.lineage.clone());
+        begin_history(start, lineage, &switch.next(), node, |identity| {
+            identity.voters_awaited = voters_awaited;
+        })?;
     } else {
         let url = url.unwrap_or(&plan.seed.node.http).to_owned();
         if url.is_empty() {

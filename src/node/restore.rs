@@ -27,17 +27,17 @@ pub fn restore_backup(
     let reason = format!("restored from {}", file.file_name().unwrap_or_default().display());
     let lineage = start
         .lineage()
-        .fork(id, HistoryKind::Restored, index, index, wall_ms(), &reason)
+        .fork(id, HistoryKind::Restored, index, start.heard_of(), wall_ms(), &reason)
         .map_err(|error| StartError::Backup(error.to_string()))?;
     let start_index = lineage.current().start_index;
     let (name, http, peer) = (name.to_owned(), http.to_owned(), peer.to_owned());
     let node = Member { name, http, peer, store_uuid: String::new() };
-    begin_history(start, lineage, data_dir, node, 0)?;
+    begin_history(start, lineage, data_dir, node, |_| {})?;
     Ok(start_index)
 }
 
 /// Makes an empty folder that of the only member of a new history, the last one of the lineage. The node's `store_uuid` is the
-/// folder's own. Durable when this returns. Blocks.
+/// folder's own, and `add` says what else its identity has. Durable when this returns. Blocks.
 ///
 /// # Errors
 /// [`StartError`]; the folder cannot be used then, and can be deleted.
@@ -46,23 +46,26 @@ pub(super) fn begin_history(
     lineage: Lineage,
     folder: &Path,
     node: Member,
-    voters_awaited: usize,
+    add: impl FnOnce(&mut Identity),
 ) -> Result<(), StartError> {
     let store = LogStore::open(folder, LogOptions::default())?;
     let snapshots = Snapshots::open(folder.join("snapshots"))?;
     // Node numbers are log indexes, so no earlier node has the next one.
     let node_id = lineage.current().start_index + 1;
     let member = Member { store_uuid: store_uuid(&store), ..node };
-    let identity = Identity {
+    let mut identity = Identity {
         lineage: lineage.clone(),
         node_id,
         name: member.name.clone(),
         peer: member.peer.clone(),
         founding: None,
-        voters_awaited,
+        voters_awaited: 0,
         wants_vote: None,
         superseded_by: None,
+        leaving: None,
+        detached: None,
     };
+    add(&mut identity);
     start.install(&store, &snapshots, lineage, node_id, member).map_err(StartError::Folder)?;
     // Written last: without an identity the folder counts as not completely written.
     identity.save(&store)?;

@@ -97,13 +97,19 @@ pub struct EntriesPage {
 }
 
 impl Node {
-    /// A session for this principal: all keys, linearizable reads, the node's own time limit.
+    /// What reads guarantee here if nobody asks for less.
+    fn own_consistency(&self) -> Consistency {
+        if self.inner.is_detached() { Consistency::Detached } else { Consistency::Linearizable }
+    }
+
+    /// A session for this principal: all keys, linearizable reads (as far as the node's own history goes), the node's own time
+    /// limit.
     pub fn session(&self, principal: Principal) -> Session {
         Session {
             node: self.clone(),
             principal,
             scope: KeyScope::All,
-            consistency: Consistency::Linearizable,
+            consistency: self.own_consistency(),
             min_index: None,
             limit: None,
         }
@@ -130,6 +136,11 @@ impl Session {
     pub fn within(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
+    }
+
+    /// What its reads guarantee.
+    pub fn consistency(&self) -> Consistency {
+        self.consistency
     }
 
     /// Who asks.

@@ -1,20 +1,18 @@
-//! A node's life cycle: open the data folder, establish its identity in a cluster, run, and stop. Also the node's
-//! public interface.
+//! The start of a node: open the data folder, establish its identity in a cluster, run.
 
 use super::addresses::{check_name, check_peer, check_url};
-use super::admin::{AdminDone, AdminRequest};
 use super::admission::Admission;
 use super::audit::{self, Audit};
 use super::background;
 use super::bootstrap::Bootstrap;
-use super::error::{NodeError, StartError};
+use super::departure::{Departure, go_on_leaving};
+use super::detached_folder::{detach_folder, has_left};
+use super::error::StartError;
 use super::handler::PeerHandler;
-use super::identity::Identity;
+use super::identity::{Identity, KeptIdentity};
 use super::inner::{Inner, Running};
-use super::memory::{self, MemoryPart};
 use super::nodes::NodeStatusCache;
-use super::options::{Limits, NodeOptions, Origin};
-use super::read::ReadAt;
+use super::options::{NodeOptions, Origin};
 use super::read_index::ReadIndexQueue;
 use super::read_samples;
 use super::rejoin::Rejoin;
@@ -22,28 +20,18 @@ use super::samples::Samples;
 use super::supersession::{self, Supersession};
 use super::touches::{self, Touches};
 use super::warnings::OtherClusters;
-use super::write::{WriteRequest, Written};
 use super::write_gate::{WriteGate, open_gate};
 use super::{campaign::campaign, heartbeats::send_heartbeats};
-use crate::api::{
-    AddMember, CacheReport, Consistency, Digests, Joined, Leader, LineageReport, Members, NodeName, Status,
-};
-use crate::cache::{Found, Key};
-use crate::lineage::Lineage;
-use crate::peer::{Links, Listener, Net, NodeId, PeerServer};
+use crate::peer::{Links, Listener, Net, PeerServer};
 use crate::raft::{self, Consensus, offload};
-use crate::replica::{ApplyStats, ChangeLog, Member};
-use crate::storage::{FlushStats, LogOptions, LogStore, Snapshots};
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::replica::{ChangeLog, Member};
+use crate::storage::{LogOptions, LogStore, Snapshots};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-
-/// How long a leader that stops tries to hand leadership over.
-const TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A running node. Clones share it. Call [`Node::stop`] at the end.
 #[derive(Clone)]
@@ -80,11 +68,19 @@ impl Opened {
         let dir = options.data_dir.clone();
         // The log grows on while a snapshot is written.
         let journal_bytes = options.limits.longest_log() / 2 * 3;
-        let opening = move || -> Result<(LogStore, Snapshots), StartError> {
+        let open = move || -> Result<(LogStore, Snapshots), StartError> {
             let store = LogStore::open(&dir, LogOptions { journal_bytes, ..LogOptions::default() })?;
             // The body is checked when it is loaded, a moment later.
             let snapshots = Snapshots::open_unread(dir.join("snapshots"))?;
             Ok((store, snapshots))
+        };
+        let dir = options.data_dir.clone();
+        let opening = move || -> Result<(LogStore, Snapshots), StartError> {
+            let (store, snapshots) = open()?;
+            let Some(identity) = Identity::load(&store)? else { return Ok((store, snapshots)) };
+            let Some(left) = has_left(&identity) else { return Ok((store, snapshots)) };
+            detach_folder(&dir, identity, left, store, &snapshots)?;
+            open()
         };
         let opened = offload(opening).await;
         let (store, snapshots) = opened.map_err(|error| StartError::Raft(error.to_string()))??;
@@ -206,8 +202,10 @@ impl Opened {
         let (read_index, rounds) = ReadIndexQueue::new();
         let supersession = Supersession::new(identity.superseded_by.clone(), is_new);
         let write_gate = WriteGate::new(identity.voters_awaited);
+        let departure = Departure::new(identity.leaving.as_ref());
         let inner = Arc::new(Inner {
             admission: Admission::new(&options.limits),
+            kept_identity: KeptIdentity::new(identity.clone(), store.clone()),
             identity,
             options,
             consensus,
@@ -219,6 +217,7 @@ impl Opened {
             other_clusters: OtherClusters::default(),
             supersession,
             write_gate,
+            departure,
             membership_lock: tokio::sync::Mutex::default(),
             node_status_cache: NodeStatusCache::default(),
             samples: Samples::default(),
@@ -233,6 +232,7 @@ impl Opened {
         tasks.spawn(send_heartbeats(Arc::downgrade(&inner)));
         tasks.spawn(supersession::ask_first(Arc::downgrade(&inner)));
         tasks.spawn(open_gate(Arc::downgrade(&inner)));
+        tasks.spawn(go_on_leaving(Arc::downgrade(&inner)));
         tasks.spawn(campaign(Arc::downgrade(&inner)));
         tasks.spawn(background::sync_clock(Arc::downgrade(&inner)));
         tasks.spawn(background::propose_ticks(Arc::downgrade(&inner)));
@@ -265,227 +265,4 @@ fn refuse_leftovers(has_identity: bool, store: &LogStore, snapshots: &Snapshots)
         return Err(StartError::Identity(reason.into()));
     }
     Ok(())
-}
-
-impl Node {
-    /// Opens the data folder, establishes this node's identity in its cluster, and starts it.
-    ///
-    /// # Errors
-    /// [`StartError`].
-    pub async fn start(options: NodeOptions) -> Result<Self, StartError> {
-        Opened::open(options).await?.start().await
-    }
-
-    /// Writes through the log, wherever the leader is.
-    ///
-    /// # Errors
-    /// [`NodeError`]; its [`NodeError::effect`] says whether it may have happened.
-    pub async fn write(&self, request: impl Into<WriteRequest>) -> Result<Written, NodeError> {
-        self.inner.write(request.into()).await
-    }
-
-    /// Reads a key; that counts as a use of it.
-    ///
-    /// # Errors
-    /// [`NodeError`]; an older value is never returned instead.
-    pub async fn get(&self, key: &Key, consistency: Consistency) -> Result<ReadAt<Option<Found>>, NodeError> {
-        let ReadAt { value, index, term, now_ms } = self.inner.get_seen(key, consistency, None, None).await?;
-        Ok(ReadAt { value: value.map(|seen| seen.found), index, term, now_ms })
-    }
-
-    /// Adds a new node as a learner.
-    ///
-    /// # Errors
-    /// [`NodeError`].
-    pub async fn add_member(&self, request: AddMember) -> Result<Joined, NodeError> {
-        match self.inner.admin(AdminRequest::Add(request.into())).await? {
-            AdminDone::Joined(joined) => Ok(joined),
-            AdminDone::Changed | AdminDone::Members(_) | AdminDone::FeatureLevel(_) => {
-                Err(NodeError::OutcomeUnknown("the leader answered another question".into()))
-            }
-        }
-    }
-
-    /// Gives a learner a vote.
-    ///
-    /// # Errors
-    /// [`NodeError`].
-    pub async fn promote_member(&self, id: NodeId) -> Result<(), NodeError> {
-        self.inner.admin(AdminRequest::Promote { id }).await.map(drop)
-    }
-
-    /// Removes a member; a leader hands leadership over first.
-    ///
-    /// # Errors
-    /// [`NodeError`].
-    pub async fn remove_member(&self, id: NodeId) -> Result<(), NodeError> {
-        self.inner.admin(AdminRequest::Remove { id }).await.map(drop)
-    }
-
-    /// Transfers leadership; to the most up-to-date voter if `to` is `None`.
-    ///
-    /// # Errors
-    /// [`NodeError`].
-    pub async fn transfer_leader(&self, to: Option<NodeId>) -> Result<(), NodeError> {
-        self.inner.admin(AdminRequest::Transfer { to }).await.map(drop)
-    }
-
-    pub async fn status(&self) -> Status {
-        self.inner.status().await
-    }
-
-    /// This node's report on the cache.
-    pub async fn cache_report(&self) -> CacheReport {
-        let shadow = self.inner.leader_report().await.shadow;
-        self.inner.consensus.replica().with_cache(|cache| self.inner.cache_report(cache, shadow))
-    }
-
-    pub async fn members(&self) -> Members {
-        self.inner.members().await
-    }
-
-    pub fn leader(&self) -> Option<Leader> {
-        self.inner.leader()
-    }
-
-    pub fn digests(&self) -> Digests {
-        self.inner.digests()
-    }
-
-    /// Whether clients should be sent here.
-    ///
-    /// # Errors
-    /// [`NodeError`] says what is missing.
-    pub async fn ready(&self) -> Result<(), NodeError> {
-        self.inner.ready().await
-    }
-
-    pub fn id(&self) -> NodeId {
-        self.inner.identity.node_id
-    }
-
-    pub fn name(&self) -> &str {
-        &self.inner.identity.name
-    }
-
-    /// A member's name; `node` and its number if it has left, or is not known here yet.
-    pub fn member_name(&self, id: NodeId) -> String {
-        let members = self.inner.consensus.status().members;
-        let member = members.into_iter().find(|member| member.id == id);
-        member.map_or_else(|| format!("node {id}"), |member| member.member.name)
-    }
-
-    /// The cluster and its histories. Indexes of different histories cannot be compared.
-    pub fn lineage(&self) -> &Lineage {
-        &self.inner.identity.lineage
-    }
-
-    /// Where this node's log comes from.
-    pub fn lineage_report(&self) -> LineageReport {
-        let replica = self.inner.consensus.replica();
-        let terms = replica.terms();
-        LineageReport {
-            node: Some(NodeName { id: self.id(), name: self.name().to_owned() }),
-            lineage: self.lineage().clone(),
-            applied_index: replica.applied_index(),
-            last_log_index: self.inner.consensus.status().last_log_index,
-            term_starts: terms.iter().collect(),
-        }
-    }
-
-    pub fn limits(&self) -> &Limits {
-        &self.inner.options.limits
-    }
-
-    /// The number and times of the log's flushes.
-    pub fn flushes(&self) -> FlushStats {
-        self.inner.store.fsync_stats()
-    }
-
-    /// A typical round trip between this node and a majority, and the election timeout that follows from it.
-    pub fn round_trip(&self) -> (Duration, Duration) {
-        let timing = self.inner.consensus.timing();
-        (timing.round_trip(), timing.election_timeout())
-    }
-
-    /// How long log entries took to apply.
-    pub fn apply_stats(&self) -> ApplyStats {
-        self.inner.consensus.replica().apply_stats()
-    }
-
-    /// The memory that this node takes, by what holds it.
-    pub fn memory(&self) -> Vec<MemoryPart> {
-        memory::parts(&self.inner)
-    }
-
-    /// About how many bytes the log's entries have.
-    pub fn log_bytes(&self) -> u64 {
-        self.inner.store.log_bytes()
-    }
-
-    /// Raft's term, as this node knows it.
-    pub fn term(&self) -> u64 {
-        self.inner.consensus.term()
-    }
-
-    /// The index at which this node was found to differ from the others. The node is out of service then.
-    pub fn differs_at(&self) -> Option<u64> {
-        self.inner.audit.differs_at()
-    }
-
-    /// Makes this node differ from the others, to test the audit.
-    #[doc(hidden)]
-    pub fn corrupt(&self) {
-        self.inner.consensus.replica().corrupt();
-    }
-
-    /// Raft on this node, for tests that look inside.
-    #[doc(hidden)]
-    pub fn consensus(&self) -> &Consensus {
-        &self.inner.consensus
-    }
-
-    /// Ends this node's part in its history, if a member says that it goes on in a recovered one without this node.
-    ///
-    /// # Errors
-    /// [`NodeError`]: nobody says so, or it cannot be written down.
-    pub async fn fence(&self) -> Result<(), NodeError> {
-        self.inner.fence().await
-    }
-
-    /// The switch that cuts this node off from its peers.
-    pub fn links(&self) -> &Links {
-        &self.inner.links
-    }
-
-    /// Returns once the node has failed, with the reason.
-    pub async fn failed(&self) -> String {
-        self.inner.consensus.stopped().await
-    }
-
-    /// Stops accepting writes from clients, and hands leadership over if this node leads.
-    pub async fn drain(&self) {
-        if self.inner.draining.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        self.inner.drains.notify_waiters();
-        let others = self.inner.consensus.status().members.iter().any(|m| m.voter && m.id != self.id());
-        if others && self.inner.consensus.is_leader() {
-            let deadline = Instant::now() + TRANSFER_TIMEOUT;
-            let handing_over = self.inner.transfer(None, deadline);
-            if let Ok(Err(error)) = tokio::time::timeout_at(deadline, handing_over).await {
-                tracing::info!(?error, "stopping without handing over");
-            }
-        }
-    }
-
-    /// Drains, stops Raft and the peer server, and closes the data folder. The node stays a member.
-    pub async fn stop(&self) {
-        self.drain().await;
-        let running = self.inner.running.lock().expect("no panic while held").take();
-        drop(running);
-        self.inner.consensus.shutdown().await;
-        let store = self.inner.store.clone();
-        let _ = offload(move || store.close()).await;
-    }
 }

@@ -69,6 +69,7 @@ impl Inner {
             majority,
             removed: self.audit.health.is_removed(),
             superseded_by,
+            detached: self.detachment(),
             warnings: self.warnings(status),
             members: members.members,
             config: cache.config().clone().into(),

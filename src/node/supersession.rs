@@ -12,11 +12,9 @@
 
 use super::audit::{NoAnswer, Round, ask_all};
 use super::error::NodeError;
-use super::identity::Identity;
 use super::inner::Inner;
 use crate::api::Consistency;
 use crate::lineage::{HistoryKind, Lineage, Relation};
-use crate::raft::offload;
 use serde::{Deserialize, Serialize};
 use std::sync::{Mutex, OnceLock, Weak};
 use std::time::Duration;
@@ -162,16 +160,14 @@ impl Inner {
 
     async fn give_way(&self, successor: Successor) {
         let number = successor.lineage.current().number;
-        let identity = Identity { superseded_by: Some(successor.clone()), ..self.identity.clone() };
+        let kept = Some(successor.clone());
         // First of all it stops: if it cannot be written down, a restart asks again.
         self.supersession.superseded.get_or_init(|| successor);
         self.links.sever();
         let sentence = "the cluster was recovered without this node, which takes no part in it any more; its changes can \
                         be brought in with `lockstep reconcile`";
         tracing::error!(history = number, "{sentence}");
-        let store = self.store.clone();
-        let saved = offload(move || identity.save(&store).map_err(|error| error.to_string())).await;
-        if let Err(error) = saved.map_err(|error| error.to_string()).flatten() {
+        if let Err(error) = self.kept_identity.change(|identity| identity.superseded_by = kept).await {
             tracing::error!(error, "cannot write down that this node is superseded");
         }
     }

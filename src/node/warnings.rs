@@ -85,6 +85,13 @@ impl Inner {
         if let Err(detail) = self.write_gate.pass() {
             warnings.push(Warning { code: WarningCode::WaitsForVoters, detail });
         }
+        if let Some(detachment) = self.detachment() {
+            let detail = format!(
+                "this node has left its cluster after index {} and goes on alone; bring its changes in with `lockstep attach`",
+                detachment.fork_index
+            );
+            warnings.push(Warning { code: WarningCode::Detached, detail });
+        }
         if let Some(successor) = self.supersession.superseded_by() {
             warnings.push(Warning { code: WarningCode::Superseded, detail: successor.sentence() });
         }

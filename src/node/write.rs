@@ -51,6 +51,7 @@ impl Inner {
         self.refuse_when_draining()?;
         self.refuse_when_removed()?;
         self.refuse_when_superseded(Consistency::Linearizable)?;
+        self.departure.allows_writes()?;
         let answer = Instant::now() + request.limit.unwrap_or(self.options.limits.request);
         self.check_level(&request.command, answer).await?;
         let last_attempt = answer.checked_sub(LAST_ATTEMPT_MIN).unwrap_or(answer);
@@ -60,6 +61,8 @@ impl Inner {
             return Err(NodeError::TooLarge { bytes: body.len(), limit: COMMAND_BYTES_MAX });
         }
         let _permit = self.admission.admit(body.len(), last_attempt).await?;
+        // Who stops writes waits for those that have a permit.
+        self.departure.allows_writes()?;
         let propose = (Instant::now() + self.options.limits.leader_wait).min(last_attempt);
         let done = self.propose_anywhere(body, Deadlines { propose, answer }).await?;
         let (index, term) = (done.index, done.term);

@@ -1,9 +1,7 @@
 //! After a recovery, clients' writes wait until the survivors have votes again: an acknowledged write must not be on one disk
 //! only.
 
-use super::identity::Identity;
 use super::inner::Inner;
-use crate::raft::offload;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -50,14 +48,8 @@ pub(super) async fn open_gate(inner: Weak<Inner>) {
         if voters >= awaited {
             if awaited > 0 {
                 // Written down first: after a restart the gate is closed again otherwise.
-                let (store, identity) =
-                    (node.store.clone(), Identity { voters_awaited: 0, ..node.identity.clone() });
-                match offload(move || identity.save(&store)).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => {
-                        tracing::error!(%error, "cannot write down that there are enough voters")
-                    }
-                    Err(_) => return,
+                if let Err(error) = node.kept_identity.change(|identity| identity.voters_awaited = 0).await {
+                    tracing::error!(error, "cannot write down that there are enough voters");
                 }
                 tracing::info!(voters, "there are enough voters: writes are accepted");
             }

@@ -38,25 +38,32 @@ impl HistoryStart {
         Ok(Self { lineage, terms, recent, last, cache })
     }
 
-    /// The state after the last entry of a log, whether that is committed or not. Blocks.
+    /// The state after the entry `until` of a log, or after its last one if it ends before, whether that is committed or not.
+    /// Blocks.
     ///
     /// # Errors
-    /// The log or its snapshot cannot be read, or the log is empty.
-    pub fn of_log(log: &StoredLogCopy) -> io::Result<Self> {
-        let empty = || io::Error::new(io::ErrorKind::InvalidData, "the log is empty");
-        let last = log.terms.at(log.last_index).ok_or_else(empty)?;
-        let last = LogId::new(last.term.into(), log.last_index);
+    /// The log or its snapshot cannot be read, or the log does not have such an entry.
+    pub fn of_log(log: &StoredLogCopy, until: u64) -> io::Result<Self> {
+        let until = log.last_index.min(until);
+        let unknown = || io::Error::new(io::ErrorKind::InvalidData, format!("the log has no entry {until}"));
+        let last = log.terms.at(until).filter(|_| until >= log.snapshot_index()).ok_or_else(unknown)?;
+        let last = LogId::new(last.term.into(), until);
         let recent = match log.snapshot() {
             Some(file) => FileMeta::decode(&file.meta)?.recent,
             None => Vec::new(),
         };
-        let (lineage, terms) = (log.lineage.clone(), log.terms.clone());
-        Ok(Self { lineage, terms, recent, last, cache: log.state()? })
+        let (lineage, terms) = (log.lineage.clone(), log.terms.until(until));
+        Ok(Self { lineage, terms, recent, last, cache: log.state(until)? })
     }
 
     /// The index of its last entry.
     pub fn index(&self) -> u64 {
         self.last.index()
+    }
+
+    /// The highest index that the state has heard of, of whatever history.
+    pub fn heard_of(&self) -> u64 {
+        self.cache.highest_index()
     }
 
     /// The histories that it comes from.
@@ -79,6 +86,8 @@ impl HistoryStart {
     ) -> io::Result<()> {
         let start = lineage.current().start_index;
         self.cache.advance(start);
+        // A node that leaves on purpose has had the fork opened that the others need.
+        self.cache.close_fork(&lineage.current().id);
         // The side that was left may come back one day. If too many forks are open, it will be known less exactly.
         self.cache.open_fork(&self.lineage.current().id);
         // Continue from the last entry's term: an entry of an earlier term after it would break the order of the log.

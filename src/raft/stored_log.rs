@@ -106,7 +106,8 @@ impl StoredLogCopy {
     }
 
     /// The state after the entry `until`. From the fork on it is noted which common entries go, if the log reaches back to
-    /// there, or if the state did so all along. `shared` is how many histories both sides have. Blocks.
+    /// there, or if the state did so all along. `shared` is how many histories both sides have, and `other` is the lineage of
+    /// the other side. Blocks.
     ///
     /// # Errors
     /// The log or the snapshot cannot be read.
@@ -114,6 +115,7 @@ impl StoredLogCopy {
         &self,
         fork_index: u64,
         shared: usize,
+        other: &Lineage,
         until: u64,
         is_counter: impl Fn(&str) -> bool,
     ) -> io::Result<Noted> {
@@ -141,19 +143,22 @@ impl StoredLogCopy {
         note_from_here(&mut replay);
         let mut cache = replay.into_cache();
         cache.free_all_cleared();
-        // Notes from after the fork are no notes of this one.
-        let fork = cache.fork(left).filter(|fork| fork.limit <= pristine_until);
+        // Notes that begin after the fork are not complete. Who went on in a new history has them under the name of the one that
+        // it left, and the side that was left by a node of its own under the name of that node's.
+        let begun = other.histories().get(shared).map(|history| history.id.as_str());
+        let named = [Some(left), begun].into_iter().flatten().filter_map(|name| cache.fork(name));
+        let fork = named.filter(|fork| fork.since <= pristine_until).max_by_key(|fork| fork.is_complete());
         let fork = fork.map(|fork| fork.history.clone());
         Ok(Noted { cache, fork, fork_ms, counters })
     }
 
-    /// The state after the last entry. Blocks.
+    /// The state after the entry `until`, or after the last one if the log ends before. Blocks.
     ///
     /// # Errors
     /// The log or the snapshot cannot be read.
-    pub fn state(&self) -> io::Result<Cache> {
+    pub fn state(&self, until: u64) -> io::Result<Cache> {
         let mut replay = self.replay_from_snapshot()?;
-        self.each_entry(replay.cache().index(), u64::MAX, |entry| replay.apply(entry))?;
+        self.each_entry(replay.cache().index(), until, |entry| replay.apply(entry))?;
         Ok(replay.into_cache())
     }
 

@@ -5,11 +5,12 @@ use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 
 /// How conflicts are decided: keys that both sides changed since the fork.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Policy {
     /// The change with the later log time.
+    #[default]
     Newest,
     /// The change with the earlier log time.
     Oldest,

@@ -124,7 +124,8 @@ pub fn plan(survivors: &[Survivor], lost: &[String], id: String, at_ms: u64) -> 
     if membership.is_quorum(&present) {
         return Err(Refusal::MajorityIsLeft);
     }
-    let heard_of = survivors.iter().map(|survivor| survivor.last.index).max().unwrap_or(0);
+    let heard_of =
+        survivors.iter().map(|survivor| survivor.last.index.max(survivor.heard_of)).max().unwrap_or(0);
     let names: Vec<&str> = lost.iter().map(|member| member.name.as_str()).collect();
     let reason = format!("recovered from {} without {}", seed.node.name, names.join(", "));
     let (kind, fork_index) = (HistoryKind::Recovered, seed.last.index);

@@ -25,6 +25,8 @@ pub struct Survivor {
     pub voted_term: u64,
     /// The newest membership that it knows to be committed, and all later ones in its log, oldest first.
     pub memberships: Vec<MembershipAt>,
+    /// The highest index that its state has heard of, of whatever history.
+    pub heard_of: u64,
     /// Log time at the last entry, in milliseconds since the Unix epoch; `null` if it has no entry with a time.
     pub last_entry_at_ms: Option<u64>,
     /// What the first entries after the committed ones change; not all of it.

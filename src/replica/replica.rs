@@ -394,6 +394,7 @@ impl State {
             }
             Payload::Membership(membership) => {
                 self.cache.advance(index);
+                self.cache.note_members(|node| membership.membership.members.contains_key(&node));
                 self.membership = membership;
                 done()
             }

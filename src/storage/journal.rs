@@ -318,10 +318,11 @@ fn reserve(file: &File, bytes: u64) -> io::Result<bool> {
     }
 }
 
-const PREFIX: &str = "journal.";
+/// How its files are named; a number follows.
+pub(super) const JOURNAL_PREFIX: &str = "journal.";
 
 fn path(folder: &Path, name: u32) -> PathBuf {
-    folder.join(format!("{PREFIX}{name}"))
+    folder.join(format!("{JOURNAL_PREFIX}{name}"))
 }
 
 /// The numbers in the names of the folder's files.
@@ -329,7 +330,7 @@ fn names(folder: &Path) -> io::Result<Vec<u32>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        let number = name.to_str().and_then(|name| name.strip_prefix(JOURNAL_PREFIX));
         names.extend(number.and_then(|number| number.parse::<u32>().ok()));
     }
     Ok(names)

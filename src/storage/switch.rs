@@ -7,6 +7,7 @@
 
 use super::OpenError;
 use super::files::{FolderLock, create_folder, sync_folder, write_durably};
+use super::journal::JOURNAL_PREFIX;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -16,18 +17,8 @@ const SWITCH: &str = "switch";
 const NEXT: &str = "next";
 const ASIDE: &str = "aside";
 /// What a data folder holds. Only this is exchanged: whatever else lies there may be in use, or not ours to move.
-const CONTENT: [&str; 10] = [
-    "damaged",
-    "join.json",
-    "journal.0",
-    "journal.1",
-    "samples",
-    "sled",
-    "sled.new",
-    "snapshots",
-    "watermark",
-    "watermark.new",
-];
+const CONTENT: [&str; 8] =
+    ["damaged", "join.json", "samples", "sled", "sled.new", "snapshots", "watermark", "watermark.new"];
 
 /// The content of the file `switch`.
 #[derive(Serialize, Deserialize)]
@@ -145,7 +136,9 @@ fn names_in(folder: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
-        if let Some(name) = name.to_str().filter(|name| CONTENT.contains(name)) {
+        // A journal's files are numbered, and the numbers grow.
+        let is_content = |name: &&str| CONTENT.contains(name) || name.starts_with(JOURNAL_PREFIX);
+        if let Some(name) = name.to_str().filter(is_content) {
             names.push(name.to_owned());
         }
     }
@@ -168,7 +161,8 @@ mod tests {
         put("lock", "");
         put("sled/db", "old");
         put("watermark", "old");
-        put("journal.0", "old");
+        put("journal.7", "old");
+        put("journal.12", "old");
         put("aside/earlier/watermark", "older");
         let switch = FolderSwitch::prepare(dir.path()).expect("prepared");
         put("next/sled/db", "new");
@@ -204,7 +198,8 @@ mod tests {
         let expected = content(whole.path());
         let names: Vec<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
         let all = [
-            "aside/1/journal.0",
+            "aside/1/journal.12",
+            "aside/1/journal.7",
             "aside/1/sled/db",
             "aside/1/watermark",
             "aside/earlier/watermark",
@@ -220,7 +215,7 @@ mod tests {
                 .all(|(name, text)| name == "lock" || name.starts_with("aside") != (text == "new"))
         );
 
-        let steps = 10;
+        let steps = 11;
         let breaking_off = |folder: &Path, after: usize| {
             let mut left = after;
             let mut before = || {
@@ -233,7 +228,7 @@ mod tests {
             for second in 0..steps {
                 let dir = decided();
                 let broken = breaking_off(dir.path(), first).is_err();
-                assert_eq!(broken, first < 9, "the number of steps");
+                assert_eq!(broken, first < 10, "the number of steps");
                 let _ = breaking_off(dir.path(), second);
                 finish_switch(dir.path()).expect("finished");
                 assert_eq!(content(dir.path()), expected, "broken off after {first} and {second} steps");

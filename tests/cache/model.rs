@@ -238,7 +238,9 @@ impl Model {
                 Ok(Outcome::FeatureLevel(level))
             }
             Command::RaiseFeatureLevel { .. } => Err(invalid(None, InvalidField::FeatureLevel)),
-            Command::Merge(_) => unreachable!("tests/reconcile has an oracle of its own for merges"),
+            Command::OpenFork { .. } | Command::CloseFork { .. } | Command::Merge(_) => {
+                unreachable!("tests/reconcile has an oracle of its own for forks and merges")
+            }
         }
     }
 

@@ -7,6 +7,7 @@ mod attacks;
 mod audit;
 mod cli;
 mod compat;
+mod detach;
 mod disk;
 mod eviction;
 mod examples;

@@ -15,9 +15,15 @@ type Case<'a> = (&'a Method, &'a str, &'a [(&'a str, &'a str)], &'a str, &'a str
 
 /// Codes that no single healthy node gives over HTTP. `outcome_unknown` comes from real partitions in
 /// `tests/cluster`, and from the node's error here; `fatal` and `conflict` likewise. `feature_level` takes a cluster in the
-/// middle of an upgrade, as in `tests/simulation`, and `superseded` a recovery, as in `tests/cluster`.
-const ELSEWHERE: &[ErrorCode] =
-    &[ErrorCode::OutcomeUnknown, ErrorCode::Fatal, ErrorCode::FeatureLevel, ErrorCode::Superseded];
+/// middle of an upgrade, as in `tests/simulation`, `superseded` a recovery, and `detached` a node that has left its cluster,
+/// as in `tests/cluster`.
+const ELSEWHERE: &[ErrorCode] = &[
+    ErrorCode::OutcomeUnknown,
+    ErrorCode::Fatal,
+    ErrorCode::FeatureLevel,
+    ErrorCode::Superseded,
+    ErrorCode::Detached,
+];
 
 #[tokio::test]
 async fn every_error_code_is_documented_and_produced() {

@@ -1,6 +1,6 @@
 //! All short logs on both sides, with ties of their times, compared with the oracle.
 
-use crate::oracle::{Branch, Seen, trunk};
+use crate::oracle::{Branch, FORK, Seen, stamp, trunk};
 use lockstep::cache::{Command, Condition, Key, Op, Ttl, Value};
 use lockstep::reconcile::{Action, Fate, Knowledge, Policy, Rules, Terms, judge, plan};
 use std::collections::BTreeMap;
@@ -91,6 +91,57 @@ fn notes_are_exact() {
             }
         }
     }
+}
+
+/// The side that a node leaves on purpose knows as much: it notes what goes before the node leaves, and until it hears that the
+/// node has left, which may be later.
+#[test]
+fn notes_for_a_node_that_leaves_are_exact() {
+    let steps = steps();
+    let (mut runs, mut taken_for_common) = (0, 0);
+    for keys in TRUNKS {
+        for log in 0..steps.len().pow(3) {
+            let log = [log % steps.len(), log / steps.len() % steps.len(), log / steps.len().pow(2)];
+            // It leaves after so many of the steps, and is heard to have left after so many.
+            for (leaves, heard) in (0..=3).flat_map(|leaves| (leaves..=3).map(move |heard| (leaves, heard))) {
+                let mut cache = trunk(keys, CAPACITY);
+                let open = Command::OpenFork { history: FORK.into(), node: 7, start_index: 1_000 };
+                let mut at_ms = 2;
+                cache.apply(stamp(cache.index() + 1, at_ms), open).outcome.expect("room");
+                for &step in &log[..leaves] {
+                    let (command, later_ms) = steps[step].clone();
+                    at_ms += later_ms;
+                    let _ = cache.apply(stamp(cache.index() + 1, at_ms), command);
+                }
+                let mut branch = Branch::of(&cache, false);
+                for (&step, done) in log[leaves..].iter().zip(leaves..) {
+                    branch.cache.note_members(|node| node != 7 || done < heard);
+                    let (command, later_ms) = steps[step].clone();
+                    at_ms += later_ms;
+                    branch.apply(command, at_ms);
+                }
+                branch.cache.free_all_cleared();
+                for ((known, seen), name) in ending(&branch).into_iter().zip(KEYS) {
+                    let told = Seen::of(known.fate);
+                    // What comes and goes while the node leaves counts as something that it may have, too: then what it did
+                    // with a key of that name is compared with the removal, instead of coming in at once.
+                    let is_taken_for_common = matches!(told, Seen::Deleted { .. } | Seen::Lost { .. })
+                        && seen == Seen::Absent
+                        && cache.stored(name).is_none()
+                        && heard > 0;
+                    taken_for_common += u64::from(is_taken_for_common);
+                    let is_right = told == seen || is_taken_for_common;
+                    assert!(
+                        is_right,
+                        "{keys:?}, {log:?}, {leaves}, {heard}: {name} is {known:?}, and was seen {seen:?}"
+                    );
+                }
+                assert!(branch.cache.digest() == branch.cache.recompute_digest());
+                runs += 1;
+            }
+        }
+    }
+    println!("{runs} runs, {taken_for_common} keys taken for common ones");
 }
 
 /// A side without notes says nothing wrong: it may not know.

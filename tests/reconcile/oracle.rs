@@ -69,7 +69,7 @@ pub fn trunk(keys: &[&str], capacity_entries: u64) -> Cache {
     cache
 }
 
-fn stamp(index: u64, at_ms: u64) -> Stamp {
+pub fn stamp(index: u64, at_ms: u64) -> Stamp {
     Stamp { index, at_ms, idempotency_key: None, touches: Vec::new() }
 }
 

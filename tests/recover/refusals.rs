@@ -25,6 +25,7 @@ pub fn survivor(id: u64, last: (u64, u64), committed_index: u64, memberships: Ve
         committed_index,
         voted_term: last.0,
         memberships,
+        heard_of: 0,
         last_entry_at_ms: Some(7),
         tail: Vec::new(),
         superseded_by: None,

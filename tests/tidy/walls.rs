@@ -4,13 +4,14 @@ use super::code::{below, words};
 use super::{Source, assert_clean, sources};
 
 /// The rooms, and which others each may import.
-const ROOMS: [(&str, &[&str]); 16] = [
+const ROOMS: [(&str, &[&str]); 17] = [
     (
         "cli",
         &[
             "check",
             "http",
             "front",
+            "merging",
             "node",
             "raft",
             "replica",
@@ -27,8 +28,21 @@ const ROOMS: [(&str, &[&str]); 16] = [
     ("check", &["api"]),
     (
         "http",
-        &["front", "dashboard", "node", "raft", "replica", "peer", "storage", "cache", "api", "lineage"],
+        &[
+            "front",
+            "dashboard",
+            "merging",
+            "node",
+            "raft",
+            "replica",
+            "peer",
+            "storage",
+            "cache",
+            "api",
+            "lineage",
+        ],
     ),
+    ("merging", &["node", "raft", "replica", "storage", "cache", "api", "client", "reconcile", "lineage"]),
     ("front", &["node", "replica", "storage", "cache", "api", "lineage"]),
     ("dashboard", &[]),
     ("node", &["raft", "replica", "peer", "storage", "cache", "api", "client", "recover", "lineage"]),

@@ -13,6 +13,7 @@ mod configure;
 mod dedup;
 mod delete;
 mod expire;
+mod fork;
 mod get;
 mod incr;
 mod maintenance;
@@ -92,6 +93,13 @@ impl Cache {
             Command::Tick => Ok(Outcome::Ticked),
             Command::RaiseFeatureLevel { level } => self.raise_feature_level(level),
             Command::Merge(step) => self.merge(*step, events),
+            Command::OpenFork { history, node, start_index } => {
+                self.open_fork_of_leaving(history, node, start_index)
+            }
+            Command::CloseFork { history } => {
+                self.close_fork(&history);
+                Ok(Outcome::Ticked)
+            }
         }
     }
 

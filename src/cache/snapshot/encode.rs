@@ -49,7 +49,11 @@ impl SnapshotView {
         put_u32(&mut out, self.forks.len() as u32)?;
         for fork in &self.forks {
             put_bytes(&mut out, fork.history.as_bytes())?;
+            put_u64(&mut out, fork.since)?;
             put_u64(&mut out, fork.limit)?;
+            // No member has the number 0.
+            put_u64(&mut out, fork.leaving.unwrap_or(0))?;
+            put_u64(&mut out, fork.start_index)?;
             put_u64(&mut out, fork.omitted)?;
             fork.gone.encode(&mut out, put_gone)?;
         }

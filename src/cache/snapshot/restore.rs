@@ -6,7 +6,7 @@ use crate::cache::codec::{DecodeError, Decoder};
 use crate::cache::dedup::{DedupEntry, DedupTable, result_codec};
 use crate::cache::entry::{DEADLINE_MAX_MS, Entry, Lifetime};
 use crate::cache::eviction::PolicySet;
-use crate::cache::forks::{Fork, Forks, Gone};
+use crate::cache::forks::{Fork, ForkView, Forks, Gone};
 use crate::cache::limits::{
     BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, FEATURE_LEVEL_FIRST, FORKS_MAX,
     FREE_PER_APPLY_MAX, GONE_MAX, HISTORIES_MAX, HISTORY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX,
@@ -201,9 +201,12 @@ fn forks<R: Read>(source: &mut Decoder<R>) -> Result<Forks> {
     let mut forks = Vec::new();
     for _ in 0..source.length(FORKS_MAX)? {
         let history = source.text(HISTORY_BYTES_MAX)?;
-        let (limit, omitted) = (source.u64()?, source.u64()?);
+        let (since, limit, leaving) = (source.u64()?, source.u64()?, source.u64()?);
+        let leaving = Some(leaving).filter(|node| *node > 0);
+        let (start_index, omitted) = (source.u64()?, source.u64()?);
         let gone = NumberedQueue::decode(source, GONE_MAX, gone)?;
-        forks.push(Fork::restore(history, limit, omitted, gone).ok_or_else(damaged)?);
+        let fork = ForkView { history, since, limit, leaving, start_index, omitted, gone };
+        forks.push(Fork::restore(fork).ok_or_else(damaged)?);
     }
     Forks::restore(forks).ok_or_else(damaged)
 }

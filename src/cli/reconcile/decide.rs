@@ -1,8 +1,8 @@
 //! `lockstep reconcile decide`: a plan with decisions about its conflicts.
 
-use super::super::exit::{NotReconciled, Usage};
+use super::super::exit::Usage;
 use super::super::output::Output;
-use super::plan::written_aside;
+use crate::merging::{Undecided, written_aside};
 use crate::reconcile::{Choice, Decision, PlanWriter, read_plan};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ pub fn decide(plan: &Path, decisions: &Path, out: &Path, json: bool) -> Result<(
     })?;
     match footer.counts.undecided {
         0 => Ok(()),
-        undecided => Err(NotReconciled::Conflicts(undecided).into()),
+        undecided => Err(Undecided(undecided).into()),
     }
 }
 

@@ -4,14 +4,13 @@ mod apply;
 mod decide;
 mod losers;
 mod plan;
-mod records;
 mod show;
-mod sides;
 mod status;
 
 use super::common_args::Target;
+use crate::merging::Tail;
 use crate::reconcile::Policy;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -105,15 +104,6 @@ pub struct PlanArgs {
     /// Replace that file if it is there
     #[arg(long)]
     pub force: bool,
-}
-
-/// What becomes of the end of a log. Whoever wrote it was told nothing, or that the outcome is unknown: both are allowed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Tail {
-    /// They count
-    Take,
-    /// They do not
-    Drop,
 }
 
 /// Runs the command.

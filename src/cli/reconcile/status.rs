@@ -26,9 +26,13 @@ pub async fn status(target: &Target) -> Result<()> {
         }
         for fork in &told.forks {
             let whole = if fork.complete { "" } else { ", and there were more" };
+            let until = match fork.limit {
+                Some(limit) => format!("up to index {limit}"),
+                None => "until its node leaves".to_owned(),
+            };
             lines.push(format!(
-                "fork to history {}: {} of the entries up to index {} are gone and noted{whole}",
-                fork.history, fork.noted, fork.limit
+                "fork to history {}: {} of the entries {until} are gone and noted{whole}",
+                fork.history, fork.noted
             ));
         }
         if lines.is_empty() { "no merges, no open forks".to_owned() } else { lines.join("\n") }
@@ -60,19 +64,9 @@ pub async fn abort(id: &str, target: &Target) -> Result<()> {
 /// Closes a fork without bringing anything in.
 pub async fn forget(history: &str, target: &Target) -> Result<()> {
     let (client, output) = connect(target)?;
-    let told = client.reconciliations().await?;
-    if !told.forks.iter().any(|fork| fork.history == history) {
+    if !client.forget_history(history).await? {
         bail!("no fork to history {history} is open");
     }
-    let step = MergeStepRequest {
-        merge: uuid::Uuid::new_v4().to_string(),
-        history: history.to_owned(),
-        step: 0,
-        after: told.decided.get(history).copied().unwrap_or(0),
-        ops: Vec::new(),
-        end: Some(MergeEndRequest::Forgotten),
-    };
-    client.merge_step(&step).await?;
     output
         .print(&json!({"forgotten": history}), || format!("nothing is noted for history {history} any more"))
 }

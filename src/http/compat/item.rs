@@ -7,7 +7,6 @@ use super::answer::{Context, Refusal};
 use super::body::Text;
 use super::put::PutBody;
 use super::value::Shown;
-use crate::api::Consistency;
 use crate::cache::{Command, Condition, Listed, Op, Outcome};
 use axum::Json;
 use axum::body::Body;
@@ -44,7 +43,7 @@ fn not_found() -> Refusal {
 pub(super) async fn get(context: Context, key: Result<PathKey, ApiError>) -> Result<Response, Refusal> {
     let PathKey(key) = key.map_err(|error| context.refuse(error))?;
     let read = context.session.get_with_uses(&key).await.map_err(|error| context.refuse(error))?;
-    let headers = read_at(&read, Consistency::Linearizable);
+    let headers = read_at(&read, context.session.consistency());
     let Some(seen) = read.value else {
         return Ok((headers, not_found()).into_response());
     };

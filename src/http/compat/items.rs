@@ -5,7 +5,6 @@ use super::super::extract::{parse_query, whole};
 use super::super::response_headers::{read_at, written_at};
 use super::answer::{Context, Refusal};
 use super::value::Shown;
-use crate::api::Consistency;
 use crate::cache::{Command, Listed, Outcome};
 use crate::node::EntriesPage;
 use axum::Json;
@@ -63,7 +62,7 @@ pub(super) async fn list(context: Context, uri: Uri) -> Result<Response, Refusal
     };
     let read = context.session.entries(query.after, limit, BYTES_MAX).await;
     let read = read.map_err(|error| context.refuse(error))?;
-    let headers = read_at(&read, Consistency::Linearizable);
+    let headers = read_at(&read, context.session.consistency());
     let EntriesPage { entries, more, total } = read.value;
     let next = entries.last().filter(|_| more).map(|last| last.key.as_str().to_owned());
     let items: Result<Vec<Item>, serde_json::Error> = entries.iter().map(Item::of).collect();

@@ -7,7 +7,7 @@ use super::super::state::AppState;
 use super::items::Item;
 use super::layers::{self, POLLED_BYTES_MAX};
 use super::metrics::CacheMetrics;
-use super::sync::Sync;
+use super::sync::{DetachedPart, Sync};
 use super::sync_history::LoggedOperation;
 use crate::api::Consistency;
 use crate::front::WatchPermit;
@@ -53,6 +53,9 @@ struct CacheState {
     strategy: String,
     /// The log entry up to which it is applied.
     index: u64,
+    /// How this node is detached from its cluster, if it is: then this is not the cluster's state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detached: Option<DetachedPart>,
 }
 
 /// Payload of `metrics-update`.
@@ -89,7 +92,8 @@ impl CacheState {
         let items: Vec<Item> = entries.iter().filter_map(|entry| Item::of(entry).ok()).collect();
         let metrics = CacheMetrics::of(session).await;
         let strategy = metrics.strategy().to_owned();
-        Ok(Self { count: items.len(), items, total, metrics, strategy, index: read.index })
+        let detached = DetachedPart::of(session);
+        Ok(Self { count: items.len(), items, total, metrics, strategy, index: read.index, detached })
     }
 }
 

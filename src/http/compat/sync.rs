@@ -1,9 +1,12 @@
-//! `/api/sync/…`: how the nodes keep in sync. The replicated log does that all the time, so there is nothing to force and
-//! nothing to switch off, but a status to show.
+//! `/api/sync/…`: how the nodes keep in sync. The replicated log does that all the time, so there is nothing to force, but a
+//! status to show. Switching it off has a node leave its cluster on purpose; switching it on brings its changes in and the node
+//! back.
 
+use super::super::detach;
 use super::super::state::AppState;
 use super::answer::{Context, Refusal};
-use crate::api::{NodeReport, NodeState, Nodes};
+use crate::api::{Consistency, Detachment, NodeReport, NodeState, Nodes};
+use crate::merging::{AttachRequest, Attached};
 use crate::node::Session;
 use axum::Json;
 use axum::extract::State;
@@ -19,7 +22,10 @@ pub(super) struct Sync {
     node_id: String,
     /// Other members that have just answered.
     connected_nodes: usize,
+    /// False on a node that has left its cluster on purpose.
     sync_enabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detached: Option<DetachedPart>,
     /// Entries changed since the cluster began.
     total_sync_operations: u64,
     /// Log time of the newest log entry applied here, in milliseconds; null before the first.
@@ -31,6 +37,26 @@ pub(super) struct Sync {
     leader: Option<String>,
     #[serde(skip)]
     uptime_ms: u64,
+}
+
+/// How a node is detached from its cluster.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DetachedPart {
+    history: String,
+    fork_index: u64,
+    /// In milliseconds since the Unix epoch.
+    since: u64,
+    /// Log entries since.
+    changes: u64,
+}
+
+impl DetachedPart {
+    pub fn of(session: &Session) -> Option<Self> {
+        let Detachment { history, fork_index, since_ms, entries, .. } =
+            session.admin().detach_status().detached?;
+        Some(Self { history, fork_index, since: since_ms, changes: entries })
+    }
 }
 
 /// Another member.
@@ -100,10 +126,21 @@ struct Forced {
 /// Answer of `POST /api/sync/toggle`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct NotToggled {
+struct Toggled {
     success: bool,
     message: &'static str,
     sync_enabled: bool,
+}
+
+/// Answer of `POST /api/sync/force` on a node that is detached.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Preview {
+    success: bool,
+    message: &'static str,
+    node_id: String,
+    /// What would become of its changes.
+    would_merge: Option<Attached>,
 }
 
 impl Sync {
@@ -115,10 +152,14 @@ impl Sync {
         let own: Option<NodeReport> = mine.into_iter().find_map(|state| state.report);
         let of_report = |number: fn(&NodeReport) -> u64| own.as_ref().map_or(0, number);
         let counts = session.totals().counts;
+        // Those that a detached node has left stay listed.
+        let left = session.admin().detach_status().detached.into_iter().flat_map(|detached| detached.urls);
+        let left = left.map(Peer::that_was_left);
         Self {
             node_id: session.node_name().to_owned(),
             connected_nodes: others.iter().filter(|other| other.report.is_some()).count(),
-            sync_enabled: true,
+            sync_enabled: session.consistency() != Consistency::Detached,
+            detached: DetachedPart::of(session),
             total_sync_operations: counts.changes(),
             last_sync_time: Some(of_report(|report| report.log_time_ms)).filter(|at_ms| *at_ms > 0),
             index: of_report(|report| report.applied_index),
@@ -126,7 +167,7 @@ impl Sync {
             uptime_ms: of_report(|report| report.uptime_ms),
             role: own.as_ref().map(|report| report.role.clone()).unwrap_or_default(),
             leader: session.leader().map(|leader| leader.name),
-            node_list: others.into_iter().map(|other| Peer::of(other, at_ms)).collect(),
+            node_list: others.into_iter().map(|other| Peer::of(other, at_ms)).chain(left).collect(),
         }
     }
 
@@ -143,9 +184,23 @@ impl Sync {
 }
 
 impl Peer {
+    fn that_was_left(url: String) -> Self {
+        Self {
+            port: port_of(&url),
+            node_id: url.clone(),
+            url,
+            role: None,
+            connected: false,
+            last_sync: None,
+            lag_entries: None,
+            round_trip_us: None,
+            error: Some("this node has left its cluster".into()),
+        }
+    }
+
     fn of(state: NodeState, at_ms: u64) -> Self {
         Self {
-            port: state.http.rsplit_once(':').and_then(|(_, port)| port.trim_end_matches('/').parse().ok()),
+            port: port_of(&state.http),
             node_id: state.name,
             url: state.http,
             connected: state.report.is_some(),
@@ -156,6 +211,10 @@ impl Peer {
             error: state.error,
         }
     }
+}
+
+fn port_of(url: &str) -> Option<u16> {
+    url.rsplit_once(':').and_then(|(_, port)| port.trim_end_matches('/').parse().ok())
 }
 
 impl Compared {
@@ -177,8 +236,15 @@ pub(super) async fn status(context: Context) -> Json<Sync> {
     Json(Sync::of(&context.session).await)
 }
 
-/// `POST /api/sync/force`: catches up with the leader, which needs a majority, and compares with all others.
+/// `POST /api/sync/force`: catches up with the leader, which needs a majority, and compares with all others. A node that is
+/// detached says what toggling would do.
 pub(super) async fn force(State(state): State<AppState>, context: Context) -> Result<Response, Refusal> {
+    if context.session.consistency() == Consistency::Detached {
+        let would_merge = detach::preview(&state, context.session.admin()).await;
+        let would_merge = would_merge.map_err(|error| context.refuse(error))?;
+        let (message, node_id) = ("Nothing was changed: sync is off", context.session.node_name().to_owned());
+        return Ok(Json(Preview { success: true, message, node_id, would_merge }).into_response());
+    }
     let index = context.session.catch_up().await.map_err(|error| context.refuse(error))?;
     let Nodes { asked_by, nodes, .. } = context.session.admin().nodes().await;
     let peers = nodes.into_iter().filter(|state| state.id != asked_by).map(Compared::of).collect();
@@ -187,9 +253,24 @@ pub(super) async fn force(State(state): State<AppState>, context: Context) -> Re
     Ok(Json(Forced { success: true, message, node_id, index, peers }).into_response())
 }
 
-/// `POST /api/sync/toggle`: a node cannot be detached from its cluster.
-pub(super) async fn toggle() -> Response {
-    let message = "Sync cannot be switched off: a node cannot be detached from its cluster yet";
-    (StatusCode::NOT_IMPLEMENTED, Json(NotToggled { success: false, message, sync_enabled: true }))
-        .into_response()
+/// `POST /api/sync/toggle`: this node leaves its cluster and goes on alone, or brings its changes in and comes back.
+pub(super) async fn toggle(State(state): State<AppState>, context: Context) -> Result<Response, Refusal> {
+    let (admin, leaves) = (context.session.admin(), context.session.consistency() != Consistency::Detached);
+    // As long as a session is held the node cannot be opened again.
+    drop(context);
+    let is_done = if leaves {
+        detach::leave(&state, admin, false).await.map(|status| status.detached.is_some())
+    } else {
+        let attached = detach::come_back(&state, admin, AttachRequest::default()).await;
+        attached.map(|attached| attached.is_some())
+    };
+    let is_done = is_done.map_err(|error| Refusal::of(state.development, &error))?;
+    let (code, message) = match (leaves, is_done) {
+        (true, true) => (StatusCode::OK, "Sync disabled: this node goes on alone"),
+        (true, false) => (StatusCode::ACCEPTED, "Sync is being disabled"),
+        (false, true) => (StatusCode::OK, "Sync enabled: what this node changed was merged"),
+        (false, false) => (StatusCode::ACCEPTED, "Sync is being enabled"),
+    };
+    let sync_enabled = leaves != is_done;
+    Ok((code, Json(Toggled { success: true, message, sync_enabled })).into_response())
 }

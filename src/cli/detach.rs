@@ -1,0 +1,149 @@
+//! `lockstep detach` and `lockstep attach`: a node leaves its cluster on purpose, and comes back.
+
+use super::common_args::Target;
+use super::exit::Usage;
+use super::output::Output;
+use crate::api::{AttachProgress, DetachRequest, DetachStatus};
+use crate::client::Client;
+use crate::reconcile::Policy;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How often a node is asked how far it is.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// How long the node itself waits before it says that something goes on.
+const FIRST_ANSWER: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Args)]
+pub struct DetachArgs {
+    /// The URL of the node that is to leave [default: the first of --url]
+    pub node: Option<String>,
+    /// Where no majority answers: leave without asking the others, who count the node as a silent member then
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct AttachArgs {
+    /// The URL of the node that is to come back [default: the first of --url]
+    pub node: Option<String>,
+    /// Who wins where both sides changed a key [default: what the node was started with]
+    #[arg(long, value_enum)]
+    pub policy: Option<Policy>,
+    /// A JSON file with rules for prefixes of keys, instead of --policy
+    #[arg(long, conflicts_with = "policy")]
+    pub rules: Option<PathBuf>,
+    /// URLs of members, separated by commas, if those that the node knows have moved
+    #[arg(long, value_delimiter = ',')]
+    pub cluster: Vec<String>,
+    /// Only say what would become of the node's changes
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+fn client_of(node: Option<&String>, target: &Target) -> Result<Client> {
+    let url = node.or(target.url.first()).context("no URL was given")?;
+    let limit = target.timeout().max(FIRST_ANSWER);
+    Ok(Client::new(std::slice::from_ref(url), limit).map_err(Usage)?)
+}
+
+/// Runs `lockstep detach`.
+pub async fn detach(args: DetachArgs) -> Result<()> {
+    let client = client_of(args.node.as_ref(), &args.target)?;
+    let mut status = client.detach(&DetachRequest { force: args.force }).await?;
+    let until = Instant::now() + args.target.timeout();
+    // It restarts on its own log meanwhile.
+    while status.detached.is_none() {
+        if Instant::now() >= until {
+            bail!("the node is still about to leave; it goes on, and `lockstep status` says when it has");
+        }
+        sleep(POLL_INTERVAL).await;
+        match client.detach_status().await {
+            Ok(now) if now.detached.is_none() && !now.busy => {
+                bail!("the node has not left its cluster; its log says why")
+            }
+            Ok(now) => status = now,
+            Err(error) => tracing::debug!(%error, "no answer now"),
+        }
+    }
+    let Some(detached) = &status.detached else { return Ok(()) };
+    Output { json: args.target.json }.print(&status, || {
+        format!(
+            "it goes on alone in history {} after index {}; `lockstep attach` brings its changes in and the node back",
+            detached.history, detached.fork_index
+        )
+    })
+}
+
+/// Runs `lockstep attach`.
+pub async fn attach(args: AttachArgs) -> Result<()> {
+    let client = client_of(args.node.as_ref(), &args.target)?;
+    let rules = args.rules.as_ref().map(|file| -> Result<Value> {
+        let named = || format!("the rules in {}", file.display());
+        serde_json::from_slice(&fs::read(file).with_context(named)?).with_context(named)
+    });
+    let request = json!({
+        "policy": args.policy,
+        "rules": rules.transpose()?,
+        "urls": args.cluster,
+        "dry_run": args.dry_run,
+    });
+    let output = Output { json: args.target.json };
+    let answer = client.attach(&request).await?;
+    if answer.get("attached").is_some() {
+        return output.print(&answer, || in_words(&answer));
+    }
+    let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template("{bar:40} {pos}/{len} keys")?);
+    loop {
+        sleep(POLL_INTERVAL).await;
+        let told = match client.detach_status().await {
+            // It is a member again.
+            Ok(DetachStatus { detached: None, .. }) => break,
+            Ok(told) => told,
+            Err(error) => {
+                tracing::debug!(%error, "no answer now");
+                continue;
+            }
+        };
+        let AttachProgress { running, done, total, error } = told.attach;
+        match (running, error) {
+            (_, Some(error)) => bail!("{error}; the node goes on alone"),
+            (false, None) if !told.busy && args.dry_run => {
+                bail!("it took too long; the node's log has the result")
+            }
+            _ => {}
+        }
+        bar.set_length(total);
+        bar.set_position(done);
+    }
+    bar.finish_and_clear();
+    output.print(&json!({"attached": true}), || "it is a member of its cluster again".to_owned())
+}
+
+fn in_words(answer: &Value) -> String {
+    let number = |name: &str| answer[name].as_u64().unwrap_or(0);
+    let counts = |name: &str| answer["counts"][name].as_u64().unwrap_or(0);
+    if answer["attached"] != true {
+        return format!(
+            "it has changed {} keys; {} changes would be proposed, both sides changed {}",
+            counts("changes"),
+            counts("proposed"),
+            counts("won_by_live") + counts("won_by_incoming") + counts("set_aside") + counts("undecided")
+        );
+    }
+    let kept = match number("lost") {
+        0 => String::new(),
+        lost => format!("; {lost} lines in {}/*.losers.jsonl", answer["losers"].as_str().unwrap_or_default()),
+    };
+    format!("it is a member again: the cluster took {} of its changes{kept}", number("done"))
+}

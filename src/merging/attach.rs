@@ -1,0 +1,280 @@
+//! Brings a detached node back into its cluster: first its changes, then the node itself, as a new member.
+//!
+//! The changes come in as those of any other side do, by a plan and in steps. While clients go on writing to the node, what
+//! they have written since is brought in by another pass. For the last one the node takes no writes. Only then, with
+//! everything decided, does its folder change: whenever an attempt breaks off before, the node goes on alone as it was, and
+//! the next attempt brings in what is left.
+
+use super::apply::{Applied, Undecided, apply};
+use super::plan::{Planned, Tail, plan};
+use super::sides::Side;
+use crate::api::{AttachProgress, Detachment, ErrorCode};
+use crate::client::{Client, ClientError};
+use crate::node::{Attaching, Node, NodeError};
+use crate::reconcile::{Counts, Policy, Refusal, Rules};
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How many log entries the node may have had since the last pass for the next one to be the last.
+const FEW_ENTRIES: u64 = 1_024;
+/// At most so many passes, the last one included. Who writes faster than it is brought in has to wait in the end.
+const PASSES_MAX: usize = 4;
+/// How long a request to the cluster may take; a backup of a large one takes a while.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// How long a request may take that only asks how the cluster is.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Body of `POST /v1/attach`; everything is optional.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AttachRequest {
+    /// Who wins where both sides changed a key.
+    pub policy: Option<Policy>,
+    /// Rules for prefixes of keys, instead of a policy.
+    pub rules: Option<Rules>,
+    /// URLs of members, if those that the node knows have moved.
+    pub urls: Vec<String>,
+    /// Only compare.
+    pub dry_run: bool,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Attached {
+    /// Whether the node is about to come back.
+    pub attached: bool,
+    pub passes: usize,
+    /// What was compared in the last pass, by kind.
+    pub counts: Counts,
+    /// Operations of all passes by what became of them.
+    pub done: u64,
+    pub changed: u64,
+    pub full: u64,
+    pub invalid: u64,
+    /// Lines in the files of losers, which are in this folder.
+    pub lost: u64,
+    pub losers: PathBuf,
+}
+
+/// Brings a detached node back. When this returns, the node goes: see [`Node::reopens`]. `progress` is told how far it is.
+///
+/// # Errors
+/// [`NodeError::Conflict`]: it is not detached, or on its way. [`Undecided`], with the plan in the node's folder. Otherwise the
+/// cluster does not answer, or refuses. The node goes on alone then, and can be attached later.
+pub async fn attach(
+    node: &Node,
+    request: AttachRequest,
+    default: Policy,
+    progress: &watch::Sender<AttachProgress>,
+) -> Result<Attached> {
+    let attaching = node.begin_to_attach()?;
+    progress.send_replace(AttachProgress { running: true, ..AttachProgress::default() });
+    let attached = bring_in(node, &attaching, request, default, progress).await;
+    let error = attached.as_ref().err().map(|error| format!("{error:#}"));
+    progress.send_replace(AttachProgress { running: false, error, ..AttachProgress::default() });
+    let attached = attached?;
+    if attached.attached {
+        let Attached { done, lost, losers, .. } = &attached;
+        tracing::info!(done, lost, losers = %losers.display(), "this node comes back into its cluster");
+        attaching.go();
+    }
+    Ok(attached)
+}
+
+/// A cluster, and where a detached node keeps what it needs to be merged into it.
+struct Target {
+    client: Arc<Client>,
+    folder: PathBuf,
+    rules: Rules,
+}
+
+async fn bring_in(
+    node: &Node,
+    attaching: &Attaching,
+    request: AttachRequest,
+    default: Policy,
+    progress: &watch::Sender<AttachProgress>,
+) -> Result<Attached> {
+    let AttachRequest { policy, rules, urls, dry_run } = request;
+    let Some(detachment) = node.detachment() else { bail!("this node is not detached from its cluster") };
+    let rules = rules.unwrap_or_else(|| Rules::all(policy.unwrap_or(default)));
+    let urls = if urls.is_empty() { detachment.urls.clone() } else { urls };
+    let client = Client::new(&urls, REQUEST_TIMEOUT).map_err(invalid)?;
+    let asking = Client::new(&urls, QUESTION_TIMEOUT).map_err(invalid)?;
+    // Before anything large is sent: is there anybody?
+    let live = asking.lineage().await.context("the cluster does not answer")?;
+    let folder = node.data_dir().join("reconcile").join(&detachment.history);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot write {}", folder.display()))?;
+    let target = Target { client: Arc::new(client), folder, rules };
+    let mut all = Attached {
+        attached: false,
+        passes: 0,
+        counts: Counts::default(),
+        done: 0,
+        changed: 0,
+        full: 0,
+        invalid: 0,
+        lost: 0,
+        losers: target.folder.clone(),
+    };
+    if !dry_run {
+        target.finish_broken_off(&detachment, &mut all, progress).await?;
+    }
+    // How much the node has changed since the last pass, or since it left.
+    let mut entries = detachment.entries;
+    loop {
+        let is_last = entries <= FEW_ENTRIES || all.passes + 1 >= PASSES_MAX;
+        if is_last && !dry_run {
+            attaching.freeze().await;
+        }
+        let (planned, file, until) = target.plan(node).await?;
+        (all.counts, all.passes) = (planned.footer.counts.clone(), all.passes + 1);
+        if dry_run {
+            fs::remove_file(file)?;
+            return Ok(all);
+        }
+        target.apply(&file, &mut all, progress).await?;
+        if is_last {
+            break;
+        }
+        entries = node.detach_status().detached.map_or(0, |now| now.entries).saturating_sub(until);
+    }
+    let (history, url) = (&live.lineage.current().id, target.joining_url(attaching, &asking).await?);
+    attaching.become_new(history, &url).await?;
+    all.attached = true;
+    // Nothing more will come from there. If this fails, the cluster goes on noting what nobody will ask for.
+    if let Err(error) = asking.forget_history(&detachment.history).await {
+        let history = &detachment.history;
+        tracing::warn!(%error, history, "the fork to this node's history stays open; `lockstep reconcile forget` closes it");
+    }
+    Ok(all)
+}
+
+/// The row of the error table that an error of [`attach`] belongs to. Whatever failed, the node goes on alone.
+pub fn attach_error(error: &anyhow::Error) -> ErrorCode {
+    let of_cluster = error.downcast_ref().map(ClientError::code);
+    let of_node = error.downcast_ref().map(NodeError::code);
+    match of_cluster.or(of_node) {
+        // What the cluster refused is another request than the client's.
+        Some(ErrorCode::Conflict | ErrorCode::NotFound) => ErrorCode::Conflict,
+        Some(ErrorCode::InvalidBody) => ErrorCode::InvalidBody,
+        None if error.is::<Undecided>() || error.is::<Refusal>() => ErrorCode::Conflict,
+        _ => ErrorCode::Unavailable,
+    }
+}
+
+fn invalid(reason: String) -> NodeError {
+    NodeError::Invalid(format!("urls: {reason}"))
+}
+
+impl Target {
+    /// Compares what the node has with what the cluster has. Returns the plan, its file, and how many entries the node had had.
+    async fn plan(&self, node: &Node) -> Result<(Planned, PathBuf, u64)> {
+        let status = node.status().await;
+        let snapshot = node.snapshot().await?;
+        let begun = node.lineage().current().start_index;
+        let until = snapshot.index.saturating_sub(begun);
+        let incoming = Side::of_snapshot(snapshot, node.name(), status.log_time_ahead_ms)?;
+        let live = Side::of_cluster(&self.client, "the cluster").await?;
+        let (rules, out) = (self.rules.clone(), self.folder.join("plan.jsonl"));
+        let planning = tokio::task::spawn_blocking(move || {
+            let planned = plan(&incoming, &live, rules, Tail::Take, &out, &|_, _| {})?;
+            // Its name is its id, so that it is found again if applying it breaks off.
+            let named = out.with_file_name(format!("{}.jsonl", planned.footer.plan_id));
+            fs::rename(&out, &named)?;
+            Ok::<_, anyhow::Error>((planned, named))
+        });
+        let (planned, named) = planning.await??;
+        Ok((planned, named, until))
+    }
+
+    async fn apply(
+        &self,
+        plan: &Path,
+        all: &mut Attached,
+        progress: &watch::Sender<AttachProgress>,
+    ) -> Result<()> {
+        let tell = |done, total| {
+            progress.send_if_modified(|told| {
+                (told.done, told.total) = (done, total);
+                true
+            });
+        };
+        let applied = match apply(self.client.clone(), plan, None, &tell).await {
+            Err(error) if error.is::<Undecided>() => {
+                return Err(error.context(format!(
+                    "decide them with `lockstep reconcile decide {}`, apply the new plan, and attach the node again",
+                    plan.display()
+                )));
+            }
+            applied => applied?,
+        };
+        let Applied { done, changed, full, invalid, lost, losers, applied, .. } = applied;
+        (all.done, all.changed) = (all.done + done, all.changed + changed);
+        (all.full, all.invalid, all.lost) = (all.full + full, all.invalid + invalid, all.lost + lost);
+        // What was taken is in the cluster. What was not is kept.
+        if lost == 0 {
+            fs::remove_file(losers)?;
+        }
+        fs::remove_file(applied)?;
+        Ok(fs::remove_file(plan)?)
+    }
+
+    /// Finishes what an earlier attempt had begun.
+    async fn finish_broken_off(
+        &self,
+        detachment: &Detachment,
+        all: &mut Attached,
+        progress: &watch::Sender<AttachProgress>,
+    ) -> Result<()> {
+        let merges = self.client.reconciliations().await?.merges;
+        for found in fs::read_dir(&self.folder)? {
+            let path = found?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let Some(id) = name.strip_suffix(".jsonl").filter(|id| !id.contains('.')) else { continue };
+            match merges.iter().find(|merge| merge.id == id) {
+                Some(_) => self.apply(&path, all, progress).await?,
+                // It was not begun, and the sides have changed since.
+                None => fs::remove_file(&path)?,
+            }
+        }
+        if let Some(open) =
+            merges.iter().find(|merge| merge.end.is_none() && merge.history == detachment.history)
+            && self
+                .client
+                .reconciliations()
+                .await?
+                .merges
+                .iter()
+                .any(|merge| merge.id == open.id && merge.end.is_none())
+        {
+            bail!(
+                "a merge of this node's changes was begun elsewhere: finish it, or give it up with `lockstep reconcile abort {}`",
+                open.id
+            );
+        }
+        Ok(())
+    }
+
+    /// The URL of a member that is up. The number that the node had must not be a member any more, because the new one has its
+    /// addresses.
+    async fn joining_url(&self, attaching: &Attaching, asking: &Client) -> Result<String> {
+        let members = asking.members().await?.members;
+        if let Some(former) = attaching.former_id().filter(|id| members.iter().any(|member| member.id == *id))
+        {
+            asking.remove(former).await.context("the cluster still counts this node as a member")?;
+        }
+        let is_up = |member: &&crate::api::MemberStatus| {
+            !member.http.is_empty()
+                && Some(member.id) != attaching.former_id()
+                && (member.role == "leader" || member.silent_ms.is_some_and(|silent| silent < 1_000))
+        };
+        let found = members.iter().find(is_up).context("no member of the cluster is up that has a URL")?;
+        Ok(found.http.clone())
+    }
+}

@@ -1,0 +1,14 @@
+//! Carrying a reconciliation out: opens the two sides, writes the plan to a file, and has the cluster apply it in steps. The
+//! rules are in `reconcile`.
+
+mod apply;
+mod attach;
+mod plan;
+mod records;
+mod sides;
+
+pub use crate::reconcile::Policy;
+pub use apply::{Applied, Undecided, apply};
+pub use attach::{AttachRequest, Attached, attach, attach_error};
+pub use plan::{Planned, Tail, plan, written_aside};
+pub use sides::{Side, save_backup};

@@ -1,0 +1,170 @@
+//! Compares two sides and writes down what would be done with each key. It changes neither.
+
+use super::records::sync_folder;
+use super::sides::Side;
+use crate::cache::{Cache, Key};
+use crate::lineage::Lineage;
+use crate::raft::Noted;
+use crate::reconcile::{
+    Clock, Parting, PlanFooter, PlanHeader, PlanLine, PlanWriter, Policy, Rules, SideHeader, View, admit,
+    plan as judge_all,
+};
+use crate::replica::wall_ms;
+use anyhow::{Context, Result};
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+/// How many conflicts a summary names.
+const SAMPLES: usize = 5;
+
+/// What becomes of the end of a log. Whoever wrote it was told nothing, or that the outcome is unknown: both are allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Tail {
+    /// Its entries count
+    Take,
+    /// They do not
+    Drop,
+}
+
+/// A plan that was written.
+#[derive(Debug)]
+pub struct Planned {
+    pub header: PlanHeader,
+    pub footer: PlanFooter,
+    /// Some of the keys that both sides changed.
+    pub samples: Vec<PlanLine>,
+}
+
+/// Compares what `incoming` did since the sides parted with what `live` did, and writes a plan to `out`. `progress` is told
+/// what is being done, and how many proposals there are so far. Blocks.
+///
+/// # Errors
+/// [`crate::reconcile::Refusal`], or the sides cannot be read, or the plan cannot be written.
+pub fn plan(
+    incoming: &Side,
+    live: &Side,
+    rules: Rules,
+    tail: Tail,
+    out: &Path,
+    progress: &dyn Fn(&'static str, u64),
+) -> Result<Planned> {
+    let parting = admit(incoming.log.position(), live.log.position())?;
+    let until = match tail {
+        Tail::Take => incoming.log.last_index,
+        Tail::Drop => incoming.log.committed_index,
+    };
+    progress("reading the incoming side", 0);
+    let sums = |key: &str| rules.of(key).policy == Policy::SumDelta;
+    let theirs = state(incoming, &live.log.lineage, parting, until, sums)?;
+    progress("reading the side that goes on", 0);
+    let ours = state(live, &incoming.log.lineage, parting, live.log.last_index, sums)?;
+    // A side that does not run has no clock of its own: its log time is taken for the wall clock's.
+    let (ahead_there, ahead_here) = (incoming.ahead_ms.unwrap_or(0), live.ahead_ms.unwrap_or(0));
+    let shift_ms = ahead_here.saturating_sub(ahead_there);
+    // Not this machine's clock, which may be another one's by a day.
+    let now_ms = ours.cache.now_ms().max(theirs.cache.now_ms().saturating_add_signed(shift_ms));
+    let fork_ms = ours.fork_ms.max(theirs.fork_ms.saturating_add_signed(shift_ms));
+    let clock = |shift_ms| Clock { shift_ms, fork_ms, now_ms };
+    // What was brought in before is not brought in again.
+    let decided_until = merged_until(&ours.cache, &incoming.log.lineage);
+    let their_view = View { decided_until, ..view(&theirs, parting, clock(shift_ms)) };
+    let our_view = view(&ours, parting, clock(0));
+    let header = PlanHeader {
+        format: PlanHeader::format(),
+        created_at_ms: wall_ms(),
+        cluster_id: live.log.lineage.cluster_id().to_owned(),
+        fork_index: parting.fork_index,
+        live: side_header(live, &ours.cache, our_view.is_exact()),
+        incoming: side_header(incoming, &theirs.cache, their_view.is_exact()),
+        decided_until,
+        up_to: until.min(incoming.log.committed_index),
+        tail_entries: until.saturating_sub(incoming.log.committed_index),
+        shift_ms,
+        rules,
+    };
+    progress("comparing", 0);
+    let counter = |key: &Key| theirs.counters.get(key).or_else(|| ours.counters.get(key)).copied();
+    let (footer, samples) = write(&header, their_view, our_view, counter, out, progress)?;
+    Ok(Planned { header, footer, samples })
+}
+
+fn state(
+    side: &Side,
+    other: &Lineage,
+    parting: Parting,
+    until: u64,
+    is_counter: impl Fn(&str) -> bool,
+) -> Result<Noted> {
+    let state = side.log.replay(parting.fork_index, parting.shared, other, until, is_counter);
+    state.with_context(|| side.source.clone())
+}
+
+fn view(state: &Noted, parting: Parting, clock: Clock) -> View<'_> {
+    let fork_index = parting.fork_index;
+    View { cache: &state.cache, fork_index, decided_until: 0, fork: state.fork(), clock }
+}
+
+/// Up to which index of its log earlier merges have decided what a side did: in its own history, or in earlier ones up to
+/// where it left them.
+fn merged_until(live: &Cache, lineage: &Lineage) -> u64 {
+    let histories = lineage.histories();
+    let until = histories.iter().enumerate().map(|(at, history)| {
+        let decided = live.decided_until(&history.id);
+        histories.get(at + 1).map_or(decided, |next| decided.min(next.fork_index))
+    });
+    until.max().unwrap_or(0)
+}
+
+fn side_header(side: &Side, cache: &Cache, exact: bool) -> SideHeader {
+    let history = side.log.lineage.current();
+    let (history, number) = (history.id.clone(), history.number);
+    SideHeader { source: side.source.clone(), history, number, index: cache.index(), exact }
+}
+
+fn write(
+    header: &PlanHeader,
+    incoming: View<'_>,
+    live: View<'_>,
+    counter: impl Fn(&Key) -> Option<i64>,
+    out: &Path,
+    progress: &dyn Fn(&'static str, u64),
+) -> Result<(PlanFooter, Vec<PlanLine>)> {
+    let (mut samples, mut proposals) = (Vec::new(), 0);
+    let footer = written_aside(out, |file| {
+        let mut writer = PlanWriter::new(file, header)?;
+        let counts = judge_all(incoming, live, &header.rules, counter, |proposal| {
+            let stored = |view: View<'_>| view.cache.stored(proposal.key.as_str());
+            let line = PlanLine::of(&proposal, stored(incoming).as_ref(), stored(live).as_ref());
+            writer.line(&line)?;
+            proposals += 1;
+            progress("comparing", proposals);
+            if line.case.is_conflict() && samples.len() < SAMPLES {
+                samples.push(line);
+            }
+            Ok::<(), std::io::Error>(())
+        })?;
+        Ok(writer.finish(counts)?)
+    })?;
+    Ok((footer, samples))
+}
+
+/// Writes a plan aside, and gives it its name once it is on disk.
+///
+/// # Errors
+/// It cannot be written, or whatever `write` says.
+pub fn written_aside(
+    out: &Path,
+    write: impl FnOnce(BufWriter<File>) -> Result<(BufWriter<File>, PlanFooter)>,
+) -> Result<PlanFooter> {
+    let mut aside = out.as_os_str().to_owned();
+    aside.push(".part");
+    let aside = PathBuf::from(aside);
+    let file = File::create(&aside).with_context(|| format!("cannot write {}", aside.display()))?;
+    let (file, footer) = write(BufWriter::new(file))?;
+    file.into_inner().map_err(|error| error.into_error())?.sync_all()?;
+    fs::rename(&aside, out).with_context(|| format!("cannot write {}", out.display()))?;
+    sync_folder(out)?;
+    Ok(footer)
+}

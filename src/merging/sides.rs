@@ -1,0 +1,76 @@
+//! Opens the two sides of a reconciliation.
+
+use crate::client::Client;
+use crate::node::open_stored_log;
+use crate::raft::StoredLogCopy;
+use crate::storage::{SnapshotFile, verify_file};
+use anyhow::{Context, Result};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// A side as it was opened.
+pub struct Side {
+    /// Where it was found.
+    pub source: String,
+    pub log: StoredLogCopy,
+    /// How far its log time is ahead of the wall clock, in milliseconds; `None` for one that does not run.
+    pub ahead_ms: Option<i64>,
+    /// Where the backup of a running side is as long as it is needed.
+    _backup: Option<TempDir>,
+}
+
+impl Side {
+    /// A data folder on which no node runs, or a backup.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn of_file(path: &Path) -> Result<Self> {
+        let (source, path) = (path.display().to_string(), path.to_owned());
+        let log = tokio::task::spawn_blocking(move || open_stored_log(&path)).await??;
+        Ok(Self { source, log, ahead_ms: None, _backup: None })
+    }
+
+    /// What running nodes have: a backup is taken from the one that answers.
+    ///
+    /// # Errors
+    /// Nobody answers, or it cannot be written to a folder for temporary files.
+    pub async fn of_cluster(client: &Client, source: &str) -> Result<Self> {
+        let ahead_ms = client.status().await?.log_time_ahead_ms;
+        let folder = tempfile::tempdir().context("no room for a backup")?;
+        let path = folder.path().join("backup");
+        save_backup(client.backup().await?, &path).await?;
+        let log = tokio::task::spawn_blocking(move || open_stored_log(&path)).await??;
+        Ok(Self { source: source.to_owned(), log, ahead_ms, _backup: Some(folder) })
+    }
+
+    /// What a node in this process had when it took this snapshot.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn of_snapshot(file: SnapshotFile, source: &str, ahead_ms: Option<i64>) -> Result<Self> {
+        let log = StoredLogCopy::of_backup(file)?;
+        Ok(Self { source: source.to_owned(), log, ahead_ms, _backup: None })
+    }
+}
+
+/// Writes what comes aside, and gives it its name once it is on disk and verified. Returns its size, and the index it holds.
+///
+/// # Errors
+/// It broke off, is damaged, or cannot be written.
+pub async fn save_backup(mut response: reqwest::Response, file: &Path) -> Result<(u64, u64)> {
+    let mut aside = file.as_os_str().to_owned();
+    aside.push(".part");
+    let aside = PathBuf::from(aside);
+    let mut out = fs::File::create(&aside).with_context(|| format!("cannot write {}", aside.display()))?;
+    let mut bytes = 0;
+    while let Some(chunk) = response.chunk().await.context("the backup broke off")? {
+        out.write_all(&chunk)?;
+        bytes += chunk.len() as u64;
+    }
+    out.sync_all()?;
+    let info = verify_file(&aside).context("what arrived is damaged")?;
+    fs::rename(&aside, file)?;
+    Ok((bytes, info.index))
+}

@@ -1,0 +1,309 @@
+//! Leaving the cluster on purpose, and what a node refuses meanwhile.
+//!
+//! A node that is detached goes on alone, in a history of its own, with all that the cluster had decided when it left. The
+//! others must know what becomes of the entries that both have then, so first they begin to note which of them go. Then they
+//! remove the node. What it was about to do is in its folder, so a restart goes on with it. Only once the node has proof that
+//! it is no member any more does it stop taking part: a node that merely believes it could be one vote too many.
+//!
+//! Then it has to be opened again, on a folder that holds the start of its own history: see `detached_folder.rs`.
+
+use super::admin::AdminRequest;
+use super::error::NodeError;
+use super::identity::Detached;
+use super::inner::Inner;
+use crate::api::{Consistency, Detachment};
+use crate::lineage::{HistoryKind, INDEX_STEP};
+use crate::raft::MemberState;
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// The pause before the others are asked again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How far a node is that leaves its cluster on purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Leaving {
+    /// Id of the history that it begins.
+    pub history: String,
+    /// The highest index that it has heard of.
+    pub heard_of: u64,
+    /// The index up to which it had applied the log when the others noted what goes; `null` as long as they may not.
+    pub noted: Option<u64>,
+    /// The last index that it shares with the others, or that of the last entry in its log; `null` as long as it may be a member.
+    pub left_at: Option<u64>,
+    pub from: Detached,
+}
+
+/// What a node that leaves its cluster, or comes back to it, refuses.
+pub(super) struct Departure {
+    /// Whether it is about to leave or to come back.
+    is_busy: AtomicBool,
+    no_writes: AtomicBool,
+    no_reads: AtomicBool,
+    reopen: watch::Sender<bool>,
+}
+
+impl Departure {
+    /// That of a node which starts, and may have begun to leave earlier.
+    pub fn new(leaving: Option<&Leaving>) -> Self {
+        let is_leaving = leaving.is_some_and(|leaving| leaving.noted.is_some());
+        Self {
+            is_busy: AtomicBool::new(leaving.is_some()),
+            no_writes: AtomicBool::new(is_leaving),
+            no_reads: AtomicBool::new(false),
+            reopen: watch::Sender::new(false),
+        }
+    }
+
+    /// # Errors
+    /// [`NodeError::Conflict`]: it has begun already.
+    pub fn begin(&self) -> Result<(), NodeError> {
+        if self.is_busy.swap(true, Ordering::AcqRel) {
+            let reason = "this node is about to leave its cluster, or to come back, already";
+            return Err(NodeError::Conflict(reason.into()));
+        }
+        Ok(())
+    }
+
+    /// It stays where it is.
+    pub fn end(&self) {
+        self.no_writes.store(false, Ordering::Release);
+        self.is_busy.store(false, Ordering::Release);
+    }
+
+    pub fn is_busy(&self) -> bool {
+        self.is_busy.load(Ordering::Acquire)
+    }
+
+    /// From here on writes are refused. Those under way may still end.
+    pub fn stop_writes(&self) {
+        self.no_writes.store(true, Ordering::Release);
+    }
+
+    /// Writes are refused as soon as the node has begun to leave: what its clients have written belongs to both sides.
+    pub fn allows_writes(&self) -> Result<(), NodeError> {
+        if self.no_writes.load(Ordering::Acquire) {
+            let reason =
+                "this node is about to leave its cluster, or to come back, and takes no writes meanwhile";
+            return Err(NodeError::Unavailable(reason.into()));
+        }
+        Ok(())
+    }
+
+    /// Reads are refused for the moment in which the node goes over to another log: it could not promise that a later read
+    /// sees as much.
+    pub fn allows_reads(&self) -> Result<(), NodeError> {
+        if self.no_reads.load(Ordering::Acquire) {
+            let reason = "this node is about to go on with another log";
+            return Err(NodeError::Unavailable(reason.into()));
+        }
+        Ok(())
+    }
+
+    /// Returns once the node has to be stopped and opened again.
+    pub async fn reopens(&self) {
+        // The sender lives as long as `self`, so waiting can't fail.
+        let _ = self.reopen.subscribe().wait_for(|reopen| *reopen).await;
+    }
+
+    /// Ends the service of this node until it has been opened again.
+    pub fn go(&self) {
+        self.no_writes.store(true, Ordering::Release);
+        self.no_reads.store(true, Ordering::Release);
+        self.reopen.send_replace(true);
+    }
+}
+
+/// Goes on with what the node was about to do when it stopped.
+pub(super) async fn go_on_leaving(inner: Weak<Inner>) {
+    let Some(node) = inner.upgrade() else { return };
+    let Some(leaving) = node.identity.leaving.clone() else { return };
+    let done = match leaving.noted {
+        // An earlier attempt to be removed may have succeeded.
+        Some(noted) => node.leave(leaving, noted, true).await,
+        None => {
+            node.stay(&leaving).await;
+            Ok(())
+        }
+    };
+    if let Err(error) = done {
+        tracing::warn!(%error, "this node has not left its cluster");
+    }
+}
+
+impl Inner {
+    /// Whether this node goes on in a history of its own, alone.
+    pub(super) fn is_detached(&self) -> bool {
+        self.identity.lineage.current().kind == HistoryKind::Detached
+    }
+
+    /// How this node is detached, if it is.
+    pub(super) fn detachment(&self) -> Option<Detachment> {
+        let history = self.identity.lineage.current();
+        let from = self.identity.detached.as_ref().filter(|_| self.is_detached())?;
+        Some(Detachment {
+            history: history.id.clone(),
+            fork_index: history.fork_index,
+            since_ms: history.began_at_ms,
+            entries: self.consensus.replica().applied_index().saturating_sub(history.start_index),
+            urls: from.urls.clone(),
+            forced: from.forced,
+        })
+    }
+
+    /// Leaves the cluster on purpose. When this returns, the node has to be opened again. Goes on if its caller does not wait.
+    /// `forced`: without asking the others, who count it as a silent member then.
+    ///
+    /// # Errors
+    /// [`NodeError`]: it stays a member; after [`NodeError::OutcomeUnknown`], it goes on trying.
+    pub(super) async fn detach(self: &Arc<Self>, forced: bool) -> Result<(), NodeError> {
+        self.refuse_when_draining()?;
+        self.refuse_when_removed()?;
+        self.refuse_when_superseded(Consistency::Linearizable)?;
+        let conflict = |reason: &str| Err(NodeError::Conflict(reason.into()));
+        if self.is_detached() {
+            return conflict("this node is detached already");
+        }
+        let members = self.consensus.status().members;
+        let (mine, others): (Vec<MemberState>, Vec<MemberState>) =
+            members.into_iter().partition(|member| member.id == self.identity.node_id);
+        let Some(me) = mine.first() else { return conflict("this node is not a member of the cluster yet") };
+        if !others.iter().any(|other| other.voter) {
+            return conflict("this node is the only one with a vote: there is nobody to leave");
+        }
+        if forced && self.audit.health.has_majority() {
+            return conflict("a majority of the voters answers this node: it can be detached without force");
+        }
+        self.departure.begin()?;
+        let urls = others.into_iter().map(|other| other.member.http).filter(|url| !url.is_empty());
+        let from = Detached { node_id: self.identity.node_id, voter: me.voter, urls: urls.collect(), forced };
+        let node = self.clone();
+        let leaving = tokio::spawn(async move { node.begin_to_leave(from).await });
+        leaving.await.unwrap_or_else(|error| Err(NodeError::Fatal(error.to_string())))
+    }
+
+    async fn begin_to_leave(self: &Arc<Self>, from: Detached) -> Result<(), NodeError> {
+        let replica = self.consensus.replica();
+        let forced = from.forced;
+        let mut leaving = Leaving {
+            history: uuid::Uuid::new_v4().to_string(),
+            heard_of: replica.with_cache(crate::cache::Cache::highest_index),
+            noted: None,
+            left_at: None,
+            from,
+        };
+        self.departure.stop_writes();
+        // Those under way are decided first, so this node has what its clients were told.
+        self.admission.idle().await;
+        if forced {
+            // From here on its log does not change.
+            self.links.sever();
+            return self.leave_at(leaving, self.consensus.status().last_log_index).await;
+        }
+        if let Err(reason) = self.keep_leaving(Some(&leaving)).await {
+            self.departure.end();
+            return Err(NodeError::Fatal(reason));
+        }
+        match self.have_noted(&leaving).await {
+            Ok(index) => {
+                leaving.noted = Some(index);
+                if let Err(reason) = self.keep_leaving(Some(&leaving)).await {
+                    self.stay_later(leaving);
+                    return Err(NodeError::Fatal(reason));
+                }
+                self.leave(leaving, index, false).await
+            }
+            Err(error) => {
+                self.stay_later(leaving);
+                Err(error)
+            }
+        }
+    }
+
+    /// Has the others note what becomes of the entries that this node will have, too. Returns the index up to which this node
+    /// has applied the log since.
+    async fn have_noted(&self, leaving: &Leaving) -> Result<u64, NodeError> {
+        let Leaving { history, heard_of, .. } = leaving;
+        let (node, start_index) = (self.identity.node_id, (heard_of / INDEX_STEP + 1) * INDEX_STEP);
+        self.admin(AdminRequest::OpenFork { node, history: history.clone(), start_index }).await?;
+        let look = |cache: &crate::cache::Cache| (cache.index(), cache.fork(history).is_some());
+        let (index, is_open) = self.read(Consistency::Linearizable, None, None, look).await?.value;
+        if !is_open {
+            let reason = "the cluster notes what goes for as many other sides as it can: reconcile them, or give one up with \
+                          `lockstep reconcile forget`";
+            return Err(NodeError::Conflict(reason.into()));
+        }
+        Ok(index)
+    }
+
+    /// Has itself removed, for as long as it takes. `in_doubt`: it may have been removed already.
+    async fn leave(
+        self: &Arc<Self>,
+        leaving: Leaving,
+        noted: u64,
+        mut in_doubt: bool,
+    ) -> Result<(), NodeError> {
+        let me = self.identity.node_id;
+        while !self.audit.health.is_removed() {
+            match self.admin(AdminRequest::Remove { id: me }).await {
+                Ok(_) => break,
+                Err(NodeError::Conflict(reason)) if !in_doubt => {
+                    self.stay_later(leaving);
+                    return Err(NodeError::Conflict(reason));
+                }
+                Err(error) => {
+                    in_doubt |= !matches!(error, NodeError::Unavailable(_));
+                    tracing::info!(%error, "this node is about to leave its cluster, and not removed yet");
+                }
+            }
+            sleep(RETRY_PAUSE).await;
+        }
+        let applied = self.consensus.replica().applied_index();
+        self.leave_at(leaving, applied.max(noted)).await
+    }
+
+    async fn leave_at(&self, leaving: Leaving, index: u64) -> Result<(), NodeError> {
+        self.departure.no_reads.store(true, Ordering::Release);
+        let left = Leaving { left_at: Some(index), ..leaving };
+        if let Err(reason) = self.keep_leaving(Some(&left)).await {
+            // A removed node has nothing to go back to. After a restart it tries again.
+            return Err(NodeError::Fatal(reason));
+        }
+        tracing::warn!(
+            index,
+            history = left.history,
+            "this node leaves its cluster, and goes on alone from here"
+        );
+        self.departure.go();
+        Ok(())
+    }
+
+    fn stay_later(self: &Arc<Self>, leaving: Leaving) {
+        // Clients need not wait for that.
+        self.departure.no_writes.store(false, Ordering::Release);
+        let node = self.clone();
+        tokio::spawn(async move { node.stay(&leaving).await });
+    }
+
+    /// Remains a member: the others need to note nothing.
+    async fn stay(&self, leaving: &Leaving) {
+        let close = AdminRequest::CloseFork { history: leaving.history.clone() };
+        while let Err(error) = self.admin(close.clone()).await {
+            tracing::debug!(%error, "the fork that this node had opened is not closed yet");
+            sleep(RETRY_PAUSE).await;
+        }
+        if let Err(error) = self.keep_leaving(None).await {
+            tracing::error!(error, "cannot write down that this node stays in its cluster");
+        }
+        self.departure.end();
+    }
+
+    async fn keep_leaving(&self, leaving: Option<&Leaving>) -> Result<(), String> {
+        let leaving = leaving.cloned();
+        self.kept_identity.change(|identity| identity.leaving = leaving).await
+    }
+}
