@@ -1,9 +1,9 @@
 //! Measures the state machine by itself, at 1,000,000 entries of 16-byte keys and 64-byte values:
 //!
-//! `cargo bench --bench cache [-- clear|steady]`. Prints one line a figure: what an entry takes in memory beyond its key
+//! `cargo bench --bench cache [-- clear|steady|fork]`. Prints one line a figure: what an entry takes in memory beyond its key
 //! and value, how long the longest log entry takes while the policy is switched, the capacity is made smaller, or keys
-//! are cleared (with `clear`, only that), and how long writes and counts of reads take (with `steady`, only that). How
-//! fast things are is printed, not judged.
+//! are cleared (with `clear`, only that), how long writes and counts of reads take (with `steady`, only that), and what an
+//! open fork adds to writes (with `fork`, only that). How fast things are is printed, not judged.
 
 #[path = "../src/allocator.rs"]
 mod allocator;
@@ -36,7 +36,7 @@ fn main() {
         memory(policy);
         return;
     }
-    for (name, part) in [("clear", clear as fn(Policy)), ("steady", steady)] {
+    for (name, part) in [("clear", clear as fn(Policy)), ("steady", steady), ("fork", fork)] {
         if std::env::args().any(|argument| argument == name) {
             POLICIES.into_iter().for_each(part);
             return;
@@ -55,6 +55,7 @@ fn main() {
     POLICIES.into_iter().for_each(shrink);
     POLICIES.into_iter().for_each(clear);
     POLICIES.into_iter().for_each(steady);
+    POLICIES.into_iter().for_each(fork);
 }
 
 /// A cache, and a generator of numbers that are the same every time.
@@ -224,6 +225,33 @@ fn steady(policy: Policy) {
         ms(puts[puts.len() * 99 / 100]) * 1_000.0,
         ms(flushes[flushes.len() / 2]),
     );
+}
+
+/// What an open fork adds to writes: of keys that are there, which nothing is noted for, and of new ones, each of which evicts a
+/// common entry. The two caches take turns.
+fn fork(policy: Policy) {
+    const PUTS: u64 = 20_000;
+    const ROUNDS: u64 = 30;
+    let (mut plain, mut forked) = (Bench::full(policy), Bench::full(policy));
+    assert!(forked.cache.open_fork("the other side"));
+    for (what, first) in [("that replaces a value", 3 * ENTRIES / 2), ("that evicts", 4 * ENTRIES)] {
+        let mut slices: [Vec<Duration>; 2] = Default::default();
+        for round in 0..ROUNDS {
+            for (bench, slices) in [&mut plain, &mut forked].into_iter().zip(&mut slices) {
+                let begin = first + round * PUTS % (ENTRIES / 2);
+                slices.push((begin..begin + PUTS).map(|number| bench.put(number)).sum());
+            }
+        }
+        let [plain, forked] = slices.map(|mut slices| {
+            slices.sort();
+            ms(slices[slices.len() / 2]) * 1e6 / PUTS as f64
+        });
+        println!(
+            "fork {}: a put {what} takes {plain:.0} ns at the median without, {forked:.0} ns with an open fork: {:.0} more",
+            policy.name(),
+            forked - plain,
+        );
+    }
 }
 
 fn ms(duration: Duration) -> f64 {
