@@ -160,7 +160,7 @@ pub struct ForkStatus {
 
 impl From<&Merge> for MergeStatus {
     fn from(merge: &Merge) -> Self {
-        let Merge { id, history, next_step, end, results, last_results } = merge.clone();
+        let Merge { id, history, next_step, end, results, last_results, .. } = merge.clone();
         let [done, changed, full, invalid] = results;
         let end = end.map(|end| match end {
             MergeEnd::UpTo(index) => MergeEndRequest::UpTo(index),

@@ -227,6 +227,22 @@ impl Forks {
         self.0.is_empty()
     }
 
+    /// Changes of that history have come in with the log entry at this index.
+    pub fn extend(&mut self, history: &str, index: u64) {
+        if let Some(fork) = self.0.iter_mut().find(|fork| fork.history == history) {
+            fork.limit = fork.limit.max(index);
+            fork.head = fork.head_words();
+        }
+    }
+
+    /// From now on any entry may be a common one, until this node has left.
+    pub fn open_end(&mut self, history: &str, node: u64) {
+        if let Some(fork) = self.0.iter_mut().find(|fork| fork.history == history) {
+            fork.leaving = Some(node);
+            fork.head = fork.head_words();
+        }
+    }
+
     /// At this index these are the members: a node that has left goes along no further.
     pub fn seal(&mut self, index: u64, is_member: impl Fn(u64) -> bool) {
         for fork in &mut self.0 {

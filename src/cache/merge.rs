@@ -5,11 +5,11 @@
 //! changed meanwhile does not keep the others out.
 
 use super::digest::{Sum, halves, hash_text, hash_words};
-use super::limits::{HISTORIES_MAX, MERGES_MAX};
+use super::limits::{HISTORIES_MAX, MERGE_STEPS_MAX, MERGES_MAX};
 use super::{Key, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
 /// Some of the changes of another side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +137,8 @@ pub struct Merge {
     pub end: Option<MergeEnd>,
     /// How many operations had each result, in the order of [`MergeResult`].
     pub results: [u64; 4],
+    /// The index of each log entry that brought some of it in, in order.
+    pub steps: Vec<u64>,
     /// The results of the newest step, for whoever has not received them.
     pub last_results: Vec<MergeResult>,
 }
@@ -151,7 +153,10 @@ impl Merge {
         let [low, high] = halves(hash_words(words));
         let last: Vec<u8> = self.last_results.iter().map(|result| result.number()).collect();
         let [last_low, last_high] = halves(xxh3_128(&last));
-        hash_words([low, high, done, changed, full, invalid, last_low, last_high])
+        let mut steps = Xxh3Default::new();
+        self.steps.iter().for_each(|index| steps.update(&index.to_le_bytes()));
+        let [steps_low, steps_high] = halves(steps.digest128());
+        hash_words([low, high, done, changed, full, invalid, last_low, last_high, steps_low, steps_high])
     }
 
     /// Whether it has ended and how, and up to which index.
@@ -224,6 +229,7 @@ impl Merges {
         id: &str,
         history: String,
         number: u64,
+        index: u64,
         end: Option<MergeEnd>,
         results: &[MergeResult],
     ) {
@@ -231,9 +237,17 @@ impl Merges {
             if self.merges.len() >= MERGES_MAX {
                 self.merges.remove(0);
             }
-            let (id, last_results) = (id.to_owned(), Vec::new());
+            let (id, last_results, steps) = (id.to_owned(), Vec::new(), Vec::new());
             let history = history.clone();
-            self.merges.push(Merge { id, history, next_step: 0, end: None, results: [0; 4], last_results });
+            self.merges.push(Merge {
+                id,
+                history,
+                next_step: 0,
+                end: None,
+                results: [0; 4],
+                steps,
+                last_results,
+            });
         }
         if let Some(merge) = self.merges.iter_mut().find(|merge| merge.id == id) {
             (merge.next_step, merge.end) = (number + 1, end);
@@ -241,6 +255,9 @@ impl Merges {
                 merge.results[usize::from(result.number())] += 1;
             }
             merge.last_results = results.to_vec();
+            if !results.is_empty() && merge.steps.len() < MERGE_STEPS_MAX {
+                merge.steps.push(index);
+            }
         }
         if let Some(MergeEnd::UpTo(index)) = end
             && (self.decided.len() < HISTORIES_MAX || self.decided.contains_key(&history))

@@ -252,11 +252,10 @@ impl Cache {
         self.forks.seal(self.index, is_member);
     }
 
-    /// The highest index that this state has heard of, of whatever history.
+    /// The highest index that this state has heard of, of this history and of those that others are about to begin.
     pub fn highest_index(&self) -> u64 {
-        let decided = self.merges.decided().values().copied();
-        let begun = self.forks.iter().map(|fork| fork.start_index);
-        decided.chain(begun).fold(self.index, u64::max)
+        // Not what was decided: that is an index that somebody sent.
+        self.forks.iter().map(|fork| fork.start_index).fold(self.index, u64::max)
     }
 
     /// The newest merges, in the order in which they began.

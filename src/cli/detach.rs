@@ -15,6 +15,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
+/// How long a node may be silent while it is opened again.
+const SILENCE: Duration = Duration::from_secs(120);
 /// How often a node is asked how far it is.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the node itself waits before it says that something goes on.
@@ -103,6 +105,7 @@ pub async fn attach(args: AttachArgs) -> Result<()> {
     if answer.get("attached").is_some() {
         return output.print(&answer, || in_words(&answer));
     }
+    let mut answered = Instant::now();
     let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template("{bar:40} {pos}/{len} keys")?);
     loop {
         sleep(POLL_INTERVAL).await;
@@ -110,17 +113,18 @@ pub async fn attach(args: AttachArgs) -> Result<()> {
             // It is a member again.
             Ok(DetachStatus { detached: None, .. }) => break,
             Ok(told) => told,
-            Err(error) => {
-                tracing::debug!(%error, "no answer now");
-                continue;
-            }
+            // It is opened again meanwhile, or has ended.
+            Err(error) if answered.elapsed() > SILENCE => return Err(error.into()),
+            Err(_) => continue,
         };
+        answered = Instant::now();
         let AttachProgress { running, done, total, error } = told.attach;
         match (running, error) {
             (_, Some(error)) => bail!("{error}; the node goes on alone"),
             (false, None) if !told.busy && args.dry_run => {
                 bail!("it took too long; the node's log has the result")
             }
+            (false, None) if !told.busy => bail!("it broke off; the node goes on alone: attach it again"),
             _ => {}
         }
         bar.set_length(total);

@@ -75,7 +75,7 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
         tracing::info!(id = node.id(), name = node.name(), "this node has its place in the cluster");
         front.open(node.clone());
         if let Some(before) = before.take() {
-            before.succeed(node.clone());
+            before.succeed(node.detach_status());
         }
 
         tokio::select! {
@@ -85,11 +85,15 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
                 return Ok(());
             }
             () = node.reopens() => {
-                server.retire();
+                node.drain().await;
+                server.retire().await;
                 front.close();
                 node.stop().await;
                 drop(node);
-                opened = reopen(&options).await?;
+                opened = tokio::select! {
+                    opened = reopen(&options) => opened?,
+                    () = stop.asked() => return Ok(()),
+                };
                 before = Some(front);
             }
             reason = node.failed() => bail!("this node has failed and stops: {reason}"),

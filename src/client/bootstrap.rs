@@ -65,7 +65,7 @@ async fn by_address(url: &str) -> Vec<Url> {
 
 /// Asks a cluster to add a node, and retries while the cluster is starting, changing or without a leader. Asking twice for
 /// one data folder gives the same answer. With `patient` it waits without a time limit for a cluster that does not answer, or
-/// cannot carry it out now.
+/// cannot carry it out as it is.
 ///
 /// # Errors
 /// A sentence.
@@ -79,7 +79,7 @@ pub async fn join(url: &str, request: &AddMember, patient: bool) -> Result<Joine
             Ok(joined) => return Ok(joined),
             Err(refused) => refused,
         };
-        let waits = patient && limit == JOIN_TIMEOUT;
+        let waits = patient && !limit.is_zero();
         if !waits && started.elapsed() + JOIN_RETRY >= limit {
             return Err(reason);
         }

@@ -4,8 +4,8 @@
 use super::bounded::{ANSWER_BYTES_MAX, SMALL_BYTES_MAX, Unread, read_up_to};
 use super::error::{ClientError, garbled, innermost, lost};
 use crate::api::{
-    CONSISTENCY, ConfigBody, ConfigUpdate, Consistency, Digests, Effect, ErrorCode, FeatureLevel,
-    IDEMPOTENCY_KEY, LineageReport, Members, Nodes, Problem, Status, TransferLeader,
+    CONSISTENCY, ConfigBody, ConfigUpdate, Consistency, Digests, EXPECT_HISTORY, Effect, ErrorCode,
+    FeatureLevel, IDEMPOTENCY_KEY, LineageReport, Members, Nodes, Problem, Status, TransferLeader,
 };
 use bytes::Bytes;
 use reqwest::{Method, RequestBuilder, Response};
@@ -34,6 +34,8 @@ pub struct Client {
     leader: Mutex<Option<String>>,
     limit: Duration,
     allows_detached: bool,
+    /// The id of the only history that is to answer.
+    expected: Option<String>,
 }
 
 impl Client {
@@ -70,6 +72,7 @@ impl Client {
             leader: Mutex::new(None),
             limit,
             allows_detached: false,
+            expected: None,
         })
     }
 
@@ -84,6 +87,12 @@ impl Client {
     #[must_use]
     pub fn allowing_detached(self, allows_detached: bool) -> Self {
         Self { allows_detached, ..self }
+    }
+
+    /// The same client, which does something only where the log belongs to this history.
+    #[must_use]
+    pub fn expecting(self, history: &str) -> Self {
+        Self { expected: Some(history.to_owned()), ..self }
     }
 
     /// # Errors
@@ -178,12 +187,25 @@ impl Client {
         answer.is_ok_and(|response| response.status().is_success())
     }
 
-    /// Asks for a fresh snapshot and returns its answer as it comes, for a backup.
+    /// Asks for a fresh snapshot and returns its answer as it comes, for a backup. Only its beginning has a time limit: how long
+    /// the rest takes depends on how much there is.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn backup(&self) -> Result<Response, ClientError> {
-        self.send(Method::GET, "/v1/snapshot", Retry::Always, |builder| builder).await
+        let mut last = None;
+        for _ in &self.urls {
+            let url = self.any_url();
+            let request = self.insisting(self.streams.get(format!("{url}/v1/snapshot")));
+            let late = || ClientError::Unreachable { url: url.clone(), reason: "not in time".into() };
+            let asked = tokio::time::timeout(self.limit, answer(&url, request)).await;
+            match asked.unwrap_or_else(|_| Err(late())) {
+                Ok(response) => return Ok(response),
+                Err(error) => last = Some(error),
+            }
+            self.try_another();
+        }
+        Err(last.unwrap_or_else(|| garbled("", "no URL")))
     }
 
     /// Asks one node to write a snapshot.
@@ -275,8 +297,12 @@ impl Client {
         }
     }
 
-    /// A request that only the cluster itself is to answer, unless the client allows for less.
+    /// A request that only the cluster itself, or a certain history of it, is to answer, unless the client allows for less.
     pub(super) fn insisting(&self, request: RequestBuilder) -> RequestBuilder {
+        let request = match &self.expected {
+            Some(history) => request.header(EXPECT_HISTORY, history),
+            None => request,
+        };
         match self.allows_detached {
             true => request,
             false => request.header(CONSISTENCY, Consistency::Linearizable.as_str()),

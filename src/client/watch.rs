@@ -60,8 +60,10 @@ impl Watching<'_> {
             };
             self.stream = None;
             self.client.try_another();
-            let passes =
-                matches!(error.code(), ErrorCode::Unavailable | ErrorCode::OutcomeUnknown | ErrorCode::Busy);
+            let passes = matches!(
+                error.code(),
+                ErrorCode::Unavailable | ErrorCode::OutcomeUnknown | ErrorCode::Busy | ErrorCode::Detached
+            );
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.client.limit());
             if !passes || matches!(error, ClientError::Garbled { .. }) || Instant::now() + pause >= deadline {
                 return Err(error);

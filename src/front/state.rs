@@ -7,7 +7,7 @@ use super::connection_slots::ConnectionSlots;
 use super::limits::FrontLimits;
 use super::request_stats::RequestStats;
 use super::watchers::Watchers;
-use crate::api::NodeInfo;
+use crate::api::{DetachStatus, NodeInfo};
 use crate::lineage::Lineage;
 use crate::node::{Bootstrap, Node, Principal, ProcessMemory, Session};
 use std::sync::{Arc, OnceLock, RwLock};
@@ -25,8 +25,8 @@ pub struct Front {
     node: RwLock<Option<Node>>,
     /// The lineage of the node, once it has its cluster.
     lineage: SetOnce<Lineage>,
-    /// The node that was opened on the same folder after this one had to go.
-    successor: SetOnce<Node>,
+    /// How the node is that was opened on the same folder after this one had to go.
+    successor: SetOnce<DetachStatus>,
     base_memory: OnceLock<u64>,
 }
 
@@ -84,14 +84,14 @@ impl Front {
         self.lineage.get()
     }
 
-    /// The node had to go on with another log, and was opened again as this one. Only the first call has an effect.
-    pub fn succeed(&self, successor: Node) {
+    /// The node had to go on with another log, and was opened again. Only the first call has an effect.
+    pub fn succeed(&self, successor: DetachStatus) {
         let _ = self.successor.set(successor);
     }
 
     /// Waits until the node has been opened again, because it goes on with another log.
-    pub async fn successor(&self) -> &Node {
-        self.successor.wait().await
+    pub async fn successor(&self) -> DetachStatus {
+        self.successor.wait().await.clone()
     }
 
     /// Waits until the node has its cluster; `None` if it has been let go of since.

@@ -99,7 +99,12 @@ pub(super) async fn accept<S>(
                 _ = closes.changed() => {
                     // The request in progress is finished, and no other is accepted.
                     connection.as_mut().graceful_shutdown();
-                    connection.await
+                    tokio::select! {
+                        biased;
+                        ended = connection => ended,
+                        // It took too long. It must not hold the node any longer.
+                        _ = closes.changed() => return,
+                    }
                 }
             };
             if let Err(error) = ended {
@@ -114,6 +119,7 @@ pub(super) async fn accept<S>(
     closing.send_replace(());
     if tokio::time::timeout(limits.shutdown_timeout, closing.closed()).await.is_err() {
         tracing::info!("some requests did not finish before the server stopped");
+        closing.send_replace(());
     }
 }
 

@@ -29,7 +29,10 @@ pub(super) fn check(request: &Request, state: &AppState) -> Result<(), ApiError>
             return Err(invalid(&header::CONTENT_RANGE, reason));
         } else if *name == EXPECT_HISTORY {
             cursor::expect(value, state.front.lineage().ok_or_else(ApiError::waiting)?)?;
-        } else if *name == CONSISTENCY && value.as_bytes() != b"detached" && state.is_detached() {
+        } else if *name == CONSISTENCY
+            && ["linearizable", "lease"].iter().any(|it| value == it)
+            && state.is_detached()
+        {
             detached(request.uri().path())?;
         } else if *name == header::EXPECT && !value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
             let reason = "expect: this server knows 100-continue only";
@@ -51,7 +54,18 @@ pub(super) fn check(request: &Request, state: &AppState) -> Result<(), ApiError>
 
 /// A client that insists on the cluster's own values does not get those of a node that goes on alone.
 fn detached(path: &str) -> Result<(), ApiError> {
-    let about_data = ["/v1/kv", "/v1/keys", "/v1/batch", "/v1/watch", "/v1/config"];
+    let about_data = [
+        "/v1/kv",
+        "/v1/keys",
+        "/v1/batch",
+        "/v1/watch",
+        "/v1/live",
+        "/v1/config",
+        "/v1/snapshot",
+        "/v1/reconcile",
+        "/api/cache",
+        "/api/strategy",
+    ];
     match about_data.iter().any(|start| path.starts_with(start)) {
         true => Err(ApiError::detached()),
         false => Ok(()),

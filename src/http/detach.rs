@@ -15,6 +15,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 const JSON_BYTES_MAX: usize = 64 * 1024;
@@ -49,7 +50,7 @@ pub(super) async fn leave(state: &AppState, admin: Admin, force: bool) -> Result
         admin.detach(force).await?;
         // As long as it is held it cannot be opened again.
         drop(admin);
-        Ok::<_, ApiError>(state.front.successor().await.detach_status())
+        Ok::<_, ApiError>(state.front.successor().await)
     };
     timeout(ANSWER_TIMEOUT, leaving).await.unwrap_or(Ok(busy))
 }
@@ -84,10 +85,11 @@ pub(super) async fn come_back(
     // As long as it is held it cannot be opened again.
     drop(admin);
     // It goes on if its client does not wait.
-    let attaching =
-        tokio::spawn(
-            async move { merging::attach(&node, request, shared.attach_policy, &shared.attach).await },
-        );
+    let runtime = Handle::current();
+    // On a thread of its own, because it reads and writes large files.
+    let attaching = tokio::task::spawn_blocking(move || {
+        runtime.block_on(merging::attach(&node, request, shared.attach_policy, &shared.attach))
+    });
     let done = async {
         let attached = attaching.await.unwrap_or_else(|error| Err(error.into())).map_err(refused)?;
         if attached.attached {
@@ -99,5 +101,5 @@ pub(super) async fn come_back(
 }
 
 fn refused(error: anyhow::Error) -> ApiError {
-    ApiError::new(merging::attach_error(&error), format!("{error:#}; this node goes on alone"))
+    ApiError::new(merging::attach_error(&error), format!("{error:#}"))
 }

@@ -117,7 +117,7 @@ fn name_history(mut response: Response, state: &AppState) -> Response {
     }
     if state.is_detached() {
         let detached = HeaderValue::from_static(Consistency::Detached.as_str());
-        response.headers_mut().entry(HeaderName::from_static(CONSISTENCY)).or_insert(detached);
+        response.headers_mut().insert(HeaderName::from_static(CONSISTENCY), detached);
     }
     response
 }

@@ -14,19 +14,26 @@ use axum::response::Response;
 use hyper::body::Incoming;
 use socket2::SockRef;
 use std::convert::Infallible;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use tower::{Service, ServiceExt};
 
 /// Connections that wait to be accepted, as far as the system allows it. The library's default is 128; a client beyond
 /// them tries again after a second.
 const BACKLOG: i32 = 4_096;
 
+/// How long the pages of a node that stops may take to be disconnected.
+const PAGES_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// A running HTTP server.
 pub struct HttpServer {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
+    /// Ends when the node is about to stop, and has disconnected the pages.
+    pages: JoinSet<()>,
     /// They end with the server.
     _tasks: JoinSet<()>,
 }
@@ -39,23 +46,25 @@ impl HttpServer {
         }
         let (stop, stopped) = oneshot::channel();
         let (socket_io, pages) = compat::socket_io(&state);
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut paging) = (JoinSet::new(), JoinSet::new());
         tasks.spawn(keep_sampling(state.front.clone()));
-        tasks.spawn(compat::broadcast(pages, state.clone()));
+        paging.spawn(compat::broadcast(pages, state.clone()));
         let (all, probes) = (router(state.clone(), socket_io), probes(state.clone()));
         let service_of = move |accepted: &Accepted| {
             let routes = if accepted.is_for_probes { &probes } else { &all };
             service(routes.clone(), accepted.guard.clone(), accepted.client)
         };
         let task = tokio::spawn(accept(listener, state, service_of, stopped));
-        Self { stop, task, _tasks: tasks }
+        Self { stop, task, pages: paging, _tasks: tasks }
     }
 
-    /// Closes the listener and ends the tasks beside it, which hold the node; whoever has asked is answered in the background.
-    pub fn retire(self) {
-        let Self { stop, task, _tasks } = self;
-        drop(_tasks);
+    /// Closes the listener and ends what holds the node, which is about to stop. Whoever has asked is answered in the background,
+    /// for a while.
+    pub async fn retire(self) {
+        let Self { stop, task, mut pages, _tasks } = self;
         let _ = stop.send(());
+        // Pages are disconnected, so that they look again. Without pages it waits for one, and is ended.
+        let _ = timeout(PAGES_TIMEOUT, pages.join_next()).await;
         drop(task);
     }
 

@@ -8,8 +8,9 @@
 use super::apply::{Applied, Undecided, apply};
 use super::plan::{Planned, Tail, plan};
 use super::sides::Side;
-use crate::api::{AttachProgress, Detachment, ErrorCode};
+use crate::api::{AttachProgress, Detachment, ErrorCode, MemberStatus, MergeEndRequest, MergeStatus};
 use crate::client::{Client, ClientError};
+use crate::lineage::HistoryKind;
 use crate::node::{Attaching, Node, NodeError};
 use crate::reconcile::{Counts, Policy, Refusal, Rules};
 use anyhow::{Context, Result, bail};
@@ -28,6 +29,8 @@ const PASSES_MAX: usize = 4;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// How long a request may take that only asks how the cluster is.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// A member that has been silent for longer is not asked to add the node.
+const SILENT_MS_MAX: u64 = 1_000;
 
 /// Body of `POST /v1/attach`; everything is optional.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -74,7 +77,12 @@ pub async fn attach(
 ) -> Result<Attached> {
     let attaching = node.begin_to_attach()?;
     progress.send_replace(AttachProgress { running: true, ..AttachProgress::default() });
-    let attached = bring_in(node, &attaching, request, default, progress).await;
+    let mut sent = false;
+    let attached = bring_in(node, &attaching, request, default, progress, &mut sent).await;
+    let attached = attached.map_err(|error| match sent && !error.is::<Undecided>() {
+        true => error.context(MayHaveMerged),
+        false => error,
+    });
     let error = attached.as_ref().err().map(|error| format!("{error:#}"));
     progress.send_replace(AttachProgress { running: false, error, ..AttachProgress::default() });
     let attached = attached?;
@@ -85,6 +93,11 @@ pub async fn attach(
     }
     Ok(attached)
 }
+
+/// It broke off after something was sent.
+#[derive(Debug, thiserror::Error)]
+#[error("some of the node's changes may have come in, and the others come in with the next attempt")]
+struct MayHaveMerged;
 
 /// A cluster, and where a detached node keeps what it needs to be merged into it.
 struct Target {
@@ -99,15 +112,24 @@ async fn bring_in(
     request: AttachRequest,
     default: Policy,
     progress: &watch::Sender<AttachProgress>,
+    sent: &mut bool,
 ) -> Result<Attached> {
     let AttachRequest { policy, rules, urls, dry_run } = request;
     let Some(detachment) = node.detachment() else { bail!("this node is not detached from its cluster") };
     let rules = rules.unwrap_or_else(|| Rules::all(policy.unwrap_or(default)));
     let urls = if urls.is_empty() { detachment.urls.clone() } else { urls };
-    let client = Client::new(&urls, REQUEST_TIMEOUT).map_err(invalid)?;
-    let asking = Client::new(&urls, QUESTION_TIMEOUT).map_err(invalid)?;
+    let asking = || Client::new(&urls, QUESTION_TIMEOUT).map_err(invalid);
     // Before anything large is sent: is there anybody?
-    let live = asking.lineage().await.context("the cluster does not answer")?;
+    let live = asking()?.lineage().await.context("the cluster does not answer")?;
+    if live.lineage.current().kind == HistoryKind::Detached {
+        let reason = "the node that answers has left the cluster itself: name a member with `urls`";
+        return Err(NodeError::Conflict(reason.into()).into());
+    }
+    // Another member may answer the next request, and must not be one of another history.
+    let history = live.lineage.current().id.clone();
+    let client = Client::new(&urls, REQUEST_TIMEOUT).map_err(invalid)?.expecting(&history);
+    let asking = asking()?.expecting(&history);
+    joining_url(attaching, &asking).await?;
     let folder = node.data_dir().join("reconcile").join(&detachment.history);
     fs::create_dir_all(&folder).with_context(|| format!("cannot write {}", folder.display()))?;
     let target = Target { client: Arc::new(client), folder, rules };
@@ -123,7 +145,8 @@ async fn bring_in(
         losers: target.folder.clone(),
     };
     if !dry_run {
-        target.finish_broken_off(&detachment, &mut all, progress).await?;
+        attaching.announce().await?;
+        target.finish_broken_off(&detachment, &mut all, progress, sent).await?;
     }
     // How much the node has changed since the last pass, or since it left.
     let mut entries = detachment.entries;
@@ -138,21 +161,45 @@ async fn bring_in(
             fs::remove_file(file)?;
             return Ok(all);
         }
-        target.apply(&file, &mut all, progress).await?;
+        target.apply(&file, &mut all, progress, sent).await?;
         if is_last {
             break;
         }
         entries = node.detach_status().detached.map_or(0, |now| now.entries).saturating_sub(until);
     }
-    let (history, url) = (&live.lineage.current().id, target.joining_url(attaching, &asking).await?);
-    attaching.become_new(history, &url).await?;
-    all.attached = true;
-    // Nothing more will come from there. If this fails, the cluster goes on noting what nobody will ask for.
-    if let Err(error) = asking.forget_history(&detachment.history).await {
-        let history = &detachment.history;
-        tracing::warn!(%error, history, "the fork to this node's history stays open; `lockstep reconcile forget` closes it");
+    // The number that the node had must not be a member any more: the new one has its name and its addresses.
+    if let Some(former) = attaching.former_id()
+        && asking.members().await?.members.iter().any(|member| member.id == former)
+    {
+        asking.remove(former).await.context("the cluster still counts this node as a member")?;
     }
+    let url = joining_url(attaching, &asking).await?;
+    attaching.become_new(&history, &url).await?;
+    all.attached = true;
     Ok(all)
+}
+
+/// The URL of a member that is up.
+///
+/// # Errors
+/// There is none, or another member has this node's name or addresses.
+async fn joining_url(attaching: &Attaching, asking: &Client) -> Result<String> {
+    let members = asking.members().await?.members;
+    let (name, http, peer) = attaching.own_record();
+    let others = members.iter().filter(|member| Some(member.id) != attaching.former_id());
+    for other in others.clone() {
+        if other.name == name || other.peer == peer || (!http.is_empty() && other.http == http) {
+            let reason =
+                format!("member {} of the cluster has this node's name or addresses now", other.name);
+            return Err(NodeError::Conflict(reason).into());
+        }
+    }
+    let is_up = |member: &&MemberStatus| {
+        let answers = member.silent_ms.is_some_and(|silent| silent < SILENT_MS_MAX);
+        !member.http.is_empty() && (member.role == "leader" || answers)
+    };
+    let found = others.clone().find(is_up).context("no member of the cluster is up that has a URL")?;
+    Ok(found.http.clone())
 }
 
 /// The row of the error table that an error of [`attach`] belongs to. Whatever failed, the node goes on alone.
@@ -160,8 +207,9 @@ pub fn attach_error(error: &anyhow::Error) -> ErrorCode {
     let of_cluster = error.downcast_ref().map(ClientError::code);
     let of_node = error.downcast_ref().map(NodeError::code);
     match of_cluster.or(of_node) {
+        _ if error.is::<MayHaveMerged>() => ErrorCode::OutcomeUnknown,
         // What the cluster refused is another request than the client's.
-        Some(ErrorCode::Conflict | ErrorCode::NotFound) => ErrorCode::Conflict,
+        Some(ErrorCode::Conflict | ErrorCode::NotFound | ErrorCode::OtherHistory) => ErrorCode::Conflict,
         Some(ErrorCode::InvalidBody) => ErrorCode::InvalidBody,
         None if error.is::<Undecided>() || error.is::<Refusal>() => ErrorCode::Conflict,
         _ => ErrorCode::Unavailable,
@@ -180,7 +228,7 @@ impl Target {
         let begun = node.lineage().current().start_index;
         let until = snapshot.index.saturating_sub(begun);
         let incoming = Side::of_snapshot(snapshot, node.name(), status.log_time_ahead_ms)?;
-        let live = Side::of_cluster(&self.client, "the cluster").await?;
+        let live = Side::of_cluster(&self.client, "the cluster", &self.folder).await?;
         let (rules, out) = (self.rules.clone(), self.folder.join("plan.jsonl"));
         let planning = tokio::task::spawn_blocking(move || {
             let planned = plan(&incoming, &live, rules, Tail::Take, &out, &|_, _| {})?;
@@ -198,7 +246,9 @@ impl Target {
         plan: &Path,
         all: &mut Attached,
         progress: &watch::Sender<AttachProgress>,
+        sent: &mut bool,
     ) -> Result<()> {
+        *sent = true;
         let tell = |done, total| {
             progress.send_if_modified(|told| {
                 (told.done, told.total) = (done, total);
@@ -231,16 +281,31 @@ impl Target {
         detachment: &Detachment,
         all: &mut Attached,
         progress: &watch::Sender<AttachProgress>,
+        sent: &mut bool,
     ) -> Result<()> {
         let merges = self.client.reconciliations().await?.merges;
         for found in fs::read_dir(&self.folder)? {
             let path = found?.path();
+            if path.is_dir() {
+                // A backup that was being compared.
+                fs::remove_dir_all(path)?;
+                continue;
+            }
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let Some(id) = name.strip_suffix(".jsonl").filter(|id| !id.contains('.')) else { continue };
             match merges.iter().find(|merge| merge.id == id) {
-                Some(_) => self.apply(&path, all, progress).await?,
-                // It was not begun, and the sides have changed since.
-                None => fs::remove_file(&path)?,
+                Some(MergeStatus { end: Some(MergeEndRequest::Aborted), .. }) => fs::remove_file(&path)?,
+                Some(_) => self.apply(&path, all, progress, sent).await?,
+                // It was not begun, and the sides have changed since. Nothing has lost yet.
+                None => {
+                    for record in ["losers", "applied"] {
+                        let record = path.with_file_name(format!("{name}.{record}.jsonl"));
+                        if record.exists() {
+                            fs::remove_file(record)?;
+                        }
+                    }
+                    fs::remove_file(&path)?;
+                }
             }
         }
         if let Some(open) =
@@ -259,22 +324,5 @@ impl Target {
             );
         }
         Ok(())
-    }
-
-    /// The URL of a member that is up. The number that the node had must not be a member any more, because the new one has its
-    /// addresses.
-    async fn joining_url(&self, attaching: &Attaching, asking: &Client) -> Result<String> {
-        let members = asking.members().await?.members;
-        if let Some(former) = attaching.former_id().filter(|id| members.iter().any(|member| member.id == *id))
-        {
-            asking.remove(former).await.context("the cluster still counts this node as a member")?;
-        }
-        let is_up = |member: &&crate::api::MemberStatus| {
-            !member.http.is_empty()
-                && Some(member.id) != attaching.former_id()
-                && (member.role == "leader" || member.silent_ms.is_some_and(|silent| silent < 1_000))
-        };
-        let found = members.iter().find(is_up).context("no member of the cluster is up that has a URL")?;
-        Ok(found.http.clone())
     }
 }

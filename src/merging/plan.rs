@@ -11,6 +11,7 @@ use crate::reconcile::{
 };
 use crate::replica::wall_ms;
 use anyhow::{Context, Result};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -70,7 +71,8 @@ pub fn plan(
     // What was brought in before is not brought in again.
     let decided_until = merged_until(&ours.cache, &incoming.log.lineage);
     let their_view = View { decided_until, ..view(&theirs, parting, clock(shift_ms)) };
-    let our_view = view(&ours, parting, clock(0));
+    let merged_at = merged_at(&ours.cache, &incoming.log.lineage);
+    let our_view = View { merged_at: Some(&merged_at), ..view(&ours, parting, clock(0)) };
     let header = PlanHeader {
         format: PlanHeader::format(),
         created_at_ms: wall_ms(),
@@ -103,7 +105,7 @@ fn state(
 
 fn view(state: &Noted, parting: Parting, clock: Clock) -> View<'_> {
     let fork_index = parting.fork_index;
-    View { cache: &state.cache, fork_index, decided_until: 0, fork: state.fork(), clock }
+    View { cache: &state.cache, fork_index, decided_until: 0, merged_at: None, fork: state.fork(), clock }
 }
 
 /// Up to which index of its log earlier merges have decided what a side did: in its own history, or in earlier ones up to
@@ -115,6 +117,13 @@ fn merged_until(live: &Cache, lineage: &Lineage) -> u64 {
         histories.get(at + 1).map_or(decided, |next| decided.min(next.fork_index))
     });
     until.max().unwrap_or(0)
+}
+
+/// The log entries by which earlier merges brought in what a side did.
+fn merged_at(live: &Cache, lineage: &Lineage) -> BTreeSet<u64> {
+    let is_of = |history: &str| lineage.histories().iter().any(|known| known.id == history);
+    let merges = live.merges().iter().filter(|merge| is_of(&merge.history));
+    merges.flat_map(|merge| merge.steps.iter().copied()).collect()
 }
 
 fn side_header(side: &Side, cache: &Cache, exact: bool) -> SideHeader {

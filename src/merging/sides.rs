@@ -8,7 +8,12 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tempfile::TempDir;
+use tokio::time::timeout;
+
+/// How long a backup may stand still on its way.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A side as it was opened.
 pub struct Side {
@@ -32,13 +37,13 @@ impl Side {
         Ok(Self { source, log, ahead_ms: None, _backup: None })
     }
 
-    /// What running nodes have: a backup is taken from the one that answers.
+    /// What running nodes have: a backup is taken from the one that answers, and kept in this folder as long as it is needed.
     ///
     /// # Errors
-    /// Nobody answers, or it cannot be written to a folder for temporary files.
-    pub async fn of_cluster(client: &Client, source: &str) -> Result<Self> {
+    /// Nobody answers, or it cannot be written there.
+    pub async fn of_cluster(client: &Client, source: &str, within: &Path) -> Result<Self> {
         let ahead_ms = client.status().await?.log_time_ahead_ms;
-        let folder = tempfile::tempdir().context("no room for a backup")?;
+        let folder = tempfile::tempdir_in(within).context("no room for a backup")?;
         let path = folder.path().join("backup");
         save_backup(client.backup().await?, &path).await?;
         let log = tokio::task::spawn_blocking(move || open_stored_log(&path)).await??;
@@ -65,7 +70,12 @@ pub async fn save_backup(mut response: reqwest::Response, file: &Path) -> Result
     let aside = PathBuf::from(aside);
     let mut out = fs::File::create(&aside).with_context(|| format!("cannot write {}", aside.display()))?;
     let mut bytes = 0;
-    while let Some(chunk) = response.chunk().await.context("the backup broke off")? {
+    let stalled = || "the backup broke off: nothing came for a while";
+    while let Some(chunk) = timeout(CHUNK_TIMEOUT, response.chunk())
+        .await
+        .with_context(stalled)?
+        .context("the backup broke off")?
+    {
         out.write_all(&chunk)?;
         bytes += chunk.len() as u64;
     }

@@ -2,6 +2,7 @@
 //! what the node itself does: it holds still for the last of them, and then becomes a new member with an empty folder.
 
 use super::error::NodeError;
+use super::inner::Inner;
 use super::rejoin::Rejoin;
 use super::start::Node;
 use crate::api::{DetachStatus, Detachment};
@@ -69,6 +70,25 @@ impl Attaching {
         self.node.inner.admission.idle().await;
     }
 
+    /// From here on whatever the node has may become common, because it comes in while the node goes on changing it.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub async fn announce(&self) -> Result<(), NodeError> {
+        let histories = self.node.lineage().histories();
+        let Some(left) = histories.len().checked_sub(2).map(|at| histories[at].id.clone()) else {
+            return Ok(());
+        };
+        self.node.inner.note_all(left).await
+    }
+
+    /// The name and the addresses that the node will have again.
+    pub fn own_record(&self) -> (String, String, String) {
+        let Inner { identity, options, .. } = &*self.node.inner;
+        let name = options.name.clone().unwrap_or_else(|| identity.name.clone());
+        (name, options.http_advertise.clone(), identity.peer.clone())
+    }
+
     /// The number that the node had in its cluster.
     pub fn former_id(&self) -> Option<u64> {
         self.node.inner.identity.detached.as_ref().map(|detached| detached.node_id)
@@ -78,7 +98,7 @@ impl Attaching {
     /// aside. It has to be opened again once [`Attaching::go`] was called, or after a crash.
     ///
     /// # Errors
-    /// The folder cannot be written; nothing has changed.
+    /// The folder cannot be written; it is as it was.
     pub async fn become_new(&self, history: &str, url: &str) -> Result<(), NodeError> {
         let inner = &self.node.inner;
         let rejoin = Rejoin {
@@ -88,10 +108,17 @@ impl Attaching {
             peer: inner.identity.peer.clone(),
             voter: inner.identity.detached.as_ref().is_none_or(|detached| detached.voter),
             voters_awaited: 0,
+            comes_from: Some(inner.identity.lineage.current().id.clone()),
         };
         let folder = self.node.data_dir().to_owned();
         let aside = format!("{ASIDE}{}", inner.identity.lineage.current().id);
-        let deciding = offload(move || decide(&folder, &rejoin, &aside));
+        let deciding = offload(move || {
+            // An error after the decision does not undo it.
+            decide(&folder, &rejoin, &aside).or_else(|error| match FolderSwitch::is_decided(&folder) {
+                true => Ok(()),
+                false => Err(error),
+            })
+        });
         let decided = deciding.await.map_err(|error| NodeError::Fatal(error.to_string()))?;
         decided.map_err(|error| NodeError::Unavailable(format!("cannot exchange the data folder: {error}")))
     }

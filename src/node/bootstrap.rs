@@ -101,6 +101,7 @@ pub(super) fn identity_by(founding: &Founding, store_uuid: &str) -> Option<Ident
         wants_vote: None,
         superseded_by: None,
         leaving: None,
+        comes_from: None,
         detached: None,
     })
 }

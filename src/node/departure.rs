@@ -9,18 +9,21 @@
 
 use super::admin::AdminRequest;
 use super::error::NodeError;
-use super::identity::Detached;
+use super::identity::{Detached, Identity};
 use super::inner::Inner;
 use crate::api::{Consistency, Detachment};
+use crate::cache::Command;
 use crate::lineage::{HistoryKind, INDEX_STEP};
 use crate::raft::MemberState;
 use serde::{Deserialize, Serialize};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+/// How long a node that is alone may take for a log entry.
+const NOTE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause before the others are asked again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -33,7 +36,7 @@ pub(super) struct Leaving {
     pub heard_of: u64,
     /// The index up to which it had applied the log when the others noted what goes; `null` as long as they may not.
     pub noted: Option<u64>,
-    /// The last index that it shares with the others, or that of the last entry in its log; `null` as long as it may be a member.
+    /// An index up to which it shares the log with the others; `null` as long as it may be a member.
     pub left_at: Option<u64>,
     pub from: Detached,
 }
@@ -45,6 +48,8 @@ pub(super) struct Departure {
     no_writes: AtomicBool,
     no_reads: AtomicBool,
     reopen: watch::Sender<bool>,
+    /// Counts up when whoever is about to leave, or to stay, has to give up.
+    attempt: AtomicU64,
 }
 
 impl Departure {
@@ -56,6 +61,7 @@ impl Departure {
             no_writes: AtomicBool::new(is_leaving),
             no_reads: AtomicBool::new(false),
             reopen: watch::Sender::new(false),
+            attempt: AtomicU64::new(0),
         }
     }
 
@@ -69,9 +75,19 @@ impl Departure {
         Ok(())
     }
 
+    /// Whoever is about to leave, or to stay, gives up.
+    pub fn interrupt(&self) {
+        self.attempt.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn is_interrupted(&self, attempt: u64) -> bool {
+        self.attempt.load(Ordering::Acquire) != attempt
+    }
+
     /// It stays where it is.
     pub fn end(&self) {
         self.no_writes.store(false, Ordering::Release);
+        self.no_reads.store(false, Ordering::Release);
         self.is_busy.store(false, Ordering::Release);
     }
 
@@ -126,12 +142,27 @@ pub(super) async fn go_on_leaving(inner: Weak<Inner>) {
         // An earlier attempt to be removed may have succeeded.
         Some(noted) => node.leave(leaving, noted, true).await,
         None => {
-            node.stay(&leaving).await;
+            node.stay(leaving).await;
             Ok(())
         }
     };
     if let Err(error) = done {
         tracing::warn!(%error, "this node has not left its cluster");
+    }
+}
+
+/// On a node that has come back: closes the fork to the history that it had alone.
+pub(super) async fn close_own_fork(inner: Weak<Inner>) {
+    loop {
+        let Some(node) = inner.upgrade() else { return };
+        let Some(history) = node.identity.comes_from.clone() else { return };
+        if node.admin(AdminRequest::CloseFork { history }).await.is_ok()
+            && node.kept_identity.change(|identity| identity.comes_from = None).await.is_ok()
+        {
+            return;
+        }
+        drop(node);
+        sleep(RETRY_PAUSE).await;
     }
 }
 
@@ -159,10 +190,10 @@ impl Inner {
     /// `forced`: without asking the others, who count it as a silent member then.
     ///
     /// # Errors
-    /// [`NodeError`]: it stays a member; after [`NodeError::OutcomeUnknown`], it goes on trying.
+    /// [`NodeError`]: it stays a member.
     pub(super) async fn detach(self: &Arc<Self>, forced: bool) -> Result<(), NodeError> {
         self.refuse_when_draining()?;
-        self.refuse_when_removed()?;
+        self.refuse_when_out_of_service()?;
         self.refuse_when_superseded(Consistency::Linearizable)?;
         let conflict = |reason: &str| Err(NodeError::Conflict(reason.into()));
         if self.is_detached() {
@@ -178,30 +209,42 @@ impl Inner {
         if forced && self.audit.health.has_majority() {
             return conflict("a majority of the voters answers this node: it can be detached without force");
         }
-        self.departure.begin()?;
+        let heard_of = self.consensus.replica().with_cache(crate::cache::Cache::highest_index);
+        // Before anything is done: is there room for one more history?
+        let next =
+            self.identity.lineage.fork(String::new(), HistoryKind::Detached, heard_of, heard_of, 0, "");
+        if let Err(error) = next {
+            return conflict(&error.to_string());
+        }
+        if forced {
+            // Whoever waits for a majority to leave in order, or to stay, has waited long enough.
+            self.departure.interrupt();
+            self.departure.is_busy.store(true, Ordering::Release);
+        } else {
+            self.departure.begin()?;
+        }
         let urls = others.into_iter().map(|other| other.member.http).filter(|url| !url.is_empty());
         let from = Detached { node_id: self.identity.node_id, voter: me.voter, urls: urls.collect(), forced };
         let node = self.clone();
-        let leaving = tokio::spawn(async move { node.begin_to_leave(from).await });
+        let leaving = tokio::spawn(async move {
+            let left = node.begin_to_leave(from, heard_of).await;
+            if let Err(error) = &left {
+                tracing::warn!(%error, "this node has not left its cluster");
+            }
+            left
+        });
         leaving.await.unwrap_or_else(|error| Err(NodeError::Fatal(error.to_string())))
     }
 
-    async fn begin_to_leave(self: &Arc<Self>, from: Detached) -> Result<(), NodeError> {
-        let replica = self.consensus.replica();
+    async fn begin_to_leave(self: &Arc<Self>, from: Detached, heard_of: u64) -> Result<(), NodeError> {
         let forced = from.forced;
-        let mut leaving = Leaving {
-            history: uuid::Uuid::new_v4().to_string(),
-            heard_of: replica.with_cache(crate::cache::Cache::highest_index),
-            noted: None,
-            left_at: None,
-            from,
-        };
+        let history = uuid::Uuid::new_v4().to_string();
+        let mut leaving = Leaving { history, heard_of, noted: None, left_at: None, from };
         self.departure.stop_writes();
         // Those under way are decided first, so this node has what its clients were told.
         self.admission.idle().await;
         if forced {
-            // From here on its log does not change.
-            self.links.sever();
+            // All of its log counts.
             return self.leave_at(leaving, self.consensus.status().last_log_index).await;
         }
         if let Err(reason) = self.keep_leaving(Some(&leaving)).await {
@@ -247,11 +290,11 @@ impl Inner {
         noted: u64,
         mut in_doubt: bool,
     ) -> Result<(), NodeError> {
-        let me = self.identity.node_id;
+        let (me, attempt) = (self.identity.node_id, self.departure.attempt.load(Ordering::Acquire));
         while !self.audit.health.is_removed() {
             match self.admin(AdminRequest::Remove { id: me }).await {
                 Ok(_) => break,
-                Err(NodeError::Conflict(reason)) if !in_doubt => {
+                Err(NodeError::Conflict(reason)) if !in_doubt || self.stays_member().await => {
                     self.stay_later(leaving);
                     return Err(NodeError::Conflict(reason));
                 }
@@ -260,17 +303,33 @@ impl Inner {
                     tracing::info!(%error, "this node is about to leave its cluster, and not removed yet");
                 }
             }
+            if self.departure.is_interrupted(attempt) || self.supersession.is_superseded() {
+                return Err(NodeError::Unavailable(
+                    "this node has stopped leaving its cluster in order".into(),
+                ));
+            }
             sleep(RETRY_PAUSE).await;
         }
+        // No read sees more than the node has afterwards.
+        self.departure.no_reads.store(true, Ordering::Release);
         let applied = self.consensus.replica().applied_index();
         self.leave_at(leaving, applied.max(noted)).await
     }
 
+    /// Whether this node is a member for sure, and no removal is under way. A leader that answers a read has all that can still be
+    /// decided in its log.
+    async fn stays_member(&self) -> bool {
+        let read = self.read(Consistency::Linearizable, None, None, |_| ()).await;
+        read.is_ok()
+            && self.consensus.replica().has_member(self.identity.node_id)
+            && !self.consensus.status().joint
+    }
+
     async fn leave_at(&self, leaving: Leaving, index: u64) -> Result<(), NodeError> {
-        self.departure.no_reads.store(true, Ordering::Release);
         let left = Leaving { left_at: Some(index), ..leaving };
         if let Err(reason) = self.keep_leaving(Some(&left)).await {
-            // A removed node has nothing to go back to. After a restart it tries again.
+            // The folder cannot be written, so the node fails in a moment. After a restart it tries again.
+            self.departure.end();
             return Err(NodeError::Fatal(reason));
         }
         tracing::warn!(
@@ -278,6 +337,7 @@ impl Inner {
             history = left.history,
             "this node leaves its cluster, and goes on alone from here"
         );
+        self.links.sever();
         self.departure.go();
         Ok(())
     }
@@ -286,20 +346,44 @@ impl Inner {
         // Clients need not wait for that.
         self.departure.no_writes.store(false, Ordering::Release);
         let node = self.clone();
-        tokio::spawn(async move { node.stay(&leaving).await });
+        tokio::spawn(async move { node.stay(leaving).await });
     }
 
     /// Remains a member: the others need to note nothing.
-    async fn stay(&self, leaving: &Leaving) {
+    async fn stay(&self, leaving: Leaving) {
+        let attempt = self.departure.attempt.load(Ordering::Acquire);
         let close = AdminRequest::CloseFork { history: leaving.history.clone() };
+        // So that a restart does not leave after all.
+        let leaving = Leaving { noted: None, ..leaving };
+        let mut kept = self.keep_leaving(Some(&leaving)).await;
         while let Err(error) = self.admin(close.clone()).await {
             tracing::debug!(%error, "the fork that this node had opened is not closed yet");
             sleep(RETRY_PAUSE).await;
+            if self.departure.is_interrupted(attempt) || self.supersession.is_superseded() {
+                return;
+            }
         }
-        if let Err(error) = self.keep_leaving(None).await {
+        let history = leaving.history;
+        let forget = |identity: &mut Identity| {
+            let is_mine = identity.leaving.as_ref().is_some_and(|leaving| leaving.history == history);
+            if is_mine {
+                identity.leaving = None;
+            }
+        };
+        kept = kept.and(self.kept_identity.change(forget).await);
+        if let Err(error) = kept {
             tracing::error!(error, "cannot write down that this node stays in its cluster");
         }
         self.departure.end();
+    }
+
+    /// On a detached node: from here on whatever goes is noted, because whatever it has may become common.
+    pub(super) async fn note_all(&self, left: String) -> Result<(), NodeError> {
+        let node = self.identity.node_id;
+        let command = Command::OpenFork { history: left, node, start_index: 0 };
+        let proposed = self.propose_own(command, Instant::now() + NOTE_TIMEOUT).await;
+        let failed = |error| NodeError::Unavailable(format!("this node cannot note what goes: {error:?}"));
+        proposed.map(drop).map_err(failed)
     }
 
     async fn keep_leaving(&self, leaving: Option<&Leaving>) -> Result<(), String> {

@@ -12,6 +12,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+/// Where the old content is until it is removed.
+const ASIDE: &str = "left";
+
 /// The node that has left, and the index at which it did.
 pub(super) fn has_left(identity: &Identity) -> Option<(Leaving, u64)> {
     let leaving = identity.leaving.clone()?;
@@ -34,6 +37,9 @@ pub(super) fn detach_folder(
     let unreadable = |error: io::Error| StartError::Detach(error.to_string());
     let log = StoredLogCopy::of_folder(identity.lineage.clone(), store, snapshots.current());
     let log = log.map_err(unreadable)?;
+    let Leaving { history, heard_of, from, .. } = leaving;
+    // What it knows to be decided beyond that is common, too, and may be in its snapshot.
+    let index = if from.forced { log.last_index } else { index.max(log.committed_index) };
     if log.last_index < index {
         return Err(StartError::Detach(format!(
             "this node has left its cluster at index {index}, and its log ends at {}: it has lost entries that were on its \
@@ -42,7 +48,6 @@ pub(super) fn detach_folder(
         )));
     }
     let start = HistoryStart::of_log(&log, index).map_err(unreadable)?;
-    let Leaving { history, heard_of, from, .. } = leaving;
     let reason = if from.forced { "detached by force" } else { "detached" };
     let heard_of = heard_of.max(log.last_index);
     let lineage = identity
@@ -54,12 +59,11 @@ pub(super) fn detach_folder(
     let node = Member { name: identity.name, http, peer: identity.peer, store_uuid: String::new() };
     let switch = FolderSwitch::prepare(folder).map_err(unreadable)?;
     begin_history(start, lineage, &switch.next(), node, |identity| identity.detached = Some(from))?;
-    let aside = format!("left-{}", identity.node_id);
-    let old = switch.aside(&aside);
+    let old = switch.aside(ASIDE);
     if old.exists() {
         fs::remove_dir_all(&old).map_err(unreadable)?;
     }
-    switch.commit(&aside).map_err(unreadable)?;
+    switch.commit(ASIDE).map_err(unreadable)?;
     drop(log);
     FolderSwitch::finish(folder)?;
     if let Err(error) = fs::remove_dir_all(&old) {

@@ -37,6 +37,9 @@ pub(super) struct Identity {
     /// How far the node is that leaves its cluster on purpose.
     #[serde(default)]
     pub leaving: Option<Leaving>,
+    /// The history of its own from which this node has come back. The fork to it is to be closed.
+    #[serde(default)]
+    pub comes_from: Option<String>,
     /// What it left, of a node that has left its cluster on purpose.
     #[serde(default)]
     pub detached: Option<Detached>,

@@ -212,7 +212,7 @@ impl Node {
     /// Leaves the cluster on purpose, to go on alone: see [`Node::reopens`]. `forced`: without asking the others.
     ///
     /// # Errors
-    /// [`NodeError`]: it stays a member. After [`NodeError::OutcomeUnknown`] it goes on trying.
+    /// [`NodeError`]: it stays a member.
     pub async fn detach(&self, forced: bool) -> Result<(), NodeError> {
         self.inner.detach(forced).await
     }
@@ -252,6 +252,7 @@ impl Node {
     /// Drains, stops Raft and the peer server, and closes the data folder. The node stays a member.
     pub async fn stop(&self) {
         self.drain().await;
+        self.inner.departure.interrupt();
         let running = self.inner.running.lock().expect("no panic while held").take();
         drop(running);
         self.inner.consensus.shutdown().await;

@@ -53,6 +53,7 @@ impl Opened {
                     wants_vote: self.rejoin.as_ref().map(|rejoin| rejoin.voter),
                     superseded_by: None,
                     leaving: None,
+                    comes_from: self.rejoin.as_ref().and_then(|rejoin| rejoin.comes_from.clone()),
                     detached: None,
                 })
             }

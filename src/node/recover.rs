@@ -191,7 +191,7 @@ pub fn recover_folder(
         }
         let NamedMember { name, peer, .. } = planned.node.clone();
         let (history, voter) = (history.clone(), planned.voter);
-        Rejoin { history, url, name, peer, voter, voters_awaited }.save(&switch.next())?;
+        Rejoin { history, url, name, peer, voter, voters_awaited, comes_from: None }.save(&switch.next())?;
     }
     switch.commit(aside)?;
     // Lets go of the old folder, so that it can be exchanged.

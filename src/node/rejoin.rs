@@ -24,6 +24,9 @@ pub(super) struct Rejoin {
     pub voter: bool,
     /// How many voters there must be before it takes writes as a leader.
     pub voters_awaited: usize,
+    /// The history that it comes from, if it had left its cluster on purpose: its changes have come in, so the fork can be closed.
+    #[serde(default)]
+    pub comes_from: Option<String>,
 }
 
 impl Rejoin {

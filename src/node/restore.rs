@@ -63,6 +63,7 @@ pub(super) fn begin_history(
         wants_vote: None,
         superseded_by: None,
         leaving: None,
+        comes_from: None,
         detached: None,
     };
     add(&mut identity);

@@ -5,7 +5,7 @@ use super::admission::Admission;
 use super::audit::{self, Audit};
 use super::background;
 use super::bootstrap::Bootstrap;
-use super::departure::{Departure, go_on_leaving};
+use super::departure::{Departure, close_own_fork, go_on_leaving};
 use super::detached_folder::{detach_folder, has_left};
 use super::error::StartError;
 use super::handler::PeerHandler;
@@ -233,6 +233,7 @@ impl Opened {
         tasks.spawn(supersession::ask_first(Arc::downgrade(&inner)));
         tasks.spawn(open_gate(Arc::downgrade(&inner)));
         tasks.spawn(go_on_leaving(Arc::downgrade(&inner)));
+        tasks.spawn(close_own_fork(Arc::downgrade(&inner)));
         tasks.spawn(campaign(Arc::downgrade(&inner)));
         tasks.spawn(background::sync_clock(Arc::downgrade(&inner)));
         tasks.spawn(background::propose_ticks(Arc::downgrade(&inner)));

@@ -55,4 +55,6 @@ pub struct Knowledge {
     pub fate: Fate,
     /// Whether there was an entry when the sides parted. `None`: this side cannot tell.
     pub was_common: Option<bool>,
+    /// What became of it came in from the other side, with an earlier merge: this side itself has wished nothing since.
+    pub is_merged: bool,
 }

@@ -144,7 +144,15 @@ pub fn judge(incoming: Knowledge, live: Knowledge, terms: Terms) -> Result<Verdi
     let was_common = incoming.was_common.or(live.was_common);
     let told = |case, action| Verdict { case, action, guard, loser: None, set_aside: false };
     let judge = Judge { terms, guard, was_common };
-    Ok(match (incoming.fate, live.fate) {
+    // What came in before is what incoming had then: live itself has wished nothing. (How much of a sum it is, nobody knows.)
+    let is_merged = live.is_merged && terms.rule.policy != Policy::SumDelta;
+    let ours = match live.fate {
+        Fate::Changed(entry) if is_merged => Fate::Unchanged(entry),
+        Fate::Deleted { .. } | Fate::Lost { .. } if is_merged => Fate::Absent,
+        fate => fate,
+    };
+    Ok(match (incoming.fate, ours) {
+        (Fate::Unchanged(_), _) if live.is_merged => told(Case::UnchangedThere, Action::Keep),
         (Fate::Unchanged(theirs), Fate::Unchanged(ours)) => {
             if theirs.revision != ours.revision || theirs.hash != ours.hash {
                 return Err(NotTheSame);

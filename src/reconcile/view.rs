@@ -2,6 +2,7 @@
 
 use super::knowledge::{Entry, Fate, Knowledge, Lifetime};
 use crate::cache::{Cache, Fork, Stored};
+use std::collections::BTreeSet;
 
 /// How the log time of a side is brought to that of the cluster.
 ///
@@ -47,6 +48,8 @@ pub struct View<'a> {
     pub fork_index: u64,
     /// What the side did up to this index has been brought in before, or was decided against; 0 if nothing was.
     pub decided_until: u64,
+    /// The log entries of this side that brought in what the other one had changed.
+    pub merged_at: Option<&'a BTreeSet<u64>>,
     /// What the side has noted since; `None` if it has noted nothing.
     pub fork: Option<&'a Fork>,
     pub clock: Clock,
@@ -83,20 +86,27 @@ impl View<'_> {
         };
         let was_common = match self.fork {
             _ if stored.created_revision <= self.fork_index => Some(true),
+            _ if self.is_merged(stored.created_revision) => Some(true),
             Some(fork) if fork.gone(stored.record.key()).is_some() => Some(true),
             _ if self.is_exact() => Some(false),
             _ => None,
         };
-        Knowledge { fate, was_common }
+        Knowledge { fate, was_common, is_merged: self.is_merged(stored.revision) }
+    }
+
+    fn is_merged(&self, revision: u64) -> bool {
+        self.merged_at.is_some_and(|merged_at| merged_at.contains(&revision))
     }
 
     fn is_decided(&self, revision: u64) -> bool {
         revision > self.fork_index && revision <= self.decided_until
     }
 
-    /// Whether the side has noted all common entries that went.
+    /// Whether the side has noted all common entries that went. Once some of its changes were brought in, more entries are
+    /// common than there were at the fork.
     pub fn is_exact(&self) -> bool {
-        self.fork.is_some_and(Fork::is_complete)
+        let covers = |fork: &&Fork| self.decided_until <= self.fork_index || fork.leaving.is_some();
+        self.fork.filter(covers).is_some_and(Fork::is_complete)
     }
 
     fn of_absence(&self, key: &str) -> Knowledge {
@@ -108,21 +118,21 @@ impl View<'_> {
                 (true, true) => Fate::Deleted { stamp_ms },
                 (true, false) => Fate::Lost { stamp_ms },
             };
-            return Knowledge { fate, was_common: Some(true) };
+            return Knowledge { fate, was_common: Some(true), is_merged: self.is_merged(gone.revision) };
         }
         if self.is_exact() {
-            return Knowledge { fate: Fate::Absent, was_common: Some(false) };
+            return Knowledge { fate: Fate::Absent, was_common: Some(false), is_merged: false };
         }
         let removal = self.cache.tombstone(key).filter(|found| found.revision > self.fork_index);
         if let Some(removal) = removal.filter(|removal| !self.is_decided(removal.revision)) {
             // It may have been of a key that only this side knew. Of a clear: the key may have been made again since, and lost.
             let fate = Fate::Deleted { stamp_ms: self.clock.stamp(removal.at_ms) };
-            return Knowledge { fate, was_common: None };
+            return Knowledge { fate, was_common: None, is_merged: self.is_merged(removal.revision) };
         }
         let (forgotten_revision, forgotten_at_ms) = self.cache.forgotten_removals();
         let is_forgotten = forgotten_revision > self.fork_index;
         let forgotten_ms = if is_forgotten { self.clock.stamp(forgotten_at_ms) } else { self.clock.fork_ms };
-        Knowledge { fate: Fate::Unknown { forgotten_ms }, was_common: None }
+        Knowledge { fate: Fate::Unknown { forgotten_ms }, was_common: None, is_merged: false }
     }
 }
 
@@ -136,7 +146,14 @@ mod tests {
     fn notes_that_overflowed_prove_no_absence() {
         let (cache, fork) = (Cache::new(CacheConfig::default()), Fork::incomplete("other"));
         let clock = Clock { shift_ms: 0, fork_ms: 1, now_ms: 9 };
-        let view = View { cache: &cache, fork_index: 5, decided_until: 0, fork: Some(&fork), clock };
+        let view = View {
+            cache: &cache,
+            fork_index: 5,
+            decided_until: 0,
+            merged_at: None,
+            fork: Some(&fork),
+            clock,
+        };
         assert!(!view.is_exact());
         let absent = view.of("k");
         assert!(matches!(absent.fate, Fate::Unknown { .. }) && absent.was_common.is_none(), "{absent:?}");

@@ -73,6 +73,11 @@ impl FolderSwitch {
         write_durably(&self.folder.join(SWITCH), &serde_json::to_vec(&switch)?)
     }
 
+    /// Whether an exchange was decided that is not finished.
+    pub fn is_decided(folder: &Path) -> bool {
+        folder.join(SWITCH).exists()
+    }
+
     /// Finishes an exchange that was decided, if there is one. Opening the folder's log does the same.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The consistency tests: the harness's own tests, and a short run of all of it. Long runs are `cluster-scripts/jepsen`.
 
+mod branches;
 #[cfg(feature = "sabotage")]
 mod controls;
 mod harness;

@@ -1,5 +1,6 @@
 //! A short run with every family of faults, as part of `cargo test`.
 
+use crate::branches::{Act, play};
 use crate::harness::faults::Kind;
 use crate::harness::report::Floor;
 use crate::harness::run::{Order, run};
@@ -28,5 +29,23 @@ async fn a_short_run_finds_nothing() {
     if report.verdict != "green" {
         let kept = folder.keep();
         panic!("{}: see {}", report.verdict, kept.display());
+    }
+}
+
+/// A history that forks on purpose, each way, and is brought together again.
+#[tokio::test(flavor = "multi_thread")]
+async fn branches_of_a_short_run_are_sound() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let seed = std::env::var("LOCKSTEP_JEPSEN_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
+    println!("seed {seed}; LOCKSTEP_JEPSEN_SEED={seed} plays it again");
+    for act in [Act::Detach, Act::Recover] {
+        let told = play(act, seed, folder.path()).await;
+        println!("{}", serde_json::to_string(&told).expect("JSON"));
+        if !told.violations.is_empty() {
+            let kept = folder.keep();
+            panic!("{:?}: see {}", told.violations, kept.display());
+        }
+        assert!(told.on_branch > 20 && told.acknowledged > 100, "too little happened");
     }
 }

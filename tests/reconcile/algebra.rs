@@ -54,7 +54,7 @@ fn merged(incoming: Knowledge, live: Knowledge, policy: Policy) -> Knowledge {
         }
         (action, theirs, ours) => panic!("{action:?} for {theirs:?} and {ours:?}"),
     };
-    Knowledge { fate, was_common: incoming.was_common.or(live.was_common) }
+    Knowledge { fate, was_common: incoming.was_common.or(live.was_common), is_merged: false }
 }
 
 fn base() -> Entry {
@@ -94,7 +94,7 @@ fn side() -> impl Strategy<Value = Knowledge> {
         2 => (2_u64..4).prop_map(|stamp_ms| Fate::Lost { stamp_ms }),
         6 => changed,
     ];
-    fate.prop_map(|fate| Knowledge { fate, was_common: Some(true) })
+    fate.prop_map(|fate| Knowledge { fate, was_common: Some(true), is_merged: false })
 }
 
 const BY_AGE: [Policy; 2] = [Policy::Newest, Policy::Oldest];
@@ -134,7 +134,7 @@ proptest! {
             let number = Some(BASE + added);
             let hash = (BASE + added).unsigned_abs().into();
             let entry = Entry { revision: 20, stamp_ms: 2, hash, number, ..base() };
-            Knowledge { fate: Fate::Changed(entry), was_common: Some(true) }
+            Knowledge { fate: Fate::Changed(entry), was_common: Some(true), is_merged: false }
         });
         let number = |known: Knowledge| match known.fate {
             Fate::Changed(entry) => entry.number,

@@ -29,7 +29,7 @@ const BASE: Entry = Entry {
 const OURS: Guard = Guard::Revision(30);
 
 fn common(fate: Fate) -> Knowledge {
-    Knowledge { fate, was_common: Some(true) }
+    Knowledge { fate, was_common: Some(true), is_merged: false }
 }
 
 fn unchanged() -> Knowledge {
@@ -62,7 +62,7 @@ fn absent() -> Knowledge {
 }
 
 fn unknown() -> Knowledge {
-    Knowledge { fate: Fate::Unknown { forgotten_ms: 4 }, was_common: None }
+    Knowledge { fate: Fate::Unknown { forgotten_ms: 4 }, was_common: None, is_merged: false }
 }
 
 /// All that live can know.
@@ -181,7 +181,7 @@ fn row_9_a_change_against_a_removal() {
     told(changed(6, 71), deleted(5), deletes(Deletes::Win), keep);
     told(changed(4, 71), deleted(5), deletes(Deletes::Lose), put);
     // Live removed a key of that name which it had made for itself.
-    let made_here = Knowledge { fate: Fate::Deleted { stamp_ms: 9 }, was_common: None };
+    let made_here = Knowledge { fate: Fate::Deleted { stamp_ms: 9 }, was_common: None, is_merged: false };
     let theirs = Knowledge { was_common: Some(false), ..changed(4, 71) };
     let expected = (Case::ChangedThereAbsentHere, Action::Put, Guard::Absent, None);
     told(theirs, made_here, NEWEST, expected);
@@ -217,7 +217,7 @@ fn row_12_a_removal_against_a_change() {
 #[test]
 fn row_13_a_removal_of_a_key_that_live_made_for_itself_is_of_another_key() {
     let made_here = Knowledge { was_common: Some(false), ..changed(5, 71) };
-    let theirs = Knowledge { fate: Fate::Deleted { stamp_ms: 9 }, was_common: None };
+    let theirs = Knowledge { fate: Fate::Deleted { stamp_ms: 9 }, was_common: None, is_merged: false };
     told(theirs, made_here, NEWEST, (Case::Unrelated, Action::Keep, OURS, None));
     // Where nobody can tell, it is a conflict.
     let unsure = Knowledge { was_common: None, ..changed(5, 71) };

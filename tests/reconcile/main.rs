@@ -7,5 +7,6 @@ mod algebra;
 mod cases;
 mod exhaustive;
 mod oracle;
+mod passes;
 mod rows;
 mod steps;

@@ -4,7 +4,7 @@ use super::capacity_check::CapacityCheck;
 use super::check::{Check, Lookup};
 use super::checked_op::{CheckedOp, StoreKind};
 use crate::cache::entry::{DEADLINE_MAX_MS, Lifetime};
-use crate::cache::limits::{BATCH_OPS_MAX, HISTORY_BYTES_MAX};
+use crate::cache::limits::{BATCH_OPS_MAX, HISTORY_BYTES_MAX, INDEX_MAX};
 use crate::cache::merge::{Merge, MergeChange, MergeEnd, MergeOp, MergeResult, MergeStep, MergeTimes};
 use crate::cache::record::Record;
 use crate::cache::tombstones::{Scope, Tombstone};
@@ -29,7 +29,9 @@ impl Cache {
         if end == Some(MergeEnd::Forgotten) {
             self.forks.close(&history);
         }
-        self.merges.note(&id, history, number, end, &results);
+        // What came in is common from now on.
+        self.forks.extend(&history, self.index);
+        self.merges.note(&id, history, number, self.index, end, &results);
         Ok(Outcome::Merged { revision: self.index, results })
     }
 
@@ -37,6 +39,10 @@ impl Cache {
         let invalid = |fault| CommandError::InvalidBatch { op: None, fault };
         let is_name = |text: &str| !text.is_empty() && text.len() <= HISTORY_BYTES_MAX;
         if !is_name(&step.merge) || !is_name(&step.history) {
+            return Err(CommandError::Invalid { op: None, field: InvalidField::Merge });
+        }
+        // Clients could not read a greater index exactly.
+        if matches!(step.end, Some(MergeEnd::UpTo(index)) if index > INDEX_MAX) {
             return Err(CommandError::Invalid { op: None, field: InvalidField::Merge });
         }
         if step.ops.len() > BATCH_OPS_MAX {

@@ -116,6 +116,8 @@ fn put_merge(out: &mut impl Write, merge: &Merge) -> Result<()> {
     put_u64(out, end)?;
     put_u64(out, up_to)?;
     merge.results.iter().try_for_each(|&count| put_u64(out, count))?;
+    put_u32(out, merge.steps.len() as u32)?;
+    merge.steps.iter().try_for_each(|&index| put_u64(out, index))?;
     put_u32(out, merge.last_results.len() as u32)?;
     merge.last_results.iter().try_for_each(|result| put_u8(out, result.number()))
 }

@@ -10,7 +10,7 @@ use crate::cache::forks::{Fork, ForkView, Forks, Gone};
 use crate::cache::limits::{
     BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, FEATURE_LEVEL_FIRST, FORKS_MAX,
     FREE_PER_APPLY_MAX, GONE_MAX, HISTORIES_MAX, HISTORY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX,
-    MERGES_MAX, TOMBSTONES_MAX, VALUE_BYTES_MAX,
+    MERGE_STEPS_MAX, MERGES_MAX, TOMBSTONES_MAX, VALUE_BYTES_MAX,
 };
 use crate::cache::merge::{Merge, MergeResult, Merges};
 use crate::cache::numbered_queue::NumberedQueue;
@@ -227,11 +227,15 @@ fn merges(source: &mut Decoder<impl Read>) -> Result<Merges> {
         for count in &mut results {
             *count = source.u64()?;
         }
+        let mut steps = Vec::new();
+        for _ in 0..source.length(MERGE_STEPS_MAX)? {
+            steps.push(source.u64()?);
+        }
         let mut last_results = Vec::new();
         for _ in 0..source.length(BATCH_OPS_MAX)? {
             last_results.push(MergeResult::from_number(source.u8()?).ok_or_else(damaged)?);
         }
-        merges.push(Merge { id, history, next_step, end, results, last_results });
+        merges.push(Merge { id, history, next_step, end, results, steps, last_results });
     }
     let mut decided = BTreeMap::new();
     for _ in 0..source.length(HISTORIES_MAX)? {

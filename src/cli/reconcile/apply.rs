@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 /// Runs the command.
 pub async fn apply(plan: &Path, losers: Option<PathBuf>, target: &Target) -> Result<()> {
-    let client = Arc::new(Client::new(&target.url, target.timeout()).map_err(Usage)?);
+    let client = Client::new(&target.url, target.timeout()).map_err(Usage)?;
+    let client = Arc::new(client.allowing_detached(target.allow_detached));
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} keys, {per_sec}, {eta} left")?;
     let bar = ProgressBar::new(0).with_style(style);
     let progress = |done, total| {

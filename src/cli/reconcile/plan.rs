@@ -37,8 +37,9 @@ pub async fn plan(args: PlanArgs, target: &Target) -> Result<()> {
         return Err(Usage(format!("{} is there already; --force replaces it", args.out.display())).into());
     }
     let live = args.live.clone().unwrap_or_else(|| target.url.join(","));
-    let incoming = open(&args.from, target).await.with_context(|| args.from.clone())?;
-    let live = open(&live, target).await.with_context(|| live.clone())?;
+    // The side that comes back may be a node that is detached.
+    let incoming = open(&args.from, true, target).await.with_context(|| args.from.clone())?;
+    let live = open(&live, target.allow_detached, target).await.with_context(|| live.clone())?;
     if args.tail == Tail::Take && rules.sums() && incoming.log.last_index > incoming.log.committed_index {
         let reason = "the end of the incoming log may come in again from another node's, and would be added twice: use \
                       --tail drop with sum-delta";
@@ -63,13 +64,13 @@ pub async fn plan(args: PlanArgs, target: &Target) -> Result<()> {
 }
 
 /// A folder, a backup, or the nodes at URLs.
-async fn open(source: &str, target: &Target) -> Result<Side> {
+async fn open(source: &str, allow_detached: bool, target: &Target) -> Result<Side> {
     if !source.starts_with("http://") && !source.starts_with("https://") {
         return Side::of_file(Path::new(source)).await;
     }
     let urls: Vec<String> = source.split(',').map(str::to_owned).collect();
     let client = Client::new(&urls, target.timeout()).map_err(Usage)?;
-    Side::of_cluster(&client, source).await
+    Side::of_cluster(&client.allowing_detached(allow_detached), source, &std::env::temp_dir()).await
 }
 
 fn read_rules(file: &Path) -> Result<Rules> {
