@@ -1,11 +1,14 @@
 //! Long consistency runs, which `cluster-scripts/jepsen` starts:
 //!
-//! `cargo bench --bench jepsen -- [--minutes M] [--seed S] [--faults A,B] [--control LIE] [--report FOLDER]`
+//! `cargo bench --bench jepsen -- [--minutes M] [--seed S] [--faults A,B] [--control LIE] [--detach] [--recover]
+//! [--report FOLDER]`
 //!
 //! Ends with 0 when all is well, 1 when something is wrong, 3 when too little happened to tell.
 
 #![allow(unused_imports, dead_code, reason = "cargo builds the unit tests of a bench, and runs none of them")]
 
+#[path = "../tests/consistency/branches/mod.rs"]
+mod branches;
 #[path = "../tests/consistency/harness/mod.rs"]
 mod harness;
 #[path = "../tests/cache/model.rs"]
@@ -20,6 +23,7 @@ mod model_order;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use branches::Act;
 use clap::Parser;
 use harness::faults::Kind;
 use harness::report::Floor;
@@ -46,6 +50,12 @@ struct Arguments {
     /// Have the nodes tell a lie, which must be caught; needs a build with the feature `sabotage`
     #[arg(long)]
     control: Option<String>,
+    /// Instead, let a node leave on purpose and come back, again and again
+    #[arg(long, conflicts_with_all = ["faults", "control"])]
+    detach: bool,
+    /// Instead, lose a majority and recover without it, again and again
+    #[arg(long, conflicts_with_all = ["faults", "control"])]
+    recover: bool,
     /// Seconds a round takes
     #[arg(long, default_value_t = 60)]
     round: u64,
@@ -76,6 +86,17 @@ fn main() -> ExitCode {
     }
     std::fs::create_dir_all(&folder).expect("a folder");
     let folder = folder.canonicalize().expect("a folder");
+    if arguments.detach || arguments.recover {
+        let acts = [(arguments.detach, Act::Detach), (arguments.recover, Act::Recover)];
+        let acts: Vec<Act> = acts.into_iter().filter(|(wanted, _)| *wanted).map(|(_, act)| act).collect();
+        let length = Duration::from_secs_f64(arguments.minutes * 60.0);
+        println!("seed {seed}, rounds in {}/branches.jsonl", folder.display());
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        let all = runtime.block_on(branches::run(&acts, seed, length, &folder));
+        println!("{}", branches::summary(&all));
+        let is_sound = all.iter().all(|told| told.violations.is_empty());
+        return if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let enough = arguments.faults.is_empty() && arguments.minutes >= 5.0;
     let floor = Floor {
         every_kind: enough,

@@ -1,6 +1,6 @@
 //! A short run with every family of faults, as part of `cargo test`.
 
-use crate::branches::{Act, play};
+use crate::branches::{self, Act};
 use crate::harness::faults::Kind;
 use crate::harness::report::Floor;
 use crate::harness::run::{Order, run};
@@ -39,13 +39,15 @@ async fn branches_of_a_short_run_are_sound() {
     let seed = std::env::var("LOCKSTEP_JEPSEN_SEED").ok().and_then(|text| text.parse().ok());
     let seed = seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
     println!("seed {seed}; LOCKSTEP_JEPSEN_SEED={seed} plays it again");
-    for act in [Act::Detach, Act::Recover] {
-        let told = play(act, seed, folder.path()).await;
-        println!("{}", serde_json::to_string(&told).expect("JSON"));
+    let minutes = std::env::var("LOCKSTEP_JEPSEN_MINUTES").ok().and_then(|text| text.parse().ok());
+    let length = Duration::from_secs(60 * minutes.unwrap_or(0));
+    let all = branches::run(&[Act::Detach, Act::Recover], seed, length, folder.path()).await;
+    println!("{}", branches::summary(&all));
+    for told in &all {
         if !told.violations.is_empty() {
             let kept = folder.keep();
-            panic!("{:?}: see {}", told.violations, kept.display());
+            panic!("seed {}: {:?}: see {}", told.seed, told.violations, kept.display());
         }
-        assert!(told.on_branch > 20 && told.acknowledged > 100, "too little happened");
+        assert!(told.on_branch > 20 && told.acknowledged > 100, "too little happened: {told:?}");
     }
 }
