@@ -17,8 +17,18 @@ use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
 /// The URL of each view, as in `ui/src/views.ts`.
-const VIEWS: [&str; 9] =
-    ["/", "/nodes", "/charts", "/keys", "/keys/{*key}", "/eviction", "/operations", "/hot", "/log"];
+const VIEWS: [&str; 10] = [
+    "/",
+    "/nodes",
+    "/charts",
+    "/keys",
+    "/keys/{*key}",
+    "/eviction",
+    "/operations",
+    "/hot",
+    "/divergence",
+    "/log",
+];
 
 /// Only the dashboard's own scripts run, whatever a stored value contains. A value can be a script too, so the policy names
 /// the path of the assets, on the host of the request.

@@ -6,8 +6,8 @@ use super::api_error::ApiError;
 use super::body::json_body;
 use super::response_headers::no_store;
 use super::state::AppState;
-use crate::api::{DetachRequest, DetachStatus};
-use crate::merging::{self, AttachRequest, Attached};
+use crate::api::{DetachRequest, DetachStatus, ErrorCode};
+use crate::merging::{self, AttachRequest, Attached, Losers};
 use crate::node::Admin;
 use axum::Json;
 use axum::body::Body;
@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-const JSON_BYTES_MAX: usize = 64 * 1024;
+const JSON_BYTES_MAX: usize = 1024 * 1024;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `GET /v1/detached`.
@@ -28,6 +28,16 @@ pub(super) async fn get(State(state): State<AppState>, admin: Admin) -> (HeaderM
 
 fn status(state: &AppState, admin: &Admin) -> DetachStatus {
     DetachStatus { attach: state.attach.borrow().clone(), ..admin.detach_status() }
+}
+
+/// `GET /v1/losers`: what lost when this node came back.
+pub(super) async fn losers(admin: Admin) -> Result<(HeaderMap, Json<Losers>), ApiError> {
+    let node = admin.node().clone();
+    let reading = tokio::task::spawn_blocking(move || merging::losers(&node));
+    let unreadable =
+        |reason: String| ApiError::new(ErrorCode::Unavailable, format!("the files of losers: {reason}"));
+    let found = reading.await.map_err(|error| unreadable(error.to_string()))?;
+    Ok((no_store(), Json(found.map_err(|error| unreadable(error.to_string()))?)))
 }
 
 /// `POST /v1/detach`.

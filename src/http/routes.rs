@@ -55,6 +55,7 @@ fn without_query() -> Router<AppState> {
         .route("/v1/detached", get(detach::get))
         .route("/v1/detach", post(detach::detach))
         .route("/v1/attach", post(detach::attach))
+        .route("/v1/losers", get(detach::losers))
         .route("/v1/reconcile", get(reconcile::get).post(reconcile::step))
         .route("/v1/upgrade", post(cluster::finish_upgrade))
         .route("/v1/snapshot", get(cluster::get_snapshot).post(cluster::take_snapshot))

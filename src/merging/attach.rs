@@ -12,9 +12,10 @@ use crate::api::{AttachProgress, Detachment, ErrorCode, MemberStatus, MergeEndRe
 use crate::client::{Client, ClientError};
 use crate::lineage::HistoryKind;
 use crate::node::{Attaching, Node, NodeError};
-use crate::reconcile::{Counts, Policy, Refusal, Rules};
+use crate::reconcile::{Choice, Counts, Decision, PlanLine, Policy, Refusal, Rules};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub struct AttachRequest {
     pub policy: Option<Policy>,
     /// Rules for prefixes of keys, instead of a policy.
     pub rules: Option<Rules>,
+    /// What becomes of conflicts, by key, whatever the rules say.
+    pub decisions: Vec<Decision>,
     /// URLs of members, if those that the node knows have moved.
     pub urls: Vec<String>,
     /// Only compare.
@@ -54,6 +57,8 @@ pub struct Attached {
     pub passes: usize,
     /// What was compared in the last pass, by kind.
     pub counts: Counts,
+    /// Some of the keys that both sides changed, as they would be decided; of a dry run only.
+    pub conflicts: Vec<PlanLine>,
     /// Operations of all passes by what became of them.
     pub done: u64,
     pub changed: u64,
@@ -104,6 +109,7 @@ struct Target {
     client: Arc<Client>,
     folder: PathBuf,
     rules: Rules,
+    decisions: Arc<BTreeMap<String, Choice>>,
 }
 
 async fn bring_in(
@@ -114,7 +120,7 @@ async fn bring_in(
     progress: &watch::Sender<AttachProgress>,
     sent: &mut bool,
 ) -> Result<Attached> {
-    let AttachRequest { policy, rules, urls, dry_run } = request;
+    let AttachRequest { policy, rules, decisions, urls, dry_run } = request;
     let Some(detachment) = node.detachment() else { bail!("this node is not detached from its cluster") };
     let rules = rules.unwrap_or_else(|| Rules::all(policy.unwrap_or(default)));
     let urls = if urls.is_empty() { detachment.urls.clone() } else { urls };
@@ -132,11 +138,13 @@ async fn bring_in(
     joining_url(attaching, &asking).await?;
     let folder = node.data_dir().join("reconcile").join(&detachment.history);
     fs::create_dir_all(&folder).with_context(|| format!("cannot write {}", folder.display()))?;
-    let target = Target { client: Arc::new(client), folder, rules };
+    let decisions = decisions.into_iter().map(|decision| (decision.key.as_str().to_owned(), decision.choice));
+    let target = Target { client: Arc::new(client), folder, rules, decisions: Arc::new(decisions.collect()) };
     let mut all = Attached {
         attached: false,
         passes: 0,
         counts: Counts::default(),
+        conflicts: Vec::new(),
         done: 0,
         changed: 0,
         full: 0,
@@ -159,6 +167,7 @@ async fn bring_in(
         (all.counts, all.passes) = (planned.footer.counts.clone(), all.passes + 1);
         if dry_run {
             fs::remove_file(file)?;
+            all.conflicts = planned.samples;
             return Ok(all);
         }
         target.apply(&file, &mut all, progress, sent).await?;
@@ -229,9 +238,10 @@ impl Target {
         let until = snapshot.index.saturating_sub(begun);
         let incoming = Side::of_snapshot(snapshot, node.name(), status.log_time_ahead_ms)?;
         let live = Side::of_cluster(&self.client, "the cluster", &self.folder).await?;
-        let (rules, out) = (self.rules.clone(), self.folder.join("plan.jsonl"));
+        let (rules, decisions) = (self.rules.clone(), self.decisions.clone());
+        let out = self.folder.join("plan.jsonl");
         let planning = tokio::task::spawn_blocking(move || {
-            let planned = plan(&incoming, &live, rules, Tail::Take, &out, &|_, _| {})?;
+            let planned = plan(&incoming, &live, rules, &decisions, Tail::Take, &out, &|_, _| {})?;
             // Its name is its id, so that it is found again if applying it breaks off.
             let named = out.with_file_name(format!("{}.jsonl", planned.footer.plan_id));
             fs::rename(&out, &named)?;

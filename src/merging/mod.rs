@@ -3,6 +3,7 @@
 
 mod apply;
 mod attach;
+mod losers;
 mod plan;
 mod records;
 mod sides;
@@ -10,5 +11,6 @@ mod sides;
 pub use crate::reconcile::Policy;
 pub use apply::{Applied, Undecided, apply};
 pub use attach::{AttachRequest, Attached, attach, attach_error};
+pub use losers::{Loser, Losers, losers};
 pub use plan::{Planned, Tail, plan, written_aside};
 pub use sides::{Side, save_backup};

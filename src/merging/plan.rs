@@ -6,18 +6,19 @@ use crate::cache::{Cache, Key};
 use crate::lineage::Lineage;
 use crate::raft::Noted;
 use crate::reconcile::{
-    Clock, Parting, PlanFooter, PlanHeader, PlanLine, PlanWriter, Policy, Rules, SideHeader, View, admit,
-    plan as judge_all,
+    Choice, Clock, KeyState, Parting, PlanFooter, PlanHeader, PlanLine, PlanWriter, Policy, Rules,
+    SideHeader, View, admit, plan as judge_all,
 };
 use crate::replica::wall_ms;
 use anyhow::{Context, Result};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
-/// How many conflicts a summary names.
-const SAMPLES: usize = 5;
+/// How many conflicts a summary names, and about how many bytes they take at most.
+const SAMPLES: usize = 100;
+const SAMPLES_BYTES: usize = 1024 * 1024;
 
 /// What becomes of the end of a log. Whoever wrote it was told nothing, or that the outcome is unknown: both are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +39,8 @@ pub struct Planned {
     pub samples: Vec<PlanLine>,
 }
 
-/// Compares what `incoming` did since the sides parted with what `live` did, and writes a plan to `out`. `progress` is told
+/// Compares what `incoming` did since the sides parted with what `live` did, and writes a plan to `out`. `decisions` are about
+/// conflicts, by key, whatever the rules say. `progress` is told
 /// what is being done, and how many proposals there are so far. Blocks.
 ///
 /// # Errors
@@ -47,6 +49,7 @@ pub fn plan(
     incoming: &Side,
     live: &Side,
     rules: Rules,
+    decisions: &BTreeMap<String, Choice>,
     tail: Tail,
     out: &Path,
     progress: &dyn Fn(&'static str, u64),
@@ -88,7 +91,7 @@ pub fn plan(
     };
     progress("comparing", 0);
     let counter = |key: &Key| theirs.counters.get(key).or_else(|| ours.counters.get(key)).copied();
-    let (footer, samples) = write(&header, their_view, our_view, counter, out, progress)?;
+    let (footer, samples) = write(&header, their_view, our_view, counter, decisions, out, progress)?;
     Ok(Planned { header, footer, samples })
 }
 
@@ -137,26 +140,42 @@ fn write(
     incoming: View<'_>,
     live: View<'_>,
     counter: impl Fn(&Key) -> Option<i64>,
+    decisions: &BTreeMap<String, Choice>,
     out: &Path,
     progress: &dyn Fn(&'static str, u64),
 ) -> Result<(PlanFooter, Vec<PlanLine>)> {
-    let (mut samples, mut proposals) = (Vec::new(), 0);
+    let (mut samples, mut samples_bytes, mut proposals) = (Vec::new(), 0, 0);
+    let mut decided: Vec<(PlanLine, PlanLine)> = Vec::new();
     let footer = written_aside(out, |file| {
         let mut writer = PlanWriter::new(file, header)?;
-        let counts = judge_all(incoming, live, &header.rules, counter, |proposal| {
+        let mut counts = judge_all(incoming, live, &header.rules, counter, |proposal| {
             let stored = |view: View<'_>| view.cache.stored(proposal.key.as_str());
-            let line = PlanLine::of(&proposal, stored(incoming).as_ref(), stored(live).as_ref());
+            let mut line = PlanLine::of(&proposal, stored(incoming).as_ref(), stored(live).as_ref());
+            // A decision about what is no conflict any more has nothing to decide.
+            let choice = decisions.get(line.key.as_str()).filter(|_| line.case.is_conflict());
+            if let Some(choice) = choice {
+                let before = line.clone();
+                line.decide(choice.clone()).map_err(io::Error::other)?;
+                decided.push((before, line.clone()));
+            }
             writer.line(&line)?;
             proposals += 1;
             progress("comparing", proposals);
-            if line.case.is_conflict() && samples.len() < SAMPLES {
+            if line.case.is_conflict() && samples.len() < SAMPLES && samples_bytes < SAMPLES_BYTES {
+                samples_bytes += value_bytes(&line.live) + value_bytes(&line.incoming);
                 samples.push(line);
             }
-            Ok::<(), std::io::Error>(())
+            Ok::<(), io::Error>(())
         })?;
+        decided.iter().for_each(|(before, after)| counts.decided(before, after));
         Ok(writer.finish(counts)?)
     })?;
     Ok((footer, samples))
+}
+
+fn value_bytes(state: &KeyState) -> usize {
+    let text = state.written().and_then(|written| written.value.as_ref().or(written.value_base64.as_ref()));
+    text.map_or(0, String::len)
 }
 
 /// Writes a plan aside, and gives it its name once it is on disk.

@@ -30,10 +30,12 @@ async fn detached(cluster: &Cluster, node: &Node) -> Value {
     json_of(cluster.request(Method::GET, node, "/v1/detached", "").await).await.1
 }
 
-async fn is_detached(cluster: &Cluster, node: &Node) -> bool {
-    let asked = cluster.http.get(format!("{}/v1/detached", node.http)).send().await;
-    let Ok(answer) = asked else { return false };
-    json_of(answer).await.1["detached"].is_object()
+/// `None` while it does not say.
+async fn is_detached(cluster: &Cluster, node: &Node) -> Option<bool> {
+    let asked = cluster.http.get(format!("{}/v1/detached", node.http)).send().await.ok()?;
+    let told = json_of(asked).await.1;
+    told["busy"].as_bool()?;
+    Some(told["detached"].is_object())
 }
 
 /// The losers that a node has written down: each line's key and value.
@@ -311,12 +313,12 @@ async fn a_node_that_is_killed_while_it_leaves_or_comes_back_loses_nothing() {
                 cluster.ready(&cluster.nodes[at]).await;
             }
             until("it gets there", || async {
-                if is_detached(&cluster, &cluster.nodes[at]).await == done {
+                if is_detached(&cluster, &cluster.nodes[at]).await == Some(done) {
                     return true;
                 }
                 let asked = cluster.http.post(format!("{}{path}", cluster.nodes[at].http)).send().await;
                 asked.is_ok_and(|answer| answer.status().is_success())
-                    && is_detached(&cluster, &cluster.nodes[at]).await == done
+                    && is_detached(&cluster, &cluster.nodes[at]).await == Some(done)
             })
             .await;
         }

@@ -10,10 +10,14 @@ use crate::reconcile::{Counts, PlanFooter, PlanHeader, PlanLine, Rules, SideHead
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// How many conflicts the summary names.
+const SAMPLES: usize = 5;
 
 /// What the command prints.
 #[derive(Debug, Serialize)]
@@ -52,11 +56,12 @@ pub async fn plan(args: PlanArgs, target: &Target) -> Result<()> {
             shown.set_message(doing);
             shown.set_position(proposals);
         };
-        let planned = merging::plan(&incoming, &live, rules, args.tail, &out, &progress);
+        let planned = merging::plan(&incoming, &live, rules, &BTreeMap::new(), args.tail, &out, &progress);
         shown.finish_and_clear();
         planned
     });
-    let Planned { header, footer, samples } = planning.await??;
+    let Planned { header, footer, mut samples } = planning.await??;
+    samples.truncate(SAMPLES);
     let told = Told { plan: args.out, header, footer, samples };
     let undecided = told.footer.counts.undecided;
     Output { json: target.json }.print(&told, || in_words(&told))?;

@@ -2,7 +2,7 @@
 
 import { equal, holds, shows } from '../expect.mjs'
 
-const VIEWS = ['/', '/nodes', '/charts', '/keys', '/keys/a%2Fb', '/eviction', '/operations', '/hot', '/log']
+const VIEWS = ['/', '/nodes', '/charts', '/keys', '/keys/a%2Fb', '/eviction', '/operations', '/hot', '/divergence', '/log']
 
 export async function every_view_has_a_url({ cluster }) {
   for (const path of VIEWS) {

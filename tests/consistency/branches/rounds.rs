@@ -12,6 +12,9 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::time::sleep;
 
+/// How long the nodes may take to have the same log.
+const AGREE_LIMIT: Duration = Duration::from_secs(30);
+
 /// What forks the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -110,7 +113,8 @@ async fn detach(
         let node = &cluster.nodes[at];
         until(path, || async {
             let Some(told) = asked(cluster, Method::GET, node, "/v1/detached").await else { return false };
-            let is_there = told["detached"].is_object() == leaves;
+            // An error has no such field.
+            let is_there = told["busy"] == false && told["detached"].is_object() == leaves;
             if !is_there && told["busy"] == false {
                 let _ = asked(cluster, Method::POST, node, path).await;
             }
@@ -214,7 +218,16 @@ async fn recover(
 
 /// Reads everything through a node, once all that run agree.
 async fn ending(cluster: &Cluster, losers: &[std::path::PathBuf]) -> Ending {
-    cluster.digests_agree().await;
+    if tokio::time::timeout(AGREE_LIMIT, cluster.digests_agree()).await.is_err() {
+        for node in cluster.nodes.iter().filter(|node| node.runs()) {
+            let status = asked(cluster, Method::GET, node, "/v1/status").await;
+            let log = node.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines[lines.len().saturating_sub(25)..].join("\n");
+            eprintln!("{}: {}\n{last}", node.name, status.unwrap_or_default());
+        }
+        panic!("the nodes do not agree");
+    }
     let node = cluster.nodes.iter().find(|node| node.runs()).expect("a node");
     let mut registers = BTreeMap::new();
     for number in 0..REGISTERS {

@@ -3,6 +3,7 @@
 import { useEffect, useRef, useState } from 'react'
 import { Age } from './parts/age'
 import { Badge, RoleBadge } from './parts/badge'
+import { DetachedBanner } from './parts/detached-banner'
 import { Fence } from './parts/failed'
 import { Help } from './parts/help'
 import { Link } from './parts/link'
@@ -69,6 +70,7 @@ export function App() {
       </nav>
       <main id="main" ref={main} tabIndex={-1}>
         <Notices />
+        <DetachedBanner />
         <div className="view">
           {urgent && <VerdictPanel />}
           <h1>{title}</h1>

@@ -58,6 +58,87 @@ export interface HistoryName {
   id: string
 }
 
+/** How a node is detached from its cluster. */
+export interface Detachment {
+  history: string
+  fork_index: number
+  since_ms: number
+  entries: number
+  urls: string[]
+  forced: boolean
+}
+
+export interface DetachStatus {
+  detached: Detachment | null
+  busy: boolean
+  attach: { running: boolean; done: number; total: number; error: string | null }
+}
+
+export interface History {
+  number: number
+  id: string
+  kind: 'founded' | 'restored' | 'recovered' | 'detached'
+  fork_index: number
+  start_index: number
+  began_at_ms: number
+  reason: string
+}
+
+export interface LineageReport {
+  cluster_id: string
+  histories: History[]
+  applied_index: number
+}
+
+export interface Reconciliations {
+  merges: {
+    id: string
+    history: string
+    next_step: number
+    end: { up_to: number } | 'aborted' | 'forgotten' | null
+    done: number
+    changed: number
+    full: number
+    invalid: number
+  }[]
+  forks: { history: string; since: number; limit: number | null; noted: number; complete: boolean }[]
+  decided: Record<string, number>
+}
+
+/** What a side has of a key. */
+export interface KeyState {
+  state: string
+  value?: string
+  value_base64?: string
+  revision?: number
+  stamp_ms?: number
+}
+
+export interface PlanLine {
+  key: string
+  case: string
+  action: unknown
+  loser?: 'live' | 'incoming'
+  set_aside?: boolean
+  live: KeyState
+  incoming: KeyState
+}
+
+export interface Attached {
+  attached: boolean
+  passes: number
+  counts: { changes: number; proposed: number; won_by_live: number; won_by_incoming: number; set_aside: number; undecided: number }
+  conflicts: PlanLine[]
+  done: number
+  lost: number
+  losers: string
+}
+
+export interface Losers {
+  losers: (KeyState & { file: string; key: string; side: string; why: string })[]
+  more: boolean
+}
+
 export interface Status {
   cluster_id: string
   history: HistoryName
@@ -72,6 +153,9 @@ export interface Status {
   purged_index: number
   digest: IndexedDigest
   differs_at: number | null
+  majority: boolean
+  superseded_by: HistoryName | null
+  detached: Detachment | null
   warnings: { code: string; detail: string }[]
   members: Member[]
   config: Config

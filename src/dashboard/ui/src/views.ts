@@ -2,6 +2,7 @@
 
 import type { ComponentType } from 'react'
 import { Charts } from './views/charts'
+import { Divergence } from './views/divergence'
 import { Eviction } from './views/eviction'
 import { Hot } from './views/hot'
 import { KeyView } from './views/key'
@@ -28,6 +29,7 @@ export const VIEWS: View[] = [
   { path: '/eviction', title: 'Eviction', show: Eviction },
   { path: '/operations', title: 'Operations', show: Operations },
   { path: '/hot', title: 'Hot keys', show: Hot },
+  { path: '/divergence', title: 'Divergence', show: Divergence },
   { path: '/log', title: 'Snapshots and log', short: 'Log', show: Log },
 ]
 

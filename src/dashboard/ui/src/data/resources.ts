@@ -1,7 +1,7 @@
 // What the views ask the node for, and how often.
 
 import { askJson } from '../api'
-import type { CacheReport, IndexedDigest, Member, Members, Nodes, Status } from '../types'
+import type { CacheReport, DetachStatus, IndexedDigest, LineageReport, Losers, Member, Members, Nodes, Reconciliations, Status } from '../types'
 import { Resource } from './resource'
 
 /** A status takes up to half a second while a follower waits for its leader; more is silence. */
@@ -15,6 +15,14 @@ export const status = new Resource<Status>(
 export const nodes = new Resource<Nodes>((_, signal) => askJson('/v1/nodes', { signal }), 1_000)
 
 export const cache = new Resource<CacheReport>((_, signal) => askJson('/v1/cache', { signal }), 2_000)
+
+export const lineage = new Resource<LineageReport>((_, signal) => askJson('/v1/lineage', { signal }), 5_000)
+
+export const reconciliations = new Resource<Reconciliations>((_, signal) => askJson('/v1/reconcile', { signal }), 2_000)
+
+export const detachStatus = new Resource<DetachStatus>((_, signal) => askJson('/v1/detached', { signal }), 1_000)
+
+export const losers = new Resource<Losers>((_, signal) => askJson('/v1/losers', { signal }), 10_000)
 
 export const digests = new Resource<IndexedDigest[]>(
   async (_, signal) => (await askJson<{ digests: IndexedDigest[] }>('/v1/digest', { signal })).digests.slice(-20),
