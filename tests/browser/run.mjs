@@ -6,6 +6,7 @@ import * as blocked from './cases/blocked.mjs'
 import * as burst from './cases/burst.mjs'
 import * as charts from './cases/charts.mjs'
 import * as conflict from './cases/conflict.mjs'
+import * as divergence from './cases/divergence.mjs'
 import * as failures from './cases/failures.mjs'
 import * as feed from './cases/feed.mjs'
 import * as keys from './cases/keys.mjs'
@@ -17,7 +18,7 @@ import * as views from './cases/views.mjs'
 import { shots } from './shots.mjs'
 import { soak } from './soak.mjs'
 
-const cases = { ...served, ...views, ...charts, ...settings, ...nodes, ...conflict, ...keys, ...feed, ...burst, ...blocked, ...failures, ...outage }
+const cases = { ...served, ...views, ...charts, ...settings, ...nodes, ...conflict, ...keys, ...feed, ...burst, ...blocked, ...failures, ...outage, ...divergence }
 const ARGUMENTS = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync',

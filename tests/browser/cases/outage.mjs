@@ -2,7 +2,7 @@
 
 import { equal, fitsItsWidth, holds, shows } from '../expect.mjs'
 
-const TITLES = ['Overview', 'Nodes', 'Charts', 'Keys', 'Eviction', 'Operations', 'Hot keys', 'Snapshots and log']
+const TITLES = ['Overview', 'Nodes', 'Charts', 'Keys', 'Eviction', 'Operations', 'Hot keys', 'Divergence', 'Snapshots and log']
 
 async function each(page, look) {
   for (const [i, title] of TITLES.entries()) {

@@ -62,7 +62,7 @@ export async function the_keyboard_is_enough({ page, cluster }) {
   await shows(page, 'dialog', 'Keyboard shortcuts')
   await page.keyboard.press('Escape')
   await page.locator('dialog').waitFor({ state: 'detached' })
-  const titles = ['Overview', 'Nodes', 'Charts', 'Keys', 'Eviction', 'Operations', 'Hot keys', 'Snapshots and log']
+  const titles = ['Overview', 'Nodes', 'Charts', 'Keys', 'Eviction', 'Operations', 'Hot keys', 'Divergence', 'Snapshots and log']
   for (const [i, title] of titles.entries()) {
     await page.keyboard.press(String(i + 1))
     await shows(page, 'h1', title)
