@@ -86,7 +86,7 @@ function Histories() {
             <b>{history.number}</b> <code title={history.id}>{history.id.slice(0, 8)}</code> {KINDS[history.kind]}
             {history.fork_index > 0 && <> after index {count(history.fork_index)}</>}
             {history.began_at_ms > 0 && <>, at {clock(history.began_at_ms)}</>}
-            {i === histories.length - 1 ? `; now at index ${count(applied_index)}` : <Left history={history} of={other} />}
+            {i === histories.length - 1 ? `; now at index ${count(applied_index)}` : <Fork of={other} history={history.id} />}
           </li>
         ))}
         {left.map((fork) => (
@@ -101,14 +101,6 @@ function Histories() {
   )
 }
 
-function Left({ history, of }: { history: History; of: Reconciliations | null }) {
-  return (
-    <>
-      ; left <Fork of={of} history={history.id} />
-    </>
-  )
-}
-
 /** What the cluster knows of a history on the other side of a fork. */
 function Fork({ of, history }: { of: Reconciliations | null; history: string }) {
   const fork = of?.forks.find((one) => one.history === history)
@@ -119,7 +111,7 @@ function Fork({ of, history }: { of: Reconciliations | null; history: string }) 
       {fork && (
         <>
           ; <b>open</b>: {plural(fork.noted, 'common key')} gone since are noted
-          {fork.complete ? '' : ', and there were more'}. What its nodes changed can still be brought in.
+          {fork.complete ? '' : ', and there were more'}, so that the two sides can be compared
         </>
       )}
     </>
