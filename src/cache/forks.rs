@@ -56,8 +56,8 @@ impl Gone {
     }
 }
 
-/// The hash by which a fork knows a key.
-fn key_hash(key: &[u8]) -> u128 {
+/// The hash by which forks and merges know a key.
+pub fn key_hash(key: &[u8]) -> u128 {
     xxh3_128(key)
 }
 
@@ -227,9 +227,9 @@ impl Forks {
         self.0.is_empty()
     }
 
-    /// Changes of that history have come in with the log entry at this index.
-    pub fn extend(&mut self, history: &str, index: u64) {
-        if let Some(fork) = self.0.iter_mut().find(|fork| fork.history == history) {
+    /// Changes of another side have come in with the log entry at this index. A key too many does no harm.
+    pub fn extend(&mut self, index: u64) {
+        for fork in &mut self.0 {
             fork.limit = fork.limit.max(index);
             fork.head = fork.head_words();
         }

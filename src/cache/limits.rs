@@ -38,7 +38,7 @@ pub const GONE_MAX: usize = 1 << 20;
 pub const MERGES_MAX: usize = 64;
 /// The greatest log index that can be named: JSON numbers hold it exactly in every client.
 pub const INDEX_MAX: u64 = (1 << 53) - 1;
-/// Most steps of a merge that are remembered by their indexes; later ones count as changes of this side.
+/// Most steps of a merge, and most of its keys, that are remembered; later steps count as changes of this side.
 pub const MERGE_STEPS_MAX: usize = 1 << 20;
 /// Most histories of which is remembered how far they are decided: no cluster has more.
 pub const HISTORIES_MAX: usize = 1_024;

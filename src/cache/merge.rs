@@ -139,6 +139,8 @@ pub struct Merge {
     pub results: [u64; 4],
     /// The index of each log entry that brought some of it in, in order.
     pub steps: Vec<u64>,
+    /// Hashes of the keys where something of this side's own stayed: a sum, a value that both sides had, a removal of its own.
+    pub mixed: Vec<u128>,
     /// The results of the newest step, for whoever has not received them.
     pub last_results: Vec<MergeResult>,
 }
@@ -155,6 +157,7 @@ impl Merge {
         let [last_low, last_high] = halves(xxh3_128(&last));
         let mut steps = Xxh3Default::new();
         self.steps.iter().for_each(|index| steps.update(&index.to_le_bytes()));
+        self.mixed.iter().for_each(|key| steps.update(&key.to_le_bytes()));
         let [steps_low, steps_high] = halves(steps.digest128());
         hash_words([low, high, done, changed, full, invalid, last_low, last_high, steps_low, steps_high])
     }
@@ -178,6 +181,17 @@ impl Merge {
             _ => None,
         }
     }
+}
+
+/// A step that was applied.
+pub(super) struct StepDone<'a> {
+    pub number: u64,
+    /// Index of its log entry.
+    pub index: u64,
+    pub end: Option<MergeEnd>,
+    pub results: &'a [MergeResult],
+    /// See [`Merge::mixed`].
+    pub mixed: Vec<u128>,
 }
 
 /// The newest merges, in the order in which they began; one of them at most has not ended. And up to which index each history
@@ -223,16 +237,15 @@ impl Merges {
         self.merges.iter().find(|merge| merge.end.is_none())
     }
 
+    /// Whether a step of a merge of that history was applied at this index.
+    pub fn is_step(&self, history: &str, index: u64) -> bool {
+        let of = self.merges.iter().filter(|merge| merge.history == history);
+        of.into_iter().any(|merge| merge.steps.binary_search(&index).is_ok())
+    }
+
     /// Notes a step that was applied. The first one of a merge adds it, and the oldest makes room.
-    pub fn note(
-        &mut self,
-        id: &str,
-        history: String,
-        number: u64,
-        index: u64,
-        end: Option<MergeEnd>,
-        results: &[MergeResult],
-    ) {
+    pub fn note(&mut self, id: &str, history: String, step: StepDone<'_>) {
+        let StepDone { number, index, end, results, mixed } = step;
         if number == 0 {
             if self.merges.len() >= MERGES_MAX {
                 self.merges.remove(0);
@@ -246,6 +259,7 @@ impl Merges {
                 end: None,
                 results: [0; 4],
                 steps,
+                mixed: Vec::new(),
                 last_results,
             });
         }
@@ -255,8 +269,12 @@ impl Merges {
                 merge.results[usize::from(result.number())] += 1;
             }
             merge.last_results = results.to_vec();
-            if !results.is_empty() && merge.steps.len() < MERGE_STEPS_MAX {
+            // Without its keys a step would say too much.
+            let fits =
+                merge.steps.len() < MERGE_STEPS_MAX && merge.mixed.len() + mixed.len() <= MERGE_STEPS_MAX;
+            if !results.is_empty() && fits {
                 merge.steps.push(index);
+                merge.mixed.extend(mixed);
             }
         }
         if let Some(MergeEnd::UpTo(index)) = end

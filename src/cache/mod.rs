@@ -47,7 +47,7 @@ pub use digest::Digest;
 pub use entry::Found;
 pub use error::{BatchFault, CommandError, InvalidField};
 pub use eviction::Policy;
-pub use forks::{Fork, Gone};
+pub use forks::{Fork, Gone, key_hash};
 pub use key::{Key, KeyError};
 pub use memory::CacheMemory;
 pub use merge::{Merge, MergeChange, MergeEnd, MergeGuard, MergeOp, MergeResult, MergeStep, MergeTimes};

@@ -11,6 +11,7 @@ use tokio::net::lookup_host;
 const INTRODUCTION_TIMEOUT: Duration = Duration::from_secs(2);
 const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
 const JOIN_RETRY: Duration = Duration::from_millis(200);
+const PATIENT_RETRY: Duration = Duration::from_secs(5);
 /// How long a conflict is retried: another node's membership change passes, a name that is taken stays.
 const CONFLICT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -83,11 +84,13 @@ pub async fn join(url: &str, request: &AddMember, patient: bool) -> Result<Joine
         if !waits && started.elapsed() + JOIN_RETRY >= limit {
             return Err(reason);
         }
+        let conflicts = limit == CONFLICT_TIMEOUT;
         if reason != logged {
             tracing::info!("cannot join yet: {reason}");
             logged = reason;
         }
-        tokio::time::sleep(JOIN_RETRY).await;
+        // What a person has to change first is not asked for all the time.
+        tokio::time::sleep(if waits && conflicts { PATIENT_RETRY } else { JOIN_RETRY }).await;
     }
 }
 

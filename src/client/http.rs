@@ -193,19 +193,27 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn backup(&self) -> Result<Response, ClientError> {
-        let mut last = None;
-        for _ in &self.urls {
+        let deadline = Instant::now() + self.limit;
+        let mut pause = PAUSE_FIRST;
+        loop {
             let url = self.any_url();
             let request = self.insisting(self.streams.get(format!("{url}/v1/snapshot")));
             let late = || ClientError::Unreachable { url: url.clone(), reason: "not in time".into() };
-            let asked = tokio::time::timeout(self.limit, answer(&url, request)).await;
-            match asked.unwrap_or_else(|_| Err(late())) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let asked = tokio::time::timeout(left, answer(&url, request)).await;
+            let error = match asked.unwrap_or_else(|_| Err(late())) {
                 Ok(response) => return Ok(response),
-                Err(error) => last = Some(error),
+                Err(error) => error,
+            };
+            let passes = error.code().retry_is_safe(true)
+                || self.urls.len() > 1 && matches!(error.code(), ErrorCode::Detached | ErrorCode::Superseded);
+            if !passes || Instant::now() + pause >= deadline {
+                return Err(error);
             }
             self.try_another();
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_LAST);
         }
-        Err(last.unwrap_or_else(|| garbled("", "no URL")))
     }
 
     /// Asks one node to write a snapshot.

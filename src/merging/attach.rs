@@ -12,11 +12,12 @@ use crate::api::{AttachProgress, Detachment, ErrorCode, MemberStatus, MergeEndRe
 use crate::client::{Client, ClientError};
 use crate::lineage::HistoryKind;
 use crate::node::{Attaching, Node, NodeError};
-use crate::reconcile::{Choice, Counts, Decision, PlanLine, Policy, Refusal, Rules};
+use crate::reconcile::{Counts, Decision, PlanLine, Policy, Refusal, Rules, read_plan};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,7 +110,7 @@ struct Target {
     client: Arc<Client>,
     folder: PathBuf,
     rules: Rules,
-    decisions: Arc<BTreeMap<String, Choice>>,
+    decisions: Arc<BTreeMap<String, Decision>>,
 }
 
 async fn bring_in(
@@ -138,7 +139,7 @@ async fn bring_in(
     joining_url(attaching, &asking).await?;
     let folder = node.data_dir().join("reconcile").join(&detachment.history);
     fs::create_dir_all(&folder).with_context(|| format!("cannot write {}", folder.display()))?;
-    let decisions = decisions.into_iter().map(|decision| (decision.key.as_str().to_owned(), decision.choice));
+    let decisions = decisions.into_iter().map(|decision| (decision.key.as_str().to_owned(), decision));
     let target = Target { client: Arc::new(client), folder, rules, decisions: Arc::new(decisions.collect()) };
     let mut all = Attached {
         attached: false,
@@ -154,12 +155,13 @@ async fn bring_in(
     };
     if !dry_run {
         attaching.announce().await?;
-        target.finish_broken_off(&detachment, &mut all, progress, sent).await?;
+        target.finish_broken_off(&detachment, &mut all, progress, sent, &history).await?;
     }
     // How much the node has changed since the last pass, or since it left.
     let mut entries = detachment.entries;
     loop {
-        let is_last = entries <= FEW_ENTRIES || all.passes + 1 >= PASSES_MAX;
+        // How much of a sum came in before, nobody knows, so sums come in at once.
+        let is_last = entries <= FEW_ENTRIES || all.passes + 1 >= PASSES_MAX || target.rules.sums();
         if is_last && !dry_run {
             attaching.freeze().await;
         }
@@ -285,6 +287,12 @@ impl Target {
         Ok(fs::remove_file(plan)?)
     }
 
+    /// Whether a plan is for this history of the cluster.
+    fn is_for(plan: &Path, history: &str) -> Result<bool> {
+        let (header, _) = read_plan(BufReader::new(File::open(plan)?), |_, _| Ok(()))?;
+        Ok(header.live.history == history)
+    }
+
     /// Finishes what an earlier attempt had begun.
     async fn finish_broken_off(
         &self,
@@ -292,6 +300,7 @@ impl Target {
         all: &mut Attached,
         progress: &watch::Sender<AttachProgress>,
         sent: &mut bool,
+        history: &str,
     ) -> Result<()> {
         let merges = self.client.reconciliations().await?.merges;
         for found in fs::read_dir(&self.folder)? {
@@ -305,17 +314,11 @@ impl Target {
             let Some(id) = name.strip_suffix(".jsonl").filter(|id| !id.contains('.')) else { continue };
             match merges.iter().find(|merge| merge.id == id) {
                 Some(MergeStatus { end: Some(MergeEndRequest::Aborted), .. }) => fs::remove_file(&path)?,
+                // The cluster was recovered since: what is left is planned anew.
+                Some(_) if !Self::is_for(&path, history)? => fs::remove_file(&path)?,
                 Some(_) => self.apply(&path, all, progress, sent).await?,
-                // It was not begun, and the sides have changed since. Nothing has lost yet.
-                None => {
-                    for record in ["losers", "applied"] {
-                        let record = path.with_file_name(format!("{name}.{record}.jsonl"));
-                        if record.exists() {
-                            fs::remove_file(record)?;
-                        }
-                    }
-                    fs::remove_file(&path)?;
-                }
+                // It was not begun, or is long over, and the sides have changed since. Files of losers stay in any case.
+                None => fs::remove_file(&path)?,
             }
         }
         if let Some(open) =

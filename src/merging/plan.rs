@@ -2,16 +2,16 @@
 
 use super::records::sync_folder;
 use super::sides::Side;
-use crate::cache::{Cache, Key};
-use crate::lineage::Lineage;
+use crate::cache::{Cache, Key, Merge};
+use crate::lineage::{HistoryKind, Lineage};
 use crate::raft::Noted;
 use crate::reconcile::{
-    Choice, Clock, KeyState, Parting, PlanFooter, PlanHeader, PlanLine, PlanWriter, Policy, Rules,
+    Clock, Decision, KeyState, Merged, Parting, PlanFooter, PlanHeader, PlanLine, PlanWriter, Policy, Rules,
     SideHeader, View, admit, plan as judge_all,
 };
 use crate::replica::wall_ms;
 use anyhow::{Context, Result};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ pub fn plan(
     incoming: &Side,
     live: &Side,
     rules: Rules,
-    decisions: &BTreeMap<String, Choice>,
+    decisions: &BTreeMap<String, Decision>,
     tail: Tail,
     out: &Path,
     progress: &dyn Fn(&'static str, u64),
@@ -74,8 +74,8 @@ pub fn plan(
     // What was brought in before is not brought in again.
     let decided_until = merged_until(&ours.cache, &incoming.log.lineage);
     let their_view = View { decided_until, ..view(&theirs, parting, clock(shift_ms)) };
-    let merged_at = merged_at(&ours.cache, &incoming.log.lineage);
-    let our_view = View { merged_at: Some(&merged_at), ..view(&ours, parting, clock(0)) };
+    let merged = merged_before(&ours.cache, &incoming.log.lineage);
+    let our_view = View { merged: Some(&merged), ..view(&ours, parting, clock(0)) };
     let header = PlanHeader {
         format: PlanHeader::format(),
         created_at_ms: wall_ms(),
@@ -108,7 +108,7 @@ fn state(
 
 fn view(state: &Noted, parting: Parting, clock: Clock) -> View<'_> {
     let fork_index = parting.fork_index;
-    View { cache: &state.cache, fork_index, decided_until: 0, merged_at: None, fork: state.fork(), clock }
+    View { cache: &state.cache, fork_index, decided_until: 0, merged: None, fork: state.fork(), clock }
 }
 
 /// Up to which index of its log earlier merges have decided what a side did: in its own history, or in earlier ones up to
@@ -122,11 +122,16 @@ fn merged_until(live: &Cache, lineage: &Lineage) -> u64 {
     until.max().unwrap_or(0)
 }
 
-/// The log entries by which earlier merges brought in what a side did.
-fn merged_at(live: &Cache, lineage: &Lineage) -> BTreeSet<u64> {
-    let is_of = |history: &str| lineage.histories().iter().any(|known| known.id == history);
-    let merges = live.merges().iter().filter(|merge| is_of(&merge.history));
-    merges.flat_map(|merge| merge.steps.iter().copied()).collect()
+/// What earlier merges brought in of a node's own history.
+fn merged_before(live: &Cache, lineage: &Lineage) -> Merged {
+    let current = lineage.current();
+    let is_of = |merge: &&Merge| current.kind == HistoryKind::Detached && merge.history == current.id;
+    let mut merged = Merged::default();
+    for merge in live.merges().iter().filter(is_of) {
+        merged.steps.extend(&merge.steps);
+        merged.mixed.extend(&merge.mixed);
+    }
+    merged
 }
 
 fn side_header(side: &Side, cache: &Cache, exact: bool) -> SideHeader {
@@ -140,7 +145,7 @@ fn write(
     incoming: View<'_>,
     live: View<'_>,
     counter: impl Fn(&Key) -> Option<i64>,
-    decisions: &BTreeMap<String, Choice>,
+    decisions: &BTreeMap<String, Decision>,
     out: &Path,
     progress: &dyn Fn(&'static str, u64),
 ) -> Result<(PlanFooter, Vec<PlanLine>)> {
@@ -152,8 +157,9 @@ fn write(
             let stored = |view: View<'_>| view.cache.stored(proposal.key.as_str());
             let mut line = PlanLine::of(&proposal, stored(incoming).as_ref(), stored(live).as_ref());
             // A decision about what is no conflict any more has nothing to decide.
-            let choice = decisions.get(line.key.as_str()).filter(|_| line.case.is_conflict());
-            if let Some(choice) = choice {
+            // Nor has one that was made about other values than there are now.
+            let decision = decisions.get(line.key.as_str()).filter(|decision| decision.is_about(&line));
+            if let Some(Decision { choice, .. }) = decision {
                 let before = line.clone();
                 line.decide(choice.clone()).map_err(io::Error::other)?;
                 decided.push((before, line.clone()));

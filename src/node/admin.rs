@@ -297,6 +297,10 @@ impl Inner {
                 "member {name} has the peer address {peer} already; remove it first if its data folder is lost"
             )));
         }
+        let is_taken = |name: &str| members.iter().any(|other| other.member.name == name);
+        if let Some(name) = request.name.as_deref().filter(|name| is_taken(name)) {
+            return Err(AdminFailure::Conflict(format!("there is a member named {name} already")));
+        }
         let id = loop {
             let index =
                 self.propose_own(Command::Tick, deadline).await.map_err(|_| AdminFailure::NotLeader)?;
@@ -312,7 +316,7 @@ impl Inner {
             )));
         }
         let name = request.name.unwrap_or_else(|| format!("n{id}"));
-        if members.iter().any(|other| other.member.name == name) {
+        if is_taken(&name) {
             return Err(AdminFailure::Conflict(format!("there is a member named {name} already")));
         }
         let AddMemberMessage { http, peer, store_uuid, .. } = request;

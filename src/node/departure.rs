@@ -80,6 +80,10 @@ impl Departure {
         self.attempt.fetch_add(1, Ordering::AcqRel);
     }
 
+    fn attempt(&self) -> u64 {
+        self.attempt.load(Ordering::Acquire)
+    }
+
     fn is_interrupted(&self, attempt: u64) -> bool {
         self.attempt.load(Ordering::Acquire) != attempt
     }
@@ -138,11 +142,12 @@ impl Departure {
 pub(super) async fn go_on_leaving(inner: Weak<Inner>) {
     let Some(node) = inner.upgrade() else { return };
     let Some(leaving) = node.identity.leaving.clone() else { return };
+    let attempt = node.departure.attempt();
     let done = match leaving.noted {
         // An earlier attempt to be removed may have succeeded.
-        Some(noted) => node.leave(leaving, noted, true).await,
+        Some(noted) => node.leave(leaving, noted, true, attempt).await,
         None => {
-            node.stay(leaving).await;
+            node.stay(leaving, attempt).await;
             Ok(())
         }
     };
@@ -223,11 +228,12 @@ impl Inner {
         } else {
             self.departure.begin()?;
         }
+        let attempt = self.departure.attempt();
         let urls = others.into_iter().map(|other| other.member.http).filter(|url| !url.is_empty());
         let from = Detached { node_id: self.identity.node_id, voter: me.voter, urls: urls.collect(), forced };
         let node = self.clone();
         let leaving = tokio::spawn(async move {
-            let left = node.begin_to_leave(from, heard_of).await;
+            let left = node.begin_to_leave(from, heard_of, attempt).await;
             if let Err(error) = &left {
                 tracing::warn!(%error, "this node has not left its cluster");
             }
@@ -236,7 +242,12 @@ impl Inner {
         leaving.await.unwrap_or_else(|error| Err(NodeError::Fatal(error.to_string())))
     }
 
-    async fn begin_to_leave(self: &Arc<Self>, from: Detached, heard_of: u64) -> Result<(), NodeError> {
+    async fn begin_to_leave(
+        self: &Arc<Self>,
+        from: Detached,
+        heard_of: u64,
+        attempt: u64,
+    ) -> Result<(), NodeError> {
         let forced = from.forced;
         let history = uuid::Uuid::new_v4().to_string();
         let mut leaving = Leaving { history, heard_of, noted: None, left_at: None, from };
@@ -245,23 +256,23 @@ impl Inner {
         self.admission.idle().await;
         if forced {
             // All of its log counts.
-            return self.leave_at(leaving, self.consensus.status().last_log_index).await;
+            return self.leave_at(leaving, self.consensus.status().last_log_index, attempt).await;
         }
-        if let Err(reason) = self.keep_leaving(Some(&leaving)).await {
-            self.departure.end();
+        if let Err(reason) = self.keep_leaving(&leaving, attempt).await {
+            self.end_departure(attempt);
             return Err(NodeError::Fatal(reason));
         }
         match self.have_noted(&leaving).await {
             Ok(index) => {
                 leaving.noted = Some(index);
-                if let Err(reason) = self.keep_leaving(Some(&leaving)).await {
-                    self.stay_later(leaving);
+                if let Err(reason) = self.keep_leaving(&leaving, attempt).await {
+                    self.stay_later(leaving, attempt);
                     return Err(NodeError::Fatal(reason));
                 }
-                self.leave(leaving, index, false).await
+                self.leave(leaving, index, false, attempt).await
             }
             Err(error) => {
-                self.stay_later(leaving);
+                self.stay_later(leaving, attempt);
                 Err(error)
             }
         }
@@ -289,13 +300,14 @@ impl Inner {
         leaving: Leaving,
         noted: u64,
         mut in_doubt: bool,
+        attempt: u64,
     ) -> Result<(), NodeError> {
-        let (me, attempt) = (self.identity.node_id, self.departure.attempt.load(Ordering::Acquire));
+        let me = self.identity.node_id;
         while !self.audit.health.is_removed() {
             match self.admin(AdminRequest::Remove { id: me }).await {
                 Ok(_) => break,
                 Err(NodeError::Conflict(reason)) if !in_doubt || self.stays_member().await => {
-                    self.stay_later(leaving);
+                    self.stay_later(leaving, attempt);
                     return Err(NodeError::Conflict(reason));
                 }
                 Err(error) => {
@@ -313,7 +325,7 @@ impl Inner {
         // No read sees more than the node has afterwards.
         self.departure.no_reads.store(true, Ordering::Release);
         let applied = self.consensus.replica().applied_index();
-        self.leave_at(leaving, applied.max(noted)).await
+        self.leave_at(leaving, applied.max(noted), attempt).await
     }
 
     /// Whether this node is a member for sure, and no removal is under way. A leader that answers a read has all that can still be
@@ -325,11 +337,11 @@ impl Inner {
             && !self.consensus.status().joint
     }
 
-    async fn leave_at(&self, leaving: Leaving, index: u64) -> Result<(), NodeError> {
+    async fn leave_at(&self, leaving: Leaving, index: u64, attempt: u64) -> Result<(), NodeError> {
         let left = Leaving { left_at: Some(index), ..leaving };
-        if let Err(reason) = self.keep_leaving(Some(&left)).await {
+        if let Err(reason) = self.keep_leaving(&left, attempt).await {
             // The folder cannot be written, so the node fails in a moment. After a restart it tries again.
-            self.departure.end();
+            self.end_departure(attempt);
             return Err(NodeError::Fatal(reason));
         }
         tracing::warn!(
@@ -342,20 +354,22 @@ impl Inner {
         Ok(())
     }
 
-    fn stay_later(self: &Arc<Self>, leaving: Leaving) {
+    fn stay_later(self: &Arc<Self>, leaving: Leaving, attempt: u64) {
+        if self.departure.is_interrupted(attempt) {
+            return;
+        }
         // Clients need not wait for that.
         self.departure.no_writes.store(false, Ordering::Release);
         let node = self.clone();
-        tokio::spawn(async move { node.stay(leaving).await });
+        tokio::spawn(async move { node.stay(leaving, attempt).await });
     }
 
     /// Remains a member: the others need to note nothing.
-    async fn stay(&self, leaving: Leaving) {
-        let attempt = self.departure.attempt.load(Ordering::Acquire);
+    async fn stay(&self, leaving: Leaving, attempt: u64) {
         let close = AdminRequest::CloseFork { history: leaving.history.clone() };
         // So that a restart does not leave after all.
         let leaving = Leaving { noted: None, ..leaving };
-        let mut kept = self.keep_leaving(Some(&leaving)).await;
+        let mut kept = self.keep_leaving(&leaving, attempt).await;
         while let Err(error) = self.admin(close.clone()).await {
             tracing::debug!(%error, "the fork that this node had opened is not closed yet");
             sleep(RETRY_PAUSE).await;
@@ -374,7 +388,7 @@ impl Inner {
         if let Err(error) = kept {
             tracing::error!(error, "cannot write down that this node stays in its cluster");
         }
-        self.departure.end();
+        self.end_departure(attempt);
     }
 
     /// On a detached node: from here on whatever goes is noted, because whatever it has may become common.
@@ -386,8 +400,24 @@ impl Inner {
         proposed.map(drop).map_err(failed)
     }
 
-    async fn keep_leaving(&self, leaving: Option<&Leaving>) -> Result<(), String> {
-        let leaving = leaving.cloned();
-        self.kept_identity.change(|identity| identity.leaving = leaving).await
+    /// Writes down how far this attempt is, unless a later one has begun.
+    async fn keep_leaving(&self, leaving: &Leaving, attempt: u64) -> Result<(), String> {
+        let leaving = Some(leaving.clone());
+        let keep = |identity: &mut Identity| {
+            if !self.departure.is_interrupted(attempt) {
+                identity.leaving = leaving;
+            }
+        };
+        self.kept_identity.change(keep).await?;
+        match self.departure.is_interrupted(attempt) {
+            true => Err("another attempt has taken over".into()),
+            false => Ok(()),
+        }
+    }
+
+    fn end_departure(&self, attempt: u64) {
+        if !self.departure.is_interrupted(attempt) {
+            self.departure.end();
+        }
     }
 }

@@ -21,4 +21,4 @@ pub use plan_file::{
 };
 pub use policy::{Change, Deletes, Policy, PrefixRule, Rule, Rules, Side};
 pub use verdict::{Action, Case, Guard, NotTheSame, Terms, Verdict, judge};
-pub use view::{Clock, View};
+pub use view::{Clock, Merged, View};

@@ -273,8 +273,25 @@ fn id(hash: &Xxh3) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     pub key: Key,
+    /// The revisions of the values that were looked at, if it counts for those only.
+    #[serde(default)]
+    pub live_revision: Option<u64>,
+    #[serde(default)]
+    pub incoming_revision: Option<u64>,
     #[serde(flatten)]
     pub choice: Choice,
+}
+
+impl Decision {
+    /// Whether it is about this conflict as it is now.
+    pub fn is_about(&self, line: &PlanLine) -> bool {
+        let is_it = |seen: Option<u64>, state: &KeyState| {
+            seen.is_none_or(|seen| state.written().is_some_and(|written| written.revision == seen))
+        };
+        line.case.is_conflict()
+            && is_it(self.live_revision, &line.live)
+            && is_it(self.incoming_revision, &line.incoming)
+    }
 }
 
 /// What becomes of a key.

@@ -145,7 +145,8 @@ pub fn judge(incoming: Knowledge, live: Knowledge, terms: Terms) -> Result<Verdi
     let told = |case, action| Verdict { case, action, guard, loser: None, set_aside: false };
     let judge = Judge { terms, guard, was_common };
     // What came in before is what incoming had then: live itself has wished nothing. (How much of a sum it is, nobody knows.)
-    let is_merged = live.is_merged && terms.rule.policy != Policy::SumDelta;
+    let is_counter = matches!(incoming.fate, Fate::Changed(Entry { number: Some(_), .. }));
+    let is_merged = live.is_merged && !(is_counter && terms.rule.policy == Policy::SumDelta);
     let ours = match live.fate {
         Fate::Changed(entry) if is_merged => Fate::Unchanged(entry),
         Fate::Deleted { .. } | Fate::Lost { .. } if is_merged => Fate::Absent,

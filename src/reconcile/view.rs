@@ -1,7 +1,7 @@
 //! Finds out what a side knows of a key: from its entries, its open fork, and the tombstones.
 
 use super::knowledge::{Entry, Fate, Knowledge, Lifetime};
-use crate::cache::{Cache, Fork, Stored};
+use crate::cache::{Cache, Fork, Stored, key_hash};
 use std::collections::BTreeSet;
 
 /// How the log time of a side is brought to that of the cluster.
@@ -40,6 +40,17 @@ impl Clock {
     }
 }
 
+/// What one node that has left on purpose had changed, and earlier merges brought in: then that is what it had, and the other side
+/// has wished nothing there. Of a history that several folders have this cannot be said: the next folder may know less than the
+/// one before.
+#[derive(Debug, Default)]
+pub struct Merged {
+    /// The log entries that brought it in.
+    pub steps: BTreeSet<u64>,
+    /// Hashes of the keys where something of the other side's own stayed.
+    pub mixed: BTreeSet<u128>,
+}
+
 /// A side's state, and how much of it both sides share. What clears removed must be freed: see [`Cache::free_all_cleared`].
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
@@ -48,8 +59,8 @@ pub struct View<'a> {
     pub fork_index: u64,
     /// What the side did up to this index has been brought in before, or was decided against; 0 if nothing was.
     pub decided_until: u64,
-    /// The log entries of this side that brought in what the other one had changed.
-    pub merged_at: Option<&'a BTreeSet<u64>>,
+    /// What came in from the other one before.
+    pub merged: Option<&'a Merged>,
     /// What the side has noted since; `None` if it has noted nothing.
     pub fork: Option<&'a Fork>,
     pub clock: Clock,
@@ -66,6 +77,7 @@ impl View<'_> {
 
     /// What it knows of a key that has an entry.
     pub fn of_entry(&self, stored: &Stored) -> Knowledge {
+        let key = stored.record.key_bytes();
         let entry = Entry {
             revision: stored.revision,
             created_revision: stored.created_revision,
@@ -86,16 +98,17 @@ impl View<'_> {
         };
         let was_common = match self.fork {
             _ if stored.created_revision <= self.fork_index => Some(true),
-            _ if self.is_merged(stored.created_revision) => Some(true),
+            _ if self.is_merged(key, stored.created_revision) => Some(true),
             Some(fork) if fork.gone(stored.record.key()).is_some() => Some(true),
             _ if self.is_exact() => Some(false),
             _ => None,
         };
-        Knowledge { fate, was_common, is_merged: self.is_merged(stored.revision) }
+        Knowledge { fate, was_common, is_merged: self.is_merged(key, stored.revision) }
     }
 
-    fn is_merged(&self, revision: u64) -> bool {
-        self.merged_at.is_some_and(|merged_at| merged_at.contains(&revision))
+    fn is_merged(&self, key: &[u8], revision: u64) -> bool {
+        self.merged
+            .is_some_and(|merged| merged.steps.contains(&revision) && !merged.mixed.contains(&key_hash(key)))
     }
 
     fn is_decided(&self, revision: u64) -> bool {
@@ -118,7 +131,11 @@ impl View<'_> {
                 (true, true) => Fate::Deleted { stamp_ms },
                 (true, false) => Fate::Lost { stamp_ms },
             };
-            return Knowledge { fate, was_common: Some(true), is_merged: self.is_merged(gone.revision) };
+            return Knowledge {
+                fate,
+                was_common: Some(true),
+                is_merged: self.is_merged(key.as_bytes(), gone.revision),
+            };
         }
         if self.is_exact() {
             return Knowledge { fate: Fate::Absent, was_common: Some(false), is_merged: false };
@@ -127,7 +144,11 @@ impl View<'_> {
         if let Some(removal) = removal.filter(|removal| !self.is_decided(removal.revision)) {
             // It may have been of a key that only this side knew. Of a clear: the key may have been made again since, and lost.
             let fate = Fate::Deleted { stamp_ms: self.clock.stamp(removal.at_ms) };
-            return Knowledge { fate, was_common: None, is_merged: self.is_merged(removal.revision) };
+            return Knowledge {
+                fate,
+                was_common: None,
+                is_merged: self.is_merged(key.as_bytes(), removal.revision),
+            };
         }
         let (forgotten_revision, forgotten_at_ms) = self.cache.forgotten_removals();
         let is_forgotten = forgotten_revision > self.fork_index;
@@ -146,14 +167,8 @@ mod tests {
     fn notes_that_overflowed_prove_no_absence() {
         let (cache, fork) = (Cache::new(CacheConfig::default()), Fork::incomplete("other"));
         let clock = Clock { shift_ms: 0, fork_ms: 1, now_ms: 9 };
-        let view = View {
-            cache: &cache,
-            fork_index: 5,
-            decided_until: 0,
-            merged_at: None,
-            fork: Some(&fork),
-            clock,
-        };
+        let view =
+            View { cache: &cache, fork_index: 5, decided_until: 0, merged: None, fork: Some(&fork), clock };
         assert!(!view.is_exact());
         let absent = view.of("k");
         assert!(matches!(absent.fate, Fate::Unknown { .. }) && absent.was_common.is_none(), "{absent:?}");

@@ -150,7 +150,7 @@ impl Branch {
             cache: &self.cache,
             fork_index: self.fork_index,
             decided_until: 0,
-            merged_at: None,
+            merged: None,
             fork: self.cache.fork(FORK),
             clock,
         }

@@ -5,9 +5,9 @@ use lockstep::cache::{
     Cache, Command, Condition, Key, MergeChange, MergeEnd, MergeGuard, MergeOp, MergeStep, MergeTimes, Op,
     Outcome, Stamp, Ttl, Value,
 };
-use lockstep::reconcile::{Action, Clock, Guard, KeyState, PlanLine, Policy, Rules, View, plan};
+use lockstep::reconcile::{Action, Clock, Guard, KeyState, Merged, PlanLine, Policy, Rules, View, plan};
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];
@@ -41,22 +41,19 @@ fn apply(cache: &mut Cache, command: Command, at_ms: u64) -> Outcome {
 /// Brings in what incoming has changed since the last pass.
 fn pass(live: &mut Cache, incoming: &Cache, fork_index: u64, policy: Policy, number: usize, at_ms: u64) {
     let clock = Clock { shift_ms: 0, fork_ms: 1, now_ms: at_ms };
-    let steps = live.merges().iter().flat_map(|merge| merge.steps.iter().copied());
-    let merged_at: BTreeSet<u64> = steps.collect();
+    let mut merged = Merged::default();
+    for merge in live.merges() {
+        merged.steps.extend(&merge.steps);
+        merged.mixed.extend(&merge.mixed);
+    }
     let decided_until = live.decided_until(FORK);
-    let theirs = View {
-        cache: incoming,
-        fork_index,
-        decided_until,
-        merged_at: None,
-        fork: incoming.fork(LEFT),
-        clock,
-    };
+    let theirs =
+        View { cache: incoming, fork_index, decided_until, merged: None, fork: incoming.fork(LEFT), clock };
     let ours = View {
         cache: live,
         fork_index,
         decided_until: 0,
-        merged_at: Some(&merged_at),
+        merged: Some(&merged),
         fork: live.fork(FORK),
         clock,
     };

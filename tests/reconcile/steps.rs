@@ -182,7 +182,7 @@ fn a_merged_change_counts_as_one_of_its_own_time() {
     let clock = Clock { shift_ms: 0, fork_ms: 0, now_ms: cache.now_ms() };
     let fork = cache.fork(FORK).cloned();
     let view =
-        View { cache: &cache, fork_index: 4, decided_until: 0, merged_at: None, fork: fork.as_ref(), clock };
+        View { cache: &cache, fork_index: 4, decided_until: 0, merged: None, fork: fork.as_ref(), clock };
     let stamp = |name: &str| match view.of(name).fate {
         Fate::Changed(entry) => entry.stamp_ms,
         Fate::Deleted { stamp_ms } => stamp_ms,

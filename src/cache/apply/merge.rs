@@ -4,8 +4,11 @@ use super::capacity_check::CapacityCheck;
 use super::check::{Check, Lookup};
 use super::checked_op::{CheckedOp, StoreKind};
 use crate::cache::entry::{DEADLINE_MAX_MS, Lifetime};
+use crate::cache::forks::key_hash;
 use crate::cache::limits::{BATCH_OPS_MAX, HISTORY_BYTES_MAX, INDEX_MAX};
-use crate::cache::merge::{Merge, MergeChange, MergeEnd, MergeOp, MergeResult, MergeStep, MergeTimes};
+use crate::cache::merge::{
+    Merge, MergeChange, MergeEnd, MergeOp, MergeResult, MergeStep, MergeTimes, StepDone,
+};
 use crate::cache::record::Record;
 use crate::cache::tombstones::{Scope, Tombstone};
 use crate::cache::{BatchFault, Cache, CommandError, Event, InvalidField, Key, Outcome};
@@ -21,7 +24,19 @@ impl Cache {
         self.check_step(&step)?;
         let MergeStep { merge: id, history, number, after: _, ops, end } = step;
         let before = events.len();
-        let results: Vec<MergeResult> = ops.into_iter().map(|op| self.merge_one(op, events)).collect();
+        let mut mixed = Vec::new();
+        let mut results = Vec::with_capacity(ops.len());
+        for op in ops {
+            // After these, what is there is not what the other side had alone, if this side had a wish of its own.
+            let stays = matches!(
+                op.change,
+                MergeChange::Add { .. } | MergeChange::SetTimes(_) | MergeChange::Bury { .. }
+            );
+            if stays && self.has_own_wish(&history, &op.key) {
+                mixed.push(key_hash(op.key.as_str().as_bytes()));
+            }
+            results.push(self.merge_one(op, events));
+        }
         if events.len() > before {
             events.insert(0, Event::Merged { history: history.clone() });
         }
@@ -30,9 +45,23 @@ impl Cache {
             self.forks.close(&history);
         }
         // What came in is common from now on.
-        self.forks.extend(&history, self.index);
-        self.merges.note(&id, history, number, self.index, end, &results);
+        self.forks.extend(self.index);
+        let done = StepDone { number, index: self.index, end, results: &results, mixed };
+        self.merges.note(&id, history, done);
         Ok(Outcome::Merged { revision: self.index, results })
+    }
+
+    /// Whether clients of this side have changed or removed a key since the fork.
+    fn has_own_wish(&self, history: &str, key: &Key) -> bool {
+        let Some(fork) = self.forks.get(history) else { return true };
+        let is_own = |revision: u64| revision > fork.since && !self.merges.is_step(history, revision);
+        match self.store.find(key.as_str()) {
+            Some((_, entry)) => is_own(entry.revision.get()),
+            None => {
+                let removed = self.tombstones.find(key.as_str()).is_some_and(|found| is_own(found.revision));
+                removed || fork.gone(key.as_str()).is_some_and(|gone| is_own(gone.revision))
+            }
+        }
     }
 
     fn check_step(&self, step: &MergeStep) -> Result<(), CommandError> {

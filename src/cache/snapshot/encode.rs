@@ -118,6 +118,8 @@ fn put_merge(out: &mut impl Write, merge: &Merge) -> Result<()> {
     merge.results.iter().try_for_each(|&count| put_u64(out, count))?;
     put_u32(out, merge.steps.len() as u32)?;
     merge.steps.iter().try_for_each(|&index| put_u64(out, index))?;
+    put_u32(out, merge.mixed.len() as u32)?;
+    merge.mixed.iter().try_for_each(|&key| put_u128(out, key))?;
     put_u32(out, merge.last_results.len() as u32)?;
     merge.last_results.iter().try_for_each(|result| put_u8(out, result.number()))
 }

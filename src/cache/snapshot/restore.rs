@@ -231,11 +231,15 @@ fn merges(source: &mut Decoder<impl Read>) -> Result<Merges> {
         for _ in 0..source.length(MERGE_STEPS_MAX)? {
             steps.push(source.u64()?);
         }
+        let mut mixed = Vec::new();
+        for _ in 0..source.length(MERGE_STEPS_MAX)? {
+            mixed.push(source.u128()?);
+        }
         let mut last_results = Vec::new();
         for _ in 0..source.length(BATCH_OPS_MAX)? {
             last_results.push(MergeResult::from_number(source.u8()?).ok_or_else(damaged)?);
         }
-        merges.push(Merge { id, history, next_step, end, results, steps, last_results });
+        merges.push(Merge { id, history, next_step, end, results, steps, mixed, last_results });
     }
     let mut decided = BTreeMap::new();
     for _ in 0..source.length(HISTORIES_MAX)? {

@@ -52,7 +52,7 @@ fn read_decisions(file: &Path) -> Result<BTreeMap<String, Choice>> {
         if line.trim().is_empty() {
             continue;
         }
-        let Decision { key, choice } =
+        let Decision { key, choice, .. } =
             serde_json::from_str(&line).with_context(|| format!("line {number}"))?;
         if decided.insert(key.as_str().to_owned(), choice).is_some() {
             return Err(Usage(format!("line {number}: {:?} is decided twice", key.as_str())).into());

@@ -138,12 +138,20 @@ fn came_back(all: &[Recorded], trunk: &str, branch: &Branch, merged: Merged, end
             .filter(|recorded| is_before(recorded))
             .filter_map(|recorded| recorded.operation.argument.as_i64())
             .collect();
+        // And what a side itself had replaced by then.
+        let replaced = changes.iter().filter(|recorded| {
+            let after = |other: &&&Recorded| {
+                other.history == recorded.history
+                    && other.operation.index > recorded.operation.index
+                    && other.operation.return_ns.is_some_and(|at| at < merged.began_ns)
+            };
+            changes.iter().any(|other| after(&&&**other))
+        });
+        let replaced: BTreeSet<i64> =
+            replaced.filter_map(|recorded| recorded.operation.argument.as_i64()).collect();
         let is_replaced = changes.iter().any(|recorded| {
             !is_before(recorded) && recorded.operation.return_ns.is_some_and(|at| at < merged.began_ns)
         });
-        if !is_replaced {
-            continue;
-        }
         let reads = all.iter().filter(|recorded| {
             let operation = &recorded.operation;
             operation.key == *key
@@ -152,8 +160,9 @@ fn came_back(all: &[Recorded], trunk: &str, branch: &Branch, merged: Merged, end
                 && operation.call_ns > merged.ended_ns
         });
         let seen = reads.filter_map(|recorded| recorded.operation.result.as_i64());
-        for back in seen.chain(*value).filter(|seen| old.contains(seen)) {
-            wrong.push(format!("{key} is {back} again, which was replaced after the fork"));
+        let is_back = |seen: &i64| replaced.contains(seen) || is_replaced && old.contains(seen);
+        for back in seen.chain(*value).filter(is_back) {
+            wrong.push(format!("{key} is {back} again, which was replaced"));
         }
     }
     wrong

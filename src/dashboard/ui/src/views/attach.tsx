@@ -34,6 +34,7 @@ export function AttachDialog({ own, close }: { own: Status; close: () => void })
     let over = false
     setTold(null)
     setError(null)
+    setChosen({})
     askJson<Attached>('/v1/attach', {
       method: 'POST',
       body: JSON.stringify({ policy, dry_run: true }),
@@ -48,13 +49,20 @@ export function AttachDialog({ own, close }: { own: Status; close: () => void })
     }
   }, [policy])
 
-  const decisions = Object.entries(chosen).map(([key, take]) => ({ key, take }))
+  const both = told ? told.counts.won_by_live + told.counts.won_by_incoming + told.counts.set_aside + told.counts.undecided : 0
+  // A decision is about the values that were looked at.
+  const decisions = Object.entries(chosen).map(([key, take]) => {
+    const line = told?.conflicts.find((one) => one.key === key)
+    return { key, take, live_revision: line?.live.revision ?? null, incoming_revision: line?.incoming.revision ?? null }
+  })
   const open = policy === 'custom' ? (told?.counts.undecided ?? 0) - decisions.length : 0
 
   async function run() {
     const answer = await sendJson<Attached | DetachStatus>('POST', '/v1/attach', { policy, decisions })
     const done = 'attached' in answer && typeof answer.attached === 'boolean'
-    notify('good', done ? `${name} is a member again: ${plural((answer as Attached).done, 'change')} came in.` : `${name} is on its way back.`)
+    const { done: taken, lost } = answer as Attached
+    const words = `${name} is a member again: ${plural(taken, 'change')} came in, ${plural(lost, 'loser')} written down.`
+    notify('good', done ? words : `${name} is on its way back.`)
     status.kick()
     detachStatus.kick()
     losers.kick()
@@ -80,7 +88,8 @@ export function AttachDialog({ own, close }: { own: Status; close: () => void })
         <>
           <p>
             {plural(told.counts.changes, 'key')} changed here since; {count(told.counts.proposed)} of these changes come in.{' '}
-            {told.conflicts.length === 0 ? 'No key was changed on both sides.' : `${plural(told.conflicts.length, 'key')} changed on both sides:`}
+            {both === 0 ? 'No key was changed on both sides.' : `${plural(both, 'key')} changed on both sides`}
+            {both > told.conflicts.length ? `, of which these are the first ${count(told.conflicts.length)}:` : both > 0 && ':'}
           </p>
           {told.conflicts.length > 0 && (
             <div className="scroll">
@@ -108,7 +117,8 @@ export function AttachDialog({ own, close }: { own: Status; close: () => void })
               </table>
             </div>
           )}
-          {open > 0 && <p className="warn-text">▲ {plural(open, 'conflict')} left to decide.</p>}
+          {open > 0 && <p className="warn-text">▲ {plural(open, 'conflict')} left to decide.{' '}
+              {both > told.conflicts.length && 'There are more than are shown: use lockstep reconcile, or rules.'}</p>}
           <p className="note">What both had before they parted is not kept. What loses is written to a file before it is lost.</p>
         </>
       )}
