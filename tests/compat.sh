@@ -155,8 +155,18 @@ for node in 1 2 3; do
   like history.0.id '"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"' history.0.timestamp '[0-9]{13}' history.0.index '[0-9]+'
   call POST /api/sync/force
   has 200 success true message '"Force sync initiated"' peers.0.equal true peers.1.equal true
+  # The node leaves, changes something alone, and comes back with it.
   call POST /api/sync/toggle
-  has 501 success false syncEnabled true
+  has 200 success true syncEnabled false
+  call GET /api/sync/status
+  has 200 syncEnabled false nodeId "\"n$node\""
+  like detached.forkIndex '[0-9]+' detached.since '[0-9]{13}'
+  call POST /api/cache "{\"key\":\"alone-$node\",\"value\":$node}"
+  call POST /api/sync/toggle
+  has 200 success true syncEnabled true
+  until curl -sf "$base/readyz" >/dev/null; do sleep 0.1; done
+  call GET "/api/cache/alone-$node"
+  has 200 value.value "$node"
 
   # What is wrong, and what stands around.
   call GET /api/nothing
