@@ -122,7 +122,7 @@ pub async fn attach(args: AttachArgs) -> Result<()> {
         match (running, error) {
             (_, Some(error)) => bail!("{error}; the node goes on alone"),
             (false, None) if !told.busy && args.dry_run => {
-                bail!("it took too long; the node's log has the result")
+                bail!("it took longer than the node waits for; nothing was changed")
             }
             (false, None) if !told.busy => bail!("it broke off; the node goes on alone: attach it again"),
             _ => {}

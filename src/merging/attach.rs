@@ -321,16 +321,9 @@ impl Target {
                 None => fs::remove_file(&path)?,
             }
         }
-        if let Some(open) =
-            merges.iter().find(|merge| merge.end.is_none() && merge.history == detachment.history)
-            && self
-                .client
-                .reconciliations()
-                .await?
-                .merges
-                .iter()
-                .any(|merge| merge.id == open.id && merge.end.is_none())
-        {
+        let merges = self.client.reconciliations().await?.merges;
+        let mut open = merges.iter().filter(|merge| merge.end.is_none());
+        if let Some(open) = open.find(|merge| merge.history == detachment.history) {
             bail!(
                 "a merge of this node's changes was begun elsewhere: finish it, or give it up with `lockstep reconcile abort {}`",
                 open.id

@@ -40,8 +40,8 @@ pub struct Planned {
 }
 
 /// Compares what `incoming` did since the sides parted with what `live` did, and writes a plan to `out`. `decisions` are about
-/// conflicts, by key, whatever the rules say. `progress` is told
-/// what is being done, and how many proposals there are so far. Blocks.
+/// conflicts, by key, whatever the rules say. `progress` is told what is being done, and how many proposals there are so far.
+/// Blocks.
 ///
 /// # Errors
 /// [`crate::reconcile::Refusal`], or the sides cannot be read, or the plan cannot be written.

@@ -13,7 +13,7 @@ use super::identity::{Detached, Identity};
 use super::inner::Inner;
 use crate::api::{Consistency, Detachment};
 use crate::cache::Command;
-use crate::lineage::{HistoryKind, INDEX_STEP};
+use crate::lineage::{HistoryKind, LineageError};
 use crate::raft::MemberState;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -85,7 +85,7 @@ impl Departure {
     }
 
     fn is_interrupted(&self, attempt: u64) -> bool {
-        self.attempt.load(Ordering::Acquire) != attempt
+        self.attempt() != attempt
     }
 
     /// It stays where it is.
@@ -216,11 +216,7 @@ impl Inner {
         }
         let heard_of = self.consensus.replica().with_cache(crate::cache::Cache::highest_index);
         // Before anything is done: is there room for one more history?
-        let next =
-            self.identity.lineage.fork(String::new(), HistoryKind::Detached, heard_of, heard_of, 0, "");
-        if let Err(error) = next {
-            return conflict(&error.to_string());
-        }
+        self.next_start_index(heard_of)?;
         if forced {
             // Whoever waits for a majority to leave in order, or to stay, has waited long enough.
             self.departure.interrupt();
@@ -278,11 +274,19 @@ impl Inner {
         }
     }
 
+    /// Where a history of this node's own would begin.
+    fn next_start_index(&self, heard_of: u64) -> Result<u64, NodeError> {
+        let lineage = &self.identity.lineage;
+        let next = lineage.fork(String::new(), HistoryKind::Detached, heard_of, heard_of, 0, "");
+        let full = |error: LineageError| NodeError::Conflict(error.to_string());
+        Ok(next.map_err(full)?.current().start_index)
+    }
+
     /// Has the others note what becomes of the entries that this node will have, too. Returns the index up to which this node
     /// has applied the log since.
     async fn have_noted(&self, leaving: &Leaving) -> Result<u64, NodeError> {
         let Leaving { history, heard_of, .. } = leaving;
-        let (node, start_index) = (self.identity.node_id, (heard_of / INDEX_STEP + 1) * INDEX_STEP);
+        let (node, start_index) = (self.identity.node_id, self.next_start_index(*heard_of)?);
         self.admin(AdminRequest::OpenFork { node, history: history.clone(), start_index }).await?;
         let look = |cache: &crate::cache::Cache| (cache.index(), cache.fork(history).is_some());
         let (index, is_open) = self.read(Consistency::Linearizable, None, None, look).await?.value;
