@@ -10,6 +10,7 @@ mod headers;
 mod kv;
 mod lineage;
 mod nodes;
+mod range_digest;
 mod reconcile;
 mod samples;
 mod watch;
@@ -32,6 +33,7 @@ pub use kv::{
 };
 pub use lineage::LineageReport;
 pub use nodes::{NodeReport, NodeState, Nodes, ProtocolRange};
+pub use range_digest::{RangeDigest, RangeDigests};
 pub use reconcile::{
     ForkStatus, MergeChangeRequest, MergeEndRequest, MergeGuardRequest, MergeOpRequest, MergeStatus,
     MergeStepAnswer, MergeStepRequest, MergeTimesRequest, Reconciliations,

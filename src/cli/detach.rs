@@ -3,8 +3,8 @@
 use super::common_args::Target;
 use super::exit::Usage;
 use super::output::Output;
-use crate::api::{AttachProgress, DetachRequest, DetachStatus};
-use crate::client::Client;
+use crate::api::{AttachProgress, DetachRequest, DetachStatus, ErrorCode};
+use crate::client::{Client, ClientError, Comparison};
 use crate::reconcile::Policy;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -49,6 +49,9 @@ pub struct AttachArgs {
     /// Only say what would become of the node's changes
     #[arg(long)]
     pub dry_run: bool,
+    /// Once it is back, compare its keys with another member's, by digests of ranges
+    #[arg(long, conflicts_with = "dry_run")]
+    pub verify: bool,
     #[command(flatten)]
     pub target: Target,
 }
@@ -100,11 +103,30 @@ pub async fn attach(args: AttachArgs) -> Result<()> {
         "urls": args.cluster,
         "dry_run": args.dry_run,
     });
+    let mut answer = client.attach(&request).await?;
+    if answer.get("attached").is_none() {
+        wait_until_attached(&client, args.dry_run).await?;
+        answer = json!({"attached": true});
+    }
     let output = Output { json: args.target.json };
-    let answer = client.attach(&request).await?;
-    if answer.get("attached").is_some() {
+    if !args.verify {
         return output.print(&answer, || in_words(&answer));
     }
+    let (url, compared) = verify(&client, args.target.timeout()).await?;
+    answer["verified"] = json!({"with": url, "keys": compared.keys, "differing": compared.differing});
+    let Comparison { keys, differing } = compared;
+    output.print(&answer, || match differing.is_empty() {
+        true => format!("{}; its {keys} keys are those of {url}", in_words(&answer)),
+        false => in_words(&answer),
+    })?;
+    if let Some(first) = differing.first() {
+        bail!("it differs from {url} in {} keys, the first of them {first:?}", differing.len());
+    }
+    Ok(())
+}
+
+/// Waits for a node that has begun to come back, and shows how far it is.
+async fn wait_until_attached(client: &Client, dry_run: bool) -> Result<()> {
     let mut answered = Instant::now();
     let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template("{bar:40} {pos}/{len} keys")?);
     loop {
@@ -121,7 +143,7 @@ pub async fn attach(args: AttachArgs) -> Result<()> {
         let AttachProgress { running, done, total, error } = told.attach;
         match (running, error) {
             (_, Some(error)) => bail!("{error}; the node goes on alone"),
-            (false, None) if !told.busy && args.dry_run => {
+            (false, None) if !told.busy && dry_run => {
                 bail!("it took longer than the node waits for; nothing was changed")
             }
             (false, None) if !told.busy => bail!("it broke off; the node goes on alone: attach it again"),
@@ -131,7 +153,34 @@ pub async fn attach(args: AttachArgs) -> Result<()> {
         bar.set_position(done);
     }
     bar.finish_and_clear();
-    output.print(&json!({"attached": true}), || "it is a member of its cluster again".to_owned())
+    Ok(())
+}
+
+/// Compares the keys of a node with those of another member, whose URL is returned, too.
+async fn verify(client: &Client, limit: Duration) -> Result<(String, Comparison)> {
+    let until = Instant::now() + SILENCE;
+    loop {
+        let compared = async {
+            let (own, members) = (client.status().await?.node.id, client.members().await?.members);
+            let others = members.into_iter().filter(|member| member.id != own && !member.http.is_empty());
+            let Some(other) = others.max_by_key(|member| (member.role == "leader", member.voter)) else {
+                return Ok(None);
+            };
+            let theirs = Client::new(std::slice::from_ref(&other.http), limit).map_err(Usage)?;
+            Ok::<_, anyhow::Error>(Some((other.http, client.compare(&theirs, "").await?)))
+        };
+        match compared.await {
+            Ok(found) => return found.context("there is no other member to compare with"),
+            Err(error) if Instant::now() < until && is_passing(&error) => sleep(POLL_INTERVAL).await,
+            Err(error) => return Err(error.context("the node is a member again, but was not compared")),
+        }
+    }
+}
+
+/// Whether it may be over soon: a node that has just come back catches up first.
+fn is_passing(error: &anyhow::Error) -> bool {
+    let code = error.downcast_ref().map(ClientError::code);
+    matches!(code, Some(ErrorCode::Unavailable | ErrorCode::OutcomeUnknown | ErrorCode::Busy))
 }
 
 fn in_words(answer: &Value) -> String {
@@ -144,6 +193,9 @@ fn in_words(answer: &Value) -> String {
             counts("proposed"),
             counts("won_by_live") + counts("won_by_incoming") + counts("set_aside") + counts("undecided")
         );
+    }
+    if answer.get("done").is_none() {
+        return "it is a member of its cluster again".to_owned();
     }
     let kept = match number("lost") {
         0 => String::new(),

@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod bounded;
+mod compare;
 mod detach;
 mod error;
 mod fence;
@@ -11,6 +12,7 @@ mod reconcile;
 mod watch;
 
 pub use bootstrap::{join, node_infos};
+pub use compare::{Comparison, KeySpan};
 pub use error::ClientError;
 pub use http::Client;
 pub use kv::{GetResponse, Previous, PutOptions, Stored};

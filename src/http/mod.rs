@@ -37,6 +37,7 @@ mod not_found;
 mod openapi;
 mod origin;
 mod probe_connections;
+mod range_digest;
 mod reconcile;
 mod response_headers;
 mod routes;

@@ -5,7 +5,7 @@ use super::extract::refuse_query;
 use super::state::AppState;
 use super::{
     batch, cluster, compat, config, dashboard, detach, faults, fence, health, instrument, keys, kv, lineage,
-    live, metrics, not_found, openapi, reconcile, samples, watch,
+    live, metrics, not_found, openapi, range_digest, reconcile, samples, watch,
 };
 use crate::api::ErrorCode;
 use axum::Router;
@@ -25,6 +25,7 @@ pub(super) fn router(state: AppState, socket_io: Router<AppState>) -> Router {
         .route("/v1/kv", delete(keys::clear))
         .route("/v1/batch", post(batch::batch))
         .route("/v1/keys", get(keys::list))
+        .route("/v1/digest/range", get(range_digest::range_digests))
         .route("/v1/watch", get(watch::watch))
         .route("/v1/config", get(config::get).put(config::put))
         .route("/v1/samples", get(samples::samples))

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tail_that_a_survivor_took_over_is_not_shared() {
+    fn row_29_the_tail_that_a_survivor_took_over_is_not_shared() {
         // The survivor has 100 to 105 in term 3; the lost ones replaced them in term 4 and went on to 120.
         let first = Lineage::founded("c", 1);
         let survivor: Vec<u64> = [vec![1; 99], vec![3; 6]].concat();
@@ -150,7 +150,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_the_true_common_prefix((left, right, shared) in logs()) {
+        fn row_28_it_is_the_true_common_prefix((left, right, shared) in logs()) {
             let first = Lineage::founded("c", 1);
             let (mine, theirs) = (terms(&left), terms(&right));
             let position = |terms, last_index| Position { lineage: &first, terms, last_index };

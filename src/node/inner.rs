@@ -18,7 +18,7 @@ use crate::raft::Consensus;
 use crate::storage::{LogStore, Snapshots};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -45,6 +45,8 @@ pub(super) struct Inner {
     pub links: Links,
     pub node_status_cache: NodeStatusCache,
     pub samples: Samples,
+    /// Held by a request for digests of ranges of keys.
+    pub range_digests: Semaphore,
     pub started: Instant,
     pub draining: AtomicBool,
     /// Notified when `draining` is set.

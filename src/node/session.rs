@@ -30,7 +30,7 @@ pub enum Principal {
 pub struct Session {
     pub(super) node: Node,
     principal: Principal,
-    scope: KeyScope,
+    pub(super) scope: KeyScope,
     consistency: Consistency,
     min_index: Option<u64>,
     limit: Option<Duration>,
@@ -368,12 +368,12 @@ impl Session {
         self.node.drained().await;
     }
 
-    async fn read<T>(&self, look: impl FnOnce(&Cache) -> T) -> Result<ReadAt<T>, SessionError> {
+    pub(super) async fn read<T>(&self, look: impl FnOnce(&Cache) -> T) -> Result<ReadAt<T>, SessionError> {
         let read = self.node.inner.read(self.consistency, self.min_index, self.limit, look).await;
         read.map_err(|error| self.fail(error))
     }
 
-    fn fail(&self, error: NodeError) -> SessionError {
+    pub(super) fn fail(&self, error: NodeError) -> SessionError {
         SessionError::new(&self.node, error)
     }
 }

@@ -13,6 +13,7 @@ use super::identity::{Identity, KeptIdentity};
 use super::inner::{Inner, Running};
 use super::nodes::NodeStatusCache;
 use super::options::{NodeOptions, Origin};
+use super::range_digest::READING_MAX;
 use super::read_index::ReadIndexQueue;
 use super::read_samples;
 use super::rejoin::Rejoin;
@@ -29,7 +30,7 @@ use crate::storage::{LogOptions, LogStore, Snapshots};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -221,6 +222,7 @@ impl Opened {
             membership_lock: tokio::sync::Mutex::default(),
             node_status_cache: NodeStatusCache::default(),
             samples: Samples::default(),
+            range_digests: Semaphore::new(READING_MAX),
             links: links.clone(),
             started: Instant::now(),
             draining: AtomicBool::new(false),

@@ -1,6 +1,6 @@
 //! A node that leaves its cluster on purpose, goes on alone, and comes back.
 
-use crate::support::{Cluster, Node, until};
+use crate::support::{Cluster, Node, run, until};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::{Method, Response};
@@ -271,8 +271,11 @@ async fn a_node_leaves_by_force() {
     cluster.put_surely(&cluster.nodes[1], "base-2", "live").await;
     assert_eq!(cluster.get(&cluster.nodes[1], "alone").await, Err(404));
     assert_eq!(cluster.get(&cluster.nodes[left], "live").await, Err(404));
-    let (status, told) = post(&cluster, &cluster.nodes[left], "/v1/attach", "").await;
-    assert_eq!(status, 200, "{told}");
+    let url = &cluster.nodes[left].http;
+    let (code, told, error) = run(&["attach", url, "--verify", "--json", "--timeout-ms", "30000"]);
+    assert_eq!(code, 0, "{told}{error}");
+    let told: Value = serde_json::from_str(told.lines().last().expect("a line")).expect("JSON");
+    assert_eq!(told["verified"]["differing"], json!([]), "{told}");
     all_is_as_before(&cluster).await;
     for (key, value) in
         [("alone", "alone"), ("base-1", "alone"), ("live", "live"), ("base-2", "live"), ("base-3", "base")]

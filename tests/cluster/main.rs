@@ -20,6 +20,7 @@ mod membership;
 mod memory;
 mod misbehaving;
 mod nodes;
+mod old_folders;
 mod partition;
 mod reconcile;
 mod recover;

@@ -116,7 +116,7 @@ async fn what_an_old_folder_has_is_planned_key_by_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn conflicts_wait_and_pointless_plans_are_refused() {
+async fn row_35_conflicts_wait_and_pointless_plans_are_refused() {
     let Sides { cluster, restored } = apart().await;
     let old = cluster.nodes[0].data_dir.to_str().unwrap().to_owned();
     let backup = cluster.dir.path().join("backup").to_str().unwrap().to_owned();

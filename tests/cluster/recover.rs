@@ -180,7 +180,7 @@ async fn survivors_go_on_and_the_lost_ones_give_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_lost_node_had_is_brought_in() {
+async fn row_26_what_a_lost_node_had_is_brought_in() {
     let mut cluster = Cluster::start(3, &["--fault-injection"]).await;
     cluster.put_surely(&cluster.nodes[0], "both", "base").await;
     cluster.digests_agree().await;

@@ -10,6 +10,7 @@ mod grammar;
 mod keys;
 mod live;
 mod previous;
+mod range_digest;
 mod samples;
 mod server;
 mod session;

@@ -1,10 +1,15 @@
 //! Rows of the table of cases that are about how a side came to know something, or about time.
 
 use crate::oracle::{Branch, trunk};
-use lockstep::cache::{Command, Condition, Key, Op, Ttl, Value};
-use lockstep::reconcile::{
-    Action, Case, Clock, Deletes, Fate, Guard, Knowledge, Policy, Rule, Terms, Verdict, judge,
+use lockstep::cache::{
+    Command, Condition, ConfigChange, Key, MergeChange, MergeEnd, MergeGuard, MergeOp, MergeResult,
+    MergeStep, MergeTimes, Op, Outcome, Policy as Eviction, Ttl, Value,
 };
+use lockstep::reconcile::{
+    Action, Case, Clock, Counts, Deletes, Fate, Guard, Knowledge, Policy, Rule, Rules, Terms, Verdict, judge,
+    plan,
+};
+use std::convert::Infallible;
 
 fn key(text: &str) -> Key {
     Key::new(text).expect("a key")
@@ -82,4 +87,108 @@ fn row_31_times_are_kept_between_the_fork_and_now() {
         }
     };
     assert_eq!([stamp(0, 50), stamp(5, 50), stamp(100, 50), stamp(-100, 50)], [30, 35, 50, 10]);
+}
+
+/// What a whole plan counts and proposes.
+fn planned(theirs: &Branch, ours: &Branch) -> (Counts, Vec<(String, Action)>) {
+    let (mut proposals, now_ms) = (Vec::new(), theirs.cache.now_ms().max(ours.cache.now_ms()));
+    let counts = plan(
+        theirs.view(now_ms),
+        ours.view(now_ms),
+        &Rules::default(),
+        |_| None,
+        |proposal| {
+            proposals.push((proposal.key.as_str().to_owned(), proposal.verdict.action));
+            Ok::<(), Infallible>(())
+        },
+    );
+    (counts.expect("both come from one log"), proposals)
+}
+
+/// How often and how lately a key was used elsewhere says nothing about its use here.
+#[test]
+fn row_21_uses_are_never_merged() {
+    let trunk = trunk(&["a", "b"], 100);
+    let (mut theirs, ours) = (Branch::of(&trunk, true), Branch::of(&trunk, true));
+    let before = theirs.cache.next_victims(1)[0].key.clone();
+    let seen = theirs.cache.read("a").expect("it is there");
+    theirs.read(seen.entry, 40);
+    assert_ne!(theirs.cache.next_victims(1)[0].key, before, "there it counts");
+    let (counts, proposals) = planned(&theirs, &ours);
+    assert_eq!((counts.changes, proposals), (0, vec![]));
+}
+
+/// Settings are the living cluster's own.
+#[test]
+fn row_24_settings_are_not_merged() {
+    let trunk = trunk(&["a"], 100);
+    let (mut theirs, ours) = (Branch::of(&trunk, true), Branch::of(&trunk, true));
+    let change = ConfigChange { policy: Some(Eviction::Lfu), ..ConfigChange::default() };
+    theirs.apply(Command::Configure(change), 5);
+    assert_ne!(theirs.cache.config(), ours.cache.config());
+    let (counts, proposals) = planned(&theirs, &ours);
+    assert_eq!((counts.changes, proposals), (0, vec![]));
+}
+
+/// A batch is all or none where it is carried out. Elsewhere each of its keys is judged alone.
+#[test]
+fn row_25_a_batch_is_judged_key_by_key() {
+    let trunk = trunk(&["a", "b"], 100);
+    let (mut theirs, mut ours) = (Branch::of(&trunk, true), Branch::of(&trunk, true));
+    let op = |name: &str| match put(name, "there", Ttl::Never) {
+        Command::One(op) => op,
+        other => panic!("{other:?}"),
+    };
+    theirs.apply(Command::Batch(vec![op("a"), op("b")]), 20);
+    ours.apply(put("b", "later", Ttl::Never), 30);
+    let (_, proposals) = planned(&theirs, &ours);
+    let kept = ("b".to_owned(), Action::Keep);
+    assert_eq!(proposals.len(), 2, "{proposals:?}");
+    assert_ne!(proposals[0].1, Action::Keep);
+    assert_eq!(proposals[1], kept);
+}
+
+fn merge(side: &mut Branch, history: &str, name: &str, at_ms: u64) -> Vec<MergeResult> {
+    let value = Value::new("third".into(), None).expect("a value");
+    let times = MergeTimes { at_ms, version: 2, expires_at_ms: None, sliding_ms: 0 };
+    let op = MergeOp { key: key(name), guard: MergeGuard::Absent, change: MergeChange::Put { value, times } };
+    let step = MergeStep {
+        merge: format!("{history}-into-this"),
+        history: history.into(),
+        number: 0,
+        after: 0,
+        ops: vec![op],
+        end: Some(MergeEnd::Aborted),
+    };
+    let stamp = crate::oracle::stamp(side.cache.index() + 1, 50);
+    match side.cache.apply(stamp, Command::Merge(Box::new(step))).outcome {
+        Ok(Outcome::Merged { results, .. }) => results,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What does not fit where nothing may be evicted is refused alone, and the others come in.
+#[test]
+fn row_32_what_does_not_fit_is_refused() {
+    let mut ours = Branch::of(&trunk(&["a", "b"], 3), true);
+    let change = ConfigChange { policy: Some(Eviction::NoEviction), ..ConfigChange::default() };
+    ours.apply(Command::Configure(change), 5);
+    assert_eq!(merge(&mut ours, "third", "new", 20), [MergeResult::Done]);
+    assert_eq!(merge(&mut ours, "fourth", "newer", 20), [MergeResult::Full]);
+    assert!(ours.cache.stored("newer").is_none() && ours.cache.stored("a").is_some());
+}
+
+/// Two sides that have both taken in a third one's change have the same change.
+#[test]
+fn row_34_what_both_have_from_a_third_is_no_conflict() {
+    let trunk = trunk(&["a"], 100);
+    let (mut theirs, mut ours) = (Branch::of(&trunk, true), Branch::of(&trunk, true));
+    for side in [&mut theirs, &mut ours] {
+        assert_eq!(merge(side, "third", "c", 20), [MergeResult::Done]);
+    }
+    // At another index here, and so with another revision.
+    ours.apply(put("d", "ours", Ttl::Never), 30);
+    let found = newest(theirs.knows(&key("c")), ours.knows(&key("c")));
+    assert_eq!((found.action, found.loser), (Action::Keep, None));
+    assert_eq!(planned(&theirs, &ours).1, vec![]);
 }

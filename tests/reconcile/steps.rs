@@ -140,7 +140,7 @@ fn a_removal_that_is_brought_in_is_known_afterwards() {
 }
 
 #[test]
-fn a_key_that_was_changed_meanwhile_keeps_no_other_out() {
+fn row_33_a_key_that_was_changed_meanwhile_keeps_no_other_out() {
     let mut cache = live();
     let results = send(
         &mut cache,
