@@ -14,6 +14,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -98,7 +99,7 @@ pub(super) async fn come_back(
     let runtime = Handle::current();
     // On a thread of its own, because it reads and writes large files.
     let attaching = tokio::task::spawn_blocking(move || {
-        runtime.block_on(merging::attach(&node, request, shared.attach_policy, &shared.attach))
+        runtime.block_on(merging::attach(&node, request, shared.attach_policy, Arc::new(()), &shared.attach))
     });
     let done = async {
         let attached = attaching.await.unwrap_or_else(|error| Err(error.into())).map_err(refused)?;

@@ -12,7 +12,7 @@ use crate::api::{AttachProgress, Detachment, ErrorCode, MemberStatus, MergeEndRe
 use crate::client::{Client, ClientError};
 use crate::lineage::HistoryKind;
 use crate::node::{Attaching, Node, NodeError};
-use crate::reconcile::{Counts, Decision, PlanLine, Policy, Refusal, Rules, read_plan};
+use crate::reconcile::{Counts, Decision, PlanLine, Policy, Refusal, Resolver, Rules, read_plan};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -70,7 +70,8 @@ pub struct Attached {
     pub losers: PathBuf,
 }
 
-/// Brings a detached node back. When this returns, the node goes: see [`Node::reopens`]. `progress` is told how far it is.
+/// Brings a detached node back. When this returns, the node goes: see [`Node::reopens`]. Conflicts that `request` does not decide are
+/// `resolver`'s to decide, and the rules' after it. `progress` is told how far it is.
 ///
 /// # Errors
 /// [`NodeError::Conflict`]: it is not detached, or on its way. [`Undecided`], with the plan in the node's folder. Otherwise the
@@ -79,12 +80,13 @@ pub async fn attach(
     node: &Node,
     request: AttachRequest,
     default: Policy,
+    resolver: Arc<dyn Resolver>,
     progress: &watch::Sender<AttachProgress>,
 ) -> Result<Attached> {
     let attaching = node.begin_to_attach()?;
     progress.send_replace(AttachProgress { running: true, ..AttachProgress::default() });
     let mut sent = false;
-    let attached = bring_in(node, &attaching, request, default, progress, &mut sent).await;
+    let attached = bring_in(node, &attaching, request, (default, resolver), progress, &mut sent).await;
     let attached = attached.map_err(|error| match sent && !error.is::<Undecided>() {
         true => error.context(MayHaveMerged),
         false => error,
@@ -110,14 +112,14 @@ struct Target {
     client: Arc<Client>,
     folder: PathBuf,
     rules: Rules,
-    decisions: Arc<BTreeMap<String, Decision>>,
+    resolver: Arc<dyn Resolver>,
 }
 
 async fn bring_in(
     node: &Node,
     attaching: &Attaching,
     request: AttachRequest,
-    default: Policy,
+    (default, resolver): (Policy, Arc<dyn Resolver>),
     progress: &watch::Sender<AttachProgress>,
     sent: &mut bool,
 ) -> Result<Attached> {
@@ -140,7 +142,9 @@ async fn bring_in(
     let folder = node.data_dir().join("reconcile").join(&detachment.history);
     fs::create_dir_all(&folder).with_context(|| format!("cannot write {}", folder.display()))?;
     let decisions = decisions.into_iter().map(|decision| (decision.key.as_str().to_owned(), decision));
-    let target = Target { client: Arc::new(client), folder, rules, decisions: Arc::new(decisions.collect()) };
+    let decisions: BTreeMap<String, Decision> = decisions.collect();
+    let resolver = Arc::new((Arc::new(decisions), resolver));
+    let target = Target { client: Arc::new(client), folder, rules, resolver };
     let mut all = Attached {
         attached: false,
         passes: 0,
@@ -240,10 +244,10 @@ impl Target {
         let until = snapshot.index.saturating_sub(begun);
         let incoming = Side::of_snapshot(snapshot, node.name(), status.log_time_ahead_ms)?;
         let live = Side::of_cluster(&self.client, "the cluster", &self.folder).await?;
-        let (rules, decisions) = (self.rules.clone(), self.decisions.clone());
+        let (rules, resolver) = (self.rules.clone(), self.resolver.clone());
         let out = self.folder.join("plan.jsonl");
         let planning = tokio::task::spawn_blocking(move || {
-            let planned = plan(&incoming, &live, rules, &decisions, Tail::Take, &out, &|_, _| {})?;
+            let planned = plan(&incoming, &live, rules, &*resolver, Tail::Take, &out, &|_, _| {})?;
             // Its name is its id, so that it is found again if applying it breaks off.
             let named = out.with_file_name(format!("{}.jsonl", planned.footer.plan_id));
             fs::rename(&out, &named)?;

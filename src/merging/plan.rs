@@ -6,12 +6,11 @@ use crate::cache::{Cache, Key, Merge};
 use crate::lineage::{HistoryKind, Lineage};
 use crate::raft::Noted;
 use crate::reconcile::{
-    Clock, Decision, KeyState, Merged, Parting, PlanFooter, PlanHeader, PlanLine, PlanWriter, Policy, Rules,
+    Clock, KeyState, Merged, Parting, PlanFooter, PlanHeader, PlanLine, PlanWriter, Policy, Resolver, Rules,
     SideHeader, View, admit, plan as judge_all,
 };
 use crate::replica::wall_ms;
 use anyhow::{Context, Result};
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
@@ -39,8 +38,8 @@ pub struct Planned {
     pub samples: Vec<PlanLine>,
 }
 
-/// Compares what `incoming` did since the sides parted with what `live` did, and writes a plan to `out`. `decisions` are about
-/// conflicts, by key, whatever the rules say. `progress` is told what is being done, and how many proposals there are so far.
+/// Compares what `incoming` did since the sides parted with what `live` did, and writes a plan to `out`. `resolver` is asked about
+/// conflicts before the rules are. `progress` is told what is being done, and how many proposals there are so far.
 /// Blocks.
 ///
 /// # Errors
@@ -49,7 +48,7 @@ pub fn plan(
     incoming: &Side,
     live: &Side,
     rules: Rules,
-    decisions: &BTreeMap<String, Decision>,
+    resolver: &dyn Resolver,
     tail: Tail,
     out: &Path,
     progress: &dyn Fn(&'static str, u64),
@@ -91,7 +90,7 @@ pub fn plan(
     };
     progress("comparing", 0);
     let counter = |key: &Key| theirs.counters.get(key).or_else(|| ours.counters.get(key)).copied();
-    let (footer, samples) = write(&header, their_view, our_view, counter, decisions, out, progress)?;
+    let (footer, samples) = write(&header, their_view, our_view, counter, resolver, out, progress)?;
     Ok(Planned { header, footer, samples })
 }
 
@@ -145,7 +144,7 @@ fn write(
     incoming: View<'_>,
     live: View<'_>,
     counter: impl Fn(&Key) -> Option<i64>,
-    decisions: &BTreeMap<String, Decision>,
+    resolver: &dyn Resolver,
     out: &Path,
     progress: &dyn Fn(&'static str, u64),
 ) -> Result<(PlanFooter, Vec<PlanLine>)> {
@@ -156,12 +155,10 @@ fn write(
         let mut counts = judge_all(incoming, live, &header.rules, counter, |proposal| {
             let stored = |view: View<'_>| view.cache.stored(proposal.key.as_str());
             let mut line = PlanLine::of(&proposal, stored(incoming).as_ref(), stored(live).as_ref());
-            // A decision about what is no conflict any more has nothing to decide.
-            // Nor has one that was made about other values than there are now.
-            let decision = decisions.get(line.key.as_str()).filter(|decision| decision.is_about(&line));
-            if let Some(Decision { choice, .. }) = decision {
+            let choice = line.case.is_conflict().then(|| resolver.resolve(&line)).flatten();
+            if let Some(choice) = choice {
                 let before = line.clone();
-                line.decide(choice.clone()).map_err(io::Error::other)?;
+                line.decide(choice).map_err(io::Error::other)?;
                 decided.push((before, line.clone()));
             }
             writer.line(&line)?;

@@ -10,6 +10,7 @@ mod knowledge;
 mod plan;
 mod plan_file;
 mod policy;
+mod resolver;
 mod verdict;
 mod view;
 
@@ -20,5 +21,6 @@ pub use plan_file::{
     Choice, Decision, KeyState, PlanFooter, PlanHeader, PlanLine, PlanWriter, SideHeader, Written, read_plan,
 };
 pub use policy::{Change, Deletes, Policy, PrefixRule, Rule, Rules, Side};
+pub use resolver::Resolver;
 pub use verdict::{Action, Case, Guard, NotTheSame, Terms, Verdict, judge};
 pub use view::{Clock, Merged, View};

@@ -1,8 +1,16 @@
 //! What the folders of a lost majority have that the recovered cluster lacks.
 
+use crate::reconcile::{Sides, apart};
 use crate::recover::{apply, path, plan};
 use crate::support::{Cluster, run, until};
+use lockstep::client::Client;
+use lockstep::merging::{self, Side, Tail};
+use lockstep::reconcile::{Action, Choice, PlanLine, Policy, Resolver, Rules, read_plan};
 use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::slice::from_ref;
 use std::time::Duration;
 
 /// The end of a log that is not known to be committed comes in or not, as one likes, and a second folder of the same
@@ -48,4 +56,43 @@ async fn rows_27_and_30_a_tail_and_more_folders_of_one_old_side() {
             assert_eq!(cluster.get(&cluster.nodes[survivor], key).await, Ok("v".into()), "{at}: {key}");
         }
     }
+}
+
+/// Decides one key, and leaves the others to the rules.
+struct Joins;
+
+impl Resolver for Joins {
+    fn resolve(&self, conflict: &PlanLine) -> Option<Choice> {
+        let text = |state: &lockstep::reconcile::KeyState| state.written()?.value.clone();
+        let joined = format!("{}+{}", text(&conflict.live)?, text(&conflict.incoming)?);
+        Some(Choice::Value { value: Some(joined), value_base64: None, content_type: None })
+    }
+}
+
+/// A program that a node is part of decides conflicts, and the rules decide those that it leaves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resolver_is_asked_before_the_rules_are() {
+    let Sides { cluster, restored } = apart().await;
+    let incoming = Side::of_file(&cluster.nodes[0].data_dir).await.expect("the folder");
+    let client = Client::new(from_ref(&restored.http), Duration::from_secs(10)).expect("a client");
+    let live = Side::of_cluster(&client, "live", cluster.dir.path()).await.expect("an answer");
+    let out = path(&cluster, "plan");
+    let rules = Rules::all(Policy::PreferLive);
+    let planning = tokio::task::spawn_blocking(move || {
+        let planned = merging::plan(&incoming, &live, rules, &Joins, Tail::Take, &out, &|_, _| {});
+        planned.expect("two sides of one log");
+        let mut lines = BTreeMap::new();
+        read_plan(BufReader::new(File::open(&out).expect("the plan")), |_, line| {
+            lines.insert(line.key.as_str().to_owned(), line);
+            Ok(())
+        })
+        .expect("a plan");
+        lines
+    });
+    let lines = planning.await.expect("no panic");
+    let both = lines["both"].decided.as_ref().and_then(|decided| decided.value.as_deref());
+    assert_eq!(both, Some("here+there"));
+    // Live deleted it: there are no two texts to join.
+    assert_eq!(lines["gone-here"].action, Action::Keep);
+    assert!(lines["there"].decided.is_none(), "no conflict, so nobody is asked");
 }

@@ -10,7 +10,6 @@ use crate::reconcile::{Counts, PlanFooter, PlanHeader, PlanLine, Rules, SideHead
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -56,7 +55,7 @@ pub async fn plan(args: PlanArgs, target: &Target) -> Result<()> {
             shown.set_message(doing);
             shown.set_position(proposals);
         };
-        let planned = merging::plan(&incoming, &live, rules, &BTreeMap::new(), args.tail, &out, &progress);
+        let planned = merging::plan(&incoming, &live, rules, &(), args.tail, &out, &progress);
         shown.finish_and_clear();
         planned
     });
