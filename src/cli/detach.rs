@@ -113,14 +113,15 @@ pub async fn attach(args: AttachArgs) -> Result<()> {
         return output.print(&answer, || in_words(&answer));
     }
     let (url, compared) = verify(&client, args.target.timeout()).await?;
-    answer["verified"] = json!({"with": url, "keys": compared.keys, "differing": compared.differing});
-    let Comparison { keys, differing } = compared;
+    answer["verified"] = json!({"with": url, "keys": compared.keys, "differing": compared.differing, "is_cut": compared.is_cut});
+    let Comparison { keys, differing, is_cut } = compared;
     output.print(&answer, || match differing.is_empty() {
         true => format!("{}; its {keys} keys are those of {url}", in_words(&answer)),
         false => in_words(&answer),
     })?;
     if let Some(first) = differing.first() {
-        bail!("it differs from {url} in {} keys, the first of them {first:?}", differing.len());
+        let least = if is_cut { "at least " } else { "" };
+        bail!("it differs from {url} in {least}{} keys, the first of them {first:?}", differing.len());
     }
     Ok(())
 }

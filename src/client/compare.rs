@@ -1,7 +1,7 @@
 //! Finds the keys in which two nodes differ, by the digests of ranges of keys: only ranges that differ are looked into.
 //!
-//! Both are asked for linearizable reads, so every difference that stays is real. Clients may write meanwhile: a key whose
-//! revision differs is read again from both until it does not, or until it has differed too often.
+//! Clients may write meanwhile, so a key whose revisions differ is read again from both, until they are equal, or until the
+//! indexes of the two reads show that no write in between explains it.
 
 use super::error::ClientError;
 use super::http::{Client, Retry};
@@ -18,8 +18,10 @@ use tokio::time::sleep;
 const LISTED_MAX: u64 = 100;
 /// How many ranges one is divided into at least.
 const SPLIT: usize = 16;
-/// How often a key is read that differs.
-const READS: usize = 20;
+/// How often a key is read that differs, if it may have changed between two reads.
+const READS: usize = 10;
+/// After about so many keys that differ nobody looks for more.
+const DIFFERING_MAX: usize = 1_000;
 const READ_INTERVAL: Duration = Duration::from_millis(50);
 /// How often a node is asked that is busy with another such request.
 const ASKED: usize = 100;
@@ -39,6 +41,17 @@ pub struct Comparison {
     pub keys: u64,
     /// Keys whose revisions differ, or that only one of them has.
     pub differing: Vec<String>,
+    /// Whether so much differs that the rest was not compared.
+    pub is_cut: bool,
+}
+
+/// A part to be looked into.
+struct Part {
+    span: KeySpan,
+    /// Whether its keys were counted before.
+    is_within_another: bool,
+    /// Whether the other node divides it into ranges.
+    by_other: bool,
 }
 
 impl Client {
@@ -63,44 +76,63 @@ impl Client {
         self.json(Method::GET, &path, Retry::Always, |builder| builder).await
     }
 
-    /// Compares the keys that two nodes have, and their revisions.
+    /// Compares the keys that two nodes of one cluster have, and their revisions.
     ///
     /// # Errors
     /// [`ClientError`] of either.
     pub async fn compare(&self, other: &Self, prefix: &str) -> Result<Comparison, ClientError> {
         let mut comparison = Comparison::default();
         let mut suspects = Vec::new();
-        let mut spans = vec![KeySpan { prefix: prefix.to_owned(), ..KeySpan::default() }];
-        while let Some(mut span) = spans.pop() {
-            let is_whole = span.after.is_none() && span.until.is_none();
-            let RangeDigests { ranges, next, .. } = self.digests_when_free(&span, SPLIT).await?;
+        let whole = KeySpan { prefix: prefix.to_owned(), ..KeySpan::default() };
+        let mut parts = vec![Part { span: whole, is_within_another: false, by_other: false }];
+        while let Some(Part { mut span, is_within_another, by_other }) = parts.pop() {
+            if suspects.len() >= DIFFERING_MAX {
+                comparison.is_cut = true;
+                break;
+            }
+            let (divided, compared) = if by_other { (other, self) } else { (self, other) };
+            let RangeDigests { ranges, next, .. } = divided.digests_when_free(&span, SPLIT).await?;
             for range in ranges {
-                if is_whole {
+                if !is_within_another {
                     comparison.keys += range.keys;
                 }
-                let part = KeySpan { until: range.until.clone(), ..span.clone() };
+                let within = KeySpan { until: range.until.clone(), ..span.clone() };
                 span.after = range.until.clone();
-                let theirs = other.sum(&part).await?;
-                if (theirs.keys, &theirs.digest) == (range.keys, &range.digest) {
+                let there = compared.sum(&within).await?;
+                if (there.keys, &there.digest) == (range.keys, &range.digest) {
                     continue;
                 }
-                if range.keys.max(theirs.keys) > LISTED_MAX {
-                    spans.push(part);
+                if range.keys.max(there.keys) > LISTED_MAX {
+                    // By the one that has more: the other may have nothing to divide.
+                    let by_other = by_other != (there.keys > range.keys);
+                    parts.push(Part { span: within, is_within_another: true, by_other });
                     continue;
                 }
-                let (ours, theirs) = (self.revisions(&part).await?, other.revisions(&part).await?);
+                let (ours, theirs) = (self.revisions(&within).await?, other.revisions(&within).await?);
                 let keys = ours.keys().chain(theirs.keys().filter(|key| !ours.contains_key(*key)));
                 suspects.extend(keys.filter(|key| ours.get(*key) != theirs.get(*key)).cloned());
             }
             if let Some(after) = next {
-                spans.push(KeySpan { after: Some(after), ..span });
+                let span = KeySpan { after: Some(after), ..span };
+                parts.push(Part { span, is_within_another, by_other });
             }
         }
-        for key in suspects {
-            if self.differs_in(other, &key).await? {
-                comparison.differing.push(key);
+        for _ in 0..READS {
+            let mut undecided = Vec::new();
+            for key in suspects {
+                match differs(self.seen(&key).await?, other.seen(&key).await?) {
+                    Some(true) => comparison.differing.push(key),
+                    Some(false) => {}
+                    None => undecided.push(key),
+                }
             }
+            suspects = undecided;
+            if suspects.is_empty() {
+                return Ok(comparison);
+            }
+            sleep(READ_INTERVAL).await;
         }
+        comparison.differing.extend(suspects);
         Ok(comparison)
     }
 
@@ -151,20 +183,49 @@ impl Client {
         }
     }
 
-    async fn differs_in(&self, other: &Self, key: &str) -> Result<bool, ClientError> {
-        for _ in 0..READS {
-            let ours = self.revision_of(key).await?;
-            if ours == other.revision_of(key).await? {
-                return Ok(false);
-            }
-            sleep(READ_INTERVAL).await;
-        }
-        Ok(true)
-    }
-
-    async fn revision_of(&self, key: &str) -> Result<Option<u64>, ClientError> {
+    async fn seen(&self, key: &str) -> Result<Seen, ClientError> {
         // A listing counts as a use of none. The first key that begins with a key is that key.
         let page = self.keys(key, None, 1, Consistency::Linearizable).await?;
-        Ok(page.keys.into_iter().find(|found| found.key == key).map(|found| found.revision))
+        let found = page.keys.into_iter().find(|found| found.key == key);
+        Ok(Seen { revision: found.map(|found| found.revision), index: page.index })
+    }
+}
+
+/// A key as a node had it after the log entry at `index`.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    revision: Option<u64>,
+    index: u64,
+}
+
+/// Whether two nodes of one cluster differ in a key, or `None` if it may have changed between the two reads. A revision is the index of
+/// the entry that wrote it, so a node that has applied that entry has no earlier one.
+fn differs(a: Seen, b: Seen) -> Option<bool> {
+    match (a.revision, b.revision) {
+        (a, b) if a == b => Some(false),
+        _ if a.index == b.index => Some(true),
+        (Some(older), Some(newer)) if older < newer && newer <= a.index => Some(true),
+        (Some(newer), Some(older)) if older < newer && newer <= b.index => Some(true),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_cannot_have_changed_meanwhile_differs() {
+        let seen = |revision, index| Seen { revision, index };
+        for (a, b, expected) in [
+            (seen(Some(5), 9), seen(Some(5), 12), Some(false)),
+            (seen(None, 9), seen(None, 12), Some(false)),
+            (seen(Some(5), 9), seen(None, 9), Some(true)),
+            (seen(Some(5), 9), seen(Some(8), 12), Some(true)),
+            (seen(Some(5), 9), seen(Some(10), 12), None),
+            (seen(Some(5), 9), seen(None, 12), None),
+        ] {
+            assert_eq!((differs(a, b), differs(b, a)), (expected, expected), "{a:?} {b:?}");
+        }
     }
 }

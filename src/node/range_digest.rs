@@ -38,13 +38,14 @@ impl Session {
     pub async fn range_digests(&self, request: DigestRanges) -> Result<ReadAt<RangeDigests>, SessionError> {
         let DigestRanges { prefix, after, until, split } = request;
         let inner = &self.node.inner;
-        let _reading = inner.range_digests.try_acquire().map_err(|_| self.fail(NodeError::Busy))?;
         let stored = |text: String| self.scope.stored_prefix(text).map_err(|error| self.fail(error));
         let (prefix, last_wanted) = (stored(prefix)?, until.clone().map(stored).transpose()?);
         let mut after = after.map(stored).transpose()?;
         let chunk = |cache: &Cache, after: Option<&str>| cache.keys(&prefix, after, CHUNK);
         let ReadAt { value: mut found, index, term, now_ms } =
             self.read(|cache| chunk(cache, after.as_deref())).await?;
+        // From here on nothing is waited for.
+        let _reading = inner.range_digests.try_acquire().map_err(|_| self.fail(NodeError::Busy))?;
         let (mut ranges, mut read) = (Ranges::new(split), 0);
         let is_in = |key: &Key| last_wanted.as_deref().is_none_or(|until| key.as_str() <= until);
         let more = loop {

@@ -70,6 +70,18 @@ async fn differing_keys_are_found_and_no_others() {
     let mut compared = mine.compare(&theirs, "").await.expect("both answer");
     compared.differing.sort();
     assert_eq!(compared.differing, ["1k0500", "only-here", "zz-only-there"]);
+    // One of them has nothing where the other has much.
+    let ops: Vec<Value> =
+        (0..100).map(|n| json!({"op": "put", "key": format!("m{n}"), "value": "v"})).collect();
+    let more = ops.iter().map(|op| json!({"op": "put", "key": format!("m{}", op["key"]), "value": "v"}));
+    for ops in [ops.clone(), more.collect()] {
+        let body = json!({"ops": ops}).to_string();
+        assert_eq!(right.send(Method::POST, "/v1/batch", &[], body).await.status(), 200);
+    }
+    for (one, two) in [(&mine, &theirs), (&theirs, &mine)] {
+        let compared = one.compare(two, "m").await.expect("both answer");
+        assert_eq!((compared.differing.len(), compared.is_cut), (200, false));
+    }
     let compared = mine.compare(&theirs, "2k").await.expect("both answer");
     assert_eq!((compared.keys, compared.differing), (900, vec![]));
     let span = KeySpan { prefix: "2k".into(), ..KeySpan::default() };
