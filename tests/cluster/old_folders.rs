@@ -58,7 +58,7 @@ async fn rows_27_and_30_a_tail_and_more_folders_of_one_old_side() {
     }
 }
 
-/// Decides one key, and leaves the others to the rules.
+/// Joins two texts, and leaves everything else to the rules.
 struct Joins;
 
 impl Resolver for Joins {
