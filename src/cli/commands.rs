@@ -196,6 +196,10 @@ pub struct ServeArgs {
     /// --initial-cluster and the names that members advertise
     #[arg(long, env = "LOCKSTEP_ALLOWED_HOSTS", value_name = "HOST", value_delimiter = ',')]
     pub allowed_hosts: Vec<String>,
+    /// Have browsers use nothing but HTTPS for this host, on all of its ports, for so many seconds: for nodes behind a proxy that
+    /// speaks HTTPS
+    #[arg(long, env = "LOCKSTEP_HSTS_MAX_AGE", value_name = "SECONDS")]
+    pub hsts_max_age: Option<u64>,
     /// Allow listening on addresses that other machines can reach, without authentication
     #[arg(long, env = "LOCKSTEP_INSECURE")]
     pub insecure: bool,

@@ -50,6 +50,7 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     };
     let mut settings = HttpSettings {
         allowed_hosts: allowed_hosts(&args.allowed_hosts)?,
+        hsts_max_age: args.hsts_max_age,
         fault_injection: args.fault_injection,
         attach_policy: args.attach_policy,
         compat: compat_settings()?,

@@ -36,6 +36,11 @@ impl Frontends {
         &self.origins
     }
 
+    /// Whether the operator has named them.
+    pub(super) fn are_named(&self) -> bool {
+        self.named
+    }
+
     /// Whether the operator has named this origin. The default is good for `/api` only.
     pub(super) fn name(&self, origin: &HeaderValue) -> bool {
         self.named && self.origins.contains(origin)

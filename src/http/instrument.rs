@@ -9,7 +9,7 @@ use crate::api::{CONSISTENCY, Consistency, HISTORY};
 use crate::front::RequestKind;
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::response::Response;
 use futures::future::{Either, Ready};
 use pin_project_lite::pin_project;
@@ -83,7 +83,7 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for InstrumentedFuture<F
         let result = ready!(this.answering.poll(context));
         let route = this.route.as_ref().map_or("unmatched", MatchedPath::as_str);
         let result =
-            result.map(|response| name_history(admit(response, route, this.method, this.state), this.state));
+            result.map(|response| add_headers(admit(response, route, this.method, this.state), this.state));
         if let Ok(response) = &result {
             let (took, status) = (this.started.elapsed(), response.status().as_u16());
             this.state.front.requests.note(route, this.method, status, took, || kind_of(route, this.method));
@@ -110,14 +110,17 @@ fn admit(response: Response, route: &str, method: &str, state: &AppState) -> Res
     }
 }
 
-/// Says to which history the answer's indexes belong, and if it is not the cluster's.
-fn name_history(mut response: Response, state: &AppState) -> Response {
+/// Says to which history the answer's indexes belong, and if it is not the cluster's; and what else every answer says.
+fn add_headers(mut response: Response, state: &AppState) -> Response {
     if let Some(history) = state.history() {
         response.headers_mut().insert(HeaderName::from_static(HISTORY), history);
     }
     if state.is_detached() {
         let detached = HeaderValue::from_static(Consistency::Detached.as_str());
         response.headers_mut().insert(HeaderName::from_static(CONSISTENCY), detached);
+    }
+    if let Some(hsts) = &state.hsts {
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
     response
 }

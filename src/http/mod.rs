@@ -13,6 +13,7 @@ mod compat;
 mod conditions;
 mod config;
 mod connection_guard;
+mod cors;
 mod cursor;
 mod dashboard;
 mod detach;

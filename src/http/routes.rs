@@ -4,8 +4,8 @@ use super::api_error::ApiError;
 use super::extract::refuse_query;
 use super::state::AppState;
 use super::{
-    batch, cluster, compat, config, dashboard, detach, faults, fence, health, instrument, keys, kv, lineage,
-    live, metrics, not_found, openapi, range_digest, reconcile, samples, watch,
+    batch, cluster, compat, config, cors, dashboard, detach, faults, fence, health, instrument, keys, kv,
+    lineage, live, metrics, not_found, openapi, range_digest, reconcile, samples, watch,
 };
 use crate::api::ErrorCode;
 use axum::Router;
@@ -16,6 +16,23 @@ use axum::routing::{delete, get, post};
 /// The whole API.
 pub(super) fn router(state: AppState, socket_io: Router<AppState>) -> Router {
     let instrument = instrument::Instrument(state.clone());
+    // Before the layer, because it answers for other methods, too.
+    let v1 = v1().method_not_allowed_fallback(wrong_method);
+    let v1 = match cors::for_v1(&state.sites.frontends) {
+        Some(cors) => v1.layer(cors),
+        None => v1,
+    };
+    v1.merge(compat::router(&state))
+        .merge(socket_io)
+        .merge(dashboard::routes())
+        .fallback(not_found::no_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(instrument)
+        .with_state(state)
+}
+
+/// What is not for clients of other cache servers.
+fn v1() -> Router<AppState> {
     Router::new()
         .route("/v1/kv/{key}", get(kv::get).put(kv::put).delete(kv::delete))
         .route("/v1/kv/{key}/incr", post(kv::incr))
@@ -31,13 +48,6 @@ pub(super) fn router(state: AppState, socket_io: Router<AppState>) -> Router {
         .route("/v1/samples", get(samples::samples))
         .merge(without_query())
         .merge(node_probes())
-        .merge(compat::router(&state))
-        .merge(socket_io)
-        .merge(dashboard::routes())
-        .fallback(not_found::no_route)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(instrument)
-        .with_state(state)
 }
 
 /// Routes without query parameters. The handlers of the others have arguments for theirs.

@@ -19,6 +19,8 @@ pub struct HttpSettings {
     pub limits: HttpLimits,
     /// Hosts that this node answers to, besides addresses, `localhost` and what the members advertise.
     pub allowed_hosts: Vec<String>,
+    /// For how many seconds browsers shall use nothing but HTTPS for this host, on all of its ports. `None` says nothing.
+    pub hsts_max_age: Option<u64>,
     /// Whether the routes that break things on purpose exist.
     pub fault_injection: bool,
     /// Who wins where both sides changed a key, when a detached node comes back and nobody says.
@@ -37,6 +39,8 @@ pub struct Shared {
     pub(super) limits: HttpLimits,
     /// Which hosts and pages are this cluster's own, or allowed.
     pub(super) sites: Sites,
+    /// The value of `Strict-Transport-Security`.
+    pub(super) hsts: Option<HeaderValue>,
     /// Whether answers of the `/api` routes contain causes of errors.
     pub(super) development: bool,
     pub(super) fault_injection: bool,
@@ -60,7 +64,8 @@ impl Deref for AppState {
 impl AppState {
     /// The state of an HTTP front door of this node.
     pub fn new(front: Arc<Front>, settings: HttpSettings) -> Self {
-        let HttpSettings { limits, allowed_hosts, fault_injection, attach_policy, compat } = settings;
+        let HttpSettings { limits, allowed_hosts, hsts_max_age, fault_injection, attach_policy, compat } =
+            settings;
         let CompatSettings { frontends, development } = compat;
         let sites = Sites::new(front.clone(), frontends, allowed_hosts);
         let syncs = watch::Sender::default();
@@ -68,6 +73,7 @@ impl AppState {
             front,
             limits,
             sites,
+            hsts: hsts_max_age.and_then(|age| HeaderValue::from_str(&format!("max-age={age}")).ok()),
             development,
             fault_injection,
             attach_policy,

@@ -2,7 +2,7 @@
 
 use crate::admission::raw;
 use crate::server::{Server, limits, settings};
-use lockstep::http::CompatSettings;
+use lockstep::http::{CompatSettings, HttpSettings};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
@@ -350,6 +350,10 @@ async fn pages_of_other_sites_may_not_write() {
         let allowed = read.headers().get("access-control-allow-origin").map(|value| value.to_str().unwrap());
         let listed = status == 200 && origin != own;
         assert_eq!(allowed, listed.then_some(origin), "{origin}");
+        let raw = server.send(Method::GET, "/v1/kv/k", &[("origin", origin)], "").await;
+        let allowed = raw.headers().get("access-control-allow-origin").map(|value| value.to_str().unwrap());
+        assert_eq!(allowed, listed.then_some(origin), "{origin}: what is named is for all routes");
+        assert!(!raw.headers().contains_key("strict-transport-security"));
         assert_eq!(read.headers()["access-control-allow-credentials"], "true");
     }
     let asks = [
@@ -357,12 +361,35 @@ async fn pages_of_other_sites_may_not_write() {
         ("access-control-request-method", "DELETE"),
         ("access-control-request-headers", "content-type,x-mine"),
     ];
-    let preflight = server.send(Method::OPTIONS, "/api/cache/k", &asks, "").await;
-    assert!(preflight.status().is_success());
-    let header = |name: &str| preflight.headers()[name].to_str().unwrap().to_owned();
-    assert_eq!(header("access-control-allow-origin"), "https://front.example");
-    assert!(header("access-control-allow-methods").contains("DELETE"));
-    assert_eq!(header("access-control-allow-headers"), "content-type,x-mine");
+    for path in ["/api/cache/k", "/v1/kv/k"] {
+        let preflight = server.send(Method::OPTIONS, path, &asks, "").await;
+        assert!(preflight.status().is_success(), "{path}");
+        let header = |name: &str| preflight.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(header("access-control-allow-origin"), "https://front.example");
+        assert!(header("access-control-allow-methods").contains("DELETE"));
+        assert_eq!(header("access-control-allow-headers"), "content-type,x-mine");
+    }
+    let raw = server.send(Method::GET, "/v1/kv/k", &asks[..1], "").await;
+    let exposed = raw.headers()["access-control-expose-headers"].to_str().unwrap();
+    assert!(["etag", "lockstep-index"].iter().all(|name| exposed.contains(name)), "{exposed}");
+    server.stop().await;
+}
+
+/// At the default anybody's program may listen: its pages may use the `/api` routes, but not as the user, and no others.
+#[tokio::test]
+async fn the_default_frontend_gets_nothing_with_credentials() {
+    let settings = HttpSettings { hsts_max_age: Some(600), ..settings(CompatSettings::default(), &[]) };
+    let server = Server::start_for(limits(), settings, |options| options).await;
+    let page = [("origin", "http://localhost:3000")];
+    let read = server.send(Method::GET, "/api/cache", &page, "").await;
+    assert_eq!(read.headers()["access-control-allow-origin"], "http://localhost:3000");
+    assert!(!read.headers().contains_key("access-control-allow-credentials"));
+    assert_eq!(read.headers()["strict-transport-security"], "max-age=600", "somebody asked for it");
+    let raw = server.send(Method::GET, "/v1/keys", &page, "").await;
+    assert!(!raw.headers().contains_key("access-control-allow-origin"));
+    let asks = [page[0], ("access-control-request-method", "PUT")];
+    let preflight = server.send(Method::OPTIONS, "/v1/kv/k", &asks, "").await;
+    assert_eq!(preflight.status(), 405);
     server.stop().await;
 }
 

@@ -2,7 +2,7 @@
 //! frontends' pages, compression. The routes under `/v1` do not pay for it.
 
 use super::super::body::body_bytes;
-use super::super::frontends::Frontends;
+use super::super::cors;
 use super::super::origin;
 use super::super::state::AppState;
 use super::super::time::iso;
@@ -22,7 +22,6 @@ use tokio::time::timeout;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
-use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 /// Socket.IO connections that can begin within [`HANDSHAKES_INTERVAL`].
 const HANDSHAKES_MAX: u32 = 512;
@@ -39,8 +38,8 @@ static LINES: LineRate = LineRate::new(LINES_MAX);
 /// Shorter responses are not compressed.
 const COMPRESSED_FROM_BYTES: u16 = 1_024;
 
-/// The default headers of helmet.
-const SECURITY_HEADERS: [(&str, &str); 12] = [
+/// The default headers of helmet, but for `Strict-Transport-Security`: it would hold for every port of the host.
+const SECURITY_HEADERS: [(&str, &str); 11] = [
     (
         "content-security-policy",
         "default-src 'self';base-uri 'self';font-src 'self' https: data:;form-action 'self';frame-ancestors 'self';\
@@ -51,7 +50,6 @@ const SECURITY_HEADERS: [(&str, &str); 12] = [
     ("cross-origin-resource-policy", "same-origin"),
     ("origin-agent-cluster", "?1"),
     ("referrer-policy", "no-referrer"),
-    ("strict-transport-security", "max-age=31536000; includeSubDomains"),
     ("x-content-type-options", "nosniff"),
     ("x-dns-prefetch-control", "off"),
     ("x-download-options", "noopen"),
@@ -68,7 +66,7 @@ pub(super) fn around(routes: Router<AppState>, state: &AppState) -> Router<AppSt
     routes
         .layer(compression)
         .layer(from_fn_with_state(state.clone(), refuse_foreign_pages))
-        .layer(cors(&state.sites.frontends))
+        .layer(cors::for_compat(&state.sites.frontends))
         .layer(map_response(add_security_headers))
         .layer(from_fn(log))
 }
@@ -82,15 +80,7 @@ pub(super) fn around_sockets(routes: Router<AppState>, state: &AppState) -> Rout
         .layer(from_fn_with_state(Upgrades::default(), refuse_second))
         .layer(from_fn_with_state(handshakes, limit_handshakes))
         .layer(from_fn_with_state(state.clone(), refuse_all_foreign_pages))
-        .layer(cors(&state.sites.frontends))
-}
-
-fn cors(frontends: &Frontends) -> CorsLayer {
-    CorsLayer::new()
-        .allow_origin(AllowOrigin::list(frontends.origins().iter().cloned()))
-        .allow_credentials(true)
-        .allow_methods([Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::POST, Method::DELETE])
-        .allow_headers(AllowHeaders::mirror_request())
+        .layer(cors::for_compat(&state.sites.frontends))
 }
 
 /// Logs one line per request, with a target of its own: `LOCKSTEP_LOG=info,lockstep::requests=off` leaves them out. Probes

@@ -1,0 +1,32 @@
+//! Which pages of other sites get to see responses (CORS): those of the operator's frontends.
+//!
+//! A browser sends what it knows of a user (cookies, client certificates) with a page's request only if the response may be seen
+//! with them. That is for sites that the operator has named, not for the default, at which anybody's program may listen.
+
+use super::frontends::Frontends;
+use crate::api::{CONSISTENCY, HISTORY, IDEMPOTENCY_REPLAYED, INDEX, PREVIOUS_REVISION, TERM, TTL_MS};
+use axum::http::{HeaderName, Method, header};
+use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
+
+/// For the `/api` routes, which the default frontend may use as well.
+pub(super) fn for_compat(frontends: &Frontends) -> CorsLayer {
+    let methods = [Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::POST, Method::DELETE];
+    layer(frontends, methods)
+}
+
+/// For the other routes. `None` if the operator has named no site: then their responses are for the node's own pages only.
+pub(super) fn for_v1(frontends: &Frontends) -> Option<CorsLayer> {
+    let methods = [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE];
+    let own = [CONSISTENCY, HISTORY, IDEMPOTENCY_REPLAYED, INDEX, PREVIOUS_REVISION, TERM, TTL_MS];
+    let exposed = own.map(HeaderName::from_static).into_iter().chain([header::ETAG, header::RETRY_AFTER]);
+    let exposed: Vec<HeaderName> = exposed.collect();
+    frontends.are_named().then(|| layer(frontends, methods).expose_headers(exposed))
+}
+
+fn layer(frontends: &Frontends, methods: impl Into<AllowMethods>) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(frontends.origins().iter().cloned()))
+        .allow_credentials(frontends.are_named())
+        .allow_methods(methods)
+        .allow_headers(AllowHeaders::mirror_request())
+}
