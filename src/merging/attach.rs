@@ -242,7 +242,11 @@ impl Target {
         let snapshot = node.snapshot().await?;
         let begun = node.lineage().current().start_index;
         let until = snapshot.index.saturating_sub(begun);
-        let incoming = Side::of_snapshot(snapshot, node.name(), status.log_time_ahead_ms)?;
+        let (name, folder) = (node.name().to_owned(), node.data_dir().to_owned());
+        let reading = tokio::task::spawn_blocking(move || {
+            Side::of_node(snapshot, &name, &folder, status.log_time_ahead_ms)
+        });
+        let incoming = reading.await??;
         let live = Side::of_cluster(&self.client, "the cluster", &self.folder).await?;
         let (rules, resolver) = (self.rules.clone(), self.resolver.clone());
         let out = self.folder.join("plan.jsonl");

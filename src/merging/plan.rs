@@ -3,11 +3,11 @@
 use super::records::sync_folder;
 use super::sides::Side;
 use crate::cache::{Cache, Key, Merge};
-use crate::lineage::{HistoryKind, Lineage};
+use crate::lineage::{HistoryKind, Lineage, fork_index};
 use crate::raft::Noted;
 use crate::reconcile::{
-    Clock, KeyState, Merged, Parting, PlanFooter, PlanHeader, PlanLine, PlanWriter, Policy, Resolver, Rules,
-    SideHeader, View, admit, plan as judge_all,
+    Base, Clock, KeyState, Merged, Parting, PlanFooter, PlanHeader, PlanLine, PlanWriter, Resolver, Rules,
+    SideHeader, View, admit, changed_by_both, plan as judge_all,
 };
 use crate::replica::wall_ms;
 use anyhow::{Context, Result};
@@ -59,10 +59,9 @@ pub fn plan(
         Tail::Drop => incoming.log.committed_index,
     };
     progress("reading the incoming side", 0);
-    let sums = |key: &str| rules.of(key).policy == Policy::SumDelta;
-    let theirs = state(incoming, &live.log.lineage, parting, until, sums)?;
+    let theirs = state(incoming, &live.log.lineage, parting, until)?;
     progress("reading the side that goes on", 0);
-    let ours = state(live, &incoming.log.lineage, parting, live.log.last_index, sums)?;
+    let ours = state(live, &incoming.log.lineage, parting, live.log.last_index)?;
     // A side that does not run has no clock of its own: its log time is taken for the wall clock's.
     let (ahead_there, ahead_here) = (incoming.ahead_ms.unwrap_or(0), live.ahead_ms.unwrap_or(0));
     let shift_ms = ahead_here.saturating_sub(ahead_there);
@@ -89,20 +88,33 @@ pub fn plan(
         rules,
     };
     progress("comparing", 0);
-    let counter = |key: &Key| theirs.counters.get(key).or_else(|| ours.counters.get(key)).copied();
-    let (footer, samples) = write(&header, their_view, our_view, counter, resolver, out, progress)?;
+    let base = base(incoming, live, parting, changed_by_both(their_view, our_view))?;
+    let (footer, samples) = write(&header, their_view, our_view, &base, resolver, out, progress)?;
     Ok(Planned { header, footer, samples })
 }
 
-fn state(
-    side: &Side,
-    other: &Lineage,
-    parting: Parting,
-    until: u64,
-    is_counter: impl Fn(&str) -> bool,
-) -> Result<Noted> {
-    let state = side.log.replay(parting.fork_index, parting.shared, other, until, is_counter);
+fn state(side: &Side, other: &Lineage, parting: Parting, until: u64) -> Result<Noted> {
+    let state = side.log.replay(parting.fork_index, parting.shared, other, until);
     state.with_context(|| side.source.clone())
+}
+
+/// What both sides had under these keys when they parted, if that state can still be found. It is in memory beside the two
+/// sides for a moment.
+fn base(incoming: &Side, live: &Side, parting: Parting, keys: Vec<Key>) -> Result<Base> {
+    if keys.is_empty() {
+        return Ok(Base::default());
+    }
+    for log in incoming.bases().chain(live.bases()) {
+        let has_fork =
+            fork_index(log.position(), live.log.position()).is_ok_and(|at| at >= parting.fork_index);
+        if !has_fork {
+            continue;
+        }
+        if let Some(state) = log.state_at_fork(parting.fork_index, parting.shared)? {
+            return Ok(Base::of(&state, keys));
+        }
+    }
+    Ok(Base::default())
 }
 
 fn view(state: &Noted, parting: Parting, clock: Clock) -> View<'_> {
@@ -143,7 +155,7 @@ fn write(
     header: &PlanHeader,
     incoming: View<'_>,
     live: View<'_>,
-    counter: impl Fn(&Key) -> Option<i64>,
+    base: &Base,
     resolver: &dyn Resolver,
     out: &Path,
     progress: &dyn Fn(&'static str, u64),
@@ -152,7 +164,7 @@ fn write(
     let mut decided: Vec<(PlanLine, PlanLine)> = Vec::new();
     let footer = written_aside(out, |file| {
         let mut writer = PlanWriter::new(file, header)?;
-        let mut counts = judge_all(incoming, live, &header.rules, counter, |proposal| {
+        let mut counts = judge_all(incoming, live, &header.rules, base, |proposal| {
             let stored = |view: View<'_>| view.cache.stored(proposal.key.as_str());
             let mut line = PlanLine::of(&proposal, stored(incoming).as_ref(), stored(live).as_ref());
             let choice = line.case.is_conflict().then(|| resolver.resolve(&line)).flatten();

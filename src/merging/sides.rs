@@ -1,7 +1,7 @@
 //! Opens the two sides of a reconciliation.
 
 use crate::client::Client;
-use crate::node::open_stored_log;
+use crate::node::{BASE_FILE, open_stored_log};
 use crate::raft::StoredLogCopy;
 use crate::storage::{SnapshotFile, verify_file};
 use anyhow::{Context, Result};
@@ -22,6 +22,8 @@ pub struct Side {
     pub log: StoredLogCopy,
     /// How far its log time is ahead of the wall clock, in milliseconds; `None` for one that does not run.
     pub ahead_ms: Option<i64>,
+    /// What may have the state at the fork, beside the log.
+    base: Option<StoredLogCopy>,
     /// Where the backup of a running side is as long as it is needed.
     _backup: Option<TempDir>,
 }
@@ -33,8 +35,11 @@ impl Side {
     /// It cannot be read.
     pub async fn of_file(path: &Path) -> Result<Self> {
         let (source, path) = (path.display().to_string(), path.to_owned());
-        let log = tokio::task::spawn_blocking(move || open_stored_log(&path)).await??;
-        Ok(Self { source, log, ahead_ms: None, _backup: None })
+        let opening = tokio::task::spawn_blocking(move || {
+            Ok::<_, anyhow::Error>((open_stored_log(&path)?, kept_base(&path)?))
+        });
+        let (log, base) = opening.await??;
+        Ok(Self { source, log, ahead_ms: None, base, _backup: None })
     }
 
     /// What running nodes have: a backup is taken from the one that answers, and kept in this folder as long as it is needed.
@@ -47,17 +52,46 @@ impl Side {
         let path = folder.path().join("backup");
         save_backup(client.backup().await?, &path).await?;
         let log = tokio::task::spawn_blocking(move || open_stored_log(&path)).await??;
-        Ok(Self { source: source.to_owned(), log, ahead_ms, _backup: Some(folder) })
+        Ok(Self { source: source.to_owned(), log, ahead_ms, base: None, _backup: Some(folder) })
     }
 
-    /// What a node in this process had when it took this snapshot.
+    /// What a node in this process had when it took this snapshot. Blocks.
     ///
     /// # Errors
-    /// It is damaged.
-    pub fn of_snapshot(file: SnapshotFile, source: &str, ahead_ms: Option<i64>) -> Result<Self> {
+    /// It is damaged, or what the node keeps in its folder of the time when it left.
+    pub fn of_node(file: SnapshotFile, name: &str, folder: &Path, ahead_ms: Option<i64>) -> Result<Self> {
         let log = StoredLogCopy::of_backup(file)?;
-        Ok(Self { source: source.to_owned(), log, ahead_ms, _backup: None })
+        Ok(Self { source: name.to_owned(), log, ahead_ms, base: kept_base(folder)?, _backup: None })
     }
+
+    /// Takes the state at the fork from this folder or backup, if it has it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn with_base(mut self, path: &Path) -> Result<Self> {
+        let path = path.to_owned();
+        self.base = Some(tokio::task::spawn_blocking(move || open_stored_log(&path)).await??);
+        Ok(self)
+    }
+
+    /// Where the state at the fork may be found.
+    pub(super) fn bases(&self) -> impl Iterator<Item = &StoredLogCopy> {
+        self.base.iter().chain([&self.log])
+    }
+}
+
+/// What a detached node keeps of the time when it left.
+fn kept_base(folder: &Path) -> Result<Option<StoredLogCopy>> {
+    let path = folder.join(BASE_FILE);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    open_stored_log(&path).map(Some).with_context(|| {
+        format!(
+            "{}: without this file, nobody knows what both sides had, and nothing else is lost",
+            path.display()
+        )
+    })
 }
 
 /// Writes what comes aside, and gives it its name once it is on disk and verified. Returns its size, and the index it holds.

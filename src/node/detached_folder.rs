@@ -14,6 +14,8 @@ use std::path::Path;
 
 /// Where the old content is until it is removed.
 const ASIDE: &str = "left";
+/// The state with which the node left, in its folder as long as it is away.
+pub const BASE_FILE: &str = "base.snapshot";
 
 /// The node that has left, and the index at which it did.
 pub(super) fn has_left(identity: &Identity) -> Option<(Leaving, u64)> {
@@ -58,7 +60,12 @@ pub(super) fn detach_folder(
     let http = known.map(|known| known.http.clone()).unwrap_or_default();
     let node = Member { name: identity.name, http, peer: identity.peer, store_uuid: String::new() };
     let switch = FolderSwitch::prepare(folder).map_err(unreadable)?;
-    begin_history(start, lineage, &switch.next(), node, |identity| identity.detached = Some(from))?;
+    let next = switch.next();
+    begin_history(start, lineage, &next, node, |identity| identity.detached = Some(from))?;
+    // When its changes are brought in, a person may want to see what both had before, and counters need it.
+    let begun = Snapshots::open(next.join("snapshots"))?.current();
+    let begun = begun.ok_or_else(|| StartError::Detach("the history begins without a snapshot".into()))?;
+    begun.keep_as(&next.join(BASE_FILE)).map_err(unreadable)?;
     let old = switch.aside(ASIDE);
     if old.exists() {
         fs::remove_dir_all(&old).map_err(unreadable)?;

@@ -59,6 +59,7 @@ mod write_gate;
 pub use admin_session::Admin;
 pub use attach::Attaching;
 pub use bootstrap::Bootstrap;
+pub use detached_folder::BASE_FILE;
 pub use error::{NodeError, StartError};
 pub use folder::{lineage_of_backup, lineage_of_folder, open_stored_log};
 pub use key_scope::KeyScope;

@@ -3,11 +3,10 @@
 use super::codec::decode_entry;
 use super::log::stored_vote;
 use super::stored_terms::{EntriesSurvey, READ_BYTES, snapshot_terms};
-use crate::cache::{Cache, Fork, Key};
+use crate::cache::{Cache, Fork};
 use crate::lineage::{Lineage, Position, TermStarts};
 use crate::replica::{Committed, LogPosition, Replay, StoredMembership, from_versioned};
 use crate::storage::{LogStore, SnapshotFile};
-use std::collections::BTreeMap;
 use std::io;
 
 /// A log that nobody appends to. As long as it is there, no node can start on its folder.
@@ -32,8 +31,6 @@ pub struct Noted {
     fork: Option<String>,
     /// Log time at the fork, in milliseconds; 0 where the log does not reach back to it.
     pub fork_ms: u64,
-    /// The counters at the fork, where the log reaches back to it, of the keys that were asked for.
-    pub counters: BTreeMap<Key, i64>,
 }
 
 impl Noted {
@@ -111,26 +108,17 @@ impl StoredLogCopy {
     ///
     /// # Errors
     /// The log or the snapshot cannot be read.
-    pub fn replay(
-        &self,
-        fork_index: u64,
-        shared: usize,
-        other: &Lineage,
-        until: u64,
-        is_counter: impl Fn(&str) -> bool,
-    ) -> io::Result<Noted> {
+    pub fn replay(&self, fork_index: u64, shared: usize, other: &Lineage, until: u64) -> io::Result<Noted> {
         let last_shared = shared.checked_sub(1).and_then(|last| self.lineage.histories().get(last));
         let left = last_shared.map(|history| history.id.as_str()).unwrap_or_default();
         let mut replay = self.replay_from_snapshot()?;
         let pristine_until = self.pristine_until(fork_index, shared);
-        let (mut fork_ms, mut counters) = (0, BTreeMap::new());
+        let mut fork_ms = 0;
         let mut note_from_here = |replay: &mut Replay| {
             let cache = replay.cache_mut();
             if cache.index() <= pristine_until && cache.fork(left).is_none() {
                 fork_ms = cache.now_ms();
                 cache.open_fork(left);
-                let asked = cache.all_stored().filter(|stored| is_counter(stored.record.key()));
-                counters = asked.filter_map(|s| Some((s.record.to_key(), s.record.counter()?))).collect();
             }
         };
         self.each_entry(replay.cache().index(), until, |entry| {
@@ -149,7 +137,22 @@ impl StoredLogCopy {
         let named = [Some(left), begun].into_iter().flatten().filter_map(|name| cache.fork(name));
         let fork = named.filter(|fork| fork.since <= pristine_until).max_by_key(|fork| fork.is_complete());
         let fork = fork.map(|fork| fork.history.clone());
-        Ok(Noted { cache, fork, fork_ms, counters })
+        Ok(Noted { cache, fork, fork_ms })
+    }
+
+    /// The state at the fork, where the log reaches back to it. `shared` is how many histories it has in common with the side
+    /// that it parted from. Blocks.
+    ///
+    /// # Errors
+    /// The log or the snapshot cannot be read.
+    pub fn state_at_fork(&self, fork_index: u64, shared: usize) -> io::Result<Option<Cache>> {
+        let until = self.pristine_until(fork_index, shared);
+        if self.snapshot_index() > until || self.last_index < fork_index {
+            return Ok(None);
+        }
+        let mut cache = self.state(until)?;
+        cache.free_all_cleared();
+        Ok(Some(cache))
     }
 
     /// The state after the entry `until`, or after the last one if the log ends before. Blocks.

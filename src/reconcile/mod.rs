@@ -6,6 +6,7 @@
 //! clock or a disk, or changes either side: it makes proposals.
 
 mod admission;
+mod base;
 mod knowledge;
 mod plan;
 mod plan_file;
@@ -15,6 +16,7 @@ mod verdict;
 mod view;
 
 pub use admission::{Parting, Refusal, admit};
+pub use base::{Base, BaseState, changed_by_both};
 pub use knowledge::{Entry, Fate, Knowledge, Lifetime};
 pub use plan::{Counts, PlanError, Proposal, plan};
 pub use plan_file::{

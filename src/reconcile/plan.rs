@@ -1,13 +1,13 @@
 //! Goes through the keys of both sides and says what to do with each.
 
+use super::base::{Base, BaseState};
 use super::knowledge::{Fate, Knowledge};
 use super::plan_file::PlanLine;
 use super::policy::{Rules, Side};
 use super::verdict::{Action, Case, NotTheSame, Terms, Verdict, judge};
-use super::view::View;
-use crate::cache::{Key, Scope, Stored};
+use super::view::{View, try_each_key};
+use crate::cache::{Key, Scope};
 use serde::{Deserialize, Serialize};
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// A key and what is proposed for it.
@@ -17,6 +17,8 @@ pub struct Proposal {
     pub verdict: Verdict,
     pub incoming: Knowledge,
     pub live: Knowledge,
+    /// What both had at the fork; of conflicts only.
+    pub base: BaseState,
 }
 
 /// How many keys there were of each kind.
@@ -47,22 +49,20 @@ pub enum PlanError<E> {
 /// Judges every key, in the order of keys, and hands on the proposals for those where something is to be done or lost. Then
 /// those for keys that neither side has and incoming removed.
 ///
-/// `base_number` is the counter under a key at the fork, where it is known.
-///
 /// # Errors
 /// [`PlanError`]. What was handed on until then is worth nothing.
 pub fn plan<E>(
     incoming: View<'_>,
     live: View<'_>,
     rules: &Rules,
-    base_number: impl Fn(&Key) -> Option<i64>,
+    base: &Base,
     mut each: impl FnMut(Proposal) -> Result<(), E>,
 ) -> Result<Counts, PlanError<E>> {
     let mut counts = Counts::default();
     let mut settle = |key: Key, theirs: Knowledge, ours: Knowledge| {
-        let base_number = base_of(theirs).or_else(|| base_of(ours)).or_else(|| base_number(&key));
         let rule = rules.of(key.as_str());
         let was_merged = incoming.decided_until > 0;
+        let base_number = base.number(&key);
         let terms = Terms { rule, remove_unknown: rules.remove_unknown, base_number, was_merged };
         let verdict =
             judge(theirs, ours, terms).map_err(|error| PlanError::NotTheSame(key.clone(), error))?;
@@ -70,26 +70,11 @@ pub fn plan<E>(
         if verdict.action == Action::Keep && verdict.loser.is_none() {
             return Ok(());
         }
-        each(Proposal { key, verdict, incoming: theirs, live: ours }).map_err(PlanError::Output)
+        let base =
+            if verdict.case.is_conflict() { base.state(&key, theirs, ours) } else { BaseState::Unknown };
+        each(Proposal { key, verdict, incoming: theirs, live: ours, base }).map_err(PlanError::Output)
     };
-    let (mut theirs, mut ours) = (incoming.cache.all_stored().peekable(), live.cache.all_stored().peekable());
-    loop {
-        let order = match (theirs.peek(), ours.peek()) {
-            (Some(left), Some(right)) => left.record.key_bytes().cmp(right.record.key_bytes()),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => break,
-        };
-        let left: Option<Stored> = if order == Ordering::Greater { None } else { theirs.next() };
-        let right: Option<Stored> = if order == Ordering::Less { None } else { ours.next() };
-        let Some(key) = left.as_ref().or(right.as_ref()).map(|stored| stored.record.to_key()) else { break };
-        let known = |view: &View<'_>, stored: Option<&Stored>| match stored {
-            Some(stored) => view.of_entry(stored),
-            None => view.of(key.as_str()),
-        };
-        let (theirs, ours) = (known(&incoming, left.as_ref()), known(&live, right.as_ref()));
-        settle(key, theirs, ours)?;
-    }
+    try_each_key(incoming, live, &mut settle)?;
     for tombstone in incoming.cache.tombstones() {
         let Scope::Key(key) = &tombstone.scope else { continue };
         let has_entry = |view: &View<'_>| view.cache.stored(key.as_str()).is_some();
@@ -98,14 +83,6 @@ pub fn plan<E>(
         }
     }
     Ok(counts)
-}
-
-/// The counter at the fork, if this side still has it.
-fn base_of(known: Knowledge) -> Option<i64> {
-    match known.fate {
-        Fate::Unchanged(entry) => entry.number,
-        _ => None,
-    }
 }
 
 impl Counts {

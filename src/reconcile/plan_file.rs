@@ -4,6 +4,7 @@
 //! something is to be done, decided or lost. The values are in it, so carrying it out needs nothing else. The hash over all
 //! lines is the plan's id: what a person has read is what is carried out.
 
+use super::base::BaseState;
 use super::knowledge::{Entry, Fate, Knowledge, Lifetime};
 use super::plan::{Counts, Proposal};
 use super::policy::{Rules, Side};
@@ -115,6 +116,9 @@ pub struct PlanLine {
     /// Neither side's change comes to be.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub both_lose: bool,
+    /// What both had at the fork, of a conflict.
+    #[serde(default, skip_serializing_if = "BaseState::is_unknown")]
+    pub base: BaseState,
     pub live: KeyState,
     pub incoming: KeyState,
     /// The value that somebody chose instead of both.
@@ -136,16 +140,22 @@ fn is_plain(text: &str) -> bool {
 }
 
 impl Written {
+    /// With its times on live's scale.
     fn of(entry: &Entry, stored: &Stored) -> Self {
+        let expires_at_ms = Some(entry.lifetime.expires_at_ms).filter(|at| *at != Lifetime::NEVER_MS);
+        Self { stamp_ms: entry.stamp_ms, expires_at_ms, ..Self::as_stored(stored) }
+    }
+
+    /// With the times that it has.
+    pub(super) fn as_stored(stored: &Stored) -> Self {
         let bytes = stored.record.bytes();
         let text = std::str::from_utf8(bytes).ok().filter(|text| is_plain(text)).map(str::to_owned);
         Self {
-            revision: entry.revision,
-            version: entry.version,
-            stamp_ms: entry.stamp_ms,
-            expires_at_ms: (entry.lifetime.expires_at_ms != Lifetime::NEVER_MS)
-                .then_some(entry.lifetime.expires_at_ms),
-            sliding_ms: entry.lifetime.sliding_ms,
+            revision: stored.revision,
+            version: stored.version,
+            stamp_ms: stored.modified_at_ms,
+            expires_at_ms: stored.expires_at_ms,
+            sliding_ms: stored.sliding_ms,
             content_type: stored.record.content_type().map(str::to_owned),
             value_base64: text.is_none().then(|| STANDARD.encode(bytes)),
             value: text,
@@ -207,6 +217,7 @@ impl PlanLine {
             loser: verdict.loser,
             set_aside: verdict.set_aside,
             both_lose: false,
+            base: proposal.base.clone(),
             live: KeyState::of(proposal.live, live),
             incoming: KeyState::of(proposal.incoming, incoming),
             decided: None,

@@ -1,8 +1,10 @@
 //! Finds out what a side knows of a key: from its entries, its open fork, and the tombstones.
 
 use super::knowledge::{Entry, Fate, Knowledge, Lifetime};
-use crate::cache::{Cache, Fork, Stored, key_hash};
+use crate::cache::{Cache, Fork, Key, Stored, key_hash};
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 
 /// How the log time of a side is brought to that of the cluster.
 ///
@@ -155,6 +157,45 @@ impl View<'_> {
         let forgotten_ms = if is_forgotten { self.clock.stamp(forgotten_at_ms) } else { self.clock.fork_ms };
         Knowledge { fate: Fate::Unknown { forgotten_ms }, was_common: None, is_merged: false }
     }
+}
+
+/// Goes through the keys for which either side has an entry, in their order, with what each side knows of them.
+///
+/// # Errors
+/// Those of `each`.
+pub(super) fn try_each_key<E>(
+    incoming: View<'_>,
+    live: View<'_>,
+    mut each: impl FnMut(Key, Knowledge, Knowledge) -> Result<(), E>,
+) -> Result<(), E> {
+    let (mut theirs, mut ours) = (incoming.cache.all_stored().peekable(), live.cache.all_stored().peekable());
+    loop {
+        let order = match (theirs.peek(), ours.peek()) {
+            (Some(left), Some(right)) => left.record.key_bytes().cmp(right.record.key_bytes()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return Ok(()),
+        };
+        let left: Option<Stored> = if order == Ordering::Greater { None } else { theirs.next() };
+        let right: Option<Stored> = if order == Ordering::Less { None } else { ours.next() };
+        let Some(key) = left.as_ref().or(right.as_ref()).map(|stored| stored.record.to_key()) else {
+            return Ok(());
+        };
+        let known = |view: &View<'_>, stored: Option<&Stored>| match stored {
+            Some(stored) => view.of_entry(stored),
+            None => view.of(key.as_str()),
+        };
+        let (theirs, ours) = (known(&incoming, left.as_ref()), known(&live, right.as_ref()));
+        each(key, theirs, ours)?;
+    }
+}
+
+/// [`try_each_key`] without errors.
+pub(super) fn each_key(incoming: View<'_>, live: View<'_>, mut each: impl FnMut(Key, Knowledge, Knowledge)) {
+    let Ok(()) = try_each_key(incoming, live, |key, theirs, ours| {
+        each(key, theirs, ours);
+        Ok::<(), Infallible>(())
+    });
 }
 
 #[cfg(test)]

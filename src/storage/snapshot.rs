@@ -277,6 +277,18 @@ impl SnapshotFile {
         })
     }
 
+    /// Gives the file a second name, under which it stays when a newer snapshot replaces it. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be written there.
+    pub fn keep_as(&self, path: &Path) -> io::Result<()> {
+        // Not every file system has links.
+        if fs::hard_link(&self.path, path).is_err() {
+            fs::copy(&self.path, path)?;
+        }
+        File::open(path)?.sync_all()
+    }
+
     /// The body as a stream that checks what it reads.
     pub fn body(&self) -> SnapshotBody {
         SnapshotBody::new(self.file.clone())

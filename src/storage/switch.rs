@@ -17,8 +17,17 @@ const SWITCH: &str = "switch";
 const NEXT: &str = "next";
 const ASIDE: &str = "aside";
 /// What a data folder holds. Only this is exchanged: whatever else lies there may be in use, or not ours to move.
-const CONTENT: [&str; 8] =
-    ["damaged", "join.json", "samples", "sled", "sled.new", "snapshots", "watermark", "watermark.new"];
+const CONTENT: [&str; 9] = [
+    "base.snapshot",
+    "damaged",
+    "join.json",
+    "samples",
+    "sled",
+    "sled.new",
+    "snapshots",
+    "watermark",
+    "watermark.new",
+];
 
 /// The content of the file `switch`.
 #[derive(Serialize, Deserialize)]

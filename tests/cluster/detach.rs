@@ -284,6 +284,59 @@ async fn a_node_leaves_by_force() {
     }
 }
 
+/// The node has kept what both had when it left, so that what was added on each side is told apart, and a person sees it.
+#[tokio::test(flavor = "multi_thread")]
+async fn counters_are_summed_when_a_node_comes_back() {
+    let cluster = Cluster::start(3, &["--snapshot-entries", "500", "--entries-kept", "100"]).await;
+    let (alone, live) = (&cluster.nodes[2], &cluster.nodes[0]);
+    let add = async |node: &Node, key: &str, by: u64| {
+        let path = format!("/v1/kv/{key}/incr");
+        let (status, told) = post(&cluster, node, &path, &json!({ "by": by }).to_string()).await;
+        assert_eq!(status, 200, "{told}");
+    };
+    for round in 0..2 {
+        let before = 8 * round;
+        if round == 0 {
+            add(live, "hits", 10).await;
+        }
+        let (status, told) = post(&cluster, alone, "/v1/detach", "").await;
+        assert_eq!(status, 200, "{told}");
+        let begun = cluster.status(alone).await["last_log_index"].as_u64().expect("an index");
+        for (node, by) in [(alone, 3), (live, 5)] {
+            add(node, "hits", by).await;
+            add(node, "new", by).await;
+        }
+        // The log that it left with is gone.
+        for number in 0..1_500 {
+            cluster.put_surely(alone, &format!("other-{}", number % 10), "v").await;
+        }
+        until("a snapshot replaces the one that it began with", || async {
+            let status = cluster.status(alone).await;
+            status["purged_index"].as_u64().is_some_and(|purged| purged > begun)
+        })
+        .await;
+        let body = json!({"policy": "sum_delta", "dry_run": true}).to_string();
+        let (status, preview) = post(&cluster, alone, "/v1/attach", &body).await;
+        assert_eq!(status, 200, "{preview}");
+        let conflicts = preview["conflicts"].as_array().expect("a list").iter();
+        let bases: BTreeMap<&str, &Value> =
+            conflicts.map(|line| (line["key"].as_str().expect("a key"), &line["base"])).collect();
+        assert_eq!(bases["hits"]["value"], (10 + before).to_string(), "{preview}");
+        match round {
+            0 => assert_eq!(bases["new"]["state"], "absent", "{preview}"),
+            _ => assert_eq!(bases["new"]["value"], before.to_string(), "{preview}"),
+        }
+        let (status, told) = post(&cluster, alone, "/v1/attach", r#"{"policy":"sum_delta"}"#).await;
+        assert_eq!(status, 200, "{told}");
+        all_is_as_before(&cluster).await;
+        for (key, sum) in [("hits", 18 + before), ("new", 8 + before)] {
+            assert_eq!(cluster.get(alone, key).await, Ok(sum.to_string()), "{key} in round {round}");
+        }
+        assert!(!alone.data_dir.join("base.snapshot").exists(), "a member keeps none");
+        assert_eq!(losers(alone), []);
+    }
+}
+
 /// Killed at any moment of leaving and of coming back, once and again: it is a member or detached, goes on with what it had
 /// begun, and no acknowledged write is lost.
 #[tokio::test(flavor = "multi_thread")]
@@ -341,7 +394,8 @@ async fn all_is_as_before_but_forks(cluster: &Cluster) {
     for fork in told["forks"].as_array().expect("a list") {
         let history = fork["history"].as_str().expect("an id");
         let (code, _, error) = crate::support::run(&["reconcile", "forget", history, "--url", &leader.http]);
-        assert_eq!(code, 0, "{error}");
+        // The node that has come back may have closed it in between.
+        assert!(code == 0 || error.contains("no fork to history"), "{error}");
     }
     all_is_as_before(cluster).await;
 }

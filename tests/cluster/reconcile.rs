@@ -101,12 +101,15 @@ async fn what_an_old_folder_has_is_planned_key_by_key() {
     );
     assert_eq!(lines["both"]["loser"], "incoming", "the other side's is older");
     assert_eq!(lines["both"]["incoming"]["value"], "there");
+    let base = |key: &str| lines[key]["base"]["value"].clone();
+    assert_eq!((base("both"), base("gone-here"), base("there")), ("base".into(), "base".into(), Value::Null));
     assert_eq!(lines["new-there"]["guard"], "absent");
     assert_eq!(lines["there"]["live"]["value"], "base");
     assert_eq!(told["counts"]["changes"], 5, "{told}");
 
     let (code, text, _) = run(&["reconcile", "show", file, "both"]);
     assert!(code == 0 && text.contains("\"there\"") && text.contains("incoming's is lost"), "{code}: {text}");
+    assert!(text.contains("base      \"base\""), "{text}");
     assert_eq!(run(&["reconcile", "show", file, "untouched"]).0, 3);
     // A plan that somebody has edited is none.
     let edited = std::fs::read_to_string(&plan).unwrap().replace("\"put\"", "\"keep\"");
@@ -369,6 +372,8 @@ async fn counters_get_what_both_sides_added() {
     for key in ["both", "new", "there"] {
         add(&cluster.nodes[0], key, 3).await;
     }
+    let later = cluster.dir.path().join("later").to_str().unwrap().to_owned();
+    assert_eq!(run(&["snapshot", "save", &later, "--url", &cluster.nodes[0].http]).0, 0);
     let restored = restore(&cluster, &backup).await;
     for key in ["both", "new"] {
         add(&restored, key, 5).await;
@@ -379,10 +384,25 @@ async fn counters_get_what_both_sides_added() {
     let (old, url) = (cluster.nodes[0].data_dir.to_str().unwrap().to_owned(), restored.http.clone());
     let sum = ["--policy", "sum-delta", "--tail", "drop"];
     let arguments = ["reconcile", "plan", "--from", &old, "--out", &plan, "--url", &url];
-    let (code, text, error) = run(&[&arguments[..], &sum].concat());
+    // The snapshot that the second backup made is newer than the fork, so the folder's log does not reach back either.
+    let backup = backup.to_str().unwrap();
+    let (code, text, error) = run(&[&arguments[..], &sum, &["--base", backup]].concat());
     assert_eq!(code, 0, "{text}{error}");
     // A client adds meanwhile.
     cluster.request(Method::POST, &restored, "/v1/kv/there/incr", "{\"by\":1}").await;
+    // A backup has no log at all, but the backup that was restored is what both had.
+    let copy = cluster.dir.path().join("copy").to_str().unwrap().to_owned();
+    for (base, set_aside, both) in [(&[][..], 2, Value::Null), (&["--base", backup], 0, "10".into())] {
+        let arguments =
+            ["reconcile", "plan", "--from", &later, "--out", &copy, "--url", &url, "--json", "--force"];
+        let (code, text, error) = run(&[&arguments[..], &sum, base].concat());
+        assert_eq!(code, 0, "{text}{error}");
+        let told: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(told["counts"]["set_aside"], set_aside, "{told}");
+        assert_eq!(lines(Path::new(&copy))["both"]["base"]["value"], both);
+    }
+    let wrong = run(&["reconcile", "plan", "--from", &later, "--base", &plan, "--out", &copy, "--force"]);
+    assert!(wrong.0 != 0 && wrong.2.contains(&plan), "{wrong:?}");
     for round in 0..2 {
         let (code, text, error) = run(&["reconcile", "apply", &plan, "--url", &url]);
         assert_eq!(code, 0, "{text}{error}");

@@ -2,7 +2,7 @@
 
 use crate::oracle::{Branch, FORK, Seen, stamp, trunk};
 use lockstep::cache::{Command, Condition, Key, Op, Ttl, Value};
-use lockstep::reconcile::{Action, Fate, Knowledge, Policy, Rules, Terms, judge, plan};
+use lockstep::reconcile::{Action, Base, Fate, Knowledge, Policy, Rules, Terms, judge, plan};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
@@ -262,17 +262,12 @@ fn a_plan_is_the_verdicts_of_all_keys() {
         let (incoming, live) = (side(), side());
         let now_ms = incoming.cache.now_ms().max(live.cache.now_ms());
         let mut planned = BTreeMap::new();
-        let counts = plan(
-            incoming.view(now_ms),
-            live.view(now_ms),
-            &Rules::default(),
-            |_| None,
-            |proposal| {
+        let counts =
+            plan(incoming.view(now_ms), live.view(now_ms), &Rules::default(), &Base::default(), |proposal| {
                 assert!(planned.insert(proposal.key.clone(), proposal.verdict).is_none(), "twice");
                 Ok::<(), Infallible>(())
-            },
-        )
-        .expect("both come from one log");
+            })
+            .expect("both come from one log");
         let mut changes = 0;
         for key in KEYS.map(key) {
             let theirs = incoming.view(now_ms).of(key.as_str());

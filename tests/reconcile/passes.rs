@@ -5,7 +5,9 @@ use lockstep::cache::{
     Cache, Command, Condition, Key, MergeChange, MergeEnd, MergeGuard, MergeOp, MergeStep, MergeTimes, Op,
     Outcome, Stamp, Ttl, Value,
 };
-use lockstep::reconcile::{Action, Clock, Guard, KeyState, Merged, PlanLine, Policy, Rules, View, plan};
+use lockstep::reconcile::{
+    Action, Base, Clock, Guard, KeyState, Merged, PlanLine, Policy, Rules, View, plan,
+};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -58,18 +60,12 @@ fn pass(live: &mut Cache, incoming: &Cache, fork_index: u64, policy: Policy, num
         clock,
     };
     let mut ops = Vec::new();
-    plan(
-        theirs,
-        ours,
-        &Rules::all(policy),
-        |_| None,
-        |proposal| {
-            let stored = |cache: &Cache| cache.stored(proposal.key.as_str());
-            let line = PlanLine::of(&proposal, stored(incoming).as_ref(), stored(live).as_ref());
-            ops.extend(op_of(&line));
-            Ok::<(), Infallible>(())
-        },
-    )
+    plan(theirs, ours, &Rules::all(policy), &Base::default(), |proposal| {
+        let stored = |cache: &Cache| cache.stored(proposal.key.as_str());
+        let line = PlanLine::of(&proposal, stored(incoming).as_ref(), stored(live).as_ref());
+        ops.extend(op_of(&line));
+        Ok::<(), Infallible>(())
+    })
     .expect("both come from one log");
     let step = MergeStep {
         merge: format!("pass {number}"),

@@ -6,8 +6,8 @@ use lockstep::cache::{
     MergeStep, MergeTimes, Op, Outcome, Policy as Eviction, Ttl, Value,
 };
 use lockstep::reconcile::{
-    Action, Case, Clock, Counts, Deletes, Fate, Guard, Knowledge, Policy, Rule, Rules, Terms, Verdict, judge,
-    plan,
+    Action, Base, Case, Clock, Counts, Deletes, Fate, Guard, Knowledge, Policy, Rule, Rules, Terms, Verdict,
+    judge, plan,
 };
 use std::convert::Infallible;
 
@@ -92,16 +92,11 @@ fn row_31_times_are_kept_between_the_fork_and_now() {
 /// What a whole plan counts and proposes.
 fn planned(theirs: &Branch, ours: &Branch) -> (Counts, Vec<(String, Action)>) {
     let (mut proposals, now_ms) = (Vec::new(), theirs.cache.now_ms().max(ours.cache.now_ms()));
-    let counts = plan(
-        theirs.view(now_ms),
-        ours.view(now_ms),
-        &Rules::default(),
-        |_| None,
-        |proposal| {
+    let counts =
+        plan(theirs.view(now_ms), ours.view(now_ms), &Rules::default(), &Base::default(), |proposal| {
             proposals.push((proposal.key.as_str().to_owned(), proposal.verdict.action));
             Ok::<(), Infallible>(())
-        },
-    );
+        });
     (counts.expect("both come from one log"), proposals)
 }
 

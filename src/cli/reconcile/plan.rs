@@ -41,7 +41,10 @@ pub async fn plan(args: PlanArgs, target: &Target) -> Result<()> {
     }
     let live = args.live.clone().unwrap_or_else(|| target.url.join(","));
     // The side that comes back may be a node that is detached.
-    let incoming = open(&args.from, true, target).await.with_context(|| args.from.clone())?;
+    let mut incoming = open(&args.from, true, target).await.with_context(|| args.from.clone())?;
+    if let Some(base) = &args.base {
+        incoming = incoming.with_base(base).await.with_context(|| base.display().to_string())?;
+    }
     let live = open(&live, target.allow_detached, target).await.with_context(|| live.clone())?;
     if args.tail == Tail::Take && rules.sums() && incoming.log.last_index > incoming.log.committed_index {
         let reason = "the end of the incoming log may come in again from another node's, and would be added twice: use \

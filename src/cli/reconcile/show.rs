@@ -3,7 +3,7 @@
 use super::super::exit::NoSuchKey;
 use super::super::output::Output;
 use super::plan::describe;
-use crate::reconcile::{Action, KeyState, PlanLine, Side, Written, read_plan};
+use crate::reconcile::{Action, BaseState, KeyState, PlanLine, Side, Written, read_plan};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::BufReader;
@@ -63,11 +63,20 @@ pub fn line_in_words(line: &PlanLine) -> String {
 
 fn key_in_words(line: &PlanLine) -> String {
     format!(
-        "{}\n  live      {}\n  incoming  {}",
+        "{}\n  base      {}\n  live      {}\n  incoming  {}",
         line_in_words(line),
+        base(&line.base),
         state(&line.live),
         state(&line.incoming)
     )
+}
+
+fn base(state: &BaseState) -> String {
+    match state {
+        BaseState::Present(written) => entry(written),
+        BaseState::Absent => "not there".to_owned(),
+        BaseState::Unknown => "not known".to_owned(),
+    }
 }
 
 fn state(state: &KeyState) -> String {

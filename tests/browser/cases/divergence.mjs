@@ -27,6 +27,7 @@ export async function a_node_leaves_and_comes_back_by_hand({ page, cluster }) {
   await cluster.put(there, 'divergence:both', 'cluster')
   await page.getByRole('button', { name: 'Bring it back' }).click()
   await shows(page, 'dialog .diff', 'divergence:both')
+  await shows(page, 'dialog .diff', /base.*cluster.*alone/s)
   await page.locator('dialog select').first().selectOption('custom')
   await shows(page, 'dialog .warn-text', '1 conflict left to decide')
   const submit = page.locator('dialog').getByRole('button', { name: 'Bring it back' })

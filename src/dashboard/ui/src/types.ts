@@ -120,6 +120,8 @@ export interface PlanLine {
   action: unknown
   loser?: 'live' | 'incoming'
   set_aside?: boolean
+  /** What both had when they parted; left out where it is not known. */
+  base?: KeyState
   live: KeyState
   incoming: KeyState
 }

@@ -14,6 +14,7 @@ const POLICIES = {
   oldest: 'the earlier change wins',
   prefer_live: 'the cluster’s wins',
   prefer_incoming: 'this node’s wins',
+  sum_delta: 'counters get what both added; other values are set aside',
   quarantine: 'the cluster’s stays, this node’s is set aside',
   custom: 'I decide each of them',
 }
@@ -27,7 +28,7 @@ export function AttachDialog({ own, close }: { own: Status; close: () => void })
   const [policy, setPolicy] = useState<Policy>('newest')
   const [told, setTold] = useState<Attached | null>(null)
   const [error, setError] = useState<unknown>(null)
-  const [chosen, setChosen] = useState<Record<string, Take>>({})
+  const [chosen, setChosen] = useState<Record<string, Take | undefined>>({})
   const name = own.node.name
 
   useEffect(() => {
@@ -51,7 +52,8 @@ export function AttachDialog({ own, close }: { own: Status; close: () => void })
 
   const both = told ? told.counts.won_by_live + told.counts.won_by_incoming + told.counts.set_aside + told.counts.undecided : 0
   // A decision is about the values that were looked at.
-  const decisions = Object.entries(chosen).map(([key, take]) => {
+  const decided = Object.entries(chosen).filter(([, take]) => take)
+  const decisions = decided.map(([key, take]) => {
     const line = told?.conflicts.find((one) => one.key === key)
     return { key, take, live_revision: line?.live.revision ?? null, incoming_revision: line?.incoming.revision ?? null }
   })
@@ -97,6 +99,7 @@ export function AttachDialog({ own, close }: { own: Status; close: () => void })
                 <thead>
                   <tr>
                     <th scope="col">Key</th>
+                    <th scope="col">Both had</th>
                     <th scope="col">The cluster has</th>
                     <th scope="col">This node has</th>
                     <th scope="col">Kept</th>
@@ -106,6 +109,7 @@ export function AttachDialog({ own, close }: { own: Status; close: () => void })
                   {told.conflicts.map((line) => (
                     <tr key={line.key}>
                       <td className="key">{line.key}</td>
+                      <td>{line.base ? shown(line.base) : 'not known'}</td>
                       <td>{shown(line.live)}</td>
                       <td>{shown(line.incoming)}</td>
                       <td>
@@ -119,7 +123,7 @@ export function AttachDialog({ own, close }: { own: Status; close: () => void })
           )}
           {open > 0 && <p className="warn-text">▲ {plural(open, 'conflict')} left to decide.{' '}
               {both > told.conflicts.length && 'There are more than are shown: use lockstep reconcile, or rules.'}</p>}
-          <p className="note">What both had before they parted is not kept. What loses is written to a file before it is lost.</p>
+          <p className="note">What loses is written to a file before it is lost.</p>
         </>
       )}
     </Dialog>
@@ -130,10 +134,12 @@ function shown({ state, value, value_base64 }: KeyState): string {
   return value ?? value_base64 ?? state
 }
 
-function Kept({ line, take, choose }: { line: PlanLine; take: Take | undefined; choose: (take: Take) => void }) {
-  const proposed = line.action === 'decide' ? '' : line.loser === 'live' ? 'incoming' : 'live'
+function Kept({ line, take, choose }: { line: PlanLine; take: Take | undefined; choose: (take?: Take) => void }) {
+  const isSum = typeof line.action === 'object'
+  const proposed = line.action === 'decide' ? '' : isSum ? 'sum' : line.loser === 'live' ? 'incoming' : 'live'
   return (
-    <select aria-label={`What is kept of ${line.key}`} value={take ?? proposed} onChange={(event) => choose(event.target.value as Take)}>
+    <select aria-label={`What is kept of ${line.key}`} value={take ?? proposed} onChange={({ target }) => choose(target.value === 'sum' ? undefined : (target.value as Take))}>
+      {isSum && <option value="sum">what both added</option>}
       {proposed === '' && !take && <option value="">decide…</option>}
       <option value="live">the cluster’s</option>
       <option value="incoming">this node’s</option>
