@@ -1,10 +1,11 @@
 //! Measures what the docs claim, on real clusters of three processes on this machine:
 //!
 //! `cargo bench --bench claims [-- NAME…]`, with NAME one of failover, all-die, pause, join, snapshot, restart, written,
-//! reconcile.
+//! reconcile, fork.
 //! Prints one line a figure, and ends with an error if an acknowledged write is missing, a read was old or
 //! digests differ. How fast things are is printed, not judged.
 
+mod fork;
 mod reconcile;
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -45,6 +46,9 @@ fn main() {
         }
         if wanted("reconcile") {
             reconcile::reconcile().await;
+        }
+        if wanted("fork") {
+            fork::fork().await;
         }
         if wanted("written") {
             for value_bytes in [128, 4_096] {

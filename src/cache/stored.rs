@@ -1,7 +1,9 @@
 //! Entries with all of their history, for those who compare two states. They include what has expired and is not removed yet.
 
 use super::entry::Entry;
+use super::snapshot::{RestoreError, some_entries};
 use super::{Cache, Record};
+use std::io::Read;
 
 /// An entry.
 #[derive(Debug, Clone)]
@@ -32,6 +34,16 @@ impl Stored {
             expires_at_ms: entry.expires_at_ms(),
             sliding_ms: entry.sliding_ms,
         }
+    }
+}
+
+impl Stored {
+    /// Those entries of a snapshot whose keys are wanted, in any order: it takes no more memory than they do.
+    ///
+    /// # Errors
+    /// [`RestoreError`].
+    pub fn in_snapshot(bytes: impl Read, wanted: impl Fn(&str) -> bool) -> Result<Vec<Self>, RestoreError> {
+        Ok(some_entries(bytes, wanted)?.iter().map(Self::of).collect())
     }
 }
 

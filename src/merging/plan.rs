@@ -2,7 +2,7 @@
 
 use super::records::sync_folder;
 use super::sides::Side;
-use crate::cache::{Cache, Key, Merge};
+use crate::cache::{Cache, Key, Merge, Stored};
 use crate::lineage::{HistoryKind, Lineage, fork_index};
 use crate::raft::Noted;
 use crate::reconcile::{
@@ -11,6 +11,7 @@ use crate::reconcile::{
 };
 use crate::replica::wall_ms;
 use anyhow::{Context, Result};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
@@ -59,9 +60,11 @@ pub fn plan(
         Tail::Drop => incoming.log.committed_index,
     };
     progress("reading the incoming side", 0);
-    let theirs = state(incoming, &live.log.lineage, parting, until)?;
+    let mut theirs = state(incoming, &live.log.lineage, parting, until)?;
+    let their_bases = std::mem::take(&mut theirs.bases);
     progress("reading the side that goes on", 0);
-    let ours = state(live, &incoming.log.lineage, parting, live.log.last_index)?;
+    let mut ours = state(live, &incoming.log.lineage, parting, live.log.last_index)?;
+    let our_bases = std::mem::take(&mut ours.bases);
     // A side that does not run has no clock of its own: its log time is taken for the wall clock's.
     let (ahead_there, ahead_here) = (incoming.ahead_ms.unwrap_or(0), live.ahead_ms.unwrap_or(0));
     let shift_ms = ahead_here.saturating_sub(ahead_there);
@@ -88,7 +91,9 @@ pub fn plan(
         rules,
     };
     progress("comparing", 0);
-    let base = base(incoming, live, parting, changed_by_both(their_view, our_view))?;
+    let wanted = changed_by_both(their_view, our_view);
+    let sides = [(incoming, their_bases), (live, our_bases)];
+    let base = base(sides, parting, wanted)?;
     let (footer, samples) = write(&header, their_view, our_view, &base, resolver, out, progress)?;
     Ok(Planned { header, footer, samples })
 }
@@ -98,11 +103,19 @@ fn state(side: &Side, other: &Lineage, parting: Parting, until: u64) -> Result<N
     state.with_context(|| side.source.clone())
 }
 
-/// What both sides had under these keys when they parted, if that state can still be found. It is in memory beside the two
-/// sides for a moment.
-fn base(incoming: &Side, live: &Side, parting: Parting, keys: Vec<Key>) -> Result<Base> {
-    if keys.is_empty() {
-        return Ok(Base::default());
+/// What both sides had under these keys when they parted, as far as that can still be found: in the logs, and otherwise in a
+/// snapshot of that moment.
+fn base(
+    sides: [(&Side, BTreeMap<Key, Option<Stored>>); 2],
+    parting: Parting,
+    keys: Vec<Key>,
+) -> Result<Base> {
+    let [(incoming, mut bases), (live, others)] = sides;
+    bases.extend(others);
+    let missing: BTreeSet<&str> =
+        keys.iter().filter(|key| !bases.contains_key(*key)).map(Key::as_str).collect();
+    if missing.is_empty() {
+        return Ok(Base::of(bases));
     }
     for log in incoming.bases().chain(live.bases()) {
         let has_fork =
@@ -110,11 +123,15 @@ fn base(incoming: &Side, live: &Side, parting: Parting, keys: Vec<Key>) -> Resul
         if !has_fork {
             continue;
         }
-        if let Some(state) = log.state_at_fork(parting.fork_index, parting.shared)? {
-            return Ok(Base::of(&state, keys));
+        let found = log.entries_at_fork(parting.fork_index, parting.shared, |key| missing.contains(key))?;
+        if let Some(found) = found {
+            let absent = keys.iter().filter(|key| missing.contains(key.as_str()));
+            bases.extend(absent.map(|key| (key.clone(), None)));
+            bases.extend(found.into_iter().map(|stored| (stored.record.to_key(), Some(stored))));
+            break;
         }
     }
-    Ok(Base::default())
+    Ok(Base::of(bases))
 }
 
 fn view(state: &Noted, parting: Parting, clock: Clock) -> View<'_> {

@@ -3,10 +3,11 @@
 use super::codec::decode_entry;
 use super::log::stored_vote;
 use super::stored_terms::{EntriesSurvey, READ_BYTES, snapshot_terms};
-use crate::cache::{Cache, Fork};
+use crate::cache::{Cache, Fork, Key, Stored};
 use crate::lineage::{Lineage, Position, TermStarts};
 use crate::replica::{Committed, LogPosition, Replay, StoredMembership, from_versioned};
 use crate::storage::{LogStore, SnapshotFile};
+use std::collections::BTreeMap;
 use std::io;
 
 /// A log that nobody appends to. As long as it is there, no node can start on its folder.
@@ -31,6 +32,9 @@ pub struct Noted {
     fork: Option<String>,
     /// Log time at the fork, in milliseconds; 0 where the log does not reach back to it.
     pub fork_ms: u64,
+    /// What was at the fork under the keys that the log has changed since, as far as it reaches back; `None` where there was
+    /// no entry.
+    pub bases: BTreeMap<Key, Option<Stored>>,
 }
 
 impl Noted {
@@ -113,7 +117,7 @@ impl StoredLogCopy {
         let left = last_shared.map(|history| history.id.as_str()).unwrap_or_default();
         let mut replay = self.replay_from_snapshot()?;
         let pristine_until = self.pristine_until(fork_index, shared);
-        let mut fork_ms = 0;
+        let (mut fork_ms, mut bases) = (0, BTreeMap::new());
         let mut note_from_here = |replay: &mut Replay| {
             let cache = replay.cache_mut();
             if cache.index() <= pristine_until && cache.fork(left).is_none() {
@@ -122,10 +126,17 @@ impl StoredLogCopy {
             }
         };
         self.each_entry(replay.cache().index(), until, |entry| {
-            if entry.position.index > pristine_until {
-                note_from_here(&mut replay);
+            if entry.position.index <= pristine_until {
+                return replay.apply(entry, |_, _| ());
             }
-            replay.apply(entry)
+            note_from_here(&mut replay);
+            replay.apply(entry, |cache, command| {
+                // Without notes from the fork on nobody knows what the key was then.
+                let Some(fork) = cache.fork(left).filter(|fork| fork.since <= pristine_until) else { return };
+                for key in command.written_keys() {
+                    note_base(cache, fork, pristine_until, key, &mut bases);
+                }
+            })
         })?;
         // The other side may be the only one that went on.
         note_from_here(&mut replay);
@@ -137,22 +148,24 @@ impl StoredLogCopy {
         let named = [Some(left), begun].into_iter().flatten().filter_map(|name| cache.fork(name));
         let fork = named.filter(|fork| fork.since <= pristine_until).max_by_key(|fork| fork.is_complete());
         let fork = fork.map(|fork| fork.history.clone());
-        Ok(Noted { cache, fork, fork_ms })
+        Ok(Noted { cache, fork, fork_ms, bases })
     }
 
-    /// The state at the fork, where the log reaches back to it. `shared` is how many histories it has in common with the side
-    /// that it parted from. Blocks.
+    /// The entries at the fork of those keys that are `wanted`; `None` if its snapshot is not of that moment. `shared` is how
+    /// many histories it has in common with the side that it parted from. Blocks.
     ///
     /// # Errors
-    /// The log or the snapshot cannot be read.
-    pub fn state_at_fork(&self, fork_index: u64, shared: usize) -> io::Result<Option<Cache>> {
-        let until = self.pristine_until(fork_index, shared);
-        if self.snapshot_index() > until || self.last_index < fork_index {
-            return Ok(None);
-        }
-        let mut cache = self.state(until)?;
-        cache.free_all_cleared();
-        Ok(Some(cache))
+    /// The snapshot cannot be read.
+    pub fn entries_at_fork(
+        &self,
+        fork_index: u64,
+        shared: usize,
+        wanted: impl Fn(&str) -> bool,
+    ) -> io::Result<Option<Vec<Stored>>> {
+        let of_fork = self.pristine_until(fork_index, shared);
+        let Some(file) = self.snapshot.as_ref().filter(|file| file.index == of_fork) else { return Ok(None) };
+        let found = Stored::in_snapshot(file.body(), wanted);
+        found.map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
     /// The state after the entry `until`, or after the last one if the log ends before. Blocks.
@@ -161,7 +174,7 @@ impl StoredLogCopy {
     /// The log or the snapshot cannot be read.
     pub fn state(&self, until: u64) -> io::Result<Cache> {
         let mut replay = self.replay_from_snapshot()?;
-        self.each_entry(replay.cache().index(), until, |entry| replay.apply(entry))?;
+        self.each_entry(replay.cache().index(), until, |entry| replay.apply(entry, |_, _| ()))?;
         Ok(replay.into_cache())
     }
 
@@ -208,6 +221,29 @@ impl StoredLogCopy {
             // A history that begins with the state at the fork, moved to an index of its own.
             Some(own) if own.fork_index == fork_index => own.start_index,
             _ => fork_index,
+        }
+    }
+}
+
+/// Notes what was under a key at the fork, when it is about to be changed.
+fn note_base(
+    cache: &Cache,
+    fork: &Fork,
+    pristine_until: u64,
+    key: String,
+    bases: &mut BTreeMap<Key, Option<Stored>>,
+) {
+    let Ok(key) = Key::new(&key) else { return };
+    match cache.stored(key.as_str()) {
+        Some(stored) if stored.revision <= pristine_until => {
+            bases.entry(key).or_insert(Some(stored));
+        }
+        // Changed before: what it was is noted.
+        Some(_) => {}
+        // It was there, and was evicted or cleared.
+        None if fork.gone(key.as_str()).is_some() || !fork.is_complete() => {}
+        None => {
+            bases.entry(key).or_insert(None);
         }
     }
 }

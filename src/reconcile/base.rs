@@ -3,7 +3,7 @@
 use super::knowledge::{Fate, Knowledge};
 use super::plan_file::Written;
 use super::view::{View, each_key};
-use crate::cache::{Cache, Key, Stored};
+use crate::cache::{Key, Stored};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -33,13 +33,9 @@ pub struct Base {
 }
 
 impl Base {
-    /// Takes what it needs from the state at the fork.
-    pub fn of(state: &Cache, keys: Vec<Key>) -> Self {
-        let entries = keys.into_iter().map(|key| {
-            let stored = state.stored(key.as_str());
-            (key, stored)
-        });
-        Self { entries: entries.collect() }
+    /// What is known of them; `None` for a key that had no entry.
+    pub fn of(entries: BTreeMap<Key, Option<Stored>>) -> Self {
+        Self { entries }
     }
 
     /// What was under a key. What the sides themselves know of it counts as well.

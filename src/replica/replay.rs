@@ -5,7 +5,7 @@ use super::digests::DigestHistory;
 use super::membership::StoredMembership;
 use super::replica::{Committed, DecodedEntry, State};
 use crate::cache::limits::FEATURE_LEVEL;
-use crate::cache::{Cache, CacheConfig};
+use crate::cache::{Cache, CacheConfig, Command};
 use crate::lineage::TermStarts;
 use std::io;
 
@@ -24,13 +24,17 @@ impl Replay {
         Self(State { cache, last_applied: None, membership, terms, digests: DigestHistory::default() })
     }
 
-    /// Applies the next entry.
+    /// Applies the next entry. `before` sees its command, and the state before it.
     ///
     /// # Errors
     /// The entry cannot be decoded, or needs a feature level that this program does not know.
-    pub fn apply(&mut self, entry: Committed) -> io::Result<()> {
+    pub fn apply(&mut self, entry: Committed, before: impl FnOnce(&Cache, &Command)) -> io::Result<()> {
         let mut changes: Vec<ChangeSet> = Vec::new();
-        self.0.apply(DecodedEntry::decode(entry, FEATURE_LEVEL)?, &mut changes);
+        let entry = DecodedEntry::decode(entry, FEATURE_LEVEL)?;
+        if let Some(command) = entry.command() {
+            before(&self.0.cache, command);
+        }
+        self.0.apply(entry, &mut changes);
         Ok(())
     }
 

@@ -345,7 +345,7 @@ impl DecodedEntry {
     }
 
     /// The entry's command, if it has one.
-    fn command(&self) -> Option<&Command> {
+    pub fn command(&self) -> Option<&Command> {
         match &self.payload {
             Payload::Command { envelope, .. } => Some(&envelope.command),
             _ => None,

@@ -4,7 +4,7 @@ use crate::arbitrary::{self, Happening, KEYS};
 use crate::model::Model;
 use crate::{check_accounts, restored, snapshot};
 use lockstep::cache::{
-    Applied, Cache, CacheConfig, Command, Event, Key, Policy, Stamp, Touch, Value, limits,
+    Applied, Cache, CacheConfig, Command, Event, Key, Policy, Stamp, Stored, Touch, Value, limits,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -92,11 +92,23 @@ impl World {
                 self.model.index = index;
             }
             Happening::Restart => {
+                self.some_entries_are_read_from_a_snapshot();
                 self.restarted = restored(&self.restarted);
                 self.restarted.set_free_per_apply_max(self.model.free_per_apply_max);
             }
         }
         self.compare();
+    }
+
+    /// Also while entries that were cleared are not freed yet.
+    fn some_entries_are_read_from_a_snapshot(&self) {
+        let is_wanted = |key: &str| key.len().is_multiple_of(2);
+        let mut found =
+            Stored::in_snapshot(snapshot(&self.steady).as_slice(), is_wanted).expect("it is intact");
+        found.sort_by(|left, right| left.record.key().cmp(right.record.key()));
+        let expected: Vec<Stored> =
+            self.steady.all_stored().filter(|stored| is_wanted(stored.record.key())).collect();
+        assert_eq!(format!("{found:?}"), format!("{expected:?}"));
     }
 
     fn commit(&mut self, clock: i64, id: Option<String>, touches: Vec<Touch>, command: Command) {

@@ -9,6 +9,8 @@
 mod encode;
 mod restore;
 
+pub(super) use restore::entries as some_entries;
+
 use super::codec::DecodeError;
 use super::dedup::DedupEntry;
 use super::eviction::PolicyStates;

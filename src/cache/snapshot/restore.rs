@@ -36,27 +36,9 @@ impl Cache {
     /// [`RestoreError`] says why the bytes are refused.
     pub fn restore(bytes: impl Read) -> std::result::Result<Self, RestoreError> {
         let source = &mut Decoder(BufReader::with_capacity(BUFFER_BYTES, bytes));
-        if source.array()? != MAGIC {
-            return Err(RestoreError::NotASnapshot);
-        }
-        let version = source.u32()?;
-        if version != VERSION {
-            return Err(RestoreError::Version(version));
-        }
-        let written = Digest(source.u128()?);
-        let (index, now_ms) = (source.u64()?, source.u64()?);
-        let config = CacheConfig::decode(source)?;
-        if Self::new(config.clone()).config != config {
-            return Err(RestoreError::Damaged("its settings are out of their limits"));
-        }
-        let stats = stats(source)?;
-        let feature_level = source.u32()?;
-        if !(FEATURE_LEVEL_FIRST..=FEATURE_LEVEL).contains(&feature_level) {
-            return Err(RestoreError::FeatureLevel(feature_level));
-        }
-        let recency_clock = source.counter()?;
+        let Head { written, index, now_ms, config, stats, feature_level, recency_clock } = head(source)?;
         let slab = slab(source)?;
-        let clears = clears(source, &slab)?;
+        let clears = clears(source, slab.len())?;
         let mut policies = PolicySet::new(config.policy);
         policies.restore_states(source)?;
         let store = Store::restore(slab, policies, recency_clock, clears).map_err(RestoreError::Damaged)?;
@@ -91,6 +73,67 @@ impl Cache {
     }
 }
 
+/// Some entries of a snapshot: those with keys that are `wanted`. It takes no more memory than they do, and does not check how
+/// the rest of the state fits together.
+///
+/// # Errors
+/// [`RestoreError`].
+pub(in crate::cache) fn entries(
+    bytes: impl Read,
+    wanted: impl Fn(&str) -> bool,
+) -> std::result::Result<Vec<Entry>, RestoreError> {
+    let source = &mut Decoder(BufReader::with_capacity(BUFFER_BYTES, bytes));
+    head(source)?;
+    let (mut found, slots) = (Vec::new(), source.u32()?);
+    for _ in 0..slots {
+        found.extend(slot(source)?.entry.filter(|entry| wanted(entry.record.key())));
+    }
+    for _ in 0..source.u32()? {
+        source.u32()?;
+    }
+    let clears = clears(source, slots.into())?;
+    let is_cleared = |entry: &Entry| {
+        let created = entry.created_revision.get();
+        clears.iter().any(|clear| clear.covers(entry.record.key_bytes(), created))
+    };
+    found.retain(|entry| !is_cleared(entry));
+    Ok(found)
+}
+
+/// What stands before the slots.
+struct Head {
+    written: Digest,
+    index: u64,
+    now_ms: u64,
+    config: CacheConfig,
+    stats: Stats,
+    feature_level: u32,
+    recency_clock: u64,
+}
+
+fn head(source: &mut Decoder<impl Read>) -> std::result::Result<Head, RestoreError> {
+    if source.array()? != MAGIC {
+        return Err(RestoreError::NotASnapshot);
+    }
+    let version = source.u32()?;
+    if version != VERSION {
+        return Err(RestoreError::Version(version));
+    }
+    let written = Digest(source.u128()?);
+    let (index, now_ms) = (source.u64()?, source.u64()?);
+    let config = CacheConfig::decode(source)?;
+    if Cache::new(config.clone()).config != config {
+        return Err(RestoreError::Damaged("its settings are out of their limits"));
+    }
+    let stats = stats(source)?;
+    let feature_level = source.u32()?;
+    if !(FEATURE_LEVEL_FIRST..=FEATURE_LEVEL).contains(&feature_level) {
+        return Err(RestoreError::FeatureLevel(feature_level));
+    }
+    let recency_clock = source.counter()?;
+    Ok(Head { written, index, now_ms, config, stats, feature_level, recency_clock })
+}
+
 fn stats(source: &mut Decoder<impl Read>) -> Result<Stats> {
     let mut words = Stats::default().words();
     for word in &mut words {
@@ -119,10 +162,10 @@ fn slab(source: &mut Decoder<impl Read>) -> Result<Slab> {
     Ok(slab)
 }
 
-fn clears(source: &mut Decoder<impl Read>, slab: &Slab) -> Result<Vec<Clear>> {
+fn clears(source: &mut Decoder<impl Read>, entries: u64) -> Result<Vec<Clear>> {
     // Each has an entry left, all of which were read.
     let length = source.u32()?;
-    if u64::from(length) > slab.len() {
+    if u64::from(length) > entries {
         return Err(DecodeError::Damaged("it has more clears than entries"));
     }
     let mut clear =

@@ -89,8 +89,7 @@ pub struct PlanArgs {
     /// The side that goes on: the same; by default the cluster at --url
     #[arg(long)]
     pub live: Option<String>,
-    /// A backup or data folder that has what both sides had when they parted, if neither side has it any more: the backup that
-    /// was restored, or what `recover` has put aside
+    /// A backup with what both sides had when they parted, if neither side has it any more: the backup that was restored
     #[arg(long)]
     pub base: Option<PathBuf>,
     /// Who wins where both changed a key
