@@ -3,7 +3,7 @@
 //! Two clusters of four, of which one node has left: three go on. In one of them the fork that this has opened is forgotten. Both
 //! get the same load in turns. All keys are common ones, so that the first put of each is noted.
 
-use super::{fill, until};
+use super::until;
 use crate::support::{Cluster, PROGRAM, run};
 use reqwest::Method;
 use serde_json::Value;
@@ -20,7 +20,8 @@ pub async fn fork() {
     );
     let (mut noting, mut plain) = (Cluster::start(4, &settings).await, Cluster::start(4, &settings).await);
     for cluster in [&mut noting, &mut plain] {
-        fill(cluster, KEYS, 128).await;
+        // It stores all keys first.
+        load(cluster, "get", "1").await;
         let leaves = cluster.follower().await;
         let left = cluster.request(Method::POST, &cluster.nodes[leaves], "/v1/detach", "").await;
         assert!(left.status().is_success(), "{}", left.status());
@@ -33,7 +34,8 @@ pub async fn fork() {
     for connections in ["1", "64"] {
         let mut ratios = Vec::new();
         for _ in 0..ROUNDS {
-            let (with, without) = (load(&noting, connections).await, load(&plain, connections).await);
+            let (with, without) =
+                (load(&noting, "put", connections).await, load(&plain, "put", connections).await);
             ratios.push(with / without);
         }
         ratios.sort_by(f64::total_cmp);
@@ -57,12 +59,12 @@ async fn forks(cluster: &Cluster) -> Value {
     answer.json::<Value>().await.expect("JSON")["forks"].clone()
 }
 
-/// Puts a second at the leader.
-async fn load(cluster: &Cluster, connections: &str) -> f64 {
+/// Operations a second at the leader.
+async fn load(cluster: &Cluster, work: &'static str, connections: &str) -> f64 {
     let (url, keys) = (cluster.nodes[cluster.leader().await].http.clone(), KEYS.to_string());
     let connections = connections.to_owned();
     let running = tokio::task::spawn_blocking(move || {
-        let arguments = ["bench", "put", "--json", "--to", "server", "--warm-up", "1", "--seconds", SECONDS];
+        let arguments = ["bench", work, "--json", "--to", "server", "--warm-up", "1", "--seconds", SECONDS];
         let more = ["--keys", &keys, "--connections", &connections, "--url", &url];
         Command::new(PROGRAM).args(arguments).args(more).output().expect("it runs")
     });
