@@ -61,7 +61,9 @@ error_codes! {
     InvalidBatch = "invalid_batch", 400, None;
     /// A setting is out of range.
     InvalidConfig = "invalid_config", 400, None;
-    /// A page of another site asked.
+    /// It needs a token, or one that is known, has not expired and was not revoked.
+    Unauthorized = "unauthorized", 401, None;
+    /// The token does not allow it, or a page of another site asked.
     Forbidden = "forbidden", 403, None;
     /// No such path.
     NoRoute = "no_route", 404, None;

@@ -13,6 +13,7 @@ mod nodes;
 mod range_digest;
 mod reconcile;
 mod samples;
+mod tokens;
 mod watch;
 
 pub use batch::{BatchAnswer, BatchRequest, OpAnswer, OpRequest, WireFound, WireValue};
@@ -39,4 +40,5 @@ pub use reconcile::{
     MergeStepAnswer, MergeStepRequest, MergeTimesRequest, Reconciliations,
 };
 pub use samples::{Columns, Samples};
+pub use tokens::{CreateToken, MadeToken, RevokedToken, RotateToken, TokenInfo, TokenList, TokenText};
 pub use watch::{LiveAnswer, LiveMessage, LiveRequest, Subscribe, WatchMessage, WireEvent};

@@ -2,6 +2,7 @@
 
 use super::batch::WireValue;
 use super::cluster::{ConfigBody, HistoryName};
+use super::error::ErrorCode;
 use serde::{Deserialize, Serialize};
 
 /// One message to a watcher.
@@ -29,7 +30,13 @@ pub enum WatchMessage {
     Resync { from: u64, index: u64 },
     /// The last message. A watch that continues from `resume`, on this node or another, misses nothing.
     #[serde(rename = "cut")]
-    Closed { resume: u64, reason: String },
+    Closed {
+        resume: u64,
+        reason: String,
+        /// Why it must not go on as it is: `unauthorized` or `forbidden`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<ErrorCode>,
+    },
 }
 
 impl WatchMessage {

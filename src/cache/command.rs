@@ -2,7 +2,7 @@
 //! end.
 
 use super::limits::FEATURE_LEVEL_FIRST;
-use super::{CacheConfig, Key, MergeStep, Policy, Value};
+use super::{CacheConfig, Key, MergeStep, Policy, TokenChange, Value};
 use serde::{Deserialize, Serialize};
 
 /// What a log entry says beside its command.
@@ -56,6 +56,8 @@ pub enum Command {
     OpenFork { history: String, node: u64, start_index: u64 },
     /// The node has not left: nothing needs to be noted.
     CloseFork { history: String },
+    /// Makes, rotates or revokes a token.
+    Tokens(Box<TokenChange>),
 }
 
 /// One operation on one key.
@@ -91,7 +93,8 @@ impl Command {
             | Self::RaiseFeatureLevel { .. }
             | Self::Merge(_)
             | Self::OpenFork { .. }
-            | Self::CloseFork { .. } => FEATURE_LEVEL_FIRST,
+            | Self::CloseFork { .. }
+            | Self::Tokens(_) => FEATURE_LEVEL_FIRST,
         }
     }
 }
@@ -111,7 +114,8 @@ impl Command {
             | Self::Tick
             | Self::RaiseFeatureLevel { .. }
             | Self::OpenFork { .. }
-            | Self::CloseFork { .. } => Vec::new(),
+            | Self::CloseFork { .. }
+            | Self::Tokens(_) => Vec::new(),
         }
     }
 }

@@ -4,8 +4,9 @@
 
 use super::limits::{
     BATCH_OPS_MAX, BATCH_OUTCOME_BYTES_MAX, CAPACITY_ENTRIES_MAX, CONDITION_REVISIONS_MAX,
-    CONTENT_TYPE_BYTES_MAX, HISTORY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, SLIDING_TTL_MS_MAX,
-    TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX, TTL_MS_MIN, VALUE_BYTES_MAX,
+    CONTENT_TYPE_BYTES_MAX, GRANTS_MAX, HISTORY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX,
+    SLIDING_TTL_MS_MAX, TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX,
+    TTL_MS_MIN, VALUE_BYTES_MAX,
 };
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,15 @@ pub enum CommandError {
     /// The plan is of an earlier time.
     #[error("another merge of that history has ended since the plan was made: make a new plan")]
     MergedMeanwhile,
+    /// No token has this id.
+    #[error("no token has this id")]
+    NoSuchToken,
+    /// There is a token of this name, or with this id.
+    #[error("there is a token of this name")]
+    TokenExists,
+    /// There are [`TOKENS_MAX`].
+    #[error("there are {TOKENS_MAX} tokens: revoke some first")]
+    TooManyTokens,
 }
 
 /// What is wrong with a batch. Numbers are persisted: one is never given to another fault.
@@ -105,10 +115,12 @@ pub enum InvalidField {
     TouchMaxPerFlush = 12,
     /// The id of a merge, or of its history.
     Merge = 13,
+    /// What a token is to be.
+    Token = 14,
 }
 
 impl InvalidField {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Ttl,
         Self::Value,
         Self::ContentType,
@@ -123,6 +135,7 @@ impl InvalidField {
         Self::TouchInterval,
         Self::TouchMaxPerFlush,
         Self::Merge,
+        Self::Token,
     ];
 
     /// As it is called in requests and settings.
@@ -142,6 +155,7 @@ impl InvalidField {
             Self::TouchInterval => "touch.interval_ms",
             Self::TouchMaxPerFlush => "touch.max_per_flush",
             Self::Merge => "merge",
+            Self::Token => "token",
         }
     }
 
@@ -171,6 +185,10 @@ impl InvalidField {
             Self::TouchMaxPerFlush => format!("it is 1 to {TOUCHES_MAX}"),
             Self::Merge => format!(
                 "the ids of a merge and of its history have 1 to {HISTORY_BYTES_MAX} bytes, and stay the same"
+            ),
+            Self::Token => format!(
+                "a token has a name of 1 to {TOKEN_NAME_BYTES_MAX} bytes, 1 to {GRANTS_MAX} grants, of which `observe` and \
+                 `admin` have no prefix, and a lifetime of {TTL_MS_MIN} to {TTL_MS_MAX} ms if any"
             ),
         }
     }

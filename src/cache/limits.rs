@@ -24,6 +24,8 @@ pub const TOUCHES_MAX: u64 = 8_192;
 pub const ENTRY_OVERHEAD_BYTES: u64 = 128;
 /// Longest idempotency key, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+/// Longest one as it is stored: behind the id of a token.
+pub const STORED_IDEMPOTENCY_KEY_BYTES_MAX: usize = IDEMPOTENCY_KEY_BYTES_MAX + TOKEN_ID_BYTES + 1;
 /// Most results stored for idempotency keys, and the bytes that they may take together.
 pub const DEDUP_RESULTS_MAX: usize = 65_536;
 pub const DEDUP_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -65,6 +67,11 @@ pub const CAPACITY_ENTRIES_MAX: u64 = 1 << 31;
 /// Most bytes that the outcomes of a batch may take together: as much as a batch may write, and little enough that storing
 /// a few of them for their idempotency keys does not push out those of all other clients.
 pub const BATCH_OUTCOME_BYTES_MAX: u64 = 2 * 1024 * 1024 + 64 * 1024;
+/// Most tokens that are good at a time, and what one has: its id, its name, grants.
+pub const TOKENS_MAX: usize = 1_024;
+pub const TOKEN_ID_BYTES: usize = 10;
+pub const TOKEN_NAME_BYTES_MAX: usize = 128;
+pub const GRANTS_MAX: usize = 32;
 /// The set of rules with which every cluster starts. It never changes: a node that replays the log from its beginning must
 /// start as the others did.
 pub const FEATURE_LEVEL_FIRST: u32 = 1;

@@ -45,6 +45,8 @@ pub enum Outcome {
     FeatureLevel(u32),
     /// What became of each operation of a merge's step.
     Merged { revision: u64, results: Vec<MergeResult> },
+    /// A token was made, rotated or revoked.
+    TokensChanged { revision: u64 },
 }
 
 /// One visible change, for watchers. The revision of all events of an `apply` is its index. A deadline that reads have

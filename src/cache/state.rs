@@ -11,6 +11,7 @@ use super::limits::{
 use super::memory::CacheMemory;
 use super::merge::{Merge, Merges};
 use super::store::Store;
+use super::tokens::Tokens;
 use super::tombstones::Tombstones;
 use super::{CacheConfig, EntryId, Found, Key, Stats, Tombstone, TouchConfig};
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ pub struct Cache {
     pub(super) dedup: DedupTable,
     pub(super) forks: Forks,
     pub(super) merges: Merges,
+    pub(super) tokens: Tokens,
     pub(super) stats: Stats,
     pub(super) feature_level: u32,
     /// Most cleared entries that one log entry frees: the same on all nodes, and in no snapshot.
@@ -110,6 +112,7 @@ impl Cache {
             dedup: DedupTable::default(),
             forks: Forks::default(),
             merges: Merges::default(),
+            tokens: Tokens::default(),
             stats: Stats::default(),
             feature_level: FEATURE_LEVEL_FIRST,
             free_per_apply_max: FREE_PER_APPLY_MAX,
@@ -258,6 +261,16 @@ impl Cache {
         self.forks.iter().map(|fork| fork.start_index).fold(self.index, u64::max)
     }
 
+    /// Who may do what.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Forgets all tokens: whoever restores a backup must not bring back what was revoked since. Requests need one all the same.
+    pub fn drop_tokens(&mut self) {
+        self.tokens.clear();
+    }
+
     /// The newest merges, in the order in which they began.
     pub fn merges(&self) -> &[Merge] {
         self.merges.all()
@@ -361,7 +374,7 @@ impl Cache {
             policies,
             self.tombstones.words(),
             self.dedup.words(),
-            [self.forks.words(), self.merges.words()],
+            [self.forks.words(), self.merges.words(), self.tokens.words()],
         )
     }
 
@@ -373,7 +386,7 @@ impl Cache {
             self.store.policies().recompute_digest_words(),
             self.tombstones.recompute_words(),
             self.dedup.recompute_words(),
-            [self.forks.recompute_words(), self.merges.recompute_words()],
+            [self.forks.recompute_words(), self.merges.recompute_words(), self.tokens.recompute_words()],
         )
     }
 
@@ -396,14 +409,14 @@ impl Cache {
         policies: [u64; 2],
         tombstones: [u64; 6],
         dedup: [u64; 4],
-        others: [[u64; 2]; 2],
+        others: [[u64; 2]; 3],
     ) -> Digest {
         let (entries, bytes) = entries;
         let [entries_low, entries_high] = entries.words();
         let [stats_low, stats_high] = halves(self.stats.hash());
         let [tombstones_first, tombstones_next, tombstones_low, tombstones_high, forgotten, forgotten_ms] =
             tombstones;
-        let [[forks_low, forks_high], [merges_low, merges_high]] = others;
+        let [[forks_low, forks_high], [merges_low, merges_high], [tokens_low, tokens_high]] = others;
         let [dedup_first, dedup_next, dedup_low, dedup_high] = dedup;
         let [policies_low, policies_high] = policies;
         let [clears_low, clears_high] = clears;
@@ -445,6 +458,8 @@ impl Cache {
             forks_high,
             merges_low,
             merges_high,
+            tokens_low,
+            tokens_high,
         ]))
     }
 }

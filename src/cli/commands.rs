@@ -12,6 +12,7 @@ use super::kv_args::{BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs
 use super::reconcile::ReconcileArgs;
 use super::recover::RecoverArgs;
 use super::simulate::SimulateArgs;
+use super::token::TokenArgs;
 use super::upgrade::UpgradeArgs;
 use super::watch::WatchArgs;
 use crate::api::Consistency;
@@ -28,7 +29,8 @@ use std::path::PathBuf;
     after_help = "Exit codes: 0 success, 1 error, 2 wrong usage, 3 not found, 4 precondition failed,\n\
                   5 unavailable (nothing was done), 6 outcome unknown, 7 not linearizable,\n\
                   8 undecided whether it is linearizable, 9 conflicts are left to decide,\n\
-                  10 refused because it would not be safe.\n\
+                  10 refused because it would not be safe,\n\
+                  11 no token, or one that does not allow it.\n\
                   LOCKSTEP_LOG sets what is logged on standard error, e.g. LOCKSTEP_LOG=debug."
 )]
 pub struct Cli {
@@ -96,6 +98,10 @@ pub enum Command {
     /// them and writes a file that says for each key what would be done and why; it changes nothing. Read it with
     /// `show`. docs/divergence.md explains all of it.
     Reconcile(Box<ReconcileArgs>),
+    /// Make and end tokens: who may do what
+    ///
+    /// Once a cluster has a token, every request needs one. `serve --tokens` begins with one that may do everything.
+    Token(TokenArgs),
     /// Show a node's newest digests
     Digest(DigestArgs),
     /// Play an access trace as a cache-aside client
@@ -200,6 +206,16 @@ pub struct ServeArgs {
     /// speaks HTTPS
     #[arg(long, env = "LOCKSTEP_HSTS_MAX_AGE", value_name = "SECONDS")]
     pub hsts_max_age: Option<u64>,
+    /// Have every request show a token, from the first one on. The node that leads first writes one that may do everything to
+    /// `root-token` in its data folder. Once a cluster has a token, all of its nodes ask for one
+    #[arg(long, env = "LOCKSTEP_TOKENS")]
+    pub tokens: bool,
+    /// The same, with the token in this file as the one that may do everything: the same on all nodes
+    #[arg(long, env = "LOCKSTEP_ROOT_TOKEN_FILE", value_name = "FILE")]
+    pub root_token_file: Option<PathBuf>,
+    /// A file with the token that this node shows where it joins a cluster, or comes back to it; others cannot read it
+    #[arg(long, env = "LOCKSTEP_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// Allow listening on addresses that other machines can reach, without authentication
     #[arg(long, env = "LOCKSTEP_INSECURE")]
     pub insecure: bool,
@@ -306,6 +322,10 @@ pub enum SnapshotCommand {
         /// Address at which peers will reach it, as host:port
         #[arg(long)]
         peer: String,
+        /// Keep the tokens of the backup, also those that were revoked since. Otherwise they are dropped, and one that may do
+        /// everything is written to `root-token` in the folder
+        #[arg(long)]
+        keep_tokens: bool,
     },
 }
 

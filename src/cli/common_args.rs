@@ -1,8 +1,12 @@
 //! Arguments that several commands have, and how their values are parsed.
 
+use super::exit::Usage;
 use crate::api::Consistency;
 use crate::cache::Policy;
+use crate::client::{Client, ClientToken};
+use anyhow::Result;
 use clap::Args;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Which nodes to talk to, and how to print.
@@ -23,6 +27,9 @@ pub struct Target {
     /// Give up after this many milliseconds (`watch`: of looking for a node)
     #[arg(long, global = true, env = "LOCKSTEP_TIMEOUT_MS", default_value_t = 10_000)]
     pub timeout_ms: u64,
+    /// A file with the token to show, which others cannot read
+    #[arg(long, global = true, env = "LOCKSTEP_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
     /// Take what a node answers that has left its cluster on purpose, instead of going to another
     #[arg(long, global = true, env = "LOCKSTEP_ALLOW_DETACHED")]
     pub allow_detached: bool,
@@ -32,6 +39,25 @@ impl Target {
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
     }
+
+    /// The token to show.
+    pub fn token(&self) -> Result<Option<ClientToken>> {
+        read_token(self.token_file.as_deref())
+    }
+
+    /// A client of these nodes, instead of those at `--url`.
+    pub fn client_of(&self, urls: &[String], limit: Duration) -> Result<Client> {
+        Ok(Client::new(urls, limit).map_err(Usage)?.with_token(self.token()?))
+    }
+}
+
+/// The token in a file. An empty name is none.
+fn read_token(file: Option<&Path>) -> Result<Option<ClientToken>> {
+    let file = file.filter(|file| !file.as_os_str().is_empty());
+    Ok(file
+        .map(ClientToken::of_file)
+        .transpose()
+        .map_err(|reason| Usage(format!("--token-file: {reason}")))?)
 }
 
 /// Settings a new cluster starts with.

@@ -1,7 +1,6 @@
 //! `lockstep detach` and `lockstep attach`: a node leaves its cluster on purpose, and comes back.
 
 use super::common_args::Target;
-use super::exit::Usage;
 use super::output::Output;
 use crate::api::{AttachProgress, DetachRequest, DetachStatus, ErrorCode};
 use crate::client::{Client, ClientError, Comparison};
@@ -59,7 +58,7 @@ pub struct AttachArgs {
 fn client_of(node: Option<&String>, target: &Target) -> Result<Client> {
     let url = node.or(target.url.first()).context("no URL was given")?;
     let limit = target.timeout().max(FIRST_ANSWER);
-    Ok(Client::new(std::slice::from_ref(url), limit).map_err(Usage)?)
+    target.client_of(std::slice::from_ref(url), limit)
 }
 
 /// Runs `lockstep detach`.
@@ -112,7 +111,7 @@ pub async fn attach(args: AttachArgs) -> Result<()> {
     if !args.verify {
         return output.print(&answer, || in_words(&answer));
     }
-    let (url, compared) = verify(&client, args.target.timeout()).await?;
+    let (url, compared) = verify(&client, &args.target).await?;
     answer["verified"] = json!({"with": url, "keys": compared.keys, "differing": compared.differing, "is_cut": compared.is_cut});
     let Comparison { keys, differing, is_cut } = compared;
     output.print(&answer, || match differing.is_empty() {
@@ -158,8 +157,8 @@ async fn wait_until_attached(client: &Client, dry_run: bool) -> Result<()> {
 }
 
 /// Compares the keys of a node with those of another member, whose URL is returned, too.
-async fn verify(client: &Client, limit: Duration) -> Result<(String, Comparison)> {
-    let until = Instant::now() + SILENCE;
+async fn verify(client: &Client, target: &Target) -> Result<(String, Comparison)> {
+    let (until, limit) = (Instant::now() + SILENCE, target.timeout());
     loop {
         let compared = async {
             let (own, members) = (client.status().await?.node.id, client.members().await?.members);
@@ -167,7 +166,7 @@ async fn verify(client: &Client, limit: Duration) -> Result<(String, Comparison)
             let Some(other) = others.max_by_key(|member| (member.role == "leader", member.voter)) else {
                 return Ok(None);
             };
-            let theirs = Client::new(std::slice::from_ref(&other.http), limit).map_err(Usage)?;
+            let theirs = target.client_of(std::slice::from_ref(&other.http), limit)?;
             Ok::<_, anyhow::Error>(Some((other.http, client.compare(&theirs, "").await?)))
         };
         match compared.await {

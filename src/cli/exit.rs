@@ -1,6 +1,7 @@
 //! Exit codes, so that scripts can tell failures apart: 0 success, 1 another error, 2 wrong usage, 3 not
 //! found, 4 precondition failed, 5 unavailable (nothing was done), 6 outcome unknown, 7 not linearizable, 8 not
-//! decided whether it is, 9 conflicts are left to decide, 10 refused because it would not be safe.
+//! decided whether it is, 9 conflicts are left to decide, 10 refused because it would not be safe, 11 no token, or one that does
+//! not allow it.
 
 use crate::api::ErrorCode;
 use crate::client::ClientError;
@@ -19,6 +20,7 @@ const NOT_LINEARIZABLE: u8 = 7;
 const UNDECIDED: u8 = 8;
 const CONFLICTS: u8 = 9;
 const REFUSED: u8 = 10;
+const NOT_ALLOWED: u8 = 11;
 
 /// WatchMessage by `get` and `del` of a key that is not there.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +63,9 @@ pub fn hint(error: &anyhow::Error) -> &'static str {
         Some(ClientError::Unreachable { .. }) => {
             "; name the nodes to ask with --url URL,URL or in LOCKSTEP_URL"
         }
+        Some(ClientError::Problem(problem)) if problem.code == ErrorCode::Unauthorized => {
+            "; name a file with a token with --token-file or in LOCKSTEP_TOKEN_FILE"
+        }
         _ => "",
     }
 }
@@ -89,6 +94,7 @@ pub fn code(error: &anyhow::Error) -> u8 {
     }
     match error.downcast_ref::<ClientError>().map(ClientError::code) {
         Some(ErrorCode::NotFound) => NOT_FOUND,
+        Some(ErrorCode::Unauthorized | ErrorCode::Forbidden) => NOT_ALLOWED,
         Some(ErrorCode::PreconditionFailed) => PRECONDITION_FAILED,
         Some(ErrorCode::Unavailable | ErrorCode::Busy | ErrorCode::Superseded | ErrorCode::Detached) => {
             UNAVAILABLE

@@ -3,7 +3,6 @@
 use super::common_args::Target;
 use super::kv::connect;
 use crate::api::LineageReport;
-use crate::client::Client;
 use crate::lineage::History;
 use crate::node::{lineage_of_backup, lineage_of_folder};
 use anyhow::{Context, Result, bail};
@@ -49,7 +48,7 @@ pub async fn history(args: HistoryArgs) -> Result<()> {
 
 async fn ask(source: &str, target: &Target) -> Result<LineageReport> {
     if source.starts_with("http://") || source.starts_with("https://") {
-        let client = Client::new(&[source.to_owned()], target.timeout()).map_err(super::exit::Usage)?;
+        let client = target.client_of(&[source.to_owned()], target.timeout())?;
         return Ok(client.lineage().await?);
     }
     let path = Path::new(source);

@@ -48,6 +48,7 @@ pub async fn run(command: Command) -> Result<()> {
         | Command::Fence(_)
         | Command::Detach(_)
         | Command::Attach(_)
+        | Command::Token(_)
         | Command::Snapshot(_) => {
             bail!("this command is run elsewhere")
         }
@@ -56,7 +57,7 @@ pub async fn run(command: Command) -> Result<()> {
 
 /// A client of the target's nodes.
 pub(super) fn connect(target: &Target) -> Result<(Client, Output)> {
-    let client = Client::new(&target.url, target.timeout()).map_err(Usage)?;
+    let client = target.client_of(&target.url, target.timeout())?;
     Ok((client.allowing_detached(target.allow_detached), Output { json: target.json }))
 }
 

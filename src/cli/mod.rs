@@ -17,6 +17,7 @@ mod replay;
 mod serve;
 mod simulate;
 mod snapshot;
+mod token;
 mod trace;
 mod up;
 mod upgrade;
@@ -70,6 +71,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Fence(args) => fence::fence(args).await,
             Command::Detach(args) => detach::detach(args).await,
             Command::Attach(args) => detach::attach(args).await,
+            Command::Token(args) => token::token(args).await,
             Command::Reconcile(args) => reconcile::reconcile(args).await,
             Command::Snapshot(args) => snapshot::snapshot(args).await,
             other => kv::run(other).await,

@@ -101,9 +101,11 @@ pub async fn replay(args: ReplayArgs) -> Result<()> {
     let mut workers = tokio::task::JoinSet::new();
     let turns: Arc<[Mutex<()>]> = (0..TURNS).map(|_| Mutex::new(())).collect();
     // One for each node: a client stays with the node it begins with as long as that answers.
-    let client = |node| Client::new(&args.target.url, args.target.timeout()).map(|c| c.starting_at(node));
-    let clients =
-        (0..args.target.url.len()).map(client).collect::<Result<Arc<[Client]>, _>>().map_err(Usage)?;
+    let client = |node| {
+        let client = args.target.client_of(&args.target.url, args.target.timeout())?;
+        Ok(client.starting_at(node))
+    };
+    let clients = (0..args.target.url.len()).map(client).collect::<Result<Arc<[Client]>>>()?;
     for _ in 0..args.concurrency {
         let worker = Worker {
             clients: clients.clone(),

@@ -4,12 +4,16 @@ use super::commands::ServeArgs;
 use super::common_args::{FirstSettings, TimingArgs};
 use super::exit::Usage;
 use crate::cache::{CacheConfig, ConfigChange};
+use crate::client::read_token_file;
 use crate::front::{Front, FrontLimits};
 use crate::http::{AppState, CompatSettings, HttpServer, HttpSettings};
-use crate::node::{Limits, Node, NodeOptions, Opened, Origin, RaftOptions, Release, StartError};
+use crate::node::{
+    Limits, Node, NodeOptions, Opened, Origin, Principal, RaftOptions, Release, RootToken, StartError,
+};
 use crate::storage::OpenError;
 use anyhow::{Context, Result, bail};
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -267,6 +271,15 @@ fn allowed_hosts(names: &[String]) -> Result<Vec<String>> {
     names.map(check).collect()
 }
 
+/// The token in the file of `--root-token-file`.
+fn given_token(file: &Path) -> Result<Principal> {
+    let named = |reason: String| Usage(format!("--root-token-file: {reason}"));
+    let token = Principal::of_token(read_token_file(file).map_err(named)?.reveal());
+    Ok(token.ok_or_else(|| {
+        named(format!("{}: no token that `lockstep token generate` prints", file.display()))
+    })?)
+}
+
 /// The host names in the URLs of the nodes that form the cluster. One of them is this node's.
 fn cluster_hosts(origin: &Origin) -> Vec<String> {
     let Origin::Form { urls, .. } = origin else { return Vec::new() };
@@ -284,7 +297,15 @@ fn options(args: ServeArgs, addresses: Addresses, bound: SocketAddr) -> Result<N
         }
     };
     let http_advertise = args.advertise_http.clone().unwrap_or_else(|| format!("http://{bound}"));
+    let token = args.token_file.as_deref().map(read_token_file).transpose();
+    let token = token.map_err(|reason| Usage(format!("--token-file: {reason}")))?;
+    let require_tokens = match &args.root_token_file {
+        Some(file) => Some(RootToken::Given(given_token(file)?)),
+        None => args.tokens.then_some(RootToken::Made),
+    };
     Ok(NodeOptions {
+        require_tokens,
+        token,
         given: given_settings(&args.first)?,
         origin: origin(&args)?,
         data_dir: args.data_dir,

@@ -4,7 +4,7 @@ use super::commands::{SnapshotArgs, SnapshotCommand};
 use super::exit::Usage;
 use super::kv::connect;
 use crate::merging::save_backup;
-use crate::node::restore_backup;
+use crate::node::{Restored, restore_backup};
 use crate::storage::verify_file;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
@@ -34,12 +34,16 @@ pub async fn snapshot(args: SnapshotArgs) -> Result<()> {
                 format!("{} is a complete snapshot, index {}", file.display(), info.index)
             })
         }
-        SnapshotCommand::Restore { file, data_dir, name, http, peer } => {
-            let index = restore_file(&file, &data_dir, &name, &http, &peer)?;
-            output.print(&json!({"data_dir": data_dir, "index": index}), || {
+        SnapshotCommand::Restore { file, data_dir, name, http, peer, keep_tokens } => {
+            let restored = restore_file(&file, &data_dir, &name, &http, &peer, keep_tokens)?;
+            let Restored { start_index: index, root_token } = restored;
+            output.print(&json!({"data_dir": data_dir, "index": index, "root_token": root_token}), || {
+                let tokens = root_token.as_ref().map_or_else(String::new, |file| {
+                    format!("\nThe tokens of the backup are dropped; {} may do everything", file.display())
+                });
                 format!(
                     "{} holds a new cluster of one, from index {index}; start it with\n  lockstep serve --data-dir {} \
-                     --http {} --peer {peer}\nand add nodes with --join {http}",
+                     --http {} --peer {peer}\nand add nodes with --join {http}{tokens}",
                     data_dir.display(),
                     data_dir.display(),
                     http.trim_start_matches("http://"),
@@ -49,12 +53,19 @@ pub async fn snapshot(args: SnapshotArgs) -> Result<()> {
     }
 }
 
-/// Makes a data folder out of a backup; returns the backup's index.
-pub(super) fn restore_file(file: &Path, data_dir: &Path, name: &str, http: &str, peer: &str) -> Result<u64> {
+/// Makes a data folder out of a backup.
+pub(super) fn restore_file(
+    file: &Path,
+    data_dir: &Path,
+    name: &str,
+    http: &str,
+    peer: &str,
+    keep_tokens: bool,
+) -> Result<Restored> {
     let used = fs::read_dir(data_dir).is_ok_and(|mut entries| entries.next().is_some());
     if used {
         bail!("{} is not empty; a backup is restored into a new folder", data_dir.display());
     }
-    restore_backup(file, data_dir, name, http, peer)
+    restore_backup(file, data_dir, name, http, peer, keep_tokens)
         .with_context(|| format!("cannot restore {}", file.display()))
 }

@@ -10,6 +10,7 @@ use super::exit::Usage;
 use super::serve::{Stop, first_settings};
 use super::snapshot::restore_file;
 use crate::client::Client;
+use crate::node::ROOT_TOKEN_FILE;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::fs::{self, File, OpenOptions};
@@ -161,7 +162,7 @@ impl Cluster {
             if aside.exists() {
                 fs::remove_dir_all(&aside).context("cannot remove what an interrupted restore left")?;
             }
-            restore_file(backup, &aside, "n1", &urls[0], &address(0, PEER_PORT_ABOVE))?;
+            restore_file(backup, &aside, "n1", &urls[0], &address(0, PEER_PORT_ABOVE), false)?;
             fs::rename(&aside, folder.path.join("n1"))?;
             // From now on the other nodes join the first, however often this is interrupted.
             fs::write(&restored, format!("{count}\n")).context("cannot note that this is restored")?;
@@ -174,7 +175,13 @@ impl Cluster {
             arguments.extend(["--http".into(), http.clone(), "--peer".into(), peer.clone()]);
             arguments.extend(["--data-dir".into(), data_dir.display().to_string()]);
             match (restored, i) {
-                (true, 1..) => arguments.extend(["--join".into(), urls[0].clone()]),
+                (true, 1..) => {
+                    arguments.extend(["--join".into(), urls[0].clone()]);
+                    let token = folder.path.join("n1").join(ROOT_TOKEN_FILE);
+                    if token.exists() {
+                        arguments.extend(["--token-file".into(), token.display().to_string()]);
+                    }
+                }
                 _ => arguments.extend(["--initial-cluster".into(), urls.join(",")]),
             }
             if args.fault_injection {

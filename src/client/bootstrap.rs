@@ -1,9 +1,10 @@
 //! Requests of a node that has no cluster yet: introductions of other nodes, and joining their cluster.
 
 use super::bounded::{SMALL_BYTES_MAX, read_up_to};
+use super::token::ClientToken;
 use crate::api::{AddMember, ErrorCode, Joined, NodeInfo, Problem};
 use futures::future::join_all;
-use reqwest::{StatusCode, Url};
+use reqwest::{StatusCode, Url, header};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::net::lookup_host;
@@ -70,13 +71,18 @@ async fn by_address(url: &str) -> Vec<Url> {
 ///
 /// # Errors
 /// A sentence.
-pub async fn join(url: &str, request: &AddMember, patient: bool) -> Result<Joined, String> {
+pub async fn join(
+    url: &str,
+    request: &AddMember,
+    token: Option<&ClientToken>,
+    patient: bool,
+) -> Result<Joined, String> {
     let client = client(JOIN_TIMEOUT)?;
     let url = format!("{}/v1/members", url.trim_end_matches('/'));
     let started = Instant::now();
     let mut logged = String::new();
     loop {
-        let (reason, limit) = match try_join(&client, &url, request).await {
+        let (reason, limit) = match try_join(&client, &url, request, token).await {
             Ok(joined) => return Ok(joined),
             Err(refused) => refused,
         };
@@ -99,9 +105,14 @@ async fn try_join(
     client: &reqwest::Client,
     url: &str,
     request: &AddMember,
+    token: Option<&ClientToken>,
 ) -> Result<Joined, (String, Duration)> {
     let unreachable = |error| (format!("{url}: {}", short(&error)), JOIN_TIMEOUT);
-    let response = client.post(url).json(request).send().await.map_err(unreachable)?;
+    let mut asking = client.post(url).json(request);
+    if let Some(token) = token {
+        asking = asking.header(header::AUTHORIZATION, token.header());
+    }
+    let response = asking.send().await.map_err(unreachable)?;
     let status = response.status();
     let body = read_up_to(response, SMALL_BYTES_MAX).await.unwrap_or_default();
     if status.is_success() {

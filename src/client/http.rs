@@ -3,12 +3,13 @@
 
 use super::bounded::{ANSWER_BYTES_MAX, SMALL_BYTES_MAX, Unread, read_up_to};
 use super::error::{ClientError, garbled, innermost, lost};
+use super::token::ClientToken;
 use crate::api::{
     CONSISTENCY, ConfigBody, ConfigUpdate, Consistency, Digests, EXPECT_HISTORY, Effect, ErrorCode,
     FeatureLevel, IDEMPOTENCY_KEY, LineageReport, Members, Nodes, Problem, Status, TransferLeader,
 };
 use bytes::Bytes;
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder, Response, header};
 use serde::de::DeserializeOwned;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,6 +37,7 @@ pub struct Client {
     allows_detached: bool,
     /// The id of the only history that is to answer.
     expected: Option<String>,
+    token: Option<ClientToken>,
 }
 
 impl Client {
@@ -73,6 +75,7 @@ impl Client {
             limit,
             allows_detached: false,
             expected: None,
+            token: None,
         })
     }
 
@@ -87,6 +90,12 @@ impl Client {
     #[must_use]
     pub fn allowing_detached(self, allows_detached: bool) -> Self {
         Self { allows_detached, ..self }
+    }
+
+    /// The same client, which shows this token.
+    #[must_use]
+    pub fn with_token(self, token: Option<ClientToken>) -> Self {
+        Self { token, ..self }
     }
 
     /// The same client, which does something only where the log belongs to this history.
@@ -305,8 +314,13 @@ impl Client {
         }
     }
 
-    /// A request that only the cluster itself, or a certain history of it, is to answer, unless the client allows for less.
+    /// A request with the token, that only the cluster itself, or a certain history of it, is to answer, unless the client allows
+    /// for less.
     pub(super) fn insisting(&self, request: RequestBuilder) -> RequestBuilder {
+        let request = match &self.token {
+            Some(token) => request.header(header::AUTHORIZATION, token.header()),
+            None => request,
+        };
         let request = match &self.expected {
             Some(history) => request.header(EXPECT_HISTORY, history),
             None => request,

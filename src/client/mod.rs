@@ -9,6 +9,8 @@ mod fence;
 mod http;
 mod kv;
 mod reconcile;
+mod token;
+mod tokens;
 mod watch;
 
 pub use bootstrap::{join, node_infos};
@@ -16,4 +18,5 @@ pub use compare::{Comparison, KeySpan};
 pub use error::ClientError;
 pub use http::Client;
 pub use kv::{GetResponse, Previous, PutOptions, Stored};
+pub use token::{ClientToken, read_token_file};
 pub use watch::Watching;

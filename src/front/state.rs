@@ -79,6 +79,11 @@ impl Front {
         self.node().map(|node| node.session(principal))
     }
 
+    /// Whether requests need a token.
+    pub fn needs_token(&self) -> bool {
+        self.node.read().expect("no panic while held").as_ref().is_some_and(Node::needs_token)
+    }
+
     /// The cluster and its histories, once the node has its cluster.
     pub fn lineage(&self) -> Option<&Lineage> {
         self.lineage.get()

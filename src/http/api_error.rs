@@ -1,5 +1,6 @@
 //! The one place where errors become responses.
 
+use super::access::CHALLENGE;
 use super::response_headers::{etag, position};
 use crate::api::{ErrorCode, Problem};
 use crate::cache::CommandError;
@@ -95,7 +96,10 @@ impl From<SessionError> for ApiError {
                 | CommandError::FeatureLevel { .. }
                 | CommandError::MergeOutOfTurn { .. }
                 | CommandError::AnotherMerge
-                | CommandError::MergedMeanwhile => {}
+                | CommandError::MergedMeanwhile
+                | CommandError::NoSuchToken
+                | CommandError::TokenExists
+                | CommandError::TooManyTokens => {}
             }
         }
         Self { problem: Box::new(problem), headers }
@@ -115,6 +119,9 @@ impl IntoResponse for ApiError {
         let mut response = (status, self.headers, Json(self.problem)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, CHALLENGE);
+        }
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

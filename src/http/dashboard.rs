@@ -45,6 +45,11 @@ fn policy(asked: &HeaderMap) -> String {
     )
 }
 
+/// Whether this is the route of a view.
+pub(super) fn is_view(route: &str) -> bool {
+    VIEWS.contains(&route)
+}
+
 /// The routes of the dashboard.
 pub(super) fn routes() -> Router<AppState> {
     let views = VIEWS.iter().fold(Router::new(), |router, path| router.route(path, get(page)));

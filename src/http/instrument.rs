@@ -1,5 +1,6 @@
 //! The layer around every route: it checks each request, counts and times it, and admits its answer.
 
+use super::access;
 use super::admission;
 use super::api_error::ApiError;
 use super::compat;
@@ -11,10 +12,11 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::response::Response;
-use futures::future::{Either, Ready};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either, Ready, ready};
 use pin_project_lite::pin_project;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{self, Context, Poll};
 use std::time::Instant;
 use tower::{Layer, Service};
 
@@ -37,10 +39,13 @@ impl<S> Layer<S> for Instrument {
     }
 }
 
-impl<S: Service<Request, Response = Response>> Service<Request> for Instrumented<S> {
+impl<S> Service<Request> for Instrumented<S>
+where
+    S: Service<Request, Response = Response, Error: Send, Future: Send> + Clone + Send + 'static,
+{
     type Response = Response;
     type Error = S::Error;
-    type Future = InstrumentedFuture<Either<Ready<Result<Response, S::Error>>, S::Future>>;
+    type Future = InstrumentedFuture<Answering<S>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.service.poll_ready(context)
@@ -53,13 +58,38 @@ impl<S: Service<Request, Response = Response>> Service<Request> for Instrumented
         let state = self.state.clone();
         // In this layer, because each further layer would cost every request some allocations.
         let answering = match admission::check(&request, &state) {
+            Ok(()) if state.front.needs_token() => {
+                let service = self.service.clone();
+                // The one that is ready must be the one that is called.
+                let service = std::mem::replace(&mut self.service, service);
+                Either::Left(Either::Left(authorized(service, request, route.clone(), state.clone()).boxed()))
+            }
             Ok(()) => Either::Right(self.service.call(request)),
             Err(error) => {
                 let response = compat::error_response(request.uri().path(), &state, error);
-                Either::Left(futures::future::ready(Ok(response)))
+                Either::Left(Either::Right(ready(Ok(response))))
             }
         };
         InstrumentedFuture { answering, started, method, route, state }
+    }
+}
+
+/// A refusal, the service's answer, or that after a look at who asks.
+type Answering<S> =
+    Either<Either<BoxFuture<'static, Outcome<S>>, Ready<Outcome<S>>>, <S as Service<Request>>::Future>;
+type Outcome<S> = Result<Response, <S as Service<Request>>::Error>;
+
+/// Calls the service if whoever asks may use the route.
+async fn authorized<S: Service<Request, Response = Response>>(
+    mut service: S,
+    mut request: Request,
+    route: Option<MatchedPath>,
+    state: AppState,
+) -> Outcome<S> {
+    let route = route.as_ref().map(MatchedPath::as_str);
+    match access::authorize(&mut request, route, &state).await {
+        Ok(()) => service.call(request).await,
+        Err(error) => Ok(compat::error_response(request.uri().path(), &state, error)),
     }
 }
 
@@ -80,7 +110,7 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for InstrumentedFuture<F
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(this.answering.poll(context));
+        let result = task::ready!(this.answering.poll(context));
         let route = this.route.as_ref().map_or("unmatched", MatchedPath::as_str);
         let result =
             result.map(|response| add_headers(admit(response, route, this.method, this.state), this.state));

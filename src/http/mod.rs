@@ -2,6 +2,7 @@
 //! one place ([`api_error`]).
 
 mod accept;
+mod access;
 mod admission;
 mod api_error;
 mod baseline;
@@ -47,6 +48,7 @@ mod server;
 mod session;
 mod state;
 mod time;
+mod tokens;
 mod tracked_body;
 mod watch;
 

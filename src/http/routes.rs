@@ -5,7 +5,7 @@ use super::extract::refuse_query;
 use super::state::AppState;
 use super::{
     batch, cluster, compat, config, cors, dashboard, detach, faults, fence, health, instrument, keys, kv,
-    lineage, live, metrics, not_found, openapi, range_digest, reconcile, samples, watch,
+    lineage, live, metrics, not_found, openapi, range_digest, reconcile, samples, tokens, watch,
 };
 use crate::api::ErrorCode;
 use axum::Router;
@@ -69,6 +69,10 @@ fn without_query() -> Router<AppState> {
         .route("/v1/losers", get(detach::losers))
         .route("/v1/reconcile", get(reconcile::get).post(reconcile::step))
         .route("/v1/upgrade", post(cluster::finish_upgrade))
+        .route("/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/v1/tokens/{id}", delete(tokens::revoke))
+        .route("/v1/tokens/{id}/rotate", post(tokens::rotate))
+        .route("/v1/token", get(tokens::own))
         .route("/v1/snapshot", get(cluster::get_snapshot).post(cluster::take_snapshot))
         .route("/v1/introduction", get(cluster::node_info))
         .route("/v1/openapi.json", get(openapi::openapi))

@@ -1,5 +1,4 @@
-//! The session of a request, as a handler's argument. Every handler gets it here, so this is where a request will say who
-//! asks.
+//! The session of a request, as a handler's argument, for whoever asks: see [`super::access`].
 
 use super::api_error::ApiError;
 use super::state::AppState;
@@ -12,8 +11,9 @@ impl FromRequestParts<AppState> for Session {
 
     /// # Errors
     /// `unavailable` until the node has its cluster.
-    async fn from_request_parts(_: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        state.session(Principal::Anyone).ok_or_else(ApiError::waiting)
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let principal = parts.extensions.get::<Principal>().cloned().unwrap_or(Principal::Anyone);
+        state.session(principal).ok_or_else(ApiError::waiting)
     }
 }
 

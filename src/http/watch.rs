@@ -142,7 +142,7 @@ impl Subscription {
                     self.sending = self.permit.send_permit(bytes).await;
                     if self.sending.is_none() {
                         let reason = "too many large changes are on their way to slow clients";
-                        return self.close(change.index() - 1, reason.into());
+                        return self.close(change.index() - 1, reason.into(), None);
                     }
                 }
                 return self.message(&change);
@@ -151,14 +151,14 @@ impl Subscription {
                 WatchItem::Changes(changes) => self.pending = changes.into_iter(),
                 WatchItem::Bookmark(index) => return WatchMessage::Bookmark { index },
                 WatchItem::Resync { from, up_to } => return WatchMessage::Resync { from, index: up_to },
-                WatchItem::Closed { resume, reason } => return self.close(resume, reason),
+                WatchItem::Closed { resume, reason, code } => return self.close(resume, reason, code),
             }
         }
     }
 
-    fn close(&self, resume: u64, reason: String) -> WatchMessage {
+    fn close(&self, resume: u64, reason: String, code: Option<ErrorCode>) -> WatchMessage {
         self.permit.note_closed();
-        WatchMessage::Closed { resume, reason }
+        WatchMessage::Closed { resume, reason, code }
     }
 
     /// About how many bytes of a change are sent.

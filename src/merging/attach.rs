@@ -9,7 +9,7 @@ use super::apply::{Applied, Undecided, apply};
 use super::plan::{Planned, Tail, plan};
 use super::sides::Side;
 use crate::api::{AttachProgress, Detachment, ErrorCode, MemberStatus, MergeEndRequest, MergeStatus};
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, ClientToken};
 use crate::lineage::HistoryKind;
 use crate::node::{Attaching, Node, NodeError};
 use crate::reconcile::{Counts, Decision, PlanLine, Policy, Refusal, Resolver, Rules, read_plan};
@@ -127,7 +127,10 @@ async fn bring_in(
     let Some(detachment) = node.detachment() else { bail!("this node is not detached from its cluster") };
     let rules = rules.unwrap_or_else(|| Rules::all(policy.unwrap_or(default)));
     let urls = if urls.is_empty() { detachment.urls.clone() } else { urls };
-    let asking = || Client::new(&urls, QUESTION_TIMEOUT).map_err(invalid);
+    let token = node.token().as_ref().map(ClientToken::new).transpose().map_err(NodeError::Invalid)?;
+    let client =
+        |limit| Ok::<_, NodeError>(Client::new(&urls, limit).map_err(invalid)?.with_token(token.clone()));
+    let asking = || client(QUESTION_TIMEOUT);
     // Before anything large is sent: is there anybody?
     let live = asking()?.lineage().await.context("the cluster does not answer")?;
     if live.lineage.current().kind == HistoryKind::Detached {
@@ -136,7 +139,7 @@ async fn bring_in(
     }
     // Another member may answer the next request, and must not be one of another history.
     let history = live.lineage.current().id.clone();
-    let client = Client::new(&urls, REQUEST_TIMEOUT).map_err(invalid)?.expecting(&history);
+    let client = client(REQUEST_TIMEOUT)?.expecting(&history);
     let asking = asking()?.expecting(&history);
     joining_url(attaching, &asking).await?;
     let folder = node.data_dir().join("reconcile").join(&detachment.history);

@@ -5,7 +5,7 @@ use super::error::NodeError;
 use super::inner::Inner;
 use super::rejoin::Rejoin;
 use super::start::Node;
-use crate::api::{DetachStatus, Detachment};
+use crate::api::{DetachStatus, Detachment, TokenText};
 use crate::raft::offload;
 use crate::storage::FolderSwitch;
 use std::fs;
@@ -42,6 +42,11 @@ impl Node {
             busy: self.inner.departure.is_busy(),
             attach: Default::default(),
         }
+    }
+
+    /// What this node shows where it asks a cluster.
+    pub fn token(&self) -> Option<TokenText> {
+        self.inner.options.token.clone()
     }
 
     /// The folder with this node's data.

@@ -3,7 +3,9 @@
 use super::error::StartError;
 #[cfg(not(feature = "client"))]
 use crate::api::NodeInfo;
-use crate::api::{AddMember, Joined};
+use crate::api::{AddMember, Joined, TokenText};
+#[cfg(feature = "client")]
+use crate::client::ClientToken;
 
 #[cfg(feature = "client")]
 pub(super) use crate::client::node_infos;
@@ -13,8 +15,14 @@ pub(super) use crate::client::node_infos;
 /// # Errors
 /// [`StartError::Join`].
 #[cfg(feature = "client")]
-pub(super) async fn join(url: &str, request: &AddMember, patient: bool) -> Result<Joined, StartError> {
-    crate::client::join(url, request, patient).await.map_err(StartError::Join)
+pub(super) async fn join(
+    url: &str,
+    request: &AddMember,
+    token: Option<&TokenText>,
+    patient: bool,
+) -> Result<Joined, StartError> {
+    let token = token.map(ClientToken::new).transpose().map_err(StartError::Join)?;
+    crate::client::join(url, request, token.as_ref(), patient).await.map_err(StartError::Join)
 }
 
 /// The error of a build without the feature.
@@ -27,6 +35,11 @@ pub(super) async fn node_infos(urls: &[String]) -> Vec<Result<NodeInfo, String>>
 }
 
 #[cfg(not(feature = "client"))]
-pub(super) async fn join(_: &str, _: &AddMember, _: bool) -> Result<Joined, StartError> {
+pub(super) async fn join(
+    _: &str,
+    _: &AddMember,
+    _: Option<&TokenText>,
+    _: bool,
+) -> Result<Joined, StartError> {
     Err(StartError::Join(NO_CLIENT.into()))
 }

@@ -40,6 +40,12 @@ pub enum NodeError {
     /// The request is not valid. Nothing changed.
     #[error("{0}")]
     Invalid(String),
+    /// It needs a token that is good. Nothing changed.
+    #[error("{0}")]
+    Unauthorized(String),
+    /// Its token does not allow it. Nothing changed.
+    #[error("{0}")]
+    Forbidden(String),
 }
 
 impl NodeError {
@@ -57,6 +63,8 @@ impl NodeError {
             Self::NotFound(_) => ErrorCode::NotFound,
             Self::Conflict(_) => ErrorCode::Conflict,
             Self::Invalid(_) => ErrorCode::InvalidBody,
+            Self::Unauthorized(_) => ErrorCode::Unauthorized,
+            Self::Forbidden(_) => ErrorCode::Forbidden,
         }
     }
 
@@ -84,13 +92,16 @@ fn refusal_code(error: &CommandError) -> ErrorCode {
             | InvalidField::DefaultTtl
             | InvalidField::TouchInterval
             | InvalidField::TouchMaxPerFlush => ErrorCode::InvalidConfig,
-            InvalidField::Merge => ErrorCode::InvalidBody,
+            InvalidField::Merge | InvalidField::Token => ErrorCode::InvalidBody,
         },
         CommandError::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
         CommandError::FeatureLevel { .. } => ErrorCode::FeatureLevel,
-        CommandError::MergeOutOfTurn { .. } | CommandError::AnotherMerge | CommandError::MergedMeanwhile => {
-            ErrorCode::Conflict
-        }
+        CommandError::MergeOutOfTurn { .. }
+        | CommandError::AnotherMerge
+        | CommandError::MergedMeanwhile
+        | CommandError::TokenExists
+        | CommandError::TooManyTokens => ErrorCode::Conflict,
+        CommandError::NoSuchToken => ErrorCode::NotFound,
     }
 }
 

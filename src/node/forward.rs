@@ -1,6 +1,8 @@
 //! Forwards writes and read-index requests to the leader. Nothing is forwarded twice: a node that does not lead says
 //! so, and the forwarding node looks for the leader again.
 
+use super::access::{Principal, needs_of};
+use super::error::NodeError;
 use super::inner::Inner;
 use super::own_reads::ReadsBefore;
 use super::read_index::{ReadIndexFailure, ReadIndexResult};
@@ -25,6 +27,8 @@ pub(super) struct ForwardedWrite {
     pub propose_ms: u64,
     /// How long to wait for the outcome, in milliseconds.
     pub answer_ms: u64,
+    /// Who asks. The other node is trusted to say so, as it is with everything else.
+    pub principal: Principal,
     /// The forwarding node's touches so far, to be applied before the command.
     pub before: ReadsBefore,
     pub body: Bytes,
@@ -32,7 +36,7 @@ pub(super) struct ForwardedWrite {
 
 impl ForwardedWrite {
     pub fn encode(&self) -> Bytes {
-        let head = to_bytes(&(self.propose_ms, self.answer_ms, &self.before));
+        let head = to_bytes(&(self.propose_ms, self.answer_ms, &self.principal, &self.before));
         let mut out = BytesMut::with_capacity(4 + head.len() + self.body.len());
         out.put_u32(u32::try_from(head.len()).unwrap_or(u32::MAX));
         out.put_slice(&head);
@@ -46,22 +50,35 @@ impl ForwardedWrite {
     /// [`CodecError`] on anything [`encode`](Self::encode) did not write.
     pub fn decode(mut message: Bytes) -> Result<Self, CodecError> {
         let what = "a forwarded write";
-        let (propose_ms, answer_ms, before) = from_postcard(what, &take_part(&mut message, what)?)?;
-        Ok(Self { propose_ms, answer_ms, before, body: message })
+        let (propose_ms, answer_ms, principal, before) =
+            from_postcard(what, &take_part(&mut message, what)?)?;
+        Ok(Self { propose_ms, answer_ms, principal, before, body: message })
     }
 }
 
+/// The leader's answer to it.
+#[derive(Debug, Serialize, Deserialize)]
+enum WriteReply {
+    Done(Result<Proposed, ProposeError>),
+    Unauthorized(String),
+    Forbidden(String),
+}
+
 /// Has the leader propose a write.
+///
+/// # Errors
+/// [`NodeError::Unauthorized`], [`NodeError::Forbidden`]: the leader knows that it is not allowed.
 pub(super) async fn forward_write(
     inner: &Inner,
     leader: NodeId,
     body: Bytes,
+    principal: &Principal,
     before: ReadsBefore,
     deadlines: Deadlines,
-) -> Result<Proposed, ProposeError> {
+) -> Result<Result<Proposed, ProposeError>, NodeError> {
     let limit = deadlines.answer.saturating_duration_since(Instant::now());
     let Some(client) = inner.consensus.peer(leader, Lane::Forward) else {
-        return Err(ProposeError::NotProposed("the leader's address is not known yet".into()));
+        return Ok(Err(ProposeError::NotProposed("the leader's address is not known yet".into())));
     };
     // The leader gives up a little earlier than this node, so that its answer still arrives.
     let left_ms = |until: Instant| {
@@ -69,32 +86,35 @@ pub(super) async fn forward_write(
         u64::try_from(left.as_millis().saturating_sub(20)).unwrap_or(u64::MAX)
     };
     let (propose_ms, answer_ms) = (left_ms(deadlines.propose), left_ms(deadlines.answer));
-    let message = ForwardedWrite { propose_ms, answer_ms, before, body }.encode();
-    let answer = match client.call(Method::Write, message, limit).await {
-        Ok(answer) => answer,
+    let principal = principal.clone();
+    let message = ForwardedWrite { propose_ms, answer_ms, principal, before, body }.encode();
+    let failed = match client.call(Method::Write, message, limit).await {
+        Ok(answer) => return read_reply(&answer),
         Err(
             error @ (PeerError::Unreachable(_)
             | PeerError::NotListening(_)
             | PeerError::OtherCluster(_)
             | PeerError::OtherHistory(_)
             | PeerError::Refused(_)),
-        ) => {
-            return Err(ProposeError::NotProposed(format!("the leader does not take the write: {error}")));
-        }
-        Err(PeerError::Lost) => {
-            return Err(ProposeError::Unknown("the connection to the leader was lost".into()));
-        }
-        Err(PeerError::TimedOut) => {
-            return Err(ProposeError::Unknown("the leader did not answer in time".into()));
-        }
+        ) => ProposeError::NotProposed(format!("the leader does not take the write: {error}")),
+        Err(PeerError::Lost) => ProposeError::Unknown("the connection to the leader was lost".into()),
+        Err(PeerError::TimedOut) => ProposeError::Unknown("the leader did not answer in time".into()),
     };
-    from_postcard::<Result<Proposed, ProposeError>>("the leader's answer", &answer)
-        .unwrap_or_else(|error| Err(ProposeError::Unknown(error.to_string())))
+    Ok(Err(failed))
+}
+
+fn read_reply(answer: &[u8]) -> Result<Result<Proposed, ProposeError>, NodeError> {
+    match from_postcard("the leader's answer", answer) {
+        Ok(WriteReply::Done(result)) => Ok(result),
+        Ok(WriteReply::Unauthorized(reason)) => Err(NodeError::Unauthorized(reason)),
+        Ok(WriteReply::Forbidden(reason)) => Err(NodeError::Forbidden(reason)),
+        Err(error) => Ok(Err(ProposeError::Unknown(error.to_string()))),
+    }
 }
 
 /// Checks a forwarded command: this program can decode it, it is not too large, and it is one that clients may send.
 /// The other node has checked that, too, unless it is faulty or of another release.
-fn check(inner: &Inner, body: &[u8]) -> Result<(), String> {
+fn check(inner: &Inner, body: &[u8]) -> Result<Command, String> {
     if body.len() > COMMAND_BYTES_MAX {
         return Err(format!("a command has at most {COMMAND_BYTES_MAX} bytes, this one {}", body.len()));
     }
@@ -108,7 +128,8 @@ fn check(inner: &Inner, body: &[u8]) -> Result<(), String> {
         | Command::Batch(_)
         | Command::Clear { .. }
         | Command::Configure(_)
-        | Command::Merge(_) => Ok(()),
+        | Command::Merge(_)
+        | Command::Tokens(_) => Ok(envelope.command),
         Command::Tick
         | Command::RaiseFeatureLevel { .. }
         | Command::OpenFork { .. }
@@ -119,14 +140,26 @@ fn check(inner: &Inner, body: &[u8]) -> Result<(), String> {
 /// Answers a forwarded write, as the leader.
 pub(super) async fn answer_write(inner: &Inner, from: NodeId, body: Bytes) -> Result<Bytes, String> {
     let message = ForwardedWrite::decode(body).map_err(|error| error.to_string())?;
-    check(inner, &message.body)?;
+    let command = check(inner, &message.body)?;
+    let needs = if inner.needs_token() { needs_of(&command) } else { Vec::new() };
+    drop(command);
     let until = |ms: u64| Instant::now() + Duration::from_millis(ms).min(TIMEOUT_MAX);
     let deadlines = Deadlines { propose: until(message.propose_ms), answer: until(message.answer_ms) };
-    let result = match inner.admission.admit(message.body.len(), deadlines.answer).await {
-        Ok(_permit) => inner.propose_here(from, message.body, &message.before, deadlines).await,
-        Err(_) => Err(ProposeError::Busy),
+    let Ok(_permit) = inner.admission.admit(message.body.len(), deadlines.answer).await else {
+        return Ok(to_bytes(&WriteReply::Done(Err(ProposeError::Busy))));
     };
-    Ok(to_bytes(&result))
+    let reply = match inner.judge_as_leader(&message.principal, &needs) {
+        Some(Ok(())) => {
+            WriteReply::Done(inner.propose_here(from, message.body, &message.before, deadlines).await)
+        }
+        Some(Err(NodeError::Unauthorized(reason))) => WriteReply::Unauthorized(reason),
+        Some(Err(error)) => WriteReply::Forbidden(error.to_string()),
+        None => {
+            let reason = "this node does not lead, or does not know yet who may do this";
+            WriteReply::Done(Err(ProposeError::NotProposed(reason.into())))
+        }
+    };
+    Ok(to_bytes(&reply))
 }
 
 /// A follower's request for a read index.

@@ -1,5 +1,6 @@
 //! A node: the use cases that the HTTP layer and the embedding API call. No HTTP here, no openraft either.
 
+mod access;
 mod addresses;
 mod admin;
 mod admin_session;
@@ -41,6 +42,7 @@ mod rejoin;
 mod release;
 mod report;
 mod restore;
+mod root_token;
 mod samples;
 mod session;
 mod shadow;
@@ -48,6 +50,7 @@ mod snapshot;
 mod start;
 mod status;
 mod supersession;
+mod tokens;
 mod touch_buffer;
 mod touches;
 mod upgrade;
@@ -56,6 +59,7 @@ mod watch;
 mod write;
 mod write_gate;
 
+pub use access::{NewToken, Principal};
 pub use admin_session::Admin;
 pub use attach::Attaching;
 pub use bootstrap::Bootstrap;
@@ -71,11 +75,10 @@ pub use read::ReadAt;
 pub use recover::{RecoverError, Recovered, recover_folder, survey};
 pub use release::Release;
 pub use report::NodeCounters;
-pub use restore::restore_backup;
+pub use restore::{Restored, restore_backup};
+pub use root_token::{ROOT_TOKEN_FILE, RootToken, request_root_token};
 pub use samples::{Sample, SampleFile, SamplesOf};
-pub use session::{
-    EntriesPage, KeysPage, ListKeys, ListedKey, Principal, Session, SessionError, SessionWatch,
-};
+pub use session::{EntriesPage, KeysPage, ListKeys, ListedKey, Session, SessionError, SessionWatch};
 pub use start::{Node, Opened, Resources};
 pub use watch::{PAGE_BYTES, WatchItem};
 pub use write::{WriteRequest, Written};

@@ -1,12 +1,13 @@
 //! What a node can be asked to do: the public interface.
 
+use super::access::Principal;
 use super::admin::{AdminDone, AdminRequest};
 use super::error::{NodeError, StartError};
 use super::memory::{self, MemoryPart};
 use super::options::{Limits, NodeOptions};
 use super::read::ReadAt;
 use super::start::{Node, Opened};
-use super::write::{WriteRequest, Written};
+use super::write::{Asked, WriteRequest, Written};
 use crate::api::{
     AddMember, CacheReport, Consistency, Digests, Joined, Leader, LineageReport, Members, NodeName, Status,
 };
@@ -37,7 +38,7 @@ impl Node {
     /// # Errors
     /// [`NodeError`]; its [`NodeError::effect`] says whether it may have happened.
     pub async fn write(&self, request: impl Into<WriteRequest>) -> Result<Written, NodeError> {
-        self.inner.write(request.into()).await
+        self.inner.write(request.into(), &Asked::by_program()).await
     }
 
     /// Reads a key; that counts as a use of it.
@@ -45,7 +46,8 @@ impl Node {
     /// # Errors
     /// [`NodeError`]; an older value is never returned instead.
     pub async fn get(&self, key: &Key, consistency: Consistency) -> Result<ReadAt<Option<Found>>, NodeError> {
-        let ReadAt { value, index, term, now_ms } = self.inner.get_seen(key, consistency, None, None).await?;
+        let ReadAt { value, index, term, now_ms } =
+            self.inner.get_seen(key, &Principal::Program, consistency, None, None).await?;
         Ok(ReadAt { value: value.map(|seen| seen.found), index, term, now_ms })
     }
 

@@ -1,6 +1,8 @@
 //! The options that a node is started with. Replicated settings are not among them: they change through the log only.
 
 use super::release::Release;
+use super::root_token::RootToken;
+use crate::api::TokenText;
 use crate::cache::{CacheConfig, ConfigChange};
 use crate::raft::RaftOptions;
 use std::path::PathBuf;
@@ -24,6 +26,11 @@ pub struct NodeOptions {
     pub given: ConfigChange,
     pub raft: RaftOptions,
     pub limits: Limits,
+    /// Requests need a token even before the cluster has one, and this is where the first one comes from. `None`: they need one
+    /// once there is one.
+    pub require_tokens: Option<RootToken>,
+    /// What this node shows where it joins a cluster.
+    pub token: Option<TokenText>,
     /// The release that this node runs: [`Release::THIS`], except in tests of a cluster of several releases.
     pub release: Release,
 }
@@ -103,6 +110,8 @@ impl NodeOptions {
             given: ConfigChange::default(),
             raft: RaftOptions::default(),
             limits: Limits::default(),
+            require_tokens: None,
+            token: None,
             release: Release::THIS,
         }
     }

@@ -40,7 +40,7 @@ impl Opened {
                     store_uuid: store_uuid(&self.resources.store),
                     feature_level: self.options.release.feature_level,
                 };
-                let joined = join(url, &request, self.rejoin.is_some()).await?;
+                let joined = join(url, &request, self.options.token.as_ref(), self.rejoin.is_some()).await?;
                 let Joined { lineage, id, name } = joined;
                 let peer = self.resources.peer_address.clone();
                 Ok(Identity {

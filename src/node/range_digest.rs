@@ -7,7 +7,7 @@ use super::error::NodeError;
 use super::read::ReadAt;
 use super::session::{Session, SessionError};
 use crate::api::{RangeDigest, RangeDigests};
-use crate::cache::{Cache, Key, KeyRange, Ranges};
+use crate::cache::{Cache, Key, KeyRange, Need, Ranges, Role};
 use tokio::task::yield_now;
 
 /// How many keys are read at a time.
@@ -41,9 +41,10 @@ impl Session {
         let stored = |text: String| self.scope.stored_prefix(text).map_err(|error| self.fail(error));
         let (prefix, last_wanted) = (stored(prefix)?, until.clone().map(stored).transpose()?);
         let mut after = after.map(stored).transpose()?;
+        let need = Need::Prefix(Role::Read, prefix.clone());
         let chunk = |cache: &Cache, after: Option<&str>| cache.keys(&prefix, after, CHUNK);
         let ReadAt { value: mut found, index, term, now_ms } =
-            self.read(|cache| chunk(cache, after.as_deref())).await?;
+            self.read(&need, |cache| chunk(cache, after.as_deref())).await?;
         // From here on nothing is waited for.
         let _reading = inner.range_digests.try_acquire().map_err(|_| self.fail(NodeError::Busy))?;
         let (mut ranges, mut read) = (Ranges::new(split), 0);

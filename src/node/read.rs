@@ -1,6 +1,7 @@
 //! Reads, answered from this node's own copy: once the read index is applied (linearizable, lease), or immediately
 //! (stale). There is no fallback to an older value: without a read index the read fails.
 
+use super::access::Principal;
 use super::error::NodeError;
 use super::inner::Inner;
 use super::read_index::ReadIndexFailure;
@@ -28,6 +29,14 @@ pub struct ReadAt<T> {
     pub now_ms: u64,
 }
 
+impl<T> ReadAt<Result<T, NodeError>> {
+    /// What was read, or why it may not be.
+    pub(super) fn transpose(self) -> Result<ReadAt<T>, NodeError> {
+        let Self { value, index, term, now_ms } = self;
+        Ok(ReadAt { value: value?, index, term, now_ms })
+    }
+}
+
 /// How reads are counted, according to the settings and the size of the cache.
 #[derive(Clone, Copy)]
 struct ReadCounting {
@@ -46,12 +55,17 @@ impl Inner {
     pub(super) async fn get_seen(
         &self,
         key: &Key,
+        principal: &Principal,
         consistency: Consistency,
         min_index: Option<u64>,
         limit: Option<Duration>,
     ) -> Result<ReadAt<Option<Seen>>, NodeError> {
-        let look = |cache: &Cache| (cache.read(key.as_str()), ReadCounting::of(cache));
-        let ReadAt { value, index, term, now_ms } = self.read(consistency, min_index, limit, look).await?;
+        let look = |cache: &Cache| {
+            self.judge_key(cache, principal, key)?;
+            Ok((cache.read(key.as_str()), ReadCounting::of(cache)))
+        };
+        let read = self.read(consistency, min_index, limit, look).await?;
+        let ReadAt { value, index, term, now_ms } = read.transpose()?;
         let (seen, counting) = value;
         Ok(ReadAt { value: self.count_read(key, seen, counting), index, term, now_ms })
     }
@@ -60,15 +74,18 @@ impl Inner {
     pub(super) async fn get_many(
         &self,
         keys: &[impl Borrow<Key>],
+        principal: &Principal,
         consistency: Consistency,
         min_index: Option<u64>,
         limit: Option<Duration>,
     ) -> Result<ReadAt<Vec<Option<Found>>>, NodeError> {
         let look = |cache: &Cache| {
+            keys.iter().try_for_each(|key| self.judge_key(cache, principal, key.borrow()))?;
             let seen: Vec<Option<Seen>> = keys.iter().map(|key| cache.read(key.borrow().as_str())).collect();
-            (seen, ReadCounting::of(cache))
+            Ok((seen, ReadCounting::of(cache)))
         };
-        let ReadAt { value, index, term, now_ms } = self.read(consistency, min_index, limit, look).await?;
+        let read = self.read(consistency, min_index, limit, look).await?;
+        let ReadAt { value, index, term, now_ms } = read.transpose()?;
         let (seen, counting) = value;
         let count = |(key, seen): (&_, _)| self.count_read(Borrow::<Key>::borrow(key), seen, counting);
         let found = keys.iter().zip(seen).map(count).map(|seen| seen.map(|seen| seen.found));

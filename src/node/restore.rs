@@ -3,14 +3,24 @@
 
 use super::StartError;
 use super::identity::{Identity, store_uuid};
+use super::root_token::{ROOT_TOKEN_FILE, request_root_token};
 use crate::lineage::{HistoryKind, Lineage};
 use crate::raft::HistoryStart;
 use crate::replica::{Member, wall_ms};
 use crate::storage::{LogOptions, LogStore, SnapshotFile, Snapshots};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Restores a backup into an empty data folder, as a node with the given name and addresses. Returns the index from
-/// which it continues. Blocks.
+/// A backup that was restored.
+#[derive(Debug)]
+pub struct Restored {
+    /// The index from which it continues.
+    pub start_index: u64,
+    /// Where the token is that may do everything, if the backup's tokens were dropped.
+    pub root_token: Option<PathBuf>,
+}
+
+/// Restores a backup into an empty data folder, as a node with the given name and addresses. Its tokens are dropped, unless
+/// `keep_tokens`: some may have been revoked since. Blocks.
 ///
 /// # Errors
 /// [`StartError`]; the data folder cannot be used then, and can be deleted.
@@ -20,9 +30,11 @@ pub fn restore_backup(
     name: &str,
     http: &str,
     peer: &str,
-) -> Result<u64, StartError> {
+    keep_tokens: bool,
+) -> Result<Restored, StartError> {
     let unusable = |error: std::io::Error| StartError::Backup(error.to_string());
-    let start = HistoryStart::of_backup(SnapshotFile::open_backup(file)?).map_err(unusable)?;
+    let mut start = HistoryStart::of_backup(SnapshotFile::open_backup(file)?).map_err(unusable)?;
+    let needs_token = !keep_tokens && start.drop_tokens();
     let (index, id) = (start.index(), uuid::Uuid::new_v4().to_string());
     let reason = format!("restored from {}", file.file_name().unwrap_or_default().display());
     let lineage = start
@@ -33,7 +45,11 @@ pub fn restore_backup(
     let (name, http, peer) = (name.to_owned(), http.to_owned(), peer.to_owned());
     let node = Member { name, http, peer, store_uuid: String::new() };
     begin_history(start, lineage, data_dir, node, |_| {})?;
-    Ok(start_index)
+    let root_token = needs_token.then(|| data_dir.join(ROOT_TOKEN_FILE));
+    if let Some(path) = &root_token {
+        request_root_token(data_dir, path).map_err(StartError::Folder)?;
+    }
+    Ok(Restored { start_index, root_token })
 }
 
 /// Makes an empty folder that of the only member of a new history, the last one of the lineage. The node's `store_uuid` is the

@@ -2,6 +2,7 @@
 //! gets a [`Session`] for each client or request, and reaches the cache through it only. So there is one place that
 //! knows who asks, and one that checks and rewrites keys: [`KeyScope`].
 
+use super::access::{Principal, needs_of};
 use super::admin_session::Admin;
 use super::error::NodeError;
 use super::key_scope::KeyScope;
@@ -9,21 +10,16 @@ use super::read::ReadAt;
 use super::report::NodeCounters;
 use super::start::Node;
 use super::watch::{Watch, WatchItem};
-use super::write::{WriteRequest, Written};
+use super::write::{Asked, WriteRequest, Written};
 use super::{ChangeSet, Operation};
 use crate::api::{Consistency, Leader, LineageReport, Reconciliations};
-use crate::cache::{Cache, CacheConfig, Event, Found, Key, KeyDetails, KeyInfo, Listed, Seen};
+use crate::cache::{Cache, CacheConfig, Event, Found, Key, KeyDetails, KeyInfo, Listed, Need, Role, Seen};
 use crate::lineage::Lineage;
 use crate::peer::NodeId;
 use std::borrow::Cow;
 use std::time::Duration;
-
-/// Who asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Principal {
-    /// Clients do not say who they are yet.
-    Anyone,
-}
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// One client's access to a node. Cheap to clone.
 #[derive(Clone)]
@@ -144,11 +140,35 @@ impl Session {
     }
 
     /// Who asks.
-    pub fn principal(&self) -> Principal {
-        self.principal
+    pub fn principal(&self) -> &Principal {
+        &self.principal
     }
 
-    /// What an operator may ask. This is where a principal without that right will be refused.
+    /// Whether requests of this session need a token.
+    pub fn needs_token(&self) -> bool {
+        self.node.inner.needs_token()
+    }
+
+    /// Whether it shows no token where one is needed.
+    pub fn is_stranger(&self) -> bool {
+        self.principal == Principal::Anyone && self.needs_token()
+    }
+
+    /// Whether the session may do what needs this. What only an admin may do is judged by the newest state there is.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn authorize(&self, need: &Need) -> Result<(), SessionError> {
+        let inner = &self.node.inner;
+        let until = Instant::now() + self.limit.unwrap_or(inner.options.limits.request);
+        let judged = match need {
+            Need::Role(Role::Admin) => inner.judge_newest(&self.principal, need, until).await,
+            _ => inner.judge_own(&self.principal, std::slice::from_ref(need), until).await,
+        };
+        judged.map_err(|error| self.fail(error))
+    }
+
+    /// What an operator may ask. Whoever calls this has asked [`Session::authorize`] before.
     pub fn admin(&self) -> Admin {
         Admin::new(self.node.clone())
     }
@@ -168,7 +188,9 @@ impl Session {
     /// As [`Session::get`].
     pub async fn get_with_uses(&self, key: &Key) -> Result<ReadAt<Option<Seen>>, SessionError> {
         let key = self.scope.stored_key(key).map_err(|error| self.fail(error))?;
-        let read = self.node.inner.get_seen(&key, self.consistency, self.min_index, self.limit).await;
+        let read =
+            self.node.inner.get_seen(&key, &self.principal, self.consistency, self.min_index, self.limit);
+        let read = read.await;
         read.map_err(|error| self.fail(error))
     }
 
@@ -179,7 +201,9 @@ impl Session {
     pub async fn get_many(&self, keys: &[Key]) -> Result<ReadAt<Vec<Option<Found>>>, SessionError> {
         let keys = keys.iter().map(|key| self.scope.stored_key(key));
         let keys = keys.collect::<Result<Vec<_>, NodeError>>().map_err(|error| self.fail(error))?;
-        let read = self.node.inner.get_many(&keys, self.consistency, self.min_index, self.limit).await;
+        let read =
+            self.node.inner.get_many(&keys, &self.principal, self.consistency, self.min_index, self.limit);
+        let read = read.await;
         read.map_err(|error| self.fail(error))
     }
 
@@ -214,7 +238,8 @@ impl Session {
                 keys.map(|(key, info)| (key, info, None)).collect::<Vec<_>>()
             }
         };
-        let ReadAt { value: mut found, index, term, now_ms } = self.read(look).await?;
+        let need = Need::Prefix(Role::Read, prefix.clone());
+        let ReadAt { value: mut found, index, term, now_ms } = self.read(&need, look).await?;
         let more = found.len() > limit;
         found.truncate(limit);
         let revisions: Vec<u64> = found.iter().map(|(_, info, _)| info.revision).collect();
@@ -251,7 +276,8 @@ impl Session {
             let more = last.is_some_and(|last| !cache.keys(&prefix, Some(last), 1).is_empty());
             EntriesPage { entries, more, total: cache.count(&prefix) }
         };
-        let mut read = self.read(look).await?;
+        let need = Need::Prefix(Role::Read, prefix.clone());
+        let mut read = self.read(&need, look).await?;
         let entries = std::mem::take(&mut read.value.entries).into_iter();
         let shown = entries.map(|entry| Listed { key: self.scope.client_key(entry.key), ..entry });
         read.value.entries = shown.collect();
@@ -263,7 +289,7 @@ impl Session {
     /// # Errors
     /// [`SessionError`].
     pub async fn config(&self) -> Result<ReadAt<CacheConfig>, SessionError> {
-        self.read(|cache| cache.config().clone()).await
+        self.read(&Need::Role(Role::Observe), |cache| cache.config().clone()).await
     }
 
     /// The newest merges, and the open forks.
@@ -271,7 +297,7 @@ impl Session {
     /// # Errors
     /// [`SessionError`].
     pub async fn reconciliations(&self) -> Result<ReadAt<Reconciliations>, SessionError> {
-        self.read(|cache| Reconciliations {
+        self.read(&Need::Role(Role::Observe), |cache| Reconciliations {
             merges: cache.merges().iter().map(Into::into).collect(),
             forks: cache.forks().map(Into::into).collect(),
             decided: cache.decided().clone(),
@@ -284,7 +310,7 @@ impl Session {
     /// # Errors
     /// [`SessionError`].
     pub async fn catch_up(&self) -> Result<u64, SessionError> {
-        Ok(self.read(Cache::index).await?.value)
+        Ok(self.read(&Need::Role(Role::Observe), Cache::index).await?.value)
     }
 
     /// Writes through the log, wherever the leader is.
@@ -294,8 +320,15 @@ impl Session {
     pub async fn write(&self, request: impl Into<WriteRequest>) -> Result<Written, SessionError> {
         let WriteRequest { command, idempotency_key, limit } = request.into();
         let command = self.scope.stored_command(command).map_err(|error| self.fail(error))?;
+        let inner = &self.node.inner;
+        let idempotency_key = idempotency_key.map(|key| self.principal.own_key(key));
+        let asked = Asked {
+            // The leader judges, too, so what this node does not know of does no harm.
+            needs: if inner.needs_token() { needs_of(&command) } else { Vec::new() },
+            principal: self.principal.clone(),
+        };
         let request = WriteRequest { command, idempotency_key, limit: limit.or(self.limit) };
-        self.node.inner.write(request).await.map_err(|error| self.fail(error))
+        inner.write(request, &asked).await.map_err(|error| self.fail(error))
     }
 
     /// Watches the keys that start with `prefix`, from behind the index `from`, or from now.
@@ -304,8 +337,12 @@ impl Session {
     /// [`SessionError`]: this node is out of service or stopping, or the cluster has not reached `from`.
     pub async fn watch(&self, prefix: String, from: Option<u64>) -> Result<SessionWatch, SessionError> {
         let prefix = self.scope.stored_prefix(prefix).map_err(|error| self.fail(error))?;
+        let need = Need::Prefix(Role::Read, prefix.clone());
+        // Before it is judged, so that no change after that is missed.
+        let tokens = self.node.inner.consensus.replica().watch_tokens();
+        self.authorize(&need).await?;
         let watch = self.node.inner.watch(prefix, from).await.map_err(|error| self.fail(error))?;
-        Ok(SessionWatch { watch, scope: self.scope })
+        Ok(SessionWatch { watch, session: self.clone(), need, tokens })
     }
 
     /// The newest operations that this node has applied, newest first: up to a hundred, also from before a restart.
@@ -368,9 +405,16 @@ impl Session {
         self.node.drained().await;
     }
 
-    pub(super) async fn read<T>(&self, look: impl FnOnce(&Cache) -> T) -> Result<ReadAt<T>, SessionError> {
-        let read = self.node.inner.read(self.consistency, self.min_index, self.limit, look).await;
-        read.map_err(|error| self.fail(error))
+    /// Reads what needs this.
+    pub(super) async fn read<T>(
+        &self,
+        need: &Need,
+        look: impl FnOnce(&Cache) -> T,
+    ) -> Result<ReadAt<T>, SessionError> {
+        let inner = &self.node.inner;
+        let judged = |cache: &Cache| inner.judge(cache, &self.principal, need).map(|()| look(cache));
+        let read = inner.read(self.consistency, self.min_index, self.limit, judged).await;
+        read.and_then(ReadAt::transpose).map_err(|error| self.fail(error))
     }
 
     pub(super) fn fail(&self, error: NodeError) -> SessionError {
@@ -381,7 +425,10 @@ impl Session {
 /// A watch of a session.
 pub struct SessionWatch {
     watch: Watch,
-    scope: KeyScope,
+    session: Session,
+    need: Need,
+    /// Tells when a token was changed.
+    tokens: watch::Receiver<u64>,
 }
 
 impl SessionWatch {
@@ -393,11 +440,29 @@ impl SessionWatch {
     /// The events of a change that are about watched keys, as the client knows them.
     pub fn events<'a>(&'a self, change: &'a ChangeSet) -> impl Iterator<Item = Cow<'a, Event>> {
         let watched = change.events().iter().filter(|event| self.watch.concerns(event));
-        watched.map(|event| self.scope.client_event(event))
+        watched.map(|event| self.session.scope.client_event(event))
     }
 
     /// Waits for what comes next; [`SessionWatch::events`] says what the client sees of a change. Nothing is lost if the future is dropped before it is ready.
+    /// Ends when the session may no longer read what it watches.
     pub async fn next(&mut self) -> WatchItem {
-        self.watch.next().await
+        let inner = self.session.node.inner.clone();
+        let judge = |cache: &Cache| inner.judge(cache, &self.session.principal, &self.need);
+        loop {
+            let resume = self.watch.cursor();
+            let item = tokio::select! {
+                biased;
+                Ok(()) = self.tokens.changed() => None,
+                item = self.watch.next() => Some(item),
+            };
+            if inner.needs_token()
+                && let Err(error) = inner.consensus.replica().with_cache(judge)
+            {
+                return WatchItem::Closed { resume, reason: error.to_string(), code: Some(error.code()) };
+            }
+            if let Some(item) = item {
+                return item;
+            }
+        }
     }
 }

@@ -17,6 +17,7 @@ use super::range_digest::READING_MAX;
 use super::read_index::ReadIndexQueue;
 use super::read_samples;
 use super::rejoin::Rejoin;
+use super::root_token::keep_tokens;
 use super::samples::Samples;
 use super::supersession::{self, Supersession};
 use super::touches::{self, Touches};
@@ -246,6 +247,7 @@ impl Opened {
         tasks.spawn(background::request_promotion(Arc::downgrade(&inner)));
         tasks.spawn(background::finish_membership_changes(Arc::downgrade(&inner)));
         tasks.spawn(audit::audit_loop(Arc::downgrade(&inner)));
+        tasks.spawn(keep_tokens(Arc::downgrade(&inner)));
         tasks.spawn(touches::flush_loop(Arc::downgrade(&inner)));
         tasks.spawn(read_samples::estimate_loop(Arc::downgrade(&inner)));
         handler.open(Arc::downgrade(&inner));

@@ -4,7 +4,7 @@
 
 use super::error::NodeError;
 use super::{inner::Inner, start::Node};
-use crate::api::Consistency;
+use crate::api::{Consistency, ErrorCode};
 use crate::cache::{Cache, Event};
 use crate::peer::NodeId;
 use crate::replica::{ChangeSet, Compacted, Operation, Page, RECENT_MAX};
@@ -35,8 +35,9 @@ pub enum WatchItem {
     /// Changes after `from` are missing: the change log no longer holds them. The client must read a state of index
     /// `up_to` or later. The changes after `up_to` follow.
     Resync { from: u64, up_to: u64 },
-    /// The watch ends. A watch that continues after `resume`, on this node or another, misses nothing.
-    Closed { resume: u64, reason: String },
+    /// The watch ends. A watch that continues after `resume`, on this node or another, misses nothing. `code` if it must not go
+    /// on as it is.
+    Closed { resume: u64, reason: String, code: Option<ErrorCode> },
 }
 
 /// A cursor in the changes, which advances as the watcher asks for more.
@@ -150,7 +151,7 @@ impl Watch {
             let node = self.node.clone();
             let drains = node.drains.notified();
             if let Err(error) = node.refuse_when_draining().and_then(|()| node.refuse_when_out_of_service()) {
-                return WatchItem::Closed { resume: self.cursor, reason: error.to_string() };
+                return WatchItem::Closed { resume: self.cursor, reason: error.to_string(), code: None };
             }
             let next_poll = self.polled + POLL_INTERVAL;
             if self.more || next_poll <= Instant::now() {
@@ -176,7 +177,9 @@ impl Watch {
                 return match confirmed {
                     Ok(_) => WatchItem::Bookmark(self.cursor),
                     // Other nodes may have changes that never reach this one.
-                    Err(error) => WatchItem::Closed { resume: self.cursor, reason: error.to_string() },
+                    Err(error) => {
+                        WatchItem::Closed { resume: self.cursor, reason: error.to_string(), code: None }
+                    }
                 };
             }
             let next_poll = self.polled + POLL_INTERVAL;
@@ -210,7 +213,7 @@ impl Watch {
             }
             Err(Compacted { .. }) => {
                 let reason = "the watcher was too slow: what follows is no longer kept".into();
-                Some(WatchItem::Closed { resume: from, reason })
+                Some(WatchItem::Closed { resume: from, reason, code: None })
             }
         }
     }

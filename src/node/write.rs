@@ -1,11 +1,12 @@
 //! Writes: proposed here if this node leads, otherwise forwarded to the leader.
 
+use super::access::Principal;
 use super::error::NodeError;
 use super::forward::forward_write;
 use super::inner::Inner;
 use super::own_reads::{Delivery, ReadsBefore};
 use crate::api::Consistency;
-use crate::cache::{Command, Outcome};
+use crate::cache::{Command, Need, Outcome};
 use crate::peer::NodeId;
 use crate::raft::{Deadlines, ProposeError, Proposed};
 use crate::replica::{COMMAND_BYTES_MAX, Envelope};
@@ -35,6 +36,21 @@ impl From<Command> for WriteRequest {
     }
 }
 
+/// Who asks for a write, and what it needs.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    pub principal: Principal,
+    /// Empty where no token is needed.
+    pub needs: Vec<Need>,
+}
+
+impl Asked {
+    /// What the program itself writes needs nothing.
+    pub fn by_program() -> Self {
+        Self { principal: Principal::Program, needs: Vec::new() }
+    }
+}
+
 /// The result of a write that was applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
@@ -47,12 +63,15 @@ pub struct Written {
 }
 
 impl Inner {
-    pub(super) async fn write(&self, request: WriteRequest) -> Result<Written, NodeError> {
+    pub(super) async fn write(&self, request: WriteRequest, asked: &Asked) -> Result<Written, NodeError> {
         self.refuse_when_draining()?;
         self.refuse_when_removed()?;
         self.refuse_when_superseded(Consistency::Linearizable)?;
         self.departure.allows_writes()?;
         let answer = Instant::now() + request.limit.unwrap_or(self.options.limits.request);
+        if !asked.needs.is_empty() {
+            self.judge_own(&asked.principal, &asked.needs, answer).await?;
+        }
         self.check_level(&request.command, answer).await?;
         let last_attempt = answer.checked_sub(LAST_ATTEMPT_MIN).unwrap_or(answer);
         // Encoded before it waits, so that its value is in memory only once.
@@ -64,7 +83,7 @@ impl Inner {
         // Who stops writes waits for those that have a permit.
         self.departure.allows_writes()?;
         let propose = (Instant::now() + self.options.limits.leader_wait).min(last_attempt);
-        let done = self.propose_anywhere(body, Deadlines { propose, answer }).await?;
+        let done = self.propose_anywhere(body, asked, Deadlines { propose, answer }).await?;
         let (index, term) = (done.index, done.term);
         let outcome = done.response.result.map_err(|error| NodeError::Refused { error, index, term })?;
         Ok(Written { outcome, index, term, replayed: done.response.replayed })
@@ -72,12 +91,22 @@ impl Inner {
 
     /// Tries until the command is proposed, here or by the leader, or the time is up. As long as nothing was proposed,
     /// an attempt can be repeated. Once something may have been proposed, the first answer is final.
-    async fn propose_anywhere(&self, body: Bytes, deadlines: Deadlines) -> Result<Proposed, NodeError> {
+    async fn propose_anywhere(
+        &self,
+        body: Bytes,
+        asked: &Asked,
+        deadlines: Deadlines,
+    ) -> Result<Proposed, NodeError> {
         let reads = self.touches.before_write();
-        let done = self.propose_with(&reads.before, body, deadlines).await;
+        let done = self.propose_with(&reads.before, body, asked, deadlines).await;
         let delivery = match &done {
             Ok(_) => Delivery::Delivered,
-            Err(NodeError::Busy | NodeError::Unavailable(_)) => Delivery::Refused,
+            Err(
+                NodeError::Busy
+                | NodeError::Unavailable(_)
+                | NodeError::Unauthorized(_)
+                | NodeError::Forbidden(_),
+            ) => Delivery::Refused,
             Err(_) => Delivery::Unknown,
         };
         reads.end(delivery, || self.consensus.replica().with_cache(|cache| cache.config().touch));
@@ -88,14 +117,18 @@ impl Inner {
         &self,
         before: &ReadsBefore,
         body: Bytes,
+        asked: &Asked,
         deadlines: Deadlines,
     ) -> Result<Proposed, NodeError> {
         loop {
             let leader = self.wait_for_leader(deadlines.propose).await?;
-            let result = if leader == self.identity.node_id {
+            let result = if leader != self.identity.node_id {
+                forward_write(self, leader, body.clone(), &asked.principal, before.clone(), deadlines).await?
+            } else if let Some(judged) = self.judge_as_leader(&asked.principal, &asked.needs) {
+                judged?;
                 self.propose_here(leader, body.clone(), before, deadlines).await
             } else {
-                forward_write(self, leader, body.clone(), before.clone(), deadlines).await
+                Err(ProposeError::NotProposed("the leader does not know yet who may do this".into()))
             };
             let reason = match result {
                 Ok(done) => return Ok(done),

@@ -66,6 +66,12 @@ impl HistoryStart {
         self.cache.highest_index()
     }
 
+    /// Forgets all tokens. Returns whether requests need one.
+    pub fn drop_tokens(&mut self) -> bool {
+        self.cache.drop_tokens();
+        self.cache.tokens().are_required()
+    }
+
     /// The histories that it comes from.
     pub fn lineage(&self) -> &Lineage {
         &self.lineage

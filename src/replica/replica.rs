@@ -15,6 +15,7 @@ use crate::cache::{Cache, CacheConfig, Command, Digest, Outcome, SnapshotView, S
 use crate::lineage::TermStarts;
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -34,6 +35,9 @@ pub struct Replica {
     apply_times: ApplyTimes,
     clock: Arc<LogClock>,
     change_log: Arc<ChangeLog>,
+    /// Index of the log entry that last changed a token; 0 if none ever did.
+    tokens: watch::Sender<u64>,
+    has_tokens: AtomicBool,
     /// The newest feature level that this node knows.
     feature_level: u32,
 }
@@ -91,6 +95,8 @@ impl Replica {
             apply_times: ApplyTimes::default(),
             clock,
             change_log,
+            tokens: watch::Sender::new(0),
+            has_tokens: AtomicBool::new(false),
             feature_level,
         }
     }
@@ -98,6 +104,24 @@ impl Replica {
     /// Reads the cache. `read` must be short, because `apply` waits for the lock.
     pub fn with_cache<T>(&self, read: impl FnOnce(&Cache) -> T) -> T {
         read(&self.read().cache)
+    }
+
+    /// Whether requests need a token.
+    pub fn has_tokens(&self) -> bool {
+        self.has_tokens.load(Relaxed)
+    }
+
+    /// A receiver of the index of the log entry that last changed a token.
+    pub fn watch_tokens(&self) -> watch::Receiver<u64> {
+        self.tokens.subscribe()
+    }
+
+    /// Announces what the state has; the caller holds its lock, so that no reader sees one without the other.
+    fn note_tokens(&self, state: &State) {
+        let tokens = state.cache.tokens();
+        self.has_tokens.store(tokens.are_required(), Relaxed);
+        self.tokens
+            .send_if_modified(|known| std::mem::replace(known, tokens.revision()) != tokens.revision());
     }
 
     /// Refuses a state that needs a later feature level than this node knows.
@@ -204,6 +228,7 @@ impl Replica {
         let (mut changes, mut responses) = (Vec::new(), Vec::with_capacity(entries.len()));
         let mut latest_ms = None;
         let mut state = self.write();
+        let tokens_before = state.cache.tokens().revision();
         let begun = Instant::now();
         while let Some(entry) = entries.pop_front() {
             latest_ms = latest_ms.max(entry.at_ms());
@@ -218,6 +243,9 @@ impl Replica {
         // Under the same lock as the state, so that no reader sees one without the other.
         let applied = state.last_applied.map_or(0, |last| last.index);
         let removed = self.change_log.extend(changes, applied);
+        if state.cache.tokens().revision() > tokens_before {
+            self.note_tokens(&state);
+        }
         drop(state);
         self.apply_times.note(begun.elapsed());
         drop(removed);
@@ -268,6 +296,7 @@ impl Replica {
             State { cache, last_applied, membership, terms, digests: DigestHistory::default() },
         );
         state.record_digest();
+        self.note_tokens(&state);
         self.change_log.restart(state.cache.index(), recent);
         drop(state);
         drop(old);

@@ -241,6 +241,7 @@ impl Model {
             Command::OpenFork { .. } | Command::CloseFork { .. } | Command::Merge(_) => {
                 unreachable!("tests/reconcile has an oracle of its own for forks and merges")
             }
+            Command::Tokens(_) => unreachable!("tests/cache/tokens.rs has tests of their own"),
         }
     }
 

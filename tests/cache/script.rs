@@ -285,6 +285,7 @@ fn show_outcome(outcome: &Outcome) -> String {
         Outcome::Ticked => "ticked".into(),
         Outcome::FeatureLevel(level) => format!("feature level {level}"),
         Outcome::Merged { revision, results } => format!("merged {results:?} revision={revision}"),
+        Outcome::TokensChanged { revision } => format!("tokens changed revision={revision}"),
     }
 }
 
@@ -358,7 +359,10 @@ fn show_position(error: &CommandError) -> String {
         | CommandError::FeatureLevel { .. }
         | CommandError::MergeOutOfTurn { .. }
         | CommandError::AnotherMerge
-        | CommandError::MergedMeanwhile => None,
+        | CommandError::MergedMeanwhile
+        | CommandError::NoSuchToken
+        | CommandError::TokenExists
+        | CommandError::TooManyTokens => None,
     };
     op.map_or(String::new(), |op| format!(" op={op}"))
 }

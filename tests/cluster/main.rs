@@ -28,5 +28,6 @@ mod settings;
 mod snapshot;
 mod soak;
 mod time;
+mod tokens;
 mod wall_clock;
 mod watch;

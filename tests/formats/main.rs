@@ -111,8 +111,8 @@ async fn becomes_a_cluster(set: &Path) {
     std::io::copy(&mut packed, &mut File::create(&file).expect("a new file")).expect("it is whole");
     assert_eq!(verify_file(&file).expect("it is whole").index, expected.snapshot_index, "{shown}");
     let restored = folder.path().join("restored");
-    let index = restore_backup(&file, &restored, "n1", "http://127.0.0.1:1", PEER);
-    let index = index.unwrap_or_else(|error| panic!("{shown}: {error}"));
+    let index = restore_backup(&file, &restored, "n1", "http://127.0.0.1:1", PEER, false);
+    let index = index.unwrap_or_else(|error| panic!("{shown}: {error}")).start_index;
     assert_eq!(index, INDEX_STEP, "{shown}: the next history begins there");
     let file = SnapshotFile::open_backup(&file).expect("it is whole");
     let mut cache = Cache::restore(file.body()).expect("it is a state");

@@ -16,13 +16,14 @@ type Case<'a> = (&'a Method, &'a str, &'a [(&'a str, &'a str)], &'a str, &'a str
 /// Codes that no single healthy node gives over HTTP. `outcome_unknown` comes from real partitions in
 /// `tests/cluster`, and from the node's error here; `fatal` and `conflict` likewise. `feature_level` takes a cluster in the
 /// middle of an upgrade, as in `tests/simulation`, `superseded` a recovery, and `detached` a node that has left its cluster,
-/// as in `tests/cluster`.
+/// as in `tests/cluster`. `unauthorized` takes a cluster with tokens: see `tokens.rs`.
 const ELSEWHERE: &[ErrorCode] = &[
     ErrorCode::OutcomeUnknown,
     ErrorCode::Fatal,
     ErrorCode::FeatureLevel,
     ErrorCode::Superseded,
     ErrorCode::Detached,
+    ErrorCode::Unauthorized,
 ];
 
 #[tokio::test]

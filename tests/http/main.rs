@@ -17,4 +17,5 @@ mod session;
 mod sliding;
 mod slow;
 mod socket_io;
+mod tokens;
 mod watch;

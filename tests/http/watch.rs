@@ -246,7 +246,10 @@ async fn a_node_that_stops_says_where_to_go_on() {
     }
     let data = text.lines().filter_map(|line| line.strip_prefix("data: ")).next_back().unwrap();
     let cut: WatchMessage = serde_json::from_str(data).unwrap();
-    assert_eq!(cut, WatchMessage::Closed { resume: index, reason: "this node is stopping".into() });
+    assert_eq!(
+        cut,
+        WatchMessage::Closed { resume: index, reason: "this node is stopping".into(), code: None }
+    );
     server.stop().await;
 }
 

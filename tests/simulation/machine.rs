@@ -151,6 +151,8 @@ impl Machine {
             given: Default::default(),
             origin,
             raft: self.raft.clone(),
+            require_tokens: None,
+            token: None,
             limits: Limits {
                 request: Duration::from_secs(2),
                 leader_wait: Duration::from_secs(1),

@@ -101,6 +101,11 @@ impl Node {
         }
     }
 
+    /// From its next start on it does without this argument, which has no value.
+    pub fn drop_argument(&mut self, argument: &str) {
+        self.arguments.retain(|other| other != argument);
+    }
+
     pub fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|text| (*text).to_owned()));
         self

@@ -1,7 +1,7 @@
 //! Applies a request with an idempotency key at most once: a retry gets the stored result.
 
 use crate::cache::dedup::{DedupEntry, fingerprint};
-use crate::cache::limits::IDEMPOTENCY_KEY_BYTES_MAX;
+use crate::cache::limits::STORED_IDEMPOTENCY_KEY_BYTES_MAX;
 use crate::cache::outcome::CommandResult;
 use crate::cache::{Cache, Command, CommandError, InvalidField};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl DedupTicket {
 impl Cache {
     pub(super) fn deduplicate(&self, key: Option<&str>, command: &Command) -> Dedup {
         let Some(key) = key else { return Dedup::Fresh(None) };
-        if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
+        if key.is_empty() || key.len() > STORED_IDEMPOTENCY_KEY_BYTES_MAX {
             return Dedup::Refused(CommandError::Invalid { op: None, field: InvalidField::IdempotencyKey });
         }
         let fingerprint = fingerprint(command);

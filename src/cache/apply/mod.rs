@@ -21,6 +21,7 @@ mod merge;
 mod persist;
 mod put;
 mod raise_feature_level;
+mod tokens;
 mod touch;
 
 use super::limits::MOVES_PER_APPLY_MAX;
@@ -100,6 +101,7 @@ impl Cache {
                 self.close_fork(&history);
                 Ok(Outcome::Ticked)
             }
+            Command::Tokens(change) => self.change_tokens(*change),
         }
     }
 

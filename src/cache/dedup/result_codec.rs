@@ -95,6 +95,10 @@ fn put_single(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
             put_u32(out, results.len() as u32)?;
             results.iter().try_for_each(|result| put_u8(out, result.number()))
         }
+        Outcome::TokensChanged { revision } => {
+            put_u8(out, 13)?;
+            put_u64(out, *revision)
+        }
     }
 }
 
@@ -138,6 +142,7 @@ fn single(source: &mut Decoder<impl Read>, tag: u8) -> std::result::Result<Outco
             }
             Outcome::Merged { revision, results }
         }
+        13 => Outcome::TokensChanged { revision: source.u64()? },
         _ => return Err(DecodeError::Damaged("an outcome has an unknown tag")),
     })
 }
@@ -212,6 +217,9 @@ fn put_error(out: &mut impl Write, error: &CommandError) -> Result<()> {
         }
         CommandError::AnotherMerge => head(10, &None),
         CommandError::MergedMeanwhile => head(11, &None),
+        CommandError::NoSuchToken => head(12, &None),
+        CommandError::TokenExists => head(13, &None),
+        CommandError::TooManyTokens => head(14, &None),
     }
 }
 
@@ -240,6 +248,9 @@ fn error(source: &mut Decoder<impl Read>) -> std::result::Result<CommandError, D
         9 => CommandError::MergeOutOfTurn { next: source.u64()?, ended: source.bool()? },
         10 => CommandError::AnotherMerge,
         11 => CommandError::MergedMeanwhile,
+        12 => CommandError::NoSuchToken,
+        13 => CommandError::TokenExists,
+        14 => CommandError::TooManyTokens,
         _ => return Err(DecodeError::Damaged("a refusal has an unknown tag")),
     })
 }

@@ -8,6 +8,7 @@ use crate::cache::merge::Merge;
 use crate::cache::pending_clears::Clear;
 use crate::cache::slab::Slot;
 use crate::cache::tombstones::{Scope, Tombstone};
+use crate::cache::{SecretHash, Token};
 use std::io::{BufWriter, Result, Write};
 
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -64,6 +65,9 @@ impl SnapshotView {
             put_bytes(&mut out, history.as_bytes())?;
             put_u64(&mut out, *index)?;
         }
+        put_u64(&mut out, self.tokens_revision)?;
+        put_u32(&mut out, self.tokens.len() as u32)?;
+        self.tokens.iter().try_for_each(|token| put_token(&mut out, token))?;
         out.flush()
     }
 
@@ -122,6 +126,26 @@ fn put_merge(out: &mut impl Write, merge: &Merge) -> Result<()> {
     merge.mixed.iter().try_for_each(|&key| put_u128(out, key))?;
     put_u32(out, merge.last_results.len() as u32)?;
     merge.last_results.iter().try_for_each(|result| put_u8(out, result.number()))
+}
+
+fn put_token(out: &mut impl Write, token: &Token) -> Result<()> {
+    put_bytes(out, token.id.as_bytes())?;
+    put_bytes(out, token.name.as_bytes())?;
+    out.write_all(&token.secret.0)?;
+    put_bool(out, token.previous.is_some())?;
+    if let Some((SecretHash(hash), until_ms)) = &token.previous {
+        out.write_all(hash)?;
+        put_u64(out, *until_ms)?;
+    }
+    put_u32(out, token.grants.len() as u32)?;
+    for grant in &token.grants {
+        put_u8(out, grant.role.number())?;
+        put_bytes(out, grant.prefix.as_bytes())?;
+    }
+    put_u64(out, token.created_revision)?;
+    put_u64(out, token.revision)?;
+    put_u64(out, token.created_at_ms)?;
+    put_option(out, token.expires_at_ms)
 }
 
 fn put_gone<W: Write>(out: &mut W, gone: &Gone) -> Result<()> {

@@ -4,7 +4,7 @@
 //! goes on. [`Cache::restore`] is the way back; it refuses bytes that are not exactly what was encoded.
 //!
 //! The format, in this order: magic, version, digest, scalars, slots by number, free list, pending clears,
-//! the state of each eviction policy, tombstones, deduplicated results, open forks, merges. `codec.rs` has the encoding of numbers and texts.
+//! the state of each eviction policy, tombstones, deduplicated results, open forks, merges, tokens. `codec.rs` has the encoding of numbers and texts.
 
 mod encode;
 mod restore;
@@ -21,8 +21,9 @@ use super::numbered_queue::NumberedQueue;
 use super::pending_clears::Clear;
 use super::slab::Slab;
 use super::tombstones::{Forgotten, Tombstone};
-use super::{Cache, CacheConfig, Digest, Stats};
+use super::{Cache, CacheConfig, Digest, Stats, Token};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const MAGIC: [u8; 8] = *b"LSCACHE\n";
 /// Raised with every change of the format.
@@ -47,6 +48,8 @@ pub struct SnapshotView {
     forks: Vec<ForkView>,
     merges: Vec<Merge>,
     decided: BTreeMap<String, u64>,
+    tokens: Vec<Arc<Token>>,
+    tokens_revision: u64,
 }
 
 impl Cache {
@@ -75,6 +78,8 @@ impl SnapshotView {
             forks: cache.forks.views(),
             merges: cache.merges.all().to_vec(),
             decided: cache.merges.decided().clone(),
+            tokens: cache.tokens.all().cloned().collect(),
+            tokens_revision: cache.tokens.revision(),
         }
     }
 

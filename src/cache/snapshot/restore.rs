@@ -9,8 +9,9 @@ use crate::cache::eviction::PolicySet;
 use crate::cache::forks::{Fork, ForkView, Forks, Gone};
 use crate::cache::limits::{
     BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, FEATURE_LEVEL_FIRST, FORKS_MAX,
-    FREE_PER_APPLY_MAX, GONE_MAX, HISTORIES_MAX, HISTORY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX,
-    MERGE_STEPS_MAX, MERGES_MAX, TOMBSTONES_MAX, VALUE_BYTES_MAX,
+    FREE_PER_APPLY_MAX, GONE_MAX, GRANTS_MAX, HISTORIES_MAX, HISTORY_BYTES_MAX, KEY_BYTES_MAX,
+    MERGE_STEPS_MAX, MERGES_MAX, STORED_IDEMPOTENCY_KEY_BYTES_MAX, TOKEN_ID_BYTES, TOKEN_NAME_BYTES_MAX,
+    TOKENS_MAX, TOMBSTONES_MAX, VALUE_BYTES_MAX,
 };
 use crate::cache::merge::{Merge, MergeResult, Merges};
 use crate::cache::numbered_queue::NumberedQueue;
@@ -20,7 +21,7 @@ use crate::cache::short_int::ShortInt;
 use crate::cache::slab::{Slab, Slot};
 use crate::cache::store::Store;
 use crate::cache::tombstones::{Forgotten, Scope, Tombstone, Tombstones};
-use crate::cache::{Cache, CacheConfig, Digest, Key, Stats};
+use crate::cache::{Cache, CacheConfig, Digest, Grant, Key, Role, SecretHash, Stats, Token, Tokens};
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
 use std::num::NonZeroU64;
@@ -49,6 +50,7 @@ impl Cache {
         let dedup = DedupTable::restore(NumberedQueue::decode(source, DEDUP_RESULTS_MAX, dedup_entry)?);
         let forks = forks(source)?;
         let merges = merges(source)?;
+        let tokens = tokens(source)?;
         source.end()?;
 
         let free_per_apply_max = FREE_PER_APPLY_MAX;
@@ -61,6 +63,7 @@ impl Cache {
             dedup,
             forks,
             merges,
+            tokens,
             stats,
             feature_level,
             free_per_apply_max,
@@ -233,7 +236,7 @@ fn tombstone<R: Read>(source: &mut Decoder<R>) -> Result<Tombstone> {
 }
 
 fn dedup_entry<R: Read>(source: &mut Decoder<R>) -> Result<DedupEntry> {
-    let key = source.text(IDEMPOTENCY_KEY_BYTES_MAX)?;
+    let key = source.text(STORED_IDEMPOTENCY_KEY_BYTES_MAX)?;
     let fingerprint = source.u128()?;
     let at_ms = source.u64()?;
     Ok(DedupEntry::new(key.into(), fingerprint, at_ms, &result_codec::decode(source)?))
@@ -289,4 +292,28 @@ fn merges(source: &mut Decoder<impl Read>) -> Result<Merges> {
         decided.insert(source.text(HISTORY_BYTES_MAX)?, source.u64()?);
     }
     Merges::restore(merges, decided).ok_or_else(damaged)
+}
+
+fn tokens(source: &mut Decoder<impl Read>) -> Result<Tokens> {
+    let revision = source.u64()?;
+    let mut tokens = Vec::new();
+    for _ in 0..source.length(TOKENS_MAX)? {
+        tokens.push(token(source)?);
+    }
+    Tokens::restore(tokens, revision).ok_or(DecodeError::Damaged("the tokens do not fit together"))
+}
+
+fn token(source: &mut Decoder<impl Read>) -> Result<Token> {
+    let (id, name) = (source.text(TOKEN_ID_BYTES)?, source.text(TOKEN_NAME_BYTES_MAX)?);
+    let secret = SecretHash(source.array()?);
+    let previous = if source.bool()? { Some((SecretHash(source.array()?), source.u64()?)) } else { None };
+    let mut grants = Vec::new();
+    for _ in 0..source.length(GRANTS_MAX)? {
+        let role =
+            Role::from_number(source.u8()?).ok_or(DecodeError::Damaged("a role has an unknown number"))?;
+        grants.push(Grant { role, prefix: source.text(KEY_BYTES_MAX)? });
+    }
+    let (created_revision, revision, created_at_ms) = (source.u64()?, source.u64()?, source.u64()?);
+    let expires_at_ms = source.option()?;
+    Ok(Token { id, name, secret, previous, grants, created_revision, revision, created_at_ms, expires_at_ms })
 }

@@ -46,7 +46,7 @@ pub struct Answer {
 pub struct Connection {
     stream: TcpStream,
     /// Of every request: what follows its path.
-    after_path: String,
+    after_path: Vec<u8>,
     limit: Duration,
     is_open: bool,
     outgoing: Vec<u8>,
@@ -59,7 +59,12 @@ impl Connection {
         let connect = TcpStream::connect(&server.addresses[..]);
         let stream = tokio::time::timeout(limit, connect).await.map_err(|_| Broken::Late(limit))??;
         stream.set_nodelay(true)?;
-        let after_path = format!(" HTTP/1.1\r\nHost: {}\r\n", server.authority);
+        let mut after_path = format!(" HTTP/1.1\r\nHost: {}\r\n", server.authority).into_bytes();
+        if let Some(token) = &server.token {
+            after_path.extend_from_slice(b"Authorization: ");
+            after_path.extend_from_slice(token.header_bytes());
+            after_path.extend_from_slice(b"\r\n");
+        }
         let (outgoing, incoming) = (Vec::new(), Vec::with_capacity(READ_BYTES));
         Ok(Self { stream, after_path, limit, is_open: true, outgoing, incoming })
     }
@@ -109,7 +114,7 @@ impl Connection {
         out.extend_from_slice(method.as_str().as_bytes());
         out.push(b' ');
         out.extend_from_slice(path);
-        out.extend_from_slice(self.after_path.as_bytes());
+        out.extend_from_slice(&self.after_path);
         if *method != Method::GET {
             write!(out, "Content-Length: {}\r\n", body.len())?;
         }

@@ -4,8 +4,8 @@ use super::args::BenchArgs;
 use super::keys::{DIGITS, VALUES, value};
 use super::target::Server;
 use crate::api::{BatchRequest, OpRequest};
-use crate::client::{Client, ClientError};
-use anyhow::{Context, Result, anyhow};
+use crate::client::ClientError;
+use anyhow::{Context, Result};
 use futures::{TryStreamExt, stream};
 use indicatif::ProgressBar;
 
@@ -15,7 +15,7 @@ const AT_A_TIME: usize = 4;
 /// Puts every key, with a value of the size that was asked for.
 pub async fn fill(args: &BenchArgs, servers: &[Server], bar: &ProgressBar) -> Result<()> {
     let urls: Vec<String> = servers.iter().map(|server| server.url.clone()).collect();
-    let client = Client::new(&urls, args.target.timeout()).map_err(|reason| anyhow!(reason))?;
+    let client = args.target.client_of(&urls, args.target.timeout())?;
     let value = value(args.value_bytes, args.seed);
     let puts = args.fill_batch();
     bar.set_message("storing all keys");

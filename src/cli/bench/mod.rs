@@ -41,7 +41,7 @@ const DRAW: Duration = Duration::from_millis(100);
 /// Runs the command.
 pub async fn bench(args: Box<BenchArgs>) -> Result<()> {
     args.check()?;
-    let servers = target::choose(&args.target.url, args.to, args.target.timeout()).await?;
+    let servers = target::choose(&args.target, args.to).await?;
     let bar = progress_bar()?;
     if args.fills() {
         fill::fill(&args, &servers, &bar).await?;

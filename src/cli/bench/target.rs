@@ -1,8 +1,9 @@
 //! Which servers take the load.
 
+use super::super::common_args::Target;
 use super::super::exit::Usage;
 use super::args::To;
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, ClientToken};
 use anyhow::{Context, Result, bail};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,10 +15,12 @@ pub struct Server {
     /// What requests name in `Host`.
     pub authority: String,
     pub addresses: Vec<SocketAddr>,
+    /// What requests show.
+    pub token: Option<ClientToken>,
 }
 
 impl Server {
-    async fn find(url: &str) -> Result<Self> {
+    async fn find(url: &str, token: Option<ClientToken>) -> Result<Self> {
         let wrong = || Usage(format!("{url}: expected http://host:port"));
         let parsed = reqwest::Url::parse(url).map_err(|_| wrong())?;
         // A path before ours, a query or a name of a user would be left out silently.
@@ -28,15 +31,16 @@ impl Server {
         let authority = format!("{host}:{}", parsed.port_or_known_default().unwrap_or(80));
         let addresses = tokio::net::lookup_host(&authority).await;
         let addresses = addresses.with_context(|| format!("{url}: no such host"))?.collect();
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), authority, addresses })
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), authority, addresses, token })
     }
 }
 
 /// The servers behind those of the URLs that are meant.
-pub async fn choose(urls: &[String], to: To, limit: Duration) -> Result<Vec<Server>> {
+pub async fn choose(target: &Target, to: To) -> Result<Vec<Server>> {
+    let (token, limit) = (target.token()?, target.timeout());
     let mut servers = Vec::new();
-    for url in urls {
-        servers.push(Server::find(url).await?);
+    for url in &target.url {
+        servers.push(Server::find(url, token.clone()).await?);
     }
     if servers.is_empty() {
         return Err(Usage("no URL was given".into()).into());
@@ -66,5 +70,5 @@ pub async fn choose(urls: &[String], to: To, limit: Duration) -> Result<Vec<Serv
 async fn status(server: &Server, limit: Duration) -> Result<crate::api::Status, ClientError> {
     let urls = [server.url.clone()];
     let client = Client::new(&urls, limit).expect("it was parsed before");
-    client.status().await
+    client.with_token(server.token.clone()).status().await
 }

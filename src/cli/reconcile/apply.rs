@@ -1,9 +1,7 @@
 //! `lockstep reconcile apply`.
 
 use super::super::common_args::Target;
-use super::super::exit::Usage;
 use super::super::output::Output;
-use crate::client::Client;
 use crate::merging::{self, Applied};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,7 +10,7 @@ use std::sync::Arc;
 
 /// Runs the command.
 pub async fn apply(plan: &Path, losers: Option<PathBuf>, target: &Target) -> Result<()> {
-    let client = Client::new(&target.url, target.timeout()).map_err(Usage)?;
+    let client = target.client_of(&target.url, target.timeout())?;
     let client = Arc::new(client.allowing_detached(target.allow_detached));
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} keys, {per_sec}, {eta} left")?;
     let bar = ProgressBar::new(0).with_style(style);

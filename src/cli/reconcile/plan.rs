@@ -4,7 +4,6 @@ use super::super::common_args::Target;
 use super::super::exit::Usage;
 use super::super::output::Output;
 use super::PlanArgs;
-use crate::client::Client;
 use crate::merging::{self, Planned, Side, Tail, Undecided};
 use crate::reconcile::{Counts, PlanFooter, PlanHeader, PlanLine, Rules, SideHeader};
 use anyhow::{Context, Result};
@@ -76,7 +75,7 @@ async fn open(source: &str, allow_detached: bool, target: &Target) -> Result<Sid
         return Side::of_file(Path::new(source)).await;
     }
     let urls: Vec<String> = source.split(',').map(str::to_owned).collect();
-    let client = Client::new(&urls, target.timeout()).map_err(Usage)?;
+    let client = target.client_of(&urls, target.timeout())?;
     Side::of_cluster(&client.allowing_detached(allow_detached), source, &std::env::temp_dir()).await
 }
 

@@ -1,11 +1,9 @@
 //! `lockstep recover verify`.
 
 use super::super::common_args::Target;
-use super::super::exit::Usage;
 use super::super::output::Output;
 use super::plan::{is_there, read_plan};
 use crate::api::{Status, WarningCode};
-use crate::client::Client;
 use crate::recover::{NamedMember, Plan};
 use anyhow::Result;
 use serde::Serialize;
@@ -58,13 +56,13 @@ async fn ask(plan: &Plan, target: &Target) -> Result<Vec<Found>> {
         found.push(survivor(plan, &it.node, it.voter, target).await?);
     }
     for member in &plan.lost {
-        found.push(lost(member).await);
+        found.push(lost(member, target).await);
     }
     Ok(found)
 }
 
 async fn survivor(plan: &Plan, member: &NamedMember, voter: bool, target: &Target) -> Result<Found> {
-    let client = Client::new(std::slice::from_ref(&member.http), target.timeout()).map_err(Usage)?;
+    let client = target.client_of(std::slice::from_ref(&member.http), target.timeout())?;
     let (ok, detail) = match client.status().await {
         Err(error) => (false, error.to_string()),
         Ok(status) => judge(plan, &status, voter),
@@ -95,12 +93,12 @@ fn judge(plan: &Plan, status: &Status, voter: bool) -> (bool, String) {
 }
 
 /// A member that was given up may have returned, and must not take part in the old history.
-async fn lost(member: &NamedMember) -> Found {
+async fn lost(member: &NamedMember, target: &Target) -> Found {
     let name = member.name.clone();
     if !is_there(member).await {
         return Found { name, ok: true, detail: "given up, and does not answer".into() };
     }
-    let superseded = match Client::new(std::slice::from_ref(&member.http), LOST_TIMEOUT) {
+    let superseded = match target.client_of(std::slice::from_ref(&member.http), LOST_TIMEOUT) {
         Ok(client) => client.status().await.ok().and_then(|status| status.superseded_by),
         Err(_) => None,
     };

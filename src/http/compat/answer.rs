@@ -1,6 +1,7 @@
 //! What the `/api` handlers share: the session, and errors in the words of Express. An error keeps its HTTP status; the cause
 //! of a server error is shown in development only.
 
+use super::super::access::CHALLENGE;
 use super::super::api_error::ApiError;
 use super::super::state::AppState;
 use crate::api::ErrorCode;
@@ -72,6 +73,9 @@ impl Refusal {
     /// The response, with this body.
     pub fn with(&self, body: impl Serialize) -> Response {
         let mut response = (self.status, Json(body)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);
+        }
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -10,6 +10,7 @@ mod items;
 mod layers;
 mod memory;
 mod metrics;
+mod page_access;
 mod prepare;
 mod put;
 mod routes;

@@ -7,6 +7,7 @@ use super::super::state::AppState;
 use super::items::Item;
 use super::layers::{self, POLLED_BYTES_MAX};
 use super::metrics::CacheMetrics;
+use super::page_access::{admit_page, auth_in, judge_pages, principal_of};
 use super::sync::{DetachedPart, Sync};
 use super::sync_history::LoggedOperation;
 use crate::api::Consistency;
@@ -17,6 +18,7 @@ use crate::node::{
 use axum::Router;
 use serde::Serialize;
 use socketioxide::extract::SocketRef;
+use socketioxide::handler::ConnectHandler;
 use socketioxide::{BroadcastError, SocketIo};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -105,6 +107,12 @@ pub(in crate::http) struct Pages {
     count: watch::Sender<usize>,
 }
 
+impl Pages {
+    pub(super) fn all(&self) -> Vec<SocketRef> {
+        self.io.sockets()
+    }
+}
+
 /// A connected page, until its connection ends.
 struct ConnectedPage {
     _permit: WatchPermit,
@@ -136,7 +144,9 @@ pub(in crate::http) fn socket_io(state: &AppState) -> (Router<AppState>, Pages) 
     let pages = Pages { io, count: watch::Sender::default() };
     let (met_by, count) = (state.clone(), pages.count.clone());
     let meet = move |page: SocketRef| greet(page, met_by.clone(), count.clone());
-    pages.io.ns("/", meet);
+    let admitted_by = state.clone();
+    let admit = move |page: SocketRef, auth| admit_page(page, auth_in(auth), admitted_by.clone());
+    pages.io.ns("/", meet.with(admit));
     let routes =
         Router::new().route_service("/socket.io/", service.clone()).route_service("/socket.io", service);
     (layers::around_sockets(routes, state), pages)
@@ -158,14 +168,14 @@ async fn greet(page: SocketRef, state: AppState, count: watch::Sender<usize>) {
         }
     });
     send_state(&page, &state).await;
-    if let Some(session) = state.session(Principal::Anyone) {
+    if let Some(session) = state.session(principal_of(&page)) {
         let _ = page.emit("node-list-update", &Sync::of(&session).await.node_list());
     }
 }
 
 /// Sends a page the current state, or an error if it is not known.
 async fn send_state(page: &SocketRef, state: &AppState) {
-    let state = match state.session(Principal::Anyone) {
+    let state = match state.session(principal_of(page)) {
         Some(session) => CacheState::read(&session).await.map_err(|error| error.to_string()),
         None => Err("this node has not found its cluster yet".into()),
     };
@@ -181,14 +191,16 @@ pub(in crate::http) async fn broadcast(pages: Pages, state: AppState) {
     let mut count = pages.count.subscribe();
     // The sender is in `pages`.
     while count.wait_for(|count| *count > 0).await.is_ok() {
-        let Some(session) = state.session(Principal::Anyone) else {
+        // Each page was admitted.
+        let Some(session) = state.session(Principal::Program) else {
             sleep(METRICS_INTERVAL).await;
             continue;
         };
         match session.watch(String::new(), None).await {
-            Ok(watch) => {
-                Broadcaster::new(pages.clone(), session.clone()).run(watch, state.syncs.subscribe()).await
-            }
+            Ok(watch) => tokio::select! {
+                () = Broadcaster::new(pages.clone(), session.clone()).run(watch, state.syncs.subscribe()) => {}
+                () = judge_pages(&pages, &state) => {}
+            },
             Err(_) => sleep(METRICS_INTERVAL).await,
         }
         if session.is_draining() {

@@ -1,0 +1,201 @@
+//! `lockstep token`: who may do what.
+
+use super::common_args::Target;
+use super::exit::Usage;
+use super::kv::connect;
+use crate::api::{CreateToken, MadeToken, RotateToken, TokenInfo};
+use crate::cache::{Grant, Role};
+use crate::client::{Client, ClientError};
+use crate::node::{NewToken, ROOT_TOKEN_FILE, request_root_token};
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    #[command(subcommand)]
+    pub command: TokenCommand,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token; it is shown once
+    Create {
+        /// What it is for; no two have the same name
+        name: String,
+        /// What it allows: read:PREFIX, write:PREFIX (which includes reading), observe or admin; repeat it for more. `read:` is
+        /// all keys
+        #[arg(long, required = true, value_parser = parse_grant)]
+        grant: Vec<Grant>,
+        /// How long it is good, in milliseconds [default: until it is revoked]
+        #[arg(long)]
+        ttl_ms: Option<u64>,
+        /// Write it to this file, which only its owner can read, instead of printing it
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// List the tokens that are good, without their secrets
+    List,
+    /// Show what this command's own token allows
+    Show,
+    /// Give a token a new secret; the old one stays good for a while
+    Rotate {
+        /// Its name or id
+        token: String,
+        /// How long the old secret stays good, in milliseconds; 0 ends it at once
+        #[arg(long, default_value_t = 3_600_000)]
+        overlap_ms: u64,
+        /// Write it to this file, which only its owner can read, instead of printing it
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// End a token: a request that begins after this is refused on every node
+    Revoke {
+        /// Its name or id
+        token: String,
+    },
+    /// Print a new token that no cluster knows yet, for --root-token-file
+    Generate,
+    /// Make a token that may do everything, on the machine of a node, if all others are lost
+    ///
+    /// The node has the cluster take it within a second, or when it starts. Whoever can write into its data folder can do
+    /// this.
+    Recover {
+        /// The node's data folder
+        #[arg(long)]
+        data_dir: PathBuf,
+        /// Where the token goes [default: root-token in the data folder]
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+}
+
+/// Runs the command.
+pub async fn token(args: TokenArgs) -> Result<()> {
+    let TokenArgs { command, target } = args;
+    match command {
+        TokenCommand::Generate => {
+            println!("{}", NewToken::random()?.text());
+            return Ok(());
+        }
+        TokenCommand::Recover { data_dir, out } => {
+            let out = out.unwrap_or_else(|| data_dir.join(ROOT_TOKEN_FILE));
+            return recover(&data_dir, &out);
+        }
+        _ => {}
+    }
+    let (client, output) = connect(&target)?;
+    match command {
+        TokenCommand::Create { name, grant, ttl_ms, out } => {
+            let request = CreateToken { name, grants: grant, ttl_ms };
+            made(out.as_deref(), output.json, client.create_token(&request)).await
+        }
+        TokenCommand::List => {
+            let list = client.tokens().await?;
+            output.print(&list, || {
+                let lines: Vec<String> = list.tokens.iter().map(line).collect();
+                match (lines.is_empty(), list.required) {
+                    (false, _) => lines.join("\n"),
+                    (true, true) => "requests need a token, and there is none".to_owned(),
+                    (true, false) => "there are no tokens: requests need none".to_owned(),
+                }
+            })
+        }
+        TokenCommand::Show => {
+            let own = client.own_token().await?;
+            output.print(&own, || line(&own))
+        }
+        TokenCommand::Rotate { token, overlap_ms, out } => {
+            let id = id_of(&client, &token).await?;
+            made(out.as_deref(), output.json, client.rotate_token(&id, &RotateToken { overlap_ms })).await
+        }
+        TokenCommand::Revoke { token } => {
+            let id = id_of(&client, &token).await?;
+            let revoked = client.revoke_token(&id).await?;
+            output.print(&revoked, || format!("revoked {token}"))
+        }
+        TokenCommand::Generate | TokenCommand::Recover { .. } => Ok(()),
+    }
+}
+
+fn line(token: &TokenInfo) -> String {
+    let grants: Vec<String> = token.grants.iter().map(Grant::to_string).collect();
+    let expires = token.expires_at_ms.map_or_else(String::new, |at| format!(", expires at {at}"));
+    let old =
+        token.old_secret_until_ms.map_or_else(String::new, |at| format!(", old secret good until {at}"));
+    format!("{}  {}  {}{expires}{old}", token.id, token.name, grants.join(" "))
+}
+
+/// Prints the token that is made, or writes it to a file. The file is there before the token is: a token that nobody has is
+/// of no use.
+async fn made(
+    out: Option<&Path>,
+    json: bool,
+    making: impl Future<Output = Result<MadeToken, ClientError>>,
+) -> Result<()> {
+    let Some(path) = out else {
+        let made = making.await?;
+        if json {
+            println!("{}", serde_json::to_string(&made)?);
+        } else {
+            println!("{}", made.token);
+        }
+        return Ok(());
+    };
+    let named = || path.display().to_string();
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(named)?;
+    let made = making.await.inspect_err(|_| drop(fs::remove_file(path)))?;
+    writeln!(file, "{}", made.token).and_then(|()| file.sync_all()).with_context(named)?;
+    eprintln!("the token {} is in {}", made.id, path.display());
+    Ok(())
+}
+
+/// The id of the token with this name or id.
+async fn id_of(client: &Client, wanted: &str) -> Result<String> {
+    let list = client.tokens().await?;
+    let found = list.tokens.iter().find(|token| token.name == wanted || token.id == wanted);
+    Ok(found.with_context(|| format!("no token has the name or the id `{wanted}`"))?.id.clone())
+}
+
+fn recover(folder: &Path, out: &Path) -> Result<()> {
+    if !folder.is_dir() {
+        return Err(Usage(format!("{} is no folder", folder.display())).into());
+    }
+    request_root_token(folder, out).with_context(|| format!("{}", out.display()))?;
+    println!("{} has a token that may do everything, once the node has taken it", out.display());
+    Ok(())
+}
+
+/// `role:prefix`, or a role that is about no keys.
+fn parse_grant(text: &str) -> Result<Grant, String> {
+    let (name, prefix) = text.split_once(':').map_or((text, None), |(name, prefix)| (name, Some(prefix)));
+    let role = Role::ALL.into_iter().find(|role| role.name() == name);
+    let role = role.ok_or("expected read:PREFIX, write:PREFIX, observe or admin")?;
+    match (role, prefix) {
+        (Role::Read | Role::Write, None) => Err(format!("expected {role}:PREFIX; `{role}:` is all keys")),
+        (Role::Observe | Role::Admin, Some(_)) => Err(format!("`{role}` has no prefix")),
+        (role, prefix) => Ok(Grant { role, prefix: prefix.unwrap_or_default().to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_are_roles_with_prefixes() {
+        let read = |prefix: &str| Grant { role: Role::Read, prefix: prefix.into() };
+        assert_eq!(parse_grant("read:a:b"), Ok(read("a:b")));
+        assert_eq!(parse_grant("read:"), Ok(read("")));
+        assert_eq!(parse_grant("admin").map(|grant| grant.to_string()), Ok("admin".into()));
+        for wrong in ["read", "admin:a", "admin:", "delete:a", ""] {
+            assert!(parse_grant(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Requests about tokens.
+
+use super::error::ClientError;
+use super::http::{Client, Retry};
+use crate::api::{CreateToken, MadeToken, RevokedToken, RotateToken, TokenInfo, TokenList};
+use reqwest::Method;
+
+impl Client {
+    /// The tokens that are good.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn tokens(&self) -> Result<TokenList, ClientError> {
+        self.json(Method::GET, "/v1/tokens", Retry::Always, |builder| builder).await
+    }
+
+    /// The token of this client.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `not_found` if it needs none and has none.
+    pub async fn own_token(&self) -> Result<TokenInfo, ClientError> {
+        self.json(Method::GET, "/v1/token", Retry::Always, |builder| builder).await
+    }
+
+    /// Makes a token. It is not repeated: if the outcome is unknown, there may be a token of this name that nobody has.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn create_token(&self, request: &CreateToken) -> Result<MadeToken, ClientError> {
+        self.json(Method::POST, "/v1/tokens", Retry::Never, |builder| builder.json(request)).await
+    }
+
+    /// Gives a token a new secret. It is not repeated: each time makes another one.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn rotate_token(&self, id: &str, request: &RotateToken) -> Result<MadeToken, ClientError> {
+        let path = format!("/v1/tokens/{id}/rotate");
+        self.json(Method::POST, &path, Retry::Never, |builder| builder.json(request)).await
+    }
+
+    /// Ends a token.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `not_found` if there is none.
+    pub async fn revoke_token(&self, id: &str) -> Result<RevokedToken, ClientError> {
+        self.json(Method::DELETE, &format!("/v1/tokens/{id}"), Retry::WithKey, |builder| builder).await
+    }
+}

@@ -1,0 +1,131 @@
+//! Who may use which route, once requests need a token.
+//!
+//! The table names every route with every method, and what is not in it is refused: a test holds it against the router. What a
+//! request for keys needs depends on the keys, so its session judges that.
+
+use super::api_error::ApiError;
+use super::dashboard;
+use super::state::AppState;
+use crate::api::ErrorCode;
+use crate::cache::{Need, Role};
+use crate::node::Principal;
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, header};
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Everybody.
+    Open,
+    /// Its session judges each key, prefix or operation.
+    ByKeys,
+    /// Whoever may do this with all keys.
+    AllKeys(Role),
+    /// Whoever has this role.
+    Role(Role),
+}
+
+/// The access of each route. `None` is for nobody.
+fn access_of(route: &str, method: &str) -> Option<Access> {
+    use Access::{AllKeys, ByKeys, Open, Role as Has};
+    use Role::{Admin, Observe, Read};
+    let method = if method == "HEAD" { "GET" } else { method };
+    Some(match (method, route) {
+        // A browser asks for what a page is allowed to, before the page asks. It is told nothing else.
+        ("OPTIONS", _) => Open,
+
+        ("GET", "/livez" | "/readyz" | "/ping" | "/health") => Open,
+        // What nodes tell each other before they have a cluster: names and addresses.
+        ("GET", "/v1/introduction") => Open,
+        // The page and what it consists of, without data, and the description of all this.
+        ("GET", "/assets/{file}" | "/v1/openapi.json") => Open,
+        ("GET", path) if dashboard::is_view(path) => Open,
+        // Each page says who it is when it connects.
+        (_, "/socket.io" | "/socket.io/") => Open,
+        // Unknown paths, which are refused by name.
+        (_, "/api/{*rest}" | "/v1/kv/") | ("DELETE", "/api/cache/") => Open,
+
+        ("GET" | "PUT" | "DELETE", "/v1/kv/{key}") => ByKeys,
+        ("POST", "/v1/kv/{key}/incr" | "/v1/kv/{key}/expire" | "/v1/kv/{key}/persist") => ByKeys,
+        ("DELETE", "/v1/kv") | ("POST", "/v1/batch") => ByKeys,
+        ("GET", "/v1/keys" | "/v1/digest/range" | "/v1/watch" | "/v1/live") => ByKeys,
+        ("GET" | "POST" | "DELETE", "/api/cache") => ByKeys,
+        ("GET" | "POST" | "DELETE", "/api/cache/bulk") => ByKeys,
+        ("GET" | "DELETE", "/api/cache/{key}") => ByKeys,
+
+        // They name keys.
+        ("GET", "/v1/cache" | "/api/sync/history") => AllKeys(Read),
+
+        ("GET", "/metrics" | "/v1/status" | "/v1/nodes" | "/v1/members" | "/v1/lineage" | "/v1/digest") => {
+            Has(Observe)
+        }
+        ("GET", "/v1/config" | "/v1/samples" | "/v1/detached" | "/v1/reconcile") => Has(Observe),
+        ("GET", "/api/metrics" | "/api/sync/status") => Has(Observe),
+
+        ("PUT", "/v1/config") => Has(Admin),
+        ("POST", "/v1/members" | "/v1/members/{id}/promote" | "/v1/leader" | "/v1/upgrade") => Has(Admin),
+        ("DELETE", "/v1/members/{id}") => Has(Admin),
+        ("GET" | "POST", "/v1/snapshot") => Has(Admin),
+        ("POST", "/v1/fence" | "/v1/detach" | "/v1/attach" | "/v1/reconcile") => Has(Admin),
+        ("GET", "/v1/losers") => Has(Admin),
+        ("GET" | "POST", "/v1/tokens") | ("DELETE", "/v1/tokens/{id}") => Has(Admin),
+        ("POST", "/v1/tokens/{id}/rotate") => Has(Admin),
+        // Whoever has a token may see what it allows.
+        ("GET", "/v1/token") => Has(Observe),
+        ("GET" | "PUT", "/v1/debug/links") | ("POST", "/v1/debug/corrupt") => Has(Admin),
+        ("POST", "/api/strategy" | "/api/sync/force" | "/api/sync/toggle") => Has(Admin),
+        _ => return None,
+    })
+}
+
+/// Notes who asks, and refuses who may not use this route. Where no token is needed it does nothing.
+///
+/// # Errors
+/// `unauthorized`, `forbidden`, `unavailable`.
+pub(super) async fn authorize(
+    request: &mut Request,
+    route: Option<&str>,
+    state: &AppState,
+) -> Result<(), ApiError> {
+    let principal = principal(request.headers());
+    let access = match route {
+        // An unknown path is told apart from a forbidden one by those only who may ask.
+        None => Some(Access::Role(Role::Observe)),
+        Some(route) => access_of(route, request.method().as_str()),
+    };
+    let need = match access {
+        Some(Access::Open) => None,
+        // A good token must be shown. What it allows is judged with the keys.
+        Some(Access::ByKeys) => Some(Need::Role(Role::Observe)),
+        Some(Access::AllKeys(role)) => Some(Need::Prefix(role, String::new())),
+        Some(Access::Role(role)) => Some(Need::Role(role)),
+        None => Some(Need::Role(Role::Observe)),
+    };
+    let is_open = access == Some(Access::Open);
+    let Some(principal) = principal.or(is_open.then_some(Principal::Anyone)) else {
+        return Err(unauthorized("`Authorization` has no token: expected `Bearer lsk_…`"));
+    };
+    let session = state.session(principal.clone());
+    request.extensions_mut().insert(principal);
+    if let (Some(need), Some(session)) = (need, session) {
+        session.authorize(&need).await?;
+    }
+    match access {
+        Some(_) => Ok(()),
+        None => Err(ApiError::new(ErrorCode::Forbidden, "this method of this path is for nobody")),
+    }
+}
+
+/// Who the request says it is from. `None`: it shows what is no token.
+pub(super) fn principal(headers: &HeaderMap) -> Option<Principal> {
+    let Some(shown) = headers.get(header::AUTHORIZATION) else { return Some(Principal::Anyone) };
+    let (scheme, token) = shown.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| Principal::of_token(token.trim()))?
+}
+
+/// How a response with 401 says how to ask again.
+pub(super) const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+
+fn unauthorized(reason: &str) -> ApiError {
+    ApiError::new(ErrorCode::Unauthorized, reason).field("authorization")
+}

@@ -1,0 +1,69 @@
+//! Which pages may listen to Socket.IO events, once requests need a token. The events show all keys, so a page needs to be allowed
+//! to read all of them. It shows its token in the `auth` of its connection, or in the header `Authorization`.
+
+use super::super::access;
+use super::super::state::AppState;
+use super::socket_io::Pages;
+use crate::cache::{Need, Role};
+use crate::node::Principal;
+use serde::Deserialize;
+use socketioxide::extract::{SocketRef, TryData};
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// How soon a page is disconnected that may not listen any more.
+const JUDGE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a page sends when it connects.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Auth {
+    token: Option<String>,
+}
+
+/// Admits a page to the events, and notes who it is.
+///
+/// # Errors
+/// A sentence for the page.
+pub(super) async fn admit_page(page: SocketRef, auth: Option<Auth>, state: AppState) -> Result<(), String> {
+    let shown = auth.and_then(|auth| auth.token);
+    let principal = match &shown {
+        Some(token) => Principal::of_token(token),
+        None => access::principal(&page.req_parts().headers),
+    };
+    let principal = principal.ok_or("this is no token: expected lsk_…")?;
+    page.extensions.insert(principal.clone());
+    judge(&principal, &state).await
+}
+
+/// Disconnects pages that may not listen any more, as long as there are pages.
+pub(super) async fn judge_pages(pages: &Pages, state: &AppState) {
+    loop {
+        sleep(JUDGE_INTERVAL).await;
+        if !state.front.needs_token() {
+            continue;
+        }
+        for page in pages.all() {
+            if let Err(reason) = judge(&principal_of(&page), state).await {
+                tracing::debug!(reason, "a page may not listen any more");
+                let _ = page.disconnect();
+            }
+        }
+    }
+}
+
+/// Who a page is.
+pub(super) fn principal_of(page: &SocketRef) -> Principal {
+    page.extensions.get::<Principal>().unwrap_or(Principal::Anyone)
+}
+
+async fn judge(principal: &Principal, state: &AppState) -> Result<(), String> {
+    let Some(session) = state.session(principal.clone()) else { return Ok(()) };
+    let need = Need::Prefix(Role::Read, String::new());
+    session.authorize(&need).await.map_err(|refused| refused.error.to_string())
+}
+
+/// The page's `auth`; `None` where it sends none, or something else.
+pub(super) fn auth_in(data: TryData<Auth>) -> Option<Auth> {
+    data.0.ok()
+}

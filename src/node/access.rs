@@ -1,0 +1,290 @@
+//! Who asks, and whether they may.
+//!
+//! A request is judged where its answer is decided: a read by the very state that it reads, a write by the leader before it is
+//! proposed, once the leader has applied an entry of its own term. So a request that begins after a revocation was
+//! acknowledged is refused on every node: the read's index, and that entry, are later than the revocation. A node judges its
+//! own clients' writes as well, so that most that are refused cost the leader nothing. `apply` judges nothing.
+//!
+//! What does not reach the log or a read index (stale reads, status, a node without a majority) is judged by what the node knows.
+
+use super::error::NodeError;
+use super::inner::Inner;
+use super::start::Node;
+use crate::api::Consistency;
+use crate::cache::limits::TOKEN_ID_BYTES;
+use crate::cache::{Cache, Command, Key, Need, Op, Role, SecretHash};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// What a token begins with, so that scanners of repositories and logs know one when they see it.
+const TOKEN_START: &str = "lsk_";
+/// A secret has so many random bytes.
+const SECRET_BYTES: usize = 32;
+/// What ids are made of.
+const ID_LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Principal {
+    /// Somebody who does not say who they are. That is enough as long as the cluster has no tokens.
+    Anyone,
+    /// The program that a node is part of, which may do everything.
+    Program,
+    /// Whoever has the secret of a token.
+    Bearer(Arc<Bearer>),
+}
+
+/// A token as it was shown by a client.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bearer {
+    id: String,
+    secret: SecretHash,
+}
+
+impl Principal {
+    /// The holder of this token. `None` if it is none.
+    pub fn of_token(text: &str) -> Option<Self> {
+        let (id, secret) = text.strip_prefix(TOKEN_START)?.split_once('_')?;
+        let is_whole = id.len() == TOKEN_ID_BYTES && secret.len() == secret_letters();
+        is_whole.then(|| Self::Bearer(Arc::new(Bearer { id: id.to_owned(), secret: SecretHash::of(secret) })))
+    }
+
+    /// The id of the token.
+    pub fn token_id(&self) -> Option<&str> {
+        match self {
+            Self::Anyone | Self::Program => None,
+            Self::Bearer(bearer) => Some(&bearer.id),
+        }
+    }
+
+    /// The id and the hash of the secret, if a token is shown.
+    pub(super) fn parts(&self) -> Option<(String, SecretHash)> {
+        match self {
+            Self::Anyone | Self::Program => None,
+            Self::Bearer(bearer) => Some((bearer.id.clone(), bearer.secret)),
+        }
+    }
+
+    /// A client's idempotency key as the cluster remembers it: two tokens can use the same one. No header has a line feed.
+    pub(super) fn own_key(&self, key: String) -> String {
+        match self.token_id() {
+            None => key,
+            Some(id) => format!("{id}\n{key}"),
+        }
+    }
+}
+
+/// A new token: its id, and its text, which is shown once.
+pub struct NewToken {
+    pub id: String,
+    text: String,
+}
+
+impl NewToken {
+    /// With a random id.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn random() -> io::Result<Self> {
+        let numbers: [u8; TOKEN_ID_BYTES] = random_bytes()?;
+        // Some letters come a little more often. An id need not be hard to guess.
+        let letter = |number: u8| char::from(ID_LETTERS[usize::from(number) % ID_LETTERS.len()]);
+        Self::with_id(numbers.into_iter().map(letter).collect())
+    }
+
+    /// With a new secret for an id that there is.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn with_id(id: String) -> io::Result<Self> {
+        let secret: [u8; SECRET_BYTES] = random_bytes()?;
+        let text = format!("{TOKEN_START}{id}_{}", URL_SAFE_NO_PAD.encode(secret));
+        Ok(Self { id, text })
+    }
+
+    /// What its holder keeps.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What the cluster keeps.
+    pub fn secret(&self) -> SecretHash {
+        SecretHash::of(&self.text[TOKEN_START.len() + self.id.len() + 1..])
+    }
+}
+
+impl fmt::Debug for NewToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NewToken({})", self.id)
+    }
+}
+
+fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(bytes)
+}
+
+fn secret_letters() -> usize {
+    (SECRET_BYTES * 8).div_ceil(6)
+}
+
+/// What a command needs, in the order of its parts.
+pub(super) fn needs_of(command: &Command) -> Vec<Need> {
+    let need = |op: &Op| Need::Key(if op.is_write() { Role::Write } else { Role::Read }, op.key().clone());
+    match command {
+        Command::One(op) => vec![need(op)],
+        Command::Batch(ops) => ops.iter().map(need).collect(),
+        Command::Clear { prefix } => vec![Need::Prefix(Role::Write, prefix.clone().unwrap_or_default())],
+        Command::Configure(_)
+        | Command::Merge(_)
+        | Command::Tick
+        | Command::RaiseFeatureLevel { .. }
+        | Command::OpenFork { .. }
+        | Command::CloseFork { .. }
+        | Command::Tokens(_) => vec![Need::Role(Role::Admin)],
+    }
+}
+
+impl Node {
+    /// Whether requests need a token, as far as this node knows.
+    pub fn needs_token(&self) -> bool {
+        self.inner.needs_token()
+    }
+}
+
+impl Inner {
+    /// Whether requests need a token, as far as this node knows.
+    pub(super) fn needs_token(&self) -> bool {
+        self.options.require_tokens.is_some() || self.consensus.replica().has_tokens()
+    }
+
+    /// Whether this state allows it.
+    ///
+    /// # Errors
+    /// [`NodeError::Unauthorized`], [`NodeError::Forbidden`].
+    pub(super) fn judge(&self, cache: &Cache, principal: &Principal, need: &Need) -> Result<(), NodeError> {
+        if self.options.require_tokens.is_none() && !cache.tokens().are_required() {
+            return Ok(());
+        }
+        let bearer = match principal {
+            Principal::Program => return Ok(()),
+            Principal::Anyone => return Err(NodeError::Unauthorized("this cluster asks for a token".into())),
+            Principal::Bearer(bearer) => bearer,
+        };
+        // Between two log entries log time does not advance, but a token must expire.
+        let now_ms = self.consensus.clock().now_ms().unwrap_or(0).max(cache.now_ms());
+        let token = cache.tokens().get(&bearer.id);
+        let token =
+            token.filter(|token| token.has_secret(&bearer.secret, now_ms) && !token.is_expired(now_ms));
+        // Whoever guesses learns nothing from which of these it was.
+        let unknown =
+            || NodeError::Unauthorized("the token is not known, has expired, or was revoked".into());
+        match token.ok_or_else(unknown)?.allows(need) {
+            true => Ok(()),
+            false => Err(NodeError::Forbidden(format!("the token does not allow this: it needs {need}"))),
+        }
+    }
+
+    /// Whether this state allows to read a key.
+    ///
+    /// # Errors
+    /// As [`Inner::judge`].
+    pub(super) fn judge_key(&self, cache: &Cache, principal: &Principal, key: &Key) -> Result<(), NodeError> {
+        // Most clusters have no tokens: nothing is made for them.
+        if self.options.require_tokens.is_none() && !cache.tokens().are_required() {
+            return Ok(());
+        }
+        self.judge(cache, principal, &Need::Key(Role::Read, key.clone()))
+    }
+
+    /// Whether this node's state allows all of it. Where it does not, a newer state is looked at: the token may have been made
+    /// a moment ago, at another node.
+    ///
+    /// # Errors
+    /// As [`Inner::judge`].
+    pub(super) async fn judge_own(
+        &self,
+        principal: &Principal,
+        needs: &[Need],
+        until: Instant,
+    ) -> Result<(), NodeError> {
+        let Err(refusal) = self.judge_all(principal, needs) else { return Ok(()) };
+        match principal {
+            Principal::Bearer(_) if self.catch_up(until).await => self.judge_all(principal, needs),
+            _ => Err(refusal),
+        }
+    }
+
+    /// Whether the newest state allows it, as far as there is a majority to say what is newest.
+    ///
+    /// # Errors
+    /// As [`Inner::judge`].
+    pub(super) async fn judge_newest(
+        &self,
+        principal: &Principal,
+        need: &Need,
+        until: Instant,
+    ) -> Result<(), NodeError> {
+        if matches!(principal, Principal::Bearer(_)) {
+            self.catch_up(until).await;
+        }
+        self.judge_all(principal, std::slice::from_ref(need))
+    }
+
+    /// Whether the leader may propose it. `None` if it has not applied an entry of its own term yet, or does not lead.
+    pub(super) fn judge_as_leader(
+        &self,
+        principal: &Principal,
+        needs: &[Need],
+    ) -> Option<Result<(), NodeError>> {
+        if !self.needs_token() || *principal == Principal::Program {
+            return Some(Ok(()));
+        }
+        let applied = self.consensus.replica().last_applied()?;
+        let is_own = self.consensus.is_leader() && applied.term == self.consensus.term();
+        is_own.then(|| self.judge_all(principal, needs))
+    }
+
+    fn judge_all(&self, principal: &Principal, needs: &[Need]) -> Result<(), NodeError> {
+        let judge = |cache: &Cache| needs.iter().try_for_each(|need| self.judge(cache, principal, need));
+        self.consensus.replica().with_cache(judge)
+    }
+
+    /// Waits until this node knows what was acknowledged before. False if nobody can say.
+    async fn catch_up(&self, until: Instant) -> bool {
+        let limit = until.saturating_duration_since(Instant::now());
+        self.read(Consistency::Linearizable, None, Some(limit), |_| ()).await.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_known_by_its_text_and_not_shown() {
+        let token = NewToken::random().expect("random numbers");
+        let Some(Principal::Bearer(bearer)) = Principal::of_token(token.text()) else { panic!("it is one") };
+        assert_eq!((&bearer.id, bearer.secret), (&token.id, token.secret()));
+        let secret = token.text().rsplit_once('_').expect("two parts").1;
+        assert!(!format!("{token:?}{bearer:?}").contains(&secret[..8]));
+        let again = NewToken::with_id(token.id.clone()).expect("random numbers");
+        assert_ne!(again.text(), token.text());
+        for wrong in [
+            "",
+            "lsk_",
+            "lsk_abcdefghij_",
+            "lsk_abcdefghij",
+            &token.text()[4..],
+            &format!("{}x", token.text()),
+        ] {
+            assert_eq!(Principal::of_token(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What an admin does with tokens.
+
+use super::access::NewToken;
+use super::error::NodeError;
+use super::session::{Session, SessionError};
+use crate::api::{CreateToken, MadeToken, RevokedToken, RotateToken, TokenInfo, TokenList};
+use crate::cache::{Cache, Command, Need, Outcome, Role, TokenChange};
+use std::io;
+
+impl Session {
+    /// The tokens that are good.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn tokens(&self) -> Result<TokenList, SessionError> {
+        let list = |cache: &Cache| {
+            let (tokens, now_ms) = (cache.tokens(), cache.now_ms());
+            let good = tokens.all().filter(|token| !token.is_expired(now_ms));
+            let mut good: Vec<TokenInfo> = good.map(|token| TokenInfo::of(token, now_ms)).collect();
+            good.sort_by(|left, right| left.name.cmp(&right.name));
+            TokenList { required: tokens.are_required(), tokens: good }
+        };
+        Ok(self.read(&Need::Role(Role::Admin), list).await?.value)
+    }
+
+    /// The token that this session shows; `None` if it shows none.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn own_token(&self) -> Result<Option<TokenInfo>, SessionError> {
+        let Some(id) = self.principal().token_id() else { return Ok(None) };
+        let find = |cache: &Cache| cache.tokens().get(id).map(|token| TokenInfo::of(token, cache.now_ms()));
+        Ok(self.read(&Need::Role(Role::Observe), find).await?.value)
+    }
+
+    /// Makes a token.
+    ///
+    /// # Errors
+    /// [`SessionError`]. If the outcome is unknown, there may be a token that nobody has.
+    pub async fn create_token(&self, request: CreateToken) -> Result<MadeToken, SessionError> {
+        let CreateToken { name, grants, ttl_ms } = request;
+        let made = self.new_token(NewToken::random())?;
+        let (id, secret) = (made.id.clone(), made.secret());
+        let revision = self.change_token(TokenChange::Create { id, name, secret, grants, ttl_ms }).await?;
+        Ok(MadeToken { id: made.id.clone(), token: made.text().to_owned(), revision })
+    }
+
+    /// Gives a token a new secret.
+    ///
+    /// # Errors
+    /// [`SessionError`]. If the outcome is unknown, the old secret may be good until the overlap ends only.
+    pub async fn rotate_token(&self, id: &str, request: RotateToken) -> Result<MadeToken, SessionError> {
+        let RotateToken { overlap_ms } = request;
+        let made = self.new_token(NewToken::with_id(id.to_owned()))?;
+        let (id, secret) = (made.id.clone(), made.secret());
+        let revision = self.change_token(TokenChange::Rotate { id, secret, overlap_ms }).await?;
+        Ok(MadeToken { id: made.id.clone(), token: made.text().to_owned(), revision })
+    }
+
+    /// Ends a token. A request that begins after this returns is refused on every node.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn revoke_token(&self, id: &str) -> Result<RevokedToken, SessionError> {
+        let id = id.to_owned();
+        let revision = self.change_token(TokenChange::Revoke { id: id.clone() }).await?;
+        Ok(RevokedToken { id, revision })
+    }
+
+    fn new_token(&self, made: io::Result<NewToken>) -> Result<NewToken, SessionError> {
+        made.map_err(|error| self.fail(NodeError::Unavailable(error.to_string())))
+    }
+
+    /// The index of the log entry.
+    async fn change_token(&self, change: TokenChange) -> Result<u64, SessionError> {
+        // Before requests need a token, anybody could make the first one and lock all others out.
+        if !self.needs_token() {
+            let reason = "this cluster has no tokens yet: start its nodes with --tokens, or run `lockstep token recover` on the \
+                          machine of one";
+            return Err(self.fail(NodeError::Conflict(reason.into())));
+        }
+        let written = self.write(Command::Tokens(Box::new(change))).await?;
+        match written.outcome {
+            Outcome::TokensChanged { revision } => Ok(revision),
+            _ => Err(self.fail(NodeError::OutcomeUnknown(
+                "the state machine answered another kind of request".into(),
+            ))),
+        }
+    }
+}

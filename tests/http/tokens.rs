@@ -1,0 +1,355 @@
+//! Tokens: every route with every kind of principal, and what becomes of requests when a token changes.
+
+use crate::server::{Limits, Server, limits};
+use lockstep::node::{NewToken, Principal, RootToken};
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// A server whose requests need a token, and one that may do everything.
+async fn guarded() -> (Server, String) {
+    guarded_with(limits()).await
+}
+
+async fn guarded_with(limits: Limits) -> (Server, String) {
+    let root = NewToken::random().expect("random numbers").text().to_owned();
+    let given = Principal::of_token(&root).expect("a token");
+    let server = Server::start_with(limits, |mut options| {
+        options.require_tokens = Some(RootToken::Given(given));
+        options
+    })
+    .await;
+    let begun = std::time::Instant::now();
+    while ask(&server, Method::GET, "/v1/token", &root, "").await.status() != 200 {
+        assert!(begun.elapsed().as_secs() < 20, "the cluster takes the token that was given");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    (server, root)
+}
+
+async fn ask(server: &Server, method: Method, path: &str, token: &str, body: &str) -> Response {
+    let shown = format!("Bearer {token}");
+    let json = ("content-type", "application/json");
+    match token.is_empty() {
+        true => server.send(method, path, &[json], body).await,
+        false => server.send(method, path, &[json, ("authorization", &shown)], body).await,
+    }
+}
+
+/// A new token: its id and itself.
+async fn create(
+    server: &Server,
+    root: &str,
+    name: &str,
+    grants: Value,
+    ttl_ms: Option<u64>,
+) -> (String, String) {
+    let body = json!({"name": name, "grants": grants, "ttl_ms": ttl_ms}).to_string();
+    let made = ask(server, Method::POST, "/v1/tokens", root, &body).await;
+    assert_eq!(made.status(), 201, "{}", made.text().await.expect("a body"));
+    assert_eq!(made.headers()["cache-control"], "no-store");
+    let made: Value = made.json().await.expect("JSON");
+    (made["id"].as_str().expect("an id").to_owned(), made["token"].as_str().expect("a token").to_owned())
+}
+
+/// What a route needs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Needs {
+    Nothing,
+    Observe,
+    /// To read or write the key `a/k`.
+    Read,
+    Write,
+    /// To read or write all keys.
+    ReadAll,
+    WriteAll,
+    Admin,
+}
+
+/// Every route with each of its methods, the request that is sent, and what it needs.
+fn table() -> Vec<(&'static str, &'static str, &'static str, &'static str, Needs)> {
+    use Needs::{Admin, Nothing, Observe, Read, ReadAll, Write, WriteAll};
+    let put = r#"{"key":"a/k","value":1}"#;
+    let both = r#"{"ops":[{"op":"get","key":"a/k"},{"op":"put","key":"b/k","value":"1"}]}"#;
+    vec![
+        ("GET", "/v1/kv/{key}", "/v1/kv/a%2Fk", "", Read),
+        ("PUT", "/v1/kv/{key}", "/v1/kv/a%2Fk", "1", Write),
+        ("DELETE", "/v1/kv/{key}", "/v1/kv/a%2Fk", "", Write),
+        ("POST", "/v1/kv/{key}/incr", "/v1/kv/a%2Fn/incr", "", Write),
+        ("POST", "/v1/kv/{key}/expire", "/v1/kv/a%2Fk/expire", r#"{"ttl_ms":60000}"#, Write),
+        ("POST", "/v1/kv/{key}/persist", "/v1/kv/a%2Fk/persist", "", Write),
+        ("GET", "/v1/kv/", "/v1/kv/", "", Nothing),
+        ("PUT", "/v1/kv/", "/v1/kv/", "", Nothing),
+        ("DELETE", "/v1/kv/", "/v1/kv/", "", Nothing),
+        ("DELETE", "/v1/kv", "/v1/kv?prefix=a%2F", "", Write),
+        ("DELETE", "/v1/kv", "/v1/kv?prefix=a", "", WriteAll),
+        ("DELETE", "/v1/kv", "/v1/kv?all=true", "", WriteAll),
+        ("POST", "/v1/batch", "/v1/batch", r#"{"ops":[{"op":"put","key":"a/k","value":"1"}]}"#, Write),
+        ("POST", "/v1/batch", "/v1/batch", r#"{"ops":[{"op":"get","key":"a/k"}]}"#, Read),
+        ("POST", "/v1/batch", "/v1/batch", both, WriteAll),
+        ("GET", "/v1/keys", "/v1/keys?prefix=a%2F", "", Read),
+        ("GET", "/v1/keys", "/v1/keys", "", ReadAll),
+        ("GET", "/v1/digest/range", "/v1/digest/range?prefix=a%2Fk", "", Read),
+        ("GET", "/v1/digest/range", "/v1/digest/range", "", ReadAll),
+        ("GET", "/v1/watch", "/v1/watch?prefix=a%2F", "", Read),
+        ("GET", "/v1/watch", "/v1/watch", "", ReadAll),
+        // Each subscription is judged by itself.
+        ("GET", "/v1/live", "/v1/live", "", Observe),
+        ("GET", "/v1/config", "/v1/config", "", Observe),
+        ("PUT", "/v1/config", "/v1/config", "{}", Admin),
+        ("GET", "/v1/samples", "/v1/samples", "", Observe),
+        ("GET", "/v1/cache", "/v1/cache", "", ReadAll),
+        ("GET", "/v1/digest", "/v1/digest", "", Observe),
+        ("GET", "/v1/lineage", "/v1/lineage", "", Observe),
+        ("GET", "/v1/members", "/v1/members", "", Observe),
+        ("POST", "/v1/members", "/v1/members", "{}", Admin),
+        ("DELETE", "/v1/members/{id}", "/v1/members/999", "", Admin),
+        ("POST", "/v1/members/{id}/promote", "/v1/members/999/promote", "", Admin),
+        ("GET", "/v1/nodes", "/v1/nodes", "", Observe),
+        ("POST", "/v1/leader", "/v1/leader", r#"{"to":999}"#, Admin),
+        ("POST", "/v1/fence", "/v1/fence", "", Admin),
+        ("GET", "/v1/detached", "/v1/detached", "", Observe),
+        ("POST", "/v1/detach", "/v1/detach", r#"{"wrong":1}"#, Admin),
+        ("POST", "/v1/attach", "/v1/attach", r#"{"wrong":1}"#, Admin),
+        ("GET", "/v1/losers", "/v1/losers", "", Admin),
+        ("GET", "/v1/reconcile", "/v1/reconcile", "", Observe),
+        ("POST", "/v1/reconcile", "/v1/reconcile", "{}", Admin),
+        ("POST", "/v1/upgrade", "/v1/upgrade", "", Admin),
+        ("GET", "/v1/tokens", "/v1/tokens", "", Admin),
+        ("POST", "/v1/tokens", "/v1/tokens", "{}", Admin),
+        ("DELETE", "/v1/tokens/{id}", "/v1/tokens/0000000000", "", Admin),
+        ("POST", "/v1/tokens/{id}/rotate", "/v1/tokens/0000000000/rotate", "", Admin),
+        ("GET", "/v1/token", "/v1/token", "", Observe),
+        ("GET", "/v1/snapshot", "/v1/snapshot", "", Admin),
+        ("POST", "/v1/snapshot", "/v1/snapshot", "", Admin),
+        ("GET", "/v1/introduction", "/v1/introduction", "", Nothing),
+        ("GET", "/v1/openapi.json", "/v1/openapi.json", "", Nothing),
+        ("GET", "/v1/debug/links", "/v1/debug/links", "", Admin),
+        ("PUT", "/v1/debug/links", "/v1/debug/links", "{}", Admin),
+        ("POST", "/v1/debug/corrupt", "/v1/debug/corrupt", "{}", Admin),
+        ("GET", "/v1/status", "/v1/status", "", Observe),
+        ("GET", "/livez", "/livez", "", Nothing),
+        ("GET", "/readyz", "/readyz", "", Nothing),
+        ("GET", "/metrics", "/metrics", "", Observe),
+        ("GET", "/ping", "/ping", "", Nothing),
+        ("GET", "/health", "/health", "", Nothing),
+        ("GET", "/api/cache", "/api/cache", "", ReadAll),
+        ("POST", "/api/cache", "/api/cache", put, Write),
+        ("DELETE", "/api/cache", "/api/cache", "", WriteAll),
+        ("DELETE", "/api/cache/", "/api/cache/", "", Nothing),
+        ("GET", "/api/cache/bulk", "/api/cache/bulk", "", ReadAll),
+        ("POST", "/api/cache/bulk", "/api/cache/bulk", r#"{"items":[{"key":"a/k","value":1}]}"#, Write),
+        ("DELETE", "/api/cache/bulk", "/api/cache/bulk", "", WriteAll),
+        ("GET", "/api/cache/{key}", "/api/cache/a%2Fk", "", Read),
+        ("DELETE", "/api/cache/{key}", "/api/cache/a%2Fk", "", Write),
+        ("POST", "/api/strategy", "/api/strategy", "{}", Admin),
+        ("GET", "/api/metrics", "/api/metrics", "", Observe),
+        ("GET", "/api/sync/status", "/api/sync/status", "", Observe),
+        ("GET", "/api/sync/history", "/api/sync/history", "", ReadAll),
+        ("POST", "/api/sync/force", "/api/sync/force", "", Admin),
+        ("POST", "/api/sync/toggle", "/api/sync/toggle", "", Admin),
+        ("ANY", "/api/{*rest}", "/api/none", "", Nothing),
+    ]
+}
+
+/// `METHOD path` of every route in these sources.
+fn routes() -> BTreeSet<String> {
+    let sources = [include_str!("../../src/http/routes.rs"), include_str!("../../src/http/compat/routes.rs")];
+    let mut found = BTreeSet::new();
+    for route in sources.iter().flat_map(|source| source.split(".route(").skip(1)) {
+        let mut quoted = route.split('"');
+        let (path, rest) = (quoted.nth(1).expect("a path"), quoted.next().expect("methods"));
+        let end = rest.find("\n        .").or(rest.find("\n}")).unwrap_or(rest.len());
+        for method in ["get", "put", "post", "delete", "any"] {
+            let called = [format!(", {method}("), format!(".{method}(")];
+            if called.iter().any(|called| rest[..end].contains(called)) {
+                found.insert(format!("{} {path}", method.to_uppercase()));
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn every_route_judges_every_principal() {
+    let known: BTreeSet<String> =
+        table().iter().map(|(method, route, ..)| format!("{method} {route}")).collect();
+    assert_eq!(routes(), known, "a route needs a row here, and one in src/http/access.rs");
+
+    let (server, root) = guarded_with(Limits { front: Default::default(), ..limits() }).await;
+    let grant = |role: &str, prefix: &str| json!([{"role": role, "prefix": prefix}]);
+    let (_, expired) = create(&server, &root, "expired", grant("admin", ""), Some(1)).await;
+    let (id, revoked) = create(&server, &root, "revoked", grant("admin", ""), None).await;
+    let ended = ask(&server, Method::DELETE, &format!("/v1/tokens/{id}"), &root, "").await;
+    assert_eq!(ended.status(), 200);
+    let unknown = NewToken::random().expect("random numbers").text().to_owned();
+    let mut principals = vec![
+        ("nobody", String::new(), vec![]),
+        ("garbage", "lsk_garbage".to_owned(), vec![]),
+        ("unknown", unknown, vec![]),
+        ("expired", expired, vec![]),
+        ("revoked", revoked, vec![]),
+        (
+            "another secret",
+            format!("{}{}", &root[..root.len() - 1], if root.ends_with('A') { 'E' } else { 'A' }),
+            vec![],
+        ),
+    ];
+    use Needs::{Admin, Observe, Read, ReadAll, Write, WriteAll};
+    for (name, role, prefix, may) in [
+        ("observe", "observe", "", vec![Observe]),
+        ("read a/", "read", "a/", vec![Observe, Read]),
+        ("read all", "read", "", vec![Observe, Read, ReadAll]),
+        ("read b/", "read", "b/", vec![Observe]),
+        ("write a/", "write", "a/", vec![Observe, Read, Write]),
+        ("write all", "write", "", vec![Observe, Read, ReadAll, Write, WriteAll]),
+        ("admin", "admin", "", vec![Observe, Read, ReadAll, Write, WriteAll, Admin]),
+    ] {
+        let (_, token) = create(&server, &root, name, grant(role, prefix), None).await;
+        principals.push((name, token, may));
+    }
+    for (method, _, path, body, needs) in table() {
+        let method = if method == "ANY" { Method::PATCH } else { method.parse().expect("a method") };
+        for (name, token, may) in &principals {
+            let answer = ask(&server, method.clone(), path, token, body).await;
+            let status = answer.status().as_u16();
+            let expected = match (needs == Needs::Nothing || may.contains(&needs), may.is_empty()) {
+                (true, _) => None,
+                (false, true) => Some(401),
+                (false, false) => Some(403),
+            };
+            let told = Some(status).filter(|status| [401, 403].contains(status));
+            assert_eq!(told, expected, "{name}: {method} {path} {body}: {status}");
+            if status == 401 {
+                assert!(answer.headers()["www-authenticate"].to_str().unwrap().starts_with("Bearer"));
+            }
+        }
+    }
+    server.stop().await;
+}
+
+/// However a path is written, it is the same route or none.
+#[tokio::test]
+async fn a_path_written_otherwise_is_no_way_in() {
+    let (server, _) = guarded().await;
+    for (method, path) in [
+        ("HEAD", "/v1/kv/k"),
+        ("HEAD", "/v1/snapshot"),
+        ("GET", "//v1/kv/k"),
+        ("GET", "/v1//kv/k"),
+        ("GET", "/V1/kv/k"),
+        ("GET", "/v1/%6Bv/k"),
+        ("GET", "/v1/snapshot/"),
+        ("GET", "/v1/none"),
+        ("GET", "/"),
+        ("TRACE", "/v1/kv/k"),
+    ] {
+        let answer = server.send(method.parse().expect("a method"), path, &[], "").await;
+        let status = answer.status().as_u16();
+        let open = path == "/";
+        assert_eq!(status == 401, !open, "{method} {path}: {status}");
+    }
+    let scheme = server.send(Method::GET, "/v1/keys", &[("authorization", "Basic abc")], "").await;
+    assert_eq!(scheme.status(), 401);
+    let health: Value = server.get("/health").await.json().await.expect("JSON");
+    assert_eq!(
+        (&health["status"], &health["node"], &health["reason"]),
+        (&json!("healthy"), &Value::Null, &Value::Null)
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_rotated_secret_overlaps_and_a_name_is_taken_once() {
+    let (server, root) = guarded().await;
+    let grants = json!([{"role": "read", "prefix": "a/"}, {"role": "write", "prefix": "b/"}]);
+    let (id, old) = create(&server, &root, "app", grants.clone(), None).await;
+    let reads =
+        async |token: &str| ask(&server, Method::GET, "/v1/keys?prefix=a%2F", token, "").await.status();
+    let again = json!({"name": "app", "grants": grants}).to_string();
+    let refused = ask(&server, Method::POST, "/v1/tokens", &root, &again).await;
+    assert_eq!(refused.status(), 409);
+    let rotate = async |overlap_ms: u64| {
+        let body = json!({ "overlap_ms": overlap_ms }).to_string();
+        let made = ask(&server, Method::POST, &format!("/v1/tokens/{id}/rotate"), &root, &body).await;
+        assert_eq!(made.status(), 200);
+        made.json::<Value>().await.expect("JSON")["token"].as_str().expect("a token").to_owned()
+    };
+    let new = rotate(60_000).await;
+    assert_eq!((reads(&old).await.as_u16(), reads(&new).await.as_u16()), (200, 200));
+    let newest = rotate(0).await;
+    assert_eq!(
+        (reads(&old).await.as_u16(), reads(&new).await.as_u16(), reads(&newest).await.as_u16()),
+        (401, 401, 200)
+    );
+    let own: Value = ask(&server, Method::GET, "/v1/token", &newest, "").await.json().await.expect("JSON");
+    assert_eq!((&own["id"], &own["name"], &own["grants"]), (&json!(id), &json!("app"), &grants));
+    let list = ask(&server, Method::GET, "/v1/tokens", &root, "").await.text().await.expect("a body");
+    assert!(
+        list.contains("app") && ![old, new, newest, root].iter().any(|token| list.contains(&token[15..]))
+    );
+    server.stop().await;
+}
+
+/// Two tokens can use the same idempotency key, and neither learns of the other's request.
+#[tokio::test]
+async fn idempotency_keys_are_a_token_s_own() {
+    let (server, root) = guarded().await;
+    let grants = json!([{"role": "write", "prefix": ""}]);
+    let (_, one) = create(&server, &root, "one", grants.clone(), None).await;
+    let (_, two) = create(&server, &root, "two", grants, None).await;
+    let long = "k".repeat(128);
+    for key in ["key", &long] {
+        let incr = async |token: &str, name: &str| {
+            let shown = format!("Bearer {token}");
+            let headers = [("authorization", shown.as_str()), ("idempotency-key", key)];
+            let answer = server.send(Method::POST, &format!("/v1/kv/{name}/incr"), &headers, "{}").await;
+            (answer.status().as_u16(), answer.headers().contains_key("idempotency-replayed"))
+        };
+        assert_eq!(incr(&one, "n").await, (200, false));
+        assert_eq!(incr(&two, "m").await, (200, false), "another token's request is another one");
+        assert_eq!(incr(&one, "n").await, (200, true));
+        assert_eq!(incr(&one, "m").await.0, 422);
+    }
+    server.stop().await;
+}
+
+/// A watch ends when its token does, and tells why.
+#[tokio::test]
+async fn a_watch_ends_with_its_token() {
+    let (server, root) = guarded().await;
+    let (id, token) = create(&server, &root, "app", json!([{"role": "read", "prefix": "a/"}]), None).await;
+    let mut watch = ask(&server, Method::GET, "/v1/watch?prefix=a%2F", &token, "").await;
+    assert_eq!(watch.status(), 200);
+    assert_eq!(ask(&server, Method::PUT, "/v1/kv/a%2Fk", &root, "v").await.status(), 201);
+    // A change to another token ends nothing.
+    create(&server, &root, "other", json!([{"role": "observe"}]), None).await;
+    assert_eq!(ask(&server, Method::PUT, "/v1/kv/a%2Fl", &root, "v").await.status(), 201);
+    let mut told = String::new();
+    while !told.contains("a/l") {
+        let more = watch.chunk().await.expect("it goes on").expect("it goes on");
+        told.push_str(std::str::from_utf8(&more).expect("text"));
+    }
+    assert_eq!(ask(&server, Method::DELETE, &format!("/v1/tokens/{id}"), &root, "").await.status(), 200);
+    told.push_str(&watch.text().await.expect("it ends"));
+    assert!(told.contains("a/k"), "{told}");
+    let last = told.lines().rev().find(|line| line.starts_with("data:")).expect("a message");
+    assert!(last.contains("\"cut\"") && last.contains("\"unauthorized\""), "{told}");
+    server.stop().await;
+}
+
+/// Without tokens nothing is asked for, and nobody can make the first one over the network.
+#[tokio::test]
+async fn the_first_token_does_not_come_over_the_network() {
+    let server = Server::start().await;
+    let body = json!({"name": "mine", "grants": [{"role": "admin"}]}).to_string();
+    server.refused(Method::POST, "/v1/tokens", &[], &body, "conflict").await;
+    let list: Value = server.get("/v1/tokens").await.json().await.expect("JSON");
+    assert_eq!(list, json!({"required": false, "tokens": []}));
+    assert_eq!(server.get("/v1/token").await.status(), 404);
+    // A client that has one all the same is served.
+    let shown = format!("Bearer {}", NewToken::random().expect("random numbers").text());
+    let put = server.send(Method::PUT, "/v1/kv/k", &[("authorization", &shown)], "v").await;
+    assert_eq!(put.status(), 201);
+    server.stop().await;
+}
