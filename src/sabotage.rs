@@ -21,6 +21,8 @@ pub enum Sabotage {
     OldConfirmation,
     /// On the leader, treat entries as stored by a peer that has not answered within 20 ms.
     EarlyAck,
+    /// Judge what a token allows where a request comes in, by what that node knows, and nowhere else.
+    EdgeOnly,
 }
 
 /// How often a node that skips flushes really flushes, in milliseconds.
@@ -33,13 +35,14 @@ static CHOSEN: OnceLock<Sabotage> = OnceLock::new();
 
 impl Sabotage {
     /// Every fault, with its name on the command line.
-    pub const ALL: [(&'static str, Self); 6] = [
+    pub const ALL: [(&'static str, Self); 7] = [
         ("skip-fsync", Self::SkipFsync),
         ("stale-reads", Self::StaleReads),
         ("local-clock", Self::LocalClock),
         ("forget-touch", Self::ForgetTouch),
         ("old-confirmation", Self::OldConfirmation),
         ("early-ack", Self::EarlyAck),
+        ("edge-only", Self::EdgeOnly),
     ];
 
     /// Injects this fault into this process from now on. Only the first choice counts.

@@ -21,7 +21,7 @@ pub async fn fork() {
     );
     let cluster = Cluster::start(4, &settings).await;
     // It stores all keys first.
-    load(&cluster, 3, "get", "1").await;
+    load(&cluster, 4, "get", "1").await;
     for connections in ["1", "64"] {
         let (mut ratios, mut controls, mut noted) = (Vec::new(), Vec::new(), 0);
         for _ in 0..ROUNDS {

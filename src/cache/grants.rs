@@ -79,12 +79,15 @@ pub enum Need {
     Key(Role, Key),
     /// This role for all keys with the prefix.
     Prefix(Role, String),
+    /// To be the holder of the token with this id.
+    Holder(String),
 }
 
 impl Need {
     fn role(&self) -> Role {
         match self {
             Self::Role(role) | Self::Key(role, _) | Self::Prefix(role, _) => *role,
+            Self::Holder(_) => Role::Admin,
         }
     }
 }
@@ -95,6 +98,7 @@ impl fmt::Display for Need {
         match self {
             Self::Role(role) => write!(f, "the role {role}"),
             Self::Key(role, key) => write!(f, "{role} for {:?}", key.as_str()),
+            Self::Holder(_) => f.write_str("the token itself"),
             Self::Prefix(role, prefix) if prefix.is_empty() => write!(f, "{role} for all keys"),
             Self::Prefix(role, prefix) => write!(f, "{role} for all keys that begin with {prefix:?}"),
         }
@@ -106,6 +110,8 @@ pub fn allows(grants: &[Grant], need: &Need) -> bool {
     let role = need.role();
     grants.iter().filter(|grant| grant.role >= role).any(|grant| match need {
         Need::Role(_) => true,
+        // No grant makes one token another one.
+        Need::Holder(_) => false,
         Need::Key(_, key) => key.as_str().starts_with(&grant.prefix),
         Need::Prefix(_, prefix) => prefix.starts_with(&grant.prefix),
     })

@@ -72,6 +72,8 @@ pub const TOKENS_MAX: usize = 1_024;
 pub const TOKEN_ID_BYTES: usize = 10;
 pub const TOKEN_NAME_BYTES_MAX: usize = 128;
 pub const GRANTS_MAX: usize = 32;
+/// Most sessions of a token: the oldest makes room.
+pub const SESSIONS_MAX: usize = 16;
 /// The set of rules with which every cluster starts. It never changes: a node that replays the log from its beginning must
 /// start as the others did.
 pub const FEATURE_LEVEL_FIRST: u32 = 1;

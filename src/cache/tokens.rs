@@ -6,34 +6,13 @@
 use super::digest::{Sum, halves, hash_text, hash_words};
 use super::grants::{self, Grant, Need};
 use super::limits::{TOKEN_ID_BYTES, TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TTL_MS_MAX, TTL_MS_MIN};
+use super::secret::SecretHash;
+use super::sessions::{BrowserSession, Sessions};
 use super::{CommandError, InvalidField};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3Default;
-
-/// SHA-256 of a token's secret. The secret has 256 random bits, so a slow hash would add nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SecretHash(pub [u8; 32]);
-
-impl SecretHash {
-    pub fn of(secret: &str) -> Self {
-        Self(Sha256::digest(secret.as_bytes()).into())
-    }
-
-    /// Compares without telling by its time how many bytes are equal.
-    fn equals(&self, other: &Self) -> bool {
-        let differing = self.0.iter().zip(other.0).fold(0, |found, (mine, theirs)| found | (mine ^ theirs));
-        std::hint::black_box(differing) == 0
-    }
-}
-
-impl std::fmt::Debug for SecretHash {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SecretHash(..)")
-    }
-}
 
 /// A token. Its secret is known to its holder only.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +80,7 @@ pub enum TokenChange {
         grants: Vec<Grant>,
         ttl_ms: Option<u64>,
     },
-    /// A new secret; the old one stays good for so long.
+    /// A new secret; the old one stays good for so long. Sessions end.
     Rotate {
         id: String,
         secret: SecretHash,
@@ -110,12 +89,23 @@ pub enum TokenChange {
     Revoke {
         id: String,
     },
+    /// A session of the token `parent`.
+    BeginSession {
+        id: String,
+        secret: SecretHash,
+        parent: String,
+        ttl_ms: u64,
+    },
+    EndSession {
+        id: String,
+    },
 }
 
 /// All tokens, by their ids.
 #[derive(Debug, Default)]
 pub struct Tokens {
     by_id: BTreeMap<String, Arc<Token>>,
+    sessions: Sessions,
     /// Index of the log entry that last changed one; 0 if none ever did. Requests need a token from then on.
     revision: u64,
     /// For the digest: every log entry asks for it, and changes are rare.
@@ -124,7 +114,7 @@ pub struct Tokens {
 
 impl Tokens {
     /// `None` when they do not fit together.
-    pub(super) fn restore(tokens: Vec<Token>, revision: u64) -> Option<Self> {
+    pub(super) fn restore(tokens: Vec<Token>, sessions: Vec<BrowserSession>, revision: u64) -> Option<Self> {
         let count = tokens.len();
         let by_id: BTreeMap<String, Arc<Token>> =
             tokens.into_iter().map(|token| (token.id.clone(), Arc::new(token))).collect();
@@ -140,8 +130,10 @@ impl Tokens {
         let fits = by_id.len() == count
             && names.len() == count
             && count <= TOKENS_MAX
-            && by_id.values().all(is_valid);
-        let mut tokens = Self { by_id, revision, sum: Sum::default() };
+            && by_id.values().all(is_valid)
+            && sessions.iter().all(|session| is_id(&session.id) && by_id.contains_key(&session.parent));
+        let mut tokens =
+            Self { by_id, sessions: Sessions::restore(sessions)?, revision, sum: Sum::default() };
         tokens.sum = tokens.recompute_sum();
         fits.then_some(tokens)
     }
@@ -159,6 +151,22 @@ impl Tokens {
     /// The token with this id, expired or not.
     pub fn get(&self, id: &str) -> Option<&Arc<Token>> {
         self.by_id.get(id)
+    }
+
+    /// The token that somebody has who shows this secret under this id: its own, or that of a session of it.
+    pub fn shown(&self, id: &str, secret: &SecretHash, now_ms: u64) -> Option<&Arc<Token>> {
+        let is_good = |token: &&Arc<Token>| !token.is_expired(now_ms);
+        if let Some(token) = self.by_id.get(id) {
+            return Some(token).filter(|token| token.has_secret(secret, now_ms)).filter(is_good);
+        }
+        let session = self.sessions.get(id)?;
+        let is_shown = session.secret.equals(secret) && session.expires_at_ms > now_ms;
+        self.by_id.get(&session.parent).filter(|_| is_shown).filter(is_good)
+    }
+
+    /// All sessions, in the order of their ids.
+    pub fn sessions(&self) -> impl ExactSizeIterator<Item = &BrowserSession> {
+        self.sessions.all()
     }
 
     /// All of them, expired or not, in the order of their ids.
@@ -185,6 +193,7 @@ impl Tokens {
                 // One that has expired does not keep its name.
                 let is_kept = |token: &Arc<Token>| !token.is_expired(now_ms);
                 if self.by_id.contains_key(&id)
+                    || self.sessions.get(&id).is_some()
                     || self.all().any(|token| token.name == name && is_kept(token))
                 {
                     return Err(CommandError::TokenExists);
@@ -215,11 +224,31 @@ impl Tokens {
                 let old = std::mem::replace(&mut token.secret, secret);
                 token.previous = (overlap_ms > 0).then(|| (old, now_ms.saturating_add(overlap_ms)));
                 token.revision = index;
+                self.sessions.retain_of(|parent| parent != id);
             }
             TokenChange::Revoke { id } => {
                 self.by_id.remove(&id).ok_or(CommandError::NoSuchToken)?;
             }
+            TokenChange::BeginSession { id, secret, parent, ttl_ms } => {
+                if !is_id(&id) || !(TTL_MS_MIN..=TTL_MS_MAX).contains(&ttl_ms) {
+                    return Err(CommandError::Invalid { op: None, field: InvalidField::Token });
+                }
+                if self.by_id.contains_key(&id) || self.sessions.get(&id).is_some() {
+                    return Err(CommandError::TokenExists);
+                }
+                let token = self.by_id.get(&parent).filter(|token| !token.is_expired(now_ms));
+                token.ok_or(CommandError::NoSuchToken)?;
+                let expires_at_ms = now_ms.saturating_add(ttl_ms);
+                let session = BrowserSession { id, secret, parent, begun_revision: index, expires_at_ms };
+                self.sessions.begin(session, now_ms);
+            }
+            TokenChange::EndSession { id } => {
+                if !self.sessions.end(&id) {
+                    return Err(CommandError::NoSuchToken);
+                }
+            }
         }
+        self.sessions.retain_of(|parent| self.by_id.contains_key(parent));
         self.revision = index;
         self.sum = self.recompute_sum();
         Ok(())
@@ -227,6 +256,7 @@ impl Tokens {
 
     pub(super) fn clear(&mut self) {
         self.by_id.clear();
+        self.sessions = Sessions::default();
         self.sum = self.recompute_sum();
     }
 
@@ -243,6 +273,7 @@ impl Tokens {
     fn recompute_sum(&self) -> Sum {
         let mut sum = Sum::default();
         self.all().for_each(|token| sum.add(token.hash()));
+        self.sessions.add_to(&mut sum);
         if self.revision > 0 {
             sum.add(hash_words([self.revision]));
         }

@@ -216,7 +216,7 @@ pub struct ServeArgs {
     /// A file with the token that this node shows where it joins a cluster, or comes back to it; others cannot read it
     #[arg(long, env = "LOCKSTEP_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Allow listening on addresses that other machines can reach, without authentication
+    /// Allow listening on addresses that other machines can reach, although nothing is encrypted
     #[arg(long, env = "LOCKSTEP_INSECURE")]
     pub insecure: bool,
     /// Who wins where both sides changed a key, when this node was detached and comes back, and nobody says

@@ -240,7 +240,7 @@ impl Addresses {
     }
 }
 
-/// Other machines can reach the node only with an option that allows it, because clients are not authenticated.
+/// Other machines can reach the node only with an option that allows it, because nothing is encrypted, and peers are not authenticated.
 fn check_bind(name: &str, address: &str, insecure: bool) -> Result<()> {
     let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
     if port.parse::<u16>().is_err() {
@@ -250,7 +250,7 @@ fn check_bind(name: &str, address: &str, insecure: bool) -> Result<()> {
     let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     if !loopback && !insecure {
         return Err(Usage(format!(
-            "{name}: {address} can be reached by other machines, and Lockstep does not ask who they are yet; \
+            "{name}: {address} can be reached by other machines, and Lockstep encrypts nothing yet; \
              bind a loopback address, or say --insecure"
         ))
         .into());

@@ -167,6 +167,9 @@ fn recover(folder: &Path, out: &Path) -> Result<()> {
     if !folder.is_dir() {
         return Err(Usage(format!("{} is no folder", folder.display())).into());
     }
+    if out.exists() {
+        return Err(Usage(format!("{} is there already: name another file with --out", out.display())).into());
+    }
     request_root_token(folder, out).with_context(|| format!("{}", out.display()))?;
     println!("{} has a token that may do everything, once the node has taken it", out.display());
     Ok(())

@@ -84,6 +84,11 @@ impl Front {
         self.node.read().expect("no panic while held").as_ref().is_some_and(Node::needs_token)
     }
 
+    /// Whether requests need a token, or the node is not sure that they need none.
+    pub fn may_need_token(&self) -> bool {
+        self.node.read().expect("no panic while held").as_ref().is_some_and(Node::may_need_token)
+    }
+
     /// The cluster and its histories, once the node has its cluster.
     pub fn lineage(&self) -> Option<&Lineage> {
         self.lineage.get()

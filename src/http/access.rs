@@ -5,6 +5,7 @@
 
 use super::api_error::ApiError;
 use super::dashboard;
+use super::origin;
 use super::state::AppState;
 use crate::api::ErrorCode;
 use crate::cache::{Need, Role};
@@ -23,11 +24,13 @@ pub(super) enum Access {
     AllKeys(Role),
     /// Whoever has this role.
     Role(Role),
+    /// An admin, about this node alone: also where there is no majority.
+    AdminHere,
 }
 
 /// The access of each route. `None` is for nobody.
 fn access_of(route: &str, method: &str) -> Option<Access> {
-    use Access::{AllKeys, ByKeys, Open, Role as Has};
+    use Access::{AdminHere, AllKeys, ByKeys, Open, Role as Has};
     use Role::{Admin, Observe, Read};
     let method = if method == "HEAD" { "GET" } else { method };
     Some(match (method, route) {
@@ -66,19 +69,22 @@ fn access_of(route: &str, method: &str) -> Option<Access> {
         ("POST", "/v1/members" | "/v1/members/{id}/promote" | "/v1/leader" | "/v1/upgrade") => Has(Admin),
         ("DELETE", "/v1/members/{id}") => Has(Admin),
         ("GET" | "POST", "/v1/snapshot") => Has(Admin),
-        ("POST", "/v1/fence" | "/v1/detach" | "/v1/attach" | "/v1/reconcile") => Has(Admin),
-        ("GET", "/v1/losers") => Has(Admin),
+        ("POST", "/v1/reconcile") => Has(Admin),
+        ("POST", "/v1/fence" | "/v1/detach" | "/v1/attach") | ("GET", "/v1/losers") => AdminHere,
         ("GET" | "POST", "/v1/tokens") | ("DELETE", "/v1/tokens/{id}") => Has(Admin),
         ("POST", "/v1/tokens/{id}/rotate") => Has(Admin),
         // Whoever has a token may see what it allows.
         ("GET", "/v1/token") => Has(Observe),
-        ("GET" | "PUT", "/v1/debug/links") | ("POST", "/v1/debug/corrupt") => Has(Admin),
-        ("POST", "/api/strategy" | "/api/sync/force" | "/api/sync/toggle") => Has(Admin),
+        // They look at the token that they are sent.
+        ("POST" | "DELETE", "/v1/session") => Open,
+        ("GET" | "PUT", "/v1/debug/links") | ("POST", "/v1/debug/corrupt") => AdminHere,
+        ("POST", "/api/strategy") => Has(Admin),
+        ("POST", "/api/sync/force" | "/api/sync/toggle") => AdminHere,
         _ => return None,
     })
 }
 
-/// Notes who asks, and refuses who may not use this route. Where no token is needed it does nothing.
+/// Notes who asks, and refuses who may not use this route.
 ///
 /// # Errors
 /// `unauthorized`, `forbidden`, `unavailable`.
@@ -87,7 +93,11 @@ pub(super) async fn authorize(
     route: Option<&str>,
     state: &AppState,
 ) -> Result<(), ApiError> {
-    let principal = principal(request.headers());
+    let principal = match principal(request.headers()) {
+        // A page of this node's own, which has logged in.
+        Some(Principal::Anyone) => in_cookie(request, state),
+        shown => shown,
+    };
     let access = match route {
         // An unknown path is told apart from a forbidden one by those only who may ask.
         None => Some(Access::Role(Role::Observe)),
@@ -99,19 +109,25 @@ pub(super) async fn authorize(
         Some(Access::ByKeys) => Some(Need::Role(Role::Observe)),
         Some(Access::AllKeys(role)) => Some(Need::Prefix(role, String::new())),
         Some(Access::Role(role)) => Some(Need::Role(role)),
+        Some(Access::AdminHere) => Some(Need::Role(Role::Admin)),
         None => Some(Need::Role(Role::Observe)),
     };
-    let is_open = access == Some(Access::Open);
+    let asks = state.front.needs_token();
+    let is_open = access == Some(Access::Open) || !asks;
     let Some(principal) = principal.or(is_open.then_some(Principal::Anyone)) else {
         return Err(unauthorized("`Authorization` has no token: expected `Bearer lsk_…`"));
     };
     let session = state.session(principal.clone());
     request.extensions_mut().insert(principal);
     if let (Some(need), Some(session)) = (need, session) {
-        session.authorize(&need).await?;
+        match access {
+            Some(Access::AdminHere) => session.authorize_here(&need).await?,
+            _ => session.authorize(&need).await?,
+        }
     }
     match access {
         Some(_) => Ok(()),
+        None if !state.front.needs_token() => Ok(()),
         None => Err(ApiError::new(ErrorCode::Forbidden, "this method of this path is for nobody")),
     }
 }
@@ -121,6 +137,28 @@ pub(super) fn principal(headers: &HeaderMap) -> Option<Principal> {
     let Some(shown) = headers.get(header::AUTHORIZATION) else { return Some(Principal::Anyone) };
     let (scheme, token) = shown.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| Principal::of_token(token.trim()))?
+}
+
+/// The session in a cookie, if its page is this node's own: a browser sends cookies whoever asks. Cookies do not tell ports
+/// apart, so each cluster's has a name of its own.
+fn in_cookie(request: &Request, state: &AppState) -> Option<Principal> {
+    let Some(name) = cookie_name(state) else { return Some(Principal::Anyone) };
+    let cookies =
+        request.headers().get_all(header::COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
+    let mut pairs =
+        cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let Some((_, token)) = pairs.find(|(named, _)| *named == name) else { return Some(Principal::Anyone) };
+    match origin::is_own_page(request, &state.sites) {
+        // One that is none any more is as good as no cookie.
+        true => Some(Principal::of_token(token).unwrap_or(Principal::Anyone)),
+        false => Some(Principal::Anyone),
+    }
+}
+
+/// The name of the cookie with a session, once the node has its cluster.
+pub(super) fn cookie_name(state: &AppState) -> Option<String> {
+    let lineage = state.front.lineage()?;
+    Some(format!("lockstep-{}", lineage.cluster_id().get(..8)?))
 }
 
 /// How a response with 401 says how to ask again.

@@ -58,7 +58,9 @@ where
         let state = self.state.clone();
         // In this layer, because each further layer would cost every request some allocations.
         let answering = match admission::check(&request, &state) {
-            Ok(()) if state.front.needs_token() => {
+            Ok(())
+                if state.front.may_need_token() || request.headers().contains_key(header::AUTHORIZATION) =>
+            {
                 let service = self.service.clone();
                 // The one that is ready must be the one that is called.
                 let service = std::mem::replace(&mut self.service, service);

@@ -30,6 +30,7 @@ mod kv;
 mod limits;
 mod lineage;
 mod live;
+mod login;
 mod metered_body;
 mod metrics;
 mod metrics_cache;

@@ -11,7 +11,7 @@ use super::hosts::{OwnHosts, cannot_be_foreign, host_in};
 use crate::api::ErrorCode;
 use crate::front::{Front, truncate};
 use axum::extract::Request;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use std::sync::Arc;
 
 /// The header in which a browser says whether the page that asks is of this site.
@@ -53,6 +53,22 @@ pub(super) fn refuse_foreign(headers: &HeaderMap, sites: &Sites) -> Result<(), A
         None => "a page of another site may not do this, unless FRONTEND_URL lists it",
     };
     Err(ApiError::new(ErrorCode::Forbidden, reason).field("origin"))
+}
+
+/// Whether a page of this node's own makes the request, as far as its browser tells. It tells with what changes something, and
+/// with the handshake of a WebSocket; for the rest there is the strict cookie.
+pub(super) fn is_own_page(request: &Request, sites: &Sites) -> bool {
+    let (headers, is_safe) = (request.headers(), [Method::GET, Method::HEAD].contains(request.method()));
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let is_own = |origin: &HeaderValue| {
+        let site = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, site)| site);
+        site == host && site.is_some_and(|site| is_ours(site, sites))
+    };
+    match (headers.get(header::ORIGIN), headers.get(SEC_FETCH_SITE)) {
+        (Some(origin), _) => is_own(origin),
+        (None, Some(site)) => site == "same-origin" || is_safe && site == "none",
+        (None, None) => is_safe,
+    }
 }
 
 /// Refuses what a page of another site would change under `/v1`. Also refuses what its browser requests for the page, even

@@ -5,7 +5,7 @@ use super::extract::refuse_query;
 use super::state::AppState;
 use super::{
     batch, cluster, compat, config, cors, dashboard, detach, faults, fence, health, instrument, keys, kv,
-    lineage, live, metrics, not_found, openapi, range_digest, reconcile, samples, tokens, watch,
+    lineage, live, login, metrics, not_found, openapi, range_digest, reconcile, samples, tokens, watch,
 };
 use crate::api::ErrorCode;
 use axum::Router;
@@ -73,6 +73,7 @@ fn without_query() -> Router<AppState> {
         .route("/v1/tokens/{id}", delete(tokens::revoke))
         .route("/v1/tokens/{id}/rotate", post(tokens::rotate))
         .route("/v1/token", get(tokens::own))
+        .route("/v1/session", post(login::begin).delete(login::end))
         .route("/v1/snapshot", get(cluster::get_snapshot).post(cluster::take_snapshot))
         .route("/v1/introduction", get(cluster::node_info))
         .route("/v1/openapi.json", get(openapi::openapi))

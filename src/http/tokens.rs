@@ -1,7 +1,7 @@
 //! Tokens: who may do what.
 
 use super::api_error::ApiError;
-use super::body::json_body;
+use super::body::{NoBody, json_body};
 use super::response_headers::{keep_to_own_pages, no_store};
 use super::state::AppState;
 use crate::api::{CreateToken, ErrorCode, RotateToken};
@@ -53,7 +53,11 @@ pub(super) async fn rotate(
 }
 
 /// `DELETE /v1/tokens/{id}`.
-pub(super) async fn revoke(session: Session, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub(super) async fn revoke(
+    session: Session,
+    Path(id): Path<String>,
+    _: NoBody,
+) -> Result<Response, ApiError> {
     Ok(private(StatusCode::OK, session.revoke_token(known_id(&id)?).await?))
 }
 

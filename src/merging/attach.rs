@@ -127,7 +127,15 @@ async fn bring_in(
     let Some(detachment) = node.detachment() else { bail!("this node is not detached from its cluster") };
     let rules = rules.unwrap_or_else(|| Rules::all(policy.unwrap_or(default)));
     let urls = if urls.is_empty() { detachment.urls.clone() } else { urls };
-    let token = node.token().as_ref().map(ClientToken::new).transpose().map_err(NodeError::Invalid)?;
+    // Whoever sends the request must not have the token sent to a place of their own.
+    let is_known = urls.iter().all(|url| detachment.urls.contains(url));
+    let token = node
+        .token()
+        .filter(|_| is_known)
+        .as_ref()
+        .map(ClientToken::new)
+        .transpose()
+        .map_err(NodeError::Invalid)?;
     let client =
         |limit| Ok::<_, NodeError>(Client::new(&urls, limit).map_err(invalid)?.with_token(token.clone()));
     let asking = || client(QUESTION_TIMEOUT);

@@ -12,17 +12,22 @@ use super::inner::Inner;
 use super::start::Node;
 use crate::api::Consistency;
 use crate::cache::limits::TOKEN_ID_BYTES;
-use crate::cache::{Cache, Command, Key, Need, Op, Role, SecretHash};
+use crate::cache::{Cache, Command, Key, Need, Op, Role, SecretHash, TokenChange};
+use crate::replica::{Envelope, LogPosition};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// What a token begins with, so that scanners of repositories and logs know one when they see it.
 const TOKEN_START: &str = "lsk_";
+/// How long a node that knows of no tokens looks for a newer state, once.
+const FIRST_LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 /// A secret has so many random bytes.
 const SECRET_BYTES: usize = 32;
 /// What ids are made of.
@@ -146,15 +151,34 @@ pub(super) fn needs_of(command: &Command) -> Vec<Need> {
         | Command::Tick
         | Command::RaiseFeatureLevel { .. }
         | Command::OpenFork { .. }
-        | Command::CloseFork { .. }
-        | Command::Tokens(_) => vec![Need::Role(Role::Admin)],
+        | Command::CloseFork { .. } => vec![Need::Role(Role::Admin)],
+        Command::Tokens(change) => vec![match &**change {
+            TokenChange::BeginSession { parent: id, .. } | TokenChange::EndSession { id } => {
+                Need::Holder(id.clone())
+            }
+            TokenChange::Create { .. } | TokenChange::Rotate { .. } | TokenChange::Revoke { .. } => {
+                Need::Role(Role::Admin)
+            }
+        }],
     }
+}
+
+/// What the command in an envelope needs.
+pub(super) fn needs_in(body: &[u8]) -> Vec<Need> {
+    // Who encoded it has decoded it before. Were it none, nobody but an admin could have it refused.
+    Envelope::decode(body)
+        .map_or_else(|_| vec![Need::Role(Role::Admin)], |envelope| needs_of(&envelope.command))
 }
 
 impl Node {
     /// Whether requests need a token, as far as this node knows.
     pub fn needs_token(&self) -> bool {
         self.inner.needs_token()
+    }
+
+    /// The same, or whether it is not sure that they need none: it has just started.
+    pub fn may_need_token(&self) -> bool {
+        self.inner.needs_token() || !self.inner.freshness.is_known()
     }
 }
 
@@ -179,13 +203,16 @@ impl Inner {
         };
         // Between two log entries log time does not advance, but a token must expire.
         let now_ms = self.consensus.clock().now_ms().unwrap_or(0).max(cache.now_ms());
-        let token = cache.tokens().get(&bearer.id);
-        let token =
-            token.filter(|token| token.has_secret(&bearer.secret, now_ms) && !token.is_expired(now_ms));
+        let token = cache.tokens().shown(&bearer.id, &bearer.secret, now_ms);
         // Whoever guesses learns nothing from which of these it was.
         let unknown =
             || NodeError::Unauthorized("the token is not known, has expired, or was revoked".into());
-        match token.ok_or_else(unknown)?.allows(need) {
+        let token = token.ok_or_else(unknown)?;
+        let is_allowed = match need {
+            Need::Holder(id) => *id == bearer.id,
+            need => token.allows(need),
+        };
+        match is_allowed {
             true => Ok(()),
             false => Err(NodeError::Forbidden(format!("the token does not allow this: it needs {need}"))),
         }
@@ -196,6 +223,10 @@ impl Inner {
     /// # Errors
     /// As [`Inner::judge`].
     pub(super) fn judge_key(&self, cache: &Cache, principal: &Principal, key: &Key) -> Result<(), NodeError> {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::Sabotage::EdgeOnly.is_chosen() {
+            return Ok(());
+        }
         // Most clusters have no tokens: nothing is made for them.
         if self.options.require_tokens.is_none() && !cache.tokens().are_required() {
             return Ok(());
@@ -207,7 +238,7 @@ impl Inner {
     /// a moment ago, at another node.
     ///
     /// # Errors
-    /// As [`Inner::judge`].
+    /// As [`Inner::judge`], or that no newer state can be had.
     pub(super) async fn judge_own(
         &self,
         principal: &Principal,
@@ -215,40 +246,88 @@ impl Inner {
         until: Instant,
     ) -> Result<(), NodeError> {
         let Err(refusal) = self.judge_all(principal, needs) else { return Ok(()) };
-        match principal {
-            Principal::Bearer(_) if self.catch_up(until).await => self.judge_all(principal, needs),
-            _ => Err(refusal),
+        if !matches!(principal, Principal::Bearer(_)) {
+            return Err(refusal);
         }
+        self.catch_up(until).await?;
+        self.judge_all(principal, needs)
     }
 
-    /// Whether the newest state allows it, as far as there is a majority to say what is newest.
+    /// Whether a state allows it that has everything that was acknowledged before.
+    ///
+    /// A node that knows of no tokens makes sure once that there are none. If it finds nobody to ask, it goes by what it knows:
+    /// a cluster without tokens must stay usable. A node that has applied nothing knows nothing.
     ///
     /// # Errors
-    /// As [`Inner::judge`].
+    /// As [`Inner::judge`], or that no such state can be had.
     pub(super) async fn judge_newest(
         &self,
         principal: &Principal,
         need: &Need,
         until: Instant,
     ) -> Result<(), NodeError> {
-        if matches!(principal, Principal::Bearer(_)) {
-            self.catch_up(until).await;
+        let needs = std::slice::from_ref(need);
+        match (self.needs_token(), principal) {
+            (_, Principal::Program) => return Ok(()),
+            (true, Principal::Anyone) => return self.judge_all(principal, needs),
+            (true, Principal::Bearer(_)) => self.catch_up(until).await?,
+            (false, _) if self.freshness.is_known() => {}
+            (false, _) => {
+                let soon = until.min(Instant::now() + FIRST_LOOK_TIMEOUT);
+                let looked = self.catch_up(soon).await;
+                if looked.is_err() && self.consensus.replica().applied_index() == 0 {
+                    return looked;
+                }
+            }
         }
-        self.judge_all(principal, std::slice::from_ref(need))
+        self.judge_all(principal, needs)
     }
 
-    /// Whether the leader may propose it. `None` if it has not applied an entry of its own term yet, or does not lead.
+    /// The same for what concerns this node alone, and is wanted where there is no majority: then it is judged by what this
+    /// node knows.
+    ///
+    /// # Errors
+    /// As [`Inner::judge`].
+    pub(super) async fn judge_here(
+        &self,
+        principal: &Principal,
+        need: &Need,
+        until: Instant,
+    ) -> Result<(), NodeError> {
+        match self.judge_newest(principal, need, until).await {
+            Err(NodeError::Unavailable(_)) if self.consensus.replica().applied_index() > 0 => {
+                self.judge_all(principal, std::slice::from_ref(need))
+            }
+            judged => judged,
+        }
+    }
+
+    /// Whether the leader may propose it. `None` if it has not applied an entry of its own term yet, or does not lead: then it may
+    /// not know of what was acknowledged before.
     pub(super) fn judge_as_leader(
         &self,
         principal: &Principal,
-        needs: &[Need],
+        needs: impl FnOnce() -> Vec<Need>,
     ) -> Option<Result<(), NodeError>> {
-        if !self.needs_token() || *principal == Principal::Program {
+        if *principal == Principal::Program {
             return Some(Ok(()));
         }
-        let applied = self.consensus.replica().last_applied()?;
-        let is_own = self.consensus.is_leader() && applied.term == self.consensus.term();
-        is_own.then(|| self.judge_all(principal, needs))
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::Sabotage::EdgeOnly.is_chosen() {
+            return Some(Ok(()));
+        }
+        let term = self.consensus.term();
+        if !self.consensus.is_leader()
+            || !self.freshness.has_applied(term, || self.consensus.replica().last_applied())
+        {
+            return None;
+        }
+        Some(if self.needs_token() { self.judge_all(principal, &needs()) } else { Ok(()) })
+    }
+
+    /// Whether what this node knows allows it.
+    pub(super) fn allows_now(&self, principal: &Principal, need: &Need) -> bool {
+        self.judge_all(principal, std::slice::from_ref(need)).is_ok()
     }
 
     fn judge_all(&self, principal: &Principal, needs: &[Need]) -> Result<(), NodeError> {
@@ -256,10 +335,44 @@ impl Inner {
         self.consensus.replica().with_cache(judge)
     }
 
-    /// Waits until this node knows what was acknowledged before. False if nobody can say.
-    async fn catch_up(&self, until: Instant) -> bool {
+    /// Whether this node has come to know what was acknowledged before, within this time.
+    pub(super) async fn look_for_tokens(&self, limit: Duration) -> bool {
+        self.freshness.is_known() || self.catch_up(Instant::now() + limit).await.is_ok()
+    }
+
+    /// Waits until this node knows what was acknowledged before.
+    async fn catch_up(&self, until: Instant) -> Result<(), NodeError> {
         let limit = until.saturating_duration_since(Instant::now());
-        self.read(Consistency::Linearizable, None, Some(limit), |_| ()).await.is_ok()
+        self.read(Consistency::Linearizable, None, Some(limit), |_| ()).await?;
+        self.freshness.known.store(true, Relaxed);
+        Ok(())
+    }
+}
+
+/// How new what a node knows is.
+#[derive(Debug, Default)]
+pub(super) struct Freshness {
+    /// Whether it has had everything that was acknowledged at some moment since it started.
+    known: AtomicBool,
+    /// The last term of which it has applied an entry as the leader, as far as somebody asked.
+    own_term: AtomicU64,
+}
+
+impl Freshness {
+    fn is_known(&self) -> bool {
+        self.known.load(Relaxed)
+    }
+
+    /// Whether an entry of this term is applied.
+    fn has_applied(&self, term: u64, last_applied: impl FnOnce() -> Option<LogPosition>) -> bool {
+        if self.own_term.load(Relaxed) == term {
+            return true;
+        }
+        let has = last_applied().is_some_and(|applied| applied.term == term);
+        if has {
+            self.own_term.store(term, Relaxed);
+        }
+        has
     }
 }
 

@@ -1,7 +1,7 @@
 //! Forwards writes and read-index requests to the leader. Nothing is forwarded twice: a node that does not lead says
 //! so, and the forwarding node looks for the leader again.
 
-use super::access::{Principal, needs_of};
+use super::access::{Principal, needs_in};
 use super::error::NodeError;
 use super::inner::Inner;
 use super::own_reads::ReadsBefore;
@@ -114,7 +114,7 @@ fn read_reply(answer: &[u8]) -> Result<Result<Proposed, ProposeError>, NodeError
 
 /// Checks a forwarded command: this program can decode it, it is not too large, and it is one that clients may send.
 /// The other node has checked that, too, unless it is faulty or of another release.
-fn check(inner: &Inner, body: &[u8]) -> Result<Command, String> {
+fn check(inner: &Inner, body: &[u8]) -> Result<(), String> {
     if body.len() > COMMAND_BYTES_MAX {
         return Err(format!("a command has at most {COMMAND_BYTES_MAX} bytes, this one {}", body.len()));
     }
@@ -129,7 +129,7 @@ fn check(inner: &Inner, body: &[u8]) -> Result<Command, String> {
         | Command::Clear { .. }
         | Command::Configure(_)
         | Command::Merge(_)
-        | Command::Tokens(_) => Ok(envelope.command),
+        | Command::Tokens(_) => Ok(()),
         Command::Tick
         | Command::RaiseFeatureLevel { .. }
         | Command::OpenFork { .. }
@@ -140,15 +140,13 @@ fn check(inner: &Inner, body: &[u8]) -> Result<Command, String> {
 /// Answers a forwarded write, as the leader.
 pub(super) async fn answer_write(inner: &Inner, from: NodeId, body: Bytes) -> Result<Bytes, String> {
     let message = ForwardedWrite::decode(body).map_err(|error| error.to_string())?;
-    let command = check(inner, &message.body)?;
-    let needs = if inner.needs_token() { needs_of(&command) } else { Vec::new() };
-    drop(command);
+    check(inner, &message.body)?;
     let until = |ms: u64| Instant::now() + Duration::from_millis(ms).min(TIMEOUT_MAX);
     let deadlines = Deadlines { propose: until(message.propose_ms), answer: until(message.answer_ms) };
     let Ok(_permit) = inner.admission.admit(message.body.len(), deadlines.answer).await else {
         return Ok(to_bytes(&WriteReply::Done(Err(ProposeError::Busy))));
     };
-    let reply = match inner.judge_as_leader(&message.principal, &needs) {
+    let reply = match inner.judge_as_leader(&message.principal, || needs_in(&message.body)) {
         Some(Ok(())) => {
             WriteReply::Done(inner.propose_here(from, message.body, &message.before, deadlines).await)
         }

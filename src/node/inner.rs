@@ -1,5 +1,6 @@
 //! The state that a node's operations share. The operations are `impl` blocks in files of their own.
 
+use super::access::Freshness;
 use super::admission::Admission;
 use super::audit::Audit;
 use super::departure::Departure;
@@ -47,6 +48,7 @@ pub(super) struct Inner {
     pub samples: Samples,
     /// Held by a request for digests of ranges of keys.
     pub range_digests: Semaphore,
+    pub freshness: Freshness,
     pub started: Instant,
     pub draining: AtomicBool,
     /// Notified when `draining` is set.

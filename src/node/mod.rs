@@ -80,6 +80,7 @@ pub use root_token::{ROOT_TOKEN_FILE, RootToken, request_root_token};
 pub use samples::{Sample, SampleFile, SamplesOf};
 pub use session::{EntriesPage, KeysPage, ListKeys, ListedKey, Session, SessionError, SessionWatch};
 pub use start::{Node, Opened, Resources};
+pub use tokens::SESSION_MS;
 pub use watch::{PAGE_BYTES, WatchItem};
 pub use write::{WriteRequest, Written};
 

@@ -154,18 +154,38 @@ impl Session {
         self.principal == Principal::Anyone && self.needs_token()
     }
 
-    /// Whether the session may do what needs this. What only an admin may do is judged by the newest state there is.
+    /// Whether the session may do what needs this, by a state that has everything that was acknowledged before. To observe, what
+    /// this node knows is enough.
     ///
     /// # Errors
     /// [`SessionError`].
     pub async fn authorize(&self, need: &Need) -> Result<(), SessionError> {
-        let inner = &self.node.inner;
-        let until = Instant::now() + self.limit.unwrap_or(inner.options.limits.request);
+        let (inner, until) = (&self.node.inner, self.deadline());
         let judged = match need {
-            Need::Role(Role::Admin) => inner.judge_newest(&self.principal, need, until).await,
-            _ => inner.judge_own(&self.principal, std::slice::from_ref(need), until).await,
+            Need::Role(Role::Observe) => {
+                inner.judge_own(&self.principal, std::slice::from_ref(need), until).await
+            }
+            _ => inner.judge_newest(&self.principal, need, until).await,
         };
         judged.map_err(|error| self.fail(error))
+    }
+
+    /// The same for what concerns this node alone. Without a majority, what this node knows is enough.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn authorize_here(&self, need: &Need) -> Result<(), SessionError> {
+        let judged = self.node.inner.judge_here(&self.principal, need, self.deadline()).await;
+        judged.map_err(|error| self.fail(error))
+    }
+
+    /// Whether it may do what needs this, as far as this node knows.
+    pub fn may_now(&self, need: &Need) -> bool {
+        self.node.inner.allows_now(&self.principal, need)
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.limit.unwrap_or(self.node.inner.options.limits.request)
     }
 
     /// What an operator may ask. Whoever calls this has asked [`Session::authorize`] before.

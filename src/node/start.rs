@@ -1,5 +1,6 @@
 //! The start of a node: open the data folder, establish its identity in a cluster, run.
 
+use super::access::Freshness;
 use super::addresses::{check_name, check_peer, check_url};
 use super::admission::Admission;
 use super::audit::{self, Audit};
@@ -224,6 +225,7 @@ impl Opened {
             node_status_cache: NodeStatusCache::default(),
             samples: Samples::default(),
             range_digests: Semaphore::new(READING_MAX),
+            freshness: Freshness::default(),
             links: links.clone(),
             started: Instant::now(),
             draining: AtomicBool::new(false),

@@ -7,6 +7,9 @@ use crate::api::{CreateToken, MadeToken, RevokedToken, RotateToken, TokenInfo, T
 use crate::cache::{Cache, Command, Need, Outcome, Role, TokenChange};
 use std::io;
 
+/// How long a session lasts, in milliseconds.
+pub const SESSION_MS: u64 = 12 * 60 * 60 * 1_000;
+
 impl Session {
     /// The tokens that are good.
     ///
@@ -29,7 +32,13 @@ impl Session {
     /// [`SessionError`].
     pub async fn own_token(&self) -> Result<Option<TokenInfo>, SessionError> {
         let Some(id) = self.principal().token_id() else { return Ok(None) };
-        let find = |cache: &Cache| cache.tokens().get(id).map(|token| TokenInfo::of(token, cache.now_ms()));
+        let find = |cache: &Cache| {
+            let tokens = cache.tokens();
+            let parent =
+                || tokens.sessions().find(|session| session.id == id).map(|session| &*session.parent);
+            let token = tokens.get(id).or_else(|| tokens.get(parent()?));
+            token.map(|token| TokenInfo::of(token, cache.now_ms()))
+        };
         Ok(self.read(&Need::Role(Role::Observe), find).await?.value)
     }
 
@@ -69,6 +78,27 @@ impl Session {
 
     fn new_token(&self, made: io::Result<NewToken>) -> Result<NewToken, SessionError> {
         made.map_err(|error| self.fail(NodeError::Unavailable(error.to_string())))
+    }
+
+    /// Begins a session of this token, which lasts for [`SESSION_MS`]: its secret, as a token.
+    ///
+    /// # Errors
+    /// [`SessionError`]; not found if this is a session already, forbidden if no token is shown.
+    pub async fn begin_session(&self) -> Result<String, SessionError> {
+        let made = self.new_token(NewToken::random())?;
+        let parent = self.principal().token_id().unwrap_or_default().to_owned();
+        let (id, secret, ttl_ms) = (made.id.clone(), made.secret(), SESSION_MS);
+        self.change_token(TokenChange::BeginSession { id, secret, parent, ttl_ms }).await?;
+        Ok(made.text().to_owned())
+    }
+
+    /// Ends the session that this is.
+    ///
+    /// # Errors
+    /// [`SessionError`]; not found if it is none.
+    pub async fn end_session(&self) -> Result<(), SessionError> {
+        let id = self.principal().token_id().unwrap_or_default().to_owned();
+        self.change_token(TokenChange::EndSession { id }).await.map(drop)
     }
 
     /// The index of the log entry.

@@ -1,6 +1,6 @@
 //! Writes: proposed here if this node leads, otherwise forwarded to the leader.
 
-use super::access::Principal;
+use super::access::{Principal, needs_in};
 use super::error::NodeError;
 use super::forward::forward_write;
 use super::inner::Inner;
@@ -124,7 +124,7 @@ impl Inner {
             let leader = self.wait_for_leader(deadlines.propose).await?;
             let result = if leader != self.identity.node_id {
                 forward_write(self, leader, body.clone(), &asked.principal, before.clone(), deadlines).await?
-            } else if let Some(judged) = self.judge_as_leader(&asked.principal, &asked.needs) {
+            } else if let Some(judged) = self.judge_as_leader(&asked.principal, || needs_in(&body)) {
                 judged?;
                 self.propose_here(leader, body.clone(), before, deadlines).await
             } else {

@@ -384,7 +384,7 @@ fn nonsense_is_refused_by_value() {
         let applied = log.commit(command.clone());
         assert!(applied.outcome.is_err() && applied.events.is_empty(), "{command:?}");
     }
-    for id in ["", &"x".repeat(limits::IDEMPOTENCY_KEY_BYTES_MAX + 1)] {
+    for id in ["", &"x".repeat(limits::STORED_IDEMPOTENCY_KEY_BYTES_MAX + 1)] {
         assert!(log.commit_as(Some(id), Command::One(put("k"))).outcome.is_err());
     }
     assert!(log.cache.is_empty());

@@ -41,7 +41,8 @@ fn write_secret(file: &Path, text: &str) {
 }
 
 async fn status_of(client: &Client, node: &Node, method: Method, path: &str) -> u16 {
-    let request = client.request(method, format!("{}{path}", node.http)).body("1");
+    let body = if method == Method::PUT { "1" } else { "" };
+    let request = client.request(method, format!("{}{path}", node.http)).body(body);
     request.send().await.map_or(0, |answer| answer.status().as_u16())
 }
 
@@ -233,4 +234,55 @@ async fn tokens_are_recovered_dropped_and_shown_to_join() {
             .await;
         }
     }
+}
+
+/// A node that has just joined, or was down when the first token was made, lets nobody do what needs a token there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_does_not_know_of_the_tokens_yet_lets_nobody_in() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    let down = cluster.follower().await;
+    cluster.put_surely(&cluster.nodes[down], "k", "v").await;
+    cluster.nodes[down].kill();
+    // Over the network there is no first token: the machine of a node has it.
+    let up = (down + 1) % 3;
+    let folder = cluster.nodes[up].data_dir.to_str().expect("a path").to_owned();
+    assert_eq!(run(&["token", "recover", "--data-dir", &folder]).0, 0);
+    let file = cluster.nodes[up].data_dir.join("root-token");
+    let url = cluster.nodes[up].http.clone();
+    let shown = file.to_str().expect("a path").to_owned();
+    until("the node takes it", || async {
+        run(&["token", "list", "--url", &url, "--token-file", &shown]).0 == 0
+            && status_of(&cluster.http, &cluster.nodes[up], Method::GET, "/v1/keys").await == 401
+    })
+    .await;
+    let mut joins = Node::new(cluster.dir.path(), "joins", &["--join", &url, "--token-file", &shown]);
+    cluster.nodes[down].start();
+    joins.start();
+    // From the first moment at which they answer.
+    let anybody = Client::builder().no_proxy().timeout(Duration::from_secs(8)).build().expect("a client");
+    for node in [&cluster.nodes[down], &joins] {
+        let mut asked = 0;
+        until("it is ready", || async { status_of(&anybody, node, Method::GET, "/livez").await == 200 })
+            .await;
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < Duration::from_millis(1_500) {
+            for (method, path) in [
+                (Method::GET, "/v1/snapshot"),
+                (Method::DELETE, "/v1/members/2"),
+                (Method::POST, "/v1/leader"),
+                (Method::GET, "/v1/kv/k"),
+                (Method::PUT, "/v1/kv/k"),
+                (Method::GET, "/v1/cache"),
+                (Method::GET, "/v1/watch?from=1"),
+            ] {
+                let status = status_of(&anybody, node, method.clone(), path).await;
+                asked += usize::from(status > 0);
+                assert!(![200, 201, 204].contains(&status), "{}: {method} {path}: {status}", node.name);
+            }
+        }
+        assert!(asked > 20, "{asked}");
+    }
+    cluster.ready(&joins).await;
+    let root = client(fs::read_to_string(&file).expect("it is there").trim());
+    assert_eq!(status_of(&root, &joins, Method::GET, "/v1/kv/k").await, 200);
 }

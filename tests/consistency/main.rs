@@ -15,6 +15,7 @@ mod model_clear;
 #[path = "../cache/model_order.rs"]
 #[allow(dead_code, reason = "the cache's own tests use the rest")]
 mod model_order;
+mod revocation;
 mod smoke;
 #[path = "../support/mod.rs"]
 mod support;

@@ -120,6 +120,8 @@ fn table() -> Vec<(&'static str, &'static str, &'static str, &'static str, Needs
         ("DELETE", "/v1/tokens/{id}", "/v1/tokens/0000000000", "", Admin),
         ("POST", "/v1/tokens/{id}/rotate", "/v1/tokens/0000000000/rotate", "", Admin),
         ("GET", "/v1/token", "/v1/token", "", Observe),
+        ("POST", "/v1/session", "/v1/session", r#"{"wrong":1}"#, Nothing),
+        ("DELETE", "/v1/session", "/v1/session", "", Nothing),
         ("GET", "/v1/snapshot", "/v1/snapshot", "", Admin),
         ("POST", "/v1/snapshot", "/v1/snapshot", "", Admin),
         ("GET", "/v1/introduction", "/v1/introduction", "", Nothing),
@@ -351,5 +353,110 @@ async fn the_first_token_does_not_come_over_the_network() {
     let shown = format!("Bearer {}", NewToken::random().expect("random numbers").text());
     let put = server.send(Method::PUT, "/v1/kv/k", &[("authorization", &shown)], "v").await;
     assert_eq!(put.status(), 201);
+    server.stop().await;
+}
+
+/// A page shows its token once. Then its browser has a cookie that no script can read, which is good for the node's own pages only
+/// and ends with the token.
+#[tokio::test]
+async fn a_page_logs_in_and_out() {
+    let (server, root) = guarded().await;
+    let (id, token) = create(&server, &root, "page", json!([{"role": "write", "prefix": ""}]), None).await;
+    let body = json!({ "token": token }).to_string();
+    let login = async || {
+        server.send(Method::POST, "/v1/session", &[("content-type", "application/json")], &*body).await
+    };
+    let begun = login().await;
+    assert_eq!(begun.status(), 204);
+    let cookie = begun.headers()["set-cookie"].to_str().expect("text").to_owned();
+    for flag in ["; Path=/", "; HttpOnly", "; SameSite=Strict", "; Max-Age=43200"] {
+        assert!(cookie.contains(flag), "{cookie}");
+    }
+    assert!(!cookie.contains(&token[15..]), "it is not the token");
+    let cookie = cookie.split(';').next().expect("a pair").to_owned();
+    let own = format!("http://{}", server.address);
+    let asked = async |method: Method, path: &str, more: &[(&str, &str)]| {
+        let headers = [&[("cookie", cookie.as_str())], more].concat();
+        server.send(method, path, &headers, "v").await.status().as_u16()
+    };
+    let same = ("sec-fetch-site", "same-origin");
+    assert_eq!(asked(Method::GET, "/v1/keys", &[same]).await, 200);
+    assert_eq!(asked(Method::GET, "/v1/keys", &[]).await, 200, "browsers do not mark all that they read");
+    assert_eq!(asked(Method::PUT, "/v1/kv/k", &[same, ("origin", &own)]).await, 201);
+    assert_eq!(asked(Method::PUT, "/v1/config", &[same]).await, 403, "the token is no admin's");
+    for (method, headers, status) in [
+        // A page of another port of this machine: cookies are sent to it, too.
+        (Method::GET, vec![("sec-fetch-site", "same-site")], 403),
+        (Method::GET, vec![("sec-fetch-site", "cross-site")], 403),
+        (Method::PUT, vec![("origin", "http://localhost:3000")], 403),
+        (Method::PUT, vec![], 401),
+        (Method::PUT, vec![("sec-fetch-site", "none")], 401),
+    ] {
+        assert_eq!(asked(method.clone(), "/v1/kv/k", &headers).await, status, "{method} {headers:?}");
+    }
+    let told: Value = ask(&server, Method::GET, "/v1/token", &token, "").await.json().await.expect("JSON");
+    assert_eq!((&told["name"], &told["id"]), (&json!("page"), &json!(id)));
+
+    // A session begins no other one, and ends by itself, with a new secret of its token, and with the token.
+    let secret = cookie.split_once('=').expect("a pair").1;
+    let again = json!({ "token": secret }).to_string();
+    let refused =
+        server.send(Method::POST, "/v1/session", &[("content-type", "application/json")], &*again).await;
+    assert_eq!(refused.status(), 404);
+    let out = server.send(Method::DELETE, "/v1/session", &[("cookie", &cookie), same], "").await;
+    assert!(out.headers()["set-cookie"].to_str().expect("text").contains("Max-Age=0"));
+    assert_eq!(asked(Method::GET, "/v1/keys", &[same]).await, 401);
+    let begin = async || {
+        let cookie = login().await.headers()["set-cookie"].to_str().expect("text").to_owned();
+        cookie.split(';').next().and_then(|pair| pair.split_once('=')).expect("a pair").1.to_owned()
+    };
+    let reads =
+        async |secret: &str| ask(&server, Method::GET, "/v1/keys", secret, "").await.status().as_u16();
+    let first = begin().await;
+    // The oldest makes room.
+    for _ in 0..16 {
+        begin().await;
+    }
+    assert_eq!(reads(&first).await, 401);
+    let last = begin().await;
+    assert_eq!(reads(&last).await, 200);
+    assert_eq!(ask(&server, Method::DELETE, &format!("/v1/tokens/{id}"), &root, "").await.status(), 200);
+    assert_eq!(reads(&last).await, 401);
+    assert_eq!(login().await.status(), 401);
+    server.stop().await;
+}
+
+/// Socket.IO events show all keys, so a page needs a token that may read all of them, as long as it listens.
+#[tokio::test]
+async fn pages_show_a_token_to_listen() {
+    let (server, root) = guarded().await;
+    let (_, some) = create(&server, &root, "some", json!([{"role": "read", "prefix": "a/"}]), None).await;
+    let (id, all) = create(&server, &root, "all", json!([{"role": "read"}]), None).await;
+    assert_eq!(ask(&server, Method::PUT, "/v1/kv/secret-key", &root, "1").await.status(), 201);
+    let base = "/socket.io/?EIO=4&transport=polling";
+    // What a page hears first, and its session.
+    let listen = async |connect: &str| {
+        let open = server.get(base).await.text().await.expect("a body");
+        let open: Value = serde_json::from_str(&open[1..]).expect("JSON");
+        let path = format!("{base}&sid={}", open["sid"].as_str().expect("an id"));
+        assert_eq!(server.send(Method::POST, &path, &[], connect).await.status(), 200);
+        (server.get(&path).await.text().await.expect("a body"), path)
+    };
+    for connect in ["40".to_owned(), r#"40{"token":"lsk_x"}"#.into(), format!(r#"40{{"token":"{some}"}}"#)] {
+        let (heard, _) = listen(&connect).await;
+        assert!(heard.contains("44{") && !heard.contains("secret-key"), "{heard}");
+    }
+    let (mut heard, path) = listen(&format!(r#"40{{"token":"{all}"}}"#)).await;
+    assert!(heard.contains("40{"), "{heard}");
+    while !heard.contains("secret-key") {
+        heard.push_str(&server.get(&path).await.text().await.expect("a body"));
+    }
+    assert_eq!(ask(&server, Method::DELETE, &format!("/v1/tokens/{id}"), &root, "").await.status(), 200);
+    // A packet `41` disconnects it from the namespace.
+    while !heard.split('\u{1e}').any(|packet| packet == "41") {
+        let more = server.get(&path).await;
+        assert_eq!(more.status(), 200, "{heard}");
+        heard = more.text().await.expect("a body");
+    }
     server.stop().await;
 }

@@ -68,6 +68,14 @@ impl SnapshotView {
         put_u64(&mut out, self.tokens_revision)?;
         put_u32(&mut out, self.tokens.len() as u32)?;
         self.tokens.iter().try_for_each(|token| put_token(&mut out, token))?;
+        put_u32(&mut out, self.sessions.len() as u32)?;
+        for session in &self.sessions {
+            put_bytes(&mut out, session.id.as_bytes())?;
+            out.write_all(&session.secret.0)?;
+            put_bytes(&mut out, session.parent.as_bytes())?;
+            put_u64(&mut out, session.begun_revision)?;
+            put_u64(&mut out, session.expires_at_ms)?;
+        }
         out.flush()
     }
 

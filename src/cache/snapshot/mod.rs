@@ -21,7 +21,7 @@ use super::numbered_queue::NumberedQueue;
 use super::pending_clears::Clear;
 use super::slab::Slab;
 use super::tombstones::{Forgotten, Tombstone};
-use super::{Cache, CacheConfig, Digest, Stats, Token};
+use super::{BrowserSession, Cache, CacheConfig, Digest, Stats, Token};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -49,6 +49,7 @@ pub struct SnapshotView {
     merges: Vec<Merge>,
     decided: BTreeMap<String, u64>,
     tokens: Vec<Arc<Token>>,
+    sessions: Vec<BrowserSession>,
     tokens_revision: u64,
 }
 
@@ -79,6 +80,7 @@ impl SnapshotView {
             merges: cache.merges.all().to_vec(),
             decided: cache.merges.decided().clone(),
             tokens: cache.tokens.all().cloned().collect(),
+            sessions: cache.tokens.sessions().cloned().collect(),
             tokens_revision: cache.tokens.revision(),
         }
     }

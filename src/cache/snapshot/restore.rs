@@ -10,8 +10,8 @@ use crate::cache::forks::{Fork, ForkView, Forks, Gone};
 use crate::cache::limits::{
     BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, FEATURE_LEVEL_FIRST, FORKS_MAX,
     FREE_PER_APPLY_MAX, GONE_MAX, GRANTS_MAX, HISTORIES_MAX, HISTORY_BYTES_MAX, KEY_BYTES_MAX,
-    MERGE_STEPS_MAX, MERGES_MAX, STORED_IDEMPOTENCY_KEY_BYTES_MAX, TOKEN_ID_BYTES, TOKEN_NAME_BYTES_MAX,
-    TOKENS_MAX, TOMBSTONES_MAX, VALUE_BYTES_MAX,
+    MERGE_STEPS_MAX, MERGES_MAX, SESSIONS_MAX, STORED_IDEMPOTENCY_KEY_BYTES_MAX, TOKEN_ID_BYTES,
+    TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TOMBSTONES_MAX, VALUE_BYTES_MAX,
 };
 use crate::cache::merge::{Merge, MergeResult, Merges};
 use crate::cache::numbered_queue::NumberedQueue;
@@ -21,7 +21,9 @@ use crate::cache::short_int::ShortInt;
 use crate::cache::slab::{Slab, Slot};
 use crate::cache::store::Store;
 use crate::cache::tombstones::{Forgotten, Scope, Tombstone, Tombstones};
-use crate::cache::{Cache, CacheConfig, Digest, Grant, Key, Role, SecretHash, Stats, Token, Tokens};
+use crate::cache::{
+    BrowserSession, Cache, CacheConfig, Digest, Grant, Key, Role, SecretHash, Stats, Token, Tokens,
+};
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
 use std::num::NonZeroU64;
@@ -300,7 +302,14 @@ fn tokens(source: &mut Decoder<impl Read>) -> Result<Tokens> {
     for _ in 0..source.length(TOKENS_MAX)? {
         tokens.push(token(source)?);
     }
-    Tokens::restore(tokens, revision).ok_or(DecodeError::Damaged("the tokens do not fit together"))
+    let mut sessions = Vec::new();
+    for _ in 0..source.length(TOKENS_MAX * SESSIONS_MAX)? {
+        let (id, secret) = (source.text(TOKEN_ID_BYTES)?, SecretHash(source.array()?));
+        let parent = source.text(TOKEN_ID_BYTES)?;
+        let (begun_revision, expires_at_ms) = (source.u64()?, source.u64()?);
+        sessions.push(BrowserSession { id, secret, parent, begun_revision, expires_at_ms });
+    }
+    Tokens::restore(tokens, sessions, revision).ok_or(DecodeError::Damaged("the tokens do not fit together"))
 }
 
 fn token(source: &mut Decoder<impl Read>) -> Result<Token> {

@@ -26,11 +26,16 @@ pub(super) struct Auth {
 /// # Errors
 /// A sentence for the page.
 pub(super) async fn admit_page(page: SocketRef, auth: Option<Auth>, state: AppState) -> Result<(), String> {
+    if !state.front.may_need_token() {
+        return Ok(());
+    }
     let shown = auth.and_then(|auth| auth.token);
     let principal = match &shown {
         Some(token) => Principal::of_token(token),
         None => access::principal(&page.req_parts().headers),
     };
+    let asks = state.front.needs_token();
+    let principal = principal.or((!asks).then_some(Principal::Anyone));
     let principal = principal.ok_or("this is no token: expected lsk_…")?;
     page.extensions.insert(principal.clone());
     judge(&principal, &state).await
@@ -44,8 +49,8 @@ pub(super) async fn judge_pages(pages: &Pages, state: &AppState) {
             continue;
         }
         for page in pages.all() {
-            if let Err(reason) = judge(&principal_of(&page), state).await {
-                tracing::debug!(reason, "a page may not listen any more");
+            let session = state.session(principal_of(&page));
+            if session.is_some_and(|session| !session.may_now(&all_keys())) {
                 let _ = page.disconnect();
             }
         }
@@ -59,8 +64,11 @@ pub(super) fn principal_of(page: &SocketRef) -> Principal {
 
 async fn judge(principal: &Principal, state: &AppState) -> Result<(), String> {
     let Some(session) = state.session(principal.clone()) else { return Ok(()) };
-    let need = Need::Prefix(Role::Read, String::new());
-    session.authorize(&need).await.map_err(|refused| refused.error.to_string())
+    session.authorize(&all_keys()).await.map_err(|refused| refused.error.to_string())
+}
+
+fn all_keys() -> Need {
+    Need::Prefix(Role::Read, String::new())
 }
 
 /// The page's `auth`; `None` where it sends none, or something else.

@@ -6,11 +6,14 @@ import { Badge, RoleBadge } from './parts/badge'
 import { DetachedBanner } from './parts/detached-banner'
 import { Fence } from './parts/failed'
 import { Help } from './parts/help'
+import { Login } from './parts/login'
 import { Link } from './parts/link'
 import { Notices } from './parts/notices'
 import { Empty } from './parts/state'
 import { VerdictLine, VerdictPanel } from './parts/verdict'
+import { logOut, may, own } from './data/access'
 import { link } from './data/live'
+import { useResource } from './data/resource'
 import { status } from './data/resources'
 import { useLost, useVerdict } from './data/standing'
 import { useStore } from './data/store'
@@ -51,8 +54,11 @@ export function App() {
   // What stops the work is told in full on every view; the overview tells it anyway.
   const urgent = useVerdict()?.level === 'bad' && place.path !== '/'
   const Shown = view?.show
+  const asksForToken = useStore(status.store).failure?.code === 'unauthorized'
+  const who = useResource(own).data
+  const can = { 'data-may-write': may(who, 'write'), 'data-may-admin': may(who, 'admin') }
   return (
-    <div className={silent ? 'app silent' : 'app'}>
+    <div className={silent ? 'app silent' : 'app'} {...can}>
       <a className="skip" href="#main">
         Skip to content
       </a>
@@ -75,7 +81,9 @@ export function App() {
           {urgent && <VerdictPanel />}
           <h1>{title}</h1>
           <Fence key={place.path}>
-            {Shown ? (
+            {asksForToken ? (
+              <Login />
+            ) : Shown ? (
               <Shown />
             ) : (
               <Empty>
@@ -96,6 +104,7 @@ function Head({ onHelp }: { onHelp: () => void }) {
   const silent = useStore(silentSince) !== null
   const lost = useLost()
   const chosen = useStore(theme)
+  const who = useStore(own.store).data
   const { text, means } = TRANSPORTS[transport]
   return (
     <header className="head">
@@ -125,6 +134,11 @@ function Head({ onHelp }: { onHelp: () => void }) {
         <Age at={at} what="status" />
       </span>
       <span className="tools">
+        {who && (
+          <button type="button" className="quiet" onClick={() => void logOut()} title={`Logged in as ${who.name}`}>
+            Log out
+          </button>
+        )}
         <button type="button" className="quiet" onClick={nextTheme} title="Colours: system, light or dark (t)">
           {chosen === 'system' ? 'Auto' : chosen === 'light' ? 'Light' : 'Dark'}
         </button>

@@ -35,7 +35,8 @@ export function useShortcuts(help: () => void): void {
 
 function press(selector: string, event: KeyboardEvent): void {
   const found = document.querySelector<HTMLElement>(selector)
-  if (!found) return
+  // What the page's token does not allow is there, and not shown.
+  if (!found || found.offsetParent === null) return
   event.preventDefault()
   if (found instanceof HTMLInputElement) found.focus()
   else found.click()

@@ -21,7 +21,7 @@ export function Capacity({ report, config }: { report: CacheReport; config: Conf
     <Panel
       title="Capacity"
       actions={
-        <button type="button" onClick={() => setChanging(true)}>
+        <button type="button" data-needs="admin" onClick={() => setChanging(true)}>
           Change
         </button>
       }

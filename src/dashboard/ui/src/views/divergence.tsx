@@ -36,7 +36,7 @@ function ThisNode({ own, show }: { own: Status | null; show: (what: 'detach' | '
       title={own.node.name}
       at={held.at}
       actions={
-        <button type="button" disabled={busy} onClick={() => show(detached ? 'attach' : 'detach')}>
+        <button type="button" data-needs="admin" disabled={busy} onClick={() => show(detached ? 'attach' : 'detach')}>
           {detached ? 'Bring it back' : 'Have it leave'}
         </button>
       }

@@ -72,7 +72,7 @@ function Policies({ report, choose }: { report: CacheReport; choose: (policy: Po
               {shadow === undefined ? NONE : percent(shadow)} <small>{shadow !== undefined ? 'estimated hits' : name === 'noeviction' ? 'nothing to estimate' : 'no estimate yet'}</small>
             </p>
             {shadow === undefined ? <span /> : <Meter value={shadow} of={100} label={`Estimated hits of ${name}`} />}
-            <button type="button" disabled={current} onClick={() => choose(name)}>
+            <button type="button" data-needs="admin" disabled={current} onClick={() => choose(name)}>
               {current ? 'In force' : `Switch to ${name}`}
             </button>
           </article>

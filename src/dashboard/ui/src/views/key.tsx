@@ -146,13 +146,13 @@ function Key({ name }: { name: string }) {
                 <button type="button" onClick={() => void load()}>
                   Reload
                 </button>
-                <button type="button" className="primary" onClick={() => setEditing(true)}>
+                <button type="button" data-needs="write" className="primary" onClick={() => setEditing(true)}>
                   Edit
                 </button>
-                <button type="button" onClick={() => setAsking('lifetime')}>
+                <button type="button" data-needs="write" onClick={() => setAsking('lifetime')}>
                   TTL
                 </button>
-                <button type="button" className="danger" onClick={() => setAsking('delete')}>
+                <button type="button" data-needs="write" className="danger" onClick={() => setAsking('delete')}>
                   Delete
                 </button>
               </>

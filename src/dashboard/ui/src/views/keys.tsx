@@ -59,11 +59,11 @@ export function Keys() {
     <>
       <div className="bar">
         <PrefixField key={query.has('after') ? 'paged' : 'first'} prefix={prefix} onChange={() => setTrail([])} />
-        <button type="button" className="primary" data-shortcut="n" onClick={() => setAsking('new')}>
+        <button type="button" data-needs="write" className="primary" data-shortcut="n" onClick={() => setAsking('new')}>
           New key
         </button>
         {prefix && (
-          <button type="button" className="danger" onClick={() => setAsking('clear')}>
+          <button type="button" data-needs="write" className="danger" onClick={() => setAsking('clear')}>
             Clear this prefix
           </button>
         )}
@@ -81,7 +81,7 @@ export function Keys() {
         {selected.size > 0 && (
           <p className="bar selection" role="status">
             <b>{plural(selected.size, 'key')} selected</b>
-            <button type="button" className="danger" onClick={() => setAsking('delete')}>
+            <button type="button" data-needs="write" className="danger" onClick={() => setAsking('delete')}>
               Delete selected
             </button>
             <button type="button" onClick={() => setSelected(new Set())}>

@@ -29,7 +29,7 @@ export function Log() {
         at={heldStatus.at}
         actions={
           <>
-            <button type="button" onClick={() => setTaking(true)}>
+            <button type="button" data-needs="admin" onClick={() => setTaking(true)}>
               Take a snapshot
             </button>
             <a className="button" href="/v1/snapshot" download={`${own.node.name}-${own.applied_index}.snapshot`}>

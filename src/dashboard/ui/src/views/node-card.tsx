@@ -48,16 +48,16 @@ export function NodeCard({ member, own, view, act }: Props) {
       <p className="address">{member.http}</p>
       <p className="buttons">
         {!member.voter && (
-          <button type="button" onClick={() => act({ kind: 'promote', member })}>
+          <button type="button" data-needs="admin" onClick={() => act({ kind: 'promote', member })}>
             Promote
           </button>
         )}
         {member.voter && (
-          <button type="button" disabled={leads} title={leads ? 'it already leads' : ''} onClick={() => act({ kind: 'lead', member })}>
+          <button type="button" data-needs="admin" disabled={leads} title={leads ? 'it already leads' : ''} onClick={() => act({ kind: 'lead', member })}>
             Make leader
           </button>
         )}
-        <button type="button" className="danger" onClick={() => act({ kind: 'remove', member })}>
+        <button type="button" data-needs="admin" className="danger" onClick={() => act({ kind: 'remove', member })}>
           Remove
         </button>
       </p>

@@ -28,7 +28,7 @@ export function Nodes() {
         at={tooOld ? heldStatus.at : heldNodes.at}
         note={heldNodes.data?.members.joint ? 'a membership change is between its two steps' : `as ${own.node.name} sees them`}
         actions={
-          <button type="button" onClick={() => setAdding(true)}>
+          <button type="button" data-needs="admin" onClick={() => setAdding(true)}>
             Add a node
           </button>
         }
