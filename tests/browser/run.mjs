@@ -10,6 +10,7 @@ import * as divergence from './cases/divergence.mjs'
 import * as failures from './cases/failures.mjs'
 import * as feed from './cases/feed.mjs'
 import * as keys from './cases/keys.mjs'
+import * as login from './cases/login.mjs'
 import * as nodes from './cases/nodes.mjs'
 import * as outage from './cases/outage.mjs'
 import * as served from './cases/served.mjs'
@@ -18,7 +19,7 @@ import * as views from './cases/views.mjs'
 import { shots } from './shots.mjs'
 import { soak } from './soak.mjs'
 
-const cases = { ...served, ...views, ...charts, ...settings, ...nodes, ...conflict, ...keys, ...feed, ...burst, ...blocked, ...failures, ...outage, ...divergence }
+const cases = { ...served, ...views, ...charts, ...settings, ...nodes, ...conflict, ...keys, ...feed, ...burst, ...blocked, ...failures, ...outage, ...divergence, ...login }
 const ARGUMENTS = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync',
