@@ -1,7 +1,7 @@
 //! Measures what the docs claim, on real clusters of three processes on this machine:
 //!
 //! `cargo bench --bench claims [-- NAME…]`, with NAME one of failover, all-die, pause, join, snapshot, restart, written,
-//! reconcile, fork.
+//! reconcile, fork, tokens.
 //! Prints one line a figure, and ends with an error if an acknowledged write is missing, a read was old or
 //! digests differ. How fast things are is printed, not judged.
 
@@ -9,6 +9,7 @@ mod fork;
 mod reconcile;
 #[path = "../../tests/support/mod.rs"]
 mod support;
+mod tokens;
 mod written;
 
 use hdrhistogram::Histogram;
@@ -49,6 +50,9 @@ fn main() {
         }
         if wanted("fork") {
             fork::fork().await;
+        }
+        if wanted("tokens") {
+            tokens::tokens().await;
         }
         if wanted("written") {
             for value_bytes in [128, 4_096] {

@@ -5,7 +5,8 @@
 
 use super::frontends::Frontends;
 use crate::api::{CONSISTENCY, HISTORY, IDEMPOTENCY_REPLAYED, INDEX, PREVIOUS_REVISION, TERM, TTL_MS};
-use axum::http::{HeaderName, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::response::Response;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
 /// For the `/api` routes, which the default frontend may use as well.
@@ -21,6 +22,15 @@ pub(super) fn for_v1(frontends: &Frontends) -> Option<CorsLayer> {
     let exposed = own.map(HeaderName::from_static).into_iter().chain([header::ETAG, header::RETRY_AFTER]);
     let exposed: Vec<HeaderName> = exposed.collect();
     frontends.are_named().then(|| layer(frontends, methods).expose_headers(exposed))
+}
+
+/// Lets a page see a refusal that comes before its route's layer.
+pub(super) fn show_refusal(response: &mut Response, asked: &HeaderMap, frontends: &Frontends) {
+    let Some(origin) = asked.get(header::ORIGIN).filter(|origin| frontends.name(origin)) else { return };
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    headers.append(header::VARY, HeaderValue::from_static("origin"));
 }
 
 fn layer(frontends: &Frontends, methods: impl Into<AllowMethods>) -> CorsLayer {

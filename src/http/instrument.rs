@@ -4,6 +4,7 @@ use super::access;
 use super::admission;
 use super::api_error::ApiError;
 use super::compat;
+use super::cors;
 use super::metered_body::MeteredBody;
 use super::state::AppState;
 use crate::api::{CONSISTENCY, Consistency, HISTORY};
@@ -67,10 +68,7 @@ where
                 Either::Left(Either::Left(authorized(service, request, route.clone(), state.clone()).boxed()))
             }
             Ok(()) => Either::Right(self.service.call(request)),
-            Err(error) => {
-                let response = compat::error_response(request.uri().path(), &state, error);
-                Either::Left(Either::Right(ready(Ok(response))))
-            }
+            Err(error) => Either::Left(Either::Right(ready(Ok(refusal(&request, &state, error))))),
         };
         InstrumentedFuture { answering, started, method, route, state }
     }
@@ -80,6 +78,13 @@ where
 type Answering<S> =
     Either<Either<BoxFuture<'static, Outcome<S>>, Ready<Outcome<S>>>, <S as Service<Request>>::Future>;
 type Outcome<S> = Result<Response, <S as Service<Request>>::Error>;
+
+/// The response to a request that does not reach its route.
+fn refusal(request: &Request, state: &AppState, error: ApiError) -> Response {
+    let mut response = compat::error_response(request.uri().path(), state, error);
+    cors::show_refusal(&mut response, request.headers(), &state.sites.frontends);
+    response
+}
 
 /// Calls the service if whoever asks may use the route.
 async fn authorized<S: Service<Request, Response = Response>>(
@@ -91,7 +96,7 @@ async fn authorized<S: Service<Request, Response = Response>>(
     let route = route.as_ref().map(MatchedPath::as_str);
     match access::authorize(&mut request, route, &state).await {
         Ok(()) => service.call(request).await,
-        Err(error) => Ok(compat::error_response(request.uri().path(), &state, error)),
+        Err(error) => Ok(refusal(&request, &state, error)),
     }
 }
 

@@ -6,6 +6,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use lockstep::cache::Command;
 use lockstep::lineage::Lineage;
+use lockstep::node::Principal;
 use lockstep::peer::{
     Handler, Hello, Lane, Links, Method, Net, NodeId, PeerClient, PeerError, PeerIdentity, PeerServer,
     Protocols, Refusal, RoundTrips, Welcome,
@@ -36,9 +37,10 @@ async fn caller(cluster: &Cluster, target: &Node, from: NodeId, lane: Lane) -> P
     PeerClient::new(me, to, target.peer.clone(), lane, Net::Tcp, Links::default(), RoundTrips::default())
 }
 
-/// A forwarded write: how long it may take to propose and to answer it, the reads that count before it, and the command.
+/// A forwarded write: how long it may take to propose and to answer it, who asks, the reads that count before it, and the command.
 fn forwarded(body: Bytes) -> Bytes {
-    let head = to_bytes(&(1_000_u64, 2_000_u64, (None::<()>, Vec::<(u32, u32, u16)>::new())));
+    let before = (None::<()>, Vec::<(u32, u32, u16)>::new());
+    let head = to_bytes(&(1_000_u64, 2_000_u64, Principal::Anyone, before));
     let length = u32::try_from(head.len()).expect("a few bytes").to_be_bytes();
     [&length[..], &head, &body].concat().into()
 }

@@ -369,6 +369,9 @@ async fn pages_of_other_sites_may_not_write() {
         assert!(header("access-control-allow-methods").contains("DELETE"));
         assert_eq!(header("access-control-allow-headers"), "content-type,x-mine");
     }
+    let refused = server.send(Method::GET, "/v1/kv/k", &[asks[0], ("host", "evil.example")], "").await;
+    let shown = &refused.headers()["access-control-allow-origin"];
+    assert_eq!((refused.status().as_u16(), shown), (421, &asks[0].1.parse().unwrap()));
     let raw = server.send(Method::GET, "/v1/kv/k", &asks[..1], "").await;
     let exposed = raw.headers()["access-control-expose-headers"].to_str().unwrap();
     assert!(["etag", "lockstep-index"].iter().all(|name| exposed.contains(name)), "{exposed}");
