@@ -1,8 +1,8 @@
 //! What an open fork costs the puts of a cluster: three nodes, with the fork open that a fourth one left behind, and with it
 //! forgotten.
 //!
-//! Each round begins with a fork of its own, so that the first put of each key is noted again. The load without it comes twice:
-//! their ratio is what the order alone makes.
+//! Each round begins with a fork of its own. The puts replace values of common keys, which stay, so nothing is noted: what costs is
+//! to look. The load without it comes twice: their ratio is what the order alone makes.
 
 use super::until;
 use crate::support::{Cluster, PROGRAM, run};

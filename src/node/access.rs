@@ -5,7 +5,8 @@
 //! acknowledged is refused on every node: the read's index, and that entry, are later than the revocation. A node judges its
 //! own clients' writes as well, so that most that are refused cost the leader nothing. `apply` judges nothing.
 //!
-//! What does not reach the log or a read index (stale reads, status, a node without a majority) is judged by what the node knows.
+//! Stale reads and what only observes are judged by what the node knows. Where there is no majority, what needs more is refused,
+//! but for what an admin does with this node alone.
 
 use super::error::NodeError;
 use super::inner::Inner;
@@ -165,7 +166,7 @@ pub(super) fn needs_of(command: &Command) -> Vec<Need> {
 
 /// What the command in an envelope needs.
 pub(super) fn needs_in(body: &[u8]) -> Vec<Need> {
-    // Who encoded it has decoded it before. Were it none, nobody but an admin could have it refused.
+    // Only this program encodes them, or has decoded them before: it cannot fail. If it did, nobody but an admin would pass.
     Envelope::decode(body)
         .map_or_else(|_| vec![Need::Role(Role::Admin)], |envelope| needs_of(&envelope.command))
 }
@@ -188,12 +189,17 @@ impl Inner {
         self.options.require_tokens.is_some() || self.consensus.replica().has_tokens()
     }
 
+    /// Whether requests need a token by this state.
+    fn asks_for_token(&self, cache: &Cache) -> bool {
+        self.options.require_tokens.is_some() || cache.tokens().are_required()
+    }
+
     /// Whether this state allows it.
     ///
     /// # Errors
     /// [`NodeError::Unauthorized`], [`NodeError::Forbidden`].
     pub(super) fn judge(&self, cache: &Cache, principal: &Principal, need: &Need) -> Result<(), NodeError> {
-        if self.options.require_tokens.is_none() && !cache.tokens().are_required() {
+        if !self.asks_for_token(cache) {
             return Ok(());
         }
         let bearer = match principal {
@@ -228,7 +234,7 @@ impl Inner {
             return Ok(());
         }
         // Most clusters have no tokens: nothing is made for them.
-        if self.options.require_tokens.is_none() && !cache.tokens().are_required() {
+        if !self.asks_for_token(cache) {
             return Ok(());
         }
         self.judge(cache, principal, &Need::Key(Role::Read, key.clone()))

@@ -1,13 +1,14 @@
 //! Forwards writes and read-index requests to the leader. Nothing is forwarded twice: a node that does not lead says
 //! so, and the forwarding node looks for the leader again.
 
-use super::access::{Principal, needs_in};
+use super::access::{Principal, needs_of};
 use super::error::NodeError;
 use super::inner::Inner;
 use super::own_reads::ReadsBefore;
 use super::read_index::{ReadIndexFailure, ReadIndexResult};
-use crate::cache::Command;
+use super::write::Asked;
 use crate::cache::limits::FEATURE_LEVEL_FIRST;
+use crate::cache::{Command, Need};
 use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::{Deadlines, ProposeError, Proposed, WireVote};
 use crate::replica::{COMMAND_BYTES_MAX, CodecError, Envelope, from_postcard, take_part, to_bytes};
@@ -114,7 +115,8 @@ fn read_reply(answer: &[u8]) -> Result<Result<Proposed, ProposeError>, NodeError
 
 /// Checks a forwarded command: this program can decode it, it is not too large, and it is one that clients may send.
 /// The other node has checked that, too, unless it is faulty or of another release.
-fn check(inner: &Inner, body: &[u8]) -> Result<(), String> {
+/// Returns what it needs; nothing where no token is needed.
+fn check(inner: &Inner, body: &[u8]) -> Result<Vec<Need>, String> {
     if body.len() > COMMAND_BYTES_MAX {
         return Err(format!("a command has at most {COMMAND_BYTES_MAX} bytes, this one {}", body.len()));
     }
@@ -129,7 +131,9 @@ fn check(inner: &Inner, body: &[u8]) -> Result<(), String> {
         | Command::Clear { .. }
         | Command::Configure(_)
         | Command::Merge(_)
-        | Command::Tokens(_) => Ok(()),
+        | Command::Tokens(_) => {
+            Ok(if inner.needs_token() { needs_of(&envelope.command) } else { Vec::new() })
+        }
         Command::Tick
         | Command::RaiseFeatureLevel { .. }
         | Command::OpenFork { .. }
@@ -140,13 +144,13 @@ fn check(inner: &Inner, body: &[u8]) -> Result<(), String> {
 /// Answers a forwarded write, as the leader.
 pub(super) async fn answer_write(inner: &Inner, from: NodeId, body: Bytes) -> Result<Bytes, String> {
     let message = ForwardedWrite::decode(body).map_err(|error| error.to_string())?;
-    check(inner, &message.body)?;
+    let asked = Asked { needs: check(inner, &message.body)?, principal: message.principal };
     let until = |ms: u64| Instant::now() + Duration::from_millis(ms).min(TIMEOUT_MAX);
     let deadlines = Deadlines { propose: until(message.propose_ms), answer: until(message.answer_ms) };
     let Ok(_permit) = inner.admission.admit(message.body.len(), deadlines.answer).await else {
         return Ok(to_bytes(&WriteReply::Done(Err(ProposeError::Busy))));
     };
-    let reply = match inner.judge_as_leader(&message.principal, || needs_in(&message.body)) {
+    let reply = match inner.judge_as_leader(&asked.principal, || asked.needs_of(&message.body)) {
         Some(Ok(())) => {
             WriteReply::Done(inner.propose_here(from, message.body, &message.before, deadlines).await)
         }

@@ -144,7 +144,7 @@ impl Session {
         &self.principal
     }
 
-    /// Whether requests of this session need a token.
+    /// Whether a token is needed here.
     pub fn needs_token(&self) -> bool {
         self.node.inner.needs_token()
     }

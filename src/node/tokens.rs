@@ -26,17 +26,14 @@ impl Session {
         Ok(self.read(&Need::Role(Role::Admin), list).await?.value)
     }
 
-    /// The token that this session shows; `None` if it shows none.
+    /// The token that is shown, or that of the browser's session; `None` if none is.
     ///
     /// # Errors
     /// [`SessionError`].
     pub async fn own_token(&self) -> Result<Option<TokenInfo>, SessionError> {
-        let Some(id) = self.principal().token_id() else { return Ok(None) };
+        let Some((id, secret)) = self.principal().parts() else { return Ok(None) };
         let find = |cache: &Cache| {
-            let tokens = cache.tokens();
-            let parent =
-                || tokens.sessions().find(|session| session.id == id).map(|session| &*session.parent);
-            let token = tokens.get(id).or_else(|| tokens.get(parent()?));
+            let token = cache.tokens().shown(&id, &secret, cache.now_ms());
             token.map(|token| TokenInfo::of(token, cache.now_ms()))
         };
         Ok(self.read(&Need::Role(Role::Observe), find).await?.value)

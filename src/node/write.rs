@@ -45,6 +45,11 @@ pub(super) struct Asked {
 }
 
 impl Asked {
+    /// What it needs, also where no token was needed when it began.
+    pub fn needs_of(&self, body: &[u8]) -> Vec<Need> {
+        if self.needs.is_empty() { needs_in(body) } else { self.needs.clone() }
+    }
+
     /// What the program itself writes needs nothing.
     pub fn by_program() -> Self {
         Self { principal: Principal::Program, needs: Vec::new() }
@@ -124,7 +129,7 @@ impl Inner {
             let leader = self.wait_for_leader(deadlines.propose).await?;
             let result = if leader != self.identity.node_id {
                 forward_write(self, leader, body.clone(), &asked.principal, before.clone(), deadlines).await?
-            } else if let Some(judged) = self.judge_as_leader(&asked.principal, || needs_in(&body)) {
+            } else if let Some(judged) = self.judge_as_leader(&asked.principal, || asked.needs_of(&body)) {
                 judged?;
                 self.propose_here(leader, body.clone(), before, deadlines).await
             } else {
