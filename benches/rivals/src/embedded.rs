@@ -8,7 +8,7 @@ use futures::future::{join_all, try_join_all};
 use lockstep::cache::{CacheConfig, Command, Condition, Key, Op, Ttl, Value};
 use lockstep::front::{Front, FrontLimits};
 use lockstep::http::{AppState, HttpServer, HttpSettings};
-use lockstep::node::{Limits, Node, NodeOptions, Opened, Origin, RaftOptions, Release};
+use lockstep::node::{Node, NodeOptions, Opened, Origin};
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
@@ -97,16 +97,10 @@ impl Cluster {
             let data_dir = folder.join(&name);
             Box::pin(async move {
                 let options = NodeOptions {
-                    data_dir,
                     name: Some(name),
-                    peer_bind: "127.0.0.1:0".into(),
-                    peer_advertise: None,
                     http_advertise: format!("http://{}", listener.local_addr()?),
-                    given: lockstep::cache::ConfigChange::default(),
                     origin: Origin::Form { urls, config: CacheConfig::default() },
-                    raft: RaftOptions::default(),
-                    limits: Limits::default(),
-                    release: Release::THIS,
+                    ..NodeOptions::alone(data_dir)
                 };
                 let opened = Opened::open(options).await?;
                 let front = Front::new(opened.bootstrap(), FrontLimits::default());
