@@ -78,5 +78,8 @@ pub mod api;
 #[cfg(feature = "client")]
 pub mod client;
 
+#[cfg(feature = "tls")]
+pub mod tls;
+
 #[cfg(any(feature = "node", feature = "http"))]
 mod log_limit;

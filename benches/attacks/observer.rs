@@ -2,7 +2,6 @@
 //! of their own.
 
 use hdrhistogram::Histogram;
-use reqwest::Client;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -93,7 +92,7 @@ async fn probe(node: SocketAddr, path: &str) -> Option<Duration> {
 }
 
 async fn use_all(nodes: &[SocketAddr], duration: Duration) -> (Histogram<u64>, u64) {
-    let client = Client::builder().no_proxy().timeout(CLIENT_LIMIT).build().expect("a client");
+    let client = lockstep::client::plain_http().timeout(CLIENT_LIMIT).build().expect("a client");
     let mut every = interval(CLIENT_INTERVAL);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut latencies, mut errors) = (latencies(), 0);

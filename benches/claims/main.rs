@@ -131,7 +131,7 @@ fn histogram() -> Histogram<u64> {
 }
 
 fn client() -> Client {
-    Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().expect("a client")
+    lockstep::client::plain_http().timeout(Duration::from_secs(10)).build().expect("a client")
 }
 
 fn urls(cluster: &Cluster) -> Vec<String> {

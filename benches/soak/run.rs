@@ -105,7 +105,7 @@ fn start_load(row: &Row, seconds: u64, cluster: &Cluster) -> Child {
 
 /// Reads changes to the end, which does not come.
 async fn watch(url: String) {
-    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let client = lockstep::client::plain_http().build().expect("a client");
     let response = client.get(url).send().await.expect("an answer");
     assert!(response.status().is_success(), "refused: {}", response.status());
     let mut body = response.bytes_stream();

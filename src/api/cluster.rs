@@ -87,11 +87,13 @@ pub enum WarningCode {
     TwoHistories,
     /// This node has left its cluster on purpose and goes on alone.
     Detached,
+    /// A certificate of this node expires soon, or has expired.
+    CertificateExpires,
 }
 
 impl WarningCode {
     /// All codes.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::CalledByAnotherCluster,
         Self::MemberOfAnotherCluster,
         Self::SlowLinks,
@@ -99,6 +101,7 @@ impl WarningCode {
         Self::Superseded,
         Self::TwoHistories,
         Self::Detached,
+        Self::CertificateExpires,
     ];
 
     /// As in JSON.
@@ -111,6 +114,7 @@ impl WarningCode {
             Self::Superseded => "superseded",
             Self::TwoHistories => "two_histories",
             Self::Detached => "detached",
+            Self::CertificateExpires => "certificate_expires",
         }
     }
 }

@@ -153,9 +153,11 @@ impl Tokens {
         self.by_id.get(id)
     }
 
-    /// The token that somebody has who shows this secret under this id: its own, or that of a session of it.
-    pub fn shown(&self, id: &str, secret: &SecretHash, now_ms: u64) -> Option<&Arc<Token>> {
+    /// The token that somebody has who shows this secret under this id: its own, or that of a session of it. Without a secret,
+    /// somebody has vouched for them.
+    pub fn shown(&self, id: &str, secret: Option<&SecretHash>, now_ms: u64) -> Option<&Arc<Token>> {
         let is_good = |token: &&Arc<Token>| !token.is_expired(now_ms);
+        let Some(secret) = secret else { return self.by_id.get(id).filter(is_good) };
         if let Some(token) = self.by_id.get(id) {
             return Some(token).filter(|token| token.has_secret(secret, now_ms)).filter(is_good);
         }

@@ -1,6 +1,7 @@
 //! The command line's grammar.
 
 use super::bench::{BaselineArgs, BenchArgs};
+use super::cert::CertArgs;
 use super::check_history::CheckHistoryArgs;
 use super::common_args::{
     FirstSettings, Target, TimingArgs, TtlMs, parse_consistency, parse_policy, parse_ttl,
@@ -11,6 +12,7 @@ use super::history::HistoryArgs;
 use super::kv_args::{BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs, PersistArgs, PutArgs};
 use super::reconcile::ReconcileArgs;
 use super::recover::RecoverArgs;
+use super::serve_tls::ServeTlsArgs;
 use super::simulate::SimulateArgs;
 use super::token::TokenArgs;
 use super::upgrade::UpgradeArgs;
@@ -100,6 +102,8 @@ pub enum Command {
     Reconcile(Box<ReconcileArgs>),
     /// Make and end tokens: who may do what
     ///
+    /// Make certificates for nodes and clients, and show them
+    Cert(CertArgs),
     /// Once a cluster has a token, every request needs one. `serve --tokens` begins with one that may do everything.
     Token(TokenArgs),
     /// Show a node's newest digests
@@ -216,9 +220,20 @@ pub struct ServeArgs {
     /// A file with the token that this node shows where it joins a cluster, or comes back to it; others cannot read it
     #[arg(long, env = "LOCKSTEP_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Allow listening on addresses that other machines can reach, although nothing is encrypted
-    #[arg(long, env = "LOCKSTEP_INSECURE")]
-    pub insecure: bool,
+    #[command(flatten)]
+    pub tls: ServeTlsArgs,
+    /// Let clients of other machines in without encryption or without tokens
+    #[arg(long, env = "LOCKSTEP_INSECURE_CLIENTS")]
+    pub insecure_clients: bool,
+    /// Let peers of other machines in without encryption. Whoever can reach the port can then do everything
+    #[arg(long, env = "LOCKSTEP_INSECURE_PEERS")]
+    pub insecure_peers: bool,
+    /// Answer /livez and /readyz at this address as well, without encryption and without a token
+    #[arg(long, env = "LOCKSTEP_PROBE", value_name = "ADDRESS")]
+    pub probe: Option<String>,
+    /// And /metrics
+    #[arg(long, env = "LOCKSTEP_PROBE_METRICS", requires = "probe")]
+    pub probe_metrics: bool,
     /// Who wins where both sides changed a key, when this node was detached and comes back, and nobody says
     #[arg(long, env = "LOCKSTEP_ATTACH_POLICY", value_enum, default_value = "newest")]
     pub attach_policy: crate::reconcile::Policy,

@@ -4,6 +4,7 @@ use super::exit::Usage;
 use crate::api::Consistency;
 use crate::cache::Policy;
 use crate::client::{Client, ClientToken};
+use crate::tls::ClientTls;
 use anyhow::Result;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ pub struct Target {
     /// A file with the token to show, which others cannot read
     #[arg(long, global = true, env = "LOCKSTEP_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// Take what a node answers that has left its cluster on purpose, instead of going to another
     #[arg(long, global = true, env = "LOCKSTEP_ALLOW_DETACHED")]
     pub allow_detached: bool,
@@ -47,7 +50,28 @@ impl Target {
 
     /// A client of these nodes, instead of those at `--url`.
     pub fn client_of(&self, urls: &[String], limit: Duration) -> Result<Client> {
-        Ok(Client::new(urls, limit).map_err(Usage)?.with_token(self.token()?))
+        Ok(Client::with_tls(urls, limit, &self.tls.files()).map_err(Usage)?.with_token(self.token()?))
+    }
+}
+
+/// Certificates, for nodes that speak HTTPS.
+#[derive(Debug, Clone, Args)]
+pub struct TlsArgs {
+    /// A file with the authorities that sign nodes' certificates [default: those of the system]
+    #[arg(long, global = true, env = "LOCKSTEP_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// A file with a certificate to show: a client's names a token
+    #[arg(long, global = true, env = "LOCKSTEP_CERT_FILE", value_name = "FILE", requires = "key_file")]
+    pub cert_file: Option<PathBuf>,
+    /// The key of that certificate, which others cannot read
+    #[arg(long, global = true, env = "LOCKSTEP_KEY_FILE", value_name = "FILE", requires = "cert_file")]
+    pub key_file: Option<PathBuf>,
+}
+
+impl TlsArgs {
+    pub fn files(&self) -> ClientTls {
+        let own = self.cert_file.clone().zip(self.key_file.clone());
+        ClientTls { ca: self.ca_file.clone(), own }
     }
 }
 

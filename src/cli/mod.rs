@@ -1,6 +1,7 @@
 //! Arguments -> settings -> run: the commands people type.
 
 mod bench;
+mod cert;
 mod check_history;
 mod commands;
 mod common_args;
@@ -15,6 +16,7 @@ mod reconcile;
 mod recover;
 mod replay;
 mod serve;
+mod serve_tls;
 mod simulate;
 mod snapshot;
 mod token;
@@ -71,6 +73,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Fence(args) => fence::fence(args).await,
             Command::Detach(args) => detach::detach(args).await,
             Command::Attach(args) => detach::attach(args).await,
+            Command::Cert(args) => cert::cert(args).await,
             Command::Token(args) => token::token(args).await,
             Command::Reconcile(args) => reconcile::reconcile(args).await,
             Command::Snapshot(args) => snapshot::snapshot(args).await,

@@ -3,6 +3,7 @@
 use super::commands::ServeArgs;
 use super::common_args::{FirstSettings, TimingArgs};
 use super::exit::Usage;
+use super::serve_tls::{NodeTls, keep_current};
 use crate::cache::{CacheConfig, ConfigChange};
 use crate::client::read_token_file;
 use crate::front::{Front, FrontLimits};
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 const HTTP_PORT: u16 = 5000;
@@ -29,7 +31,9 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// Runs a node until it gets a signal to stop, or fails.
 pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
-    let mut stop = Stop::also_by_hang_up()?;
+    let tls = args.tls.open()?;
+    // With certificates, a hang-up means that they have changed.
+    let mut stop = if tls.certificates.is_empty() { Stop::also_by_hang_up()? } else { Stop::new()? };
     #[cfg(feature = "sabotage")]
     if let Some(fault) = args.sabotage {
         tracing::warn!(?fault, "a fault is injected into this node, for tests");
@@ -54,16 +58,23 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     };
     let mut settings = HttpSettings {
         allowed_hosts: allowed_hosts(&args.allowed_hosts)?,
+        tls: tls.clients.clone(),
+        introduces_to_nodes_only: tls.knows_nodes,
         hsts_max_age: args.hsts_max_age,
         fault_injection: args.fault_injection,
         attach_policy: args.attach_policy,
         compat: compat_settings()?,
         ..HttpSettings::default()
     };
+    let probe = Probe::listen(&args).await?;
     let bound = http.local_addr()?;
-    let options = options(*args, addresses, bound)?;
+    let options = options(*args, addresses, bound, tls)?;
     settings.allowed_hosts.extend(cluster_hosts(&options.origin));
     let http = http.into_std()?;
+    let mut tasks = JoinSet::new();
+    if !options.certificates.is_empty() {
+        tasks.spawn(keep_current(options.certificates.clone(), signal(SignalKind::hangup())?));
+    }
     let mut opened = Opened::open(options.clone()).await?;
     let mut before: Option<Arc<Front>> = None;
     tracing::info!(http = %bound, "listening");
@@ -71,7 +82,11 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
         let front = Front::new(opened.bootstrap(), limits);
         // Each server has the listener for itself; whoever connects meanwhile waits.
         let listener = TcpListener::from_std(http.try_clone()?)?;
-        let server = HttpServer::start(listener, AppState::new(front.clone(), settings.clone()));
+        let state = AppState::new(front.clone(), settings.clone());
+        let mut server = HttpServer::start(listener, state.clone());
+        if let Some(probe) = &probe {
+            server = server.with_probes(probe.listener()?, state, probe.metrics);
+        }
         let started = tokio::select! {
             started = opened.start() => started,
             () = stop.asked() => return Ok(()),
@@ -231,31 +246,60 @@ impl Addresses {
             _ => HTTP_PORT,
         };
         let http = args.http.clone().unwrap_or_else(|| format!("127.0.0.1:{port}"));
-        for (name, address) in [("--http", Some(&http)), ("--peer", args.peer.as_ref())] {
-            if let Some(address) = address {
-                check_bind(name, address, args.insecure)?;
-            }
-        }
+        let has_tokens = args.tokens || args.root_token_file.is_some();
+        let clients_lack = match (args.tls.covers_clients(), has_tokens) {
+            (true, true) => None,
+            (true, false) => Some("--tokens"),
+            (false, true) => Some("--tls-cert"),
+            (false, false) => Some("--tls-cert and --tokens"),
+        };
+        let clients_lack = clients_lack.filter(|_| !args.insecure_clients);
+        check_bind("--http", &http, clients_lack, "--insecure-clients")?;
+        let peers_lack = (!args.tls.covers_peers()).then_some("--tls-cert with --tls-ca, or --peer-cert");
+        let peers_lack = peers_lack.filter(|_| !args.insecure_peers);
+        // Unless it is given, peers connect to the address of clients.
+        check_bind("--peer", args.peer.as_ref().unwrap_or(&http), peers_lack, "--insecure-peers")?;
         Ok(Self { http, peer: args.peer.clone() })
     }
 }
 
-/// Other machines can reach the node only with an option that allows it, because nothing is encrypted, and peers are not authenticated.
-fn check_bind(name: &str, address: &str, insecure: bool) -> Result<()> {
+/// Other machines can reach a port only where it is protected, or with an option that says by name that it is not.
+fn check_bind(name: &str, address: &str, lacks: Option<&str>, insecure: &str) -> Result<()> {
     let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
     if port.parse::<u16>().is_err() {
         return Err(Usage(format!("{name}: `{address}` is no address; expected host:port")).into());
     }
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if !loopback && !insecure {
-        return Err(Usage(format!(
-            "{name}: {address} can be reached by other machines, and Lockstep encrypts nothing yet; \
-             bind a loopback address, or say --insecure"
+    match lacks {
+        Some(lacks) if !loopback => Err(Usage(format!(
+            "{name}: other machines can reach {address}: protect it with {lacks} (docs/security.md), bind a loopback address, or \
+             say {insecure}"
         ))
-        .into());
+        .into()),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// The port for probes.
+struct Probe {
+    listener: std::net::TcpListener,
+    metrics: bool,
+}
+
+impl Probe {
+    async fn listen(args: &ServeArgs) -> Result<Option<Self>> {
+        let Some(address) = &args.probe else { return Ok(None) };
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.with_context(|| format!("cannot listen for probes on {address}"))?;
+        tracing::info!(probes = %listener.local_addr()?, "listening");
+        Ok(Some(Self { listener: listener.into_std()?, metrics: args.probe_metrics }))
+    }
+
+    /// Each server has the listener for itself.
+    fn listener(&self) -> Result<TcpListener> {
+        Ok(TcpListener::from_std(self.listener.try_clone()?)?)
+    }
 }
 
 /// The names of `--allowed-hosts`.
@@ -287,7 +331,8 @@ fn cluster_hosts(origin: &Origin) -> Vec<String> {
     urls.iter().filter_map(host).collect()
 }
 
-fn options(args: ServeArgs, addresses: Addresses, bound: SocketAddr) -> Result<NodeOptions> {
+fn options(args: ServeArgs, addresses: Addresses, bound: SocketAddr, tls: NodeTls) -> Result<NodeOptions> {
+    let scheme = if tls.clients.is_some() { "https" } else { "http" };
     let peer_bind = match addresses.peer {
         Some(peer) => peer,
         None => {
@@ -296,7 +341,7 @@ fn options(args: ServeArgs, addresses: Addresses, bound: SocketAddr) -> Result<N
             SocketAddr::new(bound.ip(), port).to_string()
         }
     };
-    let http_advertise = args.advertise_http.clone().unwrap_or_else(|| format!("http://{bound}"));
+    let http_advertise = args.advertise_http.clone().unwrap_or_else(|| format!("{scheme}://{bound}"));
     let token = args.token_file.as_deref().map(read_token_file).transpose();
     let token = token.map_err(|reason| Usage(format!("--token-file: {reason}")))?;
     let require_tokens = match &args.root_token_file {
@@ -307,7 +352,7 @@ fn options(args: ServeArgs, addresses: Addresses, bound: SocketAddr) -> Result<N
         require_tokens,
         token,
         given: given_settings(&args.first)?,
-        origin: origin(&args)?,
+        origin: origin(&args, scheme)?,
         data_dir: args.data_dir,
         name: args.name,
         peer_bind,
@@ -320,11 +365,14 @@ fn options(args: ServeArgs, addresses: Addresses, bound: SocketAddr) -> Result<N
             request: Duration::from_millis(args.request_timeout_ms.max(1)),
             ..Limits::default()
         },
+        peer_tls: tls.peers,
+        client_tls: tls.calls,
+        certificates: tls.certificates,
         release: Release::THIS,
     })
 }
 
-fn origin(args: &ServeArgs) -> Result<Origin> {
+fn origin(args: &ServeArgs, scheme: &str) -> Result<Origin> {
     if let Some(url) = &args.join {
         return Ok(Origin::Join { url: url.clone(), stay_learner: args.learner });
     }
@@ -335,25 +383,21 @@ fn origin(args: &ServeArgs) -> Result<Origin> {
     {
         urls = peers.split(',').map(str::to_owned).collect();
     }
-    let urls = urls.iter().map(|url| url.trim()).filter(|url| !url.is_empty()).map(node_url);
+    let urls =
+        urls.iter().map(|url| url.trim()).filter(|url| !url.is_empty()).map(|url| node_url(url, scheme));
     let urls = urls.collect::<Result<Vec<String>>>()?;
     Ok(if urls.is_empty() { Origin::Alone { config } } else { Origin::Form { urls, config } })
 }
 
-/// The URL of a node in a list. Other cache servers name nodes by host and port alone.
-fn node_url(text: &str) -> Result<String> {
-    let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    if url.starts_with("https://") {
-        let reason = format!(
-            "the list of nodes: `{text}`: nodes do not speak HTTPS yet; name them by http://host:port"
-        );
-        return Err(Usage(reason).into());
-    }
+/// The URL of a node in a list. Other cache servers name nodes by host and port alone: then it speaks what this node speaks.
+fn node_url(text: &str, scheme: &str) -> Result<String> {
+    let url = if text.contains("://") { text.to_owned() } else { format!("{scheme}://{text}") };
     let parsed = reqwest::Url::parse(&url);
-    match parsed.is_ok_and(|parsed| parsed.scheme() == "http" && parsed.has_host()) {
+    match parsed.is_ok_and(|parsed| matches!(parsed.scheme(), "http" | "https") && parsed.has_host()) {
         true => Ok(url),
         false => {
-            Err(Usage(format!("the list of nodes: `{text}` is no URL; expected http://host:port")).into())
+            let expected = "expected http://host:port or https://host:port";
+            Err(Usage(format!("the list of nodes: `{text}` is no URL; {expected}")).into())
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::client::{Client, ClientError};
 use crate::node::{NewToken, ROOT_TOKEN_FILE, request_root_token};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,11 @@ pub enum TokenCommand {
         token: String,
     },
     /// Print a new token that no cluster knows yet, for --root-token-file
-    Generate,
+    Generate {
+        /// Write it to this file, which only its owner can read, instead of printing it
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
     /// Make a token that may do everything, on the machine of a node, if all others are lost
     ///
     /// The node has the cluster take it within a second, or when it starts. Whoever can write into its data folder can do
@@ -79,8 +83,12 @@ pub enum TokenCommand {
 pub async fn token(args: TokenArgs) -> Result<()> {
     let TokenArgs { command, target } = args;
     match command {
-        TokenCommand::Generate => {
-            println!("{}", NewToken::random()?.text());
+        TokenCommand::Generate { out } => {
+            let made = NewToken::random()?;
+            match out {
+                None => println!("{}", made.text()),
+                Some(path) => writeln!(new_secret(&path)?, "{}", made.text())?,
+            }
             return Ok(());
         }
         TokenCommand::Recover { data_dir, out } => {
@@ -119,7 +127,7 @@ pub async fn token(args: TokenArgs) -> Result<()> {
             let revoked = client.revoke_token(&id).await?;
             output.print(&revoked, || format!("revoked {token}"))
         }
-        TokenCommand::Generate | TokenCommand::Recover { .. } => Ok(()),
+        TokenCommand::Generate { .. } | TokenCommand::Recover { .. } => Ok(()),
     }
 }
 
@@ -148,12 +156,17 @@ async fn made(
         return Ok(());
     };
     let named = || path.display().to_string();
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(named)?;
+    let mut file = new_secret(path)?;
     let made = making.await.inspect_err(|_| drop(fs::remove_file(path)))?;
     writeln!(file, "{}", made.token).and_then(|()| file.sync_all()).with_context(named)?;
     eprintln!("the token {} is in {}", made.id, path.display());
     Ok(())
+}
+
+/// A file that is not there yet, and that only its owner can read.
+fn new_secret(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.with_context(|| path.display().to_string())
 }
 
 /// The id of the token with this name or id.

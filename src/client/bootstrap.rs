@@ -1,8 +1,10 @@
 //! Requests of a node that has no cluster yet: introductions of other nodes, and joining their cluster.
 
 use super::bounded::{SMALL_BYTES_MAX, read_up_to};
+use super::builder::{http_builder, tls_for};
 use super::token::ClientToken;
 use crate::api::{AddMember, ErrorCode, Joined, NodeInfo, Problem};
+use crate::tls::ClientTls;
 use futures::future::join_all;
 use reqwest::{StatusCode, Url, header};
 use std::net::SocketAddr;
@@ -16,18 +18,13 @@ const PATIENT_RETRY: Duration = Duration::from_secs(5);
 /// How long a conflict is retried: another node's membership change passes, a name that is taken stays.
 const CONFLICT_TIMEOUT: Duration = Duration::from_secs(3);
 
-fn client(limit: Duration) -> Result<reqwest::Client, String> {
-    reqwest::Client::builder()
-        .timeout(limit)
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(|error| error.to_string())
+fn client(urls: &[String], limit: Duration, tls: &ClientTls) -> Result<reqwest::Client, String> {
+    http_builder(tls_for(urls, tls)?).timeout(limit).build().map_err(|error| error.to_string())
 }
 
 /// Asks for the introduction of the node at each URL. The answers are in the order of the URLs.
-pub async fn node_infos(urls: &[String]) -> Vec<Result<NodeInfo, String>> {
-    let client = match client(INTRODUCTION_TIMEOUT) {
+pub async fn node_infos(urls: &[String], tls: &ClientTls) -> Vec<Result<NodeInfo, String>> {
+    let client = match client(urls, INTRODUCTION_TIMEOUT, tls) {
         Ok(client) => client,
         Err(error) => return urls.iter().map(|_| Err(error.clone())).collect(),
     };
@@ -75,9 +72,10 @@ pub async fn join(
     url: &str,
     request: &AddMember,
     token: Option<&ClientToken>,
+    tls: &ClientTls,
     patient: bool,
 ) -> Result<Joined, String> {
-    let client = client(JOIN_TIMEOUT)?;
+    let client = client(&[url.to_owned()], JOIN_TIMEOUT, tls)?;
     let url = format!("{}/v1/members", url.trim_end_matches('/'));
     let started = Instant::now();
     let mut logged = String::new();
@@ -172,7 +170,10 @@ mod tests {
             }
             hosts
         });
-        let met = node_infos(&[format!("http://localhost:{port}/")]).await.remove(0).unwrap();
+        let met = node_infos(&[format!("http://localhost:{port}/")], &ClientTls::default())
+            .await
+            .remove(0)
+            .unwrap();
         assert_eq!(met.store_uuid, "u");
         assert_eq!(node.await.unwrap(), [format!("localhost:{port}"), format!("127.0.0.1:{port}")]);
     }

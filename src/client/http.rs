@@ -2,12 +2,14 @@
 //! it, and repeats a write only where that cannot apply it twice.
 
 use super::bounded::{ANSWER_BYTES_MAX, SMALL_BYTES_MAX, Unread, read_up_to};
+use super::builder::{http_builder, is_https, tls_for};
 use super::error::{ClientError, garbled, innermost, lost};
 use super::token::ClientToken;
 use crate::api::{
     CONSISTENCY, ConfigBody, ConfigUpdate, Consistency, Digests, EXPECT_HISTORY, Effect, ErrorCode,
     FeatureLevel, IDEMPOTENCY_KEY, LineageReport, Members, Nodes, Problem, Status, TransferLeader,
 };
+use crate::tls::ClientTls;
 use bytes::Bytes;
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde::de::DeserializeOwned;
@@ -47,23 +49,20 @@ impl Client {
     /// # Errors
     /// A sentence: no URL, or a malformed one.
     pub fn new(urls: &[String], limit: Duration) -> Result<Self, String> {
-        let parse = |url: &String| match reqwest::Url::parse(url) {
-            Ok(parsed) if parsed.scheme() == "http" && parsed.has_host() => {
-                Ok(url.trim_end_matches('/').to_owned())
-            }
-            Ok(_) => Err(format!("{url}: expected http://host:port")),
-            Err(_) => Err(format!("{url}: expected http://host:port")),
-        };
-        let urls = urls.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        Self::with_tls(urls, limit, &ClientTls::default())
+    }
+
+    /// The same, with certificates for `https://` URLs.
+    ///
+    /// # Errors
+    /// A sentence: no URL, a malformed one, or a file with certificates cannot be used.
+    pub fn with_tls(urls: &[String], limit: Duration, tls: &ClientTls) -> Result<Self, String> {
+        let urls = urls.iter().map(|url| base_url(url)).collect::<Result<Vec<_>, _>>()?;
         if urls.is_empty() {
             return Err("no URL was given".into());
         }
-        let builder = || {
-            reqwest::Client::builder()
-                .no_proxy()
-                .redirect(reqwest::redirect::Policy::none())
-                .tcp_nodelay(true)
-        };
+        let tls = tls_for(&urls, tls)?;
+        let builder = || http_builder(tls.clone()).tcp_nodelay(true);
         let http = builder().timeout(limit).build().map_err(|error| error.to_string())?;
         let streams = builder().build().map_err(|error| error.to_string())?;
         Ok(Self {
@@ -364,13 +363,25 @@ impl Client {
             _ => None,
         };
         let mut leader = self.leader.lock().expect("no panic while held");
-        *leader = named.filter(|named| !named.is_empty() && named != url);
+        // What a client encrypts for one node it does not send to another as it is.
+        let is_as_safe = |named: &String| !is_https(url) || is_https(named);
+        *leader = named.filter(|named| !named.is_empty() && named != url && is_as_safe(named));
         drop(leader);
         let failed = !matches!(error, ClientError::Problem(problem) if problem.effect == Effect::None
             && !matches!(problem.code, ErrorCode::Unavailable | ErrorCode::Superseded | ErrorCode::Detached));
         if failed {
             self.next.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// The URL of a node without a slash at its end.
+fn base_url(url: &str) -> Result<String, String> {
+    match reqwest::Url::parse(url) {
+        Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => {
+            Ok(url.trim_end_matches('/').to_owned())
+        }
+        _ => Err(format!("{url}: expected http://host:port or https://host:port")),
     }
 }
 

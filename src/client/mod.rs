@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod bounded;
+mod builder;
 mod compare;
 mod detach;
 mod error;
@@ -14,6 +15,7 @@ mod tokens;
 mod watch;
 
 pub use bootstrap::{join, node_infos};
+pub use builder::plain_http;
 pub use compare::{Comparison, KeySpan};
 pub use error::ClientError;
 pub use http::Client;

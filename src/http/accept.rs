@@ -1,9 +1,11 @@
 //! The accept loop. It exists because axum's sets no timeouts, so a slow client would hold its connection for ever.
 
 use super::connection_guard::{ConnectionGuard, GuardedStream};
+use super::handshake::shake_hands;
 use super::probe_connections::ProbeConnections;
 use super::state::AppState;
 use crate::front::{ClientAddress, LineRate, NoSlot};
+use crate::tls::{Certificate, ServerTls};
 use axum::http::Request;
 use axum::response::Response;
 use hyper::body::Incoming;
@@ -12,9 +14,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use socket2::SockRef;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
+use tokio_util::either::Either;
 use tower::Service;
 
 const BUFFER_BYTES: usize = 128 * 1024;
@@ -26,15 +30,26 @@ static REFUSALS: LineRate = LineRate::new(1);
 pub(super) struct Accepted {
     pub client: ClientAddress,
     pub guard: ConnectionGuard,
-    /// Whether there was no slot for it.
+    /// Whether there was no slot for it, or its port is for nothing else.
+    pub is_for_probes: bool,
+    /// The owner of the certificate that the client has shown.
+    pub certificate: Option<Arc<Certificate>>,
+}
+
+/// What listens for connections.
+pub(super) struct Port {
+    pub listener: TcpListener,
+    /// What encrypts them.
+    pub tls: Option<ServerTls>,
+    /// Whether they are all for probes. Then they take no slots.
     pub is_for_probes: bool,
 }
 
 /// Serves each connection with the service that `service_of` makes for it, until `stopped`.
 pub(super) async fn accept<S>(
-    listener: TcpListener,
+    port: Port,
     state: AppState,
-    service_of: impl Fn(&Accepted) -> S,
+    service_of: impl Fn(&Accepted) -> S + Send + Sync + 'static,
     mut stopped: oneshot::Receiver<()>,
 ) where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send>
@@ -42,6 +57,8 @@ pub(super) async fn accept<S>(
         + Send
         + 'static,
 {
+    let Port { listener, tls, is_for_probes } = port;
+    let service_of = Arc::new(service_of);
     let limits = state.limits.clone();
     let mut probes = ProbeConnections::default();
     let closing = watch::Sender::new(());
@@ -65,33 +82,53 @@ pub(super) async fn accept<S>(
             }
         };
         let client = ClientAddress::new(address.ip());
-        let slot = state.front.connections.take(address.ip());
-        if let Err(why) = &slot {
-            if let Some(omitted) = REFUSALS.admit() {
-                let max = state.front.limits.connections;
-                match why {
-                    NoSlot::AllTaken => {
-                        tracing::warn!(max, omitted, "all connections are taken: more are for probes only");
-                    }
-                    NoSlot::ShareTaken => {
-                        let client = address.ip();
-                        tracing::warn!(%client, max, omitted, "a client has half of all connections: more are for probes only");
-                    }
+        let slot = match is_for_probes {
+            true => None,
+            false => Some(state.front.connections.take(address.ip())),
+        };
+        if let Some(Err(why)) = &slot
+            && let Some(omitted) = REFUSALS.admit()
+        {
+            let max = state.front.limits.connections;
+            match why {
+                NoSlot::AllTaken => {
+                    tracing::warn!(max, omitted, "all connections are taken: more are for probes only");
+                }
+                NoSlot::ShareTaken => {
+                    let client = address.ip();
+                    tracing::warn!(%client, max, omitted, "a client has half of all connections: more are for probes only");
                 }
             }
-            if !probes.make_room(client, limits.probe_connections) {
-                continue;
-            }
+        }
+        let slot = slot.and_then(Result::ok);
+        if slot.is_none() && !probes.make_room(client, limits.probe_connections) {
+            continue;
         }
         let _ = stream.set_nodelay(true);
         close_when_stuck(&stream, limits.send_timeout);
-        let accepted = Accepted { client, guard: ConnectionGuard::new(), is_for_probes: slot.is_err() };
-        let stream = TokioIo::new(GuardedStream::new(stream, accepted.guard.clone(), slot.ok(), &limits));
-        let http = if accepted.is_for_probes { &probe_http } else { &http };
-        let service = TowerToHyperService::new(service_of(&accepted));
-        let connection = http.serve_connection(stream, service).with_upgrades();
+        let guard = ConnectionGuard::new();
+        let is_for_probes = slot.is_none();
+        let stream = GuardedStream::new(stream, guard.clone(), slot, &limits);
+        let http = if is_for_probes { probe_http.clone() } else { http.clone() };
+        let (service_of, tls, timeout) = (service_of.clone(), tls.clone(), limits.handshake_timeout);
         let mut closes = closing.subscribe();
         let serving = tokio::spawn(async move {
+            let shaken = match tls {
+                None => Ok((Either::Left(stream), None)),
+                Some(tls) => tokio::time::timeout(timeout, shake_hands(stream, &tls))
+                    .await
+                    .unwrap_or_else(|_| Err(late())),
+            };
+            let (stream, certificate) = match shaken {
+                Ok(shaken) => shaken,
+                Err(error) => {
+                    tracing::debug!(%error, "the TLS handshake failed");
+                    return;
+                }
+            };
+            let accepted = Accepted { client, guard, is_for_probes, certificate };
+            let service = TowerToHyperService::new(service_of(&accepted));
+            let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
             tokio::pin!(connection);
             let ended = tokio::select! {
                 biased;
@@ -111,7 +148,7 @@ pub(super) async fn accept<S>(
                 tracing::debug!(%error, "connection ended");
             }
         });
-        if accepted.is_for_probes {
+        if is_for_probes {
             probes.add(client, serving.abort_handle());
         }
     }
@@ -121,6 +158,10 @@ pub(super) async fn accept<S>(
         tracing::info!("some requests did not finish before the server stopped");
         closing.send_replace(());
     }
+}
+
+fn late() -> std::io::Error {
+    std::io::ErrorKind::TimedOut.into()
 }
 
 /// HTTP/1.1 with this timeout for the head of a request and for an idle connection.

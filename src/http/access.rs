@@ -4,6 +4,7 @@
 //! request for keys needs depends on the keys, so its session judges that.
 
 use super::api_error::ApiError;
+use super::client_certificate::principal_of;
 use super::dashboard;
 use super::origin;
 use super::state::AppState;
@@ -94,8 +95,11 @@ pub(super) async fn authorize(
     state: &AppState,
 ) -> Result<(), ApiError> {
     let principal = match principal(request.headers()) {
-        // A page of this node's own, which has logged in.
-        Some(Principal::Anyone) => in_cookie(request, state),
+        Some(Principal::Anyone) => match principal_of(request) {
+            Some(certified) => Some(certified),
+            // A page of this node's own, which has logged in.
+            None => in_cookie(request, state),
+        },
         shown => shown,
     };
     let access = match route {
@@ -158,7 +162,10 @@ fn in_cookie(request: &Request, state: &AppState) -> Option<Principal> {
 /// The name of the cookie with a session, once the node has its cluster.
 pub(super) fn cookie_name(state: &AppState) -> Option<String> {
     let lineage = state.front.lineage()?;
-    Some(format!("lockstep-{}", lineage.cluster_id().get(..8)?))
+    let cluster = lineage.cluster_id().get(..8)?;
+    // With this prefix a browser takes it over HTTPS only, and keeps it to this host (RFC 6265bis, 4.1.3).
+    let prefix = if state.tls.is_some() { "__Host-" } else { "" };
+    Some(format!("{prefix}lockstep-{cluster}"))
 }
 
 /// How a response with 401 says how to ask again.

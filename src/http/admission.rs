@@ -6,8 +6,18 @@ use super::cursor;
 use super::origin;
 use super::state::AppState;
 use crate::api::{CONSISTENCY, EXPECT_HISTORY, ErrorCode};
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+/// The checks, as a layer for routes that have no other.
+pub(super) async fn admit(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    match check(&request, &state) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
 
 /// # Errors
 /// `invalid_header`, `misdirected`, `forbidden`, `unsupported_encoding`, `expectation_failed`, `not_implemented`,

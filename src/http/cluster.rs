@@ -2,6 +2,7 @@
 
 use super::api_error::ApiError;
 use super::body::{NoBody, json_body};
+use super::client_certificate::ClientCertificate;
 use super::extract::{PathId, whole};
 use super::response_headers::{keep_to_own_pages, no_store};
 use super::state::AppState;
@@ -29,8 +30,15 @@ struct SnapshotTaken {
     bytes: u64,
 }
 
-pub(super) async fn node_info(State(state): State<AppState>) -> Json<NodeInfo> {
-    Json(state.front.node_info())
+/// `GET /v1/introduction`.
+pub(super) async fn node_info(
+    State(state): State<AppState>,
+    certificate: ClientCertificate,
+) -> Result<Json<NodeInfo>, ApiError> {
+    if state.introduces_to_nodes_only && !certificate.is_of_node() {
+        return Err(ApiError::new(ErrorCode::Forbidden, "this is for nodes, which show a certificate"));
+    }
+    Ok(Json(state.front.node_info()))
 }
 
 pub(super) async fn status(admin: Admin) -> Json<Status> {

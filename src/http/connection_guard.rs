@@ -117,6 +117,11 @@ impl<S> GuardedStream<S> {
         Self { stream, guard, _slot: slot, quiet_timeout, sent: Instant::now(), timer: None, linger }
     }
 
+    /// What is below.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
     /// Ready once nothing was sent for too long.
     fn poll_quiet(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.timer.is_none() {

@@ -13,6 +13,8 @@ pub struct HttpLimits {
     pub probe_connections: usize,
     /// How long such a connection can idle, or take for the head of its request.
     pub probe_head_timeout: Duration,
+    /// How long a client can take for a TLS handshake.
+    pub handshake_timeout: Duration,
     /// How long a client can take for the head of a request, and how long a connection can idle.
     pub head_timeout: Duration,
     /// How long a client can pause within the body of a request.
@@ -41,6 +43,7 @@ impl Default for HttpLimits {
         Self {
             probe_connections: 64,
             probe_head_timeout: Duration::from_secs(2),
+            handshake_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(30),
             body_pause_timeout: Duration::from_secs(10),
             transfer_timeout: Duration::from_secs(30),

@@ -54,7 +54,8 @@ pub(super) async fn end(
 
 fn cookie(state: &AppState, secret: &str, max_age: u64) -> Result<Response, ApiError> {
     let name = cookie_name(state).ok_or_else(ApiError::waiting)?;
-    let text = format!("{name}={secret}; Path=/; HttpOnly; SameSite=Strict; Max-Age={max_age}");
+    let secure = if state.tls.is_some() { "; Secure" } else { "" };
+    let text = format!("{name}={secret}; Path=/; HttpOnly; SameSite=Strict{secure}; Max-Age={max_age}");
     let value = HeaderValue::from_str(&text).map_err(|_| ApiError::waiting())?;
     let mut response = (StatusCode::NO_CONTENT, no_store()).into_response();
     response.headers_mut().insert(header::SET_COOKIE, value);

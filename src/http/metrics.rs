@@ -8,6 +8,7 @@ use crate::api::{Warning, WarningCode};
 use crate::front::{BUCKETS_US, RequestStats, Series};
 use crate::node::Principal;
 use crate::storage::{FLUSH_BOUNDS_US, FlushStats};
+use crate::tls::Certificates;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -55,6 +56,7 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }
         let _ = write_warnings(&mut out, &status.warnings);
+        let _ = write_certificates(&mut out, admin.certificates());
         let _ = write_cache(&mut out, &status.cache);
         let _ = write_memory(&mut out, &state.front, admin.memory());
         let _ = write_flushes(&mut out, &admin.flushes());
@@ -122,6 +124,21 @@ fn write_warnings(out: &mut String, warnings: &[Warning]) -> std::fmt::Result {
     for code in WarningCode::ALL {
         let count = warnings.iter().filter(|warning| warning.code == code).count();
         writeln!(out, "{name}{{code=\"{}\"}} {count}", code.name())?;
+    }
+    Ok(())
+}
+
+/// When the certificates of each port expire; nothing without TLS.
+fn write_certificates(out: &mut String, certificates: &Certificates) -> std::fmt::Result {
+    let name = "lockstep_certificate_expiry_timestamp_seconds";
+    if !certificates.is_empty() {
+        writeln!(
+            out,
+            "# HELP {name} When the first certificate of a port expires, as seconds since 1970.\n# TYPE {name} gauge"
+        )?;
+    }
+    for (port, at) in certificates.expiries() {
+        writeln!(out, "{name}{{port=\"{port}\"}} {at}")?;
     }
     Ok(())
 }

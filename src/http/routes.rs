@@ -4,13 +4,14 @@ use super::api_error::ApiError;
 use super::extract::refuse_query;
 use super::state::AppState;
 use super::{
-    batch, cluster, compat, config, cors, dashboard, detach, faults, fence, health, instrument, keys, kv,
-    lineage, live, login, metrics, not_found, openapi, range_digest, reconcile, samples, tokens, watch,
+    admission, batch, cluster, compat, config, cors, dashboard, detach, faults, fence, health, instrument,
+    keys, kv, lineage, live, login, metrics, not_found, openapi, range_digest, reconcile, samples, tokens,
+    watch,
 };
 use crate::api::ErrorCode;
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post};
 
 /// The whole API.
@@ -96,6 +97,17 @@ fn node_probes() -> Router<AppState> {
 pub(super) fn probes(state: AppState) -> Router {
     let instrument = instrument::Instrument(state.clone());
     node_probes().merge(compat::probes()).fallback(no_slot).layer(instrument).with_state(state)
+}
+
+/// The routes of the port for probes. Their hosts are checked; no token is asked for.
+pub(super) fn probe_port(state: AppState, metrics: bool) -> Router {
+    let routes = Router::new().route("/livez", get(health::livez)).route("/readyz", get(health::readyz));
+    let routes = if metrics { routes.route("/metrics", get(metrics::metrics)) } else { routes };
+    routes.fallback(only_probes).layer(from_fn_with_state(state.clone(), admission::admit)).with_state(state)
+}
+
+async fn only_probes() -> ApiError {
+    ApiError::new(ErrorCode::NotFound, "this port is for probes only: /livez and /readyz")
 }
 
 async fn no_slot() -> ApiError {

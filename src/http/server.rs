@@ -1,13 +1,13 @@
 //! The HTTP server of a node: the listener, the tasks beside it, and the service of each connection.
 
-use super::accept::{Accepted, accept};
+use super::accept::{Accepted, Port, accept};
 use super::client_address;
+use super::client_certificate;
 use super::compat;
-use super::connection_guard::ConnectionGuard;
-use super::routes::{probes, router};
+use super::routes::{probe_port, probes, router};
 use super::state::AppState;
 use super::tracked_body::TrackedBody;
-use crate::front::{ClientAddress, keep_sampling};
+use crate::front::keep_sampling;
 use axum::Router;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
@@ -52,10 +52,26 @@ impl HttpServer {
         let (all, probes) = (router(state.clone(), socket_io), probes(state.clone()));
         let service_of = move |accepted: &Accepted| {
             let routes = if accepted.is_for_probes { &probes } else { &all };
-            service(routes.clone(), accepted.guard.clone(), accepted.client)
+            service(routes.clone(), accepted)
         };
-        let task = tokio::spawn(accept(listener, state, service_of, stopped));
+        let port = Port { listener, tls: state.tls.clone(), is_for_probes: false };
+        let task = tokio::spawn(accept(port, state, service_of, stopped));
         Self { stop, task, pages: paging, _tasks: tasks }
+    }
+
+    /// Starts to serve, and answers probes on a port of their own, which is never encrypted and asks for no token. With `metrics`
+    /// it also has `/metrics`.
+    pub fn with_probes(self, listener: TcpListener, state: AppState, metrics: bool) -> Self {
+        let Self { stop, task, pages, mut _tasks } = self;
+        let routes = probe_port(state.clone(), metrics);
+        let service_of = move |accepted: &Accepted| service(routes.clone(), accepted);
+        let port = Port { listener, tls: None, is_for_probes: true };
+        // It ends with the server, not before: a probe wants to know of a node that stops, too.
+        _tasks.spawn(async move {
+            let (_never, stopped) = oneshot::channel();
+            accept(port, state, service_of, stopped).await;
+        });
+        Self { stop, task, pages, _tasks }
     }
 
     /// Closes the listener and ends what holds the node, which is about to stop. Whoever has asked is answered in the background,
@@ -78,12 +94,13 @@ impl HttpServer {
 /// The service of a connection: its guard learns of each request's body, and of an upgrade to a WebSocket.
 fn service(
     routes: Router,
-    guard: ConnectionGuard,
-    client: ClientAddress,
-) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone {
-    let lifted = guard.clone();
+    accepted: &Accepted,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + use<> {
+    let (client, certificate) = (accepted.client, accepted.certificate.clone());
+    let (guard, lifted) = (accepted.guard.clone(), accepted.guard.clone());
     let prepare = move |mut request: Request<Incoming>| {
         client_address::attach(client, &mut request);
+        client_certificate::attach(certificate.as_ref(), &mut request);
         compat::prepare(&mut request, &guard);
         request.map(|body| TrackedBody::new(body, guard.clone()))
     };

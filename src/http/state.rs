@@ -8,6 +8,7 @@ use crate::front::Front;
 use crate::lineage::HistoryKind;
 use crate::merging::Policy;
 use crate::node::{Principal, Session};
+use crate::tls::ServerTls;
 use axum::http::HeaderValue;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -19,6 +20,10 @@ pub struct HttpSettings {
     pub limits: HttpLimits,
     /// Hosts that this node answers to, besides addresses, `localhost` and what the members advertise.
     pub allowed_hosts: Vec<String>,
+    /// What encrypts connections; plain HTTP if `None`.
+    pub tls: Option<ServerTls>,
+    /// Whether only nodes are told what nodes tell each other before they have a cluster. They show their certificates.
+    pub introduces_to_nodes_only: bool,
     /// For how many seconds browsers shall use nothing but HTTPS for this host, on all of its ports. `None` says nothing.
     pub hsts_max_age: Option<u64>,
     /// Whether the routes that break things on purpose exist.
@@ -39,6 +44,8 @@ pub struct Shared {
     pub(super) limits: HttpLimits,
     /// Which hosts and pages are this cluster's own, or allowed.
     pub(super) sites: Sites,
+    pub(super) tls: Option<ServerTls>,
+    pub(super) introduces_to_nodes_only: bool,
     /// The value of `Strict-Transport-Security`.
     pub(super) hsts: Option<HeaderValue>,
     /// Whether answers of the `/api` routes contain causes of errors.
@@ -64,8 +71,16 @@ impl Deref for AppState {
 impl AppState {
     /// The state of an HTTP front door of this node.
     pub fn new(front: Arc<Front>, settings: HttpSettings) -> Self {
-        let HttpSettings { limits, allowed_hosts, hsts_max_age, fault_injection, attach_policy, compat } =
-            settings;
+        let HttpSettings {
+            limits,
+            allowed_hosts,
+            tls,
+            introduces_to_nodes_only,
+            hsts_max_age,
+            fault_injection,
+            attach_policy,
+            compat,
+        } = settings;
         let CompatSettings { frontends, development } = compat;
         let sites = Sites::new(front.clone(), frontends, allowed_hosts);
         let syncs = watch::Sender::default();
@@ -73,6 +88,8 @@ impl AppState {
             front,
             limits,
             sites,
+            tls,
+            introduces_to_nodes_only,
             hsts: hsts_max_age.and_then(|age| HeaderValue::from_str(&format!("max-age={age}")).ok()),
             development,
             fault_injection,

@@ -136,8 +136,10 @@ async fn bring_in(
         .map(ClientToken::new)
         .transpose()
         .map_err(NodeError::Invalid)?;
-    let client =
-        |limit| Ok::<_, NodeError>(Client::new(&urls, limit).map_err(invalid)?.with_token(token.clone()));
+    let client = |limit| {
+        let client = Client::with_tls(&urls, limit, node.client_tls()).map_err(invalid)?;
+        Ok::<_, NodeError>(client.with_token(token.clone()))
+    };
     let asking = || client(QUESTION_TIMEOUT);
     // Before anything large is sent: is there anybody?
     let live = asking()?.lineage().await.context("the cluster does not answer")?;

@@ -13,7 +13,7 @@ use super::inner::Inner;
 use super::start::Node;
 use crate::api::Consistency;
 use crate::cache::limits::TOKEN_ID_BYTES;
-use crate::cache::{Cache, Command, Key, Need, Op, Role, SecretHash, TokenChange};
+use crate::cache::{Cache, Command, Key, Need, Op, Role, SecretHash, Token, TokenChange};
 use crate::replica::{Envelope, LogPosition};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -49,7 +49,8 @@ pub enum Principal {
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bearer {
     id: String,
-    secret: SecretHash,
+    /// `None`: the client has a certificate that names the token, which its node has checked.
+    secret: Option<SecretHash>,
 }
 
 impl Principal {
@@ -57,7 +58,13 @@ impl Principal {
     pub fn of_token(text: &str) -> Option<Self> {
         let (id, secret) = text.strip_prefix(TOKEN_START)?.split_once('_')?;
         let is_whole = id.len() == TOKEN_ID_BYTES && secret.len() == secret_letters();
-        is_whole.then(|| Self::Bearer(Arc::new(Bearer { id: id.to_owned(), secret: SecretHash::of(secret) })))
+        let secret = || Some(SecretHash::of(secret));
+        is_whole.then(|| Self::Bearer(Arc::new(Bearer { id: id.to_owned(), secret: secret() })))
+    }
+
+    /// The owner of a certificate that names this token.
+    pub fn of_certificate(token_id: &str) -> Self {
+        Self::Bearer(Arc::new(Bearer { id: token_id.to_owned(), secret: None }))
     }
 
     /// The id of the token.
@@ -68,11 +75,17 @@ impl Principal {
         }
     }
 
-    /// The id and the hash of the secret, if a token is shown.
+    /// The token that this principal has shown, if this state knows it and it has not expired.
+    pub(super) fn token_in<'a>(&self, cache: &'a Cache, now_ms: u64) -> Option<&'a Arc<Token>> {
+        let Self::Bearer(bearer) = self else { return None };
+        cache.tokens().shown(&bearer.id, bearer.secret.as_ref(), now_ms)
+    }
+
+    /// The id and the hash of the secret, if a token is shown with its secret.
     pub(super) fn parts(&self) -> Option<(String, SecretHash)> {
         match self {
             Self::Anyone | Self::Program => None,
-            Self::Bearer(bearer) => Some((bearer.id.clone(), bearer.secret)),
+            Self::Bearer(bearer) => Some((bearer.id.clone(), bearer.secret?)),
         }
     }
 
@@ -209,7 +222,7 @@ impl Inner {
         };
         // Between two log entries log time does not advance, but a token must expire.
         let now_ms = self.consensus.clock().now_ms().unwrap_or(0).max(cache.now_ms());
-        let token = cache.tokens().shown(&bearer.id, &bearer.secret, now_ms);
+        let token = principal.token_in(cache, now_ms);
         // Whoever guesses learns nothing from which of these it was.
         let unknown =
             || NodeError::Unauthorized("the token is not known, has expired, or was revoked".into());
@@ -390,7 +403,7 @@ mod tests {
     fn a_token_is_known_by_its_text_and_not_shown() {
         let token = NewToken::random().expect("random numbers");
         let Some(Principal::Bearer(bearer)) = Principal::of_token(token.text()) else { panic!("it is one") };
-        assert_eq!((&bearer.id, bearer.secret), (&token.id, token.secret()));
+        assert_eq!((&bearer.id, bearer.secret), (&token.id, Some(token.secret())));
         let secret = token.text().rsplit_once('_').expect("two parts").1;
         assert!(!format!("{token:?}{bearer:?}").contains(&secret[..8]));
         let again = NewToken::with_id(token.id.clone()).expect("random numbers");

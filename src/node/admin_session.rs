@@ -11,6 +11,7 @@ use crate::api::{
 use crate::peer::{Links, NodeId};
 use crate::replica::ApplyStats;
 use crate::storage::{FlushStats, SnapshotFile};
+use crate::tls::Certificates;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,6 +113,11 @@ impl Admin {
     /// The memory that this node takes, by what holds it.
     pub fn memory(&self) -> Vec<MemoryPart> {
         self.node.memory()
+    }
+
+    /// The certificates of this node's ports.
+    pub fn certificates(&self) -> &Certificates {
+        self.node.certificates()
     }
 
     /// Bytes of the entries in this node's log, about.

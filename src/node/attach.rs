@@ -8,6 +8,7 @@ use super::start::Node;
 use crate::api::{DetachStatus, Detachment, TokenText};
 use crate::raft::offload;
 use crate::storage::FolderSwitch;
+use crate::tls::{Certificates, ClientTls};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,16 @@ impl Node {
     /// What this node shows where it asks a cluster.
     pub fn token(&self) -> Option<TokenText> {
         self.inner.options.token.clone()
+    }
+
+    /// The certificates of this node's ports.
+    pub fn certificates(&self) -> &Certificates {
+        &self.inner.options.certificates
+    }
+
+    /// How this node calls others where they speak HTTPS.
+    pub fn client_tls(&self) -> &ClientTls {
+        &self.inner.options.client_tls
     }
 
     /// The folder with this node's data.

@@ -14,6 +14,7 @@ use crate::cache::CacheConfig;
 use crate::lineage::Lineage;
 use crate::replica::wall_ms;
 use crate::storage::LogStore;
+use crate::tls::ClientTls;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -114,11 +115,12 @@ pub(super) async fn form(
     bootstrap: &Bootstrap,
     urls: &[String],
     config: &CacheConfig,
+    tls: &ClientTls,
 ) -> Result<Identity, StartError> {
     let mut pause = RETRY_PAUSE;
     let mut last_reason = String::new();
     loop {
-        let round = Round::ask(bootstrap.node_info(), urls).await;
+        let round = Round::ask(bootstrap.node_info(), urls, tls).await;
         match round.decide(bootstrap, config).map_err(StartError::Bootstrap)? {
             Step::Founded(identity) => return Ok(*identity),
             Step::Wait(reason) => {
@@ -148,8 +150,8 @@ enum Step {
 }
 
 impl Round {
-    async fn ask(me: NodeInfo, urls: &[String]) -> Self {
-        let answers = node_infos(urls).await;
+    async fn ask(me: NodeInfo, urls: &[String], tls: &ClientTls) -> Self {
+        let answers = node_infos(urls, tls).await;
         let mut nodes = BTreeMap::from([(me.store_uuid.clone(), me.clone())]);
         let mut missing = Vec::new();
         for (url, answer) in urls.iter().zip(answers) {

@@ -6,6 +6,7 @@ use crate::api::NodeInfo;
 use crate::api::{AddMember, Joined, TokenText};
 #[cfg(feature = "client")]
 use crate::client::ClientToken;
+use crate::tls::ClientTls;
 
 #[cfg(feature = "client")]
 pub(super) use crate::client::node_infos;
@@ -19,10 +20,11 @@ pub(super) async fn join(
     url: &str,
     request: &AddMember,
     token: Option<&TokenText>,
+    tls: &ClientTls,
     patient: bool,
 ) -> Result<Joined, StartError> {
     let token = token.map(ClientToken::new).transpose().map_err(StartError::Join)?;
-    crate::client::join(url, request, token.as_ref(), patient).await.map_err(StartError::Join)
+    crate::client::join(url, request, token.as_ref(), tls, patient).await.map_err(StartError::Join)
 }
 
 /// The error of a build without the feature.
@@ -30,7 +32,7 @@ pub(super) async fn join(
 const NO_CLIENT: &str = "this build asks no other nodes over HTTP: the feature `client` is off";
 
 #[cfg(not(feature = "client"))]
-pub(super) async fn node_infos(urls: &[String]) -> Vec<Result<NodeInfo, String>> {
+pub(super) async fn node_infos(urls: &[String], _: &ClientTls) -> Vec<Result<NodeInfo, String>> {
     urls.iter().map(|_| Err(NO_CLIENT.to_owned())).collect()
 }
 
@@ -39,6 +41,7 @@ pub(super) async fn join(
     _: &str,
     _: &AddMember,
     _: Option<&TokenText>,
+    _: &ClientTls,
     _: bool,
 ) -> Result<Joined, StartError> {
     Err(StartError::Join(NO_CLIENT.into()))

@@ -74,8 +74,8 @@ impl Handler for PeerHandler {
         Box::pin(async move { drop(started.wait_for(Option::is_some).await) })
     }
 
-    fn is_member(&self, id: NodeId) -> bool {
-        self.node().is_some_and(|inner| inner.consensus.has_member(id))
+    fn name_of(&self, id: NodeId) -> Option<String> {
+        Some(self.node()?.consensus.member(id)?.name)
     }
 
     fn refused_earlier_history(&self) {

@@ -60,6 +60,7 @@ mod write;
 mod write_gate;
 
 pub use access::{NewToken, Principal};
+pub use addresses::check_name;
 pub use admin_session::Admin;
 pub use attach::Attaching;
 pub use bootstrap::Bootstrap;

@@ -5,6 +5,7 @@ use super::root_token::RootToken;
 use crate::api::TokenText;
 use crate::cache::{CacheConfig, ConfigChange};
 use crate::raft::RaftOptions;
+use crate::tls::{Certificates, ClientTls, PeerTls};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +32,12 @@ pub struct NodeOptions {
     pub require_tokens: Option<RootToken>,
     /// What this node shows where it joins a cluster.
     pub token: Option<TokenText>,
+    /// How this node and its peers prove to each other who they are. `None`: they do not, and nothing is encrypted.
+    pub peer_tls: Option<PeerTls>,
+    /// How this node calls other nodes at their URLs, where those are of HTTPS.
+    pub client_tls: ClientTls,
+    /// All certificates of this node's ports, for warnings about those that expire.
+    pub certificates: Certificates,
     /// The release that this node runs: [`Release::THIS`], except in tests of a cluster of several releases.
     pub release: Release,
 }
@@ -112,6 +119,9 @@ impl NodeOptions {
             limits: Limits::default(),
             require_tokens: None,
             token: None,
+            peer_tls: None,
+            certificates: Certificates::default(),
+            client_tls: ClientTls::default(),
             release: Release::THIS,
         }
     }

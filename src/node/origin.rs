@@ -14,7 +14,7 @@ impl Opened {
     /// answer: a member that restarts must not depend on the node through which it once joined.
     pub(super) async fn refuse_another_cluster(&self, identity: &Identity) -> Result<(), StartError> {
         let Origin::Join { url, .. } = &self.options.origin else { return Ok(()) };
-        let mut answers = node_infos(std::slice::from_ref(url)).await;
+        let mut answers = node_infos(std::slice::from_ref(url), &self.options.client_tls).await;
         match answers.pop() {
             Some(Ok(theirs))
                 if theirs.cluster_id.as_ref().is_some_and(|theirs| theirs != identity.cluster_id()) =>
@@ -31,7 +31,9 @@ impl Opened {
     pub(super) async fn establish_identity(&self) -> Result<Identity, StartError> {
         match &self.options.origin {
             Origin::Alone { config } => self.found_alone(config),
-            Origin::Form { urls, config } => form(&self.bootstrap, urls, config).await,
+            Origin::Form { urls, config } => {
+                form(&self.bootstrap, urls, config, &self.options.client_tls).await
+            }
             Origin::Join { url, .. } => {
                 let request = AddMember {
                     name: self.options.name.clone(),
@@ -40,7 +42,8 @@ impl Opened {
                     store_uuid: store_uuid(&self.resources.store),
                     feature_level: self.options.release.feature_level,
                 };
-                let joined = join(url, &request, self.options.token.as_ref(), self.rejoin.is_some()).await?;
+                let (token, tls) = (self.options.token.as_ref(), &self.options.client_tls);
+                let joined = join(url, &request, token, tls, self.rejoin.is_some()).await?;
                 let Joined { lineage, id, name } = joined;
                 let peer = self.resources.peer_address.clone();
                 Ok(Identity {

@@ -29,6 +29,7 @@ use crate::peer::{Links, Listener, Net, PeerServer};
 use crate::raft::{self, Consensus, offload};
 use crate::replica::{ChangeLog, Member};
 use crate::storage::{LogOptions, LogStore, Snapshots};
+use crate::tls::PeerTls;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
@@ -106,11 +107,17 @@ impl Opened {
         let listener = TcpListener::bind(&bind).await.map_err(listen)?;
         let bound = listener.local_addr().map_err(listen)?.to_string();
         let peer_address = options.peer_advertise.clone().unwrap_or(bound);
-        let resources =
-            Resources { store, snapshots, listener: listener.into(), peer_address, net: Net::Tcp };
+        let net = options.peer_tls.clone().map_or(Net::Tcp, Net::Tls);
+        let listener = Listener::tcp(listener, options.peer_tls.clone());
+        let resources = Resources { store, snapshots, listener, peer_address, net };
         if let Some(Rejoin { url, name, voter, .. }) = rejoin.clone() {
             options.name.get_or_insert(name);
             options.origin = Origin::Join { url, stay_learner: !voter };
+        }
+        if let Some([only]) =
+            options.peer_tls.as_ref().map(PeerTls::own_certificate).as_ref().map(|own| &own.nodes[..])
+        {
+            options.name.get_or_insert_with(|| only.clone());
         }
         let opened = Self::on(options, resources)?;
         Ok(Self { rejoin, ..opened })
@@ -172,6 +179,7 @@ impl Opened {
                 identity
             }
         };
+        self.refuse_another_certificate(&identity.name)?;
         self.bootstrap.belongs_to(&identity);
         let Self { options, resources: Resources { store, snapshots, listener, net, .. }, .. } = self;
         let links = Links::default();
@@ -255,6 +263,21 @@ impl Opened {
         handler.open(Arc::downgrade(&inner));
         *inner.running.lock().expect("no panic while held") = Some(Running { _peer_server, _tasks: tasks });
         Ok(Node { inner })
+    }
+}
+
+impl Opened {
+    /// The other members would refuse a node whose certificate does not name it.
+    fn refuse_another_certificate(&self, name: &str) -> Result<(), StartError> {
+        let Some(tls) = &self.options.peer_tls else { return Ok(()) };
+        let own = tls.own_certificate();
+        if own.is_of_node(name) {
+            return Ok(());
+        }
+        let shown = if own.nodes.is_empty() { "no node".into() } else { own.nodes.join(", ") };
+        Err(StartError::Options(format!(
+            "this node is {name}, and its certificate for peers is of {shown}; make one with `lockstep cert node {name}`"
+        )))
     }
 }
 

@@ -31,9 +31,8 @@ impl Session {
     /// # Errors
     /// [`SessionError`].
     pub async fn own_token(&self) -> Result<Option<TokenInfo>, SessionError> {
-        let Some((id, secret)) = self.principal().parts() else { return Ok(None) };
         let find = |cache: &Cache| {
-            let token = cache.tokens().shown(&id, &secret, cache.now_ms());
+            let token = self.principal().token_in(cache, cache.now_ms());
             token.map(|token| TokenInfo::of(token, cache.now_ms()))
         };
         Ok(self.read(&Need::Role(Role::Observe), find).await?.value)

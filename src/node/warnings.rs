@@ -7,12 +7,16 @@ use super::audit::{NoAnswer, Round};
 use super::inner::Inner;
 use crate::api::{Warning, WarningCode};
 use crate::raft::RaftStatus;
+use crate::replica::wall_ms;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long a call from another cluster is reported. Members call every second.
 const REPORTED_FOR: Duration = Duration::from_secs(60);
+
+/// How many seconds before a certificate expires that is reported.
+const CERTIFICATE_WARNED_BEFORE: i64 = 30 * 24 * 3600;
 
 /// Contacts with nodes of other clusters.
 #[derive(Default)]
@@ -108,6 +112,12 @@ impl Inner {
                           nodes, or fence them (lockstep fence)";
             warnings.push(Warning { code: WarningCode::TwoHistories, detail: detail.into() });
         }
+        let now = i64::try_from(wall_ms() / 1_000).unwrap_or(i64::MAX);
+        for (port, at) in self.options.certificates.expiries() {
+            if let Some(detail) = expiring(port, at, now) {
+                warnings.push(Warning { code: WarningCode::CertificateExpires, detail });
+            }
+        }
         if let Some(detail) = self.slow_links() {
             warnings.push(Warning { code: WarningCode::SlowLinks, detail });
         }
@@ -126,11 +136,42 @@ impl Inner {
     }
 }
 
+/// A sentence, if a certificate is not good for long any more.
+fn expiring(port: &str, at: i64, now: i64) -> Option<String> {
+    let left = at.saturating_sub(now);
+    if left > CERTIFICATE_WARNED_BEFORE {
+        return None;
+    }
+    // Those that are connected stay so.
+    Some(match left.max(0) / (24 * 3600) {
+        _ if left <= 0 => {
+            format!("a certificate of the port for {port} has expired: nobody can connect any more")
+        }
+        0 => format!(
+            "a certificate of the port for {port} expires within a day: renew it (lockstep cert renew)"
+        ),
+        days => format!(
+            "a certificate of the port for {port} expires in {days} days: renew it (lockstep cert renew)"
+        ),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::raft::MemberState;
     use crate::replica::Member;
+
+    #[test]
+    fn a_certificate_is_warned_of_a_month_before() {
+        let day = 24 * 3600;
+        assert_eq!(expiring("peers", 100 * day, 70 * day - 1), None);
+        let said = |now| expiring("peers", 100 * day, now).expect("a warning");
+        assert!(said(70 * day).contains("in 30 days"));
+        assert!(said(99 * day + 1).contains("within a day"));
+        assert!(said(100 * day).contains("has expired"));
+        assert!(said(i64::MAX).contains("has expired"));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_call_is_reported_for_a_minute_after_the_last() {

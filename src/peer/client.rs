@@ -72,10 +72,18 @@ pub struct PeerClient {
     shared: Arc<Shared>,
 }
 
+/// A node to dial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    pub id: NodeId,
+    /// What its certificate must name, on a network with certificates.
+    pub name: String,
+    pub address: String,
+}
+
 struct Shared {
     me: PeerIdentity,
-    target: NodeId,
-    address: String,
+    remote: Remote,
     lane: Lane,
     net: Net,
     links: Links,
@@ -146,20 +154,19 @@ impl PendingCalls {
 impl PeerClient {
     pub fn new(
         me: PeerIdentity,
-        target: NodeId,
-        address: String,
+        remote: Remote,
         lane: Lane,
         net: Net,
         links: Links,
         round_trips: RoundTrips,
     ) -> Self {
         let (too_long, slot) = (LogLimit::default(), tokio::sync::Mutex::default());
-        let shared = Shared { me, target, address, lane, net, links, round_trips, too_long, slot };
+        let shared = Shared { me, remote, lane, net, links, round_trips, too_long, slot };
         Self { shared: Arc::new(shared) }
     }
 
-    pub fn address(&self) -> &str {
-        &self.shared.address
+    pub fn remote(&self) -> &Remote {
+        &self.shared.remote
     }
 
     /// Dials, unless there is a connection.
@@ -183,7 +190,7 @@ impl PeerClient {
         let answer = pending.answer(deadline).await?;
         // On other lanes it may have waited behind bulk data.
         if self.shared.lane == Lane::Control && is_answered_at_once(method) {
-            self.shared.round_trips.note(self.shared.target, sent.elapsed());
+            self.shared.round_trips.note(self.shared.remote.id, sent.elapsed());
         }
         Ok(answer)
     }
@@ -196,7 +203,7 @@ impl PeerClient {
     pub async fn send(&self, method: Method, body: Bytes, deadline: Instant) -> Result<Pending, PeerError> {
         if !Request::fits(&body) {
             // A retry does not help, so an operator has to look at it.
-            let (bytes, peer) = (body.len(), self.shared.target);
+            let (bytes, peer) = (body.len(), self.shared.remote.id);
             if let Some(omitted) = self.shared.too_long.pass("") {
                 tracing::error!(
                     bytes,
@@ -322,7 +329,7 @@ impl Shared {
         {
             return Err(error.clone());
         }
-        let late = || Err(PeerError::Unreachable(format!("{}: no connection in time", self.address)));
+        let late = || Err(PeerError::Unreachable(format!("{}: no connection in time", self.remote.address)));
         let dialled = tokio::time::timeout(DIAL_TIMEOUT, self.dial()).await.unwrap_or_else(|_| late());
         slot.connection = dialled.as_ref().ok().cloned();
         slot.failure = dialled.as_ref().err().map(|error| (Instant::now(), error.clone()));
@@ -332,18 +339,19 @@ impl Shared {
 
     async fn dial(&self) -> Result<Arc<Connection>, PeerError> {
         let epoch = self.links.epoch();
-        let unreachable = |e: std::io::Error| PeerError::Unreachable(format!("{}: {e}", self.address));
-        let dialled = self.net.dial(&self.address).await;
+        let unreachable = |e: std::io::Error| PeerError::Unreachable(format!("{}: {e}", self.remote.address));
+        let dialled = self.net.dial(&self.remote.address, &self.remote.name).await;
         let Stream { read, mut write } = dialled.map_err(|error| match error.kind() {
             std::io::ErrorKind::ConnectionRefused => {
-                PeerError::NotListening(format!("{}: {error}", self.address))
+                PeerError::NotListening(format!("{}: {error}", self.remote.address))
             }
             _ => unreachable(error),
         })?;
         let mut read = BufReader::with_capacity(64 * 1024, read);
 
-        let hello = Hello::new(&self.me, self.target, self.lane);
+        let hello = Hello::new(&self.me, self.remote.id, self.lane);
         write.write_all(&frame(&hello.encode())).await.map_err(unreachable)?;
+        write.flush().await.map_err(unreachable)?;
         let welcome = match read_welcome(&mut read).await {
             Ok(Some(content)) => Welcome::decode(&content).map_err(PeerError::Refused)?,
             Ok(None) => return Err(PeerError::Unreachable("closed during the handshake".into())),
@@ -356,7 +364,7 @@ impl Shared {
                     format!("it speaks version {protocol} of the peer protocol, which was not offered");
                 return Err(PeerError::Refused(sentence));
             }
-            Welcome::OtherCluster => return Err(PeerError::OtherCluster(self.address.clone())),
+            Welcome::OtherCluster => return Err(PeerError::OtherCluster(self.remote.address.clone())),
             Welcome::OtherHistory(lineage) => return Err(PeerError::OtherHistory(lineage.into())),
             Welcome::Refused(sentence) => return Err(PeerError::Refused(clipped(&sentence))),
         };

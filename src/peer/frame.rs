@@ -277,7 +277,8 @@ pub(super) async fn write_outgoing(
     }
     write.write_all(joined).await?;
     joined.clear();
-    Ok(())
+    // What is encrypted waits in a buffer until then.
+    write.flush().await
 }
 
 impl Lane {

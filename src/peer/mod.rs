@@ -14,7 +14,7 @@ mod server;
 mod slots;
 mod socket;
 
-pub use client::{PeerClient, PeerError, Pending};
+pub use client::{PeerClient, PeerError, Pending, Remote};
 pub use frame::{
     FRAME_BYTES_MAX, FrameError, Method, NoAnswer, Outgoing, Reply, Request, decode_reply, decode_request,
 };

@@ -9,6 +9,7 @@ use super::net::{Incoming, ReadHalf, Stream};
 use super::slots::Slots;
 use super::{FrameError, Links, Listener, Method, NodeId};
 use crate::log_limit::LogLimit;
+use crate::tls::Certificate;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -46,8 +47,8 @@ pub trait Handler: Send + Sync + 'static {
         Box::pin(async {})
     }
 
-    /// Whether a node is a member, as far as this node knows: a node that is behind does not know the newest members.
-    fn is_member(&self, id: NodeId) -> bool;
+    /// The name of a member, as far as this node knows: a node that is behind does not know the newest members.
+    fn name_of(&self, id: NodeId) -> Option<String>;
 
     /// Called when a caller with the id of another cluster was refused. Anybody can cause that.
     fn refused_other_cluster(&self) {}
@@ -130,17 +131,26 @@ async fn serve(
     refusals: &LogLimit,
     identified: &AtomicBool,
 ) -> Result<(), FrameError> {
-    let Stream { read, mut write } = incoming.stream()?;
-    let mut read = BufReader::with_capacity(64 * 1024, read);
     links.connected().await;
     let epoch = links.epoch();
+    let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
 
-    let content = tokio::time::timeout(HANDSHAKE_TIMEOUT, read_handshake(&mut read))
-        .await
-        .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+    let connecting = tokio::time::timeout(HANDSHAKE_TIMEOUT, incoming.stream()).await.map_err(late)?;
+    let (Stream { read, mut write }, certificate) = match connecting {
+        Ok(connected) => connected,
+        Err(error) => {
+            if let Some(omitted) = refusals.pass("tls") {
+                tracing::warn!(%error, omitted, "refused a caller of the peer port: the TLS handshake failed");
+            }
+            return Ok(());
+        }
+    };
+    let mut read = BufReader::with_capacity(64 * 1024, read);
+    let content =
+        tokio::time::timeout(HANDSHAKE_TIMEOUT, read_handshake(&mut read)).await.map_err(late)??;
     let Some(content) = content else { return Ok(()) };
     let hello = Hello::decode(&content);
-    let welcome = match &hello {
+    let mut welcome = match &hello {
         Ok(hello) => hello.check(&me),
         Err(sentence) => Welcome::Refused(sentence.clone()),
     };
@@ -151,10 +161,15 @@ async fn serve(
         }
         _ => {}
     }
-    if matches!(welcome, Welcome::Accepted { .. }) {
+    if let (Ok(hello), Welcome::Accepted { .. }) = (&hello, &welcome) {
         handler.ready().await;
+        // Now the handler knows the members.
+        if let Some(sentence) = unproven(hello, certificate.as_ref(), &*handler) {
+            welcome = Welcome::Refused(sentence);
+        }
     }
     write.write_all(&frame(&welcome.encode())).await?;
+    write.flush().await?;
     let (hello, protocol) = match (hello, welcome) {
         (Ok(hello), Welcome::Accepted { protocol }) => (hello, protocol),
         (_, refusal) => {
@@ -184,6 +199,16 @@ async fn serve(
     }
 }
 
+/// Why a caller is not the node that it says it is. A node that this one does not know yet can be any node: it comes from an
+/// authority that is believed.
+fn unproven(hello: &Hello, certificate: Option<&Certificate>, handler: &dyn Handler) -> Option<String> {
+    let (certificate, name) = (certificate?, handler.name_of(hello.from())?);
+    (!certificate.is_of_node(&name)).then(|| {
+        let (id, shown) = (hello.from(), certificate.nodes.join(", "));
+        format!("the caller says it is node {id}, which is {name}, and its certificate is of {shown}")
+    })
+}
+
 /// The node at the other end of a connection, as its handshake says.
 #[derive(Clone, Copy)]
 struct Caller {
@@ -195,7 +220,7 @@ struct Caller {
 impl Caller {
     /// The caller's number, if it is a member.
     fn member(self, handler: &dyn Handler) -> Option<NodeId> {
-        handler.is_member(self.from).then_some(self.from)
+        handler.name_of(self.from).map(|_| self.from)
     }
 }
 

@@ -163,7 +163,7 @@ impl Consensus {
 
     /// The connection to a member; `None` if the membership does not contain it.
     pub fn peer(&self, id: NodeId, lane: Lane) -> Option<PeerClient> {
-        Some(self.networks.shared(id, &self.member(id)?.peer, lane))
+        Some(self.networks.shared(id, &self.member(id)?, lane))
     }
 
     /// Forgets the connections to nodes that are no longer members.

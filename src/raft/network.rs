@@ -10,7 +10,9 @@ use super::types::{Types, Vote};
 use super::wire::{
     WireTransferRequest, WireTransferResponse, WireVote, WireVoteRequest, WireVoteResponse, log_id,
 };
-use crate::peer::{Lane, Links, Method, Net, NodeId, PeerClient, PeerError, PeerIdentity, RoundTrips};
+use crate::peer::{
+    Lane, Links, Method, Net, NodeId, PeerClient, PeerError, PeerIdentity, Remote, RoundTrips,
+};
 use crate::replica::{LogPosition, Member, from_postcard, to_bytes};
 use crate::storage::SnapshotFile;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -122,15 +124,16 @@ impl Networks {
 
     /// The connection to a peer that all share who need this lane. To dial another one would take several round trips, for
     /// example when a new leader sends its first entries.
-    pub fn shared(&self, target: NodeId, address: &str, lane: Lane) -> PeerClient {
+    pub fn shared(&self, target: NodeId, member: &Member, lane: Lane) -> PeerClient {
         let mut shared = self.shared.lock().expect("no panic while held");
-        let known = shared.get(&(target, lane)).filter(|client| client.address() == address);
+        let remote = Remote { id: target, name: member.name.clone(), address: member.peer.clone() };
+        let known = shared.get(&(target, lane)).filter(|client| *client.remote() == remote);
         if let Some(client) = known {
             return client.clone();
         }
         let (me, net, links) = (self.me.clone(), self.net.clone(), self.links.clone());
         let round_trips = self.round_trips.clone();
-        let client = PeerClient::new(me, target, address.to_owned(), lane, net, links, round_trips);
+        let client = PeerClient::new(me, remote, lane, net, links, round_trips);
         shared.insert((target, lane), client.clone());
         client
     }
@@ -145,8 +148,8 @@ impl Networks {
         Network {
             me: self.me.node_id,
             target,
-            control: self.shared(target, &member.peer, Lane::Control),
-            bulk: self.shared(target, &member.peer, bulk),
+            control: self.shared(target, member, Lane::Control),
+            bulk: self.shared(target, member, bulk),
             appends_on_control: bulk == Lane::Control,
             round_trips: self.round_trips.clone(),
             pending_proposals: self.pending_proposals.clone(),

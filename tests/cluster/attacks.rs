@@ -100,7 +100,7 @@ async fn probes_are_answered_when_all_connections_are_taken() {
     }
     probes_are_answered(node).await;
     // The cluster's own client has a connection already.
-    let newcomer = reqwest::Client::builder().no_proxy().timeout(PROBE_LIMIT).build().expect("a client");
+    let newcomer = lockstep::client::plain_http().timeout(PROBE_LIMIT).build().expect("a client");
     let answer = newcomer.get(format!("{}/v1/kv/k", node.http)).send().await.expect("an answer");
     assert_eq!(answer.status(), 503, "there is no room for anything else");
     assert_eq!(answer.headers()["retry-after"], "1");
@@ -109,7 +109,7 @@ async fn probes_are_answered_when_all_connections_are_taken() {
     assert!(grown < GROWTH_BYTES_MAX, "it grew by {grown} bytes");
     drop(held);
     until("there is room again", || async {
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let client = lockstep::client::plain_http().build().expect("a client");
         client.get(format!("{}/v1/kv/k", node.http)).send().await.is_ok_and(|answer| answer.status() == 404)
     })
     .await;

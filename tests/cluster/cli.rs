@@ -154,7 +154,7 @@ async fn commands_do_what_they_say_and_exit_as_documented() {
     assert_eq!(run(&["replay", "/nonexistent", "--url", &nowhere]).0, 1);
     let (code, _, error) = run(&["serve", "--http", "0.0.0.0:0"]);
     assert_eq!(code, 2);
-    assert!(error.contains("--insecure"), "{error}");
+    assert!(error.contains("--insecure-clients"), "{error}");
 }
 
 /// `up` runs a cluster, says where it is, resumes on the same folder, and stops it all.

@@ -28,6 +28,7 @@ mod settings;
 mod snapshot;
 mod soak;
 mod time;
+mod tls;
 mod tokens;
 mod wall_clock;
 mod watch;

@@ -9,7 +9,7 @@ use lockstep::lineage::Lineage;
 use lockstep::node::Principal;
 use lockstep::peer::{
     Handler, Hello, Lane, Links, Method, Net, NodeId, PeerClient, PeerError, PeerIdentity, PeerServer,
-    Protocols, Refusal, RoundTrips, Welcome,
+    Protocols, Refusal, Remote, RoundTrips, Welcome,
 };
 use lockstep::replica::{Envelope, to_bytes};
 use serde_json::{Value, json};
@@ -34,7 +34,8 @@ async fn id_of(cluster: &Cluster, node: &Node) -> NodeId {
 
 async fn caller(cluster: &Cluster, target: &Node, from: NodeId, lane: Lane) -> PeerClient {
     let (me, to) = (identity(cluster, target, from).await, id_of(cluster, target).await);
-    PeerClient::new(me, to, target.peer.clone(), lane, Net::Tcp, Links::default(), RoundTrips::default())
+    let remote = Remote { id: to, name: String::new(), address: target.peer.clone() };
+    PeerClient::new(me, remote, lane, Net::Tcp, Links::default(), RoundTrips::default())
 }
 
 /// A forwarded write: how long it may take to propose and to answer it, who asks, the reads that count before it, and the command.
@@ -131,8 +132,8 @@ struct Liar {
 }
 
 impl Handler for Liar {
-    fn is_member(&self, _: NodeId) -> bool {
-        true
+    fn name_of(&self, _: NodeId) -> Option<String> {
+        Some("anybody".into())
     }
 
     fn call(&self, _: NodeId, method: Method, _: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {

@@ -14,7 +14,7 @@ fn client(token: &str) -> Client {
     let mut shown = HeaderValue::from_str(&format!("Bearer {token}")).expect("a header");
     shown.set_sensitive(true);
     let headers = HeaderMap::from_iter([(AUTHORIZATION, shown)]);
-    let client = Client::builder().no_proxy().timeout(Duration::from_secs(10)).default_headers(headers);
+    let client = lockstep::client::plain_http().timeout(Duration::from_secs(10)).default_headers(headers);
     client.build().expect("a client")
 }
 
@@ -259,7 +259,7 @@ async fn a_node_that_does_not_know_of_the_tokens_yet_lets_nobody_in() {
     cluster.nodes[down].start();
     joins.start();
     // From the first moment at which they answer.
-    let anybody = Client::builder().no_proxy().timeout(Duration::from_secs(8)).build().expect("a client");
+    let anybody = lockstep::client::plain_http().timeout(Duration::from_secs(8)).build().expect("a client");
     for node in [&cluster.nodes[down], &joins] {
         let mut asked = 0;
         until("it is ready", || async { status_of(&anybody, node, Method::GET, "/livez").await == 200 })

@@ -165,7 +165,7 @@ fn replay(all: &BTreeMap<u64, Vec<WireEvent>>) -> BTreeMap<String, u64> {
 
 /// Writes of every kind to one node after another, whatever becomes of them.
 async fn write(urls: Vec<String>, mut random: SmallRng, stop: Arc<AtomicBool>) {
-    let http = reqwest::Client::builder().timeout(Duration::from_secs(2)).no_proxy().build().unwrap();
+    let http = lockstep::client::plain_http().timeout(Duration::from_secs(2)).build().unwrap();
     while !stop.load(Ordering::Acquire) {
         let key = format!("{}:{}", ["user", "order"][random.random_range(0..2)], random.random_range(0..50));
         let url = &urls[random.random_range(0..3)];
@@ -223,7 +223,7 @@ impl Listener {
     async fn from(node: &Node, place: Option<&Value>) -> Self {
         let from = place.map(|place| format!("?from={place}")).unwrap_or_default();
         let url = format!("{}/v1/watch{from}", node.http);
-        let response = reqwest::Client::builder().no_proxy().build().unwrap().get(url).send().await.unwrap();
+        let response = lockstep::client::plain_http().build().unwrap().get(url).send().await.unwrap();
         assert_eq!(response.status(), 200);
         let told = response.bytes_stream().eventsource();
         let told = told.map(|event| serde_json::from_str(&event.unwrap().data).unwrap());

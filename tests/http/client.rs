@@ -175,7 +175,7 @@ async fn an_answer_without_end_is_given_up() {
     let begun = std::time::Instant::now();
     let error = client.status().await.expect_err("it never ends").to_string();
     assert!(error.contains("more than"), "{error}");
-    let told = lockstep::client::node_infos(std::slice::from_ref(&url)).await;
+    let told = lockstep::client::node_infos(std::slice::from_ref(&url), &Default::default()).await;
     assert_eq!(told, [Err("is no Lockstep node".to_owned())]);
     let mib = sent.load(std::sync::atomic::Ordering::Relaxed) >> 20;
     assert!(mib < 100 && begun.elapsed().as_secs() < 15, "{mib} MiB in {:?}", begun.elapsed());

@@ -2,6 +2,8 @@
 
 mod admission;
 mod cache;
+#[path = "../support/certs.rs"]
+mod certs;
 mod client;
 mod compat;
 mod conditional;
@@ -17,5 +19,6 @@ mod session;
 mod sliding;
 mod slow;
 mod socket_io;
+mod tls;
 mod tokens;
 mod watch;

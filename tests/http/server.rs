@@ -57,6 +57,16 @@ impl Server {
         settings: HttpSettings,
         change: impl FnOnce(NodeOptions) -> NodeOptions,
     ) -> Self {
+        Self::start_as(limits, settings, lockstep::client::plain_http(), change).await
+    }
+
+    /// With a client that is made of `builder`.
+    pub async fn start_as(
+        limits: Limits,
+        settings: HttpSettings,
+        builder: reqwest::ClientBuilder,
+        change: impl FnOnce(NodeOptions) -> NodeOptions,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -64,10 +74,11 @@ impl Server {
         let opened = Opened::open(options).await.unwrap();
         let front = Front::new(opened.bootstrap(), limits.front);
         let settings = HttpSettings { limits: limits.http, ..settings };
+        let scheme = if settings.tls.is_some() { "https" } else { "http" };
         let http = HttpServer::start(listener, AppState::new(front.clone(), settings));
-        let url = format!("http://{address}");
+        let url = format!("{scheme}://{address}");
         // An idle connection is closed soon here, perhaps just when it would be used again.
-        let client = Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(Duration::from_secs(20));
+        let client = builder.pool_max_idle_per_host(0).timeout(Duration::from_secs(20));
         let client = client.build().unwrap();
         // Before the node has its place, everything but the probes is told to come back.
         let early = client.get(format!("{url}/v1/kv/k")).send().await.unwrap();
@@ -85,7 +96,7 @@ impl Server {
 
     /// A client that connects from this address, of those that lead to this machine.
     pub fn client_from(&self, address: [u8; 4]) -> Client {
-        Client::builder().no_proxy().local_address(Some(address.into())).build().unwrap()
+        lockstep::client::plain_http().local_address(Some(address.into())).build().unwrap()
     }
 
     pub async fn stop(self) {

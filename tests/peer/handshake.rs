@@ -6,7 +6,7 @@ use super::{CALLER, PLENTY, SERVER, client, identity, lineage, serve};
 use bytes::Bytes;
 use lockstep::lineage::{Lineage, Relation};
 use lockstep::peer::{
-    FRAME_BYTES_MAX, Hello, Lane, Links, Method, Net, NoAnswer, PeerClient, PeerError, PeerIdentity,
+    FRAME_BYTES_MAX, Hello, Lane, Links, Method, Net, NoAnswer, PeerClient, PeerError, PeerIdentity, Remote,
     RoundTrips, Welcome, decode_reply,
 };
 use proptest::prelude::*;
@@ -63,8 +63,7 @@ async fn a_foreign_client_gets_the_refusal_as_its_error() {
     let client_of = |lineage: Lineage| {
         PeerClient::new(
             PeerIdentity { lineage: lineage.into(), ..identity(CALLER) },
-            SERVER,
-            served.address.clone(),
+            Remote { id: SERVER, name: String::new(), address: served.address.clone() },
             Lane::Forward,
             Net::Tcp,
             Links::default(),

@@ -1,14 +1,17 @@
 //! Tests of the transport between nodes, over real sockets and with real bytes.
 //!
 //! `frames.rs` feeds the decoders with anything; `handshake.rs` does it to a listening server; `calls.rs`,
-//! `appends.rs` and `links.rs` tell how requests go when peers are slow, silent, lost or cut off.
+//! `appends.rs` and `links.rs` tell how requests go when peers are slow, silent, lost or cut off; `tls.rs` who may connect.
 
 mod appends;
 mod calls;
+#[path = "../support/certs.rs"]
+mod certs;
 mod frames;
 mod handshake;
 mod links;
 mod raw;
+mod tls;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -16,8 +19,8 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use lockstep::lineage::{HistoryKind, Lineage};
 use lockstep::peer::{
-    Handler, Lane, Links, Method, Net, NodeId, PeerClient, PeerIdentity, PeerServer, Protocols, Refusal,
-    RoundTrips,
+    Handler, Lane, Links, Listener, Method, Net, NodeId, PeerClient, PeerIdentity, PeerServer, Protocols,
+    Refusal, Remote, RoundTrips,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,8 +65,8 @@ struct ToTest {
 }
 
 impl Handler for ToTest {
-    fn is_member(&self, id: NodeId) -> bool {
-        id == CALLER
+    fn name_of(&self, id: NodeId) -> Option<String> {
+        (id == CALLER).then(|| "caller".to_owned())
     }
 
     fn refused_other_cluster(&self) {
@@ -111,13 +114,17 @@ async fn serve() -> Served {
 }
 
 async fn serve_appends(appends_at_once: usize) -> Served {
+    serve_on(appends_at_once, Listener::from).await
+}
+
+async fn serve_on(appends_at_once: usize, listen: impl FnOnce(TcpListener) -> Listener) -> Served {
     let (sender, calls) = mpsc::unbounded_channel();
     let other_clusters = Arc::new(AtomicUsize::new(0));
     let handler = Arc::new(ToTest { calls: sender, appends_at_once, other_clusters: other_clusters.clone() });
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
     let address = listener.local_addr().expect("bound").to_string();
     let links = Links::default();
-    let server = PeerServer::start(listener, identity(SERVER), links.clone(), handler);
+    let server = PeerServer::start(listen(listener), identity(SERVER), links.clone(), handler);
     Served { address, links, calls, other_clusters, server }
 }
 
@@ -149,8 +156,7 @@ fn client(address: &str, lane: Lane) -> PeerClient {
 fn client_behind(address: &str, lane: Lane, links: Links) -> PeerClient {
     PeerClient::new(
         identity(CALLER),
-        SERVER,
-        address.to_owned(),
+        Remote { id: SERVER, name: String::new(), address: address.to_owned() },
         lane,
         Net::Tcp,
         links,

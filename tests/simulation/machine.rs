@@ -143,22 +143,16 @@ impl Machine {
             Origin::Alone { config: CacheConfig::default() }
         };
         NodeOptions {
-            data_dir: self.folder.clone(),
-            name: None,
             peer_bind: address(self.place),
-            peer_advertise: None,
-            http_advertise: String::new(),
-            given: Default::default(),
             origin,
             raft: self.raft.clone(),
-            require_tokens: None,
-            token: None,
             limits: Limits {
                 request: Duration::from_secs(2),
                 leader_wait: Duration::from_secs(1),
                 ..Limits::default()
             },
             release: self.release,
+            ..NodeOptions::alone(&self.folder)
         }
     }
 

@@ -223,7 +223,7 @@ impl Cluster {
     /// The same, with the folder in this one.
     pub async fn empty_in(parent: &Path) -> Self {
         let turn = ONE_AT_A_TIME.lock().await;
-        let http = Client::builder().timeout(PATIENCE).no_proxy().build().expect("a client");
+        let http = lockstep::client::plain_http().timeout(PATIENCE).build().expect("a client");
         let dir = tempfile::tempdir_in(parent).expect("a folder");
         Self { nodes: Vec::new(), http, dir, _turn: turn }
     }

@@ -4,7 +4,7 @@ use super::code::{below, words};
 use super::{Source, assert_clean, sources};
 
 /// The rooms, and which others each may import.
-const ROOMS: [(&str, &[&str]); 17] = [
+const ROOMS: [(&str, &[&str]); 18] = [
     (
         "cli",
         &[
@@ -23,6 +23,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
             "reconcile",
             "recover",
             "lineage",
+            "tls",
         ],
     ),
     ("check", &["api"]),
@@ -40,22 +41,24 @@ const ROOMS: [(&str, &[&str]); 17] = [
             "cache",
             "api",
             "lineage",
+            "tls",
         ],
     ),
     ("merging", &["node", "raft", "replica", "storage", "cache", "api", "client", "reconcile", "lineage"]),
     ("front", &["node", "replica", "storage", "cache", "api", "lineage"]),
     ("dashboard", &[]),
-    ("node", &["raft", "replica", "peer", "storage", "cache", "api", "client", "recover", "lineage"]),
+    ("node", &["raft", "replica", "peer", "storage", "cache", "api", "client", "recover", "lineage", "tls"]),
     ("raft", &["replica", "peer", "storage", "cache", "lineage"]),
     ("replica", &["cache", "lineage"]),
-    ("peer", &["storage", "cache", "lineage"]),
+    ("peer", &["storage", "cache", "lineage", "tls"]),
     ("storage", &["cache"]),
     ("cache", &[]),
     ("api", &["cache", "lineage"]),
-    ("client", &["api", "cache"]),
+    ("client", &["api", "cache", "tls"]),
     ("reconcile", &["cache", "lineage"]),
     ("recover", &["lineage"]),
     ("lineage", &[]),
+    ("tls", &[]),
 ];
 
 /// Packages that belong into one room.

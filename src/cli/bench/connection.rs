@@ -4,14 +4,17 @@
 //! takes more of the machine that it shares with what it measures.
 
 use super::requests::Request;
-use super::target::Server;
+use super::target::{Encryption, Server};
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 /// Most bytes of an answer's head, and of what a refusal says.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -44,7 +47,7 @@ pub struct Answer {
 }
 
 pub struct Connection {
-    stream: TcpStream,
+    stream: Either<TcpStream, Box<TlsStream<TcpStream>>>,
     /// Of every request: what follows its path.
     after_path: Vec<u8>,
     limit: Duration,
@@ -59,6 +62,16 @@ impl Connection {
         let connect = TcpStream::connect(&server.addresses[..]);
         let stream = tokio::time::timeout(limit, connect).await.map_err(|_| Broken::Late(limit))??;
         stream.set_nodelay(true)?;
+        let stream = match &server.tls {
+            None => Either::Left(stream),
+            Some(Encryption { config, host }) => {
+                let connector = TlsConnector::from(config.clone());
+                let shaking = connector.connect(host.clone(), stream);
+                let shaken =
+                    tokio::time::timeout(limit, shaking).await.map_err(|_| Broken::Late(limit))??;
+                Either::Right(Box::new(shaken))
+            }
+        };
         let mut after_path = format!(" HTTP/1.1\r\nHost: {}\r\n", server.authority).into_bytes();
         if let Some(token) = &server.token {
             after_path.extend_from_slice(b"Authorization: ");
@@ -87,6 +100,7 @@ impl Connection {
     async fn exchange(&mut self, request: &Request) -> Result<Answer, Broken> {
         self.write(request)?;
         self.stream.write_all(&self.outgoing).await?;
+        self.stream.flush().await?;
         self.incoming.clear();
         let head = loop {
             self.read().await?;
@@ -156,19 +170,14 @@ impl Connection {
 
     /// Waits; `None` when the server closes the connection meanwhile.
     pub async fn idle<T>(&mut self, wait: impl Future<Output = T>) -> Option<T> {
-        let mut wait = pin!(wait);
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut wait => return Some(done),
-                readable = self.stream.readable() => {
-                    // Nothing is on its way, so what can be read is the end, or should not be there.
-                    let read = readable.and_then(|()| self.stream.try_read(&mut [0]));
-                    if !matches!(&read, Err(error) if error.kind() == ErrorKind::WouldBlock) {
-                        self.is_open = false;
-                        return None;
-                    }
-                }
+        let (mut wait, mut byte) = (pin!(wait), [0]);
+        tokio::select! {
+            biased;
+            done = &mut wait => Some(done),
+            // Nothing is on its way, so what can be read is the end, or should not be there.
+            _ = self.stream.read(&mut byte) => {
+                self.is_open = false;
+                None
             }
         }
     }

@@ -81,7 +81,8 @@ pub async fn recover(args: RecoverArgs) -> anyhow::Result<()> {
     match command {
         RecoverCommand::Collect { folder, out } => collect::collect(&folder, out.as_deref()),
         RecoverCommand::Plan { survivors, lost, out, force, ignore_ports } => {
-            let options = plan::Options { lost: &lost, out: &out, force, ignore_ports, json: target.json };
+            let (json, tls) = (target.json, &target.tls.files());
+            let options = plan::Options { lost: &lost, out: &out, force, ignore_ports, json, tls };
             plan::plan(&survivors, options).await
         }
         RecoverCommand::Apply { plan, folder, confirm, join, serve_now } => {

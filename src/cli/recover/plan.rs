@@ -6,6 +6,7 @@ use super::collect::read;
 use crate::client::node_infos;
 use crate::recover::{self, NamedMember, PLAN_VERSION, Plan, Survivor};
 use crate::replica::wall_ms;
+use crate::tls::ClientTls;
 use anyhow::{Context, Result, bail};
 use chrono::{DateTime, SecondsFormat};
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,8 @@ pub struct Options<'a> {
     pub force: bool,
     pub ignore_ports: bool,
     pub json: bool,
+    /// How members are asked that speak HTTPS.
+    pub tls: &'a ClientTls,
 }
 
 /// A plan as it is written: its id is a hash of all the rest, so what is carried out is what was read.
@@ -54,7 +57,7 @@ struct PlanFile {
 
 /// Decides, writes the plan, and says what it means.
 pub async fn plan(survivors: &[PathBuf], options: Options<'_>) -> Result<()> {
-    let Options { lost, out, force, ignore_ports, json } = options;
+    let Options { lost, out, force, ignore_ports, json, tls } = options;
     if !force && out.try_exists()? {
         return Err(Usage(format!("{} is there already; --force replaces it", out.display())).into());
     }
@@ -62,7 +65,7 @@ pub async fn plan(survivors: &[PathBuf], options: Options<'_>) -> Result<()> {
     let plan = recover::plan(&survivors, lost, uuid::Uuid::new_v4().to_string(), wall_ms())?;
     for member in &plan.lost {
         let name = member.name.clone();
-        if is_there(member).await {
+        if is_there(member, tls).await {
             return Err(LostAnswers::Itself { name, at: member.http.clone() }.into());
         }
         if !ignore_ports && is_listening(member).await {
@@ -78,11 +81,11 @@ pub async fn plan(survivors: &[PathBuf], options: Options<'_>) -> Result<()> {
 }
 
 /// Whether a member answers that should not. That nobody answers proves nothing: only the operator knows that it is gone.
-pub(super) async fn is_there(member: &NamedMember) -> bool {
+pub(super) async fn is_there(member: &NamedMember, tls: &ClientTls) -> bool {
     if member.http.is_empty() {
         return false;
     }
-    let infos = node_infos(std::slice::from_ref(&member.http)).await;
+    let infos = node_infos(std::slice::from_ref(&member.http), tls).await;
     infos.into_iter().flatten().any(|info| info.store_uuid == member.store_uuid)
 }
 

@@ -95,7 +95,7 @@ fn judge(plan: &Plan, status: &Status, voter: bool) -> (bool, String) {
 /// A member that was given up may have returned, and must not take part in the old history.
 async fn lost(member: &NamedMember, target: &Target) -> Found {
     let name = member.name.clone();
-    if !is_there(member).await {
+    if !is_there(member, &target.tls.files()).await {
         return Found { name, ok: true, detail: "given up, and does not answer".into() };
     }
     let superseded = match target.client_of(std::slice::from_ref(&member.http), LOST_TIMEOUT) {

@@ -32,7 +32,11 @@ pub(super) async fn admit_page(page: SocketRef, auth: Option<Auth>, state: AppSt
     let shown = auth.and_then(|auth| auth.token);
     let principal = match &shown {
         Some(token) => Principal::of_token(token),
-        None => access::principal(&page.req_parts().headers),
+        // What came with the request: a header, a session's cookie, or a certificate.
+        None => match page.req_parts().extensions.get::<Principal>() {
+            Some(noted) => Some(noted.clone()),
+            None => access::principal(&page.req_parts().headers),
+        },
     };
     let asks = state.front.needs_token();
     let principal = principal.or((!asks).then_some(Principal::Anyone));

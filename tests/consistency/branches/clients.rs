@@ -41,7 +41,7 @@ pub struct Load {
 
 impl Load {
     pub fn start(nodes: &[Node], seed: u64) -> Self {
-        let http = Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
+        let http = lockstep::client::plain_http().timeout(PATIENCE).build().expect("a client");
         let shared = Arc::new(Shared {
             urls: nodes.iter().map(|node| node.http.clone()).collect(),
             begun: Instant::now(),

@@ -53,7 +53,7 @@ impl Ask {
 
 impl Asker {
     pub fn new() -> Self {
-        let client = Client::builder().no_proxy().timeout(PATIENCE).pool_max_idle_per_host(4).build();
+        let client = lockstep::client::plain_http().timeout(PATIENCE).pool_max_idle_per_host(4).build();
         Self(client.expect("a client"))
     }
 

@@ -128,7 +128,7 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a cluster in `folder` and waits until all of it serves.
     pub async fn start(folder: &Path, shape: Shape, network: Network) -> Result<Self, String> {
-        let http = Client::builder().timeout(Duration::from_secs(2)).no_proxy().build().expect("a client");
+        let http = lockstep::client::plain_http().timeout(Duration::from_secs(2)).build().expect("a client");
         let mut cluster = Self {
             members: Vec::new(),
             network,

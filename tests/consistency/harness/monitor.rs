@@ -68,7 +68,7 @@ impl Monitor {
 }
 
 async fn watch(directory: Directory, seen: Arc<Mutex<Seen>>, hopeless: Arc<AtomicBool>) {
-    let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_LIMIT).build().expect("a client");
+    let http = lockstep::client::plain_http().timeout(ANSWER_LIMIT).build().expect("a client");
     let mut round = 0_u32;
     loop {
         let mut looks = JoinSet::new();

@@ -1,0 +1,297 @@
+//! `lockstep cert`: certificates for nodes and clients, signed by an authority of one's own.
+
+use super::exit::Usage;
+use super::output::Output;
+use crate::node::check_name;
+use crate::tls::{Certificate, client_host, node_host, read_key_file, read_owners};
+use anyhow::{Context, Result, bail};
+use chrono::{DateTime, SecondsFormat};
+use clap::{Args, Subcommand};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use serde_json::json;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+const CA: &str = "ca";
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Clocks differ: a certificate is good a little earlier than it was made.
+const BACKDATED: Duration = Duration::from_secs(3600);
+
+#[derive(Debug, Args)]
+pub struct CertArgs {
+    #[command(subcommand)]
+    pub command: CertCommand,
+    /// Print one JSON object on the last line
+    #[arg(long, global = true, env = "LOCKSTEP_JSON")]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CertCommand {
+    /// Make an authority: `ca.crt`, which everybody gets, and `ca.key`, which signs and should be kept elsewhere
+    Ca {
+        #[command(flatten)]
+        place: Place,
+        /// How long it is good, in days
+        #[arg(long, default_value_t = 3_650, value_parser = days())]
+        days: u64,
+        /// What certificates call it
+        #[arg(long, default_value = "Lockstep authority")]
+        common_name: String,
+    },
+    /// Make a node's certificate: NAME.crt and NAME.key
+    Node {
+        /// The node's name
+        name: String,
+        /// Host names and addresses at which clients reach it, separated by commas; localhost, 127.0.0.1 and ::1 are always
+        /// among them
+        #[arg(long, value_name = "HOST", value_delimiter = ',')]
+        host: Vec<String>,
+        /// Another name of the same node, for the time in which it gets one
+        #[arg(long, value_name = "NAME")]
+        also: Vec<String>,
+        #[command(flatten)]
+        place: Place,
+        /// How long it is good, in days
+        #[arg(long, default_value_t = 365, value_parser = days())]
+        days: u64,
+    },
+    /// Make a client's certificate, which has the rights of a token: TOKEN.crt and TOKEN.key
+    Client {
+        /// The id of the token (`lockstep token list`)
+        token: String,
+        #[command(flatten)]
+        place: Place,
+        /// How long it is good, in days
+        #[arg(long, default_value_t = 365, value_parser = days())]
+        days: u64,
+    },
+    /// Say whom certificates are for, and when they expire
+    Show {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Make a certificate again for the same names, with a new key
+    Renew {
+        /// The certificate; its key is beside it
+        file: PathBuf,
+        #[command(flatten)]
+        place: Place,
+        /// How long it is good, in days
+        #[arg(long, default_value_t = 365, value_parser = days())]
+        days: u64,
+    },
+}
+
+/// Where the authority is, and where certificates go.
+#[derive(Debug, Args)]
+pub struct Place {
+    /// The folder with `ca.crt` and `ca.key`, and for what is made
+    #[arg(long, default_value = "certs")]
+    pub dir: PathBuf,
+    /// Replace files that are there
+    #[arg(long)]
+    pub force: bool,
+}
+
+fn days() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=36_500)
+}
+
+pub async fn cert(args: CertArgs) -> Result<()> {
+    let output = Output { json: args.json };
+    match args.command {
+        CertCommand::Ca { place, days, common_name } => {
+            make_authority(&place.dir, &common_name, days, place.force)?;
+            made(&place.dir, CA, output)
+        }
+        CertCommand::Node { name, host, also, place, days } => {
+            let Place { dir, force } = place;
+            let names: Vec<&str> = std::iter::once(&name).chain(&also).map(String::as_str).collect();
+            Authority::read(&dir)?.sign_node(&dir, &names, &host, days, force)?;
+            made(&dir, &name, output)
+        }
+        CertCommand::Client { token, place, days } => {
+            let Place { dir, force } = place;
+            let hosts = vec![client_host(checked(&token)?)];
+            Authority::read(&dir)?.sign(hosts, &token, days)?.write(&dir, &token, force)?;
+            made(&dir, &token, output)
+        }
+        CertCommand::Show { files } => {
+            let found: Vec<Shown> =
+                files.iter().map(|file| shown(file)).collect::<Result<Vec<_>>>()?.concat();
+            output.print(&json!({"certificates": found}), || lines(&found))
+        }
+        CertCommand::Renew { file, place, days } => {
+            let [old] = &shown(&file)?[..] else { bail!("{}: expected one certificate", file.display()) };
+            let name = file.file_stem().and_then(|stem| stem.to_str());
+            let name = name.ok_or_else(|| Usage(format!("{}: expected NAME.crt", file.display())))?;
+            let folder =
+                file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            if old.owner.is_authority {
+                let reason =
+                    "an authority is not renewed: make another one, and have both believed for a while";
+                return Err(Usage(format!("{}: {reason}", file.display())).into());
+            }
+            let (nodes, clients) = (old.owner.nodes.iter(), old.owner.client.iter());
+            let hosts = nodes.map(|name| node_host(name)).chain(clients.map(|id| client_host(id)));
+            let hosts = hosts.chain(old.owner.hosts.iter().cloned()).collect();
+            Authority::read(&place.dir)?.sign(hosts, name, days)?.write(folder, name, true)?;
+            made(folder, name, output)
+        }
+    }
+}
+
+/// A name that a certificate can have: a label of a DNS name, or several.
+fn checked(name: &str) -> Result<&str> {
+    check_name(name).map_err(Usage)?;
+    let is_label =
+        |label: &str| (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-');
+    match name.split('.').all(is_label) {
+        true => Ok(name),
+        false => Err(Usage(format!("{name}: a certificate cannot have this name: it is no DNS name")).into()),
+    }
+}
+
+fn made(dir: &Path, name: &str, output: Output) -> Result<()> {
+    let (cert, key) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
+    let found = shown(&cert)?;
+    output.print(&json!({"cert": cert, "key": key, "certificates": found}), || {
+        format!("{}\n{}", lines(&found), key.display())
+    })
+}
+
+/// One certificate, and the file that it is in.
+#[derive(Debug, Clone, serde::Serialize)]
+struct Shown {
+    file: PathBuf,
+    #[serde(flatten)]
+    owner: Certificate,
+}
+
+fn shown(file: &Path) -> Result<Vec<Shown>> {
+    let found = read_owners(file).map_err(anyhow::Error::msg)?;
+    Ok(found.into_iter().map(|owner| Shown { file: file.to_owned(), owner }).collect())
+}
+
+fn lines(found: &[Shown]) -> String {
+    let line = |Shown { file, owner }: &Shown| {
+        let whom = owner.nodes.iter().map(|name| format!("node {name}"));
+        let whom = whom.chain(owner.client.iter().map(|id| format!("client with token {id}")));
+        let whom = whom.chain(owner.is_authority.then(|| "authority".to_owned()));
+        let (whom, hosts) = (whom.collect::<Vec<_>>().join(", "), owner.hosts.join(" "));
+        let until = DateTime::from_timestamp(owner.expires_at, 0)
+            .unwrap_or_default()
+            .to_rfc3339_opts(SecondsFormat::Secs, true);
+        format!(
+            "{}: {whom}{}{hosts}, until {until}",
+            file.display(),
+            if hosts.is_empty() { "" } else { ", " }
+        )
+    };
+    found.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Makes an authority in a folder.
+pub(super) fn make_authority(dir: &Path, common_name: &str, days: u64, force: bool) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    bound(&mut params, days);
+    let key = KeyPair::generate()?;
+    let cert = params.self_signed(&key)?.pem();
+    Made { cert, key: key.serialize_pem() }.write(dir, CA, force)
+}
+
+fn bound(params: &mut CertificateParams, days: u64) {
+    let now = SystemTime::now();
+    params.not_before = (now - BACKDATED).into();
+    params.not_after = (now + DAY * u32::try_from(days).unwrap_or(u32::MAX)).into();
+}
+
+/// Who signs.
+pub(super) struct Authority(Issuer<'static, KeyPair>);
+
+impl Authority {
+    /// The one in this folder.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
+        let missing = || format!("{}: make an authority with `lockstep cert ca` first", cert.display());
+        let cert = fs::read_to_string(&cert).with_context(missing)?;
+        let key = String::from_utf8(read_key_file(&key).map_err(anyhow::Error::msg)?);
+        let key = KeyPair::from_pem(&key.context("ca.key is no PEM file")?).context("ca.key")?;
+        Ok(Self(Issuer::from_ca_cert_pem(&cert, key).context("ca.crt")?))
+    }
+
+    /// A certificate for the node of these names, in the files of the first.
+    pub fn sign_node(
+        &self,
+        dir: &Path,
+        names: &[&str],
+        hosts: &[String],
+        days: u64,
+        force: bool,
+    ) -> Result<()> {
+        let mut all = names.iter().map(|name| checked(name).map(node_host)).collect::<Result<Vec<_>>>()?;
+        let local = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        for host in hosts.iter().chain(&local).map(|host| host.trim_matches(['[', ']'])) {
+            if !all.iter().any(|known| known == host) {
+                all.push(host.to_owned());
+            }
+        }
+        let name = names.first().context("a node has a name")?;
+        self.sign(all, name, days)?.write(dir, name, force)
+    }
+
+    fn sign(&self, hosts: Vec<String>, common_name: &str, days: u64) -> Result<Made> {
+        let mut params = CertificateParams::new(hosts).map_err(|error| Usage(format!("--host: {error}")))?;
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.use_authority_key_identifier_extension = true;
+        bound(&mut params, days);
+        let key = KeyPair::generate()?;
+        let cert = params.signed_by(&key, &self.0)?.pem();
+        Ok(Made { cert, key: key.serialize_pem() })
+    }
+}
+
+/// A certificate and its key, in PEM.
+struct Made {
+    cert: String,
+    key: String,
+}
+
+impl Made {
+    /// Writes NAME.key and NAME.crt, each at once: nobody reads half a file. A node that reads between the two finds that they do
+    /// not fit, and goes on with those before.
+    fn write(&self, dir: &Path, name: &str, force: bool) -> Result<()> {
+        let files = [("key", &self.key, 0o600), ("crt", &self.cert, 0o644)];
+        let paths = files.map(|(kind, ..)| dir.join(format!("{name}.{kind}")));
+        if let Some(there) = paths.iter().find(|path| !force && path.exists()) {
+            return Err(Usage(format!("{} exists; --force replaces it", there.display())).into());
+        }
+        for ((kind, text, mode), path) in files.into_iter().zip(&paths) {
+            let aside = dir.join(format!(".{name}.{kind}.new"));
+            let unwritable = || format!("cannot write {}", path.display());
+            let _ = fs::remove_file(&aside);
+            let file = fs::OpenOptions::new().create_new(true).write(true).mode(mode).open(&aside);
+            let mut file = file.with_context(unwritable)?;
+            file.write_all(text.as_bytes()).with_context(unwritable)?;
+            // Whatever this process keeps from others by default: certificates are public.
+            file.set_permissions(fs::Permissions::from_mode(mode)).with_context(unwritable)?;
+            file.sync_all().with_context(unwritable)?;
+            fs::rename(&aside, path).with_context(unwritable)?;
+        }
+        Ok(())
+    }
+}
