@@ -11,6 +11,24 @@ data_dir=${LOCKSTEP_DATA_DIR:-.lockstep}
 unset LOCKSTEP_JSON LOCKSTEP_URL LOCKSTEP_DATA_DIR LOCKSTEP_NAME LOCKSTEP_HTTP LOCKSTEP_PEER LOCKSTEP_JOIN \
   LOCKSTEP_LEARNER LOCKSTEP_INITIAL_CLUSTER LOCKSTEP_ADVERTISE_HTTP LOCKSTEP_ADVERTISE_PEER PORT PEER_NODES
 
+# Sets what curl and the program need for a cluster of `up --tls` and `up --tokens`, as far as `up` has made it.
+find_secrets() {
+  curl_options=(--silent --noproxy '*')
+  if [[ -e $data_dir/certs/ca.crt ]]; then
+    export LOCKSTEP_CA_FILE=$data_dir/certs/ca.crt
+    curl_options+=(--cacert "$LOCKSTEP_CA_FILE")
+  fi
+  if [[ -z ${LOCKSTEP_TOKEN_FILE:-} && -e $data_dir/root-token ]]; then
+    export LOCKSTEP_TOKEN_FILE=$data_dir/root-token
+  fi
+}
+find_secrets
+
+# Prints the header with the token, if there is one: arguments of a command can be seen by everybody, a file cannot.
+token_header() {
+  [[ -z ${LOCKSTEP_TOKEN_FILE:-} ]] || printf 'Authorization: Bearer %s\n' "$(<"$LOCKSTEP_TOKEN_FILE")"
+}
+
 # How long a node may take to become ready and to stop, in seconds.
 ready_limit=60
 stop_limit=20
@@ -173,11 +191,11 @@ signal_node() { # SIGNAL NAME
 # --- HTTP ---
 
 request() { # METHOD URL [BODY]; prints the answer
-  curl --silent --show-error --noproxy '*' --max-time 20 --request "$1" ${3:+--data "$3"} "$2"
+  curl "${curl_options[@]}" --show-error --max-time 20 --header @<(token_header) --request "$1" ${3:+--data "$3"} "$2"
 }
 
 is_ready() { # URL
-  curl --silent --fail --noproxy '*' --max-time 3 --output /dev/null "$1/readyz"
+  curl "${curl_options[@]}" --fail --max-time 3 --output /dev/null "$1/readyz"
 }
 
 # Prints the URLs of the ready nodes, separated by commas.
@@ -230,7 +248,12 @@ start_joined() { # NAME HTTP PEER LEARNER URL
   [[ $4 == false ]] || options+=(--learner)
   mkdir -p "$dir"
   dir=$(cd "$dir" && pwd -P)
-  setsid nohup "$lockstep" serve --name "$1" --http "${2#http://}" --peer "$3" --data-dir "$dir" --join "$5" \
+  if [[ -e $data_dir/certs/ca.crt ]]; then
+    [[ -e $data_dir/certs/$1.crt ]] || "$lockstep" cert node "$1" --dir "$data_dir/certs" >/dev/null
+    options+=(--tls-cert "$data_dir/certs/$1.crt" --tls-key "$data_dir/certs/$1.key" --tls-ca "$data_dir/certs/ca.crt")
+  fi
+  [[ ! -e $data_dir/root-token ]] || options+=(--root-token-file "$data_dir/root-token")
+  setsid nohup "$lockstep" serve --name "$1" --http "${2#*://}" --peer "$3" --data-dir "$dir" --join "$5" \
     "${options[@]}" </dev/null >/dev/null 2>>"$dir.log" &
   printf '{"data_dir":"%s","http":"%s","join":"%s","learner":%s,"name":"%s","peer":"%s","pid":%s}\n' \
     "$dir" "$2" "$5" "$4" "$1" "$3" "$!" >"$record.new"

@@ -10,6 +10,7 @@ export LOCKSTEP_DATA_DIR=$work/cluster
 scripts=$PWD/cluster-scripts
 finish() {
   "$scripts/down" >/dev/null 2>&1 || true
+  LOCKSTEP_DATA_DIR=$work/encrypted "$scripts/down" >/dev/null 2>&1 || true
   LOCKSTEP_DATA_DIR=$work/restored "$scripts/down" >/dev/null 2>&1 || true
   [[ -z ${first:-} ]] || kill "$first" 2>/dev/null || true
   rm -rf "$work"
@@ -71,6 +72,19 @@ fi
 "$scripts/restore" "$work/backup" "$work/restored" --port $((port + 100)) >/dev/null
 expect "restore: a new cluster from the backup" v3 "$(try "http://127.0.0.1:$((port + 102))/v1/kv/k")"
 LOCKSTEP_DATA_DIR=$work/restored "$scripts/down" >/dev/null
+"$scripts/down" >/dev/null
+export LOCKSTEP_DATA_DIR=$work/encrypted
+"$scripts/up" --port $((port + 300)) --tls --tokens >/dev/null
+url=https://127.0.0.1:$((port + 300)) ca=$LOCKSTEP_DATA_DIR/certs/ca.crt
+expect "up --tls --tokens: nothing without a token" 401 \
+  "$(curl -s --cacert "$ca" -o /dev/null -w '%{http_code}' "$url/v1/keys")"
+printf 'Authorization: Bearer %s\n' "$(<"$LOCKSTEP_DATA_DIR/root-token")" >"$work/header"
+try --cacert "$ca" -H "@$work/header" -X PUT "$url/v1/kv/k" --data-binary v0 -o /dev/null
+"$scripts/kill" n1 >/dev/null
+"$scripts/up" >/dev/null
+"$scripts/join" n4 >/dev/null
+expect "a killed node and a new one show certificates" v0 \
+  "$(try --cacert "$ca" -H "@$work/header" "https://127.0.0.1:$((port + 303))/v1/kv/k")"
 "$scripts/down" >/dev/null
 "$scripts/disaster" --port $((port + 200)) >"$work/disaster" || { cat "$work/disaster" >&2; exit 1; }
 say "disaster: $(tail -n 1 "$work/disaster")"

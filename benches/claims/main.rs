@@ -1,14 +1,16 @@
 //! Measures what the docs claim, on real clusters of three processes on this machine:
 //!
 //! `cargo bench --bench claims [-- NAME…]`, with NAME one of failover, all-die, pause, join, snapshot, restart, written,
-//! reconcile, fork, tokens.
+//! reconcile, fork, tokens, tls.
 //! Prints one line a figure, and ends with an error if an acknowledged write is missing, a read was old or
 //! digests differ. How fast things are is printed, not judged.
 
 mod fork;
+mod load;
 mod reconcile;
 #[path = "../../tests/support/mod.rs"]
 mod support;
+mod tls;
 mod tokens;
 mod written;
 
@@ -53,6 +55,9 @@ fn main() {
         }
         if wanted("tokens") {
             tokens::tokens().await;
+        }
+        if wanted("tls") {
+            tls::tls().await;
         }
         if wanted("written") {
             for value_bytes in [128, 4_096] {

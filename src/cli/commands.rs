@@ -147,6 +147,14 @@ pub struct UpArgs {
     /// Start a new cluster from this backup
     #[arg(long, value_name = "FILE")]
     pub restore: Option<PathBuf>,
+    /// Encrypt everything, with an authority and certificates that are made in `certs` in the data folder. A cluster that was
+    /// started so stays so
+    #[arg(long, env = "LOCKSTEP_UP_TLS")]
+    pub tls: bool,
+    /// Have every request show a token. One that may do everything is made in `root-token` in the data folder. A cluster that was
+    /// started so stays so
+    #[arg(long, env = "LOCKSTEP_UP_TOKENS")]
+    pub tokens: bool,
     /// Allow partitions over HTTP: nodes can be cut off from their peers
     #[arg(long, env = "LOCKSTEP_FAULT_INJECTION")]
     pub fault_injection: bool,

@@ -22,6 +22,7 @@ mod snapshot;
 mod token;
 mod trace;
 mod up;
+mod up_secrets;
 mod upgrade;
 mod watch;
 

@@ -9,6 +9,7 @@ use super::common_args::{FirstSettings, TimingArgs};
 use super::exit::Usage;
 use super::serve::{Stop, first_settings};
 use super::snapshot::restore_file;
+use super::up_secrets::Secrets;
 use crate::client::Client;
 use crate::node::ROOT_TOKEN_FILE;
 use anyhow::{Context, Result, bail};
@@ -35,7 +36,7 @@ const LOG_BYTES_MAX: u64 = 16 << 20;
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Environment variables that are for a single node, and are not passed on.
-const NOT_FOR_ALL: [&str; 10] = [
+const NOT_FOR_ALL: [&str; 17] = [
     "PORT",
     "PEER_NODES",
     "LOCKSTEP_HTTP",
@@ -46,6 +47,13 @@ const NOT_FOR_ALL: [&str; 10] = [
     "LOCKSTEP_JOIN",
     "LOCKSTEP_LEARNER",
     "LOCKSTEP_NAME",
+    "LOCKSTEP_PROBE",
+    "LOCKSTEP_TLS_CERT",
+    "LOCKSTEP_TLS_KEY",
+    "LOCKSTEP_TLS_CA",
+    "LOCKSTEP_PEER_CERT",
+    "LOCKSTEP_PEER_KEY",
+    "LOCKSTEP_PEER_CA",
 ];
 
 /// Runs the cluster until it gets a signal to stop, or every node has died.
@@ -98,6 +106,7 @@ impl Folder {
 
 struct Cluster {
     folder: Folder,
+    secrets: Secrets,
     nodes: Vec<NodeProcess>,
     /// It ran before: then a node that does not start is a loss the others may bear.
     resumes: bool,
@@ -143,7 +152,9 @@ impl Cluster {
             return Err(Usage(reason).into());
         }
         let address = |i: u16, above: u16| format!("127.0.0.1:{}", port + above + i);
-        let urls: Vec<String> = (0..count).map(|i| format!("http://{}", address(i, 0))).collect();
+        // A backup may bring the first token with it.
+        let scheme = Secrets::of(&folder.path, args.tls, false)?.scheme();
+        let urls: Vec<String> = (0..count).map(|i| format!("{scheme}://{}", address(i, 0))).collect();
         let mut addresses = (0..count).flat_map(|i| [address(i, 0), address(i, PEER_PORT_ABOVE)]);
         if args.restore.is_some()
             && let Some(taken) = addresses.find(|address| TcpListener::bind(address).is_err())
@@ -168,7 +179,14 @@ impl Cluster {
             fs::write(&restored, format!("{count}\n")).context("cannot note that this is restored")?;
         }
         let restored = restored.exists();
-        let nodes = (0..count).map(|i| {
+        let root_token = folder.path.join("n1").join(ROOT_TOKEN_FILE);
+        if restored && root_token.exists() {
+            // Replacing it keeps who can read it.
+            fs::copy(&root_token, folder.path.join(ROOT_TOKEN_FILE))
+                .context("cannot copy the first token")?;
+        }
+        let secrets = Secrets::of(&folder.path, args.tls, args.tokens)?;
+        let node = |i: u16| -> Result<NodeProcess> {
             let (name, http, peer) = (format!("n{}", i + 1), address(i, 0), address(i, PEER_PORT_ABOVE));
             let data_dir = folder.path.join(&name);
             let mut arguments = vec!["serve".to_owned(), "--name".into(), name.clone()];
@@ -177,9 +195,8 @@ impl Cluster {
             match (restored, i) {
                 (true, 1..) => {
                     arguments.extend(["--join".into(), urls[0].clone()]);
-                    let token = folder.path.join("n1").join(ROOT_TOKEN_FILE);
-                    if token.exists() {
-                        arguments.extend(["--token-file".into(), token.display().to_string()]);
+                    if root_token.exists() {
+                        arguments.extend(["--token-file".into(), root_token.display().to_string()]);
                     }
                 }
                 _ => arguments.extend(["--initial-cluster".into(), urls.join(",")]),
@@ -187,24 +204,23 @@ impl Cluster {
             if args.fault_injection {
                 arguments.push("--fault-injection".into());
             }
+            arguments.extend(secrets.arguments(&name)?);
             arguments.extend(first_arguments(&args.first));
             arguments.extend(timing_arguments(&args.timing));
-            NodeProcess {
+            Ok(NodeProcess {
                 name,
-                http: format!("http://{http}"),
+                http: format!("{scheme}://{http}"),
                 peer,
                 data_dir,
                 arguments,
                 child: None,
                 exit: None,
                 log_start: 0,
-            }
-        });
-        let nodes: Vec<NodeProcess> = nodes.collect();
+            })
+        };
+        let nodes = (0..count).map(node).collect::<Result<Vec<NodeProcess>>>()?;
         for node in nodes.iter().filter(|node| !node.has_left()) {
-            for (what, address) in
-                [("clients", node.http.trim_start_matches("http://")), ("peers", &node.peer)]
-            {
+            for (what, address) in [("clients", node.http_address()), ("peers", &node.peer)] {
                 let taken = |error| {
                     let name = &node.name;
                     format!(
@@ -214,7 +230,7 @@ impl Cluster {
                 TcpListener::bind(address).map_err(|error| anyhow::anyhow!(taken(error)))?;
             }
         }
-        Ok(Self { folder, nodes, resumes })
+        Ok(Self { folder, secrets, nodes, resumes })
     }
 
     /// Starts the nodes that do not run, and says where they are.
@@ -262,7 +278,8 @@ impl Cluster {
                 continue;
             }
             let url = self.nodes[position].http.clone();
-            let client = Client::new(&[url], Duration::from_secs(2)).map_err(anyhow::Error::msg)?;
+            let client = Client::with_tls(&[url], Duration::from_secs(2), &self.secrets.tls());
+            let client = client.map_err(anyhow::Error::msg)?;
             while !client.ready().await {
                 self.note_deaths()?;
                 let node = &self.nodes[position];
@@ -307,6 +324,9 @@ impl Cluster {
         if joined {
             eprintln!("  nodes that joined later are started by cluster-scripts/up");
         }
+        for hint in self.secrets.hints() {
+            eprintln!("  {hint}");
+        }
         eprintln!("  logs beside the data folders; Ctrl-C stops all");
     }
 
@@ -349,6 +369,11 @@ impl Cluster {
 impl NodeProcess {
     fn log(&self) -> PathBuf {
         self.data_dir.with_extension("log")
+    }
+
+    /// Where it listens for clients.
+    fn http_address(&self) -> &str {
+        self.http.split_once("://").map_or(&self.http, |(_, address)| address)
     }
 
     fn has_left(&self) -> bool {

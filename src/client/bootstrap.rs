@@ -17,6 +17,8 @@ const JOIN_RETRY: Duration = Duration::from_millis(200);
 const PATIENT_RETRY: Duration = Duration::from_secs(5);
 /// How long a conflict is retried: another node's membership change passes, a name that is taken stays.
 const CONFLICT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a token that is refused is shown again: a cluster takes its first one within a second or two of its start.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn client(urls: &[String], limit: Duration, tls: &ClientTls) -> Result<reqwest::Client, String> {
     http_builder(tls_for(urls, tls)?).timeout(limit).build().map_err(|error| error.to_string())
@@ -84,7 +86,7 @@ pub async fn join(
             Ok(joined) => return Ok(joined),
             Err(refused) => refused,
         };
-        let waits = patient && !limit.is_zero();
+        let waits = patient && !limit.is_zero() && limit != TOKEN_TIMEOUT;
         if !waits && started.elapsed() + JOIN_RETRY >= limit {
             return Err(reason);
         }
@@ -121,6 +123,7 @@ async fn try_join(
             problem.detail,
             match problem.code {
                 ErrorCode::Conflict => CONFLICT_TIMEOUT,
+                ErrorCode::Unauthorized => TOKEN_TIMEOUT,
                 code if code.retry_is_safe(true) => JOIN_TIMEOUT,
                 _ => Duration::ZERO,
             },

@@ -1,98 +1,17 @@
 //! Clusters that encrypt everything, of real processes and certificates that `lockstep cert` makes.
 
-use crate::support::{Cluster, Node, run, until};
+use crate::support::encrypted::{Encrypted, done, https, path};
+use crate::support::{Node, run, until};
 use lockstep::client::{Client, ClientToken};
 use lockstep::tls::ClientTls;
 use serde_json::Value;
 use std::fs;
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(20);
-
-/// A cluster with TLS and tokens, and where its files are.
-struct Encrypted {
-    cluster: Cluster,
-    certs: PathBuf,
-    root: PathBuf,
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().expect("a path")
-}
-
-/// Runs a command that succeeds; returns what it prints.
-fn done(arguments: &[&str]) -> String {
-    let (code, text, error) = run(arguments);
-    assert_eq!(code, 0, "{arguments:?}: {error}");
-    text
-}
-
-fn https(tls: &ClientTls) -> reqwest::Client {
-    let config = tls.config().expect("good files");
-    let client = reqwest::Client::builder().no_proxy().timeout(LIMIT).tls_backend_preconfigured(config);
-    client.build().expect("a client")
-}
-
-impl Encrypted {
-    async fn start(count: usize) -> Self {
-        let mut cluster = Cluster::empty().await;
-        let dir = cluster.dir.path().to_owned();
-        let (certs, root) = (dir.join("certs"), dir.join("root"));
-        done(&["cert", "ca", "--dir", path(&certs)]);
-        done(&["token", "generate", "--out", path(&root)]);
-        let mut nodes: Vec<Node> = (1..=count).map(|i| Node::new(&dir, &format!("n{i}"), &[])).collect();
-        for node in &mut nodes {
-            node.http = node.http.replace("http://", "https://");
-            done(&["cert", "node", &node.name, "--dir", path(&certs)]);
-        }
-        let list = nodes.iter().map(|node| node.http.clone()).collect::<Vec<_>>().join(",");
-        let of = |node: &Node, kind: &str| certs.join(format!("{}.{kind}", node.name));
-        let started = nodes.into_iter().map(|node| {
-            let (cert, key, ca) = (of(&node, "crt"), of(&node, "key"), certs.join("ca.crt"));
-            let mut node = node
-                .with(&["--initial-cluster", &list, "--root-token-file", path(&root)])
-                .with(&["--tls-cert", path(&cert), "--tls-key", path(&key), "--tls-ca", path(&ca)]);
-            node.start();
-            node
-        });
-        cluster.nodes = started.collect();
-        cluster.http = https(&ClientTls { ca: Some(certs.join("ca.crt")), own: None });
-        cluster.all_ready().await;
-        let encrypted = Self { cluster, certs, root };
-        let token = || async { encrypted.client().own_token().await.is_ok() };
-        until("the first token is taken", token).await;
-        encrypted
-    }
-
-    fn ca(&self) -> ClientTls {
-        ClientTls { ca: Some(self.certs.join("ca.crt")), own: None }
-    }
-
-    fn urls(&self) -> Vec<String> {
-        self.cluster.nodes.iter().map(|node| node.http.clone()).collect()
-    }
-
-    /// A client that may do everything.
-    fn client(&self) -> Client {
-        let token = ClientToken::of_file(&self.root).expect("a token");
-        Client::with_tls(&self.urls(), LIMIT, &self.ca()).expect("good files").with_token(Some(token))
-    }
-
-    /// Has every node read its certificates again, and waits until each has.
-    async fn reload(&self, what: &str) {
-        let count = |node: &Node| node.log().matches("new certificates").count();
-        for node in &self.cluster.nodes {
-            let before = count(node);
-            node.signal(libc::SIGHUP);
-            // One for the port for clients, one for that for peers.
-            until(&format!("{} has {what}", node.name), || async { count(node) >= before + 2 }).await;
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_is_encrypted_and_everybody_shows_who_they_are() {
@@ -164,6 +83,17 @@ async fn everything_is_encrypted_and_everybody_shows_who_they_are() {
     until("n5 has a vote", votes).await;
 }
 
+/// Has every node read its certificates again, and waits until each has.
+async fn reload(it: &Encrypted, what: &str) {
+    let count = |node: &Node| node.log().matches("new certificates").count();
+    for node in &it.cluster.nodes {
+        let before = count(node);
+        node.signal(libc::SIGHUP);
+        // One for the port for clients, one for that for peers.
+        until(&format!("{} has {what}", node.name), || async { count(node) >= before + 2 }).await;
+    }
+}
+
 /// The whole authority is replaced while clients write and read on all nodes, and nobody notices.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authority_is_replaced_under_load() {
@@ -206,7 +136,7 @@ async fn an_authority_is_replaced_under_load() {
 
     goes_on("the load runs").await;
     fs::write(&ca, &both).expect("written");
-    it.reload("both authorities").await;
+    reload(&it, "both authorities").await;
     goes_on("with both").await;
     for node in &it.cluster.nodes {
         let (cert, key) = (format!("{}.crt", node.name), format!("{}.key", node.name));
@@ -214,10 +144,10 @@ async fn an_authority_is_replaced_under_load() {
         fs::rename(new.join(&key), it.certs.join(&key)).expect("moved");
         fs::rename(new.join(&cert), it.certs.join(&cert)).expect("moved");
     }
-    it.reload("a certificate of the new one").await;
+    reload(&it, "a certificate of the new one").await;
     goes_on("with new certificates").await;
     fs::copy(new.join("ca.crt"), &ca).expect("copied");
-    it.reload("the new authority alone").await;
+    reload(&it, "the new authority alone").await;
     goes_on("with the new authority alone").await;
     stop.store(true, Relaxed);
     for task in load {

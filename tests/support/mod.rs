@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod encrypted;
 pub mod gauges;
 pub mod wall_clock;
 
