@@ -1,6 +1,7 @@
 //! The JSON shapes that clients and nodes exchange, shared by the HTTP layer, the Rust client and the command line.
 //! There is no behaviour here beyond encoding and decoding.
 
+mod admin_log;
 mod batch;
 mod cache;
 mod cluster;
@@ -16,6 +17,7 @@ mod samples;
 mod tokens;
 mod watch;
 
+pub use admin_log::{AdminActionInfo, AdminLogReport};
 pub use batch::{BatchAnswer, BatchRequest, OpAnswer, OpRequest, WireFound, WireValue};
 pub use cache::{CacheReport, HotKey, NextVictim, ReadCounts, ShadowHits, TouchReport};
 pub use cluster::{

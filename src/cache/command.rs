@@ -1,6 +1,7 @@
 //! The commands that go through the log. Variants are stored and sent by position, so new ones are only ever added at the
 //! end.
 
+use super::AdminRequested;
 use super::limits::FEATURE_LEVEL_FIRST;
 use super::{CacheConfig, Key, MergeStep, Policy, TokenChange, Value};
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,8 @@ pub enum Command {
     CloseFork { history: String },
     /// Makes, rotates or revokes a token.
     Tokens(Box<TokenChange>),
+    /// Notes what an operator is about to do.
+    NoteAdminAction(Box<AdminRequested>),
 }
 
 /// One operation on one key.
@@ -94,7 +97,8 @@ impl Command {
             | Self::Merge(_)
             | Self::OpenFork { .. }
             | Self::CloseFork { .. }
-            | Self::Tokens(_) => FEATURE_LEVEL_FIRST,
+            | Self::Tokens(_)
+            | Self::NoteAdminAction(_) => FEATURE_LEVEL_FIRST,
         }
     }
 }
@@ -115,7 +119,8 @@ impl Command {
             | Self::RaiseFeatureLevel { .. }
             | Self::OpenFork { .. }
             | Self::CloseFork { .. }
-            | Self::Tokens(_) => Vec::new(),
+            | Self::Tokens(_)
+            | Self::NoteAdminAction(_) => Vec::new(),
         }
     }
 }

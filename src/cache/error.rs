@@ -3,10 +3,10 @@
 //! better and its nodes still agree with the others.
 
 use super::limits::{
-    BATCH_OPS_MAX, BATCH_OUTCOME_BYTES_MAX, CAPACITY_ENTRIES_MAX, CONDITION_REVISIONS_MAX,
-    CONTENT_TYPE_BYTES_MAX, GRANTS_MAX, HISTORY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX,
-    SLIDING_TTL_MS_MAX, TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX,
-    TTL_MS_MIN, VALUE_BYTES_MAX,
+    ADMIN_TEXT_BYTES_MAX, BATCH_OPS_MAX, BATCH_OUTCOME_BYTES_MAX, CAPACITY_ENTRIES_MAX,
+    CONDITION_REVISIONS_MAX, CONTENT_TYPE_BYTES_MAX, GRANTS_MAX, HISTORY_BYTES_MAX,
+    IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, SLIDING_TTL_MS_MAX, TOKEN_NAME_BYTES_MAX, TOKENS_MAX,
+    TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX, TTL_MS_MIN, VALUE_BYTES_MAX,
 };
 use serde::{Deserialize, Serialize};
 
@@ -117,10 +117,12 @@ pub enum InvalidField {
     Merge = 13,
     /// What a token is to be.
     Token = 14,
+    /// What is noted of an operator's action.
+    AdminAction = 15,
 }
 
 impl InvalidField {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Ttl,
         Self::Value,
         Self::ContentType,
@@ -136,6 +138,7 @@ impl InvalidField {
         Self::TouchMaxPerFlush,
         Self::Merge,
         Self::Token,
+        Self::AdminAction,
     ];
 
     /// As it is called in requests and settings.
@@ -156,6 +159,7 @@ impl InvalidField {
             Self::TouchMaxPerFlush => "touch.max_per_flush",
             Self::Merge => "merge",
             Self::Token => "token",
+            Self::AdminAction => "admin_action",
         }
     }
 
@@ -190,6 +194,7 @@ impl InvalidField {
                 "a token has a name of 1 to {TOKEN_NAME_BYTES_MAX} bytes, 1 to {GRANTS_MAX} grants, of which `observe` and \
                  `admin` have no prefix, and a lifetime of {TTL_MS_MIN} to {TTL_MS_MAX} ms if any"
             ),
+            Self::AdminAction => format!("each text about it has at most {ADMIN_TEXT_BYTES_MAX} bytes"),
         }
     }
 

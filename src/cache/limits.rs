@@ -74,6 +74,9 @@ pub const TOKEN_NAME_BYTES_MAX: usize = 128;
 pub const GRANTS_MAX: usize = 32;
 /// Most sessions of a token: the oldest makes room.
 pub const SESSIONS_MAX: usize = 16;
+/// How many actions of operators are remembered, and how long each text about one is.
+pub const ADMIN_ACTIONS_MAX: usize = 1_000;
+pub const ADMIN_TEXT_BYTES_MAX: usize = 256;
 /// The set of rules with which every cluster starts. It never changes: a node that replays the log from its beginning must
 /// start as the others did.
 pub const FEATURE_LEVEL_FIRST: u32 = 1;

@@ -9,6 +9,7 @@
 #![deny(clippy::float_arithmetic, clippy::iter_over_hash_type)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::panic, clippy::unreachable))]
 
+mod admin_log;
 mod apply;
 mod codec;
 mod command;
@@ -46,6 +47,7 @@ mod tokens;
 mod tombstones;
 mod value;
 
+pub use admin_log::{AdminAction, AdminLog, AdminRequested};
 pub use command::{Command, Condition, ConfigChange, EntryId, Op, Stamp, Touch, Ttl};
 pub use config::{CacheConfig, TouchConfig};
 pub use digest::Digest;

@@ -1,5 +1,6 @@
 //! The state machine's whole state, and how it is read. Only `apply/` changes it.
 
+use super::admin_log::AdminLog;
 use super::dedup::DedupTable;
 use super::digest::{Digest, Sum, halves, hash_words};
 use super::entry::Entry;
@@ -28,6 +29,7 @@ pub struct Cache {
     pub(super) forks: Forks,
     pub(super) merges: Merges,
     pub(super) tokens: Tokens,
+    pub(super) admin_log: AdminLog,
     pub(super) stats: Stats,
     pub(super) feature_level: u32,
     /// Most cleared entries that one log entry frees: the same on all nodes, and in no snapshot.
@@ -113,6 +115,7 @@ impl Cache {
             forks: Forks::default(),
             merges: Merges::default(),
             tokens: Tokens::default(),
+            admin_log: AdminLog::default(),
             stats: Stats::default(),
             feature_level: FEATURE_LEVEL_FIRST,
             free_per_apply_max: FREE_PER_APPLY_MAX,
@@ -266,6 +269,11 @@ impl Cache {
         &self.tokens
     }
 
+    /// What operators did last.
+    pub fn admin_log(&self) -> &AdminLog {
+        &self.admin_log
+    }
+
     /// Forgets all tokens: whoever restores a backup must not bring back what was revoked since. Requests need one all the same.
     pub fn drop_tokens(&mut self) {
         self.tokens.clear();
@@ -374,7 +382,7 @@ impl Cache {
             policies,
             self.tombstones.words(),
             self.dedup.words(),
-            [self.forks.words(), self.merges.words(), self.tokens.words()],
+            [self.forks.words(), self.merges.words(), self.tokens.words(), self.admin_log.words()],
         )
     }
 
@@ -386,7 +394,12 @@ impl Cache {
             self.store.policies().recompute_digest_words(),
             self.tombstones.recompute_words(),
             self.dedup.recompute_words(),
-            [self.forks.recompute_words(), self.merges.recompute_words(), self.tokens.recompute_words()],
+            [
+                self.forks.recompute_words(),
+                self.merges.recompute_words(),
+                self.tokens.recompute_words(),
+                self.admin_log.recompute_words(),
+            ],
         )
     }
 
@@ -409,14 +422,19 @@ impl Cache {
         policies: [u64; 2],
         tombstones: [u64; 6],
         dedup: [u64; 4],
-        others: [[u64; 2]; 3],
+        others: [[u64; 2]; 4],
     ) -> Digest {
         let (entries, bytes) = entries;
         let [entries_low, entries_high] = entries.words();
         let [stats_low, stats_high] = halves(self.stats.hash());
         let [tombstones_first, tombstones_next, tombstones_low, tombstones_high, forgotten, forgotten_ms] =
             tombstones;
-        let [[forks_low, forks_high], [merges_low, merges_high], [tokens_low, tokens_high]] = others;
+        let [
+            [forks_low, forks_high],
+            [merges_low, merges_high],
+            [tokens_low, tokens_high],
+            [admin_low, admin_high],
+        ] = others;
         let [dedup_first, dedup_next, dedup_low, dedup_high] = dedup;
         let [policies_low, policies_high] = policies;
         let [clears_low, clears_high] = clears;
@@ -460,6 +478,8 @@ impl Cache {
             merges_high,
             tokens_low,
             tokens_high,
+            admin_low,
+            admin_high,
         ]))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::exit::Usage;
 use super::output::Output;
+use crate::cache::limits::TOKEN_ID_BYTES;
 use crate::node::check_name;
 use crate::tls::{Certificate, client_host, node_host, read_key_file, read_owners};
 use anyhow::{Context, Result, bail};
@@ -41,9 +42,9 @@ pub enum CertCommand {
         /// How long it is good, in days
         #[arg(long, default_value_t = 3_650, value_parser = days())]
         days: u64,
-        /// What certificates call it
-        #[arg(long, default_value = "Lockstep authority")]
-        common_name: String,
+        /// What certificates call it [default: Lockstep authority and a random number]
+        #[arg(long)]
+        common_name: Option<String>,
     },
     /// Make a node's certificate: NAME.crt and NAME.key
     Node {
@@ -108,7 +109,7 @@ pub async fn cert(args: CertArgs) -> Result<()> {
     let output = Output { json: args.json };
     match args.command {
         CertCommand::Ca { place, days, common_name } => {
-            make_authority(&place.dir, &common_name, days, place.force)?;
+            make_authority(&place.dir, common_name, days, place.force)?;
             made(&place.dir, CA, output)
         }
         CertCommand::Node { name, host, also, place, days } => {
@@ -119,7 +120,13 @@ pub async fn cert(args: CertArgs) -> Result<()> {
         }
         CertCommand::Client { token, place, days } => {
             let Place { dir, force } = place;
-            let hosts = vec![client_host(checked(&token)?)];
+            let is_id = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+            if token.len() != TOKEN_ID_BYTES || !token.bytes().all(is_id) {
+                return Err(
+                    Usage(format!("{token}: this is no id of a token: see `lockstep token list`")).into()
+                );
+            }
+            let hosts = vec![client_host(&token)];
             Authority::read(&dir)?.sign(hosts, &token, days)?.write(&dir, &token, force)?;
             made(&dir, &token, output)
         }
@@ -199,7 +206,10 @@ fn lines(found: &[Shown]) -> String {
 }
 
 /// Makes an authority in a folder.
-pub(super) fn make_authority(dir: &Path, common_name: &str, days: u64, force: bool) -> Result<()> {
+pub(super) fn make_authority(dir: &Path, common_name: Option<String>, days: u64, force: bool) -> Result<()> {
+    // Whoever believes several of them looks for the one of this name.
+    let number = uuid::Uuid::new_v4().as_fields().0;
+    let common_name = common_name.unwrap_or_else(|| format!("Lockstep authority {number:08x}"));
     fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, common_name);

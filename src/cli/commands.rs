@@ -8,6 +8,7 @@ use super::common_args::{
 };
 use super::detach::{AttachArgs, DetachArgs};
 use super::fence::FenceArgs;
+use super::generate::GenerateArgs;
 use super::history::HistoryArgs;
 use super::kv_args::{BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs, PersistArgs, PutArgs};
 use super::reconcile::ReconcileArgs;
@@ -19,7 +20,7 @@ use super::upgrade::UpgradeArgs;
 use super::watch::WatchArgs;
 use crate::api::Consistency;
 use crate::cache::Policy;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// A Raft-replicated key-value cache whose nodes never disagree.
@@ -100,10 +101,10 @@ pub enum Command {
     /// them and writes a file that says for each key what would be done and why; it changes nothing. Read it with
     /// `show`. docs/divergence.md explains all of it.
     Reconcile(Box<ReconcileArgs>),
-    /// Make and end tokens: who may do what
-    ///
     /// Make certificates for nodes and clients, and show them
     Cert(CertArgs),
+    /// Make and end tokens: who may do what
+    ///
     /// Once a cluster has a token, every request needs one. `serve --tokens` begins with one that may do everything.
     Token(TokenArgs),
     /// Show a node's newest digests
@@ -125,6 +126,8 @@ pub enum Command {
     CheckHistory(CheckHistoryArgs),
     /// Put load on nodes and measure throughput and latency
     Bench(Box<BenchArgs>),
+    /// Write what a package installs beside this program: manual pages, and completions for shells
+    Generate(GenerateArgs),
     /// Run a server without replication or storage, to measure the cost of HTTP alone
     #[command(hide = true)]
     BaselineServer(BaselineArgs),
@@ -162,8 +165,30 @@ pub struct UpArgs {
     pub timing: TimingArgs,
 }
 
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
 #[derive(Debug, Args)]
 pub struct ServeArgs {
+    /// A TOML file with settings: the names of these flags, with underscores. A flag or a variable comes before it
+    #[arg(long, env = "LOCKSTEP_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A file with variables, as NAME=value. One that is set comes before it, and it before --config [default: .env, if it is there]
+    #[arg(long, env = "LOCKSTEP_ENV_FILE", value_name = "FILE")]
+    pub env_file: Option<PathBuf>,
+    /// Check the settings and the files that they name, say where each comes from, and stop
+    #[arg(long)]
+    pub check_config: bool,
+    #[arg(skip)]
+    pub origins: Vec<String>,
+    /// How log lines look
+    #[arg(long, env = "LOCKSTEP_LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
     /// Folder for this node's data
     #[arg(long, env = "LOCKSTEP_DATA_DIR", default_value = ".lockstep/node")]
     pub data_dir: PathBuf,

@@ -48,6 +48,7 @@ pub async fn run(command: Command) -> Result<()> {
         | Command::Fence(_)
         | Command::Detach(_)
         | Command::Attach(_)
+        | Command::Generate(_)
         | Command::Cert(_)
         | Command::Token(_)
         | Command::Snapshot(_) => {

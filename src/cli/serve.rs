@@ -3,7 +3,9 @@
 use super::commands::ServeArgs;
 use super::common_args::{FirstSettings, TimingArgs};
 use super::exit::Usage;
+use super::output::Output;
 use super::serve_tls::{NodeTls, keep_current};
+use super::service_manager;
 use crate::cache::{CacheConfig, ConfigChange};
 use crate::client::read_token_file;
 use crate::front::{Front, FrontLimits};
@@ -32,6 +34,9 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(20);
 /// Runs a node until it gets a signal to stop, or fails.
 pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     let tls = args.tls.open()?;
+    if args.check_config {
+        return check(*args, tls);
+    }
     // With certificates, a hang-up means that they have changed.
     let mut stop = if tls.certificates.is_empty() { Stop::also_by_hang_up()? } else { Stop::new()? };
     #[cfg(feature = "sabotage")]
@@ -72,6 +77,7 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     settings.allowed_hosts.extend(cluster_hosts(&options.origin));
     let http = http.into_std()?;
     let mut tasks = JoinSet::new();
+    service_manager::keep_alive(&mut tasks);
     if !options.certificates.is_empty() {
         tasks.spawn(keep_current(options.certificates.clone(), signal(SignalKind::hangup())?));
     }
@@ -87,6 +93,7 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
         if let Some(probe) = &probe {
             server = server.with_probes(probe.listener()?, state, probe.metrics);
         }
+        service_manager::listening();
         let started = tokio::select! {
             started = opened.start() => started,
             () = stop.asked() => return Ok(()),
@@ -94,6 +101,7 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
         let node = started?;
         tracing::info!(id = node.id(), name = node.name(), "this node has its place in the cluster");
         front.open(node.clone());
+        service_manager::serving();
         if let Some(before) = before.take() {
             before.succeed(node.detach_status());
         }
@@ -101,6 +109,7 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
         tokio::select! {
             () = stop.asked() => {
                 tracing::info!("stopping");
+                service_manager::stopping();
                 shut_down(&node, server, &mut stop).await;
                 return Ok(());
             }
@@ -121,6 +130,18 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     }
 }
 
+/// Checks the settings, and says where each comes from.
+fn check(args: ServeArgs, tls: NodeTls) -> Result<()> {
+    let addresses = Addresses::of(&args)?;
+    let origins = args.origins.join("\n");
+    allowed_hosts(&args.allowed_hosts)?;
+    compat_settings()?;
+    // Where a name leads is known to those who start it.
+    let bound = addresses.http.parse().unwrap_or(SocketAddr::from(([127, 0, 0, 1], HTTP_PORT)));
+    options(args, addresses, bound, tls)?;
+    Output { json: false }.print(&(), || format!("{origins}\nthe settings are good"))
+}
+
 /// Opens the node again that goes on with another log. Requests that are being answered may hold its folder, and its peer port,
 /// for another moment.
 async fn reopen(options: &NodeOptions) -> Result<Opened> {
@@ -139,7 +160,7 @@ async fn reopen(options: &NodeOptions) -> Result<Opened> {
 
 /// Open files that a node needs besides those for its clients' connections: its data, its peers' connections, those of
 /// unidentified callers of the peer port, and those for probes.
-const FILES_RESERVED: u64 = 320;
+const FILES_RESERVED: u64 = 384;
 
 /// How many client connections the system's limit of open files allows, after raising that limit as far as possible.
 fn connections(wanted: usize) -> usize {

@@ -46,7 +46,7 @@ pub async fn snapshot(args: SnapshotArgs) -> Result<()> {
                      --http {} --peer {peer}\nand add nodes with --join {http}{tokens}",
                     data_dir.display(),
                     data_dir.display(),
-                    http.trim_start_matches("http://"),
+                    http.split_once("://").map_or(http.as_str(), |(_, address)| address),
                 )
             })
         }

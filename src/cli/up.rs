@@ -36,7 +36,7 @@ const LOG_BYTES_MAX: u64 = 16 << 20;
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Environment variables that are for a single node, and are not passed on.
-const NOT_FOR_ALL: [&str; 17] = [
+const NOT_FOR_ALL: [&str; 22] = [
     "PORT",
     "PEER_NODES",
     "LOCKSTEP_HTTP",
@@ -47,6 +47,11 @@ const NOT_FOR_ALL: [&str; 17] = [
     "LOCKSTEP_JOIN",
     "LOCKSTEP_LEARNER",
     "LOCKSTEP_NAME",
+    "LOCKSTEP_CONFIG",
+    "LOCKSTEP_ENV_FILE",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
     "LOCKSTEP_PROBE",
     "LOCKSTEP_TLS_CERT",
     "LOCKSTEP_TLS_KEY",
@@ -393,6 +398,8 @@ impl NodeProcess {
         for name in NOT_FOR_ALL {
             command.env_remove(name);
         }
+        // What it reads is meant for one node.
+        command.args(["--env-file", "/dev/null"]);
         let parent = std::process::id();
         // Ctrl-C reaches us alone, and we stop the nodes in order; if we are killed, they go too.
         command.process_group(0);

@@ -24,7 +24,7 @@ impl Secrets {
         let (certs, root_token) = (folder.join("certs"), folder.join(ROOT_TOKEN_FILE));
         let ca = certs.join("ca.crt");
         if tls && !ca.exists() {
-            make_authority(&certs, "Lockstep on this machine", DAYS, false)?;
+            make_authority(&certs, None, DAYS, false)?;
         }
         if tokens && !root_token.exists() {
             let made = NewToken::random()?;

@@ -410,6 +410,11 @@ fn is_final(error: &ClientError) -> bool {
     )
 }
 
+/// The beginning of a line.
+fn truncated(line: &str) -> String {
+    line.chars().filter(|letter| !letter.is_control()).take(120).collect()
+}
+
 /// When a request is repeated. Requests that change data go to the leader first.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Retry {
@@ -444,6 +449,11 @@ async fn answer(url: &str, request: RequestBuilder) -> Result<Response, ClientEr
     let bytes = read(url, response, SMALL_BYTES_MAX).await?;
     match serde_json::from_slice(&bytes) {
         Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
-        Err(_) => Err(garbled(url, &format!("status {status} without a problem description"))),
+        Err(_) => {
+            // A proxy, or a port that speaks TLS, says it in words.
+            let text = String::from_utf8_lossy(&bytes);
+            let said = text.lines().next().map(|line| format!(": {}", truncated(line))).unwrap_or_default();
+            Err(garbled(url, &format!("status {status} without a problem description{said}")))
+        }
     }
 }

@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use socket2::SockRef;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -29,6 +30,8 @@ static REFUSALS: LineRate = LineRate::new(1);
 /// A connection that was accepted.
 pub(super) struct Accepted {
     pub client: ClientAddress,
+    /// The address that the client connects from.
+    pub address: IpAddr,
     pub guard: ConnectionGuard,
     /// Whether there was no slot for it, or its port is for nothing else.
     pub is_for_probes: bool,
@@ -126,7 +129,7 @@ pub(super) async fn accept<S>(
                     return;
                 }
             };
-            let accepted = Accepted { client, guard, is_for_probes, certificate };
+            let accepted = Accepted { client, address: address.ip(), guard, is_for_probes, certificate };
             let service = TowerToHyperService::new(service_of(&accepted));
             let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
             tokio::pin!(connection);

@@ -72,6 +72,7 @@ fn access_of(route: &str, method: &str) -> Option<Access> {
         ("GET" | "POST", "/v1/snapshot") => Has(Admin),
         ("POST", "/v1/reconcile") => Has(Admin),
         ("POST", "/v1/fence" | "/v1/detach" | "/v1/attach") | ("GET", "/v1/losers") => AdminHere,
+        ("GET", "/v1/audit") => Has(Admin),
         ("GET" | "POST", "/v1/tokens") | ("DELETE", "/v1/tokens/{id}") => Has(Admin),
         ("POST", "/v1/tokens/{id}/rotate") => Has(Admin),
         // Whoever has a token may see what it allows.
@@ -83,6 +84,28 @@ fn access_of(route: &str, method: &str) -> Option<Access> {
         ("POST", "/api/sync/force" | "/api/sync/toggle") => AdminHere,
         _ => return None,
     })
+}
+
+/// Whether it is an operator's action: what only an admin may change, and what has all data. The steps of a merge are many; their
+/// handler notes the first and the last.
+pub(super) fn is_noted(route: &str, method: &str) -> bool {
+    match method {
+        "GET" => route == "/v1/snapshot",
+        "HEAD" | "OPTIONS" => false,
+        // Most requests are for keys.
+        _ if route.starts_with("/v1/kv") || route == "/v1/batch" => false,
+        _ => match access_of(route, method) {
+            Some(Access::Role(Role::Admin)) => route != "/v1/reconcile",
+            // That only has the node catch up.
+            Some(Access::AdminHere) => route != "/api/sync/force",
+            _ => false,
+        },
+    }
+}
+
+/// Whether it is about this node alone, and must be possible where there is no majority.
+pub(super) fn is_for_this_node(route: &str, method: &str) -> bool {
+    access_of(route, method) == Some(Access::AdminHere)
 }
 
 /// Notes who asks, and refuses who may not use this route.

@@ -5,11 +5,22 @@ use axum::extract::FromRequestParts;
 use axum::http::Request;
 use axum::http::request::Parts;
 use std::convert::Infallible;
+use std::net::IpAddr;
 
-/// Adds the address to a request whose handler limits something by address. Other requests do not pay for it.
-pub(super) fn attach<B>(client: ClientAddress, request: &mut Request<B>) {
+/// The whole address that a client connects from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PeerAddress(pub IpAddr);
+
+/// Adds the addresses to a request whose handler limits something by address, or notes it. Most requests are for keys, and do not
+/// pay for it.
+pub(super) fn attach<B>(client: ClientAddress, address: IpAddr, request: &mut Request<B>) {
     let path = request.uri().path();
-    if path == "/v1/watch" || path == "/v1/live" || path.starts_with("/socket.io") {
+    let is_for_keys = path.starts_with("/v1/kv") || path == "/v1/batch" || path.starts_with("/api/cache");
+    let is_limited = path == "/v1/watch" || path == "/v1/live" || path.starts_with("/socket.io");
+    if !is_for_keys {
+        request.extensions_mut().insert(PeerAddress(address.to_canonical()));
+    }
+    if is_limited {
         request.extensions_mut().insert(client);
     }
 }

@@ -1,6 +1,7 @@
 //! The layer around every route: it checks each request, counts and times it, and admits its answer.
 
 use super::access;
+use super::admin_log::noted;
 use super::admission;
 use super::api_error::ApiError;
 use super::compat;
@@ -60,7 +61,9 @@ where
         // In this layer, because each further layer would cost every request some allocations.
         let answering = match admission::check(&request, &state) {
             Ok(())
-                if state.front.may_need_token() || request.headers().contains_key(header::AUTHORIZATION) =>
+                if state.front.may_need_token()
+                    || request.headers().contains_key(header::AUTHORIZATION)
+                    || route.as_ref().is_some_and(|route| access::is_noted(route.as_str(), method)) =>
             {
                 let service = self.service.clone();
                 // The one that is ready must be the one that is called.
@@ -94,10 +97,20 @@ async fn authorized<S: Service<Request, Response = Response>>(
     state: AppState,
 ) -> Outcome<S> {
     let route = route.as_ref().map(MatchedPath::as_str);
-    match access::authorize(&mut request, route, &state).await {
+    let authorized = access::authorize(&mut request, route, &state).await;
+    let noted = noted(&request, route, &state);
+    let admitted = match (authorized, &noted) {
+        (Ok(()), Some(noted)) => noted.write().await,
+        (authorized, _) => authorized,
+    };
+    let answered = match admitted {
         Ok(()) => service.call(request).await,
         Err(error) => Ok(refusal(&request, &state, error)),
+    };
+    if let (Some(noted), Ok(response)) = (noted, &answered) {
+        noted.answered(response.status());
     }
+    answered
 }
 
 pin_project! {

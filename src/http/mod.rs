@@ -3,6 +3,7 @@
 
 mod accept;
 mod access;
+mod admin_log;
 mod admission;
 mod api_error;
 mod baseline;

@@ -3,6 +3,7 @@
 use super::api_error::ApiError;
 use super::batch::{parse_key, parse_value};
 use super::body::json_body;
+use super::client_address::PeerAddress;
 use super::extract::idempotency_key;
 use super::response_headers::{no_store, written_at};
 use super::state::AppState;
@@ -13,11 +14,11 @@ use crate::api::{
 use crate::cache::limits::VALUE_BYTES_MAX;
 use crate::cache::{Command, MergeChange, MergeEnd, MergeGuard, MergeOp, MergeStep, MergeTimes, Outcome};
 use crate::node::{Session, WriteRequest};
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 
 /// `GET /v1/reconcile`.
 pub(super) async fn get(session: Session) -> Result<(HeaderMap, Json<Reconciliations>), ApiError> {
@@ -29,6 +30,7 @@ pub(super) async fn get(session: Session) -> Result<(HeaderMap, Json<Reconciliat
 pub(super) async fn step(
     State(state): State<AppState>,
     session: Session,
+    address: Option<Extension<PeerAddress>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -41,6 +43,11 @@ pub(super) async fn step(
         MergeEndRequest::Aborted => MergeEnd::Aborted,
         MergeEndRequest::Forgotten => MergeEnd::Forgotten,
     });
+    if number == 0 || end.is_some() {
+        let step = if end.is_some() { "ends" } else { "begins" };
+        let address = address.map_or_else(String::new, |Extension(address)| address.0.to_string());
+        session.note_admin_action(address, &format!("POST /v1/reconcile: {step} {merge}")).await?;
+    }
     let command = Command::Merge(Box::new(MergeStep { merge, history, number, after, ops, end }));
     let idempotency_key = idempotency_key(&headers)?;
     let written = session.write(WriteRequest { command, idempotency_key, limit: None }).await?;

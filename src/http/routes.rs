@@ -4,9 +4,9 @@ use super::api_error::ApiError;
 use super::extract::refuse_query;
 use super::state::AppState;
 use super::{
-    admission, batch, cluster, compat, config, cors, dashboard, detach, faults, fence, health, instrument,
-    keys, kv, lineage, live, login, metrics, not_found, openapi, range_digest, reconcile, samples, tokens,
-    watch,
+    admin_log, admission, batch, cluster, compat, config, cors, dashboard, detach, faults, fence, health,
+    instrument, keys, kv, lineage, live, login, metrics, not_found, openapi, range_digest, reconcile,
+    samples, tokens, watch,
 };
 use crate::api::ErrorCode;
 use axum::Router;
@@ -46,6 +46,7 @@ fn v1() -> Router<AppState> {
         .route("/v1/digest/range", get(range_digest::range_digests))
         .route("/v1/watch", get(watch::watch))
         .route("/v1/config", get(config::get).put(config::put))
+        .route("/v1/audit", get(admin_log::get))
         .route("/v1/samples", get(samples::samples))
         .merge(without_query())
         .merge(node_probes())

@@ -96,10 +96,10 @@ fn service(
     routes: Router,
     accepted: &Accepted,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + use<> {
-    let (client, certificate) = (accepted.client, accepted.certificate.clone());
+    let (client, address, certificate) = (accepted.client, accepted.address, accepted.certificate.clone());
     let (guard, lifted) = (accepted.guard.clone(), accepted.guard.clone());
     let prepare = move |mut request: Request<Incoming>| {
-        client_address::attach(client, &mut request);
+        client_address::attach(client, address, &mut request);
         client_certificate::attach(certificate.as_ref(), &mut request);
         compat::prepare(&mut request, &guard);
         request.map(|body| TrackedBody::new(body, guard.clone()))

@@ -165,7 +165,8 @@ pub(super) fn needs_of(command: &Command) -> Vec<Need> {
         | Command::Tick
         | Command::RaiseFeatureLevel { .. }
         | Command::OpenFork { .. }
-        | Command::CloseFork { .. } => vec![Need::Role(Role::Admin)],
+        | Command::CloseFork { .. }
+        | Command::NoteAdminAction(_) => vec![Need::Role(Role::Admin)],
         Command::Tokens(change) => vec![match &**change {
             TokenChange::BeginSession { parent: id, .. } | TokenChange::EndSession { id } => {
                 Need::Holder(id.clone())
@@ -404,7 +405,8 @@ mod tests {
         let token = NewToken::random().expect("random numbers");
         let Some(Principal::Bearer(bearer)) = Principal::of_token(token.text()) else { panic!("it is one") };
         assert_eq!((&bearer.id, bearer.secret), (&token.id, Some(token.secret())));
-        let secret = token.text().rsplit_once('_').expect("two parts").1;
+        // A secret may have an underscore itself.
+        let secret = token.text().splitn(3, '_').nth(2).expect("three parts");
         assert!(!format!("{token:?}{bearer:?}").contains(&secret[..8]));
         let again = NewToken::with_id(token.id.clone()).expect("random numbers");
         assert_ne!(again.text(), token.text());

@@ -131,7 +131,8 @@ fn check(inner: &Inner, body: &[u8]) -> Result<Vec<Need>, String> {
         | Command::Clear { .. }
         | Command::Configure(_)
         | Command::Merge(_)
-        | Command::Tokens(_) => {
+        | Command::Tokens(_)
+        | Command::NoteAdminAction(_) => {
             Ok(if inner.needs_token() { needs_of(&envelope.command) } else { Vec::new() })
         }
         Command::Tick

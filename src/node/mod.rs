@@ -3,6 +3,7 @@
 mod access;
 mod addresses;
 mod admin;
+mod admin_log;
 mod admin_session;
 mod admission;
 mod answered_uses;

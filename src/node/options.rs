@@ -1,5 +1,6 @@
 //! The options that a node is started with. Replicated settings are not among them: they change through the log only.
 
+use super::error::StartError;
 use super::release::Release;
 use super::root_token::RootToken;
 use crate::api::TokenText;
@@ -105,6 +106,19 @@ impl Default for Limits {
 }
 
 impl NodeOptions {
+    /// The other members would refuse a node whose certificate does not name it.
+    pub(super) fn refuse_another_certificate(&self, name: &str) -> Result<(), StartError> {
+        let Some(tls) = &self.peer_tls else { return Ok(()) };
+        let own = tls.own_certificate();
+        if own.is_of_node(name) {
+            return Ok(());
+        }
+        let shown = if own.nodes.is_empty() { "no node".into() } else { own.nodes.join(", ") };
+        Err(StartError::Options(format!(
+            "this node is {name}, and its certificate for peers is of {shown}; make one with `lockstep cert node {name}`"
+        )))
+    }
+
     /// A cluster of one on a free loopback port, for embedding and for tests.
     pub fn alone(data_dir: impl Into<PathBuf>) -> Self {
         Self {

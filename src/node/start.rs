@@ -119,6 +119,11 @@ impl Opened {
         {
             options.name.get_or_insert_with(|| only.clone());
         }
+        let name = options.name.as_ref().or(identity.as_ref().map(|identity| &identity.name));
+        if let Some(name) = name {
+            // Before anything says that this is its name.
+            options.refuse_another_certificate(name)?;
+        }
         let opened = Self::on(options, resources)?;
         Ok(Self { rejoin, ..opened })
     }
@@ -179,7 +184,7 @@ impl Opened {
                 identity
             }
         };
-        self.refuse_another_certificate(&identity.name)?;
+        self.options.refuse_another_certificate(&identity.name)?;
         self.bootstrap.belongs_to(&identity);
         let Self { options, resources: Resources { store, snapshots, listener, net, .. }, .. } = self;
         let links = Links::default();
@@ -263,21 +268,6 @@ impl Opened {
         handler.open(Arc::downgrade(&inner));
         *inner.running.lock().expect("no panic while held") = Some(Running { _peer_server, _tasks: tasks });
         Ok(Node { inner })
-    }
-}
-
-impl Opened {
-    /// The other members would refuse a node whose certificate does not name it.
-    fn refuse_another_certificate(&self, name: &str) -> Result<(), StartError> {
-        let Some(tls) = &self.options.peer_tls else { return Ok(()) };
-        let own = tls.own_certificate();
-        if own.is_of_node(name) {
-            return Ok(());
-        }
-        let shown = if own.nodes.is_empty() { "no node".into() } else { own.nodes.join(", ") };
-        Err(StartError::Options(format!(
-            "this node is {name}, and its certificate for peers is of {shown}; make one with `lockstep cert node {name}`"
-        )))
     }
 }
 

@@ -84,6 +84,8 @@ pub struct Remote {
 struct Shared {
     me: PeerIdentity,
     remote: Remote,
+    /// The name of the node now; that in `remote` is the one it had at first.
+    name: Mutex<String>,
     lane: Lane,
     net: Net,
     links: Links,
@@ -161,12 +163,30 @@ impl PeerClient {
         round_trips: RoundTrips,
     ) -> Self {
         let (too_long, slot) = (LogLimit::default(), tokio::sync::Mutex::default());
-        let shared = Shared { me, remote, lane, net, links, round_trips, too_long, slot };
+        let shared = Shared {
+            me,
+            name: Mutex::new(remote.name.clone()),
+            remote,
+            lane,
+            net,
+            links,
+            round_trips,
+            too_long,
+            slot,
+        };
         Self { shared: Arc::new(shared) }
     }
 
-    pub fn remote(&self) -> &Remote {
-        &self.shared.remote
+    pub fn address(&self) -> &str {
+        &self.shared.remote.address
+    }
+
+    /// The node has this name from now on.
+    pub fn rename(&self, name: &str) {
+        let mut known = self.shared.name.lock().expect("no panic while held");
+        if *known != name {
+            name.clone_into(&mut known);
+        }
     }
 
     /// Dials, unless there is a connection.
@@ -340,7 +360,8 @@ impl Shared {
     async fn dial(&self) -> Result<Arc<Connection>, PeerError> {
         let epoch = self.links.epoch();
         let unreachable = |e: std::io::Error| PeerError::Unreachable(format!("{}: {e}", self.remote.address));
-        let dialled = self.net.dial(&self.remote.address, &self.remote.name).await;
+        let name = self.name.lock().expect("no panic while held").clone();
+        let dialled = self.net.dial(&self.remote.address, &name).await;
         let Stream { read, mut write } = dialled.map_err(|error| match error.kind() {
             std::io::ErrorKind::ConnectionRefused => {
                 PeerError::NotListening(format!("{}: {error}", self.remote.address))

@@ -126,13 +126,18 @@ impl Networks {
     /// example when a new leader sends its first entries.
     pub fn shared(&self, target: NodeId, member: &Member, lane: Lane) -> PeerClient {
         let mut shared = self.shared.lock().expect("no panic while held");
-        let remote = Remote { id: target, name: member.name.clone(), address: member.peer.clone() };
-        let known = shared.get(&(target, lane)).filter(|client| *client.remote() == remote);
+        // Raft keeps the clients that it was given, and does not ask for others when a member gets another name.
+        shared
+            .iter()
+            .filter(|((node, _), _)| *node == target)
+            .for_each(|(_, client)| client.rename(&member.name));
+        let known = shared.get(&(target, lane)).filter(|client| client.address() == member.peer);
         if let Some(client) = known {
             return client.clone();
         }
         let (me, net, links) = (self.me.clone(), self.net.clone(), self.links.clone());
         let round_trips = self.round_trips.clone();
+        let remote = Remote { id: target, name: member.name.clone(), address: member.peer.clone() };
         let client = PeerClient::new(me, remote, lane, net, links, round_trips);
         shared.insert((target, lane), client.clone());
         client

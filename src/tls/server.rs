@@ -9,6 +9,7 @@ use rustls::crypto::ring::Ticketer;
 use rustls::server::WebPkiClientVerifier;
 use std::io;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -36,6 +37,9 @@ impl ServerTls {
         let stream = TlsAcceptor::from(self.0.get()).accept(stream).await?;
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let owner = shown.and_then(|der| Certificate::read(der).ok());
+        // A session that is resumed shows again what was good when it began.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |now| now.as_secs());
+        let owner = owner.filter(|owner| u64::try_from(owner.expires_at).is_ok_and(|at| at > now));
         Ok((stream, owner))
     }
 }

@@ -1,5 +1,6 @@
 //! The HTTP API of one node in this process: every route's answers, every error code.
 
+mod admin_log;
 mod admission;
 mod cache;
 #[path = "../support/certs.rs"]

@@ -115,6 +115,7 @@ fn table() -> Vec<(&'static str, &'static str, &'static str, &'static str, Needs
         ("GET", "/v1/reconcile", "/v1/reconcile", "", Observe),
         ("POST", "/v1/reconcile", "/v1/reconcile", "{}", Admin),
         ("POST", "/v1/upgrade", "/v1/upgrade", "", Admin),
+        ("GET", "/v1/audit", "/v1/audit?limit=1", "", Admin),
         ("GET", "/v1/tokens", "/v1/tokens", "", Admin),
         ("POST", "/v1/tokens", "/v1/tokens", "{}", Admin),
         ("DELETE", "/v1/tokens/{id}", "/v1/tokens/0000000000", "", Admin),

@@ -4,6 +4,7 @@
 //! [`CheckedOp`], which says what to do. Performing a checked operation cannot fail. So a batch is atomic for free, and no
 //! input can stop a replica halfway.
 
+mod admin_log;
 mod batch;
 mod capacity_check;
 mod check;
@@ -102,6 +103,7 @@ impl Cache {
                 Ok(Outcome::Ticked)
             }
             Command::Tokens(change) => self.change_tokens(*change),
+            Command::NoteAdminAction(requested) => self.note_admin_action(*requested),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::cache::merge::Merge;
 use crate::cache::pending_clears::Clear;
 use crate::cache::slab::Slot;
 use crate::cache::tombstones::{Scope, Tombstone};
-use crate::cache::{SecretHash, Token};
+use crate::cache::{AdminAction, AdminRequested, SecretHash, Token};
 use std::io::{BufWriter, Result, Write};
 
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -76,6 +76,7 @@ impl SnapshotView {
             put_u64(&mut out, session.begun_revision)?;
             put_u64(&mut out, session.expires_at_ms)?;
         }
+        self.admin_log.encode(&mut out, put_admin_action)?;
         out.flush()
     }
 
@@ -161,6 +162,12 @@ fn put_gone<W: Write>(out: &mut W, gone: &Gone) -> Result<()> {
     put_bool(out, gone.removed)?;
     put_u64(out, gone.revision)?;
     put_u64(out, gone.at_ms)
+}
+
+fn put_admin_action<W: Write>(out: &mut W, action: &AdminAction) -> Result<()> {
+    let AdminAction { index, at_ms, requested: AdminRequested { principal, address, node, action } } = action;
+    [index, at_ms, node].into_iter().try_for_each(|number| put_u64(out, *number))?;
+    [principal, address, action].into_iter().try_for_each(|text| put_bytes(out, text.as_bytes()))
 }
 
 fn put_tombstone<W: Write>(out: &mut W, tombstone: &Tombstone) -> Result<()> {

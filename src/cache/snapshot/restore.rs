@@ -8,10 +8,11 @@ use crate::cache::entry::{DEADLINE_MAX_MS, Entry, Lifetime};
 use crate::cache::eviction::PolicySet;
 use crate::cache::forks::{Fork, ForkView, Forks, Gone};
 use crate::cache::limits::{
-    BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, FEATURE_LEVEL_FIRST, FORKS_MAX,
-    FREE_PER_APPLY_MAX, GONE_MAX, GRANTS_MAX, HISTORIES_MAX, HISTORY_BYTES_MAX, KEY_BYTES_MAX,
-    MERGE_STEPS_MAX, MERGES_MAX, SESSIONS_MAX, STORED_IDEMPOTENCY_KEY_BYTES_MAX, TOKEN_ID_BYTES,
-    TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TOMBSTONES_MAX, VALUE_BYTES_MAX,
+    ADMIN_ACTIONS_MAX, ADMIN_TEXT_BYTES_MAX, BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX,
+    FEATURE_LEVEL, FEATURE_LEVEL_FIRST, FORKS_MAX, FREE_PER_APPLY_MAX, GONE_MAX, GRANTS_MAX, HISTORIES_MAX,
+    HISTORY_BYTES_MAX, KEY_BYTES_MAX, MERGE_STEPS_MAX, MERGES_MAX, SESSIONS_MAX,
+    STORED_IDEMPOTENCY_KEY_BYTES_MAX, TOKEN_ID_BYTES, TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TOMBSTONES_MAX,
+    VALUE_BYTES_MAX,
 };
 use crate::cache::merge::{Merge, MergeResult, Merges};
 use crate::cache::numbered_queue::NumberedQueue;
@@ -22,7 +23,8 @@ use crate::cache::slab::{Slab, Slot};
 use crate::cache::store::Store;
 use crate::cache::tombstones::{Forgotten, Scope, Tombstone, Tombstones};
 use crate::cache::{
-    BrowserSession, Cache, CacheConfig, Digest, Grant, Key, Role, SecretHash, Stats, Token, Tokens,
+    AdminAction, AdminLog, AdminRequested, BrowserSession, Cache, CacheConfig, Digest, Grant, Key, Role,
+    SecretHash, Stats, Token, Tokens,
 };
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
@@ -53,6 +55,8 @@ impl Cache {
         let forks = forks(source)?;
         let merges = merges(source)?;
         let tokens = tokens(source)?;
+        let admin_log = AdminLog::restore(NumberedQueue::decode(source, ADMIN_ACTIONS_MAX, admin_action)?)
+            .ok_or(RestoreError::Damaged("an action has too long a text"))?;
         source.end()?;
 
         let free_per_apply_max = FREE_PER_APPLY_MAX;
@@ -66,6 +70,7 @@ impl Cache {
             forks,
             merges,
             tokens,
+            admin_log,
             stats,
             feature_level,
             free_per_apply_max,
@@ -310,6 +315,13 @@ fn tokens(source: &mut Decoder<impl Read>) -> Result<Tokens> {
         sessions.push(BrowserSession { id, secret, parent, begun_revision, expires_at_ms });
     }
     Tokens::restore(tokens, sessions, revision).ok_or(DecodeError::Damaged("the tokens do not fit together"))
+}
+
+fn admin_action<R: Read>(source: &mut Decoder<R>) -> Result<AdminAction> {
+    let (index, at_ms, node) = (source.u64()?, source.u64()?, source.u64()?);
+    let mut text = || source.text(ADMIN_TEXT_BYTES_MAX);
+    let (principal, address, action) = (text()?, text()?, text()?);
+    Ok(AdminAction { index, at_ms, requested: AdminRequested { principal, address, node, action } })
 }
 
 fn token(source: &mut Decoder<impl Read>) -> Result<Token> {
