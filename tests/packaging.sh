@@ -3,10 +3,10 @@
 #
 #   tests/packaging.sh [PORT]     the node that it starts uses PORT, PORT + 1 and PORT + 2 (21900)
 #
-# LOCKSTEP_BIN names the program; without it the program is built. DEB_CHROOT names a folder with a Debian system, in which
-# the package is installed, upgraded, removed and purged. PYTHON names an interpreter whose modules can include `yaml`,
-# `helm_python` (helm-python-sdk) and `kubernetes_validate`; tools beside it are found, too. With REQUIRE_PACKAGING=1,
-# anything skipped is a failure.
+# LOCKSTEP_BIN names the program; without it the program is built. DEB_CHROOT names a folder with a Debian system, in
+# which the package is installed, upgraded, removed and purged. PYTHON names an interpreter whose modules can include
+# `yaml`, `helm_python` (helm-python-sdk) and `kubernetes_validate`; tools beside it are found, too. With
+# REQUIRE_PACKAGING=1, anything skipped is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -43,7 +43,7 @@ quietly() { # WHAT COMMAND...
 has() { command -v "$1" >/dev/null; }
 has_module() { "$python" -c "import $1" 2>/dev/null; }
 
-# --- Files ---------------------------------------------------------------------------------------------------------------
+# --- Files ------------------------------------------------------------------------------------------------------------
 
 for script in packaging/deb/build tests/packaging.sh; do bash -n "$script" || fail "$script"; done
 for script in postinst prerm postrm; do sh -n "packaging/deb/$script" || fail "packaging/deb/$script"; done
@@ -80,25 +80,35 @@ tomllib.loads(text)
 print(*tomllib.loads(re.sub(r"^# ([a-z_]+ = )", r"\1", text, flags=re.M)), sep="\n")
 END
 say "lockstep.toml parses, with its examples"
-if grep -q -- '--config ' "$work/help"; then
-  while read -r key; do
-    grep -qE -- "--${key//_/-}( |$)" "$work/help" || fail "lockstep.toml: \`serve\` has no flag for $key"
-  done <"$work/keys"
-  say "each key of lockstep.toml is a flag of serve"
-else
-  skip "keys of lockstep.toml: this program has no --config"
-fi
 # Every variable in the files for containers is one that the program reads.
 { grep -rhoE 'LOCKSTEP_[A-Z_]+' packaging/container packaging/helm packaging/systemd || true; } | sort -u |
   comm -23 - "$work/variables" | { grep -vxE 'LOCKSTEP_|LOCKSTEP_LOG(_FORMAT)?|LOCKSTEP_CONFIG' || true; } >"$work/unknown"
 [[ ! -s $work/unknown ]] || fail "variables that the program does not read: $(tr '\n' ' ' <"$work/unknown")"
 say "each variable is one that the program reads"
 
-# --- A live node -----------------------------------------------------------------------------------------------------------
+# --- Settings ---------------------------------------------------------------------------------------------------------
 
 "$LOCKSTEP_BIN" cert ca --dir "$work/certs" >/dev/null
 "$LOCKSTEP_BIN" cert node n1 --dir "$work/certs" >/dev/null
 "$LOCKSTEP_BIN" token generate --out "$work/root-token"
+# All examples, with files that are there. A node founds a cluster or joins one, so they are read as each of the two.
+# The program says where each value comes from.
+sed -E -e 's/^# ([a-z_]+ = )/\1/' -e "s|/etc/lockstep/tls/[a-z]*-?ca.crt|$work/certs/ca.crt|" \
+  -e "s|/etc/lockstep/tls/(node\|peer)|$work/certs/n1|" -e "s|/run/credentials/.*root-token|$work/root-token|" \
+  -e "s|/var/lib/lockstep|$work/none|" packaging/lockstep.toml >"$work/examples.toml"
+for without in 'join|learner' initial_cluster; do
+  grep -vE "^($without) = " "$work/examples.toml" >"$work/lockstep.toml"
+  "$LOCKSTEP_BIN" serve --config "$work/lockstep.toml" --check-config >"$work/settings" 2>&1 ||
+    { cat "$work/settings" >&2; fail "the program refuses the examples of lockstep.toml"; }
+  while read -r key; do
+    grep -qE "^$key = .* \($work/lockstep.toml\)\$" "$work/settings" ||
+      fail "lockstep.toml sets $key, but: $(grep "^$key = " "$work/settings" || echo 'the program does not know it')"
+  done < <(grep -vxE "$without" "$work/keys")
+done
+say "each key of lockstep.toml is a setting that the program takes from the file"
+
+# --- A live node ------------------------------------------------------------------------------------------------------
+
 export LOCKSTEP_URL=https://127.0.0.1:$port LOCKSTEP_CA_FILE=$work/certs/ca.crt LOCKSTEP_TOKEN_FILE=$work/root-token
 "$LOCKSTEP_BIN" serve --data-dir "$work/node" --http "127.0.0.1:$port" --peer "127.0.0.1:$((port + 1))" \
   --probe "127.0.0.1:$((port + 2))" --probe-metrics --root-token-file "$work/root-token" --name n1 \
@@ -129,7 +139,7 @@ if has promtool; then
   say "promtool reads the metrics"
 fi
 
-# --- Alerts and dashboard --------------------------------------------------------------------------------------------------
+# --- Alerts and dashboard ---------------------------------------------------------------------------------------------
 
 if has promtool; then
   quietly "promtool: the alerts parse" promtool check rules packaging/prometheus/alerts.yaml
@@ -223,7 +233,7 @@ else
   skip "alerts and dashboard against the live metrics: $python has no module yaml"
 fi
 
-# --- systemd ---------------------------------------------------------------------------------------------------------------
+# --- systemd ----------------------------------------------------------------------------------------------------------
 
 if has systemd-analyze; then
   # The program need not be installed here.
@@ -246,7 +256,7 @@ else
   skip "the user: systemd-sysusers is missing, or this is not root"
 fi
 
-# --- The Debian package ------------------------------------------------------------------------------------------------------
+# --- The Debian package -----------------------------------------------------------------------------------------------
 
 if has dpkg-deb; then
   export SOURCE_DATE_EPOCH=1790000000
@@ -311,7 +321,7 @@ else
   skip "install, remove and purge: DEB_CHROOT names no system"
 fi
 
-# --- Containers --------------------------------------------------------------------------------------------------------------
+# --- Containers -------------------------------------------------------------------------------------------------------
 
 if has hadolint; then
   quietly "hadolint finds nothing" hadolint packaging/container/Containerfile
@@ -346,7 +356,7 @@ END
   say "compose.yaml: no published peer port, no privileges, no default secret"
 fi
 
-# --- Helm ------------------------------------------------------------------------------------------------------------------------
+# --- Helm -------------------------------------------------------------------------------------------------------------
 
 chart=packaging/helm/lockstep
 mkdir -p "$work/rendered"

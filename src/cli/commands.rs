@@ -1,5 +1,6 @@
 //! The command line's grammar.
 
+use super::audit::AuditArgs;
 use super::bench::{BaselineArgs, BenchArgs};
 use super::cert::CertArgs;
 use super::check_history::CheckHistoryArgs;
@@ -101,6 +102,8 @@ pub enum Command {
     /// them and writes a file that says for each key what would be done and why; it changes nothing. Read it with
     /// `show`. docs/divergence.md explains all of it.
     Reconcile(Box<ReconcileArgs>),
+    /// Show what operators did last: who asked for what, and from where
+    Audit(AuditArgs),
     /// Make certificates for nodes and clients, and show them
     Cert(CertArgs),
     /// Make and end tokens: who may do what

@@ -49,6 +49,7 @@ pub async fn run(command: Command) -> Result<()> {
         | Command::Detach(_)
         | Command::Attach(_)
         | Command::Generate(_)
+        | Command::Audit(_)
         | Command::Cert(_)
         | Command::Token(_)
         | Command::Snapshot(_) => {

@@ -1,5 +1,6 @@
 //! Arguments -> settings -> run: the commands people type.
 
+mod audit;
 mod bench;
 mod cert;
 mod check_history;
@@ -101,6 +102,7 @@ pub fn run() -> ExitCode {
             Command::Detach(args) => detach::detach(args).await,
             Command::Attach(args) => detach::attach(args).await,
             Command::Generate(args) => generate::generate(args).await,
+            Command::Audit(args) => audit::audit(args).await,
             Command::Cert(args) => cert::cert(args).await,
             Command::Token(args) => token::token(args).await,
             Command::Reconcile(args) => reconcile::reconcile(args).await,
@@ -131,7 +133,8 @@ fn read_arguments() -> Result<Cli, exit::Usage> {
         // SAFETY: nothing else runs yet that could read the environment.
         unsafe { std::env::set_var(name, value) };
     }
-    let matches = command.get_matches();
+    // The variables are read where arguments are defined.
+    let matches = Cli::command().get_matches();
     let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if let (Command::Serve(args), Some(given)) = (&mut cli.command, matches.subcommand_matches("serve")) {
         args.origins = origins(&serve, given, &files);

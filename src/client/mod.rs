@@ -1,5 +1,6 @@
 //! Talks to nodes over HTTP: the Rust client, and what nodes themselves ask before they have a cluster.
 
+mod admin_log;
 mod bootstrap;
 mod bounded;
 mod builder;

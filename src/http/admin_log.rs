@@ -75,8 +75,9 @@ impl Noted {
     ///
     /// # Errors
     /// It cannot be written, and must not be done.
-    pub async fn write(&self) -> Result<(), ApiError> {
-        let Some(session) = &self.session else { return Ok(()) };
+    pub async fn write(&mut self) -> Result<(), ApiError> {
+        // A node that leaves its cluster cannot be opened again as long as somebody holds it.
+        let Some(session) = self.session.take() else { return Ok(()) };
         match session.note_admin_action(self.address.clone(), &self.action).await {
             Err(error) if self.is_for_all => {
                 // Whatever became of the note: what was asked for has not begun.

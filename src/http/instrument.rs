@@ -98,8 +98,8 @@ async fn authorized<S: Service<Request, Response = Response>>(
 ) -> Outcome<S> {
     let route = route.as_ref().map(MatchedPath::as_str);
     let authorized = access::authorize(&mut request, route, &state).await;
-    let noted = noted(&request, route, &state);
-    let admitted = match (authorized, &noted) {
+    let mut noted = noted(&request, route, &state);
+    let admitted = match (authorized, &mut noted) {
         (Ok(()), Some(noted)) => noted.write().await,
         (authorized, _) => authorized,
     };

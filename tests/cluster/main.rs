@@ -24,6 +24,7 @@ mod old_folders;
 mod partition;
 mod reconcile;
 mod recover;
+mod service;
 mod settings;
 mod snapshot;
 mod soak;

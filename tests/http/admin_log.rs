@@ -21,7 +21,7 @@ fn words(actions: &[Value]) -> Vec<&str> {
     actions.iter().map(|action| action["action"].as_str().expect("text")).collect()
 }
 
-/// What an operator does is there, newest first, with the address; what clients do is not.
+/// H5: what an operator does is there, newest first, with the address; what clients do is not.
 #[tokio::test]
 async fn operators_are_noted_and_clients_are_not() {
     let settings = HttpSettings { fault_injection: true, ..HttpSettings::default() };

@@ -36,6 +36,7 @@ export async function a_page_logs_in_and_sees_what_it_may({ page, cluster, conte
   holds('who only looks has no button for a new key', !(await page.getByRole('button', { name: 'New key' }).isVisible()))
   await page.goto(cluster.url(2, '/nodes'))
   await shows(page, 'h1', 'Nodes')
+  holds('and does not see what operators did', !(await page.locator('.admin-log').isVisible()))
   holds('nor one for a new node', !(await page.locator('[data-needs=admin]').first().isVisible()))
 
   // Cookies do not tell ports apart, so another node of the cluster is served as well. The pages of another server on this machine
@@ -45,6 +46,9 @@ export async function a_page_logs_in_and_sees_what_it_may({ page, cluster, conte
   await page.getByRole('button', { name: 'Log out' }).click()
   await logIn(root)
   await page.getByRole('button', { name: 'New key' }).waitFor()
+  await page.goto(cluster.url(3, '/nodes'))
+  await shows(page, '.admin-log', 'POST /v1/tokens')
+  await page.goto(cluster.url(3, '/keys'))
   const foreign = createServer((_, answer) => answer.end('<p>another server</p>')).listen(0, '127.0.0.1')
   await once(foreign, 'listening')
   await page.goto(`http://127.0.0.1:${foreign.address().port}/`)

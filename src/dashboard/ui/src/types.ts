@@ -279,3 +279,20 @@ export interface ProblemBody {
   revision?: number
   leader?: Leader
 }
+
+/** What an operator asked for. */
+export interface AdminAction {
+  index: number
+  at_ms: number
+  /** The id of the token; empty if none was shown. */
+  principal: string
+  token_name: string | null
+  address: string
+  node: number
+  action: string
+}
+
+export interface AdminLog {
+  count: number
+  actions: AdminAction[]
+}

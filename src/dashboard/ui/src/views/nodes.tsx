@@ -7,6 +7,7 @@ import { quorumNow, quorumText, silentVoters } from '../data/verdict'
 import { Panel } from '../parts/panel'
 import { Absent, Stale, TooOld } from '../parts/state'
 import type { Member, NodeView, Status } from '../types'
+import { AdminLog } from './admin-log'
 import { AddNode, NodeAction, type Action } from './node-actions'
 import { NodeCard } from './node-card'
 
@@ -47,6 +48,7 @@ export function Nodes() {
           ))}
         </div>
       </Panel>
+      <AdminLog />
       {action && <NodeAction action={action} now={now} silent={silent} members={members} close={() => setAction(null)} />}
       {adding && <AddNode own={own} now={now} close={() => setAdding(false)} />}
     </>
