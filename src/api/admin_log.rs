@@ -14,10 +14,12 @@ pub struct AdminLogReport {
 /// What an operator asked for. It is written down before it is carried out, so it may have failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminActionInfo {
-    /// Index of its log entry.
+    /// Index of its log entry: the newest, if it was asked for several times.
     pub index: u64,
-    /// Log time, in milliseconds since the Unix epoch.
+    /// Log time of that entry, in milliseconds since the Unix epoch.
     pub at_ms: u64,
+    /// How often the same was asked for in a row.
+    pub times: u64,
     /// The id of the token that was shown; empty if none was.
     pub principal: String,
     /// The name of that token, if it still exists.

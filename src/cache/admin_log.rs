@@ -24,10 +24,12 @@ pub struct AdminRequested {
 /// An action of an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminAction {
-    /// Index of its log entry.
+    /// Index of its log entry: the newest, if it was asked for several times.
     pub index: u64,
-    /// Log time.
+    /// Log time of that entry.
     pub at_ms: u64,
+    /// How often the same was asked for in a row: a node that cannot join yet asks again and again.
+    pub times: u64,
     pub requested: AdminRequested,
 }
 
@@ -48,7 +50,7 @@ impl AdminAction {
             hash.update(text.as_bytes());
         }
         let [low, high] = halves(hash.digest128());
-        hash_words([number, self.index, self.at_ms, *node, low, high])
+        hash_words([number, self.index, self.at_ms, self.times, *node, low, high])
     }
 }
 
@@ -56,20 +58,21 @@ impl AdminAction {
 #[derive(Debug)]
 pub struct AdminLog {
     queue: NumberedQueue<AdminAction>,
+    count: u64,
     sum: Sum,
 }
 
 impl Default for AdminLog {
     fn default() -> Self {
-        Self { queue: NumberedQueue::starting_at(0), sum: Sum::default() }
+        Self { queue: NumberedQueue::starting_at(0), count: 0, sum: Sum::default() }
     }
 }
 
 impl AdminLog {
     /// `None` if an action has too long a text.
-    pub(super) fn restore(queue: NumberedQueue<AdminAction>) -> Option<Self> {
+    pub(super) fn restore(queue: NumberedQueue<AdminAction>, count: u64) -> Option<Self> {
         let fits = queue.iter().all(|(_, action)| action.requested.fits());
-        fits.then(|| Self { sum: sum_of(&queue), queue })
+        fits.then(|| Self { sum: sum_of(&queue), count, queue })
     }
 
     pub(super) fn queue(&self) -> &NumberedQueue<AdminAction> {
@@ -78,7 +81,7 @@ impl AdminLog {
 
     /// How many there were since the cluster began.
     pub fn count(&self) -> u64 {
-        self.queue.next()
+        self.count
     }
 
     /// The newest ones, oldest first.
@@ -86,11 +89,21 @@ impl AdminLog {
         self.queue.iter().map(|(_, action)| action)
     }
 
-    /// Adds one; false if a text is too long. The oldest makes room.
-    pub(super) fn add(&mut self, action: AdminAction) -> bool {
-        if !action.requested.fits() {
+    /// Adds one, in the log entry at `index`; false if a text is too long. The oldest makes room.
+    pub(super) fn add(&mut self, requested: AdminRequested, index: u64, at_ms: u64) -> bool {
+        if !requested.fits() {
             return false;
         }
+        self.count += 1;
+        let newest = self.queue.next().wrapping_sub(1);
+        if let Some(known) = self.queue.get(newest).filter(|known| known.requested == requested).cloned() {
+            self.sum.subtract(known.hash(newest));
+            let again = AdminAction { index, at_ms, times: known.times.saturating_add(1), requested };
+            self.sum.add(again.hash(newest));
+            self.queue.replace(newest, again);
+            return true;
+        }
+        let action = AdminAction { index, at_ms, times: 1, requested };
         self.sum.add(action.hash(self.queue.next()));
         self.queue.push(Some(action));
         if self.queue.len() > ADMIN_ACTIONS_MAX as u64
@@ -103,12 +116,17 @@ impl AdminLog {
 
     /// For the digest.
     pub(super) fn words(&self) -> [u64; 2] {
-        halves(hash_words(self.queue.words(self.sum)))
+        self.words_of(self.sum)
     }
 
     /// The same, computed from scratch.
     pub(super) fn recompute_words(&self) -> [u64; 2] {
-        halves(hash_words(self.queue.words(sum_of(&self.queue))))
+        self.words_of(sum_of(&self.queue))
+    }
+
+    fn words_of(&self, sum: Sum) -> [u64; 2] {
+        let [first, next, low, high] = self.queue.words(sum);
+        halves(hash_words([first, next, low, high, self.count]))
     }
 }
 
@@ -123,10 +141,8 @@ mod tests {
     use super::*;
     use crate::cache::{Cache, CacheConfig, Command, Stamp};
 
-    fn action(index: u64, action: &str) -> AdminAction {
-        let requested =
-            AdminRequested { principal: "t".into(), address: "a".into(), node: 1, action: action.into() };
-        AdminAction { index, at_ms: 7, requested }
+    fn requested(action: impl Into<String>) -> AdminRequested {
+        AdminRequested { principal: "t".into(), address: "a".into(), node: 1, action: action.into() }
     }
 
     #[test]
@@ -134,7 +150,7 @@ mod tests {
         let mut log = AdminLog::default();
         let mut seen = std::collections::BTreeSet::new();
         for index in 1..=ADMIN_ACTIONS_MAX as u64 + 70 {
-            assert!(log.add(action(index, "PUT /v1/config")));
+            assert!(log.add(requested(format!("DELETE /v1/members/{index}")), index, 7));
             assert!(seen.insert(log.words()), "each has a digest of its own");
             assert_eq!(log.words(), log.recompute_words());
         }
@@ -143,18 +159,31 @@ mod tests {
             (ADMIN_ACTIONS_MAX, Some(71))
         );
         assert_eq!(log.count(), ADMIN_ACTIONS_MAX as u64 + 70);
-        let restored = AdminLog::restore(log.queue().clone()).expect("it fits");
+        let restored = AdminLog::restore(log.queue().clone(), log.count()).expect("it fits");
         assert_eq!(restored.words(), log.words());
-        assert!(!log.add(action(9_999, &"x".repeat(ADMIN_TEXT_BYTES_MAX + 1))), "too long");
+        assert!(!log.add(requested("x".repeat(ADMIN_TEXT_BYTES_MAX + 1)), 9_999, 8), "too long");
         assert_eq!(restored.words(), log.words());
+    }
+
+    /// A node that cannot join yet asks every few seconds, perhaps for days.
+    #[test]
+    fn what_is_asked_for_again_takes_no_more_room() {
+        let mut log = AdminLog::default();
+        log.add(requested("PUT /v1/config"), 1, 7);
+        for index in 2..5_000 {
+            log.add(requested("POST /v1/members"), index, 7 + index);
+            assert_eq!(log.words(), log.recompute_words());
+        }
+        log.add(requested("PUT /v1/config"), 5_000, 9_000);
+        let found: Vec<(u64, u64)> = log.iter().map(|action| (action.index, action.times)).collect();
+        assert_eq!((found, log.count()), (vec![(1, 1), (4_999, 4_998), (5_000, 1)], 5_000));
     }
 
     #[test]
     fn a_snapshot_has_the_actions() {
         let mut cache = Cache::new(CacheConfig::default());
         for index in 1..=ADMIN_ACTIONS_MAX as u64 + 3 {
-            let requested = action(index, "PUT /v1/config").requested;
-            let command = Command::NoteAdminAction(Box::new(requested));
+            let command = Command::NoteAdminAction(Box::new(requested(format!("PUT /{}", index / 2))));
             let stamp = Stamp { index, at_ms: 1_000 + index, idempotency_key: None, touches: Vec::new() };
             assert!(cache.apply(stamp, command).outcome.is_ok());
         }

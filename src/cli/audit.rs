@@ -26,7 +26,7 @@ pub async fn audit(args: AuditArgs) -> Result<()> {
 }
 
 fn line(action: &AdminActionInfo) -> String {
-    let AdminActionInfo { index, at_ms, principal, token_name, address, node, action } = action;
+    let AdminActionInfo { index, at_ms, times, principal, token_name, address, node, action } = action;
     let at = i64::try_from(*at_ms).ok().and_then(DateTime::from_timestamp_millis).unwrap_or_default();
     let at = at.to_rfc3339_opts(SecondsFormat::Millis, true);
     let who = match token_name.as_deref().unwrap_or(principal) {
@@ -34,5 +34,6 @@ fn line(action: &AdminActionInfo) -> String {
         who => who,
     };
     // The action has what the client sent as a path.
-    format!("{at}  {index:>8}  {who} at {address}, node {node}: {}", action.escape_debug())
+    let again = if *times > 1 { format!(", {times} times in a row") } else { String::new() };
+    format!("{at}  {index:>8}  {who} at {address}, node {node}: {}{again}", action.escape_debug())
 }

@@ -37,8 +37,9 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     if args.check_config {
         return check(*args, tls);
     }
-    // With certificates, a hang-up means that they have changed.
-    let mut stop = if tls.certificates.is_empty() { Stop::also_by_hang_up()? } else { Stop::new()? };
+    // With certificates, or under a service manager, a hang-up means that files have changed.
+    let reloads = !tls.certificates.is_empty() || service_manager::is_there();
+    let mut stop = if reloads { Stop::new()? } else { Stop::also_by_hang_up()? };
     #[cfg(feature = "sabotage")]
     if let Some(fault) = args.sabotage {
         tracing::warn!(?fault, "a fault is injected into this node, for tests");
@@ -78,7 +79,7 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     let http = http.into_std()?;
     let mut tasks = JoinSet::new();
     service_manager::keep_alive(&mut tasks);
-    if !options.certificates.is_empty() {
+    if reloads {
         tasks.spawn(keep_current(options.certificates.clone(), signal(SignalKind::hangup())?));
     }
     let mut opened = Opened::open(options.clone()).await?;

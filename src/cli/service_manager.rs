@@ -4,6 +4,11 @@ use sd_notify::{NotifyState, notify, watchdog_enabled};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+/// Whether there is one.
+pub(super) fn is_there() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 /// The node has its folder, and listens. It may wait for other nodes for hours, so that is not waited for.
 pub(super) fn listening() {
     send(&[NotifyState::Ready, NotifyState::Status("waiting for the other nodes")]);

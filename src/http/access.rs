@@ -95,7 +95,8 @@ pub(super) fn is_noted(route: &str, method: &str) -> bool {
         // Most requests are for keys.
         _ if route.starts_with("/v1/kv") || route == "/v1/batch" => false,
         _ => match access_of(route, method) {
-            Some(Access::Role(Role::Admin)) => route != "/v1/reconcile",
+            // To write a snapshot on a node's own disk changes nothing.
+            Some(Access::Role(Role::Admin)) => route != "/v1/reconcile" && route != "/v1/snapshot",
             // That only has the node catch up.
             Some(Access::AdminHere) => route != "/api/sync/force",
             _ => false,
@@ -103,9 +104,9 @@ pub(super) fn is_noted(route: &str, method: &str) -> bool {
     }
 }
 
-/// Whether it is about this node alone, and must be possible where there is no majority.
+/// Whether it changes nothing or is about this node alone, and must be possible where there is no majority.
 pub(super) fn is_for_this_node(route: &str, method: &str) -> bool {
-    access_of(route, method) == Some(Access::AdminHere)
+    route == "/v1/snapshot" || access_of(route, method) == Some(Access::AdminHere)
 }
 
 /// Notes who asks, and refuses who may not use this route.

@@ -45,10 +45,10 @@ impl Session {
 }
 
 fn info(cache: &Cache, action: &AdminAction) -> AdminActionInfo {
-    let AdminAction { index, at_ms, requested: AdminRequested { principal, address, node, action } } =
+    let AdminAction { index, at_ms, times, requested: AdminRequested { principal, address, node, action } } =
         action.clone();
     let token_name = cache.tokens().get(&principal).map(|token| token.name.clone());
-    AdminActionInfo { index, at_ms, principal, token_name, address, node, action }
+    AdminActionInfo { index, at_ms, times, principal, token_name, address, node, action }
 }
 
 /// No longer than what the log takes.

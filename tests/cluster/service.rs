@@ -124,6 +124,8 @@ async fn a_service_manager_is_told() {
     alone.start();
     heard("READY=1");
     heard("STATUS=serving");
+    // That means to read files again, and there are none.
+    alone.signal(libc::SIGHUP);
     alone.signal(libc::SIGTERM);
     heard("STOPPING=1");
     assert!(alone.wait().success());

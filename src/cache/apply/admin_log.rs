@@ -2,12 +2,11 @@
 
 use crate::cache::error::InvalidField;
 use crate::cache::outcome::CommandResult;
-use crate::cache::{AdminAction, AdminRequested, Cache, CommandError, Outcome};
+use crate::cache::{AdminRequested, Cache, CommandError, Outcome};
 
 impl Cache {
     pub(super) fn note_admin_action(&mut self, requested: AdminRequested) -> CommandResult {
-        let action = AdminAction { index: self.index, at_ms: self.now_ms, requested };
-        match self.admin_log.add(action) {
+        match self.admin_log.add(requested, self.index, self.now_ms) {
             true => Ok(Outcome::Ticked),
             false => Err(CommandError::Invalid { op: None, field: InvalidField::AdminAction }),
         }

@@ -76,6 +76,7 @@ impl SnapshotView {
             put_u64(&mut out, session.begun_revision)?;
             put_u64(&mut out, session.expires_at_ms)?;
         }
+        put_u64(&mut out, self.admin_count)?;
         self.admin_log.encode(&mut out, put_admin_action)?;
         out.flush()
     }
@@ -165,8 +166,9 @@ fn put_gone<W: Write>(out: &mut W, gone: &Gone) -> Result<()> {
 }
 
 fn put_admin_action<W: Write>(out: &mut W, action: &AdminAction) -> Result<()> {
-    let AdminAction { index, at_ms, requested: AdminRequested { principal, address, node, action } } = action;
-    [index, at_ms, node].into_iter().try_for_each(|number| put_u64(out, *number))?;
+    let AdminAction { index, at_ms, times, requested } = action;
+    let AdminRequested { principal, address, node, action } = requested;
+    [index, at_ms, times, node].into_iter().try_for_each(|number| put_u64(out, *number))?;
     [principal, address, action].into_iter().try_for_each(|text| put_bytes(out, text.as_bytes()))
 }
 

@@ -52,6 +52,7 @@ pub struct SnapshotView {
     sessions: Vec<BrowserSession>,
     tokens_revision: u64,
     admin_log: NumberedQueue<AdminAction>,
+    admin_count: u64,
 }
 
 impl Cache {
@@ -84,6 +85,7 @@ impl SnapshotView {
             sessions: cache.tokens.sessions().cloned().collect(),
             tokens_revision: cache.tokens.revision(),
             admin_log: cache.admin_log.queue().clone(),
+            admin_count: cache.admin_log.count(),
         }
     }
 

@@ -55,7 +55,9 @@ impl Cache {
         let forks = forks(source)?;
         let merges = merges(source)?;
         let tokens = tokens(source)?;
-        let admin_log = AdminLog::restore(NumberedQueue::decode(source, ADMIN_ACTIONS_MAX, admin_action)?)
+        let admin_count = source.u64()?;
+        let actions = NumberedQueue::decode(source, ADMIN_ACTIONS_MAX, admin_action)?;
+        let admin_log = AdminLog::restore(actions, admin_count)
             .ok_or(RestoreError::Damaged("an action has too long a text"))?;
         source.end()?;
 
@@ -318,10 +320,10 @@ fn tokens(source: &mut Decoder<impl Read>) -> Result<Tokens> {
 }
 
 fn admin_action<R: Read>(source: &mut Decoder<R>) -> Result<AdminAction> {
-    let (index, at_ms, node) = (source.u64()?, source.u64()?, source.u64()?);
+    let (index, at_ms, times, node) = (source.u64()?, source.u64()?, source.u64()?, source.u64()?);
     let mut text = || source.text(ADMIN_TEXT_BYTES_MAX);
     let (principal, address, action) = (text()?, text()?, text()?);
-    Ok(AdminAction { index, at_ms, requested: AdminRequested { principal, address, node, action } })
+    Ok(AdminAction { index, at_ms, times, requested: AdminRequested { principal, address, node, action } })
 }
 
 fn token(source: &mut Decoder<impl Read>) -> Result<Token> {

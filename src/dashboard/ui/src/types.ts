@@ -284,6 +284,8 @@ export interface ProblemBody {
 export interface AdminAction {
   index: number
   at_ms: number
+  /** How often the same was asked for in a row. */
+  times: number
   /** The id of the token; empty if none was shown. */
   principal: string
   token_name: string | null

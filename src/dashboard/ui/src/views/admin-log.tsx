@@ -48,6 +48,7 @@ function Actions() {
                   <td>{nodeName(action.node)}</td>
                   <td>
                     <code>{action.action}</code>
+                    {action.times > 1 && ` ${count(action.times)} times in a row`}
                   </td>
                 </tr>
               ))}
