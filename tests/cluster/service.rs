@@ -5,8 +5,20 @@ use reqwest::Method;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+/// A process that ends with the test.
+struct Running(Option<Child>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.0 {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
 
 /// A node whose settings are in a TOML file and in `.env`, as `serve` finds them in the folder that it is started in.
 #[tokio::test(flavor = "multi_thread")]
@@ -47,7 +59,7 @@ async fn settings_come_from_files() {
     }
     assert!(!data.exists(), "a check makes nothing");
 
-    let node = serve(&["--log-format", "json"]).spawn().expect("it starts");
+    let mut node = Running(Some(serve(&["--log-format", "json"]).spawn().expect("it starts")));
     let url = format!("http://{http}");
     let client = lockstep::client::plain_http().timeout(Duration::from_secs(5)).build().expect("a client");
     let status =
@@ -59,6 +71,7 @@ async fn settings_come_from_files() {
     until("it has what the files say", || async { status().await.is_some_and(|told| has(&told)) }).await;
     let changed = client.put(format!("{url}/v1/config")).body(r#"{"capacity_entries":78}"#).send().await;
     assert!(changed.expect("an answer").status().is_success());
+    let node = node.0.take().expect("it runs");
     // SAFETY: the process is our child and has not been waited for.
     unsafe { libc::kill(i32::try_from(node.id()).expect("a number"), libc::SIGTERM) };
     let output = node.wait_with_output().expect("it ends");
