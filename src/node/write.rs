@@ -164,9 +164,12 @@ impl Inner {
             let reason = format!("a command has at most {COMMAND_BYTES_MAX} bytes, this one {}", body.len());
             return Err(ProposeError::NotProposed(reason));
         }
-        // What the cluster does by itself must go on.
-        if by != 0 {
-            self.write_gate.pass().map_err(ProposeError::Refused)?;
+        // What the cluster does by itself must go on, and so must what operators do to give it its votes back.
+        if by != 0
+            && let Err(reason) = self.write_gate.pass()
+            && !is_note(&body)
+        {
+            return Err(ProposeError::Refused(reason));
         }
         let config = || self.consensus.replica().with_cache(|cache| cache.config().touch);
         let reads = self.touches.for_entry(by, before, config, body.len());
@@ -189,4 +192,9 @@ impl Inner {
             None => NodeError::Unavailable("the cluster has no leader at the moment".into()),
         })
     }
+}
+
+/// Whether the command in this envelope notes what an operator is about to do.
+fn is_note(body: &[u8]) -> bool {
+    Envelope::decode(body).is_ok_and(|envelope| matches!(envelope.command, Command::NoteAdminAction(_)))
 }

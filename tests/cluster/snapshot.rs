@@ -153,12 +153,16 @@ async fn a_backup_becomes_a_new_cluster() {
     let file = backup.to_str().unwrap();
     let (code, out, error) = run(&["snapshot", "save", file, "--url", &cluster.nodes[1].http, "--json"]);
     assert_eq!(code, 0, "{error}");
-    let saved: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
-    assert!(saved["index"].as_u64().unwrap() >= 40);
+    let first: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert!(first["index"].as_u64().unwrap() >= 40);
     let (code, _, error) = run(&["snapshot", "save", file, "--url", &cluster.nodes[1].http]);
     assert!(code == 2 && error.contains("is there already"), "a backup is not lost for another: {error}");
-    let (code, _, error) = run(&["snapshot", "save", file, "--force", "--url", &cluster.nodes[1].http]);
+    let again = ["snapshot", "save", file, "--force", "--url", &cluster.nodes[1].http, "--json"];
+    let (code, out, error) = run(&again);
     assert_eq!(code, 0, "{error}");
+    let saved: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    // There is at least the note of who saved the first one.
+    assert!(saved["index"].as_u64() > first["index"].as_u64());
     let before = cluster.status(&cluster.nodes[0]).await;
     fill(&cluster, &cluster.nodes[0], 40, 50).await;
 
