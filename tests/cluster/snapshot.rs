@@ -161,8 +161,8 @@ async fn a_backup_becomes_a_new_cluster() {
     let (code, out, error) = run(&again);
     assert_eq!(code, 0, "{error}");
     let saved: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
-    // There is at least the note of who saved the first one.
-    assert!(saved["index"].as_u64() > first["index"].as_u64());
+    // A follower may not have the note of who saved the first one yet.
+    assert!(saved["index"].as_u64() >= first["index"].as_u64());
     let before = cluster.status(&cluster.nodes[0]).await;
     fill(&cluster, &cluster.nodes[0], 40, 50).await;
 
