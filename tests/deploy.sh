@@ -18,7 +18,7 @@ if [[ -z ${DEPLOY_NAMESPACES:-} ]]; then
     command -v "$tool" >/dev/null || skip "there is no \`$tool\`"
   done
   unshare --net --mount --pid --fork --mount-proc ip link add bridge0 type bridge 2>/dev/null ||
-    skip "this system lets nobody make namespaces and bridges"
+    skip "namespaces or bridges cannot be made here"
   if [[ -z ${LOCKSTEP_BIN:-} ]]; then
     cargo build --locked
     LOCKSTEP_BIN=${CARGO_TARGET_DIR:-target}/debug/lockstep
@@ -81,7 +81,7 @@ boot() { # ADDRESS
   local machine=$work/machines/$1 link=machine${1##*.} parent init=
   mkdir -p "$machine"/{upper,work,root}
   mount -t overlay overlay -o "lowerdir=/,upperdir=$machine/upper,workdir=$machine/work" "$machine/root" ||
-    { say "SKIPPED: this system has no overlay file systems"; exit 0; }
+    skip "overlay file systems cannot be mounted here"
   mount --rbind /dev "$machine/root/dev"
   # A node may be installed on the host.
   chroot "$machine/root" userdel lockstep 2>/dev/null || true
