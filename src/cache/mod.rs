@@ -68,6 +68,6 @@ pub use snapshot::{RestoreError, SnapshotView};
 pub use state::{Cache, KeyDetails, KeyInfo, Listed, Seen, Victim};
 pub use stats::Stats;
 pub use stored::Stored;
-pub use tokens::{Token, TokenChange, Tokens};
+pub use tokens::{Token, TokenChange, Tokens, is_token_id};
 pub use tombstones::{Scope, Tombstone};
 pub use value::{Value, ValueError};

@@ -122,7 +122,7 @@ impl Tokens {
         names.sort_unstable();
         names.dedup();
         let is_valid = |token: &Arc<Token>| {
-            is_id(&token.id)
+            is_token_id(&token.id)
                 && is_name(&token.name)
                 && grants::are_valid(&token.grants)
                 && token.revision <= revision
@@ -131,7 +131,7 @@ impl Tokens {
             && names.len() == count
             && count <= TOKENS_MAX
             && by_id.values().all(is_valid)
-            && sessions.iter().all(|session| is_id(&session.id) && by_id.contains_key(&session.parent));
+            && sessions.iter().all(|session| is_token_id(&session.id) && by_id.contains_key(&session.parent));
         let mut tokens =
             Self { by_id, sessions: Sessions::restore(sessions)?, revision, sum: Sum::default() };
         tokens.sum = tokens.recompute_sum();
@@ -189,7 +189,7 @@ impl Tokens {
         match change {
             TokenChange::Create { id, name, secret, grants, ttl_ms } => {
                 let is_ttl = ttl_ms.is_none_or(|ttl| (TTL_MS_MIN..=TTL_MS_MAX).contains(&ttl));
-                if !is_id(&id) || !is_name(&name) || !grants::are_valid(&grants) || !is_ttl {
+                if !is_token_id(&id) || !is_name(&name) || !grants::are_valid(&grants) || !is_ttl {
                     return Err(CommandError::Invalid { op: None, field: InvalidField::Token });
                 }
                 // One that has expired does not keep its name.
@@ -232,7 +232,7 @@ impl Tokens {
                 self.by_id.remove(&id).ok_or(CommandError::NoSuchToken)?;
             }
             TokenChange::BeginSession { id, secret, parent, ttl_ms } => {
-                if !is_id(&id) || !(TTL_MS_MIN..=TTL_MS_MAX).contains(&ttl_ms) {
+                if !is_token_id(&id) || !(TTL_MS_MIN..=TTL_MS_MAX).contains(&ttl_ms) {
                     return Err(CommandError::Invalid { op: None, field: InvalidField::Token });
                 }
                 if self.by_id.contains_key(&id) || self.sessions.get(&id).is_some() {
@@ -283,7 +283,8 @@ impl Tokens {
     }
 }
 
-fn is_id(id: &str) -> bool {
+/// Whether this can be the id of a token.
+pub fn is_token_id(id: &str) -> bool {
     id.len() == TOKEN_ID_BYTES && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 

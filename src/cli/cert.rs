@@ -2,7 +2,7 @@
 
 use super::exit::Usage;
 use super::output::Output;
-use crate::cache::limits::TOKEN_ID_BYTES;
+use crate::cache::is_token_id;
 use crate::node::check_name;
 use crate::tls::{Certificate, client_host, node_host, read_key_file, read_owners};
 use anyhow::{Context, Result, bail};
@@ -120,8 +120,7 @@ pub async fn cert(args: CertArgs) -> Result<()> {
         }
         CertCommand::Client { token, place, days } => {
             let Place { dir, force } = place;
-            let is_id = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit();
-            if token.len() != TOKEN_ID_BYTES || !token.bytes().all(is_id) {
+            if !is_token_id(&token) {
                 return Err(
                     Usage(format!("{token}: this is no id of a token: see `lockstep token list`")).into()
                 );

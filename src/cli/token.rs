@@ -164,7 +164,7 @@ async fn made(
 }
 
 /// A file that is not there yet, and that only its owner can read.
-fn new_secret(path: &Path) -> Result<File> {
+pub(super) fn new_secret(path: &Path) -> Result<File> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     file.with_context(|| path.display().to_string())
 }

@@ -1,12 +1,12 @@
 //! What the nodes of `lockstep up` prove who they are with: certificates, and the first token.
 
 use super::cert::{Authority, make_authority};
+use super::token::new_secret;
 use crate::node::{NewToken, ROOT_TOKEN_FILE};
 use crate::tls::ClientTls;
 use anyhow::{Context, Result};
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// How long the authority and the certificates are good, in days.
@@ -27,10 +27,9 @@ impl Secrets {
             make_authority(&certs, None, DAYS, false)?;
         }
         if tokens && !root_token.exists() {
-            let made = NewToken::random()?;
-            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&root_token);
             let named = || root_token.display().to_string();
-            writeln!(file.with_context(named)?, "{}", made.text()).with_context(named)?;
+            let made = NewToken::random()?;
+            writeln!(new_secret(&root_token)?, "{}", made.text()).with_context(named)?;
         }
         Ok(Self {
             certs: ca.exists().then_some(certs),

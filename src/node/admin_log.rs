@@ -11,7 +11,7 @@ use std::time::Duration;
 const NOTE_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Session {
-    /// Writes down that this session's principal is about to do something as an operator. Once this returns, it is in the log of a
+    /// Writes down that whoever asks is about to do something as an operator. Once this returns, it is in the log of a
     /// majority.
     ///
     /// # Errors

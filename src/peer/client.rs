@@ -83,8 +83,9 @@ pub struct Remote {
 
 struct Shared {
     me: PeerIdentity,
-    remote: Remote,
-    /// The name of the node now; that in `remote` is the one it had at first.
+    target: NodeId,
+    address: String,
+    /// The name of the node now.
     name: Mutex<String>,
     lane: Lane,
     net: Net,
@@ -162,11 +163,13 @@ impl PeerClient {
         links: Links,
         round_trips: RoundTrips,
     ) -> Self {
+        let Remote { id: target, name, address } = remote;
         let (too_long, slot) = (LogLimit::default(), tokio::sync::Mutex::default());
         let shared = Shared {
             me,
-            name: Mutex::new(remote.name.clone()),
-            remote,
+            target,
+            address,
+            name: Mutex::new(name),
             lane,
             net,
             links,
@@ -178,7 +181,7 @@ impl PeerClient {
     }
 
     pub fn address(&self) -> &str {
-        &self.shared.remote.address
+        &self.shared.address
     }
 
     /// The node has this name from now on.
@@ -210,7 +213,7 @@ impl PeerClient {
         let answer = pending.answer(deadline).await?;
         // On other lanes it may have waited behind bulk data.
         if self.shared.lane == Lane::Control && is_answered_at_once(method) {
-            self.shared.round_trips.note(self.shared.remote.id, sent.elapsed());
+            self.shared.round_trips.note(self.shared.target, sent.elapsed());
         }
         Ok(answer)
     }
@@ -223,7 +226,7 @@ impl PeerClient {
     pub async fn send(&self, method: Method, body: Bytes, deadline: Instant) -> Result<Pending, PeerError> {
         if !Request::fits(&body) {
             // A retry does not help, so an operator has to look at it.
-            let (bytes, peer) = (body.len(), self.shared.remote.id);
+            let (bytes, peer) = (body.len(), self.shared.target);
             if let Some(omitted) = self.shared.too_long.pass("") {
                 tracing::error!(
                     bytes,
@@ -349,7 +352,7 @@ impl Shared {
         {
             return Err(error.clone());
         }
-        let late = || Err(PeerError::Unreachable(format!("{}: no connection in time", self.remote.address)));
+        let late = || Err(PeerError::Unreachable(format!("{}: no connection in time", self.address)));
         let dialled = tokio::time::timeout(DIAL_TIMEOUT, self.dial()).await.unwrap_or_else(|_| late());
         slot.connection = dialled.as_ref().ok().cloned();
         slot.failure = dialled.as_ref().err().map(|error| (Instant::now(), error.clone()));
@@ -359,18 +362,18 @@ impl Shared {
 
     async fn dial(&self) -> Result<Arc<Connection>, PeerError> {
         let epoch = self.links.epoch();
-        let unreachable = |e: std::io::Error| PeerError::Unreachable(format!("{}: {e}", self.remote.address));
+        let unreachable = |e: std::io::Error| PeerError::Unreachable(format!("{}: {e}", self.address));
         let name = self.name.lock().expect("no panic while held").clone();
-        let dialled = self.net.dial(&self.remote.address, &name).await;
+        let dialled = self.net.dial(&self.address, &name).await;
         let Stream { read, mut write } = dialled.map_err(|error| match error.kind() {
             std::io::ErrorKind::ConnectionRefused => {
-                PeerError::NotListening(format!("{}: {error}", self.remote.address))
+                PeerError::NotListening(format!("{}: {error}", self.address))
             }
             _ => unreachable(error),
         })?;
         let mut read = BufReader::with_capacity(64 * 1024, read);
 
-        let hello = Hello::new(&self.me, self.remote.id, self.lane);
+        let hello = Hello::new(&self.me, self.target, self.lane);
         write.write_all(&frame(&hello.encode())).await.map_err(unreachable)?;
         write.flush().await.map_err(unreachable)?;
         let welcome = match read_welcome(&mut read).await {
@@ -385,7 +388,7 @@ impl Shared {
                     format!("it speaks version {protocol} of the peer protocol, which was not offered");
                 return Err(PeerError::Refused(sentence));
             }
-            Welcome::OtherCluster => return Err(PeerError::OtherCluster(self.remote.address.clone())),
+            Welcome::OtherCluster => return Err(PeerError::OtherCluster(self.address.clone())),
             Welcome::OtherHistory(lineage) => return Err(PeerError::OtherHistory(lineage.into())),
             Welcome::Refused(sentence) => return Err(PeerError::Refused(clipped(&sentence))),
         };

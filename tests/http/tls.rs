@@ -45,7 +45,6 @@ async fn requests_watches_and_sockets_work() {
     let it = start(limits(), None).await;
     let client = Client::with_tls(std::slice::from_ref(&it.server.url), Duration::from_secs(20), &it.tls)
         .expect("a client");
-    // Larger than what is encrypted at a time.
     let value = vec![b'x'; 900];
     let stored = client.put("k", value.clone().into(), &PutOptions::default()).await.expect("written");
     let read = it.server.get("/v1/kv/k").await;
