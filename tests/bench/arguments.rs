@@ -35,7 +35,7 @@ fn bad_arguments_are_refused() {
         ("get --ttl-ms 2", "--ttl-ms does nothing"),
         ("batch --no-fill", "--no-fill does nothing"),
         ("put --url nonsense", "http://host:port"),
-        ("put --url https://127.0.0.1:1", "http://host:port"),
+        ("put --url ftp://127.0.0.1:1", "http://host:port"),
         ("put --url http://127.0.0.1:1/below", "http://host:port"),
     ] {
         let (code, _, error) = bench(arguments);
