@@ -98,6 +98,8 @@ error_codes! {
     IdempotencyKeyReused = "idempotency_key_reused", 422, None;
     /// Too many requests are in flight.
     Busy = "busy", 429, None;
+    /// More requests or bytes in a time than this address or this token may use.
+    RateLimited = "rate_limited", 429, None;
     /// A transfer coding other than `chunked`.
     NotImplemented = "not_implemented", 501, None;
     /// No leader, no majority, or the node is starting or stopping.
@@ -117,7 +119,7 @@ impl ErrorCode {
     /// once. With an idempotency key an unknown effect is safe to retry too.
     pub const fn retry_is_safe(self, has_idempotency_key: bool) -> bool {
         match self {
-            Self::Busy | Self::Unavailable | Self::CacheFull => true,
+            Self::Busy | Self::RateLimited | Self::Unavailable | Self::CacheFull => true,
             Self::OutcomeUnknown | Self::Fatal => has_idempotency_key,
             _ => false,
         }
@@ -126,7 +128,7 @@ impl ErrorCode {
     /// How many seconds a client should wait, if the error passes by itself.
     pub const fn retry_after_s(self) -> Option<u64> {
         match self {
-            Self::Busy | Self::Unavailable => Some(1),
+            Self::Busy | Self::RateLimited | Self::Unavailable => Some(1),
             _ => None,
         }
     }
@@ -160,6 +162,9 @@ pub struct Problem {
     /// Position in the batch of the operation at fault.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub op: Option<u32>,
+    /// When the client can try again, if that is known: from now on, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retry_after_ms: Option<u64>,
 }
 
 impl Problem {
@@ -175,6 +180,7 @@ impl Problem {
             leader: None,
             revision: None,
             op: None,
+            retry_after_ms: None,
         }
     }
 }

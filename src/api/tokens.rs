@@ -1,6 +1,6 @@
 //! Tokens in requests and answers. A secret is in one answer only: that to the request that made it.
 
-use crate::cache::{Grant, Token};
+use crate::cache::{Grant, Token, TokenLimits};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -32,6 +32,9 @@ pub struct TokenInfo {
     pub id: String,
     pub name: String,
     pub grants: Vec<Grant>,
+    /// What its holder may use of each node.
+    #[serde(default)]
+    pub limits: TokenLimits,
     /// Log time, in milliseconds since the Unix epoch.
     pub created_at_ms: u64,
     /// `null` never expires.
@@ -48,6 +51,7 @@ impl TokenInfo {
             id: token.id.clone(),
             name: token.name.clone(),
             grants: token.grants.clone(),
+            limits: token.limits,
             created_at_ms: token.created_at_ms,
             expires_at_ms: token.expires_at_ms,
             old_secret_until_ms: until.filter(|until| *until > now_ms),
@@ -70,6 +74,8 @@ pub struct TokenList {
 pub struct CreateToken {
     pub name: String,
     pub grants: Vec<Grant>,
+    #[serde(default)]
+    pub limits: TokenLimits,
     /// `null` never expires.
     #[serde(default)]
     pub ttl_ms: Option<u64>,
@@ -99,9 +105,9 @@ impl fmt::Debug for MadeToken {
     }
 }
 
-/// Answer to a request that ended a token.
+/// Answer to a request that changed or ended a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RevokedToken {
+pub struct ChangedToken {
     pub id: String,
     /// Index of the log entry.
     pub revision: u64,

@@ -72,6 +72,9 @@ pub const TOKENS_MAX: usize = 1_024;
 pub const TOKEN_ID_BYTES: usize = 10;
 pub const TOKEN_NAME_BYTES_MAX: usize = 128;
 pub const GRANTS_MAX: usize = 32;
+/// What a quota can be.
+pub const QUOTA_COUNT_MAX: u64 = 1_000_000_000_000;
+pub const QUOTA_WINDOW_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 /// Most sessions of a token: the oldest makes room.
 pub const SESSIONS_MAX: usize = 16;
 /// How many actions of operators are remembered, and how long each text about one is.

@@ -6,6 +6,7 @@
 use super::digest::{Sum, halves, hash_text, hash_words};
 use super::grants::{self, Grant, Need};
 use super::limits::{TOKEN_ID_BYTES, TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TTL_MS_MAX, TTL_MS_MIN};
+use super::quota::TokenLimits;
 use super::secret::SecretHash;
 use super::sessions::{BrowserSession, Sessions};
 use super::{CommandError, InvalidField};
@@ -25,6 +26,7 @@ pub struct Token {
     /// The secret before a rotation, and until when it is good, in log time.
     pub previous: Option<(SecretHash, u64)>,
     pub grants: Vec<Grant>,
+    pub limits: TokenLimits,
     /// Index of the log entry that made it, and of the one that last changed it.
     pub created_revision: u64,
     pub revision: u64,
@@ -65,7 +67,19 @@ impl Token {
         let expires = self.expires_at_ms.unwrap_or(0);
         let times = [self.created_revision, self.revision, self.created_at_ms, expires, until];
         let [times_low, times_high] = halves(hash_words(times));
-        hash_words([low, high, id_low, id_high, name_low, name_high, times_low, times_high])
+        let [limits_low, limits_high] = halves(hash_words(self.limits.words()));
+        hash_words([
+            low,
+            high,
+            id_low,
+            id_high,
+            name_low,
+            name_high,
+            times_low,
+            times_high,
+            limits_low,
+            limits_high,
+        ])
     }
 }
 
@@ -78,6 +92,7 @@ pub enum TokenChange {
         name: String,
         secret: SecretHash,
         grants: Vec<Grant>,
+        limits: TokenLimits,
         ttl_ms: Option<u64>,
     },
     /// A new secret; the old one stays good for so long. Sessions end.
@@ -85,6 +100,11 @@ pub enum TokenChange {
         id: String,
         secret: SecretHash,
         overlap_ms: u64,
+    },
+    /// Other limits; the secret stays, and sessions go on.
+    Limit {
+        id: String,
+        limits: TokenLimits,
     },
     Revoke {
         id: String,
@@ -125,6 +145,7 @@ impl Tokens {
             is_token_id(&token.id)
                 && is_name(&token.name)
                 && grants::are_valid(&token.grants)
+                && token.limits.are_valid()
                 && token.revision <= revision
         };
         let fits = by_id.len() == count
@@ -187,9 +208,10 @@ impl Tokens {
         now_ms: u64,
     ) -> Result<(), CommandError> {
         match change {
-            TokenChange::Create { id, name, secret, grants, ttl_ms } => {
+            TokenChange::Create { id, name, secret, grants, limits, ttl_ms } => {
                 let is_ttl = ttl_ms.is_none_or(|ttl| (TTL_MS_MIN..=TTL_MS_MAX).contains(&ttl));
-                if !is_token_id(&id) || !is_name(&name) || !grants::are_valid(&grants) || !is_ttl {
+                let is_allowed = grants::are_valid(&grants) && limits.are_valid();
+                if !is_token_id(&id) || !is_name(&name) || !is_allowed || !is_ttl {
                     return Err(CommandError::Invalid { op: None, field: InvalidField::Token });
                 }
                 // One that has expired does not keep its name.
@@ -210,6 +232,7 @@ impl Tokens {
                     secret,
                     previous: None,
                     grants,
+                    limits,
                     created_revision: index,
                     revision: index,
                     created_at_ms: now_ms,
@@ -227,6 +250,15 @@ impl Tokens {
                 token.previous = (overlap_ms > 0).then(|| (old, now_ms.saturating_add(overlap_ms)));
                 token.revision = index;
                 self.sessions.retain_of(|parent| parent != id);
+            }
+            TokenChange::Limit { id, limits } => {
+                if !limits.are_valid() {
+                    return Err(CommandError::Invalid { op: None, field: InvalidField::Token });
+                }
+                let token = self.by_id.get_mut(&id).filter(|token| !token.is_expired(now_ms));
+                let token = Arc::make_mut(token.ok_or(CommandError::NoSuchToken)?);
+                token.limits = limits;
+                token.revision = index;
             }
             TokenChange::Revoke { id } => {
                 self.by_id.remove(&id).ok_or(CommandError::NoSuchToken)?;
@@ -294,14 +326,21 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Role;
+    use super::super::{Quota, Role};
     use super::*;
 
     const ID: &str = "abcdefghi0";
 
     fn create(id: &str, name: &str, ttl_ms: Option<u64>) -> TokenChange {
         let grants = vec![Grant { role: Role::Read, prefix: "a/".into() }];
-        TokenChange::Create { id: id.into(), name: name.into(), secret: SecretHash::of(id), grants, ttl_ms }
+        TokenChange::Create {
+            id: id.into(),
+            name: name.into(),
+            secret: SecretHash::of(id),
+            grants,
+            limits: TokenLimits::default(),
+            ttl_ms,
+        }
     }
 
     #[test]
@@ -348,9 +387,29 @@ mod tests {
             name: "c".into(),
             secret: SecretHash::of(""),
             grants: everything,
+            limits: TokenLimits::default(),
             ttl_ms: None,
         };
         assert_eq!(tokens.change(wrong, 8, 110), invalid, "an admin is one of the whole cluster");
+    }
+
+    #[test]
+    fn limits_can_be_changed() {
+        let mut tokens = Tokens::default();
+        tokens.change(create(ID, "app", Some(10)), 5, 100).expect("it is new");
+        let (before, limits) =
+            (tokens.words(), TokenLimits { requests: "5/s".parse().ok(), body_bytes: "1000/m".parse().ok() });
+        let limit = |limits| TokenChange::Limit { id: ID.into(), limits };
+        tokens.change(limit(limits), 6, 100).expect("it is there");
+        let token = tokens.get(ID).expect("it is there");
+        assert_eq!((token.limits, token.revision, tokens.revision()), (limits, 6, 6));
+        assert!(token.has_secret(&SecretHash::of(ID), 100), "the secret stays");
+        assert_eq!(tokens.words(), tokens.recompute_words());
+        assert_ne!(tokens.words(), before);
+        let endless = TokenLimits { requests: Some(Quota { count: 0, window_ms: 1 }), body_bytes: None };
+        let invalid = Err(CommandError::Invalid { op: None, field: InvalidField::Token });
+        assert_eq!(tokens.change(limit(endless), 7, 100), invalid);
+        assert_eq!(tokens.change(limit(limits), 7, 110), Err(CommandError::NoSuchToken), "it has expired");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::history::HistoryArgs;
 use super::kv_args::{BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs, PersistArgs, PutArgs};
 use super::reconcile::ReconcileArgs;
 use super::recover::RecoverArgs;
+use super::serve_limits::ServeLimitArgs;
 use super::serve_tls::ServeTlsArgs;
 use super::simulate::SimulateArgs;
 use super::token::TokenArgs;
@@ -235,9 +236,8 @@ pub struct ServeArgs {
     /// Bytes of recent changes kept for watchers
     #[arg(long, env = "LOCKSTEP_WATCH_BYTES", default_value_t = 32 * 1024 * 1024)]
     pub watch_bytes: usize,
-    /// Client connections at a time
-    #[arg(long, env = "LOCKSTEP_CONNECTIONS", default_value_t = 10_000)]
-    pub connections: usize,
+    #[command(flatten)]
+    pub client_limits: ServeLimitArgs,
     /// Host names that requests may use, separated by commas, in addition to IP addresses, localhost, the nodes of
     /// --initial-cluster and the names that members advertise
     #[arg(long, env = "LOCKSTEP_ALLOWED_HOSTS", value_name = "HOST", value_delimiter = ',')]

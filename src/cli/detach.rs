@@ -180,7 +180,10 @@ async fn verify(client: &Client, target: &Target) -> Result<(String, Comparison)
 /// Whether it may be over soon: a node that has just come back catches up first.
 fn is_passing(error: &anyhow::Error) -> bool {
     let code = error.downcast_ref().map(ClientError::code);
-    matches!(code, Some(ErrorCode::Unavailable | ErrorCode::OutcomeUnknown | ErrorCode::Busy))
+    matches!(
+        code,
+        Some(ErrorCode::Unavailable | ErrorCode::OutcomeUnknown | ErrorCode::Busy | ErrorCode::RateLimited)
+    )
 }
 
 fn in_words(answer: &Value) -> String {

@@ -96,9 +96,13 @@ pub fn code(error: &anyhow::Error) -> u8 {
         Some(ErrorCode::NotFound) => NOT_FOUND,
         Some(ErrorCode::Unauthorized | ErrorCode::Forbidden) => NOT_ALLOWED,
         Some(ErrorCode::PreconditionFailed) => PRECONDITION_FAILED,
-        Some(ErrorCode::Unavailable | ErrorCode::Busy | ErrorCode::Superseded | ErrorCode::Detached) => {
-            UNAVAILABLE
-        }
+        Some(
+            ErrorCode::Unavailable
+            | ErrorCode::Busy
+            | ErrorCode::RateLimited
+            | ErrorCode::Superseded
+            | ErrorCode::Detached,
+        ) => UNAVAILABLE,
         Some(ErrorCode::OutcomeUnknown | ErrorCode::Fatal) => OUTCOME_UNKNOWN,
         _ => ERROR,
     }

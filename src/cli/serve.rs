@@ -8,7 +8,7 @@ use super::serve_tls::{NodeTls, keep_current};
 use super::service_manager;
 use crate::cache::{CacheConfig, ConfigChange};
 use crate::client::read_token_file;
-use crate::front::{Front, FrontLimits};
+use crate::front::Front;
 use crate::http::{AppState, CompatSettings, HttpServer, HttpSettings};
 use crate::node::{
     Limits, Node, NodeOptions, Opened, Origin, Principal, RaftOptions, Release, RootToken, StartError,
@@ -57,13 +57,10 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     let addresses = Addresses::of(&args)?;
     let http = TcpListener::bind(&addresses.http).await;
     let http = http.with_context(|| format!("cannot listen for clients on {}", addresses.http))?;
-    let limits = FrontLimits {
-        value_bytes: args.value_bytes_max as usize,
-        connections: connections(args.connections),
-        ..FrontLimits::default()
-    };
+    let limits = args.client_limits.front(args.value_bytes_max);
     let mut settings = HttpSettings {
         allowed_hosts: allowed_hosts(&args.allowed_hosts)?,
+        trusted_proxies: args.client_limits.trusted_proxies(),
         tls: tls.clients.clone(),
         introduces_to_nodes_only: tls.knows_nodes,
         hsts_max_age: args.hsts_max_age,
@@ -164,7 +161,7 @@ async fn reopen(options: &NodeOptions) -> Result<Opened> {
 const FILES_RESERVED: u64 = 384;
 
 /// How many client connections the system's limit of open files allows, after raising that limit as far as possible.
-fn connections(wanted: usize) -> usize {
+pub(super) fn connections(wanted: usize) -> usize {
     let Some(files) = raise_open_files() else { return wanted };
     let left = files - FILES_RESERVED.min(files / 2);
     let given = wanted.min(usize::try_from(left).unwrap_or(usize::MAX)).max(1);

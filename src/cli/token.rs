@@ -4,7 +4,7 @@ use super::common_args::Target;
 use super::exit::Usage;
 use super::kv::connect;
 use crate::api::{CreateToken, MadeToken, RotateToken, TokenInfo};
-use crate::cache::{Grant, Role};
+use crate::cache::{Grant, Quota, Role, TokenLimits};
 use crate::client::{Client, ClientError};
 use crate::node::{NewToken, ROOT_TOKEN_FILE, request_root_token};
 use anyhow::{Context, Result};
@@ -35,6 +35,8 @@ pub enum TokenCommand {
         /// How long it is good, in milliseconds [default: until it is revoked]
         #[arg(long)]
         ttl_ms: Option<u64>,
+        #[command(flatten)]
+        limits: LimitArgs,
         /// Write it to this file, which only its owner can read, instead of printing it
         #[arg(long)]
         out: Option<PathBuf>,
@@ -53,6 +55,13 @@ pub enum TokenCommand {
         /// Write it to this file, which only its owner can read, instead of printing it
         #[arg(long)]
         out: Option<PathBuf>,
+    },
+    /// Give a token other limits; a flag that is left out is no limit
+    Limit {
+        /// Its name or id
+        token: String,
+        #[command(flatten)]
+        limits: LimitArgs,
     },
     /// End a token: a request that begins after this is refused on every node
     Revoke {
@@ -79,6 +88,23 @@ pub enum TokenCommand {
     },
 }
 
+/// What the holder of a token may use of each node.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct LimitArgs {
+    /// Most requests to a node in a time, as 100/s or 5000/15m [default: any number]
+    #[arg(long, value_name = "COUNT/TIME")]
+    requests: Option<Quota>,
+    /// Most bytes in the bodies of these requests, as 1000000/s [default: any number]
+    #[arg(long, value_name = "COUNT/TIME")]
+    body_bytes: Option<Quota>,
+}
+
+impl From<LimitArgs> for TokenLimits {
+    fn from(LimitArgs { requests, body_bytes }: LimitArgs) -> Self {
+        Self { requests, body_bytes }
+    }
+}
+
 /// Runs the command.
 pub async fn token(args: TokenArgs) -> Result<()> {
     let TokenArgs { command, target } = args;
@@ -99,8 +125,8 @@ pub async fn token(args: TokenArgs) -> Result<()> {
     }
     let (client, output) = connect(&target)?;
     match command {
-        TokenCommand::Create { name, grant, ttl_ms, out } => {
-            let request = CreateToken { name, grants: grant, ttl_ms };
+        TokenCommand::Create { name, grant, ttl_ms, limits, out } => {
+            let request = CreateToken { name, grants: grant, limits: limits.into(), ttl_ms };
             made(out.as_deref(), output.json, client.create_token(&request)).await
         }
         TokenCommand::List => {
@@ -122,6 +148,11 @@ pub async fn token(args: TokenArgs) -> Result<()> {
             let id = id_of(&client, &token).await?;
             made(out.as_deref(), output.json, client.rotate_token(&id, &RotateToken { overlap_ms })).await
         }
+        TokenCommand::Limit { token, limits } => {
+            let id = id_of(&client, &token).await?;
+            let changed = client.limit_token(&id, &limits.into()).await?;
+            output.print(&changed, || format!("{token} has these limits from now on"))
+        }
         TokenCommand::Revoke { token } => {
             let id = id_of(&client, &token).await?;
             let revoked = client.revoke_token(&id).await?;
@@ -136,7 +167,12 @@ fn line(token: &TokenInfo) -> String {
     let expires = token.expires_at_ms.map_or_else(String::new, |at| format!(", expires at {at}"));
     let old =
         token.old_secret_until_ms.map_or_else(String::new, |at| format!(", old secret good until {at}"));
-    format!("{}  {}  {}{expires}{old}", token.id, token.name, grants.join(" "))
+    let limit = |name: &str, quota: Option<Quota>| {
+        quota.map_or_else(String::new, |quota| format!(", {name} {quota}"))
+    };
+    let requests = limit("requests", token.limits.requests);
+    let body_bytes = limit("body bytes", token.limits.body_bytes);
+    format!("{}  {}  {}{requests}{body_bytes}{expires}{old}", token.id, token.name, grants.join(" "))
 }
 
 /// Prints the token that is made, or writes it to a file. The file is there before the token is: a token that nobody has is

@@ -1,6 +1,7 @@
 //! Errors of the client, and whether the request may have been carried out.
 
 use crate::api::{Effect, ErrorCode, Problem};
+use std::time::Duration;
 
 /// Why a request failed. [`ClientError::effect`] says whether it may have been carried out.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,14 @@ impl ClientError {
             Self::Problem(problem) => problem.effect,
             Self::Unreachable { .. } => Effect::None,
             Self::Lost { .. } | Self::Garbled { .. } => Effect::Unknown,
+        }
+    }
+
+    /// How long the node asks to wait before the next try; nothing where it does not say.
+    pub fn retry_after(&self) -> Duration {
+        match self {
+            Self::Problem(problem) => Duration::from_millis(problem.retry_after_ms.unwrap_or(0)),
+            _ => Duration::ZERO,
         }
     }
 

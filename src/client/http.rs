@@ -215,11 +215,12 @@ impl Client {
             };
             let passes = error.code().retry_is_safe(true)
                 || self.urls.len() > 1 && matches!(error.code(), ErrorCode::Detached | ErrorCode::Superseded);
-            if !passes || Instant::now() + pause >= deadline {
+            let wait = pause.max(error.retry_after());
+            if !passes || Instant::now() + wait >= deadline {
                 return Err(error);
             }
             self.try_another();
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(wait).await;
             pause = (pause * 2).min(PAUSE_LAST);
         }
     }
@@ -296,7 +297,8 @@ impl Client {
                 too_late = tried.elapsed() + SLACK;
             }
             // A try that is cut short would turn a known outcome into an unknown one.
-            if !safe || !worth || given_up || Instant::now() + pause + too_late >= deadline {
+            let wait = pause.max(error.retry_after());
+            if !safe || !worth || given_up || Instant::now() + wait + too_late >= deadline {
                 return Err(match unknown.filter(|_| !is_final(&error)) {
                     Some(unknown) => unknown,
                     None => explained(error, retry, last_problem),
@@ -308,7 +310,7 @@ impl Client {
             if error.effect() == Effect::Unknown && retry != Retry::Always {
                 unknown.get_or_insert(error);
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(wait).await;
             pause = (pause * 2).min(PAUSE_LAST);
         }
     }

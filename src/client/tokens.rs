@@ -2,7 +2,8 @@
 
 use super::error::ClientError;
 use super::http::{Client, Retry};
-use crate::api::{CreateToken, MadeToken, RevokedToken, RotateToken, TokenInfo, TokenList};
+use crate::api::{ChangedToken, CreateToken, MadeToken, RotateToken, TokenInfo, TokenList};
+use crate::cache::TokenLimits;
 use reqwest::Method;
 
 impl Client {
@@ -39,11 +40,20 @@ impl Client {
         self.json(Method::POST, &path, Retry::Never, |builder| builder.json(request)).await
     }
 
+    /// Gives a token other limits.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `not_found` if there is none.
+    pub async fn limit_token(&self, id: &str, limits: &TokenLimits) -> Result<ChangedToken, ClientError> {
+        let path = format!("/v1/tokens/{id}/limits");
+        self.json(Method::PUT, &path, Retry::Always, |builder| builder.json(limits)).await
+    }
+
     /// Ends a token.
     ///
     /// # Errors
     /// [`ClientError`]; `not_found` if there is none.
-    pub async fn revoke_token(&self, id: &str) -> Result<RevokedToken, ClientError> {
+    pub async fn revoke_token(&self, id: &str) -> Result<ChangedToken, ClientError> {
         self.json(Method::DELETE, &format!("/v1/tokens/{id}"), Retry::WithKey, |builder| builder).await
     }
 }

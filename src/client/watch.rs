@@ -62,13 +62,18 @@ impl Watching<'_> {
             self.client.try_another();
             let passes = matches!(
                 error.code(),
-                ErrorCode::Unavailable | ErrorCode::OutcomeUnknown | ErrorCode::Busy | ErrorCode::Detached
+                ErrorCode::Unavailable
+                    | ErrorCode::OutcomeUnknown
+                    | ErrorCode::Busy
+                    | ErrorCode::RateLimited
+                    | ErrorCode::Detached
             );
+            let wait = pause.max(error.retry_after());
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.client.limit());
-            if !passes || matches!(error, ClientError::Garbled { .. }) || Instant::now() + pause >= deadline {
+            if !passes || matches!(error, ClientError::Garbled { .. }) || Instant::now() + wait >= deadline {
                 return Err(error);
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(wait).await;
             pause = (pause * 2).min(PAUSE_LAST);
         }
     }

@@ -4,14 +4,15 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// An IPv4 address, or the /64 network of an IPv6 address: whoever has one IPv6 address has a whole network of them.
+/// An IPv4 address, or the /56 network of an IPv6 address: whoever has one IPv6 address has a whole network of them, and providers
+/// give a customer up to 256 networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientAddress(IpAddr);
 
 impl ClientAddress {
     /// The client that connects from `address`.
     pub fn new(address: IpAddr) -> Self {
-        const NETWORK: u128 = !0 << 64;
+        const NETWORK: u128 = !0 << 72;
         Self(match address.to_canonical() {
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & NETWORK)),
             address => address,
@@ -71,7 +72,8 @@ mod tests {
         assert!(shares.take(client("10.0.0.1"), 8));
         assert!(Shares::default().take(client("10.0.0.1"), 1));
         assert_eq!(client("2001:db8::1"), client("2001:db8::2:3"));
-        assert_ne!(client("2001:db8::1"), client("2001:db8:0:1::1"));
+        assert_eq!(client("2001:db8::1"), client("2001:db8:0:ff::1"));
+        assert_ne!(client("2001:db8::1"), client("2001:db8:0:100::1"));
         (0..6).for_each(|_| shares.give_back(client("10.0.0.1")));
         shares.give_back(client("10.0.0.2"));
         assert!(shares.0.is_empty());

@@ -5,6 +5,7 @@ use super::answer_memory::AnswerMemory;
 use super::body_memory::BodyMemory;
 use super::connection_slots::ConnectionSlots;
 use super::limits::FrontLimits;
+use super::rate_limits::RateLimits;
 use super::request_stats::RequestStats;
 use super::watchers::Watchers;
 use crate::api::{DetachStatus, NodeInfo};
@@ -18,6 +19,7 @@ pub struct Front {
     pub limits: FrontLimits,
     pub requests: RequestStats,
     pub connections: ConnectionSlots,
+    pub rates: RateLimits,
     pub body_memory: BodyMemory,
     pub answer_memory: AnswerMemory,
     pub watchers: Watchers,
@@ -35,7 +37,8 @@ impl Front {
     pub fn new(bootstrap: Bootstrap, limits: FrontLimits) -> Arc<Self> {
         Arc::new(Self {
             requests: RequestStats::default(),
-            connections: ConnectionSlots::new(limits.connections),
+            connections: ConnectionSlots::new(limits.connections, limits.connections_per_address),
+            rates: RateLimits::new(limits.rates),
             body_memory: BodyMemory::new(limits.body_memory),
             answer_memory: AnswerMemory::new(limits.answer_memory),
             watchers: Watchers::new(limits.connections),

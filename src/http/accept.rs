@@ -1,5 +1,6 @@
 //! The accept loop. It exists because axum's sets no timeouts, so a slow client would hold its connection for ever.
 
+use super::client_address::ConnectionAddress;
 use super::connection_guard::{ConnectionGuard, GuardedStream};
 use super::handshake::shake_hands;
 use super::probe_connections::ProbeConnections;
@@ -14,7 +15,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use socket2::SockRef;
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -29,9 +29,7 @@ static REFUSALS: LineRate = LineRate::new(1);
 
 /// A connection that was accepted.
 pub(super) struct Accepted {
-    pub client: ClientAddress,
-    /// The address that the client connects from.
-    pub address: IpAddr,
+    pub address: ConnectionAddress,
     pub guard: ConnectionGuard,
     /// Whether there was no slot for it, or its port is for nothing else.
     pub is_for_probes: bool,
@@ -85,9 +83,13 @@ pub(super) async fn accept<S>(
             }
         };
         let client = ClientAddress::new(address.ip());
+        let address = ConnectionAddress {
+            address: address.ip(),
+            is_proxy: state.trusted_proxies.contain(address.ip()),
+        };
         let slot = match is_for_probes {
             true => None,
-            false => Some(state.front.connections.take(address.ip())),
+            false => Some(state.front.connections.take(address.address, address.is_proxy)),
         };
         if let Some(Err(why)) = &slot
             && let Some(omitted) = REFUSALS.admit()
@@ -98,8 +100,8 @@ pub(super) async fn accept<S>(
                     tracing::warn!(max, omitted, "all connections are taken: more are for probes only");
                 }
                 NoSlot::ShareTaken => {
-                    let client = address.ip();
-                    tracing::warn!(%client, max, omitted, "a client has half of all connections: more are for probes only");
+                    let (client, max) = (address.address, state.front.connections.max_of_one());
+                    tracing::warn!(%client, max, omitted, "a client has all connections that one can have: more are for probes only");
                 }
             }
         }
@@ -129,7 +131,7 @@ pub(super) async fn accept<S>(
                     return;
                 }
             };
-            let accepted = Accepted { client, address: address.ip(), guard, is_for_probes, certificate };
+            let accepted = Accepted { address, guard, is_for_probes, certificate };
             let service = TowerToHyperService::new(service_of(&accepted));
             let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
             tokio::pin!(connection);

@@ -74,7 +74,7 @@ fn access_of(route: &str, method: &str) -> Option<Access> {
         ("POST", "/v1/fence" | "/v1/detach" | "/v1/attach") | ("GET", "/v1/losers") => AdminHere,
         ("GET", "/v1/audit") => Has(Admin),
         ("GET" | "POST", "/v1/tokens") | ("DELETE", "/v1/tokens/{id}") => Has(Admin),
-        ("POST", "/v1/tokens/{id}/rotate") => Has(Admin),
+        ("POST", "/v1/tokens/{id}/rotate") | ("PUT", "/v1/tokens/{id}/limits") => Has(Admin),
         // Whoever has a token may see what it allows.
         ("GET", "/v1/token") => Has(Observe),
         // They look at the token that they are sent.

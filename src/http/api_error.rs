@@ -9,6 +9,7 @@ use crate::node::{NodeError, SessionError};
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use std::time::Duration;
 
 /// A failed request: the body and the headers of its response.
 #[derive(Debug)]
@@ -63,6 +64,24 @@ impl ApiError {
         self
     }
 
+    /// Says after how long the client can try again.
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        let wait_ms = wait.as_nanos().div_ceil(1_000_000);
+        self.problem.retry_after_ms = u64::try_from(wait_ms).ok();
+        self
+    }
+
+    /// After how many seconds the client should try again, if the error passes by itself.
+    pub fn retry_after_s(&self) -> Option<u64> {
+        let known_ms = self.problem.retry_after_ms;
+        known_ms.map(|ms| ms.div_ceil(1_000)).or(self.problem.code.retry_after_s())
+    }
+
+    /// The headers of the response.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
     /// Adds headers, such as the position in the log.
     pub fn with_headers(mut self, headers: HeaderMap) -> Self {
         self.headers.extend(headers);
@@ -115,7 +134,7 @@ impl From<Busy> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let retry_after = self.problem.code.retry_after_s();
+        let retry_after = self.retry_after_s();
         let mut response = (status, self.headers, Json(self.problem)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -7,9 +7,10 @@ use super::api_error::ApiError;
 use super::compat;
 use super::cors;
 use super::metered_body::MeteredBody;
+use super::rate_limit;
 use super::state::AppState;
 use crate::api::{CONSISTENCY, Consistency, HISTORY};
-use crate::front::RequestKind;
+use crate::front::{RequestKind, Spent};
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, header};
@@ -53,13 +54,20 @@ where
         self.service.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let started = Instant::now();
         let method = known_method(request.method());
         let route = request.extensions().get::<MatchedPath>().cloned();
         let state = self.state.clone();
         // In this layer, because each further layer would cost every request some allocations.
-        let answering = match admission::check(&request, &state) {
+        let checked = admission::check(&request, &state);
+        let checked = checked.and_then(|()| rate_limit::of_address(&mut request, &state));
+        let (checked, spent) = match checked {
+            Ok(spent) => (Ok(()), spent),
+            Err(error) => (Err(error), Vec::new()),
+        };
+        let is_express = request.uri().path().starts_with("/api/");
+        let answering = match checked {
             Ok(())
                 if state.front.may_need_token()
                     || request.headers().contains_key(header::AUTHORIZATION)
@@ -73,7 +81,8 @@ where
             Ok(()) => Either::Right(self.service.call(request)),
             Err(error) => Either::Left(Either::Right(ready(Ok(refusal(&request, &state, error))))),
         };
-        InstrumentedFuture { answering, started, method, route, state }
+        let spent = (!spent.is_empty()).then_some(Counted { spent, is_express });
+        InstrumentedFuture { answering, started, method, route, state, spent }
     }
 }
 
@@ -98,19 +107,40 @@ async fn authorized<S: Service<Request, Response = Response>>(
 ) -> Outcome<S> {
     let route = route.as_ref().map(MatchedPath::as_str);
     let authorized = access::authorize(&mut request, route, &state).await;
+    let (authorized, counted) = match authorized.and_then(|()| rate_limit::of_token(&mut request, &state)) {
+        Ok(spent) => (Ok(()), Counted { spent, is_express: false }),
+        Err(error) => (Err(error), Counted::default()),
+    };
     let mut noted = noted(&request, route, &state);
     let admitted = match (authorized, &mut noted) {
         (Ok(()), Some(noted)) => noted.write().await,
         (authorized, _) => authorized,
     };
     let answered = match admitted {
-        Ok(()) => service.call(request).await,
+        Ok(()) => service.call(request).await.map(|response| counted.add_headers(response)),
         Err(error) => Ok(refusal(&request, &state, error)),
     };
     if let (Some(noted), Ok(response)) = (noted, &answered) {
         noted.answered(response.status());
     }
     answered
+}
+
+/// What a request has come to, of the limits that there are.
+#[derive(Default)]
+struct Counted {
+    spent: Vec<Spent>,
+    is_express: bool,
+}
+
+impl Counted {
+    fn add_headers(&self, mut response: Response) -> Response {
+        rate_limit::add_headers(response.headers_mut(), &self.spent);
+        if self.is_express {
+            rate_limit::add_express_headers(response.headers_mut(), &self.spent);
+        }
+        response
+    }
 }
 
 pin_project! {
@@ -122,6 +152,7 @@ pin_project! {
         method: &'static str,
         route: Option<MatchedPath>,
         state: AppState,
+        spent: Option<Counted>,
     }
 }
 
@@ -134,6 +165,10 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for InstrumentedFuture<F
         let route = this.route.as_ref().map_or("unmatched", MatchedPath::as_str);
         let result =
             result.map(|response| add_headers(admit(response, route, this.method, this.state), this.state));
+        let result = result.map(|response| match this.spent.as_ref() {
+            Some(counted) => counted.add_headers(response),
+            None => response,
+        });
         if let Ok(response) = &result {
             let (took, status) = (this.started.elapsed(), response.status().as_u16());
             this.state.front.requests.note(route, this.method, status, took, || kind_of(route, this.method));

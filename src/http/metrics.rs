@@ -5,7 +5,7 @@ use super::metrics_memory::write_memory;
 use super::metrics_process::write_process;
 use super::state::AppState;
 use crate::api::{Warning, WarningCode};
-use crate::front::{BUCKETS_US, RequestStats, Series};
+use crate::front::{BUCKETS_US, RateLimit, RateLimits, RequestStats, Series};
 use crate::node::Principal;
 use crate::storage::{FLUSH_BOUNDS_US, FlushStats};
 use crate::tls::Certificates;
@@ -20,6 +20,7 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
     // Writing into a string does not fail.
     let _ = write_process(&mut out);
     let _ = write_requests(&mut out, &state.front.requests);
+    let _ = write_rate_limits(&mut out, &state.front.rates);
     if let Some(session) = state.session(Principal::Anyone) {
         let admin = session.admin();
         let status = admin.status().await;
@@ -145,6 +146,20 @@ fn write_certificates(out: &mut String, certificates: &Certificates) -> std::fmt
 
 fn escape(label: &str) -> String {
     label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+fn write_rate_limits(out: &mut String, rates: &RateLimits) -> std::fmt::Result {
+    let name = "lockstep_rate_limit_exceeded_total";
+    writeln!(
+        out,
+        "# HELP {name} Requests that exceeded a rate limit, refused or not.\n# TYPE {name} counter"
+    )?;
+    for limit in RateLimit::ALL {
+        writeln!(out, "{name}{{limit=\"{}\"}} {}", limit.name(), rates.exceeded(limit))?;
+    }
+    let name = "lockstep_rate_limit_forgotten_total";
+    let help = "Addresses that were forgotten before they had regained all, because too many were counted.";
+    writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {}", rates.forgotten())
 }
 
 fn write_requests(out: &mut String, requests: &RequestStats) -> std::fmt::Result {

@@ -12,7 +12,7 @@ use crate::api::ErrorCode;
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 
 /// The whole API.
 pub(super) fn router(state: AppState, socket_io: Router<AppState>) -> Router {
@@ -74,6 +74,7 @@ fn without_query() -> Router<AppState> {
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{id}", delete(tokens::revoke))
         .route("/v1/tokens/{id}/rotate", post(tokens::rotate))
+        .route("/v1/tokens/{id}/limits", put(tokens::limit))
         .route("/v1/token", get(tokens::own))
         .route("/v1/session", post(login::begin).delete(login::end))
         .route("/v1/snapshot", get(cluster::get_snapshot).post(cluster::take_snapshot))

@@ -1,7 +1,6 @@
 //! The HTTP server of a node: the listener, the tasks beside it, and the service of each connection.
 
 use super::accept::{Accepted, Port, accept};
-use super::client_address;
 use super::client_certificate;
 use super::compat;
 use super::routes::{probe_port, probes, router};
@@ -50,9 +49,10 @@ impl HttpServer {
         tasks.spawn(keep_sampling(state.front.clone()));
         paging.spawn(compat::broadcast(pages, state.clone()));
         let (all, probes) = (router(state.clone(), socket_io), probes(state.clone()));
+        let of_requests = state.clone();
         let service_of = move |accepted: &Accepted| {
             let routes = if accepted.is_for_probes { &probes } else { &all };
-            service(routes.clone(), accepted)
+            service(routes.clone(), accepted, of_requests.clone())
         };
         let port = Port { listener, tls: state.tls.clone(), is_for_probes: false };
         let task = tokio::spawn(accept(port, state, service_of, stopped));
@@ -64,7 +64,8 @@ impl HttpServer {
     pub fn with_probes(self, listener: TcpListener, state: AppState, metrics: bool) -> Self {
         let Self { stop, task, pages, mut _tasks } = self;
         let routes = probe_port(state.clone(), metrics);
-        let service_of = move |accepted: &Accepted| service(routes.clone(), accepted);
+        let of_requests = state.clone();
+        let service_of = move |accepted: &Accepted| service(routes.clone(), accepted, of_requests.clone());
         let port = Port { listener, tls: None, is_for_probes: true };
         // It ends with the server, not before: a probe wants to know of a node that stops, too.
         _tasks.spawn(async move {
@@ -95,11 +96,12 @@ impl HttpServer {
 fn service(
     routes: Router,
     accepted: &Accepted,
+    state: AppState,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + use<> {
-    let (client, address, certificate) = (accepted.client, accepted.address, accepted.certificate.clone());
+    let (address, certificate) = (accepted.address, accepted.certificate.clone());
     let (guard, lifted) = (accepted.guard.clone(), accepted.guard.clone());
     let prepare = move |mut request: Request<Incoming>| {
-        client_address::attach(client, address, &mut request);
+        address.attach(&mut request, &state);
         client_certificate::attach(certificate.as_ref(), &mut request);
         compat::prepare(&mut request, &guard);
         request.map(|body| TrackedBody::new(body, guard.clone()))

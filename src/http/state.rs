@@ -3,6 +3,7 @@
 use super::HttpLimits;
 use super::compat::CompatSettings;
 use super::origin::Sites;
+use super::trusted_proxies::TrustedProxies;
 use crate::api::AttachProgress;
 use crate::front::Front;
 use crate::lineage::HistoryKind;
@@ -20,6 +21,8 @@ pub struct HttpSettings {
     pub limits: HttpLimits,
     /// Hosts that this node answers to, besides addresses, `localhost` and what the members advertise.
     pub allowed_hosts: Vec<String>,
+    /// Proxies that say truly where the requests come from which they pass on.
+    pub trusted_proxies: TrustedProxies,
     /// What encrypts connections; plain HTTP if `None`.
     pub tls: Option<ServerTls>,
     /// Whether only nodes are told what nodes tell each other before they have a cluster. They show their certificates.
@@ -44,6 +47,7 @@ pub struct Shared {
     pub(super) limits: HttpLimits,
     /// Which hosts and pages are this cluster's own, or allowed.
     pub(super) sites: Sites,
+    pub(super) trusted_proxies: TrustedProxies,
     pub(super) tls: Option<ServerTls>,
     pub(super) introduces_to_nodes_only: bool,
     /// The value of `Strict-Transport-Security`.
@@ -74,6 +78,7 @@ impl AppState {
         let HttpSettings {
             limits,
             allowed_hosts,
+            trusted_proxies,
             tls,
             introduces_to_nodes_only,
             hsts_max_age,
@@ -88,6 +93,7 @@ impl AppState {
             front,
             limits,
             sites,
+            trusted_proxies,
             tls,
             introduces_to_nodes_only,
             hsts: hsts_max_age.and_then(|age| HeaderValue::from_str(&format!("max-age={age}")).ok()),

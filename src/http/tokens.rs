@@ -5,6 +5,7 @@ use super::body::{NoBody, json_body};
 use super::response_headers::{keep_to_own_pages, no_store};
 use super::state::AppState;
 use crate::api::{CreateToken, ErrorCode, RotateToken};
+use crate::cache::TokenLimits;
 use crate::cache::limits::TOKEN_ID_BYTES;
 use crate::node::Session;
 use axum::Json;
@@ -50,6 +51,18 @@ pub(super) async fn rotate(
 ) -> Result<Response, ApiError> {
     let request: RotateToken = json_body(&state, &headers, body, BODY_BYTES_MAX).await?;
     Ok(private(StatusCode::OK, session.rotate_token(known_id(&id)?, request).await?))
+}
+
+/// `PUT /v1/tokens/{id}/limits`.
+pub(super) async fn limit(
+    State(state): State<AppState>,
+    session: Session,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let limits: TokenLimits = json_body(&state, &headers, body, BODY_BYTES_MAX).await?;
+    Ok(private(StatusCode::OK, session.limit_token(known_id(&id)?, limits).await?))
 }
 
 /// `DELETE /v1/tokens/{id}`.

@@ -171,9 +171,10 @@ pub(super) fn needs_of(command: &Command) -> Vec<Need> {
             TokenChange::BeginSession { parent: id, .. } | TokenChange::EndSession { id } => {
                 Need::Holder(id.clone())
             }
-            TokenChange::Create { .. } | TokenChange::Rotate { .. } | TokenChange::Revoke { .. } => {
-                Need::Role(Role::Admin)
-            }
+            TokenChange::Create { .. }
+            | TokenChange::Rotate { .. }
+            | TokenChange::Limit { .. }
+            | TokenChange::Revoke { .. } => Need::Role(Role::Admin),
         }],
     }
 }

@@ -4,7 +4,7 @@
 use super::access::{NewToken, Principal};
 use super::inner::Inner;
 use super::write::{Asked, WriteRequest};
-use crate::cache::{Cache, Command, CommandError, Grant, Role, SecretHash, TokenChange};
+use crate::cache::{Cache, Command, CommandError, Grant, Role, SecretHash, TokenChange, TokenLimits};
 use crate::node::NodeError;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, Metadata, OpenOptions};
@@ -162,7 +162,14 @@ async fn take_request(inner: &Arc<Inner>) -> Result<(), String> {
 async fn create(inner: &Arc<Inner>, request: Request) -> Result<(), String> {
     let Request { id, name, secret } = request;
     let grants = vec![Grant { role: Role::Admin, prefix: String::new() }];
-    let change = TokenChange::Create { id: id.clone(), name, secret, grants, ttl_ms: None };
+    let change = TokenChange::Create {
+        id: id.clone(),
+        name,
+        secret,
+        grants,
+        limits: TokenLimits::default(),
+        ttl_ms: None,
+    };
     let command = WriteRequest::from(Command::Tokens(Box::new(change)));
     match inner.write(command, &Asked::by_program()).await {
         Ok(_) => Ok(()),

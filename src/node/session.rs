@@ -13,7 +13,9 @@ use super::watch::{Watch, WatchItem};
 use super::write::{Asked, WriteRequest, Written};
 use super::{ChangeSet, Operation};
 use crate::api::{Consistency, Leader, LineageReport, Reconciliations};
-use crate::cache::{Cache, CacheConfig, Event, Found, Key, KeyDetails, KeyInfo, Listed, Need, Role, Seen};
+use crate::cache::{
+    Cache, CacheConfig, Event, Found, Key, KeyDetails, KeyInfo, Listed, Need, Role, Seen, TokenLimits,
+};
 use crate::lineage::Lineage;
 use crate::peer::NodeId;
 use std::borrow::Cow;
@@ -147,6 +149,15 @@ impl Session {
     /// Whether a token is needed here.
     pub fn needs_token(&self) -> bool {
         self.node.inner.needs_token()
+    }
+
+    /// The id and the limits of the token that it shows, if that is known here.
+    pub fn limits(&self) -> Option<(String, TokenLimits)> {
+        let now_ms = self.node.inner.consensus.clock().now_ms().unwrap_or(0);
+        self.node.inner.consensus.replica().with_cache(|cache| {
+            let token = self.principal.token_in(cache, now_ms.max(cache.now_ms()))?;
+            (token.limits != TokenLimits::default()).then(|| (token.id.clone(), token.limits))
+        })
     }
 
     /// Whether it shows no token where one is needed.

@@ -3,8 +3,8 @@
 use super::access::NewToken;
 use super::error::NodeError;
 use super::session::{Session, SessionError};
-use crate::api::{CreateToken, MadeToken, RevokedToken, RotateToken, TokenInfo, TokenList};
-use crate::cache::{Cache, Command, Need, Outcome, Role, TokenChange};
+use crate::api::{ChangedToken, CreateToken, MadeToken, RotateToken, TokenInfo, TokenList};
+use crate::cache::{Cache, Command, Need, Outcome, Role, TokenChange, TokenLimits};
 use std::io;
 
 /// How long a session lasts, in milliseconds.
@@ -43,10 +43,11 @@ impl Session {
     /// # Errors
     /// [`SessionError`]. If the outcome is unknown, there may be a token that nobody has.
     pub async fn create_token(&self, request: CreateToken) -> Result<MadeToken, SessionError> {
-        let CreateToken { name, grants, ttl_ms } = request;
+        let CreateToken { name, grants, limits, ttl_ms } = request;
         let made = self.new_token(NewToken::random())?;
         let (id, secret) = (made.id.clone(), made.secret());
-        let revision = self.change_token(TokenChange::Create { id, name, secret, grants, ttl_ms }).await?;
+        let change = TokenChange::Create { id, name, secret, grants, limits, ttl_ms };
+        let revision = self.change_token(change).await?;
         Ok(MadeToken { id: made.id.clone(), token: made.text().to_owned(), revision })
     }
 
@@ -62,14 +63,24 @@ impl Session {
         Ok(MadeToken { id: made.id.clone(), token: made.text().to_owned(), revision })
     }
 
+    /// Gives a token other limits. Sessions of it go on.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn limit_token(&self, id: &str, limits: TokenLimits) -> Result<ChangedToken, SessionError> {
+        let id = id.to_owned();
+        let revision = self.change_token(TokenChange::Limit { id: id.clone(), limits }).await?;
+        Ok(ChangedToken { id, revision })
+    }
+
     /// Ends a token. A request that begins after this returns is refused on every node.
     ///
     /// # Errors
     /// [`SessionError`].
-    pub async fn revoke_token(&self, id: &str) -> Result<RevokedToken, SessionError> {
+    pub async fn revoke_token(&self, id: &str) -> Result<ChangedToken, SessionError> {
         let id = id.to_owned();
         let revision = self.change_token(TokenChange::Revoke { id: id.clone() }).await?;
-        Ok(RevokedToken { id, revision })
+        Ok(ChangedToken { id, revision })
     }
 
     fn new_token(&self, made: io::Result<NewToken>) -> Result<NewToken, SessionError> {

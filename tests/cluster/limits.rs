@@ -1,5 +1,6 @@
 //! A process that may open few files.
 
+use crate::support::gauges::gauges;
 use crate::support::{Cluster, Node, until};
 use reqwest::Method;
 use std::io::{Read, Write};
@@ -77,4 +78,44 @@ async fn connections_leave_room_for_the_node_s_own_files() {
     until("they are gone", || async { open_files(&cluster.nodes[0]) < 100 }).await;
     let taken = cluster.request(Method::POST, &cluster.nodes[0], "/v1/snapshot", "").await;
     assert!(taken.status().is_success());
+}
+
+/// Asks from each of these addresses once, over one connection. All answers are equally long.
+fn ask_from(stream: &mut TcpStream, addresses: std::ops::Range<u32>) {
+    const AT_ONCE: usize = 100;
+    let request = |number: u32| {
+        let [high, low] = [number >> 16, number & 0xffff];
+        // A network of its own for each.
+        format!("GET /ping HTTP/1.1\r\nhost: localhost\r\nx-forwarded-for: 2001:{high:x}:{low:x}::1\r\n\r\n")
+    };
+    stream.write_all(request(addresses.start).as_bytes()).expect("sent");
+    let mut answer = [0; 4_096];
+    let length = stream.read(&mut answer).expect("an answer");
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..length]));
+    let mut answers = vec![0; length * AT_ONCE];
+    for first in (addresses.start + 1..addresses.end).step_by(AT_ONCE) {
+        let requests: String = (first..first + AT_ONCE as u32).map(request).collect();
+        stream.write_all(requests.as_bytes()).expect("sent");
+        stream.read_exact(&mut answers).expect("answers");
+        for answer in answers.chunks(length) {
+            assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(answer));
+        }
+    }
+}
+
+/// An address is a few bytes that anybody can make up; `LOCKSTEP_SPOOFED` of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn made_up_addresses_take_no_memory() {
+    const FIRST: u32 = 10_000;
+    let count: u32 = std::env::var("LOCKSTEP_SPOOFED").map_or(50_000, |text| text.parse().expect("a number"));
+    let cluster = Cluster::start(1, &["--rate-limit", "2/1h", "--trusted-proxies", "127.0.0.0/8"]).await;
+    let node = &cluster.nodes[0];
+    let mut stream = TcpStream::connect(node.http.trim_start_matches("http://")).expect("it listens");
+    let rss = || async { gauges(&cluster.http, node).await.expect("an answer").rss };
+    ask_from(&mut stream, 0..FIRST);
+    let before = rss().await;
+    ask_from(&mut stream, 2 * FIRST..count + FIRST);
+    let grown = rss().await - before;
+    println!("{count} addresses: {grown} bytes from the {FIRST}th on");
+    assert!(grown < 1e6, "{grown} bytes");
 }

@@ -152,7 +152,10 @@ async fn every_error_code_is_documented_and_produced() {
     server.refused(Method::PUT, "/v1/kv/k", &[], "", "unavailable").await;
     produced.insert("unavailable".into());
 
-    let elsewhere = ELSEWHERE.iter().chain(&[ErrorCode::Busy]).map(|code| code.as_str().to_owned());
+    let elsewhere = ELSEWHERE
+        .iter()
+        .chain(&[ErrorCode::Busy, ErrorCode::RateLimited])
+        .map(|code| code.as_str().to_owned());
     produced.extend(elsewhere);
     let all: BTreeSet<String> = ErrorCode::ALL.iter().map(|code| code.as_str().to_owned()).collect();
     assert_eq!(produced, all);

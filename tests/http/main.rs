@@ -14,6 +14,7 @@ mod keys;
 mod live;
 mod previous;
 mod range_digest;
+mod rate_limits;
 mod samples;
 mod server;
 mod session;

@@ -120,6 +120,7 @@ fn table() -> Vec<(&'static str, &'static str, &'static str, &'static str, Needs
         ("POST", "/v1/tokens", "/v1/tokens", "{}", Admin),
         ("DELETE", "/v1/tokens/{id}", "/v1/tokens/0000000000", "", Admin),
         ("POST", "/v1/tokens/{id}/rotate", "/v1/tokens/0000000000/rotate", "", Admin),
+        ("PUT", "/v1/tokens/{id}/limits", "/v1/tokens/0000000000/limits", "{}", Admin),
         ("GET", "/v1/token", "/v1/token", "", Observe),
         ("POST", "/v1/session", "/v1/session", r#"{"wrong":1}"#, Nothing),
         ("DELETE", "/v1/session", "/v1/session", "", Nothing),

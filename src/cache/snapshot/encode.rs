@@ -8,7 +8,7 @@ use crate::cache::merge::Merge;
 use crate::cache::pending_clears::Clear;
 use crate::cache::slab::Slot;
 use crate::cache::tombstones::{Scope, Tombstone};
-use crate::cache::{AdminAction, AdminRequested, SecretHash, Token};
+use crate::cache::{AdminAction, AdminRequested, Quota, SecretHash, Token};
 use std::io::{BufWriter, Result, Write};
 
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -151,6 +151,13 @@ fn put_token(out: &mut impl Write, token: &Token) -> Result<()> {
     for grant in &token.grants {
         put_u8(out, grant.role.number())?;
         put_bytes(out, grant.prefix.as_bytes())?;
+    }
+    for quota in [token.limits.requests, token.limits.body_bytes] {
+        put_bool(out, quota.is_some())?;
+        if let Some(Quota { count, window_ms }) = quota {
+            put_u64(out, count)?;
+            put_u64(out, window_ms)?;
+        }
     }
     put_u64(out, token.created_revision)?;
     put_u64(out, token.revision)?;

@@ -23,8 +23,8 @@ use crate::cache::slab::{Slab, Slot};
 use crate::cache::store::Store;
 use crate::cache::tombstones::{Forgotten, Scope, Tombstone, Tombstones};
 use crate::cache::{
-    AdminAction, AdminLog, AdminRequested, BrowserSession, Cache, CacheConfig, Digest, Grant, Key, Role,
-    SecretHash, Stats, Token, Tokens,
+    AdminAction, AdminLog, AdminRequested, BrowserSession, Cache, CacheConfig, Digest, Grant, Key, Quota,
+    Role, SecretHash, Stats, Token, TokenLimits, Tokens,
 };
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
@@ -336,7 +336,23 @@ fn token(source: &mut Decoder<impl Read>) -> Result<Token> {
             Role::from_number(source.u8()?).ok_or(DecodeError::Damaged("a role has an unknown number"))?;
         grants.push(Grant { role, prefix: source.text(KEY_BYTES_MAX)? });
     }
+    let limits = TokenLimits { requests: quota(source)?, body_bytes: quota(source)? };
     let (created_revision, revision, created_at_ms) = (source.u64()?, source.u64()?, source.u64()?);
     let expires_at_ms = source.option()?;
-    Ok(Token { id, name, secret, previous, grants, created_revision, revision, created_at_ms, expires_at_ms })
+    Ok(Token {
+        id,
+        name,
+        secret,
+        previous,
+        grants,
+        limits,
+        created_revision,
+        revision,
+        created_at_ms,
+        expires_at_ms,
+    })
+}
+
+fn quota(source: &mut Decoder<impl Read>) -> Result<Option<Quota>> {
+    Ok(if source.bool()? { Some(Quota { count: source.u64()?, window_ms: source.u64()? }) } else { None })
 }

@@ -10,7 +10,7 @@ use crate::node::Session;
 use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -23,6 +23,7 @@ pub(super) struct Refusal {
     pub status: StatusCode,
     pub body: RefusalBody,
     retry_after: Option<u64>,
+    headers: Box<HeaderMap>,
 }
 
 /// Body of an error response.
@@ -38,7 +39,7 @@ pub(super) struct RefusalBody {
 impl Refusal {
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
         let body = RefusalBody { success: false, message: message.into(), error: None };
-        Self { status, body, retry_after: None }
+        Self { status, body, retry_after: None, headers: Box::default() }
     }
 
     /// The request is wrong.
@@ -64,7 +65,10 @@ impl Refusal {
         };
         let mut refusal = Self::new(status, message);
         refusal.body.error = development.then(|| problem.detail.clone());
-        refusal.retry_after = problem.code.retry_after_s();
+        refusal.retry_after = error.retry_after_s();
+        if problem.code == ErrorCode::RateLimited {
+            refusal.headers = Box::new(error.headers().clone());
+        }
         refusal
     }
 }
@@ -72,7 +76,7 @@ impl Refusal {
 impl Refusal {
     /// The response, with this body.
     pub fn with(&self, body: impl Serialize) -> Response {
-        let mut response = (self.status, Json(body)).into_response();
+        let mut response = (self.status, HeaderMap::clone(&self.headers), Json(body)).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);
         }
