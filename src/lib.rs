@@ -45,6 +45,9 @@ pub mod http;
 pub mod front;
 
 #[cfg(feature = "http")]
+pub mod jwt;
+
+#[cfg(feature = "http")]
 pub mod dashboard;
 
 #[cfg(feature = "http")]

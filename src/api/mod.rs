@@ -42,5 +42,8 @@ pub use reconcile::{
     MergeStepAnswer, MergeStepRequest, MergeTimesRequest, Reconciliations,
 };
 pub use samples::{Columns, Samples};
-pub use tokens::{ChangedToken, CreateToken, MadeToken, RotateToken, TokenInfo, TokenList, TokenText};
+pub use tokens::{
+    BlockInfo, BlockList, BlockRequest, ChangedBlock, ChangedToken, CreateToken, MadeToken, RotateToken,
+    TokenInfo, TokenList, TokenText,
+};
 pub use watch::{LiveAnswer, LiveMessage, LiveRequest, Subscribe, WatchMessage, WireEvent};

@@ -1,6 +1,6 @@
 //! Tokens in requests and answers. A secret is in one answer only: that to the request that made it.
 
-use crate::cache::{Grant, Token, TokenLimits};
+use crate::cache::{Blocked, Grant, Token, TokenLimits};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -109,6 +109,38 @@ impl fmt::Debug for MadeToken {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangedToken {
     pub id: String,
+    /// Index of the log entry.
+    pub revision: u64,
+}
+
+/// Body of `POST /v1/blocks`: tokens of others that are refused from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockRequest {
+    /// `{"subject": "…"}`, or `{"jwt_id": "…"}` for a single token.
+    pub blocked: Blocked,
+    /// `null` is until the block is lifted, or, for a single token, as long as it can be good.
+    #[serde(default)]
+    pub ttl_ms: Option<u64>,
+}
+
+/// A block that holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockInfo {
+    pub blocked: Blocked,
+    /// Log time, in milliseconds since the Unix epoch; `null` is until it is lifted.
+    pub until_ms: Option<u64>,
+}
+
+/// Answer of `GET /v1/blocks`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockList {
+    pub blocks: Vec<BlockInfo>,
+}
+
+/// Answer to a request that made or lifted a block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedBlock {
     /// Index of the log entry.
     pub revision: u64,
 }

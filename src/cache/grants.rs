@@ -118,7 +118,7 @@ pub fn allows(grants: &[Grant], need: &Need) -> bool {
 }
 
 /// Whether these can be the grants of a token.
-pub(super) fn are_valid(grants: &[Grant]) -> bool {
+pub fn are_valid(grants: &[Grant]) -> bool {
     let is_valid = |grant: &Grant| match grant.role.is_about_keys() {
         true => grant.prefix.len() <= KEY_BYTES_MAX,
         false => grant.prefix.is_empty(),

@@ -72,6 +72,11 @@ pub const TOKENS_MAX: usize = 1_024;
 pub const TOKEN_ID_BYTES: usize = 10;
 pub const TOKEN_NAME_BYTES_MAX: usize = 128;
 pub const GRANTS_MAX: usize = 32;
+/// Most blocks of tokens that others have signed, and how long the name of what is blocked can be.
+pub const BLOCKS_MAX: usize = 4_096;
+pub const BLOCKED_BYTES_MAX: usize = 256;
+/// How long such a token may be good. A block of a single one is forgotten then.
+pub const JWT_LIFE_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 /// What a quota can be.
 pub const QUOTA_COUNT_MAX: u64 = 1_000_000_000_000;
 pub const QUOTA_WINDOW_MS_MAX: u64 = 24 * 60 * 60 * 1_000;

@@ -11,6 +11,7 @@
 
 mod admin_log;
 mod apply;
+mod blocks;
 mod codec;
 mod command;
 mod config;
@@ -49,6 +50,7 @@ mod tombstones;
 mod value;
 
 pub use admin_log::{AdminAction, AdminLog, AdminRequested};
+pub use blocks::{Block, Blocked};
 pub use command::{Command, Condition, ConfigChange, EntryId, Op, Stamp, Touch, Ttl};
 pub use config::{CacheConfig, TouchConfig};
 pub use digest::Digest;
@@ -57,6 +59,7 @@ pub use error::{BatchFault, CommandError, InvalidField};
 pub use eviction::Policy;
 pub use forks::{Fork, Gone, key_hash};
 pub use grants::{Grant, Need, Role};
+pub use grants::{allows as grants_allow, are_valid as grants_are_valid};
 pub use key::{Key, KeyError};
 pub use memory::CacheMemory;
 pub use merge::{Merge, MergeChange, MergeEnd, MergeGuard, MergeOp, MergeResult, MergeStep, MergeTimes};

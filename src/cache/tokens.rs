@@ -3,6 +3,7 @@
 //! `apply` changes the table and never judges by it: a node judges a request before it is proposed, and a read by the state that
 //! it reads. If `apply` judged, replicas that know different rules would differ.
 
+use super::blocks::{Block, Blocked, Blocks};
 use super::digest::{Sum, halves, hash_text, hash_words};
 use super::grants::{self, Grant, Need};
 use super::limits::{TOKEN_ID_BYTES, TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TTL_MS_MAX, TTL_MS_MIN};
@@ -119,6 +120,14 @@ pub enum TokenChange {
     EndSession {
         id: String,
     },
+    /// Tokens that somebody else has signed are refused from now on; for ever without `ttl_ms`.
+    Block {
+        blocked: Blocked,
+        ttl_ms: Option<u64>,
+    },
+    Unblock {
+        blocked: Blocked,
+    },
 }
 
 /// All tokens, by their ids.
@@ -126,6 +135,7 @@ pub enum TokenChange {
 pub struct Tokens {
     by_id: BTreeMap<String, Arc<Token>>,
     sessions: Sessions,
+    blocks: Blocks,
     /// Index of the log entry that last changed one; 0 if none ever did. Requests need a token from then on.
     revision: u64,
     /// For the digest: every log entry asks for it, and changes are rare.
@@ -134,7 +144,12 @@ pub struct Tokens {
 
 impl Tokens {
     /// `None` when they do not fit together.
-    pub(super) fn restore(tokens: Vec<Token>, sessions: Vec<BrowserSession>, revision: u64) -> Option<Self> {
+    pub(super) fn restore(
+        tokens: Vec<Token>,
+        sessions: Vec<BrowserSession>,
+        blocks: Vec<Block>,
+        revision: u64,
+    ) -> Option<Self> {
         let count = tokens.len();
         let by_id: BTreeMap<String, Arc<Token>> =
             tokens.into_iter().map(|token| (token.id.clone(), Arc::new(token))).collect();
@@ -153,8 +168,8 @@ impl Tokens {
             && count <= TOKENS_MAX
             && by_id.values().all(is_valid)
             && sessions.iter().all(|session| is_token_id(&session.id) && by_id.contains_key(&session.parent));
-        let mut tokens =
-            Self { by_id, sessions: Sessions::restore(sessions)?, revision, sum: Sum::default() };
+        let (sessions, blocks) = (Sessions::restore(sessions)?, Blocks::restore(blocks)?);
+        let mut tokens = Self { by_id, sessions, blocks, revision, sum: Sum::default() };
         tokens.sum = tokens.recompute_sum();
         fits.then_some(tokens)
     }
@@ -190,6 +205,16 @@ impl Tokens {
     /// All sessions, in the order of their ids.
     pub fn sessions(&self) -> impl ExactSizeIterator<Item = &BrowserSession> {
         self.sessions.all()
+    }
+
+    /// Whether a token about this subject, with this id, that somebody else has signed is refused.
+    pub fn block(&self, subject: &str, jwt_id: Option<&str>, now_ms: u64) -> bool {
+        self.blocks.hold(subject, jwt_id, now_ms)
+    }
+
+    /// All blocks, over or not, in the order of what is blocked.
+    pub fn blocks(&self) -> impl ExactSizeIterator<Item = Block> {
+        self.blocks.all()
     }
 
     /// All of them, expired or not, in the order of their ids.
@@ -276,6 +301,21 @@ impl Tokens {
                 let session = BrowserSession { id, secret, parent, begun_revision: index, expires_at_ms };
                 self.sessions.begin(session, now_ms);
             }
+            TokenChange::Block { blocked, ttl_ms } => {
+                let is_ttl = ttl_ms.is_none_or(|ttl| (TTL_MS_MIN..=TTL_MS_MAX).contains(&ttl));
+                if !blocked.is_valid() || !is_ttl {
+                    return Err(CommandError::Invalid { op: None, field: InvalidField::Token });
+                }
+                let until_ms = ttl_ms.map(|ttl| now_ms.saturating_add(ttl));
+                if !self.blocks.add(Block { blocked, until_ms }, now_ms) {
+                    return Err(CommandError::TooManyTokens);
+                }
+            }
+            TokenChange::Unblock { blocked } => {
+                if !self.blocks.lift(&blocked) {
+                    return Err(CommandError::NoSuchToken);
+                }
+            }
             TokenChange::EndSession { id } => {
                 if !self.sessions.end(&id) {
                     return Err(CommandError::NoSuchToken);
@@ -308,6 +348,7 @@ impl Tokens {
         let mut sum = Sum::default();
         self.all().for_each(|token| sum.add(token.hash()));
         self.sessions.add_to(&mut sum);
+        self.blocks.add_to(&mut sum);
         if self.revision > 0 {
             sum.add(hash_words([self.revision]));
         }

@@ -14,6 +14,7 @@ use super::history::HistoryArgs;
 use super::kv_args::{BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs, PersistArgs, PutArgs};
 use super::reconcile::ReconcileArgs;
 use super::recover::RecoverArgs;
+use super::serve_jwt::ServeJwtArgs;
 use super::serve_limits::ServeLimitArgs;
 use super::serve_tls::ServeTlsArgs;
 use super::simulate::SimulateArgs;
@@ -256,6 +257,8 @@ pub struct ServeArgs {
     /// A file with the token that this node shows where it joins a cluster, or comes back to it; others cannot read it
     #[arg(long, env = "LOCKSTEP_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub jwt: ServeJwtArgs,
     #[command(flatten)]
     pub tls: ServeTlsArgs,
     /// Let clients of other machines in without encryption or without tokens

@@ -18,6 +18,7 @@ mod reconcile;
 mod recover;
 mod replay;
 mod serve;
+mod serve_jwt;
 mod serve_limits;
 mod serve_tls;
 mod service_manager;

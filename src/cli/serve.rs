@@ -4,6 +4,7 @@ use super::commands::ServeArgs;
 use super::common_args::{FirstSettings, TimingArgs};
 use super::exit::Usage;
 use super::output::Output;
+use super::serve_jwt;
 use super::serve_tls::{NodeTls, keep_current};
 use super::service_manager;
 use crate::cache::{CacheConfig, ConfigChange};
@@ -34,11 +35,12 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(20);
 /// Runs a node until it gets a signal to stop, or fails.
 pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     let tls = args.tls.open()?;
+    let jwt = args.jwt.open(args.tokens || args.root_token_file.is_some())?;
     if args.check_config {
         return check(*args, tls);
     }
     // With certificates, or under a service manager, a hang-up means that files have changed.
-    let reloads = !tls.certificates.is_empty() || service_manager::is_there();
+    let reloads = !tls.certificates.is_empty() || jwt.is_some() || service_manager::is_there();
     let mut stop = if reloads { Stop::new()? } else { Stop::also_by_hang_up()? };
     #[cfg(feature = "sabotage")]
     if let Some(fault) = args.sabotage {
@@ -62,6 +64,7 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
         allowed_hosts: allowed_hosts(&args.allowed_hosts)?,
         trusted_proxies: args.client_limits.trusted_proxies(),
         tls: tls.clients.clone(),
+        jwt: jwt.clone(),
         introduces_to_nodes_only: tls.knows_nodes,
         hsts_max_age: args.hsts_max_age,
         fault_injection: args.fault_injection,
@@ -78,6 +81,9 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     service_manager::keep_alive(&mut tasks);
     if reloads {
         tasks.spawn(keep_current(options.certificates.clone(), signal(SignalKind::hangup())?));
+    }
+    if let Some(jwt) = jwt {
+        tasks.spawn(serve_jwt::keep_current(jwt, signal(SignalKind::hangup())?));
     }
     let mut opened = Opened::open(options.clone()).await?;
     let mut before: Option<Arc<Front>> = None;

@@ -3,8 +3,8 @@
 use super::common_args::Target;
 use super::exit::Usage;
 use super::kv::connect;
-use crate::api::{CreateToken, MadeToken, RotateToken, TokenInfo};
-use crate::cache::{Grant, Quota, Role, TokenLimits};
+use crate::api::{BlockInfo, BlockRequest, CreateToken, MadeToken, RotateToken, TokenInfo};
+use crate::cache::{Blocked, Grant, Quota, Role, TokenLimits};
 use crate::client::{Client, ClientError};
 use crate::node::{NewToken, ROOT_TOKEN_FILE, request_root_token};
 use anyhow::{Context, Result};
@@ -68,6 +68,21 @@ pub enum TokenCommand {
         /// Its name or id
         token: String,
     },
+    /// Refuse JSON Web Tokens that somebody else has signed: a request that begins after this is refused on every node
+    Block {
+        #[command(flatten)]
+        blocked: BlockedArgs,
+        /// How long, in milliseconds [default: a subject until it is unblocked, a single token as long as it can be good]
+        #[arg(long)]
+        ttl_ms: Option<u64>,
+    },
+    /// Lift such a block
+    Unblock {
+        #[command(flatten)]
+        blocked: BlockedArgs,
+    },
+    /// List what is blocked
+    Blocks,
     /// Print a new token that no cluster knows yet, for --root-token-file
     Generate {
         /// Write it to this file, which only its owner can read, instead of printing it
@@ -102,6 +117,25 @@ pub struct LimitArgs {
 impl From<LimitArgs> for TokenLimits {
     fn from(LimitArgs { requests, body_bytes }: LimitArgs) -> Self {
         Self { requests, body_bytes }
+    }
+}
+
+/// Which JSON Web Tokens.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+pub struct BlockedArgs {
+    /// All about this subject: their claim `sub`
+    #[arg(long)]
+    subject: Option<String>,
+    /// A single one: its claim `jti`
+    #[arg(long)]
+    jwt_id: Option<String>,
+}
+
+impl From<BlockedArgs> for Blocked {
+    fn from(BlockedArgs { subject, jwt_id }: BlockedArgs) -> Self {
+        // One of them is there.
+        subject.map_or_else(|| Self::JwtId(jwt_id.unwrap_or_default()), Self::Subject)
     }
 }
 
@@ -158,6 +192,20 @@ pub async fn token(args: TokenArgs) -> Result<()> {
             let revoked = client.revoke_token(&id).await?;
             output.print(&revoked, || format!("revoked {token}"))
         }
+        TokenCommand::Block { blocked, ttl_ms } => {
+            let request = BlockRequest { blocked: blocked.into(), ttl_ms };
+            output.print(&client.block(&request).await?, || "blocked".to_owned())
+        }
+        TokenCommand::Unblock { blocked } => {
+            output.print(&client.unblock(&blocked.into()).await?, || "the block is lifted".to_owned())
+        }
+        TokenCommand::Blocks => {
+            let list = client.blocks().await?;
+            output.print(&list, || match list.blocks.is_empty() {
+                true => "nothing is blocked".to_owned(),
+                false => list.blocks.iter().map(block_line).collect::<Vec<_>>().join("\n"),
+            })
+        }
         TokenCommand::Generate { .. } | TokenCommand::Recover { .. } => Ok(()),
     }
 }
@@ -173,6 +221,14 @@ fn line(token: &TokenInfo) -> String {
     let requests = limit("requests", token.limits.requests);
     let body_bytes = limit("body bytes", token.limits.body_bytes);
     format!("{}  {}  {}{requests}{body_bytes}{expires}{old}", token.id, token.name, grants.join(" "))
+}
+
+fn block_line(BlockInfo { blocked, until_ms }: &BlockInfo) -> String {
+    let until = until_ms.map_or_else(String::new, |at| format!(" until {at}"));
+    match blocked {
+        Blocked::Subject(subject) => format!("subject {subject}{until}"),
+        Blocked::JwtId(id) => format!("token {id}{until}"),
+    }
 }
 
 /// Prints the token that is made, or writes it to a file. The file is there before the token is: a token that nobody has is

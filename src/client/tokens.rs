@@ -2,8 +2,11 @@
 
 use super::error::ClientError;
 use super::http::{Client, Retry};
-use crate::api::{ChangedToken, CreateToken, MadeToken, RotateToken, TokenInfo, TokenList};
-use crate::cache::TokenLimits;
+use crate::api::{
+    BlockList, BlockRequest, ChangedBlock, ChangedToken, CreateToken, MadeToken, RotateToken, TokenInfo,
+    TokenList,
+};
+use crate::cache::{Blocked, TokenLimits};
 use reqwest::Method;
 
 impl Client {
@@ -47,6 +50,34 @@ impl Client {
     pub async fn limit_token(&self, id: &str, limits: &TokenLimits) -> Result<ChangedToken, ClientError> {
         let path = format!("/v1/tokens/{id}/limits");
         self.json(Method::PUT, &path, Retry::Always, |builder| builder.json(limits)).await
+    }
+
+    /// Refuses tokens that somebody else has signed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn block(&self, request: &BlockRequest) -> Result<ChangedBlock, ClientError> {
+        self.json(Method::POST, "/v1/blocks", Retry::Always, |builder| builder.json(request)).await
+    }
+
+    /// Lifts a block.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `not_found` if there is none.
+    pub async fn unblock(&self, blocked: &Blocked) -> Result<ChangedBlock, ClientError> {
+        let query = match blocked {
+            Blocked::Subject(text) => [("subject", text)],
+            Blocked::JwtId(text) => [("jwt_id", text)],
+        };
+        self.json(Method::DELETE, "/v1/blocks", Retry::Never, |builder| builder.query(&query)).await
+    }
+
+    /// The blocks that hold.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn blocks(&self) -> Result<BlockList, ClientError> {
+        self.json(Method::GET, "/v1/blocks", Retry::Always, |builder| builder).await
     }
 
     /// Ends a token.

@@ -72,7 +72,7 @@ fn access_of(route: &str, method: &str) -> Option<Access> {
         ("GET" | "POST", "/v1/snapshot") => Has(Admin),
         ("POST", "/v1/reconcile") => Has(Admin),
         ("POST", "/v1/fence" | "/v1/detach" | "/v1/attach") | ("GET", "/v1/losers") => AdminHere,
-        ("GET", "/v1/audit") => Has(Admin),
+        ("GET", "/v1/audit") | ("GET" | "POST" | "DELETE", "/v1/blocks") => Has(Admin),
         ("GET" | "POST", "/v1/tokens") | ("DELETE", "/v1/tokens/{id}") => Has(Admin),
         ("POST", "/v1/tokens/{id}/rotate") | ("PUT", "/v1/tokens/{id}/limits") => Has(Admin),
         // Whoever has a token may see what it allows.
@@ -118,7 +118,7 @@ pub(super) async fn authorize(
     route: Option<&str>,
     state: &AppState,
 ) -> Result<(), ApiError> {
-    let principal = match principal(request.headers()) {
+    let principal = match principal(request.headers(), state) {
         Some(Principal::Anyone) => match principal_of(request) {
             Some(certified) => Some(certified),
             // A page of this node's own, which has logged in.
@@ -143,7 +143,13 @@ pub(super) async fn authorize(
     let asks = state.front.needs_token();
     let is_open = access == Some(Access::Open) || !asks;
     let Some(principal) = principal.or(is_open.then_some(Principal::Anyone)) else {
-        return Err(unauthorized("`Authorization` has no token: expected `Bearer lsk_…`"));
+        let reason = match state.jwt {
+            None => "`Authorization` has no token: expected `Bearer lsk_…`",
+            Some(_) => {
+                "`Authorization` has no token: expected `Bearer lsk_…`, or a JSON Web Token that is good now"
+            }
+        };
+        return Err(unauthorized(reason));
     };
     let session = state.session(principal.clone());
     request.extensions_mut().insert(principal);
@@ -161,10 +167,16 @@ pub(super) async fn authorize(
 }
 
 /// Who the request says it is from. `None`: it shows what is no token.
-pub(super) fn principal(headers: &HeaderMap) -> Option<Principal> {
+pub(super) fn principal(headers: &HeaderMap, state: &AppState) -> Option<Principal> {
     let Some(shown) = headers.get(header::AUTHORIZATION) else { return Some(Principal::Anyone) };
     let (scheme, token) = shown.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| Principal::of_token(token.trim()))?
+    scheme.eq_ignore_ascii_case("bearer").then(|| principal_with(token.trim(), state))?
+}
+
+/// Whoever has this token: one of the cluster's, or one that somebody else has signed.
+pub(super) fn principal_with(token: &str, state: &AppState) -> Option<Principal> {
+    let foreign = || state.jwt.as_ref().and_then(|jwt| jwt.principal(token));
+    Principal::of_token(token).or_else(foreign)
 }
 
 /// The session in a cookie, if its page is this node's own: a browser sends cookies whoever asks. Cookies do not tell ports

@@ -60,7 +60,7 @@ pub(super) fn noted(request: &Request, route: Option<&str>, state: &AppState) ->
     }
     let address = request.extensions().get::<PeerAddress>().map(|address| address.0.to_string());
     let principal = request.extensions().get::<Principal>().cloned().unwrap_or(Principal::Anyone);
-    let id = principal.token_id().unwrap_or_default().to_owned();
+    let id = principal.name();
     Some(Noted {
         session: state.session(principal),
         principal: id,

@@ -45,7 +45,7 @@ pub(super) async fn end(
     _: NoBody,
 ) -> Result<Response, ApiError> {
     if let Err(error) = session.end_session().await
-        && !matches!(error.error.code(), ErrorCode::NotFound | ErrorCode::Unauthorized)
+        && !matches!(error.error.code(), ErrorCode::NotFound | ErrorCode::Unauthorized | ErrorCode::Forbidden)
     {
         return Err(error.into());
     }

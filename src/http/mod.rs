@@ -8,6 +8,7 @@ mod admission;
 mod api_error;
 mod baseline;
 mod batch;
+mod blocks;
 mod body;
 mod client_address;
 mod client_certificate;

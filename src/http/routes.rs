@@ -4,8 +4,8 @@ use super::api_error::ApiError;
 use super::extract::refuse_query;
 use super::state::AppState;
 use super::{
-    admin_log, admission, batch, cluster, compat, config, cors, dashboard, detach, faults, fence, health,
-    instrument, keys, kv, lineage, live, login, metrics, not_found, openapi, range_digest, reconcile,
+    admin_log, admission, batch, blocks, cluster, compat, config, cors, dashboard, detach, faults, fence,
+    health, instrument, keys, kv, lineage, live, login, metrics, not_found, openapi, range_digest, reconcile,
     samples, tokens, watch,
 };
 use crate::api::ErrorCode;
@@ -47,6 +47,10 @@ fn v1() -> Router<AppState> {
         .route("/v1/watch", get(watch::watch))
         .route("/v1/config", get(config::get).put(config::put))
         .route("/v1/audit", get(admin_log::get))
+        .route(
+            "/v1/blocks",
+            get(blocks::list).post(blocks::add).route_layer(from_fn(refuse_query)).delete(blocks::lift),
+        )
         .route("/v1/samples", get(samples::samples))
         .merge(without_query())
         .merge(node_probes())

@@ -6,6 +6,7 @@ use super::origin::Sites;
 use super::trusted_proxies::TrustedProxies;
 use crate::api::AttachProgress;
 use crate::front::Front;
+use crate::jwt::JwtVerifier;
 use crate::lineage::HistoryKind;
 use crate::merging::Policy;
 use crate::node::{Principal, Session};
@@ -25,6 +26,8 @@ pub struct HttpSettings {
     pub trusted_proxies: TrustedProxies,
     /// What encrypts connections; plain HTTP if `None`.
     pub tls: Option<ServerTls>,
+    /// What verifies the tokens that others have signed; `None` takes none.
+    pub jwt: Option<JwtVerifier>,
     /// Whether only nodes are told what nodes tell each other before they have a cluster. They show their certificates.
     pub introduces_to_nodes_only: bool,
     /// For how many seconds browsers shall use nothing but HTTPS for this host, on all of its ports. `None` says nothing.
@@ -49,6 +52,7 @@ pub struct Shared {
     pub(super) sites: Sites,
     pub(super) trusted_proxies: TrustedProxies,
     pub(super) tls: Option<ServerTls>,
+    pub(super) jwt: Option<JwtVerifier>,
     pub(super) introduces_to_nodes_only: bool,
     /// The value of `Strict-Transport-Security`.
     pub(super) hsts: Option<HeaderValue>,
@@ -80,6 +84,7 @@ impl AppState {
             allowed_hosts,
             trusted_proxies,
             tls,
+            jwt,
             introduces_to_nodes_only,
             hsts_max_age,
             fault_injection,
@@ -95,6 +100,7 @@ impl AppState {
             sites,
             trusted_proxies,
             tls,
+            jwt,
             introduces_to_nodes_only,
             hsts: hsts_max_age.and_then(|age| HeaderValue::from_str(&format!("max-age={age}")).ok()),
             development,

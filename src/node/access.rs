@@ -11,9 +11,10 @@
 use super::error::NodeError;
 use super::inner::Inner;
 use super::start::Node;
+use super::subject::Subject;
 use crate::api::Consistency;
 use crate::cache::limits::TOKEN_ID_BYTES;
-use crate::cache::{Cache, Command, Key, Need, Op, Role, SecretHash, Token, TokenChange};
+use crate::cache::{Cache, Command, Key, Need, Op, Role, SecretHash, Token, TokenChange, grants_allow};
 use crate::replica::{Envelope, LogPosition};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -43,6 +44,8 @@ pub enum Principal {
     Program,
     /// Whoever has the secret of a token.
     Bearer(Arc<Bearer>),
+    /// Whoever a token speaks of that somebody else has signed, and that this node has verified.
+    Subject(Arc<Subject>),
 }
 
 /// A token as it was shown by a client.
@@ -70,8 +73,17 @@ impl Principal {
     /// The id of the token.
     pub fn token_id(&self) -> Option<&str> {
         match self {
-            Self::Anyone | Self::Program => None,
+            Self::Anyone | Self::Program | Self::Subject(_) => None,
             Self::Bearer(bearer) => Some(&bearer.id),
+        }
+    }
+
+    /// As whom operators are noted: the id of a token, or the name of a subject.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Anyone | Self::Program => String::new(),
+            Self::Bearer(bearer) => bearer.id.clone(),
+            Self::Subject(subject) => format!("jwt:{}", subject.name),
         }
     }
 
@@ -84,16 +96,16 @@ impl Principal {
     /// The id and the hash of the secret, if a token is shown with its secret.
     pub(super) fn parts(&self) -> Option<(String, SecretHash)> {
         match self {
-            Self::Anyone | Self::Program => None,
+            Self::Anyone | Self::Program | Self::Subject(_) => None,
             Self::Bearer(bearer) => Some((bearer.id.clone(), bearer.secret?)),
         }
     }
 
     /// A client's idempotency key as the cluster remembers it: two tokens can use the same one. No header has a line feed.
     pub(super) fn own_key(&self, key: String) -> String {
-        match self.token_id() {
-            None => key,
-            Some(id) => format!("{id}\n{key}"),
+        match self {
+            Self::Anyone | Self::Program => key,
+            Self::Bearer(_) | Self::Subject(_) => format!("{}\n{key}", self.name()),
         }
     }
 }
@@ -171,7 +183,9 @@ pub(super) fn needs_of(command: &Command) -> Vec<Need> {
             TokenChange::BeginSession { parent: id, .. } | TokenChange::EndSession { id } => {
                 Need::Holder(id.clone())
             }
-            TokenChange::Create { .. }
+            TokenChange::Block { .. }
+            | TokenChange::Unblock { .. }
+            | TokenChange::Create { .. }
             | TokenChange::Rotate { .. }
             | TokenChange::Limit { .. }
             | TokenChange::Revoke { .. } => Need::Role(Role::Admin),
@@ -217,26 +231,20 @@ impl Inner {
         if !self.asks_for_token(cache) {
             return Ok(());
         }
+        // Between two log entries log time does not advance, but a token must expire.
+        let now_ms = self.consensus.clock().now_ms().unwrap_or(0).max(cache.now_ms());
         let bearer = match principal {
             Principal::Program => return Ok(()),
+            Principal::Subject(subject) => return judge_subject(cache, subject, need, now_ms),
             Principal::Anyone => return Err(NodeError::Unauthorized("this cluster asks for a token".into())),
             Principal::Bearer(bearer) => bearer,
         };
-        // Between two log entries log time does not advance, but a token must expire.
-        let now_ms = self.consensus.clock().now_ms().unwrap_or(0).max(cache.now_ms());
-        let token = principal.token_in(cache, now_ms);
-        // Whoever guesses learns nothing from which of these it was.
-        let unknown =
-            || NodeError::Unauthorized("the token is not known, has expired, or was revoked".into());
-        let token = token.ok_or_else(unknown)?;
+        let token = principal.token_in(cache, now_ms).ok_or_else(not_good)?;
         let is_allowed = match need {
             Need::Holder(id) => *id == bearer.id,
             need => token.allows(need),
         };
-        match is_allowed {
-            true => Ok(()),
-            false => Err(NodeError::Forbidden(format!("the token does not allow this: it needs {need}"))),
-        }
+        allowed(is_allowed, need)
     }
 
     /// Whether this state allows to read a key.
@@ -267,7 +275,7 @@ impl Inner {
         until: Instant,
     ) -> Result<(), NodeError> {
         let Err(refusal) = self.judge_all(principal, needs) else { return Ok(()) };
-        if !matches!(principal, Principal::Bearer(_)) {
+        if !matches!(principal, Principal::Bearer(_) | Principal::Subject(_)) {
             return Err(refusal);
         }
         self.catch_up(until).await?;
@@ -291,7 +299,7 @@ impl Inner {
         match (self.needs_token(), principal) {
             (_, Principal::Program) => return Ok(()),
             (true, Principal::Anyone) => return self.judge_all(principal, needs),
-            (true, Principal::Bearer(_)) => self.catch_up(until).await?,
+            (true, Principal::Bearer(_) | Principal::Subject(_)) => self.catch_up(until).await?,
             (false, _) if self.freshness.is_known() => {}
             (false, _) => {
                 let soon = until.min(Instant::now() + FIRST_LOOK_TIMEOUT);
@@ -367,6 +375,27 @@ impl Inner {
         self.read(Consistency::Linearizable, None, Some(limit), |_| ()).await?;
         self.freshness.known.store(true, Relaxed);
         Ok(())
+    }
+}
+
+/// Whether this state allows it to whoever a token speaks of that somebody else has signed.
+fn judge_subject(cache: &Cache, subject: &Subject, need: &Need, now_ms: u64) -> Result<(), NodeError> {
+    let Subject { name, jwt_id, expires_at_ms, grants } = subject;
+    if *expires_at_ms <= now_ms || cache.tokens().block(name, jwt_id.as_deref(), now_ms) {
+        return Err(not_good());
+    }
+    allowed(!matches!(need, Need::Holder(_)) && grants_allow(grants, need), need)
+}
+
+/// Whoever guesses learns nothing from which of these it was.
+fn not_good() -> NodeError {
+    NodeError::Unauthorized("the token is not known, has expired, or was revoked".into())
+}
+
+fn allowed(is_allowed: bool, need: &Need) -> Result<(), NodeError> {
+    match is_allowed {
+        true => Ok(()),
+        false => Err(NodeError::Forbidden(format!("the token does not allow this: it needs {need}"))),
     }
 }
 

@@ -18,7 +18,7 @@ impl Session {
     /// [`SessionError`]: it may be in the log, or come there yet. Nothing else was done.
     pub async fn note_admin_action(&self, address: String, action: &str) -> Result<(), SessionError> {
         let requested = AdminRequested {
-            principal: self.principal().token_id().unwrap_or_default().to_owned(),
+            principal: shortened(&self.principal().name()),
             address: shortened(&address),
             node: self.node_id(),
             action: shortened(action),

@@ -1,11 +1,19 @@
 //! What an admin does with tokens.
 
-use super::access::NewToken;
+use super::access::{NewToken, Principal};
 use super::error::NodeError;
 use super::session::{Session, SessionError};
-use crate::api::{ChangedToken, CreateToken, MadeToken, RotateToken, TokenInfo, TokenList};
-use crate::cache::{Cache, Command, Need, Outcome, Role, TokenChange, TokenLimits};
+use super::subject::Subject;
+use crate::api::{
+    BlockInfo, BlockList, BlockRequest, ChangedToken, CreateToken, MadeToken, RotateToken, TokenInfo,
+    TokenList,
+};
+use crate::cache::limits::JWT_LIFE_MS_MAX;
+use crate::cache::{Block, Blocked, Cache, Command, Need, Outcome, Role, TokenChange, TokenLimits};
 use std::io;
+
+/// How much longer the block of a token holds than a token can live: the clocks of who signs it and of the nodes may differ.
+const BLOCK_SLACK_MS: u64 = 60 * 60 * 1_000;
 
 /// How long a session lasts, in milliseconds.
 pub const SESSION_MS: u64 = 12 * 60 * 60 * 1_000;
@@ -32,6 +40,9 @@ impl Session {
     /// [`SessionError`].
     pub async fn own_token(&self) -> Result<Option<TokenInfo>, SessionError> {
         let find = |cache: &Cache| {
+            if let Principal::Subject(subject) = self.principal() {
+                return Some(info_of(subject));
+            }
             let token = self.principal().token_in(cache, cache.now_ms());
             token.map(|token| TokenInfo::of(token, cache.now_ms()))
         };
@@ -71,6 +82,39 @@ impl Session {
         let id = id.to_owned();
         let revision = self.change_token(TokenChange::Limit { id: id.clone(), limits }).await?;
         Ok(ChangedToken { id, revision })
+    }
+
+    /// Refuses tokens that somebody else has signed; for ever without `ttl_ms`. A request that begins after this returns is refused on
+    /// every node.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn block(&self, request: BlockRequest) -> Result<u64, SessionError> {
+        let BlockRequest { blocked, ttl_ms } = request;
+        // No token lives longer, so the block of a single one can be forgotten.
+        let life_ms = matches!(blocked, Blocked::JwtId(_)).then_some(JWT_LIFE_MS_MAX + BLOCK_SLACK_MS);
+        self.change_token(TokenChange::Block { blocked, ttl_ms: ttl_ms.or(life_ms) }).await
+    }
+
+    /// Lifts a block.
+    ///
+    /// # Errors
+    /// [`SessionError`]; not found if there is none.
+    pub async fn unblock(&self, blocked: Blocked) -> Result<u64, SessionError> {
+        self.change_token(TokenChange::Unblock { blocked }).await
+    }
+
+    /// The blocks that hold.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn blocks(&self) -> Result<BlockList, SessionError> {
+        let list = |cache: &Cache| {
+            let holds = |block: &Block| block.until_ms.is_none_or(|until| until > cache.now_ms());
+            let info = |Block { blocked, until_ms }| BlockInfo { blocked, until_ms };
+            BlockList { blocks: cache.tokens().blocks().filter(holds).map(info).collect() }
+        };
+        Ok(self.read(&Need::Role(Role::Admin), list).await?.value)
     }
 
     /// Ends a token. A request that begins after this returns is refused on every node.
@@ -123,5 +167,18 @@ impl Session {
                 "the state machine answered another kind of request".into(),
             ))),
         }
+    }
+}
+
+/// What the token of a subject allows, as if it were one of the cluster's.
+fn info_of(subject: &Subject) -> TokenInfo {
+    TokenInfo {
+        id: String::new(),
+        name: format!("jwt:{}", subject.name),
+        grants: subject.grants.clone(),
+        limits: TokenLimits::default(),
+        created_at_ms: 0,
+        expires_at_ms: Some(subject.expires_at_ms),
+        old_secret_until_ms: None,
     }
 }

@@ -1,13 +1,16 @@
 //! Tokens on a cluster of real processes: the first one, the command line, revocation on every node, recovery, restoring.
 
 use crate::support::{Cluster, Node, run, until};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, Method};
+use ring::hmac;
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A client that shows this token.
 fn client(token: &str) -> Client {
@@ -53,6 +56,43 @@ async fn create(cluster: &Cluster, node: &Node, name: &str) -> (String, Client) 
     let made: Value = made.body(body).send().await.expect("an answer").json().await.expect("JSON");
     let token = made["token"].as_str().unwrap_or_else(|| panic!("{made}"));
     (made["id"].as_str().expect("an id").to_owned(), client(token))
+}
+
+/// Tokens of somebody else: a block that one node has acknowledged holds on all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_holds_on_every_node() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (keys, secret) = (dir.path().join("keys.json"), [7; 32]);
+    let key = json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode(secret)});
+    write_secret(&keys, &json!({"keys": [key]}).to_string());
+    let flags =
+        ["--jwt-keys", keys.to_str().expect("a path"), "--jwt-issuer", "us", "--jwt-audience", "lockstep"];
+    let (cluster, _) = guarded(3, &flags).await;
+    for round in 0..5 {
+        let subject = format!("app{round}");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+        let grants = json!([{"role": "write", "prefix": "a/"}]);
+        let claims =
+            json!({"iss": "us", "aud": "lockstep", "sub": subject, "exp": now + 600, "lockstep": grants});
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let message = format!("{}.{}", part(&json!({"alg": "HS256"})), part(&claims));
+        let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), message.as_bytes());
+        let app = client(&format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)));
+        for node in &cluster.nodes {
+            let put = status_of(&app, node, Method::PUT, "/v1/kv/a%2Fk").await;
+            assert!([201, 204].contains(&put), "{put}");
+            assert_eq!(status_of(&app, node, Method::PUT, "/v1/kv/b").await, 403);
+        }
+        let body = json!({"blocked": {"subject": subject}}).to_string();
+        let url = format!("{}/v1/blocks", cluster.nodes[round % 3].http);
+        let block = cluster.http.post(url).header("content-type", "application/json").body(body);
+        assert_eq!(block.send().await.expect("an answer").status(), 200);
+        for node in &cluster.nodes {
+            for method in [Method::PUT, Method::GET] {
+                assert_eq!(status_of(&app, node, method, "/v1/kv/a%2Fk").await, 401);
+            }
+        }
+    }
 }
 
 /// The node that leads first writes a token that may do everything, once, and readable by its owner only.

@@ -10,6 +10,7 @@ mod compat;
 mod conditional;
 mod errors;
 mod grammar;
+mod jwt;
 mod keys;
 mod live;
 mod previous;

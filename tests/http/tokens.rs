@@ -1,6 +1,8 @@
 //! Tokens: every route with every kind of principal, and what becomes of requests when a token changes.
 
+use crate::jwt::Signer;
 use crate::server::{Limits, Server, limits};
+use lockstep::http::HttpSettings;
 use lockstep::node::{NewToken, Principal, RootToken};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -12,9 +14,14 @@ async fn guarded() -> (Server, String) {
 }
 
 async fn guarded_with(limits: Limits) -> (Server, String) {
+    give_root(limits, HttpSettings::default()).await
+}
+
+/// The same with these settings.
+pub async fn give_root(limits: Limits, settings: HttpSettings) -> (Server, String) {
     let root = NewToken::random().expect("random numbers").text().to_owned();
     let given = Principal::of_token(&root).expect("a token");
-    let server = Server::start_with(limits, |mut options| {
+    let server = Server::start_for(limits, settings, |mut options| {
         options.require_tokens = Some(RootToken::Given(given));
         options
     })
@@ -27,7 +34,7 @@ async fn guarded_with(limits: Limits) -> (Server, String) {
     (server, root)
 }
 
-async fn ask(server: &Server, method: Method, path: &str, token: &str, body: &str) -> Response {
+pub async fn ask(server: &Server, method: Method, path: &str, token: &str, body: &str) -> Response {
     let shown = format!("Bearer {token}");
     let json = ("content-type", "application/json");
     match token.is_empty() {
@@ -116,6 +123,9 @@ fn table() -> Vec<(&'static str, &'static str, &'static str, &'static str, Needs
         ("POST", "/v1/reconcile", "/v1/reconcile", "{}", Admin),
         ("POST", "/v1/upgrade", "/v1/upgrade", "", Admin),
         ("GET", "/v1/audit", "/v1/audit?limit=1", "", Admin),
+        ("GET", "/v1/blocks", "/v1/blocks", "", Admin),
+        ("POST", "/v1/blocks", "/v1/blocks", "{}", Admin),
+        ("DELETE", "/v1/blocks", "/v1/blocks?subject=nobody", "", Admin),
         ("GET", "/v1/tokens", "/v1/tokens", "", Admin),
         ("POST", "/v1/tokens", "/v1/tokens", "{}", Admin),
         ("DELETE", "/v1/tokens/{id}", "/v1/tokens/0000000000", "", Admin),
@@ -180,7 +190,9 @@ async fn every_route_judges_every_principal() {
         table().iter().map(|(method, route, ..)| format!("{method} {route}")).collect();
     assert_eq!(routes(), known, "a route needs a row here, and one in src/http/access.rs");
 
-    let (server, root) = guarded_with(Limits { front: Default::default(), ..limits() }).await;
+    let signer = Signer::new();
+    let settings = HttpSettings { jwt: Some(signer.verifier()), ..HttpSettings::default() };
+    let (server, root) = give_root(Limits { front: Default::default(), ..limits() }, settings).await;
     let grant = |role: &str, prefix: &str| json!([{"role": role, "prefix": prefix}]);
     let (_, expired) = create(&server, &root, "expired", grant("admin", ""), Some(1)).await;
     let (id, revoked) = create(&server, &root, "revoked", grant("admin", ""), None).await;
@@ -198,7 +210,12 @@ async fn every_route_judges_every_principal() {
             format!("{}{}", &root[..root.len() - 1], if root.ends_with('A') { 'E' } else { 'A' }),
             vec![],
         ),
+        ("an expired JWT", signer.token(json!({"lockstep": grant("admin", ""), "exp": 5})), vec![]),
+        ("a blocked JWT", signer.token(json!({"lockstep": grant("admin", ""), "sub": "blocked"})), vec![]),
+        ("a JWT for others", signer.token(json!({"lockstep": grant("admin", ""), "aud": "others"})), vec![]),
     ];
+    let block = r#"{"blocked": {"subject": "blocked"}}"#;
+    assert_eq!(ask(&server, Method::POST, "/v1/blocks", &root, block).await.status(), 200);
     use Needs::{Admin, Observe, Read, ReadAll, Write, WriteAll};
     for (name, role, prefix, may) in [
         ("observe", "observe", "", vec![Observe]),
@@ -210,7 +227,8 @@ async fn every_route_judges_every_principal() {
         ("admin", "admin", "", vec![Observe, Read, ReadAll, Write, WriteAll, Admin]),
     ] {
         let (_, token) = create(&server, &root, name, grant(role, prefix), None).await;
-        principals.push((name, token, may));
+        principals.push((name, token, may.clone()));
+        principals.push((name, signer.token(json!({"lockstep": grant(role, prefix)})), may));
     }
     for (method, _, path, body, needs) in table() {
         let method = if method == "ANY" { Method::PATCH } else { method.parse().expect("a method") };

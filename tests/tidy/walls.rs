@@ -4,13 +4,14 @@ use super::code::{below, words};
 use super::{Source, assert_clean, sources};
 
 /// The rooms, and which others each may import.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     (
         "cli",
         &[
             "check",
             "http",
             "front",
+            "jwt",
             "merging",
             "node",
             "raft",
@@ -31,6 +32,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
         "http",
         &[
             "front",
+            "jwt",
             "dashboard",
             "merging",
             "node",
@@ -46,6 +48,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ),
     ("merging", &["node", "raft", "replica", "storage", "cache", "api", "client", "reconcile", "lineage"]),
     ("front", &["node", "replica", "storage", "cache", "api", "lineage"]),
+    ("jwt", &["node", "replica", "cache"]),
     ("dashboard", &[]),
     ("node", &["raft", "replica", "peer", "storage", "cache", "api", "client", "recover", "lineage", "tls"]),
     ("raft", &["replica", "peer", "storage", "cache", "lineage"]),

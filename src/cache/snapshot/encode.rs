@@ -8,7 +8,7 @@ use crate::cache::merge::Merge;
 use crate::cache::pending_clears::Clear;
 use crate::cache::slab::Slot;
 use crate::cache::tombstones::{Scope, Tombstone};
-use crate::cache::{AdminAction, AdminRequested, Quota, SecretHash, Token};
+use crate::cache::{AdminAction, AdminRequested, Block, Blocked, Quota, SecretHash, Token};
 use std::io::{BufWriter, Result, Write};
 
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -75,6 +75,16 @@ impl SnapshotView {
             put_bytes(&mut out, session.parent.as_bytes())?;
             put_u64(&mut out, session.begun_revision)?;
             put_u64(&mut out, session.expires_at_ms)?;
+        }
+        put_u32(&mut out, self.blocks.len() as u32)?;
+        for Block { blocked, until_ms } in &self.blocks {
+            let (is_jwt_id, text) = match blocked {
+                Blocked::Subject(text) => (false, text),
+                Blocked::JwtId(text) => (true, text),
+            };
+            put_bool(&mut out, is_jwt_id)?;
+            put_bytes(&mut out, text.as_bytes())?;
+            put_option(&mut out, *until_ms)?;
         }
         put_u64(&mut out, self.admin_count)?;
         self.admin_log.encode(&mut out, put_admin_action)?;

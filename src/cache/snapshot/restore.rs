@@ -8,11 +8,11 @@ use crate::cache::entry::{DEADLINE_MAX_MS, Entry, Lifetime};
 use crate::cache::eviction::PolicySet;
 use crate::cache::forks::{Fork, ForkView, Forks, Gone};
 use crate::cache::limits::{
-    ADMIN_ACTIONS_MAX, ADMIN_TEXT_BYTES_MAX, BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX,
-    FEATURE_LEVEL, FEATURE_LEVEL_FIRST, FORKS_MAX, FREE_PER_APPLY_MAX, GONE_MAX, GRANTS_MAX, HISTORIES_MAX,
-    HISTORY_BYTES_MAX, KEY_BYTES_MAX, MERGE_STEPS_MAX, MERGES_MAX, SESSIONS_MAX,
-    STORED_IDEMPOTENCY_KEY_BYTES_MAX, TOKEN_ID_BYTES, TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TOMBSTONES_MAX,
-    VALUE_BYTES_MAX,
+    ADMIN_ACTIONS_MAX, ADMIN_TEXT_BYTES_MAX, BATCH_OPS_MAX, BLOCKED_BYTES_MAX, BLOCKS_MAX,
+    CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, FEATURE_LEVEL_FIRST, FORKS_MAX,
+    FREE_PER_APPLY_MAX, GONE_MAX, GRANTS_MAX, HISTORIES_MAX, HISTORY_BYTES_MAX, KEY_BYTES_MAX,
+    MERGE_STEPS_MAX, MERGES_MAX, SESSIONS_MAX, STORED_IDEMPOTENCY_KEY_BYTES_MAX, TOKEN_ID_BYTES,
+    TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TOMBSTONES_MAX, VALUE_BYTES_MAX,
 };
 use crate::cache::merge::{Merge, MergeResult, Merges};
 use crate::cache::numbered_queue::NumberedQueue;
@@ -23,8 +23,8 @@ use crate::cache::slab::{Slab, Slot};
 use crate::cache::store::Store;
 use crate::cache::tombstones::{Forgotten, Scope, Tombstone, Tombstones};
 use crate::cache::{
-    AdminAction, AdminLog, AdminRequested, BrowserSession, Cache, CacheConfig, Digest, Grant, Key, Quota,
-    Role, SecretHash, Stats, Token, TokenLimits, Tokens,
+    AdminAction, AdminLog, AdminRequested, Block, Blocked, BrowserSession, Cache, CacheConfig, Digest, Grant,
+    Key, Quota, Role, SecretHash, Stats, Token, TokenLimits, Tokens,
 };
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
@@ -316,7 +316,14 @@ fn tokens(source: &mut Decoder<impl Read>) -> Result<Tokens> {
         let (begun_revision, expires_at_ms) = (source.u64()?, source.u64()?);
         sessions.push(BrowserSession { id, secret, parent, begun_revision, expires_at_ms });
     }
-    Tokens::restore(tokens, sessions, revision).ok_or(DecodeError::Damaged("the tokens do not fit together"))
+    let mut blocks = Vec::new();
+    for _ in 0..source.length(BLOCKS_MAX)? {
+        let (is_jwt_id, text) = (source.bool()?, source.text(BLOCKED_BYTES_MAX)?);
+        let blocked = if is_jwt_id { Blocked::JwtId(text) } else { Blocked::Subject(text) };
+        blocks.push(Block { blocked, until_ms: source.option()? });
+    }
+    Tokens::restore(tokens, sessions, blocks, revision)
+        .ok_or(DecodeError::Damaged("the tokens do not fit together"))
 }
 
 fn admin_action<R: Read>(source: &mut Decoder<R>) -> Result<AdminAction> {

@@ -31,11 +31,11 @@ pub(super) async fn admit_page(page: SocketRef, auth: Option<Auth>, state: AppSt
     }
     let shown = auth.and_then(|auth| auth.token);
     let principal = match &shown {
-        Some(token) => Principal::of_token(token),
+        Some(token) => access::principal_with(token, &state),
         // What came with the request: a header, a session's cookie, or a certificate.
         None => match page.req_parts().extensions.get::<Principal>() {
             Some(noted) => Some(noted.clone()),
-            None => access::principal(&page.req_parts().headers),
+            None => access::principal(&page.req_parts().headers, &state),
         },
     };
     let asks = state.front.needs_token();
