@@ -48,6 +48,9 @@ pub mod front;
 pub mod dashboard;
 
 #[cfg(feature = "http")]
+pub mod backups;
+
+#[cfg(feature = "http")]
 pub mod merging;
 
 #[cfg(feature = "node")]

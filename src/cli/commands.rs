@@ -14,6 +14,7 @@ use super::history::HistoryArgs;
 use super::kv_args::{BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs, PersistArgs, PutArgs};
 use super::reconcile::ReconcileArgs;
 use super::recover::RecoverArgs;
+use super::serve_backups::ServeBackupArgs;
 use super::serve_tls::ServeTlsArgs;
 use super::simulate::SimulateArgs;
 use super::token::TokenArgs;
@@ -273,6 +274,8 @@ pub struct ServeArgs {
     /// Who wins where both sides changed a key, when this node was detached and comes back, and nobody says
     #[arg(long, env = "LOCKSTEP_ATTACH_POLICY", value_enum, default_value = "newest")]
     pub attach_policy: crate::reconcile::Policy,
+    #[command(flatten)]
+    pub backups: ServeBackupArgs,
     /// Allow partitions over HTTP: this node can be cut off from its peers
     #[arg(long, env = "LOCKSTEP_FAULT_INJECTION")]
     pub fault_injection: bool,

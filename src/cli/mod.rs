@@ -18,6 +18,7 @@ mod reconcile;
 mod recover;
 mod replay;
 mod serve;
+mod serve_backups;
 mod serve_tls;
 mod service_manager;
 mod settings;

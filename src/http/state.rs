@@ -4,6 +4,7 @@ use super::HttpLimits;
 use super::compat::CompatSettings;
 use super::origin::Sites;
 use crate::api::AttachProgress;
+use crate::backups::Backups;
 use crate::front::Front;
 use crate::lineage::HistoryKind;
 use crate::merging::Policy;
@@ -30,6 +31,8 @@ pub struct HttpSettings {
     pub fault_injection: bool,
     /// Who wins where both sides changed a key, when a detached node comes back and nobody says.
     pub attach_policy: Policy,
+    /// The backups that the node makes by itself, for metrics.
+    pub backups: Option<Backups>,
     /// Settings of the `/api` routes, and of the web pages of other sites that may use this node.
     pub compat: CompatSettings,
 }
@@ -54,6 +57,7 @@ pub struct Shared {
     /// The value of `Lockstep-History`, once the node has its cluster.
     history: OnceLock<HeaderValue>,
     pub(super) attach_policy: Policy,
+    pub(super) backups: Option<Backups>,
     /// How far this node is on its way back into its cluster.
     pub(super) attach: watch::Sender<AttachProgress>,
     /// How often a client had this node catch up; then pages get the state, too.
@@ -79,6 +83,7 @@ impl AppState {
             hsts_max_age,
             fault_injection,
             attach_policy,
+            backups,
             compat,
         } = settings;
         let CompatSettings { frontends, development } = compat;
@@ -94,6 +99,7 @@ impl AppState {
             development,
             fault_injection,
             attach_policy,
+            backups,
             attach: watch::Sender::default(),
             history: OnceLock::new(),
             syncs,

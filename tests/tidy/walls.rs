@@ -4,13 +4,14 @@ use super::code::{below, words};
 use super::{Source, assert_clean, sources};
 
 /// The rooms, and which others each may import.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     (
         "cli",
         &[
             "check",
             "http",
             "front",
+            "backups",
             "merging",
             "node",
             "raft",
@@ -32,6 +33,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
         &[
             "front",
             "dashboard",
+            "backups",
             "merging",
             "node",
             "raft",
@@ -44,6 +46,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "tls",
         ],
     ),
+    ("backups", &["node", "storage", "lineage"]),
     ("merging", &["node", "raft", "replica", "storage", "cache", "api", "client", "reconcile", "lineage"]),
     ("front", &["node", "replica", "storage", "cache", "api", "lineage"]),
     ("dashboard", &[]),
