@@ -7,6 +7,7 @@ mod check_history;
 mod commands;
 mod common_args;
 mod detach;
+mod doctor;
 mod exit;
 mod fence;
 mod generate;
@@ -103,6 +104,7 @@ pub fn run() -> ExitCode {
             Command::Detach(args) => detach::detach(args).await,
             Command::Attach(args) => detach::attach(args).await,
             Command::Generate(args) => generate::generate(args).await,
+            Command::Doctor(args) => doctor::doctor(args).await,
             Command::Audit(args) => audit::audit(args).await,
             Command::Cert(args) => cert::cert(args).await,
             Command::Token(args) => token::token(args).await,

@@ -10,6 +10,7 @@ mod cli;
 mod compat;
 mod detach;
 mod disk;
+mod doctor;
 mod eviction;
 mod examples;
 mod failover;
