@@ -4,6 +4,7 @@ use crate::support::{Cluster, Node, run, until};
 use reqwest::Method;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The backups in a folder, the oldest first.
 fn backups(folder: &Path) -> Vec<PathBuf> {
@@ -126,6 +127,12 @@ async fn a_backup_that_cannot_be_made_hurts_nobody() {
     fs::rename(&folder, &away).expect("moved");
     until("the failure is counted", async || failures(&cluster, &cluster.nodes[0]).await > 0.0).await;
     assert!(cluster.nodes[0].log().contains("a backup that is due cannot be made"));
+    let url = &cluster.nodes[0].http;
+    until("the doctor sees it", async || {
+        let (_, text, _) = run(&["doctor", "--url", url]);
+        text.lines().any(|line| line.starts_with("warn backups: that of n1"))
+    })
+    .await;
     cluster.put_surely(&cluster.nodes[0], "k", "v").await;
     fs::rename(&away, &folder).expect("moved back");
     is_saved(&cluster, &folder).await;
@@ -143,6 +150,32 @@ async fn a_backup_that_cannot_be_made_hurts_nobody() {
     cluster.all_ready().await;
     cluster.put_surely(&cluster.nodes[0], "k2", "v").await;
     is_saved(&cluster, &folder).await;
+}
+
+/// The state of a node that has left is not the cluster's, and is never among the cluster's backups.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_detached_node_makes_no_backups() {
+    let cluster = Cluster::stopped(3, &[]).await;
+    let folder = cluster.dir.path().join("backups");
+    fs::create_dir(&folder).expect("created");
+    let cluster = with_backups(&folder, cluster).await;
+    is_saved(&cluster, &folder).await;
+    let (node, all) = (&cluster.nodes[0], || cluster.nodes.iter().map(|node| node.http.clone()));
+    let (code, _, error) = run(&["detach", &node.http]);
+    assert_eq!(code, 0, "{error}");
+    until("it says so", async || node.log().contains("no backups are made as long as this node is detached"))
+        .await;
+    cluster.put_surely(node, "k", "alone").await;
+    // One would have been due since.
+    let left = Instant::now();
+    until("two intervals are over", async || left.elapsed() > Duration::from_secs(2)).await;
+    let made = backups(&folder);
+    let others = all().skip(1).collect::<Vec<_>>().join(",");
+    let (code, _, error) = run(&["attach", &node.http, "--cluster", &others]);
+    assert_eq!(code, 0, "{error}");
+    until("it makes some again", async || backups(&folder).last() > made.last()).await;
+    assert!(backups(&folder).iter().all(|backup| index_of(backup) < lockstep::lineage::INDEX_STEP));
+    assert!(made.iter().all(|backup| index_of(backup) < lockstep::lineage::INDEX_STEP));
 }
 
 /// Nobody finds out weeks later that no backup was ever made.
