@@ -125,7 +125,6 @@ impl Backups {
                 }
                 Err(error) => {
                     in_a_row += 1;
-                    failures.fetch_add(1, Relaxed);
                     let pause = schedule.pause_after(in_a_row);
                     let again_s = pause.as_secs();
                     tracing::warn!(
@@ -133,6 +132,8 @@ impl Backups {
                         again_s,
                         "a backup that is due cannot be made; it is tried again"
                     );
+                    // Whoever sees the count finds the reason in the log.
+                    failures.fetch_add(1, Relaxed);
                     Instant::now() + pause
                 }
             };
