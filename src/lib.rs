@@ -51,6 +51,9 @@ pub mod jwt;
 pub mod dashboard;
 
 #[cfg(feature = "http")]
+pub mod backups;
+
+#[cfg(feature = "http")]
 pub mod merging;
 
 #[cfg(feature = "node")]

@@ -91,11 +91,12 @@ say "each variable is one that the program reads"
 "$LOCKSTEP_BIN" cert ca --dir "$work/certs" >/dev/null
 "$LOCKSTEP_BIN" cert node n1 --dir "$work/certs" >/dev/null
 "$LOCKSTEP_BIN" token generate --out "$work/root-token"
+mkdir "$work/backups"
 # All examples, with files that are there. A node founds a cluster or joins one, so they are read as each of the two.
 # The program says where each value comes from.
 sed -E -e 's/^# ([a-z_]+ = )/\1/' -e "s|/etc/lockstep/tls/[a-z]*-?ca.crt|$work/certs/ca.crt|" \
   -e "s|/etc/lockstep/tls/(node\|peer)|$work/certs/n1|" -e "s|/run/credentials/.*root-token|$work/root-token|" \
-  -e "s|/var/lib/lockstep|$work/none|" packaging/lockstep.toml >"$work/examples.toml"
+  -e "s|/var/lib/lockstep|$work/none|" -e "s|/var/backups/lockstep|$work/backups|" packaging/lockstep.toml >"$work/examples.toml"
 for without in 'join|learner' initial_cluster; do
   grep -vE "^($without) = " "$work/examples.toml" >"$work/lockstep.toml"
   "$LOCKSTEP_BIN" serve --config "$work/lockstep.toml" --check-config >"$work/settings" 2>&1 ||
@@ -111,7 +112,7 @@ say "each key of lockstep.toml is a setting that the program takes from the file
 
 export LOCKSTEP_URL=https://127.0.0.1:$port LOCKSTEP_CA_FILE=$work/certs/ca.crt LOCKSTEP_TOKEN_FILE=$work/root-token
 "$LOCKSTEP_BIN" serve --data-dir "$work/node" --http "127.0.0.1:$port" --peer "127.0.0.1:$((port + 1))" \
-  --probe "127.0.0.1:$((port + 2))" --probe-metrics --root-token-file "$work/root-token" --name n1 \
+  --probe "127.0.0.1:$((port + 2))" --probe-metrics --backup-dir "$work/backups" --root-token-file "$work/root-token" --name n1 \
   --tls-cert "$work/certs/n1.crt" --tls-key "$work/certs/n1.key" --tls-ca "$work/certs/ca.crt" 2>"$work/log" &
 node=$!
 metrics() { curl -sf --noproxy '*' "http://127.0.0.1:$((port + 2))/metrics" >"$work/metrics"; }

@@ -8,12 +8,14 @@ use super::common_args::{
     FirstSettings, Target, TimingArgs, TtlMs, parse_consistency, parse_policy, parse_ttl,
 };
 use super::detach::{AttachArgs, DetachArgs};
+use super::doctor::DoctorArgs;
 use super::fence::FenceArgs;
 use super::generate::GenerateArgs;
 use super::history::HistoryArgs;
 use super::kv_args::{BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs, PersistArgs, PutArgs};
 use super::reconcile::ReconcileArgs;
 use super::recover::RecoverArgs;
+use super::serve_backups::ServeBackupArgs;
 use super::serve_jwt::ServeJwtArgs;
 use super::serve_limits::ServeLimitArgs;
 use super::serve_tls::ServeTlsArgs;
@@ -36,7 +38,8 @@ use std::path::PathBuf;
                   5 unavailable (nothing was done), 6 outcome unknown, 7 not linearizable,\n\
                   8 undecided whether it is linearizable, 9 conflicts are left to decide,\n\
                   10 refused because it would not be safe,\n\
-                  11 no token, or one that does not allow it.\n\
+                  11 no token, or one that does not allow it,\n\
+                  12 doctor: only warnings, 13 doctor: something is bad.\n\
                   LOCKSTEP_LOG sets what is logged on standard error, e.g. LOCKSTEP_LOG=debug."
 )]
 pub struct Cli {
@@ -104,6 +107,11 @@ pub enum Command {
     /// them and writes a file that says for each key what would be done and why; it changes nothing. Read it with
     /// `show`. docs/divergence.md explains all of it.
     Reconcile(Box<ReconcileArgs>),
+    /// Say what is wrong with a cluster, or with the folder of a node that does not run, and what mends it
+    ///
+    /// Asks every member, and prints a line for each check: ok, warn, bad, or ? where an answer cannot be had. It changes
+    /// nothing. Exits with 12 if there are only warnings, and with 13 if something is bad.
+    Doctor(DoctorArgs),
     /// Show what operators did last: who asked for what, and from where
     Audit(AuditArgs),
     /// Make certificates for nodes and clients, and show them
@@ -276,6 +284,8 @@ pub struct ServeArgs {
     /// Who wins where both sides changed a key, when this node was detached and comes back, and nobody says
     #[arg(long, env = "LOCKSTEP_ATTACH_POLICY", value_enum, default_value = "newest")]
     pub attach_policy: crate::reconcile::Policy,
+    #[command(flatten)]
+    pub backups: ServeBackupArgs,
     /// Allow partitions over HTTP: this node can be cut off from its peers
     #[arg(long, env = "LOCKSTEP_FAULT_INJECTION")]
     pub fault_injection: bool,

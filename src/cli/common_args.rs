@@ -132,6 +132,16 @@ pub(super) fn parse_ttl(text: &str) -> Result<TtlMs, String> {
     text.parse().map(|ttl_ms| TtlMs(Some(ttl_ms))).map_err(|_| "expected milliseconds or never".into())
 }
 
+/// A time such as 90s, 30m, 6h or 1d: at least a second, and at most a year.
+pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 24 * 3_600)];
+    let parsed = units.iter().find_map(|(unit, seconds)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(*seconds).filter(|seconds| (1..=366 * 24 * 3_600).contains(seconds))
+    });
+    parsed.map(Duration::from_secs).ok_or_else(|| "expected a time such as 90s, 30m, 6h or 1d".into())
+}
+
 pub(super) fn parse_policy(text: &str) -> Result<Policy, String> {
     Policy::from_name(text).ok_or_else(|| "expected lru, lfu, s3fifo or noeviction".into())
 }
@@ -142,5 +152,21 @@ pub(super) fn parse_consistency(text: &str) -> Result<Consistency, String> {
         "lease" => Ok(Consistency::Lease),
         "stale" => Ok(Consistency::Stale),
         _ => Err("expected linearizable, lease or stale".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_has_a_unit() {
+        for (text, seconds) in [("1s", 1), ("90s", 90), ("30m", 1_800), ("6h", 21_600), ("366d", 31_622_400)]
+        {
+            assert_eq!(parse_interval(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "6", "h", "0h", "-1h", "1.5h", "6 h", "6hours", "367d", "18446744073709551615d"] {
+            assert!(parse_interval(text).is_err(), "{text}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Exit codes, so that scripts can tell failures apart: 0 success, 1 another error, 2 wrong usage, 3 not
 //! found, 4 precondition failed, 5 unavailable (nothing was done), 6 outcome unknown, 7 not linearizable, 8 not
 //! decided whether it is, 9 conflicts are left to decide, 10 refused because it would not be safe, 11 no token, or one that does
-//! not allow it.
+//! not allow it, 12 the doctor has only warnings, 13 it found something bad.
 
 use crate::api::ErrorCode;
 use crate::client::ClientError;
@@ -21,6 +21,8 @@ const UNDECIDED: u8 = 8;
 const CONFLICTS: u8 = 9;
 const REFUSED: u8 = 10;
 const NOT_ALLOWED: u8 = 11;
+const WARNINGS: u8 = 12;
+const BAD: u8 = 13;
 
 /// WatchMessage by `get` and `del` of a key that is not there.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,15 @@ pub enum NotApproved {
     NotLinearizable,
     #[error("not decided whether it is linearizable")]
     Undecided,
+}
+
+/// What `doctor` found, where not all is well.
+#[derive(Debug, thiserror::Error)]
+pub enum NotWell {
+    #[error("some things should be looked at")]
+    Warnings,
+    #[error("something is wrong")]
+    Bad,
 }
 
 /// Why a recovery is refused, or not done yet.
@@ -84,6 +95,11 @@ pub fn code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref() {
         Some(NotApproved::NotLinearizable) => return NOT_LINEARIZABLE,
         Some(NotApproved::Undecided) => return UNDECIDED,
+        None => {}
+    }
+    match error.downcast_ref() {
+        Some(NotWell::Warnings) => return WARNINGS,
+        Some(NotWell::Bad) => return BAD,
         None => {}
     }
     if error.is::<Undecided>() {

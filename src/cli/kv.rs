@@ -50,6 +50,7 @@ pub async fn run(command: Command) -> Result<()> {
         | Command::Attach(_)
         | Command::Generate(_)
         | Command::Audit(_)
+        | Command::Doctor(_)
         | Command::Cert(_)
         | Command::Token(_)
         | Command::Snapshot(_) => {

@@ -7,6 +7,7 @@ mod check_history;
 mod commands;
 mod common_args;
 mod detach;
+mod doctor;
 mod exit;
 mod fence;
 mod generate;
@@ -18,6 +19,7 @@ mod reconcile;
 mod recover;
 mod replay;
 mod serve;
+mod serve_backups;
 mod serve_jwt;
 mod serve_limits;
 mod serve_tls;
@@ -104,6 +106,7 @@ pub fn run() -> ExitCode {
             Command::Detach(args) => detach::detach(args).await,
             Command::Attach(args) => detach::attach(args).await,
             Command::Generate(args) => generate::generate(args).await,
+            Command::Doctor(args) => doctor::doctor(args).await,
             Command::Audit(args) => audit::audit(args).await,
             Command::Cert(args) => cert::cert(args).await,
             Command::Token(args) => token::token(args).await,

@@ -4,6 +4,7 @@ use super::commands::ServeArgs;
 use super::common_args::{FirstSettings, TimingArgs};
 use super::exit::Usage;
 use super::output::Output;
+use super::serve_backups::make_backups;
 use super::serve_jwt;
 use super::serve_tls::{NodeTls, keep_current};
 use super::service_manager;
@@ -72,6 +73,7 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
         compat: compat_settings()?,
         ..HttpSettings::default()
     };
+    settings.backups = args.backups.open()?;
     let probe = Probe::listen(&args).await?;
     let bound = http.local_addr()?;
     let options = options(*args, addresses, bound, tls)?;
@@ -117,6 +119,7 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
                 shut_down(&node, server, &mut stop).await;
                 return Ok(());
             }
+            never = make_backups(settings.backups.as_ref(), &node) => match never {},
             () = node.reopens() => {
                 node.drain().await;
                 server.retire().await;
@@ -140,6 +143,7 @@ fn check(args: ServeArgs, tls: NodeTls) -> Result<()> {
     let origins = args.origins.join("\n");
     allowed_hosts(&args.allowed_hosts)?;
     compat_settings()?;
+    args.backups.check()?;
     // Where a name leads is known to those who start it.
     let bound = addresses.http.parse().unwrap_or(SocketAddr::from(([127, 0, 0, 1], HTTP_PORT)));
     options(args, addresses, bound, tls)?;

@@ -36,7 +36,7 @@ const LOG_BYTES_MAX: u64 = 16 << 20;
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Environment variables that are for a single node, and are not passed on.
-const NOT_FOR_ALL: [&str; 22] = [
+const NOT_FOR_ALL: [&str; 23] = [
     "PORT",
     "PEER_NODES",
     "LOCKSTEP_HTTP",
@@ -47,6 +47,7 @@ const NOT_FOR_ALL: [&str; 22] = [
     "LOCKSTEP_JOIN",
     "LOCKSTEP_LEARNER",
     "LOCKSTEP_NAME",
+    "LOCKSTEP_BACKUP_DIR",
     "LOCKSTEP_CONFIG",
     "LOCKSTEP_ENV_FILE",
     "NOTIFY_SOCKET",

@@ -195,6 +195,17 @@ impl Client {
         answer.is_ok_and(|response| response.status().is_success())
     }
 
+    /// A node's figures, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        let response = self.send(Method::GET, "/metrics", Retry::Always, |builder| builder).await?;
+        let url = response.url().to_string();
+        let bytes = read(&url, response, ANSWER_BYTES_MAX).await?;
+        String::from_utf8(bytes.into()).map_err(|error| garbled(&url, &error.to_string()))
+    }
+
     /// Asks for a fresh snapshot and returns its answer as it comes, for a backup. Only its beginning has a time limit: how long
     /// the rest takes depends on how much there is.
     ///

@@ -1,5 +1,6 @@
 //! `/metrics`: figures in Prometheus' text format. No label ever holds a key.
 
+use super::metrics_backups::write_backups;
 use super::metrics_cache::write_cache;
 use super::metrics_memory::write_memory;
 use super::metrics_process::write_process;
@@ -21,6 +22,7 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
     let _ = write_process(&mut out);
     let _ = write_requests(&mut out, &state.front.requests);
     let _ = write_rate_limits(&mut out, &state.front.rates);
+    let _ = state.backups.iter().try_for_each(|backups| write_backups(&mut out, backups));
     if let Some(session) = state.session(Principal::Anyone) {
         let admin = session.admin();
         let status = admin.status().await;

@@ -37,6 +37,7 @@ mod live;
 mod login;
 mod metered_body;
 mod metrics;
+mod metrics_backups;
 mod metrics_cache;
 mod metrics_memory;
 mod metrics_process;

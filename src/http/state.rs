@@ -5,6 +5,7 @@ use super::compat::CompatSettings;
 use super::origin::Sites;
 use super::trusted_proxies::TrustedProxies;
 use crate::api::AttachProgress;
+use crate::backups::Backups;
 use crate::front::Front;
 use crate::jwt::JwtVerifier;
 use crate::lineage::HistoryKind;
@@ -36,6 +37,8 @@ pub struct HttpSettings {
     pub fault_injection: bool,
     /// Who wins where both sides changed a key, when a detached node comes back and nobody says.
     pub attach_policy: Policy,
+    /// The backups that the node makes by itself, for metrics.
+    pub backups: Option<Backups>,
     /// Settings of the `/api` routes, and of the web pages of other sites that may use this node.
     pub compat: CompatSettings,
 }
@@ -62,6 +65,7 @@ pub struct Shared {
     /// The value of `Lockstep-History`, once the node has its cluster.
     history: OnceLock<HeaderValue>,
     pub(super) attach_policy: Policy,
+    pub(super) backups: Option<Backups>,
     /// How far this node is on its way back into its cluster.
     pub(super) attach: watch::Sender<AttachProgress>,
     /// How often a client had this node catch up; then pages get the state, too.
@@ -89,6 +93,7 @@ impl AppState {
             hsts_max_age,
             fault_injection,
             attach_policy,
+            backups,
             compat,
         } = settings;
         let CompatSettings { frontends, development } = compat;
@@ -106,6 +111,7 @@ impl AppState {
             development,
             fault_injection,
             attach_policy,
+            backups,
             attach: watch::Sender::default(),
             history: OnceLock::new(),
             syncs,

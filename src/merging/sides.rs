@@ -3,11 +3,9 @@
 use crate::client::Client;
 use crate::node::{BASE_FILE, open_stored_log};
 use crate::raft::StoredLogCopy;
-use crate::storage::{SnapshotFile, verify_file};
+use crate::storage::{IncomingSnapshot, SnapshotFile};
 use anyhow::{Context, Result};
-use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -99,22 +97,16 @@ fn kept_base(folder: &Path) -> Result<Option<StoredLogCopy>> {
 /// # Errors
 /// It broke off, is damaged, or cannot be written.
 pub async fn save_backup(mut response: reqwest::Response, file: &Path) -> Result<(u64, u64)> {
-    let mut aside = file.as_os_str().to_owned();
-    aside.push(".part");
-    let aside = PathBuf::from(aside);
-    let mut out = fs::File::create(&aside).with_context(|| format!("cannot write {}", aside.display()))?;
-    let mut bytes = 0;
+    let unwritable = || format!("cannot save {}", file.display());
+    let mut incoming = IncomingSnapshot::aside(file).with_context(unwritable)?;
     let stalled = || "the backup broke off: nothing came for a while";
     while let Some(chunk) = timeout(CHUNK_TIMEOUT, response.chunk())
         .await
         .with_context(stalled)?
         .context("the backup broke off")?
     {
-        out.write_all(&chunk)?;
-        bytes += chunk.len() as u64;
+        incoming.write(&chunk).with_context(unwritable)?;
     }
-    out.sync_all()?;
-    let info = verify_file(&aside).context("what arrived is damaged")?;
-    fs::rename(&aside, file)?;
-    Ok((bytes, info.index))
+    let info = incoming.finish().and_then(|received| received.place(file)).with_context(unwritable)?;
+    Ok((info.file_bytes, info.index))
 }

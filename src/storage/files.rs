@@ -42,12 +42,16 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Holds a folder for one owner, until dropped. The system releases it when the process dies.
 #[derive(Debug)]
-pub(super) struct FolderLock {
+pub struct FolderLock {
     _file: File,
 }
 
 impl FolderLock {
-    pub(super) fn take(folder: &Path) -> Result<FolderLock, OpenError> {
+    /// Takes the file `lock` in this folder, and creates it if it is missing.
+    ///
+    /// # Errors
+    /// [`OpenError`]: another owner has the folder, or it cannot be written.
+    pub fn take(folder: &Path) -> Result<FolderLock, OpenError> {
         let path = folder.join("lock");
         let file = File::options()
             .create(true)

@@ -57,14 +57,16 @@ mod writer;
 
 pub use engine::{Engine, EngineMemory, Mutation};
 pub use error::{OpenError, StorageError};
-pub use files::write_durably;
+pub use files::{FolderLock, write_durably};
 pub use log::LogStore;
 pub use log_op::Callback;
 pub use log_options::LogOptions;
 pub use open::LogStoreBuilder;
 pub use rolling::{Rolled, RollingFile};
 pub use shared::{FLUSH_BOUNDS_US, FlushStats, LogMemory};
-pub use snapshot::{IncomingSnapshot, ReceivedSnapshot, SnapshotFile, Snapshots, WeakSnapshots, verify_file};
+pub use snapshot::{
+    IncomingSnapshot, ReceivedSnapshot, SnapshotFile, Snapshots, WeakSnapshots, name_aside, verify_file,
+};
 pub use snapshot_format::{SnapshotBody, SnapshotMetaInfo};
 pub use stored_log::StoredLog;
 pub use switch::FolderSwitch;

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
@@ -184,6 +184,21 @@ pub struct IncomingSnapshot {
 }
 
 impl IncomingSnapshot {
+    /// Starts to write a backup, a snapshot file outside of any snapshot folder, under another name beside its own. What an
+    /// earlier attempt left there is replaced. Others cannot read it.
+    pub fn aside(path: &Path) -> Result<IncomingSnapshot, StorageError> {
+        let path = name_aside(path);
+        let created = || {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)
+        };
+        let file = Arc::new(created().map_err(StorageError::io("create a file for the backup"))?);
+        Ok(IncomingSnapshot { out: SyncedWriter::new(file.clone()), temp: TempFile { path, file } })
+    }
+
     /// Adds the next bytes of the file.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
         self.out.write_all(bytes).map_err(StorageError::io("write the received snapshot"))
@@ -223,6 +238,22 @@ impl ReceivedSnapshot {
     pub fn body(&self) -> SnapshotBody {
         SnapshotBody::new(self.temp.file.clone())
     }
+
+    /// Gives a backup that was written [aside](IncomingSnapshot::aside) its own name; durable when this returns.
+    pub fn place(self, path: &Path) -> Result<SnapshotMetaInfo, StorageError> {
+        fs::rename(&self.temp.path, path).map_err(StorageError::io("rename the backup"))?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        sync_folder(folder.unwrap_or(Path::new(".")))
+            .map_err(StorageError::io("sync the backup's folder"))?;
+        Ok(self.info)
+    }
+}
+
+/// What a backup is called while it is written.
+pub fn name_aside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    name.into()
 }
 
 /// A snapshot that is, or was, current. The file stays readable as long as a handle lives.

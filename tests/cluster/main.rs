@@ -5,10 +5,12 @@ mod support;
 
 mod attacks;
 mod audit;
+mod backups;
 mod cli;
 mod compat;
 mod detach;
 mod disk;
+mod doctor;
 mod eviction;
 mod examples;
 mod failover;

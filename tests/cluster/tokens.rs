@@ -58,7 +58,7 @@ async fn create(cluster: &Cluster, node: &Node, name: &str) -> (String, Client) 
     (made["id"].as_str().expect("an id").to_owned(), client(token))
 }
 
-/// Tokens of somebody else: a block that one node has acknowledged holds on all of them.
+/// H4 for tokens of somebody else: a block that one node has acknowledged holds on all of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_block_holds_on_every_node() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -254,7 +254,7 @@ async fn the_client_waits_as_it_is_told() {
     server.stop().await;
 
     let server = limited(requests("3/1h", RateMode::Enforce)).await;
-    let client = Client::new(&[server.url.clone()], Duration::from_secs(20)).expect("a client");
+    let client = Client::new(std::slice::from_ref(&server.url), Duration::from_secs(20)).expect("a client");
     let begun = Instant::now();
     let error = loop {
         match client.get("k", Consistency::Linearizable).await {

@@ -4,7 +4,7 @@ use super::code::{below, words};
 use super::{Source, assert_clean, sources};
 
 /// The rooms, and which others each may import.
-const ROOMS: [(&str, &[&str]); 19] = [
+const ROOMS: [(&str, &[&str]); 20] = [
     (
         "cli",
         &[
@@ -12,6 +12,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
             "http",
             "front",
             "jwt",
+            "backups",
             "merging",
             "node",
             "raft",
@@ -34,6 +35,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
             "front",
             "jwt",
             "dashboard",
+            "backups",
             "merging",
             "node",
             "raft",
@@ -46,6 +48,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
             "tls",
         ],
     ),
+    ("backups", &["node", "storage", "lineage"]),
     ("merging", &["node", "raft", "replica", "storage", "cache", "api", "client", "reconcile", "lineage"]),
     ("front", &["node", "replica", "storage", "cache", "api", "lineage"]),
     ("jwt", &["node", "replica", "cache"]),
