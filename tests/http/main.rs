@@ -19,6 +19,7 @@ mod server;
 mod session;
 mod sliding;
 mod slow;
+mod smuggling;
 mod socket_io;
 mod tls;
 mod tokens;
