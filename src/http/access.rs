@@ -171,16 +171,20 @@ pub(super) fn principal(headers: &HeaderMap) -> Option<Principal> {
 /// apart, so each cluster's has a name of its own.
 fn in_cookie(request: &Request, state: &AppState) -> Option<Principal> {
     let Some(name) = cookie_name(state) else { return Some(Principal::Anyone) };
-    let cookies =
-        request.headers().get_all(header::COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
-    let mut pairs =
-        cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let Some((_, token)) = pairs.find(|(named, _)| *named == name) else { return Some(Principal::Anyone) };
+    let Some(token) = cookie(request.headers(), &name) else { return Some(Principal::Anyone) };
     match origin::is_own_page(request, &state.sites) {
         // One that is none any more is as good as no cookie.
         true => Some(Principal::of_token(token).unwrap_or(Principal::Anyone)),
         false => Some(Principal::Anyone),
     }
+}
+
+/// The first cookie of this name.
+pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
+    let mut pairs =
+        cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(named, _)| *named == name).map(|(_, value)| value)
 }
 
 /// The name of the cookie with a session, once the node has its cluster.
