@@ -5,6 +5,7 @@ mod support;
 
 mod attacks;
 mod audit;
+mod canary;
 mod cli;
 mod compat;
 mod detach;
