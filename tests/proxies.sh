@@ -3,7 +3,7 @@
 # They forbid one key and share one connection to the node between two clients. What tests/smuggling/corpus.json sends
 # must neither write that key nor give one client an answer for the other.
 #
-#   tests/proxies.sh [PORT]     uses PORT to PORT + 5 (22900)
+#   tests/proxies.sh [PORT]     uses PORT to PORT + 3 (22900)
 #
 # LOCKSTEP_BIN names the program; without it the program is built. A proxy that is missing is left out, and this is said;
 # with REQUIRE_PROXIES=1 it is a failure. Everything runs as the user who calls this, in a temporary folder.
@@ -134,7 +134,11 @@ start_proxy() { # PROXY PORT BACKEND MORE
     nginx) start "$2" "$work/nginx-$2" nginx -e stderr -p "$work" -c "$work/nginx-$2.conf" ;;
   esac
 }
-stop_proxy() { kill "${started[-1]}" && wait "${started[-1]}" 2>/dev/null || true; unset 'started[-1]'; }
+stop_proxy() {
+  kill "${started[-1]}"
+  wait "${started[-1]}" 2>/dev/null || true
+  unset 'started[-1]'
+}
 
 proxy=$((port + 3))
 # A server that misreads requests must be noticed, or the rest shows nothing.
