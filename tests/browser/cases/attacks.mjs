@@ -1,36 +1,9 @@
 // What pages of other sites try in the browser of somebody who can reach the nodes: a name of theirs that leads to a node, forms,
-// fetches, sockets and frames. The runner has every name below `.test` lead to this machine.
+// fetches, sockets and frames.
 
-import { once } from 'node:events'
-import { createServer } from 'node:http'
+import { until } from '../cluster.mjs'
 import { equal, holds, shows } from '../expect.mjs'
-
-/** Does `work` on a page of another site. It is not the case's own page: what a browser says of attacks is no complaint. */
-export async function onForeignPage(context, html, work) {
-  const server = createServer((_, answer) => answer.setHeader('Content-Type', 'text/html').end(html)).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const page = await context.newPage()
-  try {
-    await page.goto(`http://evil.test:${server.address().port}/`)
-    await work(page)
-  } finally {
-    await page.close()
-    server.close()
-  }
-}
-
-/** How a page's WebSocket ends: `open` if it begins. */
-export function socketOf(page, url) {
-  return page.evaluate(
-    (url) =>
-      new Promise((done) => {
-        const socket = new WebSocket(url)
-        socket.onopen = () => done('open')
-        socket.onerror = () => done('refused')
-      }),
-    url,
-  )
-}
+import { onForeignPage, socketOf } from '../foreign.mjs'
 
 /** DNS rebinding: once the page is loaded, its site's name leads to a node, and for the browser all is one site. */
 export async function a_name_that_leads_to_a_node_does_not_make_it_the_sites({ cluster, context }) {
@@ -81,8 +54,8 @@ export async function sockets_of_another_site_are_refused({ cluster, context }) 
 export async function no_other_site_shows_the_dashboard_in_a_frame({ page, cluster, context }) {
   for (const path of ['/', '/keys', '/nothing-here']) {
     await onForeignPage(context, `<iframe src="${cluster.url(1, path)}"></iframe>`, async (foreign) => {
-      // The frame is loaded before the page is, so by now it has what it gets.
-      equal(`the frame of ${path}`, foreign.frames()[1].url(), 'chrome-error://chromewebdata/')
+      const url = await until('page in the frame', () => foreign.frames()[1]?.url())
+      equal(`the frame of ${path}`, url, 'chrome-error://chromewebdata/')
     })
   }
   await page.goto(cluster.url(1, '/'))

@@ -5,7 +5,7 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { until } from '../cluster.mjs'
 import { equal, holds, shows } from '../expect.mjs'
-import { onForeignPage, socketOf } from './attacks.mjs'
+import { onForeignPage, socketOf } from '../foreign.mjs'
 
 export async function a_session_is_its_pages_own_until_they_log_out({ page, cluster, context }) {
   const folder = `${process.env.LOCKSTEP_DATA_DIR}/n1`
