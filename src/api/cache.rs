@@ -30,6 +30,14 @@ pub struct CacheReport {
     pub shadow: Option<ShadowHits>,
 }
 
+impl CacheReport {
+    /// For those who may not read all keys.
+    pub fn forget_keys(&mut self) {
+        self.hot_keys.clear();
+        self.next_victims.clear();
+    }
+}
+
 /// Reads of single keys that this node answered since it started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReadCounts {

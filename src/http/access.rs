@@ -168,9 +168,17 @@ pub(super) async fn authorize(
 
 /// Who the request says it is from. `None`: it shows what is no token.
 pub(super) fn principal(headers: &HeaderMap, state: &AppState) -> Option<Principal> {
-    let Some(shown) = headers.get(header::AUTHORIZATION) else { return Some(Principal::Anyone) };
+    match bearer(headers)? {
+        None => Some(Principal::Anyone),
+        Some(token) => principal_with(token, state),
+    }
+}
+
+/// What stands where a token does, if anything. `None`: it cannot be one.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<Option<&str>> {
+    let Some(shown) = headers.get(header::AUTHORIZATION) else { return Some(None) };
     let (scheme, token) = shown.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| principal_with(token.trim(), state))?
+    scheme.eq_ignore_ascii_case("bearer").then(|| Some(token.trim()))
 }
 
 /// Whoever has this token: one of the cluster's, or one that somebody else has signed.
@@ -183,16 +191,20 @@ pub(super) fn principal_with(token: &str, state: &AppState) -> Option<Principal>
 /// apart, so each cluster's has a name of its own.
 fn in_cookie(request: &Request, state: &AppState) -> Option<Principal> {
     let Some(name) = cookie_name(state) else { return Some(Principal::Anyone) };
-    let cookies =
-        request.headers().get_all(header::COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
-    let mut pairs =
-        cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let Some((_, token)) = pairs.find(|(named, _)| *named == name) else { return Some(Principal::Anyone) };
+    let Some(token) = cookie(request.headers(), &name) else { return Some(Principal::Anyone) };
     match origin::is_own_page(request, &state.sites) {
         // One that is none any more is as good as no cookie.
         true => Some(Principal::of_token(token).unwrap_or(Principal::Anyone)),
         false => Some(Principal::Anyone),
     }
+}
+
+/// The first cookie of this name.
+pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
+    let mut pairs =
+        cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(named, _)| *named == name).map(|(_, value)| value)
 }
 
 /// The name of the cookie with a session, once the node has its cluster.

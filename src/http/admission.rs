@@ -6,6 +6,7 @@ use super::cursor;
 use super::origin;
 use super::state::AppState;
 use crate::api::{CONSISTENCY, EXPECT_HISTORY, ErrorCode};
+use axum::body::HttpBody;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use axum::middleware::Next;
@@ -24,16 +25,23 @@ pub(super) async fn admit(State(state): State<AppState>, request: Request, next:
 /// `other_history`, `detached`, `unavailable`.
 pub(super) fn check(request: &Request, state: &AppState) -> Result<(), ApiError> {
     let sites = &state.sites;
-    let mut hosts = 0;
+    let (mut hosts, mut codings) = (0, 0);
     for (name, value) in request.headers() {
         // One pass, because each look-up would cost every request something.
         if *name == header::HOST {
             hosts += 1;
             origin::refuse_foreign_host(value.to_str().unwrap_or_default(), sites)?;
         } else if *name == header::TRANSFER_ENCODING {
-            refuse_coding(value)?;
+            codings += 1;
+            refuse_coding(value, codings)?;
         } else if *name == header::CONTENT_ENCODING {
             refuse_encoding(value)?;
+        } else if *name == header::UPGRADE
+            && value.as_bytes().eq_ignore_ascii_case(b"websocket")
+            && !request.body().is_end_stream()
+        {
+            // The switch would come in the middle of the request, and the body's bytes would be taken for frames.
+            return Err(invalid(&header::UPGRADE, "a request for a WebSocket has no body"));
         } else if *name == header::CONTENT_RANGE {
             let reason = "a part of a value is not taken for the whole";
             return Err(invalid(&header::CONTENT_RANGE, reason));
@@ -86,11 +94,12 @@ fn invalid(name: &HeaderName, reason: &str) -> ApiError {
     ApiError::new(ErrorCode::InvalidHeader, format!("{name}: {reason}")).field(name.as_str())
 }
 
-fn refuse_coding(value: &HeaderValue) -> Result<(), ApiError> {
-    if value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+/// Several lines mean what one with a list means (RFC 9110, 5.3), and a body is in chunks once.
+fn refuse_coding(value: &HeaderValue, codings: u32) -> Result<(), ApiError> {
+    if codings == 1 && value.as_bytes().eq_ignore_ascii_case(b"chunked") {
         return Ok(());
     }
-    let reason = "transfer-encoding: this server knows chunked only";
+    let reason = "transfer-encoding: this server knows chunked only, and once";
     Err(ApiError::new(ErrorCode::NotImplemented, reason).field("transfer-encoding"))
 }
 

@@ -10,7 +10,8 @@ use crate::api::{
     AddMember, CacheReport, Digests, ErrorCode, FeatureLevel, Joined, Members, NodeInfo, Nodes, Status,
     TransferLeader,
 };
-use crate::node::Admin;
+use crate::cache::{Need, Role};
+use crate::node::{Admin, Session};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -41,8 +42,13 @@ pub(super) async fn node_info(
     Ok(Json(state.front.node_info()))
 }
 
-pub(super) async fn status(admin: Admin) -> Json<Status> {
-    Json(admin.status().await)
+/// `GET /v1/status`. It names keys to those only who may read all of them.
+pub(super) async fn status(session: Session) -> Json<Status> {
+    let mut status = session.admin().status().await;
+    if !session.may_now(&Need::Prefix(Role::Read, String::new())) {
+        status.cache.forget_keys();
+    }
+    Json(status)
 }
 
 /// `GET /v1/cache`.

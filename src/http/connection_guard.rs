@@ -33,6 +33,8 @@ struct State {
     read_quota: AtomicU64,
     /// Whether the newest request has a body that was not read to its end.
     unread: AtomicBool,
+    /// Whether no other request may be read after the newest one.
+    last: AtomicBool,
     /// Dropped with the connection.
     held: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -40,7 +42,8 @@ struct State {
 impl ConnectionGuard {
     pub fn new() -> Self {
         let read_quota = AtomicU64::new(UNLIMITED);
-        Self(Arc::new(State { read_quota, unread: AtomicBool::new(false), held: Mutex::new(None) }))
+        let (unread, last) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self(Arc::new(State { read_quota, unread, last, held: Mutex::new(None) }))
     }
 
     /// From now on the client may send `bytes`, and something must be sent to it now and then.
@@ -64,6 +67,15 @@ impl ConnectionGuard {
     /// Notes whether the newest request has a body that was not read to its end.
     pub fn note_unread(&self, unread: bool) {
         self.0.unread.store(unread, Relaxed);
+    }
+
+    /// Notes whether the connection is closed after the newest request, because it is not sure where its body ends.
+    pub fn note_last(&self, last: bool) {
+        self.0.last.store(last, Relaxed);
+    }
+
+    pub fn is_last(&self) -> bool {
+        self.0.last.load(Relaxed)
     }
 
     fn release(&self) {

@@ -44,6 +44,8 @@ mod metrics_process;
 mod not_found;
 mod openapi;
 mod origin;
+#[doc(hidden)]
+pub mod parsers;
 mod probe_connections;
 mod range_digest;
 mod rate_limit;

@@ -8,7 +8,7 @@ use super::state::AppState;
 use super::tracked_body::TrackedBody;
 use crate::front::keep_sampling;
 use axum::Router;
-use axum::http::{Request, StatusCode};
+use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::Response;
 use hyper::body::Incoming;
 use socket2::SockRef;
@@ -92,7 +92,8 @@ impl HttpServer {
     }
 }
 
-/// The service of a connection: its guard learns of each request's body, and of an upgrade to a WebSocket.
+/// The service of a connection: its guard learns of each request's body, and of an upgrade to a WebSocket. It
+/// knows whether the request is the last.
 fn service(
     routes: Router,
     accepted: &Accepted,
@@ -106,9 +107,12 @@ fn service(
         compat::prepare(&mut request, &guard);
         request.map(|body| TrackedBody::new(body, guard.clone()))
     };
-    routes.map_request(prepare).map_response(move |response: Response| {
+    routes.map_request(prepare).map_response(move |mut response: Response| {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             lifted.lift();
+            if lifted.is_last() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
         }
         response
     })

@@ -18,6 +18,8 @@ pub use client::{PeerClient, PeerError, Pending, Remote};
 pub use frame::{
     FRAME_BYTES_MAX, FrameError, Method, NoAnswer, Outgoing, Reply, Request, decode_reply, decode_request,
 };
+#[doc(hidden)]
+pub use frame::{frame, read_frame};
 pub use handshake::{GROUP, GroupId, Hello, Lane, PeerIdentity, Protocols, Welcome};
 pub use links::Links;
 pub use net::{Dial, Listener, Net, ReadHalf, Stream, WriteHalf};

@@ -2,6 +2,7 @@
 
 import { chromium } from 'playwright-core'
 import { Cluster } from './cluster.mjs'
+import * as attacks from './cases/attacks.mjs'
 import * as blocked from './cases/blocked.mjs'
 import * as burst from './cases/burst.mjs'
 import * as charts from './cases/charts.mjs'
@@ -14,15 +15,18 @@ import * as login from './cases/login.mjs'
 import * as nodes from './cases/nodes.mjs'
 import * as outage from './cases/outage.mjs'
 import * as served from './cases/served.mjs'
+import * as session from './cases/session.mjs'
 import * as settings from './cases/settings.mjs'
 import * as views from './cases/views.mjs'
 import { shots } from './shots.mjs'
 import { soak } from './soak.mjs'
 
-const cases = { ...served, ...views, ...charts, ...settings, ...nodes, ...conflict, ...keys, ...feed, ...burst, ...blocked, ...failures, ...outage, ...divergence, ...login }
+const cases = { ...served, ...attacks, ...views, ...charts, ...settings, ...nodes, ...conflict, ...keys, ...feed, ...burst, ...blocked, ...failures, ...outage, ...divergence, ...login, ...session }
 const ARGUMENTS = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync',
+  // Names of other sites, for those that attack.
+  '--host-resolver-rules=MAP *.test 127.0.0.1',
 ]
 /** What a browser says of a node that is away, or of an answer that the case is about. */
 const EXPECTED = /Failed to load resource|WebSocket connection to|net::ERR_/

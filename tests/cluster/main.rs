@@ -3,9 +3,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/jwt.rs"]
+mod jwt;
+
 mod attacks;
 mod audit;
 mod backups;
+mod canary;
 mod cli;
 mod compat;
 mod detach;

@@ -1,16 +1,14 @@
 //! Tokens on a cluster of real processes: the first one, the command line, revocation on every node, recovery, restoring.
 
+use crate::jwt;
 use crate::support::{Cluster, Node, run, until};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, Method};
-use ring::hmac;
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// A client that shows this token.
 fn client(token: &str) -> Client {
@@ -63,21 +61,14 @@ async fn create(cluster: &Cluster, node: &Node, name: &str) -> (String, Client) 
 async fn a_block_holds_on_every_node() {
     let dir = tempfile::tempdir().expect("a folder");
     let (keys, secret) = (dir.path().join("keys.json"), [7; 32]);
-    let key = json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode(secret)});
-    write_secret(&keys, &json!({"keys": [key]}).to_string());
+    jwt::write_keys(&keys, &[jwt::key(&secret)]);
     let flags =
         ["--jwt-keys", keys.to_str().expect("a path"), "--jwt-issuer", "us", "--jwt-audience", "lockstep"];
     let (cluster, _) = guarded(3, &flags).await;
     for round in 0..5 {
         let subject = format!("app{round}");
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
         let grants = json!([{"role": "write", "prefix": "a/"}]);
-        let claims =
-            json!({"iss": "us", "aud": "lockstep", "sub": subject, "exp": now + 600, "lockstep": grants});
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let message = format!("{}.{}", part(&json!({"alg": "HS256"})), part(&claims));
-        let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), message.as_bytes());
-        let app = client(&format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)));
+        let app = client(&jwt::token(&secret, &json!({"sub": subject, "lockstep": grants})));
         for node in &cluster.nodes {
             let put = status_of(&app, node, Method::PUT, "/v1/kv/a%2Fk").await;
             assert!([201, 204].contains(&put), "{put}");

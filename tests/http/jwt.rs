@@ -1,18 +1,16 @@
 //! JSON Web Tokens that somebody else has signed: what they allow, and how they are refused.
 
+use crate::foreign::{key, token, write_keys};
 use crate::server::{Limits, Server, limits};
 use crate::tokens::{ask, give_root};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lockstep::http::HttpSettings;
 use lockstep::jwt::{JwtFiles, JwtVerifier};
 use reqwest::Method;
-use ring::hmac;
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Somebody who signs tokens, and the folder with the files that a node reads.
@@ -33,9 +31,7 @@ impl Signer {
     }
 
     fn write_keys(&self) {
-        let key = json!({"kty": "oct", "kid": "k", "k": URL_SAFE_NO_PAD.encode(self.secret)});
-        fs::write(self.keys(), json!({"keys": [key]}).to_string()).expect("written");
-        fs::set_permissions(self.keys(), Permissions::from_mode(0o600)).expect("it is ours");
+        write_keys(&self.keys(), &[key(&self.secret)]);
     }
 
     pub fn files(&self) -> JwtFiles {
@@ -48,16 +44,7 @@ impl Signer {
 
     /// A token about `app` that is good for an hour, with these changes.
     pub fn token(&self, changes: Value) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-        let mut claims =
-            json!({"iss": "us", "aud": "lockstep", "sub": "app", "iat": now, "exp": now + 3_600});
-        for (name, value) in changes.as_object().expect("an object") {
-            claims[name] = value.clone();
-        }
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let message = format!("{}.{}", part(&json!({"alg": "HS256", "kid": "k"})), part(&claims));
-        let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.secret), message.as_bytes());
-        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+        token(&self.secret, &changes)
     }
 }
 

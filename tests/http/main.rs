@@ -9,6 +9,8 @@ mod client;
 mod compat;
 mod conditional;
 mod errors;
+#[path = "../support/jwt.rs"]
+mod foreign;
 mod grammar;
 mod jwt;
 mod keys;
@@ -21,6 +23,7 @@ mod server;
 mod session;
 mod sliding;
 mod slow;
+mod smuggling;
 mod socket_io;
 mod tls;
 mod tokens;

@@ -7,7 +7,7 @@ use super::super::origin;
 use super::super::state::AppState;
 use super::super::time::iso;
 use super::answer::Refusal;
-use super::upgrades::{Upgrades, refuse_second, session};
+use super::upgrades::{Upgrades, refuse_wrong, session};
 use crate::front::{ClientAddress, LineRate, Shares, truncate};
 use crate::replica::wall_ms;
 use axum::Router;
@@ -77,7 +77,7 @@ pub(super) fn around_sockets(routes: Router<AppState>, state: &AppState) -> Rout
     let handshakes = Arc::new(Handshakes::default());
     routes
         .layer(from_fn_with_state(state.clone(), refuse_attachments))
-        .layer(from_fn_with_state(Upgrades::default(), refuse_second))
+        .layer(from_fn_with_state(Upgrades::default(), refuse_wrong))
         .layer(from_fn_with_state(handshakes, limit_handshakes))
         .layer(from_fn_with_state(state.clone(), refuse_all_foreign_pages))
         .layer(cors::for_compat(&state.sites.frontends))

@@ -38,14 +38,24 @@ pub(super) fn session(request: &Request) -> Option<&str> {
     request.uri().query()?.split('&').find_map(|part| part.strip_prefix("sid="))
 }
 
-/// Refuses a second WebSocket for a session.
-pub(super) async fn refuse_second(
+/// Whether the query asks for a WebSocket. The library goes by it, and would switch protocols for a request that has lost its
+/// `Upgrade` on the way, behind the back of the proxy that took it away.
+fn asks_for_socket(request: &Request) -> bool {
+    request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "transport=websocket"))
+}
+
+/// Refuses a second WebSocket for a session, and one without `Upgrade`.
+pub(super) async fn refuse_wrong(
     State(upgrades): State<Upgrades>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    // Only a request for a WebSocket has its connection's guard.
-    if let Some(guard) = request.extensions_mut().remove::<ConnectionGuard>()
+    // Only a request with `Upgrade` has its connection's guard.
+    let guard = request.extensions_mut().remove::<ConnectionGuard>();
+    if guard.is_none() && asks_for_socket(&request) {
+        return (StatusCode::BAD_REQUEST, "A WebSocket needs `Upgrade: websocket`").into_response();
+    }
+    if let Some(guard) = guard
         && let Some(session) = session(&request)
     {
         let Some(begun) = upgrades.begin(session) else {

@@ -1,4 +1,5 @@
-// The cluster gets its first token, and the page asks for one. It must be the last case: from then on every request needs a token.
+// The cluster gets its first token, and the page asks for one. From then on every request needs one, so it comes
+// last, with `session`.
 
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'

@@ -1,0 +1,138 @@
+//! Valid inputs.
+
+use bytes::Bytes;
+use lockstep::cache::{
+    Blocked, Cache, CacheConfig, Command, Condition, ConfigChange, EntryId, Grant, Key, Op, Quota, Role,
+    SecretHash, Stamp, TokenChange, TokenLimits, Touch, Ttl, Value,
+};
+use lockstep::lineage::{HistoryKind, Lineage};
+use lockstep::peer::{Hello, Lane, PeerIdentity, Protocols, Welcome};
+use lockstep::raft::WireVote;
+use lockstep::replica::{Envelope, LogPosition, encode_touches, to_bytes};
+
+pub fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
+
+pub fn lineage() -> Lineage {
+    let founded = Lineage::founded("1f0c9a3b-7d11-4b5e-9a53-000000000000", 5);
+    founded.fork("second".into(), HistoryKind::Restored, 7, 7, 6, "why").expect("there is room")
+}
+
+pub fn hellos() -> Vec<Vec<u8>> {
+    let identity = PeerIdentity { lineage: lineage().into(), node_id: 1, protocols: Protocols::THIS };
+    let lanes = [Lane::Control, Lane::Append, Lane::Snapshot, Lane::Forward];
+    lanes.into_iter().map(|lane| Hello::new(&identity, 2, lane).encode()).collect()
+}
+
+pub fn welcomes() -> Vec<Vec<u8>> {
+    let all = [
+        Welcome::Accepted { protocol: 1 },
+        Welcome::OtherCluster,
+        Welcome::OtherHistory(lineage()),
+        Welcome::Refused("no".into()),
+    ];
+    all.iter().map(Welcome::encode).collect()
+}
+
+fn key(text: &str) -> Key {
+    Key::new(text).expect("a key")
+}
+
+fn value(text: &'static str) -> Value {
+    Value::new(Bytes::from_static(text.as_bytes()), Some("text/plain")).expect("a value")
+}
+
+pub fn commands() -> Vec<Command> {
+    let put = |name, ttl| Op::Put {
+        key: key(name),
+        value: value("v"),
+        ttl,
+        condition: Condition::Always,
+        previous: false,
+    };
+    let incr = Op::Incr { key: key("n"), by: -7, initial: 3, ttl: Ttl::Never, condition: Condition::Always };
+    let secret = SecretHash::of("secret");
+    let grants = vec![Grant { role: Role::Write, prefix: "a/".into() }];
+    vec![
+        Command::One(put("a", Ttl::Ms(10_000))),
+        Command::One(put("b", Ttl::Default)),
+        Command::One(incr.clone()),
+        Command::One(Op::Delete { key: key("a"), condition: Condition::Revision(1), previous: true }),
+        Command::Batch(vec![put("x", Ttl::Sliding(500)), incr, Op::Get { key: key("ä") }]),
+        Command::Clear { prefix: Some("x".into()) },
+        Command::Configure(ConfigChange { capacity_entries: Some(10), ..ConfigChange::default() }),
+        Command::Tick,
+        Command::OpenFork { history: "third".into(), node: 1, start_index: 9 },
+        Command::Tokens(Box::new(TokenChange::Create {
+            id: "abcdefghij".into(),
+            name: "app".into(),
+            secret,
+            grants,
+            limits: TokenLimits { requests: Some(Quota { count: 5, window_ms: 1_000 }), body_bytes: None },
+            ttl_ms: Some(60_000),
+        })),
+        Command::Tokens(Box::new(TokenChange::Block {
+            blocked: Blocked::JwtId("1".into()),
+            ttl_ms: Some(5),
+        })),
+        Command::Tokens(Box::new(TokenChange::Rotate { id: "abcdefghij".into(), secret, overlap_ms: 5 })),
+    ]
+}
+
+pub fn envelopes() -> Vec<Vec<u8>> {
+    let keys = [None, Some("retry-1".to_owned())].into_iter().cycle();
+    let all = commands().into_iter().zip(keys);
+    all.map(|(command, idempotency_key)| Envelope { idempotency_key, command }.encode().to_vec()).collect()
+}
+
+/// Log entries: without a command, and with each.
+pub fn entries() -> Vec<Vec<u8>> {
+    let commands = envelopes();
+    let bodies = commands.iter().zip(1..).map(|(body, index)| {
+        let touches = encode_touches(&touches());
+        let touches = [&(touches.len() as u32).to_be_bytes()[..], &touches].concat();
+        entry(1, index, &[&[0; 16][..], &touches, body].concat())
+    });
+    bodies.chain([entry(0, 77, &[])]).collect()
+}
+
+/// Version, kind, term, index, and what is in it.
+fn entry(kind: u8, index: u64, content: &[u8]) -> Vec<u8> {
+    [&[1, kind][..], &2_u64.to_be_bytes(), &index.to_be_bytes(), content].concat()
+}
+
+/// Requests with no entries, and with several.
+pub fn appends() -> Vec<Vec<u8>> {
+    let part = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes()[..], bytes].concat();
+    let vote = WireVote { term: 2, node: 1, committed: true };
+    [0, 3]
+        .map(|count| {
+            let before: Option<LogPosition> = None;
+            let head = to_bytes(&(vote, before, before, count as u32));
+            let entries = (0..count).flat_map(|index| part(&entry(0, index, &[])));
+            part(&head).into_iter().chain(entries).collect()
+        })
+        .to_vec()
+}
+
+pub fn touches() -> Vec<Touch> {
+    (0..20).map(|slot| Touch { entry: EntryId { slot, generation: 3 }, count: 2 }).collect()
+}
+
+pub fn snapshots() -> Vec<Vec<u8>> {
+    let mut cache = Cache::new(CacheConfig::default());
+    let empty = encoded(&cache);
+    for (index, command) in (1..).zip(commands()) {
+        let idempotency_key = Some(format!("retry-{index}"));
+        let stamp = Stamp { index, at_ms: 1_000 + index, idempotency_key, touches: Vec::new() };
+        cache.apply(stamp, command);
+    }
+    vec![empty, encoded(&cache)]
+}
+
+pub fn encoded(cache: &Cache) -> Vec<u8> {
+    let mut out = Vec::new();
+    cache.snapshot_view().encode(&mut out).expect("memory takes it");
+    out
+}
