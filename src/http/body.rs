@@ -1,6 +1,7 @@
 //! Bodies of requests. A body is received piece by piece, within limits in bytes and in time; JSON bodies are parsed here.
 
 use super::api_error::ApiError;
+use super::parse_error::in_words;
 use super::state::AppState;
 use crate::api::ErrorCode;
 use crate::front::{BodyBuffer, MemoryPermit};
@@ -142,7 +143,7 @@ pub(super) fn from_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, S
         return Err("expected a JSON object".into());
     }
     serde_json::from_slice(text).map_err(|error| {
-        let said = in_words(&error);
+        let said = in_words(&error.to_string());
         // The parser names fields that are missing or unknown.
         match field_of::<T>(text).filter(|_| said.starts_with("invalid ")) {
             Some(field) => format!("{field}: {said}"),
@@ -157,14 +158,6 @@ fn field_of<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Option<String> {
     let read = serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_slice(text));
     let path = read.err()?.path().to_string();
     (path != ".").then_some(path)
-}
-
-/// The parser's message without names of Rust types.
-fn in_words(error: &serde_json::Error) -> String {
-    let said = error.to_string();
-    said.replace("expected u64", "expected a whole number from 0")
-        .replace("expected i64", "expected a whole number")
-        .replace("unknown variant", "unknown name")
 }
 
 pub(super) fn bad_body(reason: String) -> ApiError {

@@ -2,6 +2,7 @@
 
 use super::api_error::ApiError;
 use super::cursor::Cursor;
+use super::parse_error::in_words;
 use crate::api::{Consistency, ErrorCode, IDEMPOTENCY_KEY};
 use crate::cache::limits::{IDEMPOTENCY_KEY_BYTES_MAX, SLIDING_TTL_MS_MAX, TTL_MS_MAX, TTL_MS_MIN};
 use crate::cache::{Key, Ttl};
@@ -74,7 +75,7 @@ pub(super) fn parse_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, String> {
     if percent_decode_str(text).decode_utf8().is_err() {
         return Err("it is not UTF-8 once percent-decoded".into());
     }
-    serde_urlencoded::from_str(text).map_err(|error| error.to_string())
+    serde_urlencoded::from_str(text).map_err(|error| in_words(&error.to_string()))
 }
 
 /// Query parameters; an unknown one is an error.

@@ -3,6 +3,7 @@
 use super::api_error::ApiError;
 use super::cursor::Cursor;
 use super::origin;
+use super::parse_error::in_words;
 use super::state::AppState;
 use super::watch::Subscription;
 use crate::api::{ErrorCode, LiveAnswer, LiveMessage, LiveRequest, Subscribe, WatchMessage};
@@ -142,7 +143,7 @@ impl Connection {
                 }
                 self.send(&LiveMessage::Answer(LiveAnswer::Unsubscribed { id })).await
             }
-            Err(error) => self.refuse("", ErrorCode::InvalidBody, &error.to_string()).await,
+            Err(error) => self.refuse("", ErrorCode::InvalidBody, &in_words(&error.to_string())).await,
         }
     }
 

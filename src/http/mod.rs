@@ -44,6 +44,7 @@ mod metrics_process;
 mod not_found;
 mod openapi;
 mod origin;
+mod parse_error;
 #[doc(hidden)]
 pub mod parsers;
 mod probe_connections;

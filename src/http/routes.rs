@@ -47,10 +47,7 @@ fn v1() -> Router<AppState> {
         .route("/v1/watch", get(watch::watch))
         .route("/v1/config", get(config::get).put(config::put))
         .route("/v1/audit", get(admin_log::get))
-        .route(
-            "/v1/blocks",
-            get(blocks::list).post(blocks::add).route_layer(from_fn(refuse_query)).delete(blocks::lift),
-        )
+        .route("/v1/blocks", delete(blocks::lift))
         .route("/v1/samples", get(samples::samples))
         .merge(without_query())
         .merge(node_probes())
@@ -75,6 +72,7 @@ fn without_query() -> Router<AppState> {
         .route("/v1/losers", get(detach::losers))
         .route("/v1/reconcile", get(reconcile::get).post(reconcile::step))
         .route("/v1/upgrade", post(cluster::finish_upgrade))
+        .route("/v1/blocks", get(blocks::list).post(blocks::add))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{id}", delete(tokens::revoke))
         .route("/v1/tokens/{id}/rotate", post(tokens::rotate))
