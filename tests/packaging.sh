@@ -91,11 +91,15 @@ say "each variable is one that the program reads"
 "$LOCKSTEP_BIN" cert ca --dir "$work/certs" >/dev/null
 "$LOCKSTEP_BIN" cert node n1 --dir "$work/certs" >/dev/null
 "$LOCKSTEP_BIN" token generate --out "$work/root-token"
+printf '{"keys": [{"kty": "oct", "k": "%s"}]}' "$(printf 'A%.0s' {1..43})" >"$work/jwks.json"
+chmod 600 "$work/jwks.json"
+echo '[{"subject": "*", "grants": [{"role": "observe"}]}]' >"$work/jwt-grants.json"
 mkdir "$work/backups"
 # All examples, with files that are there. A node founds a cluster or joins one, so they are read as each of the two.
 # The program says where each value comes from.
 sed -E -e 's/^# ([a-z_]+ = )/\1/' -e "s|/etc/lockstep/tls/[a-z]*-?ca.crt|$work/certs/ca.crt|" \
   -e "s|/etc/lockstep/tls/(node\|peer)|$work/certs/n1|" -e "s|/run/credentials/.*root-token|$work/root-token|" \
+  -e "s|/etc/lockstep/(jwks\|jwt-grants).json|$work/\1.json|" \
   -e "s|/var/lib/lockstep|$work/none|" -e "s|/var/backups/lockstep|$work/backups|" packaging/lockstep.toml >"$work/examples.toml"
 for without in 'join|learner' initial_cluster; do
   grep -vE "^($without) = " "$work/examples.toml" >"$work/lockstep.toml"
