@@ -24,8 +24,8 @@ pub const TOUCHES_MAX: u64 = 8_192;
 pub const ENTRY_OVERHEAD_BYTES: u64 = 128;
 /// Longest idempotency key, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
-/// Longest one as it is stored: behind the id of a token.
-pub const STORED_IDEMPOTENCY_KEY_BYTES_MAX: usize = IDEMPOTENCY_KEY_BYTES_MAX + TOKEN_ID_BYTES + 1;
+/// Longest one as it is stored: behind whose it is.
+pub const STORED_IDEMPOTENCY_KEY_BYTES_MAX: usize = IDEMPOTENCY_KEY_BYTES_MAX + 24;
 /// Most results stored for idempotency keys, and the bytes that they may take together.
 pub const DEDUP_RESULTS_MAX: usize = 65_536;
 pub const DEDUP_BYTES_MAX: u64 = 64 * 1024 * 1024;

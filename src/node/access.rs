@@ -19,6 +19,7 @@ use crate::replica::{Envelope, LogPosition};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ use tokio::time::Instant;
 const TOKEN_START: &str = "lsk_";
 /// How long a node that knows of no tokens looks for a newer state, once.
 const FIRST_LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Letters of a digest that stand for a subject: 132 bits.
+const SUBJECT_LETTERS: usize = 22;
 /// A secret has so many random bytes.
 const SECRET_BYTES: usize = 32;
 /// What ids are made of.
@@ -105,7 +108,12 @@ impl Principal {
     pub(super) fn own_key(&self, key: String) -> String {
         match self {
             Self::Anyone | Self::Program => key,
-            Self::Bearer(_) | Self::Subject(_) => format!("{}\n{key}", self.name()),
+            Self::Bearer(bearer) => format!("{}\n{key}", bearer.id),
+            // A name can be long, and no id of a token begins like this.
+            Self::Subject(subject) => {
+                let digest = URL_SAFE_NO_PAD.encode(Sha256::digest(&subject.name));
+                format!("~{}\n{key}", &digest[..SUBJECT_LETTERS])
+            }
         }
     }
 }

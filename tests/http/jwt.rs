@@ -136,9 +136,12 @@ async fn a_subject_may_do_what_its_token_says_until_it_is_blocked() {
 async fn two_subjects_can_use_the_same_idempotency_key() {
     let signer = Signer::new();
     let (server, _) = taking(signer.verifier()).await;
-    for (subject, value) in [("one", "1"), ("two", "2"), ("one", "1")] {
+    // As long as both can be.
+    let [one, two] = ["1", "2"].map(|end| format!("{}{end}", "x".repeat(255)));
+    let key = "k".repeat(128);
+    for (subject, value) in [(&one, "1"), (&two, "2"), (&one, "1")] {
         let token = signer.token(json!({"sub": subject, "lockstep": grant("write", "")}));
-        let headers = [("authorization", format!("Bearer {token}")), ("idempotency-key", "k".to_owned())];
+        let headers = [("authorization", format!("Bearer {token}")), ("idempotency-key", key.clone())];
         let headers: Vec<(&str, &str)> =
             headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let put = server.send(Method::PUT, &format!("/v1/kv/{subject}"), &headers, value).await;
