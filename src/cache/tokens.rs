@@ -453,6 +453,18 @@ mod tests {
         assert_eq!(tokens.change(limit(limits), 7, 110), Err(CommandError::NoSuchToken), "it has expired");
     }
 
+    /// A backup that is restored gives nobody back what was taken.
+    #[test]
+    fn blocks_outlive_the_tokens() {
+        let mut tokens = Tokens::default();
+        tokens.change(create(ID, "app", None), 5, 100).expect("it is new");
+        let blocked = Blocked::Subject("app".into());
+        tokens.change(TokenChange::Block { blocked, ttl_ms: None }, 6, 100).expect("room");
+        tokens.clear();
+        assert!(tokens.get(ID).is_none() && tokens.block("app", None, 100));
+        assert_eq!(tokens.words(), tokens.recompute_words());
+    }
+
     #[test]
     fn there_are_only_so_many() {
         let mut tokens = Tokens::default();

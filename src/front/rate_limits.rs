@@ -12,7 +12,7 @@ use std::time::Instant;
 /// Log lines a second about clients that exceed their limits.
 static EXCEEDED: LineRate = LineRate::new(1);
 
-/// Addresses that are counted at the same time: 2 MiB of meters.
+/// Meters of addresses, one for each limit: 2 MiB.
 const ADDRESSES: usize = 128 * 1024;
 
 /// What is done about a client that exceeds a limit.
@@ -35,6 +35,13 @@ pub struct RateSettings {
     pub requests: Option<Quota>,
     /// Bytes in their bodies; `None` is any number.
     pub body_bytes: Option<Quota>,
+}
+
+impl RateSettings {
+    /// Whether anything is counted by address.
+    fn count_addresses(&self) -> bool {
+        self.mode != RateMode::Off && (self.requests.is_some() || self.body_bytes.is_some())
+    }
 }
 
 /// Which limit.
@@ -94,9 +101,7 @@ pub struct RateLimits {
 
 impl RateLimits {
     pub fn new(settings: RateSettings) -> Self {
-        let counts_addresses =
-            settings.mode != RateMode::Off && (settings.requests.is_some() || settings.body_bytes.is_some());
-        let addresses = if counts_addresses { ADDRESSES } else { 0 };
+        let addresses = if settings.count_addresses() { ADDRESSES } else { 0 };
         // Twice, because of each token requests and bytes are counted, and twice again, because sets fill unevenly.
         let tokens = if settings.mode == RateMode::Off { 0 } else { 4 * TOKENS_MAX };
         Self {
@@ -114,8 +119,7 @@ impl RateLimits {
 
     /// Whether anything is counted by address.
     pub fn count_addresses(&self) -> bool {
-        let RateSettings { mode, requests, body_bytes } = self.settings;
-        mode != RateMode::Off && (requests.is_some() || body_bytes.is_some())
+        self.settings.count_addresses()
     }
 
     /// Whether anything is counted by token.

@@ -7,10 +7,10 @@ use super::api_error::ApiError;
 use super::compat;
 use super::cors;
 use super::metered_body::MeteredBody;
-use super::rate_limit;
+use super::rate_limit::{self, Counted};
 use super::state::AppState;
 use crate::api::{CONSISTENCY, Consistency, HISTORY};
-use crate::front::{RequestKind, Spent};
+use crate::front::RequestKind;
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, header};
@@ -62,11 +62,10 @@ where
         // In this layer, because each further layer would cost every request some allocations.
         let checked = admission::check(&request, &state);
         let checked = checked.and_then(|()| rate_limit::of_address(&mut request, &state));
-        let (checked, spent) = match checked {
-            Ok(spent) => (Ok(()), spent),
-            Err(error) => (Err(error), Vec::new()),
+        let (checked, counted) = match checked {
+            Ok(counted) => (Ok(()), counted),
+            Err(error) => (Err(error), Counted::default()),
         };
-        let is_express = request.uri().path().starts_with("/api/");
         let answering = match checked {
             Ok(())
                 if state.front.may_need_token()
@@ -81,8 +80,7 @@ where
             Ok(()) => Either::Right(self.service.call(request)),
             Err(error) => Either::Left(Either::Right(ready(Ok(refusal(&request, &state, error))))),
         };
-        let spent = (!spent.is_empty()).then_some(Counted { spent, is_express });
-        InstrumentedFuture { answering, started, method, route, state, spent }
+        InstrumentedFuture { answering, started, method, route, state, counted }
     }
 }
 
@@ -108,7 +106,7 @@ async fn authorized<S: Service<Request, Response = Response>>(
     let route = route.as_ref().map(MatchedPath::as_str);
     let authorized = access::authorize(&mut request, route, &state).await;
     let (authorized, counted) = match authorized.and_then(|()| rate_limit::of_token(&mut request, &state)) {
-        Ok(spent) => (Ok(()), Counted { spent, is_express: false }),
+        Ok(counted) => (Ok(()), counted),
         Err(error) => (Err(error), Counted::default()),
     };
     let mut noted = noted(&request, route, &state);
@@ -117,7 +115,7 @@ async fn authorized<S: Service<Request, Response = Response>>(
         (authorized, _) => authorized,
     };
     let answered = match admitted {
-        Ok(()) => service.call(request).await.map(|response| counted.add_headers(response)),
+        Ok(()) => service.call(request).await.map(|response| show(&counted, response)),
         Err(error) => Ok(refusal(&request, &state, error)),
     };
     if let (Some(noted), Ok(response)) = (noted, &answered) {
@@ -126,21 +124,10 @@ async fn authorized<S: Service<Request, Response = Response>>(
     answered
 }
 
-/// What a request has come to, of the limits that there are.
-#[derive(Default)]
-struct Counted {
-    spent: Vec<Spent>,
-    is_express: bool,
-}
-
-impl Counted {
-    fn add_headers(&self, mut response: Response) -> Response {
-        rate_limit::add_headers(response.headers_mut(), &self.spent);
-        if self.is_express {
-            rate_limit::add_express_headers(response.headers_mut(), &self.spent);
-        }
-        response
-    }
+/// Says on the response what is left.
+fn show(counted: &Counted, mut response: Response) -> Response {
+    counted.show(response.headers_mut());
+    response
 }
 
 pin_project! {
@@ -152,7 +139,7 @@ pin_project! {
         method: &'static str,
         route: Option<MatchedPath>,
         state: AppState,
-        spent: Option<Counted>,
+        counted: Counted,
     }
 }
 
@@ -165,10 +152,7 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for InstrumentedFuture<F
         let route = this.route.as_ref().map_or("unmatched", MatchedPath::as_str);
         let result =
             result.map(|response| add_headers(admit(response, route, this.method, this.state), this.state));
-        let result = result.map(|response| match this.spent.as_ref() {
-            Some(counted) => counted.add_headers(response),
-            None => response,
-        });
+        let result = result.map(|response| show(this.counted, response));
         if let Ok(response) = &result {
             let (took, status) = (this.started.elapsed(), response.status().as_u16());
             this.state.front.requests.note(route, this.method, status, took, || kind_of(route, this.method));

@@ -26,14 +26,32 @@ const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 /// What nodes ask each other for, and what others ask to find out how the node is.
 const FREE: [&str; 3] = ["/livez", "/readyz", "/v1/introduction"];
 
+/// What a request has come to, of the limits that there are.
+#[derive(Default)]
+pub(super) struct Counted {
+    spent: Vec<Spent>,
+    /// Whether its client knows the headers of express-rate-limit, which counts addresses.
+    is_express: bool,
+}
+
+impl Counted {
+    /// Says on a response what is left.
+    pub fn show(&self, headers: &mut HeaderMap) {
+        add_headers(headers, &self.spent);
+        if self.is_express {
+            add_express_headers(headers, &self.spent);
+        }
+    }
+}
+
 /// Counts a request for the address that it comes from.
 ///
 /// # Errors
 /// `rate_limited`.
-pub(super) fn of_address(request: &mut Request, state: &AppState) -> Result<Vec<Spent>, ApiError> {
+pub(super) fn of_address(request: &mut Request, state: &AppState) -> Result<Counted, ApiError> {
     let rates = &state.front.rates;
     if !rates.count_addresses() || FREE.contains(&request.uri().path()) {
-        return Ok(Vec::new());
+        return Ok(Counted::default());
     }
     let client = request.extensions().get().copied().unwrap_or(ClientAddress::UNKNOWN);
     let settings = rates.settings();
@@ -46,13 +64,15 @@ pub(super) fn of_address(request: &mut Request, state: &AppState) -> Result<Vec<
 ///
 /// # Errors
 /// `rate_limited`.
-pub(super) fn of_token(request: &mut Request, state: &AppState) -> Result<Vec<Spent>, ApiError> {
+pub(super) fn of_token(request: &mut Request, state: &AppState) -> Result<Counted, ApiError> {
     if !state.front.rates.count_tokens() || FREE.contains(&request.uri().path()) {
-        return Ok(Vec::new());
+        return Ok(Counted::default());
     }
     let principal = request.extensions().get::<Principal>().cloned();
     let session = principal.and_then(|principal| state.session(principal));
-    let Some((id, limits)) = session.and_then(|session| session.limits()) else { return Ok(Vec::new()) };
+    let Some((id, limits)) = session.and_then(|session| session.limits()) else {
+        return Ok(Counted::default());
+    };
     let TokenLimits { requests, body_bytes } = limits;
     let limits = [(RateLimit::TokenRequests, requests), (RateLimit::TokenBodyBytes, body_bytes)];
     spend(request, state, Consumer::Token(&id), limits)
@@ -64,9 +84,11 @@ fn spend(
     state: &AppState,
     consumer: Consumer,
     limits: [(RateLimit, Option<Quota>); 2],
-) -> Result<Vec<Spent>, ApiError> {
+) -> Result<Counted, ApiError> {
     let rates = &state.front.rates;
-    let mut all = Vec::new();
+    let is_address = matches!(consumer, Consumer::Address(_));
+    let is_express = is_address && request.uri().path().starts_with("/api/");
+    let mut counted = Counted { spent: Vec::new(), is_express };
     for (limit, quota) in limits {
         let Some(quota) = quota else { continue };
         let announced = request.body().size_hint().exact();
@@ -75,11 +97,10 @@ fn spend(
         }
         let cost = if limit.is_of_bytes() { announced.unwrap_or(0) } else { 1 };
         let spent = rates.spend(limit, consumer, quota, cost);
-        all.push(spent);
+        counted.spent.push(spent);
         match spent.usage.exceeded {
             Some(wait) if rates.settings().mode == RateMode::Enforce => {
-                let is_express = request.uri().path().starts_with("/api/");
-                return Err(refusal(&all, spent, wait, is_express));
+                return Err(refusal(&counted, spent, wait));
             }
             _ => {}
         }
@@ -87,10 +108,10 @@ fn spend(
             charge_as_it_comes(request, state, limit, consumer, quota);
         }
     }
-    Ok(all)
+    Ok(counted)
 }
 
-fn refusal(all: &[Spent], spent: Spent, wait: Duration, is_express: bool) -> ApiError {
+fn refusal(counted: &Counted, spent: Spent, wait: Duration) -> ApiError {
     let Spent { limit, quota, .. } = spent;
     let (whose, what) = match limit {
         RateLimit::AddressRequests => ("this address", "requests"),
@@ -101,15 +122,11 @@ fn refusal(all: &[Spent], spent: Spent, wait: Duration, is_express: bool) -> Api
     let reason =
         format!("{whose} may use {quota} {what} on this node: try again in {} s", whole_seconds(wait));
     let mut headers = HeaderMap::new();
-    add_headers(&mut headers, all);
-    if is_express {
-        add_express_headers(&mut headers, all);
-    }
+    counted.show(&mut headers);
     ApiError::new(ErrorCode::RateLimited, reason).with_headers(headers).retry_after(wait)
 }
 
-/// Says on a response what is left.
-pub(super) fn add_headers(headers: &mut HeaderMap, all: &[Spent]) {
+fn add_headers(headers: &mut HeaderMap, all: &[Spent]) {
     for Spent { limit, quota, usage } in all {
         let name = limit.name();
         let unit = if limit.is_of_bytes() { ";qu=\"content-bytes\"" } else { "" };
@@ -124,7 +141,7 @@ pub(super) fn add_headers(headers: &mut HeaderMap, all: &[Spent]) {
 }
 
 /// The same in the words of express-rate-limit, for the routes that have its clients.
-pub(super) fn add_express_headers(headers: &mut HeaderMap, all: &[Spent]) {
+fn add_express_headers(headers: &mut HeaderMap, all: &[Spent]) {
     let Some(Spent { quota, usage, .. }) = all.iter().find(|spent| !spent.limit.is_of_bytes()) else {
         return;
     };

@@ -28,7 +28,7 @@ pub(super) fn access(cluster: &Cluster) -> Finding {
             check,
             format!("no token is needed at {}", open.join(", ")),
             "Whoever reaches that address can read and change everything",
-            "lockstep token create NAME --grant admin, or serve --tokens; see docs/security.md",
+            "restart its nodes with serve --tokens; see docs/security.md",
         );
     }
     if !plain.is_empty() {
