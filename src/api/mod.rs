@@ -8,6 +8,7 @@ mod cluster;
 mod detach;
 mod error;
 mod headers;
+mod joining;
 mod kv;
 mod lineage;
 mod nodes;
@@ -30,6 +31,9 @@ pub use error::{Effect, ErrorCode, Problem};
 pub use headers::{
     CONSISTENCY, EXPECT_HISTORY, HISTORY, IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, INDEX, PREVIOUS_REVISION,
     TERM, TTL_MS,
+};
+pub use joining::{
+    Authorities, CreateJoinToken, JoinTokenInfo, JoinTokenText, SignCertificate, SignedCertificate,
 };
 pub use kv::{
     Cleared, Consistency, Counter, Deadline, EntryDetails, ExpireRequest, IncrRequest, KeyEntry, KeyPage,

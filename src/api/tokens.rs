@@ -1,5 +1,6 @@
 //! Tokens in requests and answers. A secret is in one answer only: that to the request that made it.
 
+use super::joining::JoinTokenInfo;
 use crate::cache::{Blocked, Grant, Token, TokenLimits};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -66,6 +67,9 @@ pub struct TokenList {
     pub required: bool,
     /// Those that are good, in the order of their names.
     pub tokens: Vec<TokenInfo>,
+    /// The join tokens that are good, in the order of their ids.
+    #[serde(default)]
+    pub join_tokens: Vec<JoinTokenInfo>,
 }
 
 /// Body of `POST /v1/tokens`.

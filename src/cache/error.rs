@@ -5,8 +5,9 @@
 use super::limits::{
     ADMIN_TEXT_BYTES_MAX, BATCH_OPS_MAX, BATCH_OUTCOME_BYTES_MAX, CAPACITY_ENTRIES_MAX,
     CONDITION_REVISIONS_MAX, CONTENT_TYPE_BYTES_MAX, GRANTS_MAX, HISTORY_BYTES_MAX,
-    IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, SLIDING_TTL_MS_MAX, TOKEN_NAME_BYTES_MAX, TOKENS_MAX,
-    TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX, TTL_MS_MIN, VALUE_BYTES_MAX,
+    IDEMPOTENCY_KEY_BYTES_MAX, JOIN_HOSTS_MAX, JOIN_TTL_MS_MAX, KEY_BYTES_MAX, NODE_NAME_BYTES_MAX,
+    SLIDING_TTL_MS_MAX, TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX,
+    TTL_MS_MIN, VALUE_BYTES_MAX,
 };
 use serde::{Deserialize, Serialize};
 
@@ -119,10 +120,12 @@ pub enum InvalidField {
     Token = 14,
     /// What is noted of an operator's action.
     AdminAction = 15,
+    /// What a join token is to be.
+    JoinToken = 16,
 }
 
 impl InvalidField {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Ttl,
         Self::Value,
         Self::ContentType,
@@ -139,6 +142,7 @@ impl InvalidField {
         Self::Merge,
         Self::Token,
         Self::AdminAction,
+        Self::JoinToken,
     ];
 
     /// As it is called in requests and settings.
@@ -160,6 +164,7 @@ impl InvalidField {
             Self::Merge => "merge",
             Self::Token => "token",
             Self::AdminAction => "admin_action",
+            Self::JoinToken => "join_token",
         }
     }
 
@@ -195,6 +200,10 @@ impl InvalidField {
                  `admin` have no prefix, and a lifetime of {TTL_MS_MIN} to {TTL_MS_MAX} ms if any"
             ),
             Self::AdminAction => format!("each text about it has at most {ADMIN_TEXT_BYTES_MAX} bytes"),
+            Self::JoinToken => format!(
+                "a join token names a node with 1 to {NODE_NAME_BYTES_MAX} bytes and up to {JOIN_HOSTS_MAX} hosts, and lives \
+                 {TTL_MS_MIN} to {JOIN_TTL_MS_MAX} ms"
+            ),
         }
     }
 

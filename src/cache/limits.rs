@@ -77,6 +77,14 @@ pub const BLOCKS_MAX: usize = 4_096;
 pub const BLOCKED_BYTES_MAX: usize = 256;
 /// How long such a token may be good. A block of a single one is forgotten then.
 pub const JWT_LIFE_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+/// Most join tokens, how long one is good, and what one has: the name of a node and its hosts.
+pub const JOIN_TOKENS_MAX: usize = 64;
+pub const JOIN_TTL_MS_MAX: u64 = 60 * 60 * 1_000;
+pub const JOIN_HOSTS_MAX: usize = 16;
+pub const NODE_NAME_BYTES_MAX: usize = 64;
+pub const HOST_BYTES_MAX: usize = 253;
+/// Longest UUID of a data folder.
+pub const STORE_ID_BYTES_MAX: usize = 64;
 /// What a quota can be.
 pub const QUOTA_COUNT_MAX: u64 = 1_000_000_000_000;
 pub const QUOTA_WINDOW_MS_MAX: u64 = 24 * 60 * 60 * 1_000;

@@ -3,15 +3,17 @@
 //! `apply` changes the table and never judges by it: a node judges a request before it is proposed, and a read by the state that
 //! it reads. If `apply` judged, replicas that know different rules would differ.
 
-use super::blocks::{Block, Blocked, Blocks};
+use super::blocks::{Block, Blocks};
 use super::digest::{Sum, halves, hash_text, hash_words};
 use super::grants::{self, Grant, Need};
-use super::limits::{TOKEN_ID_BYTES, TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TTL_MS_MAX, TTL_MS_MIN};
+use super::join_tokens::{JoinToken, JoinTokens, NotCreated};
+use super::limits::{TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TTL_MS_MAX, TTL_MS_MIN};
 use super::quota::TokenLimits;
 use super::secret::SecretHash;
 use super::sessions::{BrowserSession, Sessions};
+use super::token_change::TokenChange;
+use super::token_id::is_token_id;
 use super::{CommandError, InvalidField};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3Default;
@@ -19,7 +21,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 /// A token. Its secret is known to its holder only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// Public: [`TOKEN_ID_BYTES`] letters and digits.
+    /// Public: ten letters and digits.
     pub id: String,
     /// Given by whoever made it; no two have the same.
     pub name: String,
@@ -84,58 +86,13 @@ impl Token {
     }
 }
 
-/// A change to the tokens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TokenChange {
-    /// From the first one on, every request needs a token.
-    Create {
-        id: String,
-        name: String,
-        secret: SecretHash,
-        grants: Vec<Grant>,
-        limits: TokenLimits,
-        ttl_ms: Option<u64>,
-    },
-    /// A new secret; the old one stays good for so long. Sessions end.
-    Rotate {
-        id: String,
-        secret: SecretHash,
-        overlap_ms: u64,
-    },
-    /// Other limits; the secret stays, and sessions go on.
-    Limit {
-        id: String,
-        limits: TokenLimits,
-    },
-    Revoke {
-        id: String,
-    },
-    /// A session of the token `parent`.
-    BeginSession {
-        id: String,
-        secret: SecretHash,
-        parent: String,
-        ttl_ms: u64,
-    },
-    EndSession {
-        id: String,
-    },
-    /// Tokens that somebody else has signed are refused from now on; for ever without `ttl_ms`.
-    Block {
-        blocked: Blocked,
-        ttl_ms: Option<u64>,
-    },
-    Unblock {
-        blocked: Blocked,
-    },
-}
-
 /// All tokens, by their ids.
 #[derive(Debug, Default)]
 pub struct Tokens {
     by_id: BTreeMap<String, Arc<Token>>,
     sessions: Sessions,
     blocks: Blocks,
+    joins: JoinTokens,
     /// Index of the log entry that last changed one; 0 if none ever did. Requests need a token from then on.
     revision: u64,
     /// For the digest: every log entry asks for it, and changes are rare.
@@ -148,6 +105,7 @@ impl Tokens {
         tokens: Vec<Token>,
         sessions: Vec<BrowserSession>,
         blocks: Vec<Block>,
+        joins: Vec<JoinToken>,
         revision: u64,
     ) -> Option<Self> {
         let count = tokens.len();
@@ -169,7 +127,8 @@ impl Tokens {
             && by_id.values().all(is_valid)
             && sessions.iter().all(|session| is_token_id(&session.id) && by_id.contains_key(&session.parent));
         let (sessions, blocks) = (Sessions::restore(sessions)?, Blocks::restore(blocks)?);
-        let mut tokens = Self { by_id, sessions, blocks, revision, sum: Sum::default() };
+        let joins = JoinTokens::restore(joins)?;
+        let mut tokens = Self { by_id, sessions, blocks, joins, revision, sum: Sum::default() };
         tokens.sum = tokens.recompute_sum();
         fits.then_some(tokens)
     }
@@ -217,6 +176,16 @@ impl Tokens {
         self.blocks.all()
     }
 
+    /// The join token that somebody has who shows this secret under this id.
+    pub fn join_shown(&self, id: &str, secret: &SecretHash, now_ms: u64) -> Option<&JoinToken> {
+        self.joins.get(id).filter(|token| token.secret.equals(secret) && token.expires_at_ms > now_ms)
+    }
+
+    /// All join tokens, expired or not, in the order of their ids.
+    pub fn joins(&self) -> impl ExactSizeIterator<Item = &JoinToken> {
+        self.joins.all()
+    }
+
     /// All of them, expired or not, in the order of their ids.
     pub fn all(&self) -> impl ExactSizeIterator<Item = &Arc<Token>> {
         self.by_id.values()
@@ -241,10 +210,7 @@ impl Tokens {
                 }
                 // One that has expired does not keep its name.
                 let is_kept = |token: &Arc<Token>| !token.is_expired(now_ms);
-                if self.by_id.contains_key(&id)
-                    || self.sessions.get(&id).is_some()
-                    || self.all().any(|token| token.name == name && is_kept(token))
-                {
+                if self.has_id(&id) || self.all().any(|token| token.name == name && is_kept(token)) {
                     return Err(CommandError::TokenExists);
                 }
                 if self.all().filter(|token| is_kept(token)).count() >= TOKENS_MAX {
@@ -286,13 +252,15 @@ impl Tokens {
                 token.revision = index;
             }
             TokenChange::Revoke { id } => {
-                self.by_id.remove(&id).ok_or(CommandError::NoSuchToken)?;
+                if !self.joins.revoke(&id) {
+                    self.by_id.remove(&id).ok_or(CommandError::NoSuchToken)?;
+                }
             }
             TokenChange::BeginSession { id, secret, parent, ttl_ms } => {
                 if !is_token_id(&id) || !(TTL_MS_MIN..=TTL_MS_MAX).contains(&ttl_ms) {
                     return Err(CommandError::Invalid { op: None, field: InvalidField::Token });
                 }
-                if self.by_id.contains_key(&id) || self.sessions.get(&id).is_some() {
+                if self.has_id(&id) {
                     return Err(CommandError::TokenExists);
                 }
                 let token = self.by_id.get(&parent).filter(|token| !token.is_expired(now_ms));
@@ -316,6 +284,21 @@ impl Tokens {
                     return Err(CommandError::NoSuchToken);
                 }
             }
+            TokenChange::CreateJoin { id, secret, node, hosts, ttl_ms } => {
+                if self.has_id(&id) {
+                    return Err(CommandError::TokenExists);
+                }
+                let token = JoinToken { id, secret, node, hosts, expires_at_ms: 0, key: None, folder: None };
+                self.joins.create(token, ttl_ms, now_ms).map_err(|reason| match reason {
+                    NotCreated::Invalid => CommandError::Invalid { op: None, field: InvalidField::JoinToken },
+                    NotCreated::TooMany => CommandError::TooManyTokens,
+                })?;
+            }
+            TokenChange::UseJoin { id, by } => {
+                if !self.joins.take(&id, by, now_ms) {
+                    return Err(CommandError::NoSuchToken);
+                }
+            }
             TokenChange::EndSession { id } => {
                 if !self.sessions.end(&id) {
                     return Err(CommandError::NoSuchToken);
@@ -328,8 +311,14 @@ impl Tokens {
         Ok(())
     }
 
+    /// Whether a token, a session or a join token has this id.
+    fn has_id(&self, id: &str) -> bool {
+        self.by_id.contains_key(id) || self.sessions.get(id).is_some() || self.joins.get(id).is_some()
+    }
+
     pub(super) fn clear(&mut self) {
         self.by_id.clear();
+        self.joins = JoinTokens::default();
         self.sessions = Sessions::default();
         self.sum = self.recompute_sum();
     }
@@ -349,16 +338,12 @@ impl Tokens {
         self.all().for_each(|token| sum.add(token.hash()));
         self.sessions.add_to(&mut sum);
         self.blocks.add_to(&mut sum);
+        self.joins.add_to(&mut sum);
         if self.revision > 0 {
             sum.add(hash_words([self.revision]));
         }
         sum
     }
-}
-
-/// Whether this can be the id of a token.
-pub fn is_token_id(id: &str) -> bool {
-    id.len() == TOKEN_ID_BYTES && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
 fn is_name(name: &str) -> bool {
@@ -367,7 +352,7 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Quota, Role};
+    use super::super::{Blocked, Quota, Role};
     use super::*;
 
     const ID: &str = "abcdefghi0";

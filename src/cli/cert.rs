@@ -4,25 +4,20 @@ use super::exit::Usage;
 use super::output::Output;
 use crate::cache::is_token_id;
 use crate::node::check_name;
-use crate::tls::{Certificate, client_host, node_host, read_key_file, read_owners};
+use crate::tls::{
+    Authority, Certificate, Issued, bound, client_host, node_host, read_owners, with_local_hosts,
+};
 use anyhow::{Context, Result, bail};
 use chrono::{DateTime, SecondsFormat};
 use clap::{Args, Subcommand};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
-};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use serde_json::json;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 const CA: &str = "ca";
-const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Clocks differ: a certificate is good a little earlier than it was made.
-const BACKDATED: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Args)]
 pub struct CertArgs {
@@ -115,7 +110,7 @@ pub async fn cert(args: CertArgs) -> Result<()> {
         CertCommand::Node { name, host, also, place, days } => {
             let Place { dir, force } = place;
             let names: Vec<&str> = std::iter::once(&name).chain(&also).map(String::as_str).collect();
-            Authority::read(&dir)?.sign_node(&dir, &names, &host, days, force)?;
+            Folder::read(&dir)?.sign_node(&names, &host, days, force)?;
             made(&dir, &name, output)
         }
         CertCommand::Client { token, place, days } => {
@@ -126,7 +121,7 @@ pub async fn cert(args: CertArgs) -> Result<()> {
                 );
             }
             let hosts = vec![client_host(&token)];
-            Authority::read(&dir)?.sign(hosts, &token, days)?.write(&dir, &token, force)?;
+            write(&Folder::read(&dir)?.sign(hosts, &token, days)?, &dir, &token, force)?;
             made(&dir, &token, output)
         }
         CertCommand::Show { files } => {
@@ -148,7 +143,7 @@ pub async fn cert(args: CertArgs) -> Result<()> {
             let (nodes, clients) = (old.owner.nodes.iter(), old.owner.client.iter());
             let hosts = nodes.map(|name| node_host(name)).chain(clients.map(|id| client_host(id)));
             let hosts = hosts.chain(old.owner.hosts.iter().cloned()).collect();
-            Authority::read(&place.dir)?.sign(hosts, name, days)?.write(folder, name, true)?;
+            write(&Folder::read(&place.dir)?.sign(hosts, name, days)?, folder, name, true)?;
             made(folder, name, output)
         }
     }
@@ -217,90 +212,64 @@ pub(super) fn make_authority(dir: &Path, common_name: Option<String>, days: u64,
     bound(&mut params, days);
     let key = KeyPair::generate()?;
     let cert = params.self_signed(&key)?.pem();
-    Made { cert, key: key.serialize_pem() }.write(dir, CA, force)
+    write(&Issued { cert, key: key.serialize_pem() }, dir, CA, force)
 }
 
-fn bound(params: &mut CertificateParams, days: u64) {
-    let now = SystemTime::now();
-    params.not_before = (now - BACKDATED).into();
-    params.not_after = (now + DAY * u32::try_from(days).unwrap_or(u32::MAX)).into();
+/// Who signs, in the folder with `ca.crt` and `ca.key`.
+pub(super) struct Folder<'a> {
+    dir: &'a Path,
+    authority: Authority,
 }
 
-/// Who signs.
-pub(super) struct Authority(Issuer<'static, KeyPair>);
-
-impl Authority {
-    /// The one in this folder.
-    pub fn read(dir: &Path) -> Result<Self> {
+impl<'a> Folder<'a> {
+    /// # Errors
+    /// There is no authority in it, or it cannot be used.
+    pub fn read(dir: &'a Path) -> Result<Self> {
         let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
-        let missing = || format!("{}: make an authority with `lockstep cert ca` first", cert.display());
-        let cert = fs::read_to_string(&cert).with_context(missing)?;
-        let key = String::from_utf8(read_key_file(&key).map_err(anyhow::Error::msg)?);
-        let key = KeyPair::from_pem(&key.context("ca.key is no PEM file")?).context("ca.key")?;
-        Ok(Self(Issuer::from_ca_cert_pem(&cert, key).context("ca.crt")?))
+        if !cert.exists() {
+            bail!("{}: make an authority with `lockstep cert ca` first", cert.display());
+        }
+        Ok(Self { dir, authority: Authority::read(&cert, &key).map_err(anyhow::Error::msg)? })
     }
 
     /// A certificate for the node of these names, in the files of the first.
-    pub fn sign_node(
-        &self,
-        dir: &Path,
-        names: &[&str],
-        hosts: &[String],
-        days: u64,
-        force: bool,
-    ) -> Result<()> {
-        let mut all = names.iter().map(|name| checked(name).map(node_host)).collect::<Result<Vec<_>>>()?;
-        let local = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-        for host in hosts.iter().chain(&local).map(|host| host.trim_matches(['[', ']'])) {
-            if !all.iter().any(|known| known == host) {
-                all.push(host.to_owned());
-            }
-        }
+    pub fn sign_node(&self, names: &[&str], hosts: &[String], days: u64, force: bool) -> Result<()> {
+        let all = names.iter().map(|name| checked(name).map(node_host)).collect::<Result<Vec<_>>>()?;
         let name = names.first().context("a node has a name")?;
-        self.sign(all, name, days)?.write(dir, name, force)
+        write(&self.sign(with_local_hosts(all, hosts), name, days)?, self.dir, name, force)
     }
 
-    fn sign(&self, hosts: Vec<String>, common_name: &str, days: u64) -> Result<Made> {
-        let mut params = CertificateParams::new(hosts).map_err(|error| Usage(format!("--host: {error}")))?;
-        params.distinguished_name.push(DnType::CommonName, common_name);
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        params.use_authority_key_identifier_extension = true;
-        bound(&mut params, days);
-        let key = KeyPair::generate()?;
-        let cert = params.signed_by(&key, &self.0)?.pem();
-        Ok(Made { cert, key: key.serialize_pem() })
+    fn sign(&self, hosts: Vec<String>, common_name: &str, days: u64) -> Result<Issued> {
+        let issued = self.authority.issue(hosts, common_name, days);
+        Ok(issued.map_err(|error| Usage(format!("--host: {error}")))?)
     }
 }
 
-/// A certificate and its key, in PEM.
-struct Made {
-    cert: String,
-    key: String,
+/// Writes NAME.key and NAME.crt, each at once: nobody reads half a file. A node that reads between the two finds that they do
+/// not fit, and goes on with those before.
+fn write(issued: &Issued, dir: &Path, name: &str, force: bool) -> Result<()> {
+    let files = [("key", &issued.key, 0o600), ("crt", &issued.cert, 0o644)];
+    let paths = files.map(|(kind, ..)| dir.join(format!("{name}.{kind}")));
+    if let Some(there) = paths.iter().find(|path| !force && path.exists()) {
+        return Err(Usage(format!("{} exists; --force replaces it", there.display())).into());
+    }
+    for ((_, text, mode), path) in files.into_iter().zip(&paths) {
+        write_whole(path, text, mode)?;
+    }
+    Ok(())
 }
 
-impl Made {
-    /// Writes NAME.key and NAME.crt, each at once: nobody reads half a file. A node that reads between the two finds that they do
-    /// not fit, and goes on with those before.
-    fn write(&self, dir: &Path, name: &str, force: bool) -> Result<()> {
-        let files = [("key", &self.key, 0o600), ("crt", &self.cert, 0o644)];
-        let paths = files.map(|(kind, ..)| dir.join(format!("{name}.{kind}")));
-        if let Some(there) = paths.iter().find(|path| !force && path.exists()) {
-            return Err(Usage(format!("{} exists; --force replaces it", there.display())).into());
-        }
-        for ((kind, text, mode), path) in files.into_iter().zip(&paths) {
-            let aside = dir.join(format!(".{name}.{kind}.new"));
-            let unwritable = || format!("cannot write {}", path.display());
-            let _ = fs::remove_file(&aside);
-            let file = fs::OpenOptions::new().create_new(true).write(true).mode(mode).open(&aside);
-            let mut file = file.with_context(unwritable)?;
-            file.write_all(text.as_bytes()).with_context(unwritable)?;
-            // Whatever this process keeps from others by default: certificates are public.
-            file.set_permissions(fs::Permissions::from_mode(mode)).with_context(unwritable)?;
-            file.sync_all().with_context(unwritable)?;
-            fs::rename(&aside, path).with_context(unwritable)?;
-        }
-        Ok(())
-    }
+/// Writes a file with these permissions; durable, and whole, when this returns.
+pub(super) fn write_whole(path: &Path, text: &str, mode: u32) -> Result<()> {
+    let unwritable = || format!("cannot write {}", path.display());
+    let name = path.file_name().and_then(|name| name.to_str()).with_context(unwritable)?;
+    let aside = path.with_file_name(format!(".{name}.new"));
+    let _ = fs::remove_file(&aside);
+    let file = fs::OpenOptions::new().create_new(true).write(true).mode(mode).open(&aside);
+    let mut file = file.with_context(unwritable)?;
+    file.write_all(text.as_bytes()).with_context(unwritable)?;
+    // Whatever this process keeps from others by default: certificates are public.
+    file.set_permissions(fs::Permissions::from_mode(mode)).with_context(unwritable)?;
+    file.sync_all().with_context(unwritable)?;
+    fs::rename(&aside, path).with_context(unwritable)
 }

@@ -16,6 +16,7 @@ use super::kv_args::{BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs
 use super::reconcile::ReconcileArgs;
 use super::recover::RecoverArgs;
 use super::serve_backups::ServeBackupArgs;
+use super::serve_join::ServeJoinArgs;
 use super::serve_jwt::ServeJwtArgs;
 use super::serve_limits::ServeLimitArgs;
 use super::serve_tls::ServeTlsArgs;
@@ -265,6 +266,8 @@ pub struct ServeArgs {
     /// A file with the token that this node shows where it joins a cluster, or comes back to it; others cannot read it
     #[arg(long, env = "LOCKSTEP_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub joining: ServeJoinArgs,
     #[command(flatten)]
     pub jwt: ServeJwtArgs,
     #[command(flatten)]

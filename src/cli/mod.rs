@@ -20,6 +20,7 @@ mod recover;
 mod replay;
 mod serve;
 mod serve_backups;
+mod serve_join;
 mod serve_jwt;
 mod serve_limits;
 mod serve_tls;

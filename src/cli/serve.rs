@@ -5,6 +5,7 @@ use super::common_args::{FirstSettings, TimingArgs};
 use super::exit::Usage;
 use super::output::Output;
 use super::serve_backups::make_backups;
+use super::serve_join;
 use super::serve_jwt;
 use super::serve_tls::{NodeTls, keep_current};
 use super::service_manager;
@@ -35,6 +36,7 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// Runs a node until it gets a signal to stop, or fails.
 pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
+    serve_join::get_certificate(&args).await?;
     let tls = args.tls.open()?;
     let jwt = args.jwt.open(args.tokens || args.root_token_file.is_some())?;
     if args.check_config {
@@ -67,6 +69,7 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
         tls: tls.clients.clone(),
         jwt: jwt.clone(),
         introduces_to_nodes_only: tls.knows_nodes,
+        joining: tls.joining.clone(),
         hsts_max_age: args.hsts_max_age,
         fault_injection: args.fault_injection,
         attach_policy: args.attach_policy,
@@ -373,6 +376,7 @@ fn options(args: ServeArgs, addresses: Addresses, bound: SocketAddr, tls: NodeTl
     let http_advertise = args.advertise_http.clone().unwrap_or_else(|| format!("{scheme}://{bound}"));
     let token = args.token_file.as_deref().map(read_token_file).transpose();
     let token = token.map_err(|reason| Usage(format!("--token-file: {reason}")))?;
+    let token = token.or(args.joining.token()?);
     let require_tokens = match &args.root_token_file {
         Some(file) => Some(RootToken::Given(given_token(file)?)),
         None => args.tokens.then_some(RootToken::Made),

@@ -1,7 +1,7 @@
 //! The certificates of `lockstep serve`: which files, and reading them again.
 
 use super::exit::Usage;
-use crate::tls::{CertFiles, Certificates, ClientTls, PeerTls, RELOAD_INTERVAL, ServerTls};
+use crate::tls::{CertFiles, Certificates, ClientTls, Joining, PeerTls, RELOAD_INTERVAL, ServerTls};
 use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
@@ -24,6 +24,15 @@ pub struct ServeTlsArgs {
     /// The authorities that sign the certificates of nodes and clients
     #[arg(long, env = "LOCKSTEP_TLS_CA", value_name = "FILE", requires = "tls_cert")]
     pub tls_ca: Option<PathBuf>,
+    /// The key of one of these authorities: this node then signs certificates for nodes that have a join token
+    #[arg(
+        long,
+        env = "LOCKSTEP_CA_KEY",
+        value_name = "FILE",
+        requires = "tls_ca",
+        conflicts_with = "peer_cert"
+    )]
+    pub ca_key: Option<PathBuf>,
     /// Another certificate for peers, which names this node (`lockstep cert node`)
     #[arg(long, env = "LOCKSTEP_PEER_CERT", value_name = "FILE", requires_all = ["peer_key", "peer_ca"])]
     pub peer_cert: Option<PathBuf>,
@@ -41,6 +50,8 @@ pub(super) struct NodeTls {
     pub peers: Option<PeerTls>,
     /// How the node calls others.
     pub calls: ClientTls,
+    /// What this node does for others that have no certificate yet.
+    pub joining: Option<Joining>,
     /// Whether nodes can show clients' ports who they are.
     pub knows_nodes: bool,
     pub certificates: Certificates,
@@ -81,11 +92,14 @@ impl ServeTlsArgs {
         clients.iter().for_each(|tls| certificates.add("clients", tls.clone()));
         peers.iter().for_each(|tls| certificates.add("peers", tls.clone()));
         let own = self.peer_port().or_else(|| self.client_port()).map(|files| (files.cert, files.key));
+        let joining = self.client_port().map(|files| Joining::open(&files, self.ca_key.clone())).transpose();
+        let joining = joining.map_err(|reason| Usage(format!("--ca-key: {reason}")))?.flatten();
         let knows_nodes = clients.is_some() && self.tls_ca.is_some();
         Ok(NodeTls {
             clients,
             peers,
             calls: ClientTls { ca: self.tls_ca.clone(), own },
+            joining,
             knows_nodes,
             certificates,
         })

@@ -3,7 +3,9 @@
 use super::common_args::Target;
 use super::exit::Usage;
 use super::kv::connect;
-use crate::api::{BlockInfo, BlockRequest, CreateToken, MadeToken, RotateToken, TokenInfo};
+use crate::api::{
+    BlockInfo, BlockRequest, CreateJoinToken, CreateToken, JoinTokenInfo, MadeToken, RotateToken, TokenInfo,
+};
 use crate::cache::{Blocked, Grant, Quota, Role, TokenLimits};
 use crate::client::{Client, ClientError};
 use crate::node::{NewToken, ROOT_TOKEN_FILE, request_root_token};
@@ -37,6 +39,20 @@ pub enum TokenCommand {
         ttl_ms: Option<u64>,
         #[command(flatten)]
         limits: LimitArgs,
+        /// Write it to this file, which only its owner can read, instead of printing it
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Make a join token: with it a node of this name gets its certificate and joins, once (`serve --join-token-file`)
+    Join {
+        /// The node's name
+        node: String,
+        /// Host names and addresses at which clients reach it, separated by commas
+        #[arg(long, value_name = "HOST", value_delimiter = ',')]
+        host: Vec<String>,
+        /// How long it is good, in milliseconds: an hour at most
+        #[arg(long, default_value_t = 3_600_000)]
+        ttl_ms: u64,
         /// Write it to this file, which only its owner can read, instead of printing it
         #[arg(long)]
         out: Option<PathBuf>,
@@ -163,10 +179,15 @@ pub async fn token(args: TokenArgs) -> Result<()> {
             let request = CreateToken { name, grants: grant, limits: limits.into(), ttl_ms };
             made(out.as_deref(), output.json, client.create_token(&request)).await
         }
+        TokenCommand::Join { node, host, ttl_ms, out } => {
+            let request = CreateJoinToken { node, hosts: host, ttl_ms };
+            made(out.as_deref(), output.json, client.create_join_token(&request)).await
+        }
         TokenCommand::List => {
             let list = client.tokens().await?;
             output.print(&list, || {
-                let lines: Vec<String> = list.tokens.iter().map(line).collect();
+                let lines = list.tokens.iter().map(line).chain(list.join_tokens.iter().map(join_line));
+                let lines: Vec<String> = lines.collect();
                 match (lines.is_empty(), list.required) {
                     (false, _) => lines.join("\n"),
                     (true, true) => "requests need a token, and there is none".to_owned(),
@@ -223,6 +244,17 @@ fn line(token: &TokenInfo) -> String {
     format!("{}  {}  {}{requests}{body_bytes}{expires}{old}", token.id, token.name, grants.join(" "))
 }
 
+fn join_line(token: &JoinTokenInfo) -> String {
+    let JoinTokenInfo { id, node, hosts, expires_at_ms, certified, joined } = token;
+    let used = match (certified, joined) {
+        (_, true) => ", has joined",
+        (true, false) => ", has its certificate",
+        (false, false) => "",
+    };
+    let at = if hosts.is_empty() { String::new() } else { format!(" at {}", hosts.join(" ")) };
+    format!("{id}  node {node} may join{at}{used}, expires at {expires_at_ms}")
+}
+
 fn block_line(BlockInfo { blocked, until_ms }: &BlockInfo) -> String {
     let until = until_ms.map_or_else(String::new, |at| format!(" until {at}"));
     match blocked {
@@ -261,11 +293,13 @@ pub(super) fn new_secret(path: &Path) -> Result<File> {
     file.with_context(|| path.display().to_string())
 }
 
-/// The id of the token with this name or id.
+/// The id of the token with this name or id, or of the join token with this id.
 async fn id_of(client: &Client, wanted: &str) -> Result<String> {
     let list = client.tokens().await?;
     let found = list.tokens.iter().find(|token| token.name == wanted || token.id == wanted);
-    Ok(found.with_context(|| format!("no token has the name or the id `{wanted}`"))?.id.clone())
+    let joins = list.join_tokens.iter().map(|token| &token.id).find(|id| *id == wanted);
+    let id = found.map(|token| &token.id).or(joins);
+    Ok(id.with_context(|| format!("no token has the name or the id `{wanted}`"))?.clone())
 }
 
 fn recover(folder: &Path, out: &Path) -> Result<()> {

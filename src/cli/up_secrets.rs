@@ -1,6 +1,6 @@
 //! What the nodes of `lockstep up` prove who they are with: certificates, and the first token.
 
-use super::cert::{Authority, make_authority};
+use super::cert::{Folder, make_authority};
 use super::token::new_secret;
 use crate::node::{NewToken, ROOT_TOKEN_FILE};
 use crate::tls::ClientTls;
@@ -58,7 +58,7 @@ impl Secrets {
             if !cert.exists() {
                 // A key without its certificate is what an interrupted start has left.
                 let _ = fs::remove_file(&key);
-                Authority::read(certs)?.sign_node(certs, &[name], &[], DAYS, false)?;
+                Folder::read(certs)?.sign_node(&[name], &[], DAYS, false)?;
             }
             for (flag, file) in [("--tls-cert", cert), ("--tls-key", key), ("--tls-ca", certs.join("ca.crt"))]
             {

@@ -78,7 +78,8 @@ pub async fn join(
     patient: bool,
 ) -> Result<Joined, String> {
     let client = client(&[url.to_owned()], JOIN_TIMEOUT, tls)?;
-    let url = format!("{}/v1/members", url.trim_end_matches('/'));
+    let path = if token.is_some_and(ClientToken::is_for_joining) { "/v1/join" } else { "/v1/members" };
+    let url = format!("{}{path}", url.trim_end_matches('/'));
     let started = Instant::now();
     let mut logged = String::new();
     loop {
@@ -133,7 +134,7 @@ async fn try_join(
 }
 
 /// The innermost cause, without the URL, which the caller names.
-fn short(error: &reqwest::Error) -> String {
+pub(super) fn short(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".into();
     }

@@ -34,6 +34,11 @@ impl ClientToken {
         Self::new(&read_token_file(path)?).map_err(|reason| format!("{}: {reason}", path.display()))
     }
 
+    /// Whether it is a join token.
+    pub(super) fn is_for_joining(&self) -> bool {
+        self.header_bytes().starts_with(b"Bearer lsj_")
+    }
+
     pub(super) fn header(&self) -> HeaderValue {
         self.0.clone()
     }

@@ -3,8 +3,8 @@
 use super::error::ClientError;
 use super::http::{Client, Retry};
 use crate::api::{
-    BlockList, BlockRequest, ChangedBlock, ChangedToken, CreateToken, MadeToken, RotateToken, TokenInfo,
-    TokenList,
+    BlockList, BlockRequest, ChangedBlock, ChangedToken, CreateJoinToken, CreateToken, MadeToken,
+    RotateToken, TokenInfo, TokenList,
 };
 use crate::cache::{Blocked, TokenLimits};
 use reqwest::Method;
@@ -32,6 +32,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn create_token(&self, request: &CreateToken) -> Result<MadeToken, ClientError> {
         self.json(Method::POST, "/v1/tokens", Retry::Never, |builder| builder.json(request)).await
+    }
+
+    /// Makes a join token. It is not repeated: if the outcome is unknown, there may be a token that nobody has.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `not_found` if the node has no authority of its own.
+    pub async fn create_join_token(&self, request: &CreateJoinToken) -> Result<MadeToken, ClientError> {
+        self.json(Method::POST, "/v1/join-tokens", Retry::Never, |builder| builder.json(request)).await
     }
 
     /// Gives a token a new secret. It is not repeated: each time makes another one.

@@ -41,6 +41,8 @@ fn access_of(route: &str, method: &str) -> Option<Access> {
         ("GET", "/livez" | "/readyz" | "/ping" | "/health") => Open,
         // What nodes tell each other before they have a cluster: names and addresses.
         ("GET", "/v1/introduction") => Open,
+        // Public certificates; and for nodes that have a join token, which the handler looks at.
+        ("GET", "/v1/authorities") | ("POST", "/v1/join" | "/v1/join/certificate") => Open,
         // The page and what it consists of, without data, and the description of all this.
         ("GET", "/assets/{file}" | "/v1/openapi.json") => Open,
         ("GET", path) if dashboard::is_view(path) => Open,
@@ -75,6 +77,7 @@ fn access_of(route: &str, method: &str) -> Option<Access> {
         ("GET", "/v1/audit") | ("GET" | "POST" | "DELETE", "/v1/blocks") => Has(Admin),
         ("GET" | "POST", "/v1/tokens") | ("DELETE", "/v1/tokens/{id}") => Has(Admin),
         ("POST", "/v1/tokens/{id}/rotate") | ("PUT", "/v1/tokens/{id}/limits") => Has(Admin),
+        ("POST", "/v1/join-tokens") => Has(Admin),
         // Whoever has a token may see what it allows.
         ("GET", "/v1/token") => Has(Observe),
         // They look at the token that they are sent.

@@ -17,6 +17,11 @@ impl ClientCertificate {
     pub fn is_of_node(&self) -> bool {
         self.0.as_ref().is_some_and(|owner| !owner.nodes.is_empty())
     }
+
+    /// Whether it is that of the node with this name.
+    pub fn is_of(&self, node: &str) -> bool {
+        self.0.as_ref().is_some_and(|owner| owner.is_of_node(node))
+    }
 }
 
 /// Adds it to a request.

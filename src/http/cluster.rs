@@ -76,6 +76,13 @@ pub(super) async fn add_member(
     body: Body,
 ) -> Result<Json<Joined>, ApiError> {
     let request: AddMember = json_body(&state, &headers, body, JSON_BYTES_MAX).await?;
+    check_member(&request)?;
+    let joined = admin.add_member(request).await?;
+    Ok(Json(joined))
+}
+
+/// Whether a request to become a member can be meant.
+pub(super) fn check_member(request: &AddMember) -> Result<(), ApiError> {
     let invalid = |field: &str, reason: &str| Err(ApiError::new(ErrorCode::InvalidBody, reason).field(field));
     if !is_host_port(&request.peer) {
         return invalid("peer", "peer: expected host:port");
@@ -88,8 +95,7 @@ pub(super) async fn add_member(
     {
         return invalid("name", "name: expected 1 to 64 bytes; http: at most 512 bytes");
     }
-    let joined = admin.add_member(request).await?;
-    Ok(Json(joined))
+    Ok(())
 }
 
 fn is_host_port(text: &str) -> bool {

@@ -29,6 +29,7 @@ mod handshake;
 mod health;
 mod hosts;
 mod instrument;
+mod join;
 mod keys;
 mod kv;
 mod limits;

@@ -5,8 +5,8 @@ use super::extract::refuse_query;
 use super::state::AppState;
 use super::{
     admin_log, admission, batch, blocks, cluster, compat, config, cors, dashboard, detach, faults, fence,
-    health, instrument, keys, kv, lineage, live, login, metrics, not_found, openapi, range_digest, reconcile,
-    samples, tokens, watch,
+    health, instrument, join, keys, kv, lineage, live, login, metrics, not_found, openapi, range_digest,
+    reconcile, samples, tokens, watch,
 };
 use crate::api::ErrorCode;
 use axum::Router;
@@ -78,6 +78,10 @@ fn without_query() -> Router<AppState> {
         .route("/v1/tokens/{id}/rotate", post(tokens::rotate))
         .route("/v1/tokens/{id}/limits", put(tokens::limit))
         .route("/v1/token", get(tokens::own))
+        .route("/v1/authorities", get(join::authorities))
+        .route("/v1/join-tokens", post(join::create))
+        .route("/v1/join/certificate", post(join::certificate))
+        .route("/v1/join", post(join::join))
         .route("/v1/session", post(login::begin).delete(login::end))
         .route("/v1/snapshot", get(cluster::get_snapshot).post(cluster::take_snapshot))
         .route("/v1/introduction", get(cluster::node_info))

@@ -11,7 +11,7 @@ use crate::jwt::JwtVerifier;
 use crate::lineage::HistoryKind;
 use crate::merging::Policy;
 use crate::node::{Principal, Session};
-use crate::tls::ServerTls;
+use crate::tls::{Joining, ServerTls};
 use axum::http::HeaderValue;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -31,6 +31,8 @@ pub struct HttpSettings {
     pub jwt: Option<JwtVerifier>,
     /// Whether only nodes are told what nodes tell each other before they have a cluster. They show their certificates.
     pub introduces_to_nodes_only: bool,
+    /// What this node does for others that have no certificate yet; `None` does nothing.
+    pub joining: Option<Joining>,
     /// For how many seconds browsers shall use nothing but HTTPS for this host, on all of its ports. `None` says nothing.
     pub hsts_max_age: Option<u64>,
     /// Whether the routes that break things on purpose exist.
@@ -57,6 +59,7 @@ pub struct Shared {
     pub(super) tls: Option<ServerTls>,
     pub(super) jwt: Option<JwtVerifier>,
     pub(super) introduces_to_nodes_only: bool,
+    pub(super) joining: Option<Joining>,
     /// The value of `Strict-Transport-Security`.
     pub(super) hsts: Option<HeaderValue>,
     /// Whether answers of the `/api` routes contain causes of errors.
@@ -90,6 +93,7 @@ impl AppState {
             tls,
             jwt,
             introduces_to_nodes_only,
+            joining,
             hsts_max_age,
             fault_injection,
             attach_policy,
@@ -107,6 +111,7 @@ impl AppState {
             tls,
             jwt,
             introduces_to_nodes_only,
+            joining,
             hsts: hsts_max_age.and_then(|age| HeaderValue::from_str(&format!("max-age={age}")).ok()),
             development,
             fault_injection,

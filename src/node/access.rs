@@ -153,7 +153,11 @@ impl NewToken {
 
     /// What the cluster keeps.
     pub fn secret(&self) -> SecretHash {
-        SecretHash::of(&self.text[TOKEN_START.len() + self.id.len() + 1..])
+        SecretHash::of(self.secret_text())
+    }
+
+    pub(super) fn secret_text(&self) -> &str {
+        &self.text[TOKEN_START.len() + self.id.len() + 1..]
     }
 }
 
@@ -194,6 +198,8 @@ pub(super) fn needs_of(command: &Command) -> Vec<Need> {
             TokenChange::Block { .. }
             | TokenChange::Unblock { .. }
             | TokenChange::Create { .. }
+            | TokenChange::CreateJoin { .. }
+            | TokenChange::UseJoin { .. }
             | TokenChange::Rotate { .. }
             | TokenChange::Limit { .. }
             | TokenChange::Revoke { .. } => Need::Role(Role::Admin),

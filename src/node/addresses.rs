@@ -1,6 +1,8 @@
 //! Checks of a member's name and addresses. They are stored in the membership, shown in terminals and pages, and
 //! dialled, so they are checked before they get there.
 
+use crate::tls::names_somebody;
+
 /// Longest name of a member, in characters.
 const NAME_CHARS_MAX: usize = 64;
 /// Longest host name (RFC 1035).
@@ -50,6 +52,19 @@ pub fn check_peer(address: &str) -> Result<(), String> {
     }
 }
 
+/// A host name or an address for which a node's certificate is to be good. The names by which certificates say whose they are
+/// are none.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn check_host(host: &str) -> Result<(), String> {
+    let is_address = host.parse::<std::net::IpAddr>().is_ok();
+    match (is_address || is_host(host)) && !names_somebody(host) {
+        true => Ok(()),
+        false => Err(format!("a host of a node: expected an address or a host name, not `{host}`")),
+    }
+}
+
 /// Splits an address at its last colon into host and port. The colons of an IPv6 address are within brackets.
 fn split_port(address: &str) -> (&str, Option<&str>) {
     match address.rsplit_once(':') {
@@ -82,6 +97,18 @@ mod tests {
         }
         for bad in ["", "a b", "a\nb\u{1b}[31m", "<b>", "ä", &"x".repeat(65)] {
             assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_host_of_a_certificate_is_no_pattern_and_says_not_whose_it_is() {
+        for good in ["10.0.0.4", "::1", "[::1]", "cache-4.example", "n4"] {
+            assert_eq!(check_host(good), Ok(()), "{good}");
+        }
+        let bad =
+            ["", "*", "*.example", "a b", "n1.node.lockstep.internal", "N1.Client.Lockstep.Internal.", "a:1"];
+        for bad in bad {
+            assert!(check_host(bad).is_err(), "{bad}");
         }
     }
 

@@ -92,7 +92,10 @@ fn refusal_code(error: &CommandError) -> ErrorCode {
             | InvalidField::DefaultTtl
             | InvalidField::TouchInterval
             | InvalidField::TouchMaxPerFlush => ErrorCode::InvalidConfig,
-            InvalidField::Merge | InvalidField::Token | InvalidField::AdminAction => ErrorCode::InvalidBody,
+            InvalidField::Merge
+            | InvalidField::JoinToken
+            | InvalidField::Token
+            | InvalidField::AdminAction => ErrorCode::InvalidBody,
         },
         CommandError::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
         CommandError::FeatureLevel { .. } => ErrorCode::FeatureLevel,

@@ -24,6 +24,7 @@ mod heartbeats;
 mod hot_keys;
 mod identity;
 mod inner;
+mod join_tokens;
 mod key_scope;
 mod leadership;
 mod memory;

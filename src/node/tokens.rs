@@ -29,7 +29,9 @@ impl Session {
             let good = tokens.all().filter(|token| !token.is_expired(now_ms));
             let mut good: Vec<TokenInfo> = good.map(|token| TokenInfo::of(token, now_ms)).collect();
             good.sort_by(|left, right| left.name.cmp(&right.name));
-            TokenList { required: tokens.are_required(), tokens: good }
+            let joins = tokens.joins().filter(|token| token.expires_at_ms > now_ms);
+            let join_tokens = joins.map(super::join_tokens::info_of).collect();
+            TokenList { required: tokens.are_required(), tokens: good, join_tokens }
         };
         Ok(self.read(&Need::Role(Role::Admin), list).await?.value)
     }
@@ -127,7 +129,7 @@ impl Session {
         Ok(ChangedToken { id, revision })
     }
 
-    fn new_token(&self, made: io::Result<NewToken>) -> Result<NewToken, SessionError> {
+    pub(super) fn new_token(&self, made: io::Result<NewToken>) -> Result<NewToken, SessionError> {
         made.map_err(|error| self.fail(NodeError::Unavailable(error.to_string())))
     }
 
@@ -153,7 +155,7 @@ impl Session {
     }
 
     /// The index of the log entry.
-    async fn change_token(&self, change: TokenChange) -> Result<u64, SessionError> {
+    pub(super) async fn change_token(&self, change: TokenChange) -> Result<u64, SessionError> {
         // Before requests need a token, anybody could make the first one and lock all others out.
         if !self.needs_token() {
             let reason = "this cluster has no tokens yet: start its nodes with --tokens, or run `lockstep token recover` on the \

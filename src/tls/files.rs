@@ -89,6 +89,15 @@ pub fn read_owners(path: &Path) -> Result<Vec<Certificate>, String> {
     read_certificates(path)?.iter().map(|der| Certificate::read(der)).collect()
 }
 
+/// The certificates in a text, in PEM.
+///
+/// # Errors
+/// A sentence: it has something else.
+pub fn certificates_in(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
+    found.map_err(|error| format!("no certificates: {error}"))
+}
+
 /// The certificates in a file, at least one.
 pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     certificates(path, &read_file(path)?)

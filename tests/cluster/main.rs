@@ -20,6 +20,7 @@ mod examples;
 mod failover;
 mod fencing;
 mod formation;
+mod join_tokens;
 mod limits;
 mod losers;
 mod membership;

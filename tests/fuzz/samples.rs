@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use lockstep::cache::{
-    Blocked, Cache, CacheConfig, Command, Condition, ConfigChange, EntryId, Grant, Key, Op, Quota, Role,
-    SecretHash, Stamp, TokenChange, TokenLimits, Touch, Ttl, Value,
+    Blocked, Cache, CacheConfig, Command, Condition, ConfigChange, EntryId, Grant, JoinUse, Key, Op, Quota,
+    Role, SecretHash, Stamp, TokenChange, TokenLimits, Touch, Ttl, Value,
 };
 use lockstep::lineage::{HistoryKind, Lineage};
 use lockstep::peer::{Hello, Lane, PeerIdentity, Protocols, Welcome};
@@ -75,6 +75,17 @@ pub fn commands() -> Vec<Command> {
         Command::Tokens(Box::new(TokenChange::Block {
             blocked: Blocked::JwtId("1".into()),
             ttl_ms: Some(5),
+        })),
+        Command::Tokens(Box::new(TokenChange::CreateJoin {
+            id: "joinjoin00".into(),
+            secret,
+            node: "n4".into(),
+            hosts: vec!["10.0.0.4".into()],
+            ttl_ms: 60_000,
+        })),
+        Command::Tokens(Box::new(TokenChange::UseJoin {
+            id: "joinjoin00".into(),
+            by: JoinUse::Folder("a".into()),
         })),
         Command::Tokens(Box::new(TokenChange::Rotate { id: "abcdefghij".into(), secret, overlap_ms: 5 })),
     ]

@@ -7,14 +7,14 @@ use crate::foreign_tokens::foreign_tokens;
 use crate::samples::{appends, encoded, entries, envelopes, hellos, snapshots, texts, touches, welcomes};
 use bytes::Bytes;
 use certs::Authority;
-use lockstep::api::{BatchRequest, CreateToken, LiveRequest, RotateToken};
+use lockstep::api::{BatchRequest, CreateToken, JoinTokenText, LiveRequest, RotateToken, TokenText};
 use lockstep::cache::{Cache, Key};
 use lockstep::http::parsers;
 use lockstep::node::Principal;
 use lockstep::peer::{FrameError, Hello, Request, Welcome, decode_reply, decode_request, frame, read_frame};
 use lockstep::raft::{decode_append, decode_entry, encode_append, encode_entry};
 use lockstep::replica::{Envelope, decode_touches, encode_touches};
-use lockstep::tls::{CertFiles, Certificate, read_owners};
+use lockstep::tls::{CertFiles, Certificate, SigningRequest, read_owners};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -111,7 +111,13 @@ pub fn targets(dir: &Path) -> Vec<Target> {
         json(),
         peers(),
         foreign_tokens(dir),
-        vec![Target { weight: 1, ..snapshot() }, certificate(dir), Target { weight: 1, ..pem(dir) }],
+        vec![
+            Target { weight: 1, ..snapshot() },
+            certificate(dir),
+            Target { weight: 1, ..pem(dir) },
+            join_token(),
+            signing_request(),
+        ],
     ]
     .into_iter()
     .flatten()
@@ -316,6 +322,29 @@ fn certificate(dir: &Path) -> Target {
     let magic: &[&[u8]] =
         &[b"*.node.lockstep.internal", b".client.lockstep.internal", b"\x82\xff\xff", b"\x30\x80"];
     Target { magic, bytes_fixed: 16 * 1024, bytes_each: 64, ..target }
+}
+
+/// Join tokens: one that is taken is written as it was read.
+fn join_token() -> Target {
+    let good = format!("lsj_{}_abcdefghij_{}_", "0a".repeat(32), "s".repeat(42));
+    Target::text("join token", &[&good], |text| {
+        let Some(token) = JoinTokenText::parse(&TokenText::new(text)) else { return Ok(false) };
+        match token.text().reveal() == text {
+            true => Ok(true),
+            false => Err(format!("it is written as {:?}", token.text().reveal())),
+        }
+    })
+}
+
+/// Certificate signing requests. What is taken has a key, and is signed with it.
+fn signing_request() -> Target {
+    let key = lockstep::tls::new_key().expect("a key");
+    let good = lockstep::tls::signing_request(&key).expect("a request");
+    let target = Target::text("signing request", &[&good], |text| match SigningRequest::read(text) {
+        Ok(request) if request.key().hex().len() != 64 => Err("its key has no digest".into()),
+        read => Ok(read.is_ok()),
+    });
+    Target { weight: 2, bytes_fixed: 64 * 1024, bytes_each: 64, ..target }
 }
 
 /// Files with a certificate, its key and an authority.

@@ -132,6 +132,11 @@ fn table() -> Vec<(&'static str, &'static str, &'static str, &'static str, Needs
         ("POST", "/v1/tokens/{id}/rotate", "/v1/tokens/0000000000/rotate", "", Admin),
         ("PUT", "/v1/tokens/{id}/limits", "/v1/tokens/0000000000/limits", "{}", Admin),
         ("GET", "/v1/token", "/v1/token", "", Observe),
+        ("POST", "/v1/join-tokens", "/v1/join-tokens", "{}", Admin),
+        // They look at the join token that they are sent.
+        ("GET", "/v1/authorities", "/v1/authorities", "", Nothing),
+        ("POST", "/v1/join", "/v1/join", "{}", Nothing),
+        ("POST", "/v1/join/certificate", "/v1/join/certificate", "{}", Nothing),
         ("POST", "/v1/session", "/v1/session", r#"{"wrong":1}"#, Nothing),
         ("DELETE", "/v1/session", "/v1/session", "", Nothing),
         ("GET", "/v1/snapshot", "/v1/snapshot", "", Admin),

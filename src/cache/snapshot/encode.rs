@@ -8,7 +8,7 @@ use crate::cache::merge::Merge;
 use crate::cache::pending_clears::Clear;
 use crate::cache::slab::Slot;
 use crate::cache::tombstones::{Scope, Tombstone};
-use crate::cache::{AdminAction, AdminRequested, Block, Blocked, Quota, SecretHash, Token};
+use crate::cache::{AdminAction, AdminRequested, Block, Blocked, JoinToken, Quota, SecretHash, Token};
 use std::io::{BufWriter, Result, Write};
 
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -86,6 +86,8 @@ impl SnapshotView {
             put_bytes(&mut out, text.as_bytes())?;
             put_option(&mut out, *until_ms)?;
         }
+        put_u32(&mut out, self.joins.len() as u32)?;
+        self.joins.iter().try_for_each(|token| put_join_token(&mut out, token))?;
         put_u64(&mut out, self.admin_count)?;
         self.admin_log.encode(&mut out, put_admin_action)?;
         out.flush()
@@ -102,6 +104,19 @@ impl SnapshotView {
         put_u32(out, self.feature_level)?;
         put_u64(out, self.recency_clock)
     }
+}
+
+fn put_join_token(out: &mut impl Write, token: &JoinToken) -> Result<()> {
+    put_bytes(out, token.id.as_bytes())?;
+    out.write_all(&token.secret.0)?;
+    put_bytes(out, token.node.as_bytes())?;
+    put_u32(out, token.hosts.len() as u32)?;
+    token.hosts.iter().try_for_each(|host| put_bytes(out, host.as_bytes()))?;
+    put_u64(out, token.expires_at_ms)?;
+    put_bool(out, token.key.is_some())?;
+    out.write_all(token.key.as_ref().map_or(&[], |key| key))?;
+    // No folder has an empty name.
+    put_bytes(out, token.folder.as_deref().unwrap_or_default().as_bytes())
 }
 
 fn put_slot(out: &mut impl Write, slot: &Slot) -> Result<()> {

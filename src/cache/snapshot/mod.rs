@@ -21,7 +21,7 @@ use super::numbered_queue::NumberedQueue;
 use super::pending_clears::Clear;
 use super::slab::Slab;
 use super::tombstones::{Forgotten, Tombstone};
-use super::{AdminAction, Block, BrowserSession, Cache, CacheConfig, Digest, Stats, Token};
+use super::{AdminAction, Block, BrowserSession, Cache, CacheConfig, Digest, JoinToken, Stats, Token};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -51,6 +51,7 @@ pub struct SnapshotView {
     tokens: Vec<Arc<Token>>,
     sessions: Vec<BrowserSession>,
     blocks: Vec<Block>,
+    joins: Vec<JoinToken>,
     tokens_revision: u64,
     admin_log: NumberedQueue<AdminAction>,
     admin_count: u64,
@@ -85,6 +86,7 @@ impl SnapshotView {
             tokens: cache.tokens.all().cloned().collect(),
             sessions: cache.tokens.sessions().cloned().collect(),
             blocks: cache.tokens.blocks().collect(),
+            joins: cache.tokens.joins().cloned().collect(),
             tokens_revision: cache.tokens.revision(),
             admin_log: cache.admin_log.queue().clone(),
             admin_count: cache.admin_log.count(),

@@ -10,9 +10,10 @@ use crate::cache::forks::{Fork, ForkView, Forks, Gone};
 use crate::cache::limits::{
     ADMIN_ACTIONS_MAX, ADMIN_TEXT_BYTES_MAX, BATCH_OPS_MAX, BLOCKED_BYTES_MAX, BLOCKS_MAX,
     CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, FEATURE_LEVEL_FIRST, FORKS_MAX,
-    FREE_PER_APPLY_MAX, GONE_MAX, GRANTS_MAX, HISTORIES_MAX, HISTORY_BYTES_MAX, KEY_BYTES_MAX,
-    MERGE_STEPS_MAX, MERGES_MAX, SESSIONS_MAX, STORED_IDEMPOTENCY_KEY_BYTES_MAX, TOKEN_ID_BYTES,
-    TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TOMBSTONES_MAX, VALUE_BYTES_MAX,
+    FREE_PER_APPLY_MAX, GONE_MAX, GRANTS_MAX, HISTORIES_MAX, HISTORY_BYTES_MAX, HOST_BYTES_MAX,
+    JOIN_HOSTS_MAX, JOIN_TOKENS_MAX, KEY_BYTES_MAX, MERGE_STEPS_MAX, MERGES_MAX, NODE_NAME_BYTES_MAX,
+    SESSIONS_MAX, STORE_ID_BYTES_MAX, STORED_IDEMPOTENCY_KEY_BYTES_MAX, TOKEN_ID_BYTES, TOKEN_NAME_BYTES_MAX,
+    TOKENS_MAX, TOMBSTONES_MAX, VALUE_BYTES_MAX,
 };
 use crate::cache::merge::{Merge, MergeResult, Merges};
 use crate::cache::numbered_queue::NumberedQueue;
@@ -24,7 +25,7 @@ use crate::cache::store::Store;
 use crate::cache::tombstones::{Forgotten, Scope, Tombstone, Tombstones};
 use crate::cache::{
     AdminAction, AdminLog, AdminRequested, Block, Blocked, BrowserSession, Cache, CacheConfig, Digest, Grant,
-    Key, Quota, Role, SecretHash, Stats, Token, TokenLimits, Tokens,
+    JoinToken, Key, Quota, Role, SecretHash, Stats, Token, TokenLimits, Tokens,
 };
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
@@ -322,8 +323,25 @@ fn tokens(source: &mut Decoder<impl Read>) -> Result<Tokens> {
         let blocked = if is_jwt_id { Blocked::JwtId(text) } else { Blocked::Subject(text) };
         blocks.push(Block { blocked, until_ms: source.option()? });
     }
-    Tokens::restore(tokens, sessions, blocks, revision)
+    let mut joins = Vec::new();
+    for _ in 0..source.length(JOIN_TOKENS_MAX)? {
+        joins.push(join_token(source)?);
+    }
+    Tokens::restore(tokens, sessions, blocks, joins, revision)
         .ok_or(DecodeError::Damaged("the tokens do not fit together"))
+}
+
+fn join_token(source: &mut Decoder<impl Read>) -> Result<JoinToken> {
+    let (id, secret) = (source.text(TOKEN_ID_BYTES)?, SecretHash(source.array()?));
+    let node = source.text(NODE_NAME_BYTES_MAX)?;
+    let mut hosts = Vec::new();
+    for _ in 0..source.length(JOIN_HOSTS_MAX)? {
+        hosts.push(source.text(HOST_BYTES_MAX)?);
+    }
+    let expires_at_ms = source.u64()?;
+    let key = if source.bool()? { Some(source.array()?) } else { None };
+    let folder = Some(source.text(STORE_ID_BYTES_MAX)?).filter(|folder| !folder.is_empty());
+    Ok(JoinToken { id, secret, node, hosts, expires_at_ms, key, folder })
 }
 
 fn admin_action<R: Read>(source: &mut Decoder<R>) -> Result<AdminAction> {

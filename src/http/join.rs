@@ -1,0 +1,137 @@
+//! Joining with a join token: see [`crate::api::JoinTokenText`]. A node that has no certificate yet asks for those who sign, finds the
+//! one that its token names, and then shows the token to whoever has a certificate of that one.
+
+use super::access::bearer;
+use super::api_error::ApiError;
+use super::body::json_body;
+use super::client_address::PeerAddress;
+use super::client_certificate::ClientCertificate;
+use super::response_headers::{keep_to_own_pages, no_store};
+use super::state::AppState;
+use crate::api::{
+    AddMember, Authorities, CreateJoinToken, ErrorCode, JoinTokenText, Joined, SignCertificate,
+    SignedCertificate, TokenText,
+};
+use crate::node::{Principal, Session};
+use crate::tls::{Joining, SigningRequest};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use tokio::task::spawn_blocking;
+
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// `GET /v1/authorities`.
+pub(super) async fn authorities(State(state): State<AppState>) -> Result<Response, ApiError> {
+    let found = read(joining(&state)?, Joining::authorities).await?;
+    Ok((no_store(), Json(Authorities { authorities: found })).into_response())
+}
+
+/// `POST /v1/join-tokens`.
+pub(super) async fn create(
+    State(state): State<AppState>,
+    session: Session,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let request: CreateJoinToken = json_body(&state, &headers, body, BODY_BYTES_MAX).await?;
+    let pin = read(joining(&state)?, Joining::own_pin).await?;
+    let made = session.create_join_token(request, pin.hex()).await?;
+    let mut response = (StatusCode::CREATED, no_store(), Json(made)).into_response();
+    keep_to_own_pages(response.headers_mut());
+    Ok(response)
+}
+
+/// `POST /v1/join/certificate`.
+pub(super) async fn certificate(
+    State(state): State<AppState>,
+    address: Option<Extension<PeerAddress>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let joining = joining(&state)?;
+    if !joining.signs() {
+        let reason = "this node signs no certificates: ask one that is started with --ca-key";
+        return Err(ApiError::new(ErrorCode::Conflict, reason));
+    }
+    let token = shown(&headers)?;
+    let SignCertificate { request } = json_body(&state, &headers, body, BODY_BYTES_MAX).await?;
+    let invalid = |reason: String| ApiError::new(ErrorCode::InvalidBody, reason).field("request");
+    let request = SigningRequest::read(&request).map_err(invalid)?;
+    let session = state.session(Principal::Program).ok_or_else(ApiError::waiting)?;
+    // Nothing is noted for whoever has no token.
+    let info = session.join_token(&token).await?;
+    note(&session, address, "certificate", &token, &info.node).await?;
+    session.certify_join(&token, request.key().0).await?;
+    let node = info.node.clone();
+    let sign = move |joining: &Joining| {
+        Ok((joining.sign(&request, &info.node, &info.hosts)?, joining.authorities()?))
+    };
+    let (certificate, authorities) = read(joining, sign).await?;
+    Ok((no_store(), Json(SignedCertificate { node, certificate, authorities })).into_response())
+}
+
+/// `POST /v1/join`.
+pub(super) async fn join(
+    State(state): State<AppState>,
+    address: Option<Extension<PeerAddress>>,
+    own: ClientCertificate,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Joined>, ApiError> {
+    joining(&state)?;
+    let token = shown(&headers)?;
+    let request: AddMember = json_body(&state, &headers, body, BODY_BYTES_MAX).await?;
+    super::cluster::check_member(&request)?;
+    if !request.name.as_deref().is_some_and(|name| own.is_of(name)) {
+        let reason = "a node joins with a certificate that has its name";
+        return Err(ApiError::new(ErrorCode::Forbidden, reason).field("name"));
+    }
+    let session = state.session(Principal::Program).ok_or_else(ApiError::waiting)?;
+    // Nothing is noted for whoever has no token.
+    let info = session.join_token(&token).await?;
+    note(&session, address, "join", &token, &info.node).await?;
+    Ok(Json(session.join(&token, request).await?))
+}
+
+/// Writes to the log of operators' actions what is done for the holder of a join token.
+async fn note(
+    session: &Session,
+    address: Option<Extension<PeerAddress>>,
+    what: &str,
+    token: &JoinTokenText,
+    node: &str,
+) -> Result<(), ApiError> {
+    let address = address.map_or_else(String::new, |Extension(address)| address.0.to_string());
+    let action = format!("{what} of {node}, by join token {}", token.id);
+    Ok(session.note_admin_action(address, &action).await?)
+}
+
+fn joining(state: &AppState) -> Result<Joining, ApiError> {
+    let reason = "this node has no certificate of an authority of its own (--tls-ca), so none is given";
+    state.joining.clone().ok_or_else(|| ApiError::new(ErrorCode::NotFound, reason))
+}
+
+/// The join token that a request shows.
+fn shown(headers: &HeaderMap) -> Result<JoinTokenText, ApiError> {
+    let token = bearer(headers).flatten().and_then(|text| JoinTokenText::parse(&TokenText::new(text)));
+    let reason = "`Authorization` has no join token: expected `Bearer lsj_…`";
+    token.ok_or_else(|| ApiError::new(ErrorCode::Unauthorized, reason).field("authorization"))
+}
+
+/// What the files say now.
+async fn read<T: Send + 'static>(
+    joining: Joining,
+    read: impl FnOnce(&Joining) -> Result<T, String> + Send + 'static,
+) -> Result<T, ApiError> {
+    let found = spawn_blocking(move || read(&joining)).await.map_err(|error| error.to_string());
+    found.and_then(|found| found).map_err(|reason| {
+        tracing::warn!(reason, "the files of this node's certificates cannot be used");
+        ApiError::new(
+            ErrorCode::Unavailable,
+            "the files of this node's certificates cannot be used: its log says why",
+        )
+    })
+}
