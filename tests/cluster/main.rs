@@ -34,6 +34,7 @@ mod service;
 mod settings;
 mod snapshot;
 mod soak;
+mod stale_auth;
 mod time;
 mod tls;
 mod tokens;

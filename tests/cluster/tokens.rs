@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A client that shows this token.
-fn client(token: &str) -> Client {
+pub fn client(token: &str) -> Client {
     let mut shown = HeaderValue::from_str(&format!("Bearer {token}")).expect("a header");
     shown.set_sensitive(true);
     let headers = HeaderMap::from_iter([(AUTHORIZATION, shown)]);
@@ -20,7 +20,7 @@ fn client(token: &str) -> Client {
 }
 
 /// A cluster whose requests need a token; the cluster's own client has one that may do everything, which is in the file, too.
-async fn guarded(count: usize, extra: &[&str]) -> (Cluster, PathBuf) {
+pub async fn guarded(count: usize, extra: &[&str]) -> (Cluster, PathBuf) {
     let dir = tempfile::tempdir().expect("a folder").keep();
     let file = dir.join("root");
     let (code, text, error) = run(&["token", "generate"]);
@@ -41,13 +41,13 @@ fn write_secret(file: &Path, text: &str) {
     fs::set_permissions(file, Permissions::from_mode(0o600)).expect("set");
 }
 
-async fn status_of(client: &Client, node: &Node, method: Method, path: &str) -> u16 {
+pub async fn status_of(client: &Client, node: &Node, method: Method, path: &str) -> u16 {
     let body = if method == Method::PUT { "1" } else { "" };
     let request = client.request(method, format!("{}{path}", node.http)).body(body);
     request.send().await.map_or(0, |answer| answer.status().as_u16())
 }
 
-async fn create(cluster: &Cluster, node: &Node, name: &str) -> (String, Client) {
+pub async fn create(cluster: &Cluster, node: &Node, name: &str) -> (String, Client) {
     let body = json!({"name": name, "grants": [{"role": "write", "prefix": "a/"}]}).to_string();
     let made =
         cluster.http.post(format!("{}/v1/tokens", node.http)).header("content-type", "application/json");
