@@ -3,7 +3,7 @@
 use crate::jwt;
 use crate::support::{Cluster, Node, run, until};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Client, Method};
+use reqwest::{Client, ClientBuilder, Method};
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -12,11 +12,15 @@ use std::time::Duration;
 
 /// A client that shows this token.
 pub fn client(token: &str) -> Client {
+    showing(lockstep::client::plain_http().timeout(Duration::from_secs(10)), token)
+}
+
+/// The same, of this builder.
+pub fn showing(builder: ClientBuilder, token: &str) -> Client {
     let mut shown = HeaderValue::from_str(&format!("Bearer {token}")).expect("a header");
     shown.set_sensitive(true);
     let headers = HeaderMap::from_iter([(AUTHORIZATION, shown)]);
-    let client = lockstep::client::plain_http().timeout(Duration::from_secs(10)).default_headers(headers);
-    client.build().expect("a client")
+    builder.default_headers(headers).build().expect("a client")
 }
 
 /// A cluster whose requests need a token; the cluster's own client has one that may do everything, which is in the file, too.
@@ -48,12 +52,25 @@ pub async fn status_of(client: &Client, node: &Node, method: Method, path: &str)
 }
 
 pub async fn create(cluster: &Cluster, node: &Node, name: &str) -> (String, Client) {
-    let body = json!({"name": name, "grants": [{"role": "write", "prefix": "a/"}]}).to_string();
+    let (id, token) =
+        create_with(cluster, node, name, json!([{"role": "write", "prefix": "a/"}]), None).await;
+    (id, client(&token))
+}
+
+/// A new token with these grants: its id and itself.
+pub async fn create_with(
+    cluster: &Cluster,
+    node: &Node,
+    name: &str,
+    grants: Value,
+    ttl_ms: Option<u64>,
+) -> (String, String) {
+    let body = json!({"name": name, "grants": grants, "ttl_ms": ttl_ms}).to_string();
     let made =
         cluster.http.post(format!("{}/v1/tokens", node.http)).header("content-type", "application/json");
     let made: Value = made.body(body).send().await.expect("an answer").json().await.expect("JSON");
-    let token = made["token"].as_str().unwrap_or_else(|| panic!("{made}"));
-    (made["id"].as_str().expect("an id").to_owned(), client(token))
+    let text = |field: &str| made[field].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
+    (text("id"), text("token"))
 }
 
 /// H4 for tokens of somebody else: a block that one node has acknowledged holds on all of them.
