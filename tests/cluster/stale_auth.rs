@@ -1,7 +1,8 @@
 //! H4: how long a node without a majority goes by the tokens that it knows.
 
+use crate::socket_io_page;
 use crate::support::{Cluster, Node, until};
-use crate::tokens::{client, create, guarded, status_of};
+use crate::tokens::{client, create, create_with, guarded, status_of};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -49,6 +50,11 @@ async fn a_node_that_is_cut_off_soon_goes_by_no_token() {
         }
         let watch = good.get(format!("{}/v1/watch?prefix=a%2F", alone.http)).send().await.expect("an answer");
         assert_eq!(watch.status(), 200);
+        let grants = json!([{"role": "read", "prefix": ""}]);
+        let (_, all) = create_with(&cluster, other, &format!("all-{leads}"), grants, None).await;
+        let connect = format!(r#"40{{"token":"{all}"}}"#);
+        let (heard, page) = socket_io_page::open(&nobody, &alone.http, connect).await;
+        assert!(heard.contains("40{"), "{heard}");
 
         let begun = Instant::now();
         cut(&cluster, alone, true).await;
@@ -78,6 +84,13 @@ async fn a_node_that_is_cut_off_soon_goes_by_no_token() {
         let last = told.lines().rev().find(|line| line.starts_with("data:")).expect("a message");
         assert!(last.contains("\"cut\"") && last.contains("\"unavailable\""), "{told}");
         assert!(last.contains("--stale-auth-limit"), "{told}");
+        // A packet `41` disconnects a page.
+        let mut heard = String::new();
+        while !heard.split('\u{1e}').any(|packet| packet == "41") {
+            let more = nobody.get(&page).send().await.expect("an answer");
+            assert_eq!(more.status(), 200, "{heard}");
+            heard = more.text().await.expect("a body");
+        }
         // What an admin does with this node alone is still judged by what it knows.
         assert_eq!(status_of(&cluster.http, alone, Method::GET, "/v1/debug/links").await, 200);
         assert_eq!(status_of(&good, alone, Method::GET, "/v1/debug/links").await, 403);
