@@ -11,6 +11,8 @@ mod apply;
 mod codec;
 #[path = "hot/storage.rs"]
 mod storage;
+#[path = "hot/token.rs"]
+mod token;
 
 use criterion::{criterion_group, criterion_main};
 
@@ -18,5 +20,5 @@ use criterion::{criterion_group, criterion_main};
 #[global_allocator]
 static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
-criterion_group!(benches, apply::all, codec::all, storage::all);
+criterion_group!(benches, apply::all, codec::all, storage::all, token::all);
 criterion_main!(benches);

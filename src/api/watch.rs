@@ -33,7 +33,7 @@ pub enum WatchMessage {
     Closed {
         resume: u64,
         reason: String,
-        /// Why it must not go on as it is: `unauthorized` or `forbidden`.
+        /// Why it must not go on as it is: `unauthorized` or `forbidden`, or not at this node: `unavailable`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<ErrorCode>,
     },

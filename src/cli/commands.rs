@@ -5,7 +5,8 @@ use super::bench::{BaselineArgs, BenchArgs};
 use super::cert::CertArgs;
 use super::check_history::CheckHistoryArgs;
 use super::common_args::{
-    FirstSettings, Target, TimingArgs, TtlMs, parse_consistency, parse_policy, parse_ttl,
+    FirstSettings, StaleAuthLimit, Target, TimingArgs, TtlMs, parse_consistency, parse_limit, parse_policy,
+    parse_ttl,
 };
 use super::detach::{AttachArgs, DetachArgs};
 use super::doctor::DoctorArgs;
@@ -263,6 +264,10 @@ pub struct ServeArgs {
     /// The same, with the token in this file as the one that may do everything: the same on all nodes
     #[arg(long, env = "LOCKSTEP_ROOT_TOKEN_FILE", value_name = "FILE")]
     pub root_token_file: Option<PathBuf>,
+    /// How long a node that has lost its majority answers by the tokens that it knows, as a number with s, m, h or d, or never:
+    /// then there is no limit. It cannot know which were revoked since. For stale reads, watches, and what only observes
+    #[arg(long, env = "LOCKSTEP_STALE_AUTH_LIMIT", value_name = "TIME", default_value = "5m", value_parser = parse_limit)]
+    pub stale_auth_limit: StaleAuthLimit,
     /// A file with the token that this node shows where it joins a cluster, or comes back to it; others cannot read it
     #[arg(long, env = "LOCKSTEP_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,

@@ -142,6 +142,16 @@ pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
     parsed.map(Duration::from_secs).ok_or_else(|| "expected a time such as 90s, 30m, 6h or 1d".into())
 }
 
+/// A limit of time, if there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StaleAuthLimit(pub Option<Duration>);
+
+/// A time as of [`parse_interval`], or never. No limit is not written as 0, which somebody else may take for a short one.
+pub(super) fn parse_limit(text: &str) -> Result<StaleAuthLimit, String> {
+    let limit = if text == "never" { Ok(None) } else { parse_interval(text).map(Some) };
+    limit.map(StaleAuthLimit).map_err(|_| "expected a time such as 90s, 5m or 1h, or never".into())
+}
+
 pub(super) fn parse_policy(text: &str) -> Result<Policy, String> {
     Policy::from_name(text).ok_or_else(|| "expected lru, lfu, s3fifo or noeviction".into())
 }
@@ -158,6 +168,15 @@ pub(super) fn parse_consistency(text: &str) -> Result<Consistency, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_is_a_time_or_never() {
+        assert_eq!(parse_limit("5m"), Ok(StaleAuthLimit(Some(Duration::from_secs(300)))));
+        assert_eq!(parse_limit("never"), Ok(StaleAuthLimit(None)));
+        for text in ["0", "0s", "off", "none", "", "5"] {
+            assert!(parse_limit(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn an_interval_has_a_unit() {

@@ -383,6 +383,7 @@ fn options(args: ServeArgs, addresses: Addresses, bound: SocketAddr, tls: NodeTl
     };
     Ok(NodeOptions {
         require_tokens,
+        stale_auth_limit: args.stale_auth_limit.0,
         token,
         given: given_settings(&args.first)?,
         origin: origin(&args, scheme)?,

@@ -56,8 +56,8 @@ pub(super) async fn certificate(
         let reason = "this node signs no certificates: ask one that is started with --ca-key";
         return Err(ApiError::new(ErrorCode::Conflict, reason));
     }
-    let token = shown(&headers)?;
     let SignCertificate { request } = json_body(&state, &headers, body, BODY_BYTES_MAX).await?;
+    let token = shown(&headers)?;
     let invalid = |reason: String| ApiError::new(ErrorCode::InvalidBody, reason).field("request");
     let request = SigningRequest::read(&request).map_err(invalid)?;
     let session = state.session(Principal::Program).ok_or_else(ApiError::waiting)?;
@@ -82,8 +82,8 @@ pub(super) async fn join(
     body: Body,
 ) -> Result<Json<Joined>, ApiError> {
     joining(&state)?;
-    let token = shown(&headers)?;
     let request: AddMember = json_body(&state, &headers, body, BODY_BYTES_MAX).await?;
+    let token = shown(&headers)?;
     super::cluster::check_member(&request)?;
     if !request.name.as_deref().is_some_and(|name| own.is_of(name)) {
         let reason = "a node joins with a certificate that has its name";

@@ -1,4 +1,4 @@
-//! What reads parts of a request before anybody knows who sent it, for `tests/fuzz`.
+//! What reads parts of a request before anybody knows who sent it, for `tests/fuzz` and `benches/hot`.
 
 use super::access;
 use super::cursor::Cursor;
@@ -11,7 +11,12 @@ use axum::http::{HeaderMap, HeaderValue, Uri, header};
 /// Who `Authorization` says the request is from. `None`: it is no header's value, or shows what is no token.
 pub fn authorization(value: &[u8]) -> Option<Principal> {
     let value = HeaderValue::from_bytes(value).ok()?;
-    match access::bearer(&HeaderMap::from_iter([(header::AUTHORIZATION, value)]))? {
+    authorization_in(&HeaderMap::from_iter([(header::AUTHORIZATION, value)]))
+}
+
+/// The same, of the headers of a request.
+pub fn authorization_in(headers: &HeaderMap) -> Option<Principal> {
+    match access::bearer(headers)? {
         None => Some(Principal::Anyone),
         Some(token) => Principal::of_token(token),
     }

@@ -5,17 +5,16 @@
 //! acknowledged is refused on every node: the read's index, and that entry, are later than the revocation. A node judges its
 //! own clients' writes as well, so that most that are refused cost the leader nothing. `apply` judges nothing.
 //!
-//! Stale reads and what only observes are judged by what the node knows. Where there is no majority, what needs more is refused,
-//! but for what an admin does with this node alone.
+//! Stale reads and what only observes are judged by what the node knows, until that is too old: [`super::freshness`]. Where there is
+//! no majority, what needs more is refused, but for what an admin does with this node alone.
 
 use super::error::NodeError;
 use super::inner::Inner;
 use super::start::Node;
 use super::subject::Subject;
-use crate::api::Consistency;
 use crate::cache::limits::TOKEN_ID_BYTES;
 use crate::cache::{Cache, Command, Key, Need, Op, Role, SecretHash, Token, TokenChange, grants_allow};
-use crate::replica::{Envelope, LogPosition};
+use crate::replica::Envelope;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -23,7 +22,6 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -288,6 +286,17 @@ impl Inner {
         needs: &[Need],
         until: Instant,
     ) -> Result<(), NodeError> {
+        if let Err(too_old) = self.refuse_when_out_of_touch(principal) {
+            // At once where nobody answers, so that a client soon asks another node.
+            if !self.audit.health.has_majority() {
+                return Err(too_old);
+            }
+            self.catch_up(until).await.map_err(|error| match error {
+                NodeError::Unavailable(_) => too_old,
+                error => error,
+            })?;
+            return self.judge_all(principal, needs);
+        }
         let Err(refusal) = self.judge_all(principal, needs) else { return Ok(()) };
         if !matches!(principal, Principal::Bearer(_) | Principal::Subject(_)) {
             return Err(refusal);
@@ -370,7 +379,8 @@ impl Inner {
 
     /// Whether what this node knows allows it.
     pub(super) fn allows_now(&self, principal: &Principal, need: &Need) -> bool {
-        self.judge_all(principal, std::slice::from_ref(need)).is_ok()
+        let judged = || self.judge_all(principal, std::slice::from_ref(need));
+        self.refuse_when_out_of_touch(principal).and_then(|()| judged()).is_ok()
     }
 
     fn judge_all(&self, principal: &Principal, needs: &[Need]) -> Result<(), NodeError> {
@@ -381,14 +391,6 @@ impl Inner {
     /// Whether this node has come to know what was acknowledged before, within this time.
     pub(super) async fn look_for_tokens(&self, limit: Duration) -> bool {
         self.freshness.is_known() || self.catch_up(Instant::now() + limit).await.is_ok()
-    }
-
-    /// Waits until this node knows what was acknowledged before.
-    async fn catch_up(&self, until: Instant) -> Result<(), NodeError> {
-        let limit = until.saturating_duration_since(Instant::now());
-        self.read(Consistency::Linearizable, None, Some(limit), |_| ()).await?;
-        self.freshness.known.store(true, Relaxed);
-        Ok(())
     }
 }
 
@@ -410,33 +412,6 @@ fn allowed(is_allowed: bool, need: &Need) -> Result<(), NodeError> {
     match is_allowed {
         true => Ok(()),
         false => Err(NodeError::Forbidden(format!("the token does not allow this: it needs {need}"))),
-    }
-}
-
-/// How new what a node knows is.
-#[derive(Debug, Default)]
-pub(super) struct Freshness {
-    /// Whether it has had everything that was acknowledged at some moment since it started.
-    known: AtomicBool,
-    /// The last term of which it has applied an entry as the leader, as far as somebody asked.
-    own_term: AtomicU64,
-}
-
-impl Freshness {
-    fn is_known(&self) -> bool {
-        self.known.load(Relaxed)
-    }
-
-    /// Whether an entry of this term is applied.
-    fn has_applied(&self, term: u64, last_applied: impl FnOnce() -> Option<LogPosition>) -> bool {
-        if self.own_term.load(Relaxed) == term {
-            return true;
-        }
-        let has = last_applied().is_some_and(|applied| applied.term == term);
-        if has {
-            self.own_term.store(term, Relaxed);
-        }
-        has
     }
 }
 

@@ -1,10 +1,10 @@
 //! The state that a node's operations share. The operations are `impl` blocks in files of their own.
 
-use super::access::Freshness;
 use super::admission::Admission;
 use super::audit::Audit;
 use super::departure::Departure;
 use super::error::NodeError;
+use super::freshness::Freshness;
 use super::identity::{Identity, KeptIdentity};
 use super::nodes::NodeStatusCache;
 use super::options::NodeOptions;

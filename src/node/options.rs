@@ -1,6 +1,7 @@
 //! The options that a node is started with. Replicated settings are not among them: they change through the log only.
 
 use super::error::StartError;
+use super::freshness::STALE_AUTH_LIMIT;
 use super::release::Release;
 use super::root_token::RootToken;
 use crate::api::TokenText;
@@ -31,6 +32,9 @@ pub struct NodeOptions {
     /// Requests need a token even before the cluster has one, and this is where the first one comes from. `None`: they need one
     /// once there is one.
     pub require_tokens: Option<RootToken>,
+    /// For how long a node that has lost its majority judges tokens by what it knows: it cannot know of their revocation. `None`: for
+    /// as long as it likes.
+    pub stale_auth_limit: Option<Duration>,
     /// What this node shows where it joins a cluster.
     pub token: Option<TokenText>,
     /// How this node and its peers prove to each other who they are. `None`: they do not, and nothing is encrypted.
@@ -132,6 +136,7 @@ impl NodeOptions {
             raft: RaftOptions::default(),
             limits: Limits::default(),
             require_tokens: None,
+            stale_auth_limit: Some(STALE_AUTH_LIMIT),
             token: None,
             peer_tls: None,
             certificates: Certificates::default(),

@@ -9,18 +9,15 @@ use super::key_scope::KeyScope;
 use super::read::ReadAt;
 use super::report::NodeCounters;
 use super::start::Node;
-use super::watch::{Watch, WatchItem};
 use super::write::{Asked, WriteRequest, Written};
-use super::{ChangeSet, Operation};
+use super::{Operation, SessionWatch};
 use crate::api::{Consistency, Leader, LineageReport, Reconciliations};
 use crate::cache::{
-    Cache, CacheConfig, Event, Found, Key, KeyDetails, KeyInfo, Listed, Need, Role, Seen, TokenLimits,
+    Cache, CacheConfig, Found, Key, KeyDetails, KeyInfo, Listed, Need, Role, Seen, TokenLimits,
 };
 use crate::lineage::Lineage;
 use crate::peer::NodeId;
-use std::borrow::Cow;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// One client's access to a node. Cheap to clone.
@@ -218,6 +215,7 @@ impl Session {
     /// # Errors
     /// As [`Session::get`].
     pub async fn get_with_uses(&self, key: &Key) -> Result<ReadAt<Option<Seen>>, SessionError> {
+        self.refuse_stale()?;
         let key = self.scope.stored_key(key).map_err(|error| self.fail(error))?;
         let read =
             self.node.inner.get_seen(&key, &self.principal, self.consistency, self.min_index, self.limit);
@@ -230,6 +228,7 @@ impl Session {
     /// # Errors
     /// As [`Session::get`].
     pub async fn get_many(&self, keys: &[Key]) -> Result<ReadAt<Vec<Option<Found>>>, SessionError> {
+        self.refuse_stale()?;
         let keys = keys.iter().map(|key| self.scope.stored_key(key));
         let keys = keys.collect::<Result<Vec<_>, NodeError>>().map_err(|error| self.fail(error))?;
         let read =
@@ -373,7 +372,7 @@ impl Session {
         let tokens = self.node.inner.consensus.replica().watch_tokens();
         self.authorize(&need).await?;
         let watch = self.node.inner.watch(prefix, from).await.map_err(|error| self.fail(error))?;
-        Ok(SessionWatch { watch, session: self.clone(), need, tokens })
+        Ok(SessionWatch::new(watch, self.clone(), need, tokens))
     }
 
     /// The newest operations that this node has applied, newest first: up to a hundred, also from before a restart.
@@ -442,58 +441,23 @@ impl Session {
         need: &Need,
         look: impl FnOnce(&Cache) -> T,
     ) -> Result<ReadAt<T>, SessionError> {
+        self.refuse_stale()?;
         let inner = &self.node.inner;
         let judged = |cache: &Cache| inner.judge(cache, &self.principal, need).map(|()| look(cache));
         let read = inner.read(self.consistency, self.min_index, self.limit, judged).await;
         read.and_then(ReadAt::transpose).map_err(|error| self.fail(error))
     }
 
+    /// A stale read is judged by what this node knows, which can be too old for that.
+    fn refuse_stale(&self) -> Result<(), SessionError> {
+        match self.consistency {
+            Consistency::Stale => self.node.inner.refuse_when_out_of_touch(&self.principal),
+            _ => Ok(()),
+        }
+        .map_err(|error| self.fail(error))
+    }
+
     pub(super) fn fail(&self, error: NodeError) -> SessionError {
         SessionError::new(&self.node, error)
-    }
-}
-
-/// A watch of a session.
-pub struct SessionWatch {
-    watch: Watch,
-    session: Session,
-    need: Need,
-    /// Tells when a token was changed.
-    tokens: watch::Receiver<u64>,
-}
-
-impl SessionWatch {
-    /// The index up to which the watcher has everything.
-    pub fn cursor(&self) -> u64 {
-        self.watch.cursor()
-    }
-
-    /// The events of a change that are about watched keys, as the client knows them.
-    pub fn events<'a>(&'a self, change: &'a ChangeSet) -> impl Iterator<Item = Cow<'a, Event>> {
-        let watched = change.events().iter().filter(|event| self.watch.concerns(event));
-        watched.map(|event| self.session.scope.client_event(event))
-    }
-
-    /// Waits for what comes next; [`SessionWatch::events`] says what the client sees of a change. Nothing is lost if the future is dropped before it is ready.
-    /// Ends when the session may no longer read what it watches.
-    pub async fn next(&mut self) -> WatchItem {
-        let inner = self.session.node.inner.clone();
-        let judge = |cache: &Cache| inner.judge(cache, &self.session.principal, &self.need);
-        loop {
-            let resume = self.watch.cursor();
-            let item = tokio::select! {
-                biased;
-                Ok(()) = self.tokens.changed() => None,
-                item = self.watch.next() => Some(item),
-            };
-            if inner.needs_token()
-                && let Err(error) = inner.consensus.replica().with_cache(judge)
-            {
-                return WatchItem::Closed { resume, reason: error.to_string(), code: Some(error.code()) };
-            }
-            if let Some(item) = item {
-                return item;
-            }
-        }
     }
 }

@@ -1,6 +1,5 @@
 //! The start of a node: open the data folder, establish its identity in a cluster, run.
 
-use super::access::Freshness;
 use super::addresses::{check_name, check_peer, check_url};
 use super::admission::Admission;
 use super::audit::{self, Audit};
@@ -9,6 +8,7 @@ use super::bootstrap::Bootstrap;
 use super::departure::{Departure, close_own_fork, go_on_leaving};
 use super::detached_folder::{detach_folder, has_left};
 use super::error::StartError;
+use super::freshness::{Freshness, keep_in_touch};
 use super::handler::PeerHandler;
 use super::identity::{Identity, KeptIdentity};
 use super::inner::{Inner, Running};
@@ -218,7 +218,7 @@ impl Opened {
         let (read_index, rounds) = ReadIndexQueue::new();
         let supersession = Supersession::new(identity.superseded_by.clone(), is_new);
         let write_gate = WriteGate::new(identity.voters_awaited);
-        let departure = Departure::new(identity.leaving.as_ref());
+        let (departure, started) = (Departure::new(identity.leaving.as_ref()), Instant::now());
         let inner = Arc::new(Inner {
             admission: Admission::new(&options.limits),
             kept_identity: KeptIdentity::new(identity.clone(), store.clone()),
@@ -238,9 +238,9 @@ impl Opened {
             node_status_cache: NodeStatusCache::default(),
             samples: Samples::default(),
             range_digests: Semaphore::new(READING_MAX),
-            freshness: Freshness::default(),
+            freshness: Freshness::new(started),
             links: links.clone(),
-            started: Instant::now(),
+            started,
             draining: AtomicBool::new(false),
             drains: Notify::new(),
             running: Mutex::new(None),
@@ -263,6 +263,7 @@ impl Opened {
         tasks.spawn(background::finish_membership_changes(Arc::downgrade(&inner)));
         tasks.spawn(audit::audit_loop(Arc::downgrade(&inner)));
         tasks.spawn(keep_tokens(Arc::downgrade(&inner)));
+        tasks.spawn(keep_in_touch(Arc::downgrade(&inner)));
         tasks.spawn(touches::flush_loop(Arc::downgrade(&inner)));
         tasks.spawn(read_samples::estimate_loop(Arc::downgrade(&inner)));
         handler.open(Arc::downgrade(&inner));

@@ -3,9 +3,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/access_table.rs"]
+mod access_table;
 #[path = "../support/jwt.rs"]
 mod jwt;
+#[path = "../support/socket_io_page.rs"]
+mod socket_io_page;
 
+mod access;
 mod attacks;
 mod audit;
 mod backups;
@@ -35,6 +40,7 @@ mod service;
 mod settings;
 mod snapshot;
 mod soak;
+mod stale_auth;
 mod time;
 mod tls;
 mod tokens;

@@ -3,7 +3,7 @@
 use crate::jwt;
 use crate::support::{Cluster, Node, run, until};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Client, Method};
+use reqwest::{Client, ClientBuilder, Method};
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -11,16 +11,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A client that shows this token.
-fn client(token: &str) -> Client {
+pub fn client(token: &str) -> Client {
+    showing(lockstep::client::plain_http().timeout(Duration::from_secs(10)), token)
+}
+
+/// The same, of this builder.
+pub fn showing(builder: ClientBuilder, token: &str) -> Client {
     let mut shown = HeaderValue::from_str(&format!("Bearer {token}")).expect("a header");
     shown.set_sensitive(true);
     let headers = HeaderMap::from_iter([(AUTHORIZATION, shown)]);
-    let client = lockstep::client::plain_http().timeout(Duration::from_secs(10)).default_headers(headers);
-    client.build().expect("a client")
+    builder.default_headers(headers).build().expect("a client")
 }
 
 /// A cluster whose requests need a token; the cluster's own client has one that may do everything, which is in the file, too.
-async fn guarded(count: usize, extra: &[&str]) -> (Cluster, PathBuf) {
+pub async fn guarded(count: usize, extra: &[&str]) -> (Cluster, PathBuf) {
     let dir = tempfile::tempdir().expect("a folder").keep();
     let file = dir.join("root");
     let (code, text, error) = run(&["token", "generate"]);
@@ -41,19 +45,32 @@ fn write_secret(file: &Path, text: &str) {
     fs::set_permissions(file, Permissions::from_mode(0o600)).expect("set");
 }
 
-async fn status_of(client: &Client, node: &Node, method: Method, path: &str) -> u16 {
+pub async fn status_of(client: &Client, node: &Node, method: Method, path: &str) -> u16 {
     let body = if method == Method::PUT { "1" } else { "" };
     let request = client.request(method, format!("{}{path}", node.http)).body(body);
     request.send().await.map_or(0, |answer| answer.status().as_u16())
 }
 
-async fn create(cluster: &Cluster, node: &Node, name: &str) -> (String, Client) {
-    let body = json!({"name": name, "grants": [{"role": "write", "prefix": "a/"}]}).to_string();
+pub async fn create(cluster: &Cluster, node: &Node, name: &str) -> (String, Client) {
+    let (id, token) =
+        create_with(cluster, node, name, json!([{"role": "write", "prefix": "a/"}]), None).await;
+    (id, client(&token))
+}
+
+/// A new token with these grants: its id and itself.
+pub async fn create_with(
+    cluster: &Cluster,
+    node: &Node,
+    name: &str,
+    grants: Value,
+    ttl_ms: Option<u64>,
+) -> (String, String) {
+    let body = json!({"name": name, "grants": grants, "ttl_ms": ttl_ms}).to_string();
     let made =
         cluster.http.post(format!("{}/v1/tokens", node.http)).header("content-type", "application/json");
     let made: Value = made.body(body).send().await.expect("an answer").json().await.expect("JSON");
-    let token = made["token"].as_str().unwrap_or_else(|| panic!("{made}"));
-    (made["id"].as_str().expect("an id").to_owned(), client(token))
+    let text = |field: &str| made[field].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
+    (text("id"), text("token"))
 }
 
 /// H4 for tokens of somebody else: a block that one node has acknowledged holds on all of them.

@@ -1,5 +1,7 @@
 //! The HTTP API of one node in this process: every route's answers, every error code.
 
+#[path = "../support/access_table.rs"]
+mod access_table;
 mod admin_log;
 mod admission;
 mod cache;
@@ -25,6 +27,8 @@ mod sliding;
 mod slow;
 mod smuggling;
 mod socket_io;
+#[path = "../support/socket_io_page.rs"]
+mod socket_io_page;
 mod tls;
 mod tokens;
 mod watch;

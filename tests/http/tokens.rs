@@ -1,7 +1,9 @@
 //! Tokens: every route with every kind of principal, and what becomes of requests when a token changes.
 
+use crate::access_table::{GRANTED, refusal, table};
 use crate::jwt::Signer;
 use crate::server::{Limits, Server, limits};
+use crate::socket_io_page;
 use lockstep::http::HttpSettings;
 use lockstep::node::{NewToken, Principal, RootToken};
 use reqwest::{Method, Response};
@@ -59,118 +61,6 @@ async fn create(
     (made["id"].as_str().expect("an id").to_owned(), made["token"].as_str().expect("a token").to_owned())
 }
 
-/// What a route needs.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Needs {
-    Nothing,
-    Observe,
-    /// To read or write the key `a/k`.
-    Read,
-    Write,
-    /// To read or write all keys.
-    ReadAll,
-    WriteAll,
-    Admin,
-}
-
-/// Every route with each of its methods, the request that is sent, and what it needs.
-fn table() -> Vec<(&'static str, &'static str, &'static str, &'static str, Needs)> {
-    use Needs::{Admin, Nothing, Observe, Read, ReadAll, Write, WriteAll};
-    let put = r#"{"key":"a/k","value":1}"#;
-    let both = r#"{"ops":[{"op":"get","key":"a/k"},{"op":"put","key":"b/k","value":"1"}]}"#;
-    vec![
-        ("GET", "/v1/kv/{key}", "/v1/kv/a%2Fk", "", Read),
-        ("PUT", "/v1/kv/{key}", "/v1/kv/a%2Fk", "1", Write),
-        ("DELETE", "/v1/kv/{key}", "/v1/kv/a%2Fk", "", Write),
-        ("POST", "/v1/kv/{key}/incr", "/v1/kv/a%2Fn/incr", "", Write),
-        ("POST", "/v1/kv/{key}/expire", "/v1/kv/a%2Fk/expire", r#"{"ttl_ms":60000}"#, Write),
-        ("POST", "/v1/kv/{key}/persist", "/v1/kv/a%2Fk/persist", "", Write),
-        ("GET", "/v1/kv/", "/v1/kv/", "", Nothing),
-        ("PUT", "/v1/kv/", "/v1/kv/", "", Nothing),
-        ("DELETE", "/v1/kv/", "/v1/kv/", "", Nothing),
-        ("DELETE", "/v1/kv", "/v1/kv?prefix=a%2F", "", Write),
-        ("DELETE", "/v1/kv", "/v1/kv?prefix=a", "", WriteAll),
-        ("DELETE", "/v1/kv", "/v1/kv?all=true", "", WriteAll),
-        ("POST", "/v1/batch", "/v1/batch", r#"{"ops":[{"op":"put","key":"a/k","value":"1"}]}"#, Write),
-        ("POST", "/v1/batch", "/v1/batch", r#"{"ops":[{"op":"get","key":"a/k"}]}"#, Read),
-        ("POST", "/v1/batch", "/v1/batch", both, WriteAll),
-        ("GET", "/v1/keys", "/v1/keys?prefix=a%2F", "", Read),
-        ("GET", "/v1/keys", "/v1/keys", "", ReadAll),
-        ("GET", "/v1/digest/range", "/v1/digest/range?prefix=a%2Fk", "", Read),
-        ("GET", "/v1/digest/range", "/v1/digest/range", "", ReadAll),
-        ("GET", "/v1/watch", "/v1/watch?prefix=a%2F", "", Read),
-        ("GET", "/v1/watch", "/v1/watch", "", ReadAll),
-        // Each subscription is judged by itself.
-        ("GET", "/v1/live", "/v1/live", "", Observe),
-        ("GET", "/v1/config", "/v1/config", "", Observe),
-        ("PUT", "/v1/config", "/v1/config", "{}", Admin),
-        ("GET", "/v1/samples", "/v1/samples", "", Observe),
-        ("GET", "/v1/cache", "/v1/cache", "", ReadAll),
-        ("GET", "/v1/digest", "/v1/digest", "", Observe),
-        ("GET", "/v1/lineage", "/v1/lineage", "", Observe),
-        ("GET", "/v1/members", "/v1/members", "", Observe),
-        ("POST", "/v1/members", "/v1/members", "{}", Admin),
-        ("DELETE", "/v1/members/{id}", "/v1/members/999", "", Admin),
-        ("POST", "/v1/members/{id}/promote", "/v1/members/999/promote", "", Admin),
-        ("GET", "/v1/nodes", "/v1/nodes", "", Observe),
-        ("POST", "/v1/leader", "/v1/leader", r#"{"to":999}"#, Admin),
-        ("POST", "/v1/fence", "/v1/fence", "", Admin),
-        ("GET", "/v1/detached", "/v1/detached", "", Observe),
-        ("POST", "/v1/detach", "/v1/detach", r#"{"wrong":1}"#, Admin),
-        ("POST", "/v1/attach", "/v1/attach", r#"{"wrong":1}"#, Admin),
-        ("GET", "/v1/losers", "/v1/losers", "", Admin),
-        ("GET", "/v1/reconcile", "/v1/reconcile", "", Observe),
-        ("POST", "/v1/reconcile", "/v1/reconcile", "{}", Admin),
-        ("POST", "/v1/upgrade", "/v1/upgrade", "", Admin),
-        ("GET", "/v1/audit", "/v1/audit?limit=1", "", Admin),
-        ("GET", "/v1/blocks", "/v1/blocks", "", Admin),
-        ("POST", "/v1/blocks", "/v1/blocks", "{}", Admin),
-        ("DELETE", "/v1/blocks", "/v1/blocks?subject=nobody", "", Admin),
-        ("GET", "/v1/tokens", "/v1/tokens", "", Admin),
-        ("POST", "/v1/tokens", "/v1/tokens", "{}", Admin),
-        ("DELETE", "/v1/tokens/{id}", "/v1/tokens/0000000000", "", Admin),
-        ("POST", "/v1/tokens/{id}/rotate", "/v1/tokens/0000000000/rotate", "", Admin),
-        ("PUT", "/v1/tokens/{id}/limits", "/v1/tokens/0000000000/limits", "{}", Admin),
-        ("GET", "/v1/token", "/v1/token", "", Observe),
-        ("POST", "/v1/join-tokens", "/v1/join-tokens", "{}", Admin),
-        // They look at the join token that they are sent.
-        ("GET", "/v1/authorities", "/v1/authorities", "", Nothing),
-        ("POST", "/v1/join", "/v1/join", "{}", Nothing),
-        ("POST", "/v1/join/certificate", "/v1/join/certificate", "{}", Nothing),
-        ("POST", "/v1/session", "/v1/session", r#"{"wrong":1}"#, Nothing),
-        ("DELETE", "/v1/session", "/v1/session", "", Nothing),
-        ("GET", "/v1/snapshot", "/v1/snapshot", "", Admin),
-        ("POST", "/v1/snapshot", "/v1/snapshot", "", Admin),
-        ("GET", "/v1/introduction", "/v1/introduction", "", Nothing),
-        ("GET", "/v1/openapi.json", "/v1/openapi.json", "", Nothing),
-        ("GET", "/v1/debug/links", "/v1/debug/links", "", Admin),
-        ("PUT", "/v1/debug/links", "/v1/debug/links", "{}", Admin),
-        ("POST", "/v1/debug/corrupt", "/v1/debug/corrupt", "{}", Admin),
-        ("GET", "/v1/status", "/v1/status", "", Observe),
-        ("GET", "/livez", "/livez", "", Nothing),
-        ("GET", "/readyz", "/readyz", "", Nothing),
-        ("GET", "/metrics", "/metrics", "", Observe),
-        ("GET", "/ping", "/ping", "", Nothing),
-        ("GET", "/health", "/health", "", Nothing),
-        ("GET", "/api/cache", "/api/cache", "", ReadAll),
-        ("POST", "/api/cache", "/api/cache", put, Write),
-        ("DELETE", "/api/cache", "/api/cache", "", WriteAll),
-        ("DELETE", "/api/cache/", "/api/cache/", "", Nothing),
-        ("GET", "/api/cache/bulk", "/api/cache/bulk", "", ReadAll),
-        ("POST", "/api/cache/bulk", "/api/cache/bulk", r#"{"items":[{"key":"a/k","value":1}]}"#, Write),
-        ("DELETE", "/api/cache/bulk", "/api/cache/bulk", "", WriteAll),
-        ("GET", "/api/cache/{key}", "/api/cache/a%2Fk", "", Read),
-        ("DELETE", "/api/cache/{key}", "/api/cache/a%2Fk", "", Write),
-        ("POST", "/api/strategy", "/api/strategy", "{}", Admin),
-        ("GET", "/api/metrics", "/api/metrics", "", Observe),
-        ("GET", "/api/sync/status", "/api/sync/status", "", Observe),
-        ("GET", "/api/sync/history", "/api/sync/history", "", ReadAll),
-        ("POST", "/api/sync/force", "/api/sync/force", "", Admin),
-        ("POST", "/api/sync/toggle", "/api/sync/toggle", "", Admin),
-        ("ANY", "/api/{*rest}", "/api/none", "", Nothing),
-    ]
-}
-
 /// `METHOD path` of every route in these sources.
 fn routes() -> BTreeSet<String> {
     let sources = [include_str!("../../src/http/routes.rs"), include_str!("../../src/http/compat/routes.rs")];
@@ -205,34 +95,25 @@ async fn every_route_judges_every_principal() {
     assert_eq!(ended.status(), 200);
     let unknown = NewToken::random().expect("random numbers").text().to_owned();
     let mut principals = vec![
-        ("nobody", String::new(), vec![]),
-        ("garbage", "lsk_garbage".to_owned(), vec![]),
-        ("unknown", unknown, vec![]),
-        ("expired", expired, vec![]),
-        ("revoked", revoked, vec![]),
+        ("nobody", String::new(), &[][..]),
+        ("garbage", "lsk_garbage".to_owned(), &[][..]),
+        ("unknown", unknown, &[][..]),
+        ("expired", expired, &[][..]),
+        ("revoked", revoked, &[][..]),
         (
             "another secret",
             format!("{}{}", &root[..root.len() - 1], if root.ends_with('A') { 'E' } else { 'A' }),
-            vec![],
+            &[],
         ),
-        ("an expired JWT", signer.token(json!({"lockstep": grant("admin", ""), "exp": 5})), vec![]),
-        ("a blocked JWT", signer.token(json!({"lockstep": grant("admin", ""), "sub": "blocked"})), vec![]),
-        ("a JWT for others", signer.token(json!({"lockstep": grant("admin", ""), "aud": "others"})), vec![]),
+        ("an expired JWT", signer.token(json!({"lockstep": grant("admin", ""), "exp": 5})), &[][..]),
+        ("a blocked JWT", signer.token(json!({"lockstep": grant("admin", ""), "sub": "blocked"})), &[][..]),
+        ("a JWT for others", signer.token(json!({"lockstep": grant("admin", ""), "aud": "others"})), &[][..]),
     ];
     let block = r#"{"blocked": {"subject": "blocked"}}"#;
     assert_eq!(ask(&server, Method::POST, "/v1/blocks", &root, block).await.status(), 200);
-    use Needs::{Admin, Observe, Read, ReadAll, Write, WriteAll};
-    for (name, role, prefix, may) in [
-        ("observe", "observe", "", vec![Observe]),
-        ("read a/", "read", "a/", vec![Observe, Read]),
-        ("read all", "read", "", vec![Observe, Read, ReadAll]),
-        ("read b/", "read", "b/", vec![Observe]),
-        ("write a/", "write", "a/", vec![Observe, Read, Write]),
-        ("write all", "write", "", vec![Observe, Read, ReadAll, Write, WriteAll]),
-        ("admin", "admin", "", vec![Observe, Read, ReadAll, Write, WriteAll, Admin]),
-    ] {
+    for (name, role, prefix, may) in GRANTED {
         let (_, token) = create(&server, &root, name, grant(role, prefix), None).await;
-        principals.push((name, token, may.clone()));
+        principals.push((name, token, may));
         principals.push((name, signer.token(json!({"lockstep": grant(role, prefix)})), may));
     }
     for (method, _, path, body, needs) in table() {
@@ -240,11 +121,7 @@ async fn every_route_judges_every_principal() {
         for (name, token, may) in &principals {
             let answer = ask(&server, method.clone(), path, token, body).await;
             let status = answer.status().as_u16();
-            let expected = match (needs == Needs::Nothing || may.contains(&needs), may.is_empty()) {
-                (true, _) => None,
-                (false, true) => Some(401),
-                (false, false) => Some(403),
-            };
+            let expected = refusal(needs, may);
             let told = Some(status).filter(|status| [401, 403].contains(status));
             assert_eq!(told, expected, "{name}: {method} {path} {body}: {status}");
             if status == 401 {
@@ -458,28 +335,22 @@ async fn pages_show_a_token_to_listen() {
     let (_, some) = create(&server, &root, "some", json!([{"role": "read", "prefix": "a/"}]), None).await;
     let (id, all) = create(&server, &root, "all", json!([{"role": "read"}]), None).await;
     assert_eq!(ask(&server, Method::PUT, "/v1/kv/secret-key", &root, "1").await.status(), 201);
-    let base = "/socket.io/?EIO=4&transport=polling";
-    // What a page hears first, and its session.
-    let listen = async |connect: &str| {
-        let open = server.get(base).await.text().await.expect("a body");
-        let open: Value = serde_json::from_str(&open[1..]).expect("JSON");
-        let path = format!("{base}&sid={}", open["sid"].as_str().expect("an id"));
-        assert_eq!(server.send(Method::POST, &path, &[], connect).await.status(), 200);
-        (server.get(&path).await.text().await.expect("a body"), path)
-    };
+    let listen = |connect: String| socket_io_page::open(&server.client, &server.url, connect);
     for connect in ["40".to_owned(), r#"40{"token":"lsk_x"}"#.into(), format!(r#"40{{"token":"{some}"}}"#)] {
-        let (heard, _) = listen(&connect).await;
+        let (heard, _) = listen(connect).await;
         assert!(heard.contains("44{") && !heard.contains("secret-key"), "{heard}");
     }
-    let (mut heard, path) = listen(&format!(r#"40{{"token":"{all}"}}"#)).await;
+    let (mut heard, url) = listen(format!(r#"40{{"token":"{all}"}}"#)).await;
     assert!(heard.contains("40{"), "{heard}");
     while !heard.contains("secret-key") {
-        heard.push_str(&server.get(&path).await.text().await.expect("a body"));
+        heard.push_str(
+            &server.client.get(&url).send().await.expect("an answer").text().await.expect("a body"),
+        );
     }
     assert_eq!(ask(&server, Method::DELETE, &format!("/v1/tokens/{id}"), &root, "").await.status(), 200);
     // A packet `41` disconnects it from the namespace.
     while !heard.split('\u{1e}').any(|packet| packet == "41") {
-        let more = server.get(&path).await;
+        let more = server.client.get(&url).send().await.expect("an answer");
         assert_eq!(more.status(), 200, "{heard}");
         heard = more.text().await.expect("a body");
     }

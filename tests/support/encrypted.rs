@@ -27,19 +27,28 @@ pub fn done(arguments: &[&str]) -> String {
 }
 
 pub fn https(tls: &ClientTls) -> reqwest::Client {
+    https_builder(tls).build().expect("a client")
+}
+
+/// A client that is still to be built.
+pub fn https_builder(tls: &ClientTls) -> reqwest::ClientBuilder {
     let config = tls.config().expect("good files");
-    let client = reqwest::Client::builder().no_proxy().timeout(LIMIT).tls_backend_preconfigured(config);
-    client.build().expect("a client")
+    reqwest::Client::builder().no_proxy().timeout(LIMIT).tls_backend_preconfigured(config)
 }
 
 impl Encrypted {
     pub async fn start(count: usize) -> Self {
+        Self::start_with(count, &[]).await
+    }
+
+    /// The same; `extra` goes to each node.
+    pub async fn start_with(count: usize, extra: &[&str]) -> Self {
         let mut cluster = Cluster::empty().await;
         let dir = cluster.dir.path().to_owned();
         let (certs, root) = (dir.join("certs"), dir.join("root"));
         done(&["cert", "ca", "--dir", path(&certs)]);
         done(&["token", "generate", "--out", path(&root)]);
-        let mut nodes: Vec<Node> = (1..=count).map(|i| Node::new(&dir, &format!("n{i}"), &[])).collect();
+        let mut nodes: Vec<Node> = (1..=count).map(|i| Node::new(&dir, &format!("n{i}"), extra)).collect();
         for node in &mut nodes {
             node.http = node.http.replace("http://", "https://");
             done(&["cert", "node", &node.name, "--dir", path(&certs)]);
