@@ -22,6 +22,7 @@ mod serve;
 mod serve_backups;
 mod serve_jwt;
 mod serve_limits;
+mod serve_replace;
 mod serve_tls;
 mod service_manager;
 mod settings;

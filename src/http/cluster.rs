@@ -72,6 +72,7 @@ pub(super) async fn nodes(admin: Admin) -> Result<(HeaderMap, Json<Arc<Nodes>>),
 pub(super) async fn add_member(
     State(state): State<AppState>,
     admin: Admin,
+    certificate: ClientCertificate,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Joined>, ApiError> {
@@ -87,6 +88,11 @@ pub(super) async fn add_member(
         || request.name.as_ref().is_some_and(|name| name.is_empty() || name.len() > 64)
     {
         return invalid("name", "name: expected 1 to 64 bytes; http: at most 512 bytes");
+    }
+    if request.replace_silent_ms.is_some() && !certificate.allows_name(request.name.as_deref()) {
+        let reason =
+            "the certificate is of a node of another name, and a node replaces a member of its own name only";
+        return Err(ApiError::new(ErrorCode::Forbidden, reason));
     }
     let joined = admin.add_member(request).await?;
     Ok(Json(joined))
@@ -114,6 +120,16 @@ pub(super) async fn remove_member(
     _: NoBody,
 ) -> Result<StatusCode, ApiError> {
     admin.remove_member(id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/members/{id}/replace`: removes a member whose data folder is lost.
+pub(super) async fn replace_member(
+    admin: Admin,
+    PathId(id): PathId,
+    _: NoBody,
+) -> Result<StatusCode, ApiError> {
+    admin.replace_member(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
