@@ -195,13 +195,13 @@ async fn nodes_that_lost_everything_wait_for_the_one_that_did_not() {
         assert_eq!(code(&cluster, &cluster.nodes[lost], "/readyz").await, 503);
     }
     // And from an empty start, with the third one still down.
+    let first = cluster.nodes[0].http.clone();
+    let waits = |node: &Node| node.log().matches(&format!("waiting for {first}")).count();
     for lost in [1, 2] {
+        let before = waits(&cluster.nodes[lost]);
         cluster.nodes[lost].kill();
         cluster.nodes[lost].start();
-    }
-    for lost in [1, 2] {
-        let waits = || async { cluster.nodes[lost].log().contains("waiting for") };
-        until("it waits for the third one", waits).await;
+        until("it waits for the third one", || async { waits(&cluster.nodes[lost]) > before }).await;
         assert_eq!(code(&cluster, &cluster.nodes[lost], "/readyz").await, 503);
     }
     cluster.nodes[0].start();
