@@ -437,6 +437,7 @@ def variables(documents):
     return {variable["name"]: variable.get("value") for variable in container["env"]}
 urls = variables(first)["LOCKSTEP_INITIAL_CLUSTER"].split(",")
 assert urls == [f"https://lockstep-{i}.lockstep-peers.cache.svc.cluster.local:5000" for i in range(3)], urls
+assert variables(first)["LOCKSTEP_REPLACE_LOST"] == variables(everything)["LOCKSTEP_REPLACE_LOST"] == "by-hand"
 # A node of a founded cluster joins, whatever became of its volume.
 assert "LOCKSTEP_JOIN" not in variables(first)
 assert "LOCKSTEP_INITIAL_CLUSTER" not in variables(everything) and "LOCKSTEP_JOIN" in variables(everything)

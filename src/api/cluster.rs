@@ -259,7 +259,15 @@ pub struct AddMember {
     /// The newest feature level that it knows; the first one if absent.
     #[serde(default = "first_level")]
     pub feature_level: u32,
+    /// Replace the member with this name, if the leader has not heard from it for so many milliseconds, at least
+    /// [`REPLACE_SILENT_MS_MIN`]. If absent, a name that is taken is a conflict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replace_silent_ms: Option<u64>,
 }
+
+/// The shortest silence after which a leader replaces a member by itself, in milliseconds: longer than a node takes to
+/// restart, and than most pauses and partitions last.
+pub const REPLACE_SILENT_MS_MIN: u64 = 30_000;
 
 fn first_level() -> u32 {
     FEATURE_LEVEL_FIRST

@@ -23,8 +23,8 @@ pub use batch::{BatchAnswer, BatchRequest, OpAnswer, OpRequest, WireFound, WireV
 pub use cache::{CacheReport, HotKey, NextVictim, ReadCounts, ShadowHits, TouchReport};
 pub use cluster::{
     AddMember, ConfigBody, ConfigUpdate, Digests, FeatureLevel, Founding, FoundingMember, HistoryName,
-    IndexedDigest, Joined, Leader, MemberStatus, Members, NodeInfo, NodeName, Status, TouchUpdate,
-    TransferLeader, Warning, WarningCode,
+    IndexedDigest, Joined, Leader, MemberStatus, Members, NodeInfo, NodeName, REPLACE_SILENT_MS_MIN, Status,
+    TouchUpdate, TransferLeader, Warning, WarningCode,
 };
 pub use detach::{AttachProgress, DetachRequest, DetachStatus, Detachment};
 pub use error::{Effect, ErrorCode, Problem};

@@ -20,6 +20,7 @@ use super::serve_backups::ServeBackupArgs;
 use super::serve_join::ServeJoinArgs;
 use super::serve_jwt::ServeJwtArgs;
 use super::serve_limits::ServeLimitArgs;
+use super::serve_replace::ServeReplaceArgs;
 use super::serve_tls::ServeTlsArgs;
 use super::simulate::SimulateArgs;
 use super::token::TokenArgs;
@@ -233,6 +234,8 @@ pub struct ServeArgs {
     #[arg(long, env = "LOCKSTEP_LEARNER", requires = "join")]
     pub learner: bool,
     #[command(flatten)]
+    pub replace: ServeReplaceArgs,
+    #[command(flatten)]
     pub first: FirstSettings,
     /// Largest value, in bytes
     #[arg(long, env = "LOCKSTEP_VALUE_BYTES_MAX", default_value_t = 1024 * 1024,
@@ -327,6 +330,13 @@ pub enum MemberCommand {
     Promote { id: u64 },
     /// Remove a node from the cluster
     Remove { id: u64 },
+    /// Remove a node whose data folder is lost, so that it can come back with an empty one: see `serve --replace-lost`
+    ///
+    /// Refused if the leader has heard from it within the last 3 seconds, or no majority of the other voters answers.
+    Replace {
+        /// Its name, or its number
+        name: String,
+    },
     /// Transfer leadership to the most up-to-date voter, or to the given one
     Transfer { to: Option<u64> },
 }

@@ -6,11 +6,11 @@ use super::exit::{NoSuchKey, Usage};
 use super::kv_args::{BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs, PersistArgs, PutArgs};
 use super::output::Output;
 use crate::api::{
-    BatchRequest, CacheReport, ConfigUpdate, ExpireRequest, IncrRequest, MemberStatus, Status, TouchUpdate,
-    WireFound, WireValue,
+    BatchRequest, CacheReport, ConfigUpdate, ErrorCode, ExpireRequest, IncrRequest, MemberStatus, Status,
+    TouchUpdate, WireFound, WireValue,
 };
 use crate::cache::Ttl;
-use crate::client::{Client, Previous, PutOptions};
+use crate::client::{Client, ClientError, Previous, PutOptions};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -357,6 +357,17 @@ async fn member(args: MemberArgs) -> Result<()> {
             client.remove(id).await?;
             output.print(&json!({"removed": id}), || format!("{id} is removed"))
         }
+        MemberCommand::Replace { name } => {
+            let members = client.members().await?.members;
+            let by_name = members.iter().find(|member| member.name == name).map(|member| member.id);
+            let id = by_name.or_else(|| name.parse().ok());
+            let id =
+                id.ok_or_else(|| Usage(format!("no member is called {name}: `lockstep member` lists them")))?;
+            client.replace(id).await.map_err(without_majority)?;
+            output.print(&json!({"replaced": id}), || {
+                format!("{id} is removed: a node that was started with --replace-lost takes its place")
+            })
+        }
         MemberCommand::Transfer { to } => {
             client.transfer_leader(to).await?;
             let leader = client.status().await?.leader;
@@ -365,6 +376,16 @@ async fn member(args: MemberArgs) -> Result<()> {
                 None => "a new leader is being elected".into(),
             })
         }
+    }
+}
+
+/// An error of a change that needs a majority, with what to do if there is none.
+fn without_majority(error: ClientError) -> anyhow::Error {
+    match error.code() {
+        ErrorCode::Unavailable => {
+            anyhow::Error::from(error).context("if a majority is lost for good, use `lockstep recover`")
+        }
+        _ => error.into(),
     }
 }
 

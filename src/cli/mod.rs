@@ -23,6 +23,7 @@ mod serve_backups;
 mod serve_join;
 mod serve_jwt;
 mod serve_limits;
+mod serve_replace;
 mod serve_tls;
 mod service_manager;
 mod settings;

@@ -374,7 +374,10 @@ fn options(args: ServeArgs, addresses: Addresses, bound: SocketAddr, tls: NodeTl
         }
     };
     let http_advertise = args.advertise_http.clone().unwrap_or_else(|| format!("{scheme}://{bound}"));
-    let token = args.token_file.as_deref().map(read_token_file).transpose();
+    let replace_lost = args.replace.checked(args.name.as_deref(), tls.peers.as_ref())?;
+    // A node that founded the cluster has no other token, and joins it now.
+    let root_token_file = args.root_token_file.as_ref().filter(|_| replace_lost.is_some());
+    let token = args.token_file.as_ref().or(root_token_file).map(|file| read_token_file(file)).transpose();
     let token = token.map_err(|reason| Usage(format!("--token-file: {reason}")))?;
     let token = token.or(args.joining.token()?);
     let require_tokens = match &args.root_token_file {
@@ -386,6 +389,7 @@ fn options(args: ServeArgs, addresses: Addresses, bound: SocketAddr, tls: NodeTl
         stale_auth_limit: args.stale_auth_limit.0,
         token,
         given: given_settings(&args.first)?,
+        replace_lost,
         origin: origin(&args, scheme)?,
         data_dir: args.data_dir,
         name: args.name,

@@ -78,8 +78,7 @@ pub async fn join(
     patient: bool,
 ) -> Result<Joined, String> {
     let client = client(&[url.to_owned()], JOIN_TIMEOUT, tls)?;
-    let path = if token.is_some_and(ClientToken::is_for_joining) { "/v1/join" } else { "/v1/members" };
-    let url = format!("{}{path}", url.trim_end_matches('/'));
+    let url = join_url(url, token);
     let started = Instant::now();
     let mut logged = String::new();
     loop {
@@ -87,7 +86,7 @@ pub async fn join(
             Ok(joined) => return Ok(joined),
             Err(refused) => refused,
         };
-        let waits = patient && !limit.is_zero() && limit != TOKEN_TIMEOUT;
+        let waits = patient && can_wait(limit);
         if !waits && started.elapsed() + JOIN_RETRY >= limit {
             return Err(reason);
         }
@@ -99,6 +98,40 @@ pub async fn join(
         // What a person has to change first is not asked for all the time.
         tokio::time::sleep(if waits && conflicts { PATIENT_RETRY } else { JOIN_RETRY }).await;
     }
+}
+
+/// Why a cluster has not added a node.
+pub struct NotJoined {
+    pub reason: String,
+    /// Whether it makes sense to ask again later: another node may answer, or an operator change something.
+    pub can_wait: bool,
+}
+
+/// Asks a cluster once to add a node; see [`join`].
+///
+/// # Errors
+/// [`NotJoined`].
+pub async fn join_once(
+    url: &str,
+    request: &AddMember,
+    token: Option<&ClientToken>,
+    tls: &ClientTls,
+) -> Result<Joined, NotJoined> {
+    let client = client(&[url.to_owned()], JOIN_TIMEOUT, tls);
+    let client = client.map_err(|reason| NotJoined { reason, can_wait: false })?;
+    let joined = try_join(&client, &join_url(url, token), request, token).await;
+    joined.map_err(|(reason, limit)| NotJoined { reason, can_wait: can_wait(limit) })
+}
+
+/// Whether more than time can change the answer.
+fn can_wait(limit: Duration) -> bool {
+    !limit.is_zero() && limit != TOKEN_TIMEOUT
+}
+
+/// Where a node at this URL takes a request to join with this token.
+fn join_url(url: &str, token: Option<&ClientToken>) -> String {
+    let path = if token.is_some_and(ClientToken::is_for_joining) { "/v1/join" } else { "/v1/members" };
+    format!("{}{path}", url.trim_end_matches('/'))
 }
 
 /// Asks once. An error comes with the time for which it makes sense to retry.

@@ -163,6 +163,15 @@ impl Client {
         self.send(Method::DELETE, &path, Retry::Never, |builder| builder).await.map(drop)
     }
 
+    /// Removes a member whose data folder is lost, so that a node with an empty folder can take its name and its addresses.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn replace(&self, id: u64) -> Result<(), ClientError> {
+        let path = format!("/v1/members/{id}/replace");
+        self.send(Method::POST, &path, Retry::Never, |builder| builder).await.map(drop)
+    }
+
     /// The status of every member, as each reports it.
     ///
     /// # Errors

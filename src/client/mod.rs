@@ -16,7 +16,7 @@ mod token;
 mod tokens;
 mod watch;
 
-pub use bootstrap::{join, node_infos};
+pub use bootstrap::{NotJoined, join, join_once, node_infos};
 pub use builder::plain_http;
 pub use compare::{Comparison, KeySpan};
 pub use error::ClientError;

@@ -70,7 +70,7 @@ fn access_of(route: &str, method: &str) -> Option<Access> {
 
         ("PUT", "/v1/config") => Has(Admin),
         ("POST", "/v1/members" | "/v1/members/{id}/promote" | "/v1/leader" | "/v1/upgrade") => Has(Admin),
-        ("DELETE", "/v1/members/{id}") => Has(Admin),
+        ("DELETE", "/v1/members/{id}") | ("POST", "/v1/members/{id}/replace") => Has(Admin),
         ("GET" | "POST", "/v1/snapshot") => Has(Admin),
         ("POST", "/v1/reconcile") => Has(Admin),
         ("POST", "/v1/fence" | "/v1/detach" | "/v1/attach") | ("GET", "/v1/losers") => AdminHere,

@@ -22,6 +22,13 @@ impl ClientCertificate {
     pub fn is_of(&self, node: &str) -> bool {
         self.0.as_ref().is_some_and(|owner| owner.is_of_node(node))
     }
+
+    /// Whether its owner can act for the node of this name: a node is itself only. Without a node's certificate, the token
+    /// decides.
+    pub fn allows_name(&self, name: Option<&str>) -> bool {
+        let is_own = |owner: &Arc<Certificate>| name.is_some_and(|name| owner.is_of_node(name));
+        !self.is_of_node() || self.0.as_ref().is_some_and(is_own)
+    }
 }
 
 /// Adds it to a request.

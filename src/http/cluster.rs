@@ -72,11 +72,17 @@ pub(super) async fn nodes(admin: Admin) -> Result<(HeaderMap, Json<Arc<Nodes>>),
 pub(super) async fn add_member(
     State(state): State<AppState>,
     admin: Admin,
+    certificate: ClientCertificate,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Joined>, ApiError> {
     let request: AddMember = json_body(&state, &headers, body, JSON_BYTES_MAX).await?;
     check_member(&request)?;
+    if request.replace_silent_ms.is_some() && !certificate.allows_name(request.name.as_deref()) {
+        let reason =
+            "the certificate is of a node of another name, and a node replaces a member of its own name only";
+        return Err(ApiError::new(ErrorCode::Forbidden, reason));
+    }
     let joined = admin.add_member(request).await?;
     Ok(Json(joined))
 }
@@ -120,6 +126,16 @@ pub(super) async fn remove_member(
     _: NoBody,
 ) -> Result<StatusCode, ApiError> {
     admin.remove_member(id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/members/{id}/replace`: removes a member whose data folder is lost.
+pub(super) async fn replace_member(
+    admin: Admin,
+    PathId(id): PathId,
+    _: NoBody,
+) -> Result<StatusCode, ApiError> {
+    admin.replace_member(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

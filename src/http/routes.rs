@@ -63,6 +63,7 @@ fn without_query() -> Router<AppState> {
         .route("/v1/members", get(cluster::members).post(cluster::add_member))
         .route("/v1/members/{id}", delete(cluster::remove_member))
         .route("/v1/members/{id}/promote", post(cluster::promote_member))
+        .route("/v1/members/{id}/replace", post(cluster::replace_member))
         .route("/v1/nodes", get(cluster::nodes))
         .route("/v1/leader", post(cluster::transfer_leader))
         .route("/v1/fence", post(fence::fence))

@@ -1,12 +1,13 @@
 //! Membership changes and leadership transfers. The leader carries them out; other nodes forward them.
 
-use super::addresses::{check_name, check_peer, check_url};
+use super::addresses::{check_name, check_url};
 use super::bootstrap::FOUNDING_NODES_MAX;
 use super::error::NodeError;
 use super::inner::Inner;
+use super::newcomer::AddMemberMessage;
 use super::own_reads::ReadsBefore;
 use super::shadow::ShadowReport;
-use crate::api::{AddMember, Consistency, FeatureLevel, Joined};
+use crate::api::{Consistency, FeatureLevel, Joined};
 use crate::cache::Command;
 use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::{Deadlines, MemberState, MembershipError, ProposeError, RaftStatus};
@@ -22,15 +23,12 @@ const ADMIN_TIMEOUT: Duration = Duration::from_secs(15);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// How long before its deadline a request stops waiting for the membership lock.
 const LOCK_MARGIN: Duration = Duration::from_millis(200);
-/// Most members, including learners. Each member costs every other node connections, and the leader a copy of each
-/// entry.
-const MEMBERS_MAX: usize = 32;
 /// A learner can be promoted if it is at most this many entries behind.
 const PROMOTION_LAG_MAX: u64 = 1_000;
 /// Leadership is not transferred to a member that has been silent for longer: it may be dead.
 const SUCCESSOR_SILENT_MS_MAX: u64 = 500;
 /// A member that has been silent for longer counts as down when a removal is checked.
-const SILENT_MS_MAX: u64 = 3_000;
+pub(super) const SILENT_MS_MAX: u64 = 3_000;
 
 /// A request to the leader.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,23 +61,15 @@ pub(super) enum AdminRequest {
     CloseFork {
         history: String,
     },
-}
-
-/// [`AddMember`] without its JSON attributes, which postcard does not support.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct AddMemberMessage {
-    name: Option<String>,
-    http: String,
-    peer: String,
-    store_uuid: String,
-    feature_level: u32,
-}
-
-impl From<AddMember> for AddMemberMessage {
-    fn from(request: AddMember) -> Self {
-        let AddMember { name, http, peer, store_uuid, feature_level } = request;
-        Self { name, http, peer, store_uuid, feature_level }
-    }
+    /// The member's data folder is lost: remove it, so that a node with an empty folder can take its name.
+    Replace {
+        id: NodeId,
+    },
+    /// The same for the member of the node's name, once it has been silent for so long; then add the node.
+    AddInPlace {
+        node: AddMemberMessage,
+        silent_ms: u64,
+    },
 }
 
 /// The leader's answer.
@@ -217,6 +207,10 @@ impl Inner {
             }
             AdminRequest::Promote { id } => self.promote(id).await.map(|()| AdminDone::Changed),
             AdminRequest::Remove { id } => self.remove(id, deadline).await.map(|()| AdminDone::Changed),
+            AdminRequest::Replace { id } => self.replace(id).await.map(|()| AdminDone::Changed),
+            AdminRequest::AddInPlace { node, silent_ms } => {
+                self.add_in_place(node, silent_ms, deadline).await.map(AdminDone::Joined)
+            }
             AdminRequest::RaiseFeatureLevel => {
                 self.raise_feature_level(deadline).await.map(AdminDone::FeatureLevel)
             }
@@ -259,18 +253,17 @@ impl Inner {
 
     /// Assigns a number to a node and adds it as a learner. The number is the index of a log entry that is proposed for
     /// that purpose, so no number is ever assigned twice.
-    async fn add(&self, request: AddMemberMessage, deadline: Instant) -> Result<Joined, AdminFailure> {
+    pub(super) async fn add(
+        &self,
+        request: AddMemberMessage,
+        deadline: Instant,
+    ) -> Result<Joined, AdminFailure> {
         if self.is_detached() {
             let reason = "this node is detached from its cluster, and takes no members: they could not come back with it";
             return Err(AdminFailure::Conflict(reason.into()));
         }
         let joined = |id, name: String| Joined { lineage: self.identity.lineage.clone(), id, name };
-        let peer = check_peer(&request.peer);
-        peer.and_then(|()| check_url(&request.http)).map_err(AdminFailure::Invalid)?;
-        request.name.as_deref().map_or(Ok(()), check_name).map_err(AdminFailure::Invalid)?;
-        if uuid::Uuid::parse_str(&request.store_uuid).is_err() {
-            return Err(AdminFailure::Invalid("store_uuid: expected a UUID".into()));
-        }
+        request.check().map_err(AdminFailure::Invalid)?;
         let _guard = self.lock_membership(deadline).await?;
         let members = self.consensus.status().members;
         if let Some(known) = members.iter().find(|known| known.member.store_uuid == request.store_uuid) {
@@ -282,25 +275,8 @@ impl Inner {
             }
             return Err(AdminFailure::Unknown("the node is being added; ask again".into()));
         }
-        if members.len() >= MEMBERS_MAX {
-            return Err(AdminFailure::Conflict(format!("a cluster has at most {MEMBERS_MAX} members")));
-        }
-        if let Some(other) =
-            members.iter().find(|other| !request.http.is_empty() && other.member.http == request.http)
-        {
-            let (name, http) = (&other.member.name, &request.http);
-            return Err(AdminFailure::Conflict(format!("member {name} has the URL {http} already")));
-        }
-        if let Some(other) = members.iter().find(|other| other.member.peer == request.peer) {
-            let (name, peer) = (&other.member.name, &request.peer);
-            return Err(AdminFailure::Conflict(format!(
-                "member {name} has the peer address {peer} already; remove it first if its data folder is lost"
-            )));
-        }
+        request.refuse_taken(members.iter()).map_err(AdminFailure::Conflict)?;
         let is_taken = |name: &str| members.iter().any(|other| other.member.name == name);
-        if let Some(name) = request.name.as_deref().filter(|name| is_taken(name)) {
-            return Err(AdminFailure::Conflict(format!("there is a member named {name} already")));
-        }
         let id = loop {
             let index =
                 self.propose_own(Command::Tick, deadline).await.map_err(|_| AdminFailure::NotLeader)?;
@@ -390,7 +366,7 @@ impl Inner {
     }
 
     /// Refuses to remove a voter if no majority of the remaining voters answers.
-    fn refuse_quorum_loss(&self, status: &RaftStatus, id: NodeId) -> Result<(), AdminFailure> {
+    pub(super) fn refuse_quorum_loss(&self, status: &RaftStatus, id: NodeId) -> Result<(), AdminFailure> {
         let left: Vec<&MemberState> = status.members.iter().filter(|m| m.voter && m.id != id).collect();
         let me = self.identity.node_id;
         let answering = left
@@ -444,7 +420,7 @@ impl Inner {
     }
 }
 
-fn find(status: &RaftStatus, id: NodeId) -> Result<&MemberState, AdminFailure> {
+pub(super) fn find(status: &RaftStatus, id: NodeId) -> Result<&MemberState, AdminFailure> {
     status
         .members
         .iter()

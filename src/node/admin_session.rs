@@ -149,6 +149,14 @@ impl Admin {
         self.outcome(self.node.remove_member(id).await)
     }
 
+    /// Removes a member whose data folder is lost, so that a node with an empty folder can take its name and its addresses.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn replace_member(&self, id: NodeId) -> Result<(), SessionError> {
+        self.outcome(self.node.replace_member(id).await)
+    }
+
     /// Transfers leadership; to the most up-to-date voter if `to` is `None`.
     ///
     /// # Errors

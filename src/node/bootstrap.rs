@@ -4,7 +4,8 @@
 //! folder, so it does not matter how a URL is written, or whether a list contains the node itself. When all nodes have
 //! met all others and their lists agree, the node whose data folder has the lowest UUID writes the *founding record*:
 //! the cluster's id, and which data folder is which node. The other nodes adopt it. If the cluster exists already, a
-//! node whose data folder is not in the record is refused: it is new or has lost its data, and must join.
+//! node whose data folder is not in the record is refused: it is new or has lost its data, and must join. With
+//! [`ReplaceLost`](super::ReplaceLost) it joins by itself, and from then on founds nothing.
 
 use super::discovery::node_infos;
 use super::identity::{Identity, store_uuid};
@@ -107,7 +108,16 @@ pub(super) fn identity_by(founding: &Founding, store_uuid: &str) -> Option<Ident
     })
 }
 
-/// Asks the other nodes until there is a cluster. Returns this node's identity in it.
+/// What nodes that ask each other find.
+pub(super) enum Formed {
+    /// This node's identity in the cluster that they have formed.
+    Founded(Box<Identity>),
+    /// The id of a cluster that exists already, and was not founded with this data folder.
+    Exists(String),
+}
+
+/// Asks the other nodes until there is a cluster. With `joins` it returns one that exists already without this data folder, and
+/// otherwise refuses it.
 ///
 /// # Errors
 /// [`StartError::Bootstrap`]: the lists disagree, or the cluster exists and was not founded with this data folder.
@@ -116,13 +126,16 @@ pub(super) async fn form(
     urls: &[String],
     config: &CacheConfig,
     tls: &ClientTls,
-) -> Result<Identity, StartError> {
+    joins: bool,
+) -> Result<Formed, StartError> {
     let mut pause = RETRY_PAUSE;
     let mut last_reason = String::new();
     loop {
         let round = Round::ask(bootstrap.node_info(), urls, tls).await;
         match round.decide(bootstrap, config).map_err(StartError::Bootstrap)? {
-            Step::Founded(identity) => return Ok(*identity),
+            Step::Founded(identity) => return Ok(Formed::Founded(identity)),
+            Step::Exists { cluster_id, .. } if joins => return Ok(Formed::Exists(cluster_id)),
+            Step::Exists { refusal, .. } => return Err(StartError::Bootstrap(refusal)),
             Step::Wait(reason) => {
                 if reason != last_reason {
                     tracing::info!("{reason}");
@@ -146,6 +159,7 @@ struct Round {
 
 enum Step {
     Founded(Box<Identity>),
+    Exists { cluster_id: String, refusal: String },
     Wait(String),
 }
 
@@ -167,10 +181,8 @@ impl Round {
     }
 
     fn decide(&self, bootstrap: &Bootstrap, config: &CacheConfig) -> Result<Step, String> {
-        for node in self.nodes.values() {
-            if let Some(step) = self.existing_cluster(node)? {
-                return Ok(step);
-            }
+        if let Some(step) = self.existing_cluster()? {
+            return Ok(step);
         }
         if !self.missing.is_empty() {
             return Ok(Step::Wait(format!("waiting for {}", self.missing.join(", "))));
@@ -199,18 +211,29 @@ impl Round {
         Ok(Step::Founded(identity.into()))
     }
 
-    /// If the node belongs to a cluster already, either this node is in its founding record, or it is refused.
-    fn existing_cluster(&self, node: &NodeInfo) -> Result<Option<Step>, String> {
-        let Some(cluster_id) = &node.cluster_id else { return Ok(None) };
-        let identity = node.founding.as_ref().and_then(|founding| identity_by(founding, &self.me.store_uuid));
-        match identity {
-            Some(identity) => Ok(Some(Step::Founded(identity.into()))),
-            None => Err(format!(
-                "{} belongs to cluster {cluster_id} already, and this data folder is not one of those that \
-                 founded it; join that cluster instead (--join {})",
-                node.http, node.http
-            )),
+    /// If a node belongs to a cluster already: this node's identity by its founding record, or else that cluster. Members that
+    /// joined have no founding record, so all are asked for one first.
+    fn existing_cluster(&self) -> Result<Option<Step>, String> {
+        let mut foundings = self.nodes.values().filter_map(|node| node.founding.as_ref());
+        if let Some(identity) = foundings.find_map(|founding| identity_by(founding, &self.me.store_uuid)) {
+            return Ok(Some(Step::Founded(identity.into())));
         }
+        let mut members = self.nodes.values().filter_map(|node| Some((node, node.cluster_id.as_ref()?)));
+        let Some((node, cluster_id)) = members.next() else { return Ok(None) };
+        if let Some((other, other_id)) = members.find(|(_, other)| *other != cluster_id) {
+            return Err(format!(
+                "{} belongs to cluster {cluster_id}, and {} to cluster {other_id}: only one of them can be this node's",
+                node.http, other.http
+            ));
+        }
+        let name = self.me.name.as_deref().unwrap_or("NAME");
+        let refusal = format!(
+            "{} belongs to cluster {cluster_id} already, and this data folder is not one of those that founded it; join \
+             that cluster instead (--join {}). If this node's data folder is lost, start it with --replace-lost by-hand and \
+             run `lockstep member replace {name}`",
+            node.http, node.http
+        );
+        Ok(Some(Step::Exists { cluster_id: cluster_id.clone(), refusal }))
     }
 
     fn disagreement(&self, node: &NodeInfo, theirs: &BTreeSet<String>, mine: &BTreeSet<String>) -> String {
@@ -245,5 +268,72 @@ fn natural(url: &str) -> (String, u64) {
     match digits.parse() {
         Ok(port) => (url.trim_end_matches('/').trim_end_matches(digits).to_owned(), port),
         Err(_) => (url.to_owned(), 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(number: u64, cluster: Option<&str>, founding: Option<Founding>) -> NodeInfo {
+        NodeInfo {
+            name: Some(format!("n{number}")),
+            http: format!("http://h:{number}"),
+            peer: format!("h:{}", 1_000 + number),
+            store_uuid: format!("folder {number}"),
+            list: None,
+            founding,
+            cluster_id: cluster.map(str::to_owned),
+            config: None,
+        }
+    }
+
+    /// What a node decides that has met these nodes, with an empty folder of its own.
+    fn decided(others: &[NodeInfo], missing: &[&str]) -> Result<Step, String> {
+        let me = node(9, None, None);
+        let nodes = others.iter().chain([&me]).map(|node| (node.store_uuid.clone(), node.clone())).collect();
+        let missing = missing.iter().map(|url| (*url).to_owned()).collect();
+        let bootstrap = Bootstrap { node_info: Arc::new(Mutex::new(me.clone())) };
+        let round = Round { me, nodes, missing };
+        round.decide(&bootstrap, &CacheConfig::default())
+    }
+
+    /// A node without data founds nothing while one that it knows is missing, and nothing beside a cluster that exists.
+    #[test]
+    fn nodes_that_lost_everything_form_no_second_cluster() {
+        let member = node(1, Some("c"), None);
+        for missing in [&[][..], &["http://h:2"]] {
+            match decided(std::slice::from_ref(&member), missing) {
+                Ok(Step::Exists { cluster_id, refusal }) => {
+                    assert_eq!(cluster_id, "c");
+                    for words in
+                        ["--join http://h:1", "--replace-lost by-hand", "`lockstep member replace n9`"]
+                    {
+                        assert!(refusal.contains(words), "{refusal}");
+                    }
+                }
+                _ => panic!("there is a cluster"),
+            }
+        }
+        assert!(matches!(decided(&[node(2, None, None)], &["http://h:1"]), Ok(Step::Wait(_))));
+        let two = [member, node(2, Some("other"), None)];
+        assert!(
+            decided(&two, &[])
+                .is_err_and(|reason| reason.contains("cluster c, and http://h:2 to cluster other"))
+        );
+    }
+
+    /// A member that joined has no founding record. One that has names this node all the same.
+    #[test]
+    fn a_founding_record_is_found_among_members_that_joined() {
+        let founding = found([node(3, None, None), node(9, None, None)], CacheConfig::default());
+        let id = founding.cluster_id.clone();
+        let others = [node(1, Some(&id), None), node(3, Some(&id), Some(founding))];
+        match decided(&others, &[]) {
+            Ok(Step::Founded(identity)) => {
+                assert_eq!((identity.node_id, identity.cluster_id()), (2, id.as_str()))
+            }
+            _ => panic!("the record has this folder"),
+        }
     }
 }

@@ -27,6 +27,25 @@ pub(super) async fn join(
     crate::client::join(url, request, token.as_ref(), tls, patient).await.map_err(StartError::Join)
 }
 
+/// Asks the cluster behind a URL once to add a node. `Ok(Err(reason))`: it makes sense to ask again later.
+///
+/// # Errors
+/// [`StartError::Join`]: it does not.
+#[cfg(feature = "client")]
+pub(super) async fn join_once(
+    url: &str,
+    request: &AddMember,
+    token: Option<&TokenText>,
+    tls: &ClientTls,
+) -> Result<Result<Joined, String>, StartError> {
+    let token = token.map(ClientToken::new).transpose().map_err(StartError::Join)?;
+    match crate::client::join_once(url, request, token.as_ref(), tls).await {
+        Ok(joined) => Ok(Ok(joined)),
+        Err(refused) if refused.can_wait => Ok(Err(refused.reason)),
+        Err(refused) => Err(StartError::Join(refused.reason)),
+    }
+}
+
 /// The error of a build without the feature.
 #[cfg(not(feature = "client"))]
 const NO_CLIENT: &str = "this build asks no other nodes over HTTP: the feature `client` is off";
@@ -44,5 +63,15 @@ pub(super) async fn join(
     _: &ClientTls,
     _: bool,
 ) -> Result<Joined, StartError> {
+    Err(StartError::Join(NO_CLIENT.into()))
+}
+
+#[cfg(not(feature = "client"))]
+pub(super) async fn join_once(
+    _: &str,
+    _: &AddMember,
+    _: Option<&TokenText>,
+    _: &ClientTls,
+) -> Result<Result<Joined, String>, StartError> {
     Err(StartError::Join(NO_CLIENT.into()))
 }

@@ -57,6 +57,7 @@ impl Majority {
         let (timing, lease) = (node.consensus.timing(), node.consensus.lease());
         if lease.is_supported_within(leadership, timing.election_timeout() + timing.round_trip()) {
             node.consensus.contact().heard_from_leader();
+            node.silence.heard_majority(leadership.vote.term, Instant::now());
             self.lost_at = None;
             return false;
         }

@@ -28,7 +28,8 @@ pub(super) struct Identity {
     /// After a recovery: clients' writes are refused until so many nodes have votes. Otherwise 0.
     #[serde(default)]
     pub voters_awaited: usize,
-    /// Of a survivor that joined the recovered history: whether it had a vote before, and so wants one. `null` on other nodes.
+    /// Of a survivor that joined the recovered history: whether it had a vote before, and so wants one. True of a node of a list
+    /// that has taken the place of a lost one. `null` on other nodes.
     #[serde(default)]
     pub wants_vote: Option<bool>,
     /// The history that goes on from this one without this node, once the node has given way to it.

@@ -10,6 +10,7 @@ use super::nodes::NodeStatusCache;
 use super::options::NodeOptions;
 use super::read_index::ReadIndexQueue;
 use super::samples::Samples;
+use super::silence::Silence;
 use super::supersession::Supersession;
 use super::touches::Touches;
 use super::warnings::OtherClusters;
@@ -43,6 +44,8 @@ pub(super) struct Inner {
     pub departure: Departure,
     /// Held by the leader while it changes members, so that a node that asks twice to be added gets one number.
     pub membership_lock: tokio::sync::Mutex<()>,
+    /// Of members, as the leader knows it.
+    pub silence: Silence,
     pub links: Links,
     pub node_status_cache: NodeStatusCache,
     pub samples: Samples,

@@ -56,7 +56,11 @@ impl Node {
     /// # Errors
     /// [`NodeError`].
     pub async fn add_member(&self, request: AddMember) -> Result<Joined, NodeError> {
-        match self.inner.admin(AdminRequest::Add(request.into())).await? {
+        let request = match request.replace_silent_ms {
+            None => AdminRequest::Add(request.into()),
+            Some(silent_ms) => AdminRequest::AddInPlace { node: request.into(), silent_ms },
+        };
+        match self.inner.admin(request).await? {
             AdminDone::Joined(joined) => Ok(joined),
             AdminDone::Changed | AdminDone::Members(_) | AdminDone::FeatureLevel(_) => {
                 Err(NodeError::OutcomeUnknown("the leader answered another question".into()))
@@ -78,6 +82,14 @@ impl Node {
     /// [`NodeError`].
     pub async fn remove_member(&self, id: NodeId) -> Result<(), NodeError> {
         self.inner.admin(AdminRequest::Remove { id }).await.map(drop)
+    }
+
+    /// Removes a member whose data folder is lost, so that a node with an empty folder can take its name and its addresses.
+    ///
+    /// # Errors
+    /// [`NodeError::Conflict`]: the leader has heard from it lately, or no majority of the others answers.
+    pub async fn replace_member(&self, id: NodeId) -> Result<(), NodeError> {
+        self.inner.admin(AdminRequest::Replace { id }).await.map(drop)
     }
 
     /// Transfers leadership; to the most up-to-date voter if `to` is `None`.

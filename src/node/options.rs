@@ -25,6 +25,8 @@ pub struct NodeOptions {
     pub http_advertise: String,
     /// What to do with an empty data folder.
     pub origin: Origin,
+    /// What to do if that folder is empty and a member of the cluster has this node's name. `None`: refuse to start.
+    pub replace_lost: Option<ReplaceLost>,
     /// The cluster settings that this node was started with. It logs a warning for each that the cluster does not have.
     pub given: ConfigChange,
     pub raft: RaftOptions,
@@ -57,6 +59,28 @@ pub enum Origin {
     /// It joins the cluster of the node behind this URL as a learner. Once it has caught up it asks to be promoted,
     /// unless `stay_learner` is set.
     Join { url: String, stay_learner: bool },
+}
+
+/// How a node with an empty data folder takes the place of the member that has its name, and whose data folder is lost.
+///
+/// A node never takes that member's id. With it, it could vote again in a term in which the member has voted, or acknowledge
+/// again what it has forgotten. The member is removed through the log, and the node joins with a new id, as a learner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplaceLost {
+    /// It waits until an operator has removed the member: `lockstep member replace`.
+    ByHand,
+    /// It also asks the leader to remove the member once the leader has not heard from it for so long.
+    After(Duration),
+}
+
+impl ReplaceLost {
+    /// The silence after which it asks for the member's removal, in milliseconds.
+    pub(super) fn silent_ms(self) -> Option<u64> {
+        match self {
+            Self::ByHand => None,
+            Self::After(silent) => Some(u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
 }
 
 /// Limits that keep a node responsive under too much load.
@@ -132,6 +156,7 @@ impl NodeOptions {
             peer_advertise: None,
             http_advertise: String::new(),
             origin: Origin::Alone { config: CacheConfig::default() },
+            replace_lost: None,
             given: ConfigChange::default(),
             raft: RaftOptions::default(),
             limits: Limits::default(),

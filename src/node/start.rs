@@ -20,6 +20,7 @@ use super::read_samples;
 use super::rejoin::Rejoin;
 use super::root_token::keep_tokens;
 use super::samples::Samples;
+use super::silence::Silence;
 use super::supersession::{self, Supersession};
 use super::touches::{self, Touches};
 use super::warnings::OtherClusters;
@@ -235,6 +236,7 @@ impl Opened {
             write_gate,
             departure,
             membership_lock: tokio::sync::Mutex::default(),
+            silence: Silence::default(),
             node_status_cache: NodeStatusCache::default(),
             samples: Samples::default(),
             range_digests: Semaphore::new(READING_MAX),

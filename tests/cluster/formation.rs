@@ -79,6 +79,7 @@ async fn a_wiped_node_is_refused_and_told_to_join() {
     assert_eq!(status.code(), Some(1));
     let log = cluster.nodes[2].log();
     assert!(log.contains("join that cluster instead"), "{log}");
+    assert!(log.contains("--replace-lost by-hand") && log.contains("lockstep member replace n3"), "{log}");
 }
 
 /// R6: a folder with somebody's log or snapshot but nobody's name is not taken for a new node's.

@@ -36,6 +36,7 @@ mod old_folders;
 mod partition;
 mod reconcile;
 mod recover;
+mod replace;
 mod service;
 mod settings;
 mod snapshot;

@@ -281,6 +281,7 @@ impl World {
             peer: address(place),
             store_uuid,
             feature_level: self.machines[place].release.feature_level,
+            replace_silent_ms: None,
         }
     }
 

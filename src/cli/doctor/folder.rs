@@ -111,7 +111,7 @@ fn refused(folder: &Path, error: &StartError) -> Finding {
             check,
             error.to_string(),
             "A node that has forgotten what it acknowledged must not vote",
-            "lockstep member remove ID on another node, then join with an empty folder; see docs/operations.md",
+            "move the folder away, start the node with --replace-lost by-hand, then: lockstep member replace NAME",
         ),
     }
 }
