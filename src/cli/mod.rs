@@ -14,6 +14,7 @@ mod generate;
 mod history;
 mod kv;
 mod kv_args;
+mod open_files;
 mod output;
 mod reconcile;
 mod recover;

@@ -1,6 +1,6 @@
 //! How much clients may use of a node: flags of `serve`.
 
-use super::serve::connections;
+use super::open_files::connections;
 use crate::cache::Quota;
 use crate::front::{FrontLimits, RateMode, RateSettings};
 use crate::http::TrustedProxies;

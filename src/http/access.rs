@@ -159,6 +159,7 @@ pub(super) async fn authorize(
     if let (Some(need), Some(session)) = (need, session) {
         match access {
             Some(Access::AdminHere) => session.authorize_here(&need).await?,
+            Some(Access::ByKeys) => session.authorize_for_keys().await?,
             _ => session.authorize(&need).await?,
         }
     }

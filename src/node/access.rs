@@ -5,8 +5,9 @@
 //! acknowledged is refused on every node: the read's index, and that entry, are later than the revocation. A node judges its
 //! own clients' writes as well, so that most that are refused cost the leader nothing. `apply` judges nothing.
 //!
-//! Stale reads and what only observes are judged by what the node knows, until that is too old: [`super::freshness`]. Where there is
-//! no majority, what needs more is refused, but for what an admin does with this node alone.
+//! Stale reads are judged by what the node knows, until that is too old: [`super::freshness`]. What only observes is judged so for
+//! as long as one likes: it shows no keys, and a node without a majority must be seen. Where there is no majority, what needs more
+//! is refused, but for what an admin does with this node alone.
 
 use super::error::NodeError;
 use super::inner::Inner;
@@ -275,8 +276,7 @@ impl Inner {
         self.judge(cache, principal, &Need::Key(Role::Read, key.clone()))
     }
 
-    /// Whether this node's state allows all of it. Where it does not, a newer state is looked at: the token may have been made
-    /// a moment ago, at another node.
+    /// Whether this node's state allows all of it, which is about keys. For that what it knows can be too old.
     ///
     /// # Errors
     /// As [`Inner::judge`], or that no newer state can be had.
@@ -297,6 +297,20 @@ impl Inner {
             })?;
             return self.judge_all(principal, needs);
         }
+        self.judge_known(principal, needs, until).await
+    }
+
+    /// Whether this node's state allows all of it. Where it does not, a newer state is looked at: the token may have been made
+    /// a moment ago, at another node.
+    ///
+    /// # Errors
+    /// As [`Inner::judge`], or that no newer state can be had.
+    pub(super) async fn judge_known(
+        &self,
+        principal: &Principal,
+        needs: &[Need],
+        until: Instant,
+    ) -> Result<(), NodeError> {
         let Err(refusal) = self.judge_all(principal, needs) else { return Ok(()) };
         if !matches!(principal, Principal::Bearer(_) | Principal::Subject(_)) {
             return Err(refusal);
@@ -347,7 +361,9 @@ impl Inner {
         until: Instant,
     ) -> Result<(), NodeError> {
         match self.judge_newest(principal, need, until).await {
-            Err(NodeError::Unavailable(_)) if self.consensus.replica().applied_index() > 0 => {
+            Err(NodeError::Unavailable(_) | NodeError::Superseded(_))
+                if self.consensus.replica().applied_index() > 0 =>
+            {
                 self.judge_all(principal, std::slice::from_ref(need))
             }
             judged => judged,

@@ -171,10 +171,21 @@ impl Session {
         let (inner, until) = (&self.node.inner, self.deadline());
         let judged = match need {
             Need::Role(Role::Observe) => {
-                inner.judge_own(&self.principal, std::slice::from_ref(need), until).await
+                inner.judge_known(&self.principal, std::slice::from_ref(need), until).await
             }
             _ => inner.judge_newest(&self.principal, need, until).await,
         };
+        judged.map_err(|error| self.fail(error))
+    }
+
+    /// Whether the session shows a token that is good, or needs none, for a request about keys, which are judged with it. What this
+    /// node knows is enough, unless that is too old.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn authorize_for_keys(&self) -> Result<(), SessionError> {
+        let (inner, need) = (&self.node.inner, [Need::Role(Role::Observe)]);
+        let judged = inner.judge_own(&self.principal, &need, self.deadline()).await;
         judged.map_err(|error| self.fail(error))
     }
 

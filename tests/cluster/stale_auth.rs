@@ -1,5 +1,6 @@
 //! H4: how long a node without a majority goes by the tokens that it knows.
 
+use crate::recover::{apply, is_superseded, plan, stop};
 use crate::socket_io_page;
 use crate::support::{Cluster, Node, until};
 use crate::tokens::{client, create, create_with, guarded, status_of};
@@ -72,8 +73,12 @@ async fn a_node_that_is_cut_off_soon_goes_by_no_token() {
             let problem = refusal(token, alone).await;
             let detail = problem["detail"].as_str().expect("a sentence");
             assert!(detail.contains("no majority for ") && detail.contains("--stale-auth-limit"), "{detail}");
-            for path in ["/v1/status", "/metrics", "/v1/keys?prefix=a%2F&consistency=stale", "/v1/kv/a%2Fk"] {
+            for path in ["/v1/keys?prefix=a%2F&consistency=stale", "/v1/kv/a%2Fk", "/v1/watch?prefix=a%2F"] {
                 assert_eq!(status_of(token, alone, Method::GET, path).await, 503, "{leads}: {path}");
+            }
+            // What shows no keys is still told: somebody must see what is wrong with this node.
+            for path in ["/v1/status", "/metrics"] {
+                assert_eq!(status_of(token, alone, Method::GET, path).await, 200, "{leads}: {path}");
             }
         }
         let reads = r#"{"ops":[{"op":"get","key":"a/k"}]}"#;
@@ -102,6 +107,29 @@ async fn a_node_that_is_cut_off_soon_goes_by_no_token() {
         assert_eq!(stale(&revoked, alone).await, 401);
         assert_eq!(status_of(&good, alone, Method::GET, "/v1/status").await, 200);
     }
+}
+
+/// A node that was given up in a recovery never learns of another revocation. It is seen, and what concerns it alone is for admins.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_given_up_goes_by_no_token_for_keys() {
+    let (mut cluster, _) = guarded(3, &FLAGS).await;
+    cluster.put_surely(&cluster.nodes[0], "a%2Fk", "v").await;
+    cluster.digests_agree().await;
+    let (_, app) = create(&cluster, &cluster.nodes[2], "app").await;
+    stop(&mut cluster, &[0, 1, 2]).await;
+    let planned = plan(&cluster, &[0], "n2,n3");
+    apply(&cluster, &planned, 0, &[]);
+    for node in &mut cluster.nodes {
+        node.start();
+    }
+    let given_up = &cluster.nodes[2];
+    until("it gives way", || is_superseded(&cluster, given_up)).await;
+    let refused = stale(&app, given_up).await;
+    assert_eq!(refused, 503, "nobody knows how old its tokens are");
+    for (path, wanted) in [("/v1/status", 200), ("/metrics", 200), ("/v1/debug/links", 200)] {
+        assert_eq!(status_of(&cluster.http, given_up, Method::GET, path).await, wanted, "{path}");
+    }
+    assert_eq!(status_of(&app, given_up, Method::GET, "/v1/debug/links").await, 403);
 }
 
 /// What a node knew before it was restarted may be of any age, so it goes by no token before it has a majority. A node that left

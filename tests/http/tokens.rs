@@ -249,7 +249,7 @@ async fn the_first_token_does_not_come_over_the_network() {
     let body = json!({"name": "mine", "grants": [{"role": "admin"}]}).to_string();
     server.refused(Method::POST, "/v1/tokens", &[], &body, "conflict").await;
     let list: Value = server.get("/v1/tokens").await.json().await.expect("JSON");
-    assert_eq!(list, json!({"required": false, "tokens": []}));
+    assert_eq!(list, json!({"required": false, "tokens": [], "join_tokens": []}));
     assert_eq!(server.get("/v1/token").await.status(), 404);
     // A client that has one all the same is served.
     let shown = format!("Bearer {}", NewToken::random().expect("random numbers").text());
