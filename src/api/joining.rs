@@ -67,8 +67,8 @@ pub struct JoinTokenInfo {
     pub expires_at_ms: u64,
     /// Whether a key has a certificate through it: no other key gets one.
     pub certified: bool,
-    /// Whether a data folder has become a member through it: no other one will.
-    pub joined: bool,
+    /// Whether a data folder has asked to become a member with it: no other one can.
+    pub claimed: bool,
 }
 
 /// Answer of `GET /v1/authorities`.

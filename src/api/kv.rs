@@ -84,6 +84,67 @@ pub struct KeyEntry {
     pub details: Option<EntryDetails>,
 }
 
+/// A value in JSON, with all that is known of its entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValueDetails {
+    /// Index of the log entry that last changed it.
+    pub revision: u64,
+    /// Remaining TTL in milliseconds; `null` if the key does not expire.
+    pub ttl_ms: Option<u64>,
+    #[serde(flatten)]
+    pub value: WireValue,
+    pub content_type: Option<String>,
+    /// How many times it was written since it was created, from 1.
+    pub version: u64,
+    /// Log times, in milliseconds since the Unix epoch.
+    pub created_at_ms: u64,
+    pub modified_at_ms: u64,
+}
+
+/// Body of `POST /v1/get`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GetMany {
+    pub keys: Vec<String>,
+}
+
+/// What one key has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GotKey {
+    pub found: bool,
+    #[serde(flatten)]
+    pub entry: Option<ValueDetails>,
+}
+
+/// Answer of `POST /v1/get`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GotMany {
+    /// In the order of the keys, all at one moment.
+    pub results: Vec<GotKey>,
+    /// The position of the first key that did not fit; `null` if all did.
+    pub next: Option<usize>,
+    /// Log index of that moment.
+    pub index: u64,
+}
+
+/// An entry of a page, with its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    pub key: String,
+    #[serde(flatten)]
+    pub entry: ValueDetails,
+}
+
+/// A page of entries, in the byte order of their keys: answer of `GET /v1/keys?values=true`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryPage {
+    pub entries: Vec<Entry>,
+    /// Give it as `after` for the next page; `null` on the last one.
+    pub next: Option<String>,
+    /// Log index of the page.
+    pub index: u64,
+}
+
 /// Details of a key in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryDetails {

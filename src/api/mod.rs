@@ -36,7 +36,8 @@ pub use joining::{
     Authorities, CreateJoinToken, JoinTokenInfo, JoinTokenText, SignCertificate, SignedCertificate,
 };
 pub use kv::{
-    Cleared, Consistency, Counter, Deadline, EntryDetails, ExpireRequest, IncrRequest, KeyEntry, KeyPage,
+    Cleared, Consistency, Counter, Deadline, Entry, EntryDetails, EntryPage, ExpireRequest, GetMany, GotKey,
+    GotMany, IncrRequest, KeyEntry, KeyPage, ValueDetails,
 };
 pub use lineage::LineageReport;
 pub use nodes::{NodeReport, NodeState, Nodes, ProtocolRange};

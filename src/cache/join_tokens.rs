@@ -45,14 +45,22 @@ pub enum JoinUse {
 impl JoinToken {
     /// Whether the limits allow it.
     fn is_valid(&self) -> bool {
-        let is_text = |text: &str, longest: usize| {
-            (1..=longest).contains(&text.len()) && !text.chars().any(char::is_control)
-        };
         is_token_id(&self.id)
             && is_text(&self.node, NODE_NAME_BYTES_MAX)
             && self.hosts.len() <= JOIN_HOSTS_MAX
             && self.hosts.iter().all(|host| is_text(host, HOST_BYTES_MAX))
             && self.folder.as_ref().is_none_or(|folder| is_text(folder, STORE_ID_BYTES_MAX))
+    }
+
+    /// Whether this use is the first one of its kind, or the same again.
+    pub fn is_good_for(&self, by: &JoinUse) -> bool {
+        match by {
+            JoinUse::Key(key) => self.key.is_none_or(|known| known == *key),
+            JoinUse::Folder(folder) => {
+                is_text(folder, STORE_ID_BYTES_MAX)
+                    && self.folder.as_ref().is_none_or(|known| known == folder)
+            }
+        }
     }
 
     fn hash(&self) -> u128 {
@@ -69,6 +77,10 @@ impl JoinToken {
         let ([id_low, id_high], [node_low, node_high]) = (hash_text(&self.id), hash_text(&self.node));
         hash_words([low, high, id_low, id_high, node_low, node_high, self.expires_at_ms])
     }
+}
+
+fn is_text(text: &str, bytes_max: usize) -> bool {
+    (1..=bytes_max).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 /// All join tokens, by their ids.
@@ -116,16 +128,18 @@ impl JoinTokens {
 
     /// Uses one. False if there is none that is good, or if somebody else has used it for this.
     pub fn take(&mut self, id: &str, by: JoinUse, now_ms: u64) -> bool {
-        let Some(token) = self.0.get_mut(id).filter(|token| token.expires_at_ms > now_ms) else {
-            return false;
-        };
+        let good = self.0.get_mut(id).filter(|token| token.expires_at_ms > now_ms && token.is_good_for(&by));
+        let Some(token) = good else { return false };
         match by {
-            JoinUse::Key(key) => *token.key.get_or_insert(key) == key,
-            JoinUse::Folder(folder) if (1..=STORE_ID_BYTES_MAX).contains(&folder.len()) => {
-                *token.folder.get_or_insert_with(|| folder.clone()) == folder
-            }
-            JoinUse::Folder(_) => false,
+            JoinUse::Key(key) => token.key = Some(key),
+            JoinUse::Folder(folder) => token.folder = Some(folder),
         }
+        true
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.0.clear();
     }
 
     /// Whether it was there.
@@ -177,6 +191,7 @@ mod tests {
             (JoinUse::Folder("b".into()), 70, false),
             (JoinUse::Folder("a".into()), 70, true),
             (JoinUse::Folder(String::new()), 70, false),
+            (JoinUse::Folder("x".repeat(STORE_ID_BYTES_MAX + 1)), 70, false),
             (JoinUse::Folder("a".into()), 1_050, false),
             (JoinUse::Key([1; 32]), 1_050, false),
         ] {
@@ -187,6 +202,22 @@ mod tests {
         sums.dedup();
         assert_eq!(sums.len(), 3, "each use is in the digest, once");
         assert!(tokens.revoke(&id(1)) && !tokens.revoke(&id(1)));
+    }
+
+    /// A snapshot that cannot be restored would be the end of a cluster.
+    #[test]
+    fn whatever_uses_a_token_it_can_be_restored() {
+        for folder in ["a\u{7}b", "\n", "\u{85}", "\0", "é", " ", &"x".repeat(65), &"ä".repeat(33), ""] {
+            let mut tokens = JoinTokens::default();
+            assert!(tokens.create(token(&id(1)), 1_000, 50).is_ok());
+            let used = tokens.take(&id(1), JoinUse::Folder(folder.to_owned()), 60);
+            let restored = JoinTokens::restore(tokens.all().cloned().collect()).expect("it can be restored");
+            assert_eq!(
+                restored.get(&id(1)).and_then(|token| token.folder.clone()).is_some(),
+                used,
+                "{folder:?}"
+            );
+        }
     }
 
     #[test]

@@ -279,6 +279,11 @@ impl Cache {
         self.tokens.clear();
     }
 
+    /// Forgets the join tokens, which are good once: nobody knows what they were used for since.
+    pub fn drop_join_tokens(&mut self) {
+        self.tokens.clear_joins();
+    }
+
     /// The newest merges, in the order in which they began.
     pub fn merges(&self) -> &[Merge] {
         self.merges.all()

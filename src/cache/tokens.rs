@@ -316,6 +316,11 @@ impl Tokens {
         self.by_id.contains_key(id) || self.sessions.get(id).is_some() || self.joins.get(id).is_some()
     }
 
+    pub(super) fn clear_joins(&mut self) {
+        self.joins.clear();
+        self.sum = self.recompute_sum();
+    }
+
     pub(super) fn clear(&mut self) {
         self.by_id.clear();
         self.joins = JoinTokens::default();

@@ -268,7 +268,7 @@ pub struct ServeArgs {
     #[arg(long, env = "LOCKSTEP_ROOT_TOKEN_FILE", value_name = "FILE")]
     pub root_token_file: Option<PathBuf>,
     /// How long a node that has lost its majority answers by the tokens that it knows, as a number with s, m, h or d, or never:
-    /// then there is no limit. It cannot know which were revoked since. For stale reads, watches, and what only observes
+    /// then there is no limit. It cannot know which were revoked since. For stale reads and watches
     #[arg(long, env = "LOCKSTEP_STALE_AUTH_LIMIT", value_name = "TIME", default_value = "5m", value_parser = parse_limit)]
     pub stale_auth_limit: StaleAuthLimit,
     /// A file with the token that this node shows where it joins a cluster, or comes back to it; others cannot read it

@@ -276,7 +276,7 @@ fn describe(status: &Status) -> String {
     if status.removed {
         out.push_str("OUT OF SERVICE: it was removed from the cluster\n");
     } else if !status.majority {
-        out.push_str("NO MAJORITY of the voters answers it: nothing can be written, nor read but stale\n");
+        out.push_str("NO MAJORITY of the voters answers it: nothing can be written, nor read but stale, with a token for the time of --stale-auth-limit only\n");
     }
     for warning in &status.warnings {
         let _ = writeln!(out, "WARNING: {}", warning.detail);
@@ -365,7 +365,10 @@ async fn member(args: MemberArgs) -> Result<()> {
                 id.ok_or_else(|| Usage(format!("no member is called {name}: `lockstep member` lists them")))?;
             client.replace(id).await.map_err(without_majority)?;
             output.print(&json!({"replaced": id}), || {
-                format!("{id} is removed: a node that was started with --replace-lost takes its place")
+                format!(
+                    "{name} is removed: a node of this name that was started with --replace-lost and an empty folder takes its \
+                     place, if one waits or when it is started"
+                )
             })
         }
         MemberCommand::Transfer { to } => {

@@ -16,12 +16,12 @@ pub struct ServeJoinArgs {
     /// A file with a join token (`lockstep token join`), which others cannot read: the node gets its certificate with it, in the
     /// files of --tls-cert, --tls-key and --tls-ca, and joins. Afterwards it is not needed
     #[arg(long, env = "LOCKSTEP_JOIN_TOKEN_FILE", value_name = "FILE",
-          requires_all = ["join", "tls_cert", "tls_ca"], conflicts_with_all = ["token_file", "peer_cert"])]
+          requires_all = ["join", "tls_cert", "tls_ca"], conflicts_with = "peer_cert")]
     pub join_token_file: Option<PathBuf>,
 }
 
 impl ServeJoinArgs {
-    /// The token that the node shows where it joins. A node that has joined needs none.
+    /// The token that the node shows where it joins, if it has no other one. A node that has joined needs none.
     pub(super) fn token(&self) -> Result<Option<TokenText>> {
         match &self.join_token_file {
             Some(file) if file.exists() => Ok(Some(read(file)?.text())),

@@ -10,6 +10,7 @@ use crate::cache::{Blocked, Grant, Quota, Role, TokenLimits};
 use crate::client::{Client, ClientError};
 use crate::node::{NewToken, ROOT_TOKEN_FILE, request_root_token};
 use anyhow::{Context, Result};
+use chrono::{DateTime, SecondsFormat};
 use clap::{Args, Subcommand};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -233,9 +234,10 @@ pub async fn token(args: TokenArgs) -> Result<()> {
 
 fn line(token: &TokenInfo) -> String {
     let grants: Vec<String> = token.grants.iter().map(Grant::to_string).collect();
-    let expires = token.expires_at_ms.map_or_else(String::new, |at| format!(", expires at {at}"));
-    let old =
-        token.old_secret_until_ms.map_or_else(String::new, |at| format!(", old secret good until {at}"));
+    let expires = token.expires_at_ms.map_or_else(String::new, |at| format!(", expires at {}", time(at)));
+    let old = token
+        .old_secret_until_ms
+        .map_or_else(String::new, |at| format!(", old secret good until {}", time(at)));
     let limit = |name: &str, quota: Option<Quota>| {
         quota.map_or_else(String::new, |quota| format!(", {name} {quota}"))
     };
@@ -244,19 +246,25 @@ fn line(token: &TokenInfo) -> String {
     format!("{}  {}  {}{requests}{body_bytes}{expires}{old}", token.id, token.name, grants.join(" "))
 }
 
+/// Log time, as people read it.
+fn time(at_ms: u64) -> String {
+    let at = i64::try_from(at_ms).ok().and_then(DateTime::from_timestamp_millis);
+    at.map_or_else(|| at_ms.to_string(), |at| at.to_rfc3339_opts(SecondsFormat::Secs, true))
+}
+
 fn join_line(token: &JoinTokenInfo) -> String {
-    let JoinTokenInfo { id, node, hosts, expires_at_ms, certified, joined } = token;
-    let used = match (certified, joined) {
-        (_, true) => ", has joined",
-        (true, false) => ", has its certificate",
+    let JoinTokenInfo { id, node, hosts, expires_at_ms, certified, claimed } = token;
+    let used = match (certified, claimed) {
+        (_, true) => ", a data folder has claimed it",
+        (true, false) => ", a key has its certificate",
         (false, false) => "",
     };
     let at = if hosts.is_empty() { String::new() } else { format!(" at {}", hosts.join(" ")) };
-    format!("{id}  node {node} may join{at}{used}, expires at {expires_at_ms}")
+    format!("{id}  node {node} may join{at}{used}, expires at {}", time(*expires_at_ms))
 }
 
 fn block_line(BlockInfo { blocked, until_ms }: &BlockInfo) -> String {
-    let until = until_ms.map_or_else(String::new, |at| format!(" until {at}"));
+    let until = until_ms.map_or_else(String::new, |at| format!(" until {}", time(at)));
     match blocked {
         Blocked::Subject(subject) => format!("subject {subject}{until}"),
         Blocked::JwtId(id) => format!("token {id}{until}"),

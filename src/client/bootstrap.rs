@@ -82,7 +82,7 @@ pub async fn join(
     let started = Instant::now();
     let mut logged = String::new();
     loop {
-        let (reason, limit) = match try_join(&client, &url, request, token).await {
+        let Refused { reason, limit, .. } = match try_join(&client, &url, request, token).await {
             Ok(joined) => return Ok(joined),
             Err(refused) => refused,
         };
@@ -120,7 +120,19 @@ pub async fn join_once(
     let client = client(&[url.to_owned()], JOIN_TIMEOUT, tls);
     let client = client.map_err(|reason| NotJoined { reason, can_wait: false })?;
     let joined = try_join(&client, &join_url(url, token), request, token).await;
-    joined.map_err(|(reason, limit)| NotJoined { reason, can_wait: can_wait(limit) })
+    joined.map_err(|refused| NotJoined {
+        can_wait: can_wait(refused.limit) || refused.is_of_one_node,
+        reason: refused.reason,
+    })
+}
+
+/// Why a node has not added another.
+struct Refused {
+    reason: String,
+    /// For how long it makes sense to ask the same node again.
+    limit: Duration,
+    /// Whether another member may answer otherwise: this one was given up, does not know its own name, or not yet the token.
+    is_of_one_node: bool,
 }
 
 /// Whether more than time can change the answer.
@@ -134,14 +146,15 @@ fn join_url(url: &str, token: Option<&ClientToken>) -> String {
     format!("{}{path}", url.trim_end_matches('/'))
 }
 
-/// Asks once. An error comes with the time for which it makes sense to retry.
+/// Asks once.
 async fn try_join(
     client: &reqwest::Client,
     url: &str,
     request: &AddMember,
     token: Option<&ClientToken>,
-) -> Result<Joined, (String, Duration)> {
-    let unreachable = |error| (format!("{url}: {}", short(&error)), JOIN_TIMEOUT);
+) -> Result<Joined, Refused> {
+    let refused = |reason, limit| Refused { reason, limit, is_of_one_node: false };
+    let unreachable = |error| refused(format!("{url}: {}", short(&error)), JOIN_TIMEOUT);
     let mut asking = client.post(url).json(request);
     if let Some(token) = token {
         asking = asking.header(header::AUTHORIZATION, token.header());
@@ -150,20 +163,28 @@ async fn try_join(
     let status = response.status();
     let body = read_up_to(response, SMALL_BYTES_MAX).await.unwrap_or_default();
     if status.is_success() {
-        return serde_json::from_slice(&body).map_err(|error| (error.to_string(), Duration::ZERO));
+        return serde_json::from_slice(&body).map_err(|error| refused(error.to_string(), Duration::ZERO));
     }
-    match serde_json::from_slice::<Problem>(&body) {
-        Ok(problem) => Err((
-            problem.detail,
-            match problem.code {
-                ErrorCode::Conflict => CONFLICT_TIMEOUT,
-                ErrorCode::Unauthorized => TOKEN_TIMEOUT,
-                code if code.retry_is_safe(true) => JOIN_TIMEOUT,
-                _ => Duration::ZERO,
-            },
-        )),
-        Err(_) => Err((format!("{url} answered {status}"), Duration::ZERO)),
-    }
+    let Ok(problem) = serde_json::from_slice::<Problem>(&body) else {
+        return Err(refused(format!("{url} answered {status}"), Duration::ZERO));
+    };
+    let limit = match problem.code {
+        ErrorCode::Conflict => CONFLICT_TIMEOUT,
+        ErrorCode::Unauthorized => TOKEN_TIMEOUT,
+        code if code.retry_is_safe(true) => JOIN_TIMEOUT,
+        _ => Duration::ZERO,
+    };
+    // Each time would be another look at the cluster for a token that stays what it is.
+    let is_for_joining = token.is_some_and(ClientToken::is_for_joining);
+    let limit = if is_for_joining && limit == TOKEN_TIMEOUT { Duration::ZERO } else { limit };
+    let reason = match (problem.code, token) {
+        (ErrorCode::Unauthorized, None) => {
+            format!("{}: see --token-file and --join-token-file", problem.detail)
+        }
+        _ => problem.detail,
+    };
+    let of_one_node = [ErrorCode::Superseded, ErrorCode::Misdirected, ErrorCode::Unauthorized];
+    Err(Refused { reason, limit, is_of_one_node: of_one_node.contains(&problem.code) })
 }
 
 /// The innermost cause, without the URL, which the caller names.

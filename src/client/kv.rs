@@ -4,8 +4,8 @@ use super::bounded::ANSWER_BYTES_MAX;
 use super::error::{ClientError, garbled};
 use super::http::{Client, Retry, read};
 use crate::api::{
-    BatchAnswer, BatchRequest, Cleared, Consistency, Counter, Deadline, ErrorCode, ExpireRequest,
-    IncrRequest, KeyPage, OpRequest, PREVIOUS_REVISION, Problem, TTL_MS,
+    BatchAnswer, BatchRequest, Cleared, Consistency, Counter, Deadline, EntryPage, ErrorCode, ExpireRequest,
+    GetMany, GotMany, IncrRequest, KeyPage, OpRequest, PREVIOUS_REVISION, Problem, TTL_MS, ValueDetails,
 };
 use crate::cache::{Key, KeyError, Ttl};
 use bytes::Bytes;
@@ -14,6 +14,9 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 
 /// Characters that need no escape in a path segment or a query value.
 pub(super) const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// Most keys that a node is asked for at once.
+const KEYS_MAX: usize = 10_000;
 
 /// A value, as [`Client::get`] returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,6 +179,47 @@ impl Client {
         self.json(Method::POST, "/v1/batch", retry, |builder| builder.json(request)).await
     }
 
+    /// Reads many keys. The answers are in the order of the keys; all of one request are of one moment, and those that do not fit
+    /// into it are asked for again.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn get_many(
+        &self,
+        keys: &[String],
+        consistency: Consistency,
+    ) -> Result<Vec<Option<ValueDetails>>, ClientError> {
+        let path = format!("/v1/get?consistency={}", consistency.as_str());
+        let mut found = Vec::with_capacity(keys.len());
+        while found.len() < keys.len() {
+            let rest = &keys[found.len()..];
+            let request = GetMany { keys: rest[..rest.len().min(KEYS_MAX)].to_vec() };
+            let answer: GotMany =
+                self.json(Method::POST, &path, Retry::Always, |builder| builder.json(&request)).await?;
+            if answer.results.is_empty() || answer.results.len() > request.keys.len() {
+                let (url, reason) = (path, "it has another number of results than of keys".into());
+                return Err(ClientError::Garbled { url, reason });
+            }
+            found.extend(answer.results.into_iter().map(|got| got.entry));
+        }
+        Ok(found)
+    }
+
+    /// Lists keys with their values, in byte order.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn entries(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        consistency: Consistency,
+    ) -> Result<EntryPage, ClientError> {
+        let path = format!("{}&values=true", list_path(prefix, after, limit, consistency));
+        self.json(Method::GET, &path, Retry::Always, |builder| builder).await
+    }
+
     /// Lists keys in byte order.
     ///
     /// # Errors
@@ -187,11 +231,7 @@ impl Client {
         limit: usize,
         consistency: Consistency,
     ) -> Result<KeyPage, ClientError> {
-        let (prefix, consistency) = (utf8_percent_encode(prefix, PLAIN), consistency.as_str());
-        let mut path = format!("/v1/keys?limit={limit}&consistency={consistency}&prefix={prefix}");
-        if let Some(after) = after {
-            path = format!("{path}&after={}", utf8_percent_encode(after, PLAIN));
-        }
+        let path = list_path(prefix, after, limit, consistency);
         self.json(Method::GET, &path, Retry::Always, |builder| builder).await
     }
 
@@ -210,6 +250,15 @@ impl Client {
     /// [`ClientError`].
     pub async fn clear_all(&self) -> Result<Cleared, ClientError> {
         self.json(Method::DELETE, "/v1/kv?all=true", Retry::WithKey, |builder| builder).await
+    }
+}
+
+fn list_path(prefix: &str, after: Option<&str>, limit: usize, consistency: Consistency) -> String {
+    let (prefix, consistency) = (utf8_percent_encode(prefix, PLAIN), consistency.as_str());
+    let path = format!("/v1/keys?limit={limit}&consistency={consistency}&prefix={prefix}");
+    match after {
+        Some(after) => format!("{path}&after={}", utf8_percent_encode(after, PLAIN)),
+        None => path,
     }
 }
 

@@ -53,7 +53,7 @@ fn access_of(route: &str, method: &str) -> Option<Access> {
 
         ("GET" | "PUT" | "DELETE", "/v1/kv/{key}") => ByKeys,
         ("POST", "/v1/kv/{key}/incr" | "/v1/kv/{key}/expire" | "/v1/kv/{key}/persist") => ByKeys,
-        ("DELETE", "/v1/kv") | ("POST", "/v1/batch") => ByKeys,
+        ("DELETE", "/v1/kv") | ("POST", "/v1/batch" | "/v1/get") => ByKeys,
         ("GET", "/v1/keys" | "/v1/digest/range" | "/v1/watch" | "/v1/live") => ByKeys,
         ("GET" | "POST" | "DELETE", "/api/cache") => ByKeys,
         ("GET" | "POST" | "DELETE", "/api/cache/bulk") => ByKeys,
@@ -97,6 +97,8 @@ pub(super) fn is_noted(route: &str, method: &str) -> bool {
         "HEAD" | "OPTIONS" => false,
         // Most requests are for keys.
         _ if route.starts_with("/v1/kv") || route == "/v1/batch" => false,
+        // Nobody is an operator there, and who joins must be known all the same.
+        _ if route == "/v1/join" || route == "/v1/join/certificate" => true,
         _ => match access_of(route, method) {
             // To write a snapshot on a node's own disk changes nothing.
             Some(Access::Role(Role::Admin)) => route != "/v1/reconcile" && route != "/v1/snapshot",
@@ -105,6 +107,13 @@ pub(super) fn is_noted(route: &str, method: &str) -> bool {
             _ => false,
         },
     }
+}
+
+/// Whether the handler writes the note, with whom it is about: a node that joins. One that cannot join yet asks again and again, and
+/// must not push out what operators did, so nothing is noted where it is refused at once.
+pub(super) fn is_noted_by_its_handler(route: &str, method: &str) -> bool {
+    method == "POST"
+        && matches!(route, "/v1/members" | "/v1/join-tokens" | "/v1/join" | "/v1/join/certificate")
 }
 
 /// Whether it changes nothing or is about this node alone, and must be possible where there is no majority.

@@ -4,13 +4,14 @@
 //! the target `lockstep::audit`, once it has been answered. What a node does for itself alone must be possible without a majority:
 //! then only the line is left.
 
-use super::access::{is_for_this_node, is_noted};
+use super::access::{is_for_this_node, is_noted, is_noted_by_its_handler};
 use super::api_error::ApiError;
 use super::client_address::PeerAddress;
+use super::cluster::not_noted;
 use super::extract::Query;
 use super::response_headers::no_store;
 use super::state::AppState;
-use crate::api::{AdminLogReport, ErrorCode};
+use crate::api::AdminLogReport;
 use crate::front::{LineRate, truncate};
 use crate::node::{Principal, Session};
 use axum::Json;
@@ -43,7 +44,7 @@ pub(super) async fn get(
 
 /// An operator's request, as it is noted.
 pub(super) struct Noted {
-    /// `None` as long as the node has no cluster.
+    /// `None` as long as the node has no cluster, and where the handler writes the note.
     session: Option<Session>,
     principal: String,
     address: String,
@@ -58,16 +59,21 @@ pub(super) fn noted(request: &Request, route: Option<&str>, state: &AppState) ->
     if !is_noted(route, method) {
         return None;
     }
-    let address = request.extensions().get::<PeerAddress>().map(|address| address.0.to_string());
+    let address = address_of(request.extensions().get::<PeerAddress>());
     let principal = request.extensions().get::<Principal>().cloned().unwrap_or(Principal::Anyone);
     let id = principal.name();
     Some(Noted {
-        session: state.session(principal),
+        session: if is_noted_by_its_handler(route, method) { None } else { state.session(principal) },
         principal: id,
-        address: address.unwrap_or_default(),
+        address,
         action: format!("{method} {}", truncate(request.uri().path(), PATH_BYTES_NOTED)),
         is_for_all: !is_for_this_node(route, method),
     })
+}
+
+/// As an address is noted.
+pub(super) fn address_of(address: Option<&PeerAddress>) -> String {
+    address.map_or_else(String::new, |address| address.0.to_string())
 }
 
 impl Noted {
@@ -79,12 +85,7 @@ impl Noted {
         // A node that leaves its cluster cannot be opened again as long as somebody holds it.
         let Some(session) = self.session.take() else { return Ok(()) };
         match session.note_admin_action(self.address.clone(), &self.action).await {
-            Err(error) if self.is_for_all => {
-                // Whatever became of the note: what was asked for has not begun.
-                let reason =
-                    format!("it cannot be noted who asks for this, so it was not done: {}", error.error);
-                Err(ApiError::new(ErrorCode::Unavailable, reason))
-            }
+            Err(error) if self.is_for_all => Err(not_noted(error)),
             Err(error) => {
                 tracing::warn!(target: "lockstep::audit", error = %error.error, action = self.action, "not in the replicated log");
                 Ok(())

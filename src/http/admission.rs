@@ -76,6 +76,7 @@ fn detached(path: &str) -> Result<(), ApiError> {
         "/v1/kv",
         "/v1/keys",
         "/v1/batch",
+        "/v1/get",
         "/v1/watch",
         "/v1/live",
         "/v1/config",

@@ -3,10 +3,12 @@
 use super::api_error::ApiError;
 use super::body::{bad_body, json_body_or};
 use super::extract::{NoQuery, Query, idempotency_key, ttl};
-use super::metered_body::reserve_answer;
-use super::response_headers::written_at;
+use super::get_many::ANSWER_BYTES;
+use super::metered_body::{reserve_answer, reserve_bytes};
+use super::response_headers::{read_at, written_at};
 use super::state::AppState;
 use crate::api::{BatchAnswer, BatchRequest, ErrorCode, OpAnswer, OpRequest, WireFound};
+use crate::cache::limits::BATCH_OPS_MAX;
 use crate::cache::{Command, Condition, Found, Key, Op, Outcome, Value};
 use crate::node::{Session, WriteRequest};
 use axum::Json;
@@ -38,6 +40,11 @@ pub(super) async fn batch(
         |(position, op)| parse(op, state.front.limits.value_bytes).map_err(|error| error.op(position));
     let ops = request.ops.into_iter().enumerate().map(parse).collect::<Result<Vec<Op>, ApiError>>()?;
     let idempotency_key = idempotency_key(&headers)?;
+    if idempotency_key.is_none()
+        && let Some(keys) = keys_of_reads(&ops)
+    {
+        return read(&state, &session, &keys).await;
+    }
     let read = ops.iter().zip(&asked).filter(|(_, asked)| **asked).map(|(op, _)| op.key());
     let _permit = reserve_answer(&state, &session, read)?;
     let request = WriteRequest { command: Command::Batch(ops), idempotency_key, limit: None };
@@ -49,6 +56,31 @@ pub(super) async fn batch(
     let answers = outcomes.into_iter().zip(asked).map(|(outcome, asked)| answer(outcome, asked));
     let results = answers.collect::<Option<Vec<OpAnswer>>>().ok_or_else(ApiError::unexpected_outcome)?;
     Ok((at, Json(BatchAnswer { revision, results })).into_response())
+}
+
+/// The keys of a batch that only reads, and may be carried out: it needs no log entry.
+fn keys_of_reads(ops: &[Op]) -> Option<Vec<Key>> {
+    let key = |op: &Op| match op {
+        Op::Get { key } => Some(key.clone()),
+        _ => None,
+    };
+    let keys = ops.iter().map(key).collect::<Option<Vec<Key>>>();
+    keys.filter(|keys| (1..=BATCH_OPS_MAX).contains(&keys.len()))
+}
+
+/// Reads all of them at one moment, or none.
+async fn read(state: &AppState, session: &Session, keys: &[Key]) -> Result<Response, ApiError> {
+    let _permit = reserve_bytes(state, session.stored_bytes(keys).min(ANSWER_BYTES))?;
+    let read = session.get_many(keys, ANSWER_BYTES).await?;
+    let at = read_at(&read, session.consistency());
+    if read.value.len() < keys.len() {
+        let reason =
+            format!("its answers take more than {ANSWER_BYTES} bytes: POST /v1/get answers in parts");
+        return Err(ApiError::new(ErrorCode::InvalidBatch, reason));
+    }
+    let results = read.value.into_iter().map(|found| answer(Outcome::Got(found), true));
+    let results = results.collect::<Option<Vec<OpAnswer>>>().ok_or_else(ApiError::unexpected_outcome)?;
+    Ok((at, Json(BatchAnswer { revision: read.index, results })).into_response())
 }
 
 /// The error for a body that cannot be parsed. It names the operation: they are parsed again one by one.

@@ -26,7 +26,10 @@ impl ConnectionAddress {
     /// for it only where all requests are limited.
     pub fn attach<B>(self, request: &mut Request<B>, state: &AppState) {
         let path = request.uri().path();
-        let is_for_keys = path.starts_with("/v1/kv") || path == "/v1/batch" || path.starts_with("/api/cache");
+        let is_for_keys = path.starts_with("/v1/kv")
+            || path == "/v1/batch"
+            || path == "/v1/get"
+            || path.starts_with("/api/cache");
         let is_limited = path == "/v1/watch" || path == "/v1/live" || path.starts_with("/socket.io");
         let is_limited = is_limited || state.front.rates.count_addresses();
         if is_for_keys && !is_limited {

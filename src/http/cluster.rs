@@ -1,7 +1,9 @@
 //! The cluster: status, digests, members, leadership, snapshots.
 
+use super::admin_log::address_of;
 use super::api_error::ApiError;
 use super::body::{NoBody, json_body};
+use super::client_address::PeerAddress;
 use super::client_certificate::ClientCertificate;
 use super::extract::{PathId, whole};
 use super::response_headers::{keep_to_own_pages, no_store};
@@ -11,12 +13,12 @@ use crate::api::{
     TransferLeader,
 };
 use crate::cache::{Need, Role};
-use crate::node::{Admin, Session};
-use axum::Json;
+use crate::node::{Admin, Session, SessionError};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use futures::stream;
 use serde::Serialize;
 use std::sync::Arc;
@@ -71,7 +73,8 @@ pub(super) async fn nodes(admin: Admin) -> Result<(HeaderMap, Json<Arc<Nodes>>),
 
 pub(super) async fn add_member(
     State(state): State<AppState>,
-    admin: Admin,
+    session: Session,
+    address: Option<Extension<PeerAddress>>,
     certificate: ClientCertificate,
     headers: HeaderMap,
     body: Body,
@@ -83,8 +86,30 @@ pub(super) async fn add_member(
             "the certificate is of a node of another name, and a node replaces a member of its own name only";
         return Err(ApiError::new(ErrorCode::Forbidden, reason));
     }
-    let joined = admin.add_member(request).await?;
+    session.refuse_taken_place(&request)?;
+    note_joining(&session, address, "POST /v1/members", &request).await?;
+    let joined = session.admin().add_member(request).await?;
     Ok(Json(joined))
+}
+
+/// Writes to the log of operators' actions who joins, before it does.
+pub(super) async fn note_joining(
+    session: &Session,
+    address: Option<Extension<PeerAddress>>,
+    how: &str,
+    request: &AddMember,
+) -> Result<(), ApiError> {
+    let address = address_of(address.map(|Extension(address)| address).as_ref());
+    let name = request.name.as_deref().unwrap_or("a node without a name");
+    let place = if request.replace_silent_ms.is_some() { ", in place of a silent member" } else { "" };
+    let noted = session.note_admin_action(address, &format!("{how}: {name}{place}")).await;
+    noted.map_err(not_noted)
+}
+
+/// Whatever became of the note: what was asked for has not begun.
+pub(super) fn not_noted(error: SessionError) -> ApiError {
+    let reason = format!("it cannot be noted who asks for this, so it was not done: {}", error.error);
+    ApiError::new(ErrorCode::Unavailable, reason)
 }
 
 /// Whether a request to become a member can be meant.

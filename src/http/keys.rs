@@ -3,12 +3,16 @@
 use super::api_error::ApiError;
 use super::body::NoBody;
 use super::extract::{Query, ReadQuery, bad_query, flag, idempotency_key, whole};
+use super::get_many::{ANSWER_BYTES, details};
+use super::metered_body::reserve_bytes;
 use super::response_headers::{read_at, written_at};
-use crate::api::{Cleared, EntryDetails, KeyEntry, KeyPage};
+use super::state::AppState;
+use crate::api::{Cleared, Entry, EntryDetails, EntryPage, KeyEntry, KeyPage};
 use crate::cache::limits::KEY_BYTES_MAX;
 use crate::cache::{Command, KeyDetails, Outcome};
-use crate::node::{KeysPage, ListKeys, ReadAt, Session, WriteRequest};
+use crate::node::{EntriesPage, KeysPage, ListKeys, ReadAt, Session, WriteRequest};
 use axum::Json;
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -29,6 +33,7 @@ pub(super) struct ListQuery {
     consistency: Option<String>,
     min_index: Option<String>,
     details: Option<String>,
+    values: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -57,8 +62,16 @@ impl ClearQuery {
 }
 
 /// `GET /v1/keys`.
-pub(super) async fn list(session: Session, Query(query): Query<ListQuery>) -> Result<Response, ApiError> {
+pub(super) async fn list(
+    State(state): State<AppState>,
+    session: Session,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, ApiError> {
     let detailed = flag("details", query.details.as_deref())?;
+    let with_values = flag("values", query.values.as_deref())?;
+    if detailed && with_values {
+        return Err(bad_query("values", "give it or details, not both".into()));
+    }
     let limit_max = if detailed { DETAILED_LIMIT_MAX } else { LIMIT_MAX };
     let limit = match query.limit.as_deref().map(|limit| whole(limit)?.try_into().ok()) {
         None => LIMIT_DEFAULT,
@@ -68,6 +81,10 @@ pub(super) async fn list(session: Session, Query(query): Query<ListQuery>) -> Re
     let read_query = ReadQuery { consistency: query.consistency, min_index: query.min_index };
     let (consistency, min_index) =
         (read_query.consistency(&session)?, read_query.min_index(session.lineage())?);
+    if with_values {
+        let session = session.with_consistency(consistency).not_before(min_index);
+        return entries(&state, &session, query.prefix.unwrap_or_default(), query.after, limit).await;
+    }
     let request = ListKeys {
         prefix: query.prefix.unwrap_or_default(),
         after: query.after,
@@ -87,6 +104,27 @@ pub(super) async fn list(session: Session, Query(query): Query<ListQuery>) -> Re
     let keys: Vec<KeyEntry> = entries.collect();
     let next = keys.last().filter(|_| more).map(|last| last.key.clone());
     Ok((headers, Json(KeyPage { keys, next, index })).into_response())
+}
+
+/// A page with values: of at most `limit` keys, and it ends after the value that brings it to so many bytes.
+async fn entries(
+    state: &AppState,
+    session: &Session,
+    prefix: String,
+    after: Option<String>,
+    limit: usize,
+) -> Result<Response, ApiError> {
+    // It is not known yet how much of it there is.
+    let _permit = reserve_bytes(state, session.all_stored_bytes().min(ANSWER_BYTES))?;
+    let read = session.entries(prefix, after, limit, ANSWER_BYTES).await?;
+    let headers = read_at(&read, session.consistency());
+    let ReadAt { value: EntriesPage { entries, more, .. }, index, now_ms, .. } = read;
+    let entries = entries
+        .into_iter()
+        .map(|listed| Entry { key: listed.key.as_str().to_owned(), entry: details(listed.found, now_ms) });
+    let entries: Vec<Entry> = entries.collect();
+    let next = entries.last().filter(|_| more).map(|last| last.key.clone());
+    Ok((headers, Json(EntryPage { entries, next, index })).into_response())
 }
 
 fn entry_details(details: KeyDetails, bytes: u64, by: Option<u64>) -> EntryDetails {

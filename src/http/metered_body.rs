@@ -66,7 +66,15 @@ pub(super) fn reserve_answer<'a>(
     if keys.peek().is_none() {
         return Ok(None);
     }
-    state.front.answer_memory.reserve(session.stored_bytes(keys) as usize * JSON_GROWTH)
+    reserve_bytes(state, session.stored_bytes(keys))
+}
+
+/// The same for an answer with values of so many bytes.
+///
+/// # Errors
+/// [`Busy`] if other answers take the memory.
+pub(super) fn reserve_bytes(state: &AppState, bytes: u64) -> Result<Option<AnswerPermit>, Busy> {
+    state.front.answer_memory.reserve(bytes as usize * JSON_GROWTH)
 }
 
 struct MeteredBytes {

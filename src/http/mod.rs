@@ -25,6 +25,7 @@ mod extract;
 mod faults;
 mod fence;
 mod frontends;
+mod get_many;
 mod handshake;
 mod health;
 mod hosts;

@@ -5,8 +5,8 @@ use super::extract::refuse_query;
 use super::state::AppState;
 use super::{
     admin_log, admission, batch, blocks, cluster, compat, config, cors, dashboard, detach, faults, fence,
-    health, instrument, join, keys, kv, lineage, live, login, metrics, not_found, openapi, range_digest,
-    reconcile, samples, tokens, watch,
+    get_many, health, instrument, join, keys, kv, lineage, live, login, metrics, not_found, openapi,
+    range_digest, reconcile, samples, tokens, watch,
 };
 use crate::api::ErrorCode;
 use axum::Router;
@@ -42,6 +42,7 @@ fn v1() -> Router<AppState> {
         .route("/v1/kv/", get(kv::no_key).put(kv::no_key).delete(kv::no_key))
         .route("/v1/kv", delete(keys::clear))
         .route("/v1/batch", post(batch::batch))
+        .route("/v1/get", post(get_many::get_many))
         .route("/v1/keys", get(keys::list))
         .route("/v1/digest/range", get(range_digest::range_digests))
         .route("/v1/watch", get(watch::watch))

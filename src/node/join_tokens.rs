@@ -5,13 +5,26 @@
 
 use super::access::NewToken;
 use super::addresses::{check_host, check_name};
+
 use super::error::NodeError;
+use super::newcomer::AddMemberMessage;
 use super::session::{Session, SessionError};
 use crate::api::{AddMember, CreateJoinToken, JoinTokenInfo, JoinTokenText, Joined, MadeToken};
 use crate::cache::{Cache, CommandError, JoinToken, JoinUse, Need, Role, SecretHash, TokenChange};
 
 impl Session {
-    /// Makes a join token. Its holder may believe the authority whose key has this SHA-256, in hexadecimal digits.
+    /// Whether a join token can be made that is asked for.
+    ///
+    /// # Errors
+    /// [`SessionError`]; nothing was done.
+    pub fn check_join_token(&self, request: &CreateJoinToken) -> Result<(), SessionError> {
+        self.refuse_when_detached()?;
+        let hosts = || request.hosts.iter().try_for_each(|host| check_host(host));
+        let checked = check_name(&request.node).and_then(|()| hosts());
+        checked.map_err(|reason| self.fail(NodeError::Invalid(reason)))
+    }
+
+    /// Makes a join token, of which [`Session::check_join_token`] was asked. Its holder may believe the authority whose key has this SHA-256, in hexadecimal digits.
     ///
     /// # Errors
     /// [`SessionError`]. If the outcome is unknown, there may be a token that nobody has.
@@ -21,8 +34,6 @@ impl Session {
         pin: String,
     ) -> Result<MadeToken, SessionError> {
         let CreateJoinToken { node, hosts, ttl_ms } = request;
-        let checked = check_name(&node).and_then(|()| hosts.iter().try_for_each(|host| check_host(host)));
-        checked.map_err(|reason| self.fail(NodeError::Invalid(reason)))?;
         let made = self.new_token(NewToken::random())?;
         let token = JoinTokenText { pin, id: made.id.clone(), secret: made.secret_text().to_owned() };
         let (id, secret) = (made.id.clone(), made.secret());
@@ -30,15 +41,62 @@ impl Session {
         Ok(MadeToken { id: made.id, token: token.text().reveal().to_owned(), revision })
     }
 
-    /// What a join token allows, if it is good.
+    /// A node that has left its cluster on purpose has a copy of its tokens, and does not know what they were used for since.
+    fn refuse_when_detached(&self) -> Result<(), SessionError> {
+        match self.node.inner.is_detached() {
+            true => Err(self
+                .fail(NodeError::Conflict("this node is detached from its cluster: nobody joins it".into()))),
+            false => Ok(()),
+        }
+    }
+
+    /// What a join token allows, if it is good, whoever has used it.
     ///
     /// # Errors
     /// [`SessionError`]; unauthorized if it is not known, has expired or was revoked.
-    pub async fn join_token(&self, token: &JoinTokenText) -> Result<JoinTokenInfo, SessionError> {
+    pub async fn known_join_token(&self, token: &JoinTokenText) -> Result<JoinTokenInfo, SessionError> {
+        self.look_at_join_token(token, |_| true).await
+    }
+
+    /// What a join token allows, if it is good for this use.
+    ///
+    /// # Errors
+    /// [`SessionError`]; unauthorized if it is not known, has expired, was revoked, or was used by another node.
+    pub async fn join_token(
+        &self,
+        token: &JoinTokenText,
+        by: &JoinUse,
+    ) -> Result<JoinTokenInfo, SessionError> {
+        self.look_at_join_token(token, |found| found.is_good_for(by)).await
+    }
+
+    async fn look_at_join_token(
+        &self,
+        token: &JoinTokenText,
+        is_good: impl Fn(&JoinToken) -> bool,
+    ) -> Result<JoinTokenInfo, SessionError> {
         let secret = SecretHash::of(&token.secret);
-        let find = |cache: &Cache| cache.tokens().join_shown(&token.id, &secret, cache.now_ms()).map(info_of);
+        let find = |cache: &Cache| {
+            let found = cache.tokens().join_shown(&token.id, &secret, cache.now_ms());
+            found.filter(|found| is_good(found)).map(info_of)
+        };
         let found = self.read(&Need::Role(Role::Admin), find).await?.value;
         found.ok_or_else(|| self.fail(not_good()))
+    }
+
+    /// Refuses a node at once whose name or addresses a member has, as far as this node knows. The leader decides about others, and
+    /// about a member that is to be replaced.
+    ///
+    /// # Errors
+    /// [`SessionError`]; nothing was done.
+    pub fn refuse_taken_place(&self, request: &AddMember) -> Result<(), SessionError> {
+        let members = self.node.inner.consensus.status().members;
+        let is_member = members.iter().any(|known| known.member.store_uuid == request.store_uuid);
+        if is_member || request.replace_silent_ms.is_some() {
+            return Ok(());
+        }
+        let taken = AddMemberMessage::from(request.clone()).refuse_taken(members.iter());
+        taken.map_err(|reason| self.fail(NodeError::Conflict(reason)))
     }
 
     /// Gives a join token, which has been looked at, to the key with this SHA-256, for a certificate.
@@ -49,22 +107,38 @@ impl Session {
         self.use_join_token(token, JoinUse::Key(key)).await
     }
 
-    /// Adds the node with this join token as a learner.
+    /// Whether this node may join with this join token.
     ///
     /// # Errors
-    /// [`SessionError`]; unauthorized if the token is not good, is for a node of another name, or another data folder has it. The
-    /// same request can be repeated.
-    pub async fn join(&self, token: &JoinTokenText, request: AddMember) -> Result<Joined, SessionError> {
-        let info = self.join_token(token).await?;
-        if request.name.as_ref() != Some(&info.node) {
-            let reason = format!("the join token is for a node with the name {}", info.node);
-            return Err(self.fail(NodeError::Forbidden(reason)));
+    /// [`SessionError`]; unauthorized if the token is not good, or another data folder has it; forbidden if it is for a node of another
+    /// name.
+    pub async fn check_joining(
+        &self,
+        token: &JoinTokenText,
+        request: &AddMember,
+    ) -> Result<(), SessionError> {
+        let info = self.join_token(token, &JoinUse::Folder(request.store_uuid.clone())).await?;
+        if request.name.as_ref() == Some(&info.node) {
+            return Ok(());
         }
+        let reason = format!("the join token is for a node with the name {}", info.node);
+        Err(self.fail(NodeError::Forbidden(reason)))
+    }
+
+    /// Adds the node with this join token, of which [`Session::check_joining`] was asked, as a learner.
+    ///
+    /// # Errors
+    /// [`SessionError`]; unauthorized if the token is not good any more, or another data folder has it. The same request can be
+    /// repeated.
+    pub async fn join(&self, token: &JoinTokenText, request: AddMember) -> Result<Joined, SessionError> {
+        let checked = AddMemberMessage::from(request.clone()).check();
+        checked.map_err(|reason| self.fail(NodeError::Invalid(reason)))?;
         self.use_join_token(token, JoinUse::Folder(request.store_uuid.clone())).await?;
         self.admin().add_member(request).await
     }
 
     async fn use_join_token(&self, token: &JoinTokenText, by: JoinUse) -> Result<(), SessionError> {
+        self.refuse_when_detached()?;
         let used = self.change_token(TokenChange::UseJoin { id: token.id.clone(), by }).await;
         match used {
             Err(SessionError {
@@ -78,12 +152,13 @@ impl Session {
 /// What is known of a join token.
 pub(super) fn info_of(token: &JoinToken) -> JoinTokenInfo {
     let JoinToken { id, node, hosts, expires_at_ms, key, folder, secret: _ } = token.clone();
-    let (certified, joined) = (key.is_some(), folder.is_some());
-    JoinTokenInfo { id, node, hosts, expires_at_ms, certified, joined }
+    let (certified, claimed) = (key.is_some(), folder.is_some());
+    JoinTokenInfo { id, node, hosts, expires_at_ms, certified, claimed }
 }
 
 /// Whoever guesses learns nothing from which of these it was.
 fn not_good() -> NodeError {
-    let reason = "the join token is not known, has expired, was revoked, or was used by another node";
+    let reason = "the join token is not known, has expired, was revoked, or was used by another node: make another one with \
+                  `lockstep token join`";
     NodeError::Unauthorized(reason.into())
 }

@@ -70,10 +70,12 @@ impl Inner {
         Ok(ReadAt { value: self.count_read(key, seen, counting), index, term, now_ms })
     }
 
-    /// Reads several keys at one index. Counts as a use of each.
+    /// Reads several keys at one index, up to the one with which the values have `bytes_max` bytes. Counts as a use of each that is
+    /// read.
     pub(super) async fn get_many(
         &self,
         keys: &[impl Borrow<Key>],
+        bytes_max: u64,
         principal: &Principal,
         consistency: Consistency,
         min_index: Option<u64>,
@@ -81,7 +83,13 @@ impl Inner {
     ) -> Result<ReadAt<Vec<Option<Found>>>, NodeError> {
         let look = |cache: &Cache| {
             keys.iter().try_for_each(|key| self.judge_key(cache, principal, key.borrow()))?;
-            let seen: Vec<Option<Seen>> = keys.iter().map(|key| cache.read(key.borrow().as_str())).collect();
+            let mut bytes = 0;
+            let fitting = keys.iter().map_while(|key| {
+                let seen = (bytes < bytes_max).then(|| cache.read(key.borrow().as_str()))?;
+                bytes += seen.as_ref().map_or(0, |seen| seen.found.value.bytes.len() as u64);
+                Some(seen)
+            });
+            let seen: Vec<Option<Seen>> = fitting.collect();
             Ok((seen, ReadCounting::of(cache)))
         };
         let read = self.read(consistency, min_index, limit, look).await?;

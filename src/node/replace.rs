@@ -81,7 +81,7 @@ impl Inner {
             return Err(None);
         }
         let silent = self.silence.of_member(status.term, Instant::now(), member.silent_ms);
-        if silent > wanted { Ok(()) } else { Err(Some(silent)) }
+        if silent > wanted.max(self.silence.break_max()) { Ok(()) } else { Err(Some(silent)) }
     }
 
     async fn remove_lost(&self, status: &RaftStatus, member: &MemberState) -> Result<(), AdminFailure> {

@@ -231,20 +231,29 @@ impl Session {
         let read =
             self.node.inner.get_seen(&key, &self.principal, self.consistency, self.min_index, self.limit);
         let read = read.await;
+        // It may have waited for `min_index`.
+        self.refuse_stale()?;
         read.map_err(|error| self.fail(error))
     }
 
-    /// Reads several keys at one moment, and counts a use of each. The answers are in the order of `keys`.
+    /// Reads several keys at one moment, and counts a use of each. The answers are in the order of `keys`; the last one is that with
+    /// which the values have `bytes_max` bytes.
     ///
     /// # Errors
     /// As [`Session::get`].
-    pub async fn get_many(&self, keys: &[Key]) -> Result<ReadAt<Vec<Option<Found>>>, SessionError> {
+    pub async fn get_many(
+        &self,
+        keys: &[Key],
+        bytes_max: u64,
+    ) -> Result<ReadAt<Vec<Option<Found>>>, SessionError> {
         self.refuse_stale()?;
         let keys = keys.iter().map(|key| self.scope.stored_key(key));
         let keys = keys.collect::<Result<Vec<_>, NodeError>>().map_err(|error| self.fail(error))?;
+        let (consistency, min_index) = (self.consistency, self.min_index);
         let read =
-            self.node.inner.get_many(&keys, &self.principal, self.consistency, self.min_index, self.limit);
+            self.node.inner.get_many(&keys, bytes_max, &self.principal, consistency, min_index, self.limit);
         let read = read.await;
+        self.refuse_stale()?;
         read.map_err(|error| self.fail(error))
     }
 
@@ -257,6 +266,11 @@ impl Session {
             .consensus
             .replica()
             .with_cache(|cache| keys.map(|key| cache.value_bytes(key.as_str())).sum())
+    }
+
+    /// How many bytes the entries of all keys take, as far as this node knows.
+    pub fn all_stored_bytes(&self) -> u64 {
+        self.node.inner.consensus.replica().with_cache(Cache::bytes)
     }
 
     /// Lists keys. That counts as a use of none.
@@ -297,18 +311,19 @@ impl Session {
         Ok(ReadAt { value: KeysPage { keys: keys.collect(), more }, index, term, now_ms })
     }
 
-    /// Whole entries from the first one after `after`: at most `limit`, and no more once their values have `bytes_max`
+    /// Whole entries with a prefix, from the first one after `after`: at most `limit`, and no more once their values have `bytes_max`
     /// bytes together. That counts as a use of none.
     ///
     /// # Errors
     /// [`SessionError`].
     pub async fn entries(
         &self,
+        prefix: String,
         after: Option<String>,
         limit: usize,
         bytes_max: u64,
     ) -> Result<ReadAt<EntriesPage>, SessionError> {
-        let prefix = self.scope.stored_prefix(String::new()).map_err(|error| self.fail(error))?;
+        let prefix = self.scope.stored_prefix(prefix).map_err(|error| self.fail(error))?;
         let after = after.map(|after| self.scope.stored_prefix(after)).transpose();
         let after = after.map_err(|error| self.fail(error))?;
         let look = |cache: &Cache| {
@@ -452,10 +467,13 @@ impl Session {
         need: &Need,
         look: impl FnOnce(&Cache) -> T,
     ) -> Result<ReadAt<T>, SessionError> {
-        self.refuse_stale()?;
+        let is_about_keys = *need != Need::Role(Role::Observe);
+        let refuse_stale = || if is_about_keys { self.refuse_stale() } else { Ok(()) };
+        refuse_stale()?;
         let inner = &self.node.inner;
         let judged = |cache: &Cache| inner.judge(cache, &self.principal, need).map(|()| look(cache));
         let read = inner.read(self.consistency, self.min_index, self.limit, judged).await;
+        refuse_stale()?;
         read.and_then(ReadAt::transpose).map_err(|error| self.fail(error))
     }
 

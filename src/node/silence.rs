@@ -8,12 +8,16 @@ use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Without a majority for longer, a leader begins to count anew. Less than the shortest silence that counts.
-const BREAK_MAX: Duration = Duration::from_secs(2);
+/// Without a majority for longer, a leader begins to count anew.
+const BREAK: Duration = Duration::from_secs(2);
+/// With slow heartbeats that is longer: so many of them.
+const HEARTBEATS_MISSED: u32 = 3;
 
 /// Since when this leader has heard from a majority without a break.
-#[derive(Default)]
-pub(super) struct Silence(Mutex<Option<Heard>>);
+pub(super) struct Silence {
+    heard: Mutex<Option<Heard>>,
+    break_max: Duration,
+}
 
 #[derive(Clone, Copy)]
 struct Heard {
@@ -23,25 +27,37 @@ struct Heard {
 }
 
 impl Silence {
+    /// That of a node with such heartbeats.
+    pub fn new(heartbeat: Duration) -> Self {
+        Self { heard: Mutex::default(), break_max: BREAK.max(HEARTBEATS_MISSED * heartbeat) }
+    }
+
+    /// A silence that is no longer than this proves nothing: so long a leader may have been paused itself.
+    pub fn break_max(&self) -> Duration {
+        self.break_max
+    }
+
     /// A majority answers the leader of this term. Called at every heartbeat.
     pub fn heard_majority(&self, term: u64, now: Instant) {
-        let mut heard = self.0.lock().expect("no panic while held");
-        let since = heard.filter(|heard| heard.goes_on(term, now)).map_or(now, |heard| heard.since);
+        let mut heard = self.heard.lock().expect("no panic while held");
+        let since =
+            heard.filter(|heard| heard.goes_on(term, now, self.break_max)).map_or(now, |heard| heard.since);
         *heard = Some(Heard { term, since, until: now });
     }
 
     /// For how long a member has been silent, as the leader of this term knows. `silent_ms` is the time since its last answer;
     /// `None` if it has not answered this leader yet.
     pub fn of_member(&self, term: u64, now: Instant, silent_ms: Option<u64>) -> Duration {
-        let heard = self.0.lock().expect("no panic while held").filter(|heard| heard.goes_on(term, now));
+        let heard = *self.heard.lock().expect("no panic while held");
+        let heard = heard.filter(|heard| heard.goes_on(term, now, self.break_max));
         let watched = heard.map_or(Duration::ZERO, |heard| now.duration_since(heard.since));
         silent_ms.map_or(watched, |silent| watched.min(Duration::from_millis(silent)))
     }
 }
 
 impl Heard {
-    fn goes_on(&self, term: u64, now: Instant) -> bool {
-        self.term == term && now.duration_since(self.until) <= BREAK_MAX
+    fn goes_on(&self, term: u64, now: Instant, break_max: Duration) -> bool {
+        self.term == term && now.duration_since(self.until) <= break_max
     }
 }
 
@@ -51,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_leader_counts_only_the_silence_that_it_has_heard() {
-        let (silence, start) = (Silence::default(), Instant::now());
+        let (silence, start) = (Silence::new(Duration::from_millis(50)), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         let of = |term, seconds, silent_ms| silence.of_member(term, at(seconds), silent_ms).as_secs();
         assert_eq!(of(1, 0, None), 0, "it has not led yet");
@@ -66,5 +82,11 @@ mod tests {
         silence.heard_majority(2, at(602));
         assert_eq!(of(2, 603, None), 1, "so does a new leader");
         assert_eq!(of(1, 603, None), 0, "and one that leads no more knows nothing");
+
+        let slow = Silence::new(Duration::from_millis(2_500));
+        (0..=10)
+            .for_each(|heartbeat| slow.heard_majority(1, start + Duration::from_millis(2_500) * heartbeat));
+        assert_eq!(slow.of_member(1, at(25), None).as_secs(), 25, "slow heartbeats are no break");
+        assert!(slow.break_max() > Duration::from_secs(7));
     }
 }

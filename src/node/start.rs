@@ -33,6 +33,7 @@ use crate::storage::{LogOptions, LogStore, Snapshots};
 use crate::tls::PeerTls;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
@@ -236,7 +237,7 @@ impl Opened {
             write_gate,
             departure,
             membership_lock: tokio::sync::Mutex::default(),
-            silence: Silence::default(),
+            silence: Silence::new(Duration::from_millis(raft_options.heartbeat_ms)),
             node_status_cache: NodeStatusCache::default(),
             samples: Samples::default(),
             range_digests: Semaphore::new(READING_MAX),

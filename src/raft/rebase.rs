@@ -92,6 +92,7 @@ impl HistoryStart {
     ) -> io::Result<()> {
         let start = lineage.current().start_index;
         self.cache.advance(start);
+        self.cache.drop_join_tokens();
         // A node that leaves on purpose has had the fork opened that the others need.
         self.cache.close_fork(&lineage.current().id);
         // The side that was left may come back one day. If too many forks are open, it will be known less exactly.

@@ -111,11 +111,11 @@ async fn a_node_joins_with_a_token_and_nothing_else_and_nobody_after_it() {
     }
     refused(copied, "used by another node").await;
     // Nor is a certificate alone enough, or the token with the certificate of another.
-    let stranger = newcomer(&it, "n2", &four, 0, "seven");
+    let stranger = newcomer(&it, "n2", &token(&it, "n9", &[]), 0, "seven");
     for (from, to) in [("n2.crt", "node.crt"), ("n2.key", "node.key"), ("ca.crt", "ca.crt")] {
         fs::copy(it.certs.join(from), it.cluster.dir.path().join("seven").join(to)).expect("copied");
     }
-    refused(stranger, "with the name n4").await;
+    refused(stranger, "with the name n9").await;
 
     // One that has expired or was revoked is none.
     refused(newcomer(&it, "n8", &token(&it, "n8", &["--ttl-ms", "1"]), 0, "late"), "has expired").await;
@@ -132,10 +132,14 @@ async fn a_node_joins_with_a_token_and_nothing_else_and_nobody_after_it() {
         serde_json::from_str(operator(&it, &["token", "list", "--json"]).1.trim()).expect("JSON");
     let of_four = list["join_tokens"].as_array().expect("a list").iter().find(|one| one["node"] == "n4");
     let of_four = of_four.expect("it is there");
-    assert_eq!((&of_four["certified"], &of_four["joined"]), (&json!(true), &json!(true)), "{list}");
+    assert_eq!((&of_four["certified"], &of_four["claimed"]), (&json!(true), &json!(true)), "{list}");
     assert!(!list.to_string().contains("lsj_"));
     let audit = operator(&it, &["audit"]).1;
-    for wanted in ["POST /v1/join-tokens", "certificate of n4, by join token", "join of n4, by join token"] {
+    for wanted in [
+        "POST /v1/join-tokens: n4",
+        "POST /v1/join/certificate, with join token",
+        "POST /v1/join, with join token",
+    ] {
         assert!(audit.contains(wanted), "{wanted}: {audit}");
     }
 

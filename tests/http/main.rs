@@ -13,6 +13,7 @@ mod conditional;
 mod errors;
 #[path = "../support/jwt.rs"]
 mod foreign;
+mod get_many;
 mod grammar;
 mod jwt;
 mod keys;

@@ -27,7 +27,7 @@ async fn a_page_says_whether_more_keys_follow() {
     assert_eq!(list(None, 2).await, ("a1 a2".into(), true));
     assert_eq!(list(None, 3).await, ("a1 a2 a3".into(), false));
     assert_eq!(list(Some("a2"), 2).await, ("a3".into(), false));
-    let page = session.entries(Some("a1".into()), 2, 1_000).await.unwrap().value;
+    let page = session.entries(String::new(), Some("a1".into()), 2, 1_000).await.unwrap().value;
     assert_eq!((page.entries.len(), page.more, page.total), (2, true, 4));
     server.stop().await;
 }
@@ -42,7 +42,7 @@ async fn several_keys_are_read_at_once_and_each_read_counts() {
     }
     let uses = async || session.get_with_uses(&key("b")).await.unwrap().value.unwrap().uses;
     let (used, before) = (uses().await, session.totals());
-    let read = session.get_many(&["b", "none", "a", "b"].map(key)).await.unwrap();
+    let read = session.get_many(&["b", "none", "a", "b"].map(key), u64::MAX).await.unwrap();
     let texts: Vec<Option<String>> = read
         .value
         .into_iter()

@@ -204,7 +204,7 @@ async fn carry_out(node: &Node, ask: Ask, limit: Duration) -> Answer {
         }
         Ask::GetPair { level } => {
             let session = node.session(Principal::Anyone).with_consistency(level);
-            let read = session.get_many(&PAIR.map(key)).await.map_err(|error| error.error);
+            let read = session.get_many(&PAIR.map(key), u64::MAX).await.map_err(|error| error.error);
             return Answer::of_read(read.map(|read| ReadAt {
                 value: read.value.into_iter().map(|found| found.map(text)).collect(),
                 index: read.index,

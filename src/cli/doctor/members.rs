@@ -44,7 +44,11 @@ pub(super) fn answer(cluster: &Cluster) -> Finding {
     }
     let mend = match silent.first() {
         Some(member) => {
-            format!("start it, or see its log; if it is gone for good: lockstep member remove {}", member.id)
+            let MemberStatus { name, id, .. } = member;
+            format!(
+                "start it, or see its log; if its folder is lost: lockstep member replace {name}; if it is gone for good: lockstep \
+                 member remove {id}"
+            )
         }
         None => "check --url; see its log".into(),
     };
@@ -78,6 +82,12 @@ pub(super) fn leader(cluster: &Cluster) -> Finding {
     let check = "leader";
     match &named.into_iter().collect::<Vec<_>>()[..] {
         [] => Finding::unknown(check, "no member answers"),
+        [Some(name)] if !has_majority(cluster) => Finding::bad(
+            check,
+            format!("nobody leads: {name} is the last one that the nodes know of"),
+            "Without a leader nothing can be written",
+            "start the nodes that are down; if a majority is lost for good: lockstep recover plan",
+        ),
         [Some(name)] => Finding::ok(check, format!("{name}, and all agree")),
         [None] => Finding::bad(
             check,
@@ -97,14 +107,25 @@ pub(super) fn leader(cluster: &Cluster) -> Finding {
     }
 }
 
+/// The voters, and how many of them answer.
+fn voters_up(cluster: &Cluster) -> (Vec<&MemberStatus>, usize) {
+    let voters: Vec<&MemberStatus> = cluster.members().iter().filter(|member| member.voter).collect();
+    let up = voters.iter().filter(|voter| cluster.is_up(voter.id)).count();
+    (voters, up)
+}
+
+fn has_majority(cluster: &Cluster) -> bool {
+    let (voters, up) = voters_up(cluster);
+    up > voters.len() / 2
+}
+
 /// How many more voters may fail.
 pub(super) fn quorum(cluster: &Cluster) -> Finding {
     let check = "quorum";
-    let voters: Vec<&MemberStatus> = cluster.members().iter().filter(|member| member.voter).collect();
+    let (voters, up) = voters_up(cluster);
     if voters.is_empty() {
         return Finding::unknown(check, "no member answers");
     }
-    let up = voters.iter().filter(|voter| cluster.is_up(voter.id)).count();
     let needed = voters.len() / 2 + 1;
     let seen = |more: &str| format!("{up} of {} voters answer{more}", voters.len());
     if up < needed {
@@ -118,7 +139,7 @@ pub(super) fn quorum(cluster: &Cluster) -> Finding {
     let more = up - needed;
     let seen = seen(&format!(", {more} more may fail"));
     let join = "lockstep serve --join URL with an empty folder adds one";
-    if voters.len().is_multiple_of(2) {
+    if voters.len().is_multiple_of(2) && up == voters.len() {
         let why = "An even number of voters survives no more failures than one fewer, and is more likely to have one";
         return Finding::warn(check, seen, why, join);
     }

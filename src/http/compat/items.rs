@@ -60,7 +60,7 @@ pub(super) async fn list(context: Context, uri: Uri) -> Result<Response, Refusal
         Some(Some(limit)) if limit > 0 => limit.try_into().map_or(ITEMS_MAX, |limit| ITEMS_MAX.min(limit)),
         Some(_) => return Err(Refusal::bad("Limit must be a positive number")),
     };
-    let read = context.session.entries(query.after, limit, BYTES_MAX).await;
+    let read = context.session.entries(String::new(), query.after, limit, BYTES_MAX).await;
     let read = read.map_err(|error| context.refuse(error))?;
     let headers = read_at(&read, context.session.consistency());
     let EntriesPage { entries, more, total } = read.value;

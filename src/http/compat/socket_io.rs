@@ -89,7 +89,7 @@ impl CacheState {
     /// # Errors
     /// [`SessionError`]; there is no older state instead of a current one.
     async fn read(session: &Session) -> Result<Self, SessionError> {
-        let read = session.entries(None, ITEMS_MAX, ITEM_BYTES_MAX).await?;
+        let read = session.entries(String::new(), None, ITEMS_MAX, ITEM_BYTES_MAX).await?;
         let EntriesPage { entries, total, .. } = read.value;
         let items: Vec<Item> = entries.iter().filter_map(|entry| Item::of(entry).ok()).collect();
         let metrics = CacheMetrics::of(session).await;
