@@ -341,6 +341,37 @@ if has check-jsonschema; then
 else
   skip "the schema of compose.yaml: check-jsonschema is missing"
 fi
+# The image's files, as far as they can be had here: the program and the C library, and nothing else, no shell either.
+can_mount='mount -t tmpfs none /tmp && mount --bind /usr /usr && mount -o remount,bind,ro /usr'
+if [[ $(id -u) == 0 ]] && has unshare && unshare --mount sh -c "$can_mount" 2>/dev/null; then
+  tree=$work/tree
+  install -D -m 0755 "$LOCKSTEP_BIN" "$tree/usr/bin/lockstep"
+  ldd "$LOCKSTEP_BIN" | grep -oE '/[^ ]+' | while read -r library; do install -D "$library" "$tree$library"; done
+  install -d -m 0755 "$tree/dev" "$tree/proc" "$tree/tmp" "$tree/var/lib/lockstep"
+  chmod 0755 "$work"
+  chmod 1777 "$tree/tmp"
+  cat >"$work/container" <<'END'
+set -euo pipefail
+tree=$1 port=$2 log=$3
+mount --bind "$tree" "$tree"
+mount -o remount,bind,ro "$tree"
+mount -t tmpfs -o mode=0700,uid=70000,gid=70000 none "$tree/var/lib/lockstep"
+lockstep=(env -i LOCKSTEP_DATA_DIR=/var/lib/lockstep LOCKSTEP_URL="http://127.0.0.1:$port"
+  "$(command -v chroot)" --userspec=70000:70000 "$tree" /usr/bin/lockstep)
+if "${lockstep[@]}" generate man /tmp 2>/dev/null; then echo "the root can be written"; exit 1; fi
+"${lockstep[@]}" serve --http "127.0.0.1:$port" --peer "127.0.0.1:$((port + 1))" 2>"$log" &
+node=$!
+for _ in {1..100}; do "${lockstep[@]}" put k v >/dev/null 2>&1 && break; sleep 0.1; done
+[[ $("${lockstep[@]}" get k) == v ]] || { cat "$log"; exit 1; }
+grep -qE '^Uid:\s+70000\s' "/proc/$node/status" && grep -qE '^CapEff:\s+0+$' "/proc/$node/status"
+kill "$node"
+wait "$node"
+END
+  quietly "the image's tree runs read-only, as another user, without capabilities and without a shell" \
+    unshare --mount bash "$work/container" "$tree" "$((port + 10))" "$work/log"
+else
+  skip "the image's tree: this is not root, or there are no namespaces for mounts"
+fi
 if has_module yaml; then
   "$python" - <<'END' || fail "compose.yaml"
 import yaml
