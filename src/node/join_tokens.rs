@@ -5,7 +5,6 @@
 
 use super::access::NewToken;
 use super::addresses::{check_host, check_name};
-
 use super::error::NodeError;
 use super::newcomer::AddMemberMessage;
 use super::session::{Session, SessionError};
@@ -24,7 +23,8 @@ impl Session {
         checked.map_err(|reason| self.fail(NodeError::Invalid(reason)))
     }
 
-    /// Makes a join token, of which [`Session::check_join_token`] was asked. Its holder may believe the authority whose key has this SHA-256, in hexadecimal digits.
+    /// Makes a join token, of which [`Session::check_join_token`] was asked. Its holder may believe the authority whose key has this
+    /// SHA-256, in hexadecimal digits.
     ///
     /// # Errors
     /// [`SessionError`]. If the outcome is unknown, there may be a token that nobody has.

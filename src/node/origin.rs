@@ -11,8 +11,8 @@ use crate::cache::CacheConfig;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// How long a node waits before it asks again whether its name is free: an operator has to act first, and each request is a
-/// log entry.
+/// How long a node waits before it asks again whether its name is free: an operator has to act first, and where it waits
+/// for a time, each request is a log entry.
 const IN_PLACE_PAUSE: Duration = Duration::from_secs(5);
 
 impl Opened {
