@@ -7,6 +7,7 @@ use crate::cache::{CacheConfig, Policy, TouchConfig};
 use crate::lineage::Lineage;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// A node's number and name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -263,6 +264,21 @@ pub struct AddMember {
     /// [`REPLACE_SILENT_MS_MIN`]. If absent, a name that is taken is a conflict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replace_silent_ms: Option<u64>,
+}
+
+/// A node that waits until it can take its place asks again after so long at the earliest: an operator or time has to act
+/// first.
+const IN_PLACE_PAUSE: Duration = Duration::from_secs(5);
+/// If it waits for a time, it asks so often within it at most: each of these requests is an entry of the log, and a note of
+/// the audit log.
+const ASKED_WITHIN_TIME: u64 = 10;
+
+impl AddMember {
+    /// How long the node waits before it asks again, after an answer that the cluster cannot add it as it is.
+    pub(crate) fn pause_at_conflict(&self) -> Duration {
+        let silent = self.replace_silent_ms.unwrap_or_default();
+        IN_PLACE_PAUSE.max(Duration::from_millis(silent / ASKED_WITHIN_TIME))
+    }
 }
 
 /// The shortest silence after which a leader replaces a member by itself, in milliseconds: longer than a node takes to

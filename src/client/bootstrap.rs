@@ -14,7 +14,6 @@ use tokio::net::lookup_host;
 const INTRODUCTION_TIMEOUT: Duration = Duration::from_secs(2);
 const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
 const JOIN_RETRY: Duration = Duration::from_millis(200);
-const PATIENT_RETRY: Duration = Duration::from_secs(5);
 /// How long a conflict is retried: another node's membership change passes, a name that is taken stays.
 const CONFLICT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a token that is refused is shown again: a cluster takes its first one within a second or two of its start.
@@ -96,7 +95,7 @@ pub async fn join(
             logged = reason;
         }
         // What a person has to change first is not asked for all the time.
-        tokio::time::sleep(if waits && conflicts { PATIENT_RETRY } else { JOIN_RETRY }).await;
+        tokio::time::sleep(if waits && conflicts { request.pause_at_conflict() } else { JOIN_RETRY }).await;
     }
 }
 
@@ -105,6 +104,9 @@ pub struct NotJoined {
     pub reason: String,
     /// Whether it makes sense to ask again later: another node may answer, or an operator change something.
     pub can_wait: bool,
+    /// Whether a member answered that the cluster cannot do it as it is. Each such answer to a node that waits for a time
+    /// has left a note in the audit log.
+    pub conflicts: bool,
 }
 
 /// Asks a cluster once to add a node; see [`join`].
@@ -118,10 +120,11 @@ pub async fn join_once(
     tls: &ClientTls,
 ) -> Result<Joined, NotJoined> {
     let client = client(&[url.to_owned()], JOIN_TIMEOUT, tls);
-    let client = client.map_err(|reason| NotJoined { reason, can_wait: false })?;
+    let client = client.map_err(|reason| NotJoined { reason, can_wait: false, conflicts: false })?;
     let joined = try_join(&client, &join_url(url, token), request, token).await;
     joined.map_err(|refused| NotJoined {
         can_wait: can_wait(refused.limit) || refused.is_of_one_node,
+        conflicts: refused.limit == CONFLICT_TIMEOUT,
         reason: refused.reason,
     })
 }

@@ -27,7 +27,14 @@ pub(super) async fn join(
     crate::client::join(url, request, token.as_ref(), tls, patient).await.map_err(StartError::Join)
 }
 
-/// Asks the cluster behind a URL once to add a node. `Ok(Err(reason))`: it makes sense to ask again later.
+/// Why a node was not added yet.
+pub(super) struct NotYet {
+    pub reason: String,
+    /// Whether a member answered that the cluster cannot do it as it is, rather than that it cannot answer.
+    pub conflicts: bool,
+}
+
+/// Asks the cluster behind a URL once to add a node. `Ok(Err(_))`: it makes sense to ask again later.
 ///
 /// # Errors
 /// [`StartError::Join`]: it does not.
@@ -37,11 +44,13 @@ pub(super) async fn join_once(
     request: &AddMember,
     token: Option<&TokenText>,
     tls: &ClientTls,
-) -> Result<Result<Joined, String>, StartError> {
+) -> Result<Result<Joined, NotYet>, StartError> {
     let token = token.map(ClientToken::new).transpose().map_err(StartError::Join)?;
     match crate::client::join_once(url, request, token.as_ref(), tls).await {
         Ok(joined) => Ok(Ok(joined)),
-        Err(refused) if refused.can_wait => Ok(Err(refused.reason)),
+        Err(refused) if refused.can_wait => {
+            Ok(Err(NotYet { reason: refused.reason, conflicts: refused.conflicts }))
+        }
         Err(refused) => Err(StartError::Join(refused.reason)),
     }
 }
@@ -72,6 +81,6 @@ pub(super) async fn join_once(
     _: &AddMember,
     _: Option<&TokenText>,
     _: &ClientTls,
-) -> Result<Result<Joined, String>, StartError> {
+) -> Result<Result<Joined, NotYet>, StartError> {
     Err(StartError::Join(NO_CLIENT.into()))
 }

@@ -1,7 +1,7 @@
 //! The origin of a node's identity: it founds a cluster alone, forms one with other nodes, or joins one.
 
 use super::bootstrap::{Formed, form, found_alone, identity_by};
-use super::discovery::{join, join_once, node_infos};
+use super::discovery::{NotYet, join, join_once, node_infos};
 use super::error::StartError;
 use super::identity::{Identity, store_uuid};
 use super::options::{Origin, ReplaceLost};
@@ -11,9 +11,19 @@ use crate::cache::CacheConfig;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// How long a node waits before it asks again whether its name is free: an operator has to act first, and where it waits
-/// for a time, each request is a log entry.
-const IN_PLACE_PAUSE: Duration = Duration::from_secs(5);
+/// How long a node waits that has found no member to ask, or none that can tell.
+const NO_MEMBER_PAUSE: Duration = Duration::from_secs(5);
+
+/// The member that is asked in this round: the one that answered last time that the cluster cannot do it yet, because notes
+/// of equal requests to one node count as one; else each in turn.
+fn member_to_ask<'a>(
+    members: &[&'a String],
+    round: usize,
+    stays_with: Option<&'a String>,
+) -> Option<&'a String> {
+    let stays_with = stays_with.filter(|url| members.contains(url));
+    stays_with.or_else(|| members.get(round % members.len().max(1)).copied())
+}
 
 impl Opened {
     /// Refuses to start if the data folder belongs to another cluster than the one to join. Ignores a URL that does not
@@ -62,23 +72,30 @@ impl Opened {
     async fn join_in_place(&self, urls: &[String], cluster_id: &str) -> Result<Joined, StartError> {
         let (token, tls) = (self.options.token.as_ref(), &self.options.client_tls);
         let is_member = |node: &NodeInfo| node.cluster_id.as_deref() == Some(cluster_id);
-        let (mut logged, mut round) = (String::new(), 0_usize);
+        let wish = self.wish_to_join();
+        let (mut logged, mut round, mut stays_with) = (String::new(), 0, None::<&String>);
         loop {
             let answers = urls.iter().zip(node_infos(urls, tls).await);
             let members = answers.filter(|(_, answer)| answer.as_ref().is_ok_and(is_member));
             let members: Vec<&String> = members.map(|(url, _)| url).collect();
-            let reason = match members.get(round % members.len().max(1)) {
-                None => format!("no node of the list answers as a member of cluster {cluster_id}"),
-                Some(url) => match join_once(url, &self.wish_to_join(), token, tls).await? {
+            let asked = member_to_ask(&members, round, stays_with);
+            let not_yet = match asked {
+                None => NotYet {
+                    reason: format!("no node of the list answers as a member of cluster {cluster_id}"),
+                    conflicts: false,
+                },
+                Some(url) => match join_once(url, &wish, token, tls).await? {
                     Ok(joined) => return Ok(joined),
-                    Err(refused) => refused,
+                    Err(not_yet) => not_yet,
                 },
             };
-            if reason != logged {
+            if not_yet.reason != logged {
+                let reason = &not_yet.reason;
                 tracing::warn!("this data folder is empty, and the cluster is there already: {reason}");
-                logged = reason;
+                logged = not_yet.reason;
             }
-            sleep(IN_PLACE_PAUSE).await;
+            sleep(if not_yet.conflicts { wish.pause_at_conflict() } else { NO_MEMBER_PAUSE }).await;
+            stays_with = asked.filter(|_| not_yet.conflicts);
             round = round.wrapping_add(1);
         }
     }
@@ -118,5 +135,39 @@ impl Opened {
         let founding = found_alone(me, config.clone());
         identity_by(&founding, &store_uuid)
             .ok_or_else(|| StartError::Identity("the founder is missing".into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish() -> AddMember {
+        let text = String::from;
+        AddMember {
+            name: Some(text("n1")),
+            http: text("http://n1:7171"),
+            peer: text("n1:7271"),
+            store_uuid: text("0"),
+            feature_level: 1,
+            replace_silent_ms: None,
+        }
+    }
+
+    #[test]
+    fn a_node_stays_with_the_member_that_answers_not_yet_and_asks_ten_times_within_its_time() {
+        let urls = ["a", "b", "c"].map(String::from);
+        let [a, b, c] = &urls;
+        assert_eq!(member_to_ask(&[], 7, None), None);
+        assert_eq!(
+            (0..4).map(|round| member_to_ask(&[a, b, c], round, None)).collect::<Vec<_>>(),
+            [Some(a), Some(b), Some(c), Some(a)]
+        );
+        assert_eq!(member_to_ask(&[a, b, c], 2, Some(b)), Some(b));
+        assert_eq!(member_to_ask(&[a, c], 1, Some(b)), Some(c), "it does not answer any more");
+
+        let pause =
+            |replace_silent_ms| AddMember { replace_silent_ms, ..wish() }.pause_at_conflict().as_secs();
+        assert_eq!([Some(600_000), Some(30_000), None].map(pause), [60, 5, 5]);
     }
 }
