@@ -24,6 +24,7 @@ mod detach;
 mod extract;
 mod faults;
 mod fence;
+mod flow_window;
 mod frontends;
 mod get_many;
 mod handshake;

@@ -3,6 +3,7 @@
 //!
 //! The same log produces the same changes on every node, so a cursor is valid on every node.
 
+use super::client_origin::ClientOrigin;
 use super::operation::Operation;
 use crate::cache::Event;
 use std::collections::VecDeque;
@@ -18,6 +19,7 @@ struct Header {
     index: u64,
     at_ms: u64,
     by: u64,
+    origin: Option<ClientOrigin>,
     /// About how many bytes of memory are freed when it is dropped.
     bytes: usize,
 }
@@ -26,8 +28,20 @@ impl ChangeSet {
     /// The changes that the log entry at `index` made at log time `at_ms`; `by` is the node whose client requested them, or
     /// 0.
     pub fn new(index: u64, at_ms: u64, by: u64, events: Vec<Event>) -> Self {
-        let bytes = size_of::<(Header, usize, usize)>() + events.iter().map(bytes_of).sum::<usize>();
-        Self(ThinArc::from_header_and_iter(Header { index, at_ms, by, bytes }, events.into_iter()))
+        Self::made_by(None, index, at_ms, by, events)
+    }
+
+    /// The same, where somebody outside the cluster made the operation.
+    pub(super) fn made_by(
+        origin: Option<ClientOrigin>,
+        index: u64,
+        at_ms: u64,
+        by: u64,
+        events: Vec<Event>,
+    ) -> Self {
+        let of_origin = origin.as_ref().map_or(0, ClientOrigin::bytes);
+        let bytes = size_of::<(Header, usize, usize)>() + events.iter().map(bytes_of).sum::<usize>() + of_origin;
+        Self(ThinArc::from_header_and_iter(Header { index, at_ms, by, origin, bytes }, events.into_iter()))
     }
 
     /// Index of the log entry.
@@ -43,6 +57,11 @@ impl ChangeSet {
     /// The node whose client requested it; `None` for what the cluster does by itself.
     pub fn by(&self) -> Option<u64> {
         Some(self.0.header.header.by).filter(|by| *by > 0)
+    }
+
+    /// Who outside the cluster made the operation, if that is known.
+    pub fn origin(&self) -> Option<&ClientOrigin> {
+        self.0.header.header.origin.as_ref()
     }
 
     /// The history of the other side of a fork whose changes these are, if they were brought in by a merge.

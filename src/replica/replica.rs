@@ -4,6 +4,7 @@
 use super::applied_index::AppliedIndex;
 use super::apply_times::{ApplyStats, ApplyTimes};
 use super::change_log::{ChangeLog, ChangeSet};
+use super::client_origin::ClientOrigin;
 use super::clock::LogClock;
 use super::codec::CodecError;
 use super::digests::DigestHistory;
@@ -415,9 +416,16 @@ impl State {
         let index = position.index;
         let response = match payload {
             Payload::Command { at_ms, by, envelope: Envelope { idempotency_key, command }, touches } => {
+                let origin = idempotency_key.as_deref().and_then(ClientOrigin::of_key);
                 let applied = self.cache.apply(Stamp { index, at_ms, idempotency_key, touches }, command);
                 if !applied.events.is_empty() {
-                    changes.push(ChangeSet::new(index, self.cache.now_ms(), by, applied.events));
+                    changes.push(ChangeSet::made_by(
+                        origin,
+                        index,
+                        self.cache.now_ms(),
+                        by,
+                        applied.events,
+                    ));
                 }
                 Response { result: applied.outcome, replayed: applied.replayed }
             }

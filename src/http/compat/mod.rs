@@ -10,6 +10,7 @@ mod items;
 mod layers;
 mod memory;
 mod metrics;
+mod old_nodes;
 mod page_access;
 mod prepare;
 mod put;
@@ -23,6 +24,7 @@ mod upgrades;
 mod value;
 
 pub(super) use answer::error_response;
+pub(super) use old_nodes::OldNodes;
 pub(super) use prepare::prepare;
 pub(super) use routes::{probes, router};
 pub use settings::CompatSettings;

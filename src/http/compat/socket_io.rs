@@ -7,6 +7,7 @@ use super::super::state::AppState;
 use super::items::Item;
 use super::layers::{self, POLLED_BYTES_MAX};
 use super::metrics::CacheMetrics;
+use super::old_nodes::{Link, OLD_NODES_ROOM};
 use super::page_access::{admit_page, auth_in, judge_pages, principal_of};
 use super::sync::{DetachedPart, Sync};
 use super::sync_history::LoggedOperation;
@@ -160,6 +161,7 @@ async fn greet(page: SocketRef, state: AppState, count: watch::Sender<usize>) {
     };
     // It gets broadcasts from now on, so that it misses nothing after its first state.
     page.extensions.insert(ConnectedPage::new(permit, count));
+    Link::listen(&page, &state);
     // One answer at a time: a page that asks faster than it reads gets fewer answers.
     let (asked_of, answering) = (state.clone(), Arc::new(Semaphore::new(1)));
     page.on("get-cache-state", async move |page: SocketRef| {
@@ -169,7 +171,7 @@ async fn greet(page: SocketRef, state: AppState, count: watch::Sender<usize>) {
     });
     send_state(&page, &state).await;
     if let Some(session) = state.session(principal_of(&page)) {
-        let _ = page.emit("node-list-update", &Sync::of(&session).await.node_list());
+        let _ = page.emit("node-list-update", &Sync::of(&session, &state.old_nodes).await.node_list());
     }
 }
 
@@ -198,7 +200,7 @@ pub(in crate::http) async fn broadcast(pages: Pages, state: AppState) {
         };
         match session.watch(String::new(), None).await {
             Ok(watch) => tokio::select! {
-                () = Broadcaster::new(pages.clone(), session.clone()).run(watch, state.syncs.subscribe()) => {}
+                () = Broadcaster::new(pages.clone(), session.clone(), state.clone()).run(watch, state.syncs.subscribe()) => {}
                 () = judge_pages(&pages, &state) => {}
             },
             Err(_) => sleep(METRICS_INTERVAL).await,
@@ -215,6 +217,7 @@ pub(in crate::http) async fn broadcast(pages: Pages, state: AppState) {
 struct Broadcaster {
     pages: Pages,
     session: Session,
+    state: AppState,
     /// The newest operations that were not sent yet, oldest first, and how many came before them.
     newest: VecDeque<Operation>,
     skipped: usize,
@@ -227,7 +230,7 @@ struct Broadcaster {
 }
 
 impl Broadcaster {
-    fn new(pages: Pages, session: Session) -> Self {
+    fn new(pages: Pages, session: Session, state: AppState) -> Self {
         // The first changes are sent at once.
         let sent = Instant::now() - CHANGES_INTERVAL;
         let (repeat, metrics, nodes) = Default::default();
@@ -235,6 +238,7 @@ impl Broadcaster {
         Self {
             pages,
             session,
+            state,
             newest: VecDeque::new(),
             skipped: 0,
             changed: true,
@@ -306,11 +310,11 @@ impl Broadcaster {
         for operation in newest {
             let operation = LoggedOperation::of(operation, &self.session);
             let operation = CacheOperation { operation, skipped: skipped.take() };
-            outcome = outcome.and(self.pages.io.emit("cache-operation", &operation).await);
+            outcome = outcome.and(self.pages.io.except(OLD_NODES_ROOM).emit("cache-operation", &operation).await);
         }
         if let Ok(state) = CacheState::read(&self.session.clone().with_consistency(Consistency::Stale)).await
         {
-            outcome = outcome.and(self.pages.io.emit("cache-state", &state).await);
+            outcome = outcome.and(self.pages.io.except(OLD_NODES_ROOM).emit("cache-state", &state).await);
         }
         outcome
     }
@@ -324,16 +328,16 @@ impl Broadcaster {
         }
         self.metrics = text;
         let index = self.session.totals().applied_index;
-        self.pages.io.emit("metrics-update", &MetricsUpdate { metrics, index }).await
+        self.pages.io.except(OLD_NODES_ROOM).emit("metrics-update", &MetricsUpdate { metrics, index }).await
     }
 
     async fn send_nodes(&mut self) -> Result<(), BroadcastError> {
-        let list = Sync::of(&self.session).await.node_list();
+        let list = Sync::of(&self.session, &self.state.old_nodes).await.node_list();
         let text = list.essence();
         if text == self.nodes {
             return Ok(());
         }
         self.nodes = text;
-        self.pages.io.emit("node-list-update", &list).await
+        self.pages.io.except(OLD_NODES_ROOM).emit("node-list-update", &list).await
     }
 }
