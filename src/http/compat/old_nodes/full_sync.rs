@@ -11,8 +11,6 @@ use serde::Serialize;
 /// Items of a page, and bytes of their values, at most; one larger value is a page of its own.
 const ITEMS_MAX: usize = 256;
 const BYTES_MAX: u64 = 256 * 1024;
-/// About how many bytes an item has besides its value and its key.
-const ITEM_BYTES: u64 = 128;
 /// Removed keys that are read at a time.
 const REMOVED_MAX: usize = 1_024;
 
@@ -45,18 +43,15 @@ pub(super) async fn tell_state(outlet: &Outlet, told: &Told, session: &Session) 
         let read = session.entries(String::new(), after.take(), ITEMS_MAX, BYTES_MAX).await;
         let Ok(read) = read else { return Ok(false) };
         let EntriesPage { entries, more, .. } = read.value;
-        let mut bytes = 256;
         for entry in &entries {
             told.note(entry.key.as_str());
-            let value = entry.found.value.bytes.len();
-            bytes += ITEM_BYTES + (entry.key.as_str().len() + value) as u64;
         }
         let data: Vec<Item> = entries.iter().filter_map(|entry| Item::of(entry).ok()).collect();
         after = entries.last().map(|last| last.key.as_str().to_owned());
         page += 1;
         let (node_id, timestamp) = (session.node_name().to_owned(), wall_ms());
         let sync = CacheSync { kind: "full-sync", data, node_id, timestamp, page, more, index: read.index };
-        outlet.send("cache-sync", &sync, bytes).await?;
+        outlet.send("cache-sync", &sync).await?;
         if !more {
             return Ok(true);
         }
@@ -77,7 +72,7 @@ pub(super) async fn tell_removals(outlet: &Outlet, told: &Told, session: &Sessio
         let Some((_, last)) = removed.last() else { return Ok(Some(())) };
         after = *last;
         for (key, revision) in removed {
-            told.tell_state(outlet, session, &key, None, revision).await?;
+            told.tell_state(outlet, session, key.as_str(), None, revision).await?;
         }
     }
 }

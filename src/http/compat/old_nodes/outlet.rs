@@ -3,6 +3,7 @@
 use super::super::super::flow_window::FlowWindow;
 use super::registry::OldNode;
 use serde::Serialize;
+use serde_json::value::to_raw_value;
 use socketioxide::SendError;
 use socketioxide::SocketError;
 use socketioxide::extract::SocketRef;
@@ -13,7 +14,7 @@ use tokio::time::sleep;
 
 /// Bytes that were given to the connection and are not written yet; one larger message is given alone.
 const UNWRITTEN_MAX: u64 = 1024 * 1024;
-/// The connection tells of each write. What the library sends on its own account is not counted, so it is looked again.
+/// The connection tells of each write. It is looked again in case the library took a frame before it wrote it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The connection has ended.
@@ -26,6 +27,17 @@ pub(super) struct Outlet {
     flow: Arc<FlowWindow>,
     node: Arc<OldNode>,
     given: Mutex<Given>,
+}
+
+/// How many bytes an event takes on the connection. If it were more than that, the connection would seem to be behind for ever.
+fn frame_bytes(event: &str, payload: &str) -> u64 {
+    let text = r#"42["",]"#.len() + event.len() + payload.len();
+    let head = match text {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    };
+    (text + head) as u64
 }
 
 /// How much was given since the connection had last written everything, and what it had written by then.
@@ -50,11 +62,14 @@ impl Outlet {
         Self { page, flow, node, given: Mutex::default() }
     }
 
-    /// Sends an event of about so many bytes, once there is room. Those who send wait in order.
+    /// Sends an event, once there is room. Those who send wait in order.
     ///
     /// # Errors
     /// [`Gone`].
-    pub async fn send(&self, event: &str, payload: &(impl Serialize + Sync), bytes: u64) -> Result<(), Gone> {
+    pub async fn send(&self, event: &str, payload: &(impl Serialize + Sync)) -> Result<(), Gone> {
+        // These types always have a JSON text.
+        let payload = to_raw_value(payload).map_err(|_| Gone)?;
+        let bytes = frame_bytes(event, payload.get());
         let mut given = self.given.lock().await;
         loop {
             let progress = self.flow.progress().notified();
@@ -62,7 +77,7 @@ impl Outlet {
             // Before it is looked, so that no write is missed.
             progress.as_mut().enable();
             if given.unwritten(self.flow.written()) < UNWRITTEN_MAX {
-                match self.page.emit(event, payload) {
+                match self.page.emit(event, &payload) {
                     Ok(()) => {
                         given.bytes += bytes;
                         return Ok(());

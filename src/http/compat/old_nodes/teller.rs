@@ -11,7 +11,7 @@ use super::registry::OldNode;
 use super::told::Told as Keys;
 use super::writer::Answer;
 use crate::api::ErrorCode;
-use crate::cache::{Event, Key};
+use crate::cache::{Cause, Event};
 use crate::front::truncate;
 use crate::node::{ChangeSet, Principal, Session, WatchItem};
 use crate::replica::ClientOrigin;
@@ -24,8 +24,6 @@ use tokio::time::sleep;
 
 /// The pause before the node's state is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// About how many bytes an operation has besides its key and its value.
-const OPERATION_BYTES: u64 = 320;
 
 /// Payload of `cache-operation`, as nodes of the original server send it.
 #[derive(Default, Serialize)]
@@ -68,7 +66,7 @@ impl Told {
     pub async fn tell_clear(&self, outlet: &Outlet, session: &Session, index: u64) -> Result<(), Gone> {
         self.keys().note_all();
         let operation = Operation { kind: "clear", ..Operation::at(session, index, "clear") };
-        outlet.send("cache-operation", &operation, OPERATION_BYTES).await
+        outlet.send("cache-operation", &operation).await
     }
 
     /// Tells the node what is stored under a key at this index; nothing if `item` is `None`.
@@ -79,17 +77,16 @@ impl Told {
         &self,
         outlet: &Outlet,
         session: &Session,
-        key: &Key,
+        key: &str,
         item: Option<Item>,
         index: u64,
     ) -> Result<(), Gone> {
-        self.note(key.as_str());
+        self.note(key);
         let value = item.map(Item::into_value);
         let kind = if value.is_some() { "set" } else { "delete" };
-        let bytes = OPERATION_BYTES + value.as_ref().map_or(0, |value| value.get().len()) as u64;
-        let key = Some(key.as_str().to_owned());
+        let key = Some(key.to_owned());
         let operation = Operation { kind, key, value, ..Operation::at(session, index, "state") };
-        outlet.send("cache-operation", &operation, bytes).await
+        outlet.send("cache-operation", &operation).await
     }
 }
 
@@ -171,7 +168,7 @@ impl Teller {
                     }
                     WatchItem::Closed { code: Some(code), reason, .. } => {
                         let refusal = Answer::refusal(code, reason);
-                        self.outlet.send("cache-error", &refusal, 512).await?;
+                        self.outlet.send("cache-error", &refusal).await?;
                         self.outlet.close();
                         return Ok(());
                     }
@@ -222,7 +219,7 @@ impl Teller {
         let mut keys = self.told.keys();
         match event {
             Event::Put { record, .. } => !is_own || keys.may_have_crossed(record.key()),
-            Event::Removed { key, cause: crate::cache::Cause::Delete } => {
+            Event::Removed { key, cause: Cause::Delete } => {
                 !is_own || keys.may_have_crossed(key.as_str())
             }
             Event::Removed { .. } => true,
@@ -280,10 +277,7 @@ impl Teller {
             }
             Event::Deadline { .. } | Event::Merged { .. } => return Ok(()),
         }
-        let key_bytes = operation.key.as_ref().map_or(0, String::len);
-        let value_bytes = operation.value.as_ref().map_or(0, |value| value.get().len());
-        let bytes = OPERATION_BYTES + (key_bytes + value_bytes) as u64;
-        self.outlet.send("cache-operation", &operation, bytes).await?;
+        self.outlet.send("cache-operation", &operation).await?;
         self.node.counts.told.fetch_add(1, SeqCst);
         if needs_state && !self.tell_all(session, false).await? {
             self.node.resync.notify_one();

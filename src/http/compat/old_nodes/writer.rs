@@ -169,7 +169,12 @@ impl Writer {
             Err(Unreadable { operation_id, kind, key, error }) => {
                 let problem = error.problem();
                 let refusal = Answer::refusal(problem.code, problem.detail.clone());
+                let changed = key.clone();
                 self.refuse(Answer { operation_id, kind, key, ..refusal }, Some(ack)).await;
+                match changed {
+                    Some(key) => self.correct(&key).await,
+                    None => self.node.resync.notify_one(),
+                }
                 None
             }
         }
@@ -247,17 +252,16 @@ impl Writer {
             (ErrorCode::Busy | ErrorCode::Unavailable | ErrorCode::OutcomeUnknown, _) | (_, None) => {
                 self.node.resync.notify_one();
             }
-            (_, Some(key)) => self.correct(&key).await,
+            (_, Some(key)) => self.correct(key.as_str()).await,
         }
     }
 
     /// Tells the node what the cluster has under a key; of all keys if that cannot be read now.
-    async fn correct(&self, key: &Key) {
+    async fn correct(&self, key: &str) {
         let Some(session) = self.state.session(self.principal.clone()) else { return };
-        let text = key.as_str().to_owned();
-        match session.entries(text, None, 1, 1).await {
+        match session.entries(key.to_owned(), None, 1, 1).await {
             Ok(read) => {
-                let entry = read.value.entries.first().filter(|entry| entry.key == *key);
+                let entry = read.value.entries.first().filter(|entry| entry.key.as_str() == key);
                 let item = entry.and_then(|entry| Item::of(entry).ok());
                 let _ = self.told.tell_state(&self.outlet, &session, key, item, read.index).await;
             }
@@ -281,9 +285,8 @@ impl Writer {
         if let Some(ack) = ack {
             let _ = ack.send(&answer);
         }
-        let bytes = answer.message.as_ref().map_or(0, String::len) as u64 + 256;
         // If it is gone, the log has the line.
-        let _ = self.outlet.send("cache-error", &answer, bytes).await;
+        let _ = self.outlet.send("cache-error", &answer).await;
     }
 
     /// Takes in a full-sync: what the cluster does not have. It overwrites nothing, because nothing in it says which is newer.
