@@ -52,7 +52,10 @@ impl FlowWindow {
     pub(super) fn note_read(&self, bytes: usize) -> io::Result<()> {
         let bytes = bytes as u64;
         if self.since_message.fetch_add(bytes, SeqCst) + bytes > self.message_max {
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client sent too long a message"));
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the client sent too long a message",
+            ));
         }
         Ok(())
     }

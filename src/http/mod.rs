@@ -45,6 +45,7 @@ mod metrics_cache;
 mod metrics_memory;
 mod metrics_process;
 mod not_found;
+mod old_nodes;
 mod openapi;
 mod origin;
 mod parse_error;

@@ -40,7 +40,8 @@ impl ChangeSet {
         events: Vec<Event>,
     ) -> Self {
         let of_origin = origin.as_ref().map_or(0, ClientOrigin::bytes);
-        let bytes = size_of::<(Header, usize, usize)>() + events.iter().map(bytes_of).sum::<usize>() + of_origin;
+        let bytes =
+            size_of::<(Header, usize, usize)>() + events.iter().map(bytes_of).sum::<usize>() + of_origin;
         Self(ThinArc::from_header_and_iter(Header { index, at_ms, by, origin, bytes }, events.into_iter()))
     }
 

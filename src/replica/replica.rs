@@ -419,13 +419,7 @@ impl State {
                 let origin = idempotency_key.as_deref().and_then(ClientOrigin::of_key);
                 let applied = self.cache.apply(Stamp { index, at_ms, idempotency_key, touches }, command);
                 if !applied.events.is_empty() {
-                    changes.push(ChangeSet::made_by(
-                        origin,
-                        index,
-                        self.cache.now_ms(),
-                        by,
-                        applied.events,
-                    ));
+                    changes.push(ChangeSet::made_by(origin, index, self.cache.now_ms(), by, applied.events));
                 }
                 Response { result: applied.outcome, replayed: applied.replayed }
             }

@@ -17,6 +17,7 @@ mod put;
 mod routes;
 mod settings;
 mod socket_io;
+mod state_page;
 mod strategy;
 mod sync;
 mod sync_history;
@@ -24,7 +25,7 @@ mod upgrades;
 mod value;
 
 pub(super) use answer::error_response;
-pub(super) use old_nodes::OldNodes;
+pub(super) use old_nodes::{OldNodeReport, OldNodes};
 pub(super) use prepare::prepare;
 pub(super) use routes::{probes, router};
 pub use settings::CompatSettings;

@@ -9,16 +9,15 @@ use super::layers::{self, POLLED_BYTES_MAX};
 use super::metrics::CacheMetrics;
 use super::old_nodes::{Link, OLD_NODES_ROOM};
 use super::page_access::{admit_page, auth_in, judge_pages, principal_of};
+use super::state_page::{StatePage, Wanted};
 use super::sync::{DetachedPart, Sync};
 use super::sync_history::LoggedOperation;
 use crate::api::Consistency;
 use crate::front::WatchPermit;
-use crate::node::{
-    ChangeSet, EntriesPage, Operation, Principal, Session, SessionError, SessionWatch, WatchItem,
-};
+use crate::node::{ChangeSet, Operation, Principal, Session, SessionError, SessionWatch, WatchItem};
 use axum::Router;
 use serde::Serialize;
-use socketioxide::extract::SocketRef;
+use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
 use socketioxide::{BroadcastError, SocketIo};
 use std::collections::VecDeque;
@@ -33,9 +32,6 @@ const CHANGES_INTERVAL: Duration = Duration::from_millis(250);
 const REPEAT_PAUSE: Duration = Duration::from_secs(2);
 /// How many of the newest operations a broadcast has.
 const OPERATIONS_MAX: usize = 5;
-/// Items of a state, and bytes of their values, at most.
-const ITEMS_MAX: usize = 100;
-const ITEM_BYTES_MAX: u64 = 256 * 1024;
 /// How often metrics are sent, and how often the other nodes are asked for their status.
 const METRICS_INTERVAL: Duration = Duration::from_secs(1);
 const NODES_INTERVAL: Duration = Duration::from_secs(2);
@@ -47,7 +43,7 @@ const FRAMES_MAX: usize = 16;
 /// Payload of `cache-state`.
 #[derive(Serialize)]
 struct CacheState {
-    /// The first in the order of their keys.
+    /// The first in the order of their keys, unless the page asked for others.
     items: Vec<Item>,
     /// Items in this state, and in the cache.
     count: usize,
@@ -56,6 +52,8 @@ struct CacheState {
     strategy: String,
     /// The log entry up to which it is applied.
     index: u64,
+    /// What a page gives as `after` to get the next items; null at the end.
+    next: Option<String>,
     /// How this node is detached from its cluster, if it is: then this is not the cluster's state.
     #[serde(skip_serializing_if = "Option::is_none")]
     detached: Option<DetachedPart>,
@@ -89,14 +87,12 @@ struct CacheError {
 impl CacheState {
     /// # Errors
     /// [`SessionError`]; there is no older state instead of a current one.
-    async fn read(session: &Session) -> Result<Self, SessionError> {
-        let read = session.entries(String::new(), None, ITEMS_MAX, ITEM_BYTES_MAX).await?;
-        let EntriesPage { entries, total, .. } = read.value;
-        let items: Vec<Item> = entries.iter().filter_map(|entry| Item::of(entry).ok()).collect();
+    async fn read(session: &Session, wanted: Wanted) -> Result<Self, SessionError> {
+        let StatePage { items, total, index, next } = wanted.read(session).await?;
         let metrics = CacheMetrics::of(session).await;
         let strategy = metrics.strategy().to_owned();
         let detached = DetachedPart::of(session);
-        Ok(Self { count: items.len(), items, total, metrics, strategy, index: read.index, detached })
+        Ok(Self { count: items.len(), items, total, metrics, strategy, index, next, detached })
     }
 }
 
@@ -164,21 +160,21 @@ async fn greet(page: SocketRef, state: AppState, count: watch::Sender<usize>) {
     Link::listen(&page, &state);
     // One answer at a time: a page that asks faster than it reads gets fewer answers.
     let (asked_of, answering) = (state.clone(), Arc::new(Semaphore::new(1)));
-    page.on("get-cache-state", async move |page: SocketRef| {
+    page.on("get-cache-state", async move |page: SocketRef, TryData(wanted): TryData<Wanted>| {
         if let Ok(_turn) = answering.try_acquire() {
-            send_state(&page, &asked_of).await;
+            send_state(&page, &asked_of, wanted.unwrap_or_default()).await;
         }
     });
-    send_state(&page, &state).await;
+    send_state(&page, &state, Wanted::default()).await;
     if let Some(session) = state.session(principal_of(&page)) {
         let _ = page.emit("node-list-update", &Sync::of(&session, &state.old_nodes).await.node_list());
     }
 }
 
 /// Sends a page the current state, or an error if it is not known.
-async fn send_state(page: &SocketRef, state: &AppState) {
+async fn send_state(page: &SocketRef, state: &AppState, wanted: Wanted) {
     let state = match state.session(principal_of(page)) {
-        Some(session) => CacheState::read(&session).await.map_err(|error| error.to_string()),
+        Some(session) => CacheState::read(&session, wanted).await.map_err(|error| error.to_string()),
         None => Err("this node has not found its cluster yet".into()),
     };
     // A page with too many waiting frames gets the state with the next broadcast.
@@ -310,10 +306,11 @@ impl Broadcaster {
         for operation in newest {
             let operation = LoggedOperation::of(operation, &self.session);
             let operation = CacheOperation { operation, skipped: skipped.take() };
-            outcome = outcome.and(self.pages.io.except(OLD_NODES_ROOM).emit("cache-operation", &operation).await);
+            outcome =
+                outcome.and(self.pages.io.except(OLD_NODES_ROOM).emit("cache-operation", &operation).await);
         }
-        if let Ok(state) = CacheState::read(&self.session.clone().with_consistency(Consistency::Stale)).await
-        {
+        let session = self.session.clone().with_consistency(Consistency::Stale);
+        if let Ok(state) = CacheState::read(&session, Wanted::default()).await {
             outcome = outcome.and(self.pages.io.except(OLD_NODES_ROOM).emit("cache-state", &state).await);
         }
         outcome

@@ -224,7 +224,7 @@ impl Peer {
             port: node.port,
             role: Some(OLD_NODE.into()),
             connected: true,
-            last_sync: node.last_sync,
+            last_sync: node.last_sync_ms,
             lag_entries: None,
             round_trip_us: None,
             socket_id: Some(node.socket_id),

@@ -65,7 +65,11 @@ pub(super) async fn tell_state(outlet: &Outlet, told: &Told, session: &Session) 
 ///
 /// # Errors
 /// [`Gone`].
-pub(super) async fn tell_removals(outlet: &Outlet, told: &Told, session: &Session) -> Result<Option<()>, Gone> {
+pub(super) async fn tell_removals(
+    outlet: &Outlet,
+    told: &Told,
+    session: &Session,
+) -> Result<Option<()>, Gone> {
     let mut after = 0;
     loop {
         let Ok(removed) = session.removed_keys(after, REMOVED_MAX).await else { return Ok(None) };

@@ -23,7 +23,11 @@ pub(super) struct Packet(pub String);
 impl<A: Adapter> FromMessageParts<A> for Packet {
     type Error = Infallible;
 
-    fn from_message_parts(_: &Arc<Socket<A>>, value: &mut Value, _: &Option<i64>) -> Result<Self, Infallible> {
+    fn from_message_parts(
+        _: &Arc<Socket<A>>,
+        value: &mut Value,
+        _: &Option<i64>,
+    ) -> Result<Self, Infallible> {
         Ok(Self(match value {
             Value::Str(text, None) => text.to_string(),
             Value::Str(text, Some(attached)) if attached.is_empty() => text.to_string(),
@@ -146,8 +150,9 @@ impl Incoming {
                 }
                 "delete" => {
                     let key = key.clone().ok_or_else(|| invalid("key is required"))?;
-                    let key = Key::new(&key)
-                        .map_err(|error| ApiError::new(ErrorCode::InvalidKey, format!("Invalid key: {error}")))?;
+                    let key = Key::new(&key).map_err(|error| {
+                        ApiError::new(ErrorCode::InvalidKey, format!("Invalid key: {error}"))
+                    })?;
                     Command::One(Op::Delete { key, condition: Condition::Always, previous: false })
                 }
                 "clear" => Command::Clear { prefix: None },
@@ -231,9 +236,9 @@ pub(super) fn items_of(
             other => other,
         })
     };
-    let items = items.iter().map(|item| {
-        op_of(item).map_err(|error| (text_of(item.key.clone()).unwrap_or_default(), error))
-    });
+    let items = items
+        .iter()
+        .map(|item| op_of(item).map_err(|error| (text_of(item.key.clone()).unwrap_or_default(), error)));
     Ok(items.collect())
 }
 

@@ -118,7 +118,12 @@ impl Link {
     }
 
     /// The node of this connection, which is attached now if it is not yet; `None` if it cannot be, and was told why.
-    fn attach<'a>(&self, attachment: &'a mut Attachment, page: &SocketRef, id: &str) -> Option<&'a mut Attached> {
+    fn attach<'a>(
+        &self,
+        attachment: &'a mut Attachment,
+        page: &SocketRef,
+        id: &str,
+    ) -> Option<&'a mut Attached> {
         if matches!(attachment, Attachment::Not) {
             match self.attached(page, id) {
                 Ok(attached) => *attachment = Attachment::Is(attached),

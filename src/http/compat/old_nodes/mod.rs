@@ -15,5 +15,4 @@ mod told;
 mod writer;
 
 pub(super) use link::{Link, OLD_NODES_ROOM};
-pub(in crate::http) use registry::OldNodes;
-pub(super) use registry::OldNodeReport;
+pub(in crate::http) use registry::{OldNodeReport, OldNodes};

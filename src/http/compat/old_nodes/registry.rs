@@ -1,6 +1,5 @@
 //! The old nodes that are attached to this node, and up to where those were told that are gone.
 
-use super::super::super::time::iso;
 use crate::replica::wall_ms;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
@@ -53,16 +52,18 @@ pub(in crate::http) struct Counts {
 
 /// An old node, as it is shown.
 #[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub(in crate::http) struct OldNodeReport {
     pub node_id: String,
     pub address: String,
     pub port: Option<u16>,
     pub socket_id: String,
-    pub since: String,
-    /// In milliseconds since the Unix epoch; null before its first full-sync.
-    pub last_sync: Option<u64>,
+    /// When it was attached, and when it last got the whole state, in milliseconds since the Unix epoch; `None` before the first
+    /// time.
+    pub since_ms: u64,
+    pub last_sync_ms: Option<u64>,
+    /// The log index up to which it was told everything.
     pub told_up_to: u64,
+    /// Operations that came from it, that were refused, and that it was told.
     pub received: u64,
     pub refused: u64,
     pub told: u64,
@@ -152,8 +153,8 @@ impl OldNode {
             address: self.address.clone(),
             port: *self.port.lock().expect("no panic while held"),
             socket_id: self.socket_id.clone(),
-            since: iso(self.since_ms),
-            last_sync: Some(self.last_sync_ms.load(SeqCst)).filter(|at_ms| *at_ms > 0),
+            since_ms: self.since_ms,
+            last_sync_ms: Some(self.last_sync_ms.load(SeqCst)).filter(|at_ms| *at_ms > 0),
             told_up_to: self.told_up_to(),
             received: self.counts.received.load(SeqCst),
             refused: self.counts.refused.load(SeqCst),

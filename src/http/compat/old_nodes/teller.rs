@@ -219,9 +219,7 @@ impl Teller {
         let mut keys = self.told.keys();
         match event {
             Event::Put { record, .. } => !is_own || keys.may_have_crossed(record.key()),
-            Event::Removed { key, cause: Cause::Delete } => {
-                !is_own || keys.may_have_crossed(key.as_str())
-            }
+            Event::Removed { key, cause: Cause::Delete } => !is_own || keys.may_have_crossed(key.as_str()),
             Event::Removed { .. } => true,
             Event::Cleared { .. } => !is_own || keys.may_have_crossed_any(),
             Event::Configured { policy_changed, .. } => *policy_changed && !is_own,
@@ -237,7 +235,8 @@ impl Teller {
         event: &Event,
         position: u32,
     ) -> Result<(), Gone> {
-        let mut operation = Operation { timestamp: change.at_ms(), index: change.index(), ..Operation::default() };
+        let mut operation =
+            Operation { timestamp: change.at_ms(), index: change.index(), ..Operation::default() };
         operation.operation_id = id_of(session.lineage().cluster_id(), change.index(), position);
         // The node would ignore what has its own id.
         match change.origin().filter(|origin| origin.node_id() != self.node.id) {

@@ -79,7 +79,16 @@ impl Answer {
 
     fn done(operation_id: String, index: u64) -> Self {
         let (kind, key, code, message, effect) = Default::default();
-        Self { success: true, operation_id: Some(operation_id), kind, key, code, message, effect, index: Some(index) }
+        Self {
+            success: true,
+            operation_id: Some(operation_id),
+            kind,
+            key,
+            code,
+            message,
+            effect,
+            index: Some(index),
+        }
     }
 }
 
@@ -193,8 +202,7 @@ impl Writer {
 
     /// Writes a command, again as long as that is safe and there is time.
     async fn carry_out(&self, command: &Command, key: Option<String>, at: Instant) -> Result<u64, ApiError> {
-        let patience =
-            if self.fails.load(SeqCst) { Instant::now() + SHORT_PATIENCE } else { at + PATIENCE };
+        let patience = if self.fails.load(SeqCst) { Instant::now() + SHORT_PATIENCE } else { at + PATIENCE };
         loop {
             let error = match self.state.session(self.principal.clone()) {
                 None => ApiError::waiting(),
@@ -272,7 +280,9 @@ impl Writer {
     async fn refuse(&self, answer: Answer, ack: Option<AckSender>) {
         self.node.counts.refused.fetch_add(1, SeqCst);
         if let Some(omitted) = REFUSALS.admit() {
-            let short = |text: &Option<String>| truncate(text.as_deref().unwrap_or_default(), LOGGED_BYTES).to_string();
+            let short = |text: &Option<String>| {
+                truncate(text.as_deref().unwrap_or_default(), LOGGED_BYTES).to_string()
+            };
             tracing::warn!(
                 node = %truncate(&self.node.id, LOGGED_BYTES),
                 operation = short(&answer.operation_id),
@@ -324,7 +334,8 @@ impl Writer {
         }
         tracing::info!(node = %truncate(&self.node.id, LOGGED_BYTES), taken, kept, "an old node sent its state");
         if kept > 0 {
-            let message = format!("{kept} keys of the full-sync are in the cluster already, which keeps its values");
+            let message =
+                format!("{kept} keys of the full-sync are in the cluster already, which keeps its values");
             let refusal = Answer::refusal(ErrorCode::PreconditionFailed, message);
             let kind = Some("full-sync".to_owned());
             self.refuse(Answer { kind, ..refusal }, None).await;
