@@ -18,6 +18,7 @@ mod grammar;
 mod jwt;
 mod keys;
 mod live;
+mod old_nodes;
 mod previous;
 mod range_digest;
 mod rate_limits;
