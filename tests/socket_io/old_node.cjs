@@ -74,6 +74,7 @@ class SyncManager {
     this.peers.forEach((peerUrl) => {
       if (peerUrl === this.selfUrl) return
       const options = { reconnectionAttempts: 5, timeout: 5000, transports: ['websocket'] }
+      if (process.env.PEER_RETRIES) Object.assign(options, { retries: 20, ackTimeout: 2000 })
       if (process.env.PEER_TOKEN) options.auth = { token: process.env.PEER_TOKEN }
       const socket = Client(peerUrl, options)
       socket.on('connect', () => {

@@ -259,6 +259,28 @@ async function slow() {
   console.log(`  equal after it was slow, ${after.fullSyncs - before.fullSyncs} full-syncs, no connection was cut`)
 }
 
+// With one peer only, that is killed: an operation is sent again until it is acknowledged.
+async function acknowledged() {
+  await kill('old')
+  await call(urls, 'DELETE', '/api/cache')
+  startOld({ PEER_NODES: urls[1], PEER_RETRIES: '1' })
+  await connected(1)
+  const count = 300
+  for (let n = 0; n < count; n += 1) {
+    await call([oldUrl], 'POST', '/api/cache', { key: `retried-${n}`, value: n })
+    if (n === count / 3) await kill('n2')
+    if (n === (2 * count) / 3) startMember(1)
+  }
+  await until('all are in the cluster', async () => {
+    const stored = Object.keys(await clusterItems([urls[0]])).length
+    return stored === count ? undefined : `${stored} of ${count}`
+  })
+  // What it was not told while its only peer was away.
+  await call(urls, 'DELETE', '/api/cache/retried-0')
+  await equal('after its only peer was killed')
+  console.log(`  ${count} operations to one node that is killed arrive, with acknowledgements`)
+}
+
 // A member that has an old node in its list says what that is.
 async function wrongList() {
   start('lost', program, [
@@ -280,6 +302,7 @@ try {
   await kills()
   await call(urls, 'DELETE', '/api/cache')
   await equal('cleared')
+  await acknowledged()
   await wrongList()
   console.log('old nodes and the cluster have the same')
 } catch (error) {

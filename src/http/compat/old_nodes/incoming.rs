@@ -58,8 +58,11 @@ pub(super) struct Unreadable {
     pub operation_id: Option<String>,
     pub kind: Option<String>,
     pub key: Option<String>,
-    pub error: ApiError,
+    pub error: Box<ApiError>,
 }
+
+/// An item of a full-sync, or its key and what is wrong with it.
+pub(super) type ReadItem = Result<Op, (String, Box<ApiError>)>;
 
 /// Only the names that are needed to know an operation.
 #[derive(Deserialize)]
@@ -127,7 +130,7 @@ impl Incoming {
     /// # Errors
     /// [`Unreadable`].
     pub fn parse(packet: &Packet, value_bytes_max: usize) -> Result<Self, Unreadable> {
-        let none = |error| Unreadable { operation_id: None, kind: None, key: None, error };
+        let none = |error| Unreadable { operation_id: None, kind: None, key: None, error: Box::new(error) };
         let data = data_of(packet).map_err(none)?;
         let named: Named = serde_json::from_str(data.get())
             .map_err(|error| none(invalid(format!("This is no operation: {error}"))))?;
@@ -171,7 +174,7 @@ impl Incoming {
             };
             Ok(Self { node_id, operation_id, kind, command })
         });
-        parsed.map_err(|error| Unreadable { operation_id: known_id, kind, key, error })
+        parsed.map_err(|error| Unreadable { operation_id: known_id, kind, key, error: Box::new(error) })
     }
 
     /// The node that a packet says it is from.
@@ -193,10 +196,7 @@ impl Incoming {
 ///
 /// # Errors
 /// It is no full-sync.
-pub(super) fn items_of(
-    packet: &Packet,
-    value_bytes_max: usize,
-) -> Result<Vec<Result<Op, (String, ApiError)>>, ApiError> {
+pub(super) fn items_of(packet: &Packet, value_bytes_max: usize) -> Result<Vec<ReadItem>, ApiError> {
     #[derive(Deserialize)]
     struct Item<'a> {
         #[serde(default)]
@@ -236,9 +236,9 @@ pub(super) fn items_of(
             other => other,
         })
     };
-    let items = items
-        .iter()
-        .map(|item| op_of(item).map_err(|error| (text_of(item.key.clone()).unwrap_or_default(), error)));
+    let items = items.iter().map(|item| {
+        op_of(item).map_err(|error| (text_of(item.key.clone()).unwrap_or_default(), Box::new(error)))
+    });
     Ok(items.collect())
 }
 

@@ -12,6 +12,7 @@ use super::teller::{Teller, Told, refusal};
 use super::writer::{Answer, Received, Writer};
 use crate::api::ErrorCode;
 use crate::front::truncate;
+use serde::Serialize;
 use socketioxide::extract::{AckSender, SocketRef};
 use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex};
@@ -37,6 +38,12 @@ struct Shared {
     attached: Mutex<Attachment>,
 }
 
+/// The acknowledgement of `register-node`.
+#[derive(Serialize)]
+struct Registered {
+    success: bool,
+}
+
 enum Attachment {
     Not,
     Is(Attached),
@@ -59,7 +66,9 @@ impl Link {
         let link = Self(Arc::new(Shared { state, attached }));
         // Handlers of the library run at the same time. What is done before the future is made is done in order.
         let registers = link.clone();
-        page.on("register-node", move |page: SocketRef, packet: Packet| registers.register(&page, &packet));
+        page.on("register-node", move |page: SocketRef, packet: Packet, ack: AckSender| {
+            registers.register(&page, &packet, ack)
+        });
         let operates = link.clone();
         page.on("cache-operation", move |page: SocketRef, packet: Packet, ack: AckSender| {
             operates.receive(&page, packet, ack, false)
@@ -74,7 +83,7 @@ impl Link {
         });
     }
 
-    fn register(&self, page: &SocketRef, packet: &Packet) -> Ready<()> {
+    fn register(&self, page: &SocketRef, packet: &Packet, ack: AckSender) -> Ready<()> {
         let info = match NodeInfo::parse(packet) {
             Ok(info) => info,
             Err(error) => {
@@ -86,6 +95,8 @@ impl Link {
         let mut attachment = self.0.attached.lock().expect("no panic while held");
         if let Some(attached) = self.attach(&mut attachment, page, &info.node_id) {
             attached.node.note_port(info.port);
+            // Whoever does not ask for it is not told.
+            let _ = ack.send(&Registered { success: true });
             if std::mem::replace(&mut attached.is_told, true) {
                 attached.node.resync.notify_one();
                 return ready(());
@@ -144,18 +155,18 @@ impl Link {
         }
     }
 
-    fn attached(&self, page: &SocketRef, id: &str) -> Result<Attached, Answer> {
+    fn attached(&self, page: &SocketRef, id: &str) -> Result<Attached, Box<Answer>> {
         let parts = page.req_parts();
         let guard = parts.extensions.get::<ConnectionGuard>().ok_or_else(|| {
             let message = "A node attaches by WebSocket: give its client transports: ['websocket']";
-            Answer::refusal(ErrorCode::InvalidBody, message)
+            Box::new(Answer::refusal(ErrorCode::InvalidBody, message))
         })?;
         if id.is_empty() {
-            return Err(Answer::refusal(ErrorCode::InvalidBody, "nodeId is required"));
+            return Err(Box::new(Answer::refusal(ErrorCode::InvalidBody, "nodeId is required")));
         }
         let (state, address) = (&self.0.state, client_of(parts).to_string());
         let node = state.old_nodes.attach(id, address, page.id.to_string());
-        let node = node.ok_or_else(|| refusal("too many old nodes are attached to this node"))?;
+        let node = node.ok_or_else(|| Box::new(refusal("too many old nodes are attached to this node")))?;
         let flow = Arc::new(FlowWindow::new(QUEUED_MAX, MESSAGE_BYTES_MAX));
         guard.let_flow(flow.clone());
         page.join(OLD_NODES_ROOM);

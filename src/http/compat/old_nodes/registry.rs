@@ -5,10 +5,17 @@ use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 /// Old nodes that are attached at a time.
 const ATTACHED_MAX: usize = 16;
+/// What a node was told longer ago than this, it has heard, because its connection would have ended otherwise: a ping goes out every
+/// 25 seconds, and is waited for 20.
+const HEARD_AFTER: Duration = Duration::from_secs(60);
+/// How often it is noted up to where a node was told.
+const NOTE_INTERVAL: Duration = Duration::from_secs(1);
 /// How many that are gone are remembered.
 const REMEMBERED_MAX: usize = 64;
 
@@ -20,7 +27,7 @@ pub(in crate::http) struct OldNodes(Arc<Mutex<Known>>);
 struct Known {
     next: u64,
     attached: BTreeMap<u64, Arc<OldNode>>,
-    /// The name of a node, and the index up to which it was told everything; the newest last.
+    /// The name of a node, and the index up to which it has surely heard everything; the newest last.
     remembered: VecDeque<(String, u64)>,
 }
 
@@ -37,8 +44,33 @@ pub(in crate::http) struct OldNode {
     pub resync: Notify,
     /// The log index up to which it was told everything; 0 before the first.
     told_up_to: AtomicU64,
+    heard: Mutex<Heard>,
     last_sync_ms: AtomicU64,
     pub counts: Counts,
+}
+
+/// Up to where a node has surely heard everything.
+struct Heard {
+    up_to: u64,
+    /// When it was told, and up to where, since.
+    told: VecDeque<(Instant, u64)>,
+}
+
+impl Heard {
+    fn note(&mut self, index: u64) {
+        self.up_to();
+        if self.told.back().is_none_or(|(at, _)| at.elapsed() >= NOTE_INTERVAL) {
+            self.told.push_back((Instant::now(), index));
+        }
+    }
+
+    fn up_to(&mut self) -> u64 {
+        while let Some((_, index)) = self.told.front().filter(|(at, _)| at.elapsed() >= HEARD_AFTER) {
+            self.up_to = *index;
+            self.told.pop_front();
+        }
+        self.up_to
+    }
 }
 
 /// Of operations.
@@ -89,6 +121,7 @@ impl OldNodes {
             ended: watch::Sender::default(),
             resync: Notify::new(),
             told_up_to: AtomicU64::new(told),
+            heard: Mutex::new(Heard { up_to: told, told: VecDeque::new() }),
             last_sync_ms: AtomicU64::new(0),
             counts: Counts::default(),
         });
@@ -103,10 +136,11 @@ impl OldNodes {
         if known.attached.remove(&node.number).is_none() {
             return;
         }
-        let told = node.told_up_to();
+        // What was sent last may not have arrived.
+        let heard = node.heard.lock().expect("no panic while held").up_to();
         known.remembered.retain(|(name, _)| *name != node.id);
-        if told > 0 {
-            known.remembered.push_back((node.id.clone(), told));
+        if heard > 0 {
+            known.remembered.push_back((node.id.clone(), heard));
         }
         if known.remembered.len() > REMEMBERED_MAX {
             known.remembered.pop_front();
@@ -135,6 +169,7 @@ impl OldNode {
     }
 
     pub fn note_told(&self, index: u64) {
+        self.heard.lock().expect("no panic while held").note(index);
         self.told_up_to.store(index, SeqCst);
     }
 
@@ -168,16 +203,23 @@ impl OldNode {
 mod tests {
     use super::*;
 
-    #[test]
-    fn so_many_are_attached_and_those_that_were_told_are_remembered() {
+    #[tokio::test(start_paused = true)]
+    async fn so_many_are_attached_and_what_they_have_heard_is_remembered() {
         let nodes = OldNodes::default();
         let attach = |id: &str| nodes.attach(id, "127.0.0.1".into(), "s".into());
         let all: Vec<_> = (0..ATTACHED_MAX).map(|n| attach(&format!("n{n}")).unwrap()).collect();
         assert!(attach("more").is_none());
         all[0].note_told(7);
+        tokio::time::advance(HEARD_AFTER - NOTE_INTERVAL).await;
+        all[0].note_told(8);
+        tokio::time::advance(NOTE_INTERVAL).await;
         nodes.detach(&all[0]);
         nodes.detach(&all[0]);
         assert_eq!(nodes.reports().len(), ATTACHED_MAX - 1);
+        let back = attach("n0").unwrap();
+        assert_eq!(back.told_up_to(), 7, "it may not have heard of 8");
+        back.note_told(9);
+        nodes.detach(&back);
         let back = attach("n0").unwrap();
         assert_eq!(back.told_up_to(), 7);
         nodes.detach(&back);

@@ -315,7 +315,7 @@ impl Writer {
             Ok(op) => {
                 let key = op.key().as_str().to_owned();
                 let command = Command::One(op);
-                self.carry_out(&command, None, Instant::now()).await.map_err(|error| (key, error))
+                self.carry_out(&command, None, Instant::now()).await.map_err(|error| (key, Box::new(error)))
             }
             Err(refused) => Err(refused),
         });
