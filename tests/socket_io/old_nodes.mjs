@@ -17,6 +17,7 @@ const seed = Number(process.env.OLD_NODE_SEED || Date.now() % 1_000_000)
 console.log(`  OLD_NODE_SEED=${seed}, ${OPERATIONS} operations each way`)
 const BULK = 1_000
 const LARGE_BYTES = 100_000
+const WATCH_BYTES = 8 * 1024 * 1024
 const PATIENCE_MS = 60_000
 const POLL_MS = 100
 
@@ -55,6 +56,8 @@ function startMember(n, env = {}) {
   start(`n${n + 1}`, program, [
     'serve', '--name', `n${n + 1}`, '--data-dir', join(work, `data-${n + 1}`), '--http', `127.0.0.1:${first + n}`,
     '--peer', `127.0.0.1:${first + 3 + n}`, '--initial-cluster', urls.join(','), '--capacity-entries', '200000',
+    // Little, so that a node that is slow falls behind it.
+    '--watch-bytes', String(WATCH_BYTES),
   ], { LOCKSTEP_LOG: 'info,lockstep::requests=off', ...env })
 }
 
@@ -244,10 +247,10 @@ async function kills() {
   console.log('  equal after kills of a member, of the leader, and of the old node')
 }
 
-// One that reads nothing for a while gets what it missed, or all.
+// One that reads nothing for a while, and misses more than is kept, gets the whole state anew.
 async function slow() {
   const before = await dump()
-  await call([oldUrl], 'POST', '/test/block/4000')
+  await call([oldUrl], 'POST', '/test/block/6000')
   for (let round = 0; round < 12; round += 1) {
     const items = Array.from({ length: 30 }, (_, n) => ({ key: `slow-${round}-${n}`, value: large(n) }))
     await call(urls, 'POST', '/api/cache/bulk', { items })
@@ -256,6 +259,7 @@ async function slow() {
   await equal('after it was slow')
   const after = await dump()
   assert.equal(after.disconnects.length, before.disconnects.length, 'it was not cut')
+  assert.ok(after.fullSyncs > before.fullSyncs, 'it fell behind what is kept')
   console.log(`  equal after it was slow, ${after.fullSyncs - before.fullSyncs} full-syncs, no connection was cut`)
 }
 
