@@ -57,7 +57,10 @@ export interface ReadResult {
   complete: boolean;
   /** When it was sent, on the monotonic clock. */
   sentAt: number;
+  /** Milliseconds that the value had left, if it expires. */
   ttlMs: number | null;
+  /** Log time when it was answered, if the node said it. */
+  timeMs: number | undefined;
 }
 
 /** What a write did. */
@@ -112,6 +115,8 @@ export interface ChangesPage {
 
 /** A page of entries. */
 export interface EntriesPage {
+  /** When it was asked for, on the monotonic clock. */
+  sentAt: number;
   entries: Entry[];
   /** The last key of the page; null on the last page. */
   next: string | null;
@@ -185,6 +190,7 @@ export class Client {
         complete: true,
         sentAt: answer.sentAt,
         ttlMs: integer(answer.headers, "lockstep-ttl-ms") ?? null,
+        timeMs: integer(answer.headers, "lockstep-time-ms"),
       };
     } catch (error) {
       if (!(error instanceof NotFound)) throw error;
@@ -198,6 +204,7 @@ export class Client {
         complete: problem?.complete ?? false,
         sentAt,
         ttlMs: null,
+        timeMs: undefined,
       };
     }
   }
@@ -370,7 +377,7 @@ export class Client {
     const answer = await this.ask({ method: "GET", path, retry: "read" }, options);
     const page = parse<{ entries: (WireEntry & { key: string })[]; next: string | null; index: number }>(answer);
     const entries = page.entries.map((wire) => entryOf(wire.key, wire));
-    return { entries, next: page.next, index: page.index, history: answer.headers.get("lockstep-history") ?? "" };
+    return { sentAt: answer.sentAt, entries, next: page.next, index: page.index, history: answer.headers.get("lockstep-history") ?? "" };
   }
 
   /** The newest state of each key that changed after `since`, each key once, in the order of the log. Ask again with `next`. */
