@@ -117,23 +117,38 @@ export function encodeOp(op: Op): EncodedOp {
 export function splitOps<T extends Op>(ops: readonly T[], opsMax: number = BATCH_OPS_MAX): T[][] {
   const batches: T[][] = [];
   let batch: T[] = [];
-  let json = 0;
-  let log = 0;
+  let room = new BatchRoom(opsMax);
   for (const op of ops) {
-    const { jsonBytes, logBytes } = encodeOp(op);
-    const full = batch.length >= Math.min(opsMax, BATCH_OPS_MAX) || json + jsonBytes > JSON_BYTES_MAX || log + logBytes > LOG_BYTES_MAX;
-    if (batch.length > 0 && full) {
+    if (!room.take(op)) {
       batches.push(batch);
       batch = [];
-      json = 0;
-      log = 0;
+      room = new BatchRoom(opsMax);
+      room.take(op);
     }
     batch.push(op);
-    json += jsonBytes;
-    log += logBytes;
   }
   if (batch.length > 0) batches.push(batch);
   return batches;
+}
+
+/** The room in one batch. */
+export class BatchRoom {
+  private count = 0;
+  private json = 0;
+  private log = 0;
+
+  constructor(private readonly opsMax: number = BATCH_OPS_MAX) {}
+
+  /** Whether this operation still fits; if so, it takes its room. The first always does. */
+  take(op: Op): boolean {
+    const { jsonBytes, logBytes } = encodeOp(op);
+    const full = this.count >= Math.min(this.opsMax, BATCH_OPS_MAX) || this.json + jsonBytes > JSON_BYTES_MAX || this.log + logBytes > LOG_BYTES_MAX;
+    if (this.count > 0 && full) return false;
+    this.count++;
+    this.json += jsonBytes;
+    this.log += logBytes;
+    return true;
+  }
 }
 
 interface WireRefusal extends WireEntry {
