@@ -48,6 +48,8 @@ export interface BatchItem {
   ifRevision?: number;
   ifAbsentSince?: number;
   ifPresent?: boolean;
+  /** What was left of the TTL when it was sent: a batch that is repeated has to be the same, byte for byte. */
+  ttlMs?: number;
 }
 
 /** A batch that was sent, or is about to be, under this idempotency key. */

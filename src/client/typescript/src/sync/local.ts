@@ -106,9 +106,10 @@ export class LocalCaches {
 
   /**
    * Puts a value into the caches, or removes it (null). Where a cache has a change of its own that nobody noted, that becomes a local
-   * change, and nothing is put over it. Call it in a turn. Answers whether everything was done.
+   * change, and nothing is put over it. `also`: the hash of one more value that is none. Call it in a turn. Answers whether everything was
+   * done.
    */
-  async apply(key: string, value: Encoded | null, options: { everywhere: boolean; force?: boolean }): Promise<boolean> {
+  async apply(key: string, value: Encoded | null, options: { everywhere: boolean; force?: boolean; also?: string | null | undefined }): Promise<boolean> {
     const { state } = this;
     const hash = value === null ? null : state.localHash(value);
     // Before anything is changed: the codec may not know it.
@@ -123,7 +124,7 @@ export class LocalCaches {
       const encoded = state.codec.encode(current);
       const currentHash = hashOf(encoded);
       if (currentHash === hash) continue;
-      if (options.force !== true && !this.isKnown(key, currentHash)) {
+      if (options.force !== true && currentHash !== options.also && !this.isKnown(key, currentHash)) {
         const rules = state.groups.of(key);
         if (rules !== undefined && rules.direction !== "down") {
           const atMs = state.record(key).base === undefined ? null : state.clock.wall();

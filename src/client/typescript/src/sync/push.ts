@@ -244,7 +244,9 @@ export class Push {
   /** The operation for a local change, or undefined if there is nothing to send. Call it in a turn. */
   private async itemFor(key: string, record: KeyRecord, intent: Intent, remote: Remote, touched: Set<string>): Promise<BatchItem | undefined> {
     const { state } = this;
-    if (intent.ttlMs !== undefined && remainingTtl(state, intent) <= 0) {
+    const left = intent.ttlMs === undefined ? undefined : remainingTtl(state, intent);
+    const ttl = left === undefined ? {} : { ttlMs: Math.ceil(left) };
+    if (left !== undefined && left <= 0) {
       await this.lapse(key, record, touched);
       return undefined;
     }
@@ -267,8 +269,8 @@ export class Push {
         return undefined;
       case "push":
         if (decision.conflict) this.tellConflict(key, record, intent, remote, decision, "local", "by time");
-        if (remote.found) return { key, intent, ...(intent.kind === "add" ? { ifPresent: true } : { ifRevision: remote.revision }) };
-        return { key, intent, ...(intent.kind === "delete" ? {} : { ifAbsentSince: Math.max(indexOf(remote), remote.asOf) }) };
+        if (remote.found) return { key, intent, ...ttl, ...(intent.kind === "add" ? { ifPresent: true } : { ifRevision: remote.revision }) };
+        return { key, intent, ...ttl, ...(intent.kind === "delete" ? {} : { ifAbsentSince: Math.max(indexOf(remote), remote.asOf) }) };
     }
   }
 
@@ -295,12 +297,11 @@ export class Push {
   }
 
   private opOf(item: BatchItem): Op {
-    const { key, intent, ifRevision, ifAbsentSince, ifPresent } = item;
+    const { key, intent, ifRevision, ifAbsentSince, ifPresent, ttlMs } = item;
     if (intent.kind === "delete") return { op: "delete", key, ifRevision };
     if (intent.kind === "add") return { op: "incr", key, by: BigInt(intent.by ?? "0"), ifPresent, ifAbsentSince };
     const { body, contentType } = fromStored(intent.value ?? {});
-    // With the TTL as it was granted: a batch that is repeated has to be the same, byte for byte.
-    return { op: "put", key, value: body, contentType: contentType ?? undefined, ttlMs: intent.ttlMs, ifRevision, ifAbsentSince };
+    return { op: "put", key, value: body, contentType: contentType ?? undefined, ttlMs, ifRevision, ifAbsentSince };
   }
 
   private request(batch: BatchRecord, signal: AbortSignal): Promise<BatchResult> {

@@ -1,6 +1,6 @@
 import { Client } from "../client.js";
 import { type Clock, pause, systemClock } from "../clock.js";
-import { OtherHistory } from "../errors.js";
+import { OtherHistory, Unreachable } from "../errors.js";
 import type { Session } from "../sessions.js";
 import { sameHistory, type Watch } from "../watch.js";
 import { jsonCodec, toStored } from "./codec.js";
@@ -298,25 +298,44 @@ export class CacheSynchronizer {
     };
   }
 
-  /** Begins the stream of changes; ends when it has begun. */
+  /** Begins the stream of changes; ends when it has begun. @throws if that takes longer than a request may */
   private listen(): Promise<void> {
+    const ours = new AbortController();
+    const stopped = () => ours.abort(this.stop.signal.reason);
+    this.stop.signal.addEventListener("abort", stopped, { once: true });
     return new Promise((resolve, reject) => {
       const { place, clusterId } = this.state.journal.meta;
+      const late = () => {
+        ours.abort();
+        reject(this.lastError ?? new Unreachable("no node began a stream of changes", { code: "unreachable", effect: "none" }));
+      };
+      const callOff = this.clock.after(this.client.transport.timeoutMs, late);
       const watch = this.client.watch({
         prefix: this.state.groups.prefixes.filter((prefix) => prefix !== ""),
         ...(place === undefined || this.state.needsWalk ? {} : { from: place }),
         ...(clusterId === undefined ? {} : { clusterId }),
-        signal: this.stop.signal,
+        signal: ours.signal,
         onLost: (error) => {
           this.subscribed = false;
           this.fail(error);
         },
       });
-      this.following = this.follow(watch, resolve).catch((error: unknown) => {
-        this.subscribed = false;
-        this.fail(error);
-        reject(error);
-      });
+      const begun = () => {
+        callOff();
+        resolve();
+      };
+      this.following = this.follow(watch, begun)
+        .catch((error: unknown) => {
+          this.subscribed = false;
+          this.fail(error);
+          reject(error);
+        })
+        .finally(() => {
+          callOff();
+          this.stop.signal.removeEventListener("abort", stopped);
+          // After it has begun this changes nothing.
+          reject(this.stop.signal.reason);
+        });
     });
   }
 
@@ -413,7 +432,9 @@ export class CacheSynchronizer {
   private async exchange(due: (group: string) => boolean, signal: AbortSignal): Promise<void> {
     const { state } = this;
     if (!state.needsWalk && !(await this.pull.changes(signal))) state.walksWanted++;
-    while (state.needsWalk) {
+    for (let round = 0; state.needsWalk; round++) {
+      // Changes come faster than they can be read: the next sync goes on.
+      if (round === 3) throw new Error("what has changed could not be read before it was forgotten, three times");
       await this.inHistory(signal);
       await this.pull.walk(signal);
       if (!(await this.pull.changes(signal))) state.walksWanted++;
@@ -476,7 +497,7 @@ export class CacheSynchronizer {
       record.hint = before;
       throw error;
     }
-    if (!(await this.local.apply(key, encoded, { everywhere: rules.mode === "mirror" }))) return;
+    if (!(await this.local.apply(key, encoded, { everywhere: rules.mode === "mirror", also: before }))) return;
     state.tell({ key, cause: encoded === null ? "delete" : "set", origin: "remote", revision: null, value });
   }
 

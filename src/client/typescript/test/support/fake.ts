@@ -122,7 +122,7 @@ export class FakeCluster {
 
   /** A write from elsewhere. */
   put(key: string, value: string | Buffer, more: Partial<Stored> = {}): number {
-    return this.entry((index) => this.store(key, Buffer.from(value as string), index, more));
+    return this.entry((index) => this.store(key, Buffer.from(value as string), index, more), { origin: more.origin ?? undefined });
   }
 
   remove(key: string, cause: Gone["cause"] = "delete", at?: number): number {
@@ -699,7 +699,7 @@ function unwire(entry: Json): Buffer {
 }
 
 function stringify(value: unknown): string {
-  return JSON.stringify(value, (_, each: unknown) => (typeof each === "bigint" ? `big:${each}` : each)).replace(/"big:(-?\d+)"/g, "$1");
+  return JSON.stringify(value, (_, each: unknown) => (typeof each === "bigint" ? `\u0000big:${each}` : each)).replace(/"\\u0000big:(-?\d+)"/g, "$1");
 }
 
 function parseBig(text: string): unknown {
