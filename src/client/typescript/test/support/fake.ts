@@ -62,6 +62,8 @@ export class FakeCluster {
   /** What the next requests meet. */
   fault: (seen: Seen) => Fault | undefined = () => undefined;
   now: () => number = () => Date.now();
+  /** Told of every value that is stored. */
+  onStore: (key: string, value: string) => void = () => {};
   /** Changes before this index are not kept. */
   floor = 0;
   token: string | undefined;
@@ -261,6 +263,7 @@ export class FakeCluster {
       ...more,
     };
     this.entries.set(key, entry);
+    this.onStore(key, value.toString());
     this.gones.delete(key);
     const put: Json = { cause: "put", key, created: before === undefined, bytes: value.length, ...wireValue(value) };
     if (entry.contentType !== null) put["content_type"] = entry.contentType;
