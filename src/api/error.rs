@@ -159,6 +159,9 @@ pub struct Problem {
     /// The key's current revision, for a failed precondition; absent when the key is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub revision: Option<u64>,
+    /// Of a key that is absent: its last removal, `null` if none is known. Not there for other errors.
+    #[serde(skip_serializing_if = "Option::is_none", default, flatten)]
+    pub absent: Option<super::AbsentKey>,
     /// Position in the batch of the operation at fault.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub op: Option<u32>,
@@ -179,6 +182,7 @@ impl Problem {
             field: None,
             leader: None,
             revision: None,
+            absent: None,
             op: None,
             retry_after_ms: None,
         }

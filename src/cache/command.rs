@@ -15,6 +15,8 @@ pub struct Stamp {
     pub at_ms: u64,
     /// The client's name for this request, so that a retry is applied once.
     pub idempotency_key: Option<String>,
+    /// The client's name for itself; it stays with the values that it stores.
+    pub origin: Option<String>,
     /// Reads since the last ones that were reported, oldest first. They are counted before the command is executed.
     pub touches: Vec<Touch>,
 }
@@ -61,6 +63,9 @@ pub enum Command {
     Tokens(Box<TokenChange>),
     /// Notes what an operator is about to do.
     NoteAdminAction(Box<AdminRequested>),
+    /// Several operations, each carried out or refused by itself. At most [`super::limits::BATCH_OPS_MAX`]; a key may be written
+    /// by one of them only.
+    Each(Vec<Op>),
 }
 
 /// One operation on one key.
@@ -89,7 +94,9 @@ impl Command {
     pub fn level(&self) -> u32 {
         match self {
             Self::One(op) => op.level(),
-            Self::Batch(ops) => ops.iter().map(Op::level).max().unwrap_or(FEATURE_LEVEL_FIRST),
+            Self::Batch(ops) | Self::Each(ops) => {
+                ops.iter().map(Op::level).max().unwrap_or(FEATURE_LEVEL_FIRST)
+            }
             Self::Configure(change) => change.policy.map_or(FEATURE_LEVEL_FIRST, Policy::level),
             Self::Clear { .. }
             | Self::Tick
@@ -111,7 +118,7 @@ impl Command {
         };
         match self {
             Self::One(op) => written(std::slice::from_ref(op)),
-            Self::Batch(ops) => written(ops),
+            Self::Batch(ops) | Self::Each(ops) => written(ops),
             Self::Merge(step) => step.ops.iter().map(|op| op.key.as_str().to_owned()).collect(),
             Self::Clear { .. }
             | Self::Configure(_)
@@ -154,6 +161,16 @@ impl Op {
         }
     }
 
+    /// The key whose value, as it is before this is performed, is part of the outcome.
+    pub fn reads(&self) -> Option<&Key> {
+        match self {
+            Self::Get { key }
+            | Self::Put { key, previous: true, .. }
+            | Self::Delete { key, previous: true, .. } => Some(key),
+            _ => None,
+        }
+    }
+
     /// Whether it may change something.
     pub fn is_write(&self) -> bool {
         !matches!(self, Self::Get { .. })
@@ -177,6 +194,8 @@ pub enum Condition {
     /// The key is absent, or its revision is none of these (`If-None-Match` with tags), at most
     /// [`super::limits::CONDITION_REVISIONS_MAX`].
     NoneOf(Box<[u64]>),
+    /// The key is absent, and it is certain that it was at no time present after this log index.
+    AbsentSince(u64),
 }
 
 /// How long a value lives.

@@ -2,6 +2,7 @@
 //! added at the end. They hold no sentences: those are worded anew whenever they are shown, so a release may word them
 //! better and its nodes still agree with the others.
 
+use super::Absence;
 use super::limits::{
     ADMIN_TEXT_BYTES_MAX, BATCH_OPS_MAX, BATCH_OUTCOME_BYTES_MAX, CAPACITY_ENTRIES_MAX,
     CONDITION_REVISIONS_MAX, CONTENT_TYPE_BYTES_MAX, GRANTS_MAX, HISTORY_BYTES_MAX,
@@ -14,9 +15,10 @@ use serde::{Deserialize, Serialize};
 /// A command's refusal: nothing was changed. `op` is the position in a batch that was at fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum CommandError {
-    /// The condition did not hold; `current` is the revision of the key, if it is present.
+    /// The condition did not hold; `current` is the revision of the key if it is present, else `absence` says what is known about
+    /// it.
     #[error("precondition failed: {}", match current { Some(r) => format!("the key is at revision {r}"), None => "the key is absent".into() })]
-    PreconditionFailed { op: Option<u32>, current: Option<u64> },
+    PreconditionFailed { op: Option<u32>, current: Option<u64>, absence: Option<Absence> },
     /// The entry alone exceeds the capacity in bytes.
     #[error("too large: the entry counts {bytes} bytes, the cache holds {capacity_bytes}")]
     TooLarge { op: Option<u32>, bytes: u64, capacity_bytes: u64 },

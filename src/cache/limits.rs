@@ -7,6 +7,8 @@ pub const KEY_BYTES_MAX: usize = 512;
 pub const VALUE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Longest `Content-Type` of a value, in bytes.
 pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
+/// Longest name that a client gives itself as the origin of its writes, in bytes.
+pub const ORIGIN_BYTES_MAX: usize = 64;
 /// Most operations in one batch.
 pub const BATCH_OPS_MAX: usize = 1_024;
 /// Most revisions that one condition may list.

@@ -1,7 +1,7 @@
 //! What `apply` returns: outcomes and events. Outcomes are stored with idempotency keys, so new variants are only
 //! ever added at the end.
 
-use super::{CacheConfig, CommandError, Found, Key, MergeResult, Record};
+use super::{Absence, CacheConfig, CommandError, EntryInfo, Found, Key, MergeResult, Record, Value};
 use serde::{Deserialize, Serialize};
 
 /// What applying one log entry did.
@@ -26,7 +26,7 @@ pub enum Outcome {
     /// Removed; `revision` is the index of the removal, `previous` what was there, if that was asked for.
     Deleted { revision: u64, previous: Option<Found> },
     /// There was nothing to delete, expire or persist.
-    NotFound,
+    NotFound(Absence),
     /// The counter's new value.
     Counter { revision: u64, value: i64, created: bool },
     /// The key's deadline now, in milliseconds of log time; `None` never expires.
@@ -47,6 +47,26 @@ pub enum Outcome {
     Merged { revision: u64, results: Vec<MergeResult> },
     /// A token was made, rotated or revoked.
     TokensChanged { revision: u64 },
+    /// One result an operation, in order, of operations that do not depend on each other.
+    Each { revision: u64, results: Vec<Result<Outcome, OpRefusal>> },
+}
+
+/// Why one of several independent operations was refused. It changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpRefusal {
+    pub error: CommandError,
+    pub key: KeyState,
+}
+
+/// What a key has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyState {
+    /// An entry; its value where that was asked for.
+    Present {
+        info: EntryInfo,
+        value: Option<Value>,
+    },
+    Absent(Absence),
 }
 
 /// One visible change, for watchers. The revision of all events of an `apply` is its index. A deadline that reads have
@@ -56,12 +76,18 @@ pub enum Event {
     Put {
         record: Record,
         expires_at_ms: Option<u64>,
+        sliding_ms: u32,
         created: bool,
+        version: u32,
+        /// Log times in milliseconds since the Unix epoch.
+        created_at_ms: u64,
+        modified_at_ms: u64,
     },
     /// The deadline changed, not the value.
     Deadline {
         key: Key,
         expires_at_ms: Option<u64>,
+        sliding_ms: u32,
     },
     Removed {
         key: Key,

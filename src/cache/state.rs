@@ -9,12 +9,13 @@ use super::limits::{
     CAPACITY_ENTRIES_MAX, FEATURE_LEVEL_FIRST, FREE_PER_APPLY_MAX, TOUCH_INTERVAL_MS, TOUCHES_MAX,
     TTL_MS_MAX, TTL_MS_MIN,
 };
+use super::lost_keys::LostKeys;
 use super::memory::CacheMemory;
 use super::merge::{Merge, Merges};
 use super::store::Store;
 use super::tokens::Tokens;
 use super::tombstones::Tombstones;
-use super::{CacheConfig, EntryId, Found, Key, Stats, Tombstone, TouchConfig};
+use super::{CacheConfig, EntryInfo, Found, Key, Stats, Tombstone, TouchConfig};
 use std::collections::BTreeMap;
 
 /// A cache: keys with values and deadlines, of bounded size. Only log entries change it.
@@ -25,6 +26,7 @@ pub struct Cache {
     pub(super) now_ms: u64,
     pub(super) store: Store,
     pub(super) tombstones: Tombstones,
+    pub(super) lost_keys: LostKeys,
     pub(super) dedup: DedupTable,
     pub(super) forks: Forks,
     pub(super) merges: Merges,
@@ -39,12 +41,9 @@ pub struct Cache {
 /// A key in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyInfo {
-    /// Index of the log entry that last changed it.
-    pub revision: u64,
+    pub entry: EntryInfo,
     /// Length of the value.
     pub bytes: u64,
-    /// Deadline in log time; `None` never expires.
-    pub expires_at_ms: Option<u64>,
 }
 
 /// More about a key in a listing.
@@ -53,21 +52,8 @@ pub struct KeyDetails {
     /// The first bytes of the value.
     pub preview: Vec<u8>,
     pub content_type: Option<String>,
-    /// Log time of the entry that last changed it.
-    pub modified_at_ms: u64,
     /// How often it was used, as far as the log knows; up to 65,535.
     pub uses: u64,
-}
-
-/// An entry as a read sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    pub found: Found,
-    pub entry: EntryId,
-    /// How often it was used, as far as the log knows; up to 65,535.
-    pub uses: u64,
-    /// Whether the read would change the order of eviction or a deadline, once it is in the log.
-    pub matters: bool,
 }
 
 /// An entry in a listing, with its value.
@@ -111,6 +97,7 @@ impl Cache {
             now_ms: 0,
             store: Store::new(config.policy),
             tombstones: Tombstones::default(),
+            lost_keys: LostKeys::default(),
             dedup: DedupTable::default(),
             forks: Forks::default(),
             merges: Merges::default(),
@@ -126,29 +113,6 @@ impl Cache {
     /// Applies a log entry that holds no command: only the index advances.
     pub fn advance(&mut self, index: u64) {
         self.index = self.index.max(index);
-    }
-
-    /// The entry of a key, unless its deadline has passed in log time.
-    pub fn get(&self, key: &str) -> Option<Found> {
-        let (_, entry) = self.store.find(key)?;
-        (!entry.is_expired(self.now_ms)).then(|| entry.found())
-    }
-
-    /// The same, with what it takes to count the read.
-    pub fn read(&self, key: &str) -> Option<Seen> {
-        let (slot, entry) = self.store.find(key)?;
-        if entry.is_expired(self.now_ms) {
-            return None;
-        }
-        let generation = self.store.slab().slot(slot)?.generation;
-        let uses = u64::from(entry.frequency);
-        let matters = entry.sliding_ms > 0 || self.store.wants_touch(slot);
-        Some(Seen { found: entry.found(), entry: EntryId { slot, generation }, uses, matters })
-    }
-
-    /// Length of a key's value; 0 where there is none.
-    pub fn value_bytes(&self, key: &str) -> u64 {
-        self.store.find(key).map_or(0, |(_, entry)| entry.record.bytes().len() as u64)
     }
 
     /// The entries that are evicted next if nothing is used or written meanwhile, at most `limit`.
@@ -190,7 +154,6 @@ impl Cache {
             let details = KeyDetails {
                 preview: value[..value.len().min(preview_max)].to_vec(),
                 content_type: entry.record.content_type().map(Into::into),
-                modified_at_ms: entry.modified_at_ms.get(),
                 uses: self.uses(slot),
             };
             (entry.record.to_key(), info(entry), details)
@@ -319,7 +282,10 @@ impl Cache {
         CacheMemory {
             entries: self.store.entries_memory(),
             indexes: self.store.indexes_memory(),
-            remembered: self.dedup.memory() + self.tombstones.memory() + self.forks.memory(),
+            remembered: self.dedup.memory()
+                + self.tombstones.memory()
+                + self.lost_keys.memory()
+                + self.forks.memory(),
             snapshots: self.store.views_memory(),
         }
     }
@@ -387,7 +353,13 @@ impl Cache {
             policies,
             self.tombstones.words(),
             self.dedup.words(),
-            [self.forks.words(), self.merges.words(), self.tokens.words(), self.admin_log.words()],
+            [
+                self.forks.words(),
+                self.merges.words(),
+                self.tokens.words(),
+                self.admin_log.words(),
+                self.lost_keys.words(),
+            ],
         )
     }
 
@@ -404,6 +376,7 @@ impl Cache {
                 self.merges.recompute_words(),
                 self.tokens.recompute_words(),
                 self.admin_log.recompute_words(),
+                self.lost_keys.recompute_words(),
             ],
         )
     }
@@ -427,7 +400,7 @@ impl Cache {
         policies: [u64; 2],
         tombstones: [u64; 6],
         dedup: [u64; 4],
-        others: [[u64; 2]; 4],
+        others: [[u64; 2]; 5],
     ) -> Digest {
         let (entries, bytes) = entries;
         let [entries_low, entries_high] = entries.words();
@@ -439,6 +412,7 @@ impl Cache {
             [merges_low, merges_high],
             [tokens_low, tokens_high],
             [admin_low, admin_high],
+            [lost_low, lost_high],
         ] = others;
         let [dedup_first, dedup_next, dedup_low, dedup_high] = dedup;
         let [policies_low, policies_high] = policies;
@@ -485,14 +459,12 @@ impl Cache {
             tokens_high,
             admin_low,
             admin_high,
+            lost_low,
+            lost_high,
         ]))
     }
 }
 
 fn info(entry: &Entry) -> KeyInfo {
-    KeyInfo {
-        revision: entry.revision.get(),
-        bytes: entry.record.bytes().len() as u64,
-        expires_at_ms: entry.expires_at_ms(),
-    }
+    KeyInfo { entry: entry.info(), bytes: entry.record.bytes().len() as u64 }
 }

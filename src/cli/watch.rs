@@ -55,7 +55,7 @@ fn words(message: &WatchMessage) -> String {
         WatchMessage::Change { index, events, .. } => {
             events.iter().map(|event| format!("{index} {}\n", sentence(event))).collect()
         }
-        WatchMessage::Resync { from, index } => {
+        WatchMessage::Resync { from, index, .. } => {
             format!("{index} resync: changes after {from} are no longer kept; read the keys again\n")
         }
     }
@@ -70,8 +70,10 @@ fn sentence(event: &WireEvent) -> String {
                 _ => format!("{verb} {key}: {bytes} bytes"),
             }
         }
-        WireEvent::Lifetime { key, expires_at_ms: Some(at_ms) } => format!("lifetime {key}: until {at_ms}"),
-        WireEvent::Lifetime { key, expires_at_ms: None } => format!("lifetime {key}: for ever"),
+        WireEvent::Lifetime { key, expires_at_ms: Some(at_ms), .. } => {
+            format!("lifetime {key}: until {at_ms}")
+        }
+        WireEvent::Lifetime { key, expires_at_ms: None, .. } => format!("lifetime {key}: for ever"),
         WireEvent::Delete { key } => format!("delete {key}"),
         WireEvent::Expire { key } => format!("expire {key}"),
         WireEvent::Evict { key } => format!("evict {key}"),

@@ -54,7 +54,7 @@ fn access_of(route: &str, method: &str) -> Option<Access> {
         ("GET" | "PUT" | "DELETE", "/v1/kv/{key}") => ByKeys,
         ("POST", "/v1/kv/{key}/incr" | "/v1/kv/{key}/expire" | "/v1/kv/{key}/persist") => ByKeys,
         ("DELETE", "/v1/kv") | ("POST", "/v1/batch" | "/v1/get") => ByKeys,
-        ("GET", "/v1/keys" | "/v1/digest/range" | "/v1/watch" | "/v1/live") => ByKeys,
+        ("GET", "/v1/keys" | "/v1/changes" | "/v1/digest/range" | "/v1/watch" | "/v1/live") => ByKeys,
         ("GET" | "POST" | "DELETE", "/api/cache") => ByKeys,
         ("GET" | "POST" | "DELETE", "/api/cache/bulk") => ByKeys,
         ("GET" | "DELETE", "/api/cache/{key}") => ByKeys,
@@ -65,6 +65,7 @@ fn access_of(route: &str, method: &str) -> Option<Access> {
         ("GET", "/metrics" | "/v1/status" | "/v1/nodes" | "/v1/members" | "/v1/lineage" | "/v1/digest") => {
             Has(Observe)
         }
+        ("GET", "/v1/time") => Has(Observe),
         ("GET", "/v1/config" | "/v1/samples" | "/v1/detached" | "/v1/reconcile") => Has(Observe),
         ("GET", "/api/metrics" | "/api/sync/status") => Has(Observe),
 

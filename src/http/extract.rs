@@ -3,9 +3,9 @@
 use super::api_error::ApiError;
 use super::cursor::Cursor;
 use super::parse_error::in_words;
-use crate::api::{Consistency, ErrorCode, IDEMPOTENCY_KEY};
+use crate::api::{Consistency, ErrorCode, IDEMPOTENCY_KEY, ORIGIN};
 use crate::cache::limits::{IDEMPOTENCY_KEY_BYTES_MAX, SLIDING_TTL_MS_MAX, TTL_MS_MAX, TTL_MS_MIN};
-use crate::cache::{Key, Ttl};
+use crate::cache::{Key, Ttl, is_origin};
 use crate::front::truncate;
 use crate::lineage::Lineage;
 use crate::node::Session;
@@ -98,6 +98,7 @@ pub(super) struct PutQuery {
     pub ttl_ms: Option<String>,
     pub sliding: Option<String>,
     pub previous: Option<String>,
+    pub if_absent_since: Option<String>,
 }
 
 /// Query of a delete.
@@ -242,6 +243,20 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Api
         return Err(bad_header(&name, &format!("expected 1 to {IDEMPOTENCY_KEY_BYTES_MAX} characters")));
     }
     Ok(Some(text.to_owned()))
+}
+
+/// The client's name for itself.
+///
+/// # Errors
+/// `invalid_header`.
+pub(super) fn origin(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let name = HeaderName::from_static(ORIGIN);
+    let Some(text) = single(headers, &name)? else { return Ok(None) };
+    if !is_origin(text.as_bytes()) {
+        let expected = "expected 1 to 64 visible ASCII characters other than `\"`, `\\`, `,` and `;`";
+        return Err(bad_header(&name, expected));
+    }
+    Ok(Some(text))
 }
 
 /// The content type to keep with a value.

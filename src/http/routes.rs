@@ -4,9 +4,9 @@ use super::api_error::ApiError;
 use super::extract::refuse_query;
 use super::state::AppState;
 use super::{
-    admin_log, admission, batch, blocks, cluster, compat, config, cors, dashboard, detach, faults, fence,
-    get_many, health, instrument, join, keys, kv, lineage, live, login, metrics, not_found, openapi,
-    range_digest, reconcile, samples, tokens, watch,
+    admin_log, admission, batch, blocks, changes, cluster, compat, config, cors, dashboard, detach, faults,
+    fence, get_many, health, instrument, join, keys, kv, lineage, live, log_time, login, metrics, not_found,
+    openapi, range_digest, reconcile, samples, tokens, watch,
 };
 use crate::api::ErrorCode;
 use axum::Router;
@@ -44,6 +44,8 @@ fn v1() -> Router<AppState> {
         .route("/v1/batch", post(batch::batch))
         .route("/v1/get", post(get_many::get_many))
         .route("/v1/keys", get(keys::list))
+        .route("/v1/changes", get(changes::changes))
+        .route("/v1/time", get(log_time::log_time))
         .route("/v1/digest/range", get(range_digest::range_digests))
         .route("/v1/watch", get(watch::watch))
         .route("/v1/config", get(config::get).put(config::put))

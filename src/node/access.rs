@@ -181,7 +181,7 @@ pub(super) fn needs_of(command: &Command) -> Vec<Need> {
     let need = |op: &Op| Need::Key(if op.is_write() { Role::Write } else { Role::Read }, op.key().clone());
     match command {
         Command::One(op) => vec![need(op)],
-        Command::Batch(ops) => ops.iter().map(need).collect(),
+        Command::Batch(ops) | Command::Each(ops) => ops.iter().map(need).collect(),
         Command::Clear { prefix } => vec![Need::Prefix(Role::Write, prefix.clone().unwrap_or_default())],
         Command::Configure(_)
         | Command::Merge(_)

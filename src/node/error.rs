@@ -73,7 +73,8 @@ impl NodeError {
     }
 }
 
-fn refusal_code(error: &CommandError) -> ErrorCode {
+/// The code of a refusal of the state machine.
+pub fn refusal_code(error: &CommandError) -> ErrorCode {
     match error {
         CommandError::PreconditionFailed { .. } => ErrorCode::PreconditionFailed,
         CommandError::TooLarge { .. } => ErrorCode::TooLarge,

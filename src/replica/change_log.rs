@@ -18,16 +18,43 @@ struct Header {
     index: u64,
     at_ms: u64,
     by: u64,
+    names: Option<Box<ClientNames>>,
     /// About how many bytes of memory are freed when it is dropped.
     bytes: usize,
+}
+
+/// What a client called itself and its request, so that it can recognise its own changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientNames {
+    pub origin: Option<Box<str>>,
+    pub idempotency_key: Option<Box<str>>,
+}
+
+impl ClientNames {
+    /// From what a log entry says. There, an idempotency key stands behind whose it is, and a line feed.
+    pub(super) fn of(origin: Option<&str>, idempotency_key: Option<&str>) -> Option<Box<Self>> {
+        if origin.is_none() && idempotency_key.is_none() {
+            return None;
+        }
+        let own = |key: &str| key.split_once('\n').map_or(key, |(_, key)| key).into();
+        Some(Box::new(Self { origin: origin.map(Into::into), idempotency_key: idempotency_key.map(own) }))
+    }
+
+    fn bytes(&self) -> usize {
+        let text =
+            |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| 2 * size_of::<usize>() + text.len());
+        size_of::<Self>() + text(&self.origin) + text(&self.idempotency_key)
+    }
 }
 
 impl ChangeSet {
     /// The changes that the log entry at `index` made at log time `at_ms`; `by` is the node whose client requested them, or
     /// 0.
-    pub fn new(index: u64, at_ms: u64, by: u64, events: Vec<Event>) -> Self {
-        let bytes = size_of::<(Header, usize, usize)>() + events.iter().map(bytes_of).sum::<usize>();
-        Self(ThinArc::from_header_and_iter(Header { index, at_ms, by, bytes }, events.into_iter()))
+    pub fn new(index: u64, at_ms: u64, by: u64, names: Option<Box<ClientNames>>, events: Vec<Event>) -> Self {
+        let bytes = size_of::<(Header, usize, usize)>()
+            + names.as_ref().map_or(0, |names| names.bytes())
+            + events.iter().map(bytes_of).sum::<usize>();
+        Self(ThinArc::from_header_and_iter(Header { index, at_ms, by, names, bytes }, events.into_iter()))
     }
 
     /// Index of the log entry.
@@ -43,6 +70,11 @@ impl ChangeSet {
     /// The node whose client requested it; `None` for what the cluster does by itself.
     pub fn by(&self) -> Option<u64> {
         Some(self.0.header.header.by).filter(|by| *by > 0)
+    }
+
+    /// What the client called itself and its request; `None` if it did neither.
+    pub fn names(&self) -> Option<&ClientNames> {
+        self.0.header.header.names.as_deref()
     }
 
     /// The history of the other side of a fork whose changes these are, if they were brought in by a merge.
@@ -226,7 +258,7 @@ mod tests {
 
     fn change(index: u64) -> ChangeSet {
         let key = Key::new(&format!("key-{index}")).unwrap();
-        ChangeSet::new(index, index * 10, 0, vec![Event::Removed { key, cause: Cause::Delete }])
+        ChangeSet::new(index, index * 10, 0, None, vec![Event::Removed { key, cause: Cause::Delete }])
     }
 
     fn indexes(page: &Page) -> Vec<u64> {
@@ -281,10 +313,18 @@ mod tests {
     fn values_that_the_cache_has_are_not_counted_twice() {
         let change_log = ChangeLog::new(100_000_000);
         let key = Key::new("k").unwrap();
-        let records: Vec<Record> = (0..2_000).map(|_| Record::new(&key, &[7; 1_000], None)).collect();
+        let records: Vec<Record> = (0..2_000).map(|_| Record::new(&key, &[7; 1_000], None, None)).collect();
         let put = |record: &Record, index| {
-            let event = Event::Put { record: record.clone(), created: true, expires_at_ms: None };
-            ChangeSet::new(index, 1, 0, vec![event])
+            let event = Event::Put {
+                record: record.clone(),
+                expires_at_ms: None,
+                sliding_ms: 0,
+                created: true,
+                version: 1,
+                created_at_ms: 1,
+                modified_at_ms: 1,
+            };
+            ChangeSet::new(index, 1, 0, None, vec![event])
         };
         change_log.extend(records.iter().zip(1..).map(|(record, index)| put(record, index)).collect(), 2_000);
         let (all, values) = (change_log.window().bytes as u64, 2_000 * 1_001);
@@ -322,7 +362,7 @@ mod tests {
     fn the_requesting_node_is_known_for_as_long_as_the_change_is() {
         let by = |index, by| {
             let key = Key::new("k").unwrap();
-            ChangeSet::new(index, 0, by, vec![Event::Removed { key, cause: Cause::Delete }])
+            ChangeSet::new(index, 0, by, None, vec![Event::Removed { key, cause: Cause::Delete }])
         };
         let change_log = ChangeLog::new(1_000_000);
         change_log.extend(vec![by(3, 1), by(5, 0), by(9, 2)], 9);

@@ -16,7 +16,7 @@ mod replay;
 mod replica;
 
 pub use apply_times::ApplyStats;
-pub use change_log::{ChangeLog, ChangeSet, Compacted, Page};
+pub use change_log::{ChangeLog, ChangeSet, ClientNames, Compacted, Page};
 pub use clock::{LogClock, wall_ms};
 pub use codec::{
     CodecError, expect_version, from_postcard, from_versioned, take_part, to_bytes, to_versioned,

@@ -73,7 +73,7 @@ impl OperationKind {
                 let value = (bytes <= VALUE_BYTES_MAX).then_some(value);
                 Self::Put { key: record.to_key(), value, bytes: bytes as u64, created: *created }
             }
-            Event::Deadline { key, expires_at_ms } => {
+            Event::Deadline { key, expires_at_ms, .. } => {
                 Self::Deadline { key: key.clone(), expires_at_ms: *expires_at_ms }
             }
             Event::Removed { key, cause } => Self::Removed { key: key.clone(), cause: *cause },

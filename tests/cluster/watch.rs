@@ -43,7 +43,7 @@ async fn watch(urls: Vec<String>, first: usize, until: Arc<AtomicU64>) -> Heard 
                 assert!(index > heard.place, "{index} is told again");
                 heard.changes.insert(index, events);
             }
-            WatchMessage::Resync { from, index } => heard.missed.push((from, index)),
+            WatchMessage::Resync { from, index, .. } => heard.missed.push((from, index)),
             WatchMessage::Bookmark { .. } | WatchMessage::Closed { .. } => {}
         }
         heard.place = place;

@@ -13,6 +13,7 @@ mod clear;
 mod configure;
 mod dedup;
 mod delete;
+mod each;
 mod expire;
 mod fork;
 mod get;
@@ -69,7 +70,7 @@ impl Cache {
             }
         };
         let before = self.size();
-        let outcome = self.execute(command, &mut events);
+        let outcome = self.execute(command, at.origin.as_deref(), &mut events);
         self.stats.refused += u64::from(outcome.is_err());
         self.evict_surplus(before, &mut events);
         self.store.finish();
@@ -86,10 +87,16 @@ impl Cache {
         Applied { outcome, replayed: false, events }
     }
 
-    fn execute(&mut self, command: Command, events: &mut Vec<Event>) -> Result<Outcome, CommandError> {
+    fn execute(
+        &mut self,
+        command: Command,
+        origin: Option<&str>,
+        events: &mut Vec<Event>,
+    ) -> Result<Outcome, CommandError> {
         match command {
-            Command::One(op) => self.execute_one(op, events),
-            Command::Batch(ops) => self.execute_batch(ops, events),
+            Command::One(op) => self.execute_one(op, origin, events),
+            Command::Batch(ops) => self.execute_batch(ops, origin, events),
+            Command::Each(ops) => self.execute_each(ops, origin, events),
             Command::Clear { prefix } => self.clear(prefix, events),
             Command::Configure(change) => self.configure(&change, events),
             Command::Tick => Ok(Outcome::Ticked),
@@ -107,8 +114,13 @@ impl Cache {
         }
     }
 
-    fn execute_one(&mut self, op: Op, events: &mut Vec<Event>) -> Result<Outcome, CommandError> {
-        let check = Check::of_single(self);
+    fn execute_one(
+        &mut self,
+        op: Op,
+        origin: Option<&str>,
+        events: &mut Vec<Event>,
+    ) -> Result<Outcome, CommandError> {
+        let check = Check::of_single(self, origin);
         let checked = check.op(op)?;
         let mut capacity = CapacityCheck::default();
         capacity.add(self, &checked, None);

@@ -4,6 +4,7 @@ use super::{MAGIC, SnapshotView, VERSION};
 use crate::cache::codec::{put_bool, put_bytes, put_option, put_u8, put_u32, put_u64, put_u128};
 use crate::cache::entry::Entry;
 use crate::cache::forks::Gone;
+use crate::cache::lost_keys::LostKey;
 use crate::cache::merge::Merge;
 use crate::cache::pending_clears::Clear;
 use crate::cache::slab::Slot;
@@ -41,6 +42,8 @@ impl SnapshotView {
         self.tombstones.encode(&mut out, put_tombstone)?;
         put_u64(&mut out, self.forgotten.revision)?;
         put_u64(&mut out, self.forgotten.at_ms)?;
+        put_u32(&mut out, self.lost_keys.iter().count() as u32)?;
+        self.lost_keys.iter().try_for_each(|lost| put_lost_key(&mut out, lost))?;
         self.dedup.encode(&mut out, |out, entry| {
             put_bytes(out, entry.key.as_bytes())?;
             put_u128(out, entry.fingerprint)?;
@@ -106,6 +109,12 @@ impl SnapshotView {
     }
 }
 
+fn put_lost_key(out: &mut impl Write, lost: &LostKey) -> Result<()> {
+    let LostKey { key_hash, revision, at_ms, expired } = *lost;
+    [key_hash, revision, at_ms].into_iter().try_for_each(|number| put_u64(out, number))?;
+    put_bool(out, expired)
+}
+
 fn put_join_token(out: &mut impl Write, token: &JoinToken) -> Result<()> {
     put_bytes(out, token.id.as_bytes())?;
     out.write_all(&token.secret.0)?;
@@ -135,6 +144,7 @@ fn put_slot(out: &mut impl Write, slot: &Slot) -> Result<()> {
 fn put_entry(out: &mut impl Write, entry: &Entry) -> Result<()> {
     put_bytes(out, entry.record.key_bytes())?;
     put_bytes(out, entry.record.content_type_bytes())?;
+    put_bytes(out, entry.record.origin_bytes())?;
     put_bytes(out, entry.record.bytes())?;
     put_u64(out, entry.revision.get())?;
     put_u64(out, entry.created_revision.get())?;

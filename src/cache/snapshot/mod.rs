@@ -4,7 +4,7 @@
 //! goes on. [`Cache::restore`] is the way back; it refuses bytes that are not exactly what was encoded.
 //!
 //! The format, in this order: magic, version, digest, scalars, slots by number, free list, pending clears,
-//! the state of each eviction policy, tombstones, deduplicated results, open forks, merges, tokens. `codec.rs` has the encoding of numbers and texts.
+//! the state of each eviction policy, tombstones, lost keys, deduplicated results, open forks, merges, tokens. `codec.rs` has the encoding of numbers and texts.
 
 mod encode;
 mod restore;
@@ -16,6 +16,7 @@ use super::dedup::DedupEntry;
 use super::eviction::PolicyStates;
 use super::forks::ForkView;
 use super::limits::FEATURE_LEVEL;
+use super::lost_keys::LostKeys;
 use super::merge::Merge;
 use super::numbered_queue::NumberedQueue;
 use super::pending_clears::Clear;
@@ -44,6 +45,7 @@ pub struct SnapshotView {
     clears: Vec<Clear>,
     tombstones: NumberedQueue<Tombstone>,
     forgotten: Forgotten,
+    lost_keys: LostKeys,
     dedup: NumberedQueue<DedupEntry>,
     forks: Vec<ForkView>,
     merges: Vec<Merge>,
@@ -79,6 +81,7 @@ impl SnapshotView {
             clears: cache.store.pending_clears().clears().cloned().collect(),
             tombstones: cache.tombstones.queue().clone(),
             forgotten: cache.tombstones.forgotten(),
+            lost_keys: cache.lost_keys.clone(),
             dedup: cache.dedup.queue().clone(),
             forks: cache.forks.views(),
             merges: cache.merges.all().to_vec(),

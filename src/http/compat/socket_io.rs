@@ -11,9 +11,9 @@ use super::page_access::{admit_page, auth_in, judge_pages, principal_of};
 use super::sync::{DetachedPart, Sync};
 use super::sync_history::LoggedOperation;
 use crate::api::Consistency;
-use crate::front::WatchPermit;
+use crate::front::{Priority, WatchPermit};
 use crate::node::{
-    ChangeSet, EntriesPage, Operation, Principal, Session, SessionError, SessionWatch, WatchItem,
+    ChangeSet, EntriesPage, Operation, Principal, Session, SessionError, SessionWatch, WatchFilter, WatchItem,
 };
 use axum::Router;
 use serde::Serialize;
@@ -154,7 +154,8 @@ pub(in crate::http) fn socket_io(state: &AppState) -> (Router<AppState>, Pages) 
 
 /// Sends a new page the state, and again whenever it asks.
 async fn greet(page: SocketRef, state: AppState, count: watch::Sender<usize>) {
-    let Ok(permit) = state.front.watchers.admit(client_of(page.req_parts())) else {
+    let client = client_of(page.req_parts());
+    let Ok(permit) = state.front.watchers.admit(client, Priority::Normal).await else {
         let _ = page.disconnect();
         return;
     };
@@ -196,7 +197,7 @@ pub(in crate::http) async fn broadcast(pages: Pages, state: AppState) {
             sleep(METRICS_INTERVAL).await;
             continue;
         };
-        match session.watch(String::new(), None).await {
+        match session.watch(WatchFilter::prefix(""), None).await {
             Ok(watch) => tokio::select! {
                 () = Broadcaster::new(pages.clone(), session.clone()).run(watch, state.syncs.subscribe()) => {}
                 () = judge_pages(&pages, &state) => {}
@@ -265,7 +266,7 @@ impl Broadcaster {
                         self.changed = true;
                         Ok(())
                     }
-                    WatchItem::Bookmark(_) => Ok(()),
+                    WatchItem::Bookmark { .. } => Ok(()),
                     WatchItem::Closed { .. } => return,
                 },
                 // No more often than after changes.
