@@ -98,7 +98,8 @@ export interface KeyInfo {
 /** The newest state of something that changed. */
 export type Change =
   | { kind: "entry"; key: string; entry: Entry }
-  | { kind: "gone"; key: string; gone: Gone }
+  /** `gone`: its last removal, if that is remembered. */
+  | { kind: "gone"; key: string; gone: Gone | null }
   | { kind: "clear"; prefix: string; gone: Gone };
 
 /** A page of changes. */
@@ -398,7 +399,7 @@ export class Client {
     const changes = page.changes.map((wire): Change => {
       const { key, gone } = wire;
       if (key === undefined) return { kind: "clear", prefix: wire.prefix ?? "", gone: gone as Gone };
-      return wire.found === true ? { kind: "entry", key, entry: entryOf(key, wire) } : { kind: "gone", key, gone: gone as Gone };
+      return wire.found === true ? { kind: "entry", key, entry: entryOf(key, wire) } : { kind: "gone", key, gone: gone ?? null };
     });
     const { next, more, complete, index } = page;
     return { changes, next, more, complete, index, history: answer.headers.get("lockstep-history") ?? "" };

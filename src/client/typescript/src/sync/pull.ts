@@ -88,7 +88,10 @@ export class Pull {
         if (!page.complete) return false;
         await this.each(page.changes, async (change, touched) => {
           if (change.kind === "clear") await this.cleared(change.prefix, change.gone, touched);
-          else if (change.kind === "gone") await this.take(change.key, { found: false, gone: change.gone, asOf: change.gone.revision }, change.gone.cause, touched);
+          else if (change.kind === "gone") {
+            const { key, gone } = change;
+            await this.take(key, { found: false, gone, asOf: gone?.revision ?? page.index }, gone?.cause ?? "delete", touched);
+          }
           else await this.take(change.key, this.state.remoteOf(change.entry, true), "set", touched);
         });
         more = page.more && page.next > since;

@@ -13,7 +13,7 @@ function closure(entry: string): { files: Set<string>; packages: Set<string> } {
     if (files.has(file)) return;
     files.add(file);
     const text = readFileSync(join(SOURCES, file), "utf8");
-    for (const [, name] of text.matchAll(/(?:from|import)\s*\(?"([^"]+)"/g)) {
+    for (const [, name] of text.matchAll(/^(?:import|export)\b[^;"]*?from\s+"([^"]+)"/gm)) {
       if (name === undefined) continue;
       if (name.startsWith(".")) visit(normalize(join(dirname(file), name.replace(/\.js$/, ".ts"))));
       else packages.add(name);
