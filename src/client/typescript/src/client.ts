@@ -148,7 +148,8 @@ export interface Status {
   node: { id: number; name: string };
   role: string;
   leader: { id: number; name?: string; http: string } | null;
-  members: { members: { id: number; name: string; http: string }[] };
+  /** `silent_ms`: since it last answered the leader; null if that is not known. */
+  members: { id: number; name: string; http: string; silent_ms: number | null }[];
   [more: string]: unknown;
 }
 

@@ -262,23 +262,20 @@ export class CacheSynchronizer {
   private async greet(): Promise<void> {
     const { signal } = this.stop;
     await adopt(this.state, this.local, await this.client.lineage({ signal }));
-    const status = await this.client.status({ signal });
-    this.state.nodes = status.members.members.map(({ name }) => name);
-    this.peers = this.state.nodes.filter((name) => name !== this.nodeId);
     await this.compareClocks(true);
     if (this.options.presence === true && this.session === undefined) {
       this.session = (await this.client.sessions.open(PRESENCE + (this.nodeId ?? ""), SESSION_TTL_MS, { signal })).keepAlive();
-      await this.findPeers();
     }
+    await this.findPeers();
   }
 
   private async findPeers(): Promise<void> {
     const { signal } = this.stop;
-    const nodes = await this.client.status({ signal });
-    const names = nodes.members.members.map(({ name }) => name);
+    const { members } = await this.client.status({ signal });
+    this.state.nodes = members.map(({ name }) => name);
+    const answering = members.filter(({ silent_ms }) => silent_ms === null || silent_ms < CONNECTED_MS).map(({ name }) => name);
     const others = this.options.presence === true ? await this.client.sessions.list(PRESENCE, { signal }) : [];
-    const all = [...names, ...others.map(({ name }) => name.slice(PRESENCE.length))];
-    this.state.nodes = names;
+    const all = [...answering, ...others.map(({ name }) => name.slice(PRESENCE.length))];
     this.peers = [...new Set(all)].filter((name) => name !== this.nodeId);
   }
 

@@ -547,7 +547,7 @@ export class FakeCluster {
             node: { id: 1, name: "n1" },
             role: "leader",
             leader: { id: 1, name: "n1", http: this.leader },
-            members: { members: this.members.map((each, at) => ({ id: at + 1, name: each, http: `http://${each}` })) },
+            members: this.members.map((each, at) => ({ id: at + 1, name: each, http: `http://${each}`, silent_ms: 0 })),
           },
         };
       case "GET lineage":
