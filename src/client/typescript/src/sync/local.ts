@@ -30,7 +30,9 @@ export class LocalCaches {
     const record = state.record(key);
     const before = { ...record };
     const waiting = record.intent !== undefined || record.inFlight !== undefined;
-    if (!waiting && state.pending >= (state.options.maxPending ?? 100_000)) {
+    const most = state.options.maxPending ?? 100_000;
+    // Counting takes a while, and is needed only where there are so many keys at all.
+    if (!waiting && state.journal.keys.size > most && state.pending >= most) {
       if (record.base === undefined) state.journal.keys.delete(key);
       throw new SyncError("pending_full", `${state.pending} local changes wait already`);
     }
@@ -60,7 +62,7 @@ export class LocalCaches {
   /** Looks for changes that nobody noted: values whose hash differs from what was last agreed upon. Call it in a turn. */
   async scan(): Promise<void> {
     const { state } = this;
-    const changed: string[] = [];
+    const changed = new Set<string>();
     const seen = new Set<string>();
     for (const registered of this.registered) {
       if (registered.tracked && registered.scanned) continue;
@@ -75,11 +77,11 @@ export class LocalCaches {
         const record = state.record(key);
         const atMs = record.base === undefined ? null : state.clock.wall();
         const intent = { seq: ++state.journal.seq, kind: "set", value: toStored(encoded), atMs, offsetMs: state.offset?.offsetMs ?? null } as const;
-        if (record.intent !== undefined && record.intent.kind !== "add" && changed.includes(key)) continue;
+        if (record.intent !== undefined && record.intent.kind !== "add" && changed.has(key)) continue;
         record.intent = intent;
         record.hint = undefined;
         state.stir(key);
-        changed.push(key);
+        changed.add(key);
       }
       registered.scanned = true;
     }
@@ -88,7 +90,7 @@ export class LocalCaches {
       const gone = rules?.absence === "delete" && rules.direction !== "down" && record.base?.hash != null && !seen.has(key);
       if (!gone || record.intent !== undefined || record.inFlight !== undefined || this.registered.some((each) => each.tracked)) continue;
       record.intent = { seq: ++state.journal.seq, kind: "delete", atMs: state.clock.wall(), offsetMs: state.offset?.offsetMs ?? null };
-      changed.push(key);
+      changed.add(key);
     }
     await state.journal.write(changed);
   }

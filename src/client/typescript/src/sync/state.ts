@@ -166,7 +166,11 @@ export class State {
     return intent.kind === "delete" ? undefined : this.decode(fromStored(intent.value ?? {}));
   }
 
+  /** Told of every change, beside `onChange`. */
+  readonly listeners = new Set<(change: SyncChange) => void>();
+
   tell(change: SyncChange): void {
     this.options.onChange?.(change);
+    for (const listener of this.listeners) listener(change);
   }
 }

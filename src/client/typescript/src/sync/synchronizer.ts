@@ -10,13 +10,14 @@ import { LocalCaches } from "./local.js";
 import { Pull } from "./pull.js";
 import { Push } from "./push.js";
 import { State } from "./state.js";
-import { type CacheInstance, type SyncDetails, SyncError, type SyncEvent, type SyncOptions, type SyncStatus } from "./types.js";
+import { type CacheInstance, type SyncChange, type SyncDetails, SyncError, type SyncEvent, type SyncOptions, type SyncStatus } from "./types.js";
 
 /** A stream that was not heard for so long is no connection. */
 const CONNECTED_MS = 15_000;
 /** How old a comparison of the clocks may be. */
 const CLOCK_MS = 60_000;
 const SESSION_TTL_MS = 15_000;
+const CHANGES_WAITING_MAX = 10_000;
 const PRESENCE = "sync:";
 
 /** Keeps local caches and a cluster in step: takes over what others change, and sends what is changed here, also later. */
@@ -194,6 +195,35 @@ export class CacheSynchronizer {
     };
   }
 
+  /**
+   * Changes of all origins as they come, until the signal is aborted: like `onChange`. Who is slower than 10,000 changes gets `resync` in
+   * place of those that he missed.
+   */
+  async *changes(signal: AbortSignal): AsyncGenerator<SyncChange, void, void> {
+    let queue: SyncChange[] = [];
+    let wake = () => {};
+    const hear = (change: SyncChange) => {
+      if (queue.length >= CHANGES_WAITING_MAX) queue = [{ cause: "resync" }];
+      queue.push(change);
+      wake();
+    };
+    const aborted = () => wake();
+    this.state.listeners.add(hear);
+    signal.addEventListener("abort", aborted, { once: true });
+    try {
+      for (;;) {
+        const all = queue;
+        queue = [];
+        yield* all;
+        if (signal.aborted) return;
+        if (queue.length === 0) await new Promise<void>((resolve) => (wake = resolve));
+      }
+    } finally {
+      this.state.listeners.delete(hear);
+      signal.removeEventListener("abort", aborted);
+    }
+  }
+
   /** Has keys tried again that are stuck or deferred: all of them, or one. */
   retry(key?: string): void {
     for (const each of key === undefined ? this.state.notes.keys() : [key]) this.state.stir(each);
@@ -345,6 +375,7 @@ export class CacheSynchronizer {
           begun();
           break;
         case "resync":
+          this.state.tell({ cause: "resync" });
           this.state.walksWanted++;
           if (message.why === "history") this.state.hasGap = true;
           this.wake();

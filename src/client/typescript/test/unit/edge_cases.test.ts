@@ -1,10 +1,11 @@
+import "fake-indexeddb/auto";
 import assert from "node:assert/strict";
 import { mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { Clock } from "../../src/index.js";
-import { CacheSynchronizer, MemoryStorage, SyncError } from "../../src/sync/index.js";
+import { CacheSynchronizer, IndexedDbStorage, MemoryStorage, SyncError } from "../../src/sync/index.js";
 import { FileStorage } from "../../src/sync/file.js";
 import { settle } from "../support/clock.js";
 import { MapCache, World } from "../support/sync.js";
@@ -272,4 +273,22 @@ test("a journal in a file belongs to one process, and survives replacing", async
   } finally {
     await rm(folder, { recursive: true });
   }
+});
+
+test("a journal in a browser's database survives its page", async () => {
+  const world = new World();
+  const first = world.site({ storage: new IndexedDbStorage("test") });
+  await first.sync.set("a", 1);
+  await first.sync.set("b", 2);
+  await world.run(first.sync.close());
+  const storage = new IndexedDbStorage("test");
+  const lines = await storage.load();
+  await storage.replace([...lines, "damaged"]);
+  await storage.close();
+  const second = world.site({ storage: new IndexedDbStorage("test") });
+  await world.run(second.sync.connect("node-1"));
+  await world.run(second.sync.sync());
+  assert.deepEqual(world.remote, { a: "1", b: "2" });
+  assert.equal(second.sync.getDetails().damaged, 1);
+  await world.run(second.sync.close());
 });

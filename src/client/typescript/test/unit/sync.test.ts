@@ -531,3 +531,23 @@ test("with presence the synchronizers see each other", async () => {
   assert.equal(world.cluster.sessions.size, 1);
   await world.run(two.sync.close());
 });
+
+test("changes can be awaited one by one; a gap is told", async () => {
+  const world = new World();
+  const { sync } = await world.connected();
+  const stop = new AbortController();
+  const seen: string[] = [];
+  const reading = (async () => {
+    for await (const change of sync.changes(stop.signal)) seen.push("key" in change ? `${change.cause} ${change.key} ${change.origin}` : change.cause);
+  })();
+  await sync.set("a", 1);
+  world.cluster.put("b", "1");
+  await settle();
+  world.cluster.resync();
+  await settle();
+  await world.run(sync.sync());
+  stop.abort();
+  await reading;
+  assert.deepEqual(seen, ["set a local", "set b remote", "resync", "set a local"]);
+  await world.run(sync.close());
+});
