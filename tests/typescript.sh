@@ -37,7 +37,7 @@ run() { # NAME COMMAND...
   local name=$1 out
   shift
   if ! out=$("$@" 2>&1); then
-    printf '%s\n' "$out" | grep -v '^ok \|^# Subtest' | tail -150
+    printf '%s\n' "$out" | tail -100
     echo "typescript.sh: $name failed"
     exit 1
   fi
@@ -45,7 +45,7 @@ run() { # NAME COMMAND...
 }
 rm -rf build dist
 run "tsc --strict, sources and tests" npx --no-install tsc -p tsconfig.json
-run "unit tests" node --test build/test/unit/
+run "unit tests" node --test --test-reporter=spec build/test/unit/
 run "the package is built" npm run --silent build
 run "each entry point loads by its name" node --input-type=module -e '
   const [client, near, sync, file, keyv] = await Promise.all(
@@ -53,5 +53,5 @@ run "each entry point loads by its name" node --input-type=module -e '
   for (const one of [client.Client, near.NearCache, sync.CacheSynchronizer, file.FileStorage, keyv.KeyvLockstep]) {
     if (typeof one !== "function") throw new Error("an export is missing");
   }'
-run "on a real cluster whose nodes are killed" node --test build/test/cluster/real.test.js
+run "on a real cluster whose nodes are killed" node --test --test-reporter=spec build/test/cluster/real.test.js
 run "Keyv's suite for storage adapters" npx --no-install vitest run --root build/test/keyv

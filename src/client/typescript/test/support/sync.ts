@@ -70,6 +70,18 @@ export class World {
     return this.clock.drive(work);
   }
 
+  /**
+   * Waits for something in which the disk has a part: that takes as long as it takes, and meanwhile {@link run} may have moved the clock so
+   * far that a stream has to be begun anew.
+   */
+  async eventually(what: string, attempt: () => boolean): Promise<void> {
+    const end = Date.now() + 20_000;
+    while (!attempt()) {
+      if (Date.now() > end) throw new Error(`waited in vain for ${what}`);
+      await this.clock.advance(20);
+    }
+  }
+
   /** What the cluster has, as text. */
   get remote(): Record<string, string> {
     return Object.fromEntries([...this.cluster.entries].map(([key, { value }]) => [key, value.toString()]).sort(([one], [other]) => ((one as string) < (other as string) ? -1 : 1)));

@@ -109,11 +109,11 @@ test("data corruption", async () => {
     second.cache.map.set("value", "mine");
     await world.run(second.sync.sync());
     world.cluster.put("value", "{broken", { contentType: "application/json" });
-    await settle();
+    await world.eventually("the broken value", () => second.sync.getDetails().unresolved.length > 0);
     assert.equal(second.cache.map.get("value"), "mine");
     assert.match(second.sync.getDetails().unresolved[0]?.why ?? "", /cannot be read/);
     world.cluster.put("value", '{"mended":1}', { contentType: "application/json" });
-    await settle();
+    await world.eventually("the mended value", () => second.cache.map.get("value") !== "mine");
     assert.deepEqual(second.cache.map.get("value"), { mended: 1 });
     assert.deepEqual(second.sync.getDetails().unresolved, []);
     await world.run(second.sync.close());
