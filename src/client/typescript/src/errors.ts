@@ -57,7 +57,8 @@ export interface Gone {
 /** Who holds a lock. */
 export interface Holder {
   name: string;
-  session: string;
+  /** The id of the session that holds it. */
+  session: number;
   session_name: string;
   token: number;
   since_ms: number;

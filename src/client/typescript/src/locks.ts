@@ -88,7 +88,7 @@ export class Locks {
 
   /** Gives a lock back; false if the session did not hold it. */
   async release(name: string, session: Session, options: CallOptions = {}): Promise<boolean> {
-    const path = `/v1/locks/${encodeURIComponent(name)}?session=${encodeURIComponent(session.id)}`;
+    const path = `/v1/locks/${encodeURIComponent(name)}?session=${session.id}`;
     try {
       await this.client.transport.send({ method: "DELETE", path, retry: "keyed" }, options);
       return true;

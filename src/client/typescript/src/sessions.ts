@@ -4,7 +4,8 @@ import { decodeUtf8 } from "./values.js";
 
 /** A session as the cluster has it. Times are log time, in milliseconds since 1970. */
 export interface SessionInfo {
-  id: string;
+  /** The log index at which it was opened. */
+  id: number;
   name: string;
   ttl_ms: number;
   created_at_ms: number;
@@ -34,7 +35,7 @@ export class Sessions {
 
 /** A session that this client has begun. */
 export class Session {
-  readonly id: string;
+  readonly id: number;
   readonly name: string;
   readonly ttlMs: number;
   private readonly over = new AbortController();
@@ -66,7 +67,7 @@ export class Session {
   /** Makes it last `ttlMs` from now. @throws NotFound if it has ended */
   async renew(options: CallOptions = {}): Promise<void> {
     const sentAt = this.transport.clock.monotonic();
-    const path = `/v1/sessions/${encodeURIComponent(this.id)}/renew`;
+    const path = `/v1/sessions/${this.id}/renew`;
     try {
       // Renewing twice does no harm.
       await this.transport.send({ method: "POST", path, retry: "read" }, options);
@@ -109,7 +110,7 @@ export class Session {
   async close(options: CallOptions = {}): Promise<string[]> {
     this.over.abort(new Unavailable("the session was closed", { code: "closed", effect: "none" }));
     try {
-      const path = `/v1/sessions/${encodeURIComponent(this.id)}`;
+      const path = `/v1/sessions/${this.id}`;
       const answer = await this.transport.send({ method: "DELETE", path, retry: "keyed" }, options);
       return (JSON.parse(decodeUtf8(answer.bytes)) as { released: string[] }).released;
     } catch (error) {

@@ -35,9 +35,9 @@ export type WatchEvent =
   | { cause: "delete" | "expire" | "evict"; key: string }
   | { cause: "clear"; prefix?: string; removed: number }
   | { cause: "config"; config: unknown }
-  | { cause: "session"; id: string; name: string; ttl_ms: number }
-  | { cause: "session_end"; id: string; name: string; why: "closed" | "expired" }
-  | { cause: "lock" | "unlock"; name: string; session: string; token: number };
+  | { cause: "session"; id: number; name: string; ttl_ms: number }
+  | { cause: "session_end"; id: number; name: string; why: "closed" | "expired" }
+  | { cause: "lock" | "unlock"; name: string; session: number; token: number };
 
 /** A message of a watch. Times are log time, in milliseconds since 1970. */
 export type WatchMessage =

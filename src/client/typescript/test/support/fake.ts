@@ -69,8 +69,8 @@ export class FakeCluster {
   token: string | undefined;
   members = ["n1", "n2", "n3"];
   leader = "http://n1";
-  sessions = new Map<string, { id: string; name: string; ttl_ms: number; created_at_ms: number; expires_at_ms: number }>();
-  locks = new Map<string, { name: string; session: string; token: number; since_ms: number }>();
+  sessions = new Map<number, { id: number; name: string; ttl_ms: number; created_at_ms: number; expires_at_ms: number }>();
+  locks = new Map<string, { name: string; session: number; token: number; since_ms: number }>();
   private readonly gones = new Map<string, Gone>();
   private readonly clears: { prefix: string; gone: Gone }[] = [];
   private readonly remembered = new Map<string, { request: string; status: number; headers: Json; body: string }>();
@@ -603,7 +603,7 @@ export class FakeCluster {
     });
   }
 
-  private endSession(id: string, why: "closed" | "expired"): string[] {
+  private endSession(id: number, why: "closed" | "expired"): string[] {
     const session = this.sessions.get(id);
     if (session === undefined) throw new Refused(404, "not_found");
     const released = [...this.locks.values()].filter((lock) => lock.session === id);
@@ -624,25 +624,26 @@ export class FakeCluster {
     switch (`${seen.method} ${parts[0]}`) {
       case "POST sessions": {
         if (parts[2] === "renew") {
-          const session = this.sessions.get(name);
+          const session = this.sessions.get(Number(name));
           if (session === undefined) throw new Refused(404, "not_found");
           session.expires_at_ms = this.now() + session.ttl_ms;
           return { json: session };
         }
         const ttl_ms = Number(body()["ttl_ms"]);
-        const session = { id: randomUUID(), name: String(body()["name"]), ttl_ms, created_at_ms: this.now(), expires_at_ms: this.now() + ttl_ms };
-        this.entry(() => {
+        const session = { id: 0, name: String(body()["name"]), ttl_ms, created_at_ms: this.now(), expires_at_ms: this.now() + ttl_ms };
+        this.entry((index) => {
+          session.id = index;
           this.sessions.set(session.id, session);
           this.events.push({ cause: "session", id: session.id, name: session.name, ttl_ms });
         });
         return { status: 201, json: session };
       }
       case "DELETE sessions":
-        return { json: { released: this.endSession(name, "closed") } };
+        return { json: { released: this.endSession(Number(name), "closed") } };
       case "GET sessions":
         return { json: { sessions: [...this.sessions.values()].filter((session) => session.name.startsWith(prefix)), index: this.index } };
       case "POST locks": {
-        const session = String(body()["session"]);
+        const session = Number(body()["session"]);
         if (!this.sessions.has(session)) throw new Refused(404, "not_found");
         const held = this.locks.get(name);
         if (held !== undefined && held.session !== session) {
@@ -660,7 +661,7 @@ export class FakeCluster {
       }
       case "DELETE locks": {
         const held = this.locks.get(name);
-        if (held === undefined || held.session !== query.get("session")) throw new Refused(404, "not_found");
+        if (held === undefined || held.session !== Number(query.get("session"))) throw new Refused(404, "not_found");
         this.entry(() => {
           this.locks.delete(name);
           this.events.push({ cause: "unlock", name, session: held.session, token: held.token });
