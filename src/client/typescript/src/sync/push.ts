@@ -2,14 +2,13 @@ import type { BatchResult, Op, OpResult } from "../batch.js";
 import { BatchRoom } from "../batch.js";
 import { LockstepError, OutcomeUnknown, passes } from "../errors.js";
 import { randomId } from "../values.js";
-import { type Encoded, fromStored, sameValue, toStored } from "./codec.js";
-import { decide, type Decision } from "./decide.js";
-import type { BatchItem, BatchRecord, Intent, KeyRecord } from "./journal.js";
+import { type Encoded, fromStored } from "./codec.js";
+import type { BatchItem, BatchRecord, Intent } from "./journal.js";
+import { Judge } from "./judge.js";
 import type { LocalCaches } from "./local.js";
 import type { Pull } from "./pull.js";
 import { Queue } from "./queue.js";
 import { indexOf, type Remote, type State } from "./state.js";
-import type { Conflict, DecidedConflict, Resolution } from "./types.js";
 
 /** Idempotency keys are remembered for ten minutes; a batch is not repeated after nine. */
 const REPEAT_MS = 9 * 60_000;
@@ -19,12 +18,15 @@ export class Push {
   /** Begins the idempotency keys of this run. */
   private readonly run = randomId();
   private batches = 0;
+  private readonly judge: Judge;
 
   constructor(
     private readonly state: State,
     private readonly local: LocalCaches,
     private readonly pull: Pull,
-  ) {}
+  ) {
+    this.judge = new Judge(state, local, pull);
+  }
 
   /** Sends batches again whose outcome is not known: under the same idempotency keys, as long as those are remembered. */
   async repeat(signal: AbortSignal): Promise<void> {
@@ -57,7 +59,7 @@ export class Push {
       const waiting = await state.locked(async () => this.waiting(due, rounds));
       if (waiting.length === 0) return;
       await this.learn(waiting, signal);
-      await this.ask(waiting, signal);
+      await this.judge.ask(waiting, signal);
       const queue = new Queue(waiting, (key) => state.groups.of(key)?.priority ?? 0);
       for (;;) {
         const batch = await state.locked(() => this.nextBatch(queue));
@@ -107,92 +109,6 @@ export class Push {
     });
   }
 
-  /** What the cluster has, as far as is known here. */
-  private seen(key: string, record: KeyRecord): Remote | undefined {
-    const remote = this.state.notes.get(key)?.remote;
-    if (remote !== undefined) return remote;
-    const { base } = record;
-    if (base === undefined) return undefined;
-    if (base.revision === null) return { found: false, gone: null, asOf: base.at };
-    const { revision, version, modifiedAtMs } = base;
-    return { found: true, revision, version, modifiedAtMs, origin: null, value: undefined, hash: base.hash ?? undefined };
-  }
-
-  private decide(key: string, record: KeyRecord, intent: Intent, remote: Remote): Decision {
-    const { state } = this;
-    const rules = state.groups.of(key);
-    const { base } = record;
-    return decide({
-      policy: rules?.conflict ?? "newest",
-      deletes: rules?.deletes ?? "by_time",
-      base: base === undefined ? null : base.revision === null ? { absentAt: base.at } : { revision: base.revision },
-      local: { op: intent.kind, atMs: intent.atMs, offsetMs: intent.offsetMs },
-      remote: remote.found
-        ? { found: true, revision: remote.revision, version: remote.version, modifiedAtMs: remote.modifiedAtMs, equal: this.isEqual(intent, remote) }
-        : remote,
-      clock: { offsetMs: state.offset?.offsetMs ?? 0, errorMs: state.offset?.errorMs ?? 0, nowMs: state.logNow },
-    });
-  }
-
-  /** Has the application decide about conflicts, one after the other. */
-  private async ask(keys: readonly string[], signal: AbortSignal): Promise<void> {
-    const { state } = this;
-    for (const key of keys) {
-      signal.throwIfAborted();
-      const record = state.journal.keys.get(key);
-      const rules = state.groups.of(key);
-      if (rules?.conflict !== "custom" || record?.intent === undefined) continue;
-      const { intent } = record;
-      const remote = this.seen(key, record);
-      if (remote === undefined) continue;
-      const decision = this.decide(key, record, intent, remote);
-      if (decision.decision !== "ask") continue;
-      let resolution: Resolution = "defer";
-      let why = "deferred";
-      try {
-        const conflict = this.describe(key, record, intent, remote, decision);
-        resolution = (await rules.resolve?.(conflict)) ?? "defer";
-      } catch (error) {
-        why = `resolve failed: ${error instanceof Error ? error.message : String(error)}`;
-      }
-      await state.locked(() => this.resolved(key, intent, remote, resolution, why, decision));
-    }
-  }
-
-  /** Carries out what the application said, unless the key has changed meanwhile. */
-  private async resolved(key: string, intent: Intent, remote: Remote, resolution: Resolution, why: string, decision: Decision): Promise<void> {
-    const { state } = this;
-    const record = state.journal.keys.get(key);
-    if (record?.intent !== intent || this.seen(key, record) === undefined || (state.notes.get(key)?.remote ?? remote) !== remote) return;
-    this.count(key, remote);
-    const notes = state.note(key);
-    if (resolution === "defer") {
-      notes.unresolved = why;
-      this.tellConflict(key, record, intent, remote, decision, "deferred", why);
-      return;
-    }
-    if (resolution === "remote") return this.concede(key, record, intent, remote, decision, "resolve said so");
-    const next: Intent = { ...intent, seq: ++state.journal.seq };
-    if (resolution === "delete") Object.assign(next, { kind: "delete", value: undefined, by: undefined });
-    if (typeof resolution === "object") {
-      Object.assign(next, { kind: "set", value: toStored(state.codec.encode(resolution.value)), by: undefined });
-    }
-    const winner = resolution === "local" ? "local" : "merged";
-    this.tellConflict(key, record, intent, remote, decision, winner, "resolve said so");
-    if (winner === "merged") {
-      // The caches get it while the old intent still explains what they have.
-      const value = next.kind === "delete" ? null : fromStored(next.value ?? {});
-      const rules = state.groups.of(key);
-      if (!(await this.local.apply(key, value, { everywhere: rules?.mode === "mirror" }))) return;
-    }
-    record.intent = next;
-    // From here on the change knows what it replaces.
-    record.base = this.baseOf(remote, this.local.intentHash(next));
-    notes.remote = undefined;
-    await state.journal.write([key]);
-    if (winner === "merged") state.tell({ key, cause: next.kind === "delete" ? "delete" : "set", origin: "merge", revision: null, value: state.intended(next) });
-  }
-
   /** Decides about keys from the queue until a batch is full. Call it in a turn. */
   private async nextBatch(queue: Queue): Promise<BatchRecord | undefined> {
     const { state } = this;
@@ -206,10 +122,10 @@ export class Push {
       if (key === undefined) break;
       const record = state.journal.keys.get(key);
       if (record?.intent === undefined || record.inFlight !== undefined) continue;
-      const remote = this.seen(key, record);
+      const remote = this.judge.seen(key, record);
       // Learned of too late, or not decided by the application yet: the next round.
       if (remote === undefined || (remote.found && remote.value === undefined && state.notes.get(key)?.remote !== undefined)) continue;
-      const item = await this.itemFor(key, record, record.intent, remote, touched);
+      const item = await this.judge.itemFor(key, record, record.intent, remote, touched);
       if (item === undefined) continue;
       if (!room.take(this.opOf(item))) {
         queue.putBack(key);
@@ -239,61 +155,6 @@ export class Push {
       throw error;
     }
     return batch;
-  }
-
-  /** The operation for a local change, or undefined if there is nothing to send. Call it in a turn. */
-  private async itemFor(key: string, record: KeyRecord, intent: Intent, remote: Remote, touched: Set<string>): Promise<BatchItem | undefined> {
-    const { state } = this;
-    const left = intent.ttlMs === undefined ? undefined : remainingTtl(state, intent);
-    const ttl = left === undefined ? {} : { ttlMs: Math.ceil(left) };
-    if (left !== undefined && left <= 0) {
-      await this.lapse(key, record, touched);
-      return undefined;
-    }
-    const decision = this.decide(key, record, intent, remote);
-    if (decision.conflict) this.count(key, remote);
-    switch (decision.decision) {
-      case "ask":
-        return undefined;
-      case "same": {
-        const value = remote.found ? fromStored(intent.value ?? {}) : null;
-        await this.local.apply(key, value, { everywhere: state.groups.of(key)?.mode === "mirror" });
-        record.base = this.baseOf(remote, value === null ? null : state.localHash(value));
-        delete record.intent;
-        state.notes.delete(key);
-        touched.add(key);
-        return undefined;
-      }
-      case "take":
-        await this.concede(key, record, intent, remote, decision, decision.ambiguous ? "by time, closer than the clocks can tell" : "by time");
-        return undefined;
-      case "push":
-        if (decision.conflict) this.tellConflict(key, record, intent, remote, decision, "local", "by time");
-        if (remote.found) return { key, intent, ...ttl, ...(intent.kind === "add" ? { ifPresent: true } : { ifRevision: remote.revision }) };
-        return { key, intent, ...ttl, ...(intent.kind === "delete" ? {} : { ifAbsentSince: Math.max(indexOf(remote), remote.asOf) }) };
-    }
-  }
-
-  /** The cluster's state stands. The loser is told before it is dropped. Call it in a turn. */
-  private async concede(key: string, record: KeyRecord, intent: Intent, remote: Remote, decision: Decision, why: string): Promise<void> {
-    const { state } = this;
-    this.tellConflict(key, record, intent, remote, decision, "remote", why);
-    const touched = new Set<string>();
-    if (!(await this.pull.settle(key, record, remote, remote.found ? "set" : (remote.gone?.cause ?? "delete"), touched))) return;
-    if (state.notes.get(key)?.unresolved !== undefined) return;
-    if (record.intent === intent) delete record.intent;
-    await state.journal.write(new Set([key, ...touched]));
-  }
-
-  /** The TTL of a local change has passed before it was sent. */
-  private async lapse(key: string, record: KeyRecord, touched: Set<string>): Promise<void> {
-    await this.local.apply(key, null, { everywhere: false });
-    delete record.intent;
-    touched.add(key);
-    // What the cluster has may be newer than what the caches had before.
-    if (record.base !== undefined) record.base = { ...record.base, hash: null, at: 0 };
-    this.state.walksWanted++;
-    this.state.tell({ key, cause: "expire", origin: "local", revision: null, value: undefined });
   }
 
   private opOf(item: BatchItem): Op {
@@ -400,7 +261,7 @@ export class Push {
       value === null
         ? { found: false, gone: null, asOf: revision }
         : { found: true, revision, version: (record.base?.version ?? 0) + 1, modifiedAtMs: state.logNow, origin: null, value, hash: state.localHash(value) };
-    record.base = this.baseOf(remote, value === null ? null : state.localHash(value));
+    record.base = this.judge.baseOf(remote, value === null ? null : state.localHash(value));
     delete record.inFlight;
     touched.add(key);
     state.tell({ key, cause: value === null ? "delete" : "set", origin: "local", revision, value: value === null ? undefined : state.decode(value) });
@@ -432,12 +293,12 @@ export class Push {
           delete record.inFlight;
           continue;
         }
-        const done = entry === null ? intent.kind === "delete" : remote.found && this.isEqual(intent, remote);
+        const done = entry === null ? intent.kind === "delete" : remote.found && this.judge.isEqual(intent, remote);
         if (done && record.intent === undefined) {
           await this.local.apply(key, remote.found ? (remote.value ?? null) : null, { everywhere: state.groups.of(key)?.mode === "mirror" });
         }
         if (done) {
-          record.base = this.baseOf(remote, remote.found ? (remote.hash ?? null) : null);
+          record.base = this.judge.baseOf(remote, remote.found ? (remote.hash ?? null) : null);
           delete record.inFlight;
           state.notes.delete(key);
         } else {
@@ -450,68 +311,4 @@ export class Push {
     });
   }
 
-  /** Whether the cluster has what the local change would make, byte for byte as the local caches see it. */
-  private isEqual(intent: Intent, remote: Remote): boolean {
-    if (intent.kind !== "set" || !remote.found || remote.value === undefined) return false;
-    const { state } = this;
-    return sameValue(state.localForm(fromStored(intent.value ?? {})), state.localForm(remote.value));
-  }
-
-  private baseOf(remote: Remote, hash: string | null): NonNullable<KeyRecord["base"]> {
-    const history = this.state.journal.meta.histories.at(-1) ?? "";
-    if (!remote.found) return { revision: null, at: Math.max(indexOf(remote), remote.asOf), hash, history, version: 0, modifiedAtMs: remote.gone?.at_ms ?? 0 };
-    const { revision, version, modifiedAtMs } = remote;
-    return { revision, at: revision, hash, history, version, modifiedAtMs };
-  }
-
-  /** Counts a conflict once for each state of the cluster that it is with. */
-  private count(key: string, remote: Remote): void {
-    const notes = this.state.note(key);
-    const index = Math.max(indexOf(remote), 1);
-    if (notes.counted >= index) return;
-    notes.counted = index;
-    this.state.conflicts++;
-  }
-
-  private describe(key: string, record: KeyRecord, intent: Intent, remote: Remote, { ambiguous }: Decision): Conflict {
-    const { state } = this;
-    const { base } = record;
-    const read = (work: () => unknown): unknown => {
-      try {
-        return work();
-      } catch {
-        return undefined;
-      }
-    };
-    return {
-      key,
-      group: state.groups.of(key)?.name ?? "",
-      base: base === undefined ? undefined : { revision: base.revision, history: base.history },
-      local: {
-        kind: intent.kind,
-        value: read(() => state.intended(intent)),
-        atMs: intent.atMs === null ? null : intent.atMs + (intent.offsetMs ?? state.offset?.offsetMs ?? 0),
-      },
-      remote: remote.found
-        ? {
-            found: true,
-            value: read(() => (remote.value === undefined ? undefined : state.decode(remote.value))),
-            revision: remote.revision,
-            modifiedAtMs: remote.modifiedAtMs,
-            origin: remote.origin,
-            gone: null,
-          }
-        : { found: false, value: undefined, revision: null, modifiedAtMs: remote.gone?.at_ms ?? null, origin: null, gone: remote.gone },
-      ambiguous,
-    };
-  }
-
-  private tellConflict(key: string, record: KeyRecord, intent: Intent, remote: Remote, decision: Decision, winner: DecidedConflict["winner"], why: string): void {
-    this.state.options.onConflict?.({ ...this.describe(key, record, intent, remote, decision), winner, why });
-  }
-}
-
-/** What is left of the TTL of a local change. */
-function remainingTtl(state: State, { ttlMs, atMs }: Intent): number {
-  return atMs === null ? (ttlMs ?? 0) : (ttlMs ?? 0) - (state.clock.wall() - atMs);
 }

@@ -4,7 +4,8 @@ import { OtherHistory, Unreachable } from "../errors.js";
 import type { Session } from "../sessions.js";
 import { sameHistory, type Watch } from "../watch.js";
 import { jsonCodec, toStored } from "./codec.js";
-import { hashOf } from "./codec.js";
+import { compareClocks } from "./clocks.js";
+import { Hints } from "./hints.js";
 import { adopt } from "./histories.js";
 import { LocalCaches } from "./local.js";
 import { Pull } from "./pull.js";
@@ -14,8 +15,6 @@ import { type CacheInstance, type SyncChange, type SyncDetails, SyncError, type 
 
 /** A stream that was not heard for so long is no connection. */
 const CONNECTED_MS = 15_000;
-/** How old a comparison of the clocks may be. */
-const CLOCK_MS = 60_000;
 const SESSION_TTL_MS = 15_000;
 const CHANGES_WAITING_MAX = 10_000;
 const PRESENCE = "sync:";
@@ -26,6 +25,7 @@ export class CacheSynchronizer {
   private readonly local: LocalCaches;
   private readonly pull: Pull;
   private readonly push: Push;
+  private readonly hints: Hints;
   private readonly client: Client;
   private readonly clock: Clock;
   private readonly stop = new AbortController();
@@ -63,6 +63,7 @@ export class CacheSynchronizer {
     this.local = new LocalCaches(this.state);
     this.pull = new Pull(this.state, this.local);
     this.push = new Push(this.state, this.local, this.pull);
+    this.hints = new Hints(this.state, this.local);
   }
 
   /**
@@ -150,7 +151,7 @@ export class CacheSynchronizer {
    */
   async handleUpdate(event: SyncEvent): Promise<void> {
     await this.begin();
-    await this.state.locked(() => this.hint(event));
+    await this.state.locked(() => this.hints.take(event));
   }
 
   /**
@@ -292,7 +293,7 @@ export class CacheSynchronizer {
   private async greet(): Promise<void> {
     const { signal } = this.stop;
     await adopt(this.state, this.local, await this.client.lineage({ signal }));
-    await this.compareClocks(true);
+    await compareClocks(this.state, this.stop.signal, true);
     if (this.options.presence === true && this.session === undefined) {
       this.session = (await this.client.sessions.open(PRESENCE + (this.nodeId ?? ""), SESSION_TTL_MS, { signal })).keepAlive();
     }
@@ -307,22 +308,6 @@ export class CacheSynchronizer {
     const others = this.options.presence === true ? await this.client.sessions.list(PRESENCE, { signal }) : [];
     const all = [...answering, ...others.map(({ name }) => name.slice(PRESENCE.length))];
     this.peers = [...new Set(all)].filter((name) => name !== this.nodeId);
-  }
-
-  private async compareClocks(anyway = false): Promise<void> {
-    const { offset } = this.state;
-    if (!anyway && offset !== undefined) {
-      const passed = this.clock.monotonic() - offset.monotonic;
-      // A wall clock that was set shows as a difference between the two clocks.
-      if (passed < CLOCK_MS && Math.abs(this.clock.wall() - offset.wall - passed) < 50) return;
-    }
-    const { timeMs, askedAt, answeredAt } = await this.client.time({ signal: this.stop.signal });
-    this.state.offset = {
-      offsetMs: timeMs - (askedAt + answeredAt) / 2,
-      errorMs: (answeredAt - askedAt) / 2,
-      wall: this.clock.wall(),
-      monotonic: this.clock.monotonic(),
-    };
   }
 
   /** Begins the stream of changes; ends when it has begun. @throws if that takes longer than a request may */
@@ -444,7 +429,7 @@ export class CacheSynchronizer {
     await this.begin();
     await this.state.locked(() => this.local.scan());
     if (this.state.journal.meta.clusterId === undefined) await adopt(this.state, this.local, await this.client.lineage({ signal }));
-    await this.compareClocks();
+    await compareClocks(this.state, this.stop.signal);
     try {
       await this.exchange(due, signal);
     } catch (error) {
@@ -489,47 +474,6 @@ export class CacheSynchronizer {
     }
     return true;
   }
-
-  /** Call it in a turn. */
-  private async hint({ key, value, timestamp, node, version }: SyncEvent): Promise<void> {
-    const { state } = this;
-    const rules = state.groups.of(key);
-    if (rules === undefined || rules.direction === "up") return;
-    const encoded = value === undefined ? null : state.codec.encode(value);
-    const hash = encoded === null ? null : hashOf(encoded);
-    const record = state.record(key);
-    const { base } = record;
-    const isNode = state.nodes.includes(node);
-    const at = Math.min(timestamp, state.logNow + (state.offset?.errorMs ?? 0));
-    if (base !== undefined) {
-      if (base.hash === hash && record.hint === undefined) return;
-      // A node's version is a revision, and those have an order; other clocks have only times.
-      if (isNode ? version <= base.at : at < base.modifiedAtMs || (at === base.modifiedAtMs && version <= base.version)) return;
-    }
-    const last = this.hints.get(key);
-    if (record.hint !== undefined && last !== undefined && (at < last.at || (at === last.at && version <= last.version))) return;
-    this.hints.set(key, { at, version });
-    if (this.hints.size > 10_000) this.hints.delete(this.hints.keys().next().value as string);
-    // A local change waits: the cluster decides, at the next sync.
-    if (record.intent !== undefined || record.inFlight !== undefined) return;
-    if (rules.mode === "cached" && (await this.local.current(key)) === undefined) {
-      if (base === undefined) state.journal.keys.delete(key);
-      return;
-    }
-    // First that it is a hint, then the caches: else the value would pass for a change made here after a crash.
-    const before = record.hint;
-    record.hint = hash;
-    try {
-      await state.journal.write([key]);
-    } catch (error) {
-      record.hint = before;
-      throw error;
-    }
-    if (!(await this.local.apply(key, encoded, { everywhere: rules.mode === "mirror", also: before }))) return;
-    state.tell({ key, cause: encoded === null ? "delete" : "set", origin: "remote", revision: null, value });
-  }
-
-  private readonly hints = new Map<string, { at: number; version: number }>();
 
   private fail(error: unknown): void {
     if (this.stop.signal.aborted) return;

@@ -1,4 +1,9 @@
 import { randomUUID } from "node:crypto";
+import { FakeSessions } from "./fake_sessions.js";
+import { type FakeChange, FakeWatchers } from "./fake_watch.js";
+import { conditions, type Fault, type Gone, type Json, parseBig, problem, problemBody, Refused, type Seen, stringify, unwire, wireValue } from "./wire.js";
+
+export { type Fault, refusal, type Seen } from "./wire.js";
 
 /** An entry of the fake cluster. Times are log time, in milliseconds. */
 export interface Stored {
@@ -11,43 +16,6 @@ export interface Stored {
   deadline: number | null;
   sliding: number | null;
   origin: string | null;
-}
-
-interface Gone {
-  cause: "delete" | "expire" | "evict" | "clear";
-  revision: number;
-  at_ms: number;
-}
-
-type Json = Record<string, unknown>;
-
-/** What a test has a request meet. `after`: it is carried out, and then its answer is lost. */
-export type Fault =
-  | { kind: "refused" | "before" | "after" | "half" | "hang" }
-  | { kind: "answer"; status: number; body?: unknown; headers?: Record<string, string> };
-
-export interface Seen {
-  method: string;
-  path: string;
-  url: string;
-  headers: Headers;
-  body: string;
-}
-
-class Refused extends Error {
-  constructor(
-    readonly status: number,
-    readonly code: string,
-    readonly more: Json = {},
-  ) {
-    super(code);
-  }
-}
-
-interface Watcher {
-  controller: ReadableStreamDefaultController<Uint8Array>;
-  prefixes: string[];
-  query: URLSearchParams;
 }
 
 /** A cluster in memory that keeps the rules of the HTTP API, and meets the faults that a test asks for. */
@@ -69,13 +37,17 @@ export class FakeCluster {
   token: string | undefined;
   members = ["n1", "n2", "n3"];
   leader = "http://n1";
-  sessions = new Map<number, { id: number; name: string; ttl_ms: number; created_at_ms: number; expires_at_ms: number }>();
-  locks = new Map<string, { name: string; session: number; token: number; since_ms: number }>();
+  private readonly held = new FakeSessions({
+    entry: (work) => this.entry(work),
+    tell: (event) => this.events.push(event),
+    now: () => this.now(),
+    index: () => this.index,
+  });
   private readonly gones = new Map<string, Gone>();
   private readonly clears: { prefix: string; gone: Gone }[] = [];
   private readonly remembered = new Map<string, { request: string; status: number; headers: Json; body: string }>();
-  private readonly changes: { index: number; at_ms: number; origin?: string; idempotency_key?: string; events: Json[] }[] = [];
-  private readonly watchers = new Set<Watcher>();
+  readonly changes: FakeChange[] = [];
+  private readonly streams = new FakeWatchers(this);
 
   get history() {
     return this.histories.at(-1) as (typeof this.histories)[number];
@@ -159,38 +131,33 @@ export class FakeCluster {
   }
 
   bookmark(index = this.index): void {
-    this.tell({ type: "bookmark", index, at_ms: this.now() });
+    this.streams.tell({ type: "bookmark", index, at_ms: this.now() });
   }
 
   resync(): void {
-    this.tell({ type: "resync", from: 0, index: this.index, at_ms: this.now() });
+    this.streams.tell({ type: "resync", from: 0, index: this.index, at_ms: this.now() });
+  }
+
+  get sessions() {
+    return this.held.sessions;
+  }
+
+  get locks() {
+    return this.held.locks;
   }
 
   /** Breaks all streams, without a word or with one. */
   cut(reason?: string): void {
-    for (const watcher of [...this.watchers]) {
-      if (reason !== undefined) this.say(watcher, { type: "cut", resume: this.index, reason });
-      this.watchers.delete(watcher);
-      watcher.controller.error(new TypeError("terminated"));
-    }
+    this.streams.cut(reason);
   }
 
   get watching(): number {
-    return this.watchers.size;
+    return this.streams.size;
   }
 
   /** Ends sessions whose time is up. */
   expireSessions(): void {
-    for (const session of [...this.sessions.values()]) if (session.expires_at_ms <= this.now()) this.endSession(session.id, "expired");
-  }
-
-  private tell(message: Json): void {
-    for (const watcher of this.watchers) this.say(watcher, message);
-  }
-
-  private say(watcher: Watcher, message: Json): void {
-    const id = `${String(message["index"] ?? message["resume"])}@${this.history.id.slice(0, 8)}`;
-    watcher.controller.enqueue(Buffer.from(`event: ${String(message["type"])}\nid: ${id}\ndata: ${JSON.stringify(message)}\n\n`));
+    this.held.expire();
   }
 
   private events: Json[] = [];
@@ -206,32 +173,10 @@ export class FakeCluster {
       if (events.length > 0) {
         const change = { index, at_ms: this.now(), ...(more.origin === undefined ? {} : { origin: more.origin }), events };
         this.changes.push(change);
-        for (const watcher of this.watchers) this.sayChange(watcher, change);
+        this.streams.told(change);
       }
     }
     return index;
-  }
-
-  private sayChange(watcher: Watcher, change: { index: number; events: Json[] }): void {
-    const { query, prefixes } = watcher;
-    const events = change.events
-      .filter((event) => {
-        const cause = String(event["cause"]);
-        if (cause === "session" || cause === "session_end") return query.get("sessions") === "true";
-        if (cause === "lock" || cause === "unlock") return query.get("locks") === "true";
-        return query.get("keys") !== "false";
-      })
-      .filter((event) => {
-        if (event["cause"] === "clear") return true;
-        const name = String(event["key"] ?? event["name"]);
-        return prefixes.length === 0 || prefixes.some((prefix) => name.startsWith(prefix));
-      })
-      .map((event) => {
-        if (query.get("values") !== "false") return event;
-        const { value: _, value_base64: __, ...rest } = event;
-        return rest;
-      });
-    if (events.length > 0) this.say(watcher, { type: "change", ...change, events });
   }
 
   private live(key: string): Stored | undefined {
@@ -241,7 +186,7 @@ export class FakeCluster {
       this.events = [];
       this.drop(key, "expire", index);
       this.changes.push({ index, at_ms: this.now(), events: this.events });
-      for (const watcher of this.watchers) this.sayChange(watcher, { index, events: this.events });
+      this.streams.told({ index, at_ms: this.now(), events: this.events });
       return undefined;
     }
     return entry;
@@ -553,9 +498,9 @@ export class FakeCluster {
       case "GET lineage":
         return { json: { node: { id: 1, name: "n1" }, cluster_id: this.clusterId, histories: this.histories, applied_index: this.index } };
       case "GET watch":
-        return { raw: this.watch(query, headers, signal) };
+        return { raw: this.streams.begin(query, headers, signal) };
       default:
-        return this.sessionRoute(seen, parts, query, body);
+        return this.held.route(seen, parts, query, body);
     }
   }
 
@@ -579,148 +524,4 @@ export class FakeCluster {
     return { changes: page.map(({ change }) => change), next: more ? page.at(-1)?.at : this.index, more, complete: true, index: this.index };
   }
 
-  private watch(query: URLSearchParams, headers: Record<string, string>, signal: AbortSignal | undefined): ReadableStream<Uint8Array> {
-    headers["content-type"] = "text/event-stream";
-    const [digits, history] = (query.get("from") ?? "").split("@");
-    const foreign = history !== undefined && !this.history.id.startsWith(history);
-    let from = digits === "" || digits === undefined ? this.index : Number(digits);
-    if (!foreign && from > this.index) throw new Refused(409, "conflict");
-    return new ReadableStream<Uint8Array>({
-      start: (controller) => {
-        const watcher = { controller, prefixes: query.getAll("prefix").filter((prefix) => prefix !== ""), query };
-        const subscribed = () => this.say(watcher, { type: "subscribed", index: from, cluster_id: this.clusterId, history: { number: this.history.number, id: this.history.id }, at_ms: this.now() });
-        if (foreign || from < this.floor) {
-          this.say(watcher, { type: "resync", from, index: this.index, at_ms: this.now() });
-          from = this.index;
-        }
-        subscribed();
-        for (const change of this.changes) if (change.index > from) this.sayChange(watcher, change);
-        this.watchers.add(watcher);
-        signal?.addEventListener("abort", () => {
-          if (this.watchers.delete(watcher)) controller.error(signal.reason);
-        });
-      },
-    });
-  }
-
-  private endSession(id: number, why: "closed" | "expired"): string[] {
-    const session = this.sessions.get(id);
-    if (session === undefined) throw new Refused(404, "not_found");
-    const released = [...this.locks.values()].filter((lock) => lock.session === id);
-    this.entry(() => {
-      this.sessions.delete(id);
-      this.events.push({ cause: "session_end", id, name: session.name, why });
-      for (const lock of released) {
-        this.locks.delete(lock.name);
-        this.events.push({ cause: "unlock", name: lock.name, session: id, token: lock.token });
-      }
-    });
-    return released.map((lock) => lock.name);
-  }
-
-  private sessionRoute(seen: Seen, parts: string[], query: URLSearchParams, body: () => Json): { status?: number; json?: unknown } {
-    const name = parts[1] ?? "";
-    const prefix = query.get("prefix") ?? "";
-    switch (`${seen.method} ${parts[0]}`) {
-      case "POST sessions": {
-        if (parts[2] === "renew") {
-          const session = this.sessions.get(Number(name));
-          if (session === undefined) throw new Refused(404, "not_found");
-          session.expires_at_ms = this.now() + session.ttl_ms;
-          return { json: session };
-        }
-        const ttl_ms = Number(body()["ttl_ms"]);
-        const session = { id: 0, name: String(body()["name"]), ttl_ms, created_at_ms: this.now(), expires_at_ms: this.now() + ttl_ms };
-        this.entry((index) => {
-          session.id = index;
-          this.sessions.set(session.id, session);
-          this.events.push({ cause: "session", id: session.id, name: session.name, ttl_ms });
-        });
-        return { status: 201, json: session };
-      }
-      case "DELETE sessions":
-        return { json: { released: this.endSession(Number(name), "closed") } };
-      case "GET sessions":
-        return { json: { sessions: [...this.sessions.values()].filter((session) => session.name.startsWith(prefix)), index: this.index } };
-      case "POST locks": {
-        const session = Number(body()["session"]);
-        if (!this.sessions.has(session)) throw new Refused(404, "not_found");
-        const held = this.locks.get(name);
-        if (held !== undefined && held.session !== session) {
-          const holder = { ...held, session_name: this.sessions.get(held.session)?.name };
-          throw new Refused(409, "locked", { holder });
-        }
-        if (held !== undefined) return { json: { ...held, acquired: false } };
-        const lock = { name, session, token: 0, since_ms: this.now() };
-        this.entry((index) => {
-          lock.token = index;
-          this.locks.set(name, lock);
-          this.events.push({ cause: "lock", name, session, token: index });
-        });
-        return { json: { ...lock, acquired: true } };
-      }
-      case "DELETE locks": {
-        const held = this.locks.get(name);
-        if (held === undefined || held.session !== Number(query.get("session"))) throw new Refused(404, "not_found");
-        this.entry(() => {
-          this.locks.delete(name);
-          this.events.push({ cause: "unlock", name, session: held.session, token: held.token });
-        });
-        return { status: 204 };
-      }
-      case "GET locks": {
-        if (parts[1] === undefined) return { json: { locks: [...this.locks.values()].filter((lock) => lock.name.startsWith(prefix)) } };
-        const held = this.locks.get(name);
-        if (held === undefined) throw new Refused(404, "not_found");
-        return { json: { ...held, session_name: this.sessions.get(held.session)?.name } };
-      }
-      default:
-        throw new Refused(404, "no_route");
-    }
-  }
-}
-
-function conditions(seen: Seen, query: URLSearchParams): Json {
-  const match = seen.headers.get("if-match");
-  const none = seen.headers.get("if-none-match");
-  const list = (text: string) => text.split(",").map((tag) => Number(tag.trim().replaceAll('"', "")));
-  const op: Json = {};
-  if (match === "*") op["if_present"] = true;
-  else if (match !== null) op["if_revisions"] = list(match);
-  if (none === "*") op["if_absent"] = true;
-  else if (none !== null) op["if_none"] = list(none);
-  if (query.has("if_absent_since")) op["if_absent_since"] = Number(query.get("if_absent_since"));
-  return op;
-}
-
-function wireValue(value: Buffer): Json {
-  const text = value.toString();
-  return Buffer.from(text).equals(value) ? { value: text } : { value_base64: value.toString("base64") };
-}
-
-function unwire(entry: Json): Buffer {
-  return typeof entry["value_base64"] === "string" ? Buffer.from(entry["value_base64"], "base64") : Buffer.from(String(entry["value"]));
-}
-
-function stringify(value: unknown): string {
-  return JSON.stringify(value, (_, each: unknown) => (typeof each === "bigint" ? `\u0000big:${each}` : each)).replace(/"\\u0000big:(-?\d+)"/g, "$1");
-}
-
-function parseBig(text: string): unknown {
-  return JSON.parse(text.replace(/"(by|initial)":(-?\d{16,})/g, '"$1":"$2"'));
-}
-
-/** Numbers of the error table that tests ask for. */
-function problemBody(error: Refused): string {
-  const effect = error.code === "outcome_unknown" || error.code === "fatal" ? "unknown" : "none";
-  return JSON.stringify({ type: `urn:lockstep:error:${error.code}`, title: error.code, status: error.status, detail: error.code, code: error.code, effect, ...error.more });
-}
-
-function problem(error: Refused, headers: Record<string, string>): Response {
-  return new Response(problemBody(error), { status: error.status, headers: { ...headers, "content-type": "application/problem+json" } });
-}
-
-/** An answer with a problem of the error table. */
-export function refusal(status: number, code: string, more: Json = {}, headers: Record<string, string> = {}): Fault {
-  return { kind: "answer", status, body: JSON.parse(problemBody(new Refused(status, code, more))), headers };
 }
