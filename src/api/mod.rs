@@ -16,6 +16,7 @@ mod nodes;
 mod range_digest;
 mod reconcile;
 mod samples;
+mod sessions;
 mod tokens;
 mod watch;
 
@@ -49,8 +50,11 @@ pub use reconcile::{
     MergeStepAnswer, MergeStepRequest, MergeTimesRequest, Reconciliations,
 };
 pub use samples::{Columns, Samples};
+pub use sessions::{
+    AcquireLock, AcquiredLock, LockInfo, LockList, OpenSession, SessionEnd, SessionInfo, SessionList,
+};
 pub use tokens::{
     BlockInfo, BlockList, BlockRequest, ChangedBlock, ChangedToken, CreateToken, MadeToken, RotateToken,
     TokenInfo, TokenList, TokenText,
 };
-pub use watch::{LiveAnswer, LiveMessage, LiveRequest, Subscribe, WatchMessage, WireEvent};
+pub use watch::{LiveAnswer, LiveMessage, LiveRequest, SessionEndCause, Subscribe, WatchMessage, WireEvent};

@@ -120,6 +120,41 @@ pub enum WireEvent {
     Config {
         config: ConfigBody,
     },
+    /// A client session was opened.
+    Session {
+        id: u64,
+        name: String,
+        ttl_ms: u64,
+    },
+    /// It has ended. Its locks were released before.
+    #[serde(rename = "session_end")]
+    SessionEnd {
+        id: u64,
+        name: String,
+        why: SessionEndCause,
+    },
+    /// A session acquired a lock.
+    Lock {
+        name: String,
+        session: u64,
+        token: u64,
+    },
+    /// The lock with this token is no longer held.
+    Unlock {
+        name: String,
+        session: u64,
+        token: u64,
+    },
+}
+
+/// Why a client session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionEndCause {
+    /// Its client ended it.
+    Closed,
+    /// It was not renewed in time.
+    Expired,
 }
 
 /// What a client asks for on `/v1/live`.

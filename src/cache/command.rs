@@ -66,6 +66,24 @@ pub enum Command {
     /// Several operations, each carried out or refused by itself. At most [`super::limits::BATCH_OPS_MAX`]; a key may be written
     /// by one of them only.
     Each(Vec<Op>),
+    /// Opens, renews or ends a client session, or acquires or releases a lock.
+    Sessions(Box<SessionChange>),
+}
+
+/// A change of client sessions or locks. It names the session's name with its number, because what a client may do is judged by
+/// names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SessionChange {
+    /// Opens a session, whose number is the index of the log entry.
+    Open { name: Key, ttl_ms: u64 },
+    /// From now on it lasts for its time to live again.
+    Renew { id: u64, name: Key },
+    /// Ends it, and releases its locks.
+    End { id: u64, name: Key },
+    /// Acquires a lock for a session.
+    Lock { name: Key, session: u64, session_name: Key },
+    /// Releases a lock that the session holds.
+    Unlock { name: Key, session: u64 },
 }
 
 /// One operation on one key.
@@ -105,6 +123,7 @@ impl Command {
             | Self::OpenFork { .. }
             | Self::CloseFork { .. }
             | Self::Tokens(_)
+            | Self::Sessions(_)
             | Self::NoteAdminAction(_) => FEATURE_LEVEL_FIRST,
         }
     }
@@ -127,6 +146,7 @@ impl Command {
             | Self::OpenFork { .. }
             | Self::CloseFork { .. }
             | Self::Tokens(_)
+            | Self::Sessions(_)
             | Self::NoteAdminAction(_) => Vec::new(),
         }
     }

@@ -1,8 +1,8 @@
-//! What a cache tells of one key: what it has, or why it is not there.
+//! What a cache tells of one key: what it has, or why it is not there. And its client sessions and locks.
 
 use super::lost_keys::{Loss, LostKey, LostKeys};
 use super::tombstones::{Scope, Tombstone};
-use super::{Absence, Cache, EntryId, Found, Removal, RemovalCause};
+use super::{Absence, Cache, ClientSession, EntryId, Found, Lock, Removal, RemovalCause};
 
 /// An entry as a read sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,26 @@ impl Cache {
     /// The entry of a key, with what it takes to count the read; or what is known of a key that is absent.
     pub fn look_up(&self, key: &str) -> Result<Seen, Absence> {
         self.read(key).ok_or_else(|| self.absence(key))
+    }
+
+    /// A client session, if it has not ended.
+    pub fn client_session(&self, id: u64) -> Option<&ClientSession> {
+        self.client_sessions.get(id)
+    }
+
+    /// The client sessions, in the order in which they were opened.
+    pub fn client_sessions(&self) -> impl ExactSizeIterator<Item = &ClientSession> {
+        self.client_sessions.all()
+    }
+
+    /// A lock, if it is held.
+    pub fn lock(&self, name: &str) -> Option<&Lock> {
+        self.client_sessions.lock(name)
+    }
+
+    /// The locks that are held, in the order of their names.
+    pub fn locks(&self) -> impl ExactSizeIterator<Item = &Lock> {
+        self.client_sessions.locks()
     }
 
     /// What is known about a key that no reader finds.

@@ -12,6 +12,7 @@
 mod admin_log;
 mod apply;
 mod blocks;
+mod client_sessions;
 mod codec;
 mod command;
 mod config;
@@ -57,7 +58,8 @@ mod value;
 
 pub use admin_log::{AdminAction, AdminLog, AdminRequested};
 pub use blocks::{Block, Blocked};
-pub use command::{Command, Condition, ConfigChange, EntryId, Op, Stamp, Touch, Ttl};
+pub use client_sessions::{ClientSession, Lock};
+pub use command::{Command, Condition, ConfigChange, EntryId, Op, SessionChange, Stamp, Touch, Ttl};
 pub use config::{CacheConfig, TouchConfig};
 pub use digest::Digest;
 pub use entry::{EntryInfo, Found};

@@ -1,6 +1,7 @@
 //! What `apply` returns: outcomes and events. Outcomes are stored with idempotency keys, so new variants are only
 //! ever added at the end.
 
+use super::client_sessions::{ClientSession, Lock};
 use super::{Absence, CacheConfig, CommandError, EntryInfo, Found, Key, MergeResult, Record, Value};
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,14 @@ pub enum Outcome {
     TokensChanged { revision: u64 },
     /// One result an operation, in order, of operations that do not depend on each other.
     Each { revision: u64, results: Vec<Result<Outcome, OpRefusal>> },
+    /// The client session as it is now.
+    Session(ClientSession),
+    /// It is no more; these locks were released.
+    SessionEnded { released: Vec<Key> },
+    /// The session holds the lock; `acquired` is false if it did before.
+    Locked { lock: Lock, session_name: Key, acquired: bool },
+    /// It does not hold it any more.
+    Unlocked,
 }
 
 /// Why one of several independent operations was refused. It changed nothing.
@@ -106,6 +115,20 @@ pub enum Event {
     /// The first of an entry whose other events another side of a fork had brought about: the id of its history.
     Merged {
         history: String,
+    },
+    SessionOpened {
+        session: Box<ClientSession>,
+    },
+    /// A session was ended by its client, or expired.
+    SessionEnded {
+        session: Box<ClientSession>,
+        expired: bool,
+    },
+    Locked {
+        lock: Box<Lock>,
+    },
+    Unlocked {
+        lock: Box<Lock>,
     },
 }
 

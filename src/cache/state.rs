@@ -1,6 +1,7 @@
 //! The state machine's whole state, and how it is read. Only `apply/` changes it.
 
 use super::admin_log::AdminLog;
+use super::client_sessions::ClientSessions;
 use super::dedup::DedupTable;
 use super::digest::{Digest, Sum, halves, hash_words};
 use super::entry::Entry;
@@ -31,6 +32,7 @@ pub struct Cache {
     pub(super) forks: Forks,
     pub(super) merges: Merges,
     pub(super) tokens: Tokens,
+    pub(super) client_sessions: ClientSessions,
     pub(super) admin_log: AdminLog,
     pub(super) stats: Stats,
     pub(super) feature_level: u32,
@@ -102,6 +104,7 @@ impl Cache {
             forks: Forks::default(),
             merges: Merges::default(),
             tokens: Tokens::default(),
+            client_sessions: ClientSessions::default(),
             admin_log: AdminLog::default(),
             stats: Stats::default(),
             feature_level: FEATURE_LEVEL_FIRST,
@@ -285,6 +288,7 @@ impl Cache {
             remembered: self.dedup.memory()
                 + self.tombstones.memory()
                 + self.lost_keys.memory()
+                + self.client_sessions.memory()
                 + self.forks.memory(),
             snapshots: self.store.views_memory(),
         }
@@ -335,7 +339,9 @@ impl Cache {
         if frees || (self.is_over_capacity() && evicts) || self.store.policies().is_moving() {
             return Some(self.now_ms);
         }
-        self.store.first_deadline().map(|(deadline, _)| deadline.max(self.now_ms))
+        let entry = self.store.first_deadline().map(|(deadline, _)| deadline);
+        let session = self.client_sessions.first_deadline().map(|(deadline, _)| deadline);
+        entry.into_iter().chain(session).min().map(|deadline| deadline.max(self.now_ms))
     }
 
     pub(super) fn is_over_capacity(&self) -> bool {
@@ -359,6 +365,7 @@ impl Cache {
                 self.tokens.words(),
                 self.admin_log.words(),
                 self.lost_keys.words(),
+                self.client_sessions.words(),
             ],
         )
     }
@@ -377,6 +384,7 @@ impl Cache {
                 self.tokens.recompute_words(),
                 self.admin_log.recompute_words(),
                 self.lost_keys.recompute_words(),
+                self.client_sessions.recompute_words(),
             ],
         )
     }
@@ -400,7 +408,7 @@ impl Cache {
         policies: [u64; 2],
         tombstones: [u64; 6],
         dedup: [u64; 4],
-        others: [[u64; 2]; 5],
+        others: [[u64; 2]; 6],
     ) -> Digest {
         let (entries, bytes) = entries;
         let [entries_low, entries_high] = entries.words();
@@ -413,6 +421,7 @@ impl Cache {
             [tokens_low, tokens_high],
             [admin_low, admin_high],
             [lost_low, lost_high],
+            [sessions_low, sessions_high],
         ] = others;
         let [dedup_first, dedup_next, dedup_low, dedup_high] = dedup;
         let [policies_low, policies_high] = policies;
@@ -461,6 +470,8 @@ impl Cache {
             admin_high,
             lost_low,
             lost_high,
+            sessions_low,
+            sessions_high,
         ]))
     }
 }

@@ -55,6 +55,9 @@ fn access_of(route: &str, method: &str) -> Option<Access> {
         ("POST", "/v1/kv/{key}/incr" | "/v1/kv/{key}/expire" | "/v1/kv/{key}/persist") => ByKeys,
         ("DELETE", "/v1/kv") | ("POST", "/v1/batch" | "/v1/get") => ByKeys,
         ("GET", "/v1/keys" | "/v1/changes" | "/v1/digest/range" | "/v1/watch" | "/v1/live") => ByKeys,
+        ("GET" | "POST", "/v1/sessions") | ("DELETE", "/v1/sessions/{id}") => ByKeys,
+        ("POST", "/v1/sessions/{id}/renew") | ("GET", "/v1/locks") => ByKeys,
+        ("GET" | "POST" | "DELETE", "/v1/locks/{name}") => ByKeys,
         ("GET" | "POST" | "DELETE", "/api/cache") => ByKeys,
         ("GET" | "POST" | "DELETE", "/api/cache/bulk") => ByKeys,
         ("GET" | "DELETE", "/api/cache/{key}") => ByKeys,
@@ -82,7 +85,7 @@ fn access_of(route: &str, method: &str) -> Option<Access> {
         // Whoever has a token may see what it allows.
         ("GET", "/v1/token") => Has(Observe),
         // They look at the token that they are sent.
-        ("POST" | "DELETE", "/v1/session") => Open,
+        ("POST" | "DELETE", "/v1/login") => Open,
         ("GET" | "PUT", "/v1/debug/links") | ("POST", "/v1/debug/corrupt") => AdminHere,
         ("POST", "/api/strategy") => Has(Admin),
         ("POST", "/api/sync/force" | "/api/sync/toggle") => AdminHere,

@@ -76,6 +76,8 @@ fn detached(path: &str) -> Result<(), ApiError> {
         "/v1/kv",
         "/v1/keys",
         "/v1/changes",
+        "/v1/sessions",
+        "/v1/locks",
         "/v1/batch",
         "/v1/get",
         "/v1/watch",

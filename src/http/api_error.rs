@@ -2,7 +2,7 @@
 
 use super::access::CHALLENGE;
 use super::response_headers::{etag, position};
-use crate::api::{ErrorCode, Problem};
+use crate::api::{ErrorCode, LockInfo, Problem};
 use crate::cache::{Absence, CommandError};
 use crate::front::Busy;
 use crate::node::{NodeError, SessionError};
@@ -109,6 +109,9 @@ impl From<SessionError> for ApiError {
                     problem.revision = current;
                     headers.extend(current.map(|revision| (header::ETAG, etag(revision))));
                 }
+                CommandError::LockHeld { lock, session_name } => {
+                    problem.holder = Some(Box::new(LockInfo::new(&lock, session_name.as_str())));
+                }
                 CommandError::Invalid { op, field, .. } => {
                     problem.op = op;
                     problem.field = Some(field.name().to_owned());
@@ -125,7 +128,11 @@ impl From<SessionError> for ApiError {
                 | CommandError::MergedMeanwhile
                 | CommandError::NoSuchToken
                 | CommandError::TokenExists
-                | CommandError::TooManyTokens => {}
+                | CommandError::TooManyTokens
+                | CommandError::NoSuchSession
+                | CommandError::TooManySessions
+                | CommandError::LockNotHeld
+                | CommandError::TooManyLocks => {}
             }
         }
         Self { problem: Box::new(problem), headers }

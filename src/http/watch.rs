@@ -7,7 +7,7 @@ use super::extract::{Query, bad_query};
 use super::state::AppState;
 use super::watch_query::WatchQuery;
 use crate::api::HistoryName;
-use crate::api::{ErrorCode, WatchMessage, WireEvent};
+use crate::api::{ErrorCode, SessionEndCause, WatchMessage, WireEvent};
 use crate::cache::{Cause, Event};
 use crate::front::{ClientAddress, SendPermit, WatchPermit};
 use crate::node::{ChangeSet, PAGE_BYTES, Session, SessionError, SessionWatch, WatchFilter, WatchItem};
@@ -172,6 +172,10 @@ impl Subscription {
                 Event::Put { record, .. } if self.values => record.key().len() + record.value().bytes.len(),
                 Event::Put { record, .. } => record.key().len(),
                 Event::Deadline { key, .. } | Event::Removed { key, .. } => key.as_str().len(),
+                Event::SessionOpened { session } | Event::SessionEnded { session, .. } => {
+                    session.name.as_str().len()
+                }
+                Event::Locked { lock } | Event::Unlocked { lock } => lock.name.as_str().len(),
                 Event::Cleared { .. } | Event::Configured { .. } | Event::Merged { .. } => 0,
             })
             .sum()
@@ -229,5 +233,23 @@ fn wire_event(event: &Event, values: bool) -> Option<WireEvent> {
         Event::Cleared { prefix, removed } => WireEvent::Clear { prefix: prefix.clone(), removed: *removed },
         Event::Configured { config, .. } => WireEvent::Config { config: (**config).clone().into() },
         Event::Merged { .. } => return None,
+        Event::SessionOpened { session } => WireEvent::Session {
+            id: session.id,
+            name: session.name.as_str().to_owned(),
+            ttl_ms: session.ttl_ms,
+        },
+        Event::SessionEnded { session, expired } => WireEvent::SessionEnd {
+            id: session.id,
+            name: session.name.as_str().to_owned(),
+            why: if *expired { SessionEndCause::Expired } else { SessionEndCause::Closed },
+        },
+        Event::Locked { lock } => {
+            WireEvent::Lock { name: lock.name.as_str().to_owned(), session: lock.session, token: lock.token }
+        }
+        Event::Unlocked { lock } => WireEvent::Unlock {
+            name: lock.name.as_str().to_owned(),
+            session: lock.session,
+            token: lock.token,
+        },
     })
 }

@@ -19,6 +19,9 @@ pub(super) struct WatchQuery {
     pub from: Option<String>,
     pub values: Option<String>,
     pub priority: Option<String>,
+    pub keys: Option<String>,
+    pub sessions: Option<String>,
+    pub locks: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -28,6 +31,9 @@ enum Parameter {
     From,
     Values,
     Priority,
+    Keys,
+    Sessions,
+    Locks,
 }
 
 impl WatchQuery {
@@ -40,10 +46,14 @@ impl WatchQuery {
         if self.prefixes.iter().any(|prefix| prefix.len() > KEY_BYTES_MAX) {
             return Err(bad_query("prefix", format!("expected at most {KEY_BYTES_MAX} bytes")));
         }
-        if self.prefixes.is_empty() {
-            return Ok(WatchFilter::prefix(""));
+        let prefixes = if self.prefixes.is_empty() { vec![String::new()] } else { self.prefixes.clone() };
+        let keys = self.keys.is_none() || flag("keys", self.keys.as_deref())?;
+        let sessions = flag("sessions", self.sessions.as_deref())?;
+        let locks = flag("locks", self.locks.as_deref())?;
+        if !keys && !sessions && !locks {
+            return Err(bad_query("keys", "expected keys, sessions or locks to be watched".into()));
         }
-        Ok(WatchFilter { prefixes: self.prefixes.clone() })
+        Ok(WatchFilter { prefixes, keys, sessions, locks })
     }
 
     /// Whether messages have values.
@@ -91,6 +101,9 @@ impl<'de> Visitor<'de> for Parameters {
                 Parameter::From => (&mut query.from, "from"),
                 Parameter::Values => (&mut query.values, "values"),
                 Parameter::Priority => (&mut query.priority, "priority"),
+                Parameter::Keys => (&mut query.keys, "keys"),
+                Parameter::Sessions => (&mut query.sessions, "sessions"),
+                Parameter::Locks => (&mut query.locks, "locks"),
             };
             if field.replace(map.next_value()?).is_some() {
                 return Err(A::Error::duplicate_field(name));
@@ -119,6 +132,9 @@ mod tests {
         assert!(parse("prefixes=a").unwrap_err().contains("expected one of `prefix`"));
         assert!(parse(&"prefix=a&".repeat(PREFIXES_MAX)).unwrap().filter().is_ok());
         assert!(parse(&"prefix=a&".repeat(PREFIXES_MAX + 1)).unwrap().filter().is_err());
+        assert!(parse("keys=false").unwrap().filter().is_err(), "nothing is left");
+        let locks = parse("keys=false&locks=true").unwrap().filter().unwrap();
+        assert_eq!((locks.keys, locks.sessions, locks.locks), (false, false, true));
         assert!(parse("priority=high").unwrap().priority().is_err());
     }
 }

@@ -83,7 +83,7 @@ pub fn refusal_code(error: &CommandError) -> ErrorCode {
         CommandError::Overflow { .. } => ErrorCode::Overflow,
         CommandError::InvalidBatch { .. } => ErrorCode::InvalidBatch,
         CommandError::Invalid { field, .. } => match field {
-            InvalidField::Ttl => ErrorCode::InvalidTtl,
+            InvalidField::Ttl | InvalidField::SessionTtl => ErrorCode::InvalidTtl,
             InvalidField::Value | InvalidField::ContentType => ErrorCode::InvalidValue,
             InvalidField::Condition | InvalidField::IdempotencyKey => ErrorCode::InvalidHeader,
             InvalidField::Prefix => ErrorCode::InvalidQuery,
@@ -104,7 +104,11 @@ pub fn refusal_code(error: &CommandError) -> ErrorCode {
         | CommandError::AnotherMerge
         | CommandError::MergedMeanwhile
         | CommandError::TokenExists
-        | CommandError::TooManyTokens => ErrorCode::Conflict,
+        | CommandError::TooManyTokens
+        | CommandError::TooManySessions
+        | CommandError::TooManyLocks => ErrorCode::Conflict,
+        CommandError::LockHeld { .. } => ErrorCode::Locked,
+        CommandError::NoSuchSession | CommandError::LockNotHeld => ErrorCode::NotFound,
         CommandError::NoSuchToken => ErrorCode::NotFound,
     }
 }

@@ -133,6 +133,7 @@ fn check(inner: &Inner, body: &[u8]) -> Result<Vec<Need>, String> {
         | Command::Configure(_)
         | Command::Merge(_)
         | Command::Tokens(_)
+        | Command::Sessions(_)
         | Command::NoteAdminAction(_) => {
             Ok(if inner.needs_token() { needs_of(&envelope.command) } else { Vec::new() })
         }

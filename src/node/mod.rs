@@ -13,6 +13,7 @@ mod background;
 mod bootstrap;
 mod campaign;
 mod changes;
+mod client_sessions;
 mod cluster_health;
 mod departure;
 mod detached_folder;

@@ -38,7 +38,7 @@ impl Session {
     /// # Errors
     /// [`SessionError`]: this node is out of service or stopping, or the cluster has not reached `from`.
     pub async fn watch(&self, filter: WatchFilter, from: Option<u64>) -> Result<SessionWatch, SessionError> {
-        let prefixes = filter.prefixes.into_iter().map(|prefix| self.scope.stored_prefix(prefix));
+        let prefixes = filter.prefixes.iter().cloned().map(|prefix| self.scope.stored_prefix(prefix));
         let prefixes = prefixes.collect::<Result<Vec<_>, NodeError>>().map_err(|error| self.fail(error))?;
         let needs: Vec<Need> =
             prefixes.iter().map(|prefix| Need::Prefix(Role::Read, prefix.clone())).collect();
@@ -47,7 +47,7 @@ impl Session {
         for need in &needs {
             self.authorize(need).await?;
         }
-        let filter = WatchFilter { prefixes };
+        let filter = WatchFilter { prefixes, ..filter };
         let watch = self.node.inner.watch(filter, from).await.map_err(|error| self.fail(error))?;
         Ok(SessionWatch::new(watch, self.clone(), needs, tokens))
     }

@@ -47,18 +47,28 @@ pub enum WatchItem {
 /// What a watcher watches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchFilter {
-    /// Keys that start with one of these; at least one. The empty one is for all keys, and for the settings.
+    /// Names that start with one of these; at least one. The empty one is for all, and for the settings.
     pub prefixes: Vec<String>,
+    /// Whether keys are watched, and the settings.
+    pub keys: bool,
+    /// Whether client sessions are.
+    pub sessions: bool,
+    /// Whether locks are.
+    pub locks: bool,
 }
 
 impl WatchFilter {
     /// Keys that start with a prefix.
     pub fn prefix(prefix: impl Into<String>) -> Self {
-        Self { prefixes: vec![prefix.into()] }
+        Self { prefixes: vec![prefix.into()], keys: true, sessions: false, locks: false }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()))
     }
 
     fn has_key(&self, key: &str) -> bool {
-        self.prefixes.iter().any(|prefix| key.starts_with(prefix.as_str()))
+        self.keys && self.has(key)
     }
 
     /// Whether an event is about what is watched.
@@ -68,9 +78,14 @@ impl WatchFilter {
             Event::Deadline { key, .. } | Event::Removed { key, .. } => self.has_key(key.as_str()),
             Event::Cleared { prefix, .. } => {
                 let cleared = prefix.as_deref().unwrap_or_default();
-                self.prefixes.iter().any(|prefix| cleared.starts_with(prefix) || prefix.starts_with(cleared))
+                let covers = |prefix: &String| cleared.starts_with(prefix) || prefix.starts_with(cleared);
+                self.keys && self.prefixes.iter().any(covers)
             }
-            Event::Configured { .. } => self.prefixes.iter().any(String::is_empty),
+            Event::Configured { .. } => self.keys && self.prefixes.iter().any(String::is_empty),
+            Event::SessionOpened { session } | Event::SessionEnded { session, .. } => {
+                self.sessions && self.has(session.name.as_str())
+            }
+            Event::Locked { lock } | Event::Unlocked { lock } => self.locks && self.has(lock.name.as_str()),
             // It is told with the changes that it is about.
             Event::Merged { .. } => false,
         }

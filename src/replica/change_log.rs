@@ -105,6 +105,12 @@ fn bytes_of(event: &Event) -> usize {
         Event::Cleared { prefix, .. } => HEAP + prefix.as_ref().map_or(0, String::len),
         Event::Configured { config, .. } => size_of_val(&**config),
         Event::Merged { history } => HEAP + history.len(),
+        Event::SessionOpened { session } | Event::SessionEnded { session, .. } => {
+            size_of_val(&**session) + HEAP + session.name.as_str().len()
+        }
+        Event::Locked { lock } | Event::Unlocked { lock } => {
+            size_of_val(&**lock) + HEAP + lock.name.as_str().len()
+        }
     };
     size_of::<Event>() + behind
 }

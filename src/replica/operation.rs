@@ -64,7 +64,7 @@ impl Operation {
 }
 
 impl OperationKind {
-    /// `None` for what says only where the other events come from.
+    /// `None` for what is no change of the cache, and for what says only where the other events come from.
     fn of(event: &Event) -> Option<Self> {
         Some(match event {
             Event::Put { record, created, .. } => {
@@ -81,7 +81,11 @@ impl OperationKind {
             Event::Configured { config, policy_changed } => {
                 Self::Configured { config: (**config).clone(), policy_changed: *policy_changed }
             }
-            Event::Merged { .. } => return None,
+            Event::Merged { .. }
+            | Event::SessionOpened { .. }
+            | Event::SessionEnded { .. }
+            | Event::Locked { .. }
+            | Event::Unlocked { .. } => return None,
         })
     }
 }

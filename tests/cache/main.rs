@@ -15,6 +15,7 @@ mod model_clear;
 mod model_order;
 mod properties;
 mod script;
+mod sessions;
 mod transcripts;
 
 use lockstep::cache::{Cache, limits};

@@ -265,7 +265,7 @@ impl Model {
             Command::OpenFork { .. } | Command::CloseFork { .. } | Command::Merge(_) => {
                 unreachable!("tests/reconcile has an oracle of its own for forks and merges")
             }
-            Command::Tokens(_) | Command::NoteAdminAction(_) => {
+            Command::Tokens(_) | Command::Sessions(_) | Command::NoteAdminAction(_) => {
                 unreachable!("their files in src/cache have tests of their own")
             }
         }

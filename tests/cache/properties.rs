@@ -37,7 +37,13 @@ impl Watcher {
                     assert_eq!((before - self.0.len()) as u64, *removed);
                     assert_ne!(*removed, 0);
                 }
-                Event::Configured { .. } | Event::Merged { .. } => {}
+                // `sessions.rs` has a model of sessions and locks.
+                Event::Configured { .. }
+                | Event::Merged { .. }
+                | Event::SessionOpened { .. }
+                | Event::SessionEnded { .. }
+                | Event::Locked { .. }
+                | Event::Unlocked { .. } => {}
             }
         }
     }
@@ -137,7 +143,11 @@ impl World {
                 Event::Removed { .. }
                 | Event::Cleared { .. }
                 | Event::Configured { .. }
-                | Event::Merged { .. } => continue,
+                | Event::Merged { .. }
+                | Event::SessionOpened { .. }
+                | Event::SessionEnded { .. }
+                | Event::Locked { .. }
+                | Event::Unlocked { .. } => continue,
             };
             let before = self.revisions.insert(key, index);
             assert!(before.is_none_or(|before| before < index));

@@ -303,6 +303,9 @@ fn show_outcome(outcome: &Outcome) -> String {
             });
             format!("each revision={revision}{}", lines.collect::<String>())
         }
+        Outcome::Session(_) | Outcome::SessionEnded { .. } | Outcome::Locked { .. } | Outcome::Unlocked => {
+            format!("{outcome:?}")
+        }
         Outcome::Cleared { revision, removed } => format!("cleared {removed} revision={revision}"),
         Outcome::Configured(config) => format!("configured {}", show_config(config)),
         Outcome::Ticked => "ticked".into(),
@@ -347,6 +350,12 @@ fn show_event(event: &Event) -> String {
         Event::Cleared { prefix, removed } => format!("cleared {prefix:?} removed={removed}"),
         Event::Configured { config, .. } => format!("configured {}", show_config(config)),
         Event::Merged { history } => format!("merged from {history}"),
+        Event::SessionOpened { .. }
+        | Event::SessionEnded { .. }
+        | Event::Locked { .. }
+        | Event::Unlocked { .. } => {
+            format!("{event:?}")
+        }
     }
 }
 
@@ -397,7 +406,12 @@ fn show_position(error: &CommandError) -> String {
         | CommandError::MergedMeanwhile
         | CommandError::NoSuchToken
         | CommandError::TokenExists
-        | CommandError::TooManyTokens => None,
+        | CommandError::TooManyTokens
+        | CommandError::NoSuchSession
+        | CommandError::TooManySessions
+        | CommandError::LockHeld { .. }
+        | CommandError::LockNotHeld
+        | CommandError::TooManyLocks => None,
     };
     op.map_or(String::new(), |op| format!(" op={op}"))
 }

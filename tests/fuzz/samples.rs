@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use lockstep::cache::{
     Blocked, Cache, CacheConfig, Command, Condition, ConfigChange, EntryId, Grant, JoinUse, Key, Op, Quota,
-    Role, SecretHash, Stamp, TokenChange, TokenLimits, Touch, Ttl, Value,
+    Role, SecretHash, SessionChange, Stamp, TokenChange, TokenLimits, Touch, Ttl, Value,
 };
 use lockstep::lineage::{HistoryKind, Lineage};
 use lockstep::peer::{Hello, Lane, PeerIdentity, Protocols, Welcome};
@@ -64,6 +64,12 @@ pub fn commands() -> Vec<Command> {
             put("x", Ttl::Never),
             Op::Delete { key: key("a"), condition: Condition::AbsentSince(7), previous: true },
         ]),
+        Command::Sessions(Box::new(SessionChange::Open { name: key("app-1"), ttl_ms: 5_000 })),
+        Command::Sessions(Box::new(SessionChange::Lock {
+            name: key("job"),
+            session: 7,
+            session_name: key("app-1"),
+        })),
         Command::Clear { prefix: Some("x".into()) },
         Command::Configure(ConfigChange { capacity_entries: Some(10), ..ConfigChange::default() }),
         Command::Tick,

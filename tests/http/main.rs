@@ -27,6 +27,7 @@ mod rate_limits;
 mod samples;
 mod server;
 mod session;
+mod sessions;
 mod sliding;
 mod slow;
 mod smuggling;

@@ -10,6 +10,7 @@ mod capacity_check;
 mod check;
 mod checked_op;
 mod clear;
+mod client_sessions;
 mod configure;
 mod dedup;
 mod delete;
@@ -49,6 +50,7 @@ impl Cache {
         self.dedup.drop_expired(self.now_ms);
         self.count_reads(&at.touches, was_ms);
         self.expire_due(&mut events);
+        self.end_due_sessions(&mut events);
         self.free_cleared();
         self.store.move_to_policy(MOVES_PER_APPLY_MAX);
 
@@ -79,6 +81,9 @@ impl Cache {
             outcome,
             Err(CommandError::CacheFull { .. }
                 | CommandError::MergeOutOfTurn { .. }
+                | CommandError::LockHeld { .. }
+                | CommandError::TooManySessions
+                | CommandError::TooManyLocks
                 | CommandError::AnotherMerge)
         );
         if let Some(ticket) = ticket.filter(|_| !may_pass) {
@@ -110,6 +115,7 @@ impl Cache {
                 Ok(Outcome::Ticked)
             }
             Command::Tokens(change) => self.change_tokens(*change),
+            Command::Sessions(change) => self.change_sessions(*change, events),
             Command::NoteAdminAction(requested) => self.note_admin_action(*requested),
         }
     }

@@ -2,11 +2,14 @@
 //! that damaged bytes cannot nest without end.
 
 use crate::cache::codec::{DecodeError, Decoder, put_bool, put_bytes, put_option, put_u8, put_u32, put_u64};
-use crate::cache::limits::{BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, ORIGIN_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::cache::limits::{
+    BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX, LOCKS_PER_SESSION_MAX, ORIGIN_BYTES_MAX,
+    VALUE_BYTES_MAX,
+};
 use crate::cache::outcome::CommandResult;
 use crate::cache::{
-    Absence, BatchFault, CacheConfig, CommandError, EntryInfo, Found, InvalidField, KeyState, MergeResult,
-    OpRefusal, Outcome, Removal, RemovalCause, Value,
+    Absence, BatchFault, CacheConfig, ClientSession, CommandError, EntryInfo, Found, InvalidField, Key,
+    KeyState, Lock, MergeResult, OpRefusal, Outcome, Removal, RemovalCause, Value,
 };
 use std::io::{Read, Result, Write};
 
@@ -78,6 +81,22 @@ fn put_single(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
         }
         // A batch holds no batch; were there one, its result would be lost.
         Outcome::Batch { .. } | Outcome::Each { .. } => put_u8(out, 6),
+        Outcome::Session(session) => {
+            put_u8(out, 15)?;
+            put_session(out, session)
+        }
+        Outcome::SessionEnded { released } => {
+            put_u8(out, 16)?;
+            put_u32(out, released.len() as u32)?;
+            released.iter().try_for_each(|name| put_bytes(out, name.as_str().as_bytes()))
+        }
+        Outcome::Locked { lock, session_name, acquired } => {
+            put_u8(out, 17)?;
+            put_lock(out, lock)?;
+            put_bytes(out, session_name.as_str().as_bytes())?;
+            put_bool(out, *acquired)
+        }
+        Outcome::Unlocked => put_u8(out, 18),
         Outcome::NotFound(absence) => {
             put_u8(out, 2)?;
             put_absence(out, absence)
@@ -177,8 +196,45 @@ fn single(source: &mut Decoder<impl Read>, tag: u8) -> std::result::Result<Outco
             Outcome::Merged { revision, results }
         }
         13 => Outcome::TokensChanged { revision: source.u64()? },
+        15 => Outcome::Session(session(source)?),
+        16 => {
+            let mut released = Vec::new();
+            for _ in 0..source.length(LOCKS_PER_SESSION_MAX)? {
+                released.push(name(source)?);
+            }
+            Outcome::SessionEnded { released }
+        }
+        17 => Outcome::Locked { lock: lock(source)?, session_name: name(source)?, acquired: source.bool()? },
+        18 => Outcome::Unlocked,
         _ => return Err(DecodeError::Damaged("an outcome has an unknown tag")),
     })
+}
+
+fn put_session(out: &mut impl Write, session: &ClientSession) -> Result<()> {
+    let ClientSession { id, name, ttl_ms, created_at_ms, expires_at_ms } = session;
+    put_bytes(out, name.as_str().as_bytes())?;
+    [id, ttl_ms, created_at_ms, expires_at_ms].into_iter().try_for_each(|number| put_u64(out, *number))
+}
+
+fn session(source: &mut Decoder<impl Read>) -> std::result::Result<ClientSession, DecodeError> {
+    let name = name(source)?;
+    let (id, ttl_ms) = (source.u64()?, source.u64()?);
+    Ok(ClientSession { id, name, ttl_ms, created_at_ms: source.u64()?, expires_at_ms: source.u64()? })
+}
+
+fn put_lock(out: &mut impl Write, lock: &Lock) -> Result<()> {
+    let Lock { name, session, token, since_ms } = lock;
+    put_bytes(out, name.as_str().as_bytes())?;
+    [session, token, since_ms].into_iter().try_for_each(|number| put_u64(out, *number))
+}
+
+fn lock(source: &mut Decoder<impl Read>) -> std::result::Result<Lock, DecodeError> {
+    let name = name(source)?;
+    Ok(Lock { name, session: source.u64()?, token: source.u64()?, since_ms: source.u64()? })
+}
+
+fn name(source: &mut Decoder<impl Read>) -> std::result::Result<Key, DecodeError> {
+    Key::stored(&source.text(KEY_BYTES_MAX)?).map_err(|_| DecodeError::Damaged("a name is none"))
 }
 
 fn put_key_state(out: &mut impl Write, state: &KeyState) -> Result<()> {
@@ -334,6 +390,15 @@ fn put_error(out: &mut impl Write, error: &CommandError) -> Result<()> {
         CommandError::NoSuchToken => head(12, &None),
         CommandError::TokenExists => head(13, &None),
         CommandError::TooManyTokens => head(14, &None),
+        CommandError::NoSuchSession => head(15, &None),
+        CommandError::TooManySessions => head(16, &None),
+        CommandError::LockHeld { lock, session_name } => {
+            head(17, &None)?;
+            put_lock(out, lock)?;
+            put_bytes(out, session_name.as_str().as_bytes())
+        }
+        CommandError::LockNotHeld => head(18, &None),
+        CommandError::TooManyLocks => head(19, &None),
     }
 }
 
@@ -369,6 +434,11 @@ fn error(source: &mut Decoder<impl Read>) -> std::result::Result<CommandError, D
         12 => CommandError::NoSuchToken,
         13 => CommandError::TokenExists,
         14 => CommandError::TooManyTokens,
+        15 => CommandError::NoSuchSession,
+        16 => CommandError::TooManySessions,
+        17 => CommandError::LockHeld { lock: Box::new(lock(source)?), session_name: name(source)? },
+        18 => CommandError::LockNotHeld,
+        19 => CommandError::TooManyLocks,
         _ => return Err(DecodeError::Damaged("a refusal has an unknown tag")),
     })
 }

@@ -9,7 +9,9 @@ use crate::cache::merge::Merge;
 use crate::cache::pending_clears::Clear;
 use crate::cache::slab::Slot;
 use crate::cache::tombstones::{Scope, Tombstone};
-use crate::cache::{AdminAction, AdminRequested, Block, Blocked, JoinToken, Quota, SecretHash, Token};
+use crate::cache::{
+    AdminAction, AdminRequested, Block, Blocked, ClientSession, JoinToken, Lock, Quota, SecretHash, Token,
+};
 use std::io::{BufWriter, Result, Write};
 
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -91,6 +93,18 @@ impl SnapshotView {
         }
         put_u32(&mut out, self.joins.len() as u32)?;
         self.joins.iter().try_for_each(|token| put_join_token(&mut out, token))?;
+        put_u32(&mut out, self.client_sessions.len() as u32)?;
+        for ClientSession { id, name, ttl_ms, created_at_ms, expires_at_ms } in &self.client_sessions {
+            put_bytes(&mut out, name.as_str().as_bytes())?;
+            [id, ttl_ms, created_at_ms, expires_at_ms]
+                .into_iter()
+                .try_for_each(|number| put_u64(&mut out, *number))?;
+        }
+        put_u32(&mut out, self.locks.len() as u32)?;
+        for Lock { name, session, token, since_ms } in &self.locks {
+            put_bytes(&mut out, name.as_str().as_bytes())?;
+            [session, token, since_ms].into_iter().try_for_each(|number| put_u64(&mut out, *number))?;
+        }
         put_u64(&mut out, self.admin_count)?;
         self.admin_log.encode(&mut out, put_admin_action)?;
         out.flush()

@@ -4,7 +4,8 @@
 //! goes on. [`Cache::restore`] is the way back; it refuses bytes that are not exactly what was encoded.
 //!
 //! The format, in this order: magic, version, digest, scalars, slots by number, free list, pending clears,
-//! the state of each eviction policy, tombstones, lost keys, deduplicated results, open forks, merges, tokens. `codec.rs` has the encoding of numbers and texts.
+//! the state of each eviction policy, tombstones, lost keys, deduplicated results, open forks, merges, tokens, client sessions and
+//! their locks, the log of operators. `codec.rs` has the encoding of numbers and texts.
 
 mod encode;
 mod restore;
@@ -22,7 +23,10 @@ use super::numbered_queue::NumberedQueue;
 use super::pending_clears::Clear;
 use super::slab::Slab;
 use super::tombstones::{Forgotten, Tombstone};
-use super::{AdminAction, Block, BrowserSession, Cache, CacheConfig, Digest, JoinToken, Stats, Token};
+use super::{
+    AdminAction, Block, BrowserSession, Cache, CacheConfig, ClientSession, Digest, JoinToken, Lock, Stats,
+    Token,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -54,6 +58,8 @@ pub struct SnapshotView {
     sessions: Vec<BrowserSession>,
     blocks: Vec<Block>,
     joins: Vec<JoinToken>,
+    client_sessions: Vec<ClientSession>,
+    locks: Vec<Lock>,
     tokens_revision: u64,
     admin_log: NumberedQueue<AdminAction>,
     admin_count: u64,
@@ -90,6 +96,8 @@ impl SnapshotView {
             sessions: cache.tokens.sessions().cloned().collect(),
             blocks: cache.tokens.blocks().collect(),
             joins: cache.tokens.joins().cloned().collect(),
+            client_sessions: cache.client_sessions.all().cloned().collect(),
+            locks: cache.client_sessions.locks().cloned().collect(),
             tokens_revision: cache.tokens.revision(),
             admin_log: cache.admin_log.queue().clone(),
             admin_count: cache.admin_log.count(),
