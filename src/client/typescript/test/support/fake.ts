@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { FakeSessions } from "./fake_sessions.js";
+import { changesPage, keysPage } from "./fake_pages.js";
 import { type FakeChange, FakeWatchers } from "./fake_watch.js";
 import { conditions, type Fault, type Gone, type Json, parseBig, problem, problemBody, Refused, type Seen, stringify, unwire, wireValue } from "./wire.js";
 
@@ -43,8 +44,8 @@ export class FakeCluster {
     now: () => this.now(),
     index: () => this.index,
   });
-  private readonly gones = new Map<string, Gone>();
-  private readonly clears: { prefix: string; gone: Gone }[] = [];
+  readonly gones = new Map<string, Gone>();
+  readonly clears: { prefix: string; gone: Gone }[] = [];
   private readonly remembered = new Map<string, { request: string; status: number; headers: Json; body: string }>();
   readonly changes: FakeChange[] = [];
   private readonly streams = new FakeWatchers(this);
@@ -179,7 +180,7 @@ export class FakeCluster {
     return index;
   }
 
-  private live(key: string): Stored | undefined {
+  live(key: string): Stored | undefined {
     const entry = this.entries.get(key);
     if (entry?.deadline != null && entry.deadline <= this.now()) {
       const index = ++this.index;
@@ -295,7 +296,7 @@ export class FakeCluster {
     return { op: "incr", value, created };
   }
 
-  private wire(entry: Stored, values = true): Json {
+  wire(entry: Stored, values = true): Json {
     return {
       revision: entry.revision,
       version: entry.version,
@@ -461,27 +462,10 @@ export class FakeCluster {
         }
         return { json: { results, next: results.length < keys.length ? results.length : null, index: this.index } };
       }
-      case "GET keys": {
-        const after = query.get("after");
-        const limit = Number(query.get("limit") ?? 100);
-        const values = query.get("values") === "true";
-        const names = [...this.entries.keys()].filter((each) => each.startsWith(query.get("prefix") ?? "")).sort((one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other)));
-        const rest = names.filter((each) => after === null || Buffer.compare(Buffer.from(each), Buffer.from(after)) > 0);
-        const page: Json[] = [];
-        let bytes = 0;
-        let last: string | null = null;
-        for (const each of rest) {
-          if (page.length >= limit || (values && bytes >= 8 * 1024 * 1024)) break;
-          const entry = this.live(each);
-          if (entry === undefined) continue;
-          bytes += entry.value.length;
-          last = each;
-          page.push(values ? { key: each, ...this.wire(entry) } : { key: each, revision: entry.revision, bytes: entry.value.length, ttl_ms: null });
-        }
-        return { json: { [values ? "entries" : "keys"]: page, next: last !== null && last !== rest.at(-1) ? last : null, index: this.index } };
-      }
+      case "GET keys":
+        return keysPage(this, query);
       case "GET changes":
-        return { json: this.changesSince(query) };
+        return { json: changesPage(this, query) };
       case "GET time":
         return { json: { time_ms: this.now(), index: this.index } };
       case "GET status":
@@ -502,26 +486,6 @@ export class FakeCluster {
       default:
         return this.held.route(seen, parts, query, body);
     }
-  }
-
-  private changesSince(query: URLSearchParams): Json {
-    const [digits, history] = (query.get("since") ?? "0").split("@");
-    if (history !== undefined && !this.history.id.startsWith(history)) throw new Refused(409, "other_history");
-    const since = Number(digits);
-    const prefix = query.get("prefix") ?? "";
-    const limit = Number(query.get("limit") ?? 1000);
-    if (since < this.floor) return { changes: [], next: since, more: false, complete: false, index: this.index };
-    const all: { at: number; change: Json }[] = [];
-    for (const [key, entry] of this.entries) if (key.startsWith(prefix) && entry.revision > since) all.push({ at: entry.revision, change: { key, found: true, ...this.wire(entry, query.get("values") === "true") } });
-    for (const [key, gone] of this.gones) if (key.startsWith(prefix) && gone.revision > since) all.push({ at: gone.revision, change: { key, found: false, gone } });
-    for (const { prefix: cleared, gone } of this.clears) if (gone.revision > since) all.push({ at: gone.revision, change: { prefix: cleared, gone } });
-    all.sort((one, other) => one.at - other.at);
-    // A page ends between two log entries.
-    let end = Math.min(limit, all.length);
-    while (end < all.length && all[end]?.at === all[end - 1]?.at) end++;
-    const page = all.slice(0, end);
-    const more = end < all.length;
-    return { changes: page.map(({ change }) => change), next: more ? page.at(-1)?.at : this.index, more, complete: true, index: this.index };
   }
 
 }
