@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { LockstepError, PreconditionFailed, type WatchMessage } from "../../src/index.js";
@@ -218,6 +221,48 @@ test("10,000 keys and 2,000 keys of 20 kB", async () => {
   const entries = (await cluster.client().time()).index - before;
   assert.ok(entries <= 5, `${entries} log entries`);
   await two.close();
+});
+
+test("a restored backup: near caches and synchronizers go over to the new history", async () => {
+  const first = await RealCluster.start();
+  const folder = mkdtempSync(join(tmpdir(), "lockstep-backup-"));
+  let second: RealCluster | undefined;
+  try {
+    const client = first.client();
+    await client.put("kept", "1", { contentType: "text/plain" });
+    const cache = new MapCache();
+    const sync = new CacheSynchronizer({ client, syncInterval: 200 });
+    sync.registerCache(cache);
+    await sync.connect("one");
+    const near = new NearCache(first.client());
+    await near.start();
+    const backup = join(folder, "backup");
+    const response = await fetch(`${first.urls[0]}/v1/snapshot`);
+    writeFileSync(backup, Buffer.from(await response.arrayBuffer()));
+    await client.put("lost", "1", { contentType: "text/plain" });
+    await sync.sync();
+    assert.deepEqual(cache.toJSON(), { kept: "1", lost: "1" });
+    assert.equal((await near.get("lost"))?.text(), "1");
+    await first.stop();
+    await sync.set("offline", "1");
+    second = await RealCluster.start({ backup, port: Number(new URL(first.urls[0] as string).port) });
+    await until("the new history", async () => {
+      await sync.sync().catch(() => undefined);
+      return sync.getStatus().pending === 0 && !cache.map.has("lost");
+    });
+    assert.deepEqual(cache.toJSON(), { kept: "1", offline: "1" });
+    await until("the near cache", async () => (await near.get("lost", "any").catch(() => undefined)) === null);
+    assert.equal((await near.get("kept", { maxStaleMs: 100 }))?.text(), "1");
+    await until("the stream", () => sync.getStatus().connected);
+    await second.client().put("later", "1", { contentType: "text/plain" });
+    await until("a change of the new history", () => cache.map.get("later") === "1");
+    await near.close();
+    await sync.close();
+  } finally {
+    await first.stop();
+    await second?.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }
 });
 
 test("the exercise's example prints its status", async () => {

@@ -14,12 +14,14 @@ export class RealCluster {
     private readonly ended: Promise<unknown>,
   ) {}
 
-  static async start(): Promise<RealCluster> {
+  /** `backup`: the new cluster's contents; `port`: that of the first node. */
+  static async start({ backup, port }: { backup?: string; port?: number } = {}): Promise<RealCluster> {
     const program = process.env["LOCKSTEP_BIN"];
     if (program === undefined) throw new Error("LOCKSTEP_BIN: which program?");
     const folder = mkdtempSync(join(tmpdir(), "lockstep-typescript-"));
-    const port = await freePort();
-    const arguments_ = ["up", "--nodes", "3", "--port", String(port), "--data-dir", folder, "--capacity-entries", "200000"];
+    const first = port ?? (await freePort());
+    const arguments_ = ["up", "--nodes", "3", "--port", String(first), "--data-dir", folder];
+    arguments_.push(...(backup === undefined ? ["--capacity-entries", "200000"] : ["--restore", backup]));
     const up = spawn(program, arguments_, { stdio: ["ignore", "pipe", "inherit"] });
     const ended = new Promise((resolve) => up.once("exit", resolve));
     let told = "";
@@ -30,7 +32,7 @@ export class RealCluster {
         if (told.includes("cluster ready")) resolve();
       });
     });
-    const urls = [0, 1, 2].map((at) => `http://127.0.0.1:${port + at}`);
+    const urls = [0, 1, 2].map((at) => `http://127.0.0.1:${first + at}`);
     return new RealCluster(up, folder, urls, ended);
   }
 

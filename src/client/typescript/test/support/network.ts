@@ -71,9 +71,9 @@ export class Random {
   }
 }
 
-/** The seed of a randomized test: from the environment, else a new one. */
+/** The seeds of a randomized test: new ones, LOCKSTEP_RUNS in number, or the one that LOCKSTEP_SEED repeats. */
 export function seeds(count: number): number[] {
   const given = process.env["LOCKSTEP_SEED"];
   if (given !== undefined) return [Number(given)];
-  return Array.from({ length: count }, () => Math.floor(Math.random() * 2 ** 31));
+  return Array.from({ length: Number(process.env["LOCKSTEP_RUNS"] ?? count) }, () => Math.floor(Math.random() * 2 ** 31));
 }
