@@ -291,13 +291,21 @@ fn list_path(prefix: &str, after: Option<&str>, limit: usize, consistency: Consi
 /// # Errors
 /// `invalid_key`. A URL with `.` or `..` would be that of another path, so none is made.
 fn kv_path(key: &str) -> Result<String, ClientError> {
+    path_of("/v1/kv", key)
+}
+
+/// The path of what has a key, or a name with the rules of keys.
+///
+/// # Errors
+/// `invalid_key`.
+pub(super) fn path_of(below: &str, key: &str) -> Result<String, ClientError> {
     let invalid = |error: KeyError| {
         let mut problem = Problem::new(ErrorCode::InvalidKey, error.to_string());
         problem.field = Some("key".into());
         ClientError::Problem(Box::new(problem))
     };
     let key = Key::new(key).map_err(invalid)?;
-    Ok(format!("/v1/kv/{}", utf8_percent_encode(key.as_str(), PLAIN)))
+    Ok(format!("{below}/{}", utf8_percent_encode(key.as_str(), PLAIN)))
 }
 
 fn only_over(request: RequestBuilder, revision: Option<u64>) -> RequestBuilder {
@@ -308,7 +316,7 @@ fn only_over(request: RequestBuilder, revision: Option<u64>) -> RequestBuilder {
 }
 
 /// An answer, or `None` if there is no such key.
-fn found<T>(answer: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
+pub(super) fn found<T>(answer: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
     match answer {
         Ok(response) => Ok(Some(response)),
         Err(ClientError::Problem(problem)) if problem.code == ErrorCode::NotFound => Ok(None),

@@ -4,6 +4,9 @@ use crate::server::Server;
 use futures::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::time::Duration;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn post(server: &Server, path: &str, body: Value) -> (u16, Value) {
     let body = if body.is_null() { String::new() } else { body.to_string() };
@@ -157,5 +160,37 @@ async fn a_repeated_open_is_one_session() {
     assert_eq!(open().await["id"], open().await["id"]);
     let listed: Value = server.get("/v1/sessions").await.json().await.unwrap();
     assert_eq!(listed["sessions"].as_array().unwrap().len(), 1);
+    server.stop().await;
+}
+
+/// The same with the Rust client.
+#[tokio::test]
+async fn the_client_opens_sessions_and_acquires_locks() {
+    let server = Server::start().await;
+    let client = lockstep::client::Client::new(std::slice::from_ref(&server.url), TIMEOUT).unwrap();
+    let one = client.open_session("app-1", TIMEOUT).await.unwrap();
+    let two = client.open_session("app-2", TIMEOUT).await.unwrap();
+    let lock = client.acquire_lock("a/job", one.id).await.unwrap();
+    assert!(lock.acquired && !client.acquire_lock("a/job", one.id).await.unwrap().acquired);
+    let refused = client.acquire_lock("a/job", two.id).await.unwrap_err();
+    let lockstep::client::ClientError::Problem(problem) = &refused else { panic!("{refused}") };
+    assert_eq!(problem.holder.as_deref(), Some(&lock.lock));
+    assert!(!client.release_lock("a/job", two.id).await.unwrap());
+    assert_eq!(client.lock("a/job").await.unwrap(), Some(lock.lock.clone()));
+    assert_eq!(client.locks("a/").await.unwrap().locks, [lock.lock]);
+    assert_eq!(client.sessions("").await.unwrap().sessions.len(), 2);
+    assert!(client.renew_session(one.id).await.unwrap().unwrap().expires_at_ms >= one.expires_at_ms);
+    assert_eq!(client.end_session(one.id).await.unwrap().unwrap().released, ["a/job"]);
+    assert_eq!(client.end_session(one.id).await.unwrap(), None);
+    assert_eq!(client.renew_session(one.id).await.unwrap(), None);
+    assert_eq!(client.lock("a/job").await.unwrap(), None);
+
+    let since = client.log_time().await.unwrap().index;
+    client.put("k", "v".into(), &lockstep::client::PutOptions::default()).await.unwrap();
+    let changes = client.changes(since, "").await.unwrap();
+    let [lockstep::api::Change::Key { key, found: true, .. }] = &changes.changes[..] else {
+        panic!("{changes:?}")
+    };
+    assert_eq!(key, "k");
     server.stop().await;
 }
