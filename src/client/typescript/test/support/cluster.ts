@@ -16,23 +16,39 @@ export class RealCluster {
 
   /** `backup`: the new cluster's contents; `port`: that of the first node. */
   static async start({ backup, port }: { backup?: string; port?: number } = {}): Promise<RealCluster> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await RealCluster.startAt(port ?? (await freePort()), backup);
+      } catch (error) {
+        // Somebody else may have taken a port meanwhile.
+        if (attempt === 5) throw error;
+      }
+    }
+  }
+
+  private static async startAt(port: number, backup: string | undefined): Promise<RealCluster> {
     const program = process.env["LOCKSTEP_BIN"];
     if (program === undefined) throw new Error("LOCKSTEP_BIN: which program?");
     const folder = mkdtempSync(join(tmpdir(), "lockstep-typescript-"));
-    const first = port ?? (await freePort());
-    const arguments_ = ["up", "--nodes", "3", "--port", String(first), "--data-dir", folder];
+    const arguments_ = ["up", "--nodes", "3", "--port", String(port), "--data-dir", folder];
     arguments_.push(...(backup === undefined ? ["--capacity-entries", "200000"] : ["--restore", backup]));
-    const up = spawn(program, arguments_, { stdio: ["ignore", "pipe", "inherit"] });
+    const up = spawn(program, arguments_, { stdio: ["ignore", "pipe", "pipe"] });
     const ended = new Promise((resolve) => up.once("exit", resolve));
     let told = "";
-    await new Promise<void>((resolve, reject) => {
-      up.once("exit", () => reject(new Error(`lockstep up ended: ${told}`)));
-      up.stdout.on("data", (part: Buffer) => {
-        told += part.toString();
-        if (told.includes("cluster ready")) resolve();
+    up.stderr.on("data", (part: Buffer) => (told += part.toString()));
+    try {
+      await new Promise<void>((resolve, reject) => {
+        up.once("exit", () => reject(new Error(`lockstep up ended: ${told}`)));
+        up.stdout.on("data", (part: Buffer) => {
+          told += part.toString();
+          if (told.includes("cluster ready")) resolve();
+        });
       });
-    });
-    const urls = [0, 1, 2].map((at) => `http://127.0.0.1:${first + at}`);
+    } catch (error) {
+      rmSync(folder, { recursive: true, force: true });
+      throw error;
+    }
+    const urls = [0, 1, 2].map((at) => `http://127.0.0.1:${port + at}`);
     return new RealCluster(up, folder, urls, ended);
   }
 
@@ -72,13 +88,22 @@ export class RealCluster {
   }
 }
 
-/** A port that is free now, and so most likely are those after it. */
+/** A port that is free now, as are those of the other nodes, and those between them. Below the ports that systems give away by themselves. */
 async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return 20_000 + (port % 300) * 100;
+  for (;;) {
+    const port = 12_000 + 10 * Math.floor(Math.random() * 1_800);
+    const all = [0, 1, 2].flatMap((at) => [port + at, port + 1_000 + at]);
+    const free = await Promise.all(all.map(isFree));
+    if (free.every(Boolean)) return port;
+  }
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", () => resolve(false));
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+  });
 }
 
 /** Waits for something that is there in the end. */
