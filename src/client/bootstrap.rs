@@ -44,11 +44,25 @@ async fn node_info(client: &reqwest::Client, url: &str) -> Result<NodeInfo, Stri
             }
         }
     }
+    if response.status() == StatusCode::NOT_FOUND && is_old_node(client, &url).await {
+        return Err("is a node of the original Node.js cache server, which cannot be a member: take it out of the list, \
+                    and have it connect to this cluster by its own PEER_NODES"
+            .into());
+    }
     if !response.status().is_success() {
         return Err(format!("answered {}", response.status()));
     }
     let body = read_up_to(response, SMALL_BYTES_MAX).await.ok();
     body.and_then(|body| serde_json::from_slice(&body).ok()).ok_or_else(|| "is no Lockstep node".to_owned())
+}
+
+/// Whether a node of the original Node.js cache server listens there: it has an id, and no cluster.
+async fn is_old_node(client: &reqwest::Client, url: &str) -> bool {
+    let Ok(health) = Url::parse(url).and_then(|url| url.join("/health")) else { return false };
+    let Ok(response) = client.get(health).send().await else { return false };
+    let Ok(body) = read_up_to(response, SMALL_BYTES_MAX).await else { return false };
+    let health: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+    health.is_some_and(|health| health["nodeId"].is_string() && health["status"].is_string())
 }
 
 /// The same URL with each of the addresses that its host has.

@@ -2,6 +2,7 @@
 //! no client takes everything.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// An IPv4 address, or the /56 network of an IPv6 address: whoever has one IPv6 address has a whole network of them, and providers
@@ -21,6 +22,12 @@ impl ClientAddress {
 
     /// The address of a client whose connection did not say it.
     pub const UNKNOWN: Self = Self(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+}
+
+impl fmt::Display for ClientAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// How much each client has of something scarce.

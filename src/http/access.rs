@@ -65,9 +65,11 @@ fn access_of(route: &str, method: &str) -> Option<Access> {
         // They name keys.
         ("GET", "/v1/cache" | "/api/sync/history") => AllKeys(Read),
 
-        ("GET", "/metrics" | "/v1/status" | "/v1/nodes" | "/v1/members" | "/v1/lineage" | "/v1/digest") => {
-            Has(Observe)
-        }
+        (
+            "GET",
+            "/metrics" | "/v1/status" | "/v1/nodes" | "/v1/old-nodes" | "/v1/members" | "/v1/lineage"
+            | "/v1/digest",
+        ) => Has(Observe),
         ("GET", "/v1/time") => Has(Observe),
         ("GET", "/v1/config" | "/v1/samples" | "/v1/detached" | "/v1/reconcile") => Has(Observe),
         ("GET", "/api/metrics" | "/api/sync/status") => Has(Observe),

@@ -8,13 +8,14 @@
 //! because of the unread bytes, and a client that sends first and reads later would never see the response.
 
 use super::HttpLimits;
+use super::flow_window::FlowWindow;
 use crate::front::ConnectionSlot;
 use std::any::Any;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -35,6 +36,8 @@ struct State {
     unread: AtomicBool,
     /// Whether no other request may be read after the newest one.
     last: AtomicBool,
+    /// Instead of the quota: how much may wait here to be dealt with.
+    flow: OnceLock<Arc<FlowWindow>>,
     /// Dropped with the connection.
     held: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -43,12 +46,18 @@ impl ConnectionGuard {
     pub fn new() -> Self {
         let read_quota = AtomicU64::new(UNLIMITED);
         let (unread, last) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self(Arc::new(State { read_quota, unread, last, held: Mutex::new(None) }))
+        Self(Arc::new(State { read_quota, unread, last, flow: OnceLock::new(), held: Mutex::new(None) }))
     }
 
     /// From now on the client may send `bytes`, and something must be sent to it now and then.
     pub fn limit(&self, bytes: u64) {
         self.0.read_quota.fetch_min(bytes, Relaxed);
+    }
+
+    /// From now on there is no limit for all that the client sends, but one for what waits to be dealt with. Only the first call
+    /// has an effect.
+    pub fn let_flow(&self, window: Arc<FlowWindow>) {
+        let _ = self.0.flow.set(window);
     }
 
     /// Removes the limit, and drops what is held.
@@ -134,6 +143,15 @@ impl<S> GuardedStream<S> {
         &self.stream
     }
 
+    fn note_written(&mut self, bytes: usize) {
+        if self.timer.is_some() {
+            self.sent = Instant::now();
+        }
+        if let Some(flow) = self.guard.0.flow.get() {
+            flow.note_written(bytes);
+        }
+    }
+
     /// Ready once nothing was sent for too long.
     fn poll_quiet(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.timer.is_none() {
@@ -186,7 +204,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let has_room = self.guard.0.flow.get().is_none_or(|flow| flow.has_room(context));
+        let read =
+            if has_room { Pin::new(&mut self.stream).poll_read(context, buffer) } else { Poll::Pending };
         if !self.guard.is_limited() {
             self.timer = None;
             return read;
@@ -198,6 +218,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
             )));
         }
         ready!(read)?;
+        if let Some(flow) = self.guard.0.flow.get() {
+            return Poll::Ready(flow.note_read(buffer.filled().len() - before));
+        }
         Poll::Ready(self.guard.spend(buffer.filled().len() - before))
     }
 }
@@ -209,9 +232,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
-        if self.timer.is_some() {
-            self.sent = Instant::now();
-        }
+        self.note_written(written);
         Poll::Ready(Ok(written))
     }
 
@@ -221,9 +242,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
-        if self.timer.is_some() {
-            self.sent = Instant::now();
-        }
+        self.note_written(written);
         Poll::Ready(Ok(written))
     }
 

@@ -1,7 +1,7 @@
 //! What the handlers of HTTP requests share.
 
 use super::HttpLimits;
-use super::compat::CompatSettings;
+use super::compat::{CompatSettings, OldNodes};
 use super::origin::Sites;
 use super::trusted_proxies::TrustedProxies;
 use crate::api::AttachProgress;
@@ -73,6 +73,8 @@ pub struct Shared {
     pub(super) attach: watch::Sender<AttachProgress>,
     /// How often a client had this node catch up; then pages get the state, too.
     pub(super) syncs: watch::Sender<u64>,
+    /// The nodes of the original Node.js cache server that are attached to this one.
+    pub(super) old_nodes: OldNodes,
 }
 
 impl Deref for AppState {
@@ -120,6 +122,7 @@ impl AppState {
             attach: watch::Sender::default(),
             history: OnceLock::new(),
             syncs,
+            old_nodes: OldNodes::default(),
         }))
     }
 

@@ -46,6 +46,7 @@ mod read_samples;
 mod recover;
 mod rejoin;
 mod release;
+mod removed_keys;
 mod replace;
 mod report;
 mod restore;

@@ -3,6 +3,7 @@
 //!
 //! The same log produces the same changes on every node, so a cursor is valid on every node.
 
+use super::client_names::{ClientNames, OldNodeOperation};
 use super::operation::Operation;
 use crate::cache::Event;
 use std::collections::VecDeque;
@@ -21,30 +22,6 @@ struct Header {
     names: Option<Box<ClientNames>>,
     /// About how many bytes of memory are freed when it is dropped.
     bytes: usize,
-}
-
-/// What a client called itself and its request, so that it can recognise its own changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientNames {
-    pub origin: Option<Box<str>>,
-    pub idempotency_key: Option<Box<str>>,
-}
-
-impl ClientNames {
-    /// From what a log entry says. There, an idempotency key stands behind whose it is, and a line feed.
-    pub(super) fn of(origin: Option<&str>, idempotency_key: Option<&str>) -> Option<Box<Self>> {
-        if origin.is_none() && idempotency_key.is_none() {
-            return None;
-        }
-        let own = |key: &str| key.split_once('\n').map_or(key, |(_, key)| key).into();
-        Some(Box::new(Self { origin: origin.map(Into::into), idempotency_key: idempotency_key.map(own) }))
-    }
-
-    fn bytes(&self) -> usize {
-        let text =
-            |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| 2 * size_of::<usize>() + text.len());
-        size_of::<Self>() + text(&self.origin) + text(&self.idempotency_key)
-    }
 }
 
 impl ChangeSet {
@@ -75,6 +52,11 @@ impl ChangeSet {
     /// What the client called itself and its request; `None` if it did neither.
     pub fn names(&self) -> Option<&ClientNames> {
         self.0.header.header.names.as_deref()
+    }
+
+    /// The operation of a node of the original server, if it is one.
+    pub fn old_node_operation(&self) -> Option<&OldNodeOperation> {
+        self.names()?.old_node_operation.as_ref()
     }
 
     /// The history of the other side of a fork whose changes these are, if they were brought in by a merge.

@@ -3,7 +3,8 @@
 
 use super::applied_index::AppliedIndex;
 use super::apply_times::{ApplyStats, ApplyTimes};
-use super::change_log::{ChangeLog, ChangeSet, ClientNames};
+use super::change_log::{ChangeLog, ChangeSet};
+use super::client_names::ClientNames;
 use super::clock::LogClock;
 use super::codec::CodecError;
 use super::digests::DigestHistory;

@@ -119,6 +119,24 @@ async function listen(at, transport) {
   page.seen.length = 0
   page.socket.emit('get-cache-state')
   assert.equal((await page.event('cache-state')).total, 10_000)
+
+  // Beyond the first hundred: pages by key, and the newest changed first.
+  await call(other, 'POST', '/api/cache', { key: 'zzz', value: 'newest' })
+  for (const [order, at] of [[undefined, 10_000], ['newest', 0]]) {
+    const keys = []
+    let after = null
+    do {
+      page.seen.length = 0
+      page.socket.emit('get-cache-state', { order, after, limit: 100 })
+      // A state that is sent unasked begins at the beginning.
+      const part = await page.event('cache-state', (state) => after === null || state.items[0]?.key !== keys[0])
+      keys.push(...part.items.map((item) => item.key))
+      after = part.next
+    } while (after !== null && keys.length < 20_000)
+    assert.equal(new Set(keys).size, 10_001, `all keys, ${order}`)
+    assert.equal(keys.length, 10_001, `each once, ${order}`)
+    assert.equal(keys[at], 'zzz')
+  }
   await call(url, 'DELETE', '/api/cache')
   page.close()
   console.log(`  ${url} by ${transport}: all as told, ${frames} frames for 10,000 writes`)

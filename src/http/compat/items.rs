@@ -11,6 +11,7 @@ use axum::Json;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// Items in one response, and bytes of their values, at most.
 const ITEMS_MAX: usize = 1_000;
@@ -31,7 +32,7 @@ struct Items {
 
 /// A key and what is stored under it.
 #[derive(Serialize)]
-pub(super) struct Item {
+pub(in crate::http) struct Item {
     key: String,
     value: Shown,
 }
@@ -73,6 +74,11 @@ pub(super) async fn list(context: Context, uri: Uri) -> Result<Response, Refusal
 impl Item {
     pub fn of(entry: &Listed) -> Result<Self, serde_json::Error> {
         Ok(Self { key: entry.key.as_str().to_owned(), value: Shown::of(entry)? })
+    }
+
+    /// The value without what is known about it.
+    pub fn into_value(self) -> Box<RawValue> {
+        self.value.into_value()
     }
 }
 

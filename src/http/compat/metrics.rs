@@ -93,7 +93,10 @@ impl CacheMetrics {
 
 /// `GET`.
 pub(super) async fn metrics(context: Context) -> Json<Metrics> {
-    let (cache, sync) = tokio::join!(CacheMetrics::of(&context.session), Sync::of(&context.session));
+    let (cache, sync) = tokio::join!(
+        CacheMetrics::of(&context.session),
+        Sync::of(&context.session, &context.state.old_nodes)
+    );
     let memory = Memory::of_this_process(cache.bytes).await;
     let server = Server { uptime: sync.uptime_s(), memory, timestamp: wall_ms() };
     Json(Metrics { cache, sync, server })

@@ -7,17 +7,19 @@ use super::super::state::AppState;
 use super::items::Item;
 use super::layers::{self, POLLED_BYTES_MAX};
 use super::metrics::CacheMetrics;
+use super::old_nodes::{Link, OLD_NODES_ROOM};
 use super::page_access::{admit_page, auth_in, judge_pages, principal_of};
+use super::state_page::{StatePage, Wanted};
 use super::sync::{DetachedPart, Sync};
 use super::sync_history::LoggedOperation;
 use crate::api::Consistency;
 use crate::front::{Priority, WatchPermit};
 use crate::node::{
-    ChangeSet, EntriesPage, Operation, Principal, Session, SessionError, SessionWatch, WatchFilter, WatchItem,
+    ChangeSet, Operation, Principal, Session, SessionError, SessionWatch, WatchFilter, WatchItem,
 };
 use axum::Router;
 use serde::Serialize;
-use socketioxide::extract::SocketRef;
+use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
 use socketioxide::{BroadcastError, SocketIo};
 use std::collections::VecDeque;
@@ -32,9 +34,6 @@ const CHANGES_INTERVAL: Duration = Duration::from_millis(250);
 const REPEAT_PAUSE: Duration = Duration::from_secs(2);
 /// How many of the newest operations a broadcast has.
 const OPERATIONS_MAX: usize = 5;
-/// Items of a state, and bytes of their values, at most.
-const ITEMS_MAX: usize = 100;
-const ITEM_BYTES_MAX: u64 = 256 * 1024;
 /// How often metrics are sent, and how often the other nodes are asked for their status.
 const METRICS_INTERVAL: Duration = Duration::from_secs(1);
 const NODES_INTERVAL: Duration = Duration::from_secs(2);
@@ -46,7 +45,7 @@ const FRAMES_MAX: usize = 16;
 /// Payload of `cache-state`.
 #[derive(Serialize)]
 struct CacheState {
-    /// The first in the order of their keys.
+    /// The first in the order of their keys, unless the page asked for others.
     items: Vec<Item>,
     /// Items in this state, and in the cache.
     count: usize,
@@ -55,6 +54,8 @@ struct CacheState {
     strategy: String,
     /// The log entry up to which it is applied.
     index: u64,
+    /// What a page gives as `after` to get the next items; null at the end.
+    next: Option<String>,
     /// How this node is detached from its cluster, if it is: then this is not the cluster's state.
     #[serde(skip_serializing_if = "Option::is_none")]
     detached: Option<DetachedPart>,
@@ -88,14 +89,12 @@ struct CacheError {
 impl CacheState {
     /// # Errors
     /// [`SessionError`]; there is no older state instead of a current one.
-    async fn read(session: &Session) -> Result<Self, SessionError> {
-        let read = session.entries(String::new(), None, ITEMS_MAX, ITEM_BYTES_MAX).await?;
-        let EntriesPage { entries, total, .. } = read.value;
-        let items: Vec<Item> = entries.iter().filter_map(|entry| Item::of(entry).ok()).collect();
+    async fn read(session: &Session, wanted: Wanted) -> Result<Self, SessionError> {
+        let StatePage { items, total, index, next } = wanted.read(session).await?;
         let metrics = CacheMetrics::of(session).await;
         let strategy = metrics.strategy().to_owned();
         let detached = DetachedPart::of(session);
-        Ok(Self { count: items.len(), items, total, metrics, strategy, index: read.index, detached })
+        Ok(Self { count: items.len(), items, total, metrics, strategy, index, next, detached })
     }
 }
 
@@ -161,23 +160,24 @@ async fn greet(page: SocketRef, state: AppState, count: watch::Sender<usize>) {
     };
     // It gets broadcasts from now on, so that it misses nothing after its first state.
     page.extensions.insert(ConnectedPage::new(permit, count));
+    Link::listen(&page, &state);
     // One answer at a time: a page that asks faster than it reads gets fewer answers.
     let (asked_of, answering) = (state.clone(), Arc::new(Semaphore::new(1)));
-    page.on("get-cache-state", async move |page: SocketRef| {
+    page.on("get-cache-state", async move |page: SocketRef, TryData(wanted): TryData<Wanted>| {
         if let Ok(_turn) = answering.try_acquire() {
-            send_state(&page, &asked_of).await;
+            send_state(&page, &asked_of, wanted.unwrap_or_default()).await;
         }
     });
-    send_state(&page, &state).await;
+    send_state(&page, &state, Wanted::default()).await;
     if let Some(session) = state.session(principal_of(&page)) {
-        let _ = page.emit("node-list-update", &Sync::of(&session).await.node_list());
+        let _ = page.emit("node-list-update", &Sync::of(&session, &state.old_nodes).await.node_list());
     }
 }
 
 /// Sends a page the current state, or an error if it is not known.
-async fn send_state(page: &SocketRef, state: &AppState) {
+async fn send_state(page: &SocketRef, state: &AppState, wanted: Wanted) {
     let state = match state.session(principal_of(page)) {
-        Some(session) => CacheState::read(&session).await.map_err(|error| error.to_string()),
+        Some(session) => CacheState::read(&session, wanted).await.map_err(|error| error.to_string()),
         None => Err("this node has not found its cluster yet".into()),
     };
     // A page with too many waiting frames gets the state with the next broadcast.
@@ -199,7 +199,7 @@ pub(in crate::http) async fn broadcast(pages: Pages, state: AppState) {
         };
         match session.watch(WatchFilter::prefix(""), None).await {
             Ok(watch) => tokio::select! {
-                () = Broadcaster::new(pages.clone(), session.clone()).run(watch, state.syncs.subscribe()) => {}
+                () = Broadcaster::new(pages.clone(), session.clone(), state.clone()).run(watch, state.syncs.subscribe()) => {}
                 () = judge_pages(&pages, &state) => {}
             },
             Err(_) => sleep(METRICS_INTERVAL).await,
@@ -216,6 +216,7 @@ pub(in crate::http) async fn broadcast(pages: Pages, state: AppState) {
 struct Broadcaster {
     pages: Pages,
     session: Session,
+    state: AppState,
     /// The newest operations that were not sent yet, oldest first, and how many came before them.
     newest: VecDeque<Operation>,
     skipped: usize,
@@ -228,7 +229,7 @@ struct Broadcaster {
 }
 
 impl Broadcaster {
-    fn new(pages: Pages, session: Session) -> Self {
+    fn new(pages: Pages, session: Session, state: AppState) -> Self {
         // The first changes are sent at once.
         let sent = Instant::now() - CHANGES_INTERVAL;
         let (repeat, metrics, nodes) = Default::default();
@@ -236,6 +237,7 @@ impl Broadcaster {
         Self {
             pages,
             session,
+            state,
             newest: VecDeque::new(),
             skipped: 0,
             changed: true,
@@ -307,11 +309,12 @@ impl Broadcaster {
         for operation in newest {
             let operation = LoggedOperation::of(operation, &self.session);
             let operation = CacheOperation { operation, skipped: skipped.take() };
-            outcome = outcome.and(self.pages.io.emit("cache-operation", &operation).await);
+            outcome =
+                outcome.and(self.pages.io.except(OLD_NODES_ROOM).emit("cache-operation", &operation).await);
         }
-        if let Ok(state) = CacheState::read(&self.session.clone().with_consistency(Consistency::Stale)).await
-        {
-            outcome = outcome.and(self.pages.io.emit("cache-state", &state).await);
+        let session = self.session.clone().with_consistency(Consistency::Stale);
+        if let Ok(state) = CacheState::read(&session, Wanted::default()).await {
+            outcome = outcome.and(self.pages.io.except(OLD_NODES_ROOM).emit("cache-state", &state).await);
         }
         outcome
     }
@@ -325,16 +328,16 @@ impl Broadcaster {
         }
         self.metrics = text;
         let index = self.session.totals().applied_index;
-        self.pages.io.emit("metrics-update", &MetricsUpdate { metrics, index }).await
+        self.pages.io.except(OLD_NODES_ROOM).emit("metrics-update", &MetricsUpdate { metrics, index }).await
     }
 
     async fn send_nodes(&mut self) -> Result<(), BroadcastError> {
-        let list = Sync::of(&self.session).await.node_list();
+        let list = Sync::of(&self.session, &self.state.old_nodes).await.node_list();
         let text = list.essence();
         if text == self.nodes {
             return Ok(());
         }
         self.nodes = text;
-        self.pages.io.emit("node-list-update", &list).await
+        self.pages.io.except(OLD_NODES_ROOM).emit("node-list-update", &list).await
     }
 }

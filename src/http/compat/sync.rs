@@ -5,6 +5,7 @@
 use super::super::detach;
 use super::super::state::AppState;
 use super::answer::{Context, Refusal};
+use super::old_nodes::{OldNodeReport, OldNodes};
 use crate::api::{Consistency, Detachment, NodeReport, NodeState, Nodes};
 use crate::merging::{AttachRequest, Attached};
 use crate::node::Session;
@@ -15,12 +16,15 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::sync::Arc;
 
+/// The role of a node of the original server, which is no member.
+const OLD_NODE: &str = "old-node";
+
 /// The status of this node and of the others.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Sync {
     node_id: String,
-    /// Other members that have just answered.
+    /// Other members that have just answered, and attached old nodes.
     connected_nodes: usize,
     /// False on a node that has left its cluster on purpose.
     sync_enabled: bool,
@@ -59,7 +63,7 @@ impl DetachedPart {
     }
 }
 
-/// Another member.
+/// Another member, or an old node that is attached to this one.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Peer {
@@ -72,6 +76,9 @@ struct Peer {
     last_sync: Option<u64>,
     lag_entries: Option<u64>,
     round_trip_us: Option<u64>,
+    /// Of an old node: its Socket.IO connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    socket_id: Option<String>,
     /// Why it did not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -81,7 +88,7 @@ struct Peer {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct NodeList {
-    /// The other members.
+    /// The other members, and the old nodes that are attached to this one.
     nodes: Vec<Peer>,
     total_nodes: usize,
     current_node: String,
@@ -145,7 +152,7 @@ struct Preview {
 
 impl Sync {
     /// Asks all members for their status, for 500 ms at most.
-    pub async fn of(session: &Session) -> Self {
+    pub async fn of(session: &Session, old_nodes: &OldNodes) -> Self {
         let Nodes { asked_by, at_ms, nodes, .. } = Arc::unwrap_or_clone(session.admin().nodes_cached().await);
         let (mine, others): (Vec<NodeState>, Vec<NodeState>) =
             nodes.into_iter().partition(|state| state.id == asked_by);
@@ -155,9 +162,10 @@ impl Sync {
         // Those that a detached node has left stay listed.
         let left = session.admin().detach_status().detached.into_iter().flat_map(|detached| detached.urls);
         let left = left.map(Peer::that_was_left);
+        let attached = old_nodes.reports();
         Self {
             node_id: session.node_name().to_owned(),
-            connected_nodes: others.iter().filter(|other| other.report.is_some()).count(),
+            connected_nodes: others.iter().filter(|other| other.report.is_some()).count() + attached.len(),
             sync_enabled: session.consistency() != Consistency::Detached,
             detached: DetachedPart::of(session),
             total_sync_operations: counts.changes(),
@@ -167,7 +175,12 @@ impl Sync {
             uptime_ms: of_report(|report| report.uptime_ms),
             role: own.as_ref().map(|report| report.role.clone()).unwrap_or_default(),
             leader: session.leader().map(|leader| leader.name),
-            node_list: others.into_iter().map(|other| Peer::of(other, at_ms)).chain(left).collect(),
+            node_list: others
+                .into_iter()
+                .map(|other| Peer::of(other, at_ms))
+                .chain(left)
+                .chain(attached.into_iter().map(Peer::attached))
+                .collect(),
         }
     }
 
@@ -194,7 +207,28 @@ impl Peer {
             last_sync: None,
             lag_entries: None,
             round_trip_us: None,
+            socket_id: None,
             error: Some("this node has left its cluster".into()),
+        }
+    }
+
+    fn attached(node: OldNodeReport) -> Self {
+        let url = match node.port {
+            Some(port) if node.address.contains(':') => format!("http://[{}]:{port}", node.address),
+            Some(port) => format!("http://{}:{port}", node.address),
+            None => String::new(),
+        };
+        Self {
+            node_id: node.node_id,
+            url,
+            port: node.port,
+            role: Some(OLD_NODE.into()),
+            connected: true,
+            last_sync: node.last_sync_ms,
+            lag_entries: None,
+            round_trip_us: None,
+            socket_id: Some(node.socket_id),
+            error: None,
         }
     }
 
@@ -208,6 +242,7 @@ impl Peer {
             last_sync: state.lag_ms.map(|lag_ms| at_ms.saturating_sub(lag_ms)),
             lag_entries: state.lag_entries,
             round_trip_us: state.round_trip_us,
+            socket_id: None,
             error: state.error,
         }
     }
@@ -233,7 +268,7 @@ impl Compared {
 
 /// `GET /api/sync/status`.
 pub(super) async fn status(context: Context) -> Json<Sync> {
-    Json(Sync::of(&context.session).await)
+    Json(Sync::of(&context.session, &context.state.old_nodes).await)
 }
 
 /// `POST /api/sync/force`: catches up with the leader, which needs a majority, and compares with all others. A node that is

@@ -130,7 +130,7 @@ impl LoggedOperation {
 }
 
 /// An operation's place in the log, as a UUID.
-fn id_of(cluster_id: &str, index: u64, position: u32) -> String {
+pub(super) fn id_of(cluster_id: &str, index: u64, position: u32) -> String {
     let hash = xxh3_128(format!("{cluster_id} {index} {position}").as_bytes());
     Builder::from_random_bytes(hash.to_be_bytes()).into_uuid().to_string()
 }

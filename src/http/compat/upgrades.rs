@@ -45,13 +45,9 @@ fn asks_for_socket(request: &Request) -> bool {
 }
 
 /// Refuses a second WebSocket for a session, and one without `Upgrade`.
-pub(super) async fn refuse_wrong(
-    State(upgrades): State<Upgrades>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn refuse_wrong(State(upgrades): State<Upgrades>, request: Request, next: Next) -> Response {
     // Only a request with `Upgrade` has its connection's guard.
-    let guard = request.extensions_mut().remove::<ConnectionGuard>();
+    let guard = request.extensions().get::<ConnectionGuard>().cloned();
     if guard.is_none() && asks_for_socket(&request) {
         return (StatusCode::BAD_REQUEST, "A WebSocket needs `Upgrade: websocket`").into_response();
     }

@@ -65,6 +65,11 @@ pub(super) struct Shown {
 }
 
 impl Shown {
+    /// The value alone.
+    pub fn into_value(self) -> Box<RawValue> {
+        self.value
+    }
+
     pub fn of(entry: &Listed) -> Result<Self, serde_json::Error> {
         let found = &entry.found;
         let (value, is_base64) = shown(&found.value)?;

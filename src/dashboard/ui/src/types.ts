@@ -280,6 +280,27 @@ export interface ProblemBody {
   leader?: Leader
 }
 
+/** A node of the original Node.js cache server. */
+export interface OldNode {
+  node_id: string
+  address: string
+  port: number | null
+  socket_id: string
+  since_ms: number
+  last_sync_ms: number | null
+  told_up_to: number
+  received: number
+  refused: number
+  told: number
+  full_syncs: number
+}
+
+/** Those that are attached to a node. */
+export interface OldNodes {
+  node: string
+  old_nodes: OldNode[]
+}
+
 /** What an operator asked for. */
 export interface AdminAction {
   index: number

@@ -10,6 +10,7 @@ import type { Member, NodeView, Status } from '../types'
 import { AdminLog } from './admin-log'
 import { AddNode, NodeAction, type Action } from './node-actions'
 import { NodeCard } from './node-card'
+import { AttachedOldNodes } from './old-nodes'
 
 export function Nodes() {
   const heldStatus = useResource(status)
@@ -48,6 +49,7 @@ export function Nodes() {
           ))}
         </div>
       </Panel>
+      <AttachedOldNodes />
       <AdminLog />
       {action && <NodeAction action={action} now={now} silent={silent} members={members} close={() => setAction(null)} />}
       {adding && <AddNode own={own} now={now} close={() => setAdding(false)} />}
