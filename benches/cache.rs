@@ -97,7 +97,8 @@ impl Bench {
 
     /// Applies, and says how long that took.
     fn apply(&mut self, touches: Vec<Touch>, command: Command) -> Duration {
-        let at = Stamp { index: self.cache.index() + 1, at_ms: 1, idempotency_key: None, touches };
+        let at =
+            Stamp { index: self.cache.index() + 1, at_ms: 1, idempotency_key: None, origin: None, touches };
         let begun = Instant::now();
         let applied = self.cache.apply(at, command);
         let took = begun.elapsed();

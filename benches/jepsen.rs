@@ -14,6 +14,8 @@ mod harness;
 #[path = "../tests/cache/model.rs"]
 #[allow(dead_code, reason = "the cache's own tests use the rest")]
 mod model;
+#[path = "../tests/cache/model_absence.rs"]
+mod model_absence;
 #[path = "../tests/cache/model_clear.rs"]
 #[allow(dead_code, reason = "the cache's own tests use the rest")]
 mod model_clear;

@@ -16,6 +16,8 @@
 mod harness;
 #[path = "../tests/cache/model.rs"]
 mod model;
+#[path = "../tests/cache/model_absence.rs"]
+mod model_absence;
 #[path = "../tests/cache/model_clear.rs"]
 mod model_clear;
 #[path = "../tests/cache/model_order.rs"]

@@ -86,7 +86,7 @@ fn a_cache_knows_what_it_holds(policy: Policy) {
         let delete = Op::Delete { key: earlier, condition: Condition::Always, previous: false };
         let op = if index.is_multiple_of(9) || full { delete } else { put };
         let idempotency_key = index.is_multiple_of(16).then(|| format!("request {index}"));
-        let stamp = Stamp { index, at_ms: 1, idempotency_key, touches: Vec::new() };
+        let stamp = Stamp { index, at_ms: 1, idempotency_key, origin: None, touches: Vec::new() };
         cache.apply(stamp, Command::One(op)).outcome.expect("it fits");
     }
     let right = |cache: &Cache, when: &str| {
@@ -113,7 +113,7 @@ fn a_cache_knows_what_it_holds(policy: Policy) {
         };
         let delete = Op::Delete { key, condition: Condition::Always, previous: false };
         let op = if index.is_multiple_of(3) { delete } else { put };
-        let stamp = Stamp { index, at_ms: 2, idempotency_key: None, touches: Vec::new() };
+        let stamp = Stamp { index, at_ms: 2, idempotency_key: None, origin: None, touches: Vec::new() };
         // Some keys are not there.
         let _ = cache.apply(stamp, Command::One(op));
     }

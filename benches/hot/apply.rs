@@ -135,7 +135,7 @@ fn put(key: String) -> Op {
 }
 
 fn apply(cache: &mut Cache, touches: Vec<Touch>, command: Command) {
-    let at = Stamp { index: cache.index() + 1, at_ms: 1, idempotency_key: None, touches };
+    let at = Stamp { index: cache.index() + 1, at_ms: 1, idempotency_key: None, origin: None, touches };
     let applied = cache.apply(at, command);
     assert!(black_box(applied).outcome.is_ok());
 }

@@ -56,7 +56,7 @@ fn envelope(puts: u64) -> Envelope {
         1 => Command::One(put(0)),
         _ => Command::Batch((0..puts).map(put).collect()),
     };
-    Envelope { idempotency_key: None, command }
+    Envelope::from(command)
 }
 
 fn entry(index: u64) -> Entry {

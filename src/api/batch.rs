@@ -1,20 +1,35 @@
 //! Body and answer of `POST /v1/batch`.
 
 use super::cluster::present;
+use super::error::ErrorCode;
+use super::kv::{AbsentKey, EntryMeta, ValueDetails};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// Several operations, all or none, in one log entry.
+/// Several operations in one log entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BatchRequest {
+    #[serde(default)]
+    pub mode: BatchMode,
     pub ops: Vec<OpRequest>,
 }
 
+/// Whether operations depend on each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchMode {
+    /// All are carried out, or none.
+    #[default]
+    All,
+    /// Each is carried out or refused by itself.
+    Each,
+}
+
 /// One operation. Values are text in `value` or base64 in `value_base64`, never both. Conditions: at most
-/// one of `if_revision`, `if_absent`, `if_present`. `previous` asks for the value that is
+/// one of `if_revision`, `if_absent`, `if_present`, `if_absent_since`. `previous` asks for the value that is
 /// replaced or removed; with `sliding`, uses restart the TTL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase", deny_unknown_fields)]
@@ -42,6 +57,8 @@ pub enum OpRequest {
         if_absent: bool,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         if_present: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        if_absent_since: Option<u64>,
     },
     Delete {
         key: String,
@@ -68,10 +85,22 @@ pub enum OpRequest {
         if_absent: bool,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         if_present: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        if_absent_since: Option<u64>,
     },
 }
 
 impl OpRequest {
+    /// Its name, as in `op`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Get { .. } => "get",
+            Self::Put { .. } => "put",
+            Self::Delete { .. } => "delete",
+            Self::Incr { .. } => "incr",
+        }
+    }
+
     /// Whether its answer contains a value.
     pub fn asks_for_a_value(&self) -> bool {
         matches!(
@@ -98,16 +127,6 @@ impl From<Bytes> for WireValue {
     }
 }
 
-/// A value in JSON, with its properties.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WireFound {
-    #[serde(flatten)]
-    pub value: WireValue,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content_type: Option<String>,
-    pub revision: u64,
-}
-
 /// What one operation did. `previous` is absent where it was not asked for, and `null` where there was none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
@@ -115,17 +134,17 @@ pub enum OpAnswer {
     Get {
         found: bool,
         #[serde(flatten)]
-        value: Option<WireFound>,
+        value: Option<ValueDetails>,
     },
     Put {
         created: bool,
         #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-        previous: Option<Option<WireFound>>,
+        previous: Option<Option<ValueDetails>>,
     },
     Delete {
         found: bool,
         #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-        previous: Option<Option<WireFound>>,
+        previous: Option<Option<ValueDetails>>,
     },
     Incr {
         value: i64,
@@ -133,9 +152,35 @@ pub enum OpAnswer {
     },
 }
 
-/// What the batch did; `revision` is the revision of everything it wrote.
+/// What became of one of several independent operations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BatchAnswer {
+#[serde(untagged)]
+pub enum OpResult {
+    Refused { op: String, refused: RefusedOp },
+    Done(OpAnswer),
+}
+
+/// Why an operation was refused, and what its key has. It changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedOp {
+    pub code: ErrorCode,
+    pub detail: String,
+    /// Whether the key is present.
+    pub found: bool,
+    #[serde(flatten)]
+    pub meta: Option<EntryMeta>,
+    /// The value, where the operation asked for the previous one.
+    #[serde(flatten)]
+    pub value: Option<WireValue>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    #[serde(flatten)]
+    pub absent: Option<AbsentKey>,
+}
+
+/// What the batch did; `revision` is the revision of everything it wrote. In mode `all`, each result is an [`OpAnswer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchAnswer<T = OpAnswer> {
     pub revision: u64,
-    pub results: Vec<OpAnswer>,
+    pub results: Vec<T>,
 }

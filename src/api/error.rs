@@ -78,6 +78,8 @@ error_codes! {
     /// The request conflicts with the cluster's present state: a membership change is refused or in progress, or the
     /// cluster has not reached an index.
     Conflict = "conflict", 409, None;
+    /// Another session holds the lock; `holder` is the one that does.
+    Locked = "locked", 409, None;
     /// The request names another history of the cluster than the node's: a backup was restored since.
     OtherHistory = "other_history", 409, None;
     /// The request insists on the cluster's own values, and the node has left its cluster on purpose and goes on alone.
@@ -159,6 +161,12 @@ pub struct Problem {
     /// The key's current revision, for a failed precondition; absent when the key is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub revision: Option<u64>,
+    /// Of a key that is absent: its last removal, `null` if none is known. Not there for other errors.
+    #[serde(skip_serializing_if = "Option::is_none", default, flatten)]
+    pub absent: Option<super::AbsentKey>,
+    /// Who holds the lock, where another session wanted it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub holder: Option<Box<super::LockInfo>>,
     /// Position in the batch of the operation at fault.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub op: Option<u32>,
@@ -179,6 +187,8 @@ impl Problem {
             field: None,
             leader: None,
             revision: None,
+            absent: None,
+            holder: None,
             op: None,
             retry_after_ms: None,
         }

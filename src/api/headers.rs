@@ -17,6 +17,13 @@ pub const CONSISTENCY: &str = "lockstep-consistency";
 pub const TTL_MS: &str = "lockstep-ttl-ms";
 /// Revision of the value that a write replaced or removed, on an answer that carries that value.
 pub const PREVIOUS_REVISION: &str = "lockstep-previous-revision";
+/// What is known of an entry beside its value, as a dictionary of RFC 9651: `version`, `created_at_ms`, `modified_at_ms`, and where
+/// there is one `sliding_ms` and `origin`.
+pub const ENTRY: &str = "lockstep-entry";
+/// Log time of the answer, in milliseconds since the Unix epoch.
+pub const TIME_MS: &str = "lockstep-time-ms";
+/// In a request, the client's name for itself: it stays with the values that it stores, and is told to watchers.
+pub const ORIGIN: &str = "lockstep-origin";
 /// The client's name for a request, so that a retry is applied once.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// `true` if the answer is that of an earlier request with the same idempotency key.

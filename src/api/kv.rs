@@ -1,6 +1,7 @@
 //! Bodies of the key routes.
 
 use super::batch::WireValue;
+use crate::cache::{Absence, EntryInfo, Found, Removal};
 use serde::{Deserialize, Serialize};
 
 /// The consistency level of a read.
@@ -74,31 +75,80 @@ pub struct Deadline {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyEntry {
     pub key: String,
-    pub revision: u64,
+    #[serde(flatten)]
+    pub meta: EntryMeta,
     /// Bytes of the value.
     pub bytes: u64,
-    /// Remaining TTL in milliseconds; `null` if the key does not expire.
-    pub ttl_ms: Option<u64>,
     /// Where they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<EntryDetails>,
 }
 
-/// A value in JSON, with all that is known of its entry.
+/// What is known of an entry beside its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ValueDetails {
+pub struct EntryMeta {
     /// Index of the log entry that last changed it.
     pub revision: u64,
-    /// Remaining TTL in milliseconds; `null` if the key does not expire.
-    pub ttl_ms: Option<u64>,
-    #[serde(flatten)]
-    pub value: WireValue,
-    pub content_type: Option<String>,
     /// How many times it was written since it was created, from 1.
     pub version: u64,
     /// Log times, in milliseconds since the Unix epoch.
     pub created_at_ms: u64,
     pub modified_at_ms: u64,
+    /// Remaining TTL in milliseconds; `null` if the key does not expire.
+    pub ttl_ms: Option<u64>,
+    /// If uses restart the TTL, to how many milliseconds; `null` if they do not.
+    pub sliding_ms: Option<u32>,
+    /// The name that the client gave itself which stored the value (`Lockstep-Origin`).
+    pub origin: Option<String>,
+}
+
+impl EntryMeta {
+    /// At this log time.
+    pub fn new(info: &EntryInfo, now_ms: u64) -> Self {
+        Self {
+            revision: info.revision,
+            version: info.version,
+            created_at_ms: info.created_at_ms,
+            modified_at_ms: info.modified_at_ms,
+            ttl_ms: info.expires_at_ms.map(|deadline| deadline.saturating_sub(now_ms)),
+            sliding_ms: Some(info.sliding_ms).filter(|ms| *ms > 0),
+            origin: info.origin.as_deref().map(str::to_owned),
+        }
+    }
+}
+
+/// A value in JSON, with all that is known of its entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValueDetails {
+    #[serde(flatten)]
+    pub meta: EntryMeta,
+    #[serde(flatten)]
+    pub value: WireValue,
+    pub content_type: Option<String>,
+}
+
+impl ValueDetails {
+    /// At this log time.
+    pub fn new(found: Found, now_ms: u64) -> Self {
+        let Found { value, info } = found;
+        let content_type = value.content_type.as_deref().map(str::to_owned);
+        Self { meta: EntryMeta::new(&info, now_ms), value: value.bytes.into(), content_type }
+    }
+}
+
+/// What is known of a key that is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AbsentKey {
+    /// Its last removal, if that is remembered.
+    pub gone: Option<Removal>,
+    /// Whether nothing is missing here: if `gone` is `null`, the key was never there.
+    pub complete: bool,
+}
+
+impl From<Absence> for AbsentKey {
+    fn from(absence: Absence) -> Self {
+        Self { gone: absence.removal, complete: absence.is_complete() }
+    }
 }
 
 /// Body of `POST /v1/get`.
@@ -114,6 +164,8 @@ pub struct GotKey {
     pub found: bool,
     #[serde(flatten)]
     pub entry: Option<ValueDetails>,
+    #[serde(flatten)]
+    pub absent: Option<AbsentKey>,
 }
 
 /// Answer of `POST /v1/get`.
@@ -151,8 +203,6 @@ pub struct EntryDetails {
     /// The value's beginning; the whole value if it has no more bytes.
     pub preview: WireValue,
     pub content_type: Option<String>,
-    /// Log time of the last change.
-    pub modified_at_ms: u64,
     /// How often it was used, as far as that is in the log; up to 65,535.
     pub uses: u64,
     /// The node whose client requested the last change; `null` if that is no longer known.

@@ -4,6 +4,7 @@
 mod admin_log;
 mod batch;
 mod cache;
+mod changes;
 mod cluster;
 mod detach;
 mod error;
@@ -15,12 +16,14 @@ mod nodes;
 mod range_digest;
 mod reconcile;
 mod samples;
+mod sessions;
 mod tokens;
 mod watch;
 
 pub use admin_log::{AdminActionInfo, AdminLogReport};
-pub use batch::{BatchAnswer, BatchRequest, OpAnswer, OpRequest, WireFound, WireValue};
+pub use batch::{BatchAnswer, BatchMode, BatchRequest, OpAnswer, OpRequest, OpResult, RefusedOp, WireValue};
 pub use cache::{CacheReport, HotKey, NextVictim, ReadCounts, ShadowHits, TouchReport};
+pub use changes::{Change, Changes, LogTime};
 pub use cluster::{
     AddMember, ConfigBody, ConfigUpdate, Digests, FeatureLevel, Founding, FoundingMember, HistoryName,
     IndexedDigest, Joined, Leader, MemberStatus, Members, NodeInfo, NodeName, REPLACE_SILENT_MS_MIN, Status,
@@ -29,15 +32,15 @@ pub use cluster::{
 pub use detach::{AttachProgress, DetachRequest, DetachStatus, Detachment};
 pub use error::{Effect, ErrorCode, Problem};
 pub use headers::{
-    CONSISTENCY, EXPECT_HISTORY, HISTORY, IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, INDEX, PREVIOUS_REVISION,
-    TERM, TTL_MS,
+    CONSISTENCY, ENTRY, EXPECT_HISTORY, HISTORY, IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, INDEX, ORIGIN,
+    PREVIOUS_REVISION, TERM, TIME_MS, TTL_MS,
 };
 pub use joining::{
     Authorities, CreateJoinToken, JoinTokenInfo, JoinTokenText, SignCertificate, SignedCertificate,
 };
 pub use kv::{
-    Cleared, Consistency, Counter, Deadline, Entry, EntryDetails, EntryPage, ExpireRequest, GetMany, GotKey,
-    GotMany, IncrRequest, KeyEntry, KeyPage, ValueDetails,
+    AbsentKey, Cleared, Consistency, Counter, Deadline, Entry, EntryDetails, EntryMeta, EntryPage,
+    ExpireRequest, GetMany, GotKey, GotMany, IncrRequest, KeyEntry, KeyPage, ValueDetails,
 };
 pub use lineage::LineageReport;
 pub use nodes::{NodeReport, NodeState, Nodes, ProtocolRange};
@@ -47,8 +50,11 @@ pub use reconcile::{
     MergeStepAnswer, MergeStepRequest, MergeTimesRequest, Reconciliations,
 };
 pub use samples::{Columns, Samples};
+pub use sessions::{
+    AcquireLock, AcquiredLock, LockInfo, LockList, OpenSession, SessionEnd, SessionInfo, SessionList,
+};
 pub use tokens::{
     BlockInfo, BlockList, BlockRequest, ChangedBlock, ChangedToken, CreateToken, MadeToken, RotateToken,
     TokenInfo, TokenList, TokenText,
 };
-pub use watch::{LiveAnswer, LiveMessage, LiveRequest, Subscribe, WatchMessage, WireEvent};
+pub use watch::{LiveAnswer, LiveMessage, LiveRequest, SessionEndCause, Subscribe, WatchMessage, WireEvent};

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum WatchMessage {
-    /// The first message, unless a `resync` is. Changes after `index` follow. Indexes are valid for this history of
+    /// The first message, unless a `resync` is; `at_ms` is log time now, as in others. Changes after `index` follow. Indexes are valid for this history of
     /// this cluster only.
-    Subscribed { index: u64, cluster_id: String, history: HistoryName },
+    Subscribed { index: u64, at_ms: u64, cluster_id: String, history: HistoryName },
     /// All watched changes of one log entry; `at_ms` is log time.
     Change {
         index: u64,
@@ -22,12 +22,17 @@ pub enum WatchMessage {
         /// The id of a history: a merge brought these changes in from the other side of a fork.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         merged_from: Option<String>,
+        /// The name that the client gave itself, and the one that it gave the request: so it recognises its own changes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        origin: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        idempotency_key: Option<String>,
         events: Vec<WireEvent>,
     },
-    /// There were no other changes up to `index`.
-    Bookmark { index: u64 },
+    /// There were no other changes up to `index`, and none that was acknowledged before log time `at_ms`.
+    Bookmark { index: u64, at_ms: u64 },
     /// Changes after `from` are missing. Read a state of index `index` or later; the changes after `index` follow.
-    Resync { from: u64, index: u64 },
+    Resync { from: u64, index: u64, at_ms: u64 },
     /// The last message. A watch that continues from `resume`, on this node or another, misses nothing.
     #[serde(rename = "cut")]
     Closed {
@@ -45,7 +50,7 @@ impl WatchMessage {
         match self {
             Self::Subscribed { index, .. }
             | Self::Change { index, .. }
-            | Self::Bookmark { index }
+            | Self::Bookmark { index, .. }
             | Self::Resync { index, .. }
             | Self::Closed { resume: index, .. } => *index,
         }
@@ -79,12 +84,22 @@ pub enum WireEvent {
         /// In log time; absent if the entry does not expire.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_at_ms: Option<u64>,
+        /// If uses restart the TTL, to how many milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sliding_ms: Option<u32>,
+        /// How many times it was written since it was created, from 1.
+        version: u32,
+        /// Log times. After a merge, the change may be older than its log entry.
+        created_at_ms: u64,
+        modified_at_ms: u64,
     },
     /// The TTL changed, not the value.
     Lifetime {
         key: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_at_ms: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sliding_ms: Option<u32>,
     },
     Delete {
         key: String,
@@ -105,6 +120,41 @@ pub enum WireEvent {
     Config {
         config: ConfigBody,
     },
+    /// A client session was opened.
+    Session {
+        id: u64,
+        name: String,
+        ttl_ms: u64,
+    },
+    /// It has ended. Its locks were released before.
+    #[serde(rename = "session_end")]
+    SessionEnd {
+        id: u64,
+        name: String,
+        why: SessionEndCause,
+    },
+    /// A session acquired a lock.
+    Lock {
+        name: String,
+        session: u64,
+        token: u64,
+    },
+    /// The lock with this token is no longer held.
+    Unlock {
+        name: String,
+        session: u64,
+        token: u64,
+    },
+}
+
+/// Why a client session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionEndCause {
+    /// Its client ended it.
+    Closed,
+    /// It was not renewed in time.
+    Expired,
 }
 
 /// What a client asks for on `/v1/live`.
@@ -131,6 +181,9 @@ pub struct Subscribe {
     /// Whether messages contain values.
     #[serde(default = "yes")]
     pub values: bool,
+    /// Whether it is cut first when a node has too many watchers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub low_priority: bool,
 }
 
 fn yes() -> bool {

@@ -184,7 +184,13 @@ mod tests {
         let mut cache = Cache::new(CacheConfig::default());
         for index in 1..=ADMIN_ACTIONS_MAX as u64 + 3 {
             let command = Command::NoteAdminAction(Box::new(requested(format!("PUT /{}", index / 2))));
-            let stamp = Stamp { index, at_ms: 1_000 + index, idempotency_key: None, touches: Vec::new() };
+            let stamp = Stamp {
+                index,
+                at_ms: 1_000 + index,
+                idempotency_key: None,
+                origin: None,
+                touches: Vec::new(),
+            };
             assert!(cache.apply(stamp, command).outcome.is_ok());
         }
         let mut bytes = Vec::new();

@@ -15,6 +15,8 @@ pub struct Stamp {
     pub at_ms: u64,
     /// The client's name for this request, so that a retry is applied once.
     pub idempotency_key: Option<String>,
+    /// The client's name for itself; it stays with the values that it stores.
+    pub origin: Option<String>,
     /// Reads since the last ones that were reported, oldest first. They are counted before the command is executed.
     pub touches: Vec<Touch>,
 }
@@ -61,6 +63,27 @@ pub enum Command {
     Tokens(Box<TokenChange>),
     /// Notes what an operator is about to do.
     NoteAdminAction(Box<AdminRequested>),
+    /// Several operations, each carried out or refused by itself. At most [`super::limits::BATCH_OPS_MAX`]; a key may be written
+    /// by one of them only.
+    Each(Vec<Op>),
+    /// Opens, renews or ends a client session, or acquires or releases a lock.
+    Sessions(Box<SessionChange>),
+}
+
+/// A change of client sessions or locks. It names the session's name with its number, because what a client may do is judged by
+/// names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SessionChange {
+    /// Opens a session, whose number is the index of the log entry.
+    Open { name: Key, ttl_ms: u64 },
+    /// From now on it lasts for its time to live again.
+    Renew { id: u64, name: Key },
+    /// Ends it, and releases its locks.
+    End { id: u64, name: Key },
+    /// Acquires a lock for a session.
+    Lock { name: Key, session: u64, session_name: Key },
+    /// Releases a lock that the session holds.
+    Unlock { name: Key, session: u64 },
 }
 
 /// One operation on one key.
@@ -89,7 +112,9 @@ impl Command {
     pub fn level(&self) -> u32 {
         match self {
             Self::One(op) => op.level(),
-            Self::Batch(ops) => ops.iter().map(Op::level).max().unwrap_or(FEATURE_LEVEL_FIRST),
+            Self::Batch(ops) | Self::Each(ops) => {
+                ops.iter().map(Op::level).max().unwrap_or(FEATURE_LEVEL_FIRST)
+            }
             Self::Configure(change) => change.policy.map_or(FEATURE_LEVEL_FIRST, Policy::level),
             Self::Clear { .. }
             | Self::Tick
@@ -98,6 +123,7 @@ impl Command {
             | Self::OpenFork { .. }
             | Self::CloseFork { .. }
             | Self::Tokens(_)
+            | Self::Sessions(_)
             | Self::NoteAdminAction(_) => FEATURE_LEVEL_FIRST,
         }
     }
@@ -111,7 +137,7 @@ impl Command {
         };
         match self {
             Self::One(op) => written(std::slice::from_ref(op)),
-            Self::Batch(ops) => written(ops),
+            Self::Batch(ops) | Self::Each(ops) => written(ops),
             Self::Merge(step) => step.ops.iter().map(|op| op.key.as_str().to_owned()).collect(),
             Self::Clear { .. }
             | Self::Configure(_)
@@ -120,6 +146,7 @@ impl Command {
             | Self::OpenFork { .. }
             | Self::CloseFork { .. }
             | Self::Tokens(_)
+            | Self::Sessions(_)
             | Self::NoteAdminAction(_) => Vec::new(),
         }
     }
@@ -154,6 +181,16 @@ impl Op {
         }
     }
 
+    /// The key whose value, as it is before this is performed, is part of the outcome.
+    pub fn reads(&self) -> Option<&Key> {
+        match self {
+            Self::Get { key }
+            | Self::Put { key, previous: true, .. }
+            | Self::Delete { key, previous: true, .. } => Some(key),
+            _ => None,
+        }
+    }
+
     /// Whether it may change something.
     pub fn is_write(&self) -> bool {
         !matches!(self, Self::Get { .. })
@@ -177,6 +214,8 @@ pub enum Condition {
     /// The key is absent, or its revision is none of these (`If-None-Match` with tags), at most
     /// [`super::limits::CONDITION_REVISIONS_MAX`].
     NoneOf(Box<[u64]>),
+    /// The key is absent, and it is certain that it was at no time present after this log index.
+    AbsentSince(u64),
 }
 
 /// How long a value lives.

@@ -6,6 +6,7 @@ use super::record::Record;
 use super::short_int::{U48, U56};
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 /// A key and its value, with their history.
 #[derive(Debug, Clone)]
@@ -60,6 +61,12 @@ pub(super) struct Usage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     pub value: Value,
+    pub info: EntryInfo,
+}
+
+/// What a reader sees of an entry beside its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryInfo {
     /// Index of the log entry that last changed it.
     pub revision: u64,
     /// Index of the log entry that created it.
@@ -71,6 +78,10 @@ pub struct Found {
     pub modified_at_ms: u64,
     /// Deadline in log time; `None` never expires.
     pub expires_at_ms: Option<u64>,
+    /// Each use moves the deadline to this many milliseconds after the use; 0 leaves it.
+    pub sliding_ms: u32,
+    /// The name that the client gave itself which stored the value.
+    pub origin: Option<Arc<str>>,
 }
 
 /// What an entry with this record counts against the capacity in bytes.
@@ -145,14 +156,19 @@ impl Entry {
     }
 
     pub fn found(&self) -> Found {
-        Found {
-            value: self.record.value(),
+        Found { value: self.record.value(), info: self.info() }
+    }
+
+    pub fn info(&self) -> EntryInfo {
+        EntryInfo {
             revision: self.revision.get(),
             created_revision: self.created_revision.get(),
             version: u64::from(self.version),
             created_at_ms: self.created_at_ms.get(),
             modified_at_ms: self.modified_at_ms.get(),
             expires_at_ms: self.expires_at_ms(),
+            sliding_ms: self.sliding_ms,
+            origin: self.record.origin().map(Arc::from),
         }
     }
 }

@@ -2,21 +2,25 @@
 //! added at the end. They hold no sentences: those are worded anew whenever they are shown, so a release may word them
 //! better and its nodes still agree with the others.
 
+use super::client_sessions::Lock;
 use super::limits::{
-    ADMIN_TEXT_BYTES_MAX, BATCH_OPS_MAX, BATCH_OUTCOME_BYTES_MAX, CAPACITY_ENTRIES_MAX,
+    ADMIN_TEXT_BYTES_MAX, BATCH_OPS_MAX, BATCH_OUTCOME_BYTES_MAX, CAPACITY_ENTRIES_MAX, CLIENT_SESSIONS_MAX,
     CONDITION_REVISIONS_MAX, CONTENT_TYPE_BYTES_MAX, GRANTS_MAX, HISTORY_BYTES_MAX,
-    IDEMPOTENCY_KEY_BYTES_MAX, JOIN_HOSTS_MAX, JOIN_TTL_MS_MAX, KEY_BYTES_MAX, NODE_NAME_BYTES_MAX,
-    SLIDING_TTL_MS_MAX, TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX,
-    TTL_MS_MIN, VALUE_BYTES_MAX,
+    IDEMPOTENCY_KEY_BYTES_MAX, JOIN_HOSTS_MAX, JOIN_TTL_MS_MAX, KEY_BYTES_MAX, LOCKS_MAX,
+    LOCKS_PER_SESSION_MAX, NODE_NAME_BYTES_MAX, SESSION_TTL_MS_MAX, SESSION_TTL_MS_MIN, SLIDING_TTL_MS_MAX,
+    TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX, TTL_MS_MIN,
+    VALUE_BYTES_MAX,
 };
+use super::{Absence, Key};
 use serde::{Deserialize, Serialize};
 
 /// A command's refusal: nothing was changed. `op` is the position in a batch that was at fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum CommandError {
-    /// The condition did not hold; `current` is the revision of the key, if it is present.
+    /// The condition did not hold; `current` is the revision of the key if it is present, else `absence` says what is known about
+    /// it.
     #[error("precondition failed: {}", match current { Some(r) => format!("the key is at revision {r}"), None => "the key is absent".into() })]
-    PreconditionFailed { op: Option<u32>, current: Option<u64> },
+    PreconditionFailed { op: Option<u32>, current: Option<u64>, absence: Option<Absence> },
     /// The entry alone exceeds the capacity in bytes.
     #[error("too large: the entry counts {bytes} bytes, the cache holds {capacity_bytes}")]
     TooLarge { op: Option<u32>, bytes: u64, capacity_bytes: u64 },
@@ -63,6 +67,21 @@ pub enum CommandError {
     /// There are [`TOKENS_MAX`].
     #[error("there are {TOKENS_MAX} tokens: revoke some first")]
     TooManyTokens,
+    /// No client session has this number and name.
+    #[error("no session has this number: it has ended, or was not renewed in time")]
+    NoSuchSession,
+    /// There are [`CLIENT_SESSIONS_MAX`].
+    #[error("there are {CLIENT_SESSIONS_MAX} sessions: end some first")]
+    TooManySessions,
+    /// Another session holds the lock.
+    #[error("another session holds the lock: {} (`{session_name}`)", lock.session)]
+    LockHeld { lock: Box<Lock>, session_name: Key },
+    /// This session does not.
+    #[error("this session does not hold the lock")]
+    LockNotHeld,
+    /// There are [`LOCKS_MAX`], or the session has [`LOCKS_PER_SESSION_MAX`].
+    #[error("there are {LOCKS_MAX} locks, or the session has {LOCKS_PER_SESSION_MAX}: release some first")]
+    TooManyLocks,
 }
 
 /// What is wrong with a batch. Numbers are persisted: one is never given to another fault.
@@ -122,10 +141,12 @@ pub enum InvalidField {
     AdminAction = 15,
     /// What a join token is to be.
     JoinToken = 16,
+    /// How long a client session lasts.
+    SessionTtl = 17,
 }
 
 impl InvalidField {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Ttl,
         Self::Value,
         Self::ContentType,
@@ -143,6 +164,7 @@ impl InvalidField {
         Self::Token,
         Self::AdminAction,
         Self::JoinToken,
+        Self::SessionTtl,
     ];
 
     /// As it is called in requests and settings.
@@ -165,6 +187,7 @@ impl InvalidField {
             Self::Token => "token",
             Self::AdminAction => "admin_action",
             Self::JoinToken => "join_token",
+            Self::SessionTtl => "ttl_ms",
         }
     }
 
@@ -200,6 +223,11 @@ impl InvalidField {
                  `admin` have no prefix, and a lifetime of {TTL_MS_MIN} to {TTL_MS_MAX} ms if any"
             ),
             Self::AdminAction => format!("each text about it has at most {ADMIN_TEXT_BYTES_MAX} bytes"),
+            Self::SessionTtl => {
+                format!(
+                    "a session lasts {SESSION_TTL_MS_MIN} to {SESSION_TTL_MS_MAX} ms without being renewed"
+                )
+            }
             Self::JoinToken => format!(
                 "a join token names a node with 1 to {NODE_NAME_BYTES_MAX} bytes and up to {JOIN_HOSTS_MAX} hosts, and lives \
                  {TTL_MS_MIN} to {JOIN_TTL_MS_MAX} ms"

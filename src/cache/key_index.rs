@@ -243,7 +243,7 @@ mod tests {
 
     fn insert_key(index: &mut KeyIndex, slab: &mut Slab, key: &str) -> u32 {
         let key = Key::new(key).unwrap();
-        let slot = slab.insert(Entry::new(Record::new(&key, b"", None), Lifetime::FOREVER, 1, 0, 0));
+        let slot = slab.insert(Entry::new(Record::new(&key, b"", None, None), Lifetime::FOREVER, 1, 0, 0));
         index.insert(slab, slot);
         slot
     }

@@ -7,6 +7,8 @@ pub const KEY_BYTES_MAX: usize = 512;
 pub const VALUE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Longest `Content-Type` of a value, in bytes.
 pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
+/// Longest name that a client gives itself as the origin of its writes, in bytes.
+pub const ORIGIN_BYTES_MAX: usize = 64;
 /// Most operations in one batch.
 pub const BATCH_OPS_MAX: usize = 1_024;
 /// Most revisions that one condition may list.
@@ -90,6 +92,13 @@ pub const QUOTA_COUNT_MAX: u64 = 1_000_000_000_000;
 pub const QUOTA_WINDOW_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 /// Most sessions of a token: the oldest makes room.
 pub const SESSIONS_MAX: usize = 16;
+/// Most client sessions at a time, how long one can last without being renewed, in milliseconds, and most locks, in all and of one
+/// session.
+pub const CLIENT_SESSIONS_MAX: usize = 4_096;
+pub const SESSION_TTL_MS_MIN: u64 = 1_000;
+pub const SESSION_TTL_MS_MAX: u64 = 60 * 60 * 1_000;
+pub const LOCKS_MAX: usize = 8_192;
+pub const LOCKS_PER_SESSION_MAX: usize = 1_024;
 /// How many actions of operators are remembered, and how long each text about one is.
 pub const ADMIN_ACTIONS_MAX: usize = 1_000;
 pub const ADMIN_TEXT_BYTES_MAX: usize = 256;

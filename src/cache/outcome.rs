@@ -1,7 +1,8 @@
 //! What `apply` returns: outcomes and events. Outcomes are stored with idempotency keys, so new variants are only
 //! ever added at the end.
 
-use super::{CacheConfig, CommandError, Found, Key, MergeResult, Record};
+use super::client_sessions::{ClientSession, Lock};
+use super::{Absence, CacheConfig, CommandError, EntryInfo, Found, Key, MergeResult, Record, Value};
 use serde::{Deserialize, Serialize};
 
 /// What applying one log entry did.
@@ -26,7 +27,7 @@ pub enum Outcome {
     /// Removed; `revision` is the index of the removal, `previous` what was there, if that was asked for.
     Deleted { revision: u64, previous: Option<Found> },
     /// There was nothing to delete, expire or persist.
-    NotFound,
+    NotFound(Absence),
     /// The counter's new value.
     Counter { revision: u64, value: i64, created: bool },
     /// The key's deadline now, in milliseconds of log time; `None` never expires.
@@ -47,6 +48,34 @@ pub enum Outcome {
     Merged { revision: u64, results: Vec<MergeResult> },
     /// A token was made, rotated or revoked.
     TokensChanged { revision: u64 },
+    /// One result an operation, in order, of operations that do not depend on each other.
+    Each { revision: u64, results: Vec<Result<Outcome, OpRefusal>> },
+    /// The client session as it is now.
+    Session(ClientSession),
+    /// It is no more; these locks were released.
+    SessionEnded { released: Vec<Key> },
+    /// The session holds the lock; `acquired` is false if it did before.
+    Locked { lock: Lock, session_name: Key, acquired: bool },
+    /// It does not hold it any more.
+    Unlocked,
+}
+
+/// Why one of several independent operations was refused. It changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpRefusal {
+    pub error: CommandError,
+    pub key: KeyState,
+}
+
+/// What a key has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyState {
+    /// An entry; its value where that was asked for.
+    Present {
+        info: EntryInfo,
+        value: Option<Value>,
+    },
+    Absent(Absence),
 }
 
 /// One visible change, for watchers. The revision of all events of an `apply` is its index. A deadline that reads have
@@ -56,12 +85,18 @@ pub enum Event {
     Put {
         record: Record,
         expires_at_ms: Option<u64>,
+        sliding_ms: u32,
         created: bool,
+        version: u32,
+        /// Log times in milliseconds since the Unix epoch.
+        created_at_ms: u64,
+        modified_at_ms: u64,
     },
     /// The deadline changed, not the value.
     Deadline {
         key: Key,
         expires_at_ms: Option<u64>,
+        sliding_ms: u32,
     },
     Removed {
         key: Key,
@@ -80,6 +115,20 @@ pub enum Event {
     /// The first of an entry whose other events another side of a fork had brought about: the id of its history.
     Merged {
         history: String,
+    },
+    SessionOpened {
+        session: Box<ClientSession>,
+    },
+    /// A session was ended by its client, or expired.
+    SessionEnded {
+        session: Box<ClientSession>,
+        expired: bool,
+    },
+    Locked {
+        lock: Box<Lock>,
+    },
+    Unlocked {
+        lock: Box<Lock>,
     },
 }
 

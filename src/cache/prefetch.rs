@@ -37,7 +37,7 @@ impl Cache {
 fn ops(command: &Command) -> &[Op] {
     match command {
         Command::One(op) => std::slice::from_ref(op),
-        Command::Batch(ops) => ops,
+        Command::Batch(ops) | Command::Each(ops) => ops,
         _ => &[],
     }
 }

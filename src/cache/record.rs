@@ -1,40 +1,44 @@
-//! What an entry holds for its clients: key, content type and value, in one allocation.
+//! What an entry holds for its clients: key, content type, origin and value, in one allocation.
 
-use super::limits::{CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use super::limits::{CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX, ORIGIN_BYTES_MAX, VALUE_BYTES_MAX};
 use super::shared_bytes::SharedBytes;
 use super::{Key, Value};
 use bytes::Bytes;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-/// The lengths of key and content type, then key, content type and value. It is a copy, so that a small value never keeps a
+/// The lengths of key, content type and origin, then these and the value. It is a copy, so that a small value never keeps a
 /// large network frame or log record alive.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record(SharedBytes);
 
-/// Bytes of the lengths: two for the key's, one for that of the content type.
-const LENGTHS_BYTES: usize = 3;
+/// Bytes of the lengths: two for the key's, one for that of the content type, one for that of the origin.
+const LENGTHS_BYTES: usize = 4;
 
 impl Record {
-    /// The memory that a record takes beyond key, value and content type: the reference count, the lengths, and on average
+    /// The memory that a record takes beyond key, value, content type and origin: the reference count, the lengths, and on average
     /// half of the 16 bytes to whose multiples allocators round.
     pub(super) const OVERHEAD_BYTES: u64 = (SharedBytes::OVERHEAD_BYTES + LENGTHS_BYTES + 8) as u64;
 
-    /// Packs a key and a value whose limits were checked. (A longer content type would be cut, never misread.)
-    pub fn new(key: &Key, bytes: &[u8], content_type: Option<&str>) -> Self {
+    /// Packs a key and a value whose limits were checked. (A longer content type or origin would be cut, never misread.)
+    pub fn new(key: &Key, bytes: &[u8], content_type: Option<&str>, origin: Option<&str>) -> Self {
         let key = key.as_str().as_bytes();
         let media = content_type.unwrap_or_default().as_bytes();
         let media = &media[..media.len().min(CONTENT_TYPE_BYTES_MAX)];
+        let origin = origin.unwrap_or_default().as_bytes();
+        let origin = &origin[..origin.len().min(ORIGIN_BYTES_MAX)];
         let [low, high] = (key.len() as u16).to_le_bytes();
-        Self(SharedBytes::concat([&[low, high, media.len() as u8], key, media, bytes]))
+        let lengths = [low, high, media.len() as u8, origin.len() as u8];
+        Self(SharedBytes::concat([&lengths, key, media, origin, bytes]))
     }
 
-    /// Packs the parts of a snapshot; `None` when the content type or the value is not well formed.
-    pub fn from_parts(key: &Key, media: &[u8], bytes: &[u8]) -> Option<Self> {
+    /// Packs the parts of a snapshot; `None` when one of them is not well formed.
+    pub fn from_parts(key: &Key, media: &[u8], origin: &[u8], bytes: &[u8]) -> Option<Self> {
         let well_formed = media.len() <= CONTENT_TYPE_BYTES_MAX
             && media.iter().all(|b| (0x20..0x7f).contains(b))
+            && (origin.is_empty() || is_origin(origin))
             && bytes.len() <= VALUE_BYTES_MAX;
-        let media = std::str::from_utf8(media).ok()?;
-        well_formed.then(|| Self::new(key, bytes, Some(media)))
+        let (media, origin) = (std::str::from_utf8(media).ok()?, std::str::from_utf8(origin).ok()?);
+        well_formed.then(|| Self::new(key, bytes, Some(media), Some(origin)))
     }
 
     /// Whether something else holds this record too.
@@ -59,7 +63,17 @@ impl Record {
 
     /// The content type; empty where there is none.
     pub fn content_type_bytes(&self) -> &[u8] {
-        &self.0[self.key_end()..self.value_start()]
+        &self.0[self.key_end()..self.media_end()]
+    }
+
+    /// The name that the client gave itself which stored it; empty where there is none.
+    pub fn origin_bytes(&self) -> &[u8] {
+        &self.0[self.media_end()..self.value_start()]
+    }
+
+    pub fn origin(&self) -> Option<&str> {
+        let origin = self.origin_bytes();
+        if origin.is_empty() { None } else { std::str::from_utf8(origin).ok() }
     }
 
     pub fn content_type(&self) -> Option<&str> {
@@ -82,19 +96,21 @@ impl Record {
         Value { bytes, content_type: self.content_type().map(std::sync::Arc::from) }
     }
 
-    /// Bytes of key, value and content type together: what counts against the capacity.
+    /// Bytes of key, value, content type and origin together: what counts against the capacity.
     pub fn cost(&self) -> u64 {
         (self.0.len() - LENGTHS_BYTES) as u64
     }
 
-    /// Bytes of value and content type together.
+    /// Bytes of value, content type and origin together.
     pub fn value_cost(&self) -> u64 {
         (self.0.len() - self.key_end()) as u64
     }
 
     /// A hash of all of it.
     pub fn hash(&self) -> u128 {
-        let lengths = u128::from(self.key_length()) << 8 | u128::from(self.media_length());
+        let lengths = u128::from(self.key_length()) << 16
+            | u128::from(self.media_length()) << 8
+            | u128::from(self.origin_length());
         xxh3_128(&self.0[LENGTHS_BYTES..]).wrapping_add(lengths)
     }
 
@@ -106,13 +122,28 @@ impl Record {
         self.0[2]
     }
 
+    fn origin_length(&self) -> u8 {
+        self.0[3]
+    }
+
     fn key_end(&self) -> usize {
         LENGTHS_BYTES + usize::from(self.key_length())
     }
 
-    fn value_start(&self) -> usize {
+    fn media_end(&self) -> usize {
         self.key_end() + usize::from(self.media_length())
     }
+
+    fn value_start(&self) -> usize {
+        self.media_end() + usize::from(self.origin_length())
+    }
+}
+
+/// Whether a client may name itself so: 1 to [`ORIGIN_BYTES_MAX`] visible ASCII characters other than `"`, `\\`, `,` and `;`,
+/// which would need quoting in a header.
+pub fn is_origin(name: &[u8]) -> bool {
+    let is_plain = |byte: &u8| (0x21..0x7f).contains(byte) && !br#""\,;"#.contains(byte);
+    (1..=ORIGIN_BYTES_MAX).contains(&name.len()) && name.iter().all(is_plain)
 }
 
 /// A key in 32 bits, for policies that remember keys they no longer hold. Two keys may share a fingerprint.
@@ -121,6 +152,7 @@ pub(super) fn fingerprint(key: &[u8]) -> u32 {
 }
 
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize && CONTENT_TYPE_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(ORIGIN_BYTES_MAX <= u8::MAX as usize);
 
 /// Keeps a record alive for the values that share its memory.
 struct RecordBytes(Record);

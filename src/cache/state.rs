@@ -1,6 +1,7 @@
 //! The state machine's whole state, and how it is read. Only `apply/` changes it.
 
 use super::admin_log::AdminLog;
+use super::client_sessions::ClientSessions;
 use super::dedup::DedupTable;
 use super::digest::{Digest, Sum, halves, hash_words};
 use super::entry::Entry;
@@ -9,12 +10,13 @@ use super::limits::{
     CAPACITY_ENTRIES_MAX, FEATURE_LEVEL_FIRST, FREE_PER_APPLY_MAX, TOUCH_INTERVAL_MS, TOUCHES_MAX,
     TTL_MS_MAX, TTL_MS_MIN,
 };
+use super::lost_keys::LostKeys;
 use super::memory::CacheMemory;
 use super::merge::{Merge, Merges};
 use super::store::Store;
 use super::tokens::Tokens;
 use super::tombstones::Tombstones;
-use super::{CacheConfig, EntryId, Found, Key, Stats, Tombstone, TouchConfig};
+use super::{CacheConfig, EntryInfo, Found, Key, Stats, Tombstone, TouchConfig};
 use std::collections::BTreeMap;
 
 /// A cache: keys with values and deadlines, of bounded size. Only log entries change it.
@@ -25,10 +27,12 @@ pub struct Cache {
     pub(super) now_ms: u64,
     pub(super) store: Store,
     pub(super) tombstones: Tombstones,
+    pub(super) lost_keys: LostKeys,
     pub(super) dedup: DedupTable,
     pub(super) forks: Forks,
     pub(super) merges: Merges,
     pub(super) tokens: Tokens,
+    pub(super) client_sessions: ClientSessions,
     pub(super) admin_log: AdminLog,
     pub(super) stats: Stats,
     pub(super) feature_level: u32,
@@ -39,12 +43,9 @@ pub struct Cache {
 /// A key in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyInfo {
-    /// Index of the log entry that last changed it.
-    pub revision: u64,
+    pub entry: EntryInfo,
     /// Length of the value.
     pub bytes: u64,
-    /// Deadline in log time; `None` never expires.
-    pub expires_at_ms: Option<u64>,
 }
 
 /// More about a key in a listing.
@@ -53,21 +54,8 @@ pub struct KeyDetails {
     /// The first bytes of the value.
     pub preview: Vec<u8>,
     pub content_type: Option<String>,
-    /// Log time of the entry that last changed it.
-    pub modified_at_ms: u64,
     /// How often it was used, as far as the log knows; up to 65,535.
     pub uses: u64,
-}
-
-/// An entry as a read sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    pub found: Found,
-    pub entry: EntryId,
-    /// How often it was used, as far as the log knows; up to 65,535.
-    pub uses: u64,
-    /// Whether the read would change the order of eviction or a deadline, once it is in the log.
-    pub matters: bool,
 }
 
 /// An entry in a listing, with its value.
@@ -111,10 +99,12 @@ impl Cache {
             now_ms: 0,
             store: Store::new(config.policy),
             tombstones: Tombstones::default(),
+            lost_keys: LostKeys::default(),
             dedup: DedupTable::default(),
             forks: Forks::default(),
             merges: Merges::default(),
             tokens: Tokens::default(),
+            client_sessions: ClientSessions::default(),
             admin_log: AdminLog::default(),
             stats: Stats::default(),
             feature_level: FEATURE_LEVEL_FIRST,
@@ -126,29 +116,6 @@ impl Cache {
     /// Applies a log entry that holds no command: only the index advances.
     pub fn advance(&mut self, index: u64) {
         self.index = self.index.max(index);
-    }
-
-    /// The entry of a key, unless its deadline has passed in log time.
-    pub fn get(&self, key: &str) -> Option<Found> {
-        let (_, entry) = self.store.find(key)?;
-        (!entry.is_expired(self.now_ms)).then(|| entry.found())
-    }
-
-    /// The same, with what it takes to count the read.
-    pub fn read(&self, key: &str) -> Option<Seen> {
-        let (slot, entry) = self.store.find(key)?;
-        if entry.is_expired(self.now_ms) {
-            return None;
-        }
-        let generation = self.store.slab().slot(slot)?.generation;
-        let uses = u64::from(entry.frequency);
-        let matters = entry.sliding_ms > 0 || self.store.wants_touch(slot);
-        Some(Seen { found: entry.found(), entry: EntryId { slot, generation }, uses, matters })
-    }
-
-    /// Length of a key's value; 0 where there is none.
-    pub fn value_bytes(&self, key: &str) -> u64 {
-        self.store.find(key).map_or(0, |(_, entry)| entry.record.bytes().len() as u64)
     }
 
     /// The entries that are evicted next if nothing is used or written meanwhile, at most `limit`.
@@ -190,7 +157,6 @@ impl Cache {
             let details = KeyDetails {
                 preview: value[..value.len().min(preview_max)].to_vec(),
                 content_type: entry.record.content_type().map(Into::into),
-                modified_at_ms: entry.modified_at_ms.get(),
                 uses: self.uses(slot),
             };
             (entry.record.to_key(), info(entry), details)
@@ -319,7 +285,11 @@ impl Cache {
         CacheMemory {
             entries: self.store.entries_memory(),
             indexes: self.store.indexes_memory(),
-            remembered: self.dedup.memory() + self.tombstones.memory() + self.forks.memory(),
+            remembered: self.dedup.memory()
+                + self.tombstones.memory()
+                + self.lost_keys.memory()
+                + self.client_sessions.memory()
+                + self.forks.memory(),
             snapshots: self.store.views_memory(),
         }
     }
@@ -369,7 +339,9 @@ impl Cache {
         if frees || (self.is_over_capacity() && evicts) || self.store.policies().is_moving() {
             return Some(self.now_ms);
         }
-        self.store.first_deadline().map(|(deadline, _)| deadline.max(self.now_ms))
+        let entry = self.store.first_deadline().map(|(deadline, _)| deadline);
+        let session = self.client_sessions.first_deadline().map(|(deadline, _)| deadline);
+        entry.into_iter().chain(session).min().map(|deadline| deadline.max(self.now_ms))
     }
 
     pub(super) fn is_over_capacity(&self) -> bool {
@@ -387,7 +359,14 @@ impl Cache {
             policies,
             self.tombstones.words(),
             self.dedup.words(),
-            [self.forks.words(), self.merges.words(), self.tokens.words(), self.admin_log.words()],
+            [
+                self.forks.words(),
+                self.merges.words(),
+                self.tokens.words(),
+                self.admin_log.words(),
+                self.lost_keys.words(),
+                self.client_sessions.words(),
+            ],
         )
     }
 
@@ -404,6 +383,8 @@ impl Cache {
                 self.merges.recompute_words(),
                 self.tokens.recompute_words(),
                 self.admin_log.recompute_words(),
+                self.lost_keys.recompute_words(),
+                self.client_sessions.recompute_words(),
             ],
         )
     }
@@ -427,7 +408,7 @@ impl Cache {
         policies: [u64; 2],
         tombstones: [u64; 6],
         dedup: [u64; 4],
-        others: [[u64; 2]; 4],
+        others: [[u64; 2]; 6],
     ) -> Digest {
         let (entries, bytes) = entries;
         let [entries_low, entries_high] = entries.words();
@@ -439,6 +420,8 @@ impl Cache {
             [merges_low, merges_high],
             [tokens_low, tokens_high],
             [admin_low, admin_high],
+            [lost_low, lost_high],
+            [sessions_low, sessions_high],
         ] = others;
         let [dedup_first, dedup_next, dedup_low, dedup_high] = dedup;
         let [policies_low, policies_high] = policies;
@@ -485,14 +468,14 @@ impl Cache {
             tokens_high,
             admin_low,
             admin_high,
+            lost_low,
+            lost_high,
+            sessions_low,
+            sessions_high,
         ]))
     }
 }
 
 fn info(entry: &Entry) -> KeyInfo {
-    KeyInfo {
-        revision: entry.revision.get(),
-        bytes: entry.record.bytes().len() as u64,
-        expires_at_ms: entry.expires_at_ms(),
-    }
+    KeyInfo { entry: entry.info(), bytes: entry.record.bytes().len() as u64 }
 }

@@ -205,8 +205,8 @@ impl Store {
         self.deadlines.first().copied()
     }
 
-    /// Stores an entry under a key that has none.
-    pub fn insert(&mut self, write: EntryWrite) {
+    /// Stores an entry under a key that has none, and returns its slot.
+    pub fn insert(&mut self, write: EntryWrite) -> u32 {
         self.recency_clock += 1;
         let admission = Admission::New { fingerprint: fingerprint(write.record.key_bytes()) };
         let EntryWrite { revision, now_ms, record, lifetime } = write;
@@ -216,6 +216,7 @@ impl Store {
         if let Some(usage) = self.slab.usage(slot) {
             self.written.push((slot, usage, admission));
         }
+        slot
     }
 
     /// Stores a new value in an entry.

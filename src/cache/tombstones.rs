@@ -6,7 +6,8 @@ use super::limits::TOMBSTONES_MAX;
 use super::memory::in_tree;
 use super::numbered_queue::NumberedQueue;
 use super::{Key, digest};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::ops::Bound;
 
 /// A removal that a client asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +34,8 @@ pub enum Scope {
 pub(super) struct Tombstones {
     queue: NumberedQueue<Tombstone>,
     keys: BTreeMap<Key, u64>,
-    prefixes: VecDeque<u64>,
+    /// The newest clear of each prefix.
+    prefixes: BTreeMap<Box<[u8]>, u64>,
     sum: Sum,
     forgotten: Forgotten,
 }
@@ -50,7 +52,7 @@ impl Default for Tombstones {
         Self {
             queue: NumberedQueue::starting_at(0),
             keys: BTreeMap::new(),
-            prefixes: VecDeque::new(),
+            prefixes: BTreeMap::new(),
             sum: Sum::default(),
             forgotten: Forgotten::default(),
         }
@@ -61,7 +63,7 @@ impl Tombstones {
     /// Rebuilds the tombstones from a snapshot's queue; `None` when a key has two.
     pub fn restore(queue: NumberedQueue<Tombstone>, forgotten: Forgotten) -> Option<Self> {
         let mut keys = BTreeMap::new();
-        let mut prefixes = VecDeque::new();
+        let mut prefixes = BTreeMap::new();
         for (number, tombstone) in queue.iter() {
             match &tombstone.scope {
                 Scope::Key(key) => {
@@ -69,7 +71,9 @@ impl Tombstones {
                         return None;
                     }
                 }
-                Scope::Prefix(_) => prefixes.push_back(number),
+                Scope::Prefix(prefix) => {
+                    prefixes.insert(prefix.as_bytes().into(), number);
+                }
             }
         }
         let sum = sum_of(&queue);
@@ -94,7 +98,9 @@ impl Tombstones {
             Scope::Key(key) => {
                 self.keys.insert(key.clone(), number);
             }
-            Scope::Prefix(_) => self.prefixes.push_back(number),
+            Scope::Prefix(prefix) => {
+                self.prefixes.insert(prefix.as_bytes().into(), number);
+            }
         }
         self.queue.push(Some(tombstone));
         if self.queue.len() > TOMBSTONES_MAX as u64 {
@@ -117,8 +123,30 @@ impl Tombstones {
         if let Some(&number) = self.keys.get(key) {
             return self.queue.get(number);
         }
-        let mut newest_first = self.prefixes.iter().rev().filter_map(|&number| self.queue.get(number));
-        newest_first.find(|t| matches!(&t.scope, Scope::Prefix(prefix) if key.starts_with(prefix.as_str())))
+        self.queue.get(self.newest_clear(key.as_bytes())?)
+    }
+
+    /// The number of the newest clear that covers a key. A prefix of the key that is not the greatest text up to the key is a
+    /// prefix of what that text and the key have in common: so only few are looked at, however many there are.
+    fn newest_clear(&self, key: &[u8]) -> Option<u64> {
+        let (mut newest, mut end) = (None, key.len());
+        loop {
+            let up_to = (Bound::Unbounded, Bound::Included(&key[..end]));
+            let Some((prefix, &number)) = self.prefixes.range::<[u8], _>(up_to).next_back() else {
+                return newest;
+            };
+            let common = prefix.iter().zip(&key[..end]).take_while(|(one, other)| one == other).count();
+            if common == prefix.len() {
+                newest = newest.max(Some(number));
+            }
+            if common == 0 {
+                // Only the empty prefix can be left.
+                let all = self.prefixes.get::<[u8]>(&[]).copied();
+                return newest.max(all);
+            }
+            // A shorter one.
+            end = if common == prefix.len() { common - 1 } else { common };
+        }
     }
 
     pub fn forgotten(&self) -> Forgotten {
@@ -150,8 +178,11 @@ impl Tombstones {
             Scope::Key(key) => {
                 self.keys.remove(key);
             }
-            Scope::Prefix(_) => {
-                self.prefixes.pop_front();
+            Scope::Prefix(prefix) => {
+                // The prefix may have been cleared again since.
+                if self.prefixes.get(prefix.as_bytes()) == Some(&number) {
+                    self.prefixes.remove(prefix.as_bytes());
+                }
             }
         }
     }
@@ -172,4 +203,35 @@ fn hash(number: u64, tombstone: &Tombstone) -> u128 {
     };
     let [low, high] = hash_text(text);
     hash_words([number, kind, low, high, tombstone.revision, tombstone.at_ms])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Against a search of all.
+    #[test]
+    fn the_newest_clear_that_covers_a_key_is_found_among_many() {
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut text = |length: u64| -> String {
+            let letter = |_| {
+                random =
+                    random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                char::from(b'a' + (random >> 33) as u8 % 3)
+            };
+            (0..length).map(letter).collect()
+        };
+        let (mut tombstones, mut clears) = (Tombstones::default(), Vec::<String>::new());
+        for revision in 1..=400 {
+            let prefix = text(revision % 7);
+            tombstones.add(Tombstone { scope: Scope::Prefix(prefix.clone()), revision, at_ms: revision });
+            clears.push(prefix);
+            for length in 0..10 {
+                let key = text(length);
+                let newest = clears.iter().rposition(|prefix| key.starts_with(prefix.as_str()));
+                let found = tombstones.find(&key).map(|found| found.revision as usize - 1);
+                assert_eq!(found, newest, "{key:?} after {revision} clears");
+            }
+        }
+    }
 }

@@ -6,8 +6,8 @@ use super::exit::{NoSuchKey, Usage};
 use super::kv_args::{BatchArgs, DelArgs, ExpireArgs, GetArgs, IncrArgs, KeysArgs, PersistArgs, PutArgs};
 use super::output::Output;
 use crate::api::{
-    BatchRequest, CacheReport, ConfigUpdate, ErrorCode, ExpireRequest, IncrRequest, MemberStatus, Status,
-    TouchUpdate, WireFound, WireValue,
+    BatchMode, BatchRequest, CacheReport, ConfigUpdate, Entry, ErrorCode, ExpireRequest, IncrRequest,
+    MemberStatus, Status, TouchUpdate, ValueDetails, WireValue,
 };
 use crate::cache::Ttl;
 use crate::client::{Client, ClientError, Previous, PutOptions};
@@ -76,14 +76,10 @@ async fn get(args: GetArgs) -> Result<()> {
     if !output.json {
         return print_value(&answer.value);
     }
-    let mut object = json!({
-        "key": args.key, "found": true, "revision": answer.revision, "ttl_ms": answer.ttl_ms,
-        "content_type": answer.content_type,
-    });
-    match answer.value.into() {
-        WireValue::Text { value } => object["value"] = value.into(),
-        WireValue::Base64 { value_base64 } => object["value_base64"] = value_base64.into(),
-    }
+    let (content_type, value) = (answer.content_type, answer.value.into());
+    let entry = Entry { key: args.key, entry: ValueDetails { meta: answer.meta, value, content_type } };
+    let mut object = serde_json::to_value(entry)?;
+    object["found"] = true.into();
     output.print(&object, String::new)
 }
 
@@ -98,9 +94,19 @@ fn print_value(value: &[u8]) -> Result<()> {
     Ok(out.flush()?)
 }
 
-fn wire(previous: Previous) -> WireFound {
+/// What a write replaced or removed.
+fn previous_in_json(previous: Previous) -> serde_json::Value {
     let Previous { value, content_type, revision } = previous;
-    WireFound { value: value.into(), content_type, revision }
+    in_json(value.into(), json!({"content_type": content_type, "revision": revision}))
+}
+
+/// The object with the value in it.
+fn in_json(value: WireValue, mut object: serde_json::Value) -> serde_json::Value {
+    match value {
+        WireValue::Text { value } => object["value"] = value.into(),
+        WireValue::Base64 { value_base64 } => object["value_base64"] = value_base64.into(),
+    }
+    object
 }
 
 async fn put(args: PutArgs) -> Result<()> {
@@ -130,7 +136,7 @@ async fn put(args: PutArgs) -> Result<()> {
     }
     let mut object = json!({"key": args.key, "revision": revision, "created": created});
     if args.previous {
-        object["previous"] = serde_json::to_value(stored.previous.map(wire))?;
+        object["previous"] = serde_json::to_value(stored.previous.map(previous_in_json))?;
     }
     output
         .print(&object, || format!("{} at revision {revision}", if created { "created" } else { "replaced" }))
@@ -159,7 +165,7 @@ async fn del(args: DelArgs) -> Result<()> {
     if output.json {
         let mut object = json!({"key": key, "removed": removed});
         if args.previous {
-            object["previous"] = serde_json::to_value(previous.map(wire))?;
+            object["previous"] = serde_json::to_value(previous.map(previous_in_json))?;
         }
         println!("{object}");
     } else if let Some(previous) = previous {
@@ -226,9 +232,12 @@ async fn batch(args: BatchArgs) -> Result<()> {
         "-" => read_stdin()?,
         file => std::fs::read(file).with_context(|| format!("cannot read {file}"))?,
     };
-    let request: BatchRequest =
+    let BatchRequest { mode, ops } =
         serde_json::from_slice(&text).map_err(|error| Usage(format!("{}: {error}", args.file)))?;
-    let answer = client.batch(&request).await?;
+    let answer = match mode {
+        BatchMode::All => serde_json::to_value(client.batch(&ops).await?)?,
+        BatchMode::Each => serde_json::to_value(client.batch_each(&ops).await?)?,
+    };
     let words = || serde_json::to_string_pretty(&answer).unwrap_or_default();
     output.print(&answer, words)
 }

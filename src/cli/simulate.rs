@@ -94,7 +94,7 @@ fn play(keys: &[Key], capacity_entries: u64, policy: Policy, delay: Option<u64>)
         bytes += encode_touches(&touches).len();
         index += 1;
         // A policy that evicts nothing refuses the put, and the key stays a miss.
-        cache.apply(Stamp { index, at_ms: 1, idempotency_key: None, touches }, command);
+        cache.apply(Stamp { index, at_ms: 1, idempotency_key: None, origin: None, touches }, command);
     }
     let requests = keys.len().max(1) as f64;
     Run {

@@ -2,7 +2,7 @@
 
 use super::common_args::Target;
 use super::kv::connect;
-use crate::api::{WatchMessage, WireEvent, WireValue};
+use crate::api::{SessionEndCause, WatchMessage, WireEvent, WireValue};
 use anyhow::Result;
 use clap::Args;
 use std::io::{ErrorKind, Write};
@@ -55,7 +55,7 @@ fn words(message: &WatchMessage) -> String {
         WatchMessage::Change { index, events, .. } => {
             events.iter().map(|event| format!("{index} {}\n", sentence(event))).collect()
         }
-        WatchMessage::Resync { from, index } => {
+        WatchMessage::Resync { from, index, .. } => {
             format!("{index} resync: changes after {from} are no longer kept; read the keys again\n")
         }
     }
@@ -70,8 +70,17 @@ fn sentence(event: &WireEvent) -> String {
                 _ => format!("{verb} {key}: {bytes} bytes"),
             }
         }
-        WireEvent::Lifetime { key, expires_at_ms: Some(at_ms) } => format!("lifetime {key}: until {at_ms}"),
-        WireEvent::Lifetime { key, expires_at_ms: None } => format!("lifetime {key}: for ever"),
+        WireEvent::Lifetime { key, expires_at_ms: Some(at_ms), .. } => {
+            format!("lifetime {key}: until {at_ms}")
+        }
+        WireEvent::Session { id, name, .. } => format!("session {id}: {name}"),
+        WireEvent::SessionEnd { id, name, why } => {
+            let why = if *why == SessionEndCause::Expired { "expired" } else { "ended" };
+            format!("session {id}: {name} {why}")
+        }
+        WireEvent::Lock { name, session, token } => format!("lock {name}: session {session}, token {token}"),
+        WireEvent::Unlock { name, session, .. } => format!("unlock {name}: session {session}"),
+        WireEvent::Lifetime { key, expires_at_ms: None, .. } => format!("lifetime {key}: for ever"),
         WireEvent::Delete { key } => format!("delete {key}"),
         WireEvent::Expire { key } => format!("expire {key}"),
         WireEvent::Evict { key } => format!("evict {key}"),

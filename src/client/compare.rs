@@ -174,7 +174,7 @@ impl Client {
             let is_in = |key: &str| span.until.as_deref().is_none_or(|until| key <= until);
             let is_past = page.keys.last().is_some_and(|last| !is_in(&last.key));
             found.extend(
-                page.keys.into_iter().filter(|key| is_in(&key.key)).map(|key| (key.key, key.revision)),
+                page.keys.into_iter().filter(|key| is_in(&key.key)).map(|key| (key.key, key.meta.revision)),
             );
             match page.next.filter(|_| !is_past) {
                 Some(next) => after = Some(next),
@@ -187,7 +187,7 @@ impl Client {
         // A listing counts as a use of none. The first key that begins with a key is that key.
         let page = self.keys(key, None, 1, Consistency::Linearizable).await?;
         let found = page.keys.into_iter().find(|found| found.key == key);
-        Ok(Seen { revision: found.map(|found| found.revision), index: page.index })
+        Ok(Seen { revision: found.map(|found| found.meta.revision), index: page.index })
     }
 }
 

@@ -4,13 +4,16 @@ use super::bounded::ANSWER_BYTES_MAX;
 use super::error::{ClientError, garbled};
 use super::http::{Client, Retry, read};
 use crate::api::{
-    BatchAnswer, BatchRequest, Cleared, Consistency, Counter, Deadline, EntryPage, ErrorCode, ExpireRequest,
-    GetMany, GotMany, IncrRequest, KeyPage, OpRequest, PREVIOUS_REVISION, Problem, TTL_MS, ValueDetails,
+    BatchAnswer, BatchMode, Cleared, Consistency, Counter, Deadline, ENTRY, EntryMeta, EntryPage, ErrorCode,
+    ExpireRequest, GetMany, GotMany, IncrRequest, KeyPage, OpRequest, OpResult, PREVIOUS_REVISION, Problem,
+    TTL_MS, ValueDetails,
 };
 use crate::cache::{Key, KeyError, Ttl};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Characters that need no escape in a path segment or a query value.
 pub(super) const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -23,9 +26,14 @@ const KEYS_MAX: usize = 10_000;
 pub struct GetResponse {
     pub value: Bytes,
     pub content_type: Option<String>,
-    pub revision: u64,
-    /// Remaining TTL in milliseconds; `None` if the key does not expire.
-    pub ttl_ms: Option<u64>,
+    pub meta: EntryMeta,
+}
+
+/// A [`crate::api::BatchRequest`] that borrows its operations.
+#[derive(Serialize)]
+struct Batch<'a> {
+    mode: BatchMode,
+    ops: &'a [OpRequest],
 }
 
 /// How to store a value.
@@ -83,9 +91,9 @@ impl Client {
         let path = format!("{}?consistency={}", kv_path(key)?, consistency.as_str());
         let answer = self.send(Method::GET, &path, Retry::Always, |request| request).await;
         let Some(response) = found(answer)? else { return Ok(None) };
-        let (revision, ttl_ms) = (revision(&response)?, number(&response, TTL_MS));
+        let meta = entry_meta(&response)?;
         let (value, content_type) = body(response).await?;
-        Ok(Some(GetResponse { value, content_type, revision, ttl_ms }))
+        Ok(Some(GetResponse { value, content_type, meta }))
     }
 
     /// Stores a value.
@@ -173,10 +181,28 @@ impl Client {
     /// [`ClientError`].
     ///
     /// A batch that reads is not repeated after its answer was lost: the nodes would have to remember all that it read.
-    pub async fn batch(&self, request: &BatchRequest) -> Result<BatchAnswer, ClientError> {
-        let reads = request.ops.iter().any(OpRequest::asks_for_a_value);
+    pub async fn batch(&self, ops: &[OpRequest]) -> Result<BatchAnswer, ClientError> {
+        self.send_batch(BatchMode::All, ops).await
+    }
+
+    /// Carries out several operations in one log entry, each by itself. What became of each is in the answer. A refusal is
+    /// remembered with the rest of the answer: to try again what was refused is another request.
+    ///
+    /// # Errors
+    /// [`ClientError`]. As [`Self::batch`], it is not repeated after its answer was lost if it asks for values.
+    pub async fn batch_each(&self, ops: &[OpRequest]) -> Result<BatchAnswer<OpResult>, ClientError> {
+        self.send_batch(BatchMode::Each, ops).await
+    }
+
+    async fn send_batch<T: DeserializeOwned>(
+        &self,
+        mode: BatchMode,
+        ops: &[OpRequest],
+    ) -> Result<T, ClientError> {
+        let reads = ops.iter().any(OpRequest::asks_for_a_value);
         let retry = if reads { Retry::Never } else { Retry::WithKey };
-        self.json(Method::POST, "/v1/batch", retry, |builder| builder.json(request)).await
+        let request = Batch { mode, ops };
+        self.json(Method::POST, "/v1/batch", retry, |builder| builder.json(&request)).await
     }
 
     /// Reads many keys. The answers are in the order of the keys; all of one request are of one moment, and those that do not fit
@@ -265,13 +291,21 @@ fn list_path(prefix: &str, after: Option<&str>, limit: usize, consistency: Consi
 /// # Errors
 /// `invalid_key`. A URL with `.` or `..` would be that of another path, so none is made.
 fn kv_path(key: &str) -> Result<String, ClientError> {
+    path_of("/v1/kv", key)
+}
+
+/// The path of what has a key, or a name with the rules of keys.
+///
+/// # Errors
+/// `invalid_key`.
+pub(super) fn path_of(below: &str, key: &str) -> Result<String, ClientError> {
     let invalid = |error: KeyError| {
         let mut problem = Problem::new(ErrorCode::InvalidKey, error.to_string());
         problem.field = Some("key".into());
         ClientError::Problem(Box::new(problem))
     };
     let key = Key::new(key).map_err(invalid)?;
-    Ok(format!("/v1/kv/{}", utf8_percent_encode(key.as_str(), PLAIN)))
+    Ok(format!("{below}/{}", utf8_percent_encode(key.as_str(), PLAIN)))
 }
 
 fn only_over(request: RequestBuilder, revision: Option<u64>) -> RequestBuilder {
@@ -282,7 +316,7 @@ fn only_over(request: RequestBuilder, revision: Option<u64>) -> RequestBuilder {
 }
 
 /// An answer, or `None` if there is no such key.
-fn found<T>(answer: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
+pub(super) fn found<T>(answer: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
     match answer {
         Ok(response) => Ok(Some(response)),
         Err(ClientError::Problem(problem)) if problem.code == ErrorCode::NotFound => Ok(None),
@@ -302,6 +336,26 @@ fn number(response: &Response, header: &str) -> Option<u64> {
 fn revision(response: &Response) -> Result<u64, ClientError> {
     let revision = text(response, header::ETAG.as_str()).and_then(|tag| tag.trim_matches('"').parse().ok());
     revision.ok_or_else(|| garbled(response.url().as_str(), "it has no ETag"))
+}
+
+/// What is known of the entry beside its value.
+fn entry_meta(response: &Response) -> Result<EntryMeta, ClientError> {
+    let members = text(response, ENTRY).unwrap_or_default();
+    let member =
+        |name: &str| members.split(", ").find_map(|member| member.strip_prefix(name)?.strip_prefix('='));
+    let number_in = |name: &str| {
+        let number = member(name).and_then(|number| number.parse::<u64>().ok());
+        number.ok_or_else(|| garbled(response.url().as_str(), &format!("its {ENTRY} has no {name}")))
+    };
+    Ok(EntryMeta {
+        revision: revision(response)?,
+        version: number_in("version")?,
+        created_at_ms: number_in("created_at_ms")?,
+        modified_at_ms: number_in("modified_at_ms")?,
+        ttl_ms: number(response, TTL_MS),
+        sliding_ms: member("sliding_ms").and_then(|ms| ms.parse().ok()),
+        origin: member("origin").map(|origin| origin.trim_matches('"').to_owned()),
+    })
 }
 
 /// The value an answer carries, and its content type.

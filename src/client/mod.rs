@@ -12,6 +12,7 @@ mod http;
 mod joining;
 mod kv;
 mod reconcile;
+mod sessions;
 mod token;
 mod tokens;
 mod watch;

@@ -25,7 +25,7 @@ pub use rate_limits::{Consumer, RateLimit, RateLimits, RateMode, RateSettings, S
 pub use request_stats::{BUCKETS_US, RequestKind, RequestStats, Series};
 pub use sampler::{SAMPLE_INTERVAL, keep_sampling};
 pub use state::Front;
-pub use watchers::{SendPermit, WatchPermit, Watchers};
+pub use watchers::{Priority, SendPermit, WatchPermit, Watchers};
 
 /// Clients use up a shared limit. Nothing was done, and the client can try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -5,10 +5,11 @@
 
 use super::Busy;
 use super::client_address::{ClientAddress, Shares};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 const WATCHERS_MAX: u32 = 1_024;
@@ -16,6 +17,8 @@ const WATCHERS_MAX: u32 = 1_024;
 const SEND_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a large change waits to be sent. Then its watch is closed, so that its client knows.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a watcher waits for the room of another that is cut for it.
+const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The unit in which bytes are counted: a semaphore takes at most 2^32 permits at a time.
 const UNIT_BYTES: usize = 1_024;
 
@@ -27,6 +30,21 @@ pub struct Watchers {
     shares: Arc<Mutex<Shares>>,
     sending: Arc<Semaphore>,
     closed: Arc<AtomicU64>,
+    low: Arc<Mutex<LowWatchers>>,
+}
+
+/// Whether a watcher makes room for others when there are too many. A client can only lower its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    Normal,
+    Low,
+}
+
+/// The watchers of low priority that were not asked to go yet, in the order in which they came.
+#[derive(Debug, Default)]
+struct LowWatchers {
+    watchers: BTreeMap<u64, Arc<Notify>>,
+    next: u64,
 }
 
 impl Watchers {
@@ -35,22 +53,50 @@ impl Watchers {
         let max = u32::try_from(connections / 2).unwrap_or(WATCHERS_MAX).clamp(1, WATCHERS_MAX);
         let sending = Arc::new(Semaphore::new(SEND_BYTES_MAX / UNIT_BYTES));
         let permits = Arc::new(Semaphore::new(max as usize));
-        Self { permits, max, shares: Arc::default(), sending, closed: Arc::default() }
+        Self { permits, max, shares: Arc::default(), sending, closed: Arc::default(), low: Arc::default() }
     }
 
-    /// A permit for one more watcher.
+    /// A permit for one more watcher. If there are too many, one of normal priority takes the place of one of low priority, the
+    /// newest of them.
     ///
     /// # Errors
     /// [`Busy`]: there are too many, or too many from this address.
-    pub fn admit(&self, client: ClientAddress) -> Result<WatchPermit, Busy> {
-        let permit = self.permits.clone().try_acquire_owned();
-        let permit = permit.map_err(|_| Busy("too many clients watch this node"))?;
+    pub async fn admit(&self, client: ClientAddress, priority: Priority) -> Result<WatchPermit, Busy> {
+        const TOO_MANY: Busy = Busy("too many clients watch this node");
+        let permit = match self.permits.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                if priority == Priority::Low || !self.withdraw_one() {
+                    return Err(TOO_MANY);
+                }
+                let freed = timeout(CUT_TIMEOUT, self.permits.clone().acquire_owned()).await;
+                freed.ok().and_then(Result::ok).ok_or(TOO_MANY)?
+            }
+        };
         if !self.shares.lock().expect("no panic while held").take(client, self.max) {
             return Err(Busy("too many of those who watch this node have your address"));
         }
         let share = Share { shares: self.shares.clone(), client };
         let (sending, closed) = (self.sending.clone(), self.closed.clone());
-        Ok(WatchPermit { _permit: permit, _share: share, sending, closed })
+        let low = (priority == Priority::Low).then(|| self.enlist());
+        Ok(WatchPermit { _permit: permit, _share: share, sending, closed, low })
+    }
+
+    fn enlist(&self) -> Enlisted {
+        let mut low = self.low.lock().expect("no panic while held");
+        let (number, withdrawn) = (low.next, Arc::new(Notify::new()));
+        low.next += 1;
+        low.watchers.insert(number, withdrawn.clone());
+        Enlisted { low: self.low.clone(), number, withdrawn }
+    }
+
+    /// Asks a watcher of low priority to go; false if there is none.
+    fn withdraw_one(&self) -> bool {
+        let newest = self.low.lock().expect("no panic while held").watchers.pop_last();
+        newest.is_some_and(|(_, withdrawn)| {
+            withdrawn.notify_one();
+            true
+        })
     }
 
     /// Watchers at the moment.
@@ -82,6 +128,20 @@ pub struct WatchPermit {
     _share: Share,
     sending: Arc<Semaphore>,
     closed: Arc<AtomicU64>,
+    low: Option<Enlisted>,
+}
+
+/// A watcher of low priority in the list of them.
+struct Enlisted {
+    low: Arc<Mutex<LowWatchers>>,
+    number: u64,
+    withdrawn: Arc<Notify>,
+}
+
+impl Drop for Enlisted {
+    fn drop(&mut self) {
+        self.low.lock().expect("no panic while held").watchers.remove(&self.number);
+    }
 }
 
 /// The right to send a large change, until it is dropped.
@@ -93,6 +153,14 @@ impl WatchPermit {
     /// Counts that the node closes this watch.
     pub fn note_closed(&self) {
         self.closed.fetch_add(1, Relaxed);
+    }
+
+    /// Returns once this watcher has to make room for another.
+    pub async fn withdrawn(&self) {
+        match &self.low {
+            Some(enlisted) => enlisted.withdrawn.notified().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Waits until a change of this many bytes can be sent; `None` if others are in the way for too long. A change that is
@@ -111,8 +179,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn large_changes_share_a_limit() {
         let watchers = Watchers::new(8);
-        let admit = || watchers.admit(ClientAddress::new([127, 0, 0, 1].into())).ok().unwrap();
-        let (one, other) = (admit(), admit());
+        let client = ClientAddress::new([127, 0, 0, 1].into());
+        let admit = async || watchers.admit(client, Priority::Normal).await.ok().unwrap();
+        let (one, other) = (admit().await, admit().await);
         let half = one.send_permit(SEND_BYTES_MAX / 2).await.unwrap();
         let rest = other.send_permit(SEND_BYTES_MAX / 2).await.unwrap();
         assert!(one.send_permit(1).await.is_none(), "it is full, and stays so");
@@ -122,5 +191,28 @@ mod tests {
         assert!(timeout(SEND_TIMEOUT / 2, &mut waiting).await.is_err(), "half of it is free");
         drop(rest);
         assert!(waiting.await.is_some(), "whatever its size, a change is sent");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_of_low_priority_makes_room() {
+        let watchers = Watchers::new(8);
+        let of = |last, priority| watchers.admit(ClientAddress::new([10, 0, 0, last].into()), priority);
+        let first = of(1, Priority::Low).await.ok().unwrap();
+        let second = of(2, Priority::Low).await.ok().unwrap();
+        let _third = of(3, Priority::Normal).await.ok().unwrap();
+        let _fourth = of(4, Priority::Normal).await.ok().unwrap();
+        assert!(of(5, Priority::Low).await.is_err(), "none goes for one of the same priority");
+
+        let (admitted, ()) = tokio::join!(of(5, Priority::Normal), async {
+            second.withdrawn().await;
+            drop(second);
+        });
+        let _fifth = admitted.ok().unwrap();
+        // It is asked to go, and does not.
+        assert!(of(6, Priority::Normal).await.is_err());
+        first.withdrawn().await;
+        assert!(of(6, Priority::Normal).await.is_err(), "nobody is asked twice");
+        drop(first);
+        assert!(of(6, Priority::Normal).await.is_ok());
     }
 }

@@ -54,7 +54,10 @@ fn access_of(route: &str, method: &str) -> Option<Access> {
         ("GET" | "PUT" | "DELETE", "/v1/kv/{key}") => ByKeys,
         ("POST", "/v1/kv/{key}/incr" | "/v1/kv/{key}/expire" | "/v1/kv/{key}/persist") => ByKeys,
         ("DELETE", "/v1/kv") | ("POST", "/v1/batch" | "/v1/get") => ByKeys,
-        ("GET", "/v1/keys" | "/v1/digest/range" | "/v1/watch" | "/v1/live") => ByKeys,
+        ("GET", "/v1/keys" | "/v1/changes" | "/v1/digest/range" | "/v1/watch" | "/v1/live") => ByKeys,
+        ("GET" | "POST", "/v1/sessions") | ("DELETE", "/v1/sessions/{id}") => ByKeys,
+        ("POST", "/v1/sessions/{id}/renew") | ("GET", "/v1/locks") => ByKeys,
+        ("GET" | "POST" | "DELETE", "/v1/locks/{name}") => ByKeys,
         ("GET" | "POST" | "DELETE", "/api/cache") => ByKeys,
         ("GET" | "POST" | "DELETE", "/api/cache/bulk") => ByKeys,
         ("GET" | "DELETE", "/api/cache/{key}") => ByKeys,
@@ -67,6 +70,7 @@ fn access_of(route: &str, method: &str) -> Option<Access> {
             "/metrics" | "/v1/status" | "/v1/nodes" | "/v1/old-nodes" | "/v1/members" | "/v1/lineage"
             | "/v1/digest",
         ) => Has(Observe),
+        ("GET", "/v1/time") => Has(Observe),
         ("GET", "/v1/config" | "/v1/samples" | "/v1/detached" | "/v1/reconcile") => Has(Observe),
         ("GET", "/api/metrics" | "/api/sync/status") => Has(Observe),
 
@@ -83,7 +87,7 @@ fn access_of(route: &str, method: &str) -> Option<Access> {
         // Whoever has a token may see what it allows.
         ("GET", "/v1/token") => Has(Observe),
         // They look at the token that they are sent.
-        ("POST" | "DELETE", "/v1/session") => Open,
+        ("POST" | "DELETE", "/v1/login") => Open,
         ("GET" | "PUT", "/v1/debug/links") | ("POST", "/v1/debug/corrupt") => AdminHere,
         ("POST", "/api/strategy") => Has(Admin),
         ("POST", "/api/sync/force" | "/api/sync/toggle") => AdminHere,

@@ -75,6 +75,9 @@ fn detached(path: &str) -> Result<(), ApiError> {
     let about_data = [
         "/v1/kv",
         "/v1/keys",
+        "/v1/changes",
+        "/v1/sessions",
+        "/v1/locks",
         "/v1/batch",
         "/v1/get",
         "/v1/watch",

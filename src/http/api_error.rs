@@ -2,8 +2,8 @@
 
 use super::access::CHALLENGE;
 use super::response_headers::{etag, position};
-use crate::api::{ErrorCode, Problem};
-use crate::cache::CommandError;
+use crate::api::{ErrorCode, LockInfo, Problem};
+use crate::cache::{Absence, CommandError};
 use crate::front::Busy;
 use crate::node::{NodeError, SessionError};
 use axum::Json;
@@ -58,6 +58,12 @@ impl ApiError {
         self
     }
 
+    /// Says what is known of a key that is absent.
+    pub fn absent(mut self, absence: Absence) -> Self {
+        self.problem.absent = Some(absence.into());
+        self
+    }
+
     /// Names the position in a batch.
     pub fn op(mut self, position: usize) -> Self {
         self.problem.op = u32::try_from(position).ok();
@@ -97,10 +103,14 @@ impl From<SessionError> for ApiError {
         if let NodeError::Refused { error, index, term } = error {
             headers.extend(position(index, term));
             match error {
-                CommandError::PreconditionFailed { op, current } => {
+                CommandError::PreconditionFailed { op, current, absence } => {
                     problem.op = op;
+                    problem.absent = absence.map(Into::into);
                     problem.revision = current;
                     headers.extend(current.map(|revision| (header::ETAG, etag(revision))));
+                }
+                CommandError::LockHeld { lock, session_name } => {
+                    problem.holder = Some(Box::new(LockInfo::new(&lock, session_name.as_str())));
                 }
                 CommandError::Invalid { op, field, .. } => {
                     problem.op = op;
@@ -118,7 +128,11 @@ impl From<SessionError> for ApiError {
                 | CommandError::MergedMeanwhile
                 | CommandError::NoSuchToken
                 | CommandError::TokenExists
-                | CommandError::TooManyTokens => {}
+                | CommandError::TooManyTokens
+                | CommandError::NoSuchSession
+                | CommandError::TooManySessions
+                | CommandError::LockNotHeld
+                | CommandError::TooManyLocks => {}
             }
         }
         Self { problem: Box::new(problem), headers }

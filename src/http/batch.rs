@@ -1,4 +1,4 @@
-//! `POST /v1/batch`: several operations, all or none.
+//! `POST /v1/batch`: several operations, all or none, or each by itself.
 
 use super::api_error::ApiError;
 use super::body::{bad_body, json_body_or};
@@ -7,10 +7,13 @@ use super::get_many::ANSWER_BYTES;
 use super::metered_body::{reserve_answer, reserve_bytes};
 use super::response_headers::{read_at, written_at};
 use super::state::AppState;
-use crate::api::{BatchAnswer, BatchRequest, ErrorCode, OpAnswer, OpRequest, WireFound};
+use crate::api::{
+    BatchAnswer, BatchMode, BatchRequest, EntryMeta, ErrorCode, OpAnswer, OpRequest, OpResult, RefusedOp,
+    ValueDetails,
+};
 use crate::cache::limits::BATCH_OPS_MAX;
-use crate::cache::{Command, Condition, Found, Key, Op, Outcome, Value};
-use crate::node::{Session, WriteRequest};
+use crate::cache::{Command, Condition, Found, Key, KeyState, Op, OpRefusal, Outcome, Value};
+use crate::node::{Session, WriteRequest, refusal_code};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -34,28 +37,60 @@ pub(super) async fn batch(
     body: Body,
 ) -> Result<Response, ApiError> {
     let limit = state.limits.batch_bytes;
-    let request: BatchRequest = json_body_or(&state, &headers, body, limit, unreadable).await?;
-    let asked: Vec<bool> = request.ops.iter().map(OpRequest::asks_for_a_value).collect();
+    let BatchRequest { mode, ops } = json_body_or(&state, &headers, body, limit, unreadable).await?;
+    let asked: Vec<Asked> = ops.iter().map(Asked::of).collect();
     let parse =
         |(position, op)| parse(op, state.front.limits.value_bytes).map_err(|error| error.op(position));
-    let ops = request.ops.into_iter().enumerate().map(parse).collect::<Result<Vec<Op>, ApiError>>()?;
+    let ops = ops.into_iter().enumerate().map(parse).collect::<Result<Vec<Op>, ApiError>>()?;
     let idempotency_key = idempotency_key(&headers)?;
     if idempotency_key.is_none()
         && let Some(keys) = keys_of_reads(&ops)
     {
         return read(&state, &session, &keys).await;
     }
-    let read = ops.iter().zip(&asked).filter(|(_, asked)| **asked).map(|(op, _)| op.key());
+    let read = ops.iter().zip(&asked).filter(|(_, asked)| asked.value).map(|(op, _)| op.key());
     let _permit = reserve_answer(&state, &session, read)?;
-    let request = WriteRequest { command: Command::Batch(ops), idempotency_key, limit: None };
-    let written = session.write(request).await?;
-    let at = written_at(&written);
-    let Outcome::Batch { revision, outcomes } = written.outcome else {
-        return Err(ApiError::unexpected_outcome());
+    let command = match mode {
+        BatchMode::All => Command::Batch(ops),
+        BatchMode::Each => Command::Each(ops),
     };
-    let answers = outcomes.into_iter().zip(asked).map(|(outcome, asked)| answer(outcome, asked));
-    let results = answers.collect::<Option<Vec<OpAnswer>>>().ok_or_else(ApiError::unexpected_outcome)?;
-    Ok((at, Json(BatchAnswer { revision, results })).into_response())
+    let written = session.write(WriteRequest { idempotency_key, ..command.into() }).await?;
+    let (at, now_ms) = (written_at(&written), written.now_ms);
+    match written.outcome {
+        Outcome::Batch { revision, outcomes } => {
+            let answers =
+                outcomes.into_iter().zip(asked).map(|(outcome, asked)| answer(outcome, &asked, now_ms));
+            let results =
+                answers.collect::<Option<Vec<OpAnswer>>>().ok_or_else(ApiError::unexpected_outcome)?;
+            Ok((at, Json(BatchAnswer { revision, results })).into_response())
+        }
+        Outcome::Each { revision, results } => {
+            let results = results.into_iter().zip(asked).map(|(result, asked)| match result {
+                Ok(outcome) => answer(outcome, &asked, now_ms).map(OpResult::Done),
+                Err(refusal) => {
+                    let op = asked.op.to_owned();
+                    Some(OpResult::Refused { op, refused: refused(refusal, now_ms) })
+                }
+            });
+            let results =
+                results.collect::<Option<Vec<OpResult>>>().ok_or_else(ApiError::unexpected_outcome)?;
+            Ok((at, Json(BatchAnswer { revision, results })).into_response())
+        }
+        _ => Err(ApiError::unexpected_outcome()),
+    }
+}
+
+/// What is remembered of an operation for its answer.
+struct Asked {
+    op: &'static str,
+    /// Whether it asks for a value.
+    value: bool,
+}
+
+impl Asked {
+    fn of(op: &OpRequest) -> Self {
+        Self { op: op.name(), value: op.asks_for_a_value() }
+    }
 }
 
 /// The keys of a batch that only reads, and may be carried out: it needs no log entry.
@@ -78,7 +113,8 @@ async fn read(state: &AppState, session: &Session, keys: &[Key]) -> Result<Respo
             format!("its answers take more than {ANSWER_BYTES} bytes: POST /v1/get answers in parts");
         return Err(ApiError::new(ErrorCode::InvalidBatch, reason));
     }
-    let results = read.value.into_iter().map(|found| answer(Outcome::Got(found), true));
+    let asked = Asked { op: "get", value: true };
+    let results = read.value.into_iter().map(|found| answer(Outcome::Got(found.ok()), &asked, read.now_ms));
     let results = results.collect::<Option<Vec<OpAnswer>>>().ok_or_else(ApiError::unexpected_outcome)?;
     Ok((at, Json(BatchAnswer { revision: read.index, results })).into_response())
 }
@@ -165,27 +201,36 @@ fn parse(op: OpRequest, value_bytes_max: usize) -> Result<Op, ApiError> {
             if_revision,
             if_absent,
             if_present,
+            if_absent_since,
         } => Op::Put {
             key: parse_key(&key)?,
             value: parse_value(value, value_base64, content_type.as_deref(), value_bytes_max)?,
             ttl: ttl(ttl_ms, sliding)?,
-            condition: condition(if_revision, if_absent, if_present)?,
+            condition: condition(if_revision, if_absent, if_present, if_absent_since)?,
             previous,
         },
         OpRequest::Delete { key, previous, if_revision, if_present } => Op::Delete {
             key: parse_key(&key)?,
-            condition: condition(if_revision, false, if_present)?,
+            condition: condition(if_revision, false, if_present, None)?,
             previous,
         },
-        OpRequest::Incr { key, by, initial, ttl_ms, sliding, if_revision, if_absent, if_present } => {
-            Op::Incr {
-                key: parse_key(&key)?,
-                by: by.unwrap_or(1),
-                initial: initial.unwrap_or(0),
-                ttl: ttl(ttl_ms, sliding)?,
-                condition: condition(if_revision, if_absent, if_present)?,
-            }
-        }
+        OpRequest::Incr {
+            key,
+            by,
+            initial,
+            ttl_ms,
+            sliding,
+            if_revision,
+            if_absent,
+            if_present,
+            if_absent_since,
+        } => Op::Incr {
+            key: parse_key(&key)?,
+            by: by.unwrap_or(1),
+            initial: initial.unwrap_or(0),
+            ttl: ttl(ttl_ms, sliding)?,
+            condition: condition(if_revision, if_absent, if_present, if_absent_since)?,
+        },
     })
 }
 
@@ -215,32 +260,66 @@ pub(super) fn parse_value(
     Value::new(bytes, content_type).map_err(|error| invalid(error).field("content_type"))
 }
 
-fn condition(revision: Option<u64>, absent: bool, present: bool) -> Result<Condition, ApiError> {
-    match (revision, absent, present) {
-        (None, false, false) => Ok(Condition::Always),
-        (Some(revision), false, false) => Ok(Condition::Revision(revision)),
-        (None, true, false) => Ok(Condition::Absent),
-        (None, false, true) => Ok(Condition::Present),
-        _ => Err(bad_body("give at most one of if_revision, if_absent and if_present".into())),
+fn condition(
+    revision: Option<u64>,
+    absent: bool,
+    present: bool,
+    absent_since: Option<u64>,
+) -> Result<Condition, ApiError> {
+    match (revision, absent, present, absent_since) {
+        (None, false, false, None) => Ok(Condition::Always),
+        (Some(revision), false, false, None) => Ok(Condition::Revision(revision)),
+        (None, true, false, None) => Ok(Condition::Absent),
+        (None, false, true, None) => Ok(Condition::Present),
+        (None, false, false, Some(index)) => Ok(Condition::AbsentSince(index)),
+        _ => {
+            Err(bad_body("give at most one of if_revision, if_absent, if_present and if_absent_since".into()))
+        }
     }
 }
 
-/// An operation's answer; `asked` if the request asks for a value.
-fn answer(outcome: Outcome, asked: bool) -> Option<OpAnswer> {
-    let previous = |found: Option<Found>| asked.then(|| found.map(wire));
+/// An operation's answer at this log time.
+fn answer(outcome: Outcome, asked: &Asked, now_ms: u64) -> Option<OpAnswer> {
+    let details = |found: Found| ValueDetails::new(found, now_ms);
+    let previous = |found: Option<Found>| asked.value.then(|| found.map(details));
     Some(match outcome {
-        Outcome::Got(value) if asked => OpAnswer::Get { found: value.is_some(), value: value.map(wire) },
+        Outcome::Got(value) if asked.value => {
+            OpAnswer::Get { found: value.is_some(), value: value.map(details) }
+        }
         Outcome::Put { created, previous: found, .. } => OpAnswer::Put { created, previous: previous(found) },
         Outcome::Deleted { previous: found, .. } => {
             OpAnswer::Delete { found: true, previous: previous(found) }
         }
-        Outcome::NotFound => OpAnswer::Delete { found: false, previous: previous(None) },
+        Outcome::NotFound(_) => OpAnswer::Delete { found: false, previous: previous(None) },
         Outcome::Counter { value, created, .. } => OpAnswer::Incr { value, created },
         _ => return None,
     })
 }
 
-fn wire(found: Found) -> WireFound {
-    let content_type = found.value.content_type.as_deref().map(str::to_owned);
-    WireFound { value: found.value.bytes.into(), content_type, revision: found.revision }
+/// Why an operation was refused, at this log time.
+fn refused(OpRefusal { error, key }: OpRefusal, now_ms: u64) -> RefusedOp {
+    let (code, detail) = (refusal_code(&error), error.to_string());
+    match key {
+        KeyState::Present { info, value } => {
+            let content_type = value.as_ref().and_then(|value| value.content_type.as_deref());
+            RefusedOp {
+                code,
+                detail,
+                found: true,
+                meta: Some(EntryMeta::new(&info, now_ms)),
+                content_type: content_type.map(str::to_owned),
+                value: value.map(|value| value.bytes.into()),
+                absent: None,
+            }
+        }
+        KeyState::Absent(absence) => RefusedOp {
+            code,
+            detail,
+            found: false,
+            meta: None,
+            content_type: None,
+            value: None,
+            absent: Some(absence.into()),
+        },
+    }
 }

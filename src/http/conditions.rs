@@ -2,11 +2,13 @@
 //! tag matches nothing.
 
 use super::api_error::ApiError;
-use super::extract::{bad_header, whole};
+use super::cursor::Cursor;
+use super::extract::{bad_header, bad_query, whole};
 use super::response_headers::etag;
 use crate::api::ErrorCode;
 use crate::cache::Condition;
 use crate::cache::limits::CONDITION_REVISIONS_MAX;
+use crate::lineage::Lineage;
 use axum::http::{HeaderMap, HeaderName, header};
 
 /// What `If-Match` or `If-None-Match` lists.
@@ -61,6 +63,26 @@ impl ReadConditions {
                 .with_headers(now));
         }
         Ok(self.if_none_match.as_ref().is_some_and(weakly))
+    }
+}
+
+/// The condition of a put: that of its headers, or that its key is absent since an index.
+///
+/// # Errors
+/// As [`write_condition`]; `invalid_query`; `other_history`: the index is none of this history.
+pub(super) fn put_condition(
+    headers: &HeaderMap,
+    if_absent_since: Option<&str>,
+    lineage: &Lineage,
+) -> Result<Condition, ApiError> {
+    let condition = write_condition(headers)?;
+    let Some(text) = if_absent_since else { return Ok(condition) };
+    let name = "if_absent_since";
+    let wrong = || bad_query(name, format!("`{text}` is no log index"));
+    let index = Cursor::parse(text).ok_or_else(wrong)?.index_in(lineage)?;
+    match condition {
+        Condition::Always => Ok(Condition::AbsentSince(index)),
+        _ => Err(bad_query(name, "cannot stand together with another condition".into())),
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) async fn put(
         touch_max_per_flush: update.touch.max_per_flush,
     };
     let idempotency_key = idempotency_key(&headers)?;
-    let request = WriteRequest { command: Command::Configure(change), idempotency_key, limit: None };
+    let request = WriteRequest { idempotency_key, ..Command::Configure(change).into() };
     let written = session.write(request).await?;
     let headers = written_at(&written);
     let Outcome::Configured(config) = written.outcome else { return Err(ApiError::unexpected_outcome()) };

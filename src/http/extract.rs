@@ -3,9 +3,11 @@
 use super::api_error::ApiError;
 use super::cursor::Cursor;
 use super::parse_error::in_words;
-use crate::api::{Consistency, ErrorCode, IDEMPOTENCY_KEY};
-use crate::cache::limits::{IDEMPOTENCY_KEY_BYTES_MAX, SLIDING_TTL_MS_MAX, TTL_MS_MAX, TTL_MS_MIN};
-use crate::cache::{Key, Ttl};
+use crate::api::{Consistency, ErrorCode, IDEMPOTENCY_KEY, ORIGIN};
+use crate::cache::limits::{
+    IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, SLIDING_TTL_MS_MAX, TTL_MS_MAX, TTL_MS_MIN,
+};
+use crate::cache::{Key, Ttl, is_origin};
 use crate::front::truncate;
 use crate::lineage::Lineage;
 use crate::node::Session;
@@ -39,7 +41,7 @@ impl<S: Sync> FromRequestParts<S> for PathKey {
     }
 }
 
-/// The member of a path like `/v1/members/{id}`.
+/// The number of a path like `/v1/members/{id}`.
 pub(super) struct PathId(pub u64);
 
 impl<S: Sync> FromRequestParts<S> for PathId {
@@ -47,7 +49,7 @@ impl<S: Sync> FromRequestParts<S> for PathId {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let text = parts.uri.path().split('/').nth(3).unwrap_or_default();
-        let invalid = || bad_query("id", format!("`{}` is no member's number", truncate(text, 128)));
+        let invalid = || bad_query("id", format!("expected a whole number, not `{}`", truncate(text, 128)));
         whole(text).map(Self).ok_or_else(invalid)
     }
 }
@@ -98,6 +100,7 @@ pub(super) struct PutQuery {
     pub ttl_ms: Option<String>,
     pub sliding: Option<String>,
     pub previous: Option<String>,
+    pub if_absent_since: Option<String>,
 }
 
 /// Query of a delete.
@@ -105,6 +108,25 @@ pub(super) struct PutQuery {
 #[serde(deny_unknown_fields)]
 pub(super) struct DeleteQuery {
     pub previous: Option<String>,
+}
+
+/// Query of a listing that is not paged.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PrefixQuery {
+    prefix: Option<String>,
+}
+
+impl PrefixQuery {
+    /// # Errors
+    /// `invalid_query`.
+    pub fn prefix(self) -> Result<String, ApiError> {
+        let prefix = self.prefix.unwrap_or_default();
+        if prefix.len() > KEY_BYTES_MAX {
+            return Err(bad_query("prefix", format!("expected at most {KEY_BYTES_MAX} bytes")));
+        }
+        Ok(prefix)
+    }
 }
 
 /// Query of a read.
@@ -242,6 +264,20 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Api
         return Err(bad_header(&name, &format!("expected 1 to {IDEMPOTENCY_KEY_BYTES_MAX} characters")));
     }
     Ok(Some(text.to_owned()))
+}
+
+/// The client's name for itself.
+///
+/// # Errors
+/// `invalid_header`.
+pub(super) fn origin(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let name = HeaderName::from_static(ORIGIN);
+    let Some(text) = single(headers, &name)? else { return Ok(None) };
+    if !is_origin(text.as_bytes()) {
+        let expected = "expected 1 to 64 visible ASCII characters other than `\"`, `\\`, `,` and `;`";
+        return Err(bad_header(&name, expected));
+    }
+    Ok(Some(text))
 }
 
 /// The content type to keep with a value.

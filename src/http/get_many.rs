@@ -8,7 +8,7 @@ use super::metered_body::reserve_bytes;
 use super::response_headers::read_at;
 use super::state::AppState;
 use crate::api::{GetMany, GotKey, GotMany, ValueDetails};
-use crate::cache::{Found, Key};
+use crate::cache::Key;
 use crate::node::{ReadAt, Session};
 use axum::Json;
 use axum::body::Body;
@@ -43,23 +43,8 @@ pub(super) async fn get_many(
     let ReadAt { value: found, index, now_ms, .. } = read;
     let next = Some(found.len()).filter(|answered| *answered < keys.len());
     let results = found.into_iter().map(|found| match found {
-        None => GotKey { found: false, entry: None },
-        Some(found) => GotKey { found: true, entry: Some(details(found, now_ms)) },
+        Ok(found) => GotKey { found: true, entry: Some(ValueDetails::new(found, now_ms)), absent: None },
+        Err(absence) => GotKey { found: false, entry: None, absent: Some(absence.into()) },
     });
     Ok((at, Json(GotMany { results: results.collect(), next, index })).into_response())
-}
-
-/// A value with all that is known of its entry at this log time.
-pub(super) fn details(found: Found, now_ms: u64) -> ValueDetails {
-    let Found { value, revision, version, created_at_ms, modified_at_ms, expires_at_ms, .. } = found;
-    let content_type = value.content_type.as_deref().map(str::to_owned);
-    ValueDetails {
-        revision,
-        ttl_ms: expires_at_ms.map(|deadline| deadline.saturating_sub(now_ms)),
-        value: value.bytes.into(),
-        content_type,
-        version,
-        created_at_ms,
-        modified_at_ms,
-    }
 }

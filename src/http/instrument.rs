@@ -196,7 +196,7 @@ fn add_headers(mut response: Response, state: &AppState) -> Response {
 
 /// What the request is, for the totals.
 fn kind_of(route: &str, method: &str) -> RequestKind {
-    let about_keys = ["/v1/kv", "/v1/keys", "/v1/batch", "/api/cache"];
+    let about_keys = ["/v1/kv", "/v1/keys", "/v1/changes", "/v1/batch", "/api/cache"];
     match method {
         _ if route == "/v1/get" => RequestKind::Read,
         _ if !about_keys.iter().any(|start| route.starts_with(start)) => RequestKind::Other,

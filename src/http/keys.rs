@@ -3,11 +3,11 @@
 use super::api_error::ApiError;
 use super::body::NoBody;
 use super::extract::{Query, ReadQuery, bad_query, flag, idempotency_key, whole};
-use super::get_many::{ANSWER_BYTES, details};
+use super::get_many::ANSWER_BYTES;
 use super::metered_body::reserve_bytes;
 use super::response_headers::{read_at, written_at};
 use super::state::AppState;
-use crate::api::{Cleared, Entry, EntryDetails, EntryPage, KeyEntry, KeyPage};
+use crate::api::{Cleared, Entry, EntryDetails, EntryMeta, EntryPage, KeyEntry, KeyPage, ValueDetails};
 use crate::cache::limits::KEY_BYTES_MAX;
 use crate::cache::{Command, KeyDetails, Outcome};
 use crate::node::{EntriesPage, KeysPage, ListKeys, ReadAt, Session, WriteRequest};
@@ -96,9 +96,8 @@ pub(super) async fn list(
     let ReadAt { value: KeysPage { keys, more }, index, now_ms, .. } = read;
     let entries = keys.into_iter().map(|listed| KeyEntry {
         key: listed.key.as_str().to_owned(),
-        revision: listed.info.revision,
+        meta: EntryMeta::new(&listed.info.entry, now_ms),
         bytes: listed.info.bytes,
-        ttl_ms: listed.info.expires_at_ms.map(|deadline| deadline.saturating_sub(now_ms)),
         details: listed.details.map(|details| entry_details(details, listed.info.bytes, listed.by)),
     });
     let keys: Vec<KeyEntry> = entries.collect();
@@ -119,16 +118,17 @@ async fn entries(
     let read = session.entries(prefix, after, limit, ANSWER_BYTES).await?;
     let headers = read_at(&read, session.consistency());
     let ReadAt { value: EntriesPage { entries, more, .. }, index, now_ms, .. } = read;
-    let entries = entries
-        .into_iter()
-        .map(|listed| Entry { key: listed.key.as_str().to_owned(), entry: details(listed.found, now_ms) });
+    let entries = entries.into_iter().map(|listed| Entry {
+        key: listed.key.as_str().to_owned(),
+        entry: ValueDetails::new(listed.found, now_ms),
+    });
     let entries: Vec<Entry> = entries.collect();
     let next = entries.last().filter(|_| more).map(|last| last.key.clone());
     Ok((headers, Json(EntryPage { entries, next, index })).into_response())
 }
 
 fn entry_details(details: KeyDetails, bytes: u64, by: Option<u64>) -> EntryDetails {
-    let KeyDetails { mut preview, content_type, modified_at_ms, uses } = details;
+    let KeyDetails { mut preview, content_type, uses } = details;
     if (preview.len() as u64) < bytes {
         // Text is cut between two characters.
         let whole = match std::str::from_utf8(&preview) {
@@ -137,7 +137,7 @@ fn entry_details(details: KeyDetails, bytes: u64, by: Option<u64>) -> EntryDetai
         };
         preview.truncate(whole);
     }
-    EntryDetails { preview: Bytes::from(preview).into(), content_type, modified_at_ms, uses, by }
+    EntryDetails { preview: Bytes::from(preview).into(), content_type, uses, by }
 }
 
 /// `DELETE /v1/kv`.
@@ -149,7 +149,7 @@ pub(super) async fn clear(
 ) -> Result<Response, ApiError> {
     let prefix = query.prefix()?;
     let idempotency_key = idempotency_key(&headers)?;
-    let request = WriteRequest { command: Command::Clear { prefix }, idempotency_key, limit: None };
+    let request = WriteRequest { idempotency_key, ..Command::Clear { prefix }.into() };
     let written = session.write(request).await?;
     let Outcome::Cleared { revision, removed } = written.outcome else {
         return Err(ApiError::unexpected_outcome());

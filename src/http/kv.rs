@@ -2,15 +2,17 @@
 
 use super::api_error::ApiError;
 use super::body::{NoBody, body_bytes, json_body};
-use super::conditions::{ReadConditions, write_condition};
+use super::conditions::{ReadConditions, put_condition, write_condition};
 use super::extract::{
     DeleteQuery, NoQuery, PathKey, PutQuery, Query, ReadQuery, content_type, flag, idempotency_key, ttl,
 };
 use super::metered_body::reserve_answer;
-use super::response_headers::{etag, keep_to_own_pages, read_at, written_at};
+use super::response_headers::{entry, etag, keep_to_own_pages, read_at, written_at};
 use super::state::AppState;
-use crate::api::{Counter, Deadline, ErrorCode, ExpireRequest, IncrRequest, PREVIOUS_REVISION, TTL_MS};
-use crate::cache::{Command, Found, Key, Op, Outcome, Value};
+use crate::api::{
+    Counter, Deadline, ENTRY, ErrorCode, ExpireRequest, IncrRequest, PREVIOUS_REVISION, TTL_MS,
+};
+use crate::cache::{Absence, Command, Condition, Found, Key, Op, Outcome, Value};
 use crate::front::MemoryPermit;
 use crate::node::{Session, WriteRequest, Written};
 use axum::Json;
@@ -61,14 +63,17 @@ pub(super) async fn get(
     drop(headers);
     let read = session.with_consistency(consistency).not_before(min_index).get(&key).await?;
     let mut answer = read_at(&read, consistency);
-    let Some(found) = read.value else {
-        return Err(no_such_key(&key).with_headers(answer));
+    let found = match read.value {
+        Ok(found) => found,
+        Err(absence) => return Err(no_such_key(&key, absence).with_headers(answer)),
     };
-    answer.insert(header::ETAG, etag(found.revision));
-    if conditions.knows(found.revision).map_err(|error| error.with_headers(answer.clone()))? {
+    let info = &found.info;
+    answer.insert(header::ETAG, etag(info.revision));
+    answer.insert(HeaderName::from_static(ENTRY), entry(info));
+    if conditions.knows(info.revision).map_err(|error| error.with_headers(answer.clone()))? {
         return Ok((StatusCode::NOT_MODIFIED, answer).into_response());
     }
-    if let Some(deadline) = found.expires_at_ms {
+    if let Some(deadline) = info.expires_at_ms {
         let left = HeaderValue::from(deadline.saturating_sub(read.now_ms));
         answer.insert(HeaderName::from_static(TTL_MS), left);
     }
@@ -85,7 +90,8 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response, ApiError> {
     let asked = flag("previous", query.previous.as_deref())?.then(|| key.clone());
-    let (request, _permit) = put_request(&state, key, &query, headers, body).await?;
+    let condition = put_condition(&headers, query.if_absent_since.as_deref(), session.lineage())?;
+    let (request, _permit) = put_request(&state, key, &query, condition, headers, body).await?;
     let _answer_permit = reserve_answer(&state, &session, &asked)?;
     let written = session.write(request).await?;
     let at = written_at(&written);
@@ -106,10 +112,11 @@ async fn put_request(
     state: &AppState,
     key: Key,
     query: &PutQuery,
+    condition: Condition,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(WriteRequest, MemoryPermit), ApiError> {
-    let (ttl, condition) = (query.ttl()?, write_condition(&headers)?);
+    let ttl = query.ttl()?;
     let previous = flag("previous", query.previous.as_deref())?;
     let received = body_bytes(state, &headers, body, state.front.limits.value_bytes).await?;
     let (bytes, permit) = received.into_parts();
@@ -137,7 +144,8 @@ pub(super) async fn delete(
     match written.outcome {
         Outcome::Deleted { previous: Some(previous), .. } => Ok(with_previous(at, previous)),
         Outcome::Deleted { previous: None, .. } => Ok((StatusCode::NO_CONTENT, at).into_response()),
-        _ => Err(no_such_key(&key).with_headers(at)),
+        Outcome::NotFound(absence) => Err(no_such_key(&key, absence).with_headers(at)),
+        _ => Err(ApiError::unexpected_outcome()),
     }
 }
 
@@ -179,10 +187,13 @@ pub(super) async fn persist(
 }
 
 fn deadline(written: &Written, key: &Key, ttl_ms: Option<u64>) -> Result<Response, ApiError> {
-    let Outcome::Deadline { revision, .. } = written.outcome else {
-        return Err(no_such_key(key).with_headers(written_at(written)));
+    let at = written_at(written);
+    let revision = match written.outcome {
+        Outcome::Deadline { revision, .. } => revision,
+        Outcome::NotFound(absence) => return Err(no_such_key(key, absence).with_headers(at)),
+        _ => return Err(ApiError::unexpected_outcome()),
     };
-    let answer = changed_at(written_at(written), revision);
+    let answer = changed_at(at, revision);
     Ok((answer, Json(Deadline { revision, ttl_ms })).into_response())
 }
 
@@ -197,7 +208,7 @@ async fn write(session: &Session, headers: &HeaderMap, op: Op) -> Result<Written
 
 fn write_request(headers: &HeaderMap, op: Op) -> Result<WriteRequest, ApiError> {
     let idempotency_key = idempotency_key(headers)?;
-    Ok(WriteRequest { command: Command::One(op), idempotency_key, limit: None })
+    Ok(WriteRequest { idempotency_key, ..Command::One(op).into() })
 }
 
 /// The headers of a write, with the revision that the key has now.
@@ -219,10 +230,11 @@ fn with_value(mut headers: HeaderMap, value: Value) -> Response {
 
 /// 200 with the value that a write replaced or removed.
 fn with_previous(mut headers: HeaderMap, previous: Found) -> Response {
-    headers.insert(HeaderName::from_static(PREVIOUS_REVISION), HeaderValue::from(previous.revision));
+    headers.insert(HeaderName::from_static(ENTRY), entry(&previous.info));
+    headers.insert(HeaderName::from_static(PREVIOUS_REVISION), HeaderValue::from(previous.info.revision));
     with_value(headers, previous.value)
 }
 
-fn no_such_key(key: &Key) -> ApiError {
-    ApiError::new(ErrorCode::NotFound, format!("there is no key `{key}`"))
+fn no_such_key(key: &Key, absence: Absence) -> ApiError {
+    ApiError::new(ErrorCode::NotFound, format!("there is no key `{key}`")).absent(absence)
 }

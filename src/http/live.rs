@@ -7,8 +7,8 @@ use super::parse_error::in_words;
 use super::state::AppState;
 use super::watch::Subscription;
 use crate::api::{ErrorCode, LiveAnswer, LiveMessage, LiveRequest, Subscribe, WatchMessage};
-use crate::front::{ClientAddress, WatchPermit};
-use crate::node::{Session, SessionError};
+use crate::front::{ClientAddress, Priority, WatchPermit};
+use crate::node::{Session, SessionError, WatchFilter};
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseCode, CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
@@ -49,7 +49,7 @@ pub(super) async fn live(
     origin::refuse_foreign(&headers, &state.sites)?;
     let upgrade =
         upgrade.map_err(|error| ApiError::new(ErrorCode::InvalidHeader, format!("no WebSocket: {error}")))?;
-    let permit = state.front.watchers.admit(client)?;
+    let permit = state.front.watchers.admit(client, Priority::Normal).await?;
     let upgrade = upgrade
         .max_message_size(REQUEST_BYTES_MAX)
         .max_frame_size(REQUEST_BYTES_MAX)
@@ -149,7 +149,7 @@ impl Connection {
 
     async fn subscribe(
         &mut self,
-        Subscribe { id, prefix, from, values }: Subscribe,
+        Subscribe { id, prefix, from, values, low_priority }: Subscribe,
     ) -> Result<(), axum::Error> {
         if self.ends.contains_key(&id) {
             let reason = "there is a subscription of this id already";
@@ -159,14 +159,17 @@ impl Connection {
             let reason = format!("a connection has at most {SUBSCRIPTIONS_MAX} subscriptions");
             return self.refuse(&id, ErrorCode::Busy, &reason).await;
         }
-        let permit = match self.state.front.watchers.admit(self.client) {
+        let priority = if low_priority { Priority::Low } else { Priority::Normal };
+        let permit = match self.state.front.watchers.admit(self.client, priority).await {
             Ok(permit) => permit,
             Err(busy) => return self.refuse(&id, ErrorCode::Busy, busy.0).await,
         };
         let (session, from) = (self.session.clone(), from.map(|index| Cursor { index, history: None }));
         // Whether the cluster has come to `from` can take a while to find out. Other subscriptions are served meanwhile.
         let opening = async move {
-            Subscription::open(&session, prefix, from, values, permit).await.map(Subscription::messages)
+            Subscription::open(&session, WatchFilter::prefix(prefix), from, values, permit)
+                .await
+                .map(Subscription::messages)
         };
         let messages = stream::once(opening).map_ok(|messages| messages.map(Ok)).try_flatten();
         let (messages, end) = stream::abortable(messages);

@@ -16,14 +16,14 @@ use serde::Deserialize;
 
 const BODY_BYTES_MAX: usize = 4 * 1024;
 
-/// Body of `POST /v1/session`.
+/// Body of `POST /v1/login`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Login {
     token: String,
 }
 
-/// `POST /v1/session`.
+/// `POST /v1/login`.
 pub(super) async fn begin(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -34,17 +34,17 @@ pub(super) async fn begin(
     let principal = Principal::of_token(token.trim());
     let wrong = || ApiError::new(ErrorCode::Unauthorized, "this is no token: expected lsk_…").field("token");
     let session = state.session(principal.ok_or_else(wrong)?).ok_or_else(ApiError::waiting)?;
-    let secret = session.begin_session().await?;
+    let secret = session.log_in().await?;
     cookie(&state, &secret, SESSION_MS / 1_000)
 }
 
-/// `DELETE /v1/session`.
+/// `DELETE /v1/login`.
 pub(super) async fn end(
     State(state): State<AppState>,
     session: Session,
     _: NoBody,
 ) -> Result<Response, ApiError> {
-    if let Err(error) = session.end_session().await
+    if let Err(error) = session.log_out().await
         && !matches!(error.error.code(), ErrorCode::NotFound | ErrorCode::Unauthorized | ErrorCode::Forbidden)
     {
         return Err(error.into());

@@ -50,7 +50,7 @@ pub(super) async fn step(
     }
     let command = Command::Merge(Box::new(MergeStep { merge, history, number, after, ops, end }));
     let idempotency_key = idempotency_key(&headers)?;
-    let written = session.write(WriteRequest { command, idempotency_key, limit: None }).await?;
+    let written = session.write(WriteRequest { idempotency_key, ..command.into() }).await?;
     let at = written_at(&written);
     let Outcome::Merged { revision, results } = written.outcome else {
         return Err(ApiError::unexpected_outcome());

@@ -4,9 +4,9 @@ use super::api_error::ApiError;
 use super::extract::refuse_query;
 use super::state::AppState;
 use super::{
-    admin_log, admission, batch, blocks, cluster, compat, config, cors, dashboard, detach, faults, fence,
-    get_many, health, instrument, join, keys, kv, lineage, live, login, metrics, not_found, old_nodes,
-    openapi, range_digest, reconcile, samples, tokens, watch,
+    admin_log, admission, batch, blocks, changes, cluster, compat, config, cors, dashboard, detach, faults,
+    fence, get_many, health, instrument, join, keys, kv, lineage, live, locks, log_time, login, metrics,
+    not_found, old_nodes, openapi, range_digest, reconcile, samples, sessions, tokens, watch,
 };
 use crate::api::ErrorCode;
 use axum::Router;
@@ -44,6 +44,13 @@ fn v1() -> Router<AppState> {
         .route("/v1/batch", post(batch::batch))
         .route("/v1/get", post(get_many::get_many))
         .route("/v1/keys", get(keys::list))
+        .route("/v1/sessions", get(sessions::list).post(sessions::open))
+        .route("/v1/sessions/{id}", delete(sessions::end))
+        .route("/v1/sessions/{id}/renew", post(sessions::renew))
+        .route("/v1/locks", get(locks::list))
+        .route("/v1/locks/{name}", get(locks::get).post(locks::acquire).delete(locks::release))
+        .route("/v1/changes", get(changes::changes))
+        .route("/v1/time", get(log_time::log_time))
         .route("/v1/digest/range", get(range_digest::range_digests))
         .route("/v1/watch", get(watch::watch))
         .route("/v1/config", get(config::get).put(config::put))
@@ -85,7 +92,7 @@ fn without_query() -> Router<AppState> {
         .route("/v1/join-tokens", post(join::create))
         .route("/v1/join/certificate", post(join::certificate))
         .route("/v1/join", post(join::join))
-        .route("/v1/session", post(login::begin).delete(login::end))
+        .route("/v1/login", post(login::begin).delete(login::end))
         .route("/v1/snapshot", get(cluster::get_snapshot).post(cluster::take_snapshot))
         .route("/v1/introduction", get(cluster::node_info))
         .route("/v1/openapi.json", get(openapi::openapi))

@@ -1,6 +1,7 @@
 //! The session of a request, as a handler's argument, for whoever asks: see [`super::access`].
 
 use super::api_error::ApiError;
+use super::extract::origin;
 use super::state::AppState;
 use crate::node::{Admin, Principal, Session};
 use axum::extract::FromRequestParts;
@@ -10,10 +11,11 @@ impl FromRequestParts<AppState> for Session {
     type Rejection = ApiError;
 
     /// # Errors
-    /// `unavailable` until the node has its cluster.
+    /// `unavailable` until the node has its cluster; `invalid_header`.
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let principal = parts.extensions.get::<Principal>().cloned().unwrap_or(Principal::Anyone);
-        state.session(principal).ok_or_else(ApiError::waiting)
+        let session = state.session(principal).ok_or_else(ApiError::waiting)?;
+        Ok(session.with_origin(origin(&parts.headers)?))
     }
 }
 

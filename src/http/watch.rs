@@ -3,31 +3,23 @@
 
 use super::api_error::ApiError;
 use super::cursor::{Cursor, short_name};
-use super::extract::{Query, bad_query, flag};
+use super::extract::{Query, bad_query};
 use super::state::AppState;
+use super::watch_query::WatchQuery;
 use crate::api::HistoryName;
-use crate::api::{ErrorCode, WatchMessage, WireEvent};
+use crate::api::{ErrorCode, SessionEndCause, WatchMessage, WireEvent};
 use crate::cache::{Cause, Event};
 use crate::front::{ClientAddress, SendPermit, WatchPermit};
-use crate::node::{ChangeSet, PAGE_BYTES, Session, SessionError, SessionWatch, WatchItem};
+use crate::node::{ChangeSet, PAGE_BYTES, Session, SessionError, SessionWatch, WatchFilter, WatchItem};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event as Frame, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt};
-use serde::Deserialize;
 use std::time::Duration;
 
 /// How long a browser waits before it reconnects.
 const RECONNECT: Duration = Duration::from_secs(1);
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct WatchQuery {
-    prefix: Option<String>,
-    from: Option<String>,
-    values: Option<String>,
-}
 
 /// `GET /v1/watch`.
 pub(super) async fn watch(
@@ -42,10 +34,9 @@ pub(super) async fn watch(
         Some(cursor) => Some(cursor),
         None => query.from.as_deref().map(cursor_in).transpose()?,
     };
-    let values = query.values.is_none() || flag("values", query.values.as_deref())?;
-    let permit = state.front.watchers.admit(client)?;
-    let prefix = query.prefix.unwrap_or_default();
-    let subscription = Subscription::open(&session, prefix, from, values, permit).await?;
+    let (filter, values) = (query.filter()?, query.values()?);
+    let permit = state.front.watchers.admit(client, query.priority()?).await?;
+    let subscription = Subscription::open(&session, filter, from, values, permit).await?;
     let mut response =
         Sse::new(frames(subscription, short_name(session.lineage()).to_owned())).into_response();
     // Some proxies would buffer the events otherwise.
@@ -98,7 +89,7 @@ impl Subscription {
     /// As [`Session::watch`].
     pub async fn open(
         session: &Session,
-        prefix: String,
+        filter: WatchFilter,
         from: Option<Cursor>,
         values: bool,
         permit: WatchPermit,
@@ -107,14 +98,17 @@ impl Subscription {
             Some(cursor) if cursor.is_foreign(session.lineage()) => (Some(cursor.index), None),
             from => (None, from.map(|cursor| cursor.index)),
         };
-        let watch = session.watch(prefix, from).await?;
+        let watch = session.watch(filter, from).await?;
         let (index, lineage) = (watch.cursor(), session.lineage());
         let (cluster_id, history) = (lineage.cluster_id().to_owned(), HistoryName::from(lineage));
         // The changes after a cursor of another history are unknown here. So a resync is sent before `subscribed`, whose index
         // is a cursor of this history.
-        let resync = foreign.map(|from| WatchMessage::Resync { from, index });
-        let begin: Vec<WatchMessage> =
-            resync.into_iter().chain([WatchMessage::Subscribed { index, cluster_id, history }]).collect();
+        let at_ms = session.now_ms();
+        let resync = foreign.map(|from| WatchMessage::Resync { from, index, at_ms });
+        let begin: Vec<WatchMessage> = resync
+            .into_iter()
+            .chain([WatchMessage::Subscribed { index, at_ms, cluster_id, history }])
+            .collect();
         let (begin, pending) = (begin.into_iter(), Vec::new().into_iter());
         Ok(Self { watch, permit, values, begin, pending, sending: None })
     }
@@ -147,10 +141,19 @@ impl Subscription {
                 }
                 return self.message(&change);
             }
-            match self.watch.next().await {
+            let item = tokio::select! {
+                item = self.watch.next() => item,
+                () = self.permit.withdrawn() => {
+                    let reason = "another watch needs the room of one with low priority";
+                    return self.close(self.watch.cursor(), reason.into(), Some(ErrorCode::Busy));
+                }
+            };
+            match item {
                 WatchItem::Changes(changes) => self.pending = changes.into_iter(),
-                WatchItem::Bookmark(index) => return WatchMessage::Bookmark { index },
-                WatchItem::Resync { from, up_to } => return WatchMessage::Resync { from, index: up_to },
+                WatchItem::Bookmark { index, at_ms } => return WatchMessage::Bookmark { index, at_ms },
+                WatchItem::Resync { from, up_to } => {
+                    return WatchMessage::Resync { from, index: up_to, at_ms: self.watch.now_ms() };
+                }
                 WatchItem::Closed { resume, reason, code } => return self.close(resume, reason, code),
             }
         }
@@ -169,6 +172,10 @@ impl Subscription {
                 Event::Put { record, .. } if self.values => record.key().len() + record.value().bytes.len(),
                 Event::Put { record, .. } => record.key().len(),
                 Event::Deadline { key, .. } | Event::Removed { key, .. } => key.as_str().len(),
+                Event::SessionOpened { session } | Event::SessionEnded { session, .. } => {
+                    session.name.as_str().len()
+                }
+                Event::Locked { lock } | Event::Unlocked { lock } => lock.name.as_str().len(),
                 Event::Cleared { .. } | Event::Configured { .. } | Event::Merged { .. } => 0,
             })
             .sum()
@@ -177,11 +184,15 @@ impl Subscription {
     fn message(&self, change: &ChangeSet) -> WatchMessage {
         let events = self.watch.events(change).filter_map(|event| wire_event(&event, self.values)).collect();
         let merged_from = change.merged_from().map(str::to_owned);
+        let owned = |name: &Box<str>| name.clone().into_string();
+        let names = change.names();
         WatchMessage::Change {
             index: change.index(),
             at_ms: change.at_ms(),
             by: change.by(),
             merged_from,
+            origin: names.and_then(|names| names.origin.as_ref().map(owned)),
+            idempotency_key: names.and_then(|names| names.idempotency_key.as_ref().map(owned)),
             events,
         }
     }
@@ -190,7 +201,7 @@ impl Subscription {
 /// `None` for what is told with the changes that it is about.
 fn wire_event(event: &Event, values: bool) -> Option<WireEvent> {
     Some(match event {
-        Event::Put { record, expires_at_ms, created } => {
+        Event::Put { record, expires_at_ms, sliding_ms, created, version, created_at_ms, modified_at_ms } => {
             let value = record.value();
             let bytes = value.bytes.len() as u64;
             WireEvent::Put {
@@ -200,11 +211,17 @@ fn wire_event(event: &Event, values: bool) -> Option<WireEvent> {
                 content_type: value.content_type.as_deref().filter(|_| values).map(str::to_owned),
                 value: values.then(|| value.bytes.into()),
                 expires_at_ms: *expires_at_ms,
+                sliding_ms: Some(*sliding_ms).filter(|ms| *ms > 0),
+                version: *version,
+                created_at_ms: *created_at_ms,
+                modified_at_ms: *modified_at_ms,
             }
         }
-        Event::Deadline { key, expires_at_ms } => {
-            WireEvent::Lifetime { key: key.as_str().to_owned(), expires_at_ms: *expires_at_ms }
-        }
+        Event::Deadline { key, expires_at_ms, sliding_ms } => WireEvent::Lifetime {
+            key: key.as_str().to_owned(),
+            expires_at_ms: *expires_at_ms,
+            sliding_ms: Some(*sliding_ms).filter(|ms| *ms > 0),
+        },
         Event::Removed { key, cause } => {
             let key = key.as_str().to_owned();
             match cause {
@@ -216,5 +233,23 @@ fn wire_event(event: &Event, values: bool) -> Option<WireEvent> {
         Event::Cleared { prefix, removed } => WireEvent::Clear { prefix: prefix.clone(), removed: *removed },
         Event::Configured { config, .. } => WireEvent::Config { config: (**config).clone().into() },
         Event::Merged { .. } => return None,
+        Event::SessionOpened { session } => WireEvent::Session {
+            id: session.id,
+            name: session.name.as_str().to_owned(),
+            ttl_ms: session.ttl_ms,
+        },
+        Event::SessionEnded { session, expired } => WireEvent::SessionEnd {
+            id: session.id,
+            name: session.name.as_str().to_owned(),
+            why: if *expired { SessionEndCause::Expired } else { SessionEndCause::Closed },
+        },
+        Event::Locked { lock } => {
+            WireEvent::Lock { name: lock.name.as_str().to_owned(), session: lock.session, token: lock.token }
+        }
+        Event::Unlocked { lock } => WireEvent::Unlock {
+            name: lock.name.as_str().to_owned(),
+            session: lock.session,
+            token: lock.token,
+        },
     })
 }

@@ -14,7 +14,9 @@ use super::inner::Inner;
 use super::start::Node;
 use super::subject::Subject;
 use crate::cache::limits::TOKEN_ID_BYTES;
-use crate::cache::{Cache, Command, Key, Need, Op, Role, SecretHash, Token, TokenChange, grants_allow};
+use crate::cache::{
+    Cache, Command, Key, Need, Op, Role, SecretHash, SessionChange, Token, TokenChange, grants_allow,
+};
 use crate::replica::Envelope;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -181,7 +183,17 @@ pub(super) fn needs_of(command: &Command) -> Vec<Need> {
     let need = |op: &Op| Need::Key(if op.is_write() { Role::Write } else { Role::Read }, op.key().clone());
     match command {
         Command::One(op) => vec![need(op)],
-        Command::Batch(ops) => ops.iter().map(need).collect(),
+        Command::Batch(ops) | Command::Each(ops) => ops.iter().map(need).collect(),
+        Command::Sessions(change) => {
+            let write = |name: &Key| Need::Key(Role::Write, name.clone());
+            match &**change {
+                SessionChange::Open { name, .. }
+                | SessionChange::Renew { name, .. }
+                | SessionChange::End { name, .. }
+                | SessionChange::Unlock { name, .. } => vec![write(name)],
+                SessionChange::Lock { name, session_name, .. } => vec![write(name), write(session_name)],
+            }
+        }
         Command::Clear { prefix } => vec![Need::Prefix(Role::Write, prefix.clone().unwrap_or_default())],
         Command::Configure(_)
         | Command::Merge(_)

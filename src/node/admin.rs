@@ -303,7 +303,7 @@ impl Inner {
 
     /// Proposes a command of the cluster's own; returns its index.
     pub(super) async fn propose_own(&self, command: Command, deadline: Instant) -> Result<u64, AdminFailure> {
-        let body = Envelope { idempotency_key: None, command }.encode();
+        let body = Envelope::from(command).encode();
         let deadlines = Deadlines::at_once(deadline);
         Ok(self.propose_here(0, body, &ReadsBefore::default(), deadlines).await?.index)
     }

@@ -24,7 +24,7 @@ impl Session {
             action: shortened(action),
         };
         let command = Command::NoteAdminAction(Box::new(requested));
-        let request = WriteRequest { command, idempotency_key: None, limit: Some(NOTE_TIMEOUT) };
+        let request = WriteRequest { limit: Some(NOTE_TIMEOUT), ..WriteRequest::from(command) };
         self.write(request).await.map(drop)
     }
 

@@ -116,7 +116,7 @@ pub(super) async fn propose_ticks(inner: Weak<Inner>) {
         if let (true, Some(due_ms), Some(now_ms)) = (node.consensus.is_leader(), due_ms, now_ms)
             && due_ms <= now_ms
         {
-            let tick = Envelope { idempotency_key: None, command: Command::Tick };
+            let tick = Envelope::from(Command::Tick);
             // Whatever the result, the next check decides again; after a failure only after a pause.
             if node
                 .propose_here(
@@ -149,7 +149,10 @@ pub(super) async fn propose_first_settings(inner: Weak<Inner>) {
         let config = node.identity.founding.as_ref().map(|founding| founding.config.clone());
         if let (true, Some(config)) = (node.consensus.is_leader(), config) {
             let command = Command::Configure(ConfigChange::from(config));
-            let envelope = Envelope { idempotency_key: Some("the cluster's first settings".into()), command };
+            let envelope = Envelope {
+                idempotency_key: Some("the cluster's first settings".into()),
+                ..Envelope::from(command)
+            };
             let _ = node
                 .propose_here(
                     0,

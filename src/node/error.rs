@@ -73,7 +73,8 @@ impl NodeError {
     }
 }
 
-fn refusal_code(error: &CommandError) -> ErrorCode {
+/// The code of a refusal of the state machine.
+pub fn refusal_code(error: &CommandError) -> ErrorCode {
     match error {
         CommandError::PreconditionFailed { .. } => ErrorCode::PreconditionFailed,
         CommandError::TooLarge { .. } => ErrorCode::TooLarge,
@@ -82,7 +83,7 @@ fn refusal_code(error: &CommandError) -> ErrorCode {
         CommandError::Overflow { .. } => ErrorCode::Overflow,
         CommandError::InvalidBatch { .. } => ErrorCode::InvalidBatch,
         CommandError::Invalid { field, .. } => match field {
-            InvalidField::Ttl => ErrorCode::InvalidTtl,
+            InvalidField::Ttl | InvalidField::SessionTtl => ErrorCode::InvalidTtl,
             InvalidField::Value | InvalidField::ContentType => ErrorCode::InvalidValue,
             InvalidField::Condition | InvalidField::IdempotencyKey => ErrorCode::InvalidHeader,
             InvalidField::Prefix => ErrorCode::InvalidQuery,
@@ -103,7 +104,11 @@ fn refusal_code(error: &CommandError) -> ErrorCode {
         | CommandError::AnotherMerge
         | CommandError::MergedMeanwhile
         | CommandError::TokenExists
-        | CommandError::TooManyTokens => ErrorCode::Conflict,
+        | CommandError::TooManyTokens
+        | CommandError::TooManySessions
+        | CommandError::TooManyLocks => ErrorCode::Conflict,
+        CommandError::LockHeld { .. } => ErrorCode::Locked,
+        CommandError::NoSuchSession | CommandError::LockNotHeld => ErrorCode::NotFound,
         CommandError::NoSuchToken => ErrorCode::NotFound,
     }
 }

@@ -128,10 +128,12 @@ fn check(inner: &Inner, body: &[u8]) -> Result<Vec<Need>, String> {
     match envelope.command {
         Command::One(_)
         | Command::Batch(_)
+        | Command::Each(_)
         | Command::Clear { .. }
         | Command::Configure(_)
         | Command::Merge(_)
         | Command::Tokens(_)
+        | Command::Sessions(_)
         | Command::NoteAdminAction(_) => {
             Ok(if inner.needs_token() { needs_of(&envelope.command) } else { Vec::new() })
         }

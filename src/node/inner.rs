@@ -66,6 +66,12 @@ pub(super) struct Running {
 }
 
 impl Inner {
+    /// Log time by this node's clock, in milliseconds since the Unix epoch.
+    pub(super) fn now_ms(&self) -> u64 {
+        let clock_ms = self.consensus.clock().now_ms().unwrap_or(0);
+        self.consensus.replica().with_cache(|cache| cache.now_ms().max(clock_ms))
+    }
+
     pub(super) fn refuse_when_draining(&self) -> Result<(), NodeError> {
         if self.draining.load(Ordering::Acquire) {
             return Err(NodeError::Unavailable("this node is stopping".into()));

@@ -48,7 +48,7 @@ impl Node {
     pub async fn get(&self, key: &Key, consistency: Consistency) -> Result<ReadAt<Option<Found>>, NodeError> {
         let ReadAt { value, index, term, now_ms } =
             self.inner.get_seen(key, &Principal::Program, consistency, None, None).await?;
-        Ok(ReadAt { value: value.map(|seen| seen.found), index, term, now_ms })
+        Ok(ReadAt { value: value.ok().map(|seen| seen.found), index, term, now_ms })
     }
 
     /// Adds a new node as a learner.

@@ -55,7 +55,7 @@ impl Session {
             let may_follow = found.len() == CHUNK;
             after = found.last().map(|(key, _)| key.as_str().to_owned());
             for (key, info) in found {
-                ranges.add(key, info.revision);
+                ranges.add(key, info.entry.revision);
             }
             if !may_follow || read >= KEYS_MAX {
                 break may_follow;

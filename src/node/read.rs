@@ -6,7 +6,7 @@ use super::error::NodeError;
 use super::inner::Inner;
 use super::read_index::ReadIndexFailure;
 use crate::api::Consistency;
-use crate::cache::{Cache, Found, Key, Seen, TouchConfig};
+use crate::cache::{Absence, Cache, Found, Key, Seen, TouchConfig};
 use std::borrow::Borrow;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -51,7 +51,7 @@ impl ReadCounting {
 }
 
 impl Inner {
-    /// Reads a key, with the number of its uses before this one. Counts as a use.
+    /// Reads a key, with the number of its uses before this one, or says what is known of one that is absent. Counts as a use.
     pub(super) async fn get_seen(
         &self,
         key: &Key,
@@ -59,10 +59,10 @@ impl Inner {
         consistency: Consistency,
         min_index: Option<u64>,
         limit: Option<Duration>,
-    ) -> Result<ReadAt<Option<Seen>>, NodeError> {
+    ) -> Result<ReadAt<Result<Seen, Absence>>, NodeError> {
         let look = |cache: &Cache| {
             self.judge_key(cache, principal, key)?;
-            Ok((cache.read(key.as_str()), ReadCounting::of(cache)))
+            Ok((cache.look_up(key.as_str()), ReadCounting::of(cache)))
         };
         let read = self.read(consistency, min_index, limit, look).await?;
         let ReadAt { value, index, term, now_ms } = read.transpose()?;
@@ -80,16 +80,16 @@ impl Inner {
         consistency: Consistency,
         min_index: Option<u64>,
         limit: Option<Duration>,
-    ) -> Result<ReadAt<Vec<Option<Found>>>, NodeError> {
+    ) -> Result<ReadAt<Vec<Result<Found, Absence>>>, NodeError> {
         let look = |cache: &Cache| {
             keys.iter().try_for_each(|key| self.judge_key(cache, principal, key.borrow()))?;
             let mut bytes = 0;
             let fitting = keys.iter().map_while(|key| {
-                let seen = (bytes < bytes_max).then(|| cache.read(key.borrow().as_str()))?;
+                let seen = (bytes < bytes_max).then(|| cache.look_up(key.borrow().as_str()))?;
                 bytes += seen.as_ref().map_or(0, |seen| seen.found.value.bytes.len() as u64);
                 Some(seen)
             });
-            let seen: Vec<Option<Seen>> = fitting.collect();
+            let seen: Vec<Result<Seen, Absence>> = fitting.collect();
             Ok((seen, ReadCounting::of(cache)))
         };
         let read = self.read(consistency, min_index, limit, look).await?;
@@ -101,13 +101,20 @@ impl Inner {
     }
 
     /// Counts a read. Returns what it saw, with the uses that are not in the log yet included.
-    fn count_read(&self, key: &Key, seen: Option<Seen>, counting: ReadCounting) -> Option<Seen> {
+    fn count_read(
+        &self,
+        key: &Key,
+        seen: Result<Seen, Absence>,
+        counting: ReadCounting,
+    ) -> Result<Seen, Absence> {
         #[cfg(feature = "sabotage")]
-        let seen = seen.filter(|seen| {
+        let seen = seen.and_then(|seen| {
             let by_wall_clock = crate::sabotage::Sabotage::LocalClock.is_chosen();
-            !by_wall_clock || seen.found.expires_at_ms.is_none_or(|at| at > crate::sabotage::wall_ms())
+            let expires_at_ms = seen.found.info.expires_at_ms;
+            let is_live = !by_wall_clock || expires_at_ms.is_none_or(|at| at > crate::sabotage::wall_ms());
+            if is_live { Ok(seen) } else { Err(Absence { removal: None, known_after: u64::MAX }) }
         });
-        let uses = self.touches.note(key.as_str(), seen.as_ref(), counting.touch, counting.exact);
+        let uses = self.touches.note(key.as_str(), seen.as_ref().ok(), counting.touch, counting.exact);
         seen.map(|seen| Seen { uses, ..seen })
     }
 

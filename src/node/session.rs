@@ -2,6 +2,7 @@
 //! gets a [`Session`] for each client or request, and reaches the cache through it only. So there is one place that
 //! knows who asks, and one that checks and rewrites keys: [`KeyScope`].
 
+use super::Operation;
 use super::access::{Principal, needs_of};
 use super::admin_session::Admin;
 use super::error::NodeError;
@@ -10,13 +11,13 @@ use super::read::ReadAt;
 use super::report::NodeCounters;
 use super::start::Node;
 use super::write::{Asked, WriteRequest, Written};
-use super::{Operation, SessionWatch};
 use crate::api::{Consistency, Leader, LineageReport, Reconciliations};
 use crate::cache::{
-    Cache, CacheConfig, Found, Key, KeyDetails, KeyInfo, Listed, Need, Role, Seen, TokenLimits,
+    Absence, Cache, CacheConfig, Found, Key, KeyDetails, KeyInfo, Listed, Need, Role, Seen, TokenLimits,
 };
 use crate::lineage::Lineage;
 use crate::peer::NodeId;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -29,6 +30,7 @@ pub struct Session {
     consistency: Consistency,
     min_index: Option<u64>,
     limit: Option<Duration>,
+    origin: Option<Arc<str>>,
 }
 
 /// Why a request of a session failed.
@@ -107,6 +109,7 @@ impl Node {
             consistency: self.own_consistency(),
             min_index: None,
             limit: None,
+            origin: None,
         }
     }
 }
@@ -130,6 +133,13 @@ impl Session {
     #[must_use]
     pub fn within(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
+        self
+    }
+
+    /// The same session, whose writes have this origin: the client's name for itself.
+    #[must_use]
+    pub fn with_origin(mut self, origin: Option<&str>) -> Self {
+        self.origin = origin.map(Arc::from);
         self
     }
 
@@ -212,11 +222,11 @@ impl Session {
         Admin::new(self.node.clone())
     }
 
-    /// Reads a key, and counts that as a use of it.
+    /// Reads a key, and counts that as a use of it; or says what is known of one that is absent.
     ///
     /// # Errors
     /// [`SessionError`]; an older value is never returned instead.
-    pub async fn get(&self, key: &Key) -> Result<ReadAt<Option<Found>>, SessionError> {
+    pub async fn get(&self, key: &Key) -> Result<ReadAt<Result<Found, Absence>>, SessionError> {
         let ReadAt { value, index, term, now_ms } = self.get_with_uses(key).await?;
         Ok(ReadAt { value: value.map(|seen| seen.found), index, term, now_ms })
     }
@@ -225,7 +235,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::get`].
-    pub async fn get_with_uses(&self, key: &Key) -> Result<ReadAt<Option<Seen>>, SessionError> {
+    pub async fn get_with_uses(&self, key: &Key) -> Result<ReadAt<Result<Seen, Absence>>, SessionError> {
         self.refuse_stale()?;
         let key = self.scope.stored_key(key).map_err(|error| self.fail(error))?;
         let read =
@@ -245,7 +255,7 @@ impl Session {
         &self,
         keys: &[Key],
         bytes_max: u64,
-    ) -> Result<ReadAt<Vec<Option<Found>>>, SessionError> {
+    ) -> Result<ReadAt<Vec<Result<Found, Absence>>>, SessionError> {
         self.refuse_stale()?;
         let keys = keys.iter().map(|key| self.scope.stored_key(key));
         let keys = keys.collect::<Result<Vec<_>, NodeError>>().map_err(|error| self.fail(error))?;
@@ -255,6 +265,11 @@ impl Session {
         let read = read.await;
         self.refuse_stale()?;
         read.map_err(|error| self.fail(error))
+    }
+
+    /// Log time by this node's clock, in milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> u64 {
+        self.node.inner.now_ms()
     }
 
     /// About how many bytes the values of these keys take, as far as this node knows without asking another: for the
@@ -297,7 +312,7 @@ impl Session {
         let ReadAt { value: mut found, index, term, now_ms } = self.read(&need, look).await?;
         let more = found.len() > limit;
         found.truncate(limit);
-        let revisions: Vec<u64> = found.iter().map(|(_, info, _)| info.revision).collect();
+        let revisions: Vec<u64> = found.iter().map(|(_, info, _)| info.entry.revision).collect();
         let by = match preview_bytes {
             Some(_) => self.node.asked_at(&revisions),
             None => vec![None; revisions.len()],
@@ -374,7 +389,7 @@ impl Session {
     /// # Errors
     /// [`SessionError`]; [`NodeError::effect`] says whether the write may have happened.
     pub async fn write(&self, request: impl Into<WriteRequest>) -> Result<Written, SessionError> {
-        let WriteRequest { command, idempotency_key, limit } = request.into();
+        let WriteRequest { command, idempotency_key, origin, limit } = request.into();
         let command = self.scope.stored_command(command).map_err(|error| self.fail(error))?;
         let inner = &self.node.inner;
         let idempotency_key = idempotency_key.map(|key| self.principal.own_key(key));
@@ -383,22 +398,9 @@ impl Session {
             needs: if inner.needs_token() { needs_of(&command) } else { Vec::new() },
             principal: self.principal.clone(),
         };
-        let request = WriteRequest { command, idempotency_key, limit: limit.or(self.limit) };
+        let origin = origin.or_else(|| self.origin.as_deref().map(str::to_owned));
+        let request = WriteRequest { command, idempotency_key, origin, limit: limit.or(self.limit) };
         inner.write(request, &asked).await.map_err(|error| self.fail(error))
-    }
-
-    /// Watches the keys that start with `prefix`, from behind the index `from`, or from now.
-    ///
-    /// # Errors
-    /// [`SessionError`]: this node is out of service or stopping, or the cluster has not reached `from`.
-    pub async fn watch(&self, prefix: String, from: Option<u64>) -> Result<SessionWatch, SessionError> {
-        let prefix = self.scope.stored_prefix(prefix).map_err(|error| self.fail(error))?;
-        let need = Need::Prefix(Role::Read, prefix.clone());
-        // Before it is judged, so that no change after that is missed.
-        let tokens = self.node.inner.consensus.replica().watch_tokens();
-        self.authorize(&need).await?;
-        let watch = self.node.inner.watch(prefix, from).await.map_err(|error| self.fail(error))?;
-        Ok(SessionWatch::new(watch, self.clone(), need, tokens))
     }
 
     /// The newest operations that this node has applied, newest first: up to a hundred, also from before a restart.

@@ -12,20 +12,30 @@ use tokio::time::{Instant, sleep_until};
 pub struct SessionWatch {
     watch: Watch,
     session: Session,
-    need: Need,
+    needs: Vec<Need>,
     /// Tells when a token was changed.
     tokens: watch::Receiver<u64>,
 }
 
 impl SessionWatch {
-    /// `tokens` was made before the need was judged, so that no change after that is missed.
-    pub(super) fn new(watch: Watch, session: Session, need: Need, tokens: watch::Receiver<u64>) -> Self {
-        Self { watch, session, need, tokens }
+    /// `tokens` was made before the needs were judged, so that no change after that is missed.
+    pub(super) fn new(
+        watch: Watch,
+        session: Session,
+        needs: Vec<Need>,
+        tokens: watch::Receiver<u64>,
+    ) -> Self {
+        Self { watch, session, needs, tokens }
     }
 
     /// The index up to which the watcher has everything.
     pub fn cursor(&self) -> u64 {
         self.watch.cursor()
+    }
+
+    /// Log time by this node's clock, in milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> u64 {
+        self.session.now_ms()
     }
 
     /// The events of a change that are about watched keys, as the client knows them.
@@ -38,7 +48,9 @@ impl SessionWatch {
     /// Ends when the session may no longer read what it watches, or this node does not know any more whether it may.
     pub async fn next(&mut self) -> WatchItem {
         let inner = self.session.node.inner.clone();
-        let judge = |cache: &Cache| inner.judge(cache, self.session.principal(), &self.need);
+        let principal = self.session.principal();
+        let judge =
+            |cache: &Cache| self.needs.iter().try_for_each(|need| inner.judge(cache, principal, need));
         loop {
             let resume = self.watch.cursor();
             let until = inner.is_judged_until(self.session.principal());

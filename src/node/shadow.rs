@@ -85,7 +85,7 @@ impl Shadow {
                 None => (Vec::new(), put(key.clone())),
             };
             let index = cache.index() + 1;
-            cache.apply(Stamp { index, at_ms: 0, idempotency_key: None, touches }, command);
+            cache.apply(Stamp { index, at_ms: 0, idempotency_key: None, origin: None, touches }, command);
         }
         if self.reads >= 2 * WINDOW_READS {
             self.reads /= 2;

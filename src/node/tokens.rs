@@ -137,7 +137,7 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError`]; not found if this is a session already, forbidden if no token is shown.
-    pub async fn begin_session(&self) -> Result<String, SessionError> {
+    pub async fn log_in(&self) -> Result<String, SessionError> {
         let made = self.new_token(NewToken::random())?;
         let parent = self.principal().token_id().unwrap_or_default().to_owned();
         let (id, secret, ttl_ms) = (made.id.clone(), made.secret(), SESSION_MS);
@@ -149,7 +149,7 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError`]; not found if it is none.
-    pub async fn end_session(&self) -> Result<(), SessionError> {
+    pub async fn log_out(&self) -> Result<(), SessionError> {
         let id = self.principal().token_id().unwrap_or_default().to_owned();
         self.change_token(TokenChange::EndSession { id }).await.map(drop)
     }

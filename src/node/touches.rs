@@ -282,7 +282,7 @@ async fn propose_touches(node: &Inner, config: &CacheConfig, since_all: Duration
     touches.merge_own(since_all, config);
     let idle = touches.proposals.swap(0, Relaxed) == 0;
     if touches.pending_entries.load(Relaxed) > 0 && (idle || left_from_before) {
-        let tick = Envelope { idempotency_key: None, command: Command::Tick };
+        let tick = Envelope::from(Command::Tick);
         let _ = node
             .propose_here(
                 0,

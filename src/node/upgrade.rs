@@ -70,7 +70,7 @@ impl Inner {
             return Ok(FeatureLevel { feature_level: kept, raised: false });
         }
         let command = Command::RaiseFeatureLevel { level };
-        let envelope = Envelope { idempotency_key: None, command }.encode();
+        let envelope = Envelope::from(command).encode();
         let deadlines = Deadlines::at_once(deadline);
         match self.propose_here(0, envelope, &ReadsBefore::default(), deadlines).await {
             Ok(done) => match done.response.result {

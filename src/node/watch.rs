@@ -31,7 +31,11 @@ pub enum WatchItem {
     /// The next changes, oldest first.
     Changes(Vec<ChangeSet>),
     /// There were no other changes up to this index, and this node still gets all changes.
-    Bookmark(u64),
+    Bookmark {
+        index: u64,
+        /// The log time from which on there may be others, in milliseconds since the Unix epoch.
+        at_ms: u64,
+    },
     /// Changes after `from` are missing: the change log no longer holds them. The client must read a state of index
     /// `up_to` or later. The changes after `up_to` follow.
     Resync { from: u64, up_to: u64 },
@@ -40,11 +44,59 @@ pub enum WatchItem {
     Closed { resume: u64, reason: String, code: Option<ErrorCode> },
 }
 
+/// What a watcher watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchFilter {
+    /// Names that start with one of these; at least one. The empty one is for all, and for the settings.
+    pub prefixes: Vec<String>,
+    /// Whether keys are watched, and the settings.
+    pub keys: bool,
+    /// Whether client sessions are.
+    pub sessions: bool,
+    /// Whether locks are.
+    pub locks: bool,
+}
+
+impl WatchFilter {
+    /// Keys that start with a prefix.
+    pub fn prefix(prefix: impl Into<String>) -> Self {
+        Self { prefixes: vec![prefix.into()], keys: true, sessions: false, locks: false }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()))
+    }
+
+    fn has_key(&self, key: &str) -> bool {
+        self.keys && self.has(key)
+    }
+
+    /// Whether an event is about what is watched.
+    fn concerns(&self, event: &Event) -> bool {
+        match event {
+            Event::Put { record, .. } => self.has_key(record.key()),
+            Event::Deadline { key, .. } | Event::Removed { key, .. } => self.has_key(key.as_str()),
+            Event::Cleared { prefix, .. } => {
+                let cleared = prefix.as_deref().unwrap_or_default();
+                let covers = |prefix: &String| cleared.starts_with(prefix) || prefix.starts_with(cleared);
+                self.keys && self.prefixes.iter().any(covers)
+            }
+            Event::Configured { .. } => self.keys && self.prefixes.iter().any(String::is_empty),
+            Event::SessionOpened { session } | Event::SessionEnded { session, .. } => {
+                self.sessions && self.has(session.name.as_str())
+            }
+            Event::Locked { lock } | Event::Unlocked { lock } => self.locks && self.has(lock.name.as_str()),
+            // It is told with the changes that it is about.
+            Event::Merged { .. } => false,
+        }
+    }
+}
+
 /// A cursor in the changes, which advances as the watcher asks for more.
 pub(super) struct Watch {
     node: Arc<Inner>,
     applied: watch::Receiver<u64>,
-    prefix: String,
+    filter: WatchFilter,
     cursor: u64,
     /// Whether the cursor is still the one that the client named.
     is_new: bool,
@@ -56,13 +108,13 @@ pub(super) struct Watch {
 }
 
 impl Inner {
-    /// Watches the keys that start with `prefix`: the changes after the index `from`, or after now.
+    /// Watches the changes after the index `from`, or after now.
     ///
     /// # Errors
     /// [`NodeError`]: this node is out of service or stopping, or the cluster has not reached the index `from`.
     pub(super) async fn watch(
         self: &Arc<Self>,
-        prefix: String,
+        filter: WatchFilter,
         from: Option<u64>,
     ) -> Result<Watch, NodeError> {
         let node = self;
@@ -82,7 +134,7 @@ impl Inner {
         Ok(Watch {
             node: node.clone(),
             applied,
-            prefix,
+            filter,
             cursor: from.unwrap_or(now),
             is_new: true,
             more: true,
@@ -127,21 +179,9 @@ impl Watch {
         self.cursor
     }
 
-    /// Whether an event is about keys that are watched.
+    /// Whether an event is about what is watched.
     pub fn concerns(&self, event: &Event) -> bool {
-        match event {
-            Event::Put { record, .. } => record.key().starts_with(&self.prefix),
-            Event::Deadline { key, .. } | Event::Removed { key, .. } => {
-                key.as_str().starts_with(&self.prefix)
-            }
-            Event::Cleared { prefix, .. } => {
-                let cleared = prefix.as_deref().unwrap_or_default();
-                cleared.starts_with(&self.prefix) || self.prefix.starts_with(cleared)
-            }
-            Event::Configured { .. } => self.prefix.is_empty(),
-            // It is told with the changes that it is about.
-            Event::Merged { .. } => false,
-        }
+        self.filter.concerns(event)
     }
 
     /// Waits for the next item. Nothing is lost if the future is dropped before it is ready.
@@ -167,6 +207,8 @@ impl Watch {
             }
             let bookmark = self.delivered + BOOKMARK_INTERVAL;
             if bookmark <= Instant::now() {
+                // Before the read: what was acknowledged until then is included.
+                let at_ms = node.now_ms();
                 let confirmed =
                     node.read(Consistency::Linearizable, None, Some(CONFIRM_TIMEOUT), Cache::index);
                 let confirmed = tokio::select! {
@@ -175,7 +217,7 @@ impl Watch {
                 };
                 self.delivered = Instant::now();
                 return match confirmed {
-                    Ok(_) => WatchItem::Bookmark(self.cursor),
+                    Ok(_) => WatchItem::Bookmark { index: self.cursor, at_ms },
                     // Other nodes may have changes that never reach this one.
                     Err(error) => {
                         WatchItem::Closed { resume: self.cursor, reason: error.to_string(), code: None }

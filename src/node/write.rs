@@ -26,13 +26,15 @@ pub struct WriteRequest {
     pub command: Command,
     /// The client's name for the request: requests with the same one are applied once.
     pub idempotency_key: Option<String>,
+    /// The client's name for itself.
+    pub origin: Option<String>,
     /// How long to wait for the outcome; the node's default if `None`.
     pub limit: Option<Duration>,
 }
 
 impl From<Command> for WriteRequest {
     fn from(command: Command) -> Self {
-        Self { command, idempotency_key: None, limit: None }
+        Self { command, idempotency_key: None, origin: None, limit: None }
     }
 }
 
@@ -65,6 +67,8 @@ pub struct Written {
     pub term: u64,
     /// Whether the outcome is that of an earlier request with the same idempotency key.
     pub replayed: bool,
+    /// Log time when it was answered, by this node's clock, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
 }
 
 impl Inner {
@@ -80,7 +84,8 @@ impl Inner {
         self.check_level(&request.command, answer).await?;
         let last_attempt = answer.checked_sub(LAST_ATTEMPT_MIN).unwrap_or(answer);
         // Encoded before it waits, so that its value is in memory only once.
-        let body = Envelope { idempotency_key: request.idempotency_key, command: request.command }.encode();
+        let WriteRequest { command, idempotency_key, origin, .. } = request;
+        let body = Envelope { idempotency_key, origin, command }.encode();
         if body.len() > COMMAND_BYTES_MAX {
             return Err(NodeError::TooLarge { bytes: body.len(), limit: COMMAND_BYTES_MAX });
         }
@@ -91,7 +96,8 @@ impl Inner {
         let done = self.propose_anywhere(body, asked, Deadlines { propose, answer }).await?;
         let (index, term) = (done.index, done.term);
         let outcome = done.response.result.map_err(|error| NodeError::Refused { error, index, term })?;
-        Ok(Written { outcome, index, term, replayed: done.response.replayed })
+        let now_ms = self.consensus.clock().now_ms().unwrap_or(0);
+        Ok(Written { outcome, index, term, replayed: done.response.replayed, now_ms })
     }
 
     /// Tries until the command is proposed, here or by the leader, or the time is up. As long as nothing was proposed,

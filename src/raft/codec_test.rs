@@ -105,10 +105,15 @@ fn envelope() -> impl Strategy<Value = Envelope> {
     let command = prop_oneof![
         op().prop_map(Command::One),
         prop::collection::vec(op(), 0..5).prop_map(Command::Batch),
+        prop::collection::vec(op(), 0..5).prop_map(Command::Each),
         prop::option::of("[a-z]{1,5}").prop_map(|prefix| Command::Clear { prefix }),
     ];
-    (prop::option::of("[a-z]{1,5}"), command)
-        .prop_map(|(idempotency_key, command)| Envelope { idempotency_key, command })
+    let name = || prop::option::of("[a-z]{1,5}");
+    (name(), name(), command).prop_map(|(idempotency_key, origin, command)| Envelope {
+        idempotency_key,
+        origin,
+        command,
+    })
 }
 
 /// The same bytes with one of them changed.

@@ -129,7 +129,7 @@ async fn the_newest_operations_outlive_a_restart() {
         let value =
             Value::new(Bytes::from(vec![b'v'; 600 * (1 + index as usize % 2)]), None).expect("a value");
         let op = Op::Put { key, value, ttl: Ttl::Default, condition: Condition::Always, previous: false };
-        let body = Envelope { idempotency_key: None, command: Command::One(op) }.encode();
+        let body = Envelope::from(Command::One(op)).encode();
         let proposal = Proposal { at_ms: index, by: 1 + index % 3, touches: Bytes::new(), body };
         Committed { position: LogPosition { term: 1, index }, content: Content::Command(proposal) }
     };

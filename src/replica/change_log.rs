@@ -3,7 +3,7 @@
 //!
 //! The same log produces the same changes on every node, so a cursor is valid on every node.
 
-use super::client_origin::ClientOrigin;
+use super::client_names::{ClientNames, OldNodeOperation};
 use super::operation::Operation;
 use crate::cache::Event;
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ struct Header {
     index: u64,
     at_ms: u64,
     by: u64,
-    origin: Option<ClientOrigin>,
+    names: Option<Box<ClientNames>>,
     /// About how many bytes of memory are freed when it is dropped.
     bytes: usize,
 }
@@ -27,22 +27,11 @@ struct Header {
 impl ChangeSet {
     /// The changes that the log entry at `index` made at log time `at_ms`; `by` is the node whose client requested them, or
     /// 0.
-    pub fn new(index: u64, at_ms: u64, by: u64, events: Vec<Event>) -> Self {
-        Self::made_by(None, index, at_ms, by, events)
-    }
-
-    /// The same, where somebody outside the cluster made the operation.
-    pub(super) fn made_by(
-        origin: Option<ClientOrigin>,
-        index: u64,
-        at_ms: u64,
-        by: u64,
-        events: Vec<Event>,
-    ) -> Self {
-        let of_origin = origin.as_ref().map_or(0, ClientOrigin::bytes);
-        let bytes =
-            size_of::<(Header, usize, usize)>() + events.iter().map(bytes_of).sum::<usize>() + of_origin;
-        Self(ThinArc::from_header_and_iter(Header { index, at_ms, by, origin, bytes }, events.into_iter()))
+    pub fn new(index: u64, at_ms: u64, by: u64, names: Option<Box<ClientNames>>, events: Vec<Event>) -> Self {
+        let bytes = size_of::<(Header, usize, usize)>()
+            + names.as_ref().map_or(0, |names| names.bytes())
+            + events.iter().map(bytes_of).sum::<usize>();
+        Self(ThinArc::from_header_and_iter(Header { index, at_ms, by, names, bytes }, events.into_iter()))
     }
 
     /// Index of the log entry.
@@ -60,9 +49,14 @@ impl ChangeSet {
         Some(self.0.header.header.by).filter(|by| *by > 0)
     }
 
-    /// Who outside the cluster made the operation, if that is known.
-    pub fn origin(&self) -> Option<&ClientOrigin> {
-        self.0.header.header.origin.as_ref()
+    /// What the client called itself and its request; `None` if it did neither.
+    pub fn names(&self) -> Option<&ClientNames> {
+        self.0.header.header.names.as_deref()
+    }
+
+    /// The operation of a node of the original server, if it is one.
+    pub fn old_node_operation(&self) -> Option<&OldNodeOperation> {
+        self.names()?.old_node_operation.as_ref()
     }
 
     /// The history of the other side of a fork whose changes these are, if they were brought in by a merge.
@@ -93,6 +87,12 @@ fn bytes_of(event: &Event) -> usize {
         Event::Cleared { prefix, .. } => HEAP + prefix.as_ref().map_or(0, String::len),
         Event::Configured { config, .. } => size_of_val(&**config),
         Event::Merged { history } => HEAP + history.len(),
+        Event::SessionOpened { session } | Event::SessionEnded { session, .. } => {
+            size_of_val(&**session) + HEAP + session.name.as_str().len()
+        }
+        Event::Locked { lock } | Event::Unlocked { lock } => {
+            size_of_val(&**lock) + HEAP + lock.name.as_str().len()
+        }
     };
     size_of::<Event>() + behind
 }
@@ -246,7 +246,7 @@ mod tests {
 
     fn change(index: u64) -> ChangeSet {
         let key = Key::new(&format!("key-{index}")).unwrap();
-        ChangeSet::new(index, index * 10, 0, vec![Event::Removed { key, cause: Cause::Delete }])
+        ChangeSet::new(index, index * 10, 0, None, vec![Event::Removed { key, cause: Cause::Delete }])
     }
 
     fn indexes(page: &Page) -> Vec<u64> {
@@ -301,10 +301,18 @@ mod tests {
     fn values_that_the_cache_has_are_not_counted_twice() {
         let change_log = ChangeLog::new(100_000_000);
         let key = Key::new("k").unwrap();
-        let records: Vec<Record> = (0..2_000).map(|_| Record::new(&key, &[7; 1_000], None)).collect();
+        let records: Vec<Record> = (0..2_000).map(|_| Record::new(&key, &[7; 1_000], None, None)).collect();
         let put = |record: &Record, index| {
-            let event = Event::Put { record: record.clone(), created: true, expires_at_ms: None };
-            ChangeSet::new(index, 1, 0, vec![event])
+            let event = Event::Put {
+                record: record.clone(),
+                expires_at_ms: None,
+                sliding_ms: 0,
+                created: true,
+                version: 1,
+                created_at_ms: 1,
+                modified_at_ms: 1,
+            };
+            ChangeSet::new(index, 1, 0, None, vec![event])
         };
         change_log.extend(records.iter().zip(1..).map(|(record, index)| put(record, index)).collect(), 2_000);
         let (all, values) = (change_log.window().bytes as u64, 2_000 * 1_001);
@@ -342,7 +350,7 @@ mod tests {
     fn the_requesting_node_is_known_for_as_long_as_the_change_is() {
         let by = |index, by| {
             let key = Key::new("k").unwrap();
-            ChangeSet::new(index, 0, by, vec![Event::Removed { key, cause: Cause::Delete }])
+            ChangeSet::new(index, 0, by, None, vec![Event::Removed { key, cause: Cause::Delete }])
         };
         let change_log = ChangeLog::new(1_000_000);
         change_log.extend(vec![by(3, 1), by(5, 0), by(9, 2)], 9);

@@ -18,7 +18,15 @@ const ENVELOPE_VERSION: u8 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
     pub idempotency_key: Option<String>,
+    /// The client's name for itself.
+    pub origin: Option<String>,
     pub command: Command,
+}
+
+impl From<Command> for Envelope {
+    fn from(command: Command) -> Self {
+        Self { idempotency_key: None, origin: None, command }
+    }
 }
 
 impl Envelope {

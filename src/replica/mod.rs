@@ -4,7 +4,7 @@
 mod applied_index;
 mod apply_times;
 mod change_log;
-mod client_origin;
+mod client_names;
 mod clock;
 mod codec;
 mod digests;
@@ -18,7 +18,7 @@ mod replica;
 
 pub use apply_times::ApplyStats;
 pub use change_log::{ChangeLog, ChangeSet, Compacted, Page};
-pub use client_origin::ClientOrigin;
+pub use client_names::{ClientNames, OldNodeOperation};
 pub use clock::{LogClock, wall_ms};
 pub use codec::{
     CodecError, expect_version, from_postcard, from_versioned, take_part, to_bytes, to_versioned,

@@ -64,7 +64,7 @@ impl Operation {
 }
 
 impl OperationKind {
-    /// `None` for what says only where the other events come from.
+    /// `None` for what is no change of the cache, and for what says only where the other events come from.
     fn of(event: &Event) -> Option<Self> {
         Some(match event {
             Event::Put { record, created, .. } => {
@@ -73,7 +73,7 @@ impl OperationKind {
                 let value = (bytes <= VALUE_BYTES_MAX).then_some(value);
                 Self::Put { key: record.to_key(), value, bytes: bytes as u64, created: *created }
             }
-            Event::Deadline { key, expires_at_ms } => {
+            Event::Deadline { key, expires_at_ms, .. } => {
                 Self::Deadline { key: key.clone(), expires_at_ms: *expires_at_ms }
             }
             Event::Removed { key, cause } => Self::Removed { key: key.clone(), cause: *cause },
@@ -81,7 +81,11 @@ impl OperationKind {
             Event::Configured { config, policy_changed } => {
                 Self::Configured { config: (**config).clone(), policy_changed: *policy_changed }
             }
-            Event::Merged { .. } => return None,
+            Event::Merged { .. }
+            | Event::SessionOpened { .. }
+            | Event::SessionEnded { .. }
+            | Event::Locked { .. }
+            | Event::Unlocked { .. } => return None,
         })
     }
 }

@@ -4,7 +4,7 @@
 use super::applied_index::AppliedIndex;
 use super::apply_times::{ApplyStats, ApplyTimes};
 use super::change_log::{ChangeLog, ChangeSet};
-use super::client_origin::ClientOrigin;
+use super::client_names::ClientNames;
 use super::clock::LogClock;
 use super::codec::CodecError;
 use super::digests::DigestHistory;
@@ -415,11 +415,13 @@ impl State {
         let DecodedEntry { position, payload } = entry;
         let index = position.index;
         let response = match payload {
-            Payload::Command { at_ms, by, envelope: Envelope { idempotency_key, command }, touches } => {
-                let origin = idempotency_key.as_deref().and_then(ClientOrigin::of_key);
-                let applied = self.cache.apply(Stamp { index, at_ms, idempotency_key, touches }, command);
+            Payload::Command { at_ms, by, envelope, touches } => {
+                let Envelope { idempotency_key, origin, command } = envelope;
+                let names = ClientNames::of(origin.as_deref(), idempotency_key.as_deref());
+                let stamp = Stamp { index, at_ms, idempotency_key, origin, touches };
+                let applied = self.cache.apply(stamp, command);
                 if !applied.events.is_empty() {
-                    changes.push(ChangeSet::made_by(origin, index, self.cache.now_ms(), by, applied.events));
+                    changes.push(ChangeSet::new(index, self.cache.now_ms(), by, names, applied.events));
                 }
                 Response { result: applied.outcome, replayed: applied.replayed }
             }
@@ -461,7 +463,7 @@ mod tests {
     }
 
     fn entry(index: u64, command: Command) -> Committed {
-        let body = Envelope { idempotency_key: None, command }.encode();
+        let body = Envelope::from(command).encode();
         let proposal = Proposal { at_ms: 1, by: 0, touches: bytes::Bytes::new(), body };
         committed(index, proposal)
     }
@@ -479,7 +481,7 @@ mod tests {
     #[test]
     fn an_unreadable_entry_stops_this_node() {
         let replica = Replica::new(Arc::new(LogClock::default()), Arc::new(ChangeLog::new(0)), FEATURE_LEVEL);
-        let good = Envelope { idempotency_key: None, command: Command::Tick }.encode();
+        let good = Envelope::from(Command::Tick).encode();
         let mut later = good.to_vec();
         later[0] += 1;
         let raw = |index, touches: &'static [u8], body: bytes::Bytes| {

@@ -68,6 +68,7 @@ pub fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         16 => op().prop_map(Command::One),
         4 => vec(op(), 0..6).prop_map(Command::Batch),
+        4 => vec(op(), 0..6).prop_map(Command::Each),
         2 => weighted(0.8, prop_oneof![Just("a".to_owned()), Just("ab".to_owned()), Just(String::new())])
             .prop_map(|prefix| Command::Clear { prefix }),
         1 => config_change().prop_map(Command::Configure),
@@ -76,7 +77,8 @@ pub fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
-fn op() -> impl Strategy<Value = Op> {
+/// On the heap: what it would take on the stack of a test is too much.
+fn op() -> BoxedStrategy<Op> {
     prop_oneof![
         8 => (key(), value(), ttl(), condition(), any::<bool>())
             .prop_map(|(key, value, ttl, condition, previous)| Op::Put { key, value, ttl, condition, previous }),
@@ -89,6 +91,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (key(), condition()).prop_map(|(key, condition)| Op::Persist { key, condition }),
         2 => key().prop_map(|key| Op::Get { key }),
     ]
+    .boxed()
 }
 
 pub const KEYS: [&str; 9] = ["a", "ab", "abc", "b", "ba", "c", "ä", "z", "z/long/enough/to/count/for/bytes"];
@@ -132,6 +135,7 @@ fn condition() -> impl Strategy<Value = Condition> {
         3 => (1..40u64).prop_map(Condition::Revision),
         2 => revisions().prop_map(Condition::AnyOf),
         2 => revisions().prop_map(Condition::NoneOf),
+        3 => (0..60u64).prop_map(Condition::AbsentSince),
     ]
 }
 

@@ -24,13 +24,17 @@ impl Log {
 
     pub fn commit_reading(&mut self, touches: Vec<Touch>, command: Command) -> Applied {
         let index = self.cache.index() + 1;
-        self.cache.apply(Stamp { index, at_ms: self.at_ms, idempotency_key: None, touches }, command)
+        self.cache
+            .apply(Stamp { index, at_ms: self.at_ms, idempotency_key: None, origin: None, touches }, command)
     }
 
     pub fn commit_as(&mut self, id: Option<&str>, command: Command) -> Applied {
         let index = self.cache.index() + 1;
         let idempotency_key = id.map(str::to_owned);
-        self.cache.apply(Stamp { index, at_ms: self.at_ms, idempotency_key, touches: Vec::new() }, command)
+        self.cache.apply(
+            Stamp { index, at_ms: self.at_ms, idempotency_key, origin: None, touches: Vec::new() },
+            command,
+        )
     }
 }
 
@@ -150,7 +154,10 @@ fn a_backlog_of_deadlines_is_purged_in_steps() {
     let last = format!("k{:05}", count - 1);
     let condition = Condition::Present;
     let first = log.commit(Command::One(Op::Delete { key: key(&last), condition, previous: false }));
-    assert_eq!(first.outcome, Err(CommandError::PreconditionFailed { op: None, current: None }));
+    assert!(matches!(
+        first.outcome,
+        Err(CommandError::PreconditionFailed { current: None, absence: Some(_), .. })
+    ));
     assert_eq!(first.events.len(), limits::EXPIRE_PER_APPLY_MAX);
     assert_eq!(log.cache.len(), limits::EXPIRE_PER_APPLY_MAX as u64 + 10);
     assert_eq!(log.cache.next_due_ms(), Some(2_000), "the rest is due now");
@@ -416,7 +423,7 @@ fn an_index_that_does_not_rise_is_refused() {
     log.commit(Command::One(put("k")));
     let digest = log.cache.digest();
     for index in [0, 1] {
-        let at = Stamp { index, at_ms: 9_999, idempotency_key: None, touches: Vec::new() };
+        let at = Stamp { index, at_ms: 9_999, idempotency_key: None, origin: None, touches: Vec::new() };
         let applied = log.cache.apply(at, Command::One(put("k")));
         assert!(matches!(applied.outcome, Err(CommandError::Invalid { field: InvalidField::Index, .. })));
     }

@@ -71,7 +71,7 @@ fn keys_written_after_a_clear_stay() {
     let again = log.commit(Command::One(put(&name(count - 1))));
     assert!(matches!(again.outcome, Ok(Outcome::Put { created: true, .. })));
     let created = log.cache.get(&name(count - 1)).expect("it is there");
-    assert_eq!((created.version, created.created_revision), (1, log.cache.index()));
+    assert_eq!((created.info.version, created.info.created_revision), (1, log.cache.index()));
     log.cache = restored(&log.cache);
     // A second clear, of what was written since and of nothing that the first one removed.
     log.cache.set_free_per_apply_max(0);

@@ -121,7 +121,10 @@ fn reads_change_nothing_that_clients_see() {
         assert!(applied.events.is_empty());
         assert_eq!(seen(&log), before);
         assert_eq!((log.cache.stats().touched, log.cache.stats().touched_late), (told, told - 3));
-        assert_eq!(log.cache.get("sliding").and_then(|found| found.expires_at_ms), Some(log.at_ms + 500));
+        assert_eq!(
+            log.cache.get("sliding").and_then(|found| found.info.expires_at_ms),
+            Some(log.at_ms + 500)
+        );
         check_accounts(&log.cache);
     }
 }
@@ -265,7 +268,7 @@ fn a_victim_costs_a_bounded_number_of_second_chances() {
     let mut index = 0;
     let mut commit = |command: Command| {
         index += 1;
-        let stamp = Stamp { index, at_ms: index, idempotency_key: None, touches: Vec::new() };
+        let stamp = Stamp { index, at_ms: index, idempotency_key: None, origin: None, touches: Vec::new() };
         let by_model = model.apply(stamp.clone(), command.clone());
         let applied = cache.apply(stamp, command);
         assert_eq!(applied, by_model, "at {index}");

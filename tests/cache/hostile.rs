@@ -11,7 +11,10 @@ fn history(commands: Vec<lockstep::cache::Command>, config: lockstep::cache::Cac
     let mut cache = Cache::new(config);
     for (index, command) in (1..).zip(commands) {
         let id = (index % 2 == 0).then(|| format!("id-{index}"));
-        cache.apply(Stamp { index, at_ms: 1_000 + index, idempotency_key: id, touches: Vec::new() }, command);
+        cache.apply(
+            Stamp { index, at_ms: 1_000 + index, idempotency_key: id, origin: None, touches: Vec::new() },
+            command,
+        );
     }
     snapshot(&cache)
 }

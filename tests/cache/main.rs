@@ -10,10 +10,12 @@ mod clears;
 mod eviction;
 mod hostile;
 mod model;
+mod model_absence;
 mod model_clear;
 mod model_order;
 mod properties;
 mod script;
+mod sessions;
 mod transcripts;
 
 use lockstep::cache::{Cache, limits};
@@ -40,7 +42,8 @@ fn check_accounts(cache: &Cache) {
             let found = cache.get(key.as_str()).expect("a listed key is there");
             assert_eq!(info.bytes, found.value.bytes.len() as u64);
             let media = found.value.content_type.map_or(0, |media| media.len());
-            key.as_str().len() as u64 + info.bytes + media as u64 + limits::ENTRY_OVERHEAD_BYTES
+            let origin = found.info.origin.map_or(0, |origin| origin.len());
+            key.as_str().len() as u64 + info.bytes + (media + origin) as u64 + limits::ENTRY_OVERHEAD_BYTES
         })
         .sum();
     if cache.len() + cache.entries_to_free() == live.len() as u64 {

@@ -3,8 +3,8 @@
 
 use crate::model_order::Place;
 use lockstep::cache::{
-    Applied, BatchFault, CacheConfig, Cause, Command, CommandError, Condition, EntryId, Event, Found,
-    InvalidField, Key, Op, Outcome, Policy, Record, Stamp, Ttl, Value, limits,
+    Applied, BatchFault, CacheConfig, Cause, Command, CommandError, EntryId, EntryInfo, Event, Found,
+    InvalidField, Key, Op, Outcome, Policy, Record, Removal, RemovalCause, Stamp, Ttl, Value, limits,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,6 +17,12 @@ pub struct Held {
     pub frequency: u64,
     pub sliding_ms: u64,
     pub place: Place,
+}
+
+impl Held {
+    pub fn cost(&self, key: &Key) -> u64 {
+        cost(key, &self.found.value, self.found.info.origin.as_deref())
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -37,7 +43,11 @@ pub struct Model {
     pub cleared: VecDeque<(Key, Held)>,
     pub free_per_apply_max: usize,
     /// Removals asked for: a key, or a prefix.
-    pub graves: Vec<(Result<Key, String>, u64)>,
+    pub graves: Vec<(Result<Key, String>, u64, u64)>,
+    /// Keys that expired or were evicted, in order.
+    pub losses: Vec<(Key, Removal)>,
+    /// Of the request that is carried out.
+    origin: Option<String>,
     slots: usize,
     free: Vec<usize>,
     generations: Vec<u32>,
@@ -59,6 +69,8 @@ impl Model {
             cleared: VecDeque::new(),
             free_per_apply_max: limits::FREE_PER_APPLY_MAX,
             graves: Vec::new(),
+            losses: Vec::new(),
+            origin: None,
             slots: 0,
             free: Vec::new(),
             generations: Vec::new(),
@@ -72,6 +84,7 @@ impl Model {
     pub fn apply(&mut self, at: Stamp, command: Command) -> Applied {
         let mut events = Vec::new();
         self.index = at.index;
+        self.origin = at.origin.filter(|origin| !origin.contains(','));
         self.now_ms = self.now_ms.max(at.at_ms);
         let now_ms = self.now_ms;
         self.remembered.retain(|memory| memory.at_ms + limits::DEDUP_MS_MAX > now_ms);
@@ -127,7 +140,7 @@ impl Model {
 
     pub fn get(&self, key: &Key) -> Option<&Found> {
         let found = &self.held.get(key)?.found;
-        found.expires_at_ms.is_none_or(|deadline| deadline > self.now_ms).then_some(found)
+        found.info.expires_at_ms.is_none_or(|deadline| deadline > self.now_ms).then_some(found)
     }
 
     /// Entries that take room.
@@ -138,14 +151,14 @@ impl Model {
     /// Bytes that take room.
     pub fn bytes(&self) -> u64 {
         let cleared = self.cleared.iter().map(|(key, held)| (key, held));
-        self.held.iter().chain(cleared).map(|(key, held)| cost(key, &held.found.value)).sum()
+        self.held.iter().chain(cleared).map(|(key, held)| held.cost(key)).sum()
     }
 
     pub fn grave(&self, key: &Key) -> Option<u64> {
-        let own = self.graves.iter().rev().find(|(what, _)| what.as_ref() == Ok(key));
+        let own = self.graves.iter().rev().find(|(what, ..)| what.as_ref() == Ok(key));
         let covers = |what: &Result<Key, String>| what.as_ref().is_err_and(|p| key.as_str().starts_with(p));
-        let grave = own.or_else(|| self.graves.iter().rev().find(|(what, _)| covers(what)));
-        grave.filter(|_| !self.held.contains_key(key)).map(|(_, revision)| *revision)
+        let grave = own.or_else(|| self.graves.iter().rev().find(|(what, ..)| covers(what)));
+        grave.filter(|_| !self.held.contains_key(key)).map(|(_, revision, _)| *revision)
     }
 
     fn is_over(&self) -> bool {
@@ -155,7 +168,7 @@ impl Model {
     /// A key, or a position among what was cleared.
     fn next_to_expire(&self) -> Option<Result<Key, usize>> {
         let due = |held: &Held| {
-            let deadline = held.found.expires_at_ms.filter(|deadline| *deadline <= self.now_ms)?;
+            let deadline = held.found.info.expires_at_ms.filter(|deadline| *deadline <= self.now_ms)?;
             Some((deadline, held.slot))
         };
         let held = self.held.iter().filter_map(|(key, held)| Some((due(held)?, Ok(key.clone()))));
@@ -168,8 +181,16 @@ impl Model {
         let held = self.held.remove(key).expect("only what is held is removed");
         self.free_slot(held.slot);
         // A deadline that has passed is the cause, whatever else was on the way.
-        let expired = held.found.expires_at_ms.is_some_and(|deadline| deadline <= self.now_ms);
+        let expired = held.found.info.expires_at_ms.is_some_and(|deadline| deadline <= self.now_ms);
         let cause = if expired { Cause::Expire } else { cause };
+        let lost = match cause {
+            Cause::Expire => Some(RemovalCause::Expire),
+            Cause::Evict => Some(RemovalCause::Evict),
+            Cause::Delete => None,
+        };
+        if let Some(cause) = lost {
+            self.losses.push((key.clone(), Removal { cause, revision: self.index, at_ms: self.now_ms }));
+        }
         events.push(Event::Removed { key: key.clone(), cause });
     }
 
@@ -185,7 +206,7 @@ impl Model {
                 let mut outcomes = self.fitting_ops(vec![op], false, events)?;
                 Ok(outcomes.remove(0))
             }
-            Command::Batch(ops) => {
+            Command::Batch(ref ops) | Command::Each(ref ops) => {
                 if ops.is_empty() || ops.len() > limits::BATCH_OPS_MAX {
                     return Err(CommandError::InvalidBatch { op: None, fault: BatchFault::Length });
                 }
@@ -198,7 +219,10 @@ impl Model {
                         });
                     }
                 }
-                let outcomes = self.fitting_ops(ops, true, events)?;
+                if let Command::Each(ops) = command {
+                    return self.each(ops, events);
+                }
+                let outcomes = self.fitting_ops(ops.clone(), true, events)?;
                 Ok(Outcome::Batch { revision: self.index, outcomes })
             }
             Command::Clear { prefix } => Ok(self.clear(prefix, events)),
@@ -241,7 +265,7 @@ impl Model {
             Command::OpenFork { .. } | Command::CloseFork { .. } | Command::Merge(_) => {
                 unreachable!("tests/reconcile has an oracle of its own for forks and merges")
             }
-            Command::Tokens(_) | Command::NoteAdminAction(_) => {
+            Command::Tokens(_) | Command::Sessions(_) | Command::NoteAdminAction(_) => {
                 unreachable!("their files in src/cache have tests of their own")
             }
         }
@@ -295,22 +319,22 @@ impl Model {
             }
             Op::Put { value, ttl, condition, previous, .. } => {
                 let lifetime = self.lifetime(ttl, position)?;
-                check(&condition, current.as_ref(), position)?;
+                self.check(&key, &condition, current.as_ref(), position)?;
                 let created = self.store(&key, value, lifetime, position, events)?;
                 Ok(Outcome::Put { revision, created, previous: current.filter(|_| previous) })
             }
             Op::Delete { condition, previous, .. } => {
-                check(&condition, current.as_ref(), position)?;
+                self.check(&key, &condition, current.as_ref(), position)?;
                 if current.is_none() {
-                    return Ok(Outcome::NotFound);
+                    return Ok(Outcome::NotFound(self.absence(&key)));
                 }
                 self.remove(&key, Cause::Delete, events);
-                self.graves.push((Ok(key), revision));
+                self.graves.push((Ok(key), revision, self.now_ms));
                 Ok(Outcome::Deleted { revision, previous: current.filter(|_| previous) })
             }
             Op::Incr { by, initial, ttl, condition, .. } => {
                 let mut lifetime = self.lifetime(ttl, position)?;
-                check(&condition, current.as_ref(), position)?;
+                self.check(&key, &condition, current.as_ref(), position)?;
                 let (mut number, mut content_type) = (initial, None);
                 if let Some(found) = current {
                     let text = String::from_utf8(found.value.bytes.to_vec()).unwrap_or_default();
@@ -318,7 +342,7 @@ impl Model {
                     content_type = found.value.content_type;
                     let sliding_ms = self.held[&key].sliding_ms;
                     let renewed = (sliding_ms > 0).then(|| self.now_ms + sliding_ms);
-                    lifetime = (renewed.or(found.expires_at_ms), sliding_ms);
+                    lifetime = (renewed.or(found.info.expires_at_ms), sliding_ms);
                 }
                 let number = number.checked_add(by).ok_or(CommandError::Overflow { op: position })?;
                 let value = Value { bytes: number.to_string().into(), content_type };
@@ -327,11 +351,11 @@ impl Model {
             }
             Op::Expire { ttl, condition, .. } => {
                 let lifetime = self.lifetime(ttl, position)?;
-                check(&condition, current.as_ref(), position)?;
+                self.check(&key, &condition, current.as_ref(), position)?;
                 Ok(self.set_lifetime(key, lifetime, events))
             }
             Op::Persist { condition, .. } => {
-                check(&condition, current.as_ref(), position)?;
+                self.check(&key, &condition, current.as_ref(), position)?;
                 Ok(self.set_lifetime(key, (None, 0), events))
             }
         }
@@ -360,7 +384,7 @@ impl Model {
         op: Option<u32>,
         events: &mut Vec<Event>,
     ) -> Result<bool, CommandError> {
-        let (bytes, capacity_bytes) = (cost(key, &value), self.config.capacity_bytes);
+        let (bytes, capacity_bytes) = (cost(key, &value, self.origin.as_deref()), self.config.capacity_bytes);
         if bytes > capacity_bytes {
             return Err(CommandError::TooLarge { op, bytes, capacity_bytes });
         }
@@ -375,15 +399,17 @@ impl Model {
                 self.generations.push(0);
                 self.slots - 1
             });
-            let found = Found {
-                value: value.clone(),
+            let info = EntryInfo {
                 revision: self.index,
                 created_revision: self.index,
                 version: 0,
                 created_at_ms: self.now_ms,
                 modified_at_ms: self.now_ms,
                 expires_at_ms,
+                sliding_ms: 0,
+                origin: None,
             };
+            let found = Found { value: value.clone(), info };
             let generation = self.generations[slot];
             let place = Place::Nowhere(None);
             let held = Held { found, used: 0, slot, generation, frequency: 0, sliding_ms, place };
@@ -396,36 +422,49 @@ impl Model {
         held.frequency = (held.frequency + 1).min(u64::from(u16::MAX));
         held.sliding_ms = sliding_ms;
         held.found.value = value.clone();
-        held.found.expires_at_ms = expires_at_ms;
-        held.found.revision = self.index;
-        held.found.modified_at_ms = self.now_ms;
-        held.found.version += 1;
-        self.graves.retain(|(what, _)| what.as_ref() != Ok(key));
-        let record = Record::new(key, &value.bytes, value.content_type.as_deref());
-        events.push(Event::Put { record, expires_at_ms, created });
+        held.found.info.expires_at_ms = expires_at_ms;
+        held.found.info.revision = self.index;
+        held.found.info.modified_at_ms = self.now_ms;
+        held.found.info.version += 1;
+        held.found.info.sliding_ms = sliding_ms as u32;
+        held.found.info.origin = self.origin.as_deref().map(Into::into);
+        let info = held.found.info.clone();
+        self.graves.retain(|(what, ..)| what.as_ref() != Ok(key));
+        let record = Record::new(key, &value.bytes, value.content_type.as_deref(), self.origin.as_deref());
+        events.push(Event::Put {
+            record,
+            expires_at_ms,
+            sliding_ms: info.sliding_ms,
+            created,
+            version: info.version as u32,
+            created_at_ms: info.created_at_ms,
+            modified_at_ms: info.modified_at_ms,
+        });
         Ok(created)
     }
 
     fn set_lifetime(&mut self, key: Key, lifetime: (Option<u64>, u64), events: &mut Vec<Event>) -> Outcome {
         if self.get(&key).is_none() {
-            return Outcome::NotFound;
+            return Outcome::NotFound(self.absence(&key));
         }
         let (index, now_ms) = (self.index, self.now_ms);
         let held = self.held.get_mut(&key).expect("it is there");
         let (expires_at_ms, _) = lifetime;
-        if (held.found.expires_at_ms, held.sliding_ms) != lifetime {
-            (held.found.expires_at_ms, held.sliding_ms) = lifetime;
-            held.found.revision = index;
-            held.found.modified_at_ms = now_ms;
-            held.found.version += 1;
+        if (held.found.info.expires_at_ms, held.sliding_ms) != lifetime {
+            (held.found.info.expires_at_ms, held.sliding_ms) = lifetime;
+            held.found.info.revision = index;
+            held.found.info.modified_at_ms = now_ms;
+            held.found.info.version += 1;
             self.count_uses(&key, 1);
-            events.push(Event::Deadline { key: key.clone(), expires_at_ms });
+            let sliding_ms = lifetime.1 as u32;
+            self.held.get_mut(&key).expect("it is there").found.info.sliding_ms = sliding_ms;
+            events.push(Event::Deadline { key: key.clone(), expires_at_ms, sliding_ms });
         }
-        Outcome::Deadline { revision: self.held[&key].found.revision, expires_at_ms }
+        Outcome::Deadline { revision: self.held[&key].found.info.revision, expires_at_ms }
     }
 }
 
-fn op_key(op: &Op) -> &Key {
+pub fn op_key(op: &Op) -> &Key {
     match op {
         Op::Get { key }
         | Op::Put { key, .. }
@@ -436,29 +475,12 @@ fn op_key(op: &Op) -> &Key {
     }
 }
 
-pub fn cost(key: &Key, value: &Value) -> u64 {
+pub fn cost(key: &Key, value: &Value, origin: Option<&str>) -> u64 {
     let media = value.content_type.as_ref().map_or(0, |media| media.len());
-    (key.as_str().len() + value.bytes.len() + media) as u64 + limits::ENTRY_OVERHEAD_BYTES
+    let origin = origin.map_or(0, str::len);
+    (key.as_str().len() + value.bytes.len() + media + origin) as u64 + limits::ENTRY_OVERHEAD_BYTES
 }
 
-fn check(condition: &Condition, current: Option<&Found>, op: Option<u32>) -> Result<(), CommandError> {
-    let current = current.map(|found| found.revision);
-    let refused = match condition {
-        Condition::Always => false,
-        Condition::Absent => current.is_some(),
-        Condition::Present => current.is_none(),
-        Condition::Revision(revision) => current != Some(*revision),
-        Condition::AnyOf(listed) | Condition::NoneOf(listed)
-            if listed.len() > limits::CONDITION_REVISIONS_MAX =>
-        {
-            return Err(invalid(op, InvalidField::Condition));
-        }
-        Condition::AnyOf(listed) => !listed.iter().any(|revision| current == Some(*revision)),
-        Condition::NoneOf(listed) => listed.iter().any(|revision| current == Some(*revision)),
-    };
-    if refused { Err(CommandError::PreconditionFailed { op, current }) } else { Ok(()) }
-}
-
-fn invalid(op: Option<u32>, field: InvalidField) -> CommandError {
+pub fn invalid(op: Option<u32>, field: InvalidField) -> CommandError {
     CommandError::Invalid { op, field }
 }

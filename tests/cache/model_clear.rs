@@ -19,7 +19,7 @@ impl Model {
             }
         }
         if removed > 0 {
-            self.graves.push((Err(start), self.index));
+            self.graves.push((Err(start), self.index, self.now_ms));
             events.push(Event::Cleared { prefix, removed });
         }
         Outcome::Cleared { revision: self.index, removed }

@@ -1,6 +1,6 @@
 //! The orders of eviction in the naive model: who goes next is found by looking at everybody.
 
-use crate::model::{Held, Model, cost};
+use crate::model::{Held, Model};
 use lockstep::cache::{Cause, Event, Key, Policy};
 
 /// Whether in the main queue, since when, and how often used since.
@@ -77,7 +77,7 @@ impl Model {
                 all
             };
             let (small, main) = (queue(false), queue(true));
-            let bytes: u64 = main.iter().map(|(_, _, key)| cost(key, &self.held[key].found.value)).sum();
+            let bytes: u64 = main.iter().map(|(_, _, key)| self.held[key].cost(key)).sum();
             let (entries, capacity_bytes) = (self.config.capacity_entries, self.config.capacity_bytes);
             let is_over =
                 main.len() as u64 > entries - entries / 10 || bytes > capacity_bytes - capacity_bytes / 10;
@@ -116,7 +116,7 @@ impl Model {
         let now_ms = self.now_ms;
         let held = self.held.get_mut(key).expect("it is there");
         if held.sliding_ms > 0 {
-            held.found.expires_at_ms = Some(now_ms + held.sliding_ms);
+            held.found.info.expires_at_ms = Some(now_ms + held.sliding_ms);
         }
     }
 

@@ -19,11 +19,11 @@ impl Watcher {
     fn see(&mut self, events: &[Event]) {
         for event in events {
             match event {
-                Event::Put { record, expires_at_ms, created } => {
+                Event::Put { record, expires_at_ms, created, .. } => {
                     let before = self.0.insert(record.to_key(), (record.value(), *expires_at_ms));
                     assert_eq!(before.is_none(), *created);
                 }
-                Event::Deadline { key, expires_at_ms } => {
+                Event::Deadline { key, expires_at_ms, .. } => {
                     let known = self.0.get_mut(key).expect("a deadline is of a key that is there");
                     known.1 = *expires_at_ms;
                 }
@@ -37,7 +37,13 @@ impl Watcher {
                     assert_eq!((before - self.0.len()) as u64, *removed);
                     assert_ne!(*removed, 0);
                 }
-                Event::Configured { .. } | Event::Merged { .. } => {}
+                // `sessions.rs` has a model of sessions and locks.
+                Event::Configured { .. }
+                | Event::Merged { .. }
+                | Event::SessionOpened { .. }
+                | Event::SessionEnded { .. }
+                | Event::Locked { .. }
+                | Event::Unlocked { .. } => {}
             }
         }
     }
@@ -115,7 +121,9 @@ impl World {
         self.clock = self.clock.saturating_add_signed(clock);
         self.committed.push((id.clone(), command.clone()));
         let index = self.steady.index() + 1;
-        let at = Stamp { index, at_ms: self.clock, idempotency_key: id, touches };
+        // Some clients say who they are, and one does it in a way that is left out.
+        let origin = [None, Some("app-1"), Some("b"), Some("a,b")][index as usize % 4].map(String::from);
+        let at = Stamp { index, at_ms: self.clock, idempotency_key: id, origin, touches };
         let time_before = self.steady.now_ms();
         let applied = self.steady.apply(at.clone(), command.clone());
         assert_eq!(applied, self.restarted.apply(at.clone(), command.clone()), "the replicas differ");
@@ -135,13 +143,17 @@ impl World {
                 Event::Removed { .. }
                 | Event::Cleared { .. }
                 | Event::Configured { .. }
-                | Event::Merged { .. } => continue,
+                | Event::Merged { .. }
+                | Event::SessionOpened { .. }
+                | Event::SessionEnded { .. }
+                | Event::Locked { .. }
+                | Event::Unlocked { .. } => continue,
             };
             let before = self.revisions.insert(key, index);
             assert!(before.is_none_or(|before| before < index));
         }
         for (key, info) in self.steady.keys("", None, usize::MAX) {
-            assert_eq!(Some(&info.revision), self.revisions.get(&key));
+            assert_eq!(Some(&info.entry.revision), self.revisions.get(&key));
         }
     }
 
@@ -163,18 +175,21 @@ impl World {
             let key = Key::new(text).expect("a key");
             assert_eq!(cache.get(text).as_ref(), self.model.get(&key));
             assert_eq!(cache.tombstone(text).map(|t| t.revision), self.model.grave(&key));
+            if cache.get(text).is_none() {
+                assert_eq!(cache.absence(text), self.model.absence(&key), "{text}");
+            }
             let known = self.watcher.0.get(&key);
             let held = self.model.held.get(&key).map(|held| &held.found);
             assert_eq!(known.map(|k| &k.0), held.map(|f| &f.value));
             // A deadline that reads have moved has no event.
-            assert!(known.map(|k| k.1) <= held.map(|f| f.expires_at_ms), "{known:?} {held:?}");
+            assert!(known.map(|k| k.1) <= held.map(|f| f.info.expires_at_ms), "{known:?} {held:?}");
         }
         let listed: Vec<_> = cache.keys("a", Some("a"), 2).into_iter().map(|(key, _)| key).collect();
         let live = self.model.held.keys().filter(|key| self.model.get(key).is_some());
         let expected: Vec<_> =
             live.filter(|k| k.as_str().starts_with('a') && k.as_str() > "a").take(2).cloned().collect();
         assert_eq!(listed, expected);
-        let next = self.model.held.values().filter_map(|held| held.found.expires_at_ms).min();
+        let next = self.model.held.values().filter_map(|held| held.found.info.expires_at_ms).min();
         assert_eq!(cache.entries_to_free(), self.model.cleared.len() as u64);
         if self.model.is_moving() || !self.model.cleared.is_empty() {
             assert_eq!(cache.next_due_ms(), Some(cache.now_ms()));
@@ -213,7 +228,7 @@ proptest! {
         let commit = |cache: &mut Cache, command| {
             let index = cache.index() + 1;
             let idempotency_key = Some(index.to_string());
-            cache.apply(Stamp { index, at_ms: 1_000 + index, idempotency_key, touches: Vec::new() }, command);
+            cache.apply(Stamp { index, at_ms: 1_000 + index, idempotency_key, origin: None, touches: Vec::new() }, command);
         };
         before.into_iter().for_each(|command| commit(&mut cache, command));
         let bytes = snapshot(&cache);

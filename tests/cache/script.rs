@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use lockstep::cache::{
-    Applied, Cache, CacheConfig, Cause, Command, CommandError, Condition, ConfigChange, Event, Found, Key,
-    Op, Outcome, Policy, Scope, Stamp, Touch, Ttl, Value,
+    Absence, Applied, Cache, CacheConfig, Cause, Command, CommandError, Condition, ConfigChange, Event,
+    Found, Key, KeyState, Op, OpRefusal, Outcome, Policy, Removal, Scope, Stamp, Touch, Ttl, Value,
 };
 use std::fmt::Write;
 
@@ -65,6 +65,9 @@ impl<'a> Line<'a> {
             None => Condition::Always,
             Some("absent") => Condition::Absent,
             Some("present") => Condition::Present,
+            Some(since) if since.starts_with('>') => {
+                Condition::AbsentSince(since[1..].parse().expect("an index"))
+            }
             Some(list) if list.starts_with('!') => Condition::NoneOf(revisions(&list[1..])),
             Some(list) if list.contains(',') => Condition::AnyOf(revisions(list)),
             Some(_) => Condition::Revision(self.number("if").unwrap_or_default()),
@@ -151,11 +154,14 @@ impl Script {
                 self.state()
             }
             "fill" => self.fill(&line),
-            "batch" => {
+            "batch" | "each" => {
                 let op =
                     |text: &&str| Line::parse(text).op().unwrap_or_else(|| panic!("{text}: no operation"));
-                self.commit(&line, Command::Batch(lines[1..].iter().map(op).collect()))
+                let ops = lines[1..].iter().map(op).collect();
+                let is_each = line.words[0] == "each";
+                self.commit(&line, if is_each { Command::Each(ops) } else { Command::Batch(ops) })
             }
+            "absence" => format!("{}\n", show_absence(&self.cache.absence(line.key().as_str()))),
             "clear" => {
                 self.commit(&line, Command::Clear { prefix: line.option("prefix").map(str::to_owned) })
             }
@@ -171,8 +177,11 @@ impl Script {
     fn commit(&mut self, line: &Line<'_>, command: Command) -> String {
         let index = line.number("index").unwrap_or(self.cache.index() + 1);
         let idempotency_key = line.option("id").map(str::to_owned);
+        let origin = line.option("origin").map(str::to_owned);
         let touches = line.words.iter().filter_map(|word| self.touch(word)).collect();
-        show_applied(&self.cache.apply(Stamp { index, at_ms: self.at_ms, idempotency_key, touches }, command))
+        show_applied(
+            &self.cache.apply(Stamp { index, at_ms: self.at_ms, idempotency_key, origin, touches }, command),
+        )
     }
 
     /// A word like `+key` or `+key*3`: reads of that key which the entry tells of.
@@ -204,8 +213,9 @@ impl Script {
         let keys = self.cache.keys(line.option("prefix").unwrap_or(""), line.option("after"), limit);
         let mut out = String::new();
         for (key, info) in keys {
-            let until = show_deadline(info.expires_at_ms);
-            writeln!(out, "{key} revision={} bytes={}{until}", info.revision, info.bytes).expect("a String");
+            let until = show_deadline(info.entry.expires_at_ms);
+            writeln!(out, "{key} revision={} bytes={}{until}", info.entry.revision, info.bytes)
+                .expect("a String");
         }
         if out.is_empty() { "none\n".into() } else { out }
     }
@@ -266,7 +276,7 @@ fn show_outcome(outcome: &Outcome) -> String {
         Outcome::Deleted { revision, previous } => {
             format!("deleted revision={revision}{}", show_previous(previous.as_ref()))
         }
-        Outcome::NotFound => "not found".into(),
+        Outcome::NotFound(_) => "not found".into(),
         Outcome::Counter { revision, value, created } => {
             format!("counter {value} revision={revision}{}", new(*created))
         }
@@ -280,6 +290,22 @@ fn show_outcome(outcome: &Outcome) -> String {
                 outcomes.iter().map(|outcome| format!("\n  {}", show_outcome(outcome))).collect();
             format!("batch revision={revision}{}", lines.concat())
         }
+        Outcome::Each { revision, results } => {
+            let lines = results.iter().map(|result| match result {
+                Ok(outcome) => format!("\n  {}", show_outcome(outcome)),
+                Err(OpRefusal { error, key: KeyState::Absent(absence) }) => {
+                    format!("\n  refused: {error}; {}", show_absence(absence))
+                }
+                Err(OpRefusal { error, key: KeyState::Present { info, value } }) => {
+                    let value = value.as_ref().map_or(String::new(), |value| format!(" {:?}", value.bytes));
+                    format!("\n  refused: {error}; it has revision={}{value}", info.revision)
+                }
+            });
+            format!("each revision={revision}{}", lines.collect::<String>())
+        }
+        Outcome::Session(_) | Outcome::SessionEnded { .. } | Outcome::Locked { .. } | Outcome::Unlocked => {
+            format!("{outcome:?}")
+        }
         Outcome::Cleared { revision, removed } => format!("cleared {removed} revision={revision}"),
         Outcome::Configured(config) => format!("configured {}", show_config(config)),
         Outcome::Ticked => "ticked".into(),
@@ -289,18 +315,30 @@ fn show_outcome(outcome: &Outcome) -> String {
     }
 }
 
+fn show_absence(absence: &Absence) -> String {
+    match absence.removal {
+        Some(Removal { cause, revision, at_ms }) => {
+            format!("gone by {cause:?} revision={revision} at {at_ms}").to_lowercase()
+        }
+        None if absence.known_after == 0 => "never there".into(),
+        None => format!("not removed after {}", absence.known_after),
+    }
+}
+
 fn show_previous(previous: Option<&Found>) -> String {
     previous.map_or(String::new(), |found| format!(" instead of {}", show_found(found)))
 }
 
 fn show_event(event: &Event) -> String {
     match event {
-        Event::Put { record, expires_at_ms, created } => {
+        Event::Put { record, expires_at_ms, created, .. } => {
             let new = if *created { " created" } else { "" };
             let (key, value) = (record.key(), show_value(&record.value()));
             format!("put {key}={value}{}{new}", show_deadline(*expires_at_ms))
         }
-        Event::Deadline { key, expires_at_ms } => format!("deadline {key}{}", show_deadline(*expires_at_ms)),
+        Event::Deadline { key, expires_at_ms, .. } => {
+            format!("deadline {key}{}", show_deadline(*expires_at_ms))
+        }
         Event::Removed { key, cause } => {
             let cause = match cause {
                 Cause::Delete => "deleted",
@@ -312,6 +350,12 @@ fn show_event(event: &Event) -> String {
         Event::Cleared { prefix, removed } => format!("cleared {prefix:?} removed={removed}"),
         Event::Configured { config, .. } => format!("configured {}", show_config(config)),
         Event::Merged { history } => format!("merged from {history}"),
+        Event::SessionOpened { .. }
+        | Event::SessionEnded { .. }
+        | Event::Locked { .. }
+        | Event::Unlocked { .. } => {
+            format!("{event:?}")
+        }
     }
 }
 
@@ -319,13 +363,13 @@ fn show_found(found: &Found) -> String {
     format!(
         "{} revision={} created_revision={} version={} created_at_ms={} modified_at_ms={}{}",
         show_value(&found.value),
-        found.revision,
-        found.created_revision,
-        found.version,
-        found.created_at_ms,
-        found.modified_at_ms,
-        show_deadline(found.expires_at_ms),
-    )
+        found.info.revision,
+        found.info.created_revision,
+        found.info.version,
+        found.info.created_at_ms,
+        found.info.modified_at_ms,
+        show_deadline(found.info.expires_at_ms),
+    ) + &found.info.origin.as_ref().map_or(String::new(), |origin| format!(" origin={origin}"))
 }
 
 fn show_value(value: &Value) -> String {
@@ -362,7 +406,12 @@ fn show_position(error: &CommandError) -> String {
         | CommandError::MergedMeanwhile
         | CommandError::NoSuchToken
         | CommandError::TokenExists
-        | CommandError::TooManyTokens => None,
+        | CommandError::TooManyTokens
+        | CommandError::NoSuchSession
+        | CommandError::TooManySessions
+        | CommandError::LockHeld { .. }
+        | CommandError::LockNotHeld
+        | CommandError::TooManyLocks => None,
     };
     op.map_or(String::new(), |op| format!(" op={op}"))
 }

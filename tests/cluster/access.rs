@@ -148,7 +148,7 @@ impl Guarded {
 
     /// The cookie of a session.
     async fn log_in(&self, client: &Client, token: &str) -> String {
-        let url = format!("{}/v1/session", self.cluster().nodes[0].http);
+        let url = format!("{}/v1/login", self.cluster().nodes[0].http);
         let begun = client.post(url).json(&json!({ "token": token })).send().await.expect("an answer");
         assert_eq!(begun.status(), 204);
         let cookie = begun.headers()["set-cookie"].to_str().expect("text");
@@ -231,7 +231,7 @@ async fn every_node_judges_every_principal() {
         }
         let asked = rows().into_iter().flat_map(|row| principals.iter().map(move |shown| (row, shown)));
         let asked = asked.filter(|((row, _), shown)| {
-            let ends_its_session = row.1 == "/v1/session" && shown.page != Page::None;
+            let ends_its_session = row.1 == "/v1/login" && shown.page != Page::None;
             let changes = row.2 == CHANGES_THE_NODE && shown.may.contains(&row.4);
             // With TLS it is for nodes only: tests/cluster/tls.rs.
             !(ends_its_session || changes || row.1 == "/v1/introduction")

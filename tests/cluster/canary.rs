@@ -182,7 +182,7 @@ async fn use_everywhere(cluster: &Cluster, heard: &mut Heard, token: &str, cooki
         ];
         for (way, request) in ways {
             // The session is used until the end.
-            if (way, path.as_str()) != ("cookie", "/v1/session") {
+            if (way, path.as_str()) != ("cookie", "/v1/login") {
                 heard.send(&format!("{method} {path}, {way}"), request).await;
             }
         }
@@ -243,7 +243,7 @@ async fn no_secret_and_no_value_is_where_it_must_not_be() {
     let token = rotated["token"].as_str().expect("a token");
     let login = cluster
         .http
-        .post(format!("{}/v1/session", cluster.nodes[2].http))
+        .post(format!("{}/v1/login", cluster.nodes[2].http))
         .body(json!({"token": token}).to_string());
     let login = login.send().await.expect("an answer");
     let cookie =

@@ -57,7 +57,7 @@ async fn what_is_forwarded_is_vetted_before_it_is_in_the_log() {
     let leader = cluster.leader().await;
     let other = (leader + 1) % 3;
     let member = id_of(&cluster, &cluster.nodes[other]).await;
-    let command = |command| Envelope { idempotency_key: None, command }.encode();
+    let command = |command| Envelope::from(command).encode();
     let bodies = [
         command(Command::RaiseFeatureLevel { level: 99 }),
         command(Command::RaiseFeatureLevel { level: 1 }),

@@ -43,7 +43,7 @@ async fn watch(urls: Vec<String>, first: usize, until: Arc<AtomicU64>) -> Heard 
                 assert!(index > heard.place, "{index} is told again");
                 heard.changes.insert(index, events);
             }
-            WatchMessage::Resync { from, index } => heard.missed.push((from, index)),
+            WatchMessage::Resync { from, index, .. } => heard.missed.push((from, index)),
             WatchMessage::Bookmark { .. } | WatchMessage::Closed { .. } => {}
         }
         heard.place = place;
@@ -156,7 +156,11 @@ fn replay(all: &BTreeMap<u64, Vec<WireEvent>>) -> BTreeMap<String, u64> {
                     keys.retain(|key, _| !key.starts_with(prefix.as_deref().unwrap_or_default()));
                     assert_eq!((before - keys.len()) as u64, *removed, "at {index}");
                 }
-                WireEvent::Config { .. } => {}
+                WireEvent::Config { .. }
+                | WireEvent::Session { .. }
+                | WireEvent::SessionEnd { .. }
+                | WireEvent::Lock { .. }
+                | WireEvent::Unlock { .. } => {}
             }
         }
     }

@@ -9,6 +9,8 @@ mod links;
 #[path = "../cache/model.rs"]
 #[allow(dead_code, reason = "the cache's own tests use the rest")]
 mod model;
+#[path = "../cache/model_absence.rs"]
+mod model_absence;
 #[path = "../cache/model_clear.rs"]
 #[allow(dead_code, reason = "the cache's own tests use the rest")]
 mod model_clear;

@@ -95,7 +95,10 @@ async fn opens(set: &Path) {
     let counter = Key::new("counter").expect("a good key");
     let read = node.get(&counter, Consistency::Linearizable).await.expect("it leads");
     let found = read.value.expect("it is there");
-    assert_eq!((found.value.bytes.as_ref(), found.revision), (b"42".as_slice(), expected.counter_revision));
+    assert_eq!(
+        (found.value.bytes.as_ref(), found.info.revision),
+        (b"42".as_slice(), expected.counter_revision)
+    );
     assert!(node.term() > expected.term, "{shown}: a vote that is forgotten begins with term 1");
     let large = Key::new("large").expect("a good key");
     let read = node.get(&large, Consistency::Linearizable).await.expect("it leads");

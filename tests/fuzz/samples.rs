@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use lockstep::cache::{
     Blocked, Cache, CacheConfig, Command, Condition, ConfigChange, EntryId, Grant, JoinUse, Key, Op, Quota,
-    Role, SecretHash, Stamp, TokenChange, TokenLimits, Touch, Ttl, Value,
+    Role, SecretHash, SessionChange, Stamp, TokenChange, TokenLimits, Touch, Ttl, Value,
 };
 use lockstep::lineage::{HistoryKind, Lineage};
 use lockstep::peer::{Hello, Lane, PeerIdentity, Protocols, Welcome};
@@ -60,6 +60,16 @@ pub fn commands() -> Vec<Command> {
         Command::One(incr.clone()),
         Command::One(Op::Delete { key: key("a"), condition: Condition::Revision(1), previous: true }),
         Command::Batch(vec![put("x", Ttl::Sliding(500)), incr, Op::Get { key: key("ä") }]),
+        Command::Each(vec![
+            put("x", Ttl::Never),
+            Op::Delete { key: key("a"), condition: Condition::AbsentSince(7), previous: true },
+        ]),
+        Command::Sessions(Box::new(SessionChange::Open { name: key("app-1"), ttl_ms: 5_000 })),
+        Command::Sessions(Box::new(SessionChange::Lock {
+            name: key("job"),
+            session: 7,
+            session_name: key("app-1"),
+        })),
         Command::Clear { prefix: Some("x".into()) },
         Command::Configure(ConfigChange { capacity_entries: Some(10), ..ConfigChange::default() }),
         Command::Tick,
@@ -94,7 +104,10 @@ pub fn commands() -> Vec<Command> {
 pub fn envelopes() -> Vec<Vec<u8>> {
     let keys = [None, Some("retry-1".to_owned())].into_iter().cycle();
     let all = commands().into_iter().zip(keys);
-    all.map(|(command, idempotency_key)| Envelope { idempotency_key, command }.encode().to_vec()).collect()
+    all.map(|(command, idempotency_key)| {
+        Envelope { idempotency_key, origin: Some("app-1".into()), command }.encode().to_vec()
+    })
+    .collect()
 }
 
 /// Log entries: without a command, and with each.
@@ -136,7 +149,7 @@ pub fn snapshots() -> Vec<Vec<u8>> {
     let empty = encoded(&cache);
     for (index, command) in (1..).zip(commands()) {
         let idempotency_key = Some(format!("retry-{index}"));
-        let stamp = Stamp { index, at_ms: 1_000 + index, idempotency_key, touches: Vec::new() };
+        let stamp = Stamp { index, at_ms: 1_000 + index, idempotency_key, origin: None, touches: Vec::new() };
         cache.apply(stamp, command);
     }
     vec![empty, encoded(&cache)]

@@ -2,9 +2,7 @@
 
 use crate::server::Server;
 use bytes::Bytes;
-use lockstep::api::{
-    BatchRequest, ConfigUpdate, Consistency, Effect, ErrorCode, IncrRequest, OpAnswer, WireFound,
-};
+use lockstep::api::{BatchRequest, ConfigUpdate, Consistency, Effect, ErrorCode, IncrRequest, OpAnswer};
 use lockstep::cache::Ttl;
 use lockstep::client::{Client, Previous, PutOptions};
 use std::time::Duration;
@@ -56,7 +54,7 @@ async fn a_put_says_how_long_its_value_lives() {
         (Ttl::Sliding(80_000), Some(80_000)),
     ] {
         client.put("k", "v".into(), &PutOptions { ttl, ..PutOptions::default() }).await.unwrap();
-        let left = client.get("k", Consistency::Linearizable).await.unwrap().unwrap().ttl_ms;
+        let left = client.get("k", Consistency::Linearizable).await.unwrap().unwrap().meta.ttl_ms;
         let long_enough = left.zip(at_most).is_none_or(|(left, at_most)| (1..=at_most).contains(&left));
         assert!(left.is_some() == at_most.is_some() && long_enough, "{ttl:?}: {left:?}");
     }
@@ -79,13 +77,16 @@ async fn a_batch_says_what_was_there_and_which_operation_failed() {
     let first = client.put("k", "1".into(), &PutOptions::default()).await.unwrap();
     let request = |text: &str| serde_json::from_str::<BatchRequest>(text).unwrap();
     let swap = request(r#"{"ops": [{"op": "put", "key": "k", "value": "2", "previous": true}]}"#);
-    let answer = client.batch(&swap).await.unwrap();
-    let was = WireFound { value: Bytes::from("1").into(), content_type: None, revision: first.revision };
-    assert_eq!(answer.results, [OpAnswer::Put { created: false, previous: Some(Some(was)) }]);
+    let answer = client.batch(&swap.ops).await.unwrap();
+    let [OpAnswer::Put { created: false, previous: Some(Some(was)) }] = &answer.results[..] else {
+        panic!("{answer:?}");
+    };
+    assert_eq!((was.meta.revision, was.meta.version), (first.revision, 1));
+    assert_eq!((&was.value, &was.content_type), (&Bytes::from("1").into(), &None));
 
     let failing =
         request(r#"{"ops": [{"op": "get", "key": "k"}, {"op": "delete", "key": "k", "if_revision": 1}]}"#);
-    let error = client.batch(&failing).await.unwrap_err();
+    let error = client.batch(&failing.ops).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::PreconditionFailed);
     assert!(error.to_string().starts_with("operation 1: precondition failed"), "{error}");
     server.stop().await;

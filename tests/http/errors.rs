@@ -142,6 +142,15 @@ async fn every_error_code_is_documented_and_produced() {
     let named = &[("idempotency-key", "a")];
     server.send(Method::PUT, "/v1/kv/k", named, "1").await;
     server.refused(Method::PUT, "/v1/kv/k", named, "2", "idempotency_key_reused").await;
+    let session = async || -> u64 {
+        let opened =
+            server.send(Method::POST, "/v1/sessions", &[], r#"{"name": "a", "ttl_ms": 60000}"#).await;
+        opened.json::<serde_json::Value>().await.unwrap()["id"].as_u64().unwrap()
+    };
+    let [one, two] = [session().await, session().await].map(|id| format!(r#"{{"session": {id}}}"#));
+    server.send(Method::POST, "/v1/locks/l", &[], one).await;
+    server.refused(Method::POST, "/v1/locks/l", &[], &two, "locked").await;
+    produced.insert("locked".into());
     server.send(Method::PUT, "/v1/config", &[], r#"{"policy": "noeviction", "capacity_entries": 3}"#).await;
     server.refused(Method::PUT, "/v1/kv/one-more", &[], "", "cache_full").await;
     produced.extend(["idempotency_key_reused", "cache_full"].map(str::to_owned));

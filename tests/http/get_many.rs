@@ -61,7 +61,10 @@ async fn many_keys_are_read_in_order_with_all_that_is_known_of_them() {
     let before = log_index(&server).await;
     let told = get_many(&server, "", &["b", "none", "a", "b"]).await;
     let [b, none, a, again] = &told["results"].as_array().expect("a list")[..] else { panic!("{told}") };
-    assert_eq!((none, &told["next"]), (&json!({"found": false}), &Value::Null));
+    assert_eq!(
+        (none, &told["next"]),
+        (&json!({"found": false, "gone": null, "complete": true}), &Value::Null)
+    );
     assert_eq!((&a["value"], &a["content_type"]), (&json!("two"), &json!("text/plain")));
     assert_eq!((&a["version"], &a["ttl_ms"], &b["version"]), (&json!(2), &Value::Null, &json!(1)));
     assert_eq!(b["value_base64"], BASE64.encode([0, 255]));

@@ -88,7 +88,7 @@ async fn a_subject_may_do_what_its_token_says_until_it_is_blocked() {
     assert_eq!(status("GET", "/v1/status", &signer.token(json!({})), "").await, 403, "it allows nothing");
     let login = server.send(
         Method::POST,
-        "/v1/session",
+        "/v1/login",
         &[("content-type", "application/json")],
         json!({"token": token}).to_string(),
     );

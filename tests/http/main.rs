@@ -7,9 +7,11 @@ mod admission;
 mod cache;
 #[path = "../support/certs.rs"]
 mod certs;
+mod changes;
 mod client;
 mod compat;
 mod conditional;
+mod each;
 mod errors;
 #[path = "../support/jwt.rs"]
 mod foreign;
@@ -18,6 +20,7 @@ mod grammar;
 mod jwt;
 mod keys;
 mod live;
+mod metadata;
 mod old_nodes;
 mod previous;
 mod range_digest;
@@ -25,6 +28,7 @@ mod rate_limits;
 mod samples;
 mod server;
 mod session;
+mod sessions;
 mod sliding;
 mod slow;
 mod smuggling;

@@ -201,8 +201,7 @@ async fn a_token_has_its_own_limits() {
     assert_eq!(get(&format!("Bearer {root}")).await.status(), 200, "another token has its own");
     // A session of the token is the token.
     let login = json!({"token": made.token}).to_string();
-    let begun =
-        server.send(Method::POST, "/v1/session", &[("content-type", "application/json")], login).await;
+    let begun = server.send(Method::POST, "/v1/login", &[("content-type", "application/json")], login).await;
     let cookie = header(&begun, "set-cookie").split(';').next().expect("a cookie").to_owned();
     assert!(cookie.contains('='), "{:?}", begun.status());
     let asked = server.send(Method::GET, "/v1/kv/a", &[("cookie", &cookie)], "").await;

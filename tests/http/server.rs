@@ -122,6 +122,13 @@ impl Server {
         self.send(Method::PUT, &format!("/v1/kv/{key}"), &[], value).await
     }
 
+    /// Returns once a key with a deadline has expired.
+    pub async fn until_absent(&self, key: &str) {
+        while self.get(&format!("/v1/kv/{key}")).await.status() == 200 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     pub async fn configure(&self, settings: Value) {
         let done = self.send(Method::PUT, "/v1/config", &[], settings.to_string()).await;
         assert_eq!(done.status(), StatusCode::OK, "{settings}");

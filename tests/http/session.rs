@@ -46,7 +46,7 @@ async fn several_keys_are_read_at_once_and_each_read_counts() {
     let texts: Vec<Option<String>> = read
         .value
         .into_iter()
-        .map(|found| found.map(|found| String::from_utf8_lossy(&found.value.bytes).into_owned()))
+        .map(|found| found.ok().map(|found| String::from_utf8_lossy(&found.value.bytes).into_owned()))
         .collect();
     assert_eq!(texts, [Some("b".into()), None, Some("a".into()), Some("b".into())]);
     let after = session.totals();

@@ -77,7 +77,7 @@ async fn a_session_is_kept_to_https() {
     let begun = Instant::now();
     let cookie = loop {
         let login =
-            it.server.send(Method::POST, "/v1/session", &[("content-type", "application/json")], &*body);
+            it.server.send(Method::POST, "/v1/login", &[("content-type", "application/json")], &*body);
         let login = login.await;
         if login.status() == StatusCode::NO_CONTENT {
             break login.headers()["set-cookie"].to_str().expect("text").to_owned();

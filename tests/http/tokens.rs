@@ -266,7 +266,7 @@ async fn a_page_logs_in_and_out() {
     let (id, token) = create(&server, &root, "page", json!([{"role": "write", "prefix": ""}]), None).await;
     let body = json!({ "token": token }).to_string();
     let login = async || {
-        server.send(Method::POST, "/v1/session", &[("content-type", "application/json")], &*body).await
+        server.send(Method::POST, "/v1/login", &[("content-type", "application/json")], &*body).await
     };
     let begun = login().await;
     assert_eq!(begun.status(), 204);
@@ -303,9 +303,9 @@ async fn a_page_logs_in_and_out() {
     let secret = cookie.split_once('=').expect("a pair").1;
     let again = json!({ "token": secret }).to_string();
     let refused =
-        server.send(Method::POST, "/v1/session", &[("content-type", "application/json")], &*again).await;
+        server.send(Method::POST, "/v1/login", &[("content-type", "application/json")], &*again).await;
     assert_eq!(refused.status(), 404);
-    let out = server.send(Method::DELETE, "/v1/session", &[("cookie", &cookie), same], "").await;
+    let out = server.send(Method::DELETE, "/v1/login", &[("cookie", &cookie), same], "").await;
     assert!(out.headers()["set-cookie"].to_str().expect("text").contains("Max-Age=0"));
     assert_eq!(asked(Method::GET, "/v1/keys", &[same]).await, 401);
     let begin = async || {

@@ -1,5 +1,6 @@
 //! The change feed of one node: what is told, from where, and to whom it is not.
 
+use crate::metadata::without_metadata;
 use crate::server::{Server, limits};
 use lockstep::api::WatchMessage;
 use lockstep::client::{Client, Watching};
@@ -25,7 +26,7 @@ async fn events(watching: &mut Watching<'_>) -> Value {
     loop {
         let told = next(watching).await;
         if told["type"] == "change" {
-            return told["events"].clone();
+            return without_metadata(told["events"].clone());
         }
         assert!(told["type"] == "subscribed" || told["type"] == "bookmark", "{told}");
     }
@@ -164,7 +165,7 @@ async fn a_place_of_another_history_is_none() {
         let request = server.client.get(format!("{}/v1/watch", server.url));
         let text = until_told("resync", request.header("last-event-id", place)).await;
         let from = place.split('@').next().unwrap();
-        let resync = format!(r#"{{"type":"resync","from":{from},"index":{applied}}}"#);
+        let resync = format!(r#"{{"type":"resync","from":{from},"index":{applied},"at_ms":"#);
         assert!(text.contains(&resync) && !text.contains("event: change"), "{text}");
     }
     server.stop().await;
@@ -214,7 +215,8 @@ async fn behind_the_window_there_is_a_resync() {
     assert_eq!(next(&mut watching).await["index"], 3);
     let resync = next(&mut watching).await;
     let applied = server.node.status().await.applied_index;
-    assert_eq!(resync, json!({"type": "resync", "from": 3, "index": applied}));
+    let at_ms = &resync["at_ms"];
+    assert_eq!(resync, json!({"type": "resync", "from": 3, "index": applied, "at_ms": at_ms}));
     server.put("k", "next").await;
     assert_eq!(events(&mut watching).await[0]["value"], "next");
     server.stop().await;

@@ -70,7 +70,7 @@ pub fn trunk(keys: &[&str], capacity_entries: u64) -> Cache {
 }
 
 pub fn stamp(index: u64, at_ms: u64) -> Stamp {
-    Stamp { index, at_ms, idempotency_key: None, touches: Vec::new() }
+    Stamp { index, at_ms, idempotency_key: None, origin: None, touches: Vec::new() }
 }
 
 impl Branch {

@@ -36,7 +36,8 @@ fn change(cache: &mut Cache, (at, to): Change, at_ms: u64) {
 }
 
 fn apply(cache: &mut Cache, command: Command, at_ms: u64) -> Outcome {
-    let stamp = Stamp { index: cache.index() + 1, at_ms, idempotency_key: None, touches: Vec::new() };
+    let stamp =
+        Stamp { index: cache.index() + 1, at_ms, idempotency_key: None, origin: None, touches: Vec::new() };
     cache.apply(stamp, command).outcome.expect("it is done")
 }
 

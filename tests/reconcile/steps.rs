@@ -32,7 +32,13 @@ fn step(number: u64, ops: Vec<MergeOp>, end: Option<MergeEnd>) -> MergeStep {
 }
 
 fn send(cache: &mut Cache, step: MergeStep) -> Result<Vec<MergeResult>, CommandError> {
-    let stamp = Stamp { index: cache.index() + 1, at_ms: 50, idempotency_key: None, touches: Vec::new() };
+    let stamp = Stamp {
+        index: cache.index() + 1,
+        at_ms: 50,
+        idempotency_key: None,
+        origin: None,
+        touches: Vec::new(),
+    };
     let outcome = cache.apply(stamp, Command::Merge(Box::new(step))).outcome;
     assert_eq!(cache.digest(), cache.recompute_digest(), "the digest drifted");
     outcome.map(|outcome| match outcome {

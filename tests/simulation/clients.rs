@@ -206,17 +206,17 @@ async fn carry_out(node: &Node, ask: Ask, limit: Duration) -> Answer {
             let session = node.session(Principal::Anyone).with_consistency(level);
             let read = session.get_many(&PAIR.map(key), u64::MAX).await.map_err(|error| error.error);
             return Answer::of_read(read.map(|read| ReadAt {
-                value: read.value.into_iter().map(|found| found.map(text)).collect(),
+                value: read.value.into_iter().map(|found| found.ok().map(text)).collect(),
                 index: read.index,
                 term: read.term,
                 now_ms: read.now_ms,
             }));
         }
     };
-    let request = WriteRequest { command, idempotency_key: request_name, limit: Some(limit) };
+    let request = WriteRequest { idempotency_key: request_name, limit: Some(limit), ..command.into() };
     Answer::of_write(node.write(request).await)
 }
 
 fn text(found: Found) -> (u64, String) {
-    (found.revision, String::from_utf8_lossy(&found.value.bytes).into_owned())
+    (found.info.revision, String::from_utf8_lossy(&found.value.bytes).into_owned())
 }

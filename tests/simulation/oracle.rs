@@ -137,7 +137,7 @@ impl Story {
                     Some(Answer::Written { index, outcome: Outcome::Deleted { .. }, .. }) => {
                         story.known.insert(*index, None);
                     }
-                    Some(Answer::Written { index, outcome: Outcome::NotFound, .. }) => {
+                    Some(Answer::Written { index, outcome: Outcome::NotFound(_), .. }) => {
                         story.saw(*index, None)
                     }
                     Some(Answer::Unknown) | None => story.maybe_deleted = true,

@@ -19,55 +19,56 @@ impl Cache {
     pub(super) fn execute_batch(
         &mut self,
         ops: Vec<Op>,
+        origin: Option<&str>,
         events: &mut Vec<Event>,
     ) -> Result<Outcome, CommandError> {
         check_shape(&ops)?;
         let mut checked = Vec::with_capacity(ops.len());
         let mut capacity = CapacityCheck::default();
         for (position, op) in (0u32..).zip(ops) {
-            let op = Check::of_batch(self, position).op(op)?;
+            let op = Check::of_batch(self, origin, position).op(op)?;
             capacity.add(self, &op, Some(position));
             checked.push(op);
         }
         capacity.verdict(self)?;
-        self.check_outcomes(&checked)?;
+        if checked.iter().any(|op| op.reads().is_some()) {
+            let stored = checked.iter().filter_map(stored_bytes).collect();
+            check_answers(self, checked.iter().map(CheckedOp::reads), &stored)?;
+        }
         let outcomes = checked.into_iter().map(|op| self.perform(op, events)).collect();
         Ok(Outcome::Batch { revision: self.index, outcomes })
     }
-
-    /// Refuses a batch that reads more than a response may hold. A read is counted with the largest value it
-    /// can find: the one before the batch, or the one the batch stores.
-    fn check_outcomes(&self, ops: &[CheckedOp]) -> Result<(), CommandError> {
-        if ops.iter().all(|op| op.reads().is_none()) {
-            return Ok(());
-        }
-        let stored: BTreeMap<&Key, u64> = ops.iter().filter_map(stored_bytes).collect();
-        let mut bytes = 0u64;
-        for (position, op) in (0u32..).zip(ops) {
-            bytes += OUTCOME_OVERHEAD_BYTES;
-            if let Some(key) = op.reads() {
-                let before = self.store.find(key.as_str()).map_or(0, |(_, entry)| entry.record.value_cost());
-                bytes += before.max(stored.get(key).copied().unwrap_or_default());
-            }
-            if bytes > BATCH_OUTCOME_BYTES_MAX {
-                return Err(CommandError::InvalidBatch {
-                    op: Some(position),
-                    fault: BatchFault::LargeAnswer,
-                });
-            }
-        }
-        Ok(())
-    }
 }
 
-fn stored_bytes(op: &CheckedOp) -> Option<(&Key, u64)> {
+/// Refuses a batch that reads more than a response may hold. A read is counted with the largest value it can find: the one
+/// before the batch, or the one that the batch stores.
+pub(super) fn check_answers<'a>(
+    cache: &Cache,
+    reads: impl Iterator<Item = Option<&'a Key>>,
+    stored: &BTreeMap<Key, u64>,
+) -> Result<(), CommandError> {
+    let mut bytes = 0u64;
+    for (position, key) in (0u32..).zip(reads) {
+        bytes += OUTCOME_OVERHEAD_BYTES;
+        if let Some(key) = key {
+            let before = cache.store.find(key.as_str()).map_or(0, |(_, entry)| entry.record.value_cost());
+            bytes += before.max(stored.get(key).copied().unwrap_or_default());
+        }
+        if bytes > BATCH_OUTCOME_BYTES_MAX {
+            return Err(CommandError::InvalidBatch { op: Some(position), fault: BatchFault::LargeAnswer });
+        }
+    }
+    Ok(())
+}
+
+fn stored_bytes(op: &CheckedOp) -> Option<(Key, u64)> {
     match op {
-        CheckedOp::Store { key, record, .. } => Some((key, record.value_cost())),
+        CheckedOp::Store { key, record, .. } => Some((key.clone(), record.value_cost())),
         _ => None,
     }
 }
 
-fn check_shape(ops: &[Op]) -> Result<(), CommandError> {
+pub(super) fn check_shape(ops: &[Op]) -> Result<(), CommandError> {
     if ops.is_empty() || ops.len() > BATCH_OPS_MAX {
         return Err(CommandError::InvalidBatch { op: None, fault: BatchFault::Length });
     }

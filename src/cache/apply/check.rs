@@ -1,17 +1,20 @@
 //! Checks that several operations share. The HTTP layer has made most of them before; they are made again here because
 //! an invalid entry that got into the log must not harm the replicas.
 
+use super::checked_op::CheckedOp;
 use crate::cache::entry::{DEADLINE_MAX_MS, Entry, Lifetime, entry_cost};
 use crate::cache::limits::{
     CONDITION_REVISIONS_MAX, CONTENT_TYPE_BYTES_MAX, TTL_MS_MAX, TTL_MS_MIN, VALUE_BYTES_MAX,
 };
 use crate::cache::record::Record;
-use crate::cache::{Cache, CommandError, Condition, InvalidField, Key, Ttl, Value};
+use crate::cache::{Cache, CommandError, Condition, InvalidField, Key, Outcome, Ttl, Value, is_origin};
 use std::num::NonZeroU64;
 
 /// Checks one operation against the state.
 pub(super) struct Check<'a> {
     cache: &'a Cache,
+    /// The client's name for itself.
+    origin: Option<&'a str>,
     /// The operation's position in its batch.
     op: Option<u32>,
 }
@@ -35,12 +38,12 @@ impl Lookup<'_> {
 }
 
 impl<'a> Check<'a> {
-    pub fn of_single(cache: &'a Cache) -> Self {
-        Self { cache, op: None }
+    pub fn of_single(cache: &'a Cache, origin: Option<&'a str>) -> Self {
+        Self { cache, origin, op: None }
     }
 
-    pub fn of_batch(cache: &'a Cache, op: u32) -> Self {
-        Self { cache, op: Some(op) }
+    pub fn of_batch(cache: &'a Cache, origin: Option<&'a str>, op: u32) -> Self {
+        Self { cache, origin, op: Some(op) }
     }
 
     pub fn op_position(&self) -> Option<u32> {
@@ -56,7 +59,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    pub fn condition(&self, found: Lookup<'_>, condition: &Condition) -> Result<(), CommandError> {
+    pub fn condition(&self, key: &Key, found: Lookup<'_>, condition: &Condition) -> Result<(), CommandError> {
         let current = match found {
             Lookup::Live(_, entry) => Some(entry.revision.get()),
             Lookup::Absent | Lookup::Expired(_) => None,
@@ -73,8 +76,15 @@ impl<'a> Check<'a> {
             }
             Condition::AnyOf(listed) => current.is_some_and(|revision| listed.contains(&revision)),
             Condition::NoneOf(listed) => current.is_none_or(|revision| !listed.contains(&revision)),
+            Condition::AbsentSince(index) => {
+                current.is_none() && self.cache.absence(key.as_str()).is_since(*index)
+            }
         };
-        if holds { Ok(()) } else { Err(CommandError::PreconditionFailed { op: self.op, current }) }
+        if holds {
+            return Ok(());
+        }
+        let absence = current.is_none().then(|| self.cache.absence(key.as_str()));
+        Err(CommandError::PreconditionFailed { op: self.op, current, absence })
     }
 
     /// The lifetime that a TTL means now.
@@ -116,9 +126,21 @@ impl<'a> Check<'a> {
         if media.is_some_and(|m| m.is_empty() || m.len() > CONTENT_TYPE_BYTES_MAX || !visible(m)) {
             return Err(self.invalid(InvalidField::ContentType));
         }
-        let record = Record::new(key, &value.bytes, media);
+        let record = self.packed(key, &value.bytes, media);
         self.fits_alone(&record)?;
         Ok(record)
+    }
+
+    /// Packs a value with the origin of the request.
+    pub fn packed(&self, key: &Key, bytes: &[u8], content_type: Option<&str>) -> Record {
+        // The HTTP layer refuses other names. In the log, one is left out: a value is worth more than its origin.
+        let origin = self.origin.filter(|origin| is_origin(origin.as_bytes()));
+        Record::new(key, bytes, content_type, origin)
+    }
+
+    /// What a request for a key that is absent does.
+    pub fn not_found(&self, key: &Key) -> CheckedOp {
+        CheckedOp::Nothing(Outcome::NotFound(self.cache.absence(key.as_str())))
     }
 
     /// Refuses an entry that would not fit even if it were the only one.

@@ -122,14 +122,25 @@ impl Cache {
             Some((slot, false)) => Some(slot),
             None => None,
         };
-        match live {
-            Some(slot) => self.store.overwrite(slot, write),
+        let slot = match live {
+            Some(slot) => {
+                self.store.overwrite(slot, write);
+                slot
+            }
             None => self.store.insert(write),
-        }
+        };
         self.tombstones.remove(key);
         let created = live.is_none();
-        let expires_at_ms = lifetime.expires_at_ms();
-        events.push(Event::Put { record: stored, expires_at_ms, created });
+        let history = self.store.slab().entry(slot);
+        events.push(Event::Put {
+            record: stored,
+            expires_at_ms: lifetime.expires_at_ms(),
+            sliding_ms: lifetime.sliding_ms,
+            created,
+            version: history.map_or(1, |entry| entry.version),
+            created_at_ms: history.map_or(self.now_ms, |entry| entry.created_at_ms.get()),
+            modified_at_ms: self.now_ms,
+        });
         match kind {
             StoreKind::Value { .. } => {
                 self.stats.puts += 1;
@@ -151,7 +162,9 @@ impl Cache {
         at_ms: u64,
         events: &mut Vec<Event>,
     ) -> Outcome {
-        let Some(entry) = self.store.remove(slot) else { return Outcome::NotFound };
+        let Some(entry) = self.store.remove(slot) else {
+            return Outcome::NotFound(self.absence(key.as_str()));
+        };
         let previous = previous.then(|| entry.found());
         self.stats.deletes += 1;
         let revision = self.index;
@@ -173,7 +186,7 @@ impl Cache {
         self.store.change_lifetime(slot, lifetime, revision, self.now_ms);
         self.stats.deadlines += 1;
         let expires_at_ms = lifetime.expires_at_ms();
-        events.push(Event::Deadline { key, expires_at_ms });
+        events.push(Event::Deadline { key, expires_at_ms, sliding_ms: lifetime.sliding_ms });
         Outcome::Deadline { revision, expires_at_ms }
     }
 }

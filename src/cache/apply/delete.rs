@@ -2,7 +2,7 @@
 
 use super::check::{Check, Lookup};
 use super::checked_op::CheckedOp;
-use crate::cache::{CommandError, Condition, Key, Outcome};
+use crate::cache::{CommandError, Condition, Key};
 
 pub(super) fn check(
     check: &Check<'_>,
@@ -11,10 +11,10 @@ pub(super) fn check(
     previous: bool,
 ) -> Result<CheckedOp, CommandError> {
     let found = check.find(&key);
-    check.condition(found, condition)?;
+    check.condition(&key, found, condition)?;
     Ok(match found {
         Lookup::Live(slot, _) => CheckedOp::Remove { key, slot, previous },
         // An entry that has expired is left for expiry to remove: no client deleted it.
-        Lookup::Expired(_) | Lookup::Absent => CheckedOp::Nothing(Outcome::NotFound),
+        Lookup::Expired(_) | Lookup::Absent => check.not_found(&key),
     })
 }

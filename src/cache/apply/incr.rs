@@ -3,7 +3,6 @@
 use super::check::{Check, Lookup};
 use super::checked_op::{CheckedOp, StoreKind};
 use crate::cache::entry::Entry;
-use crate::cache::record::Record;
 use crate::cache::{CommandError, Condition, Key, Ttl};
 
 pub(super) struct Amount {
@@ -20,13 +19,13 @@ pub(super) fn check(
 ) -> Result<CheckedOp, CommandError> {
     let new_lifetime = check.lifetime(ttl)?;
     let found = check.find(&key);
-    check.condition(found, condition)?;
+    check.condition(&key, found, condition)?;
     let (start, content_type, lifetime) = match found {
         Lookup::Absent | Lookup::Expired(_) => (amount.initial, None, new_lifetime),
         Lookup::Live(_, entry) => (number(check, entry)?, entry.record.content_type(), check.renewed(entry)),
     };
     let value = start.checked_add(amount.by).ok_or(CommandError::Overflow { op: check.op_position() })?;
-    let record = Record::new(&key, value.to_string().as_bytes(), content_type);
+    let record = check.packed(&key, value.to_string().as_bytes(), content_type);
     check.fits_alone(&record)?;
     Ok(CheckedOp::Store { key, slot: found.slot(), record, lifetime, kind: StoreKind::Counter(value) })
 }

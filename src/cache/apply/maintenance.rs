@@ -90,6 +90,7 @@ impl Cache {
         if let Some(entry) = self.store.evict(slot) {
             // What was cleared has been freed before.
             self.forks.note_lost(&entry, false);
+            self.note_lost_key(entry.record.key_bytes(), false);
             self.stats.evicted_by_entries += u64::from(by_entries);
             self.stats.evicted_by_bytes += u64::from(!by_entries);
             events.push(Event::Removed { key: entry.record.to_key(), cause: Cause::Evict });
@@ -105,6 +106,7 @@ impl Cache {
         }
         let is_cleared = self.may_be_cleared(&entry);
         self.forks.note_lost(&entry, is_cleared);
+        self.note_lost_key(entry.record.key_bytes(), true);
         self.stats.expired += 1;
         events.push(Event::Removed { key: entry.record.to_key(), cause: Cause::Expire });
     }

@@ -100,7 +100,7 @@ impl Cache {
 
     fn merge_one(&mut self, op: MergeOp, events: &mut Vec<Event>) -> MergeResult {
         let MergeOp { key, guard, change } = op;
-        let found = Check::of_single(self).find(&key);
+        let found = Check::of_single(self, None).find(&key);
         let live = match found {
             Lookup::Live(slot, entry) => Some((slot, entry.revision.get())),
             Lookup::Expired(_) | Lookup::Absent => None,
@@ -111,7 +111,7 @@ impl Cache {
         match (change, live) {
             (MergeChange::Put { value, times }, _) => {
                 let slot = found.slot();
-                let Ok(record) = Check::of_single(self).record(&key, &value) else {
+                let Ok(record) = Check::of_single(self, None).record(&key, &value) else {
                     return MergeResult::Invalid;
                 };
                 let Some(lifetime) = lifetime(times) else { return MergeResult::Invalid };
@@ -122,6 +122,7 @@ impl Cache {
                 );
                 if stored == MergeResult::Done {
                     self.set_times(&key, times);
+                    self.tell_times(&key, events);
                 }
                 stored
             }
@@ -156,14 +157,19 @@ impl Cache {
         let Some(entry) = self.store.slab().entry(slot) else { return MergeResult::Changed };
         let sum = entry.record.counter().and_then(|number| number.checked_add(by));
         let Some(value) = sum else { return MergeResult::Invalid };
-        let record = Record::new(&key, value.to_string().as_bytes(), entry.record.content_type());
+        let record = Record::new(
+            &key,
+            value.to_string().as_bytes(),
+            entry.record.content_type(),
+            entry.record.origin(),
+        );
         let (lifetime, kind) = (entry.lifetime(), StoreKind::Counter(value));
         self.store_merged(CheckedOp::Store { key, slot: Some(slot), record, lifetime, kind }, events)
     }
 
     fn store_merged(&mut self, op: CheckedOp, events: &mut Vec<Event>) -> MergeResult {
         if let CheckedOp::Store { record, .. } = &op
-            && Check::of_single(self).fits_alone(record).is_err()
+            && Check::of_single(self, None).fits_alone(record).is_err()
         {
             return MergeResult::Full;
         }
@@ -174,6 +180,17 @@ impl Cache {
         }
         self.perform(op, events);
         MergeResult::Done
+    }
+
+    /// Watchers are told the times that the entry has.
+    fn tell_times(&self, key: &Key, events: &mut [Event]) {
+        if let Some(Event::Put { version, created_at_ms, modified_at_ms, .. }) = events.last_mut()
+            && let Some((_, entry)) = self.store.find(key.as_str())
+        {
+            *version = entry.version;
+            *created_at_ms = entry.created_at_ms.get();
+            *modified_at_ms = entry.modified_at_ms.get();
+        }
     }
 
     /// The entry keeps the times of the other side: dated now, it would beat every third side.

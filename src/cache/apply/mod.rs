@@ -10,9 +10,11 @@ mod capacity_check;
 mod check;
 mod checked_op;
 mod clear;
+mod client_sessions;
 mod configure;
 mod dedup;
 mod delete;
+mod each;
 mod expire;
 mod fork;
 mod get;
@@ -48,6 +50,7 @@ impl Cache {
         self.dedup.drop_expired(self.now_ms);
         self.count_reads(&at.touches, was_ms);
         self.expire_due(&mut events);
+        self.end_due_sessions(&mut events);
         self.free_cleared();
         self.store.move_to_policy(MOVES_PER_APPLY_MAX);
 
@@ -69,7 +72,7 @@ impl Cache {
             }
         };
         let before = self.size();
-        let outcome = self.execute(command, &mut events);
+        let outcome = self.execute(command, at.origin.as_deref(), &mut events);
         self.stats.refused += u64::from(outcome.is_err());
         self.evict_surplus(before, &mut events);
         self.store.finish();
@@ -78,6 +81,9 @@ impl Cache {
             outcome,
             Err(CommandError::CacheFull { .. }
                 | CommandError::MergeOutOfTurn { .. }
+                | CommandError::LockHeld { .. }
+                | CommandError::TooManySessions
+                | CommandError::TooManyLocks
                 | CommandError::AnotherMerge)
         );
         if let Some(ticket) = ticket.filter(|_| !may_pass) {
@@ -86,10 +92,16 @@ impl Cache {
         Applied { outcome, replayed: false, events }
     }
 
-    fn execute(&mut self, command: Command, events: &mut Vec<Event>) -> Result<Outcome, CommandError> {
+    fn execute(
+        &mut self,
+        command: Command,
+        origin: Option<&str>,
+        events: &mut Vec<Event>,
+    ) -> Result<Outcome, CommandError> {
         match command {
-            Command::One(op) => self.execute_one(op, events),
-            Command::Batch(ops) => self.execute_batch(ops, events),
+            Command::One(op) => self.execute_one(op, origin, events),
+            Command::Batch(ops) => self.execute_batch(ops, origin, events),
+            Command::Each(ops) => self.execute_each(ops, origin, events),
             Command::Clear { prefix } => self.clear(prefix, events),
             Command::Configure(change) => self.configure(&change, events),
             Command::Tick => Ok(Outcome::Ticked),
@@ -103,12 +115,18 @@ impl Cache {
                 Ok(Outcome::Ticked)
             }
             Command::Tokens(change) => self.change_tokens(*change),
+            Command::Sessions(change) => self.change_sessions(*change, events),
             Command::NoteAdminAction(requested) => self.note_admin_action(*requested),
         }
     }
 
-    fn execute_one(&mut self, op: Op, events: &mut Vec<Event>) -> Result<Outcome, CommandError> {
-        let check = Check::of_single(self);
+    fn execute_one(
+        &mut self,
+        op: Op,
+        origin: Option<&str>,
+        events: &mut Vec<Event>,
+    ) -> Result<Outcome, CommandError> {
+        let check = Check::of_single(self, origin);
         let checked = check.op(op)?;
         let mut capacity = CapacityCheck::default();
         capacity.add(self, &checked, None);

@@ -17,9 +17,9 @@ pub(super) fn check_lifetime(
     condition: &Condition,
 ) -> Result<CheckedOp, CommandError> {
     let found = check.find(&key);
-    check.condition(found, condition)?;
+    check.condition(&key, found, condition)?;
     Ok(match found {
-        Lookup::Absent | Lookup::Expired(_) => CheckedOp::Nothing(Outcome::NotFound),
+        Lookup::Absent | Lookup::Expired(_) => check.not_found(&key),
         Lookup::Live(_, entry) if entry.lifetime() == lifetime => CheckedOp::Nothing(Outcome::Deadline {
             revision: entry.revision.get(),
             expires_at_ms: entry.expires_at_ms(),

@@ -14,7 +14,7 @@ pub(super) fn check(
 ) -> Result<CheckedOp, CommandError> {
     let lifetime = check.lifetime(ttl)?;
     let found = check.find(&key);
-    check.condition(found, condition)?;
+    check.condition(&key, found, condition)?;
     let record = check.record(&key, value)?;
     Ok(CheckedOp::Store { key, slot: found.slot(), record, lifetime, kind: StoreKind::Value { previous } })
 }

@@ -2,9 +2,15 @@
 //! that damaged bytes cannot nest without end.
 
 use crate::cache::codec::{DecodeError, Decoder, put_bool, put_bytes, put_option, put_u8, put_u32, put_u64};
-use crate::cache::limits::{BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::cache::limits::{
+    BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX, LOCKS_PER_SESSION_MAX, ORIGIN_BYTES_MAX,
+    VALUE_BYTES_MAX,
+};
 use crate::cache::outcome::CommandResult;
-use crate::cache::{BatchFault, CacheConfig, CommandError, Found, InvalidField, MergeResult, Outcome, Value};
+use crate::cache::{
+    Absence, BatchFault, CacheConfig, ClientSession, CommandError, EntryInfo, Found, InvalidField, Key,
+    KeyState, Lock, MergeResult, OpRefusal, Outcome, Removal, RemovalCause, Value,
+};
 use std::io::{Read, Result, Write};
 
 pub(super) fn encode(result: &CommandResult, out: &mut impl Write) -> Result<()> {
@@ -41,6 +47,21 @@ fn put_outcome(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
             put_u32(out, outcomes.len() as u32)?;
             outcomes.iter().try_for_each(|outcome| put_single(out, outcome))
         }
+        Outcome::Each { revision, results } => {
+            put_u8(out, 14)?;
+            put_u64(out, *revision)?;
+            put_u32(out, results.len() as u32)?;
+            results.iter().try_for_each(|result| {
+                put_bool(out, result.is_err())?;
+                match result {
+                    Ok(outcome) => put_single(out, outcome),
+                    Err(OpRefusal { error, key }) => {
+                        put_error(out, error)?;
+                        put_key_state(out, key)
+                    }
+                }
+            })
+        }
         single => put_single(out, single),
     }
 }
@@ -59,7 +80,27 @@ fn put_single(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
             put_found(out, previous.as_ref())
         }
         // A batch holds no batch; were there one, its result would be lost.
-        Outcome::NotFound | Outcome::Batch { .. } => put_u8(out, 2),
+        Outcome::Batch { .. } | Outcome::Each { .. } => put_u8(out, 6),
+        Outcome::Session(session) => {
+            put_u8(out, 15)?;
+            put_session(out, session)
+        }
+        Outcome::SessionEnded { released } => {
+            put_u8(out, 16)?;
+            put_u32(out, released.len() as u32)?;
+            released.iter().try_for_each(|name| put_bytes(out, name.as_str().as_bytes()))
+        }
+        Outcome::Locked { lock, session_name, acquired } => {
+            put_u8(out, 17)?;
+            put_lock(out, lock)?;
+            put_bytes(out, session_name.as_str().as_bytes())?;
+            put_bool(out, *acquired)
+        }
+        Outcome::Unlocked => put_u8(out, 18),
+        Outcome::NotFound(absence) => {
+            put_u8(out, 2)?;
+            put_absence(out, absence)
+        }
         Outcome::Counter { revision, value, created } => {
             put_u8(out, 3)?;
             put_u64(out, *revision)?;
@@ -104,10 +145,22 @@ fn put_single(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
 
 fn outcome(source: &mut Decoder<impl Read>) -> std::result::Result<Outcome, DecodeError> {
     let tag = source.u8()?;
-    if tag != 7 {
+    if tag != 7 && tag != 14 {
         return single(source, tag);
     }
     let revision = source.u64()?;
+    if tag == 14 {
+        let mut results = Vec::new();
+        for _ in 0..source.length(BATCH_OPS_MAX)? {
+            results.push(if source.bool()? {
+                Err(OpRefusal { error: error(source)?, key: key_state(source)? })
+            } else {
+                let tag = source.u8()?;
+                Ok(single(source, tag)?)
+            });
+        }
+        return Ok(Outcome::Each { revision, results });
+    }
     let length = source.length(BATCH_OPS_MAX)?;
     let mut outcomes = Vec::with_capacity(length);
     for _ in 0..length {
@@ -121,7 +174,7 @@ fn single(source: &mut Decoder<impl Read>, tag: u8) -> std::result::Result<Outco
     Ok(match tag {
         0 => Outcome::Put { revision: source.u64()?, created: source.bool()?, previous: found(source)? },
         1 => Outcome::Deleted { revision: source.u64()?, previous: found(source)? },
-        2 => Outcome::NotFound,
+        2 => Outcome::NotFound(absence(source)?),
         3 => Outcome::Counter {
             revision: source.u64()?,
             value: source.u64()?.cast_signed(),
@@ -143,39 +196,154 @@ fn single(source: &mut Decoder<impl Read>, tag: u8) -> std::result::Result<Outco
             Outcome::Merged { revision, results }
         }
         13 => Outcome::TokensChanged { revision: source.u64()? },
+        15 => Outcome::Session(session(source)?),
+        16 => {
+            let mut released = Vec::new();
+            for _ in 0..source.length(LOCKS_PER_SESSION_MAX)? {
+                released.push(name(source)?);
+            }
+            Outcome::SessionEnded { released }
+        }
+        17 => Outcome::Locked { lock: lock(source)?, session_name: name(source)?, acquired: source.bool()? },
+        18 => Outcome::Unlocked,
         _ => return Err(DecodeError::Damaged("an outcome has an unknown tag")),
     })
+}
+
+fn put_session(out: &mut impl Write, session: &ClientSession) -> Result<()> {
+    let ClientSession { id, name, ttl_ms, created_at_ms, expires_at_ms } = session;
+    put_bytes(out, name.as_str().as_bytes())?;
+    [id, ttl_ms, created_at_ms, expires_at_ms].into_iter().try_for_each(|number| put_u64(out, *number))
+}
+
+fn session(source: &mut Decoder<impl Read>) -> std::result::Result<ClientSession, DecodeError> {
+    let name = name(source)?;
+    let (id, ttl_ms) = (source.u64()?, source.u64()?);
+    Ok(ClientSession { id, name, ttl_ms, created_at_ms: source.u64()?, expires_at_ms: source.u64()? })
+}
+
+fn put_lock(out: &mut impl Write, lock: &Lock) -> Result<()> {
+    let Lock { name, session, token, since_ms } = lock;
+    put_bytes(out, name.as_str().as_bytes())?;
+    [session, token, since_ms].into_iter().try_for_each(|number| put_u64(out, *number))
+}
+
+fn lock(source: &mut Decoder<impl Read>) -> std::result::Result<Lock, DecodeError> {
+    let name = name(source)?;
+    Ok(Lock { name, session: source.u64()?, token: source.u64()?, since_ms: source.u64()? })
+}
+
+fn name(source: &mut Decoder<impl Read>) -> std::result::Result<Key, DecodeError> {
+    Key::stored(&source.text(KEY_BYTES_MAX)?).map_err(|_| DecodeError::Damaged("a name is none"))
+}
+
+fn put_key_state(out: &mut impl Write, state: &KeyState) -> Result<()> {
+    match state {
+        KeyState::Absent(absence) => {
+            put_u8(out, 0)?;
+            put_absence(out, absence)
+        }
+        KeyState::Present { info, value } => {
+            put_u8(out, 1)?;
+            put_info(out, info)?;
+            put_bool(out, value.is_some())?;
+            value.as_ref().map_or(Ok(()), |value| put_value(out, value))
+        }
+    }
+}
+
+fn key_state(source: &mut Decoder<impl Read>) -> std::result::Result<KeyState, DecodeError> {
+    if !source.bool()? {
+        return Ok(KeyState::Absent(absence(source)?));
+    }
+    let info = info(source)?;
+    let value = if source.bool()? { Some(value(source)?) } else { None };
+    Ok(KeyState::Present { info, value })
+}
+
+fn put_absence(out: &mut impl Write, absence: &Absence) -> Result<()> {
+    put_u64(out, absence.known_after)?;
+    let Some(Removal { cause, revision, at_ms }) = absence.removal else { return put_u8(out, 0) };
+    put_u8(
+        out,
+        match cause {
+            RemovalCause::Delete => 1,
+            RemovalCause::Clear => 2,
+            RemovalCause::Expire => 3,
+            RemovalCause::Evict => 4,
+        },
+    )?;
+    put_u64(out, revision)?;
+    put_u64(out, at_ms)
+}
+
+fn absence(source: &mut Decoder<impl Read>) -> std::result::Result<Absence, DecodeError> {
+    let known_after = source.u64()?;
+    let cause = match source.u8()? {
+        0 => return Ok(Absence { removal: None, known_after }),
+        1 => RemovalCause::Delete,
+        2 => RemovalCause::Clear,
+        3 => RemovalCause::Expire,
+        4 => RemovalCause::Evict,
+        _ => return Err(DecodeError::Damaged("a removal has an unknown cause")),
+    };
+    let removal = Removal { cause, revision: source.u64()?, at_ms: source.u64()? };
+    Ok(Absence { removal: Some(removal), known_after })
 }
 
 fn put_found(out: &mut impl Write, found: Option<&Found>) -> Result<()> {
     put_bool(out, found.is_some())?;
     let Some(found) = found else { return Ok(()) };
-    put_bytes(out, found.value.content_type.as_deref().unwrap_or_default().as_bytes())?;
-    put_bytes(out, &found.value.bytes)?;
-    put_u64(out, found.revision)?;
-    put_u64(out, found.created_revision)?;
-    put_u64(out, found.version)?;
-    put_u64(out, found.created_at_ms)?;
-    put_u64(out, found.modified_at_ms)?;
-    put_option(out, found.expires_at_ms)
+    put_value(out, &found.value)?;
+    put_info(out, &found.info)
 }
 
-fn found(source: &mut Decoder<impl Read>) -> std::result::Result<Option<Found>, DecodeError> {
-    if !source.bool()? {
-        return Ok(None);
-    }
+fn put_value(out: &mut impl Write, value: &Value) -> Result<()> {
+    put_bytes(out, value.content_type.as_deref().unwrap_or_default().as_bytes())?;
+    put_bytes(out, &value.bytes)
+}
+
+fn value(source: &mut Decoder<impl Read>) -> std::result::Result<Value, DecodeError> {
     let content_type = source.text(CONTENT_TYPE_BYTES_MAX)?;
     let bytes = source.bytes(VALUE_BYTES_MAX)?;
     let content_type = if content_type.is_empty() { None } else { Some(content_type.into()) };
-    Ok(Some(Found {
-        value: Value { bytes: bytes.into(), content_type },
+    Ok(Value { bytes: bytes.into(), content_type })
+}
+
+fn put_info(out: &mut impl Write, info: &EntryInfo) -> Result<()> {
+    put_u64(out, info.revision)?;
+    put_u64(out, info.created_revision)?;
+    put_u64(out, info.version)?;
+    put_u64(out, info.created_at_ms)?;
+    put_u64(out, info.modified_at_ms)?;
+    put_option(out, info.expires_at_ms)?;
+    put_u32(out, info.sliding_ms)?;
+    put_bytes(out, info.origin.as_deref().unwrap_or_default().as_bytes())
+}
+
+fn info(source: &mut Decoder<impl Read>) -> std::result::Result<EntryInfo, DecodeError> {
+    let mut info = EntryInfo {
         revision: source.u64()?,
         created_revision: source.u64()?,
         version: source.u64()?,
         created_at_ms: source.u64()?,
         modified_at_ms: source.u64()?,
         expires_at_ms: source.option()?,
-    }))
+        sliding_ms: source.u32()?,
+        origin: None,
+    };
+    let origin = source.text(ORIGIN_BYTES_MAX)?;
+    if !origin.is_empty() {
+        info.origin = Some(origin.into());
+    }
+    Ok(info)
+}
+
+fn found(source: &mut Decoder<impl Read>) -> std::result::Result<Option<Found>, DecodeError> {
+    if !source.bool()? {
+        return Ok(None);
+    }
+    Ok(Some(Found { value: value(source)?, info: info(source)? }))
 }
 
 fn put_error(out: &mut impl Write, error: &CommandError) -> Result<()> {
@@ -184,9 +352,11 @@ fn put_error(out: &mut impl Write, error: &CommandError) -> Result<()> {
         put_option(out, op.map(u64::from))
     };
     match error {
-        CommandError::PreconditionFailed { op, current } => {
+        CommandError::PreconditionFailed { op, current, absence } => {
             head(0, op)?;
-            put_option(out, *current)
+            put_option(out, *current)?;
+            put_bool(out, absence.is_some())?;
+            absence.as_ref().map_or(Ok(()), |absence| put_absence(out, absence))
         }
         CommandError::TooLarge { op, bytes, capacity_bytes } => {
             head(1, op)?;
@@ -220,6 +390,15 @@ fn put_error(out: &mut impl Write, error: &CommandError) -> Result<()> {
         CommandError::NoSuchToken => head(12, &None),
         CommandError::TokenExists => head(13, &None),
         CommandError::TooManyTokens => head(14, &None),
+        CommandError::NoSuchSession => head(15, &None),
+        CommandError::TooManySessions => head(16, &None),
+        CommandError::LockHeld { lock, session_name } => {
+            head(17, &None)?;
+            put_lock(out, lock)?;
+            put_bytes(out, session_name.as_str().as_bytes())
+        }
+        CommandError::LockNotHeld => head(18, &None),
+        CommandError::TooManyLocks => head(19, &None),
     }
 }
 
@@ -228,7 +407,11 @@ fn error(source: &mut Decoder<impl Read>) -> std::result::Result<CommandError, D
     let too_far = |_| DecodeError::Damaged("a position in a batch is over its limit");
     let op = source.option()?.map(u32::try_from).transpose().map_err(too_far)?;
     Ok(match tag {
-        0 => CommandError::PreconditionFailed { op, current: source.option()? },
+        0 => {
+            let current = source.option()?;
+            let absence = if source.bool()? { Some(absence(source)?) } else { None };
+            CommandError::PreconditionFailed { op, current, absence }
+        }
         1 => CommandError::TooLarge { op, bytes: source.u64()?, capacity_bytes: source.u64()? },
         2 => CommandError::CacheFull { op },
         3 => CommandError::NotANumber { op },
@@ -251,6 +434,11 @@ fn error(source: &mut Decoder<impl Read>) -> std::result::Result<CommandError, D
         12 => CommandError::NoSuchToken,
         13 => CommandError::TokenExists,
         14 => CommandError::TooManyTokens,
+        15 => CommandError::NoSuchSession,
+        16 => CommandError::TooManySessions,
+        17 => CommandError::LockHeld { lock: Box::new(lock(source)?), session_name: name(source)? },
+        18 => CommandError::LockNotHeld,
+        19 => CommandError::TooManyLocks,
         _ => return Err(DecodeError::Damaged("a refusal has an unknown tag")),
     })
 }

@@ -120,7 +120,7 @@ mod tests {
 
     fn apply(cache: &mut Cache, command: Command, touches: Vec<Touch>) {
         let index = cache.index() + 1;
-        let at = Stamp { index, at_ms: index, idempotency_key: None, touches };
+        let at = Stamp { index, at_ms: index, idempotency_key: None, origin: None, touches };
         cache.apply(at, command).outcome.expect("it is applied");
     }
 

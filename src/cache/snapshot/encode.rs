@@ -4,11 +4,14 @@ use super::{MAGIC, SnapshotView, VERSION};
 use crate::cache::codec::{put_bool, put_bytes, put_option, put_u8, put_u32, put_u64, put_u128};
 use crate::cache::entry::Entry;
 use crate::cache::forks::Gone;
+use crate::cache::lost_keys::LostKey;
 use crate::cache::merge::Merge;
 use crate::cache::pending_clears::Clear;
 use crate::cache::slab::Slot;
 use crate::cache::tombstones::{Scope, Tombstone};
-use crate::cache::{AdminAction, AdminRequested, Block, Blocked, JoinToken, Quota, SecretHash, Token};
+use crate::cache::{
+    AdminAction, AdminRequested, Block, Blocked, ClientSession, JoinToken, Lock, Quota, SecretHash, Token,
+};
 use std::io::{BufWriter, Result, Write};
 
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -41,6 +44,8 @@ impl SnapshotView {
         self.tombstones.encode(&mut out, put_tombstone)?;
         put_u64(&mut out, self.forgotten.revision)?;
         put_u64(&mut out, self.forgotten.at_ms)?;
+        put_u32(&mut out, self.lost_keys.iter().count() as u32)?;
+        self.lost_keys.iter().try_for_each(|lost| put_lost_key(&mut out, lost))?;
         self.dedup.encode(&mut out, |out, entry| {
             put_bytes(out, entry.key.as_bytes())?;
             put_u128(out, entry.fingerprint)?;
@@ -88,6 +93,18 @@ impl SnapshotView {
         }
         put_u32(&mut out, self.joins.len() as u32)?;
         self.joins.iter().try_for_each(|token| put_join_token(&mut out, token))?;
+        put_u32(&mut out, self.client_sessions.len() as u32)?;
+        for ClientSession { id, name, ttl_ms, created_at_ms, expires_at_ms } in &self.client_sessions {
+            put_bytes(&mut out, name.as_str().as_bytes())?;
+            [id, ttl_ms, created_at_ms, expires_at_ms]
+                .into_iter()
+                .try_for_each(|number| put_u64(&mut out, *number))?;
+        }
+        put_u32(&mut out, self.locks.len() as u32)?;
+        for Lock { name, session, token, since_ms } in &self.locks {
+            put_bytes(&mut out, name.as_str().as_bytes())?;
+            [session, token, since_ms].into_iter().try_for_each(|number| put_u64(&mut out, *number))?;
+        }
         put_u64(&mut out, self.admin_count)?;
         self.admin_log.encode(&mut out, put_admin_action)?;
         out.flush()
@@ -104,6 +121,12 @@ impl SnapshotView {
         put_u32(out, self.feature_level)?;
         put_u64(out, self.recency_clock)
     }
+}
+
+fn put_lost_key(out: &mut impl Write, lost: &LostKey) -> Result<()> {
+    let LostKey { key_hash, revision, at_ms, expired } = *lost;
+    [key_hash, revision, at_ms].into_iter().try_for_each(|number| put_u64(out, number))?;
+    put_bool(out, expired)
 }
 
 fn put_join_token(out: &mut impl Write, token: &JoinToken) -> Result<()> {
@@ -135,6 +158,7 @@ fn put_slot(out: &mut impl Write, slot: &Slot) -> Result<()> {
 fn put_entry(out: &mut impl Write, entry: &Entry) -> Result<()> {
     put_bytes(out, entry.record.key_bytes())?;
     put_bytes(out, entry.record.content_type_bytes())?;
+    put_bytes(out, entry.record.origin_bytes())?;
     put_bytes(out, entry.record.bytes())?;
     put_u64(out, entry.revision.get())?;
     put_u64(out, entry.created_revision.get())?;

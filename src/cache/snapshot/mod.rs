@@ -4,7 +4,8 @@
 //! goes on. [`Cache::restore`] is the way back; it refuses bytes that are not exactly what was encoded.
 //!
 //! The format, in this order: magic, version, digest, scalars, slots by number, free list, pending clears,
-//! the state of each eviction policy, tombstones, deduplicated results, open forks, merges, tokens. `codec.rs` has the encoding of numbers and texts.
+//! the state of each eviction policy, tombstones, lost keys, deduplicated results, open forks, merges, tokens, client sessions and
+//! their locks, the log of operators. `codec.rs` has the encoding of numbers and texts.
 
 mod encode;
 mod restore;
@@ -16,12 +17,16 @@ use super::dedup::DedupEntry;
 use super::eviction::PolicyStates;
 use super::forks::ForkView;
 use super::limits::FEATURE_LEVEL;
+use super::lost_keys::LostKeys;
 use super::merge::Merge;
 use super::numbered_queue::NumberedQueue;
 use super::pending_clears::Clear;
 use super::slab::Slab;
 use super::tombstones::{Forgotten, Tombstone};
-use super::{AdminAction, Block, BrowserSession, Cache, CacheConfig, Digest, JoinToken, Stats, Token};
+use super::{
+    AdminAction, Block, BrowserSession, Cache, CacheConfig, ClientSession, Digest, JoinToken, Lock, Stats,
+    Token,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -44,6 +49,7 @@ pub struct SnapshotView {
     clears: Vec<Clear>,
     tombstones: NumberedQueue<Tombstone>,
     forgotten: Forgotten,
+    lost_keys: LostKeys,
     dedup: NumberedQueue<DedupEntry>,
     forks: Vec<ForkView>,
     merges: Vec<Merge>,
@@ -52,6 +58,8 @@ pub struct SnapshotView {
     sessions: Vec<BrowserSession>,
     blocks: Vec<Block>,
     joins: Vec<JoinToken>,
+    client_sessions: Vec<ClientSession>,
+    locks: Vec<Lock>,
     tokens_revision: u64,
     admin_log: NumberedQueue<AdminAction>,
     admin_count: u64,
@@ -79,6 +87,7 @@ impl SnapshotView {
             clears: cache.store.pending_clears().clears().cloned().collect(),
             tombstones: cache.tombstones.queue().clone(),
             forgotten: cache.tombstones.forgotten(),
+            lost_keys: cache.lost_keys.clone(),
             dedup: cache.dedup.queue().clone(),
             forks: cache.forks.views(),
             merges: cache.merges.all().to_vec(),
@@ -87,6 +96,8 @@ impl SnapshotView {
             sessions: cache.tokens.sessions().cloned().collect(),
             blocks: cache.tokens.blocks().collect(),
             joins: cache.tokens.joins().cloned().collect(),
+            client_sessions: cache.client_sessions.all().cloned().collect(),
+            locks: cache.client_sessions.locks().cloned().collect(),
             tokens_revision: cache.tokens.revision(),
             admin_log: cache.admin_log.queue().clone(),
             admin_count: cache.admin_log.count(),

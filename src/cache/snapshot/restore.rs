@@ -2,6 +2,7 @@
 //! and the digest at the end: the result is exactly the state that was encoded, or an error.
 
 use super::{MAGIC, RestoreError, VERSION};
+use crate::cache::client_sessions::{ClientSession, ClientSessions, Lock};
 use crate::cache::codec::{DecodeError, Decoder};
 use crate::cache::dedup::{DedupEntry, DedupTable, result_codec};
 use crate::cache::entry::{DEADLINE_MAX_MS, Entry, Lifetime};
@@ -9,12 +10,14 @@ use crate::cache::eviction::PolicySet;
 use crate::cache::forks::{Fork, ForkView, Forks, Gone};
 use crate::cache::limits::{
     ADMIN_ACTIONS_MAX, ADMIN_TEXT_BYTES_MAX, BATCH_OPS_MAX, BLOCKED_BYTES_MAX, BLOCKS_MAX,
-    CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, FEATURE_LEVEL_FIRST, FORKS_MAX,
-    FREE_PER_APPLY_MAX, GONE_MAX, GRANTS_MAX, HISTORIES_MAX, HISTORY_BYTES_MAX, HOST_BYTES_MAX,
-    JOIN_HOSTS_MAX, JOIN_TOKENS_MAX, KEY_BYTES_MAX, MERGE_STEPS_MAX, MERGES_MAX, NODE_NAME_BYTES_MAX,
-    SESSIONS_MAX, STORE_ID_BYTES_MAX, STORED_IDEMPOTENCY_KEY_BYTES_MAX, TOKEN_ID_BYTES, TOKEN_NAME_BYTES_MAX,
-    TOKENS_MAX, TOMBSTONES_MAX, VALUE_BYTES_MAX,
+    CLIENT_SESSIONS_MAX, CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, FEATURE_LEVEL_FIRST,
+    FORKS_MAX, FREE_PER_APPLY_MAX, GONE_MAX, GRANTS_MAX, HISTORIES_MAX, HISTORY_BYTES_MAX, HOST_BYTES_MAX,
+    JOIN_HOSTS_MAX, JOIN_TOKENS_MAX, KEY_BYTES_MAX, LOCKS_MAX, MERGE_STEPS_MAX, MERGES_MAX,
+    NODE_NAME_BYTES_MAX, ORIGIN_BYTES_MAX, SESSIONS_MAX, STORE_ID_BYTES_MAX,
+    STORED_IDEMPOTENCY_KEY_BYTES_MAX, TOKEN_ID_BYTES, TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TOMBSTONES_MAX,
+    VALUE_BYTES_MAX,
 };
+use crate::cache::lost_keys::{LostKey, LostKeys};
 use crate::cache::merge::{Merge, MergeResult, Merges};
 use crate::cache::numbered_queue::NumberedQueue;
 use crate::cache::pending_clears::Clear;
@@ -52,10 +55,12 @@ impl Cache {
         let forgotten = Forgotten { revision: source.u64()?, at_ms: source.u64()? };
         let tombstones = Tombstones::restore(tombstones, forgotten)
             .ok_or(RestoreError::Damaged("a key has two tombstones"))?;
+        let lost_keys = lost_keys(source)?;
         let dedup = DedupTable::restore(NumberedQueue::decode(source, DEDUP_RESULTS_MAX, dedup_entry)?);
         let forks = forks(source)?;
         let merges = merges(source)?;
         let tokens = tokens(source)?;
+        let client_sessions = client_sessions(source)?;
         let admin_count = source.u64()?;
         let actions = NumberedQueue::decode(source, ADMIN_ACTIONS_MAX, admin_action)?;
         let admin_log = AdminLog::restore(actions, admin_count)
@@ -69,10 +74,12 @@ impl Cache {
             now_ms,
             store,
             tombstones,
+            lost_keys,
             dedup,
             forks,
             merges,
             tokens,
+            client_sessions,
             admin_log,
             stats,
             feature_level,
@@ -201,7 +208,8 @@ fn entry(source: &mut Decoder<impl Read>) -> Result<Entry> {
     let policy = source.u8()?;
     let key = key(source)?;
     let media = source.bytes(CONTENT_TYPE_BYTES_MAX)?;
-    let record = Record::from_parts(&key, &media, &source.bytes(VALUE_BYTES_MAX)?)
+    let origin = source.bytes(ORIGIN_BYTES_MAX)?;
+    let record = Record::from_parts(&key, &media, &origin, &source.bytes(VALUE_BYTES_MAX)?)
         .ok_or(DecodeError::Damaged("a value is not well formed"))?;
     let mut entry = Entry::new(record, Lifetime::FOREVER, 0, 0, 0);
     entry.revision = short_int(source)?;
@@ -243,6 +251,31 @@ fn tombstone<R: Read>(source: &mut Decoder<R>) -> Result<Tombstone> {
     let scope =
         if source.bool()? { Scope::Prefix(source.text(KEY_BYTES_MAX)?) } else { Scope::Key(key(source)?) };
     Ok(Tombstone { scope, revision: source.u64()?, at_ms: source.u64()? })
+}
+
+fn client_sessions(source: &mut Decoder<impl Read>) -> Result<ClientSessions> {
+    let (mut sessions, mut locks) = (Vec::new(), Vec::new());
+    for _ in 0..source.length(CLIENT_SESSIONS_MAX)? {
+        let name = key(source)?;
+        let (id, ttl_ms) = (source.u64()?, source.u64()?);
+        let (created_at_ms, expires_at_ms) = (source.u64()?, source.u64()?);
+        sessions.push(ClientSession { id, name, ttl_ms, created_at_ms, expires_at_ms });
+    }
+    for _ in 0..source.length(LOCKS_MAX)? {
+        let name = key(source)?;
+        locks.push(Lock { name, session: source.u64()?, token: source.u64()?, since_ms: source.u64()? });
+    }
+    ClientSessions::restore(sessions, locks)
+        .ok_or(DecodeError::Damaged("sessions and their locks do not fit together"))
+}
+
+fn lost_keys(source: &mut Decoder<impl Read>) -> Result<LostKeys> {
+    let mut lost = Vec::new();
+    for _ in 0..source.length(LostKeys::MAX)? {
+        let (key_hash, revision, at_ms) = (source.u64()?, source.u64()?, source.u64()?);
+        lost.push(LostKey { key_hash, revision, at_ms, expired: source.bool()? });
+    }
+    LostKeys::restore(lost).ok_or(DecodeError::Damaged("a lost key is not in its place"))
 }
 
 fn dedup_entry<R: Read>(source: &mut Decoder<R>) -> Result<DedupEntry> {

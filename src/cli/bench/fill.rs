@@ -3,7 +3,7 @@
 use super::args::BenchArgs;
 use super::keys::{DIGITS, VALUES, value};
 use super::target::Server;
-use crate::api::{BatchRequest, OpRequest};
+use crate::api::OpRequest;
 use crate::client::ClientError;
 use anyhow::{Context, Result};
 use futures::{TryStreamExt, stream};
@@ -22,12 +22,12 @@ pub async fn fill(args: &BenchArgs, servers: &[Server], bar: &ProgressBar) -> Re
     bar.set_length(args.keys);
     let batches = (0..args.keys).step_by(puts).map(|first| {
         let keys = first..args.keys.min(first + puts as u64);
-        let ops = keys.map(|key| put(key, &value)).collect();
-        Ok::<_, ClientError>(BatchRequest { ops })
+        let ops: Vec<OpRequest> = keys.map(|key| put(key, &value)).collect();
+        Ok::<_, ClientError>(ops)
     });
-    let send = async |batch: BatchRequest| {
-        client.batch(&batch).await?;
-        bar.inc(batch.ops.len() as u64);
+    let send = async |ops: Vec<OpRequest>| {
+        client.batch(&ops).await?;
+        bar.inc(ops.len() as u64);
         Ok(())
     };
     stream::iter(batches).try_for_each_concurrent(AT_A_TIME, send).await.context("cannot store all keys")
@@ -45,5 +45,6 @@ fn put(number: u64, value: &str) -> OpRequest {
         if_revision: None,
         if_absent: false,
         if_present: false,
+        if_absent_since: None,
     }
 }

@@ -37,7 +37,7 @@ pub async fn restore(losers: &Path, key: &str, target: &Target) -> Result<()> {
             (Some(at_ms), 0) => Ttl::Ms(at_ms.saturating_sub(written.stamp_ms).max(TTL_MS_MIN)),
             (Some(_), sliding_ms) => Ttl::Sliding(sliding_ms.into()),
         },
-        if_revision: current.as_ref().map(|found| found.revision),
+        if_revision: current.as_ref().map(|found| found.meta.revision),
         if_absent: current.is_none(),
         ..PutOptions::default()
     };

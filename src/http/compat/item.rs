@@ -44,7 +44,7 @@ pub(super) async fn get(context: Context, key: Result<PathKey, ApiError>) -> Res
     let PathKey(key) = key.map_err(|error| context.refuse(error))?;
     let read = context.session.get_with_uses(&key).await.map_err(|error| context.refuse(error))?;
     let headers = read_at(&read, context.session.consistency());
-    let Some(seen) = read.value else {
+    let Ok(seen) = read.value else {
         return Ok((headers, not_found()).into_response());
     };
     let entry = Listed { key, uses: seen.uses + 1, found: seen.found };
@@ -69,7 +69,7 @@ pub(super) async fn delete(context: Context, key: Result<PathKey, ApiError>) -> 
     let headers = written_at(&written);
     match written.outcome {
         Outcome::Deleted { .. } => Ok((headers, Done::new("Item deleted successfully")).into_response()),
-        Outcome::NotFound => Ok((headers, not_found()).into_response()),
+        Outcome::NotFound(_) => Ok((headers, not_found()).into_response()),
         _ => Err(context.refuse(ApiError::unexpected_outcome())),
     }
 }

@@ -13,8 +13,10 @@ use super::state_page::{StatePage, Wanted};
 use super::sync::{DetachedPart, Sync};
 use super::sync_history::LoggedOperation;
 use crate::api::Consistency;
-use crate::front::WatchPermit;
-use crate::node::{ChangeSet, Operation, Principal, Session, SessionError, SessionWatch, WatchItem};
+use crate::front::{Priority, WatchPermit};
+use crate::node::{
+    ChangeSet, Operation, Principal, Session, SessionError, SessionWatch, WatchFilter, WatchItem,
+};
 use axum::Router;
 use serde::Serialize;
 use socketioxide::extract::{SocketRef, TryData};
@@ -151,7 +153,8 @@ pub(in crate::http) fn socket_io(state: &AppState) -> (Router<AppState>, Pages) 
 
 /// Sends a new page the state, and again whenever it asks.
 async fn greet(page: SocketRef, state: AppState, count: watch::Sender<usize>) {
-    let Ok(permit) = state.front.watchers.admit(client_of(page.req_parts())) else {
+    let client = client_of(page.req_parts());
+    let Ok(permit) = state.front.watchers.admit(client, Priority::Normal).await else {
         let _ = page.disconnect();
         return;
     };
@@ -194,7 +197,7 @@ pub(in crate::http) async fn broadcast(pages: Pages, state: AppState) {
             sleep(METRICS_INTERVAL).await;
             continue;
         };
-        match session.watch(String::new(), None).await {
+        match session.watch(WatchFilter::prefix(""), None).await {
             Ok(watch) => tokio::select! {
                 () = Broadcaster::new(pages.clone(), session.clone(), state.clone()).run(watch, state.syncs.subscribe()) => {}
                 () = judge_pages(&pages, &state) => {}
@@ -265,7 +268,7 @@ impl Broadcaster {
                         self.changed = true;
                         Ok(())
                     }
-                    WatchItem::Bookmark(_) => Ok(()),
+                    WatchItem::Bookmark { .. } => Ok(()),
                     WatchItem::Closed { .. } => return,
                 },
                 // No more often than after changes.

@@ -74,7 +74,7 @@ impl Wanted {
             let KeysPage { keys, more } = read.value;
             last = keys.last().map(|last| last.key.as_str().to_owned());
             for listed in keys {
-                let rank = (Reverse(listed.info.revision), listed.key);
+                let rank = (Reverse(listed.info.entry.revision), listed.key);
                 if after.as_ref().is_some_and(|after| rank <= *after) {
                     continue;
                 }

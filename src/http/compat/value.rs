@@ -76,9 +76,9 @@ impl Shown {
         let content_type = found.value.content_type.as_deref().filter(|_| is_base64);
         Ok(Self {
             value,
-            timestamp: crate::http::time::iso(found.modified_at_ms),
+            timestamp: crate::http::time::iso(found.info.modified_at_ms),
             access_count: entry.uses,
-            expires_at: found.expires_at_ms.map(crate::http::time::iso),
+            expires_at: found.info.expires_at_ms.map(crate::http::time::iso),
             encoding: is_base64.then_some("base64"),
             content_type: content_type.map(str::to_owned),
         })

@@ -71,12 +71,12 @@ fn apply(
         model.index = index;
         return Ok(());
     };
-    let Envelope { idempotency_key, command } =
+    let Envelope { idempotency_key, origin, command } =
         Envelope::decode(&proposal.body).map_err(|error| error.to_string())?;
     let touches = decode_touches(&proposal.touches).unwrap_or_default();
     replayed.commands += 1;
     replayed.touches += touches.len() as u64;
-    let stamp = Stamp { index, at_ms: proposal.at_ms, idempotency_key, touches };
+    let stamp = Stamp { index, at_ms: proposal.at_ms, idempotency_key, origin, touches };
     let by_model = model.apply(stamp.clone(), command.clone());
     let by_cache = cache.apply(stamp, command.clone());
     if by_cache != by_model {
@@ -104,7 +104,7 @@ fn compare(cache: &Cache, model: &Model) -> Result<(), String> {
     }
     for (key, held) in &model.held {
         // What is due and not removed yet is seen by nobody.
-        let due = held.found.expires_at_ms.is_some_and(|at| at <= model.now_ms);
+        let due = held.found.info.expires_at_ms.is_some_and(|at| at <= model.now_ms);
         let found = cache.get(key.as_str());
         if found.as_ref() != Some(&held.found).filter(|_| !due) {
             return Err(format!("{key:?}: the cache holds {found:?}, the model {:?}", held.found));

@@ -228,8 +228,14 @@ export interface HistoryAnswer {
 export interface KeyEntry {
   key: string
   revision: number
-  bytes: number
+  version: number
+  created_at_ms: number
+  modified_at_ms: number
   ttl_ms: number | null
+  sliding_ms: number | null
+  /** The name that the client gave itself which stored the value. */
+  origin: string | null
+  bytes: number
   /** Absent from nodes of an older version. */
   details?: KeyDetails
 }
@@ -238,7 +244,6 @@ export interface KeyDetails {
   /** The value's beginning: text, or base64 where it is none. */
   preview: { value: string } | { value_base64: string }
   content_type: string | null
-  modified_at_ms: number
   uses: number
   by: number | null
 }

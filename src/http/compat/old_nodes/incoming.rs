@@ -5,7 +5,7 @@ use super::super::put::PutBody;
 use crate::api::ErrorCode;
 use crate::cache::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use crate::cache::{Command, Condition, ConfigChange, Key, Op, Policy, Ttl};
-use crate::replica::ClientOrigin;
+use crate::replica::OldNodeOperation;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use socketioxide::adapter::Adapter;
@@ -139,7 +139,7 @@ impl Incoming {
         let known_id = operation_id.as_ref().ok().cloned();
         let parsed = operation_id.and_then(|operation_id| {
             let node_id = id_of("nodeId", named.node_id)?;
-            let length = ClientOrigin::key(&node_id, &operation_id).len();
+            let length = OldNodeOperation::key(&node_id, &operation_id).len();
             if length > IDEMPOTENCY_KEY_BYTES_MAX {
                 let more = length - IDEMPOTENCY_KEY_BYTES_MAX;
                 return Err(invalid(format!("nodeId and operationId are {more} bytes too long together")));

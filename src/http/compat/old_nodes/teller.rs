@@ -13,8 +13,8 @@ use super::writer::Answer;
 use crate::api::ErrorCode;
 use crate::cache::{Cause, Event};
 use crate::front::truncate;
-use crate::node::{ChangeSet, Principal, Session, WatchItem};
-use crate::replica::ClientOrigin;
+use crate::node::{ChangeSet, Principal, Session, WatchFilter, WatchItem};
+use crate::replica::OldNodeOperation;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::sync::atomic::Ordering::SeqCst;
@@ -129,7 +129,7 @@ impl Teller {
                 continue;
             };
             let from = Some(self.node.told_up_to()).filter(|index| *index > 0);
-            let Ok(mut watch) = session.watch(String::new(), from).await else {
+            let Ok(mut watch) = session.watch(WatchFilter::prefix(""), from).await else {
                 sleep(RETRY_PAUSE).await;
                 continue;
             };
@@ -157,7 +157,7 @@ impl Teller {
                             self.node.note_told(change.index());
                         }
                     }
-                    WatchItem::Bookmark(index) => self.node.note_told(index),
+                    WatchItem::Bookmark { index, .. } => self.node.note_told(index),
                     // It was too slow, or away for too long.
                     WatchItem::Resync { up_to, .. } => {
                         tracing::info!(node = %truncate(&self.node.id, 128), "an old node gets the whole state anew: what it missed is no longer kept");
@@ -204,7 +204,7 @@ impl Teller {
 
     async fn tell_change(&self, session: &Session, change: &ChangeSet) -> Result<(), Gone> {
         for (position, event) in change.events().iter().enumerate() {
-            if !self.must_hear(change.origin(), event) {
+            if !self.must_hear(change.old_node_operation(), event) {
                 continue;
             }
             let position = u32::try_from(position).unwrap_or(u32::MAX);
@@ -214,7 +214,7 @@ impl Teller {
     }
 
     /// The node knows of its own operations, unless they may have crossed with what it was told.
-    fn must_hear(&self, origin: Option<&ClientOrigin>, event: &Event) -> bool {
+    fn must_hear(&self, origin: Option<&OldNodeOperation>, event: &Event) -> bool {
         let is_own = origin.is_some_and(|origin| origin.node_id() == self.node.id);
         let mut keys = self.told.keys();
         match event {
@@ -225,6 +225,11 @@ impl Teller {
             Event::Configured { policy_changed, .. } => *policy_changed && !is_own,
             // It has no times to live, and is told when one is over.
             Event::Deadline { .. } | Event::Merged { .. } => false,
+            // It knows no sessions.
+            Event::SessionOpened { .. }
+            | Event::SessionEnded { .. }
+            | Event::Locked { .. }
+            | Event::Unlocked { .. } => false,
         }
     }
 
@@ -239,7 +244,7 @@ impl Teller {
             Operation { timestamp: change.at_ms(), index: change.index(), ..Operation::default() };
         operation.operation_id = id_of(session.lineage().cluster_id(), change.index(), position);
         // The node would ignore what has its own id.
-        match change.origin().filter(|origin| origin.node_id() != self.node.id) {
+        match change.old_node_operation().filter(|origin| origin.node_id() != self.node.id) {
             Some(origin) => {
                 operation.node_id = origin.node_id().to_owned();
                 if position == 0 {
@@ -274,7 +279,12 @@ impl Teller {
                 operation.kind = "strategy-change";
                 operation.strategy = Some(strategy::name(config.policy));
             }
-            Event::Deadline { .. } | Event::Merged { .. } => return Ok(()),
+            Event::Deadline { .. }
+            | Event::Merged { .. }
+            | Event::SessionOpened { .. }
+            | Event::SessionEnded { .. }
+            | Event::Locked { .. }
+            | Event::Unlocked { .. } => return Ok(()),
         }
         self.outlet.send("cache-operation", &operation).await?;
         self.node.counts.told.fetch_add(1, SeqCst);

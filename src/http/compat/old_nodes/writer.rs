@@ -12,7 +12,7 @@ use crate::api::{Effect, ErrorCode};
 use crate::cache::{Command, Key};
 use crate::front::{LineRate, truncate};
 use crate::node::{Principal, WriteRequest};
-use crate::replica::ClientOrigin;
+use crate::replica::OldNodeOperation;
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde::Serialize;
 use socketioxide::extract::AckSender;
@@ -195,7 +195,7 @@ impl Writer {
 
     async fn write(&self, job: Job) -> Done {
         let Incoming { node_id, operation_id, command, .. } = &job.incoming;
-        let key = ClientOrigin::key(node_id, operation_id);
+        let key = OldNodeOperation::key(node_id, operation_id);
         let outcome = self.carry_out(command, Some(key), job.at).await;
         Done { job, outcome }
     }
@@ -209,9 +209,9 @@ impl Writer {
                 Some(session) => {
                     let left = patience.saturating_duration_since(Instant::now()).max(SHORT_PATIENCE);
                     let request = WriteRequest {
-                        command: command.clone(),
                         idempotency_key: key.clone(),
                         limit: Some(left),
+                        ..command.clone().into()
                     };
                     match session.write(request).await {
                         Ok(written) => {

@@ -47,7 +47,7 @@ export async function logOut(): Promise<void> {
 
 async function send(method: string, body: unknown): Promise<void> {
   try {
-    await sendJson(method, '/v1/session', body)
+    await sendJson(method, '/v1/login', body)
   } catch (error) {
     // The answer has no body.
     if (error instanceof Failure) throw error

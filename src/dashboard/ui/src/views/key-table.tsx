@@ -28,11 +28,17 @@ interface Column {
   detail?: boolean
 }
 
+/** When the value was stored, and by whom if the client said so. */
+function storedTitle({ modified_at_ms, origin, version }: KeyEntry): string {
+  const at = new Date(modified_at_ms).toLocaleString('en-GB')
+  return `${at}, version ${version}${origin === null ? '' : `, by ${origin}`}`
+}
+
 const COLUMNS: Column[] = [
   { title: 'Key' },
   { title: 'Value', detail: true },
   { title: 'Size', number: true, by: (entry) => entry.bytes },
-  { title: 'Stored', number: true, by: (entry) => -(entry.details?.modified_at_ms ?? 0), detail: true },
+  { title: 'Stored', number: true, by: (entry) => -entry.modified_at_ms },
   { title: 'Uses', number: true, by: (entry) => entry.details?.uses ?? 0, detail: true },
   { title: 'At', by: (entry) => entry.details?.by ?? 0, detail: true },
   { title: 'Revision', number: true, by: (entry) => entry.revision },
@@ -112,11 +118,11 @@ function Row({ entry, at, selected, select, detailed }: RowProps) {
       <td className="number" data-label="Size">
         {bytes(entry.bytes)}
       </td>
+      <td className="number" data-label="Stored" title={storedTitle(entry)}>
+        {ago(nodeNow(now) - entry.modified_at_ms, entry.modified_at_ms)}
+      </td>
       {detailed && (
         <>
-          <td className="number" data-label="Stored" title={details && new Date(details.modified_at_ms).toLocaleString('en-GB')}>
-            {details ? ago(nodeNow(now) - details.modified_at_ms, details.modified_at_ms) : NONE}
-          </td>
           <td className="number" data-label="Uses">
             {count(details?.uses)}
           </td>

@@ -1,0 +1,176 @@
+import type { Client } from "../client.js";
+import type { Clock } from "../clock.js";
+import type { Entry } from "../entry.js";
+import type { Gone } from "../errors.js";
+import { type Codec, type Encoded, fromStored, hashOf } from "./codec.js";
+import { Groups, type Rules } from "./groups.js";
+import { type Intent, Journal, type KeyRecord } from "./journal.js";
+import { MemoryStorage } from "./storage.js";
+import { type SyncChange, SyncError, type SyncOptions } from "./types.js";
+
+/** What the cluster has of a key, as far as it was told. */
+export type Remote =
+  | {
+      found: true;
+      revision: number;
+      version: number;
+      modifiedAtMs: number;
+      origin: string | null;
+      /** Undefined: not told, and has to be read. */
+      value: Encoded | undefined;
+      /** Of the value as the local caches have it, if it is known. */
+      hash: string | undefined;
+    }
+  | { found: false; gone: Gone | null; asOf: number };
+
+/** The index of a key's state in the cluster. */
+export function indexOf(remote: Remote): number {
+  return remote.found ? remote.revision : (remote.gone?.revision ?? remote.asOf);
+}
+
+/** What is known of a key beside what the journal keeps. */
+export interface Notes {
+  /** The cluster's state, newer than what was agreed upon; not taken over because of a local change. */
+  remote?: Remote | undefined;
+  /** The index of the newest state that was counted as a conflict. */
+  counted: number;
+  stuck?: string | undefined;
+  unresolved?: string | undefined;
+}
+
+/** What the parts of a synchronizer share. */
+export class State {
+  readonly journal: Journal;
+  readonly groups: Groups;
+  readonly codec: Codec;
+  readonly notes = new Map<string, Notes>();
+  readonly unknown: { key: string; by: bigint }[] = [];
+  conflicts = 0;
+  /** Log time minus this machine's clock. */
+  offset: { offsetMs: number; errorMs: number; wall: number; monotonic: number } | undefined;
+  /** Rises when everything of the cluster has to be read again, and up to where that was done. */
+  walksWanted = 1;
+  walksDone = 0;
+  /** A message of the stream could not be applied: its place may not go on until the changes since then were read again. */
+  hasGap = false;
+  /** Names of the cluster's nodes. */
+  nodes: string[] = [];
+  private turn: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    readonly options: SyncOptions,
+    readonly client: Client,
+    readonly clock: Clock,
+    codec: Codec,
+  ) {
+    this.journal = new Journal(options.storage ?? new MemoryStorage());
+    this.groups = new Groups(options);
+    this.codec = codec;
+  }
+
+  /** Everything of the cluster has to be read again. */
+  get needsWalk(): boolean {
+    return this.walksDone < this.walksWanted;
+  }
+
+  /** Runs one piece of work at a time: what it sees of keys does not change under it. */
+  locked<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.turn.then(work, work);
+    this.turn = result.catch(() => undefined);
+    return result;
+  }
+
+  record(key: string): KeyRecord {
+    let record = this.journal.keys.get(key);
+    if (record === undefined) {
+      record = {};
+      this.journal.keys.set(key, record);
+    }
+    return record;
+  }
+
+  note(key: string): Notes {
+    let notes = this.notes.get(key);
+    if (notes === undefined) {
+      notes = { counted: 0 };
+      this.notes.set(key, notes);
+    }
+    return notes;
+  }
+
+  /** Something new is known of a key: what stopped it before counts no more. */
+  stir(key: string): void {
+    const notes = this.notes.get(key);
+    if (notes === undefined) return;
+    notes.stuck = undefined;
+    notes.unresolved = undefined;
+  }
+
+  /** Local changes that are not confirmed. */
+  get pending(): number {
+    let count = 0;
+    for (const { intent, inFlight } of this.journal.keys.values()) if (intent !== undefined || inFlight !== undefined) count++;
+    return count;
+  }
+
+  /** Log time now, estimated. */
+  get logNow(): number {
+    return this.clock.wall() + (this.offset?.offsetMs ?? 0);
+  }
+
+  /** @throws SyncError if the key is in no group, or in one whose local changes are not sent */
+  writable(key: string): Rules {
+    const rules = this.groups.of(key);
+    if (rules === undefined) throw new SyncError("not_synchronized", `${key} is in no group`);
+    if (rules.direction === "down") throw new SyncError("not_synchronized", `local changes of the group ${rules.name} are not sent`);
+    return rules;
+  }
+
+  /** What the cluster's state makes of a value in the local caches. @throws if the codec cannot read it */
+  decode(value: Encoded): unknown {
+    const bytes = typeof value.body === "string" ? new TextEncoder().encode(value.body) : value.body;
+    return this.codec.decode(bytes, value.contentType);
+  }
+
+  /** A value as the local caches have it, in bytes: they know no types but those of the codec. */
+  localForm(value: Encoded): Encoded {
+    try {
+      return this.codec.encode(this.decode(value));
+    } catch {
+      return value;
+    }
+  }
+
+  /** The hash of a value as the local caches have it. */
+  localHash(value: Encoded): string {
+    return hashOf(this.localForm(value));
+  }
+
+  /** What an entry says of its key. */
+  remoteOf(entry: Entry, hasValue: boolean): Remote {
+    const value = hasValue ? { body: entry.bytes(), contentType: entry.contentType } : undefined;
+    return {
+      found: true,
+      revision: entry.revision,
+      version: entry.version ?? 1,
+      modifiedAtMs: entry.modifiedAtMs ?? 0,
+      origin: entry.origin,
+      value,
+      hash: value === undefined ? undefined : this.localHash(value),
+    };
+  }
+
+  /** The local value that an intent stands for; undefined for a delete. */
+  intended(intent: Intent): unknown {
+    if (intent.kind === "add") return BigInt(intent.by ?? "0");
+    return intent.kind === "delete" ? undefined : this.decode(fromStored(intent.value ?? {}));
+  }
+
+  /** Told of every change, beside `onChange`. */
+  readonly listeners = new Set<(change: SyncChange) => void>();
+
+  tell(change: SyncChange): void {
+    this.options.onChange?.(change);
+    for (const listener of this.listeners) listener(change);
+  }
+}

@@ -1,0 +1,240 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Unreachable } from "../../src/index.js";
+import { SyncError } from "../../src/sync/index.js";
+import { settle } from "../support/clock.js";
+import { refusal } from "../support/fake.js";
+import { World } from "../support/sync.js";
+
+test("one operation that a whole batch is refused for is stuck, and the others go on", async () => {
+  const world = new World();
+  const { sync } = await world.connected();
+  await sync.set("allowed", "1");
+  await sync.set("secret", "1");
+  world.cluster.fault = ({ path, body }) => (path === "/v1/batch" && body.includes('"secret"') ? refusal(403, "forbidden", { op: 1 }) : undefined);
+  await world.run(sync.sync());
+  assert.equal(world.remote["allowed"], "1");
+  assert.deepEqual(sync.getDetails().stuck.map(({ key }) => key), ["secret"]);
+  await world.run(sync.close());
+});
+
+test("more local changes than may wait are rejected", async () => {
+  const world = new World();
+  const { sync, cache } = world.site({ maxPending: 2 });
+  await sync.set("a", 1);
+  await sync.set("b", 1);
+  await sync.set("a", 2);
+  await assert.rejects(sync.set("c", 1), (error: unknown) => error instanceof SyncError && error.code === "pending_full");
+  assert.equal(cache.map.has("c"), false);
+  assert.equal(sync.getStatus().pending, 2);
+});
+
+test("groups: prefixes, directions, policies and priorities", async () => {
+  const world = new World();
+  world.cluster.put("down:1", "theirs", { contentType: "text/plain" });
+  world.cluster.put("up:1", "theirs", { contentType: "text/plain" });
+  world.cluster.put("cached:1", "theirs", { contentType: "text/plain" });
+  world.cluster.put("cached:2", "theirs", { contentType: "text/plain" });
+  world.cluster.put("private", "theirs");
+  const site = world.site({
+    batchSize: 2,
+    groups: [
+      { name: "down", prefix: "down:", direction: "down" },
+      { name: "up", prefix: "up:", direction: "up", conflict: "oldest" },
+      { name: "cached", prefix: "cached:", mode: "cached" },
+      { name: "low", prefix: "low:", priority: -1 },
+      { name: "high", prefix: ["high:", "urgent:"], priority: 5 },
+    ],
+  });
+  const { sync, cache } = site;
+  cache.map.set("cached:1", "old copy");
+  cache.map.set("mine", "is in no group");
+  await world.run(sync.connect("node-1"));
+  await world.run(sync.sync());
+  assert.deepEqual(cache.toJSON(), { "cached:1": "theirs", "down:1": "theirs", mine: "is in no group" });
+  await assert.rejects(sync.set("down:2", "x"), SyncError);
+  await assert.rejects(sync.set("nowhere", "x"), SyncError);
+  for (let at = 0; at < 20; at++) await sync.set(`low:${at}`, "x");
+  for (let at = 0; at < 20; at++) await sync.set(`urgent:${at}`, "x");
+  await sync.set("up:2", "mine");
+  const order: string[] = [];
+  world.cluster.fault = ({ path, body }) => {
+    if (path === "/v1/batch") order.push((JSON.parse(body) as { ops: { key: string }[] }).ops.map(({ key }) => key[0]).join(""));
+    return undefined;
+  };
+  await world.run(sync.sync());
+  assert.deepEqual(order.slice(0, 9), ["uu", "uu", "uu", "uu", "uu", "uu", "uu", "ll", "uu"]);
+  assert.equal(world.remote["up:2"], "mine");
+  world.cluster.put("cached:2", "new");
+  world.cluster.put("cached:1", "new", { contentType: "text/plain" });
+  await settle();
+  assert.deepEqual([cache.map.get("cached:1"), cache.map.get("cached:2")], ["new", undefined]);
+  await world.run(sync.close());
+});
+
+test("hints are shown at once, ignored if they are not newer, and checked by the next sync", async () => {
+  const world = new World();
+  const revision = world.cluster.put("k", "1", { contentType: "text/plain" });
+  const { sync, cache } = await world.connected();
+  const hint = (value: unknown, timestamp: number, node = "app", version = 1) => sync.handleUpdate({ key: "k", value, timestamp, node, version });
+  await hint("old", world.clock.logTime() - 60_000);
+  assert.equal(cache.map.get("k"), "1");
+  await hint("of a node, but older", world.clock.logTime() + 1, "n2", revision);
+  assert.equal(cache.map.get("k"), "1");
+  await world.clock.advance(10);
+  await hint("newer", world.clock.logTime());
+  await hint("newer", world.clock.logTime());
+  assert.equal(cache.map.get("k"), "newer");
+  await world.clock.advance(10);
+  await hint("newest", world.clock.logTime());
+  assert.equal(cache.map.get("k"), "newest");
+  assert.equal(sync.getStatus().pending, 0, "a hint is no local change");
+  await world.run(sync.sync());
+  assert.equal(cache.map.get("k"), "1", "the cluster knows nothing of it");
+  assert.deepEqual(world.remote, { k: "1" });
+  await world.clock.advance(10);
+  await hint(undefined, world.clock.logTime());
+  assert.equal(cache.map.has("k"), false);
+  await world.run(sync.sync());
+  assert.equal(cache.map.get("k"), "1");
+  await sync.set("k", "local");
+  await world.clock.advance(10);
+  await hint("against a local change", world.clock.logTime());
+  assert.equal(cache.map.get("k"), "local");
+  await world.run(sync.close());
+});
+
+test("without a node connect fails, with offline it goes on by itself", async () => {
+  const world = new World();
+  world.cluster.fault = () => ({ kind: "refused" });
+  const strict = world.site();
+  await assert.rejects(world.run(strict.sync.connect("node-1")), Unreachable);
+  assert.equal(strict.sync.getStatus().connected, false);
+  const { sync } = world.site({ offline: true, syncInterval: 1000 });
+  await sync.connect("node-1");
+  await sync.set("k", "kept");
+  await world.clock.advance(5_000);
+  assert.equal(sync.getStatus().pending, 1);
+  world.cluster.fault = () => undefined;
+  await world.clock.advance(30_000);
+  assert.deepEqual(world.remote, { k: "kept" });
+  assert.equal(sync.getStatus().connected, true);
+  await assert.rejects(sync.connect("another name"), TypeError);
+  await world.run(sync.close());
+  await world.run(strict.sync.close());
+});
+
+test("another cluster and an older history are refused, a later history is gone over to", async () => {
+  const world = new World();
+  for (const key of ["kept", "lost", "dirty"]) world.cluster.put(key, "1", { contentType: "text/plain" });
+  const site = await world.connected();
+  const fork = world.cluster.index;
+  world.cluster.put("lost", "2", { contentType: "text/plain" });
+  world.cluster.put("dirty", "2", { contentType: "text/plain" });
+  await settle();
+  await site.sync.set("dirty", "mine");
+  await world.run(site.sync.close());
+  const old = world.cluster.histories.slice();
+  world.cluster.fork("restored", fork);
+  world.cluster.put("dirty", "other", { contentType: "text/plain" });
+  world.cluster.put("kept", "1", { contentType: "text/plain" });
+  await world.clock.advance(1000);
+  const next = world.site({}, site);
+  await world.run(next.sync.connect("node-1"));
+  await world.run(next.sync.sync());
+  assert.deepEqual(next.cache.toJSON(), { dirty: "other", kept: "1" });
+  assert.deepEqual(next.cache.toJSON(), world.remote);
+  assert.equal(next.sync.getStatus().conflicts, 1);
+  await world.run(next.sync.close());
+  world.cluster.histories = old;
+  const behind = world.site({}, site);
+  await assert.rejects(world.run(behind.sync.connect("node-1")), (error: unknown) => error instanceof SyncError && error.code === "older_history");
+  world.cluster.clusterId = "another";
+  const lost = world.site({}, site);
+  await assert.rejects(world.run(lost.sync.connect("node-1")), (error: unknown) => error instanceof SyncError && error.code === "other_cluster");
+  await world.run(behind.sync.close());
+  await world.run(lost.sync.close());
+});
+
+test("a history that changes while it is connected is gone over to by the next sync", async () => {
+  const world = new World();
+  world.cluster.put("a", "1", { contentType: "text/plain" });
+  const { sync, cache } = await world.connected();
+  const fork = world.cluster.index;
+  world.cluster.put("b", "1", { contentType: "text/plain" });
+  await settle();
+  assert.equal(cache.map.get("b"), "1");
+  world.cluster.fork("restored", fork);
+  world.cluster.put("c", "1", { contentType: "text/plain" });
+  await sync.set("d", "mine");
+  await world.run(sync.sync());
+  assert.deepEqual(cache.toJSON(), { a: "1", c: "1", d: "mine" });
+  await world.clock.advance(1000);
+  world.cluster.put("e", "1", { contentType: "text/plain" });
+  await world.clock.advance(1000);
+  await world.run(sync.sync());
+  assert.equal(cache.map.get("e"), "1");
+  await world.run(sync.close());
+});
+
+test("a TTL that passes before the change is sent ends it", async () => {
+  const world = new World();
+  const { sync, cache } = await world.connected();
+  await sync.set("short", "x", { ttlMs: 500 });
+  await sync.set("long", "x", { ttlMs: 60_000 });
+  await world.clock.advance(1000);
+  await world.run(sync.sync());
+  assert.deepEqual(Object.keys(world.remote), ["long"]);
+  assert.ok((world.cluster.entries.get("long")?.deadline ?? 0) <= world.clock.logTime() + 59_000, "it counts from when it was set");
+  assert.equal(cache.map.has("short"), false);
+  await world.run(sync.close());
+});
+
+test("syncs come by themselves, one at a time", async () => {
+  const world = new World();
+  const { sync, cache } = world.site({ syncInterval: 1000 });
+  await world.run(sync.connect("node-1"));
+  cache.map.set("k", "1");
+  await world.clock.advance(1100);
+  assert.deepEqual(world.remote, { k: "1" });
+  cache.map.set("k", "2");
+  const [one, two] = [sync.sync(), sync.sync()];
+  cache.map.set("k", "3");
+  const three = sync.sync();
+  assert.equal(two, three);
+  await world.run(Promise.all([one, two, three]));
+  assert.deepEqual(world.remote, { k: "3" });
+  await world.run(sync.close());
+});
+
+test("with presence the synchronizers see each other", async () => {
+  const world = new World();
+  const one = world.site({ presence: true });
+  const two = world.site({ presence: true });
+  await world.run(one.sync.connect("app-1"));
+  await world.run(two.sync.connect("app-2"));
+  assert.deepEqual(two.sync.getStatus().peers, ["n1", "n2", "n3", "app-1"]);
+  await world.run(one.sync.close());
+  assert.equal(world.cluster.sessions.size, 1);
+  await world.run(two.sync.close());
+});
+
+test("changes can be awaited one by one; a gap is told", async () => {
+  const world = new World();
+  const { sync } = await world.connected();
+  const stop = new AbortController();
+  const seen: string[] = [];
+  const reading = (async () => {
+    for await (const change of sync.changes(stop.signal)) seen.push("key" in change ? `${change.cause} ${change.key} ${change.origin}` : change.cause);
+  })();
+  await sync.set("a", 1);
+  world.cluster.put("b", "1");
+  await settle();
+  world.cluster.resync();
+  await settle();
+  await world.run(sync.sync());
+  stop.abort();
+  await reading;
+  assert.deepEqual(seen, ["set a local", "set b remote", "resync", "set a local"]);
+  await world.run(sync.close());
+});

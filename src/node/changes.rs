@@ -1,0 +1,208 @@
+//! The keys that changed since an index, with what they have now: for clients that ask from time to time instead of watching.
+
+use super::error::NodeError;
+use super::inner::Inner;
+use crate::cache::{Cache, Cause, Event, Found, Key, Removal, RemovalCause};
+use crate::replica::{ChangeSet, Compacted};
+use std::collections::BTreeMap;
+
+/// How many changes are taken from the change log at a time, and of how many bytes.
+const PAGE_CHANGES: usize = 256;
+const PAGE_BYTES: usize = 256 * 1024;
+/// Most changes that are looked at for one answer, wanted or not.
+const LOOKED_AT_MAX: usize = 65_536;
+
+/// What changed after an index, in the order of the newest change of each key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedKeys {
+    pub changes: Vec<ChangedKey>,
+    /// Everything up to this index is told: ask for the rest with it.
+    pub next: u64,
+    /// Whether there was more at that moment.
+    pub more: bool,
+    /// False if some changes are no longer kept. Then there are none here.
+    pub complete: bool,
+}
+
+/// What a key has now, or several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangedKey {
+    Present {
+        key: Key,
+        found: Found,
+    },
+    /// It is absent. Its last removal may be forgotten.
+    Absent {
+        key: Key,
+        removal: Option<Removal>,
+    },
+    /// All keys with the prefix were removed. Some may be there again.
+    Cleared {
+        prefix: String,
+        removal: Removal,
+    },
+}
+
+/// How much an answer may have.
+#[derive(Debug, Clone, Copy)]
+pub struct ChangesLimit {
+    /// Once it has so many keys, no other change is added.
+    pub keys: usize,
+    /// Nor once their values have so many bytes.
+    pub bytes: u64,
+}
+
+/// The newest change of a key, or a clear.
+struct Newest {
+    index: u64,
+    event: Event,
+    at_ms: u64,
+}
+
+impl Inner {
+    /// What changed after the index `since` among the keys with a prefix.
+    pub(super) async fn changed_since(
+        &self,
+        since: u64,
+        prefix: &str,
+        limit: ChangesLimit,
+    ) -> Result<ChangedKeys, NodeError> {
+        let mut newest = Collected::default();
+        let (mut next, mut looked_at) = (since, 0);
+        let more = loop {
+            let page = self.consensus.replica().change_log().after(next, PAGE_CHANGES, PAGE_BYTES);
+            let page = match page {
+                Ok(page) => page,
+                // Changes can leave the change log meanwhile.
+                Err(Compacted { .. }) if next > since => break true,
+                Err(Compacted { up_to }) => {
+                    return Ok(ChangedKeys {
+                        changes: Vec::new(),
+                        next: up_to,
+                        more: false,
+                        complete: false,
+                    });
+                }
+            };
+            let mut is_full = false;
+            for change in &page.changes {
+                if newest.len() >= limit.keys {
+                    is_full = true;
+                    break;
+                }
+                newest.add(change, prefix);
+                next = change.index();
+            }
+            if is_full {
+                break true;
+            }
+            next = page.next_cursor;
+            looked_at += page.changes.len();
+            if !page.more {
+                break false;
+            }
+            if looked_at >= LOOKED_AT_MAX {
+                break true;
+            }
+            tokio::task::yield_now().await;
+        };
+        let found = self.consensus.replica().with_cache(|cache| newest.look_up(cache, limit.bytes));
+        Ok(match found {
+            (changes, None) => ChangedKeys { changes, next, more, complete: true },
+            (changes, Some(next)) => ChangedKeys { changes, next, more: true, complete: true },
+        })
+    }
+}
+
+/// The newest change of each key, and the clears.
+#[derive(Default)]
+struct Collected {
+    keys: BTreeMap<Key, Newest>,
+    clears: Vec<Newest>,
+}
+
+impl Collected {
+    fn len(&self) -> usize {
+        self.keys.len() + self.clears.len()
+    }
+
+    fn add(&mut self, change: &ChangeSet, prefix: &str) {
+        for event in change.events() {
+            let newest = || Newest { index: change.index(), event: event.clone(), at_ms: change.at_ms() };
+            let key = match event {
+                Event::Put { record, .. } if record.key().starts_with(prefix) => record.to_key(),
+                Event::Deadline { key, .. } | Event::Removed { key, .. }
+                    if key.as_str().starts_with(prefix) =>
+                {
+                    key.clone()
+                }
+                Event::Cleared { prefix: cleared, .. } => {
+                    let cleared = cleared.as_deref().unwrap_or_default();
+                    if cleared.starts_with(prefix) || prefix.starts_with(cleared) {
+                        self.clears.push(newest());
+                    }
+                    continue;
+                }
+                _ => continue,
+            };
+            self.keys.insert(key, newest());
+        }
+    }
+
+    /// What the keys have now, in the order of the log, until their values have so many bytes; then also the index up to which
+    /// everything is told.
+    fn look_up(self, cache: &Cache, bytes_max: u64) -> (Vec<ChangedKey>, Option<u64>) {
+        let keys = self.keys.into_iter().map(|(key, newest)| (Some(key), newest));
+        let mut all: Vec<(Option<Key>, Newest)> =
+            keys.chain(self.clears.into_iter().map(|clear| (None, clear))).collect();
+        all.sort_by_key(|(_, newest)| newest.index);
+        let (mut changes, mut bytes, mut told) = (Vec::with_capacity(all.len()), 0, 0);
+        for (key, newest) in all {
+            // All of one index belong together: `told` is a place to go on from.
+            if bytes >= bytes_max && newest.index > told {
+                return (changes, Some(told));
+            }
+            told = newest.index;
+            let change = match key {
+                Some(key) => look_up(cache, key, &newest),
+                None => cleared(&newest),
+            };
+            if let ChangedKey::Present { found, .. } = &change {
+                bytes += found.value.bytes.len() as u64;
+            }
+            changes.push(change);
+        }
+        (changes, None)
+    }
+}
+
+fn look_up(cache: &Cache, key: Key, newest: &Newest) -> ChangedKey {
+    if let Some(found) = cache.get(key.as_str()) {
+        return ChangedKey::Present { key, found };
+    }
+    let told = match &newest.event {
+        Event::Removed { cause, .. } => Some(removal(newest, *cause)),
+        _ => None,
+    };
+    // It may have been removed again since.
+    let removal = cache.absence(key.as_str()).removal.or(told);
+    ChangedKey::Absent { key, removal }
+}
+
+fn removal(newest: &Newest, cause: Cause) -> Removal {
+    let cause = match cause {
+        Cause::Delete => RemovalCause::Delete,
+        Cause::Expire => RemovalCause::Expire,
+        Cause::Evict => RemovalCause::Evict,
+    };
+    Removal { cause, revision: newest.index, at_ms: newest.at_ms }
+}
+
+fn cleared(newest: &Newest) -> ChangedKey {
+    let prefix = match &newest.event {
+        Event::Cleared { prefix, .. } => prefix.clone().unwrap_or_default(),
+        _ => String::new(),
+    };
+    let removal = Removal { cause: RemovalCause::Clear, revision: newest.index, at_ms: newest.at_ms };
+    ChangedKey::Cleared { prefix, removal }
+}

@@ -1,0 +1,54 @@
+//! How a session learns what changed: by asking, or by watching.
+
+use super::error::NodeError;
+use super::read::ReadAt;
+use super::session::{Session, SessionError};
+use super::{ChangedKeys, ChangesLimit, SessionWatch, WatchFilter};
+use crate::cache::{Need, Role};
+
+impl Session {
+    /// What changed after the index `since` among the keys with a prefix.
+    ///
+    /// # Errors
+    /// [`SessionError`]: a conflict if the cluster has not reached `since`.
+    pub async fn changed_since(
+        &self,
+        since: u64,
+        prefix: String,
+        limit: ChangesLimit,
+    ) -> Result<ReadAt<ChangedKeys>, SessionError> {
+        let prefix = self.scope.stored_prefix(prefix).map_err(|error| self.fail(error))?;
+        let need = Need::Prefix(Role::Read, prefix.clone());
+        let read = self.clone().not_before(Some(since)).read(&need, |_| ()).await?;
+        let changed = self.node.inner.changed_since(since, &prefix, limit).await;
+        let changed = changed.map_err(|error| self.fail(error))?;
+        Ok(ReadAt { value: changed, index: read.index, term: read.term, now_ms: self.now_ms() })
+    }
+
+    /// Log time, once this node has everything that was acknowledged before.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn log_time(&self) -> Result<ReadAt<()>, SessionError> {
+        self.read(&Need::Role(Role::Observe), |_| ()).await
+    }
+
+    /// Watches keys, from behind the index `from`, or from now.
+    ///
+    /// # Errors
+    /// [`SessionError`]: this node is out of service or stopping, or the cluster has not reached `from`.
+    pub async fn watch(&self, filter: WatchFilter, from: Option<u64>) -> Result<SessionWatch, SessionError> {
+        let prefixes = filter.prefixes.iter().cloned().map(|prefix| self.scope.stored_prefix(prefix));
+        let prefixes = prefixes.collect::<Result<Vec<_>, NodeError>>().map_err(|error| self.fail(error))?;
+        let needs: Vec<Need> =
+            prefixes.iter().map(|prefix| Need::Prefix(Role::Read, prefix.clone())).collect();
+        // Before it is judged, so that no change after that is missed.
+        let tokens = self.node.inner.consensus.replica().watch_tokens();
+        for need in &needs {
+            self.authorize(need).await?;
+        }
+        let filter = WatchFilter { prefixes, ..filter };
+        let watch = self.node.inner.watch(filter, from).await.map_err(|error| self.fail(error))?;
+        Ok(SessionWatch::new(watch, self.clone(), needs, tokens))
+    }
+}
