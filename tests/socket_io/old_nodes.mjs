@@ -316,5 +316,6 @@ try {
   throw error
 } finally {
   for (const child of running.values()) child.kill('SIGKILL')
-  rmSync(work, { recursive: true, force: true })
+  if (process.env.KEEP) console.log(work)
+  else rmSync(work, { recursive: true, force: true })
 }
