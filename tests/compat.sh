@@ -209,8 +209,10 @@ if command -v npm >/dev/null; then
   last=$(field "$(cat "$work/cluster/up.json")" nodes.2.pid)
   node tests/socket_io/events.mjs "http://127.0.0.1:"{$port,$((port + 1)),$((port + 2))} "$last"
   echo "the Socket.IO events come on all nodes"
-elif [[ -n ${REQUIRE_BROWSER:-} ]]; then
-  fail "npm is not installed, and REQUIRE_BROWSER is set"
+  # A node of that server, both ways, with a cluster of its own that is killed. OLD_NODE_OPERATIONS=10000 is the large run.
+  node tests/socket_io/old_nodes.mjs "$(realpath "$program")" $((port + 20))
+elif [[ -n ${REQUIRE_BROWSER:-}${REQUIRE_NODE:-} ]]; then
+  fail "npm is not installed, and REQUIRE_BROWSER or REQUIRE_NODE is set"
 else
-  echo "skipped: the Socket.IO events, because npm is not installed"
+  echo "skipped: the Socket.IO events and old nodes, because npm is not installed"
 fi

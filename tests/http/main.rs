@@ -21,6 +21,7 @@ mod jwt;
 mod keys;
 mod live;
 mod metadata;
+mod old_nodes;
 mod previous;
 mod range_digest;
 mod rate_limits;

@@ -46,7 +46,7 @@ pub async fn ask(server: &Server, method: Method, path: &str, token: &str, body:
 }
 
 /// A new token: its id and itself.
-async fn create(
+pub async fn create(
     server: &Server,
     root: &str,
     name: &str,

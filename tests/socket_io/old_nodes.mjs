@@ -1,7 +1,7 @@
 // A node of the original Node.js cache server (old_node.cjs) and a cluster of three: many operations each way, at the same
 // time, while nodes of both kinds are killed. In the end both have the same (docs/compat.md).
 //
-//     node old_nodes.mjs PROGRAM PORT     (uses the seven ports from PORT)
+//     node old_nodes.mjs PROGRAM PORT     (uses the nine ports from PORT)
 //
 // OLD_NODE_OPERATIONS (2,000): how many operations each way. OLD_NODE_SEED: which.
 import assert from 'node:assert/strict'

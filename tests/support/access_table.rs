@@ -75,6 +75,7 @@ pub fn table() -> Vec<Row> {
         ("GET", "/v1/digest", "/v1/digest", "", Observe),
         ("GET", "/v1/lineage", "/v1/lineage", "", Observe),
         ("GET", "/v1/members", "/v1/members", "", Observe),
+        ("GET", "/v1/old-nodes", "/v1/old-nodes", "", Observe),
         ("POST", "/v1/members", "/v1/members", "{}", Admin),
         ("DELETE", "/v1/members/{id}", "/v1/members/999", "", Admin),
         ("POST", "/v1/members/{id}/promote", "/v1/members/999/promote", "", Admin),

@@ -131,7 +131,9 @@ impl Link {
                     let message = answer.message.as_deref().unwrap_or_default();
                     tracing::warn!(node = %truncate(id, LOGGED_BYTES), "an old node cannot be attached: {message}");
                     let _ = page.emit("cache-error", &answer);
-                    let _ = page.clone().disconnect();
+                    // The library calls `end` at once, which needs the lock that is held here.
+                    let page = page.clone();
+                    tokio::spawn(async move { page.disconnect() });
                     *attachment = Attachment::Ended;
                 }
             }
