@@ -49,7 +49,7 @@ pub enum Outcome {
     /// A token was made, rotated or revoked.
     TokensChanged { revision: u64 },
     /// One result an operation, in order, of operations that do not depend on each other.
-    Each { revision: u64, results: Vec<Result<Outcome, OpRefusal>> },
+    Each { revision: u64, results: Vec<Result<Outcome, Box<OpRefusal>>> },
     /// The client session as it is now.
     Session(ClientSession),
     /// It is no more; these locks were released.

@@ -69,7 +69,7 @@ pub(super) async fn batch(
                 Ok(outcome) => answer(outcome, &asked, now_ms).map(OpResult::Done),
                 Err(refusal) => {
                     let op = asked.op.to_owned();
-                    Some(OpResult::Refused { op, refused: refused(refusal, now_ms) })
+                    Some(OpResult::Refused { op, refused: refused(*refusal, now_ms) })
                 }
             });
             let results =

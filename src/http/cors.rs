@@ -4,7 +4,9 @@
 //! with them. That is for sites that the operator has named, not for the default, at which anybody's program may listen.
 
 use super::frontends::Frontends;
-use crate::api::{CONSISTENCY, HISTORY, IDEMPOTENCY_REPLAYED, INDEX, PREVIOUS_REVISION, TERM, TTL_MS};
+use crate::api::{
+    CONSISTENCY, ENTRY, HISTORY, IDEMPOTENCY_REPLAYED, INDEX, PREVIOUS_REVISION, TERM, TIME_MS, TTL_MS,
+};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::response::Response;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
@@ -18,7 +20,8 @@ pub(super) fn for_compat(frontends: &Frontends) -> CorsLayer {
 /// For the other routes. `None` if the operator has named no site: then their responses are for the node's own pages only.
 pub(super) fn for_v1(frontends: &Frontends) -> Option<CorsLayer> {
     let methods = [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE];
-    let own = [CONSISTENCY, HISTORY, IDEMPOTENCY_REPLAYED, INDEX, PREVIOUS_REVISION, TERM, TTL_MS];
+    let own =
+        [CONSISTENCY, ENTRY, HISTORY, IDEMPOTENCY_REPLAYED, INDEX, PREVIOUS_REVISION, TERM, TIME_MS, TTL_MS];
     let exposed = own.map(HeaderName::from_static).into_iter().chain([header::ETAG, header::RETRY_AFTER]);
     let exposed: Vec<HeaderName> = exposed.collect();
     frontends.are_named().then(|| layer(frontends, methods).expose_headers(exposed))

@@ -184,15 +184,15 @@ impl Subscription {
     fn message(&self, change: &ChangeSet) -> WatchMessage {
         let events = self.watch.events(change).filter_map(|event| wire_event(&event, self.values)).collect();
         let merged_from = change.merged_from().map(str::to_owned);
-        let owned = |name: &Box<str>| name.clone().into_string();
+        let owned = |name: Option<&str>| name.map(str::to_owned);
         let names = change.names();
         WatchMessage::Change {
             index: change.index(),
             at_ms: change.at_ms(),
             by: change.by(),
             merged_from,
-            origin: names.and_then(|names| names.origin.as_ref().map(owned)),
-            idempotency_key: names.and_then(|names| names.idempotency_key.as_ref().map(owned)),
+            origin: names.and_then(|names| owned(names.origin.as_deref())),
+            idempotency_key: names.and_then(|names| owned(names.idempotency_key.as_deref())),
             events,
         }
     }

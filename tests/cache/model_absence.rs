@@ -34,7 +34,7 @@ impl Model {
                         },
                         None => KeyState::Absent(self.absence(&key)),
                     };
-                    results.push(Err(OpRefusal { error, key }));
+                    results.push(Err(Box::new(OpRefusal { error, key })));
                 }
             }
         }

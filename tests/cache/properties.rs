@@ -175,6 +175,7 @@ impl World {
             let key = Key::new(text).expect("a key");
             assert_eq!(cache.get(text).as_ref(), self.model.get(&key));
             assert_eq!(cache.tombstone(text).map(|t| t.revision), self.model.grave(&key));
+            // C13: against every removal there ever was.
             if cache.get(text).is_none() {
                 assert_eq!(cache.absence(text), self.model.absence(&key), "{text}");
             }

@@ -293,12 +293,17 @@ fn show_outcome(outcome: &Outcome) -> String {
         Outcome::Each { revision, results } => {
             let lines = results.iter().map(|result| match result {
                 Ok(outcome) => format!("\n  {}", show_outcome(outcome)),
-                Err(OpRefusal { error, key: KeyState::Absent(absence) }) => {
-                    format!("\n  refused: {error}; {}", show_absence(absence))
-                }
-                Err(OpRefusal { error, key: KeyState::Present { info, value } }) => {
-                    let value = value.as_ref().map_or(String::new(), |value| format!(" {:?}", value.bytes));
-                    format!("\n  refused: {error}; it has revision={}{value}", info.revision)
+                Err(refusal) => {
+                    let OpRefusal { error, key } = &**refusal;
+                    let key = match key {
+                        KeyState::Absent(absence) => show_absence(absence),
+                        KeyState::Present { info, value } => {
+                            let value =
+                                value.as_ref().map_or(String::new(), |value| format!(" {:?}", value.bytes));
+                            format!("it has revision={}{value}", info.revision)
+                        }
+                    };
+                    format!("\n  refused: {error}; {key}")
                 }
             });
             format!("each revision={revision}{}", lines.collect::<String>())

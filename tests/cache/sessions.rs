@@ -178,6 +178,7 @@ impl Naive {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
+    /// C14: at every step.
     #[test]
     fn sessions_and_locks_are_as_in_the_model(steps in vec((0..1_500u64, asked()), 1..60)) {
         let (mut cache, mut naive) = (Cache::new(CacheConfig::default()), Naive { now_ms: 1_000, ..Naive::default() });

@@ -32,7 +32,7 @@ impl Mirror {
     }
 }
 
-/// F2: whoever asks for what changed has what the cluster has, or is told that something is missing.
+/// F6: whoever asks for what changed has what the cluster has, or is told that something is missing.
 #[tokio::test]
 async fn whoever_asks_again_and_again_has_everything() {
     let server = Server::start().await;
@@ -127,7 +127,7 @@ async fn what_changed_is_told_with_what_it_has_now() {
     server.stop().await;
 }
 
-/// F2: what is no longer kept is said to be missing.
+/// F6: what is no longer kept is said to be missing.
 #[tokio::test]
 async fn behind_the_window_it_is_incomplete() {
     let server = Server::start_with(limits(), |mut options| {

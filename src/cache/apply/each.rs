@@ -34,7 +34,7 @@ impl Cache {
         op: Op,
         origin: Option<&str>,
         events: &mut Vec<Event>,
-    ) -> Result<Outcome, OpRefusal> {
+    ) -> Result<Outcome, Box<OpRefusal>> {
         let (key, wants_value) = (op.key().clone(), op.reads().is_some());
         let checked = Check::of_single(self, origin).op(op);
         let fits = |checked| {
@@ -44,7 +44,7 @@ impl Cache {
         };
         match checked.and_then(fits) {
             Ok(checked) => Ok(self.perform(checked, events)),
-            Err(error) => Err(OpRefusal { error, key: self.key_state(&key, wants_value) }),
+            Err(error) => Err(Box::new(OpRefusal { error, key: self.key_state(&key, wants_value) })),
         }
     }
 

@@ -55,9 +55,9 @@ fn put_outcome(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
                 put_bool(out, result.is_err())?;
                 match result {
                     Ok(outcome) => put_single(out, outcome),
-                    Err(OpRefusal { error, key }) => {
-                        put_error(out, error)?;
-                        put_key_state(out, key)
+                    Err(refusal) => {
+                        put_error(out, &refusal.error)?;
+                        put_key_state(out, &refusal.key)
                     }
                 }
             })
@@ -153,7 +153,7 @@ fn outcome(source: &mut Decoder<impl Read>) -> std::result::Result<Outcome, Deco
         let mut results = Vec::new();
         for _ in 0..source.length(BATCH_OPS_MAX)? {
             results.push(if source.bool()? {
-                Err(OpRefusal { error: error(source)?, key: key_state(source)? })
+                Err(Box::new(OpRefusal { error: error(source)?, key: key_state(source)? }))
             } else {
                 let tag = source.u8()?;
                 Ok(single(source, tag)?)
