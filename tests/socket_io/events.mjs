@@ -128,14 +128,17 @@ async function listen(at, transport) {
     do {
       page.seen.length = 0
       page.socket.emit('get-cache-state', { order, after, limit: 100 })
-      // A state that is sent unasked begins at the beginning.
-      const part = await page.event('cache-state', (state) => after === null || state.items[0]?.key !== keys[0])
+      // Others are sent unasked.
+      const asked = (state) => state.order === (order ?? 'key') && state.after === after && (order || after || state.total === 10_001)
+      const part = await page.event('cache-state', asked)
       keys.push(...part.items.map((item) => item.key))
       after = part.next
     } while (after !== null && keys.length < 20_000)
     assert.equal(new Set(keys).size, 10_001, `all keys, ${order}`)
     assert.equal(keys.length, 10_001, `each once, ${order}`)
     assert.equal(keys[at], 'zzz')
+    page.socket.emit('get-cache-state', { order: 'newest', after: 'zzz' })
+    assert.match((await page.event('cache-error')).message, /must be the `next`/)
   }
   await call(url, 'DELETE', '/api/cache')
   page.close()

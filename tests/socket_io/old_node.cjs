@@ -1,5 +1,5 @@
-// A node of the original Node.js cache server, by the guide's own snippets: Express, Socket.IO, a cache in memory, and a
-// SyncManager that connects to PEER_NODES. Beyond the guide it only counts what it is told, and answers GET /test/dump.
+// A node of the original Node.js cache server, as it is written: Express, Socket.IO, a cache in memory, and a
+// SyncManager that connects to PEER_NODES. Beyond that it only counts what it is told, and answers GET /test/dump.
 //
 //     PORT=5000 PEER_NODES=http://127.0.0.1:5001 node old_node.cjs
 const { createHash, randomUUID } = require('node:crypto')

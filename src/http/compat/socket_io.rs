@@ -9,7 +9,7 @@ use super::layers::{self, POLLED_BYTES_MAX};
 use super::metrics::CacheMetrics;
 use super::old_nodes::{Link, OLD_NODES_ROOM};
 use super::page_access::{admit_page, auth_in, judge_pages, principal_of};
-use super::state_page::{StatePage, Wanted};
+use super::state_page::{Order, StatePage, Wanted};
 use super::sync::{DetachedPart, Sync};
 use super::sync_history::LoggedOperation;
 use crate::api::Consistency;
@@ -56,6 +56,9 @@ struct CacheState {
     index: u64,
     /// What a page gives as `after` to get the next items; null at the end.
     next: Option<String>,
+    /// What the page has asked for.
+    order: Order,
+    after: Option<String>,
     /// How this node is detached from its cluster, if it is: then this is not the cluster's state.
     #[serde(skip_serializing_if = "Option::is_none")]
     detached: Option<DetachedPart>,
@@ -91,10 +94,11 @@ impl CacheState {
     /// [`SessionError`]; there is no older state instead of a current one.
     async fn read(session: &Session, wanted: Wanted) -> Result<Self, SessionError> {
         let StatePage { items, total, index, next } = wanted.read(session).await?;
+        let Wanted { order, after, .. } = wanted;
         let metrics = CacheMetrics::of(session).await;
         let strategy = metrics.strategy().to_owned();
         let detached = DetachedPart::of(session);
-        Ok(Self { count: items.len(), items, total, metrics, strategy, index, next, detached })
+        Ok(Self { count: items.len(), items, total, metrics, strategy, index, next, order, after, detached })
     }
 }
 
@@ -177,6 +181,7 @@ async fn greet(page: SocketRef, state: AppState, count: watch::Sender<usize>) {
 /// Sends a page the current state, or an error if it is not known.
 async fn send_state(page: &SocketRef, state: &AppState, wanted: Wanted) {
     let state = match state.session(principal_of(page)) {
+        _ if !wanted.has_sense() => Err("`after` must be the `next` of a state with the same order".into()),
         Some(session) => CacheState::read(&session, wanted).await.map_err(|error| error.to_string()),
         None => Err("this node has not found its cluster yet".into()),
     };

@@ -4,7 +4,7 @@ use super::items::Item;
 use crate::api::Consistency;
 use crate::cache::Key;
 use crate::node::{EntriesPage, KeysPage, ListKeys, Session, SessionError};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use tokio::sync::Semaphore;
@@ -24,9 +24,24 @@ const NEWEST: &str = "newest";
 pub(super) struct Wanted {
     limit: Option<usize>,
     /// `next` of the state before.
-    after: Option<String>,
-    /// `newest`: the newest changed first; otherwise by key.
-    order: Option<String>,
+    pub after: Option<String>,
+    #[serde(deserialize_with = "known_or_key")]
+    pub order: Order,
+}
+
+/// In which order items are shown.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Order {
+    #[default]
+    Key,
+    /// The newest changed first.
+    Newest,
+}
+
+fn known_or_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Order, D::Error> {
+    let order = Option::<String>::deserialize(deserializer)?;
+    Ok(if order.as_deref() == Some(NEWEST) { Order::Newest } else { Order::Key })
 }
 
 /// The items, and what follows.
@@ -46,10 +61,15 @@ impl Wanted {
         self.limit.unwrap_or(ITEMS_MAX).clamp(1, ITEMS_MAX)
     }
 
+    /// Whether its cursor is one of its order.
+    pub fn has_sense(&self) -> bool {
+        self.order == Order::Key || self.after.as_deref().is_none_or(|after| rank_of(after).is_some())
+    }
+
     /// # Errors
     /// [`SessionError`]; there is no older state instead of a current one.
-    pub async fn read(self, session: &Session) -> Result<StatePage, SessionError> {
-        if self.order.as_deref() == Some(NEWEST) {
+    pub async fn read(&self, session: &Session) -> Result<StatePage, SessionError> {
+        if self.order == Order::Newest {
             return self.read_newest(session).await;
         }
         let read = session.entries(String::new(), self.after.clone(), self.limit(), ITEM_BYTES_MAX).await?;
@@ -60,7 +80,7 @@ impl Wanted {
     }
 
     /// There is no index of what was changed when, because writes would pay for it. So all keys are looked at.
-    async fn read_newest(self, session: &Session) -> Result<StatePage, SessionError> {
+    async fn read_newest(&self, session: &Session) -> Result<StatePage, SessionError> {
         // Nobody closes it.
         let _turn = SEARCHES.acquire().await.ok();
         let (limit, after) = (self.limit(), self.after.as_deref().and_then(rank_of));
