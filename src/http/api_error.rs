@@ -90,7 +90,11 @@ impl ApiError {
 
     /// Adds headers, such as the position in the log.
     pub fn with_headers(mut self, headers: HeaderMap) -> Self {
-        self.headers.extend(headers);
+        if self.headers.is_empty() {
+            self.headers = headers;
+        } else {
+            self.headers.extend(headers);
+        }
         self
     }
 }

@@ -7,7 +7,7 @@ use super::extract::{
     DeleteQuery, NoQuery, PathKey, PutQuery, Query, ReadQuery, content_type, flag, idempotency_key, ttl,
 };
 use super::metered_body::reserve_answer;
-use super::response_headers::{entry, etag, keep_to_own_pages, read_at, written_at};
+use super::response_headers::{entry, etag, keep_to_own_pages, number, read_at, written_at};
 use super::state::AppState;
 use crate::api::{
     Counter, Deadline, ENTRY, ErrorCode, ExpireRequest, IncrRequest, PREVIOUS_REVISION, TTL_MS,
@@ -74,7 +74,7 @@ pub(super) async fn get(
         return Ok((StatusCode::NOT_MODIFIED, answer).into_response());
     }
     if let Some(deadline) = info.expires_at_ms {
-        let left = HeaderValue::from(deadline.saturating_sub(read.now_ms));
+        let left = number(deadline.saturating_sub(read.now_ms));
         answer.insert(HeaderName::from_static(TTL_MS), left);
     }
     Ok(with_value(answer, found.value))
@@ -231,7 +231,7 @@ fn with_value(mut headers: HeaderMap, value: Value) -> Response {
 /// 200 with the value that a write replaced or removed.
 fn with_previous(mut headers: HeaderMap, previous: Found) -> Response {
     headers.insert(HeaderName::from_static(ENTRY), entry(&previous.info));
-    headers.insert(HeaderName::from_static(PREVIOUS_REVISION), HeaderValue::from(previous.info.revision));
+    headers.insert(HeaderName::from_static(PREVIOUS_REVISION), number(previous.info.revision));
     with_value(headers, previous.value)
 }
 
