@@ -9,7 +9,7 @@ use super::options::Origin;
 use super::own_reads::ReadsBefore;
 use crate::cache::{CacheConfig, Command, ConfigChange};
 use crate::peer::{Lane, Method, NodeId, PeerError};
-use crate::raft::{Deadlines, RaftStatus};
+use crate::raft::{Deadlines, RaftOptions, RaftStatus};
 use crate::replica::{Envelope, from_postcard};
 use crate::storage::LogStore;
 use bytes::Bytes;
@@ -30,6 +30,8 @@ const CLOCK_SYNC_INTERVAL: Duration = Duration::from_secs(5);
 const TICK_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How often the size of the log is checked. Large values can add 50 MB a second to it, all of it in memory.
 const LOG_POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// Fewer entries are not worth a purge, unless the log is too large.
+const PURGED_AT_ONCE: u64 = 1_024;
 const PROMOTION_POLL_INTERVAL: Duration = Duration::from_millis(500);
 const CHANGE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -234,8 +236,8 @@ pub(super) async fn update_own_record(inner: Weak<Inner>) {
     }
 }
 
-/// Takes a snapshot when the log is too large for the cache that it would restore, and purges what the snapshot covers. So
-/// the size of the log stays proportional to that of the cache.
+/// Purges what the snapshot covers, but for the entries that are to be kept. When the log is too large for the cache that it
+/// would restore, it keeps none of them, and takes a snapshot. So the size of the log stays proportional to that of the cache.
 pub(super) async fn compact_log(inner: Weak<Inner>) {
     let mut asked_at = 0;
     loop {
@@ -243,10 +245,11 @@ pub(super) async fn compact_log(inner: Weak<Inner>) {
         let RaftStatus { snapshot_index: snapshot, purged_index: purged, .. } = node.consensus.status();
         let (bytes, entries) = node.consensus.replica().with_cache(|cache| (cache.bytes(), cache.len()));
         let limit = node.options.limits.log_limit(bytes, entries);
-        if node.store.log_bytes() > limit {
-            if snapshot > purged {
-                let _ = node.consensus.purge(snapshot).await;
-            }
+        let too_large = node.store.log_bytes() > limit;
+        if let Some(index) = purge_to(&node.options.raft, too_large, snapshot, purged) {
+            let _ = node.consensus.purge(index).await;
+        }
+        if too_large {
             // Only applied entries count: the others would stay in any case, and the limit on writes in flight bounds
             // them.
             let applied = node.consensus.replica().applied_index();
@@ -258,6 +261,16 @@ pub(super) async fn compact_log(inner: Weak<Inner>) {
         drop(node);
         sleep(LOG_POLL_INTERVAL).await;
     }
+}
+
+/// Up to which index to purge, if there is enough to purge for it to be worth the work.
+fn purge_to(raft: &RaftOptions, too_large: bool, snapshot: u64, purged: u64) -> Option<u64> {
+    let (kept, least) = match too_large {
+        true => (0, 1),
+        false => (raft.entries_kept, (raft.snapshot_entries / 4).clamp(1, PURGED_AT_ONCE)),
+    };
+    let index = snapshot.saturating_sub(kept);
+    (index >= purged.saturating_add(least)).then_some(index)
 }
 
 /// About how many bytes the log's entries up to `applied` have, as if all entries had the same size.

@@ -46,8 +46,9 @@ pub(super) fn config(me: &PeerIdentity, options: &RaftOptions) -> Config {
         enable_leader_restore: Some(false),
         allow_log_reversion: None,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_entries),
-        max_in_snapshot_log_to_keep: options.entries_kept,
-        purge_batch_size: (options.snapshot_entries / 4).clamp(1, 1_024),
+        // openraft purges nothing by itself: `node::background::compact_log` decides what is purged, by entries and by bytes.
+        // Of two who decide, one can ask for less than the other did, and openraft takes no purge back.
+        max_in_snapshot_log_to_keep: u64::MAX,
         replication_lag_threshold: options.snapshot_entries.saturating_add(options.entries_kept),
         // A follower that is far behind gets as many before it has to answer. The log limits the bytes of each request, and
         // the network those in flight.

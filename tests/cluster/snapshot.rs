@@ -52,6 +52,28 @@ async fn a_node_that_was_away_catches_up_by_snapshot() {
     }
 }
 
+/// A log that is too large is purged up to its snapshot. While a member hangs that purge waits for the requests to it, and
+/// the next snapshot asks for less to be purged, because entries are to be kept: openraft takes no purge back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_log_is_purged_while_a_member_hangs() {
+    const ENTRIES: u64 = 1_500;
+    let options = ["--snapshot-entries", "1000", "--entries-kept", "700"];
+    let cluster = Cluster::start(3, &options).await;
+    let (leader, hanging) = (cluster.leader().await, cluster.follower().await);
+    cluster.nodes[hanging].signal(libc::SIGSTOP);
+    let value = "v".repeat(100_000);
+    for number in 0..ENTRIES {
+        cluster.put_surely(&cluster.nodes[leader], &format!("k{}", number % 10), &value).await;
+    }
+    until("the log is purged", async || {
+        cluster.status(&cluster.nodes[leader]).await["purged_index"].as_u64().unwrap() > ENTRIES / 4
+    })
+    .await;
+    cluster.nodes[hanging].signal(libc::SIGCONT);
+    cluster.all_ready().await;
+    cluster.digests_agree().await;
+}
+
 /// A damaged snapshot is refused, never treated as empty.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_snapshot_is_refused() {
