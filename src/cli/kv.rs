@@ -127,6 +127,7 @@ async fn put(args: PutArgs) -> Result<()> {
         if_revision: args.if_revision,
         if_absent: args.if_absent,
         if_present: args.if_present,
+        if_absent_since: None,
         previous: args.previous,
     };
     let stored = client.put(&args.key, value.into(), &options).await?;

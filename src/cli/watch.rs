@@ -3,6 +3,7 @@
 use super::common_args::Target;
 use super::kv::connect;
 use crate::api::{SessionEndCause, WatchMessage, WireEvent, WireValue};
+use crate::client::WatchOptions;
 use anyhow::Result;
 use clap::Args;
 use std::io::{ErrorKind, Write};
@@ -30,7 +31,8 @@ pub struct WatchArgs {
 /// fails.
 pub async fn watch(args: WatchArgs) -> Result<()> {
     let (client, output) = connect(&args.target)?;
-    let mut watching = client.watch(&args.prefix, args.from, !args.no_values);
+    let options = WatchOptions { values: !args.no_values, ..WatchOptions::prefix(&args.prefix, args.from) };
+    let mut watching = client.watch(options);
     let mut left = args.limit.unwrap_or(u64::MAX);
     while left > 0 {
         let message = watching.next().await?;

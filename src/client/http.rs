@@ -6,15 +6,15 @@ use super::builder::{http_builder, is_https, tls_for};
 use super::error::{ClientError, garbled, innermost, lost};
 use super::token::ClientToken;
 use crate::api::{
-    CONSISTENCY, ConfigBody, ConfigUpdate, Consistency, Digests, EXPECT_HISTORY, Effect, ErrorCode,
-    FeatureLevel, IDEMPOTENCY_KEY, LineageReport, Members, Nodes, Problem, Status, TransferLeader,
+    CONSISTENCY, Consistency, EXPECT_HISTORY, Effect, ErrorCode, IDEMPOTENCY_KEY, INDEX, ORIGIN, Problem,
 };
+use crate::cache::{is_origin, limits::ORIGIN_BYTES_MAX};
 use crate::tls::ClientTls;
 use bytes::Bytes;
-use reqwest::{Method, RequestBuilder, Response, header};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::de::DeserializeOwned;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// The timeout of one try if there are other nodes: a node that hangs must not use up the whole time.
@@ -26,20 +26,34 @@ const NOBODY_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) const PAUSE_FIRST: Duration = Duration::from_millis(20);
 pub(super) const PAUSE_LAST: Duration = Duration::from_millis(500);
 
-/// A client of one cluster.
+/// A client of one cluster. Clones share its connections, and what it knows of the nodes.
+#[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
     /// For responses without an end.
     streams: reqwest::Client,
-    urls: Vec<String>,
-    /// The position of the node that gets the next request that is not for the leader.
-    next: AtomicUsize,
-    leader: Mutex<Option<String>>,
+    urls: Arc<[String]>,
+    targets: Arc<Targets>,
     limit: Duration,
     allows_detached: bool,
     /// The id of the only history that is to answer.
     expected: Option<String>,
     token: Option<ClientToken>,
+    origin: Option<String>,
+}
+
+/// Which nodes the next requests go to.
+#[derive(Default)]
+struct Targets {
+    /// The position of the node that gets the next request that is not for the leader.
+    next: AtomicUsize,
+    leader: Mutex<Option<String>>,
+}
+
+/// A response, and when it was asked for.
+pub(super) struct Answered {
+    pub(super) response: Response,
+    pub(super) sent_at: Instant,
 }
 
 impl Client {
@@ -68,20 +82,20 @@ impl Client {
         Ok(Self {
             http,
             streams,
-            urls,
-            next: AtomicUsize::new(0),
-            leader: Mutex::new(None),
+            urls: urls.into(),
+            targets: Arc::default(),
             limit,
             allows_detached: false,
             expected: None,
             token: None,
+            origin: None,
         })
     }
 
     /// The same client, starting with a node other than the first.
     pub fn starting_at(self, position: usize) -> Self {
-        self.next.store(position % self.urls.len(), Ordering::Relaxed);
-        self
+        let next = AtomicUsize::new(position % self.urls.len());
+        Self { targets: Arc::new(Targets { next, ..Targets::default() }), ..self }
     }
 
     /// The same client, which also takes what a node answers that has left its cluster on purpose. Otherwise it goes to another
@@ -97,104 +111,23 @@ impl Client {
         Self { token, ..self }
     }
 
+    /// The same client, with a name for itself: it stays with what it stores, and watchers are told it.
+    ///
+    /// # Errors
+    /// A sentence: nodes would refuse the name.
+    pub fn with_origin(self, origin: &str) -> Result<Self, String> {
+        match is_origin(origin.as_bytes()) {
+            true => Ok(Self { origin: Some(origin.to_owned()), ..self }),
+            false => Err(format!(
+                "`{origin}`: expected 1 to {ORIGIN_BYTES_MAX} visible ASCII characters other than `\"`, `\\`, `,` and `;`"
+            )),
+        }
+    }
+
     /// The same client, which does something only where the log belongs to this history.
     #[must_use]
     pub fn expecting(self, history: &str) -> Self {
         Self { expected: Some(history.to_owned()), ..self }
-    }
-
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn config(&self) -> Result<ConfigBody, ClientError> {
-        self.json(Method::GET, "/v1/config", Retry::Always, |builder| builder).await
-    }
-
-    /// Changes the replicated settings that are named.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn set_config(&self, update: &ConfigUpdate) -> Result<ConfigBody, ClientError> {
-        self.json(Method::PUT, "/v1/config", Retry::WithKey, |builder| builder.json(update)).await
-    }
-
-    /// The status of one node.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn status(&self) -> Result<Status, ClientError> {
-        self.json(Method::GET, "/v1/status", Retry::Always, |builder| builder).await
-    }
-
-    /// Where a node's log comes from.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn lineage(&self) -> Result<LineageReport, ClientError> {
-        self.json(Method::GET, "/v1/lineage", Retry::Always, |builder| builder).await
-    }
-
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn digests(&self) -> Result<Digests, ClientError> {
-        self.json(Method::GET, "/v1/digest", Retry::Always, |builder| builder).await
-    }
-
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn members(&self) -> Result<Members, ClientError> {
-        self.json(Method::GET, "/v1/members", Retry::Always, |builder| builder).await
-    }
-
-    /// Gives a learner a vote.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn promote(&self, id: u64) -> Result<(), ClientError> {
-        let path = format!("/v1/members/{id}/promote");
-        self.send(Method::POST, &path, Retry::Never, |builder| builder).await.map(drop)
-    }
-
-    /// Removes a node from the cluster.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn remove(&self, id: u64) -> Result<(), ClientError> {
-        let path = format!("/v1/members/{id}");
-        self.send(Method::DELETE, &path, Retry::Never, |builder| builder).await.map(drop)
-    }
-
-    /// Removes a member whose data folder is lost, so that a node with an empty folder can take its name and its addresses.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn replace(&self, id: u64) -> Result<(), ClientError> {
-        let path = format!("/v1/members/{id}/replace");
-        self.send(Method::POST, &path, Retry::Never, |builder| builder).await.map(drop)
-    }
-
-    /// The status of every member, as each reports it.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn nodes(&self) -> Result<Nodes, ClientError> {
-        self.json(Method::GET, "/v1/nodes", Retry::Always, |builder| builder).await
-    }
-
-    /// Raises the feature level to the newest one that all members know.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn finish_upgrade(&self) -> Result<FeatureLevel, ClientError> {
-        self.json(Method::POST, "/v1/upgrade", Retry::Never, |builder| builder).await
-    }
-
-    /// Transfers leadership; to the most up-to-date voter if `to` is `None`.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn transfer_leader(&self, to: Option<u64>) -> Result<(), ClientError> {
-        let body = TransferLeader { to };
-        self.send(Method::POST, "/v1/leader", Retry::Never, |builder| builder.json(&body)).await.map(drop)
     }
 
     /// Whether the node behind the first URL is ready for clients.
@@ -204,79 +137,43 @@ impl Client {
         answer.is_ok_and(|response| response.status().is_success())
     }
 
-    /// A node's figures, in Prometheus' text format.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn metrics(&self) -> Result<String, ClientError> {
-        let response = self.send(Method::GET, "/metrics", Retry::Always, |builder| builder).await?;
-        let url = response.url().to_string();
-        let bytes = read(&url, response, ANSWER_BYTES_MAX).await?;
-        String::from_utf8(bytes.into()).map_err(|error| garbled(&url, &error.to_string()))
-    }
-
-    /// Asks for a fresh snapshot and returns its answer as it comes, for a backup. Only its beginning has a time limit: how long
-    /// the rest takes depends on how much there is.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn backup(&self) -> Result<Response, ClientError> {
-        let deadline = Instant::now() + self.limit;
-        let mut pause = PAUSE_FIRST;
-        loop {
-            let url = self.any_url();
-            let request = self.insisting(self.streams.get(format!("{url}/v1/snapshot")));
-            let late = || ClientError::Unreachable { url: url.clone(), reason: "not in time".into() };
-            let left = deadline.saturating_duration_since(Instant::now());
-            let asked = tokio::time::timeout(left, answer(&url, request)).await;
-            let error = match asked.unwrap_or_else(|_| Err(late())) {
-                Ok(response) => return Ok(response),
-                Err(error) => error,
-            };
-            let passes = error.code().retry_is_safe(true)
-                || self.urls.len() > 1 && matches!(error.code(), ErrorCode::Detached | ErrorCode::Superseded);
-            let wait = pause.max(error.retry_after());
-            if !passes || Instant::now() + wait >= deadline {
-                return Err(error);
-            }
-            self.try_another();
-            tokio::time::sleep(wait).await;
-            pause = (pause * 2).min(PAUSE_LAST);
-        }
-    }
-
-    /// Asks one node to write a snapshot.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn take_snapshot(&self) -> Result<serde_json::Value, ClientError> {
-        self.json(Method::POST, "/v1/snapshot", Retry::Never, |builder| builder).await
-    }
-
     pub(super) async fn json<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
-        retry: Retry,
+        retry: Retry<'_>,
         build: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<T, ClientError> {
-        let response = self.send(method, path, retry, build).await?;
-        let url = response.url().to_string();
-        let bytes = read(&url, response, ANSWER_BYTES_MAX).await?;
-        serde_json::from_slice(&bytes).map_err(|error| garbled(&url, &error.to_string()))
+        from_json(self.send(method, path, retry, build).await?).await
     }
 
-    /// Sends a request, and again where that is safe, until it is answered or time is up. A write carries an
-    /// idempotency key of its own, so even one whose answer was lost may be sent again.
     pub(super) async fn send(
         &self,
         method: Method,
         path: &str,
-        retry: Retry,
+        retry: Retry<'_>,
         build: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, ClientError> {
+        Ok(self.ask(method, path, retry, &[], build).await?.response)
+    }
+
+    /// Sends a request, and again where that is safe, until it is answered or time is up. A write carries an idempotency key, so
+    /// even one whose answer was lost may be sent again. Responses with a status in `answers` that say their position are answers,
+    /// not errors.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        retry: Retry<'_>,
+        answers: &[StatusCode],
+        build: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Answered, ClientError> {
         let deadline = Instant::now() + self.limit;
-        let idempotency_key = (retry == Retry::WithKey).then(|| uuid::Uuid::new_v4().to_string());
+        let idempotency_key = match retry {
+            Retry::WithKey => Some(uuid::Uuid::new_v4().to_string()),
+            Retry::WithThisKey(key) => Some(key.to_owned()),
+            Retry::Always | Retry::Never => None,
+        };
         let mut pause = PAUSE_FIRST;
         let begun = Instant::now();
         // With less time left than this, another try would hardly be answered: it is how long the last refused try took.
@@ -299,8 +196,8 @@ impl Client {
                 request = request.header(IDEMPOTENCY_KEY, key);
             }
             let tried = Instant::now();
-            let error = match answer(&url, request).await {
-                Ok(response) => return Ok(response),
+            let error = match answer(&url, request, answers).await {
+                Ok(response) => return Ok(Answered { response, sent_at: tried }),
                 Err(error) => error,
             };
             self.learn(&url, &error);
@@ -342,6 +239,10 @@ impl Client {
             Some(token) => request.header(header::AUTHORIZATION, token.header()),
             None => request,
         };
+        let request = match &self.origin {
+            Some(origin) => request.header(ORIGIN, origin),
+            None => request,
+        };
         let request = match &self.expected {
             Some(history) => request.header(EXPECT_HISTORY, history),
             None => request,
@@ -350,6 +251,10 @@ impl Client {
             true => request,
             false => request.header(CONSISTENCY, Consistency::Linearizable.as_str()),
         }
+    }
+
+    pub(super) fn has_others(&self) -> bool {
+        self.urls.len() > 1
     }
 
     pub(super) fn streams(&self) -> &reqwest::Client {
@@ -363,16 +268,16 @@ impl Client {
 
     /// The node for the next request that need not go to the leader.
     pub(super) fn any_url(&self) -> String {
-        self.urls[self.next.load(Ordering::Relaxed) % self.urls.len()].clone()
+        self.urls[self.targets.next.load(Ordering::Relaxed) % self.urls.len()].clone()
     }
 
     pub(super) fn try_another(&self) {
-        self.next.fetch_add(1, Ordering::Relaxed);
+        self.targets.next.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn target(&self, retry: Retry) -> String {
-        let leader = self.leader.lock().expect("no panic while held").clone();
-        match leader.filter(|_| retry == Retry::WithKey) {
+    fn target(&self, retry: Retry<'_>) -> String {
+        let leader = self.targets.leader.lock().expect("no panic while held").clone();
+        match leader.filter(|_| matches!(retry, Retry::WithKey | Retry::WithThisKey(_))) {
             Some(leader) => leader,
             None => self.any_url(),
         }
@@ -384,7 +289,7 @@ impl Client {
             ClientError::Problem(problem) => problem.leader.as_ref().map(|leader| leader.http.clone()),
             _ => None,
         };
-        let mut leader = self.leader.lock().expect("no panic while held");
+        let mut leader = self.targets.leader.lock().expect("no panic while held");
         // What a client encrypts for one node it does not send to another as it is.
         let is_as_safe = |named: &String| !is_https(url) || is_https(named);
         *leader = named.filter(|named| !named.is_empty() && named != url && is_as_safe(named));
@@ -392,7 +297,7 @@ impl Client {
         let failed = !matches!(error, ClientError::Problem(problem) if problem.effect == Effect::None
             && !matches!(problem.code, ErrorCode::Unavailable | ErrorCode::Superseded | ErrorCode::Detached));
         if failed {
-            self.next.fetch_add(1, Ordering::Relaxed);
+            self.targets.next.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -409,7 +314,7 @@ fn base_url(url: &str) -> Result<String, String> {
 
 /// The error to return: a reason that a node gave rather than a later silence. A read without an answer had no effect, so
 /// its outcome is not in doubt.
-fn explained(error: ClientError, retry: Retry, last_problem: Option<Box<Problem>>) -> ClientError {
+fn explained(error: ClientError, retry: Retry<'_>, last_problem: Option<Box<Problem>>) -> ClientError {
     match (error, last_problem) {
         (ClientError::Unreachable { .. }, Some(problem)) => ClientError::Problem(problem),
         (ClientError::Lost { .. }, Some(problem)) if retry == Retry::Always => ClientError::Problem(problem),
@@ -439,11 +344,13 @@ fn truncated(line: &str) -> String {
 
 /// When a request is repeated. Requests that change data go to the leader first.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Retry {
+pub(super) enum Retry<'a> {
     /// It only reads, so it can be repeated after any failure.
     Always,
     /// It carries an idempotency key, so it is applied once however often it is sent.
     WithKey,
+    /// The same, and the caller chose the key.
+    WithThisKey(&'a str),
     /// It is not repeated where it might be carried out twice.
     Never,
 }
@@ -456,7 +363,18 @@ pub(super) async fn read(url: &str, response: Response, max: usize) -> Result<By
     })
 }
 
-async fn answer(url: &str, request: RequestBuilder) -> Result<Response, ClientError> {
+/// The body of a response, which is JSON.
+pub(super) async fn from_json<T: DeserializeOwned>(response: Response) -> Result<T, ClientError> {
+    let url = response.url().to_string();
+    let bytes = read(&url, response, ANSWER_BYTES_MAX).await?;
+    serde_json::from_slice(&bytes).map_err(|error| garbled(&url, &error.to_string()))
+}
+
+pub(super) async fn answer(
+    url: &str,
+    request: RequestBuilder,
+    answers: &[StatusCode],
+) -> Result<Response, ClientError> {
     let response = request.send().await.map_err(|error| {
         if error.is_connect() {
             ClientError::Unreachable { url: url.to_owned(), reason: innermost(&error) }
@@ -464,10 +382,10 @@ async fn answer(url: &str, request: RequestBuilder) -> Result<Response, ClientEr
             lost(url, &error)
         }
     })?;
-    if response.status().is_success() {
+    let status = response.status();
+    if status.is_success() || answers.contains(&status) && response.headers().contains_key(INDEX) {
         return Ok(response);
     }
-    let status = response.status();
     let bytes = read(url, response, SMALL_BYTES_MAX).await?;
     match serde_json::from_slice(&bytes) {
         Ok(problem) => Err(ClientError::Problem(Box::new(problem))),

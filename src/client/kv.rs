@@ -1,12 +1,12 @@
-//! The client's requests about keys.
+//! The client's writes.
 
 use super::bounded::ANSWER_BYTES_MAX;
 use super::error::{ClientError, garbled};
 use super::http::{Client, Retry, read};
+use super::position::{Positioned, number, position, positioned, text};
 use crate::api::{
-    BatchAnswer, BatchMode, Cleared, Consistency, Counter, Deadline, ENTRY, EntryMeta, EntryPage, ErrorCode,
-    ExpireRequest, GetMany, GotMany, IncrRequest, KeyPage, OpRequest, OpResult, PREVIOUS_REVISION, Problem,
-    TTL_MS, ValueDetails,
+    BatchAnswer, BatchMode, Cleared, Counter, Deadline, ENTRY, EntryMeta, ErrorCode, ExpireRequest,
+    IncrRequest, OpRequest, OpResult, PREVIOUS_REVISION, Problem, TTL_MS,
 };
 use crate::cache::{Key, KeyError, Ttl};
 use bytes::Bytes;
@@ -17,17 +17,6 @@ use serde::de::DeserializeOwned;
 
 /// Characters that need no escape in a path segment or a query value.
 pub(super) const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-
-/// Most keys that a node is asked for at once.
-const KEYS_MAX: usize = 10_000;
-
-/// A value, as [`Client::get`] returns it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GetResponse {
-    pub value: Bytes,
-    pub content_type: Option<String>,
-    pub meta: EntryMeta,
-}
 
 /// A [`crate::api::BatchRequest`] that borrows its operations.
 #[derive(Serialize)]
@@ -47,6 +36,8 @@ pub struct PutOptions {
     pub if_absent: bool,
     /// Store only if the key is there.
     pub if_present: bool,
+    /// Store only if the key is absent, and has been since this index.
+    pub if_absent_since: Option<u64>,
     /// Ask for the value that is replaced.
     pub previous: bool,
 }
@@ -59,6 +50,7 @@ impl Default for PutOptions {
             if_revision: None,
             if_absent: false,
             if_present: false,
+            if_absent_since: None,
             previous: false,
         }
     }
@@ -83,31 +75,30 @@ pub struct Previous {
 }
 
 impl Client {
-    /// Reads a key; `None` when it is absent.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn get(&self, key: &str, consistency: Consistency) -> Result<Option<GetResponse>, ClientError> {
-        let path = format!("{}?consistency={}", kv_path(key)?, consistency.as_str());
-        let answer = self.send(Method::GET, &path, Retry::Always, |request| request).await;
-        let Some(response) = found(answer)? else { return Ok(None) };
-        let meta = entry_meta(&response)?;
-        let (value, content_type) = body(response).await?;
-        Ok(Some(GetResponse { value, content_type, meta }))
-    }
-
     /// Stores a value.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn put(&self, key: &str, value: Bytes, options: &PutOptions) -> Result<Stored, ClientError> {
+        Ok(self.put_at(key, value, options).await?.value)
+    }
+
+    /// The same, and where in the log it was done.
+    pub(super) async fn put_at(
+        &self,
+        key: &str,
+        value: Bytes,
+        options: &PutOptions,
+    ) -> Result<Positioned<Stored>, ClientError> {
         let ttl = match options.ttl {
             Ttl::Default => String::new(),
             Ttl::Never => "&ttl_ms=never".into(),
             Ttl::Ms(ttl_ms) => format!("&ttl_ms={ttl_ms}"),
             Ttl::Sliding(ttl_ms) => format!("&ttl_ms={ttl_ms}&sliding=true"),
         };
-        let path = format!("{}?previous={}{ttl}", kv_path(key)?, options.previous);
+        let since =
+            options.if_absent_since.map(|index| format!("&if_absent_since={index}")).unwrap_or_default();
+        let path = format!("{}?previous={}{ttl}{since}", kv_path(key)?, options.previous);
         let build = |mut request: RequestBuilder| {
             if options.if_present {
                 request = request.header(header::IF_MATCH, "*");
@@ -120,9 +111,10 @@ impl Client {
             }
             only_over(request, options.if_revision).body(value.clone())
         };
-        let response = self.send(Method::PUT, &path, Retry::WithKey, build).await?;
+        let answered = self.ask(Method::PUT, &path, Retry::WithKey, &[], build).await?;
+        let (at, response) = (position(&answered)?, answered.response);
         let (revision, created) = (revision(&response)?, response.status() == StatusCode::CREATED);
-        Ok(Stored { revision, created, previous: previous(response).await? })
+        Ok(Positioned { value: Stored { revision, created, previous: previous(response).await? }, at })
     }
 
     /// Removes a key; false when there was none.
@@ -130,9 +122,20 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn delete(&self, key: &str, if_revision: Option<u64>) -> Result<bool, ClientError> {
+        Ok(self.delete_at(key, if_revision).await?.value)
+    }
+
+    /// The same, and where in the log it was done.
+    pub(super) async fn delete_at(
+        &self,
+        key: &str,
+        if_revision: Option<u64>,
+    ) -> Result<Positioned<bool>, ClientError> {
         let build = |request: RequestBuilder| only_over(request, if_revision);
-        let answer = self.send(Method::DELETE, &kv_path(key)?, Retry::WithKey, build).await;
-        Ok(found(answer)?.is_some())
+        let (path, answers) = (kv_path(key)?, [StatusCode::NOT_FOUND]);
+        let answered = self.ask(Method::DELETE, &path, Retry::WithKey, &answers, build).await?;
+        let was_there = answered.response.status() != StatusCode::NOT_FOUND;
+        Ok(Positioned { value: was_there, at: position(&answered)? })
     }
 
     /// Removes a key and returns what it held; `None` when there was none.
@@ -153,8 +156,18 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn incr(&self, key: &str, request: &IncrRequest) -> Result<Counter, ClientError> {
+        Ok(self.incr_at(key, request).await?.value)
+    }
+
+    /// The same, and where in the log it was done.
+    pub(super) async fn incr_at(
+        &self,
+        key: &str,
+        request: &IncrRequest,
+    ) -> Result<Positioned<Counter>, ClientError> {
         let path = format!("{}/incr", kv_path(key)?);
-        self.json(Method::POST, &path, Retry::WithKey, |builder| builder.json(request)).await
+        let build = |builder: RequestBuilder| builder.json(request);
+        positioned(self.ask(Method::POST, &path, Retry::WithKey, &[], build).await?).await
     }
 
     /// Sets the TTL of a key; `None` if there is no such key.
@@ -182,7 +195,7 @@ impl Client {
     ///
     /// A batch that reads is not repeated after its answer was lost: the nodes would have to remember all that it read.
     pub async fn batch(&self, ops: &[OpRequest]) -> Result<BatchAnswer, ClientError> {
-        self.send_batch(BatchMode::All, ops).await
+        Ok(self.send_batch(BatchMode::All, ops, None).await?.value)
     }
 
     /// Carries out several operations in one log entry, each by itself. What became of each is in the answer. A refusal is
@@ -191,74 +204,37 @@ impl Client {
     /// # Errors
     /// [`ClientError`]. As [`Self::batch`], it is not repeated after its answer was lost if it asks for values.
     pub async fn batch_each(&self, ops: &[OpRequest]) -> Result<BatchAnswer<OpResult>, ClientError> {
-        self.send_batch(BatchMode::Each, ops).await
+        Ok(self.send_batch(BatchMode::Each, ops, None).await?.value)
+    }
+
+    /// The same, under an idempotency key of the caller's: he can send the same operations again under it, for ten minutes after
+    /// the first time, and they are carried out once.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn batch_each_once(
+        &self,
+        ops: &[OpRequest],
+        idempotency_key: &str,
+    ) -> Result<Positioned<BatchAnswer<OpResult>>, ClientError> {
+        self.send_batch(BatchMode::Each, ops, Some(idempotency_key)).await
     }
 
     async fn send_batch<T: DeserializeOwned>(
         &self,
         mode: BatchMode,
         ops: &[OpRequest],
-    ) -> Result<T, ClientError> {
+        idempotency_key: Option<&str>,
+    ) -> Result<Positioned<T>, ClientError> {
         let reads = ops.iter().any(OpRequest::asks_for_a_value);
-        let retry = if reads { Retry::Never } else { Retry::WithKey };
+        let retry = match idempotency_key {
+            Some(key) => Retry::WithThisKey(key),
+            None if reads => Retry::Never,
+            None => Retry::WithKey,
+        };
         let request = Batch { mode, ops };
-        self.json(Method::POST, "/v1/batch", retry, |builder| builder.json(&request)).await
-    }
-
-    /// Reads many keys. The answers are in the order of the keys; all of one request are of one moment, and those that do not fit
-    /// into it are asked for again.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn get_many(
-        &self,
-        keys: &[String],
-        consistency: Consistency,
-    ) -> Result<Vec<Option<ValueDetails>>, ClientError> {
-        let path = format!("/v1/get?consistency={}", consistency.as_str());
-        let mut found = Vec::with_capacity(keys.len());
-        while found.len() < keys.len() {
-            let rest = &keys[found.len()..];
-            let request = GetMany { keys: rest[..rest.len().min(KEYS_MAX)].to_vec() };
-            let answer: GotMany =
-                self.json(Method::POST, &path, Retry::Always, |builder| builder.json(&request)).await?;
-            if answer.results.is_empty() || answer.results.len() > request.keys.len() {
-                let (url, reason) = (path, "it has another number of results than of keys".into());
-                return Err(ClientError::Garbled { url, reason });
-            }
-            found.extend(answer.results.into_iter().map(|got| got.entry));
-        }
-        Ok(found)
-    }
-
-    /// Lists keys with their values, in byte order.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn entries(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-        consistency: Consistency,
-    ) -> Result<EntryPage, ClientError> {
-        let path = format!("{}&values=true", list_path(prefix, after, limit, consistency));
-        self.json(Method::GET, &path, Retry::Always, |builder| builder).await
-    }
-
-    /// Lists keys in byte order.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn keys(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-        consistency: Consistency,
-    ) -> Result<KeyPage, ClientError> {
-        let path = list_path(prefix, after, limit, consistency);
-        self.json(Method::GET, &path, Retry::Always, |builder| builder).await
+        let build = |builder: RequestBuilder| builder.json(&request);
+        positioned(self.ask(Method::POST, "/v1/batch", retry, &[], build).await?).await
     }
 
     /// Removes all keys with a prefix, which has at least one byte.
@@ -279,18 +255,9 @@ impl Client {
     }
 }
 
-fn list_path(prefix: &str, after: Option<&str>, limit: usize, consistency: Consistency) -> String {
-    let (prefix, consistency) = (utf8_percent_encode(prefix, PLAIN), consistency.as_str());
-    let path = format!("/v1/keys?limit={limit}&consistency={consistency}&prefix={prefix}");
-    match after {
-        Some(after) => format!("{path}&after={}", utf8_percent_encode(after, PLAIN)),
-        None => path,
-    }
-}
-
 /// # Errors
 /// `invalid_key`. A URL with `.` or `..` would be that of another path, so none is made.
-fn kv_path(key: &str) -> Result<String, ClientError> {
+pub(super) fn kv_path(key: &str) -> Result<String, ClientError> {
     path_of("/v1/kv", key)
 }
 
@@ -324,14 +291,6 @@ pub(super) fn found<T>(answer: Result<T, ClientError>) -> Result<Option<T>, Clie
     }
 }
 
-fn text<'a>(response: &'a Response, header: &str) -> Option<&'a str> {
-    response.headers().get(header)?.to_str().ok()
-}
-
-fn number(response: &Response, header: &str) -> Option<u64> {
-    text(response, header)?.parse().ok()
-}
-
 /// The key's revision, from its tag.
 fn revision(response: &Response) -> Result<u64, ClientError> {
     let revision = text(response, header::ETAG.as_str()).and_then(|tag| tag.trim_matches('"').parse().ok());
@@ -339,7 +298,7 @@ fn revision(response: &Response) -> Result<u64, ClientError> {
 }
 
 /// What is known of the entry beside its value.
-fn entry_meta(response: &Response) -> Result<EntryMeta, ClientError> {
+pub(super) fn entry_meta(response: &Response) -> Result<EntryMeta, ClientError> {
     let members = text(response, ENTRY).unwrap_or_default();
     let member =
         |name: &str| members.split(", ").find_map(|member| member.strip_prefix(name)?.strip_prefix('='));

@@ -3,6 +3,7 @@
 use super::error::ClientError;
 use super::http::{Client, Retry};
 use super::kv::{PLAIN, found, path_of};
+use super::position::{Cursor, Positioned, positioned};
 use crate::api::{
     AcquireLock, AcquiredLock, Changes, LockInfo, LockList, LogTime, OpenSession, SessionEnd, SessionInfo,
     SessionList,
@@ -88,22 +89,28 @@ impl Client {
         self.json(Method::GET, &path, Retry::Always, |builder| builder).await
     }
 
-    /// What changed after the index `since` among the keys with a prefix, with their values.
+    /// What changed after `since` among the keys with a prefix, at most `limit` of them, with their values if they are asked for.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn changes(&self, since: u64, prefix: &str) -> Result<Changes, ClientError> {
-        let path =
-            format!("/v1/changes?since={since}&prefix={}&values=true", utf8_percent_encode(prefix, PLAIN));
-        self.json(Method::GET, &path, Retry::Always, |builder| builder).await
+    /// [`ClientError`]: with the code `other_history`, the cluster is in another history than `since`.
+    pub async fn changes(
+        &self,
+        since: &Cursor,
+        prefix: &str,
+        limit: usize,
+        values: bool,
+    ) -> Result<Positioned<Changes>, ClientError> {
+        let prefix = utf8_percent_encode(prefix, PLAIN);
+        let path = format!("/v1/changes?since={since}&prefix={prefix}&limit={limit}&values={values}");
+        positioned(self.ask(Method::GET, &path, Retry::Always, &[], |builder| builder).await?).await
     }
 
     /// Log time.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn log_time(&self) -> Result<LogTime, ClientError> {
-        self.json(Method::GET, "/v1/time", Retry::Always, |builder| builder).await
+    pub async fn log_time(&self) -> Result<Positioned<LogTime>, ClientError> {
+        positioned(self.ask(Method::GET, "/v1/time", Retry::Always, &[], |builder| builder).await?).await
     }
 }
 

@@ -3,7 +3,7 @@
 use super::bounded::SMALL_BYTES_MAX;
 use super::error::{ClientError, garbled, innermost, lost};
 use super::http::{Client, PAUSE_FIRST, PAUSE_LAST, TRY_TIMEOUT, read};
-use crate::api::HistoryName;
+use super::position::{Cursor, is_same_history};
 use crate::api::{ErrorCode, Problem, WatchMessage};
 use eventsource_stream::{EventStreamError, Eventsource};
 use futures::stream::BoxStream;
@@ -15,38 +15,93 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
 
 type Stream = BoxStream<'static, Result<String, ClientError>>;
 
-/// Changes as they come.
-pub struct Watching<'a> {
-    client: &'a Client,
-    prefix: String,
-    values: bool,
-    /// The index after which to continue.
-    cursor: Option<u64>,
-    history: Option<HistoryName>,
-    stream: Option<Stream>,
+/// What to watch.
+#[derive(Debug, Clone)]
+pub struct WatchOptions {
+    /// Keys, and names of sessions and locks, that start with one of these; all if there are none. Up to 16.
+    pub prefixes: Vec<String>,
+    /// The index after which to begin; from now on without it.
+    pub from: Option<u64>,
+    /// The id of the history to which that index belongs, if it is to be checked.
+    pub history: Option<String>,
+    /// Whether the values are sent with the changes.
+    pub values: bool,
+    /// Whether changes of keys are watched.
+    pub keys: bool,
+    /// Whether sessions are watched that are opened and end.
+    pub sessions: bool,
+    /// Whether locks are watched that are acquired and released.
+    pub locks: bool,
+    /// A node that has too many watches closes this one first.
+    pub low_priority: bool,
 }
 
-impl Client {
-    /// Watches the keys that start with `prefix`, from behind the index `from`, or from now.
-    pub fn watch(&self, prefix: &str, from: Option<u64>, values: bool) -> Watching<'_> {
-        Watching {
-            client: self,
-            prefix: prefix.to_owned(),
-            values,
-            cursor: from,
+impl Default for WatchOptions {
+    fn default() -> Self {
+        Self {
+            prefixes: Vec::new(),
+            from: None,
             history: None,
-            stream: None,
+            values: true,
+            keys: true,
+            sessions: false,
+            locks: false,
+            low_priority: false,
         }
     }
 }
 
-impl Watching<'_> {
+impl WatchOptions {
+    /// The keys with a prefix, from behind `from`.
+    pub fn prefix(prefix: &str, from: Option<u64>) -> Self {
+        Self { prefixes: vec![prefix.to_owned()], from, ..Self::default() }
+    }
+
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let mut query: Vec<_> = self.prefixes.iter().map(|prefix| ("prefix", prefix.clone())).collect();
+        query.extend(self.from.map(|index| match &self.history {
+            Some(history) => ("from", format!("{index}@{history}")),
+            None => ("from", index.to_string()),
+        }));
+        query.push(("values", self.values.to_string()));
+        query.push(("keys", self.keys.to_string()));
+        query.push(("sessions", self.sessions.to_string()));
+        query.push(("locks", self.locks.to_string()));
+        if self.low_priority {
+            query.push(("priority", "low".to_owned()));
+        }
+        query
+    }
+}
+
+/// Changes as they come.
+pub struct Watching {
+    client: Client,
+    /// `from` and `history` are those of the last message.
+    options: WatchOptions,
+    stream: Option<Stream>,
+}
+
+impl Client {
+    /// Begins a watch. Nothing is sent before [`Watching::next`].
+    pub fn watch(&self, options: WatchOptions) -> Watching {
+        Watching { client: self.clone(), options, stream: None }
+    }
+}
+
+impl Watching {
+    /// After the last message: where another watch can go on.
+    pub fn cursor(&self) -> Option<Cursor> {
+        let WatchOptions { from, history, .. } = &self.options;
+        Some(Cursor { index: (*from)?, history: history.clone()? })
+    }
+
     /// The next message. When a node closes the watch, falls silent or fails, the next node is asked; looking for one takes
     /// at most the time limit of a request.
     ///
     /// # Errors
-    /// [`ClientError`]: no node could be reached in that time; the cursor is kept, so this can be called again. Or the nodes
-    /// belong to a different history than before, for which the cursor is not valid.
+    /// [`ClientError`]: no node could be reached in that time; the cursor is kept, so this can be called again. Or, with the code
+    /// `other_history`, the nodes are in another history than before, for which the cursor is not valid.
     pub async fn next(&mut self) -> Result<WatchMessage, ClientError> {
         // Only looking for a node has a deadline: nothing may change for a long time.
         let mut deadline = None;
@@ -83,7 +138,7 @@ impl Watching<'_> {
         let stream = match &mut self.stream {
             Some(stream) => stream,
             None => {
-                let stream = self.client.open_watch(&url, &self.prefix, self.cursor, self.values).await?;
+                let stream = self.client.open_watch(&url, &self.options).await?;
                 self.stream.insert(stream)
             }
         };
@@ -94,12 +149,14 @@ impl Watching<'_> {
         };
         let message: WatchMessage =
             serde_json::from_str(&data).map_err(|error| garbled(&url, &error.to_string()))?;
-        if let WatchMessage::Subscribed { history, .. } = &message
-            && self.history.get_or_insert_with(|| history.clone()) != history
-        {
-            return Err(garbled(&url, "it is in another history than the nodes before"));
+        if let WatchMessage::Subscribed { history, .. } = &message {
+            let known = self.options.history.get_or_insert_with(|| history.id.clone());
+            if !is_same_history(known, &history.id) {
+                let detail = format!("{url} is in another history than the nodes before");
+                return Err(ClientError::Problem(Box::new(Problem::new(ErrorCode::OtherHistory, detail))));
+            }
         }
-        self.cursor = Some(message.index());
+        self.options.from = Some(message.index());
         if matches!(message, WatchMessage::Closed { .. }) {
             self.stream = None;
             self.client.try_another();
@@ -110,16 +167,9 @@ impl Watching<'_> {
 }
 
 impl Client {
-    async fn open_watch(
-        &self,
-        url: &str,
-        prefix: &str,
-        from: Option<u64>,
-        values: bool,
-    ) -> Result<Stream, ClientError> {
-        let mut query = vec![("prefix", prefix.to_owned()), ("values", values.to_string())];
-        query.extend(from.map(|index| ("from", index.to_string())));
-        let request = self.insisting(self.streams().get(format!("{url}/v1/watch")).query(&query));
+    async fn open_watch(&self, url: &str, options: &WatchOptions) -> Result<Stream, ClientError> {
+        let request = self.streams().get(format!("{url}/v1/watch")).query(&options.query());
+        let request = self.insisting(request);
         let unreachable = |error: reqwest::Error| ClientError::Unreachable {
             url: url.to_owned(),
             reason: innermost(&error),

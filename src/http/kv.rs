@@ -70,12 +70,12 @@ pub(super) async fn get(
     let info = &found.info;
     answer.insert(header::ETAG, etag(info.revision));
     answer.insert(HeaderName::from_static(ENTRY), entry(info));
-    if conditions.knows(info.revision).map_err(|error| error.with_headers(answer.clone()))? {
-        return Ok((StatusCode::NOT_MODIFIED, answer).into_response());
-    }
     if let Some(deadline) = info.expires_at_ms {
         let left = number(deadline.saturating_sub(read.now_ms));
         answer.insert(HeaderName::from_static(TTL_MS), left);
+    }
+    if conditions.knows(info.revision).map_err(|error| error.with_headers(answer.clone()))? {
+        return Ok((StatusCode::NOT_MODIFIED, answer).into_response());
     }
     Ok(with_value(answer, found.value))
 }

@@ -5,7 +5,7 @@ use eventsource_stream::Eventsource;
 use futures::stream::BoxStream;
 use futures::{SinkExt, StreamExt};
 use lockstep::api::{WatchMessage, WireEvent};
-use lockstep::client::Client;
+use lockstep::client::{Client, WatchOptions};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::Method;
@@ -31,7 +31,7 @@ struct Heard {
 /// Watches until it is told of an index that is not known yet when it begins.
 async fn watch(urls: Vec<String>, first: usize, until: Arc<AtomicU64>) -> Heard {
     let client = Client::new(&urls, Duration::from_secs(60)).unwrap().starting_at(first);
-    let mut watching = client.watch("", Some(0), true);
+    let mut watching = client.watch(WatchOptions::prefix("", Some(0)));
     let mut heard = Heard::default();
     while heard.place < until.load(Ordering::Acquire) {
         let told = watching.next().await.expect("somebody can be asked");
@@ -202,7 +202,7 @@ async fn a_watcher_leaves_a_node_that_falls_silent() {
     let urls = [cluster.nodes[silent].http.clone(), other.http.clone()];
     // Less than it takes to notice the silence.
     let client = Client::new(&urls, Duration::from_secs(5)).unwrap();
-    let mut watching = client.watch("k", None, true);
+    let mut watching = client.watch(WatchOptions::prefix("k", None));
     watching.next().await.unwrap();
     cluster.nodes[silent].signal(libc::SIGSTOP);
     cluster.put_surely(other, "k", "v").await;

@@ -3,8 +3,8 @@
 use crate::server::Server;
 use bytes::Bytes;
 use lockstep::api::{BatchRequest, ConfigUpdate, Consistency, Effect, ErrorCode, IncrRequest, OpAnswer};
-use lockstep::cache::Ttl;
-use lockstep::client::{Client, Previous, PutOptions};
+use lockstep::cache::{RemovalCause, Ttl};
+use lockstep::client::{Client, Cursor, Previous, PutOptions, ReadOptions, Reading};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -180,4 +180,39 @@ async fn an_answer_without_end_is_given_up() {
     assert_eq!(told, [Err("is no Lockstep node".to_owned())]);
     let mib = sent.load(std::sync::atomic::Ordering::Relaxed) >> 20;
     assert!(mib < 100 && begun.elapsed().as_secs() < 15, "{mib} MiB in {:?}", begun.elapsed());
+}
+
+/// A reading says where in the log it is from; the value is not sent again to who knows its revision; and why a key is absent.
+#[tokio::test]
+async fn a_reading_has_its_position() {
+    let (_server, client) = served().await;
+    let client = client.with_origin("till-7").unwrap();
+    assert!(client.clone().with_origin("a b").is_err(), "nodes would refuse it");
+    let ttl = PutOptions { ttl: Ttl::Ms(60_000), ..PutOptions::default() };
+    let stored = client.put("k", "v".into(), &ttl).await.unwrap();
+    let read = client.read("k", &ReadOptions::default()).await.unwrap();
+    let Reading::Found(found) = read.value else { panic!("{read:?}") };
+    assert_eq!((&found.value[..], found.meta.origin.as_deref()), (&b"v"[..], Some("till-7")));
+    assert!(
+        read.at.index >= stored.revision && read.at.time_ms >= Some(found.meta.modified_at_ms),
+        "{:?}",
+        read.at
+    );
+    let known = ReadOptions { unless_revision: Some(stored.revision), ..ReadOptions::default() };
+    let again = client.read("k", &known).await.unwrap().value;
+    assert!(matches!(again, Reading::Unchanged { ttl_ms: Some(1..=60_000) }), "{again:?}");
+    assert!(client.delete("k", None).await.unwrap());
+    assert!(!client.delete("k", None).await.unwrap());
+    let after = ReadOptions { not_before: Some(read.at.cursor()), ..ReadOptions::default() };
+    let Reading::Absent(absent) = client.read("k", &after).await.unwrap().value else {
+        panic!("it was deleted")
+    };
+    assert_eq!(absent.gone.map(|gone| gone.cause), Some(RemovalCause::Delete));
+    // What was deleted meanwhile is not raised.
+    let since = PutOptions { if_absent_since: Some(stored.revision), ..PutOptions::default() };
+    let refused = client.put("k", "old".into(), &since).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::PreconditionFailed);
+    let foreign = Cursor { index: 1, history: "0000000000".into() };
+    let other = ReadOptions { not_before: Some(foreign), ..ReadOptions::default() };
+    assert_eq!(client.read("k", &other).await.unwrap_err().code(), ErrorCode::OtherHistory);
 }

@@ -172,7 +172,7 @@ async fn a_first_copy_takes_few_requests_and_no_log_entry() {
     let client = Client::new(&[url], Duration::from_secs(20)).expect("a URL");
     let found = client.get_many(&keys, Consistency::Linearizable).await.expect("read");
     assert!(found.len() == 2_000 && found.iter().flatten().count() == 2_000);
-    let page = client.entries("k0000", Some("k00001"), 3, Consistency::Stale).await.expect("read");
+    let page = client.entries("k0000", Some("k00001"), 3, Consistency::Stale).await.expect("read").value;
     let shown: Vec<&str> = page.entries.iter().map(|entry| entry.key.as_str()).collect();
     assert_eq!((shown, page.next.as_deref()), (vec!["k00002", "k00003", "k00004"], Some("k00004")));
     let WireValue::Text { value } = &page.entries[0].entry.value else { panic!("it is text") };

@@ -185,9 +185,9 @@ async fn the_client_opens_sessions_and_acquires_locks() {
     assert_eq!(client.renew_session(one.id).await.unwrap(), None);
     assert_eq!(client.lock("a/job").await.unwrap(), None);
 
-    let since = client.log_time().await.unwrap().index;
+    let since = client.log_time().await.unwrap().at.cursor();
     client.put("k", "v".into(), &lockstep::client::PutOptions::default()).await.unwrap();
-    let changes = client.changes(since, "").await.unwrap();
+    let changes = client.changes(&since, "", 100, true).await.unwrap().value;
     let [lockstep::api::Change::Key { key, found: true, .. }] = &changes.changes[..] else {
         panic!("{changes:?}")
     };

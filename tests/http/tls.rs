@@ -3,7 +3,7 @@
 use crate::certs::Authority;
 use crate::server::{Limits, Server, limits};
 use futures::{SinkExt, StreamExt};
-use lockstep::client::{Client, PutOptions};
+use lockstep::client::{Client, PutOptions, WatchOptions};
 use lockstep::http::{HttpLimits, HttpSettings};
 use lockstep::node::{NewToken, Principal, RootToken};
 use lockstep::tls::{CertFiles, ClientTls, ServerTls};
@@ -50,7 +50,7 @@ async fn requests_watches_and_sockets_work() {
     let read = it.server.get("/v1/kv/k").await;
     assert_eq!(read.bytes().await.expect("a body"), value);
 
-    let mut watching = client.watch("", Some(stored.revision), true);
+    let mut watching = client.watch(WatchOptions::prefix("", Some(stored.revision)));
     client.put("l", "y".into(), &PutOptions::default()).await.expect("written");
     while !format!("{:?}", watching.next().await.expect("a message")).contains("\"l\"") {}
 

@@ -3,7 +3,7 @@
 use crate::metadata::without_metadata;
 use crate::server::{Server, limits};
 use lockstep::api::WatchMessage;
-use lockstep::client::{Client, Watching};
+use lockstep::client::{Client, WatchOptions, Watching};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -16,13 +16,13 @@ fn client(server: &Server) -> Client {
     Client::new(std::slice::from_ref(&server.url), LIMIT).unwrap()
 }
 
-async fn next(watching: &mut Watching<'_>) -> Value {
+async fn next(watching: &mut Watching) -> Value {
     let told = tokio::time::timeout(LIMIT, watching.next()).await.expect("it is told in time").unwrap();
     serde_json::to_value(told).unwrap()
 }
 
 /// The next change's events; places in between are passed over.
-async fn events(watching: &mut Watching<'_>) -> Value {
+async fn events(watching: &mut Watching) -> Value {
     loop {
         let told = next(watching).await;
         if told["type"] == "change" {
@@ -43,7 +43,7 @@ async fn every_change_is_told_with_its_cause() {
     let server = Server::start().await;
     server.configure(json!({"capacity_entries": 3})).await;
     let client = client(&server);
-    let mut watching = client.watch("", None, true);
+    let mut watching = client.watch(WatchOptions::default());
     let begin = next(&mut watching).await;
     assert_eq!(begin["type"], "subscribed", "{begin}");
     let status = server.node.status().await;
@@ -108,7 +108,7 @@ async fn every_change_is_told_with_its_cause() {
 async fn a_place_resumes() {
     let server = Server::start().await;
     let client = client(&server);
-    let mut first = client.watch("", Some(0), true);
+    let mut first = client.watch(WatchOptions::prefix("", Some(0)));
     for number in 0..50 {
         server.put("k", &number.to_string()).await;
     }
@@ -122,7 +122,7 @@ async fn a_place_resumes() {
     let indexes: Vec<u64> = all.iter().map(|told| told["index"].as_u64().unwrap()).collect();
     assert!(indexes.is_sorted_by(|a, b| a < b), "{indexes:?}");
     for (at, place) in indexes.iter().enumerate().take(49) {
-        let mut again = client.watch("", Some(*place), true);
+        let mut again = client.watch(WatchOptions::prefix("", Some(*place)));
         assert_eq!(next(&mut again).await["index"], *place);
         assert_eq!(next(&mut again).await, all[at + 1]);
     }
@@ -175,7 +175,7 @@ async fn a_place_of_another_history_is_none() {
 async fn only_what_is_watched_is_told() {
     let server = Server::start().await;
     let client = client(&server);
-    let mut watching = client.watch("user:", None, false);
+    let mut watching = client.watch(WatchOptions { values: false, ..WatchOptions::prefix("user:", None) });
     next(&mut watching).await;
     for key in ["user", "user:1", "order:1", "users"] {
         server.put(key, "x").await;
@@ -211,7 +211,7 @@ async fn behind_the_window_there_is_a_resync() {
         server.put("k", &format!("{number:0>100}")).await;
     }
     let client = client(&server);
-    let mut watching = client.watch("", Some(3), true);
+    let mut watching = client.watch(WatchOptions::prefix("", Some(3)));
     assert_eq!(next(&mut watching).await["index"], 3);
     let resync = next(&mut watching).await;
     let applied = server.node.status().await.applied_index;

@@ -1,0 +1,82 @@
+//! Where in the log an answer is from.
+
+use super::error::{ClientError, garbled};
+use super::http::{Answered, from_json};
+use crate::api::{HISTORY, INDEX, TIME_MS};
+use reqwest::Response;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::time::Instant;
+
+/// Shortest beginning of a history's id that names it, in bytes.
+const HISTORY_BYTES_MIN: usize = 8;
+
+/// A log index, and the id of the history in which it means something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    pub index: u64,
+    pub history: String,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.index, self.history)
+    }
+}
+
+/// Where in the log an answer is from, and when it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    pub index: u64,
+    pub history: String,
+    /// Log time of the answer, in milliseconds since the Unix epoch; absent if it was not said.
+    pub time_ms: Option<u64>,
+    /// When the request was sent that got this answer.
+    pub sent_at: Instant,
+}
+
+impl Position {
+    pub fn cursor(&self) -> Cursor {
+        Cursor { index: self.index, history: self.history.clone() }
+    }
+}
+
+/// An answer, and where it is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Positioned<T> {
+    pub value: T,
+    pub at: Position,
+}
+
+/// Whether two ids are of one history: each may be only the beginning of it.
+pub fn is_same_history(one: &str, other: &str) -> bool {
+    let short = HISTORY_BYTES_MIN;
+    one.len() >= short && other.len() >= short && (one.starts_with(other) || other.starts_with(one))
+}
+
+pub(super) fn position(answered: &Answered) -> Result<Position, ClientError> {
+    let Answered { response, sent_at } = answered;
+    let missing = |name: &str| garbled(response.url().as_str(), &format!("it has no {name}"));
+    Ok(Position {
+        index: number(response, INDEX).ok_or_else(|| missing(INDEX))?,
+        history: text(response, HISTORY).ok_or_else(|| missing(HISTORY))?.to_owned(),
+        time_ms: number(response, TIME_MS),
+        sent_at: *sent_at,
+    })
+}
+
+/// The body of a response, which is JSON, and where it is from.
+pub(super) async fn positioned<T: DeserializeOwned>(
+    answered: Answered,
+) -> Result<Positioned<T>, ClientError> {
+    let at = position(&answered)?;
+    Ok(Positioned { value: from_json(answered.response).await?, at })
+}
+
+pub(super) fn text<'a>(response: &'a Response, header: &str) -> Option<&'a str> {
+    response.headers().get(header)?.to_str().ok()
+}
+
+pub(super) fn number(response: &Response, header: &str) -> Option<u64> {
+    text(response, header)?.parse().ok()
+}
