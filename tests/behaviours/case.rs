@@ -26,6 +26,8 @@ pub struct Case {
     pub outcomes: Vec<Value>,
     /// Not checked where it is absent.
     pub requests: Option<Vec<Expected>>,
+    /// The outcomes at real nodes that have no key.
+    pub real: Option<Vec<Value>>,
 }
 
 fn one() -> usize {

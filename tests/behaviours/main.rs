@@ -1,18 +1,24 @@
 //! How a client has to behave, by the cases of `tests/vectors/client_behaviours.json`: what it asks, when it asks again and under which
 //! idempotency key, and what it tells its caller. Nodes are played by `server.rs`. The Rust client and the TypeScript client run all
-//! cases; three of their behaviours, broken on purpose, are noticed.
+//! cases, and those that need no fault at real nodes too, while these are killed.
 
 mod case;
 mod rust_client;
 mod server;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "the tests of clusters use the rest")]
+mod support;
 mod verdict;
 
 use case::{Case, cases};
+use lockstep::client::Client;
 use serde_json::{Value, json};
 use server::Nodes;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
+use support::Cluster;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
@@ -67,8 +73,12 @@ impl Driver {
     }
 }
 
+/// Two tests compile into the same folder.
+static BUILDING: Mutex<()> = Mutex::new(());
+
 /// The TypeScript package, compiled; nothing where that cannot be done, which `tests/typescript.sh` says.
 fn typescript() -> Option<std::path::PathBuf> {
+    let _one_at_a_time = BUILDING.lock().expect("no panic while held");
     let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("behaviours");
     let mut command = Command::new("tests/typescript.sh");
     command.arg("--build").arg(&built).stdin(Stdio::null()).stderr(Stdio::inherit());
@@ -93,7 +103,44 @@ async fn the_typescript_client_behaves_as_specified() {
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
-/// Cases notice what they are for: of a client that asks as it should but tells or sends something else, three.
+/// Runs the cases that need no fault at three nodes, of which one is killed in each case.
+async fn at_real_nodes(mut run: impl AsyncFnMut(&Case, &[String]) -> Vec<Value>) {
+    let mut cluster = Cluster::start(3, &[]).await;
+    let urls: Vec<String> = cluster.nodes.iter().map(|node| node.http.clone()).collect();
+    let mut failures = Vec::new();
+    let cases = cases().into_iter().filter(|case| case.real.is_some());
+    for (number, mut case) in cases.enumerate() {
+        let expected = case.real.take().expect("it has some");
+        case.options.clear();
+        cluster.all_ready().await;
+        Client::new(&urls, CASE_LIMIT).expect("a client").clear_all().await.expect("it is cleared");
+        let leader = cluster.leader().await;
+        // In every second case the leader, which has to be found anew.
+        let killed = if number % 2 == 0 { leader } else { (leader + 1) % 3 };
+        cluster.nodes[killed].kill();
+        let mut from_the_killed = urls.clone();
+        from_the_killed.rotate_left(killed);
+        let outcomes = run(&case, &from_the_killed).await;
+        cluster.nodes[killed].start();
+        let wrong = verdict::wrong_outcomes(&outcomes, &expected);
+        failures.extend(wrong.into_iter().map(|wrong| format!("{}: {wrong}", case.name)));
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rust_client_behaves_so_at_real_nodes() {
+    at_real_nodes(async |case, urls| rust_client::run(case, urls).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_typescript_client_behaves_so_at_real_nodes() {
+    let Some(built) = typescript() else { return };
+    let mut driver = Driver::typescript(&built);
+    at_real_nodes(async |case, urls| driver.run(case, urls).await).await;
+}
+
+/// Cases notice what they are for.
 #[tokio::test]
 async fn broken_behaviours_are_noticed() {
     let case = |name: &str| cases().into_iter().find(|case| case.name.contains(name)).expect("there is one");

@@ -9,14 +9,7 @@ use serde_json::Value;
 /// Sentences: what is not as the case says.
 pub fn failures(case: &Case, outcomes: &[Value], seen: &[Seen], answers_left: usize) -> Vec<String> {
     let mut failures = Vec::new();
-    if outcomes.len() != case.outcomes.len() {
-        failures.push(format!("{} outcomes, not {}", outcomes.len(), case.outcomes.len()));
-    }
-    for (position, (got, expected)) in outcomes.iter().zip(&case.outcomes).enumerate() {
-        if !includes(got, expected) {
-            failures.push(format!("call {position}: {got}, not {expected}"));
-        }
-    }
+    failures.extend(wrong_outcomes(outcomes, &case.outcomes));
     let Some(requests) = &case.requests else { return failures };
     if answers_left > 0 {
         failures.push(format!("{answers_left} answers were not asked for"));
@@ -31,6 +24,20 @@ pub fn failures(case: &Case, outcomes: &[Value], seen: &[Seen], answers_left: us
         failures.extend(wrong.into_iter().map(|wrong| format!("request {position}: {wrong}")));
     }
     failures
+}
+
+/// Which outcomes are not as they should be.
+pub fn wrong_outcomes(outcomes: &[Value], expected: &[Value]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if outcomes.len() != expected.len() {
+        wrong.push(format!("{} outcomes, not {}", outcomes.len(), expected.len()));
+    }
+    for (position, (got, expected)) in outcomes.iter().zip(expected).enumerate() {
+        if !includes(got, expected) {
+            wrong.push(format!("call {position}: {got}, not {expected}"));
+        }
+    }
+    wrong
 }
 
 /// Whether `got` has everything of `expected`: of objects only the members that are named count.
