@@ -184,8 +184,9 @@ fn look_up(cache: &Cache, key: Key, newest: &Newest) -> ChangedKey {
         Event::Removed { cause, .. } => Some(removal(newest, *cause)),
         _ => None,
     };
-    // It may have been removed again since.
-    let removal = cache.absence(key.as_str()).removal.or(told);
+    // It may have been removed again since; and the cache may have forgotten what the log still tells.
+    let known = cache.absence(key.as_str()).removal;
+    let removal = told.into_iter().chain(known).max_by_key(|removal| removal.revision);
     ChangedKey::Absent { key, removal }
 }
 

@@ -189,3 +189,28 @@ async fn log_time_goes_on_where_nothing_is_written() {
     server.refused(Method::GET, "/v1/time?x=1", &[], "", "invalid_query").await;
     server.stop().await;
 }
+
+/// The last removal is told, also where the state has forgotten it and still knows an older one.
+#[tokio::test]
+async fn the_removal_that_is_told_is_the_last_one() {
+    let server = Server::start().await;
+    server.configure(json!({"capacity_entries": 1})).await;
+    server.put("a", "1").await;
+    server.send(Method::DELETE, "/v1/kv?all=true", &[], "").await;
+    server.put("a", "2").await;
+    let since = server.node.status().await.applied_index;
+    // The first evicts `a`. The second evicts `wzi`, which has the same place in the table of the keys that were lost.
+    server.put("wzi", "3").await;
+    let evicted_at = server.node.status().await.applied_index;
+    server.put("other", "4").await;
+    let answer = changes(&server, &format!("since={since}&prefix=a")).await;
+    let gone = json!({"cause": "evict", "revision": evicted_at});
+    let told = &answer["changes"][0];
+    assert_eq!((&told["key"], told["found"].as_bool()), (&json!("a"), Some(false)), "{answer}");
+    assert_eq!(json!({"cause": told["gone"]["cause"], "revision": told["gone"]["revision"]}), gone);
+    let missed = server.get("/v1/kv/a").await;
+    assert_eq!(missed.status(), 404);
+    let missed: Value = missed.json().await.unwrap();
+    assert_eq!((&missed["gone"], &missed["complete"]), (&Value::Null, &json!(false)), "{missed}");
+    server.stop().await;
+}
