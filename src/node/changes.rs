@@ -34,15 +34,9 @@ pub enum ChangedKey {
         has_value: bool,
     },
     /// It is absent. Its last removal may be forgotten.
-    Absent {
-        key: Key,
-        removal: Option<Removal>,
-    },
+    Absent { key: Key, removal: Option<Removal> },
     /// All keys with the prefix were removed. Some may be there again.
-    Cleared {
-        prefix: String,
-        removal: Removal,
-    },
+    Cleared { prefix: String, removal: Removal },
 }
 
 /// How much an answer may have.

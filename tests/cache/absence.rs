@@ -1,7 +1,7 @@
 //! What a cache says of a key that is not there, where it does not remember everything.
 
 use crate::bounds::{Log, key, put, put_bytes};
-use lockstep::cache::{CacheConfig, Command, Condition, Op, RemovalCause, Ttl, limits};
+use lockstep::cache::{CacheConfig, Command, CommandError, Condition, Op, RemovalCause, Ttl, limits};
 
 fn delete(name: &str) -> Op {
     Op::Delete { key: key(name), condition: Condition::Always, previous: false }
@@ -18,7 +18,10 @@ fn a_removal_that_may_not_be_the_last_is_not_named() {
     let cleared_at = log.cache.index() + 1;
     log.commit(Command::Clear { prefix: None });
     let absence = log.cache.absence("a");
-    assert_eq!(absence.removal.map(|removal| (removal.cause, removal.revision)), Some((RemovalCause::Clear, cleared_at)));
+    assert_eq!(
+        absence.removal.map(|removal| (removal.cause, removal.revision)),
+        Some((RemovalCause::Clear, cleared_at))
+    );
     for name in ["a", "wzi", "other"] {
         log.commit(Command::One(put(name)));
     }
@@ -36,7 +39,9 @@ fn a_removal_that_may_not_be_the_last_is_not_named() {
     }
     let absence = log.cache.absence("a");
     assert_eq!(absence.removal.map(|removal| removal.cause), Some(RemovalCause::Delete));
-    assert!(absence.is_complete() && absence.is_since(displaced_at + 2) && !absence.is_since(displaced_at + 1));
+    assert!(
+        absence.is_complete() && absence.is_since(displaced_at + 2) && !absence.is_since(displaced_at + 1)
+    );
 
     // It expired, was there again, and its tombstone is forgotten.
     let mut log = Log::new(CacheConfig::default());
@@ -54,4 +59,23 @@ fn a_removal_that_may_not_be_the_last_is_not_named() {
     }
     let absence = log.cache.absence("a");
     assert_eq!((absence.removal, absence.known_after, absence.is_complete()), (None, deleted_at, false));
+}
+
+/// Of an index that is still to come nothing is certain.
+#[test]
+fn nobody_was_absent_since_an_index_that_is_not_reached() {
+    let mut log = Log::new(CacheConfig::default());
+    log.commit(Command::Tick);
+    let put_since = |index| {
+        let Op::Put { key, value, ttl, previous, .. } = put("a") else { unreachable!("it is a put") };
+        Command::One(Op::Put { key, value, ttl, condition: Condition::AbsentSince(index), previous })
+    };
+    let next = log.cache.index() + 1;
+    for (later, index) in [next, next + 2, u64::MAX].into_iter().enumerate() {
+        let refused = log.commit(put_since(index)).outcome;
+        let is_refused = matches!(refused, Err(CommandError::PreconditionFailed { current: None, .. }));
+        assert!(is_refused, "{index} at {}: {refused:?}", next + later as u64);
+    }
+    let newest = log.cache.index();
+    assert!(log.commit(put_since(newest)).outcome.is_ok());
 }

@@ -67,7 +67,7 @@ impl Model {
                     absence.removal.is_some_and(|removal| removal.revision > *index)
                         || absence.known_after > *index
                 };
-                current.is_some() || may_have_been_there()
+                current.is_some() || *index >= self.index || may_have_been_there()
             }
         };
         let absence = current.is_none().then(|| self.absence(key));
