@@ -118,8 +118,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Writes until the connection has ended and everything that was received is dealt with.
+    /// Writes until the connection has ended and everything that was received is dealt with. `release` is called for each message.
     pub async fn run(self, mut queue: UnboundedReceiver<Received>, release: impl Fn(u64)) {
+        self.node.turn().await;
         let mut writing = FuturesUnordered::new();
         let mut keys: HashSet<Key> = HashSet::new();
         let mut next: Option<Job> = None;
@@ -204,6 +205,13 @@ impl Writer {
     async fn carry_out(&self, command: &Command, key: Option<String>, at: Instant) -> Result<u64, ApiError> {
         let patience = if self.fails.load(SeqCst) { Instant::now() + SHORT_PATIENCE } else { at + PATIENCE };
         loop {
+            // The node's next connection waits until this one's operations are dealt with.
+            let ended = self.node.ended_at().map(|at| at + PATIENCE);
+            if ended.is_some_and(|end| Instant::now() >= end) {
+                let reason = "the connection has ended, and what came before took too long";
+                return Err(ApiError::new(ErrorCode::Unavailable, reason));
+            }
+            let patience = ended.map_or(patience, |end| patience.min(end));
             let error = match self.state.session(self.principal.clone()) {
                 None => ApiError::waiting(),
                 Some(session) => {
