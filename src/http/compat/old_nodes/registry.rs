@@ -301,9 +301,11 @@ mod tests {
         // Not for ever.
         third.note_received();
         let begun = Instant::now();
-        attach("a").turn().await;
+        let last = attach("a");
+        last.turn().await;
         assert_eq!(begun.elapsed(), TURN_PATIENCE);
-        drop(third);
+        nodes.detach(&last);
+        drop(last);
         attach("c");
         assert_eq!(nodes.known().newest.len(), 2, "those that are attached are held, the others are not");
     }
