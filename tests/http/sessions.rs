@@ -48,6 +48,11 @@ async fn a_lock_has_one_holder_and_its_token_rises() {
     let (_, second) = acquire(two).await;
     assert!(second["token"].as_u64() > first["token"].as_u64());
 
+    let metrics = server.get("/metrics").await.text().await.unwrap();
+    for line in ["lockstep_sessions 2", "lockstep_locks 1", "lockstep_old_nodes 0"] {
+        assert!(metrics.lines().any(|found| found == line), "{line}");
+    }
+
     // What a session holds is released with it.
     let ended = server.send(Method::DELETE, &format!("/v1/sessions/{two}"), &[], "").await;
     assert_eq!(ended.json::<Value>().await.unwrap(), json!({"released": ["a/job"]}));
