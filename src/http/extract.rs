@@ -103,6 +103,13 @@ pub(super) struct PutQuery {
     pub if_absent_since: Option<String>,
 }
 
+/// Query of an increment.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct IncrQuery {
+    pub if_absent_since: Option<String>,
+}
+
 /// Query of a delete.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -4,7 +4,8 @@ use super::api_error::ApiError;
 use super::body::{NoBody, body_bytes, json_body};
 use super::conditions::{ReadConditions, put_condition, write_condition};
 use super::extract::{
-    DeleteQuery, NoQuery, PathKey, PutQuery, Query, ReadQuery, content_type, flag, idempotency_key, ttl,
+    DeleteQuery, IncrQuery, NoQuery, PathKey, PutQuery, Query, ReadQuery, content_type, flag,
+    idempotency_key, ttl,
 };
 use super::metered_body::reserve_answer;
 use super::response_headers::{entry, etag, keep_to_own_pages, number, read_at, written_at};
@@ -29,24 +30,25 @@ const JSON_BYTES_MAX: usize = 64 * 1024;
 const COPIED_BYTES_MAX: usize = 4 * 1024;
 const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
 
-/// A request about a key, with a small JSON body and no query.
-pub(super) struct KeyAndJson<T> {
+/// A request about a key, with a small JSON body.
+pub(super) struct KeyAndJson<T, Q = NoQuery> {
     session: Session,
     key: Key,
+    query: Q,
     headers: HeaderMap,
     request: T,
 }
 
-impl<T: DeserializeOwned> FromRequest<AppState> for KeyAndJson<T> {
+impl<T: DeserializeOwned, Q: DeserializeOwned + Send> FromRequest<AppState> for KeyAndJson<T, Q> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let (mut parts, body) = request.into_parts();
         let session = Session::from_request_parts(&mut parts, state).await?;
         let PathKey(key) = PathKey::from_request_parts(&mut parts, state).await?;
-        Query::<NoQuery>::from_request_parts(&mut parts, state).await?;
+        let Query(query) = Query::<Q>::from_request_parts(&mut parts, state).await?;
         let request = json_body(state, &parts.headers, body, JSON_BYTES_MAX).await?;
-        Ok(Self { session, key, headers: parts.headers, request })
+        Ok(Self { session, key, query, headers: parts.headers, request })
     }
 }
 
@@ -151,11 +153,12 @@ pub(super) async fn delete(
 
 /// `POST …/incr`.
 pub(super) async fn incr(
-    KeyAndJson { session, key, headers, request }: KeyAndJson<IncrRequest>,
+    KeyAndJson { session, key, query, headers, request }: KeyAndJson<IncrRequest, IncrQuery>,
 ) -> Result<Response, ApiError> {
     let ttl = ttl(request.ttl_ms, request.sliding)?;
     let (by, initial) = (request.by.unwrap_or(1), request.initial.unwrap_or(0));
-    let op = Op::Incr { key, by, initial, ttl, condition: write_condition(&headers)? };
+    let condition = put_condition(&headers, query.if_absent_since.as_deref(), session.lineage())?;
+    let op = Op::Incr { key, by, initial, ttl, condition };
     let written = write(&session, &headers, op).await?;
     let at = written_at(&written);
     let Outcome::Counter { revision, value, created } = written.outcome else {
@@ -167,7 +170,7 @@ pub(super) async fn incr(
 
 /// `POST …/expire`.
 pub(super) async fn expire(
-    KeyAndJson { session, key, headers, request }: KeyAndJson<ExpireRequest>,
+    KeyAndJson { session, key, headers, request, .. }: KeyAndJson<ExpireRequest>,
 ) -> Result<Response, ApiError> {
     let ttl = ttl(Some(request.ttl_ms), request.sliding)?;
     let op = Op::Expire { key: key.clone(), ttl, condition: write_condition(&headers)? };

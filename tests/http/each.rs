@@ -134,6 +134,11 @@ async fn a_missing_key_says_why_and_since_when() {
     // An older state does not raise it again.
     let older = format!("/v1/kv/b?if_absent_since={}", since - 1);
     server.refused(Method::PUT, &older, &[], "2", "precondition_failed").await;
+    let incr = async |key: &str, index: u64| {
+        let path = format!("/v1/kv/{key}/incr?if_absent_since={index}");
+        server.send(Method::POST, &path, &[], "{}").await.status().as_u16()
+    };
+    assert_eq!((incr("b", since - 1).await, incr("n", since).await, incr("n", since).await), (412, 200, 412));
     let put = server.send(Method::PUT, &format!("/v1/kv/b?if_absent_since={since}"), &[], "2").await;
     assert_eq!(put.status(), 201);
     server
