@@ -16,6 +16,7 @@ mod position;
 mod read;
 mod reconcile;
 mod sessions;
+pub mod sync;
 mod token;
 mod tokens;
 mod watch;
