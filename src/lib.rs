@@ -20,7 +20,7 @@
 //! let read = node.get(&key, Consistency::Linearizable).await?;
 //! let found = read.value.expect("it was just written");
 //! assert_eq!(found.value.bytes, "hello");
-//! assert_eq!(found.revision, written.index);
+//! assert_eq!(found.info.revision, written.index);
 //!
 //! node.stop().await;
 //! # Ok(())

@@ -118,6 +118,17 @@ pub enum WireValue {
     Base64 { value_base64: String },
 }
 
+impl WireValue {
+    /// # Errors
+    /// It is not base64.
+    pub fn into_bytes(self) -> Result<Bytes, base64::DecodeError> {
+        match self {
+            Self::Text { value } => Ok(value.into()),
+            Self::Base64 { value_base64 } => BASE64.decode(value_base64).map(Bytes::from),
+        }
+    }
+}
+
 impl From<Bytes> for WireValue {
     fn from(bytes: Bytes) -> Self {
         match String::from_utf8(bytes.into()) {

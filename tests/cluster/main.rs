@@ -31,6 +31,7 @@ mod losers;
 mod membership;
 mod memory;
 mod misbehaving;
+mod near;
 mod nodes;
 mod old_folders;
 mod partition;

@@ -1,0 +1,92 @@
+//! Writes through a near cache: reads that want [`Want::Session`](super::Want::Session) see them from then on.
+
+use super::options::{Held, NearEntry};
+use super::reads::micros;
+use super::{Flying, Inner, NearCache};
+use crate::api::{Counter, IncrRequest};
+use crate::cache::Ttl;
+use crate::client::error::ClientError;
+use crate::client::kv::{PutOptions, Stored};
+use crate::client::position::Position;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl NearCache {
+    /// Stores a value in the cluster.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn put(&self, key: &str, value: Bytes, options: &PutOptions) -> Result<Stored, ClientError> {
+        let writing = Writing::of(&self.inner, key);
+        let written = self.inner.client.put_at(key, value.clone(), options).await?;
+        let entry =
+            NearEntry { value, content_type: options.content_type.clone(), revision: written.value.revision };
+        let held = Some(Arc::new(entry));
+        match options.ttl {
+            // The cluster's own TTL is not known here.
+            Ttl::Default => writing.done(&written.at, None),
+            Ttl::Never => writing.done(&written.at, Some((held, None))),
+            Ttl::Ms(ms) | Ttl::Sliding(ms) => writing.done(&written.at, Some((held, Some(ms)))),
+        }
+        Ok(written.value)
+    }
+
+    /// Removes a key from the cluster; false when there was none.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn delete(&self, key: &str, if_revision: Option<u64>) -> Result<bool, ClientError> {
+        let writing = Writing::of(&self.inner, key);
+        let written = self.inner.client.delete_at(key, if_revision).await?;
+        writing.done(&written.at, Some((None, None)));
+        Ok(written.value)
+    }
+
+    /// Adds to a counter in the cluster.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn incr(&self, key: &str, request: &IncrRequest) -> Result<Counter, ClientError> {
+        let writing = Writing::of(&self.inner, key);
+        let written = self.inner.client.incr_at(key, request).await?;
+        writing.done(&written.at, None);
+        Ok(written.value)
+    }
+}
+
+/// A write on its way. If it ends without an answer it may have been done, so the key is dropped.
+struct Writing<'a> {
+    flying: Flying<'a>,
+    is_done: bool,
+}
+
+impl<'a> Writing<'a> {
+    fn of(inner: &'a Inner, key: &'a str) -> Self {
+        Self { flying: inner.join(key), is_done: false }
+    }
+
+    /// What the key has by it and for how many milliseconds at least, if both are known.
+    fn done(mut self, at: &Position, held: Option<(Held, Option<u64>)>) {
+        self.is_done = true;
+        let Flying { inner, key, joined } = &self.flying;
+        let sent_at = inner.local(at.sent_at);
+        let mut state = inner.change();
+        if !state.is_ours(&at.history) {
+            state.leave_history();
+            return;
+        }
+        let expires_at = |ttl_ms: u64| sent_at.saturating_add(micros(Duration::from_millis(ttl_ms)));
+        let held =
+            held.filter(|_| inner.options.holds(key)).map(|(held, ttl_ms)| (held, ttl_ms.map(expires_at)));
+        state.written(key, *joined, at.index, sent_at, held);
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.flying.inner.change().store.remove(self.flying.key);
+        }
+    }
+}
