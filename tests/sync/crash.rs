@@ -204,8 +204,9 @@ async fn a_damaged_line_anywhere_is_set_aside_and_told_and_the_rest_counts() {
         left.storage = Arc::new(MemoryStorage::with_lines(lines));
         let told = Arc::new(AtomicUsize::new(0));
         let counted = told.clone();
-        let on_damage =
-            Arc::new(move |lines: &[String]| drop(counted.fetch_add(lines.len(), Ordering::SeqCst)));
+        let on_damage = Arc::new(move |lines: &[String]| {
+            counted.fetch_add(lines.len(), Ordering::SeqCst);
+        });
         let options = SyncOptions { on_damage, ..world.options() };
         let site = world.site_on(options, left.cache.clone(), left.storage.clone());
         site.sync.connect("node-1").await.expect("a connection");

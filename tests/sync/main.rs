@@ -4,6 +4,7 @@
 mod support;
 
 mod conflicts;
+mod connecting;
 mod crash;
 mod edge_cases;
 mod files;

@@ -56,13 +56,12 @@ impl Run {
         let skew = skews[self.below(skews.len())];
         let (cache, storage, losers) = (Arc::default(), Arc::default(), Arc::default());
         let cut = Arc::new(AtomicBool::new(false));
-        let (mortal, sync) = self.start(name, skew, &cache, &storage, &losers, &cut);
+        let (mortal, sync) = self.start(skew, &cache, &storage, &losers, &cut);
         Process { name, skew, cache, storage, losers, unknown: 0, mortal, sync, cut }
     }
 
     fn start(
         &self,
-        name: &'static str,
         skew: i64,
         cache: &Arc<MapCache>,
         storage: &Arc<MemoryStorage>,
@@ -120,8 +119,8 @@ impl Run {
         process.unknown += process.sync.details().await.unknown.len();
         process.mortal.kill();
         let _ = process.sync.close().await;
-        let Process { name, skew, cache, storage, losers, cut, .. } = process;
-        let (mortal, sync) = self.start(name, *skew, cache, storage, losers, cut);
+        let Process { skew, cache, storage, losers, cut, .. } = process;
+        let (mortal, sync) = self.start(*skew, cache, storage, losers, cut);
         (process.mortal, process.sync) = (mortal, sync);
         connect(process).await;
     }

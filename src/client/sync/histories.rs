@@ -12,8 +12,6 @@ use tokio::time::Instant;
 
 /// How old a comparison of the clocks may be.
 const COMPARED_MAX: Duration = Duration::from_secs(60);
-/// A wall clock that is further off than that was set.
-const CLOCK_SET_MS: i64 = 50;
 
 impl Shared {
     /// Compares the cluster's lineage with what is known from before, and goes over to its newest history: what was agreed upon up to
@@ -74,14 +72,12 @@ impl Shared {
 
     /// Learns the difference between log time and this machine's clock, if it is not known, is old, or one of the clocks was set.
     pub(super) async fn compare_clocks(&self, anyway: bool) -> Result<(), SyncError> {
-        if !anyway && let Some(last) = self.core.lock().await.offset {
-            let passed = last.at.elapsed();
-            let passed_ms = i64::try_from(passed.as_millis()).unwrap_or(i64::MAX);
-            // A wall clock that was set shows as a difference between the two clocks.
-            if passed < COMPARED_MAX && (self.wall_ms() - last.wall_ms - passed_ms).abs() < CLOCK_SET_MS {
-                return Ok(());
-            }
+        let core = self.core.lock().await;
+        let is_recent = core.offset.is_some_and(|last| last.at.elapsed() < COMPARED_MAX);
+        if !anyway && is_recent && self.offset_ms(&core).is_some() {
+            return Ok(());
         }
+        drop(core);
         let (asked_ms, asked_at) = (self.wall_ms(), Instant::now());
         let time_ms = self.ask(self.cluster.time_ms()).await?;
         // By the clock that nobody sets.

@@ -265,7 +265,7 @@ impl Shared {
         let Case { key, intent, remote, decision } = case;
         let base = core.record(key).and_then(|record| record.base.as_ref());
         let by = (intent.kind == ChangeKind::Add).then(|| SyncValue::of_number(intent.by, None));
-        let offset_ms = intent.offset_ms.or(core.offset_ms()).unwrap_or(0);
+        let offset_ms = intent.offset_ms.or(core.offset.map(|offset| offset.offset_ms)).unwrap_or(0);
         let found = remote.found();
         let gone = match remote.state {
             KeyState::Found(_) => None,

@@ -106,7 +106,7 @@ impl Shared {
         }
         let before = core.record(key).cloned();
         let NewChange { value, by, at_ms, ttl_ms } = change;
-        let offset_ms = core.offset_ms();
+        let offset_ms = self.offset_ms(core);
         let next = Intent { seq: core.journal.seq + 1, kind, value, by, at_ms, offset_ms, ttl_ms };
         let next = merged(before.as_ref(), next).ok_or_else(|| SyncError::NotANumber(key.to_owned()))?;
         core.journal.next_seq();
@@ -173,7 +173,7 @@ impl Shared {
         value: Option<SyncValue>,
         at_ms: Option<i64>,
     ) -> Intent {
-        let (seq, offset_ms) = (core.journal.next_seq(), core.offset_ms());
+        let (seq, offset_ms) = (core.journal.next_seq(), self.offset_ms(core));
         Intent { seq, kind, value, by: 0, at_ms, offset_ms, ttl_ms: None }
     }
 

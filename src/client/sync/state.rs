@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+/// A wall clock that is further off than that was set.
+const CLOCK_SET_MS: i64 = 50;
 /// How many unknown additions are remembered.
 const UNKNOWN_MAX: usize = 10_000;
 
@@ -204,10 +206,6 @@ impl Core {
         is_same_history(self.journal.history(), history)
     }
 
-    pub(super) fn offset_ms(&self) -> Option<i64> {
-        self.offset.map(|offset| offset.offset_ms)
-    }
-
     pub(super) fn tell_unknown(&mut self, key: &str, by: i64) {
         if self.unknown.len() >= UNKNOWN_MAX {
             self.unknown.remove(0);
@@ -268,7 +266,16 @@ impl Shared {
 
     /// Log time now, estimated.
     pub(super) fn log_now_ms(&self, core: &Core) -> i64 {
-        self.wall_ms() + core.offset_ms().unwrap_or(0)
+        self.wall_ms() + core.offset.map_or(0, |offset| offset.offset_ms)
+    }
+
+    /// Log time minus this machine's clock, if that is known and the clock was not set since.
+    pub(super) fn offset_ms(&self, core: &Core) -> Option<i64> {
+        let last = core.offset?;
+        let passed_ms = i64::try_from(last.at.elapsed().as_millis()).unwrap_or(i64::MAX);
+        // It shows as a difference between the two clocks of this machine.
+        let is_set = (self.wall_ms() - last.wall_ms - passed_ms).abs() >= CLOCK_SET_MS;
+        (!is_set).then_some(last.offset_ms)
     }
 
     /// Waits for an answer of the cluster, unless the synchronizer is closed meanwhile.
