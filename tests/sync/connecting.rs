@@ -222,6 +222,7 @@ async fn what_was_begun_goes_on_when_nobody_waits_for_it() {
     };
     let (ended, ()) = tokio::join!(sync, close);
     assert!(matches!(ended, Err(SyncError::Closed)), "{ended:?}");
+    world.model.heal();
     let next = world.site_on(world.options(), site.cache.clone(), site.storage.clone());
     next.sync.connect("node-1").await.expect("a connection");
     next.sync().await;

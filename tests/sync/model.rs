@@ -45,7 +45,7 @@ pub struct Seen<'a> {
     pub ops: &'a [OpRequest],
 }
 
-type ChooseFault = Arc<dyn Fn(&Seen<'_>) -> Option<Fault> + Send + Sync>;
+pub type ChooseFault = Arc<dyn Fn(&Seen<'_>) -> Option<Fault> + Send + Sync>;
 
 /// An entry.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! A process' way to the model of a cluster, with what requests meet on it.
 
-use crate::model::{Fault, Model, Seen, State, lost, problem, unreachable};
+use crate::model::{ChooseFault, Fault, Model, Seen, State, lost, problem, unreachable};
 use crate::model_feed::ModelFeed;
 use crate::mortal::Mortal;
 use futures::FutureExt;
@@ -18,7 +18,7 @@ pub struct ModelClient {
     pub model: Model,
     pub mortal: Arc<Mortal>,
     /// Faults of this process alone.
-    pub fault: Arc<dyn Fn(&Seen<'_>) -> Option<Fault> + Send + Sync>,
+    pub fault: ChooseFault,
 }
 
 impl ModelClient {
@@ -144,7 +144,11 @@ impl SyncCluster for ModelClient {
     }
 
     fn end_session(&self, id: u64) -> Asked<'_, ()> {
-        self.read_only("session", move |state| Ok(drop(state.sessions.remove(&id)))).boxed()
+        self.read_only("session", move |state| {
+            state.sessions.remove(&id);
+            Ok(())
+        })
+        .boxed()
     }
 
     fn sessions<'a>(&'a self, prefix: &'a str) -> Asked<'a, Vec<String>> {

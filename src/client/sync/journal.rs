@@ -139,7 +139,7 @@ impl Journal {
             Line::Key { k, record } if record.is_empty() => drop(self.keys.remove(&k)),
             Line::Key { k, record } => {
                 self.seq = self.seq.max(record.intent.as_ref().map_or(0, |intent| intent.seq));
-                self.keys.insert(k, record);
+                self.keys.insert(k, *record);
             }
             Line::Begin(batch) => {
                 let newest = batch.items.iter().map(|item| item.intent.seq).max();

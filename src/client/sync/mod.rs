@@ -61,7 +61,7 @@ pub use decide::{
     Verdict, decide,
 };
 pub use file::FileStorage;
-pub use options::{Direction, Group, MissingKeys, Mode, OnEvict, Resolve, SyncOptions};
+pub use options::{Direction, Group, MissingKeys, Mode, OnEvict, Resolve, SyncOptions, Told};
 pub use storage::{MemoryStorage, SyncStorage};
 pub use subscribers::SyncChanges;
 pub use synchronizer::CacheSynchronizer;

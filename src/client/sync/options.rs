@@ -10,6 +10,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Decides a conflict. An error defers it.
 pub type Resolve = Arc<dyn Fn(Conflict) -> BoxFuture<'static, Result<Resolution, BoxError>> + Send + Sync>;
 
+/// Told of something as it happens. It must not wait.
+pub type Told<T> = Arc<dyn Fn(&T) + Send + Sync>;
+
 /// Which local changes are sent, and which of others are taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Direction {
@@ -105,13 +108,13 @@ pub struct SyncOptions {
     pub on_evict: OnEvict,
     /// This machine's clock: milliseconds since 1970.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
-    /// Told of each conflict before its loser is dropped. This and the others must not wait.
-    pub on_conflict: Arc<dyn Fn(&DecidedConflict) + Send + Sync>,
-    pub on_change: Arc<dyn Fn(&SyncChange) + Send + Sync>,
+    /// Each conflict, before its loser is dropped.
+    pub on_conflict: Told<DecidedConflict>,
+    pub on_change: Told<SyncChange>,
     /// Lines of the journal that were damaged.
-    pub on_damage: Arc<dyn Fn(&[String]) + Send + Sync>,
+    pub on_damage: Told<[String]>,
     /// A sync that the interval began has failed, or the stream was lost.
-    pub on_error: Arc<dyn Fn(&SyncError) + Send + Sync>,
+    pub on_error: Told<SyncError>,
 }
 
 impl Default for SyncOptions {

@@ -137,7 +137,7 @@ pub(super) enum Line {
     Key {
         k: String,
         #[serde(flatten)]
-        record: KeyRecord,
+        record: Box<KeyRecord>,
     },
     #[serde(rename = "b")]
     Begin(BatchRecord),
