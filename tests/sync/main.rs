@@ -14,6 +14,7 @@ mod model_client;
 mod model_feed;
 mod mortal;
 mod quiescence;
+mod races;
 mod real;
 mod rules;
 mod scale;

@@ -34,6 +34,8 @@ pub enum Fault {
     Late(u64),
     /// The answer takes so many milliseconds.
     Slow(u64),
+    /// It is refused after so many milliseconds.
+    SlowRefused(u64),
     Code(ErrorCode),
     /// The operation at this position is at fault.
     AtOp(ErrorCode, u32),

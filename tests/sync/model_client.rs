@@ -4,7 +4,7 @@ use crate::model::{ChooseFault, Fault, Model, Seen, State, lost, problem, unreac
 use crate::model_feed::ModelFeed;
 use crate::mortal::Mortal;
 use futures::FutureExt;
-use lockstep::api::OpRequest;
+use lockstep::api::{ErrorCode, OpRequest};
 use lockstep::client::ClientError;
 use lockstep::client::sync::{
     Asked, BatchDone, ChangesPage, ClusterLineage, KeyState, KeysPage, Place, SyncCluster, SyncFeed,
@@ -37,16 +37,24 @@ impl ModelClient {
         work: impl FnOnce(&mut State) -> Result<T, ClientError> + Send,
     ) -> Result<T, ClientError> {
         let call = async {
-            match self.choose_fault(&Seen { kind, ops: &[] }) {
+            let fault = self.choose_fault(&Seen { kind, ops: &[] });
+            match fault {
                 // Of a read that got no answer nothing is in doubt.
                 Some(Fault::Refused | Fault::Before | Fault::After | Fault::Late(_)) => {
                     return Err(unreachable());
                 }
                 Some(Fault::Code(code) | Fault::AtOp(code, _)) => return Err(problem(code, None)),
-                Some(Fault::Slow(ms)) => tokio::time::sleep(Duration::from_millis(ms)).await,
-                Some(Fault::Twice) | None => {}
+                Some(Fault::SlowRefused(ms)) => {
+                    tokio::time::sleep(Duration::from_millis(ms)).await;
+                    return Err(unreachable());
+                }
+                Some(Fault::Slow(_) | Fault::Twice) | None => {}
             }
-            work(&mut self.model.state())
+            let answer = work(&mut self.model.state());
+            if let Some(Fault::Slow(ms)) = fault {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+            }
+            answer
         };
         self.mortal.call(call).await.unwrap_or_else(|| Err(lost()))
     }
@@ -80,6 +88,10 @@ impl ModelClient {
                 let answer = execute();
                 tokio::time::sleep(Duration::from_millis(ms)).await;
                 answer
+            }
+            Some(Fault::SlowRefused(ms)) => {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                Err(problem(ErrorCode::Unavailable, None))
             }
             None => execute(),
         }

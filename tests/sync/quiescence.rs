@@ -86,6 +86,7 @@ impl Run {
                 Fault::Twice,
                 Fault::Late(700),
                 Fault::Slow(250),
+                Fault::SlowRefused(250),
                 Fault::Code(ErrorCode::Unavailable),
                 Fault::Code(ErrorCode::OutcomeUnknown),
             ])

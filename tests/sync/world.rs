@@ -9,6 +9,7 @@ use lockstep::client::sync::{
     BoxError, CacheSynchronizer, LocalCache, MemoryStorage, SyncChange, SyncOptions, SyncValue,
 };
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -17,6 +18,8 @@ use tokio::time::Instant;
 #[derive(Default)]
 pub struct MapCache {
     map: Mutex<BTreeMap<String, SyncValue>>,
+    /// Whether it takes no values.
+    pub full: AtomicBool,
 }
 
 impl MapCache {
@@ -50,6 +53,9 @@ impl LocalCache for MapCache {
 
     fn set<'a>(&'a self, key: &'a str, value: SyncValue) -> BoxFuture<'a, Result<(), BoxError>> {
         async move {
+            if self.full.load(Ordering::SeqCst) {
+                return Err("the cache takes no values".into());
+            }
             self.map.lock().expect("no panic").insert(key.to_owned(), value);
             Ok(())
         }

@@ -194,6 +194,26 @@ impl Shared {
         Ok(true)
     }
 
+    /// Asks the cluster about keys with a local change of an earlier run: the place may be after changes of them that were only noted.
+    pub(super) async fn ask_again(&self) -> Result<(), SyncError> {
+        let keys: Vec<String> = self.core.lock().await.unsure.iter().cloned().collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let states = self.ask(self.cluster.read(keys.clone())).await?;
+        let mut core = self.core.lock().await;
+        let mut turn = Turn::default();
+        for (key, state) in keys.into_iter().zip(states) {
+            let remote = Remote::new(state);
+            let cause = cause_of(&remote);
+            let done = self.take(&mut core, &key, remote, cause, false, &mut turn).await;
+            turn.mind(done);
+        }
+        turn.end(&mut core).await?;
+        core.unsure.clear();
+        Ok(())
+    }
+
     /// Asks the cluster about keys that a hint has changed here.
     pub(super) async fn confirm_hints(&self) -> Result<(), SyncError> {
         let core = self.core.lock().await;

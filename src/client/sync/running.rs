@@ -81,6 +81,8 @@ impl Runner {
         for (key, by) in std::mem::take(&mut core.journal.lost_adds) {
             core.tell_unknown(&key, by);
         }
+        let dirty = core.journal.keys.iter().filter(|(_, record)| record.is_dirty());
+        core.unsure = dirty.map(|(key, _)| key.clone()).collect();
         core.damaged = damaged.len();
         if !damaged.is_empty() {
             (self.shared.options.on_damage)(&damaged);
@@ -390,6 +392,7 @@ impl Runner {
                 shared.want_walk();
             }
         }
+        shared.ask_again().await?;
         shared.confirm_hints().await?;
         shared.repeat().await?;
         shared.send(&|rules| due.contains(&rules.name)).await

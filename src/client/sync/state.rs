@@ -9,7 +9,7 @@ use super::record::{Base, Intent, KeyRecord};
 use super::subscribers::Subscribers;
 use super::types::{SyncChange, SyncError, SyncValue};
 use crate::client::{ClientError, is_same_history};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
@@ -134,6 +134,8 @@ pub(super) struct Core {
     /// Names of the cluster's nodes.
     pub(super) nodes: Vec<String>,
     pub(super) peers: Vec<String>,
+    /// Keys with a local change of an earlier run: what that run heard of them, and did not take over, is forgotten.
+    pub(super) unsure: BTreeSet<String>,
     /// Keys that are gone and remembered, about.
     pub(super) absent: usize,
     pub(super) damaged: usize,
@@ -157,6 +159,7 @@ impl Core {
             gaps_healed: 0,
             nodes: Vec::new(),
             peers: Vec::new(),
+            unsure: BTreeSet::new(),
             absent: 0,
             damaged: 0,
             last_sync_ms: 0,
