@@ -249,15 +249,20 @@ export class NearCache {
         read.catch(() => undefined);
       }
       const result = await read;
-      this.fresh.sample(result.sentAt, result.timeMs);
-      if (!this.isOurs(result.history)) this.leave();
-      else {
+      if (!this.isOurs(result.history)) {
+        this.leave();
+        // The revision that was known here means nothing there.
+        if (result.notModified) return await this.ask(key, "linearizable");
+      } else {
+        // A node that is behind may be behind with log time, too.
+        if (strict) this.fresh.sample(result.sentAt, result.timeMs);
         this.floor = Math.max(this.floor, result.entry?.revision ?? 0);
         if (strict && this.place !== undefined) this.fresh.answered(result.index, result.sentAt, this.place);
       }
       const entry = result.notModified ? (held?.entry ?? null) : result.entry;
       const current = this.inFlight.get(key) === flight && this.place !== undefined && place !== undefined && this.holds(key);
-      if (current && result.index >= flight.told && result.index >= place) {
+      const isNewest = (this.store.get(key)?.asOf ?? 0) <= result.index;
+      if (current && isNewest && result.index >= flight.told && result.index >= place) {
         const ttl = result.ttlMs ?? (result.notModified ? null : (entry?.ttlMs ?? null));
         const expiresAt = ttl !== null ? result.sentAt + ttl : result.notModified ? (held?.expiresAt ?? Infinity) : Infinity;
         if (result.notModified) this.validated++;

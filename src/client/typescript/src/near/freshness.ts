@@ -27,7 +27,8 @@ export class Freshness {
       this.best = -Infinity;
       this.windowEnds = sentAt + WINDOW_MS;
     }
-    this.best = Math.max(this.best, sentAt - logMs);
+    // Log time is cut to whole milliseconds: it may have been almost one more.
+    this.best = Math.max(this.best, sentAt - logMs - 1);
   }
 
   /** The earliest local time that this log time can have been; undefined if nothing is known. */

@@ -91,13 +91,14 @@ test("a bookmark that was long on its way proves nothing about the present", asy
   await clock.advance(8_000);
   cluster.bookmark();
   await settle();
-  assert.equal(near.stats.ageMs, 0);
+  // Log time is cut to whole milliseconds.
+  assert.equal(near.stats.ageMs, 1);
   const then = cluster.now();
   await clock.advance(8_000);
   cluster.now = () => then;
   cluster.bookmark();
   await settle();
-  assert.equal(near.stats.ageMs, 8_000);
+  assert.equal(near.stats.ageMs, 8_001);
   await near.get("a", { maxStaleMs: 5_000 });
   assert.equal(requests(), 2);
   await near.close();
@@ -165,6 +166,41 @@ test("resync and another history drop everything, also what was on its way", asy
   await clock.advance(2000);
   assert.equal((await near.get("a"))?.text(), "1");
   assert.equal(near.getNow("a", "any")?.text(), "1");
+  await near.close();
+});
+
+test("a revision that is known here means nothing in another history", async () => {
+  const { cluster, near } = await setUp();
+  cluster.put("a", "of the first");
+  await settle();
+  await near.get("a");
+  const stored = cluster.entries.get("a");
+  assert(stored !== undefined);
+  // The same revision, and another value: no node compares histories by revisions.
+  cluster.cut = () => {};
+  cluster.fork("restored");
+  cluster.entries.set("a", { ...stored, value: Buffer.from("of the second") });
+  assert.equal((await near.get("a", "linearizable"))?.text(), "of the second");
+  await near.close();
+});
+
+test("a node that is behind with log time proves nothing about the age", async () => {
+  const { cluster, clock, near } = await setUp();
+  cluster.put("a", "1");
+  await settle();
+  await near.get("a");
+  const { now } = cluster;
+  // It answers what is not linearizable, and its log time is four seconds behind.
+  cluster.now = () => now() - 4_000;
+  near.flush();
+  await near.get("a", "any");
+  cluster.now = now;
+  const then = now();
+  await clock.advance(8_000);
+  cluster.now = () => then;
+  cluster.bookmark();
+  await settle();
+  assert(near.stats.ageMs >= 8_000, String(near.stats.ageMs));
   await near.close();
 });
 
