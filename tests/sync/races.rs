@@ -114,3 +114,34 @@ async fn what_was_heard_of_a_key_with_a_local_change_is_not_forgotten_by_a_crash
     assert_eq!(next.pending().await, 0);
     next.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_key_is_not_raised_by_an_older_change_of_a_process_that_was_restarted() {
+    let world = World::new();
+    for key in ["deleted", "expired", "sent"] {
+        world.model.put(key, "1");
+    }
+    let site = world.connected(world.options()).await;
+    site.set("sent", "older").await;
+    world.model.fail(|seen| (seen.kind == "batch").then_some(Fault::After));
+    site.sync.sync().await.expect_err("its outcome is unknown");
+    world.model.fail(|_| Some(Fault::Refused));
+    world.model.cut();
+    site.set("deleted", "older").await;
+    site.set("expired", "older").await;
+    pass(1000).await;
+    world.model.remove("expired", RemovalCause::Expire);
+    for key in ["deleted", "sent"] {
+        world.model.remove(key, RemovalCause::Delete);
+    }
+    world.model.heal();
+    // Its cache is new to it, so it reads everything.
+    let next = world.site_on(world.options(), site.cache.clone(), site.storage.clone());
+    drop(site);
+    next.sync.connect("node-1").await.expect("a connection");
+    next.sync().await;
+    let expected = map(&[("expired", "older")]);
+    assert_eq!((world.model.texts(), next.cache.texts()), (expected.clone(), expected));
+    assert_eq!((next.pending().await, next.conflicts().await), (0, 1));
+    next.close().await;
+}

@@ -4,6 +4,7 @@ use super::cluster::{FoundKey, KeyChange, KeyState, Place};
 use super::journal::Step;
 use super::local::How;
 use super::options::{Direction, Mode, OnEvict, Rules};
+use super::record::{Base, KeyRecord};
 use super::state::{Core, Remote, Shared};
 use super::types::{ChangeCause, ChangeOrigin, SyncChange, SyncError, SyncValue};
 use crate::api::WireEvent;
@@ -119,28 +120,34 @@ impl Shared {
         turn.end(&mut core).await
     }
 
-    /// What was agreed to be there, and was not found at this index, is gone; of keys that nobody asked for it is only forgotten.
+    /// What was agreed to be there, and was not found at this index, is gone; of keys that nobody asked for it is only forgotten. Of
+    /// keys with a local change it matters how they went, so they are asked for.
     async fn drop_missing(
         &self,
         core: &mut Core,
         seen: &BTreeSet<String>,
         index: u64,
     ) -> Result<(), SyncError> {
-        let is_missing = |base: &super::record::Base| base.revision.is_some() && base.at < index;
+        let is_there = |base: &Base| base.revision.is_some() && base.at < index;
+        let is_open = |record: &KeyRecord| record.is_dirty() || record.base.as_ref().is_some_and(is_there);
         let records = core.journal.keys.iter().filter(|(key, _)| !seen.contains(*key));
-        let missing = records.filter(|(_, record)| record.base.as_ref().is_some_and(is_missing));
-        let missing: Vec<String> = missing.map(|(key, _)| key.clone()).collect();
+        let missing = records.filter(|(_, record)| is_open(record)).map(|(key, _)| key.clone());
         let mut turn = Turn::default();
-        for key in missing {
-            if self.is_cached(&key) {
+        for key in missing.collect::<Vec<_>>() {
+            if core.record(&key).is_some_and(KeyRecord::is_dirty) {
+                if let Some(notes) = core.notes.get_mut(&key) {
+                    notes.remote.take_if(|remote| remote.known_at() < index);
+                }
+                core.unsure.insert(key);
+            } else if self.is_cached(&key) {
                 core.journal.record(&key).base = None;
                 forget_if_empty(core, &key);
                 turn.touched.insert(key);
-                continue;
+            } else {
+                let remote = Remote::absent(index);
+                let done = self.take(core, &key, remote, ChangeCause::Delete, false, &mut turn).await;
+                turn.mind(done);
             }
-            let done =
-                self.take(core, &key, Remote::absent(index), ChangeCause::Delete, false, &mut turn).await;
-            turn.mind(done);
         }
         turn.end(core).await
     }
@@ -194,7 +201,7 @@ impl Shared {
         Ok(true)
     }
 
-    /// Asks the cluster about keys with a local change of an earlier run: the place may be after changes of them that were only noted.
+    /// Asks the cluster about keys with a local change of which it is not known what the cluster has.
     pub(super) async fn ask_again(&self) -> Result<(), SyncError> {
         let keys: Vec<String> = self.core.lock().await.unsure.iter().cloned().collect();
         if keys.is_empty() {

@@ -134,7 +134,8 @@ pub(super) struct Core {
     /// Names of the cluster's nodes.
     pub(super) nodes: Vec<String>,
     pub(super) peers: Vec<String>,
-    /// Keys with a local change of an earlier run: what that run heard of them, and did not take over, is forgotten.
+    /// Keys with a local change of which it is not known what the cluster has: the place is after changes of them that an earlier
+    /// run only noted, or they were not found when everything was read.
     pub(super) unsure: BTreeSet<String>,
     /// Keys that are gone and remembered, about.
     pub(super) absent: usize,
