@@ -3,6 +3,7 @@
 # processes are killed.
 #
 #   tests/typescript.sh            everything
+#   tests/typescript.sh --build D  only the compiled sources and tests, into D
 #   tests/typescript.sh --bench    how many hits a second a near cache has, instead
 #
 # Without Node 20 or npm it says so and ends well; with REQUIRE_NODE=1 it fails.
@@ -19,7 +20,7 @@ version=$(node --version)
 version=${version#v}
 ((${version%%.*} >= 20)) || skip "Node $version is older than 20"
 
-if [[ -z ${LOCKSTEP_BIN:-} ]]; then
+if [[ -z ${LOCKSTEP_BIN:-} && ${1:-} != --build ]]; then
   cargo build --locked
   LOCKSTEP_BIN=$(realpath "${CARGO_TARGET_DIR:-target}/debug/lockstep")
 fi
@@ -31,6 +32,7 @@ if ! cmp -s package-lock.json node_modules/.installed-lock; then
   npm ci --silent --ignore-scripts --no-audit --no-fund || skip "npm cannot fetch what the tests need"
   cp package-lock.json node_modules/.installed-lock
 fi
+if [[ ${1:-} == --build ]]; then exec npx --no-install tsc -p tsconfig.json --outDir "$2"; fi
 if [[ ${1:-} == --bench ]]; then exec npm run --silent bench; fi
 
 run() { # NAME COMMAND...

@@ -1,8 +1,7 @@
 //! The client's requests about the cluster and its nodes.
 
-use super::bounded::ANSWER_BYTES_MAX;
 use super::error::{ClientError, garbled};
-use super::http::{Client, PAUSE_FIRST, PAUSE_LAST, Retry, answer, read};
+use super::http::{Client, PAUSE_FIRST, PAUSE_LAST, Retry, answer};
 use crate::api::{
     ConfigBody, ConfigUpdate, Digests, ErrorCode, FeatureLevel, LineageReport, Members, Nodes, Status,
     TransferLeader,
@@ -110,10 +109,8 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn metrics(&self) -> Result<String, ClientError> {
-        let response = self.send(Method::GET, "/metrics", Retry::Always, |builder| builder).await?;
-        let url = response.url().to_string();
-        let bytes = read(&url, response, ANSWER_BYTES_MAX).await?;
-        String::from_utf8(bytes.into()).map_err(|error| garbled(&url, &error.to_string()))
+        let answered = self.send(Method::GET, "/metrics", Retry::Always, |builder| builder).await?;
+        String::from_utf8(answered.body.into()).map_err(|error| garbled(&answered.url, &error.to_string()))
     }
 
     /// Asks for a fresh snapshot and returns its answer as it comes, for a backup. Only its beginning has a time limit: how long

@@ -15,6 +15,12 @@ pub enum ClientError {
     /// The answer was lost or late: a write may have been done.
     #[error("no answer from {url}: {reason}")]
     Lost { url: String, reason: String },
+    /// A node of another cluster answered. Nothing was done.
+    #[error("{url} belongs to another cluster than before, {cluster_id}")]
+    OtherCluster { url: String, cluster_id: String },
+    /// Something other than a Lockstep node refused the request, or sends it elsewhere: nothing was done.
+    #[error("{url} is no node: {reason}")]
+    NoNode { url: String, reason: String },
     /// Something other than a Lockstep node answered.
     #[error("{url} gave an answer that makes no sense: {reason}")]
     Garbled { url: String, reason: String },
@@ -25,7 +31,7 @@ impl ClientError {
     pub fn effect(&self) -> Effect {
         match self {
             Self::Problem(problem) => problem.effect,
-            Self::Unreachable { .. } => Effect::None,
+            Self::Unreachable { .. } | Self::OtherCluster { .. } | Self::NoNode { .. } => Effect::None,
             Self::Lost { .. } | Self::Garbled { .. } => Effect::Unknown,
         }
     }
@@ -43,6 +49,8 @@ impl ClientError {
         match self {
             Self::Problem(problem) => problem.code,
             Self::Unreachable { .. } => ErrorCode::Unavailable,
+            Self::OtherCluster { .. } => ErrorCode::Conflict,
+            Self::NoNode { .. } => ErrorCode::NoRoute,
             Self::Lost { .. } | Self::Garbled { .. } => ErrorCode::OutcomeUnknown,
         }
     }

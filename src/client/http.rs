@@ -11,6 +11,7 @@ use crate::api::{
 use crate::cache::{is_origin, limits::ORIGIN_BYTES_MAX};
 use crate::tls::ClientTls;
 use bytes::Bytes;
+use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::de::DeserializeOwned;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -50,9 +51,12 @@ struct Targets {
     leader: Mutex<Option<String>>,
 }
 
-/// A response, and when it was asked for.
+/// A whole response, and when it was asked for.
 pub(super) struct Answered {
-    pub(super) response: Response,
+    pub(super) url: String,
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
     pub(super) sent_at: Instant,
 }
 
@@ -144,7 +148,7 @@ impl Client {
         retry: Retry<'_>,
         build: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<T, ClientError> {
-        from_json(self.send(method, path, retry, build).await?).await
+        self.send(method, path, retry, build).await?.json()
     }
 
     pub(super) async fn send(
@@ -153,8 +157,8 @@ impl Client {
         path: &str,
         retry: Retry<'_>,
         build: impl Fn(RequestBuilder) -> RequestBuilder,
-    ) -> Result<Response, ClientError> {
-        Ok(self.ask(method, path, retry, &[], build).await?.response)
+    ) -> Result<Answered, ClientError> {
+        self.ask(method, path, retry, &[], build).await
     }
 
     /// Sends a request, and again where that is safe, until it is answered or time is up. A write carries an idempotency key, so
@@ -196,8 +200,8 @@ impl Client {
                 request = request.header(IDEMPOTENCY_KEY, key);
             }
             let tried = Instant::now();
-            let error = match answer(&url, request, answers).await {
-                Ok(response) => return Ok(Answered { response, sent_at: tried }),
+            let error = match whole_answer(&url, request, answers, tried).await {
+                Ok(answered) => return Ok(answered),
                 Err(error) => error,
             };
             self.learn(&url, &error);
@@ -363,11 +367,48 @@ pub(super) async fn read(url: &str, response: Response, max: usize) -> Result<By
     })
 }
 
-/// The body of a response, which is JSON.
-pub(super) async fn from_json<T: DeserializeOwned>(response: Response) -> Result<T, ClientError> {
-    let url = response.url().to_string();
-    let bytes = read(&url, response, ANSWER_BYTES_MAX).await?;
-    serde_json::from_slice(&bytes).map_err(|error| garbled(&url, &error.to_string()))
+impl Answered {
+    /// Its body, which is JSON.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+        serde_json::from_slice(&self.body).map_err(|error| garbled(&self.url, &error.to_string()))
+    }
+
+    pub(super) fn text(&self, header: &str) -> Option<&str> {
+        self.headers.get(header)?.to_str().ok()
+    }
+
+    pub(super) fn number(&self, header: &str) -> Option<u64> {
+        self.text(header)?.parse().ok()
+    }
+}
+
+/// An answer with its body: one that is cut off in the middle is no answer.
+async fn whole_answer(
+    url: &str,
+    request: RequestBuilder,
+    answers: &[StatusCode],
+    sent_at: Instant,
+) -> Result<Answered, ClientError> {
+    let mut response = answer(url, request, answers).await?;
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    let body = read(url, response, ANSWER_BYTES_MAX).await?;
+    Ok(Answered { url: url.to_owned(), status, headers, body, sent_at })
+}
+
+/// A proxy, or a port that speaks TLS, says it in words. Only of an error of its own (5xx) is it unknown what it did before.
+fn said_by_no_node(url: &str, status: StatusCode, retry_after_s: Option<u64>, body: &[u8]) -> ClientError {
+    let text = String::from_utf8_lossy(body);
+    let said = text.lines().next().map(|line| format!(": {}", truncated(line))).unwrap_or_default();
+    let reason = format!("status {status} without a problem description{said}");
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => {
+            let mut problem = Problem::new(ErrorCode::RateLimited, format!("{url}: {reason}"));
+            problem.retry_after_ms = retry_after_s.map(|s| s.saturating_mul(1_000));
+            ClientError::Problem(Box::new(problem))
+        }
+        _ if status.is_server_error() => garbled(url, &reason),
+        _ => ClientError::NoNode { url: url.to_owned(), reason },
+    }
 }
 
 pub(super) async fn answer(
@@ -386,14 +427,11 @@ pub(super) async fn answer(
     if status.is_success() || answers.contains(&status) && response.headers().contains_key(INDEX) {
         return Ok(response);
     }
+    let retry_after =
+        response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let bytes = read(url, response, SMALL_BYTES_MAX).await?;
     match serde_json::from_slice(&bytes) {
         Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
-        Err(_) => {
-            // A proxy, or a port that speaks TLS, says it in words.
-            let text = String::from_utf8_lossy(&bytes);
-            let said = text.lines().next().map(|line| format!(": {}", truncated(line))).unwrap_or_default();
-            Err(garbled(url, &format!("status {status} without a problem description{said}")))
-        }
+        Err(_) => Err(said_by_no_node(url, status, retry_after, &bytes)),
     }
 }

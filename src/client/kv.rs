@@ -1,9 +1,8 @@
 //! The client's writes.
 
-use super::bounded::ANSWER_BYTES_MAX;
 use super::error::{ClientError, garbled};
-use super::http::{Client, Retry, read};
-use super::position::{Positioned, number, position, positioned, text};
+use super::http::{Answered, Client, Retry};
+use super::position::{Positioned, position, positioned};
 use crate::api::{
     BatchAnswer, BatchMode, Cleared, Counter, Deadline, ENTRY, EntryMeta, ErrorCode, ExpireRequest,
     IncrRequest, OpRequest, OpResult, PREVIOUS_REVISION, Problem, TTL_MS,
@@ -11,7 +10,7 @@ use crate::api::{
 use crate::cache::{Key, KeyError, Ttl};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
+use reqwest::{Method, RequestBuilder, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -112,9 +111,9 @@ impl Client {
             only_over(request, options.if_revision).body(value.clone())
         };
         let answered = self.ask(Method::PUT, &path, Retry::WithKey, &[], build).await?;
-        let (at, response) = (position(&answered)?, answered.response);
-        let (revision, created) = (revision(&response)?, response.status() == StatusCode::CREATED);
-        Ok(Positioned { value: Stored { revision, created, previous: previous(response).await? }, at })
+        let at = position(&answered)?;
+        let (revision, created) = (revision(&answered)?, answered.status == StatusCode::CREATED);
+        Ok(Positioned { value: Stored { revision, created, previous: previous(answered) }, at })
     }
 
     /// Removes a key; false when there was none.
@@ -134,7 +133,7 @@ impl Client {
         let build = |request: RequestBuilder| only_over(request, if_revision);
         let (path, answers) = (kv_path(key)?, [StatusCode::NOT_FOUND]);
         let answered = self.ask(Method::DELETE, &path, Retry::WithKey, &answers, build).await?;
-        let was_there = answered.response.status() != StatusCode::NOT_FOUND;
+        let was_there = answered.status != StatusCode::NOT_FOUND;
         Ok(Positioned { value: was_there, at: position(&answered)? })
     }
 
@@ -146,9 +145,9 @@ impl Client {
         let path = format!("{}?previous=true", kv_path(key)?);
         let build = |request: RequestBuilder| only_over(request, if_revision);
         let answer = self.send(Method::DELETE, &path, Retry::WithKey, build).await;
-        let Some(response) = found(answer)? else { return Ok(None) };
-        let url = response.url().to_string();
-        previous(response).await?.map(Some).ok_or_else(|| garbled(&url, "it has no previous revision"))
+        let Some(answered) = found(answer)? else { return Ok(None) };
+        let url = answered.url.clone();
+        previous(answered).map(Some).ok_or_else(|| garbled(&url, "it has no previous revision"))
     }
 
     /// Adds to a counter.
@@ -167,7 +166,7 @@ impl Client {
     ) -> Result<Positioned<Counter>, ClientError> {
         let path = format!("{}/incr", kv_path(key)?);
         let build = |builder: RequestBuilder| builder.json(request);
-        positioned(self.ask(Method::POST, &path, Retry::WithKey, &[], build).await?).await
+        positioned(&self.ask(Method::POST, &path, Retry::WithKey, &[], build).await?)
     }
 
     /// Sets the TTL of a key; `None` if there is no such key.
@@ -192,8 +191,6 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    ///
-    /// A batch that reads is not repeated after its answer was lost: the nodes would have to remember all that it read.
     pub async fn batch(&self, ops: &[OpRequest]) -> Result<BatchAnswer, ClientError> {
         Ok(self.send_batch(BatchMode::All, ops, None).await?.value)
     }
@@ -202,7 +199,7 @@ impl Client {
     /// remembered with the rest of the answer: to try again what was refused is another request.
     ///
     /// # Errors
-    /// [`ClientError`]. As [`Self::batch`], it is not repeated after its answer was lost if it asks for values.
+    /// [`ClientError`].
     pub async fn batch_each(&self, ops: &[OpRequest]) -> Result<BatchAnswer<OpResult>, ClientError> {
         Ok(self.send_batch(BatchMode::Each, ops, None).await?.value)
     }
@@ -226,15 +223,16 @@ impl Client {
         ops: &[OpRequest],
         idempotency_key: Option<&str>,
     ) -> Result<Positioned<T>, ClientError> {
-        let reads = ops.iter().any(OpRequest::asks_for_a_value);
+        let only_reads = ops.iter().all(|op| matches!(op, OpRequest::Get { .. }));
         let retry = match idempotency_key {
             Some(key) => Retry::WithThisKey(key),
-            None if reads => Retry::Never,
+            // With a key it would take a log entry.
+            None if only_reads => Retry::Always,
             None => Retry::WithKey,
         };
         let request = Batch { mode, ops };
         let build = |builder: RequestBuilder| builder.json(&request);
-        positioned(self.ask(Method::POST, "/v1/batch", retry, &[], build).await?).await
+        positioned(&self.ask(Method::POST, "/v1/batch", retry, &[], build).await?)
     }
 
     /// Removes all keys with a prefix, which has at least one byte.
@@ -292,42 +290,41 @@ pub(super) fn found<T>(answer: Result<T, ClientError>) -> Result<Option<T>, Clie
 }
 
 /// The key's revision, from its tag.
-fn revision(response: &Response) -> Result<u64, ClientError> {
-    let revision = text(response, header::ETAG.as_str()).and_then(|tag| tag.trim_matches('"').parse().ok());
-    revision.ok_or_else(|| garbled(response.url().as_str(), "it has no ETag"))
+fn revision(answered: &Answered) -> Result<u64, ClientError> {
+    let tag = answered.text(header::ETAG.as_str());
+    let revision = tag.and_then(|tag| tag.trim_matches('"').parse().ok());
+    revision.ok_or_else(|| garbled(&answered.url, "it has no ETag"))
 }
 
 /// What is known of the entry beside its value.
-pub(super) fn entry_meta(response: &Response) -> Result<EntryMeta, ClientError> {
-    let members = text(response, ENTRY).unwrap_or_default();
+pub(super) fn entry_meta(answered: &Answered) -> Result<EntryMeta, ClientError> {
+    let members = answered.text(ENTRY).unwrap_or_default();
     let member =
         |name: &str| members.split(", ").find_map(|member| member.strip_prefix(name)?.strip_prefix('='));
     let number_in = |name: &str| {
         let number = member(name).and_then(|number| number.parse::<u64>().ok());
-        number.ok_or_else(|| garbled(response.url().as_str(), &format!("its {ENTRY} has no {name}")))
+        number.ok_or_else(|| garbled(&answered.url, &format!("its {ENTRY} has no {name}")))
     };
     Ok(EntryMeta {
-        revision: revision(response)?,
+        revision: revision(answered)?,
         version: number_in("version")?,
         created_at_ms: number_in("created_at_ms")?,
         modified_at_ms: number_in("modified_at_ms")?,
-        ttl_ms: number(response, TTL_MS),
+        ttl_ms: answered.number(TTL_MS),
         sliding_ms: member("sliding_ms").and_then(|ms| ms.parse().ok()),
         origin: member("origin").map(|origin| origin.trim_matches('"').to_owned()),
     })
 }
 
 /// The value an answer carries, and its content type.
-async fn body(response: Response) -> Result<(Bytes, Option<String>), ClientError> {
-    let url = response.url().to_string();
-    let content_type = text(&response, header::CONTENT_TYPE.as_str()).map(str::to_owned);
-    let value = read(&url, response, ANSWER_BYTES_MAX).await?;
-    Ok((value, content_type))
+pub(super) fn body(answered: Answered) -> (Bytes, Option<String>) {
+    let content_type = answered.text(header::CONTENT_TYPE.as_str()).map(str::to_owned);
+    (answered.body, content_type)
 }
 
 /// What a write replaced or removed, if the response has it.
-async fn previous(response: Response) -> Result<Option<Previous>, ClientError> {
-    let Some(revision) = number(&response, PREVIOUS_REVISION) else { return Ok(None) };
-    let (value, content_type) = body(response).await?;
-    Ok(Some(Previous { value, content_type, revision }))
+fn previous(answered: Answered) -> Option<Previous> {
+    let revision = answered.number(PREVIOUS_REVISION)?;
+    let (value, content_type) = body(answered);
+    Some(Previous { value, content_type, revision })
 }

@@ -1,9 +1,8 @@
 //! Where in the log an answer is from.
 
 use super::error::{ClientError, garbled};
-use super::http::{Answered, from_json};
+use super::http::Answered;
 use crate::api::{HISTORY, INDEX, TIME_MS};
-use reqwest::Response;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::time::Instant;
@@ -55,28 +54,16 @@ pub fn is_same_history(one: &str, other: &str) -> bool {
 }
 
 pub(super) fn position(answered: &Answered) -> Result<Position, ClientError> {
-    let Answered { response, sent_at } = answered;
-    let missing = |name: &str| garbled(response.url().as_str(), &format!("it has no {name}"));
+    let missing = |name: &str| garbled(&answered.url, &format!("it has no {name}"));
     Ok(Position {
-        index: number(response, INDEX).ok_or_else(|| missing(INDEX))?,
-        history: text(response, HISTORY).ok_or_else(|| missing(HISTORY))?.to_owned(),
-        time_ms: number(response, TIME_MS),
-        sent_at: *sent_at,
+        index: answered.number(INDEX).ok_or_else(|| missing(INDEX))?,
+        history: answered.text(HISTORY).ok_or_else(|| missing(HISTORY))?.to_owned(),
+        time_ms: answered.number(TIME_MS),
+        sent_at: answered.sent_at,
     })
 }
 
 /// The body of a response, which is JSON, and where it is from.
-pub(super) async fn positioned<T: DeserializeOwned>(
-    answered: Answered,
-) -> Result<Positioned<T>, ClientError> {
-    let at = position(&answered)?;
-    Ok(Positioned { value: from_json(answered.response).await?, at })
-}
-
-pub(super) fn text<'a>(response: &'a Response, header: &str) -> Option<&'a str> {
-    response.headers().get(header)?.to_str().ok()
-}
-
-pub(super) fn number(response: &Response, header: &str) -> Option<u64> {
-    text(response, header)?.parse().ok()
+pub(super) fn positioned<T: DeserializeOwned>(answered: &Answered) -> Result<Positioned<T>, ClientError> {
+    Ok(Positioned { value: answered.json()?, at: position(answered)? })
 }

@@ -1,10 +1,9 @@
 //! The client's reads.
 
-use super::bounded::ANSWER_BYTES_MAX;
 use super::error::{ClientError, garbled};
-use super::http::{Client, Retry, read};
-use super::kv::{PLAIN, entry_meta, kv_path};
-use super::position::{Cursor, Position, Positioned, number, position, positioned, text};
+use super::http::{Client, Retry};
+use super::kv::{PLAIN, body, entry_meta, kv_path};
+use super::position::{Cursor, Position, Positioned, position, positioned};
 use crate::api::{
     AbsentKey, Consistency, EntryMeta, EntryPage, GetMany, GotKey, GotMany, KeyPage, Problem, TTL_MS,
     ValueDetails,
@@ -74,23 +73,15 @@ impl Client {
         let answers = [StatusCode::NOT_MODIFIED, StatusCode::NOT_FOUND];
         let answered = self.ask(Method::GET, &path, Retry::Always, &answers, build).await?;
         let at = position(&answered)?;
-        let response = answered.response;
-        let url = response.url().to_string();
-        let value = match response.status() {
-            StatusCode::NOT_MODIFIED => {
-                // Its TTL is not repeated where nothing is.
-                Reading::Unchanged { ttl_ms: number(&response, TTL_MS) }
-            }
+        let value = match answered.status {
+            StatusCode::NOT_MODIFIED => Reading::Unchanged { ttl_ms: answered.number(TTL_MS) },
             StatusCode::NOT_FOUND => {
-                let bytes = read(&url, response, ANSWER_BYTES_MAX).await?;
-                let problem: Problem =
-                    serde_json::from_slice(&bytes).map_err(|error| garbled(&url, &error.to_string()))?;
+                let problem: Problem = answered.json()?;
                 Reading::Absent(problem.absent.unwrap_or(AbsentKey { gone: None, complete: false }))
             }
             _ => {
-                let meta = entry_meta(&response)?;
-                let content_type = text(&response, header::CONTENT_TYPE.as_str()).map(str::to_owned);
-                let value = read(&url, response, ANSWER_BYTES_MAX).await?;
+                let meta = entry_meta(&answered)?;
+                let (value, content_type) = body(answered);
                 Reading::Found(GetResponse { value, content_type, meta })
             }
         };
@@ -139,7 +130,7 @@ impl Client {
             let request = GetMany { keys: rest[..rest.len().min(KEYS_MAX)].to_vec() };
             let build = |builder: RequestBuilder| builder.json(&request);
             let answered = self.ask(Method::POST, &path, Retry::Always, &[], build).await?;
-            let Positioned { value: answer, at } = positioned::<GotMany>(answered).await?;
+            let Positioned { value: answer, at } = positioned::<GotMany>(&answered)?;
             if answer.results.is_empty() || answer.results.len() > request.keys.len() {
                 return Err(garbled(&path, "it has another number of results than of keys"));
             }
@@ -161,7 +152,7 @@ impl Client {
         consistency: Consistency,
     ) -> Result<Positioned<EntryPage>, ClientError> {
         let path = format!("{}&values=true", list_path(prefix, after, limit, consistency));
-        positioned(self.ask(Method::GET, &path, Retry::Always, &[], |builder| builder).await?).await
+        positioned(&self.ask(Method::GET, &path, Retry::Always, &[], |builder| builder).await?)
     }
 
     /// Lists keys in byte order.

@@ -102,7 +102,7 @@ impl Client {
     ) -> Result<Positioned<Changes>, ClientError> {
         let prefix = utf8_percent_encode(prefix, PLAIN);
         let path = format!("/v1/changes?since={since}&prefix={prefix}&limit={limit}&values={values}");
-        positioned(self.ask(Method::GET, &path, Retry::Always, &[], |builder| builder).await?).await
+        positioned(&self.ask(Method::GET, &path, Retry::Always, &[], |builder| builder).await?)
     }
 
     /// Log time.
@@ -110,7 +110,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn log_time(&self) -> Result<Positioned<LogTime>, ClientError> {
-        positioned(self.ask(Method::GET, "/v1/time", Retry::Always, &[], |builder| builder).await?).await
+        positioned(&self.ask(Method::GET, "/v1/time", Retry::Always, &[], |builder| builder).await?)
     }
 }
 

@@ -79,13 +79,15 @@ pub struct Watching {
     client: Client,
     /// `from` and `history` are those of the last message.
     options: WatchOptions,
+    /// The id of the cluster that answered first.
+    cluster_id: Option<String>,
     stream: Option<Stream>,
 }
 
 impl Client {
     /// Begins a watch. Nothing is sent before [`Watching::next`].
     pub fn watch(&self, options: WatchOptions) -> Watching {
-        Watching { client: self.clone(), options, stream: None }
+        Watching { client: self.clone(), options, cluster_id: None, stream: None }
     }
 }
 
@@ -101,7 +103,8 @@ impl Watching {
     ///
     /// # Errors
     /// [`ClientError`]: no node could be reached in that time; the cursor is kept, so this can be called again. Or, with the code
-    /// `other_history`, the nodes are in another history than before, for which the cursor is not valid.
+    /// `other_history`, the nodes are in another history than before, for which the cursor is not valid. Or another cluster
+    /// answered than before.
     pub async fn next(&mut self) -> Result<WatchMessage, ClientError> {
         // Only looking for a node has a deadline: nothing may change for a long time.
         let mut deadline = None;
@@ -149,7 +152,10 @@ impl Watching {
         };
         let message: WatchMessage =
             serde_json::from_str(&data).map_err(|error| garbled(&url, &error.to_string()))?;
-        if let WatchMessage::Subscribed { history, .. } = &message {
+        if let WatchMessage::Subscribed { history, cluster_id, .. } = &message {
+            if self.cluster_id.get_or_insert_with(|| cluster_id.clone()) != cluster_id {
+                return Err(ClientError::OtherCluster { url, cluster_id: cluster_id.clone() });
+            }
             let known = self.options.history.get_or_insert_with(|| history.id.clone());
             if !is_same_history(known, &history.id) {
                 let detail = format!("{url} is in another history than the nodes before");

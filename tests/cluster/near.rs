@@ -113,7 +113,7 @@ async fn no_read_is_older_than_its_bound() {
                     assert!(found >= newest, "{found}, but this reader has seen {newest}");
                     newest = found;
                 }
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
             (near.stats(), failed)
         }));

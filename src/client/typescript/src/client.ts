@@ -212,7 +212,10 @@ export class Client {
   async batch(ops: readonly Op[], options: WriteOptions & { mode?: "all" | "each" } = {}): Promise<BatchResult> {
     const mode = options.mode === "each" ? `"mode":"each",` : "";
     const body = `{${mode}"ops":[${ops.map((op) => encodeOp(op).json).join(",")}]}`;
-    const answer = await this.write({ method: "POST", path: "/v1/batch", headers: JSON_BODY, body }, options);
+    const request = { method: "POST", path: "/v1/batch", headers: JSON_BODY, body } as const;
+    // With an idempotency key even one that only reads would take a log entry.
+    const onlyReads = options.idempotencyKey === undefined && ops.every(({ op }) => op === "get");
+    const answer = onlyReads ? await this.ask({ ...request, retry: "read" }, options) : await this.write(request, options);
     const wire = parseCounters(decodeUtf8(answer.bytes)) as { revision: number; results: WireResult[] };
     if (wire.results.length !== ops.length) throw garbled(answer, "not a result for each operation");
     const results = wire.results.map((result, at) => decodeResult((ops[at] as Op).key, result));
