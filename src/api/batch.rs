@@ -6,7 +6,9 @@ use super::kv::{AbsentKey, EntryMeta, ValueDetails};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt::Formatter;
 
 /// Several operations in one log entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +60,7 @@ pub enum OpRequest {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         if_present: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        if_absent_since: Option<u64>,
+        if_absent_since: Option<LogIndex>,
     },
     Delete {
         key: String,
@@ -86,8 +88,46 @@ pub enum OpRequest {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         if_present: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        if_absent_since: Option<u64>,
+        if_absent_since: Option<LogIndex>,
     },
+}
+
+/// A log index, as `42`, or with the beginning of its history's id, as `"42@1f0c9a3b"`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum LogIndex {
+    Number(u64),
+    Text(String),
+}
+
+impl From<u64> for LogIndex {
+    fn from(index: u64) -> Self {
+        Self::Number(index)
+    }
+}
+
+impl<'de> Deserialize<'de> for LogIndex {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        struct NumberOrText;
+
+        impl Visitor<'_> for NumberOrText {
+            type Value = LogIndex;
+
+            fn expecting(&self, out: &mut Formatter<'_>) -> std::fmt::Result {
+                out.write_str("a log index, or a text of one and its history")
+            }
+
+            fn visit_u64<E>(self, index: u64) -> Result<LogIndex, E> {
+                Ok(LogIndex::Number(index))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<LogIndex, E> {
+                Ok(LogIndex::Text(text.to_owned()))
+            }
+        }
+
+        source.deserialize_any(NumberOrText)
+    }
 }
 
 impl OpRequest {

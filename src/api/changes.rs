@@ -33,7 +33,7 @@ pub enum Change {
         /// Bytes of the value.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bytes: Option<u64>,
-        /// If values were asked for.
+        /// If values were asked for, and the answer had room for it.
         #[serde(flatten)]
         value: Option<WireValue>,
         #[serde(default, skip_serializing_if = "Option::is_none")]

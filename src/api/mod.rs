@@ -21,7 +21,9 @@ mod tokens;
 mod watch;
 
 pub use admin_log::{AdminActionInfo, AdminLogReport};
-pub use batch::{BatchAnswer, BatchMode, BatchRequest, OpAnswer, OpRequest, OpResult, RefusedOp, WireValue};
+pub use batch::{
+    BatchAnswer, BatchMode, BatchRequest, LogIndex, OpAnswer, OpRequest, OpResult, RefusedOp, WireValue,
+};
 pub use cache::{CacheReport, HotKey, NextVictim, ReadCounts, ShadowHits, TouchReport};
 pub use changes::{Change, Changes, LogTime};
 pub use cluster::{

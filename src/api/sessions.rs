@@ -52,8 +52,10 @@ pub struct AcquireLock {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockInfo {
     pub name: String,
-    /// The session that holds it, and its name.
+    /// The session that holds it.
     pub session: u64,
+    /// Its name; empty, and left out, if whoever asks may not read it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub session_name: String,
     /// The log index at which it was acquired: it rises with each holder.
     pub token: u64,
@@ -96,5 +98,10 @@ impl LockInfo {
             token: *token,
             since_ms: *since_ms,
         }
+    }
+
+    /// The same for whoever may not read that name.
+    pub fn without_session_name(self) -> Self {
+        Self { session_name: String::new(), ..self }
     }
 }

@@ -74,7 +74,7 @@ pub enum CommandError {
     #[error("there are {CLIENT_SESSIONS_MAX} sessions: end some first")]
     TooManySessions,
     /// Another session holds the lock.
-    #[error("another session holds the lock: {} (`{session_name}`)", lock.session)]
+    #[error("another session holds the lock: {}", lock.session)]
     LockHeld { lock: Box<Lock>, session_name: Key },
     /// This session does not.
     #[error("this session does not hold the lock")]

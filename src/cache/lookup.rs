@@ -72,13 +72,20 @@ impl Cache {
             let removal = Removal { cause: RemovalCause::Expire, revision: self.index, at_ms };
             return Absence { removal: Some(removal), known_after: 0 };
         }
-        let asked_for = self.tombstones.find(key).map(removal_of);
+        let asked_for = self.tombstones.find(key);
+        if let Some(deleted) = asked_for.filter(|tombstone| matches!(tombstone.scope, Scope::Key(_))) {
+            // It was not written since, else its tombstone were gone. So nothing can have removed it later.
+            return Absence { removal: Some(removal_of(deleted)), known_after: 0 };
+        }
         let (lost, displaced) = match self.lost_keys.find(key) {
             Loss::Known(lost) => (Some(loss_of(lost)), 0),
             Loss::NotAfter(index) => (None, index),
         };
-        let removal = asked_for.into_iter().chain(lost).max_by_key(|removal| removal.revision);
-        Absence { removal, known_after: displaced.max(self.tombstones.forgotten().revision) }
+        let known_after = displaced.max(self.tombstones.forgotten().revision);
+        let cleared = asked_for.map(removal_of);
+        let newest = cleared.into_iter().chain(lost).max_by_key(|removal| removal.revision);
+        // An older one may have been followed by one that is forgotten.
+        Absence { removal: newest.filter(|removal| removal.revision > known_after), known_after }
     }
 
     /// Remembers that a key went without anybody asking for it.

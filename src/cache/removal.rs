@@ -26,9 +26,10 @@ pub struct Removal {
 /// What is known about a key that is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Absence {
-    /// Its last removal; `None` if there was none, or it is forgotten. A key that was never there can be covered by a clear.
+    /// Its last removal; `None` if there was none, or it may be forgotten: an older one is never named in its place. A key that
+    /// was never there can be covered by a clear.
     pub removal: Option<Removal>,
-    /// Removals of this key after this log index are all known: 0 if that goes for all.
+    /// A removal of this key after this log index is known; 0 if its last one is, whenever it was.
     pub known_after: u64,
 }
 

@@ -21,6 +21,9 @@ pub enum ClientError {
     /// Something other than a Lockstep node refused the request, or sends it elsewhere: nothing was done.
     #[error("{url} is no node: {reason}")]
     NoNode { url: String, reason: String },
+    /// An answer that is longer than any of a node. It is not asked for again.
+    #[error("{url} gave an answer of more than {max} bytes")]
+    TooLong { url: String, max: usize },
     /// Something other than a Lockstep node answered.
     #[error("{url} gave an answer that makes no sense: {reason}")]
     Garbled { url: String, reason: String },
@@ -32,7 +35,7 @@ impl ClientError {
         match self {
             Self::Problem(problem) => problem.effect,
             Self::Unreachable { .. } | Self::OtherCluster { .. } | Self::NoNode { .. } => Effect::None,
-            Self::Lost { .. } | Self::Garbled { .. } => Effect::Unknown,
+            Self::Lost { .. } | Self::Garbled { .. } | Self::TooLong { .. } => Effect::Unknown,
         }
     }
 
@@ -51,7 +54,7 @@ impl ClientError {
             Self::Unreachable { .. } => ErrorCode::Unavailable,
             Self::OtherCluster { .. } => ErrorCode::Conflict,
             Self::NoNode { .. } => ErrorCode::NoRoute,
-            Self::Lost { .. } | Self::Garbled { .. } => ErrorCode::OutcomeUnknown,
+            Self::Lost { .. } | Self::Garbled { .. } | Self::TooLong { .. } => ErrorCode::OutcomeUnknown,
         }
     }
 }

@@ -211,7 +211,7 @@ impl Client {
             let goes_on = is_elsewhere && left_behind < self.urls.len();
             let safe = error.code().retry_is_safe(idempotency_key.is_some()) || harmless || goes_on;
             // A full cache passes, but not while a caller waits.
-            let worth = error.code() != ErrorCode::CacheFull;
+            let worth = error.code() != ErrorCode::CacheFull && !matches!(error, ClientError::TooLong { .. });
             let nobody = matches!(error, ClientError::Unreachable { .. });
             let given_up = nobody && last_problem.is_none() && begun.elapsed() >= NOBODY_TIMEOUT;
             if error.effect() == Effect::None {
@@ -362,7 +362,7 @@ pub(super) enum Retry<'a> {
 /// Reads a response of at most `max` bytes.
 pub(super) async fn read(url: &str, response: Response, max: usize) -> Result<Bytes, ClientError> {
     read_up_to(response, max).await.map_err(|unread| match unread {
-        Unread::TooLong(max) => garbled(url, &format!("it has more than {max} bytes")),
+        Unread::TooLong(max) => ClientError::TooLong { url: url.to_owned(), max },
         Unread::Lost(error) => lost(url, &error),
     })
 }

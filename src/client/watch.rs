@@ -128,7 +128,10 @@ impl Watching {
             );
             let wait = pause.max(error.retry_after());
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.client.limit());
-            if !passes || matches!(error, ClientError::Garbled { .. }) || Instant::now() + wait >= deadline {
+            if !passes
+                || matches!(error, ClientError::Garbled { .. } | ClientError::TooLong { .. })
+                || Instant::now() + wait >= deadline
+            {
                 return Err(error);
             }
             tokio::time::sleep(wait).await;

@@ -63,6 +63,11 @@ impl Watchers {
     /// [`Busy`]: there are too many, or too many from this address.
     pub async fn admit(&self, client: ClientAddress, priority: Priority) -> Result<WatchPermit, Busy> {
         const TOO_MANY: Busy = Busy("too many clients watch this node");
+        // Before another is cut for it.
+        if !self.shares.lock().expect("no panic while held").take(client, self.max) {
+            return Err(Busy("too many of those who watch this node have your address"));
+        }
+        let share = Share { shares: self.shares.clone(), client };
         let permit = match self.permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
@@ -73,10 +78,6 @@ impl Watchers {
                 freed.ok().and_then(Result::ok).ok_or(TOO_MANY)?
             }
         };
-        if !self.shares.lock().expect("no panic while held").take(client, self.max) {
-            return Err(Busy("too many of those who watch this node have your address"));
-        }
-        let share = Share { shares: self.shares.clone(), client };
         let (sending, closed) = (self.sending.clone(), self.closed.clone());
         let low = (priority == Priority::Low).then(|| self.enlist());
         Ok(WatchPermit { _permit: permit, _share: share, sending, closed, low })
@@ -191,6 +192,23 @@ mod tests {
         assert!(timeout(SEND_TIMEOUT / 2, &mut waiting).await.is_err(), "half of it is free");
         drop(rest);
         assert!(waiting.await.is_some(), "whatever its size, a change is sent");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn none_is_cut_for_one_that_is_refused() {
+        let watchers = Watchers::new(8);
+        let of = |last, priority| watchers.admit(ClientAddress::new([10, 0, 0, last].into()), priority);
+        let mut greedy = Vec::new();
+        for _ in 0..3 {
+            greedy.push(of(1, Priority::Normal).await.ok().unwrap());
+        }
+        let low = of(2, Priority::Low).await.ok().unwrap();
+        let refused = of(1, Priority::Normal).await.err().unwrap();
+        assert!(refused.0.contains("your address"));
+        assert!(timeout(CUT_TIMEOUT, low.withdrawn()).await.is_err(), "it is not cut");
+        assert!(of(3, Priority::Low).await.is_err());
+        drop(greedy.pop());
+        assert!(of(1, Priority::Normal).await.is_ok(), "a refusal takes nothing from a share");
     }
 
     #[tokio::test(start_paused = true)]

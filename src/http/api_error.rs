@@ -64,6 +64,13 @@ impl ApiError {
         self
     }
 
+    /// Leaves out the name of the session that holds a lock.
+    pub fn without_session_name(mut self) -> Self {
+        let holder = self.problem.holder.take();
+        self.problem.holder = holder.map(|holder| Box::new(holder.without_session_name()));
+        self
+    }
+
     /// Names the position in a batch.
     pub fn op(mut self, position: usize) -> Self {
         self.problem.op = u32::try_from(position).ok();

@@ -2,17 +2,19 @@
 
 use super::api_error::ApiError;
 use super::body::{bad_body, json_body_or};
+use super::cursor::Cursor;
 use super::extract::{NoQuery, Query, idempotency_key, ttl};
 use super::get_many::ANSWER_BYTES;
 use super::metered_body::{reserve_answer, reserve_bytes};
 use super::response_headers::{read_at, written_at};
 use super::state::AppState;
 use crate::api::{
-    BatchAnswer, BatchMode, BatchRequest, EntryMeta, ErrorCode, OpAnswer, OpRequest, OpResult, RefusedOp,
-    ValueDetails,
+    BatchAnswer, BatchMode, BatchRequest, EntryMeta, ErrorCode, LogIndex, OpAnswer, OpRequest, OpResult,
+    RefusedOp, ValueDetails,
 };
 use crate::cache::limits::BATCH_OPS_MAX;
 use crate::cache::{Command, Condition, Found, Key, KeyState, Op, OpRefusal, Outcome, Value};
+use crate::lineage::Lineage;
 use crate::node::{Session, WriteRequest, refusal_code};
 use axum::Json;
 use axum::body::Body;
@@ -39,8 +41,7 @@ pub(super) async fn batch(
     let limit = state.limits.batch_bytes;
     let BatchRequest { mode, ops } = json_body_or(&state, &headers, body, limit, unreadable).await?;
     let asked: Vec<Asked> = ops.iter().map(Asked::of).collect();
-    let parse =
-        |(position, op)| parse(op, state.front.limits.value_bytes).map_err(|error| error.op(position));
+    let parse = |(position, op)| parse(op, &state, &session).map_err(|error| error.op(position));
     let ops = ops.into_iter().enumerate().map(parse).collect::<Result<Vec<Op>, ApiError>>()?;
     let idempotency_key = idempotency_key(&headers)?;
     if idempotency_key.is_none()
@@ -187,7 +188,8 @@ impl<'de> Visitor<'de> for Operations<'_> {
     }
 }
 
-fn parse(op: OpRequest, value_bytes_max: usize) -> Result<Op, ApiError> {
+fn parse(op: OpRequest, state: &AppState, session: &Session) -> Result<Op, ApiError> {
+    let (value_bytes_max, lineage) = (state.front.limits.value_bytes, session.lineage());
     Ok(match op {
         OpRequest::Get { key } => Op::Get { key: parse_key(&key)? },
         OpRequest::Put {
@@ -206,12 +208,12 @@ fn parse(op: OpRequest, value_bytes_max: usize) -> Result<Op, ApiError> {
             key: parse_key(&key)?,
             value: parse_value(value, value_base64, content_type.as_deref(), value_bytes_max)?,
             ttl: ttl(ttl_ms, sliding)?,
-            condition: condition(if_revision, if_absent, if_present, if_absent_since)?,
+            condition: condition(if_revision, if_absent, if_present, if_absent_since, lineage)?,
             previous,
         },
         OpRequest::Delete { key, previous, if_revision, if_present } => Op::Delete {
             key: parse_key(&key)?,
-            condition: condition(if_revision, false, if_present, None)?,
+            condition: condition(if_revision, false, if_present, None, lineage)?,
             previous,
         },
         OpRequest::Incr {
@@ -229,7 +231,7 @@ fn parse(op: OpRequest, value_bytes_max: usize) -> Result<Op, ApiError> {
             by: by.unwrap_or(1),
             initial: initial.unwrap_or(0),
             ttl: ttl(ttl_ms, sliding)?,
-            condition: condition(if_revision, if_absent, if_present, if_absent_since)?,
+            condition: condition(if_revision, if_absent, if_present, if_absent_since, lineage)?,
         },
     })
 }
@@ -260,12 +262,25 @@ pub(super) fn parse_value(
     Value::new(bytes, content_type).map_err(|error| invalid(error).field("content_type"))
 }
 
+/// The index, if it is one of this history.
+fn index_in(index: LogIndex, lineage: &Lineage) -> Result<u64, ApiError> {
+    match index {
+        LogIndex::Number(index) => Ok(index),
+        LogIndex::Text(text) => {
+            let wrong = || bad_body(format!("if_absent_since: `{text}` is no log index"));
+            Cursor::parse(&text).ok_or_else(wrong)?.index_in(lineage)
+        }
+    }
+}
+
 fn condition(
     revision: Option<u64>,
     absent: bool,
     present: bool,
-    absent_since: Option<u64>,
+    absent_since: Option<LogIndex>,
+    lineage: &Lineage,
 ) -> Result<Condition, ApiError> {
+    let absent_since = absent_since.map(|index| index_in(index, lineage)).transpose()?;
     match (revision, absent, present, absent_since) {
         (None, false, false, None) => Ok(Condition::Always),
         (Some(revision), false, false, None) => Ok(Condition::Revision(revision)),

@@ -57,12 +57,12 @@ pub(super) async fn changes(
     let headers = read_at(&read, session.consistency());
     let ReadAt { value: ChangedKeys { changes, next, more, complete }, index, now_ms, .. } = read;
     let changes = changes.into_iter().map(|change| match change {
-        ChangedKey::Present { key, found } => {
+        ChangedKey::Present { key, found, has_value } => {
             let Found { value, info } = found;
             let meta = EntryMeta::new(&info, now_ms);
             let content_type = value.content_type.as_deref().map(str::to_owned);
             let bytes = value.bytes.len() as u64;
-            let value = values.then(|| WireValue::from(value.bytes));
+            let value = (values && has_value).then(|| WireValue::from(value.bytes));
             Change::Key {
                 key: key.as_str().to_owned(),
                 found: true,

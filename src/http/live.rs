@@ -159,7 +159,11 @@ impl Connection {
             let reason = format!("a connection has at most {SUBSCRIPTIONS_MAX} subscriptions");
             return self.refuse(&id, ErrorCode::Busy, &reason).await;
         }
-        let priority = if low_priority { Priority::Low } else { Priority::Normal };
+        let (priority, filter) =
+            (if low_priority { Priority::Low } else { Priority::Normal }, WatchFilter::prefix(prefix));
+        if let Err(refused) = self.session.may_watch(&filter).await {
+            return self.refuse(&id, refused.error.code(), &refused.error.to_string()).await;
+        }
         let permit = match self.state.front.watchers.admit(self.client, priority).await {
             Ok(permit) => permit,
             Err(busy) => return self.refuse(&id, ErrorCode::Busy, busy.0).await,
@@ -167,9 +171,7 @@ impl Connection {
         let (session, from) = (self.session.clone(), from.map(|index| Cursor { index, history: None }));
         // Whether the cluster has come to `from` can take a while to find out. Other subscriptions are served meanwhile.
         let opening = async move {
-            Subscription::open(&session, WatchFilter::prefix(prefix), from, values, permit)
-                .await
-                .map(Subscription::messages)
+            Subscription::open(&session, filter, from, values, permit).await.map(Subscription::messages)
         };
         let messages = stream::once(opening).map_ok(|messages| messages.map(Ok)).try_flatten();
         let (messages, end) = stream::abortable(messages);

@@ -30,7 +30,12 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
         // A leader that nobody follows any more does not know that by itself.
         let leads = u64::from(status.role == "leader" && status.majority);
         let majority = u64::from(status.majority);
+        let (sessions, locks) = admin.sessions_and_locks();
+        let old_nodes = state.old_nodes.reports().len() as u64;
         let gauges = [
+            ("lockstep_sessions", "Client sessions of the cluster.", sessions),
+            ("lockstep_locks", "Locks that client sessions hold.", locks),
+            ("lockstep_old_nodes", "Nodes of the original server that are attached to this node.", old_nodes),
             ("lockstep_watchers", "Clients that watch this node.", state.front.watchers.count()),
             ("lockstep_is_leader", "Whether this node leads a majority.", leads),
             ("lockstep_majority", "Whether a majority of the voters answers this node.", majority),

@@ -7,7 +7,7 @@ use super::extract::{NoQuery, PathId, PrefixQuery, Query, idempotency_key};
 use super::response_headers::{read_at, written_at};
 use super::state::AppState;
 use crate::api::{OpenSession, SessionEnd, SessionInfo, SessionList};
-use crate::cache::Outcome;
+use crate::cache::{Key, Need, Outcome, Role};
 use crate::node::{Session, Written};
 use axum::Json;
 use axum::body::Body;
@@ -47,15 +47,16 @@ pub(super) async fn end(
     session: Session,
     PathId(id): PathId,
     Query(NoQuery {}): Query<NoQuery>,
-    headers: HeaderMap,
     _: NoBody,
 ) -> Result<Response, ApiError> {
-    let ended = session.end_session(id, idempotency_key(&headers)?).await?;
+    let ended = session.end_session(id).await?;
     let at = written_at(&ended);
     let Outcome::SessionEnded { released } = ended.outcome else {
         return Err(ApiError::unexpected_outcome());
     };
-    let released = released.iter().map(|name| name.as_str().to_owned()).collect();
+    // Another token may have acquired some of them.
+    let may_see = |name: &&Key| session.may_now(&Need::Key(Role::Read, (*name).clone()));
+    let released = released.iter().filter(may_see).map(|name| name.as_str().to_owned()).collect();
     Ok((at, Json(SessionEnd { released })).into_response())
 }
 

@@ -35,7 +35,10 @@ pub(super) async fn watch(
         None => query.from.as_deref().map(cursor_in).transpose()?,
     };
     let (filter, values) = (query.filter()?, query.values()?);
-    let permit = state.front.watchers.admit(client, query.priority()?).await?;
+    let priority = query.priority()?;
+    // Nobody makes room for a watch that is refused.
+    session.may_watch(&filter).await?;
+    let permit = state.front.watchers.admit(client, priority).await?;
     let subscription = Subscription::open(&session, filter, from, values, permit).await?;
     let mut response =
         Sse::new(frames(subscription, short_name(session.lineage()).to_owned())).into_response();

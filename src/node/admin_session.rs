@@ -8,6 +8,7 @@ use super::start::Node;
 use crate::api::{
     AddMember, CacheReport, DetachStatus, Digests, FeatureLevel, Joined, Members, Nodes, Status,
 };
+use crate::cache::Cache;
 use crate::peer::{Links, NodeId};
 use crate::replica::ApplyStats;
 use crate::storage::{FlushStats, SnapshotFile};
@@ -123,6 +124,12 @@ impl Admin {
     /// Bytes of the entries in this node's log, about.
     pub fn log_bytes(&self) -> u64 {
         self.node.log_bytes()
+    }
+
+    /// How many client sessions there are, and how many locks they hold, as far as this node knows.
+    pub fn sessions_and_locks(&self) -> (u64, u64) {
+        let count = |cache: &Cache| (cache.client_sessions().len() as u64, cache.locks().len() as u64);
+        self.node.inner.consensus.replica().with_cache(count)
     }
 
     /// Adds a new node as a learner.

@@ -30,17 +30,13 @@ pub enum ChangedKey {
     Present {
         key: Key,
         found: Found,
+        /// Whether the answer has room for its value.
+        has_value: bool,
     },
     /// It is absent. Its last removal may be forgotten.
-    Absent {
-        key: Key,
-        removal: Option<Removal>,
-    },
+    Absent { key: Key, removal: Option<Removal> },
     /// All keys with the prefix were removed. Some may be there again.
-    Cleared {
-        prefix: String,
-        removal: Removal,
-    },
+    Cleared { prefix: String, removal: Removal },
 }
 
 /// How much an answer may have.
@@ -48,7 +44,7 @@ pub enum ChangedKey {
 pub struct ChangesLimit {
     /// Once it has so many keys, no other change is added.
     pub keys: usize,
-    /// Nor once their values have so many bytes.
+    /// Nor once their values have so many bytes. What is left of the last index is told without its values.
     pub bytes: u64,
 }
 
@@ -150,7 +146,7 @@ impl Collected {
     }
 
     /// What the keys have now, in the order of the log, until their values have so many bytes; then also the index up to which
-    /// everything is told.
+    /// everything is told. One command can change many keys, so the rest of its index has no values.
     fn look_up(self, cache: &Cache, bytes_max: u64) -> (Vec<ChangedKey>, Option<u64>) {
         let keys = self.keys.into_iter().map(|(key, newest)| (Some(key), newest));
         let mut all: Vec<(Option<Key>, Newest)> =
@@ -164,7 +160,7 @@ impl Collected {
             }
             told = newest.index;
             let change = match key {
-                Some(key) => look_up(cache, key, &newest),
+                Some(key) => look_up(cache, key, &newest, bytes < bytes_max),
                 None => cleared(&newest),
             };
             if let ChangedKey::Present { found, .. } = &change {
@@ -176,16 +172,17 @@ impl Collected {
     }
 }
 
-fn look_up(cache: &Cache, key: Key, newest: &Newest) -> ChangedKey {
+fn look_up(cache: &Cache, key: Key, newest: &Newest, has_value: bool) -> ChangedKey {
     if let Some(found) = cache.get(key.as_str()) {
-        return ChangedKey::Present { key, found };
+        return ChangedKey::Present { key, found, has_value };
     }
     let told = match &newest.event {
         Event::Removed { cause, .. } => Some(removal(newest, *cause)),
         _ => None,
     };
-    // It may have been removed again since.
-    let removal = cache.absence(key.as_str()).removal.or(told);
+    // It may have been removed again since; and the cache may have forgotten what the log still tells.
+    let known = cache.absence(key.as_str()).removal;
+    let removal = told.into_iter().chain(known).max_by_key(|removal| removal.revision);
     ChangedKey::Absent { key, removal }
 }
 

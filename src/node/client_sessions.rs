@@ -29,17 +29,14 @@ impl Session {
         self.change_session(SessionChange::Renew { id, name }, None).await
     }
 
-    /// Ends a client session, and releases its locks.
+    /// Ends a client session, and releases its locks. It takes no idempotency key: once the session is gone, nothing is left by
+    /// which a repetition could be judged. It ends once anyway.
     ///
     /// # Errors
     /// [`SessionError`]: not found, if it has ended before.
-    pub async fn end_session(
-        &self,
-        id: u64,
-        idempotency_key: Option<String>,
-    ) -> Result<Written, SessionError> {
+    pub async fn end_session(&self, id: u64) -> Result<Written, SessionError> {
         let name = self.name_of_session(id).await?;
-        self.change_session(SessionChange::End { id, name }, idempotency_key).await
+        self.change_session(SessionChange::End { id, name }, None).await
     }
 
     /// Acquires a lock for a client session.
@@ -66,6 +63,12 @@ impl Session {
         session: u64,
         idempotency_key: Option<String>,
     ) -> Result<Written, SessionError> {
+        // As for the lock's acquisition, the session's name has to be writable. Whether it is there is not told otherwise: then it
+        // is as a session that never was.
+        let session = match self.find_session(session).await? {
+            Some(named) if !self.may_use(&named).await? => 0,
+            _ => session,
+        };
         self.change_session(SessionChange::Unlock { name, session }, idempotency_key).await
     }
 
@@ -116,18 +119,37 @@ impl Session {
         .await
     }
 
-    /// A session keeps its name, so what this node knows is enough. Only one that it does not know may be newer.
+    /// The name of a session that may be used; what may not be used is as what is not there.
     async fn name_of_session(&self, id: u64) -> Result<Key, SessionError> {
+        match self.find_session(id).await? {
+            Some(name) if self.may_use(&name).await? => Ok(name),
+            _ => {
+                let reason = format!("there is no session {id}: it has ended, or was not renewed in time");
+                Err(self.fail(NodeError::NotFound(reason)))
+            }
+        }
+    }
+
+    /// A session keeps its name, so what this node knows is enough. Only one that it does not know may be newer.
+    async fn find_session(&self, id: u64) -> Result<Option<Key>, SessionError> {
         let name = |cache: &Cache| cache.client_session(id).map(|session| session.name.clone());
-        let known = self.node.inner.consensus.replica().with_cache(name);
-        let name = match known {
-            Some(name) => Some(name),
-            None => self.read(&Need::Role(Role::Observe), name).await?.value,
-        };
-        name.ok_or_else(|| {
-            let reason = format!("there is no session {id}: it has ended, or was not renewed in time");
-            self.fail(NodeError::NotFound(reason))
-        })
+        match self.node.inner.consensus.replica().with_cache(name) {
+            Some(name) => Ok(Some(name)),
+            None => Ok(self.read(&Need::Role(Role::Observe), name).await?.value),
+        }
+    }
+
+    async fn may_use(&self, name: &Key) -> Result<bool, SessionError> {
+        let need = Need::Key(Role::Write, name.clone());
+        if self.may_now(&need) {
+            return Ok(true);
+        }
+        // This node may not know the newest grants.
+        match self.authorize(&need).await {
+            Ok(()) => Ok(true),
+            Err(SessionError { error: NodeError::Forbidden(_), .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -33,13 +33,33 @@ impl Session {
         self.read(&Need::Role(Role::Observe), |_| ()).await
     }
 
+    /// Whether it may watch this, before anything is done for it.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn may_watch(&self, filter: &WatchFilter) -> Result<(), SessionError> {
+        for prefix in self.stored_prefixes(filter)? {
+            let need = Need::Prefix(Role::Read, prefix);
+            // What this node knows is enough to go on: the watch is judged anew.
+            if !self.may_now(&need) {
+                self.authorize(&need).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The prefixes of a watch as they are stored.
+    fn stored_prefixes(&self, filter: &WatchFilter) -> Result<Vec<String>, SessionError> {
+        let stored = filter.prefixes.iter().cloned().map(|prefix| self.scope.stored_prefix(prefix));
+        stored.collect::<Result<_, NodeError>>().map_err(|error| self.fail(error))
+    }
+
     /// Watches keys, from behind the index `from`, or from now.
     ///
     /// # Errors
     /// [`SessionError`]: this node is out of service or stopping, or the cluster has not reached `from`.
     pub async fn watch(&self, filter: WatchFilter, from: Option<u64>) -> Result<SessionWatch, SessionError> {
-        let prefixes = filter.prefixes.iter().cloned().map(|prefix| self.scope.stored_prefix(prefix));
-        let prefixes = prefixes.collect::<Result<Vec<_>, NodeError>>().map_err(|error| self.fail(error))?;
+        let prefixes = self.stored_prefixes(&filter)?;
         let needs: Vec<Need> =
             prefixes.iter().map(|prefix| Need::Prefix(Role::Read, prefix.clone())).collect();
         // Before it is judged, so that no change after that is missed.

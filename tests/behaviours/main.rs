@@ -6,7 +6,6 @@ mod case;
 mod rust_client;
 mod server;
 #[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "the tests of clusters use the rest")]
 mod support;
 mod verdict;
 

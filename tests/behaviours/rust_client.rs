@@ -33,7 +33,9 @@ pub async fn run(case: &Case, urls: &[String]) -> Vec<Value> {
 fn failed(error: &ClientError) -> Value {
     let code = match error {
         ClientError::Unreachable { .. } => json!("unreachable"),
-        ClientError::Garbled { .. } | ClientError::NoNode { .. } => json!("garbled"),
+        ClientError::Garbled { .. } | ClientError::NoNode { .. } | ClientError::TooLong { .. } => {
+            json!("garbled")
+        }
         ClientError::OtherCluster { .. } => json!("other_cluster"),
         ClientError::Problem(_) | ClientError::Lost { .. } => json!(error.code()),
     };

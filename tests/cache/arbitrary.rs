@@ -94,7 +94,9 @@ fn op() -> BoxedStrategy<Op> {
     .boxed()
 }
 
-pub const KEYS: [&str; 9] = ["a", "ab", "abc", "b", "ba", "c", "ä", "z", "z/long/enough/to/count/for/bytes"];
+/// The last has the place of the first in the table of the keys that were lost.
+pub const KEYS: [&str; 10] =
+    ["a", "ab", "abc", "b", "ba", "c", "ä", "z", "z/long/enough/to/count/for/bytes", "wzi"];
 
 pub fn key() -> impl Strategy<Value = Key> {
     proptest::sample::select(&KEYS[..]).prop_map(|text| Key::new(text).expect("a key"))

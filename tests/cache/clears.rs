@@ -135,6 +135,41 @@ fn a_write_does_not_wait_for_cleared_entries() {
     check_accounts(&log.cache);
 }
 
+/// One log entry frees no more for many operations than for one.
+#[test]
+fn operations_of_one_log_entry_share_what_it_may_free() {
+    let count = 50_000;
+    let config =
+        CacheConfig { policy: Policy::NoEviction, capacity_entries: count, ..CacheConfig::default() };
+    let mut log = Log::new(config);
+    let names: Vec<String> = (0..count).map(name).collect();
+    for names in names.chunks(limits::BATCH_OPS_MAX) {
+        assert!(log.commit(Command::Batch(names.iter().map(|name| put(name)).collect())).outcome.is_ok());
+    }
+    let change = ConfigChange { capacity_bytes: Some(log.cache.bytes()), ..ConfigChange::default() };
+    log.commit(Command::Configure(change));
+    assert_eq!(clear(&mut log, "k"), count);
+    log.cache.set_free_per_apply_max(0);
+    // Each takes the room of about 15,500 of them.
+    let large =
+        |number| put_bytes(&format!("large{number}"), vec![b'x'; limits::VALUE_BYTES_MAX - 512], Ttl::Never);
+    let before = log.cache.entries_to_free();
+    let applied = log.commit(Command::Each(vec![large(1), large(2), large(3)]));
+    let freed = before - log.cache.entries_to_free();
+    assert!(freed <= limits::FREE_FOR_WRITE_MAX as u64, "{freed} entries");
+    let Ok(Outcome::Each { results, .. }) = applied.outcome else { panic!("{:?}", applied.outcome) };
+    let refusals: Vec<_> =
+        results.into_iter().map(|result| result.err().map(|refusal| refusal.error)).collect();
+    let full = Some(CommandError::CacheFull { op: None });
+    assert_eq!(
+        refusals,
+        [None, full.clone(), full],
+        "what does not fit now fits after a few more log entries"
+    );
+    assert!(log.commit(Command::One(large(2))).outcome.is_ok());
+    check_accounts(&log.cache);
+}
+
 /// No log entry removes more bytes than it may, whatever the reason: large values go in smaller steps.
 #[test]
 fn large_values_go_in_smaller_steps() {

@@ -1,9 +1,10 @@
 //! Tests of the cache as a state machine, from outside: only its public interface is used.
 //!
 //! `transcripts/` tells the rules as stories; `properties.rs` compares with a second, naive implementation
-//! (`model.rs`, `model_clear.rs`, `model_order.rs`); `bounds.rs`, `clears.rs` and `eviction.rs` reach the
+//! (`model.rs`, `model_clear.rs`, `model_order.rs`); `absence.rs`, `bounds.rs`, `clears.rs` and `eviction.rs` reach the
 //! limits; `hostile.rs` restores damaged snapshots.
 
+mod absence;
 mod arbitrary;
 mod bounds;
 mod clears;

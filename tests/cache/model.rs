@@ -46,6 +46,8 @@ pub struct Model {
     pub graves: Vec<(Result<Key, String>, u64, u64)>,
     /// Keys that expired or were evicted, in order.
     pub losses: Vec<(Key, Removal)>,
+    /// How each key was removed the last time, whatever the cache remembers of it.
+    pub removed: BTreeMap<Key, Removal>,
     /// Of the request that is carried out.
     origin: Option<String>,
     slots: usize,
@@ -70,6 +72,7 @@ impl Model {
             free_per_apply_max: limits::FREE_PER_APPLY_MAX,
             graves: Vec::new(),
             losses: Vec::new(),
+            removed: BTreeMap::new(),
             origin: None,
             slots: 0,
             free: Vec::new(),
@@ -189,7 +192,8 @@ impl Model {
             Cause::Delete => None,
         };
         if let Some(cause) = lost {
-            self.losses.push((key.clone(), Removal { cause, revision: self.index, at_ms: self.now_ms }));
+            let removal = self.removed_now(key, cause);
+            self.losses.push((key.clone(), removal));
         }
         events.push(Event::Removed { key: key.clone(), cause });
     }
@@ -329,6 +333,7 @@ impl Model {
                     return Ok(Outcome::NotFound(self.absence(&key)));
                 }
                 self.remove(&key, Cause::Delete, events);
+                self.removed_now(&key, RemovalCause::Delete);
                 self.graves.push((Ok(key), revision, self.now_ms));
                 Ok(Outcome::Deleted { revision, previous: current.filter(|_| previous) })
             }

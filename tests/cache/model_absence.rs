@@ -67,39 +67,54 @@ impl Model {
                     absence.removal.is_some_and(|removal| removal.revision > *index)
                         || absence.known_after > *index
                 };
-                current.is_some() || may_have_been_there()
+                current.is_some() || *index >= self.index || may_have_been_there()
             }
         };
         let absence = current.is_none().then(|| self.absence(key));
         if refused { Err(CommandError::PreconditionFailed { op, current, absence }) } else { Ok(()) }
     }
 
-    /// What is known of a key that nobody finds. Every removal is kept; that one displaces another is worked out anew.
+    /// Notes that a key is removed now.
+    pub fn removed_now(&mut self, key: &Key, cause: RemovalCause) -> Removal {
+        let removal = Removal { cause, revision: self.index, at_ms: self.now_ms };
+        self.removed.insert(key.clone(), removal);
+        removal
+    }
+
+    /// The last removal of a key that nobody finds, whatever the cache remembers of it. A clear may cover a key that was not
+    /// there; one that was deleted stays so.
+    pub fn last_removal(&self, key: &Key) -> Option<Removal> {
+        let own = self.removed.get(key).copied();
+        if own.is_some_and(|own| own.cause == RemovalCause::Delete) {
+            return own;
+        }
+        let covers = |what: &Result<Key, String>| what.as_ref().is_err_and(|p| key.as_str().starts_with(p));
+        let clear = self.graves.iter().rev().find(|(what, ..)| covers(what));
+        let clear = clear.map(|(_, revision, at_ms)| Removal {
+            cause: RemovalCause::Clear,
+            revision: *revision,
+            at_ms: *at_ms,
+        });
+        clear.into_iter().chain(own).max_by_key(|removal| removal.revision)
+    }
+
+    /// What is known of a key that nobody finds: its last removal, unless another key's loss may have displaced a newer one.
+    /// (Too few keys are deleted here for a tombstone to be forgotten.)
     pub fn absence(&self, key: &Key) -> Absence {
         if let Some(held) = self.held.get(key) {
             let at_ms = held.found.info.expires_at_ms.expect("it has expired");
             let removal = Removal { cause: RemovalCause::Expire, revision: self.index, at_ms };
             return Absence { removal: Some(removal), known_after: 0 };
         }
+        let last = self.last_removal(key);
+        if last.is_some_and(|last| last.cause == RemovalCause::Delete) {
+            return Absence { removal: last, known_after: 0 };
+        }
         let place = |key: &Key| xxhash_rust::xxh3::xxh3_64(key.as_str().as_bytes()) % 65_536;
-        let last = self.losses.iter().rev().find(|(lost, _)| place(lost) == place(key));
-        let (lost, known_after) = match last {
-            Some((lost, removal)) if lost == key => (Some(*removal), 0),
-            Some((_, other)) => (None, other.revision),
-            None => (None, 0),
+        let known_after = match self.losses.iter().rev().find(|(lost, _)| place(lost) == place(key)) {
+            Some((lost, other)) if lost != key => other.revision,
+            _ => 0,
         };
-        let own = self.graves.iter().rev().find(|(what, ..)| what.as_ref() == Ok(key));
-        let covers = |what: &Result<Key, String>| what.as_ref().is_err_and(|p| key.as_str().starts_with(p));
-        let asked = own.or_else(|| self.graves.iter().rev().find(|(what, ..)| covers(what)));
-        let asked = asked.map(|(what, revision, at_ms)| {
-            let cause = if what.is_ok() { RemovalCause::Delete } else { RemovalCause::Clear };
-            Removal { cause, revision: *revision, at_ms: *at_ms }
-        });
-        let removal = match (asked, lost) {
-            (Some(asked), Some(lost)) if lost.revision >= asked.revision => Some(lost),
-            (Some(asked), _) => Some(asked),
-            (None, lost) => lost,
-        };
-        Absence { removal, known_after }
+        Absence { removal: last.filter(|last| last.revision > known_after), known_after }
     }
 }

@@ -1,7 +1,7 @@
 //! Clears in the naive model: what they removed, and what of it still takes room.
 
 use crate::model::Model;
-use lockstep::cache::{Cause, CommandError, Event, Key, Op, Outcome};
+use lockstep::cache::{Cause, CommandError, Event, Key, Op, Outcome, RemovalCause};
 
 impl Model {
     pub fn clear(&mut self, prefix: Option<String>, events: &mut Vec<Event>) -> Outcome {
@@ -13,8 +13,11 @@ impl Model {
         for key in covered {
             // (There are too few entries here for a backlog of expired ones.)
             if is_few {
+                // (One that has expired is removed as such.)
+                self.removed_now(&key, RemovalCause::Clear);
                 self.remove(&key, Cause::Delete, &mut Vec::new());
             } else if let Some(held) = self.held.remove(&key) {
+                self.removed_now(&key, RemovalCause::Clear);
                 self.cleared.push_back((key, held));
             }
         }

@@ -1,6 +1,7 @@
 //! `GET /v1/changes` and `GET /v1/time`.
 
 use crate::server::{Server, limits};
+use lockstep::cache::{Command, Condition, Key, Op, Ttl};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -187,5 +188,59 @@ async fn log_time_goes_on_where_nothing_is_written() {
         latest = now;
     }
     server.refused(Method::GET, "/v1/time?x=1", &[], "", "invalid_query").await;
+    server.stop().await;
+}
+
+/// The last removal is told, also where the state has forgotten it and still knows an older one.
+#[tokio::test]
+async fn the_removal_that_is_told_is_the_last_one() {
+    let server = Server::start().await;
+    server.configure(json!({"capacity_entries": 1})).await;
+    server.put("a", "1").await;
+    server.send(Method::DELETE, "/v1/kv?all=true", &[], "").await;
+    server.put("a", "2").await;
+    let since = server.node.status().await.applied_index;
+    // The first evicts `a`. The second evicts `wzi`, which has the same place in the table of the keys that were lost.
+    server.put("wzi", "3").await;
+    let evicted_at = server.node.status().await.applied_index;
+    server.put("other", "4").await;
+    let answer = changes(&server, &format!("since={since}&prefix=a")).await;
+    let gone = json!({"cause": "evict", "revision": evicted_at});
+    let told = &answer["changes"][0];
+    assert_eq!((&told["key"], told["found"].as_bool()), (&json!("a"), Some(false)), "{answer}");
+    assert_eq!(json!({"cause": told["gone"]["cause"], "revision": told["gone"]["revision"]}), gone);
+    let missed = server.get("/v1/kv/a").await;
+    assert_eq!(missed.status(), 404);
+    let missed: Value = missed.json().await.unwrap();
+    assert_eq!((&missed["gone"], &missed["complete"]), (&Value::Null, &json!(false)), "{missed}");
+    server.stop().await;
+}
+
+/// One command can change more than an answer may have. Then what is too much is told without its value.
+#[tokio::test]
+async fn the_values_of_one_command_do_not_outgrow_an_answer() {
+    let server = Server::start().await;
+    let key = |number: u32| Key::new(&format!("k{number:02}")).unwrap();
+    for number in 0..20 {
+        let value = lockstep::cache::Value::new(vec![b'v'; 1 << 20].into(), None).unwrap();
+        let put = Op::Put {
+            key: key(number),
+            value,
+            ttl: Ttl::Never,
+            condition: Condition::Always,
+            previous: false,
+        };
+        server.node.write(Command::One(put)).await.unwrap();
+    }
+    let since = server.node.status().await.applied_index;
+    let expire =
+        |number| Op::Expire { key: key(number), ttl: Ttl::Ms(3_600_000), condition: Condition::Always };
+    server.node.write(Command::Batch((0..20).map(expire).collect())).await.unwrap();
+    let answer = changes(&server, &format!("since={since}&values=true")).await;
+    let told = answer["changes"].as_array().unwrap();
+    assert_eq!((told.len(), &answer["more"]), (20, &json!(false)));
+    let with_values = told.iter().filter(|change| change.get("value").is_some()).count();
+    assert_eq!(with_values, 8, "8 MiB of values of 1 MiB");
+    assert!(told.iter().all(|change| change["found"] == true && change["bytes"].as_u64() > Some(0)));
     server.stop().await;
 }

@@ -139,6 +139,7 @@ async fn a_missing_key_says_why_and_since_when() {
     server
         .refused(Method::PUT, &format!("/v1/kv/b?if_absent_since={since}"), &[], "3", "precondition_failed")
         .await;
+    server.refused(Method::PUT, "/v1/kv/new?if_absent_since=1000000", &[], "2", "precondition_failed").await;
     for wrong in ["x", "-1", "1@0badcafe0"] {
         let code = if wrong.contains('@') { "other_history" } else { "invalid_query" };
         server.refused(Method::PUT, &format!("/v1/kv/b?if_absent_since={wrong}"), &[], "2", code).await;
@@ -146,6 +147,33 @@ async fn a_missing_key_says_why_and_since_when() {
     server
         .refused(Method::PUT, "/v1/kv/b?if_absent_since=1", &[("if-match", "*")], "2", "invalid_query")
         .await;
+
+    // In a batch it may name its history, too.
+    let missed = server.get("/v1/kv/batched").await;
+    let (index, history) =
+        (server.node.status().await.applied_index, missed.headers()["lockstep-history"].clone());
+    let history = history.to_str().unwrap();
+    let json = [("content-type", "application/json")];
+    let batch = |since: Value| {
+        json!({"ops": [
+            {"op": "get", "key": "batched"},
+            {"op": "put", "key": "batched", "value": "1", "if_absent_since": since},
+        ]})
+        .to_string()
+    };
+    for (wrong, code) in [
+        (json!(format!("{index}@0badcafe0")), "other_history"),
+        (json!("x"), "invalid_body"),
+        (json!(-1), "invalid_body"),
+        (json!(index + 1_000_000), "precondition_failed"),
+    ] {
+        let problem = server.refused(Method::POST, "/v1/batch", &json, &batch(wrong.clone()), code).await;
+        assert_eq!(problem["op"], 1, "{wrong}: {problem}");
+    }
+    let named = batch(json!(format!("{index}@{history}")));
+    assert_eq!(server.send(Method::POST, "/v1/batch", &json, named).await.status(), 200);
+    let number = batch(json!(index)).replace("batched", "other");
+    assert_eq!(server.send(Method::POST, "/v1/batch", &json, number).await.status(), 200);
     server.stop().await;
 }
 

@@ -28,6 +28,7 @@ mod rate_limits;
 mod samples;
 mod server;
 mod session;
+mod session_access;
 mod sessions;
 mod sliding;
 mod slow;

@@ -245,3 +245,38 @@ async fn an_old_node_does_what_its_token_may() {
     assert_eq!(kept["value"]["value"], "mine");
     server.stop().await;
 }
+
+/// What it sent over a connection that has ended does not overwrite what it sends over the next one.
+#[tokio::test]
+async fn operations_keep_their_order_over_a_new_connection() {
+    let server = Server::start().await;
+    let mut before = OldNode::connect(&server, "old").await;
+    for n in 0..500 {
+        before.operate(json!({"type": "set", "key": "k", "value": format!("old {n}")})).await;
+    }
+    before.socket.close(None).await.unwrap();
+    let is_gone = async {
+        // Everything that it sent is read before its connection ends.
+        while before.socket.next().await.is_some() {}
+        loop {
+            let attached: Value = server.get("/v1/old-nodes").await.json().await.unwrap();
+            if attached["old_nodes"] == json!([]) {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, is_gone).await.expect("the first connection ends");
+    let mut after = OldNode::connect(&server, "old").await;
+    after.made = 1_000;
+    after.operate(json!({"type": "set", "key": "k", "value": "new"})).await;
+    after.operate(json!({"type": "rename"})).await;
+    assert_eq!(after.event("cache-error").await.unwrap()["code"], "invalid_body", "it comes last");
+    let mut follower = OldNode::connect(&server, "follower").await;
+    follower.register().await;
+    let page = follower.event("cache-sync").await.unwrap();
+    assert_eq!(page["data"][0]["value"]["value"], "new", "{page}");
+    put(&server, "end", "end").await;
+    let told = follower.event("cache-operation").await.unwrap();
+    assert_eq!(told["key"], "end", "nothing of the first connection came later: {told}");
+    server.stop().await;
+}

@@ -48,6 +48,11 @@ async fn a_lock_has_one_holder_and_its_token_rises() {
     let (_, second) = acquire(two).await;
     assert!(second["token"].as_u64() > first["token"].as_u64());
 
+    let metrics = server.get("/metrics").await.text().await.unwrap();
+    for line in ["lockstep_sessions 2", "lockstep_locks 1", "lockstep_old_nodes 0"] {
+        assert!(metrics.lines().any(|found| found == line), "{line}");
+    }
+
     // What a session holds is released with it.
     let ended = server.send(Method::DELETE, &format!("/v1/sessions/{two}"), &[], "").await;
     assert_eq!(ended.json::<Value>().await.unwrap(), json!({"released": ["a/job"]}));
@@ -55,6 +60,16 @@ async fn a_lock_has_one_holder_and_its_token_rises() {
     let (status, _) = acquire(two).await;
     assert_eq!(status, 404);
     assert_eq!(acquire(one).await.1["acquired"], true);
+
+    // An end takes no idempotency key, so the key is free for something else.
+    let key = [("idempotency-key", "end-1")];
+    let path = format!("/v1/sessions/{one}");
+    assert_eq!(server.send(Method::DELETE, &path, &key, "").await.status(), 200);
+    server.refused(Method::DELETE, &path, &key, "", "not_found").await;
+    let body = json!({"name": "app-1", "ttl_ms": 60_000}).to_string();
+    let opened = server.send(Method::POST, "/v1/sessions", &key, body).await;
+    assert_eq!(opened.status(), 201);
+    assert!(opened.headers().get("idempotency-replayed").is_none());
     server.stop().await;
 }
 

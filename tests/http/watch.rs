@@ -2,8 +2,10 @@
 
 use crate::metadata::without_metadata;
 use crate::server::{Server, limits};
+use crate::tokens::{ask, create, give_root};
 use lockstep::api::WatchMessage;
 use lockstep::client::{Client, WatchOptions, Watching};
+use lockstep::http::HttpSettings;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -346,6 +348,39 @@ async fn watchers_do_not_take_all_connections() {
     server.refused(Method::GET, "/v1/watch", &[], "", "busy").await;
     assert_eq!(server.get("/livez").await.status(), 200);
     drop(watching);
+    server.stop().await;
+}
+
+/// One of low priority makes room for others, and not for a watch that is refused.
+#[tokio::test]
+async fn none_is_cut_for_a_watch_that_is_refused() {
+    let mut few = limits();
+    few.front.connections = 10;
+    let (server, root) = give_root(few, HttpSettings::default()).await;
+    let grants = json!([{"role": "read", "prefix": "a/"}]);
+    let (_, token) = create(&server, &root, "app", grants, None).await;
+    let mut low = Vec::new();
+    for last in [2, 3, 4, 5, 6] {
+        let client = server.client_from([127, 0, 0, last]);
+        let url = format!("{}/v1/watch?priority=low", server.url);
+        let answer = client.get(url).bearer_auth(&root).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        low.push(answer);
+    }
+    let refused = ask(&server, Method::GET, "/v1/watch", &token, "").await;
+    assert_eq!(refused.status(), 403);
+    assert_eq!(ask(&server, Method::PUT, "/v1/kv/k", &root, "v").await.status(), 201);
+    for watch in &mut low {
+        let mut told = String::new();
+        while !told.contains("\"cause\":\"put\"") {
+            let chunk =
+                tokio::time::timeout(LIMIT, watch.chunk()).await.expect("it is told in time").unwrap();
+            told += std::str::from_utf8(&chunk.expect("it is not cut")).unwrap();
+        }
+        assert!(!told.contains("closed"), "{told}");
+    }
+    let admitted = ask(&server, Method::GET, "/v1/watch?prefix=a%2F", &token, "").await;
+    assert_eq!(admitted.status(), 200, "one is cut for this one");
     server.stop().await;
 }
 

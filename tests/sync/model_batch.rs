@@ -3,7 +3,7 @@
 use crate::model::{State, problem};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use lockstep::api::{ErrorCode, OpRequest, WireEvent};
+use lockstep::api::{ErrorCode, LogIndex, OpRequest, WireEvent};
 use lockstep::cache::RemovalCause;
 use lockstep::client::ClientError;
 use lockstep::client::sync::{BatchDone, OpDone, SyncValue};
@@ -45,6 +45,9 @@ impl State {
             .sum();
         if json > JSON_BYTES_MAX || log > LOG_BYTES_MAX {
             return Err(problem(ErrorCode::TooLarge, None));
+        }
+        if ops.iter().filter_map(absent_since).any(|(_, history)| history != self.history()) {
+            return Err(problem(ErrorCode::OtherHistory, None));
         }
         let mut results = Vec::new();
         let revision = self.entry(None, |state, index, events| {
@@ -132,14 +135,29 @@ fn value_of(op: &OpRequest) -> Option<SyncValue> {
     Some(SyncValue { bytes, content_type: content_type.clone() })
 }
 
-fn guard_of(op: &OpRequest) -> Guard {
-    match *op {
-        OpRequest::Put { if_revision, if_present, if_absent_since, .. }
-        | OpRequest::Incr { if_revision, if_present, if_absent_since, .. } => {
-            Guard { if_revision, if_present, if_absent_since }
+/// An index, and the history that it belongs to.
+fn place_of(index: &LogIndex) -> (u64, &str) {
+    let LogIndex::Text(text) = index else { panic!("a synchronizer says which history it means") };
+    let (index, history) = text.split_once('@').expect("an index and a history");
+    (index.parse().expect("an index"), history)
+}
+
+fn absent_since(op: &OpRequest) -> Option<(u64, &str)> {
+    match op {
+        OpRequest::Put { if_absent_since, .. } | OpRequest::Incr { if_absent_since, .. } => {
+            if_absent_since.as_ref().map(place_of)
         }
-        OpRequest::Delete { if_revision, if_present, .. } => {
-            Guard { if_revision, if_present, ..Guard::default() }
+        OpRequest::Delete { .. } | OpRequest::Get { .. } => None,
+    }
+}
+
+fn guard_of(op: &OpRequest) -> Guard {
+    let if_absent_since = absent_since(op).map(|(index, _)| index);
+    match *op {
+        OpRequest::Put { if_revision, if_present, .. }
+        | OpRequest::Incr { if_revision, if_present, .. }
+        | OpRequest::Delete { if_revision, if_present, .. } => {
+            Guard { if_revision, if_present, if_absent_since }
         }
         OpRequest::Get { .. } => Guard::default(),
     }

@@ -4,6 +4,7 @@
 use super::capacity_check::CapacityCheck;
 use super::check::Check;
 use super::checked_op::CheckedOp;
+use super::maintenance::Budget;
 use crate::cache::limits::{BATCH_OPS_MAX, BATCH_OUTCOME_BYTES_MAX};
 use crate::cache::{BatchFault, Cache, CommandError, Event, Key, Op, Outcome};
 use std::collections::BTreeMap;
@@ -30,7 +31,7 @@ impl Cache {
             capacity.add(self, &op, Some(position));
             checked.push(op);
         }
-        capacity.verdict(self)?;
+        capacity.verdict(self, &mut Budget::for_writes())?;
         if checked.iter().any(|op| op.reads().is_some()) {
             let stored = checked.iter().filter_map(stored_bytes).collect();
             check_answers(self, checked.iter().map(CheckedOp::reads), &stored)?;

@@ -1,8 +1,8 @@
 //! Checks whether a write fits, where the policy evicts nothing.
 
 use super::checked_op::CheckedOp;
+use super::maintenance::Budget;
 use crate::cache::entry::Entry;
-use crate::cache::limits::{FREE_FOR_WRITE_MAX, REMOVED_BYTES_PER_APPLY_MAX};
 use crate::cache::{Cache, CommandError};
 
 /// By how much the operations of a command change the size of the cache.
@@ -42,15 +42,14 @@ impl CapacityCheck {
 
     /// Refuses what does not fit. Only the sum counts, so a batch may delete to make room for its puts. A write that
     /// does not grow the cache is allowed, however full the cache is. Entries that were cleared, and still take memory,
-    /// make room.
-    pub fn verdict(&self, cache: &mut Cache) -> Result<(), CommandError> {
+    /// make room, as many as the log entry may still free.
+    pub fn verdict(&self, cache: &mut Cache, room: &mut Budget) -> Result<(), CommandError> {
         let entries = self.changes.iter().map(|change| change.entries).sum();
         let bytes = self.changes.iter().map(|change| change.bytes).sum();
         // What does not fit after that fits after a few more log entries.
-        let (mut entries_left, mut bytes_left) = (FREE_FOR_WRITE_MAX, REMOVED_BYTES_PER_APPLY_MAX);
-        while overflows(cache, entries, bytes) && entries_left > 0 && bytes_left > 0 {
+        while overflows(cache, entries, bytes) && room.is_left() {
             let Some(freed) = cache.free_next_cleared() else { break };
-            (entries_left, bytes_left) = (entries_left - 1, bytes_left.saturating_sub(freed));
+            room.spend(freed);
         }
         if !overflows(cache, entries, bytes) {
             return Ok(());

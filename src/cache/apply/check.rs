@@ -77,7 +77,9 @@ impl<'a> Check<'a> {
             Condition::AnyOf(listed) => current.is_some_and(|revision| listed.contains(&revision)),
             Condition::NoneOf(listed) => current.is_none_or(|revision| !listed.contains(&revision)),
             Condition::AbsentSince(index) => {
-                current.is_none() && self.cache.absence(key.as_str()).is_since(*index)
+                // Nobody has seen anything at an index that is still to come.
+                let is_past = *index < self.cache.index;
+                is_past && current.is_none() && self.cache.absence(key.as_str()).is_since(*index)
             }
         };
         if holds {

@@ -3,6 +3,7 @@
 use super::batch::{check_answers, check_shape};
 use super::capacity_check::CapacityCheck;
 use super::check::Check;
+use super::maintenance::Budget;
 use crate::cache::{Cache, CommandError, Event, Key, KeyState, Op, OpRefusal, Outcome};
 
 impl Cache {
@@ -22,8 +23,9 @@ impl Cache {
             check_answers(self, ops.iter().map(Op::reads), &stored)?;
         }
         let mut results = Vec::with_capacity(ops.len());
+        let mut room = Budget::for_writes();
         for op in ops {
-            results.push(self.execute_one_of_each(op, origin, events));
+            results.push(self.execute_one_of_each(op, origin, &mut room, events));
         }
         self.stats.refused += results.iter().filter(|result| result.is_err()).count() as u64;
         Ok(Outcome::Each { revision: self.index, results })
@@ -33,6 +35,7 @@ impl Cache {
         &mut self,
         op: Op,
         origin: Option<&str>,
+        room: &mut Budget,
         events: &mut Vec<Event>,
     ) -> Result<Outcome, Box<OpRefusal>> {
         let (key, wants_value) = (op.key().clone(), op.reads().is_some());
@@ -40,7 +43,7 @@ impl Cache {
         let fits = |checked| {
             let mut capacity = CapacityCheck::default();
             capacity.add(self, &checked, None);
-            capacity.verdict(self).map(|()| checked)
+            capacity.verdict(self, room).map(|()| checked)
         };
         match checked.and_then(fits) {
             Ok(checked) => Ok(self.perform(checked, events)),

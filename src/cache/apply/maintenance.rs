@@ -2,7 +2,9 @@
 //! fit. All are bounded, so that no single log entry takes long; the rest waits for the next one.
 
 use crate::cache::entry::Entry;
-use crate::cache::limits::{EVICT_PER_APPLY_MAX, EXPIRE_PER_APPLY_MAX, REMOVED_BYTES_PER_APPLY_MAX};
+use crate::cache::limits::{
+    EVICT_PER_APPLY_MAX, EXPIRE_PER_APPLY_MAX, FREE_FOR_WRITE_MAX, REMOVED_BYTES_PER_APPLY_MAX,
+};
 use crate::cache::{Cache, Cause, Event};
 
 /// How much memory a cache took at some moment.
@@ -118,7 +120,7 @@ impl Cache {
 }
 
 /// How much one log entry may still remove. To remove an entry reads all of it, for the digest, so bytes count too.
-struct Budget {
+pub(super) struct Budget {
     entries: usize,
     bytes: u64,
 }
@@ -128,12 +130,17 @@ impl Budget {
         Self { entries, bytes: REMOVED_BYTES_PER_APPLY_MAX }
     }
 
-    fn is_left(&self) -> bool {
+    /// What one log entry may free because its writes need the room, however many they are.
+    pub fn for_writes() -> Self {
+        Self::new(FREE_FOR_WRITE_MAX)
+    }
+
+    pub fn is_left(&self) -> bool {
         self.entries > 0 && self.bytes > 0
     }
 
     /// Takes an entry from the budget. The last one may be larger than what is left, so that every log entry makes progress.
-    fn spend(&mut self, cost: u64) {
+    pub fn spend(&mut self, cost: u64) {
         self.entries = self.entries.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(cost);
     }

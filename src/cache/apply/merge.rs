@@ -3,6 +3,7 @@
 use super::capacity_check::CapacityCheck;
 use super::check::{Check, Lookup};
 use super::checked_op::{CheckedOp, StoreKind};
+use super::maintenance::Budget;
 use crate::cache::entry::{DEADLINE_MAX_MS, Lifetime};
 use crate::cache::forks::key_hash;
 use crate::cache::limits::{BATCH_OPS_MAX, HISTORY_BYTES_MAX, INDEX_MAX};
@@ -26,6 +27,7 @@ impl Cache {
         let before = events.len();
         let mut mixed = Vec::new();
         let mut results = Vec::with_capacity(ops.len());
+        let mut room = Budget::for_writes();
         for op in ops {
             // After these, what is there is not what the other side had alone, if this side had a wish of its own.
             let stays = matches!(
@@ -35,7 +37,7 @@ impl Cache {
             if stays && self.has_own_wish(&history, &op.key) {
                 mixed.push(key_hash(op.key.as_str().as_bytes()));
             }
-            results.push(self.merge_one(op, events));
+            results.push(self.merge_one(op, &mut room, events));
         }
         if events.len() > before {
             events.insert(0, Event::Merged { history: history.clone() });
@@ -98,7 +100,7 @@ impl Cache {
         }
     }
 
-    fn merge_one(&mut self, op: MergeOp, events: &mut Vec<Event>) -> MergeResult {
+    fn merge_one(&mut self, op: MergeOp, room: &mut Budget, events: &mut Vec<Event>) -> MergeResult {
         let MergeOp { key, guard, change } = op;
         let found = Check::of_single(self, None).find(&key);
         let live = match found {
@@ -118,6 +120,7 @@ impl Cache {
                 let kind = StoreKind::Value { previous: false };
                 let stored = self.store_merged(
                     CheckedOp::Store { key: key.clone(), slot, record, lifetime, kind },
+                    room,
                     events,
                 );
                 if stored == MergeResult::Done {
@@ -132,7 +135,7 @@ impl Cache {
                 self.set_times(&key, times);
                 MergeResult::Done
             }
-            (MergeChange::Add { by }, Some((slot, _))) => self.add_merged(key, slot, by, events),
+            (MergeChange::Add { by }, Some((slot, _))) => self.add_merged(key, slot, by, room, events),
             (MergeChange::Remove { at_ms }, Some((slot, _))) => {
                 self.perform_remove(key, slot, false, at_ms.min(self.now_ms), events);
                 MergeResult::Done
@@ -153,7 +156,14 @@ impl Cache {
         }
     }
 
-    fn add_merged(&mut self, key: Key, slot: u32, by: i64, events: &mut Vec<Event>) -> MergeResult {
+    fn add_merged(
+        &mut self,
+        key: Key,
+        slot: u32,
+        by: i64,
+        room: &mut Budget,
+        events: &mut Vec<Event>,
+    ) -> MergeResult {
         let Some(entry) = self.store.slab().entry(slot) else { return MergeResult::Changed };
         let sum = entry.record.counter().and_then(|number| number.checked_add(by));
         let Some(value) = sum else { return MergeResult::Invalid };
@@ -164,10 +174,10 @@ impl Cache {
             entry.record.origin(),
         );
         let (lifetime, kind) = (entry.lifetime(), StoreKind::Counter(value));
-        self.store_merged(CheckedOp::Store { key, slot: Some(slot), record, lifetime, kind }, events)
+        self.store_merged(CheckedOp::Store { key, slot: Some(slot), record, lifetime, kind }, room, events)
     }
 
-    fn store_merged(&mut self, op: CheckedOp, events: &mut Vec<Event>) -> MergeResult {
+    fn store_merged(&mut self, op: CheckedOp, room: &mut Budget, events: &mut Vec<Event>) -> MergeResult {
         if let CheckedOp::Store { record, .. } = &op
             && Check::of_single(self, None).fits_alone(record).is_err()
         {
@@ -175,7 +185,7 @@ impl Cache {
         }
         let mut capacity = CapacityCheck::default();
         capacity.add(self, &op, None);
-        if capacity.verdict(self).is_err() {
+        if capacity.verdict(self, room).is_err() {
             return MergeResult::Full;
         }
         self.perform(op, events);

@@ -33,6 +33,7 @@ use capacity_check::CapacityCheck;
 use check::Check;
 use checked_op::CheckedOp;
 use dedup::Dedup;
+use maintenance::Budget;
 
 impl Cache {
     /// Applies one log entry. It is total: for every input it returns, with an error where it refuses.
@@ -130,7 +131,7 @@ impl Cache {
         let checked = check.op(op)?;
         let mut capacity = CapacityCheck::default();
         capacity.add(self, &checked, None);
-        capacity.verdict(self)?;
+        capacity.verdict(self, &mut Budget::for_writes())?;
         Ok(self.perform(checked, events))
     }
 }

@@ -323,7 +323,14 @@ impl Fills {
 /// Who waits for which lock.
 #[derive(Default)]
 struct Releases {
-    waiting: Mutex<HashMap<Box<str>, (usize, Arc<Notify>)>>,
+    waiting: Mutex<HashMap<Box<str>, Waiters>>,
+}
+
+/// Of one lock.
+#[derive(Default)]
+struct Waiters {
+    count: usize,
+    notify: Arc<Notify>,
 }
 
 struct Waiting<'a> {
@@ -335,20 +342,20 @@ struct Waiting<'a> {
 impl Releases {
     fn wait_for<'a>(&'a self, name: &'a str) -> Waiting<'a> {
         let mut waiting = self.waiting.lock().expect("no panic while held");
-        let (count, notify) = waiting.entry(name.into()).or_default();
-        *count += 1;
-        Waiting { releases: self, name, notify: Arc::clone(notify) }
+        let waiters = waiting.entry(name.into()).or_default();
+        waiters.count += 1;
+        Waiting { releases: self, name, notify: Arc::clone(&waiters.notify) }
     }
 
     fn tell(&self, name: &str) {
-        if let Some((_, notify)) = self.waiting.lock().expect("no panic while held").get(name) {
-            notify.notify_waiters();
+        if let Some(waiters) = self.waiting.lock().expect("no panic while held").get(name) {
+            waiters.notify.notify_waiters();
         }
     }
 
     fn tell_all(&self) {
-        for (_, notify) in self.waiting.lock().expect("no panic while held").values() {
-            notify.notify_waiters();
+        for waiters in self.waiting.lock().expect("no panic while held").values() {
+            waiters.notify.notify_waiters();
         }
     }
 }
@@ -356,9 +363,9 @@ impl Releases {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut waiting = self.releases.waiting.lock().expect("no panic while held");
-        if let Some((count, _)) = waiting.get_mut(self.name) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(waiters) = waiting.get_mut(self.name) {
+            waiters.count -= 1;
+            if waiters.count == 0 {
                 waiting.remove(self.name);
             }
         }

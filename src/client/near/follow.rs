@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// Pause after a watch that failed.
-const PAUSE: Duration = Duration::from_millis(200);
+/// Pause after a watch that failed, which has looked for a node for a while by itself.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Begins to follow, and returns when the stream has begun.
 pub(super) async fn start(inner: Arc<Inner>) -> Result<JoinSet<()>, ClientError> {

@@ -149,7 +149,7 @@ impl Shared {
                     continue;
                 }
             };
-            if !room.take(&op_of(&item)) {
+            if !room.take(&op_of(&item, core.journal.history())) {
                 queue.put_back(key);
                 break;
             }
@@ -180,7 +180,7 @@ impl Shared {
     }
 
     async fn request(&self, batch: &BatchRecord) -> Result<BatchDone, SyncError> {
-        let ops: Vec<OpRequest> = batch.items.iter().map(op_of).collect();
+        let ops: Vec<OpRequest> = batch.items.iter().map(|item| op_of(item, &batch.history)).collect();
         let done = self.ask(self.cluster.batch(&ops, &batch.id)).await?;
         if done.results.len() == ops.len() {
             return Ok(done);

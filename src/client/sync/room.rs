@@ -2,17 +2,19 @@
 
 use super::decide::ChangeKind;
 use super::record::BatchItem;
-use crate::api::{OpRequest, WireValue};
+use crate::api::{LogIndex, OpRequest, WireValue};
 
 /// The most bytes of one batch in the log, less what the log adds.
 const LOG_BYTES_MAX: usize = 1_900_000;
 /// The most bytes of one batch in JSON, less than the nodes' limit of 4 MiB.
 const JSON_BYTES_MAX: usize = 3_900_000;
 
-/// The operation as it is sent.
-pub(super) fn op_of(item: &BatchItem) -> OpRequest {
+/// The operation as it is sent to a cluster in this history.
+pub(super) fn op_of(item: &BatchItem, history: &str) -> OpRequest {
     let BatchItem { key, intent, if_revision, if_absent_since, if_present, ttl_ms } = item;
     let (key, if_revision, if_absent_since, ttl_ms) = (key.clone(), *if_revision, *if_absent_since, *ttl_ms);
+    // In another history it would say something else.
+    let if_absent_since = if_absent_since.map(|index| LogIndex::Text(format!("{index}@{history}")));
     match intent.kind {
         ChangeKind::Delete => OpRequest::Delete { key, previous: false, if_revision, if_present: false },
         ChangeKind::Add => OpRequest::Incr {

@@ -284,7 +284,8 @@ export class Client {
     const changes = page.changes.map((wire): Change => {
       const { key, gone } = wire;
       if (key === undefined) return { kind: "clear", prefix: wire.prefix ?? "", gone: gone as Gone };
-      return wire.found === true ? { kind: "entry", key, entry: entryOf(key, wire) } : { kind: "gone", key, gone: gone ?? null };
+      if (wire.found !== true) return { kind: "gone", key, gone: gone ?? null };
+      return { kind: "entry", key, entry: entryOf(key, wire), hasValue: wire.value !== undefined || wire.value_base64 !== undefined };
     });
     const { next, more, complete, index } = page;
     return { changes, next, more, complete, index, history: answer.headers.get("lockstep-history") ?? "" };

@@ -59,7 +59,8 @@ export interface Holder {
   name: string;
   /** The id of the session that holds it. */
   session: number;
-  session_name: string;
+  /** Its name, if the client's token may read it. */
+  session_name?: string;
   token: number;
   since_ms: number;
 }

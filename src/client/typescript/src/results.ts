@@ -84,7 +84,8 @@ export interface KeyInfo {
 
 /** The newest state of something that changed. */
 export type Change =
-  | { kind: "entry"; key: string; entry: Entry }
+  /** Without `hasValue` the entry's value is not told: none was asked for, or the page had no room for it. Read it with `readMany`. */
+  | { kind: "entry"; key: string; entry: Entry; hasValue: boolean }
   /** `gone`: its last removal, if that is remembered. */
   | { kind: "gone"; key: string; gone: Gone | null }
   | { kind: "clear"; prefix: string; gone: Gone };

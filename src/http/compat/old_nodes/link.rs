@@ -122,6 +122,7 @@ impl Link {
         if let Some(attached) = self.attach(&mut attachment, page, &id) {
             let bytes = packet.0.len() as u64 + MESSAGE_BYTES;
             attached.flow.enqueue(bytes);
+            attached.node.note_received();
             // The writer ends after the sender.
             let _ = attached.queue.send(Received { packet, bytes, is_full_sync, ack, at: Instant::now() });
         }
@@ -181,8 +182,12 @@ impl Link {
             principal: principal_of(page),
             fails: false.into(),
         };
-        let released = flow.clone();
-        tokio::spawn(writer.run(received, move |bytes| released.release(bytes)));
+        let (released, written) = (flow.clone(), node.clone());
+        let release = move |bytes| {
+            released.release(bytes);
+            written.note_written();
+        };
+        tokio::spawn(writer.run(received, release));
         tracing::info!(node = %truncate(id, LOGGED_BYTES), address = node.address, "an old node is attached");
         Ok(Attached { node, outlet, told, flow, queue, is_told: false })
     }

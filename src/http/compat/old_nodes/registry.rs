@@ -1,13 +1,14 @@
 //! The old nodes that are attached to this node, and up to where those were told that are gone.
 
+use crate::front::truncate;
 use crate::replica::wall_ms;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// Old nodes that are attached at a time.
 const ATTACHED_MAX: usize = 16;
@@ -18,6 +19,9 @@ const HEARD_AFTER: Duration = Duration::from_secs(60);
 const NOTE_INTERVAL: Duration = Duration::from_secs(1);
 /// How many that are gone are remembered.
 const REMEMBERED_MAX: usize = 64;
+/// How long the operations of a connection wait for those of the connection before it. Those of one that has ended take 15 seconds
+/// and one try at most; and meanwhile a ping of the new one may have to wait, for 20 seconds.
+const TURN_PATIENCE: Duration = Duration::from_secs(18);
 
 /// The old nodes of this node. Clones share them.
 #[derive(Clone, Default)]
@@ -29,6 +33,8 @@ struct Known {
     attached: BTreeMap<u64, Arc<OldNode>>,
     /// The name of a node, and the index up to which it has surely heard everything; the newest last.
     remembered: VecDeque<(String, u64)>,
+    /// The newest connection of each node, as long as something of it is left to be written.
+    newest: BTreeMap<String, Weak<OldNode>>,
 }
 
 /// An old node that is attached.
@@ -39,7 +45,12 @@ pub(in crate::http) struct OldNode {
     pub socket_id: String,
     since_ms: u64,
     port: Mutex<Option<u16>>,
-    ended: watch::Sender<bool>,
+    /// When its connection ended.
+    ended: watch::Sender<Option<Instant>>,
+    /// The connection of the same node before this one, until it is waited for.
+    before: Mutex<Option<Arc<OldNode>>>,
+    /// Operations that were received and are not dealt with yet; and one until the connection before this one is waited for.
+    unwritten: watch::Sender<u64>,
     /// It asks for the whole state, or needs it.
     pub resync: Notify,
     /// The log index up to which it was told everything; 0 before the first.
@@ -111,6 +122,8 @@ impl OldNodes {
         }
         known.next += 1;
         let told = known.remembered.iter().rev().find(|(name, _)| name == id).map_or(0, |(_, index)| *index);
+        known.newest.retain(|_, node| node.strong_count() > 0);
+        let before = known.newest.get(id).and_then(Weak::upgrade);
         let node = Arc::new(OldNode {
             number: known.next,
             id: id.to_owned(),
@@ -119,6 +132,8 @@ impl OldNodes {
             since_ms: wall_ms(),
             port: Mutex::default(),
             ended: watch::Sender::default(),
+            unwritten: watch::Sender::new(u64::from(before.is_some())),
+            before: Mutex::new(before),
             resync: Notify::new(),
             told_up_to: AtomicU64::new(told),
             heard: Mutex::new(Heard { up_to: told, told: VecDeque::new() }),
@@ -126,12 +141,13 @@ impl OldNodes {
             counts: Counts::default(),
         });
         known.attached.insert(node.number, node.clone());
+        known.newest.insert(id.to_owned(), Arc::downgrade(&node));
         Some(node)
     }
 
     /// The node's connection has ended.
     pub fn detach(&self, node: &OldNode) {
-        node.ended.send_replace(true);
+        node.ended.send_replace(Some(Instant::now()));
         let mut known = self.known();
         if known.attached.remove(&node.number).is_none() {
             return;
@@ -161,7 +177,37 @@ impl OldNode {
     /// Returns once its connection has ended.
     pub async fn ended(&self) {
         // The sender is in `self`.
-        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+        let _ = self.ended.subscribe().wait_for(Option::is_some).await;
+    }
+
+    pub fn ended_at(&self) -> Option<Instant> {
+        *self.ended.borrow()
+    }
+
+    /// An operation was received; it is dealt with by [`OldNode::note_written`].
+    pub fn note_received(&self) {
+        self.unwritten.send_modify(|count| *count += 1);
+    }
+
+    /// It was written, or refused.
+    pub fn note_written(&self) {
+        self.unwritten.send_modify(|count| *count -= 1);
+    }
+
+    /// Returns once everything that the node sent over the connection before this one was written or refused, so that it does not
+    /// overwrite what the node sends over this one. What was refused meanwhile the node still has: then it gets the whole state.
+    pub async fn turn(&self) {
+        let Some(before) = self.before.lock().expect("no panic while held").take() else { return };
+        let refused = before.counts.refused.load(SeqCst);
+        let mut unwritten = before.unwritten.subscribe();
+        // The sender is in `before`.
+        if timeout(TURN_PATIENCE, unwritten.wait_for(|count| *count == 0)).await.is_err() {
+            tracing::warn!(node = %truncate(&self.id, 128), "an old node has two connections, and the first one does not fall silent");
+        }
+        if before.counts.refused.load(SeqCst) > refused {
+            self.resync.notify_one();
+        }
+        self.note_written();
     }
 
     pub fn told_up_to(&self) -> u64 {
@@ -224,5 +270,43 @@ mod tests {
         assert_eq!(back.told_up_to(), 7);
         nodes.detach(&back);
         assert_eq!(attach("another").unwrap().told_up_to(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_waits_for_those_before_it_of_the_same_node() {
+        let nodes = OldNodes::default();
+        let attach = |id: &str| nodes.attach(id, "127.0.0.1".into(), "s".into()).unwrap();
+        let (first, other) = (attach("a"), attach("b"));
+        first.turn().await;
+        first.note_received();
+        first.note_received();
+        nodes.detach(&first);
+        let (second, third) = (attach("a"), attach("a"));
+        other.turn().await;
+        let (mut second_turn, mut third_turn) = (Box::pin(second.turn()), Box::pin(third.turn()));
+        let pause = Duration::from_millis(10);
+        first.note_written();
+        assert!(timeout(pause, &mut third_turn).await.is_err());
+        assert!(timeout(pause, &mut second_turn).await.is_err());
+        first.counts.refused.fetch_add(1, SeqCst);
+        first.note_written();
+        second.note_received();
+        second_turn.await;
+        timeout(pause, second.resync.notified()).await.expect("one was refused");
+        assert!(timeout(pause, &mut third_turn).await.is_err());
+        second.note_written();
+        third_turn.await;
+        assert!(timeout(pause, third.resync.notified()).await.is_err());
+        drop((first, second));
+        // Not for ever.
+        third.note_received();
+        let begun = Instant::now();
+        let last = attach("a");
+        last.turn().await;
+        assert_eq!(begun.elapsed(), TURN_PATIENCE);
+        nodes.detach(&last);
+        drop(last);
+        attach("c");
+        assert_eq!(nodes.known().newest.len(), 2, "those that are attached are held, the others are not");
     }
 }

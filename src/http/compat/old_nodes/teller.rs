@@ -7,6 +7,7 @@ use super::super::sync_history::id_of;
 use super::super::value::shown;
 use super::full_sync;
 use super::outlet::{Gone, Outlet};
+use super::owed::Owed;
 use super::registry::OldNode;
 use super::told::Told as Keys;
 use super::writer::Answer;
@@ -122,7 +123,7 @@ impl Teller {
 
     async fn tell(&self) -> Result<(), Gone> {
         // Of a node that comes back, it is known what it has heard.
-        let mut needs_state = true;
+        let mut owed = Owed::to_one_that_heard(self.node.told_up_to());
         loop {
             let Some(session) = self.state.session(self.principal.clone()) else {
                 sleep(RETRY_PAUSE).await;
@@ -133,17 +134,22 @@ impl Teller {
                 sleep(RETRY_PAUSE).await;
                 continue;
             };
-            self.node.note_told(watch.cursor());
-            if std::mem::take(&mut needs_state) && !self.tell_all(&session, from.is_none()).await? {
-                needs_state = true;
-                sleep(RETRY_PAUSE).await;
-                continue;
+            // (If it missed changes, the watch says so.)
+            if matches!(owed, Owed::State | Owed::StateAndRemovals) {
+                if !self.tell_all(&session, owed == Owed::StateAndRemovals).await? {
+                    sleep(RETRY_PAUSE).await;
+                    continue;
+                }
+                owed = Owed::Nothing;
             }
+            self.note_told(owed, watch.cursor());
             loop {
                 let item = tokio::select! {
                     item = watch.next() => item,
                     () = self.node.resync.notified() => {
-                        if !self.start_over(&session).await? {
+                        if self.start_over(&session).await? {
+                            owed = Owed::Nothing;
+                        } else {
                             self.node.resync.notify_one();
                             sleep(RETRY_PAUSE).await;
                         }
@@ -154,17 +160,20 @@ impl Teller {
                     WatchItem::Changes(changes) => {
                         for change in changes {
                             self.tell_change(&session, &change).await?;
-                            self.node.note_told(change.index());
+                            self.note_told(owed, change.index());
                         }
                     }
-                    WatchItem::Bookmark { index, .. } => self.node.note_told(index),
+                    WatchItem::Bookmark { index, .. } => self.note_told(owed, index),
                     // It was too slow, or away for too long.
                     WatchItem::Resync { up_to, .. } => {
                         tracing::info!(node = %truncate(&self.node.id, 128), "an old node gets the whole state anew: what it missed is no longer kept");
-                        self.node.note_told(up_to);
-                        if !self.start_over(&session).await? {
+                        owed = Owed::Afresh;
+                        if self.start_over(&session).await? {
+                            owed = Owed::Nothing;
+                        } else {
                             self.node.resync.notify_one();
                         }
+                        self.note_told(owed, up_to);
                     }
                     WatchItem::Closed { code: Some(code), reason, .. } => {
                         let refusal = Answer::refusal(code, reason);
@@ -173,12 +182,18 @@ impl Teller {
                         return Ok(());
                     }
                     WatchItem::Closed { resume, .. } => {
-                        self.node.note_told(resume);
+                        self.note_told(owed, resume);
                         sleep(RETRY_PAUSE).await;
                         break;
                     }
                 }
             }
+        }
+    }
+
+    fn note_told(&self, owed: Owed, index: u64) {
+        if let Some(index) = owed.told_up_to(index) {
+            self.node.note_told(index);
         }
     }
 

@@ -8,6 +8,7 @@ use super::incoming::{Incoming, Packet, Unreadable, items_of};
 use super::outlet::Outlet;
 use super::registry::OldNode;
 use super::teller::Told;
+use super::tries::Tries;
 use crate::api::{Effect, ErrorCode};
 use crate::cache::{Command, Key};
 use crate::front::{LineRate, truncate};
@@ -118,8 +119,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Writes until the connection has ended and everything that was received is dealt with.
+    /// Writes until the connection has ended and everything that was received is dealt with. `release` is called for each message.
     pub async fn run(self, mut queue: UnboundedReceiver<Received>, release: impl Fn(u64)) {
+        self.node.turn().await;
         let mut writing = FuturesUnordered::new();
         let mut keys: HashSet<Key> = HashSet::new();
         let mut next: Option<Job> = None;
@@ -203,7 +205,15 @@ impl Writer {
     /// Writes a command, again as long as that is safe and there is time.
     async fn carry_out(&self, command: &Command, key: Option<String>, at: Instant) -> Result<u64, ApiError> {
         let patience = if self.fails.load(SeqCst) { Instant::now() + SHORT_PATIENCE } else { at + PATIENCE };
+        let mut tries = Tries::default();
         loop {
+            // The node's next connection waits until this one's operations are dealt with.
+            let ended = self.node.ended_at().map(|at| at + PATIENCE);
+            if ended.is_some_and(|end| Instant::now() >= end) {
+                let reason = "the connection has ended, and what came before took too long";
+                return Err(tries.verdict(ApiError::new(ErrorCode::Unavailable, reason)));
+            }
+            let patience = ended.map_or(patience, |end| patience.min(end));
             let error = match self.state.session(self.principal.clone()) {
                 None => ApiError::waiting(),
                 Some(session) => {
@@ -222,14 +232,11 @@ impl Writer {
                     }
                 }
             };
-            let code = error.problem().code;
-            let may_help = match code {
-                ErrorCode::Busy | ErrorCode::Unavailable => true,
-                ErrorCode::OutcomeUnknown => key.is_some(),
-                _ => return Err(error),
-            };
-            if !may_help || Instant::now() >= patience {
-                self.fails.store(true, SeqCst);
+            if let Err(error) = tries.failed(error, key.is_some(), Instant::now() < patience) {
+                let is_lost = [ErrorCode::Busy, ErrorCode::Unavailable, ErrorCode::OutcomeUnknown];
+                if is_lost.contains(&error.problem().code) {
+                    self.fails.store(true, SeqCst);
+                }
                 return Err(error);
             }
             sleep(RETRY_PAUSE).await;

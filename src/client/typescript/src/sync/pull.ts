@@ -86,7 +86,9 @@ export class Pull {
       for (let more = true; more; ) {
         const page = await state.client.changes({ index: since, history: place.history }, { prefix, limit: CHANGES_LIMIT, values: true, signal });
         if (!page.complete) return false;
+        const untold = page.changes.flatMap((change) => (change.kind === "entry" && !change.hasValue && state.groups.of(change.key) !== undefined ? [change.key] : []));
         await this.each(page.changes, async (change, touched) => {
+          if (change.kind === "entry" && !change.hasValue) return;
           if (change.kind === "clear") await this.cleared(change.prefix, change.gone, touched);
           else if (change.kind === "gone") {
             const { key, gone } = change;
@@ -94,6 +96,8 @@ export class Pull {
           }
           else await this.take(change.key, this.state.remoteOf(change.entry, true), "set", touched);
         });
+        // The page had no room for their values.
+        if (untold.length > 0) await this.read(untold, signal);
         more = page.more && page.next > since;
         since = page.next;
       }
@@ -104,6 +108,15 @@ export class Pull {
       await this.advance(end, place.history, []);
     });
     return true;
+  }
+
+  /** Takes over what these keys have now. */
+  private async read(keys: readonly string[], signal: AbortSignal): Promise<void> {
+    const { results, index } = await this.state.client.readMany(keys, { signal });
+    await this.each(results, async ({ key, entry, gone }, touched) => {
+      const remote: Remote = entry === null ? { found: false, gone, asOf: index } : this.state.remoteOf(entry, true);
+      await this.take(key, remote, entry === null ? (gone?.cause ?? "delete") : "set", touched);
+    });
   }
 
   /** Asks the cluster about keys that a hint has changed here. */

@@ -38,6 +38,7 @@ export class FakeCluster {
   token: string | undefined;
   members = ["n1", "n2", "n3"];
   leader = "http://n1";
+  pageBytes = 8 * 1024 * 1024;
   private readonly held = new FakeSessions({
     entry: (work) => this.entry(work),
     tell: (event) => this.events.push(event),

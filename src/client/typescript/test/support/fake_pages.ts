@@ -9,6 +9,8 @@ export interface Paged {
   readonly history: { id: string };
   readonly index: number;
   readonly floor: number;
+  /** Once its values have so many bytes, a page ends; what is left of one log entry has no values. */
+  readonly pageBytes: number;
   live(key: string): Stored | undefined;
   wire(entry: Stored, values?: boolean): Json;
 }
@@ -24,7 +26,7 @@ export function keysPage(cluster: Paged, query: URLSearchParams): { json: unknow
   let bytes = 0;
   let last: string | null = null;
   for (const each of rest) {
-    if (page.length >= limit || (values && bytes >= 8 * 1024 * 1024)) break;
+    if (page.length >= limit || (values && bytes >= cluster.pageBytes)) break;
     const entry = cluster.live(each);
     if (entry === undefined) continue;
     bytes += entry.value.length;
@@ -42,15 +44,22 @@ export function changesPage(cluster: Paged, query: URLSearchParams): Json {
   const prefix = query.get("prefix") ?? "";
   const limit = Number(query.get("limit") ?? 1000);
   if (since < cluster.floor) return { changes: [], next: since, more: false, complete: false, index: cluster.index };
-  const all: { at: number; change: Json }[] = [];
-  for (const [key, entry] of cluster.entries) if (key.startsWith(prefix) && entry.revision > since) all.push({ at: entry.revision, change: { key, found: true, ...cluster.wire(entry, query.get("values") === "true") } });
+  const values = query.get("values") === "true";
+  const all: { at: number; change: Json; entry?: Stored }[] = [];
+  for (const [key, entry] of cluster.entries) if (key.startsWith(prefix) && entry.revision > since) all.push({ at: entry.revision, change: { key, found: true, bytes: entry.value.length }, entry });
   for (const [key, gone] of cluster.gones) if (key.startsWith(prefix) && gone.revision > since) all.push({ at: gone.revision, change: { key, found: false, gone } });
   for (const { prefix: cleared, gone } of cluster.clears) if (gone.revision > since) all.push({ at: gone.revision, change: { prefix: cleared, gone } });
   all.sort((one, other) => one.at - other.at);
-  // A page ends between two log entries.
-  let end = Math.min(limit, all.length);
-  while (end < all.length && all[end]?.at === all[end - 1]?.at) end++;
-  const page = all.slice(0, end);
-  const more = end < all.length;
+  const page: typeof all = [];
+  let bytes = 0;
+  for (const one of all) {
+    // A page ends between two log entries.
+    const isFull = page.length >= limit || (values && bytes >= cluster.pageBytes);
+    if (isFull && one.at !== page.at(-1)?.at) break;
+    if (one.entry !== undefined) Object.assign(one.change, cluster.wire(one.entry, values && bytes < cluster.pageBytes));
+    bytes += one.entry?.value.length ?? 0;
+    page.push(one);
+  }
+  const more = page.length < all.length;
   return { changes: page.map(({ change }) => change), next: more ? page.at(-1)?.at : cluster.index, more, complete: true, index: cluster.index };
 }

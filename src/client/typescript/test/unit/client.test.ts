@@ -164,6 +164,22 @@ test("changes are paged, and a clear has its prefix", async () => {
   assert.equal((await client.changes(since)).complete, false);
 });
 
+test("a change whose value had no room is told without it, and an empty value is one", async () => {
+  const { client, cluster } = setUp();
+  cluster.pageBytes = 1;
+  const since = cluster.index;
+  cluster.put("empty", "");
+  await client.batch([
+    { op: "put", key: "a", value: "1" },
+    { op: "put", key: "b", value: "2" },
+  ]);
+  const { changes, more } = await client.changes(since, { values: true });
+  assert.deepEqual(changes.map((change) => change.kind === "entry" && [change.key, change.hasValue, change.entry.text()]), [["empty", true, ""], ["a", true, "1"], ["b", false, ""]]);
+  assert.equal(more, false);
+  const [without] = (await client.changes(since)).changes;
+  assert.equal(without?.kind === "entry" && without.hasValue, false);
+});
+
 test("a write goes on at the leader that a refusal names", async () => {
   const { client, cluster, clock } = setUp();
   cluster.fault = ({ url }) => (url === "http://n1" ? refusal(503, "unavailable", { leader: { id: 3, http: "http://n3" } }, { "retry-after": "1" }) : undefined);

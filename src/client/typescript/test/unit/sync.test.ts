@@ -317,3 +317,17 @@ test("a key that is refused again and again is stuck, and the others go on", asy
   assert.equal(world.remote["k"], "local");
   await world.run(sync.close());
 });
+
+test("values that a page of changes had no room for are read", async () => {
+  const world = new World();
+  const { sync, cache } = await world.connected();
+  world.cluster.pageBytes = 1;
+  world.cluster.fault = ({ path }) => (path.startsWith("/v1/watch") ? { kind: "refused" } : undefined);
+  world.cluster.cut();
+  const keys = Array.from({ length: 10 }, (_, at) => `k${at}`);
+  await world.client().batch(keys.map((key) => ({ op: "put", key, value: `value of ${key}`, contentType: "text/plain" })));
+  await world.run(sync.sync());
+  assert.deepEqual(cache.toJSON(), Object.fromEntries(keys.map((key) => [key, `value of ${key}`])));
+  assert.equal(sync.getStatus().conflicts, 0);
+  await world.run(sync.close());
+});
