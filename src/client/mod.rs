@@ -18,6 +18,7 @@ mod position;
 mod read;
 mod reconcile;
 mod sessions;
+pub mod sync;
 mod token;
 mod tokens;
 mod watch;

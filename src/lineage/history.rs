@@ -28,6 +28,13 @@ pub struct History {
     pub reason: String,
 }
 
+impl History {
+    /// Whether it was begun by a node that left its cluster on purpose.
+    pub fn is_detached(&self) -> bool {
+        self.kind == HistoryKind::Detached
+    }
+}
+
 /// How a history began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

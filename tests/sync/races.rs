@@ -1,0 +1,147 @@
+//! What happens while something else is under way.
+
+use crate::model::Fault;
+use crate::world::{World, map, pass, settle};
+use lockstep::cache::RemovalCause;
+use lockstep::client::sync::SyncValue;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[tokio::test(start_paused = true)]
+async fn what_a_cache_could_not_take_while_changes_were_read_is_read_again() {
+    let world = World::new();
+    let site = world.connected(world.options()).await;
+    world.model.fail(|seen| (seen.kind == "changes").then_some(Fault::Slow(500)));
+    let meanwhile = async {
+        pass(100).await;
+        // The answer that is on its way knows nothing of this.
+        site.cache.full.store(true, Ordering::SeqCst);
+        world.model.put("missed", "1");
+        settle().await;
+        site.cache.full.store(false, Ordering::SeqCst);
+        pass(1000).await;
+        world.model.put("later", "1");
+        settle().await;
+    };
+    tokio::join!(site.sync(), meanwhile);
+    assert_eq!(site.cache.texts(), map(&[("later", "1")]));
+    site.sync().await;
+    assert_eq!(site.cache.texts(), map(&[("later", "1"), ("missed", "1")]));
+    site.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_addition_to_what_was_changed_unseen_learns_its_type() {
+    let world = World::new();
+    world.model.put_value("n", SyncValue { bytes: "10".into(), content_type: None }, None);
+    let site = world.connected(world.options()).await;
+    site.sync.add("n", 5).await.expect("it is kept");
+    let (model, once) = (world.model.clone(), AtomicBool::new(true));
+    world.model.fail(move |seen| {
+        if seen.kind == "batch" && once.swap(false, Ordering::SeqCst) {
+            model.put_value("n", SyncValue::text("100"), None);
+        }
+        None
+    });
+    site.sync().await;
+    settle().await;
+    site.sync().await;
+    assert_eq!(world.model.values()["n"], SyncValue::text("105"));
+    assert_eq!(site.cache.values(), world.model.values());
+    assert_eq!(site.pending().await, 0);
+    site.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_that_are_made_while_a_batch_is_under_way_are_neither_lost_nor_done_twice() {
+    for fault in [Fault::SlowRefused(500), Fault::Slow(500), Fault::Late(500)] {
+        let world = World::new();
+        for key in ["deleted", "set"] {
+            world.model.put(key, "7");
+        }
+        let site = world.connected(world.options()).await;
+        site.sync.add("added", 5).await.expect("it is kept");
+        site.sync.delete("deleted").await.expect("it is kept");
+        site.set("set", "10").await;
+        let once = AtomicBool::new(true);
+        world
+            .model
+            .fail(move |seen| (seen.kind == "batch" && once.swap(false, Ordering::SeqCst)).then_some(fault));
+        let meanwhile = async {
+            pass(100).await;
+            for key in ["added", "deleted", "set"] {
+                site.sync.add(key, 2).await.expect("it is kept");
+            }
+        };
+        let (first, ()) = tokio::join!(site.sync.sync(), meanwhile);
+        assert_eq!(first.is_ok(), matches!(fault, Fault::Slow(_)), "{fault:?}: {first:?}");
+        pass(1000).await;
+        site.sync().await;
+        settle().await;
+        let expected = map(&[("added", "7"), ("deleted", "2"), ("set", "12")]);
+        assert_eq!(world.model.texts(), expected, "{fault:?}");
+        assert_eq!(site.cache.values(), world.model.values(), "{fault:?}");
+        assert_eq!((site.pending().await, site.conflicts().await), (0, 0), "{fault:?}");
+        site.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_heard_of_a_key_with_a_local_change_is_not_forgotten_by_a_crash() {
+    let world = World::new();
+    world.model.put("deleted", "1");
+    let site = world.connected(world.options()).await;
+    world.model.remove("deleted", RemovalCause::Delete);
+    settle().await;
+    // One change is sent, and its answer is lost; another waits.
+    site.set("sent", "mine").await;
+    world.model.fail(|seen| (seen.kind == "batch").then_some(Fault::After));
+    site.sync.sync().await.expect_err("its outcome is unknown");
+    site.sync.delete("deleted").await.expect("it is kept");
+    pass(100).await;
+    // Both are changed by others, which is only noted; then a change that is taken over moves the place on.
+    world.model.remove("sent", RemovalCause::Delete);
+    world.model.put("deleted", "2");
+    world.model.put("other", "1");
+    settle().await;
+    assert_eq!(site.sync.details().await.place, Some(world.model.state().index));
+    world.model.heal();
+    let next = world.site_on(world.options(), site.cache.clone(), site.storage.clone());
+    drop(site);
+    next.sync.connect("node-1").await.expect("a connection");
+    next.sync().await;
+    let expected = map(&[("deleted", "2"), ("other", "1")]);
+    assert_eq!((world.model.texts(), next.cache.texts()), (expected.clone(), expected));
+    assert_eq!(next.pending().await, 0);
+    next.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_key_is_not_raised_by_an_older_change_of_a_process_that_was_restarted() {
+    let world = World::new();
+    for key in ["deleted", "expired", "sent"] {
+        world.model.put(key, "1");
+    }
+    let site = world.connected(world.options()).await;
+    site.set("sent", "older").await;
+    world.model.fail(|seen| (seen.kind == "batch").then_some(Fault::After));
+    site.sync.sync().await.expect_err("its outcome is unknown");
+    world.model.fail(|_| Some(Fault::Refused));
+    world.model.cut();
+    site.set("deleted", "older").await;
+    site.set("expired", "older").await;
+    pass(1000).await;
+    world.model.remove("expired", RemovalCause::Expire);
+    for key in ["deleted", "sent"] {
+        world.model.remove(key, RemovalCause::Delete);
+    }
+    world.model.heal();
+    // Its cache is new to it, so it reads everything.
+    let next = world.site_on(world.options(), site.cache.clone(), site.storage.clone());
+    drop(site);
+    next.sync.connect("node-1").await.expect("a connection");
+    next.sync().await;
+    let expected = map(&[("expired", "older")]);
+    assert_eq!((world.model.texts(), next.cache.texts()), (expected.clone(), expected));
+    assert_eq!((next.pending().await, next.conflicts().await), (0, 1));
+    next.close().await;
+}
