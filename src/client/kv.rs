@@ -12,7 +12,6 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, StatusCode, header};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 /// Characters that need no escape in a path segment or a query value.
 pub(super) const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -192,7 +191,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn batch(&self, ops: &[OpRequest]) -> Result<BatchAnswer, ClientError> {
-        Ok(self.send_batch(BatchMode::All, ops, None).await?.value)
+        self.send_batch(BatchMode::All, ops, None).await?.json()
     }
 
     /// Carries out several operations in one log entry, each by itself. What became of each is in the answer. A refusal is
@@ -201,7 +200,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn batch_each(&self, ops: &[OpRequest]) -> Result<BatchAnswer<OpResult>, ClientError> {
-        Ok(self.send_batch(BatchMode::Each, ops, None).await?.value)
+        self.send_batch(BatchMode::Each, ops, None).await?.json()
     }
 
     /// The same, under an idempotency key of the caller's: he can send the same operations again under it, for ten minutes after
@@ -214,15 +213,15 @@ impl Client {
         ops: &[OpRequest],
         idempotency_key: &str,
     ) -> Result<Positioned<BatchAnswer<OpResult>>, ClientError> {
-        self.send_batch(BatchMode::Each, ops, Some(idempotency_key)).await
+        positioned(&self.send_batch(BatchMode::Each, ops, Some(idempotency_key)).await?)
     }
 
-    async fn send_batch<T: DeserializeOwned>(
+    async fn send_batch(
         &self,
         mode: BatchMode,
         ops: &[OpRequest],
         idempotency_key: Option<&str>,
-    ) -> Result<Positioned<T>, ClientError> {
+    ) -> Result<Answered, ClientError> {
         let only_reads = ops.iter().all(|op| matches!(op, OpRequest::Get { .. }));
         let retry = match idempotency_key {
             Some(key) => Retry::WithThisKey(key),
@@ -232,7 +231,7 @@ impl Client {
         };
         let request = Batch { mode, ops };
         let build = |builder: RequestBuilder| builder.json(&request);
-        positioned(&self.ask(Method::POST, "/v1/batch", retry, &[], build).await?)
+        self.ask(Method::POST, "/v1/batch", retry, &[], build).await
     }
 
     /// Removes all keys with a prefix, which has at least one byte.
