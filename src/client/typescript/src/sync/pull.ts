@@ -110,6 +110,15 @@ export class Pull {
     return true;
   }
 
+  /** Asks the cluster about keys with a local change of which it is not known what the cluster has. */
+  async askAgain(signal: AbortSignal): Promise<void> {
+    const { unsure } = this.state;
+    const keys = [...unsure];
+    if (keys.length === 0) return;
+    await this.read(keys, signal);
+    for (const key of keys) unsure.delete(key);
+  }
+
   /** Takes over what these keys have now. */
   private async read(keys: readonly string[], signal: AbortSignal): Promise<void> {
     const { results, index } = await this.state.client.readMany(keys, { signal });

@@ -53,6 +53,11 @@ export class State {
   walksDone = 0;
   /** A message of the stream could not be applied: its place may not go on until the changes since then were read again. */
   hasGap = false;
+  /**
+   * Keys with a local change of which it is not known what the cluster has: the place is after changes of them that an earlier run only
+   * noted.
+   */
+  readonly unsure = new Set<string>();
   /** Names of the cluster's nodes. */
   nodes: string[] = [];
   private turn: Promise<unknown> = Promise.resolve();

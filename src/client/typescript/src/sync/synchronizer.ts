@@ -250,6 +250,7 @@ export class CacheSynchronizer {
       const { journal } = this.state;
       await journal.load();
       for (const { key, by } of journal.lostAdds) this.state.unknown.push({ key, by: BigInt(by) });
+      for (const [key, { intent, inFlight }] of journal.keys) if (intent !== undefined || inFlight !== undefined) this.state.unsure.add(key);
       if (journal.damaged.length > 0) this.options.onDamage?.([...journal.damaged]);
       if (journal.meta.place !== undefined && journal.damaged.length === 0) this.state.walksDone = 1;
     });
@@ -452,6 +453,7 @@ export class CacheSynchronizer {
       await this.pull.walk(signal);
       if (!(await this.pull.changes(signal))) state.walksWanted++;
     }
+    await this.pull.askAgain(signal);
     await this.pull.confirmHints(signal);
     await this.push.repeat(signal);
     await this.push.send(due, signal);
