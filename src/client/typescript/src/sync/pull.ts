@@ -2,9 +2,9 @@ import type { Gone } from "../errors.js";
 import { fromBase64 } from "../values.js";
 import { sameHistory, type WatchEvent, type WatchMessage } from "../watch.js";
 import type { Rules } from "./groups.js";
-import type { KeyRecord } from "./journal.js";
+import { isDirty, type KeyRecord } from "./journal.js";
 import type { LocalCaches } from "./local.js";
-import { indexOf, type Remote, type State } from "./state.js";
+import { indexOf, knownAt, type Remote, type State } from "./state.js";
 import type { SyncChange } from "./types.js";
 
 type Cause = "set" | Gone["cause"];
@@ -45,11 +45,27 @@ export class Pull {
     }
     first = await this.walkCached(seen, first, signal);
     const { index, history } = first;
-    const missing = [...state.journal.keys].filter(([key, { base }]) => base?.revision != null && base.at < index && !seen.has(key));
-    await this.each(missing, ([key], touched) => this.take(key, { found: false, gone: null, asOf: index }, "delete", touched));
+    await this.dropMissing(seen, index);
     state.walksDone = wanted;
     state.journal.meta.place = { index, history };
     await state.locked(() => state.journal.write([], { meta: true }));
+  }
+
+  /**
+   * What was agreed to be there, and was not found at this index, is gone. Of keys with a local change it matters how they went, so they
+   * are asked for.
+   */
+  private async dropMissing(seen: ReadonlySet<string>, index: number): Promise<void> {
+    const { journal, notes, unsure } = this.state;
+    const missing = [...journal.keys].filter(
+      ([key, record]) => !seen.has(key) && (isDirty(record) || (record.base?.revision != null && record.base.at < index)),
+    );
+    await this.each(missing, async ([key, record], touched) => {
+      if (!isDirty(record)) return this.take(key, { found: false, gone: null, asOf: index }, "delete", touched);
+      const noted = notes.get(key);
+      if (noted?.remote !== undefined && knownAt(noted.remote) < index) noted.remote = undefined;
+      unsure.add(key);
+    });
   }
 
   /** Of groups that mirror nothing: the keys that are held here. */
@@ -68,7 +84,7 @@ export class Pull {
     }
     const { results, index, history } = await state.client.readMany(keys, { signal });
     await this.each(results, async ({ key, entry, gone }, touched) => {
-      if (entry !== null) seen.add(key);
+      seen.add(key);
       const remote: Remote = entry === null ? { found: false, gone, asOf: index } : this.state.remoteOf(entry, true);
       if (entry !== null || state.journal.keys.get(key)?.base !== undefined) await this.take(key, remote, gone?.cause ?? "set", touched, true);
     });

@@ -4,7 +4,7 @@ import type { Entry } from "../entry.js";
 import type { Gone } from "../errors.js";
 import { type Codec, type Encoded, fromStored, hashOf } from "./codec.js";
 import { Groups, type Rules } from "./groups.js";
-import { type Intent, Journal, type KeyRecord } from "./journal.js";
+import { type Intent, isDirty, Journal, type KeyRecord } from "./journal.js";
 import { MemoryStorage } from "./storage.js";
 import { type SyncChange, SyncError, type SyncOptions } from "./types.js";
 
@@ -26,6 +26,11 @@ export type Remote =
 /** The index of a key's state in the cluster. */
 export function indexOf(remote: Remote): number {
   return remote.found ? remote.revision : (remote.gone?.revision ?? remote.asOf);
+}
+
+/** Up to which index that is known to be its state. */
+export function knownAt(remote: Remote): number {
+  return remote.found ? remote.revision : Math.max(indexOf(remote), remote.asOf);
 }
 
 /** What is known of a key beside what the journal keeps. */
@@ -55,7 +60,7 @@ export class State {
   hasGap = false;
   /**
    * Keys with a local change of which it is not known what the cluster has: the place is after changes of them that an earlier run only
-   * noted.
+   * noted, or they were not found when everything was read.
    */
   readonly unsure = new Set<string>();
   /** Names of the cluster's nodes. */
@@ -114,7 +119,7 @@ export class State {
   /** Local changes that are not confirmed. */
   get pending(): number {
     let count = 0;
-    for (const { intent, inFlight } of this.journal.keys.values()) if (intent !== undefined || inFlight !== undefined) count++;
+    for (const record of this.journal.keys.values()) if (isDirty(record)) count++;
     return count;
   }
 

@@ -7,6 +7,7 @@ import { jsonCodec, toStored } from "./codec.js";
 import { compareClocks } from "./clocks.js";
 import { Hints } from "./hints.js";
 import { adopt } from "./histories.js";
+import { isDirty } from "./journal.js";
 import { LocalCaches } from "./local.js";
 import { Pull } from "./pull.js";
 import { Push } from "./push.js";
@@ -250,7 +251,7 @@ export class CacheSynchronizer {
       const { journal } = this.state;
       await journal.load();
       for (const { key, by } of journal.lostAdds) this.state.unknown.push({ key, by: BigInt(by) });
-      for (const [key, { intent, inFlight }] of journal.keys) if (intent !== undefined || inFlight !== undefined) this.state.unsure.add(key);
+      for (const [key, record] of journal.keys) if (isDirty(record)) this.state.unsure.add(key);
       if (journal.damaged.length > 0) this.options.onDamage?.([...journal.damaged]);
       if (journal.meta.place !== undefined && journal.damaged.length === 0) this.state.walksDone = 1;
     });

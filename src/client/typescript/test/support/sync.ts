@@ -23,6 +23,13 @@ export class MapCache implements CacheInstance {
     return [...this.map.keys()];
   }
 
+  /** Another cache with the same values. */
+  copy(): MapCache {
+    const other = new MapCache();
+    for (const [key, value] of this.map) other.map.set(key, value);
+    return other;
+  }
+
   toJSON(): Record<string, unknown> {
     return Object.fromEntries([...this.map].sort(([one], [other]) => (one < other ? -1 : 1)));
   }

@@ -32,3 +32,34 @@ test("what was heard of a key with a local change is not forgotten by a crash", 
   assert.equal(next.sync.getStatus().pending, 0);
   await world.run(next.sync.close());
 });
+
+test("a full read does not let an older local change raise a key that was deleted meanwhile", async () => {
+  for (const restarted of [false, true]) {
+    const world = new World();
+    for (const key of ["deleted", "expired", "stale"]) world.cluster.put(key, "1", TEXT);
+    let site = await world.connected();
+    const { cache } = site;
+    await site.sync.set("stale", "older");
+    await world.clock.advance(100);
+    // It is heard of, but not what becomes of it then.
+    world.cluster.put("stale", "2", TEXT);
+    await settle();
+    world.cluster.fault = () => ({ kind: "refused" });
+    world.cluster.cut();
+    for (const key of ["deleted", "expired"]) await site.sync.set(key, "older");
+    await world.clock.advance(1000);
+    for (const key of ["deleted", "stale"]) world.cluster.remove(key);
+    world.cluster.remove("expired", "expire");
+    world.cluster.fault = ({ path }) => (path.startsWith("/v1/watch") ? { kind: "refused" } : undefined);
+    if (restarted) {
+      await world.run(site.sync.close());
+      site = world.site({}, site);
+    } else site.sync.registerCache(cache.copy());
+    await world.run(site.sync.sync());
+    assert.deepEqual(world.remote, { expired: "older" });
+    assert.deepEqual(cache.toJSON(), world.remote);
+    const { pending, conflicts } = site.sync.getStatus();
+    assert.deepEqual([pending, conflicts], [0, 2]);
+    await world.run(site.sync.close());
+  }
+});
