@@ -48,6 +48,8 @@ export class Pull {
     await this.dropMissing(seen, index);
     state.walksDone = wanted;
     state.journal.meta.place = { index, history };
+    // What changed since then is read next; the stream may have begun later.
+    state.gaps++;
     await state.locked(() => state.journal.write([], { meta: true }));
   }
 
@@ -96,6 +98,8 @@ export class Pull {
     const { state } = this;
     const { place } = state.journal.meta;
     if (place === undefined) return false;
+    // What is missed from here on, an answer that is on its way may not have.
+    const { gaps } = state;
     let end = Infinity;
     for (const prefix of state.groups.prefixes) {
       let since = place.index;
@@ -120,7 +124,7 @@ export class Pull {
       end = Math.min(end, since);
     }
     await state.locked(async () => {
-      state.hasGap = false;
+      state.gapsHealed = gaps;
       await this.advance(end, place.history, []);
     });
     return true;
@@ -169,7 +173,7 @@ export class Pull {
         await this.apply(event, index, at_ms, message.origin ?? null, touched);
       } catch (error) {
         failed ??= error;
-        state.hasGap = true;
+        state.gaps++;
       }
     }
     const history = state.journal.meta.histories.at(-1) ?? "";

@@ -56,8 +56,9 @@ export class State {
   /** Rises when everything of the cluster has to be read again, and up to where that was done. */
   walksWanted = 1;
   walksDone = 0;
-  /** A message of the stream could not be applied: its place may not go on until the changes since then were read again. */
-  hasGap = false;
+  /** Rises when something of the stream was missed, and up to where that was read again: until then the place may not go on. */
+  gaps = 0;
+  gapsHealed = 0;
   /**
    * Keys with a local change of which it is not known what the cluster has: the place is after changes of them that an earlier run only
    * noted, or they were not found when everything was read.
@@ -81,6 +82,10 @@ export class State {
   /** Everything of the cluster has to be read again. */
   get needsWalk(): boolean {
     return this.walksDone < this.walksWanted;
+  }
+
+  get hasGap(): boolean {
+    return this.gapsHealed < this.gaps;
   }
 
   /** Runs one piece of work at a time: what it sees of keys does not change under it. */

@@ -324,9 +324,10 @@ export class CacheSynchronizer {
         reject(this.lastError ?? new Unreachable("no node began a stream of changes", { code: "unreachable", effect: "none" }));
       };
       const callOff = this.clock.after(this.client.transport.timeoutMs, late);
+      const from = this.state.needsWalk ? undefined : place;
       const watch = this.client.watch({
         prefix: this.state.groups.prefixes.filter((prefix) => prefix !== ""),
-        ...(place === undefined || this.state.needsWalk ? {} : { from: place }),
+        ...(from === undefined ? {} : { from }),
         ...(clusterId === undefined ? {} : { clusterId }),
         signal: ours.signal,
         onLost: (error) => {
@@ -334,7 +335,11 @@ export class CacheSynchronizer {
           this.fail(error);
         },
       });
+      let isNew = from === undefined;
       const begun = () => {
+        // Where no place was asked for, it may begin after what was read last.
+        if (isNew) this.state.gaps++;
+        isNew = false;
         callOff();
         resolve();
       };
@@ -364,7 +369,7 @@ export class CacheSynchronizer {
         case "resync":
           this.state.tell({ cause: "resync" });
           this.state.walksWanted++;
-          if (message.why === "history") this.state.hasGap = true;
+          if (message.why === "history") this.state.gaps++;
           this.wake();
           break;
         case "change":

@@ -72,6 +72,23 @@ export class World {
     return site;
   }
 
+  /** A client that gets answers to requests of this path late: once they are released. `reached`: the first of them was answered. */
+  lateClient(path: string): { client: Client; reached: Promise<void>; release: () => void } {
+    let release = () => {};
+    let reach = () => {};
+    const released = new Promise<void>((resolve) => (release = resolve));
+    const reached = new Promise<void>((resolve) => (reach = resolve));
+    const fetch = (async (input: string, init: RequestInit) => {
+      const answer = await this.cluster.fetch(input, init);
+      if (new URL(input).pathname === path) {
+        reach();
+        await released;
+      }
+      return answer;
+    }) as typeof globalThis.fetch;
+    return { client: this.client({ fetch }), reached, release };
+  }
+
   /** Waits for something, and moves the clock as far as it needs. */
   run<T>(work: Promise<T>): Promise<T> {
     return this.clock.drive(work);

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { OutcomeUnknown } from "../../src/index.js";
+import { OutcomeUnknown, Unreachable } from "../../src/index.js";
 import { settle } from "../support/clock.js";
-import { World } from "../support/sync.js";
+import { MapCache, World } from "../support/sync.js";
 
 const TEXT = { contentType: "text/plain" };
 
@@ -62,4 +62,84 @@ test("a full read does not let an older local change raise a key that was delete
     assert.deepEqual([pending, conflicts], [0, 2]);
     await world.run(site.sync.close());
   }
+});
+
+/** Refuses what is put into it while it is full. */
+class FullCache extends MapCache {
+  full = false;
+
+  override async set(key: string, value: unknown): Promise<void> {
+    if (this.full) throw new Error("the cache is full");
+    await super.set(key, value);
+  }
+}
+
+test("what a cache could not take while changes were read is read again", async () => {
+  const world = new World();
+  const cache = new FullCache();
+  const { client, reached, release } = world.lateClient("/v1/changes");
+  const site = world.site({ client }, { cache });
+  await world.run(site.sync.connect("node-1"));
+  const syncing = site.sync.sync();
+  await reached;
+  // The answer that is on its way knows nothing of this.
+  cache.full = true;
+  world.cluster.put("missed", "1", TEXT);
+  await settle();
+  cache.full = false;
+  release();
+  await world.run(syncing);
+  world.cluster.put("later", "1", TEXT);
+  await settle();
+  assert.deepEqual(cache.toJSON(), { later: "1" });
+  await world.run(site.sync.sync());
+  assert.deepEqual(cache.toJSON(), { later: "1", missed: "1" });
+  await world.run(site.sync.close());
+});
+
+test("what changes between a full read and the changes read after it is not skipped", async () => {
+  const world = new World();
+  const { client, reached, release } = world.lateClient("/v1/keys");
+  const { sync, cache } = world.site({ client });
+  const syncing = sync.sync();
+  await reached;
+  world.cluster.put("between", "1", TEXT);
+  // Its stream begins after that.
+  await world.run(sync.connect("node-1"));
+  world.cluster.fault = ({ path }) => (path.startsWith("/v1/changes") ? { kind: "refused" } : undefined);
+  release();
+  await assert.rejects(world.run(syncing), Unreachable);
+  world.cluster.put("later", "1", TEXT);
+  await settle();
+  world.cluster.fault = () => undefined;
+  await world.run(sync.sync());
+  assert.deepEqual(cache.toJSON(), { between: "1", later: "1" });
+  await world.run(sync.close());
+});
+
+test("what changes between a full read and the beginning of the stream is not skipped", async () => {
+  const world = new World();
+  let begin = () => {};
+  const begun = new Promise<void>((resolve) => (begin = resolve));
+  let asked = () => {};
+  const isAsked = new Promise<void>((resolve) => (asked = resolve));
+  const fetch = (async (input: string, init: RequestInit) => {
+    if (new URL(input).pathname === "/v1/watch") {
+      asked();
+      await begun;
+    }
+    return world.cluster.fetch(input, init);
+  }) as typeof globalThis.fetch;
+  const { sync, cache } = world.site({ client: world.client({ fetch }) });
+  const connecting = sync.connect("node-1");
+  await isAsked;
+  await sync.sync();
+  world.cluster.put("between", "1", TEXT);
+  begin();
+  await world.run(connecting);
+  world.cluster.put("later", "1", TEXT);
+  await settle();
+  await world.run(sync.sync());
+  assert.deepEqual(cache.toJSON(), { between: "1", later: "1" });
+  await world.run(sync.close());
 });
