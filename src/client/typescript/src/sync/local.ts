@@ -1,5 +1,5 @@
 import { type Encoded, fromStored, hashOf, toStored } from "./codec.js";
-import type { Intent } from "./journal.js";
+import type { Intent, KeyRecord } from "./journal.js";
 import type { State } from "./state.js";
 import { type CacheInstance, SyncError } from "./types.js";
 
@@ -36,7 +36,10 @@ export class LocalCaches {
       if (record.base === undefined) state.journal.keys.delete(key);
       throw new SyncError("pending_full", `${state.pending} local changes wait already`);
     }
-    record.intent = this.merged(record.intent, { seq: ++state.journal.seq, offsetMs: state.offset?.offsetMs ?? null, ...change });
+    const next = merged(record, { seq: state.journal.seq + 1, offsetMs: state.offset?.offsetMs ?? null, ...change });
+    if (next === undefined) throw new SyncError("not_a_number", `a local change of ${key} and this addition make no number of 64 bits`);
+    state.journal.seq++;
+    record.intent = next;
     record.hint = undefined;
     try {
       await state.journal.write([key]);
@@ -46,17 +49,6 @@ export class LocalCaches {
       throw error;
     }
     state.stir(key);
-  }
-
-  /** An addition on top of a change that waits changes that one. @throws SyncError if that is no number */
-  private merged(before: Intent | undefined, next: Intent): Intent {
-    if (next.kind !== "add" || before === undefined) return next;
-    const by = BigInt(next.by ?? "0");
-    if (before.kind === "add") return { ...next, by: String(BigInt(before.by ?? "0") + by) };
-    if (before.kind === "delete") return { ...next, kind: "set", value: { text: String(by) } };
-    const text = before.value?.text ?? "";
-    if (!/^-?\d{1,19}$/.test(text)) throw new SyncError("not_a_number", `a local change makes the value ${text.slice(0, 40)}`);
-    return { ...next, kind: "set", value: { ...before.value, text: String(BigInt(text) + by) } };
   }
 
   /** Looks for changes that nobody noted: values whose hash differs from what was last agreed upon. Call it in a turn. */
@@ -163,4 +155,26 @@ export class LocalCaches {
   intentHash(intent: Intent): string | null {
     return intent.kind === "set" ? this.state.localHash(fromStored(intent.value ?? {})) : null;
   }
+}
+
+/** An addition on top of a change that waits changes that one; undefined if that makes no number. */
+function merged({ intent, inFlight }: KeyRecord, next: Intent): Intent | undefined {
+  if (next.kind !== "add") return next;
+  const all = intent === undefined ? next : added(intent, next);
+  // If the one that was sent is refused, both become one change.
+  if (all?.kind === "add" && inFlight !== undefined && added(inFlight.intent, all) === undefined) return undefined;
+  return all;
+}
+
+/** What an addition makes of an earlier change that was not carried out; undefined if that is no number of 64 bits. */
+export function added(earlier: Intent, next: Intent): Intent | undefined {
+  const { by, ...rest } = next;
+  const text = earlier.kind === "delete" ? "0" : ((earlier.kind === "add" ? earlier.by : earlier.value?.text) ?? "");
+  if (!/^-?\d{1,19}$/.test(text)) return undefined;
+  const sum = BigInt(text) + BigInt(by ?? "0");
+  if (BigInt.asIntN(64, sum) !== sum) return undefined;
+  if (earlier.kind === "add") return { ...rest, by: String(sum) };
+  const set: Intent = { ...rest, kind: "set", value: { ...earlier.value, text: String(sum) } };
+  // The value keeps the TTL that it was set with.
+  return earlier.ttlMs === undefined ? set : { ...set, ttlMs: earlier.ttlMs, atMs: earlier.atMs };
 }

@@ -5,7 +5,7 @@ import { randomId } from "../values.js";
 import { type Encoded, fromStored } from "./codec.js";
 import type { BatchItem, BatchRecord, Intent } from "./journal.js";
 import { Judge } from "./judge.js";
-import type { LocalCaches } from "./local.js";
+import { added, type LocalCaches } from "./local.js";
 import type { Pull } from "./pull.js";
 import { Queue } from "./queue.js";
 import { indexOf, type Remote, type State } from "./state.js";
@@ -197,7 +197,7 @@ export class Push {
     for (const { key } of guilty) this.state.note(key).stuck = `${error.code}: ${error.message}`;
   }
 
-  /** The batch was not carried out: its changes wait again. Newer ones of the same keys take their place. */
+  /** The batch was not carried out: its changes wait again. Newer ones of the same keys take their place, or add to them. */
   private giveBack(batch: BatchRecord): void {
     for (const { key, intent } of batch.items) this.restore(key, batch.id, intent);
   }
@@ -207,12 +207,8 @@ export class Push {
     if (record.inFlight?.id !== id) return;
     delete record.inFlight;
     const newer = record.intent;
-    if (newer === undefined) record.intent = intent;
-    else if (newer.kind === "add" && intent.kind === "add") newer.by = String(BigInt(newer.by ?? "0") + BigInt(intent.by ?? "0"));
-    else if (newer.kind === "add" && intent.kind === "set") {
-      const text = intent.value?.text ?? "";
-      if (/^-?\d{1,19}$/.test(text)) record.intent = { ...intent, seq: newer.seq, value: { ...intent.value, text: String(BigInt(text) + BigInt(newer.by ?? "0")) } };
-    }
+    // That it makes a number was seen to when it was accepted.
+    record.intent = newer === undefined ? intent : newer.kind === "add" ? (added(intent, newer) ?? newer) : newer;
   }
 
   /** Sees to the answer of a batch: each operation by itself. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { OutcomeUnknown, Unreachable } from "../../src/index.js";
+import { LockstepError, OutcomeUnknown, Unreachable } from "../../src/index.js";
+import { SyncError } from "../../src/sync/index.js";
 import { settle } from "../support/clock.js";
 import { MapCache, World } from "../support/sync.js";
 
@@ -142,4 +143,34 @@ test("what changes between a full read and the beginning of the stream is not sk
   await world.run(sync.sync());
   assert.deepEqual(cache.toJSON(), { between: "1", later: "1" });
   await world.run(sync.close());
+});
+
+test("additions to what is under way or waits lose neither a delete nor a TTL", async () => {
+  for (const kind of ["refused", "after", undefined] as const) {
+    const world = new World();
+    for (const key of ["deleted", "set"]) world.cluster.put(key, "7", TEXT);
+    const { client, release } = world.lateClient("/v1/batch");
+    const { sync, cache } = await world.connected({ client });
+    await sync.set("waiting", "1", { ttlMs: 60_000 });
+    await sync.add("waiting", 2);
+    await sync.add("added", 5);
+    await sync.delete("deleted");
+    await sync.set("set", "10", { ttlMs: 60_000 });
+    await assert.rejects(sync.add("set", 2n ** 63n - 1n), (error: unknown) => error instanceof SyncError && error.code === "not_a_number");
+    world.cluster.fault = ({ path }) => (kind !== undefined && path === "/v1/batch" ? { kind } : undefined);
+    const syncing = sync.sync();
+    await settle();
+    for (const key of ["added", "deleted", "set"]) await sync.add(key, 2);
+    release();
+    if (kind === undefined) await world.run(syncing);
+    else await assert.rejects(world.run(syncing), LockstepError);
+    world.cluster.fault = () => undefined;
+    await world.run(sync.sync());
+    assert.deepEqual(world.remote, { added: "7", deleted: "2", set: "12", waiting: "3" }, kind);
+    assert.deepEqual(cache.toJSON(), world.remote);
+    for (const key of ["set", "waiting"]) assert.ok(world.cluster.entries.get(key)?.deadline != null, `${key} keeps its TTL`);
+    const { pending, conflicts } = sync.getStatus();
+    assert.deepEqual([pending, conflicts], [0, 0]);
+    await world.run(sync.close());
+  }
 });
