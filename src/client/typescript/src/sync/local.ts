@@ -1,5 +1,5 @@
 import { type Encoded, fromStored, hashOf, toStored } from "./codec.js";
-import type { Intent, KeyRecord } from "./journal.js";
+import { type Intent, isDirty, type KeyRecord } from "./journal.js";
 import type { State } from "./state.js";
 import { type CacheInstance, SyncError } from "./types.js";
 
@@ -13,6 +13,8 @@ interface Registered {
 /** The caches of this process, and what was changed in them. */
 export class LocalCaches {
   private readonly registered: Registered[] = [];
+  /** Keys that a cache was seen to have since this process began, where it means something that it has one no more. */
+  private seen = new Set<string>();
 
   constructor(private readonly state: State) {}
 
@@ -55,13 +57,13 @@ export class LocalCaches {
   async scan(): Promise<void> {
     const { state } = this;
     const changed = new Set<string>();
-    const seen = new Set<string>();
+    const present = new Set<string>();
     for (const registered of this.registered) {
       if (registered.tracked && registered.scanned) continue;
       for (const key of await registered.cache.getKeys()) {
-        seen.add(key);
         const rules = state.groups.of(key);
         if (rules === undefined || rules.direction === "down") continue;
+        if (this.isAbsenceTold(key)) present.add(key);
         const value = await registered.cache.get(key);
         if (value === undefined) continue;
         const encoded = state.codec.encode(value);
@@ -77,10 +79,13 @@ export class LocalCaches {
       }
       registered.scanned = true;
     }
-    for (const [key, record] of state.journal.keys) {
-      const rules = state.groups.of(key);
-      const gone = rules?.absence === "delete" && rules.direction !== "down" && record.base?.hash != null && !seen.has(key);
-      if (!gone || record.intent !== undefined || record.inFlight !== undefined || this.registered.some((each) => each.tracked)) continue;
+    const before = this.seen;
+    this.seen = present;
+    // A tracked cache tells its deletes, and is not looked through.
+    const isTold = this.registered.some(({ tracked }) => tracked);
+    for (const key of isTold ? [] : before) {
+      const record = state.journal.keys.get(key);
+      if (present.has(key) || record === undefined || isDirty(record) || record.base?.hash == null) continue;
       record.intent = { seq: ++state.journal.seq, kind: "delete", atMs: state.clock.wall(), offsetMs: state.offset?.offsetMs ?? null };
       changed.add(key);
     }
@@ -109,8 +114,10 @@ export class LocalCaches {
     // Before anything is changed: the codec may not know it.
     const decoded = value === null ? undefined : state.decode(value);
     const todo: CacheInstance[] = [];
+    let isHeld = false;
     for (const { cache } of this.registered) {
       const current = await cache.get(key);
+      isHeld ||= current !== undefined || options.everywhere;
       if (current === undefined) {
         if (value !== null && options.everywhere) todo.push(cache);
         continue;
@@ -132,7 +139,15 @@ export class LocalCaches {
       if (value === null) await cache.delete(key);
       else await cache.set(key, decoded);
     }
+    if (value === null) this.seen.delete(key);
+    else if (isHeld && this.isAbsenceTold(key)) this.seen.add(key);
     return true;
+  }
+
+  /** Whether it means something that a cache has the key no more. */
+  private isAbsenceTold(key: string): boolean {
+    const rules = this.state.groups.of(key);
+    return rules?.absence === "delete" && rules.direction !== "down";
   }
 
   /** What the first cache has that has the key. */

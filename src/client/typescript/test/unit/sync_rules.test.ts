@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Unreachable } from "../../src/index.js";
-import { SyncError } from "../../src/sync/index.js";
+import { SyncError, type SyncOptions } from "../../src/sync/index.js";
 import { settle } from "../support/clock.js";
 import { refusal } from "../support/fake.js";
-import { World } from "../support/sync.js";
+import { MapCache, World } from "../support/sync.js";
+
+const TEXT = { contentType: "text/plain" };
 
 test("one operation that a whole batch is refused for is stuck, and the others go on", async () => {
   const world = new World();
@@ -237,4 +239,34 @@ test("changes can be awaited one by one; a gap is told", async () => {
   await reading;
   assert.deepEqual(seen, ["set a local", "set b remote", "resync", "set a local"]);
   await world.run(sync.close());
+});
+
+test("absence deletes only what a cache had since the process began", async () => {
+  const world = new World();
+  for (const key of ["a", "b", "cached:1", "down:1"]) world.cluster.put(key, "1", TEXT);
+  const options: SyncOptions = {
+    absence: "delete",
+    groups: [{ name: "cached", prefix: "cached:", mode: "cached" }, { name: "down", prefix: "down:", direction: "down" }, { name: "rest", prefix: "" }],
+  };
+  const cache = new MapCache();
+  cache.map.set("cached:1", "1");
+  const site = await world.connected(options, { cache });
+  site.cache.map.delete("a");
+  site.cache.map.delete("down:1");
+  await world.run(site.sync.sync());
+  assert.deepEqual(world.remote, { b: "1", "cached:1": "1", "down:1": "1" });
+  await world.run(site.sync.close());
+  // A process that begins with an empty cache has deleted nothing.
+  const next = await world.connected(options, { storage: site.storage });
+  // Nor has one that does not hold what others change.
+  world.cluster.put("cached:1", "2", TEXT);
+  await settle();
+  await world.run(next.sync.sync());
+  assert.deepEqual(world.remote, { b: "1", "cached:1": "2", "down:1": "1" });
+  assert.deepEqual(next.cache.toJSON(), { b: "1", "down:1": "1" });
+  next.cache.map.delete("b");
+  await world.run(next.sync.sync());
+  assert.deepEqual(world.remote, { "cached:1": "2", "down:1": "1" });
+  assert.equal(next.sync.getStatus().pending, 0);
+  await world.run(next.sync.close());
 });
