@@ -1,3 +1,4 @@
+import { currentOffset } from "./clocks.js";
 import { type Encoded, fromStored, hashOf, toStored } from "./codec.js";
 import { type Intent, isDirty, type KeyRecord } from "./journal.js";
 import type { State } from "./state.js";
@@ -38,7 +39,7 @@ export class LocalCaches {
       if (record.base === undefined) state.journal.keys.delete(key);
       throw new SyncError("pending_full", `${state.pending} local changes wait already`);
     }
-    const next = merged(record, { seq: state.journal.seq + 1, offsetMs: state.offset?.offsetMs ?? null, ...change });
+    const next = merged(record, { seq: state.journal.seq + 1, offsetMs: currentOffset(state), ...change });
     if (next === undefined) throw new SyncError("not_a_number", `a local change of ${key} and this addition make no number of 64 bits`);
     state.journal.seq++;
     record.intent = next;
@@ -70,7 +71,7 @@ export class LocalCaches {
         if (this.isKnown(key, hashOf(encoded))) continue;
         const record = state.record(key);
         const atMs = record.base === undefined ? null : state.clock.wall();
-        const intent = { seq: ++state.journal.seq, kind: "set", value: toStored(encoded), atMs, offsetMs: state.offset?.offsetMs ?? null } as const;
+        const intent = { seq: ++state.journal.seq, kind: "set", value: toStored(encoded), atMs, offsetMs: currentOffset(state) } as const;
         if (record.intent !== undefined && record.intent.kind !== "add" && changed.has(key)) continue;
         record.intent = intent;
         record.hint = undefined;
@@ -86,7 +87,7 @@ export class LocalCaches {
     for (const key of isTold ? [] : before) {
       const record = state.journal.keys.get(key);
       if (present.has(key) || record === undefined || isDirty(record) || record.base?.hash == null) continue;
-      record.intent = { seq: ++state.journal.seq, kind: "delete", atMs: state.clock.wall(), offsetMs: state.offset?.offsetMs ?? null };
+      record.intent = { seq: ++state.journal.seq, kind: "delete", atMs: state.clock.wall(), offsetMs: currentOffset(state) };
       changed.add(key);
     }
     await state.journal.write(changed);

@@ -270,3 +270,28 @@ test("absence deletes only what a cache had since the process began", async () =
   assert.equal(next.sync.getStatus().pending, 0);
   await world.run(next.sync.close());
 });
+
+test("a clock that is set while it runs does not date later changes wrongly", async () => {
+  for (const how of ["told", "found"]) {
+    const world = new World();
+    for (const key of ["later", "earlier"]) world.cluster.put(key, "base", TEXT);
+    const { sync, cache } = await world.connected();
+    world.cluster.fault = ({ path }) => (path.startsWith("/v1/watch") ? { kind: "refused" } : undefined);
+    world.cluster.cut();
+    const change = async (key: string) => {
+      if (how === "told") await sync.set(key, "local");
+      else cache.map.set(key, "local");
+    };
+    // Made before the clock was set, so it is dated by the difference of then; one that is only found has no such date.
+    if (how === "told") await change("earlier");
+    await world.clock.advance(100);
+    for (const key of ["later", "earlier"]) world.cluster.put(key, "remote", TEXT);
+    await world.clock.advance(100);
+    world.clock.skew = -3_600_000;
+    await change("later");
+    await world.run(sync.sync());
+    assert.deepEqual(world.remote, { earlier: "remote", later: "local" }, how);
+    assert.deepEqual(cache.toJSON(), world.remote);
+    await world.run(sync.close());
+  }
+});
