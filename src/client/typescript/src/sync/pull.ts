@@ -9,8 +9,9 @@ import type { SyncChange } from "./types.js";
 
 type Cause = "set" | Gone["cause"];
 
-/** Keys in a page of entries, and of changes. */
+/** Keys in a page of entries, of keys that are asked for by name, and of changes. */
 const ENTRIES_LIMIT = 10_000;
+const CACHED_LIMIT = 1_000;
 const CHANGES_LIMIT = 1_000;
 /** How many keys that are gone are remembered as agreed upon. */
 const ABSENT_MAX = 65_536;
@@ -54,13 +55,13 @@ export class Pull {
   }
 
   /**
-   * What was agreed to be there, and was not found at this index, is gone. Of keys with a local change it matters how they went, so they
+   * What was agreed to be there, and was not found at this index, is gone, unless nobody looked for it. Of keys with a local change it matters how they went, so they
    * are asked for.
    */
   private async dropMissing(seen: ReadonlySet<string>, index: number): Promise<void> {
     const { journal, notes, unsure } = this.state;
     const missing = [...journal.keys].filter(
-      ([key, record]) => !seen.has(key) && (isDirty(record) || (record.base?.revision != null && record.base.at < index)),
+      ([key, record]) => !seen.has(key) && (isDirty(record) || (!this.isCached(key) && record.base?.revision != null && record.base.at < index)),
     );
     await this.each(missing, async ([key, record], touched) => {
       if (!isDirty(record)) return this.take(key, { found: false, gone: null, asOf: index }, "delete", touched);
@@ -70,27 +71,38 @@ export class Pull {
     });
   }
 
-  /** Of groups that mirror nothing: the keys that are held here. */
+  private isCached(key: string): boolean {
+    return this.state.groups.of(key)?.mode === "cached";
+  }
+
+  /** Of groups that mirror nothing: the keys that are held here, and those that were: what is agreed upon of them has to stay true. */
   private async walkCached(
     seen: Set<string>,
     first: { index: number; history: string } | undefined,
     signal: AbortSignal,
   ): Promise<{ index: number; history: string }> {
     const { state } = this;
-    const cached = (key: string) => state.groups.of(key)?.mode === "cached";
-    const keys = state.groups.all.some(({ mode }) => mode === "cached") ? [...(await this.local.held())].filter(cached) : [];
-    if (keys.length === 0 && first !== undefined) return first;
-    if (keys.length === 0) {
-      const { index, history } = await state.client.entriesPage({ limit: 1, prefix: state.groups.prefixes[0], signal });
-      return { index, history };
+    const { journal } = state;
+    const keys = new Set<string>();
+    if (state.groups.all.some(({ mode }) => mode === "cached")) {
+      for (const key of await this.local.held()) if (this.isCached(key) && !seen.has(key)) keys.add(key);
+      for (const [key, { base }] of journal.keys) if (base?.revision != null && this.isCached(key) && !seen.has(key)) keys.add(key);
     }
-    const { results, index, history } = await state.client.readMany(keys, { signal });
-    await this.each(results, async ({ key, entry, gone }, touched) => {
-      seen.add(key);
-      const remote: Remote = entry === null ? { found: false, gone, asOf: index } : this.state.remoteOf(entry, true);
-      if (entry !== null || state.journal.keys.get(key)?.base !== undefined) await this.take(key, remote, gone?.cause ?? "set", touched, true);
-    });
-    return first ?? { index, history };
+    const open = [...keys];
+    for (let at = 0; at < open.length; at += CACHED_LIMIT) {
+      const { results, index, history } = await state.client.readMany(open.slice(at, at + CACHED_LIMIT), { signal });
+      first ??= { index, history };
+      await this.each(results, async ({ key, entry, gone }, touched) => {
+        seen.add(key);
+        const remote: Remote = entry === null ? { found: false, gone, asOf: index } : state.remoteOf(entry, true);
+        if (entry !== null || journal.keys.get(key)?.base !== undefined) {
+          await this.take(key, remote, entry === null ? (gone?.cause ?? "delete") : "set", touched, true);
+        }
+      });
+    }
+    if (first !== undefined) return first;
+    const { index, history } = await state.client.entriesPage({ limit: 1, prefix: state.groups.prefixes[0], signal });
+    return { index, history };
   }
 
   /** Reads what has changed since the place. False if that is not kept any more. @throws OtherHistory */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Unreachable } from "../../src/index.js";
-import { SyncError, type SyncOptions } from "../../src/sync/index.js";
+import { type SyncChange, SyncError, type SyncOptions } from "../../src/sync/index.js";
 import { settle } from "../support/clock.js";
 import { refusal } from "../support/fake.js";
 import { MapCache, World } from "../support/sync.js";
@@ -294,4 +294,29 @@ test("a clock that is set while it runs does not date later changes wrongly", as
     assert.deepEqual(cache.toJSON(), world.remote);
     await world.run(sync.close());
   }
+});
+
+test("a full read keeps what was agreed upon of cached keys that no cache holds any more", async () => {
+  const world = new World();
+  for (const key of ["cached:1", "cached:2", "cached:3"]) world.cluster.put(key, "1", TEXT);
+  const cache = new MapCache();
+  for (const key of ["cached:1", "cached:2", "cached:3"]) cache.map.set(key, "1");
+  const told: SyncChange[] = [];
+  const options: SyncOptions = { groups: [{ name: "cached", prefix: "cached:", mode: "cached" }], onChange: (change) => told.push(change) };
+  const { sync } = await world.connected(options, { cache });
+  cache.map.clear();
+  world.cluster.remove("cached:3");
+  await settle();
+  told.length = 0;
+  // It is new, so everything is read.
+  sync.registerCache(new MapCache());
+  await world.run(sync.sync());
+  assert.deepEqual(told, []);
+  await sync.set("cached:1", "mine");
+  await sync.set("cached:3", "mine");
+  await world.run(sync.sync());
+  assert.deepEqual(world.remote, { "cached:1": "mine", "cached:2": "1", "cached:3": "mine" });
+  const { pending, conflicts } = sync.getStatus();
+  assert.deepEqual([pending, conflicts], [0, 0]);
+  await world.run(sync.close());
 });
