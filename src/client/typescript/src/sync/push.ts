@@ -48,11 +48,11 @@ export class Push {
   }
 
   /**
-   * Sends what waits, in rounds: what is refused is decided anew by what the cluster has then. `due`: whether a group's changes are to
-   * be sent now.
+   * Sends what waits, in rounds: what is refused is decided anew by what the cluster has then. `due`: the groups whose changes
+   * are to be sent now.
    * @throws LockstepError if no node could be reached, or an outcome is unknown
    */
-  async send(due: (group: string) => boolean, signal: AbortSignal): Promise<void> {
+  async send(due: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
     const { state } = this;
     const rounds = new Map<string, number>();
     for (;;) {
@@ -72,14 +72,14 @@ export class Push {
   }
 
   /** Keys with a local change that can be sent, oldest first. Marks those that have used up their rounds. */
-  private waiting(due: (group: string) => boolean, rounds: Map<string, number>): string[] {
+  private waiting(due: ReadonlySet<string>, rounds: Map<string, number>): string[] {
     const { state } = this;
     const found: { key: string; seq: number }[] = [];
     for (const [key, { intent, inFlight }] of state.journal.keys) {
       if (intent === undefined || inFlight !== undefined) continue;
       const rules = state.groups.of(key);
       const notes = state.notes.get(key);
-      if (rules === undefined || rules.direction === "down" || !due(rules.name)) continue;
+      if (rules === undefined || rules.direction === "down" || !due.has(rules.name)) continue;
       if (notes?.stuck !== undefined || notes?.unresolved !== undefined) continue;
       if ((rounds.get(key) ?? 0) > (state.options.retries ?? 3)) {
         state.note(key).stuck = "the key changed again and again";

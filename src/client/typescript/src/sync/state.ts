@@ -128,6 +128,16 @@ export class State {
     return count;
   }
 
+  /** Nothing is left to send but what is stuck or deferred. */
+  get nothingWaits(): boolean {
+    for (const [key, { intent, inFlight }] of this.journal.keys) {
+      if (inFlight !== undefined) return false;
+      const notes = this.notes.get(key);
+      if (intent !== undefined && notes?.stuck === undefined && notes?.unresolved === undefined) return false;
+    }
+    return true;
+  }
+
   /** Log time now, estimated. */
   get logNow(): number {
     return this.clock.wall() + (this.offset?.offsetMs ?? 0);

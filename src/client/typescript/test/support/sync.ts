@@ -72,11 +72,18 @@ export class World {
     return site;
   }
 
-  /** A client that gets answers to requests of this path late: once they are released. `reached`: the first of them was answered. */
-  lateClient(path: string): { client: Client; reached: Promise<void>; release: () => void } {
+  /**
+   * A client that gets answers to requests of this path late: once they are released, until they are held again. `reached`: the first of
+   * them was answered.
+   */
+  lateClient(path: string): { client: Client; reached: Promise<void>; hold: () => void; release: () => void } {
     let release = () => {};
     let reach = () => {};
-    const released = new Promise<void>((resolve) => (release = resolve));
+    let released: Promise<void>;
+    const hold = () => {
+      released = new Promise<void>((resolve) => (release = resolve));
+    };
+    hold();
     const reached = new Promise<void>((resolve) => (reach = resolve));
     const fetch = (async (input: string, init: RequestInit) => {
       const answer = await this.cluster.fetch(input, init);
@@ -86,7 +93,7 @@ export class World {
       }
       return answer;
     }) as typeof globalThis.fetch;
-    return { client: this.client({ fetch }), reached, release };
+    return { client: this.client({ fetch }), reached, hold, release: () => release() };
   }
 
   /** Waits for something, and moves the clock as far as it needs. */

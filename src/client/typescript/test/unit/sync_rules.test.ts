@@ -320,3 +320,35 @@ test("a full read keeps what was agreed upon of cached keys that no cache holds 
   assert.deepEqual([pending, conflicts], [0, 0]);
   await world.run(sync.close());
 });
+
+test("a sync that is asked for sends all groups, also if the interval asked for one at that time", async () => {
+  const world = new World();
+  const { client, hold, release } = world.lateClient("/v1/changes");
+  const groups = [{ name: "rare", prefix: "rare:", everyMs: 60_000 }, { name: "rest", prefix: "" }];
+  const { sync } = world.site({ client, groups, syncInterval: 1000 });
+  await world.run(sync.connect("node-1"));
+  // It marks the rare group as sent.
+  release();
+  await world.run(sync.sync());
+  hold();
+  const first = sync.sync();
+  const failed = first.then(
+    () => assert.fail("no node could be reached"),
+    () => (world.cluster.fault = () => undefined),
+  );
+  await settle();
+  // The interval comes while that one runs, so its sync is the next one.
+  await world.clock.advance(1100);
+  await sync.set("rare:1", "1");
+  await sync.set("often", "1");
+  const asked = sync.sync();
+  world.cluster.fault = ({ path }) => (path === "/v1/batch" ? { kind: "refused" } : undefined);
+  release();
+  await world.run(Promise.all([failed, asked]));
+  assert.deepEqual(world.remote, { often: "1", "rare:1": "1" });
+  await sync.set("rare:1", "2");
+  await sync.set("often", "2");
+  await world.clock.advance(1100);
+  assert.deepEqual(world.remote, { often: "2", "rare:1": "1" });
+  await world.run(sync.close());
+});
