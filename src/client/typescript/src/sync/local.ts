@@ -11,6 +11,9 @@ interface Registered {
   scanned: boolean;
 }
 
+/** A local change, before it has a number. */
+type NewChange = Pick<Intent, "kind" | "value" | "by" | "ttlMs" | "atMs">;
+
 /** The caches of this process, and what was changed in them. */
 export class LocalCaches {
   private readonly registered: Registered[] = [];
@@ -26,19 +29,25 @@ export class LocalCaches {
     this.state.walksWanted++;
   }
 
-  /** Notes a local change; ends when it survives a crash. Call it in a turn. @throws SyncError */
-  async note(key: string, change: Pick<Intent, "kind" | "value" | "by" | "ttlMs"> & { atMs: number | null }): Promise<void> {
+  /** Notes a local change that the application makes; ends when it survives a crash. Call it in a turn. @throws SyncError */
+  async note(key: string, change: NewChange): Promise<void> {
     const { state } = this;
     state.writable(key);
-    const record = state.record(key);
-    const before = { ...record };
-    const waiting = record.intent !== undefined || record.inFlight !== undefined;
+    const record = state.journal.keys.get(key);
+    const isNew = record === undefined || !isDirty(record);
     const most = state.options.maxPending ?? 100_000;
     // Counting takes a while, and is needed only where there are so many keys at all.
-    if (!waiting && state.journal.keys.size > most && state.pending >= most) {
-      if (record.base === undefined) state.journal.keys.delete(key);
+    if (isNew && state.journal.keys.size >= most && state.pending >= most) {
       throw new SyncError("pending_full", `${state.pending} local changes wait already`);
     }
+    await this.keep(key, change);
+  }
+
+  /** Keeps a local change. One that a cache made by itself is there already, so there is always room for it. */
+  private async keep(key: string, change: NewChange): Promise<void> {
+    const { state } = this;
+    const record = state.record(key);
+    const before = { ...record };
     const next = merged(record, { seq: state.journal.seq + 1, offsetMs: currentOffset(state), ...change });
     if (next === undefined) throw new SyncError("not_a_number", `a local change of ${key} and this addition make no number of 64 bits`);
     state.journal.seq++;
@@ -130,7 +139,7 @@ export class LocalCaches {
         const rules = state.groups.of(key);
         if (rules !== undefined && rules.direction !== "down") {
           const atMs = state.record(key).base === undefined ? null : state.clock.wall();
-          await this.note(key, { kind: "set", value: toStored(encoded), atMs });
+          await this.keep(key, { kind: "set", value: toStored(encoded), atMs });
           return false;
         }
       }

@@ -143,7 +143,7 @@ export type SyncOptions = {
   onDamage?: (lines: string[]) => void;
   /** A sync that the interval began has failed, or the stream was lost. */
   onError?: (error: unknown) => void;
-  /** The most local changes that wait: 100,000 by default. Further ones are rejected. */
+  /** The most local changes that wait: 100,000 by default. Further ones are rejected; what caches changed by themselves always waits. */
   maxPending?: number;
   /** Works also with a node that has left its cluster on purpose. */
   allowDetached?: boolean;

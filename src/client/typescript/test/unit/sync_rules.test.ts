@@ -352,3 +352,25 @@ test("a sync that is asked for sends all groups, also if the interval asked for 
   assert.deepEqual(world.remote, { often: "2", "rare:1": "1" });
   await world.run(sync.close());
 });
+
+test("what caches changed by themselves has room, so changes of others are taken over also with all places taken", async () => {
+  const world = new World();
+  for (const key of ["a", "b"]) world.cluster.put(key, "1", TEXT);
+  const errors: unknown[] = [];
+  const { sync, cache } = await world.connected({ maxPending: 1, onError: (error) => errors.push(error) });
+  await sync.set("waits", "1");
+  await assert.rejects(sync.set("refused", "1"), (error: unknown) => error instanceof SyncError && error.code === "pending_full");
+  // Nobody noted this before the cluster has something else.
+  cache.map.set("a", "mine");
+  await world.clock.advance(1000);
+  world.cluster.put("a", "2", TEXT);
+  world.cluster.put("b", "2", TEXT);
+  await settle();
+  assert.deepEqual(errors, []);
+  assert.deepEqual(cache.toJSON(), { a: "mine", b: "2", waits: "1" });
+  assert.equal(sync.getStatus().pending, 2);
+  assert.equal(sync.getDetails().place, world.cluster.index);
+  await world.run(sync.sync());
+  assert.deepEqual(cache.toJSON(), world.remote);
+  await world.run(sync.close());
+});
