@@ -1,6 +1,6 @@
 import type { BatchResult, Op, OpResult } from "../batch.js";
 import { BatchRoom } from "../batch.js";
-import { LockstepError, OutcomeUnknown, passes } from "../errors.js";
+import { LockstepError, OtherHistory, OutcomeUnknown, passes } from "../errors.js";
 import { randomId } from "../values.js";
 import { type Encoded, fromStored } from "./codec.js";
 import type { BatchItem, BatchRecord, Intent } from "./journal.js";
@@ -41,7 +41,7 @@ export class Push {
       try {
         await this.finish(batch, await this.request(batch, signal));
       } catch (error) {
-        if (!(error instanceof LockstepError) || error instanceof OutcomeUnknown || passes(error)) throw error;
+        if (!(error instanceof LockstepError) || error instanceof OutcomeUnknown || error instanceof OtherHistory || passes(error)) throw error;
         await this.lookAfter(batch, signal);
       }
     }
@@ -116,6 +116,7 @@ export class Push {
     const touched = new Set<string>();
     const most = Math.min(Math.max(state.options.batchSize ?? 100, 1), 1024);
     const room = new BatchRoom(most);
+    const history = state.journal.meta.histories.at(-1) ?? "";
     queue.nextBatch();
     while (items.length < most) {
       const key = queue.next();
@@ -127,7 +128,7 @@ export class Push {
       if (remote === undefined || (remote.found && remote.value === undefined && state.notes.get(key)?.remote !== undefined)) continue;
       const item = await this.judge.itemFor(key, record, record.intent, remote, touched);
       if (item === undefined) continue;
-      if (!room.take(this.opOf(item))) {
+      if (!room.take(this.opOf(item, history))) {
         queue.putBack(key);
         break;
       }
@@ -138,7 +139,7 @@ export class Push {
       return undefined;
     }
     const id = `${this.run}-${++this.batches}`;
-    const batch: BatchRecord = { id, atMs: state.clock.wall(), history: state.journal.meta.histories.at(-1) ?? "", items };
+    const batch: BatchRecord = { id, atMs: state.clock.wall(), history, items };
     for (const { key, intent } of items) {
       const record = state.record(key);
       record.inFlight = { id, intent };
@@ -157,8 +158,10 @@ export class Push {
     return batch;
   }
 
-  private opOf(item: BatchItem): Op {
-    const { key, intent, ifRevision, ifAbsentSince, ifPresent, ttlMs } = item;
+  /** The operation as it is sent to a cluster in this history. */
+  private opOf({ key, intent, ifRevision, ifAbsentSince: index, ifPresent, ttlMs }: BatchItem, history: string): Op {
+    // In another history the index would say something else.
+    const ifAbsentSince = index === undefined ? undefined : `${index}@${history}`;
     if (intent.kind === "delete") return { op: "delete", key, ifRevision };
     if (intent.kind === "add") return { op: "incr", key, by: BigInt(intent.by ?? "0"), ifPresent, ifAbsentSince };
     const { body, contentType } = fromStored(intent.value ?? {});
@@ -166,7 +169,7 @@ export class Push {
   }
 
   private request(batch: BatchRecord, signal: AbortSignal): Promise<BatchResult> {
-    return this.state.client.batch(batch.items.map((item) => this.opOf(item)), { mode: "each", idempotencyKey: batch.id, signal });
+    return this.state.client.batch(batch.items.map((item) => this.opOf(item, batch.history)), { mode: "each", idempotencyKey: batch.id, signal });
   }
 
   /** Sends a batch, and sees to its answer. */
@@ -178,13 +181,15 @@ export class Push {
     } catch (error) {
       // Unknown: the batch stays open, and is repeated.
       if (!(error instanceof LockstepError) || error.effect === "unknown") throw error;
+      // No operation is at fault.
+      const isElsewhere = passes(error) || error instanceof OtherHistory;
       await state.locked(async () => {
         this.giveBack(batch);
         state.journal.batches.delete(batch.id);
-        if (!passes(error)) this.blame(batch, error);
+        if (!isElsewhere) this.blame(batch, error);
         await state.journal.write(batch.items.map(({ key }) => key), { end: batch.id });
       });
-      if (passes(error) || error.code === "unauthorized") throw error;
+      if (isElsewhere || error.code === "unauthorized") throw error;
       return;
     }
     await this.finish(batch, result);

@@ -374,3 +374,27 @@ test("what caches changed by themselves has room, so changes of others are taken
   assert.deepEqual(cache.toJSON(), world.remote);
   await world.run(sync.close());
 });
+
+test("what was absent as of an index is said with its history, and compared anew if that has ended", async () => {
+  const world = new World();
+  const { sync, cache } = await world.connected();
+  await sync.set("k", "mine");
+  await sync.add("n", 1);
+  const before = world.cluster.history.id;
+  const told: string[] = [];
+  let forked = false;
+  world.cluster.fault = ({ path, body }) => {
+    if (path !== "/v1/batch") return undefined;
+    for (const { if_absent_since } of (JSON.parse(body) as { ops: { if_absent_since: string }[] }).ops) told.push(String(if_absent_since).split("@")[1] ?? "");
+    if (!forked) world.cluster.fork();
+    forked = true;
+    return undefined;
+  };
+  await world.run(sync.sync());
+  assert.deepEqual(told, [before, before, world.cluster.history.id, world.cluster.history.id]);
+  assert.deepEqual(world.remote, { k: "mine", n: "1" });
+  assert.deepEqual(cache.toJSON(), world.remote);
+  const { stuck, pending, history } = sync.getDetails();
+  assert.deepEqual([stuck, pending, history], [[], 0, world.cluster.history.id]);
+  await world.run(sync.close());
+});
