@@ -10,8 +10,8 @@ export interface Condition {
   ifAbsent?: boolean | undefined;
   /** The key exists. */
   ifPresent?: boolean | undefined;
-  /** The key does not exist, and it is certain that it was at no time there after this log index. */
-  ifAbsentSince?: number | undefined;
+  /** The key does not exist, and it is certain that it was at no time there after this log index: a number, or `index@history`. */
+  ifAbsentSince?: number | string | undefined;
 }
 
 /** A TTL in milliseconds. Sliding: uses restart it. Without: the cluster's default. */

@@ -41,6 +41,11 @@ export interface KeyRecord {
   hint?: string | null | undefined;
 }
 
+/** Whether there is a local change that the cluster has not confirmed. */
+export function isDirty({ intent, inFlight }: KeyRecord): boolean {
+  return intent !== undefined || inFlight !== undefined;
+}
+
 /** An operation of a batch, with what was seen when it was sent. */
 export interface BatchItem {
   key: string;

@@ -3,7 +3,7 @@ import { decide, type Decision } from "./decide.js";
 import type { BatchItem, Intent, KeyRecord } from "./journal.js";
 import type { LocalCaches } from "./local.js";
 import type { Pull } from "./pull.js";
-import { indexOf, type Remote, type State } from "./state.js";
+import { indexOf, knownAt, type Remote, type State } from "./state.js";
 import type { Conflict, DecidedConflict, Resolution } from "./types.js";
 
 /** Decides what becomes of local changes: sent, dropped, or left to the application. */
@@ -43,7 +43,7 @@ export class Judge {
       case "push":
         if (decision.conflict) this.tellConflict(key, record, intent, remote, decision, "local", "by time");
         if (remote.found) return { key, intent, ...ttl, ...(intent.kind === "add" ? { ifPresent: true } : { ifRevision: remote.revision }) };
-        return { key, intent, ...ttl, ...(intent.kind === "delete" ? {} : { ifAbsentSince: Math.max(indexOf(remote), remote.asOf) }) };
+        return { key, intent, ...ttl, ...(intent.kind === "delete" ? {} : { ifAbsentSince: knownAt(remote) }) };
     }
   }
 
@@ -92,7 +92,7 @@ export class Judge {
 
   baseOf(remote: Remote, hash: string | null): NonNullable<KeyRecord["base"]> {
     const history = this.state.journal.meta.histories.at(-1) ?? "";
-    if (!remote.found) return { revision: null, at: Math.max(indexOf(remote), remote.asOf), hash, history, version: 0, modifiedAtMs: remote.gone?.at_ms ?? 0 };
+    if (!remote.found) return { revision: null, at: knownAt(remote), hash, history, version: 0, modifiedAtMs: remote.gone?.at_ms ?? 0 };
     const { revision, version, modifiedAtMs } = remote;
     return { revision, at: revision, hash, history, version, modifiedAtMs };
   }

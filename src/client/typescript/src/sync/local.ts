@@ -1,5 +1,6 @@
+import { currentOffset } from "./clocks.js";
 import { type Encoded, fromStored, hashOf, toStored } from "./codec.js";
-import type { Intent } from "./journal.js";
+import { type Intent, isDirty, type KeyRecord } from "./journal.js";
 import type { State } from "./state.js";
 import { type CacheInstance, SyncError } from "./types.js";
 
@@ -10,9 +11,14 @@ interface Registered {
   scanned: boolean;
 }
 
+/** A local change, before it has a number. */
+type NewChange = Pick<Intent, "kind" | "value" | "by" | "ttlMs" | "atMs">;
+
 /** The caches of this process, and what was changed in them. */
 export class LocalCaches {
   private readonly registered: Registered[] = [];
+  /** Keys that a cache was seen to have since this process began, where it means something that it has one no more. */
+  private seen = new Set<string>();
 
   constructor(private readonly state: State) {}
 
@@ -23,20 +29,29 @@ export class LocalCaches {
     this.state.walksWanted++;
   }
 
-  /** Notes a local change; ends when it survives a crash. Call it in a turn. @throws SyncError */
-  async note(key: string, change: Pick<Intent, "kind" | "value" | "by" | "ttlMs"> & { atMs: number | null }): Promise<void> {
+  /** Notes a local change that the application makes; ends when it survives a crash. Call it in a turn. @throws SyncError */
+  async note(key: string, change: NewChange): Promise<void> {
     const { state } = this;
     state.writable(key);
-    const record = state.record(key);
-    const before = { ...record };
-    const waiting = record.intent !== undefined || record.inFlight !== undefined;
+    const record = state.journal.keys.get(key);
+    const isNew = record === undefined || !isDirty(record);
     const most = state.options.maxPending ?? 100_000;
     // Counting takes a while, and is needed only where there are so many keys at all.
-    if (!waiting && state.journal.keys.size > most && state.pending >= most) {
-      if (record.base === undefined) state.journal.keys.delete(key);
+    if (isNew && state.journal.keys.size >= most && state.pending >= most) {
       throw new SyncError("pending_full", `${state.pending} local changes wait already`);
     }
-    record.intent = this.merged(record.intent, { seq: ++state.journal.seq, offsetMs: state.offset?.offsetMs ?? null, ...change });
+    await this.keep(key, change);
+  }
+
+  /** Keeps a local change. One that a cache made by itself is there already, so there is always room for it. */
+  private async keep(key: string, change: NewChange): Promise<void> {
+    const { state } = this;
+    const record = state.record(key);
+    const before = { ...record };
+    const next = merged(record, { seq: state.journal.seq + 1, offsetMs: currentOffset(state), ...change });
+    if (next === undefined) throw new SyncError("not_a_number", `a local change of ${key} and this addition make no number of 64 bits`);
+    state.journal.seq++;
+    record.intent = next;
     record.hint = undefined;
     try {
       await state.journal.write([key]);
@@ -48,35 +63,24 @@ export class LocalCaches {
     state.stir(key);
   }
 
-  /** An addition on top of a change that waits changes that one. @throws SyncError if that is no number */
-  private merged(before: Intent | undefined, next: Intent): Intent {
-    if (next.kind !== "add" || before === undefined) return next;
-    const by = BigInt(next.by ?? "0");
-    if (before.kind === "add") return { ...next, by: String(BigInt(before.by ?? "0") + by) };
-    if (before.kind === "delete") return { ...next, kind: "set", value: { text: String(by) } };
-    const text = before.value?.text ?? "";
-    if (!/^-?\d{1,19}$/.test(text)) throw new SyncError("not_a_number", `a local change makes the value ${text.slice(0, 40)}`);
-    return { ...next, kind: "set", value: { ...before.value, text: String(BigInt(text) + by) } };
-  }
-
   /** Looks for changes that nobody noted: values whose hash differs from what was last agreed upon. Call it in a turn. */
   async scan(): Promise<void> {
     const { state } = this;
     const changed = new Set<string>();
-    const seen = new Set<string>();
+    const present = new Set<string>();
     for (const registered of this.registered) {
       if (registered.tracked && registered.scanned) continue;
       for (const key of await registered.cache.getKeys()) {
-        seen.add(key);
         const rules = state.groups.of(key);
         if (rules === undefined || rules.direction === "down") continue;
+        if (this.isAbsenceTold(key)) present.add(key);
         const value = await registered.cache.get(key);
         if (value === undefined) continue;
         const encoded = state.codec.encode(value);
         if (this.isKnown(key, hashOf(encoded))) continue;
         const record = state.record(key);
         const atMs = record.base === undefined ? null : state.clock.wall();
-        const intent = { seq: ++state.journal.seq, kind: "set", value: toStored(encoded), atMs, offsetMs: state.offset?.offsetMs ?? null } as const;
+        const intent = { seq: ++state.journal.seq, kind: "set", value: toStored(encoded), atMs, offsetMs: currentOffset(state) } as const;
         if (record.intent !== undefined && record.intent.kind !== "add" && changed.has(key)) continue;
         record.intent = intent;
         record.hint = undefined;
@@ -85,11 +89,14 @@ export class LocalCaches {
       }
       registered.scanned = true;
     }
-    for (const [key, record] of state.journal.keys) {
-      const rules = state.groups.of(key);
-      const gone = rules?.absence === "delete" && rules.direction !== "down" && record.base?.hash != null && !seen.has(key);
-      if (!gone || record.intent !== undefined || record.inFlight !== undefined || this.registered.some((each) => each.tracked)) continue;
-      record.intent = { seq: ++state.journal.seq, kind: "delete", atMs: state.clock.wall(), offsetMs: state.offset?.offsetMs ?? null };
+    const before = this.seen;
+    this.seen = present;
+    // A tracked cache tells its deletes, and is not looked through.
+    const isTold = this.registered.some(({ tracked }) => tracked);
+    for (const key of isTold ? [] : before) {
+      const record = state.journal.keys.get(key);
+      if (present.has(key) || record === undefined || isDirty(record) || record.base?.hash == null) continue;
+      record.intent = { seq: ++state.journal.seq, kind: "delete", atMs: state.clock.wall(), offsetMs: currentOffset(state) };
       changed.add(key);
     }
     await state.journal.write(changed);
@@ -117,8 +124,10 @@ export class LocalCaches {
     // Before anything is changed: the codec may not know it.
     const decoded = value === null ? undefined : state.decode(value);
     const todo: CacheInstance[] = [];
+    let isHeld = false;
     for (const { cache } of this.registered) {
       const current = await cache.get(key);
+      isHeld ||= current !== undefined || options.everywhere;
       if (current === undefined) {
         if (value !== null && options.everywhere) todo.push(cache);
         continue;
@@ -130,7 +139,7 @@ export class LocalCaches {
         const rules = state.groups.of(key);
         if (rules !== undefined && rules.direction !== "down") {
           const atMs = state.record(key).base === undefined ? null : state.clock.wall();
-          await this.note(key, { kind: "set", value: toStored(encoded), atMs });
+          await this.keep(key, { kind: "set", value: toStored(encoded), atMs });
           return false;
         }
       }
@@ -140,7 +149,15 @@ export class LocalCaches {
       if (value === null) await cache.delete(key);
       else await cache.set(key, decoded);
     }
+    if (value === null) this.seen.delete(key);
+    else if (isHeld && this.isAbsenceTold(key)) this.seen.add(key);
     return true;
+  }
+
+  /** Whether it means something that a cache has the key no more. */
+  private isAbsenceTold(key: string): boolean {
+    const rules = this.state.groups.of(key);
+    return rules?.absence === "delete" && rules.direction !== "down";
   }
 
   /** What the first cache has that has the key. */
@@ -163,4 +180,26 @@ export class LocalCaches {
   intentHash(intent: Intent): string | null {
     return intent.kind === "set" ? this.state.localHash(fromStored(intent.value ?? {})) : null;
   }
+}
+
+/** An addition on top of a change that waits changes that one; undefined if that makes no number. */
+function merged({ intent, inFlight }: KeyRecord, next: Intent): Intent | undefined {
+  if (next.kind !== "add") return next;
+  const all = intent === undefined ? next : added(intent, next);
+  // If the one that was sent is refused, both become one change.
+  if (all?.kind === "add" && inFlight !== undefined && added(inFlight.intent, all) === undefined) return undefined;
+  return all;
+}
+
+/** What an addition makes of an earlier change that was not carried out; undefined if that is no number of 64 bits. */
+export function added(earlier: Intent, next: Intent): Intent | undefined {
+  const { by, ...rest } = next;
+  const text = earlier.kind === "delete" ? "0" : ((earlier.kind === "add" ? earlier.by : earlier.value?.text) ?? "");
+  if (!/^-?\d{1,19}$/.test(text)) return undefined;
+  const sum = BigInt(text) + BigInt(by ?? "0");
+  if (BigInt.asIntN(64, sum) !== sum) return undefined;
+  if (earlier.kind === "add") return { ...rest, by: String(sum) };
+  const set: Intent = { ...rest, kind: "set", value: { ...earlier.value, text: String(sum) } };
+  // The value keeps the TTL that it was set with.
+  return earlier.ttlMs === undefined ? set : { ...set, ttlMs: earlier.ttlMs, atMs: earlier.atMs };
 }

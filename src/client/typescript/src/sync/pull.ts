@@ -2,15 +2,16 @@ import type { Gone } from "../errors.js";
 import { fromBase64 } from "../values.js";
 import { sameHistory, type WatchEvent, type WatchMessage } from "../watch.js";
 import type { Rules } from "./groups.js";
-import type { KeyRecord } from "./journal.js";
+import { isDirty, type KeyRecord } from "./journal.js";
 import type { LocalCaches } from "./local.js";
-import { indexOf, type Remote, type State } from "./state.js";
+import { indexOf, knownAt, type Remote, type State } from "./state.js";
 import type { SyncChange } from "./types.js";
 
 type Cause = "set" | Gone["cause"];
 
-/** Keys in a page of entries, and of changes. */
+/** Keys in a page of entries, of keys that are asked for by name, and of changes. */
 const ENTRIES_LIMIT = 10_000;
+const CACHED_LIMIT = 1_000;
 const CHANGES_LIMIT = 1_000;
 /** How many keys that are gone are remembered as agreed upon. */
 const ABSENT_MAX = 65_536;
@@ -45,34 +46,63 @@ export class Pull {
     }
     first = await this.walkCached(seen, first, signal);
     const { index, history } = first;
-    const missing = [...state.journal.keys].filter(([key, { base }]) => base?.revision != null && base.at < index && !seen.has(key));
-    await this.each(missing, ([key], touched) => this.take(key, { found: false, gone: null, asOf: index }, "delete", touched));
+    await this.dropMissing(seen, index);
     state.walksDone = wanted;
     state.journal.meta.place = { index, history };
+    // What changed since then is read next; the stream may have begun later.
+    state.gaps++;
     await state.locked(() => state.journal.write([], { meta: true }));
   }
 
-  /** Of groups that mirror nothing: the keys that are held here. */
+  /**
+   * What was agreed to be there, and was not found at this index, is gone, unless nobody looked for it. Of keys with a local change it matters how they went, so they
+   * are asked for.
+   */
+  private async dropMissing(seen: ReadonlySet<string>, index: number): Promise<void> {
+    const { journal, notes, unsure } = this.state;
+    const missing = [...journal.keys].filter(
+      ([key, record]) => !seen.has(key) && (isDirty(record) || (!this.isCached(key) && record.base?.revision != null && record.base.at < index)),
+    );
+    await this.each(missing, async ([key, record], touched) => {
+      if (!isDirty(record)) return this.take(key, { found: false, gone: null, asOf: index }, "delete", touched);
+      const noted = notes.get(key);
+      if (noted?.remote !== undefined && knownAt(noted.remote) < index) noted.remote = undefined;
+      unsure.add(key);
+    });
+  }
+
+  private isCached(key: string): boolean {
+    return this.state.groups.of(key)?.mode === "cached";
+  }
+
+  /** Of groups that mirror nothing: the keys that are held here, and those that were: what is agreed upon of them has to stay true. */
   private async walkCached(
     seen: Set<string>,
     first: { index: number; history: string } | undefined,
     signal: AbortSignal,
   ): Promise<{ index: number; history: string }> {
     const { state } = this;
-    const cached = (key: string) => state.groups.of(key)?.mode === "cached";
-    const keys = state.groups.all.some(({ mode }) => mode === "cached") ? [...(await this.local.held())].filter(cached) : [];
-    if (keys.length === 0 && first !== undefined) return first;
-    if (keys.length === 0) {
-      const { index, history } = await state.client.entriesPage({ limit: 1, prefix: state.groups.prefixes[0], signal });
-      return { index, history };
+    const { journal } = state;
+    const keys = new Set<string>();
+    if (state.groups.all.some(({ mode }) => mode === "cached")) {
+      for (const key of await this.local.held()) if (this.isCached(key) && !seen.has(key)) keys.add(key);
+      for (const [key, { base }] of journal.keys) if (base?.revision != null && this.isCached(key) && !seen.has(key)) keys.add(key);
     }
-    const { results, index, history } = await state.client.readMany(keys, { signal });
-    await this.each(results, async ({ key, entry, gone }, touched) => {
-      if (entry !== null) seen.add(key);
-      const remote: Remote = entry === null ? { found: false, gone, asOf: index } : this.state.remoteOf(entry, true);
-      if (entry !== null || state.journal.keys.get(key)?.base !== undefined) await this.take(key, remote, gone?.cause ?? "set", touched, true);
-    });
-    return first ?? { index, history };
+    const open = [...keys];
+    for (let at = 0; at < open.length; at += CACHED_LIMIT) {
+      const { results, index, history } = await state.client.readMany(open.slice(at, at + CACHED_LIMIT), { signal });
+      first ??= { index, history };
+      await this.each(results, async ({ key, entry, gone }, touched) => {
+        seen.add(key);
+        const remote: Remote = entry === null ? { found: false, gone, asOf: index } : state.remoteOf(entry, true);
+        if (entry !== null || journal.keys.get(key)?.base !== undefined) {
+          await this.take(key, remote, entry === null ? (gone?.cause ?? "delete") : "set", touched, true);
+        }
+      });
+    }
+    if (first !== undefined) return first;
+    const { index, history } = await state.client.entriesPage({ limit: 1, prefix: state.groups.prefixes[0], signal });
+    return { index, history };
   }
 
   /** Reads what has changed since the place. False if that is not kept any more. @throws OtherHistory */
@@ -80,6 +110,8 @@ export class Pull {
     const { state } = this;
     const { place } = state.journal.meta;
     if (place === undefined) return false;
+    // What is missed from here on, an answer that is on its way may not have.
+    const { gaps } = state;
     let end = Infinity;
     for (const prefix of state.groups.prefixes) {
       let since = place.index;
@@ -104,10 +136,19 @@ export class Pull {
       end = Math.min(end, since);
     }
     await state.locked(async () => {
-      state.hasGap = false;
+      state.gapsHealed = gaps;
       await this.advance(end, place.history, []);
     });
     return true;
+  }
+
+  /** Asks the cluster about keys with a local change of which it is not known what the cluster has. */
+  async askAgain(signal: AbortSignal): Promise<void> {
+    const { unsure } = this.state;
+    const keys = [...unsure];
+    if (keys.length === 0) return;
+    await this.read(keys, signal);
+    for (const key of keys) unsure.delete(key);
   }
 
   /** Takes over what these keys have now. */
@@ -144,7 +185,7 @@ export class Pull {
         await this.apply(event, index, at_ms, message.origin ?? null, touched);
       } catch (error) {
         failed ??= error;
-        state.hasGap = true;
+        state.gaps++;
       }
     }
     const history = state.journal.meta.histories.at(-1) ?? "";

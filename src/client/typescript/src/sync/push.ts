@@ -1,11 +1,11 @@
 import type { BatchResult, Op, OpResult } from "../batch.js";
 import { BatchRoom } from "../batch.js";
-import { LockstepError, OutcomeUnknown, passes } from "../errors.js";
+import { LockstepError, OtherHistory, OutcomeUnknown, passes } from "../errors.js";
 import { randomId } from "../values.js";
 import { type Encoded, fromStored } from "./codec.js";
 import type { BatchItem, BatchRecord, Intent } from "./journal.js";
 import { Judge } from "./judge.js";
-import type { LocalCaches } from "./local.js";
+import { added, type LocalCaches } from "./local.js";
 import type { Pull } from "./pull.js";
 import { Queue } from "./queue.js";
 import { indexOf, type Remote, type State } from "./state.js";
@@ -41,18 +41,18 @@ export class Push {
       try {
         await this.finish(batch, await this.request(batch, signal));
       } catch (error) {
-        if (!(error instanceof LockstepError) || error instanceof OutcomeUnknown || passes(error)) throw error;
+        if (!(error instanceof LockstepError) || error instanceof OutcomeUnknown || error instanceof OtherHistory || passes(error)) throw error;
         await this.lookAfter(batch, signal);
       }
     }
   }
 
   /**
-   * Sends what waits, in rounds: what is refused is decided anew by what the cluster has then. `due`: whether a group's changes are to
-   * be sent now.
+   * Sends what waits, in rounds: what is refused is decided anew by what the cluster has then. `due`: the groups whose changes
+   * are to be sent now.
    * @throws LockstepError if no node could be reached, or an outcome is unknown
    */
-  async send(due: (group: string) => boolean, signal: AbortSignal): Promise<void> {
+  async send(due: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
     const { state } = this;
     const rounds = new Map<string, number>();
     for (;;) {
@@ -72,14 +72,14 @@ export class Push {
   }
 
   /** Keys with a local change that can be sent, oldest first. Marks those that have used up their rounds. */
-  private waiting(due: (group: string) => boolean, rounds: Map<string, number>): string[] {
+  private waiting(due: ReadonlySet<string>, rounds: Map<string, number>): string[] {
     const { state } = this;
     const found: { key: string; seq: number }[] = [];
     for (const [key, { intent, inFlight }] of state.journal.keys) {
       if (intent === undefined || inFlight !== undefined) continue;
       const rules = state.groups.of(key);
       const notes = state.notes.get(key);
-      if (rules === undefined || rules.direction === "down" || !due(rules.name)) continue;
+      if (rules === undefined || rules.direction === "down" || !due.has(rules.name)) continue;
       if (notes?.stuck !== undefined || notes?.unresolved !== undefined) continue;
       if ((rounds.get(key) ?? 0) > (state.options.retries ?? 3)) {
         state.note(key).stuck = "the key changed again and again";
@@ -116,6 +116,7 @@ export class Push {
     const touched = new Set<string>();
     const most = Math.min(Math.max(state.options.batchSize ?? 100, 1), 1024);
     const room = new BatchRoom(most);
+    const history = state.journal.meta.histories.at(-1) ?? "";
     queue.nextBatch();
     while (items.length < most) {
       const key = queue.next();
@@ -127,7 +128,7 @@ export class Push {
       if (remote === undefined || (remote.found && remote.value === undefined && state.notes.get(key)?.remote !== undefined)) continue;
       const item = await this.judge.itemFor(key, record, record.intent, remote, touched);
       if (item === undefined) continue;
-      if (!room.take(this.opOf(item))) {
+      if (!room.take(this.opOf(item, history))) {
         queue.putBack(key);
         break;
       }
@@ -138,7 +139,7 @@ export class Push {
       return undefined;
     }
     const id = `${this.run}-${++this.batches}`;
-    const batch: BatchRecord = { id, atMs: state.clock.wall(), history: state.journal.meta.histories.at(-1) ?? "", items };
+    const batch: BatchRecord = { id, atMs: state.clock.wall(), history, items };
     for (const { key, intent } of items) {
       const record = state.record(key);
       record.inFlight = { id, intent };
@@ -157,8 +158,10 @@ export class Push {
     return batch;
   }
 
-  private opOf(item: BatchItem): Op {
-    const { key, intent, ifRevision, ifAbsentSince, ifPresent, ttlMs } = item;
+  /** The operation as it is sent to a cluster in this history. */
+  private opOf({ key, intent, ifRevision, ifAbsentSince: index, ifPresent, ttlMs }: BatchItem, history: string): Op {
+    // In another history the index would say something else.
+    const ifAbsentSince = index === undefined ? undefined : `${index}@${history}`;
     if (intent.kind === "delete") return { op: "delete", key, ifRevision };
     if (intent.kind === "add") return { op: "incr", key, by: BigInt(intent.by ?? "0"), ifPresent, ifAbsentSince };
     const { body, contentType } = fromStored(intent.value ?? {});
@@ -166,7 +169,7 @@ export class Push {
   }
 
   private request(batch: BatchRecord, signal: AbortSignal): Promise<BatchResult> {
-    return this.state.client.batch(batch.items.map((item) => this.opOf(item)), { mode: "each", idempotencyKey: batch.id, signal });
+    return this.state.client.batch(batch.items.map((item) => this.opOf(item, batch.history)), { mode: "each", idempotencyKey: batch.id, signal });
   }
 
   /** Sends a batch, and sees to its answer. */
@@ -178,13 +181,15 @@ export class Push {
     } catch (error) {
       // Unknown: the batch stays open, and is repeated.
       if (!(error instanceof LockstepError) || error.effect === "unknown") throw error;
+      // No operation is at fault.
+      const isElsewhere = passes(error) || error instanceof OtherHistory;
       await state.locked(async () => {
         this.giveBack(batch);
         state.journal.batches.delete(batch.id);
-        if (!passes(error)) this.blame(batch, error);
+        if (!isElsewhere) this.blame(batch, error);
         await state.journal.write(batch.items.map(({ key }) => key), { end: batch.id });
       });
-      if (passes(error) || error.code === "unauthorized") throw error;
+      if (isElsewhere || error.code === "unauthorized") throw error;
       return;
     }
     await this.finish(batch, result);
@@ -197,7 +202,7 @@ export class Push {
     for (const { key } of guilty) this.state.note(key).stuck = `${error.code}: ${error.message}`;
   }
 
-  /** The batch was not carried out: its changes wait again. Newer ones of the same keys take their place. */
+  /** The batch was not carried out: its changes wait again. Newer ones of the same keys take their place, or add to them. */
   private giveBack(batch: BatchRecord): void {
     for (const { key, intent } of batch.items) this.restore(key, batch.id, intent);
   }
@@ -207,12 +212,8 @@ export class Push {
     if (record.inFlight?.id !== id) return;
     delete record.inFlight;
     const newer = record.intent;
-    if (newer === undefined) record.intent = intent;
-    else if (newer.kind === "add" && intent.kind === "add") newer.by = String(BigInt(newer.by ?? "0") + BigInt(intent.by ?? "0"));
-    else if (newer.kind === "add" && intent.kind === "set") {
-      const text = intent.value?.text ?? "";
-      if (/^-?\d{1,19}$/.test(text)) record.intent = { ...intent, seq: newer.seq, value: { ...intent.value, text: String(BigInt(text) + BigInt(newer.by ?? "0")) } };
-    }
+    // That it makes a number was seen to when it was accepted.
+    record.intent = newer === undefined ? intent : newer.kind === "add" ? (added(intent, newer) ?? newer) : newer;
   }
 
   /** Sees to the answer of a batch: each operation by itself. */

@@ -4,7 +4,7 @@ import type { Entry } from "../entry.js";
 import type { Gone } from "../errors.js";
 import { type Codec, type Encoded, fromStored, hashOf } from "./codec.js";
 import { Groups, type Rules } from "./groups.js";
-import { type Intent, Journal, type KeyRecord } from "./journal.js";
+import { type Intent, isDirty, Journal, type KeyRecord } from "./journal.js";
 import { MemoryStorage } from "./storage.js";
 import { type SyncChange, SyncError, type SyncOptions } from "./types.js";
 
@@ -26,6 +26,11 @@ export type Remote =
 /** The index of a key's state in the cluster. */
 export function indexOf(remote: Remote): number {
   return remote.found ? remote.revision : (remote.gone?.revision ?? remote.asOf);
+}
+
+/** Up to which index that is known to be its state. */
+export function knownAt(remote: Remote): number {
+  return remote.found ? remote.revision : Math.max(indexOf(remote), remote.asOf);
 }
 
 /** What is known of a key beside what the journal keeps. */
@@ -51,8 +56,14 @@ export class State {
   /** Rises when everything of the cluster has to be read again, and up to where that was done. */
   walksWanted = 1;
   walksDone = 0;
-  /** A message of the stream could not be applied: its place may not go on until the changes since then were read again. */
-  hasGap = false;
+  /** Rises when something of the stream was missed, and up to where that was read again: until then the place may not go on. */
+  gaps = 0;
+  gapsHealed = 0;
+  /**
+   * Keys with a local change of which it is not known what the cluster has: the place is after changes of them that an earlier run only
+   * noted, or they were not found when everything was read.
+   */
+  readonly unsure = new Set<string>();
   /** Names of the cluster's nodes. */
   nodes: string[] = [];
   private turn: Promise<unknown> = Promise.resolve();
@@ -71,6 +82,10 @@ export class State {
   /** Everything of the cluster has to be read again. */
   get needsWalk(): boolean {
     return this.walksDone < this.walksWanted;
+  }
+
+  get hasGap(): boolean {
+    return this.gapsHealed < this.gaps;
   }
 
   /** Runs one piece of work at a time: what it sees of keys does not change under it. */
@@ -109,8 +124,18 @@ export class State {
   /** Local changes that are not confirmed. */
   get pending(): number {
     let count = 0;
-    for (const { intent, inFlight } of this.journal.keys.values()) if (intent !== undefined || inFlight !== undefined) count++;
+    for (const record of this.journal.keys.values()) if (isDirty(record)) count++;
     return count;
+  }
+
+  /** Nothing is left to send but what is stuck or deferred. */
+  get nothingWaits(): boolean {
+    for (const [key, { intent, inFlight }] of this.journal.keys) {
+      if (inFlight !== undefined) return false;
+      const notes = this.notes.get(key);
+      if (intent !== undefined && notes?.stuck === undefined && notes?.unresolved === undefined) return false;
+    }
+    return true;
   }
 
   /** Log time now, estimated. */

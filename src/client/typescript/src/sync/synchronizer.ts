@@ -7,6 +7,7 @@ import { jsonCodec, toStored } from "./codec.js";
 import { compareClocks } from "./clocks.js";
 import { Hints } from "./hints.js";
 import { adopt } from "./histories.js";
+import { isDirty } from "./journal.js";
 import { LocalCaches } from "./local.js";
 import { Pull } from "./pull.js";
 import { Push } from "./push.js";
@@ -35,6 +36,7 @@ export class CacheSynchronizer {
   private running: Promise<void> | undefined;
   private following: Promise<void> | undefined;
   private next: Promise<void> | undefined;
+  private nextIsFull = false;
   private subscribed = false;
   private heardAt = -Infinity;
   private lastSync = 0;
@@ -160,7 +162,7 @@ export class CacheSynchronizer {
    * @throws LockstepError if no node could be reached, or an outcome is unknown: the changes are kept, and the next sync goes on
    */
   sync(): Promise<void> {
-    return this.request(() => true);
+    return this.request(true);
   }
 
   getStatus(): SyncStatus {
@@ -250,6 +252,7 @@ export class CacheSynchronizer {
       const { journal } = this.state;
       await journal.load();
       for (const { key, by } of journal.lostAdds) this.state.unknown.push({ key, by: BigInt(by) });
+      for (const [key, record] of journal.keys) if (isDirty(record)) this.state.unsure.add(key);
       if (journal.damaged.length > 0) this.options.onDamage?.([...journal.damaged]);
       if (journal.meta.place !== undefined && journal.damaged.length === 0) this.state.walksDone = 1;
     });
@@ -322,9 +325,10 @@ export class CacheSynchronizer {
         reject(this.lastError ?? new Unreachable("no node began a stream of changes", { code: "unreachable", effect: "none" }));
       };
       const callOff = this.clock.after(this.client.transport.timeoutMs, late);
+      const from = this.state.needsWalk ? undefined : place;
       const watch = this.client.watch({
         prefix: this.state.groups.prefixes.filter((prefix) => prefix !== ""),
-        ...(place === undefined || this.state.needsWalk ? {} : { from: place }),
+        ...(from === undefined ? {} : { from }),
         ...(clusterId === undefined ? {} : { clusterId }),
         signal: ours.signal,
         onLost: (error) => {
@@ -332,7 +336,11 @@ export class CacheSynchronizer {
           this.fail(error);
         },
       });
+      let isNew = from === undefined;
       const begun = () => {
+        // Where no place was asked for, it may begin after what was read last.
+        if (isNew) this.state.gaps++;
+        isNew = false;
         callOff();
         resolve();
       };
@@ -362,7 +370,7 @@ export class CacheSynchronizer {
         case "resync":
           this.state.tell({ cause: "resync" });
           this.state.walksWanted++;
-          if (message.why === "history") this.state.hasGap = true;
+          if (message.why === "history") this.state.gaps++;
           this.wake();
           break;
         case "change":
@@ -391,42 +399,47 @@ export class CacheSynchronizer {
     if (interval === 0 || this.stop.signal.aborted) return;
     this.callOffTimer = this.clock.after(interval, () => {
       const again = () => this.schedule();
-      void this.request((group) => this.isDue(group))
+      void this.request(false)
         .then(() => this.findPeers())
         .catch((error: unknown) => this.fail(error))
         .finally(again);
     });
   }
 
-  /** Whether the interval of a group has passed. */
-  private isDue(group: string): boolean {
-    const everyMs = this.state.groups.all.find(({ name }) => name === group)?.everyMs ?? 0;
-    return this.clock.monotonic() - (this.pushedAt.get(group) ?? -Infinity) >= everyMs;
+  /** All groups, or those whose interval has passed. */
+  private dueGroups(full: boolean): ReadonlySet<string> {
+    const now = this.clock.monotonic();
+    const due = this.state.groups.all.filter(({ name, everyMs = 0 }) => full || now - (this.pushedAt.get(name) ?? -Infinity) >= everyMs);
+    return new Set(due.map(({ name }) => name));
   }
 
-  private request(due: (group: string) => boolean): Promise<void> {
+  /** `full`: the changes of all groups are sent. */
+  private request(full: boolean): Promise<void> {
     if (this.running === undefined) {
-      const work = this.run(due).finally(() => {
+      const work = this.run(full).finally(() => {
         if (this.running === work) this.running = undefined;
       });
       this.running = work;
       return work;
     }
     // The one that runs may have looked for changes before the caller made his.
+    this.nextIsFull ||= full;
     this.next ??= this.running
       .catch(() => undefined)
       .then(() => {
-        this.next = undefined;
-        this.running = undefined;
-        return this.request(due);
+        const isFull = this.nextIsFull;
+        this.next = this.running = undefined;
+        this.nextIsFull = false;
+        return this.request(isFull);
       });
     return this.next;
   }
 
-  private async run(due: (group: string) => boolean): Promise<void> {
+  private async run(full: boolean): Promise<void> {
     const { signal } = this.stop;
     signal.throwIfAborted();
     await this.begin();
+    const due = this.dueGroups(full);
     await this.state.locked(() => this.local.scan());
     if (this.state.journal.meta.clusterId === undefined) await adopt(this.state, this.local, await this.client.lineage({ signal }));
     await compareClocks(this.state, this.stop.signal);
@@ -437,12 +450,12 @@ export class CacheSynchronizer {
       await adopt(this.state, this.local, await this.client.lineage({ signal }));
       await this.exchange(due, signal);
     }
-    for (const { name } of this.state.groups.all) if (due(name)) this.pushedAt.set(name, this.clock.monotonic());
-    if (this.nothingWaits()) this.lastSync = this.clock.wall();
+    for (const name of due) this.pushedAt.set(name, this.clock.monotonic());
+    if (this.state.nothingWaits) this.lastSync = this.clock.wall();
     this.lastError = undefined;
   }
 
-  private async exchange(due: (group: string) => boolean, signal: AbortSignal): Promise<void> {
+  private async exchange(due: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
     const { state } = this;
     if (!state.needsWalk && !(await this.pull.changes(signal))) state.walksWanted++;
     for (let round = 0; state.needsWalk; round++) {
@@ -452,6 +465,7 @@ export class CacheSynchronizer {
       await this.pull.walk(signal);
       if (!(await this.pull.changes(signal))) state.walksWanted++;
     }
+    await this.pull.askAgain(signal);
     await this.pull.confirmHints(signal);
     await this.push.repeat(signal);
     await this.push.send(due, signal);
@@ -463,16 +477,6 @@ export class CacheSynchronizer {
     const answered = this.client.transport.history;
     if (known !== undefined && answered !== undefined && sameHistory(known, answered)) return;
     await adopt(this.state, this.local, await this.client.lineage({ signal }));
-  }
-
-  /** Nothing is left to send but what is stuck or deferred. */
-  private nothingWaits(): boolean {
-    for (const [key, { intent, inFlight }] of this.state.journal.keys) {
-      if (inFlight !== undefined) return false;
-      const notes = this.state.notes.get(key);
-      if (intent !== undefined && notes?.stuck === undefined && notes?.unresolved === undefined) return false;
-    }
-    return true;
   }
 
   private fail(error: unknown): void {

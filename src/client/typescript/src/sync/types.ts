@@ -108,7 +108,7 @@ export interface Group {
   mode?: "mirror" | "cached";
   /** Syncs that the interval begins push this group at most so often, in milliseconds. */
   everyMs?: number;
-  /** What a key that a local cache has no more means: nothing (default), or a delete. */
+  /** What it means that a local cache has a key no more that it had since this process began: nothing (default), or a delete. */
   absence?: "ignore" | "delete";
   /** When the cluster evicts a key: it is dropped here too (default), or kept. */
   onEvict?: "drop" | "keep";
@@ -143,7 +143,7 @@ export type SyncOptions = {
   onDamage?: (lines: string[]) => void;
   /** A sync that the interval began has failed, or the stream was lost. */
   onError?: (error: unknown) => void;
-  /** The most local changes that wait: 100,000 by default. Further ones are rejected. */
+  /** The most local changes that wait: 100,000 by default. Further ones are rejected; what caches changed by themselves always waits. */
   maxPending?: number;
   /** Works also with a node that has left its cluster on purpose. */
   allowDetached?: boolean;

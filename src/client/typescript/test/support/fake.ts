@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { FakeSessions } from "./fake_sessions.js";
 import { changesPage, keysPage } from "./fake_pages.js";
 import { type FakeChange, FakeWatchers } from "./fake_watch.js";
-import { conditions, type Fault, type Gone, type Json, parseBig, problem, problemBody, Refused, type Seen, stringify, unwire, wireValue } from "./wire.js";
+import { absentSince, conditions, type Fault, type Gone, type Json, parseBig, problem, problemBody, Refused, type Seen, stringify, unwire, wireValue } from "./wire.js";
 
 export { type Fault, refusal, type Seen } from "./wire.js";
 
@@ -257,13 +257,14 @@ export class FakeCluster {
       const now = entry === undefined ? this.goneOf(key) : { revision: entry.revision };
       throw new Refused(412, "precondition_failed", { detail, ...now });
     };
-    const { if_revision, if_revisions, if_none, if_absent, if_present, if_absent_since } = op;
+    const { if_revision, if_revisions, if_none, if_absent, if_present } = op;
+    const if_absent_since = absentSince(op, this.history.id);
     if (if_revision !== undefined && entry?.revision !== if_revision) refuse("another revision");
     if (Array.isArray(if_revisions) && !if_revisions.includes(entry?.revision)) refuse("another revision");
     if (Array.isArray(if_none) && if_none.includes(entry?.revision)) refuse("this revision");
     if (if_absent === true && entry !== undefined) refuse("it exists");
     if (if_present === true && entry === undefined) refuse("it does not exist");
-    if (typeof if_absent_since === "number") {
+    if (if_absent_since !== undefined) {
       if (entry !== undefined) refuse("it exists");
       const { gone } = this.goneOf(key);
       if (gone !== null && gone.revision > if_absent_since) refuse("it was there since");
@@ -319,6 +320,8 @@ export class FakeCluster {
     if (new Set(written).size < written.length) throw new Refused(400, "invalid_batch");
     const bytes = ops.reduce((sum, op) => sum + String(op["key"]).length + 64 + String(op["value"] ?? op["value_base64"] ?? "").length, 0);
     if (bytes > 2 * 1024 * 1024) throw new Refused(413, "too_large");
+    // What is wrong with this refuses the whole batch.
+    for (const op of ops) absentSince(op, this.history.id);
     const results: Json[] = [];
     let revision = this.index;
     const each = body["mode"] === "each";

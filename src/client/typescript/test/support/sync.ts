@@ -23,6 +23,13 @@ export class MapCache implements CacheInstance {
     return [...this.map.keys()];
   }
 
+  /** Another cache with the same values. */
+  copy(): MapCache {
+    const other = new MapCache();
+    for (const [key, value] of this.map) other.map.set(key, value);
+    return other;
+  }
+
   toJSON(): Record<string, unknown> {
     return Object.fromEntries([...this.map].sort(([one], [other]) => (one < other ? -1 : 1)));
   }
@@ -63,6 +70,30 @@ export class World {
     await this.run(site.sync.connect("node-1"));
     await this.run(site.sync.sync());
     return site;
+  }
+
+  /**
+   * A client that gets answers to requests of this path late: once they are released, until they are held again. `reached`: the first of
+   * them was answered.
+   */
+  lateClient(path: string): { client: Client; reached: Promise<void>; hold: () => void; release: () => void } {
+    let release = () => {};
+    let reach = () => {};
+    let released: Promise<void>;
+    const hold = () => {
+      released = new Promise<void>((resolve) => (release = resolve));
+    };
+    hold();
+    const reached = new Promise<void>((resolve) => (reach = resolve));
+    const fetch = (async (input: string, init: RequestInit) => {
+      const answer = await this.cluster.fetch(input, init);
+      if (new URL(input).pathname === path) {
+        reach();
+        await released;
+      }
+      return answer;
+    }) as typeof globalThis.fetch;
+    return { client: this.client({ fetch }), reached, hold, release: () => release() };
   }
 
   /** Waits for something, and moves the clock as far as it needs. */

@@ -41,8 +41,16 @@ export function conditions(seen: Seen, query: URLSearchParams): Json {
   else if (match !== null) op["if_revisions"] = list(match);
   if (none === "*") op["if_absent"] = true;
   else if (none !== null) op["if_none"] = list(none);
-  if (query.has("if_absent_since")) op["if_absent_since"] = Number(query.get("if_absent_since"));
+  if (query.has("if_absent_since")) op["if_absent_since"] = query.get("if_absent_since");
   return op;
+}
+
+/** The index of a condition: a number, or a text that may name its history. */
+export function absentSince({ if_absent_since }: Json, current: string): number | undefined {
+  if (typeof if_absent_since !== "string") return if_absent_since as number | undefined;
+  const [digits, history] = if_absent_since.split("@");
+  if (history !== undefined && !current.startsWith(history)) throw new Refused(409, "other_history");
+  return Number(digits);
 }
 
 export function wireValue(value: Buffer): Json {

@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Unreachable } from "../../src/index.js";
-import { SyncError } from "../../src/sync/index.js";
+import { type SyncChange, SyncError, type SyncOptions } from "../../src/sync/index.js";
 import { settle } from "../support/clock.js";
 import { refusal } from "../support/fake.js";
-import { World } from "../support/sync.js";
+import { MapCache, World } from "../support/sync.js";
+
+const TEXT = { contentType: "text/plain" };
 
 test("one operation that a whole batch is refused for is stuck, and the others go on", async () => {
   const world = new World();
@@ -236,5 +238,163 @@ test("changes can be awaited one by one; a gap is told", async () => {
   stop.abort();
   await reading;
   assert.deepEqual(seen, ["set a local", "set b remote", "resync", "set a local"]);
+  await world.run(sync.close());
+});
+
+test("absence deletes only what a cache had since the process began", async () => {
+  const world = new World();
+  for (const key of ["a", "b", "cached:1", "down:1"]) world.cluster.put(key, "1", TEXT);
+  const options: SyncOptions = {
+    absence: "delete",
+    groups: [{ name: "cached", prefix: "cached:", mode: "cached" }, { name: "down", prefix: "down:", direction: "down" }, { name: "rest", prefix: "" }],
+  };
+  const cache = new MapCache();
+  cache.map.set("cached:1", "1");
+  const site = await world.connected(options, { cache });
+  site.cache.map.delete("a");
+  site.cache.map.delete("down:1");
+  await world.run(site.sync.sync());
+  assert.deepEqual(world.remote, { b: "1", "cached:1": "1", "down:1": "1" });
+  await world.run(site.sync.close());
+  // A process that begins with an empty cache has deleted nothing.
+  const next = await world.connected(options, { storage: site.storage });
+  // Nor has one that does not hold what others change.
+  world.cluster.put("cached:1", "2", TEXT);
+  await settle();
+  await world.run(next.sync.sync());
+  assert.deepEqual(world.remote, { b: "1", "cached:1": "2", "down:1": "1" });
+  assert.deepEqual(next.cache.toJSON(), { b: "1", "down:1": "1" });
+  next.cache.map.delete("b");
+  await world.run(next.sync.sync());
+  assert.deepEqual(world.remote, { "cached:1": "2", "down:1": "1" });
+  assert.equal(next.sync.getStatus().pending, 0);
+  await world.run(next.sync.close());
+});
+
+test("a clock that is set while it runs does not date later changes wrongly", async () => {
+  for (const how of ["told", "found"]) {
+    const world = new World();
+    for (const key of ["later", "earlier"]) world.cluster.put(key, "base", TEXT);
+    const { sync, cache } = await world.connected();
+    world.cluster.fault = ({ path }) => (path.startsWith("/v1/watch") ? { kind: "refused" } : undefined);
+    world.cluster.cut();
+    const change = async (key: string) => {
+      if (how === "told") await sync.set(key, "local");
+      else cache.map.set(key, "local");
+    };
+    // Made before the clock was set, so it is dated by the difference of then; one that is only found has no such date.
+    if (how === "told") await change("earlier");
+    await world.clock.advance(100);
+    for (const key of ["later", "earlier"]) world.cluster.put(key, "remote", TEXT);
+    await world.clock.advance(100);
+    world.clock.skew = -3_600_000;
+    await change("later");
+    await world.run(sync.sync());
+    assert.deepEqual(world.remote, { earlier: "remote", later: "local" }, how);
+    assert.deepEqual(cache.toJSON(), world.remote);
+    await world.run(sync.close());
+  }
+});
+
+test("a full read keeps what was agreed upon of cached keys that no cache holds any more", async () => {
+  const world = new World();
+  for (const key of ["cached:1", "cached:2", "cached:3"]) world.cluster.put(key, "1", TEXT);
+  const cache = new MapCache();
+  for (const key of ["cached:1", "cached:2", "cached:3"]) cache.map.set(key, "1");
+  const told: SyncChange[] = [];
+  const options: SyncOptions = { groups: [{ name: "cached", prefix: "cached:", mode: "cached" }], onChange: (change) => told.push(change) };
+  const { sync } = await world.connected(options, { cache });
+  cache.map.clear();
+  world.cluster.remove("cached:3");
+  await settle();
+  told.length = 0;
+  // It is new, so everything is read.
+  sync.registerCache(new MapCache());
+  await world.run(sync.sync());
+  assert.deepEqual(told, []);
+  await sync.set("cached:1", "mine");
+  await sync.set("cached:3", "mine");
+  await world.run(sync.sync());
+  assert.deepEqual(world.remote, { "cached:1": "mine", "cached:2": "1", "cached:3": "mine" });
+  const { pending, conflicts } = sync.getStatus();
+  assert.deepEqual([pending, conflicts], [0, 0]);
+  await world.run(sync.close());
+});
+
+test("a sync that is asked for sends all groups, also if the interval asked for one at that time", async () => {
+  const world = new World();
+  const { client, hold, release } = world.lateClient("/v1/changes");
+  const groups = [{ name: "rare", prefix: "rare:", everyMs: 60_000 }, { name: "rest", prefix: "" }];
+  const { sync } = world.site({ client, groups, syncInterval: 1000 });
+  await world.run(sync.connect("node-1"));
+  // It marks the rare group as sent.
+  release();
+  await world.run(sync.sync());
+  hold();
+  const first = sync.sync();
+  const failed = first.then(
+    () => assert.fail("no node could be reached"),
+    () => (world.cluster.fault = () => undefined),
+  );
+  await settle();
+  // The interval comes while that one runs, so its sync is the next one.
+  await world.clock.advance(1100);
+  await sync.set("rare:1", "1");
+  await sync.set("often", "1");
+  const asked = sync.sync();
+  world.cluster.fault = ({ path }) => (path === "/v1/batch" ? { kind: "refused" } : undefined);
+  release();
+  await world.run(Promise.all([failed, asked]));
+  assert.deepEqual(world.remote, { often: "1", "rare:1": "1" });
+  await sync.set("rare:1", "2");
+  await sync.set("often", "2");
+  await world.clock.advance(1100);
+  assert.deepEqual(world.remote, { often: "2", "rare:1": "1" });
+  await world.run(sync.close());
+});
+
+test("what caches changed by themselves has room, so changes of others are taken over also with all places taken", async () => {
+  const world = new World();
+  for (const key of ["a", "b"]) world.cluster.put(key, "1", TEXT);
+  const errors: unknown[] = [];
+  const { sync, cache } = await world.connected({ maxPending: 1, onError: (error) => errors.push(error) });
+  await sync.set("waits", "1");
+  await assert.rejects(sync.set("refused", "1"), (error: unknown) => error instanceof SyncError && error.code === "pending_full");
+  // Nobody noted this before the cluster has something else.
+  cache.map.set("a", "mine");
+  await world.clock.advance(1000);
+  world.cluster.put("a", "2", TEXT);
+  world.cluster.put("b", "2", TEXT);
+  await settle();
+  assert.deepEqual(errors, []);
+  assert.deepEqual(cache.toJSON(), { a: "mine", b: "2", waits: "1" });
+  assert.equal(sync.getStatus().pending, 2);
+  assert.equal(sync.getDetails().place, world.cluster.index);
+  await world.run(sync.sync());
+  assert.deepEqual(cache.toJSON(), world.remote);
+  await world.run(sync.close());
+});
+
+test("what was absent as of an index is said with its history, and compared anew if that has ended", async () => {
+  const world = new World();
+  const { sync, cache } = await world.connected();
+  await sync.set("k", "mine");
+  await sync.add("n", 1);
+  const before = world.cluster.history.id;
+  const told: string[] = [];
+  let forked = false;
+  world.cluster.fault = ({ path, body }) => {
+    if (path !== "/v1/batch") return undefined;
+    for (const { if_absent_since } of (JSON.parse(body) as { ops: { if_absent_since: string }[] }).ops) told.push(String(if_absent_since).split("@")[1] ?? "");
+    if (!forked) world.cluster.fork();
+    forked = true;
+    return undefined;
+  };
+  await world.run(sync.sync());
+  assert.deepEqual(told, [before, before, world.cluster.history.id, world.cluster.history.id]);
+  assert.deepEqual(world.remote, { k: "mine", n: "1" });
+  assert.deepEqual(cache.toJSON(), world.remote);
+  const { stuck, pending, history } = sync.getDetails();
+  assert.deepEqual([stuck, pending, history], [[], 0, world.cluster.history.id]);
   await world.run(sync.close());
 });
