@@ -131,6 +131,40 @@ async fn a_key_that_a_cache_has_no_more_is_no_delete_unless_it_is_to_be_one() {
     restarted.close().await;
 }
 
+/// What no cache held is not deleted, nor what this side only reads.
+#[tokio::test(start_paused = true)]
+async fn a_missing_key_is_deleted_only_where_a_cache_had_it() {
+    let world = World::new();
+    let groups = vec![
+        Group { mode: Mode::Cached, ..Group::new("cached", &["cached:"]) },
+        Group { direction: Direction::Down, ..Group::new("down", &["down:"]) },
+    ];
+    let options =
+        || SyncOptions { missing_keys: MissingKeys::Delete, groups: groups.clone(), ..world.options() };
+    let site = world.connected(options()).await;
+    site.set("cached:1", "1").await;
+    site.sync().await;
+    site.close().await;
+    // It begins with an empty cache, and hears of a change of what it does not hold.
+    let restarted = world.site_on(options(), Arc::default(), site.storage.clone());
+    restarted.sync.connect("node-1").await.expect("a connection");
+    restarted.sync().await;
+    world.model.put("cached:1", "2");
+    world.model.put("down:1", "1");
+    settle().await;
+    restarted.cache.remove("down:1");
+    for _ in 0..2 {
+        restarted.sync().await;
+    }
+    world.model.put("down:1", "2");
+    settle().await;
+    restarted.sync().await;
+    assert_eq!(world.model.texts(), map(&[("cached:1", "2"), ("down:1", "2")]));
+    assert_eq!(restarted.cache.texts(), map(&[("down:1", "2")]));
+    assert_eq!(restarted.pending().await, 0);
+    restarted.close().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_operation_that_a_batch_is_refused_for_is_stuck_and_the_others_go_on() {
     let world = World::new();

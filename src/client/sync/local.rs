@@ -178,7 +178,8 @@ impl Shared {
     }
 
     fn is_absence_told(&self, key: &str) -> bool {
-        self.groups.of(key).is_some_and(|rules| rules.missing_keys == MissingKeys::Delete)
+        let rules = self.groups.of(key);
+        rules.is_some_and(|rules| rules.missing_keys == MissingKeys::Delete) && self.groups.sends(key)
     }
 
     /// Puts a value into the caches, or removes it. Where a cache has a change of its own that nobody noted, that becomes a local
@@ -192,13 +193,16 @@ impl Shared {
     ) -> Result<bool, SyncError> {
         let hash = value.map(hash_of);
         let mut open = Vec::new();
+        let mut is_held = false;
         for cache in self.caches.all() {
             let Some(current) = cache.get(key).await? else {
                 if value.is_some() && how.everywhere {
+                    is_held = true;
                     open.push(cache);
                 }
                 continue;
             };
+            is_held |= value.is_some();
             let its = hash_of(&current);
             if hash.as_ref() == Some(&its) {
                 continue;
@@ -221,9 +225,9 @@ impl Shared {
         }
         if self.is_absence_told(key) {
             let mut seen = locked(&self.caches.seen);
-            match value {
-                Some(_) => seen.insert(key.to_owned()),
-                None => seen.remove(key),
+            match is_held {
+                true => seen.insert(key.to_owned()),
+                false => seen.remove(key),
             };
         }
         Ok(true)
