@@ -79,6 +79,10 @@ export interface Encoded {
 /** How a value is sent, unless a content type is given with it. */
 export function encodeValue(value: Value, contentType?: string): Encoded {
   if (value instanceof Json) return { body: value.text, contentType: contentType ?? "application/json" };
+  // Of JavaScript, which knows no types: what is neither would be stored as "[object Object]".
+  if (typeof value !== "string" && !(value instanceof Uint8Array)) {
+    throw new TypeError("a value is text or a Uint8Array; for everything else there is json(value)");
+  }
   return { body: value, contentType };
 }
 

@@ -41,6 +41,15 @@ test("values are kept as text, bytes or JSON, with their type, revision and orig
   assert.equal(await client.get("nothing"), null);
 });
 
+test("what is no value is refused before it is sent", async () => {
+  const { cluster, client } = setUp();
+  for (const wrong of [{ a: 1 }, [1, 2], null, undefined, 7] as unknown as string[]) {
+    await assert.rejects(client.put("k", wrong), TypeError);
+    await assert.rejects(client.batch([{ op: "put", key: "k", value: wrong }]), TypeError);
+  }
+  assert.equal(cluster.seen.length, 0);
+});
+
 test("puts know conditions, TTLs and the previous value", async () => {
   const { client, clock } = setUp();
   const first = await client.put("k", "1", { ttlMs: 1000, sliding: true });
