@@ -4,7 +4,7 @@
 use crate::net::Place;
 use crate::random::Random;
 use crate::world::{Told, World};
-use lockstep::cache::{Command, CommandError, Key, Op, Outcome};
+use lockstep::cache::{Absence, Command, CommandError, Key, Op, Outcome};
 use lockstep::node::{Node, NodeError, Release};
 use lockstep::peer::Protocols;
 use std::collections::BTreeSet;
@@ -141,7 +141,9 @@ async fn double(node: &Node) -> Result<Outcome, NodeError> {
     match node.write(Command::One(Op::Double { key })).await {
         Ok(written) => Ok(written.outcome),
         // It was no counter of ours: what an operation may say, too.
-        Err(NodeError::Refused { error: CommandError::Overflow { .. }, .. }) => Ok(Outcome::NotFound),
+        Err(NodeError::Refused { error: CommandError::Overflow { .. }, .. }) => {
+            Ok(Outcome::NotFound(Absence { removal: None, known_after: 0 }))
+        }
         Err(error) => Err(error),
     }
 }
