@@ -109,7 +109,9 @@ impl SyncCluster for Client {
     fn nodes(&self) -> Asked<'_, Vec<(String, bool)>> {
         async {
             let members = self.status().await?.members;
-            let answers = |silent: Option<u64>| silent.is_none_or(|ms| ms < SILENT_MS_MAX);
+            // Without any figure the leader could not be asked. Otherwise it has not heard of a member without one.
+            let is_known = members.iter().any(|member| member.silent_ms.is_some());
+            let answers = |silent: Option<u64>| !is_known || silent.is_some_and(|ms| ms < SILENT_MS_MAX);
             Ok(members.into_iter().map(|member| (member.name, answers(member.silent_ms))).collect())
         }
         .boxed()

@@ -307,7 +307,9 @@ export class CacheSynchronizer {
     const { signal } = this.stop;
     const { members } = await this.client.status({ signal });
     this.state.nodes = members.map(({ name }) => name);
-    const answering = members.filter(({ silent_ms }) => silent_ms === null || silent_ms < CONNECTED_MS).map(({ name }) => name);
+    // Without any figure the leader could not be asked. Otherwise it has not heard of a member without one.
+    const known = members.some(({ silent_ms }) => silent_ms !== null);
+    const answering = members.filter(({ silent_ms }) => !known || (silent_ms !== null && silent_ms < CONNECTED_MS)).map(({ name }) => name);
     const others = this.options.presence === true ? await this.client.sessions.list(PRESENCE, { signal }) : [];
     const all = [...answering, ...others.map(({ name }) => name.slice(PRESENCE.length))];
     this.peers = [...new Set(all)].filter((name) => name !== this.nodeId);

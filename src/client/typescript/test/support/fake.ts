@@ -38,6 +38,7 @@ export class FakeCluster {
   token: string | undefined;
   members = ["n1", "n2", "n3"];
   leader = "http://n1";
+  readonly silent = new Map<string, number | null>();
   pageBytes = 8 * 1024 * 1024;
   private readonly held = new FakeSessions({
     entry: (work) => this.entry(work),
@@ -480,7 +481,7 @@ export class FakeCluster {
             node: { id: 1, name: "n1" },
             role: "leader",
             leader: { id: 1, name: "n1", http: this.leader },
-            members: this.members.map((each, at) => ({ id: at + 1, name: each, http: `http://${each}`, silent_ms: 0 })),
+            members: this.members.map((each, at) => ({ id: at + 1, name: each, http: `http://${each}`, silent_ms: this.silent.has(each) ? this.silent.get(each) : 0 })),
           },
         };
       case "GET lineage":

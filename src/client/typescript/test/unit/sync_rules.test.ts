@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Unreachable } from "../../src/index.js";
-import { type SyncChange, SyncError, type SyncOptions } from "../../src/sync/index.js";
+import { Client, Unreachable } from "../../src/index.js";
+import { CacheSynchronizer, type SyncChange, SyncError, type SyncOptions } from "../../src/sync/index.js";
 import { settle } from "../support/clock.js";
-import { refusal } from "../support/fake.js";
+import { FakeCluster, refusal } from "../support/fake.js";
 import { MapCache, World } from "../support/sync.js";
 
 const TEXT = { contentType: "text/plain" };
@@ -269,6 +269,20 @@ test("absence deletes only what a cache had since the process began", async () =
   assert.deepEqual(world.remote, { "cached:1": "2", "down:1": "1" });
   assert.equal(next.sync.getStatus().pending, 0);
   await world.run(next.sync.close());
+});
+
+test("a member that the leader has not heard of is no peer, unless nothing is known of any", async () => {
+  for (const [silent, peers] of [
+    [{ n2: null, n3: 60_000 }, ["n1"]],
+    [{ n1: null, n2: null, n3: null }, ["n1", "n2", "n3"]],
+  ] as const) {
+    const cluster = new FakeCluster();
+    for (const [name, ms] of Object.entries(silent)) cluster.silent.set(name, ms);
+    const sync = new CacheSynchronizer({ urls: "http://n1", client: new Client({ urls: "http://n1", fetch: cluster.fetch }), syncInterval: 0 });
+    await sync.connect("till-1");
+    assert.deepEqual(sync.getStatus().peers, peers);
+    await sync.close();
+  }
 });
 
 test("a clock that is set while it runs does not date later changes wrongly", async () => {
