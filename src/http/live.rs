@@ -159,8 +159,8 @@ impl Connection {
             let reason = format!("a connection has at most {SUBSCRIPTIONS_MAX} subscriptions");
             return self.refuse(&id, ErrorCode::Busy, &reason).await;
         }
-        let (priority, filter) =
-            (if low_priority { Priority::Low } else { Priority::Normal }, WatchFilter::prefix(prefix));
+        let priority = if low_priority { Priority::Low } else { Priority::Normal };
+        let filter = WatchFilter::prefix(prefix);
         if let Err(refused) = self.session.may_watch(&filter).await {
             return self.refuse(&id, refused.error.code(), &refused.error.to_string()).await;
         }

@@ -124,15 +124,7 @@ impl World {
         };
         let (index, at_ms) = (self.index(), self.log_ms());
         let events = vec![event];
-        let change = WatchMessage::Change {
-            index,
-            at_ms,
-            by: None,
-            merged_from: None,
-            origin: None,
-            idempotency_key: None,
-            events,
-        };
+        let change = change(index, at_ms, events);
         self.send(change);
     }
 
@@ -192,15 +184,7 @@ impl World {
         let (at_ms, key_name) = (self.log_ms(), key.to_owned());
         let events = vec![WireEvent::Delete { key: key_name }];
         // Told as something that drops it: what the write itself keeps is tested.
-        self.send(WatchMessage::Change {
-            index,
-            at_ms,
-            by: None,
-            merged_from: None,
-            origin: None,
-            idempotency_key: None,
-            events,
-        });
+        self.send(change(index, at_ms, events));
         self.step_time();
         self.state.written(key, joined, index, sent_at, Some((Some(entry(index, index)), None)));
         self.state.leave(key, joined);
@@ -238,6 +222,18 @@ impl World {
     fn was_true_since(&self, key: &str, value: Option<u64>, since: LocalTime) -> bool {
         let before = self.log.iter().take_while(|entry| entry.at <= since).count() as u64;
         (before..=self.index()).any(|index| self.at(key, index).0 == value)
+    }
+}
+
+fn change(index: u64, at_ms: u64, events: Vec<WireEvent>) -> WatchMessage {
+    WatchMessage::Change {
+        index,
+        at_ms,
+        by: None,
+        merged_from: None,
+        origin: None,
+        idempotency_key: None,
+        events,
     }
 }
 
@@ -337,15 +333,7 @@ fn answers_that_were_overtaken_are_not_kept() {
         |index| Answer { held: None as Held, index, sent_at: 0, expires_at: None, is_linearizable: true };
     let delete = |index, key: &str| {
         let events = vec![WireEvent::Delete { key: key.to_owned() }];
-        WatchMessage::Change {
-            index,
-            at_ms: 0,
-            by: None,
-            merged_from: None,
-            origin: None,
-            idempotency_key: None,
-            events,
-        }
+        change(index, 0, events)
     };
     let joined = world.state.join("a");
     world.state.hear(delete(9, "a"), world.now, &world.options);
