@@ -8,6 +8,7 @@ use super::freshness::Freshness;
 use super::identity::{Identity, KeptIdentity};
 use super::nodes::NodeStatusCache;
 use super::options::NodeOptions;
+use super::own_writes::OwnWrites;
 use super::read_index::ReadIndexQueue;
 use super::samples::Samples;
 use super::silence::Silence;
@@ -52,6 +53,7 @@ pub(super) struct Inner {
     /// Held by a request for digests of ranges of keys.
     pub range_digests: Semaphore,
     pub freshness: Freshness,
+    pub own_writes: OwnWrites,
     pub started: Instant,
     pub draining: AtomicBool,
     /// Notified when `draining` is set.

@@ -37,6 +37,7 @@ mod operations;
 mod options;
 mod origin;
 mod own_reads;
+mod own_writes;
 mod pending_reads;
 mod process_memory;
 mod range_digest;

@@ -14,6 +14,7 @@ use super::identity::{Identity, KeptIdentity};
 use super::inner::{Inner, Running};
 use super::nodes::NodeStatusCache;
 use super::options::{NodeOptions, Origin};
+use super::own_writes::OwnWrites;
 use super::range_digest::READING_MAX;
 use super::read_index::ReadIndexQueue;
 use super::read_samples;
@@ -242,6 +243,7 @@ impl Opened {
             samples: Samples::default(),
             range_digests: Semaphore::new(READING_MAX),
             freshness: Freshness::new(started),
+            own_writes: OwnWrites::default(),
             links: links.clone(),
             started,
             draining: AtomicBool::new(false),

@@ -95,6 +95,7 @@ impl Inner {
         let propose = (Instant::now() + self.options.limits.leader_wait).min(last_attempt);
         let done = self.propose_anywhere(body, asked, Deadlines { propose, answer }).await?;
         let (index, term) = (done.index, done.term);
+        self.own_writes.note(index);
         let outcome = done.response.result.map_err(|error| NodeError::Refused { error, index, term })?;
         let now_ms = self.consensus.clock().now_ms().unwrap_or(0);
         Ok(Written { outcome, index, term, replayed: done.response.replayed, now_ms })

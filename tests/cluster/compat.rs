@@ -93,6 +93,22 @@ async fn what_was_done_is_told_everywhere_and_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_follower_shows_what_it_has_answered() {
+    let cluster = Cluster::start(3, &[]).await;
+    let follower = &cluster.nodes[cluster.follower().await];
+    for i in 0..200 {
+        let item = json!({"key": format!("k{i}"), "value": i});
+        assert_eq!(ask(&cluster, follower, Method::POST, "/api/cache", &item).await.0, 200);
+        if i % 2 == 0 {
+            assert_eq!(history(&cluster, follower, 1).await[0]["key"], item["key"]);
+        } else {
+            let (_, metrics) = ask(&cluster, follower, Method::GET, "/api/metrics", &json!({})).await;
+            assert_eq!(metrics["cache"]["sets"], json!(i + 1));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_cut_off_says_so() {
     let cluster = Cluster::start(3, &["--fault-injection", "--request-timeout-ms", "1500"]).await;
     let follower = &cluster.nodes[cluster.follower().await];

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { io } from 'socket.io-client'
 
-const PATIENCE_MS = 20_000
+const PATIENCE_MS = 30_000
 const urls = process.argv.slice(2).filter((argument) => argument.startsWith('http'))
 const pid = Number(process.argv.slice(2).find((argument) => /^\d+$/.test(argument)))
 

@@ -93,6 +93,7 @@ impl CacheMetrics {
 
 /// `GET`.
 pub(super) async fn metrics(context: Context) -> Json<Metrics> {
+    context.session.own_writes_applied().await;
     let (cache, sync) = tokio::join!(
         CacheMetrics::of(&context.session),
         Sync::of(&context.session, &context.state.old_nodes)

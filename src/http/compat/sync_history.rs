@@ -75,6 +75,7 @@ pub(super) async fn history(context: Context, uri: Uri) -> Json<SyncHistory> {
     let query: HistoryQuery = parse_query(&uri).unwrap_or_default();
     let limit = query.limit.and_then(|limit| whole(&limit)?.try_into().ok());
     let limit = limit.filter(|limit| *limit > 0).unwrap_or(LIMIT);
+    context.session.own_writes_applied().await;
     let history = context
         .session
         .recent(limit)
