@@ -36,6 +36,7 @@ export class Pull {
       let after: string | undefined;
       do {
         const page = await state.client.entriesPage({ prefix, after, limit: ENTRIES_LIMIT, signal });
+        state.inHistory(page.history);
         first ??= { index: page.index, history: page.history };
         await this.each(page.entries, async (entry, touched) => {
           seen.add(entry.key);
@@ -91,6 +92,7 @@ export class Pull {
     const open = [...keys];
     for (let at = 0; at < open.length; at += CACHED_LIMIT) {
       const { results, index, history } = await state.client.readMany(open.slice(at, at + CACHED_LIMIT), { signal });
+      state.inHistory(history);
       first ??= { index, history };
       await this.each(results, async ({ key, entry, gone }, touched) => {
         seen.add(key);
@@ -153,11 +155,7 @@ export class Pull {
 
   /** Takes over what these keys have now. */
   private async read(keys: readonly string[], signal: AbortSignal): Promise<void> {
-    const { results, index } = await this.state.client.readMany(keys, { signal });
-    await this.each(results, async ({ key, entry, gone }, touched) => {
-      const remote: Remote = entry === null ? { found: false, gone, asOf: index } : this.state.remoteOf(entry, true);
-      await this.take(key, remote, entry === null ? (gone?.cause ?? "delete") : "set", touched);
-    });
+    await this.each(await this.state.readKeys(keys, signal), ({ key, remote, cause }, touched) => this.take(key, remote, cause, touched));
   }
 
   /** Asks the cluster about keys that a hint has changed here. */
@@ -165,12 +163,10 @@ export class Pull {
     const { state } = this;
     const keys = [...state.journal.keys].filter(([, record]) => record.hint !== undefined).map(([key]) => key);
     if (keys.length === 0) return;
-    const { results, index } = await state.client.readMany(keys, { signal });
-    await this.each(results, async ({ key, entry, gone }, touched) => {
+    await this.each(await state.readKeys(keys, signal), async ({ key, remote, cause }, touched) => {
       const record = state.journal.keys.get(key);
       if (record?.hint === undefined) return;
-      const remote: Remote = entry === null ? { found: false, gone, asOf: index } : this.state.remoteOf(entry, true);
-      await this.settle(key, record, remote, entry === null ? (gone?.cause ?? "delete") : "set", touched);
+      await this.settle(key, record, remote, cause, touched);
     });
   }
 
