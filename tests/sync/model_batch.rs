@@ -56,7 +56,7 @@ impl State {
                 results.push(done);
             }
         });
-        let done = BatchDone { revision, results };
+        let done = BatchDone { revision, history: self.history().to_owned(), results };
         self.remembered.insert(key.to_owned(), (now, ops.to_vec(), done.clone()));
         Ok(done)
     }

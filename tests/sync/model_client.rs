@@ -7,7 +7,7 @@ use futures::FutureExt;
 use lockstep::api::{ErrorCode, OpRequest};
 use lockstep::client::ClientError;
 use lockstep::client::sync::{
-    Asked, BatchDone, ChangesPage, ClusterLineage, KeyState, KeysPage, Place, SyncCluster, SyncFeed,
+    Asked, BatchDone, ChangesPage, ClusterLineage, KeysPage, KeysRead, Place, SyncCluster, SyncFeed,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,8 +115,11 @@ impl SyncCluster for ModelClient {
             .boxed()
     }
 
-    fn read(&self, keys: Vec<String>) -> Asked<'_, Vec<KeyState>> {
-        let read = move |state: &mut State| Ok(keys.iter().map(|key| state.key_state(key, true)).collect());
+    fn read<'a>(&'a self, keys: &'a [String]) -> Asked<'a, KeysRead> {
+        let read = move |state: &mut State| {
+            let states = keys.iter().map(|key| state.key_state(key, true)).collect();
+            Ok(KeysRead { states, place: state.place() })
+        };
         self.read_only("read", read).boxed()
     }
 

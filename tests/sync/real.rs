@@ -5,7 +5,7 @@ use crate::world::MapCache;
 use lockstep::api::{Consistency, OpRequest};
 use lockstep::client::Client;
 use lockstep::client::sync::{
-    Asked, BatchDone, CacheSynchronizer, ChangesPage, ClusterLineage, Group, KeyState, KeysPage, Place,
+    Asked, BatchDone, CacheSynchronizer, ChangesPage, ClusterLineage, Group, KeysPage, KeysRead, Place,
     SyncCluster, SyncError, SyncFeed, SyncOptions, SyncValue,
 };
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ impl SyncCluster for Counted {
         SyncCluster::nodes(self.one())
     }
 
-    fn read(&self, keys: Vec<String>) -> Asked<'_, Vec<KeyState>> {
+    fn read<'a>(&'a self, keys: &'a [String]) -> Asked<'a, KeysRead> {
         SyncCluster::read(self.one(), keys)
     }
 

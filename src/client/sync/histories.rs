@@ -7,6 +7,7 @@ use super::options::Direction;
 use super::record::Meta;
 use super::state::{Core, Offset, Shared};
 use super::types::{ChangeCause, ChangeOrigin, SyncChange, SyncError};
+use crate::api::ErrorCode;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -89,5 +90,14 @@ impl Shared {
             at: Instant::now(),
         });
         Ok(())
+    }
+}
+
+/// Whether the cluster is in another history than what was known.
+pub(super) fn is_other_history(error: &SyncError) -> bool {
+    match error {
+        SyncError::OtherHistory => true,
+        SyncError::Cluster(error) => error.code() == ErrorCode::OtherHistory,
+        _ => false,
     }
 }

@@ -5,7 +5,7 @@ use super::journal::Step;
 use super::local::How;
 use super::options::{Direction, Mode, OnEvict, Rules};
 use super::record::{Base, KeyRecord};
-use super::state::{Core, Remote, Shared};
+use super::state::{Core, Remote, Shared, in_history};
 use super::types::{ChangeCause, ChangeOrigin, SyncChange, SyncError, SyncValue};
 use crate::api::WireEvent;
 use crate::cache::{Removal, RemovalCause};
@@ -15,6 +15,8 @@ use std::collections::BTreeSet;
 /// Keys in a page of entries, and of changes.
 const ENTRIES_LIMIT: usize = 10_000;
 const CHANGES_LIMIT: usize = 1_000;
+/// Cached keys that are read at a time.
+const CACHED_LIMIT: usize = 1_000;
 /// How many keys that are gone are remembered as agreed upon.
 const ABSENT_MAX: usize = 65_536;
 
@@ -94,34 +96,39 @@ impl Shared {
         self.groups.of(key).is_some_and(|rules| rules.mode == Mode::Cached)
     }
 
-    /// Of groups that mirror nothing: the keys that are held here.
+    /// Of groups that mirror nothing: the keys that are held here, and those that were: what is agreed upon of them has to stay true.
     async fn walk_cached(&self, seen: &mut BTreeSet<String>) -> Result<(), SyncError> {
         if !self.groups.all.iter().any(|rules| rules.mode == Mode::Cached) {
             return Ok(());
         }
         let held = self.caches.held().await?;
-        let keys: Vec<String> = held.into_iter().filter(|key| self.is_cached(key)).collect();
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let states = self.ask(self.cluster.read(keys.clone())).await?;
-        let mut core = self.core.lock().await;
-        let mut turn = Turn::default();
-        for (key, state) in keys.into_iter().zip(states) {
-            let is_agreed = core.record(&key).is_some_and(|record| record.base.is_some());
-            let remote = Remote::new(state);
-            if remote.found().is_some() || is_agreed {
-                let cause = cause_of(&remote);
-                let done = self.take(&mut core, &key, remote, cause, true, &mut turn).await;
-                turn.mind(done);
+        let core = self.core.lock().await;
+        let is_agreed = |record: &KeyRecord| record.base.as_ref().is_some_and(|base| base.revision.is_some());
+        let agreed = core.journal.keys.iter().filter(|(_, record)| is_agreed(record));
+        let known = held.into_iter().chain(agreed.map(|(key, _)| key.clone()));
+        let keys: BTreeSet<String> = known.filter(|key| self.is_cached(key) && !seen.contains(key)).collect();
+        drop(core);
+        let keys: Vec<String> = keys.into_iter().collect();
+        for part in keys.chunks(CACHED_LIMIT) {
+            let (states, mut core) = self.read_keys(part).await?;
+            let mut turn = Turn::default();
+            for (key, state) in part.iter().zip(states) {
+                let is_agreed = core.record(key).is_some_and(|record| record.base.is_some());
+                let remote = Remote::new(state);
+                if remote.found().is_some() || is_agreed {
+                    let cause = cause_of(&remote);
+                    let done = self.take(&mut core, key, remote, cause, true, &mut turn).await;
+                    turn.mind(done);
+                }
             }
-            seen.insert(key);
+            turn.end(&mut core).await?;
         }
-        turn.end(&mut core).await
+        seen.extend(keys);
+        Ok(())
     }
 
-    /// What was agreed to be there, and was not found at this index, is gone; of keys that nobody asked for it is only forgotten. Of
-    /// keys with a local change it matters how they went, so they are asked for.
+    /// What was agreed to be there, and was not found at this index, is gone, unless nobody looked for it. Of keys with a local change
+    /// it matters how they went, so they are asked for.
     async fn drop_missing(
         &self,
         core: &mut Core,
@@ -139,11 +146,7 @@ impl Shared {
                     notes.remote.take_if(|remote| remote.known_at() < index);
                 }
                 core.unsure.insert(key);
-            } else if self.is_cached(&key) {
-                core.journal.record(&key).base = None;
-                forget_if_empty(core, &key);
-                turn.touched.insert(key);
-            } else {
+            } else if !self.is_cached(&key) {
                 let remote = Remote::absent(index);
                 let done = self.take(core, &key, remote, ChangeCause::Delete, false, &mut turn).await;
                 turn.mind(done);
@@ -207,8 +210,7 @@ impl Shared {
         if keys.is_empty() {
             return Ok(());
         }
-        let states = self.ask(self.cluster.read(keys.clone())).await?;
-        let mut core = self.core.lock().await;
+        let (states, mut core) = self.read_keys(&keys).await?;
         let mut turn = Turn::default();
         for (key, state) in keys.into_iter().zip(states) {
             let remote = Remote::new(state);
@@ -230,8 +232,7 @@ impl Shared {
         if keys.is_empty() {
             return Ok(());
         }
-        let states = self.ask(self.cluster.read(keys.clone())).await?;
-        let mut core = self.core.lock().await;
+        let (states, mut core) = self.read_keys(&keys).await?;
         let mut turn = Turn::default();
         for (key, state) in keys.into_iter().zip(states) {
             let remote = Remote::new(state);
@@ -434,12 +435,6 @@ impl Shared {
         }
         Ok(true)
     }
-}
-
-/// # Errors
-/// An answer that belongs to another history than what is known.
-fn in_history(core: &Core, place: &Place) -> Result<(), SyncError> {
-    if core.is_in(&place.history) { Ok(()) } else { Err(SyncError::OtherHistory) }
 }
 
 /// Why the key is as it is.

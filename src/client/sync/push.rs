@@ -3,6 +3,7 @@
 use super::cluster::{BatchDone, FoundKey, KeyState, OpDone};
 use super::decide::ChangeKind;
 use super::hash::hash_of;
+use super::histories::is_other_history;
 use super::journal::Step;
 use super::judge::is_equal;
 use super::local::{How, added};
@@ -38,6 +39,8 @@ impl Shared {
             }
             match self.request(&batch).await {
                 Ok(done) => self.finish(&batch, done).await?,
+                // The cluster is in another history: first that has to be gone over to.
+                Err(error) if is_other_history(&error) => return Err(error),
                 Err(SyncError::Cluster(error)) if !passes(&error) => self.look_after(&batch).await?,
                 Err(error) => return Err(error),
             }
@@ -111,8 +114,7 @@ impl Shared {
         if open.is_empty() {
             return Ok(());
         }
-        let states = self.ask(self.cluster.read(open.clone())).await?;
-        let mut core = self.core.lock().await;
+        let (states, mut core) = self.read_keys(&open).await?;
         for (key, state) in open.iter().zip(states) {
             core.note_remote(key, Remote::new(state));
         }
@@ -215,6 +217,10 @@ impl Shared {
     async fn finish(&self, batch: &BatchRecord, done: BatchDone) -> Result<(), SyncError> {
         let mut core = self.core.lock().await;
         let core = &mut *core;
+        if !core.is_in(&done.history) {
+            // It stays open, and is looked after in that history.
+            return Err(SyncError::OtherHistory);
+        }
         let mut turn = Turn::default();
         for (item, result) in batch.items.iter().zip(done.results) {
             // If a cache fails the batch stays open, and its answer is asked for again.
@@ -325,11 +331,7 @@ impl Shared {
             |item: &&BatchItem| core.record(&item.key).is_some_and(|record| record.is_in_flight(&batch.id));
         let keys: Vec<String> = batch.items.iter().filter(is_open).map(|item| item.key.clone()).collect();
         drop(core);
-        let states = match keys.is_empty() {
-            true => Vec::new(),
-            false => self.ask(self.cluster.read(keys.clone())).await?,
-        };
-        let mut core = self.core.lock().await;
+        let (states, mut core) = self.read_keys(&keys).await?;
         let core = &mut *core;
         let mut turn = Turn::default();
         for (key, state) in keys.into_iter().zip(states) {

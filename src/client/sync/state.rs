@@ -1,6 +1,6 @@
 //! What the parts of a synchronizer share.
 
-use super::cluster::{FoundKey, KeyState, SyncCluster};
+use super::cluster::{FoundKey, KeyState, KeysRead, Place, SyncCluster};
 use super::hash::hash_of;
 use super::journal::Journal;
 use super::local::LocalCaches;
@@ -17,6 +17,8 @@ use tokio::time::Instant;
 
 /// A wall clock that is further off than that was set.
 const CLOCK_SET_MS: i64 = 50;
+/// Keys in a request; their answers are of one history.
+const READ_LIMIT: usize = 10_000;
 /// How many unknown additions are remembered.
 const UNKNOWN_MAX: usize = 10_000;
 
@@ -290,6 +292,23 @@ impl Shared {
         Ok(self.unless_closed(answer).await??)
     }
 
+    /// What the cluster has of these keys, in their order, with the lock on what is known of them.
+    ///
+    /// # Errors
+    /// [`SyncError`], also if the cluster is in another history.
+    pub(super) async fn read_keys(
+        &self,
+        keys: &[String],
+    ) -> Result<(Vec<KeyState>, tokio::sync::MutexGuard<'_, Core>), SyncError> {
+        let mut all = Vec::with_capacity(keys.len());
+        for part in keys.chunks(READ_LIMIT) {
+            let KeysRead { states, place } = self.ask(self.cluster.read(part)).await?;
+            in_history(&*self.core.lock().await, &place)?;
+            all.extend(states);
+        }
+        Ok((all, self.core.lock().await))
+    }
+
     pub(super) async fn unless_closed<T>(&self, work: impl Future<Output = T>) -> Result<T, SyncError> {
         let mut stop = self.stop.subscribe();
         tokio::select! {
@@ -307,6 +326,12 @@ impl Shared {
         (self.options.on_change)(&change);
         self.subscribers.tell(&change);
     }
+}
+
+/// # Errors
+/// An answer that belongs to another history than what is known.
+pub(super) fn in_history(core: &Core, place: &Place) -> Result<(), SyncError> {
+    if core.is_in(&place.history) { Ok(()) } else { Err(SyncError::OtherHistory) }
 }
 
 /// Of the value that an intent makes; `None` for a delete, and for an addition, whose sum is not known here.
