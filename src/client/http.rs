@@ -4,9 +4,11 @@
 use super::bounded::{ANSWER_BYTES_MAX, SMALL_BYTES_MAX, Unread, read_up_to};
 use super::builder::{http_builder, is_https, tls_for};
 use super::error::{ClientError, garbled, innermost, lost};
+use super::position::{Cursor, Newest};
 use super::token::ClientToken;
 use crate::api::{
-    CONSISTENCY, Consistency, EXPECT_HISTORY, Effect, ErrorCode, IDEMPOTENCY_KEY, INDEX, ORIGIN, Problem,
+    CONSISTENCY, Consistency, EXPECT_HISTORY, Effect, ErrorCode, IDEMPOTENCY_KEY, IDEMPOTENCY_SENT_AFTER,
+    INDEX, ORIGIN, Problem,
 };
 use crate::cache::{is_origin, limits::ORIGIN_BYTES_MAX};
 use crate::tls::ClientTls;
@@ -49,6 +51,7 @@ struct Targets {
     /// The position of the node that gets the next request that is not for the leader.
     next: AtomicUsize,
     leader: Mutex<Option<String>>,
+    newest: Newest,
 }
 
 /// A whole response, and when it was asked for.
@@ -175,7 +178,13 @@ impl Client {
         let deadline = Instant::now() + self.limit;
         let idempotency_key = match retry {
             Retry::WithKey => Some(uuid::Uuid::new_v4().to_string()),
-            Retry::WithThisKey(key) => Some(key.to_owned()),
+            Retry::WithThisKey { key, .. } => Some(key.to_owned()),
+            Retry::Always | Retry::Never => None,
+        };
+        // So that a repetition which comes too late is not taken for a new request.
+        let sent_after = match retry {
+            Retry::WithThisKey { sent_after, .. } => Some(sent_after.clone()),
+            Retry::WithKey => self.targets.newest.get(),
             Retry::Always | Retry::Never => None,
         };
         let mut pause = PAUSE_FIRST;
@@ -198,10 +207,17 @@ impl Client {
             let mut request = self.insisting(request);
             if let Some(key) = &idempotency_key {
                 request = request.header(IDEMPOTENCY_KEY, key);
+                let is_needed = unknown.is_some() || retry != Retry::WithKey;
+                if let Some(sent_after) = sent_after.as_ref().filter(|_| is_needed) {
+                    request = request.header(IDEMPOTENCY_SENT_AFTER, sent_after.to_string());
+                }
             }
             let tried = Instant::now();
             let error = match whole_answer(&url, request, answers, tried).await {
-                Ok(answered) => return Ok(answered),
+                Ok(answered) => {
+                    self.targets.newest.note(&answered);
+                    return Ok(answered);
+                }
                 Err(error) => error,
             };
             self.learn(&url, &error);
@@ -281,7 +297,7 @@ impl Client {
 
     fn target(&self, retry: Retry<'_>) -> String {
         let leader = self.targets.leader.lock().expect("no panic while held").clone();
-        match leader.filter(|_| matches!(retry, Retry::WithKey | Retry::WithThisKey(_))) {
+        match leader.filter(|_| matches!(retry, Retry::WithKey | Retry::WithThisKey { .. })) {
             Some(leader) => leader,
             None => self.any_url(),
         }
@@ -353,8 +369,8 @@ pub(super) enum Retry<'a> {
     Always,
     /// It carries an idempotency key, so it is applied once however often it is sent.
     WithKey,
-    /// The same, and the caller chose the key.
-    WithThisKey(&'a str),
+    /// The same, and the caller chose the key, and knew this place in the log before he first sent it.
+    WithThisKey { key: &'a str, sent_after: &'a Cursor },
     /// It is not repeated where it might be carried out twice.
     Never,
 }

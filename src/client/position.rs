@@ -5,6 +5,7 @@ use super::http::Answered;
 use crate::api::{HISTORY, INDEX, TIME_MS};
 use serde::de::DeserializeOwned;
 use std::fmt;
+use std::sync::Mutex;
 use std::time::Instant;
 
 /// Shortest beginning of a history's id that names it, in bytes.
@@ -20,6 +21,25 @@ pub struct Cursor {
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.index, self.history)
+    }
+}
+
+/// The newest place in the log that an answer has named.
+#[derive(Debug, Default)]
+pub(super) struct Newest(Mutex<Option<Cursor>>);
+
+impl Newest {
+    pub(super) fn get(&self) -> Option<Cursor> {
+        self.0.lock().expect("no panic while held").clone()
+    }
+
+    pub(super) fn note(&self, answered: &Answered) {
+        let (Some(index), Some(history)) = (answered.number(INDEX), answered.text(HISTORY)) else { return };
+        let mut newest = self.0.lock().expect("no panic while held");
+        match &mut *newest {
+            Some(known) if known.history == history => known.index = known.index.max(index),
+            other => *other = Some(Cursor { index, history: history.to_owned() }),
+        }
     }
 }
 

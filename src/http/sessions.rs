@@ -28,7 +28,7 @@ pub(super) async fn open(
 ) -> Result<Response, ApiError> {
     let OpenSession { name, ttl_ms } = json_body(&state, &headers, body, JSON_BYTES_MAX).await?;
     let name = parse_key(&name).map_err(|error| error.field("name"))?;
-    let opened = session.open_session(name, ttl_ms, idempotency_key(&headers)?).await?;
+    let opened = session.open_session(name, ttl_ms, idempotency_key(&headers, session.lineage())?).await?;
     Ok((StatusCode::CREATED, answer(opened)?).into_response())
 }
 

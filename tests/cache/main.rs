@@ -10,6 +10,7 @@ mod bounds;
 mod clears;
 mod eviction;
 mod hostile;
+mod memories;
 mod model;
 mod model_absence;
 mod model_clear;

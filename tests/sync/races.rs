@@ -5,7 +5,8 @@ use crate::world::{World, map, pass, settle};
 use lockstep::cache::RemovalCause;
 use lockstep::client::sync::{Group, Mode, SyncOptions, SyncValue};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 #[tokio::test(start_paused = true)]
 async fn what_a_cache_could_not_take_while_changes_were_read_is_read_again() {
@@ -193,6 +194,41 @@ async fn a_full_read_keeps_what_was_agreed_of_cached_keys_that_are_not_held() {
     assert_eq!(["k0", "k1", "k2"].map(|key| world.model.texts()[key].clone()), ["2", "2", "2"]);
     assert_eq!((next.pending().await, next.conflicts().await), (0, 0));
     next.close().await;
+}
+
+/// Nodes forget what became of a batch when many others have come since, and clocks of machines are set.
+#[tokio::test(start_paused = true)]
+async fn an_addition_whose_outcome_is_forgotten_is_not_counted_twice() {
+    for is_done in [true, false] {
+        let world = World::new();
+        world.model.put("sold", "7");
+        let set = Arc::new(AtomicI64::new(0));
+        let (clock, ahead) = (world.clock(0), set.clone());
+        let options = SyncOptions {
+            clock: Arc::new(move || clock() + ahead.load(Ordering::SeqCst)),
+            ..world.options()
+        };
+        let site = world.connected(options).await;
+        site.sync.add("sold", 1).await.expect("it is kept");
+        site.set("k", "mine").await;
+        let fault = if is_done { Fault::After } else { Fault::Before };
+        world.model.fail(move |seen| (seen.kind == "batch").then_some(fault));
+        site.sync.sync().await.expect_err("its outcome is unknown");
+        world.model.put("other", "1");
+        world.model.forget_batches();
+        world.model.heal();
+        pass(7_200_000).await;
+        set.store(-7_100_000, Ordering::SeqCst);
+        site.sync().await;
+        settle().await;
+        site.sync().await;
+        let sold = if is_done { "8" } else { "7" };
+        assert_eq!(world.model.texts(), map(&[("k", "mine"), ("other", "1"), ("sold", sold)]));
+        assert_eq!(site.cache.values(), world.model.values());
+        let details = site.sync.details().await;
+        assert_eq!((details.unknown, details.status.pending), (vec![("sold".to_owned(), 1)], 0));
+        site.close().await;
+    }
 }
 
 /// Two histories can have two entries with one revision.

@@ -58,8 +58,13 @@ impl SyncCluster for Counted {
         SyncCluster::changes(self.one(), since, prefix, limit)
     }
 
-    fn batch<'a>(&'a self, ops: &'a [OpRequest], idempotency_key: &'a str) -> Asked<'a, BatchDone> {
-        SyncCluster::batch(self.one(), ops, idempotency_key)
+    fn batch<'a>(
+        &'a self,
+        ops: &'a [OpRequest],
+        idempotency_key: &'a str,
+        sent_after: &'a Place,
+    ) -> Asked<'a, BatchDone> {
+        SyncCluster::batch(self.one(), ops, idempotency_key, sent_after)
     }
 
     fn watch(

@@ -399,6 +399,7 @@ fn put_error(out: &mut impl Write, error: &CommandError) -> Result<()> {
         }
         CommandError::LockNotHeld => head(18, &None),
         CommandError::TooManyLocks => head(19, &None),
+        CommandError::OutcomeForgotten => head(20, &None),
     }
 }
 
@@ -439,6 +440,7 @@ fn error(source: &mut Decoder<impl Read>) -> std::result::Result<CommandError, D
         17 => CommandError::LockHeld { lock: Box::new(lock(source)?), session_name: name(source)? },
         18 => CommandError::LockNotHeld,
         19 => CommandError::TooManyLocks,
+        20 => CommandError::OutcomeForgotten,
         _ => return Err(DecodeError::Damaged("a refusal has an unknown tag")),
     })
 }

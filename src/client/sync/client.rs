@@ -162,9 +162,16 @@ impl SyncCluster for Client {
         .boxed()
     }
 
-    fn batch<'a>(&'a self, ops: &'a [OpRequest], idempotency_key: &'a str) -> Asked<'a, BatchDone> {
+    fn batch<'a>(
+        &'a self,
+        ops: &'a [OpRequest],
+        idempotency_key: &'a str,
+        sent_after: &'a Place,
+    ) -> Asked<'a, BatchDone> {
         async move {
-            let Positioned { value: answer, at } = self.batch_each_once(ops, idempotency_key).await?;
+            let sent_after = Cursor { index: sent_after.index, history: sent_after.history.clone() };
+            let sent = self.batch_each_once(ops, idempotency_key, &sent_after).await?;
+            let Positioned { value: answer, at } = sent;
             let revision = answer.revision;
             let results = ops.iter().zip(answer.results).map(|(op, result)| done(op, result, revision));
             let results = results.collect::<Result<_, ClientError>>()?;

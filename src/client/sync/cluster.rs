@@ -158,7 +158,16 @@ pub trait SyncCluster: Send + Sync {
     /// [`ErrorCode::OtherHistory`] if the cluster is in another history.
     fn changes<'a>(&'a self, since: &'a Place, prefix: &'a str, limit: usize) -> Asked<'a, ChangesPage>;
     /// Carries out operations, each by itself. Under one idempotency key they are carried out once, however often they are sent.
-    fn batch<'a>(&'a self, ops: &'a [OpRequest], idempotency_key: &'a str) -> Asked<'a, BatchDone>;
+    /// `sent_after`: a place that was known before they were first sent.
+    ///
+    /// # Errors
+    /// [`ErrorCode::OutcomeForgotten`] if it is not known any more whether they were carried out; they were not now.
+    fn batch<'a>(
+        &'a self,
+        ops: &'a [OpRequest],
+        idempotency_key: &'a str,
+        sent_after: &'a Place,
+    ) -> Asked<'a, BatchDone>;
     /// Changes of the keys that start with one of these, up to 16, or of all; after a place, or from now on.
     ///
     /// # Errors

@@ -49,6 +49,7 @@ impl Shared {
         let histories = histories.into_iter().map(|history| history.id).collect();
         core.journal.meta = Meta { cluster_id: Some(cluster_id), histories, place: None };
         self.want_walk();
+        core.heard_of = 0;
         core.notes.clear();
         let keys = core.journal.keys.keys().cloned().collect();
         Ok(core.journal.write(&keys, Step { meta: true, ..Step::default() }).await?)

@@ -200,6 +200,7 @@ impl Shared {
         let mut core = self.core.lock().await;
         in_history(&core, &place)?;
         core.gaps_healed = gaps;
+        core.heard_of = core.heard_of.max(end);
         self.advance(&mut core, end, &BTreeSet::new()).await?;
         Ok(true)
     }
@@ -276,6 +277,7 @@ impl Shared {
         index: u64,
         touched: &BTreeSet<String>,
     ) -> Result<(), SyncError> {
+        core.heard_of = core.heard_of.max(index);
         let is_whole = !self.needs_walk(core) && core.gaps == core.gaps_healed;
         let place = core.journal.meta.place.as_mut();
         let goes = place.filter(|place| is_whole && place.index < index);

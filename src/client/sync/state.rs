@@ -133,6 +133,8 @@ pub(super) struct Core {
     /// Rises when something of the stream was missed, and up to where that was read again: until then the place may not go on.
     pub(super) gaps: u64,
     pub(super) gaps_healed: u64,
+    /// The highest index that was heard of in this history.
+    pub(super) heard_of: u64,
     /// Names of the cluster's nodes.
     pub(super) nodes: Vec<String>,
     pub(super) peers: Vec<String>,
@@ -160,6 +162,7 @@ impl Core {
             walks_done: 0,
             gaps: 0,
             gaps_healed: 0,
+            heard_of: 0,
             nodes: Vec::new(),
             peers: Vec::new(),
             unsure: BTreeSet::new(),
@@ -206,6 +209,11 @@ impl Core {
     /// Local changes that are not confirmed.
     pub(super) fn pending(&self) -> usize {
         self.journal.keys.values().filter(|record| record.is_dirty()).count()
+    }
+
+    /// An index that the cluster has reached.
+    pub(super) fn known_index(&self) -> u64 {
+        self.heard_of.max(self.journal.meta.place.as_ref().map_or(0, |place| place.index))
     }
 
     pub(super) fn is_in(&self, history: &str) -> bool {

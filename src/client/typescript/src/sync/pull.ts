@@ -139,6 +139,7 @@ export class Pull {
     }
     await state.locked(async () => {
       state.gapsHealed = gaps;
+      if (Number.isFinite(end)) state.heardOf = Math.max(state.heardOf, end);
       await this.advance(end, place.history, []);
     });
     return true;
@@ -192,6 +193,7 @@ export class Pull {
   /** The stream is at this index. Call it in a turn. */
   async advance(index: number, history: string, touched: Iterable<string>): Promise<void> {
     const { meta } = this.state.journal;
+    if (sameHistory(meta.histories.at(-1) ?? "", history)) this.state.heardOf = Math.max(this.state.heardOf, index);
     const keys = [...touched];
     const { place } = meta;
     const goes = !this.state.needsWalk && !this.state.hasGap && place !== undefined && sameHistory(place.history, history) && place.index < index;

@@ -10,8 +10,6 @@ import type { Pull } from "./pull.js";
 import { Queue } from "./queue.js";
 import { indexOf, knownAt, type Remote, type State } from "./state.js";
 
-/** Idempotency keys are remembered for ten minutes; a batch is not repeated after nine. */
-const REPEAT_MS = 9 * 60_000;
 
 /** Sends local changes. */
 export class Push {
@@ -28,13 +26,11 @@ export class Push {
     this.judge = new Judge(state, local, pull);
   }
 
-  /** Sends batches again whose outcome is not known: under the same idempotency keys, as long as those are remembered. */
+  /** Sends batches again whose outcome is not known: under the same idempotency keys. */
   async repeat(signal: AbortSignal): Promise<void> {
     const { state } = this;
     for (const batch of [...state.journal.batches.values()]) {
-      const age = state.clock.wall() - batch.atMs;
-      const remembered = age >= 0 && age < REPEAT_MS && batch.history === state.journal.meta.histories.at(-1);
-      if (!remembered) {
+      if (batch.history !== state.journal.meta.histories.at(-1)) {
         await this.lookAfter(batch, signal);
         continue;
       }
@@ -138,7 +134,7 @@ export class Push {
       return undefined;
     }
     const id = `${this.run}-${++this.batches}`;
-    const batch: BatchRecord = { id, atMs: state.clock.wall(), history, items };
+    const batch: BatchRecord = { id, history, sentAfter: state.knownIndex, items };
     for (const { key, intent } of items) {
       const record = state.record(key);
       record.inFlight = { id, intent };
@@ -168,7 +164,9 @@ export class Push {
   }
 
   private request(batch: BatchRecord, signal: AbortSignal): Promise<BatchResult> {
-    return this.state.client.batch(batch.items.map((item) => this.opOf(item, batch.history)), { mode: "each", idempotencyKey: batch.id, signal });
+    const ops = batch.items.map((item) => this.opOf(item, batch.history));
+    const sentAfter = { index: batch.sentAfter, history: batch.history };
+    return this.state.client.batch(ops, { mode: "each", idempotencyKey: batch.id, sentAfter, signal });
   }
 
   /** Sends a batch, and sees to its answer. */
@@ -221,6 +219,7 @@ export class Push {
     await state.locked(async () => {
       // Otherwise it stays open, and is looked after in that history.
       state.inHistory(answer.history);
+      state.heardOf = Math.max(state.heardOf, answer.revision);
       const touched = new Set<string>();
       let failed: unknown;
       let open = 0;

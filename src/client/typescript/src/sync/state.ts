@@ -75,6 +75,8 @@ export class State {
    * noted, or they were not found when everything was read.
    */
   readonly unsure = new Set<string>();
+  /** The highest index that was heard of in this history. */
+  heardOf = 0;
   /** Names of the cluster's nodes. */
   nodes: string[] = [];
   private turn: Promise<unknown> = Promise.resolve();
@@ -97,6 +99,11 @@ export class State {
 
   get hasGap(): boolean {
     return this.gapsHealed < this.gaps;
+  }
+
+  /** An index that the cluster has reached. */
+  get knownIndex(): number {
+    return Math.max(this.heardOf, this.journal.meta.place?.index ?? 0);
   }
 
   /** Runs one piece of work at a time: what it sees of keys does not change under it. */
