@@ -7,9 +7,9 @@ use super::limits::{
     ADMIN_TEXT_BYTES_MAX, BATCH_OPS_MAX, BATCH_OUTCOME_BYTES_MAX, CAPACITY_ENTRIES_MAX, CLIENT_SESSIONS_MAX,
     CONDITION_REVISIONS_MAX, CONTENT_TYPE_BYTES_MAX, GRANTS_MAX, HISTORY_BYTES_MAX,
     IDEMPOTENCY_KEY_BYTES_MAX, JOIN_HOSTS_MAX, JOIN_TTL_MS_MAX, KEY_BYTES_MAX, LOCKS_MAX,
-    LOCKS_PER_SESSION_MAX, NODE_NAME_BYTES_MAX, SESSION_TTL_MS_MAX, SESSION_TTL_MS_MIN, SLIDING_TTL_MS_MAX,
-    TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX, TTL_MS_MIN,
-    VALUE_BYTES_MAX,
+    LOCKS_PER_SESSION_MAX, NAME_BYTES_MAX, NODE_NAME_BYTES_MAX, SESSION_TTL_MS_MAX, SESSION_TTL_MS_MIN,
+    SLIDING_TTL_MS_MAX, TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX,
+    TTL_MS_MIN, VALUE_BYTES_MAX,
 };
 use super::{Absence, Key};
 use serde::{Deserialize, Serialize};
@@ -143,10 +143,12 @@ pub enum InvalidField {
     JoinToken = 16,
     /// How long a client session lasts.
     SessionTtl = 17,
+    /// The name of a client session or a lock.
+    Name = 18,
 }
 
 impl InvalidField {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Ttl,
         Self::Value,
         Self::ContentType,
@@ -165,6 +167,7 @@ impl InvalidField {
         Self::AdminAction,
         Self::JoinToken,
         Self::SessionTtl,
+        Self::Name,
     ];
 
     /// As it is called in requests and settings.
@@ -188,6 +191,7 @@ impl InvalidField {
             Self::AdminAction => "admin_action",
             Self::JoinToken => "join_token",
             Self::SessionTtl => "ttl_ms",
+            Self::Name => "name",
         }
     }
 
@@ -228,6 +232,7 @@ impl InvalidField {
                     "a session lasts {SESSION_TTL_MS_MIN} to {SESSION_TTL_MS_MAX} ms without being renewed"
                 )
             }
+            Self::Name => format!("the name of a session or a lock has at most {NAME_BYTES_MAX} bytes"),
             Self::JoinToken => format!(
                 "a join token names a node with 1 to {NODE_NAME_BYTES_MAX} bytes and up to {JOIN_HOSTS_MAX} hosts, and lives \
                  {TTL_MS_MIN} to {JOIN_TTL_MS_MAX} ms"

@@ -2,7 +2,11 @@
 //! with different values would disagree, so changing one after a release needs a new feature level.
 
 /// Longest key, in bytes of UTF-8.
-pub const KEY_BYTES_MAX: usize = 512;
+pub const KEY_BYTES_MAX: usize = 4_096;
+/// Longest name of a client session or a lock, and longest prefix in a token's grant, in bytes. There are many of each, all in
+/// memory and in single answers, so they stay shorter than keys.
+pub const NAME_BYTES_MAX: usize = 512;
+pub const GRANT_PREFIX_BYTES_MAX: usize = 512;
 /// Largest value that the log accepts, in bytes. The HTTP layer may be configured lower.
 pub const VALUE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Longest `Content-Type` of a value, in bytes.
@@ -33,8 +37,9 @@ pub const DEDUP_RESULTS_MAX: usize = 65_536;
 pub const DEDUP_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How long a result is stored at most, in milliseconds of log time.
 pub const DEDUP_MS_MAX: u64 = 10 * 60 * 1_000;
-/// Most tombstones kept; the oldest are dropped first.
+/// Most tombstones kept, and most bytes of the keys and prefixes that they name; the oldest are dropped first.
 pub const TOMBSTONES_MAX: usize = 65_536;
+pub const TOMBSTONES_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Most forks that are open at a time, and most keys that each notes. What goes beyond is counted, not noted.
 pub const FORKS_MAX: usize = 16;
 pub const GONE_MAX: usize = 1 << 20;

@@ -96,6 +96,7 @@ pub fn refusal_code(error: &CommandError) -> ErrorCode {
             InvalidField::Merge
             | InvalidField::JoinToken
             | InvalidField::Token
+            | InvalidField::Name
             | InvalidField::AdminAction => ErrorCode::InvalidBody,
         },
         CommandError::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,

@@ -74,8 +74,8 @@ fn a_page_of_entries_is_bounded() {
     assert_eq!(page(None, 9, u64::MAX), all);
     assert_eq!(page(Some("a"), 2, u64::MAX), all[1..3]);
     // It stops behind the one with which the bytes are reached.
-    assert_eq!(page(None, 9, 101), all[..2]);
-    assert_eq!(page(None, 9, 102), all[..3]);
+    assert_eq!(page(None, 9, 102), all[..2]);
+    assert_eq!(page(None, 9, 104), all[..3]);
     assert_eq!(page(Some("d"), 9, u64::MAX), []);
 }
 

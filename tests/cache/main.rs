@@ -10,6 +10,7 @@ mod bounds;
 mod clears;
 mod eviction;
 mod hostile;
+mod long_keys;
 mod model;
 mod model_absence;
 mod model_clear;

@@ -35,7 +35,7 @@ async fn every_error_code_is_documented_and_produced() {
     .await;
     server.put("word", "no number").await;
     server.put("most", &i64::MAX.to_string()).await;
-    let long = "k".repeat(513);
+    let long = "k".repeat(4_097);
     let (get, put, post, delete) = (Method::GET, Method::PUT, Method::POST, Method::DELETE);
     let long_key = format!("/v1/kv/{long}");
     let long_prefix = format!("/v1/kv?prefix={long}");

@@ -158,7 +158,7 @@ async fn bad_requests_for_sessions_and_locks_are_refused() {
     server.refused(Method::POST, "/v1/locks/l", &[], "{}", "invalid_body").await;
     server.refused(Method::DELETE, "/v1/locks/l", &[], "", "invalid_query").await;
     server
-        .refused(Method::GET, &format!("/v1/locks?prefix={}", "x".repeat(513)), &[], "", "invalid_query")
+        .refused(Method::GET, &format!("/v1/locks?prefix={}", "x".repeat(4_097)), &[], "", "invalid_query")
         .await;
     server.stop().await;
 }
