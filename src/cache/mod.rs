@@ -16,6 +16,7 @@ mod client_sessions;
 mod codec;
 mod command;
 mod config;
+mod decimal;
 mod dedup;
 mod digest;
 mod entry;
@@ -56,11 +57,14 @@ mod token_id;
 mod tokens;
 mod tombstones;
 mod value;
+mod written;
 
 pub use admin_log::{AdminAction, AdminLog, AdminRequested};
 pub use blocks::{Block, Blocked};
 pub use client_sessions::{ClientSession, Lock};
-pub use command::{Command, Condition, ConfigChange, EntryId, Op, SessionChange, Stamp, Touch, Ttl};
+pub use command::{
+    Command, Condition, ConfigChange, DeadlineCondition, EntryId, Guard, Op, SessionChange, Stamp, Touch, Ttl,
+};
 pub use config::{CacheConfig, TouchConfig};
 pub use digest::Digest;
 pub use entry::{EntryInfo, Found, KeyInfo};

@@ -76,7 +76,9 @@ impl NodeError {
 /// The code of a refusal of the state machine.
 pub fn refusal_code(error: &CommandError) -> ErrorCode {
     match error {
-        CommandError::PreconditionFailed { .. } => ErrorCode::PreconditionFailed,
+        CommandError::PreconditionFailed { .. } | CommandError::GuardFailed { .. } => {
+            ErrorCode::PreconditionFailed
+        }
         CommandError::TooLarge { .. } => ErrorCode::TooLarge,
         CommandError::CacheFull { .. } => ErrorCode::CacheFull,
         CommandError::NotANumber { .. } => ErrorCode::NotANumber,

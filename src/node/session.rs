@@ -298,7 +298,7 @@ impl Session {
         let prefix = self.scope.stored_prefix(prefix).map_err(|error| self.fail(error))?;
         let after = after.map(|after| self.scope.stored_prefix(after)).transpose();
         let after = after.map_err(|error| self.fail(error))?;
-        // One key more than was asked for shows whether there is a next page.
+        // One key more than was asked for shows whether there is a next page. One of long keys ends before the limit.
         let look = |cache: &Cache| match preview_bytes {
             Some(bytes_max) => {
                 let keys = cache.detailed_keys(&prefix, after.as_deref(), limit + 1, bytes_max).into_iter();
@@ -311,7 +311,6 @@ impl Session {
         };
         let look = |cache: &Cache| {
             let found = look(cache);
-            // A page of long keys ends before the limit.
             let last = found.last().map(|(last, ..)| last.as_str());
             let more = found.len() > limit || last.is_some_and(|last| cache.has_keys_after(&prefix, last));
             (found, more)

@@ -3,8 +3,8 @@
 use crate::{check_accounts, restored, snapshot};
 use bytes::Bytes;
 use lockstep::cache::{
-    Applied, Cache, CacheConfig, Cause, Command, CommandError, Condition, ConfigChange, Event, InvalidField,
-    Key, Op, Outcome, Policy, Stamp, Touch, TouchConfig, Ttl, Value, limits,
+    Applied, Cache, CacheConfig, Cause, Command, CommandError, Condition, ConfigChange, DeadlineCondition,
+    Event, InvalidField, Key, Op, Outcome, Policy, Stamp, Touch, TouchConfig, Ttl, Value, limits,
 };
 
 /// A cache, and the clock of a leader.
@@ -343,9 +343,19 @@ fn nonsense_is_refused_by_value() {
     let any_of = Op::Persist { key: key("k"), condition: Condition::AnyOf(listed.clone()) };
     let none_of = Op::Persist { key: key("k"), condition: Condition::NoneOf(listed) };
     let too_many = (0..=limits::BATCH_OPS_MAX).map(|n| get(&n.to_string())).collect();
-    let expire = Op::Expire { key: key("k"), ttl: Ttl::Ms(0), condition: Condition::Always };
+    let expire = Op::Expire {
+        key: key("k"),
+        ttl: Ttl::Ms(0),
+        condition: Condition::Always,
+        only: DeadlineCondition::Always,
+    };
     let sliding = Ttl::Sliding(limits::SLIDING_TTL_MS_MAX + 1);
-    let slide = Op::Expire { key: key("k"), ttl: sliding, condition: Condition::Always };
+    let slide = Op::Expire {
+        key: key("k"),
+        ttl: sliding,
+        condition: Condition::Always,
+        only: DeadlineCondition::Always,
+    };
     let config = |entries, bytes, ttl| {
         let default_ttl_ms = Some(Some(ttl));
         let (capacity_entries, capacity_bytes) = (Some(entries), Some(bytes));

@@ -55,7 +55,7 @@ async fn every_error_code_is_documented_and_produced() {
         (&put, "/v1/kv/k", &[("content-type", &"x".repeat(300))], "", "invalid_value"),
         (&put, "/v1/kv/k?ttl_ms=0", &[], "", "invalid_ttl"),
         (&put, "/v1/kv/k?ttl_ms=-1", &[], "", "invalid_ttl"),
-        (&put, "/v1/kv/k?ttl_ms=99999999999999", &[], "", "invalid_ttl"),
+        (&put, "/v1/kv/k?ttl_ms=140737488355329", &[], "", "invalid_ttl"),
         (&put, "/v1/kv/k?sliding=true", &[], "", "invalid_ttl"),
         (&put, "/v1/kv/k?ttl_ms=never&sliding=true", &[], "", "invalid_ttl"),
         (&put, "/v1/kv/k?ttl_ms=4294967296&sliding=true", &[], "", "invalid_ttl"),
