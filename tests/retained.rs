@@ -86,7 +86,13 @@ fn a_cache_knows_what_it_holds(policy: Policy) {
         let delete = Op::Delete { key: earlier, condition: Condition::Always, previous: false };
         let op = if index.is_multiple_of(9) || full { delete } else { put };
         let idempotency_key = index.is_multiple_of(16).then(|| format!("request {index}"));
-        let stamp = Stamp { index, at_ms: 1, idempotency_key, origin: None, touches: Vec::new() };
+        let stamp = Stamp {
+            index,
+            at_ms: 1,
+            idempotency_key: idempotency_key.map(Into::into),
+            origin: None,
+            touches: Vec::new(),
+        };
         cache.apply(stamp, Command::One(op)).outcome.expect("it fits");
     }
     let right = |cache: &Cache, when: &str| {

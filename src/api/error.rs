@@ -98,6 +98,8 @@ error_codes! {
     Misdirected = "misdirected", 421, None;
     /// The idempotency key was used for another request.
     IdempotencyKeyReused = "idempotency_key_reused", 422, None;
+    /// The request may have been sent before, and what became of requests of that time is forgotten. It was not carried out now.
+    OutcomeForgotten = "outcome_forgotten", 422, Unknown;
     /// Too many requests are in flight.
     Busy = "busy", 429, None;
     /// More requests or bytes in a time than this address or this token may use.
@@ -204,7 +206,8 @@ mod tests {
         for &code in ErrorCode::ALL {
             if code.effect() == Effect::Unknown {
                 assert!(!code.retry_is_safe(false), "{code}");
-                assert!(code.retry_is_safe(true), "{code}");
+                // What is forgotten stays forgotten.
+                assert_eq!(code.retry_is_safe(true), code != ErrorCode::OutcomeForgotten, "{code}");
             }
             assert!((400..600).contains(&code.status()), "{code}");
         }

@@ -26,5 +26,7 @@ pub const TIME_MS: &str = "lockstep-time-ms";
 pub const ORIGIN: &str = "lockstep-origin";
 /// The client's name for a request, so that a retry is applied once.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// `<index>@<history>`: a log index that the client knew before it first sent the request that its idempotency key names.
+pub const IDEMPOTENCY_SENT_AFTER: &str = "idempotency-sent-after";
 /// `true` if the answer is that of an earlier request with the same idempotency key.
 pub const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";

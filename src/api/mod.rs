@@ -34,8 +34,8 @@ pub use cluster::{
 pub use detach::{AttachProgress, DetachRequest, DetachStatus, Detachment};
 pub use error::{Effect, ErrorCode, Problem};
 pub use headers::{
-    CONSISTENCY, ENTRY, EXPECT_HISTORY, HISTORY, IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, INDEX, ORIGIN,
-    PREVIOUS_REVISION, TERM, TIME_MS, TTL_MS,
+    CONSISTENCY, ENTRY, EXPECT_HISTORY, HISTORY, IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED,
+    IDEMPOTENCY_SENT_AFTER, INDEX, ORIGIN, PREVIOUS_REVISION, TERM, TIME_MS, TTL_MS,
 };
 pub use joining::{
     Authorities, CreateJoinToken, JoinTokenInfo, JoinTokenText, SignCertificate, SignedCertificate,

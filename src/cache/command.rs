@@ -3,7 +3,7 @@
 
 use super::AdminRequested;
 use super::limits::FEATURE_LEVEL_FIRST;
-use super::{CacheConfig, Key, MergeStep, Policy, TokenChange, Value};
+use super::{CacheConfig, IdempotencyKey, Key, MergeStep, Policy, TokenChange, Value};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ pub struct Stamp {
     /// The leader's time for the entry, in milliseconds since the Unix epoch.
     pub at_ms: u64,
     /// The client's name for this request, so that a retry is applied once.
-    pub idempotency_key: Option<String>,
+    pub idempotency_key: Option<IdempotencyKey>,
     /// The client's name for itself; it stays with the values that it stores.
     pub origin: Option<String>,
     /// Reads since the last ones that were reported, oldest first. They are counted before the command is executed.

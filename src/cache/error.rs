@@ -44,6 +44,11 @@ pub enum CommandError {
     /// The idempotency key was used before, for another command.
     #[error("the idempotency key was used for a different request")]
     IdempotencyKeyReused,
+    /// The client says that it may have sent the request before, and results from after that time were dropped.
+    #[error(
+        "what became of requests of that time is forgotten: this one may have been carried out before, and was not now"
+    )]
+    OutcomeForgotten,
     /// A command of a later feature level than the cluster keeps. It is not remembered: once the level is raised, the
     /// same request is carried out.
     #[error(

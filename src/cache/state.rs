@@ -329,7 +329,7 @@ impl Cache {
         clears: [u64; 2],
         policies: [u64; 2],
         tombstones: [u64; 6],
-        dedup: [u64; 4],
+        dedup: [u64; 5],
         others: [[u64; 2]; 6],
     ) -> Digest {
         let (entries, bytes) = entries;
@@ -345,7 +345,7 @@ impl Cache {
             [lost_low, lost_high],
             [sessions_low, sessions_high],
         ] = others;
-        let [dedup_first, dedup_next, dedup_low, dedup_high] = dedup;
+        let [dedup_first, dedup_next, dedup_low, dedup_high, dedup_forgotten] = dedup;
         let [policies_low, policies_high] = policies;
         let [clears_low, clears_high] = clears;
         Digest(hash_words([
@@ -382,6 +382,7 @@ impl Cache {
             dedup_next,
             dedup_low,
             dedup_high,
+            dedup_forgotten,
             forks_low,
             forks_high,
             merges_low,

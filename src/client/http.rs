@@ -4,9 +4,11 @@
 use super::bounded::{ANSWER_BYTES_MAX, SMALL_BYTES_MAX, Unread, read_up_to};
 use super::builder::{http_builder, is_https, tls_for};
 use super::error::{ClientError, garbled, innermost, lost};
+use super::position::{Cursor, Newest};
 use super::token::ClientToken;
 use crate::api::{
-    CONSISTENCY, Consistency, EXPECT_HISTORY, Effect, ErrorCode, IDEMPOTENCY_KEY, INDEX, ORIGIN, Problem,
+    CONSISTENCY, Consistency, EXPECT_HISTORY, Effect, ErrorCode, IDEMPOTENCY_KEY, IDEMPOTENCY_SENT_AFTER,
+    INDEX, ORIGIN, Problem,
 };
 use crate::cache::{is_origin, limits::ORIGIN_BYTES_MAX};
 use crate::tls::ClientTls;
@@ -49,6 +51,7 @@ struct Targets {
     /// The position of the node that gets the next request that is not for the leader.
     next: AtomicUsize,
     leader: Mutex<Option<String>>,
+    newest: Newest,
 }
 
 /// A whole response, and when it was asked for.
@@ -175,8 +178,14 @@ impl Client {
         let deadline = Instant::now() + self.limit;
         let idempotency_key = match retry {
             Retry::WithKey => Some(uuid::Uuid::new_v4().to_string()),
-            Retry::WithThisKey(key) => Some(key.to_owned()),
-            Retry::Always | Retry::Never => None,
+            Retry::WithThisKey { key, .. } => Some(key.to_owned()),
+            Retry::Always | Retry::Harmless | Retry::Never => None,
+        };
+        // So that a repetition which comes too late is not taken for a new request.
+        let sent_after = match retry {
+            Retry::WithThisKey { sent_after, .. } => Some(sent_after.clone()),
+            Retry::WithKey => self.targets.newest.get(),
+            Retry::Always | Retry::Harmless | Retry::Never => None,
         };
         let mut pause = PAUSE_FIRST;
         let begun = Instant::now();
@@ -198,14 +207,22 @@ impl Client {
             let mut request = self.insisting(request);
             if let Some(key) = &idempotency_key {
                 request = request.header(IDEMPOTENCY_KEY, key);
+                let is_needed = unknown.is_some() || retry != Retry::WithKey;
+                if let Some(sent_after) = sent_after.as_ref().filter(|_| is_needed) {
+                    request = request.header(IDEMPOTENCY_SENT_AFTER, sent_after.to_string());
+                }
             }
             let tried = Instant::now();
             let error = match whole_answer(&url, request, answers, tried).await {
-                Ok(answered) => return Ok(answered),
+                Ok(answered) => {
+                    self.targets.newest.note(&answered);
+                    return Ok(answered);
+                }
                 Err(error) => error,
             };
             self.learn(&url, &error);
-            let harmless = retry == Retry::Always && error.effect() == Effect::Unknown;
+            let harmless =
+                matches!(retry, Retry::Always | Retry::Harmless) && error.effect() == Effect::Unknown;
             let is_elsewhere = matches!(error.code(), ErrorCode::Detached | ErrorCode::Superseded);
             left_behind += usize::from(is_elsewhere);
             let goes_on = is_elsewhere && left_behind < self.urls.len();
@@ -275,13 +292,19 @@ impl Client {
         self.urls[self.targets.next.load(Ordering::Relaxed) % self.urls.len()].clone()
     }
 
-    pub(super) fn try_another(&self) {
-        self.targets.next.fetch_add(1, Ordering::Relaxed);
+    /// Goes on to the node after this one, unless another request has done so already.
+    pub(super) fn leave(&self, url: &str) {
+        let next = &self.targets.next;
+        let at = next.load(Ordering::Relaxed);
+        if self.urls[at % self.urls.len()] == url {
+            let _ = next.compare_exchange(at, at.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
     fn target(&self, retry: Retry<'_>) -> String {
         let leader = self.targets.leader.lock().expect("no panic while held").clone();
-        match leader.filter(|_| matches!(retry, Retry::WithKey | Retry::WithThisKey(_))) {
+        match leader.filter(|_| matches!(retry, Retry::Harmless | Retry::WithKey | Retry::WithThisKey { .. }))
+        {
             Some(leader) => leader,
             None => self.any_url(),
         }
@@ -301,7 +324,7 @@ impl Client {
         let failed = !matches!(error, ClientError::Problem(problem) if problem.effect == Effect::None
             && !matches!(problem.code, ErrorCode::Unavailable | ErrorCode::Superseded | ErrorCode::Detached));
         if failed {
-            self.targets.next.fetch_add(1, Ordering::Relaxed);
+            self.leave(url);
         }
     }
 }
@@ -329,14 +352,16 @@ fn explained(error: ClientError, retry: Retry<'_>, last_problem: Option<Box<Prob
     }
 }
 
-/// Whether an error is the final answer to all tries of a request with an idempotency key: the state machine gives each of
-/// them the answer that it gave first.
+/// Whether an error is the final answer to all tries of a request: with an idempotency key the state machine gives each of them the
+/// answer that it gave first, and of what can be done twice it tells how that is now.
 fn is_final(error: &ClientError) -> bool {
     matches!(
         error.code(),
         ErrorCode::PreconditionFailed
             | ErrorCode::NotANumber
             | ErrorCode::Overflow
+            | ErrorCode::NotFound
+            | ErrorCode::Locked
             | ErrorCode::IdempotencyKeyReused
     )
 }
@@ -351,10 +376,13 @@ fn truncated(line: &str) -> String {
 pub(super) enum Retry<'a> {
     /// It only reads, so it can be repeated after any failure.
     Always,
+    /// It changes something, and to do it twice is to do it once: it can be repeated after any failure. Without an answer it is not known
+    /// whether it was done.
+    Harmless,
     /// It carries an idempotency key, so it is applied once however often it is sent.
     WithKey,
-    /// The same, and the caller chose the key.
-    WithThisKey(&'a str),
+    /// The same, and the caller chose the key, and knew this place in the log before he first sent it.
+    WithThisKey { key: &'a str, sent_after: &'a Cursor },
     /// It is not repeated where it might be carried out twice.
     Never,
 }

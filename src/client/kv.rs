@@ -2,7 +2,7 @@
 
 use super::error::{ClientError, garbled};
 use super::http::{Answered, Client, Retry};
-use super::position::{Positioned, position, positioned};
+use super::position::{Cursor, Positioned, position, positioned};
 use crate::api::{
     BatchAnswer, BatchMode, Cleared, Counter, Deadline, ENTRY, EntryMeta, ErrorCode, ExpireRequest,
     IncrRequest, OpRequest, OpResult, PREVIOUS_REVISION, Problem, TTL_MS,
@@ -207,28 +207,30 @@ impl Client {
         self.send_batch(BatchMode::Each, ops, None).await?.json()
     }
 
-    /// The same, under an idempotency key of the caller's: he can send the same operations again under it, for ten minutes after
-    /// the first time, and they are carried out once.
+    /// The same, under an idempotency key of the caller's: he can send the same operations again under it, and they are carried out
+    /// once. `sent_after`: a place in the log that he knew before the first time.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError`]; `outcome_forgotten`: nodes do not know any more whether they were carried out, and did not do so now.
     pub async fn batch_each_once(
         &self,
         ops: &[OpRequest],
         idempotency_key: &str,
+        sent_after: &Cursor,
     ) -> Result<Positioned<BatchAnswer<OpResult>>, ClientError> {
-        positioned(&self.send_batch(BatchMode::Each, ops, Some(idempotency_key)).await?)
+        let retry = Retry::WithThisKey { key: idempotency_key, sent_after };
+        positioned(&self.send_batch(BatchMode::Each, ops, Some(retry)).await?)
     }
 
     async fn send_batch(
         &self,
         mode: BatchMode,
         ops: &[OpRequest],
-        idempotency_key: Option<&str>,
+        retry: Option<Retry<'_>>,
     ) -> Result<Answered, ClientError> {
         let only_reads = ops.iter().all(|op| matches!(op, OpRequest::Get { .. }));
-        let retry = match idempotency_key {
-            Some(key) => Retry::WithThisKey(key),
+        let retry = match retry {
+            Some(retry) => retry,
             // With a key it would take a log entry.
             None if only_reads => Retry::Always,
             None => Retry::WithKey,

@@ -2,9 +2,10 @@
 
 use super::error::{ClientError, garbled};
 use super::http::Answered;
-use crate::api::{HISTORY, INDEX, TIME_MS};
+use crate::api::{HISTORY, IDEMPOTENCY_REPLAYED, INDEX, TIME_MS};
 use serde::de::DeserializeOwned;
 use std::fmt;
+use std::sync::Mutex;
 use std::time::Instant;
 
 /// Shortest beginning of a history's id that names it, in bytes.
@@ -23,6 +24,25 @@ impl fmt::Display for Cursor {
     }
 }
 
+/// The newest place in the log that an answer has named.
+#[derive(Debug, Default)]
+pub(super) struct Newest(Mutex<Option<Cursor>>);
+
+impl Newest {
+    pub(super) fn get(&self) -> Option<Cursor> {
+        self.0.lock().expect("no panic while held").clone()
+    }
+
+    pub(super) fn note(&self, answered: &Answered) {
+        let (Some(index), Some(history)) = (answered.number(INDEX), answered.text(HISTORY)) else { return };
+        let mut newest = self.0.lock().expect("no panic while held");
+        match &mut *newest {
+            Some(known) if known.history == history => known.index = known.index.max(index),
+            other => *other = Some(Cursor { index, history: history.to_owned() }),
+        }
+    }
+}
+
 /// Where in the log an answer is from, and when it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
@@ -32,6 +52,8 @@ pub struct Position {
     pub time_ms: Option<u64>,
     /// When the request was sent that got this answer.
     pub sent_at: Instant,
+    /// Whether it is the answer of an earlier request with the same idempotency key: much may have happened since that was done.
+    pub replayed: bool,
 }
 
 impl Position {
@@ -60,6 +82,7 @@ pub(super) fn position(answered: &Answered) -> Result<Position, ClientError> {
         history: answered.text(HISTORY).ok_or_else(|| missing(HISTORY))?.to_owned(),
         time_ms: answered.number(TIME_MS),
         sent_at: answered.sent_at,
+        replayed: answered.text(IDEMPOTENCY_REPLAYED) == Some("true"),
     })
 }
 

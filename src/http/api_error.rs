@@ -133,6 +133,7 @@ impl From<SessionError> for ApiError {
                 | CommandError::Overflow { op }
                 | CommandError::InvalidBatch { op, .. } => problem.op = op,
                 CommandError::IdempotencyKeyReused
+                | CommandError::OutcomeForgotten
                 | CommandError::FeatureLevel { .. }
                 | CommandError::MergeOutOfTurn { .. }
                 | CommandError::AnotherMerge

@@ -43,7 +43,7 @@ pub(super) async fn batch(
     let asked: Vec<Asked> = ops.iter().map(Asked::of).collect();
     let parse = |(position, op)| parse(op, &state, &session).map_err(|error| error.op(position));
     let ops = ops.into_iter().enumerate().map(parse).collect::<Result<Vec<Op>, ApiError>>()?;
-    let idempotency_key = idempotency_key(&headers)?;
+    let idempotency_key = idempotency_key(&headers, session.lineage())?;
     if idempotency_key.is_none()
         && let Some(keys) = keys_of_reads(&ops)
     {

@@ -44,7 +44,7 @@ pub(super) async fn put(
         touch_interval_ms: update.touch.interval_ms,
         touch_max_per_flush: update.touch.max_per_flush,
     };
-    let idempotency_key = idempotency_key(&headers)?;
+    let idempotency_key = idempotency_key(&headers, session.lineage())?;
     let request = WriteRequest { idempotency_key, ..Command::Configure(change).into() };
     let written = session.write(request).await?;
     let headers = written_at(&written);

@@ -3,11 +3,11 @@
 use super::api_error::ApiError;
 use super::cursor::Cursor;
 use super::parse_error::in_words;
-use crate::api::{Consistency, ErrorCode, IDEMPOTENCY_KEY, ORIGIN};
+use crate::api::{Consistency, ErrorCode, IDEMPOTENCY_KEY, IDEMPOTENCY_SENT_AFTER, ORIGIN};
 use crate::cache::limits::{
     IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, SLIDING_TTL_MS_MAX, TTL_MS_MAX, TTL_MS_MIN,
 };
-use crate::cache::{Key, Ttl, is_origin};
+use crate::cache::{IdempotencyKey, Key, Ttl, is_origin};
 use crate::front::truncate;
 use crate::lineage::Lineage;
 use crate::node::Session;
@@ -263,14 +263,27 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
 /// The client's name for the request.
 ///
 /// # Errors
-/// `invalid_header`.
-pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+/// `invalid_header`; `other_history`: the index that it was sent after is none of this history.
+pub(super) fn idempotency_key(
+    headers: &HeaderMap,
+    lineage: &Lineage,
+) -> Result<Option<IdempotencyKey>, ApiError> {
+    let name = HeaderName::from_static(IDEMPOTENCY_SENT_AFTER);
+    let wrong = || bad_header(&name, "expected a log index, as `42@1f0c9a3b`");
+    let sent_after = single(headers, &name)?
+        .map(|text| Cursor::parse(text).ok_or_else(wrong)?.index_in(lineage))
+        .transpose()?;
     let name = HeaderName::from_static(IDEMPOTENCY_KEY);
-    let Some(text) = single(headers, &name)? else { return Ok(None) };
+    let Some(text) = single(headers, &name)? else {
+        return match sent_after {
+            None => Ok(None),
+            Some(_) => Err(bad_header(&name, "`idempotency-sent-after` needs one")),
+        };
+    };
     if text.is_empty() || text.len() > IDEMPOTENCY_KEY_BYTES_MAX {
         return Err(bad_header(&name, &format!("expected 1 to {IDEMPOTENCY_KEY_BYTES_MAX} characters")));
     }
-    Ok(Some(text.to_owned()))
+    Ok(Some(IdempotencyKey { text: text.to_owned(), sent_after }))
 }
 
 /// The client's name for itself.

@@ -148,7 +148,7 @@ pub(super) async fn clear(
     _: NoBody,
 ) -> Result<Response, ApiError> {
     let prefix = query.prefix()?;
-    let idempotency_key = idempotency_key(&headers)?;
+    let idempotency_key = idempotency_key(&headers, session.lineage())?;
     let request = WriteRequest { idempotency_key, ..Command::Clear { prefix }.into() };
     let written = session.write(request).await?;
     let Outcome::Cleared { revision, removed } = written.outcome else {

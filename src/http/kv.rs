@@ -93,9 +93,10 @@ pub(super) async fn put(
 ) -> Result<Response, ApiError> {
     let asked = flag("previous", query.previous.as_deref())?.then(|| key.clone());
     let condition = put_condition(&headers, query.if_absent_since.as_deref(), session.lineage())?;
-    let (request, _permit) = put_request(&state, key, &query, condition, headers, body).await?;
+    let idempotency_key = idempotency_key(&headers, session.lineage())?;
+    let (put, _permit) = put_op(&state, key, &query, condition, headers, body).await?;
     let _answer_permit = reserve_answer(&state, &session, &asked)?;
-    let written = session.write(request).await?;
+    let written = session.write(WriteRequest { idempotency_key, ..Command::One(put).into() }).await?;
     let at = written_at(&written);
     let Outcome::Put { revision, created, previous } = written.outcome else {
         return Err(ApiError::unexpected_outcome());
@@ -108,16 +109,16 @@ pub(super) async fn put(
     })
 }
 
-/// The write that a put asks for, and the body's part of the memory. Headers and body are dropped here: as long as a part of
+/// The operation that a put asks for, and the body's part of the memory. Headers and body are dropped here: as long as a part of
 /// them lives, the connection cannot reuse its buffer, and allocates another.
-async fn put_request(
+async fn put_op(
     state: &AppState,
     key: Key,
     query: &PutQuery,
     condition: Condition,
     headers: HeaderMap,
     body: Body,
-) -> Result<(WriteRequest, MemoryPermit), ApiError> {
+) -> Result<(Op, MemoryPermit), ApiError> {
     let ttl = query.ttl()?;
     let previous = flag("previous", query.previous.as_deref())?;
     let received = body_bytes(state, &headers, body, state.front.limits.value_bytes).await?;
@@ -126,7 +127,7 @@ async fn put_request(
     let value = Value::new(bytes, content_type(&headers)?);
     let value =
         value.map_err(|e| ApiError::new(ErrorCode::InvalidValue, e.to_string()).field("content-type"))?;
-    Ok((write_request(&headers, Op::Put { key, value, ttl, condition, previous })?, permit))
+    Ok((Op::Put { key, value, ttl, condition, previous }, permit))
 }
 
 /// `DELETE`.
@@ -211,12 +212,8 @@ pub(super) async fn no_key() -> ApiError {
 }
 
 async fn write(session: &Session, headers: &HeaderMap, op: Op) -> Result<Written, ApiError> {
-    Ok(session.write(write_request(headers, op)?).await?)
-}
-
-fn write_request(headers: &HeaderMap, op: Op) -> Result<WriteRequest, ApiError> {
-    let idempotency_key = idempotency_key(headers)?;
-    Ok(WriteRequest { idempotency_key, ..Command::One(op).into() })
+    let idempotency_key = idempotency_key(headers, session.lineage())?;
+    Ok(session.write(WriteRequest { idempotency_key, ..Command::One(op).into() }).await?)
 }
 
 /// The headers of a write, with the revision that the key has now.

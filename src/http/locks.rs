@@ -33,7 +33,7 @@ pub(super) async fn acquire(
     body: Body,
 ) -> Result<Response, ApiError> {
     let AcquireLock { session: holder } = json_body(&state, &headers, body, JSON_BYTES_MAX).await?;
-    let acquired = session.acquire_lock(name, holder, idempotency_key(&headers)?).await;
+    let acquired = session.acquire_lock(name, holder, idempotency_key(&headers, session.lineage())?).await;
     let written = acquired.map_err(|error| refusal(&session, error))?;
     let at = written_at(&written);
     let Outcome::Locked { lock, session_name, acquired } = written.outcome else {
@@ -53,7 +53,7 @@ pub(super) async fn release(
 ) -> Result<Response, ApiError> {
     let holder = query.session.as_deref().and_then(whole);
     let holder = holder.ok_or_else(|| bad_query("session", "expected the number of a session".into()))?;
-    let written = session.release_lock(name, holder, idempotency_key(&headers)?).await?;
+    let written = session.release_lock(name, holder, idempotency_key(&headers, session.lineage())?).await?;
     Ok((StatusCode::NO_CONTENT, written_at(&written)).into_response())
 }
 

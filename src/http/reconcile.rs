@@ -49,7 +49,7 @@ pub(super) async fn step(
         session.note_admin_action(address, &format!("POST /v1/reconcile: {step} {merge}")).await?;
     }
     let command = Command::Merge(Box::new(MergeStep { merge, history, number, after, ops, end }));
-    let idempotency_key = idempotency_key(&headers)?;
+    let idempotency_key = idempotency_key(&headers, session.lineage())?;
     let written = session.write(WriteRequest { idempotency_key, ..command.into() }).await?;
     let at = written_at(&written);
     let Outcome::Merged { revision, results } = written.outcome else {

@@ -32,7 +32,7 @@ pub(super) async fn open(
     if name.as_str().len() > NAME_BYTES_MAX {
         return Err(bad_body(format!("a name has at most {NAME_BYTES_MAX} bytes")).field("name"));
     }
-    let opened = session.open_session(name, ttl_ms, idempotency_key(&headers)?).await?;
+    let opened = session.open_session(name, ttl_ms, idempotency_key(&headers, session.lineage())?).await?;
     Ok((StatusCode::CREATED, answer(opened)?).into_response())
 }
 

@@ -15,7 +15,8 @@ use super::start::Node;
 use super::subject::Subject;
 use crate::cache::limits::TOKEN_ID_BYTES;
 use crate::cache::{
-    Cache, Command, Guard, Key, Need, Op, Role, SecretHash, SessionChange, Token, TokenChange, grants_allow,
+    Cache, Command, Guard, IdempotencyKey, Key, Need, Op, Role, SecretHash, SessionChange, Token,
+    TokenChange, grants_allow,
 };
 use crate::replica::Envelope;
 use base64::Engine;
@@ -106,16 +107,18 @@ impl Principal {
     }
 
     /// A client's idempotency key as the cluster remembers it: two tokens can use the same one. No header has a line feed.
-    pub(super) fn own_key(&self, key: String) -> String {
-        match self {
-            Self::Anyone | Self::Program => key,
-            Self::Bearer(bearer) => format!("{}\n{key}", bearer.id),
+    pub(super) fn own_key(&self, key: IdempotencyKey) -> IdempotencyKey {
+        let IdempotencyKey { text, sent_after } = key;
+        let text = match self {
+            Self::Anyone | Self::Program => text,
+            Self::Bearer(bearer) => format!("{}\n{text}", bearer.id),
             // A name can be long, and no id of a token begins like this.
             Self::Subject(subject) => {
                 let digest = URL_SAFE_NO_PAD.encode(Sha256::digest(&subject.name));
-                format!("~{}\n{key}", &digest[..SUBJECT_LETTERS])
+                format!("~{}\n{text}", &digest[..SUBJECT_LETTERS])
             }
-        }
+        };
+        IdempotencyKey { text, sent_after }
     }
 }
 

@@ -4,7 +4,7 @@ use super::error::NodeError;
 use super::read::ReadAt;
 use super::session::{Session, SessionError};
 use super::write::{WriteRequest, Written};
-use crate::cache::{Cache, ClientSession, Key, Lock, Need, Role, SessionChange};
+use crate::cache::{Cache, ClientSession, IdempotencyKey, Key, Lock, Need, Role, SessionChange};
 
 impl Session {
     /// Opens a client session.
@@ -15,7 +15,7 @@ impl Session {
         &self,
         name: Key,
         ttl_ms: u64,
-        idempotency_key: Option<String>,
+        idempotency_key: Option<IdempotencyKey>,
     ) -> Result<Written, SessionError> {
         self.change_session(SessionChange::Open { name, ttl_ms }, idempotency_key).await
     }
@@ -47,7 +47,7 @@ impl Session {
         &self,
         name: Key,
         session: u64,
-        idempotency_key: Option<String>,
+        idempotency_key: Option<IdempotencyKey>,
     ) -> Result<Written, SessionError> {
         let session_name = self.name_of_session(session).await?;
         self.change_session(SessionChange::Lock { name, session, session_name }, idempotency_key).await
@@ -61,7 +61,7 @@ impl Session {
         &self,
         name: Key,
         session: u64,
-        idempotency_key: Option<String>,
+        idempotency_key: Option<IdempotencyKey>,
     ) -> Result<Written, SessionError> {
         // As for the lock's acquisition, the session's name has to be writable. Whether it is there is not told otherwise: then it
         // is as a session that never was.
@@ -110,7 +110,7 @@ impl Session {
     async fn change_session(
         &self,
         change: SessionChange,
-        idempotency_key: Option<String>,
+        idempotency_key: Option<IdempotencyKey>,
     ) -> Result<Written, SessionError> {
         self.write(WriteRequest {
             idempotency_key,

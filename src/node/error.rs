@@ -102,6 +102,7 @@ pub fn refusal_code(error: &CommandError) -> ErrorCode {
             | InvalidField::AdminAction => ErrorCode::InvalidBody,
         },
         CommandError::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
+        CommandError::OutcomeForgotten => ErrorCode::OutcomeForgotten,
         CommandError::FeatureLevel { .. } => ErrorCode::FeatureLevel,
         CommandError::MergeOutOfTurn { .. }
         | CommandError::AnotherMerge

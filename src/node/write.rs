@@ -6,7 +6,7 @@ use super::forward::forward_write;
 use super::inner::Inner;
 use super::own_reads::{Delivery, ReadsBefore};
 use crate::api::Consistency;
-use crate::cache::{Command, Need, Outcome};
+use crate::cache::{Command, IdempotencyKey, Need, Outcome};
 use crate::peer::NodeId;
 use crate::raft::{Deadlines, ProposeError, Proposed};
 use crate::replica::{COMMAND_BYTES_MAX, Envelope};
@@ -25,7 +25,7 @@ const LAST_ATTEMPT_MIN: Duration = Duration::from_millis(250);
 pub struct WriteRequest {
     pub command: Command,
     /// The client's name for the request: requests with the same one are applied once.
-    pub idempotency_key: Option<String>,
+    pub idempotency_key: Option<IdempotencyKey>,
     /// The client's name for itself.
     pub origin: Option<String>,
     /// How long to wait for the outcome; the node's default if `None`.

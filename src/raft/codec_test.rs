@@ -3,7 +3,7 @@
 
 use super::codec::{decode_append, decode_entry, encode_append, encode_entry};
 use super::types::{Entry, LogId, Payload, Types, Vote};
-use crate::cache::{Command, Condition, DeadlineCondition, Guard, Key, Op, Ttl, Value};
+use crate::cache::{Command, Condition, DeadlineCondition, Guard, IdempotencyKey, Key, Op, Ttl, Value};
 use crate::replica::{
     CodecError, Envelope, Member, Membership as Members, Proposal, from_postcard, to_bytes,
 };
@@ -122,7 +122,9 @@ fn envelope() -> impl Strategy<Value = Envelope> {
         prop::option::of("[a-z]{1,5}").prop_map(|prefix| Command::Clear { prefix }),
     ];
     let name = || prop::option::of("[a-z]{1,5}");
-    (name(), name(), command).prop_map(|(idempotency_key, origin, command)| Envelope {
+    let key = (name(), any::<Option<u64>>())
+        .prop_map(|(text, sent_after)| text.map(|text| IdempotencyKey { text, sent_after }));
+    (key, name(), command).prop_map(|(idempotency_key, origin, command)| Envelope {
         idempotency_key,
         origin,
         command,

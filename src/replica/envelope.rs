@@ -1,7 +1,7 @@
 //! The part of a log entry that the cache reads: a command with its idempotency key, and touches.
 
 use super::codec::{CodecError, from_postcard, from_versioned, to_bytes};
-use crate::cache::{Command, Touch};
+use crate::cache::{Command, IdempotencyKey, Touch};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ const ENVELOPE_VERSION: u8 = 1;
 /// The body of a [`super::Proposal`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
-    pub idempotency_key: Option<String>,
+    pub idempotency_key: Option<IdempotencyKey>,
     /// The client's name for itself.
     pub origin: Option<String>,
     pub command: Command,

@@ -417,7 +417,8 @@ impl State {
         let response = match payload {
             Payload::Command { at_ms, by, envelope, touches } => {
                 let Envelope { idempotency_key, origin, command } = envelope;
-                let names = ClientNames::of(origin.as_deref(), idempotency_key.as_deref());
+                let names =
+                    ClientNames::of(origin.as_deref(), idempotency_key.as_ref().map(|key| key.text.as_str()));
                 let stamp = Stamp { index, at_ms, idempotency_key, origin, touches };
                 let applied = self.cache.apply(stamp, command);
                 if !applied.events.is_empty() {

@@ -4,7 +4,8 @@ use crate::{check_accounts, restored, snapshot};
 use bytes::Bytes;
 use lockstep::cache::{
     Applied, Cache, CacheConfig, Cause, Command, CommandError, Condition, ConfigChange, DeadlineCondition,
-    Event, InvalidField, Key, Op, Outcome, Policy, Stamp, Touch, TouchConfig, Ttl, Value, limits,
+    Event, IdempotencyKey, InvalidField, Key, Op, Outcome, Policy, Stamp, Touch, TouchConfig, Ttl, Value,
+    limits,
 };
 
 /// A cache, and the clock of a leader.
@@ -19,7 +20,7 @@ impl Log {
     }
 
     pub fn commit(&mut self, command: Command) -> Applied {
-        self.commit_as(None, command)
+        self.commit_as(None::<IdempotencyKey>, command)
     }
 
     pub fn commit_reading(&mut self, touches: Vec<Touch>, command: Command) -> Applied {
@@ -28,9 +29,8 @@ impl Log {
             .apply(Stamp { index, at_ms: self.at_ms, idempotency_key: None, origin: None, touches }, command)
     }
 
-    pub fn commit_as(&mut self, id: Option<&str>, command: Command) -> Applied {
-        let index = self.cache.index() + 1;
-        let idempotency_key = id.map(str::to_owned);
+    pub fn commit_as(&mut self, id: Option<impl Into<IdempotencyKey>>, command: Command) -> Applied {
+        let (index, idempotency_key) = (self.cache.index() + 1, id.map(Into::into));
         self.cache.apply(
             Stamp { index, at_ms: self.at_ms, idempotency_key, origin: None, touches: Vec::new() },
             command,
@@ -88,11 +88,40 @@ fn the_oldest_answers_are_forgotten_first() {
         Command::One(Op::Incr { key, by: 1, initial: 0, ttl: Ttl::Never, condition })
     };
     for number in 0..=limits::DEDUP_RESULTS_MAX {
-        assert!(!log.commit_as(Some(&number.to_string()), incr()).replayed);
+        assert!(!log.commit_as(Some(number.to_string()), incr()).replayed);
     }
     assert!(log.commit_as(Some("1"), incr()).replayed, "the second is still known");
     assert!(!log.commit_as(Some("0"), incr()).replayed, "the first made room");
     assert_eq!(restored(&log.cache).digest(), log.cache.recompute_digest());
+}
+
+/// C6: a request that may have been carried out before, of which nobody knows any more, is not carried out.
+#[test]
+fn what_may_have_been_done_and_is_forgotten_is_not_done_again() {
+    let mut log = Log::new(CacheConfig::default());
+    let incr = || {
+        let (key, condition) = (key("n"), Condition::Always);
+        Command::One(Op::Incr { key, by: 1, initial: 0, ttl: Ttl::Never, condition })
+    };
+    let sent_after = |index, name: &str| IdempotencyKey { text: name.into(), sent_after: Some(index) };
+    assert!(log.commit_as(Some(sent_after(0, "mine")), incr()).outcome.is_ok());
+    for number in 1..=limits::DEDUP_RESULTS_MAX as u64 {
+        assert!(log.commit_as(Some(number.to_string()), incr()).outcome.is_ok());
+    }
+    // The first made room.
+    let before = log.cache.get("n").map(|found| found.value);
+    let again = log.commit_as(Some(sent_after(0, "mine")), incr());
+    assert_eq!((again.outcome, again.replayed), (Err(CommandError::OutcomeForgotten), false));
+    log.cache = restored(&log.cache);
+    assert_eq!(
+        log.commit_as(Some(sent_after(0, "mine")), incr()).outcome,
+        Err(CommandError::OutcomeForgotten)
+    );
+    assert_eq!(log.cache.get("n").map(|found| found.value), before);
+    // What was sent later cannot have been among what was dropped.
+    assert!(log.commit_as(Some(sent_after(1, "other")), incr()).outcome.is_ok());
+    assert!(log.commit_as(Some(sent_after(0, "other")), incr()).replayed);
+    check_accounts(&log.cache);
 }
 
 /// C6: too many answers grow old at once to be forgotten at once. None of them counts any more, and a name
@@ -102,14 +131,14 @@ fn old_answers_are_forgotten_in_steps() {
     let mut log = Log::new(CacheConfig::default());
     let count = limits::EXPIRE_PER_APPLY_MAX + 100;
     for number in 0..count {
-        log.commit_as(Some(&number.to_string()), Command::One(put("k")));
+        log.commit_as(Some(number.to_string()), Command::One(put("k")));
     }
     log.at_ms += limits::DEDUP_MS_MAX;
     let last = (count - 1).to_string();
-    assert!(!log.commit_as(Some(&last), Command::One(put("k"))).replayed);
+    assert!(!log.commit_as(Some(last.as_str()), Command::One(put("k"))).replayed);
     log.cache = restored(&log.cache);
     for _ in 0..3 {
-        assert!(log.commit_as(Some(&last), Command::One(put("k"))).replayed);
+        assert!(log.commit_as(Some(last.as_str()), Command::One(put("k"))).replayed);
         check_accounts(&log.cache);
     }
 }
@@ -121,9 +150,9 @@ fn large_answers_push_out_older_ones() {
     log.commit(Command::One(put_bytes("large", vec![7; limits::VALUE_BYTES_MAX], Ttl::Never)));
     let more_than_fit = limits::DEDUP_BYTES_MAX / limits::VALUE_BYTES_MAX as u64 + 1;
     for id in 1..=more_than_fit {
-        log.commit_as(Some(&id.to_string()), Command::One(get("large")));
+        log.commit_as(Some(id.to_string()), Command::One(get("large")));
     }
-    assert!(log.commit_as(Some(&more_than_fit.to_string()), Command::One(get("large"))).replayed);
+    assert!(log.commit_as(Some(more_than_fit.to_string()), Command::One(get("large"))).replayed);
     assert!(!log.commit_as(Some("1"), Command::One(get("large"))).replayed);
     check_accounts(&log.cache);
 }
@@ -314,7 +343,7 @@ fn the_oldest_tombstones_go_first() {
     let mut other = Log { cache: restored(&log.cache), at_ms: log.at_ms };
     for number in 0..200 {
         for log in [&mut log, &mut other] {
-            log.commit_as(Some(&number.to_string()), Command::One(put("k")));
+            log.commit_as(Some(number.to_string()), Command::One(put("k")));
             log.commit(Command::One(delete("k")));
         }
         assert_eq!(log.cache.digest(), other.cache.digest());

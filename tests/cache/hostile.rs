@@ -12,7 +12,13 @@ fn history(commands: Vec<lockstep::cache::Command>, config: lockstep::cache::Cac
     for (index, command) in (1..).zip(commands) {
         let id = (index % 2 == 0).then(|| format!("id-{index}"));
         cache.apply(
-            Stamp { index, at_ms: 1_000 + index, idempotency_key: id, origin: None, touches: Vec::new() },
+            Stamp {
+                index,
+                at_ms: 1_000 + index,
+                idempotency_key: id.map(Into::into),
+                origin: None,
+                touches: Vec::new(),
+            },
             command,
         );
     }

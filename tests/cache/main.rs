@@ -11,6 +11,7 @@ mod clears;
 mod eviction;
 mod hostile;
 mod long_keys;
+mod memories;
 mod model;
 mod model_absence;
 mod model_clear;

@@ -1,6 +1,7 @@
 //! A second implementation of the cache's rules: plain maps and lists, everything by linear search, a batch by
 //! copying the whole state. Slow, and simple enough to be believed.
 
+use crate::memories::Memories;
 use crate::model_ops::op_key;
 use crate::model_order::Place;
 use lockstep::cache::{
@@ -24,14 +25,6 @@ impl Held {
     pub fn cost(&self, key: &Key) -> u64 {
         cost(key, &self.found.value, self.found.info.origin.as_deref())
     }
-}
-
-#[derive(Debug, Clone)]
-struct Memory {
-    key: String,
-    command: Command,
-    at_ms: u64,
-    answer: Result<Outcome, CommandError>,
 }
 
 #[derive(Debug, Clone)]
@@ -59,7 +52,7 @@ pub struct Model {
     pub age: u64,
     /// Keys that `s3fifo` evicted from its small queue; a gap for each that came back.
     pub ghosts: Vec<Option<Key>>,
-    remembered: Vec<Memory>,
+    memories: Memories,
 }
 
 impl Model {
@@ -81,7 +74,7 @@ impl Model {
             uses: 0,
             age: 0,
             ghosts: Vec::new(),
-            remembered: Vec::new(),
+            memories: Memories::default(),
         }
     }
 
@@ -91,7 +84,7 @@ impl Model {
         self.origin = at.origin.filter(|origin| !origin.contains(','));
         self.now_ms = self.now_ms.max(at.at_ms);
         let now_ms = self.now_ms;
-        self.remembered.retain(|memory| memory.at_ms + limits::DEDUP_MS_MAX > now_ms);
+        self.memories.forget_old(now_ms);
         for touch in &at.touches {
             let EntryId { slot, generation } = touch.entry;
             let is_it = |held: &Held| held.slot == slot as usize && held.generation == generation;
@@ -109,14 +102,9 @@ impl Model {
             self.free_cleared(0);
         }
         self.move_all();
-        if let Some(id) = &at.idempotency_key
-            && let Some(memory) = self.remembered.iter().find(|memory| memory.key == *id)
-        {
-            if memory.command != command {
-                let outcome = Err(CommandError::IdempotencyKeyReused);
-                return Applied { outcome, replayed: false, events };
-            }
-            return Applied { outcome: memory.answer.clone(), replayed: true, events };
+        let answer = at.idempotency_key.as_ref().and_then(|id| self.memories.answer(id, &command));
+        if let Some((outcome, replayed)) = answer {
+            return Applied { outcome, replayed, events };
         }
         let before = self.clone();
         let events_before = events.len();
@@ -136,8 +124,8 @@ impl Model {
         }
         self.settle();
         let passes = matches!(outcome, Err(CommandError::CacheFull { .. }));
-        if let Some(key) = at.idempotency_key.filter(|_| !passes) {
-            self.remembered.push(Memory { key, command, at_ms: now_ms, answer: outcome.clone() });
+        if let Some(id) = at.idempotency_key.filter(|_| !passes) {
+            self.memories.remember(id, command, (at.index, now_ms), outcome.clone());
         }
         Applied { outcome, replayed: false, events }
     }

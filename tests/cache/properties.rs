@@ -4,7 +4,8 @@ use crate::arbitrary::{self, Happening, KEYS};
 use crate::model::Model;
 use crate::{check_accounts, restored, snapshot};
 use lockstep::cache::{
-    Applied, Cache, CacheConfig, Command, Event, Key, Policy, Stamp, Stored, Touch, Value, limits,
+    Applied, Cache, CacheConfig, Command, Event, IdempotencyKey, Key, Policy, Stamp, Stored, Touch, Value,
+    limits,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -56,7 +57,7 @@ struct World {
     model: Model,
     watcher: Watcher,
     clock: u64,
-    committed: Vec<(Option<String>, Command)>,
+    committed: Vec<(Option<IdempotencyKey>, Command)>,
     revisions: BTreeMap<Key, u64>,
 }
 
@@ -85,7 +86,12 @@ impl World {
         let index = self.steady.index() + 1;
         match happening {
             Happening::Commit { clock, id, touches, command } => {
-                self.commit(clock, id.map(|id| format!("id-{id}")), touches, command);
+                // Some clients say after which index they sent it, and some of those knew only an old one.
+                let id = id.map(|id| IdempotencyKey {
+                    text: format!("id-{id}"),
+                    sent_after: [None, Some(index - 1), Some(index.saturating_sub(20))][index as usize % 3],
+                });
+                self.commit(clock, id, touches, command);
             }
             Happening::Retry { clock, back } => {
                 let Some(at) = self.committed.len().checked_sub(back + 1) else { return };
@@ -117,7 +123,7 @@ impl World {
         assert_eq!(format!("{found:?}"), format!("{expected:?}"));
     }
 
-    fn commit(&mut self, clock: i64, id: Option<String>, touches: Vec<Touch>, command: Command) {
+    fn commit(&mut self, clock: i64, id: Option<IdempotencyKey>, touches: Vec<Touch>, command: Command) {
         self.clock = self.clock.saturating_add_signed(clock);
         self.committed.push((id.clone(), command.clone()));
         let index = self.steady.index() + 1;
@@ -228,7 +234,7 @@ proptest! {
         let mut cache = Cache::new(config);
         let commit = |cache: &mut Cache, command| {
             let index = cache.index() + 1;
-            let idempotency_key = Some(index.to_string());
+            let idempotency_key = Some(index.to_string().into());
             cache.apply(Stamp { index, at_ms: 1_000 + index, idempotency_key, origin: None, touches: Vec::new() }, command);
         };
         before.into_iter().for_each(|command| commit(&mut cache, command));

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use lockstep::cache::{
     Absence, Applied, Cache, CacheConfig, Cause, Command, CommandError, Condition, ConfigChange,
-    DeadlineCondition, Event, Found, Guard, Key, KeyState, Op, OpRefusal, Outcome, Policy, Removal, Scope,
-    Stamp, Touch, Ttl, Value,
+    DeadlineCondition, Event, Found, Guard, IdempotencyKey, Key, KeyState, Op, OpRefusal, Outcome, Policy,
+    Removal, Scope, Stamp, Touch, Ttl, Value,
 };
 use std::fmt::Write;
 
@@ -212,7 +212,8 @@ impl Script {
 
     fn commit(&mut self, line: &Line<'_>, command: Command) -> String {
         let index = line.number("index").unwrap_or(self.cache.index() + 1);
-        let idempotency_key = line.option("id").map(str::to_owned);
+        let sent_after = line.number("sent-after");
+        let idempotency_key = line.option("id").map(|id| IdempotencyKey { text: id.to_owned(), sent_after });
         let origin = line.option("origin").map(str::to_owned);
         let touches = line.words.iter().filter_map(|word| self.touch(word)).collect();
         show_applied(
@@ -448,6 +449,7 @@ fn show_position(error: &CommandError) -> String {
         | CommandError::InvalidBatch { op, .. }
         | CommandError::Invalid { op, .. } => *op,
         CommandError::IdempotencyKeyReused
+        | CommandError::OutcomeForgotten
         | CommandError::FeatureLevel { .. }
         | CommandError::MergeOutOfTurn { .. }
         | CommandError::AnotherMerge

@@ -32,6 +32,7 @@ mod membership;
 mod memory;
 mod misbehaving;
 mod near;
+mod near_faults;
 mod nodes;
 mod old_folders;
 mod partition;

@@ -6,6 +6,8 @@ mod controls;
 mod harness;
 mod late_answers;
 mod links;
+#[path = "../cache/memories.rs"]
+mod memories;
 #[path = "../cache/model.rs"]
 #[allow(dead_code, reason = "the cache's own tests use the rest")]
 mod model;

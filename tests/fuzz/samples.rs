@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use lockstep::cache::{
     Blocked, Cache, CacheConfig, Command, Condition, ConfigChange, DeadlineCondition, EntryId, Grant, Guard,
-    JoinUse, Key, Op, Quota, Role, SecretHash, SessionChange, Stamp, TokenChange, TokenLimits, Touch, Ttl,
-    Value,
+    IdempotencyKey, JoinUse, Key, Op, Quota, Role, SecretHash, SessionChange, Stamp, TokenChange,
+    TokenLimits, Touch, Ttl, Value,
 };
 use lockstep::lineage::{HistoryKind, Lineage};
 use lockstep::peer::{Hello, Lane, PeerIdentity, Protocols, Welcome};
@@ -118,7 +118,8 @@ pub fn commands() -> Vec<Command> {
 }
 
 pub fn envelopes() -> Vec<Vec<u8>> {
-    let keys = [None, Some("retry-1".to_owned())].into_iter().cycle();
+    let sent_after = |index| IdempotencyKey { sent_after: Some(index), ..IdempotencyKey::from("retry-2") };
+    let keys = [None, Some("retry-1".into()), Some(sent_after(300))].into_iter().cycle();
     let all = commands().into_iter().zip(keys);
     all.map(|(command, idempotency_key)| {
         Envelope { idempotency_key, origin: Some("app-1".into()), command }.encode().to_vec()
@@ -164,7 +165,7 @@ pub fn snapshots() -> Vec<Vec<u8>> {
     let mut cache = Cache::new(CacheConfig::default());
     let empty = encoded(&cache);
     for (index, command) in (1..).zip(commands()) {
-        let idempotency_key = Some(format!("retry-{index}"));
+        let idempotency_key = Some(format!("retry-{index}").into());
         let stamp = Stamp { index, at_ms: 1_000 + index, idempotency_key, origin: None, touches: Vec::new() };
         cache.apply(stamp, command);
     }

@@ -153,7 +153,7 @@ async fn every_error_code_is_documented_and_produced() {
     produced.insert("locked".into());
     server.send(Method::PUT, "/v1/config", &[], r#"{"policy": "noeviction", "capacity_entries": 3}"#).await;
     server.refused(Method::PUT, "/v1/kv/one-more", &[], "", "cache_full").await;
-    produced.extend(["idempotency_key_reused", "cache_full"].map(str::to_owned));
+    produced.extend(["idempotency_key_reused", "outcome_forgotten", "cache_full"].map(str::to_owned));
 
     server.node.drain().await;
     let answer = server.send(Method::PUT, "/v1/kv/k", &[], "").await;

@@ -1,7 +1,7 @@
 //! What the key routes answer when all is well.
 
 use crate::metadata::without_metadata;
-use crate::server::Server;
+use crate::server::{Server, limits};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -131,6 +131,39 @@ async fn a_repeated_request_is_applied_once() {
     assert_eq!(again.json::<Value>().await.unwrap(), first);
     assert_eq!(server.get("/v1/kv/n").await.text().await.unwrap(), "1");
     server.refused(Method::POST, "/v1/kv/n/incr", named, r#"{"by": 2}"#, "idempotency_key_reused").await;
+    server.stop().await;
+}
+
+/// C6: what may have been done, and is forgotten, is not done again.
+#[tokio::test]
+async fn a_repetition_that_comes_too_late_is_refused() {
+    let mut large = limits();
+    (large.front.value_bytes, large.http.batch_bytes) = (1_000_000, 1_000_000);
+    let server = Server::start_with(large, |options| options).await;
+    let first = server.send(Method::PUT, "/v1/kv/large", &[], vec![7; 1_000_000]).await;
+    let (index, history) =
+        (header(&first, "lockstep-index").to_owned(), header(&first, "lockstep-history").to_owned());
+    let after = format!("{index}@{history}");
+    let named = &[("idempotency-key", "mine"), ("idempotency-sent-after", after.as_str())];
+    let incr = || server.send(Method::POST, "/v1/kv/n/incr", named, "");
+    assert_eq!(incr().await.status(), 200);
+    assert_eq!(header(&incr().await, "idempotency-replayed"), "true");
+    // Answers of others push it out.
+    let body = r#"{"ops": [{"op": "get", "key": "large"}]}"#;
+    for number in 0..70 {
+        let key = number.to_string();
+        let named = &[("idempotency-key", key.as_str())];
+        assert_eq!(server.send(Method::POST, "/v1/batch", named, body).await.status(), 200);
+    }
+    server.refused(Method::POST, "/v1/kv/n/incr", named, "", "outcome_forgotten").await;
+    assert_eq!(server.get("/v1/kv/n").await.text().await.unwrap(), "1");
+    for (value, code) in [("x", "invalid_header"), ("", "invalid_header"), ("1@0123456789", "other_history")]
+    {
+        let named = &[("idempotency-key", "other"), ("idempotency-sent-after", value)];
+        server.refused(Method::POST, "/v1/kv/n/incr", named, "", code).await;
+    }
+    let alone = &[("idempotency-sent-after", after.as_str())];
+    server.refused(Method::POST, "/v1/kv/n/incr", alone, "", "invalid_header").await;
     server.stop().await;
 }
 

@@ -214,7 +214,8 @@ async fn carry_out(node: &Node, ask: Ask, limit: Duration) -> Answer {
             }));
         }
     };
-    let request = WriteRequest { idempotency_key: request_name, limit: Some(limit), ..command.into() };
+    let request =
+        WriteRequest { idempotency_key: request_name.map(Into::into), limit: Some(limit), ..command.into() };
     Answer::of_write(node.write(request).await.and_then(last_of_sequence))
 }
 

@@ -270,8 +270,21 @@ impl Cluster {
     }
 
     pub async fn ready(&self, node: &Node) {
-        let what = format!("{} is ready", node.name);
-        until(&what, || async { self.status_code(&node.http, "/readyz").await == Some(200) }).await;
+        let deadline = Instant::now() + PATIENCE;
+        while self.status_code(&node.http, "/readyz").await != Some(200) {
+            assert!(Instant::now() < deadline, "{} does not become ready:\n{}", node.name, self.logs());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The ends of all nodes' logs.
+    fn logs(&self) -> String {
+        let end = |node: &Node| {
+            let log = node.log();
+            let lines: Vec<&str> = log.lines().collect();
+            format!("== {}\n{}\n", node.name, lines[lines.len().saturating_sub(30)..].join("\n"))
+        };
+        self.nodes.iter().map(end).collect()
     }
 
     async fn status_code(&self, url: &str, path: &str) -> Option<u16> {

@@ -84,6 +84,8 @@ pub struct State {
     /// Changes up to here are not kept.
     pub floor: u64,
     pub remembered: HashMap<String, (u64, Vec<OpRequest>, BatchDone)>,
+    /// The newest revision of a batch that is not remembered any more.
+    pub forgotten: u64,
     pub log: Vec<Logged>,
     pub watchers: Vec<Watcher>,
     pub sessions: BTreeMap<u64, String>,
@@ -113,6 +115,7 @@ impl Model {
             clears: Vec::new(),
             floor: 0,
             remembered: HashMap::new(),
+            forgotten: 0,
             log: Vec::new(),
             watchers: Vec::new(),
             sessions: BTreeMap::new(),
@@ -176,6 +179,13 @@ impl Model {
         state.gones.clear();
         state.clears.clear();
         state.log.clear();
+    }
+
+    /// Forgets the outcomes of all batches, as if many others had come since.
+    pub fn forget_batches(&self) {
+        let mut state = self.state();
+        state.forgotten = state.index;
+        state.remembered.clear();
     }
 
     /// Begins another history, in which what was written after `fork` never happened.

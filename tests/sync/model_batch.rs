@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use lockstep::api::{ErrorCode, LogIndex, OpRequest, WireEvent};
 use lockstep::cache::RemovalCause;
 use lockstep::client::ClientError;
-use lockstep::client::sync::{BatchDone, OpDone, SyncValue};
+use lockstep::client::sync::{BatchDone, OpDone, Place, SyncValue};
 use std::collections::BTreeSet;
 
 /// How long an idempotency key is remembered.
@@ -25,14 +25,28 @@ struct Guard {
 
 impl State {
     /// Carries out operations, each by itself, or answers as the first time.
-    pub fn batch(&mut self, ops: &[OpRequest], key: &str) -> Result<BatchDone, ClientError> {
+    pub fn batch(
+        &mut self,
+        ops: &[OpRequest],
+        key: &str,
+        sent_after: &Place,
+    ) -> Result<BatchDone, ClientError> {
         let now = self.now();
-        self.remembered.retain(|_, (at, ..)| now.saturating_sub(*at) < REMEMBERED_MS);
+        let is_old = |at: u64| now.saturating_sub(at) >= REMEMBERED_MS;
+        let old = self.remembered.values().filter(|(at, ..)| is_old(*at)).map(|(.., done)| done.revision);
+        self.forgotten = old.fold(self.forgotten, u64::max);
+        self.remembered.retain(|_, (at, ..)| !is_old(*at));
+        if sent_after.history != self.history() {
+            return Err(problem(ErrorCode::OtherHistory, None));
+        }
         if let Some((_, before, done)) = self.remembered.get(key) {
             return match before == ops {
                 true => Ok(done.clone()),
                 false => Err(problem(ErrorCode::IdempotencyKeyReused, None)),
             };
+        }
+        if sent_after.index < self.forgotten {
+            return Err(problem(ErrorCode::OutcomeForgotten, None));
         }
         let keys: BTreeSet<&str> = ops.iter().map(key_of).collect();
         if ops.is_empty() || ops.len() > OPS_MAX || keys.len() < ops.len() {
@@ -56,7 +70,7 @@ impl State {
                 results.push(done);
             }
         });
-        let done = BatchDone { revision, results };
+        let done = BatchDone { revision, history: self.history().to_owned(), results };
         self.remembered.insert(key.to_owned(), (now, ops.to_vec(), done.clone()));
         Ok(done)
     }

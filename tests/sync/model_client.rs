@@ -7,7 +7,7 @@ use futures::FutureExt;
 use lockstep::api::{ErrorCode, OpRequest};
 use lockstep::client::ClientError;
 use lockstep::client::sync::{
-    Asked, BatchDone, ChangesPage, ClusterLineage, KeyState, KeysPage, Place, SyncCluster, SyncFeed,
+    Asked, BatchDone, ChangesPage, ClusterLineage, KeysPage, KeysRead, Place, SyncCluster, SyncFeed,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,8 +59,8 @@ impl ModelClient {
         self.mortal.call(call).await.unwrap_or_else(|| Err(lost()))
     }
 
-    async fn send(&self, ops: &[OpRequest], key: &str) -> Result<BatchDone, ClientError> {
-        let execute = || self.model.state().batch(ops, key);
+    async fn send(&self, ops: &[OpRequest], key: &str, sent_after: &Place) -> Result<BatchDone, ClientError> {
+        let execute = || self.model.state().batch(ops, key, sent_after);
         match self.choose_fault(&Seen { kind: "batch", ops }) {
             Some(Fault::Refused) => Err(unreachable()),
             Some(Fault::Before) => Err(lost()),
@@ -78,9 +78,10 @@ impl ModelClient {
             }
             Some(Fault::Late(ms)) => {
                 let (model, ops, key) = (self.model.clone(), ops.to_vec(), key.to_owned());
+                let sent_after = sent_after.clone();
                 tokio::spawn(async move {
                     tokio::time::sleep(Duration::from_millis(ms)).await;
-                    let _ = model.state().batch(&ops, &key);
+                    let _ = model.state().batch(&ops, &key, &sent_after);
                 });
                 Err(lost())
             }
@@ -115,8 +116,11 @@ impl SyncCluster for ModelClient {
             .boxed()
     }
 
-    fn read(&self, keys: Vec<String>) -> Asked<'_, Vec<KeyState>> {
-        let read = move |state: &mut State| Ok(keys.iter().map(|key| state.key_state(key, true)).collect());
+    fn read<'a>(&'a self, keys: &'a [String]) -> Asked<'a, KeysRead> {
+        let read = move |state: &mut State| {
+            let states = keys.iter().map(|key| state.key_state(key, true)).collect();
+            Ok(KeysRead { states, place: state.place() })
+        };
         self.read_only("read", read).boxed()
     }
 
@@ -128,9 +132,14 @@ impl SyncCluster for ModelClient {
         self.read_only("changes", move |state| state.changes(since, prefix, limit)).boxed()
     }
 
-    fn batch<'a>(&'a self, ops: &'a [OpRequest], idempotency_key: &'a str) -> Asked<'a, BatchDone> {
-        async move { self.mortal.call(self.send(ops, idempotency_key)).await.unwrap_or_else(|| Err(lost())) }
-            .boxed()
+    fn batch<'a>(
+        &'a self,
+        ops: &'a [OpRequest],
+        idempotency_key: &'a str,
+        sent_after: &'a Place,
+    ) -> Asked<'a, BatchDone> {
+        let sent = self.mortal.call(self.send(ops, idempotency_key, sent_after));
+        async move { sent.await.unwrap_or_else(|| Err(lost())) }.boxed()
     }
 
     fn watch(

@@ -1,10 +1,11 @@
 //! A stream of the model's changes, which goes on from its place.
 
-use crate::model::{Seen, Watcher, lost, unreachable};
+use crate::model::{Fault, Seen, Watcher, lost, unreachable};
 use crate::model_client::ModelClient;
 use futures::FutureExt;
 use lockstep::client::ClientError;
 use lockstep::client::sync::{Asked, FeedMessage, Place, SyncFeed};
+use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 pub struct ModelFeed {
@@ -33,8 +34,10 @@ impl ModelFeed {
         let stream = match &mut self.stream {
             Some(stream) => stream,
             None => {
-                if self.client.choose_fault(&Seen { kind: "watch", ops: &[] }).is_some() {
-                    return Err(unreachable());
+                match self.client.choose_fault(&Seen { kind: "watch", ops: &[] }) {
+                    None => {}
+                    Some(Fault::Slow(ms)) => tokio::time::sleep(Duration::from_millis(ms)).await,
+                    Some(_) => return Err(unreachable()),
                 }
                 let stream = self.subscribe()?;
                 self.stream.insert(stream)

@@ -3,8 +3,10 @@
 use crate::model::Fault;
 use crate::world::{World, map, pass, settle};
 use lockstep::cache::RemovalCause;
-use lockstep::client::sync::SyncValue;
-use std::sync::atomic::{AtomicBool, Ordering};
+use lockstep::client::sync::{Group, Mode, SyncOptions, SyncValue};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 #[tokio::test(start_paused = true)]
 async fn what_a_cache_could_not_take_while_changes_were_read_is_read_again() {
@@ -144,4 +146,116 @@ async fn a_deleted_key_is_not_raised_by_an_older_change_of_a_process_that_was_re
     assert_eq!((world.model.texts(), next.cache.texts()), (expected.clone(), expected));
     assert_eq!((next.pending().await, next.conflicts().await), (0, 1));
     next.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_begins_after_a_sync_skips_nothing() {
+    let world = World::new();
+    world.model.fail(|seen| (seen.kind == "watch").then_some(Fault::Slow(500)));
+    let site = world.site(world.options());
+    let meanwhile = async {
+        pass(100).await;
+        site.sync().await;
+        // Read by no sync, and told by no stream.
+        world.model.put("missed", "1");
+        pass(1000).await;
+        world.model.put("later", "1");
+        settle().await;
+    };
+    let (connected, ()) = tokio::join!(site.sync.connect("node-1"), meanwhile);
+    connected.expect("a connection");
+    site.sync().await;
+    assert_eq!(site.cache.texts(), map(&[("later", "1"), ("missed", "1")]));
+    site.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_read_keeps_what_was_agreed_of_cached_keys_that_are_not_held() {
+    let world = World::new();
+    let group = Group { mode: Mode::Cached, ..Group::new("cached", &[""]) };
+    let options = || SyncOptions { groups: vec![group.clone()], ..world.options() };
+    let site = world.connected(options()).await;
+    for at in 0..1_500 {
+        site.set(&format!("k{at}"), "1").await;
+    }
+    site.sync().await;
+    site.close().await;
+    let next = world.site_on(options(), Default::default(), site.storage.clone());
+    world.model.put("k1", "theirs");
+    world.model.remove("k2", RemovalCause::Delete);
+    world.model.forget();
+    next.sync.connect("node-1").await.expect("a connection");
+    next.sync().await;
+    assert_eq!(next.cache.texts(), BTreeMap::new());
+    for key in ["k0", "k1", "k2"] {
+        next.set(key, "2").await;
+    }
+    next.sync().await;
+    assert_eq!(["k0", "k1", "k2"].map(|key| world.model.texts()[key].clone()), ["2", "2", "2"]);
+    assert_eq!((next.pending().await, next.conflicts().await), (0, 0));
+    next.close().await;
+}
+
+/// Nodes forget what became of a batch when many others have come since, and clocks of machines are set.
+#[tokio::test(start_paused = true)]
+async fn an_addition_whose_outcome_is_forgotten_is_not_counted_twice() {
+    for is_done in [true, false] {
+        let world = World::new();
+        world.model.put("sold", "7");
+        let set = Arc::new(AtomicI64::new(0));
+        let (clock, ahead) = (world.clock(0), set.clone());
+        let options = SyncOptions {
+            clock: Arc::new(move || clock() + ahead.load(Ordering::SeqCst)),
+            ..world.options()
+        };
+        let site = world.connected(options).await;
+        site.sync.add("sold", 1).await.expect("it is kept");
+        site.set("k", "mine").await;
+        let fault = if is_done { Fault::After } else { Fault::Before };
+        world.model.fail(move |seen| (seen.kind == "batch").then_some(fault));
+        site.sync.sync().await.expect_err("its outcome is unknown");
+        world.model.put("other", "1");
+        world.model.forget_batches();
+        world.model.heal();
+        pass(7_200_000).await;
+        set.store(-7_100_000, Ordering::SeqCst);
+        site.sync().await;
+        settle().await;
+        site.sync().await;
+        let sold = if is_done { "8" } else { "7" };
+        assert_eq!(world.model.texts(), map(&[("k", "mine"), ("other", "1"), ("sold", sold)]));
+        assert_eq!(site.cache.values(), world.model.values());
+        let details = site.sync.details().await;
+        assert_eq!((details.unknown, details.status.pending), (vec![("sold".to_owned(), 1)], 0));
+        site.close().await;
+    }
+}
+
+/// Two histories can have two entries with one revision.
+#[tokio::test(start_paused = true)]
+async fn what_is_answered_in_another_history_is_not_taken_for_the_known_one() {
+    for (kind, is_open) in [("changes", false), ("read", false), ("batch", false), ("batch", true)] {
+        let world = World::new();
+        let site = world.connected(world.options()).await;
+        let fork = world.model.state().index;
+        site.set("sent", "mine").await;
+        if is_open {
+            world.model.fail(|seen| (seen.kind == "batch").then_some(Fault::After));
+            site.sync.sync().await.expect_err("its outcome is unknown");
+        }
+        let (model, once) = (world.model.clone(), AtomicBool::new(true));
+        world.model.fail(move |seen| {
+            if seen.kind == kind && once.swap(false, Ordering::SeqCst) {
+                model.fork(fork);
+                model.put("sent", "theirs");
+            }
+            None
+        });
+        site.sync().await;
+        let history = world.model.state().history().to_owned();
+        assert_eq!(site.sync.details().await.history, Some(history), "{kind} {is_open}");
+        assert_eq!(site.cache.values(), world.model.values(), "{kind} {is_open}");
+        assert_eq!((site.pending().await, site.conflicts().await), (0, 1), "{kind} {is_open}");
+        site.close().await;
+    }
 }

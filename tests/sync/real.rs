@@ -5,7 +5,7 @@ use crate::world::MapCache;
 use lockstep::api::{Consistency, OpRequest};
 use lockstep::client::Client;
 use lockstep::client::sync::{
-    Asked, BatchDone, CacheSynchronizer, ChangesPage, ClusterLineage, Group, KeyState, KeysPage, Place,
+    Asked, BatchDone, CacheSynchronizer, ChangesPage, ClusterLineage, Group, KeysPage, KeysRead, Place,
     SyncCluster, SyncError, SyncFeed, SyncOptions, SyncValue,
 };
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ impl SyncCluster for Counted {
         SyncCluster::nodes(self.one())
     }
 
-    fn read(&self, keys: Vec<String>) -> Asked<'_, Vec<KeyState>> {
+    fn read<'a>(&'a self, keys: &'a [String]) -> Asked<'a, KeysRead> {
         SyncCluster::read(self.one(), keys)
     }
 
@@ -58,8 +58,13 @@ impl SyncCluster for Counted {
         SyncCluster::changes(self.one(), since, prefix, limit)
     }
 
-    fn batch<'a>(&'a self, ops: &'a [OpRequest], idempotency_key: &'a str) -> Asked<'a, BatchDone> {
-        SyncCluster::batch(self.one(), ops, idempotency_key)
+    fn batch<'a>(
+        &'a self,
+        ops: &'a [OpRequest],
+        idempotency_key: &'a str,
+        sent_after: &'a Place,
+    ) -> Asked<'a, BatchDone> {
+        SyncCluster::batch(self.one(), ops, idempotency_key, sent_after)
     }
 
     fn watch(

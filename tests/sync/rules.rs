@@ -238,6 +238,72 @@ async fn hints_are_shown_at_once_ignored_if_not_newer_and_checked_by_the_next_sy
     site.close().await;
 }
 
+/// What was changed in a cache itself beside an addition is a change.
+#[tokio::test(start_paused = true)]
+async fn a_change_in_a_cache_beside_an_addition_is_not_lost() {
+    for is_before in [false, true] {
+        let world = World::new();
+        world.model.put("n", "5");
+        let site = world.connected(world.options()).await;
+        world.model.fail(|_| Some(Fault::Refused));
+        if is_before {
+            site.cache.put("n", "10");
+        }
+        site.sync.add("n", 1).await.expect("it is kept");
+        if !is_before {
+            assert_eq!(site.cache.text("n").as_deref(), Some("6"));
+            site.cache.put("n", "100");
+        }
+        world.model.heal();
+        site.sync().await;
+        let expected = map(&[("n", if is_before { "11" } else { "100" })]);
+        assert_eq!((world.model.texts(), site.cache.texts()), (expected.clone(), expected));
+        assert_eq!((site.pending().await, site.conflicts().await), (0, 0));
+        site.close().await;
+    }
+}
+
+/// One key that a cache cannot have stops nothing else, and is taken over once it can.
+#[tokio::test(start_paused = true)]
+async fn one_key_that_a_cache_refuses_stops_nothing_else() {
+    for is_new in [true, false] {
+        let world = World::new();
+        let site = world.site(world.options());
+        let break_it = || *site.cache.broken.lock().expect("no panic") = Some("broken".into());
+        let write = || {
+            for key in ["a", "broken", "z"] {
+                world.model.put(key, "theirs");
+            }
+        };
+        if is_new {
+            break_it();
+            write();
+        }
+        site.sync.connect("node-1").await.expect("a connection");
+        let first = site.sync.sync().await;
+        assert_eq!(first.is_err(), is_new);
+        if !is_new {
+            break_it();
+            world.model.cut();
+            write();
+        }
+        site.set("mine", "1").await;
+        for _ in 0..3 {
+            site.sync.sync().await.expect_err("a cache failed");
+        }
+        assert_eq!(world.model.texts().get("mine").map(String::as_str), Some("1"), "it is sent");
+        assert_eq!(
+            (site.cache.text("a").as_deref(), site.cache.text("z").as_deref()),
+            (Some("theirs"), Some("theirs"))
+        );
+        assert_eq!(site.pending().await, 0);
+        *site.cache.broken.lock().expect("no panic") = None;
+        site.sync().await;
+        assert_eq!(site.cache.texts(), world.model.texts());
+        site.close().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn groups_have_prefixes_directions_and_priorities() {
     let world = World::new();

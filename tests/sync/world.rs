@@ -20,6 +20,8 @@ pub struct MapCache {
     map: Mutex<BTreeMap<String, SyncValue>>,
     /// Whether it takes no values.
     pub full: AtomicBool,
+    /// A key that it neither takes nor tells.
+    pub broken: Mutex<Option<String>>,
 }
 
 impl MapCache {
@@ -30,6 +32,13 @@ impl MapCache {
 
     pub fn remove(&self, key: &str) {
         self.map.lock().expect("no panic").remove(key);
+    }
+
+    fn refuse(&self, key: &str) -> Result<(), BoxError> {
+        match self.broken.lock().expect("no panic").as_deref() {
+            Some(broken) if broken == key => Err("the cache cannot have this key".into()),
+            _ => Ok(()),
+        }
     }
 
     pub fn text(&self, key: &str) -> Option<String> {
@@ -48,11 +57,16 @@ impl MapCache {
 
 impl LocalCache for MapCache {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<SyncValue>, BoxError>> {
-        async move { Ok(self.map.lock().expect("no panic").get(key).cloned()) }.boxed()
+        async move {
+            self.refuse(key)?;
+            Ok(self.map.lock().expect("no panic").get(key).cloned())
+        }
+        .boxed()
     }
 
     fn set<'a>(&'a self, key: &'a str, value: SyncValue) -> BoxFuture<'a, Result<(), BoxError>> {
         async move {
+            self.refuse(key)?;
             if self.full.load(Ordering::SeqCst) {
                 return Err("the cache takes no values".into());
             }

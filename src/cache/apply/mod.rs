@@ -65,7 +65,7 @@ impl Cache {
             self.stats.refused += 1;
             return refused(CommandError::FeatureLevel { needed, kept: self.feature_level }, events);
         }
-        let ticket = match self.deduplicate(at.idempotency_key.as_deref(), &command) {
+        let ticket = match self.deduplicate(at.idempotency_key.as_ref(), &command) {
             Dedup::Fresh(ticket) => ticket,
             Dedup::Replayed(outcome) => {
                 self.stats.replayed += 1;
@@ -92,7 +92,7 @@ impl Cache {
                 | CommandError::AnotherMerge)
         );
         if let Some(ticket) = ticket.filter(|_| !may_pass) {
-            self.dedup.insert(ticket.entry(self.now_ms, &outcome));
+            self.dedup.insert(ticket.entry((self.index, self.now_ms), &outcome));
         }
         Applied { outcome, replayed: false, events }
     }

@@ -19,6 +19,8 @@ pub(super) struct DedupEntry {
     pub key: Arc<str>,
     /// Of the command, to tell a retry from another request under the same key.
     pub fingerprint: u128,
+    /// Of the log entry.
+    pub index: u64,
     pub at_ms: u64,
     /// Encoded as in a snapshot: the result of a batch takes several times as much memory when it is decoded.
     result: Arc<[u8]>,
@@ -29,12 +31,12 @@ impl DedupEntry {
     /// What an entry counts beyond its key and its encoded result.
     const OVERHEAD_BYTES: u64 = 64;
 
-    pub fn new(key: Arc<str>, fingerprint: u128, at_ms: u64, result: &CommandResult) -> Self {
+    pub fn new(key: Arc<str>, fingerprint: u128, (index, at_ms): (u64, u64), result: &CommandResult) -> Self {
         let mut encoded = Vec::new();
         // Writing to memory cannot fail; if it did, every node would store the same part.
         let _ = result_codec::encode(result, &mut encoded);
         let result_hash = hash_result(&encoded);
-        Self { key, fingerprint, at_ms, result: encoded.into(), result_hash }
+        Self { key, fingerprint, index, at_ms, result: encoded.into(), result_hash }
     }
 
     /// The result; `None` if it cannot be decoded, which never happens, and would be the same on all nodes.
@@ -51,7 +53,7 @@ impl DedupEntry {
         (self.key.len() + self.result.len()) as u64 + Self::OVERHEAD_BYTES
     }
 
-    fn is_expired(&self, now_ms: u64) -> bool {
+    pub fn is_expired(&self, now_ms: u64) -> bool {
         self.at_ms.saturating_add(DEDUP_MS_MAX) <= now_ms
     }
 
@@ -59,7 +61,8 @@ impl DedupEntry {
         let [key_low, key_high] = hash_text(&self.key);
         let [print_low, print_high] = halves(self.fingerprint);
         let [result_low, result_high] = halves(result_hash);
-        hash_words([number, key_low, key_high, print_low, print_high, result_low, result_high, self.at_ms])
+        let [index, at_ms] = [self.index, self.at_ms];
+        hash_words([number, key_low, key_high, print_low, print_high, result_low, result_high, index, at_ms])
     }
 }
 
@@ -85,17 +88,19 @@ pub(super) struct DedupTable {
     keys: BTreeMap<Arc<str>, u64>,
     bytes: u64,
     sum: Sum,
+    /// Index of the newest result that was dropped; 0 if none was.
+    forgotten: u64,
 }
 
 impl Default for DedupTable {
     fn default() -> Self {
-        Self::restore(NumberedQueue::starting_at(0))
+        Self::restore(NumberedQueue::starting_at(0), 0)
     }
 }
 
 impl DedupTable {
     /// Rebuilds the table from a snapshot's queue.
-    pub fn restore(queue: NumberedQueue<DedupEntry>) -> Self {
+    pub fn restore(queue: NumberedQueue<DedupEntry>, forgotten: u64) -> Self {
         let mut keys = BTreeMap::new();
         let mut bytes = 0;
         for (number, entry) in queue.iter() {
@@ -103,7 +108,7 @@ impl DedupTable {
             bytes += entry.bytes();
         }
         let sum = sum_of(&queue, |entry| entry.result_hash);
-        Self { queue, keys, bytes, sum }
+        Self { queue, keys, bytes, sum, forgotten }
     }
 
     /// A key and a result have a length and a count each.
@@ -118,10 +123,14 @@ impl DedupTable {
         &self.queue
     }
 
-    /// The entry of a key, unless it has expired.
-    pub fn find(&self, key: &str, now_ms: u64) -> Option<&DedupEntry> {
-        let entry = self.queue.get(*self.keys.get(key)?)?;
-        (!entry.is_expired(now_ms)).then_some(entry)
+    /// The entry of a key, expired or not.
+    pub fn find(&self, key: &str) -> Option<&DedupEntry> {
+        self.queue.get(*self.keys.get(key)?)
+    }
+
+    /// Index of the newest result that was dropped; 0 if none was.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     /// Stores a result, and drops the oldest ones beyond the limits.
@@ -140,7 +149,7 @@ impl DedupTable {
         assert!(self.keys.len() as u64 <= self.queue.len(), "a key finds one result");
     }
 
-    /// Drops expired entries, a bounded number at once. (`find` ignores those that are left.)
+    /// Drops expired entries, a bounded number at once.
     pub fn drop_expired(&mut self, now_ms: u64) {
         for _ in 0..EXPIRE_PER_APPLY_MAX {
             if !self.queue.front().is_some_and(|entry| entry.is_expired(now_ms)) {
@@ -150,18 +159,22 @@ impl DedupTable {
         }
     }
 
-    /// For the digest: the range of numbers, and the sum over the entries.
-    pub fn words(&self) -> [u64; 4] {
-        self.queue.words(self.sum)
+    /// For the digest: the range of numbers, the sum over the entries, and what was dropped.
+    pub fn words(&self) -> [u64; 5] {
+        let [first, next, low, high] = self.queue.words(self.sum);
+        [first, next, low, high, self.forgotten]
     }
 
     /// The same, computed from scratch.
-    pub fn recompute_words(&self) -> [u64; 4] {
-        self.queue.words(sum_of(&self.queue, |entry| hash_result(&entry.result)))
+    pub fn recompute_words(&self) -> [u64; 5] {
+        let sum = sum_of(&self.queue, |entry| hash_result(&entry.result));
+        let [first, next, low, high] = self.queue.words(sum);
+        [first, next, low, high, self.forgotten]
     }
 
     fn drop_oldest(&mut self) {
         let Some((number, entry)) = self.queue.pop() else { return };
+        self.forgotten = entry.index;
         self.bytes -= entry.bytes();
         self.sum.subtract(entry.hash(number, entry.result_hash));
         // The key may have been used again since, after this entry had expired.

@@ -425,8 +425,9 @@ fn put_error(out: &mut impl Write, error: &CommandError) -> Result<()> {
         }
         CommandError::LockNotHeld => head(18, &None),
         CommandError::TooManyLocks => head(19, &None),
+        CommandError::OutcomeForgotten => head(20, &None),
         CommandError::GuardFailed { guard } => {
-            head(20, &None)?;
+            head(21, &None)?;
             put_u32(out, *guard)
         }
     }
@@ -469,7 +470,8 @@ fn error(source: &mut Decoder<impl Read>) -> std::result::Result<CommandError, D
         17 => CommandError::LockHeld { lock: Box::new(lock(source)?), session_name: name(source)? },
         18 => CommandError::LockNotHeld,
         19 => CommandError::TooManyLocks,
-        20 => CommandError::GuardFailed { guard: source.u32()? },
+        20 => CommandError::OutcomeForgotten,
+        21 => CommandError::GuardFailed { guard: source.u32()? },
         _ => return Err(DecodeError::Damaged("a refusal has an unknown tag")),
     })
 }

@@ -49,9 +49,11 @@ impl SnapshotView {
         self.dedup.encode(&mut out, |out, entry| {
             put_bytes(out, entry.key.as_bytes())?;
             put_u128(out, entry.fingerprint)?;
+            put_u64(out, entry.index)?;
             put_u64(out, entry.at_ms)?;
             out.write_all(entry.encoded_result())
         })?;
+        put_u64(&mut out, self.dedup_forgotten)?;
         put_u32(&mut out, self.forks.len() as u32)?;
         for fork in &self.forks {
             put_bytes(&mut out, fork.history.as_bytes())?;

@@ -51,6 +51,8 @@ pub struct SnapshotView {
     forgotten: Forgotten,
     lost_keys: LostKeys,
     dedup: NumberedQueue<DedupEntry>,
+    /// Index of the newest result that was dropped.
+    dedup_forgotten: u64,
     forks: Vec<ForkView>,
     merges: Vec<Merge>,
     decided: BTreeMap<String, u64>,
@@ -89,6 +91,7 @@ impl SnapshotView {
             forgotten: cache.tombstones.forgotten(),
             lost_keys: cache.lost_keys.clone(),
             dedup: cache.dedup.queue().clone(),
+            dedup_forgotten: cache.dedup.forgotten(),
             forks: cache.forks.views(),
             merges: cache.merges.all().to_vec(),
             decided: cache.merges.decided().clone(),

@@ -56,7 +56,8 @@ impl Cache {
         let tombstones = Tombstones::restore(tombstones, forgotten)
             .ok_or(RestoreError::Damaged("a key has two tombstones, or they name too much"))?;
         let lost_keys = lost_keys(source)?;
-        let dedup = DedupTable::restore(NumberedQueue::decode(source, DEDUP_RESULTS_MAX, dedup_entry)?);
+        let dedup = NumberedQueue::decode(source, DEDUP_RESULTS_MAX, dedup_entry)?;
+        let dedup = DedupTable::restore(dedup, source.u64()?);
         let forks = forks(source)?;
         let merges = merges(source)?;
         let tokens = tokens(source)?;
@@ -281,8 +282,8 @@ fn lost_keys(source: &mut Decoder<impl Read>) -> Result<LostKeys> {
 fn dedup_entry<R: Read>(source: &mut Decoder<R>) -> Result<DedupEntry> {
     let key = source.text(STORED_IDEMPOTENCY_KEY_BYTES_MAX)?;
     let fingerprint = source.u128()?;
-    let at_ms = source.u64()?;
-    Ok(DedupEntry::new(key.into(), fingerprint, at_ms, &result_codec::decode(source)?))
+    let at = (source.u64()?, source.u64()?);
+    Ok(DedupEntry::new(key.into(), fingerprint, at, &result_codec::decode(source)?))
 }
 
 fn forks<R: Read>(source: &mut Decoder<R>) -> Result<Forks> {

@@ -45,7 +45,7 @@ impl Inner {
         match self.ask_alone(key, want).await {
             // What it may not be older than means nothing there.
             Err(error) if error.code() == ErrorCode::OtherHistory && want != Want::Linearizable => {
-                self.change().leave_history();
+                self.leave_history(&mut self.change());
                 self.ask_alone(key, Want::Linearizable).await
             }
             answer => answer,
@@ -120,7 +120,7 @@ impl Inner {
         };
         let mut state = self.change();
         if !state.is_ours(&at.history) {
-            state.leave_history();
+            self.leave_history(&mut state);
             return (!is_unchanged).then_some(held);
         }
         if is_unchanged {

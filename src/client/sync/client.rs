@@ -2,7 +2,7 @@
 
 use super::cluster::{
     Asked, BatchDone, ChangesPage, ClusterHistory, ClusterLineage, FeedMessage, FoundKey, KeyChange,
-    KeyState, KeysPage, OpDone, Place, SyncCluster, SyncFeed,
+    KeyState, KeysPage, KeysRead, OpDone, Place, SyncCluster, SyncFeed,
 };
 use super::types::SyncValue;
 use crate::api::{
@@ -10,7 +10,7 @@ use crate::api::{
     WireValue,
 };
 use crate::cache::Removal;
-use crate::client::{Client, ClientError, Cursor, Position, WatchOptions, Watching};
+use crate::client::{Client, ClientError, Cursor, Position, Positioned, WatchOptions, Watching};
 use futures::FutureExt;
 use std::time::Duration;
 
@@ -117,14 +117,15 @@ impl SyncCluster for Client {
         .boxed()
     }
 
-    fn read(&self, keys: Vec<String>) -> Asked<'_, Vec<KeyState>> {
+    fn read<'a>(&'a self, keys: &'a [String]) -> Asked<'a, KeysRead> {
         async move {
-            let read = self.read_many(&keys, Consistency::Linearizable).await?;
+            let read = self.read_many(keys, Consistency::Linearizable).await?;
             let states = keys.iter().zip(read.value).map(|(key, got)| match got.entry {
                 Some(entry) => with_value(key, entry),
                 None => Ok(absent(got.absent.and_then(|absent| absent.gone), read.at.index)),
             });
-            states.collect()
+            let states = states.collect::<Result<_, ClientError>>()?;
+            Ok(KeysRead { states, place: Place { index: read.at.index, history: read.at.history } })
         }
         .boxed()
     }
@@ -161,12 +162,20 @@ impl SyncCluster for Client {
         .boxed()
     }
 
-    fn batch<'a>(&'a self, ops: &'a [OpRequest], idempotency_key: &'a str) -> Asked<'a, BatchDone> {
+    fn batch<'a>(
+        &'a self,
+        ops: &'a [OpRequest],
+        idempotency_key: &'a str,
+        sent_after: &'a Place,
+    ) -> Asked<'a, BatchDone> {
         async move {
-            let answer = self.batch_each_once(ops, idempotency_key).await?.value;
+            let sent_after = Cursor { index: sent_after.index, history: sent_after.history.clone() };
+            let sent = self.batch_each_once(ops, idempotency_key, &sent_after).await?;
+            let Positioned { value: answer, at } = sent;
             let revision = answer.revision;
             let results = ops.iter().zip(answer.results).map(|(op, result)| done(op, result, revision));
-            Ok(BatchDone { revision, results: results.collect::<Result<_, ClientError>>()? })
+            let results = results.collect::<Result<_, ClientError>>()?;
+            Ok(BatchDone { revision, history: at.history, results })
         }
         .boxed()
     }

@@ -62,6 +62,15 @@ pub struct FoundKey {
     pub value: Option<SyncValue>,
 }
 
+/// What the cluster has of keys that were asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeysRead {
+    /// In the order of the keys.
+    pub states: Vec<KeyState>,
+    /// The index and the history in which it was so.
+    pub place: Place,
+}
+
 /// A page of keys, in byte order, with their values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeysPage {
@@ -95,6 +104,8 @@ pub enum KeyChange {
 pub struct BatchDone {
     /// The revision of everything that it wrote.
     pub revision: u64,
+    /// The history in which it was carried out.
+    pub history: String,
     /// One for each operation.
     pub results: Vec<OpDone>,
 }
@@ -137,8 +148,8 @@ pub trait SyncCluster: Send + Sync {
     fn time_ms(&self) -> Asked<'_, i64>;
     /// The names of the nodes, and whether each answers.
     fn nodes(&self) -> Asked<'_, Vec<(String, bool)>>;
-    /// What the cluster has of these keys, in their order.
-    fn read(&self, keys: Vec<String>) -> Asked<'_, Vec<KeyState>>;
+    /// What the cluster has of these keys.
+    fn read<'a>(&'a self, keys: &'a [String]) -> Asked<'a, KeysRead>;
     /// Keys with a prefix, after one.
     fn page<'a>(&'a self, prefix: &'a str, after: Option<&'a str>, limit: usize) -> Asked<'a, KeysPage>;
     /// What changed after a place, about so many changes.
@@ -147,7 +158,16 @@ pub trait SyncCluster: Send + Sync {
     /// [`ErrorCode::OtherHistory`] if the cluster is in another history.
     fn changes<'a>(&'a self, since: &'a Place, prefix: &'a str, limit: usize) -> Asked<'a, ChangesPage>;
     /// Carries out operations, each by itself. Under one idempotency key they are carried out once, however often they are sent.
-    fn batch<'a>(&'a self, ops: &'a [OpRequest], idempotency_key: &'a str) -> Asked<'a, BatchDone>;
+    /// `sent_after`: a place that was known before they were first sent.
+    ///
+    /// # Errors
+    /// [`ErrorCode::OutcomeForgotten`] if it is not known any more whether they were carried out; they were not now.
+    fn batch<'a>(
+        &'a self,
+        ops: &'a [OpRequest],
+        idempotency_key: &'a str,
+        sent_after: &'a Place,
+    ) -> Asked<'a, BatchDone>;
     /// Changes of the keys that start with one of these, up to 16, or of all; after a place, or from now on.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use super::options::Direction;
 use super::record::Meta;
 use super::state::{Core, Offset, Shared};
 use super::types::{ChangeCause, ChangeOrigin, SyncChange, SyncError};
+use crate::api::ErrorCode;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -48,6 +49,7 @@ impl Shared {
         let histories = histories.into_iter().map(|history| history.id).collect();
         core.journal.meta = Meta { cluster_id: Some(cluster_id), histories, place: None };
         self.want_walk();
+        core.heard_of = 0;
         core.notes.clear();
         let keys = core.journal.keys.keys().cloned().collect();
         Ok(core.journal.write(&keys, Step { meta: true, ..Step::default() }).await?)
@@ -89,5 +91,14 @@ impl Shared {
             at: Instant::now(),
         });
         Ok(())
+    }
+}
+
+/// Whether the cluster is in another history than what was known.
+pub(super) fn is_other_history(error: &SyncError) -> bool {
+    match error {
+        SyncError::OtherHistory => true,
+        SyncError::Cluster(error) => error.code() == ErrorCode::OtherHistory,
+        _ => false,
     }
 }

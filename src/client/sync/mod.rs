@@ -54,7 +54,7 @@ mod types;
 
 pub use cluster::{
     Asked, BatchDone, ChangesPage, ClusterHistory, ClusterLineage, FeedMessage, FoundKey, KeyChange,
-    KeyState, KeysPage, OpDone, Place, SyncCluster, SyncFeed,
+    KeyState, KeysPage, KeysRead, OpDone, Place, SyncCluster, SyncFeed,
 };
 pub use decide::{
     BaseState, ChangeKind, ClockState, Decision, Deletes, LocalChange, Policy, Question, RemoteState,

@@ -5,7 +5,7 @@ use super::journal::Step;
 use super::local::How;
 use super::options::{Direction, Mode, OnEvict, Rules};
 use super::record::{Base, KeyRecord};
-use super::state::{Core, Remote, Shared};
+use super::state::{Core, Remote, Shared, in_history};
 use super::types::{ChangeCause, ChangeOrigin, SyncChange, SyncError, SyncValue};
 use crate::api::WireEvent;
 use crate::cache::{Removal, RemovalCause};
@@ -15,6 +15,8 @@ use std::collections::BTreeSet;
 /// Keys in a page of entries, and of changes.
 const ENTRIES_LIMIT: usize = 10_000;
 const CHANGES_LIMIT: usize = 1_000;
+/// Cached keys that are read at a time.
+const CACHED_LIMIT: usize = 1_000;
 /// How many keys that are gone are remembered as agreed upon.
 const ABSENT_MAX: usize = 65_536;
 
@@ -60,7 +62,7 @@ impl Shared {
                 for (key, state) in page.keys {
                     let remote = Remote::new(state);
                     let done = self.take(&mut core, &key, remote, ChangeCause::Set, true, &mut turn).await;
-                    turn.mind(done);
+                    done.unwrap_or_else(|error| core.refuse(&key, error));
                     seen.insert(key);
                 }
                 turn.end(&mut core).await?;
@@ -94,34 +96,39 @@ impl Shared {
         self.groups.of(key).is_some_and(|rules| rules.mode == Mode::Cached)
     }
 
-    /// Of groups that mirror nothing: the keys that are held here.
+    /// Of groups that mirror nothing: the keys that are held here, and those that were: what is agreed upon of them has to stay true.
     async fn walk_cached(&self, seen: &mut BTreeSet<String>) -> Result<(), SyncError> {
         if !self.groups.all.iter().any(|rules| rules.mode == Mode::Cached) {
             return Ok(());
         }
         let held = self.caches.held().await?;
-        let keys: Vec<String> = held.into_iter().filter(|key| self.is_cached(key)).collect();
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let states = self.ask(self.cluster.read(keys.clone())).await?;
-        let mut core = self.core.lock().await;
-        let mut turn = Turn::default();
-        for (key, state) in keys.into_iter().zip(states) {
-            let is_agreed = core.record(&key).is_some_and(|record| record.base.is_some());
-            let remote = Remote::new(state);
-            if remote.found().is_some() || is_agreed {
-                let cause = cause_of(&remote);
-                let done = self.take(&mut core, &key, remote, cause, true, &mut turn).await;
-                turn.mind(done);
+        let core = self.core.lock().await;
+        let is_agreed = |record: &KeyRecord| record.base.as_ref().is_some_and(|base| base.revision.is_some());
+        let agreed = core.journal.keys.iter().filter(|(_, record)| is_agreed(record));
+        let known = held.into_iter().chain(agreed.map(|(key, _)| key.clone()));
+        let keys: BTreeSet<String> = known.filter(|key| self.is_cached(key) && !seen.contains(key)).collect();
+        drop(core);
+        let keys: Vec<String> = keys.into_iter().collect();
+        for part in keys.chunks(CACHED_LIMIT) {
+            let (states, mut core) = self.read_keys(part).await?;
+            let mut turn = Turn::default();
+            for (key, state) in part.iter().zip(states) {
+                let is_agreed = core.record(key).is_some_and(|record| record.base.is_some());
+                let remote = Remote::new(state);
+                if remote.found().is_some() || is_agreed {
+                    let cause = cause_of(&remote);
+                    let done = self.take(&mut core, key, remote, cause, true, &mut turn).await;
+                    done.unwrap_or_else(|error| core.refuse(key, error));
+                }
             }
-            seen.insert(key);
+            turn.end(&mut core).await?;
         }
-        turn.end(&mut core).await
+        seen.extend(keys);
+        Ok(())
     }
 
-    /// What was agreed to be there, and was not found at this index, is gone; of keys that nobody asked for it is only forgotten. Of
-    /// keys with a local change it matters how they went, so they are asked for.
+    /// What was agreed to be there, and was not found at this index, is gone, unless nobody looked for it. Of keys with a local change
+    /// it matters how they went, so they are asked for.
     async fn drop_missing(
         &self,
         core: &mut Core,
@@ -139,14 +146,10 @@ impl Shared {
                     notes.remote.take_if(|remote| remote.known_at() < index);
                 }
                 core.unsure.insert(key);
-            } else if self.is_cached(&key) {
-                core.journal.record(&key).base = None;
-                forget_if_empty(core, &key);
-                turn.touched.insert(key);
-            } else {
+            } else if !self.is_cached(&key) {
                 let remote = Remote::absent(index);
                 let done = self.take(core, &key, remote, ChangeCause::Delete, false, &mut turn).await;
-                turn.mind(done);
+                done.unwrap_or_else(|error| core.refuse(&key, error));
             }
         }
         turn.end(core).await
@@ -173,17 +176,17 @@ impl Shared {
                 in_history(&core, &since)?;
                 let mut turn = Turn::default();
                 for change in page.changes {
-                    let done = match change {
+                    match change {
                         KeyChange::Cleared(prefix, gone) => {
-                            self.take_clear(&mut core, &prefix, gone, &mut turn).await
+                            self.take_clear(&mut core, &prefix, gone, &mut turn).await;
                         }
                         KeyChange::Key(key, state) => {
                             let remote = Remote::new(state);
                             let cause = cause_of(&remote);
-                            self.take(&mut core, &key, remote, cause, false, &mut turn).await
+                            let done = self.take(&mut core, &key, remote, cause, false, &mut turn).await;
+                            done.unwrap_or_else(|error| core.refuse(&key, error));
                         }
-                    };
-                    turn.mind(done);
+                    }
                 }
                 turn.end(&mut core).await?;
                 let goes_on = page.more && page.next > since.index;
@@ -196,25 +199,35 @@ impl Shared {
         }
         let mut core = self.core.lock().await;
         in_history(&core, &place)?;
-        core.gaps_healed = gaps;
+        // The place stays where it is as long as a cache lacks something from after it.
+        if core.refused.is_empty() {
+            core.gaps_healed = gaps;
+        } else {
+            core.gaps += 1;
+        }
+        core.heard_of = core.heard_of.max(end);
         self.advance(&mut core, end, &BTreeSet::new()).await?;
         Ok(true)
     }
 
-    /// Asks the cluster about keys with a local change of which it is not known what the cluster has.
+    /// Asks the cluster about keys with a local change of which it is not known what the cluster has, and those that a cache did not take.
     pub(super) async fn ask_again(&self) -> Result<(), SyncError> {
-        let keys: Vec<String> = self.core.lock().await.unsure.iter().cloned().collect();
+        let core = self.core.lock().await;
+        let keys: Vec<String> = core.unsure.union(&core.refused).cloned().collect();
+        drop(core);
         if keys.is_empty() {
             return Ok(());
         }
-        let states = self.ask(self.cluster.read(keys.clone())).await?;
-        let mut core = self.core.lock().await;
+        let (states, mut core) = self.read_keys(&keys).await?;
         let mut turn = Turn::default();
         for (key, state) in keys.into_iter().zip(states) {
             let remote = Remote::new(state);
             let cause = cause_of(&remote);
-            let done = self.take(&mut core, &key, remote, cause, false, &mut turn).await;
-            turn.mind(done);
+            // Also to caches that lack it, for one may have failed after another had taken it.
+            match self.take(&mut core, &key, remote, cause, true, &mut turn).await {
+                Ok(()) => _ = core.refused.remove(&key),
+                Err(error) => core.refuse(&key, error),
+            }
         }
         turn.end(&mut core).await?;
         core.unsure.clear();
@@ -230,8 +243,7 @@ impl Shared {
         if keys.is_empty() {
             return Ok(());
         }
-        let states = self.ask(self.cluster.read(keys.clone())).await?;
-        let mut core = self.core.lock().await;
+        let (states, mut core) = self.read_keys(&keys).await?;
         let mut turn = Turn::default();
         for (key, state) in keys.into_iter().zip(states) {
             let remote = Remote::new(state);
@@ -275,6 +287,7 @@ impl Shared {
         index: u64,
         touched: &BTreeSet<String>,
     ) -> Result<(), SyncError> {
+        core.heard_of = core.heard_of.max(index);
         let is_whole = !self.needs_walk(core) && core.gaps == core.gaps_healed;
         let place = core.journal.meta.place.as_mut();
         let goes = place.filter(|place| is_whole && place.index < index);
@@ -316,7 +329,10 @@ impl Shared {
             }
             WireEvent::Clear { prefix, .. } => {
                 let prefix = prefix.unwrap_or_default();
-                return self.take_clear(core, &prefix, gone(RemovalCause::Clear), turn).await;
+                self.take_clear(core, &prefix, gone(RemovalCause::Clear), turn).await;
+                // Told with the next sync.
+                core.gaps += u64::from(!core.refused.is_empty());
+                return Ok(());
             }
             WireEvent::Delete { key } => (key, gone(RemovalCause::Delete)),
             WireEvent::Expire { key } => (key, gone(RemovalCause::Expire)),
@@ -327,13 +343,7 @@ impl Shared {
         self.take(core, &key, remote, removal.cause.into(), false, turn).await
     }
 
-    async fn take_clear(
-        &self,
-        core: &mut Core,
-        prefix: &str,
-        gone: Removal,
-        turn: &mut Turn,
-    ) -> Result<(), SyncError> {
+    async fn take_clear(&self, core: &mut Core, prefix: &str, gone: Removal, turn: &mut Turn) {
         let from = core.journal.keys.range(prefix.to_owned()..);
         let inside = from.take_while(|(key, _)| key.starts_with(prefix)).map(|(key, _)| key.clone());
         for key in inside.collect::<Vec<_>>() {
@@ -344,9 +354,9 @@ impl Shared {
                 continue;
             }
             let remote = Remote::new(KeyState::Absent { gone: Some(gone), as_of: gone.revision });
-            self.take(core, &key, remote, ChangeCause::Clear, false, turn).await?;
+            let done = self.take(core, &key, remote, ChangeCause::Clear, false, turn).await;
+            done.unwrap_or_else(|error| core.refuse(&key, error));
         }
-        Ok(())
     }
 
     /// Takes over a state of the cluster, unless it is known already. Where there is a local change it is only noted: that is
@@ -434,12 +444,6 @@ impl Shared {
         }
         Ok(true)
     }
-}
-
-/// # Errors
-/// An answer that belongs to another history than what is known.
-fn in_history(core: &Core, place: &Place) -> Result<(), SyncError> {
-    if core.is_in(&place.history) { Ok(()) } else { Err(SyncError::OtherHistory) }
 }
 
 /// Why the key is as it is.

@@ -1,8 +1,9 @@
 //! Sends local changes.
 
-use super::cluster::{BatchDone, FoundKey, KeyState, OpDone};
+use super::cluster::{BatchDone, FoundKey, KeyState, OpDone, Place};
 use super::decide::ChangeKind;
 use super::hash::hash_of;
+use super::histories::is_other_history;
 use super::journal::Step;
 use super::judge::is_equal;
 use super::local::{How, added};
@@ -17,27 +18,25 @@ use crate::api::{Effect, ErrorCode, OpRequest};
 use crate::client::ClientError;
 use std::collections::HashMap;
 
-/// Nodes remember idempotency keys for ten minutes; a batch is not repeated after nine.
-const REPEAT_MS: i64 = 9 * 60_000;
-
 /// Whether the changes of a group are to be sent now.
 pub(super) type Due<'a> = &'a (dyn Fn(&Rules) -> bool + Send + Sync);
 
 impl Shared {
-    /// Sends batches again whose outcome is not known: under the same idempotency keys, as long as those are remembered.
+    /// Sends batches again whose outcome is not known, under the same idempotency keys.
     pub(super) async fn repeat(&self) -> Result<(), SyncError> {
         let core = self.core.lock().await;
         let open: Vec<BatchRecord> = core.journal.batches.values().cloned().collect();
         let history = core.journal.history().to_owned();
         drop(core);
         for batch in open {
-            let age = self.wall_ms() - batch.at_ms;
-            if !(0..REPEAT_MS).contains(&age) || batch.history != history {
+            if batch.history != history {
                 self.look_after(&batch).await?;
                 continue;
             }
             match self.request(&batch).await {
                 Ok(done) => self.finish(&batch, done).await?,
+                // The cluster is in another history: first that has to be gone over to.
+                Err(error) if is_other_history(&error) => return Err(error),
                 Err(SyncError::Cluster(error)) if !passes(&error) => self.look_after(&batch).await?,
                 Err(error) => return Err(error),
             }
@@ -111,8 +110,7 @@ impl Shared {
         if open.is_empty() {
             return Ok(());
         }
-        let states = self.ask(self.cluster.read(open.clone())).await?;
-        let mut core = self.core.lock().await;
+        let (states, mut core) = self.read_keys(&open).await?;
         for (key, state) in open.iter().zip(states) {
             core.note_remote(key, Remote::new(state));
         }
@@ -161,7 +159,7 @@ impl Shared {
         }
         let id = uuid::Uuid::new_v4().to_string();
         let history = core.journal.history().to_owned();
-        let batch = BatchRecord { id: id.clone(), at_ms: self.wall_ms(), history, items };
+        let batch = BatchRecord { id: id.clone(), history, sent_after: core.known_index(), items };
         for BatchItem { key, intent, .. } in &batch.items {
             let record = core.journal.record(key);
             record.in_flight = Some(InFlight { id: id.clone(), intent: intent.clone() });
@@ -181,7 +179,8 @@ impl Shared {
 
     async fn request(&self, batch: &BatchRecord) -> Result<BatchDone, SyncError> {
         let ops: Vec<OpRequest> = batch.items.iter().map(|item| op_of(item, &batch.history)).collect();
-        let done = self.ask(self.cluster.batch(&ops, &batch.id)).await?;
+        let sent_after = Place { index: batch.sent_after, history: batch.history.clone() };
+        let done = self.ask(self.cluster.batch(&ops, &batch.id, &sent_after)).await?;
         if done.results.len() == ops.len() {
             return Ok(done);
         }
@@ -215,6 +214,11 @@ impl Shared {
     async fn finish(&self, batch: &BatchRecord, done: BatchDone) -> Result<(), SyncError> {
         let mut core = self.core.lock().await;
         let core = &mut *core;
+        if !core.is_in(&done.history) {
+            // It stays open, and is looked after in that history.
+            return Err(SyncError::OtherHistory);
+        }
+        core.heard_of = core.heard_of.max(done.revision);
         let mut turn = Turn::default();
         for (item, result) in batch.items.iter().zip(done.results) {
             // If a cache fails the batch stays open, and its answer is asked for again.
@@ -325,11 +329,7 @@ impl Shared {
             |item: &&BatchItem| core.record(&item.key).is_some_and(|record| record.is_in_flight(&batch.id));
         let keys: Vec<String> = batch.items.iter().filter(is_open).map(|item| item.key.clone()).collect();
         drop(core);
-        let states = match keys.is_empty() {
-            true => Vec::new(),
-            false => self.ask(self.cluster.read(keys.clone())).await?,
-        };
-        let mut core = self.core.lock().await;
+        let (states, mut core) = self.read_keys(&keys).await?;
         let core = &mut *core;
         let mut turn = Turn::default();
         for (key, state) in keys.into_iter().zip(states) {

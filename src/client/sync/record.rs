@@ -38,6 +38,9 @@ pub(super) struct Intent {
     /// Of an addition, in decimal.
     #[serde(default, skip_serializing_if = "is_zero", with = "decimal")]
     pub(super) by: i64,
+    /// Of an addition: the hash of what it made of the value here, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) made: Option<String>,
     /// This machine's clock; `None`: of unknown age.
     #[serde(default, deserialize_with = "maybe_whole")]
     pub(super) at_ms: Option<i64>,
@@ -108,9 +111,9 @@ pub(super) struct BatchItem {
 #[serde(rename_all = "camelCase")]
 pub(super) struct BatchRecord {
     pub(super) id: String,
-    /// This machine's clock.
-    pub(super) at_ms: i64,
+    /// The history that it is for, and an index that was known before it was first sent.
     pub(super) history: String,
+    pub(super) sent_after: u64,
     pub(super) items: Vec<BatchItem>,
 }
 
@@ -266,7 +269,7 @@ mod tests {
                 true,
             ),
             (
-                r#"{"t":"b","id":"x-1","atMs":5,"history":"h","items":[{"key":"a","intent":{"seq":1,"kind":"set","value":{"base64":"AP8=","type":"x"},"atMs":null,"offsetMs":null,"ttlMs":9},"ifAbsentSince":4}]}"#,
+                r#"{"t":"b","id":"x-1","history":"h","sentAfter":5,"items":[{"key":"a","intent":{"seq":1,"kind":"set","value":{"base64":"AP8=","type":"x"},"atMs":null,"offsetMs":null,"ttlMs":9},"ifAbsentSince":4}]}"#,
                 false,
             ),
         ] {

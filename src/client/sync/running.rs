@@ -1,11 +1,11 @@
 //! What goes on by itself: the stream of changes, syncs one at a time, and being seen by others.
 
 use super::cluster::{FeedMessage, SyncFeed};
+use super::histories::is_other_history;
 use super::options::Rules;
 use super::state::{Core, Shared};
 use super::storage::locked;
 use super::types::{SyncChange, SyncError};
-use crate::api::ErrorCode;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,8 +22,14 @@ const PAUSE_LAST: Duration = Duration::from_secs(10);
 /// Begins the names of synchronizers' sessions.
 const PRESENCE: &str = "sync:";
 
-/// The stream of changes, and the history that it is in.
-type Stream = (Box<dyn SyncFeed>, String);
+/// The stream of changes.
+struct Stream {
+    feed: Box<dyn SyncFeed>,
+    /// The history that it is in.
+    history: String,
+    /// Whether it has no place to begin from, and has not begun.
+    is_new: bool,
+}
 
 /// A sync that has ended.
 struct Run {
@@ -227,23 +233,24 @@ impl Runner {
         }
         let prefixes: Vec<String> =
             shared.groups.prefixes.iter().filter(|prefix| !prefix.is_empty()).cloned().collect();
-        let mut feed = shared.cluster.watch(&prefixes, from, core.journal.meta.cluster_id.clone());
+        let is_new = from.is_none();
+        let feed = shared.cluster.watch(&prefixes, from, core.journal.meta.cluster_id.clone());
         drop(core);
-        let mut history = String::new();
+        let mut stream = Stream { feed, history: String::new(), is_new };
         while locked(&self.heard).is_none() {
-            let message = shared.ask(feed.next()).await?;
-            self.hear(message, &mut history).await;
+            let message = shared.ask(stream.feed.next()).await?;
+            self.hear(message, &mut stream).await;
         }
-        Ok((feed, history))
+        Ok(stream)
     }
 
-    async fn follow(self: Arc<Self>, (mut feed, mut history): Stream) {
+    async fn follow(self: Arc<Self>, mut stream: Stream) {
         let mut pause = PAUSE_FIRST;
         loop {
-            match self.shared.ask(feed.next()).await {
+            match self.shared.ask(stream.feed.next()).await {
                 Ok(message) => {
                     pause = PAUSE_FIRST;
-                    self.hear(message, &mut history).await;
+                    self.hear(message, &mut stream).await;
                 }
                 Err(SyncError::Closed) => return,
                 Err(error) => {
@@ -258,20 +265,22 @@ impl Runner {
         }
     }
 
-    async fn hear(self: &Arc<Self>, message: FeedMessage, history: &mut String) {
+    async fn hear(self: &Arc<Self>, message: FeedMessage, stream: &mut Stream) {
         let shared = &self.shared;
         if matches!(message, FeedMessage::Subscribed { .. }) || locked(&self.heard).is_some() {
             *locked(&self.heard) = Some(Instant::now());
         }
         let mut core = shared.core.lock().await;
         let heard = match message {
-            FeedMessage::Subscribed { history: now } => {
-                *history = now;
-                if core.is_in(history) { Ok(()) } else { Err(()) }
+            FeedMessage::Subscribed { history } => {
+                // It may begin after what was read last.
+                core.gaps += u64::from(std::mem::take(&mut stream.is_new));
+                stream.history = history;
+                if core.is_in(&stream.history) { Ok(()) } else { Err(()) }
             }
             FeedMessage::Resync { .. } => Err(()),
             // Changes of another history wait until this synchronizer is in it.
-            _ if !core.is_in(history) => Ok(()),
+            _ if !core.is_in(&stream.history) => Ok(()),
             FeedMessage::Change { index, at_ms, origin, events } => {
                 let applied = shared.hear(&mut core, (index, at_ms), origin.as_deref(), events).await;
                 drop(core);
@@ -347,6 +356,7 @@ impl Runner {
         self.begin().await?;
         let shared = &self.shared;
         let mut core = shared.core.lock().await;
+        core.cache_failed = None;
         shared.scan(&mut core).await?;
         let is_new = core.journal.meta.cluster_id.is_none();
         let is_due = |rules: &Rules| {
@@ -372,8 +382,13 @@ impl Runner {
         if self.nothing_waits(&core) {
             core.last_sync_ms = shared.wall_ms();
         }
-        core.last_error = None;
-        Ok(())
+        match core.cache_failed.take() {
+            Some(failed) => Err(failed),
+            None => {
+                core.last_error = None;
+                Ok(())
+            }
+        }
     }
 
     async fn exchange(&self, due: &BTreeSet<String>) -> Result<(), SyncError> {
@@ -443,13 +458,5 @@ impl Runner {
         }
         self.shared.subscribers.close();
         Ok(self.shared.core.lock().await.journal.close().await?)
-    }
-}
-
-fn is_other_history(error: &SyncError) -> bool {
-    match error {
-        SyncError::OtherHistory => true,
-        SyncError::Cluster(error) => error.code() == ErrorCode::OtherHistory,
-        _ => false,
     }
 }

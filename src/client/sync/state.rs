@@ -1,6 +1,6 @@
 //! What the parts of a synchronizer share.
 
-use super::cluster::{FoundKey, KeyState, SyncCluster};
+use super::cluster::{FoundKey, KeyState, KeysRead, Place, SyncCluster};
 use super::hash::hash_of;
 use super::journal::Journal;
 use super::local::LocalCaches;
@@ -17,6 +17,8 @@ use tokio::time::Instant;
 
 /// A wall clock that is further off than that was set.
 const CLOCK_SET_MS: i64 = 50;
+/// Keys in a request; their answers are of one history.
+const READ_LIMIT: usize = 10_000;
 /// How many unknown additions are remembered.
 const UNKNOWN_MAX: usize = 10_000;
 
@@ -131,12 +133,18 @@ pub(super) struct Core {
     /// Rises when something of the stream was missed, and up to where that was read again: until then the place may not go on.
     pub(super) gaps: u64,
     pub(super) gaps_healed: u64,
+    /// The highest index that was heard of in this history.
+    pub(super) heard_of: u64,
     /// Names of the cluster's nodes.
     pub(super) nodes: Vec<String>,
     pub(super) peers: Vec<String>,
     /// Keys with a local change of which it is not known what the cluster has: the place is after changes of them that an earlier
     /// run only noted, or they were not found when everything was read.
     pub(super) unsure: BTreeSet<String>,
+    /// Keys that a cache did not take when others had changed them. They are asked for again.
+    pub(super) refused: BTreeSet<String>,
+    /// Why a cache failed during this sync. Everything else went on.
+    pub(super) cache_failed: Option<SyncError>,
     /// Keys that are gone and remembered, about.
     pub(super) absent: usize,
     pub(super) damaged: usize,
@@ -158,9 +166,12 @@ impl Core {
             walks_done: 0,
             gaps: 0,
             gaps_healed: 0,
+            heard_of: 0,
             nodes: Vec::new(),
             peers: Vec::new(),
             unsure: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            cache_failed: None,
             absent: 0,
             damaged: 0,
             last_sync_ms: 0,
@@ -206,8 +217,19 @@ impl Core {
         self.journal.keys.values().filter(|record| record.is_dirty()).count()
     }
 
+    /// An index that the cluster has reached.
+    pub(super) fn known_index(&self) -> u64 {
+        self.heard_of.max(self.journal.meta.place.as_ref().map_or(0, |place| place.index))
+    }
+
     pub(super) fn is_in(&self, history: &str) -> bool {
         is_same_history(self.journal.history(), history)
+    }
+
+    /// A cache failed with a key.
+    pub(super) fn refuse(&mut self, key: &str, error: SyncError) {
+        self.refused.insert(key.to_owned());
+        self.cache_failed.get_or_insert(error);
     }
 
     pub(super) fn tell_unknown(&mut self, key: &str, by: i64) {
@@ -290,6 +312,23 @@ impl Shared {
         Ok(self.unless_closed(answer).await??)
     }
 
+    /// What the cluster has of these keys, in their order, with the lock on what is known of them.
+    ///
+    /// # Errors
+    /// [`SyncError`], also if the cluster is in another history.
+    pub(super) async fn read_keys(
+        &self,
+        keys: &[String],
+    ) -> Result<(Vec<KeyState>, tokio::sync::MutexGuard<'_, Core>), SyncError> {
+        let mut all = Vec::with_capacity(keys.len());
+        for part in keys.chunks(READ_LIMIT) {
+            let KeysRead { states, place } = self.ask(self.cluster.read(part)).await?;
+            in_history(&*self.core.lock().await, &place)?;
+            all.extend(states);
+        }
+        Ok((all, self.core.lock().await))
+    }
+
     pub(super) async fn unless_closed<T>(&self, work: impl Future<Output = T>) -> Result<T, SyncError> {
         let mut stop = self.stop.subscribe();
         tokio::select! {
@@ -307,6 +346,12 @@ impl Shared {
         (self.options.on_change)(&change);
         self.subscribers.tell(&change);
     }
+}
+
+/// # Errors
+/// An answer that belongs to another history than what is known.
+pub(super) fn in_history(core: &Core, place: &Place) -> Result<(), SyncError> {
+    if core.is_in(&place.history) { Ok(()) } else { Err(SyncError::OtherHistory) }
 }
 
 /// Of the value that an intent makes; `None` for a delete, and for an addition, whose sum is not known here.

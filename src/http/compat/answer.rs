@@ -55,7 +55,7 @@ impl Refusal {
             ErrorCode::Busy => "Too many requests are in flight, nothing was changed: try again",
             ErrorCode::Unavailable => "Service unavailable, nothing was changed: try again",
             ErrorCode::Fatal => "Service unavailable: this node has failed, and the outcome is unknown",
-            ErrorCode::OutcomeUnknown => {
+            ErrorCode::OutcomeUnknown | ErrorCode::OutcomeForgotten => {
                 "Timeout: the outcome is unknown, the change may have happened or may still happen"
             }
             ErrorCode::CacheFull => "The cache is full, and its strategy evicts nothing",
@@ -156,7 +156,7 @@ mod tests {
             let body: Value = to_value(&refusal.body).unwrap();
             assert_eq!((&body["success"], body.get("error")), (&json!(false), None), "{code}");
             assert_eq!(
-                code.status() < 500 && code != ErrorCode::Busy,
+                code.status() < 500 && code != ErrorCode::Busy && !unknown,
                 refusal.body.message == "the cause",
                 "{code}"
             );

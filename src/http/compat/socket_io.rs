@@ -287,9 +287,13 @@ impl Broadcaster {
             if let Err(error) = sent {
                 // A slow page missed something. All pages get the state again later.
                 tracing::debug!(%error, "not every page could be reached");
-                self.repeat.get_or_insert_with(|| Instant::now() + REPEAT_PAUSE);
+                self.repeat_later();
             }
         }
+    }
+
+    fn repeat_later(&mut self) {
+        self.repeat.get_or_insert_with(|| Instant::now() + REPEAT_PAUSE);
     }
 
     fn note(&mut self, changes: &[ChangeSet]) {
@@ -318,10 +322,14 @@ impl Broadcaster {
                 outcome.and(self.pages.io.except(OLD_NODES_ROOM).emit("cache-operation", &operation).await);
         }
         let session = self.session.clone().with_consistency(Consistency::Stale);
-        if let Ok(state) = CacheState::read(&session, Wanted::default()).await {
-            outcome = outcome.and(self.pages.io.except(OLD_NODES_ROOM).emit("cache-state", &state).await);
+        match CacheState::read(&session, Wanted::default()).await {
+            Ok(state) => outcome.and(self.pages.io.except(OLD_NODES_ROOM).emit("cache-state", &state).await),
+            Err(error) => {
+                tracing::debug!(%error, "no state for pages");
+                self.repeat_later();
+                outcome
+            }
         }
-        outcome
     }
 
     /// Reads change the metrics and nothing else.

@@ -328,7 +328,7 @@ export class Client {
   }
 
   private write(request: Omit<Request, "retry">, options: WriteOptions): Promise<Answer> {
-    return this.ask({ ...request, retry: "keyed", idempotencyKey: options.idempotencyKey }, options);
+    return this.ask({ ...request, retry: "keyed", idempotencyKey: options.idempotencyKey, sentAfter: options.sentAfter }, options);
   }
 
   private ask(request: Request, options: CallOptions): Promise<Answer> {

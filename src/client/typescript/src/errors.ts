@@ -29,6 +29,7 @@ export type ErrorCode =
   | "expectation_failed"
   | "misdirected"
   | "idempotency_key_reused"
+  | "outcome_forgotten"
   | "busy"
   | "rate_limited"
   | "not_implemented"
@@ -139,7 +140,7 @@ export class LockstepError extends Error {
  * same {@link idempotencyKey}.
  */
 export class OutcomeUnknown extends LockstepError {
-  /** The key under which the write was sent; within ten minutes it can be sent again with it, and is carried out once. */
+  /** The key under which the write was sent: it can be sent again with it, soon, and is carried out once. */
   readonly idempotencyKey: string | undefined;
 
   constructor(message: string, parts: Omit<ErrorParts, "effect">, idempotencyKey: string | undefined) {
@@ -147,6 +148,12 @@ export class OutcomeUnknown extends LockstepError {
     this.idempotencyKey = idempotencyKey;
   }
 }
+
+/**
+ * Nodes do not know any more whether the write was carried out before, under its idempotency key. It was not now. Only for writes with
+ * {@link WriteOptions.sentAfter}.
+ */
+export class OutcomeForgotten extends LockstepError {}
 
 /** A condition did not hold. */
 export class PreconditionFailed extends LockstepError {
@@ -204,6 +211,7 @@ const CLASSES: Partial<Record<ErrorCode, typeof LockstepError>> = {
   superseded: Unavailable,
   detached: Unavailable,
   other_history: OtherHistory,
+  outcome_forgotten: OutcomeForgotten,
   other_cluster: OtherCluster,
   garbled: Garbled,
 };

@@ -28,6 +28,7 @@ export {
   NotFound,
   OtherCluster,
   OtherHistory,
+  OutcomeForgotten,
   OutcomeUnknown,
   PreconditionFailed,
   Unauthorized,

@@ -19,8 +19,16 @@ export interface ReadOptions extends CallOptions {
 
 /** What writes can say. */
 export interface WriteOptions extends CallOptions {
-  /** In place of one that the client makes. The same write under the same key is carried out once within ten minutes. */
+  /**
+   * In place of one that the client makes. The same write under the same key is carried out once, as long as nodes remember the key: ten
+   * minutes, the newest 65,536 keys, 64 MiB of answers.
+   */
   idempotencyKey?: string | undefined;
+  /**
+   * A place in the log that was known before the write was first sent under its key. Where nodes may have forgotten what became of it,
+   * it is then refused with `OutcomeForgotten` instead of being carried out again.
+   */
+  sentAfter?: { index: number; history: string } | undefined;
 }
 
 /** What writes of one key can say. Several revisions: one of them. */

@@ -53,6 +53,12 @@ export interface CallOptions {
  */
 export type Retry = "read" | "keyed" | "never";
 
+/** A place in the log. */
+interface Place {
+  index: number;
+  history: string;
+}
+
 /** A request, before a node is chosen. */
 export interface Request {
   method: string;
@@ -62,6 +68,8 @@ export interface Request {
   body?: string | Uint8Array | undefined;
   retry: Retry;
   idempotencyKey?: string | undefined;
+  /** A place that was known before it was first sent. */
+  sentAfter?: Place | undefined;
   /** Whether any node will do as well as the leader. */
   anyNode?: boolean;
 }
@@ -103,8 +111,8 @@ export class Transport {
   private readonly unreachableMs: number;
   private readonly fetch: typeof fetch;
   private token: Promise<string> | undefined;
-  /** The newest history that an answer has named. */
-  history: string | undefined;
+  /** The newest place that answers have named. */
+  private newest: Place | undefined;
 
   constructor(private readonly options: ClientOptions) {
     this.nodes = new Nodes(options.urls);
@@ -128,6 +136,8 @@ export class Transport {
     const begun = clock.monotonic();
     const deadline = begun + (call.timeoutMs ?? this.timeoutMs);
     const key = request.retry === "keyed" ? (request.idempotencyKey ?? randomId()) : request.idempotencyKey;
+    // So that a repetition which comes too late is not taken for a new request.
+    const sentAfter = request.sentAfter ?? (request.retry === "keyed" ? this.newest : undefined);
     const several = this.nodes.urls.length > 1;
     let backoff = PAUSE_FIRST_MS;
     let renewed = false;
@@ -144,7 +154,8 @@ export class Transport {
       const limit = several && request.retry !== "never" ? Math.min(left, this.tryTimeoutMs) : left;
       let error: LockstepError;
       try {
-        return await this.tryOnce(url, request, key, limit, call.signal);
+        const isRepeated = unknown !== undefined || request.sentAfter !== undefined;
+        return await this.tryOnce(url, request, { key, sentAfter: isRepeated ? sentAfter : undefined }, limit, call.signal);
       } catch (caught) {
         if (!(caught instanceof LockstepError)) throw caught;
         error = caught;
@@ -164,7 +175,7 @@ export class Transport {
         error.code === "rate_limited" ||
         error.code === "unavailable" ||
         error.code === "unreachable" ||
-        (error.effect === "unknown" && request.retry !== "never") ||
+        (error.effect === "unknown" && request.retry !== "never" && error.code !== "outcome_forgotten") ||
         (elsewhere && leftBehind < this.nodes.urls.length);
       if (error.effect === "none") tooLate = after - now + 100;
       const nobody = error.code === "unreachable" && lastProblem === undefined && unknown === undefined;
@@ -185,7 +196,7 @@ export class Transport {
   private async tryOnce(
     url: string,
     request: Request,
-    key: string | undefined,
+    { key, sentAfter }: { key: string | undefined; sentAfter: Place | undefined },
     limitMs: number,
     signal: AbortSignal | undefined,
   ): Promise<Answer> {
@@ -193,6 +204,7 @@ export class Transport {
     try {
       const headers = await this.headers(request.headers);
       if (key !== undefined) headers["Idempotency-Key"] = key;
+      if (key !== undefined && sentAfter !== undefined) headers["Idempotency-Sent-After"] = `${sentAfter.index}@${sentAfter.history}`;
       const sentAt = this.clock.monotonic();
       const response = await this.ask(url, request, headers, limit.signal);
       let bytes: Uint8Array;
@@ -204,7 +216,7 @@ export class Transport {
       const answer = { status: response.status, headers: response.headers, bytes, url, sentAt };
       if (response.ok || response.status === 304) {
         this.nodes.answered(url);
-        this.history = response.headers.get("lockstep-history") ?? this.history;
+        this.note(response.headers);
         return answer;
       }
       throw refusal(answer, response.type === "opaqueredirect");
@@ -276,6 +288,19 @@ export class Transport {
   }
 
   /** The error to throw: an unknown outcome is not undone by a later refusal, and a read's outcome is never in doubt. */
+  /** The newest history that an answer has named. */
+  get history(): string | undefined {
+    return this.newest?.history;
+  }
+
+  private note(headers: Headers): void {
+    const history = headers.get("lockstep-history");
+    if (history === null) return;
+    const index = Number(headers.get("lockstep-index") ?? 0);
+    const known = this.newest?.history === history ? this.newest.index : 0;
+    this.newest = { index: Math.max(index, known), history };
+  }
+
   private final(
     error: LockstepError,
     request: Request,
@@ -289,6 +314,7 @@ export class Transport {
       if (error.effect === "none") return error;
       return new Unreachable(error.message, { code: "unreachable", effect: "none", url: error.url, cause: error });
     }
+    if (error.code === "outcome_forgotten" && request.sentAfter !== undefined) return error;
     const doubtful = error.effect === "unknown" ? error : FINAL.has(error.code) ? undefined : unknown;
     if (doubtful !== undefined) {
       const { url, status, problem } = doubtful;

@@ -219,7 +219,7 @@ impl Writer {
                 Some(session) => {
                     let left = patience.saturating_duration_since(Instant::now()).max(SHORT_PATIENCE);
                     let request = WriteRequest {
-                        idempotency_key: key.clone(),
+                        idempotency_key: key.clone().map(Into::into),
                         limit: Some(left),
                         ..command.clone().into()
                     };

@@ -30,7 +30,12 @@ export async function adopt(state: State, local: LocalCaches, lineage: Lineage):
     );
   }
   await state.locked(async () => {
-    if (known !== undefined) await drop(state, local, (lineage.histories[ids.indexOf(known) + 1] as { fork_index: number }).fork_index);
+    if (known !== undefined) {
+      // It is not the last one. Of several forks since, the lowest counts.
+      const forks = lineage.histories.slice(ids.indexOf(known) + 1).map(({ fork_index }) => fork_index);
+      await drop(state, local, Math.min(...forks));
+    }
+    state.heardOf = 0;
     state.journal.meta = { clusterId: lineage.cluster_id, histories: ids };
     state.walksWanted++;
     state.notes.clear();

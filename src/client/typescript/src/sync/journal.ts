@@ -60,9 +60,9 @@ export interface BatchItem {
 /** A batch that was sent, or is about to be, under this idempotency key. */
 export interface BatchRecord {
   id: string;
-  /** This machine's clock, in milliseconds since 1970. */
-  atMs: number;
+  /** The history that it is for, and an index that was known before it was first sent. */
   history: string;
+  sentAfter: number;
   items: BatchItem[];
 }
 

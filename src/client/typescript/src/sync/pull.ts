@@ -36,6 +36,7 @@ export class Pull {
       let after: string | undefined;
       do {
         const page = await state.client.entriesPage({ prefix, after, limit: ENTRIES_LIMIT, signal });
+        state.inHistory(page.history);
         first ??= { index: page.index, history: page.history };
         await this.each(page.entries, async (entry, touched) => {
           seen.add(entry.key);
@@ -91,6 +92,7 @@ export class Pull {
     const open = [...keys];
     for (let at = 0; at < open.length; at += CACHED_LIMIT) {
       const { results, index, history } = await state.client.readMany(open.slice(at, at + CACHED_LIMIT), { signal });
+      state.inHistory(history);
       first ??= { index, history };
       await this.each(results, async ({ key, entry, gone }, touched) => {
         seen.add(key);
@@ -137,6 +139,7 @@ export class Pull {
     }
     await state.locked(async () => {
       state.gapsHealed = gaps;
+      if (Number.isFinite(end)) state.heardOf = Math.max(state.heardOf, end);
       await this.advance(end, place.history, []);
     });
     return true;
@@ -153,11 +156,7 @@ export class Pull {
 
   /** Takes over what these keys have now. */
   private async read(keys: readonly string[], signal: AbortSignal): Promise<void> {
-    const { results, index } = await this.state.client.readMany(keys, { signal });
-    await this.each(results, async ({ key, entry, gone }, touched) => {
-      const remote: Remote = entry === null ? { found: false, gone, asOf: index } : this.state.remoteOf(entry, true);
-      await this.take(key, remote, entry === null ? (gone?.cause ?? "delete") : "set", touched);
-    });
+    await this.each(await this.state.readKeys(keys, signal), ({ key, remote, cause }, touched) => this.take(key, remote, cause, touched));
   }
 
   /** Asks the cluster about keys that a hint has changed here. */
@@ -165,12 +164,10 @@ export class Pull {
     const { state } = this;
     const keys = [...state.journal.keys].filter(([, record]) => record.hint !== undefined).map(([key]) => key);
     if (keys.length === 0) return;
-    const { results, index } = await state.client.readMany(keys, { signal });
-    await this.each(results, async ({ key, entry, gone }, touched) => {
+    await this.each(await state.readKeys(keys, signal), async ({ key, remote, cause }, touched) => {
       const record = state.journal.keys.get(key);
       if (record?.hint === undefined) return;
-      const remote: Remote = entry === null ? { found: false, gone, asOf: index } : this.state.remoteOf(entry, true);
-      await this.settle(key, record, remote, entry === null ? (gone?.cause ?? "delete") : "set", touched);
+      await this.settle(key, record, remote, cause, touched);
     });
   }
 
@@ -196,6 +193,7 @@ export class Pull {
   /** The stream is at this index. Call it in a turn. */
   async advance(index: number, history: string, touched: Iterable<string>): Promise<void> {
     const { meta } = this.state.journal;
+    if (sameHistory(meta.histories.at(-1) ?? "", history)) this.state.heardOf = Math.max(this.state.heardOf, index);
     const keys = [...touched];
     const { place } = meta;
     const goes = !this.state.needsWalk && !this.state.hasGap && place !== undefined && sameHistory(place.history, history) && place.index < index;

@@ -8,10 +8,8 @@ import { Judge } from "./judge.js";
 import { added, type LocalCaches } from "./local.js";
 import type { Pull } from "./pull.js";
 import { Queue } from "./queue.js";
-import { indexOf, type Remote, type State } from "./state.js";
+import { indexOf, knownAt, type Remote, type State } from "./state.js";
 
-/** Idempotency keys are remembered for ten minutes; a batch is not repeated after nine. */
-const REPEAT_MS = 9 * 60_000;
 
 /** Sends local changes. */
 export class Push {
@@ -28,13 +26,11 @@ export class Push {
     this.judge = new Judge(state, local, pull);
   }
 
-  /** Sends batches again whose outcome is not known: under the same idempotency keys, as long as those are remembered. */
+  /** Sends batches again whose outcome is not known: under the same idempotency keys. */
   async repeat(signal: AbortSignal): Promise<void> {
     const { state } = this;
     for (const batch of [...state.journal.batches.values()]) {
-      const age = state.clock.wall() - batch.atMs;
-      const remembered = age >= 0 && age < REPEAT_MS && batch.history === state.journal.meta.histories.at(-1);
-      if (!remembered) {
+      if (batch.history !== state.journal.meta.histories.at(-1)) {
         await this.lookAfter(batch, signal);
         continue;
       }
@@ -99,12 +95,11 @@ export class Push {
       return remote.found && remote.value === undefined;
     });
     if (open.length === 0) return;
-    const { results, index } = await state.client.readMany(open, { signal });
+    const read = await state.readKeys(open, signal);
     await state.locked(async () => {
-      for (const { key, entry, gone } of results) {
-        const remote: Remote = entry === null ? { found: false, gone, asOf: index } : state.remoteOf(entry, true);
+      for (const { key, remote } of read) {
         const notes = state.note(key);
-        if (notes.remote === undefined || indexOf(notes.remote) <= Math.max(index, indexOf(remote))) notes.remote = remote;
+        if (notes.remote === undefined || indexOf(notes.remote) <= knownAt(remote)) notes.remote = remote;
       }
     });
   }
@@ -139,7 +134,7 @@ export class Push {
       return undefined;
     }
     const id = `${this.run}-${++this.batches}`;
-    const batch: BatchRecord = { id, atMs: state.clock.wall(), history, items };
+    const batch: BatchRecord = { id, history, sentAfter: state.knownIndex, items };
     for (const { key, intent } of items) {
       const record = state.record(key);
       record.inFlight = { id, intent };
@@ -169,7 +164,9 @@ export class Push {
   }
 
   private request(batch: BatchRecord, signal: AbortSignal): Promise<BatchResult> {
-    return this.state.client.batch(batch.items.map((item) => this.opOf(item, batch.history)), { mode: "each", idempotencyKey: batch.id, signal });
+    const ops = batch.items.map((item) => this.opOf(item, batch.history));
+    const sentAfter = { index: batch.sentAfter, history: batch.history };
+    return this.state.client.batch(ops, { mode: "each", idempotencyKey: batch.id, sentAfter, signal });
   }
 
   /** Sends a batch, and sees to its answer. */
@@ -220,6 +217,9 @@ export class Push {
   private async finish(batch: BatchRecord, answer: BatchResult): Promise<void> {
     const { state } = this;
     await state.locked(async () => {
+      // Otherwise it stays open, and is looked after in that history.
+      state.inHistory(answer.history);
+      state.heardOf = Math.max(state.heardOf, answer.revision);
       const touched = new Set<string>();
       let failed: unknown;
       let open = 0;
@@ -278,23 +278,22 @@ export class Push {
   private async lookAfter(batch: BatchRecord, signal: AbortSignal): Promise<void> {
     const { state } = this;
     const keys = batch.items.map(({ key }) => key).filter((key) => state.journal.keys.get(key)?.inFlight?.id === batch.id);
-    const { results, index } = keys.length === 0 ? { results: [], index: 0 } : await state.client.readMany(keys, { signal });
+    const read = await state.readKeys(keys, signal);
     await state.locked(async () => {
       const touched = new Set<string>();
-      for (const { key, entry, gone } of results) {
+      for (const { key, remote, cause } of read) {
         const record = state.record(key);
         if (record.inFlight?.id !== batch.id) continue;
         const { intent } = record.inFlight;
-        const remote: Remote = entry === null ? { found: false, gone, asOf: index } : state.remoteOf(entry, true);
         touched.add(key);
         if (intent.kind === "add") {
           state.unknown.push({ key, by: BigInt(intent.by ?? "0") });
-          if (record.intent === undefined) await this.pull.settle(key, record, remote, entry === null ? "delete" : "set", touched);
+          if (record.intent === undefined) await this.pull.settle(key, record, remote, cause, touched);
           else state.note(key).remote = remote;
           delete record.inFlight;
           continue;
         }
-        const done = entry === null ? intent.kind === "delete" : remote.found && this.judge.isEqual(intent, remote);
+        const done = remote.found ? this.judge.isEqual(intent, remote) : intent.kind === "delete";
         if (done && record.intent === undefined) {
           await this.local.apply(key, remote.found ? (remote.value ?? null) : null, { everywhere: state.groups.of(key)?.mode === "mirror" });
         }

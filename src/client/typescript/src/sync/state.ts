@@ -1,12 +1,16 @@
 import type { Client } from "../client.js";
 import type { Clock } from "../clock.js";
 import type { Entry } from "../entry.js";
-import type { Gone } from "../errors.js";
+import { type Gone, OtherHistory } from "../errors.js";
+import { sameHistory } from "../watch.js";
 import { type Codec, type Encoded, fromStored, hashOf } from "./codec.js";
 import { Groups, type Rules } from "./groups.js";
 import { type Intent, isDirty, Journal, type KeyRecord } from "./journal.js";
 import { MemoryStorage } from "./storage.js";
 import { type SyncChange, SyncError, type SyncOptions } from "./types.js";
+
+/** Keys in a request; their answers are of one history. */
+const READ_LIMIT = 10_000;
 
 /** What the cluster has of a key, as far as it was told. */
 export type Remote =
@@ -22,6 +26,13 @@ export type Remote =
       hash: string | undefined;
     }
   | { found: false; gone: Gone | null; asOf: number };
+
+/** What was read of a key, and why it is so. */
+export interface KeyRead {
+  key: string;
+  remote: Remote;
+  cause: "set" | Gone["cause"];
+}
 
 /** The index of a key's state in the cluster. */
 export function indexOf(remote: Remote): number {
@@ -64,6 +75,8 @@ export class State {
    * noted, or they were not found when everything was read.
    */
   readonly unsure = new Set<string>();
+  /** The highest index that was heard of in this history. */
+  heardOf = 0;
   /** Names of the cluster's nodes. */
   nodes: string[] = [];
   private turn: Promise<unknown> = Promise.resolve();
@@ -88,11 +101,36 @@ export class State {
     return this.gapsHealed < this.gaps;
   }
 
+  /** An index that the cluster has reached. */
+  get knownIndex(): number {
+    return Math.max(this.heardOf, this.journal.meta.place?.index ?? 0);
+  }
+
   /** Runs one piece of work at a time: what it sees of keys does not change under it. */
   locked<T>(work: () => Promise<T>): Promise<T> {
     const result = this.turn.then(work, work);
     this.turn = result.catch(() => undefined);
     return result;
+  }
+
+  /** @throws OtherHistory if what was answered belongs to another history than what is known */
+  inHistory(answered: string): void {
+    if (sameHistory(this.journal.meta.histories.at(-1) ?? "", answered)) return;
+    throw new OtherHistory("the cluster is in another history", { code: "other_history", effect: "none", history: answered });
+  }
+
+  /** What the cluster has of these keys, in their order. @throws OtherHistory */
+  async readKeys(keys: readonly string[], signal: AbortSignal): Promise<KeyRead[]> {
+    const all: KeyRead[] = [];
+    for (let at = 0; at < keys.length; at += READ_LIMIT) {
+      const { results, index, history } = await this.client.readMany(keys.slice(at, at + READ_LIMIT), { signal });
+      this.inHistory(history);
+      for (const { key, entry, gone } of results) {
+        const remote: Remote = entry === null ? { found: false, gone, asOf: index } : this.remoteOf(entry, true);
+        all.push({ key, remote, cause: entry === null ? (gone?.cause ?? "delete") : "set" });
+      }
+    }
+    return all;
   }
 
   record(key: string): KeyRecord {

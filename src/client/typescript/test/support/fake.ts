@@ -22,6 +22,8 @@ export interface Stored {
 /** A cluster in memory that keeps the rules of the HTTP API, and meets the faults that a test asks for. */
 export class FakeCluster {
   clusterId: string = randomUUID();
+  /** Up to which index the outcomes of writes are forgotten. */
+  private forgotten = 0;
   histories = [{ number: 1, id: randomUUID() as string, kind: "founded", fork_index: 0, start_index: 0 }];
   index = 10;
   readonly entries = new Map<string, Stored>();
@@ -121,6 +123,12 @@ export class FakeCluster {
     this.gones.clear();
     this.clears.length = 0;
     this.changes.length = 0;
+  }
+
+  /** Forgets the outcomes of all writes, as if many others had come since. */
+  forgetOutcomes(): void {
+    this.forgotten = this.index;
+    this.remembered.clear();
   }
 
   /** Begins another history, in which what was written after `fork` never happened. */
@@ -366,6 +374,11 @@ export class FakeCluster {
     if (before !== undefined) {
       if (before.request !== request) return problem(new Refused(422, "idempotency_key_reused"), headers);
       return new Response(before.body === "" ? null : before.body, { status: before.status, headers: { ...(before.headers as Record<string, string>), "idempotency-replayed": "true" } });
+    }
+    const sentAfter = /^(\d+)@(.+)$/.exec(seen.headers.get("idempotency-sent-after") ?? "");
+    if (sentAfter !== null) {
+      if (!this.history.id.startsWith(sentAfter[2] as string)) return problem(new Refused(409, "other_history"), headers);
+      if (Number(sentAfter[1]) < this.forgotten) return problem(new Refused(422, "outcome_forgotten"), headers);
     }
     let status = 200;
     let body: string | Buffer | ReadableStream<Uint8Array> | null;

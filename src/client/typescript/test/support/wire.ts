@@ -72,7 +72,7 @@ export function parseBig(text: string): unknown {
 
 /** Numbers of the error table that tests ask for. */
 export function problemBody(error: Refused): string {
-  const effect = error.code === "outcome_unknown" || error.code === "fatal" ? "unknown" : "none";
+  const effect = ["outcome_unknown", "outcome_forgotten", "fatal"].includes(error.code) ? "unknown" : "none";
   return JSON.stringify({ type: `urn:lockstep:error:${error.code}`, title: error.code, status: error.status, detail: error.code, code: error.code, effect, ...error.more });
 }
 

@@ -34,6 +34,31 @@ test("what was heard of a key with a local change is not forgotten by a crash", 
   await world.run(next.sync.close());
 });
 
+test("an addition whose outcome is forgotten is not counted twice, wherever the clock is set", async () => {
+  for (const kind of ["after", "before"] as const) {
+    const world = new World();
+    world.cluster.put("sold", "7", TEXT);
+    const { sync, cache } = await world.connected();
+    await sync.add("sold", 1);
+    await sync.set("k", "mine");
+    world.cluster.fault = ({ path }) => (path === "/v1/batch" ? { kind } : undefined);
+    await assert.rejects(world.run(sync.sync()), OutcomeUnknown);
+    world.cluster.put("other", "1", TEXT);
+    world.cluster.forgetOutcomes();
+    world.cluster.fault = () => undefined;
+    await world.clock.advance(7_200_000);
+    world.clock.skew = -7_100_000;
+    await world.run(sync.sync());
+    await settle();
+    await world.run(sync.sync());
+    assert.deepEqual(world.remote, { k: "mine", other: "1", sold: kind === "after" ? "8" : "7" }, kind);
+    assert.deepEqual(cache.toJSON(), world.remote, kind);
+    assert.deepEqual(sync.getDetails().unknown, [{ key: "sold", by: 1n }], kind);
+    assert.equal(sync.getStatus().pending, 0, kind);
+    await world.run(sync.close());
+  }
+});
+
 test("a full read does not let an older local change raise a key that was deleted meanwhile", async () => {
   for (const restarted of [false, true]) {
     const world = new World();

@@ -179,6 +179,31 @@ test("a history that changes while it is connected is gone over to by the next s
   await world.run(sync.close());
 });
 
+test("what is answered in another history is not taken for the known one", async () => {
+  for (const path of ["/v1/changes", "/v1/get", "/v1/batch"]) {
+    const world = new World();
+    const { sync, cache } = await world.connected();
+    const fork = world.cluster.index;
+    await sync.set("sent", "mine");
+    let forked = false;
+    world.cluster.fault = (request) => {
+      if (!forked && request.path.startsWith(path)) {
+        forked = true;
+        world.cluster.fork("restored", fork);
+        world.cluster.put("sent", "theirs", { contentType: "text/plain" });
+      }
+      return undefined;
+    };
+    await world.run(sync.sync());
+    const { history } = sync.getDetails();
+    assert.ok(forked, path);
+    assert.equal(history, world.cluster.history.id, path);
+    assert.deepEqual(cache.toJSON(), world.remote, path);
+    assert.deepEqual([sync.getStatus().pending, sync.getStatus().conflicts], [0, 1], path);
+    await world.run(sync.close());
+  }
+});
+
 test("a TTL that passes before the change is sent ends it", async () => {
   const world = new World();
   const { sync, cache } = await world.connected();
