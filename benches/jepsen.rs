@@ -19,9 +19,13 @@ mod model_absence;
 #[path = "../tests/cache/model_clear.rs"]
 #[allow(dead_code, reason = "the cache's own tests use the rest")]
 mod model_clear;
+#[path = "../tests/cache/model_ops.rs"]
+mod model_ops;
 #[path = "../tests/cache/model_order.rs"]
 #[allow(dead_code, reason = "the cache's own tests use the rest")]
 mod model_order;
+#[path = "../tests/cache/model_sequence.rs"]
+mod model_sequence;
 #[path = "../tests/support/mod.rs"]
 mod support;
 

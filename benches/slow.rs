@@ -20,8 +20,12 @@ mod model;
 mod model_absence;
 #[path = "../tests/cache/model_clear.rs"]
 mod model_clear;
+#[path = "../tests/cache/model_ops.rs"]
+mod model_ops;
 #[path = "../tests/cache/model_order.rs"]
 mod model_order;
+#[path = "../tests/cache/model_sequence.rs"]
+mod model_sequence;
 #[path = "../tests/support/mod.rs"]
 mod support;
 

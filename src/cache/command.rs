@@ -4,6 +4,7 @@
 use super::AdminRequested;
 use super::limits::FEATURE_LEVEL_FIRST;
 use super::{CacheConfig, IdempotencyKey, Key, MergeStep, Policy, TokenChange, Value};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// What a log entry says beside its command.
@@ -63,9 +64,10 @@ pub enum Command {
     Tokens(Box<TokenChange>),
     /// Notes what an operator is about to do.
     NoteAdminAction(Box<AdminRequested>),
-    /// Several operations, each carried out or refused by itself. At most [`super::limits::BATCH_OPS_MAX`]; a key may be written
-    /// by one of them only.
-    Each(Vec<Op>),
+    /// Several operations, one after another: each sees what those before it did, and is carried out or refused by itself. If a
+    /// guard does not hold, none is. At most [`super::limits::SEQUENCE_OPS_MAX`], and
+    /// [`super::limits::SEQUENCE_GUARDS_MAX`] guards.
+    Sequence { guards: Vec<Guard>, ops: Vec<Op> },
     /// Opens, renews or ends a client session, or acquires or releases a lock.
     Sessions(Box<SessionChange>),
 }
@@ -86,6 +88,13 @@ pub enum SessionChange {
     Unlock { name: Key, session: u64 },
 }
 
+/// What must hold of a key before a sequence begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guard {
+    pub key: Key,
+    pub condition: Condition,
+}
+
 /// One operation on one key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
@@ -98,10 +107,24 @@ pub enum Op {
     /// Adds to a decimal counter (64-bit signed, as text); an absent one starts at `initial`, then `by` is
     /// added. `ttl` counts only when the counter is created; an existing one keeps its deadline.
     Incr { key: Key, by: i64, initial: i64, ttl: Ttl, condition: Condition },
-    /// Gives an existing key a new time to live.
-    Expire { key: Key, ttl: Ttl, condition: Condition },
+    /// Gives an existing key a new time to live. A deadline that has passed removes it.
+    Expire { key: Key, ttl: Ttl, condition: Condition, only: DeadlineCondition },
     /// Removes an existing key's deadline.
     Persist { key: Key, condition: Condition },
+    /// Adds bytes at the end of a value, which keeps its content type, and its lifetime as with [`Op::Incr`]. A key that is absent is
+    /// created, with the default TTL. Nothing at the end of a value that is there changes nothing.
+    Append { key: Key, bytes: Bytes },
+    /// Writes bytes into a value from an offset on, with zeros between its end and the offset; otherwise as [`Op::Append`]. No
+    /// bytes change nothing, and create nothing.
+    SetRange { key: Key, offset: u64, bytes: Bytes },
+    /// Adds a decimal number to a value that is one; an absent one starts at 0. Numbers have an optional sign, a fraction and an
+    /// exponent, are rounded to 17 digits behind the point (halves away from zero), and stay within 1.7e21. Sums are exact.
+    /// Otherwise as [`Op::Append`].
+    IncrDecimal { key: Key, by: String },
+    /// Reads a key, and sets its lifetime; `None` leaves that as it is. A deadline that has passed removes it.
+    GetEx { key: Key, ttl: Option<Ttl> },
+    /// What is known of a key beside its value. It counts as a use of none.
+    Look { key: Key },
     /// Doubles a counter. It stands for what a next release may add, in the test of a rolling upgrade.
     #[cfg(feature = "next-level")]
     Double { key: Key },
@@ -112,7 +135,7 @@ impl Command {
     pub fn level(&self) -> u32 {
         match self {
             Self::One(op) => op.level(),
-            Self::Batch(ops) | Self::Each(ops) => {
+            Self::Batch(ops) | Self::Sequence { ops, .. } => {
                 ops.iter().map(Op::level).max().unwrap_or(FEATURE_LEVEL_FIRST)
             }
             Self::Configure(change) => change.policy.map_or(FEATURE_LEVEL_FIRST, Policy::level),
@@ -137,7 +160,7 @@ impl Command {
         };
         match self {
             Self::One(op) => written(std::slice::from_ref(op)),
-            Self::Batch(ops) | Self::Each(ops) => written(ops),
+            Self::Batch(ops) | Self::Sequence { ops, .. } => written(ops),
             Self::Merge(step) => step.ops.iter().map(|op| op.key.as_str().to_owned()).collect(),
             Self::Clear { .. }
             | Self::Configure(_)
@@ -161,6 +184,11 @@ impl Op {
             | Self::Delete { .. }
             | Self::Incr { .. }
             | Self::Expire { .. }
+            | Self::Append { .. }
+            | Self::SetRange { .. }
+            | Self::IncrDecimal { .. }
+            | Self::GetEx { .. }
+            | Self::Look { .. }
             | Self::Persist { .. } => FEATURE_LEVEL_FIRST,
             #[cfg(feature = "next-level")]
             Self::Double { .. } => FEATURE_LEVEL_FIRST + 1,
@@ -175,6 +203,11 @@ impl Op {
             | Self::Delete { key, .. }
             | Self::Incr { key, .. }
             | Self::Expire { key, .. }
+            | Self::Append { key, .. }
+            | Self::SetRange { key, .. }
+            | Self::IncrDecimal { key, .. }
+            | Self::GetEx { key, .. }
+            | Self::Look { key }
             | Self::Persist { key, .. } => key,
             #[cfg(feature = "next-level")]
             Self::Double { key } => key,
@@ -185,6 +218,7 @@ impl Op {
     pub fn reads(&self) -> Option<&Key> {
         match self {
             Self::Get { key }
+            | Self::GetEx { key, .. }
             | Self::Put { key, previous: true, .. }
             | Self::Delete { key, previous: true, .. } => Some(key),
             _ => None,
@@ -193,7 +227,7 @@ impl Op {
 
     /// Whether it may change something.
     pub fn is_write(&self) -> bool {
-        !matches!(self, Self::Get { .. })
+        !matches!(self, Self::Get { .. } | Self::Look { .. })
     }
 }
 
@@ -216,6 +250,25 @@ pub enum Condition {
     NoneOf(Box<[u64]>),
     /// The key is absent, and it is certain that it was at no time present after this log index.
     AbsentSince(u64),
+    /// The key is present, with exactly this value, of at most [`super::limits::VALUE_BYTES_MAX`] bytes.
+    ValueIs(Bytes),
+    /// The key is absent, or has another value than this one, of at most [`super::limits::VALUE_BYTES_MAX`] bytes.
+    ValueIsNot(Bytes),
+}
+
+/// When [`Op::Expire`] applies: what it compares is the key's deadline and the new one. No deadline counts as the latest of all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeadlineCondition {
+    #[default]
+    Always,
+    /// The key has no deadline.
+    None,
+    /// The key has a deadline.
+    Some,
+    /// The new deadline is later.
+    Later,
+    /// The new deadline is earlier.
+    Earlier,
 }
 
 /// How long a value lives.
@@ -230,6 +283,10 @@ pub enum Ttl {
     /// This many milliseconds of log time after it was last used, at most
     /// [`super::limits::SLIDING_TTL_MS_MAX`].
     Sliding(u64),
+    /// Until this log time, in milliseconds since the Unix epoch. If it has passed, a put stores nothing and removes what was there.
+    At(u64),
+    /// As it was, with a sliding one renewed by the use; a new key never expires.
+    Keep,
 }
 
 /// A change of settings: what is `None` stays as it is. `default_ttl_ms` of `Some(None)` removes the default.

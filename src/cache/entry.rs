@@ -84,6 +84,14 @@ pub struct EntryInfo {
     pub origin: Option<Arc<str>>,
 }
 
+/// What is known of a key beside its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyInfo {
+    pub entry: EntryInfo,
+    /// Length of the value.
+    pub bytes: u64,
+}
+
 /// What an entry with this record counts against the capacity in bytes.
 pub(super) fn entry_cost(record: &Record) -> u64 {
     record.cost() + ENTRY_OVERHEAD_BYTES
@@ -153,6 +161,10 @@ impl Entry {
         self.revision = revision.into();
         self.version = self.version.saturating_add(1);
         self.modified_at_ms = now_ms.into();
+    }
+
+    pub fn key_info(&self) -> KeyInfo {
+        KeyInfo { entry: self.info(), bytes: self.record.bytes().len() as u64 }
     }
 
     pub fn found(&self) -> Found {

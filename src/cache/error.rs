@@ -5,11 +5,12 @@
 use super::client_sessions::Lock;
 use super::limits::{
     ADMIN_TEXT_BYTES_MAX, BATCH_OPS_MAX, BATCH_OUTCOME_BYTES_MAX, CAPACITY_ENTRIES_MAX, CLIENT_SESSIONS_MAX,
-    CONDITION_REVISIONS_MAX, CONTENT_TYPE_BYTES_MAX, GRANTS_MAX, HISTORY_BYTES_MAX,
-    IDEMPOTENCY_KEY_BYTES_MAX, JOIN_HOSTS_MAX, JOIN_TTL_MS_MAX, KEY_BYTES_MAX, LOCKS_MAX,
-    LOCKS_PER_SESSION_MAX, NODE_NAME_BYTES_MAX, SESSION_TTL_MS_MAX, SESSION_TTL_MS_MIN, SLIDING_TTL_MS_MAX,
-    TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX, TTL_MS_MIN,
-    VALUE_BYTES_MAX,
+    CONDITION_REVISIONS_MAX, CONTENT_TYPE_BYTES_MAX, COPIED_BYTES_PER_APPLY_MAX, GRANTS_MAX,
+    HISTORY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, JOIN_HOSTS_MAX, JOIN_TTL_MS_MAX, KEY_BYTES_MAX, LOCKS_MAX,
+    LOCKS_PER_SESSION_MAX, NAME_BYTES_MAX, NODE_NAME_BYTES_MAX, REPLACED_BYTES_PER_APPLY_MAX,
+    SEQUENCE_GUARDS_MAX, SEQUENCE_OPS_MAX, SESSION_TTL_MS_MAX, SESSION_TTL_MS_MIN, SLIDING_TTL_MS_MAX,
+    TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TOLD_BYTES_PER_APPLY_MAX, TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX,
+    TTL_MS_MIN, VALUE_BYTES_MAX,
 };
 use super::{Absence, Key};
 use serde::{Deserialize, Serialize};
@@ -27,11 +28,12 @@ pub enum CommandError {
     /// The policy is `noeviction`, and there is no room.
     #[error("the cache is full and its policy is noeviction")]
     CacheFull { op: Option<u32> },
-    /// `incr` on a value that is no 64-bit decimal number.
-    #[error("the value is not a 64-bit decimal integer")]
+    /// `incr` on a value that is no 64-bit decimal number without superfluous characters, or a decimal increment of or by what is no
+    /// decimal number.
+    #[error("the value is not a number")]
     NotANumber { op: Option<u32> },
-    /// `incr` past the 64-bit range.
-    #[error("the counter would leave the 64-bit range")]
+    /// `incr` past the 64-bit range, or a decimal number past 1.7e21.
+    #[error("the number would leave its range")]
     Overflow { op: Option<u32> },
     /// A batch that cannot be applied, whatever the state is.
     #[error("invalid batch: {}", fault.sentence())]
@@ -87,6 +89,9 @@ pub enum CommandError {
     /// There are [`LOCKS_MAX`], or the session has [`LOCKS_PER_SESSION_MAX`].
     #[error("there are {LOCKS_MAX} locks, or the session has {LOCKS_PER_SESSION_MAX}: release some first")]
     TooManyLocks,
+    /// A guard of a sequence does not hold; `guard` is its position.
+    #[error("precondition failed: guard {guard} does not hold")]
+    GuardFailed { guard: u32 },
 }
 
 /// What is wrong with a batch. Numbers are persisted: one is never given to another fault.
@@ -98,15 +103,24 @@ pub enum BatchFault {
     RepeatedKey = 1,
     /// It reads more than an answer may hold.
     LargeAnswer = 2,
+    /// Its operations replace, or build values out of, more than one log entry may.
+    LargeWork = 3,
 }
 
 impl BatchFault {
-    const ALL: [Self; 3] = [Self::Length, Self::RepeatedKey, Self::LargeAnswer];
+    const ALL: [Self; 4] = [Self::Length, Self::RepeatedKey, Self::LargeAnswer, Self::LargeWork];
 
     fn sentence(self) -> String {
         match self {
-            Self::Length => format!("a batch has 1 to {BATCH_OPS_MAX} operations"),
+            Self::Length => format!(
+                "a batch has 1 to {BATCH_OPS_MAX} operations, a sequence 1 to {SEQUENCE_OPS_MAX} and up to \
+                 {SEQUENCE_GUARDS_MAX} guards"
+            ),
             Self::RepeatedKey => "a key is written twice".into(),
+            Self::LargeWork => format!(
+                "it has to come in another request: those before it replace {REPLACED_BYTES_PER_APPLY_MAX} bytes, or build \
+                 values of {TOLD_BYTES_PER_APPLY_MAX} bytes and copy {COPIED_BYTES_PER_APPLY_MAX} for that"
+            ),
             Self::LargeAnswer => format!("its answers take more than {BATCH_OUTCOME_BYTES_MAX} bytes"),
         }
     }
@@ -148,10 +162,12 @@ pub enum InvalidField {
     JoinToken = 16,
     /// How long a client session lasts.
     SessionTtl = 17,
+    /// The name of a client session or a lock.
+    Name = 18,
 }
 
 impl InvalidField {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Ttl,
         Self::Value,
         Self::ContentType,
@@ -170,6 +186,7 @@ impl InvalidField {
         Self::AdminAction,
         Self::JoinToken,
         Self::SessionTtl,
+        Self::Name,
     ];
 
     /// As it is called in requests and settings.
@@ -193,6 +210,7 @@ impl InvalidField {
             Self::AdminAction => "admin_action",
             Self::JoinToken => "join_token",
             Self::SessionTtl => "ttl_ms",
+            Self::Name => "name",
         }
     }
 
@@ -207,7 +225,9 @@ impl InvalidField {
             Self::ContentType => {
                 format!("a content type is 1 to {CONTENT_TYPE_BYTES_MAX} visible ASCII characters")
             }
-            Self::Condition => format!("at most {CONDITION_REVISIONS_MAX} revisions are compared"),
+            Self::Condition => format!(
+                "at most {CONDITION_REVISIONS_MAX} revisions are compared, or a value of {VALUE_BYTES_MAX} bytes"
+            ),
             Self::Prefix => format!("a prefix has at most {KEY_BYTES_MAX} bytes"),
             Self::IdempotencyKey => format!("an idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes"),
             Self::Index => "this log entry was applied already or is none".into(),
@@ -233,6 +253,7 @@ impl InvalidField {
                     "a session lasts {SESSION_TTL_MS_MIN} to {SESSION_TTL_MS_MAX} ms without being renewed"
                 )
             }
+            Self::Name => format!("the name of a session or a lock has at most {NAME_BYTES_MAX} bytes"),
             Self::JoinToken => format!(
                 "a join token names a node with 1 to {NODE_NAME_BYTES_MAX} bytes and up to {JOIN_HOSTS_MAX} hosts, and lives \
                  {TTL_MS_MIN} to {JOIN_TTL_MS_MAX} ms"

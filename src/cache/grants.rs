@@ -1,7 +1,7 @@
 //! What a token allows: roles over prefixes of keys.
 
 use super::Key;
-use super::limits::{GRANTS_MAX, KEY_BYTES_MAX};
+use super::limits::{GRANT_PREFIX_BYTES_MAX, GRANTS_MAX};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -120,7 +120,7 @@ pub fn allows(grants: &[Grant], need: &Need) -> bool {
 /// Whether these can be the grants of a token.
 pub fn are_valid(grants: &[Grant]) -> bool {
     let is_valid = |grant: &Grant| match grant.role.is_about_keys() {
-        true => grant.prefix.len() <= KEY_BYTES_MAX,
+        true => grant.prefix.len() <= GRANT_PREFIX_BYTES_MAX,
         false => grant.prefix.is_empty(),
     };
     (1..=GRANTS_MAX).contains(&grants.len()) && grants.iter().all(is_valid)

@@ -2,7 +2,11 @@
 //! with different values would disagree, so changing one after a release needs a new feature level.
 
 /// Longest key, in bytes of UTF-8.
-pub const KEY_BYTES_MAX: usize = 512;
+pub const KEY_BYTES_MAX: usize = 4_096;
+/// Longest name of a client session or a lock, and longest prefix in a token's grant, in bytes. There are many of each, all in
+/// memory and in single answers, so they stay shorter than keys.
+pub const NAME_BYTES_MAX: usize = 512;
+pub const GRANT_PREFIX_BYTES_MAX: usize = 512;
 /// Largest value that the log accepts, in bytes. The HTTP layer may be configured lower.
 pub const VALUE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Longest `Content-Type` of a value, in bytes.
@@ -11,11 +15,22 @@ pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
 pub const ORIGIN_BYTES_MAX: usize = 64;
 /// Most operations in one batch.
 pub const BATCH_OPS_MAX: usize = 1_024;
+/// Most operations of one sequence, and most of its guards.
+pub const SEQUENCE_OPS_MAX: usize = 16_384;
+pub const SEQUENCE_GUARDS_MAX: usize = 1_024;
+/// Most bytes that the operations of one log entry may copy to build values out of those that are there, most that they may so
+/// add to what watchers are told, and most bytes of entries that they may replace or remove: each is read for the digest.
+pub const COPIED_BYTES_PER_APPLY_MAX: u64 = 64 * 1024 * 1024;
+pub const TOLD_BYTES_PER_APPLY_MAX: u64 = 4 * 1024 * 1024;
+pub const REPLACED_BYTES_PER_APPLY_MAX: u64 = 3 * 1024 * 1024 * 1024;
+/// Longest decimal number that an operation reads or adds, in bytes.
+pub const DECIMAL_BYTES_MAX: usize = 256;
 /// Most revisions that one condition may list.
 pub const CONDITION_REVISIONS_MAX: usize = 16;
-/// Shortest and longest time to live, in milliseconds (the longest is about ten years).
+/// Shortest and longest time to live, in milliseconds (the longest is about 4,460 years; no deadline is later than the 48 bits of
+/// its number can say).
 pub const TTL_MS_MIN: u64 = 1;
-pub const TTL_MS_MAX: u64 = 10 * 366 * 24 * 3_600 * 1_000;
+pub const TTL_MS_MAX: u64 = 1 << 47;
 /// Longest time to live that uses can renew, in milliseconds (about 49 days).
 pub const SLIDING_TTL_MS_MAX: u64 = u32::MAX as u64;
 /// How long reads may be collected before they count, in milliseconds.
@@ -33,8 +48,9 @@ pub const DEDUP_RESULTS_MAX: usize = 65_536;
 pub const DEDUP_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How long a result is stored at most, in milliseconds of log time.
 pub const DEDUP_MS_MAX: u64 = 10 * 60 * 1_000;
-/// Most tombstones kept; the oldest are dropped first.
+/// Most tombstones kept, and most bytes of the keys and prefixes that they name; the oldest are dropped first.
 pub const TOMBSTONES_MAX: usize = 65_536;
+pub const TOMBSTONES_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Most forks that are open at a time, and most keys that each notes. What goes beyond is counted, not noted.
 pub const FORKS_MAX: usize = 16;
 pub const GONE_MAX: usize = 1 << 20;

@@ -2,7 +2,7 @@
 //! ever added at the end.
 
 use super::client_sessions::{ClientSession, Lock};
-use super::{Absence, CacheConfig, CommandError, EntryInfo, Found, Key, MergeResult, Record, Value};
+use super::{Absence, CacheConfig, CommandError, EntryInfo, Found, Key, KeyInfo, MergeResult, Record, Value};
 use serde::{Deserialize, Serialize};
 
 /// What applying one log entry did.
@@ -48,8 +48,8 @@ pub enum Outcome {
     Merged { revision: u64, results: Vec<MergeResult> },
     /// A token was made, rotated or revoked.
     TokensChanged { revision: u64 },
-    /// One result an operation, in order, of operations that do not depend on each other.
-    Each { revision: u64, results: Vec<Result<Outcome, Box<OpRefusal>>> },
+    /// One result an operation, in order.
+    Sequence { revision: u64, results: Vec<Result<Outcome, Box<OpRefusal>>> },
     /// The client session as it is now.
     Session(ClientSession),
     /// It is no more; these locks were released.
@@ -58,9 +58,15 @@ pub enum Outcome {
     Locked { lock: Lock, session_name: Key, acquired: bool },
     /// It does not hold it any more.
     Unlocked,
+    /// How long the value is now; `revision` is 0 if the key is absent.
+    Length { revision: u64, bytes: u64 },
+    /// The number's new value, without zeros at its end and without exponent.
+    Decimal { revision: u64, text: String },
+    /// What a `Look` found.
+    Looked(Option<KeyInfo>),
 }
 
-/// Why one of several independent operations was refused. It changed nothing.
+/// Why an operation of a sequence was refused. It changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpRefusal {
     pub error: CommandError,

@@ -4,7 +4,7 @@
 //! known. Commands that are applied one after another wait for memory again and again. Here many keys are followed
 //! together, one step at a time, so that they wait at the same time.
 
-use super::{Cache, Command, Op, Record};
+use super::{Cache, Command, Guard, Key, Op, Record};
 use std::hint::black_box;
 
 /// Keys that are followed together: more than the loads that a processor has in flight, and few enough that what they
@@ -14,7 +14,7 @@ const BATCH_KEYS: usize = 64;
 impl Cache {
     /// Loads what these commands need into the processor's caches. It changes nothing.
     pub fn prefetch<'a>(&self, commands: impl Iterator<Item = &'a Command>) {
-        let mut keys = commands.flat_map(ops).map(|op| op.key().as_str()).peekable();
+        let mut keys = commands.flat_map(keys).map(Key::as_str).peekable();
         let mut slots = Vec::with_capacity(BATCH_KEYS);
         let slab = self.store.slab();
         while keys.peek().is_some() {
@@ -33,11 +33,13 @@ impl Cache {
     }
 }
 
-/// The operations on single keys.
-fn ops(command: &Command) -> &[Op] {
-    match command {
-        Command::One(op) => std::slice::from_ref(op),
-        Command::Batch(ops) | Command::Each(ops) => ops,
-        _ => &[],
-    }
+/// The keys of operations on single keys, and of what must hold for them.
+fn keys(command: &Command) -> impl Iterator<Item = &Key> {
+    let (guards, ops): (&[Guard], &[Op]) = match command {
+        Command::One(op) => (&[], std::slice::from_ref(op)),
+        Command::Batch(ops) => (&[], ops),
+        Command::Sequence { guards, ops } => (guards, ops),
+        _ => (&[], &[]),
+    };
+    guards.iter().map(|guard| &guard.key).chain(ops.iter().map(Op::key))
 }

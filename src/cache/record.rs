@@ -11,6 +11,9 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record(SharedBytes);
 
+/// The longest number of 64 bits as text.
+const COUNTER_BYTES_MAX: usize = 20;
+
 /// Bytes of the lengths: two for the key's, one for that of the content type, one for that of the origin.
 const LENGTHS_BYTES: usize = 4;
 
@@ -85,9 +88,27 @@ impl Record {
         &self.0[self.value_start()..]
     }
 
-    /// The value as a counter: a 64-bit number as text.
+    /// The value as a counter: a 64-bit number as text, in the one form in which this program writes it.
     pub fn counter(&self) -> Option<i64> {
-        std::str::from_utf8(self.bytes()).ok()?.parse().ok()
+        let bytes = self.bytes();
+        if bytes.len() > COUNTER_BYTES_MAX {
+            return None;
+        }
+        let (sign, digits) = match bytes.strip_prefix(b"-") {
+            Some(digits) => (-1, digits),
+            None => (1, bytes),
+        };
+        let is_canonical = match digits {
+            [b'0'] => sign == 1,
+            [first, rest @ ..] => matches!(first, b'1'..=b'9') && rest.iter().all(u8::is_ascii_digit),
+            [] => false,
+        };
+        if !is_canonical {
+            return None;
+        }
+        let add =
+            |number: i64, digit: &u8| number.checked_mul(10)?.checked_add(sign * i64::from(digit - b'0'));
+        digits.iter().try_fold(0, add)
     }
 
     /// The value for readers. It shares memory with the record.

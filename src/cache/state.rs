@@ -4,7 +4,6 @@ use super::admin_log::AdminLog;
 use super::client_sessions::ClientSessions;
 use super::dedup::DedupTable;
 use super::digest::{Digest, Sum, halves, hash_words};
-use super::entry::Entry;
 use super::forks::{Fork, Forks};
 use super::limits::{
     CAPACITY_ENTRIES_MAX, FEATURE_LEVEL_FIRST, FREE_PER_APPLY_MAX, TOUCH_INTERVAL_MS, TOUCHES_MAX,
@@ -16,7 +15,7 @@ use super::merge::{Merge, Merges};
 use super::store::Store;
 use super::tokens::Tokens;
 use super::tombstones::Tombstones;
-use super::{CacheConfig, EntryInfo, Found, Key, Stats, Tombstone, TouchConfig};
+use super::{CacheConfig, Key, Stats, Tombstone, TouchConfig};
 use std::collections::BTreeMap;
 
 /// A cache: keys with values and deadlines, of bounded size. Only log entries change it.
@@ -38,33 +37,6 @@ pub struct Cache {
     pub(super) feature_level: u32,
     /// Most cleared entries that one log entry frees: the same on all nodes, and in no snapshot.
     pub(super) free_per_apply_max: usize,
-}
-
-/// A key in a listing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyInfo {
-    pub entry: EntryInfo,
-    /// Length of the value.
-    pub bytes: u64,
-}
-
-/// More about a key in a listing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyDetails {
-    /// The first bytes of the value.
-    pub preview: Vec<u8>,
-    pub content_type: Option<String>,
-    /// How often it was used, as far as the log knows; up to 65,535.
-    pub uses: u64,
-}
-
-/// An entry in a listing, with its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    pub key: Key,
-    pub found: Found,
-    /// How often it was used, as far as the log knows; up to 65,535.
-    pub uses: u64,
 }
 
 /// An entry that will be evicted soon.
@@ -137,56 +109,6 @@ impl Cache {
     /// The rules in force; see [`super::Command::RaiseFeatureLevel`].
     pub fn feature_level(&self) -> u32 {
         self.feature_level
-    }
-
-    /// Keys with a prefix, in order, from the first one after `after`; at most `limit`.
-    pub fn keys(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<(Key, KeyInfo)> {
-        self.live(prefix, after).take(limit).map(|(_, entry)| (entry.record.to_key(), info(entry))).collect()
-    }
-
-    /// The same with details, and at most `preview_max` bytes of each value.
-    pub fn detailed_keys(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-        preview_max: usize,
-    ) -> Vec<(Key, KeyInfo, KeyDetails)> {
-        let detailed = |(slot, entry): (u32, &Entry)| {
-            let value = entry.record.bytes();
-            let details = KeyDetails {
-                preview: value[..value.len().min(preview_max)].to_vec(),
-                content_type: entry.record.content_type().map(Into::into),
-                uses: self.uses(slot),
-            };
-            (entry.record.to_key(), info(entry), details)
-        };
-        self.live(prefix, after).take(limit).map(detailed).collect()
-    }
-
-    fn live<'a>(&'a self, prefix: &'a str, after: Option<&'a str>) -> impl Iterator<Item = (u32, &'a Entry)> {
-        self.store.range(prefix, after).filter(|(_, entry)| !entry.is_expired(self.now_ms))
-    }
-
-    fn uses(&self, slot: u32) -> u64 {
-        self.store.slab().entry(slot).map_or(0, |entry| u64::from(entry.frequency))
-    }
-
-    /// Entries whose keys have a prefix, in the order of their keys, from the first one after `after`; at most `limit`, and
-    /// no more once their values add up to `bytes_max` bytes.
-    pub fn entries(&self, prefix: &str, after: Option<&str>, limit: usize, bytes_max: u64) -> Vec<Listed> {
-        let mut bytes = 0;
-        let fitting = self.live(prefix, after).take(limit).take_while(|(_, entry)| {
-            let before = bytes;
-            bytes += entry.record.bytes().len() as u64;
-            before < bytes_max
-        });
-        let listed = |(slot, entry): (u32, &Entry)| Listed {
-            key: entry.record.to_key(),
-            found: entry.found(),
-            uses: self.uses(slot),
-        };
-        fitting.map(listed).collect()
     }
 
     /// The delete or clear that removed a key, if its tombstone is still kept; `None` for a key that is present.
@@ -475,8 +397,4 @@ impl Cache {
             sessions_high,
         ]))
     }
-}
-
-fn info(entry: &Entry) -> KeyInfo {
-    KeyInfo { entry: entry.info(), bytes: entry.record.bytes().len() as u64 }
 }

@@ -11,6 +11,7 @@ use super::pending_clears::{Clear, PendingClears};
 use super::record::{Record, fingerprint};
 use super::short_int::U48;
 use super::slab::Slab;
+use super::written::{Write, Written};
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::ops::Bound;
@@ -30,9 +31,9 @@ pub(super) struct Store {
     pending_clears: PendingClears,
     deadlines: BTreeSet<(u64, u32)>,
     policies: PolicySet,
-    /// Entries that this log entry has written, with their usage from then on. They are in no policy's order, and their
-    /// usage is not in the slab, until [`Store::finish`]: so no write is evicted to make room for itself.
-    written: Vec<(u32, Usage, Admission)>,
+    /// Entries that this log entry has written. They are in no policy's order, and their usage is not in the slab, until
+    /// [`Store::finish`]: so no write is evicted to make room for itself.
+    written: Written,
     /// The recency that was assigned last. Each use gets the next one.
     recency_clock: u64,
     /// How many entries may still be reinserted instead of evicted for this log entry.
@@ -72,7 +73,7 @@ impl Store {
             pending_clears: PendingClears::default(),
             deadlines: BTreeSet::new(),
             policies: PolicySet::new(policy),
-            written: Vec::new(),
+            written: Written::default(),
             recency_clock: 0,
             reinsert_budget: REINSERTS_PER_APPLY_MAX,
         }
@@ -135,7 +136,7 @@ impl Store {
             pending_clears,
             deadlines,
             policies,
-            written: Vec::new(),
+            written: Written::default(),
             recency_clock,
             reinsert_budget: REINSERTS_PER_APPLY_MAX,
         })
@@ -214,7 +215,7 @@ impl Store {
         self.index.insert(&self.slab, slot);
         self.move_deadline(slot, None, lifetime.deadline);
         if let Some(usage) = self.slab.usage(slot) {
-            self.written.push((slot, usage, admission));
+            self.written.push(Write { slot, usage, admission });
         }
         slot
     }
@@ -222,13 +223,19 @@ impl Store {
     /// Stores a new value in an entry.
     pub fn overwrite(&mut self, slot: u32, write: EntryWrite) {
         let Some(before) = self.slab.usage(slot) else { return };
-        let policy = self.policy_of(slot);
-        self.policies.remove(policy, slot, &before);
         let bytes = entry_cost(&write.record);
+        // All writes of one log entry are one use.
+        let is_first = !self.written.resize(slot, bytes);
+        if is_first {
+            let policy = self.policy_of(slot);
+            self.policies.remove(policy, slot, &before);
+        }
         self.slab.set_record(slot, write.record);
         self.change_history(slot, write.lifetime, |entry| entry.changed(write.revision, write.now_ms));
-        let after = Usage { bytes, ..self.used_now(before, 1) };
-        self.written.push((slot, after, Admission::Rewritten));
+        if is_first {
+            let usage = Usage { bytes, ..self.used_now(before, 1) };
+            self.written.push(Write { slot, usage, admission: Admission::Rewritten });
+        }
     }
 
     /// Sets when an entry was changed, and how often since it was created.
@@ -241,10 +248,12 @@ impl Store {
         });
     }
 
-    /// Changes the lifetime of an entry, which is a use of it.
+    /// Changes the lifetime of an entry, which is a use of it, unless this log entry has written it: that was one.
     pub fn change_lifetime(&mut self, slot: u32, lifetime: Lifetime, revision: u64, now_ms: u64) {
         self.change_history(slot, lifetime, |entry| entry.changed(revision, now_ms));
-        self.use_entry(slot, 1);
+        if !self.written.has(slot) {
+            self.use_entry(slot, 1);
+        }
     }
 
     /// Counts reads of an entry; false when its slot has another entry by now, or when it had expired at `was_ms`, the log
@@ -266,7 +275,7 @@ impl Store {
         let Some((slot, _)) = self.find(key) else { return };
         self.slide(slot, now_ms);
         // The write of an entry counted as a use already.
-        if !self.written.iter().any(|(written, _, _)| *written == slot) {
+        if !self.written.has(slot) {
             self.use_entry(slot, 1);
         }
     }
@@ -293,8 +302,10 @@ impl Store {
     /// Removes an entry that is in no index any more.
     fn remove_unindexed(&mut self, slot: u32) -> Option<Entry> {
         let usage = self.slab.usage(slot)?;
-        let policy = self.policy_of(slot);
-        self.policies.remove(policy, slot, &usage);
+        if !self.written.remove(slot) {
+            let policy = self.policy_of(slot);
+            self.policies.remove(policy, slot, &usage);
+        }
         let entry = self.slab.remove(slot)?;
         self.move_deadline(slot, entry.lifetime().deadline, None);
         if self.pending_clears.len() == 0 {
@@ -372,20 +383,22 @@ impl Store {
 
     /// Inserts what was written into the order of eviction.
     fn insert_written(&mut self) {
-        let mut written = std::mem::take(&mut self.written);
+        let mut written = self.written.take();
         if self.policies.keeps_place() {
             // Those that were written again return first, the last of them first: so each finds the neighbours that it had
             // when it was removed.
-            let is_new = |(_, _, admission): &(u32, Usage, Admission)| *admission != Admission::Rewritten;
+            let is_new = |write: &Option<Write>| {
+                write.as_ref().is_none_or(|write| write.admission != Admission::Rewritten)
+            };
             written.sort_by_key(is_new);
             let rewritten = written.partition_point(|write| !is_new(write));
             written[..rewritten].reverse();
         }
-        for (slot, usage, admission) in written.drain(..) {
+        for Write { slot, usage, admission } in written.drain(..).flatten() {
             let moved = self.policy_of(slot) != self.policies.in_force() && admission == Admission::Rewritten;
             self.insert_into_order(slot, usage, if moved { Admission::Moved } else { admission });
         }
-        self.written = written;
+        self.written.give_back(written);
     }
 
     /// Ends a log entry.

@@ -2,7 +2,7 @@
 //! distinguished from a new one. Evictions and expiry leave nothing: no client asked for them.
 
 use super::digest::{Sum, hash_text, hash_words};
-use super::limits::TOMBSTONES_MAX;
+use super::limits::{TOMBSTONES_BYTES_MAX, TOMBSTONES_MAX};
 use super::memory::in_tree;
 use super::numbered_queue::NumberedQueue;
 use super::{Key, digest};
@@ -28,7 +28,17 @@ pub enum Scope {
     Prefix(String),
 }
 
-/// The newest [`TOMBSTONES_MAX`] removals. A tombstone whose key is written again is taken out, and its number stays as a
+impl Scope {
+    /// Bytes of the text: a key is there once, a prefix twice.
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Key(key) => key.as_str().len() as u64,
+            Self::Prefix(prefix) => 2 * prefix.len() as u64,
+        }
+    }
+}
+
+/// The newest [`TOMBSTONES_MAX`] removals, and fewer if they name more than [`TOMBSTONES_BYTES_MAX`] bytes. A tombstone whose key is written again is taken out, and its number stays as a
 /// gap: the limit counts removals, whatever became of their keys.
 #[derive(Debug)]
 pub(super) struct Tombstones {
@@ -36,6 +46,8 @@ pub(super) struct Tombstones {
     keys: BTreeMap<Key, u64>,
     /// The newest clear of each prefix.
     prefixes: BTreeMap<Box<[u8]>, u64>,
+    /// Of the keys and prefixes in the queue.
+    bytes: u64,
     sum: Sum,
     forgotten: Forgotten,
 }
@@ -53,6 +65,7 @@ impl Default for Tombstones {
             queue: NumberedQueue::starting_at(0),
             keys: BTreeMap::new(),
             prefixes: BTreeMap::new(),
+            bytes: 0,
             sum: Sum::default(),
             forgotten: Forgotten::default(),
         }
@@ -60,11 +73,13 @@ impl Default for Tombstones {
 }
 
 impl Tombstones {
-    /// Rebuilds the tombstones from a snapshot's queue; `None` when a key has two.
+    /// Rebuilds the tombstones from a snapshot's queue; `None` when a key has two, or they name more bytes than are kept.
     pub fn restore(queue: NumberedQueue<Tombstone>, forgotten: Forgotten) -> Option<Self> {
         let mut keys = BTreeMap::new();
         let mut prefixes = BTreeMap::new();
+        let mut bytes = 0;
         for (number, tombstone) in queue.iter() {
+            bytes += tombstone.scope.bytes();
             match &tombstone.scope {
                 Scope::Key(key) => {
                     if keys.insert(key.clone(), number).is_some() {
@@ -77,14 +92,15 @@ impl Tombstones {
             }
         }
         let sum = sum_of(&queue);
-        Some(Self { queue, keys, prefixes, sum, forgotten })
+        (bytes <= TOMBSTONES_BYTES_MAX).then_some(Self { queue, keys, prefixes, bytes, sum, forgotten })
     }
 
-    /// A key has its text twice, each with a length and a count.
+    /// A text has a length and a count.
     pub fn memory(&self) -> u64 {
-        const TEXT_BYTES: u64 = 48;
+        const TEXT_BYTES: u64 = 24;
         let keys = in_tree::<(Key, u64)>(self.keys.len() as u64);
-        self.queue.memory() + keys + self.queue.len() * TEXT_BYTES
+        let prefixes = in_tree::<(Box<[u8]>, u64)>(self.prefixes.len() as u64);
+        self.queue.memory() + keys + prefixes + self.bytes + self.queue.len() * TEXT_BYTES
     }
 
     pub fn queue(&self) -> &NumberedQueue<Tombstone> {
@@ -94,6 +110,7 @@ impl Tombstones {
     pub fn add(&mut self, tombstone: Tombstone) {
         let number = self.queue.next();
         self.sum.add(hash(number, &tombstone));
+        self.bytes += tombstone.scope.bytes();
         match &tombstone.scope {
             Scope::Key(key) => {
                 self.keys.insert(key.clone(), number);
@@ -103,7 +120,7 @@ impl Tombstones {
             }
         }
         self.queue.push(Some(tombstone));
-        if self.queue.len() > TOMBSTONES_MAX as u64 {
+        while self.queue.len() > TOMBSTONES_MAX as u64 || self.bytes > TOMBSTONES_BYTES_MAX {
             self.drop_oldest();
         }
         let found_by = (self.keys.len() + self.prefixes.len()) as u64;
@@ -114,6 +131,7 @@ impl Tombstones {
     pub fn remove(&mut self, key: &Key) {
         let Some(number) = self.keys.remove(key) else { return };
         if let Some(tombstone) = self.queue.take(number) {
+            self.bytes -= tombstone.scope.bytes();
             self.sum.subtract(hash(number, &tombstone));
         }
     }
@@ -170,6 +188,7 @@ impl Tombstones {
 
     fn drop_oldest(&mut self) {
         let Some((number, tombstone)) = self.queue.pop() else { return };
+        self.bytes -= tombstone.scope.bytes();
         self.sum.subtract(hash(number, &tombstone));
         // Revisions rise along the queue. Log time need not: a merge leaves tombstones of its other side's time.
         let at_ms = self.forgotten.at_ms.max(tombstone.at_ms);

@@ -93,6 +93,10 @@ impl Client {
             Ttl::Never => "&ttl_ms=never".into(),
             Ttl::Ms(ttl_ms) => format!("&ttl_ms={ttl_ms}"),
             Ttl::Sliding(ttl_ms) => format!("&ttl_ms={ttl_ms}&sliding=true"),
+            Ttl::At(_) | Ttl::Keep => {
+                let reason = "over HTTP a time to live is a number of milliseconds, or `never`";
+                return Err(ClientError::Problem(Box::new(Problem::new(ErrorCode::InvalidTtl, reason))));
+            }
         };
         let since =
             options.if_absent_since.map(|index| format!("&if_absent_since={index}")).unwrap_or_default();

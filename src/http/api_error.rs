@@ -144,7 +144,8 @@ impl From<SessionError> for ApiError {
                 | CommandError::NoSuchSession
                 | CommandError::TooManySessions
                 | CommandError::LockNotHeld
-                | CommandError::TooManyLocks => {}
+                | CommandError::TooManyLocks
+                | CommandError::GuardFailed { .. } => {}
             }
         }
         Self { problem: Box::new(problem), headers }

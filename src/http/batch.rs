@@ -53,7 +53,11 @@ pub(super) async fn batch(
     let _permit = reserve_answer(&state, &session, read)?;
     let command = match mode {
         BatchMode::All => Command::Batch(ops),
-        BatchMode::Each => Command::Each(ops),
+        BatchMode::Each if !(1..=BATCH_OPS_MAX).contains(&ops.len()) => {
+            let reason = format!("a batch has 1 to {BATCH_OPS_MAX} operations");
+            return Err(ApiError::new(ErrorCode::InvalidBatch, reason));
+        }
+        BatchMode::Each => Command::Sequence { guards: Vec::new(), ops },
     };
     let written = session.write(WriteRequest { idempotency_key, ..command.into() }).await?;
     let (at, now_ms) = (written_at(&written), written.now_ms);
@@ -65,7 +69,7 @@ pub(super) async fn batch(
                 answers.collect::<Option<Vec<OpAnswer>>>().ok_or_else(ApiError::unexpected_outcome)?;
             Ok((at, Json(BatchAnswer { revision, results })).into_response())
         }
-        Outcome::Each { revision, results } => {
+        Outcome::Sequence { revision, results } => {
             let results = results.into_iter().zip(asked).map(|(result, asked)| match result {
                 Ok(outcome) => answer(outcome, &asked, now_ms).map(OpResult::Done),
                 Err(refusal) => {

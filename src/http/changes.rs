@@ -48,12 +48,12 @@ pub(super) async fn changes(
         Some(_) => return Err(bad_query("limit", format!("expected a number from 1 to {LIMIT_MAX}"))),
     };
     let values = flag("values", query.values.as_deref())?;
-    let bytes = if values { ANSWER_BYTES } else { u64::MAX };
     let _permit = match values {
         true => Some(reserve_bytes(&state, session.all_stored_bytes().min(ANSWER_BYTES))?),
         false => None,
     };
-    let read = session.changed_since(since, prefix, ChangesLimit { keys, bytes }).await?;
+    let read =
+        session.changed_since(since, prefix, ChangesLimit { keys, bytes: ANSWER_BYTES, values }).await?;
     let headers = read_at(&read, session.consistency());
     let ReadAt { value: ChangedKeys { changes, next, more, complete }, index, now_ms, .. } = read;
     let changes = changes.into_iter().map(|change| match change {

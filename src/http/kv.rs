@@ -13,7 +13,7 @@ use super::state::AppState;
 use crate::api::{
     Counter, Deadline, ENTRY, ErrorCode, ExpireRequest, IncrRequest, PREVIOUS_REVISION, TTL_MS,
 };
-use crate::cache::{Absence, Command, Condition, Found, Key, Op, Outcome, Value};
+use crate::cache::{Absence, Command, Condition, DeadlineCondition, Found, Key, Op, Outcome, Value};
 use crate::front::MemoryPermit;
 use crate::node::{Session, WriteRequest, Written};
 use axum::Json;
@@ -174,7 +174,12 @@ pub(super) async fn expire(
     KeyAndJson { session, key, headers, request, .. }: KeyAndJson<ExpireRequest>,
 ) -> Result<Response, ApiError> {
     let ttl = ttl(Some(request.ttl_ms), request.sliding)?;
-    let op = Op::Expire { key: key.clone(), ttl, condition: write_condition(&headers)? };
+    let op = Op::Expire {
+        key: key.clone(),
+        ttl,
+        condition: write_condition(&headers)?,
+        only: DeadlineCondition::Always,
+    };
     deadline(&write(&session, &headers, op).await?, &key, Some(request.ttl_ms))
 }
 

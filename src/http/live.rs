@@ -27,10 +27,10 @@ const SUBSCRIPTIONS_MAX: usize = 16;
 const REQUEST_BYTES_MAX: usize = 4 * 1024;
 /// Bytes that tungstenite collects before it writes. Every message is flushed at once.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
-/// A change is one message: less than 2 MiB of keys and values, and the keys that were evicted for them. A control character
-/// becomes six bytes. A client that only makes the server answer never holds this much: nothing more is read from it until
+/// A change is one message: less than 6 MiB of keys and values, 4 of which may have been there before, and the keys that expired or
+/// were evicted for them. A control character becomes six bytes. A client that only makes the server answer never holds this much: nothing more is read from it until
 /// it has read the answers.
-const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
+const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Pings and pongs that a client can send in a second. Ordinary clients send one in many seconds.
 const CONTROL_FRAMES_MAX: u32 = 64;
 const CONTROL_FRAMES_INTERVAL: Duration = Duration::from_secs(1);

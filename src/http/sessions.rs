@@ -2,11 +2,12 @@
 
 use super::api_error::ApiError;
 use super::batch::parse_key;
-use super::body::{NoBody, json_body};
+use super::body::{NoBody, bad_body, json_body};
 use super::extract::{NoQuery, PathId, PrefixQuery, Query, idempotency_key};
 use super::response_headers::{read_at, written_at};
 use super::state::AppState;
 use crate::api::{OpenSession, SessionEnd, SessionInfo, SessionList};
+use crate::cache::limits::NAME_BYTES_MAX;
 use crate::cache::{Key, Need, Outcome, Role};
 use crate::node::{Session, Written};
 use axum::Json;
@@ -28,6 +29,9 @@ pub(super) async fn open(
 ) -> Result<Response, ApiError> {
     let OpenSession { name, ttl_ms } = json_body(&state, &headers, body, JSON_BYTES_MAX).await?;
     let name = parse_key(&name).map_err(|error| error.field("name"))?;
+    if name.as_str().len() > NAME_BYTES_MAX {
+        return Err(bad_body(format!("a name has at most {NAME_BYTES_MAX} bytes")).field("name"));
+    }
     let opened = session.open_session(name, ttl_ms, idempotency_key(&headers, session.lineage())?).await?;
     Ok((StatusCode::CREATED, answer(opened)?).into_response())
 }

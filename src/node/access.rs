@@ -15,8 +15,8 @@ use super::start::Node;
 use super::subject::Subject;
 use crate::cache::limits::TOKEN_ID_BYTES;
 use crate::cache::{
-    Cache, Command, IdempotencyKey, Key, Need, Op, Role, SecretHash, SessionChange, Token, TokenChange,
-    grants_allow,
+    Cache, Command, Guard, IdempotencyKey, Key, Need, Op, Role, SecretHash, SessionChange, Token,
+    TokenChange, grants_allow,
 };
 use crate::replica::Envelope;
 use base64::Engine;
@@ -186,7 +186,11 @@ pub(super) fn needs_of(command: &Command) -> Vec<Need> {
     let need = |op: &Op| Need::Key(if op.is_write() { Role::Write } else { Role::Read }, op.key().clone());
     match command {
         Command::One(op) => vec![need(op)],
-        Command::Batch(ops) | Command::Each(ops) => ops.iter().map(need).collect(),
+        Command::Batch(ops) => ops.iter().map(need).collect(),
+        Command::Sequence { guards, ops } => {
+            let read = |guard: &Guard| Need::Key(Role::Read, guard.key.clone());
+            guards.iter().map(read).chain(ops.iter().map(need)).collect()
+        }
         Command::Sessions(change) => {
             let write = |name: &Key| Need::Key(Role::Write, name.clone());
             match &**change {

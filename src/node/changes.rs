@@ -39,13 +39,27 @@ pub enum ChangedKey {
     Cleared { prefix: String, removal: Removal },
 }
 
+impl ChangedKey {
+    /// Bytes of the key or prefix, and of the value if that is told.
+    fn bytes(&self, values: bool) -> u64 {
+        let bytes = match self {
+            Self::Present { key, found, .. } if values => key.as_str().len() + found.value.bytes.len(),
+            Self::Present { key, .. } | Self::Absent { key, .. } => key.as_str().len(),
+            Self::Cleared { prefix, .. } => prefix.len(),
+        };
+        bytes as u64
+    }
+}
+
 /// How much an answer may have.
 #[derive(Debug, Clone, Copy)]
 pub struct ChangesLimit {
     /// Once it has so many keys, no other change is added.
     pub keys: usize,
-    /// Nor once their values have so many bytes. What is left of the last index is told without its values.
+    /// Nor once keys and values have so many bytes. What is left of the last index is told without its values.
     pub bytes: u64,
+    /// Whether the values are told.
+    pub values: bool,
 }
 
 /// The newest change of a key, or a clear.
@@ -102,7 +116,7 @@ impl Inner {
             }
             tokio::task::yield_now().await;
         };
-        let found = self.consensus.replica().with_cache(|cache| newest.look_up(cache, limit.bytes));
+        let found = self.consensus.replica().with_cache(|cache| newest.look_up(cache, limit));
         Ok(match found {
             (changes, None) => ChangedKeys { changes, next, more, complete: true },
             (changes, Some(next)) => ChangedKeys { changes, next, more: true, complete: true },
@@ -145,9 +159,9 @@ impl Collected {
         }
     }
 
-    /// What the keys have now, in the order of the log, until their values have so many bytes; then also the index up to which
+    /// What the keys have now, in the order of the log, until they have so many bytes; then also the index up to which
     /// everything is told. One command can change many keys, so the rest of its index has no values.
-    fn look_up(self, cache: &Cache, bytes_max: u64) -> (Vec<ChangedKey>, Option<u64>) {
+    fn look_up(self, cache: &Cache, limit: ChangesLimit) -> (Vec<ChangedKey>, Option<u64>) {
         let keys = self.keys.into_iter().map(|(key, newest)| (Some(key), newest));
         let mut all: Vec<(Option<Key>, Newest)> =
             keys.chain(self.clears.into_iter().map(|clear| (None, clear))).collect();
@@ -155,17 +169,15 @@ impl Collected {
         let (mut changes, mut bytes, mut told) = (Vec::with_capacity(all.len()), 0, 0);
         for (key, newest) in all {
             // All of one index belong together: `told` is a place to go on from.
-            if bytes >= bytes_max && newest.index > told {
+            if bytes >= limit.bytes && newest.index > told {
                 return (changes, Some(told));
             }
             told = newest.index;
             let change = match key {
-                Some(key) => look_up(cache, key, &newest, bytes < bytes_max),
+                Some(key) => look_up(cache, key, &newest, bytes < limit.bytes),
                 None => cleared(&newest),
             };
-            if let ChangedKey::Present { found, .. } = &change {
-                bytes += found.value.bytes.len() as u64;
-            }
+            bytes += change.bytes(limit.values);
             changes.push(change);
         }
         (changes, None)

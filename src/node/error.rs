@@ -76,7 +76,9 @@ impl NodeError {
 /// The code of a refusal of the state machine.
 pub fn refusal_code(error: &CommandError) -> ErrorCode {
     match error {
-        CommandError::PreconditionFailed { .. } => ErrorCode::PreconditionFailed,
+        CommandError::PreconditionFailed { .. } | CommandError::GuardFailed { .. } => {
+            ErrorCode::PreconditionFailed
+        }
         CommandError::TooLarge { .. } => ErrorCode::TooLarge,
         CommandError::CacheFull { .. } => ErrorCode::CacheFull,
         CommandError::NotANumber { .. } => ErrorCode::NotANumber,
@@ -96,6 +98,7 @@ pub fn refusal_code(error: &CommandError) -> ErrorCode {
             InvalidField::Merge
             | InvalidField::JoinToken
             | InvalidField::Token
+            | InvalidField::Name
             | InvalidField::AdminAction => ErrorCode::InvalidBody,
         },
         CommandError::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,

@@ -128,7 +128,7 @@ fn check(inner: &Inner, body: &[u8]) -> Result<Vec<Need>, String> {
     match envelope.command {
         Command::One(_)
         | Command::Batch(_)
-        | Command::Each(_)
+        | Command::Sequence { .. }
         | Command::Clear { .. }
         | Command::Configure(_)
         | Command::Merge(_)

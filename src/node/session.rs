@@ -13,7 +13,8 @@ use super::start::Node;
 use super::write::{Asked, WriteRequest, Written};
 use crate::api::{Consistency, Leader, LineageReport, Reconciliations};
 use crate::cache::{
-    Absence, Cache, CacheConfig, Found, Key, KeyDetails, KeyInfo, Listed, Need, Role, Seen, TokenLimits,
+    Absence, Cache, CacheConfig, Found, Key, KeyDetails, KeyInfo, LISTED_KEYS_BYTES_MAX, Listed, Need, Role,
+    Seen, TokenLimits,
 };
 use crate::lineage::Lineage;
 use crate::peer::NodeId;
@@ -297,20 +298,25 @@ impl Session {
         let prefix = self.scope.stored_prefix(prefix).map_err(|error| self.fail(error))?;
         let after = after.map(|after| self.scope.stored_prefix(after)).transpose();
         let after = after.map_err(|error| self.fail(error))?;
-        // One key more than was asked for shows whether there is a next page.
+        // One key more than was asked for shows whether there is a next page. One of long keys ends before the limit.
         let look = |cache: &Cache| match preview_bytes {
             Some(bytes_max) => {
                 let keys = cache.detailed_keys(&prefix, after.as_deref(), limit + 1, bytes_max).into_iter();
                 keys.map(|(key, info, details)| (key, info, Some(details))).collect()
             }
             None => {
-                let keys = cache.keys(&prefix, after.as_deref(), limit + 1).into_iter();
-                keys.map(|(key, info)| (key, info, None)).collect::<Vec<_>>()
+                let keys = cache.keys_within(&prefix, after.as_deref(), limit + 1, LISTED_KEYS_BYTES_MAX);
+                keys.into_iter().map(|(key, info)| (key, info, None)).collect::<Vec<_>>()
             }
         };
+        let look = |cache: &Cache| {
+            let found = look(cache);
+            let last = found.last().map(|(last, ..)| last.as_str());
+            let more = found.len() > limit || last.is_some_and(|last| cache.has_keys_after(&prefix, last));
+            (found, more)
+        };
         let need = Need::Prefix(Role::Read, prefix.clone());
-        let ReadAt { value: mut found, index, term, now_ms } = self.read(&need, look).await?;
-        let more = found.len() > limit;
+        let ReadAt { value: (mut found, more), index, term, now_ms } = self.read(&need, look).await?;
         found.truncate(limit);
         let revisions: Vec<u64> = found.iter().map(|(_, info, _)| info.entry.revision).collect();
         let by = match preview_bytes {
@@ -326,7 +332,7 @@ impl Session {
         Ok(ReadAt { value: KeysPage { keys: keys.collect(), more }, index, term, now_ms })
     }
 
-    /// Whole entries with a prefix, from the first one after `after`: at most `limit`, and no more once their values have `bytes_max`
+    /// Whole entries with a prefix, from the first one after `after`: at most `limit`, and no more once keys and values have `bytes_max`
     /// bytes together. That counts as a use of none.
     ///
     /// # Errors
@@ -343,8 +349,7 @@ impl Session {
         let after = after.map_err(|error| self.fail(error))?;
         let look = |cache: &Cache| {
             let entries = cache.entries(&prefix, after.as_deref(), limit, bytes_max);
-            let last = entries.last().map(|last| last.key.as_str());
-            let more = last.is_some_and(|last| !cache.keys(&prefix, Some(last), 1).is_empty());
+            let more = entries.last().is_some_and(|last| cache.has_keys_after(&prefix, last.key.as_str()));
             EntriesPage { entries, more, total: cache.count(&prefix) }
         };
         let need = Need::Prefix(Role::Read, prefix.clone());

@@ -3,7 +3,7 @@
 
 use super::codec::{decode_append, decode_entry, encode_append, encode_entry};
 use super::types::{Entry, LogId, Payload, Types, Vote};
-use crate::cache::{Command, Condition, IdempotencyKey, Key, Op, Ttl, Value};
+use crate::cache::{Command, Condition, DeadlineCondition, Guard, IdempotencyKey, Key, Op, Ttl, Value};
 use crate::replica::{
     CodecError, Envelope, Member, Membership as Members, Proposal, from_postcard, to_bytes,
 };
@@ -70,7 +70,9 @@ fn op() -> impl Strategy<Value = Op> {
         Just(Ttl::Default),
         Just(Ttl::Never),
         (1..1_000u64).prop_map(Ttl::Ms),
-        (1..1_000u64).prop_map(Ttl::Sliding)
+        (1..1_000u64).prop_map(Ttl::Sliding),
+        any::<u64>().prop_map(Ttl::At),
+        Just(Ttl::Keep)
     ];
     let condition = prop_oneof![
         Just(Condition::Always),
@@ -79,6 +81,8 @@ fn op() -> impl Strategy<Value = Op> {
         any::<u64>().prop_map(Condition::Revision),
         prop::collection::vec(any::<u64>(), 0..5).prop_map(|listed| Condition::AnyOf(listed.into())),
         prop::collection::vec(any::<u64>(), 0..5).prop_map(|listed| Condition::NoneOf(listed.into())),
+        noise(64).prop_map(Condition::ValueIs),
+        noise(64).prop_map(Condition::ValueIsNot),
     ];
     let value = noise(64).prop_map(|bytes| Value::new(bytes, Some("text/plain")).expect("a good value"));
     prop_oneof![
@@ -94,8 +98,14 @@ fn op() -> impl Strategy<Value = Op> {
         (key(), ttl.clone(), condition.clone()).prop_map(|(key, ttl, condition)| Op::Expire {
             key,
             ttl,
-            condition
+            condition,
+            only: DeadlineCondition::Later
         }),
+        (key(), noise(64)).prop_map(|(key, bytes)| Op::Append { key, bytes }),
+        (key(), any::<u64>(), noise(64)).prop_map(|(key, offset, bytes)| Op::SetRange { key, offset, bytes }),
+        (key(), "[0-9.e]{1,9}").prop_map(|(key, by)| Op::IncrDecimal { key, by }),
+        (key(), prop::option::of(ttl.clone())).prop_map(|(key, ttl)| Op::GetEx { key, ttl }),
+        key().prop_map(|key| Op::Look { key }),
         (key(), any::<i64>(), any::<i64>(), ttl, condition)
             .prop_map(|(key, by, initial, ttl, condition)| Op::Incr { key, by, initial, ttl, condition }),
     ]
@@ -105,7 +115,10 @@ fn envelope() -> impl Strategy<Value = Envelope> {
     let command = prop_oneof![
         op().prop_map(Command::One),
         prop::collection::vec(op(), 0..5).prop_map(Command::Batch),
-        prop::collection::vec(op(), 0..5).prop_map(Command::Each),
+        prop::collection::vec(op(), 0..5).prop_map(|ops| {
+            let guard = |op: &Op| Guard { key: op.key().clone(), condition: Condition::Present };
+            Command::Sequence { guards: ops.iter().take(2).map(guard).collect(), ops }
+        }),
         prop::option::of("[a-z]{1,5}").prop_map(|prefix| Command::Clear { prefix }),
     ];
     let name = || prop::option::of("[a-z]{1,5}");

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use lockstep::cache::{
-    CacheConfig, Command, Condition, ConfigChange, EntryId, Key, Op, Policy, Touch, Ttl, Value, limits,
+    CacheConfig, Command, Condition, ConfigChange, DeadlineCondition, EntryId, Guard, Key, Op, Policy, Touch,
+    Ttl, Value, limits,
 };
 use proptest::collection::vec;
 use proptest::option::weighted;
@@ -68,7 +69,7 @@ pub fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         16 => op().prop_map(Command::One),
         4 => vec(op(), 0..6).prop_map(Command::Batch),
-        4 => vec(op(), 0..6).prop_map(Command::Each),
+        6 => (guards(), vec(op(), 0..8)).prop_map(|(guards, ops)| Command::Sequence { guards, ops }),
         2 => weighted(0.8, prop_oneof![Just("a".to_owned()), Just("ab".to_owned()), Just(String::new())])
             .prop_map(|prefix| Command::Clear { prefix }),
         1 => config_change().prop_map(Command::Configure),
@@ -87,7 +88,14 @@ fn op() -> BoxedStrategy<Op> {
         3 => (key(), amount(), amount(), ttl(), condition()).prop_map(|(key, by, initial, ttl, condition)| {
             Op::Incr { key, by, initial, ttl, condition }
         }),
-        2 => (key(), ttl(), condition()).prop_map(|(key, ttl, condition)| Op::Expire { key, ttl, condition }),
+        3 => (key(), ttl(), condition(), only())
+            .prop_map(|(key, ttl, condition, only)| Op::Expire { key, ttl, condition, only }),
+        2 => (key(), vec(any::<u8>(), 0..30)).prop_map(|(key, bytes)| Op::Append { key, bytes: bytes.into() }),
+        2 => (key(), offset(), vec(any::<u8>(), 0..30))
+            .prop_map(|(key, offset, bytes)| Op::SetRange { key, offset, bytes: bytes.into() }),
+        2 => (key(), decimal()).prop_map(|(key, by)| Op::IncrDecimal { key, by }),
+        2 => (key(), weighted(0.8, ttl())).prop_map(|(key, ttl)| Op::GetEx { key, ttl }),
+        1 => key().prop_map(|key| Op::Look { key }),
         1 => (key(), condition()).prop_map(|(key, condition)| Op::Persist { key, condition }),
         2 => key().prop_map(|key| Op::Get { key }),
     ]
@@ -117,6 +125,25 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
+fn guards() -> impl Strategy<Value = Vec<Guard>> {
+    let guard = (key(), condition()).prop_map(|(key, condition)| Guard { key, condition });
+    prop_oneof![4 => Just(Vec::new()), 1 => vec(guard, 1..3)]
+}
+
+fn only() -> impl Strategy<Value = DeadlineCondition> {
+    use DeadlineCondition::{Always, Earlier, Later, None, Some};
+    prop_oneof![4 => Just(Always), 1 => Just(None), 1 => Just(Some), 1 => Just(Later), 1 => Just(Earlier)]
+}
+
+fn offset() -> impl Strategy<Value = u64> {
+    prop_oneof![8 => 0..60u64, 1 => Just(limits::VALUE_BYTES_MAX as u64), 1 => Just(u64::MAX)]
+}
+
+/// Small ones, some with too many digits, and some that are none.
+fn decimal() -> impl Strategy<Value = String> {
+    prop_oneof!["[-+]?[0-9]{1,4}", "-?[0-9]{0,3}\\.[0-9]{0,20}", "[0-9]{1,3}[eE][-+]?[0-9]", "x?[0-9]{1,2}"]
+}
+
 fn amount() -> impl Strategy<Value = i64> {
     prop_oneof![8 => -5..20i64, 1 => Just(i64::MAX), 1 => Just(i64::MIN)]
 }
@@ -126,7 +153,15 @@ fn ttl_ms() -> impl Strategy<Value = u64> {
 }
 
 fn ttl() -> impl Strategy<Value = Ttl> {
-    prop_oneof![4 => Just(Ttl::Default), 2 => Just(Ttl::Never), 4 => ttl_ms().prop_map(Ttl::Ms), 3 => ttl_ms().prop_map(Ttl::Sliding)]
+    let at_ms = prop_oneof![4 => 999_900..1_000_400u64, 1 => 0..1_000_000u64, 2 => 1_000_400..3_000_000u64];
+    prop_oneof![
+        4 => Just(Ttl::Default),
+        2 => Just(Ttl::Never),
+        4 => ttl_ms().prop_map(Ttl::Ms),
+        3 => ttl_ms().prop_map(Ttl::Sliding),
+        3 => at_ms.prop_map(Ttl::At),
+        2 => Just(Ttl::Keep),
+    ]
 }
 
 fn condition() -> impl Strategy<Value = Condition> {
@@ -138,6 +173,8 @@ fn condition() -> impl Strategy<Value = Condition> {
         2 => revisions().prop_map(Condition::AnyOf),
         2 => revisions().prop_map(Condition::NoneOf),
         3 => (0..60u64).prop_map(Condition::AbsentSince),
+        2 => (-3..20i64).prop_map(|number| Condition::ValueIs(number.to_string().into())),
+        2 => (-3..20i64).prop_map(|number| Condition::ValueIsNot(number.to_string().into())),
     ]
 }
 

@@ -3,8 +3,9 @@
 use crate::{check_accounts, restored, snapshot};
 use bytes::Bytes;
 use lockstep::cache::{
-    Applied, Cache, CacheConfig, Cause, Command, CommandError, Condition, ConfigChange, Event,
-    IdempotencyKey, InvalidField, Key, Op, Outcome, Policy, Stamp, Touch, TouchConfig, Ttl, Value, limits,
+    Applied, Cache, CacheConfig, Cause, Command, CommandError, Condition, ConfigChange, DeadlineCondition,
+    Event, IdempotencyKey, InvalidField, Key, Op, Outcome, Policy, Stamp, Touch, TouchConfig, Ttl, Value,
+    limits,
 };
 
 /// A cache, and the clock of a leader.
@@ -73,8 +74,8 @@ fn a_page_of_entries_is_bounded() {
     assert_eq!(page(None, 9, u64::MAX), all);
     assert_eq!(page(Some("a"), 2, u64::MAX), all[1..3]);
     // It stops behind the one with which the bytes are reached.
-    assert_eq!(page(None, 9, 101), all[..2]);
-    assert_eq!(page(None, 9, 102), all[..3]);
+    assert_eq!(page(None, 9, 102), all[..2]);
+    assert_eq!(page(None, 9, 104), all[..3]);
     assert_eq!(page(Some("d"), 9, u64::MAX), []);
 }
 
@@ -371,9 +372,19 @@ fn nonsense_is_refused_by_value() {
     let any_of = Op::Persist { key: key("k"), condition: Condition::AnyOf(listed.clone()) };
     let none_of = Op::Persist { key: key("k"), condition: Condition::NoneOf(listed) };
     let too_many = (0..=limits::BATCH_OPS_MAX).map(|n| get(&n.to_string())).collect();
-    let expire = Op::Expire { key: key("k"), ttl: Ttl::Ms(0), condition: Condition::Always };
+    let expire = Op::Expire {
+        key: key("k"),
+        ttl: Ttl::Ms(0),
+        condition: Condition::Always,
+        only: DeadlineCondition::Always,
+    };
     let sliding = Ttl::Sliding(limits::SLIDING_TTL_MS_MAX + 1);
-    let slide = Op::Expire { key: key("k"), ttl: sliding, condition: Condition::Always };
+    let slide = Op::Expire {
+        key: key("k"),
+        ttl: sliding,
+        condition: Condition::Always,
+        only: DeadlineCondition::Always,
+    };
     let config = |entries, bytes, ttl| {
         let default_ttl_ms = Some(Some(ttl));
         let (capacity_entries, capacity_bytes) = (Some(entries), Some(bytes));

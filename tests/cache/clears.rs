@@ -154,10 +154,11 @@ fn operations_of_one_log_entry_share_what_it_may_free() {
     let large =
         |number| put_bytes(&format!("large{number}"), vec![b'x'; limits::VALUE_BYTES_MAX - 512], Ttl::Never);
     let before = log.cache.entries_to_free();
-    let applied = log.commit(Command::Each(vec![large(1), large(2), large(3)]));
+    let applied =
+        log.commit(Command::Sequence { guards: Vec::new(), ops: vec![large(1), large(2), large(3)] });
     let freed = before - log.cache.entries_to_free();
     assert!(freed <= limits::FREE_FOR_WRITE_MAX as u64, "{freed} entries");
-    let Ok(Outcome::Each { results, .. }) = applied.outcome else { panic!("{:?}", applied.outcome) };
+    let Ok(Outcome::Sequence { results, .. }) = applied.outcome else { panic!("{:?}", applied.outcome) };
     let refusals: Vec<_> =
         results.into_iter().map(|result| result.err().map(|refusal| refusal.error)).collect();
     let full = Some(CommandError::CacheFull { op: None });

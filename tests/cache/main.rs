@@ -1,7 +1,7 @@
 //! Tests of the cache as a state machine, from outside: only its public interface is used.
 //!
 //! `transcripts/` tells the rules as stories; `properties.rs` compares with a second, naive implementation
-//! (`model.rs`, `model_clear.rs`, `model_order.rs`); `absence.rs`, `bounds.rs`, `clears.rs` and `eviction.rs` reach the
+//! (`model*.rs`); `absence.rs`, `bounds.rs`, `clears.rs` and `eviction.rs` reach the
 //! limits; `hostile.rs` restores damaged snapshots.
 
 mod absence;
@@ -10,13 +10,17 @@ mod bounds;
 mod clears;
 mod eviction;
 mod hostile;
+mod long_keys;
 mod memories;
 mod model;
 mod model_absence;
 mod model_clear;
+mod model_ops;
 mod model_order;
+mod model_sequence;
 mod properties;
 mod script;
+mod sequences;
 mod sessions;
 mod transcripts;
 

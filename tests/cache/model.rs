@@ -2,6 +2,7 @@
 //! copying the whole state. Slow, and simple enough to be believed.
 
 use crate::memories::Memories;
+use crate::model_ops::op_key;
 use crate::model_order::Place;
 use lockstep::cache::{
     Applied, BatchFault, CacheConfig, Cause, Command, CommandError, EntryId, EntryInfo, Event, Found,
@@ -198,21 +199,19 @@ impl Model {
                 let mut outcomes = self.fitting_ops(vec![op], false, events)?;
                 Ok(outcomes.remove(0))
             }
-            Command::Batch(ref ops) | Command::Each(ref ops) => {
+            Command::Sequence { guards, ops } => self.sequence(&guards, ops, events),
+            Command::Batch(ref ops) => {
                 if ops.is_empty() || ops.len() > limits::BATCH_OPS_MAX {
                     return Err(CommandError::InvalidBatch { op: None, fault: BatchFault::Length });
                 }
                 for (i, op) in ops.iter().enumerate() {
-                    let writes = |op: &Op| !matches!(op, Op::Get { .. });
+                    let writes = |op: &Op| !matches!(op, Op::Get { .. } | Op::Look { .. });
                     if writes(op) && ops[..i].iter().any(|o| writes(o) && op_key(o) == op_key(op)) {
                         return Err(CommandError::InvalidBatch {
                             op: Some(i as u32),
                             fault: BatchFault::RepeatedKey,
                         });
                     }
-                }
-                if let Command::Each(ops) = command {
-                    return self.each(ops, events);
                 }
                 let outcomes = self.fitting_ops(ops.clone(), true, events)?;
                 Ok(Outcome::Batch { revision: self.index, outcomes })
@@ -310,7 +309,10 @@ impl Model {
                 Ok(Outcome::Got(current))
             }
             Op::Put { value, ttl, condition, previous, .. } => {
-                let lifetime = self.lifetime(ttl, position)?;
+                if matches!(ttl, Ttl::At(at_ms) if at_ms <= self.now_ms) {
+                    return self.put_in_the_past(&key, (value, condition, previous), position, events);
+                }
+                let lifetime = self.lifetime_over(&key, ttl, position)?;
                 self.check(&key, &condition, current.as_ref(), position)?;
                 let created = self.store(&key, value, lifetime, position, events)?;
                 Ok(Outcome::Put { revision, created, previous: current.filter(|_| previous) })
@@ -320,9 +322,7 @@ impl Model {
                 if current.is_none() {
                     return Ok(Outcome::NotFound(self.absence(&key)));
                 }
-                self.remove(&key, Cause::Delete, events);
-                self.removed_now(&key, RemovalCause::Delete);
-                self.graves.push((Ok(key), revision, self.now_ms));
+                self.delete(&key, events);
                 Ok(Outcome::Deleted { revision, previous: current.filter(|_| previous) })
             }
             Op::Incr { by, initial, ttl, condition, .. } => {
@@ -331,33 +331,30 @@ impl Model {
                 let (mut number, mut content_type) = (initial, None);
                 if let Some(found) = current {
                     let text = String::from_utf8(found.value.bytes.to_vec()).unwrap_or_default();
-                    number = text.parse().map_err(|_| CommandError::NotANumber { op: position })?;
+                    let parsed = text.parse().ok().filter(|number: &i64| number.to_string() == text);
+                    number = parsed.ok_or(CommandError::NotANumber { op: position })?;
                     content_type = found.value.content_type;
-                    let sliding_ms = self.held[&key].sliding_ms;
-                    let renewed = (sliding_ms > 0).then(|| self.now_ms + sliding_ms);
-                    lifetime = (renewed.or(found.info.expires_at_ms), sliding_ms);
+                    lifetime = self.renewed(&key);
                 }
                 let number = number.checked_add(by).ok_or(CommandError::Overflow { op: position })?;
                 let value = Value { bytes: number.to_string().into(), content_type };
                 let created = self.store(&key, value, lifetime, position, events)?;
                 Ok(Outcome::Counter { revision, value: number, created })
             }
-            Op::Expire { ttl, condition, .. } => {
-                let lifetime = self.lifetime(ttl, position)?;
-                self.check(&key, &condition, current.as_ref(), position)?;
-                Ok(self.set_lifetime(key, lifetime, events))
-            }
             Op::Persist { condition, .. } => {
                 self.check(&key, &condition, current.as_ref(), position)?;
                 Ok(self.set_lifetime(key, (None, 0), events))
             }
+            further => self.further_op(further, current, position, events),
         }
     }
 
     /// A deadline, and by how much a use moves it.
-    fn lifetime(&self, ttl: Ttl, op: Option<u32>) -> Result<(Option<u64>, u64), CommandError> {
+    pub fn lifetime(&self, ttl: Ttl, op: Option<u32>) -> Result<(Option<u64>, u64), CommandError> {
         let (ttl_ms, sliding_ms) = match ttl {
-            Ttl::Never => (None, 0),
+            Ttl::Never | Ttl::Keep => (None, 0),
+            Ttl::At(at_ms) if at_ms > self.now_ms => return Ok((Some(at_ms), 0)),
+            Ttl::At(_) => return Err(invalid(op, InvalidField::Ttl)),
             Ttl::Default => (self.config.default_ttl_ms, 0),
             Ttl::Ms(ttl_ms) => (Some(ttl_ms), 0),
             Ttl::Sliding(ttl_ms) => (Some(ttl_ms), ttl_ms),
@@ -369,7 +366,7 @@ impl Model {
         Ok((ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms), sliding_ms))
     }
 
-    fn store(
+    pub fn store(
         &mut self,
         key: &Key,
         value: Value,
@@ -384,7 +381,9 @@ impl Model {
         if self.held.contains_key(key) && self.get(key).is_none() {
             self.remove(key, Cause::Expire, events);
         }
-        self.uses += 1;
+        // All writes of one log entry are one use.
+        let again = self.held.get(key).is_some_and(|held| matches!(held.place, Place::Nowhere(_)));
+        self.uses += u64::from(!again);
         let created = !self.held.contains_key(key);
         if created {
             let slot = self.free.pop().unwrap_or_else(|| {
@@ -407,12 +406,14 @@ impl Model {
             let place = Place::Nowhere(None);
             let held = Held { found, used: 0, slot, generation, frequency: 0, sliding_ms, place };
             self.held.insert(key.clone(), held);
-        } else {
+        } else if !again {
             self.lift(key);
         }
         let held = self.held.get_mut(key).expect("it was just stored");
-        held.used = self.uses;
-        held.frequency = (held.frequency + 1).min(u64::from(u16::MAX));
+        if !again {
+            held.used = self.uses;
+            held.frequency = (held.frequency + 1).min(u64::from(u16::MAX));
+        }
         held.sliding_ms = sliding_ms;
         held.found.value = value.clone();
         held.found.info.expires_at_ms = expires_at_ms;
@@ -436,7 +437,12 @@ impl Model {
         Ok(created)
     }
 
-    fn set_lifetime(&mut self, key: Key, lifetime: (Option<u64>, u64), events: &mut Vec<Event>) -> Outcome {
+    pub fn set_lifetime(
+        &mut self,
+        key: Key,
+        lifetime: (Option<u64>, u64),
+        events: &mut Vec<Event>,
+    ) -> Outcome {
         if self.get(&key).is_none() {
             return Outcome::NotFound(self.absence(&key));
         }
@@ -448,23 +454,14 @@ impl Model {
             held.found.info.revision = index;
             held.found.info.modified_at_ms = now_ms;
             held.found.info.version += 1;
-            self.count_uses(&key, 1);
+            if self.held[&key].place.policy().is_some() {
+                self.count_uses(&key, 1);
+            }
             let sliding_ms = lifetime.1 as u32;
             self.held.get_mut(&key).expect("it is there").found.info.sliding_ms = sliding_ms;
             events.push(Event::Deadline { key: key.clone(), expires_at_ms, sliding_ms });
         }
         Outcome::Deadline { revision: self.held[&key].found.info.revision, expires_at_ms }
-    }
-}
-
-pub fn op_key(op: &Op) -> &Key {
-    match op {
-        Op::Get { key }
-        | Op::Put { key, .. }
-        | Op::Delete { key, .. }
-        | Op::Incr { key, .. }
-        | Op::Expire { key, .. }
-        | Op::Persist { key, .. } => key,
     }
 }
 

@@ -1,46 +1,11 @@
-//! The model's conditions, what it knows of keys that are not there, and operations that do not depend on each other.
+//! The model's conditions, and what it knows of keys that are not there.
 
-use crate::model::{Model, invalid, op_key};
+use crate::model::{Model, invalid};
 use lockstep::cache::{
-    Absence, CommandError, Condition, Event, Found, InvalidField, Key, KeyState, Op, OpRefusal, Outcome,
-    Removal, RemovalCause, limits,
+    Absence, CommandError, Condition, Found, InvalidField, Key, Removal, RemovalCause, limits,
 };
 
 impl Model {
-    /// Each by itself: one that is refused leaves nothing.
-    pub fn each(&mut self, ops: Vec<Op>, events: &mut Vec<Event>) -> Result<Outcome, CommandError> {
-        let mut results = Vec::new();
-        for op in ops {
-            let (before, events_before) = (self.clone(), events.len());
-            let key = op_key(&op).clone();
-            let wants_value = matches!(
-                op,
-                Op::Get { .. } | Op::Put { previous: true, .. } | Op::Delete { previous: true, .. }
-            );
-            match self.fitting_ops(vec![op], false, events) {
-                Ok(mut outcomes) => results.push(Ok(outcomes.remove(0))),
-                Err(error) => {
-                    *self = before;
-                    events.truncate(events_before);
-                    if matches!(error, CommandError::CacheFull { .. }) {
-                        while !self.cleared.is_empty() {
-                            self.free_cleared(0);
-                        }
-                    }
-                    let key = match self.get(&key) {
-                        Some(found) => KeyState::Present {
-                            info: found.info.clone(),
-                            value: wants_value.then(|| found.value.clone()),
-                        },
-                        None => KeyState::Absent(self.absence(&key)),
-                    };
-                    results.push(Err(Box::new(OpRefusal { error, key })));
-                }
-            }
-        }
-        Ok(Outcome::Each { revision: self.index, results })
-    }
-
     pub fn check(
         &self,
         key: &Key,
@@ -48,6 +13,7 @@ impl Model {
         current: Option<&Found>,
         op: Option<u32>,
     ) -> Result<(), CommandError> {
+        let value = current.map(|found| found.value.bytes.clone());
         let current = current.map(|found| found.info.revision);
         let refused = match condition {
             Condition::Always => false,
@@ -61,6 +27,8 @@ impl Model {
             }
             Condition::AnyOf(listed) => !listed.iter().any(|revision| current == Some(*revision)),
             Condition::NoneOf(listed) => listed.iter().any(|revision| current == Some(*revision)),
+            Condition::ValueIs(wanted) => value.as_ref() != Some(wanted),
+            Condition::ValueIsNot(unwanted) => value.as_ref() == Some(unwanted),
             Condition::AbsentSince(index) => {
                 let may_have_been_there = || {
                     let absence = self.absence(key);

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use lockstep::cache::{
-    Absence, Applied, Cache, CacheConfig, Cause, Command, CommandError, Condition, ConfigChange, Event,
-    Found, IdempotencyKey, Key, KeyState, Op, OpRefusal, Outcome, Policy, Removal, Scope, Stamp, Touch, Ttl,
-    Value,
+    Absence, Applied, Cache, CacheConfig, Cause, Command, CommandError, Condition, ConfigChange,
+    DeadlineCondition, Event, Found, Guard, IdempotencyKey, Key, KeyState, Op, OpRefusal, Outcome, Policy,
+    Removal, Scope, Stamp, Touch, Ttl, Value,
 };
 use std::fmt::Write;
 
@@ -54,7 +54,8 @@ impl<'a> Line<'a> {
 
     fn ttl(&self) -> Ttl {
         match self.option("ttl_ms") {
-            None => Ttl::Default,
+            None => self.number("until").map_or(Ttl::Default, Ttl::At),
+            Some("keep") => Ttl::Keep,
             Some("never") => Ttl::Never,
             Some(_) if self.words.contains(&"sliding") => Ttl::Sliding(self.number("ttl_ms").unwrap_or(0)),
             Some(_) => Ttl::Ms(self.number("ttl_ms").unwrap_or_default()),
@@ -69,9 +70,24 @@ impl<'a> Line<'a> {
             Some(since) if since.starts_with('>') => {
                 Condition::AbsentSince(since[1..].parse().expect("an index"))
             }
+            Some(text) if text.starts_with("is:") => Condition::ValueIs(Bytes::from(text[3..].to_owned())),
+            Some(text) if text.starts_with("not:") => {
+                Condition::ValueIsNot(Bytes::from(text[4..].to_owned()))
+            }
             Some(list) if list.starts_with('!') => Condition::NoneOf(revisions(&list[1..])),
             Some(list) if list.contains(',') => Condition::AnyOf(revisions(list)),
             Some(_) => Condition::Revision(self.number("if").unwrap_or_default()),
+        }
+    }
+
+    fn only(&self) -> DeadlineCondition {
+        match self.option("only") {
+            None => DeadlineCondition::Always,
+            Some("none") => DeadlineCondition::None,
+            Some("some") => DeadlineCondition::Some,
+            Some("later") => DeadlineCondition::Later,
+            Some("earlier") => DeadlineCondition::Earlier,
+            Some(other) => panic!("only={other} is unknown"),
         }
     }
 
@@ -108,7 +124,18 @@ impl<'a> Line<'a> {
                 ttl: self.ttl(),
                 condition,
             },
-            "expire" => Op::Expire { key: self.key(), ttl: self.ttl(), condition },
+            "expire" => Op::Expire { key: self.key(), ttl: self.ttl(), condition, only: self.only() },
+            "append" => Op::Append { key: self.key(), bytes: self.value().bytes },
+            "setrange" => {
+                let offset = self.number("offset").unwrap_or(0);
+                Op::SetRange { key: self.key(), offset, bytes: self.value().bytes }
+            }
+            "decimal" => Op::IncrDecimal { key: self.key(), by: self.option("by").unwrap_or("1").to_owned() },
+            "getex" => {
+                let is_set = self.option("ttl_ms").is_some() || self.option("until").is_some();
+                Op::GetEx { key: self.key(), ttl: is_set.then(|| self.ttl()) }
+            }
+            "look" => Op::Look { key: self.key() },
             "persist" => Op::Persist { key: self.key(), condition },
             _ => return None,
         })
@@ -155,12 +182,20 @@ impl Script {
                 self.state()
             }
             "fill" => self.fill(&line),
-            "batch" | "each" => {
-                let op =
-                    |text: &&str| Line::parse(text).op().unwrap_or_else(|| panic!("{text}: no operation"));
-                let ops = lines[1..].iter().map(op).collect();
-                let is_each = line.words[0] == "each";
-                self.commit(&line, if is_each { Command::Each(ops) } else { Command::Batch(ops) })
+            "batch" | "sequence" => {
+                let (guards, ops): (Vec<Line<'_>>, Vec<Line<'_>>) = lines[1..]
+                    .iter()
+                    .map(|text| Line::parse(text))
+                    .partition(|line| line.words[0] == "guard");
+                let guard = |line: &Line<'_>| Guard { key: line.key(), condition: line.condition() };
+                let ops = ops.iter().map(|line| line.op().expect("an operation")).collect();
+                match line.words[0] {
+                    "batch" => self.commit(&line, Command::Batch(ops)),
+                    _ => {
+                        let guards = guards.iter().map(guard).collect();
+                        self.commit(&line, Command::Sequence { guards, ops })
+                    }
+                }
             }
             "absence" => format!("{}\n", show_absence(&self.cache.absence(line.key().as_str()))),
             "clear" => {
@@ -285,6 +320,13 @@ fn show_outcome(outcome: &Outcome) -> String {
         Outcome::Deadline { revision, expires_at_ms } => {
             format!("deadline revision={revision}{}", show_deadline(*expires_at_ms))
         }
+        Outcome::Length { revision, bytes } => format!("{bytes} bytes revision={revision}"),
+        Outcome::Decimal { revision, text } => format!("decimal {text} revision={revision}"),
+        Outcome::Looked(None) => "looked at nothing".into(),
+        Outcome::Looked(Some(info)) => {
+            let until = show_deadline(info.entry.expires_at_ms);
+            format!("looked at {} bytes revision={}{until}", info.bytes, info.entry.revision)
+        }
         Outcome::Got(None) => "got nothing".into(),
         Outcome::Got(Some(found)) => format!("got {}", show_found(found)),
         Outcome::Batch { revision, outcomes } => {
@@ -292,7 +334,7 @@ fn show_outcome(outcome: &Outcome) -> String {
                 outcomes.iter().map(|outcome| format!("\n  {}", show_outcome(outcome))).collect();
             format!("batch revision={revision}{}", lines.concat())
         }
-        Outcome::Each { revision, results } => {
+        Outcome::Sequence { revision, results } => {
             let lines = results.iter().map(|result| match result {
                 Ok(outcome) => format!("\n  {}", show_outcome(outcome)),
                 Err(refusal) => {
@@ -308,7 +350,7 @@ fn show_outcome(outcome: &Outcome) -> String {
                     format!("\n  refused: {error}; {key}")
                 }
             });
-            format!("each revision={revision}{}", lines.collect::<String>())
+            format!("sequence revision={revision}{}", lines.collect::<String>())
         }
         Outcome::Session(_) | Outcome::SessionEnded { .. } | Outcome::Locked { .. } | Outcome::Unlocked => {
             format!("{outcome:?}")
@@ -419,7 +461,8 @@ fn show_position(error: &CommandError) -> String {
         | CommandError::TooManySessions
         | CommandError::LockHeld { .. }
         | CommandError::LockNotHeld
-        | CommandError::TooManyLocks => None,
+        | CommandError::TooManyLocks
+        | CommandError::GuardFailed { .. } => None,
     };
     op.map_or(String::new(), |op| format!(" op={op}"))
 }

@@ -16,9 +16,13 @@ mod model_absence;
 #[path = "../cache/model_clear.rs"]
 #[allow(dead_code, reason = "the cache's own tests use the rest")]
 mod model_clear;
+#[path = "../cache/model_ops.rs"]
+mod model_ops;
 #[path = "../cache/model_order.rs"]
 #[allow(dead_code, reason = "the cache's own tests use the rest")]
 mod model_order;
+#[path = "../cache/model_sequence.rs"]
+mod model_sequence;
 mod revocation;
 mod smoke;
 #[path = "../support/mod.rs"]

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use lockstep::cache::{
-    Blocked, Cache, CacheConfig, Command, Condition, ConfigChange, EntryId, Grant, IdempotencyKey, JoinUse,
-    Key, Op, Quota, Role, SecretHash, SessionChange, Stamp, TokenChange, TokenLimits, Touch, Ttl, Value,
+    Blocked, Cache, CacheConfig, Command, Condition, ConfigChange, DeadlineCondition, EntryId, Grant, Guard,
+    IdempotencyKey, JoinUse, Key, Op, Quota, Role, SecretHash, SessionChange, Stamp, TokenChange,
+    TokenLimits, Touch, Ttl, Value,
 };
 use lockstep::lineage::{HistoryKind, Lineage};
 use lockstep::peer::{Hello, Lane, PeerIdentity, Protocols, Welcome};
@@ -60,10 +61,25 @@ pub fn commands() -> Vec<Command> {
         Command::One(incr.clone()),
         Command::One(Op::Delete { key: key("a"), condition: Condition::Revision(1), previous: true }),
         Command::Batch(vec![put("x", Ttl::Sliding(500)), incr, Op::Get { key: key("ä") }]),
-        Command::Each(vec![
-            put("x", Ttl::Never),
-            Op::Delete { key: key("a"), condition: Condition::AbsentSince(7), previous: true },
-        ]),
+        Command::Sequence {
+            guards: vec![Guard { key: key("x"), condition: Condition::ValueIs(Bytes::from_static(b"v")) }],
+            ops: vec![
+                put("x", Ttl::At(9_000)),
+                put("x", Ttl::Keep),
+                Op::Delete { key: key("a"), condition: Condition::AbsentSince(7), previous: true },
+                Op::Append { key: key("x"), bytes: Bytes::from_static(b"w") },
+                Op::SetRange { key: key("x"), offset: 3, bytes: Bytes::from_static(b"y") },
+                Op::IncrDecimal { key: key("d"), by: "-1.5e2".into() },
+                Op::GetEx { key: key("x"), ttl: Some(Ttl::Never) },
+                Op::Look { key: key("x") },
+                Op::Expire {
+                    key: key("x"),
+                    ttl: Ttl::Ms(50),
+                    condition: Condition::ValueIsNot(Bytes::new()),
+                    only: DeadlineCondition::Earlier,
+                },
+            ],
+        },
         Command::Sessions(Box::new(SessionChange::Open { name: key("app-1"), ttl_ms: 5_000 })),
         Command::Sessions(Box::new(SessionChange::Lock {
             name: key("job"),

@@ -1,7 +1,7 @@
 //! `GET /v1/changes` and `GET /v1/time`.
 
 use crate::server::{Server, limits};
-use lockstep::cache::{Command, Condition, Key, Op, Ttl};
+use lockstep::cache::{Command, Condition, DeadlineCondition, Key, Op, Ttl};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -233,8 +233,12 @@ async fn the_values_of_one_command_do_not_outgrow_an_answer() {
         server.node.write(Command::One(put)).await.unwrap();
     }
     let since = server.node.status().await.applied_index;
-    let expire =
-        |number| Op::Expire { key: key(number), ttl: Ttl::Ms(3_600_000), condition: Condition::Always };
+    let expire = |number| Op::Expire {
+        key: key(number),
+        ttl: Ttl::Ms(3_600_000),
+        condition: Condition::Always,
+        only: DeadlineCondition::Always,
+    };
     server.node.write(Command::Batch((0..20).map(expire).collect())).await.unwrap();
     let answer = changes(&server, &format!("since={since}&values=true")).await;
     let told = answer["changes"].as_array().unwrap();

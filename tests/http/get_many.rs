@@ -108,7 +108,7 @@ async fn what_is_wrong_is_said_and_where() {
         (json!({"keys": ["a"], "more": 1}), "invalid_body", None),
         (json!({}), "invalid_body", None),
         (json!({"keys": ["a", ""]}), "invalid_key", Some(1)),
-        (json!({"keys": ["a", "b", "x".repeat(513)]}), "invalid_key", Some(2)),
+        (json!({"keys": ["a", "b", "x".repeat(4_097)]}), "invalid_key", Some(2)),
     ] {
         let answer = server.send(Method::POST, "/v1/get", &[JSON], body.to_string()).await;
         let problem: Value = answer.json().await.expect("JSON");

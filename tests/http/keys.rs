@@ -223,7 +223,7 @@ async fn listings_have_pages_and_clearing_takes_prefixes() {
     }
     assert_eq!(seen, (0..25).map(|n| format!("p{n:02}")).collect::<Vec<_>>());
     // As long as the longest key, and longer: the first removes nothing, the second never reaches the log.
-    for (length, status) in [(512, 200), (513, 400)] {
+    for (length, status) in [(4_096, 200), (4_097, 400)] {
         let path = format!("/v1/kv?prefix={}", "p".repeat(length));
         let response = server.send(Method::DELETE, &path, &[], "").await;
         assert_eq!(response.status(), status, "{length}");

@@ -146,6 +146,7 @@ async fn bad_requests_for_sessions_and_locks_are_refused() {
     for (body, code) in [
         (r#"{"name": "a"}"#, "invalid_body"),
         (r#"{"name": "", "ttl_ms": 5000}"#, "invalid_key"),
+        (&json!({"name": "n".repeat(513), "ttl_ms": 5000}).to_string(), "invalid_body"),
         (r#"{"name": "a", "ttl_ms": 999}"#, "invalid_ttl"),
         (r#"{"name": "a", "ttl_ms": 3600001}"#, "invalid_ttl"),
         (r#"{"name": "a", "ttl_ms": 5000, "x": 1}"#, "invalid_body"),
@@ -158,7 +159,7 @@ async fn bad_requests_for_sessions_and_locks_are_refused() {
     server.refused(Method::POST, "/v1/locks/l", &[], "{}", "invalid_body").await;
     server.refused(Method::DELETE, "/v1/locks/l", &[], "", "invalid_query").await;
     server
-        .refused(Method::GET, &format!("/v1/locks?prefix={}", "x".repeat(513)), &[], "", "invalid_query")
+        .refused(Method::GET, &format!("/v1/locks?prefix={}", "x".repeat(4_097)), &[], "", "invalid_query")
         .await;
     server.stop().await;
 }

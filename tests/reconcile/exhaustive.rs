@@ -1,7 +1,7 @@
 //! All short logs on both sides, with ties of their times, compared with the oracle.
 
 use crate::oracle::{Branch, FORK, Seen, stamp, trunk};
-use lockstep::cache::{Command, Condition, Key, Op, Ttl, Value};
+use lockstep::cache::{Command, Condition, DeadlineCondition, Key, Op, Ttl, Value};
 use lockstep::reconcile::{Action, Base, Fate, Knowledge, Policy, Rules, Terms, judge, plan};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -23,7 +23,12 @@ fn put(name: &str, value: &'static str, ttl: Ttl) -> Command {
 /// What a side can do, with how much time passes before it.
 fn steps() -> Vec<(Command, u64)> {
     let delete = Op::Delete { key: key("a"), condition: Condition::Always, previous: false };
-    let expire = Op::Expire { key: key("a"), ttl: Ttl::Ms(5), condition: Condition::Always };
+    let expire = Op::Expire {
+        key: key("a"),
+        ttl: Ttl::Ms(5),
+        condition: Condition::Always,
+        only: DeadlineCondition::Always,
+    };
     vec![
         (put("a", "x", Ttl::Never), 0),
         (put("a", "y", Ttl::Never), 1),

@@ -5,8 +5,8 @@ use crate::machine::Machine;
 use crate::oracle::Oracle;
 use crate::random::Random;
 use crate::trace::Trace;
-use lockstep::cache::{Command, Condition, Found, Key, Op, Ttl, Value};
-use lockstep::node::{Consistency, Node, Principal, ReadAt, WriteRequest};
+use lockstep::cache::{Command, Condition, Found, Guard, Key, Op, Outcome, Ttl, Value};
+use lockstep::node::{Consistency, Node, NodeError, Principal, ReadAt, WriteRequest, Written};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -187,10 +187,11 @@ async fn carry_out(node: &Node, ask: Ask, limit: Duration) -> Answer {
         Ask::Incr { key: name, request } => {
             request_name = Some(request);
             let (ttl, condition) = (Ttl::Never, Condition::Always);
-            Command::One(Op::Incr { key: key(&name), by: 1, initial: 0, ttl, condition })
+            in_one_or_in_many(Op::Incr { key: key(&name), by: 1, initial: 0, ttl, condition })
         }
         Ask::PutPair { value } => {
-            Command::Batch(PAIR.map(|name| put(name, &value, Ttl::Never, Condition::Always)).into())
+            let both = PAIR.map(|name| put(name, &value, Ttl::Never, Condition::Always));
+            if value.len().is_multiple_of(2) { Command::Batch(both.into()) } else { with_drafts(both) }
         }
         Ask::PutBrief { key, ms } => Command::One(put(&key, "brief", Ttl::Ms(ms), Condition::Always)),
         Ask::Get { key: name, level } => {
@@ -215,7 +216,50 @@ async fn carry_out(node: &Node, ask: Ask, limit: Duration) -> Answer {
     };
     let request =
         WriteRequest { idempotency_key: request_name.map(Into::into), limit: Some(limit), ..command.into() };
-    Answer::of_write(node.write(request).await)
+    Answer::of_write(node.write(request).await.and_then(last_of_sequence))
+}
+
+/// Puts two values in steps that nobody may see, if the sequence is one change for all.
+fn with_drafts(both: [Op; PAIR.len()]) -> Command {
+    let draft = |name: &str| put(name, "draft", Ttl::Ms(50), Condition::Always);
+    let mut ops: Vec<Op> = PAIR.map(draft).into();
+    ops.push(Op::Append { key: key(PAIR[0]), bytes: "ed".into() });
+    ops.push(Op::Delete {
+        key: key(PAIR[1]),
+        condition: Condition::ValueIs("draft".into()),
+        previous: false,
+    });
+    ops.extend(both);
+    // Where both are there, a full cache refuses none.
+    let guard = |name: &str| Guard { key: key(name), condition: Condition::Present };
+    Command::Sequence { guards: PAIR.map(guard).into(), ops }
+}
+
+/// An increment of one counter by itself, of the others behind operations on other keys.
+fn in_one_or_in_many(incr: Op) -> Command {
+    if incr.key().as_str() == "c0" {
+        return Command::One(incr);
+    }
+    let scratch = || key("scratch");
+    let ops = vec![
+        Op::SetRange { key: scratch(), offset: 3, bytes: "abc".into() },
+        Op::GetEx { key: scratch(), ttl: Some(Ttl::Ms(80)) },
+        Op::IncrDecimal { key: key("decimal"), by: "0.1".into() },
+        Op::Look { key: scratch() },
+        incr,
+    ];
+    Command::Sequence { guards: Vec::new(), ops }
+}
+
+/// What the operation did that was asked for, or why it was refused.
+fn last_of_sequence(written: Written) -> Result<Written, NodeError> {
+    let Outcome::Sequence { mut results, .. } = written.outcome else { return Ok(written) };
+    match results.pop().expect("it has operations") {
+        Ok(outcome) => Ok(Written { outcome, ..written }),
+        Err(refusal) => {
+            Err(NodeError::Refused { error: refusal.error, index: written.index, term: written.term })
+        }
+    }
 }
 
 fn text(found: Found) -> (u64, String) {

@@ -5,6 +5,7 @@ use super::capacity_check::CapacityCheck;
 use super::check::Check;
 use super::checked_op::CheckedOp;
 use super::maintenance::Budget;
+use super::work::Work;
 use crate::cache::limits::{BATCH_OPS_MAX, BATCH_OUTCOME_BYTES_MAX};
 use crate::cache::{BatchFault, Cache, CommandError, Event, Key, Op, Outcome};
 use std::collections::BTreeMap;
@@ -26,7 +27,11 @@ impl Cache {
         check_shape(&ops)?;
         let mut checked = Vec::with_capacity(ops.len());
         let mut capacity = CapacityCheck::default();
+        let mut work = Work::default();
         for (position, op) in (0u32..).zip(ops) {
+            if !work.add(self, &op) {
+                return Err(CommandError::InvalidBatch { op: Some(position), fault: BatchFault::LargeWork });
+            }
             let op = Check::of_batch(self, origin, position).op(op)?;
             capacity.add(self, &op, Some(position));
             checked.push(op);
@@ -43,7 +48,7 @@ impl Cache {
 
 /// Refuses a batch that reads more than a response may hold. A read is counted with the largest value it can find: the one
 /// before the batch, or the one that the batch stores.
-pub(super) fn check_answers<'a>(
+fn check_answers<'a>(
     cache: &Cache,
     reads: impl Iterator<Item = Option<&'a Key>>,
     stored: &BTreeMap<Key, u64>,
@@ -69,7 +74,7 @@ fn stored_bytes(op: &CheckedOp) -> Option<(Key, u64)> {
     }
 }
 
-pub(super) fn check_shape(ops: &[Op]) -> Result<(), CommandError> {
+fn check_shape(ops: &[Op]) -> Result<(), CommandError> {
     if ops.is_empty() || ops.len() > BATCH_OPS_MAX {
         return Err(CommandError::InvalidBatch { op: None, fault: BatchFault::Length });
     }

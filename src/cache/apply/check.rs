@@ -7,8 +7,18 @@ use crate::cache::limits::{
     CONDITION_REVISIONS_MAX, CONTENT_TYPE_BYTES_MAX, TTL_MS_MAX, TTL_MS_MIN, VALUE_BYTES_MAX,
 };
 use crate::cache::record::Record;
-use crate::cache::{Cache, CommandError, Condition, InvalidField, Key, Outcome, Ttl, Value, is_origin};
+use crate::cache::{
+    Cache, CommandError, Condition, DeadlineCondition, InvalidField, Key, Outcome, Ttl, Value, is_origin,
+};
 use std::num::NonZeroU64;
+
+/// Until when an entry lives.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Until {
+    Live(Lifetime),
+    /// Until this log time, which has passed.
+    Past(u64),
+}
 
 /// Checks one operation against the state.
 pub(super) struct Check<'a> {
@@ -46,6 +56,11 @@ impl<'a> Check<'a> {
         Self { cache, origin, op: Some(op) }
     }
 
+    /// Index of the log entry.
+    pub fn index(&self) -> u64 {
+        self.cache.index
+    }
+
     pub fn op_position(&self) -> Option<u32> {
         self.op
     }
@@ -60,10 +75,12 @@ impl<'a> Check<'a> {
     }
 
     pub fn condition(&self, key: &Key, found: Lookup<'_>, condition: &Condition) -> Result<(), CommandError> {
-        let current = match found {
-            Lookup::Live(_, entry) => Some(entry.revision.get()),
+        let live = match found {
+            Lookup::Live(_, entry) => Some(entry),
             Lookup::Absent | Lookup::Expired(_) => None,
         };
+        let current = live.map(|entry| entry.revision.get());
+        let is_value = |bytes: &[u8]| live.is_some_and(|entry| entry.record.bytes() == bytes);
         let holds = match condition {
             Condition::Always => true,
             Condition::Absent => current.is_none(),
@@ -76,6 +93,11 @@ impl<'a> Check<'a> {
             }
             Condition::AnyOf(listed) => current.is_some_and(|revision| listed.contains(&revision)),
             Condition::NoneOf(listed) => current.is_none_or(|revision| !listed.contains(&revision)),
+            Condition::ValueIs(bytes) | Condition::ValueIsNot(bytes) if bytes.len() > VALUE_BYTES_MAX => {
+                return Err(self.invalid(InvalidField::Condition));
+            }
+            Condition::ValueIs(bytes) => is_value(bytes),
+            Condition::ValueIsNot(bytes) => !is_value(bytes),
             Condition::AbsentSince(index) => {
                 // Nobody has seen anything at an index that is still to come.
                 let is_past = *index < self.cache.index;
@@ -89,10 +111,52 @@ impl<'a> Check<'a> {
         Err(CommandError::PreconditionFailed { op: self.op, current, absence })
     }
 
-    /// The lifetime that a TTL means now.
+    /// Whether the deadline of an entry may be replaced by a new one.
+    pub fn deadline_condition(
+        &self,
+        entry: &Entry,
+        until: Until,
+        only: DeadlineCondition,
+    ) -> Result<(), CommandError> {
+        // No deadline is later than all.
+        let now = entry.expires_at_ms().unwrap_or(u64::MAX);
+        let new = match until {
+            Until::Live(lifetime) => lifetime.expires_at_ms().unwrap_or(u64::MAX),
+            Until::Past(at_ms) => at_ms,
+        };
+        let holds = match only {
+            DeadlineCondition::Always => true,
+            DeadlineCondition::None => now == u64::MAX,
+            DeadlineCondition::Some => now < u64::MAX,
+            DeadlineCondition::Later => new > now,
+            DeadlineCondition::Earlier => new < now,
+        };
+        match holds {
+            true => Ok(()),
+            false => {
+                let current = Some(entry.revision.get());
+                Err(CommandError::PreconditionFailed { op: self.op, current, absence: None })
+            }
+        }
+    }
+
+    /// Until when an entry lives that is written now; `found` is what it replaces.
+    pub fn until(&self, ttl: Ttl, found: Lookup<'_>) -> Result<Until, CommandError> {
+        match (ttl, found) {
+            (Ttl::At(at_ms), _) if at_ms <= self.cache.now_ms => Ok(Until::Past(at_ms)),
+            (Ttl::Keep, Lookup::Live(_, entry)) => Ok(Until::Live(self.renewed(entry))),
+            (ttl, _) => self.lifetime(ttl).map(Until::Live),
+        }
+    }
+
+    /// The lifetime that a TTL means now, for a new entry. It lasts for a while: a deadline that has passed is refused.
     pub fn lifetime(&self, ttl: Ttl) -> Result<Lifetime, CommandError> {
         match ttl {
-            Ttl::Never => Ok(Lifetime::FOREVER),
+            Ttl::Never | Ttl::Keep => Ok(Lifetime::FOREVER),
+            Ttl::At(at_ms) if at_ms <= self.cache.now_ms => Err(self.invalid(InvalidField::Ttl)),
+            Ttl::At(at_ms) => {
+                Ok(Lifetime { deadline: NonZeroU64::new(at_ms.min(DEADLINE_MAX_MS)), sliding_ms: 0 })
+            }
             Ttl::Default => self.lifetime(self.cache.config.default_ttl_ms.map_or(Ttl::Never, Ttl::Ms)),
             Ttl::Ms(ttl_ms) => Ok(Lifetime { deadline: Some(self.deadline_in(ttl_ms)?), sliding_ms: 0 }),
             Ttl::Sliding(ttl_ms) => {

@@ -1,6 +1,7 @@
 //! Operations that passed their checks, and performing them, which cannot fail.
 
-use crate::cache::entry::{Lifetime, entry_cost};
+use crate::cache::decimal::Decimal;
+use crate::cache::entry::{Entry, Lifetime, entry_cost};
 use crate::cache::record::Record;
 use crate::cache::store::EntryWrite;
 use crate::cache::tombstones::{Scope, Tombstone};
@@ -12,6 +13,9 @@ pub(super) enum CheckedOp {
     /// It changes nothing.
     Nothing(Outcome),
     Read {
+        key: Key,
+    },
+    Look {
         key: Key,
     },
     Store {
@@ -26,13 +30,26 @@ pub(super) enum CheckedOp {
     Remove {
         key: Key,
         slot: u32,
-        previous: bool,
+        kind: RemoveKind,
     },
     SetLifetime {
         key: Key,
         slot: u32,
         lifetime: Lifetime,
+        /// Whether the entry is the outcome; else its deadline is.
+        read: bool,
     },
+}
+
+/// What removes an entry, for the outcome.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum RemoveKind {
+    /// `previous` asks for what is removed.
+    Delete { previous: bool },
+    /// A put whose deadline has passed.
+    Put { previous: bool },
+    /// A read that sets a deadline that has passed.
+    Read,
 }
 
 /// What a stored value is, for the outcome.
@@ -43,6 +60,9 @@ pub(super) enum StoreKind {
         previous: bool,
     },
     Counter(i64),
+    Decimal(Decimal),
+    /// Its length is asked for.
+    Length,
 }
 
 impl CheckedOp {
@@ -51,7 +71,7 @@ impl CheckedOp {
         match self {
             Self::Store { slot, .. } => Some(*slot),
             Self::Remove { slot, .. } | Self::SetLifetime { slot, .. } => Some(Some(*slot)),
-            Self::Nothing(_) | Self::Read { .. } => None,
+            Self::Nothing(_) | Self::Read { .. } | Self::Look { .. } => None,
         }
     }
 
@@ -59,7 +79,13 @@ impl CheckedOp {
     pub fn reads(&self) -> Option<&Key> {
         match self {
             Self::Read { key }
-            | Self::Remove { key, previous: true, .. }
+            | Self::SetLifetime { key, read: true, .. }
+            | Self::Remove {
+                key,
+                kind:
+                    RemoveKind::Delete { previous: true } | RemoveKind::Put { previous: true } | RemoveKind::Read,
+                ..
+            }
             | Self::Store { key, kind: StoreKind::Value { previous: true }, .. } => Some(key),
             _ => None,
         }
@@ -88,11 +114,18 @@ impl Cache {
             CheckedOp::Store { key, slot, record, lifetime, kind } => {
                 self.perform_store(&key, slot, record, lifetime, kind, events)
             }
-            CheckedOp::Remove { key, slot, previous } => {
-                self.perform_remove(key, slot, previous, self.now_ms, events)
+            CheckedOp::Look { key } => {
+                let live = |entry: &&Entry| !entry.is_expired(self.now_ms);
+                let found = self.store.find(key.as_str()).map(|(_, entry)| entry).filter(live);
+                Outcome::Looked(found.map(Entry::key_info))
             }
-            CheckedOp::SetLifetime { key, slot, lifetime } => {
-                self.perform_set_lifetime(key, slot, lifetime, events)
+            CheckedOp::Remove { key, slot, kind } => {
+                self.perform_remove(key, slot, kind, self.now_ms, events)
+            }
+            CheckedOp::SetLifetime { key, slot, lifetime, read } => {
+                let named = key.clone();
+                let outcome = self.perform_set_lifetime(key, slot, lifetime, events);
+                if read { Outcome::Got(self.get(named.as_str())) } else { outcome }
             }
         }
     }
@@ -107,6 +140,7 @@ impl Cache {
         events: &mut Vec<Event>,
     ) -> Outcome {
         let revision = self.index;
+        let bytes = record.bytes().len() as u64;
         let stored = record.clone();
         let write = EntryWrite { revision, now_ms: self.now_ms, record, lifetime };
         let previous = match kind {
@@ -150,6 +184,14 @@ impl Cache {
                 self.stats.incrs += 1;
                 Outcome::Counter { revision, value, created }
             }
+            StoreKind::Decimal(value) => {
+                self.stats.incrs += 1;
+                Outcome::Decimal { revision, text: value.to_string() }
+            }
+            StoreKind::Length => {
+                self.stats.puts += 1;
+                Outcome::Length { revision, bytes }
+            }
         }
     }
 
@@ -158,21 +200,29 @@ impl Cache {
         &mut self,
         key: Key,
         slot: u32,
-        previous: bool,
+        kind: RemoveKind,
         at_ms: u64,
         events: &mut Vec<Event>,
     ) -> Outcome {
         let Some(entry) = self.store.remove(slot) else {
             return Outcome::NotFound(self.absence(key.as_str()));
         };
-        let previous = previous.then(|| entry.found());
+        let found = Some(entry.found());
         self.stats.deletes += 1;
         let revision = self.index;
         let is_cleared = self.may_be_cleared(&entry);
         self.forks.note_removed(&entry, is_cleared, revision, at_ms);
         self.tombstones.add(Tombstone { scope: Scope::Key(key.clone()), revision, at_ms });
         events.push(Event::Removed { key, cause: Cause::Delete });
-        Outcome::Deleted { revision, previous }
+        match kind {
+            RemoveKind::Delete { previous } => {
+                Outcome::Deleted { revision, previous: found.filter(|_| previous) }
+            }
+            RemoveKind::Put { previous } => {
+                Outcome::Put { revision, created: false, previous: found.filter(|_| previous) }
+            }
+            RemoveKind::Read => Outcome::Got(found),
+        }
     }
 
     fn perform_set_lifetime(

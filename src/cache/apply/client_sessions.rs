@@ -3,7 +3,8 @@
 use crate::cache::client_sessions::{ClientSession, Lock};
 use crate::cache::entry::DEADLINE_MAX_MS;
 use crate::cache::limits::{
-    CLIENT_SESSIONS_MAX, LOCKS_MAX, LOCKS_PER_SESSION_MAX, SESSION_TTL_MS_MAX, SESSION_TTL_MS_MIN,
+    CLIENT_SESSIONS_MAX, LOCKS_MAX, LOCKS_PER_SESSION_MAX, NAME_BYTES_MAX, SESSION_TTL_MS_MAX,
+    SESSION_TTL_MS_MIN,
 };
 use crate::cache::{Cache, CommandError, Event, InvalidField, Key, Outcome, SessionChange};
 
@@ -57,6 +58,7 @@ impl Cache {
         if !(SESSION_TTL_MS_MIN..=SESSION_TTL_MS_MAX).contains(&ttl_ms) {
             return Err(CommandError::Invalid { op: None, field: InvalidField::SessionTtl });
         }
+        check_name(&name)?;
         if self.client_sessions.all().len() >= CLIENT_SESSIONS_MAX {
             return Err(CommandError::TooManySessions);
         }
@@ -95,6 +97,7 @@ impl Cache {
             }
             None => {}
         }
+        check_name(&name)?;
         if self.client_sessions.locks().len() >= LOCKS_MAX
             || self.client_sessions.locks_of(session).count() >= LOCKS_PER_SESSION_MAX
         {
@@ -120,5 +123,12 @@ impl Cache {
             events.push(Event::SessionEnded { session: Box::new(session), expired });
         }
         released
+    }
+}
+
+fn check_name(name: &Key) -> Result<(), CommandError> {
+    match name.as_str().len() <= NAME_BYTES_MAX {
+        true => Ok(()),
+        false => Err(CommandError::Invalid { op: None, field: InvalidField::Name }),
     }
 }

@@ -1,7 +1,7 @@
 //! `delete`: removes a key and leaves a tombstone.
 
 use super::check::{Check, Lookup};
-use super::checked_op::CheckedOp;
+use super::checked_op::{CheckedOp, RemoveKind};
 use crate::cache::{CommandError, Condition, Key};
 
 pub(super) fn check(
@@ -13,7 +13,7 @@ pub(super) fn check(
     let found = check.find(&key);
     check.condition(&key, found, condition)?;
     Ok(match found {
-        Lookup::Live(slot, _) => CheckedOp::Remove { key, slot, previous },
+        Lookup::Live(slot, _) => CheckedOp::Remove { key, slot, kind: RemoveKind::Delete { previous } },
         // An entry that has expired is left for expiry to remove: no client deleted it.
         Lookup::Expired(_) | Lookup::Absent => check.not_found(&key),
     })

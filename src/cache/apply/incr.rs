@@ -1,7 +1,9 @@
-//! `incr`: adds to a decimal counter. A counter is an ordinary value whose bytes are a 64-bit number as text.
+//! `incr`: adds to a counter, an ordinary value whose bytes are a 64-bit number as text; `incr_decimal`: the same for decimal
+//! numbers.
 
 use super::check::{Check, Lookup};
 use super::checked_op::{CheckedOp, StoreKind};
+use crate::cache::decimal::{Decimal, DecimalError};
 use crate::cache::entry::Entry;
 use crate::cache::{CommandError, Condition, Key, Ttl};
 
@@ -32,6 +34,27 @@ pub(super) fn check(
 
 fn number(check: &Check<'_>, entry: &Entry) -> Result<i64, CommandError> {
     entry.record.counter().ok_or(CommandError::NotANumber { op: check.op_position() })
+}
+
+pub(super) fn check_decimal(check: &Check<'_>, key: Key, by: &str) -> Result<CheckedOp, CommandError> {
+    let op = check.op_position();
+    let refused = |error| match error {
+        DecimalError::Malformed => CommandError::NotANumber { op },
+        DecimalError::OutOfRange => CommandError::Overflow { op },
+    };
+    let by = Decimal::parse(by.as_bytes()).map_err(refused)?;
+    let found = check.find(&key);
+    let (start, content_type, lifetime) = match found {
+        Lookup::Absent | Lookup::Expired(_) => (Decimal::ZERO, None, check.lifetime(Ttl::Default)?),
+        Lookup::Live(_, entry) => {
+            let start = Decimal::parse(entry.record.bytes()).map_err(refused)?;
+            (start, entry.record.content_type(), check.renewed(entry))
+        }
+    };
+    let value = start.add(by).map_err(refused)?;
+    let record = check.packed(&key, value.to_string().as_bytes(), content_type);
+    check.fits_alone(&record)?;
+    Ok(CheckedOp::Store { key, slot: found.slot(), record, lifetime, kind: StoreKind::Decimal(value) })
 }
 
 /// Doubles a counter.

@@ -2,7 +2,7 @@
 
 use super::capacity_check::CapacityCheck;
 use super::check::{Check, Lookup};
-use super::checked_op::{CheckedOp, StoreKind};
+use super::checked_op::{CheckedOp, RemoveKind, StoreKind};
 use super::maintenance::Budget;
 use crate::cache::entry::{DEADLINE_MAX_MS, Lifetime};
 use crate::cache::forks::key_hash;
@@ -131,13 +131,17 @@ impl Cache {
             }
             (MergeChange::SetTimes(times), Some((slot, _))) => {
                 let Some(lifetime) = lifetime(times) else { return MergeResult::Invalid };
-                self.perform(CheckedOp::SetLifetime { key: key.clone(), slot, lifetime }, events);
+                self.perform(
+                    CheckedOp::SetLifetime { key: key.clone(), slot, lifetime, read: false },
+                    events,
+                );
                 self.set_times(&key, times);
                 MergeResult::Done
             }
             (MergeChange::Add { by }, Some((slot, _))) => self.add_merged(key, slot, by, room, events),
             (MergeChange::Remove { at_ms }, Some((slot, _))) => {
-                self.perform_remove(key, slot, false, at_ms.min(self.now_ms), events);
+                let kind = RemoveKind::Delete { previous: false };
+                self.perform_remove(key, slot, kind, at_ms.min(self.now_ms), events);
                 MergeResult::Done
             }
             (MergeChange::Bury { at_ms }, None) => {

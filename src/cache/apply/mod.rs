@@ -14,21 +14,25 @@ mod client_sessions;
 mod configure;
 mod dedup;
 mod delete;
-mod each;
 mod expire;
+mod fold;
 mod fork;
 mod get;
 mod incr;
 mod maintenance;
 mod merge;
-mod persist;
 mod put;
 mod raise_feature_level;
+mod sequence;
+mod splice;
 mod tokens;
 mod touch;
+mod work;
 
 use super::limits::MOVES_PER_APPLY_MAX;
-use super::{Applied, Cache, Command, CommandError, Event, InvalidField, Op, Outcome, Stamp};
+use super::{
+    Applied, Cache, Command, CommandError, DeadlineCondition, Event, InvalidField, Op, Outcome, Stamp, Ttl,
+};
 use capacity_check::CapacityCheck;
 use check::Check;
 use checked_op::CheckedOp;
@@ -102,7 +106,7 @@ impl Cache {
         match command {
             Command::One(op) => self.execute_one(op, origin, events),
             Command::Batch(ops) => self.execute_batch(ops, origin, events),
-            Command::Each(ops) => self.execute_each(ops, origin, events),
+            Command::Sequence { guards, ops } => self.execute_sequence(&guards, ops, origin, events),
             Command::Clear { prefix } => self.clear(prefix, events),
             Command::Configure(change) => self.configure(&change, events),
             Command::Tick => Ok(Outcome::Ticked),
@@ -148,8 +152,15 @@ impl Check<'_> {
             Op::Incr { key, by, initial, ttl, condition } => {
                 incr::check(self, key, incr::Amount { by, initial }, ttl, &condition)
             }
-            Op::Expire { key, ttl, condition } => expire::check(self, key, ttl, &condition),
-            Op::Persist { key, condition } => persist::check(self, key, &condition),
+            Op::Expire { key, ttl, condition, only } => expire::check(self, key, ttl, &condition, only),
+            Op::Persist { key, condition } => {
+                expire::check(self, key, Ttl::Never, &condition, DeadlineCondition::Always)
+            }
+            Op::Append { key, bytes } => splice::check_append(self, key, &bytes),
+            Op::SetRange { key, offset, bytes } => splice::check_set_range(self, key, offset, &bytes),
+            Op::IncrDecimal { key, by } => incr::check_decimal(self, key, &by),
+            Op::GetEx { key, ttl } => get::check_ex(self, key, ttl),
+            Op::Look { key } => Ok(CheckedOp::Look { key }),
             #[cfg(feature = "next-level")]
             Op::Double { key } => incr::check_double(self, key),
         }

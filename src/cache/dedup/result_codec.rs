@@ -3,13 +3,13 @@
 
 use crate::cache::codec::{DecodeError, Decoder, put_bool, put_bytes, put_option, put_u8, put_u32, put_u64};
 use crate::cache::limits::{
-    BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX, LOCKS_PER_SESSION_MAX, ORIGIN_BYTES_MAX,
-    VALUE_BYTES_MAX,
+    BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, DECIMAL_BYTES_MAX, KEY_BYTES_MAX, LOCKS_PER_SESSION_MAX,
+    ORIGIN_BYTES_MAX, SEQUENCE_OPS_MAX, VALUE_BYTES_MAX,
 };
 use crate::cache::outcome::CommandResult;
 use crate::cache::{
     Absence, BatchFault, CacheConfig, ClientSession, CommandError, EntryInfo, Found, InvalidField, Key,
-    KeyState, Lock, MergeResult, OpRefusal, Outcome, Removal, RemovalCause, Value,
+    KeyInfo, KeyState, Lock, MergeResult, OpRefusal, Outcome, Removal, RemovalCause, Value,
 };
 use std::io::{Read, Result, Write};
 
@@ -47,7 +47,7 @@ fn put_outcome(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
             put_u32(out, outcomes.len() as u32)?;
             outcomes.iter().try_for_each(|outcome| put_single(out, outcome))
         }
-        Outcome::Each { revision, results } => {
+        Outcome::Sequence { revision, results } => {
             put_u8(out, 14)?;
             put_u64(out, *revision)?;
             put_u32(out, results.len() as u32)?;
@@ -80,7 +80,7 @@ fn put_single(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
             put_found(out, previous.as_ref())
         }
         // A batch holds no batch; were there one, its result would be lost.
-        Outcome::Batch { .. } | Outcome::Each { .. } => put_u8(out, 6),
+        Outcome::Batch { .. } | Outcome::Sequence { .. } => put_u8(out, 6),
         Outcome::Session(session) => {
             put_u8(out, 15)?;
             put_session(out, session)
@@ -97,6 +97,23 @@ fn put_single(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
             put_bool(out, *acquired)
         }
         Outcome::Unlocked => put_u8(out, 18),
+        Outcome::Length { revision, bytes } => {
+            put_u8(out, 19)?;
+            put_u64(out, *revision)?;
+            put_u64(out, *bytes)
+        }
+        Outcome::Decimal { revision, text } => {
+            put_u8(out, 20)?;
+            put_u64(out, *revision)?;
+            put_bytes(out, text.as_bytes())
+        }
+        Outcome::Looked(looked) => {
+            put_u8(out, 21)?;
+            put_bool(out, looked.is_some())?;
+            let Some(KeyInfo { entry, bytes }) = looked else { return Ok(()) };
+            put_info(out, entry)?;
+            put_u64(out, *bytes)
+        }
         Outcome::NotFound(absence) => {
             put_u8(out, 2)?;
             put_absence(out, absence)
@@ -151,7 +168,7 @@ fn outcome(source: &mut Decoder<impl Read>) -> std::result::Result<Outcome, Deco
     let revision = source.u64()?;
     if tag == 14 {
         let mut results = Vec::new();
-        for _ in 0..source.length(BATCH_OPS_MAX)? {
+        for _ in 0..source.length(SEQUENCE_OPS_MAX)? {
             results.push(if source.bool()? {
                 Err(Box::new(OpRefusal { error: error(source)?, key: key_state(source)? }))
             } else {
@@ -159,7 +176,7 @@ fn outcome(source: &mut Decoder<impl Read>) -> std::result::Result<Outcome, Deco
                 Ok(single(source, tag)?)
             });
         }
-        return Ok(Outcome::Each { revision, results });
+        return Ok(Outcome::Sequence { revision, results });
     }
     let length = source.length(BATCH_OPS_MAX)?;
     let mut outcomes = Vec::with_capacity(length);
@@ -206,6 +223,15 @@ fn single(source: &mut Decoder<impl Read>, tag: u8) -> std::result::Result<Outco
         }
         17 => Outcome::Locked { lock: lock(source)?, session_name: name(source)?, acquired: source.bool()? },
         18 => Outcome::Unlocked,
+        19 => Outcome::Length { revision: source.u64()?, bytes: source.u64()? },
+        20 => Outcome::Decimal { revision: source.u64()?, text: source.text(DECIMAL_BYTES_MAX)? },
+        21 => {
+            let is_found = source.bool()?;
+            let looked = |source: &mut Decoder<_>| {
+                Ok::<_, DecodeError>(KeyInfo { entry: info(source)?, bytes: source.u64()? })
+            };
+            Outcome::Looked(if is_found { Some(looked(source)?) } else { None })
+        }
         _ => return Err(DecodeError::Damaged("an outcome has an unknown tag")),
     })
 }
@@ -400,6 +426,10 @@ fn put_error(out: &mut impl Write, error: &CommandError) -> Result<()> {
         CommandError::LockNotHeld => head(18, &None),
         CommandError::TooManyLocks => head(19, &None),
         CommandError::OutcomeForgotten => head(20, &None),
+        CommandError::GuardFailed { guard } => {
+            head(21, &None)?;
+            put_u32(out, *guard)
+        }
     }
 }
 
@@ -441,6 +471,7 @@ fn error(source: &mut Decoder<impl Read>) -> std::result::Result<CommandError, D
         18 => CommandError::LockNotHeld,
         19 => CommandError::TooManyLocks,
         20 => CommandError::OutcomeForgotten,
+        21 => CommandError::GuardFailed { guard: source.u32()? },
         _ => return Err(DecodeError::Damaged("a refusal has an unknown tag")),
     })
 }

@@ -11,9 +11,9 @@ use crate::cache::forks::{Fork, ForkView, Forks, Gone};
 use crate::cache::limits::{
     ADMIN_ACTIONS_MAX, ADMIN_TEXT_BYTES_MAX, BATCH_OPS_MAX, BLOCKED_BYTES_MAX, BLOCKS_MAX,
     CLIENT_SESSIONS_MAX, CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, FEATURE_LEVEL_FIRST,
-    FORKS_MAX, FREE_PER_APPLY_MAX, GONE_MAX, GRANTS_MAX, HISTORIES_MAX, HISTORY_BYTES_MAX, HOST_BYTES_MAX,
-    JOIN_HOSTS_MAX, JOIN_TOKENS_MAX, KEY_BYTES_MAX, LOCKS_MAX, MERGE_STEPS_MAX, MERGES_MAX,
-    NODE_NAME_BYTES_MAX, ORIGIN_BYTES_MAX, SESSIONS_MAX, STORE_ID_BYTES_MAX,
+    FORKS_MAX, FREE_PER_APPLY_MAX, GONE_MAX, GRANT_PREFIX_BYTES_MAX, GRANTS_MAX, HISTORIES_MAX,
+    HISTORY_BYTES_MAX, HOST_BYTES_MAX, JOIN_HOSTS_MAX, JOIN_TOKENS_MAX, KEY_BYTES_MAX, LOCKS_MAX,
+    MERGE_STEPS_MAX, MERGES_MAX, NODE_NAME_BYTES_MAX, ORIGIN_BYTES_MAX, SESSIONS_MAX, STORE_ID_BYTES_MAX,
     STORED_IDEMPOTENCY_KEY_BYTES_MAX, TOKEN_ID_BYTES, TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TOMBSTONES_MAX,
     VALUE_BYTES_MAX,
 };
@@ -54,7 +54,7 @@ impl Cache {
         let tombstones = NumberedQueue::decode(source, TOMBSTONES_MAX, tombstone)?;
         let forgotten = Forgotten { revision: source.u64()?, at_ms: source.u64()? };
         let tombstones = Tombstones::restore(tombstones, forgotten)
-            .ok_or(RestoreError::Damaged("a key has two tombstones"))?;
+            .ok_or(RestoreError::Damaged("a key has two tombstones, or they name too much"))?;
         let lost_keys = lost_keys(source)?;
         let dedup = NumberedQueue::decode(source, DEDUP_RESULTS_MAX, dedup_entry)?;
         let dedup = DedupTable::restore(dedup, source.u64()?);
@@ -393,7 +393,7 @@ fn token(source: &mut Decoder<impl Read>) -> Result<Token> {
     for _ in 0..source.length(GRANTS_MAX)? {
         let role =
             Role::from_number(source.u8()?).ok_or(DecodeError::Damaged("a role has an unknown number"))?;
-        grants.push(Grant { role, prefix: source.text(KEY_BYTES_MAX)? });
+        grants.push(Grant { role, prefix: source.text(GRANT_PREFIX_BYTES_MAX)? });
     }
     let limits = TokenLimits { requests: quota(source)?, body_bytes: quota(source)? };
     let (created_revision, revision, created_at_ms) = (source.u64()?, source.u64()?, source.u64()?);

@@ -25,7 +25,7 @@ impl NearCache {
         let held = Some(Arc::new(entry));
         match options.ttl {
             // The cluster's own TTL is not known here.
-            Ttl::Default => writing.done(&written.at, None),
+            Ttl::Default | Ttl::At(_) | Ttl::Keep => writing.done(&written.at, None),
             Ttl::Never => writing.done(&written.at, Some((held, None))),
             Ttl::Ms(ms) | Ttl::Sliding(ms) => writing.done(&written.at, Some((held, Some(ms)))),
         }

@@ -4,8 +4,8 @@ export interface ServerSentEvent {
   data: string;
 }
 
-/** The longest line: a change of 2 MiB, and what JSON adds to it in the worst case. */
-const LINE_LENGTH_MAX = 48 * 1024 * 1024;
+/** The longest line: a change of 6 MiB, the keys that are gone with it, and what JSON adds to them in the worst case. */
+const LINE_LENGTH_MAX = 72 * 1024 * 1024;
 
 /**
  * Reads server-sent events from a stream of bytes, cut anywhere.

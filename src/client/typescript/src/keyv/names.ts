@@ -1,6 +1,6 @@
 import { encodeUtf8, utf8Length } from "../values.js";
 
-/** Longer keys are replaced by a hash. Nodes allow 512 bytes; this leaves room for prefixes. */
+/** Longer keys are replaced by a hash. Nodes allow 4,096 bytes; short keys take less memory in all places that hold them. */
 const KEY_BYTES_MAX = 400;
 const HASHED = /^[A-Za-z0-9_-]{43}$/;
 
