@@ -137,7 +137,7 @@ impl Client {
             if !passes || Instant::now() + wait >= deadline {
                 return Err(error);
             }
-            self.leave(&url);
+            self.try_another();
             tokio::time::sleep(wait).await;
             pause = (pause * 2).min(PAUSE_LAST);
         }

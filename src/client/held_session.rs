@@ -14,8 +14,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// A client session that a task of its own renews. When it is dropped, the session ends, and its locks are released.
 pub struct HeldSession {
     id: u64,
-    /// Until when it lasts at least; `None` once it may have ended.
-    lasts: watch::Receiver<Option<Instant>>,
+    is_alive: watch::Receiver<bool>,
     client: Client,
     renewing: AbortHandle,
 }
@@ -28,9 +27,9 @@ impl Client {
     pub async fn hold_session(&self, name: &str, ttl: Duration) -> Result<HeldSession, ClientError> {
         let asked_at = Instant::now();
         let id = self.open_session(name, ttl).await?.id;
-        let (told, lasts) = watch::channel(Some(asked_at + ttl));
+        let (told, is_alive) = watch::channel(true);
         let renewing = tokio::spawn(renew(self.clone(), id, ttl, asked_at, told)).abort_handle();
-        Ok(HeldSession { id, lasts, client: self.clone(), renewing })
+        Ok(HeldSession { id, is_alive, client: self.clone(), renewing })
     }
 }
 
@@ -42,15 +41,14 @@ impl HeldSession {
     /// False as soon as the session may have ended: by this machine's clock, counted from when the last renewal was asked for that
     /// succeeded.
     pub fn is_alive(&self) -> bool {
-        // The task that renews it may not have had its turn.
-        self.lasts.borrow().is_some_and(|end| Instant::now() < end)
+        *self.is_alive.borrow()
     }
 
     /// Returns as soon as the session may have ended.
     pub async fn ended(&self) {
-        let mut lasts = self.lasts.clone();
+        let mut is_alive = self.is_alive.clone();
         // The task that tells it says so before it ends.
-        let _ = lasts.wait_for(Option::is_none).await;
+        let _ = is_alive.wait_for(|alive| !alive).await;
     }
 }
 
@@ -72,23 +70,14 @@ impl Drop for HeldSession {
 }
 
 /// Renews a session until it has ended.
-async fn renew(
-    client: Client,
-    id: u64,
-    ttl: Duration,
-    asked_at: Instant,
-    told: watch::Sender<Option<Instant>>,
-) {
+async fn renew(client: Client, id: u64, ttl: Duration, asked_at: Instant, told: watch::Sender<bool>) {
     let mut ends_at = asked_at + ttl;
     let mut next_at = asked_at + ttl / 3;
     loop {
         sleep_until(next_at.min(ends_at)).await;
         let asked_at = Instant::now();
         match timeout_at(ends_at, client.renew_session(id)).await {
-            Ok(Ok(Some(_))) => {
-                (ends_at, next_at) = (asked_at + ttl, asked_at + ttl / 3);
-                told.send_replace(Some(ends_at));
-            }
+            Ok(Ok(Some(_))) => (ends_at, next_at) = (asked_at + ttl, asked_at + ttl / 3),
             // It has ended, or by this clock it may have.
             Ok(Ok(None)) | Err(_) => break,
             Ok(Err(error)) => {
@@ -101,5 +90,5 @@ async fn renew(
             break;
         }
     }
-    told.send_replace(None);
+    told.send_replace(false);
 }

@@ -179,13 +179,13 @@ impl Client {
         let idempotency_key = match retry {
             Retry::WithKey => Some(uuid::Uuid::new_v4().to_string()),
             Retry::WithThisKey { key, .. } => Some(key.to_owned()),
-            Retry::Always | Retry::Harmless | Retry::Never => None,
+            Retry::Always | Retry::Never => None,
         };
         // So that a repetition which comes too late is not taken for a new request.
         let sent_after = match retry {
             Retry::WithThisKey { sent_after, .. } => Some(sent_after.clone()),
             Retry::WithKey => self.targets.newest.get(),
-            Retry::Always | Retry::Harmless | Retry::Never => None,
+            Retry::Always | Retry::Never => None,
         };
         let mut pause = PAUSE_FIRST;
         let begun = Instant::now();
@@ -221,8 +221,7 @@ impl Client {
                 Err(error) => error,
             };
             self.learn(&url, &error);
-            let harmless =
-                matches!(retry, Retry::Always | Retry::Harmless) && error.effect() == Effect::Unknown;
+            let harmless = retry == Retry::Always && error.effect() == Effect::Unknown;
             let is_elsewhere = matches!(error.code(), ErrorCode::Detached | ErrorCode::Superseded);
             left_behind += usize::from(is_elsewhere);
             let goes_on = is_elsewhere && left_behind < self.urls.len();
@@ -292,19 +291,13 @@ impl Client {
         self.urls[self.targets.next.load(Ordering::Relaxed) % self.urls.len()].clone()
     }
 
-    /// Goes on to the node after this one, unless another request has done so already.
-    pub(super) fn leave(&self, url: &str) {
-        let next = &self.targets.next;
-        let at = next.load(Ordering::Relaxed);
-        if self.urls[at % self.urls.len()] == url {
-            let _ = next.compare_exchange(at, at.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed);
-        }
+    pub(super) fn try_another(&self) {
+        self.targets.next.fetch_add(1, Ordering::Relaxed);
     }
 
     fn target(&self, retry: Retry<'_>) -> String {
         let leader = self.targets.leader.lock().expect("no panic while held").clone();
-        match leader.filter(|_| matches!(retry, Retry::Harmless | Retry::WithKey | Retry::WithThisKey { .. }))
-        {
+        match leader.filter(|_| matches!(retry, Retry::WithKey | Retry::WithThisKey { .. })) {
             Some(leader) => leader,
             None => self.any_url(),
         }
@@ -324,7 +317,7 @@ impl Client {
         let failed = !matches!(error, ClientError::Problem(problem) if problem.effect == Effect::None
             && !matches!(problem.code, ErrorCode::Unavailable | ErrorCode::Superseded | ErrorCode::Detached));
         if failed {
-            self.leave(url);
+            self.targets.next.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -352,16 +345,14 @@ fn explained(error: ClientError, retry: Retry<'_>, last_problem: Option<Box<Prob
     }
 }
 
-/// Whether an error is the final answer to all tries of a request: with an idempotency key the state machine gives each of them the
-/// answer that it gave first, and of what can be done twice it tells how that is now.
+/// Whether an error is the final answer to all tries of a request with an idempotency key: the state machine gives each of
+/// them the answer that it gave first.
 fn is_final(error: &ClientError) -> bool {
     matches!(
         error.code(),
         ErrorCode::PreconditionFailed
             | ErrorCode::NotANumber
             | ErrorCode::Overflow
-            | ErrorCode::NotFound
-            | ErrorCode::Locked
             | ErrorCode::IdempotencyKeyReused
     )
 }
@@ -376,9 +367,6 @@ fn truncated(line: &str) -> String {
 pub(super) enum Retry<'a> {
     /// It only reads, so it can be repeated after any failure.
     Always,
-    /// It changes something, and to do it twice is to do it once: it can be repeated after any failure. Without an answer it is not known
-    /// whether it was done.
-    Harmless,
     /// It carries an idempotency key, so it is applied once however often it is sent.
     WithKey,
     /// The same, and the caller chose the key, and knew this place in the log before he first sent it.

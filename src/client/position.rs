@@ -2,7 +2,7 @@
 
 use super::error::{ClientError, garbled};
 use super::http::Answered;
-use crate::api::{HISTORY, IDEMPOTENCY_REPLAYED, INDEX, TIME_MS};
+use crate::api::{HISTORY, INDEX, TIME_MS};
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::sync::Mutex;
@@ -52,8 +52,6 @@ pub struct Position {
     pub time_ms: Option<u64>,
     /// When the request was sent that got this answer.
     pub sent_at: Instant,
-    /// Whether it is the answer of an earlier request with the same idempotency key: much may have happened since that was done.
-    pub replayed: bool,
 }
 
 impl Position {
@@ -82,7 +80,6 @@ pub(super) fn position(answered: &Answered) -> Result<Position, ClientError> {
         history: answered.text(HISTORY).ok_or_else(|| missing(HISTORY))?.to_owned(),
         time_ms: answered.number(TIME_MS),
         sent_at: answered.sent_at,
-        replayed: answered.text(IDEMPOTENCY_REPLAYED) == Some("true"),
     })
 }
 

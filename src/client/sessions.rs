@@ -30,7 +30,7 @@ impl Client {
     pub async fn renew_session(&self, id: u64) -> Result<Option<SessionInfo>, ClientError> {
         // To renew it twice does no harm.
         let path = format!("/v1/sessions/{id}/renew");
-        found(self.json(Method::POST, &path, Retry::Harmless, |builder| builder).await)
+        found(self.json(Method::POST, &path, Retry::Always, |builder| builder).await)
     }
 
     /// Ends a session, and releases its locks; `None` if it had ended before.
@@ -39,8 +39,7 @@ impl Client {
     /// [`ClientError`].
     pub async fn end_session(&self, id: u64) -> Result<Option<SessionEnd>, ClientError> {
         let path = format!("/v1/sessions/{id}");
-        // It takes no idempotency key.
-        found(self.json(Method::DELETE, &path, Retry::Harmless, |builder| builder).await)
+        found(self.json(Method::DELETE, &path, Retry::WithKey, |builder| builder).await)
     }
 
     /// The sessions whose names start with a prefix.
@@ -60,7 +59,7 @@ impl Client {
     pub async fn acquire_lock(&self, name: &str, session: u64) -> Result<AcquiredLock, ClientError> {
         let (path, request) = (lock_path(name)?, AcquireLock { session });
         // To acquire it twice is to hold it once.
-        self.json(Method::POST, &path, Retry::Harmless, |builder| builder.json(&request)).await
+        self.json(Method::POST, &path, Retry::Always, |builder| builder.json(&request)).await
     }
 
     /// Releases a lock; false if the session did not hold it.

@@ -82,14 +82,12 @@ pub struct Watching {
     /// The id of the cluster that answered first.
     cluster_id: Option<String>,
     stream: Option<Stream>,
-    /// The node that it is from.
-    url: String,
 }
 
 impl Client {
     /// Begins a watch. Nothing is sent before [`Watching::next`].
     pub fn watch(&self, options: WatchOptions) -> Watching {
-        Watching { client: self.clone(), options, cluster_id: None, stream: None, url: String::new() }
+        Watching { client: self.clone(), options, cluster_id: None, stream: None }
     }
 }
 
@@ -119,15 +117,13 @@ impl Watching {
                 Err(error) => error,
             };
             self.stream = None;
-            self.client.leave(&self.url);
+            self.client.try_another();
             let passes = matches!(
                 error.code(),
                 ErrorCode::Unavailable
                     | ErrorCode::OutcomeUnknown
                     | ErrorCode::Busy
                     | ErrorCode::RateLimited
-                    | ErrorCode::Superseded
-                    | ErrorCode::Fatal
                     | ErrorCode::Detached
             );
             let wait = pause.max(error.retry_after());
@@ -144,22 +140,14 @@ impl Watching {
     }
 
     async fn try_next(&mut self) -> Result<Option<WatchMessage>, ClientError> {
+        let url = self.client.any_url();
         let stream = match &mut self.stream {
             Some(stream) => stream,
             None => {
-                self.url = self.client.any_url();
-                let opened = self.client.open_watch(&self.url, &self.options);
-                let stream = match tokio::time::timeout(self.client.limit().min(TRY_TIMEOUT), opened).await {
-                    Ok(stream) => stream?,
-                    Err(_) => {
-                        let (url, reason) = (self.url.clone(), "not in time".into());
-                        return Err(ClientError::Unreachable { url, reason });
-                    }
-                };
+                let stream = self.client.open_watch(&url, &self.options).await?;
                 self.stream.insert(stream)
             }
         };
-        let url = self.url.clone();
         let silent = || ClientError::Lost { url: url.clone(), reason: "it fell silent".into() };
         let data = match tokio::time::timeout(SILENCE_TIMEOUT, stream.next()).await {
             Ok(Some(data)) => data?,
@@ -180,7 +168,7 @@ impl Watching {
         self.options.from = Some(message.index());
         if matches!(message, WatchMessage::Closed { .. }) {
             self.stream = None;
-            self.client.leave(&self.url);
+            self.client.try_another();
             return Ok(None);
         }
         Ok(Some(message))
@@ -195,7 +183,12 @@ impl Client {
             url: url.to_owned(),
             reason: innermost(&error),
         };
-        let response = request.send().await.map_err(unreachable)?;
+        let response = match tokio::time::timeout(self.limit().min(TRY_TIMEOUT), request.send()).await {
+            Ok(response) => response.map_err(unreachable)?,
+            Err(_) => {
+                return Err(ClientError::Unreachable { url: url.to_owned(), reason: "not in time".into() });
+            }
+        };
         if !response.status().is_success() {
             let status = response.status();
             let bytes = read(url, response, SMALL_BYTES_MAX).await?;

@@ -52,16 +52,7 @@ fn hear(inner: &Inner, message: WatchMessage) {
 
 async fn follow(inner: Arc<Inner>, mut watching: Watching) {
     loop {
-        let next = tokio::select! {
-            biased;
-            () = inner.left.notified() => {
-                // An answer was of another history. Which one the cluster is in, a new stream tells.
-                watching = watch(&inner);
-                continue;
-            }
-            next = watching.next() => next,
-        };
-        match next {
+        match watching.next().await {
             Ok(message) => hear(&inner, message),
             Err(error) => {
                 tracing::debug!(%error, "the stream of changes is lost");
@@ -89,7 +80,7 @@ async fn probe(inner: Arc<Inner>) {
         let sent_at = inner.local(at.sent_at);
         let mut state = inner.change();
         if !state.is_ours(&at.history) {
-            inner.leave_history(&mut state);
+            state.leave_history();
             continue;
         }
         state.fresh.sample(sent_at, value.time_ms);

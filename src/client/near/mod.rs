@@ -42,7 +42,7 @@ use state::{Joined, State};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
 /// A cache in this process that the cluster keeps fresh. Share it in an [`Arc`]. When it is dropped it stops to follow the cluster.
@@ -64,8 +64,6 @@ struct Inner {
     validated: AtomicU64,
     /// Reads with a bound found something too old since the last probe.
     too_old: AtomicBool,
-    /// Notified when an answer was of another history than the stream.
-    left: Notify,
 }
 
 impl NearCache {
@@ -80,7 +78,6 @@ impl NearCache {
             misses: AtomicU64::new(0),
             validated: AtomicU64::new(0),
             too_old: AtomicBool::new(false),
-            left: Notify::new(),
         });
         Self { inner, fills: Fills::default(), started: OnceCell::new() }
     }
@@ -137,12 +134,6 @@ impl NearCache {
 }
 
 impl Inner {
-    /// An answer was of another history: nothing that is held is worth anything until a new stream has begun.
-    fn leave_history(&self, state: &mut State) {
-        state.leave_history();
-        self.left.notify_one();
-    }
-
     fn now(&self) -> LocalTime {
         self.local(Instant::now())
     }

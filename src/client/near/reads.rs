@@ -45,7 +45,7 @@ impl Inner {
         match self.ask_alone(key, want).await {
             // What it may not be older than means nothing there.
             Err(error) if error.code() == ErrorCode::OtherHistory && want != Want::Linearizable => {
-                self.leave_history(&mut self.change());
+                self.change().leave_history();
                 self.ask_alone(key, Want::Linearizable).await
             }
             answer => answer,
@@ -120,7 +120,7 @@ impl Inner {
         };
         let mut state = self.change();
         if !state.is_ours(&at.history) {
-            self.leave_history(&mut state);
+            state.leave_history();
             return (!is_unchanged).then_some(held);
         }
         if is_unchanged {

@@ -53,9 +53,8 @@ pub(super) struct State {
     /// Up to where the stream has told everything; nothing before it begins, and between two histories.
     place: Option<u64>,
     history: Option<String>,
-    /// The highest revision that was written, or seen in a value. It stays until the stream begins in another history: what a single node
-    /// says of a history does not undo it.
-    floor: Option<Cursor>,
+    /// The highest revision that was written, or seen in a value.
+    floor: u64,
     pub discarded: u64,
     /// Changes came since the last bookmark.
     pub has_changed: bool,
@@ -70,7 +69,7 @@ impl State {
             next_flight: 0,
             place: None,
             history: None,
-            floor: None,
+            floor: 0,
             discarded: 0,
             has_changed: false,
         }
@@ -84,10 +83,7 @@ impl State {
         match want {
             Want::Linearizable => false,
             Want::Any => true,
-            Want::Session => self.floor.as_ref().is_none_or(|floor| {
-                let known = slot.as_of.max(self.place.unwrap_or(0));
-                self.is_in(&floor.history) && known >= floor.index
-            }),
+            Want::Session => slot.as_of >= self.floor || self.place.is_some_and(|place| place >= self.floor),
             Want::MaxStale(bound) => {
                 let bound = i64::try_from(bound.as_micros()).unwrap_or(i64::MAX);
                 let known_at = self.fresh.confirmed_at().max(slot.checked_at);
@@ -98,26 +94,10 @@ impl State {
 
     /// What a read may not be older than, if it is not linearizable.
     pub fn not_before(&self, want: Want) -> Option<Cursor> {
-        let floor = self.floor.as_ref().filter(|_| want == Want::Session);
-        if let Some(floor) = floor.filter(|floor| !self.is_in(&floor.history)) {
-            return Some(floor.clone());
-        }
-        let index = floor.map_or(0, |floor| floor.index).max(self.place.unwrap_or(0));
+        let floor = if want == Want::Session { self.floor } else { 0 };
+        let index = floor.max(self.place.unwrap_or(0));
         let history = self.history.clone()?;
         (index > 0).then_some(Cursor { index, history })
-    }
-
-    fn is_in(&self, history: &str) -> bool {
-        self.history.as_deref().is_some_and(|known| is_same_history(known, history))
-    }
-
-    /// What was seen or written in the history that is followed.
-    fn raise_floor(&mut self, index: u64) {
-        let Some(history) = self.history.clone() else { return };
-        match &mut self.floor {
-            Some(floor) if is_same_history(&floor.history, &history) => floor.index = floor.index.max(index),
-            floor => *floor = Some(Cursor { index, history }),
-        }
     }
 
     /// Begins to read or write a key.
@@ -165,7 +145,7 @@ impl State {
     pub fn keep(&mut self, key: &str, joined: Joined, answer: Answer) {
         let Answer { held, index, sent_at, expires_at, is_linearizable } = answer;
         if let Some(entry) = &held {
-            self.raise_floor(entry.revision);
+            self.floor = self.floor.max(entry.revision);
         }
         let Some(place) = self.place else { return };
         if is_linearizable {
@@ -190,7 +170,7 @@ impl State {
         sent_at: LocalTime,
         held: Option<(Held, Option<LocalTime>)>,
     ) {
-        self.raise_floor(index);
+        self.floor = self.floor.max(index);
         if self.store.get(key).is_some_and(|slot| slot.as_of < index) {
             self.store.remove(key);
         }
@@ -215,7 +195,7 @@ impl State {
     pub fn leave_history(&mut self) {
         self.flush();
         self.fresh = Freshness::default();
-        (self.place, self.history) = (None, None);
+        (self.place, self.floor, self.history) = (None, 0, None);
     }
 
     /// Drops everything that is held, and the answers that are on their way.
@@ -236,10 +216,6 @@ impl State {
                 if !self.is_ours(&history.id) {
                     self.leave_history();
                     self.history = Some(history.id);
-                }
-                // What was seen in another history means nothing here.
-                if self.floor.as_ref().is_some_and(|floor| !self.is_in(&floor.history)) {
-                    self.floor = None;
                 }
                 // A stream that begins rather than goes on says nothing about what came before.
                 if self.place != Some(index) {

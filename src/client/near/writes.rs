@@ -73,11 +73,9 @@ impl<'a> Writing<'a> {
         let sent_at = inner.local(at.sent_at);
         let mut state = inner.change();
         if !state.is_ours(&at.history) {
-            inner.leave_history(&mut state);
+            state.leave_history();
             return;
         }
-        // A repetition says where the log is now. What it wrote was written before, and others may have written since.
-        let held = held.filter(|_| !at.replayed);
         let expires_at = |ttl_ms: u64| sent_at.saturating_add(micros(Duration::from_millis(ttl_ms)));
         let held =
             held.filter(|_| inner.options.holds(key)).map(|(held, ttl_ms)| (held, ttl_ms.map(expires_at)));

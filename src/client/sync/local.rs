@@ -24,8 +24,6 @@ pub(super) struct LocalCaches {
 pub(super) struct NewChange {
     pub(super) value: Option<SyncValue>,
     pub(super) by: i64,
-    /// The hash of what an addition makes of the value here.
-    pub(super) made: Option<String>,
     pub(super) at_ms: Option<i64>,
     pub(super) ttl_ms: Option<u64>,
 }
@@ -107,9 +105,9 @@ impl Shared {
             return Err(SyncError::NotSynchronized(key.to_owned()));
         }
         let before = core.record(key).cloned();
-        let NewChange { value, by, made, at_ms, ttl_ms } = change;
+        let NewChange { value, by, at_ms, ttl_ms } = change;
         let offset_ms = self.offset_ms(core);
-        let next = Intent { seq: core.journal.seq + 1, kind, value, by, made, at_ms, offset_ms, ttl_ms };
+        let next = Intent { seq: core.journal.seq + 1, kind, value, by, at_ms, offset_ms, ttl_ms };
         let next = merged(before.as_ref(), next).ok_or_else(|| SyncError::NotANumber(key.to_owned()))?;
         core.journal.next_seq();
         let record = core.journal.record(key);
@@ -131,25 +129,15 @@ impl Shared {
     pub(super) async fn scan(&self, core: &mut Core) -> Result<(), SyncError> {
         let mut changes: BTreeMap<String, Intent> = BTreeMap::new();
         let mut present = HashSet::new();
-        let mut is_whole = true;
         for cache in self.caches.all() {
-            let keys = cache.keys().await.unwrap_or_else(|error| {
-                is_whole = false;
-                core.cache_failed.get_or_insert(error.into());
-                Vec::new()
-            });
-            for key in keys {
+            for key in cache.keys().await? {
                 if !self.groups.sends(&key) {
                     continue;
                 }
                 if self.is_absence_told(&key) {
                     present.insert(key.clone());
                 }
-                let value = cache.get(&key).await.unwrap_or_else(|error| {
-                    core.cache_failed.get_or_insert(error.into());
-                    None
-                });
-                let Some(value) = value else { continue };
+                let Some(value) = cache.get(&key).await? else { continue };
                 if is_known(core, &key, &hash_of(&value)) || changes.contains_key(&key) {
                     continue;
                 }
@@ -159,10 +147,6 @@ impl Shared {
                 let change = self.found_change(core, ChangeKind::Set, Some(value), at_ms);
                 changes.insert(key, change);
             }
-        }
-        // What a cache could not tell is not gone.
-        if !is_whole {
-            present.extend(locked(&self.caches.seen).iter().cloned());
         }
         let seen = std::mem::replace(&mut *locked(&self.caches.seen), present.clone());
         for key in seen.difference(&present) {
@@ -190,7 +174,7 @@ impl Shared {
         at_ms: Option<i64>,
     ) -> Intent {
         let (seq, offset_ms) = (core.journal.next_seq(), self.offset_ms(core));
-        Intent { seq, kind, value, by: 0, made: None, at_ms, offset_ms, ttl_ms: None }
+        Intent { seq, kind, value, by: 0, at_ms, offset_ms, ttl_ms: None }
     }
 
     fn is_absence_told(&self, key: &str) -> bool {
@@ -251,14 +235,11 @@ impl Shared {
 }
 
 /// Whether a value in a cache is no change of its own: agreed upon, noted, hinted at, or about to be taken over.
-pub(super) fn is_known(core: &Core, key: &str, hash: &str) -> bool {
+fn is_known(core: &Core, key: &str, hash: &str) -> bool {
     let Some(record) = core.record(key) else { return false };
     let is_it = |other: Option<&String>| other.is_some_and(|other| other == hash);
     // What an addition makes of the value here is no change beside it.
-    let makes_it = |intent: &Intent| match intent.kind {
-        ChangeKind::Add => intent.made.as_ref().is_none_or(|made| made == hash),
-        _ => is_it(intent_hash(intent).as_ref()),
-    };
+    let makes_it = |intent: &Intent| intent.kind == ChangeKind::Add || is_it(intent_hash(intent).as_ref());
     is_it(record.base.as_ref().and_then(|base| base.hash.as_ref()))
         || is_it(record.hint.as_ref().and_then(Option::as_ref))
         || is_it(core.noted(key).and_then(|remote| remote.hash.as_ref()))
@@ -288,7 +269,7 @@ fn merged(before: Option<&KeyRecord>, next: Intent) -> Option<Intent> {
 pub(super) fn added(earlier: &Intent, next: Intent) -> Option<Intent> {
     let number = |sum: i64, content_type: Option<String>| {
         let value = Some(SyncValue::of_number(sum, content_type));
-        Intent { kind: ChangeKind::Set, value, by: 0, made: None, ..next.clone() }
+        Intent { kind: ChangeKind::Set, value, by: 0, ..next.clone() }
     };
     match earlier.kind {
         ChangeKind::Add => Some(Intent { by: earlier.by.checked_add(next.by)?, ..next }),

@@ -62,7 +62,7 @@ impl Shared {
                 for (key, state) in page.keys {
                     let remote = Remote::new(state);
                     let done = self.take(&mut core, &key, remote, ChangeCause::Set, true, &mut turn).await;
-                    done.unwrap_or_else(|error| core.refuse(&key, error));
+                    turn.mind(done);
                     seen.insert(key);
                 }
                 turn.end(&mut core).await?;
@@ -118,7 +118,7 @@ impl Shared {
                 if remote.found().is_some() || is_agreed {
                     let cause = cause_of(&remote);
                     let done = self.take(&mut core, key, remote, cause, true, &mut turn).await;
-                    done.unwrap_or_else(|error| core.refuse(key, error));
+                    turn.mind(done);
                 }
             }
             turn.end(&mut core).await?;
@@ -149,7 +149,7 @@ impl Shared {
             } else if !self.is_cached(&key) {
                 let remote = Remote::absent(index);
                 let done = self.take(core, &key, remote, ChangeCause::Delete, false, &mut turn).await;
-                done.unwrap_or_else(|error| core.refuse(&key, error));
+                turn.mind(done);
             }
         }
         turn.end(core).await
@@ -176,17 +176,17 @@ impl Shared {
                 in_history(&core, &since)?;
                 let mut turn = Turn::default();
                 for change in page.changes {
-                    match change {
+                    let done = match change {
                         KeyChange::Cleared(prefix, gone) => {
-                            self.take_clear(&mut core, &prefix, gone, &mut turn).await;
+                            self.take_clear(&mut core, &prefix, gone, &mut turn).await
                         }
                         KeyChange::Key(key, state) => {
                             let remote = Remote::new(state);
                             let cause = cause_of(&remote);
-                            let done = self.take(&mut core, &key, remote, cause, false, &mut turn).await;
-                            done.unwrap_or_else(|error| core.refuse(&key, error));
+                            self.take(&mut core, &key, remote, cause, false, &mut turn).await
                         }
-                    }
+                    };
+                    turn.mind(done);
                 }
                 turn.end(&mut core).await?;
                 let goes_on = page.more && page.next > since.index;
@@ -199,22 +199,15 @@ impl Shared {
         }
         let mut core = self.core.lock().await;
         in_history(&core, &place)?;
-        // The place stays where it is as long as a cache lacks something from after it.
-        if core.refused.is_empty() {
-            core.gaps_healed = gaps;
-        } else {
-            core.gaps += 1;
-        }
+        core.gaps_healed = gaps;
         core.heard_of = core.heard_of.max(end);
         self.advance(&mut core, end, &BTreeSet::new()).await?;
         Ok(true)
     }
 
-    /// Asks the cluster about keys with a local change of which it is not known what the cluster has, and those that a cache did not take.
+    /// Asks the cluster about keys with a local change of which it is not known what the cluster has.
     pub(super) async fn ask_again(&self) -> Result<(), SyncError> {
-        let core = self.core.lock().await;
-        let keys: Vec<String> = core.unsure.union(&core.refused).cloned().collect();
-        drop(core);
+        let keys: Vec<String> = self.core.lock().await.unsure.iter().cloned().collect();
         if keys.is_empty() {
             return Ok(());
         }
@@ -223,11 +216,8 @@ impl Shared {
         for (key, state) in keys.into_iter().zip(states) {
             let remote = Remote::new(state);
             let cause = cause_of(&remote);
-            // Also to caches that lack it, for one may have failed after another had taken it.
-            match self.take(&mut core, &key, remote, cause, true, &mut turn).await {
-                Ok(()) => _ = core.refused.remove(&key),
-                Err(error) => core.refuse(&key, error),
-            }
+            let done = self.take(&mut core, &key, remote, cause, false, &mut turn).await;
+            turn.mind(done);
         }
         turn.end(&mut core).await?;
         core.unsure.clear();
@@ -329,10 +319,7 @@ impl Shared {
             }
             WireEvent::Clear { prefix, .. } => {
                 let prefix = prefix.unwrap_or_default();
-                self.take_clear(core, &prefix, gone(RemovalCause::Clear), turn).await;
-                // Told with the next sync.
-                core.gaps += u64::from(!core.refused.is_empty());
-                return Ok(());
+                return self.take_clear(core, &prefix, gone(RemovalCause::Clear), turn).await;
             }
             WireEvent::Delete { key } => (key, gone(RemovalCause::Delete)),
             WireEvent::Expire { key } => (key, gone(RemovalCause::Expire)),
@@ -343,7 +330,13 @@ impl Shared {
         self.take(core, &key, remote, removal.cause.into(), false, turn).await
     }
 
-    async fn take_clear(&self, core: &mut Core, prefix: &str, gone: Removal, turn: &mut Turn) {
+    async fn take_clear(
+        &self,
+        core: &mut Core,
+        prefix: &str,
+        gone: Removal,
+        turn: &mut Turn,
+    ) -> Result<(), SyncError> {
         let from = core.journal.keys.range(prefix.to_owned()..);
         let inside = from.take_while(|(key, _)| key.starts_with(prefix)).map(|(key, _)| key.clone());
         for key in inside.collect::<Vec<_>>() {
@@ -354,9 +347,9 @@ impl Shared {
                 continue;
             }
             let remote = Remote::new(KeyState::Absent { gone: Some(gone), as_of: gone.revision });
-            let done = self.take(core, &key, remote, ChangeCause::Clear, false, turn).await;
-            done.unwrap_or_else(|error| core.refuse(&key, error));
+            self.take(core, &key, remote, ChangeCause::Clear, false, turn).await?;
         }
+        Ok(())
     }
 
     /// Takes over a state of the cluster, unless it is known already. Where there is a local change it is only noted: that is

@@ -38,9 +38,6 @@ pub(super) struct Intent {
     /// Of an addition, in decimal.
     #[serde(default, skip_serializing_if = "is_zero", with = "decimal")]
     pub(super) by: i64,
-    /// Of an addition: the hash of what it made of the value here, if that is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) made: Option<String>,
     /// This machine's clock; `None`: of unknown age.
     #[serde(default, deserialize_with = "maybe_whole")]
     pub(super) at_ms: Option<i64>,

@@ -356,7 +356,6 @@ impl Runner {
         self.begin().await?;
         let shared = &self.shared;
         let mut core = shared.core.lock().await;
-        core.cache_failed = None;
         shared.scan(&mut core).await?;
         let is_new = core.journal.meta.cluster_id.is_none();
         let is_due = |rules: &Rules| {
@@ -382,13 +381,8 @@ impl Runner {
         if self.nothing_waits(&core) {
             core.last_sync_ms = shared.wall_ms();
         }
-        match core.cache_failed.take() {
-            Some(failed) => Err(failed),
-            None => {
-                core.last_error = None;
-                Ok(())
-            }
-        }
+        core.last_error = None;
+        Ok(())
     }
 
     async fn exchange(&self, due: &BTreeSet<String>) -> Result<(), SyncError> {

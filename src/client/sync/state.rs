@@ -141,10 +141,6 @@ pub(super) struct Core {
     /// Keys with a local change of which it is not known what the cluster has: the place is after changes of them that an earlier
     /// run only noted, or they were not found when everything was read.
     pub(super) unsure: BTreeSet<String>,
-    /// Keys that a cache did not take when others had changed them. They are asked for again.
-    pub(super) refused: BTreeSet<String>,
-    /// Why a cache failed during this sync. Everything else went on.
-    pub(super) cache_failed: Option<SyncError>,
     /// Keys that are gone and remembered, about.
     pub(super) absent: usize,
     pub(super) damaged: usize,
@@ -170,8 +166,6 @@ impl Core {
             nodes: Vec::new(),
             peers: Vec::new(),
             unsure: BTreeSet::new(),
-            refused: BTreeSet::new(),
-            cache_failed: None,
             absent: 0,
             damaged: 0,
             last_sync_ms: 0,
@@ -224,12 +218,6 @@ impl Core {
 
     pub(super) fn is_in(&self, history: &str) -> bool {
         is_same_history(self.journal.history(), history)
-    }
-
-    /// A cache failed with a key.
-    pub(super) fn refuse(&mut self, key: &str, error: SyncError) {
-        self.refused.insert(key.to_owned());
-        self.cache_failed.get_or_insert(error);
     }
 
     pub(super) fn tell_unknown(&mut self, key: &str, by: i64) {

@@ -2,8 +2,7 @@
 
 use super::cluster::SyncCluster;
 use super::decide::ChangeKind;
-use super::hash::hash_of;
-use super::local::{How, NewChange, is_known};
+use super::local::{How, NewChange};
 use super::options::SyncOptions;
 use super::running::Runner;
 use super::state::Shared;
@@ -94,7 +93,7 @@ impl CacheSynchronizer {
             let is_set = value.is_some();
             let kind = if is_set { ChangeKind::Set } else { ChangeKind::Delete };
             let at_ms = Some(shared.wall_ms());
-            let change = NewChange { value: value.clone(), at_ms, ttl_ms, ..NewChange::default() };
+            let change = NewChange { value: value.clone(), at_ms, ttl_ms, by: 0 };
             shared.note(&mut core, &key, kind, change).await?;
             let how = How { everywhere: is_set, force: true, ..How::default() };
             shared.put(&mut core, &key, value.as_ref(), how).await?;
@@ -120,18 +119,9 @@ impl CacheSynchronizer {
             let number = current.as_ref().map_or(Some(0), SyncValue::number);
             let sum = number.and_then(|number| number.checked_add(by));
             let sum = sum.ok_or_else(|| SyncError::NotANumber(key.clone()))?;
-            let at_ms = Some(shared.wall_ms());
-            let value =
-                SyncValue::of_number(sum, current.as_ref().and_then(|value| value.content_type.clone()));
-            // What was changed in the cache itself, and nobody has noted, comes first.
-            let has_base = core.record(&key).is_some_and(|record| record.base.is_some());
-            let is_changed = |current: &SyncValue| has_base && !is_known(&core, &key, &hash_of(current));
-            if let Some(changed) = current.filter(is_changed) {
-                let change = NewChange { value: Some(changed), at_ms, ..NewChange::default() };
-                shared.note(&mut core, &key, ChangeKind::Set, change).await?;
-            }
-            let change = NewChange { by, made: Some(hash_of(&value)), at_ms, ..NewChange::default() };
+            let change = NewChange { by, at_ms: Some(shared.wall_ms()), ..NewChange::default() };
             shared.note(&mut core, &key, ChangeKind::Add, change).await?;
+            let value = SyncValue::of_number(sum, current.and_then(|value| value.content_type));
             let how = How { everywhere: true, force: true, ..How::default() };
             shared.put(&mut core, &key, Some(&value), how).await.map(drop)
         })
