@@ -7,7 +7,7 @@ use crate::api::{Counter, IncrRequest};
 use crate::cache::Ttl;
 use crate::client::error::ClientError;
 use crate::client::kv::{PutOptions, Stored};
-use crate::client::position::Position;
+use crate::client::position::{Cursor, Position};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +18,19 @@ impl NearCache {
     /// # Errors
     /// [`ClientError`].
     pub async fn put(&self, key: &str, value: Bytes, options: &PutOptions) -> Result<Stored, ClientError> {
+        self.put_since(key, value, options, None).await
+    }
+
+    /// `absent_since`: only if the key is absent, and has been since then.
+    pub(super) async fn put_since(
+        &self,
+        key: &str,
+        value: Bytes,
+        options: &PutOptions,
+        absent_since: Option<&Cursor>,
+    ) -> Result<Stored, ClientError> {
         let writing = Writing::of(&self.inner, key);
-        let written = self.inner.client.put_at(key, value.clone(), options).await?;
+        let written = self.inner.client.put_at(key, value.clone(), options, absent_since).await?;
         let entry =
             NearEntry { value, content_type: options.content_type.clone(), revision: written.value.revision };
         let held = Some(Arc::new(entry));
@@ -72,13 +83,13 @@ impl<'a> Writing<'a> {
         let Flying { inner, key, joined } = &self.flying;
         let sent_at = inner.local(at.sent_at);
         let mut state = inner.change();
-        if !state.is_ours(&at.history) {
-            state.leave_history();
+        if !inner.is_ours(&mut state, &at.history) {
             return;
         }
         let expires_at = |ttl_ms: u64| sent_at.saturating_add(micros(Duration::from_millis(ttl_ms)));
-        let held =
-            held.filter(|_| inner.options.holds(key)).map(|(held, ttl_ms)| (held, ttl_ms.map(expires_at)));
+        // The write that is answered again was done earlier: others may have changed the key since then.
+        let held = held.filter(|_| !at.replayed && inner.options.holds(key));
+        let held = held.map(|(held, ttl_ms)| (held, ttl_ms.map(expires_at)));
         state.written(key, *joined, at.index, sent_at, held);
     }
 }
