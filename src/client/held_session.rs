@@ -71,7 +71,13 @@ impl Drop for HeldSession {
 }
 
 /// Renews a session until it has ended.
-async fn renew(client: Client, id: u64, ttl: Duration, asked_at: Instant, told: watch::Sender<Option<Instant>>) {
+async fn renew(
+    client: Client,
+    id: u64,
+    ttl: Duration,
+    asked_at: Instant,
+    told: watch::Sender<Option<Instant>>,
+) {
     let mut ends_at = asked_at + ttl;
     let mut next_at = asked_at + ttl / 3;
     loop {
@@ -95,4 +101,21 @@ async fn renew(client: Client, id: u64, ttl: Duration, asked_at: Instant, told: 
         }
     }
     told.send_replace(None);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_has_ended_also_if_its_task_did_not_run() {
+        let client =
+            Client::new(&["http://127.0.0.1:1".into()], Duration::from_millis(10)).expect("a client");
+        let (_told, ends_at) = watch::channel(Some(Instant::now() + Duration::from_secs(10)));
+        let renewing = tokio::spawn(std::future::pending::<()>()).abort_handle();
+        let session = HeldSession { id: 1, ends_at, client, renewing };
+        assert!(session.is_alive());
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert!(!session.is_alive());
+    }
 }

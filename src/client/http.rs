@@ -466,3 +466,23 @@ pub(super) async fn answer(
         Err(_) => Err(said_by_no_node(url, status, retry_after, &bytes)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_fail_at_one_node_go_on_to_the_same_next_one() {
+        let urls = ["http://a:1", "http://b:1", "http://c:1"].map(str::to_owned);
+        let client = Client::new(&urls, Duration::from_secs(1)).expect("a client");
+        let dead = || ClientError::Lost { url: urls[0].clone(), reason: "dead".into() };
+        for _ in 0..3 {
+            client.learn(&urls[0], &dead());
+        }
+        assert_eq!(client.any_url(), urls[1]);
+        client.try_another(&urls[0]);
+        assert_eq!(client.any_url(), urls[1]);
+        client.try_another(&urls[1]);
+        assert_eq!(client.any_url(), urls[2]);
+    }
+}

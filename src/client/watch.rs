@@ -219,7 +219,8 @@ impl Client {
             });
         }
         let url = url.to_owned();
-        let events = bounded(response.bytes_stream(), EVENT_BYTES_MAX).eventsource().map_ok(|event| event.data);
+        let events =
+            bounded(response.bytes_stream(), EVENT_BYTES_MAX).eventsource().map_ok(|event| event.data);
         Ok(events
             .map_err(move |error| match error {
                 EventStreamError::Transport(Cut::Lost(error)) => lost(&url, &error),
@@ -270,7 +271,8 @@ mod tests {
     #[tokio::test]
     async fn an_event_without_an_end_ends_the_stream() {
         let parts = ["data: 1\n\n", "data: 22", "22\r\n\r\n", "data: 33333333", "3333"];
-        let parts = stream::iter(parts.map(|part| Ok::<_, std::io::Error>(Bytes::from_static(part.as_bytes()))));
+        let parts =
+            stream::iter(parts.map(|part| Ok::<_, std::io::Error>(Bytes::from_static(part.as_bytes()))));
         let read: Vec<_> = bounded(parts, 16).collect().await;
         assert!(read[..4].iter().all(Result::is_ok), "{read:?}");
         assert!(matches!(read[4], Err(Cut::TooLong)), "{read:?}");

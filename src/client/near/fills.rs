@@ -237,9 +237,7 @@ impl NearCache {
         // because this one was taken for dead, or the application has said that the value is not right any more.
         match self.put_since(key, value.clone(), &put, Some(absent_at)).await {
             Ok(stored) => Ok(entry(stored.revision)),
-            Err(error)
-                if matches!(error.code(), ErrorCode::PreconditionFailed | ErrorCode::OtherHistory) =>
-            {
+            Err(error) if matches!(error.code(), ErrorCode::PreconditionFailed | ErrorCode::OtherHistory) => {
                 let there = self.get(key, Want::Linearizable).await?;
                 Ok(there.or_else(|| entry(0)))
             }
@@ -447,7 +445,8 @@ impl Lock<'_> {
 
 impl Drop for Lock<'_> {
     fn drop(&mut self) {
-        let Some(runtime) = tokio::runtime::Handle::try_current().ok().filter(|_| !self.name.is_empty()) else {
+        let Some(runtime) = tokio::runtime::Handle::try_current().ok().filter(|_| !self.name.is_empty())
+        else {
             return;
         };
         let (client, name, is_sure) = (self.client.clone(), self.name.to_owned(), self.is_sure);

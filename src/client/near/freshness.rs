@@ -129,7 +129,11 @@ mod tests {
         let mut fresh = Freshness::default();
         fresh.sample(0, 1_000);
         fresh.sample(WINDOW_US + 1, 400_000);
-        assert_eq!(fresh.local_time(1_000, WINDOW_US + 1), Some(-ROUNDING_US), "the window before still counts");
+        assert_eq!(
+            fresh.local_time(1_000, WINDOW_US + 1),
+            Some(-ROUNDING_US),
+            "the window before still counts"
+        );
         fresh.sample(2 * WINDOW_US + 2, 800_000);
         assert_eq!(fresh.local_time(400_000, 2 * WINDOW_US + 2), Some(WINDOW_US + 1 - ROUNDING_US));
         fresh.sample(9 * WINDOW_US, 9_000_000);

@@ -101,3 +101,35 @@ impl Drop for Writing<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{HistoryName, WatchMessage};
+    use crate::client::http::Client;
+    use crate::client::near::{NearOptions, Want};
+    use std::time::Instant;
+
+    const HISTORY: &str = "11111111-1111";
+
+    #[test]
+    fn a_write_that_is_answered_again_is_no_news_of_the_key() {
+        let client = Client::new(&["http://127.0.0.1:1".into()], Duration::from_secs(1)).expect("a client");
+        let near = NearCache::new(client, NearOptions::default());
+        let history = HistoryName { number: 1, id: HISTORY.into() };
+        let message = WatchMessage::Subscribed { index: 5, at_ms: 1, cluster_id: "c".into(), history };
+        near.inner.change().hear(message, 0, &NearOptions::default());
+        for replayed in [false, true] {
+            let at = Position {
+                index: 15,
+                history: HISTORY.into(),
+                time_ms: None,
+                sent_at: Instant::now(),
+                replayed,
+            };
+            Writing::of(&near.inner, "k").done(&at, Some((None, None)));
+            assert_eq!(near.get_now("k", Want::Any), if replayed { None } else { Some(None) });
+            near.flush();
+        }
+    }
+}

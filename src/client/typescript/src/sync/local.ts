@@ -54,6 +54,11 @@ export class LocalCaches {
     const next = merged(record, { seq: state.journal.seq + 1, offsetMs: currentOffset(state), ...change });
     if (next === undefined) throw new SyncError("not_a_number", `a local change of ${key} and this addition make no number of 64 bits`);
     state.journal.seq++;
+    if (next.ttlMs !== undefined) {
+      // With an addition on top the TTL still counts from when the value was set.
+      const earlier = change.kind === "add" && record.intent !== undefined ? state.madeAt.get(record.intent) : state.clock.monotonic();
+      if (earlier !== undefined) state.madeAt.set(next, earlier);
+    }
     record.intent = next;
     record.hint = undefined;
     try {

@@ -154,7 +154,8 @@ test("a hint that is confirmed late does not put an older state over a newer one
   world.cluster.put("k", "2", TEXT);
   await settle();
   assert.equal(cache.map.get("k"), "2");
-  await hint("newer hint", 50);
+  await world.clock.advance(500);
+  await hint("newer hint", 1);
   assert.equal(cache.map.get("k"), "newer hint");
   late.release();
   await world.run(syncing);
@@ -162,4 +163,19 @@ test("a hint that is confirmed late does not put an older state over a newer one
   await world.run(sync.sync());
   assert.equal(cache.map.get("k"), "2");
   await world.run(sync.close());
+});
+
+test("a clock that is set forward ends no TTL", async () => {
+  for (const knowsLogTime of [false, true]) {
+    const world = new World();
+    const { sync, cache } = knowsLogTime ? await world.connected() : world.site();
+    await sync.set("cart", "full", { ttlMs: 3_600_000 });
+    world.clock.skew = 48 * 3_600_000;
+    await world.clock.advance(1000);
+    await world.run(sync.connect("node-1"));
+    await world.run(sync.sync());
+    assert.deepEqual(world.remote, { cart: "full" }, String(knowsLogTime));
+    assert.deepEqual(cache.toJSON(), world.remote);
+    await world.run(sync.close());
+  }
 });
