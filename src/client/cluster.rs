@@ -137,7 +137,7 @@ impl Client {
             if !passes || Instant::now() + wait >= deadline {
                 return Err(error);
             }
-            self.try_another();
+            self.try_another(&url);
             tokio::time::sleep(wait).await;
             pause = (pause * 2).min(PAUSE_LAST);
         }

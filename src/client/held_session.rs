@@ -14,7 +14,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// A client session that a task of its own renews. When it is dropped, the session ends, and its locks are released.
 pub struct HeldSession {
     id: u64,
-    is_alive: watch::Receiver<bool>,
+    /// Until when it lasts for certain; `None` once it has ended.
+    ends_at: watch::Receiver<Option<Instant>>,
     client: Client,
     renewing: AbortHandle,
 }
@@ -27,9 +28,9 @@ impl Client {
     pub async fn hold_session(&self, name: &str, ttl: Duration) -> Result<HeldSession, ClientError> {
         let asked_at = Instant::now();
         let id = self.open_session(name, ttl).await?.id;
-        let (told, is_alive) = watch::channel(true);
+        let (told, ends_at) = watch::channel(Some(asked_at + ttl));
         let renewing = tokio::spawn(renew(self.clone(), id, ttl, asked_at, told)).abort_handle();
-        Ok(HeldSession { id, is_alive, client: self.clone(), renewing })
+        Ok(HeldSession { id, ends_at, client: self.clone(), renewing })
     }
 }
 
@@ -41,14 +42,14 @@ impl HeldSession {
     /// False as soon as the session may have ended: by this machine's clock, counted from when the last renewal was asked for that
     /// succeeded.
     pub fn is_alive(&self) -> bool {
-        *self.is_alive.borrow()
+        self.ends_at.borrow().is_some_and(|at| Instant::now() < at)
     }
 
     /// Returns as soon as the session may have ended.
     pub async fn ended(&self) {
-        let mut is_alive = self.is_alive.clone();
+        let mut ends_at = self.ends_at.clone();
         // The task that tells it says so before it ends.
-        let _ = is_alive.wait_for(|alive| !alive).await;
+        let _ = ends_at.wait_for(Option::is_none).await;
     }
 }
 
@@ -70,14 +71,23 @@ impl Drop for HeldSession {
 }
 
 /// Renews a session until it has ended.
-async fn renew(client: Client, id: u64, ttl: Duration, asked_at: Instant, told: watch::Sender<bool>) {
+async fn renew(
+    client: Client,
+    id: u64,
+    ttl: Duration,
+    asked_at: Instant,
+    told: watch::Sender<Option<Instant>>,
+) {
     let mut ends_at = asked_at + ttl;
     let mut next_at = asked_at + ttl / 3;
     loop {
         sleep_until(next_at.min(ends_at)).await;
         let asked_at = Instant::now();
         match timeout_at(ends_at, client.renew_session(id)).await {
-            Ok(Ok(Some(_))) => (ends_at, next_at) = (asked_at + ttl, asked_at + ttl / 3),
+            Ok(Ok(Some(_))) => {
+                (ends_at, next_at) = (asked_at + ttl, asked_at + ttl / 3);
+                told.send_replace(Some(ends_at));
+            }
             // It has ended, or by this clock it may have.
             Ok(Ok(None)) | Err(_) => break,
             Ok(Err(error)) => {
@@ -90,5 +100,22 @@ async fn renew(client: Client, id: u64, ttl: Duration, asked_at: Instant, told: 
             break;
         }
     }
-    told.send_replace(false);
+    told.send_replace(None);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_has_ended_also_if_its_task_did_not_run() {
+        let client =
+            Client::new(&["http://127.0.0.1:1".into()], Duration::from_millis(10)).expect("a client");
+        let (_told, ends_at) = watch::channel(Some(Instant::now() + Duration::from_secs(10)));
+        let renewing = tokio::spawn(std::future::pending::<()>()).abort_handle();
+        let session = HeldSession { id: 1, ends_at, client, renewing };
+        assert!(session.is_alive());
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert!(!session.is_alive());
+    }
 }

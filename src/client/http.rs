@@ -179,13 +179,13 @@ impl Client {
         let idempotency_key = match retry {
             Retry::WithKey => Some(uuid::Uuid::new_v4().to_string()),
             Retry::WithThisKey { key, .. } => Some(key.to_owned()),
-            Retry::Always | Retry::Never => None,
+            Retry::Always | Retry::Idempotent | Retry::Never => None,
         };
         // So that a repetition which comes too late is not taken for a new request.
         let sent_after = match retry {
             Retry::WithThisKey { sent_after, .. } => Some(sent_after.clone()),
             Retry::WithKey => self.targets.newest.get(),
-            Retry::Always | Retry::Never => None,
+            Retry::Always | Retry::Idempotent | Retry::Never => None,
         };
         let mut pause = PAUSE_FIRST;
         let begun = Instant::now();
@@ -221,7 +221,8 @@ impl Client {
                 Err(error) => error,
             };
             self.learn(&url, &error);
-            let harmless = retry == Retry::Always && error.effect() == Effect::Unknown;
+            let is_repeatable = matches!(retry, Retry::Always | Retry::Idempotent);
+            let harmless = is_repeatable && error.effect() == Effect::Unknown;
             let is_elsewhere = matches!(error.code(), ErrorCode::Detached | ErrorCode::Superseded);
             left_behind += usize::from(is_elsewhere);
             let goes_on = is_elsewhere && left_behind < self.urls.len();
@@ -291,13 +292,23 @@ impl Client {
         self.urls[self.targets.next.load(Ordering::Relaxed) % self.urls.len()].clone()
     }
 
-    pub(super) fn try_another(&self) {
-        self.targets.next.fetch_add(1, Ordering::Relaxed);
+    /// The node failed, or is of no use now: another one is asked next, unless somebody else has seen to that.
+    pub(super) fn try_another(&self, failed: &str) {
+        let next = self.targets.next.load(Ordering::Relaxed);
+        if self.urls[next % self.urls.len()] == failed {
+            // If it fails, another request has gone on from this node at the same time.
+            let _ = self.targets.next.compare_exchange(
+                next,
+                next.wrapping_add(1),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+        }
     }
 
     fn target(&self, retry: Retry<'_>) -> String {
         let leader = self.targets.leader.lock().expect("no panic while held").clone();
-        match leader.filter(|_| matches!(retry, Retry::WithKey | Retry::WithThisKey { .. })) {
+        match leader.filter(|_| !matches!(retry, Retry::Always | Retry::Never)) {
             Some(leader) => leader,
             None => self.any_url(),
         }
@@ -317,7 +328,7 @@ impl Client {
         let failed = !matches!(error, ClientError::Problem(problem) if problem.effect == Effect::None
             && !matches!(problem.code, ErrorCode::Unavailable | ErrorCode::Superseded | ErrorCode::Detached));
         if failed {
-            self.targets.next.fetch_add(1, Ordering::Relaxed);
+            self.try_another(url);
         }
     }
 }
@@ -354,6 +365,7 @@ fn is_final(error: &ClientError) -> bool {
             | ErrorCode::NotANumber
             | ErrorCode::Overflow
             | ErrorCode::IdempotencyKeyReused
+            | ErrorCode::NotFound
     )
 }
 
@@ -367,6 +379,9 @@ fn truncated(line: &str) -> String {
 pub(super) enum Retry<'a> {
     /// It only reads, so it can be repeated after any failure.
     Always,
+    /// It changes something, and to do so twice is to do it once: it can be repeated after any failure. Without an answer it may have
+    /// been carried out.
+    Idempotent,
     /// It carries an idempotency key, so it is applied once however often it is sent.
     WithKey,
     /// The same, and the caller chose the key, and knew this place in the log before he first sent it.
@@ -449,5 +464,25 @@ pub(super) async fn answer(
     match serde_json::from_slice(&bytes) {
         Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
         Err(_) => Err(said_by_no_node(url, status, retry_after, &bytes)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_fail_at_one_node_go_on_to_the_same_next_one() {
+        let urls = ["http://a:1", "http://b:1", "http://c:1"].map(str::to_owned);
+        let client = Client::new(&urls, Duration::from_secs(1)).expect("a client");
+        let dead = || ClientError::Lost { url: urls[0].clone(), reason: "dead".into() };
+        for _ in 0..3 {
+            client.learn(&urls[0], &dead());
+        }
+        assert_eq!(client.any_url(), urls[1]);
+        client.try_another(&urls[0]);
+        assert_eq!(client.any_url(), urls[1]);
+        client.try_another(&urls[1]);
+        assert_eq!(client.any_url(), urls[2]);
     }
 }

@@ -78,15 +78,16 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn put(&self, key: &str, value: Bytes, options: &PutOptions) -> Result<Stored, ClientError> {
-        Ok(self.put_at(key, value, options).await?.value)
+        Ok(self.put_at(key, value, options, None).await?.value)
     }
 
-    /// The same, and where in the log it was done.
+    /// The same, and where in the log it was done. `absent_since`: only if the key is absent, and has been since then.
     pub(super) async fn put_at(
         &self,
         key: &str,
         value: Bytes,
         options: &PutOptions,
+        absent_since: Option<&Cursor>,
     ) -> Result<Positioned<Stored>, ClientError> {
         let ttl = match options.ttl {
             Ttl::Default => String::new(),
@@ -98,8 +99,9 @@ impl Client {
                 return Err(ClientError::Problem(Box::new(Problem::new(ErrorCode::InvalidTtl, reason))));
             }
         };
-        let since =
-            options.if_absent_since.map(|index| format!("&if_absent_since={index}")).unwrap_or_default();
+        let since = absent_since.map(Cursor::to_string);
+        let since = since.or_else(|| options.if_absent_since.map(|index| index.to_string()));
+        let since = since.map(|place| format!("&if_absent_since={place}")).unwrap_or_default();
         let path = format!("{}?previous={}{ttl}{since}", kv_path(key)?, options.previous);
         let build = |mut request: RequestBuilder| {
             if options.if_present {

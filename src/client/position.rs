@@ -2,7 +2,7 @@
 
 use super::error::{ClientError, garbled};
 use super::http::Answered;
-use crate::api::{HISTORY, INDEX, TIME_MS};
+use crate::api::{HISTORY, IDEMPOTENCY_REPLAYED, INDEX, TIME_MS};
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::sync::Mutex;
@@ -52,6 +52,8 @@ pub struct Position {
     pub time_ms: Option<u64>,
     /// When the request was sent that got this answer.
     pub sent_at: Instant,
+    /// Whether it repeats what an earlier try of a write was answered. The index is then that of the repetition.
+    pub replayed: bool,
 }
 
 impl Position {
@@ -80,6 +82,7 @@ pub(super) fn position(answered: &Answered) -> Result<Position, ClientError> {
         history: answered.text(HISTORY).ok_or_else(|| missing(HISTORY))?.to_owned(),
         time_ms: answered.number(TIME_MS),
         sent_at: answered.sent_at,
+        replayed: answered.text(IDEMPOTENCY_REPLAYED) == Some("true"),
     })
 }
 

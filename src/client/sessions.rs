@@ -30,7 +30,7 @@ impl Client {
     pub async fn renew_session(&self, id: u64) -> Result<Option<SessionInfo>, ClientError> {
         // To renew it twice does no harm.
         let path = format!("/v1/sessions/{id}/renew");
-        found(self.json(Method::POST, &path, Retry::Always, |builder| builder).await)
+        found(self.json(Method::POST, &path, Retry::Idempotent, |builder| builder).await)
     }
 
     /// Ends a session, and releases its locks; `None` if it had ended before.
@@ -59,7 +59,7 @@ impl Client {
     pub async fn acquire_lock(&self, name: &str, session: u64) -> Result<AcquiredLock, ClientError> {
         let (path, request) = (lock_path(name)?, AcquireLock { session });
         // To acquire it twice is to hold it once.
-        self.json(Method::POST, &path, Retry::Always, |builder| builder.json(&request)).await
+        self.json(Method::POST, &path, Retry::Idempotent, |builder| builder.json(&request)).await
     }
 
     /// Releases a lock; false if the session did not hold it.

@@ -5,6 +5,7 @@ use super::error::{ClientError, garbled, innermost, lost};
 use super::http::{Client, PAUSE_FIRST, PAUSE_LAST, TRY_TIMEOUT, read};
 use super::position::{Cursor, is_same_history};
 use crate::api::{ErrorCode, Problem, WatchMessage};
+use bytes::Bytes;
 use eventsource_stream::{EventStreamError, Eventsource};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -13,7 +14,16 @@ use std::time::{Duration, Instant};
 /// A node sends a bookmark every five seconds. A node that is silent for longer is given up.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
 
-type Stream = BoxStream<'static, Result<String, ClientError>>;
+/// The most bytes without the end of an event: more than the largest event has.
+const EVENT_BYTES_MAX: usize = 48 * 1024 * 1024;
+
+type Events = BoxStream<'static, Result<String, ClientError>>;
+
+/// Of one node.
+struct Stream {
+    url: String,
+    events: Events,
+}
 
 /// What to watch.
 #[derive(Debug, Clone)]
@@ -82,12 +92,14 @@ pub struct Watching {
     /// The id of the cluster that answered first.
     cluster_id: Option<String>,
     stream: Option<Stream>,
+    /// The node that was asked last for a stream.
+    asked: String,
 }
 
 impl Client {
     /// Begins a watch. Nothing is sent before [`Watching::next`].
     pub fn watch(&self, options: WatchOptions) -> Watching {
-        Watching { client: self.clone(), options, cluster_id: None, stream: None }
+        Watching { client: self.clone(), options, cluster_id: None, stream: None, asked: String::new() }
     }
 }
 
@@ -116,8 +128,7 @@ impl Watching {
                 Ok(None) => continue,
                 Err(error) => error,
             };
-            self.stream = None;
-            self.client.try_another();
+            self.leave_node();
             let passes = matches!(
                 error.code(),
                 ErrorCode::Unavailable
@@ -139,17 +150,24 @@ impl Watching {
         }
     }
 
+    /// Goes on at another node with the next message.
+    pub(super) fn leave_node(&mut self) {
+        let url = self.stream.take().map_or_else(|| self.asked.clone(), |stream| stream.url);
+        self.client.try_another(&url);
+    }
+
     async fn try_next(&mut self) -> Result<Option<WatchMessage>, ClientError> {
-        let url = self.client.any_url();
         let stream = match &mut self.stream {
             Some(stream) => stream,
             None => {
-                let stream = self.client.open_watch(&url, &self.options).await?;
-                self.stream.insert(stream)
+                self.asked = self.client.any_url();
+                let events = self.client.open_watch(&self.asked, &self.options).await?;
+                self.stream.insert(Stream { url: self.asked.clone(), events })
             }
         };
+        let url = stream.url.clone();
         let silent = || ClientError::Lost { url: url.clone(), reason: "it fell silent".into() };
-        let data = match tokio::time::timeout(SILENCE_TIMEOUT, stream.next()).await {
+        let data = match tokio::time::timeout(SILENCE_TIMEOUT, stream.events.next()).await {
             Ok(Some(data)) => data?,
             Ok(None) | Err(_) => return Err(silent()),
         };
@@ -167,8 +185,7 @@ impl Watching {
         }
         self.options.from = Some(message.index());
         if matches!(message, WatchMessage::Closed { .. }) {
-            self.stream = None;
-            self.client.try_another();
+            self.leave_node();
             return Ok(None);
         }
         Ok(Some(message))
@@ -176,19 +193,22 @@ impl Watching {
 }
 
 impl Client {
-    async fn open_watch(&self, url: &str, options: &WatchOptions) -> Result<Stream, ClientError> {
+    /// A node that refuses is to say so in time, too.
+    async fn open_watch(&self, url: &str, options: &WatchOptions) -> Result<Events, ClientError> {
+        let limit = self.limit().min(TRY_TIMEOUT);
+        tokio::time::timeout(limit, self.begin_watch(url, options)).await.unwrap_or_else(|_| {
+            Err(ClientError::Unreachable { url: url.to_owned(), reason: "not in time".into() })
+        })
+    }
+
+    async fn begin_watch(&self, url: &str, options: &WatchOptions) -> Result<Events, ClientError> {
         let request = self.streams().get(format!("{url}/v1/watch")).query(&options.query());
         let request = self.insisting(request);
         let unreachable = |error: reqwest::Error| ClientError::Unreachable {
             url: url.to_owned(),
             reason: innermost(&error),
         };
-        let response = match tokio::time::timeout(self.limit().min(TRY_TIMEOUT), request.send()).await {
-            Ok(response) => response.map_err(unreachable)?,
-            Err(_) => {
-                return Err(ClientError::Unreachable { url: url.to_owned(), reason: "not in time".into() });
-            }
-        };
+        let response = request.send().await.map_err(unreachable)?;
         if !response.status().is_success() {
             let status = response.status();
             let bytes = read(url, response, SMALL_BYTES_MAX).await?;
@@ -199,12 +219,62 @@ impl Client {
             });
         }
         let url = url.to_owned();
-        let events = response.bytes_stream().eventsource().map_ok(|event| event.data);
+        let events =
+            bounded(response.bytes_stream(), EVENT_BYTES_MAX).eventsource().map_ok(|event| event.data);
         Ok(events
             .map_err(move |error| match error {
-                EventStreamError::Transport(error) => lost(&url, &error),
+                EventStreamError::Transport(Cut::Lost(error)) => lost(&url, &error),
+                EventStreamError::Transport(Cut::TooLong) => {
+                    ClientError::TooLong { url: url.clone(), max: EVENT_BYTES_MAX }
+                }
                 other => garbled(&url, &other.to_string()),
             })
             .boxed())
+    }
+}
+
+/// Why the bytes of a stream end.
+#[derive(Debug, thiserror::Error)]
+enum Cut<E> {
+    #[error(transparent)]
+    Lost(E),
+    #[error("an event is too long")]
+    TooLong,
+}
+
+/// Ends where more than `max` bytes come without an empty line, which is the end of an event.
+fn bounded<E>(
+    bytes: impl futures::Stream<Item = Result<Bytes, E>>,
+    max: usize,
+) -> impl futures::Stream<Item = Result<Bytes, Cut<E>>> {
+    let (mut open, mut at_line_start) = (0_usize, false);
+    bytes.map(move |part| {
+        let part = part.map_err(Cut::Lost)?;
+        for byte in &part {
+            match byte {
+                b'\n' if at_line_start => open = 0,
+                b'\n' => at_line_start = true,
+                b'\r' => {}
+                _ => at_line_start = false,
+            }
+            open += 1;
+        }
+        if open > max { Err(Cut::TooLong) } else { Ok(part) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::stream;
+
+    #[tokio::test]
+    async fn an_event_without_an_end_ends_the_stream() {
+        let parts = ["data: 1\n\n", "data: 22", "22\r\n\r\n", "data: 33333333", "3333"];
+        let parts =
+            stream::iter(parts.map(|part| Ok::<_, std::io::Error>(Bytes::from_static(part.as_bytes()))));
+        let read: Vec<_> = bounded(parts, 16).collect().await;
+        assert!(read[..4].iter().all(Result::is_ok), "{read:?}");
+        assert!(matches!(read[4], Err(Cut::TooLong)), "{read:?}");
     }
 }

@@ -7,6 +7,7 @@ mod conflicts;
 mod connecting;
 mod crash;
 mod edge_cases;
+mod faults;
 mod files;
 mod model;
 mod model_batch;

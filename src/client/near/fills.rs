@@ -2,13 +2,14 @@
 //! holder dies, its session ends, and with it the lock.
 
 use super::options::{Held, Want};
-use super::{Inner, NearCache};
-use crate::api::{ErrorCode, WatchMessage, WireEvent};
+use super::{Inner, NearCache, NearEntry};
+use crate::api::{Effect, ErrorCode, WatchMessage, WireEvent};
 use crate::cache::Ttl;
 use crate::client::error::ClientError;
 use crate::client::held_session::HeldSession;
 use crate::client::http::Client;
 use crate::client::kv::PutOptions;
+use crate::client::position::{Cursor, Positioned};
 use crate::client::watch::WatchOptions;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -90,15 +91,18 @@ impl From<ClientError> for FillError {
 
 type Outcome = Result<Held, FillError>;
 
+/// The session of this process.
+type Session = Arc<tokio::sync::Mutex<Option<Arc<HeldSession>>>>;
+
 type Releasing = Arc<Mutex<HashMap<Box<str>, watch::Receiver<()>>>>;
 
 /// The fills of this process.
 #[derive(Default)]
 pub(super) struct Fills {
     running: Mutex<HashMap<Box<str>, watch::Receiver<Option<Outcome>>>>,
-    session: tokio::sync::Mutex<Option<Arc<HeldSession>>>,
+    session: Session,
     releases: Arc<Releases>,
-    /// Locks of fills that were given up: they are being released.
+    /// Locks of fills that have ended: they are being released.
     releasing: Releasing,
     listening: Mutex<Option<AbortHandle>>,
 }
@@ -114,7 +118,8 @@ impl Drop for Fills {
 impl NearCache {
     /// A key's value. If there is none, `fill` makes it: of all processes that ask at the same time one fills, and the others wait for
     /// its value. If that one dies another fills; the value of one that was taken for dead is not stored over it. `None` if `fill`
-    /// answers that there is no value; that is not remembered.
+    /// answers that there is no value; that is not remembered. If the key was stored or deleted while `fill` ran, its value is not stored:
+    /// the answer is what is there, or, if nothing is, what `fill` made, with the revision 0.
     ///
     /// The lock's name is the key behind [`super::NearOptions::lock_prefix`], and has at most 512 bytes.
     ///
@@ -160,24 +165,32 @@ impl NearCache {
         loop {
             self.fills.until_released(&name).await;
             let session = self.fills.session(&self.inner.client, options.session_ttl).await?;
+            // From here on it is released, also if this is given up while nobody knows whether it was acquired.
+            let mut lock = Lock {
+                client: &self.inner.client,
+                name: &name,
+                session: Arc::clone(&session),
+                fills: &self.fills,
+                is_sure: false,
+            };
             match self.inner.client.acquire_lock(&name, session.id()).await {
                 Ok(acquired) => {
-                    let lock = Lock {
-                        client: &self.inner.client,
-                        name: &name,
-                        session: session.id(),
-                        releasing: &self.fills.releasing,
-                    };
+                    lock.is_sure = true;
                     let token = acquired.lock.token;
                     // It may have been filled between the read and the lock.
-                    let outcome = match self.get(key, Want::Linearizable).await {
-                        Ok(None) => self.fill_alone(key, options, fill(Filling { token, session })).await,
-                        there => Ok(there?),
+                    let outcome = match self.inner.ask_majority(key).await {
+                        Ok(Positioned { value: None, at }) => {
+                            let filling = fill(Filling { token, session });
+                            self.fill_alone(key, options, &at.cursor(), filling).await
+                        }
+                        Ok(Positioned { value: there, .. }) => Ok(there),
+                        Err(error) => Err(error.into()),
                     };
                     lock.release().await;
                     return outcome;
                 }
                 Err(ClientError::Problem(problem)) if problem.code == ErrorCode::Locked => {
+                    lock.forget();
                     self.fills.wait(&self.inner, &name, deadline).await?;
                     if let Some(entry) = self.get(key, Want::Linearizable).await? {
                         return Ok(Some(entry));
@@ -185,12 +198,18 @@ impl NearCache {
                 }
                 // The session has ended: the next round opens another.
                 Err(ClientError::Problem(problem)) if problem.code == ErrorCode::NotFound => {
-                    self.fills.forget(session.id()).await;
+                    lock.forget();
+                    forget(&self.fills.session, session.id()).await;
                     if Instant::now() >= deadline {
                         return Err(ClientError::Problem(problem).into());
                     }
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    if error.effect() == Effect::None {
+                        lock.forget();
+                    }
+                    return Err(error.into());
+                }
             }
         }
     }
@@ -199,6 +218,7 @@ impl NearCache {
         &self,
         key: &str,
         options: &FillOptions,
+        absent_at: &Cursor,
         filling: impl Future<Output = Result<Filled, E>>,
     ) -> Outcome
     where
@@ -209,21 +229,28 @@ impl NearCache {
         let put = PutOptions {
             content_type: options.content_type.clone(),
             ttl: options.ttl,
-            // One that was taken for dead must not overwrite the value of the one that filled in its place.
-            if_absent: true,
             ..PutOptions::default()
         };
-        match self.put(key, value.clone(), &put).await {
-            Ok(stored) => {
-                let content_type = options.content_type.clone();
-                let entry = super::NearEntry { value, content_type, revision: stored.revision };
-                Ok(Some(Arc::new(entry)))
-            }
-            Err(error) if error.code() == ErrorCode::PreconditionFailed => {
-                Ok(self.get(key, Want::Linearizable).await?)
+        let content_type = options.content_type.clone();
+        let entry = |revision| Some(Arc::new(NearEntry { value: value.clone(), content_type, revision }));
+        // What was stored or deleted since the key was found absent is newer than what this value was made of: another has filled
+        // because this one was taken for dead, or the application has said that the value is not right any more.
+        match self.put_since(key, value.clone(), &put, Some(absent_at)).await {
+            Ok(stored) => Ok(entry(stored.revision)),
+            Err(error) if matches!(error.code(), ErrorCode::PreconditionFailed | ErrorCode::OtherHistory) => {
+                let there = self.get(key, Want::Linearizable).await?;
+                Ok(there.or_else(|| entry(0)))
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// No lock is acquired under this session any more. It ends when the last fill under it has ended.
+async fn forget(session: &Session, id: u64) {
+    let mut session = session.lock().await;
+    if session.as_ref().is_some_and(|session| session.id() == id) {
+        *session = None;
     }
 }
 
@@ -281,13 +308,6 @@ impl Fills {
         if let Some(mut release) = release {
             // The other end is dropped then.
             let _ = release.changed().await;
-        }
-    }
-
-    async fn forget(&self, id: u64) {
-        let mut session = self.session.lock().await;
-        if session.as_ref().is_some_and(|session| session.id() == id) {
-            *session = None;
         }
     }
 
@@ -398,36 +418,51 @@ async fn hear(client: Client, prefix: String, releases: Arc<Releases>) {
     }
 }
 
-/// The lock of one who fills. It is released also if he gives up.
+/// The lock of one who fills. It is released when this is dropped.
 struct Lock<'a> {
     client: &'a Client,
     name: &'a str,
-    session: u64,
-    releasing: &'a Releasing,
+    session: Arc<HeldSession>,
+    fills: &'a Fills,
+    /// Whether it was acquired for certain.
+    is_sure: bool,
 }
 
 impl Lock<'_> {
-    /// Releases it. Where that fails, the next who wants it waits until the session ends.
+    /// Releases it, and waits a while for that.
     async fn release(self) {
-        let released = timeout(LOOK_INTERVAL, self.client.release_lock(self.name, self.session)).await;
-        if matches!(released, Ok(Ok(_))) {
-            std::mem::forget(self);
-        }
+        let (fills, name) = (self.fills, self.name);
+        drop(self);
+        // If it takes longer it goes on.
+        let _ = timeout(LOOK_INTERVAL, fills.until_released(name)).await;
+    }
+
+    /// It was not acquired.
+    fn forget(mut self) {
+        self.name = "";
     }
 }
 
 impl Drop for Lock<'_> {
     fn drop(&mut self) {
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (client, name, session) = (self.client.clone(), self.name.to_owned(), self.session);
-            let releasing = Arc::clone(self.releasing);
-            let (done, release) = watch::channel(());
-            releasing.lock().expect("no panic while held").insert(self.name.into(), release);
-            runtime.spawn(async move {
-                let _ = client.release_lock(&name, session).await;
-                releasing.lock().expect("no panic while held").remove(name.as_str());
-                drop(done);
-            });
-        }
+        let Some(runtime) = tokio::runtime::Handle::try_current().ok().filter(|_| !self.name.is_empty())
+        else {
+            return;
+        };
+        let (client, name, is_sure) = (self.client.clone(), self.name.to_owned(), self.is_sure);
+        let (held, session) = (Arc::clone(&self.session), Arc::clone(&self.fills.session));
+        let releasing = Arc::clone(&self.fills.releasing);
+        let (done, release) = watch::channel(());
+        releasing.lock().expect("no panic while held").insert(self.name.into(), release);
+        runtime.spawn(async move {
+            let released = client.release_lock(&name, held.id()).await;
+            // It may be held still, or be acquired yet, or a release that is on its way may come later. All of that ends with the
+            // session, so the next fill has another one.
+            if !is_sure || released.is_err() {
+                forget(&session, held.id()).await;
+            }
+            releasing.lock().expect("no panic while held").remove(name.as_str());
+            drop(done);
+        });
     }
 }

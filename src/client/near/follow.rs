@@ -52,7 +52,15 @@ fn hear(inner: &Inner, message: WatchMessage) {
 
 async fn follow(inner: Arc<Inner>, mut watching: Watching) {
     loop {
-        match watching.next().await {
+        let next = tokio::select! {
+            next = watching.next() => next,
+            () = inner.has_left.notified() => {
+                watching.leave_node();
+                watching = watch(&inner);
+                continue;
+            }
+        };
+        match next {
             Ok(message) => hear(&inner, message),
             Err(error) => {
                 tracing::debug!(%error, "the stream of changes is lost");
@@ -79,8 +87,7 @@ async fn probe(inner: Arc<Inner>) {
         let Ok(Positioned { at, value }) = inner.client.log_time().await else { continue };
         let sent_at = inner.local(at.sent_at);
         let mut state = inner.change();
-        if !state.is_ours(&at.history) {
-            state.leave_history();
+        if !inner.is_ours(&mut state, &at.history) {
             continue;
         }
         state.fresh.sample(sent_at, value.time_ms);

@@ -43,15 +43,18 @@ impl Freshness {
         self.offset = self.offset.max(Some(offset));
     }
 
-    /// The earliest that the local clock can have shown when log time was this.
-    pub fn local_time(&self, log_ms: u64) -> Option<LocalTime> {
-        Some(micros(log_ms).saturating_add(self.offset.max(self.offset_before)?))
+    /// The earliest that the local clock can have shown when log time was this, if that is known `now`.
+    pub fn local_time(&self, log_ms: u64, now: LocalTime) -> Option<LocalTime> {
+        let end = self.window_ends?;
+        let before = self.offset_before.filter(|_| now <= end);
+        let offset = self.offset.filter(|_| now <= end.saturating_add(WINDOW_US));
+        Some(micros(log_ms).saturating_add(offset.max(before)?))
     }
 
     /// What was told up to now was confirmed by a majority at this log time; that arrives `now`.
     pub fn confirm(&mut self, now: LocalTime, log_ms: u64) {
         // Without an estimate it may have been on its way for any time.
-        let Some(earliest) = self.local_time(log_ms) else { return };
+        let Some(earliest) = self.local_time(log_ms, now) else { return };
         if earliest > now + ROUNDING_US {
             // Log time has leapt: what is known of the difference is wrong.
             (self.offset, self.offset_before, self.window_ends) = (None, None, None);
@@ -115,7 +118,7 @@ mod tests {
         fresh.sample(2_000_000, 7_000);
         fresh.confirm(3_000_000, 700_000);
         assert_eq!(fresh.confirmed_at(), None);
-        assert_eq!(fresh.local_time(700_000), None, "the estimate was given up");
+        assert_eq!(fresh.local_time(700_000, 3_000_000), None, "the estimate was given up");
         fresh.sample(4_000_000, 701_000);
         fresh.confirm(4_500_000, 701_200);
         assert_eq!(fresh.confirmed_at(), Some(4_200_000 - ROUNDING_US));
@@ -126,11 +129,21 @@ mod tests {
         let mut fresh = Freshness::default();
         fresh.sample(0, 1_000);
         fresh.sample(WINDOW_US + 1, 400_000);
-        assert_eq!(fresh.local_time(1_000), Some(-ROUNDING_US), "the window before still counts");
+        assert_eq!(
+            fresh.local_time(1_000, WINDOW_US + 1),
+            Some(-ROUNDING_US),
+            "the window before still counts"
+        );
         fresh.sample(2 * WINDOW_US + 2, 800_000);
-        assert_eq!(fresh.local_time(400_000), Some(WINDOW_US + 1 - ROUNDING_US));
+        assert_eq!(fresh.local_time(400_000, 2 * WINDOW_US + 2), Some(WINDOW_US + 1 - ROUNDING_US));
         fresh.sample(9 * WINDOW_US, 9_000_000);
-        assert_eq!(fresh.local_time(9_000_000), Some(9 * WINDOW_US - ROUNDING_US));
+        let now = 9 * WINDOW_US;
+        assert_eq!(fresh.local_time(9_000_000, now), Some(9 * WINDOW_US - ROUNDING_US));
+        // Also if nobody asks anything any more.
+        assert_eq!(fresh.local_time(9_000_000, now + 2 * WINDOW_US), Some(9 * WINDOW_US - ROUNDING_US));
+        assert_eq!(fresh.local_time(9_000_000, now + 2 * WINDOW_US + 1), None);
+        fresh.confirm(now + 2 * WINDOW_US + 1, 9_000_500);
+        assert_eq!(fresh.confirmed_at(), None);
     }
 
     #[test]

@@ -42,7 +42,7 @@ use state::{Joined, State};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 use tokio::task::JoinSet;
 
 /// A cache in this process that the cluster keeps fresh. Share it in an [`Arc`]. When it is dropped it stops to follow the cluster.
@@ -64,6 +64,8 @@ struct Inner {
     validated: AtomicU64,
     /// Reads with a bound found something too old since the last probe.
     too_old: AtomicBool,
+    /// An answer said that the cluster is in another history than the stream.
+    has_left: Notify,
 }
 
 impl NearCache {
@@ -78,6 +80,7 @@ impl NearCache {
             misses: AtomicU64::new(0),
             validated: AtomicU64::new(0),
             too_old: AtomicBool::new(false),
+            has_left: Notify::new(),
         });
         Self { inner, fills: Fills::default(), started: OnceCell::new() }
     }
@@ -152,6 +155,17 @@ impl Inner {
 
     fn change(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().expect("no panic while held")
+    }
+
+    /// Whether what a majority answered is of the history that is followed. If not, nothing that is held is worth anything, and the
+    /// stream has to begin anew.
+    fn is_ours(&self, state: &mut State, history: &str) -> bool {
+        let is_ours = state.is_ours(history);
+        if !is_ours {
+            state.leave_history();
+            self.has_left.notify_one();
+        }
+        is_ours
     }
 
     fn join<'a>(&'a self, key: &'a str) -> Flying<'a> {

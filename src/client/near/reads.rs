@@ -43,13 +43,19 @@ impl Inner {
             return Ok(held);
         }
         match self.ask_alone(key, want).await {
-            // What it may not be older than means nothing there.
+            // What it may not be older than means nothing at that node, which may be one that the cluster goes on without: a majority
+            // tells.
             Err(error) if error.code() == ErrorCode::OtherHistory && want != Want::Linearizable => {
-                self.change().leave_history();
-                self.ask_alone(key, Want::Linearizable).await
+                Ok(self.ask_alone(key, Want::Linearizable).await?.value)
             }
-            answer => answer,
+            answer => Ok(answer?.value),
         }
+    }
+
+    /// Asks a majority, and tells where in the log the answer is from.
+    pub(super) async fn ask_majority(&self, key: &str) -> Result<Positioned<Held>, ClientError> {
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        self.ask_alone(key, Want::Linearizable).await
     }
 
     /// The answer of a read that somebody else has begun, if there is one that is good enough.
@@ -65,22 +71,32 @@ impl Inner {
         answered.clone()
     }
 
-    async fn ask_alone(&self, key: &str, want: Want) -> Result<Held, ClientError> {
-        match self.ask_once(key, want).await? {
-            Some(held) => Ok(held),
-            // That was the answer of another history. What was held is dropped, so now it comes with its value.
-            None => Ok(self.ask_once(key, Want::Linearizable).await?.flatten()),
-        }
+    async fn ask_alone(&self, key: &str, want: Want) -> Result<Positioned<Held>, ClientError> {
+        let asked = self.ask_once(key, want, true).await?;
+        Ok(match asked.value {
+            Some(held) => Positioned { value: held, at: asked.at },
+            // That was the answer of another history: what is known here means nothing there.
+            None => {
+                let asked = self.ask_once(key, Want::Linearizable, false).await?;
+                Positioned { value: asked.value.flatten(), at: asked.at }
+            }
+        })
     }
 
-    /// `None`: the cluster is in another history than before, in which the revision that is known here means nothing.
-    async fn ask_once(&self, key: &str, want: Want) -> Result<Option<Held>, ClientError> {
+    /// `None`: the node is in another history, in which the revision that is known here means nothing. `with_known`: a value that is
+    /// held need not be sent again.
+    async fn ask_once(
+        &self,
+        key: &str,
+        want: Want,
+        with_known: bool,
+    ) -> Result<Positioned<Option<Held>>, ClientError> {
         let is_linearizable = matches!(want, Want::Linearizable | Want::MaxStale(_));
         let flying = self.join(key);
         let (tell, reading) = watch::channel(None);
         let (known, options) = {
             let mut state = self.change();
-            let known = state.store.get(key).and_then(|slot| slot.held.clone());
+            let known = state.store.get(key).filter(|_| with_known).and_then(|slot| slot.held.clone());
             if is_linearizable {
                 state.share(key, flying.joined, self.now(), reading);
             }
@@ -90,11 +106,12 @@ impl Inner {
             (known, ReadOptions { consistency, not_before, unless_revision })
         };
         let read = self.client.read(key, &options).await?;
+        let at = read.at.clone();
         let held = self.keep(&flying, known, read, is_linearizable);
         if held.is_some() {
             tell.send_replace(held.clone());
         }
-        Ok(held)
+        Ok(Positioned { value: held, at })
     }
 
     /// Takes over an answer, and returns what the key has by it.
@@ -119,8 +136,12 @@ impl Inner {
             Reading::Absent(_) => (None, None),
         };
         let mut state = self.change();
-        if !state.is_ours(&at.history) {
-            state.leave_history();
+        let is_ours = match is_linearizable {
+            true => self.is_ours(&mut state, &at.history),
+            // A node that the cluster goes on without answers so, too, and says nothing about the others.
+            false => state.is_ours(&at.history),
+        };
+        if !is_ours {
             return (!is_unchanged).then_some(held);
         }
         if is_unchanged {

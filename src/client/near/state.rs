@@ -230,7 +230,7 @@ impl State {
             WatchMessage::Change { index, events, .. } if self.place.is_some() => {
                 self.has_changed = true;
                 for event in events {
-                    self.apply(event, index, options);
+                    self.apply(event, index, now, options);
                 }
                 self.place = Some(index);
             }
@@ -249,13 +249,13 @@ impl State {
         }
     }
 
-    fn apply(&mut self, event: WireEvent, index: u64, options: &NearOptions) {
+    fn apply(&mut self, event: WireEvent, index: u64, now: LocalTime, options: &NearOptions) {
         match event {
             WireEvent::Put { key, value, content_type, expires_at_ms, .. } => {
                 let was_held = self.outdate(&key, index);
                 let value = value.filter(|_| was_held && options.updates);
                 let Some(Ok(value)) = value.map(WireValue::into_bytes) else { return };
-                let expires_at = match expires_at_ms.map(|at_ms| self.fresh.local_time(at_ms)) {
+                let expires_at = match expires_at_ms.map(|at_ms| self.fresh.local_time(at_ms, now)) {
                     Some(None) => return,
                     Some(at) => at,
                     None => None,

@@ -7,7 +7,7 @@ use crate::api::{Counter, IncrRequest};
 use crate::cache::Ttl;
 use crate::client::error::ClientError;
 use crate::client::kv::{PutOptions, Stored};
-use crate::client::position::Position;
+use crate::client::position::{Cursor, Position};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +18,19 @@ impl NearCache {
     /// # Errors
     /// [`ClientError`].
     pub async fn put(&self, key: &str, value: Bytes, options: &PutOptions) -> Result<Stored, ClientError> {
+        self.put_since(key, value, options, None).await
+    }
+
+    /// `absent_since`: only if the key is absent, and has been since then.
+    pub(super) async fn put_since(
+        &self,
+        key: &str,
+        value: Bytes,
+        options: &PutOptions,
+        absent_since: Option<&Cursor>,
+    ) -> Result<Stored, ClientError> {
         let writing = Writing::of(&self.inner, key);
-        let written = self.inner.client.put_at(key, value.clone(), options).await?;
+        let written = self.inner.client.put_at(key, value.clone(), options, absent_since).await?;
         let entry =
             NearEntry { value, content_type: options.content_type.clone(), revision: written.value.revision };
         let held = Some(Arc::new(entry));
@@ -72,13 +83,13 @@ impl<'a> Writing<'a> {
         let Flying { inner, key, joined } = &self.flying;
         let sent_at = inner.local(at.sent_at);
         let mut state = inner.change();
-        if !state.is_ours(&at.history) {
-            state.leave_history();
+        if !inner.is_ours(&mut state, &at.history) {
             return;
         }
         let expires_at = |ttl_ms: u64| sent_at.saturating_add(micros(Duration::from_millis(ttl_ms)));
-        let held =
-            held.filter(|_| inner.options.holds(key)).map(|(held, ttl_ms)| (held, ttl_ms.map(expires_at)));
+        // The write that is answered again was done earlier: others may have changed the key since then.
+        let held = held.filter(|_| !at.replayed && inner.options.holds(key));
+        let held = held.map(|(held, ttl_ms)| (held, ttl_ms.map(expires_at)));
         state.written(key, *joined, at.index, sent_at, held);
     }
 }
@@ -87,6 +98,38 @@ impl Drop for Writing<'_> {
     fn drop(&mut self) {
         if !self.is_done {
             self.flying.inner.change().store.remove(self.flying.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{HistoryName, WatchMessage};
+    use crate::client::http::Client;
+    use crate::client::near::{NearOptions, Want};
+    use std::time::Instant;
+
+    const HISTORY: &str = "11111111-1111";
+
+    #[test]
+    fn a_write_that_is_answered_again_is_no_news_of_the_key() {
+        let client = Client::new(&["http://127.0.0.1:1".into()], Duration::from_secs(1)).expect("a client");
+        let near = NearCache::new(client, NearOptions::default());
+        let history = HistoryName { number: 1, id: HISTORY.into() };
+        let message = WatchMessage::Subscribed { index: 5, at_ms: 1, cluster_id: "c".into(), history };
+        near.inner.change().hear(message, 0, &NearOptions::default());
+        for replayed in [false, true] {
+            let at = Position {
+                index: 15,
+                history: HISTORY.into(),
+                time_ms: None,
+                sent_at: Instant::now(),
+                replayed,
+            };
+            Writing::of(&near.inner, "k").done(&at, Some((None, None)));
+            assert_eq!(near.get_now("k", Want::Any), if replayed { None } else { Some(None) });
+            near.flush();
         }
     }
 }

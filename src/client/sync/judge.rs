@@ -35,7 +35,7 @@ impl Shared {
     ) -> Result<Option<BatchItem>, SyncError> {
         let Some(intent) = core.record(key).and_then(|record| record.intent.clone()) else { return Ok(None) };
         let Some(remote) = self.seen(core, key) else { return Ok(None) };
-        let left = intent.ttl_ms.map(|ttl_ms| self.left_ms(&intent, ttl_ms));
+        let left = intent.ttl_ms.map(|ttl_ms| self.left_ms(core, &intent, ttl_ms));
         if left.is_some_and(|left| left <= 0) {
             self.lapse(core, key, turn).await?;
             return Ok(None);
@@ -256,9 +256,16 @@ impl Shared {
     }
 
     /// What is left of the TTL of a local change.
-    fn left_ms(&self, intent: &Intent, ttl_ms: u64) -> i64 {
+    fn left_ms(&self, core: &Core, intent: &Intent, ttl_ms: u64) -> i64 {
         let ttl_ms = i64::try_from(ttl_ms).unwrap_or(i64::MAX);
-        intent.at_ms.map_or(ttl_ms, |at| ttl_ms.saturating_sub(self.wall_ms() - at))
+        let Some(at_ms) = intent.at_ms else { return ttl_ms };
+        // The wall clock may have been set since then. Log time was not, and the clock of this process neither.
+        let age_ms = match (intent.offset_ms, intent.made_at.0) {
+            (Some(offset_ms), _) if core.offset.is_some() => self.log_now_ms(core) - (at_ms + offset_ms),
+            (_, Some(made_at)) => i64::try_from(made_at.elapsed().as_millis()).unwrap_or(i64::MAX),
+            _ => self.wall_ms() - at_ms,
+        };
+        ttl_ms.saturating_sub(age_ms.max(0))
     }
 
     fn describe(&self, core: &Core, case: &Case) -> Conflict {

@@ -4,12 +4,13 @@ use super::decide::ChangeKind;
 use super::hash::hash_of;
 use super::journal::Step;
 use super::options::MissingKeys;
-use super::record::{Intent, KeyRecord};
+use super::record::{Intent, KeyRecord, Moment};
 use super::state::{Core, Shared, intent_hash};
 use super::storage::locked;
 use super::types::{LocalCache, SyncError, SyncValue};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
+use tokio::time::Instant;
 
 /// The caches, and what they hold.
 #[derive(Default)]
@@ -26,6 +27,8 @@ pub(super) struct NewChange {
     pub(super) by: i64,
     pub(super) at_ms: Option<i64>,
     pub(super) ttl_ms: Option<u64>,
+    /// As [`Intent::made`].
+    pub(super) made: Vec<String>,
 }
 
 /// How a value is put into the caches.
@@ -105,9 +108,10 @@ impl Shared {
             return Err(SyncError::NotSynchronized(key.to_owned()));
         }
         let before = core.record(key).cloned();
-        let NewChange { value, by, at_ms, ttl_ms } = change;
+        let NewChange { value, by, at_ms, ttl_ms, made } = change;
         let offset_ms = self.offset_ms(core);
-        let next = Intent { seq: core.journal.seq + 1, kind, value, by, at_ms, offset_ms, ttl_ms };
+        let (seq, made_at) = (core.journal.seq + 1, Moment(Some(Instant::now())));
+        let next = Intent { seq, kind, value, by, at_ms, offset_ms, ttl_ms, made, made_at };
         let next = merged(before.as_ref(), next).ok_or_else(|| SyncError::NotANumber(key.to_owned()))?;
         core.journal.next_seq();
         let record = core.journal.record(key);
@@ -125,19 +129,53 @@ impl Shared {
         Ok(())
     }
 
-    /// Looks for changes that nobody noted: values whose hash differs from what was last agreed upon.
-    pub(super) async fn scan(&self, core: &mut Core) -> Result<(), SyncError> {
+    /// Notes a value that a cache has, if it is a change that nobody noted.
+    ///
+    /// # Errors
+    /// [`SyncError`]: it is not accepted, and not sent.
+    pub(super) async fn note_found(
+        &self,
+        core: &mut Core,
+        key: &str,
+        value: &SyncValue,
+    ) -> Result<(), SyncError> {
+        if is_known(core, key, &hash_of(value)) {
+            return Ok(());
+        }
+        let is_dated = core.record(key).is_some_and(|record| record.base.is_some());
+        let at_ms = is_dated.then(|| self.wall_ms());
+        let change = NewChange { value: Some(value.clone()), at_ms, ..NewChange::default() };
+        self.note(core, key, ChangeKind::Set, change).await
+    }
+
+    /// Looks for changes that nobody noted: values whose hash differs from what was last agreed upon. Answers the first failure of a
+    /// cache; what it concerns is looked for again the next time.
+    ///
+    /// # Errors
+    /// [`SyncError`]: the journal.
+    pub(super) async fn scan(&self, core: &mut Core) -> Result<Option<SyncError>, SyncError> {
         let mut changes: BTreeMap<String, Intent> = BTreeMap::new();
         let mut present = HashSet::new();
+        let mut failed: Option<SyncError> = None;
+        let mut is_whole = true;
         for cache in self.caches.all() {
-            for key in cache.keys().await? {
+            let keys = cache.keys().await.unwrap_or_else(|error| {
+                failed.get_or_insert(error.into());
+                is_whole = false;
+                Vec::new()
+            });
+            for key in keys {
                 if !self.groups.sends(&key) {
                     continue;
                 }
                 if self.is_absence_told(&key) {
                     present.insert(key.clone());
                 }
-                let Some(value) = cache.get(&key).await? else { continue };
+                let value = cache.get(&key).await.unwrap_or_else(|error| {
+                    failed.get_or_insert(error.into());
+                    None
+                });
+                let Some(value) = value else { continue };
                 if is_known(core, &key, &hash_of(&value)) || changes.contains_key(&key) {
                     continue;
                 }
@@ -147,6 +185,10 @@ impl Shared {
                 let change = self.found_change(core, ChangeKind::Set, Some(value), at_ms);
                 changes.insert(key, change);
             }
+        }
+        // Of a cache that did not tell its keys it is not known which ones are gone.
+        if !is_whole {
+            present.extend(locked(&self.caches.seen).iter().cloned());
         }
         let seen = std::mem::replace(&mut *locked(&self.caches.seen), present.clone());
         for key in seen.difference(&present) {
@@ -163,7 +205,8 @@ impl Shared {
             record.intent = Some(intent);
             record.hint = None;
         }
-        Ok(core.journal.write(&keys, Step::default()).await?)
+        core.journal.write(&keys, Step::default()).await?;
+        Ok(failed)
     }
 
     fn found_change(
@@ -174,7 +217,8 @@ impl Shared {
         at_ms: Option<i64>,
     ) -> Intent {
         let (seq, offset_ms) = (core.journal.next_seq(), self.offset_ms(core));
-        Intent { seq, kind, value, by: 0, at_ms, offset_ms, ttl_ms: None }
+        let made_at = Moment(Some(Instant::now()));
+        Intent { seq, kind, value, by: 0, at_ms, offset_ms, ttl_ms: None, made: Vec::new(), made_at }
     }
 
     fn is_absence_told(&self, key: &str) -> bool {
@@ -239,7 +283,10 @@ fn is_known(core: &Core, key: &str, hash: &str) -> bool {
     let Some(record) = core.record(key) else { return false };
     let is_it = |other: Option<&String>| other.is_some_and(|other| other == hash);
     // What an addition makes of the value here is no change beside it.
-    let makes_it = |intent: &Intent| intent.kind == ChangeKind::Add || is_it(intent_hash(intent).as_ref());
+    let makes_it = |intent: &Intent| match intent.kind {
+        ChangeKind::Add => intent.made.is_empty() || intent.made.iter().any(|made| made == hash),
+        _ => is_it(intent_hash(intent).as_ref()),
+    };
     is_it(record.base.as_ref().and_then(|base| base.hash.as_ref()))
         || is_it(record.hint.as_ref().and_then(Option::as_ref))
         || is_it(core.noted(key).and_then(|remote| remote.hash.as_ref()))
@@ -269,7 +316,7 @@ fn merged(before: Option<&KeyRecord>, next: Intent) -> Option<Intent> {
 pub(super) fn added(earlier: &Intent, next: Intent) -> Option<Intent> {
     let number = |sum: i64, content_type: Option<String>| {
         let value = Some(SyncValue::of_number(sum, content_type));
-        Intent { kind: ChangeKind::Set, value, by: 0, ..next.clone() }
+        Intent { kind: ChangeKind::Set, value, by: 0, made: Vec::new(), ..next.clone() }
     };
     match earlier.kind {
         ChangeKind::Add => Some(Intent { by: earlier.by.checked_add(next.by)?, ..next }),
@@ -279,8 +326,9 @@ pub(super) fn added(earlier: &Intent, next: Intent) -> Option<Intent> {
             let sum = value.number()?.checked_add(next.by)?;
             // The value keeps the TTL that it was set with.
             let ttl_ms = earlier.ttl_ms;
-            let at_ms = if ttl_ms.is_some() { earlier.at_ms } else { next.at_ms };
-            Some(Intent { ttl_ms, at_ms, ..number(sum, value.content_type.clone()) })
+            let dated = if ttl_ms.is_some() { earlier } else { &next };
+            let (at_ms, offset_ms, made_at) = (dated.at_ms, dated.offset_ms, dated.made_at);
+            Some(Intent { ttl_ms, at_ms, offset_ms, made_at, ..number(sum, value.content_type.clone()) })
         }
     }
 }

@@ -37,6 +37,20 @@ impl Turn {
         self.failed.is_some()
     }
 
+    /// Ends it where more is to be done whatever has failed: that is left to the caller.
+    ///
+    /// # Errors
+    /// The journal could not be written.
+    pub(super) async fn end_minding(
+        self,
+        core: &mut Core,
+        failed: &mut Option<SyncError>,
+    ) -> Result<(), SyncError> {
+        core.journal.write(&self.touched, Step::default()).await?;
+        *failed = failed.take().or(self.failed);
+        Ok(())
+    }
+
     /// # Errors
     /// The first failure.
     pub(super) async fn end(self, core: &mut Core) -> Result<(), SyncError> {
@@ -46,8 +60,9 @@ impl Turn {
 }
 
 impl Shared {
-    /// Reads everything. Of what is gone, the caches drop it.
-    pub(super) async fn walk(&self) -> Result<(), SyncError> {
+    /// Reads everything. Of what is gone, the caches drop it. If a cache fails that is left in `failed`; the other keys go on, and
+    /// everything stays wanted.
+    pub(super) async fn walk(&self, failed: &mut Option<SyncError>) -> Result<(), SyncError> {
         let wanted = self.walks_wanted();
         let mut seen = BTreeSet::new();
         let mut first: Option<Place> = None;
@@ -65,7 +80,7 @@ impl Shared {
                     turn.mind(done);
                     seen.insert(key);
                 }
-                turn.end(&mut core).await?;
+                turn.end_minding(&mut core, failed).await?;
                 after = page.next;
                 if after.is_none() {
                     break;
@@ -76,10 +91,13 @@ impl Shared {
             Some(place) => place,
             None => self.ask(self.cluster.page(&self.groups.prefixes[0], None, 1)).await?.place,
         };
-        self.walk_cached(&mut seen).await?;
+        self.walk_cached(&mut seen, failed).await?;
         let mut core = self.core.lock().await;
         in_history(&core, &place)?;
-        self.drop_missing(&mut core, &seen, place.index).await?;
+        self.drop_missing(&mut core, &seen, place.index, failed).await?;
+        if failed.is_some() {
+            return Ok(());
+        }
         core.walks_done = wanted;
         core.journal.meta.place = Some(place);
         // What changed since then is read next; the stream may have begun later.
@@ -97,7 +115,11 @@ impl Shared {
     }
 
     /// Of groups that mirror nothing: the keys that are held here, and those that were: what is agreed upon of them has to stay true.
-    async fn walk_cached(&self, seen: &mut BTreeSet<String>) -> Result<(), SyncError> {
+    async fn walk_cached(
+        &self,
+        seen: &mut BTreeSet<String>,
+        failed: &mut Option<SyncError>,
+    ) -> Result<(), SyncError> {
         if !self.groups.all.iter().any(|rules| rules.mode == Mode::Cached) {
             return Ok(());
         }
@@ -121,7 +143,7 @@ impl Shared {
                     turn.mind(done);
                 }
             }
-            turn.end(&mut core).await?;
+            turn.end_minding(&mut core, failed).await?;
         }
         seen.extend(keys);
         Ok(())
@@ -134,6 +156,7 @@ impl Shared {
         core: &mut Core,
         seen: &BTreeSet<String>,
         index: u64,
+        failed: &mut Option<SyncError>,
     ) -> Result<(), SyncError> {
         let is_there = |base: &Base| base.revision.is_some() && base.at < index;
         let is_open = |record: &KeyRecord| record.is_dirty() || record.base.as_ref().is_some_and(is_there);
@@ -152,19 +175,20 @@ impl Shared {
                 turn.mind(done);
             }
         }
-        turn.end(core).await
+        turn.end_minding(core, failed).await
     }
 
-    /// Reads what has changed since the place. False if that is not kept any more.
+    /// Reads what has changed since the place. False if that is not kept any more. If a cache fails that is left in `failed`; the
+    /// other keys go on, and the place stays where it is.
     ///
     /// # Errors
     /// [`SyncError`]: with the code `other_history`, if the cluster is in another one.
-    pub(super) async fn read_changes(&self) -> Result<bool, SyncError> {
+    pub(super) async fn read_changes(&self, failed: &mut Option<SyncError>) -> Result<bool, SyncError> {
         let core = self.core.lock().await;
         let Some(place) = core.journal.meta.place.clone() else { return Ok(false) };
         let gaps = core.gaps;
         drop(core);
-        let mut end = u64::MAX;
+        let (mut end, mut refused) = (u64::MAX, None);
         for prefix in &self.groups.prefixes {
             let mut since = place.clone();
             loop {
@@ -188,7 +212,7 @@ impl Shared {
                     };
                     turn.mind(done);
                 }
-                turn.end(&mut core).await?;
+                turn.end_minding(&mut core, &mut refused).await?;
                 let goes_on = page.more && page.next > since.index;
                 since.index = page.next;
                 if !goes_on {
@@ -199,14 +223,20 @@ impl Shared {
         }
         let mut core = self.core.lock().await;
         in_history(&core, &place)?;
-        core.gaps_healed = gaps;
         core.heard_of = core.heard_of.max(end);
+        if refused.is_some() {
+            // It has to be read again.
+            core.gaps += 1;
+            *failed = failed.take().or(refused);
+            return Ok(true);
+        }
+        core.gaps_healed = gaps;
         self.advance(&mut core, end, &BTreeSet::new()).await?;
         Ok(true)
     }
 
     /// Asks the cluster about keys with a local change of which it is not known what the cluster has.
-    pub(super) async fn ask_again(&self) -> Result<(), SyncError> {
+    pub(super) async fn ask_again(&self, failed: &mut Option<SyncError>) -> Result<(), SyncError> {
         let keys: Vec<String> = self.core.lock().await.unsure.iter().cloned().collect();
         if keys.is_empty() {
             return Ok(());
@@ -217,15 +247,17 @@ impl Shared {
             let remote = Remote::new(state);
             let cause = cause_of(&remote);
             let done = self.take(&mut core, &key, remote, cause, false, &mut turn).await;
+            if done.is_ok() {
+                core.unsure.remove(&key);
+            }
             turn.mind(done);
         }
-        turn.end(&mut core).await?;
-        core.unsure.clear();
+        turn.end_minding(&mut core, failed).await?;
         Ok(())
     }
 
     /// Asks the cluster about keys that a hint has changed here.
-    pub(super) async fn confirm_hints(&self) -> Result<(), SyncError> {
+    pub(super) async fn confirm_hints(&self, failed: &mut Option<SyncError>) -> Result<(), SyncError> {
         let core = self.core.lock().await;
         let hinted = core.journal.keys.iter().filter(|(_, record)| record.hint.is_some());
         let keys: Vec<String> = hinted.map(|(key, _)| key.clone()).collect();
@@ -248,7 +280,7 @@ impl Shared {
                 turn.mind(done);
             }
         }
-        turn.end(&mut core).await
+        turn.end_minding(&mut core, failed).await
     }
 
     /// Applies the events of one log entry, as the stream tells them.

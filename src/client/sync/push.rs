@@ -200,8 +200,10 @@ impl Shared {
         let core = &mut *core;
         give_back(core, batch);
         core.journal.batches.remove(&batch.id);
-        let is_ours =
-            !passes(&error) && !matches!(error.code(), ErrorCode::Unauthorized | ErrorCode::OtherHistory);
+        // What a node said is about the changes. What something on the way to it says, a proxy, may pass.
+        let is_ours = matches!(*error, ClientError::Problem(_))
+            && !passes(&error)
+            && !matches!(error.code(), ErrorCode::Unauthorized | ErrorCode::OtherHistory);
         if is_ours {
             blame(core, batch, &error);
         }

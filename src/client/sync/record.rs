@@ -8,6 +8,7 @@ use crate::api::WireValue;
 use bytes::Bytes;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::time::Instant;
 
 /// What both sides last agreed upon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +47,26 @@ pub(super) struct Intent {
     pub(super) offset_ms: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) ttl_ms: Option<u64>,
+    /// Of an addition: the hashes of the value that it met in the caches, and of that which it put there. None of them: another
+    /// release made it, which did not note them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) made: Vec<String>,
+    /// When it was made, if that was in this process.
+    #[serde(skip)]
+    pub(super) made_at: Moment,
 }
+
+/// A moment of this process. All are equal: it does not tell one change from another.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Moment(pub(super) Option<Instant>);
+
+impl PartialEq for Moment {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Moment {}
 
 /// What is kept of a key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,10 @@ use super::options::Rules;
 use super::state::{Core, Shared};
 use super::storage::locked;
 use super::types::{SyncChange, SyncError};
+use futures::FutureExt;
+use std::any::Any;
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -250,7 +253,12 @@ impl Runner {
             match self.shared.ask(stream.feed.next()).await {
                 Ok(message) => {
                     pause = PAUSE_FIRST;
-                    self.hear(message, &mut stream).await;
+                    let heard = AssertUnwindSafe(self.hear(message, &mut stream)).catch_unwind().await;
+                    if let Err(panic) = heard {
+                        // What the message told may be lost.
+                        self.shared.core.lock().await.gaps += 1;
+                        self.fail(broken(&*panic)).await;
+                    }
                 }
                 Err(SyncError::Closed) => return,
                 Err(error) => {
@@ -329,7 +337,8 @@ impl Runner {
     }
 
     async fn sync_and_tell(&self, full: bool) {
-        if let Err(error) = self.sync(full).await {
+        let synced = AssertUnwindSafe(self.sync(full)).catch_unwind().await;
+        if let Err(error) = synced.unwrap_or_else(|panic| Err(broken(&*panic))) {
             self.fail(error).await;
         }
     }
@@ -356,7 +365,8 @@ impl Runner {
         self.begin().await?;
         let shared = &self.shared;
         let mut core = shared.core.lock().await;
-        shared.scan(&mut core).await?;
+        // What fails here concerns one key or one cache: the others go on.
+        let unread = shared.scan(&mut core).await?;
         let is_new = core.journal.meta.cluster_id.is_none();
         let is_due = |rules: &Rules| {
             full || core.sent_at.get(&rules.name).is_none_or(|at| at.elapsed() >= rules.every)
@@ -374,6 +384,9 @@ impl Runner {
             exchanged = self.exchange(&due).await;
         }
         exchanged?;
+        if let Some(error) = unread {
+            return Err(error);
+        }
         let mut core = shared.core.lock().await;
         for name in due {
             core.sent_at.insert(name, Instant::now());
@@ -387,7 +400,9 @@ impl Runner {
 
     async fn exchange(&self, due: &BTreeSet<String>) -> Result<(), SyncError> {
         let shared = &self.shared;
-        if !self.needs_walk().await && !shared.read_changes().await? {
+        // A cache that fails for a key must not keep the others from the cluster, nor their changes.
+        let mut failed = None;
+        if !self.needs_walk().await && !shared.read_changes(&mut failed).await? {
             shared.want_walk();
         }
         let mut rounds = 0;
@@ -396,15 +411,19 @@ impl Runner {
             if rounds > 3 {
                 return Err(SyncError::Behind);
             }
-            shared.walk().await?;
-            if !shared.read_changes().await? {
+            shared.walk(&mut failed).await?;
+            if failed.is_some() {
+                break;
+            }
+            if !shared.read_changes(&mut failed).await? {
                 shared.want_walk();
             }
         }
-        shared.ask_again().await?;
-        shared.confirm_hints().await?;
+        shared.ask_again(&mut failed).await?;
+        shared.confirm_hints(&mut failed).await?;
         shared.repeat().await?;
-        shared.send(&|rules| due.contains(&rules.name)).await
+        shared.send(&|rules| due.contains(&rules.name)).await?;
+        failed.map_or(Ok(()), Err)
     }
 
     async fn needs_walk(&self) -> bool {
@@ -432,7 +451,8 @@ impl Runner {
         if self.shared.is_closed() {
             return;
         }
-        (self.shared.options.on_error)(&error);
+        // One that panics must not end what goes on.
+        let _ = catch_unwind(AssertUnwindSafe(|| (self.shared.options.on_error)(&error)));
         self.shared.core.lock().await.last_error = Some(error);
     }
 
@@ -453,4 +473,11 @@ impl Runner {
         self.shared.subscribers.close();
         Ok(self.shared.core.lock().await.journal.close().await?)
     }
+}
+
+/// What a callback or a cache said when it panicked.
+fn broken(panic: &(dyn Any + Send)) -> SyncError {
+    let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());
+    let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
+    SyncError::Broken(said.unwrap_or_else(|| "a callback panicked".into()))
 }

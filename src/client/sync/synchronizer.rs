@@ -2,6 +2,7 @@
 
 use super::cluster::SyncCluster;
 use super::decide::ChangeKind;
+use super::hash::hash_of;
 use super::local::{How, NewChange};
 use super::options::SyncOptions;
 use super::running::Runner;
@@ -93,7 +94,7 @@ impl CacheSynchronizer {
             let is_set = value.is_some();
             let kind = if is_set { ChangeKind::Set } else { ChangeKind::Delete };
             let at_ms = Some(shared.wall_ms());
-            let change = NewChange { value: value.clone(), at_ms, ttl_ms, by: 0 };
+            let change = NewChange { value: value.clone(), at_ms, ttl_ms, ..NewChange::default() };
             shared.note(&mut core, &key, kind, change).await?;
             let how = How { everywhere: is_set, force: true, ..How::default() };
             shared.put(&mut core, &key, value.as_ref(), how).await?;
@@ -119,9 +120,15 @@ impl CacheSynchronizer {
             let number = current.as_ref().map_or(Some(0), SyncValue::number);
             let sum = number.and_then(|number| number.checked_add(by));
             let sum = sum.ok_or_else(|| SyncError::NotANumber(key.clone()))?;
-            let change = NewChange { by, at_ms: Some(shared.wall_ms()), ..NewChange::default() };
-            shared.note(&mut core, &key, ChangeKind::Add, change).await?;
+            if let Some(current) = &current {
+                // Otherwise the sum would be put over a change that nobody has sent.
+                shared.note_found(&mut core, &key, current).await?;
+            }
+            let met = current.as_ref().map(hash_of);
             let value = SyncValue::of_number(sum, current.and_then(|value| value.content_type));
+            let made = met.into_iter().chain([hash_of(&value)]).collect();
+            let change = NewChange { by, at_ms: Some(shared.wall_ms()), made, ..NewChange::default() };
+            shared.note(&mut core, &key, ChangeKind::Add, change).await?;
             let how = How { everywhere: true, force: true, ..How::default() };
             shared.put(&mut core, &key, Some(&value), how).await.map(drop)
         })

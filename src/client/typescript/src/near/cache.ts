@@ -4,7 +4,7 @@ import { Entry } from "../entry.js";
 import { LockstepError } from "../errors.js";
 import type { Lifetime } from "../batch.js";
 import { encodeValue, fromBase64, type Value } from "../values.js";
-import { sameHistory, type WatchEvent, type WatchMessage } from "../watch.js";
+import { sameHistory, type Watch, type WatchEvent, type WatchMessage } from "../watch.js";
 import { type FillOptions, Fills, type Filling } from "./fills.js";
 import { Freshness } from "./freshness.js";
 import { Store } from "./store.js";
@@ -65,6 +65,13 @@ interface InFlight {
   begunAt: number;
 }
 
+/** An answer, and where in the log it is from. */
+export interface Placed {
+  entry: Entry | null;
+  index: number;
+  history: string;
+}
+
 /** A cache in this process that the cluster keeps fresh. */
 export class NearCache {
   private readonly store: Store;
@@ -89,6 +96,9 @@ export class NearCache {
   private boundedReads = false;
   private changed = false;
   private callOffProbe = () => {};
+  /** Ends the stream, so that another one begins. */
+  private watching: AbortController | undefined;
+  private stopped = () => {};
 
   constructor(
     readonly client: Client,
@@ -187,7 +197,10 @@ export class NearCache {
         const result = await this.client.delete(key, options);
         return { ...result, revision: result.index };
       },
-      (result) => this.store.set(key, null, result.revision, sentAt, Infinity),
+      (result) => {
+        // One that is answered again was done earlier: others may have stored the key since then.
+        if (!result.replayed) this.store.set(key, null, result.revision, sentAt, Infinity);
+      },
     );
     return found;
   }
@@ -223,16 +236,25 @@ export class NearCache {
   }
 
   /** Asks the cluster, and keeps the answer if nothing else was told of the key meanwhile. */
-  private async ask(key: string, want: Want): Promise<Entry | null> {
+  private async ask(key: string, want: Want, withHeld = true): Promise<Entry | null> {
+    return (await this.askAt(key, want, withHeld)).entry;
+  }
+
+  /** Asks a majority for a key, and tells where in the log the answer is from. */
+  askMajority(key: string): Promise<Placed> {
+    return this.askAt(key, "linearizable", true);
+  }
+
+  private async askAt(key: string, want: Want, withHeld: boolean): Promise<Placed> {
     this.misses++;
     const now = this.clock.monotonic();
     const running = this.inFlight.get(key);
     if (running?.read !== undefined && (want === "any" || (typeof want === "object" && now - running.begunAt <= want.maxStaleMs))) {
       // What the other read holds already was too old for this one, or there was nothing.
       const shared = await running.read;
-      if (!shared.notModified) return shared.entry;
+      if (!shared.notModified) return shared;
     }
-    const held = this.store.get(key);
+    const held = withHeld ? this.store.get(key) : undefined;
     const flight = this.begin(key);
     const place = this.place;
     const strict = want === "linearizable" || typeof want === "object";
@@ -249,10 +271,12 @@ export class NearCache {
         read.catch(() => undefined);
       }
       const result = await read;
-      if (!this.isOurs(result.history)) {
-        this.leave();
+      const isOurs = this.isOurs(result.history);
+      if (!isOurs) {
+        // A node that the cluster goes on without answers stale reads, too, and says nothing about the others.
+        if (strict) this.leave();
         // The revision that was known here means nothing there.
-        if (result.notModified) return await this.ask(key, "linearizable");
+        if (result.notModified) return await this.askAt(key, "linearizable", false);
       } else {
         // A node that is behind may be behind with log time, too.
         if (strict) this.fresh.sample(result.sentAt, result.timeMs);
@@ -260,7 +284,7 @@ export class NearCache {
         if (strict && this.place !== undefined) this.fresh.answered(result.index, result.sentAt, this.place);
       }
       const entry = result.notModified ? (held?.entry ?? null) : result.entry;
-      const current = this.inFlight.get(key) === flight && this.place !== undefined && place !== undefined && this.holds(key);
+      const current = isOurs && this.inFlight.get(key) === flight && this.place !== undefined && place !== undefined && this.holds(key);
       const isNewest = (this.store.get(key)?.asOf ?? 0) <= result.index;
       if (current && isNewest && result.index >= flight.told && result.index >= place) {
         const ttl = result.ttlMs ?? (result.notModified ? null : (entry?.ttlMs ?? null));
@@ -269,11 +293,11 @@ export class NearCache {
         // An answer of a node that is behind was true when it had applied that, not when it was asked.
         this.store.set(key, entry, result.index, strict ? result.sentAt : -Infinity, expiresAt);
       } else if (current) this.discarded++;
-      return entry;
+      return { entry, index: result.index, history: result.history };
     } catch (error) {
       if (error instanceof LockstepError && error.code === "other_history" && want !== "linearizable") {
-        this.leave();
-        return await this.ask(key, "linearizable");
+        // That node may be one that the cluster goes on without: a majority tells.
+        return await this.askAt(key, "linearizable", true);
       }
       throw error;
     } finally {
@@ -335,8 +359,13 @@ export class NearCache {
     return sameHistory(history, this.history);
   }
 
-  /** The cluster is in another history: nothing that is held is worth anything, until the stream begins there. */
+  /** The cluster is in another history: nothing that is held is worth anything, and the stream has to begin anew. */
   private leave(): void {
+    this.leaveHistory();
+    this.watching?.abort();
+  }
+
+  private leaveHistory(): void {
     this.flush();
     this.fresh.reset();
     this.place = undefined;
@@ -345,22 +374,33 @@ export class NearCache {
   }
 
   private async follow(subscribed: () => void): Promise<void> {
-    const watch = this.client.watch({
-      ...(this.prefixes === undefined ? {} : { prefix: this.prefixes }),
-      values: this.options.mode === "update",
-      signal: this.stop.signal,
-      ...(this.options.onLost === undefined ? {} : { onLost: this.options.onLost }),
-    });
+    let watch = this.watch();
     // Tells how log time and this machine's clock are related; nodes of earlier releases do not know it.
     await this.client.time({ signal: this.stop.signal }).then(
       ({ sentAt, timeMs }) => this.fresh.sample(sentAt, timeMs),
       () => undefined,
     );
     this.scheduleProbe();
-    for await (const message of watch) {
-      this.hear(message);
-      if (message.type === "subscribed") subscribed();
+    for (; !this.stop.signal.aborted; watch = this.watch()) {
+      for await (const message of watch) {
+        this.hear(message);
+        if (message.type === "subscribed") subscribed();
+      }
     }
+  }
+
+  private watch(): Watch {
+    const { signal } = (this.watching = new AbortController());
+    const stopped = () => this.watching?.abort(this.stop.signal.reason);
+    this.stop.signal.removeEventListener("abort", this.stopped);
+    this.stop.signal.addEventListener("abort", (this.stopped = stopped), { once: true });
+    if (this.stop.signal.aborted) stopped();
+    return this.client.watch({
+      ...(this.prefixes === undefined ? {} : { prefix: this.prefixes }),
+      values: this.options.mode === "update",
+      signal,
+      ...(this.options.onLost === undefined ? {} : { onLost: this.options.onLost }),
+    });
   }
 
   /** Applies a message of the stream. */
@@ -368,7 +408,7 @@ export class NearCache {
     const now = this.clock.monotonic();
     switch (message.type) {
       case "subscribed":
-        if (this.history !== undefined && !sameHistory(this.history, message.history.id)) this.leave();
+        if (this.history !== undefined && !sameHistory(this.history, message.history.id)) this.leaveHistory();
         this.history = message.history.id;
         // A stream that begins, rather than goes on, says nothing about what came before.
         if (this.place === undefined || this.place > message.index) this.flush();
@@ -411,7 +451,7 @@ export class NearCache {
     this.store.delete(event.key);
     if (event.cause !== "put" || (event.value === undefined && event.value_base64 === undefined)) return;
     const expires = event.expires_at_ms;
-    const expiresAt = expires === undefined ? Infinity : this.fresh.localTime(expires);
+    const expiresAt = expires === undefined ? Infinity : this.fresh.localTime(expires, this.clock.monotonic());
     if (expiresAt === undefined) return;
     const entry = new Entry(event.key, event.value ?? fromBase64(event.value_base64 ?? ""), {
       revision: index,

@@ -31,9 +31,10 @@ export class Freshness {
     this.best = Math.max(this.best, sentAt - logMs - 1);
   }
 
-  /** The earliest local time that this log time can have been; undefined if nothing is known. */
-  localTime(logMs: number): number | undefined {
-    const offset = Math.max(this.best, this.bestBefore);
+  /** The earliest local time that this log time can have been; undefined if nothing is known of that `now`. */
+  localTime(logMs: number, now: number): number | undefined {
+    const best = now <= this.windowEnds + WINDOW_MS ? this.best : -Infinity;
+    const offset = Math.max(best, now <= this.windowEnds ? this.bestBefore : -Infinity);
     return offset === -Infinity ? undefined : logMs + offset;
   }
 
@@ -41,13 +42,15 @@ export class Freshness {
   confirmed(now: number, logMs: number | undefined): void {
     let at = now;
     if (logMs !== undefined) {
-      const earliest = this.localTime(logMs);
-      if (earliest !== undefined && earliest > now + 1) {
+      const earliest = this.localTime(logMs, now);
+      // It may have been on its way for any time.
+      if (earliest === undefined) return;
+      if (earliest > now + 1) {
         // Log time has leapt: what is known of the difference is wrong.
         this.best = this.bestBefore = this.windowEnds = -Infinity;
         return;
       }
-      if (earliest !== undefined) at = Math.min(now, earliest);
+      at = Math.min(now, earliest);
     }
     this.at = Math.max(this.at, at);
   }

@@ -30,13 +30,17 @@ export class FileStorage implements SyncStorage {
     return lines;
   }
 
+  /** @throws if it is not open: another process may have it by now */
   async append(lines: readonly string[]): Promise<void> {
+    this.mustBeOpen();
     const file = this.file ?? (await this.reopen(false));
     await file.appendFile(lines.map((line) => `${line}\n`).join(""));
     await file.datasync();
   }
 
+  /** @throws as {@link append} */
   async replace(lines: readonly string[]): Promise<void> {
+    this.mustBeOpen();
     const next = await open(`${this.path}.new`, "w", 0o600);
     try {
       await next.appendFile(lines.map((line) => `${line}\n`).join(""));
@@ -66,6 +70,10 @@ export class FileStorage implements SyncStorage {
     this.file = undefined;
     if (this.owned) await unlink(`${this.path}.lock`).catch(() => undefined);
     this.owned = false;
+  }
+
+  private mustBeOpen(): void {
+    if (!this.owned) throw new Error(`${this.path} is not open`);
   }
 
   private async reopen(endLine: boolean): Promise<FileHandle> {

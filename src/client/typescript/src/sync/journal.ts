@@ -1,6 +1,7 @@
 import type { Cursor } from "../watch.js";
 import type { StoredValue } from "./codec.js";
 import type { SyncStorage } from "./storage.js";
+import { SyncError } from "./types.js";
 import { encodeUtf8 } from "../values.js";
 
 /** What both sides last agreed upon. */
@@ -29,6 +30,8 @@ export interface Intent {
   /** Log time minus that clock, if it was known. */
   offsetMs: number | null;
   ttlMs?: number;
+  /** Of an addition: the hashes of the value that it met in the caches, and of that which it put there. */
+  made?: string[];
 }
 
 /** What of a key has to survive a crash. */
@@ -96,6 +99,8 @@ export class Journal {
   private writing: Promise<void> = Promise.resolve();
   /** A failed append may have left half a line, so everything is written anew. */
   private broken = false;
+  /** From then on another process may have the storage. */
+  private closed = false;
 
   constructor(private readonly storage: SyncStorage) {}
 
@@ -123,6 +128,7 @@ export class Journal {
     if (more.end !== undefined) lines.push(formatLine({ t: "e", id: more.end }));
     if (more.meta === true) lines.push(formatLine({ t: "m", ...this.meta }));
     if (lines.length === 0) return Promise.resolve();
+    if (this.closed) return Promise.reject(new SyncError("closed", "the synchronizer was closed"));
     this.lines += lines.length;
     const work = async () => {
       try {
@@ -145,6 +151,7 @@ export class Journal {
 
   /** Ends when everything that was begun is written. */
   async close(): Promise<void> {
+    this.closed = true;
     await this.writing;
     await this.storage.close?.();
   }

@@ -217,6 +217,13 @@ export class Judge {
 }
 
 /** What is left of the TTL of a local change. */
-function remainingTtl(state: State, { ttlMs, atMs }: Intent): number {
-  return atMs === null ? (ttlMs ?? 0) : (ttlMs ?? 0) - (state.clock.wall() - atMs);
+function remainingTtl(state: State, intent: Intent): number {
+  const { ttlMs, atMs, offsetMs } = intent;
+  if (atMs === null) return ttlMs ?? 0;
+  // The wall clock may have been set since then. Log time was not, and the monotonic clock of this process neither.
+  const madeAt = state.madeAt.get(intent);
+  let age = state.clock.wall() - atMs;
+  if (offsetMs !== null && state.offset !== undefined) age = state.logNow - (atMs + offsetMs);
+  else if (madeAt !== undefined) age = state.clock.monotonic() - madeAt;
+  return (ttlMs ?? 0) - Math.max(age, 0);
 }

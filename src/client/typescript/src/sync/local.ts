@@ -11,8 +11,11 @@ interface Registered {
   scanned: boolean;
 }
 
+/** So many failures of caches are told. */
+const FAILURES_MAX = 10;
+
 /** A local change, before it has a number. */
-type NewChange = Pick<Intent, "kind" | "value" | "by" | "ttlMs" | "atMs">;
+type NewChange = Pick<Intent, "kind" | "value" | "by" | "ttlMs" | "atMs" | "made">;
 
 /** The caches of this process, and what was changed in them. */
 export class LocalCaches {
@@ -51,6 +54,11 @@ export class LocalCaches {
     const next = merged(record, { seq: state.journal.seq + 1, offsetMs: currentOffset(state), ...change });
     if (next === undefined) throw new SyncError("not_a_number", `a local change of ${key} and this addition make no number of 64 bits`);
     state.journal.seq++;
+    if (next.ttlMs !== undefined) {
+      // With an addition on top the TTL still counts from when the value was set.
+      const earlier = change.kind === "add" && record.intent !== undefined ? state.madeAt.get(record.intent) : state.clock.monotonic();
+      if (earlier !== undefined) state.madeAt.set(next, earlier);
+    }
     record.intent = next;
     record.hint = undefined;
     try {
@@ -63,20 +71,48 @@ export class LocalCaches {
     state.stir(key);
   }
 
-  /** Looks for changes that nobody noted: values whose hash differs from what was last agreed upon. Call it in a turn. */
-  async scan(): Promise<void> {
+  /** Notes a value that a cache has, if it is a change that nobody noted. Call it in a turn. @throws SyncError */
+  async noteFound(key: string, value: Encoded): Promise<void> {
+    if (this.isKnown(key, hashOf(value))) return;
+    const atMs = this.state.journal.keys.get(key)?.base === undefined ? null : this.state.clock.wall();
+    await this.note(key, { kind: "set", value: toStored(value), atMs });
+  }
+
+  /**
+   * Looks for changes that nobody noted: values whose hash differs from what was last agreed upon. Answers what caches, or the codec, have
+   * failed with: that is looked for again the next time. Call it in a turn.
+   */
+  async scan(): Promise<unknown[]> {
     const { state } = this;
     const changed = new Set<string>();
     const present = new Set<string>();
+    const failures: unknown[] = [];
+    let isWhole = true;
     for (const registered of this.registered) {
       if (registered.tracked && registered.scanned) continue;
-      for (const key of await registered.cache.getKeys()) {
+      let keys: string[] = [];
+      try {
+        keys = await registered.cache.getKeys();
+      } catch (error) {
+        // Of this cache it is not known which keys are gone.
+        failures.push(error);
+        isWhole = false;
+        continue;
+      }
+      const failedBefore = failures.length;
+      for (const key of keys) {
         const rules = state.groups.of(key);
         if (rules === undefined || rules.direction === "down") continue;
         if (this.isAbsenceTold(key)) present.add(key);
-        const value = await registered.cache.get(key);
-        if (value === undefined) continue;
-        const encoded = state.codec.encode(value);
+        let encoded: Encoded;
+        try {
+          const value = await registered.cache.get(key);
+          if (value === undefined) continue;
+          encoded = state.codec.encode(value);
+        } catch (error) {
+          if (failures.length < FAILURES_MAX) failures.push(error);
+          continue;
+        }
         if (this.isKnown(key, hashOf(encoded))) continue;
         const record = state.record(key);
         const atMs = record.base === undefined ? null : state.clock.wall();
@@ -87,9 +123,10 @@ export class LocalCaches {
         state.stir(key);
         changed.add(key);
       }
-      registered.scanned = true;
+      registered.scanned = failures.length === failedBefore;
     }
     const before = this.seen;
+    if (!isWhole) for (const key of before) present.add(key);
     this.seen = present;
     // A tracked cache tells its deletes, and is not looked through.
     const isTold = this.registered.some(({ tracked }) => tracked);
@@ -100,6 +137,7 @@ export class LocalCaches {
       changed.add(key);
     }
     await state.journal.write(changed);
+    return failures;
   }
 
   /** Whether a value in a cache is no change of its own: agreed upon, noted, hinted at, or about to be taken over. */
@@ -110,7 +148,11 @@ export class LocalCaches {
     if (record.base?.hash === hash || record.hint === hash) return true;
     if (remote?.found === true && remote.hash === hash) return true;
     // What an addition makes of the value here is no change beside it.
-    return [record.intent, record.inFlight?.intent].some((intent) => intent !== undefined && (intent.kind === "add" || this.intentHash(intent) === hash));
+    return [record.intent, record.inFlight?.intent].some((intent) => {
+      if (intent?.kind !== "add") return intent !== undefined && this.intentHash(intent) === hash;
+      // Another release does not note what it made.
+      return intent.made === undefined || intent.made.includes(hash);
+    });
   }
 
   /**
@@ -199,7 +241,8 @@ export function added(earlier: Intent, next: Intent): Intent | undefined {
   const sum = BigInt(text) + BigInt(by ?? "0");
   if (BigInt.asIntN(64, sum) !== sum) return undefined;
   if (earlier.kind === "add") return { ...rest, by: String(sum) };
-  const set: Intent = { ...rest, kind: "set", value: { ...earlier.value, text: String(sum) } };
+  const { made: _, ...dated } = rest;
+  const set: Intent = { ...dated, kind: "set", value: { ...earlier.value, text: String(sum) } };
   // The value keeps the TTL that it was set with.
-  return earlier.ttlMs === undefined ? set : { ...set, ttlMs: earlier.ttlMs, atMs: earlier.atMs };
+  return earlier.ttlMs === undefined ? set : { ...set, ttlMs: earlier.ttlMs, atMs: earlier.atMs, offsetMs: earlier.offsetMs };
 }

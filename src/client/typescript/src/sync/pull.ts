@@ -19,6 +19,8 @@ const ABSENT_MAX = 65_536;
 /** Takes over what others have changed. */
 export class Pull {
   private absent = 0;
+  /** The first failures of caches in this sync. What they concern is read again the next time. */
+  failures: unknown[] = [];
 
   constructor(
     private readonly state: State,
@@ -48,6 +50,7 @@ export class Pull {
     first = await this.walkCached(seen, first, signal);
     const { index, history } = first;
     await this.dropMissing(seen, index);
+    if (this.failures.length > 0) return;
     state.walksDone = wanted;
     state.journal.meta.place = { index, history };
     // What changed since then is read next; the stream may have begun later.
@@ -114,6 +117,7 @@ export class Pull {
     if (place === undefined) return false;
     // What is missed from here on, an answer that is on its way may not have.
     const { gaps } = state;
+    const failuresBefore = this.failures.length;
     let end = Infinity;
     for (const prefix of state.groups.prefixes) {
       let since = place.index;
@@ -138,8 +142,13 @@ export class Pull {
       end = Math.min(end, since);
     }
     await state.locked(async () => {
-      state.gapsHealed = gaps;
       if (Number.isFinite(end)) state.heardOf = Math.max(state.heardOf, end);
+      if (this.failures.length > failuresBefore) {
+        // It has to be read again.
+        state.gaps++;
+        return;
+      }
+      state.gapsHealed = gaps;
       await this.advance(end, place.history, []);
     });
     return true;
@@ -150,8 +159,9 @@ export class Pull {
     const { unsure } = this.state;
     const keys = [...unsure];
     if (keys.length === 0) return;
+    const failuresBefore = this.failures.length;
     await this.read(keys, signal);
-    for (const key of keys) unsure.delete(key);
+    if (this.failures.length === failuresBefore) for (const key of keys) unsure.delete(key);
   }
 
   /** Takes over what these keys have now. */
@@ -166,7 +176,9 @@ export class Pull {
     if (keys.length === 0) return;
     await this.each(await state.readKeys(keys, signal), async ({ key, remote, cause }, touched) => {
       const record = state.journal.keys.get(key);
-      if (record?.hint === undefined) return;
+      if (record?.hint === undefined || isDirty(record)) return;
+      // The stream has told something newer meanwhile, and another hint has come.
+      if (record.base !== undefined && record.base.at > knownAt(remote)) return;
       await this.settle(key, record, remote, cause, touched);
     });
   }
@@ -261,10 +273,13 @@ export class Pull {
       return;
     }
     const dirty = known?.intent !== undefined || known?.inFlight !== undefined;
+    const isOnlyTold = rules.direction === "up" && !dirty;
+    if (isOnlyTold && known?.base === undefined) return;
     if (dirty || rules.direction === "up") {
       const notes = state.note(key);
       if (notes.remote !== undefined && indexOf(notes.remote) >= index) return;
-      notes.remote = remote;
+      // Of what is only sent it is enough to know that it changed.
+      notes.remote = isOnlyTold && remote.found ? { ...remote, value: undefined } : remote;
       state.stir(key);
       return;
     }
@@ -321,7 +336,7 @@ export class Pull {
     }
   }
 
-  /** Does something for each in one turn, and writes the journal once. One that fails does not stop the others. */
+  /** Does something for each in one turn, and writes the journal once. One that fails does not stop the others, and is told in the end. */
   private async each<T>(all: readonly T[], work: (one: T, touched: Set<string>) => Promise<unknown>): Promise<void> {
     await this.state.locked(async () => {
       const touched = new Set<string>();
@@ -335,7 +350,7 @@ export class Pull {
         }
       }
       await this.state.journal.write(touched);
-      if (failures > 0) throw failed;
+      if (failures > 0) this.failures.push(failed);
     });
   }
 }

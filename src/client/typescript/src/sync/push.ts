@@ -178,15 +178,16 @@ export class Push {
     } catch (error) {
       // Unknown: the batch stays open, and is repeated.
       if (!(error instanceof LockstepError) || error.effect === "unknown") throw error;
-      // No operation is at fault.
-      const isElsewhere = passes(error) || error instanceof OtherHistory;
+      // What a node said is about the changes. What something on the way to it says, a proxy, may pass.
+      const isElsewhere =
+        error.problem === undefined || passes(error) || error instanceof OtherHistory || error.code === "unauthorized";
       await state.locked(async () => {
         this.giveBack(batch);
         state.journal.batches.delete(batch.id);
         if (!isElsewhere) this.blame(batch, error);
         await state.journal.write(batch.items.map(({ key }) => key), { end: batch.id });
       });
-      if (isElsewhere || error.code === "unauthorized") throw error;
+      if (isElsewhere) throw error;
       return;
     }
     await this.finish(batch, result);

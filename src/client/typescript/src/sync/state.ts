@@ -75,6 +75,8 @@ export class State {
    * noted, or they were not found when everything was read.
    */
   readonly unsure = new Set<string>();
+  /** When local changes with a TTL were made in this process, on the monotonic clock. */
+  readonly madeAt = new WeakMap<Intent, number>();
   /** The highest index that was heard of in this history. */
   heardOf = 0;
   /** Names of the cluster's nodes. */

@@ -3,7 +3,7 @@ import { type Clock, pause, systemClock } from "../clock.js";
 import { OtherHistory, Unreachable } from "../errors.js";
 import type { Session } from "../sessions.js";
 import { sameHistory, type Watch } from "../watch.js";
-import { jsonCodec, toStored } from "./codec.js";
+import { hashOf, jsonCodec, toStored } from "./codec.js";
 import { compareClocks } from "./clocks.js";
 import { Hints } from "./hints.js";
 import { adopt } from "./histories.js";
@@ -141,9 +141,12 @@ export class CacheSynchronizer {
       const current = await this.local.current(key);
       const text = current === undefined ? "0" : typeof current.body === "string" ? current.body : "";
       if (!/^-?\d{1,19}$/.test(text)) throw new SyncError("not_a_number", `${key} is no number here`);
-      await this.local.note(key, { kind: "add", by: String(BigInt(by)), atMs: this.clock.wall() });
-      const body = String(BigInt(text) + BigInt(by));
-      await this.local.apply(key, { body, contentType: current?.contentType ?? null }, { everywhere: true, force: true });
+      // Otherwise the sum would be put over a change that nobody has sent.
+      if (current !== undefined) await this.local.noteFound(key, current);
+      const sum = { body: String(BigInt(text) + BigInt(by)), contentType: current?.contentType ?? null };
+      const made = [...(current === undefined ? [] : [hashOf(current)]), this.state.localHash(sum)];
+      await this.local.note(key, { kind: "add", by: String(BigInt(by)), atMs: this.clock.wall(), made });
+      await this.local.apply(key, sum, { everywhere: true, force: true });
     });
   }
 
@@ -247,7 +250,8 @@ export class CacheSynchronizer {
   }
 
   /** Reads what an earlier run left. */
-  private begin(): Promise<void> {
+  private async begin(): Promise<void> {
+    this.stop.signal.throwIfAborted();
     this.loaded ??= this.state.locked(async () => {
       const { journal } = this.state;
       await journal.load();
@@ -259,7 +263,7 @@ export class CacheSynchronizer {
     this.loaded.catch(() => {
       this.loaded = undefined;
     });
-    return this.loaded;
+    await this.loaded;
   }
 
   private async open(): Promise<void> {
@@ -442,7 +446,8 @@ export class CacheSynchronizer {
     signal.throwIfAborted();
     await this.begin();
     const due = this.dueGroups(full);
-    await this.state.locked(() => this.local.scan());
+    // What fails there concerns one key or one cache: the others go on.
+    const [unread] = await this.state.locked(() => this.local.scan());
     if (this.state.journal.meta.clusterId === undefined) await adopt(this.state, this.local, await this.client.lineage({ signal }));
     await compareClocks(this.state, this.stop.signal);
     try {
@@ -452,6 +457,7 @@ export class CacheSynchronizer {
       await adopt(this.state, this.local, await this.client.lineage({ signal }));
       await this.exchange(due, signal);
     }
+    if (unread !== undefined) throw unread;
     for (const name of due) this.pushedAt.set(name, this.clock.monotonic());
     if (this.state.nothingWaits) this.lastSync = this.clock.wall();
     this.lastError = undefined;
@@ -459,18 +465,22 @@ export class CacheSynchronizer {
 
   private async exchange(due: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
     const { state } = this;
+    // A cache that fails for a key must not keep the others from the cluster, nor their changes.
+    this.pull.failures = [];
     if (!state.needsWalk && !(await this.pull.changes(signal))) state.walksWanted++;
     for (let round = 0; state.needsWalk; round++) {
       // Changes come faster than they can be read: the next sync goes on.
       if (round === 3) throw new Error("what has changed could not be read before it was forgotten, three times");
       await this.inHistory(signal);
       await this.pull.walk(signal);
+      if (this.pull.failures.length > 0) break;
       if (!(await this.pull.changes(signal))) state.walksWanted++;
     }
     await this.pull.askAgain(signal);
     await this.pull.confirmHints(signal);
     await this.push.repeat(signal);
     await this.push.send(due, signal);
+    if (this.pull.failures.length > 0) throw this.pull.failures[0];
   }
 
   /** Before everything is read: the cluster may be in another history by now. */

@@ -373,7 +373,7 @@ export class FakeCluster {
     const before = key === null ? undefined : this.remembered.get(key);
     if (before !== undefined) {
       if (before.request !== request) return problem(new Refused(422, "idempotency_key_reused"), headers);
-      return new Response(before.body === "" ? null : before.body, { status: before.status, headers: { ...(before.headers as Record<string, string>), "idempotency-replayed": "true" } });
+      return new Response(before.body === "" ? null : before.body, { status: before.status, headers: { ...(before.headers as Record<string, string>), "idempotency-replayed": "true", "lockstep-index": String(this.index) } });
     }
     const sentAfter = /^(\d+)@(.+)$/.exec(seen.headers.get("idempotency-sent-after") ?? "");
     if (sentAfter !== null) {
