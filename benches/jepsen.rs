@@ -11,6 +11,8 @@
 mod branches;
 #[path = "../tests/consistency/harness/mod.rs"]
 mod harness;
+#[path = "../tests/cache/memories.rs"]
+mod memories;
 #[path = "../tests/cache/model.rs"]
 #[allow(dead_code, reason = "the cache's own tests use the rest")]
 mod model;

@@ -14,6 +14,8 @@
 
 #[path = "../tests/consistency/harness/mod.rs"]
 mod harness;
+#[path = "../tests/cache/memories.rs"]
+mod memories;
 #[path = "../tests/cache/model.rs"]
 mod model;
 #[path = "../tests/cache/model_absence.rs"]
