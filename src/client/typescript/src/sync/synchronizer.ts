@@ -9,6 +9,7 @@ import { Hints } from "./hints.js";
 import { adopt } from "./histories.js";
 import { isDirty } from "./journal.js";
 import { LocalCaches } from "./local.js";
+import { changesOf } from "./listeners.js";
 import { Pull } from "./pull.js";
 import { Push } from "./push.js";
 import { State } from "./state.js";
@@ -17,7 +18,6 @@ import { type CacheInstance, type SyncChange, type SyncDetails, SyncError, type 
 /** A stream that was not heard for so long is no connection. */
 const CONNECTED_MS = 15_000;
 const SESSION_TTL_MS = 15_000;
-const CHANGES_WAITING_MAX = 10_000;
 const PRESENCE = "sync:";
 
 /** Keeps local caches and a cluster in step: takes over what others change, and sends what is changed here, also later. */
@@ -205,29 +205,8 @@ export class CacheSynchronizer {
    * Changes of all origins as they come, until the signal is aborted: like `onChange`. Who is slower than 10,000 changes gets `resync` in
    * place of those that he missed.
    */
-  async *changes(signal: AbortSignal): AsyncGenerator<SyncChange, void, void> {
-    let queue: SyncChange[] = [];
-    let wake = () => {};
-    const hear = (change: SyncChange) => {
-      if (queue.length >= CHANGES_WAITING_MAX) queue = [{ cause: "resync" }];
-      queue.push(change);
-      wake();
-    };
-    const aborted = () => wake();
-    this.state.listeners.add(hear);
-    signal.addEventListener("abort", aborted, { once: true });
-    try {
-      for (;;) {
-        const all = queue;
-        queue = [];
-        yield* all;
-        if (signal.aborted) return;
-        if (queue.length === 0) await new Promise<void>((resolve) => (wake = resolve));
-      }
-    } finally {
-      this.state.listeners.delete(hear);
-      signal.removeEventListener("abort", aborted);
-    }
+  changes(signal: AbortSignal): AsyncGenerator<SyncChange, void, void> {
+    return changesOf(this.state.listeners, signal);
   }
 
   /** Has keys tried again that are stuck or deferred: all of them, or one. */
