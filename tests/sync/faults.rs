@@ -195,3 +195,18 @@ async fn a_callback_that_panics_ends_neither_the_stream_nor_the_syncs() {
     assert!(site.sync.status().await.connected);
     site.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_proxy_refuses_leaves_no_change_stuck() {
+    let world = World::new();
+    let site = world.connected(world.options()).await;
+    site.set("k", "1").await;
+    world.model.fail(|seen| (seen.kind == "batch").then_some(Fault::Proxy));
+    let refused = site.sync.sync().await;
+    assert!(matches!(refused, Err(SyncError::Cluster(_))), "{refused:?}");
+    assert!(site.sync.details().await.stuck.is_empty());
+    world.model.heal();
+    site.sync().await;
+    assert_eq!(world.model.texts(), map(&[("k", "1")]));
+    site.close().await;
+}

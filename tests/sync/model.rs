@@ -37,6 +37,8 @@ pub enum Fault {
     /// It is refused after so many milliseconds.
     SlowRefused(u64),
     Code(ErrorCode),
+    /// Something on the way to the nodes refuses it.
+    Proxy,
     /// The operation at this position is at fault.
     AtOp(ErrorCode, u32),
 }

@@ -44,6 +44,7 @@ impl ModelClient {
                     return Err(unreachable());
                 }
                 Some(Fault::Code(code) | Fault::AtOp(code, _)) => return Err(problem(code, None)),
+                Some(Fault::Proxy) => return Err(refused_by_proxy()),
                 Some(Fault::SlowRefused(ms)) => {
                     tokio::time::sleep(Duration::from_millis(ms)).await;
                     return Err(unreachable());
@@ -64,6 +65,7 @@ impl ModelClient {
         match self.choose_fault(&Seen { kind: "batch", ops }) {
             Some(Fault::Refused) => Err(unreachable()),
             Some(Fault::Before) => Err(lost()),
+            Some(Fault::Proxy) => Err(refused_by_proxy()),
             Some(Fault::Code(code)) => Err(problem(code, None)),
             Some(Fault::AtOp(code, op)) => Err(problem(code, Some(op))),
             Some(Fault::After) => {
@@ -178,4 +180,8 @@ impl SyncCluster for ModelClient {
         };
         self.read_only("session", names).boxed()
     }
+}
+
+fn refused_by_proxy() -> ClientError {
+    ClientError::NoNode { url: "a model".into(), reason: "status 413 without a problem description".into() }
 }

@@ -320,16 +320,6 @@ fn a_session_never_goes_back() {
     // The stream comes so far without a word of it.
     world.state.hear(WatchMessage::Bookmark { index: 5, at_ms: world.log_ms() }, world.now, &world.options);
     assert!(enough(&world.state, "a"));
-    // What one node says of another history does not undo it; a stream in another history does.
-    world.state.leave_history();
-    assert_eq!(world.state.not_before(Want::Session).map(|cursor| cursor.index), Some(5));
-    world.subscribe();
-    assert_eq!(world.state.not_before(Want::Session).map(|cursor| cursor.index), Some(5));
-    world.state.leave_history();
-    let history = HistoryName { number: 2, id: "another history".into() };
-    let elsewhere = WatchMessage::Subscribed { index: 7, at_ms: 0, history, cluster_id: "c".into() };
-    world.state.hear(elsewhere, world.now, &world.options);
-    assert_eq!(world.state.not_before(Want::Session).map(|cursor| cursor.index), Some(7));
 }
 
 /// An answer that was asked for before a change was told is not kept, nor one that the stream has overtaken.

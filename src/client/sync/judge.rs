@@ -6,9 +6,10 @@ use super::decide::{
 };
 use super::hash::hash_of;
 use super::local::How;
-use super::pull::{Turn, cause_of};
+use super::pull::cause_of;
 use super::record::{BatchItem, Intent};
 use super::state::{Core, Remote, Shared, intent_hash};
+use super::turn::Turn;
 use super::types::{
     ChangeCause, ChangeOrigin, Conflict, DecidedConflict, LocalSide, RemoteSide, Resolution, SyncChange,
     SyncError, SyncValue, Winner,

@@ -50,6 +50,7 @@ mod state;
 mod storage;
 mod subscribers;
 mod synchronizer;
+mod turn;
 mod types;
 
 pub use cluster::{

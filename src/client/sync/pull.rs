@@ -6,6 +6,7 @@ use super::local::How;
 use super::options::{Direction, Mode, OnEvict, Rules};
 use super::record::{Base, KeyRecord};
 use super::state::{Core, Remote, Shared, in_history};
+use super::turn::Turn;
 use super::types::{ChangeCause, ChangeOrigin, SyncChange, SyncError, SyncValue};
 use crate::api::WireEvent;
 use crate::cache::{Removal, RemovalCause};
@@ -19,45 +20,6 @@ const CHANGES_LIMIT: usize = 1_000;
 const CACHED_LIMIT: usize = 1_000;
 /// How many keys that are gone are remembered as agreed upon.
 const ABSENT_MAX: usize = 65_536;
-
-/// The work on several keys: it is written once, and one that fails does not stop the others.
-#[derive(Default)]
-pub(super) struct Turn {
-    /// Keys whose records changed.
-    pub(super) touched: BTreeSet<String>,
-    failed: Option<SyncError>,
-}
-
-impl Turn {
-    pub(super) fn mind(&mut self, done: Result<(), SyncError>) {
-        self.failed = self.failed.take().or(done.err());
-    }
-
-    pub(super) fn has_failed(&self) -> bool {
-        self.failed.is_some()
-    }
-
-    /// Ends it where more is to be done whatever has failed: that is left to the caller.
-    ///
-    /// # Errors
-    /// The journal could not be written.
-    pub(super) async fn end_minding(
-        self,
-        core: &mut Core,
-        failed: &mut Option<SyncError>,
-    ) -> Result<(), SyncError> {
-        core.journal.write(&self.touched, Step::default()).await?;
-        *failed = failed.take().or(self.failed);
-        Ok(())
-    }
-
-    /// # Errors
-    /// The first failure.
-    pub(super) async fn end(self, core: &mut Core) -> Result<(), SyncError> {
-        core.journal.write(&self.touched, Step::default()).await?;
-        self.failed.map_or(Ok(()), Err)
-    }
-}
 
 impl Shared {
     /// Reads everything. Of what is gone, the caches drop it. If a cache fails that is left in `failed`; the other keys go on, and
