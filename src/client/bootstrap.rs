@@ -2,6 +2,7 @@
 
 use super::bounded::{SMALL_BYTES_MAX, read_up_to};
 use super::builder::{http_builder, tls_for};
+use super::http::TRY_TIMEOUT;
 use super::token::ClientToken;
 use crate::api::{AddMember, ErrorCode, Joined, NodeInfo, Problem};
 use crate::tls::ClientTls;
@@ -52,7 +53,7 @@ async fn node_info(client: &reqwest::Client, url: &str) -> Result<NodeInfo, Stri
     if !response.status().is_success() {
         return Err(format!("answered {}", response.status()));
     }
-    let body = read_up_to(response, SMALL_BYTES_MAX).await.ok();
+    let body = read_up_to(response, SMALL_BYTES_MAX, TRY_TIMEOUT).await.ok();
     body.and_then(|body| serde_json::from_slice(&body).ok()).ok_or_else(|| "is no Lockstep node".to_owned())
 }
 
@@ -60,7 +61,7 @@ async fn node_info(client: &reqwest::Client, url: &str) -> Result<NodeInfo, Stri
 async fn is_old_node(client: &reqwest::Client, url: &str) -> bool {
     let Ok(health) = Url::parse(url).and_then(|url| url.join("/health")) else { return false };
     let Ok(response) = client.get(health).send().await else { return false };
-    let Ok(body) = read_up_to(response, SMALL_BYTES_MAX).await else { return false };
+    let Ok(body) = read_up_to(response, SMALL_BYTES_MAX, TRY_TIMEOUT).await else { return false };
     let health: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
     health.is_some_and(|health| health["nodeId"].is_string() && health["status"].is_string())
 }
@@ -178,7 +179,7 @@ async fn try_join(
     }
     let response = asking.send().await.map_err(unreachable)?;
     let status = response.status();
-    let body = read_up_to(response, SMALL_BYTES_MAX).await.unwrap_or_default();
+    let body = read_up_to(response, SMALL_BYTES_MAX, TRY_TIMEOUT).await.unwrap_or_default();
     if status.is_success() {
         return serde_json::from_slice(&body).map_err(|error| refused(error.to_string(), Duration::ZERO));
     }

@@ -3,6 +3,8 @@
 
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Longest response, in bytes: far more than the largest value, batch or page of keys.
 pub(super) const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -15,18 +17,22 @@ pub(super) enum Unread {
     /// It has more bytes than this.
     TooLong(usize),
     Lost(reqwest::Error),
+    /// Nothing more of it came for so long.
+    Stalled(Duration),
 }
 
-/// Reads a body of at max `max` bytes.
+/// Reads a body of at max `max` bytes, between two parts of which at most `pause` may pass.
 ///
 /// # Errors
 /// [`Unread`]; the request may have been carried out.
-pub(super) async fn read_up_to(mut response: Response, max: usize) -> Result<Bytes, Unread> {
+pub(super) async fn read_up_to(mut response: Response, max: usize, pause: Duration) -> Result<Bytes, Unread> {
     if response.content_length().is_some_and(|length| length > max as u64) {
         return Err(Unread::TooLong(max));
     }
     let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(Unread::Lost)? {
+    loop {
+        let chunk = timeout(pause, response.chunk()).await.map_err(|_| Unread::Stalled(pause))?;
+        let Some(chunk) = chunk.map_err(Unread::Lost)? else { break };
         if body.len() + chunk.len() > max {
             return Err(Unread::TooLong(max));
         }

@@ -19,8 +19,9 @@ use serde::de::DeserializeOwned;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 
-/// The timeout of one try if there are other nodes: a node that hangs must not use up the whole time.
+/// How long an answer may take to begin if there are other nodes, and to go on: a node that hangs must not use up the whole time.
 pub(super) const TRY_TIMEOUT: Duration = Duration::from_secs(3);
 /// How much longer a try can take than the one before, which was refused.
 const SLACK: Duration = Duration::from_millis(100);
@@ -199,11 +200,13 @@ impl Client {
         let mut left_behind = 0;
         loop {
             let url = self.target(retry);
-            let mut left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            if self.urls.len() > 1 && retry != Retry::Never {
-                left = left.min(TRY_TIMEOUT);
-            }
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             let request = build(self.http.request(method.clone(), format!("{url}{path}"))).timeout(left);
+            // A slow link is no node that hangs: what is sent and what comes may take their time.
+            let limits = match self.urls.len() > 1 && retry != Retry::Never {
+                true => (left.min(TRY_TIMEOUT + upload_time(&request)), TRY_TIMEOUT),
+                false => (left, left),
+            };
             let mut request = self.insisting(request);
             if let Some(key) = &idempotency_key {
                 request = request.header(IDEMPOTENCY_KEY, key);
@@ -213,7 +216,7 @@ impl Client {
                 }
             }
             let tried = Instant::now();
-            let error = match whole_answer(&url, request, answers, tried).await {
+            let error = match whole_answer(&url, request, answers, tried, limits).await {
                 Ok(answered) => {
                     self.targets.newest.note(&answered);
                     return Ok(answered);
@@ -391,10 +394,19 @@ pub(super) enum Retry<'a> {
 }
 
 /// Reads a response of at most `max` bytes.
-pub(super) async fn read(url: &str, response: Response, max: usize) -> Result<Bytes, ClientError> {
-    read_up_to(response, max).await.map_err(|unread| match unread {
+pub(super) async fn read(
+    url: &str,
+    response: Response,
+    max: usize,
+    pause: Duration,
+) -> Result<Bytes, ClientError> {
+    read_up_to(response, max, pause).await.map_err(|unread| match unread {
         Unread::TooLong(max) => ClientError::TooLong { url: url.to_owned(), max },
         Unread::Lost(error) => lost(url, &error),
+        Unread::Stalled(pause) => {
+            let reason = format!("nothing more of it came in {} s", pause.as_secs());
+            ClientError::Lost { url: url.to_owned(), reason }
+        }
     })
 }
 
@@ -413,16 +425,27 @@ impl Answered {
     }
 }
 
-/// An answer with its body: one that is cut off in the middle is no answer.
+/// How long a request's body may take on the slowest link that is not taken for a node that hangs.
+fn upload_time(request: &RequestBuilder) -> Duration {
+    const BYTES_PER_MS_MIN: usize = 16;
+    let body =
+        request.try_clone().and_then(|request| request.build().ok()?.body()?.as_bytes().map(<[u8]>::len));
+    Duration::from_millis((body.unwrap_or(0) / BYTES_PER_MS_MIN) as u64)
+}
+
+/// An answer with its body: one that is cut off in the middle is no answer. Its beginning may take as long as the first limit says, and
+/// between two parts as much as the second may pass.
 async fn whole_answer(
     url: &str,
     request: RequestBuilder,
     answers: &[StatusCode],
     sent_at: Instant,
+    (begins, pause): (Duration, Duration),
 ) -> Result<Answered, ClientError> {
-    let mut response = answer(url, request, answers).await?;
+    let late = || ClientError::Lost { url: url.to_owned(), reason: "not in time".into() };
+    let mut response = timeout(begins, answer(url, request, answers)).await.map_err(|_| late())??;
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-    let body = read(url, response, ANSWER_BYTES_MAX).await?;
+    let body = read(url, response, ANSWER_BYTES_MAX, pause).await?;
     Ok(Answered { url: url.to_owned(), status, headers, body, sent_at })
 }
 
@@ -460,7 +483,7 @@ pub(super) async fn answer(
     }
     let retry_after =
         response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    let bytes = read(url, response, SMALL_BYTES_MAX).await?;
+    let bytes = read(url, response, SMALL_BYTES_MAX, TRY_TIMEOUT).await?;
     match serde_json::from_slice(&bytes) {
         Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
         Err(_) => Err(said_by_no_node(url, status, retry_after, &bytes)),

@@ -6,6 +6,7 @@
 use super::bootstrap::short;
 use super::bounded::{SMALL_BYTES_MAX, read_up_to};
 use super::builder::{http_builder, is_https};
+use super::http::TRY_TIMEOUT;
 use super::token::ClientToken;
 use crate::api::{Authorities, ErrorCode, JoinTokenText, Problem, SignCertificate, SignedCertificate};
 use crate::tls::{Pin, certificates_in, of_anybody, of_authority};
@@ -97,7 +98,7 @@ fn is_distrust(error: &reqwest::Error) -> bool {
 async fn answer<T: DeserializeOwned>(asking: RequestBuilder) -> Result<T, (String, bool)> {
     let response = asking.send().await.map_err(|error| (short(&error), !is_distrust(&error)))?;
     let status = response.status();
-    let body = read_up_to(response, SMALL_BYTES_MAX).await.unwrap_or_default();
+    let body = read_up_to(response, SMALL_BYTES_MAX, TRY_TIMEOUT).await.unwrap_or_default();
     if status.is_success() {
         return serde_json::from_slice(&body).map_err(|error| (error.to_string(), false));
     }

@@ -211,7 +211,7 @@ impl Client {
         let response = request.send().await.map_err(unreachable)?;
         if !response.status().is_success() {
             let status = response.status();
-            let bytes = read(url, response, SMALL_BYTES_MAX).await?;
+            let bytes = read(url, response, SMALL_BYTES_MAX, TRY_TIMEOUT).await?;
             let problem: Result<Problem, _> = serde_json::from_slice(&bytes);
             return Err(match problem {
                 Ok(problem) => ClientError::Problem(Box::new(problem)),

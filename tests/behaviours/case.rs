@@ -75,6 +75,8 @@ pub enum Fault {
     Reset,
     Half,
     Hang,
+    /// It comes in parts, with pauses between them.
+    Drip,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -104,6 +104,16 @@ async fn answer(node: usize, mut stream: TcpStream, shared: &Shared) -> io::Resu
             stream.write_all(&body[..body.len() / 2]).await?;
             stream.flush().await
         }
+        Some(Fault::Drip) => {
+            let (head, body) = response(&answer, &shared.urls);
+            stream.write_all(head.as_bytes()).await?;
+            for part in body.chunks(body.len().div_ceil(4)) {
+                stream.write_all(part).await?;
+                stream.flush().await?;
+                tokio::time::sleep(Duration::from_millis(1_100)).await;
+            }
+            stream.shutdown().await
+        }
         None if answer.stream.is_some() => events(&mut stream, &answer).await,
         None => {
             let (head, body) = response(&answer, &shared.urls);

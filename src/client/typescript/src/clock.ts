@@ -52,14 +52,18 @@ export function timeLimit(
   ms: number,
   outer: AbortSignal | undefined,
   reason: () => unknown,
-): { signal: AbortSignal; done: () => void } {
+): { signal: AbortSignal; restart: (ms: number) => void; done: () => void } {
   const controller = new AbortController();
   const aborted = () => controller.abort(outer?.reason);
   if (outer?.aborted) aborted();
   outer?.addEventListener("abort", aborted, { once: true });
-  const callOff = held(clock, ms, () => controller.abort(reason()));
+  let callOff = held(clock, ms, () => controller.abort(reason()));
   return {
     signal: controller.signal,
+    restart: (ms) => {
+      callOff();
+      callOff = held(clock, ms, () => controller.abort(reason()));
+    },
     done: () => {
       callOff();
       outer?.removeEventListener("abort", aborted);

@@ -23,7 +23,10 @@ export interface ClientOptions {
   token?: TokenSource;
   /** How long a request and its repetitions may take, in milliseconds: 10,000 by default. */
   timeoutMs?: number;
-  /** How long one node may take if there are others, in milliseconds: 3,000 by default. */
+  /**
+   * How long one node may take to begin its answer if there are others, and to go on with it, in milliseconds: 3,000 by default. A body that is
+   * sent may take 1 ms for 16 bytes besides.
+   */
   tryTimeoutMs?: number;
   /** How long to go on while no node listens at all, in milliseconds: 2,000 by default. */
   unreachableMs?: number;
@@ -86,6 +89,10 @@ export interface Answer {
 
 /** The most bytes of an answer: a page of 8 MiB, and what JSON adds to it in the worst case. */
 const ANSWER_BYTES_MAX = 96 * 1024 * 1024;
+/** An answer that is read at once. */
+const SHORT_BYTES = 1024;
+/** The slowest link that is not taken for a node that hangs, in bytes a millisecond. */
+const BYTES_PER_MS_MIN = 16;
 const PAUSE_FIRST_MS = 20;
 const PAUSE_LAST_MS = 500;
 
@@ -151,11 +158,14 @@ export class Transport {
       const now = clock.monotonic();
       const { url } = this.nodes.choose(now, request.anyNode !== true);
       const left = Math.max(deadline - now, 1);
-      const limit = several && request.retry !== "never" ? Math.min(left, this.tryTimeoutMs) : left;
+      // A node that hangs must not use up the whole time. A slow link is no such node: what is sent and what comes may take theirs.
+      const sent = typeof request.body === "string" ? request.body.length : (request.body?.byteLength ?? 0);
+      const limit = several && request.retry !== "never" ? Math.min(left, this.tryTimeoutMs + sent / BYTES_PER_MS_MIN) : left;
       let error: LockstepError;
       try {
         const isRepeated = unknown !== undefined || request.sentAfter !== undefined;
-        return await this.tryOnce(url, request, { key, sentAfter: isRepeated ? sentAfter : undefined }, limit, call.signal);
+        const named = { key, sentAfter: isRepeated ? sentAfter : undefined };
+        return await this.tryOnce(url, request, named, { head: limit, pause: several ? this.tryTimeoutMs : left, whole: left }, call.signal);
       } catch (caught) {
         if (!(caught instanceof LockstepError)) throw caught;
         error = caught;
@@ -197,10 +207,17 @@ export class Transport {
     url: string,
     request: Request,
     { key, sentAfter }: { key: string | undefined; sentAfter: Place | undefined },
-    limitMs: number,
+    /** Milliseconds until the answer begins, between two parts of it, and until its end. */
+    limits: { head: number; pause: number; whole: number },
     signal: AbortSignal | undefined,
   ): Promise<Answer> {
-    const limit = timeLimit(this.clock, limitMs, signal, () => new Error(`no answer within ${Math.round(limitMs)} ms`));
+    const begun = this.clock.monotonic();
+    let now = limits.head;
+    const limit = timeLimit(this.clock, now, signal, () => new Error(`nothing came within ${Math.round(now)} ms`));
+    const goesOn = () => {
+      now = Math.min(limits.pause, Math.max(begun + limits.whole - this.clock.monotonic(), 1));
+      limit.restart(now);
+    };
     try {
       const headers = await this.headers(request.headers);
       if (key !== undefined) headers["Idempotency-Key"] = key;
@@ -209,7 +226,8 @@ export class Transport {
       const response = await this.ask(url, request, headers, limit.signal);
       let bytes: Uint8Array;
       try {
-        bytes = await readAll(response, ANSWER_BYTES_MAX);
+        goesOn();
+        bytes = await readAll(response, ANSWER_BYTES_MAX, goesOn);
       } catch (error) {
         throw lost(url, error);
       }
@@ -232,7 +250,7 @@ export class Transport {
   async open(url: string, request: Request, signal: AbortSignal): Promise<Response> {
     const response = await this.ask(url, request, await this.headers(request.headers), signal);
     if (response.ok && response.body !== null) return response;
-    const bytes = await readAll(response, 1024 * 1024).catch((error: unknown) => {
+    const bytes = await readAll(response, 1024 * 1024, () => {}).catch((error: unknown) => {
       throw lost(url, error);
     });
     throw refusal({ status: response.status, headers: response.headers, bytes, url, sentAt: 0 }, false);
@@ -391,10 +409,11 @@ function retryAfter(header: string | null): number | undefined {
   return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
 }
 
-async function readAll(response: Response, max: number): Promise<Uint8Array> {
+async function readAll(response: Response, max: number, goesOn: () => void): Promise<Uint8Array> {
   const length = response.headers.get("content-length");
   if (length !== null && Number(length) > max) throw new Error(`the answer has more than ${max} bytes`);
-  if (response.body === null || (length !== null && response.headers.get("content-encoding") === null)) {
+  const isShort = length !== null && Number(length) <= SHORT_BYTES && response.headers.get("content-encoding") === null;
+  if (response.body === null || isShort) {
     return new Uint8Array(await response.arrayBuffer());
   }
   const parts: Uint8Array[] = [];
@@ -403,6 +422,7 @@ async function readAll(response: Response, max: number): Promise<Uint8Array> {
   for (;;) {
     const { done, value } = await reader.read();
     if (done) break;
+    goesOn();
     total += value.length;
     if (total > max) {
       await reader.cancel();
