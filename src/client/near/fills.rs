@@ -171,11 +171,11 @@ impl NearCache {
                 name: &name,
                 session: Arc::clone(&session),
                 fills: &self.fills,
-                is_sure: false,
+                acquired: Acquired::Maybe,
             };
             match self.inner.client.acquire_lock(&name, session.id()).await {
                 Ok(acquired) => {
-                    lock.is_sure = true;
+                    lock.acquired = Acquired::Yes;
                     let token = acquired.lock.token;
                     // It may have been filled between the read and the lock.
                     let outcome = match self.inner.ask_majority(key).await {
@@ -424,8 +424,16 @@ struct Lock<'a> {
     name: &'a str,
     session: Arc<HeldSession>,
     fills: &'a Fills,
-    /// Whether it was acquired for certain.
-    is_sure: bool,
+    acquired: Acquired,
+}
+
+/// Whether a lock was acquired.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Acquired {
+    No,
+    /// It was asked for, and nobody knows.
+    Maybe,
+    Yes,
 }
 
 impl Lock<'_> {
@@ -437,19 +445,18 @@ impl Lock<'_> {
         let _ = timeout(LOOK_INTERVAL, fills.until_released(name)).await;
     }
 
-    /// It was not acquired.
     fn forget(mut self) {
-        self.name = "";
+        self.acquired = Acquired::No;
     }
 }
 
 impl Drop for Lock<'_> {
     fn drop(&mut self) {
-        let Some(runtime) = tokio::runtime::Handle::try_current().ok().filter(|_| !self.name.is_empty())
-        else {
+        if self.acquired == Acquired::No {
             return;
-        };
-        let (client, name, is_sure) = (self.client.clone(), self.name.to_owned(), self.is_sure);
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (client, name, acquired) = (self.client.clone(), self.name.to_owned(), self.acquired);
         let (held, session) = (Arc::clone(&self.session), Arc::clone(&self.fills.session));
         let releasing = Arc::clone(&self.fills.releasing);
         let (done, release) = watch::channel(());
@@ -458,7 +465,7 @@ impl Drop for Lock<'_> {
             let released = client.release_lock(&name, held.id()).await;
             // It may be held still, or be acquired yet, or a release that is on its way may come later. All of that ends with the
             // session, so the next fill has another one.
-            if !is_sure || released.is_err() {
+            if acquired == Acquired::Maybe || released.is_err() {
                 forget(&session, held.id()).await;
             }
             releasing.lock().expect("no panic while held").remove(name.as_str());
