@@ -136,8 +136,11 @@ async fn removing_the_leader_hands_over_first() {
     let done = cluster.request(Method::DELETE, asked, &format!("/v1/members/{id}"), "").await;
     assert_eq!(done.status().as_u16(), 204, "{}", done.text().await.unwrap());
     cluster.put_surely(asked, "k", "v").await;
-    let left = members(&cluster, asked).await;
-    assert!(left.len() == 2 && left.iter().all(|m| m["name"] != *name), "{left:?}");
+    until("the removed one is no member any more", || async {
+        let left = members(&cluster, asked).await;
+        left.len() == 2 && left.iter().all(|m| m["name"] != *name)
+    })
+    .await;
     // The removed one is no longer sent clients.
     let removed = &cluster.nodes[leader];
     until("it is not ready", || async {
