@@ -184,7 +184,9 @@ impl Client {
         };
         // So that a repetition which comes too late is not taken for a new request.
         let sent_after = match retry {
-            Retry::WithThisKey { sent_after, .. } => Some(sent_after.clone()),
+            Retry::WithThisKey { sent_after, .. } => {
+                Some((sent_after.index, sent_after.history.as_str().into()))
+            }
             Retry::WithKey => self.targets.newest.get(),
             Retry::Always | Retry::Idempotent | Retry::Never => None,
         };
@@ -204,6 +206,7 @@ impl Client {
             let request = build(self.http.request(method.clone(), format!("{url}{path}"))).timeout(left);
             // A slow link is no node that hangs: what is sent and what comes may take their time.
             let limits = match self.urls.len() > 1 && retry != Retry::Never {
+                true if method == Method::GET => (left.min(TRY_TIMEOUT), TRY_TIMEOUT),
                 true => (left.min(TRY_TIMEOUT + upload_time(&request)), TRY_TIMEOUT),
                 false => (left, left),
             };
@@ -211,8 +214,8 @@ impl Client {
             if let Some(key) = &idempotency_key {
                 request = request.header(IDEMPOTENCY_KEY, key);
                 let is_needed = unknown.is_some() || retry != Retry::WithKey;
-                if let Some(sent_after) = sent_after.as_ref().filter(|_| is_needed) {
-                    request = request.header(IDEMPOTENCY_SENT_AFTER, sent_after.to_string());
+                if let Some((index, history)) = sent_after.as_ref().filter(|_| is_needed) {
+                    request = request.header(IDEMPOTENCY_SENT_AFTER, format!("{index}@{history}"));
                 }
             }
             let tried = Instant::now();

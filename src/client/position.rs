@@ -5,7 +5,7 @@ use super::http::Answered;
 use crate::api::{HISTORY, IDEMPOTENCY_REPLAYED, INDEX, TIME_MS};
 use serde::de::DeserializeOwned;
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// Shortest beginning of a history's id that names it, in bytes.
@@ -24,12 +24,12 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// The newest place in the log that an answer has named.
+/// The newest place in the log that an answer has named: its index, and the id of its history.
 #[derive(Debug, Default)]
-pub(super) struct Newest(Mutex<Option<Cursor>>);
+pub(super) struct Newest(Mutex<Option<(u64, Arc<str>)>>);
 
 impl Newest {
-    pub(super) fn get(&self) -> Option<Cursor> {
+    pub(super) fn get(&self) -> Option<(u64, Arc<str>)> {
         self.0.lock().expect("no panic while held").clone()
     }
 
@@ -37,8 +37,8 @@ impl Newest {
         let (Some(index), Some(history)) = (answered.number(INDEX), answered.text(HISTORY)) else { return };
         let mut newest = self.0.lock().expect("no panic while held");
         match &mut *newest {
-            Some(known) if known.history == history => known.index = known.index.max(index),
-            other => *other = Some(Cursor { index, history: history.to_owned() }),
+            Some((known, its)) if **its == *history => *known = index.max(*known),
+            other => *other = Some((index, history.into())),
         }
     }
 }

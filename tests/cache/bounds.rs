@@ -38,6 +38,11 @@ impl Log {
     }
 }
 
+fn incr() -> Command {
+    let (key, condition) = (key("n"), Condition::Always);
+    Command::One(Op::Incr { key, by: 1, initial: 0, ttl: Ttl::Never, condition })
+}
+
 pub fn key(text: &str) -> Key {
     Key::new(text).expect("a valid key")
 }
@@ -83,10 +88,6 @@ fn a_page_of_entries_is_bounded() {
 #[test]
 fn the_oldest_answers_are_forgotten_first() {
     let mut log = Log::new(CacheConfig::default());
-    let incr = || {
-        let (key, condition) = (key("n"), Condition::Always);
-        Command::One(Op::Incr { key, by: 1, initial: 0, ttl: Ttl::Never, condition })
-    };
     for number in 0..=limits::DEDUP_RESULTS_MAX {
         assert!(!log.commit_as(Some(number.to_string()), incr()).replayed);
     }
@@ -99,10 +100,6 @@ fn the_oldest_answers_are_forgotten_first() {
 #[test]
 fn what_may_have_been_done_and_is_forgotten_is_not_done_again() {
     let mut log = Log::new(CacheConfig::default());
-    let incr = || {
-        let (key, condition) = (key("n"), Condition::Always);
-        Command::One(Op::Incr { key, by: 1, initial: 0, ttl: Ttl::Never, condition })
-    };
     let sent_after = |index, name: &str| IdempotencyKey { text: name.into(), sent_after: Some(index) };
     assert!(log.commit_as(Some(sent_after(0, "mine")), incr()).outcome.is_ok());
     for number in 1..=limits::DEDUP_RESULTS_MAX as u64 {

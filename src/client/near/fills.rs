@@ -246,7 +246,7 @@ impl NearCache {
     }
 }
 
-/// No lock is acquired under this session any more. It ends when the last fill under it has ended.
+/// No lock is acquired under the session any more. It ends when the last fill under it has ended.
 async fn forget(session: &Session, id: u64) {
     let mut session = session.lock().await;
     if session.as_ref().is_some_and(|session| session.id() == id) {

@@ -19,7 +19,7 @@ export interface Lock {
 export class Locks {
   constructor(private readonly client: Client) {}
 
-  /** Takes a lock if it is free, or held by this session already. @throws Locked with the `holder`; NotFound if the session has ended */
+  /** Takes a lock if it is free, or held by the session already. @throws Locked with the `holder`; NotFound if the session has ended */
   async tryAcquire(name: string, session: Session, options: CallOptions = {}): Promise<Lock> {
     const request = {
       method: "POST",

@@ -130,7 +130,7 @@ export class Fills {
     }
   }
 
-  /** No lock is acquired under this session any more. It ends when the last fill under it has ended. */
+  /** No lock is acquired under the session any more. It ends when the last fill under it has ended. */
   private giveUp(session: Session): void {
     this.givenUp.add(session);
     if (this.current !== session) return;
@@ -138,7 +138,7 @@ export class Fills {
     this.session = undefined;
   }
 
-  /** A fill under this session has ended. */
+  /** A fill under the session has ended. */
   private ended(session: Session): void {
     const left = (this.users.get(session) ?? 1) - 1;
     this.users.set(session, left);
