@@ -52,6 +52,7 @@ def arguments():
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=None, help="default: a new one, which is printed")
     parser.add_argument("--only", default="", help="names of commands, separated by commas; default: all")
+    parser.add_argument("--without", default="", help="names of commands that are not used")
     parser.add_argument("--most", type=int, default=50, help="end after so many different differences")
     parser.add_argument("--replay", type=Path, help="a file with a sequence (sequences.py)")
     parser.add_argument("--self-test", action="store_true")
@@ -88,7 +89,8 @@ def run(options, left, right, quiet=False):
     comparison, result = Comparison(left, right), Result()
     only = {name.upper() for name in options.only.split(",") if name}
     missing = unknown_commands(right)
-    allowed = {name for name, _, _ in COMMANDS if name not in missing and (not only or name in only)}
+    left_out = missing | set(options.without.upper().split(","))
+    allowed = {name for name, _, _ in COMMANDS if name not in left_out and (not only or name in only)}
     if not quiet:
         print(f"seed {options.seed}; {len(allowed)} commands" + f", without {' '.join(sorted(missing))}" * bool(missing))
     end, number = time.monotonic() + options.minutes * 60, 0

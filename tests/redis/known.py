@@ -71,16 +71,21 @@ class Difference:
     def signature(self):
         """Equal for differences that are probably the same one."""
         name = self.command[0].upper() if self.command else b""
-        return name, masked(self.left), masked(self.right)
+        left, right = masked(self.left, name), masked(self.right, name)
+        # The same words about two commands are one difference.
+        return (b"" if b"-" in (left[0], right[0]) else name), left, right
 
 
-def masked(reply):
+def masked(reply, name):
     """A reply without what is accidental in it."""
     if reply is None:
-        return None
+        return None, None
     kind, content = reply
     if kind == b"-":
-        return kind, re.sub(rb"'[^']*'|`[^`]*`|\d+", b"#", content)
+        words = re.sub(rb"'[^']*'|`[^`]*`|\d+", b"#", content)
+        return kind, words.replace(name, b"#") if name else words
+    if kind in (b"_", b"$") and content is None:
+        return b"nil", None
     if isinstance(content, tuple):
         return kind, len(content)
     return kind, content is None or re.sub(rb"\d", b"0", content[:20]) if kind in (b"$", b":") else content
