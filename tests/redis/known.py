@@ -1,6 +1,7 @@
 """What may differ between two servers that are both right, and Lockstep's documented differences from Redis."""
 
 import re
+from decimal import Decimal
 
 # How far the servers' clocks and the moments of arrival may be apart, in milliseconds.
 CLOCKS_MS = 2_000
@@ -82,6 +83,8 @@ def masked(reply, name):
         return None, None
     kind, content = reply
     if kind == b"-":
+        # What follows tells the command's own words.
+        content = re.sub(rb"(unknown command).*", rb"\1", content, flags=re.DOTALL)
         words = re.sub(rb"'[^']*'|`[^`]*`|\d+", b"#", content)
         return kind, words.replace(name, b"#") if name else words
     if kind in (b"_", b"$") and content is None:
@@ -111,12 +114,43 @@ def came_and_went(sequence):
     return any(set(command[1:]) & watched for command in after) and len(after) >= 3
 
 
+def is_error(reply, words):
+    return reply is not None and reply[0] == b"-" and words in reply[1]
+
+
+def cursor_is_no_number(sequence, difference):
+    return difference.command[:1] != [] and difference.command[0].upper() == b"SCAN" and (
+        is_error(difference.right, b"invalid cursor")
+    )
+
+
+def more_words_than_allowed(sequence, difference):
+    return sequence.steps[-1].raw is not None and is_error(difference.right, b"invalid multibulk length")
+
+
+def decimal_sum(sequence, difference):
+    """Both are the same number to the 17 digits that a double of 64 bits of mantissa keeps."""
+    if names(sequence)[-1:] not in ([b"INCRBYFLOAT"], [b"HINCRBYFLOAT"]) or b"-" in (difference.left[0], difference.right[0]):
+        return False
+    left, right = Decimal(difference.left[1].decode()), Decimal(difference.right[1].decode())
+    return left != right and abs(left - right) <= abs(left) * Decimal("1e-17")
+
+
+def hexadecimal(sequence, difference):
+    commands = sequence.commands()
+    return is_error(difference.right, b"not a valid float") and any(word[:2].lower() == b"0x" for word in commands[-1])
+
+
 # (the reason, a predicate of the sequence at its shortest and the difference)
 DOCUMENTED = [
     (
         "a watched key that did not exist, was made and deleted again does not end a transaction: its value is the same",
         watched_key_came_and_went,
     ),
+    ("a cursor that is no number is refused, as Valkey and newer Redis do", cursor_is_no_number),
+    ("a command has at most 65,536 words", more_words_than_allowed),
+    ("decimals are added exactly, without rounding to a binary number", decimal_sum),
+    ("a decimal is not written in hexadecimal", hexadecimal),
 ]
 
 
