@@ -108,9 +108,9 @@ class Run:
         elif kind == "done":
             self.done = rest
         elif kind == "error":
-            node, _, text = rest.partition(" ")
+            nodes, _, text = rest.partition(" ")
             announced = ANNOUNCED.search(text)
-            lost = self.down is not None and int(node) == self.down and CONNECTION.search(text)
+            lost = str(self.down) in nodes.split(",") and CONNECTION.search(text)
             if announced or lost:
                 what = announced[0] if announced else "connection"
                 self.errors[what] = self.errors.get(what, 0) + 1

@@ -71,7 +71,7 @@ class Lockstep:
     """A cluster of nodes that listen for Redis clients. `LOCKSTEP_BIN` names the program."""
 
     def __init__(self, nodes=3, options=()):
-        self.program = os.environ.get("LOCKSTEP_BIN", "target/release/lockstep")
+        self.program = os.path.abspath(os.environ.get("LOCKSTEP_BIN", "target/release/lockstep"))
         self.folder = tempfile.mkdtemp()
         ports = free_ports(3 * nodes)
         self.http, self.peer, redis = ports[:nodes], ports[nodes : 2 * nodes], ports[2 * nodes :]

@@ -15,12 +15,23 @@ const open = async ({ host, port }) => {
   // Errors of operations are thrown as well.
   keyv.on('error', () => {})
   adapter.on('error', () => {})
-  return name === 'keyv' ? keyv : createCache({ stores: [keyv] })
+  if (name === 'keyv') return keyv
+  const cache = createCache({ stores: [keyv] })
+  // cache-manager answers undefined when a read failed, and tells the error to those who listen.
+  cache.on('get', ({ error }) => { cache.failed = error })
+  return cache
+}
+
+const get = async (cache, key) => {
+  cache.failed = undefined
+  const value = await cache.get(key)
+  if (cache.failed) throw cache.failed
+  return value
 }
 
 await rounds(name, open, {
   put: async (cache, key, value) => check((await cache.set(key, value, 3_600_000)) !== false, `${key} is not set`),
-  get: (cache, key) => cache.get(key),
+  get,
   more: async (cache, number) => {
     const key = `more:${number}`
     if (name === 'keyv') {
@@ -36,6 +47,6 @@ await rounds(name, open, {
       check(await cache.wrap(`${key}:w`, () => 7, 600_000) === 7, 'wrap returns what it was given')
       await cache.mdel([`${key}:a`, `${key}:b`, `${key}:w`])
     }
-    check(await cache.get(`${key}:a`) === undefined, 'a deleted key is there')
+    check(await get(cache, `${key}:a`) === undefined, 'a deleted key is there')
   },
 })

@@ -27,9 +27,10 @@ export const rounds = async (name, open, { put, get, count, more, close }) => {
   process.stdin.resume()
   const stores = []
   for (const [number, node] of nodes.entries()) stores.push(await open(node, number))
+  // `node` is a number, or two where an operation needs both.
   const attempt = async (node, work, ...words) => {
     try {
-      return [true, await work(stores[node], ...words)]
+      return [true, await work(stores[[node].flat()[0]], ...words)]
     } catch (error) {
       if (error instanceof Wrong) say('wrong', name, error.message)
       else say('error', node, describe(error))
@@ -53,7 +54,7 @@ export const rounds = async (name, open, { put, get, count, more, close }) => {
       const [done, total] = await attempt(here, count, `${name}:total`)
       if (done && total < ++counted) say('wrong', `${counted} additions were acknowledged, and the sum is ${total}`)
     }
-    if (more) await attempt(here, more, number, stores[there])
+    if (more) await attempt([here, there], more, number, stores[there])
     say('round', number)
     // Standard input is looked at between rounds.
     await new Promise(resolve => setImmediate(resolve))

@@ -4,7 +4,7 @@ An adapter is started with the nodes' addresses, separated by commas, and works 
 lines of words separated by spaces:
 
     round NUMBER                a round is over
-    error NODE TEXT             an operation at that node (from 0) failed
+    error NODE[,NODE] TEXT      an operation at that node (from 0), or at one of these, failed
     wrong TEXT                  an answer that must not be
     done ROUNDS ACKNOWLEDGED    at the end, once every acknowledged value was read again
 """
@@ -36,14 +36,14 @@ class Rounds:
         self.counted = 0
         self.ended = threading.Event()
 
-    def attempt(self, node, work, *arguments):
-        """Whether it went well, and what it returned."""
+    def attempt(self, node, work, *arguments, named=None):
+        """Whether it went well, and what it returned. `named`: the nodes it needs, if they are several."""
         try:
             return True, work(self.stores[node], *arguments)
         except AssertionError as error:
             say("wrong", self.name, error)
         except Exception as error:  # Whatever the adapter passes on is judged by adapters.py.
-            say("error", node, type(error).__name__, error)
+            say("error", named or node, type(error).__name__, error)
         return False, None
 
     def key(self, number):
@@ -64,7 +64,7 @@ class Rounds:
             if counted and total < self.counted:
                 say("wrong", f"{self.counted} additions were acknowledged, and the sum is {total}")
         if self.more is not None:
-            self.attempt(here, self.more, number)
+            self.attempt(here, self.more, number, named=f"{here},{there}")
 
     def run(self):
         threading.Thread(target=lambda: (sys.stdin.read(), self.ended.set()), daemon=True).start()
