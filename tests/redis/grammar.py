@@ -223,6 +223,46 @@ def expiry(deadline):
     return lambda g: [g.key(), deadline(g), *g.condition()]
 
 
+SCRIPTS = [
+    b"return redis.call('incr', KEYS[1])",
+    b"redis.call('incr', KEYS[1])",
+    b"if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end",
+    b"if redis.call('exists', KEYS[1]) == 1 then return redis.call('incrby', KEYS[1], ARGV[2]) end return false",
+    b"redis.call('set', KEYS[1], ARGV[1]) return {redis.call('get', KEYS[1]), #ARGV, KEYS[1]}",
+    b"return {1, 'two', {3, 4.9, false, 5}, nil, 6}",
+    b"return redis.pcall('incrby', KEYS[1], ARGV[1])",
+    b"local r = redis.pcall('incr', KEYS[1]) if type(r) == 'table' then return r.err end return r",
+    b"return redis.status_reply('FINE')",
+    b"return redis.error_reply('MINE not fine')",
+    b"return {err = 'MINE not fine'}",
+    b"return redis.call('set', KEYS[1], ARGV[1], 'ex', '1000', 'nx')",
+    b"return redis.call('mget', KEYS[1], KEYS[1], 'none')",
+    b"return tostring(ARGV[2]) .. ':' .. #KEYS",
+    b"return redis.sha1hex(ARGV[1])",
+    b"redis.call('set', KEYS[1], 1) redis.call('nosuch', 1) return 2",
+    b"redis.call('set', KEYS[1], 12345678901) return redis.call('get', KEYS[1])",
+    b"redis.call('append', KEYS[1], 1.5) return redis.call('get', KEYS[1])",
+    b"local t = redis.call('type', KEYS[1]) return t['ok'] or t",
+    b"return tonumber(ARGV[2]) + 0.7",
+    b"return redis.call('exists', KEYS[1]) == 1",
+    b"if redis.call('ttl', KEYS[1]) < 0 then redis.call('expire', KEYS[1], 5000) end return redis.call('persist', KEYS[1])",
+    b"for i = 1, 5 do redis.call('incrby', KEYS[1], i) end return redis.call('strlen', KEYS[1])",
+    b"return string.format('%s|%d', ARGV[1], 42)",
+    b"return {redis.call('rename', KEYS[1], 'k3'), redis.call('dbsize') >= 1}",
+    b"syntax is wrong",
+    b"return nosuch",
+    b"x = 1",
+    b"return 3 .. ''",
+    b"return -2^31, 5",
+]
+
+
+def script(g):
+    keys = [g.key()]
+    words = [g.random.choice([b"a", b"1", b"v"]), g.random.choice([b"1", b"5", b"abc"])]
+    return [g.random.choice(SCRIPTS), b"%d" % len(keys), *keys, *words]
+
+
 def copy(g):
     options = [[], [b"REPLACE"], [b"DB", g.database()], [b"REPLACE", b"DB", b"9"], [b"bad"]]
     return [g.key(), g.key(), *g.random.choice(options)]
@@ -293,6 +333,9 @@ COMMANDS = [
     ("ECHO", 1, lambda g: [g.value()]),
     ("RESET", 0.3, lambda g: []),
     ("QUIT", 0.1, lambda g: []),
+    ("EVAL", 5, script),
+    ("EVAL_RO", 1, script),
+    ("SCRIPT", 0.5, lambda g: [b"LOAD", g.random.choice(SCRIPTS)]),
     ("HSET", 3, lambda g: [g.key(), *field_pairs(g)]),
     ("HMSET", 1, lambda g: [g.key(), *field_pairs(g)]),
     ("HSETNX", 1, lambda g: [g.key(), fields(g)[0], g.value()]),

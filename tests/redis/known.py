@@ -85,6 +85,7 @@ def masked(reply, name):
     if kind == b"-":
         # What follows tells the command's own words.
         content = re.sub(rb"(unknown command).*", rb"\1", content, flags=re.DOTALL)
+        content = re.sub(rb"script: [0-9a-f]{40}", b"script: #", content)
         words = re.sub(rb"'[^']*'|`[^`]*`|\d+", b"#", content)
         return kind, words.replace(name, b"#") if name else words
     if kind in (b"_", b"$") and content is None:
@@ -137,8 +138,8 @@ def decimal_sum(sequence, difference):
 
 
 def hexadecimal(sequence, difference):
-    commands = sequence.commands()
-    return is_error(difference.right, b"not a valid float") and any(word[:2].lower() == b"0x" for word in commands[-1])
+    words = [word for command in sequence.commands() for word in command]
+    return is_error(difference.right, b"not a valid float") and any(word[:2].lower() == b"0x" for word in words)
 
 
 # (the reason, a predicate of the sequence at its shortest and the difference)

@@ -38,7 +38,8 @@ TAGS = "-needs:debug -needs:repl -needs:save -needs:config-maxmemory"
 EDITS = [
     ("unit/scripting", "foreach is_eval {0 1} {", "foreach is_eval {1} {", "functions are refused; scripts are not"),
     ("unit/scripting", "{server redis} {", "{redis} {", "`server.call` is Valkey's own name of `redis.call`"),
-    ("unit/keyspace", "config_set list-max-listpack-size", "#", "lists are refused"),
+    ("unit/keyspace", "foreach {type large} [array get largevalue] {", "foreach {type large} {} {", "lists are refused"),
+    ("unit/keyspace", "test {MOVE basic usage}", "r flushdb\n    test {MOVE basic usage}", "a refused test before it did that"),
 ]
 # A file of the suite takes up to a minute against Redis.
 FILE_S = 300
