@@ -27,8 +27,12 @@ export LOCKSTEP_BIN=${LOCKSTEP_BIN:-target/release/lockstep}
 LOCKSTEP_BIN=$(realpath "$LOCKSTEP_BIN")
 work=$(mktemp -d)
 cluster=
+# shellcheck disable=SC2317 # it is called by the trap
 finish() {
-  [[ -z $cluster ]] || { kill "$cluster" 2>/dev/null && wait "$cluster" 2>/dev/null || true; }
+  if [[ -n $cluster ]]; then
+    kill "$cluster" 2>/dev/null || true
+    wait "$cluster" 2>/dev/null || true
+  fi
   rm -rf "$work"
 }
 trap finish EXIT
@@ -90,9 +94,12 @@ redis_py() {
   local folder=${REDIS_PY:-$work/redis-$redis_py}
   find_python || { left_out redis-py "Python's packages cannot be installed"; return 0; }
   if [[ -z ${REDIS_PY:-} ]]; then
-    "$work/python/bin/pip" download -q --no-deps --no-binary :all: "redis==$redis_py" -d "$work" \
-      >"$work/redis-py.log" 2>&1 && tar -xzf "$work/redis-$redis_py.tar.gz" -C "$work" ||
-      { left_out redis-py "its source package cannot be downloaded; set REDIS_PY"; return 0; }
+    if ! "$work/python/bin/pip" download -q --no-deps --no-binary :all: "redis==$redis_py" -d "$work" \
+      >"$work/redis-py.log" 2>&1; then
+      left_out redis-py "its source package cannot be downloaded; set REDIS_PY"
+      return 0
+    fi
+    tar -xzf "$work/redis-$redis_py.tar.gz" -C "$work"
   fi
   start_cluster
   "$python" "$here/redis_py_suite.py" "$node" "$folder" "$here/redis-py.left-out" || failed
