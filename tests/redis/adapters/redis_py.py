@@ -17,7 +17,7 @@ def open_node(host, port):
 def more(client, number):
     with client.pipeline() as pipe:
         pipe.watch("redis-py:watched")
-        before = int(pipe.immediate_execute_command("GET", "redis-py:watched") or 0)
+        before = int(pipe.get("redis-py:watched") or 0)
         pipe.multi()
         pipe.set("redis-py:watched", before + 1)
         pipe.get("redis-py:watched")

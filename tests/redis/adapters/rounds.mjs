@@ -21,6 +21,9 @@ export const describe = error =>
   [error?.name, error?.code, error?.message, ...(error?.errors ?? []).map(describe), error?.cause && describe(error.cause)]
     .filter(Boolean).join(' ')
 
+// Lets sockets and timers have their turn: an operation that is refused at once has none.
+const others = () => new Promise(resolve => setImmediate(resolve))
+
 export const rounds = async (name, open, { put, get, count, more, close }) => {
   let ended = false
   process.stdin.on('end', () => { ended = true })
@@ -57,12 +60,15 @@ export const rounds = async (name, open, { put, get, count, more, close }) => {
     if (more) await attempt([here, there], more, number, stores[there])
     say('round', number)
     // Standard input is looked at between rounds.
-    await new Promise(resolve => setImmediate(resolve))
+    await others()
   }
   const end = Date.now() + END_MS
   for (const [at, value] of acknowledged) {
     let [read, got] = await attempt(at % stores.length, get, `${name}:${at}`)
-    while (!read && Date.now() < end) [read, got] = await attempt(at % stores.length, get, `${name}:${at}`)
+    while (!read && Date.now() < end) {
+      await others()
+      ;[read, got] = await attempt(at % stores.length, get, `${name}:${at}`)
+    }
     if (got !== value) say('wrong', `${name}:${at} was acknowledged, and is ${got} at the end`)
   }
   say('done', number, acknowledged.size)
