@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Suites and client libraries from outside, against three nodes that speak the Redis protocol.
 #
-#     tests/redis.sh [SUITE...]       differential, resp-compatibility, valkey, redis-py, adapters; default: all
+#     tests/redis.sh [SUITE...]       differential, resp-compatibility, valkey, redis-py, django,
+#                                     adapters; default: all
 #
 # Needs python3; redis-server for `differential`, tclsh for `valkey`, npm, php and ruby with their Redis modules for
-# `adapters`. LOCKSTEP_BIN names the program (default: target/release/lockstep). RESP_COMPATIBILITY, VALKEY and REDIS_PY
-# name folders with the suites; without them they are downloaded at the releases below. A suite that cannot be had is
+# `adapters`. LOCKSTEP_BIN names the program (default: target/release/lockstep). RESP_COMPATIBILITY, VALKEY, REDIS_PY
+# and DJANGO name folders with the suites; without them they are downloaded at the releases below. A suite that cannot be had is
 # reported and left out; with REQUIRE_SUITES=1 that is a failure. MINUTES and SEED are for `differential`.
 #
 # Prints for each suite how many tests passed, failed and were left out (tests/redis/*.left-out tells why). Ends with 1
@@ -16,7 +17,8 @@ cd "$(dirname "$0")/.."
 resp_compatibility=ed92742275c71141e554230e68b108ea4a91b805
 valkey=8.0.1
 redis_py=8.1.0
-python_packages=("redis==$redis_py" pytest==9.2.0 pytest-timeout pytest-asyncio==1.5.0 django==5.2.19
+django=5.2.19
+python_packages=("redis==$redis_py" pytest==9.2.0 pytest-timeout pytest-asyncio==1.5.0 "django==$django"
   django-redis==7.0.0 cachelib==0.17.0 flask==3.1.3 flask-caching==2.5.1)
 node_packages=(ioredis@6.0.0 redis@6.3.1 keyv@5.6.0 @keyv/redis@5.1.6 cache-manager@7.2.9 connect-redis@9.0.0
   express-session@1.19.0 rate-limit-redis@6.0.1 express-rate-limit@8.7.5 redlock@4.2.0)
@@ -90,19 +92,34 @@ valkey() {
   start_cluster
   "$here/valkey_suite.py" "$node" "$folder" "$here/valkey.left-out" || failed
 }
+# Unpacks the source package of a Python package; it is in $source_package afterwards.
+source_package=
+find_source_package() { # NAME RELEASE
+  source_package=$work/$1-$2
+  "$work/python/bin/pip" download -q --no-deps --no-binary :all: "$1==$2" -d "$work" >"$work/$1.log" 2>&1 || return 1
+  tar -xzf "$source_package.tar.gz" -C "$work"
+}
 redis_py() {
-  local folder=${REDIS_PY:-$work/redis-$redis_py}
   find_python || { left_out redis-py "Python's packages cannot be installed"; return 0; }
-  if [[ -z ${REDIS_PY:-} ]]; then
-    if ! "$work/python/bin/pip" download -q --no-deps --no-binary :all: "redis==$redis_py" -d "$work" \
-      >"$work/redis-py.log" 2>&1; then
-      left_out redis-py "its source package cannot be downloaded; set REDIS_PY"
-      return 0
-    fi
-    tar -xzf "$work/redis-$redis_py.tar.gz" -C "$work"
+  if [[ -n ${REDIS_PY:-} ]]; then
+    source_package=$REDIS_PY
+  else
+    find_source_package redis "$redis_py" ||
+      { left_out redis-py "its source package cannot be downloaded; set REDIS_PY"; return 0; }
   fi
   start_cluster
-  "$python" "$here/redis_py_suite.py" "$node" "$folder" "$here/redis-py.left-out" || failed
+  "$python" "$here/redis_py_suite.py" "$node" "$source_package" "$here/redis-py.left-out" || failed
+}
+django() {
+  find_python || { left_out django "Python's packages cannot be installed"; return 0; }
+  if [[ -n ${DJANGO:-} ]]; then
+    source_package=$DJANGO
+  else
+    find_source_package django "$django" ||
+      { left_out django "its source package cannot be downloaded; set DJANGO"; return 0; }
+  fi
+  start_cluster
+  "$python" "$here/django_suite.py" "$nodes" "$source_package" || failed
 }
 adapters() {
   find_python || { left_out adapters "Python's packages cannot be installed"; return 0; }
@@ -112,7 +129,7 @@ adapters() {
   "$here/adapters.py" --python "$python" --node-modules "$work/node" || failed
 }
 
-(($# > 0)) || set -- differential resp-compatibility valkey redis-py adapters
+(($# > 0)) || set -- differential resp-compatibility valkey redis-py django adapters
 for suite in "$@"; do
   say "$suite"
   case $suite in
@@ -120,6 +137,7 @@ for suite in "$@"; do
   resp-compatibility) resp_compatibility ;;
   valkey) valkey ;;
   redis-py) redis_py ;;
+  django) django ;;
   adapters) adapters ;;
   *) echo "redis.sh: no such suite: $suite" >&2; exit 2 ;;
   esac
