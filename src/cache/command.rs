@@ -269,6 +269,8 @@ pub enum DeadlineCondition {
     Later,
     /// The new deadline is earlier.
     Earlier,
+    /// The key has a deadline, and the new one is earlier.
+    EarlierThanSome,
 }
 
 /// How long a value lives.

@@ -43,6 +43,7 @@ mod quota;
 mod range_digest;
 mod record;
 mod removal;
+mod scan;
 mod secret;
 mod sessions;
 mod shared_bytes;

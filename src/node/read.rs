@@ -75,6 +75,7 @@ impl Inner {
     pub(super) async fn get_many(
         &self,
         keys: &[impl Borrow<Key>],
+        is_use: impl Fn(usize) -> bool,
         bytes_max: u64,
         principal: &Principal,
         consistency: Consistency,
@@ -95,8 +96,11 @@ impl Inner {
         let read = self.read(consistency, min_index, limit, look).await?;
         let ReadAt { value, index, term, now_ms } = read.transpose()?;
         let (seen, counting) = value;
-        let count = |(key, seen): (&_, _)| self.count_read(Borrow::<Key>::borrow(key), seen, counting);
-        let found = keys.iter().zip(seen).map(count).map(|seen| seen.map(|seen| seen.found));
+        let count = |(at, (key, seen)): (usize, (&_, _))| match is_use(at) {
+            true => self.count_read(Borrow::<Key>::borrow(key), seen, counting),
+            false => seen,
+        };
+        let found = keys.iter().zip(seen).enumerate().map(count).map(|seen| seen.map(|seen| seen.found));
         Ok(ReadAt { value: found.collect(), index, term, now_ms })
     }
 

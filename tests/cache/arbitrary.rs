@@ -131,8 +131,8 @@ fn guards() -> impl Strategy<Value = Vec<Guard>> {
 }
 
 fn only() -> impl Strategy<Value = DeadlineCondition> {
-    use DeadlineCondition::{Always, Earlier, Later, None, Some};
-    prop_oneof![4 => Just(Always), 1 => Just(None), 1 => Just(Some), 1 => Just(Later), 1 => Just(Earlier)]
+    use DeadlineCondition::{Always, Earlier, EarlierThanSome, Later, None, Some};
+    prop_oneof![5 => Just(Always), 1 => Just(None), 1 => Just(Some), 1 => Just(Later), 1 => Just(Earlier), 1 => Just(EarlierThanSome)]
 }
 
 fn offset() -> impl Strategy<Value = u64> {

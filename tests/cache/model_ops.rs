@@ -78,6 +78,8 @@ impl Model {
                     (DeadlineCondition::Some, old, _) => old.is_some(),
                     (DeadlineCondition::Later, Some(old), Some(new)) => new > old,
                     (DeadlineCondition::Earlier, Some(old), Some(new)) => new < old,
+                    (DeadlineCondition::EarlierThanSome, Some(old), Some(new)) => new < old,
+                    (DeadlineCondition::EarlierThanSome, ..) => false,
                     (DeadlineCondition::Later, old, new) => old.is_some() && new.is_none(),
                     (DeadlineCondition::Earlier, old, new) => old.is_none() && new.is_some(),
                 };

@@ -87,6 +87,7 @@ impl<'a> Line<'a> {
             Some("some") => DeadlineCondition::Some,
             Some("later") => DeadlineCondition::Later,
             Some("earlier") => DeadlineCondition::Earlier,
+            Some("earlier_than_some") => DeadlineCondition::EarlierThanSome,
             Some(other) => panic!("only={other} is unknown"),
         }
     }

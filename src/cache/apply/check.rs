@@ -130,6 +130,7 @@ impl<'a> Check<'a> {
             DeadlineCondition::Some => now < u64::MAX,
             DeadlineCondition::Later => new > now,
             DeadlineCondition::Earlier => new < now,
+            DeadlineCondition::EarlierThanSome => now < u64::MAX && new < now,
         };
         match holds {
             true => Ok(()),

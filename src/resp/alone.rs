@@ -1,0 +1,44 @@
+//! Commands that are carried out alone: they need the cluster and more than a plan can say.
+
+use super::client::Client;
+use super::commands::Alone;
+use super::errors::LOADING;
+use super::reply::Reply;
+use super::{extras, info, login, transaction, transfer, walk};
+use bytes::Bytes;
+
+/// Carries it out.
+pub(super) async fn reply(kind: Alone, client: &mut Client, words: &[Bytes]) -> Reply {
+    let arguments = &words[1..];
+    match kind {
+        Alone::Hello => return login::hello(client, arguments).await,
+        Alone::Auth => return login::auth_command(client, arguments).await,
+        Alone::Reset => {
+            client.reset();
+            return Reply::Status("RESET");
+        }
+        Alone::Info => return info::reply(client, arguments).await,
+        _ => {}
+    }
+    let Some(session) = client.session() else {
+        client.ends = true;
+        return Reply::error(LOADING);
+    };
+    let done = match kind {
+        Alone::Hello | Alone::Auth | Alone::Reset | Alone::Info => Ok(Reply::OK),
+        Alone::Lockstep => extras::reply(client, &session, words).await,
+        Alone::Exec => transaction::exec(client, &session).await,
+        Alone::Watch => transaction::watch(client, &session, arguments).await,
+        Alone::MsetNx => transaction::mset_nx(client, &session, arguments).await,
+        Alone::Rename => transfer::rename(client, &session, arguments, true).await,
+        Alone::RenameNx => transfer::rename(client, &session, arguments, false).await,
+        Alone::Copy => transfer::copy(client, &session, arguments).await,
+        Alone::Scan => walk::scan(client, &session, arguments).await,
+        Alone::Keys => walk::keys(client, &session, &arguments[0]).await,
+        Alone::RandomKey => walk::random_key(client, &session).await,
+        Alone::DbSize => walk::db_size(client, &session).await,
+        Alone::FlushDb => walk::flush(&session, Some(client.database), arguments).await,
+        Alone::FlushAll => walk::flush(&session, None, arguments).await,
+    };
+    done.unwrap_or_else(|failed| failed)
+}

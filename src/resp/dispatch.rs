@@ -1,0 +1,183 @@
+//! From the words of a command to what is to be done.
+
+use super::arguments::Arguments;
+use super::client::{Client, Silence};
+use super::commands::{Alone, Command, Connection, Kind, find};
+use super::connection_commands;
+use super::errors::{NO_TOKEN, of_node, unknown_command, wrong_arity};
+use super::plan::Plan;
+use super::reply::Reply;
+use crate::cache::{Need, Op, Quota, Role, TokenLimits};
+use crate::front::{ClientAddress, Consumer, RateLimit, RateMode};
+use bytes::Bytes;
+
+/// A command that is carried out with those beside it.
+pub(super) struct Waiting {
+    pub plan: Plan,
+    /// Whether the client wants a reply.
+    pub is_told: bool,
+    pub command: &'static str,
+}
+
+/// What is to be done for a command.
+pub(super) enum Dispatched {
+    Waits(Waiting),
+    /// It is carried out by itself, after what came before it.
+    Alone {
+        kind: Alone,
+        words: Vec<Bytes>,
+        is_told: bool,
+        command: &'static str,
+    },
+}
+
+/// What unknown commands are counted as.
+const UNKNOWN: &str = "unknown";
+
+/// Looks at a command, and notes what it changes about the connection.
+pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatched {
+    let is_told = client.silence == Silence::None;
+    if client.silence == Silence::Next {
+        client.silence = Silence::None;
+    }
+    let Some(command) = find(&words[0]) else {
+        break_transaction(client);
+        return known(unknown_command(&words), is_told, UNKNOWN);
+    };
+    let name = command.name;
+    if let Err(refused) = admit(client, command, &words) {
+        break_transaction(client);
+        return known(refused, is_told, name);
+    }
+    client.registered.presence.used(name);
+    match command.kind {
+        Kind::Data(plan) => {
+            let plan = plan(Arguments::new(&words[1..], client.database));
+            let plan = match plan {
+                Ok(plan) => permitted(client, plan).await,
+                // In a transaction, it is told in its place.
+                Err(refused) => Ok(Plan::known(refused)),
+            };
+            let plan = queued(client, plan, &words);
+            Dispatched::Waits(Waiting { plan, is_told, command: name })
+        }
+        Kind::Connection(kind) => {
+            let is_queued = client.transaction.is_some() && !kind.ends_transaction();
+            let before = client.silence;
+            let reply = connection_commands::reply(kind, client, &words);
+            if is_queued {
+                let plan = queued(client, Ok(Plan::known(reply)), &words);
+                return Dispatched::Waits(Waiting { plan, is_told, command: name });
+            }
+            // `CLIENT REPLY` itself is answered only if it turns replies on.
+            let is_told = match (before, client.silence) {
+                (_, Silence::None) => is_told || before != Silence::None && kind == Connection::Client,
+                _ => false,
+            };
+            known(reply, is_told, name)
+        }
+        Kind::Alone(kind) if client.transaction.is_some() && !kind.is_in_transactions() => {
+            break_transaction(client);
+            let refused =
+                format!("ERR {} is not supported inside MULTI by Lockstep", name.to_ascii_uppercase());
+            known(Reply::error(refused), is_told, name)
+        }
+        Kind::Alone(kind) => Dispatched::Alone { kind, words, is_told, command: name },
+    }
+}
+
+fn known(reply: Reply, is_told: bool, command: &'static str) -> Dispatched {
+    Dispatched::Waits(Waiting { plan: Plan::known(reply), is_told, command })
+}
+
+fn break_transaction(client: &mut Client) {
+    if let Some(transaction) = &mut client.transaction {
+        transaction.is_broken = true;
+    }
+}
+
+/// Whether the client may send this now, whatever it is about.
+fn admit(client: &Client, command: &Command, words: &[Bytes]) -> Result<(), Reply> {
+    if !command.takes(words.len()) {
+        return Err(wrong_arity(command.name));
+    }
+    let is_open = matches!(
+        command.kind,
+        Kind::Alone(Alone::Hello | Alone::Auth | Alone::Reset) | Kind::Connection(Connection::Quit)
+    );
+    if !is_open && client.is_stranger() {
+        return Err(Reply::error(NO_TOKEN));
+    }
+    let bytes = words.iter().map(|word| word.len() as u64).sum();
+    spend(client, bytes)
+}
+
+/// Counts a command for the address and for the token of its client.
+fn spend(client: &Client, bytes: u64) -> Result<(), Reply> {
+    let rates = &client.shared.front.rates;
+    let mut refused = None;
+    let mut spend = |limit, consumer, quota: Option<Quota>, cost| {
+        if let Some(quota) = quota
+            && let Some(wait) = rates.spend(limit, consumer, quota, cost).usage.exceeded
+            && rates.settings().mode == RateMode::Enforce
+        {
+            refused = Some(wait);
+        }
+    };
+    if rates.count_addresses() {
+        let address = Consumer::Address(ClientAddress::new(client.registered.presence.address.ip()));
+        spend(RateLimit::AddressRequests, address, rates.settings().requests, 1);
+        spend(RateLimit::AddressBodyBytes, address, rates.settings().body_bytes, bytes);
+    }
+    if rates.count_tokens()
+        && client.principal.token_id().is_some()
+        && let Some((id, limits)) = client.session().and_then(|session| session.limits())
+    {
+        let TokenLimits { requests, body_bytes } = limits;
+        spend(RateLimit::TokenRequests, Consumer::Token(&id), requests, 1);
+        spend(RateLimit::TokenBodyBytes, Consumer::Token(&id), body_bytes, bytes);
+    }
+    match refused {
+        Some(wait) => Err(Reply::error(format!(
+            "UNAVAILABLE nothing was done: more than the rate limit allows; try again in {} ms",
+            wait.as_millis().max(1)
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The plan, if the client's token allows all of it. A whole sequence would be refused for one operation that is not allowed, so each
+/// is looked at before.
+async fn permitted(client: &Client, plan: Plan) -> Result<Plan, Reply> {
+    if plan.ops.is_empty() || !client.shared.front.needs_token() {
+        return Ok(plan);
+    }
+    let Some(session) = client.session() else { return Ok(plan) };
+    for op in &plan.ops {
+        let need = need_of(op);
+        if !session.may_now(&need) {
+            session.authorize(&need).await.map_err(|error| of_node(&error.error))?;
+        }
+    }
+    Ok(plan)
+}
+
+fn need_of(op: &Op) -> Need {
+    Need::Key(if op.is_write() { Role::Write } else { Role::Read }, op.key().clone())
+}
+
+/// The plan itself, or, in a transaction, that it was queued.
+fn queued(client: &mut Client, plan: Result<Plan, Reply>, words: &[Bytes]) -> Plan {
+    let Some(transaction) = &mut client.transaction else { return plan.unwrap_or_else(Plan::known) };
+    let bytes = words.iter().map(Bytes::len).sum();
+    Plan::known(match plan {
+        Ok(plan) => match transaction.queue(plan, bytes) {
+            true => Reply::Status("QUEUED"),
+            false => Reply::error("ERR the transaction is too large"),
+        },
+        Err(refused) => {
+            transaction.is_broken = true;
+            refused
+        }
+    })
+}

@@ -1,0 +1,186 @@
+//! Commands about values.
+
+use super::arguments::Arguments;
+use super::errors::syntax;
+use super::lifetimes::{Unit, of_new_value};
+use super::plan::{Plan, Shape};
+use super::reply::Reply;
+use crate::cache::{Condition, Key, Op, Ttl, Value};
+use bytes::Bytes;
+
+type Planned = Result<Plan, Reply>;
+
+fn value(bytes: &Bytes) -> Value {
+    Value { bytes: bytes.clone(), content_type: None }
+}
+
+fn put(key: Key, bytes: &Bytes, ttl: Ttl, condition: Condition) -> Op {
+    Op::Put { key, value: value(bytes), ttl, condition, previous: false }
+}
+
+pub(super) fn get(mut arguments: Arguments) -> Planned {
+    Ok(Plan::one(Op::Get { key: arguments.key()? }, Shape::Value))
+}
+
+/// `SET key value [NX | XX | IFEQ value | IFNE value] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]`
+pub(super) fn set(mut arguments: Arguments) -> Planned {
+    let (key, bytes) = (arguments.key()?, arguments.next()?);
+    let (mut condition, mut ttl, mut previous) = (None, None, false);
+    while let Some(option) = arguments.option() {
+        match option.as_str() {
+            "NX" if condition.is_none() => condition = Some(Condition::Absent),
+            "XX" if condition.is_none() => condition = Some(Condition::Present),
+            "IFEQ" if condition.is_none() => {
+                condition = Some(Condition::ValueIs(arguments.next()?.clone()));
+            }
+            "IFNE" if condition.is_none() => {
+                condition = Some(Condition::ValueIsNot(arguments.next()?.clone()));
+            }
+            "GET" if !previous => previous = true,
+            "KEEPTTL" if ttl.is_none() => ttl = Some(Ttl::Keep),
+            option => {
+                let unit = Unit::of_option(option).filter(|_| ttl.is_none()).ok_or_else(syntax)?;
+                ttl = Some(of_new_value(arguments.next()?, unit, "set")?);
+            }
+        }
+    }
+    let shape = if previous { Shape::Previous } else { Shape::Stored };
+    let (ttl, condition) = (ttl.unwrap_or(Ttl::Default), condition.unwrap_or(Condition::Always));
+    Ok(Plan::one(Op::Put { key, value: value(bytes), ttl, condition, previous }, shape))
+}
+
+/// `SETEX key seconds value`
+pub(super) fn setex(arguments: Arguments) -> Planned {
+    set_for(arguments, Unit::Seconds, "setex")
+}
+
+/// `PSETEX key milliseconds value`
+pub(super) fn psetex(arguments: Arguments) -> Planned {
+    set_for(arguments, Unit::Milliseconds, "psetex")
+}
+
+fn set_for(mut arguments: Arguments, unit: Unit, command: &str) -> Planned {
+    let key = arguments.key()?;
+    let ttl = of_new_value(arguments.next()?, unit, command)?;
+    Ok(Plan::one(put(key, arguments.next()?, ttl, Condition::Always), Shape::Stored))
+}
+
+pub(super) fn setnx(mut arguments: Arguments) -> Planned {
+    let key = arguments.key()?;
+    Ok(Plan::one(put(key, arguments.next()?, Ttl::Default, Condition::Absent), Shape::WasStored))
+}
+
+pub(super) fn getset(mut arguments: Arguments) -> Planned {
+    let (key, bytes) = (arguments.key()?, arguments.next()?);
+    let op =
+        Op::Put { key, value: value(bytes), ttl: Ttl::Default, condition: Condition::Always, previous: true };
+    Ok(Plan::one(op, Shape::Previous))
+}
+
+pub(super) fn getdel(mut arguments: Arguments) -> Planned {
+    let op = Op::Delete { key: arguments.key()?, condition: Condition::Always, previous: true };
+    Ok(Plan::one(op, Shape::Value))
+}
+
+/// `GETEX key [EX s | PX ms | EXAT s | PXAT ms | PERSIST]`
+pub(super) fn getex(mut arguments: Arguments) -> Planned {
+    let key = arguments.key()?;
+    let ttl = match arguments.option().as_deref() {
+        None => return Ok(Plan::one(Op::Get { key }, Shape::Value)),
+        Some("PERSIST") => Ttl::Never,
+        Some(option) => {
+            let unit = Unit::of_option(option).ok_or_else(syntax)?;
+            of_new_value(arguments.next()?, unit, "getex")?
+        }
+    };
+    arguments.end()?;
+    Ok(Plan::one(Op::GetEx { key, ttl: Some(ttl) }, Shape::Value))
+}
+
+pub(super) fn mget(mut arguments: Arguments) -> Planned {
+    let ops = arguments.keys()?.into_iter().map(|key| Op::Get { key }).collect();
+    Ok(Plan { ops, shape: Shape::Values })
+}
+
+/// `MSET key value [key value ...]`
+pub(super) fn mset(mut arguments: Arguments) -> Planned {
+    if arguments.len() % 2 == 1 {
+        return Err(super::errors::wrong_arity("mset"));
+    }
+    let mut ops = Vec::with_capacity(arguments.len() / 2);
+    while !arguments.is_empty() {
+        let key = arguments.key()?;
+        ops.push(put(key, arguments.next()?, Ttl::Default, Condition::Always));
+    }
+    Ok(Plan { ops, shape: Shape::All })
+}
+
+pub(super) fn incr(arguments: Arguments) -> Planned {
+    add(arguments, Some(1))
+}
+
+pub(super) fn decr(arguments: Arguments) -> Planned {
+    add(arguments, Some(-1))
+}
+
+pub(super) fn incrby(arguments: Arguments) -> Planned {
+    add(arguments, None)
+}
+
+pub(super) fn decrby(mut arguments: Arguments) -> Planned {
+    let key = arguments.key()?;
+    let by = arguments.integer()?;
+    let by = by.checked_neg().ok_or_else(|| Reply::error("ERR decrement would overflow"))?;
+    Ok(counter(key, by))
+}
+
+fn add(mut arguments: Arguments, by: Option<i64>) -> Planned {
+    let key = arguments.key()?;
+    let by = match by {
+        Some(by) => by,
+        None => arguments.integer()?,
+    };
+    Ok(counter(key, by))
+}
+
+fn counter(key: Key, by: i64) -> Plan {
+    let op = Op::Incr { key, by, initial: 0, ttl: Ttl::Default, condition: Condition::Always };
+    Plan::one(op, Shape::Integer)
+}
+
+pub(super) fn incrbyfloat(mut arguments: Arguments) -> Planned {
+    let key = arguments.key()?;
+    let by = std::str::from_utf8(arguments.next()?).map_err(|_| Reply::error(super::errors::NOT_A_FLOAT))?;
+    Ok(Plan::one(Op::IncrDecimal { key, by: by.to_owned() }, Shape::Decimal))
+}
+
+pub(super) fn append(mut arguments: Arguments) -> Planned {
+    let key = arguments.key()?;
+    Ok(Plan::one(Op::Append { key, bytes: arguments.next()?.clone() }, Shape::Length))
+}
+
+pub(super) fn strlen(mut arguments: Arguments) -> Planned {
+    Ok(Plan::one(Op::Look { key: arguments.key()? }, Shape::Length))
+}
+
+/// `SETRANGE key offset value`
+pub(super) fn setrange(mut arguments: Arguments) -> Planned {
+    let key = arguments.key()?;
+    let offset = arguments.integer()?;
+    let offset = u64::try_from(offset).map_err(|_| Reply::error("ERR offset is out of range"))?;
+    Ok(Plan::one(Op::SetRange { key, offset, bytes: arguments.next()?.clone() }, Shape::Length))
+}
+
+/// `GETRANGE key start end`
+pub(super) fn getrange(mut arguments: Arguments) -> Planned {
+    let key = arguments.key()?;
+    let (start, end) = (arguments.integer()?, arguments.integer()?);
+    Ok(Plan::one(Op::Get { key }, Shape::Part { start, end }))
+}
+
+/// `SET`'s condition on what is there, for a delete.
+pub(super) fn delifeq(mut arguments: Arguments) -> Planned {
+    let key = arguments.key()?;
+    let condition = Condition::ValueIs(arguments.next()?.clone());
+    Ok(Plan::one(Op::Delete { key, condition, previous: false }, Shape::Removed))
+}
