@@ -53,10 +53,9 @@ pub(super) fn name_of(database: u8, key: &[u8]) -> Result<Key, KeyError> {
 /// With what the names of all keys begin that begin so.
 pub(super) fn name_prefix_of(database: u8, prefix: &[u8]) -> String {
     // The last letter may not be whole: its first bytes would be escaped, and the letter is not.
-    let whole = match std::str::from_utf8(prefix) {
-        Err(error) if error.error_len().is_none() => &prefix[..error.valid_up_to()],
-        _ => prefix,
-    };
+    let end = prefix.utf8_chunks().last().map_or(b"".as_slice(), |chunk| chunk.invalid());
+    let is_begun = |end| std::str::from_utf8(end).is_err_and(|error| error.error_len().is_none());
+    let whole = if is_begun(end) { &prefix[..prefix.len() - end.len()] } else { prefix };
     let is_dots = |prefix: &[u8]| matches!(prefix, b"." | b"..");
     // `.` is escaped, and `.a` is not.
     let whole = if database == 0 && is_dots(whole) { b"".as_slice() } else { whole };
