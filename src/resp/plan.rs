@@ -1,10 +1,14 @@
 //! What a command does with data, and how that is told: operations of the state machine, and the shape of the reply. The same operations
 //! are carried out by the log, or, where all only read, by this node's own copy.
 
-use super::errors::{NOT_A_FLOAT, of_command};
+use super::errors::{NOT_A_FLOAT, NOT_FINITE, of_command};
+use super::number::parse_i64;
 use super::reply::Reply;
 use crate::cache::{CommandError, KeyInfo, KeyState, Op, OpRefusal, Outcome};
 use bytes::Bytes;
+
+/// About how many bytes an entry takes beside its value: docs/performance.md.
+const ENTRY_BYTES: u64 = 128;
 
 /// What became of one operation.
 pub(super) type Done = Result<Outcome, Box<OpRefusal>>;
@@ -48,6 +52,12 @@ pub(super) enum Shape {
         is_absolute: bool,
     },
     Type,
+    /// How Redis would keep the value.
+    Encoding,
+    /// How often it is referred to: once.
+    References,
+    /// About how many bytes it takes.
+    Memory,
     /// A part of a value.
     Part {
         start: i64,
@@ -117,6 +127,13 @@ impl Shape {
             (Self::Type, Outcome::Looked(info)) => {
                 Reply::Status(if info.is_some() { "string" } else { "none" })
             }
+            (Self::Encoding, _) => value_of(done).map_or(Reply::Null, |value| Reply::bulk(encoding(value))),
+            (Self::References, Outcome::Looked(info)) => {
+                info.as_ref().map_or(Reply::Null, |_| Reply::Integer(1))
+            }
+            (Self::Memory, Outcome::Looked(info)) => {
+                info.as_ref().map_or(Reply::Null, |info| integer(info.bytes + ENTRY_BYTES))
+            }
             (Self::Part { start, end }, _) => {
                 Reply::Bulk(value_of(done).map_or_else(Bytes::new, |value| part(value, *start, *end)))
             }
@@ -136,9 +153,7 @@ impl Shape {
     fn error(&self, error: &CommandError) -> Reply {
         match (self, error) {
             (Self::Decimal, CommandError::NotANumber { .. }) => Reply::error(NOT_A_FLOAT),
-            (Self::Decimal, CommandError::Overflow { .. }) => {
-                Reply::error("ERR increment would produce NaN or Infinity")
-            }
+            (Self::Decimal, CommandError::Overflow { .. }) => Reply::error(NOT_FINITE),
             _ => of_command(error),
         }
     }
@@ -194,6 +209,15 @@ fn lifetime(info: Option<&KeyInfo>, in_ms: bool, is_absolute: bool, now_ms: u64)
     let Some(deadline_ms) = info.entry.expires_at_ms else { return Reply::Integer(-1) };
     let ms = if is_absolute { deadline_ms } else { deadline_ms.saturating_sub(now_ms) };
     integer(if in_ms { ms } else { ms.saturating_add(500) / 1_000 })
+}
+
+fn encoding(value: &[u8]) -> &'static str {
+    const EMBEDDED_BYTES: usize = 44;
+    match parse_i64(value) {
+        Some(_) => "int",
+        None if value.len() <= EMBEDDED_BYTES => "embstr",
+        None => "raw",
+    }
 }
 
 /// From one position to another, both included; negative ones count from the end.
