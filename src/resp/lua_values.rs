@@ -23,7 +23,9 @@ pub(super) fn to_lua(lua: &Lua, reply: &Reply) -> mlua::Result<Value> {
         Reply::Bulk(bytes) => Value::String(lua.create_string(bytes)?),
         Reply::Text(text) => Value::String(lua.create_string(text)?),
         Reply::Null | Reply::NullArray => Value::Boolean(false),
-        Reply::Array(items) | Reply::Set(items) | Reply::Push(items) => sequence(lua, items.iter())?,
+        Reply::Array(items) | Reply::Set(items) | Reply::Push(items) | Reply::Several(items) => {
+            sequence(lua, items.iter())?
+        }
         Reply::Map(pairs) => sequence(lua, pairs.iter().flat_map(|(name, value)| [name, value]))?,
     })
 }
