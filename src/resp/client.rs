@@ -110,7 +110,7 @@ impl Client {
 
     /// Whether it has to say who it is before it can do anything.
     pub fn is_stranger(&self) -> bool {
-        matches!(self.principal, Principal::Anyone) && self.shared.front.may_need_token()
+        matches!(self.principal, Principal::Anyone) && self.shared.front.needs_token()
     }
 
     /// It has written something, at this index.

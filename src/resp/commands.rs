@@ -104,6 +104,11 @@ pub(super) enum Alone {
 }
 
 impl Connection {
+    /// Whether it changes what others see of the client.
+    pub fn shows(self) -> bool {
+        matches!(self, Self::Client | Self::Select | Self::Multi | Self::Discard)
+    }
+
     /// Whether it is carried out at once in a transaction, too: it is about the transaction, or ends the connection.
     pub fn ends_transaction(self) -> bool {
         matches!(self, Self::Multi | Self::Discard | Self::Quit)

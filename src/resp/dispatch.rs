@@ -108,6 +108,9 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
             let is_queued = client.transaction.is_some() && !kind.ends_transaction();
             let before = client.silence;
             let reply = connection_commands::reply(kind, client, &words);
+            if kind.shows() {
+                client.show();
+            }
             if is_queued {
                 let plan = queued(client, Ok(Queued::Plan(Plan::known(reply))), &words);
                 return Dispatched::Waits(Waiting { plan, is_told, command: name, is_tracked: false });

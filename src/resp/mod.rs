@@ -20,6 +20,8 @@ mod keys;
 mod lifetimes;
 mod login;
 mod lua;
+mod lua_json;
+mod lua_sandbox;
 mod lua_values;
 mod meter;
 mod number;

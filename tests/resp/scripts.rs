@@ -64,6 +64,17 @@ async fn values_become_replies_and_errors_are_told() {
             ),
             ("return type(redis.call('TIME')[1])", "\"string\""),
             ("return redis.call('RENAME', 'a', 'b')", "+OK"),
+            ("redis.call('SET', 'n', 1)", "nil"),
+            ("redis.call('SET', 'n', 9007199254740991) return redis.call('GET', 'n')", "\"9007199254740991\""),
+            ("local fine, error = pcall(redis.call, 'INCR', 'b', 'c') return error.err", "\"ERR Wrong number of args calling Redis command from script\""),
+            ("local fine, error = pcall(function() return nothing end) return 'x' .. error", "\"xuser_script:1: Script attempted to access nonexistent global variable \\'nothing\\'\""),
+            ("return cjson.encode({1, 'a', {b = true}, cjson.null})", "\"[1,\\\"a\\\",{\\\"b\\\":true},null]\""),
+            ("return cjson.decode('{\"a\": [1, 2]}').a[2]", ":2"),
+            ("return {bit.band(12, 10), bit.bnot(0), bit.lshift(1, 31), bit.tohex(255, 4)}", "[:8 :-1 :-2147483648 \"00ff\"]"),
+            ("return loadstring('return 4')()", ":4"),
+            ("#!lua flags=no-writes\nreturn redis.pcall('SET', 'a', 1).err", "\"ERR Write commands are not allowed from read-only scripts.\""),
+            ("redis.call('SELECT', 5) redis.call('SET', 'five', 5) return redis.call('GET', 'five')", "\"5\""),
+            ("return redis.call('GET', 'five')", "nil"),
         ] {
             assert_eq!(eval(&mut client, script, &["0"]), expected, "{script}");
         }
@@ -81,9 +92,12 @@ async fn values_become_replies_and_errors_are_told() {
             "{read_only}"
         );
         for (script, part) in [
-            ("return os.time()", "nonexistent global variable 'os'"),
+            ("return os.time()", "attempt to call field 'time' (a nil value)"),
             ("x = 1", "readonly table"),
-            ("return loadstring('return 1')()", "nonexistent global variable 'loadstring'"),
+            ("1 + 1", "Error compiling script"),
+            ("local x = nothing", "-ERR user_script:1: Script attempted to access nonexistent global variable 'nothing' script: "),
+            ("\nreturn redis.call('INCR', 'a', 'b')", ", on @user_script:2."),
+            ("return loadstring('\\27LuaQ')()", "attempt to call a nil value"),
             ("return redis.call('EVAL', 'return 1', 0)", "not allowed from script"),
             ("return redis.call('NOSUCH')", "Unknown Redis command"),
             ("retur 1", "Error compiling script"),
@@ -140,8 +154,14 @@ async fn many_scripts_on_one_key_lose_nothing() {
                       redis.call('APPEND', KEYS[2], '.') return n";
         let add = move || {
             let mut client = Client::connect(address);
-            let told: Vec<String> = (0..EACH).map(|_| eval(&mut client, script, &["2", "n", "log"])).collect();
-            told
+            let mut once = || loop {
+                let told = eval(&mut client, script, &["2", "n", "log"]);
+                // Others were always quicker. It says that nothing was done, so it can be sent again.
+                if !told.starts_with("-UNAVAILABLE nothing was done") {
+                    return told;
+                }
+            };
+            (0..EACH).map(|_| once()).collect::<Vec<String>>()
         };
         let adding: Vec<_> = (0..CLIENTS).map(|_| std::thread::spawn(add)).collect();
         let mut all: Vec<i64> = Vec::new();
@@ -151,7 +171,7 @@ async fn many_scripts_on_one_key_lose_nothing() {
             all.push(other.ask("INCR n")[1..].parse().unwrap());
         }
         for adding in adding {
-            all.extend(adding.join().unwrap().iter().map(|told| told[1..].parse::<i64>().unwrap()));
+            all.extend(adding.join().unwrap().iter().map(|told| told[1..].parse::<i64>().unwrap_or_else(|_| panic!("{told}"))));
         }
         all.sort_unstable();
         assert_eq!(all, (1..=(CLIENTS * EACH + EACH) as i64).collect::<Vec<_>>());
