@@ -150,7 +150,7 @@ impl Transaction {
 
     /// Queues a command. False if there are too many.
     pub fn queue(&mut self, plan: Plan, bytes: usize) -> bool {
-        self.bytes += bytes;
+        self.bytes += bytes + plan.shape.extra_bytes();
         self.plans.push(plan);
         let fits = self.plans.len() <= QUEUED_MAX && self.bytes <= QUEUED_BYTES_MAX;
         if !fits {
