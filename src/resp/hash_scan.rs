@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 const FIELDS_MIN: usize = 128;
 const FIELDS_MAX: usize = 1_024;
 /// A hash with no more fields, and no longer names and values, is told at once, as by Redis.
-const SMALL_FIELDS: usize = 128;
+const SMALL_FIELDS: usize = 512;
 const SMALL_BYTES: usize = 64;
 
 /// The options of a call.
