@@ -2,13 +2,32 @@
 
 use super::client::Client;
 use super::commands::Alone;
-use super::errors::LOADING;
+use super::composite::Composite;
+use super::dispatch::Work;
+use super::errors::{LOADING, Replied};
+use super::optimistic::{self, carry_out_all};
 use super::reply::Reply;
-use super::{extras, info, login, transaction, transfer, walk};
+use super::{extras, info, login, scripts, transaction, walk};
 use bytes::Bytes;
 
 /// Carries it out.
-pub(super) async fn reply(kind: Alone, client: &mut Client, words: &[Bytes]) -> Reply {
+pub(super) async fn reply(work: Work, client: &mut Client) -> Reply {
+    match work {
+        Work::Command(kind, words) => command(kind, client, &words).await,
+        Work::Composite(composite) => on_copies(client, &composite).await.unwrap_or_else(|failed| failed),
+    }
+}
+
+/// Carries out what decides by several keys what it writes.
+async fn on_copies(client: &mut Client, composite: &Composite) -> Replied {
+    let Some(session) = client.session() else {
+        client.ends = true;
+        return Err(Reply::error(LOADING));
+    };
+    carry_out_all(client, &session, composite.keys(), optimistic::Work::Composite(composite)).await
+}
+
+async fn command(kind: Alone, client: &mut Client, words: &[Bytes]) -> Reply {
     let arguments = &words[1..];
     match kind {
         Alone::Hello => return login::hello(client, arguments).await,
@@ -28,13 +47,10 @@ pub(super) async fn reply(kind: Alone, client: &mut Client, words: &[Bytes]) -> 
         Alone::Hello | Alone::Auth | Alone::Reset | Alone::Info => Ok(Reply::OK),
         Alone::Lockstep => extras::reply(client, &session, words).await,
         Alone::Exec => transaction::exec(client, &session).await,
+        Alone::Eval => scripts::eval(client, &session, words).await,
         Alone::Watch => transaction::watch(client, &session, arguments).await,
-        Alone::MsetNx => transaction::mset_nx(client, &session, arguments).await,
-        Alone::Rename => transfer::rename(client, &session, arguments, true).await,
-        Alone::RenameNx => transfer::rename(client, &session, arguments, false).await,
-        Alone::Copy => transfer::copy(client, &session, arguments).await,
         Alone::Scan => walk::scan(client, &session, arguments).await,
-        Alone::Keys => walk::keys(client, &session, &arguments[0]).await,
+        Alone::Keys => walk::keys(client.database, &session, &arguments[0]).await,
         Alone::RandomKey => walk::random_key(client, &session).await,
         Alone::DbSize => walk::db_size(client, &session).await,
         Alone::FlushDb => walk::flush(&session, Some(client.database), arguments).await,

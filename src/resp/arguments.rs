@@ -60,10 +60,4 @@ impl<'a> Arguments<'a> {
         self.rest = rest;
         Some(String::from_utf8_lossy(next).to_ascii_uppercase())
     }
-
-    /// # Errors
-    /// A syntax error: there are more.
-    pub fn end(&self) -> Result<(), Reply> {
-        if self.rest.is_empty() { Ok(()) } else { Err(syntax()) }
-    }
 }

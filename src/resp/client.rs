@@ -1,7 +1,7 @@
 //! What is known of a connected client: who it is, which database it uses, and what it has begun.
 
 use super::clients::{Facts, Registered};
-use super::plan::Plan;
+use super::queue::Transaction;
 use super::reply::Protocol;
 use super::state::Shared;
 use crate::api::Consistency;
@@ -11,11 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Commands in a transaction, and bytes of their arguments.
-const QUEUED_MAX: usize = 16_384;
-const QUEUED_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// How long the cluster may take for one command. Clients wait five seconds, and some send a command again by themselves once they have waited.
-const COMMAND_TIMEOUT: Duration = Duration::from_millis(1_500);
+pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// A client and its connection's state.
 #[derive(Debug)]
@@ -57,17 +54,6 @@ pub(super) enum Silence {
     Next,
     /// None.
     All,
-}
-
-/// Commands between `MULTI` and `EXEC`.
-#[derive(Debug, Default)]
-pub(super) struct Transaction {
-    plans: Vec<Plan>,
-    bytes: usize,
-    /// A command could not be queued, so none is carried out.
-    pub is_broken: bool,
-    /// The client's database before it.
-    pub database: u8,
 }
 
 impl Client {
@@ -134,33 +120,10 @@ impl Client {
             user: self.principal.name(),
             database: self.database,
             version: if self.protocol == Protocol::Resp3 { 3 } else { 2 },
-            queued: self.transaction.as_ref().map(|transaction| transaction.plans.len()),
+            queued: self.transaction.as_ref().map(|transaction| transaction.len()),
             watched: self.watched.len(),
             command: "client",
             used: Some(Instant::now()),
         });
-    }
-}
-
-impl Transaction {
-    /// One that has no commands yet.
-    pub fn begin(database: u8) -> Self {
-        Self { database, ..Self::default() }
-    }
-
-    /// Queues a command. False if there are too many.
-    pub fn queue(&mut self, plan: Plan, bytes: usize) -> bool {
-        self.bytes += bytes + plan.shape.extra_bytes();
-        self.plans.push(plan);
-        let fits = self.plans.len() <= QUEUED_MAX && self.bytes <= QUEUED_BYTES_MAX;
-        if !fits {
-            self.is_broken = true;
-            (self.plans, self.bytes) = (Vec::new(), 0);
-        }
-        fits
-    }
-
-    pub fn plans(self) -> Vec<Plan> {
-        self.plans
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Registered {
 pub(super) struct Presence {
     pub id: u64,
     pub address: SocketAddr,
+    /// The port of this node that it is connected to.
+    pub port: u16,
     connected: Instant,
     facts: Mutex<Facts>,
     /// Somebody wants it to leave.
@@ -51,11 +53,12 @@ pub(super) struct Facts {
 
 impl Clients {
     /// Adds one that has just connected.
-    pub fn register(self: &Arc<Self>, address: SocketAddr) -> Registered {
+    pub fn register(self: &Arc<Self>, address: SocketAddr, port: u16) -> Registered {
         let id = self.newest.fetch_add(1, Relaxed) + 1;
         let presence = Arc::new(Presence {
             id,
             address,
+            port,
             connected: Instant::now(),
             facts: Mutex::default(),
             leaves: Notify::new(),

@@ -1,6 +1,7 @@
 //! The commands, by name.
 
 use super::arguments::Arguments;
+use super::composite::{self, Composite};
 use super::plan::Plan;
 use super::reply::Reply;
 use super::{hashes, keys, strings};
@@ -47,6 +48,8 @@ impl Keys {
 pub(super) enum Kind {
     /// Data: it becomes a plan, and several in a row are carried out together.
     Data(fn(Arguments) -> Result<Plan, Reply>),
+    /// Data, too: it decides by several keys what it writes.
+    Composite(fn(Arguments) -> Result<Composite, Reply>),
     /// The connection itself; its reply is known at once.
     Connection(Connection),
     /// It is carried out by itself, after what came before it.
@@ -73,8 +76,9 @@ pub(super) enum Connection {
     Discard,
     Unwatch,
     Acl,
-    Object,
-    Memory,
+    Function,
+    Script,
+    SlowLog,
 }
 
 /// Commands that are carried out alone.
@@ -87,10 +91,7 @@ pub(super) enum Alone {
     Lockstep,
     Exec,
     Watch,
-    MsetNx,
-    Rename,
-    RenameNx,
-    Copy,
+    Eval,
     Scan,
     Keys,
     RandomKey,
@@ -154,6 +155,15 @@ const fn alone(name: &'static str, arity: i32, kind: Alone) -> Command {
     Command { name, arity, writes: false, keys: Keys::NONE, kind: Kind::Alone(kind) }
 }
 
+const fn composite(
+    name: &'static str,
+    arity: i32,
+    keys: Keys,
+    compose: fn(Arguments) -> Result<Composite, Reply>,
+) -> Command {
+    Command { name, arity, writes: true, keys, kind: Kind::Composite(compose) }
+}
+
 /// One that is carried out alone and changes keys.
 const fn changes(name: &'static str, arity: i32, keys: Keys, kind: Alone) -> Command {
     Command { name, arity, writes: true, keys, kind: Kind::Alone(kind) }
@@ -167,14 +177,19 @@ pub(super) const ALL: &[Command] = &[
     connection("client", -2, Connection::Client),
     connection("command", -1, Connection::Command),
     connection("config", -2, Connection::Config),
-    changes("copy", -3, Keys::TWO, Alone::Copy),
+    composite("copy", -3, Keys::TWO, composite::copy),
     alone("dbsize", 1, Alone::DbSize),
     write("decr", 2, Keys::ONE, strings::decr),
     write("decrby", 3, Keys::ONE, strings::decrby),
     write("del", -2, Keys::ALL, keys::del),
+    write("delex", -2, Keys::ONE, strings::delex),
     write("delifeq", 3, Keys::ONE, strings::delifeq),
     connection("discard", 1, Connection::Discard),
     connection("echo", 2, Connection::Echo),
+    changes("eval", -3, Keys::NONE, Alone::Eval),
+    alone("eval_ro", -3, Alone::Eval),
+    changes("evalsha", -3, Keys::NONE, Alone::Eval),
+    alone("evalsha_ro", -3, Alone::Eval),
     alone("exec", 1, Alone::Exec),
     read("exists", -2, Keys::ALL, keys::exists),
     write("expire", -3, Keys::ONE, keys::expire),
@@ -182,6 +197,7 @@ pub(super) const ALL: &[Command] = &[
     read("expiretime", 2, Keys::ONE, keys::expiretime),
     changes("flushall", -1, Keys::NONE, Alone::FlushAll),
     changes("flushdb", -1, Keys::NONE, Alone::FlushDb),
+    connection("function", -2, Connection::Function),
     read("get", 2, Keys::ONE, strings::get),
     write("getdel", 2, Keys::ONE, strings::getdel),
     write("getex", -2, Keys::ONE, strings::getex),
@@ -214,12 +230,14 @@ pub(super) const ALL: &[Command] = &[
     alone("lockstep.once", -3, Alone::Lockstep),
     alone("lockstep.revision", 2, Alone::Lockstep),
     alone("lockstep.wait", 2, Alone::Lockstep),
-    connection("memory", -2, Connection::Memory),
+    read("memory", -2, Keys { first: 2, last: 2, step: 1 }, keys::memory),
     read("mget", -2, Keys::ALL, strings::mget),
+    composite("move", 3, Keys::ONE, composite::move_key),
     write("mset", -3, Keys::PAIRS, strings::mset),
-    changes("msetnx", -3, Keys::PAIRS, Alone::MsetNx),
+    composite("msetex", -4, Keys::NONE, composite::msetex),
+    composite("msetnx", -3, Keys::PAIRS, composite::msetnx),
     connection("multi", 1, Connection::Multi),
-    connection("object", -2, Connection::Object),
+    read("object", -2, Keys { first: 2, last: 2, step: 1 }, keys::object),
     write("persist", 2, Keys::ONE, keys::persist),
     write("pexpire", -3, Keys::ONE, keys::pexpire),
     write("pexpireat", -3, Keys::ONE, keys::pexpireat),
@@ -231,16 +249,18 @@ pub(super) const ALL: &[Command] = &[
     alone("randomkey", 1, Alone::RandomKey),
     connection("readonly", 1, Connection::Accepted),
     connection("readwrite", 1, Connection::Accepted),
-    changes("rename", 3, Keys::TWO, Alone::Rename),
-    changes("renamenx", 3, Keys::TWO, Alone::RenameNx),
+    composite("rename", 3, Keys::TWO, composite::rename),
+    composite("renamenx", 3, Keys::TWO, composite::renamenx),
     alone("reset", 1, Alone::Reset),
     connection("role", 1, Connection::Role),
     alone("scan", -2, Alone::Scan),
+    connection("script", -2, Connection::Script),
     connection("select", 2, Connection::Select),
     write("set", -3, Keys::ONE, strings::set),
     write("setex", 4, Keys::ONE, strings::setex),
     write("setnx", 3, Keys::ONE, strings::setnx),
     write("setrange", 4, Keys::ONE, strings::setrange),
+    connection("slowlog", -2, Connection::SlowLog),
     read("strlen", 2, Keys::ONE, strings::strlen),
     read("substr", 4, Keys::ONE, strings::getrange),
     connection("time", 1, Connection::Time),

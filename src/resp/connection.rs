@@ -4,8 +4,8 @@
 //! pipeline takes few log entries. One such batch at a time: what arrives meanwhile is the next one.
 
 use super::client::Client;
-use super::dispatch::{Dispatched, Waiting, dispatch};
-use super::parser::{ParseLimits, Parser};
+use super::dispatch::{self, Dispatched, Waiting, dispatch};
+use super::parser::{ParseLimits, Parsed, Parser};
 use super::plan::Plan;
 use super::reply::Reply;
 use super::run::{Replies, Run};
@@ -85,7 +85,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut count = 0;
         while count < COMMANDS_MAX {
             match self.parser.next(self.limits()) {
-                Ok(Some(words)) => self.command(words).await?,
+                Ok(Some(Parsed::Command(words))) => self.command(words).await?,
+                Ok(Some(Parsed::TooLarge)) => self.waiting.push(dispatch::too_large(&mut self.client)),
                 Ok(None) => break,
                 Err(error) => {
                     self.flush().await?;
@@ -167,10 +168,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn command(&mut self, words: Vec<bytes::Bytes>) -> Result<(), Ended> {
         match dispatch(&mut self.client, words).await {
             Dispatched::Waits(waiting) => self.waiting.push(waiting),
-            Dispatched::Alone { kind, words, is_told, command } => {
+            Dispatched::Alone { work, is_told, command } => {
                 self.flush().await?;
                 let began = Instant::now();
-                let reply = Box::pin(alone::reply(kind, &mut self.client, &words)).await;
+                let reply = Box::pin(alone::reply(work, &mut self.client)).await;
                 meter::note(&self.client, command, &reply, began.elapsed());
                 if is_told {
                     self.tell(&reply);

@@ -1,14 +1,19 @@
 //! Commands about a connection, whose reply is known at once.
 
-use super::client::{Client, Silence, Transaction};
+use super::client::{Client, Silence};
 use super::commands::{ALL, Command, Connection, Keys, find};
-use super::errors::{LOADING, not_an_integer, syntax, wrong_arity};
+use super::errors::{LOADING, not_an_integer, syntax, unknown_subcommand, wrong_arity};
 use super::key::DATABASES;
 use super::number::parse_i64;
+use super::queue::Transaction;
 use super::reply::{Protocol, Reply};
+use super::scripts;
 use crate::cache::{Need, Role};
 use crate::front::Front;
 use bytes::Bytes;
+
+/// The setting of Redis that says which events are told.
+const EVENTS: &str = "notify-keyspace-events";
 
 /// What `CONFIG GET` tells.
 fn settings(front: &Front) -> Vec<(&'static str, String)> {
@@ -17,7 +22,7 @@ fn settings(front: &Front) -> Vec<(&'static str, String)> {
         ("appendonly", "yes".into()),
         ("databases", DATABASES.to_string()),
         ("maxclients", front.limits.connections.to_string()),
-        ("notify-keyspace-events", String::new()),
+        (EVENTS, "AKE".into()),
         ("proto-max-bulk-len", front.limits.value_bytes.to_string()),
         ("save", String::new()),
         ("timeout", "0".into()),
@@ -83,14 +88,21 @@ pub(super) fn reply(kind: Connection, client: &mut Client, words: &[Bytes]) -> R
                 let name = client.principal.name();
                 Reply::bulk(if name.is_empty() { "default" } else { &name })
             }
-            _ => unknown_subcommand("ACL", arguments),
+            _ => unknown_subcommand("ACL", &first(arguments)),
         },
-        Connection::Object => match words_of(arguments).first().map(String::as_str) {
-            Some("ENCODING") => Reply::bulk("raw"),
-            Some("REFCOUNT") => Reply::Integer(1),
-            _ => unknown_subcommand("OBJECT", arguments),
+        Connection::Script => scripts::script(client, arguments),
+        Connection::Function => match words_of(arguments).first().map(String::as_str) {
+            Some("FLUSH") => Reply::OK,
+            Some("LIST") => Reply::Array(Vec::new()),
+            _ => unknown_subcommand("FUNCTION", &first(arguments)),
         },
-        Connection::Memory => unknown_subcommand("MEMORY", arguments),
+        // Slow commands are not kept: the metrics have latencies.
+        Connection::SlowLog => match words_of(arguments).first().map(String::as_str) {
+            Some("GET") => Reply::Array(Vec::new()),
+            Some("LEN") => Reply::Integer(0),
+            Some("RESET") => Reply::OK,
+            _ => unknown_subcommand("SLOWLOG", &first(arguments)),
+        },
     }
 }
 
@@ -135,17 +147,15 @@ fn select(client: &mut Client, text: &[u8]) -> Reply {
 
 fn time(front: &Front) -> Reply {
     let now_ms = front.session(crate::node::Principal::Anyone).map_or(0, |session| session.now_ms());
-    let (seconds, micros) = (now_ms / 1_000, now_ms % 1_000 * 1_000);
-    Reply::Array(vec![Reply::bulk(seconds.to_string()), Reply::bulk(micros.to_string())])
+    Reply::time(now_ms)
 }
 
 fn words_of(arguments: &[Bytes]) -> Vec<String> {
     arguments.iter().map(|word| String::from_utf8_lossy(word).to_ascii_uppercase()).collect()
 }
 
-fn unknown_subcommand(command: &str, arguments: &[Bytes]) -> Reply {
-    let name = arguments.first().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
-    Reply::error(format!("ERR unknown subcommand '{name}'. Try {command} HELP."))
+fn first(arguments: &[Bytes]) -> String {
+    arguments.first().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default()
 }
 
 /// Whether a client may be called so: visible ASCII.
@@ -209,7 +219,7 @@ fn about_client(client: &mut Client, arguments: &[Bytes]) -> Reply {
         ["SETNAME" | "GETNAME" | "ID" | "SETINFO" | "INFO" | "NO-EVICT" | "NO-TOUCH", ..] => {
             wrong_arity(&format!("client|{}", words[0].to_ascii_lowercase()))
         }
-        _ => unknown_subcommand("CLIENT", arguments),
+        _ => unknown_subcommand("CLIENT", &first(arguments)),
     }
 }
 
@@ -295,7 +305,7 @@ fn about_commands(arguments: &[Bytes]) -> Reply {
         }
         Some("GETKEYS") => keys_of(&arguments[1..]),
         Some("DOCS") => Reply::Map(Vec::new()),
-        Some(_) => unknown_subcommand("COMMAND", arguments),
+        Some(_) => unknown_subcommand("COMMAND", &first(arguments)),
     }
 }
 
@@ -343,11 +353,30 @@ fn config(front: &Front, arguments: &[Bytes]) -> Reply {
             Reply::Map(all.map(|(name, value)| (Reply::bulk(name), Reply::bulk(value))).collect())
         }
         Some("RESETSTAT") => Reply::OK,
-        Some("SET") => {
-            Reply::error("ERR CONFIG SET is not supported: `lockstep config` changes the cluster's settings")
-        }
-        _ => unknown_subcommand("CONFIG", arguments),
+        Some("SET") if arguments.len() > 2 && arguments.len() % 2 == 1 => config_set(front, &arguments[1..]),
+        _ => unknown_subcommand("CONFIG", &first(arguments)),
     }
+}
+
+/// `CONFIG SET name value ...`: what is so already is accepted, and that events are told, which they always are.
+fn config_set(front: &Front, pairs: &[Bytes]) -> Reply {
+    for pair in pairs.chunks(2) {
+        let [name, value] = pair else { return syntax() };
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        let known = settings(front).into_iter().find(|(known, _)| *known == name);
+        let is_fine = name == EVENTS
+            || known.as_ref().is_some_and(|(_, known)| value.eq_ignore_ascii_case(known.as_bytes()));
+        if !is_fine {
+            return Reply::error(match known {
+                Some(_) => format!(
+                    "ERR CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config: \
+                     `lockstep config` changes the cluster's settings"
+                ),
+                None => format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'"),
+            });
+        }
+    }
+    Reply::OK
 }
 
 /// The version that a client asks for with `HELLO`.

@@ -3,9 +3,11 @@
 use super::arguments::Arguments;
 use super::client::{Client, Silence};
 use super::commands::{Alone, Command, Connection, Kind, find};
+use super::composite::Composite;
 use super::connection_commands;
-use super::errors::{NO_TOKEN, of_node, unknown_command, wrong_arity};
+use super::errors::{NO_TOKEN, TOO_LARGE, of_node, unknown_command, wrong_arity};
 use super::plan::Plan;
+use super::queue::Queued;
 use super::reply::Reply;
 use crate::cache::{Need, Op, Quota, Role, TokenLimits};
 use crate::front::{ClientAddress, Consumer, RateLimit, RateMode};
@@ -24,11 +26,16 @@ pub(super) enum Dispatched {
     Waits(Waiting),
     /// It is carried out by itself, after what came before it.
     Alone {
-        kind: Alone,
-        words: Vec<Bytes>,
+        work: Work,
         is_told: bool,
         command: &'static str,
     },
+}
+
+/// What is carried out by itself.
+pub(super) enum Work {
+    Command(Alone, Vec<Bytes>),
+    Composite(Composite),
 }
 
 /// What unknown commands are counted as.
@@ -46,6 +53,14 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
     };
     let name = command.name;
     if let Err(refused) = admit(client, command, &words) {
+        if let (Kind::Alone(Alone::Exec), Some(_), Reply::Error(text)) =
+            (command.kind, &client.transaction, &refused)
+        {
+            let text = text.strip_prefix("ERR ").unwrap_or(text);
+            let aborted = format!("EXECABORT Transaction discarded because of: {text}");
+            end_transaction(client);
+            return known(Reply::error(aborted), is_told, name);
+        }
         break_transaction(client);
         return known(refused, is_told, name);
     }
@@ -58,15 +73,32 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
                 // In a transaction, it is told in its place.
                 Err(refused) => Ok(Plan::known(refused)),
             };
-            let plan = queued(client, plan, &words);
+            let plan = match client.transaction {
+                Some(_) => queued(client, plan.map(Queued::Plan), &words),
+                None => plan.unwrap_or_else(Plan::known),
+            };
             Dispatched::Waits(Waiting { plan, is_told, command: name })
+        }
+        Kind::Composite(compose) => {
+            match (compose(Arguments::new(&words[1..], client.database)), &client.transaction) {
+                (Ok(composite), None) => {
+                    Dispatched::Alone { work: Work::Composite(composite), is_told, command: name }
+                }
+                (Err(refused), None) => known(refused, is_told, name),
+                (composed, Some(_)) => {
+                    let waits =
+                        composed.map_or_else(|refused| Queued::Plan(Plan::known(refused)), Queued::Composite);
+                    let plan = queued(client, Ok(waits), &words);
+                    Dispatched::Waits(Waiting { plan, is_told, command: name })
+                }
+            }
         }
         Kind::Connection(kind) => {
             let is_queued = client.transaction.is_some() && !kind.ends_transaction();
             let before = client.silence;
             let reply = connection_commands::reply(kind, client, &words);
             if is_queued {
-                let plan = queued(client, Ok(Plan::known(reply)), &words);
+                let plan = queued(client, Ok(Queued::Plan(Plan::known(reply))), &words);
                 return Dispatched::Waits(Waiting { plan, is_told, command: name });
             }
             // `CLIENT REPLY` itself is answered only if it turns replies on.
@@ -82,8 +114,15 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
                 format!("ERR {} is not supported inside MULTI by Lockstep", name.to_ascii_uppercase());
             known(Reply::error(refused), is_told, name)
         }
-        Kind::Alone(kind) => Dispatched::Alone { kind, words, is_told, command: name },
+        Kind::Alone(kind) => Dispatched::Alone { work: Work::Command(kind, words), is_told, command: name },
     }
+}
+
+/// A command that was too large to be read.
+pub(super) fn too_large(client: &mut Client) -> Waiting {
+    break_transaction(client);
+    let is_told = client.silence == Silence::None;
+    Waiting { plan: Plan::known(Reply::error(TOO_LARGE)), is_told, command: UNKNOWN }
 }
 
 fn known(reply: Reply, is_told: bool, command: &'static str) -> Dispatched {
@@ -94,6 +133,11 @@ fn break_transaction(client: &mut Client) {
     if let Some(transaction) = &mut client.transaction {
         transaction.is_broken = true;
     }
+}
+
+/// The transaction is over, and nothing is watched any more.
+pub(super) fn end_transaction(client: &mut Client) {
+    (client.transaction, client.watched) = (None, Vec::new());
 }
 
 /// Whether the client may send this now, whatever it is about.
@@ -166,12 +210,12 @@ fn need_of(op: &Op) -> Need {
     Need::Key(if op.is_write() { Role::Write } else { Role::Read }, op.key().clone())
 }
 
-/// The plan itself, or, in a transaction, that it was queued.
-fn queued(client: &mut Client, plan: Result<Plan, Reply>, words: &[Bytes]) -> Plan {
-    let Some(transaction) = &mut client.transaction else { return plan.unwrap_or_else(Plan::known) };
+/// Queues it, and says so.
+fn queued(client: &mut Client, queued: Result<Queued, Reply>, words: &[Bytes]) -> Plan {
+    let Some(transaction) = &mut client.transaction else { return Plan::known(Reply::OK) };
     let bytes = words.iter().map(Bytes::len).sum();
-    Plan::known(match plan {
-        Ok(plan) => match transaction.queue(plan, bytes) {
+    Plan::known(match queued {
+        Ok(queued) => match transaction.add(queued, bytes) {
             true => Reply::Status("QUEUED"),
             false => Reply::error("ERR the transaction is too large"),
         },

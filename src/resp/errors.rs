@@ -13,9 +13,10 @@ pub(super) const NOT_FINITE: &str = "ERR increment would produce NaN or Infinity
 pub(super) const TOO_MUCH: &str = "ERR the answer is too large: ask for fewer fields at a time";
 pub(super) const NOT_A_FLOAT: &str = "ERR value is not a valid float";
 pub(super) const WRONG_KIND: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
+pub(super) const NO_KEY: &str = "ERR no such key";
 pub(super) const NO_TOKEN: &str = "NOAUTH Authentication required.";
 pub(super) const LOADING: &str = "LOADING this node has not found its cluster yet";
-const TOO_LARGE: &str = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+pub(super) const TOO_LARGE: &str = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
 
 /// A command that does not fit one log entry.
 pub(super) fn too_large() -> Reply {
@@ -81,11 +82,26 @@ pub(super) fn of_command(error: &CommandError) -> Reply {
     }
 }
 
+pub(super) fn unknown_subcommand(command: &str, name: &str) -> Reply {
+    let name: String = name.chars().take(128).collect();
+    Reply::error(format!("ERR unknown subcommand '{name}'. Try {command} HELP."))
+}
+
 /// Clients test for these words.
 pub(super) fn unknown_command(words: &[Bytes]) -> Reply {
     const SHOWN_BYTES: usize = 128;
-    let shown = |word: &Bytes| String::from_utf8_lossy(&word[..word.len().min(SHOWN_BYTES)]).into_owned();
-    let arguments: String = words[1..].iter().take(8).map(|word| format!("'{}' ", shown(word))).collect();
-    let arguments: String = arguments.chars().take(SHOWN_BYTES).collect();
-    Reply::error(format!("ERR unknown command '{}', with args beginning with: {arguments}", shown(&words[0])))
+    // Up to a zero byte, as Redis prints them.
+    let shown = |word: &Bytes, bytes: usize| {
+        let end = word.iter().take(bytes).position(|byte| *byte == 0).unwrap_or(word.len().min(bytes));
+        String::from_utf8_lossy(&word[..end]).into_owned()
+    };
+    let mut arguments = String::new();
+    for word in &words[1..] {
+        if arguments.len() >= SHOWN_BYTES {
+            break;
+        }
+        arguments += &format!("'{}' ", shown(word, SHOWN_BYTES - arguments.len()));
+    }
+    let name = shown(&words[0], SHOWN_BYTES);
+    Reply::error(format!("ERR unknown command '{name}', with args beginning with: {arguments}"))
 }

@@ -201,3 +201,38 @@ fn random_places(fields: usize, count: i64) -> Option<Vec<Option<u32>>> {
     }
     Some(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn random_fields_are_as_many_as_asked_for() {
+        let places = |fields, count| random_places(fields, count).unwrap();
+        for (fields, count, told) in
+            [(5, 0, 0), (5, 3, 3), (5, 5, 5), (5, 9, 5), (5, i64::MAX, 5), (1, -4, 4), (7, -90, 90)]
+        {
+            let told_places = places(fields, count);
+            assert_eq!(told_places.len(), told, "{count} of {fields}");
+            assert!(told_places.iter().all(|place| place.is_some_and(|place| (place as usize) < fields)));
+            let different: BTreeSet<_> = told_places.into_iter().collect();
+            assert!(count < 0 || different.len() == told, "{count} of {fields}");
+        }
+        assert_eq!(random_places(5, -(REPEATED_MAX as i64) - 1), None);
+        assert_eq!(random_places(5, i64::MIN + 1), None);
+        // Each comes sooner or later: by chance, one of three is missing in 200 with a probability of 1e-34.
+        for count in [1, -1] {
+            let seen: BTreeSet<_> = (0..200).flat_map(|_| places(3, count)).collect();
+            assert_eq!(seen.len(), 3);
+        }
+    }
+
+    #[test]
+    fn a_small_part_does_not_keep_a_large_value() {
+        let value = Bytes::from(vec![7; 1_000]);
+        let (small, large) = (part(&value, &value[10..20]), part(&value, &value[..900]));
+        assert_eq!((small.len(), large.len()), (10, 900));
+        assert!(!value.as_ptr_range().contains(&small.as_ptr()) && large.as_ptr() == value.as_ptr());
+    }
+}

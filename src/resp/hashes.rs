@@ -147,7 +147,9 @@ pub(super) fn hrandfield(mut arguments: Arguments) -> Planned {
         Some("WITHVALUES") => true,
         Some(_) => return Err(syntax()),
     };
-    arguments.end()?;
+    if !arguments.is_empty() {
+        return Err(syntax());
+    }
     if with_values && count.unsigned_abs() > i64::MAX.unsigned_abs() / 2 {
         return Err(Reply::error("ERR value is out of range"));
     }

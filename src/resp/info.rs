@@ -42,7 +42,7 @@ pub(super) async fn reply(client: &Client, arguments: &[Bytes]) -> Reply {
             ("arch_bits", usize::BITS.to_string()),
             ("process_id", std::process::id().to_string()),
             ("run_id", history.id.replace('-', "")),
-            ("tcp_port", client.shared.port.to_string()),
+            ("tcp_port", client.registered.presence.port.to_string()),
             ("uptime_in_seconds", uptime.to_string()),
             ("uptime_in_days", (uptime / 86_400).to_string()),
         ],

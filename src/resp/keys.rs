@@ -1,7 +1,9 @@
 //! Commands about keys and their lifetimes, whatever their values are.
 
 use super::arguments::Arguments;
+use super::errors::{not_an_integer, syntax, unknown_subcommand};
 use super::lifetimes::{Unit, of_key};
+use super::number::parse_i64;
 use super::plan::{Plan, Shape};
 use super::reply::Reply;
 use crate::cache::{Condition, DeadlineCondition, Op, Ttl};
@@ -76,15 +78,19 @@ pub(super) fn pexpireat(arguments: Arguments) -> Planned {
 /// `EXPIRE key number [NX | XX | GT | LT]`
 fn set_lifetime(mut arguments: Arguments, unit: Unit, command: &str) -> Planned {
     let key = arguments.key()?;
-    let ttl = of_key(arguments.integer()?, unit, command)?;
+    let number = arguments.next()?;
     let (mut nx, mut xx, mut gt, mut lt) = (false, false, false, false);
-    while let Some(option) = arguments.option() {
-        match option.as_str() {
-            "NX" => nx = true,
-            "XX" => xx = true,
-            "GT" => gt = true,
-            "LT" => lt = true,
-            option => return Err(Reply::error(format!("ERR Unsupported option {option}"))),
+    while !arguments.is_empty() {
+        let option = arguments.next()?;
+        match option.to_ascii_uppercase().as_slice() {
+            b"NX" => nx = true,
+            b"XX" => xx = true,
+            b"GT" => gt = true,
+            b"LT" => lt = true,
+            _ => {
+                let option = String::from_utf8_lossy(option);
+                return Err(Reply::error(format!("ERR Unsupported option {option}")));
+            }
         }
     }
     if nx && (xx || gt || lt) {
@@ -93,6 +99,7 @@ fn set_lifetime(mut arguments: Arguments, unit: Unit, command: &str) -> Planned 
     if gt && lt {
         return Err(Reply::error("ERR GT and LT options at the same time are not compatible"));
     }
+    let ttl = of_key(parse_i64(number).ok_or_else(not_an_integer)?, unit, command)?;
     // With `XX`, no lifetime is none that could be made shorter.
     let only = match (nx, xx, gt, lt) {
         (true, ..) => DeadlineCondition::None,
@@ -103,4 +110,25 @@ fn set_lifetime(mut arguments: Arguments, unit: Unit, command: &str) -> Planned 
         _ => DeadlineCondition::Always,
     };
     Ok(Plan::one(Op::Expire { key, ttl, condition: Condition::Always, only }, Shape::WasSet))
+}
+
+/// `OBJECT ENCODING key` and `OBJECT REFCOUNT key`
+pub(super) fn object(mut arguments: Arguments) -> Planned {
+    let subcommand = arguments.option();
+    match (subcommand.as_deref(), arguments.len()) {
+        (Some("ENCODING"), 1) => Ok(Plan::one(Op::Get { key: arguments.key()? }, Shape::Encoding)),
+        (Some("REFCOUNT"), 1) => Ok(Plan::one(Op::Look { key: arguments.key()? }, Shape::References)),
+        (Some(name), _) => Err(unknown_subcommand("OBJECT", name)),
+        (None, _) => Err(syntax()),
+    }
+}
+
+/// `MEMORY USAGE key [SAMPLES count]`
+pub(super) fn memory(mut arguments: Arguments) -> Planned {
+    let subcommand = arguments.option();
+    match (subcommand.as_deref(), arguments.len()) {
+        (Some("USAGE"), 1 | 3) => Ok(Plan::one(Op::Look { key: arguments.key()? }, Shape::Memory)),
+        (Some(name), _) => Err(unknown_subcommand("MEMORY", name)),
+        (None, _) => Err(syntax()),
+    }
 }

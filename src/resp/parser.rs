@@ -11,6 +11,8 @@ use std::ops::Range;
 
 /// Longest line: a command as words, or the length of an array or a string.
 const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a command that is too large which are read all the same, to be dropped: a client sees no reply while it sends.
+const DROPPED_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Arguments that room is made for before they have arrived.
 const ARGUMENTS_AHEAD: usize = 16;
 
@@ -75,6 +77,14 @@ pub(super) enum ProtocolError {
 /// A command: its name and its arguments.
 pub(super) type Arguments = Vec<Bytes>;
 
+/// What has arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Parsed {
+    Command(Arguments),
+    /// A command that is larger than it may be. Its bytes were dropped as they came.
+    TooLarge,
+}
+
 /// An array of which a part has arrived.
 #[derive(Debug)]
 struct Unfinished {
@@ -84,6 +94,16 @@ struct Unfinished {
     found: Vec<Range<usize>>,
     /// Length of the argument that is about to arrive, if that is known.
     length: Option<usize>,
+    /// Whether it is too large to be kept.
+    dropping: Option<Dropping>,
+}
+
+/// How far a command is dropped.
+#[derive(Debug, Default)]
+struct Dropping {
+    /// Bytes of the present argument that have not arrived.
+    left: usize,
+    dropped: usize,
 }
 
 /// The stream of one client.
@@ -110,7 +130,7 @@ impl Parser {
     ///
     /// # Errors
     /// [`ProtocolError`]; what follows cannot be told apart any more.
-    pub fn next(&mut self, limits: ParseLimits) -> Result<Option<Arguments>, ProtocolError> {
+    pub fn next(&mut self, limits: ParseLimits) -> Result<Option<Parsed>, ProtocolError> {
         loop {
             let command = match (&self.unfinished, self.buffer.first()) {
                 (None, None) => return Ok(None),
@@ -120,12 +140,12 @@ impl Parser {
                     }
                     continue;
                 }
-                (None, Some(_)) => self.line()?,
+                (None, Some(_)) => self.line()?.map(Parsed::Command),
                 (Some(_), _) => self.rest_of_array(limits)?,
             };
             match command {
                 // An empty line or array is no command.
-                Some(command) if command.is_empty() => {}
+                Some(Parsed::Command(words)) if words.is_empty() => {}
                 command => return Ok(command),
             }
         }
@@ -161,20 +181,23 @@ impl Parser {
             return Err(if limits.is_stranger { ProtocolError::StrangerCount } else { ProtocolError::Count });
         }
         let found = Vec::with_capacity(missing.min(ARGUMENTS_AHEAD));
-        self.unfinished = Some(Unfinished { missing, found, length: None });
+        self.unfinished = Some(Unfinished { missing, found, length: None, dropping: None });
         Ok(true)
     }
 
     /// The arguments of an array that has begun.
-    fn rest_of_array(&mut self, limits: ParseLimits) -> Result<Option<Arguments>, ProtocolError> {
+    fn rest_of_array(&mut self, limits: ParseLimits) -> Result<Option<Parsed>, ProtocolError> {
         while self.unfinished.as_ref().is_some_and(|unfinished| unfinished.missing > 0) {
             if !self.argument(limits)? {
                 return Ok(None);
             }
         }
-        let found = self.unfinished.take().map(|unfinished| unfinished.found).unwrap_or_default();
+        let Some(Unfinished { found, dropping, .. }) = self.unfinished.take() else { return Ok(None) };
+        if dropping.is_some() {
+            return Ok(Some(Parsed::TooLarge));
+        }
         let whole = self.take(self.at);
-        Ok(Some(found.into_iter().map(|range| whole.slice(range)).collect()))
+        Ok(Some(Parsed::Command(found.into_iter().map(|range| whole.slice(range)).collect())))
     }
 
     /// One argument: `$`, its length, and its bytes. False if it has not arrived.
@@ -187,6 +210,10 @@ impl Parser {
                 None => return Ok(false),
             },
         };
+        let is_dropped = self.unfinished.as_ref().is_some_and(|unfinished| unfinished.dropping.is_some());
+        if is_dropped {
+            return self.drop_argument(length);
+        }
         let Some(unfinished) = &mut self.unfinished else { return Ok(false) };
         let start = self.at;
         if self.buffer.len() < start + length + 2 {
@@ -199,9 +226,37 @@ impl Parser {
         Ok(true)
     }
 
+    /// Drops what has arrived of an argument, so that the next command is found. False if there is more of it.
+    fn drop_argument(&mut self, length: usize) -> Result<bool, ProtocolError> {
+        let head = self.at;
+        let Some(unfinished) = &mut self.unfinished else { return Ok(false) };
+        if unfinished.length.is_none() {
+            unfinished.length = Some(length);
+            unfinished.dropping.get_or_insert_default().left = length + 2;
+            drop(self.take(head));
+        }
+        let arrived = self.buffer.len();
+        let Some(Unfinished { missing, length, dropping: Some(dropping), .. }) = &mut self.unfinished else {
+            return Ok(false);
+        };
+        let come = dropping.left.min(arrived);
+        (dropping.left, dropping.dropped) = (dropping.left - come, dropping.dropped + come);
+        let (is_whole, dropped) = (dropping.left == 0, dropping.dropped);
+        if is_whole {
+            (*missing, *length) = (*missing - 1, None);
+        }
+        drop(self.take(come));
+        if dropped > DROPPED_BYTES_MAX { Err(ProtocolError::LongCommand) } else { Ok(is_whole) }
+    }
+
     fn argument_length(&mut self, limits: ParseLimits) -> Result<Option<usize>, ProtocolError> {
-        let start = self.unfinished.as_ref().and_then(|unfinished| unfinished.found.last());
-        let start = start.map_or(self.head_end(), |last| last.end + 2);
+        let start = match &self.unfinished {
+            Some(Unfinished { dropping: Some(_), .. }) => 0,
+            Some(Unfinished { found, .. }) if !found.is_empty() => {
+                found.last().map_or(0, |last| last.end + 2)
+            }
+            _ => self.head_end(),
+        };
         match self.buffer.get(start) {
             None => return Ok(None),
             Some(b'$') => self.at = self.at.max(start + 1),
@@ -212,15 +267,16 @@ impl Parser {
         };
         let length = parse_i64(&self.buffer[text]).and_then(|length| usize::try_from(length).ok());
         let length = length.ok_or(ProtocolError::Length)?;
-        if length > limits.argument_bytes {
-            return Err(if limits.is_stranger {
-                ProtocolError::StrangerLength
-            } else {
-                ProtocolError::Length
-            });
+        let is_too_large = length > limits.argument_bytes || self.at + length > limits.command_bytes;
+        if is_too_large && limits.is_stranger {
+            return Err(ProtocolError::StrangerLength);
         }
-        if self.at + length > limits.command_bytes {
-            return Err(ProtocolError::LongCommand);
+        if length > DROPPED_BYTES_MAX {
+            return Err(ProtocolError::Length);
+        }
+        if let Some(unfinished) = self.unfinished.as_mut().filter(|_| is_too_large) {
+            unfinished.found = Vec::new();
+            unfinished.dropping.get_or_insert_default();
         }
         Ok(Some(length))
     }

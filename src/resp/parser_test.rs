@@ -6,16 +6,19 @@ use proptest::prelude::*;
 const LIMITS: ParseLimits =
     ParseLimits { arguments: 100, argument_bytes: 1_000, command_bytes: 4_000, is_stranger: false };
 
-type Parsed = (Vec<Vec<Vec<u8>>>, Option<ProtocolError>);
+type Told = (Vec<Vec<Vec<u8>>>, Option<ProtocolError>);
 
 /// What a stream says that comes in these pieces.
-fn parsed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: ParseLimits) -> Parsed {
+fn parsed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: ParseLimits) -> Told {
     let (mut parser, mut commands) = (Parser::default(), Vec::new());
     for piece in pieces {
         parser.buffer().extend_from_slice(piece);
         loop {
             match parser.next(limits) {
-                Ok(Some(command)) => commands.push(command.iter().map(|word| word.to_vec()).collect()),
+                Ok(Some(Parsed::Command(words))) => {
+                    commands.push(words.iter().map(|word| word.to_vec()).collect())
+                }
+                Ok(Some(Parsed::TooLarge)) => commands.push(vec![b"too large".to_vec()]),
                 Ok(None) => break,
                 Err(error) => return (commands, Some(error)),
             }
@@ -49,13 +52,9 @@ fn what_is_no_command_ends_the_stream() {
         ("*x\r\n".into(), ProtocolError::Count),
         ("*+1\r\n".into(), ProtocolError::Count),
         ("*9223372036854775808\r\n".into(), ProtocolError::Count),
-        ("*1\r\n$1001\r\n".into(), ProtocolError::Length),
+        ("*1\r\n$536870913\r\n".into(), ProtocolError::Length),
         ("*1\r\n$-1\r\n".into(), ProtocolError::Length),
         ("*1\r\nPING\r\n".into(), ProtocolError::NoBulk(b'P')),
-        (
-            "*5\r\n$1000\r\n".to_owned() + &format!("{}\r\n$1000\r\n", "x".repeat(1_000)).repeat(4),
-            ProtocolError::LongCommand,
-        ),
         (long.clone(), ProtocolError::LongLine),
         (format!("{long}\r\n"), ProtocolError::LongLine),
         (format!("*{long}"), ProtocolError::LongCount),
@@ -76,6 +75,30 @@ fn what_is_no_command_ends_the_stream() {
     let stranger = |stream: &[u8]| parsed([stream], ParseLimits::STRANGER).1;
     assert_eq!(stranger(b"*11\r\n"), Some(ProtocolError::StrangerCount));
     assert_eq!(stranger(b"*1\r\n$16385\r\n"), Some(ProtocolError::StrangerLength));
+}
+
+#[test]
+fn what_is_too_large_is_dropped_and_the_next_is_found() {
+    let argument = |length: usize| format!("${length}\r\n{}\r\n", "x".repeat(length));
+    let large = [
+        format!("*3\r\n{}{}{}", argument(3), argument(1), argument(1_001)),
+        format!("*3\r\n{}{}{}", argument(1_001), argument(0), argument(5_000)),
+        format!("*6\r\n{}", argument(1_000).repeat(6)),
+    ];
+    for large in large {
+        let stream = format!("PING\r\n{large}*1\r\n$4\r\nPING\r\n{large}PING\r\n");
+        let expected = commands(&[&["PING"], &["too large"], &["PING"], &["too large"], &["PING"]]);
+        for size in [1, 2, 3, 7, 1_000, 100_000] {
+            assert_eq!(parsed(stream.as_bytes().chunks(size), LIMITS), (expected.clone(), None), "{size}");
+        }
+    }
+    let mut parser = Parser::default();
+    parser.buffer().extend_from_slice(b"*1\r\n$536870912\r\n");
+    for _ in 0..1_000 {
+        assert_eq!(parser.next(LIMITS), Ok(None));
+        assert_eq!(parser.waiting(), 0, "it is dropped as it comes");
+        parser.buffer().extend_from_slice(&[b'x'; 1_000]);
+    }
 }
 
 /// Memory grows with what was received.

@@ -1,11 +1,16 @@
 //! What a command does with data, and how that is told: operations of the state machine, and the shape of the reply. The same operations
 //! are carried out by the log, or, where all only read, by this node's own copy.
 
-use super::errors::{NOT_A_FLOAT, WRONG_KIND, of_command};
+use super::errors::{NOT_A_FLOAT, NOT_FINITE, WRONG_KIND, of_command};
+use super::hash_scan::is_small;
 use super::hash_shape::HashShape;
+use super::number::parse_i64;
 use super::reply::Reply;
-use crate::cache::{CommandError, KeyInfo, KeyState, Kind, Op, OpRefusal, Outcome, Value};
+use crate::cache::{CommandError, Hash, KeyInfo, KeyState, Kind, Op, OpRefusal, Outcome, Value};
 use bytes::Bytes;
+
+/// About how many bytes an entry takes beside its value: docs/performance.md.
+const ENTRY_BYTES: u64 = 128;
 
 /// What became of one operation.
 pub(super) type Done = Result<Outcome, Box<OpRefusal>>;
@@ -51,6 +56,12 @@ pub(super) enum Shape {
     Type,
     /// What is told of a hash.
     Hash(HashShape),
+    /// How Redis would keep the value.
+    Encoding,
+    /// How often it is referred to: once.
+    References,
+    /// About how many bytes it takes.
+    Memory,
     /// A part of a value.
     Part {
         start: i64,
@@ -144,6 +155,13 @@ impl Shape {
             (Self::Type, Outcome::Looked(info)) => {
                 Reply::Status(info.as_ref().map_or("none", |info| name_of_kind(info.kind)))
             }
+            (Self::Encoding, _) => value_of(done).map_or(Reply::Null, |value| Reply::bulk(encoding(value))),
+            (Self::References, Outcome::Looked(info)) => {
+                info.as_ref().map_or(Reply::Null, |_| Reply::Integer(1))
+            }
+            (Self::Memory, Outcome::Looked(info)) => {
+                info.as_ref().map_or(Reply::Null, |info| integer(info.bytes + ENTRY_BYTES))
+            }
             (Self::Part { start, end }, _) => match string_of(done) {
                 Ok(value) => Reply::Bulk(value.map_or_else(Bytes::new, |value| part(value, *start, *end))),
                 Err(wrong) => wrong,
@@ -165,9 +183,7 @@ impl Shape {
         match (self, error) {
             (Self::Hash(shape), error) => shape.error(error),
             (Self::Decimal, CommandError::NotANumber { .. }) => Reply::error(NOT_A_FLOAT),
-            (Self::Decimal, CommandError::Overflow { .. }) => {
-                Reply::error("ERR increment would produce NaN or Infinity")
-            }
+            (Self::Decimal, CommandError::Overflow { .. }) => Reply::error(NOT_FINITE),
             _ => of_command(error),
         }
     }
@@ -239,6 +255,19 @@ fn lifetime(info: Option<&KeyInfo>, in_ms: bool, is_absolute: bool, now_ms: u64)
     let Some(deadline_ms) = info.entry.expires_at_ms else { return Reply::Integer(-1) };
     let ms = if is_absolute { deadline_ms } else { deadline_ms.saturating_sub(now_ms) };
     integer(if in_ms { ms } else { ms.saturating_add(500) / 1_000 })
+}
+
+fn encoding(value: &Value) -> &'static str {
+    const EMBEDDED_BYTES: usize = 44;
+    if value.kind() == Kind::Hash {
+        let is_small = Hash::open(&value.bytes).is_some_and(is_small);
+        return if is_small { "listpack" } else { "hashtable" };
+    }
+    match parse_i64(&value.bytes) {
+        Some(_) => "int",
+        None if value.bytes.len() <= EMBEDDED_BYTES => "embstr",
+        None => "raw",
+    }
 }
 
 /// From one position to another, both included; negative ones count from the end.

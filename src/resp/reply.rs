@@ -15,6 +15,8 @@ pub(super) enum Protocol {
 pub(super) enum Reply {
     /// A status, as `OK`.
     Status(&'static str),
+    /// A status in the words of a script. It has no line ends.
+    Line(String),
     /// An error, which begins with its code. It has no line ends.
     Error(String),
     Integer(i64),
@@ -45,6 +47,12 @@ impl Reply {
         Self::Error(text.into())
     }
 
+    /// Seconds since the Unix epoch, and microseconds.
+    pub fn time(now_ms: u64) -> Self {
+        let (seconds, micros) = (now_ms / 1_000, now_ms % 1_000 * 1_000);
+        Self::Array(vec![Self::bulk(seconds.to_string()), Self::bulk(micros.to_string())])
+    }
+
     /// About how many bytes it takes.
     pub fn bytes(&self) -> usize {
         const OTHER_BYTES: usize = 16;
@@ -52,7 +60,7 @@ impl Reply {
         OTHER_BYTES
             + match self {
                 Self::Status(_) | Self::Integer(_) | Self::Null | Self::NullArray => 0,
-                Self::Error(text) | Self::Text(text) => text.len(),
+                Self::Error(text) | Self::Line(text) | Self::Text(text) => text.len(),
                 Self::Bulk(bytes) => bytes.len(),
                 Self::Array(items) | Self::Set(items) | Self::Push(items) => all(items),
                 Self::Fields(fields) => fields.bytes(),
@@ -65,14 +73,8 @@ impl Reply {
         let is_new = protocol == Protocol::Resp3;
         match self {
             Self::Status(text) => line(out, b'+', text.as_bytes()),
-            Self::Error(text) => {
-                // A line end would be taken for the end of the reply.
-                let text: Vec<u8> = text
-                    .bytes()
-                    .map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte })
-                    .collect();
-                line(out, b'-', &text);
-            }
+            Self::Line(text) => line(out, b'+', &without_ends(text)),
+            Self::Error(text) => line(out, b'-', &without_ends(text)),
             Self::Integer(number) => integer(out, b':', *number),
             Self::Bulk(bytes) => bulk(out, bytes),
             Self::Null => null(protocol, out),
@@ -104,6 +106,11 @@ impl From<bool> for Reply {
     fn from(holds: bool) -> Self {
         Self::Integer(i64::from(holds))
     }
+}
+
+/// A line end would be taken for the end of the reply.
+fn without_ends(text: &str) -> Vec<u8> {
+    text.bytes().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }).collect()
 }
 
 fn line(out: &mut BytesMut, kind: u8, text: &[u8]) {

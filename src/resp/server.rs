@@ -1,7 +1,6 @@
 //! The listener for Redis clients, and the connections that it accepts.
 
 use super::client::Client;
-use super::clients::Clients;
 use super::connection::Connection;
 use super::state::Shared;
 use crate::front::{ConnectionSlot, Front, LineRate};
@@ -45,16 +44,11 @@ pub struct RespServer {
 impl RespServer {
     /// Starts to serve on all of these ports.
     pub fn start(ports: Vec<RespPort>, front: &Arc<Front>, jwt: Option<&JwtVerifier>) -> Self {
-        let (closing, clients) = (watch::Sender::new(false), Arc::<Clients>::default());
+        let closing = watch::Sender::new(false);
+        let shared = Arc::new(Shared::new(front.clone(), jwt.cloned()));
         let mut accepting = JoinSet::new();
         for port in ports {
-            let shared = Arc::new(Shared {
-                front: front.clone(),
-                clients: clients.clone(),
-                jwt: jwt.cloned(),
-                port: port.listener.local_addr().map_or(0, |address| address.port()),
-            });
-            accepting.spawn(accept(port, shared, closing.subscribe()));
+            accepting.spawn(accept(port, shared.clone(), closing.subscribe()));
         }
         Self { closing, accepting }
     }
@@ -130,7 +124,8 @@ async fn serve(
     shared: Arc<Shared>,
     closing: watch::Receiver<bool>,
 ) {
-    let registered = shared.clients.register(address);
+    let port = stream.local_addr().map_or(0, |address| address.port());
+    let registered = shared.clients.register(address, port);
     match tls {
         None => {
             let client = Client::new(shared, registered, Principal::Anyone);

@@ -1,8 +1,8 @@
 //! Commands about values.
 
 use super::arguments::Arguments;
-use super::errors::syntax;
-use super::lifetimes::{Unit, of_new_value};
+use super::errors::{NOT_A_FLOAT, NOT_FINITE, syntax};
+use super::lifetimes::{Expiry, Unit, of_new_value};
 use super::plan::{Plan, Shape};
 use super::reply::Reply;
 use crate::cache::{Condition, Key, Op, Ttl, Value};
@@ -14,7 +14,7 @@ fn value(bytes: &Bytes) -> Value {
     Value { bytes: bytes.clone(), content_type: None }
 }
 
-fn put(key: Key, bytes: &Bytes, ttl: Ttl, condition: Condition) -> Op {
+pub(super) fn put(key: Key, bytes: &Bytes, ttl: Ttl, condition: Condition) -> Op {
     Op::Put { key, value: value(bytes), ttl, condition, previous: false }
 }
 
@@ -35,27 +35,31 @@ pub(super) fn get(mut arguments: Arguments) -> Planned {
 /// `SET key value [NX | XX | IFEQ value | IFNE value] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]`
 pub(super) fn set(mut arguments: Arguments) -> Planned {
     let (key, bytes) = (arguments.key()?, arguments.next()?);
-    let (mut condition, mut ttl, mut previous) = (None, None, false);
+    let (mut condition, mut expiry, mut previous) = (None, Expiry::default(), false);
     while let Some(option) = arguments.option() {
-        match option.as_str() {
-            "NX" if condition.is_none() => condition = Some(Condition::Absent),
-            "XX" if condition.is_none() => condition = Some(Condition::Present),
-            "IFEQ" if condition.is_none() => {
-                condition = Some(Condition::ValueIs(arguments.next()?.clone()));
+        let wanted = match option.as_str() {
+            "NX" => Condition::Absent,
+            "XX" => Condition::Present,
+            "IFEQ" => Condition::ValueIs(arguments.next()?.clone()),
+            "IFNE" => Condition::ValueIsNot(arguments.next()?.clone()),
+            "GET" => {
+                previous = true;
+                continue;
             }
-            "IFNE" if condition.is_none() => {
-                condition = Some(Condition::ValueIsNot(arguments.next()?.clone()));
-            }
-            "GET" if !previous => previous = true,
-            "KEEPTTL" if ttl.is_none() => ttl = Some(Ttl::Keep),
-            option => {
-                let unit = Unit::of_option(option).filter(|_| ttl.is_none()).ok_or_else(syntax)?;
-                ttl = Some(of_new_value(arguments.next()?, unit, "set")?);
-            }
+            "PERSIST" => return Err(syntax()),
+            option => match expiry.take(option, &mut arguments)? {
+                true => continue,
+                false => return Err(syntax()),
+            },
+        };
+        if condition.as_ref().is_some_and(|before| *before != wanted) {
+            return Err(syntax());
         }
+        condition = Some(wanted);
     }
     let shape = if previous { Shape::Previous } else { Shape::Stored };
-    let (ttl, condition) = (ttl.unwrap_or(Ttl::Default), condition.unwrap_or(Condition::Always));
+    let (ttl, condition) =
+        (expiry.ttl("set")?.unwrap_or(Ttl::Default), condition.unwrap_or(Condition::Always));
     let condition = if previous { of_string(condition) } else { condition };
     Ok(Plan::one(Op::Put { key, value: value(bytes), ttl, condition, previous }, shape))
 }
@@ -96,16 +100,16 @@ pub(super) fn getdel(mut arguments: Arguments) -> Planned {
 /// `GETEX key [EX s | PX ms | EXAT s | PXAT ms | PERSIST]`
 pub(super) fn getex(mut arguments: Arguments) -> Planned {
     let key = arguments.key()?;
-    let ttl = match arguments.option().as_deref() {
-        None => return Ok(Plan::one(Op::Get { key }, Shape::Value)),
-        Some("PERSIST") => Ttl::Never,
-        Some(option) => {
-            let unit = Unit::of_option(option).ok_or_else(syntax)?;
-            of_new_value(arguments.next()?, unit, "getex")?
+    let mut expiry = Expiry::default();
+    while let Some(option) = arguments.option() {
+        if option == "KEEPTTL" || !expiry.take(&option, &mut arguments)? {
+            return Err(syntax());
         }
-    };
-    arguments.end()?;
-    Ok(Plan::one(Op::GetEx { key, ttl: Some(ttl) }, Shape::Value))
+    }
+    Ok(match expiry.ttl("getex")? {
+        None => Plan::one(Op::Get { key }, Shape::Value),
+        ttl => Plan::one(Op::GetEx { key, ttl }, Shape::Value),
+    })
 }
 
 pub(super) fn mget(mut arguments: Arguments) -> Planned {
@@ -161,7 +165,10 @@ fn counter(key: Key, by: i64) -> Plan {
 
 pub(super) fn incrbyfloat(mut arguments: Arguments) -> Planned {
     let key = arguments.key()?;
-    let by = std::str::from_utf8(arguments.next()?).map_err(|_| Reply::error(super::errors::NOT_A_FLOAT))?;
+    let by = std::str::from_utf8(arguments.next()?).map_err(|_| Reply::error(NOT_A_FLOAT))?;
+    if ["inf", "infinity"].contains(&by.trim_start_matches(['+', '-']).to_ascii_lowercase().as_str()) {
+        return Err(Reply::error(NOT_FINITE));
+    }
     Ok(Plan::one(Op::IncrDecimal { key, by: by.to_owned() }, Shape::Decimal))
 }
 
@@ -193,5 +200,20 @@ pub(super) fn getrange(mut arguments: Arguments) -> Planned {
 pub(super) fn delifeq(mut arguments: Arguments) -> Planned {
     let key = arguments.key()?;
     let condition = Condition::ValueIs(arguments.next()?.clone());
+    Ok(Plan::one(Op::Delete { key, condition, previous: false }, Shape::Removed))
+}
+
+/// `DELEX key [IFEQ value | IFNE value]`
+pub(super) fn delex(mut arguments: Arguments) -> Planned {
+    let key = arguments.key()?;
+    let condition = match arguments.option().as_deref() {
+        None => Condition::Always,
+        Some("IFEQ") => Condition::ValueIs(arguments.next()?.clone()),
+        Some("IFNE") => Condition::ValueIsNot(arguments.next()?.clone()),
+        Some(_) => return Err(syntax()),
+    };
+    if !arguments.is_empty() {
+        return Err(syntax());
+    }
     Ok(Plan::one(Op::Delete { key, condition, previous: false }, Shape::Removed))
 }

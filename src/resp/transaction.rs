@@ -2,11 +2,12 @@
 
 use super::arguments::Arguments;
 use super::client::Client;
-use super::errors::{Replied, failed, too_large, wrong_arity};
-use super::plan::Plan;
+use super::errors::{Replied, failed, too_large};
+use super::optimistic::{self, Work};
+use super::plan::{Plan, Shape};
+use super::queue::Queued;
 use super::reply::Reply;
 use super::run::{Run, run_if};
-use super::strings;
 use crate::cache::limits::{SEQUENCE_GUARDS_MAX, SEQUENCE_OPS_MAX};
 use crate::cache::{Condition, Guard, Op};
 use crate::node::Session;
@@ -21,7 +22,12 @@ pub(super) async fn exec(client: &mut Client, session: &Session) -> Replied {
     if transaction.is_broken {
         return Err(Reply::error("EXECABORT Transaction discarded because of previous errors."));
     }
-    let plans: Vec<Plan> = transaction.plans();
+    let queue = transaction.queue();
+    if queue.iter().any(|queued| matches!(queued, Queued::Composite(_))) {
+        return exec_on_copies(client, session, &guards, queue).await;
+    }
+    let plans: Vec<Plan> = queue.into_iter().map(Queued::into_plan).collect();
+    let count = plans.len();
     if guards.is_empty() && !plans.iter().any(Plan::writes) {
         let shared = client.shared.clone();
         let mut run = Run::new(session.clone(), &shared.front.answer_memory, &plans, client.touches);
@@ -34,14 +40,31 @@ pub(super) async fn exec(client: &mut Client, session: &Session) -> Replied {
     if plans.iter().map(|plan| plan.ops.len()).sum::<usize>() > SEQUENCE_OPS_MAX {
         return Err(too_large());
     }
+    // A log entry does something, and be it that it looks at what was watched.
+    let look = |guard: &Guard| Plan::one(Op::Look { key: guard.key.clone() }, Shape::Present);
+    let plans: Vec<Plan> = plans.into_iter().chain(guards.first().map(look)).collect();
     match run_if(session, guards, &plans).await {
-        Ok(Some((replies, index))) => {
+        Ok(Some((mut replies, index))) => {
+            replies.truncate(count);
             client.seen_index = client.seen_index.max(index);
             Ok(Reply::Array(replies))
         }
         Ok(None) => Ok(Reply::NullArray),
         Err(error) => Err(failed(error)),
     }
+}
+
+/// The same where a command decides by several keys what it writes.
+async fn exec_on_copies(
+    client: &mut Client,
+    session: &Session,
+    guards: &[Guard],
+    queue: Vec<Queued>,
+) -> Replied {
+    let keys = queue.iter().flat_map(Queued::keys).collect();
+    Ok(optimistic::carry_out(client, session, keys, guards, Work::Queue(&queue))
+        .await?
+        .unwrap_or(Reply::NullArray))
 }
 
 /// `WATCH key [key ...]`: notes what each key has.
@@ -63,21 +86,4 @@ pub(super) async fn watch(client: &mut Client, session: &Session, arguments: &[B
         }
     }
     Ok(Reply::OK)
-}
-
-/// `MSETNX`: all of them, if none of the keys is there.
-pub(super) async fn mset_nx(client: &Client, session: &Session, arguments: &[Bytes]) -> Replied {
-    if arguments.len() % 2 == 1 {
-        return Err(wrong_arity("msetnx"));
-    }
-    let plan = strings::mset(Arguments::new(arguments, client.database))?;
-    let absent = |op: &Op| Guard { key: op.key().clone(), condition: Condition::Absent };
-    let guards: Vec<Guard> = plan.ops.iter().map(absent).collect();
-    match run_if(session, guards, &[plan]).await.map_err(failed)? {
-        Some((replies, _)) => Ok(match replies.into_iter().next() {
-            Some(Reply::Error(error)) => Reply::Error(error),
-            _ => Reply::Integer(1),
-        }),
-        None => Ok(Reply::Integer(0)),
-    }
 }

@@ -20,8 +20,8 @@ const SCAN_SLOTS_MIN: usize = 100;
 const SCAN_SLOTS_MAX: usize = 100_000;
 
 /// `KEYS pattern`: those of one moment.
-pub(super) async fn keys(client: &Client, session: &Session, pattern: &[u8]) -> Replied {
-    let prefix = name_prefix_of(client.database, &glob::literal_prefix(pattern));
+pub(super) async fn keys(database: u8, session: &Session, pattern: &[u8]) -> Replied {
+    let prefix = name_prefix_of(database, &glob::literal_prefix(pattern));
     let mut found = Vec::new();
     let mut after = None;
     loop {
@@ -29,7 +29,7 @@ pub(super) async fn keys(client: &Client, session: &Session, pattern: &[u8]) -> 
             ListKeys { prefix: prefix.clone(), after: after.take(), limit: PAGE_KEYS, ..ListKeys::default() };
         let page = session.list(request).await.map_err(failed)?.value;
         for listed in &page.keys {
-            let key = key_of(client.database, listed.key.as_str());
+            let key = key_of(database, listed.key.as_str());
             found.extend(key.filter(|key| glob::matches(pattern, key)).map(|key| Reply::Bulk(key.into())));
         }
         if found.len() > KEYS_MAX {

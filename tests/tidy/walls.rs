@@ -49,7 +49,7 @@ const ROOMS: [(&str, &[&str]); 21] = [
             "tls",
         ],
     ),
-    ("resp", &["front", "jwt", "node", "cache", "api", "lineage", "tls"]),
+    ("resp", &["front", "jwt", "node", "replica", "cache", "api", "lineage", "tls"]),
     ("backups", &["node", "storage", "lineage"]),
     ("merging", &["node", "raft", "replica", "storage", "cache", "api", "client", "reconcile", "lineage"]),
     ("front", &["node", "replica", "storage", "cache", "api", "lineage"]),
