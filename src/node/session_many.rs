@@ -3,7 +3,7 @@
 use super::error::NodeError;
 use super::read::ReadAt;
 use super::session::{Session, SessionError};
-use crate::cache::{Absence, Cache, Found, Key, Need, Role};
+use crate::cache::{Absence, Cache, Found, Key, Kind, Need, Role};
 
 impl Session {
     /// Reads several keys at one moment, and counts a use of each. The answers are in the order of `keys`; the last one is that with
@@ -40,16 +40,22 @@ impl Session {
         read.map_err(|error| self.fail(error))
     }
 
-    /// The keys in so many places of the cache's table from this one on, and the place to go on from; 0 at the end. See
+    /// The keys, with their kinds, in so many places of the cache's table from this one on, and the place to go on from; 0 at the end. See
     /// [`Cache::scan`]. It counts as a use of none.
     ///
     /// # Errors
     /// [`SessionError`].
-    pub async fn scan(&self, from: u64, places: usize) -> Result<ReadAt<(Vec<Key>, u64)>, SessionError> {
+    pub async fn scan(
+        &self,
+        from: u64,
+        places: usize,
+    ) -> Result<ReadAt<(Vec<(Key, Kind)>, u64)>, SessionError> {
         let need = Need::Prefix(Role::Read, String::new());
         let mut read = self.read(&need, |cache: &Cache| cache.scan(from, places)).await?;
-        read.value.0 =
-            std::mem::take(&mut read.value.0).into_iter().map(|key| self.scope.client_key(key)).collect();
+        read.value.0 = std::mem::take(&mut read.value.0)
+            .into_iter()
+            .map(|(key, kind)| (self.scope.client_key(key), kind))
+            .collect();
         Ok(read)
     }
 

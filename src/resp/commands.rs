@@ -4,7 +4,7 @@ use super::arguments::Arguments;
 use super::composite::{self, Composite};
 use super::plan::Plan;
 use super::reply::Reply;
-use super::{keys, strings};
+use super::{hashes, keys, strings};
 
 /// A command.
 #[derive(Debug, Clone, Copy)]
@@ -210,7 +210,23 @@ pub(super) const ALL: &[Command] = &[
     write("getex", -2, Keys::ONE, strings::getex),
     read("getrange", 4, Keys::ONE, strings::getrange),
     write("getset", 3, Keys::ONE, strings::getset),
+    write("hdel", -3, Keys::ONE, hashes::hdel),
     alone("hello", -1, Alone::Hello),
+    read("hexists", 3, Keys::ONE, hashes::hexists),
+    read("hget", 3, Keys::ONE, hashes::hget),
+    read("hgetall", 2, Keys::ONE, hashes::hgetall),
+    write("hincrby", 4, Keys::ONE, hashes::hincrby),
+    write("hincrbyfloat", 4, Keys::ONE, hashes::hincrbyfloat),
+    read("hkeys", 2, Keys::ONE, hashes::hkeys),
+    read("hlen", 2, Keys::ONE, hashes::hlen),
+    read("hmget", -3, Keys::ONE, hashes::hmget),
+    write("hmset", -4, Keys::ONE, hashes::hmset),
+    read("hrandfield", -2, Keys::ONE, hashes::hrandfield),
+    read("hscan", -3, Keys::ONE, hashes::hscan),
+    write("hset", -4, Keys::ONE, hashes::hset),
+    write("hsetnx", 4, Keys::ONE, hashes::hsetnx),
+    read("hstrlen", 3, Keys::ONE, hashes::hstrlen),
+    read("hvals", 2, Keys::ONE, hashes::hvals),
     write("incr", 2, Keys::ONE, strings::incr),
     write("incrby", 3, Keys::ONE, strings::incrby),
     write("incrbyfloat", 3, Keys::ONE, strings::incrbyfloat),

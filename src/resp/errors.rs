@@ -9,8 +9,10 @@ use bytes::Bytes;
 
 pub(super) const SYNTAX: &str = "ERR syntax error";
 pub(super) const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
-pub(super) const NOT_A_FLOAT: &str = "ERR value is not a valid float";
 pub(super) const NOT_FINITE: &str = "ERR increment would produce NaN or Infinity";
+pub(super) const TOO_MUCH: &str = "ERR the answer is too large: ask for fewer fields at a time";
+pub(super) const NOT_A_FLOAT: &str = "ERR value is not a valid float";
+pub(super) const WRONG_KIND: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 pub(super) const NO_KEY: &str = "ERR no such key";
 pub(super) const NO_TOKEN: &str = "NOAUTH Authentication required.";
 pub(super) const LOADING: &str = "LOADING this node has not found its cluster yet";
@@ -35,6 +37,10 @@ pub(super) fn invalid_expiry(command: &str) -> Reply {
 
 pub(super) fn wrong_arity(command: &str) -> Reply {
     Reply::error(format!("ERR wrong number of arguments for '{command}' command"))
+}
+
+pub(super) fn out_of_range(from: i64, to: i64) -> Reply {
+    Reply::error(format!("ERR value is out of range, value must between {from} and {to}"))
 }
 
 /// A reply, or an error in its place.
@@ -67,6 +73,7 @@ pub(super) fn of_command(error: &CommandError) -> Reply {
             Reply::error("OOM command not allowed when used memory > 'maxmemory'.")
         }
         CommandError::NotANumber { .. } => not_an_integer(),
+        CommandError::WrongKind { .. } => Reply::error(WRONG_KIND),
         CommandError::Overflow { .. } => Reply::error("ERR increment or decrement would overflow"),
         CommandError::TooLarge { .. } | CommandError::Invalid { field: InvalidField::Value, .. } => {
             Reply::error(TOO_LARGE)

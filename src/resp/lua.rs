@@ -93,7 +93,7 @@ fn evaluate(script: &Script, text: &[u8], calls: &RefCell<Calls>) -> mlua::Resul
     };
     lua.globals().set("KEYS", strings(&script.keys)?)?;
     lua.globals().set("ARGV", strings(&script.arguments)?)?;
-    let call: Function = lua.globals().get("xpcall")?;
+    let attempt: Function = lua.globals().get("xpcall")?;
     let began = Instant::now();
     lua.set_hook(HookTriggers::new().every_nth_instruction(LOOK_INSTRUCTIONS), move |lua, _| {
         if began.elapsed() < TIME_MAX {
@@ -105,12 +105,16 @@ fn evaluate(script: &Script, text: &[u8], calls: &RefCell<Calls>) -> mlua::Resul
         Err(too_long())
     })?;
     lua.scope(|scope| {
-        let ask =
-            scope.create_function(|lua, words: MultiValue| match calls.borrow_mut().ask(&words)? {
-                Reply::Error(error) => Ok((Value::Nil, Some(error))),
-                reply => Ok((to_lua(lua, &reply)?, None)),
-            })?;
-        lua.load(include_str!("prelude.lua")).set_name("=prelude").call::<()>(ask)?;
+        let redis: Table = lua.globals().get("redis")?;
+        let call = |lua: &Lua, words: MultiValue| match calls.borrow_mut().ask(&words)? {
+            Reply::Error(error) => Err(Error::external(Refused(error))),
+            reply => to_lua(lua, &reply),
+        };
+        redis.set("call", scope.create_function(call)?)?;
+        let pcall = |lua: &Lua, words: MultiValue| to_lua(lua, &calls.borrow_mut().ask(&words)?);
+        redis.set("pcall", scope.create_function(pcall)?)?;
+        let plain = lua.create_function(plain)?;
+        lua.load(include_str!("prelude.lua")).set_name("=prelude").call::<()>(plain)?;
         let script = compile(&lua, text)?;
         let place = lua.create_function(|lua, error: Value| {
             let table = lua.create_table()?;
@@ -118,7 +122,7 @@ fn evaluate(script: &Script, text: &[u8], calls: &RefCell<Calls>) -> mlua::Resul
             table.raw_set("line", line(lua))?;
             Ok(table)
         })?;
-        let (is_fine, value): (bool, Value) = call.call((script, place))?;
+        let (is_fine, value): (bool, Value) = attempt.call((script, place))?;
         match is_fine {
             true => from_lua(&value).map(Ok),
             false => Ok(Err(Failure::at(&value))),
@@ -128,6 +132,27 @@ fn evaluate(script: &Script, text: &[u8], calls: &RefCell<Calls>) -> mlua::Resul
 
 fn too_long() -> Error {
     Error::runtime("the script computes for too long")
+}
+
+/// An error of a command.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refused(String);
+
+/// An error as scripts know it: that of a command is a table, and others are texts.
+fn plain(lua: &Lua, error: Value) -> mlua::Result<Value> {
+    let Value::Error(inner) = &error else { return Ok(error) };
+    match refusal(inner) {
+        Some(refused) => to_lua(lua, &Reply::Error(refused)),
+        None => Ok(Value::String(lua.create_string(message(inner))?)),
+    }
+}
+
+fn refusal(error: &Error) -> Option<String> {
+    match error {
+        Error::CallbackError { cause, .. } => refusal(cause),
+        error => error.downcast_ref::<Refused>().map(|refused| refused.0.clone()),
+    }
 }
 
 /// Which line of the script is being carried out.
@@ -236,7 +261,7 @@ impl Failure {
         let text = match &error {
             Value::Table(table) => of_command(table).unwrap_or_else(|| "ERR the error is a table".into()),
             Value::String(text) => format!("ERR {}", text.to_string_lossy()),
-            Value::Error(error) => format!("ERR {}", message(error)),
+            Value::Error(error) => refusal(error).unwrap_or_else(|| format!("ERR {}", message(error))),
             _ => "ERR the error is no text".into(),
         };
         Self { text, line, is_unreadable: false }

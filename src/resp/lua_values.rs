@@ -26,6 +26,13 @@ pub(super) fn to_lua(lua: &Lua, reply: &Reply) -> mlua::Result<Value> {
         Reply::Array(items) | Reply::Set(items) | Reply::Push(items) | Reply::Several(items) => {
             sequence(lua, items.iter())?
         }
+        Reply::Fields(fields) => {
+            let words = fields.words().into_iter().map(|word| match word {
+                Some(word) => lua.create_string(word).map(Value::String),
+                None => Ok(Value::Boolean(false)),
+            });
+            Value::Table(lua.create_sequence_from(words.collect::<mlua::Result<Vec<_>>>()?)?)
+        }
         Reply::Map(pairs) => sequence(lua, pairs.iter().flat_map(|(name, value)| [name, value]))?,
     })
 }

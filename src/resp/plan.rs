@@ -1,10 +1,12 @@
 //! What a command does with data, and how that is told: operations of the state machine, and the shape of the reply. The same operations
 //! are carried out by the log, or, where all only read, by this node's own copy.
 
-use super::errors::{NOT_A_FLOAT, NOT_FINITE, of_command};
+use super::errors::{NOT_A_FLOAT, NOT_FINITE, WRONG_KIND, of_command};
+use super::hash_scan::is_small;
+use super::hash_shape::HashShape;
 use super::number::parse_i64;
 use super::reply::Reply;
-use crate::cache::{CommandError, KeyInfo, KeyState, Op, OpRefusal, Outcome};
+use crate::cache::{CommandError, Hash, KeyInfo, KeyState, Kind, Op, OpRefusal, Outcome, Value};
 use bytes::Bytes;
 
 /// About how many bytes an entry takes beside its value: docs/performance.md.
@@ -52,6 +54,8 @@ pub(super) enum Shape {
         is_absolute: bool,
     },
     Type,
+    /// What is told of a hash.
+    Hash(HashShape),
     /// How Redis would keep the value.
     Encoding,
     /// How often it is referred to: once.
@@ -83,11 +87,31 @@ impl Plan {
 }
 
 impl Shape {
+    /// About how many bytes the reply takes until it is sent.
+    pub fn bytes_told(&self, done: &[Done]) -> usize {
+        let told = |value: &Value| match self {
+            Self::Hash(shape) => shape.bytes_told(value),
+            _ => value.bytes.len(),
+        };
+        done.iter().filter_map(value_of).map(told).sum()
+    }
+
+    /// Bytes that a reply may take beyond what the values and the command have.
+    pub fn extra_bytes(&self) -> usize {
+        match self {
+            Self::Hash(shape) => shape.extra_bytes(),
+            _ => 0,
+        }
+    }
+
     /// The reply. `now_ms`: log time.
     pub fn reply(&self, done: &[Done], now_ms: u64) -> Reply {
         match self {
             Self::Known(reply) => reply.clone(),
-            Self::Values => Reply::Array(done.iter().map(|done| bulk_or_null(value_of(done))).collect()),
+            // A hash has no value that could be told with others.
+            Self::Values => {
+                Reply::Array(done.iter().map(|done| bulk_or_null(string_of(done).unwrap_or(None))).collect())
+            }
             Self::Removed | Self::Present => count(done),
             Self::All => match done.iter().find_map(|done| done.as_ref().err()) {
                 Some(refusal) => of_command(&refusal.error),
@@ -105,7 +129,7 @@ impl Shape {
         if let Self::Previous = self {
             return match done {
                 Err(refusal) if !is_condition(&refusal.error) => of_command(&refusal.error),
-                done => bulk_or_null(value_of(done)),
+                done => string_of(done).map_or_else(|wrong| wrong, bulk_or_null),
             };
         }
         let outcome = match done {
@@ -116,10 +140,14 @@ impl Shape {
         match (self, outcome) {
             (Self::Stored, Outcome::Put { .. }) => Reply::OK,
             (Self::WasStored, Outcome::Put { .. }) => Reply::Integer(1),
-            (Self::Value, _) => bulk_or_null(value_of(done)),
+            (Self::Value, _) => string_of(done).map_or_else(|wrong| wrong, bulk_or_null),
+            (Self::Hash(shape), outcome) => shape.reply(outcome),
             (Self::Integer, Outcome::Counter { value, .. }) => Reply::Integer(*value),
             (Self::Decimal, Outcome::Decimal { text, .. }) => Reply::bulk(text),
             (Self::Length, Outcome::Length { bytes, .. }) => integer(*bytes),
+            (Self::Length, Outcome::Looked(Some(info))) if info.kind != Kind::String => {
+                Reply::error(WRONG_KIND)
+            }
             (Self::Length, Outcome::Looked(info)) => integer(info.as_ref().map_or(0, |info| info.bytes)),
             (Self::WasSet, Outcome::Deadline { .. } | Outcome::Deleted { .. }) => Reply::Integer(1),
             (Self::WasSet, Outcome::NotFound(_)) => Reply::Integer(0),
@@ -127,7 +155,7 @@ impl Shape {
                 lifetime(info.as_ref(), *in_ms, *is_absolute, now_ms)
             }
             (Self::Type, Outcome::Looked(info)) => {
-                Reply::Status(if info.is_some() { "string" } else { "none" })
+                Reply::Status(info.as_ref().map_or("none", |info| name_of_kind(info.kind)))
             }
             (Self::Encoding, _) => value_of(done).map_or(Reply::Null, |value| Reply::bulk(encoding(value))),
             (Self::Refused(reply), Outcome::Looked(info)) => {
@@ -139,9 +167,10 @@ impl Shape {
             (Self::Memory, Outcome::Looked(info)) => {
                 info.as_ref().map_or(Reply::Null, |info| integer(info.bytes + ENTRY_BYTES))
             }
-            (Self::Part { start, end }, _) => {
-                Reply::Bulk(value_of(done).map_or_else(Bytes::new, |value| part(value, *start, *end)))
-            }
+            (Self::Part { start, end }, _) => match string_of(done) {
+                Ok(value) => Reply::Bulk(value.map_or_else(Bytes::new, |value| part(value, *start, *end))),
+                Err(wrong) => wrong,
+            },
             // A plan has the operations of its shape.
             _ => Reply::error("ERR the outcome is of another kind than the command"),
         }
@@ -157,6 +186,7 @@ impl Shape {
 
     fn error(&self, error: &CommandError) -> Reply {
         match (self, error) {
+            (Self::Hash(shape), error) => shape.error(error),
             (Self::Decimal, CommandError::NotANumber { .. }) => Reply::error(NOT_A_FLOAT),
             (Self::Decimal, CommandError::Overflow { .. }) => Reply::error(NOT_FINITE),
             _ => of_command(error),
@@ -178,18 +208,34 @@ fn is_condition(error: &CommandError) -> bool {
 }
 
 /// The value that an operation found, replaced or removed, or that made it refuse.
-fn value_of(done: &Done) -> Option<&Bytes> {
+fn value_of(done: &Done) -> Option<&Value> {
     match done {
         Ok(
             Outcome::Got(found)
             | Outcome::Put { previous: found, .. }
             | Outcome::Deleted { previous: found, .. },
-        ) => found.as_ref().map(|found| &found.value.bytes),
+        ) => found.as_ref().map(|found| &found.value),
         Err(refusal) => match &refusal.key {
-            KeyState::Present { value, .. } => value.as_ref().map(|value| &value.bytes),
+            KeyState::Present { value, .. } => value.as_ref(),
             KeyState::Absent(_) => None,
         },
         Ok(_) => None,
+    }
+}
+
+/// The same, if it is a string; else the error for a value of another kind.
+fn string_of(done: &Done) -> Result<Option<&Bytes>, Reply> {
+    match value_of(done) {
+        Some(value) if value.kind() != Kind::String => Err(Reply::error(WRONG_KIND)),
+        value => Ok(value.map(|value| &value.bytes)),
+    }
+}
+
+/// As `TYPE` calls it.
+pub(super) fn name_of_kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::String => "string",
+        Kind::Hash => "hash",
     }
 }
 
@@ -216,11 +262,15 @@ fn lifetime(info: Option<&KeyInfo>, in_ms: bool, is_absolute: bool, now_ms: u64)
     integer(if in_ms { ms } else { ms.saturating_add(500) / 1_000 })
 }
 
-fn encoding(value: &[u8]) -> &'static str {
+fn encoding(value: &Value) -> &'static str {
     const EMBEDDED_BYTES: usize = 44;
-    match parse_i64(value) {
+    if value.kind() == Kind::Hash {
+        let is_small = Hash::open(&value.bytes).is_some_and(is_small);
+        return if is_small { "listpack" } else { "hashtable" };
+    }
+    match parse_i64(&value.bytes) {
         Some(_) => "int",
-        None if value.len() <= EMBEDDED_BYTES => "embstr",
+        None if value.bytes.len() <= EMBEDDED_BYTES => "embstr",
         None => "raw",
     }
 }

@@ -1,17 +1,14 @@
--- What scripts see of Redis, over one function of the server that returns a reply, or nothing and an error.
-local ask = ...
-local error, tostring, setmetatable = error, tostring, setmetatable
+-- What is easier said in Lua than in the server. It is given a function that makes of an error what scripts know as one.
+local plain = ...
+local error, tostring, setmetatable, try = error, tostring, setmetatable, pcall
 
-function redis.call(...)
-  local reply, failed = ask(...)
-  if failed then error({ err = failed }, 0) end
-  return reply
+local function settle(is_fine, ...)
+  if is_fine then return true, ... end
+  return false, plain((...))
 end
 
-function redis.pcall(...)
-  local reply, failed = ask(...)
-  if failed then return { err = failed } end
-  return reply
+function pcall(...)
+  return settle(try(...))
 end
 
 -- A script that forgets `local` is told so.

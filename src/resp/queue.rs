@@ -36,7 +36,7 @@ impl Transaction {
 
     /// Queues a command. False if there are too many.
     pub fn add(&mut self, queued: Queued, bytes: usize) -> bool {
-        self.bytes += bytes;
+        self.bytes += bytes + queued.extra_bytes();
         self.queue.push(queued);
         let fits = self.queue.len() <= QUEUED_MAX && self.bytes <= QUEUED_BYTES_MAX;
         if !fits {
@@ -56,6 +56,14 @@ impl Transaction {
 }
 
 impl Queued {
+    /// Bytes that its reply may take beyond what the values and the command have.
+    fn extra_bytes(&self) -> usize {
+        match self {
+            Self::Plan(plan) => plan.shape.extra_bytes(),
+            Self::Composite(_) => 0,
+        }
+    }
+
     /// The keys that it looks at.
     pub fn keys(&self) -> Vec<Key> {
         match self {

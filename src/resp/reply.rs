@@ -1,5 +1,6 @@
 //! Replies, in both versions of the protocol. Version 3 has types of its own for what version 2 says with arrays and strings.
 
+use super::hash_reply::HashReply;
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Which version of the protocol a client has asked for.
@@ -26,6 +27,8 @@ pub(super) enum Reply {
     NullArray,
     Array(Vec<Reply>),
     Map(Vec<(Reply, Reply)>),
+    /// Fields of a hash.
+    Fields(HashReply),
     Set(Vec<Reply>),
     /// A text to be read by people.
     Text(String),
@@ -64,6 +67,7 @@ impl Reply {
                 Self::Array(items) | Self::Set(items) | Self::Push(items) | Self::Several(items) => {
                     all(items)
                 }
+                Self::Fields(fields) => fields.bytes(),
                 Self::Map(pairs) => pairs.iter().map(|(name, value)| name.bytes() + value.bytes()).sum(),
             }
     }
@@ -77,7 +81,7 @@ impl Reply {
             Self::Error(text) => line(out, b'-', &without_ends(text)),
             Self::Integer(number) => integer(out, b':', *number),
             Self::Bulk(bytes) => bulk(out, bytes),
-            Self::Null => out.put_slice(if is_new { b"_\r\n" } else { b"$-1\r\n" }),
+            Self::Null => null(protocol, out),
             Self::NullArray => out.put_slice(if is_new { b"_\r\n" } else { b"*-1\r\n" }),
             Self::Array(items) => all(items, b'*', protocol, out),
             Self::Set(items) => all(items, if is_new { b'~' } else { b'*' }, protocol, out),
@@ -91,6 +95,7 @@ impl Reply {
                     value.encode(protocol, out);
                 }
             }
+            Self::Fields(fields) => fields.encode(protocol, out),
             Self::Text(text) if is_new => {
                 integer(out, b'=', text.len() as i64 + 4);
                 out.put_slice(b"txt:");
@@ -124,7 +129,16 @@ fn integer(out: &mut BytesMut, kind: u8, number: i64) {
     line(out, kind, digits.format(number).as_bytes());
 }
 
-fn bulk(out: &mut BytesMut, bytes: &[u8]) {
+/// The type of a reply of several parts, and how many there are.
+pub(super) fn head(out: &mut BytesMut, kind: u8, count: usize) {
+    integer(out, kind, count as i64);
+}
+
+pub(super) fn null(protocol: Protocol, out: &mut BytesMut) {
+    out.put_slice(if protocol == Protocol::Resp3 { b"_\r\n" } else { b"$-1\r\n" });
+}
+
+pub(super) fn bulk(out: &mut BytesMut, bytes: &[u8]) {
     integer(out, b'$', bytes.len() as i64);
     out.put_slice(bytes);
     out.put_slice(b"\r\n");

@@ -115,7 +115,7 @@ fn fitting(plans: &[Plan]) -> usize {
     let (mut ops, mut bytes) = (0, 0);
     let fits = |plan: &&Plan| {
         ops += plan.ops.len();
-        bytes += plan.ops.iter().map(bytes_of).sum::<usize>();
+        bytes += plan.ops.iter().map(bytes_of).sum::<usize>() + plan.shape.extra_bytes();
         ops <= SEQUENCE_OPS && bytes <= SEQUENCE_BYTES
     };
     plans.iter().take_while(fits).count().max(1)
@@ -126,6 +126,11 @@ fn bytes_of(op: &Op) -> usize {
     let value = match op {
         Op::Put { value, .. } => value.bytes.len(),
         Op::Append { bytes, .. } | Op::SetRange { bytes, .. } => bytes.len(),
+        Op::SetFields { fields, .. } => {
+            fields.iter().map(|(name, value)| OTHER_BYTES + name.len() + value.len()).sum()
+        }
+        Op::DeleteFields { fields, .. } => fields.iter().map(|name| OTHER_BYTES + name.len()).sum(),
+        Op::IncrField { field, .. } | Op::IncrFieldDecimal { field, .. } => field.len(),
         _ => 0,
     };
     OTHER_BYTES + op.key().as_str().len() + value
@@ -210,13 +215,12 @@ async fn read(
         }
     };
     let done: Vec<Done> = ops.iter().zip(value).map(|(op, found)| Ok(seen(op, found))).collect();
-    let (whole, known) = whole(plans, done.len());
+    let (whole, bytes) = whole(plans, &done);
     if whole.is_empty() {
         // One command alone asks for too much.
         let replies = vec![Reply::error("ERR the answer is too large: ask for fewer keys at a time")];
         return Replies { replies, permit: None, index: 0 };
     }
-    let bytes = done[..known].iter().map(bytes_told).sum();
     match answers.reserve(bytes) {
         Ok(permit) => Replies { replies: reply(whole, &done, now_ms), permit, index },
         Err(busy) => {
@@ -230,33 +234,29 @@ async fn read(
     }
 }
 
-/// The plans of which all operations are among the first `done`, and how many operations they have.
-fn whole(plans: &[Plan], done: usize) -> (&[Plan], usize) {
-    let (mut known, mut count) = (0, 0);
+/// The plans of which all operations are done and whose replies fit together, and how many bytes those take. The first one's fits.
+fn whole<'a>(plans: &'a [Plan], done: &[Done]) -> (&'a [Plan], usize) {
+    let (mut rest, mut count, mut bytes) = (done, 0, 0usize);
     for plan in plans {
-        if known + plan.ops.len() > done {
+        let Some((own, after)) = rest.split_at_checked(plan.ops.len()) else { break };
+        let told = plan.shape.bytes_told(own);
+        if count > 0 && bytes.saturating_add(told) as u64 > VALUES_BYTES_MAX {
             break;
         }
-        known += plan.ops.len();
-        count += 1;
+        (rest, count, bytes) = (after, count + 1, bytes + told);
     }
-    (&plans[..count], known)
+    (&plans[..count], bytes)
 }
 
 /// What an operation that only reads tells.
 fn seen(op: &Op, found: Result<Found, Absence>) -> Outcome {
     match op {
-        Op::Look { .. } => Outcome::Looked(
-            found.ok().map(|found| KeyInfo { bytes: found.value.bytes.len() as u64, entry: found.info }),
-        ),
+        Op::Look { .. } => Outcome::Looked(found.ok().map(|Found { value, info: entry }| KeyInfo {
+            bytes: value.bytes.len() as u64,
+            kind: value.kind(),
+            entry,
+        })),
         _ => Outcome::Got(found.ok()),
-    }
-}
-
-fn bytes_told(done: &Done) -> usize {
-    match done {
-        Ok(Outcome::Got(Some(found))) => found.value.bytes.len(),
-        _ => 0,
     }
 }
 

@@ -18,6 +18,16 @@ pub(super) fn put(key: Key, bytes: &Bytes, ttl: Ttl, condition: Condition) -> Op
     Op::Put { key, value: value(bytes), ttl, condition, previous: false }
 }
 
+/// The same condition where the value from before is told: a hash has none to tell. (Who asks for an absent key is told by the refusal
+/// itself what is there.)
+fn of_string(condition: Condition) -> Condition {
+    match condition {
+        Condition::Always => Condition::NoHash,
+        Condition::Present => Condition::PresentNoHash,
+        other => other,
+    }
+}
+
 pub(super) fn get(mut arguments: Arguments) -> Planned {
     Ok(Plan::one(Op::Get { key: arguments.key()? }, Shape::Value))
 }
@@ -50,6 +60,7 @@ pub(super) fn set(mut arguments: Arguments) -> Planned {
     let shape = if previous { Shape::Previous } else { Shape::Stored };
     let (ttl, condition) =
         (expiry.ttl("set")?.unwrap_or(Ttl::Default), condition.unwrap_or(Condition::Always));
+    let condition = if previous { of_string(condition) } else { condition };
     Ok(Plan::one(Op::Put { key, value: value(bytes), ttl, condition, previous }, shape))
 }
 
@@ -76,13 +87,13 @@ pub(super) fn setnx(mut arguments: Arguments) -> Planned {
 
 pub(super) fn getset(mut arguments: Arguments) -> Planned {
     let (key, bytes) = (arguments.key()?, arguments.next()?);
-    let op =
-        Op::Put { key, value: value(bytes), ttl: Ttl::Default, condition: Condition::Always, previous: true };
+    let (value, ttl, condition) = (value(bytes), Ttl::Default, of_string(Condition::Always));
+    let op = Op::Put { key, value, ttl, condition, previous: true };
     Ok(Plan::one(op, Shape::Previous))
 }
 
 pub(super) fn getdel(mut arguments: Arguments) -> Planned {
-    let op = Op::Delete { key: arguments.key()?, condition: Condition::Always, previous: true };
+    let op = Op::Delete { key: arguments.key()?, condition: of_string(Condition::Always), previous: true };
     Ok(Plan::one(op, Shape::Value))
 }
 

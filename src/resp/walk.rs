@@ -5,6 +5,7 @@ use super::client::Client;
 use super::errors::{Replied, failed, syntax};
 use super::glob;
 use super::key::{database_prefix, key_of, name_prefix_of, other_databases};
+use super::plan::name_of_kind;
 use super::reply::Reply;
 use crate::cache::{Command, Condition, Op, Outcome};
 use crate::node::{ListKeys, Session};
@@ -45,9 +46,8 @@ pub(super) async fn keys(database: u8, session: &Session, pattern: &[u8]) -> Rep
 /// after a restart, and a key keeps its place as long as it lives: one that is there during the whole walk is told once.
 pub(super) async fn scan(client: &Client, session: &Session, arguments: &[Bytes]) -> Replied {
     let mut rest = Arguments::new(arguments, client.database);
-    let cursor = std::str::from_utf8(rest.next()?).ok().and_then(|text| text.parse::<u64>().ok());
-    let cursor = cursor.ok_or_else(|| Reply::error("ERR invalid cursor"))?;
-    let (mut pattern, mut count, mut is_wanted) = (None, 10, true);
+    let cursor = cursor_of(rest.next()?)?;
+    let (mut pattern, mut count, mut wanted) = (None, 10, None);
     while let Some(option) = rest.option() {
         match option.as_str() {
             "MATCH" => pattern = Some(rest.next()?.clone()),
@@ -57,19 +57,25 @@ pub(super) async fn scan(client: &Client, session: &Session, arguments: &[Bytes]
                     return Err(syntax());
                 }
             }
-            // All values are strings.
-            "TYPE" => is_wanted = rest.next()?.eq_ignore_ascii_case(b"string"),
+            "TYPE" => wanted = Some(rest.next()?.to_ascii_lowercase()),
             _ => return Err(syntax()),
         }
     }
     let slots = usize::try_from(count).unwrap_or(SCAN_SLOTS_MAX).clamp(SCAN_SLOTS_MIN, SCAN_SLOTS_MAX);
     let read = session.scan(cursor, slots).await.map_err(failed)?;
     let (names, next) = read.value;
-    let keys = names.iter().filter_map(|name| key_of(client.database, name.as_str()));
-    let fits =
-        |key: &Vec<u8>| is_wanted && pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, key));
+    let is_wanted = |kind| wanted.as_ref().is_none_or(|wanted| *wanted == name_of_kind(kind).as_bytes());
+    let names = names.iter().filter(|(_, kind)| is_wanted(*kind));
+    let keys = names.filter_map(|(name, _)| key_of(client.database, name.as_str()));
+    let fits = |key: &Vec<u8>| pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, key));
     let keys = keys.filter(fits).map(|key| Reply::Bulk(key.into())).collect();
     Ok(Reply::Array(vec![Reply::bulk(next.to_string()), Reply::Array(keys)]))
+}
+
+/// A cursor as a client sends it back.
+pub(super) fn cursor_of(text: &[u8]) -> Result<u64, Reply> {
+    let cursor = std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok());
+    cursor.ok_or_else(|| Reply::error("ERR invalid cursor"))
 }
 
 /// `RANDOMKEY`: the first key of this database from a random place on.
@@ -80,7 +86,7 @@ pub(super) async fn random_key(client: &Client, session: &Session) -> Replied {
     let mut is_around = false;
     loop {
         let (names, next) = session.scan(cursor, PAGE_KEYS).await.map_err(failed)?.value;
-        if let Some(key) = names.iter().find_map(|name| key_of(client.database, name.as_str())) {
+        if let Some(key) = names.iter().find_map(|(name, _)| key_of(client.database, name.as_str())) {
             return Ok(Reply::Bulk(key.into()));
         }
         if is_around && (next == 0 || next > begin) {
@@ -129,7 +135,8 @@ async fn flush_first(session: &Session) -> Replied {
     let mut cursor = 0;
     loop {
         let (names, next) = session.scan(cursor, PAGE_KEYS).await.map_err(failed)?.value;
-        let of_first = names.into_iter().filter(|name| !name.as_str().starts_with(&other_databases()));
+        let names = names.into_iter().map(|(name, _)| name);
+        let of_first = names.filter(|name| !name.as_str().starts_with(&other_databases()));
         let delete = |key| Op::Delete { key, condition: Condition::Always, previous: false };
         let ops: Vec<Op> = of_first.map(delete).collect();
         if !ops.is_empty() {
