@@ -1,7 +1,7 @@
 //! Reads of several keys at one moment, walks over all keys, and counts of them.
 
 use super::error::NodeError;
-use super::read::ReadAt;
+use super::read::{ReadAsked, ReadAt};
 use super::session::{Session, SessionError};
 use crate::cache::{Absence, Cache, Found, Key, Kind, Need, Role};
 
@@ -32,9 +32,10 @@ impl Session {
         self.refuse_stale()?;
         let keys = keys.iter().map(|key| self.scope.stored_key(key));
         let keys = keys.collect::<Result<Vec<_>, NodeError>>().map_err(|error| self.fail(error))?;
-        let (consistency, min_index) = (self.consistency, self.min_index);
-        let (inner, principal) = (&self.node.inner, &self.principal);
-        let read = inner.get_many(&keys, is_use, bytes_max, principal, consistency, min_index, self.limit);
+        let Self { principal, consistency, min_index, limit, .. } = self;
+        let (consistency, min_index, limit) = (*consistency, *min_index, *limit);
+        let asked = ReadAsked { principal, consistency, min_index, limit };
+        let read = self.node.inner.get_many(&keys, is_use, bytes_max, asked);
         let read = read.await;
         self.refuse_stale()?;
         read.map_err(|error| self.fail(error))

@@ -31,6 +31,7 @@ mod meter;
 mod number;
 mod optimistic;
 mod parser;
+pub mod parsers;
 mod plan;
 mod push_commands;
 mod queue;
