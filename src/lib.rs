@@ -57,7 +57,7 @@ pub mod backups;
 pub mod merging;
 
 #[cfg(feature = "http")]
-mod resp;
+pub mod resp;
 
 #[cfg(feature = "node")]
 pub mod node;

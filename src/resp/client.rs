@@ -1,9 +1,12 @@
 //! What is known of a connected client: who it is, which database it uses, and what it has begun.
 
 use super::clients::{Facts, Registered};
+use super::feed::Feed;
 use super::queue::Transaction;
 use super::reply::Protocol;
 use super::state::Shared;
+use super::subscriptions::Subscriptions;
+use super::tracking::Tracking;
 use crate::api::Consistency;
 use crate::cache::Guard;
 use crate::node::{Principal, Session};
@@ -41,6 +44,10 @@ pub(super) struct Client {
     pub min_index: Option<u64>,
     /// The newest log entry that it has seen.
     pub seen_index: u64,
+    /// What it is told of without having asked.
+    pub feed: Option<Feed>,
+    pub subscriptions: Subscriptions,
+    pub tracking: Option<Box<Tracking>>,
     /// The connection ends after the reply.
     pub ends: bool,
 }
@@ -75,6 +82,9 @@ impl Client {
             consistency: None,
             min_index: None,
             seen_index: 0,
+            feed: None,
+            subscriptions: Subscriptions::default(),
+            tracking: None,
             ends: false,
         };
         client.show();
@@ -89,6 +99,7 @@ impl Client {
         (self.transaction, self.watched) = (None, Vec::new());
         (self.silence, self.touches) = (Silence::None, true);
         (self.consistency, self.min_index) = (None, None);
+        (self.feed, self.subscriptions, self.tracking) = (None, Subscriptions::default(), None);
         self.show();
     }
 
@@ -99,7 +110,25 @@ impl Client {
 
     /// Whether it has to say who it is before it can do anything.
     pub fn is_stranger(&self) -> bool {
-        matches!(self.principal, Principal::Anyone) && self.shared.front.may_need_token()
+        matches!(self.principal, Principal::Anyone) && self.shared.front.needs_token()
+    }
+
+    /// It has written something, at this index.
+    pub fn note_written(&mut self, index: u64) {
+        if index > 0 {
+            self.seen_index = self.seen_index.max(index);
+            if let Some(tracking) = &mut self.tracking {
+                tracking.note_own(index);
+            }
+        }
+    }
+
+    /// Lets go of the feed if nothing is told from it any more.
+    pub fn drop_feed(&mut self) {
+        if self.subscriptions.is_empty() && self.tracking.is_none() {
+            self.feed = None;
+        }
+        self.show();
     }
 
     /// A session for a command; `None`: this node has not found its cluster yet.
@@ -122,6 +151,7 @@ impl Client {
             version: if self.protocol == Protocol::Resp3 { 3 } else { 2 },
             queued: self.transaction.as_ref().map(|transaction| transaction.len()),
             watched: self.watched.len(),
+            subscriptions: self.subscriptions.counts(),
             command: "client",
             used: Some(Instant::now()),
         });

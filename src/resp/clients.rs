@@ -46,6 +46,8 @@ pub(super) struct Facts {
     /// Commands that wait for `EXEC`; `None` outside a transaction.
     pub queued: Option<usize>,
     pub watched: usize,
+    /// Channels and patterns that it is subscribed to.
+    pub subscriptions: (usize, usize),
     /// Its newest command.
     pub command: &'static str,
     pub used: Option<Instant>,
@@ -113,7 +115,7 @@ impl Presence {
 
     /// A line of `CLIENT LIST`.
     pub fn line(&self) -> String {
-        let Facts { name, library, user, database, version, queued, watched, command, used } =
+        let Facts { name, library, user, database, version, queued, watched, subscriptions, command, used } =
             self.facts.lock().expect("no panic while held").clone();
         let (id, address, age) = (self.id, self.address, self.connected.elapsed().as_secs());
         let idle = used.unwrap_or(self.connected).elapsed().as_secs();
@@ -121,9 +123,9 @@ impl Presence {
         let user = if user.is_empty() { "default" } else { &user };
         let command = if command.is_empty() { "NULL" } else { command };
         let flags = if queued < 0 { 'N' } else { 'x' };
-        let [library, library_version] = library;
+        let ([library, library_version], (channels, patterns)) = (library, subscriptions);
         format!(
-            "id={id} addr={address} name={name} age={age} idle={idle} flags={flags} db={database} sub=0 psub=0 ssub=0 multi={queued} \
+            "id={id} addr={address} name={name} age={age} idle={idle} flags={flags} db={database} sub={channels} psub={patterns} ssub=0 multi={queued} \
              watch={watched} cmd={command} user={user} redir=-1 resp={version} lib-name={library} lib-ver={library_version}\n"
         )
     }

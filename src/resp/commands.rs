@@ -92,6 +92,8 @@ pub(super) enum Alone {
     Exec,
     Watch,
     Eval,
+    Subscribe,
+    Tracking,
     Scan,
     Keys,
     RandomKey,
@@ -102,6 +104,11 @@ pub(super) enum Alone {
 }
 
 impl Connection {
+    /// Whether it changes what others see of the client.
+    pub fn shows(self) -> bool {
+        matches!(self, Self::Client | Self::Select | Self::Multi | Self::Discard)
+    }
+
     /// Whether it is carried out at once in a transaction, too: it is about the transaction, or ends the connection.
     pub fn ends_transaction(self) -> bool {
         matches!(self, Self::Multi | Self::Discard | Self::Quit)
@@ -244,7 +251,9 @@ pub(super) const ALL: &[Command] = &[
     read("pexpiretime", 2, Keys::ONE, keys::pexpiretime),
     connection("ping", -1, Connection::Ping),
     write("psetex", 4, Keys::ONE, strings::psetex),
+    alone("psubscribe", -2, Alone::Subscribe),
     read("pttl", 2, Keys::ONE, keys::pttl),
+    alone("punsubscribe", -1, Alone::Subscribe),
     connection("quit", -1, Connection::Quit),
     alone("randomkey", 1, Alone::RandomKey),
     connection("readonly", 1, Connection::Accepted),
@@ -262,12 +271,14 @@ pub(super) const ALL: &[Command] = &[
     write("setrange", 4, Keys::ONE, strings::setrange),
     connection("slowlog", -2, Connection::SlowLog),
     read("strlen", 2, Keys::ONE, strings::strlen),
+    alone("subscribe", -2, Alone::Subscribe),
     read("substr", 4, Keys::ONE, strings::getrange),
     connection("time", 1, Connection::Time),
     read("touch", -2, Keys::ALL, keys::touch),
     read("ttl", 2, Keys::ONE, keys::ttl),
     read("type", 2, Keys::ONE, keys::kind),
     write("unlink", -2, Keys::ALL, keys::del),
+    alone("unsubscribe", -1, Alone::Subscribe),
     connection("unwatch", 1, Connection::Unwatch),
     connection("wait", 3, Connection::Wait),
     connection("waitaof", 4, Connection::WaitAof),

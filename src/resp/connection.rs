@@ -5,6 +5,7 @@
 
 use super::client::Client;
 use super::dispatch::{self, Dispatched, Waiting, dispatch};
+use super::feed::{Feed, Told};
 use super::parser::{ParseLimits, Parsed, Parser};
 use super::plan::Plan;
 use super::reply::Reply;
@@ -49,6 +50,13 @@ pub(super) struct Connection<S> {
 
 /// The connection ends.
 struct Ended;
+
+/// What a connection waits for.
+enum Happened {
+    /// So many bytes have arrived.
+    Read(usize),
+    Told(Told),
+}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub fn new(stream: S, client: Client, closing: watch::Receiver<bool>) -> Self {
@@ -101,7 +109,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         self.flush().await?;
+        // After the replies to what came before: a push never stands within one.
+        while let Some(told) = self.client.feed.as_mut().and_then(Feed::try_next) {
+            self.push(told).await?;
+        }
         self.send().await?;
+        if self.client.ends {
+            return Err(Ended);
+        }
         if count == 0 {
             self.received = self.parser.waiting();
             if self.received == 0 {
@@ -122,27 +137,67 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             (false, false) => None,
         };
         let Self { stream, parser, client, closing, .. } = self;
+        let Client { feed, registered, .. } = client;
+        let feeding = async {
+            match feed {
+                Some(feed) => feed.next().await,
+                None => std::future::pending().await,
+            }
+        };
         let reading = async {
             match until {
                 Some(until) => timeout_at(until, read(stream, parser.buffer())).await.unwrap_or(Ok(0)),
                 None => read(stream, parser.buffer()).await,
             }
         };
-        let count = tokio::select! {
+        let happened = tokio::select! {
             biased;
-            read = reading => read.map_err(|_| Ended)?,
-            () = client.registered.presence.ended() => return Err(Ended),
-            // Which has been looked at what has arrived already.
+            read = reading => Happened::Read(read.map_err(|_| Ended)?),
+            told = feeding => Happened::Told(told),
+            () = registered.presence.ended() => return Err(Ended),
+            // What has arrived already was looked at.
             _ = closing.wait_for(|closing| *closing) => return Err(Ended),
         };
-        if count == 0 {
-            return Err(Ended);
-        }
+        let count = match happened {
+            Happened::Read(0) => return Err(Ended),
+            Happened::Read(count) => count,
+            Happened::Told(told) => {
+                Box::pin(self.push(told)).await?;
+                return Box::pin(self.send()).await;
+            }
+        };
         self.received += count;
         let memory = &self.client.shared.front.body_memory;
         match self.input.grow_to(memory, self.counted()) {
             Ok(()) => Ok(()),
             Err(_) => self.refuse_input(),
+        }
+    }
+
+    /// Tells what has changed.
+    async fn push(&mut self, told: Told) -> Result<(), Ended> {
+        match told {
+            Told::Changes(changes) => {
+                for (index, events) in changes {
+                    let messages = self.client.subscriptions.messages(&events);
+                    messages.iter().for_each(|message| self.tell(message));
+                    let tracked =
+                        self.client.tracking.as_mut().and_then(|tracking| tracking.told(index, &events));
+                    if let Some(invalid) = tracked {
+                        self.tell(&invalid);
+                    }
+                    self.send_much().await?;
+                }
+                Ok(())
+            }
+            Told::Lost => {
+                // Whoever keeps values must not go on with them, and whoever waits for messages has missed some.
+                if let Some(tracking) = &mut self.client.tracking {
+                    let all = tracking.forget_all();
+                    self.tell(&all);
+                }
+                Err(Ended)
+            }
         }
     }
 
@@ -188,16 +243,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Ok(());
         }
         let began = Instant::now();
-        let (plans, told): (Vec<Plan>, Vec<(bool, &'static str)>) = std::mem::take(&mut self.waiting)
+        let waiting = std::mem::take(&mut self.waiting);
+        let split = waiting
             .into_iter()
-            .map(|waiting| (waiting.plan, (waiting.is_told, waiting.command)))
-            .unzip();
+            .map(|Waiting { plan, is_told, command, is_tracked }| (plan, (is_told, command, is_tracked)));
+        let (plans, told): (Vec<Plan>, Vec<_>) = split.unzip();
         let mut told = told.into_iter();
         let has_data = plans.iter().any(|plan| !plan.ops.is_empty());
         let session = if has_data { self.client.session() } else { None };
         let Some(session) = session else {
             let loading = Reply::error(super::errors::LOADING);
-            for (plan, (is_told, command)) in plans.iter().zip(told) {
+            for (plan, (is_told, command, _)) in plans.iter().zip(told) {
                 let reply = if plan.ops.is_empty() { plan.shape.reply(&[], 0) } else { loading.clone() };
                 self.client.ends |= !plan.ops.is_empty();
                 meter::note(&self.client, command, &reply, began.elapsed());
@@ -209,8 +265,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         let front = self.client.shared.front.clone();
         let mut run = Run::new(session, &front.answer_memory, &plans, self.client.touches);
-        while let Some(Replies { replies, permit }) = run.next().await {
-            for (reply, (is_told, command)) in replies.iter().zip(told.by_ref()) {
+        let mut rest = plans.iter();
+        let mut forgotten = Vec::new();
+        while let Some(Replies { replies, permit, index }) = run.next().await {
+            for ((reply, plan), (is_told, command, is_tracked)) in
+                replies.iter().zip(rest.by_ref()).zip(told.by_ref())
+            {
+                if is_tracked && let Some(tracking) = &mut self.client.tracking {
+                    let read = plan.ops.iter().flat_map(|op| tracking.note_read(op.key().as_str(), index));
+                    forgotten.extend(read);
+                }
                 meter::note(&self.client, command, reply, began.elapsed());
                 if is_told {
                     self.tell(reply);
@@ -221,7 +285,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.send().await?;
             }
         }
-        self.client.seen_index = self.client.seen_index.max(run.applied().unwrap_or(0));
+        let written = run.applied();
+        self.client.note_written(written.unwrap_or(0));
+        forgotten.iter().for_each(|reply| self.tell(reply));
         Ok(())
     }
 

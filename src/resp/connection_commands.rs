@@ -5,6 +5,7 @@ use super::commands::{ALL, Command, Connection, Keys, find};
 use super::errors::{LOADING, not_an_integer, syntax, unknown_subcommand, wrong_arity};
 use super::key::DATABASES;
 use super::number::parse_i64;
+use super::push_commands;
 use super::queue::Transaction;
 use super::reply::{Protocol, Reply};
 use super::scripts;
@@ -120,6 +121,10 @@ fn ping(client: &mut Client, arguments: &[Bytes]) -> Reply {
         }
         Some(_) => {}
     }
+    if client.protocol == Protocol::Resp2 && !client.subscriptions.is_empty() {
+        let text = arguments.first().cloned().unwrap_or_default();
+        return Reply::Array(vec![Reply::bulk("pong"), Reply::Bulk(text)]);
+    }
     match arguments {
         [] => Reply::Status("PONG"),
         [text] => Reply::Bulk(text.clone()),
@@ -198,6 +203,9 @@ fn about_client(client: &mut Client, arguments: &[Bytes]) -> Reply {
         ["INFO"] => Reply::Text(client.registered.presence.line()),
         ["LIST", ..] => list_clients(client, &words[1..]),
         ["KILL", ..] => kill_clients(client, &words[1..]),
+        ["CACHING", ..] => push_commands::caching(client, &arguments[1..]),
+        ["TRACKINGINFO"] => push_commands::tracking_info(client),
+        ["GETREDIR"] => Reply::Integer(if client.tracking.is_some() { 0 } else { -1 }),
         ["NO-EVICT", "ON" | "OFF"] => Reply::OK,
         ["NO-TOUCH", on @ ("ON" | "OFF")] => {
             client.touches = on == "OFF";

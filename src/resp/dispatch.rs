@@ -8,7 +8,7 @@ use super::connection_commands;
 use super::errors::{NO_TOKEN, TOO_LARGE, of_node, unknown_command, wrong_arity};
 use super::plan::Plan;
 use super::queue::Queued;
-use super::reply::Reply;
+use super::reply::{Protocol, Reply};
 use crate::cache::{Need, Op, Quota, Role, TokenLimits};
 use crate::front::{ClientAddress, Consumer, RateLimit, RateMode};
 use bytes::Bytes;
@@ -19,6 +19,8 @@ pub(super) struct Waiting {
     /// Whether the client wants a reply.
     pub is_told: bool,
     pub command: &'static str,
+    /// Whether the client is told when what it reads changes.
+    pub is_tracked: bool,
 }
 
 /// What is to be done for a command.
@@ -53,8 +55,8 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
     };
     let name = command.name;
     if let Err(refused) = admit(client, command, &words) {
-        if let (Kind::Alone(Alone::Exec), Some(_), Reply::Error(text)) =
-            (command.kind, &client.transaction, &refused)
+        if let (Kind::Alone(Alone::Exec), false, Reply::Error(text)) =
+            (command.kind, command.takes(words.len()), &refused)
         {
             let text = text.strip_prefix("ERR ").unwrap_or(text);
             let aborted = format!("EXECABORT Transaction discarded because of: {text}");
@@ -77,7 +79,13 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
                 Some(_) => queued(client, plan.map(Queued::Plan), &words),
                 None => plan.unwrap_or_else(Plan::known),
             };
-            Dispatched::Waits(Waiting { plan, is_told, command: name })
+            let is_tracked = client.tracking.as_mut().is_some_and(|tracking| tracking.takes_next());
+            Dispatched::Waits(Waiting {
+                plan,
+                is_told,
+                command: name,
+                is_tracked: is_tracked && !command.writes,
+            })
         }
         Kind::Composite(compose) => {
             match (compose(Arguments::new(&words[1..], client.database)), &client.transaction) {
@@ -89,17 +97,23 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
                     let waits =
                         composed.map_or_else(|refused| Queued::Plan(Plan::known(refused)), Queued::Composite);
                     let plan = queued(client, Ok(waits), &words);
-                    Dispatched::Waits(Waiting { plan, is_told, command: name })
+                    Dispatched::Waits(Waiting { plan, is_told, command: name, is_tracked: false })
                 }
             }
+        }
+        Kind::Connection(Connection::Client) if is_tracking(&words) && client.transaction.is_none() => {
+            Dispatched::Alone { work: Work::Command(Alone::Tracking, words), is_told, command: name }
         }
         Kind::Connection(kind) => {
             let is_queued = client.transaction.is_some() && !kind.ends_transaction();
             let before = client.silence;
             let reply = connection_commands::reply(kind, client, &words);
+            if kind.shows() {
+                client.show();
+            }
             if is_queued {
                 let plan = queued(client, Ok(Queued::Plan(Plan::known(reply))), &words);
-                return Dispatched::Waits(Waiting { plan, is_told, command: name });
+                return Dispatched::Waits(Waiting { plan, is_told, command: name, is_tracked: false });
             }
             // `CLIENT REPLY` itself is answered only if it turns replies on.
             let is_told = match (before, client.silence) {
@@ -122,11 +136,15 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
 pub(super) fn too_large(client: &mut Client) -> Waiting {
     break_transaction(client);
     let is_told = client.silence == Silence::None;
-    Waiting { plan: Plan::known(Reply::error(TOO_LARGE)), is_told, command: UNKNOWN }
+    Waiting { plan: Plan::known(Reply::error(TOO_LARGE)), is_told, command: UNKNOWN, is_tracked: false }
 }
 
 fn known(reply: Reply, is_told: bool, command: &'static str) -> Dispatched {
-    Dispatched::Waits(Waiting { plan: Plan::known(reply), is_told, command })
+    Dispatched::Waits(Waiting { plan: Plan::known(reply), is_told, command, is_tracked: false })
+}
+
+fn is_tracking(words: &[Bytes]) -> bool {
+    words.get(1).is_some_and(|word| word.eq_ignore_ascii_case(b"tracking"))
 }
 
 fn break_transaction(client: &mut Client) {
@@ -151,6 +169,18 @@ fn admit(client: &Client, command: &Command, words: &[Bytes]) -> Result<(), Repl
     );
     if !is_open && client.is_stranger() {
         return Err(Reply::error(NO_TOKEN));
+    }
+    // In version 2 of the protocol, replies could not be told from messages.
+    let is_subscribed = client.protocol == Protocol::Resp2 && !client.subscriptions.is_empty();
+    let is_about_it = matches!(
+        command.kind,
+        Kind::Alone(Alone::Subscribe | Alone::Reset) | Kind::Connection(Connection::Ping | Connection::Quit)
+    );
+    if is_subscribed && !is_about_it {
+        return Err(Reply::error(format!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+            command.name
+        )));
     }
     let bytes = words.iter().map(|word| word.len() as u64).sum();
     spend(client, bytes)

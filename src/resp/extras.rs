@@ -70,7 +70,7 @@ async fn once(client: &mut Client, session: &Session, arguments: &[Bytes]) -> Re
     let idempotency_key = Some(IdempotencyKey::from(id.to_owned()));
     let request = WriteRequest { idempotency_key, ..WriteRequest::from(command) };
     let written = session.write(request).await.map_err(failed)?;
-    client.seen_index = client.seen_index.max(written.index);
+    client.note_written(written.index);
     Ok(plan.shape.reply(&results(written.outcome), written.now_ms))
 }
 

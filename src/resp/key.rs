@@ -76,6 +76,17 @@ pub(super) fn key_of(database: u8, name: &str) -> Option<Vec<u8>> {
     (is_plain || is_its_name()).then_some(key)
 }
 
+/// The database and the key of a name, if it is one of a Redis key.
+pub(super) fn any_key_of(name: &str) -> Option<(u8, Vec<u8>)> {
+    let database = match name.strip_prefix(other_databases().as_str()) {
+        Some(rest) => {
+            rest.split_once(':')?.0.parse().ok().filter(|database| (1..DATABASES).contains(database))?
+        }
+        None => 0,
+    };
+    key_of(database, name).map(|key| (database, key))
+}
+
 fn escape(name: &mut String, byte: u8) {
     let digit = |number: u8| char::from_digit(u32::from(number), 16).unwrap_or('0');
     name.extend([ESCAPE, digit(byte >> 4), digit(byte & 15)]);
@@ -131,6 +142,7 @@ mod tests {
         ] {
             assert_eq!(name_of(database, key).unwrap().as_str(), name);
             assert_eq!(key_of(database, name).as_deref(), Some(key), "{name}");
+            assert_eq!(any_key_of(name), Some((database, key.to_vec())), "{name}");
         }
         // Names that no Redis client makes are none of its keys.
         for name in ["␛41", "␛", "␛zz", "␛2", "␛#3:", "␛AC", "␛é", "␛#16:x", "␛#03:x"] {

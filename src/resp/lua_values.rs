@@ -23,7 +23,9 @@ pub(super) fn to_lua(lua: &Lua, reply: &Reply) -> mlua::Result<Value> {
         Reply::Bulk(bytes) => Value::String(lua.create_string(bytes)?),
         Reply::Text(text) => Value::String(lua.create_string(text)?),
         Reply::Null | Reply::NullArray => Value::Boolean(false),
-        Reply::Array(items) | Reply::Set(items) | Reply::Push(items) => sequence(lua, items.iter())?,
+        Reply::Array(items) | Reply::Set(items) | Reply::Push(items) | Reply::Several(items) => {
+            sequence(lua, items.iter())?
+        }
         Reply::Fields(fields) => {
             let words = fields.words().into_iter().map(|word| match word {
                 Some(word) => lua.create_string(word).map(Value::String),
@@ -76,4 +78,53 @@ fn at_depth(value: &Value, depth: usize) -> mlua::Result<Reply> {
         }
         _ => Reply::Null,
     })
+}
+
+/// A number as Lua writes it, with 17 digits: whole ones in full.
+pub(super) fn number(number: f64) -> String {
+    const DIGITS: i32 = 17;
+    if number.fract() == 0.0 && number.abs() < 1e17 {
+        return format!("{number:.0}");
+    }
+    if !number.is_finite() {
+        let sign = if number.is_sign_negative() { "-" } else { "" };
+        return if number.is_nan() { "nan".into() } else { format!("{sign}inf") };
+    }
+    let text = format!("{number:.16e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let without_zeros = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text.to_owned(),
+    };
+    if (-4..DIGITS).contains(&exponent) {
+        let decimals = usize::try_from(DIGITS - 1 - exponent).unwrap_or(0);
+        return without_zeros(&format!("{number:.decimals$}"));
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{}e{sign}{:02}", without_zeros(digits), exponent.abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn numbers_have_seventeen_digits() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-3.0, "-3"),
+            (9_007_199_254_740_991.0, "9007199254740991"),
+            (0.1, "0.10000000000000001"),
+            (1.5, "1.5"),
+            (-1234.25, "-1234.25"),
+            (1e20, "1e+20"),
+            (1.5e-7, "1.4999999999999999e-07"),
+            (0.0001, "0.0001"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+    }
 }

@@ -74,8 +74,9 @@ pub(super) async fn carry_out(
 ) -> Result<Option<Reply>, Reply> {
     let mut needed = Needed { keys: keys.into_iter().collect(), listings: BTreeSet::new() };
     // What others of this node's clients write waits, or each would undo the work of the others.
+    let shared = client.shared.clone();
     let _turn = match needed.keys.first() {
-        Some(key) => Some(client.shared.turns.wait(key).await?),
+        Some(key) => Some(shared.turns.wait(key).await?),
         None => None,
     };
     let mut newest = client.seen_index;
@@ -116,7 +117,7 @@ pub(super) async fn carry_out(
         let (ops, succeeded): (Vec<Op>, Vec<bool>) = written.into_iter().unzip();
         match session.write(Command::Sequence { guards: read, ops }).await {
             Ok(written) => {
-                client.seen_index = client.seen_index.max(written.index);
+                client.note_written(written.index);
                 let done = results(written.outcome);
                 let surprise =
                     done.iter().zip(succeeded).find(|(done, succeeded)| done.is_err() && *succeeded);

@@ -62,6 +62,8 @@ pub(super) enum Shape {
     References,
     /// About how many bytes it takes.
     Memory,
+    /// Nothing without a key, and otherwise that the command makes no sense.
+    Refused(Reply),
     /// A part of a value.
     Part {
         start: i64,
@@ -156,6 +158,9 @@ impl Shape {
                 Reply::Status(info.as_ref().map_or("none", |info| name_of_kind(info.kind)))
             }
             (Self::Encoding, _) => value_of(done).map_or(Reply::Null, |value| Reply::bulk(encoding(value))),
+            (Self::Refused(reply), Outcome::Looked(info)) => {
+                info.as_ref().map_or(Reply::Null, |_| reply.clone())
+            }
             (Self::References, Outcome::Looked(info)) => {
                 info.as_ref().map_or(Reply::Null, |_| Reply::Integer(1))
             }

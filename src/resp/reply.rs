@@ -34,6 +34,8 @@ pub(super) enum Reply {
     Text(String),
     /// What nobody asked for.
     Push(Vec<Reply>),
+    /// One reply after another, to one command.
+    Several(Vec<Reply>),
 }
 
 impl Reply {
@@ -62,7 +64,9 @@ impl Reply {
                 Self::Status(_) | Self::Integer(_) | Self::Null | Self::NullArray => 0,
                 Self::Error(text) | Self::Line(text) | Self::Text(text) => text.len(),
                 Self::Bulk(bytes) => bytes.len(),
-                Self::Array(items) | Self::Set(items) | Self::Push(items) => all(items),
+                Self::Array(items) | Self::Set(items) | Self::Push(items) | Self::Several(items) => {
+                    all(items)
+                }
                 Self::Fields(fields) => fields.bytes(),
                 Self::Map(pairs) => pairs.iter().map(|(name, value)| name.bytes() + value.bytes()).sum(),
             }
@@ -82,6 +86,7 @@ impl Reply {
             Self::Array(items) => all(items, b'*', protocol, out),
             Self::Set(items) => all(items, if is_new { b'~' } else { b'*' }, protocol, out),
             Self::Push(items) => all(items, if is_new { b'>' } else { b'*' }, protocol, out),
+            Self::Several(replies) => replies.iter().for_each(|reply| reply.encode(protocol, out)),
             Self::Map(pairs) => {
                 let (kind, length) = if is_new { (b'%', pairs.len()) } else { (b'*', 2 * pairs.len()) };
                 integer(out, kind, length as i64);

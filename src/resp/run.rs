@@ -42,6 +42,8 @@ pub(super) struct Replies {
     pub replies: Vec<Reply>,
     /// Their part of the memory of all answers, until they are sent.
     pub permit: Option<AnswerPermit>,
+    /// Whatever changes after this index, the replies do not have.
+    pub index: u64,
 }
 
 impl<'a> Run<'a> {
@@ -62,7 +64,7 @@ impl<'a> Run<'a> {
         }
         if let Some(failed) = &self.failed {
             let replies = std::mem::take(&mut self.rest).iter().map(|plan| refused(plan, failed)).collect();
-            return Some(Replies { replies, permit: None });
+            return Some(Replies { replies, permit: None, index: 0 });
         }
         if self.writing == 0 {
             let replies = read(&self.session, self.answers, self.rest, self.applied, self.touches).await;
@@ -75,13 +77,14 @@ impl<'a> Run<'a> {
             Ok((replies, index)) => {
                 self.applied = Some(index);
                 let permit = self.answers.take(replies.iter().map(Reply::bytes).sum());
-                Some(Replies { replies, permit })
+                // Within the entry, a read can come before a write.
+                Some(Replies { replies, permit, index: index.saturating_sub(1) })
             }
             Err(failed) => {
                 let skipped = "UNAVAILABLE nothing was done: a command before this one was not carried out";
                 self.failed = Some(Reply::error(skipped));
                 let replies = part.iter().map(|plan| refused(plan, &failed)).collect();
-                Some(Replies { replies, permit: None })
+                Some(Replies { replies, permit: None, index: 0 })
             }
         }
     }
@@ -191,7 +194,7 @@ async fn read(
 ) -> Replies {
     let ops: Vec<&Op> = plans.iter().flat_map(|plan| &plan.ops).collect();
     if ops.is_empty() {
-        return Replies { replies: reply(plans, &[], 0), permit: None };
+        return Replies { replies: reply(plans, &[], 0), permit: None, index: 0 };
     }
     let keys: Vec<Key> = ops.iter().map(|op| op.key().clone()).collect();
     let session = match applied {
@@ -199,13 +202,15 @@ async fn read(
         None => session.clone(),
     };
     let is_use = |at: usize| touches && matches!(ops.get(at), Some(Op::Get { .. }));
-    let ReadAt { value, now_ms, .. } = match session.get_many_as(&keys, is_use, VALUES_BYTES_MAX).await {
+    let ReadAt { value, now_ms, index, .. } = match session.get_many_as(&keys, is_use, VALUES_BYTES_MAX).await
+    {
         Ok(read) => read,
         Err(error) => {
             let failed = of_node(&error.error);
             return Replies {
                 replies: plans.iter().map(|plan| refused(plan, &failed)).collect(),
                 permit: None,
+                index: 0,
             };
         }
     };
@@ -214,13 +219,17 @@ async fn read(
     if whole.is_empty() {
         // One command alone asks for too much.
         let replies = vec![Reply::error("ERR the answer is too large: ask for fewer keys at a time")];
-        return Replies { replies, permit: None };
+        return Replies { replies, permit: None, index: 0 };
     }
     match answers.reserve(bytes) {
-        Ok(permit) => Replies { replies: reply(whole, &done, now_ms), permit },
+        Ok(permit) => Replies { replies: reply(whole, &done, now_ms), permit, index },
         Err(busy) => {
             let failed = Reply::error(format!("UNAVAILABLE nothing was done: {busy}"));
-            Replies { replies: whole.iter().map(|plan| refused(plan, &failed)).collect(), permit: None }
+            Replies {
+                replies: whole.iter().map(|plan| refused(plan, &failed)).collect(),
+                permit: None,
+                index: 0,
+            }
         }
     }
 }

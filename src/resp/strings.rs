@@ -106,9 +106,11 @@ pub(super) fn getex(mut arguments: Arguments) -> Planned {
             return Err(syntax());
         }
     }
-    Ok(match expiry.ttl("getex")? {
-        None => Plan::one(Op::Get { key }, Shape::Value),
-        ttl => Plan::one(Op::GetEx { key, ttl }, Shape::Value),
+    Ok(match expiry.ttl("getex") {
+        Ok(None) => Plan::one(Op::Get { key }, Shape::Value),
+        Ok(ttl) => Plan::one(Op::GetEx { key, ttl }, Shape::Value),
+        // Redis looks for the key first.
+        Err(refused) => Plan::one(Op::Look { key }, Shape::Refused(refused)),
     })
 }
 

@@ -46,7 +46,7 @@ pub(super) async fn exec(client: &mut Client, session: &Session) -> Replied {
     match run_if(session, guards, &plans).await {
         Ok(Some((mut replies, index))) => {
             replies.truncate(count);
-            client.seen_index = client.seen_index.max(index);
+            client.note_written(index);
             Ok(Reply::Array(replies))
         }
         Ok(None) => Ok(Reply::NullArray),
