@@ -48,5 +48,6 @@ mod tracking;
 mod transaction;
 mod turns;
 mod walk;
+mod work;
 
 pub use server::{RespPort, RespServer};
