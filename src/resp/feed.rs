@@ -96,10 +96,12 @@ async fn run(mut watch: SessionWatch, _permit: WatchPermit, tell: mpsc::Sender<T
 }
 
 fn events(watch: &SessionWatch, change: &ChangeSet) -> Vec<KeyEvent> {
-    use crate::cache::{Cause, Event};
+    use crate::cache::{Cause, Event, Kind};
     let key = |name, key: &str| Some(KeyEvent::Key(name, key.to_owned()));
     let told = |event: &Event| match event {
-        Event::Put { record, .. } => key("set", record.key()),
+        Event::Put { record, .. } => {
+            key(if record.kind() == Kind::Hash { "hset" } else { "set" }, record.key())
+        }
         Event::Deadline { key: name, expires_at_ms, .. } => {
             key(if expires_at_ms.is_some() { "expire" } else { "persist" }, name.as_str())
         }

@@ -49,5 +49,6 @@ mod tracking;
 mod transaction;
 mod turns;
 mod walk;
+mod work;
 
 pub use server::{RespPort, RespServer};

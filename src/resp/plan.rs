@@ -112,7 +112,10 @@ impl Shape {
             Self::Values => {
                 Reply::Array(done.iter().map(|done| bulk_or_null(string_of(done).unwrap_or(None))).collect())
             }
-            Self::Removed | Self::Present => count(done),
+            Self::Removed | Self::Present => match done {
+                [Err(refusal)] if !is_condition(&refusal.error) => of_command(&refusal.error),
+                done => count(done),
+            },
             Self::All => match done.iter().find_map(|done| done.as_ref().err()) {
                 Some(refusal) => of_command(&refusal.error),
                 None => Reply::OK,

@@ -7,6 +7,7 @@
 use super::errors::{of_node, too_large};
 use super::plan::{Done, Plan, Shape, results};
 use super::reply::Reply;
+use super::work;
 use crate::api::Consistency;
 use crate::cache::limits::SEQUENCE_OPS_MAX;
 use crate::cache::{Absence, Command, CommandError, Found, Guard, Key, KeyInfo, Op, Outcome};
@@ -71,7 +72,9 @@ impl<'a> Run<'a> {
             self.rest = &self.rest[replies.replies.len()..];
             return Some(replies);
         }
-        let (part, after) = self.rest.split_at(fitting(&self.rest[..self.writing]));
+        let fitting = fitting(&self.rest[..self.writing]);
+        let fitting = work::fitting(&self.session, &self.rest[..fitting]).await;
+        let (part, after) = self.rest.split_at(fitting);
         (self.rest, self.writing) = (after, self.writing - part.len());
         match sequence(&self.session, part).await {
             Ok((replies, index)) => {

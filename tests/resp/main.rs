@@ -3,6 +3,7 @@
 #[path = "../support/certs.rs"]
 mod certs;
 mod client;
+mod hashes;
 mod limits;
 mod lockstep_commands;
 mod pipelines;
