@@ -1,0 +1,163 @@
+"""What may differ between two servers that are both right, and Lockstep's documented differences from Redis."""
+
+import re
+from decimal import Decimal
+
+# How far the servers' clocks and the moments of arrival may be apart, in milliseconds.
+CLOCKS_MS = 2_000
+
+
+def near(distance):
+    def same(left, right):
+        if left[0] != b":" or right[0] != b":":
+            return False
+        left, right = int(left[1]), int(right[1])
+        return left > 0 and right > 0 and abs(left - right) <= distance
+
+    return same
+
+
+def any_order(left, right):
+    both = isinstance(left[1], tuple) and isinstance(right[1], tuple)
+    return both and left[0] == right[0] and sorted(left[1]) == sorted(right[1])
+
+
+def any_order_of_pairs(left, right):
+    def pairs(reply):
+        return sorted(zip(reply[1][::2], reply[1][1::2]))
+
+    both = isinstance(left[1], tuple) and isinstance(right[1], tuple)
+    return both and left[0] == right[0] and pairs(left) == pairs(right)
+
+
+def shape(left, right):
+    """Both are of one type, and both or neither is there."""
+    return left[0] == right[0] and left[0] != b"-" and (left[1] is None) == (right[1] is None)
+
+
+# What may differ in a reply, by command: the servers' clocks, and what no server promises.
+FREE = {
+    b"TTL": near(CLOCKS_MS // 1000),
+    b"EXPIRETIME": near(CLOCKS_MS // 1000),
+    b"PTTL": near(CLOCKS_MS),
+    b"PEXPIRETIME": near(CLOCKS_MS),
+    b"KEYS": any_order,
+    b"HKEYS": any_order,
+    b"HVALS": any_order,
+    b"HGETALL": any_order_of_pairs,
+    # Which key it is, and how far one step of a walk goes, is for each server to choose.
+    b"RANDOMKEY": shape,
+    b"SCAN": shape,
+    b"TIME": shape,
+    b"HELLO": shape,
+}
+
+
+def same(command, left, right):
+    """Whether two replies to a command are the same."""
+    if left == right:
+        return True
+    if left is None or right is None or not command:
+        return False
+    free = FREE.get(command[0].upper())
+    return free is not None and free(left, right)
+
+
+class Difference:
+    """Where a sequence was answered differently. `command` is None if the difference is not in a reply to a command."""
+
+    def __init__(self, step, command, left, right):
+        self.step, self.command, self.left, self.right = step, command, left, right
+
+    def signature(self):
+        """Equal for differences that are probably the same one."""
+        name = self.command[0].upper() if self.command else b""
+        left, right = masked(self.left, name), masked(self.right, name)
+        # The same words about two commands are one difference.
+        return (b"" if b"-" in (left[0], right[0]) else name), left, right
+
+
+def masked(reply, name):
+    """A reply without what is accidental in it."""
+    if reply is None:
+        return None, None
+    kind, content = reply
+    if kind == b"-":
+        # What follows tells the command's own words.
+        content = re.sub(rb"(unknown command).*", rb"\1", content, flags=re.DOTALL)
+        content = re.sub(rb"script: [0-9a-f]{40}", b"script: #", content)
+        words = re.sub(rb"'[^']*'|`[^`]*`|\d+", b"#", content)
+        return kind, words.replace(name, b"#") if name else words
+    if kind in (b"_", b"$") and content is None:
+        return b"nil", None
+    if isinstance(content, tuple):
+        return kind, len(content)
+    return kind, content is None or re.sub(rb"\d", b"0", content[:20]) if kind in (b"$", b":") else content
+
+
+def names(sequence):
+    return [command[0].upper() for command in sequence.commands() if command]
+
+
+def watched_key_came_and_went(sequence, difference):
+    """The sequence, made as short as it gets, watches a key that does not exist, and makes and deletes it."""
+    nil_left = difference.left is not None and difference.left[1] is None
+    answered_right = difference.right is not None and isinstance(difference.right[1], tuple)
+    return names(sequence)[-1:] == [b"EXEC"] and b"WATCH" in names(sequence) and nil_left and answered_right and (
+        came_and_went(sequence)
+    )
+
+
+def came_and_went(sequence):
+    commands = sequence.commands()
+    watched = {key for command in commands if command[0].upper() == b"WATCH" for key in command[1:]}
+    after = commands[[command[0].upper() for command in commands].index(b"WATCH") + 1 :]
+    return any(set(command[1:]) & watched for command in after) and len(after) >= 3
+
+
+def is_error(reply, words):
+    return reply is not None and reply[0] == b"-" and words in reply[1]
+
+
+def cursor_is_no_number(sequence, difference):
+    return difference.command[:1] != [] and difference.command[0].upper() == b"SCAN" and (
+        is_error(difference.right, b"invalid cursor")
+    )
+
+
+def more_words_than_allowed(sequence, difference):
+    return sequence.steps[-1].raw is not None and is_error(difference.right, b"invalid multibulk length")
+
+
+def decimal_sum(sequence, difference):
+    """Both are the same number to the 17 digits that a double of 64 bits of mantissa keeps."""
+    if names(sequence)[-1:] not in ([b"INCRBYFLOAT"], [b"HINCRBYFLOAT"]) or b"-" in (difference.left[0], difference.right[0]):
+        return False
+    left, right = Decimal(difference.left[1].decode()), Decimal(difference.right[1].decode())
+    return left != right and abs(left - right) <= abs(left) * Decimal("1e-17")
+
+
+def hexadecimal(sequence, difference):
+    words = [word for command in sequence.commands() for word in command]
+    return is_error(difference.right, b"not a valid float") and any(word[:2].lower() == b"0x" for word in words)
+
+
+# (the reason, a predicate of the sequence at its shortest and the difference)
+DOCUMENTED = [
+    (
+        "a watched key that did not exist, was made and deleted again does not end a transaction: its value is the same",
+        watched_key_came_and_went,
+    ),
+    ("a cursor that is no number is refused, as Valkey and newer Redis do", cursor_is_no_number),
+    ("a command has at most 65,536 words", more_words_than_allowed),
+    ("decimals are added exactly, without rounding to a binary number", decimal_sum),
+    ("a decimal is not written in hexadecimal", hexadecimal),
+]
+
+
+def documented(sequence, difference):
+    """The reason why a difference is right, or None."""
+    for reason, explains in DOCUMENTED:
+        if explains(sequence, difference):
+            return reason
+    return None
