@@ -21,6 +21,8 @@ mod model_absence;
 #[path = "../tests/cache/model_clear.rs"]
 #[allow(dead_code, reason = "the cache's own tests use the rest")]
 mod model_clear;
+#[path = "../tests/cache/model_hashes.rs"]
+mod model_hashes;
 #[path = "../tests/cache/model_ops.rs"]
 mod model_ops;
 #[path = "../tests/cache/model_order.rs"]

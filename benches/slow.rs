@@ -22,6 +22,8 @@ mod model;
 mod model_absence;
 #[path = "../tests/cache/model_clear.rs"]
 mod model_clear;
+#[path = "../tests/cache/model_hashes.rs"]
+mod model_hashes;
 #[path = "../tests/cache/model_ops.rs"]
 mod model_ops;
 #[path = "../tests/cache/model_order.rs"]

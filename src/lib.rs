@@ -56,6 +56,9 @@ pub mod backups;
 #[cfg(feature = "http")]
 pub mod merging;
 
+#[cfg(feature = "http")]
+pub mod resp;
+
 #[cfg(feature = "node")]
 pub mod node;
 

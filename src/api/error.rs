@@ -75,6 +75,8 @@ error_codes! {
     NotANumber = "not_a_number", 409, None;
     /// `incr` past the 64-bit range.
     Overflow = "overflow", 409, None;
+    /// `incr` on a hash.
+    WrongKind = "wrong_kind", 409, None;
     /// The request conflicts with the cluster's present state: a membership change is refused or in progress, or the
     /// cluster has not reached an index.
     Conflict = "conflict", 409, None;

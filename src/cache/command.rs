@@ -125,6 +125,15 @@ pub enum Op {
     GetEx { key: Key, ttl: Option<Ttl> },
     /// What is known of a key beside its value. It counts as a use of none.
     Look { key: Key },
+    /// Sets fields of a hash, one after another; with `only_new` those that are not there. It keeps its lifetime as with
+    /// [`Op::Append`], and a key that is absent is created, with the default TTL.
+    SetFields { key: Key, fields: Vec<(Bytes, Bytes)>, only_new: bool },
+    /// Removes fields of a hash. One without fields is removed itself.
+    DeleteFields { key: Key, fields: Vec<Bytes> },
+    /// Adds to a field that is a counter; an absent one starts at 0. Otherwise as [`Op::SetFields`].
+    IncrField { key: Key, field: Bytes, by: i64 },
+    /// Adds a decimal number to a field that is one, as [`Op::IncrDecimal`] does. Otherwise as [`Op::SetFields`].
+    IncrFieldDecimal { key: Key, field: Bytes, by: String },
     /// Doubles a counter. It stands for what a next release may add, in the test of a rolling upgrade.
     #[cfg(feature = "next-level")]
     Double { key: Key },
@@ -189,6 +198,10 @@ impl Op {
             | Self::IncrDecimal { .. }
             | Self::GetEx { .. }
             | Self::Look { .. }
+            | Self::SetFields { .. }
+            | Self::DeleteFields { .. }
+            | Self::IncrField { .. }
+            | Self::IncrFieldDecimal { .. }
             | Self::Persist { .. } => FEATURE_LEVEL_FIRST,
             #[cfg(feature = "next-level")]
             Self::Double { .. } => FEATURE_LEVEL_FIRST + 1,
@@ -208,6 +221,10 @@ impl Op {
             | Self::IncrDecimal { key, .. }
             | Self::GetEx { key, .. }
             | Self::Look { key }
+            | Self::SetFields { key, .. }
+            | Self::DeleteFields { key, .. }
+            | Self::IncrField { key, .. }
+            | Self::IncrFieldDecimal { key, .. }
             | Self::Persist { key, .. } => key,
             #[cfg(feature = "next-level")]
             Self::Double { key } => key,
@@ -254,6 +271,11 @@ pub enum Condition {
     ValueIs(Bytes),
     /// The key is absent, or has another value than this one, of at most [`super::limits::VALUE_BYTES_MAX`] bytes.
     ValueIsNot(Bytes),
+    /// The key is absent, or has no hash: else it is of the wrong kind. ([`Condition::ValueIs`] and [`Condition::ValueIsNot`] ask
+    /// for that, too.)
+    NoHash,
+    /// The key is present, and has no hash: else it is of the wrong kind.
+    PresentNoHash,
 }
 
 /// When [`Op::Expire`] applies: what it compares is the key's deadline and the new one. No deadline counts as the latest of all.
@@ -269,6 +291,8 @@ pub enum DeadlineCondition {
     Later,
     /// The new deadline is earlier.
     Earlier,
+    /// The key has a deadline, and the new one is earlier.
+    EarlierThanSome,
 }
 
 /// How long a value lives.

@@ -15,6 +15,11 @@ const DIGITS_MAX: i64 = 39;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Decimal(i128);
 
+/// Whether a decimal increment takes this text as a number, however large.
+pub fn is_decimal(text: &str) -> bool {
+    Decimal::parse(text.as_bytes()) != Err(DecimalError::Malformed)
+}
+
 /// Why a text is no number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DecimalError {

@@ -1,9 +1,9 @@
 //! An entry: a record and its history, and what readers and eviction see of it.
 
-use super::Value;
 use super::limits::ENTRY_OVERHEAD_BYTES;
 use super::record::Record;
 use super::short_int::{U48, U56};
+use super::{Kind, Value};
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -90,6 +90,7 @@ pub struct KeyInfo {
     pub entry: EntryInfo,
     /// Length of the value.
     pub bytes: u64,
+    pub kind: Kind,
 }
 
 /// What an entry with this record counts against the capacity in bytes.
@@ -164,7 +165,8 @@ impl Entry {
     }
 
     pub fn key_info(&self) -> KeyInfo {
-        KeyInfo { entry: self.info(), bytes: self.record.bytes().len() as u64 }
+        let (entry, bytes) = (self.info(), self.record.bytes().len() as u64);
+        KeyInfo { entry, bytes, kind: self.record.kind() }
     }
 
     pub fn found(&self) -> Found {

@@ -3,6 +3,7 @@
 //! better and its nodes still agree with the others.
 
 use super::client_sessions::Lock;
+use super::hash::HASH_CONTENT_TYPE;
 use super::limits::{
     ADMIN_TEXT_BYTES_MAX, BATCH_OPS_MAX, BATCH_OUTCOME_BYTES_MAX, CAPACITY_ENTRIES_MAX, CLIENT_SESSIONS_MAX,
     CONDITION_REVISIONS_MAX, CONTENT_TYPE_BYTES_MAX, COPIED_BYTES_PER_APPLY_MAX, GRANTS_MAX,
@@ -92,6 +93,9 @@ pub enum CommandError {
     /// A guard of a sequence does not hold; `guard` is its position.
     #[error("precondition failed: guard {guard} does not hold")]
     GuardFailed { guard: u32 },
+    /// An operation on a string found a hash, or the other way round.
+    #[error("the key has a value of another kind than the operation is for")]
+    WrongKind { op: Option<u32> },
 }
 
 /// What is wrong with a batch. Numbers are persisted: one is never given to another fault.
@@ -223,7 +227,10 @@ impl InvalidField {
             ),
             Self::Value => format!("a value has at most {VALUE_BYTES_MAX} bytes"),
             Self::ContentType => {
-                format!("a content type is 1 to {CONTENT_TYPE_BYTES_MAX} visible ASCII characters")
+                format!(
+                    "a content type is 1 to {CONTENT_TYPE_BYTES_MAX} visible ASCII characters, and {HASH_CONTENT_TYPE} is that of \
+                     the bytes of a hash"
+                )
             }
             Self::Condition => format!(
                 "at most {CONDITION_REVISIONS_MAX} revisions are compared, or a value of {VALUE_BYTES_MAX} bytes"

@@ -64,6 +64,8 @@ pub enum Outcome {
     Decimal { revision: u64, text: String },
     /// What a `Look` found.
     Looked(Option<KeyInfo>),
+    /// How many fields of a hash are new, or are gone; `revision` is 0 if the key is absent, and as it was if nothing changed.
+    Fields { revision: u64, count: u64 },
 }
 
 /// Why an operation of a sequence was refused. It changed nothing.

@@ -1,8 +1,9 @@
 //! What an entry holds for its clients: key, content type, origin and value, in one allocation.
 
+use super::hash::Hash;
 use super::limits::{CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX, ORIGIN_BYTES_MAX, VALUE_BYTES_MAX};
 use super::shared_bytes::SharedBytes;
-use super::{Key, Value};
+use super::{Key, Kind, Value};
 use bytes::Bytes;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
@@ -41,6 +42,8 @@ impl Record {
             && (origin.is_empty() || is_origin(origin))
             && bytes.len() <= VALUE_BYTES_MAX;
         let (media, origin) = (std::str::from_utf8(media).ok()?, std::str::from_utf8(origin).ok()?);
+        let well_formed =
+            well_formed && (Kind::of(Some(media)) == Kind::String || Hash::read(bytes).is_some());
         well_formed.then(|| Self::new(key, bytes, Some(media), Some(origin)))
     }
 
@@ -88,27 +91,14 @@ impl Record {
         &self.0[self.value_start()..]
     }
 
-    /// The value as a counter: a 64-bit number as text, in the one form in which this program writes it.
+    /// The value's kind.
+    pub fn kind(&self) -> Kind {
+        Kind::of(self.content_type())
+    }
+
+    /// The value as a counter: see [`parse_counter`].
     pub fn counter(&self) -> Option<i64> {
-        let bytes = self.bytes();
-        if bytes.len() > COUNTER_BYTES_MAX {
-            return None;
-        }
-        let (sign, digits) = match bytes.strip_prefix(b"-") {
-            Some(digits) => (-1, digits),
-            None => (1, bytes),
-        };
-        let is_canonical = match digits {
-            [b'0'] => sign == 1,
-            [first, rest @ ..] => matches!(first, b'1'..=b'9') && rest.iter().all(u8::is_ascii_digit),
-            [] => false,
-        };
-        if !is_canonical {
-            return None;
-        }
-        let add =
-            |number: i64, digit: &u8| number.checked_mul(10)?.checked_add(sign * i64::from(digit - b'0'));
-        digits.iter().try_fold(0, add)
+        parse_counter(self.bytes())
     }
 
     /// The value for readers. It shares memory with the record.
@@ -160,6 +150,27 @@ impl Record {
     }
 }
 
+/// A 64-bit number as text, in the one form in which this program writes it.
+pub(super) fn parse_counter(bytes: &[u8]) -> Option<i64> {
+    if bytes.len() > COUNTER_BYTES_MAX {
+        return None;
+    }
+    let (sign, digits) = match bytes.strip_prefix(b"-") {
+        Some(digits) => (-1, digits),
+        None => (1, bytes),
+    };
+    let is_canonical = match digits {
+        [b'0'] => sign == 1,
+        [first, rest @ ..] => matches!(first, b'1'..=b'9') && rest.iter().all(u8::is_ascii_digit),
+        [] => false,
+    };
+    if !is_canonical {
+        return None;
+    }
+    let add = |number: i64, digit: &u8| number.checked_mul(10)?.checked_add(sign * i64::from(digit - b'0'));
+    digits.iter().try_fold(0, add)
+}
+
 /// Whether a client may name itself so: 1 to [`ORIGIN_BYTES_MAX`] visible ASCII characters other than `"`, `\\`, `,` and `;`,
 /// which would need quoting in a header.
 pub fn is_origin(name: &[u8]) -> bool {
@@ -187,5 +198,21 @@ impl AsRef<[u8]> for RecordBytes {
 impl std::fmt::Debug for Record {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?} with {} bytes", self.key(), self.bytes().len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::HASH_CONTENT_TYPE;
+
+    #[test]
+    fn a_snapshot_has_no_hash_that_is_none() {
+        let key = Key::new("h").expect("a key");
+        let from_parts = |media: &str, bytes: &[u8]| Record::from_parts(&key, media.as_bytes(), b"", bytes);
+        let hash = b"\x01\x01\0\0\0\x02\0\0\0\x01a";
+        assert_eq!(from_parts(HASH_CONTENT_TYPE, hash).map(|record| record.kind()), Some(Kind::Hash));
+        assert!(from_parts(HASH_CONTENT_TYPE, &hash[..10]).is_none());
+        assert_eq!(from_parts("text/plain", &hash[..10]).map(|record| record.kind()), Some(Kind::String));
     }
 }

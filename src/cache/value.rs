@@ -1,5 +1,6 @@
 //! Values: what is stored under a key.
 
+use super::hash::{HASH_CONTENT_TYPE, Hash};
 use super::limits::{CONTENT_TYPE_BYTES_MAX, VALUE_BYTES_MAX};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,16 @@ pub struct Value {
     pub content_type: Option<Arc<str>>,
 }
 
+/// What a value is to the operations that look into it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// Bytes.
+    #[default]
+    String,
+    /// Fields: [`Hash`].
+    Hash,
+}
+
 /// Why something is no valid value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
@@ -19,6 +30,15 @@ pub enum ValueError {
     TooLarge(usize),
     #[error("a content type is 1 to {CONTENT_TYPE_BYTES_MAX} visible ASCII characters")]
     ContentType,
+    #[error("a value of the content type {HASH_CONTENT_TYPE} has the bytes of a hash")]
+    Hash,
+}
+
+impl Kind {
+    /// The kind of values of this content type.
+    pub fn of(content_type: Option<&str>) -> Self {
+        if content_type == Some(HASH_CONTENT_TYPE) { Self::Hash } else { Self::String }
+    }
 }
 
 impl Value {
@@ -36,6 +56,14 @@ impl Value {
                 return Err(ValueError::ContentType);
             }
         }
+        if Kind::of(content_type) == Kind::Hash && Hash::read(&bytes).is_none() {
+            return Err(ValueError::Hash);
+        }
         Ok(Self { bytes, content_type: content_type.map(Arc::from) })
+    }
+
+    /// Its kind, by its content type.
+    pub fn kind(&self) -> Kind {
+        Kind::of(self.content_type.as_deref())
     }
 }

@@ -20,6 +20,7 @@ use super::serve_backups::ServeBackupArgs;
 use super::serve_join::ServeJoinArgs;
 use super::serve_jwt::ServeJwtArgs;
 use super::serve_limits::ServeLimitArgs;
+use super::serve_redis::ServeRedisArgs;
 use super::serve_replace::ServeReplaceArgs;
 use super::serve_tls::ServeTlsArgs;
 use super::simulate::SimulateArgs;
@@ -174,6 +175,13 @@ pub struct UpArgs {
     /// started so stays so
     #[arg(long, env = "LOCKSTEP_UP_TOKENS")]
     pub tokens: bool,
+    /// Port of the first node for Redis clients; the other nodes use the next ones that are free
+    /// [default: 1379 above the HTTP port, which is 6379, or the next one that is free]
+    #[arg(long, env = "LOCKSTEP_REDIS_PORT", value_parser = clap::value_parser!(u16).range(1..=64000))]
+    pub redis_port: Option<u16>,
+    /// Do not speak the Redis protocol
+    #[arg(long, env = "LOCKSTEP_NO_REDIS", conflicts_with = "redis_port")]
+    pub no_redis: bool,
     /// Allow partitions over HTTP: nodes can be cut off from their peers
     #[arg(long, env = "LOCKSTEP_FAULT_INJECTION")]
     pub fault_injection: bool,
@@ -292,6 +300,8 @@ pub struct ServeArgs {
     /// And /metrics
     #[arg(long, env = "LOCKSTEP_PROBE_METRICS", requires = "probe")]
     pub probe_metrics: bool,
+    #[command(flatten)]
+    pub redis: ServeRedisArgs,
     /// Who wins where both sides changed a key, when this node was detached and comes back, and nobody says
     #[arg(long, env = "LOCKSTEP_ATTACH_POLICY", value_enum, default_value = "newest")]
     pub attach_policy: crate::reconcile::Policy,

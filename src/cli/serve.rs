@@ -7,6 +7,7 @@ use super::output::Output;
 use super::serve_backups::make_backups;
 use super::serve_join;
 use super::serve_jwt;
+use super::serve_redis::RedisPorts;
 use super::serve_tls::{NodeTls, keep_current};
 use super::service_manager;
 use crate::cache::{CacheConfig, ConfigChange};
@@ -16,6 +17,7 @@ use crate::http::{AppState, CompatSettings, HttpServer, HttpSettings};
 use crate::node::{
     Limits, Node, NodeOptions, Opened, Origin, Principal, RaftOptions, Release, RootToken, StartError,
 };
+use crate::resp::RespServer;
 use crate::storage::OpenError;
 use anyhow::{Context, Result, bail};
 use std::net::{IpAddr, SocketAddr};
@@ -78,6 +80,7 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     };
     settings.backups = args.backups.open()?;
     let probe = Probe::listen(&args).await?;
+    let redis: RedisPorts = args.redis.listen(tls.clients.as_ref()).await?;
     let bound = http.local_addr()?;
     let options = options(*args, addresses, bound, tls)?;
     settings.allowed_hosts.extend(cluster_hosts(&options.origin));
@@ -87,7 +90,7 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     if reloads {
         tasks.spawn(keep_current(options.certificates.clone(), signal(SignalKind::hangup())?));
     }
-    if let Some(jwt) = jwt {
+    if let Some(jwt) = jwt.clone() {
         tasks.spawn(serve_jwt::keep_current(jwt, signal(SignalKind::hangup())?));
     }
     let mut opened = Opened::open(options.clone()).await?;
@@ -102,6 +105,7 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
         if let Some(probe) = &probe {
             server = server.with_probes(probe.listener()?, state, probe.metrics);
         }
+        let redis_server = redis.serve(&front, jwt.as_ref())?;
         service_manager::listening();
         let started = tokio::select! {
             started = opened.start() => started,
@@ -119,12 +123,13 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
             () = stop.asked() => {
                 tracing::info!("stopping");
                 service_manager::stopping();
-                shut_down(&node, server, &mut stop).await;
+                shut_down(&node, server, redis_server, &mut stop).await;
                 return Ok(());
             }
             never = make_backups(settings.backups.as_ref(), &node) => match never {},
             () = node.reopens() => {
                 node.drain().await;
+                redis_server.retire();
                 server.retire().await;
                 front.close();
                 node.stop().await;
@@ -170,10 +175,10 @@ async fn reopen(options: &NodeOptions) -> Result<Opened> {
 }
 
 /// Hands over, lets requests finish, closes the data folder; a second signal cuts it short.
-async fn shut_down(node: &Node, server: HttpServer, stop: &mut Stop) {
+async fn shut_down(node: &Node, http: HttpServer, redis: RespServer, stop: &mut Stop) {
     let orderly = async {
         node.drain().await;
-        server.stop().await;
+        tokio::join!(redis.stop(), http.stop());
         node.stop().await;
     };
     tokio::select! {
@@ -254,6 +259,9 @@ impl Addresses {
         };
         let clients_lack = clients_lack.filter(|_| !args.insecure_clients);
         check_bind("--http", &http, clients_lack, "--insecure-clients")?;
+        for (name, address, lacks) in args.redis.addresses(has_tokens) {
+            check_bind(name, address, lacks.filter(|_| !args.insecure_clients), "--insecure-clients")?;
+        }
         let peers_lack = (!args.tls.covers_peers()).then_some("--tls-cert with --tls-ca, or --peer-cert");
         let peers_lack = peers_lack.filter(|_| !args.insecure_peers);
         // Unless it is given, peers connect to the address of clients.

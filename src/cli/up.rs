@@ -9,6 +9,8 @@ use super::common_args::{FirstSettings, TimingArgs};
 use super::exit::Usage;
 use super::serve::{Stop, first_settings};
 use super::snapshot::restore_file;
+use super::up_log::{bound_log, tail};
+use super::up_redis;
 use super::up_secrets::Secrets;
 use crate::client::Client;
 use crate::node::ROOT_TOKEN_FILE;
@@ -27,16 +29,16 @@ use tokio::time::{Instant, sleep, timeout};
 /// The first node's port, unless it is given.
 const PORT: u16 = 5000;
 /// How much higher the peers' ports are than the clients'.
-const PEER_PORT_ABOVE: u16 = 1000;
+pub(super) const PEER_PORT_ABOVE: u16 = 1000;
 /// How long the cluster may take to become ready, and a node to stop.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
-/// Bytes of a node's log file; one older file of that size is kept beside it.
-const LOG_BYTES_MAX: u64 = 16 << 20;
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Environment variables that are for a single node, and are not passed on.
-const NOT_FOR_ALL: [&str; 23] = [
+const NOT_FOR_ALL: [&str; 25] = [
+    "LOCKSTEP_REDIS",
+    "LOCKSTEP_REDIS_TLS",
     "PORT",
     "PEER_NODES",
     "LOCKSTEP_HTTP",
@@ -122,6 +124,8 @@ struct NodeProcess {
     name: String,
     http: String,
     peer: String,
+    /// The URL for Redis clients, if it has one.
+    redis: Option<String>,
     data_dir: PathBuf,
     arguments: Vec<String>,
     child: Option<Child>,
@@ -192,6 +196,11 @@ impl Cluster {
                 .context("cannot copy the first token")?;
         }
         let secrets = Secrets::of(&folder.path, args.tls, args.tokens)?;
+        let names: Vec<String> = (0..count).map(|i| format!("n{}", i + 1)).collect();
+        let redis_ports = match args.no_redis {
+            true => Vec::new(),
+            false => up_redis::choose(&folder.path, &names, port, args.redis_port)?,
+        };
         let node = |i: u16| -> Result<NodeProcess> {
             let (name, http, peer) = (format!("n{}", i + 1), address(i, 0), address(i, PEER_PORT_ABOVE));
             let data_dir = folder.path.join(&name);
@@ -207,6 +216,11 @@ impl Cluster {
                 }
                 _ => arguments.extend(["--initial-cluster".into(), urls.join(",")]),
             }
+            let redis = redis_ports.get(usize::from(i)).map(|port| format!("127.0.0.1:{port}"));
+            let (flag, redis_scheme) =
+                if scheme == "https" { ("--redis-tls", "rediss") } else { ("--redis", "redis") };
+            arguments.extend(redis.iter().flat_map(|address| [flag.to_owned(), address.clone()]));
+            let redis = redis.map(|address| format!("{redis_scheme}://{address}"));
             if args.fault_injection {
                 arguments.push("--fault-injection".into());
             }
@@ -217,6 +231,7 @@ impl Cluster {
                 name,
                 http: format!("{scheme}://{http}"),
                 peer,
+                redis,
                 data_dir,
                 arguments,
                 child: None,
@@ -263,7 +278,7 @@ impl Cluster {
         let node = |node: &NodeProcess| {
             json!({
                 "name": node.name, "pid": node.child.as_ref().and_then(Child::id), "http": node.http,
-                "peer": node.peer, "data_dir": node.data_dir,
+                "peer": node.peer, "redis": node.redis, "data_dir": node.data_dir,
             })
             .to_string()
         };
@@ -323,7 +338,8 @@ impl Cluster {
 
     fn greet(&self) {
         for node in self.nodes.iter().filter(|node| !node.has_left()) {
-            eprintln!("  {}  {}  data in {}", node.name, node.http, node.data_dir.display());
+            let redis = node.redis.as_ref().map(|url| format!("  {url}")).unwrap_or_default();
+            eprintln!("  {}  {}{redis}  data in {}", node.name, node.http, node.data_dir.display());
         }
         let joined =
             fs::read_dir(self.folder.path.join("joined")).is_ok_and(|mut nodes| nodes.next().is_some());
@@ -467,44 +483,4 @@ fn timing_arguments(timing: &TimingArgs) -> Vec<String> {
 
 fn flags<const N: usize>(given: [(&str, Option<String>); N]) -> Vec<String> {
     given.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value?])).flatten().collect()
-}
-
-/// Keeps a log file from filling the disk that the data is on. Nodes append to it, so they go on at its new end.
-fn bound_log(log: &Path) {
-    if fs::metadata(log).is_ok_and(|found| found.len() > LOG_BYTES_MAX) {
-        // Lines written between the two steps are lost, which is acceptable for a log.
-        let emptied = fs::copy(log, log.with_extension("log.1"))
-            .and_then(|_| OpenOptions::new().write(true).open(log).and_then(|file| file.set_len(0)));
-        if let Err(error) = emptied {
-            tracing::warn!(%error, log = %log.display(), "cannot shorten a log file");
-        }
-    }
-}
-
-/// The last lines of a log, out of what was written since `start`.
-fn tail(path: &Path, start: usize) -> String {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let lines: Vec<&str> = text.get(start..).unwrap_or(&text).lines().collect();
-    lines[lines.len().saturating_sub(10)..].join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-
-    #[test]
-    fn a_log_file_has_a_bound_and_its_writer_goes_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("n1.log");
-        let mut writer = OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        writer.write_all(b"short").unwrap();
-        bound_log(&log);
-        assert_eq!(fs::read(&log).unwrap(), b"short");
-        writer.write_all(&vec![b'x'; LOG_BYTES_MAX as usize]).unwrap();
-        bound_log(&log);
-        writer.write_all(b"after").unwrap();
-        assert_eq!(fs::read(&log).unwrap(), b"after");
-        assert_eq!(fs::metadata(log.with_extension("log.1")).unwrap().len(), LOG_BYTES_MAX + 5);
-    }
 }

@@ -370,6 +370,7 @@ fn is_final(error: &ClientError) -> bool {
         ErrorCode::PreconditionFailed
             | ErrorCode::NotANumber
             | ErrorCode::Overflow
+            | ErrorCode::WrongKind
             | ErrorCode::IdempotencyKeyReused
             | ErrorCode::NotFound
     )

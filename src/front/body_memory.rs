@@ -89,6 +89,32 @@ impl BodyBuffer {
     }
 }
 
+/// The part of the memory for what a connection has received and not dealt with, whatever it is: commands of a protocol without
+/// requests of their own.
+#[derive(Debug, Default)]
+pub struct InputMemory {
+    all: MemoryPermit,
+    arriving: MemoryPermit,
+}
+
+impl InputMemory {
+    /// Takes more, up to so many bytes.
+    ///
+    /// # Errors
+    /// [`Busy`] if others take all the memory.
+    pub fn grow_to(&mut self, memory: &BodyMemory, bytes: usize) -> Result<(), Busy> {
+        self.all.grow(&memory.all, bytes.saturating_sub(self.all.bytes()))
+    }
+
+    /// Call this before waiting for the rest of a command, of which so many bytes have arrived: they count as held by a slow client.
+    ///
+    /// # Errors
+    /// [`Busy`] if other slow clients hold all that they can.
+    pub fn wait(&mut self, memory: &BodyMemory, bytes: usize) -> Result<(), Busy> {
+        self.arriving.grow(&memory.arriving, bytes.saturating_sub(self.arriving.bytes()))
+    }
+}
+
 impl MemoryPermit {
     fn bytes(&self) -> usize {
         self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)

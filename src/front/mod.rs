@@ -1,6 +1,6 @@
 //! What every front door shares, whatever protocol it speaks: whether the node has its cluster yet, and what clients may
-//! use of a node together: connections, memory for bodies and answers, watches. A front door is a listener for clients; so far there
-//! is one, `http`. No protocol is spoken here.
+//! use of a node together: connections, memory for bodies and answers, watches. A front door is a listener for clients: `http`, and
+//! `resp` for the Redis protocol. No protocol is spoken here.
 
 mod answer_memory;
 mod body_memory;
@@ -16,7 +16,7 @@ mod state;
 mod watchers;
 
 pub use answer_memory::{AnswerMemory, AnswerPermit, SMALL_ANSWER_BYTES};
-pub use body_memory::{BodyBuffer, BodyMemory, MemoryPermit};
+pub use body_memory::{BodyBuffer, BodyMemory, InputMemory, MemoryPermit};
 pub use client_address::{ClientAddress, Shares};
 pub use connection_slots::{ConnectionSlot, ConnectionSlots, NoSlot};
 pub use limits::FrontLimits;

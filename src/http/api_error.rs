@@ -131,6 +131,7 @@ impl From<SessionError> for ApiError {
                 | CommandError::CacheFull { op }
                 | CommandError::NotANumber { op }
                 | CommandError::Overflow { op }
+                | CommandError::WrongKind { op }
                 | CommandError::InvalidBatch { op, .. } => problem.op = op,
                 CommandError::IdempotencyKeyReused
                 | CommandError::OutcomeForgotten

@@ -83,6 +83,7 @@ pub fn refusal_code(error: &CommandError) -> ErrorCode {
         CommandError::CacheFull { .. } => ErrorCode::CacheFull,
         CommandError::NotANumber { .. } => ErrorCode::NotANumber,
         CommandError::Overflow { .. } => ErrorCode::Overflow,
+        CommandError::WrongKind { .. } => ErrorCode::WrongKind,
         CommandError::InvalidBatch { .. } => ErrorCode::InvalidBatch,
         CommandError::Invalid { field, .. } => match field {
             InvalidField::Ttl | InvalidField::SessionTtl => ErrorCode::InvalidTtl,

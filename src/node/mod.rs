@@ -55,6 +55,7 @@ mod root_token;
 mod samples;
 mod session;
 mod session_changes;
+mod session_many;
 mod session_watch;
 mod shadow;
 mod silence;

@@ -17,6 +17,17 @@ const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// sixteenth of the entries do not, because that is not worth a log entry.
 const EXACT_ENTRIES_MAX: u64 = 1_024;
 
+/// Who reads, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReadAsked<'a> {
+    pub principal: &'a Principal,
+    pub consistency: Consistency,
+    /// The read is not older than this log index.
+    pub min_index: Option<u64>,
+    /// How long to wait; the node's default if `None`.
+    pub limit: Option<Duration>,
+}
+
 /// A value that was read, and the position in the log at which it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadAt<T> {
@@ -70,17 +81,16 @@ impl Inner {
         Ok(ReadAt { value: self.count_read(key, seen, counting), index, term, now_ms })
     }
 
-    /// Reads several keys at one index, up to the one with which the values have `bytes_max` bytes. Counts as a use of each that is
-    /// read.
+    /// Reads several keys at one index, up to the one with which the values have `bytes_max` bytes. Each that is read counts as a use,
+    /// if `is_use` says so of its position.
     pub(super) async fn get_many(
         &self,
         keys: &[impl Borrow<Key>],
+        is_use: impl Fn(usize) -> bool,
         bytes_max: u64,
-        principal: &Principal,
-        consistency: Consistency,
-        min_index: Option<u64>,
-        limit: Option<Duration>,
+        asked: ReadAsked<'_>,
     ) -> Result<ReadAt<Vec<Result<Found, Absence>>>, NodeError> {
+        let ReadAsked { principal, consistency, min_index, limit } = asked;
         let look = |cache: &Cache| {
             keys.iter().try_for_each(|key| self.judge_key(cache, principal, key.borrow()))?;
             let mut bytes = 0;
@@ -95,8 +105,11 @@ impl Inner {
         let read = self.read(consistency, min_index, limit, look).await?;
         let ReadAt { value, index, term, now_ms } = read.transpose()?;
         let (seen, counting) = value;
-        let count = |(key, seen): (&_, _)| self.count_read(Borrow::<Key>::borrow(key), seen, counting);
-        let found = keys.iter().zip(seen).map(count).map(|seen| seen.map(|seen| seen.found));
+        let count = |(at, (key, seen)): (usize, (&_, _))| match is_use(at) {
+            true => self.count_read(Borrow::<Key>::borrow(key), seen, counting),
+            false => seen,
+        };
+        let found = keys.iter().zip(seen).enumerate().map(count).map(|seen| seen.map(|seen| seen.found));
         Ok(ReadAt { value: found.collect(), index, term, now_ms })
     }
 

@@ -26,11 +26,11 @@ use tokio::time::Instant;
 #[derive(Clone)]
 pub struct Session {
     pub(super) node: Node,
-    principal: Principal,
+    pub(super) principal: Principal,
     pub(super) scope: KeyScope,
-    consistency: Consistency,
-    min_index: Option<u64>,
-    limit: Option<Duration>,
+    pub(super) consistency: Consistency,
+    pub(super) min_index: Option<u64>,
+    pub(super) limit: Option<Duration>,
     origin: Option<Arc<str>>,
 }
 
@@ -247,27 +247,6 @@ impl Session {
         read.map_err(|error| self.fail(error))
     }
 
-    /// Reads several keys at one moment, and counts a use of each. The answers are in the order of `keys`; the last one is that with
-    /// which the values have `bytes_max` bytes.
-    ///
-    /// # Errors
-    /// As [`Session::get`].
-    pub async fn get_many(
-        &self,
-        keys: &[Key],
-        bytes_max: u64,
-    ) -> Result<ReadAt<Vec<Result<Found, Absence>>>, SessionError> {
-        self.refuse_stale()?;
-        let keys = keys.iter().map(|key| self.scope.stored_key(key));
-        let keys = keys.collect::<Result<Vec<_>, NodeError>>().map_err(|error| self.fail(error))?;
-        let (consistency, min_index) = (self.consistency, self.min_index);
-        let read =
-            self.node.inner.get_many(&keys, bytes_max, &self.principal, consistency, min_index, self.limit);
-        let read = read.await;
-        self.refuse_stale()?;
-        read.map_err(|error| self.fail(error))
-    }
-
     /// Log time by this node's clock, in milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> u64 {
         self.node.inner.now_ms()
@@ -415,6 +394,11 @@ impl Session {
         operations.filter_map(|operation| self.scope.client_operation(operation)).collect()
     }
 
+    /// How long this node has been running.
+    pub fn uptime(&self) -> Duration {
+        self.node.inner.started.elapsed()
+    }
+
     /// Counts of the whole cache and of this node's reads, without asking another node.
     pub fn totals(&self) -> NodeCounters {
         self.node.counters()
@@ -485,7 +469,7 @@ impl Session {
     }
 
     /// A stale read is judged by what this node knows, which can be too old for that.
-    fn refuse_stale(&self) -> Result<(), SessionError> {
+    pub(super) fn refuse_stale(&self) -> Result<(), SessionError> {
         match self.consistency {
             Consistency::Stale => self.node.inner.refuse_when_out_of_touch(&self.principal),
             _ => Ok(()),

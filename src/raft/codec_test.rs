@@ -83,6 +83,8 @@ fn op() -> impl Strategy<Value = Op> {
         prop::collection::vec(any::<u64>(), 0..5).prop_map(|listed| Condition::NoneOf(listed.into())),
         noise(64).prop_map(Condition::ValueIs),
         noise(64).prop_map(Condition::ValueIsNot),
+        Just(Condition::NoHash),
+        Just(Condition::PresentNoHash),
     ];
     let value = noise(64).prop_map(|bytes| Value::new(bytes, Some("text/plain")).expect("a good value"));
     prop_oneof![
@@ -106,6 +108,16 @@ fn op() -> impl Strategy<Value = Op> {
         (key(), "[0-9.e]{1,9}").prop_map(|(key, by)| Op::IncrDecimal { key, by }),
         (key(), prop::option::of(ttl.clone())).prop_map(|(key, ttl)| Op::GetEx { key, ttl }),
         key().prop_map(|key| Op::Look { key }),
+        (key(), prop::collection::vec((noise(9), noise(9)), 0..4), any::<bool>())
+            .prop_map(|(key, fields, only_new)| Op::SetFields { key, fields, only_new }),
+        (key(), prop::collection::vec(noise(9), 0..4))
+            .prop_map(|(key, fields)| Op::DeleteFields { key, fields }),
+        (key(), noise(9), any::<i64>()).prop_map(|(key, field, by)| Op::IncrField { key, field, by }),
+        (key(), noise(9), "[0-9.e]{1,9}").prop_map(|(key, field, by)| Op::IncrFieldDecimal {
+            key,
+            field,
+            by
+        }),
         (key(), any::<i64>(), any::<i64>(), ttl, condition)
             .prop_map(|(key, by, initial, ttl, condition)| Op::Incr { key, by, initial, ttl, condition }),
     ]

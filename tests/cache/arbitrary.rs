@@ -1,5 +1,6 @@
 //! Arbitrary commands over few keys and small capacities, so that they meet each other often.
 
+use crate::model_hashes::{HASH, encode};
 use bytes::Bytes;
 use lockstep::cache::{
     CacheConfig, Command, Condition, ConfigChange, DeadlineCondition, EntryId, Guard, Key, Op, Policy, Touch,
@@ -96,6 +97,11 @@ fn op() -> BoxedStrategy<Op> {
         2 => (key(), decimal()).prop_map(|(key, by)| Op::IncrDecimal { key, by }),
         2 => (key(), weighted(0.8, ttl())).prop_map(|(key, ttl)| Op::GetEx { key, ttl }),
         1 => key().prop_map(|key| Op::Look { key }),
+        5 => (key(), fields(), any::<bool>())
+            .prop_map(|(key, fields, only_new)| Op::SetFields { key, fields, only_new }),
+        3 => (key(), vec(name(), 0..4)).prop_map(|(key, fields)| Op::DeleteFields { key, fields }),
+        2 => (key(), name(), amount()).prop_map(|(key, field, by)| Op::IncrField { key, field, by }),
+        2 => (key(), name(), decimal()).prop_map(|(key, field, by)| Op::IncrFieldDecimal { key, field, by }),
         1 => (key(), condition()).prop_map(|(key, condition)| Op::Persist { key, condition }),
         2 => key().prop_map(|key| Op::Get { key }),
     ]
@@ -110,7 +116,34 @@ pub fn key() -> impl Strategy<Value = Key> {
     proptest::sample::select(&KEYS[..]).prop_map(|text| Key::new(text).expect("a key"))
 }
 
+/// Few, so that they meet.
+fn name() -> impl Strategy<Value = Bytes> {
+    prop_oneof![6 => vec(0..3u8, 0..2), 1 => vec(any::<u8>(), 100..160)].prop_map(Bytes::from)
+}
+
+fn fields() -> impl Strategy<Value = Vec<(Bytes, Bytes)>> {
+    let value = prop_oneof![
+        4 => (-3..1_000i64).prop_map(|number| number.to_string().into_bytes()),
+        2 => vec(any::<u8>(), 0..20),
+        1 => Just(i64::MAX.to_string().into_bytes()),
+    ];
+    vec((name(), value.prop_map(Bytes::from)), 0..5)
+}
+
+/// A hash, or bytes that say that they are one.
+fn hash() -> impl Strategy<Value = Value> {
+    let encoded = |fields: Vec<(Bytes, Bytes)>| {
+        encode(&fields.into_iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect())
+    };
+    let bytes = prop_oneof![4 => fields().prop_map(encoded), 1 => vec(any::<u8>(), 0..20)];
+    bytes.prop_map(|bytes| Value { bytes: bytes.into(), content_type: Some(HASH.into()) })
+}
+
 fn value() -> impl Strategy<Value = Value> {
+    prop_oneof![5 => string(), 1 => hash()]
+}
+
+fn string() -> impl Strategy<Value = Value> {
     let bytes = prop_oneof![
         3 => (-3..1_000i64).prop_map(|number| number.to_string().into_bytes()),
         3 => vec(any::<u8>(), 0..40),
@@ -131,8 +164,8 @@ fn guards() -> impl Strategy<Value = Vec<Guard>> {
 }
 
 fn only() -> impl Strategy<Value = DeadlineCondition> {
-    use DeadlineCondition::{Always, Earlier, Later, None, Some};
-    prop_oneof![4 => Just(Always), 1 => Just(None), 1 => Just(Some), 1 => Just(Later), 1 => Just(Earlier)]
+    use DeadlineCondition::{Always, Earlier, EarlierThanSome, Later, None, Some};
+    prop_oneof![5 => Just(Always), 1 => Just(None), 1 => Just(Some), 1 => Just(Later), 1 => Just(Earlier), 1 => Just(EarlierThanSome)]
 }
 
 fn offset() -> impl Strategy<Value = u64> {
@@ -175,6 +208,8 @@ fn condition() -> impl Strategy<Value = Condition> {
         3 => (0..60u64).prop_map(Condition::AbsentSince),
         2 => (-3..20i64).prop_map(|number| Condition::ValueIs(number.to_string().into())),
         2 => (-3..20i64).prop_map(|number| Condition::ValueIsNot(number.to_string().into())),
+        1 => Just(Condition::NoHash),
+        1 => Just(Condition::PresentNoHash),
     ]
 }
 

@@ -4,8 +4,8 @@ use crate::{check_accounts, restored, snapshot};
 use bytes::Bytes;
 use lockstep::cache::{
     Applied, Cache, CacheConfig, Cause, Command, CommandError, Condition, ConfigChange, DeadlineCondition,
-    Event, IdempotencyKey, InvalidField, Key, Op, Outcome, Policy, Stamp, Touch, TouchConfig, Ttl, Value,
-    limits,
+    Event, HASH_CONTENT_TYPE, IdempotencyKey, InvalidField, Key, Op, Outcome, Policy, Stamp, Touch,
+    TouchConfig, Ttl, Value, limits,
 };
 
 /// A cache, and the clock of a leader.
@@ -402,6 +402,7 @@ fn nonsense_is_refused_by_value() {
         Command::One(odd(1, Some(&long))),
         Command::One(odd(1, Some("text/plain\n"))),
         Command::One(odd(1, Some("tëxt"))),
+        Command::One(odd(9, Some(HASH_CONTENT_TYPE))),
         Command::One(incr),
         Command::One(expire),
         Command::One(slide),

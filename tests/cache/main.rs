@@ -1,25 +1,28 @@
 //! Tests of the cache as a state machine, from outside: only its public interface is used.
 //!
 //! `transcripts/` tells the rules as stories; `properties.rs` compares with a second, naive implementation
-//! (`model*.rs`); `absence.rs`, `bounds.rs`, `clears.rs` and `eviction.rs` reach the
-//! limits; `hostile.rs` restores damaged snapshots.
+//! (`model*.rs`); `absence.rs`, `bounds.rs`, `clears.rs`, `eviction.rs` and `hashes.rs` reach
+//! the limits; `hostile.rs` restores damaged snapshots.
 
 mod absence;
 mod arbitrary;
 mod bounds;
 mod clears;
 mod eviction;
+mod hashes;
 mod hostile;
 mod long_keys;
 mod memories;
 mod model;
 mod model_absence;
 mod model_clear;
+mod model_hashes;
 mod model_ops;
 mod model_order;
 mod model_sequence;
 mod properties;
 mod script;
+mod script_errors;
 mod sequences;
 mod sessions;
 mod transcripts;

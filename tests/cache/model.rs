@@ -2,6 +2,7 @@
 //! copying the whole state. Slow, and simple enough to be believed.
 
 use crate::memories::Memories;
+use crate::model_hashes::{check_value, string};
 use crate::model_ops::op_key;
 use crate::model_order::Place;
 use lockstep::cache::{
@@ -314,6 +315,7 @@ impl Model {
                 }
                 let lifetime = self.lifetime_over(&key, ttl, position)?;
                 self.check(&key, &condition, current.as_ref(), position)?;
+                check_value(&value, position)?;
                 let created = self.store(&key, value, lifetime, position, events)?;
                 Ok(Outcome::Put { revision, created, previous: current.filter(|_| previous) })
             }
@@ -330,7 +332,7 @@ impl Model {
                 self.check(&key, &condition, current.as_ref(), position)?;
                 let (mut number, mut content_type) = (initial, None);
                 if let Some(found) = current {
-                    let text = String::from_utf8(found.value.bytes.to_vec()).unwrap_or_default();
+                    let text = String::from_utf8(string(&found, position)?.to_vec()).unwrap_or_default();
                     let parsed = text.parse().ok().filter(|number: &i64| number.to_string() == text);
                     number = parsed.ok_or(CommandError::NotANumber { op: position })?;
                     content_type = found.value.content_type;

@@ -1,6 +1,7 @@
 //! The model's conditions, and what it knows of keys that are not there.
 
 use crate::model::{Model, invalid};
+use crate::model_hashes::is_hash;
 use lockstep::cache::{
     Absence, CommandError, Condition, Found, InvalidField, Key, Removal, RemovalCause, limits,
 };
@@ -13,6 +14,7 @@ impl Model {
         current: Option<&Found>,
         op: Option<u32>,
     ) -> Result<(), CommandError> {
+        let is_hash = current.is_some_and(|found| is_hash(&found.value));
         let value = current.map(|found| found.value.bytes.clone());
         let current = current.map(|found| found.info.revision);
         let refused = match condition {
@@ -27,6 +29,16 @@ impl Model {
             }
             Condition::AnyOf(listed) => !listed.iter().any(|revision| current == Some(*revision)),
             Condition::NoneOf(listed) => listed.iter().any(|revision| current == Some(*revision)),
+            Condition::ValueIs(_)
+            | Condition::ValueIsNot(_)
+            | Condition::NoHash
+            | Condition::PresentNoHash
+                if is_hash =>
+            {
+                return Err(CommandError::WrongKind { op });
+            }
+            Condition::NoHash => false,
+            Condition::PresentNoHash => current.is_none(),
             Condition::ValueIs(wanted) => value.as_ref() != Some(wanted),
             Condition::ValueIsNot(unwanted) => value.as_ref() == Some(unwanted),
             Condition::AbsentSince(index) => {

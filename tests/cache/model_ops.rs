@@ -1,9 +1,10 @@
 //! The model's other operations: those that build values out of what is there, that look, and that set deadlines.
 
 use crate::model::{Model, invalid};
+use crate::model_hashes::{check_value, is_hash, string};
 use lockstep::cache::{
-    Cause, CommandError, Condition, DeadlineCondition, Event, Found, InvalidField, Key, KeyInfo, Op, Outcome,
-    RemovalCause, Ttl, Value, limits,
+    Cause, CommandError, Condition, DeadlineCondition, Event, Found, InvalidField, Key, KeyInfo, Kind, Op,
+    Outcome, RemovalCause, Ttl, Value, limits,
 };
 
 type Lifetime = (Option<u64>, u64);
@@ -29,10 +30,19 @@ impl Model {
                 self.write_at(&key, current, offset as usize, &bytes, position, events)
             }
             Op::IncrDecimal { by, .. } => self.add_decimal(&key, current, &by, position, events),
-            Op::Look { .. } => Ok(Outcome::Looked(
-                current.map(|found| KeyInfo { bytes: found.value.bytes.len() as u64, entry: found.info }),
-            )),
+            Op::Look { .. } => Ok(Outcome::Looked(current.map(|found| KeyInfo {
+                bytes: found.value.bytes.len() as u64,
+                kind: if is_hash(&found.value) { Kind::Hash } else { Kind::String },
+                entry: found.info,
+            }))),
+            op @ (Op::SetFields { .. }
+            | Op::DeleteFields { .. }
+            | Op::IncrField { .. }
+            | Op::IncrFieldDecimal { .. }) => self.hash_op(&key, current, op, position, events),
             Op::GetEx { ttl, .. } => {
+                if let Some(found) = &current {
+                    string(found, position)?;
+                }
                 let now_ms = self.now_ms;
                 let past = matches!(ttl, Some(Ttl::At(at_ms)) if at_ms <= now_ms);
                 let lifetime = match ttl {
@@ -78,6 +88,8 @@ impl Model {
                     (DeadlineCondition::Some, old, _) => old.is_some(),
                     (DeadlineCondition::Later, Some(old), Some(new)) => new > old,
                     (DeadlineCondition::Earlier, Some(old), Some(new)) => new < old,
+                    (DeadlineCondition::EarlierThanSome, Some(old), Some(new)) => new < old,
+                    (DeadlineCondition::EarlierThanSome, ..) => false,
                     (DeadlineCondition::Later, old, new) => old.is_some() && new.is_none(),
                     (DeadlineCondition::Earlier, old, new) => old.is_none() && new.is_some(),
                 };
@@ -112,6 +124,7 @@ impl Model {
     ) -> Result<Outcome, CommandError> {
         let current = self.get(key).cloned();
         self.check(key, &condition, current.as_ref(), position)?;
+        check_value(&value, position)?;
         self.clone().store(key, value, (None, 0), position, &mut Vec::new())?;
         if current.is_some() {
             self.delete(key, events);
@@ -149,7 +162,7 @@ impl Model {
         let (mut value, mut content_type) = (Vec::new(), None);
         let mut lifetime = self.lifetime(Ttl::Default, op)?;
         if let Some(found) = current {
-            value = found.value.bytes.to_vec();
+            value = string(&found, op)?.to_vec();
             if bytes.is_empty() {
                 return Ok(Outcome::Length { revision: found.info.revision, bytes: value.len() as u64 });
             }
@@ -182,6 +195,9 @@ impl Model {
         events: &mut Vec<Event>,
     ) -> Result<Outcome, CommandError> {
         let not_a_number = CommandError::NotANumber { op };
+        if let Some(found) = &current {
+            string(found, op)?;
+        }
         let by = units(by).ok_or(not_a_number.clone())?;
         let (mut number, mut content_type) = (0, None);
         let mut lifetime = self.lifetime(Ttl::Default, op);
@@ -198,7 +214,7 @@ impl Model {
 }
 
 /// A number in units of 10^-17, by moving its point as text. Here they are all small.
-fn units(text: &str) -> Option<i128> {
+pub fn units(text: &str) -> Option<i128> {
     let (sign, rest) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
@@ -223,7 +239,7 @@ fn units(text: &str) -> Option<i128> {
     Some(sign * (kept + up))
 }
 
-fn shown(units: i128) -> String {
+pub fn shown(units: i128) -> String {
     let digits = format!("{:0>18}", units.abs());
     let (whole, fraction) = digits.split_at(digits.len() - 17);
     let sign = if units < 0 { "-" } else { "" };
@@ -241,6 +257,10 @@ pub fn op_key(op: &Op) -> &Key {
         | Op::IncrDecimal { key, .. }
         | Op::GetEx { key, .. }
         | Op::Look { key }
+        | Op::SetFields { key, .. }
+        | Op::DeleteFields { key, .. }
+        | Op::IncrField { key, .. }
+        | Op::IncrFieldDecimal { key, .. }
         | Op::Expire { key, .. }
         | Op::Persist { key, .. } => key,
     }

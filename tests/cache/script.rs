@@ -1,10 +1,11 @@
 //! The language of the transcripts: one line is one thing done to a cache, and prints all that can be seen.
 
+use crate::script_errors::show_position;
 use bytes::Bytes;
 use lockstep::cache::{
-    Absence, Applied, Cache, CacheConfig, Cause, Command, CommandError, Condition, ConfigChange,
-    DeadlineCondition, Event, Found, Guard, IdempotencyKey, Key, KeyState, Op, OpRefusal, Outcome, Policy,
-    Removal, Scope, Stamp, Touch, Ttl, Value,
+    Absence, Applied, Cache, CacheConfig, Cause, Command, Condition, ConfigChange, DeadlineCondition, Event,
+    Found, Guard, Hash, IdempotencyKey, Key, KeyState, Kind, Op, OpRefusal, Outcome, Policy, Removal, Scope,
+    Stamp, Touch, Ttl, Value,
 };
 use std::fmt::Write;
 
@@ -74,6 +75,8 @@ impl<'a> Line<'a> {
             Some(text) if text.starts_with("not:") => {
                 Condition::ValueIsNot(Bytes::from(text[4..].to_owned()))
             }
+            Some("no-hash") => Condition::NoHash,
+            Some("present-no-hash") => Condition::PresentNoHash,
             Some(list) if list.starts_with('!') => Condition::NoneOf(revisions(&list[1..])),
             Some(list) if list.contains(',') => Condition::AnyOf(revisions(list)),
             Some(_) => Condition::Revision(self.number("if").unwrap_or_default()),
@@ -87,6 +90,7 @@ impl<'a> Line<'a> {
             Some("some") => DeadlineCondition::Some,
             Some("later") => DeadlineCondition::Later,
             Some("earlier") => DeadlineCondition::Earlier,
+            Some("earlier_than_some") => DeadlineCondition::EarlierThanSome,
             Some(other) => panic!("only={other} is unknown"),
         }
     }
@@ -136,10 +140,41 @@ impl<'a> Line<'a> {
                 Op::GetEx { key: self.key(), ttl: is_set.then(|| self.ttl()) }
             }
             "look" => Op::Look { key: self.key() },
+            "hset" => Op::SetFields {
+                key: self.key(),
+                fields: self
+                    .options
+                    .iter()
+                    .filter_map(|(name, value)| Some((field(name)?, text(value))))
+                    .collect(),
+                only_new: self.words.contains(&"new"),
+            },
+            "hdel" => Op::DeleteFields {
+                key: self.key(),
+                fields: self.words[2..].iter().map(|name| text(name)).collect(),
+            },
+            "hincr" => Op::IncrField {
+                key: self.key(),
+                field: text(self.words[2]),
+                by: self.signed("by").unwrap_or(1),
+            },
+            "hdecimal" => {
+                let by = self.option("by").unwrap_or("1").to_owned();
+                Op::IncrFieldDecimal { key: self.key(), field: text(self.words[2]), by }
+            }
             "persist" => Op::Persist { key: self.key(), condition },
             _ => return None,
         })
     }
+}
+
+fn text(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+/// The name of a field: an option whose name begins with a point.
+fn field(option: &str) -> Option<Bytes> {
+    option.strip_prefix('.').map(text)
 }
 
 /// `7,8` as numbers.
@@ -322,10 +357,12 @@ fn show_outcome(outcome: &Outcome) -> String {
         }
         Outcome::Length { revision, bytes } => format!("{bytes} bytes revision={revision}"),
         Outcome::Decimal { revision, text } => format!("decimal {text} revision={revision}"),
+        Outcome::Fields { revision, count } => format!("{count} fields revision={revision}"),
         Outcome::Looked(None) => "looked at nothing".into(),
         Outcome::Looked(Some(info)) => {
             let until = show_deadline(info.entry.expires_at_ms);
-            format!("looked at {} bytes revision={}{until}", info.bytes, info.entry.revision)
+            let kind = if info.kind == Kind::Hash { "a hash of " } else { "" };
+            format!("looked at {kind}{} bytes revision={}{until}", info.bytes, info.entry.revision)
         }
         Outcome::Got(None) => "got nothing".into(),
         Outcome::Got(Some(found)) => format!("got {}", show_found(found)),
@@ -422,6 +459,11 @@ fn show_found(found: &Found) -> String {
 }
 
 fn show_value(value: &Value) -> String {
+    if let Some(hash) = Hash::read(&value.bytes).filter(|_| value.kind() == Kind::Hash) {
+        let shown =
+            |(name, value): (&[u8], &[u8])| format!("{}={}", name.escape_ascii(), value.escape_ascii());
+        return format!("{{{}}}", hash.fields().map(shown).collect::<Vec<_>>().join(" "));
+    }
     let media = value.content_type.as_ref().map_or(String::new(), |media| format!(" ({media})"));
     match value.bytes.len() {
         0..=40 => format!("{:?}{media}", String::from_utf8_lossy(&value.bytes)),
@@ -437,32 +479,4 @@ fn show_config(config: &CacheConfig) -> String {
     let CacheConfig { policy, capacity_entries, capacity_bytes, default_ttl_ms, .. } = config;
     let ttl = default_ttl_ms.map_or("none".into(), |ttl_ms| ttl_ms.to_string());
     format!("policy={policy:?} entries={capacity_entries} bytes={capacity_bytes} ttl_ms={ttl}")
-}
-
-fn show_position(error: &CommandError) -> String {
-    let op = match error {
-        CommandError::PreconditionFailed { op, .. }
-        | CommandError::TooLarge { op, .. }
-        | CommandError::CacheFull { op }
-        | CommandError::NotANumber { op }
-        | CommandError::Overflow { op }
-        | CommandError::InvalidBatch { op, .. }
-        | CommandError::Invalid { op, .. } => *op,
-        CommandError::IdempotencyKeyReused
-        | CommandError::OutcomeForgotten
-        | CommandError::FeatureLevel { .. }
-        | CommandError::MergeOutOfTurn { .. }
-        | CommandError::AnotherMerge
-        | CommandError::MergedMeanwhile
-        | CommandError::NoSuchToken
-        | CommandError::TokenExists
-        | CommandError::TooManyTokens
-        | CommandError::NoSuchSession
-        | CommandError::TooManySessions
-        | CommandError::LockHeld { .. }
-        | CommandError::LockNotHeld
-        | CommandError::TooManyLocks
-        | CommandError::GuardFailed { .. } => None,
-    };
-    op.map_or(String::new(), |op| format!(" op={op}"))
 }

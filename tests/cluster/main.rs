@@ -38,6 +38,7 @@ mod old_folders;
 mod partition;
 mod reconcile;
 mod recover;
+mod redis;
 mod replace;
 mod service;
 mod settings;

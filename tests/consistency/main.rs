@@ -16,6 +16,8 @@ mod model_absence;
 #[path = "../cache/model_clear.rs"]
 #[allow(dead_code, reason = "the cache's own tests use the rest")]
 mod model_clear;
+#[path = "../cache/model_hashes.rs"]
+mod model_hashes;
 #[path = "../cache/model_ops.rs"]
 mod model_ops;
 #[path = "../cache/model_order.rs"]

@@ -9,6 +9,7 @@ mod foreign_tokens;
 mod jwt;
 mod memory;
 mod mutate;
+mod redis;
 mod samples;
 mod targets;
 

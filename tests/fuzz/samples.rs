@@ -72,6 +72,12 @@ pub fn commands() -> Vec<Command> {
                 Op::IncrDecimal { key: key("d"), by: "-1.5e2".into() },
                 Op::GetEx { key: key("x"), ttl: Some(Ttl::Never) },
                 Op::Look { key: key("x") },
+                Op::SetFields { key: key("h"), fields: vec![("f".into(), "1".into())], only_new: true },
+                Op::IncrField { key: key("h"), field: "f".into(), by: -2 },
+                Op::IncrFieldDecimal { key: key("h"), field: "g".into(), by: "0.5".into() },
+                Op::DeleteFields { key: key("h"), fields: vec!["f".into()] },
+                Op::Delete { key: key("h"), condition: Condition::NoHash, previous: true },
+                Op::Delete { key: key("h"), condition: Condition::PresentNoHash, previous: true },
                 Op::Expire {
                     key: key("x"),
                     ttl: Ttl::Ms(50),

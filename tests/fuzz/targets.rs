@@ -4,6 +4,7 @@
 mod certs;
 
 use crate::foreign_tokens::foreign_tokens;
+use crate::redis::redis;
 use crate::samples::{appends, encoded, entries, envelopes, hellos, snapshots, texts, touches, welcomes};
 use bytes::Bytes;
 use certs::Authority;
@@ -111,6 +112,7 @@ pub fn targets(dir: &Path) -> Vec<Target> {
         json(),
         peers(),
         foreign_tokens(dir),
+        redis(),
         vec![
             Target { weight: 1, ..snapshot() },
             certificate(dir),

@@ -3,7 +3,7 @@
 use crate::admission::raw;
 use crate::server::{Server, limits};
 use lockstep::api::ErrorCode;
-use lockstep::cache::CommandError;
+use lockstep::cache::{CommandError, HASH_CONTENT_TYPE};
 use lockstep::node::NodeError;
 use reqwest::{Method, StatusCode};
 use std::collections::BTreeSet;
@@ -35,6 +35,9 @@ async fn every_error_code_is_documented_and_produced() {
     .await;
     server.put("word", "no number").await;
     server.put("most", &i64::MAX.to_string()).await;
+    let hash = b"\x01\x01\0\0\0\x02\0\0\0\x01a";
+    let stored = server.send(Method::PUT, "/v1/kv/hash", &[("content-type", HASH_CONTENT_TYPE)], hash).await;
+    assert_eq!(stored.status(), StatusCode::CREATED);
     let long = "k".repeat(4_097);
     let (get, put, post, delete) = (Method::GET, Method::PUT, Method::POST, Method::DELETE);
     let long_key = format!("/v1/kv/{long}");
@@ -121,6 +124,8 @@ async fn every_error_code_is_documented_and_produced() {
         (&delete, "/v1/members/77", &[], "", "not_found"),
         (&post, "/v1/kv/word/incr", &[], "", "not_a_number"),
         (&post, "/v1/kv/most/incr", &[], "", "overflow"),
+        (&post, "/v1/kv/hash/incr", &[], "", "wrong_kind"),
+        (&put, "/v1/kv/k", &[("content-type", HASH_CONTENT_TYPE)], "no hash", "invalid_value"),
         (&delete, &me, &[], "", "conflict"),
         (&post, "/v1/fence", &[], "", "conflict"),
         (&put, "/v1/kv/k", &[("lockstep-expect-history", "another-one")], "v", "other_history"),

@@ -246,6 +246,9 @@ fn in_one_or_in_many(incr: Op) -> Command {
         Op::GetEx { key: scratch(), ttl: Some(Ttl::Ms(80)) },
         Op::IncrDecimal { key: key("decimal"), by: "0.1".into() },
         Op::Look { key: scratch() },
+        Op::IncrField { key: key("hash"), field: "n".into(), by: 1 },
+        Op::SetFields { key: key("hash"), fields: vec![("f".into(), "v".into())], only_new: true },
+        Op::DeleteFields { key: key("hash"), fields: vec!["f".into()] },
         incr,
     ];
     Command::Sequence { guards: Vec::new(), ops }

@@ -4,12 +4,13 @@ use super::code::{below, words};
 use super::{Source, assert_clean, sources};
 
 /// The rooms, and which others each may import.
-const ROOMS: [(&str, &[&str]); 20] = [
+const ROOMS: [(&str, &[&str]); 21] = [
     (
         "cli",
         &[
             "check",
             "http",
+            "resp",
             "front",
             "jwt",
             "backups",
@@ -48,6 +49,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
             "tls",
         ],
     ),
+    ("resp", &["front", "jwt", "node", "replica", "cache", "api", "lineage", "tls"]),
     ("backups", &["node", "storage", "lineage"]),
     ("merging", &["node", "raft", "replica", "storage", "cache", "api", "client", "reconcile", "lineage"]),
     ("front", &["node", "replica", "storage", "cache", "api", "lineage"]),
@@ -68,9 +70,10 @@ const ROOMS: [(&str, &[&str]); 20] = [
 ];
 
 /// Packages that belong into one room.
-const HOMES: [(&str, &str); 6] = [
+const HOMES: [(&str, &str); 7] = [
     ("axum", "http"),
     ("crossbeam_epoch", "storage"),
+    ("itoa", "resp"),
     ("openraft", "raft"),
     ("rust_embed", "dashboard"),
     ("sled", "storage"),

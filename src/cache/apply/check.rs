@@ -2,13 +2,16 @@
 //! an invalid entry that got into the log must not harm the replicas.
 
 use super::checked_op::CheckedOp;
+use crate::cache::decimal::DecimalError;
 use crate::cache::entry::{DEADLINE_MAX_MS, Entry, Lifetime, entry_cost};
+use crate::cache::hash::Hash;
 use crate::cache::limits::{
     CONDITION_REVISIONS_MAX, CONTENT_TYPE_BYTES_MAX, TTL_MS_MAX, TTL_MS_MIN, VALUE_BYTES_MAX,
 };
 use crate::cache::record::Record;
 use crate::cache::{
-    Cache, CommandError, Condition, DeadlineCondition, InvalidField, Key, Outcome, Ttl, Value, is_origin,
+    Cache, CommandError, Condition, DeadlineCondition, InvalidField, Key, Kind, Outcome, Ttl, Value,
+    is_origin,
 };
 use std::num::NonZeroU64;
 
@@ -80,6 +83,7 @@ impl<'a> Check<'a> {
             Lookup::Absent | Lookup::Expired(_) => None,
         };
         let current = live.map(|entry| entry.revision.get());
+        let is_hash = live.is_some_and(|entry| entry.record.kind() == Kind::Hash);
         let is_value = |bytes: &[u8]| live.is_some_and(|entry| entry.record.bytes() == bytes);
         let holds = match condition {
             Condition::Always => true,
@@ -96,6 +100,16 @@ impl<'a> Check<'a> {
             Condition::ValueIs(bytes) | Condition::ValueIsNot(bytes) if bytes.len() > VALUE_BYTES_MAX => {
                 return Err(self.invalid(InvalidField::Condition));
             }
+            Condition::ValueIs(_)
+            | Condition::ValueIsNot(_)
+            | Condition::NoHash
+            | Condition::PresentNoHash
+                if is_hash =>
+            {
+                return Err(self.wrong_kind());
+            }
+            Condition::NoHash => true,
+            Condition::PresentNoHash => current.is_some(),
             Condition::ValueIs(bytes) => is_value(bytes),
             Condition::ValueIsNot(bytes) => !is_value(bytes),
             Condition::AbsentSince(index) => {
@@ -130,6 +144,7 @@ impl<'a> Check<'a> {
             DeadlineCondition::Some => now < u64::MAX,
             DeadlineCondition::Later => new > now,
             DeadlineCondition::Earlier => new < now,
+            DeadlineCondition::EarlierThanSome => now < u64::MAX && new < now,
         };
         match holds {
             true => Ok(()),
@@ -192,6 +207,9 @@ impl<'a> Check<'a> {
         if media.is_some_and(|m| m.is_empty() || m.len() > CONTENT_TYPE_BYTES_MAX || !visible(m)) {
             return Err(self.invalid(InvalidField::ContentType));
         }
+        if value.kind() == Kind::Hash && Hash::read(&value.bytes).is_none() {
+            return Err(self.invalid(InvalidField::ContentType));
+        }
         let record = self.packed(key, &value.bytes, media);
         self.fits_alone(&record)?;
         Ok(record)
@@ -217,6 +235,25 @@ impl<'a> Check<'a> {
             return Err(CommandError::TooLarge { op: self.op, bytes, capacity_bytes });
         }
         Ok(())
+    }
+
+    /// The bytes of an entry, which is no hash.
+    pub fn string<'b>(&self, entry: &'b Entry) -> Result<&'b [u8], CommandError> {
+        match entry.record.kind() {
+            Kind::String => Ok(entry.record.bytes()),
+            Kind::Hash => Err(self.wrong_kind()),
+        }
+    }
+
+    pub fn wrong_kind(&self) -> CommandError {
+        CommandError::WrongKind { op: self.op }
+    }
+
+    pub fn decimal_error(&self, error: DecimalError) -> CommandError {
+        match error {
+            DecimalError::Malformed => CommandError::NotANumber { op: self.op },
+            DecimalError::OutOfRange => CommandError::Overflow { op: self.op },
+        }
     }
 
     pub fn invalid(&self, field: InvalidField) -> CommandError {

@@ -50,6 +50,8 @@ pub(super) enum RemoveKind {
     Put { previous: bool },
     /// A read that sets a deadline that has passed.
     Read,
+    /// The removal of all fields of a hash: how many.
+    Fields(u64),
 }
 
 /// What a stored value is, for the outcome.
@@ -63,6 +65,8 @@ pub(super) enum StoreKind {
     Decimal(Decimal),
     /// Its length is asked for.
     Length,
+    /// A hash: how many of its fields are new, or are gone.
+    Fields(u64),
 }
 
 impl CheckedOp {
@@ -192,6 +196,10 @@ impl Cache {
                 self.stats.puts += 1;
                 Outcome::Length { revision, bytes }
             }
+            StoreKind::Fields(count) => {
+                self.stats.puts += 1;
+                Outcome::Fields { revision, count }
+            }
         }
     }
 
@@ -222,6 +230,7 @@ impl Cache {
                 Outcome::Put { revision, created: false, previous: found.filter(|_| previous) }
             }
             RemoveKind::Read => Outcome::Got(found),
+            RemoveKind::Fields(count) => Outcome::Fields { revision, count },
         }
     }
 

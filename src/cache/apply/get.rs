@@ -10,8 +10,11 @@ pub(super) fn check(key: Key) -> CheckedOp {
 
 /// A lifetime that is the same already changes nothing, not even the revision.
 pub(super) fn check_ex(check: &Check<'_>, key: Key, ttl: Option<Ttl>) -> Result<CheckedOp, CommandError> {
-    let Some(ttl) = ttl else { return Ok(CheckedOp::Read { key }) };
     let found = check.find(&key);
+    if let Lookup::Live(_, entry) = found {
+        check.string(entry)?;
+    }
+    let Some(ttl) = ttl else { return Ok(CheckedOp::Read { key }) };
     let until = check.until(ttl, found)?;
     let Lookup::Live(slot, entry) = found else { return Ok(CheckedOp::Read { key }) };
     Ok(match until {

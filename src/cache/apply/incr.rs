@@ -3,8 +3,9 @@
 
 use super::check::{Check, Lookup};
 use super::checked_op::{CheckedOp, StoreKind};
-use crate::cache::decimal::{Decimal, DecimalError};
+use crate::cache::decimal::Decimal;
 use crate::cache::entry::Entry;
+use crate::cache::record::parse_counter;
 use crate::cache::{CommandError, Condition, Key, Ttl};
 
 pub(super) struct Amount {
@@ -33,21 +34,21 @@ pub(super) fn check(
 }
 
 fn number(check: &Check<'_>, entry: &Entry) -> Result<i64, CommandError> {
-    entry.record.counter().ok_or(CommandError::NotANumber { op: check.op_position() })
+    parse_counter(check.string(entry)?).ok_or(CommandError::NotANumber { op: check.op_position() })
 }
 
 pub(super) fn check_decimal(check: &Check<'_>, key: Key, by: &str) -> Result<CheckedOp, CommandError> {
-    let op = check.op_position();
-    let refused = |error| match error {
-        DecimalError::Malformed => CommandError::NotANumber { op },
-        DecimalError::OutOfRange => CommandError::Overflow { op },
+    let refused = |error| check.decimal_error(error);
+    let found = check.find(&key);
+    let before = match found {
+        Lookup::Live(_, entry) => Some((entry, check.string(entry)?)),
+        Lookup::Absent | Lookup::Expired(_) => None,
     };
     let by = Decimal::parse(by.as_bytes()).map_err(refused)?;
-    let found = check.find(&key);
-    let (start, content_type, lifetime) = match found {
-        Lookup::Absent | Lookup::Expired(_) => (Decimal::ZERO, None, check.lifetime(Ttl::Default)?),
-        Lookup::Live(_, entry) => {
-            let start = Decimal::parse(entry.record.bytes()).map_err(refused)?;
+    let (start, content_type, lifetime) = match before {
+        None => (Decimal::ZERO, None, check.lifetime(Ttl::Default)?),
+        Some((entry, bytes)) => {
+            let start = Decimal::parse(bytes).map_err(refused)?;
             (start, entry.record.content_type(), check.renewed(entry))
         }
     };

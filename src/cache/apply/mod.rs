@@ -18,6 +18,7 @@ mod expire;
 mod fold;
 mod fork;
 mod get;
+mod hash;
 mod incr;
 mod maintenance;
 mod merge;
@@ -161,6 +162,10 @@ impl Check<'_> {
             Op::IncrDecimal { key, by } => incr::check_decimal(self, key, &by),
             Op::GetEx { key, ttl } => get::check_ex(self, key, ttl),
             Op::Look { key } => Ok(CheckedOp::Look { key }),
+            Op::SetFields { key, fields, only_new } => hash::check_set(self, key, &fields, only_new),
+            Op::DeleteFields { key, fields } => hash::check_delete(self, key, &fields),
+            Op::IncrField { key, field, by } => hash::check_incr(self, key, field, by),
+            Op::IncrFieldDecimal { key, field, by } => hash::check_incr_decimal(self, key, field, &by),
             #[cfg(feature = "next-level")]
             Op::Double { key } => incr::check_double(self, key),
         }

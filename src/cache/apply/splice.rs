@@ -45,10 +45,10 @@ fn check_splice(
 ) -> Result<CheckedOp, CommandError> {
     let (before, content_type, lifetime) = match found {
         Lookup::Live(_, entry) if bytes.is_empty() => {
-            let (revision, bytes) = (entry.revision.get(), entry.record.bytes().len() as u64);
+            let (revision, bytes) = (entry.revision.get(), check.string(entry)?.len() as u64);
             return Ok(CheckedOp::Nothing(Outcome::Length { revision, bytes }));
         }
-        Lookup::Live(_, entry) => (entry.record.bytes(), entry.record.content_type(), check.renewed(entry)),
+        Lookup::Live(_, entry) => (check.string(entry)?, entry.record.content_type(), check.renewed(entry)),
         Lookup::Absent | Lookup::Expired(_) => (&[][..], None, check.lifetime(Ttl::Default)?),
     };
     let length = spliced_length(before.len(), offset, bytes.len());

@@ -2,10 +2,14 @@
 
 use super::splice::spliced_length;
 use crate::cache::entry::Entry;
+use crate::cache::hash;
 use crate::cache::limits::{
     COPIED_BYTES_PER_APPLY_MAX, REPLACED_BYTES_PER_APPLY_MAX, TOLD_BYTES_PER_APPLY_MAX,
 };
 use crate::cache::{Cache, Op, Ttl};
+
+/// The longest number that is stored in a field.
+const NUMBER_BYTES_MAX: usize = 48;
 
 /// What the operations of a log entry have made so far, in bytes.
 #[derive(Default)]
@@ -29,6 +33,14 @@ impl Work {
             Op::SetRange { offset, bytes, .. } => {
                 usize::try_from(*offset).ok().and_then(|offset| spliced_length(before, offset, bytes.len()))
             }
+            Op::SetFields { fields, .. } => {
+                let fields = fields.iter().map(|(name, value)| (&name[..], &value[..]));
+                Some(hash::bytes_max(before, fields))
+            }
+            Op::IncrField { field, .. } | Op::IncrFieldDecimal { field, .. } => {
+                Some(hash::bytes_max(before, [(&field[..], &[0; NUMBER_BYTES_MAX][..])].into_iter()))
+            }
+            Op::DeleteFields { .. } => Some(before),
             _ => None,
         };
         let copied = spliced.unwrap_or(0) as u64;

@@ -9,7 +9,7 @@ use crate::cache::limits::{
 use crate::cache::outcome::CommandResult;
 use crate::cache::{
     Absence, BatchFault, CacheConfig, ClientSession, CommandError, EntryInfo, Found, InvalidField, Key,
-    KeyInfo, KeyState, Lock, MergeResult, OpRefusal, Outcome, Removal, RemovalCause, Value,
+    KeyInfo, KeyState, Kind, Lock, MergeResult, OpRefusal, Outcome, Removal, RemovalCause, Value,
 };
 use std::io::{Read, Result, Write};
 
@@ -110,9 +110,15 @@ fn put_single(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
         Outcome::Looked(looked) => {
             put_u8(out, 21)?;
             put_bool(out, looked.is_some())?;
-            let Some(KeyInfo { entry, bytes }) = looked else { return Ok(()) };
+            let Some(KeyInfo { entry, bytes, kind }) = looked else { return Ok(()) };
             put_info(out, entry)?;
-            put_u64(out, *bytes)
+            put_u64(out, *bytes)?;
+            put_bool(out, *kind == Kind::Hash)
+        }
+        Outcome::Fields { revision, count } => {
+            put_u8(out, 22)?;
+            put_u64(out, *revision)?;
+            put_u64(out, *count)
         }
         Outcome::NotFound(absence) => {
             put_u8(out, 2)?;
@@ -228,10 +234,13 @@ fn single(source: &mut Decoder<impl Read>, tag: u8) -> std::result::Result<Outco
         21 => {
             let is_found = source.bool()?;
             let looked = |source: &mut Decoder<_>| {
-                Ok::<_, DecodeError>(KeyInfo { entry: info(source)?, bytes: source.u64()? })
+                let (entry, bytes) = (info(source)?, source.u64()?);
+                let kind = if source.bool()? { Kind::Hash } else { Kind::String };
+                Ok::<_, DecodeError>(KeyInfo { entry, bytes, kind })
             };
             Outcome::Looked(if is_found { Some(looked(source)?) } else { None })
         }
+        22 => Outcome::Fields { revision: source.u64()?, count: source.u64()? },
         _ => return Err(DecodeError::Damaged("an outcome has an unknown tag")),
     })
 }
@@ -430,6 +439,7 @@ fn put_error(out: &mut impl Write, error: &CommandError) -> Result<()> {
             head(21, &None)?;
             put_u32(out, *guard)
         }
+        CommandError::WrongKind { op } => head(22, op),
     }
 }
 
@@ -472,6 +482,7 @@ fn error(source: &mut Decoder<impl Read>) -> std::result::Result<CommandError, D
         19 => CommandError::TooManyLocks,
         20 => CommandError::OutcomeForgotten,
         21 => CommandError::GuardFailed { guard: source.u32()? },
+        22 => CommandError::WrongKind { op },
         _ => return Err(DecodeError::Damaged("a refusal has an unknown tag")),
     })
 }

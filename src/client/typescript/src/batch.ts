@@ -29,7 +29,7 @@ export type Op =
 
 /** Why an operation of a batch in mode `each` was not carried out, and what is there instead. */
 export interface Refusal {
-  code: "precondition_failed" | "not_a_number" | "overflow" | "too_large" | "cache_full";
+  code: "precondition_failed" | "not_a_number" | "overflow" | "wrong_kind" | "too_large" | "cache_full";
   detail: string;
   /** What is there, without its value unless the operation asked for `previous`. */
   entry: Entry | null;

@@ -139,7 +139,7 @@ export class Client {
 
   /**
    * Adds to a counter: a 64-bit integer, stored as decimal text. An absent one begins at `initial`.
-   * @throws LockstepError with code `not_a_number` or `overflow`, and others
+   * @throws LockstepError with code `not_a_number`, `overflow` or `wrong_kind`, and others
    */
   async incr(
     key: string,

@@ -18,6 +18,7 @@ export type ErrorCode =
   | "not_found"
   | "not_a_number"
   | "overflow"
+  | "wrong_kind"
   | "conflict"
   | "locked"
   | "other_history"

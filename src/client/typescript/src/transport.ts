@@ -107,7 +107,7 @@ const REFUSED = new Set([
   "ConnectionRefused",
 ]);
 /** Refusals that are the final answer to all tries with an idempotency key: the first of them was answered so. */
-const FINAL = new Set(["precondition_failed", "not_a_number", "overflow", "idempotency_key_reused", "not_found"]);
+const FINAL = new Set(["precondition_failed", "not_a_number", "overflow", "wrong_kind", "idempotency_key_reused", "not_found"]);
 
 /** Sends requests to one node after the other, until one answers or time is up. */
 export class Transport {

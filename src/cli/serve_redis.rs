@@ -1,0 +1,68 @@
+//! The ports of `lockstep serve` for Redis clients.
+
+use crate::front::Front;
+use crate::jwt::JwtVerifier;
+use crate::resp::{RespPort, RespServer};
+use crate::tls::ServerTls;
+use anyhow::{Context, Result};
+use clap::Args;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// Where Redis clients connect to.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServeRedisArgs {
+    /// Speak the Redis protocol at this address, without encryption
+    #[arg(long, env = "LOCKSTEP_REDIS", value_name = "HOST:PORT")]
+    pub redis: Option<String>,
+    /// Speak the Redis protocol over TLS at this address
+    #[arg(long, env = "LOCKSTEP_REDIS_TLS", value_name = "HOST:PORT", requires = "tls_cert")]
+    pub redis_tls: Option<String>,
+}
+
+/// The listeners, which outlive the server of a node that is opened again.
+pub(super) struct RedisPorts(Vec<(std::net::TcpListener, Option<ServerTls>)>);
+
+impl ServeRedisArgs {
+    /// Starts to listen.
+    pub(super) async fn listen(&self, tls: Option<&ServerTls>) -> Result<RedisPorts> {
+        let mut ports = Vec::new();
+        let wanted = [(&self.redis, None, "redis"), (&self.redis_tls, tls, "rediss")];
+        for (address, tls, scheme) in wanted {
+            let Some(address) = address else { continue };
+            let listener = TcpListener::bind(address).await;
+            let listener =
+                listener.with_context(|| format!("cannot listen for Redis clients on {address}"))?;
+            tracing::info!(
+                url = format!("{scheme}://{}", listener.local_addr()?),
+                "listening for Redis clients"
+            );
+            ports.push((listener.into_std()?, tls.cloned()));
+        }
+        Ok(RedisPorts(ports))
+    }
+
+    /// Both addresses with what their protection lacks, if they can be reached from other machines.
+    pub fn addresses(&self, has_tokens: bool) -> Vec<(&'static str, &str, Option<&'static str>)> {
+        let plain = if has_tokens { "--redis-tls instead" } else { "--redis-tls instead, and --tokens" };
+        let encrypted = (!has_tokens).then_some("--tokens");
+        let plain = self.redis.as_deref().map(|address| ("--redis", address, Some(plain)));
+        plain
+            .into_iter()
+            .chain(self.redis_tls.as_deref().map(|address| ("--redis-tls", address, encrypted)))
+            .collect()
+    }
+}
+
+impl RedisPorts {
+    /// Starts to serve.
+    pub fn serve(&self, front: &Arc<Front>, jwt: Option<&JwtVerifier>) -> Result<RespServer> {
+        let port = |(listener, tls): &(std::net::TcpListener, Option<ServerTls>)| {
+            let listener =
+                TcpListener::from_std(listener.try_clone().context("cannot serve Redis clients")?)?;
+            Ok(RespPort { listener, tls: tls.clone() })
+        };
+        let ports = self.0.iter().map(port).collect::<Result<Vec<RespPort>>>()?;
+        Ok(RespServer::start(ports, front, jwt))
+    }
+}

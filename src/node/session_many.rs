@@ -1,0 +1,77 @@
+//! Reads of several keys at one moment, walks over all keys, and counts of them.
+
+use super::error::NodeError;
+use super::read::{ReadAsked, ReadAt};
+use super::session::{Session, SessionError};
+use crate::cache::{Absence, Cache, Found, Key, Kind, Need, Role};
+
+impl Session {
+    /// Reads several keys at one moment, and counts a use of each. The answers are in the order of `keys`; the last one is that with
+    /// which the values have `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// As [`Session::get`].
+    pub async fn get_many(
+        &self,
+        keys: &[Key],
+        bytes_max: u64,
+    ) -> Result<ReadAt<Vec<Result<Found, Absence>>>, SessionError> {
+        self.get_many_as(keys, |_| true, bytes_max).await
+    }
+
+    /// The same, where `is_use` says of each position whether it counts as a use.
+    ///
+    /// # Errors
+    /// As [`Session::get`].
+    pub async fn get_many_as(
+        &self,
+        keys: &[Key],
+        is_use: impl Fn(usize) -> bool,
+        bytes_max: u64,
+    ) -> Result<ReadAt<Vec<Result<Found, Absence>>>, SessionError> {
+        self.refuse_stale()?;
+        let keys = keys.iter().map(|key| self.scope.stored_key(key));
+        let keys = keys.collect::<Result<Vec<_>, NodeError>>().map_err(|error| self.fail(error))?;
+        let Self { principal, consistency, min_index, limit, .. } = self;
+        let (consistency, min_index, limit) = (*consistency, *min_index, *limit);
+        let asked = ReadAsked { principal, consistency, min_index, limit };
+        let read = self.node.inner.get_many(&keys, is_use, bytes_max, asked);
+        let read = read.await;
+        self.refuse_stale()?;
+        read.map_err(|error| self.fail(error))
+    }
+
+    /// The keys, with their kinds, in so many places of the cache's table from this one on, and the place to go on from; 0 at the end. See
+    /// [`Cache::scan`]. It counts as a use of none.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn scan(
+        &self,
+        from: u64,
+        places: usize,
+    ) -> Result<ReadAt<(Vec<(Key, Kind)>, u64)>, SessionError> {
+        let need = Need::Prefix(Role::Read, String::new());
+        let mut read = self.read(&need, |cache: &Cache| cache.scan(from, places)).await?;
+        read.value.0 = std::mem::take(&mut read.value.0)
+            .into_iter()
+            .map(|(key, kind)| (self.scope.client_key(key), kind))
+            .collect();
+        Ok(read)
+    }
+
+    /// How many keys have each of these prefixes.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn count(&self, prefixes: &[String]) -> Result<ReadAt<Vec<u64>>, SessionError> {
+        let need = Need::Prefix(Role::Read, String::new());
+        self.read(&need, |cache: &Cache| prefixes.iter().map(|prefix| cache.count(prefix)).collect()).await
+    }
+
+    /// How many other voters have everything that was answered, at least: a majority has, and this node may be one of it.
+    pub fn others_with_everything(&self) -> usize {
+        let (_, membership) = self.node.inner.consensus.replica().applied_state();
+        membership.membership.voters.iter().map(|voters| voters.len() / 2).min().unwrap_or(0)
+    }
+}

@@ -1,0 +1,62 @@
+//! Commands that are carried out alone: they need the cluster and more than a plan can say.
+
+use super::client::Client;
+use super::commands::Alone;
+use super::composite::Composite;
+use super::dispatch::Work;
+use super::errors::{LOADING, Replied};
+use super::optimistic::{self, carry_out_all};
+use super::reply::Reply;
+use super::{extras, info, login, push_commands, scripts, transaction, walk};
+use bytes::Bytes;
+
+/// Carries it out.
+pub(super) async fn reply(work: Work, client: &mut Client) -> Reply {
+    match work {
+        Work::Command(kind, words) => command(kind, client, &words).await,
+        Work::Composite(composite) => on_copies(client, &composite).await.unwrap_or_else(|failed| failed),
+    }
+}
+
+/// Carries out what decides by several keys what it writes.
+async fn on_copies(client: &mut Client, composite: &Composite) -> Replied {
+    let Some(session) = client.session() else {
+        client.ends = true;
+        return Err(Reply::error(LOADING));
+    };
+    carry_out_all(client, &session, composite.keys(), optimistic::Work::Composite(composite)).await
+}
+
+async fn command(kind: Alone, client: &mut Client, words: &[Bytes]) -> Reply {
+    let arguments = &words[1..];
+    match kind {
+        Alone::Hello => return login::hello(client, arguments).await,
+        Alone::Auth => return login::auth_command(client, arguments).await,
+        Alone::Reset => {
+            client.reset();
+            return Reply::Status("RESET");
+        }
+        Alone::Info => return info::reply(client, arguments).await,
+        _ => {}
+    }
+    let Some(session) = client.session() else {
+        client.ends = true;
+        return Reply::error(LOADING);
+    };
+    let done = match kind {
+        Alone::Hello | Alone::Auth | Alone::Reset | Alone::Info => Ok(Reply::OK),
+        Alone::Lockstep => extras::reply(client, &session, words).await,
+        Alone::Exec => transaction::exec(client, &session).await,
+        Alone::Subscribe => push_commands::subscribe(client, words).await,
+        Alone::Tracking => push_commands::tracking(client, &words[2..]).await,
+        Alone::Eval => scripts::eval(client, &session, words).await,
+        Alone::Watch => transaction::watch(client, &session, arguments).await,
+        Alone::Scan => walk::scan(client, &session, arguments).await,
+        Alone::Keys => walk::keys(client.database, &session, &arguments[0]).await,
+        Alone::RandomKey => walk::random_key(client, &session).await,
+        Alone::DbSize => walk::db_size(client, &session).await,
+        Alone::FlushDb => walk::flush(&session, Some(client.database), arguments).await,
+        Alone::FlushAll => walk::flush(&session, None, arguments).await,
+    };
+    done.unwrap_or_else(|failed| failed)
+}

@@ -1,0 +1,159 @@
+//! What is known of a connected client: who it is, which database it uses, and what it has begun.
+
+use super::clients::{Facts, Registered};
+use super::feed::Feed;
+use super::queue::Transaction;
+use super::reply::Protocol;
+use super::state::Shared;
+use super::subscriptions::Subscriptions;
+use super::tracking::Tracking;
+use crate::api::Consistency;
+use crate::cache::Guard;
+use crate::node::{Principal, Session};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long the cluster may take for one command. Clients wait five seconds, and some send a command again by themselves once they have waited.
+pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// A client and its connection's state.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub shared: Arc<Shared>,
+    pub registered: Registered,
+    pub connected: Instant,
+    pub name: String,
+    /// What it says of its library.
+    pub library: [String; 2],
+    pub protocol: Protocol,
+    pub database: u8,
+    pub principal: Principal,
+    /// Who it is by its certificate.
+    by_certificate: Principal,
+    pub transaction: Option<Transaction>,
+    /// What must not have changed when the transaction is carried out.
+    pub watched: Vec<Guard>,
+    /// It wants no reply to the next command, or to any.
+    pub silence: Silence,
+    /// Its reads count as uses.
+    pub touches: bool,
+    /// What its reads ask for; `None` is what the node gives.
+    pub consistency: Option<Consistency>,
+    /// Its reads are not older than this.
+    pub min_index: Option<u64>,
+    /// The newest log entry that it has seen.
+    pub seen_index: u64,
+    /// What it is told of without having asked.
+    pub feed: Option<Feed>,
+    pub subscriptions: Subscriptions,
+    pub tracking: Option<Box<Tracking>>,
+    /// The connection ends after the reply.
+    pub ends: bool,
+}
+
+/// Which commands are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// All.
+    None,
+    /// All but the one that comes next.
+    Next,
+    /// None.
+    All,
+}
+
+impl Client {
+    pub fn new(shared: Arc<Shared>, registered: Registered, by_certificate: Principal) -> Self {
+        let client = Self {
+            shared,
+            registered,
+            connected: Instant::now(),
+            name: String::new(),
+            library: Default::default(),
+            protocol: Protocol::Resp2,
+            database: 0,
+            principal: by_certificate.clone(),
+            by_certificate,
+            transaction: None,
+            watched: Vec::new(),
+            silence: Silence::None,
+            touches: true,
+            consistency: None,
+            min_index: None,
+            seen_index: 0,
+            feed: None,
+            subscriptions: Subscriptions::default(),
+            tracking: None,
+            ends: false,
+        };
+        client.show();
+        client
+    }
+
+    /// As it was when it connected, but for what it said of its library.
+    pub fn reset(&mut self) {
+        self.name = String::new();
+        (self.protocol, self.database) = (Protocol::Resp2, 0);
+        self.principal = self.by_certificate.clone();
+        (self.transaction, self.watched) = (None, Vec::new());
+        (self.silence, self.touches) = (Silence::None, true);
+        (self.consistency, self.min_index) = (None, None);
+        (self.feed, self.subscriptions, self.tracking) = (None, Subscriptions::default(), None);
+        self.show();
+    }
+
+    /// Its number, as `CLIENT ID` tells it.
+    pub fn id(&self) -> i64 {
+        i64::try_from(self.registered.presence.id).unwrap_or(i64::MAX)
+    }
+
+    /// Whether it has to say who it is before it can do anything.
+    pub fn is_stranger(&self) -> bool {
+        matches!(self.principal, Principal::Anyone) && self.shared.front.needs_token()
+    }
+
+    /// It has written something, at this index.
+    pub fn note_written(&mut self, index: u64) {
+        if index > 0 {
+            self.seen_index = self.seen_index.max(index);
+            if let Some(tracking) = &mut self.tracking {
+                tracking.note_own(index);
+            }
+        }
+    }
+
+    /// Lets go of the feed if nothing is told from it any more.
+    pub fn drop_feed(&mut self) {
+        if self.subscriptions.is_empty() && self.tracking.is_none() {
+            self.feed = None;
+        }
+        self.show();
+    }
+
+    /// A session for a command; `None`: this node has not found its cluster yet.
+    pub fn session(&self) -> Option<Session> {
+        let session = self.shared.front.session(self.principal.clone())?.within(COMMAND_TIMEOUT);
+        let session = match self.consistency {
+            Some(consistency) => session.with_consistency(consistency),
+            None => session,
+        };
+        Some(session.not_before(self.min_index))
+    }
+
+    /// Shows others what has changed.
+    pub fn show(&self) {
+        self.registered.presence.show(Facts {
+            name: self.name.clone(),
+            library: self.library.clone(),
+            user: self.principal.name(),
+            database: self.database,
+            version: if self.protocol == Protocol::Resp3 { 3 } else { 2 },
+            queued: self.transaction.as_ref().map(|transaction| transaction.len()),
+            watched: self.watched.len(),
+            subscriptions: self.subscriptions.counts(),
+            command: "client",
+            used: Some(Instant::now()),
+        });
+    }
+}

@@ -1,0 +1,336 @@
+//! One client's connection: what arrives is parsed, carried out in its order, and answered in its order.
+//!
+//! All commands that have arrived are taken together. Those about data that follow one another are carried out together, so a
+//! pipeline takes few log entries. One such batch at a time: what arrives meanwhile is the next one.
+
+use super::client::Client;
+use super::dispatch::{self, Dispatched, Waiting, dispatch};
+use super::feed::{Feed, Told};
+use super::parser::{ParseLimits, Parsed, Parser};
+use super::plan::Plan;
+use super::reply::Reply;
+use super::run::{Replies, Run};
+use super::{alone, meter};
+use crate::front::InputMemory;
+use bytes::BytesMut;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// Commands that are carried out before more are read.
+const COMMANDS_MAX: usize = 1_024;
+/// Replies are sent once they have so many bytes.
+const SEND_BYTES: usize = 1024 * 1024;
+/// Room for what arrives next.
+const READ_BYTES: usize = 16 * 1024;
+/// How long a client can accept nothing of what is sent to it.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the rest of a command that has begun to arrive can take.
+const REST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take to say who it is.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection.
+pub(super) struct Connection<S> {
+    stream: S,
+    client: Client,
+    closing: watch::Receiver<bool>,
+    parser: Parser,
+    out: BytesMut,
+    /// What waits for what comes after it.
+    waiting: Vec<Waiting>,
+    input: InputMemory,
+    /// Bytes that have arrived since there was nothing to do.
+    received: usize,
+}
+
+/// The connection ends.
+struct Ended;
+
+/// What a connection waits for.
+enum Happened {
+    /// So many bytes have arrived.
+    Read(usize),
+    Told(Told),
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    pub fn new(stream: S, client: Client, closing: watch::Receiver<bool>) -> Self {
+        Self {
+            stream,
+            client,
+            closing,
+            parser: Parser::default(),
+            out: BytesMut::new(),
+            waiting: Vec::new(),
+            input: InputMemory::default(),
+            received: 0,
+        }
+    }
+
+    /// Serves the client until it leaves, or has to.
+    pub async fn serve(mut self) {
+        while self.next().await.is_ok() {}
+        let _ = Box::pin(self.send()).await;
+        let _ = timeout(SEND_TIMEOUT, self.stream.shutdown()).await;
+    }
+
+    /// Carries out what has arrived; if that is nothing, waits for more.
+    async fn next(&mut self) -> Result<(), Ended> {
+        // What it needs is allocated as it is needed: a connection that idles has little.
+        match Box::pin(self.work()).await? {
+            true => Ok(()),
+            false => self.receive().await,
+        }
+    }
+
+    /// False if there was nothing to do.
+    async fn work(&mut self) -> Result<bool, Ended> {
+        let mut count = 0;
+        while count < COMMANDS_MAX {
+            match self.parser.next(self.limits()) {
+                Ok(Some(Parsed::Command(words))) => self.command(words).await?,
+                Ok(Some(Parsed::TooLarge)) => self.waiting.push(dispatch::too_large(&mut self.client)),
+                Ok(None) => break,
+                Err(error) => {
+                    self.flush().await?;
+                    self.tell(&Reply::error(format!("ERR {error}")));
+                    return Err(Ended);
+                }
+            }
+            count += 1;
+            if self.client.ends {
+                self.flush().await?;
+                return Err(Ended);
+            }
+        }
+        self.flush().await?;
+        // After the replies to what came before: a push never stands within one.
+        while let Some(told) = self.client.feed.as_mut().and_then(Feed::try_next) {
+            self.push(told).await?;
+        }
+        self.send().await?;
+        if self.client.ends {
+            return Err(Ended);
+        }
+        if count == 0 {
+            self.received = self.parser.waiting();
+            if self.received == 0 {
+                self.input = InputMemory::default();
+            }
+        }
+        Ok(count > 0)
+    }
+
+    async fn receive(&mut self) -> Result<(), Ended> {
+        let has_begun = self.parser.waiting() > 0;
+        if has_begun && self.input.wait(&self.client.shared.front.body_memory, self.counted()).is_err() {
+            return self.refuse_input();
+        }
+        let until = match (has_begun, self.client.is_stranger()) {
+            (_, true) => Some(self.client.connected + LOGIN_TIMEOUT),
+            (true, false) => Some(Instant::now() + REST_TIMEOUT),
+            (false, false) => None,
+        };
+        let Self { stream, parser, client, closing, .. } = self;
+        let Client { feed, registered, .. } = client;
+        let feeding = async {
+            match feed {
+                Some(feed) => feed.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        let reading = async {
+            match until {
+                Some(until) => timeout_at(until, read(stream, parser.buffer())).await.unwrap_or(Ok(0)),
+                None => read(stream, parser.buffer()).await,
+            }
+        };
+        let happened = tokio::select! {
+            biased;
+            read = reading => Happened::Read(read.map_err(|_| Ended)?),
+            told = feeding => Happened::Told(told),
+            () = registered.presence.ended() => return Err(Ended),
+            // What has arrived already was looked at.
+            _ = closing.wait_for(|closing| *closing) => return Err(Ended),
+        };
+        let count = match happened {
+            Happened::Read(0) => return Err(Ended),
+            Happened::Read(count) => count,
+            Happened::Told(told) => {
+                Box::pin(self.push(told)).await?;
+                return Box::pin(self.send()).await;
+            }
+        };
+        self.received += count;
+        let memory = &self.client.shared.front.body_memory;
+        match self.input.grow_to(memory, self.counted()) {
+            Ok(()) => Ok(()),
+            Err(_) => self.refuse_input(),
+        }
+    }
+
+    /// Tells what has changed.
+    async fn push(&mut self, told: Told) -> Result<(), Ended> {
+        match told {
+            Told::Changes(changes) => {
+                for (index, events) in changes {
+                    let messages = self.client.subscriptions.messages(&events);
+                    messages.iter().for_each(|message| self.tell(message));
+                    let tracked =
+                        self.client.tracking.as_mut().and_then(|tracking| tracking.told(index, &events));
+                    if let Some(invalid) = tracked {
+                        self.tell(&invalid);
+                    }
+                    self.send_much().await?;
+                }
+                Ok(())
+            }
+            Told::Lost => {
+                // Whoever keeps values must not go on with them, and whoever waits for messages has missed some.
+                if let Some(tracking) = &mut self.client.tracking {
+                    let all = tracking.forget_all();
+                    self.tell(&all);
+                }
+                Err(Ended)
+            }
+        }
+    }
+
+    /// What counts of the bytes that have arrived: the limit of connections bounds the rest.
+    fn counted(&self) -> usize {
+        self.received.saturating_sub(READ_BYTES)
+    }
+
+    fn refuse_input(&mut self) -> Result<(), Ended> {
+        self.tell(&Reply::error(
+            "UNAVAILABLE nothing was done: too many commands are on their way to this node",
+        ));
+        Err(Ended)
+    }
+
+    fn limits(&self) -> ParseLimits {
+        match self.client.is_stranger() {
+            true => ParseLimits::STRANGER,
+            false => ParseLimits::for_values(self.client.shared.front.limits.value_bytes),
+        }
+    }
+
+    async fn command(&mut self, words: Vec<bytes::Bytes>) -> Result<(), Ended> {
+        match dispatch(&mut self.client, words).await {
+            Dispatched::Waits(waiting) => self.waiting.push(waiting),
+            Dispatched::Alone { work, is_told, command } => {
+                self.flush().await?;
+                let began = Instant::now();
+                let reply = Box::pin(alone::reply(work, &mut self.client)).await;
+                meter::note(&self.client, command, &reply, began.elapsed());
+                if is_told {
+                    self.tell(&reply);
+                }
+                self.send_much().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out what waits.
+    async fn flush(&mut self) -> Result<(), Ended> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let waiting = std::mem::take(&mut self.waiting);
+        let split = waiting
+            .into_iter()
+            .map(|Waiting { plan, is_told, command, is_tracked }| (plan, (is_told, command, is_tracked)));
+        let (plans, told): (Vec<Plan>, Vec<_>) = split.unzip();
+        let mut told = told.into_iter();
+        let has_data = plans.iter().any(|plan| !plan.ops.is_empty());
+        let session = if has_data { self.client.session() } else { None };
+        let Some(session) = session else {
+            let loading = Reply::error(super::errors::LOADING);
+            for (plan, (is_told, command, _)) in plans.iter().zip(told) {
+                let reply = if plan.ops.is_empty() { plan.shape.reply(&[], 0) } else { loading.clone() };
+                self.client.ends |= !plan.ops.is_empty();
+                meter::note(&self.client, command, &reply, began.elapsed());
+                if is_told {
+                    self.tell(&reply);
+                }
+            }
+            return self.send_much().await;
+        };
+        let front = self.client.shared.front.clone();
+        let mut run = Run::new(session, &front.answer_memory, &plans, self.client.touches);
+        let mut rest = plans.iter();
+        let mut forgotten = Vec::new();
+        while let Some(Replies { replies, permit, index }) = run.next().await {
+            for ((reply, plan), (is_told, command, is_tracked)) in
+                replies.iter().zip(rest.by_ref()).zip(told.by_ref())
+            {
+                if is_tracked && let Some(tracking) = &mut self.client.tracking {
+                    let read = plan.ops.iter().flat_map(|op| tracking.note_read(op.key().as_str(), index));
+                    forgotten.extend(read);
+                }
+                meter::note(&self.client, command, reply, began.elapsed());
+                if is_told {
+                    self.tell(reply);
+                    self.send_much().await?;
+                }
+            }
+            if permit.is_some() {
+                self.send().await?;
+            }
+        }
+        let written = run.applied();
+        self.client.note_written(written.unwrap_or(0));
+        forgotten.iter().for_each(|reply| self.tell(reply));
+        Ok(())
+    }
+
+    fn tell(&mut self, reply: &Reply) {
+        reply.encode(self.client.protocol, &mut self.out);
+    }
+
+    /// Sends what there is, if it is much.
+    async fn send_much(&mut self) -> Result<(), Ended> {
+        if self.out.len() >= SEND_BYTES { self.send().await } else { Ok(()) }
+    }
+
+    async fn send(&mut self) -> Result<(), Ended> {
+        while !self.out.is_empty() {
+            match timeout(SEND_TIMEOUT, self.stream.write_buf(&mut self.out)).await {
+                Ok(Ok(count)) if count > 0 => {}
+                _ => return Err(Ended),
+            }
+        }
+        let flushed = timeout(SEND_TIMEOUT, self.stream.flush()).await;
+        // A large answer's memory is not kept.
+        self.out = BytesMut::new();
+        if matches!(flushed, Ok(Ok(()))) { Ok(()) } else { Err(Ended) }
+    }
+}
+
+/// Reads what there is. A client that waits has no buffer: it is read into one that all share, and copied.
+async fn read<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut BytesMut) -> std::io::Result<usize> {
+    if !buffer.is_empty() {
+        buffer.reserve(READ_BYTES);
+        return stream.read_buf(buffer).await;
+    }
+    std::future::poll_fn(|context| {
+        let mut room = [MaybeUninit::uninit(); READ_BYTES];
+        let mut room = ReadBuf::uninit(&mut room);
+        match Pin::new(&mut *stream).poll_read(context, &mut room) {
+            Poll::Ready(Ok(())) => {
+                buffer.extend_from_slice(room.filled());
+                Poll::Ready(Ok(room.filled().len()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}

@@ -1,0 +1,257 @@
+//! From the words of a command to what is to be done.
+
+use super::arguments::Arguments;
+use super::client::{Client, Silence};
+use super::commands::{Alone, Command, Connection, Kind, find};
+use super::composite::Composite;
+use super::connection_commands;
+use super::errors::{NO_TOKEN, TOO_LARGE, of_node, unknown_command, wrong_arity};
+use super::plan::Plan;
+use super::queue::Queued;
+use super::reply::{Protocol, Reply};
+use crate::cache::{Need, Op, Quota, Role, TokenLimits};
+use crate::front::{ClientAddress, Consumer, RateLimit, RateMode};
+use bytes::Bytes;
+
+/// A command that is carried out with those beside it.
+pub(super) struct Waiting {
+    pub plan: Plan,
+    /// Whether the client wants a reply.
+    pub is_told: bool,
+    pub command: &'static str,
+    /// Whether the client is told when what it reads changes.
+    pub is_tracked: bool,
+}
+
+/// What is to be done for a command.
+pub(super) enum Dispatched {
+    Waits(Waiting),
+    /// It is carried out by itself, after what came before it.
+    Alone {
+        work: Work,
+        is_told: bool,
+        command: &'static str,
+    },
+}
+
+/// What is carried out by itself.
+pub(super) enum Work {
+    Command(Alone, Vec<Bytes>),
+    Composite(Composite),
+}
+
+/// What unknown commands are counted as.
+const UNKNOWN: &str = "unknown";
+
+/// Looks at a command, and notes what it changes about the connection.
+pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatched {
+    let is_told = client.silence == Silence::None;
+    if client.silence == Silence::Next {
+        client.silence = Silence::None;
+    }
+    let Some(command) = find(&words[0]) else {
+        break_transaction(client);
+        return known(unknown_command(&words), is_told, UNKNOWN);
+    };
+    let name = command.name;
+    if let Err(refused) = admit(client, command, &words) {
+        if let (Kind::Alone(Alone::Exec), false, Reply::Error(text)) =
+            (command.kind, command.takes(words.len()), &refused)
+        {
+            let text = text.strip_prefix("ERR ").unwrap_or(text);
+            let aborted = format!("EXECABORT Transaction discarded because of: {text}");
+            end_transaction(client);
+            return known(Reply::error(aborted), is_told, name);
+        }
+        break_transaction(client);
+        return known(refused, is_told, name);
+    }
+    client.registered.presence.used(name);
+    match command.kind {
+        Kind::Data(plan) => {
+            let plan = plan(Arguments::new(&words[1..], client.database));
+            let plan = match plan {
+                Ok(plan) => permitted(client, plan).await,
+                // In a transaction, it is told in its place.
+                Err(refused) => Ok(Plan::known(refused)),
+            };
+            let plan = match client.transaction {
+                Some(_) => queued(client, plan.map(Queued::Plan), &words),
+                None => plan.unwrap_or_else(Plan::known),
+            };
+            let is_tracked = client.tracking.as_mut().is_some_and(|tracking| tracking.takes_next());
+            Dispatched::Waits(Waiting {
+                plan,
+                is_told,
+                command: name,
+                is_tracked: is_tracked && !command.writes,
+            })
+        }
+        Kind::Composite(compose) => {
+            match (compose(Arguments::new(&words[1..], client.database)), &client.transaction) {
+                (Ok(composite), None) => {
+                    Dispatched::Alone { work: Work::Composite(composite), is_told, command: name }
+                }
+                (Err(refused), None) => known(refused, is_told, name),
+                (composed, Some(_)) => {
+                    let waits =
+                        composed.map_or_else(|refused| Queued::Plan(Plan::known(refused)), Queued::Composite);
+                    let plan = queued(client, Ok(waits), &words);
+                    Dispatched::Waits(Waiting { plan, is_told, command: name, is_tracked: false })
+                }
+            }
+        }
+        Kind::Connection(Connection::Client) if is_tracking(&words) && client.transaction.is_none() => {
+            Dispatched::Alone { work: Work::Command(Alone::Tracking, words), is_told, command: name }
+        }
+        Kind::Connection(kind) => {
+            let is_queued = client.transaction.is_some() && !kind.ends_transaction();
+            let before = client.silence;
+            let reply = connection_commands::reply(kind, client, &words);
+            if kind.shows() {
+                client.show();
+            }
+            if is_queued {
+                let plan = queued(client, Ok(Queued::Plan(Plan::known(reply))), &words);
+                return Dispatched::Waits(Waiting { plan, is_told, command: name, is_tracked: false });
+            }
+            // `CLIENT REPLY` itself is answered only if it turns replies on.
+            let is_told = match (before, client.silence) {
+                (_, Silence::None) => is_told || before != Silence::None && kind == Connection::Client,
+                _ => false,
+            };
+            known(reply, is_told, name)
+        }
+        Kind::Alone(kind) if client.transaction.is_some() && !kind.is_in_transactions() => {
+            break_transaction(client);
+            let refused =
+                format!("ERR {} is not supported inside MULTI by Lockstep", name.to_ascii_uppercase());
+            known(Reply::error(refused), is_told, name)
+        }
+        Kind::Alone(kind) => Dispatched::Alone { work: Work::Command(kind, words), is_told, command: name },
+    }
+}
+
+/// A command that was too large to be read.
+pub(super) fn too_large(client: &mut Client) -> Waiting {
+    break_transaction(client);
+    let is_told = client.silence == Silence::None;
+    Waiting { plan: Plan::known(Reply::error(TOO_LARGE)), is_told, command: UNKNOWN, is_tracked: false }
+}
+
+fn known(reply: Reply, is_told: bool, command: &'static str) -> Dispatched {
+    Dispatched::Waits(Waiting { plan: Plan::known(reply), is_told, command, is_tracked: false })
+}
+
+fn is_tracking(words: &[Bytes]) -> bool {
+    words.get(1).is_some_and(|word| word.eq_ignore_ascii_case(b"tracking"))
+}
+
+fn break_transaction(client: &mut Client) {
+    if let Some(transaction) = &mut client.transaction {
+        transaction.is_broken = true;
+    }
+}
+
+/// The transaction is over, and nothing is watched any more.
+pub(super) fn end_transaction(client: &mut Client) {
+    (client.transaction, client.watched) = (None, Vec::new());
+}
+
+/// Whether the client may send this now, whatever it is about.
+fn admit(client: &Client, command: &Command, words: &[Bytes]) -> Result<(), Reply> {
+    if !command.takes(words.len()) {
+        return Err(wrong_arity(command.name));
+    }
+    let is_open = matches!(
+        command.kind,
+        Kind::Alone(Alone::Hello | Alone::Auth | Alone::Reset) | Kind::Connection(Connection::Quit)
+    );
+    if !is_open && client.is_stranger() {
+        return Err(Reply::error(NO_TOKEN));
+    }
+    // In version 2 of the protocol, replies could not be told from messages.
+    let is_subscribed = client.protocol == Protocol::Resp2 && !client.subscriptions.is_empty();
+    let is_about_it = matches!(
+        command.kind,
+        Kind::Alone(Alone::Subscribe | Alone::Reset) | Kind::Connection(Connection::Ping | Connection::Quit)
+    );
+    if is_subscribed && !is_about_it {
+        return Err(Reply::error(format!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+            command.name
+        )));
+    }
+    let bytes = words.iter().map(|word| word.len() as u64).sum();
+    spend(client, bytes)
+}
+
+/// Counts a command for the address and for the token of its client.
+fn spend(client: &Client, bytes: u64) -> Result<(), Reply> {
+    let rates = &client.shared.front.rates;
+    let mut refused = None;
+    let mut spend = |limit, consumer, quota: Option<Quota>, cost| {
+        if let Some(quota) = quota
+            && let Some(wait) = rates.spend(limit, consumer, quota, cost).usage.exceeded
+            && rates.settings().mode == RateMode::Enforce
+        {
+            refused = Some(wait);
+        }
+    };
+    if rates.count_addresses() {
+        let address = Consumer::Address(ClientAddress::new(client.registered.presence.address.ip()));
+        spend(RateLimit::AddressRequests, address, rates.settings().requests, 1);
+        spend(RateLimit::AddressBodyBytes, address, rates.settings().body_bytes, bytes);
+    }
+    if rates.count_tokens()
+        && client.principal.token_id().is_some()
+        && let Some((id, limits)) = client.session().and_then(|session| session.limits())
+    {
+        let TokenLimits { requests, body_bytes } = limits;
+        spend(RateLimit::TokenRequests, Consumer::Token(&id), requests, 1);
+        spend(RateLimit::TokenBodyBytes, Consumer::Token(&id), body_bytes, bytes);
+    }
+    match refused {
+        Some(wait) => Err(Reply::error(format!(
+            "UNAVAILABLE nothing was done: more than the rate limit allows; try again in {} ms",
+            wait.as_millis().max(1)
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The plan, if the client's token allows all of it. A whole sequence would be refused for one operation that is not allowed, so each
+/// is looked at before.
+async fn permitted(client: &Client, plan: Plan) -> Result<Plan, Reply> {
+    if plan.ops.is_empty() || !client.shared.front.needs_token() {
+        return Ok(plan);
+    }
+    let Some(session) = client.session() else { return Ok(plan) };
+    for op in &plan.ops {
+        let need = need_of(op);
+        if !session.may_now(&need) {
+            session.authorize(&need).await.map_err(|error| of_node(&error.error))?;
+        }
+    }
+    Ok(plan)
+}
+
+fn need_of(op: &Op) -> Need {
+    Need::Key(if op.is_write() { Role::Write } else { Role::Read }, op.key().clone())
+}
+
+/// Queues it, and says so.
+fn queued(client: &mut Client, queued: Result<Queued, Reply>, words: &[Bytes]) -> Plan {
+    let Some(transaction) = &mut client.transaction else { return Plan::known(Reply::OK) };
+    let bytes = words.iter().map(Bytes::len).sum();
+    Plan::known(match queued {
+        Ok(queued) => match transaction.add(queued, bytes) {
+            true => Reply::Status("QUEUED"),
+            false => Reply::error("ERR the transaction is too large"),
+        },
+        Err(refused) => {
+            transaction.is_broken = true;
+            refused
+        }
+    })
+}

@@ -1,0 +1,120 @@
+//! The changes of the cluster that a client is told of: a watch, in a task of its own, so that commands do not keep it from finding out
+//! that this node has lost touch.
+
+use super::client::Client;
+use super::errors::of_node;
+use super::reply::Reply;
+use crate::front::{ClientAddress, Priority, WatchPermit};
+use crate::node::{ChangeSet, SessionWatch, WatchFilter, WatchItem};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Items that wait for a client. Each is a page of changes.
+const ITEMS_MAX: usize = 4;
+
+/// What a client is told from.
+#[derive(Debug)]
+pub(super) struct Feed {
+    items: mpsc::Receiver<Told>,
+    /// Names that start with one of these.
+    prefixes: Vec<String>,
+    _task: JoinSet<()>,
+}
+
+/// What a feed tells.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// The index of a change, and what became of keys.
+    Changes(Vec<(u64, Vec<KeyEvent>)>),
+    /// Changes are missing, or this node does not know any more what changes.
+    Lost,
+}
+
+/// What became of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum KeyEvent {
+    /// The name that Redis has for it, and the key's.
+    Key(&'static str, String),
+    /// All keys with a prefix are gone.
+    Cleared(Option<String>),
+}
+
+impl Feed {
+    /// Starts to watch names with these prefixes.
+    ///
+    /// # Errors
+    /// A reply that says why not: there are too many watchers, the token does not allow it, or there is no cluster.
+    pub async fn start(client: &Client, prefixes: Vec<String>) -> Result<Self, Reply> {
+        let front = &client.shared.front;
+        let address = ClientAddress::new(client.registered.presence.address.ip());
+        let permit = front.watchers.admit(address, Priority::Normal).await;
+        let permit = permit.map_err(|busy| Reply::error(format!("UNAVAILABLE nothing was done: {busy}")))?;
+        let session = client.session().ok_or_else(|| Reply::error(super::errors::LOADING))?;
+        let filter = WatchFilter { prefixes: prefixes.clone(), keys: true, sessions: false, locks: false };
+        let watch = session.watch(filter, None).await.map_err(|error| of_node(&error.error))?;
+        let (tell, items) = mpsc::channel(ITEMS_MAX);
+        let mut task = JoinSet::new();
+        task.spawn(run(watch, permit, tell));
+        Ok(Self { items, prefixes, _task: task })
+    }
+
+    /// Whether it tells of names with all of these prefixes.
+    pub fn covers(&self, prefixes: &[String]) -> bool {
+        prefixes.iter().all(|wanted| self.prefixes.iter().any(|known| wanted.starts_with(known.as_str())))
+    }
+
+    /// The next item. Nothing is lost if this is dropped.
+    pub async fn next(&mut self) -> Told {
+        self.items.recv().await.unwrap_or(Told::Lost)
+    }
+
+    /// The next item, if there is one.
+    pub fn try_next(&mut self) -> Option<Told> {
+        match self.items.try_recv() {
+            Ok(told) => Some(told),
+            Err(mpsc::error::TryRecvError::Empty) => None,
+            Err(mpsc::error::TryRecvError::Disconnected) => Some(Told::Lost),
+        }
+    }
+}
+
+/// Tells of changes until they are lost, or nobody wants them.
+async fn run(mut watch: SessionWatch, _permit: WatchPermit, tell: mpsc::Sender<Told>) {
+    loop {
+        let told = match watch.next().await {
+            WatchItem::Changes(changes) => {
+                Told::Changes(changes.iter().map(|change| (change.index(), events(&watch, change))).collect())
+            }
+            WatchItem::Bookmark { .. } => continue,
+            WatchItem::Resync { .. } | WatchItem::Closed { .. } => Told::Lost,
+        };
+        let is_last = matches!(told, Told::Lost);
+        if tell.send(told).await.is_err() || is_last {
+            return;
+        }
+    }
+}
+
+fn events(watch: &SessionWatch, change: &ChangeSet) -> Vec<KeyEvent> {
+    use crate::cache::{Cause, Event, Kind};
+    let key = |name, key: &str| Some(KeyEvent::Key(name, key.to_owned()));
+    let told = |event: &Event| match event {
+        Event::Put { record, .. } => {
+            key(if record.kind() == Kind::Hash { "hset" } else { "set" }, record.key())
+        }
+        Event::Deadline { key: name, expires_at_ms, .. } => {
+            key(if expires_at_ms.is_some() { "expire" } else { "persist" }, name.as_str())
+        }
+        Event::Removed { key: name, cause } => {
+            let event = match cause {
+                Cause::Delete => "del",
+                Cause::Expire => "expired",
+                Cause::Evict => "evicted",
+            };
+            key(event, name.as_str())
+        }
+        Event::Cleared { prefix, .. } => Some(KeyEvent::Cleared(prefix.clone())),
+        _ => None,
+    };
+    watch.events(change).filter_map(|event| told(&event)).collect()
+}

@@ -1,0 +1,114 @@
+//! How a client says who it is and how it wants to be answered.
+
+use super::client::Client;
+use super::connection_commands::{protocol_of, set_name};
+use super::errors::{LOADING, NO_TOKEN, of_node, syntax};
+use super::info::REDIS_VERSION;
+use super::reply::{Protocol, Reply};
+use crate::cache::{Need, Role};
+use bytes::Bytes;
+
+const DEFAULT_USER: &[u8] = b"default";
+
+/// `HELLO [version [AUTH user password] [SETNAME name]]`
+pub(super) async fn hello(client: &mut Client, arguments: &[Bytes]) -> Reply {
+    let mut rest = arguments;
+    let mut protocol = client.protocol;
+    if let Some((version, after)) = rest.split_first() {
+        protocol = match protocol_of(version) {
+            Ok(protocol) => protocol,
+            Err(error) => return error,
+        };
+        rest = after;
+    }
+    let (mut login, mut name) = (None, None);
+    while let Some((option, after)) = rest.split_first() {
+        match (option.to_ascii_uppercase().as_slice(), after) {
+            (b"AUTH", [user, password, after @ ..]) => {
+                login = Some((user, password));
+                rest = after;
+            }
+            (b"SETNAME", [given, after @ ..]) => {
+                name = Some(given);
+                rest = after;
+            }
+            _ => {
+                let option = String::from_utf8_lossy(option);
+                return Reply::error(format!("ERR Syntax error in HELLO option '{option}'"));
+            }
+        }
+    }
+    if let Some((user, password)) = login
+        && let Reply::Error(error) = auth(client, user, password).await
+    {
+        return Reply::Error(error);
+    }
+    if client.is_stranger() {
+        return Reply::error(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
+             <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
+             same time",
+        );
+    }
+    if let Some(name) = name
+        && let Reply::Error(error) = set_name(client, name)
+    {
+        return Reply::Error(error);
+    }
+    client.protocol = protocol;
+    client.show();
+    let version = if protocol == Protocol::Resp3 { 3 } else { 2 };
+    let facts = [
+        ("server", Reply::bulk("redis")),
+        ("version", Reply::bulk(REDIS_VERSION)),
+        ("proto", Reply::Integer(version)),
+        ("id", Reply::Integer(client.id())),
+        ("mode", Reply::bulk("standalone")),
+        ("role", Reply::bulk("master")),
+        ("modules", Reply::Array(Vec::new())),
+    ];
+    Reply::Map(facts.map(|(name, fact)| (Reply::bulk(name), fact)).into())
+}
+
+/// `AUTH [user] password`
+pub(super) async fn auth_command(client: &mut Client, arguments: &[Bytes]) -> Reply {
+    match arguments {
+        [_] if !client.shared.front.may_need_token() => Reply::error(
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+                 configuration is correct?",
+        ),
+        [password] => auth(client, DEFAULT_USER, password).await,
+        [user, password] => auth(client, user, password).await,
+        _ => syntax(),
+    }
+}
+
+/// The password is a token. Whoever names a user means the default one, or the one that the token speaks of.
+async fn auth(client: &mut Client, user: &[u8], password: &[u8]) -> Reply {
+    if !client.shared.front.may_need_token() {
+        return Reply::OK;
+    }
+    let wrong = || Reply::error("WRONGPASS invalid username-password pair or user is disabled.");
+    let principal = std::str::from_utf8(password).ok().and_then(|token| client.shared.principal_with(token));
+    let Some(principal) = principal else { return wrong() };
+    if user != DEFAULT_USER && user != principal.name().as_bytes() {
+        return wrong();
+    }
+    let before = std::mem::replace(&mut client.principal, principal);
+    let judged = match client.session() {
+        Some(session) => {
+            session.authorize(&Need::Role(Role::Observe)).await.map_err(|error| of_node(&error.error))
+        }
+        None => Err(Reply::error(LOADING)),
+    };
+    match judged {
+        Ok(()) => {
+            client.show();
+            Reply::OK
+        }
+        Err(refused) => {
+            client.principal = before;
+            if refused == Reply::error(NO_TOKEN) { wrong() } else { refused }
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Scripts in Lua 5.1, as Redis has them: how they are carried out, and how they fail.
+
+use super::arguments::Arguments;
+use super::commands::{Alone, Connection, Kind, find};
+use super::key::DATABASES;
+use super::lua_sandbox::sandbox;
+use super::lua_values::{from_lua, number, to_lua};
+use super::number::parse_i64;
+use super::reply::Reply;
+use super::scratch::{Missing, Scratch};
+use bytes::Bytes;
+use mlua::chunk::ChunkMode;
+use mlua::{Error, Function, HookTriggers, Lua, MultiValue, Table, Value, VmState};
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+/// How long a script can compute.
+const TIME_MAX: Duration = Duration::from_millis(500);
+/// How often it is looked whether it computes for too long.
+const LOOK_INSTRUCTIONS: u32 = 10_000;
+/// How deep in the stack the line of a script is looked for.
+const LEVELS_MAX: usize = 32;
+/// As what errors name a script.
+const SOURCE: &str = "user_script";
+
+/// A script and what it is given.
+#[derive(Debug)]
+pub(super) struct Script {
+    pub text: Bytes,
+    /// Its SHA-1.
+    pub name: String,
+    pub keys: Vec<Bytes>,
+    pub arguments: Vec<Bytes>,
+    pub database: u8,
+    /// It may not write.
+    pub only_reads: bool,
+}
+
+/// Whether it is a script.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn check(text: &[u8]) -> Result<(), String> {
+    let compiled = sandbox().and_then(|lua| compile(&lua, text).map(drop));
+    compiled.map_err(|error| message(&error))
+}
+
+/// Carries it out. It computes for as long as it takes, so no task may wait for it on its own thread.
+pub(super) fn run(script: &Script, scratch: Scratch) -> (Scratch, Result<Reply, Missing>) {
+    let (only_reads, text) = flags(script);
+    let calls = Calls { database: script.database, only_reads, scratch, missing: None };
+    let calls = RefCell::new(calls);
+    let done = evaluate(script, &text, &calls).unwrap_or_else(|error| Err(Failure::of(&error)));
+    let Calls { scratch, missing, .. } = calls.into_inner();
+    // A script that was told something wrong may have gone on all the same.
+    match (missing, done) {
+        (Some(missing), _) => (scratch, Err(missing)),
+        (None, Ok(reply)) => (scratch, Ok(reply)),
+        // What it wrote before it failed is not carried out.
+        (None, Err(failure)) => (scratch.forget_writes(), Ok(failure.reply(script))),
+    }
+}
+
+/// What the first line says of a script, as `#!lua flags=no-writes`. In the text that is compiled it is empty, so that lines keep
+/// their numbers.
+fn flags(script: &Script) -> (bool, Bytes) {
+    if !script.text.starts_with(b"#!lua") {
+        return (script.only_reads, script.text.clone());
+    }
+    let end = script.text.iter().position(|byte| *byte == b'\n').unwrap_or(script.text.len());
+    let first = String::from_utf8_lossy(&script.text[..end]);
+    (script.only_reads || first.contains("no-writes"), script.text.slice(end..))
+}
+
+/// What a script's calls work on.
+struct Calls {
+    database: u8,
+    only_reads: bool,
+    scratch: Scratch,
+    /// What it needed and was not there. From then on it is told nothing.
+    missing: Option<Missing>,
+}
+
+fn compile(lua: &Lua, text: &[u8]) -> mlua::Result<Function> {
+    lua.load(text).set_name(format!("={SOURCE}")).set_mode(ChunkMode::Text).into_function()
+}
+
+fn evaluate(script: &Script, text: &[u8], calls: &RefCell<Calls>) -> mlua::Result<Result<Reply, Failure>> {
+    let lua = sandbox()?;
+    let strings = |words: &[Bytes]| {
+        let strings = words.iter().map(|word| lua.create_string(word)).collect::<mlua::Result<Vec<_>>>()?;
+        lua.create_sequence_from(strings)
+    };
+    lua.globals().set("KEYS", strings(&script.keys)?)?;
+    lua.globals().set("ARGV", strings(&script.arguments)?)?;
+    let attempt: Function = lua.globals().get("xpcall")?;
+    let began = Instant::now();
+    lua.set_hook(HookTriggers::new().every_nth_instruction(LOOK_INSTRUCTIONS), move |lua, _| {
+        if began.elapsed() < TIME_MAX {
+            return Ok(VmState::Continue);
+        }
+        // Whoever catches this is stopped at the next instruction.
+        let at_once = HookTriggers::new().every_nth_instruction(1);
+        lua.set_hook(at_once, |_, _| Err(too_long()))?;
+        Err(too_long())
+    })?;
+    lua.scope(|scope| {
+        let redis: Table = lua.globals().get("redis")?;
+        let call = |lua: &Lua, words: MultiValue| match calls.borrow_mut().ask(&words)? {
+            Reply::Error(error) => Err(Error::external(Refused(error))),
+            reply => to_lua(lua, &reply),
+        };
+        redis.set("call", scope.create_function(call)?)?;
+        let pcall = |lua: &Lua, words: MultiValue| to_lua(lua, &calls.borrow_mut().ask(&words)?);
+        redis.set("pcall", scope.create_function(pcall)?)?;
+        let plain = lua.create_function(plain)?;
+        lua.load(include_str!("prelude.lua")).set_name("=prelude").call::<()>(plain)?;
+        let script = compile(&lua, text)?;
+        let place = lua.create_function(|lua, error: Value| {
+            let table = lua.create_table()?;
+            table.raw_set("error", error)?;
+            table.raw_set("line", line(lua))?;
+            Ok(table)
+        })?;
+        let (is_fine, value): (bool, Value) = attempt.call((script, place))?;
+        match is_fine {
+            true => from_lua(&value).map(Ok),
+            false => Ok(Err(Failure::at(&value))),
+        }
+    })
+}
+
+fn too_long() -> Error {
+    Error::runtime("the script computes for too long")
+}
+
+/// An error of a command.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refused(String);
+
+/// An error as scripts know it: that of a command is a table, and others are texts.
+fn plain(lua: &Lua, error: Value) -> mlua::Result<Value> {
+    let Value::Error(inner) = &error else { return Ok(error) };
+    match refusal(inner) {
+        Some(refused) => to_lua(lua, &Reply::Error(refused)),
+        None => Ok(Value::String(lua.create_string(message(inner))?)),
+    }
+}
+
+fn refusal(error: &Error) -> Option<String> {
+    match error {
+        Error::CallbackError { cause, .. } => refusal(cause),
+        error => error.downcast_ref::<Refused>().map(|refused| refused.0.clone()),
+    }
+}
+
+/// Which line of the script is being carried out.
+fn line(lua: &Lua) -> Option<usize> {
+    (0..LEVELS_MAX).find_map(|level| {
+        lua.inspect_stack(level, |frame| {
+            let is_script = frame.source().short_src.is_some_and(|source| source == SOURCE);
+            frame.current_line().filter(|_| is_script)
+        })?
+    })
+}
+
+impl Calls {
+    /// A command of the script.
+    fn ask(&mut self, words: &MultiValue) -> mlua::Result<Reply> {
+        if self.missing.is_some() {
+            return Err(Error::runtime("a key is not there yet"));
+        }
+        let mut list = Vec::with_capacity(words.len());
+        for word in words {
+            list.push(match word {
+                Value::String(text) => Bytes::copy_from_slice(&text.as_bytes()),
+                Value::Integer(whole) => whole.to_string().into(),
+                Value::Number(fraction) => number(*fraction).into(),
+                _ => {
+                    return Ok(Reply::error(
+                        "ERR Lua redis lib command arguments must be strings or integers",
+                    ));
+                }
+            });
+        }
+        match self.carry_out(&list) {
+            Ok(reply) => Ok(reply),
+            Err(missing) => {
+                self.missing = Some(missing);
+                Err(Error::runtime("a key is not there yet"))
+            }
+        }
+    }
+
+    fn carry_out(&mut self, words: &[Bytes]) -> Result<Reply, Missing> {
+        let Some(name) = words.first() else {
+            return Ok(Reply::error("ERR Please specify at least one argument for this redis.call() call"));
+        };
+        let Some(command) = find(name) else {
+            return Ok(Reply::error("ERR Unknown Redis command called from script"));
+        };
+        if !command.takes(words.len()) {
+            return Ok(Reply::error("ERR Wrong number of args calling Redis command from script"));
+        }
+        if command.writes && self.only_reads {
+            return Ok(Reply::error("ERR Write commands are not allowed from read-only scripts."));
+        }
+        let arguments = Arguments::new(&words[1..], self.database);
+        match command.kind {
+            Kind::Data(plan) => match plan(arguments) {
+                Ok(plan) => self.scratch.carry_out(&plan),
+                Err(refused) => Ok(refused),
+            },
+            Kind::Composite(compose) => match compose(arguments) {
+                Ok(composite) => composite.carry_out(&mut self.scratch),
+                Err(refused) => Ok(refused),
+            },
+            Kind::Alone(Alone::Keys) => {
+                let wanted = (self.database, words[1].clone());
+                match self.scratch.listings.get(&wanted) {
+                    Some(listing) => Ok(listing.clone()),
+                    None => Err(Missing::Listing(wanted.0, wanted.1)),
+                }
+            }
+            Kind::Connection(Connection::Time) => Ok(Reply::time(self.scratch.now_ms())),
+            Kind::Connection(Connection::Select) => {
+                let number = parse_i64(&words[1]).and_then(|number| u8::try_from(number).ok());
+                Ok(match number.filter(|number| *number < DATABASES) {
+                    Some(number) => {
+                        // For the rest of the script only.
+                        self.database = number;
+                        Reply::OK
+                    }
+                    None => Reply::error("ERR DB index is out of range"),
+                })
+            }
+            Kind::Connection(Connection::Echo) => Ok(Reply::Bulk(words[1].clone())),
+            Kind::Connection(Connection::Ping) => Ok(Reply::Status("PONG")),
+            _ => Ok(Reply::error("ERR This Redis command is not allowed from script")),
+        }
+    }
+}
+
+/// Why a script ended.
+struct Failure {
+    text: String,
+    line: Option<usize>,
+    /// It was never begun.
+    is_unreadable: bool,
+}
+
+impl Failure {
+    /// From where a script ended.
+    fn at(value: &Value) -> Self {
+        let table = value.as_table();
+        let error =
+            table.and_then(|table| table.raw_get::<Value>("error").ok()).unwrap_or_else(|| value.clone());
+        let line = table.and_then(|table| table.raw_get::<Option<usize>>("line").ok()).flatten();
+        // What a command has said stays in front: clients test for it.
+        let text = match &error {
+            Value::Table(table) => of_command(table).unwrap_or_else(|| "ERR the error is a table".into()),
+            Value::String(text) => format!("ERR {}", text.to_string_lossy()),
+            Value::Error(error) => refusal(error).unwrap_or_else(|| format!("ERR {}", message(error))),
+            _ => "ERR the error is no text".into(),
+        };
+        Self { text, line, is_unreadable: false }
+    }
+
+    fn of(error: &Error) -> Self {
+        let is_unreadable = matches!(error, Error::SyntaxError { .. });
+        let text = message(error);
+        let text = if is_unreadable { text } else { format!("ERR {text}") };
+        Self { text, line: None, is_unreadable }
+    }
+
+    fn reply(self, script: &Script) -> Reply {
+        let Self { text, line, is_unreadable } = self;
+        if is_unreadable {
+            return Reply::error(format!("ERR Error compiling script (new function): {text}"));
+        }
+        let text = if text.contains(' ') { text } else { format!("ERR {text}") };
+        let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+        Reply::error(format!("{text} script: {}, on @{SOURCE}{line}.", script.name))
+    }
+}
+
+fn of_command(error: &Table) -> Option<String> {
+    Some(error.raw_get::<Option<mlua::LuaString>>("err").ok()??.to_string_lossy())
+}
+
+/// The first line of an error; the others say where in Lua it was.
+fn message(error: &Error) -> String {
+    let text = match error {
+        Error::CallbackError { cause, .. } => message(cause),
+        Error::RuntimeError(text) => text.clone(),
+        Error::SyntaxError { message, .. } => message.clone(),
+        error => error.to_string(),
+    };
+    text.lines().next().unwrap_or_default().to_owned()
+}

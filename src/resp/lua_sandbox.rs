@@ -1,0 +1,158 @@
+//! What scripts can use of Lua, and the libraries that Redis gives them. Each script has an interpreter of its own, so none changes what
+//! the next one sees.
+
+use super::lua_json::json;
+use super::script_store::sha1;
+use mlua::chunk::ChunkMode;
+use mlua::{Error, Function, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value};
+use std::time::Instant;
+
+/// Memory that a script can use, what it was given included.
+const MEMORY_MAX: usize = 64 * 1024 * 1024;
+/// What of Lua reaches beyond a script, or loads what Lua does not check.
+const REMOVED: [&str; 13] = [
+    "collectgarbage",
+    "debug",
+    "dofile",
+    "getfenv",
+    "load",
+    "loadfile",
+    "module",
+    "newproxy",
+    "os",
+    "package",
+    "print",
+    "require",
+    "setfenv",
+];
+
+/// Lua with nothing that reaches beyond a script.
+pub(super) fn sandbox() -> mlua::Result<Lua> {
+    let lua = Lua::new_with(StdLib::TABLE | StdLib::STRING | StdLib::MATH, LuaOptions::default())?;
+    lua.set_memory_limit(MEMORY_MAX)?;
+    let globals = lua.globals();
+    for name in REMOVED {
+        globals.set(name, Value::Nil)?;
+    }
+    let strings: Table = globals.get("string")?;
+    strings.set("dump", Value::Nil)?;
+    bound_patterns(&lua, &strings)?;
+    // Text only: Lua does not check what was compiled elsewhere.
+    let load = |lua: &Lua, (text, name): (LuaString, Option<String>)| {
+        let (text, name) = (text.as_bytes(), name.unwrap_or_else(|| "=(load)".into()));
+        match lua.load(&text[..]).set_mode(ChunkMode::Text).set_name(name).into_function() {
+            Ok(function) => Ok((Value::Function(function), None)),
+            Err(error) => Ok((Value::Nil, Some(error.to_string()))),
+        }
+    };
+    globals.set("loadstring", lua.create_function(load)?)?;
+    globals.set("redis", redis(&lua)?)?;
+    globals.set("cjson", json(&lua)?)?;
+    globals.set("bit", bits(&lua)?)?;
+    let clock = lua.create_table()?;
+    let began = Instant::now();
+    clock.set("clock", lua.create_function(move |_, ()| Ok(began.elapsed().as_secs_f64()))?)?;
+    globals.set("os", clock)?;
+    Ok(lua)
+}
+
+/// A match is one instruction, however long it takes. So patterns that can take very long are refused.
+fn bound_patterns(lua: &Lua, strings: &Table) -> mlua::Result<()> {
+    for name in ["find", "match", "gmatch", "gsub"] {
+        let inner: Function = strings.get(name)?;
+        let bounded = lua.create_function(move |_, arguments: MultiValue| {
+            if let (Some(Value::String(text)), Some(Value::String(pattern))) =
+                (arguments.front(), arguments.get(1))
+                && is_too_slow(text.as_bytes().len(), &pattern.as_bytes())
+            {
+                return Err(Error::runtime("the pattern would take too long on so long a text"));
+            }
+            inner.call::<MultiValue>(arguments)
+        })?;
+        strings.set(name, bounded)?;
+    }
+    Ok(())
+}
+
+/// Each repetition can be tried for each length of what it matches.
+fn is_too_slow(text: usize, pattern: &[u8]) -> bool {
+    const STEPS_MAX: f64 = 1e9;
+    let repeats = pattern.iter().filter(|byte| matches!(byte, b'*' | b'+' | b'-' | b'?')).count();
+    let repeats = i32::try_from(repeats).unwrap_or(i32::MAX);
+    (text as f64 + 1.0).powi(repeats.saturating_add(1)) > STEPS_MAX && repeats > 1
+}
+
+/// What scripts know as `redis`, but for its calls.
+fn redis(lua: &Lua) -> mlua::Result<Table> {
+    let redis = lua.create_table()?;
+    let status = |lua: &Lua, text: LuaString| one(lua, "ok", text);
+    redis.set("status_reply", lua.create_function(status)?)?;
+    let error = |lua: &Lua, text: LuaString| {
+        let text = text.to_string_lossy();
+        let text = text.strip_prefix('-').unwrap_or(&text);
+        let text =
+            if text.is_empty() || !text.contains(' ') { format!("ERR {text}") } else { text.to_owned() };
+        one(lua, "err", lua.create_string(text)?)
+    };
+    redis.set("error_reply", lua.create_function(error)?)?;
+    let hash = |_: &Lua, words: MultiValue| match words.front() {
+        Some(Value::String(text)) if words.len() == 1 => Ok(sha1(&text.as_bytes())),
+        Some(Value::Integer(number)) if words.len() == 1 => Ok(sha1(number.to_string().as_bytes())),
+        _ => Err(Error::runtime("wrong number of arguments")),
+    };
+    redis.set("sha1hex", lua.create_function(hash)?)?;
+    redis.set("log", lua.create_function(|_, _: MultiValue| Ok(()))?)?;
+    redis.set("replicate_commands", lua.create_function(|_, ()| Ok(true))?)?;
+    redis.set("set_repl", lua.create_function(|_, _: MultiValue| Ok(()))?)?;
+    redis.set("breakpoint", lua.create_function(|_, ()| Ok(false))?)?;
+    for (number, name) in ["LOG_DEBUG", "LOG_VERBOSE", "LOG_NOTICE", "LOG_WARNING"].into_iter().enumerate() {
+        redis.set(name, number)?;
+    }
+    Ok(redis)
+}
+
+fn one(lua: &Lua, name: &str, text: LuaString) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    table.set(name, text)?;
+    Ok(table)
+}
+
+/// Operations on 32 bits, as in Lua BitOp.
+fn bits(lua: &Lua) -> mlua::Result<Table> {
+    let bits = lua.create_table()?;
+    let fold = |step: fn(i32, i32) -> i32| {
+        lua.create_function(move |_, numbers: mlua::Variadic<f64>| {
+            let mut numbers = numbers.iter().map(|number| word(*number));
+            let first = numbers.next().ok_or_else(|| Error::runtime("a number is missing"))?;
+            Ok(numbers.fold(first, step))
+        })
+    };
+    bits.set("band", fold(|left, right| left & right)?)?;
+    bits.set("bor", fold(|left, right| left | right)?)?;
+    bits.set("bxor", fold(|left, right| left ^ right)?)?;
+    bits.set("tobit", lua.create_function(|_, number: f64| Ok(word(number)))?)?;
+    bits.set("bnot", lua.create_function(|_, number: f64| Ok(!word(number)))?)?;
+    bits.set("bswap", lua.create_function(|_, number: f64| Ok(word(number).swap_bytes()))?)?;
+    let shift = |step: fn(i32, u32) -> i32| {
+        lua.create_function(move |_, (number, by): (f64, f64)| Ok(step(word(number), word(by) as u32 & 31)))
+    };
+    bits.set("lshift", shift(|number, by| ((number as u32) << by) as i32)?)?;
+    bits.set("rshift", shift(|number, by| ((number as u32) >> by) as i32)?)?;
+    bits.set("arshift", shift(|number, by| number >> by)?)?;
+    bits.set("rol", shift(i32::rotate_left)?)?;
+    bits.set("ror", shift(i32::rotate_right)?)?;
+    let hex = |_: &Lua, (number, digits): (f64, Option<i32>)| {
+        let digits = digits.unwrap_or(8);
+        let text = format!("{:08x}", word(number));
+        let kept = text[8 - digits.unsigned_abs().min(8) as usize..].to_owned();
+        Ok(if digits < 0 { kept.to_ascii_uppercase() } else { kept })
+    };
+    bits.set("tohex", lua.create_function(hex)?)?;
+    Ok(bits)
+}
+
+/// The low 32 bits of a number.
+fn word(number: f64) -> i32 {
+    const WORD: f64 = 4_294_967_296.0;
+    number.round_ties_even().rem_euclid(WORD) as u32 as i32
+}

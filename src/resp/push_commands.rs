@@ -1,0 +1,165 @@
+//! Commands after which a client is told what it has not asked for.
+
+use super::client::Client;
+use super::errors::{Replied, syntax, wrong_arity};
+use super::feed::Feed;
+use super::key::{DATABASES, database_prefix, name_prefix_of};
+use super::reply::{Protocol, Reply};
+use super::tracking::{Mode, Tracking};
+use bytes::Bytes;
+
+/// `SUBSCRIBE channel ...`, `PSUBSCRIBE pattern ...`, and `UNSUBSCRIBE` and `PUNSUBSCRIBE`.
+pub(super) async fn subscribe(client: &mut Client, words: &[Bytes]) -> Replied {
+    let command = words[0].to_ascii_lowercase();
+    let are_patterns = command.starts_with(b"p");
+    if command.ends_with(b"unsubscribe") {
+        let told = client.subscriptions.remove(&words[1..], are_patterns);
+        client.drop_feed();
+        return Ok(told);
+    }
+    need_feed(client, vec![String::new()]).await?;
+    let told = client.subscriptions.add(&words[1..], are_patterns);
+    client.drop_feed();
+    told
+}
+
+/// `CLIENT TRACKING ON | OFF [PREFIX prefix ...] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]`
+pub(super) async fn tracking(client: &mut Client, arguments: &[Bytes]) -> Replied {
+    let mut words = arguments.iter();
+    let is_on = match words.next().map(|word| word.to_ascii_uppercase()).as_deref() {
+        Some(b"ON") => true,
+        Some(b"OFF") => false,
+        _ => return Err(syntax()),
+    };
+    let (mut prefixes, mut broadcasts, mut opt_in, mut opt_out, mut skips_own) =
+        (Vec::new(), false, false, false, false);
+    while let Some(word) = words.next() {
+        match word.to_ascii_uppercase().as_slice() {
+            b"PREFIX" => prefixes.push(words.next().ok_or_else(syntax)?.to_vec()),
+            b"BCAST" => broadcasts = true,
+            b"OPTIN" => opt_in = true,
+            b"OPTOUT" => opt_out = true,
+            b"NOLOOP" => skips_own = true,
+            b"REDIRECT" => {
+                return Err(Reply::error(
+                    "ERR REDIRECT is not supported: use RESP3, where the same connection is told",
+                ));
+            }
+            _ => return Err(syntax()),
+        }
+    }
+    if !is_on {
+        client.tracking = None;
+        client.drop_feed();
+        return Ok(Reply::OK);
+    }
+    if client.protocol == Protocol::Resp2 {
+        return Err(Reply::error("ERR client tracking needs RESP3: send HELLO 3 first"));
+    }
+    if !prefixes.is_empty() && !broadcasts {
+        return Err(Reply::error("ERR PREFIX option requires BCAST mode to be enabled"));
+    }
+    if broadcasts && (opt_in || opt_out) {
+        return Err(Reply::error("ERR OPTIN and OPTOUT are not compatible with BCAST"));
+    }
+    if opt_in && opt_out {
+        return Err(Reply::error("ERR You can't specify both OPTIN mode and OPTOUT mode"));
+    }
+    let mode = match (broadcasts, opt_in, opt_out) {
+        (true, ..) if prefixes.is_empty() => Mode::Broadcast(vec![Vec::new()]),
+        (true, ..) => Mode::Broadcast(prefixes),
+        (_, true, _) => Mode::OptIn,
+        (.., true) => Mode::OptOut,
+        _ => Mode::Read,
+    };
+    let watched = match &mode {
+        Mode::Broadcast(prefixes) => names_with(prefixes),
+        _ => vec![String::new()],
+    };
+    need_feed(client, watched).await?;
+    client.tracking = Some(Box::new(Tracking::new(mode, skips_own)));
+    Ok(Reply::OK)
+}
+
+/// What the names of keys with these prefixes begin with, in every database.
+fn names_with(prefixes: &[Vec<u8>]) -> Vec<String> {
+    if prefixes.iter().any(Vec::is_empty) {
+        return vec![String::new()];
+    }
+    let of = |prefix: &Vec<u8>| {
+        (0..DATABASES).map(|database| name_prefix_of(database, prefix)).collect::<Vec<_>>()
+    };
+    let mut names: Vec<String> = prefixes.iter().flat_map(of).collect();
+    // One letter that is not whole begins with anything.
+    if names.iter().any(String::is_empty) {
+        return vec![String::new()];
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+async fn need_feed(client: &mut Client, prefixes: Vec<String>) -> Result<(), Reply> {
+    if client.feed.as_ref().is_some_and(|feed| feed.covers(&prefixes)) {
+        return Ok(());
+    }
+    // Beside keys that were read, everything else may be wanted, too.
+    let prefixes = if client.feed.is_some() { vec![database_prefix(0)] } else { prefixes };
+    client.feed = Some(Feed::start(client, prefixes).await?);
+    Ok(())
+}
+
+/// `CLIENT CACHING YES | NO`: about the command that comes next.
+pub(super) fn caching(client: &mut Client, arguments: &[Bytes]) -> Reply {
+    let [answer] = arguments else { return wrong_arity("client|caching") };
+    let wanted = match answer.to_ascii_uppercase().as_slice() {
+        b"YES" => true,
+        b"NO" => false,
+        _ => return syntax(),
+    };
+    match (client.tracking.as_mut(), wanted) {
+        (Some(tracking), true) if tracking.mode == Mode::OptIn => tracking.next = Some(true),
+        (Some(tracking), false) if tracking.mode == Mode::OptOut => tracking.next = Some(false),
+        (_, true) => {
+            return Reply::error(
+                "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.",
+            );
+        }
+        (_, false) => {
+            return Reply::error(
+                "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.",
+            );
+        }
+    }
+    Reply::OK
+}
+
+/// `CLIENT TRACKINGINFO`
+pub(super) fn tracking_info(client: &Client) -> Reply {
+    let mut flags = Vec::new();
+    let mut prefixes = Vec::new();
+    match &client.tracking {
+        None => flags.push("off"),
+        Some(tracking) => {
+            flags.push("on");
+            match &tracking.mode {
+                Mode::Read => {}
+                Mode::OptIn => flags.push("optin"),
+                Mode::OptOut => flags.push("optout"),
+                Mode::Broadcast(told) => {
+                    flags.push("bcast");
+                    prefixes = told.iter().filter(|prefix| !prefix.is_empty()).map(Reply::bulk).collect();
+                }
+            }
+            if tracking.skips_own {
+                flags.push("noloop");
+            }
+        }
+    }
+    let redirect = if client.tracking.is_some() { 0 } else { -1 };
+    Reply::Map(vec![
+        (Reply::bulk("flags"), Reply::Set(flags.into_iter().map(Reply::bulk).collect())),
+        (Reply::bulk("redirect"), Reply::Integer(redirect)),
+        (Reply::bulk("prefixes"), Reply::Array(prefixes)),
+    ])
+}

@@ -1,0 +1,140 @@
+//! A small cache of its own in which commands are tried out before they are proposed.
+//!
+//! A script, or a command such as `RENAME`, decides by what it reads what it writes. That cannot be one operation of the log. So it is
+//! carried out here, on copies of the keys that it reads, by the very state machine that applies the log. What it wrote is then
+//! proposed as one log entry, which is carried out only if each key that was read is as it was: [`super::optimistic`].
+
+use super::errors::of_command;
+use super::plan::{Done, Plan, results};
+use super::reply::Reply;
+use crate::cache::{
+    Absence, Cache, CacheConfig, Command, CommandError, Condition, Found, Guard, Key, Op, Policy, Stamp, Ttl,
+};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    cache: Cache,
+    now_ms: u64,
+    /// What was read, and as what.
+    read: BTreeMap<Key, Condition>,
+    /// What was written, in its order, and whether it succeeded.
+    written: Vec<(Op, bool)>,
+    /// The keys that matched a pattern in a database.
+    pub listings: BTreeMap<(u8, Bytes), Reply>,
+}
+
+/// Something is needed that was not read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    Keys(Vec<Key>),
+    /// All keys that match a pattern, in a database.
+    Listing(u8, Bytes),
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new(None, 0, std::iter::empty())
+    }
+}
+
+impl Scratch {
+    /// One with copies of these keys, as they were at this log time.
+    pub fn new(
+        default_ttl_ms: Option<u64>,
+        now_ms: u64,
+        found: impl Iterator<Item = (Key, Result<Found, Absence>)>,
+    ) -> Self {
+        let config = CacheConfig {
+            policy: Policy::NoEviction,
+            capacity_entries: 1_000_000,
+            capacity_bytes: u64::MAX,
+            default_ttl_ms,
+            ..CacheConfig::default()
+        };
+        let mut scratch = Self {
+            cache: Cache::new(config),
+            now_ms,
+            read: BTreeMap::new(),
+            written: Vec::new(),
+            listings: BTreeMap::new(),
+        };
+        for (key, found) in found {
+            let condition = match found {
+                Ok(found) => {
+                    let ttl = lifetime_of(&found);
+                    let (value, revision) = (found.value, found.info.revision);
+                    let (key, condition) = (key.clone(), Condition::Always);
+                    // Its value was stored before, so it can be stored again.
+                    let _ = scratch.apply(vec![Op::Put { key, value, ttl, condition, previous: false }]);
+                    Condition::Revision(revision)
+                }
+                Err(_) => Condition::Absent,
+            };
+            scratch.read.insert(key, condition);
+        }
+        scratch
+    }
+
+    /// Log time.
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// What a key holds now.
+    pub fn get(&self, key: &Key) -> Result<Option<Found>, Missing> {
+        match self.read.contains_key(key) {
+            true => Ok(self.cache.get(key.as_str())),
+            false => Err(Missing::Keys(vec![key.clone()])),
+        }
+    }
+
+    /// Carries out a command, and notes what it writes.
+    pub fn carry_out(&mut self, plan: &Plan) -> Result<Reply, Missing> {
+        let missing: Vec<Key> =
+            plan.ops.iter().map(Op::key).filter(|key| !self.read.contains_key(*key)).cloned().collect();
+        if !missing.is_empty() {
+            return Err(Missing::Keys(missing));
+        }
+        if plan.ops.is_empty() {
+            return Ok(plan.shape.reply(&[], self.now_ms));
+        }
+        let done = match self.apply(plan.ops.clone()) {
+            Ok(done) => done,
+            Err(error) => return Ok(of_command(&error)),
+        };
+        let written = plan.ops.iter().zip(&done).filter(|(op, _)| op.is_write());
+        self.written.extend(written.map(|(op, done)| (op.clone(), done.is_ok())));
+        Ok(plan.shape.reply(&done, self.now_ms))
+    }
+
+    /// The same without what was written.
+    pub fn forget_writes(mut self) -> Self {
+        self.written.clear();
+        self
+    }
+
+    /// What must hold for it to be true, and what it writes with whether that is to succeed.
+    pub fn into_parts(self) -> (Vec<Guard>, Vec<(Op, bool)>) {
+        let guards = self.read.into_iter().map(|(key, condition)| Guard { key, condition });
+        (guards.collect(), self.written)
+    }
+
+    fn apply(&mut self, ops: Vec<Op>) -> Result<Vec<Done>, CommandError> {
+        let index = self.cache.index() + 1;
+        let at =
+            Stamp { index, at_ms: self.now_ms, idempotency_key: None, origin: None, touches: Vec::new() };
+        self.cache.apply(at, Command::Sequence { guards: Vec::new(), ops }).outcome.map(results)
+    }
+}
+
+/// The lifetime with which a copy ends when its original does.
+pub(super) fn lifetime_of(found: &Found) -> Ttl {
+    match (found.info.sliding_ms, found.info.expires_at_ms) {
+        (0, Some(deadline_ms)) => Ttl::At(deadline_ms),
+        (0, None) => Ttl::Never,
+        (sliding_ms, _) => Ttl::Sliding(u64::from(sliding_ms)),
+    }
+}

@@ -1,0 +1,52 @@
+//! What all connections share.
+
+use super::clients::Clients;
+use super::script_store::ScriptStore;
+use super::turns::Turns;
+use crate::front::Front;
+use crate::jwt::JwtVerifier;
+use crate::node::Principal;
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// See the module.
+pub(super) struct Shared {
+    pub front: Arc<Front>,
+    pub clients: Arc<Clients>,
+    /// What verifies the tokens that others have signed; `None` takes none.
+    pub jwt: Option<JwtVerifier>,
+    /// Scripts that clients have sent.
+    pub scripts: ScriptStore,
+    /// How many scripts are carried out at a time.
+    pub script_permits: Arc<Semaphore>,
+    pub turns: Turns,
+}
+
+/// Scripts that are carried out at a time.
+const SCRIPTS_AT_A_TIME: usize = 8;
+
+impl Shared {
+    pub fn new(front: Arc<Front>, jwt: Option<JwtVerifier>) -> Self {
+        Self {
+            front,
+            clients: Arc::default(),
+            jwt,
+            scripts: ScriptStore::default(),
+            script_permits: Arc::new(Semaphore::new(SCRIPTS_AT_A_TIME)),
+            turns: Turns::default(),
+        }
+    }
+
+    /// Whoever has this token: one of the cluster's, or one that somebody else has signed.
+    pub fn principal_with(&self, token: &str) -> Option<Principal> {
+        let foreign = || self.jwt.as_ref().and_then(|jwt| jwt.principal(token));
+        Principal::of_token(token).or_else(foreign)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Shared({:?})", self.clients)
+    }
+}

@@ -1,0 +1,117 @@
+//! `SUBSCRIBE` and its family, to what becomes of keys: `__keyspace@0__:key` and `__keyevent@0__:event`. Every node tells the same, in the
+//! order of the log. There are no channels of clients' own.
+
+use super::feed::KeyEvent;
+use super::glob;
+use super::key::any_key_of;
+use super::reply::Reply;
+use bytes::Bytes;
+use std::collections::BTreeSet;
+
+/// Channels and patterns of a client, and bytes of one of them.
+const SUBSCRIPTIONS_MAX: usize = 1_024;
+const BYTES_MAX: usize = 8 * 1024;
+
+/// What a client is subscribed to.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions {
+    channels: BTreeSet<Bytes>,
+    patterns: BTreeSet<Bytes>,
+}
+
+impl Subscriptions {
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn len(&self) -> usize {
+        self.channels.len() + self.patterns.len()
+    }
+
+    /// How many channels and how many patterns.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.channels.len(), self.patterns.len())
+    }
+
+    /// Subscribes to these. A reply for each.
+    ///
+    /// # Errors
+    /// It would never be told anything there, or there are too many.
+    pub fn add(&mut self, names: &[Bytes], are_patterns: bool) -> Result<Reply, Reply> {
+        if self.len() + names.len() > SUBSCRIPTIONS_MAX || names.iter().any(|name| name.len() > BYTES_MAX) {
+            return Err(Reply::error("ERR too many subscriptions, or too long"));
+        }
+        if !are_patterns && let Some(other) = names.iter().find(|name| !is_about_keys(name)) {
+            let other = String::from_utf8_lossy(other).into_owned();
+            return Err(Reply::error(format!(
+                "ERR nothing is ever published to '{other}': subscribe to __keyspace@<db>__:<key> or __keyevent@<db>__:<event>"
+            )));
+        }
+        let kind = if are_patterns { "psubscribe" } else { "subscribe" };
+        let told = names.iter().map(|name| {
+            // A copy: what arrived with it is not kept.
+            self.set(are_patterns).insert(Bytes::copy_from_slice(name));
+            self.told(kind, Some(name))
+        });
+        Ok(Reply::Several(told.collect()))
+    }
+
+    /// Unsubscribes from these, or from all. A reply for each, and one if there are none.
+    pub fn remove(&mut self, names: &[Bytes], are_patterns: bool) -> Reply {
+        let kind = if are_patterns { "punsubscribe" } else { "unsubscribe" };
+        let names: Vec<Bytes> = match names {
+            [] => self.set(are_patterns).iter().cloned().collect(),
+            names => names.to_vec(),
+        };
+        if names.is_empty() {
+            return Reply::Several(vec![self.told(kind, None)]);
+        }
+        let told = names.iter().map(|name| {
+            self.set(are_patterns).remove(name);
+            self.told(kind, Some(name))
+        });
+        Reply::Several(told.collect())
+    }
+
+    fn set(&mut self, are_patterns: bool) -> &mut BTreeSet<Bytes> {
+        if are_patterns { &mut self.patterns } else { &mut self.channels }
+    }
+
+    fn told(&self, kind: &str, name: Option<&Bytes>) -> Reply {
+        let name = name.map_or(Reply::Null, |name| Reply::Bulk(name.clone()));
+        let count = i64::try_from(self.len()).unwrap_or(i64::MAX);
+        Reply::Push(vec![Reply::bulk(kind), name, Reply::Integer(count)])
+    }
+
+    /// What a client is told of changes.
+    pub fn messages(&self, events: &[KeyEvent]) -> Vec<Reply> {
+        let mut messages = Vec::new();
+        for event in events {
+            let KeyEvent::Key(event, name) = event else { continue };
+            let Some((database, key)) = any_key_of(name) else { continue };
+            let about_key = [format!("__keyspace@{database}__:").as_bytes(), &key].concat();
+            let about_event = format!("__keyevent@{database}__:{event}").into_bytes();
+            for (channel, payload) in [(about_key, event.as_bytes()), (about_event, &key)] {
+                let (channel, payload) = (Bytes::from(channel), Reply::bulk(payload));
+                if self.channels.contains(&channel) {
+                    let message = [Reply::bulk("message"), Reply::Bulk(channel.clone()), payload.clone()];
+                    messages.push(Reply::Push(message.into()));
+                }
+                for pattern in self.patterns.iter().filter(|pattern| glob::matches(pattern, &channel)) {
+                    let (pattern, channel) = (Reply::Bulk(pattern.clone()), Reply::Bulk(channel.clone()));
+                    messages.push(Reply::Push(vec![
+                        Reply::bulk("pmessage"),
+                        pattern,
+                        channel,
+                        payload.clone(),
+                    ]));
+                }
+            }
+        }
+        messages
+    }
+}
+
+fn is_about_keys(channel: &[u8]) -> bool {
+    channel.starts_with(b"__keyspace@") || channel.starts_with(b"__keyevent@")
+}

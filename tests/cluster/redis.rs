@@ -1,0 +1,289 @@
+//! Redis clients of a cluster of real processes, with faults.
+
+use super::support::{Cluster, Node, PROGRAM, free_port};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A connection that tells replies as they came.
+struct Redis(BufReader<TcpStream>);
+
+impl Redis {
+    fn connect(port: u16) -> Option<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+        stream.set_nodelay(true).ok()?;
+        Some(Self(BufReader::new(stream)))
+    }
+
+    fn ask(&mut self, line: &str) -> Option<String> {
+        self.send(&[line])?;
+        self.next()
+    }
+
+    fn send(&mut self, lines: &[&str]) -> Option<()> {
+        let text: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+        self.0.get_mut().write_all(text.as_bytes()).ok()
+    }
+
+    fn next(&mut self) -> Option<String> {
+        let mut line = String::new();
+        self.0.read_line(&mut line).ok().filter(|count| *count > 0)?;
+        let line = line.trim_end().to_owned();
+        match line.strip_prefix('$').map(str::parse::<usize>) {
+            Some(Ok(length)) => {
+                let mut bytes = vec![0; length + 2];
+                self.0.read_exact(&mut bytes).ok()?;
+                Some(String::from_utf8_lossy(&bytes[..length]).into_owned())
+            }
+            _ => Some(line),
+        }
+    }
+}
+
+/// Three nodes, and their ports for Redis clients.
+async fn start() -> (Cluster, Vec<u16>) {
+    let mut cluster = Cluster::stopped(3, &[]).await;
+    let ports: Vec<u16> = cluster.nodes.iter().map(|_| free_port()).collect();
+    for (node, port) in cluster.nodes.iter_mut().zip(&ports) {
+        node.add_arguments(&["--redis".to_owned(), format!("127.0.0.1:{port}")]);
+        node.start();
+    }
+    cluster.all_ready().await;
+    (cluster, ports)
+}
+
+fn is_none(reply: &str) -> bool {
+    ["-UNAVAILABLE nothing was done", "-LOADING "].iter().any(|start| reply.starts_with(start))
+}
+
+/// What a client did: how many additions were answered, and of how many it does not know whether they were carried out.
+#[derive(Debug, Default)]
+struct Added {
+    known: u64,
+    unknown: u64,
+    once: u64,
+}
+
+/// Adds to a counter of its own until it is told to stop, wherever it gets through.
+fn add(client: usize, ports: &[u16], until: Instant) -> Added {
+    let mut added = Added::default();
+    let mut at = client;
+    let mut redis = None;
+    while Instant::now() < until {
+        let Some(connection) = &mut redis else {
+            at += 1;
+            redis = Redis::connect(ports[at % ports.len()]);
+            continue;
+        };
+        // A pipeline: the second is carried out once, however often it is sent.
+        let once = format!("LOCKSTEP.ONCE {client}-{} INCR once-{client}", added.once);
+        let plain = format!("INCR plain-{client}");
+        let told = connection.send(&[&plain, &once]).map(|()| [connection.next(), connection.next()]);
+        let [first, second] = told.unwrap_or_default();
+        match first.as_deref() {
+            Some(reply) if reply.starts_with(':') => added.known += 1,
+            Some(reply) if is_none(reply) => {}
+            Some(reply) => {
+                assert!(reply.starts_with("-OUTCOMEUNKNOWN "), "{reply}");
+                added.unknown += 1;
+            }
+            None => added.unknown += 1,
+        }
+        match second.as_deref() {
+            Some(reply) if reply.starts_with(':') => {
+                added.once += 1;
+                assert_eq!(reply, format!(":{}", added.once), "each is carried out once, in order");
+            }
+            Some(reply) => assert!(is_none(reply) || reply.starts_with("-OUTCOMEUNKNOWN "), "{reply}"),
+            None => redis = None,
+        }
+    }
+    added
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_dies_costs_no_answered_write() {
+    let (mut cluster, ports) = start().await;
+    let until = Instant::now() + Duration::from_secs(8);
+    let clients: Vec<_> = (0..4)
+        .map(|client| {
+            let ports = ports.clone();
+            tokio::task::spawn_blocking(move || add(client, &ports, until))
+        })
+        .collect();
+    for _ in 0..2 {
+        let leader = cluster.leader().await;
+        // Some writes are under way at any time.
+        cluster.nodes[leader].kill();
+        let others = cluster.leader().await;
+        assert_ne!(others, leader);
+        cluster.nodes[leader].start();
+        cluster.all_ready().await;
+    }
+    let mut found: BTreeMap<usize, Added> = BTreeMap::new();
+    for (client, adding) in clients.into_iter().enumerate() {
+        found.insert(client, adding.await.expect("no panic"));
+    }
+    tokio::task::spawn_blocking(move || {
+        for (client, Added { known, unknown, once }) in found {
+            for port in &ports {
+                let mut redis = Redis::connect(*port).expect("it listens");
+                let plain: u64 =
+                    redis.ask(&format!("GET plain-{client}")).unwrap().parse().expect("a number");
+                assert!((known..=known + unknown).contains(&plain), "{client}: {known} + {unknown}: {plain}");
+                let number: u64 =
+                    redis.ask(&format!("GET once-{client}")).unwrap().parse().expect("a number");
+                assert!((once..=once + 1).contains(&number), "{client}: {once}: {number}");
+            }
+            assert!(known > 50, "{known}");
+        }
+    })
+    .await
+    .expect("no panic");
+    cluster.digests_agree().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_node_has_what_any_node_has_answered() {
+    let (_cluster, ports) = start().await;
+    tokio::task::spawn_blocking(move || {
+        let mut clients: Vec<Redis> =
+            ports.iter().map(|port| Redis::connect(*port).expect("it listens")).collect();
+        for round in 0..300 {
+            let (writer, reader) = (round % 3, (round / 3 + 1) % 3);
+            assert_eq!(clients[writer].ask(&format!("SET k {round}")).as_deref(), Some("+OK"));
+            assert_eq!(clients[reader].ask("GET k"), Some(round.to_string()));
+        }
+        assert_eq!(clients[0].ask("WAIT 1 100").as_deref(), Some(":1"));
+        // A walk goes on at another node where it has stopped.
+        for number in 0..500 {
+            clients[0].ask(&format!("SET walk:{number} 1"));
+        }
+        let (mut cursor, mut seen, mut at) = ("0".to_owned(), 0, 0);
+        loop {
+            let redis = &mut clients[at % 3];
+            assert_eq!(redis.ask(&format!("SCAN {cursor} MATCH walk:* COUNT 50")).as_deref(), Some("*2"));
+            cursor = redis.next().expect("a cursor");
+            let count: usize = redis.next().expect("keys")[1..].parse().expect("a number");
+            (0..count).for_each(|_| assert!(redis.next().expect("a key").starts_with("walk:")));
+            (seen, at) = (seen + count, at + 1);
+            if cursor == "0" {
+                break;
+            }
+        }
+        assert_eq!(seen, 500, "each key once");
+    })
+    .await
+    .expect("no panic");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_that_is_said_in_time_and_the_connection_stays() {
+    let (cluster, ports) = start().await;
+    let leader = cluster.leader().await;
+    let others: Vec<&Node> =
+        cluster.nodes.iter().filter(|node| node.name != cluster.nodes[leader].name).collect();
+    let port = ports[leader];
+    let mut redis = Redis::connect(port).expect("it listens");
+    assert_eq!(redis.ask("SET k 1").as_deref(), Some("+OK"));
+    others.iter().for_each(|node| node.signal(libc::SIGSTOP));
+    let redis = tokio::task::spawn_blocking(move || {
+        for line in ["SET k 2", "GET k", "EVAL return(redis.call('INCR','k')) 0"] {
+            let begun = Instant::now();
+            let told = redis.ask(line).expect("the connection stays");
+            assert!(begun.elapsed() < Duration::from_millis(4_000), "{line}: {:?}", begun.elapsed());
+            assert!(
+                told.starts_with("-OUTCOMEUNKNOWN ") || told.starts_with("-UNAVAILABLE nothing was done"),
+                "{line}: {told}"
+            );
+        }
+        redis
+    })
+    .await
+    .expect("no panic");
+    others.iter().for_each(|node| node.signal(libc::SIGCONT));
+    cluster.all_ready().await;
+    tokio::task::spawn_blocking(move || {
+        let mut redis = redis;
+        let until = Instant::now() + Duration::from_secs(20);
+        while redis.ask("INCR after").is_none_or(|told| !told.starts_with(':')) {
+            assert!(Instant::now() < until, "it works again, on the same connection");
+        }
+    })
+    .await
+    .expect("no panic");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_take_little_memory() {
+    const COUNT: usize = 5_000;
+    raise_file_limit();
+    let (cluster, ports) = start().await;
+    let port = ports[0];
+    let pid = cluster.nodes[0].pid();
+    let before = resident(pid);
+    let connections = tokio::task::spawn_blocking(move || {
+        let mut connections = Vec::new();
+        while connections.len() < COUNT {
+            let mut redis = Redis::connect(port).expect("it listens");
+            assert_eq!(redis.ask("SET k 1").as_deref(), Some("+OK"));
+            connections.push(redis);
+        }
+        connections
+    })
+    .await
+    .expect("no panic");
+    let grown = resident(pid).saturating_sub(before);
+    println!("{COUNT} idle connections take {} KB", grown / 1024);
+    assert!(grown <= 40 * 1024 * 1024, "{grown}");
+    drop(connections);
+}
+
+fn resident(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
+    line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number") * 1024
+}
+
+fn raise_file_limit() {
+    // SAFETY: both calls get a valid pointer to a value of this function.
+    unsafe {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn up_says_where_redis_clients_connect() {
+    let cluster = Cluster::empty().await;
+    let dir = cluster.dir.path().to_owned();
+    let port = free_port();
+    tokio::task::spawn_blocking(move || {
+        let mut up = Command::new(PROGRAM)
+            .args(["up", "--nodes", "1", "--port", &port.to_string(), "--data-dir"])
+            .arg(dir.join("up"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let lines = BufReader::new(up.stderr.take().expect("it is piped")).lines();
+        let url = lines.map_while(Result::ok).find_map(|line| {
+            let start = line.find("redis://127.0.0.1:")?;
+            line[start..].split_whitespace().next().map(str::to_owned)
+        });
+        let url = url.expect("a line with the URL");
+        let told: u16 = url.rsplit_once(':').expect("a port").1.parse().expect("a number");
+        let pong = Redis::connect(told).and_then(|mut redis| redis.ask("PING"));
+        // SAFETY: the process is our child and has not been waited for.
+        unsafe { libc::kill(up.id() as i32, libc::SIGTERM) };
+        up.wait().expect("it ends");
+        assert_eq!(pong.as_deref(), Some("+PONG"));
+    })
+    .await
+    .expect("no panic");
+}

@@ -1,0 +1,116 @@
+//! What clients cannot use up.
+
+use super::client::{Client, command};
+use super::server::Server;
+use lockstep::front::FrontLimits;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_is_refused_and_the_connection_stays() {
+    Server::run(|address| {
+        let mut client = Client::connect(address);
+        let too_large = "-ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+        let large = vec![b'x'; 10_001];
+        assert_eq!(client.ask_words(&[b"SET", b"a", &large]), too_large);
+        assert_eq!(client.ask_words(&[b"SET", b"a", &large[1..]]), "+OK");
+        // What grows in steps has the limit of the state machine.
+        let most = lockstep::cache::limits::VALUE_BYTES_MAX;
+        assert_eq!(client.ask(&format!("SETRANGE a {} y", most - 1)), format!(":{most}"));
+        assert_eq!(client.ask("APPEND a y"), too_large);
+        assert_eq!(client.ask(&format!("SETRANGE a {most} y")), too_large);
+        assert_eq!(client.ask("SETRANGE a 536870911 y"), too_large);
+        assert_eq!(client.ask("STRLEN a"), format!(":{most}"));
+        // All in one step, or not at all.
+        let value = vec![b'x'; 10_000];
+        let mut words: Vec<&[u8]> = vec![b"MSET"];
+        let keys: Vec<String> = (0..300).map(|number| format!("many:{number}")).collect();
+        keys.iter().for_each(|key| words.extend([key.as_bytes(), &value]));
+        let told = client.ask_words(&words);
+        assert!(told.starts_with("-ERR the command is too large to be carried out in one step"), "{told}");
+        assert_eq!(client.ask("EXISTS many:0 many:299"), ":0");
+        // What removes keys takes as many steps as it needs.
+        let keys: Vec<String> = (0..40_000).map(|number| format!("many:{number}")).collect();
+        for part in keys.chunks(1_000) {
+            let mut words: Vec<&[u8]> = vec![b"MSET"];
+            part.iter().for_each(|key| words.extend([key.as_bytes(), b"1"]));
+            assert_eq!(client.ask_words(&words), "+OK");
+        }
+        let mut words: Vec<&[u8]> = vec![b"DEL"];
+        words.extend(keys.iter().map(|key| key.as_bytes()));
+        assert_eq!(client.ask_words(&words), ":40000");
+        assert_eq!(client.ask("MULTI"), "+OK");
+        assert_eq!(client.ask_words(&[b"SET", b"a", &large]), too_large);
+        assert_eq!(client.ask("EXEC"), "-EXECABORT Transaction discarded because of previous errors.");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_have_a_limit() {
+    let limits = FrontLimits { connections: 4, ..FrontLimits::default() };
+    let server = Server::start_with(limits, None, |options| options).await;
+    server
+        .run_and_stop(|address| {
+            let mut clients: Vec<Client> = Vec::new();
+            while clients.len() < 4 {
+                let mut client = Client::connect(address);
+                // The one from before may still be on its way out.
+                if client.ask("PING") == "+PONG" {
+                    clients.push(client);
+                }
+            }
+            let mut more = Client::connect(address);
+            assert_eq!(more.read(), "-ERR max number of clients reached");
+            assert_eq!(more.next(), None);
+            assert_eq!(clients[0].ask("QUIT"), "+OK");
+            let mut again = Client::connect(address);
+            while again.ask("PING") != "+PONG" {
+                again = Client::connect(address);
+            }
+        })
+        .await;
+}
+
+/// Clients that send and never finish share a part of the memory, and the others get through.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_do_not_finish_leave_room_for_others() {
+    let limits = FrontLimits { body_memory: 1_000_000, value_bytes: 1_000_000, ..FrontLimits::default() };
+    let server = Server::start_with(limits, None, |options| options).await;
+    server
+        .run_and_stop(|address| {
+            let begun = [b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$400000\r\n".as_slice(), &[b'x'; 300_000]].concat();
+            let mut stuck: Vec<Client> = (0..4).map(|_| Client::connect(address)).collect();
+            stuck.iter_mut().for_each(|client| client.write(&begun));
+            let mut client = Client::connect(address);
+            for _ in 0..20 {
+                assert_eq!(client.ask_words(&[b"SET", b"b", &[b'y'; 20_000]]), "+OK");
+            }
+            drop(stuck);
+            // What they held is free again.
+            while client.ask_words(&[b"SET", b"b", &[b'y'; 800_000]]) != "+OK" {
+                client = Client::connect(address);
+            }
+        })
+        .await;
+}
+
+/// A pipeline of large reads is answered in parts, however slowly it is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_answers_are_sent_in_parts() {
+    let limits = FrontLimits { value_bytes: 1_000_000, ..FrontLimits::default() };
+    let server = Server::start_with(limits, None, |options| options).await;
+    server
+        .run_and_stop(|address| {
+            let mut client = Client::connect(address);
+            assert_eq!(client.ask_words(&[b"SET", b"a", &[b'x'; 1_000_000]]), "+OK");
+            let gets = command(&[b"GET", b"a"]).repeat(150);
+            client.write(&gets);
+            for _ in 0..150 {
+                assert_eq!(client.read().len(), 1_000_002);
+            }
+            let many: Vec<&[u8]> =
+                std::iter::once(b"MGET".as_slice()).chain([b"a".as_slice(); 100]).collect();
+            assert_eq!(client.ask_words(&many), "-ERR the answer is too large: ask for fewer keys at a time");
+            assert_eq!(client.ask("STRLEN a"), ":1000000");
+        })
+        .await;
+}

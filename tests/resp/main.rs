@@ -1,0 +1,16 @@
+//! The Redis protocol of one node in this process: replies, pipelines, transactions, scripts, tokens, limits.
+
+#[path = "../support/certs.rs"]
+mod certs;
+mod client;
+mod hashes;
+mod limits;
+mod lockstep_commands;
+mod pipelines;
+mod pushes;
+mod replies;
+mod scripts;
+mod server;
+mod tls;
+mod tokens;
+mod transactions;

@@ -1,0 +1,133 @@
+//! What a client is told that it has not asked for: what becomes of keys, and what it must forget.
+
+use super::client::{Client, commands};
+use super::replies::told;
+use super::server::Server;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_told_what_it_must_forget() {
+    Server::run(|address| {
+        let (mut client, mut other) = (Client::connect(address), Client::connect(address));
+        other.ask("MSET a 1 b 1 c 1");
+        assert_eq!(client.ask("CLIENT TRACKING ON"), "-ERR client tracking needs RESP3: send HELLO 3 first");
+        client.ask("HELLO 3");
+        told(
+            &mut client,
+            &[
+                ("CLIENT TRACKING ON PREFIX a", "-ERR PREFIX option requires BCAST mode to be enabled"),
+                (
+                    "CLIENT CACHING YES",
+                    "-ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.",
+                ),
+                ("CLIENT TRACKING ON", "+OK"),
+                ("CLIENT TRACKINGINFO", "{\"flags\" ~\"on\"] \"redirect\" :0 \"prefixes\" []}"),
+                ("GET a", "\"1\""),
+                ("MGET b nothing", "[\"1\" nil]"),
+            ],
+        );
+        other.ask("SET a 2");
+        assert_eq!(client.read(), ">\"invalidate\" [\"a\"]]");
+        // It has `a` no more, so it hears of `b` next.
+        other.ask("SET a 3");
+        other.ask("EXPIRE b 1000");
+        assert_eq!(client.read(), ">\"invalidate\" [\"b\"]]");
+        other.ask("SETNX nothing 1");
+        assert_eq!(client.read(), ">\"invalidate\" [\"nothing\"]]");
+        // Read and changed in one pipeline: it holds the old value.
+        client.write(&commands(&["GET c", "SET c 2"]));
+        assert_eq!([client.read(), client.read()], ["\"1\"", "+OK"]);
+        assert_eq!(client.read(), ">\"invalidate\" [\"c\"]]");
+        client.ask("GET c");
+        other.ask("FLUSHALL");
+        assert_eq!(client.read(), ">\"invalidate\" nil]");
+        told(&mut client, &[("CLIENT TRACKING OFF", "+OK"), ("GET a", "nil")]);
+        other.ask("SET a 2");
+        assert_eq!(client.ask("PING"), "+PONG");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_says_what_it_wants_to_be_told_of() {
+    Server::run(|address| {
+        let (mut client, mut other) = (Client::connect(address), Client::connect(address));
+        client.ask("HELLO 3");
+        told(
+            &mut client,
+            &[
+                ("CLIENT TRACKING ON OPTIN", "+OK"),
+                ("GET a", "nil"),
+                ("CLIENT CACHING YES", "+OK"),
+                ("GET b", "nil"),
+                ("GET c", "nil"),
+            ],
+        );
+        other.ask("MSET a 1 c 1 b 1");
+        assert_eq!(client.read(), ">\"invalidate\" [\"b\"]]");
+        told(
+            &mut client,
+            &[
+                ("CLIENT TRACKING ON OPTOUT NOLOOP", "+OK"),
+                ("CLIENT CACHING NO", "+OK"),
+                ("GET a", "\"1\""),
+                ("GET b", "\"1\""),
+                ("SET b 2", "+OK"),
+                ("GET b", "\"2\""),
+            ],
+        );
+        other.ask("MSET a 3 b 3");
+        assert_eq!(client.read(), ">\"invalidate\" [\"b\"]]");
+        assert_eq!(client.ask("CLIENT TRACKING ON BCAST PREFIX user: PREFIX x"), "+OK");
+        other.ask("MSET a 1 user:1 1");
+        assert_eq!(client.read(), ">\"invalidate\" [\"user:1\"]]");
+        other.ask("SELECT 2");
+        other.ask("SET x 1");
+        assert_eq!(client.read(), ">\"invalidate\" [\"x\"]]");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_becomes_of_keys_is_told() {
+    Server::run(|address| {
+        let (mut client, mut other) = (Client::connect(address), Client::connect(address));
+        let refused = client.ask("SUBSCRIBE news");
+        assert!(refused.starts_with("-ERR nothing is ever published to 'news'"), "{refused}");
+        assert_eq!(client.ask("SUBSCRIBE __keyspace@0__:a"), "[\"subscribe\" \"__keyspace@0__:a\" :1]");
+        assert_eq!(client.ask("PSUBSCRIBE __keyevent@0__:*"), "[\"psubscribe\" \"__keyevent@0__:*\" :2]");
+        let refused = client.ask("GET a");
+        assert!(refused.starts_with("-ERR Can't execute 'get'"), "{refused}");
+        assert_eq!(client.ask("PING"), "[\"pong\" \"\"]");
+        other.ask("SET a 1");
+        assert_eq!(client.read(), "[\"message\" \"__keyspace@0__:a\" \"set\"]");
+        let told_of = |event: &str, key: &str| {
+            format!("[\"pmessage\" \"__keyevent@0__:*\" \"__keyevent@0__:{event}\" \"{key}\"]")
+        };
+        assert_eq!(client.read(), told_of("set", "a"));
+        for (asked, event) in
+            [("SET b 1", "set"), ("EXPIRE b 100", "expire"), ("PERSIST b", "persist"), ("DEL b", "del")]
+        {
+            other.ask(asked);
+            assert_eq!(client.read(), told_of(event, "b"));
+        }
+        other.ask("SET b 1 PX 1");
+        assert_eq!(client.read(), told_of("set", "b"));
+        while other.ask("GET b") != "nil" {
+            other.ask("SELECT 1");
+            other.ask("INCR clock");
+            other.ask("SELECT 0");
+        }
+        assert_eq!(client.read(), told_of("expired", "b"));
+        assert_eq!(client.ask("UNSUBSCRIBE"), "[\"unsubscribe\" \"__keyspace@0__:a\" :1]");
+        assert_eq!(client.ask("PUNSUBSCRIBE"), "[\"punsubscribe\" \"__keyevent@0__:*\" :0]");
+        assert_eq!(client.ask("GET a"), "\"1\"");
+        // In version 3, everything goes on beside the messages.
+        client.ask("HELLO 3");
+        client.ask("SUBSCRIBE __keyevent@0__:del");
+        assert_eq!(client.ask("GET a"), "\"1\"");
+        other.ask("DEL a");
+        assert_eq!(client.read(), ">\"message\" \"__keyevent@0__:del\" \"a\"]");
+        assert_eq!(client.ask("RESET"), "+RESET");
+    })
+    .await;
+}

@@ -1,0 +1,181 @@
+//! Scripts: what they can do, what they cannot, and that they are carried out as one.
+
+use super::client::Client;
+use super::replies::told;
+use super::server::Server;
+use std::net::SocketAddr;
+
+fn eval(client: &mut Client, script: &str, rest: &[&str]) -> String {
+    let mut words: Vec<&[u8]> = vec![b"EVAL", script.as_bytes()];
+    words.extend(rest.iter().map(|word| word.as_bytes()));
+    client.ask_words(&words)
+}
+
+const RELEASE: &str =
+    "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end";
+const COUNT: &str = "local n = redis.call('INCR', KEYS[1]) \
+    if n == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end return {n, redis.call('PTTL', KEYS[1])}";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_of_known_clients() {
+    Server::run(|address| {
+        let mut client = Client::connect(address);
+        client.ask("SET lock me PX 100000");
+        assert_eq!(eval(&mut client, RELEASE, &["1", "lock", "other"]), ":0");
+        assert_eq!(eval(&mut client, RELEASE, &["1", "lock", "me"]), ":1");
+        assert_eq!(eval(&mut client, COUNT, &["1", "rate", "100000"]), "[:1 :100000]");
+        assert!(eval(&mut client, COUNT, &["1", "rate", "100000"]).starts_with("[:2 :"));
+        let name = client.ask_words(&[b"SCRIPT", b"LOAD", COUNT.as_bytes()]);
+        let name = name.trim_matches('"').to_owned();
+        assert!(client.ask(&format!("EVALSHA {name} 1 rate 5")).starts_with("[:3 :"));
+        told(
+            &mut client,
+            &[
+                (&format!("SCRIPT EXISTS {name} 00"), "[:1 :0]"),
+                ("SCRIPT FLUSH", "+OK"),
+                (&format!("EVALSHA {name} 1 rate 5"), "-NOSCRIPT No matching script. Please use EVAL."),
+            ],
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_become_replies_and_errors_are_told() {
+    Server::run(|address| {
+        let mut client = Client::connect(address);
+        for (script, expected) in [
+            ("return 1", ":1"),
+            ("return 3.99", ":3"),
+            ("return 'text'", "\"text\""),
+            ("return true", ":1"),
+            ("return false", "nil"),
+            ("return {1, 'a', {2}, nil, 3}", "[:1 \"a\" [:2]]"),
+            ("return redis.status_reply('FINE')", "+FINE"),
+            ("return redis.error_reply('MINE no')", "-MINE no"),
+            ("return redis.sha1hex('')", "\"da39a3ee5e6b4b0d3255bfef95601890afd80709\""),
+            ("return redis.call('GET', 'nothing')", "nil"),
+            ("return redis.call('SET', 'a', 5)", "+OK"),
+            ("return redis.call('GET', 'a') + 1", ":6"),
+            ("return #redis.call('KEYS', '*')", ":1"),
+            (
+                "return redis.pcall('INCR', 'a', 'b')['err']",
+                "\"ERR Wrong number of args calling Redis command from script\"",
+            ),
+            ("return type(redis.call('TIME')[1])", "\"string\""),
+            ("return redis.call('RENAME', 'a', 'b')", "+OK"),
+            ("redis.call('SET', 'n', 1)", "nil"),
+            ("redis.call('SET', 'n', 9007199254740991) return redis.call('GET', 'n')", "\"9007199254740991\""),
+            ("local fine, error = pcall(redis.call, 'INCR', 'b', 'c') return error.err", "\"ERR Wrong number of args calling Redis command from script\""),
+            ("local fine, error = pcall(function() return nothing end) return 'x' .. error", "\"xuser_script:1: Script attempted to access nonexistent global variable \\'nothing\\'\""),
+            ("return cjson.encode({1, 'a', {b = true}, cjson.null})", "\"[1,\\\"a\\\",{\\\"b\\\":true},null]\""),
+            ("return cjson.decode('{\"a\": [1, 2]}').a[2]", ":2"),
+            ("return {bit.band(12, 10), bit.bnot(0), bit.lshift(1, 31), bit.tohex(255, 4)}", "[:8 :-1 :-2147483648 \"00ff\"]"),
+            ("return loadstring('return 4')()", ":4"),
+            ("#!lua flags=no-writes\nreturn redis.pcall('SET', 'a', 1).err", "\"ERR Write commands are not allowed from read-only scripts.\""),
+            ("redis.call('SELECT', 5) redis.call('SET', 'five', 5) return redis.call('GET', 'five')", "\"5\""),
+            ("return redis.call('GET', 'five')", "nil"),
+        ] {
+            assert_eq!(eval(&mut client, script, &["0"]), expected, "{script}");
+        }
+        // A script that fails changes nothing, and one that catches the failure does.
+        let failing = "redis.call('SET', 'c', 'x') return redis.call('INCR', 'c')";
+        let told = eval(&mut client, failing, &["0"]);
+        assert!(told.starts_with("-ERR value is not an integer or out of range"), "{told}");
+        assert_eq!(client.ask("EXISTS c"), ":0");
+        let catching = "redis.call('SET', 'c', 'x') redis.pcall('INCR', 'c') return redis.call('GET', 'c')";
+        assert_eq!(eval(&mut client, catching, &["0"]), "\"x\"");
+        assert_eq!(client.ask("GET c"), "\"x\"");
+        let read_only = client.ask_words(&[b"EVAL_RO", b"return redis.call('SET', 'c', 'y')", b"0"]);
+        assert!(
+            read_only.starts_with("-ERR Write commands are not allowed from read-only scripts."),
+            "{read_only}"
+        );
+        for (script, part) in [
+            ("return os.time()", "attempt to call field 'time' (a nil value)"),
+            ("x = 1", "readonly table"),
+            ("1 + 1", "Error compiling script"),
+            ("local x = nothing", "-ERR user_script:1: Script attempted to access nonexistent global variable 'nothing' script: "),
+            ("\nreturn redis.call('INCR', 'a', 'b')", ", on @user_script:2."),
+            ("return loadstring('\\27LuaQ')()", "attempt to call a nil value"),
+            ("return redis.call('EVAL', 'return 1', 0)", "not allowed from script"),
+            ("return redis.call('NOSUCH')", "Unknown Redis command"),
+            ("retur 1", "Error compiling script"),
+        ] {
+            let told = eval(&mut client, script, &["0"]);
+            assert!(told.starts_with("-ERR ") && told.contains(part), "{script}: {told}");
+        }
+        told_keys(&mut client);
+    })
+    .await;
+}
+
+fn told_keys(client: &mut Client) {
+    told(
+        client,
+        &[
+            ("EVAL x -1", "-ERR Number of keys can't be negative"),
+            ("EVAL x 1", "-ERR Number of keys can't be greater than number of args"),
+            ("EVAL x a", "-ERR value is not an integer or out of range"),
+        ],
+    );
+}
+
+/// Scripts end, whatever they do.
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_have_bounds() {
+    Server::run(|address| {
+        let mut client = Client::connect(address);
+        for script in [
+            "while true do end",
+            "while true do pcall(function() while true do end end) end",
+            "local t = {} while true do t[#t + 1] = string.rep('x', 1000000) end",
+            "return string.rep('x', 1000000000)",
+            "return string.find(string.rep('a', 100000), string.rep('a*', 30) .. 'b')",
+            "local function f() return f() + 1 end return f()",
+            "local t = {} for i = 1, 100 do t = {t} end return t",
+            "for i = 1, 100000 do redis.call('GET', 'k' .. i) end",
+        ] {
+            let told = eval(&mut client, script, &["0"]);
+            assert!(told.starts_with("-ERR "), "{script}: {told}");
+        }
+        assert_eq!(client.ask("PING"), "+PONG");
+    })
+    .await;
+}
+
+/// Whatever others do meanwhile, a script's reads and writes are of one moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_scripts_on_one_key_lose_nothing() {
+    const CLIENTS: usize = 8;
+    const EACH: usize = 100;
+    Server::run(|address: SocketAddr| {
+        let script = "local n = tonumber(redis.call('GET', KEYS[1]) or '0') + 1 redis.call('SET', KEYS[1], n) \
+                      redis.call('APPEND', KEYS[2], '.') return n";
+        let add = move || {
+            let mut client = Client::connect(address);
+            let mut once = || loop {
+                let told = eval(&mut client, script, &["2", "n", "log"]);
+                // Others were always quicker. It says that nothing was done, so it can be sent again.
+                if !told.starts_with("-UNAVAILABLE nothing was done") {
+                    return told;
+                }
+            };
+            (0..EACH).map(|_| once()).collect::<Vec<String>>()
+        };
+        let adding: Vec<_> = (0..CLIENTS).map(|_| std::thread::spawn(add)).collect();
+        let mut all: Vec<i64> = Vec::new();
+        let mut other = Client::connect(address);
+        for _ in 0..EACH {
+            // Not by a script, so without a turn.
+            all.push(other.ask("INCR n")[1..].parse().unwrap());
+        }
+        for adding in adding {
+            all.extend(adding.join().unwrap().iter().map(|told| told[1..].parse::<i64>().unwrap_or_else(|_| panic!("{told}"))));
+        }
+        all.sort_unstable();
+        assert_eq!(all, (1..=(CLIENTS * EACH + EACH) as i64).collect::<Vec<_>>());
+        assert_eq!(other.ask("STRLEN log"), format!(":{}", CLIENTS * EACH));
+    })
+    .await;
+}

@@ -1,0 +1,102 @@
+//! Who may do what.
+
+use super::client::{Client, commands};
+use super::replies::told;
+use super::server::Server;
+use lockstep::api::CreateToken;
+use lockstep::front::FrontLimits;
+use lockstep::node::{NewToken, Principal, RootToken};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_says_who_it_is_and_does_what_its_token_allows() {
+    let root = NewToken::random().unwrap().text().to_owned();
+    let given = Principal::of_token(&root).unwrap();
+    let limits = FrontLimits { value_bytes: 10_000, ..FrontLimits::default() };
+    let server = Server::start_with(limits, None, |mut options| {
+        options.require_tokens = Some(RootToken::Given(given.clone()));
+        options
+    })
+    .await;
+    let session = server.node.session(given);
+    let request = json!({"name": "reader", "grants": [{"role": "read", "prefix": "a"}, {"role": "write", "prefix": "ab"}]});
+    let request: CreateToken = serde_json::from_value(request).unwrap();
+    let begun = Instant::now();
+    let made = loop {
+        // The cluster takes the token that was given a moment after it is ready.
+        match session.create_token(request.clone()).await {
+            Ok(made) => break made,
+            Err(error) => assert!(begun.elapsed() < Duration::from_secs(20), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    let (id, token) = (made.id, made.token);
+    server
+        .run_and_stop(move |address| {
+            let mut stranger = Client::connect(address);
+            for line in ["GET a", "PING", "INFO", "KEYS *", "EXEC", "CLIENT ID", "NOSUCH"] {
+                let told = stranger.ask(line);
+                assert!(
+                    told.starts_with("-NOAUTH ") || line == "NOSUCH" && told.starts_with("-ERR unknown"),
+                    "{line}: {told}"
+                );
+            }
+            let wrong = "-WRONGPASS invalid username-password pair or user is disabled.";
+            told(
+                &mut stranger,
+                &[
+                    ("AUTH nonsense", wrong),
+                    (&format!("AUTH other {token}"), wrong),
+                    (&format!("AUTH {}x", &token[..token.len() - 1]), wrong),
+                    ("HELLO 3 AUTH default nonsense", wrong),
+                    ("GET a", "-NOAUTH Authentication required."),
+                ],
+            );
+            assert!(stranger.ask("HELLO 3").starts_with("-NOAUTH HELLO must be called"));
+            // Not more than it takes to say who one is.
+            let mut large = Client::connect(address);
+            large.write(b"*11\r\n");
+            assert_eq!(large.read(), "-ERR Protocol error: unauthenticated multibulk length");
+            assert_eq!(large.next(), None);
+
+            let mut client = Client::connect(address);
+            assert_eq!(client.ask(&format!("AUTH {id} {token}")), "+OK");
+            assert_eq!(client.ask("ACL WHOAMI"), format!("\"{id}\""));
+            // In one pipeline, what is allowed is carried out and what is not is not.
+            client.write(&commands(&[
+                "SET abc 1",
+                "SET ac 1",
+                "GET abc",
+                "GET b",
+                "INCR abc",
+                "MSET ab 1 b 1",
+                "KEYS a*",
+                "KEYS *",
+            ]));
+            let replies: Vec<String> = (0..8).map(|_| client.read()).collect();
+            for (at, expected) in [(0, "+OK"), (2, "\"1\""), (4, ":2"), (6, "[\"abc\"]")] {
+                assert_eq!(replies[at], expected);
+            }
+            for at in [1, 3, 5, 7] {
+                assert!(replies[at].starts_with("-NOPERM "), "{at} {}", replies[at]);
+            }
+            for line in
+                ["FLUSHALL", "RENAME abc b", "CLIENT KILL ID 1", "EVAL return(redis.call('GET','b')) 0"]
+            {
+                assert!(client.ask(line).starts_with("-NOPERM "), "{line}");
+            }
+            assert_eq!(client.ask("MULTI"), "+OK");
+            assert!(client.ask("SET b 1").starts_with("-NOPERM "));
+            assert_eq!(client.ask("EXEC"), "-EXECABORT Transaction discarded because of previous errors.");
+            assert_eq!(client.ask("CLIENT LIST").matches("id=").count(), 1, "it sees itself only");
+
+            let mut admin = Client::connect(address);
+            assert!(admin.ask(&format!("HELLO 2 AUTH default {root}")).starts_with("[\"server\""));
+            assert_eq!((admin.ask("GET b"), admin.ask("GET ab")), ("nil".into(), "nil".into()));
+            assert!(admin.ask("CLIENT LIST").matches("id=").count() > 1);
+            assert_eq!(admin.ask("RESET"), "+RESET");
+            assert!(admin.ask("GET a").starts_with("-NOAUTH "));
+        })
+        .await;
+}
