@@ -90,6 +90,7 @@ pub use quota::{Quota, TokenLimits};
 pub use range_digest::{KeyRange, Ranges};
 pub use record::{Record, is_origin};
 pub use removal::{Absence, Removal, RemovalCause};
+pub use scan::Scanned;
 pub use secret::SecretHash;
 pub use sessions::BrowserSession;
 pub use snapshot::{RestoreError, SnapshotView};

@@ -4,16 +4,27 @@
 
 use super::{Cache, Key, Kind};
 
+/// A part of a walk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scanned {
+    pub keys: Vec<(Key, Kind)>,
+    /// The slot to go on from; 0 at the end.
+    pub next: u64,
+    /// How many slots there are.
+    pub slots: u64,
+}
+
 impl Cache {
-    /// The keys in so many slots from this one on with their kinds, and the slot to go on from; 0 at the end.
-    pub fn scan(&self, from: u64, slots: usize) -> (Vec<(Key, Kind)>, u64) {
+    /// The keys with this prefix in so many slots from this one on.
+    pub fn scan(&self, prefix: &str, from: u64, slots: usize) -> Scanned {
         let all = self.store.slab().slots();
-        let Some(from) = u32::try_from(from).ok().filter(|from| *from < all) else { return (Vec::new(), 0) };
+        let from = u32::try_from(from).unwrap_or(u32::MAX).min(all);
         let end = all.min(from.saturating_add(u32::try_from(slots).unwrap_or(u32::MAX)));
         let live = (from..end).filter_map(|slot| {
             let entry = self.store.slab().entry(slot).filter(|entry| !entry.is_expired(self.now_ms))?;
-            (!self.store.is_cleared(slot)).then(|| (entry.record.to_key(), entry.record.kind()))
+            let is_meant = !self.store.is_cleared(slot) && entry.record.key().starts_with(prefix);
+            is_meant.then(|| (entry.record.to_key(), entry.record.kind()))
         });
-        (live.collect(), if end < all { u64::from(end) } else { 0 })
+        Scanned { keys: live.collect(), next: if end < all { u64::from(end) } else { 0 }, slots: all.into() }
     }
 }

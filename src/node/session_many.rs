@@ -3,7 +3,7 @@
 use super::error::NodeError;
 use super::read::{ReadAsked, ReadAt};
 use super::session::{Session, SessionError};
-use crate::cache::{Absence, Cache, Found, Key, Kind, Need, Role};
+use crate::cache::{Absence, Cache, CacheConfig, Found, Key, Need, Role, Scanned};
 
 impl Session {
     /// Reads several keys at one moment, and counts a use of each. The answers are in the order of `keys`; the last one is that with
@@ -41,23 +41,28 @@ impl Session {
         read.map_err(|error| self.fail(error))
     }
 
-    /// The keys, with their kinds, in so many places of the cache's table from this one on, and the place to go on from; 0 at the end. See
-    /// [`Cache::scan`]. It counts as a use of none.
+    /// The keys with this prefix in so many places of the cache's table from this one on. See [`Cache::scan`]. It counts as a use of
+    /// none.
     ///
     /// # Errors
     /// [`SessionError`].
     pub async fn scan(
         &self,
+        prefix: &str,
         from: u64,
         places: usize,
-    ) -> Result<ReadAt<(Vec<(Key, Kind)>, u64)>, SessionError> {
-        let need = Need::Prefix(Role::Read, String::new());
-        let mut read = self.read(&need, |cache: &Cache| cache.scan(from, places)).await?;
-        read.value.0 = std::mem::take(&mut read.value.0)
-            .into_iter()
-            .map(|(key, kind)| (self.scope.client_key(key), kind))
-            .collect();
+    ) -> Result<ReadAt<Scanned>, SessionError> {
+        let prefix = self.scope.stored_prefix(prefix.to_owned()).map_err(|error| self.fail(error))?;
+        let need = Need::Prefix(Role::Read, prefix.clone());
+        let mut read = self.read(&need, |cache: &Cache| cache.scan(&prefix, from, places)).await?;
+        let keys = std::mem::take(&mut read.value.keys).into_iter();
+        read.value.keys = keys.map(|(key, kind)| (self.scope.client_key(key), kind)).collect();
         Ok(read)
+    }
+
+    /// The cluster's settings, as far as this node knows.
+    pub fn known_config(&self) -> CacheConfig {
+        self.node.inner.consensus.replica().with_cache(|cache| cache.config().clone())
     }
 
     /// How many keys have each of these prefixes.

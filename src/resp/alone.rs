@@ -55,8 +55,8 @@ async fn command(kind: Alone, client: &mut Client, words: &[Bytes]) -> Reply {
         Alone::Keys => walk::keys(client.database, &session, &arguments[0]).await,
         Alone::RandomKey => walk::random_key(client, &session).await,
         Alone::DbSize => walk::db_size(client, &session).await,
-        Alone::FlushDb => walk::flush(&session, Some(client.database), arguments).await,
-        Alone::FlushAll => walk::flush(&session, None, arguments).await,
+        Alone::FlushDb => walk::flush(client, &session, Some(client.database), arguments).await,
+        Alone::FlushAll => walk::flush(client, &session, None, arguments).await,
     };
     done.unwrap_or_else(|failed| failed)
 }

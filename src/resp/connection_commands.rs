@@ -3,6 +3,7 @@
 use super::client::{Client, Silence};
 use super::commands::{ALL, Command, Connection, Keys, find};
 use super::errors::{LOADING, not_an_integer, syntax, unknown_subcommand, wrong_arity};
+use super::info::policy_name;
 use super::key::DATABASES;
 use super::number::parse_i64;
 use super::push_commands;
@@ -11,6 +12,7 @@ use super::reply::{Protocol, Reply};
 use super::scripts;
 use crate::cache::{Need, Role};
 use crate::front::Front;
+use crate::node::Principal;
 use bytes::Bytes;
 
 /// The setting of Redis that says which events are told.
@@ -18,10 +20,13 @@ const EVENTS: &str = "notify-keyspace-events";
 
 /// What `CONFIG GET` tells.
 fn settings(front: &Front) -> Vec<(&'static str, String)> {
+    let config = front.session(Principal::Anyone).map(|session| session.known_config()).unwrap_or_default();
     vec![
         ("appendfsync", "always".into()),
         ("appendonly", "yes".into()),
         ("databases", DATABASES.to_string()),
+        ("maxmemory", config.capacity_bytes.to_string()),
+        ("maxmemory-policy", policy_name(config.policy).into()),
         ("maxclients", front.limits.connections.to_string()),
         (EVENTS, "AKE".into()),
         ("proto-max-bulk-len", front.limits.value_bytes.to_string()),

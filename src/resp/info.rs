@@ -100,7 +100,7 @@ pub(super) async fn reply(client: &Client, arguments: &[Bytes]) -> Reply {
 }
 
 /// The name that Redis has for a policy. It has none for S3-FIFO.
-fn policy_name(policy: Policy) -> &'static str {
+pub(super) fn policy_name(policy: Policy) -> &'static str {
     match policy {
         Policy::Lru => "allkeys-lru",
         Policy::Lfu => "allkeys-lfu",

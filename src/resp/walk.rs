@@ -6,8 +6,10 @@ use super::errors::{Replied, failed, syntax};
 use super::glob;
 use super::key::{database_prefix, key_of, name_prefix_of, other_databases};
 use super::plan::name_of_kind;
+use super::plan::{Plan, Shape};
 use super::reply::Reply;
-use crate::cache::{Command, Condition, Op, Outcome};
+use super::run::Run;
+use crate::cache::{Command, Condition, Op, Outcome, Scanned};
 use crate::node::{ListKeys, Session};
 use bytes::Bytes;
 
@@ -62,8 +64,10 @@ pub(super) async fn scan(client: &Client, session: &Session, arguments: &[Bytes]
         }
     }
     let slots = usize::try_from(count).unwrap_or(SCAN_SLOTS_MAX).clamp(SCAN_SLOTS_MIN, SCAN_SLOTS_MAX);
-    let read = session.scan(cursor, slots).await.map_err(failed)?;
-    let (names, next) = read.value;
+    let prefix = pattern.as_ref().map(|pattern| glob::literal_prefix(pattern)).unwrap_or_default();
+    let prefix = name_prefix_of(client.database, &prefix);
+    let read = session.scan(&prefix, cursor, slots).await.map_err(failed)?;
+    let Scanned { keys: names, next, .. } = read.value;
     let is_wanted = |kind| wanted.as_ref().is_none_or(|wanted| *wanted == name_of_kind(kind).as_bytes());
     let names = names.iter().filter(|(_, kind)| is_wanted(*kind));
     let keys = names.filter_map(|(name, _)| key_of(client.database, name.as_str()));
@@ -80,13 +84,14 @@ pub(super) fn cursor_of(text: &[u8]) -> Result<u64, Reply> {
 
 /// `RANDOMKEY`: the first key of this database from a random place on.
 pub(super) async fn random_key(client: &Client, session: &Session) -> Replied {
-    let total = session.count(&[String::new()]).await.map_err(failed)?.value[0];
-    let begin = uuid::Uuid::new_v4().as_u128() as u64 % total.max(1);
-    let mut cursor = begin;
-    let mut is_around = false;
+    let prefix = database_prefix(client.database);
+    let places = session.scan(&prefix, 0, 0).await.map_err(failed)?.value.slots;
+    let begin = uuid::Uuid::new_v4().as_u128() as u64 % places.max(1);
+    let (mut cursor, mut is_around) = (begin, false);
     loop {
-        let (names, next) = session.scan(cursor, PAGE_KEYS).await.map_err(failed)?.value;
-        if let Some(key) = names.iter().find_map(|(name, _)| key_of(client.database, name.as_str())) {
+        let Scanned { keys, next, .. } =
+            session.scan(&prefix, cursor, PAGE_KEYS).await.map_err(failed)?.value;
+        if let Some(key) = keys.iter().find_map(|(name, _)| key_of(client.database, name.as_str())) {
             return Ok(Reply::Bulk(key.into()));
         }
         if is_around && (next == 0 || next > begin) {
@@ -106,7 +111,12 @@ pub(super) async fn db_size(client: &Client, session: &Session) -> Replied {
 }
 
 /// `FLUSHDB` and `FLUSHALL`.
-pub(super) async fn flush(session: &Session, database: Option<u8>, arguments: &[Bytes]) -> Replied {
+pub(super) async fn flush(
+    client: &Client,
+    session: &Session,
+    database: Option<u8>,
+    arguments: &[Bytes],
+) -> Replied {
     match arguments {
         [] => {}
         [mode] if mode.eq_ignore_ascii_case(b"async") || mode.eq_ignore_ascii_case(b"sync") => {}
@@ -117,7 +127,7 @@ pub(super) async fn flush(session: &Session, database: Option<u8>, arguments: &[
         Some(0) => {
             let others = session.count(&[other_databases()]).await.map_err(failed)?.value[0];
             if others > 0 {
-                return flush_first(session).await;
+                return flush_first(client, session).await;
             }
             None
         }
@@ -131,16 +141,21 @@ pub(super) async fn flush(session: &Session, database: Option<u8>, arguments: &[
 }
 
 /// Removes the keys of database 0 where others have keys, too: several log entries.
-async fn flush_first(session: &Session) -> Replied {
+async fn flush_first(client: &Client, session: &Session) -> Replied {
     let mut cursor = 0;
     loop {
-        let (names, next) = session.scan(cursor, PAGE_KEYS).await.map_err(failed)?.value;
-        let names = names.into_iter().map(|(name, _)| name);
-        let of_first = names.filter(|name| !name.as_str().starts_with(&other_databases()));
-        let delete = |key| Op::Delete { key, condition: Condition::Always, previous: false };
+        let Scanned { keys, next, .. } = session.scan("", cursor, PAGE_KEYS).await.map_err(failed)?.value;
+        let of_first = keys.into_iter().filter(|(name, _)| !name.as_str().starts_with(&other_databases()));
+        let delete = |(key, _)| Op::Delete { key, condition: Condition::Always, previous: false };
         let ops: Vec<Op> = of_first.map(delete).collect();
         if !ops.is_empty() {
-            session.write(Command::Sequence { guards: Vec::new(), ops }).await.map_err(failed)?;
+            let plans = [Plan { ops, shape: Shape::Removed }];
+            let mut run = Run::new(session.clone(), &client.shared.front.answer_memory, &plans, false);
+            while let Some(part) = run.next().await {
+                if let Some(failed @ Reply::Error(_)) = part.replies.into_iter().next() {
+                    return Err(failed);
+                }
+            }
         }
         if next == 0 {
             return Ok(Reply::OK);

@@ -21,6 +21,7 @@ mod model_ops;
 mod model_order;
 mod model_sequence;
 mod properties;
+mod scan;
 mod script;
 mod script_errors;
 mod sequences;

@@ -182,6 +182,14 @@ async fn keys() {
                 ("DBSIZE", ":0"),
             ],
         );
+        // Each has its turn.
+        client.ask("FLUSHALL");
+        client.ask("MSET r:1 a r:2 b r:3 c");
+        let mut met = std::collections::BTreeSet::new();
+        while met.len() < 3 {
+            met.insert(client.ask("RANDOMKEY"));
+        }
+        client.ask("FLUSHALL");
         // Keys are any bytes.
         let odd: [&[u8]; 5] = [b"", b"\xac\xed\x00\x05", b"a\r\nb", b"..", "\u{241b}x".as_bytes()];
         for key in odd {
@@ -214,6 +222,7 @@ async fn connections() {
             ("WAIT 0 100", ":0"),
             ("HELLO 4", "-NOPROTO unsupported protocol version"),
             ("CONFIG GET databases", "[\"databases\" \"16\"]"),
+            ("CONFIG GET maxmemory-*", "[\"maxmemory-policy\" \"allkeys-lru\"]"),
             ("CONFIG SET save x", "-ERR CONFIG SET failed (possibly related to argument 'save') - can't set immutable config: `lockstep config` changes the cluster's settings"),
             ("COMMAND GETKEYS MSET a 1 b 2", "[\"a\" \"b\"]"),
             ("ACL WHOAMI", "\"default\""),

@@ -81,9 +81,15 @@ async fn a_client_says_who_it_is_and_does_what_its_token_allows() {
             for at in [1, 3, 5, 7] {
                 assert!(replies[at].starts_with("-NOPERM "), "{at} {}", replies[at]);
             }
-            for line in
-                ["FLUSHALL", "RENAME abc b", "CLIENT KILL ID 1", "EVAL return(redis.call('GET','b')) 0"]
-            {
+            assert_eq!(client.ask("SCAN 0 MATCH a* COUNT 1000"), "[\"0\" [\"abc\"]]");
+            for line in [
+                "SCAN 0",
+                "SCAN 0 MATCH b*",
+                "FLUSHALL",
+                "RENAME abc b",
+                "CLIENT KILL ID 1",
+                "EVAL return(redis.call('GET','b')) 0",
+            ] {
                 assert!(client.ask(line).starts_with("-NOPERM "), "{line}");
             }
             assert_eq!(client.ask("MULTI"), "+OK");
