@@ -131,6 +131,16 @@ impl Client {
         self.show();
     }
 
+    /// About how many bytes are held for it while it does nothing.
+    pub fn held_bytes(&self) -> usize {
+        const GUARD_BYTES: usize = 96;
+        let watched = self.watched.iter().map(|guard| guard.key.as_str().len() + GUARD_BYTES).sum::<usize>();
+        watched
+            + self.transaction.as_ref().map_or(0, Transaction::bytes)
+            + self.subscriptions.held_bytes()
+            + self.tracking.as_ref().map_or(0, |tracking| tracking.held_bytes())
+    }
+
     /// A session for a command; `None`: this node has not found its cluster yet.
     pub fn session(&self) -> Option<Session> {
         let session = self.shared.front.session(self.principal.clone())?.within(COMMAND_TIMEOUT);

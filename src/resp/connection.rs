@@ -118,10 +118,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Err(Ended);
         }
         if count == 0 {
-            self.received = self.parser.waiting();
-            if self.received == 0 {
-                self.input = InputMemory::default();
-            }
+            self.received = self.parser.waiting() + self.client.held_bytes();
+            self.input = InputMemory::default();
+            self.count_input()?;
         }
         Ok(count > 0)
     }
@@ -167,8 +166,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         };
         self.received += count;
-        let memory = &self.client.shared.front.body_memory;
-        match self.input.grow_to(memory, self.counted()) {
+        self.count_input()
+    }
+
+    /// Takes a part of the memory of all input for what is held for this client.
+    fn count_input(&mut self) -> Result<(), Ended> {
+        let counted = self.counted();
+        match self.input.grow_to(&self.client.shared.front.body_memory, counted) {
             Ok(()) => Ok(()),
             Err(_) => self.refuse_input(),
         }
@@ -228,10 +232,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let began = Instant::now();
                 let reply = Box::pin(alone::reply(work, &mut self.client)).await;
                 meter::note(&self.client, command, &reply, began.elapsed());
+                let permit = self.client.shared.front.answer_memory.take(reply.bytes());
                 if is_told {
                     self.tell(&reply);
                 }
-                self.send_much().await?;
+                drop(reply);
+                match permit {
+                    Some(_) => self.send().await?,
+                    None => self.send_much().await?,
+                }
             }
         }
         Ok(())

@@ -67,6 +67,11 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
         return known(refused, is_told, name);
     }
     client.registered.presence.used(name);
+    // What is queued must not keep from being freed what arrived with it.
+    let words = match client.transaction {
+        Some(_) => words.iter().map(|word| Bytes::copy_from_slice(word)).collect(),
+        None => words,
+    };
     match command.kind {
         Kind::Data(plan) => {
             let plan = plan(Arguments::new(&words[1..], client.database));

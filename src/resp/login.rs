@@ -6,6 +6,7 @@ use super::errors::{LOADING, NO_TOKEN, of_node, syntax};
 use super::info::REDIS_VERSION;
 use super::reply::{Protocol, Reply};
 use crate::cache::{Need, Role};
+use crate::node::Principal;
 use bytes::Bytes;
 
 const DEFAULT_USER: &[u8] = b"default";
@@ -73,7 +74,7 @@ pub(super) async fn hello(client: &mut Client, arguments: &[Bytes]) -> Reply {
 /// `AUTH [user] password`
 pub(super) async fn auth_command(client: &mut Client, arguments: &[Bytes]) -> Reply {
     match arguments {
-        [_] if !client.shared.front.may_need_token() => Reply::error(
+        [_] if !asks_for_token(client).await => Reply::error(
             "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
                  configuration is correct?",
         ),
@@ -85,7 +86,7 @@ pub(super) async fn auth_command(client: &mut Client, arguments: &[Bytes]) -> Re
 
 /// The password is a token. Whoever names a user means the default one, or the one that the token speaks of.
 async fn auth(client: &mut Client, user: &[u8], password: &[u8]) -> Reply {
-    if !client.shared.front.may_need_token() {
+    if !asks_for_token(client).await {
         return Reply::OK;
     }
     let wrong = || Reply::error("WRONGPASS invalid username-password pair or user is disabled.");
@@ -110,5 +111,17 @@ async fn auth(client: &mut Client, user: &[u8], password: &[u8]) -> Reply {
             client.principal = before;
             if refused == Reply::error(NO_TOKEN) { wrong() } else { refused }
         }
+    }
+}
+
+/// Whether clients need a token. A node that has just started looks for a newer state first.
+async fn asks_for_token(client: &Client) -> bool {
+    let front = &client.shared.front;
+    if front.needs_token() || !front.may_need_token() {
+        return front.needs_token();
+    }
+    match front.session(Principal::Anyone) {
+        Some(session) => session.authorize(&Need::Role(Role::Observe)).await.is_err(),
+        None => true,
     }
 }

@@ -8,7 +8,9 @@ use crate::cache::Key;
 
 /// Commands in a transaction, and bytes of their arguments.
 const QUEUED_MAX: usize = 16_384;
-const QUEUED_BYTES_MAX: usize = 2 * 1024 * 1024;
+const QUEUED_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// What a command takes beside its arguments.
+const COMMAND_BYTES: usize = 256;
 
 /// A transaction that was begun.
 #[derive(Debug, Default)]
@@ -36,7 +38,7 @@ impl Transaction {
 
     /// Queues a command. False if there are too many.
     pub fn add(&mut self, queued: Queued, bytes: usize) -> bool {
-        self.bytes += bytes + queued.extra_bytes();
+        self.bytes += bytes + COMMAND_BYTES + queued.extra_bytes();
         self.queue.push(queued);
         let fits = self.queue.len() <= QUEUED_MAX && self.bytes <= QUEUED_BYTES_MAX;
         if !fits {
@@ -44,6 +46,11 @@ impl Transaction {
             (self.queue, self.bytes) = (Vec::new(), 0);
         }
         fits
+    }
+
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub fn len(&self) -> usize {

@@ -33,6 +33,12 @@ impl Subscriptions {
         (self.channels.len(), self.patterns.len())
     }
 
+    /// About how many bytes they take.
+    pub fn held_bytes(&self) -> usize {
+        const NAME_BYTES: usize = 64;
+        self.channels.iter().chain(&self.patterns).map(|name| name.len() + NAME_BYTES).sum()
+    }
+
     /// Subscribes to these. A reply for each.
     ///
     /// # Errors

@@ -126,6 +126,12 @@ impl Tracking {
         (!keys.is_empty()).then(|| invalidate(keys))
     }
 
+    /// About how many bytes it takes.
+    pub fn held_bytes(&self) -> usize {
+        const KEY_BYTES: usize = 96;
+        2 * self.bytes + KEY_BYTES * self.order.len()
+    }
+
     /// The client must forget everything.
     pub fn forget_all(&mut self) -> Reply {
         (self.read, self.order, self.bytes) = (BTreeMap::new(), VecDeque::new(), 0);

@@ -17,14 +17,16 @@ use bytes::Bytes;
 const PAGE_KEYS: usize = 10_000;
 /// Keys that `KEYS` tells at most.
 const KEYS_MAX: usize = 1_000_000;
+/// And bytes of them.
+const KEYS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Places that a `SCAN` looks at.
 const SCAN_SLOTS_MIN: usize = 100;
-const SCAN_SLOTS_MAX: usize = 100_000;
+const SCAN_SLOTS_MAX: usize = 10_000;
 
 /// `KEYS pattern`: those of one moment.
 pub(super) async fn keys(database: u8, session: &Session, pattern: &[u8]) -> Replied {
     let prefix = name_prefix_of(database, &glob::literal_prefix(pattern));
-    let mut found = Vec::new();
+    let (mut found, mut bytes) = (Vec::new(), 0);
     let mut after = None;
     loop {
         let request =
@@ -32,9 +34,12 @@ pub(super) async fn keys(database: u8, session: &Session, pattern: &[u8]) -> Rep
         let page = session.list(request).await.map_err(failed)?.value;
         for listed in &page.keys {
             let key = key_of(database, listed.key.as_str());
-            found.extend(key.filter(|key| glob::matches(pattern, key)).map(|key| Reply::Bulk(key.into())));
+            if let Some(key) = key.filter(|key| glob::matches(pattern, key)) {
+                bytes += key.len();
+                found.push(Reply::Bulk(key.into()));
+            }
         }
-        if found.len() > KEYS_MAX {
+        if found.len() > KEYS_MAX || bytes > KEYS_BYTES_MAX {
             return Err(Reply::error("ERR there are too many keys: use SCAN"));
         }
         match page.keys.last().filter(|_| page.more) {

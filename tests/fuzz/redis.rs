@@ -14,7 +14,7 @@ pub fn redis() -> Vec<Target> {
         b"*5\r\n$4\r\nHSET\r\n$1\r\nh\r\n$1\r\nf\r\n$1\r\nv\r\n$1\r\ng\r\n",
         b"*4\r\n$4\r\nCOPY\r\n$1\r\na\r\n$1\r\nb\r\n$7\r\nREPLACE\r\n*0\r\n*-1\r\n",
         b"*6\r\n$6\r\nMSETEX\r\n$1\r\n1\r\n$1\r\nk\r\n$1\r\nv\r\n$2\r\nEX\r\n$1\r\n9\r\n",
-        b"*1\r\n$100000\r\nxxxxxxxx",
+        b"PING\r\n*1\r\n$100000\r\nxxxxxxxx",
     ];
     [("redis", false), ("redis-stranger", true)]
         .into_iter()

@@ -99,22 +99,6 @@ def names(sequence):
     return [command[0].upper() for command in sequence.commands() if command]
 
 
-def watched_key_came_and_went(sequence, difference):
-    """The sequence, made as short as it gets, watches a key that does not exist, and makes and deletes it."""
-    nil_left = difference.left is not None and difference.left[1] is None
-    answered_right = difference.right is not None and isinstance(difference.right[1], tuple)
-    return names(sequence)[-1:] == [b"EXEC"] and b"WATCH" in names(sequence) and nil_left and answered_right and (
-        came_and_went(sequence)
-    )
-
-
-def came_and_went(sequence):
-    commands = sequence.commands()
-    watched = {key for command in commands if command[0].upper() == b"WATCH" for key in command[1:]}
-    after = commands[[command[0].upper() for command in commands].index(b"WATCH") + 1 :]
-    return any(set(command[1:]) & watched for command in after) and len(after) >= 3
-
-
 def is_error(reply, words):
     return reply is not None and reply[0] == b"-" and words in reply[1]
 
@@ -142,16 +126,56 @@ def hexadecimal(sequence, difference):
     return is_error(difference.right, b"not a valid float") and any(word[:2].lower() == b"0x" for word in words)
 
 
+def not_in_transactions(sequence, difference):
+    return b"MULTI" in names(sequence) and (
+        is_error(difference.right, b"is not supported inside MULTI by Lockstep")
+        or is_error(difference.right, b"EXECABORT")
+    )
+
+
+def not_in_scripts(sequence, difference):
+    words = [word.lower() for command in sequence.commands() for word in command]
+    walks = (b"dbsize", b"scan", b"randomkey", b"flushdb", b"flushall")
+    return is_error(difference.right, b"not allowed from script") and any(
+        walk in word for word in words for walk in walks
+    )
+
+
+def infinity_is_refused_first(sequence, difference):
+    return is_error(difference.left, b"not a valid float") and is_error(difference.right, b"NaN or Infinity")
+
+
+def far_future(sequence, difference):
+    """A lifetime of more than 2^47 ms is cut."""
+    far = 2**47
+    left, right = difference.left, difference.right
+    if left is None or right is None or left[0] != b":" or right[0] != b":":
+        return False
+    unit = 1 if names(sequence)[-1].startswith(b"P") else 1000
+    return int(left[1]) * unit > far and int(right[1]) * unit >= far - 1000
+
+
+def a_script_failed_after_a_write(sequence, difference):
+    """Redis keeps what a script wrote before it failed."""
+    return any(name in (b"EVAL", b"EVALSHA") for name in names(sequence)[:-1]) and any(
+        b"set" in word.lower() or b"incr" in word.lower() or b"append" in word.lower() or b"del" in word.lower()
+        for command in sequence.commands()
+        if command[0].upper() in (b"EVAL", b"SCRIPT")
+        for word in command
+    ) and not is_error(difference.right, b"")
+
+
 # (the reason, a predicate of the sequence at its shortest and the difference)
 DOCUMENTED = [
-    (
-        "a watched key that did not exist, was made and deleted again does not end a transaction: its value is the same",
-        watched_key_came_and_went,
-    ),
     ("a cursor that is no number is refused, as Valkey and newer Redis do", cursor_is_no_number),
     ("a command has at most 65,536 words", more_words_than_allowed),
     ("decimals are added exactly, without rounding to a binary number", decimal_sum),
     ("a decimal is not written in hexadecimal", hexadecimal),
+    ("an infinite addend is refused before the value is looked at", infinity_is_refused_first),
+    ("what walks over all keys is refused inside MULTI", not_in_transactions),
+    ("what walks over all keys is refused in a script, but for KEYS", not_in_scripts),
+    ("a lifetime has at most 2^47 ms", far_future),
+    ("a script that fails changes nothing", a_script_failed_after_a_write),
 ]
 
 
