@@ -101,6 +101,7 @@ pub(super) async fn carry_out(
                 return Err(Reply::error("ERR it needs too many keys that it has not declared"));
             }
         };
+        let fits = scratch.fits();
         let (mut read, written) = scratch.into_parts();
         read.extend(guards.iter().cloned());
         if written.is_empty() {
@@ -113,6 +114,9 @@ pub(super) async fn carry_out(
         }
         if written.len() > SEQUENCE_OPS_MAX {
             return Err(too_large());
+        }
+        if !fits {
+            return Err(Reply::error("ERR it changes large values too often to be carried out in one step"));
         }
         let (ops, succeeded): (Vec<Op>, Vec<bool>) = written.into_iter().unzip();
         match session.write(Command::Sequence { guards: read, ops }).await {

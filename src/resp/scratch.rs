@@ -7,6 +7,7 @@
 use super::errors::of_command;
 use super::plan::{Done, Plan, results};
 use super::reply::Reply;
+use super::work::Work;
 use crate::cache::{
     Absence, Cache, CacheConfig, Command, CommandError, Condition, Found, Guard, Key, Op, Policy, Stamp, Ttl,
 };
@@ -22,6 +23,8 @@ pub(super) struct Scratch {
     read: BTreeMap<Key, Condition>,
     /// What was written, in its order, and whether it succeeded.
     written: Vec<(Op, bool)>,
+    /// What that is for the log entry.
+    work: Work,
     /// The keys that matched a pattern in a database.
     pub listings: BTreeMap<(u8, Bytes), Reply>,
 }
@@ -59,6 +62,7 @@ impl Scratch {
             now_ms,
             read: BTreeMap::new(),
             written: Vec::new(),
+            work: Work::default(),
             listings: BTreeMap::new(),
         };
         for (key, found) in found {
@@ -66,6 +70,7 @@ impl Scratch {
                 Ok(found) => {
                     let ttl = lifetime_of(&found);
                     let (value, revision) = (found.value, found.info.revision);
+                    scratch.work.found(key.clone(), value.bytes.len() as u64);
                     let (key, condition) = (key.clone(), Condition::Always);
                     // Its value was stored before, so it can be stored again.
                     let _ = scratch.apply(vec![Op::Put { key, value, ttl, condition, previous: false }]);
@@ -105,8 +110,10 @@ impl Scratch {
             Ok(done) => done,
             Err(error) => return Ok(of_command(&error)),
         };
-        let written = plan.ops.iter().zip(&done).filter(|(op, _)| op.is_write());
-        self.written.extend(written.map(|(op, done)| (op.clone(), done.is_ok())));
+        for (op, done) in plan.ops.iter().zip(&done).filter(|(op, _)| op.is_write()) {
+            self.work.add(op);
+            self.written.push((op.clone(), done.is_ok()));
+        }
         Ok(plan.shape.reply(&done, self.now_ms))
     }
 
@@ -114,6 +121,11 @@ impl Scratch {
     pub fn forget_writes(mut self) -> Self {
         self.written.clear();
         self
+    }
+
+    /// Whether one log entry can do all that was written.
+    pub fn fits(&self) -> bool {
+        self.work.fits()
     }
 
     /// What must hold for it to be true, and what it writes with whether that is to succeed.

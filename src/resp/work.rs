@@ -1,6 +1,6 @@
 //! How much one log entry may do: it copies values to change them, and tells values, within bounds. What does not fit is refused by itself,
 //! and what follows is carried out; so a pipeline is taken apart before, by what this node knows of the values. If they grow
-//! meanwhile, a command can be refused all the same: nothing was done for it then.
+//! meanwhile, a command can be refused all the same: nothing was done for it then. What is carried out as a whole is refused as a whole.
 
 use super::plan::Plan;
 use crate::api::Consistency;
@@ -42,7 +42,7 @@ pub(super) async fn fitting(session: &Session, plans: &[Plan]) -> usize {
 
 /// What a log entry does.
 #[derive(Debug, Default)]
-struct Work {
+pub(super) struct Work {
     /// How long the values are that it found and made.
     sizes: BTreeMap<Key, u64>,
     copied: u64,
@@ -53,13 +53,26 @@ struct Work {
 }
 
 impl Work {
+    /// Notes how long a value is.
+    pub fn found(&mut self, key: Key, bytes: u64) {
+        self.sizes.insert(key, bytes);
+    }
+
+    /// Whether one log entry can do all of it, if the values are as long as it knows.
+    pub fn fits(&self) -> bool {
+        self.copied <= COPIED_BYTES_PER_APPLY_MAX
+            && self.told <= TOLD_BYTES_PER_APPLY_MAX
+            && self.answers <= BATCH_OUTCOME_BYTES_MAX
+    }
+
     /// Adds a plan. False if it does not fit any more.
     fn takes(&mut self, plan: &Plan) -> bool {
         plan.ops.iter().for_each(|op| self.add(op));
         self.copied <= COPIED_MAX && self.told <= TOLD_MAX && self.answers <= BATCH_OUTCOME_BYTES_MAX
     }
 
-    fn add(&mut self, op: &Op) {
+    /// Adds an operation.
+    pub fn add(&mut self, op: &Op) {
         let before = self.sizes.get(op.key()).copied().unwrap_or(0);
         self.answers += RESULT_BYTES;
         if op.reads().is_some() {

@@ -13,6 +13,8 @@ NOT_DECIMALS = [b"", b"abc", b"1.2.3", b" 1", b"1 ", b"nan", b"inf", b"-inf", b"
 VALUES = [b"", b"v", b"hello world", b"\r\n", b"\x00\x01\xff", b"z" * 200, b"y" * 5000, b"3.5", b"Hello", b"+5", b"007"]
 INDEXES = [b"0", b"1", b"2", b"5", b"-1", b"-2", b"-100", b"100", b"9223372036854775807", b"-9223372036854775808"]
 PATTERNS = [b"*", b"k*", b"user:*", b"?", b"k[1-2]", b"[^k]*", b"\\k1", b"", b"*[12]", b"h\\*\\[*", b"nothing", b"k[", b"**1"]
+COUNTS = [b"0", b"1", b"2", b"-1", b"-3", b"100", b"9223372036854775807", b"4611686018427387904"]
+NO_COUNTS = [b"-9223372036854775808", b"-9223372036854775807", b"x", b"", b"1.5"]
 FAR_S = 4_102_444_800
 FLUSHES = [[], [b"ASYNC"], [b"SYNC"], [b"bad"]]
 
@@ -211,6 +213,17 @@ class Grammar:
             options += [b"TYPE", random.choice([b"string", b"list", b"hash"])]
         return options
 
+    def hscan_options(self):
+        random = self.random
+        options = []
+        if random.random() < 0.4:
+            options += [b"MATCH", random.choice([b"*", b"f*", b"f[12]", b"?", b"", b"x"])]
+        if random.random() < 0.4:
+            options += [b"COUNT", random.choice([b"1", b"3", b"100", b"10000", b"0", b"-1", b"x"])]
+        if random.random() < 0.1:
+            options += random.choice([[b"TYPE", b"hash"], [b"bad"], [b"COUNT"]])
+        return options
+
     def database(self):
         return self.random.choice([b"0", b"0", b"0", b"1", b"9", b"15", b"16", b"-1", b"x"])
 
@@ -273,7 +286,14 @@ def fields(g):
 
 
 def field_pairs(g):
-    return [word for field in fields(g) for word in (field, g.value())]
+    # Seldom so many that a server keeps them in another way.
+    named = [b"g%d" % number for number in range(600)] if g.random.random() < 0.01 else fields(g)
+    return [word for field in named for word in (field, g.value())]
+
+
+def hrandfield(g):
+    count = g.random.choice(COUNTS if g.random.random() < 0.8 else NO_COUNTS)
+    return [g.key(), *g.random.choice([[], [count], [count, b"WITHVALUES"], [count, b"bad"]])]
 
 
 # The name, how often it comes, and its words after the name.
@@ -349,5 +369,7 @@ COMMANDS = [
     ("HKEYS", 1, one_key),
     ("HVALS", 1, one_key),
     ("HINCRBY", 2, lambda g: [g.key(), fields(g)[0], g.integer()]),
+    ("HSCAN", 2, lambda g: [g.key(), g.random.choice([b"0", b"0", b"0", b"x"]), *g.hscan_options()]),
+    ("HRANDFIELD", 2, hrandfield),
     ("HINCRBYFLOAT", 1, lambda g: [g.key(), fields(g)[0], g.decimal()]),
 ]

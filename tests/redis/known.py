@@ -35,6 +35,21 @@ def shape(left, right):
     return left[0] == right[0] and left[0] != b"-" and (left[1] is None) == (right[1] is None)
 
 
+def same_length(left, right):
+    """Any fields, but as many."""
+    if not (isinstance(left[1], tuple) and isinstance(right[1], tuple)):
+        return shape(left, right)
+    return left[0] == right[0] and [kind for kind, _ in left[1]] == [kind for kind, _ in right[1]]
+
+
+def same_page(left, right):
+    """All fields of a small hash; of a large one each server tells as many as it likes."""
+    if not (isinstance(left[1], tuple) and isinstance(right[1], tuple) and len(left[1]) == len(right[1]) == 2):
+        return False
+    is_whole = left[1][0] == right[1][0] == (b"$", b"0")
+    return any_order_of_pairs(left[1][1], right[1][1]) if is_whole else right[1][1][0] == b"*"
+
+
 # What may differ in a reply, by command: the servers' clocks, and what no server promises.
 FREE = {
     b"TTL": near(CLOCKS_MS // 1000),
@@ -48,6 +63,8 @@ FREE = {
     # Which key it is, and how far one step of a walk goes, is for each server to choose.
     b"RANDOMKEY": shape,
     b"SCAN": shape,
+    b"HSCAN": same_page,
+    b"HRANDFIELD": same_length,
     b"TIME": shape,
     b"HELLO": shape,
 }

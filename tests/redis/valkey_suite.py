@@ -35,7 +35,15 @@ FILES = [
 OPTIONS = ["--ignore-encoding", "--ignore-digest", "--durable"]
 TAGS = "-needs:debug -needs:repl -needs:save -needs:config-maxmemory"
 # What runs between the tests of a file and would end it: the file, what it has, what it gets, and why.
+NO_SETTING = "from which size on a hash is a table is no setting"
 EDITS = [
+    ("unit/type/hash", "[lindex [r config get hash-max-ziplist-value] 1]", "64", NO_SETTING),
+    ("unit/type/hash", "r config set hash-max-ziplist-value 10", "", NO_SETTING),
+    ("unit/type/hash", "r config set hash-max-ziplist-value $original_max_value", "", NO_SETTING),
+    ("unit/type/hash", "r config set hash-max-listpack-value 8", "", NO_SETTING),
+    ("unit/type/hash", "r config set hash-max-listpack-value $original_max_value", "", NO_SETTING),
+    ("unit/type/hash", "r config set hash-max-ziplist-entries 32", "", NO_SETTING),
+    ("unit/type/hash", "assert_encoding $type myhash", "", NO_SETTING),
     ("unit/scripting", "foreach is_eval {0 1} {", "foreach is_eval {1} {", "functions are refused; scripts are not"),
     ("unit/scripting", "{server redis} {", "{redis} {", "`server.call` is Valkey's own name of `redis.call`"),
     ("unit/keyspace", "foreach {type large} [array get largevalue] {", "foreach {type large} {} {", "lists are refused"),

@@ -210,6 +210,12 @@ async fn a_pipeline_fills_a_large_hash() {
             writing.join().unwrap();
             told(&mut client, &[("OBJECT ENCODING h", "\"hashtable\"")]);
 
+            // What is one step cannot take several entries.
+            let script = "for i = 1, 300 do redis.call('HINCRBY', KEYS[1], 'by-script', 1) end";
+            let refused = client.ask_words(&[b"EVAL", script.as_bytes(), b"1", b"h"]);
+            assert!(refused.starts_with("-ERR it changes large values too often"), "{refused}");
+            told(&mut client, &[("HEXISTS h by-script", ":0")]);
+
             let (mut names, mut cursor, mut calls) = (BTreeSet::new(), "0".to_owned(), 0);
             loop {
                 let page = client.ask(&format!("HSCAN h {cursor} MATCH f1* NOVALUES"));
