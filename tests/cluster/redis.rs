@@ -191,7 +191,7 @@ async fn without_a_majority_that_is_said_in_time_and_the_connection_stays() {
     assert_eq!(redis.ask("SET k 1").as_deref(), Some("+OK"));
     others.iter().for_each(|node| node.signal(libc::SIGSTOP));
     let redis = tokio::task::spawn_blocking(move || {
-        for line in ["SET k 2", "GET k", "EVAL return(redis.call('INCR','k')) 0"] {
+        for line in ["SET k 2", "GET k", "EVAL \"return redis.call('INCR','k')\" 0"] {
             let begun = Instant::now();
             let told = redis.ask(line).expect("the connection stays");
             assert!(begun.elapsed() < Duration::from_millis(4_000), "{line}: {:?}", begun.elapsed());
