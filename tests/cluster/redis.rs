@@ -271,8 +271,9 @@ async fn up_says_where_redis_clients_connect() {
             .stderr(Stdio::piped())
             .spawn()
             .expect("it starts");
-        let lines = BufReader::new(up.stderr.take().expect("it is piped")).lines();
-        let url = lines.map_while(Result::ok).find_map(|line| {
+        // Open to its end: whoever writes to a pipe that nobody reads any more ends.
+        let mut lines = BufReader::new(up.stderr.take().expect("it is piped")).lines().map_while(Result::ok);
+        let url = lines.find_map(|line| {
             let start = line.find("redis://127.0.0.1:")?;
             line[start..].split_whitespace().next().map(str::to_owned)
         });
@@ -282,6 +283,7 @@ async fn up_says_where_redis_clients_connect() {
         // SAFETY: the process is our child and has not been waited for.
         unsafe { libc::kill(up.id() as i32, libc::SIGTERM) };
         up.wait().expect("it ends");
+        drop(lines);
         assert_eq!(pong.as_deref(), Some("+PONG"));
     })
     .await
