@@ -172,6 +172,19 @@ def far_future(sequence, difference):
     return int(left[1]) * unit > far and int(right[1]) * unit >= far - 1000
 
 
+def nonsense_is_refused_first(sequence, difference):
+    return is_error(difference.left, b"WRONGTYPE") and difference.right is not None and difference.right[0] == b"-"
+
+
+def flushed_watched_key(sequence, difference):
+    """What a flush has covered was perhaps there."""
+    flushes = (b"FLUSHDB", b"FLUSHALL")
+    nil_right = difference.right is not None and difference.right[1] is None
+    return names(sequence)[-1:] == [b"EXEC"] and b"WATCH" in names(sequence) and nil_right and any(
+        name in flushes for name in names(sequence)
+    )
+
+
 def a_script_failed_after_a_write(sequence, difference):
     """Redis keeps what a script wrote before it failed."""
     return any(name in (b"EVAL", b"EVALSHA") for name in names(sequence)[:-1]) and any(
@@ -179,7 +192,7 @@ def a_script_failed_after_a_write(sequence, difference):
         for command in sequence.commands()
         if command[0].upper() in (b"EVAL", b"SCRIPT")
         for word in command
-    ) and not is_error(difference.right, b"")
+    )
 
 
 # (the reason, a predicate of the sequence at its shortest and the difference)
@@ -191,7 +204,9 @@ DOCUMENTED = [
     ("an infinite addend is refused before the value is looked at", infinity_is_refused_first),
     ("what walks over all keys is refused inside MULTI", not_in_transactions),
     ("what walks over all keys is refused in a script, but for KEYS", not_in_scripts),
+    ("arguments that make no sense are refused before the kind of the key is looked at", nonsense_is_refused_first),
     ("a lifetime has at most 2^47 ms", far_future),
+    ("a flush ends transactions that watch a key, whether it was there or not", flushed_watched_key),
     ("a script that fails changes nothing", a_script_failed_after_a_write),
 ]
 
