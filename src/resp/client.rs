@@ -162,8 +162,7 @@ impl Client {
             queued: self.transaction.as_ref().map(|transaction| transaction.len()),
             watched: self.watched.len(),
             subscriptions: self.subscriptions.counts(),
-            command: "client",
-            used: Some(Instant::now()),
+            ..Facts::default()
         });
     }
 }

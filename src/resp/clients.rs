@@ -92,9 +92,10 @@ impl Drop for Registered {
 }
 
 impl Presence {
-    /// Notes what has changed.
+    /// Notes what has changed, but for the newest command.
     pub fn show(&self, facts: Facts) {
-        *self.facts.lock().expect("no panic while held") = facts;
+        let mut known = self.facts.lock().expect("no panic while held");
+        *known = Facts { command: known.command, used: known.used, ..facts };
     }
 
     /// Notes a command.

@@ -56,16 +56,14 @@ pub(super) async fn reply(client: &Client, arguments: &[Bytes]) -> Reply {
         ],
     );
     let memory = ProcessMemory::now().map_or(0, |memory| memory.anonymous);
-    let config = session.config().await.ok().map(|read| read.value);
-    let capacity = config.as_ref().map_or(0, |config| config.capacity_bytes);
-    let policy = config.as_ref().map_or("unknown", |config| policy_name(config.policy));
+    let config = session.known_config();
     sections.add(
         "Memory",
         &[
             ("used_memory", counters.bytes.to_string()),
             ("used_memory_rss", memory.to_string()),
-            ("maxmemory", capacity.to_string()),
-            ("maxmemory_policy", policy.into()),
+            ("maxmemory", config.capacity_bytes.to_string()),
+            ("maxmemory_policy", policy_name(config.policy).into()),
         ],
     );
     sections

@@ -80,7 +80,7 @@ pub(super) async fn carry_out(
         None => None,
     };
     let mut newest = client.seen_index;
-    let default_ttl_ms = stale(session, 0).config().await.map_err(failed)?.value.default_ttl_ms;
+    let default_ttl_ms = session.known_config().default_ttl_ms;
     let until = Instant::now() + COMMAND_TIMEOUT;
     for round in 0..TRIES {
         if Instant::now() > until {
