@@ -1,5 +1,5 @@
 //! `lockstep bench`: against a cluster, against a baseline server, and against servers made by hand that stall,
-//! refuse and hang up.
+//! refuse and hang up. Over HTTP, and over the Redis protocol.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -7,6 +7,7 @@ mod support;
 mod arguments;
 mod by_hand;
 mod loops;
+mod redis;
 mod works;
 
 use serde_json::Value;

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 /// A short run.
-const SHORT: &str = "--connections 6 --seconds 0.4 --warm-up 0.1 --keys 40";
+pub const SHORT: &str = "--connections 6 --seconds 0.4 --warm-up 0.1 --keys 40";
 
 const FIELDS: [&str; 20] = [
     "work",
@@ -33,7 +33,7 @@ const FIELDS: [&str; 20] = [
 ];
 
 /// A run that found no error, with every field a reader may expect.
-fn clean(arguments: &str) -> Value {
+pub fn clean(arguments: &str) -> Value {
     let (code, report, error) = bench(arguments);
     assert_eq!(code, 0, "{arguments}: {error}");
     for field in FIELDS {

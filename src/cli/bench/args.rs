@@ -26,6 +26,10 @@ pub const KEYS_MAX: u64 = 1_000_000_000;
 const VALUE_BYTES_MAX: i64 = 2_000_000;
 /// Most bytes of the keys and values of a batch: what a log entry holds, less some room.
 const BATCH_BYTES_MAX: u64 = 1_900_000;
+/// Most commands in a pipeline: all of them are sent before a reply is read, so they must fit what lies between.
+const PIPELINE_MAX: i64 = 1_024;
+/// Most bytes of the values in a pipeline.
+const PIPELINE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// What a put in a batch takes besides its value, at most.
 const PUT_OVERHEAD_BYTES: u64 = 64;
 
@@ -70,6 +74,13 @@ pub struct BenchArgs {
     /// For put, batch and mixed: TTL of the values, in milliseconds
     #[arg(long, value_parser = clap::value_parser!(u64).range(TTL_MS_MIN..=TTL_MS_MAX))]
     pub ttl_ms: Option<u64>,
+    /// Redis protocol servers that take the load instead of those at --url, separated by commas: HOST:PORT,
+    /// redis://HOST:PORT or rediss://HOST:PORT; any server that speaks it
+    #[arg(long, value_name = "SERVER", value_delimiter = ',')]
+    pub redis: Vec<String>,
+    /// With --redis: commands that a connection sends at once; what counts as a request is all of them [default: 1]
+    #[arg(long, value_name = "COMMANDS", value_parser = clap::value_parser!(u32).range(1..=PIPELINE_MAX))]
+    pub pipeline: Option<u32>,
     /// Seed of the keys and the value: the same seed requests the same keys
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -144,6 +155,11 @@ impl BenchArgs {
         self.batch.unwrap_or_else(|| BATCH.min(u32::try_from(self.keys).unwrap_or(BATCH)))
     }
 
+    /// Commands that are sent at once.
+    pub fn pipeline(&self) -> u32 {
+        self.pipeline.unwrap_or(1)
+    }
+
     /// Whether the keys must be there before the first request.
     pub fn fills(&self) -> bool {
         matches!(self.work, Work::Get | Work::Mixed) && !self.no_fill
@@ -169,6 +185,7 @@ impl BenchArgs {
         if let Some((option, ..)) = misplaced.into_iter().find(|(_, given, fits)| *given && !fits) {
             return Err(Usage(format!("{option} does nothing for {}", name(self.work))));
         }
+        self.check_redis()?;
         if self.work != Work::Batch {
             return Ok(());
         }
@@ -182,6 +199,27 @@ impl BenchArgs {
             return Err(Usage(reason));
         }
         Ok(())
+    }
+}
+
+impl BenchArgs {
+    fn check_redis(&self) -> Result<(), Usage> {
+        let pipeline_bytes = u64::from(self.pipeline()) * u64::from(self.value_bytes);
+        let refused = match (self.redis.is_empty(), self.work) {
+            (true, _) if self.pipeline.is_some() => "--pipeline is for --redis",
+            (false, _) if matches!(self.to, To::Leader | To::Followers) => {
+                "--to leader and followers are for --url: name the servers that are meant with --redis"
+            }
+            (false, Work::Batch) if self.pipeline.is_some() => "--pipeline does nothing for batch",
+            (false, Work::Batch) if self.ttl_ms.is_some() => {
+                "--ttl-ms does nothing for batch: MSET has no TTL"
+            }
+            (false, _) if pipeline_bytes > PIPELINE_BYTES_MAX => {
+                "the values of a pipeline have at most 64 MiB"
+            }
+            _ => return Ok(()),
+        };
+        Err(Usage(refused.into()))
     }
 }
 

@@ -2,10 +2,8 @@
 
 use super::connection::{Answer, Broken};
 use super::requests::Kind;
-use crate::api::Problem;
 use anyhow::{Result, anyhow};
 use hdrhistogram::Histogram;
-use hyper::StatusCode;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -41,12 +39,13 @@ impl Tally {
     pub fn count(&mut self, kind: Kind, took: Duration, at: Instant, answer: &Result<Answer, Broken>) {
         self.last = Some(at);
         match answer {
-            Ok(answer) if answer.status.is_success() => self.took(kind, took),
-            Ok(answer) if kind == Kind::Read && answer.status == StatusCode::NOT_FOUND => {
-                self.misses += 1;
-                self.took(kind, took);
+            Ok(Answer { misses, refused }) => {
+                self.misses += misses;
+                match refused.is_empty() {
+                    true => self.took(kind, took),
+                    false => refused.iter().for_each(|code| self.failed(code.clone())),
+                }
             }
-            Ok(answer) => self.failed(code(answer)),
             Err(broken) => {
                 self.broken.get_or_insert_with(|| broken.to_string());
                 self.failed(TRANSPORT.into());
@@ -85,42 +84,32 @@ impl Tally {
     }
 }
 
-/// The reason a server gave, or else its status.
-fn code(answer: &Answer) -> String {
-    match serde_json::from_slice::<Problem>(&answer.refusal) {
-        Ok(problem) => problem.code.to_string(),
-        Err(_) => format!("status_{}", answer.status.as_u16()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::ErrorCode;
 
     #[test]
     fn misses_are_no_errors_and_errors_have_names() {
         let mut tally = Tally::new().unwrap();
-        let answer = |status, refusal: &[u8]| {
-            let refusal = bytes::Bytes::copy_from_slice(refusal);
-            Ok(Answer { status: StatusCode::from_u16(status).unwrap(), refusal })
-        };
-        let busy = serde_json::to_vec(&Problem::new(ErrorCode::Busy, "later")).unwrap();
         let mut count = |kind, answer: Result<Answer, Broken>| {
             tally.count(kind, Duration::from_micros(70), Instant::now(), &answer);
         };
-        count(Kind::Read, answer(200, b""));
-        count(Kind::Read, answer(404, b"{}"));
-        count(Kind::Write, answer(204, b""));
-        count(Kind::Write, answer(404, b"{}"));
-        count(Kind::Write, answer(429, &busy));
-        count(Kind::Write, answer(500, b"oh"));
+        let refused = |codes: &[&str]| {
+            Ok(Answer { misses: 0, refused: codes.iter().map(|&code| code.to_owned()).collect() })
+        };
+        count(Kind::Read, refused(&[]));
+        count(Kind::Read, Ok(Answer { misses: 2, refused: Vec::new() }));
+        count(Kind::Write, refused(&[]));
+        // A pipeline of which some commands were refused.
+        count(Kind::Write, refused(&["busy", "OOM"]));
+        count(Kind::Write, refused(&["busy"]));
         count(Kind::Write, Err(Broken::Closed));
-        let errors = ["busy", "status_404", "status_500", "transport"].map(|code| (code.to_owned(), 1));
-        assert_eq!((tally.requests(), tally.misses, tally.errors.clone()), (3, 1, errors.into()));
+        let errors =
+            [("OOM", 1), ("busy", 2), ("transport", 1)].map(|(code, count)| (code.to_owned(), count));
+        assert_eq!((tally.requests(), tally.misses, tally.errors.clone()), (3, 2, errors.into()));
         let mut all = Tally::new().unwrap();
         all.merge(&tally).unwrap();
         all.merge(&tally).unwrap();
-        assert_eq!((all.reads.len(), all.writes.len(), all.misses, all.errors["busy"]), (4, 2, 2, 2));
+        assert_eq!((all.reads.len(), all.writes.len(), all.misses, all.errors["busy"]), (4, 2, 4, 4));
     }
 }

@@ -7,12 +7,18 @@ mod args;
 mod baseline;
 mod connection;
 mod fill;
+mod http_exchange;
+mod http_requests;
 mod keys;
 mod load;
 mod measure;
+mod redis_exchange;
+mod redis_requests;
 mod report;
 mod requests;
+mod socket;
 mod target;
+mod template;
 mod timer;
 
 pub use args::{BaselineArgs, BenchArgs};
@@ -41,7 +47,7 @@ const DRAW: Duration = Duration::from_millis(100);
 /// Runs the command.
 pub async fn bench(args: Box<BenchArgs>) -> Result<()> {
     args.check()?;
-    let servers = target::choose(&args.target, args.to).await?;
+    let servers = target::choose(&args).await?;
     let bar = progress_bar()?;
     if args.fills() {
         fill::fill(&args, &servers, &bar).await?;

@@ -26,6 +26,9 @@ pub struct Report {
     write_percent: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     batch: Option<u32>,
+    /// Commands that were sent at once; `None` for HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pipeline: Option<u32>,
     seed: u64,
     /// From the first request that counts until the last one was answered.
     seconds: f64,
@@ -136,6 +139,7 @@ impl Report {
             consistency: args.consistency().as_str(),
             write_percent: (args.work == Work::Mixed).then(|| args.write_percent()),
             batch: (args.work == Work::Batch).then(|| args.batch()),
+            pipeline: (!args.redis.is_empty()).then(|| args.pipeline()),
             seed: args.seed,
             seconds: (seconds * 1_000.0).round() / 1_000.0,
             requests,
@@ -169,7 +173,8 @@ impl Report {
             self.requests_per_s, self.requests, self.seconds
         );
         if self.operations != self.requests {
-            let _ = writeln!(out, "puts/s      {:>9.0}", self.operations_per_s);
+            let operations = if self.pipeline.unwrap_or(1) > 1 { "commands/s" } else { "puts/s" };
+            let _ = writeln!(out, "{operations:<11} {:>9.0}", self.operations_per_s);
         }
         let _ = writeln!(out, "{HEAD}\n{}", self.latency_us.line("  all"));
         for (kind, part) in [("  get", &self.get), ("  put", &self.put)] {

@@ -2,17 +2,18 @@
 //! digits of the key are written anew.
 
 use super::args::{BenchArgs, Work};
-use super::keys::{COUNTERS, DIGITS, Keys, VALUES, value, write_number};
-use bytes::Bytes;
-use hyper::Method;
+use super::http_requests::HttpRequests;
+use super::keys::{Keys, value};
+use super::redis_requests::RedisRequests;
 use std::collections::HashSet;
-use std::ops::Range;
 
-/// A request.
-pub struct Request {
-    pub method: Method,
-    pub path: Bytes,
-    pub body: Bytes,
+pub use super::http_requests::HttpRequest;
+pub use super::redis_requests::RedisRequest;
+
+/// A request, in the protocol of the servers.
+pub enum Request {
+    Http(HttpRequest),
+    Redis(RedisRequest),
 }
 
 /// What a request does, for telling latencies apart.
@@ -22,34 +23,9 @@ pub enum Kind {
     Write,
 }
 
-/// Text with places for the digits of keys.
-#[derive(Clone, Default)]
-struct Template {
-    text: Vec<u8>,
-    digits: Vec<Range<usize>>,
-}
-
-impl Template {
-    fn text(mut self, text: &str) -> Self {
-        self.text.extend_from_slice(text.as_bytes());
-        self
-    }
-
-    fn digits(mut self) -> Self {
-        let start = self.text.len();
-        self.text.resize(start + DIGITS, b'0');
-        self.digits.push(start..self.text.len());
-        self
-    }
-
-    /// The text for these keys, one for each place.
-    fn with(&self, numbers: impl IntoIterator<Item = u64>) -> Bytes {
-        let mut text = self.text.clone();
-        for (place, number) in self.digits.iter().zip(numbers) {
-            write_number(&mut text[place.clone()], number);
-        }
-        text.into()
-    }
+enum Forms {
+    Http(HttpRequests),
+    Redis(RedisRequests),
 }
 
 /// Requests of one connection to one server.
@@ -57,11 +33,10 @@ pub struct Requests {
     work: Work,
     keys: Keys,
     write_percent: u8,
-    get: Template,
-    put: Template,
-    incr: Template,
-    batch: Template,
-    value: Bytes,
+    /// Puts in a batch, commands in a pipeline.
+    batch: u32,
+    pipeline: u32,
+    forms: Forms,
     /// Keys of the batch that is being made.
     taken: HashSet<u64>,
 }
@@ -69,35 +44,18 @@ pub struct Requests {
 impl Requests {
     pub fn new(args: &BenchArgs, keys: Keys) -> Self {
         let value = value(args.value_bytes, args.seed);
-        let path = |prefix: &str| Template::default().text("/v1/kv/").text(prefix).digits();
-        let ttl_query = args.ttl_ms.map(|ttl_ms| format!("?ttl_ms={ttl_ms}")).unwrap_or_default();
-        let ttl_field = args.ttl_ms.map(|ttl_ms| format!(",\"ttl_ms\":{ttl_ms}")).unwrap_or_default();
-        let mut batch = Template::default();
-        if args.work == Work::Batch {
-            batch = batch.text("{\"ops\":[");
-            for number in 0..args.batch() {
-                let comma = if number == 0 { "" } else { "," };
-                batch = batch.text(&format!("{comma}{{\"op\":\"put\",\"key\":\"{VALUES}")).digits();
-                batch = batch.text(&format!("\",\"value\":\"{value}\"{ttl_field}}}"));
-            }
-            batch = batch.text("]}");
-        }
-        Self {
-            work: args.work,
-            keys,
-            write_percent: args.write_percent(),
-            get: path(VALUES).text(&format!("?consistency={}", args.consistency().as_str())),
-            put: path(VALUES).text(&ttl_query),
-            incr: path(COUNTERS).text("/incr"),
-            batch,
-            value: value.into(),
-            taken: HashSet::new(),
-        }
+        let forms = match args.redis.is_empty() {
+            true => Forms::Http(HttpRequests::new(args, value)),
+            false => Forms::Redis(RedisRequests::new(args, &value)),
+        };
+        let (batch, pipeline) = (args.batch(), args.pipeline());
+        let write_percent = args.write_percent();
+        Self { work: args.work, keys, write_percent, batch, pipeline, forms, taken: HashSet::new() }
     }
 
     /// Operations in each request.
     pub fn operations(&self) -> u64 {
-        if self.work == Work::Batch { self.batch.digits.len() as u64 } else { 1 }
+        u64::from(if self.work == Work::Batch { self.batch } else { self.pipeline })
     }
 
     /// The next one.
@@ -107,25 +65,25 @@ impl Requests {
             Work::Mixed => !self.keys.percent(self.write_percent),
             Work::Put | Work::Incr | Work::Batch => false,
         };
-        if is_read {
-            let path = self.get.with([self.keys.next()]);
-            return (Kind::Read, Request { method: Method::GET, path, body: Bytes::new() });
-        }
-        let request = match self.work {
-            Work::Batch => {
-                let (path, keys) = (Bytes::from_static(b"/v1/batch"), self.different_keys());
-                Request { method: Method::POST, path, body: self.batch.with(keys) }
-            }
-            Work::Incr => {
-                let (path, body) = (self.incr.with([self.keys.next()]), Bytes::from_static(b"{\"by\":1}"));
-                Request { method: Method::POST, path, body }
-            }
-            Work::Put | Work::Mixed | Work::Get => {
-                let path = self.put.with([self.keys.next()]);
-                Request { method: Method::PUT, path, body: self.value.clone() }
-            }
+        let keys = match self.work {
+            Work::Batch => self.different_keys(),
+            _ => (0..self.pipeline).map(|_| self.keys.next()).collect(),
         };
-        (Kind::Write, request)
+        let request = match (&self.forms, self.work) {
+            (Forms::Http(http), work) => Request::Http(match (work, is_read) {
+                (Work::Batch, _) => http.batch(keys),
+                (Work::Incr, _) => http.incr(keys[0]),
+                (_, true) => http.get(keys[0]),
+                (_, false) => http.put(keys[0]),
+            }),
+            (Forms::Redis(redis), work) => Request::Redis(match (work, is_read) {
+                (Work::Batch, _) => redis.batch(keys),
+                (Work::Incr, _) => redis.incr(keys),
+                (_, true) => redis.get(keys),
+                (_, false) => redis.put(keys),
+            }),
+        };
+        (if is_read { Kind::Read } else { Kind::Write }, request)
     }
 
     /// Keys for one batch, which may write none of them twice: instead of one that it has already, the next.
@@ -138,7 +96,7 @@ impl Requests {
             }
             key
         };
-        (0..self.batch.digits.len()).map(different).collect()
+        (0..self.batch).map(different).collect()
     }
 }
 
@@ -147,6 +105,7 @@ mod tests {
     use super::*;
     use crate::api::{BatchRequest, OpRequest};
     use clap::Parser;
+    use hyper::Method;
 
     #[derive(Parser)]
     struct Line {
@@ -181,8 +140,28 @@ mod tests {
             ("incr --keys 1", Kind::Write, Method::POST, "/v1/kv/bench-count-0000000000/incr", 8),
         ] {
             let (of_kind, request) = requests(arguments).next();
+            let Request::Http(request) = request else { panic!("{arguments}") };
             assert_eq!((of_kind, &request.method, &request.path[..]), (kind, &method, path.as_bytes()));
             assert_eq!(request.body.len(), body_bytes, "{arguments}");
+        }
+    }
+
+    #[test]
+    fn commands_of_the_redis_protocol_are_sent_in_pipelines() {
+        let get = "*2\r\n$3\r\nGET\r\n$16\r\nbench-0000000000\r\n";
+        let set = "*5\r\n$3\r\nSET\r\n$16\r\nbench-0000000000\r\n$0\r\n\r\n$2\r\nPX\r\n$1\r\n5\r\n";
+        let incr = "*2\r\n$4\r\nINCR\r\n$22\r\nbench-count-0000000000\r\n";
+        let mset = "*3\r\n$4\r\nMSET\r\n$16\r\nbench-0000000000\r\n$0\r\n\r\n";
+        for (arguments, kind, command, replies) in [
+            ("get --pipeline 3", Kind::Read, get, 3),
+            ("put --ttl-ms 5", Kind::Write, set, 1),
+            ("incr --pipeline 2", Kind::Write, incr, 2),
+            ("batch --batch 1", Kind::Write, mset, 1),
+        ] {
+            let line = format!("{arguments} --keys 1 --value-bytes 0 --redis 127.0.0.1:1");
+            let (of_kind, Request::Redis(request)) = requests(&line).next() else { panic!("{arguments}") };
+            assert_eq!((of_kind, request.replies), (kind, replies), "{arguments}");
+            assert_eq!(request.commands, command.repeat(replies as usize), "{arguments}");
         }
     }
 
@@ -190,7 +169,7 @@ mod tests {
     fn a_batch_has_different_keys() {
         let mut requests = requests("batch --batch 20 --keys 20 --distribution zipf:3 --ttl-ms 7");
         assert_eq!(requests.operations(), 20);
-        let (_, request) = requests.next();
+        let (_, Request::Http(request)) = requests.next() else { panic!("a request of HTTP") };
         let batch: BatchRequest = serde_json::from_slice(&request.body).unwrap();
         let key = |op| match op {
             OpRequest::Put { key, value: Some(value), ttl_ms: Some(7), .. } if value.len() == 128 => key,
