@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+/// The route under which commands of the Redis protocol are counted. Their method is the command's name.
+pub const REDIS_ROUTE: &str = "redis";
+
 /// Upper bounds of the latency buckets, in microseconds.
 pub const BUCKETS_US: [u64; 12] =
     [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 1_000_000];
@@ -139,7 +142,7 @@ impl RequestStats {
 
 /// The latency that `percent` of the requests did not exceed, in microseconds, as if the requests of a bucket were spread
 /// evenly within it; `None` without requests. Beyond the last bound, that bound is all that is known.
-pub(super) fn percentile(latencies: &Latencies, percent: u64) -> Option<u64> {
+pub fn percentile(latencies: &Latencies, percent: u64) -> Option<u64> {
     let all: u64 = latencies.iter().sum();
     let rank = (all * percent).div_ceil(100);
     let (mut below, mut lower_us) = (0, 0);

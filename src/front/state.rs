@@ -6,6 +6,7 @@ use super::body_memory::BodyMemory;
 use super::connection_slots::ConnectionSlots;
 use super::limits::FrontLimits;
 use super::rate_limits::RateLimits;
+use super::redis_clients::RedisClients;
 use super::request_stats::RequestStats;
 use super::watchers::Watchers;
 use crate::api::{DetachStatus, NodeInfo};
@@ -23,6 +24,7 @@ pub struct Front {
     pub body_memory: BodyMemory,
     pub answer_memory: AnswerMemory,
     pub watchers: Watchers,
+    pub redis_clients: Arc<RedisClients>,
     bootstrap: Bootstrap,
     node: RwLock<Option<Node>>,
     /// The lineage of the node, once it has its cluster.
@@ -42,6 +44,7 @@ impl Front {
             body_memory: BodyMemory::new(limits.body_memory),
             answer_memory: AnswerMemory::new(limits.answer_memory),
             watchers: Watchers::new(limits.connections),
+            redis_clients: Arc::default(),
             limits,
             bootstrap,
             node: RwLock::new(None),

@@ -62,6 +62,9 @@ fn access_of(route: &str, method: &str) -> Option<Access> {
         ("GET" | "POST" | "DELETE", "/api/cache/bulk") => ByKeys,
         ("GET" | "DELETE", "/api/cache/{key}") => ByKeys,
 
+        // It names clients and users.
+        ("GET", "/v1/redis") => Has(Admin),
+
         // They name keys.
         ("GET", "/v1/cache" | "/api/sync/history") => AllKeys(Read),
 

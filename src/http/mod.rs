@@ -58,6 +58,7 @@ mod probe_connections;
 mod range_digest;
 mod rate_limit;
 mod reconcile;
+mod redis;
 mod response_headers;
 mod routes;
 mod samples;

@@ -6,7 +6,7 @@ use super::state::AppState;
 use super::{
     admin_log, admission, batch, blocks, changes, cluster, compat, config, cors, dashboard, detach, faults,
     fence, get_many, health, instrument, join, keys, kv, lineage, live, locks, log_time, login, metrics,
-    not_found, old_nodes, openapi, range_digest, reconcile, samples, sessions, tokens, watch,
+    not_found, old_nodes, openapi, range_digest, reconcile, redis, samples, sessions, tokens, watch,
 };
 use crate::api::ErrorCode;
 use axum::Router;
@@ -74,6 +74,7 @@ fn without_query() -> Router<AppState> {
         .route("/v1/members/{id}/replace", post(cluster::replace_member))
         .route("/v1/nodes", get(cluster::nodes))
         .route("/v1/old-nodes", get(old_nodes::get))
+        .route("/v1/redis", get(redis::get))
         .route("/v1/leader", post(cluster::transfer_leader))
         .route("/v1/fence", post(fence::fence))
         .route("/v1/detached", get(detach::get))

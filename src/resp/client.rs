@@ -1,6 +1,5 @@
 //! What is known of a connected client: who it is, which database it uses, and what it has begun.
 
-use super::clients::{Facts, Registered};
 use super::feed::Feed;
 use super::queue::Transaction;
 use super::reply::Protocol;
@@ -9,6 +8,7 @@ use super::subscriptions::Subscriptions;
 use super::tracking::Tracking;
 use crate::api::Consistency;
 use crate::cache::Guard;
+use crate::front::{Begun, ClientFacts, RegisteredClient};
 use crate::node::{Principal, Session};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_millis(1_500);
 #[derive(Debug)]
 pub(super) struct Client {
     pub shared: Arc<Shared>,
-    pub registered: Registered,
+    pub registered: RegisteredClient,
     pub connected: Instant,
     pub name: String,
     /// What it says of its library.
@@ -34,6 +34,8 @@ pub(super) struct Client {
     pub transaction: Option<Transaction>,
     /// What must not have changed when the transaction is carried out.
     pub watched: Vec<Guard>,
+    /// What others see of these two.
+    shown: Begun,
     /// It wants no reply to the next command, or to any.
     pub silence: Silence,
     /// Its reads count as uses.
@@ -64,7 +66,7 @@ pub(super) enum Silence {
 }
 
 impl Client {
-    pub fn new(shared: Arc<Shared>, registered: Registered, by_certificate: Principal) -> Self {
+    pub fn new(shared: Arc<Shared>, registered: RegisteredClient, by_certificate: Principal) -> Self {
         let client = Self {
             shared,
             registered,
@@ -77,6 +79,7 @@ impl Client {
             by_certificate,
             transaction: None,
             watched: Vec::new(),
+            shown: Begun::default(),
             silence: Silence::None,
             touches: true,
             consistency: None,
@@ -151,18 +154,33 @@ impl Client {
         Some(session.not_before(self.min_index))
     }
 
+    /// Shows others what it has begun, if that has changed.
+    pub fn show_begun(&mut self) {
+        let begun = self.begun();
+        if begun != self.shown {
+            self.shown = begun;
+            self.registered.presence.begun(begun);
+        }
+    }
+
+    fn begun(&self) -> Begun {
+        Begun {
+            queued: self.transaction.as_ref().map(|transaction| transaction.len()),
+            watched: self.watched.len(),
+        }
+    }
+
     /// Shows others what has changed.
     pub fn show(&self) {
-        self.registered.presence.show(Facts {
+        self.registered.presence.show(ClientFacts {
             name: self.name.clone(),
             library: self.library.clone(),
             user: self.principal.name(),
             database: self.database,
             version: if self.protocol == Protocol::Resp3 { 3 } else { 2 },
-            queued: self.transaction.as_ref().map(|transaction| transaction.len()),
-            watched: self.watched.len(),
+            begun: self.begun(),
             subscriptions: self.subscriptions.counts(),
-            ..Facts::default()
+            ..ClientFacts::default()
         });
     }
 }

@@ -226,7 +226,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     async fn command(&mut self, words: Vec<bytes::Bytes>) -> Result<(), Ended> {
         match dispatch(&mut self.client, words).await {
-            Dispatched::Waits(waiting) => self.waiting.push(waiting),
+            Dispatched::Waits(waiting) => {
+                self.waiting.push(waiting);
+                self.client.show_begun();
+            }
             Dispatched::Alone { work, is_told, command } => {
                 self.flush().await?;
                 let began = Instant::now();
@@ -237,6 +240,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.tell(&reply);
                 }
                 drop(reply);
+                self.client.show_begun();
                 match permit {
                     Some(_) => self.send().await?,
                     None => self.send_much().await?,

@@ -256,7 +256,7 @@ fn list_clients(client: &Client, options: &[&str]) -> Reply {
         _ => return syntax(),
     };
     let all = if knows_others(client) {
-        client.shared.clients.all()
+        client.shared.front.redis_clients.all()
     } else {
         vec![client.registered.presence.clone()]
     };
@@ -269,7 +269,7 @@ fn kill_clients(client: &mut Client, options: &[&str]) -> Reply {
     if !knows_others(client) {
         return Reply::error("NOPERM only an admin can have clients leave");
     }
-    let all = client.shared.clients.all();
+    let all = client.shared.front.redis_clients.all();
     let own = client.registered.presence.id;
     let is_old = options.len() == 1;
     let (mut id, mut address, mut skips_own) = (None, None, true);

@@ -15,7 +15,7 @@ pub(super) const REDIS_VERSION: &str = "7.4.0";
 /// The sections that were asked for, or all.
 pub(super) async fn reply(client: &Client, arguments: &[Bytes]) -> Reply {
     let mut sections = Sections::wanted(arguments);
-    let (front, clients) = (&client.shared.front, &client.shared.clients);
+    let (front, clients) = (&client.shared.front, &client.shared.front.redis_clients);
     let Some(session) = client.session() else {
         // Clients that ask for this wait, and ask again.
         sections

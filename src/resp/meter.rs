@@ -3,15 +3,12 @@
 use super::client::Client;
 use super::commands::{Kind, find};
 use super::reply::Reply;
-use crate::front::RequestKind;
+use crate::front::{REDIS_ROUTE, RequestKind};
 use std::time::Duration;
-
-/// Under which name they are counted.
-const ROUTE: &str = "redis";
 
 /// Notes a command and how it was answered.
 pub(super) fn note(client: &Client, command: &'static str, reply: &Reply, took: Duration) {
-    client.shared.front.requests.note(ROUTE, command, status(reply), took, || kind(command));
+    client.shared.front.requests.note(REDIS_ROUTE, command, status(reply), took, || kind(command));
 }
 
 /// The status that HTTP would have for it.

@@ -4,7 +4,6 @@
 mod alone;
 mod arguments;
 mod client;
-mod clients;
 mod commands;
 mod composite;
 mod connection;

@@ -125,7 +125,7 @@ async fn serve(
     closing: watch::Receiver<bool>,
 ) {
     let port = stream.local_addr().map_or(0, |address| address.port());
-    let registered = shared.clients.register(address, port);
+    let registered = shared.front.redis_clients.register(address, port);
     match tls {
         None => {
             let client = Client::new(shared, registered, Principal::Anyone);

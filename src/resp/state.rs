@@ -1,6 +1,5 @@
 //! What all connections share.
 
-use super::clients::Clients;
 use super::script_store::ScriptStore;
 use super::turns::Turns;
 use crate::front::Front;
@@ -13,7 +12,6 @@ use tokio::sync::Semaphore;
 /// See the module.
 pub(super) struct Shared {
     pub front: Arc<Front>,
-    pub clients: Arc<Clients>,
     /// What verifies the tokens that others have signed; `None` takes none.
     pub jwt: Option<JwtVerifier>,
     /// Scripts that clients have sent.
@@ -30,7 +28,6 @@ impl Shared {
     pub fn new(front: Arc<Front>, jwt: Option<JwtVerifier>) -> Self {
         Self {
             front,
-            clients: Arc::default(),
             jwt,
             scripts: ScriptStore::default(),
             script_permits: Arc::new(Semaphore::new(SCRIPTS_AT_A_TIME)),
@@ -47,6 +44,6 @@ impl Shared {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Shared({:?})", self.clients)
+        write!(f, "Shared({:?})", self.front.redis_clients)
     }
 }

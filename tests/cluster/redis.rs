@@ -1,6 +1,7 @@
 //! Redis clients of a cluster of real processes, with faults.
 
 use super::support::{Cluster, Node, PROGRAM, free_port};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -65,6 +66,62 @@ struct Added {
     known: u64,
     unknown: u64,
     once: u64,
+}
+
+/// Who is connected, and what was asked, as an admin sees it over HTTP.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_and_their_commands_are_reported() {
+    let (cluster, ports) = start().await;
+    let port = ports[1];
+    let mut redis = tokio::task::spawn_blocking(move || {
+        let mut redis = Redis::connect(port).expect("it listens");
+        for (line, told) in [
+            ("CLIENT SETNAME shop", "+OK"),
+            ("CLIENT SETINFO LIB-NAME own", "+OK"),
+            ("SELECT 2", "+OK"),
+            ("SET k word", "+OK"),
+            ("INCR k", "-ERR value is not an integer or out of range"),
+            ("MULTI", "+OK"),
+            ("SET k 1", "+QUEUED"),
+        ] {
+            assert_eq!(redis.ask(line).as_deref(), Some(told), "{line}");
+        }
+        redis
+    })
+    .await
+    .unwrap();
+    let report = async || -> Value {
+        let asked = cluster.http.get(format!("{}/v1/redis", cluster.nodes[1].http)).send().await.unwrap();
+        asked.json().await.unwrap()
+    };
+    let told = report().await;
+    let client = &told["clients"][0];
+    for (field, value) in [
+        ("name", json!("shop")),
+        ("library", json!("own")),
+        ("database", json!(2)),
+        ("protocol", json!(2)),
+        ("command", json!("set")),
+        ("queued", json!(1)),
+    ] {
+        assert_eq!(client[field], value, "{field} in {told}");
+    }
+    assert_eq!((&told["node"], &told["connected"]), (&json!("n2"), &json!(1)), "{told}");
+    let command = |name: &str| {
+        let commands = told["commands"].as_array().unwrap();
+        commands.iter().find(|command| command["command"] == name).cloned().unwrap_or_default()
+    };
+    assert_eq!((&command("set")["replies"], &command("set")["errors"]), (&json!(2), &json!(0)), "{told}");
+    assert_eq!((&command("incr")["replies"], &command("incr")["errors"]), (&json!(1), &json!(1)), "{told}");
+    assert!(command("set")["p50_us"].as_u64().is_some_and(|us| us > 0), "{told}");
+
+    assert_eq!(redis.ask("QUIT").as_deref(), Some("+OK"));
+    let begun = Instant::now();
+    while report().await["connected"] != 0 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it is still there");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(report().await["connected_total"], told["connected_total"]);
 }
 
 /// Adds to a counter of its own until it is told to stop, wherever it gets through.

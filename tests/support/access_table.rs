@@ -82,6 +82,7 @@ pub fn table() -> Vec<Row> {
         ("POST", "/v1/members/{id}/replace", "/v1/members/999/replace", "", Admin),
         ("GET", "/v1/nodes", "/v1/nodes", "", Observe),
         ("GET", "/v1/old-nodes", "/v1/old-nodes", "", Observe),
+        ("GET", "/v1/redis", "/v1/redis", "", Admin),
         ("POST", "/v1/leader", "/v1/leader", r#"{"to":999}"#, Admin),
         ("POST", "/v1/fence", "/v1/fence", "", AdminHere),
         ("GET", "/v1/detached", "/v1/detached", "", Observe),

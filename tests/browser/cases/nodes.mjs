@@ -1,5 +1,6 @@
-// Handing the lead over, and what is asked before a node is removed.
+// Handing the lead over, what is asked before a node is removed, and who speaks the Redis protocol.
 
+import { createConnection } from 'node:net'
 import { until } from '../cluster.mjs'
 import { equal, holds, shows } from '../expect.mjs'
 
@@ -69,4 +70,26 @@ export async function the_command_to_join_is_copied({ page, cluster, context }) 
   await page.getByRole('button', { name: 'Add a node' }).click()
   await page.getByRole('button', { name: 'Copy the command' }).click()
   await shows(page, 'dialog .note', 'Copied.')
+}
+
+/** `lockstep up` listens for Redis clients so far above its port for HTTP. */
+const REDIS_ABOVE_HTTP = 1_379
+
+export async function clients_of_the_redis_protocol_are_shown_with_their_commands({ page, cluster }) {
+  const client = createConnection(cluster.port + REDIS_ABOVE_HTTP, '127.0.0.1')
+  try {
+    let told = ''
+    client.on('data', (bytes) => (told += bytes))
+    client.write('CLIENT SETNAME the-shop\r\nSET redis:seen a\r\nGET redis:seen\r\nINCR redis:seen\r\nSELECT 3\r\nMULTI\r\nGET x\r\n')
+    await until('replies', async () => told.endsWith('+QUEUED\r\n'))
+    await page.goto(cluster.url(1, '/nodes'))
+    const row = page.locator('.redis-clients tbody tr').filter({ hasText: 'the-shop' })
+    await row.filter({ hasText: 'database 3, transaction of 1' }).waitFor()
+    const incr = page.locator('.redis-commands tbody tr').filter({ hasText: 'INCR' })
+    equal('replies to INCR, and errors', (await incr.locator('td').allTextContents()).slice(0, 2).join(), '1,1')
+    client.end()
+    await row.waitFor({ state: 'detached' })
+  } finally {
+    client.destroy()
+  }
 }

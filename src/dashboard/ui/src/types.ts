@@ -306,6 +306,42 @@ export interface OldNodes {
   old_nodes: OldNode[]
 }
 
+/** A client that speaks the Redis protocol. */
+export interface RedisClient {
+  id: number
+  address: string
+  name: string
+  library: string
+  library_version: string
+  user: string
+  database: number
+  protocol: number
+  command: string
+  age_ms: number
+  idle_ms: number
+  queued: number | null
+  watched_keys: number
+  subscriptions: number
+}
+
+export interface RedisCommand {
+  command: string
+  replies: number
+  errors: number
+  outcomes_unknown: number
+  p50_us: number | null
+  p99_us: number | null
+}
+
+/** What a node knows of the Redis protocol. */
+export interface RedisReport {
+  node: string
+  connected: number
+  connected_total: number
+  clients: RedisClient[]
+  commands: RedisCommand[]
+}
+
 /** What an operator asked for. */
 export interface AdminAction {
   index: number

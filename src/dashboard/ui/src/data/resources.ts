@@ -1,7 +1,7 @@
 // What the views ask the node for, and how often.
 
 import { askJson } from '../api'
-import type { AdminLog, CacheReport, DetachStatus, IndexedDigest, LineageReport, Losers, Member, Members, Nodes, OldNodes, Reconciliations, Status } from '../types'
+import type { AdminLog, CacheReport, DetachStatus, IndexedDigest, LineageReport, Losers, Member, Members, Nodes, OldNodes, Reconciliations, RedisReport, Status } from '../types'
 import { Resource } from './resource'
 
 /** A status takes up to half a second while a follower waits for its leader; more is silence. */
@@ -25,6 +25,8 @@ export const detachStatus = new Resource<DetachStatus>((_, signal) => askJson('/
 export const adminLog = new Resource<AdminLog>((_, signal) => askJson('/v1/audit?limit=20', { signal }), 5_000)
 
 export const oldNodes = new Resource<OldNodes>((_, signal) => askJson('/v1/old-nodes', { signal }), 2_000)
+
+export const redis = new Resource<RedisReport>((_, signal) => askJson('/v1/redis', { signal }), 2_000)
 
 export const losers = new Resource<Losers>((_, signal) => askJson('/v1/losers', { signal }), 10_000)
 

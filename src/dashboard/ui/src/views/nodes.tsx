@@ -11,6 +11,7 @@ import { AdminLog } from './admin-log'
 import { AddNode, NodeAction, type Action } from './node-actions'
 import { NodeCard } from './node-card'
 import { AttachedOldNodes } from './old-nodes'
+import { Redis } from './redis'
 
 export function Nodes() {
   const heldStatus = useResource(status)
@@ -50,6 +51,7 @@ export function Nodes() {
         </div>
       </Panel>
       <AttachedOldNodes />
+      <Redis />
       <AdminLog />
       {action && <NodeAction action={action} now={now} silent={silent} members={members} close={() => setAction(null)} />}
       {adding && <AddNode own={own} now={now} close={() => setAdding(false)} />}

@@ -4,48 +4,47 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// All clients, by id.
 #[derive(Debug, Default)]
-pub(super) struct Clients {
+pub struct RedisClients {
     newest: AtomicU64,
-    all: Mutex<BTreeMap<u64, Arc<Presence>>>,
+    all: Mutex<BTreeMap<u64, Arc<RedisClient>>>,
 }
 
 /// A client that is there. Its entry goes when this is dropped.
 #[derive(Debug)]
-pub(super) struct Registered {
-    clients: Arc<Clients>,
-    pub presence: Arc<Presence>,
+pub struct RegisteredClient {
+    clients: Arc<RedisClients>,
+    pub presence: Arc<RedisClient>,
 }
 
 /// What others can see of a client.
 #[derive(Debug)]
-pub(super) struct Presence {
+pub struct RedisClient {
     pub id: u64,
     pub address: SocketAddr,
     /// The port of this node that it is connected to.
     pub port: u16,
     connected: Instant,
-    facts: Mutex<Facts>,
+    facts: Mutex<ClientFacts>,
     /// Somebody wants it to leave.
     leaves: Notify,
 }
 
 /// What changes while it is there.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Facts {
+pub struct ClientFacts {
     pub name: String,
     /// The name and the version of its library.
     pub library: [String; 2],
     pub user: String,
     pub database: u8,
     pub version: u8,
-    /// Commands that wait for `EXEC`; `None` outside a transaction.
-    pub queued: Option<usize>,
-    pub watched: usize,
+    pub begun: Begun,
     /// Channels and patterns that it is subscribed to.
     pub subscriptions: (usize, usize),
     /// Its newest command.
@@ -53,11 +52,20 @@ pub(super) struct Facts {
     pub used: Option<Instant>,
 }
 
-impl Clients {
+/// A transaction that it has begun.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Begun {
+    /// Commands that wait for `EXEC`; `None` outside a transaction.
+    pub queued: Option<usize>,
+    /// Keys that it watches.
+    pub watched: usize,
+}
+
+impl RedisClients {
     /// Adds one that has just connected.
-    pub fn register(self: &Arc<Self>, address: SocketAddr, port: u16) -> Registered {
+    pub fn register(self: &Arc<Self>, address: SocketAddr, port: u16) -> RegisteredClient {
         let id = self.newest.fetch_add(1, Relaxed) + 1;
-        let presence = Arc::new(Presence {
+        let presence = Arc::new(RedisClient {
             id,
             address,
             port,
@@ -66,12 +74,17 @@ impl Clients {
             leaves: Notify::new(),
         });
         self.all.lock().expect("no panic while held").insert(id, presence.clone());
-        Registered { clients: self.clone(), presence }
+        RegisteredClient { clients: self.clone(), presence }
     }
 
     /// All of them, oldest first.
-    pub fn all(&self) -> Vec<Arc<Presence>> {
+    pub fn all(&self) -> Vec<Arc<RedisClient>> {
         self.all.lock().expect("no panic while held").values().cloned().collect()
+    }
+
+    /// So many of them that have been connected longest, oldest first.
+    pub fn oldest(&self, count: usize) -> Vec<Arc<RedisClient>> {
+        self.all.lock().expect("no panic while held").values().take(count).cloned().collect()
     }
 
     /// How many there are.
@@ -85,23 +98,43 @@ impl Clients {
     }
 }
 
-impl Drop for Registered {
+impl Drop for RegisteredClient {
     fn drop(&mut self) {
         self.clients.all.lock().expect("no panic while held").remove(&self.presence.id);
     }
 }
 
-impl Presence {
+impl RedisClient {
     /// Notes what has changed, but for the newest command.
-    pub fn show(&self, facts: Facts) {
+    pub fn show(&self, facts: ClientFacts) {
         let mut known = self.facts.lock().expect("no panic while held");
-        *known = Facts { command: known.command, used: known.used, ..facts };
+        *known = ClientFacts { command: known.command, used: known.used, ..facts };
+    }
+
+    /// Notes what it has begun.
+    pub fn begun(&self, begun: Begun) {
+        self.facts.lock().expect("no panic while held").begun = begun;
     }
 
     /// Notes a command.
     pub fn used(&self, command: &'static str) {
         let mut facts = self.facts.lock().expect("no panic while held");
         (facts.command, facts.used) = (command, Some(Instant::now()));
+    }
+
+    /// What it is at the moment.
+    pub fn facts(&self) -> ClientFacts {
+        self.facts.lock().expect("no panic while held").clone()
+    }
+
+    /// How long it has been connected.
+    pub fn age(&self) -> Duration {
+        self.connected.elapsed()
+    }
+
+    /// How long it has sent no command.
+    pub fn idle(&self, facts: &ClientFacts) -> Duration {
+        facts.used.unwrap_or(self.connected).elapsed()
     }
 
     /// Has it leave once what it has sent is answered.
@@ -116,10 +149,11 @@ impl Presence {
 
     /// A line of `CLIENT LIST`.
     pub fn line(&self) -> String {
-        let Facts { name, library, user, database, version, queued, watched, subscriptions, command, used } =
-            self.facts.lock().expect("no panic while held").clone();
-        let (id, address, age) = (self.id, self.address, self.connected.elapsed().as_secs());
-        let idle = used.unwrap_or(self.connected).elapsed().as_secs();
+        let facts = self.facts();
+        let (id, address) = (self.id, self.address);
+        let (age, idle) = (self.age().as_secs(), self.idle(&facts).as_secs());
+        let ClientFacts { name, library, user, database, version, begun, subscriptions, command, .. } = facts;
+        let Begun { queued, watched } = begun;
         let queued = queued.map_or(-1, |queued| i64::try_from(queued).unwrap_or(i64::MAX));
         let user = if user.is_empty() { "default" } else { &user };
         let command = if command.is_empty() { "NULL" } else { command };
