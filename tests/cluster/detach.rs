@@ -31,7 +31,7 @@ async fn detached(cluster: &Cluster, node: &Node) -> Value {
 }
 
 /// `None` while it does not say.
-async fn is_detached(cluster: &Cluster, node: &Node) -> Option<bool> {
+pub async fn is_detached(cluster: &Cluster, node: &Node) -> Option<bool> {
     let asked = cluster.http.get(format!("{}/v1/detached", node.http)).send().await.ok()?;
     let told = json_of(asked).await.1;
     told["busy"].as_bool()?;
@@ -388,7 +388,7 @@ async fn a_node_that_is_killed_while_it_leaves_or_comes_back_loses_nothing() {
 }
 
 /// A node that is killed in the last moment cannot have the fork closed any more.
-async fn all_is_as_before_but_forks(cluster: &Cluster) {
+pub async fn all_is_as_before_but_forks(cluster: &Cluster) {
     let leader = &cluster.nodes[cluster.leader().await];
     let (_, told) = json_of(cluster.request(Method::GET, leader, "/v1/reconcile", "").await).await;
     for fork in told["forks"].as_array().expect("a list") {

@@ -17,6 +17,7 @@ mod backups;
 mod canary;
 mod cli;
 mod compat;
+mod crashes;
 mod detach;
 mod disk;
 mod doctor;

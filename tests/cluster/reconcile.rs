@@ -196,7 +196,7 @@ async fn row_35_conflicts_wait_and_pointless_plans_are_refused() {
 }
 
 /// The lines of a file of JSON lines.
-fn json_lines(path: &str) -> Vec<Value> {
+pub fn json_lines(path: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(path).expect("the file");
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }

@@ -1,6 +1,6 @@
 //! A cluster that lost a majority: recovered from a survivor, with the lost ones back later.
 
-use crate::support::{Cluster, Node, PROGRAM, run, until};
+use crate::support::{Cluster, Node, run, until};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -42,13 +42,13 @@ pub fn apply(cluster: &Cluster, plan: &Value, at: usize, more: &[&str]) -> Strin
 }
 
 /// Which of the members' folders the plan makes the start of the new history.
-fn seed(cluster: &Cluster, plan: &Value) -> usize {
+pub fn seed(cluster: &Cluster, plan: &Value) -> usize {
     let name = plan["plan"]["seed"]["node"]["name"].as_str().expect("a name");
     cluster.nodes.iter().position(|node| node.name == name).expect("a member")
 }
 
 /// A node's status, once it answers.
-async fn told(cluster: &Cluster, node: &Node) -> Value {
+pub async fn told(cluster: &Cluster, node: &Node) -> Value {
     until("it answers", || async {
         let asked = cluster.http.get(format!("{}/v1/status", node.http)).send().await;
         asked.is_ok_and(|answer| answer.status().is_success())
@@ -414,59 +414,6 @@ async fn a_survivor_that_joins_gets_its_vote_whenever_it_is_restarted() {
     assert_eq!(voters, 2, "{status}");
 }
 
-/// However often `apply` is killed, the folder is the old one or the new one, and the next run comes to the same end.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_apply_that_is_killed_goes_on() {
-    let mut cluster = Cluster::start(4, &[]).await;
-    for number in 0..200 {
-        cluster.put_surely(&cluster.nodes[0], &format!("k{number}"), "v").await;
-    }
-    cluster.digests_agree().await;
-    stop(&mut cluster, &[0, 1, 2, 3]).await;
-    let planned = plan(&cluster, &[0, 1], "n3,n4");
-    assert_eq!(planned["plan"]["loss"]["nothing_acknowledged"], true, "half of four meet every majority");
-    let last = planned["plan"]["seed"]["state"]["last"]["index"].as_u64().expect("an index");
-    let (file, id) = (path(&cluster, "recovery-plan.json"), id(&planned));
-    let (mut killed, mut finished) = (0, 0);
-    for at in [0, 1] {
-        for delay_ms in (0..60).step_by(6) {
-            let copy = path(&cluster, &format!("copy-{at}-{delay_ms}"));
-            copy_folder(&cluster.nodes[at].data_dir, &copy);
-            let folder = copy.to_str().expect("a path");
-            let arguments = ["recover", "apply", file.to_str().unwrap(), folder, "--confirm", &id, "--json"];
-            for _ in 0..2 {
-                let mut apply = std::process::Command::new(PROGRAM)
-                    .args(arguments)
-                    .stdout(std::process::Stdio::null())
-                    .stderr(std::process::Stdio::null())
-                    .spawn()
-                    .expect("it starts");
-                tokio::time::sleep(Duration::from_millis(delay_ms)).await;
-                let _ = apply.kill();
-                match apply.wait().expect("it ends").success() {
-                    true => finished += 1,
-                    false => killed += 1,
-                }
-            }
-            let (code, _, error) = run(&arguments);
-            assert_eq!(code, 0, "{error}");
-            let aside =
-                copy.join("aside").join(planned["plan"]["lineage"]["cluster_id"].as_str().expect("an id"));
-            assert_eq!(history_of(&aside)["last_log_index"], last, "what it held is whole");
-            if at == seed(&cluster, &planned) {
-                let new = history_of(&copy);
-                assert_eq!(new["histories"], planned["plan"]["lineage"]["histories"]);
-                assert_eq!(new["applied_index"], new["histories"][1]["start_index"]);
-            } else {
-                assert!(copy.join("join.json").exists() && !copy.join("sled").exists());
-            }
-            assert!(!copy.join("switch").exists() && !copy.join("next").exists());
-        }
-    }
-    println!("killed {killed} times, {finished} runs were faster");
-    assert!(killed > 5);
-}
-
 /// The last term in which the node of a folder voted.
 pub fn voted_term(folder: &Path) -> u64 {
     let (code, text, error) = run(&["recover", "collect", folder.to_str().unwrap()]);
@@ -475,7 +422,7 @@ pub fn voted_term(folder: &Path) -> u64 {
 }
 
 /// What `history` says of a folder.
-fn history_of(folder: &Path) -> Value {
+pub fn history_of(folder: &Path) -> Value {
     let (code, text, error) = run(&["history", folder.to_str().unwrap(), "--json"]);
     assert_eq!(code, 0, "{error}");
     serde_json::from_str::<Value>(&text).expect("JSON")[0].clone()
