@@ -1,7 +1,7 @@
 //! Long consistency runs, which `cluster-scripts/jepsen` starts:
 //!
-//! `cargo bench --bench jepsen -- [--minutes M] [--seed S] [--faults A,B] [--control LIE] [--detach] [--recover]
-//! [--report FOLDER]`
+//! `cargo bench --bench jepsen -- [--minutes M] [--seed S] [--faults A,B] [--clients PROTOCOLS] [--control LIE]
+//! [--detach] [--recover] [--report FOLDER]`
 //!
 //! Ends with 0 when all is well, 1 when something is wrong, 3 when too little happened to tell.
 
@@ -35,6 +35,7 @@ mod support;
 
 use branches::Act;
 use clap::Parser;
+use harness::ask::Protocol;
 use harness::faults::Kind;
 use harness::report::Floor;
 use harness::run::{Order, run};
@@ -57,14 +58,17 @@ struct Arguments {
     /// Only these faults, separated by commas
     #[arg(long, value_delimiter = ',', value_parser = parse_kind)]
     faults: Vec<Kind>,
+    /// What the clients speak, separated by commas: http, redis
+    #[arg(long, value_delimiter = ',', value_parser = parse_protocol, default_value = "http,redis")]
+    clients: Vec<Protocol>,
     /// Have the nodes tell a lie, which must be caught; needs a build with the feature `sabotage`
     #[arg(long)]
     control: Option<String>,
     /// Instead, let a node leave on purpose and come back, again and again
-    #[arg(long, conflicts_with_all = ["faults", "control"])]
+    #[arg(long, conflicts_with_all = ["faults", "control", "clients"])]
     detach: bool,
     /// Instead, lose a majority and recover without it, again and again
-    #[arg(long, conflicts_with_all = ["faults", "control"])]
+    #[arg(long, conflicts_with_all = ["faults", "control", "clients"])]
     recover: bool,
     /// Seconds a round takes
     #[arg(long, default_value_t = 60)]
@@ -83,6 +87,12 @@ fn parse_kind(name: &str) -> Result<Kind, String> {
         .into_iter()
         .find(|kind| kind.name() == name)
         .ok_or_else(|| format!("expected one of {}", known()))
+}
+
+fn parse_protocol(name: &str) -> Result<Protocol, String> {
+    let known = || Protocol::ALL.map(Protocol::name).join(", ");
+    let found = Protocol::ALL.into_iter().find(|protocol| protocol.name() == name);
+    found.ok_or_else(|| format!("expected one of {}", known()))
 }
 
 fn main() -> ExitCode {
@@ -114,15 +124,20 @@ fn main() -> ExitCode {
         leaders_a_round: 1,
         ok_per_s: 20.0,
     };
+    let clients = match &arguments.clients[..] {
+        [only] => format!(" --clients {}", only.name()),
+        _ => String::new(),
+    };
     let order = Order {
         seed,
         length: Duration::from_secs_f64(arguments.minutes * 60.0),
         round: Duration::from_secs(arguments.round),
         kinds: arguments.faults,
         control: arguments.control,
+        command: format!("cluster-scripts/jepsen --minutes {} --seed {seed}{clients}", arguments.minutes),
+        protocols: arguments.clients,
         folder: folder.clone(),
         floor,
-        command: format!("cluster-scripts/jepsen --minutes {} --seed {seed}", arguments.minutes),
     };
     println!("seed {seed}, report in {}", folder.display());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");

@@ -111,6 +111,7 @@ pub enum ModelName {
     Set,
     Ttl,
     Session,
+    Walk,
 }
 
 /// How far from its time to live an entry may vanish, in the model `ttl`.

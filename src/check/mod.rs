@@ -4,7 +4,7 @@
 //! and looks for a *linearization* of each: an order in which every operation takes effect at one moment
 //! between its call and its return, and every answer is what a single copy would have said (Herlihy and Wing
 //! 1990). Read on in `search.rs` for how it looks, and in `models/` for what a single copy would say.
-//! `session.rs` judges reads that promise less.
+//! `session.rs` judges reads that promise less, and `walk.rs` those that take a while.
 //!
 //! Nothing here knows a cluster. What it judges may come from one, from a simulation or from another system.
 
@@ -18,6 +18,7 @@ mod report;
 mod search;
 mod session;
 mod timeline;
+mod walk;
 mod writer;
 
 pub use history::{Bounds, Header, History, HistoryError, ModelName, Operation, Outcome};
@@ -68,6 +69,11 @@ pub fn check(history: &History, options: &Options) -> Report {
         ModelName::Session => {
             for (key, operations) in &keys {
                 report.add(key, operations.len(), session::judge(operations));
+            }
+        }
+        ModelName::Walk => {
+            for (key, operations) in &keys {
+                report.add(key, operations.len(), walk::judge(operations));
             }
         }
     }

@@ -31,7 +31,9 @@ pub(super) async fn exec(client: &mut Client, session: &Session) -> Replied {
     if guards.is_empty() && !plans.iter().any(Plan::writes) {
         let shared = client.shared.clone();
         let mut run = Run::new(session.clone(), &shared.front.answer_memory, &plans, client.touches);
-        let first = run.next().await.map(|part| part.replies).unwrap_or_default();
+        let first = run.next().await;
+        client.seen_index = client.seen_index.max(first.as_ref().map_or(0, |part| part.index));
+        let first = first.map(|part| part.replies).unwrap_or_default();
         return match first.len() == plans.len() {
             true => Ok(Reply::Array(first)),
             false => Err(Reply::error("ERR the answer is too large: ask for fewer keys at a time")),
@@ -77,6 +79,7 @@ pub(super) async fn watch(client: &mut Client, session: &Session, arguments: &[B
         return Err(Reply::error("ERR too many keys are watched"));
     }
     let read = session.get_many_as(&keys, |_| false, u64::MAX).await.map_err(failed)?;
+    client.seen_index = client.seen_index.max(read.index);
     for (key, found) in keys.into_iter().zip(read.value) {
         let condition = found
             .map_or(Condition::AbsentSince(read.index), |found| Condition::Revision(found.info.revision));

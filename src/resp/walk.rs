@@ -51,7 +51,7 @@ pub(super) async fn keys(database: u8, session: &Session, pattern: &[u8]) -> Rep
 
 /// `SCAN cursor [MATCH pattern] [COUNT n] [TYPE type]`. The cursor is a place in the cache's own table, which is the same on all nodes and
 /// after a restart, and a key keeps its place as long as it lives: one that is there during the whole walk is told once.
-pub(super) async fn scan(client: &Client, session: &Session, arguments: &[Bytes]) -> Replied {
+pub(super) async fn scan(client: &mut Client, session: &Session, arguments: &[Bytes]) -> Replied {
     let mut rest = Arguments::new(arguments, client.database);
     let cursor = cursor_of(rest.next()?)?;
     let (mut pattern, mut count, mut wanted) = (None, 10, None);
@@ -72,6 +72,7 @@ pub(super) async fn scan(client: &Client, session: &Session, arguments: &[Bytes]
     let prefix = pattern.as_ref().map(|pattern| glob::literal_prefix(pattern)).unwrap_or_default();
     let prefix = name_prefix_of(client.database, &prefix);
     let read = session.scan(&prefix, cursor, slots).await.map_err(failed)?;
+    client.seen_index = client.seen_index.max(read.index);
     let Scanned { keys: names, next, .. } = read.value;
     let is_wanted = |kind| wanted.as_ref().is_none_or(|wanted| *wanted == name_of_kind(kind).as_bytes());
     let names = names.iter().filter(|(_, kind)| is_wanted(*kind));

@@ -15,3 +15,4 @@ mod second_opinion;
 mod session;
 mod simulation;
 mod support;
+mod walk;

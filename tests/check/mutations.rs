@@ -55,8 +55,8 @@ type Plants = Vec<(&'static str, Silence, Verdict)>;
 fn plant(model: ModelName, plants: impl Fn(&Legal) -> Plants) {
     let mut random = Random::new(&format!("mutations of {model:?}"));
     for _ in 0..HISTORIES {
-        // What nobody answered may take effect in the silence. A delete or a put then would explain the fault.
-        let plan = Plan { answered: &["delete", "put"], ..Plan::long(model) };
+        // What nobody answered may take effect in the silence. A delete, a put or an expire then would explain the fault.
+        let plan = Plan { answered: &["delete", "put", "expire"], ..Plan::long(model) };
         let legal = legal(&plan, &mut random);
         assert_eq!(verdict(model, &legal.operations), Verdict::Yes, "{}", shown(&legal.operations));
         let (first, second) = legal.operations.split_at(legal.half);
@@ -358,6 +358,37 @@ fn times_to_live() {
                 ),
                 Verdict::No,
             ),
+        ]
+    });
+}
+
+/// The same told in advance, and changed.
+#[test]
+fn times_to_live_that_are_told_and_changed() {
+    plant(ModelName::Ttl, |legal| {
+        let null = Value::Null;
+        let put = || silence(legal).then("put", json!({"value": "a", "ttl_ms": 50}), null.clone());
+        let left = |silence: Silence, ms: Value| silence.then("left", null.clone(), ms);
+        let expire = |silence: Silence, ms: u64| silence.then("expire", json!({"ttl_ms": ms}), null.clone());
+        let find = |silence: Silence| silence.then("read", null.clone(), json!("a"));
+        let miss = |silence: Silence| silence.then("read", null.clone(), null.clone());
+        vec![
+            // Called at 0; asked at 12 ms, and answered at 13. 2 early.
+            ("all is left", left(put().later(10), json!(50)), Verdict::Yes),
+            ("more than all is left", left(put().later(10), json!(51)), Verdict::No),
+            ("as little as can be", left(put().later(10), json!(35)), Verdict::Yes),
+            ("too little", left(put().later(10), json!(34)), Verdict::No),
+            ("nothing, as early as can be", left(put().later(45), null.clone()), Verdict::Yes),
+            ("nothing, too early", left(put().later(44), null.clone()), Verdict::No),
+            ("left of what is over", left(put().later(53), json!(1)), Verdict::No),
+            ("it lives longer", find(expire(put(), 500).later(400)), Verdict::Yes),
+            ("it should live longer", miss(expire(put(), 500).later(400)), Verdict::No),
+            ("left of the longer life", left(expire(put(), 500).later(100), json!(400)), Verdict::Yes),
+            // Called at 2 ms and answered at 3.
+            ("a shorter life, as late as can be", find(expire(put(), 10).later(12)), Verdict::Yes),
+            ("a shorter life, too late", find(expire(put(), 10).later(13)), Verdict::No),
+            ("nothing was there", expire(put(), 10).failed("not_found"), Verdict::No),
+            ("a longer life for what is gone", expire(miss(put().later(48)), 500), Verdict::No),
         ]
     });
 }

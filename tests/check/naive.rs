@@ -28,7 +28,7 @@ impl Naive {
             ModelName::Counter => self.counter(operation),
             ModelName::List | ModelName::Set => self.collection(operation),
             ModelName::Ttl => self.ttl(operation),
-            ModelName::Session => unreachable!("it is not searched"),
+            ModelName::Session | ModelName::Walk => unreachable!("it is not searched"),
         }
     }
 
@@ -122,8 +122,8 @@ impl Naive {
     }
 
     fn ttl(&mut self, operation: &Operation) -> bool {
-        let is_miss =
-            operation.outcome == Outcome::Fail || operation.op == "read" && operation.result.is_null();
+        let looks = operation.op == "read" || operation.op == "left";
+        let is_miss = operation.outcome == Outcome::Fail || looks && operation.result.is_null();
         if operation.op == "put" {
             self.value = operation.argument["value"].clone();
             self.put = Some(operation.clone());
@@ -143,11 +143,19 @@ impl Naive {
             ttl_ns.zip(answered_ns).map(|(ttl_ns, answered_ns)| answered_ns + ttl_ns + BOUNDS.late_ms * MS);
         let is_unknown = operation.outcome == Outcome::Unknown;
         let is_there = is_unknown || last_ns.is_none_or(|last_ns| operation.call_ns <= last_ns);
-        if operation.op == "delete" {
-            self.put = None;
-            return is_there;
+        match operation.op.as_str() {
+            "delete" => self.put = None,
+            // As if the same were put now.
+            "expire" => self.put = Some(operation.clone()),
+            "left" => {
+                let left_ns = operation.result.as_u64().expect("a number") * MS;
+                let ttl_ns = ttl_ns.unwrap_or(u64::MAX);
+                let end_ns = operation.return_ns.expect("answered") + left_ns + BOUNDS.early_ms * MS;
+                return is_there && left_ns <= ttl_ns && end_ns >= put.call_ns.saturating_add(ttl_ns);
+            }
+            _ => return is_there && operation.result == self.value,
         }
-        is_there && operation.result == self.value
+        is_there
     }
 }
 
@@ -155,13 +163,13 @@ impl Naive {
 fn is_silent(model: ModelName, operation: &Operation) -> bool {
     let told = match (model, operation.op.as_str()) {
         (ModelName::Register, _) => &["not_found", "precondition_failed"][..],
-        (_, "read" | "delete") => &["not_found"][..],
+        (_, "read" | "delete" | "expire") => &["not_found"][..],
         _ => &[],
     };
     match operation.outcome {
         Outcome::Ok => false,
         Outcome::Fail => !told.contains(&operation.error.as_deref().expect("failures have a reason")),
-        Outcome::Unknown => operation.op == "read",
+        Outcome::Unknown => operation.op == "read" || operation.op == "left",
     }
 }
 

@@ -12,6 +12,7 @@ struct Copy {
     revision: u64,
     /// When the entry vanishes.
     until_ns: Option<u64>,
+    ttl_ms: u64,
 }
 
 /// What is asked for, how often, and by whom.
@@ -125,6 +126,8 @@ fn question(plan: &Plan, fresh: &mut u64, random: &mut Random) -> (&'static str,
         (ModelName::Counter, _) => ("add", json!(random.below(4) as i64 - 1)),
         (ModelName::List, 50..) => ("append", first),
         (ModelName::Set, 50..) => ("add", first),
+        (ModelName::Ttl, 45..52) => ("left", Value::Null),
+        (ModelName::Ttl, 52..60) => ("expire", json!({"ttl_ms": 1 + random.below(30)})),
         (ModelName::Ttl, 60..92) => ("put", json!({"value": first, "ttl_ms": 1 + random.below(30)})),
         (ModelName::Ttl, 92..) => ("delete", Value::Null),
         _ => ("read", Value::Null),
@@ -132,10 +135,17 @@ fn question(plan: &Plan, fresh: &mut u64, random: &mut Random) -> (&'static str,
 }
 
 impl Copy {
+    /// The entry lives as long as this says from now on, give or take what the bounds allow.
+    fn live(&mut self, argument: &Value, now_ns: u64, random: &mut Random) {
+        self.ttl_ms = argument["ttl_ms"].as_u64().expect("a time to live");
+        let jitter_ns = random.below((BOUNDS.early_ms + BOUNDS.late_ms) * MS);
+        self.until_ns = Some((now_ns + self.ttl_ms * MS + jitter_ns).saturating_sub(BOUNDS.early_ms * MS));
+    }
+
     /// Carries an operation out at this moment, and answers it unless nobody will hear.
     fn answer(&mut self, model: ModelName, operation: &mut Operation, now_ns: u64, random: &mut Random) {
         if self.until_ns.is_some_and(|until_ns| now_ns >= until_ns) {
-            *self = Self { value: Value::Null, until_ns: None, revision: self.revision };
+            *self = Self { revision: self.revision, ..Self::default() };
         }
         let is_heard = operation.outcome == Outcome::Ok;
         let argument = operation.argument.clone();
@@ -155,7 +165,14 @@ impl Copy {
                 }
                 return;
             }
-            "delete" if !is_there => return refuse(operation, "not_found", None),
+            "left" => {
+                if is_heard && is_there {
+                    let left_ns = self.until_ns.expect("it has a time to live") - now_ns;
+                    operation.result = json!(left_ns.div_ceil(MS).min(self.ttl_ms));
+                }
+                return;
+            }
+            "delete" | "expire" if !is_there => return refuse(operation, "not_found", None),
             "cas" => {
                 let holds = match (argument.get("from"), argument["revision"].as_u64()) {
                     (Some(from), _) => *from == self.value,
@@ -172,11 +189,9 @@ impl Copy {
             "delete" => self.value = Value::Null,
             "put" => {
                 self.value = argument["value"].clone();
-                let ttl_ns = argument["ttl_ms"].as_u64().expect("a time to live") * MS;
-                // Anywhere between the bounds.
-                let jitter_ns = random.below((BOUNDS.early_ms + BOUNDS.late_ms) * MS);
-                self.until_ns = Some((now_ns + ttl_ns + jitter_ns).saturating_sub(BOUNDS.early_ms * MS));
+                self.live(&argument, now_ns, random);
             }
+            "expire" => self.live(&argument, now_ns, random),
             "add" if model == ModelName::Counter => {
                 self.value = json!(self.value.as_i64().unwrap_or(0) + argument.as_i64().expect("a number"));
                 if is_heard && random.chance(70) {

@@ -1,6 +1,7 @@
 //! Nodes that lie, each in its own way, must be caught. Needs a build with the feature `sabotage`:
 //! `cargo test --features sabotage --test consistency controls`.
 
+use crate::harness::ask::Protocol;
 use crate::harness::faults::Kind;
 use crate::harness::report::Floor;
 use crate::harness::run::{Order, run};
@@ -41,29 +42,44 @@ fn signs(lie: Sabotage) -> &'static [&'static str] {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_lie_is_caught() {
     for (name, lie) in Sabotage::ALL.into_iter().filter(|(_, lie)| *lie != Sabotage::EdgeOnly) {
-        if lie == Sabotage::LocalClock && wall_clock::library().is_none() {
-            eprintln!("skipped: {name} needs libfaketime (apt install faketime)");
-            continue;
-        }
-        let folder = tempfile::tempdir().expect("a folder");
-        let seed = fastrand::u64(..1_000_000);
-        println!("{name}, seed {seed}");
-        let order = Order {
-            seed,
-            length: Duration::from_secs(120),
-            round: Duration::from_secs(10),
-            kinds: faults(lie),
-            control: Some(name.to_owned()),
-            folder: folder.path().to_owned(),
-            floor: Floor { every_kind: false, snapshots_installed: 0, leaders_a_round: 0, ok_per_s: 0.0 },
-            command: format!("cluster-scripts/jepsen --control {name} --seed {seed}"),
-        };
-        let report = run(&order).await;
-        print!("{}", report.summary());
-        let violations = || report.rounds.iter().flat_map(|round| &round.violations);
-        let caught = violations().any(|words| signs(lie).iter().any(|sign| words.contains(sign)));
-        assert!(caught, "{name} was not caught");
+        assert_caught(name, lie, &Protocol::ALL).await;
     }
+}
+
+/// Reads that are old are noticed by clients that speak the Redis protocol, without the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn lies_about_reads_are_caught_by_redis_clients_alone() {
+    for (name, lie) in Sabotage::ALL {
+        if lie == Sabotage::StaleReads || lie == Sabotage::OldConfirmation {
+            assert_caught(name, lie, &[Protocol::Redis]).await;
+        }
+    }
+}
+
+async fn assert_caught(name: &str, lie: Sabotage, protocols: &[Protocol]) {
+    if lie == Sabotage::LocalClock && wall_clock::library().is_none() {
+        eprintln!("skipped: {name} needs libfaketime (apt install faketime)");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let seed = fastrand::u64(..1_000_000);
+    println!("{name}, {protocols:?}, seed {seed}");
+    let order = Order {
+        seed,
+        length: Duration::from_secs(120),
+        round: Duration::from_secs(10),
+        kinds: faults(lie),
+        control: Some(name.to_owned()),
+        protocols: protocols.to_vec(),
+        folder: folder.path().to_owned(),
+        floor: Floor { every_kind: false, snapshots_installed: 0, leaders_a_round: 0, ok_per_s: 0.0 },
+        command: format!("cluster-scripts/jepsen --control {name} --seed {seed}"),
+    };
+    let report = run(&order).await;
+    print!("{}", report.summary());
+    let violations = || report.rounds.iter().flat_map(|round| &round.violations);
+    let caught = violations().any(|words| signs(lie).iter().any(|sign| words.contains(sign)));
+    assert!(caught, "{name} was not caught");
 }
 
 /// Nodes that judge a token only where a request comes in let revoked ones pass.

@@ -1,6 +1,7 @@
 //! A short run with every family of faults, as part of `cargo test`.
 
 use crate::branches::{self, Act};
+use crate::harness::ask::Protocol;
 use crate::harness::faults::Kind;
 use crate::harness::report::Floor;
 use crate::harness::run::{Order, run};
@@ -20,6 +21,7 @@ async fn a_short_run_finds_nothing() {
         round: Duration::from_secs(15),
         kinds: Kind::ALL.to_vec(),
         control: None,
+        protocols: Protocol::ALL.to_vec(),
         folder: folder.path().to_owned(),
         floor: Floor { every_kind: false, snapshots_installed: 0, leaders_a_round: 1, ok_per_s: 10.0 },
         command: format!("LOCKSTEP_JEPSEN_SEED={seed} cargo test --test consistency"),

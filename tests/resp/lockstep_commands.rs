@@ -44,6 +44,13 @@ async fn positions_and_consistencies() {
         assert!(index > 0);
         assert!(number(client.ask(&format!("LOCKSTEP.WAIT {index}"))) >= index);
         assert_eq!(client.ask("GET a"), "\"1\"");
+        // What was read is seen as well: whoever goes on at another node can ask for it there.
+        for reads in [&["GET a"][..], &["MULTI", "GET a", "EXEC"], &["WATCH a"], &["SCAN 0"]] {
+            let mut reader = Client::connect(address);
+            assert_eq!(reader.ask("LOCKSTEP.INDEX"), ":0");
+            reads.iter().for_each(|read| drop(reader.ask(read)));
+            assert!(number(reader.ask("LOCKSTEP.INDEX")) >= index, "{reads:?}");
+        }
         let first = number(client.ask("LOCKSTEP.REVISION a"));
         other.ask("SET a 1");
         client.ask("LOCKSTEP.CONSISTENCY linearizable");

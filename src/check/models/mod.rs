@@ -15,7 +15,7 @@ pub(super) use register::Register;
 pub(super) use set::Set;
 pub(super) use ttl::Ttl;
 
-use super::{Bounds, Header, ModelName, Operation, session};
+use super::{Bounds, Header, ModelName, Operation, session, walk};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -101,6 +101,7 @@ pub(super) fn sieve(header: &Header) -> Sieve {
         ModelName::Set => of::<Set>(header),
         ModelName::Ttl => of::<Ttl>(header),
         ModelName::Session => Box::new(session::understand),
+        ModelName::Walk => Box::new(|operation| walk::understand(operation).map(drop)),
     }
 }
 

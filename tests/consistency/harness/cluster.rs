@@ -35,6 +35,8 @@ pub struct Address {
     pub id: End,
     /// Through its proxy, as clients do.
     pub url: String,
+    /// The same for Redis clients: a host and a port.
+    pub redis: String,
     /// Past the proxy, for those who only watch.
     pub direct: String,
 }
@@ -64,6 +66,7 @@ pub struct Member {
     pub id: End,
     pub paused: bool,
     clients: Proxy,
+    redis: Proxy,
     peers: Proxy,
 }
 
@@ -106,6 +109,7 @@ impl Member {
             name: self.node.name.clone(),
             id: self.id,
             url: format!("http://{}", self.clients.address),
+            redis: self.redis.address.clone(),
             direct: self.node.http.clone(),
         }
     }
@@ -169,12 +173,16 @@ impl Cluster {
         let (entries, kept) = (self.shape.snapshot_entries.to_string(), self.shape.entries_kept.to_string());
         let mut node = Node::new(&self.folder, &name, &["--request-timeout-ms", "1500", "--fault-injection"]);
         let clients = Proxy::start(&self.network, Kind::Clients, &node.http["http://".len()..]).await;
+        let redis_address = format!("127.0.0.1:{}", crate::support::free_port());
+        let redis = Proxy::start(&self.network, Kind::Redis, &redis_address).await;
         let peers = Proxy::start(&self.network, Kind::Peers, &node.peer).await;
         let mut arguments: Vec<String> = vec![
             "--advertise-http".into(),
             format!("http://{}", clients.address),
             "--advertise-peer".into(),
             peers.address.clone(),
+            "--redis".into(),
+            redis_address,
             "--snapshot-entries".into(),
             entries,
             "--entries-kept".into(),
@@ -186,7 +194,7 @@ impl Cluster {
         if let Some(library) = wall_clock::library() {
             wall_clock::install(&mut node, library);
         }
-        Member { node, id: 0, paused: false, clients, peers }
+        Member { node, id: 0, paused: false, clients, redis, peers }
     }
 
     /// Adds a node under a fresh name and number; waits until it serves and votes.
@@ -344,6 +352,7 @@ impl Cluster {
         let member = &mut self.members[position];
         member.id = status.node.id;
         member.clients.belongs_to(member.id);
+        member.redis.belongs_to(member.id);
         member.peers.belongs_to(member.id);
         Ok(())
     }

@@ -1,9 +1,12 @@
 //! The clients: each does one thing after another, chosen at random among the workloads, and everything it was
 //! told is recorded.
 
-use super::client::{Ask, Asker, Reply};
+use super::ask::{Condition, Protocol, Reply, Request};
 use super::cluster::{Address, Directory};
-use super::workloads::{self, Workload};
+use super::http::Asker;
+use super::redis::Redis;
+use super::workloads::pipeline::Own;
+use super::workloads::{self, Planned, Workload};
 use lockstep::check::{Operation, Outcome};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -16,6 +19,9 @@ use tokio::task::JoinSet;
 /// of those doubles the orders that the checker has to think of.
 const OPERATIONS_A_KEY: u64 = 150;
 const UNKNOWN_A_KEY: u64 = 6;
+
+/// How the node of an operation over Redis is told from one over HTTP.
+pub const REDIS: &str = " over redis";
 
 /// Everything that was recorded: operations by workload, in the order of their ends.
 pub type Recorded = BTreeMap<Workload, Vec<Operation>>;
@@ -31,6 +37,8 @@ pub struct Shared {
     values: AtomicU64,
     /// When writes were acknowledged, in nanoseconds since the run began.
     acknowledged: Mutex<Vec<u64>>,
+    /// What nodes told and no request is answered with, in sentences.
+    wrong: Arc<Mutex<Vec<String>>>,
     stop: AtomicBool,
 }
 
@@ -44,16 +52,17 @@ struct KeyInUse {
 /// Running clients.
 pub struct Load {
     pub shared: Arc<Shared>,
+    protocols: Vec<Protocol>,
     tasks: JoinSet<()>,
 }
 
 impl Load {
-    /// Starts so many clients. `mix` says how often each workload gets a turn.
+    /// Starts so many clients, which speak these protocols in turns. `mix` says how often each workload gets a turn.
     pub fn start(
         directory: &Directory,
         begun: Instant,
         mix: &[(Workload, u32)],
-        clients: u64,
+        (clients, protocols): (u64, &[Protocol]),
         seed: u64,
     ) -> Self {
         let shared = Arc::new(Shared {
@@ -65,13 +74,15 @@ impl Load {
             clients: AtomicU64::new(0),
             values: AtomicU64::new(0),
             acknowledged: Mutex::default(),
+            wrong: Arc::default(),
             stop: AtomicBool::new(false),
         });
         let mut tasks = JoinSet::new();
-        for number in 0..clients {
+        for (number, protocol) in (0..clients).zip(protocols.iter().cycle()) {
             let random = fastrand::Rng::with_seed(seed.wrapping_mul(0x9E37_79B9).wrapping_add(number));
-            let mut client = Client::new(shared.clone(), random);
-            let mix = mix.to_vec();
+            let mut client = Client::new(shared.clone(), *protocol, random);
+            let mut mix = mix.to_vec();
+            mix.retain(|(workload, _)| workload.is_for(*protocol));
             tasks.spawn(async move {
                 while !client.shared.stop.load(Ordering::Acquire) {
                     let workload = choose(&mix, &mut client.random);
@@ -81,17 +92,25 @@ impl Load {
                 }
             });
         }
-        Self { shared, tasks }
+        Self { shared, protocols: protocols.to_vec(), tasks }
     }
 
-    /// Stops the clients, lets each finish what it does, and reads what there is at the end through every node, with
-    /// less patience where all is `hopeless`. An error is what could not be read.
-    pub async fn finish(mut self, hopeless: bool) -> (Recorded, Result<(), String>) {
+    /// Stops the clients, lets each finish what it does, and reads what there is at the end through every node and in
+    /// every protocol, with less patience where all is `hopeless`. What is wrong by itself, in sentences: what could not
+    /// be read, and what no request is answered with.
+    pub async fn finish(mut self, hopeless: bool) -> (Recorded, Vec<String>) {
         self.shared.stop.store(true, Ordering::Release);
-        while self.tasks.join_next().await.is_some() {}
-        let mut reader = Client::new(self.shared.clone(), fastrand::Rng::with_seed(0));
-        let read = workloads::final_reads(&mut reader, hopeless).await;
-        (std::mem::take(&mut *self.shared.recorded.lock().expect("no panic while held")), read)
+        let mut wrong = Vec::new();
+        while let Some(ended) = self.tasks.join_next().await {
+            wrong.extend(ended.err().map(|panic| format!("a client: {panic}")));
+        }
+        for protocol in &self.protocols {
+            let random = fastrand::Rng::with_seed(0);
+            let mut reader = Client::new(self.shared.clone(), *protocol, random);
+            wrong.extend(workloads::final_reads(&mut reader, hopeless).await.err());
+        }
+        wrong.append(&mut self.shared.wrong.lock().expect("no panic while held"));
+        (std::mem::take(&mut *self.shared.recorded.lock().expect("no panic while held")), wrong)
     }
 }
 
@@ -116,6 +135,14 @@ impl Shared {
         self.acknowledged.lock().expect("no panic while held").clone()
     }
 
+    /// A key of a workload that nobody has used.
+    pub fn fresh_key(&self, workload: Workload) -> String {
+        let mut keys = self.keys.lock().expect("no panic while held");
+        let next = keys.get(&workload).map_or(0, |key| key.number + 1);
+        keys.insert(workload, KeyInUse { number: next, ..KeyInUse::default() });
+        workload.key(next)
+    }
+
     /// The keys of a workload so far, oldest first.
     pub fn keys_so_far(&self, workload: Workload) -> Vec<String> {
         let newest = self.keys.lock().expect("no panic while held").get(&workload).map(|key| key.number);
@@ -128,9 +155,13 @@ impl Shared {
 pub struct Client {
     pub shared: Arc<Shared>,
     pub random: fastrand::Rng,
+    pub protocol: Protocol,
     pub id: u64,
-    /// Revisions this client saw last, by key.
-    pub seen: BTreeMap<String, Option<u64>>,
+    /// What this client saw last, by key: what it can make the condition of a write.
+    seen: BTreeMap<String, Condition>,
+    /// The key of its own pipelines.
+    pub own: Own,
+    redis: Redis,
     /// The newest index it was told of by a workload about sessions.
     pub floor: u64,
     /// Whether its last operation was.
@@ -141,13 +172,16 @@ pub struct Client {
 pub struct Begun {
     pub node: Address,
     pub key: String,
-    call_ns: u64,
+    /// In nanoseconds since the run began.
+    pub call_ns: u64,
 }
 
 impl Client {
-    fn new(shared: Arc<Shared>, random: fastrand::Rng) -> Self {
+    fn new(shared: Arc<Shared>, protocol: Protocol, mut random: fastrand::Rng) -> Self {
         let id = shared.clients.fetch_add(1, Ordering::Relaxed);
-        Self { shared, random, id, seen: BTreeMap::new(), floor: 0, was_answered: false }
+        let redis = Redis::new(shared.directory.clone(), random.fork(), shared.wrong.clone());
+        let (seen, own) = (BTreeMap::new(), Own::default());
+        Self { shared, random, protocol, id, seen, own, redis, floor: 0, was_answered: false }
     }
 
     /// A number that nobody else writes.
@@ -178,8 +212,68 @@ impl Client {
         Begun { node, key, call_ns: self.shared.now_ns() }
     }
 
-    pub async fn ask(&self, node: &Address, ask: &Ask) -> Reply {
-        self.shared.asker.ask(node, ask).await
+    pub async fn ask(&mut self, node: &Address, request: &Request) -> Reply {
+        match self.protocol {
+            Protocol::Http => self.shared.asker.ask(node, request).await,
+            Protocol::Redis => self.redis.ask(node, request).await,
+        }
+    }
+
+    /// Several requests, sent together, with their answers in order. Over Redis only.
+    pub async fn pipeline(&mut self, node: &Address, requests: &[Request]) -> Vec<Reply> {
+        self.redis.pipeline(node, requests).await
+    }
+
+    /// A condition that holds as long as a key is as this client saw it last.
+    pub fn seen(&self, key: &str) -> Condition {
+        let nothing = match self.protocol {
+            Protocol::Http => Condition::Revision(None),
+            Protocol::Redis => Condition::Value(None),
+        };
+        self.seen.get(key).cloned().unwrap_or(nothing)
+    }
+
+    /// One operation from its begin to its end, at any node.
+    pub async fn perform(&mut self, planned: Planned) {
+        let begun = self.begin(planned.key.clone());
+        let reply = self.ask(&begun.node, &planned.request).await;
+        self.settle(planned, begun, &reply);
+    }
+
+    /// The operation's time ends.
+    pub fn settle(&mut self, planned: Planned, begun: Begun, reply: &Reply) {
+        let now_ns = self.shared.now_ns();
+        self.settle_at(planned, begun, reply, now_ns);
+    }
+
+    /// The operation's time ended then.
+    pub fn settle_at(&mut self, planned: Planned, begun: Begun, reply: &Reply, now_ns: u64) {
+        self.note_seen(&planned, reply);
+        if planned.workload == Workload::Session {
+            self.floor = self.floor.max(reply.index.unwrap_or(0));
+        }
+        let result = planned.result(reply);
+        let Planned { workload, op, argument, .. } = planned;
+        self.record_at(workload, begun, (op, argument, result), reply, now_ns);
+    }
+
+    fn note_seen(&mut self, Planned { key, request, .. }: &Planned, reply: &Reply) {
+        let saw = match (self.protocol, request) {
+            (Protocol::Http, _) if reply.failed_with("precondition_failed") => {
+                Condition::Revision(reply.revision)
+            }
+            _ if !reply.is_ok() => return,
+            (Protocol::Http, Request::Delete { .. }) => Condition::Revision(None),
+            (Protocol::Http, _) => Condition::Revision(reply.revision),
+            (Protocol::Redis, Request::Get { .. }) => Condition::Value(text(&reply.answer)),
+            (Protocol::Redis, Request::GetAll { .. }) => Condition::Value(text(&reply.answer[0])),
+            (Protocol::Redis, Request::Put { value, .. } | Request::PutAll { value, .. }) => {
+                Condition::Value(Some(value.clone()))
+            }
+            (Protocol::Redis, Request::Delete { .. }) => Condition::Value(None),
+            (Protocol::Redis, _) => return,
+        };
+        self.seen.insert(key.clone(), saw);
     }
 
     /// The operation's time ends, unless nobody knows what came of it.
@@ -187,18 +281,32 @@ impl Client {
         &mut self,
         workload: Workload,
         begun: Begun,
-        op: &str,
+        op: &'static str,
         argument: Value,
         result: Value,
         reply: &Reply,
     ) {
-        let is_write = op != "read";
+        let now_ns = self.shared.now_ns();
+        self.record_at(workload, begun, (op, argument, result), reply, now_ns);
+    }
+
+    fn record_at(
+        &mut self,
+        workload: Workload,
+        begun: Begun,
+        (op, argument, result): (&'static str, Value, Value),
+        reply: &Reply,
+        now: u64,
+    ) {
+        let is_write = op != "read" && op != "left";
         let known = reply.outcome != Outcome::Unknown;
         self.was_answered = reply.outcome == Outcome::Ok;
-        let now = self.shared.now_ns();
         let operation = Operation {
             client: self.id,
-            node: begun.node.name,
+            node: match self.protocol {
+                Protocol::Http => begun.node.name,
+                Protocol::Redis => format!("{}{REDIS}", begun.node.name),
+            },
             key: begun.key,
             op: op.to_owned(),
             argument,
@@ -229,4 +337,8 @@ impl Client {
             .or_default()
             .push(operation);
     }
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
 }

@@ -217,7 +217,9 @@ fn pair(a: End, b: End) -> (End, End) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Peers,
+    /// Those who speak HTTP.
     Clients,
+    Redis,
 }
 
 /// A listener of its own in front of one of a node's listeners.
@@ -304,7 +306,7 @@ async fn accept(listener: TcpListener, passing: Passing) {
 async fn pass(mut caller: TcpStream, passing: Passing) {
     let _ = caller.set_nodelay(true);
     let (from, first) = match passing.kind {
-        Kind::Clients => (CLIENTS, Vec::new()),
+        Kind::Clients | Kind::Redis => (CLIENTS, Vec::new()),
         Kind::Peers => match first_frame(&mut caller).await {
             Some(first) => (caller_of(&first), first),
             None => return,

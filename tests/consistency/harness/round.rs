@@ -1,7 +1,8 @@
 //! One round: a fresh cluster, clients, trouble, and the judgement of all that was seen.
 
+use super::ask::Protocol;
 use super::cluster::{Cluster, Shape, tail};
-use super::load::{Load, Recorded};
+use super::load::{Load, REDIS, Recorded};
 use super::monitor::{Monitor, Seen};
 use super::nemesis::{Deck, Episode, trouble};
 use super::network::Network;
@@ -34,6 +35,8 @@ pub struct Plan {
     pub shape: Shape,
     pub mix: Vec<(Workload, u32)>,
     pub clients: u64,
+    /// What they speak, in turns.
+    pub protocols: Vec<Protocol>,
     /// How often something is broken, or left in peace for a while.
     pub turns: u64,
     /// When to end all the same.
@@ -62,6 +65,7 @@ impl Plan {
             shape,
             mix: workloads::CHECKED.to_vec(),
             clients: 10,
+            protocols: Protocol::ALL.to_vec(),
             turns: TURNS,
             length,
             replays: false,
@@ -94,7 +98,7 @@ pub struct Judged {
     /// With revisions, and by values alone; `None` for a workload that is not judged by a model.
     pub verdict: Option<String>,
     pub without_revisions: Option<String>,
-    /// By operation and outcome, as in `write ok`.
+    /// By operation and outcome, as in `write ok`, or `redis:write ok` over Redis.
     pub counts: BTreeMap<String, u64>,
     pub check_ms: u64,
 }
@@ -156,7 +160,7 @@ pub async fn play(name: &str, plan: &Plan, deck: &mut Deck, folder: &Path) -> Ro
     };
     let begun = Instant::now();
     let monitor = Monitor::start(cluster.directory.clone(), cluster.hopeless.clone());
-    let load = Load::start(&cluster.directory, begun, &plan.mix, plan.clients, plan.seed);
+    let load = Load::start(&cluster.directory, begun, &plan.mix, (plan.clients, &plan.protocols), plan.seed);
     let hopeless = cluster.hopeless.clone();
     let enough = || hopeless.load(Ordering::Acquire);
     let (episodes, result) =
@@ -167,8 +171,8 @@ pub async fn play(name: &str, plan: &Plan, deck: &mut Deck, folder: &Path) -> Ro
         report.violations.push(format!("at the end: {error}"));
     }
     let acknowledged = load.shared.clone();
-    let (recorded, read) = load.finish(!report.violations.is_empty()).await;
-    report.violations.extend(read.err());
+    let (recorded, wrong) = load.finish(!report.violations.is_empty()).await;
+    report.violations.extend(wrong);
     report.seconds = begun.elapsed().as_secs_f64();
     report.unavailable_ms = unavailable(&report.episodes, acknowledged.acknowledged());
 
@@ -270,7 +274,8 @@ fn judge(recorded: &Recorded, folder: &Path, plan: &Plan, report: &mut RoundRepo
         };
         for told in operations {
             let outcome = format!("{:?}", told.outcome).to_lowercase();
-            *judged.counts.entry(format!("{} {outcome}", told.op)).or_default() += 1;
+            let by = if told.node.ends_with(REDIS) { "redis:" } else { "" };
+            *judged.counts.entry(format!("{by}{} {outcome}", told.op)).or_default() += 1;
         }
         let model = workload.model();
         let mut header = match model {

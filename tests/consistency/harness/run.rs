@@ -1,5 +1,6 @@
 //! A run: round after round until the time is over or something is wrong.
 
+use super::ask::Protocol;
 use super::faults::{self, Kind};
 use super::nemesis::Deck;
 use super::report::{Floor, RunReport};
@@ -17,6 +18,8 @@ pub struct Order {
     pub kinds: Vec<Kind>,
     /// A lie for the nodes to tell, built in with the feature `sabotage`.
     pub control: Option<String>,
+    /// What the clients speak, in turns; some of each.
+    pub protocols: Vec<Protocol>,
     pub folder: PathBuf,
     pub floor: Floor,
     /// How to play it again.
@@ -95,6 +98,7 @@ fn plan(order: &Order, number: u64, length: Duration) -> Plan {
     } else {
         Plan::checked(seed, nodes, length)
     };
+    plan.protocols.clone_from(&order.protocols);
     if let Some(lie) = &order.control {
         let lie = vec!["--sabotage".to_owned(), lie.clone()];
         // Forgetting is a difference only when the others do not forget.

@@ -181,5 +181,15 @@ mod tests {
         assert_eq!(judge(tick(900), read(3_000)), Ok(()), "nothing moved log time past the deadline");
         assert_eq!(judge(tick(2_000), read(1_995)), Ok(()), "the read began before that write ended");
         assert!(judge(tick(2_000), read(2_011)).is_err());
+        // With another time to live it may be there, and later not.
+        let expire = operation("expire", 500, 510, json!({"argument": {"ttl_ms": 3_000}}));
+        let unknown = operation("expire", 500, 510, json!({"argument": {"ttl_ms": 1}, "outcome": "unknown"}));
+        let mut judge = |expire: &Operation, tick: Operation, read: Operation| {
+            let ttl = vec![put.clone(), expire.clone(), read];
+            invariant.end(&[], &Recorded::from([(Workload::Ttl, ttl), (Workload::Register, vec![tick])]))
+        };
+        assert_eq!(judge(&expire, tick(2_000), read(2_011)), Ok(()));
+        assert!(judge(&expire, tick(4_500), read(4_600)).is_err());
+        assert_eq!(judge(&unknown, tick(4_500), read(4_600)), Ok(()));
     }
 }

@@ -54,7 +54,7 @@ fn place(workload: Workload, told: &Operation) -> Option<(&Operation, u64, bool)
         // Stale reads may be answered anywhere, and batches that read are log entries of their own.
         (Workload::Session | Workload::Batch | Workload::Eviction, "read") => None,
         (Workload::Eviction, _) => None,
-        (_, "read") => Some((told, told.index?, false)),
+        (_, "read" | "left") => Some((told, told.index?, false)),
         _ => Some((told, told.revision?, true)),
     }
 }

@@ -1,36 +1,26 @@
-//! A counter whose increments carry idempotency keys and are repeated, through other nodes, until they are answered:
-//! each must count once.
+//! A counter. Increments with an id are repeated, through other nodes, until they are answered: each must count once.
+//! Redis clients also add without one, once.
 
-use super::{Workload, read_number};
-use crate::harness::client::Ask;
-use crate::harness::load::{Begun, Client};
+use super::{Planned, Workload};
+use crate::harness::ask::{Protocol, Request};
+use crate::harness::load::Client;
 use lockstep::check::Outcome;
-use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::Duration;
 
 const W: Workload = Workload::Counter;
 const TRIES: u32 = 4;
 
 pub async fn step(client: &mut Client) {
-    let key = client.key(W);
-    let begun = client.begin(key);
-    if client.random.u8(..3) == 0 { read(client, begun).await } else { add(client, begun).await }
-}
-
-pub async fn read(client: &mut Client, begun: Begun) {
-    read_number(W, client, begun).await;
-}
-
-async fn add(client: &mut Client, mut begun: Begun) {
-    let by = client.random.i64(1..10);
-    let ask = Ask::new(Method::POST, format!("/v1/kv/{}/incr", begun.key))
-        .header("Idempotency-Key", format!("add-{}", client.unique()))
-        .body(json!({"by": by}).to_string());
+    let planned = plan(client);
+    let Planned { request: Request::Add { id: Some(_), .. }, .. } = &planned else {
+        return client.perform(planned).await;
+    };
+    let mut begun = client.begin(planned.key.clone());
     let mut in_doubt = false;
     let mut tries = 0;
     let mut reply = loop {
-        let reply = client.ask(&begun.node, &ask).await;
+        let reply = client.ask(&begun.node, &planned.request).await;
         tries += 1;
         in_doubt |= reply.outcome == Outcome::Unknown;
         if reply.is_ok() || tries == TRIES {
@@ -43,10 +33,20 @@ async fn add(client: &mut Client, mut begun: Begun) {
         // A later refusal does not undo an earlier try.
         reply.outcome = Outcome::Unknown;
     }
-    let (mut result, body) = (Value::Null, reply.json());
-    if reply.is_ok() {
-        result = body["value"].clone();
-        reply.revision = body["revision"].as_u64();
+    client.settle(planned, begun, &reply);
+}
+
+pub fn plan(client: &mut Client) -> Planned {
+    let key = client.key(W);
+    if client.random.u8(..3) == 0 {
+        return read(&key);
     }
-    client.record(W, begun, "add", json!(by), result, &reply);
+    let by = *client.random.choice(&[-2, -1, 1, 1, 2, 5, 9]).expect("there are some");
+    let is_once = client.protocol == Protocol::Http || client.random.bool();
+    let id = is_once.then(|| format!("add-{}", client.unique()));
+    Planned::change(W, &key, "add", json!(by), Request::Add { key: key.clone(), by, id })
+}
+
+pub fn read(key: &str) -> Planned {
+    Planned::read(W, key, Request::get(key))
 }

@@ -1,73 +1,48 @@
 //! One key that is written, conditionally written, deleted and read, through any node.
 
-use super::{Workload, absence_is_an_answer, number};
-use crate::harness::client::Ask;
-use crate::harness::load::{Begun, Client};
-use reqwest::Method;
+use super::{Planned, Workload};
+use crate::harness::ask::{Condition, Level, Request};
+use crate::harness::load::Client;
 use serde_json::{Value, json};
 
 const W: Workload = Workload::Register;
 
-pub async fn step(client: &mut Client) {
+pub fn plan(client: &mut Client) -> Planned {
     let key = client.key(W);
-    let begun = client.begin(key);
     match client.random.u8(..20) {
-        0..8 => {
-            let lease = client.random.u8(..5) == 0;
-            read(client, begun, lease).await;
+        // By the leader's lease it must be a linearizable one as well, since clocks here tick alike.
+        0..2 => Planned::read(W, &key, Request::Get { key: key.clone(), level: Level::Lease }),
+        2..8 => read(&key),
+        8..13 => write(client, &key),
+        13..19 => cas(client, &key),
+        _ => Planned::change(W, &key, "delete", Value::Null, Request::Delete { key: key.clone() }),
+    }
+}
+
+pub fn read(key: &str) -> Planned {
+    Planned::read(W, key, Request::get(key))
+}
+
+pub fn write(client: &Client, key: &str) -> Planned {
+    let value = client.unique();
+    Planned::change(W, key, "write", json!(value), Request::put(key, value))
+}
+
+/// Over what this client saw last, or over nothing.
+fn cas(client: &Client, key: &str) -> Planned {
+    let value = client.unique();
+    let condition = client.seen(key);
+    let argument = cas_argument(&condition, value);
+    Planned::change(W, key, "cas", argument, Request::put_if(key, value, condition))
+}
+
+/// A condition in the words of the model.
+pub fn cas_argument(condition: &Condition, value: u64) -> Value {
+    match condition {
+        Condition::Value(from) => {
+            json!({"from": from.as_ref().map(|from| super::number(from)), "to": value})
         }
-        8..13 => write(client, begun).await,
-        13..19 => cas(client, begun).await,
-        _ => delete(client, begun).await,
+        Condition::Revision(revision) => json!({"revision": revision, "value": value}),
+        Condition::Always | Condition::Watched => unreachable!("nothing is compared"),
     }
-}
-
-/// A linearizable read; by the leader's lease it must be one as well, since clocks here tick alike.
-pub async fn read(client: &mut Client, begun: Begun, lease: bool) {
-    let level = if lease { "?consistency=lease" } else { "" };
-    let ask = Ask::new(Method::GET, format!("/v1/kv/{}{level}", begun.key));
-    let mut reply = client.ask(&begun.node, &ask).await;
-    absence_is_an_answer(&mut reply);
-    let result = number(&reply);
-    if reply.is_ok() {
-        client.seen.insert(begun.key.clone(), reply.revision);
-    }
-    client.record(W, begun, "read", Value::Null, result, &reply);
-}
-
-async fn write(client: &mut Client, begun: Begun) {
-    let value = client.unique();
-    let ask = Ask::new(Method::PUT, format!("/v1/kv/{}", begun.key)).body(value.to_string());
-    let reply = client.ask(&begun.node, &ask).await;
-    if reply.is_ok() {
-        client.seen.insert(begun.key.clone(), reply.revision);
-    }
-    client.record(W, begun, "write", json!(value), Value::Null, &reply);
-}
-
-/// Over the revision that this client saw last, or over nothing.
-async fn cas(client: &mut Client, begun: Begun) {
-    let value = client.unique();
-    let expected = client.seen.get(&begun.key).copied().flatten();
-    let ask = Ask::new(Method::PUT, format!("/v1/kv/{}", begun.key)).body(value.to_string());
-    let ask = match expected {
-        Some(revision) => ask.header("If-Match", format!("\"{revision}\"")),
-        None => ask.header("If-None-Match", "*"),
-    };
-    let reply = client.ask(&begun.node, &ask).await;
-    if reply.is_ok() || reply.error.as_deref() == Some("precondition_failed") {
-        client.seen.insert(begun.key.clone(), reply.revision);
-    }
-    let argument = json!({"revision": expected, "value": value});
-    client.record(W, begun, "cas", argument, Value::Null, &reply);
-}
-
-async fn delete(client: &mut Client, begun: Begun) {
-    let ask = Ask::new(Method::DELETE, format!("/v1/kv/{}", begun.key));
-    let mut reply = client.ask(&begun.node, &ask).await;
-    if reply.is_ok() {
-        reply.revision = reply.index;
-        client.seen.insert(begun.key.clone(), None);
-    }
-    client.record(W, begun, "delete", Value::Null, Value::Null, &reply);
 }

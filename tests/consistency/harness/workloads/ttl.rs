@@ -1,41 +1,38 @@
 //! Values that expire: never gone before their time, never seen after it.
 
-use super::{Workload, read_number};
-use crate::harness::client::Ask;
-use crate::harness::load::{Begun, Client};
-use reqwest::Method;
+use super::{Planned, Workload};
+use crate::harness::ask::{Condition, Protocol, Request};
+use crate::harness::load::Client;
 use serde_json::{Value, json};
 
 const W: Workload = Workload::Ttl;
 
-pub async fn step(client: &mut Client) {
+pub fn plan(client: &mut Client) -> Planned {
     let key = client.key(W);
-    let begun = client.begin(key);
-    match client.random.u8(..20) {
-        0..15 => read(client, begun).await,
-        15..19 => put(client, begun).await,
-        _ => delete(client, begun).await,
-    }
-}
-
-pub async fn read(client: &mut Client, begun: Begun) {
-    read_number(W, client, begun).await;
-}
-
-async fn put(client: &mut Client, begun: Begun) {
-    let value = client.unique();
     let ttl_ms = client.random.u64(200..3_000);
-    let ask = Ask::new(Method::PUT, format!("/v1/kv/{}?ttl_ms={ttl_ms}", begun.key)).body(value.to_string());
-    let reply = client.ask(&begun.node, &ask).await;
-    let argument = json!({"value": value, "ttl_ms": ttl_ms});
-    client.record(W, begun, "put", argument, Value::Null, &reply);
+    match client.random.u8(..20) {
+        0..12 => read(&key),
+        12..14 if client.protocol == Protocol::Redis => {
+            let left = Request::Left { key: key.clone() };
+            Planned { op: "left", ..Planned::read(W, &key, left) }
+        }
+        12..14 => read(&key),
+        14..18 => {
+            let value = client.unique();
+            let argument = json!({"value": value, "ttl_ms": ttl_ms});
+            let (condition, ttl_ms) = (Condition::Always, Some(ttl_ms));
+            let value = value.to_string();
+            let put = Request::Put { key: key.clone(), value, condition, ttl_ms, sliding: false };
+            Planned::change(W, &key, "put", argument, put)
+        }
+        18 => {
+            let expire = Request::Expire { key: key.clone(), ttl_ms };
+            Planned::change(W, &key, "expire", json!({"ttl_ms": ttl_ms}), expire)
+        }
+        _ => Planned::change(W, &key, "delete", Value::Null, Request::Delete { key: key.clone() }),
+    }
 }
 
-async fn delete(client: &mut Client, begun: Begun) {
-    let ask = Ask::new(Method::DELETE, format!("/v1/kv/{}", begun.key));
-    let mut reply = client.ask(&begun.node, &ask).await;
-    if reply.is_ok() {
-        reply.revision = reply.index;
-    }
-    client.record(W, begun, "delete", Value::Null, Value::Null, &reply);
+pub fn read(key: &str) -> Planned {
+    Planned::read(W, key, Request::get(key))
 }
