@@ -124,6 +124,24 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// All changes after the index `since`, up to the index `until`, which this node has reached. `None` if that is too much, or not known
+    /// any more.
+    pub(super) async fn changes_between(&self, since: u64, until: u64) -> Option<Vec<ChangeSet>> {
+        let (mut found, mut next) = (Vec::new(), since);
+        while next < until {
+            let page = self.consensus.replica().change_log().after(next, PAGE_CHANGES, PAGE_BYTES).ok()?;
+            found.extend(page.changes.into_iter().filter(|change| change.index() <= until));
+            if found.len() > LOOKED_AT_MAX {
+                return None;
+            }
+            next = page.next_cursor;
+            tokio::task::yield_now().await;
+        }
+        Some(found)
+    }
+}
+
 /// The newest change of each key, and the clears.
 #[derive(Default)]
 struct Collected {

@@ -29,6 +29,7 @@ mod identity;
 mod inner;
 mod join_tokens;
 mod key_scope;
+mod key_turns;
 mod leadership;
 mod memory;
 mod newcomer;

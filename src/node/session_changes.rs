@@ -3,8 +3,9 @@
 use super::error::NodeError;
 use super::read::ReadAt;
 use super::session::{Session, SessionError};
-use super::{ChangedKeys, ChangesLimit, SessionWatch, WatchFilter};
-use crate::cache::{Need, Role};
+use super::{ChangeSet, ChangedKeys, ChangesLimit, SessionWatch, WatchFilter};
+use crate::api::Consistency;
+use crate::cache::{Event, Need, Role};
 
 impl Session {
     /// What changed after the index `since` among the keys with a prefix.
@@ -23,6 +24,35 @@ impl Session {
         let changed = self.node.inner.changed_since(since, &prefix, limit).await;
         let changed = changed.map_err(|error| self.fail(error))?;
         Ok(ReadAt { value: changed, index: read.index, term: read.term, now_ms: self.now_ms() })
+    }
+
+    /// What became of the keys with a prefix after the index `since`, up to the index `until`, in the order of the log: each log entry's
+    /// index, and what it did. `None` if that is too much, or not known any more.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn events_between(
+        &self,
+        since: u64,
+        until: u64,
+        prefix: String,
+    ) -> Result<Option<Vec<(u64, Vec<Event>)>>, SessionError> {
+        let prefix = self.scope.stored_prefix(prefix).map_err(|error| self.fail(error))?;
+        let need = Need::Prefix(Role::Read, prefix.clone());
+        let session = self.clone().with_consistency(Consistency::Stale).not_before(Some(until));
+        session.read(&need, |_| ()).await?;
+        let changes = self.node.inner.changes_between(since, until).await;
+        let is_meant = |event: &&Event| match event {
+            Event::Put { record, .. } => record.key().starts_with(&prefix),
+            Event::Removed { key, .. } | Event::Deadline { key, .. } => key.as_str().starts_with(&prefix),
+            Event::Cleared { .. } => true,
+            _ => false,
+        };
+        let told = |change: ChangeSet| {
+            let events = change.events().iter().filter(is_meant);
+            (change.index(), events.map(|event| self.scope.client_event(event).into_owned()).collect())
+        };
+        Ok(changes.map(|changes| changes.into_iter().map(told).collect()))
     }
 
     /// Log time, once this node has everything that was acknowledged before.

@@ -7,6 +7,7 @@ mod change_log;
 mod client_names;
 mod clock;
 mod codec;
+mod contention;
 mod digests;
 mod envelope;
 mod membership;

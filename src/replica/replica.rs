@@ -7,12 +7,13 @@ use super::change_log::{ChangeLog, ChangeSet};
 use super::client_names::ClientNames;
 use super::clock::LogClock;
 use super::codec::CodecError;
+use super::contention::Contention;
 use super::digests::DigestHistory;
 use super::envelope::{Envelope, decode_touches};
 use super::membership::{LogPosition, Membership, StoredMembership};
 use super::operation::{Operation, RECENT_MAX};
 use super::proposal::{Proposal, Response};
-use crate::cache::{Cache, CacheConfig, Command, Digest, Outcome, SnapshotView, Stamp, Touch};
+use crate::cache::{Cache, CacheConfig, Command, Digest, Key, Outcome, SnapshotView, Stamp, Touch};
 use crate::lineage::TermStarts;
 use std::collections::VecDeque;
 use std::io;
@@ -34,6 +35,7 @@ pub struct Replica {
     /// The same index, for those who follow every step.
     steps: watch::Sender<u64>,
     apply_times: ApplyTimes,
+    contention: Contention,
     clock: Arc<LogClock>,
     change_log: Arc<ChangeLog>,
     /// Index of the log entry that last changed a token; 0 if none ever did.
@@ -94,6 +96,7 @@ impl Replica {
             applied: AppliedIndex::default(),
             steps: watch::Sender::new(0),
             apply_times: ApplyTimes::default(),
+            contention: Contention::default(),
             clock,
             change_log,
             tokens: watch::Sender::new(0),
@@ -186,6 +189,12 @@ impl Replica {
         self.apply_times.stats()
     }
 
+    /// How long turns take among nodes whose writes on a key get into each other's way, at this log time, in milliseconds; `None` where
+    /// none do.
+    pub fn turn_ms(&self, key: &Key, now_ms: u64) -> Option<u64> {
+        self.contention.turn_ms(key, now_ms)
+    }
+
     /// Returns once the entry at `index` is applied.
     pub async fn applied(&self, index: u64) {
         self.applied.reached(index).await;
@@ -234,7 +243,12 @@ impl Replica {
         while let Some(entry) = entries.pop_front() {
             latest_ms = latest_ms.max(entry.at_ms());
             let is_small = entry.is_small();
-            responses.push(state.apply(entry, &mut changes));
+            let place = entry.command().and_then(Contention::place);
+            let response = state.apply(entry, &mut changes);
+            if let Some(place) = place {
+                self.contention.note(place, &response.result, state.cache.now_ms());
+            }
+            responses.push(response);
             // A look takes a part of the time that a small entry takes.
             let is_due = !is_small || responses.len().is_multiple_of(ENTRIES_BETWEEN_LOOKS);
             if is_due && begun.elapsed() >= LOCK_TIME_MAX {

@@ -52,7 +52,7 @@ async fn command(kind: Alone, client: &mut Client, words: &[Bytes]) -> Reply {
         Alone::Eval => scripts::eval(client, &session, words).await,
         Alone::Watch => transaction::watch(client, &session, arguments).await,
         Alone::Scan => walk::scan(client, &session, arguments).await,
-        Alone::Keys => walk::keys(client.database, &session, &arguments[0]).await,
+        Alone::Keys => walk::keys(client, &session, &arguments[0]).await,
         Alone::RandomKey => walk::random_key(client, &session).await,
         Alone::DbSize => walk::db_size(client, &session).await,
         Alone::FlushDb => walk::flush(client, &session, Some(client.database), arguments).await,

@@ -116,6 +116,11 @@ impl Client {
         matches!(self.principal, Principal::Anyone) && self.shared.front.needs_token()
     }
 
+    /// It has seen the cache as it was at this index.
+    pub fn note_seen(&mut self, index: u64) {
+        self.seen_index = self.seen_index.max(index);
+    }
+
     /// It has written something, at this index.
     pub fn note_written(&mut self, index: u64) {
         if index > 0 {

@@ -281,7 +281,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut rest = plans.iter();
         let mut forgotten = Vec::new();
         while let Some(Replies { replies, permit, index }) = run.next().await {
-            self.client.seen_index = self.client.seen_index.max(index);
+            self.client.note_seen(index);
             for ((reply, plan), (is_told, command, is_tracked)) in
                 replies.iter().zip(rest.by_ref()).zip(told.by_ref())
             {

@@ -9,6 +9,7 @@ use super::errors::{NO_TOKEN, TOO_LARGE, of_node, unknown_command, wrong_arity};
 use super::plan::Plan;
 use super::queue::Queued;
 use super::reply::{Protocol, Reply};
+use super::transaction;
 use crate::cache::{Need, Op, Quota, Role, TokenLimits};
 use crate::front::{ClientAddress, Consumer, RateLimit, RateMode};
 use bytes::Bytes;
@@ -126,6 +127,13 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
                 _ => false,
             };
             known(reply, is_told, name)
+        }
+        Kind::Alone(kind)
+            if client.transaction.is_some()
+                && let Some(waits) = transaction::queued(client, kind, &words) =>
+        {
+            let plan = queued(client, waits, &words);
+            Dispatched::Waits(Waiting { plan, is_told, command: name, is_tracked: false })
         }
         Kind::Alone(kind) if client.transaction.is_some() && !kind.is_in_transactions() => {
             break_transaction(client);

@@ -79,7 +79,7 @@ async fn once(client: &mut Client, session: &Session, arguments: &[Bytes]) -> Re
 async fn revision(client: &mut Client, session: &Session, key: &[u8]) -> Replied {
     let key = Arguments::new(&[], client.database).name(key)?;
     let read = session.get_many_as(&[key], |_| false, u64::MAX).await.map_err(failed)?;
-    client.seen_index = client.seen_index.max(read.index);
+    client.note_seen(read.index);
     let found = read.value.into_iter().next().and_then(Result::ok);
     Ok(found.map_or(Reply::Null, |found| index(found.info.revision)))
 }
@@ -93,6 +93,6 @@ async fn wait(client: &mut Client, session: &Session, text: &[u8]) -> Replied {
     let session = session.clone().with_consistency(Consistency::Stale).not_before(Some(asked));
     let read = session.config().await.map_err(failed)?;
     client.min_index = client.min_index.max(Some(asked));
-    client.seen_index = client.seen_index.max(read.index);
+    client.note_seen(read.index);
     Ok(index(read.index))
 }

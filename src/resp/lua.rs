@@ -8,14 +8,16 @@ use super::lua_values::{from_lua, number, to_lua};
 use super::number::parse_i64;
 use super::reply::Reply;
 use super::scratch::{Missing, Scratch};
+use super::whole::with_own;
+use crate::cache::Key;
 use bytes::Bytes;
 use mlua::chunk::ChunkMode;
 use mlua::{Error, Function, HookTriggers, Lua, MultiValue, Table, Value, VmState};
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-/// How long a script can compute.
-const TIME_MAX: Duration = Duration::from_millis(500);
+/// How long a script can compute, or all of a transaction.
+pub(super) const TIME_MAX: Duration = Duration::from_millis(500);
 /// How often it is looked whether it computes for too long.
 const LOOK_INSTRUCTIONS: u32 = 10_000;
 /// How deep in the stack the line of a script is looked for.
@@ -30,6 +32,8 @@ pub(super) struct Script {
     /// Its SHA-1.
     pub name: String,
     pub keys: Vec<Bytes>,
+    /// The names of the keys.
+    pub names: Vec<Key>,
     pub arguments: Vec<Bytes>,
     pub database: u8,
     /// It may not write.
@@ -40,36 +44,68 @@ pub(super) struct Script {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn check(text: &[u8]) -> Result<(), String> {
-    let compiled = sandbox().and_then(|lua| compile(&lua, text).map(drop));
-    compiled.map_err(|error| message(&error))
+pub(super) fn check(text: &Bytes) -> Result<(), String> {
+    let (_, text) = flags(text)?;
+    let compiled = sandbox().and_then(|lua| compile(&lua, &text).map(drop));
+    compiled.map_err(|error| format!("Error compiling script (new function): {}", message(&error)))
 }
 
-/// Carries it out. It computes for as long as it takes, so no task may wait for it on its own thread.
-pub(super) fn run(script: &Script, scratch: Scratch) -> (Scratch, Result<Reply, Missing>) {
-    let (only_reads, text) = flags(script);
+/// How a script ended.
+pub(super) enum Ran {
+    Done(Reply),
+    /// It failed. What it wrote before is not carried out.
+    Failed(Reply),
+    /// It needs more.
+    Missing(Missing),
+}
+
+/// Carries it out until then. It computes for as long as it takes, so no task may wait for it on its own thread.
+pub(super) fn run(script: &Script, scratch: Scratch, until: Instant) -> (Scratch, Ran) {
+    let (only_reads, text) = match flags(&script.text) {
+        Ok((only_reads, text)) => (only_reads || script.only_reads, text),
+        Err(wrong) => return (scratch, Ran::Failed(Reply::error(format!("ERR {wrong}")))),
+    };
     let calls = Calls { database: script.database, only_reads, scratch, missing: None };
     let calls = RefCell::new(calls);
-    let done = evaluate(script, &text, &calls).unwrap_or_else(|error| Err(Failure::of(&error)));
+    let done = evaluate(script, &text, &calls, until).unwrap_or_else(|error| Err(Failure::of(&error)));
     let Calls { scratch, missing, .. } = calls.into_inner();
     // A script that was told something wrong may have gone on all the same.
-    match (missing, done) {
-        (Some(missing), _) => (scratch, Err(missing)),
-        (None, Ok(reply)) => (scratch, Ok(reply)),
-        // What it wrote before it failed is not carried out.
-        (None, Err(failure)) => (scratch.forget_writes(), Ok(failure.reply(script))),
-    }
+    let ran = match (missing, done) {
+        (Some(missing), _) => Ran::Missing(missing),
+        (None, Ok(reply)) => Ran::Done(reply),
+        (None, Err(failure)) => Ran::Failed(failure.reply(script)),
+    };
+    (scratch, ran)
 }
 
-/// What the first line says of a script, as `#!lua flags=no-writes`. In the text that is compiled it is empty, so that lines keep
-/// their numbers.
-fn flags(script: &Script) -> (bool, Bytes) {
-    if !script.text.starts_with(b"#!lua") {
-        return (script.only_reads, script.text.clone());
+/// What a script's first line can say of it. All but the first are about what Lockstep does not have.
+const FLAGS: [&str; 5] = ["no-writes", "allow-oom", "allow-stale", "no-cluster", "allow-cross-slot-keys"];
+
+/// Whether a script says in its first line that it only reads, as `#!lua flags=no-writes`, and the rest of it. The first line becomes empty, so
+/// that lines keep their numbers.
+fn flags(text: &Bytes) -> Result<(bool, Bytes), String> {
+    if !text.starts_with(b"#!") {
+        return Ok((false, text.clone()));
     }
-    let end = script.text.iter().position(|byte| *byte == b'\n').unwrap_or(script.text.len());
-    let first = String::from_utf8_lossy(&script.text[..end]);
-    (script.only_reads || first.contains("no-writes"), script.text.slice(end..))
+    let end = text.iter().position(|byte| *byte == b'\n').ok_or("Invalid script shebang")?;
+    let first = String::from_utf8_lossy(&text[2..end]);
+    let mut words = first.split_whitespace();
+    let engine = words.next().unwrap_or_default();
+    if engine != "lua" {
+        return Err(format!("Unexpected engine in script shebang: {engine}"));
+    }
+    let mut only_reads = false;
+    for word in words {
+        let flags =
+            word.strip_prefix("flags=").ok_or_else(|| format!("Unknown lua shebang option: {word}"))?;
+        for flag in flags.split(',').filter(|flag| !flag.is_empty()) {
+            if !FLAGS.contains(&flag) {
+                return Err(format!("Unexpected flag in script shebang: {flag}"));
+            }
+            only_reads |= flag == FLAGS[0];
+        }
+    }
+    Ok((only_reads, text.slice(end..)))
 }
 
 /// What a script's calls work on.
@@ -85,7 +121,15 @@ fn compile(lua: &Lua, text: &[u8]) -> mlua::Result<Function> {
     lua.load(text).set_name(format!("={SOURCE}")).set_mode(ChunkMode::Text).into_function()
 }
 
-fn evaluate(script: &Script, text: &[u8], calls: &RefCell<Calls>) -> mlua::Result<Result<Reply, Failure>> {
+fn evaluate(
+    script: &Script,
+    text: &[u8],
+    calls: &RefCell<Calls>,
+    until: Instant,
+) -> mlua::Result<Result<Reply, Failure>> {
+    if Instant::now() >= until {
+        return Err(too_long());
+    }
     let lua = sandbox()?;
     let strings = |words: &[Bytes]| {
         let strings = words.iter().map(|word| lua.create_string(word)).collect::<mlua::Result<Vec<_>>>()?;
@@ -94,9 +138,8 @@ fn evaluate(script: &Script, text: &[u8], calls: &RefCell<Calls>) -> mlua::Resul
     lua.globals().set("KEYS", strings(&script.keys)?)?;
     lua.globals().set("ARGV", strings(&script.arguments)?)?;
     let attempt: Function = lua.globals().get("xpcall")?;
-    let began = Instant::now();
     lua.set_hook(HookTriggers::new().every_nth_instruction(LOOK_INSTRUCTIONS), move |lua, _| {
-        if began.elapsed() < TIME_MAX {
+        if Instant::now() < until {
             return Ok(VmState::Continue);
         }
         // Whoever catches this is stopped at the next instruction.
@@ -219,7 +262,10 @@ impl Calls {
             Kind::Alone(Alone::Keys) => {
                 let wanted = (self.database, words[1].clone());
                 match self.scratch.listings.get(&wanted) {
-                    Some(listing) => Ok(listing.clone()),
+                    Some(listing) => {
+                        let keys = with_own(wanted.0, &wanted.1, listing.clone(), &self.scratch.own());
+                        Ok(Reply::Array(keys.into_keys().map(|key| Reply::Bulk(key.into())).collect()))
+                    }
                     None => Err(Missing::Listing(wanted.0, wanted.1)),
                 }
             }

@@ -44,10 +44,12 @@ mod server;
 mod state;
 mod strings;
 mod subscriptions;
+mod together;
 mod tracking;
 mod transaction;
 mod turns;
 mod walk;
+mod whole;
 mod work;
 
 pub use server::{RespPort, RespServer};

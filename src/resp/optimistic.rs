@@ -4,15 +4,17 @@
 //! What it read may have been old: then the entry is not carried out. If it wrote nothing, what it read is compared with the
 //! newest state. So its reply is that of one moment in any case.
 
-use super::client::{COMMAND_TIMEOUT, Client};
+use super::client::Client;
 use super::composite::Composite;
 use super::errors::{Replied, failed, of_command, of_node, too_large};
-use super::lua::{self, Script};
+use super::lua::{self, Ran, Script, TIME_MAX};
 use super::plan::results;
-use super::queue::Queued;
+use super::queue::{self, Queued, Tried};
 use super::reply::Reply;
-use super::scratch::{Missing, Scratch};
+use super::scratch::{Missing, Own, Scratch};
+use super::turns::deadline;
 use super::walk;
+use super::whole::Moment;
 use crate::api::Consistency;
 use crate::cache::limits::{SEQUENCE_GUARDS_MAX, SEQUENCE_OPS_MAX};
 use crate::cache::{Absence, Command, CommandError, Condition, Found, Guard, Key, Op};
@@ -20,12 +22,14 @@ use crate::node::{NodeError, Session};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// How often it is tried while others change what it reads.
 const TRIES: usize = 64;
 /// How often it may turn out to need more keys.
 const LOADS_MAX: usize = 1_024;
+/// The same for scripts of several clients. Those that need more are carried out alone.
+const TOGETHER_LOADS_MAX: usize = 2;
 /// Bytes of the values that it may read.
 const VALUES_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -33,35 +37,67 @@ const VALUES_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub(super) enum Work<'a> {
     Composite(&'a Composite),
     /// A transaction.
-    Queue(&'a [Queued]),
+    Queue(Arc<Vec<Queued>>),
     Script(Arc<Script>),
+    /// Scripts of several clients: as many of the first as the time is for.
+    Together(Arc<Vec<Queued>>),
 }
 
 impl Work<'_> {
-    async fn carry_out(&self, mut scratch: Scratch) -> (Scratch, Result<Reply, Missing>) {
+    fn has_scripts(&self) -> bool {
+        match self {
+            Self::Composite(_) => false,
+            Self::Queue(queue) => queue.iter().any(|queued| matches!(queued, Queued::Script(_))),
+            Self::Script(_) | Self::Together(_) => true,
+        }
+    }
+
+    /// `loads`: whether what is missing can be had.
+    async fn carry_out(&self, mut scratch: Scratch, loads: bool) -> Tried {
         match self {
             Self::Composite(composite) => {
                 let done = composite.carry_out(&mut scratch);
                 (scratch, done)
             }
-            Self::Queue(queue) => {
-                let done: Result<Vec<Reply>, Missing> =
-                    queue.iter().map(|queued| queued.carry_out(&mut scratch)).collect();
-                (scratch, done.map(Reply::Array))
+            Self::Queue(queue) if self.has_scripts() => {
+                let queue = queue.clone();
+                apart(move || queue::carry_out(&queue, scratch)).await
             }
+            Self::Together(queue) => {
+                let queue = queue.clone();
+                apart(move || queue::carry_out_first(&queue, scratch, loads)).await
+            }
+            Self::Queue(queue) => queue::carry_out(queue, scratch),
             Self::Script(script) => {
                 let script = script.clone();
-                // It computes for a while, which no other task should wait for.
-                match spawn_blocking(move || lua::run(&script, scratch)).await {
-                    Ok(done) => done,
-                    Err(error) => (
-                        Scratch::default(),
-                        Ok(Reply::error(format!("ERR the script was not carried out: {error}"))),
-                    ),
-                }
+                apart(move || match lua::run(&script, scratch, std::time::Instant::now() + TIME_MAX) {
+                    (scratch, Ran::Done(reply)) => (scratch, Ok(reply)),
+                    // What it wrote before it failed is not carried out.
+                    (scratch, Ran::Failed(reply)) => (scratch.forget_writes(), Ok(reply)),
+                    (scratch, Ran::Missing(missing)) => (scratch, Err(missing)),
+                })
+                .await
             }
         }
     }
+}
+
+/// A script computes for a while, which no other task should wait for.
+async fn apart(work: impl FnOnce() -> Tried + Send + 'static) -> Tried {
+    spawn_blocking(work).await.unwrap_or_else(|error| {
+        let failed = Reply::error(format!("ERR the script was not carried out: {error}"));
+        (Scratch::default(), Ok(failed))
+    })
+}
+
+/// What was carried out.
+pub(super) struct Done {
+    pub reply: Reply,
+    pub moment: Moment,
+    /// What had been done when a command about all keys came, for each of those.
+    pub notes: Vec<Vec<Own>>,
+    /// The positions of scripts of several clients that were not carried out.
+    pub left: BTreeSet<usize>,
 }
 
 /// Carries it out. `keys` are those that it is known to need, `guards` what must hold besides; nothing if that does not.
@@ -71,42 +107,73 @@ pub(super) async fn carry_out(
     keys: Vec<Key>,
     guards: &[Guard],
     work: Work<'_>,
-) -> Result<Option<Reply>, Reply> {
-    let mut needed = Needed { keys: keys.into_iter().collect(), listings: BTreeSet::new() };
+) -> Result<Option<Done>, Reply> {
+    let until = deadline();
     // What others of this node's clients write waits, or each would undo the work of the others.
     let shared = client.shared.clone();
-    let _turn = match needed.keys.first() {
-        Some(key) => Some(shared.turns.wait(key).await?),
+    let _turn = match keys.iter().min() {
+        Some(key) => Some(shared.turns.of(key).wait(until).await?),
         None => None,
     };
+    carry_out_in_turn(client, session, keys, guards, work, until).await
+}
+
+/// The same for whoever has the turn of the first key.
+pub(super) async fn carry_out_in_turn(
+    client: &mut Client,
+    session: &Session,
+    keys: Vec<Key>,
+    guards: &[Guard],
+    work: Work<'_>,
+    until: Instant,
+) -> Result<Option<Done>, Reply> {
+    let mut needed = Needed { keys: keys.into_iter().collect(), listings: BTreeSet::new() };
+    let permits = client.shared.script_permits.clone();
+    let _permit = match work.has_scripts() {
+        true => Some(timeout_at(until, permits.acquire()).await.map_err(|_| too_many_scripts())?),
+        false => None,
+    };
+    let loads_max = if matches!(work, Work::Together(_)) { TOGETHER_LOADS_MAX } else { LOADS_MAX };
     let mut newest = client.seen_index;
     let default_ttl_ms = session.known_config().default_ttl_ms;
-    let until = Instant::now() + COMMAND_TIMEOUT;
     for round in 0..TRIES {
+        if round > 0
+            && let Some(key) = needed.keys.first()
+        {
+            // Other nodes want to change the same, each in its turn.
+            sleep_until((Instant::now() + session.wait_for_key(key)).min(until)).await;
+        }
         if Instant::now() > until {
             break;
         }
         let mut loads = 0;
-        let (scratch, reply) = loop {
+        let (mut scratch, reply) = loop {
             let is_first = round == 0 && loads == 0;
             let touches = client.touches && is_first;
             let loaded = needed.load(&stale(session, newest), default_ttl_ms, touches).await?;
-            let (scratch, done) = work.carry_out(loaded).await;
+            let (scratch, done) = work.carry_out(loaded, loads < loads_max).await;
             match done {
                 Ok(reply) => break (scratch, reply),
                 Err(missing) => needed.add(missing),
             }
             loads += 1;
-            if loads > LOADS_MAX || needed.keys.len() > SEQUENCE_GUARDS_MAX {
+            if loads > loads_max || needed.keys.len() > SEQUENCE_GUARDS_MAX {
                 return Err(Reply::error("ERR it needs too many keys that it has not declared"));
             }
         };
         let fits = scratch.fits();
+        let (notes, ends) = (std::mem::take(&mut scratch.notes), std::mem::take(&mut scratch.ends));
+        let left = std::mem::take(&mut scratch.left);
+        let listed_index = scratch.listed_index;
         let (mut read, written) = scratch.into_parts();
         read.extend(guards.iter().cloned());
         if written.is_empty() {
             match unchanged(session, &read, guards).await? {
-                Held::All => return Ok(Some(reply)),
+                Held::All(index) => {
+                    let index = index.max(listed_index);
+                    client.note_seen(index);
+                    return Ok(Some(Done { reply, moment: Moment::After(index), notes, left }));
+                }
                 Held::NotGuards => return Ok(None),
                 Held::NotReads(index) => newest = index,
             }
@@ -123,13 +190,16 @@ pub(super) async fn carry_out(
             Ok(written) => {
                 client.note_written(written.index);
                 let done = results(written.outcome);
-                let surprise =
-                    done.iter().zip(succeeded).find(|(done, succeeded)| done.is_err() && *succeeded);
-                return match surprise {
-                    // The copies know nothing of how full the cache is.
-                    Some((Err(refusal), _)) => Err(of_command(&refusal.error)),
-                    _ => Ok(Some(reply)),
-                };
+                let surprises =
+                    done.iter().zip(succeeded).enumerate().filter_map(|(at, (done, succeeded))| {
+                        // The copies know nothing of how full the cache is.
+                        done.as_ref()
+                            .err()
+                            .filter(|_| succeeded)
+                            .map(|refusal| (at, of_command(&refusal.error)))
+                    });
+                let reply = with_refusals(reply, &ends, surprises);
+                return Ok(Some(Done { reply, moment: Moment::Within(written.index), notes, left }));
             }
             Err(error) => match error.error {
                 NodeError::Refused { error: CommandError::GuardFailed { .. }, index, .. } => {
@@ -146,6 +216,28 @@ pub(super) async fn carry_out(
     Err(Reply::error("UNAVAILABLE nothing was done: others changed what it reads, again and again"))
 }
 
+/// A reply, where these operations were refused. `ends`: how many operations there were up to the end of each part of the reply.
+fn with_refusals(reply: Reply, ends: &[usize], refused: impl Iterator<Item = (usize, Reply)>) -> Reply {
+    let mut reply = reply;
+    for (at, refusal) in refused {
+        let part = ends.partition_point(|end| *end <= at);
+        match &mut reply {
+            Reply::Array(parts) if part < ends.len() && parts.len() == ends.len() => {
+                // The first one counts.
+                if !matches!(parts[part], Reply::Error(_)) {
+                    parts[part] = refusal;
+                }
+            }
+            _ => return refusal,
+        }
+    }
+    reply
+}
+
+fn too_many_scripts() -> Reply {
+    Reply::error("UNAVAILABLE nothing was done: too many scripts at a time")
+}
+
 /// The same without guards.
 pub(super) async fn carry_out_all(
     client: &mut Client,
@@ -153,7 +245,7 @@ pub(super) async fn carry_out_all(
     keys: Vec<Key>,
     work: Work<'_>,
 ) -> Replied {
-    Ok(carry_out(client, session, keys, &[], work).await?.unwrap_or(Reply::Null))
+    Ok(carry_out(client, session, keys, &[], work).await?.map_or(Reply::Null, |done| done.reply))
 }
 
 fn stale(session: &Session, newest: u64) -> Session {
@@ -189,9 +281,10 @@ impl Needed {
             return Err(Reply::error("ERR the values that it reads are too large"));
         }
         let now_ms = read.now_ms;
-        let mut scratch = Scratch::new(default_ttl_ms, now_ms, keys.into_iter().zip(read.value));
+        let mut scratch = Scratch::new(default_ttl_ms, now_ms, keys.into_iter().zip(read.value).collect());
         for (database, pattern) in &self.listings {
-            let listing = walk::keys(*database, session, pattern).await?;
+            let (listing, indexes) = walk::matching(*database, session, pattern).await?;
+            scratch.listed_index = scratch.listed_index.max(*indexes.end());
             scratch.listings.insert((*database, pattern.clone()), listing);
         }
         Ok(scratch)
@@ -199,7 +292,8 @@ impl Needed {
 }
 
 enum Held {
-    All,
+    /// All of it, at this index.
+    All(u64),
     NotGuards,
     /// What was read is not so at this index.
     NotReads(u64),
@@ -209,7 +303,7 @@ enum Held {
 async fn unchanged(session: &Session, read: &[Guard], guards: &[Guard]) -> Result<Held, Reply> {
     let all: Vec<&Guard> = guards.iter().chain(read).collect();
     if all.is_empty() {
-        return Ok(Held::All);
+        return Ok(Held::All(0));
     }
     let keys: Vec<Key> = all.iter().map(|guard| guard.key.clone()).collect();
     let now = session.get_many_as(&keys, |_| false, u64::MAX).await.map_err(failed)?;
@@ -218,7 +312,7 @@ async fn unchanged(session: &Session, read: &[Guard], guards: &[Guard]) -> Resul
     Ok(match (held[..guards.len()].contains(&false), held.contains(&false)) {
         (true, _) => Held::NotGuards,
         (false, true) => Held::NotReads(now.index),
-        (false, false) => Held::All,
+        (false, false) => Held::All(now.index),
     })
 }
 

@@ -1,16 +1,26 @@
 //! The commands between `MULTI` and `EXEC`.
 
 use super::composite::Composite;
+use super::lua::{self, Ran, Script, TIME_MAX};
 use super::plan::Plan;
 use super::reply::Reply;
 use super::scratch::{Missing, Scratch};
+use super::whole::Whole;
 use crate::cache::Key;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Commands in a transaction, and bytes of their arguments.
 const QUEUED_MAX: usize = 16_384;
 const QUEUED_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// What a command takes beside its arguments.
 const COMMAND_BYTES: usize = 256;
+/// How long scripts of several clients are carried out together.
+const TOGETHER_TIME: Duration = Duration::from_millis(50);
+
+/// The copies after it was tried, and the reply, or what is missing for it.
+pub(super) type Tried = (Scratch, Result<Reply, Missing>);
 
 /// A transaction that was begun.
 #[derive(Debug, Default)]
@@ -28,6 +38,13 @@ pub(super) struct Transaction {
 pub(super) enum Queued {
     Plan(Plan),
     Composite(Composite),
+    Script(Arc<Script>),
+    /// About all keys of a database.
+    Whole(Whole),
+    /// `INFO`, with its arguments.
+    Info(Vec<Bytes>),
+    /// Removes all keys of a database, or all.
+    Flush(Option<u8>),
 }
 
 impl Transaction {
@@ -53,6 +70,11 @@ impl Transaction {
         self.bytes
     }
 
+    /// How many of its commands are about all keys.
+    pub fn whole(&self) -> usize {
+        self.queue.iter().filter(|queued| matches!(queued, Queued::Whole(_))).count()
+    }
+
     pub fn len(&self) -> usize {
         self.queue.len()
     }
@@ -67,7 +89,7 @@ impl Queued {
     fn extra_bytes(&self) -> usize {
         match self {
             Self::Plan(plan) => plan.shape.extra_bytes(),
-            Self::Composite(_) => 0,
+            _ => 0,
         }
     }
 
@@ -76,22 +98,90 @@ impl Queued {
         match self {
             Self::Plan(plan) => plan.ops.iter().map(|op| op.key().clone()).collect(),
             Self::Composite(composite) => composite.keys(),
+            Self::Script(script) => script.names.clone(),
+            Self::Whole(_) | Self::Info(_) | Self::Flush(_) => Vec::new(),
         }
     }
 
-    /// Carries it out on copies.
-    pub fn carry_out(&self, scratch: &mut Scratch) -> Result<Reply, Missing> {
+    /// The operations of a log entry that it is; `None` if it is more.
+    pub fn into_plan(self) -> Option<Plan> {
         match self {
+            Self::Plan(plan) => Some(plan),
+            _ => None,
+        }
+    }
+
+    /// Carries it out on copies. Scripts end then.
+    fn carry_out(&self, mut scratch: Scratch, until: Instant) -> (Scratch, Ran) {
+        let done = match self {
             Self::Plan(plan) => scratch.carry_out(plan),
-            Self::Composite(composite) => composite.carry_out(scratch),
-        }
+            Self::Composite(composite) => composite.carry_out(&mut scratch),
+            Self::Script(script) => return lua::run(script, scratch, until),
+            Self::Whole(_) => {
+                let own = scratch.own();
+                scratch.notes.push(own);
+                // Its reply is known only once the transaction was carried out.
+                Ok(Reply::Null)
+            }
+            // These are carried out in other ways.
+            Self::Info(_) | Self::Flush(_) => Ok(Reply::Null),
+        };
+        (scratch, done.map_or_else(Ran::Missing, Ran::Done))
     }
+}
 
-    /// As a plan; a composite has none.
-    pub fn into_plan(self) -> Plan {
-        match self {
-            Self::Plan(plan) => plan,
-            Self::Composite(_) => Plan::known(Reply::error("ERR it is carried out by itself")),
+/// Carries all of them out on copies, one after another. Their scripts compute for as long as one may.
+pub(super) fn carry_out(queue: &[Queued], mut scratch: Scratch) -> Tried {
+    let until = Instant::now() + TIME_MAX;
+    let mut replies = Vec::with_capacity(queue.len());
+    for queued in queue {
+        let (before, ran) = (scratch.writes(), queued.carry_out(scratch, until));
+        scratch = ran.0;
+        match ran.1 {
+            Ran::Missing(missing) => return (scratch, Err(missing)),
+            Ran::Done(reply) => replies.push(reply),
+            Ran::Failed(reply) => {
+                // Of what a script does that fails, nothing stays.
+                scratch = if scratch.writes() > before { scratch.back_to(before) } else { scratch };
+                replies.push(reply);
+            }
         }
+        scratch.ends.push(scratch.writes());
     }
+    (scratch, Ok(Reply::Array(replies)))
+}
+
+/// Carries out scripts of several clients, at least one. The replies are those of the first ones, for which there was time; `left` of the
+/// copies says which of them were not carried out, because they need more. With `loads`, what is missing is told instead.
+pub(super) fn carry_out_first(queue: &[Queued], mut scratch: Scratch, loads: bool) -> Tried {
+    let enough = Instant::now() + TOGETHER_TIME;
+    let (mut replies, mut missing) = (Vec::with_capacity(queue.len()), Vec::new());
+    for (at, queued) in queue.iter().enumerate() {
+        if at > 0 && Instant::now() > enough {
+            break;
+        }
+        let (before, ran) = (scratch.writes(), queued.carry_out(scratch, Instant::now() + TIME_MAX));
+        scratch = ran.0;
+        let reply = match ran.1 {
+            Ran::Done(reply) => reply,
+            failed => {
+                scratch = if scratch.writes() > before { scratch.back_to(before) } else { scratch };
+                match failed {
+                    Ran::Done(reply) | Ran::Failed(reply) => reply,
+                    Ran::Missing(needed) => {
+                        scratch.left.insert(at);
+                        if let Missing::Keys(keys) = needed {
+                            missing.extend(keys);
+                        }
+                        Reply::Null
+                    }
+                }
+            }
+        };
+        replies.push(reply);
+        scratch.ends.push(scratch.writes());
+    }
+    let done =
+        if loads && !missing.is_empty() { Err(Missing::Keys(missing)) } else { Ok(Reply::Array(replies)) };
+    (scratch, done)
 }

@@ -7,12 +7,14 @@
 use super::errors::of_command;
 use super::plan::{Done, Plan, results};
 use super::reply::Reply;
+use super::walk::Keys;
 use super::work::Work;
 use crate::cache::{
-    Absence, Cache, CacheConfig, Command, CommandError, Condition, Found, Guard, Key, Op, Policy, Stamp, Ttl,
+    Absence, Cache, CacheConfig, Command, CommandError, Condition, Found, Guard, Key, Kind, Op, Policy,
+    Stamp, Ttl,
 };
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// See the module.
 #[derive(Debug)]
@@ -25,8 +27,34 @@ pub(super) struct Scratch {
     written: Vec<(Op, bool)>,
     /// What that is for the log entry.
     work: Work,
+    /// What it was made of.
+    origin: Origin,
     /// The keys that matched a pattern in a database.
-    pub listings: BTreeMap<(u8, Bytes), Reply>,
+    pub listings: BTreeMap<(u8, Bytes), Keys>,
+    /// The newest index of those.
+    pub listed_index: u64,
+    /// What had been done when a command about all keys came, for each of those.
+    pub notes: Vec<Vec<Own>>,
+    /// For each command of a transaction, how many operations had been written by its end.
+    pub ends: Vec<usize>,
+    /// The positions of scripts of several clients that need more than there is.
+    pub left: BTreeSet<usize>,
+}
+
+/// Keys as they were at a log time.
+#[derive(Debug, Clone, Default)]
+struct Origin {
+    default_ttl_ms: Option<u64>,
+    now_ms: u64,
+    found: Vec<(Key, Result<Found, Absence>)>,
+}
+
+/// What became of a key that was written: whether it was there at first, and what it has now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Own {
+    pub key: Key,
+    pub was_there: bool,
+    pub now: Option<Kind>,
 }
 
 /// Something is needed that was not read.
@@ -39,17 +67,14 @@ pub(super) enum Missing {
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self::new(None, 0, std::iter::empty())
+        Self::new(None, 0, Vec::new())
     }
 }
 
 impl Scratch {
     /// One with copies of these keys, as they were at this log time.
-    pub fn new(
-        default_ttl_ms: Option<u64>,
-        now_ms: u64,
-        found: impl Iterator<Item = (Key, Result<Found, Absence>)>,
-    ) -> Self {
+    pub fn new(default_ttl_ms: Option<u64>, now_ms: u64, found: Vec<(Key, Result<Found, Absence>)>) -> Self {
+        let origin = Origin { default_ttl_ms, now_ms, found: found.clone() };
         let config = CacheConfig {
             policy: Policy::NoEviction,
             capacity_entries: 1_000_000,
@@ -63,7 +88,12 @@ impl Scratch {
             read: BTreeMap::new(),
             written: Vec::new(),
             work: Work::default(),
+            origin,
             listings: BTreeMap::new(),
+            listed_index: 0,
+            notes: Vec::new(),
+            ends: Vec::new(),
+            left: BTreeSet::new(),
         };
         for (key, found) in found {
             let condition = match found {
@@ -115,6 +145,46 @@ impl Scratch {
             self.written.push((op.clone(), done.is_ok()));
         }
         Ok(plan.shape.reply(&done, self.now_ms))
+    }
+
+    /// As it was when so many operations had been written.
+    pub fn back_to(self, writes: usize) -> Self {
+        let Self {
+            origin: Origin { default_ttl_ms, now_ms, found },
+            listings,
+            listed_index,
+            notes,
+            ends,
+            left,
+            ..
+        } = self;
+        let new = Self::new(default_ttl_ms, now_ms, found);
+        let mut scratch = Self { listings, listed_index, notes, ends, left, ..new };
+        for (op, succeeded) in self.written.into_iter().take(writes) {
+            if succeeded {
+                // It did before.
+                let _ = scratch.apply(vec![op.clone()]);
+            }
+            scratch.work.add(&op);
+            scratch.written.push((op, succeeded));
+        }
+        scratch
+    }
+
+    /// How many operations it was written by.
+    pub fn writes(&self) -> usize {
+        self.written.len()
+    }
+
+    /// What became so far of the keys that were written.
+    pub fn own(&self) -> Vec<Own> {
+        let keys: BTreeSet<&Key> = self.written.iter().map(|(op, _)| op.key()).collect();
+        let own = |key: &Key| Own {
+            key: key.clone(),
+            was_there: self.read.get(key).is_some_and(|condition| *condition != Condition::Absent),
+            now: self.cache.get(key.as_str()).map(|found| found.value.kind()),
+        };
+        keys.into_iter().map(own).collect()
     }
 
     /// The same without what was written.

@@ -6,15 +6,21 @@ use super::client::Client;
 use super::errors::{Replied, syntax, unknown_subcommand, wrong_arity};
 use super::lua::Script;
 use super::number::parse_i64;
-use super::optimistic::{Work, carry_out_all};
 use super::reply::Reply;
 use super::script_store::sha1;
+use super::together;
 use crate::node::Session;
 use bytes::Bytes;
 use std::sync::Arc;
 
 /// `EVAL script count [key ...] [argument ...]`, and `EVALSHA`, which names the script.
 pub(super) async fn eval(client: &mut Client, session: &Session, words: &[Bytes]) -> Replied {
+    let script = Arc::new(script_of(client, words)?);
+    together::carry_out(client, session, script).await
+}
+
+/// The script that such a command names, with what it is given.
+pub(super) fn script_of(client: &Client, words: &[Bytes]) -> Result<Script, Reply> {
     let command = words[0].to_ascii_lowercase();
     let only_reads = command.ends_with(b"_ro");
     let count = parse_i64(&words[2]).ok_or_else(super::errors::not_an_integer)?;
@@ -36,18 +42,15 @@ pub(super) async fn eval(client: &mut Client, session: &Session, words: &[Bytes]
     };
     let (keys, arguments) = rest.split_at(count);
     let names = Arguments::new(keys, client.database).keys()?;
-    let script = Arc::new(Script {
+    Ok(Script {
         name: sha1(&text),
         text,
         keys: keys.to_vec(),
+        names,
         arguments: arguments.to_vec(),
         database: client.database,
         only_reads,
-    });
-    let permits = client.shared.script_permits.clone();
-    let _permit =
-        permits.acquire().await.map_err(|_| Reply::error("UNAVAILABLE nothing was done: this node stops"))?;
-    carry_out_all(client, session, names, Work::Script(script)).await
+    })
 }
 
 /// `SCRIPT LOAD script`, `SCRIPT EXISTS name ...`, `SCRIPT FLUSH [ASYNC | SYNC]`
@@ -57,7 +60,7 @@ pub(super) fn script(client: &Client, arguments: &[Bytes]) -> Reply {
     match (subcommand.as_str(), &arguments[1..]) {
         ("LOAD", [text]) => match super::lua::check(text) {
             Ok(()) => Reply::bulk(scripts.add(text)),
-            Err(error) => Reply::error(format!("ERR Error compiling script (new function): {error}")),
+            Err(error) => Reply::error(format!("ERR {error}")),
         },
         ("EXISTS", names) if !names.is_empty() => {
             Reply::Array(names.iter().map(|name| Reply::from(scripts.get(name).is_some())).collect())

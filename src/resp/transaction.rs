@@ -2,16 +2,23 @@
 
 use super::arguments::Arguments;
 use super::client::Client;
+use super::commands::Alone;
 use super::errors::{Replied, failed, too_large};
-use super::optimistic::{self, Work};
+use super::info;
+use super::optimistic::{self, Done, Work};
 use super::plan::{Plan, Shape};
-use super::queue::Queued;
+use super::queue::{Queued, Transaction};
 use super::reply::Reply;
 use super::run::{Run, run_if};
+use super::scripts;
+use super::walk::{self, ScanFor};
+use super::whole::{Asks, Moment, WHOLE_MAX, Whole};
 use crate::cache::limits::{SEQUENCE_GUARDS_MAX, SEQUENCE_OPS_MAX};
 use crate::cache::{Condition, Guard, Op};
 use crate::node::Session;
 use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// `EXEC`: all of the queue in one log entry.
 pub(super) async fn exec(client: &mut Client, session: &Session) -> Replied {
@@ -23,16 +30,19 @@ pub(super) async fn exec(client: &mut Client, session: &Session) -> Replied {
         return Err(Reply::error("EXECABORT Transaction discarded because of previous errors."));
     }
     let queue = transaction.queue();
-    if queue.iter().any(|queued| matches!(queued, Queued::Composite(_))) {
-        return exec_on_copies(client, session, &guards, queue).await;
+    if queue.iter().any(|queued| matches!(queued, Queued::Flush(_))) {
+        return flush(client, session, &guards, &queue).await;
     }
-    let plans: Vec<Plan> = queue.into_iter().map(Queued::into_plan).collect();
+    let plans = match queue.iter().all(|queued| matches!(queued, Queued::Plan(_))) {
+        true => queue.into_iter().filter_map(Queued::into_plan).collect::<Vec<Plan>>(),
+        false => return exec_on_copies(client, session, &guards, queue).await,
+    };
     let count = plans.len();
     if guards.is_empty() && !plans.iter().any(Plan::writes) {
         let shared = client.shared.clone();
         let mut run = Run::new(session.clone(), &shared.front.answer_memory, &plans, client.touches);
         let first = run.next().await;
-        client.seen_index = client.seen_index.max(first.as_ref().map_or(0, |part| part.index));
+        client.note_seen(first.as_ref().map_or(0, |part| part.index));
         let first = first.map(|part| part.replies).unwrap_or_default();
         return match first.len() == plans.len() {
             true => Ok(Reply::Array(first)),
@@ -56,17 +66,96 @@ pub(super) async fn exec(client: &mut Client, session: &Session) -> Replied {
     }
 }
 
-/// The same where a command decides by several keys what it writes.
+/// The same where a command is more than operations of a log entry.
 async fn exec_on_copies(
     client: &mut Client,
     session: &Session,
     guards: &[Guard],
     queue: Vec<Queued>,
 ) -> Replied {
+    // Of all keys, what there was a little before is read here. What changes until the entry is added to it.
+    let (mut whole, mut info) = (Vec::new(), Vec::new());
+    for (at, queued) in queue.iter().enumerate() {
+        match queued {
+            Queued::Whole(asked) => whole.push((at, asked.clone(), asked.read(session).await?)),
+            Queued::Info(sections) => info.push((at, info::reply(client, sections).await)),
+            _ => {}
+        }
+    }
     let keys = queue.iter().flat_map(Queued::keys).collect();
-    Ok(optimistic::carry_out(client, session, keys, guards, Work::Queue(&queue))
-        .await?
-        .unwrap_or(Reply::NullArray))
+    let done = optimistic::carry_out(client, session, keys, guards, Work::Queue(Arc::new(queue))).await?;
+    let Some(Done { reply, moment, notes, .. }) = done else { return Ok(Reply::NullArray) };
+    let Reply::Array(mut replies) = reply else { return Ok(reply) };
+    // What was read last is the newest, and nothing was written by then.
+    let newest = whole.iter().map(|(.., known)| known.index).max().unwrap_or(0);
+    let moment = if let Moment::After(index) = moment { Moment::After(index.max(newest)) } else { moment };
+    client.note_seen(moment.index());
+    for ((at, asked, known), own) in whole.into_iter().zip(notes) {
+        replies[at] = asked.reply(known, moment, &own, session).await;
+    }
+    info.into_iter().for_each(|(at, reply)| replies[at] = reply);
+    Ok(Reply::Array(replies))
+}
+
+/// A transaction that removes all keys. One log entry can do that, and nothing else.
+async fn flush(client: &mut Client, session: &Session, guards: &[Guard], queue: &[Queued]) -> Replied {
+    let is_alone = |queued: &Queued| match queued {
+        Queued::Plan(plan) => plan.ops.is_empty(),
+        Queued::Flush(_) => true,
+        _ => false,
+    };
+    let scopes = queue.iter().filter_map(|queued| match queued {
+        Queued::Flush(database) => Some(*database),
+        _ => None,
+    });
+    let scopes: BTreeSet<Option<u8>> = scopes.collect();
+    let database = scopes.first().copied().flatten();
+    if !guards.is_empty() || !queue.iter().all(is_alone) || database.is_some() && scopes.len() > 1 {
+        return Err(Reply::error(
+            "EXECABORT nothing was done: FLUSHDB and FLUSHALL cannot be carried out as one with other commands about data, or after WATCH",
+        ));
+    }
+    walk::flush_at_once(client, session, database).await?;
+    let reply = |queued: &Queued| match queued {
+        Queued::Plan(plan) => plan.shape.reply(&[], 0),
+        _ => Reply::OK,
+    };
+    Ok(Reply::Array(queue.iter().map(reply).collect()))
+}
+
+/// As a command waits in a transaction that is otherwise carried out alone. `None`: it cannot be in one.
+pub(super) fn queued(client: &Client, kind: Alone, words: &[Bytes]) -> Option<Result<Queued, Reply>> {
+    let database = client.database;
+    let whole = |asks| {
+        let count = client.transaction.as_ref().map_or(0, Transaction::whole);
+        match count < WHOLE_MAX {
+            true => Ok(Queued::Whole(Whole { database, asks })),
+            false => {
+                Err(Reply::error(format!("ERR a transaction can have {WHOLE_MAX} commands about all keys")))
+            }
+        }
+    };
+    // What is wrong with the arguments is told in its place.
+    let told = |refused| Ok(Queued::Plan(Plan::known(refused)));
+    Some(match kind {
+        Alone::Eval => match scripts::script_of(client, words) {
+            Ok(script) => Ok(Queued::Script(Arc::new(script))),
+            Err(refused) => told(refused),
+        },
+        Alone::Keys => whole(Asks::Keys(words[1].clone())),
+        Alone::Scan => match ScanFor::parse(&words[1..]) {
+            Ok(wanted) => whole(Asks::Scan(wanted)),
+            Err(refused) => told(refused),
+        },
+        Alone::DbSize => whole(Asks::Count),
+        Alone::RandomKey => whole(Asks::Any),
+        Alone::Info => Ok(Queued::Info(words[1..].to_vec())),
+        Alone::FlushDb | Alone::FlushAll => match walk::check_flush(&words[1..]) {
+            Ok(()) => Ok(Queued::Flush(Some(database).filter(|_| kind == Alone::FlushDb))),
+            Err(refused) => told(refused),
+        },
+        _ => return None,
+    })
 }
 
 /// `WATCH key [key ...]`: notes what each key has.
@@ -79,7 +168,7 @@ pub(super) async fn watch(client: &mut Client, session: &Session, arguments: &[B
         return Err(Reply::error("ERR too many keys are watched"));
     }
     let read = session.get_many_as(&keys, |_| false, u64::MAX).await.map_err(failed)?;
-    client.seen_index = client.seen_index.max(read.index);
+    client.note_seen(read.index);
     for (key, found) in keys.into_iter().zip(read.value) {
         let condition = found
             .map_or(Condition::AbsentSince(read.index), |found| Condition::Revision(found.info.revision));

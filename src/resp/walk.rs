@@ -7,11 +7,14 @@ use super::glob;
 use super::key::{database_prefix, key_of, name_prefix_of, other_databases};
 use super::plan::name_of_kind;
 use super::plan::{Plan, Shape};
+use super::random::Random;
 use super::reply::Reply;
 use super::run::Run;
-use crate::cache::{Command, Condition, Op, Outcome, Scanned};
-use crate::node::{ListKeys, Session};
+use crate::cache::{Command, Condition, Kind, Op, Outcome, Scanned};
+use crate::node::{ListKeys, ReadAt, Session};
 use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 /// Keys that are looked at at a time.
 const PAGE_KEYS: usize = 10_000;
@@ -23,20 +26,36 @@ const KEYS_BYTES_MAX: usize = 64 * 1024 * 1024;
 const SCAN_SLOTS_MIN: usize = 100;
 const SCAN_SLOTS_MAX: usize = 10_000;
 
-/// `KEYS pattern`: those of one moment.
-pub(super) async fn keys(database: u8, session: &Session, pattern: &[u8]) -> Replied {
+/// Keys of a database, with the kinds of their values.
+pub(super) type Keys = BTreeMap<Vec<u8>, Kind>;
+
+/// `KEYS pattern`.
+pub(super) async fn keys(client: &mut Client, session: &Session, pattern: &[u8]) -> Replied {
+    let (keys, indexes) = matching(client.database, session, pattern).await?;
+    client.note_seen(*indexes.end());
+    Ok(Reply::Array(keys.into_keys().map(|key| Reply::Bulk(key.into())).collect()))
+}
+
+/// The keys that match a pattern, and from which index to which they were read: those that were not changed after the first are as they
+/// were then.
+pub(super) async fn matching(
+    database: u8,
+    session: &Session,
+    pattern: &[u8],
+) -> Result<(Keys, RangeInclusive<u64>), Reply> {
     let prefix = name_prefix_of(database, &glob::literal_prefix(pattern));
-    let (mut found, mut bytes) = (Vec::new(), 0);
-    let mut after = None;
+    let (mut found, mut bytes) = (Keys::new(), 0);
+    let (mut after, mut first) = (None, None);
     loop {
         let request =
             ListKeys { prefix: prefix.clone(), after: after.take(), limit: PAGE_KEYS, ..ListKeys::default() };
-        let page = session.list(request).await.map_err(failed)?.value;
+        let ReadAt { value: page, index, .. } = session.list(request).await.map_err(failed)?;
+        let first = *first.get_or_insert(index);
         for listed in &page.keys {
             let key = key_of(database, listed.key.as_str());
             if let Some(key) = key.filter(|key| glob::matches(pattern, key)) {
                 bytes += key.len();
-                found.push(Reply::Bulk(key.into()));
+                found.insert(key, listed.info.kind);
             }
         }
         if found.len() > KEYS_MAX || bytes > KEYS_BYTES_MAX {
@@ -44,42 +63,79 @@ pub(super) async fn keys(database: u8, session: &Session, pattern: &[u8]) -> Rep
         }
         match page.keys.last().filter(|_| page.more) {
             Some(last) => after = Some(last.key.as_str().to_owned()),
-            None => return Ok(Reply::Array(found)),
+            None => return Ok((found, first..=index)),
         }
     }
+}
+
+/// What a `SCAN` asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ScanFor {
+    cursor: u64,
+    pattern: Option<Bytes>,
+    slots: usize,
+    kind: Option<Vec<u8>>,
+}
+
+/// What a part of the cache's table has, and where the next part begins.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Part {
+    pub keys: Keys,
+    pub next: u64,
+    /// When it had that.
+    pub index: u64,
 }
 
 /// `SCAN cursor [MATCH pattern] [COUNT n] [TYPE type]`. The cursor is a place in the cache's own table, which is the same on all nodes and
 /// after a restart, and a key keeps its place as long as it lives: one that is there during the whole walk is told once.
 pub(super) async fn scan(client: &mut Client, session: &Session, arguments: &[Bytes]) -> Replied {
-    let mut rest = Arguments::new(arguments, client.database);
-    let cursor = cursor_of(rest.next()?)?;
-    let (mut pattern, mut count, mut wanted) = (None, 10, None);
-    while let Some(option) = rest.option() {
-        match option.as_str() {
-            "MATCH" => pattern = Some(rest.next()?.clone()),
-            "COUNT" => {
-                count = rest.integer()?;
-                if count < 1 {
-                    return Err(syntax());
+    let wanted = ScanFor::parse(arguments)?;
+    let part = wanted.part(client.database, session).await?;
+    client.note_seen(part.index);
+    Ok(wanted.reply(part.keys, part.next))
+}
+
+impl ScanFor {
+    pub fn parse(arguments: &[Bytes]) -> Result<Self, Reply> {
+        let mut rest = Arguments::new(arguments, 0);
+        let cursor = cursor_of(rest.next()?)?;
+        let (mut pattern, mut count, mut kind) = (None, 10, None);
+        while let Some(option) = rest.option() {
+            match option.as_str() {
+                "MATCH" => pattern = Some(Bytes::copy_from_slice(rest.next()?)),
+                "COUNT" => {
+                    count = rest.integer()?;
+                    if count < 1 {
+                        return Err(syntax());
+                    }
                 }
+                "TYPE" => kind = Some(rest.next()?.to_ascii_lowercase()),
+                _ => return Err(syntax()),
             }
-            "TYPE" => wanted = Some(rest.next()?.to_ascii_lowercase()),
-            _ => return Err(syntax()),
         }
+        let slots = usize::try_from(count).unwrap_or(SCAN_SLOTS_MAX).clamp(SCAN_SLOTS_MIN, SCAN_SLOTS_MAX);
+        Ok(Self { cursor, pattern, slots, kind })
     }
-    let slots = usize::try_from(count).unwrap_or(SCAN_SLOTS_MAX).clamp(SCAN_SLOTS_MIN, SCAN_SLOTS_MAX);
-    let prefix = pattern.as_ref().map(|pattern| glob::literal_prefix(pattern)).unwrap_or_default();
-    let prefix = name_prefix_of(client.database, &prefix);
-    let read = session.scan(&prefix, cursor, slots).await.map_err(failed)?;
-    client.seen_index = client.seen_index.max(read.index);
-    let Scanned { keys: names, next, .. } = read.value;
-    let is_wanted = |kind| wanted.as_ref().is_none_or(|wanted| *wanted == name_of_kind(kind).as_bytes());
-    let names = names.iter().filter(|(_, kind)| is_wanted(*kind));
-    let keys = names.filter_map(|(name, _)| key_of(client.database, name.as_str()));
-    let fits = |key: &Vec<u8>| pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, key));
-    let keys = keys.filter(fits).map(|key| Reply::Bulk(key.into())).collect();
-    Ok(Reply::Array(vec![Reply::bulk(next.to_string()), Reply::Array(keys)]))
+
+    /// The keys of the part that it is about: all that can match.
+    pub async fn part(&self, database: u8, session: &Session) -> Result<Part, Reply> {
+        let prefix = self.pattern.as_ref().map(|pattern| glob::literal_prefix(pattern)).unwrap_or_default();
+        let prefix = name_prefix_of(database, &prefix);
+        let read = session.scan(&prefix, self.cursor, self.slots).await.map_err(failed)?;
+        let Scanned { keys, next, .. } = read.value;
+        let keys = keys.iter().filter_map(|(name, kind)| Some((key_of(database, name.as_str())?, *kind)));
+        Ok(Part { keys: keys.collect(), next, index: read.index })
+    }
+
+    pub fn reply(&self, keys: Keys, next: u64) -> Reply {
+        let is_wanted = |key: &[u8], kind: Kind| {
+            self.kind.as_ref().is_none_or(|wanted| *wanted == name_of_kind(kind).as_bytes())
+                && self.pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, key))
+        };
+        let keys = keys.into_iter().filter(|(key, kind)| is_wanted(key, *kind));
+        let keys = keys.map(|(key, _)| Reply::Bulk(key.into())).collect();
+        Reply::Array(vec![Reply::bulk(next.to_string()), Reply::Array(keys)])
+    }
 }
 
 /// A cursor as a client sends it back.
@@ -88,20 +144,36 @@ pub(super) fn cursor_of(text: &[u8]) -> Result<u64, Reply> {
     cursor.ok_or_else(|| Reply::error("ERR invalid cursor"))
 }
 
-/// `RANDOMKEY`: the first key of this database from a random place on.
-pub(super) async fn random_key(client: &Client, session: &Session) -> Replied {
-    let prefix = database_prefix(client.database);
-    let places = session.scan(&prefix, 0, 0).await.map_err(failed)?.value.slots;
-    let begin = uuid::Uuid::new_v4().as_u128() as u64 % places.max(1);
+/// `RANDOMKEY`.
+pub(super) async fn random_key(client: &mut Client, session: &Session) -> Replied {
+    let Part { keys, index, .. } = random_part(client.database, session).await?;
+    client.note_seen(index);
+    Ok(any_of(keys))
+}
+
+/// One of these keys, by chance.
+pub(super) fn any_of(keys: Keys) -> Reply {
+    let at = Random::new().below(keys.len().max(1));
+    keys.into_keys().nth(at).map_or(Reply::Null, |key| Reply::Bulk(key.into()))
+}
+
+/// Keys of a database from a random place on. None if it has none.
+pub(super) async fn random_part(database: u8, session: &Session) -> Result<Part, Reply> {
+    let prefix = database_prefix(database);
+    let read = session.scan(&prefix, 0, 0).await.map_err(failed)?;
+    let index = read.index;
+    let begin = uuid::Uuid::new_v4().as_u128() as u64 % read.value.slots.max(1);
     let (mut cursor, mut is_around) = (begin, false);
     loop {
-        let Scanned { keys, next, .. } =
-            session.scan(&prefix, cursor, PAGE_KEYS).await.map_err(failed)?.value;
-        if let Some(key) = keys.iter().find_map(|(name, _)| key_of(client.database, name.as_str())) {
-            return Ok(Reply::Bulk(key.into()));
+        let read = session.scan(&prefix, cursor, PAGE_KEYS).await.map_err(failed)?;
+        let Scanned { keys, next, .. } = read.value;
+        let keys = keys.iter().filter_map(|(name, kind)| Some((key_of(database, name.as_str())?, *kind)));
+        let keys: Keys = keys.collect();
+        if !keys.is_empty() {
+            return Ok(Part { keys, next, index: read.index });
         }
         if is_around && (next == 0 || next > begin) {
-            return Ok(Reply::Null);
+            return Ok(Part { keys, next, index });
         }
         is_around |= next == 0;
         cursor = next;
@@ -109,45 +181,67 @@ pub(super) async fn random_key(client: &Client, session: &Session) -> Replied {
 }
 
 /// `DBSIZE`.
-pub(super) async fn db_size(client: &Client, session: &Session) -> Replied {
-    let prefixes = [database_prefix(client.database), other_databases()];
-    let counts = session.count(&prefixes).await.map_err(failed)?.value;
-    let count = if client.database == 0 { counts[0].saturating_sub(counts[1]) } else { counts[0] };
+pub(super) async fn db_size(client: &mut Client, session: &Session) -> Replied {
+    let (count, index) = count(client.database, session).await?;
+    client.note_seen(index);
     Ok(Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX)))
+}
+
+/// How many keys a database has, and the index of that.
+pub(super) async fn count(database: u8, session: &Session) -> Result<(u64, u64), Reply> {
+    let prefixes = [database_prefix(database), other_databases()];
+    let ReadAt { value: counts, index, .. } = session.count(&prefixes).await.map_err(failed)?;
+    let count = if database == 0 { counts[0].saturating_sub(counts[1]) } else { counts[0] };
+    Ok((count, index))
 }
 
 /// `FLUSHDB` and `FLUSHALL`.
 pub(super) async fn flush(
-    client: &Client,
+    client: &mut Client,
     session: &Session,
     database: Option<u8>,
     arguments: &[Bytes],
 ) -> Replied {
-    match arguments {
-        [] => {}
-        [mode] if mode.eq_ignore_ascii_case(b"async") || mode.eq_ignore_ascii_case(b"sync") => {}
-        _ => return Err(syntax()),
+    check_flush(arguments)?;
+    match database {
+        Some(0) => flush_first(client, session).await,
+        database => clear(client, session, database).await,
     }
-    let prefix = match database {
-        None => None,
-        Some(0) => {
-            let others = session.count(&[other_databases()]).await.map_err(failed)?.value[0];
-            if others > 0 {
-                return flush_first(client, session).await;
-            }
-            None
-        }
-        Some(database) => Some(database_prefix(database)),
-    };
-    let written = session.write(Command::Clear { prefix }).await.map_err(failed)?;
+}
+
+/// What is wrong with the arguments of `FLUSHDB` or `FLUSHALL`.
+pub(super) fn check_flush(arguments: &[Bytes]) -> Result<(), Reply> {
+    match arguments {
+        [] => Ok(()),
+        [mode] if mode.eq_ignore_ascii_case(b"async") || mode.eq_ignore_ascii_case(b"sync") => Ok(()),
+        _ => Err(syntax()),
+    }
+}
+
+/// The same in one log entry, where that is possible.
+pub(super) async fn flush_at_once(client: &mut Client, session: &Session, database: Option<u8>) -> Replied {
+    match database {
+        Some(0) => Err(Reply::error(
+            "EXECABORT nothing was done: database 0 cannot be emptied as one; send FLUSHDB outside MULTI, or FLUSHALL",
+        )),
+        database => clear(client, session, database).await,
+    }
+}
+
+/// Empties a database other than 0, or all.
+async fn clear(client: &mut Client, session: &Session, database: Option<u8>) -> Replied {
+    let written =
+        session.write(Command::Clear { prefix: database.map(database_prefix) }).await.map_err(failed)?;
+    client.note_written(written.index);
     match written.outcome {
         Outcome::Cleared { .. } => Ok(Reply::OK),
         _ => Err(Reply::error("ERR the outcome is of another kind than the command")),
     }
 }
 
-/// Removes the keys of database 0 where others have keys, too: several log entries.
-async fn flush_first(client: &Client, session: &Session) -> Replied {
+/// Removes the keys of database 0, which have no beginning in common: some in each log entry. Other databases may get keys meanwhile, so to
+/// clear all of the cache where they have none would be wrong.
+async fn flush_first(client: &mut Client, session: &Session) -> Replied {
     let mut cursor = 0;
     loop {
         let Scanned { keys, next, .. } = session.scan("", cursor, PAGE_KEYS).await.map_err(failed)?.value;
@@ -156,12 +250,14 @@ async fn flush_first(client: &Client, session: &Session) -> Replied {
         let ops: Vec<Op> = of_first.map(delete).collect();
         if !ops.is_empty() {
             let plans = [Plan { ops, shape: Shape::Removed }];
-            let mut run = Run::new(session.clone(), &client.shared.front.answer_memory, &plans, false);
+            let shared = client.shared.clone();
+            let mut run = Run::new(session.clone(), &shared.front.answer_memory, &plans, false);
             while let Some(part) = run.next().await {
                 if let Some(failed @ Reply::Error(_)) = part.replies.into_iter().next() {
                     return Err(failed);
                 }
             }
+            client.note_written(run.applied().unwrap_or(0));
         }
         if next == 0 {
             return Ok(Reply::OK);

@@ -346,3 +346,45 @@ async fn up_says_where_redis_clients_connect() {
     .await
     .expect("no panic");
 }
+
+/// Scripts that decide by what they read what they write, from many clients of all nodes, on one key: each is carried out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hot_key_is_scripted_from_all_nodes_without_errors() {
+    const CLIENTS: usize = 64;
+    const EACH: usize = 20;
+    const SCRIPT: &str = "EVAL \"local n = tonumber(redis.call('GET', KEYS[1]) or '0') + 1 redis.call('SET', KEYS[1], n) return n\" 1 hot";
+    let (cluster, ports) = start().await;
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let port = ports[client % ports.len()];
+            tokio::task::spawn_blocking(move || {
+                let mut redis = Redis::connect(port).expect("it listens");
+                let ask = |_| {
+                    let begun = Instant::now();
+                    (redis.ask(SCRIPT).expect("a reply"), begun.elapsed())
+                };
+                (0..EACH).map(ask).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let begun = Instant::now();
+    let (mut told, mut slowest) = (Vec::new(), Duration::ZERO);
+    for client in clients {
+        for (reply, took) in client.await.expect("no panic") {
+            slowest = slowest.max(took);
+            told.push(reply);
+        }
+    }
+    let failed: Vec<&String> = told.iter().filter(|reply| !reply.starts_with(':')).collect();
+    println!(
+        "{} scripts in {:?}, the slowest in {slowest:?}, {} failed",
+        told.len(),
+        begun.elapsed(),
+        failed.len()
+    );
+    assert!(failed.is_empty(), "{} failed, as {}", failed.len(), failed[0]);
+    let mut numbers: Vec<usize> = told.iter().map(|reply| reply[1..].parse().expect("a number")).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=CLIENTS * EACH).collect::<Vec<_>>(), "each was carried out once");
+    cluster.digests_agree().await;
+}

@@ -45,7 +45,20 @@ async fn positions_and_consistencies() {
         assert!(number(client.ask(&format!("LOCKSTEP.WAIT {index}"))) >= index);
         assert_eq!(client.ask("GET a"), "\"1\"");
         // What was read is seen as well: whoever goes on at another node can ask for it there.
-        for reads in [&["GET a"][..], &["MULTI", "GET a", "EXEC"], &["WATCH a"], &["SCAN 0"]] {
+        for reads in [
+            &["GET a"][..],
+            &["MULTI", "GET a", "EXEC"],
+            &["MULTI", "KEYS *", "EXEC"],
+            &["WATCH a"],
+            &["SCAN 0"],
+            &["KEYS *"],
+            &["DBSIZE"],
+            &["RANDOMKEY"],
+            &["HSCAN h 0"],
+            &["EVAL return(redis.call('GET','a')) 0"],
+            &["EVAL return(redis.call('GET',KEYS[1])) 1 a"],
+            &["EVAL return(redis.call('KEYS','*')) 0"],
+        ] {
             let mut reader = Client::connect(address);
             assert_eq!(reader.ask("LOCKSTEP.INDEX"), ":0");
             reads.iter().for_each(|read| drop(reader.ask(read)));

@@ -2,6 +2,8 @@
 
 use super::client::Client;
 use super::server::Server;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Asks, and compares what is told.
 pub fn told(client: &mut Client, expected: &[(&str, &str)]) {
@@ -250,6 +252,31 @@ async fn connections() {
         assert_eq!(client.ask(&format!("CLIENT KILL ID {}", &id[1..])), ":1");
         assert_eq!(other.next(), None);
         assert_eq!((client.ask("QUIT"), client.next()), ("+OK".into(), None));
+    })
+    .await;
+}
+
+/// Another database gets keys while database 0 is emptied, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_is_emptied_and_no_other() {
+    Server::run(|address| {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let flushing = {
+            let (mut client, is_over) = (Client::connect(address), is_over.clone());
+            std::thread::spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    assert_eq!(client.ask("FLUSHDB"), "+OK");
+                }
+            })
+        };
+        let mut client = Client::connect(address);
+        client.ask("SELECT 1");
+        for number in 0..1_500 {
+            assert_eq!(client.ask(&format!("SET k {number}")), "+OK");
+            assert_eq!(client.ask("GETDEL k"), format!("\"{number}\""));
+        }
+        is_over.store(true, Ordering::Relaxed);
+        flushing.join().expect("each was answered");
     })
     .await;
 }

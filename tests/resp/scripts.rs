@@ -75,6 +75,8 @@ async fn values_become_replies_and_errors_are_told() {
             ("#!lua flags=no-writes\nreturn redis.pcall('SET', 'a', 1).err", "\"ERR Write commands are not allowed from read-only scripts.\""),
             ("redis.call('SELECT', 5) redis.call('SET', 'five', 5) return redis.call('GET', 'five')", "\"5\""),
             ("return redis.call('GET', 'five')", "nil"),
+            ("#!lua flags=allow-oom\nreturn 7", ":7"),
+            ("#!lua\nreturn 8", ":8"),
         ] {
             assert_eq!(eval(&mut client, script, &["0"]), expected, "{script}");
         }
@@ -101,6 +103,10 @@ async fn values_become_replies_and_errors_are_told() {
             ("return redis.call('EVAL', 'return 1', 0)", "not allowed from script"),
             ("return redis.call('NOSUCH')", "Unknown Redis command"),
             ("retur 1", "Error compiling script"),
+            ("#!not-lua\nreturn 1", "-ERR Unexpected engine in script shebang: not-lua"),
+            ("#!lua badger=data\nreturn 1", "-ERR Unknown lua shebang option: badger=data"),
+            ("#!lua flags=allow-stale,what?\nreturn 1", "-ERR Unexpected flag in script shebang: what?"),
+            ("#!lua", "-ERR Invalid script shebang"),
         ] {
             let told = eval(&mut client, script, &["0"]);
             assert!(told.starts_with("-ERR ") && told.contains(part), "{script}: {told}");
@@ -176,6 +182,52 @@ async fn many_scripts_on_one_key_lose_nothing() {
         all.sort_unstable();
         assert_eq!(all, (1..=(CLIENTS * EACH + EACH) as i64).collect::<Vec<_>>());
         assert_eq!(other.ask("STRLEN log"), format!(":{}", CLIENTS * EACH));
+    })
+    .await;
+}
+
+/// Scripts that wait for the same key are carried out together, and each is told its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_that_are_carried_out_together_succeed_or_fail_by_themselves() {
+    const CLIENTS: usize = 32;
+    const EACH: usize = 30;
+    Server::run(|address: SocketAddr| {
+        let work = move |number: usize| {
+            let mut client = Client::connect(address);
+            let own = format!("own-{number}");
+            let mut added = Vec::new();
+            for _ in 0..EACH {
+                match number % 4 {
+                    0 => {
+                        // It writes, and fails.
+                        let failing = "redis.call('INCR', KEYS[1]) redis.call('SET', ARGV[1], 'x') return redis.call('INCR', ARGV[1])";
+                        let told = eval(&mut client, failing, &["1", "n", &own]);
+                        assert!(told.starts_with("-ERR value is not an integer or out of range script: "), "{told}");
+                    }
+                    1 => {
+                        let told = eval(&mut client, "return {redis.call('GET', KEYS[1]), ARGV[1]}", &["1", "n", &own]);
+                        assert!(told.ends_with(&format!("\"{own}\"]")), "{told}");
+                    }
+                    2 => {
+                        // Each needs a key that it has not declared.
+                        let told = eval(&mut client, "redis.call('INCR', KEYS[1]) return redis.call('INCR', ARGV[1])", &["1", "n", &own]);
+                        added.push(told);
+                    }
+                    _ => {
+                        let told = eval(&mut client, "return {redis.call('INCR', KEYS[1]), ARGV[1]}", &["1", "n", &own]);
+                        assert!(told.starts_with("[:") && told.ends_with(&format!("\"{own}\"]")), "{told}");
+                    }
+                }
+            }
+            if number % 4 == 2 {
+                assert_eq!(added, (1..=EACH).map(|count| format!(":{count}")).collect::<Vec<_>>());
+            }
+        };
+        let all: Vec<_> = (0..CLIENTS).map(|number| std::thread::spawn(move || work(number))).collect();
+        all.into_iter().for_each(|working| working.join().unwrap());
+        let mut client = Client::connect(address);
+        assert_eq!(client.ask("GET n"), format!("\"{}\"", CLIENTS / 2 * EACH));
+        assert_eq!(client.ask("DBSIZE"), format!(":{}", 1 + CLIENTS / 4));
     })
     .await;
 }

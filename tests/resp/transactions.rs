@@ -88,3 +88,145 @@ async fn what_is_watched_must_not_change() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_and_commands_about_all_keys_are_a_part_of_transactions() {
+    Server::run(|address| {
+        let mut client = Client::connect(address);
+        let script = |client: &mut Client, text: &str| {
+            assert_eq!(client.ask_words(&[b"EVAL", text.as_bytes(), b"1", b"s"]), "+QUEUED");
+        };
+        told(&mut client, &[("SET a 1", "+OK"), ("MULTI", "+OK"), ("DBSIZE", "+QUEUED"), ("SET b 1", "+QUEUED")]);
+        script(&mut client, "return redis.call('INCRBY', KEYS[1], 5)");
+        // It fails, and changes nothing; what is around it is carried out.
+        script(&mut client, "redis.call('SET', KEYS[1], 'x') return redis.call('INCR', KEYS[1])");
+        // It fails in a command, and goes on.
+        script(&mut client, "redis.pcall('INCR', 's', 's') return redis.call('GET', KEYS[1])");
+        script(&mut client, "return #redis.call('KEYS', '*')");
+        let failed = "-ERR value is not an integer or out of range script: ";
+        let lines = "KEYS ?|DBSIZE|SCAN 0|SCAN 0 TYPE hash|RANDOMKEY|SELECT 1|DBSIZE|SET other 1|DBSIZE|SELECT 0|EVALSHA 00 0|SCAN x|SCRIPT EXISTS 00";
+        for line in lines.split('|') {
+            assert_eq!(client.ask(line), "+QUEUED", "{line}");
+        }
+        let told_all = client.ask("EXEC");
+        let (before, rest) = told_all.split_once(failed).expect("a script fails");
+        assert_eq!(before, "[:1 +OK :5 ", "{told_all}");
+        let (_, rest) = rest.split_once("user_script:1. ").expect("where it failed");
+        let found: Vec<&str> = rest.split(' ').collect();
+        let random = found.iter().position(|word| *word == "+OK").expect("SELECT") - 1;
+        assert!(["\"a\"", "\"b\"", "\"s\""].contains(&found[random]), "{rest}");
+        let expected = format!(
+            "\"5\" :3 [\"a\" \"b\" \"s\"] :3 [\"0\" [\"a\" \"b\" \"s\"]] [\"0\" []] {} +OK :0 +OK :1 +OK -NOSCRIPT No matching script. Please use EVAL. -ERR invalid cursor [:0]]",
+            found[random]
+        );
+        assert_eq!(rest, expected);
+        told(&mut client, &[("GET s", "\"5\""), ("MULTI", "+OK"), ("INFO keyspace", "+QUEUED"), ("KEYS *", "+QUEUED")]);
+        let info = client.ask("EXEC");
+        assert!(info.contains("db0:keys=3") && info.contains("db1:keys=1"), "{info}");
+        told(&mut client, &[
+            ("MULTI", "+OK"),
+            ("FLUSHDB", "+QUEUED"),
+            ("SET a 1", "+QUEUED"),
+            ("EXEC", "-EXECABORT nothing was done: FLUSHDB and FLUSHALL cannot be carried out as one with other commands about data, or after WATCH"),
+            ("MULTI", "+OK"),
+            ("FLUSHDB", "+QUEUED"),
+            ("EXEC", "-EXECABORT nothing was done: database 0 cannot be emptied as one; send FLUSHDB outside MULTI, or FLUSHALL"),
+            ("DBSIZE", ":3"),
+            ("MULTI", "+OK"),
+            ("FLUSHALL no", "+QUEUED"),
+            ("FLUSHALL", "+QUEUED"),
+            ("PING", "+QUEUED"),
+            ("EXEC", "[-ERR syntax error +OK +PONG]"),
+            ("DBSIZE", ":0"),
+            ("MULTI", "+OK"),
+            ("SUBSCRIBE a", "-ERR SUBSCRIBE is not supported inside MULTI by Lockstep"),
+            ("EXEC", "-EXECABORT Transaction discarded because of previous errors."),
+            ("MULTI", "+OK"),
+        ]);
+        for _ in 0..16 {
+            assert_eq!(client.ask("DBSIZE"), "+QUEUED");
+        }
+        assert_eq!(client.ask("DBSIZE"), "-ERR a transaction can have 16 commands about all keys");
+    })
+    .await;
+}
+
+/// What is watched decides whether scripts are carried out, and they compute for 500 ms together.
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_in_transactions_have_bounds() {
+    Server::run(|address| {
+        let (mut client, mut other) = (Client::connect(address), Client::connect(address));
+        client.ask("WATCH w");
+        other.ask("SET w 1");
+        client.ask("MULTI");
+        client.ask_words(&[b"EVAL", b"return redis.call('SET', 'a', 1)", b"0"]);
+        assert_eq!(client.ask("EXEC"), "nil");
+        assert_eq!(client.ask("EXISTS a"), ":0");
+        client.ask("MULTI");
+        for _ in 0..40 {
+            client.ask_words(&[b"EVAL", b"redis.call('SET', 'x', 1) while true do end", b"0"]);
+        }
+        client.ask("SET a 1");
+        let begun = std::time::Instant::now();
+        let told = client.ask("EXEC");
+        assert!(begun.elapsed() < std::time::Duration::from_secs(3), "{:?}", begun.elapsed());
+        assert_eq!(told.matches("computes for too long").count(), 40, "{told}");
+        assert!(told.ends_with("+OK]"), "{told}");
+        assert_eq!(client.ask("EXISTS x"), ":0");
+    })
+    .await;
+}
+
+/// All that a transaction is told is of one moment, whatever others do meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_of_all_keys_is_of_the_moment_of_the_transaction() {
+    const ROUNDS: usize = 150;
+    Server::run(|address| {
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stopped = stop.clone();
+        let writing = std::thread::spawn(move || {
+            let mut other = Client::connect(address);
+            let mut number = 0;
+            while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+                number += 1;
+                // Two keys come and one goes with each step, and the counter says how many there are.
+                other.ask("MULTI");
+                other.ask("INCR n");
+                other.ask(&format!("MSET k:{number} 1 l:{number} 1"));
+                other.ask(&format!("DEL l:{}", number - 1));
+                let told = other.ask("EXEC");
+                assert!(told.starts_with('['), "{told}");
+            }
+            number
+        });
+        let mut client = Client::connect(address);
+        let (mut told, mut newest) = (0, 0);
+        while told < ROUNDS {
+            for line in
+                ["MULTI", "KEYS k:*", "SET mine 1", "DBSIZE", "DEL mine", "GET n", "DBSIZE", "KEYS l:*"]
+            {
+                client.ask(line);
+            }
+            let reply = client.ask("EXEC");
+            if reply.starts_with("-UNAVAILABLE nothing was done") {
+                continue;
+            }
+            let (keys, rest) =
+                reply.trim_start_matches("[[").split_once("] +OK :").unwrap_or_else(|| panic!("{reply}"));
+            let rest: Vec<&str> = rest.split(' ').collect();
+            let size: usize = rest[0].parse().unwrap();
+            let number: usize = rest[2].trim_matches('"').parse().unwrap_or(0);
+            assert_eq!(keys.split(' ').filter(|key| !key.is_empty()).count(), number, "{reply}");
+            // The counter, one of the second kind, and one of its own for a moment.
+            let expected = if number == 0 { 0 } else { number + 2 };
+            assert_eq!((size, rest[3]), (expected + 1, format!(":{expected}").as_str()), "{reply}");
+            if number > 0 {
+                assert_eq!(rest[4], format!("[\"l:{number}\"]]"), "{reply}");
+            }
+            (told, newest) = (told + 1, newest.max(number));
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(writing.join().unwrap() >= newest && newest > 0);
+    })
+    .await;
+}
