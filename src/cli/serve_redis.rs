@@ -18,10 +18,20 @@ pub struct ServeRedisArgs {
     /// Speak the Redis protocol over TLS at this address
     #[arg(long, env = "LOCKSTEP_REDIS_TLS", value_name = "HOST:PORT", requires = "tls_cert")]
     pub redis_tls: Option<String>,
+    /// Answer at this address, as a Redis Sentinel would, that this node is the master: its --redis port
+    #[arg(long, env = "LOCKSTEP_REDIS_SENTINEL", value_name = "HOST:PORT", requires = "redis")]
+    pub redis_sentinel: Option<String>,
 }
 
 /// The listeners, which outlive the server of a node that is opened again.
-pub(super) struct RedisPorts(Vec<(std::net::TcpListener, Option<ServerTls>)>);
+pub(super) struct RedisPorts(Vec<Port>);
+
+struct Port {
+    listener: std::net::TcpListener,
+    tls: Option<ServerTls>,
+    /// Of a Sentinel port: the port that it names.
+    master: Option<u16>,
+}
 
 impl ServeRedisArgs {
     /// Starts to listen.
@@ -37,30 +47,36 @@ impl ServeRedisArgs {
                 url = format!("{scheme}://{}", listener.local_addr()?),
                 "listening for Redis clients"
             );
-            ports.push((listener.into_std()?, tls.cloned()));
+            ports.push(Port { listener: listener.into_std()?, tls: tls.cloned(), master: None });
+        }
+        if let (Some(address), Some(plain)) = (&self.redis_sentinel, ports.first()) {
+            let master = Some(plain.listener.local_addr()?.port());
+            let listener = TcpListener::bind(address).await;
+            let listener = listener.with_context(|| format!("cannot listen as a Sentinel on {address}"))?;
+            tracing::info!(address = %listener.local_addr()?, "listening as a Redis Sentinel");
+            ports.push(Port { listener: listener.into_std()?, tls: None, master });
         }
         Ok(RedisPorts(ports))
     }
 
-    /// Both addresses with what their protection lacks, if they can be reached from other machines.
+    /// All addresses with what their protection lacks, if they can be reached from other machines.
     pub fn addresses(&self, has_tokens: bool) -> Vec<(&'static str, &str, Option<&'static str>)> {
         let plain = if has_tokens { "--redis-tls instead" } else { "--redis-tls instead, and --tokens" };
         let encrypted = (!has_tokens).then_some("--tokens");
         let plain = self.redis.as_deref().map(|address| ("--redis", address, Some(plain)));
-        plain
-            .into_iter()
-            .chain(self.redis_tls.as_deref().map(|address| ("--redis-tls", address, encrypted)))
-            .collect()
+        let sentinel = self.redis_sentinel.as_deref().map(|address| ("--redis-sentinel", address, None));
+        let encrypted = self.redis_tls.as_deref().map(|address| ("--redis-tls", address, encrypted));
+        plain.into_iter().chain(encrypted).chain(sentinel).collect()
     }
 }
 
 impl RedisPorts {
     /// Starts to serve.
     pub fn serve(&self, front: &Arc<Front>, jwt: Option<&JwtVerifier>) -> Result<RespServer> {
-        let port = |(listener, tls): &(std::net::TcpListener, Option<ServerTls>)| {
+        let port = |Port { listener, tls, master }: &Port| {
             let listener =
                 TcpListener::from_std(listener.try_clone().context("cannot serve Redis clients")?)?;
-            Ok(RespPort { listener, tls: tls.clone() })
+            Ok(RespPort { listener, tls: tls.clone(), master: *master })
         };
         let ports = self.0.iter().map(port).collect::<Result<Vec<RespPort>>>()?;
         Ok(RespServer::start(ports, front, jwt))

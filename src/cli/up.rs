@@ -36,8 +36,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Environment variables that are for a single node, and are not passed on.
-const NOT_FOR_ALL: [&str; 25] = [
+const NOT_FOR_ALL: [&str; 26] = [
     "LOCKSTEP_REDIS",
+    "LOCKSTEP_REDIS_SENTINEL",
     "LOCKSTEP_REDIS_TLS",
     "PORT",
     "PEER_NODES",

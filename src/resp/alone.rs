@@ -7,7 +7,7 @@ use super::dispatch::Work;
 use super::errors::{LOADING, Replied};
 use super::optimistic::{self, carry_out_all};
 use super::reply::Reply;
-use super::{extras, info, login, push_commands, scripts, transaction, walk};
+use super::{extras, info, login, push_commands, scripts, sentinel, transaction, walk};
 use bytes::Bytes;
 
 /// Carries it out.
@@ -36,6 +36,8 @@ async fn command(kind: Alone, client: &mut Client, words: &[Bytes]) -> Reply {
             client.reset();
             return Reply::Status("RESET");
         }
+        Alone::Sentinel => return sentinel::reply(client, words).await,
+        Alone::Info if client.is_sentinel() => return sentinel::info(client).await,
         Alone::Info => return info::reply(client, arguments).await,
         _ => {}
     }
@@ -44,7 +46,7 @@ async fn command(kind: Alone, client: &mut Client, words: &[Bytes]) -> Reply {
         return Reply::error(LOADING);
     };
     let done = match kind {
-        Alone::Hello | Alone::Auth | Alone::Reset | Alone::Info => Ok(Reply::OK),
+        Alone::Hello | Alone::Auth | Alone::Reset | Alone::Info | Alone::Sentinel => Ok(Reply::OK),
         Alone::Lockstep => extras::reply(client, &session, words).await,
         Alone::Exec => transaction::exec(client, &session).await,
         Alone::Subscribe => push_commands::subscribe(client, words).await,

@@ -10,6 +10,7 @@ use crate::api::Consistency;
 use crate::cache::Guard;
 use crate::front::{Begun, ClientFacts, RegisteredClient};
 use crate::node::{Principal, Session};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -29,6 +30,8 @@ pub(super) struct Client {
     pub protocol: Protocol,
     pub database: u8,
     pub principal: Principal,
+    /// Of a Sentinel port: the address and port of this node's master, which is the node itself.
+    sentinel: Option<SocketAddr>,
     /// Who it is by its certificate.
     by_certificate: Principal,
     pub transaction: Option<Transaction>,
@@ -76,6 +79,7 @@ impl Client {
             protocol: Protocol::Resp2,
             database: 0,
             principal: by_certificate.clone(),
+            sentinel: None,
             by_certificate,
             transaction: None,
             watched: Vec::new(),
@@ -111,9 +115,24 @@ impl Client {
         i64::try_from(self.registered.presence.id).unwrap_or(i64::MAX)
     }
 
+    /// The same at a Sentinel port, which names this address.
+    pub fn of_sentinel(self, master: SocketAddr) -> Self {
+        Self { sentinel: Some(master), ..self }
+    }
+
+    /// Whether it is connected to a Sentinel port.
+    pub fn is_sentinel(&self) -> bool {
+        self.sentinel.is_some()
+    }
+
+    /// The host and the port that a Sentinel port names.
+    pub fn sentinel_for(&self) -> Option<(String, u16)> {
+        self.sentinel.map(|master| (master.ip().to_canonical().to_string(), master.port()))
+    }
+
     /// Whether it has to say who it is before it can do anything.
     pub fn is_stranger(&self) -> bool {
-        matches!(self.principal, Principal::Anyone) && self.shared.front.needs_token()
+        !self.is_sentinel() && matches!(self.principal, Principal::Anyone) && self.shared.front.needs_token()
     }
 
     /// It has seen the cache as it was at this index.

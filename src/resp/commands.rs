@@ -89,6 +89,7 @@ pub(super) enum Alone {
     Reset,
     /// What Redis has no command for.
     Lockstep,
+    Sentinel,
     Exec,
     Watch,
     Eval,
@@ -265,6 +266,7 @@ pub(super) const ALL: &[Command] = &[
     alone("scan", -2, Alone::Scan),
     connection("script", -2, Connection::Script),
     connection("select", 2, Connection::Select),
+    alone("sentinel", -2, Alone::Sentinel),
     write("set", -3, Keys::ONE, strings::set),
     write("setex", 4, Keys::ONE, strings::setex),
     write("setnx", 3, Keys::ONE, strings::setnx),

@@ -10,6 +10,7 @@ use super::push_commands;
 use super::queue::Transaction;
 use super::reply::{Protocol, Reply};
 use super::scripts;
+use super::sentinel;
 use crate::cache::{Need, Role};
 use crate::front::Front;
 use crate::node::Principal;
@@ -51,6 +52,7 @@ pub(super) fn reply(kind: Connection, client: &mut Client, words: &[Bytes]) -> R
         Connection::Command => about_commands(arguments),
         Connection::Config => config(&front, arguments),
         Connection::Time => time(&front),
+        Connection::Role if client.is_sentinel() => sentinel::role(),
         Connection::Role => {
             let index =
                 front.session(client.principal.clone()).map_or(0, |session| session.totals().applied_index);

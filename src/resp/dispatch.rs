@@ -9,6 +9,7 @@ use super::errors::{NO_TOKEN, TOO_LARGE, of_node, unknown_command, wrong_arity};
 use super::plan::Plan;
 use super::queue::Queued;
 use super::reply::{Protocol, Reply};
+use super::sentinel;
 use super::transaction;
 use crate::cache::{Need, Op, Quota, Role, TokenLimits};
 use crate::front::{ClientAddress, Consumer, RateLimit, RateMode};
@@ -50,7 +51,11 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
     if client.silence == Silence::Next {
         client.silence = Silence::None;
     }
-    let Some(command) = find(&words[0]) else {
+    let is_known = |command: &&Command| match client.is_sentinel() {
+        true => sentinel::takes(command, &words),
+        false => !matches!(command.kind, Kind::Alone(Alone::Sentinel)),
+    };
+    let Some(command) = find(&words[0]).filter(is_known) else {
         break_transaction(client);
         return known(unknown_command(&words), is_told, UNKNOWN);
     };

@@ -64,7 +64,7 @@ pub(super) async fn hello(client: &mut Client, arguments: &[Bytes]) -> Reply {
         ("version", Reply::bulk(REDIS_VERSION)),
         ("proto", Reply::Integer(version)),
         ("id", Reply::Integer(client.id())),
-        ("mode", Reply::bulk("standalone")),
+        ("mode", Reply::bulk(if client.is_sentinel() { "sentinel" } else { "standalone" })),
         ("role", Reply::bulk("master")),
         ("modules", Reply::Array(Vec::new())),
     ];

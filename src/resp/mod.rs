@@ -40,6 +40,7 @@ mod run;
 mod scratch;
 mod script_store;
 mod scripts;
+mod sentinel;
 mod server;
 mod state;
 mod strings;

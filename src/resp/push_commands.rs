@@ -17,6 +17,10 @@ pub(super) async fn subscribe(client: &mut Client, words: &[Bytes]) -> Replied {
         client.drop_feed();
         return Ok(told);
     }
+    if client.is_sentinel() {
+        // Nothing is ever told: a node that stops ends its connections, and clients ask again then.
+        return client.subscriptions.add_any(&words[1..], are_patterns);
+    }
     need_feed(client, vec![String::new()]).await?;
     let told = client.subscriptions.add(&words[1..], are_patterns);
     client.drop_feed();

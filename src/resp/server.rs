@@ -33,6 +33,8 @@ pub struct RespPort {
     pub listener: TcpListener,
     /// What encrypts the connections; plain text if `None`.
     pub tls: Option<ServerTls>,
+    /// For a Sentinel port: the port that it names as the master's.
+    pub master: Option<u16>,
 }
 
 /// A running server of the Redis protocol.
@@ -71,7 +73,7 @@ impl RespServer {
 
 /// Serves each connection until the server closes.
 async fn accept(port: RespPort, shared: Arc<Shared>, mut closing: watch::Receiver<bool>) {
-    let RespPort { listener, tls } = port;
+    let RespPort { listener, tls, master } = port;
     if let Err(error) = SockRef::from(&listener).listen(BACKLOG) {
         tracing::debug!(%error, "cannot set how many connections can wait");
     }
@@ -95,7 +97,9 @@ async fn accept(port: RespPort, shared: Arc<Shared>, mut closing: watch::Receive
         close_when_stuck(&stream);
         match shared.front.connections.take(address.ip(), false) {
             Ok(slot) => {
-                tokio::spawn(serve(stream, address, tls.clone(), slot, shared.clone(), closing.clone()));
+                let serving =
+                    serve(stream, address, tls.clone(), master, slot, shared.clone(), closing.clone());
+                tokio::spawn(serving);
             }
             Err(_) => {
                 if let Some(omitted) = REFUSALS.admit() {
@@ -120,15 +124,23 @@ async fn serve(
     stream: TcpStream,
     address: SocketAddr,
     tls: Option<ServerTls>,
+    master: Option<u16>,
     slot: ConnectionSlot,
     shared: Arc<Shared>,
     closing: watch::Receiver<bool>,
 ) {
-    let port = stream.local_addr().map_or(0, |address| address.port());
+    let own = stream.local_addr().ok();
+    let port = own.map_or(0, |address| address.port());
+    // Whoever has reached this address can reach the other port there, too.
+    let master = own.zip(master).map(|(own, port)| SocketAddr::new(own.ip(), port));
     let registered = shared.front.redis_clients.register(address, port);
     match tls {
         None => {
             let client = Client::new(shared, registered, Principal::Anyone);
+            let client = match master {
+                Some(master) => client.of_sentinel(master),
+                None => client,
+            };
             Connection::new(stream, client, closing).serve().await;
         }
         Some(tls) => match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {

@@ -12,6 +12,7 @@ keyv, @keyv/redis, cache-manager, connect-redis, rate-limit-redis and redlock; p
 """
 
 import argparse
+import os
 import queue
 import re
 import shutil
@@ -39,11 +40,13 @@ CONNECTION = re.compile(
 # Name, program, file and further arguments.
 ADAPTERS = [
     ("redis-py", "python", "redis_py.py"),
+    ("redis-py-sentinel", "python", "redis_py_sentinel.py"),
     ("django", "python", "django_cache.py", "django"),
     ("django-redis", "python", "django_cache.py", "django-redis"),
     ("cachelib", "python", "cachelib_cache.py", "cachelib"),
     ("flask-caching", "python", "cachelib_cache.py", "flask-caching"),
     ("ioredis", "node", "ioredis.mjs"),
+    ("ioredis-sentinel", "node", "ioredis-sentinel.mjs"),
     ("node-redis", "node", "node-redis.mjs"),
     ("keyv", "node", "keyv.mjs", "keyv"),
     ("cache-manager", "node", "keyv.mjs", "cache-manager"),
@@ -58,11 +61,15 @@ ADAPTERS = [
 class Run:
     """One adapter at work."""
 
-    def __init__(self, command, addresses, folder):
-        nodes = ",".join(f"{host}:{port}" for host, port in addresses)
+    def __init__(self, command, cluster, folder):
+        nodes, sentinels = (
+            ",".join(f"{host}:{port}" for host, port in addresses)
+            for addresses in (cluster.addresses, cluster.sentinels)
+        )
         command = [*command[:2], nodes, *command[2:]]
+        environment = {**os.environ, "SENTINELS": sentinels}
         self.process = subprocess.Popen(
-            command, cwd=folder, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command, cwd=folder, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         self.lines, self.rounds, self.down = queue.Queue(), 0, None
         self.errors, self.wrong, self.done = {}, [], None
@@ -122,7 +129,7 @@ class Run:
 
 def exercise(cluster, command, folder):
     """What is wrong, or None, and figures."""
-    run = Run(command, cluster.addresses, folder)
+    run = Run(command, cluster, folder)
     killed = None
     try:
         run.until_rounds(ROUNDS, STALLED_S)

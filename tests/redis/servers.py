@@ -73,9 +73,10 @@ class Lockstep:
     def __init__(self, nodes=3, options=()):
         self.program = os.path.abspath(os.environ.get("LOCKSTEP_BIN", "target/release/lockstep"))
         self.folder = tempfile.mkdtemp()
-        ports = free_ports(3 * nodes)
-        self.http, self.peer, redis = ports[:nodes], ports[nodes : 2 * nodes], ports[2 * nodes :]
+        ports = free_ports(4 * nodes)
+        self.http, self.peer, redis, sentinels = (ports[at * nodes : (at + 1) * nodes] for at in range(4))
         self.addresses = [("127.0.0.1", port) for port in redis]
+        self.sentinels = [("127.0.0.1", port) for port in sentinels]
         self.options = list(options)
         self.processes = [None] * nodes
         try:
@@ -91,6 +92,7 @@ class Lockstep:
         arguments = ["--name", f"n{node + 1}", "--data-dir", f"{self.folder}/n{node + 1}"]
         arguments += ["--http", f"127.0.0.1:{self.http[node]}", "--peer", f"127.0.0.1:{self.peer[node]}"]
         arguments += ["--redis", f"127.0.0.1:{self.addresses[node][1]}"]
+        arguments += ["--redis-sentinel", f"127.0.0.1:{self.sentinels[node][1]}"]
         arguments += ["--initial-cluster", ",".join(f"http://127.0.0.1:{port}" for port in self.http)]
         with open(f"{self.folder}/n{node + 1}.log", "ab") as log:
             self.processes[node] = subprocess.Popen(

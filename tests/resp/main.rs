@@ -10,6 +10,7 @@ mod pipelines;
 mod pushes;
 mod replies;
 mod scripts;
+mod sentinel;
 mod server;
 mod tls;
 mod tokens;

@@ -12,6 +12,8 @@ use tokio::net::TcpListener;
 
 pub struct Server {
     pub address: SocketAddr,
+    /// Its Sentinel port.
+    pub sentinel: SocketAddr,
     pub node: Node,
     resp: RespServer,
     _dir: TempDir,
@@ -33,10 +35,14 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let sentinel_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let sentinel = sentinel_listener.local_addr().unwrap();
         let opened = Opened::open(change(NodeOptions::alone(dir.path()))).await.unwrap();
         let front = Front::new(opened.bootstrap(), limits);
         let is_plain = tls.is_none();
-        let resp = RespServer::start(vec![RespPort { listener, tls }], &front, None);
+        let as_sentinel = RespPort { listener: sentinel_listener, tls: None, master: Some(address.port()) };
+        let resp =
+            RespServer::start(vec![RespPort { listener, tls, master: None }, as_sentinel], &front, None);
         if is_plain {
             // Before the node has its place, whoever wants something is told to come back, and others may say who they are.
             let early = tokio::task::spawn_blocking(move || {
@@ -56,7 +62,7 @@ impl Server {
             assert!(begun.elapsed() < Duration::from_secs(20), "never ready");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        Self { address, node, resp, _dir: dir }
+        Self { address, sentinel, node, resp, _dir: dir }
     }
 
     /// Runs this with the server, and stops it.
