@@ -442,6 +442,11 @@ impl Session {
         self.node.leader()
     }
 
+    /// Whether a majority of the voters has answered this node recently. It takes a few seconds to find out that none does.
+    pub fn has_majority(&self) -> bool {
+        self.node.inner.audit.health.has_majority()
+    }
+
     /// Whether this node is about to stop.
     pub fn is_draining(&self) -> bool {
         self.node.is_draining()

@@ -121,9 +121,9 @@ fn ping(client: &mut Client, arguments: &[Bytes]) -> Reply {
             client.ends = true;
             return Reply::error(LOADING);
         }
-        Some(session) if session.leader().is_none() || session.is_draining() => {
+        Some(session) if session.leader().is_none() || !session.has_majority() || session.is_draining() => {
             return Reply::error(
-                "UNAVAILABLE nothing was done: this node knows no leader, or is about to stop",
+                "UNAVAILABLE nothing was done: this node knows no leader, reaches no majority, or is about to stop",
             );
         }
         Some(_) => {}

@@ -6,6 +6,8 @@ use super::errors::of_node;
 use super::reply::Reply;
 use crate::front::{ClientAddress, Priority, WatchPermit};
 use crate::node::{ChangeSet, SessionWatch, WatchFilter, WatchItem};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -18,6 +20,8 @@ pub(super) struct Feed {
     items: mpsc::Receiver<Told>,
     /// Names that start with one of these.
     prefixes: Vec<String>,
+    /// The index up to which the client has been told everything.
+    told: Arc<AtomicU64>,
     _task: JoinSet<()>,
 }
 
@@ -40,22 +44,33 @@ pub(super) enum KeyEvent {
 }
 
 impl Feed {
-    /// Starts to watch names with these prefixes.
+    /// Starts to watch names with these prefixes, from after an index on, or from now on.
     ///
     /// # Errors
     /// A reply that says why not: there are too many watchers, the token does not allow it, or there is no cluster.
-    pub async fn start(client: &Client, prefixes: Vec<String>) -> Result<Self, Reply> {
+    pub async fn start(client: &Client, prefixes: Vec<String>, from: Option<u64>) -> Result<Self, Reply> {
         let front = &client.shared.front;
         let address = ClientAddress::new(client.registered.presence.address.ip());
         let permit = front.watchers.admit(address, Priority::Normal).await;
         let permit = permit.map_err(|busy| Reply::error(format!("UNAVAILABLE nothing was done: {busy}")))?;
         let session = client.session().ok_or_else(|| Reply::error(super::errors::LOADING))?;
         let filter = WatchFilter { prefixes: prefixes.clone(), keys: true, sessions: false, locks: false };
-        let watch = session.watch(filter, None).await.map_err(|error| of_node(&error.error))?;
+        let watch = session.watch(filter, from).await.map_err(|error| of_node(&error.error))?;
         let (tell, items) = mpsc::channel(ITEMS_MAX);
         let mut task = JoinSet::new();
-        task.spawn(run(watch, permit, tell));
-        Ok(Self { items, prefixes, _task: task })
+        let told = Arc::new(AtomicU64::new(watch.cursor()));
+        task.spawn(run(watch, permit, tell, told.clone()));
+        Ok(Self { items, prefixes, told, _task: task })
+    }
+
+    /// What the names that it tells of begin with.
+    pub fn prefixes(&self) -> &[String] {
+        &self.prefixes
+    }
+
+    /// The index up to which the client has been told everything.
+    pub fn told(&self) -> u64 {
+        self.told.load(Relaxed)
     }
 
     /// Whether it tells of names with all of these prefixes.
@@ -65,27 +80,48 @@ impl Feed {
 
     /// The next item. Nothing is lost if this is dropped.
     pub async fn next(&mut self) -> Told {
-        self.items.recv().await.unwrap_or(Told::Lost)
+        let told = self.items.recv().await.unwrap_or(Told::Lost);
+        self.note(&told);
+        told
     }
 
     /// The next item, if there is one.
     pub fn try_next(&mut self) -> Option<Told> {
         match self.items.try_recv() {
-            Ok(told) => Some(told),
+            Ok(told) => {
+                self.note(&told);
+                Some(told)
+            }
             Err(mpsc::error::TryRecvError::Empty) => None,
             Err(mpsc::error::TryRecvError::Disconnected) => Some(Told::Lost),
         }
     }
 }
 
+impl Feed {
+    fn note(&self, told: &Told) {
+        if let Told::Changes(changes) = told
+            && let Some((index, _)) = changes.last()
+        {
+            self.told.fetch_max(*index, Relaxed);
+        }
+    }
+}
+
 /// Tells of changes until they are lost, or nobody wants them.
-async fn run(mut watch: SessionWatch, _permit: WatchPermit, tell: mpsc::Sender<Told>) {
+async fn run(mut watch: SessionWatch, _permit: WatchPermit, tell: mpsc::Sender<Told>, noted: Arc<AtomicU64>) {
     loop {
         let told = match watch.next().await {
             WatchItem::Changes(changes) => {
                 Told::Changes(changes.iter().map(|change| (change.index(), events(&watch, change))).collect())
             }
-            WatchItem::Bookmark { .. } => continue,
+            WatchItem::Bookmark { index, .. } => {
+                // Unless something waits that comes before.
+                if tell.capacity() == ITEMS_MAX {
+                    noted.fetch_max(index, Relaxed);
+                }
+                continue;
+            }
             WatchItem::Resync { .. } | WatchItem::Closed { .. } => Told::Lost,
         };
         let is_last = matches!(told, Told::Lost);

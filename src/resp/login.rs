@@ -86,10 +86,11 @@ pub(super) async fn auth_command(client: &mut Client, arguments: &[Bytes]) -> Re
 
 /// The password is a token. Whoever names a user means the default one, or the one that the token speaks of.
 async fn auth(client: &mut Client, user: &[u8], password: &[u8]) -> Reply {
-    if !asks_for_token(client).await {
-        return Reply::OK;
-    }
     let wrong = || Reply::error("WRONGPASS invalid username-password pair or user is disabled.");
+    if !asks_for_token(client).await {
+        // The default user needs no password then, and there is no other.
+        return if user == DEFAULT_USER { Reply::OK } else { wrong() };
+    }
     let principal = std::str::from_utf8(password).ok().and_then(|token| client.shared.principal_with(token));
     let Some(principal) = principal else { return wrong() };
     if user != DEFAULT_USER && user != principal.name().as_bytes() {

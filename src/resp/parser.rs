@@ -165,7 +165,8 @@ impl Parser {
         let words = words(line.strip_suffix(b"\r").unwrap_or(line)).ok_or(ProtocolError::Quotes)?;
         let is_http =
             |word: &Bytes| word.eq_ignore_ascii_case(b"post") || word.eq_ignore_ascii_case(b"host:");
-        if words.first().is_some_and(is_http) {
+        let is_request_line = words.len() == 3 && words[2].starts_with(b"HTTP/1.");
+        if is_request_line || words.first().is_some_and(is_http) {
             return Err(ProtocolError::Http);
         }
         Ok(Some(words))

@@ -3,10 +3,15 @@
 use super::client::Client;
 use super::errors::{Replied, syntax, wrong_arity};
 use super::feed::Feed;
-use super::key::{DATABASES, database_prefix, name_prefix_of};
+use super::glob;
+use super::key::{DATABASES, name_prefix_of};
 use super::reply::{Protocol, Reply};
 use super::tracking::{Mode, Tracking};
+use crate::cache::{Need, Role};
 use bytes::Bytes;
+
+/// With more prefixes than these, a client is told from all keys.
+const FEED_PREFIXES_MAX: usize = 16;
 
 /// `SUBSCRIBE channel ...`, `PSUBSCRIBE pattern ...`, and `UNSUBSCRIBE` and `PUNSUBSCRIBE`.
 pub(super) async fn subscribe(client: &mut Client, words: &[Bytes]) -> Replied {
@@ -21,7 +26,7 @@ pub(super) async fn subscribe(client: &mut Client, words: &[Bytes]) -> Replied {
         // Nothing is ever told: a node that stops ends its connections, and clients ask again then.
         return client.subscriptions.add_any(&words[1..], are_patterns);
     }
-    need_feed(client, vec![String::new()]).await?;
+    need_feed(client, names_of_channels(&words[1..], are_patterns)).await?;
     let told = client.subscriptions.add(&words[1..], are_patterns);
     client.drop_feed();
     told
@@ -77,12 +82,31 @@ pub(super) async fn tracking(client: &mut Client, arguments: &[Bytes]) -> Replie
         _ => Mode::Read,
     };
     let watched = match &mode {
-        Mode::Broadcast(prefixes) => names_with(prefixes),
+        Mode::Broadcast(prefixes) => readable(client, names_with(prefixes)),
         _ => vec![String::new()],
     };
     need_feed(client, watched).await?;
     client.tracking = Some(Box::new(Tracking::new(mode, skips_own)));
     Ok(Reply::OK)
+}
+
+/// What the names of the keys begin with that these channels, or patterns of channels, can be about.
+fn names_of_channels(channels: &[Bytes], are_patterns: bool) -> Vec<String> {
+    let of = |channel: &Bytes| {
+        let literal = if are_patterns { glob::literal_prefix(channel) } else { channel.to_vec() };
+        let rest = literal.strip_prefix(b"__keyspace@")?;
+        let at = rest.iter().position(|byte| *byte == b'_')?;
+        let database =
+            std::str::from_utf8(&rest[..at]).ok()?.parse().ok().filter(|number| *number < DATABASES)?;
+        Some(name_prefix_of(database, rest[at..].strip_prefix(b"__:")?))
+    };
+    let mut names: Vec<String> = channels.iter().map(|channel| of(channel).unwrap_or_default()).collect();
+    if names.iter().any(String::is_empty) {
+        return vec![String::new()];
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// What the names of keys with these prefixes begin with, in every database.
@@ -103,13 +127,27 @@ fn names_with(prefixes: &[Vec<u8>]) -> Vec<String> {
     names
 }
 
+/// Those that the client's token may read, or all if it may read none: a token for a prefix has it in the first database only, and
+/// what it cannot read it need not be told of.
+fn readable(client: &Client, names: Vec<String>) -> Vec<String> {
+    let Some(session) = client.session() else { return names };
+    let may_read = |name: &&String| session.may_now(&Need::Prefix(Role::Read, (*name).clone()));
+    let readable: Vec<String> = names.iter().filter(may_read).cloned().collect();
+    if readable.is_empty() { names } else { readable }
+}
+
 async fn need_feed(client: &mut Client, prefixes: Vec<String>) -> Result<(), Reply> {
     if client.feed.as_ref().is_some_and(|feed| feed.covers(&prefixes)) {
         return Ok(());
     }
-    // Beside keys that were read, everything else may be wanted, too.
-    let prefixes = if client.feed.is_some() { vec![database_prefix(0)] } else { prefixes };
-    client.feed = Some(Feed::start(client, prefixes).await?);
+    // What it was told of before, it still is.
+    let before = client.feed.as_ref().map(|feed| feed.prefixes().to_vec()).unwrap_or_default();
+    let mut prefixes = [before, prefixes].concat();
+    if prefixes.len() > FEED_PREFIXES_MAX || prefixes.iter().any(String::is_empty) {
+        prefixes = vec![String::new()];
+    }
+    let from = client.feed.as_ref().map(Feed::told);
+    client.feed = Some(Feed::start(client, prefixes, from).await?);
     Ok(())
 }
 

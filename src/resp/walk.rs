@@ -10,7 +10,7 @@ use super::plan::{Plan, Shape};
 use super::random::Random;
 use super::reply::Reply;
 use super::run::Run;
-use crate::cache::{Command, Condition, Kind, Op, Outcome, Scanned};
+use crate::cache::{Command, Condition, Kind, Need, Op, Outcome, Role, Scanned};
 use crate::node::{ListKeys, ReadAt, Session};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -242,6 +242,8 @@ async fn clear(client: &mut Client, session: &Session, database: Option<u8>) -> 
 /// Removes the keys of database 0, which have no beginning in common: some in each log entry. Other databases may get keys meanwhile, so to
 /// clear all of the cache where they have none would be wrong.
 async fn flush_first(client: &mut Client, session: &Session) -> Replied {
+    // Whoever may not remove all of it is told so, and not that he may not look.
+    session.authorize(&Need::Prefix(Role::Write, String::new())).await.map_err(failed)?;
     let mut cursor = 0;
     loop {
         let Scanned { keys, next, .. } = session.scan("", cursor, PAGE_KEYS).await.map_err(failed)?.value;

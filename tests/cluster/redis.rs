@@ -257,6 +257,12 @@ async fn without_a_majority_that_is_said_in_time_and_the_connection_stays() {
                 "{line}: {told}"
             );
         }
+        // A balancer that asks by this sends nobody here any more.
+        let begun = Instant::now();
+        while !redis.ask("PING").expect("the connection stays").starts_with("-UNAVAILABLE") {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it still answers");
+            std::thread::sleep(Duration::from_millis(50));
+        }
         redis
     })
     .await

@@ -104,9 +104,14 @@ async fn inline_commands_and_web_pages() {
         let mut client = Client::connect(address);
         client.write(b"SET k \"a \\x41\"\r\nGET k\n\r\nPING\r\n");
         assert_eq!([client.read(), client.read(), client.read()], ["+OK", "\"a A\"", "+PONG"]);
-        client.write(b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\nFLUSHALL\r\n");
-        assert_eq!(client.read(), "-ERR Protocol error: this port does not speak HTTP");
-        assert_eq!(client.next(), None);
+        for request in
+            ["POST / HTTP/1.1\r\nHost: localhost\r\n\r\nFLUSHALL\r\n", "GET /v1/status HTTP/1.1\r\n\r\n"]
+        {
+            let mut client = Client::connect(address);
+            client.write(request.as_bytes());
+            assert_eq!(client.read(), "-ERR Protocol error: this port does not speak HTTP");
+            assert_eq!(client.next(), None);
+        }
         assert_eq!(Client::connect(address).ask("GET k"), "\"a A\"");
     })
     .await;

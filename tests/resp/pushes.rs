@@ -131,3 +131,38 @@ async fn what_becomes_of_keys_is_told() {
     })
     .await;
 }
+
+/// Whoever subscribes to more misses nothing of what it is subscribed to, and is told nothing twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_missed_while_more_is_subscribed_to() {
+    const SETS: usize = 400;
+    Server::run(|address| {
+        let mut client = Client::connect(address);
+        client.ask("HELLO 3");
+        client.ask("SUBSCRIBE __keyspace@0__:a");
+        let setting = std::thread::spawn(move || {
+            let mut other = Client::connect(address);
+            (0..SETS).for_each(|number| drop(other.ask(&format!("SET a {number}"))));
+            other.ask("SET last 1");
+        });
+        client.ask("SUBSCRIBE __keyspace@0__:last");
+        let (mut heard, mut more) = (0, 0);
+        loop {
+            let told = client.read();
+            if told.contains("keyspace@0__:a\"") && told.contains("message") {
+                heard += 1;
+                if heard % 20 == 0 {
+                    more += 1;
+                    client.write(format!("SUBSCRIBE __keyspace@0__:more-{more}\r\n").as_bytes());
+                }
+            }
+            if told.contains("keyspace@0__:last\"") && told.contains("message") {
+                break;
+            }
+        }
+        assert_eq!(heard, SETS);
+        assert!(more > 10);
+        setting.join().unwrap();
+    })
+    .await;
+}

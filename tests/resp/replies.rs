@@ -228,6 +228,8 @@ async fn connections() {
             ("CONFIG SET save x", "-ERR CONFIG SET failed (possibly related to argument 'save') - can't set immutable config: `lockstep config` changes the cluster's settings"),
             ("COMMAND GETKEYS MSET a 1 b 2", "[\"a\" \"b\"]"),
             ("ACL WHOAMI", "\"default\""),
+            ("AUTH default secret", "+OK"),
+            ("AUTH bob secret", "-WRONGPASS invalid username-password pair or user is disabled."),
             ("AUTH secret", "-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?"),
         ]);
         let hello = client.ask("HELLO 3 SETNAME other");

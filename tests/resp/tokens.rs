@@ -93,6 +93,27 @@ async fn a_client_says_who_it_is_and_does_what_its_token_allows() {
                 assert!(client.ask(line).starts_with("-NOPERM "), "{line}");
             }
             assert_eq!(client.ask("MULTI"), "+OK");
+            // It hears of what it may read.
+            let mut told_of = Client::connect(address);
+            told_of.ask(&format!("HELLO 3 AUTH {id} {token}"));
+            for (asked, is_allowed) in [
+                ("SUBSCRIBE __keyspace@0__:abc", true),
+                ("PSUBSCRIBE __keyspace@0__:ab*", true),
+                ("CLIENT TRACKING ON BCAST PREFIX ab", true),
+                ("SUBSCRIBE __keyspace@0__:b", false),
+                ("PSUBSCRIBE __keyspace@*__:ab*", false),
+                ("PSUBSCRIBE __keyevent@0__:*", false),
+                ("SUBSCRIBE __keyspace@1__:abc", false),
+                ("CLIENT TRACKING ON BCAST PREFIX b", false),
+                ("CLIENT TRACKING ON", false),
+            ] {
+                assert_eq!(!told_of.ask(asked).starts_with("-NOPERM "), is_allowed, "{asked}");
+            }
+            let mut setter = Client::connect(address);
+            setter.ask(&format!("AUTH {token}"));
+            assert_eq!(setter.ask("SET abc 7"), "+OK");
+            let heard = [told_of.read(), told_of.read(), told_of.read()].concat();
+            assert!(heard.contains("pmessage") && heard.contains("invalidate"), "{heard}");
             assert!(client.ask("SET b 1").starts_with("-NOPERM "));
             assert_eq!(client.ask("EXEC"), "-EXECABORT Transaction discarded because of previous errors.");
             assert_eq!(client.ask("CLIENT LIST").matches("id=").count(), 1, "it sees itself only");
