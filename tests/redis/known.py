@@ -143,10 +143,11 @@ def hexadecimal(sequence, difference):
     return is_error(difference.right, b"not a valid float") and any(word[:2].lower() == b"0x" for word in words)
 
 
-def not_in_transactions(sequence, difference):
-    return b"MULTI" in names(sequence) and (
-        is_error(difference.right, b"is not supported inside MULTI by Lockstep")
-        or is_error(difference.right, b"EXECABORT")
+def flush_in_transaction(sequence, difference):
+    return (
+        b"MULTI" in names(sequence)
+        and (b"FLUSHDB" in names(sequence) or b"FLUSHALL" in names(sequence))
+        and is_error(difference.right, b"EXECABORT")
     )
 
 
@@ -202,7 +203,7 @@ DOCUMENTED = [
     ("decimals are added exactly, without rounding to a binary number", decimal_sum),
     ("a decimal is not written in hexadecimal", hexadecimal),
     ("an infinite addend is refused before the value is looked at", infinity_is_refused_first),
-    ("what walks over all keys is refused inside MULTI", not_in_transactions),
+    ("FLUSHDB and FLUSHALL are refused beside other commands inside MULTI", flush_in_transaction),
     ("what walks over all keys is refused in a script, but for KEYS", not_in_scripts),
     ("arguments that make no sense are refused before the kind of the key is looked at", nonsense_is_refused_first),
     ("a lifetime has at most 2^47 ms", far_future),
