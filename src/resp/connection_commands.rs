@@ -271,6 +271,9 @@ fn kill_clients(client: &mut Client, options: &[&str]) -> Reply {
     if !knows_others(client) {
         return Reply::error("NOPERM only an admin can have clients leave");
     }
+    if options.is_empty() {
+        return wrong_arity("client|kill");
+    }
     let all = client.shared.front.redis_clients.all();
     let own = client.registered.presence.id;
     let is_old = options.len() == 1;

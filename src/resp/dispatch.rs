@@ -47,10 +47,7 @@ const UNKNOWN: &str = "unknown";
 
 /// Looks at a command, and notes what it changes about the connection.
 pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatched {
-    let is_told = client.silence == Silence::None;
-    if client.silence == Silence::Next {
-        client.silence = Silence::None;
-    }
+    let is_told = is_told(client);
     let is_known = |command: &&Command| match client.is_sentinel() {
         true => sentinel::takes(command, &words),
         false => !matches!(command.kind, Kind::Alone(Alone::Sentinel)),
@@ -150,10 +147,19 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
     }
 }
 
+/// Whether the client wants a reply to the command that has come.
+fn is_told(client: &mut Client) -> bool {
+    let is_told = client.silence == Silence::None;
+    if client.silence == Silence::Next {
+        client.silence = Silence::None;
+    }
+    is_told
+}
+
 /// A command that was too large to be read.
 pub(super) fn too_large(client: &mut Client) -> Waiting {
     break_transaction(client);
-    let is_told = client.silence == Silence::None;
+    let is_told = is_told(client);
     Waiting { plan: Plan::known(Reply::error(TOO_LARGE)), is_told, command: UNKNOWN, is_tracked: false }
 }
 

@@ -3,6 +3,7 @@
 use super::arguments::Arguments;
 use super::commands::{Alone, Connection, Kind, find};
 use super::key::DATABASES;
+use super::lua_budget::Budget;
 use super::lua_sandbox::sandbox;
 use super::lua_values::{from_lua, number, to_lua};
 use super::number::parse_i64;
@@ -22,6 +23,8 @@ pub(super) const TIME_MAX: Duration = Duration::from_millis(500);
 const LOOK_INSTRUCTIONS: u32 = 10_000;
 /// How deep in the stack the line of a script is looked for.
 const LEVELS_MAX: usize = 32;
+/// Bytes of one command of a script, and of what is beside them in memory: what a client can send at once.
+const CALL_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// As what errors name a script.
 const SOURCE: &str = "user_script";
 
@@ -215,7 +218,9 @@ impl Calls {
             return Err(Error::runtime("a key is not there yet"));
         }
         let mut list = Vec::with_capacity(words.len());
+        let mut budget = Budget::new(CALL_BYTES_MAX);
         for word in words {
+            budget.take(if let Value::String(text) = word { text.as_bytes().len() } else { 0 })?;
             list.push(match word {
                 Value::String(text) => Bytes::copy_from_slice(&text.as_bytes()),
                 Value::Integer(whole) => whole.to_string().into(),

@@ -1,10 +1,13 @@
 //! JSON for scripts: `cjson.encode` and `cjson.decode`.
 
+use super::lua_budget::Budget;
 use mlua::{Error, LightUserData, Lua, LuaString, Table, Value};
 use serde_json::{Map, Number, Value as Json};
 
 /// How deep values may be nested.
 const DEPTH_MAX: usize = 128;
+/// Bytes of a JSON text that is made or read: more than any value can have.
+const JSON_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How much longer than its entries a list may be, if some of them are missing.
 const SPARSE: i64 = 8_192;
 
@@ -12,11 +15,15 @@ const SPARSE: i64 = 8_192;
 pub(super) fn json(lua: &Lua) -> mlua::Result<Table> {
     let json = lua.create_table()?;
     let encode = |lua: &Lua, value: Value| {
-        let text = serde_json::to_string(&to_json(&value, 0)?).map_err(Error::runtime)?;
+        let text = serde_json::to_string(&to_json(&value, 0, &mut Budget::new(JSON_BYTES_MAX))?)
+            .map_err(Error::runtime)?;
         lua.create_string(text)
     };
     json.set("encode", lua.create_function(encode)?)?;
     let decode = |lua: &Lua, text: LuaString| {
+        if text.as_bytes().len() > JSON_BYTES_MAX {
+            return Err(Error::runtime("the JSON text is too large"));
+        }
         let json = serde_json::from_slice(&text.as_bytes()).map_err(Error::runtime)?;
         from_json(lua, &json)
     };
@@ -25,7 +32,8 @@ pub(super) fn json(lua: &Lua) -> mlua::Result<Table> {
     Ok(json)
 }
 
-fn to_json(value: &Value, depth: usize) -> mlua::Result<Json> {
+fn to_json(value: &Value, depth: usize, budget: &mut Budget) -> mlua::Result<Json> {
+    budget.take(if let Value::String(text) = value { text.as_bytes().len() } else { 0 })?;
     if depth > DEPTH_MAX {
         return Err(Error::runtime("Cannot serialise, excessive depth"));
     }
@@ -41,7 +49,7 @@ fn to_json(value: &Value, depth: usize) -> mlua::Result<Json> {
                 .ok_or_else(|| Error::runtime("Cannot serialise number: must not be NaN or Inf"))?,
         ),
         Value::String(text) => Json::String(text.to_string_lossy()),
-        Value::Table(table) => table_to_json(table, depth)?,
+        Value::Table(table) => table_to_json(table, depth, budget)?,
         other => {
             return Err(Error::runtime(format!(
                 "Cannot serialise {}: type not supported",
@@ -52,7 +60,7 @@ fn to_json(value: &Value, depth: usize) -> mlua::Result<Json> {
 }
 
 /// A list, if all of its keys are positions, and it has any.
-fn table_to_json(table: &Table, depth: usize) -> mlua::Result<Json> {
+fn table_to_json(table: &Table, depth: usize, budget: &mut Budget) -> mlua::Result<Json> {
     let (mut count, mut last, mut is_list) = (0i64, 0, true);
     for pair in table.pairs::<Value, Value>() {
         let position = match pair?.0 {
@@ -70,7 +78,7 @@ fn table_to_json(table: &Table, depth: usize) -> mlua::Result<Json> {
         if last > count + SPARSE {
             return Err(Error::runtime("Cannot serialise table: excessively sparse array"));
         }
-        let items = (1..=last).map(|position| to_json(&table.raw_get::<Value>(position)?, depth + 1));
+        let items = (1..=last).map(|position| to_json(&table.raw_get::<Value>(position)?, depth + 1, budget));
         return Ok(Json::Array(items.collect::<mlua::Result<_>>()?));
     }
     let mut fields = Map::new();
@@ -82,7 +90,8 @@ fn table_to_json(table: &Table, depth: usize) -> mlua::Result<Json> {
             Value::Number(name) => super::lua_values::number(name),
             _ => return Err(Error::runtime("Cannot serialise table: table key must be a number or string")),
         };
-        fields.insert(name, to_json(&value, depth + 1)?);
+        budget.take(name.len())?;
+        fields.insert(name, to_json(&value, depth + 1, budget)?);
     }
     Ok(Json::Object(fields))
 }

@@ -1,11 +1,15 @@
 //! How replies look in Lua, and Lua's values as replies: <https://redis.io/docs/latest/develop/programmability/lua-api/#data-type-conversion>.
 
+use super::lua_budget::Budget;
 use super::reply::Reply;
 use bytes::Bytes;
 use mlua::{Error, Lua, Value};
 
 /// How deep tables may be nested.
 const DEPTH_MAX: usize = 64;
+
+/// Bytes of a script's reply, and of what is beside them in memory.
+const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A reply as a script sees it.
 pub(super) fn to_lua(lua: &Lua, reply: &Reply) -> mlua::Result<Value> {
@@ -45,12 +49,13 @@ fn sequence<'a>(lua: &Lua, items: impl Iterator<Item = &'a Reply>) -> mlua::Resu
 /// What a script returns, as a reply.
 ///
 /// # Errors
-/// It is too deep.
+/// It is too deep, or too large.
 pub(super) fn from_lua(value: &Value) -> mlua::Result<Reply> {
-    at_depth(value, 0)
+    at_depth(value, 0, &mut Budget::new(REPLY_BYTES_MAX))
 }
 
-fn at_depth(value: &Value, depth: usize) -> mlua::Result<Reply> {
+fn at_depth(value: &Value, depth: usize, budget: &mut Budget) -> mlua::Result<Reply> {
+    budget.take(if let Value::String(text) = value { text.as_bytes().len() } else { 0 })?;
     if depth > DEPTH_MAX {
         return Err(Error::runtime("reached lua stack limit"));
     }
@@ -62,16 +67,18 @@ fn at_depth(value: &Value, depth: usize) -> mlua::Result<Reply> {
         Value::String(text) => Reply::Bulk(Bytes::copy_from_slice(&text.as_bytes())),
         Value::Table(table) => {
             if let Value::String(error) = table.raw_get::<Value>("err")? {
+                budget.take(error.as_bytes().len())?;
                 return Ok(Reply::Error(error.to_string_lossy()));
             }
             if let Value::String(status) = table.raw_get::<Value>("ok")? {
+                budget.take(status.as_bytes().len())?;
                 return Ok(Reply::Line(status.to_string_lossy()));
             }
             let mut items = Vec::new();
             for index in 1.. {
                 match table.raw_get::<Value>(index)? {
                     Value::Nil => break,
-                    item => items.push(at_depth(&item, depth + 1)?),
+                    item => items.push(at_depth(&item, depth + 1, budget)?),
                 }
             }
             Reply::Array(items)

@@ -23,6 +23,7 @@ mod keys;
 mod lifetimes;
 mod login;
 mod lua;
+mod lua_budget;
 mod lua_json;
 mod lua_sandbox;
 mod lua_values;

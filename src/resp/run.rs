@@ -124,7 +124,7 @@ fn fitting(plans: &[Plan]) -> usize {
     plans.iter().take_while(fits).count().max(1)
 }
 
-fn bytes_of(op: &Op) -> usize {
+pub(super) fn bytes_of(op: &Op) -> usize {
     const OTHER_BYTES: usize = 32;
     let value = match op {
         Op::Put { value, .. } => value.bytes.len(),

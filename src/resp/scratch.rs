@@ -4,9 +4,10 @@
 //! carried out here, on copies of the keys that it reads, by the very state machine that applies the log. What it wrote is then
 //! proposed as one log entry, which is carried out only if each key that was read is as it was: [`super::optimistic`].
 
-use super::errors::of_command;
+use super::errors::{of_command, too_large};
 use super::plan::{Done, Plan, results};
 use super::reply::Reply;
+use super::run::bytes_of;
 use super::walk::Keys;
 use super::work::Work;
 use crate::cache::{
@@ -15,6 +16,9 @@ use crate::cache::{
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Bytes that may be written: more than a log entry can have.
+const WRITTEN_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// See the module.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub(super) struct Scratch {
     read: BTreeMap<Key, Condition>,
     /// What was written, in its order, and whether it succeeded.
     written: Vec<(Op, bool)>,
+    /// About how many bytes that takes.
+    written_bytes: usize,
     /// What that is for the log entry.
     work: Work,
     /// What it was made of.
@@ -87,6 +93,7 @@ impl Scratch {
             now_ms,
             read: BTreeMap::new(),
             written: Vec::new(),
+            written_bytes: 0,
             work: Work::default(),
             origin,
             listings: BTreeMap::new(),
@@ -136,12 +143,17 @@ impl Scratch {
         if plan.ops.is_empty() {
             return Ok(plan.shape.reply(&[], self.now_ms));
         }
+        // What cannot be proposed need not be kept.
+        if plan.writes() && self.written_bytes > WRITTEN_BYTES_MAX {
+            return Ok(too_large());
+        }
         let done = match self.apply(plan.ops.clone()) {
             Ok(done) => done,
             Err(error) => return Ok(of_command(&error)),
         };
         for (op, done) in plan.ops.iter().zip(&done).filter(|(op, _)| op.is_write()) {
             self.work.add(op);
+            self.written_bytes += bytes_of(op);
             self.written.push((op.clone(), done.is_ok()));
         }
         Ok(plan.shape.reply(&done, self.now_ms))
@@ -166,6 +178,7 @@ impl Scratch {
                 let _ = scratch.apply(vec![op.clone()]);
             }
             scratch.work.add(&op);
+            scratch.written_bytes += bytes_of(&op);
             scratch.written.push((op, succeeded));
         }
         scratch
@@ -190,6 +203,7 @@ impl Scratch {
     /// The same without what was written.
     pub fn forget_writes(mut self) -> Self {
         self.written.clear();
+        self.written_bytes = 0;
         self
     }
 

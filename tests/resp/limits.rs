@@ -114,3 +114,21 @@ async fn large_answers_are_sent_in_parts() {
         })
         .await;
 }
+
+/// The next command after `CLIENT REPLY SKIP` has no reply, whatever it is; the one after that has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_that_is_left_out_is_one() {
+    Server::run(|address| {
+        let mut client = Client::connect(address);
+        let large = vec![b'x'; 20_000_000];
+        client.write(&crate::client::command(&[b"CLIENT", b"REPLY", b"SKIP"]));
+        client.write(&crate::client::command(&[b"SET", b"k", &large]));
+        client.write(&crate::client::commands(&["ECHO one", "ECHO two"]));
+        assert_eq!([client.read(), client.read()], ["\"one\"", "\"two\""]);
+        // And whom a client would have leave has to be told.
+        let told = client.ask("CLIENT KILL");
+        assert_eq!(told, "-ERR wrong number of arguments for 'client|kill' command");
+        assert_eq!(client.ask("PING"), "+PONG");
+    })
+    .await;
+}

@@ -231,3 +231,34 @@ async fn scripts_that_are_carried_out_together_succeed_or_fail_by_themselves() {
     })
     .await;
 }
+
+/// A table that is referred to twice at each of many levels is small in Lua, and would be huge when it is written out.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_scripts_make_is_bounded() {
+    Server::run(|address| {
+        let mut client = Client::connect(address);
+        client.ask("SET k v");
+        let many = "local t={1} for i=1,60 do t={t,t} end ";
+        let long = "local s=string.rep('x',1000000) local t={} for i=1,1000 do t[i]=s end ";
+        for (script, says) in [
+            (format!("{many} return t"), "too large"),
+            (format!("{many} return cjson.encode(t)"), "too large"),
+            (format!("{long} return t"), "too large"),
+            (format!("{long} return cjson.encode(t)"), "too large"),
+            (format!("{long} return redis.call('MSET',unpack(t))"), "too large"),
+            (format!("{long} return cjson.decode('['..table.concat(t,',',1,9)..']')"), "too large"),
+            (format!("{long} for i=1,100000 do redis.call('SET',KEYS[1],s) end return 1"), "too large"),
+        ] {
+            let begun = std::time::Instant::now();
+            let told = client.ask_words(&[b"EVAL", script.as_bytes(), b"1", b"k"]);
+            assert!(
+                told.starts_with('-') && told.contains(says),
+                "{script}: {}",
+                &told[..told.len().min(200)]
+            );
+            assert!(begun.elapsed().as_secs() < 20, "{script}: {:?}", begun.elapsed());
+        }
+        assert_eq!(client.ask("GET k"), "\"v\"", "none of them has changed anything");
+    })
+    .await;
+}
