@@ -1,6 +1,6 @@
 //! Patterns of keys: `*` stands for any bytes, `?` for one, `[a-c]` and `[^x]` for one of a set; a backslash takes their meaning away.
 //!
-//! Only the last star is ever tried again, so a match takes time in proportion to the lengths of both, whatever the pattern.
+//! Only the last star is ever tried again, so a match takes time in proportion to the product of both lengths at most, whatever the pattern.
 
 /// Whether the text matches the pattern.
 pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {

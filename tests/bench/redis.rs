@@ -1,6 +1,6 @@
 //! The same works over the Redis protocol.
 
-use crate::support::{Cluster, free_port, run};
+use crate::support::{Cluster, run};
 use crate::works::{SHORT, clean};
 use crate::{bench, number};
 use serde_json::Value;
@@ -9,13 +9,7 @@ use std::net::TcpListener;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_work_works_over_the_redis_protocol() {
-    let mut cluster = Cluster::stopped(3, &[]).await;
-    let ports: Vec<u16> = cluster.nodes.iter().map(|_| free_port()).collect();
-    for (node, port) in cluster.nodes.iter_mut().zip(&ports) {
-        node.add_arguments(&["--redis".to_owned(), format!("127.0.0.1:{port}")]);
-        node.start();
-    }
-    cluster.all_ready().await;
+    let (cluster, ports) = Cluster::with_redis().await;
     let servers = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
     let on = |work: &str| clean(&format!("{work} --redis {servers} {SHORT}"));
     let url = &cluster.nodes[0].http;

@@ -2,7 +2,7 @@
 //! change durable is in its turn the one before which the process dies, and once more, at a step that is drawn, while it goes on after that.
 //! What comes of it in the end is what comes of it without a crash.
 
-use super::detach::{all_is_as_before_but_forks, is_detached};
+use super::detach::{all_is_as_before_but_forks, goes_on};
 use super::reconcile::{Sides, apart, json_lines};
 use super::recover::{copy_folder, history_of, path, plan, seed, stop};
 use crate::support::{Cluster, Node, PROGRAM, run, until};
@@ -288,15 +288,7 @@ async fn a_node_that_leaves_or_comes_back_goes_on_after_a_crash_at_each_step() {
             cluster.nodes[at].kill();
             cluster.nodes[at].start();
             cluster.ready(&cluster.nodes[at]).await;
-            until("it gets there", || async {
-                if is_detached(&cluster, &cluster.nodes[at]).await == Some(done) {
-                    return true;
-                }
-                let asked = cluster.http.post(format!("{}{path}", cluster.nodes[at].http)).send().await;
-                asked.is_ok_and(|answer| answer.status().is_success())
-                    && is_detached(&cluster, &cluster.nodes[at]).await == Some(done)
-            })
-            .await;
+            goes_on(&cluster, &cluster.nodes[at], path, done).await;
         }
         all_is_as_before_but_forks(&cluster).await;
         for key in &written {

@@ -31,11 +31,24 @@ async fn detached(cluster: &Cluster, node: &Node) -> Value {
 }
 
 /// `None` while it does not say.
-pub async fn is_detached(cluster: &Cluster, node: &Node) -> Option<bool> {
+async fn is_detached(cluster: &Cluster, node: &Node) -> Option<bool> {
     let asked = cluster.http.get(format!("{}/v1/detached", node.http)).send().await.ok()?;
     let told = json_of(asked).await.1;
     told["busy"].as_bool()?;
     Some(told["detached"].is_object())
+}
+
+/// Asks a node to leave or to come back until it has.
+pub async fn goes_on(cluster: &Cluster, node: &Node, path: &str, done: bool) {
+    until("it gets there", || async {
+        if is_detached(cluster, node).await == Some(done) {
+            return true;
+        }
+        let asked = cluster.http.post(format!("{}{path}", node.http)).send().await;
+        asked.is_ok_and(|answer| answer.status().is_success())
+            && is_detached(cluster, node).await == Some(done)
+    })
+    .await;
 }
 
 /// The losers that a node has written down: each line's key and value.
@@ -368,15 +381,7 @@ async fn a_node_that_is_killed_while_it_leaves_or_comes_back_loses_nothing() {
                 cluster.nodes[at].start();
                 cluster.ready(&cluster.nodes[at]).await;
             }
-            until("it gets there", || async {
-                if is_detached(&cluster, &cluster.nodes[at]).await == Some(done) {
-                    return true;
-                }
-                let asked = cluster.http.post(format!("{}{path}", cluster.nodes[at].http)).send().await;
-                asked.is_ok_and(|answer| answer.status().is_success())
-                    && is_detached(&cluster, &cluster.nodes[at]).await == Some(done)
-            })
-            .await;
+            goes_on(&cluster, &cluster.nodes[at], path, done).await;
         }
         all_is_as_before_but_forks(&cluster).await;
         for key in &written {

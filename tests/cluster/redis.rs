@@ -44,18 +44,6 @@ impl Redis {
     }
 }
 
-/// Three nodes, and their ports for Redis clients.
-async fn start() -> (Cluster, Vec<u16>) {
-    let mut cluster = Cluster::stopped(3, &[]).await;
-    let ports: Vec<u16> = cluster.nodes.iter().map(|_| free_port()).collect();
-    for (node, port) in cluster.nodes.iter_mut().zip(&ports) {
-        node.add_arguments(&["--redis".to_owned(), format!("127.0.0.1:{port}")]);
-        node.start();
-    }
-    cluster.all_ready().await;
-    (cluster, ports)
-}
-
 fn is_none(reply: &str) -> bool {
     ["-UNAVAILABLE nothing was done", "-LOADING "].iter().any(|start| reply.starts_with(start))
 }
@@ -71,7 +59,7 @@ struct Added {
 /// Who is connected, and what was asked, as an admin sees it over HTTP.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_and_their_commands_are_reported() {
-    let (cluster, ports) = start().await;
+    let (cluster, ports) = Cluster::with_redis().await;
     let port = ports[1];
     let mut redis = tokio::task::spawn_blocking(move || {
         let mut redis = Redis::connect(port).expect("it listens");
@@ -163,7 +151,7 @@ fn add(client: usize, ports: &[u16], until: Instant) -> Added {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_dies_costs_no_answered_write() {
-    let (mut cluster, ports) = start().await;
+    let (mut cluster, ports) = Cluster::with_redis().await;
     let until = Instant::now() + Duration::from_secs(8);
     let clients: Vec<_> = (0..4)
         .map(|client| {
@@ -205,7 +193,7 @@ async fn a_leader_that_dies_costs_no_answered_write() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_node_has_what_any_node_has_answered() {
-    let (_cluster, ports) = start().await;
+    let (_cluster, ports) = Cluster::with_redis().await;
     tokio::task::spawn_blocking(move || {
         let mut clients: Vec<Redis> =
             ports.iter().map(|port| Redis::connect(*port).expect("it listens")).collect();
@@ -239,7 +227,7 @@ async fn every_node_has_what_any_node_has_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_majority_that_is_said_in_time_and_the_connection_stays() {
-    let (cluster, ports) = start().await;
+    let (cluster, ports) = Cluster::with_redis().await;
     let leader = cluster.leader().await;
     let others: Vec<&Node> =
         cluster.nodes.iter().filter(|node| node.name != cluster.nodes[leader].name).collect();
@@ -284,7 +272,7 @@ async fn without_a_majority_that_is_said_in_time_and_the_connection_stays() {
 async fn idle_connections_take_little_memory() {
     const COUNT: usize = 5_000;
     raise_file_limit();
-    let (cluster, ports) = start().await;
+    let (cluster, ports) = Cluster::with_redis().await;
     let port = ports[0];
     let pid = cluster.nodes[0].pid();
     let before = resident(pid);
@@ -359,7 +347,7 @@ async fn a_hot_key_is_scripted_from_all_nodes_without_errors() {
     const CLIENTS: usize = 64;
     const EACH: usize = 20;
     const SCRIPT: &str = "EVAL \"local n = tonumber(redis.call('GET', KEYS[1]) or '0') + 1 redis.call('SET', KEYS[1], n) return n\" 1 hot";
-    let (cluster, ports) = start().await;
+    let (cluster, ports) = Cluster::with_redis().await;
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
             let port = ports[client % ports.len()];

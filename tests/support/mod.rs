@@ -234,6 +234,18 @@ impl Cluster {
         Self::start_in(&std::env::temp_dir(), count, extra).await
     }
 
+    /// Three nodes that are ready, and their ports for Redis clients.
+    pub async fn with_redis() -> (Self, Vec<u16>) {
+        let mut cluster = Self::stopped(3, &[]).await;
+        let ports: Vec<u16> = cluster.nodes.iter().map(|_| free_port()).collect();
+        for (node, port) in cluster.nodes.iter_mut().zip(&ports) {
+            node.add_arguments(&["--redis".to_owned(), format!("127.0.0.1:{port}")]);
+            node.start();
+        }
+        cluster.all_ready().await;
+        (cluster, ports)
+    }
+
     /// The same, with their folders in this one.
     pub async fn start_in(parent: &Path, count: usize, extra: &[&str]) -> Self {
         let mut cluster = Self::stopped_in(parent, count, extra).await;
@@ -249,7 +261,7 @@ impl Cluster {
         Self::stopped_in(&std::env::temp_dir(), count, extra).await
     }
 
-    /// The same, with their folders in this one.
+    /// Nodes that are not started yet, with their folders in this one.
     pub async fn stopped_in(parent: &Path, count: usize, extra: &[&str]) -> Self {
         Self::empty_in(parent).await.with_nodes(count, extra)
     }
