@@ -149,7 +149,7 @@ fn clear(policy: Policy) {
     let mut bench = Bench::full(policy);
     for (what, prefix) in [("a sixteenth", Some("7".to_owned())), ("everything", None)] {
         let before = bench.cache.len();
-        let first = bench.apply(Vec::new(), Command::Clear { prefix });
+        let first = bench.apply(Vec::new(), Command::Clear { prefix, unless: None });
         let cleared = before - bench.cache.len();
         let (mut longest, mut all, mut entries) = (first, first, 1);
         while bench.cache.next_due_ms().is_some() {

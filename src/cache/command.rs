@@ -46,8 +46,8 @@ pub enum Command {
     /// Several operations, all or none. At most [`super::limits::BATCH_OPS_MAX`]; a key may be written by
     /// one of them only.
     Batch(Vec<Op>),
-    /// Removes every entry, or those whose key starts with the prefix.
-    Clear { prefix: Option<String> },
+    /// Removes every entry, or those whose key starts with the prefix. Nothing, if a key starts with `unless`.
+    Clear { prefix: Option<String>, unless: Option<String> },
     /// Changes the settings that are set.
     Configure(ConfigChange),
     /// Only lets time pass: expires and evicts what is due.

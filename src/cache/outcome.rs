@@ -66,6 +66,8 @@ pub enum Outcome {
     Looked(Option<KeyInfo>),
     /// How many fields of a hash are new, or are gone; `revision` is 0 if the key is absent, and as it was if nothing changed.
     Fields { revision: u64, count: u64 },
+    /// Nothing was removed: there are so many keys, with those that have expired and are not removed yet, that were not to be there.
+    NotCleared { count: u64 },
 }
 
 /// Why an operation of a sequence was refused. It changed nothing.

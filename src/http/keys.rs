@@ -149,7 +149,7 @@ pub(super) async fn clear(
 ) -> Result<Response, ApiError> {
     let prefix = query.prefix()?;
     let idempotency_key = idempotency_key(&headers, session.lineage())?;
-    let request = WriteRequest { idempotency_key, ..Command::Clear { prefix }.into() };
+    let request = WriteRequest { idempotency_key, ..Command::Clear { prefix, unless: None }.into() };
     let written = session.write(request).await?;
     let Outcome::Cleared { revision, removed } = written.outcome else {
         return Err(ApiError::unexpected_outcome());

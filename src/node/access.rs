@@ -201,7 +201,11 @@ pub(super) fn needs_of(command: &Command) -> Vec<Need> {
                 SessionChange::Lock { name, session_name, .. } => vec![write(name), write(session_name)],
             }
         }
-        Command::Clear { prefix } => vec![Need::Prefix(Role::Write, prefix.clone().unwrap_or_default())],
+        Command::Clear { prefix, unless } => {
+            let cleared = Need::Prefix(Role::Write, prefix.clone().unwrap_or_default());
+            let looked_at = unless.clone().map(|unless| Need::Prefix(Role::Read, unless));
+            std::iter::once(cleared).chain(looked_at).collect()
+        }
         Command::Configure(_)
         | Command::Merge(_)
         | Command::Tick

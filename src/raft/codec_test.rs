@@ -131,7 +131,8 @@ fn envelope() -> impl Strategy<Value = Envelope> {
             let guard = |op: &Op| Guard { key: op.key().clone(), condition: Condition::Present };
             Command::Sequence { guards: ops.iter().take(2).map(guard).collect(), ops }
         }),
-        prop::option::of("[a-z]{1,5}").prop_map(|prefix| Command::Clear { prefix }),
+        (prop::option::of("[a-z]{1,5}"), prop::option::of("[a-z]{1,5}"))
+            .prop_map(|(prefix, unless)| Command::Clear { prefix, unless }),
     ];
     let name = || prop::option::of("[a-z]{1,5}");
     let key = (name(), any::<Option<u64>>())

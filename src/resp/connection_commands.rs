@@ -3,6 +3,7 @@
 use super::client::{Client, Silence};
 use super::commands::{ALL, Command, Connection, Keys, find};
 use super::errors::{LOADING, not_an_integer, syntax, unknown_subcommand, wrong_arity};
+use super::glob::Pattern;
 use super::info::policy_name;
 use super::key::DATABASES;
 use super::number::parse_i64;
@@ -361,12 +362,12 @@ fn config(front: &Front, arguments: &[Bytes]) -> Reply {
     let words = words_of(arguments);
     match words.first().map(String::as_str) {
         Some("GET") if arguments.len() > 1 => {
-            let wanted = |name: &str| {
-                let patterns = arguments[1..].iter();
-                patterns
-                    .map(|pattern| pattern.to_ascii_lowercase())
-                    .any(|pattern| super::glob::matches(&pattern, name.as_bytes()))
+            let patterns = arguments[1..].iter().map(|pattern| Pattern::parse(&pattern.to_ascii_lowercase()));
+            let patterns: Vec<Pattern> = match patterns.collect() {
+                Ok(patterns) => patterns,
+                Err(refused) => return refused,
             };
+            let wanted = |name: &str| patterns.iter().any(|pattern| pattern.matches(name.as_bytes()));
             let all = settings(front).into_iter().filter(|(name, _)| wanted(name));
             Reply::Map(all.map(|(name, value)| (Reply::bulk(name), Reply::bulk(value))).collect())
         }

@@ -3,10 +3,9 @@
 
 use super::arguments::Arguments;
 use super::errors::syntax;
-use super::glob;
+use super::glob::Pattern;
 use super::reply::Reply;
 use crate::cache::Hash;
-use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Fields that one call tells, unless their names have the same hash.
@@ -19,7 +18,7 @@ const SMALL_BYTES: usize = 64;
 /// The options of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ScanOptions {
-    pattern: Option<Bytes>,
+    pattern: Option<Pattern>,
     count: usize,
     /// Whether values are told, too.
     pub values: bool,
@@ -31,7 +30,7 @@ impl ScanOptions {
         let mut options = Self { pattern: None, count: FIELDS_MIN, values: true };
         while let Some(option) = arguments.option() {
             match option.as_str() {
-                "MATCH" => options.pattern = Some(arguments.next()?.clone()),
+                "MATCH" => options.pattern = Some(Pattern::parse(arguments.next()?)?),
                 "COUNT" => {
                     let count = arguments.integer()?;
                     if count < 1 {
@@ -62,7 +61,7 @@ pub(super) fn scan(hash: Hash<'_>, cursor: u64, options: &ScanOptions) -> (Vec<O
     let (rest, next) = first(rest, count);
     let is_wanted = |at: u32| match &options.pattern {
         None => true,
-        Some(pattern) => hash.at(at as usize).is_some_and(|(name, _)| glob::matches(pattern, name)),
+        Some(pattern) => hash.at(at as usize).is_some_and(|(name, _)| pattern.matches(name)),
     };
     (rest.into_iter().map(|(_, at)| at).filter(|at| is_wanted(*at)).map(Some).collect(), next)
 }
@@ -162,7 +161,7 @@ mod tests {
         let bytes = b"\x01\x02\0\0\0\x03\0\0\0\x05\0\0\0\x01a1\x01b";
         let hash = Hash::read(bytes).unwrap();
         let options = |pattern: Option<&'static str>| ScanOptions {
-            pattern: pattern.map(Bytes::from),
+            pattern: pattern.map(|pattern| Pattern::parse(pattern.as_bytes()).unwrap()),
             count: 1,
             values: true,
         };

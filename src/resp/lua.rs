@@ -2,6 +2,7 @@
 
 use super::arguments::Arguments;
 use super::commands::{Alone, Connection, Kind, find};
+use super::glob::Pattern;
 use super::key::DATABASES;
 use super::lua_budget::Budget;
 use super::lua_sandbox::sandbox;
@@ -266,9 +267,13 @@ impl Calls {
             },
             Kind::Alone(Alone::Keys) => {
                 let wanted = (self.database, words[1].clone());
+                let pattern = match Pattern::parse(&wanted.1) {
+                    Ok(pattern) => pattern,
+                    Err(refused) => return Ok(refused),
+                };
                 match self.scratch.listings.get(&wanted) {
                     Some(listing) => {
-                        let keys = with_own(wanted.0, &wanted.1, listing.clone(), &self.scratch.own());
+                        let keys = with_own(wanted.0, &pattern, listing.clone(), &self.scratch.own());
                         Ok(Reply::Array(keys.into_keys().map(|key| Reply::Bulk(key.into())).collect()))
                     }
                     None => Err(Missing::Listing(wanted.0, wanted.1)),

@@ -7,6 +7,7 @@
 use super::client::Client;
 use super::composite::Composite;
 use super::errors::{Replied, failed, of_command, of_node, too_large};
+use super::glob::Pattern;
 use super::lua::{self, Ran, Script, TIME_MAX};
 use super::plan::results;
 use super::queue::{self, Queued, Tried};
@@ -283,7 +284,7 @@ impl Needed {
         let now_ms = read.now_ms;
         let mut scratch = Scratch::new(default_ttl_ms, now_ms, keys.into_iter().zip(read.value).collect());
         for (database, pattern) in &self.listings {
-            let (listing, indexes) = walk::matching(*database, session, pattern).await?;
+            let (listing, indexes) = walk::matching(*database, session, &Pattern::parse(pattern)?).await?;
             scratch.listed_index = scratch.listed_index.max(*indexes.end());
             scratch.listings.insert((*database, pattern.clone()), listing);
         }

@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::errors::{Replied, syntax, wrong_arity};
 use super::feed::Feed;
-use super::glob;
+use super::glob::Pattern;
 use super::key::{DATABASES, name_prefix_of};
 use super::reply::{Protocol, Reply};
 use super::tracking::{Mode, Tracking};
@@ -26,7 +26,7 @@ pub(super) async fn subscribe(client: &mut Client, words: &[Bytes]) -> Replied {
         // Nothing is ever told: a node that stops ends its connections, and clients ask again then.
         return client.subscriptions.add_any(&words[1..], are_patterns);
     }
-    need_feed(client, names_of_channels(&words[1..], are_patterns)).await?;
+    need_feed(client, names_of_channels(&words[1..], are_patterns)?).await?;
     let told = client.subscriptions.add(&words[1..], are_patterns);
     client.drop_feed();
     told
@@ -91,22 +91,25 @@ pub(super) async fn tracking(client: &mut Client, arguments: &[Bytes]) -> Replie
 }
 
 /// What the names of the keys begin with that these channels, or patterns of channels, can be about.
-fn names_of_channels(channels: &[Bytes], are_patterns: bool) -> Vec<String> {
-    let of = |channel: &Bytes| {
-        let literal = if are_patterns { glob::literal_prefix(channel) } else { channel.to_vec() };
+fn names_of_channels(channels: &[Bytes], are_patterns: bool) -> Result<Vec<String>, Reply> {
+    let of = |literal: Vec<u8>| {
         let rest = literal.strip_prefix(b"__keyspace@")?;
         let at = rest.iter().position(|byte| *byte == b'_')?;
         let database =
             std::str::from_utf8(&rest[..at]).ok()?.parse().ok().filter(|number| *number < DATABASES)?;
         Some(name_prefix_of(database, rest[at..].strip_prefix(b"__:")?))
     };
-    let mut names: Vec<String> = channels.iter().map(|channel| of(channel).unwrap_or_default()).collect();
+    let mut names = Vec::with_capacity(channels.len());
+    for channel in channels {
+        let literal = if are_patterns { Pattern::parse(channel)?.literal_prefix() } else { channel.to_vec() };
+        names.push(of(literal).unwrap_or_default());
+    }
     if names.iter().any(String::is_empty) {
-        return vec![String::new()];
+        return Ok(vec![String::new()]);
     }
     names.sort_unstable();
     names.dedup();
-    names
+    Ok(names)
 }
 
 /// What the names of keys with these prefixes begin with, in every database.

@@ -2,11 +2,11 @@
 //! order of the log. There are no channels of clients' own.
 
 use super::feed::KeyEvent;
-use super::glob;
+use super::glob::Pattern;
 use super::key::any_key_of;
 use super::reply::Reply;
 use bytes::Bytes;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Channels and patterns of a client, and bytes of one of them.
 const SUBSCRIPTIONS_MAX: usize = 1_024;
@@ -16,7 +16,7 @@ const BYTES_MAX: usize = 8 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     channels: BTreeSet<Bytes>,
-    patterns: BTreeSet<Bytes>,
+    patterns: BTreeMap<Bytes, Pattern>,
 }
 
 impl Subscriptions {
@@ -36,7 +36,10 @@ impl Subscriptions {
     /// About how many bytes they take.
     pub fn held_bytes(&self) -> usize {
         const NAME_BYTES: usize = 64;
-        self.channels.iter().chain(&self.patterns).map(|name| name.len() + NAME_BYTES).sum()
+        let channels = self.channels.iter().map(|name| name.len() + NAME_BYTES);
+        let patterns = self.patterns.iter();
+        let patterns = patterns.map(|(name, pattern)| name.len() + NAME_BYTES + pattern.held_bytes());
+        channels.chain(patterns).sum()
     }
 
     /// Subscribes to these. A reply for each.
@@ -58,10 +61,16 @@ impl Subscriptions {
         if self.len() + names.len() > SUBSCRIPTIONS_MAX || names.iter().any(|name| name.len() > BYTES_MAX) {
             return Err(Reply::error("ERR too many subscriptions, or too long"));
         }
+        let parsed = names.iter().filter(|_| are_patterns).map(|name| Pattern::parse(name));
+        let mut parsed = parsed.collect::<Result<Vec<Pattern>, Reply>>()?.into_iter();
         let kind = if are_patterns { "psubscribe" } else { "subscribe" };
         let told = names.iter().map(|name| {
             // A copy: what arrived with it is not kept.
-            self.set(are_patterns).insert(Bytes::copy_from_slice(name));
+            let copy = Bytes::copy_from_slice(name);
+            match parsed.next() {
+                Some(pattern) => drop(self.patterns.insert(copy, pattern)),
+                None => drop(self.channels.insert(copy)),
+            }
             self.told(kind, Some(name))
         });
         Ok(Reply::Several(told.collect()))
@@ -71,21 +80,21 @@ impl Subscriptions {
     pub fn remove(&mut self, names: &[Bytes], are_patterns: bool) -> Reply {
         let kind = if are_patterns { "punsubscribe" } else { "unsubscribe" };
         let names: Vec<Bytes> = match names {
-            [] => self.set(are_patterns).iter().cloned().collect(),
+            [] if are_patterns => self.patterns.keys().cloned().collect(),
+            [] => self.channels.iter().cloned().collect(),
             names => names.to_vec(),
         };
         if names.is_empty() {
             return Reply::Several(vec![self.told(kind, None)]);
         }
         let told = names.iter().map(|name| {
-            self.set(are_patterns).remove(name);
+            match are_patterns {
+                true => drop(self.patterns.remove(name)),
+                false => drop(self.channels.remove(name)),
+            }
             self.told(kind, Some(name))
         });
         Reply::Several(told.collect())
-    }
-
-    fn set(&mut self, are_patterns: bool) -> &mut BTreeSet<Bytes> {
-        if are_patterns { &mut self.patterns } else { &mut self.channels }
     }
 
     fn told(&self, kind: &str, name: Option<&Bytes>) -> Reply {
@@ -108,7 +117,7 @@ impl Subscriptions {
                     let message = [Reply::bulk("message"), Reply::Bulk(channel.clone()), payload.clone()];
                     messages.push(Reply::Push(message.into()));
                 }
-                for pattern in self.patterns.iter().filter(|pattern| glob::matches(pattern, &channel)) {
+                for (pattern, _) in self.patterns.iter().filter(|(_, parsed)| parsed.matches(&channel)) {
                     let (pattern, channel) = (Reply::Bulk(pattern.clone()), Reply::Bulk(channel.clone()));
                     messages.push(Reply::Push(vec![
                         Reply::bulk("pmessage"),

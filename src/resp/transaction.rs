@@ -4,6 +4,7 @@ use super::arguments::Arguments;
 use super::client::Client;
 use super::commands::Alone;
 use super::errors::{Replied, failed, too_large};
+use super::glob::Pattern;
 use super::info;
 use super::optimistic::{self, Done, Work};
 use super::plan::{Plan, Shape};
@@ -142,7 +143,10 @@ pub(super) fn queued(client: &Client, kind: Alone, words: &[Bytes]) -> Option<Re
             Ok(script) => Ok(Queued::Script(Arc::new(script))),
             Err(refused) => told(refused),
         },
-        Alone::Keys => whole(Asks::Keys(words[1].clone())),
+        Alone::Keys => match Pattern::parse(&words[1]) {
+            Ok(pattern) => whole(Asks::Keys(pattern)),
+            Err(refused) => told(refused),
+        },
         Alone::Scan => match ScanFor::parse(&words[1..]) {
             Ok(wanted) => whole(Asks::Scan(wanted)),
             Err(refused) => told(refused),

@@ -3,7 +3,7 @@
 use super::arguments::Arguments;
 use super::client::Client;
 use super::errors::{Replied, failed, syntax};
-use super::glob;
+use super::glob::Pattern;
 use super::key::{database_prefix, key_of, name_prefix_of, other_databases};
 use super::plan::name_of_kind;
 use super::plan::{Plan, Shape};
@@ -31,7 +31,7 @@ pub(super) type Keys = BTreeMap<Vec<u8>, Kind>;
 
 /// `KEYS pattern`.
 pub(super) async fn keys(client: &mut Client, session: &Session, pattern: &[u8]) -> Replied {
-    let (keys, indexes) = matching(client.database, session, pattern).await?;
+    let (keys, indexes) = matching(client.database, session, &Pattern::parse(pattern)?).await?;
     client.note_seen(*indexes.end());
     Ok(Reply::Array(keys.into_keys().map(|key| Reply::Bulk(key.into())).collect()))
 }
@@ -41,9 +41,9 @@ pub(super) async fn keys(client: &mut Client, session: &Session, pattern: &[u8])
 pub(super) async fn matching(
     database: u8,
     session: &Session,
-    pattern: &[u8],
+    pattern: &Pattern,
 ) -> Result<(Keys, RangeInclusive<u64>), Reply> {
-    let prefix = name_prefix_of(database, &glob::literal_prefix(pattern));
+    let prefix = name_prefix_of(database, &pattern.literal_prefix());
     let (mut found, mut bytes) = (Keys::new(), 0);
     let (mut after, mut first) = (None, None);
     loop {
@@ -53,7 +53,7 @@ pub(super) async fn matching(
         let first = *first.get_or_insert(index);
         for listed in &page.keys {
             let key = key_of(database, listed.key.as_str());
-            if let Some(key) = key.filter(|key| glob::matches(pattern, key)) {
+            if let Some(key) = key.filter(|key| pattern.matches(key)) {
                 bytes += key.len();
                 found.insert(key, listed.info.kind);
             }
@@ -72,7 +72,7 @@ pub(super) async fn matching(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ScanFor {
     cursor: u64,
-    pattern: Option<Bytes>,
+    pattern: Option<Pattern>,
     slots: usize,
     kind: Option<Vec<u8>>,
 }
@@ -102,7 +102,7 @@ impl ScanFor {
         let (mut pattern, mut count, mut kind) = (None, 10, None);
         while let Some(option) = rest.option() {
             match option.as_str() {
-                "MATCH" => pattern = Some(Bytes::copy_from_slice(rest.next()?)),
+                "MATCH" => pattern = Some(Pattern::parse(rest.next()?)?),
                 "COUNT" => {
                     count = rest.integer()?;
                     if count < 1 {
@@ -119,7 +119,7 @@ impl ScanFor {
 
     /// The keys of the part that it is about: all that can match.
     pub async fn part(&self, database: u8, session: &Session) -> Result<Part, Reply> {
-        let prefix = self.pattern.as_ref().map(|pattern| glob::literal_prefix(pattern)).unwrap_or_default();
+        let prefix = self.pattern.as_ref().map(Pattern::literal_prefix).unwrap_or_default();
         let prefix = name_prefix_of(database, &prefix);
         let read = session.scan(&prefix, self.cursor, self.slots).await.map_err(failed)?;
         let Scanned { keys, next, .. } = read.value;
@@ -130,7 +130,7 @@ impl ScanFor {
     pub fn reply(&self, keys: Keys, next: u64) -> Reply {
         let is_wanted = |key: &[u8], kind: Kind| {
             self.kind.as_ref().is_none_or(|wanted| *wanted == name_of_kind(kind).as_bytes())
-                && self.pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, key))
+                && self.pattern.as_ref().is_none_or(|pattern| pattern.matches(key))
         };
         let keys = keys.into_iter().filter(|(key, kind)| is_wanted(key, *kind));
         let keys = keys.map(|(key, _)| Reply::Bulk(key.into())).collect();
@@ -203,9 +203,9 @@ pub(super) async fn flush(
     arguments: &[Bytes],
 ) -> Replied {
     check_flush(arguments)?;
-    match database {
-        Some(0) => flush_first(client, session).await,
-        database => clear(client, session, database).await,
+    match clear(client, session, database).await? {
+        true => Ok(Reply::OK),
+        false => flush_first(client, session).await,
     }
 }
 
@@ -220,27 +220,31 @@ pub(super) fn check_flush(arguments: &[Bytes]) -> Result<(), Reply> {
 
 /// The same in one log entry, where that is possible.
 pub(super) async fn flush_at_once(client: &mut Client, session: &Session, database: Option<u8>) -> Replied {
-    match database {
-        Some(0) => Err(Reply::error(
-            "EXECABORT nothing was done: database 0 cannot be emptied as one; send FLUSHDB outside MULTI, or FLUSHALL",
+    match clear(client, session, database).await? {
+        true => Ok(Reply::OK),
+        false => Err(Reply::error(
+            "EXECABORT nothing was done: database 0 cannot be emptied as one while others have keys; send FLUSHDB outside MULTI, or FLUSHALL",
         )),
-        database => clear(client, session, database).await,
     }
 }
 
-/// Empties a database other than 0, or all.
-async fn clear(client: &mut Client, session: &Session, database: Option<u8>) -> Replied {
-    let written =
-        session.write(Command::Clear { prefix: database.map(database_prefix) }).await.map_err(failed)?;
+/// Empties a database, or all, in one log entry. `false`: nothing was done. The keys of database 0 have no beginning in common, so it can be
+/// emptied like this only as long as the others have no keys when the entry is applied.
+async fn clear(client: &mut Client, session: &Session, database: Option<u8>) -> Result<bool, Reply> {
+    let command = match database {
+        Some(0) => Command::Clear { prefix: None, unless: Some(other_databases()) },
+        database => Command::Clear { prefix: database.map(database_prefix), unless: None },
+    };
+    let written = session.write(command).await.map_err(failed)?;
     client.note_written(written.index);
     match written.outcome {
-        Outcome::Cleared { .. } => Ok(Reply::OK),
+        Outcome::Cleared { .. } => Ok(true),
+        Outcome::NotCleared { .. } => Ok(false),
         _ => Err(Reply::error("ERR the outcome is of another kind than the command")),
     }
 }
 
-/// Removes the keys of database 0, which have no beginning in common: some in each log entry. Other databases may get keys meanwhile, so to
-/// clear all of the cache where they have none would be wrong.
+/// Removes the keys of database 0: some in each log entry.
 async fn flush_first(client: &mut Client, session: &Session) -> Replied {
     // Whoever may not remove all of it is told so, and not that he may not look.
     session.authorize(&Need::Prefix(Role::Write, String::new())).await.map_err(failed)?;

@@ -5,14 +5,13 @@
 //! Together that is the database at the command's own moment.
 
 use super::errors::failed;
-use super::glob;
+use super::glob::Pattern;
 use super::key::{database_prefix, key_of, other_databases};
 use super::reply::Reply;
 use super::scratch::Own;
 use super::walk::{self, Keys, ScanFor, any_of};
 use crate::cache::{Cause, Event, Kind};
 use crate::node::Session;
-use bytes::Bytes;
 
 /// How many of them a transaction may have.
 pub(super) const WHOLE_MAX: usize = 16;
@@ -26,7 +25,7 @@ pub(super) struct Whole {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Asks {
-    Keys(Bytes),
+    Keys(Pattern),
     Scan(ScanFor),
     Count,
     Any,
@@ -169,7 +168,7 @@ impl Whole {
     /// A key has a value. One that is elsewhere in the cache's table is not for this command.
     fn put(&self, known: &mut Known, key: Vec<u8>, kind: Kind, is_new: bool) {
         let is_asked_for = match &self.asks {
-            Asks::Keys(pattern) => glob::matches(pattern, &key),
+            Asks::Keys(pattern) => pattern.matches(&key),
             Asks::Scan(_) | Asks::Any => true,
             Asks::Count => false,
         };
@@ -203,9 +202,9 @@ impl Whole {
 }
 
 /// The keys of a listing, with what was done on top of it.
-pub(super) fn with_own(database: u8, pattern: &[u8], mut keys: Keys, own: &[Own]) -> Keys {
+pub(super) fn with_own(database: u8, pattern: &Pattern, mut keys: Keys, own: &[Own]) -> Keys {
     for own in own {
-        let key = key_of(database, own.key.as_str()).filter(|key| glob::matches(pattern, key));
+        let key = key_of(database, own.key.as_str()).filter(|key| pattern.matches(key));
         match (key, own.now) {
             (Some(key), Some(kind)) => drop(keys.insert(key, kind)),
             (Some(key), None) => drop(keys.remove(&key)),

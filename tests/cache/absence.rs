@@ -16,7 +16,7 @@ fn a_removal_that_may_not_be_the_last_is_not_named() {
         log.commit(Command::One(put(name)));
     }
     let cleared_at = log.cache.index() + 1;
-    log.commit(Command::Clear { prefix: None });
+    log.commit(Command::Clear { prefix: None, unless: None });
     let absence = log.cache.absence("a");
     assert_eq!(
         absence.removal.map(|removal| (removal.cause, removal.revision)),

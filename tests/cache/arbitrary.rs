@@ -66,13 +66,17 @@ fn clock() -> impl Strategy<Value = i64> {
     prop_oneof![6 => 0..40i64, 2 => -100..0i64, 1 => 100..2_000i64, 1 => 500_000..700_000i64]
 }
 
+fn prefix() -> impl Strategy<Value = String> {
+    prop_oneof![Just("a".to_owned()), Just("ab".to_owned()), Just(String::new())]
+}
+
 pub fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         16 => op().prop_map(Command::One),
         4 => vec(op(), 0..6).prop_map(Command::Batch),
         6 => (guards(), vec(op(), 0..8)).prop_map(|(guards, ops)| Command::Sequence { guards, ops }),
-        2 => weighted(0.8, prop_oneof![Just("a".to_owned()), Just("ab".to_owned()), Just(String::new())])
-            .prop_map(|prefix| Command::Clear { prefix }),
+        2 => (weighted(0.8, prefix()), weighted(0.3, prefix()))
+            .prop_map(|(prefix, unless)| Command::Clear { prefix, unless }),
         1 => config_change().prop_map(Command::Configure),
         1 => (0..4u32).prop_map(|level| Command::RaiseFeatureLevel { level }),
         1 => Just(Command::Tick),

@@ -218,7 +218,7 @@ fn expired_entries_go_before_they_are_written_or_cleared() {
     assert!(matches!(&tail[1], Event::Put { created: true, .. }));
     assert_eq!(tail.len(), 2);
 
-    let cleared = log.commit(Command::Clear { prefix: None });
+    let cleared = log.commit(Command::Clear { prefix: None, unless: None });
     assert!(matches!(cleared.outcome, Ok(Outcome::Cleared { removed: 1, .. })));
     assert_eq!(cleared.events.len(), limits::EXPIRE_PER_APPLY_MAX + 4 + 1);
     assert!(log.cache.is_empty());
@@ -309,7 +309,7 @@ fn values_outlive_their_entries_on_other_threads() {
             }
         }
         let view = log.cache.snapshot_view();
-        log.commit(Command::Clear { prefix: None });
+        log.commit(Command::Clear { prefix: None, unless: None });
         drop(view);
     }
     drop(log);
@@ -416,7 +416,8 @@ fn nonsense_is_refused_by_value() {
         touch(100, limits::TOUCHES_MAX + 1),
         Command::Batch(Vec::new()),
         Command::Batch(too_many),
-        Command::Clear { prefix: Some("x".repeat(limits::KEY_BYTES_MAX + 1)) },
+        Command::Clear { prefix: Some("x".repeat(limits::KEY_BYTES_MAX + 1)), unless: None },
+        Command::Clear { prefix: None, unless: Some("x".repeat(limits::KEY_BYTES_MAX + 1)) },
         config(0, 1, 1),
         config(u64::MAX, 1, 1),
         config(1, 0, 1),

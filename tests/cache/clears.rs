@@ -23,7 +23,7 @@ fn name(number: u64) -> String {
 }
 
 fn clear(log: &mut Log, prefix: &str) -> u64 {
-    let applied = log.commit(Command::Clear { prefix: Some(prefix.to_owned()) });
+    let applied = log.commit(Command::Clear { prefix: Some(prefix.to_owned()), unless: None });
     let Ok(Outcome::Cleared { removed, .. }) = applied.outcome else { panic!("{applied:?}") };
     let told = applied.events.iter().filter(|event| matches!(event, Event::Cleared { .. })).count();
     assert_eq!((told, applied.events.len()), (usize::from(removed > 0), usize::from(removed > 0)));

@@ -217,7 +217,7 @@ impl Model {
                 let outcomes = self.fitting_ops(ops.clone(), true, events)?;
                 Ok(Outcome::Batch { revision: self.index, outcomes })
             }
-            Command::Clear { prefix } => Ok(self.clear(prefix, events)),
+            Command::Clear { prefix, unless } => Ok(self.clear(prefix, unless, events)),
             Command::Configure(change) => {
                 let mut config = self.config.clone();
                 config.policy = change.policy.unwrap_or(config.policy);

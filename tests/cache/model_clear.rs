@@ -4,7 +4,18 @@ use crate::model::Model;
 use lockstep::cache::{Cause, CommandError, Event, Key, Op, Outcome, RemovalCause};
 
 impl Model {
-    pub fn clear(&mut self, prefix: Option<String>, events: &mut Vec<Event>) -> Outcome {
+    pub fn clear(
+        &mut self,
+        prefix: Option<String>,
+        unless: Option<String>,
+        events: &mut Vec<Event>,
+    ) -> Outcome {
+        if let Some(unless) = unless {
+            let count = self.held.keys().filter(|key| key.as_str().starts_with(&unless)).count() as u64;
+            if count > 0 {
+                return Outcome::NotCleared { count };
+            }
+        }
         let start = prefix.clone().unwrap_or_default();
         let covered = self.held.keys().filter(|key| key.as_str().starts_with(&start));
         let covered: Vec<Key> = covered.cloned().collect();

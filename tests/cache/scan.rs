@@ -64,7 +64,7 @@ proptest! {
                 }
                 Step::Clear(number) => {
                     stayed.retain(|name, _| !name.starts_with(&format!("{number}:")));
-                    log.commit(Command::Clear { prefix: Some(format!("{number}:")) });
+                    log.commit(Command::Clear { prefix: Some(format!("{number}:")), unless: None });
                 }
                 Step::Restore => log.cache = restored(&log.cache),
                 Step::Scan(slots) if !is_over => {

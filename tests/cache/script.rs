@@ -234,7 +234,8 @@ impl Script {
             }
             "absence" => format!("{}\n", show_absence(&self.cache.absence(line.key().as_str()))),
             "clear" => {
-                self.commit(&line, Command::Clear { prefix: line.option("prefix").map(str::to_owned) })
+                let option = |name| line.option(name).map(str::to_owned);
+                self.commit(&line, Command::Clear { prefix: option("prefix"), unless: option("unless") })
             }
             "configure" => self.commit(&line, Command::Configure(line.config_change())),
             "tick" => self.commit(&line, Command::Tick),
@@ -392,6 +393,7 @@ fn show_outcome(outcome: &Outcome) -> String {
         Outcome::Session(_) | Outcome::SessionEnded { .. } | Outcome::Locked { .. } | Outcome::Unlocked => {
             format!("{outcome:?}")
         }
+        Outcome::NotCleared { count } => format!("not cleared, for {count}"),
         Outcome::Cleared { revision, removed } => format!("cleared {removed} revision={revision}"),
         Outcome::Configured(config) => format!("configured {}", show_config(config)),
         Outcome::Ticked => "ticked".into(),

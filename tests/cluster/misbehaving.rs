@@ -75,7 +75,7 @@ async fn what_is_forwarded_is_vetted_before_it_is_in_the_log() {
             assert!(matches!(answer, Err(PeerError::Refused(_))), "{from}: {answer:?}");
         }
     }
-    let clear = command(Command::Clear { prefix: None });
+    let clear = command(Command::Clear { prefix: None, unless: None });
     let stranger = caller(&cluster, &cluster.nodes[leader], 999, Lane::Forward).await;
     let answer = stranger.call(Method::Write, forwarded(clear.clone()), LIMIT).await;
     assert!(matches!(&answer, Err(PeerError::Refused(why)) if why.contains("no member")), "{answer:?}");

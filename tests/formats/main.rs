@@ -170,7 +170,7 @@ async fn write_set(set: &Path) {
             .await
             .expect("it leads");
     }
-    write(Command::Clear { prefix: Some("key 1".into()) }).await;
+    write(Command::Clear { prefix: Some("key 1".into()), unless: None }).await;
     let (key, value) = (Key::new("large").expect("a good key"), large_value());
     let condition = Condition::Absent;
     write(Command::One(Op::Put { key, value, ttl: Ttl::Never, condition, previous: true })).await;

@@ -92,7 +92,7 @@ pub fn commands() -> Vec<Command> {
             session: 7,
             session_name: key("app-1"),
         })),
-        Command::Clear { prefix: Some("x".into()) },
+        Command::Clear { prefix: Some("x".into()), unless: Some("y".into()) },
         Command::Configure(ConfigChange { capacity_entries: Some(10), ..ConfigChange::default() }),
         Command::Tick,
         Command::OpenFork { history: "third".into(), node: 1, start_index: 9 },

@@ -32,7 +32,7 @@ fn row_17_a_clear_is_a_removal_of_what_it_saw() {
     let trunk = trunk(&["p/a", "p/b", "q"], 100);
     for notes in [true, false] {
         let (mut theirs, mut ours) = (Branch::of(&trunk, notes), Branch::of(&trunk, true));
-        theirs.apply(Command::Clear { prefix: Some("p/".into()) }, 20);
+        theirs.apply(Command::Clear { prefix: Some("p/".into()), unless: None }, 20);
         ours.apply(put("p/b", "later", Ttl::Never), 30);
         ours.apply(put("p/new", "ours", Ttl::Never), 10);
         theirs.cache.free_all_cleared();

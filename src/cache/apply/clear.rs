@@ -15,11 +15,15 @@ impl Cache {
     pub(super) fn clear(
         &mut self,
         prefix: Option<String>,
+        unless: Option<String>,
         events: &mut Vec<Event>,
     ) -> Result<Outcome, CommandError> {
         let start = prefix.as_deref().unwrap_or_default();
-        if start.len() > KEY_BYTES_MAX {
+        if start.len().max(unless.as_ref().map_or(0, String::len)) > KEY_BYTES_MAX {
             return Err(CommandError::Invalid { op: None, field: InvalidField::Prefix });
+        }
+        if let Some(count) = unless.map(|unless| self.store.count(&unless)).filter(|count| *count > 0) {
+            return Ok(Outcome::NotCleared { count });
         }
         let revision = self.index;
         let removed = match self.few_with_prefix(start) {

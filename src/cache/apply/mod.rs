@@ -108,7 +108,7 @@ impl Cache {
             Command::One(op) => self.execute_one(op, origin, events),
             Command::Batch(ops) => self.execute_batch(ops, origin, events),
             Command::Sequence { guards, ops } => self.execute_sequence(&guards, ops, origin, events),
-            Command::Clear { prefix } => self.clear(prefix, events),
+            Command::Clear { prefix, unless } => self.clear(prefix, unless, events),
             Command::Configure(change) => self.configure(&change, events),
             Command::Tick => Ok(Outcome::Ticked),
             Command::RaiseFeatureLevel { level } => self.raise_feature_level(level),

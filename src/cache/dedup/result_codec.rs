@@ -139,6 +139,10 @@ fn put_single(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
             put_u8(out, 5)?;
             put_found(out, found.as_ref())
         }
+        Outcome::NotCleared { count } => {
+            put_u8(out, 23)?;
+            put_u64(out, *count)
+        }
         Outcome::Cleared { revision, removed } => {
             put_u8(out, 8)?;
             put_u64(out, *revision)?;
@@ -241,6 +245,7 @@ fn single(source: &mut Decoder<impl Read>, tag: u8) -> std::result::Result<Outco
             Outcome::Looked(if is_found { Some(looked(source)?) } else { None })
         }
         22 => Outcome::Fields { revision: source.u64()?, count: source.u64()? },
+        23 => Outcome::NotCleared { count: source.u64()? },
         _ => return Err(DecodeError::Damaged("an outcome has an unknown tag")),
     })
 }

@@ -86,7 +86,7 @@ impl Item {
 pub(super) async fn clear(context: Context) -> Result<Response, Refusal> {
     let written = context
         .session
-        .write(Command::Clear { prefix: None })
+        .write(Command::Clear { prefix: None, unless: None })
         .await
         .map_err(|error| context.refuse(error))?;
     let headers = written_at(&written);

@@ -158,7 +158,7 @@ impl Incoming {
                     })?;
                     Command::One(Op::Delete { key, condition: Condition::Always, previous: false })
                 }
-                "clear" => Command::Clear { prefix: None },
+                "clear" => Command::Clear { prefix: None, unless: None },
                 "strategy-change" => {
                     let strategy = text_of(named.strategy);
                     let policy = strategy.and_then(|name| Policy::from_name(&name.to_ascii_lowercase()));
@@ -262,7 +262,7 @@ mod tests {
         };
         assert_eq!((key.as_str(), &value.bytes[..]), ("k", &br#"{"b":1,"a":12345678901234567890123}"#[..]));
         assert!(matches!(command(r#""type":"delete","key":"k""#), Command::One(Op::Delete { .. })));
-        assert_eq!(command(r#""type":"clear""#), Command::Clear { prefix: None });
+        assert_eq!(command(r#""type":"clear""#), Command::Clear { prefix: None, unless: None });
         let Command::Configure(change) = command(r#""type":"strategy-change","strategy":"LFU""#) else {
             panic!("a change of settings")
         };
