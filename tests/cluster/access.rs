@@ -210,6 +210,8 @@ fn is_right_cut_off(row: &Row, is_stale: bool, may: &[Needs], status: u16) -> bo
     let is_not_known = [503, 504].contains(&status);
     match (refusal(needs, may), needs) {
         (Some(_), _) => is_refused || is_not_known,
+        // One is answered at a time, and the others are asked to wait.
+        (None, _) if is_stale && path.starts_with("/v1/digest/range") && status == 429 => true,
         (None, _) if is_stale => [200, 404].contains(&status),
         (None, Needs::Observe) if KNOWN.contains(&path) => status == 200,
         (None, Needs::Nothing | Needs::Observe | Needs::AdminHere) => !is_refused,
