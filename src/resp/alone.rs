@@ -7,7 +7,7 @@ use super::dispatch::Work;
 use super::errors::{LOADING, Replied};
 use super::optimistic::{self, carry_out_all};
 use super::reply::Reply;
-use super::{extras, info, login, push_commands, scripts, sentinel, transaction, walk};
+use super::{extras, info, login, push_commands, scripts, sentinel, tracking_commands, transaction, walk};
 use bytes::Bytes;
 
 /// Carries it out.
@@ -50,7 +50,7 @@ async fn command(kind: Alone, client: &mut Client, words: &[Bytes]) -> Reply {
         Alone::Lockstep => extras::reply(client, &session, words).await,
         Alone::Exec => transaction::exec(client, &session).await,
         Alone::Subscribe => push_commands::subscribe(client, words).await,
-        Alone::Tracking => push_commands::tracking(client, &words[2..]).await,
+        Alone::Tracking => tracking_commands::tracking(client, &words[2..]).await,
         Alone::Eval => scripts::eval(client, &session, words).await,
         Alone::Watch => transaction::watch(client, &session, arguments).await,
         Alone::Scan => walk::scan(client, &session, arguments).await,

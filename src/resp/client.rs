@@ -5,10 +5,10 @@ use super::queue::Transaction;
 use super::reply::Protocol;
 use super::state::Shared;
 use super::subscriptions::Subscriptions;
-use super::tracking::Tracking;
+use super::tracking::{Mode, Tracking};
 use crate::api::Consistency;
-use crate::cache::Guard;
-use crate::front::{Begun, ClientFacts, RegisteredClient};
+use crate::cache::{Guard, Key};
+use crate::front::{Begun, ClientFacts, RegisteredClient, Tracked};
 use crate::node::{Principal, Session};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -150,9 +150,16 @@ impl Client {
         }
     }
 
+    /// A command that is carried out alone has read these keys, at this index.
+    pub fn note_read<'a>(&mut self, keys: impl IntoIterator<Item = &'a Key>, index: u64) {
+        if let Some(tracking) = &mut self.tracking {
+            tracking.note_read_alone(keys.into_iter().map(Key::as_str), index);
+        }
+    }
+
     /// Lets go of the feed if nothing is told from it any more.
     pub fn drop_feed(&mut self) {
-        if self.subscriptions.is_empty() && self.tracking.is_none() {
+        if !self.subscriptions.are_about_keys() && self.tracking.is_none() {
             self.feed = None;
         }
         self.show();
@@ -166,6 +173,12 @@ impl Client {
             + self.transaction.as_ref().map_or(0, Transaction::bytes)
             + self.subscriptions.held_bytes()
             + self.tracking.as_ref().map_or(0, |tracking| tracking.held_bytes())
+            + self.registered.presence.inbox.bytes()
+    }
+
+    /// Whether it can be told here what other connections have for it to forget.
+    pub fn hears_invalidations(&self) -> bool {
+        self.protocol == Protocol::Resp3 || self.subscriptions.has_invalidations()
     }
 
     /// A session for a command; `None`: this node has not found its cluster yet.
@@ -194,6 +207,14 @@ impl Client {
         }
     }
 
+    fn tracked(&self) -> Option<Tracked> {
+        self.tracking.as_ref().map(|tracking| Tracked {
+            redirect: tracking.redirect.as_ref().map_or(0, |redirect| redirect.target.id),
+            is_broken: tracking.redirect.as_ref().is_some_and(|redirect| redirect.is_broken),
+            broadcasts: matches!(tracking.mode, Mode::Broadcast(_)),
+        })
+    }
+
     /// Shows others what has changed.
     pub fn show(&self) {
         self.registered.presence.show(ClientFacts {
@@ -204,6 +225,7 @@ impl Client {
             version: if self.protocol == Protocol::Resp3 { 3 } else { 2 },
             begun: self.begun(),
             subscriptions: self.subscriptions.counts(),
+            tracked: self.tracked(),
             ..ClientFacts::default()
         });
     }

@@ -8,10 +8,11 @@ use super::dispatch::{self, Dispatched, Waiting, dispatch};
 use super::feed::{Feed, Told};
 use super::parser::{ParseLimits, Parsed, Parser};
 use super::plan::Plan;
-use super::reply::Reply;
+use super::reply::{Protocol, Reply};
 use super::run::{Replies, Run};
+use super::tracking::invalidation;
 use super::{alone, meter};
-use crate::front::InputMemory;
+use crate::front::{Forget, InputMemory};
 use bytes::BytesMut;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -56,6 +57,8 @@ enum Happened {
     /// So many bytes have arrived.
     Read(usize),
     Told(Told),
+    /// Another connection has something for this one, or is not there any more.
+    Other,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -75,6 +78,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Serves the client until it leaves, or has to.
     pub async fn serve(mut self) {
         while self.next().await.is_ok() {}
+        self.leave();
         let _ = Box::pin(self.send()).await;
         let _ = timeout(SEND_TIMEOUT, self.stream.shutdown()).await;
     }
@@ -113,6 +117,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         while let Some(told) = self.client.feed.as_mut().and_then(Feed::try_next) {
             self.push(told).await?;
         }
+        if let Some(due) = self.client.tracking.as_mut().and_then(|tracking| tracking.take_due()) {
+            self.invalidate(due);
+        }
+        self.hear().await?;
         self.send().await?;
         if self.client.ends {
             return Err(Ended);
@@ -136,7 +144,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             (false, false) => None,
         };
         let Self { stream, parser, client, closing, .. } = self;
-        let Client { feed, registered, .. } = client;
+        let Client { feed, registered, tracking, .. } = client;
+        let redirect = tracking.as_ref().and_then(|tracking| tracking.redirect.as_ref());
+        let redirect = redirect.filter(|redirect| !redirect.is_broken);
+        let breaking = async {
+            match redirect {
+                Some(redirect) => redirect.target.gone().await,
+                None => std::future::pending().await,
+            }
+        };
         let feeding = async {
             match feed {
                 Some(feed) => feed.next().await,
@@ -153,6 +169,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             biased;
             read = reading => Happened::Read(read.map_err(|_| Ended)?),
             told = feeding => Happened::Told(told),
+            () = registered.presence.inbox.came() => Happened::Other,
+            () = breaking => Happened::Other,
             () = registered.presence.ended() => return Err(Ended),
             // What has arrived already was looked at.
             _ = closing.wait_for(|closing| *closing) => return Err(Ended),
@@ -160,6 +178,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let count = match happened {
             Happened::Read(0) => return Err(Ended),
             Happened::Read(count) => count,
+            Happened::Other => return Ok(()),
             Happened::Told(told) => {
                 Box::pin(self.push(told)).await?;
                 return Box::pin(self.send()).await;
@@ -185,11 +204,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 for (index, events) in changes {
                     let messages = self.client.subscriptions.messages(&events);
                     messages.iter().for_each(|message| self.tell(message));
-                    let tracked =
-                        self.client.tracking.as_mut().and_then(|tracking| tracking.told(index, &events));
-                    if let Some(invalid) = tracked {
-                        self.tell(&invalid);
-                    }
+                    let tracked = self.client.tracking.as_mut().map(|tracking| tracking.told(index, &events));
+                    tracked.unwrap_or_default().into_iter().for_each(|forget| self.invalidate(forget));
                     self.send_much().await?;
                 }
                 Ok(())
@@ -198,10 +214,58 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 // Whoever keeps values must not go on with them, and whoever waits for messages has missed some.
                 if let Some(tracking) = &mut self.client.tracking {
                     let all = tracking.forget_all();
-                    self.tell(&all);
+                    self.invalidate(all);
                 }
                 Err(Ended)
             }
+        }
+    }
+
+    /// Tells the client, or the connection that is told in its place, what it must forget.
+    fn invalidate(&mut self, forget: Forget) {
+        let redirect = self.client.tracking.as_ref().and_then(|tracking| tracking.redirect.as_ref());
+        match redirect {
+            Some(redirect) => redirect.target.inbox.add(forget),
+            None => self.tell(&invalidation(forget, false)),
+        }
+    }
+
+    /// Tells what other connections have for this one, and whether the one is gone that is told in its place.
+    async fn hear(&mut self) -> Result<(), Ended> {
+        let is_new = self.client.protocol == Protocol::Resp3;
+        let presence = self.client.registered.presence.clone();
+        match self.client.hears_invalidations() {
+            true => {
+                for forget in presence.inbox.take() {
+                    self.tell(&invalidation(forget, !is_new));
+                    self.send_much().await?;
+                }
+            }
+            false => presence.inbox.keep(),
+        }
+        let redirect = self.client.tracking.as_mut().and_then(|tracking| tracking.redirect.as_mut());
+        let Some(redirect) = redirect.filter(|redirect| !redirect.is_broken && redirect.target.is_gone())
+        else {
+            return Ok(());
+        };
+        redirect.is_broken = true;
+        let id = Reply::Integer(i64::try_from(redirect.target.id).unwrap_or(i64::MAX));
+        self.client.show();
+        if !is_new {
+            // It cannot be told that it must not go on with what it has.
+            return Err(Ended);
+        }
+        self.tell(&Reply::Push(vec![Reply::bulk("tracking-redir-broken"), id]));
+        Ok(())
+    }
+
+    /// Whoever is told in its place is not told any more what becomes of what it has read.
+    fn leave(&mut self) {
+        let Some(tracking) = &mut self.client.tracking else { return };
+        if tracking.redirect.is_some()
+            && let Some(forget) = tracking.forget_remembered()
+        {
+            self.invalidate(forget);
         }
     }
 
@@ -279,15 +343,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let front = self.client.shared.front.clone();
         let mut run = Run::new(session, &front.answer_memory, &plans, self.client.touches);
         let mut rest = plans.iter();
-        let mut forgotten = Vec::new();
         while let Some(Replies { replies, permit, index }) = run.next().await {
             self.client.note_seen(index);
             for ((reply, plan), (is_told, command, is_tracked)) in
                 replies.iter().zip(rest.by_ref()).zip(told.by_ref())
             {
                 if is_tracked && let Some(tracking) = &mut self.client.tracking {
-                    let read = plan.ops.iter().flat_map(|op| tracking.note_read(op.key().as_str(), index));
-                    forgotten.extend(read);
+                    plan.ops.iter().for_each(|op| tracking.note_read(op.key().as_str(), index));
                 }
                 meter::note(&self.client, command, reply, began.elapsed());
                 if is_told {
@@ -301,7 +363,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let written = run.applied();
         self.client.note_written(written.unwrap_or(0));
-        forgotten.iter().for_each(|reply| self.tell(reply));
         Ok(())
     }
 

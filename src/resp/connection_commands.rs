@@ -7,11 +7,11 @@ use super::glob::Pattern;
 use super::info::policy_name;
 use super::key::DATABASES;
 use super::number::parse_i64;
-use super::push_commands;
 use super::queue::Transaction;
 use super::reply::{Protocol, Reply};
 use super::scripts;
 use super::sentinel;
+use super::tracking_commands;
 use crate::cache::{Need, Role};
 use crate::front::Front;
 use crate::node::Principal;
@@ -211,9 +211,9 @@ fn about_client(client: &mut Client, arguments: &[Bytes]) -> Reply {
         ["INFO"] => Reply::Text(client.registered.presence.line()),
         ["LIST", ..] => list_clients(client, &words[1..]),
         ["KILL", ..] => kill_clients(client, &words[1..]),
-        ["CACHING", ..] => push_commands::caching(client, &arguments[1..]),
-        ["TRACKINGINFO"] => push_commands::tracking_info(client),
-        ["GETREDIR"] => Reply::Integer(if client.tracking.is_some() { 0 } else { -1 }),
+        ["CACHING", ..] => tracking_commands::caching(client, &arguments[1..]),
+        ["TRACKINGINFO"] => tracking_commands::tracking_info(client),
+        ["GETREDIR"] => tracking_commands::redirected_to(client),
         ["NO-EVICT", "ON" | "OFF"] => Reply::OK,
         ["NO-TOUCH", on @ ("ON" | "OFF")] => {
             client.touches = on == "OFF";
@@ -232,9 +232,11 @@ fn about_client(client: &mut Client, arguments: &[Bytes]) -> Reply {
             Reply::OK
         }
         ["REPLY", ..] => syntax(),
-        ["SETNAME" | "GETNAME" | "ID" | "SETINFO" | "INFO" | "NO-EVICT" | "NO-TOUCH", ..] => {
-            wrong_arity(&format!("client|{}", words[0].to_ascii_lowercase()))
-        }
+        [
+            "SETNAME" | "GETNAME" | "GETREDIR" | "TRACKINGINFO" | "ID" | "SETINFO" | "INFO" | "NO-EVICT"
+            | "NO-TOUCH",
+            ..,
+        ] => wrong_arity(&format!("client|{}", words[0].to_ascii_lowercase())),
         _ => unknown_subcommand("CLIENT", &first(arguments)),
     }
 }

@@ -75,6 +75,7 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
         Some(_) => words.iter().map(|word| Bytes::copy_from_slice(word)).collect(),
         None => words,
     };
+    let is_tracked = takes_next(client, command);
     match command.kind {
         Kind::Data(plan) => {
             let plan = plan(Arguments::new(&words[1..], client.database));
@@ -87,7 +88,6 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
                 Some(_) => queued(client, plan.map(Queued::Plan), &words),
                 None => plan.unwrap_or_else(Plan::known),
             };
-            let is_tracked = client.tracking.as_mut().is_some_and(|tracking| tracking.takes_next());
             Dispatched::Waits(Waiting {
                 plan,
                 is_told,
@@ -144,6 +144,16 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
             known(Reply::error(refused), is_told, name)
         }
         Kind::Alone(kind) => Dispatched::Alone { work: Work::Command(kind, words), is_told, command: name },
+    }
+}
+
+/// Whether the client is told when what this command reads changes. `CLIENT CACHING` speaks of the next command, or of the next transaction.
+fn takes_next(client: &mut Client, command: &Command) -> bool {
+    let is_about_next = matches!(command.kind, Kind::Connection(Connection::Client | Connection::Multi));
+    let is_queued = client.transaction.is_some() && !matches!(command.kind, Kind::Alone(Alone::Exec));
+    match &mut client.tracking {
+        Some(tracking) if !is_about_next && !is_queued => tracking.takes_next(),
+        _ => false,
     }
 }
 

@@ -51,6 +51,13 @@ pub(super) async fn hello(client: &mut Client, arguments: &[Bytes]) -> Reply {
              same time",
         );
     }
+    if protocol == Protocol::Resp2
+        && client.tracking.as_ref().is_some_and(|tracking| tracking.redirect.is_none())
+    {
+        return Reply::error(
+            "ERR this connection is told by client tracking, which needs RESP3: turn that off first",
+        );
+    }
     if let Some(name) = name
         && let Reply::Error(error) = set_name(client, name)
     {

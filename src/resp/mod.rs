@@ -48,6 +48,7 @@ mod strings;
 mod subscriptions;
 mod together;
 mod tracking;
+mod tracking_commands;
 mod transaction;
 mod turns;
 mod walk;

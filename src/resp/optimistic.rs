@@ -165,6 +165,7 @@ pub(super) async fn carry_out_in_turn(
         let fits = scratch.fits();
         let (notes, ends) = (std::mem::take(&mut scratch.notes), std::mem::take(&mut scratch.ends));
         let left = std::mem::take(&mut scratch.left);
+        let told = std::mem::take(&mut scratch.told);
         let listed_index = scratch.listed_index;
         let (mut read, written) = scratch.into_parts();
         read.extend(guards.iter().cloned());
@@ -173,6 +174,7 @@ pub(super) async fn carry_out_in_turn(
                 Held::All(index) => {
                     let index = index.max(listed_index);
                     client.note_seen(index);
+                    client.note_read(&told, index);
                     return Ok(Some(Done { reply, moment: Moment::After(index), notes, left }));
                 }
                 Held::NotGuards => return Ok(None),
@@ -190,6 +192,8 @@ pub(super) async fn carry_out_in_turn(
         match session.write(Command::Sequence { guards: read, ops }).await {
             Ok(written) => {
                 client.note_written(written.index);
+                // It can have changed itself what it had read.
+                client.note_read(&told, written.index.saturating_sub(1));
                 let done = results(written.outcome);
                 let surprises =
                     done.iter().zip(succeeded).enumerate().filter_map(|(at, (done, succeeded))| {

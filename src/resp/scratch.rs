@@ -41,6 +41,8 @@ pub(super) struct Scratch {
     pub listed_index: u64,
     /// What had been done when a command about all keys came, for each of those.
     pub notes: Vec<Vec<Own>>,
+    /// The keys that commands have read that only read.
+    pub told: BTreeSet<Key>,
     /// For each command of a transaction, how many operations had been written by its end.
     pub ends: Vec<usize>,
     /// The positions of scripts of several clients that need more than there is.
@@ -99,6 +101,7 @@ impl Scratch {
             listings: BTreeMap::new(),
             listed_index: 0,
             notes: Vec::new(),
+            told: BTreeSet::new(),
             ends: Vec::new(),
             left: BTreeSet::new(),
         };
@@ -143,6 +146,9 @@ impl Scratch {
         if plan.ops.is_empty() {
             return Ok(plan.shape.reply(&[], self.now_ms));
         }
+        if !plan.writes() {
+            self.told.extend(plan.ops.iter().map(|op| op.key().clone()));
+        }
         // What cannot be proposed need not be kept.
         if plan.writes() && self.written_bytes > WRITTEN_BYTES_MAX {
             return Ok(too_large());
@@ -166,12 +172,13 @@ impl Scratch {
             listings,
             listed_index,
             notes,
+            told,
             ends,
             left,
             ..
         } = self;
         let new = Self::new(default_ttl_ms, now_ms, found);
-        let mut scratch = Self { listings, listed_index, notes, ends, left, ..new };
+        let mut scratch = Self { listings, listed_index, notes, told, ends, left, ..new };
         for (op, succeeded) in self.written.into_iter().take(writes) {
             if succeeded {
                 // It did before.

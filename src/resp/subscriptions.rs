@@ -5,6 +5,7 @@ use super::feed::KeyEvent;
 use super::glob::Pattern;
 use super::key::any_key_of;
 use super::reply::Reply;
+use super::tracking::CHANNEL;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +29,16 @@ impl Subscriptions {
         self.channels.len() + self.patterns.len()
     }
 
+    /// Whether it is told here what it must forget, by other connections.
+    pub fn has_invalidations(&self) -> bool {
+        self.channels.contains(CHANNEL.as_bytes())
+    }
+
+    /// Whether any of them is about keys.
+    pub fn are_about_keys(&self) -> bool {
+        self.len() > usize::from(self.has_invalidations())
+    }
+
     /// How many channels and how many patterns.
     pub fn counts(&self) -> (usize, usize) {
         (self.channels.len(), self.patterns.len())
@@ -47,7 +58,7 @@ impl Subscriptions {
     /// # Errors
     /// It would never be told anything there, or there are too many.
     pub fn add(&mut self, names: &[Bytes], are_patterns: bool) -> Result<Reply, Reply> {
-        if !are_patterns && let Some(other) = names.iter().find(|name| !is_about_keys(name)) {
+        if !are_patterns && let Some(other) = names.iter().find(|name| !is_known(name)) {
             let other = String::from_utf8_lossy(other).into_owned();
             return Err(Reply::error(format!(
                 "ERR nothing is ever published to '{other}': subscribe to __keyspace@<db>__:<key> or __keyevent@<db>__:<event>"
@@ -132,6 +143,9 @@ impl Subscriptions {
     }
 }
 
-fn is_about_keys(channel: &[u8]) -> bool {
-    channel.starts_with(b"__keyspace@") || channel.starts_with(b"__keyevent@")
+/// Whether something is ever told on this channel.
+fn is_known(channel: &[u8]) -> bool {
+    channel == CHANNEL.as_bytes()
+        || channel.starts_with(b"__keyspace@")
+        || channel.starts_with(b"__keyevent@")
 }

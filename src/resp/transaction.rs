@@ -43,7 +43,9 @@ pub(super) async fn exec(client: &mut Client, session: &Session) -> Replied {
         let shared = client.shared.clone();
         let mut run = Run::new(session.clone(), &shared.front.answer_memory, &plans, client.touches);
         let first = run.next().await;
-        client.note_seen(first.as_ref().map_or(0, |part| part.index));
+        let index = first.as_ref().map_or(0, |part| part.index);
+        client.note_seen(index);
+        client.note_read(plans.iter().flat_map(|plan| &plan.ops).map(Op::key), index);
         let first = first.map(|part| part.replies).unwrap_or_default();
         return match first.len() == plans.len() {
             true => Ok(Reply::Array(first)),
@@ -60,6 +62,9 @@ pub(super) async fn exec(client: &mut Client, session: &Session) -> Replied {
         Ok(Some((mut replies, index))) => {
             replies.truncate(count);
             client.note_written(index);
+            let reading = plans[..count].iter().filter(|plan| !plan.writes());
+            // Within the entry, a read can come before a write.
+            client.note_read(reading.flat_map(|plan| &plan.ops).map(Op::key), index.saturating_sub(1));
             Ok(Reply::Array(replies))
         }
         Ok(None) => Ok(Reply::NullArray),

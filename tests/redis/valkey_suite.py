@@ -36,6 +36,10 @@ OPTIONS = ["--ignore-encoding", "--ignore-digest", "--durable"]
 TAGS = "-needs:debug -needs:repl -needs:save -needs:config-maxmemory"
 # What runs between the tests of a file and would end it: the file, what it has, what it gets, and why.
 NO_SETTING = "from which size on a hash is a table is no setting"
+NO_TABLE = "how many keys are remembered for a client is no setting"
+COLLIDES = "catch {$r CLIENT TRACKING ON BCAST PREFIX FOOBAR"
+LEFT_OUT = "a test that is left out before it did that"
+VERSION_2 = "a client of version 2 that names no other connection is refused, because it could not be told"
 EDITS = [
     ("unit/type/hash", "[lindex [r config get hash-max-ziplist-value] 1]", "64", NO_SETTING),
     ("unit/type/hash", "r config set hash-max-ziplist-value 10", "", NO_SETTING),
@@ -44,6 +48,12 @@ EDITS = [
     ("unit/type/hash", "r config set hash-max-listpack-value $original_max_value", "", NO_SETTING),
     ("unit/type/hash", "r config set hash-max-ziplist-entries 32", "", NO_SETTING),
     ("unit/type/hash", "assert_encoding $type myhash", "", NO_SETTING),
+    ("unit/tracking", "r config set tracking-table-max-keys 1000000", "", NO_TABLE),
+    ("unit/tracking", "$rd_sg CLIENT TRACKING on NOLOOP\n", "$rd_sg HELLO 3\n$rd_sg CLIENT TRACKING on NOLOOP\n", VERSION_2),
+    ("unit/tracking", "catch {$r CLIENT TRACKING ON BCAST PREFIX FOOBAR", "$r HELLO 3\n" + COLLIDES, VERSION_2),
+    ("unit/tracking", "r CLIENT TRACKING on\n        set res", "r HELLO 3\n        r CLIENT TRACKING on\n        set res", VERSION_2),
+    ("unit/tracking", "correct client id} {", "correct client id} {\nclean_all\nr CLIENT TRACKING on REDIRECT $redir_id", LEFT_OUT),
+    ("unit/tracking", "$reply proto] 3\n        $rd_redirection", "$res proto] 3\n        $rd_redirection", LEFT_OUT),
     ("unit/scripting", "foreach is_eval {0 1} {", "foreach is_eval {1} {", "functions are refused; scripts are not"),
     ("unit/scripting", "{server redis} {", "{redis} {", "`server.call` is Valkey's own name of `redis.call`"),
     ("unit/keyspace", "foreach {type large} [array get largevalue] {", "foreach {type large} {} {", "lists are refused"),

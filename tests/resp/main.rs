@@ -8,6 +8,7 @@ mod limits;
 mod lockstep_commands;
 mod pipelines;
 mod pushes;
+mod redirects;
 mod replies;
 mod scripts;
 mod sentinel;

@@ -9,7 +9,8 @@ async fn a_client_is_told_what_it_must_forget() {
     Server::run(|address| {
         let (mut client, mut other) = (Client::connect(address), Client::connect(address));
         other.ask("MSET a 1 b 1 c 1");
-        assert_eq!(client.ask("CLIENT TRACKING ON"), "-ERR client tracking needs RESP3: send HELLO 3 first");
+        let refused = client.ask("CLIENT TRACKING ON");
+        assert!(refused.starts_with("-ERR client tracking needs RESP3, or another connection"), "{refused}");
         client.ask("HELLO 3");
         told(
             &mut client,
@@ -17,9 +18,13 @@ async fn a_client_is_told_what_it_must_forget() {
                 ("CLIENT TRACKING ON PREFIX a", "-ERR PREFIX option requires BCAST mode to be enabled"),
                 (
                     "CLIENT CACHING YES",
-                    "-ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.",
+                    "-ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
                 ),
                 ("CLIENT TRACKING ON", "+OK"),
+                (
+                    "CLIENT CACHING YES",
+                    "-ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.",
+                ),
                 ("CLIENT TRACKINGINFO", "{\"flags\" ~\"on\"] \"redirect\" :0 \"prefixes\" []}"),
                 ("GET a", "\"1\""),
                 ("MGET b nothing", "[\"1\" nil]"),
@@ -67,6 +72,11 @@ async fn a_client_says_what_it_wants_to_be_told_of() {
         told(
             &mut client,
             &[
+                (
+                    "CLIENT TRACKING ON OPTOUT NOLOOP",
+                    "-ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then re-enabling it with a different mode.",
+                ),
+                ("CLIENT TRACKING OFF", "+OK"),
                 ("CLIENT TRACKING ON OPTOUT NOLOOP", "+OK"),
                 ("CLIENT CACHING NO", "+OK"),
                 ("GET a", "\"1\""),
@@ -77,7 +87,19 @@ async fn a_client_says_what_it_wants_to_be_told_of() {
         );
         other.ask("MSET a 3 b 3");
         assert_eq!(client.read(), ">\"invalidate\" [\"b\"]]");
+        let refused = client.ask("CLIENT TRACKING ON BCAST");
+        assert!(refused.starts_with("-ERR You can't switch BCAST mode on/off"), "{refused}");
+        client.ask("CLIENT TRACKING OFF");
         assert_eq!(client.ask("CLIENT TRACKING ON BCAST PREFIX user: PREFIX x"), "+OK");
+        let refused = client.ask("CLIENT TRACKING ON BCAST PREFIX user:1");
+        assert!(refused.starts_with("-ERR Prefix 'user:1' overlaps with an existing prefix 'user:'"), "{refused}");
+        let refused = client.ask("CLIENT TRACKING ON BCAST PREFIX yy PREFIX y");
+        assert!(refused.starts_with("-ERR Prefix 'yy' overlaps with another provided prefix 'y'"), "{refused}");
+        let refused = client.ask(&format!(
+            "CLIENT TRACKING ON BCAST{}",
+            (0..8).map(|number| format!(" PREFIX {number}{}", "p".repeat(9_000))).collect::<String>()
+        ));
+        assert!(refused.starts_with("-ERR a client can have 1024 prefixes"), "{refused}");
         other.ask("MSET a 1 user:1 1");
         assert_eq!(client.read(), ">\"invalidate\" [\"user:1\"]]");
         other.ask("SELECT 2");

@@ -105,7 +105,9 @@ async fn a_client_says_who_it_is_and_does_what_its_token_allows() {
                 ("PSUBSCRIBE __keyevent@0__:*", false),
                 ("SUBSCRIBE __keyspace@1__:abc", false),
                 ("CLIENT TRACKING ON BCAST PREFIX b", false),
+                ("CLIENT TRACKING OFF", true),
                 ("CLIENT TRACKING ON", false),
+                ("CLIENT TRACKING ON BCAST PREFIX ab", true),
             ] {
                 assert_eq!(!told_of.ask(asked).starts_with("-NOPERM "), is_allowed, "{asked}");
             }
