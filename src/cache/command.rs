@@ -66,7 +66,7 @@ pub enum Command {
     NoteAdminAction(Box<AdminRequested>),
     /// Several operations, one after another: each sees what those before it did, and is carried out or refused by itself. If a
     /// guard does not hold, none is. At most [`super::limits::SEQUENCE_OPS_MAX`], and
-    /// [`super::limits::SEQUENCE_GUARDS_MAX`] guards.
+    /// [`super::limits::SEQUENCE_GUARDS_MAX`] guards, which count no more than [`super::limits::GUARDED_KEYS_MAX`] keys.
     Sequence { guards: Vec<Guard>, ops: Vec<Op> },
     /// Opens, renews or ends a client session, or acquires or releases a lock.
     Sessions(Box<SessionChange>),
@@ -88,11 +88,32 @@ pub enum SessionChange {
     Unlock { name: Key, session: u64 },
 }
 
-/// What must hold of a key before a sequence begins.
+/// What must hold before a sequence begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Guard {
-    pub key: Key,
-    pub condition: Condition,
+pub enum Guard {
+    /// This of a key.
+    Key { key: Key, condition: Condition },
+    /// The keys with a prefix are those that were there after the log entry with the index `since`: still so many, and none of them is newer.
+    /// Their values may have changed.
+    Keys { prefix: String, since: u64, count: u64 },
+}
+
+impl Guard {
+    /// The key that it is about; `None` if it is about those with a prefix.
+    pub fn key(&self) -> Option<&Key> {
+        match self {
+            Self::Key { key, .. } => Some(key),
+            Self::Keys { .. } => None,
+        }
+    }
+
+    /// The key, or the prefix of the keys, that it is about.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Key { key, .. } => key.as_str(),
+            Self::Keys { prefix, .. } => prefix,
+        }
+    }
 }
 
 /// One operation on one key.

@@ -41,5 +41,5 @@ fn keys(command: &Command) -> impl Iterator<Item = &Key> {
         Command::Sequence { guards, ops } => (guards, ops),
         _ => (&[], &[]),
     };
-    guards.iter().map(|guard| &guard.key).chain(ops.iter().map(Op::key))
+    guards.iter().filter_map(Guard::key).chain(ops.iter().map(Op::key))
 }

@@ -188,7 +188,10 @@ pub(super) fn needs_of(command: &Command) -> Vec<Need> {
         Command::One(op) => vec![need(op)],
         Command::Batch(ops) => ops.iter().map(need).collect(),
         Command::Sequence { guards, ops } => {
-            let read = |guard: &Guard| Need::Key(Role::Read, guard.key.clone());
+            let read = |guard: &Guard| match guard {
+                Guard::Key { key, .. } => Need::Key(Role::Read, key.clone()),
+                Guard::Keys { prefix, .. } => Need::Prefix(Role::Read, prefix.clone()),
+            };
             guards.iter().map(read).chain(ops.iter().map(need)).collect()
         }
         Command::Sessions(change) => {

@@ -8,6 +8,9 @@ use super::session::Session;
 use crate::cache::Key;
 use std::time::Duration;
 
+/// How long it takes at most until each member has had its turn: less than commands wait.
+const ROUND_MS_MAX: u64 = 2_000;
+
 impl Session {
     /// How long to wait before something is proposed that holds only if this key is as it was read. Nothing, unless nodes have got into
     /// each other's way there.
@@ -27,6 +30,7 @@ impl Session {
 /// How long the member at this position waits, of so many. It begins nothing in the last part of its turn, so that what it has begun ends
 /// before the next turn.
 fn wait(now_ms: u64, turn_ms: u64, position: u64, members: u64) -> Duration {
+    let turn_ms = turn_ms.min(ROUND_MS_MAX / members.max(1)).max(1);
     let round = turn_ms * members.max(1);
     let (begin, at) = (turn_ms * position, now_ms % round);
     let is_its_turn = members < 2 || (begin..begin + turn_ms * 6 / 10).contains(&at);
@@ -48,6 +52,13 @@ mod tests {
                 for (position, wait_ms) in (0..).zip(waits) {
                     assert!(wait_ms < 100 * members);
                     assert_eq!(wait(now_ms + wait_ms, 100, position, members), Duration::ZERO);
+                }
+            }
+        }
+        for members in 2..=9 {
+            for now_ms in 1_000_000..1_003_000 {
+                for position in 0..members {
+                    assert!(wait(now_ms, 400, position, members) < Duration::from_millis(ROUND_MS_MAX));
                 }
             }
         }

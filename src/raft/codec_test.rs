@@ -128,7 +128,10 @@ fn envelope() -> impl Strategy<Value = Envelope> {
         op().prop_map(Command::One),
         prop::collection::vec(op(), 0..5).prop_map(Command::Batch),
         prop::collection::vec(op(), 0..5).prop_map(|ops| {
-            let guard = |op: &Op| Guard { key: op.key().clone(), condition: Condition::Present };
+            let guard = |op: &Op| match op {
+                Op::Get { key } => Guard::Keys { prefix: key.as_str().into(), since: 3, count: 1 },
+                _ => Guard::Key { key: op.key().clone(), condition: Condition::Present },
+            };
             Command::Sequence { guards: ops.iter().take(2).map(guard).collect(), ops }
         }),
         (prop::option::of("[a-z]{1,5}"), prop::option::of("[a-z]{1,5}"))

@@ -44,7 +44,7 @@ impl Contention {
     /// Where the refusal of this command would be noted; `None` if it has no guards. That of its first guard stands for all.
     pub fn place(command: &Command) -> Option<Place> {
         match command {
-            Command::Sequence { guards, .. } => guards.first().map(|guard| Place::of(&guard.key)),
+            Command::Sequence { guards, .. } => guards.first().map(|guard| Place::of(guard.text())),
             _ => None,
         }
     }
@@ -58,7 +58,7 @@ impl Contention {
 
     /// How long turns take on this key at this log time, in milliseconds; `None` if nobody was refused lately.
     pub fn turn_ms(&self, key: &Key, now_ms: u64) -> Option<u64> {
-        let refusals = self.0.lock().expect("no panic while held")[Place::of(key).0];
+        let refusals = self.0.lock().expect("no panic while held")[Place::of(key.as_str()).0];
         refusals.lasts(now_ms).then(|| refusals.turn_ms())
     }
 }
@@ -86,9 +86,9 @@ impl Refusals {
 }
 
 impl Place {
-    fn of(key: &Key) -> Self {
+    fn of(text: &str) -> Self {
         let mut hasher = DefaultHasher::new();
-        key.as_str().hash(&mut hasher);
+        text.hash(&mut hasher);
         Self(hasher.finish() as usize % PLACES)
     }
 }
@@ -102,12 +102,12 @@ mod tests {
         let contention = Contention::default();
         let (key, other) = (Key::new("k").unwrap(), Key::new("other").unwrap());
         let refuse = |now_ms| {
-            contention.note(Place::of(&key), &Err(CommandError::GuardFailed { guard: 0 }), now_ms);
+            contention.note(Place::of(key.as_str()), &Err(CommandError::GuardFailed { guard: 0 }), now_ms);
             contention.turn_ms(&key, now_ms)
         };
         let begun = 1_000_000;
         assert_eq!(contention.turn_ms(&key, begun), None);
-        contention.note(Place::of(&key), &Ok(Outcome::Ticked), begun);
+        contention.note(Place::of(key.as_str()), &Ok(Outcome::Ticked), begun);
         assert_eq!(contention.turn_ms(&key, begun), None);
         assert_eq!(refuse(begun), Some(TURN_MS));
         assert_eq!(refuse(begun + 400), Some(TURN_MS));

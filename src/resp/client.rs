@@ -168,7 +168,7 @@ impl Client {
     /// About how many bytes are held for it while it does nothing.
     pub fn held_bytes(&self) -> usize {
         const GUARD_BYTES: usize = 96;
-        let watched = self.watched.iter().map(|guard| guard.key.as_str().len() + GUARD_BYTES).sum::<usize>();
+        let watched = self.watched.iter().map(|guard| guard.text().len() + GUARD_BYTES).sum::<usize>();
         watched
             + self.transaction.as_ref().map_or(0, Transaction::bytes)
             + self.subscriptions.held_bytes()

@@ -78,36 +78,21 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
     let is_tracked = takes_next(client, command);
     match command.kind {
         Kind::Data(plan) => {
-            let plan = plan(Arguments::new(&words[1..], client.database));
-            let plan = match plan {
-                Ok(plan) => permitted(client, plan).await,
-                // In a transaction, it is told in its place.
-                Err(refused) => Ok(Plan::known(refused)),
-            };
-            let plan = match client.transaction {
-                Some(_) => queued(client, plan.map(Queued::Plan), &words),
-                None => plan.unwrap_or_else(Plan::known),
-            };
-            Dispatched::Waits(Waiting {
-                plan,
-                is_told,
-                command: name,
-                is_tracked: is_tracked && !command.writes,
-            })
+            let planned = plan(Arguments::new(&words[1..], client.database)).map(Queued::Plan);
+            let plan = plan_of(client, planned, &words).await;
+            let is_tracked = is_tracked && !command.writes;
+            Dispatched::Waits(Waiting { plan, is_told, command: name, is_tracked })
         }
         Kind::Composite(compose) => {
-            match (compose(Arguments::new(&words[1..], client.database)), &client.transaction) {
-                (Ok(composite), None) => {
-                    Dispatched::Alone { work: Work::Composite(composite), is_told, command: name }
+            let planned = compose(Arguments::new(&words[1..], client.database)).map(Queued::from);
+            let planned = match planned {
+                Ok(Queued::Composite(composite)) if client.transaction.is_none() => {
+                    return Dispatched::Alone { work: Work::Composite(composite), is_told, command: name };
                 }
-                (Err(refused), None) => known(refused, is_told, name),
-                (composed, Some(_)) => {
-                    let waits =
-                        composed.map_or_else(|refused| Queued::Plan(Plan::known(refused)), Queued::Composite);
-                    let plan = queued(client, Ok(waits), &words);
-                    Dispatched::Waits(Waiting { plan, is_told, command: name, is_tracked: false })
-                }
-            }
+                planned => planned,
+            };
+            let plan = plan_of(client, planned, &words).await;
+            Dispatched::Waits(Waiting { plan, is_told, command: name, is_tracked: false })
         }
         Kind::Connection(Connection::Client) if is_tracking(&words) && client.transaction.is_none() => {
             Dispatched::Alone { work: Work::Command(Alone::Tracking, words), is_told, command: name }
@@ -190,6 +175,21 @@ fn break_transaction(client: &mut Client) {
 /// The transaction is over, and nothing is watched any more.
 pub(super) fn end_transaction(client: &mut Client) {
     (client.transaction, client.watched) = (None, Vec::new());
+}
+
+/// What is done for a command about data: it is carried out, or queued.
+async fn plan_of(client: &mut Client, planned: Result<Queued, Reply>, words: &[Bytes]) -> Plan {
+    let planned = match planned {
+        Ok(Queued::Plan(plan)) => permitted(client, plan).await.map(Queued::Plan),
+        // In a transaction, it is told in its place.
+        Err(refused) => Ok(Queued::Plan(Plan::known(refused))),
+        planned => planned,
+    };
+    match (client.transaction.is_some(), planned) {
+        (false, Ok(Queued::Plan(plan))) => plan,
+        (false, Err(refused)) => Plan::known(refused),
+        (_, planned) => queued(client, planned, words),
+    }
 }
 
 /// Whether the client may send this now, whatever it is about.

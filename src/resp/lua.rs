@@ -6,7 +6,7 @@ use super::glob::Pattern;
 use super::key::DATABASES;
 use super::lua_budget::Budget;
 use super::lua_sandbox::sandbox;
-use super::lua_values::{from_lua, number, to_lua};
+use super::lua_values::{from_lua, number, sequence, to_lua};
 use super::number::parse_i64;
 use super::reply::Reply;
 use super::scratch::{Missing, Scratch};
@@ -135,10 +135,8 @@ fn evaluate(
         return Err(too_long());
     }
     let lua = sandbox()?;
-    let strings = |words: &[Bytes]| {
-        let strings = words.iter().map(|word| lua.create_string(word)).collect::<mlua::Result<Vec<_>>>()?;
-        lua.create_sequence_from(strings)
-    };
+    let strings =
+        |words: &[Bytes]| sequence(&lua, words.iter().map(|word| lua.create_string(word).map(Value::String)));
     lua.globals().set("KEYS", strings(&script.keys)?)?;
     lua.globals().set("ARGV", strings(&script.arguments)?)?;
     let attempt: Function = lua.globals().get("xpcall")?;
@@ -273,7 +271,7 @@ impl Calls {
                 };
                 match self.scratch.listings.get(&wanted) {
                     Some(listing) => {
-                        let keys = with_own(wanted.0, &pattern, listing.clone(), &self.scratch.own());
+                        let keys = with_own(wanted.0, &pattern, listing.keys.clone(), &self.scratch.own());
                         Ok(Reply::Array(keys.into_keys().map(|key| Reply::Bulk(key.into())).collect()))
                     }
                     None => Err(Missing::Listing(wanted.0, wanted.1)),

@@ -1,6 +1,7 @@
 //! JSON for scripts: `cjson.encode` and `cjson.decode`.
 
 use super::lua_budget::Budget;
+use super::lua_values::sequence;
 use mlua::{Error, LightUserData, Lua, LuaString, Table, Value};
 use serde_json::{Map, Number, Value as Json};
 
@@ -102,10 +103,7 @@ fn from_json(lua: &Lua, json: &Json) -> mlua::Result<Value> {
         Json::Bool(holds) => Value::Boolean(*holds),
         Json::Number(number) => Value::Number(number.as_f64().unwrap_or(0.0)),
         Json::String(text) => Value::String(lua.create_string(text)?),
-        Json::Array(items) => {
-            let items = items.iter().map(|item| from_json(lua, item)).collect::<mlua::Result<Vec<_>>>()?;
-            Value::Table(lua.create_sequence_from(items)?)
-        }
+        Json::Array(items) => sequence(lua, items.iter().map(|item| from_json(lua, item)))?,
         Json::Object(fields) => {
             let table = lua.create_table()?;
             for (name, value) in fields {

@@ -28,22 +28,29 @@ pub(super) fn to_lua(lua: &Lua, reply: &Reply) -> mlua::Result<Value> {
         Reply::Text(text) => Value::String(lua.create_string(text)?),
         Reply::Null | Reply::NullArray => Value::Boolean(false),
         Reply::Array(items) | Reply::Set(items) | Reply::Push(items) | Reply::Several(items) => {
-            sequence(lua, items.iter())?
+            sequence(lua, items.iter().map(|item| to_lua(lua, item)))?
         }
         Reply::Fields(fields) => {
             let words = fields.words().into_iter().map(|word| match word {
                 Some(word) => lua.create_string(word).map(Value::String),
                 None => Ok(Value::Boolean(false)),
             });
-            Value::Table(lua.create_sequence_from(words.collect::<mlua::Result<Vec<_>>>()?)?)
+            sequence(lua, words)?
         }
-        Reply::Map(pairs) => sequence(lua, pairs.iter().flat_map(|(name, value)| [name, value]))?,
+        Reply::Map(pairs) => {
+            let items = pairs.iter().flat_map(|(name, value)| [name, value]);
+            sequence(lua, items.map(|item| to_lua(lua, item)))?
+        }
     })
 }
 
-fn sequence<'a>(lua: &Lua, items: impl Iterator<Item = &'a Reply>) -> mlua::Result<Value> {
-    let items = items.map(|item| to_lua(lua, item)).collect::<mlua::Result<Vec<_>>>()?;
-    Ok(Value::Table(lua.create_sequence_from(items)?))
+/// A table of these. They are stored one by one: Lua's stack, which holds what is not in a table, has room for 8,000.
+pub(super) fn sequence(lua: &Lua, items: impl Iterator<Item = mlua::Result<Value>>) -> mlua::Result<Value> {
+    let table = lua.create_table()?;
+    for (at, item) in (1_i64..).zip(items) {
+        table.raw_set(at, item?)?;
+    }
+    Ok(Value::Table(table))
 }
 
 /// What a script returns, as a reply.

@@ -21,6 +21,7 @@ mod info;
 mod key;
 mod keys;
 mod lifetimes;
+mod listing;
 mod login;
 mod lua;
 mod lua_budget;

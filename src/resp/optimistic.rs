@@ -8,20 +8,22 @@ use super::client::Client;
 use super::composite::Composite;
 use super::errors::{Replied, failed, of_command, of_node, too_large};
 use super::glob::Pattern;
+use super::listing::Listing;
 use super::lua::{self, Ran, Script, TIME_MAX};
 use super::plan::results;
 use super::queue::{self, Queued, Tried};
 use super::reply::Reply;
-use super::scratch::{Missing, Own, Scratch};
+use super::scratch::{Missing, Own, Scratch, TOO_MUCH};
 use super::turns::deadline;
-use super::walk;
 use super::whole::Moment;
 use crate::api::Consistency;
 use crate::cache::limits::{SEQUENCE_GUARDS_MAX, SEQUENCE_OPS_MAX};
 use crate::cache::{Absence, Command, CommandError, Condition, Found, Guard, Key, Op};
 use crate::node::{NodeError, Session};
-use std::collections::BTreeSet;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -29,6 +31,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 const TRIES: usize = 64;
 /// How often it may turn out to need more keys.
 const LOADS_MAX: usize = 1_024;
+/// Keys of a listing that are read with one of them, at first. Their values may be large, so there are twice as many each time.
+const LISTED_KEYS: usize = 16;
+const LISTED_KEYS_MAX: usize = 1_024;
 /// The same for scripts of several clients. Those that need more are carried out alone.
 const TOGETHER_LOADS_MAX: usize = 2;
 /// Bytes of the values that it may read.
@@ -45,33 +50,29 @@ pub(super) enum Work<'a> {
 }
 
 impl Work<'_> {
-    fn has_scripts(&self) -> bool {
-        match self {
-            Self::Composite(_) => false,
-            Self::Queue(queue) => queue.iter().any(|queued| matches!(queued, Queued::Script(_))),
-            Self::Script(_) | Self::Together(_) => true,
-        }
+    /// Whether it can compute for long.
+    fn is_long(&self) -> bool {
+        !matches!(self, Self::Composite(_))
     }
 
-    /// `loads`: whether what is missing can be had.
-    async fn carry_out(&self, mut scratch: Scratch, loads: bool) -> Tried {
+    /// `loads`: whether what is missing can be had. It computes until then at most; scripts of several clients for as long as each may.
+    async fn carry_out(&self, mut scratch: Scratch, loads: bool, until: std::time::Instant) -> Tried {
         match self {
             Self::Composite(composite) => {
                 let done = composite.carry_out(&mut scratch);
                 (scratch, done)
             }
-            Self::Queue(queue) if self.has_scripts() => {
+            Self::Queue(queue) => {
                 let queue = queue.clone();
-                apart(move || queue::carry_out(&queue, scratch)).await
+                apart(move || queue::carry_out(&queue, scratch, until)).await
             }
             Self::Together(queue) => {
                 let queue = queue.clone();
                 apart(move || queue::carry_out_first(&queue, scratch, loads)).await
             }
-            Self::Queue(queue) => queue::carry_out(queue, scratch),
             Self::Script(script) => {
                 let script = script.clone();
-                apart(move || match lua::run(&script, scratch, std::time::Instant::now() + TIME_MAX) {
+                apart(move || match lua::run(&script, scratch, until) {
                     (scratch, Ran::Done(reply)) => (scratch, Ok(reply)),
                     // What it wrote before it failed is not carried out.
                     (scratch, Ran::Failed(reply)) => (scratch.forget_writes(), Ok(reply)),
@@ -83,7 +84,7 @@ impl Work<'_> {
     }
 }
 
-/// A script computes for a while, which no other task should wait for.
+/// It computes for a while, which no other task should wait for.
 async fn apart(work: impl FnOnce() -> Tried + Send + 'static) -> Tried {
     spawn_blocking(work).await.unwrap_or_else(|error| {
         let failed = Reply::error(format!("ERR the script was not carried out: {error}"));
@@ -130,14 +131,14 @@ pub(super) async fn carry_out_in_turn(
 ) -> Result<Option<Done>, Reply> {
     let mut needed = Needed { keys: keys.into_iter().collect(), listings: BTreeSet::new() };
     let permits = client.shared.script_permits.clone();
-    let _permit = match work.has_scripts() {
+    let _permit = match work.is_long() {
         true => Some(timeout_at(until, permits.acquire()).await.map_err(|_| too_many_scripts())?),
         false => None,
     };
     let loads_max = if matches!(work, Work::Together(_)) { TOGETHER_LOADS_MAX } else { LOADS_MAX };
     let mut newest = client.seen_index;
     let default_ttl_ms = session.known_config().default_ttl_ms;
-    for round in 0..TRIES {
+    'tries: for round in 0..TRIES {
         if round > 0
             && let Some(key) = needed.keys.first()
         {
@@ -147,15 +148,29 @@ pub(super) async fn carry_out_in_turn(
         if Instant::now() > until {
             break;
         }
-        let mut loads = 0;
+        let (mut loads, mut computed) = (0, Duration::ZERO);
         let (mut scratch, reply) = loop {
             let is_first = round == 0 && loads == 0;
             let touches = client.touches && is_first;
-            let loaded = needed.load(&stale(session, newest), default_ttl_ms, touches).await?;
-            let (scratch, done) = work.carry_out(loaded, loads < loads_max).await;
+            let Some(loaded) = needed.load(session, newest, default_ttl_ms, touches).await? else {
+                continue 'tries;
+            };
+            let begun = std::time::Instant::now();
+            // It begins anew with what it has turned out to need, and all that is one computation.
+            let enough = begun + TIME_MAX.saturating_sub(computed);
+            let (scratch, done) = work.carry_out(loaded, loads < loads_max, enough).await;
+            computed += begun.elapsed();
             match done {
                 Ok(reply) => break (scratch, reply),
-                Err(missing) => needed.add(missing),
+                Err(missing) => {
+                    let more = LISTED_KEYS.saturating_mul(1 << loads.min(16)).min(LISTED_KEYS_MAX);
+                    needed.add(missing, &scratch.listings, more);
+                }
+            }
+            if Instant::now() > until {
+                return Err(Reply::error(
+                    "UNAVAILABLE nothing was done: it took too long to read the keys that it has not declared",
+                ));
             }
             loads += 1;
             if loads > loads_max || needed.keys.len() > SEQUENCE_GUARDS_MAX {
@@ -166,13 +181,15 @@ pub(super) async fn carry_out_in_turn(
         let (notes, ends) = (std::mem::take(&mut scratch.notes), std::mem::take(&mut scratch.ends));
         let left = std::mem::take(&mut scratch.left);
         let told = std::mem::take(&mut scratch.told);
-        let listed_index = scratch.listed_index;
+        let listings: Vec<Listing> = std::mem::take(&mut scratch.listings).into_values().collect();
         let (mut read, written) = scratch.into_parts();
-        read.extend(guards.iter().cloned());
         if written.is_empty() {
-            match unchanged(session, &read, guards).await? {
+            // What was listed was the newest, and what was read with it is of the same moment.
+            let moment = listings.first().map(|listing| listing.index);
+            let checked = if moment.is_some() { &[][..] } else { &read };
+            match unchanged(session, checked, guards).await? {
                 Held::All(index) => {
-                    let index = index.max(listed_index);
+                    let index = moment.unwrap_or(index);
                     client.note_seen(index);
                     client.note_read(&told, index);
                     return Ok(Some(Done { reply, moment: Moment::After(index), notes, left }));
@@ -186,8 +203,12 @@ pub(super) async fn carry_out_in_turn(
             return Err(too_large());
         }
         if !fits {
-            return Err(Reply::error("ERR it changes large values too often to be carried out in one step"));
+            return Err(Reply::error(TOO_MUCH));
         }
+        for listing in &listings {
+            read.push(listing.guard()?);
+        }
+        read.extend(guards.iter().cloned());
         let (ops, succeeded): (Vec<Op>, Vec<bool>) = written.into_iter().unzip();
         match session.write(Command::Sequence { guards: read, ops }).await {
             Ok(written) => {
@@ -260,39 +281,56 @@ fn stale(session: &Session, newest: u64) -> Session {
 /// What has to be read.
 struct Needed {
     keys: BTreeSet<Key>,
-    listings: BTreeSet<(u8, bytes::Bytes)>,
+    listings: BTreeSet<(u8, Bytes)>,
 }
 
 impl Needed {
-    fn add(&mut self, missing: Missing) {
+    /// `listings`: what was listed before. What needs one of those keys is taken to need so many, from that one on.
+    fn add(&mut self, missing: Missing, listings: &BTreeMap<(u8, Bytes), Listing>, more: usize) {
         match missing {
-            Missing::Keys(keys) => self.keys.extend(keys),
+            Missing::Keys(keys) => {
+                let next = |key: &Key| -> Vec<Key> {
+                    listings.values().flat_map(|listing| listing.from(key, more)).collect()
+                };
+                let next: Vec<Key> = keys.iter().flat_map(next).collect();
+                self.keys.extend(keys.into_iter().chain(next));
+            }
             Missing::Listing(database, pattern) => {
                 self.listings.insert((database, pattern));
             }
         }
     }
 
-    /// Copies of all of it, as it is at one moment.
+    /// Copies of all of it, as it is at one moment: perhaps an old one, not older than the index `newest`, if nothing is listed. `None`: what
+    /// was changed meanwhile is not known any more.
     async fn load(
         &self,
         session: &Session,
+        newest: u64,
         default_ttl_ms: Option<u64>,
         touches: bool,
-    ) -> Result<Scratch, Reply> {
+    ) -> Result<Option<Scratch>, Reply> {
+        let mut listings = BTreeMap::new();
+        for (database, pattern) in &self.listings {
+            let listing = Listing::read(*database, session, &Pattern::parse(pattern)?).await?;
+            listings.insert((*database, pattern.clone()), listing);
+        }
+        let listed = listings.values().map(|listing| listing.index).max();
+        let session = stale(session, newest.max(listed.unwrap_or(0)));
         let keys: Vec<Key> = self.keys.iter().cloned().collect();
         let read = session.get_many_as(&keys, |_| touches, VALUES_BYTES_MAX).await.map_err(failed)?;
         if read.value.len() < keys.len() {
             return Err(Reply::error("ERR the values that it reads are too large"));
         }
         let now_ms = read.now_ms;
-        let mut scratch = Scratch::new(default_ttl_ms, now_ms, keys.into_iter().zip(read.value).collect());
-        for (database, pattern) in &self.listings {
-            let (listing, indexes) = walk::matching(*database, session, &Pattern::parse(pattern)?).await?;
-            scratch.listed_index = scratch.listed_index.max(*indexes.end());
-            scratch.listings.insert((*database, pattern.clone()), listing);
+        for listing in listings.values_mut() {
+            if !listing.follow(&session, read.index).await? {
+                return Ok(None);
+            }
         }
-        Ok(scratch)
+        let mut scratch = Scratch::new(default_ttl_ms, now_ms, keys.into_iter().zip(read.value).collect());
+        scratch.listings = listings;
+        Ok(Some(scratch))
     }
 }
 
@@ -306,14 +344,20 @@ enum Held {
 
 /// Whether all of it holds by now.
 async fn unchanged(session: &Session, read: &[Guard], guards: &[Guard]) -> Result<Held, Reply> {
-    let all: Vec<&Guard> = guards.iter().chain(read).collect();
-    if all.is_empty() {
+    let mut keys = Vec::new();
+    let mut conditions = Vec::new();
+    for guard in guards.iter().chain(read) {
+        if let Guard::Key { key, condition } = guard {
+            keys.push(key.clone());
+            conditions.push(condition);
+        }
+    }
+    if keys.is_empty() {
         return Ok(Held::All(0));
     }
-    let keys: Vec<Key> = all.iter().map(|guard| guard.key.clone()).collect();
     let now = session.get_many_as(&keys, |_| false, u64::MAX).await.map_err(failed)?;
     let held: Vec<bool> =
-        all.iter().zip(&now.value).map(|(guard, found)| holds(&guard.condition, found)).collect();
+        conditions.iter().zip(&now.value).map(|(condition, found)| holds(condition, found)).collect();
     Ok(match (held[..guards.len()].contains(&false), held.contains(&false)) {
         (true, _) => Held::NotGuards,
         (false, true) => Held::NotReads(now.index),

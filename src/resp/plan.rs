@@ -39,6 +39,8 @@ pub(super) enum Shape {
     Values,
     /// `OK` if all were carried out.
     All,
+    /// 1 if all were carried out.
+    AllStored,
     /// How many keys were there and are gone.
     Removed,
     /// How many keys are there.
@@ -116,8 +118,9 @@ impl Shape {
                 [Err(refusal)] if !is_condition(&refusal.error) => of_command(&refusal.error),
                 done => count(done),
             },
-            Self::All => match done.iter().find_map(|done| done.as_ref().err()) {
+            Self::All | Self::AllStored => match done.iter().find_map(|done| done.as_ref().err()) {
                 Some(refusal) => of_command(&refusal.error),
+                None if *self == Self::AllStored => Reply::Integer(1),
                 None => Reply::OK,
             },
             _ => match done.first() {

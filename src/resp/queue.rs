@@ -2,11 +2,11 @@
 
 use super::composite::Composite;
 use super::lua::{self, Ran, Script, TIME_MAX};
-use super::plan::Plan;
+use super::plan::{Plan, Shape};
 use super::reply::Reply;
 use super::scratch::{Missing, Scratch};
 use super::whole::Whole;
-use crate::cache::Key;
+use crate::cache::{Condition, Key};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -84,6 +84,18 @@ impl Transaction {
     }
 }
 
+impl From<Composite> for Queued {
+    /// Where nothing has to be decided, it is operations of a log entry.
+    fn from(composite: Composite) -> Self {
+        match composite {
+            Composite::PutAll { plan: Plan { ops, .. }, condition: Condition::Always } => {
+                Self::Plan(Plan { ops, shape: Shape::AllStored })
+            }
+            composite => Self::Composite(composite),
+        }
+    }
+}
+
 impl Queued {
     /// Bytes that its reply may take beyond what the values and the command have.
     fn extra_bytes(&self) -> usize {
@@ -123,18 +135,22 @@ impl Queued {
                 // Its reply is known only once the transaction was carried out.
                 Ok(Reply::Null)
             }
-            // These are carried out in other ways.
+            // Those are known, or carried out in other ways.
             Self::Info(_) | Self::Flush(_) => Ok(Reply::Null),
         };
         (scratch, done.map_or_else(Ran::Missing, Ran::Done))
     }
 }
 
-/// Carries all of them out on copies, one after another. Their scripts compute for as long as one may.
-pub(super) fn carry_out(queue: &[Queued], mut scratch: Scratch) -> Tried {
-    let until = Instant::now() + TIME_MAX;
+/// Carries all of them out on copies, one after another. Scripts compute until then at most, and what is no script for as long again.
+pub(super) fn carry_out(queue: &[Queued], mut scratch: Scratch, until: Instant) -> Tried {
+    let end = until + TIME_MAX;
     let mut replies = Vec::with_capacity(queue.len());
     for queued in queue {
+        if Instant::now() > end {
+            let refused = Reply::error("ERR nothing was done: the transaction computes for too long");
+            return (scratch.forget_writes(), Ok(refused));
+        }
         let (before, ran) = (scratch.writes(), queued.carry_out(scratch, until));
         scratch = ran.0;
         match ran.1 {

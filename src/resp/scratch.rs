@@ -5,10 +5,10 @@
 //! proposed as one log entry, which is carried out only if each key that was read is as it was: [`super::optimistic`].
 
 use super::errors::{of_command, too_large};
+use super::listing::Listing;
 use super::plan::{Done, Plan, results};
 use super::reply::Reply;
 use super::run::bytes_of;
-use super::walk::Keys;
 use super::work::Work;
 use crate::cache::{
     Absence, Cache, CacheConfig, Command, CommandError, Condition, Found, Guard, Key, Kind, Op, Policy,
@@ -19,6 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes that may be written: more than a log entry can have.
 const WRITTEN_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Said of what one log entry cannot do.
+pub(super) const TOO_MUCH: &str = "ERR it changes large values too often to be carried out in one step";
 
 /// See the module.
 #[derive(Debug)]
@@ -36,9 +39,7 @@ pub(super) struct Scratch {
     /// What it was made of.
     origin: Origin,
     /// The keys that matched a pattern in a database.
-    pub listings: BTreeMap<(u8, Bytes), Keys>,
-    /// The newest index of those.
-    pub listed_index: u64,
+    pub listings: BTreeMap<(u8, Bytes), Listing>,
     /// What had been done when a command about all keys came, for each of those.
     pub notes: Vec<Vec<Own>>,
     /// The keys that commands have read that only read.
@@ -99,7 +100,6 @@ impl Scratch {
             work: Work::default(),
             origin,
             listings: BTreeMap::new(),
-            listed_index: 0,
             notes: Vec::new(),
             told: BTreeSet::new(),
             ends: Vec::new(),
@@ -153,12 +153,16 @@ impl Scratch {
         if plan.writes() && self.written_bytes > WRITTEN_BYTES_MAX {
             return Ok(too_large());
         }
+        // Before it is done, because it takes memory here too.
+        plan.ops.iter().filter(|op| op.is_write()).for_each(|op| self.work.add(op));
+        if !self.work.fits() {
+            return Ok(Reply::error(TOO_MUCH));
+        }
         let done = match self.apply(plan.ops.clone()) {
             Ok(done) => done,
             Err(error) => return Ok(of_command(&error)),
         };
         for (op, done) in plan.ops.iter().zip(&done).filter(|(op, _)| op.is_write()) {
-            self.work.add(op);
             self.written_bytes += bytes_of(op);
             self.written.push((op.clone(), done.is_ok()));
         }
@@ -168,17 +172,10 @@ impl Scratch {
     /// As it was when so many operations had been written.
     pub fn back_to(self, writes: usize) -> Self {
         let Self {
-            origin: Origin { default_ttl_ms, now_ms, found },
-            listings,
-            listed_index,
-            notes,
-            told,
-            ends,
-            left,
-            ..
+            origin: Origin { default_ttl_ms, now_ms, found }, listings, notes, told, ends, left, ..
         } = self;
         let new = Self::new(default_ttl_ms, now_ms, found);
-        let mut scratch = Self { listings, listed_index, notes, told, ends, left, ..new };
+        let mut scratch = Self { listings, notes, told, ends, left, ..new };
         for (op, succeeded) in self.written.into_iter().take(writes) {
             if succeeded {
                 // It did before.
@@ -221,7 +218,7 @@ impl Scratch {
 
     /// What must hold for it to be true, and what it writes with whether that is to succeed.
     pub fn into_parts(self) -> (Vec<Guard>, Vec<(Op, bool)>) {
-        let guards = self.read.into_iter().map(|(key, condition)| Guard { key, condition });
+        let guards = self.read.into_iter().map(|(key, condition)| Guard::Key { key, condition });
         (guards.collect(), self.written)
     }
 

@@ -15,7 +15,7 @@ use super::scripts;
 use super::walk::{self, ScanFor};
 use super::whole::{Asks, Moment, WHOLE_MAX, Whole};
 use crate::cache::limits::{SEQUENCE_GUARDS_MAX, SEQUENCE_OPS_MAX};
-use crate::cache::{Condition, Guard, Op};
+use crate::cache::{Condition, Guard, Key, Op};
 use crate::node::Session;
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -30,7 +30,12 @@ pub(super) async fn exec(client: &mut Client, session: &Session) -> Replied {
     if transaction.is_broken {
         return Err(Reply::error("EXECABORT Transaction discarded because of previous errors."));
     }
-    let queue = transaction.queue();
+    let mut queue = transaction.queue();
+    for queued in &mut queue {
+        if let Queued::Info(sections) = queued {
+            *queued = Queued::Plan(Plan::known(info::reply(client, sections).await));
+        }
+    }
     if queue.iter().any(|queued| matches!(queued, Queued::Flush(_))) {
         return flush(client, session, &guards, &queue).await;
     }
@@ -56,8 +61,8 @@ pub(super) async fn exec(client: &mut Client, session: &Session) -> Replied {
         return Err(too_large());
     }
     // A log entry does something, and be it that it looks at what was watched.
-    let look = |guard: &Guard| Plan::one(Op::Look { key: guard.key.clone() }, Shape::Present);
-    let plans: Vec<Plan> = plans.into_iter().chain(guards.first().map(look)).collect();
+    let look = |key: &Key| Plan::one(Op::Look { key: key.clone() }, Shape::Present);
+    let plans: Vec<Plan> = plans.into_iter().chain(guards.iter().find_map(Guard::key).map(look)).collect();
     match run_if(session, guards, &plans).await {
         Ok(Some((mut replies, index))) => {
             replies.truncate(count);
@@ -80,12 +85,10 @@ async fn exec_on_copies(
     queue: Vec<Queued>,
 ) -> Replied {
     // Of all keys, what there was a little before is read here. What changes until the entry is added to it.
-    let (mut whole, mut info) = (Vec::new(), Vec::new());
+    let mut whole = Vec::new();
     for (at, queued) in queue.iter().enumerate() {
-        match queued {
-            Queued::Whole(asked) => whole.push((at, asked.clone(), asked.read(session).await?)),
-            Queued::Info(sections) => info.push((at, info::reply(client, sections).await)),
-            _ => {}
+        if let Queued::Whole(asked) = queued {
+            whole.push((at, asked.clone(), asked.read(session).await?));
         }
     }
     let keys = queue.iter().flat_map(Queued::keys).collect();
@@ -99,7 +102,6 @@ async fn exec_on_copies(
     for ((at, asked, known), own) in whole.into_iter().zip(notes) {
         replies[at] = asked.reply(known, moment, &own, session).await;
     }
-    info.into_iter().for_each(|(at, reply)| replies[at] = reply);
     Ok(Reply::Array(replies))
 }
 
@@ -178,12 +180,13 @@ pub(super) async fn watch(client: &mut Client, session: &Session, arguments: &[B
     }
     let read = session.get_many_as(&keys, |_| false, u64::MAX).await.map_err(failed)?;
     client.note_seen(read.index);
+    let mut known: BTreeSet<Key> = client.watched.iter().filter_map(Guard::key).cloned().collect();
     for (key, found) in keys.into_iter().zip(read.value) {
         let condition = found
             .map_or(Condition::AbsentSince(read.index), |found| Condition::Revision(found.info.revision));
         // What was noted first counts.
-        if !client.watched.iter().any(|guard| guard.key == key) {
-            client.watched.push(Guard { key, condition });
+        if known.insert(key.clone()) {
+            client.watched.push(Guard::Key { key, condition });
         }
     }
     Ok(Reply::OK)

@@ -5,67 +5,28 @@ use super::client::Client;
 use super::errors::{Replied, failed, syntax};
 use super::glob::Pattern;
 use super::key::{database_prefix, key_of, name_prefix_of, other_databases};
+use super::listing::{Keys, Listing};
 use super::plan::name_of_kind;
 use super::plan::{Plan, Shape};
 use super::random::Random;
 use super::reply::Reply;
 use super::run::Run;
 use crate::cache::{Command, Condition, Kind, Need, Op, Outcome, Role, Scanned};
-use crate::node::{ListKeys, ReadAt, Session};
+use crate::node::{ReadAt, Session};
 use bytes::Bytes;
-use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 
 /// Keys that are looked at at a time.
 const PAGE_KEYS: usize = 10_000;
-/// Keys that `KEYS` tells at most.
-const KEYS_MAX: usize = 1_000_000;
-/// And bytes of them.
-const KEYS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Places that a `SCAN` looks at.
 const SCAN_SLOTS_MIN: usize = 100;
 const SCAN_SLOTS_MAX: usize = 10_000;
 
-/// Keys of a database, with the kinds of their values.
-pub(super) type Keys = BTreeMap<Vec<u8>, Kind>;
-
 /// `KEYS pattern`.
 pub(super) async fn keys(client: &mut Client, session: &Session, pattern: &[u8]) -> Replied {
-    let (keys, indexes) = matching(client.database, session, &Pattern::parse(pattern)?).await?;
-    client.note_seen(*indexes.end());
+    let Listing { keys, index, .. } =
+        Listing::read(client.database, session, &Pattern::parse(pattern)?).await?;
+    client.note_seen(index);
     Ok(Reply::Array(keys.into_keys().map(|key| Reply::Bulk(key.into())).collect()))
-}
-
-/// The keys that match a pattern, and from which index to which they were read: those that were not changed after the first are as they
-/// were then.
-pub(super) async fn matching(
-    database: u8,
-    session: &Session,
-    pattern: &Pattern,
-) -> Result<(Keys, RangeInclusive<u64>), Reply> {
-    let prefix = name_prefix_of(database, &pattern.literal_prefix());
-    let (mut found, mut bytes) = (Keys::new(), 0);
-    let (mut after, mut first) = (None, None);
-    loop {
-        let request =
-            ListKeys { prefix: prefix.clone(), after: after.take(), limit: PAGE_KEYS, ..ListKeys::default() };
-        let ReadAt { value: page, index, .. } = session.list(request).await.map_err(failed)?;
-        let first = *first.get_or_insert(index);
-        for listed in &page.keys {
-            let key = key_of(database, listed.key.as_str());
-            if let Some(key) = key.filter(|key| pattern.matches(key)) {
-                bytes += key.len();
-                found.insert(key, listed.info.kind);
-            }
-        }
-        if found.len() > KEYS_MAX || bytes > KEYS_BYTES_MAX {
-            return Err(Reply::error("ERR there are too many keys: use SCAN"));
-        }
-        match page.keys.last().filter(|_| page.more) {
-            Some(last) => after = Some(last.key.as_str().to_owned()),
-            None => return Ok((found, first..=index)),
-        }
-    }
 }
 
 /// What a `SCAN` asks for.
@@ -117,11 +78,15 @@ impl ScanFor {
         Ok(Self { cursor, pattern, slots, kind })
     }
 
+    /// What the names of all keys begin with that can match.
+    pub fn prefix(&self, database: u8) -> String {
+        let prefix = self.pattern.as_ref().map(Pattern::literal_prefix).unwrap_or_default();
+        name_prefix_of(database, &prefix)
+    }
+
     /// The keys of the part that it is about: all that can match.
     pub async fn part(&self, database: u8, session: &Session) -> Result<Part, Reply> {
-        let prefix = self.pattern.as_ref().map(Pattern::literal_prefix).unwrap_or_default();
-        let prefix = name_prefix_of(database, &prefix);
-        let read = session.scan(&prefix, self.cursor, self.slots).await.map_err(failed)?;
+        let read = session.scan(&self.prefix(database), self.cursor, self.slots).await.map_err(failed)?;
         let Scanned { keys, next, .. } = read.value;
         let keys = keys.iter().filter_map(|(name, kind)| Some((key_of(database, name.as_str())?, *kind)));
         Ok(Part { keys: keys.collect(), next, index: read.index })

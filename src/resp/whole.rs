@@ -6,10 +6,11 @@
 
 use super::errors::failed;
 use super::glob::Pattern;
-use super::key::{database_prefix, key_of, other_databases};
+use super::key::{database_prefix, key_of, name_prefix_of, other_databases};
+use super::listing::{Keys, Listing};
 use super::reply::Reply;
 use super::scratch::Own;
-use super::walk::{self, Keys, ScanFor, any_of};
+use super::walk::{self, ScanFor, any_of};
 use crate::cache::{Cause, Event, Kind};
 use crate::node::Session;
 
@@ -67,8 +68,8 @@ impl Whole {
         let known = |index, keys, count, next| Known { index, keys, count, next, is_lost: false };
         Ok(match &self.asks {
             Asks::Keys(pattern) => {
-                let (keys, indexes) = walk::matching(database, session, pattern).await?;
-                known(*indexes.start(), keys, 0, 0)
+                let Listing { keys, index, .. } = Listing::read(database, session, pattern).await?;
+                known(index, keys, 0, 0)
             }
             Asks::Scan(wanted) => {
                 let part = wanted.part(database, session).await?;
@@ -89,7 +90,13 @@ impl Whole {
 
     /// The reply, once a transaction was carried out. `own`: what that had done until the command.
     pub async fn reply(&self, mut known: Known, moment: Moment, own: &[Own], session: &Session) -> Reply {
-        let events = session.events_between(known.index, moment.index(), database_prefix(self.database));
+        // A token may be for no more.
+        let prefix = match &self.asks {
+            Asks::Keys(pattern) => name_prefix_of(self.database, &pattern.literal_prefix()),
+            Asks::Scan(wanted) => wanted.prefix(self.database),
+            Asks::Count | Asks::Any => database_prefix(self.database),
+        };
+        let events = session.events_between(known.index, moment.index(), prefix);
         let events = match events.await {
             Ok(events) => events,
             Err(error) => return Reply::error(format!("{} (the transaction was carried out)", text(error))),

@@ -163,7 +163,10 @@ fn string() -> impl Strategy<Value = Value> {
 }
 
 fn guards() -> impl Strategy<Value = Vec<Guard>> {
-    let guard = (key(), condition()).prop_map(|(key, condition)| Guard { key, condition });
+    let of_key = (key(), condition()).prop_map(|(key, condition)| Guard::Key { key, condition });
+    let of_keys = (prefix(), 0..200u64, 0..6u64);
+    let of_keys = of_keys.prop_map(|(prefix, since, count)| Guard::Keys { prefix, since, count });
+    let guard = prop_oneof![2 => of_key, 1 => of_keys];
     prop_oneof![4 => Just(Vec::new()), 1 => vec(guard, 1..3)]
 }
 

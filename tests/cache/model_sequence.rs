@@ -6,6 +6,11 @@ use lockstep::cache::{
     BatchFault, Cause, CommandError, Event, Guard, Key, KeyState, Op, OpRefusal, Outcome, Record, limits,
 };
 
+fn counted(guards: &[Guard]) -> u64 {
+    let count = |guard: &Guard| if let Guard::Keys { count, .. } = guard { *count } else { 0 };
+    guards.iter().map(count).fold(0, u64::saturating_add)
+}
+
 impl Model {
     /// An operation that is refused leaves nothing.
     pub fn sequence(
@@ -17,10 +22,23 @@ impl Model {
         if ops.is_empty()
             || ops.len() > limits::SEQUENCE_OPS_MAX
             || guards.len() > limits::SEQUENCE_GUARDS_MAX
+            || counted(guards) > limits::GUARDED_KEYS_MAX
         {
             return Err(CommandError::InvalidBatch { op: None, fault: BatchFault::Length });
         }
-        for (at, Guard { key, condition }) in guards.iter().enumerate() {
+        for (at, guard) in guards.iter().enumerate() {
+            let (key, condition) = match guard {
+                Guard::Key { key, condition } => (key, condition),
+                Guard::Keys { prefix, since, count } => {
+                    let there = self.held.keys().filter(|key| key.as_str().starts_with(prefix));
+                    let created: Vec<u64> =
+                        there.filter_map(|key| Some(self.get(key)?.info.created_revision)).collect();
+                    if created.len() as u64 != *count || created.iter().any(|created| created > since) {
+                        return Err(CommandError::GuardFailed { guard: at as u32 });
+                    }
+                    continue;
+                }
+            };
             let current = self.get(key).cloned();
             match self.check(key, condition, current.as_ref(), None) {
                 Err(CommandError::PreconditionFailed { .. }) => {

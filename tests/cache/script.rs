@@ -222,7 +222,14 @@ impl Script {
                     .iter()
                     .map(|text| Line::parse(text))
                     .partition(|line| line.words[0] == "guard");
-                let guard = |line: &Line<'_>| Guard { key: line.key(), condition: line.condition() };
+                let guard = |line: &Line<'_>| match line.option("since") {
+                    None => Guard::Key { key: line.key(), condition: line.condition() },
+                    Some(since) => Guard::Keys {
+                        prefix: line.option("prefix").unwrap_or_default().to_owned(),
+                        since: since.parse().expect("an index"),
+                        count: line.option("count").expect("a count").parse().expect("a number"),
+                    },
+                };
                 let ops = ops.iter().map(|line| line.op().expect("an operation")).collect();
                 match line.words[0] {
                     "batch" => self.commit(&line, Command::Batch(ops)),

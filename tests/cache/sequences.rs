@@ -67,7 +67,7 @@ fn the_longest_sequence_is_carried_out() {
     }
     let mut log = Log::new(CacheConfig::default());
     let longer = vec![incr("n"); SEQUENCE_OPS_MAX + 1];
-    let guard = Guard { key: key("n"), condition: Condition::Absent };
+    let guard = Guard::Key { key: key("n"), condition: Condition::Absent };
     let guards = vec![guard; SEQUENCE_GUARDS_MAX + 1];
     for command in [sequence(longer), Command::Sequence { guards, ops: vec![incr("n")] }] {
         let refused = CommandError::InvalidBatch { op: None, fault: BatchFault::Length };

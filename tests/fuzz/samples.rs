@@ -62,7 +62,10 @@ pub fn commands() -> Vec<Command> {
         Command::One(Op::Delete { key: key("a"), condition: Condition::Revision(1), previous: true }),
         Command::Batch(vec![put("x", Ttl::Sliding(500)), incr, Op::Get { key: key("ä") }]),
         Command::Sequence {
-            guards: vec![Guard { key: key("x"), condition: Condition::ValueIs(Bytes::from_static(b"v")) }],
+            guards: vec![
+                Guard::Key { key: key("x"), condition: Condition::ValueIs(Bytes::from_static(b"v")) },
+                Guard::Keys { prefix: "x".into(), since: 2, count: 1 },
+            ],
             ops: vec![
                 put("x", Ttl::At(9_000)),
                 put("x", Ttl::Keep),

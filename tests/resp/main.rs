@@ -5,6 +5,7 @@ mod certs;
 mod client;
 mod hashes;
 mod limits;
+mod listings;
 mod lockstep_commands;
 mod pipelines;
 mod pushes;

@@ -262,3 +262,26 @@ async fn what_scripts_make_is_bounded() {
     })
     .await;
 }
+
+/// More than Lua's stack has room for.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_have_thousands_of_values() {
+    const COUNT: usize = 10_000;
+    const ALL: &str = "local set = {} for at, key in ipairs(KEYS) do set[at] = at end \
+        redis.call('HSET', 'h', 'a', 1) \
+        local encoded = cjson.encode(set) \
+        return {#KEYS, #ARGV, #redis.call('MGET', 'a', 'b'), #cjson.decode(encoded), #redis.call('KEYS', 'k*')}";
+    Server::run(|address| {
+        let mut client = Client::connect(address);
+        let keys: Vec<String> = (0..COUNT).map(|number| format!("k{number}")).collect();
+        for part in keys.chunks(COUNT / 2) {
+            assert_eq!(client.ask(&format!("MSET {} 1", part.join(" 1 "))), "+OK");
+        }
+        let count = COUNT.to_string();
+        let mut rest = vec![count.as_str()];
+        rest.extend(keys.iter().chain(&keys).map(String::as_str));
+        let told = eval(&mut client, ALL, &rest);
+        assert_eq!(told, format!("[:{COUNT} :{COUNT} :2 :{COUNT} :{COUNT}]"));
+    })
+    .await;
+}

@@ -116,6 +116,18 @@ async fn a_client_says_who_it_is_and_does_what_its_token_allows() {
             assert_eq!(setter.ask("SET abc 7"), "+OK");
             let heard = [told_of.read(), told_of.read(), told_of.read()].concat();
             assert!(heard.contains("pmessage") && heard.contains("invalidate"), "{heard}");
+            // In a transaction, too.
+            told(
+                &mut setter,
+                &[
+                    ("MULTI", "+OK"),
+                    ("SET abd 1", "+QUEUED"),
+                    ("KEYS ab*", "+QUEUED"),
+                    ("SCAN 0 MATCH ab* COUNT 1000", "+QUEUED"),
+                    ("EXEC", "[+OK [\"abc\" \"abd\"] [\"0\" [\"abc\" \"abd\"]]]"),
+                    ("DEL abd", ":1"),
+                ],
+            );
             assert!(client.ask("SET b 1").starts_with("-NOPERM "));
             assert_eq!(client.ask("EXEC"), "-EXECABORT Transaction discarded because of previous errors.");
             assert_eq!(client.ask("CLIENT LIST").matches("id=").count(), 1, "it sees itself only");

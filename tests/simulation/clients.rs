@@ -231,7 +231,7 @@ fn with_drafts(both: [Op; PAIR.len()]) -> Command {
     });
     ops.extend(both);
     // Where both are there, a full cache refuses none.
-    let guard = |name: &str| Guard { key: key(name), condition: Condition::Present };
+    let guard = |name: &str| Guard::Key { key: key(name), condition: Condition::Present };
     Command::Sequence { guards: PAIR.map(guard).into(), ops }
 }
 

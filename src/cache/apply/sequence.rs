@@ -5,8 +5,12 @@ use super::check::Check;
 use super::fold;
 use super::maintenance::Budget;
 use super::work::Work;
-use crate::cache::limits::{BATCH_OUTCOME_BYTES_MAX, SEQUENCE_GUARDS_MAX, SEQUENCE_OPS_MAX};
-use crate::cache::{BatchFault, Cache, CommandError, Event, Guard, Key, KeyState, Op, OpRefusal, Outcome};
+use crate::cache::limits::{
+    BATCH_OUTCOME_BYTES_MAX, GUARDED_KEYS_MAX, KEY_BYTES_MAX, SEQUENCE_GUARDS_MAX, SEQUENCE_OPS_MAX,
+};
+use crate::cache::{
+    BatchFault, Cache, CommandError, Event, Guard, InvalidField, Key, KeyState, Op, OpRefusal, Outcome,
+};
 
 /// What the result of an operation takes beyond the value in it, at least.
 const RESULT_OVERHEAD_BYTES: u64 = 128;
@@ -31,7 +35,13 @@ impl Cache {
         origin: Option<&str>,
         events: &mut Vec<Event>,
     ) -> Result<Outcome, CommandError> {
-        if !(1..=SEQUENCE_OPS_MAX).contains(&ops.len()) || guards.len() > SEQUENCE_GUARDS_MAX {
+        let counted =
+            guards.iter().map(|guard| if let Guard::Keys { count, .. } = guard { *count } else { 0 });
+        let counted = counted.fold(0, u64::saturating_add);
+        if !(1..=SEQUENCE_OPS_MAX).contains(&ops.len())
+            || guards.len() > SEQUENCE_GUARDS_MAX
+            || counted > GUARDED_KEYS_MAX
+        {
             return Err(CommandError::InvalidBatch { op: None, fault: BatchFault::Length });
         }
         for (position, guard) in (0u32..).zip(guards) {
@@ -51,12 +61,39 @@ impl Cache {
     }
 
     fn check_guard(&self, guard: &Guard, position: u32) -> Result<(), CommandError> {
-        let check = Check::of_single(self, None);
-        let failed = |error| match error {
-            CommandError::PreconditionFailed { .. } => CommandError::GuardFailed { guard: position },
-            error => error,
-        };
-        check.condition(&guard.key, check.find(&guard.key), &guard.condition).map_err(failed)
+        let failed = CommandError::GuardFailed { guard: position };
+        match guard {
+            Guard::Key { key, condition } => {
+                let check = Check::of_single(self, None);
+                check.condition(key, check.find(key), condition).map_err(|error| match error {
+                    CommandError::PreconditionFailed { .. } => failed,
+                    error => error,
+                })
+            }
+            Guard::Keys { prefix, .. } if prefix.len() > KEY_BYTES_MAX => {
+                Err(CommandError::Invalid { op: None, field: InvalidField::Prefix })
+            }
+            Guard::Keys { prefix, since, count } => {
+                if self.has_still(prefix, *since, *count) {
+                    Ok(())
+                } else {
+                    Err(failed)
+                }
+            }
+        }
+    }
+
+    /// Whether the keys with a prefix are those that were there after the log entry with this index, when there were so many: a key that went
+    /// and came back is newer, and without a newer one there are fewer if one has gone.
+    fn has_still(&self, prefix: &str, since: u64, count: u64) -> bool {
+        let mut left = count;
+        let mut live = self.store.range(prefix, None).filter(|(_, entry)| !entry.is_expired(self.now_ms));
+        let are_old = live.all(|(_, entry)| {
+            let is_old = left > 0 && entry.created_revision.get() <= since;
+            left = left.saturating_sub(1);
+            is_old
+        });
+        are_old && left == 0
     }
 
     fn execute_next(
