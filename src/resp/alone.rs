@@ -8,6 +8,7 @@ use super::errors::{LOADING, Replied};
 use super::optimistic::{self, carry_out_all};
 use super::reply::Reply;
 use super::{extras, info, login, push_commands, scripts, sentinel, tracking_commands, transaction, walk};
+use crate::node::Session;
 use bytes::Bytes;
 
 /// Carries it out.
@@ -48,7 +49,7 @@ async fn command(kind: Alone, client: &mut Client, words: &[Bytes]) -> Reply {
     let done = match kind {
         Alone::Hello | Alone::Auth | Alone::Reset | Alone::Info | Alone::Sentinel => Ok(Reply::OK),
         Alone::Lockstep => extras::reply(client, &session, words).await,
-        Alone::Exec => transaction::exec(client, &session).await,
+        Alone::Exec => exec(client, &session).await,
         Alone::Subscribe => push_commands::subscribe(client, words).await,
         Alone::Tracking => tracking_commands::tracking(client, &words[2..]).await,
         Alone::Eval => scripts::eval(client, &session, words).await,
@@ -57,8 +58,30 @@ async fn command(kind: Alone, client: &mut Client, words: &[Bytes]) -> Reply {
         Alone::Keys => walk::keys(client, &session, &arguments[0]).await,
         Alone::RandomKey => walk::random_key(client, &session).await,
         Alone::DbSize => walk::db_size(client, &session).await,
-        Alone::FlushDb => walk::flush(client, &session, Some(client.database), arguments).await,
-        Alone::FlushAll => walk::flush(client, &session, None, arguments).await,
+        Alone::FlushDb => flush(client, &session, Some(client.database), arguments).await,
+        Alone::FlushAll => flush(client, &session, None, arguments).await,
     };
     done.unwrap_or_else(|failed| failed)
+}
+
+/// `EXEC`. What was queued has changed the connection's database for what was queued after it; it stays so only if the transaction was
+/// carried out.
+async fn exec(client: &mut Client, session: &Session) -> Replied {
+    let before = client.transaction.as_ref().map(|transaction| transaction.database);
+    let done = transaction::exec(client, session).await;
+    let is_done = matches!(done, Ok(Reply::Array(_)));
+    if let Some(database) = before.filter(|database| !is_done && *database != client.database) {
+        client.database = database;
+        client.show();
+    }
+    done
+}
+
+/// `FLUSHDB` and `FLUSHALL`.
+async fn flush(client: &mut Client, session: &Session, database: Option<u8>, arguments: &[Bytes]) -> Replied {
+    let done = walk::flush(client, session, database, arguments).await;
+    if let Some(tracking) = &mut client.tracking {
+        tracking.note_emptied();
+    }
+    done
 }

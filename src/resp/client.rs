@@ -13,7 +13,6 @@ use crate::node::{Principal, Session};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// How long the cluster may take for one command. Clients wait five seconds, and some send a command again by themselves once they have waited.
 pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -23,7 +22,6 @@ pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_millis(1_500);
 pub(super) struct Client {
     pub shared: Arc<Shared>,
     pub registered: RegisteredClient,
-    pub connected: Instant,
     pub name: String,
     /// What it says of its library.
     pub library: [String; 2],
@@ -73,7 +71,6 @@ impl Client {
         let client = Self {
             shared,
             registered,
-            connected: Instant::now(),
             name: String::new(),
             library: Default::default(),
             protocol: Protocol::Resp2,

@@ -47,6 +47,8 @@ pub(super) struct Connection<S> {
     input: InputMemory,
     /// Bytes that have arrived since there was nothing to do.
     received: usize,
+    /// Since when it has to say who the client is.
+    stranger_since: Option<Instant>,
 }
 
 /// The connection ends.
@@ -72,6 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             waiting: Vec::new(),
             input: InputMemory::default(),
             received: 0,
+            stranger_since: None,
         }
     }
 
@@ -98,7 +101,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         while count < COMMANDS_MAX {
             match self.parser.next(self.limits()) {
                 Ok(Some(Parsed::Command(words))) => self.command(words).await?,
-                Ok(Some(Parsed::TooLarge)) => self.waiting.push(dispatch::too_large(&mut self.client)),
+                Ok(Some(Parsed::TooLarge(bytes))) => {
+                    self.waiting.push(dispatch::too_large(&mut self.client, bytes));
+                }
                 Ok(None) => break,
                 Err(error) => {
                     self.flush().await?;
@@ -138,10 +143,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if has_begun && self.input.wait(&self.client.shared.front.body_memory, self.counted()).is_err() {
             return self.refuse_input();
         }
-        let until = match (has_begun, self.client.is_stranger()) {
-            (_, true) => Some(self.client.connected + LOGIN_TIMEOUT),
-            (true, false) => Some(Instant::now() + REST_TIMEOUT),
-            (false, false) => None,
+        self.stranger_since = match self.client.is_stranger() {
+            true => self.stranger_since.or_else(|| Some(Instant::now())),
+            false => None,
+        };
+        let until = match (has_begun, self.stranger_since) {
+            (_, Some(since)) => Some(since + LOGIN_TIMEOUT),
+            (true, None) => Some(Instant::now() + REST_TIMEOUT),
+            (false, None) => None,
         };
         let Self { stream, parser, client, closing, .. } = self;
         let Client { feed, registered, tracking, .. } = client;
@@ -225,7 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn invalidate(&mut self, forget: Forget) {
         let redirect = self.client.tracking.as_ref().and_then(|tracking| tracking.redirect.as_ref());
         match redirect {
-            Some(redirect) => redirect.target.inbox.add(forget),
+            Some(redirect) => redirect.target.inbox.add(forget, &self.client.principal.name()),
             None => self.tell(&invalidation(forget, false)),
         }
     }
@@ -236,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let presence = self.client.registered.presence.clone();
         match self.client.hears_invalidations() {
             true => {
-                for forget in presence.inbox.take() {
+                for forget in presence.inbox.take(&self.client.principal.name()) {
                     self.tell(&invalidation(forget, !is_new));
                     self.send_much().await?;
                 }

@@ -2,6 +2,7 @@
 
 use super::client::{Client, Silence};
 use super::commands::{ALL, Command, Connection, Keys, find};
+use super::dispatch::end_transaction;
 use super::errors::{LOADING, not_an_integer, syntax, unknown_subcommand, wrong_arity};
 use super::glob::Pattern;
 use super::info::policy_name;
@@ -77,10 +78,9 @@ pub(super) fn reply(kind: Connection, client: &mut Client, words: &[Bytes]) -> R
                 Reply::OK
             }
         },
-        Connection::Discard => match client.transaction.take() {
-            Some(transaction) => {
-                client.database = transaction.database;
-                client.watched.clear();
+        Connection::Discard => match client.transaction {
+            Some(_) => {
+                end_transaction(client);
                 Reply::OK
             }
             None => Reply::error("ERR DISCARD without MULTI"),

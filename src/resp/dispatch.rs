@@ -52,23 +52,15 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
         true => sentinel::takes(command, &words),
         false => !matches!(command.kind, Kind::Alone(Alone::Sentinel)),
     };
-    let Some(command) = find(&words[0]).filter(is_known) else {
-        break_transaction(client);
-        return known(unknown_command(&words), is_told, UNKNOWN);
+    let found = find(&words[0]).filter(is_known);
+    let command = match admit(client, found, &words).await {
+        Ok(command) => command,
+        Err(refused) => {
+            let name = found.map_or(UNKNOWN, |command| command.name);
+            return known(refuse(client, found, &words, refused), is_told, name);
+        }
     };
     let name = command.name;
-    if let Err(refused) = admit(client, command, &words) {
-        if let (Kind::Alone(Alone::Exec), false, Reply::Error(text)) =
-            (command.kind, command.takes(words.len()), &refused)
-        {
-            let text = text.strip_prefix("ERR ").unwrap_or(text);
-            let aborted = format!("EXECABORT Transaction discarded because of: {text}");
-            end_transaction(client);
-            return known(Reply::error(aborted), is_told, name);
-        }
-        break_transaction(client);
-        return known(refused, is_told, name);
-    }
     client.registered.presence.used(name);
     // What is queued must not keep from being freed what arrived with it.
     let words = match client.transaction {
@@ -151,11 +143,12 @@ fn is_told(client: &mut Client) -> bool {
     is_told
 }
 
-/// A command that was too large to be read.
-pub(super) fn too_large(client: &mut Client) -> Waiting {
+/// A command that was too large to be read: so many bytes.
+pub(super) fn too_large(client: &mut Client, bytes: usize) -> Waiting {
     break_transaction(client);
     let is_told = is_told(client);
-    Waiting { plan: Plan::known(Reply::error(TOO_LARGE)), is_told, command: UNKNOWN, is_tracked: false }
+    let refused = spend(client, bytes as u64).err().unwrap_or_else(|| Reply::error(TOO_LARGE));
+    Waiting { plan: Plan::known(refused), is_told, command: UNKNOWN, is_tracked: false }
 }
 
 fn known(reply: Reply, is_told: bool, command: &'static str) -> Dispatched {
@@ -174,7 +167,11 @@ fn break_transaction(client: &mut Client) {
 
 /// The transaction is over, and nothing is watched any more.
 pub(super) fn end_transaction(client: &mut Client) {
-    (client.transaction, client.watched) = (None, Vec::new());
+    if let Some(transaction) = client.transaction.take() {
+        client.database = transaction.database;
+        client.show();
+    }
+    client.watched.clear();
 }
 
 /// What is done for a command about data: it is carried out, or queued.
@@ -192,8 +189,36 @@ async fn plan_of(client: &mut Client, planned: Result<Queued, Reply>, words: &[B
     }
 }
 
-/// Whether the client may send this now, whatever it is about.
-fn admit(client: &Client, command: &Command, words: &[Bytes]) -> Result<(), Reply> {
+/// The reply to a command that is refused. A transaction that it is in will not happen.
+fn refuse(client: &mut Client, command: Option<&Command>, words: &[Bytes], refused: Reply) -> Reply {
+    let takes = command.is_some_and(|command| command.takes(words.len()));
+    match (command.map(|command| command.kind), takes, &refused) {
+        (Some(Kind::Alone(Alone::Exec)), false, Reply::Error(text)) if text.starts_with("ERR ") => {
+            end_transaction(client);
+            let aborted = format!("EXECABORT Transaction discarded because of: {}", &text["ERR ".len()..]);
+            Reply::error(aborted)
+        }
+        // Whoever has sent these goes on as if there were none.
+        (Some(Kind::Alone(Alone::Exec) | Kind::Connection(Connection::Discard)), true, _) => {
+            end_transaction(client);
+            refused
+        }
+        _ => {
+            break_transaction(client);
+            refused
+        }
+    }
+}
+
+/// The command, if the client may send it now, whatever it is about.
+async fn admit(
+    client: &Client,
+    found: Option<&'static Command>,
+    words: &[Bytes],
+) -> Result<&'static Command, Reply> {
+    // Whatever becomes of it, it has cost something to look at it.
+    spend(client, words.iter().map(|word| word.len() as u64).sum())?;
+    let Some(command) = found else { return Err(unknown_command(words)) };
     if !command.takes(words.len()) {
         return Err(wrong_arity(command.name));
     }
@@ -216,8 +241,23 @@ fn admit(client: &Client, command: &Command, words: &[Bytes]) -> Result<(), Repl
             command.name
         )));
     }
-    let bytes = words.iter().map(|word| word.len() as u64).sum();
-    spend(client, bytes)
+    // What names keys is judged by them.
+    if !is_open && !matches!(command.kind, Kind::Data(_)) {
+        judge(client).await?;
+    }
+    Ok(command)
+}
+
+/// Whether what the client has shown is still good: a token can be revoked while its connections are there.
+async fn judge(client: &Client) -> Result<(), Reply> {
+    let need = Need::Role(Role::Observe);
+    if client.is_sentinel() || !client.shared.front.needs_token() {
+        return Ok(());
+    }
+    match client.session().filter(|session| !session.may_now(&need)) {
+        Some(session) => session.authorize(&need).await.map_err(|error| of_node(&error.error)),
+        None => Ok(()),
+    }
 }
 
 /// Counts a command for the address and for the token of its client.

@@ -4,6 +4,7 @@ use super::client::Client;
 use super::connection_commands::{protocol_of, set_name};
 use super::errors::{LOADING, NO_TOKEN, of_node, syntax};
 use super::info::REDIS_VERSION;
+use super::push_commands;
 use super::reply::{Protocol, Reply};
 use crate::cache::{Need, Role};
 use crate::node::Principal;
@@ -39,6 +40,14 @@ pub(super) async fn hello(client: &mut Client, arguments: &[Bytes]) -> Reply {
             }
         }
     }
+    // Nothing was changed by then.
+    if protocol == Protocol::Resp2
+        && client.tracking.as_ref().is_some_and(|tracking| tracking.redirect.is_none())
+    {
+        return Reply::error(
+            "ERR this connection is told by client tracking, which needs RESP3: turn that off first",
+        );
+    }
     if let Some((user, password)) = login
         && let Reply::Error(error) = auth(client, user, password).await
     {
@@ -49,13 +58,6 @@ pub(super) async fn hello(client: &mut Client, arguments: &[Bytes]) -> Reply {
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
              <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
              same time",
-        );
-    }
-    if protocol == Protocol::Resp2
-        && client.tracking.as_ref().is_some_and(|tracking| tracking.redirect.is_none())
-    {
-        return Reply::error(
-            "ERR this connection is told by client tracking, which needs RESP3: turn that off first",
         );
     }
     if let Some(name) = name
@@ -104,21 +106,39 @@ async fn auth(client: &mut Client, user: &[u8], password: &[u8]) -> Reply {
         return wrong();
     }
     let before = std::mem::replace(&mut client.principal, principal);
+    let is_other = client.principal != before;
     let judged = match client.session() {
         Some(session) => {
             session.authorize(&Need::Role(Role::Observe)).await.map_err(|error| of_node(&error.error))
         }
         None => Err(Reply::error(LOADING)),
     };
-    match judged {
-        Ok(()) => {
+    let refused = match judged {
+        Ok(()) if is_other => push_commands::renew_feed(client).await.err().map(not_told),
+        Ok(()) => None,
+        Err(refused) if refused == Reply::error(NO_TOKEN) => Some(wrong()),
+        Err(refused) => Some(refused),
+    };
+    match refused {
+        Some(refused) => {
+            client.principal = before;
+            refused
+        }
+        None => {
             client.show();
             Reply::OK
         }
-        Err(refused) => {
-            client.principal = before;
-            if refused == Reply::error(NO_TOKEN) { wrong() } else { refused }
-        }
+    }
+}
+
+/// Whoever a client becomes must be allowed to know what the connection is told already.
+fn not_told(refused: Reply) -> Reply {
+    match refused {
+        Reply::Error(text) if text.starts_with("NOPERM") => Reply::error(
+            "NOPERM this token may not read all that the connection is subscribed to or tracks: nothing was changed; end \
+             that first, or send RESET",
+        ),
+        refused => refused,
     }
 }
 

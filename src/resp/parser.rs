@@ -81,8 +81,8 @@ pub(super) type Arguments = Vec<Bytes>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Parsed {
     Command(Arguments),
-    /// A command that is larger than it may be. Its bytes were dropped as they came.
-    TooLarge,
+    /// A command that is larger than it may be. Its bytes, about so many, were dropped as they came.
+    TooLarge(usize),
 }
 
 /// An array of which a part has arrived.
@@ -194,8 +194,8 @@ impl Parser {
             }
         }
         let Some(Unfinished { found, dropping, .. }) = self.unfinished.take() else { return Ok(None) };
-        if dropping.is_some() {
-            return Ok(Some(Parsed::TooLarge));
+        if let Some(Dropping { dropped, .. }) = dropping {
+            return Ok(Some(Parsed::TooLarge(dropped)));
         }
         let whole = self.take(self.at);
         Ok(Some(Parsed::Command(found.into_iter().map(|range| whole.slice(range)).collect())))

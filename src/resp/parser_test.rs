@@ -18,7 +18,7 @@ fn parsed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: ParseLimits) -
                 Ok(Some(Parsed::Command(words))) => {
                     commands.push(words.iter().map(|word| word.to_vec()).collect())
                 }
-                Ok(Some(Parsed::TooLarge)) => commands.push(vec![b"too large".to_vec()]),
+                Ok(Some(Parsed::TooLarge(_))) => commands.push(vec![b"too large".to_vec()]),
                 Ok(None) => break,
                 Err(error) => return (commands, Some(error)),
             }

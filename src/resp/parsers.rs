@@ -15,7 +15,7 @@ pub fn stream(input: &[u8], piece: usize, is_stranger: bool) -> Vec<String> {
         loop {
             match parser.next(limits) {
                 Ok(Some(Parsed::Command(words))) => told.push(format!("{words:?} {}", planned(&words))),
-                Ok(Some(Parsed::TooLarge)) => told.push("too large".to_owned()),
+                Ok(Some(Parsed::TooLarge(_))) => told.push("too large".to_owned()),
                 Ok(None) => break,
                 Err(error) => {
                     told.push(error.to_string());

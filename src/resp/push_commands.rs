@@ -6,7 +6,7 @@ use super::feed::Feed;
 use super::glob::Pattern;
 use super::key::{DATABASES, name_prefix_of};
 use super::reply::Reply;
-use super::tracking::CHANNEL;
+use super::tracking::{CHANNEL, Mode};
 use crate::cache::{Need, Role};
 use bytes::Bytes;
 
@@ -93,11 +93,38 @@ pub(super) async fn need_feed(client: &mut Client, prefixes: Vec<String>) -> Res
     }
     // What it was told of before, it still is.
     let before = client.feed.as_ref().map(|feed| feed.prefixes().to_vec()).unwrap_or_default();
-    let mut prefixes = [before, prefixes].concat();
+    start_feed(client, [before, prefixes].concat()).await
+}
+
+/// Has it told of these names only, from what it was told last on.
+async fn start_feed(client: &mut Client, mut prefixes: Vec<String>) -> Result<(), Reply> {
     if prefixes.len() > FEED_PREFIXES_MAX || prefixes.iter().any(String::is_empty) {
         prefixes = vec![String::new()];
     }
     let from = client.feed.as_ref().map(Feed::told);
     client.feed = Some(Feed::start(client, prefixes, from).await?);
     Ok(())
+}
+
+/// Has it told by the right of its present principal what it is told already. Nothing is missed, and what waits to be told by the right of an
+/// earlier one is not told.
+///
+/// # Errors
+/// A reply that says why not. It is told by the earlier right then.
+pub(super) async fn renew_feed(client: &mut Client) -> Result<(), Reply> {
+    if client.feed.is_none() {
+        return Ok(());
+    }
+    let (channels, patterns) = client.subscriptions.names();
+    let mut names = [names_of_channels(&channels, false)?, names_of_channels(&patterns, true)?].concat();
+    names.extend(match client.tracking.as_ref().map(|tracking| &tracking.mode) {
+        Some(Mode::Broadcast(prefixes)) => readable(client, names_with(prefixes)),
+        Some(_) => vec![String::new()],
+        None => Vec::new(),
+    });
+    if names.is_empty() {
+        client.feed = None;
+        return Ok(());
+    }
+    start_feed(client, names).await
 }

@@ -44,6 +44,11 @@ impl Subscriptions {
         (self.channels.len(), self.patterns.len())
     }
 
+    /// Its channels, and its patterns of channels.
+    pub fn names(&self) -> (Vec<Bytes>, Vec<Bytes>) {
+        (self.channels.iter().cloned().collect(), self.patterns.keys().cloned().collect())
+    }
+
     /// About how many bytes they take.
     pub fn held_bytes(&self) -> usize {
         const NAME_BYTES: usize = 64;

@@ -130,14 +130,18 @@ impl Tracking {
         }
     }
 
+    /// It has emptied a database, which is told as if somebody else had: it cannot know which keys that had.
+    pub fn note_emptied(&mut self) {
+        self.own.clear();
+    }
+
     /// What the client is told of a change.
     pub fn told(&mut self, index: u64, events: &[KeyEvent]) -> Vec<Forget> {
         let is_own = self.own.contains(&index);
-        let mut keys = Vec::new();
+        let (mut keys, mut skipped) = (Vec::new(), BTreeSet::new());
         let mut with_prefix: BTreeMap<usize, BTreeSet<Bytes>> = BTreeMap::new();
         for event in events {
             let (event, name) = match event {
-                KeyEvent::Cleared(_) if is_own => continue,
                 KeyEvent::Cleared(_) => return vec![self.forget_all()],
                 KeyEvent::Key(event, name) => (*event, name),
             };
@@ -149,8 +153,14 @@ impl Tracking {
                 if let Some(at) = known.filter(|_| is_told) {
                     with_prefix.entry(at).or_default().insert(key.into());
                 }
-            } else if self.is_outdated(name, index) && self.forget(name) && is_told {
-                keys.push(key.into());
+                continue;
+            }
+            let had = skipped.remove(name) || self.is_outdated(name, index) && self.forget(name);
+            match had {
+                true if is_told => keys.push(key.into()),
+                // The same entry may have evicted it after that.
+                true => drop(skipped.insert(name)),
+                false => {}
             }
         }
         // One message for each prefix.
@@ -251,7 +261,17 @@ mod tests {
         let event = |event, name: &str| KeyEvent::Key(event, name.to_owned());
         let events = [event("expired", "a"), event("set", "b"), event("evicted", "c")];
         assert_eq!(tracking.told(4, &events), [keys(&["a", "c"])], "it has not done that");
-        tracking.note_read("d", 4);
+        tracking.note_read("e", 4);
+        tracking.note_own(5);
+        let events = [event("set", "e"), event("evicted", "e")];
+        assert_eq!(tracking.told(5, &events), [keys(&["e"])], "what it has set itself is gone");
+        tracking.note_own(6);
+        assert_eq!(tracking.told(6, &[KeyEvent::Cleared(None)]), [Forget::Everything], "as Redis does");
+        tracking.note_read("f", 6);
+        tracking.note_own(7);
+        tracking.note_emptied();
+        assert_eq!(tracking.told(7, &[event("del", "f")]), [keys(&["f"])], "it has not named it");
+        tracking.note_read("d", 7);
         assert_eq!(tracking.forget_remembered(), Some(keys(&["d"])), "it has changed the others itself");
     }
 

@@ -2,7 +2,8 @@
 
 use super::client::{Client, command};
 use super::server::Server;
-use lockstep::front::FrontLimits;
+use lockstep::cache::Quota;
+use lockstep::front::{FrontLimits, RateMode, RateSettings};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_large_is_refused_and_the_connection_stays() {
@@ -131,4 +132,39 @@ async fn a_reply_that_is_left_out_is_one() {
         assert_eq!(client.ask("PING"), "+PONG");
     })
     .await;
+}
+
+/// What an address may ask for is counted whatever becomes of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_counts_towards_the_rate_limit() {
+    let quota = |count| Some(Quota { count, window_ms: 3_600_000 });
+    let rates = RateSettings { mode: RateMode::Enforce, requests: quota(40), body_bytes: quota(10_000_000) };
+    for refused in ["NOSUCH", "GET", "GET a", "EXEC"] {
+        let limits = FrontLimits { rates, ..FrontLimits::default() };
+        let server = Server::start_with(limits, None, |options| options).await;
+        server
+            .run_and_stop(move |address| {
+                let mut client = Client::connect(address);
+                let is_limited = |told: &str| told.starts_with("-UNAVAILABLE nothing was done: more than");
+                let count = (0..100).take_while(|_| !is_limited(&client.ask(refused))).count();
+                assert!(count <= 40, "{refused}: {count}");
+                assert!(is_limited(&client.ask("PING")), "{refused}");
+            })
+            .await;
+    }
+    let limits = FrontLimits { rates, ..FrontLimits::default() };
+    let server = Server::start_with(limits, None, |options| options).await;
+    server
+        .run_and_stop(move |address| {
+            let mut client = Client::connect(address);
+            assert_eq!(client.ask("MULTI"), "+OK");
+            // The bytes of what is too large count, too.
+            assert!(
+                client.ask_words(&[b"SET", b"k", &[b'x'; 20_000_000]]).starts_with("-ERR string exceeds")
+            );
+            // A transaction that cannot be carried out is over.
+            assert!(client.ask("EXEC").starts_with("-UNAVAILABLE "));
+            assert!(client.ask("CLIENT INFO").starts_with("-UNAVAILABLE "));
+        })
+        .await;
 }

@@ -8,6 +8,7 @@ mod limits;
 mod listings;
 mod lockstep_commands;
 mod pipelines;
+mod principals;
 mod pushes;
 mod redirects;
 mod replies;

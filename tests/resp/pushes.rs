@@ -3,6 +3,9 @@
 use super::client::{Client, commands};
 use super::replies::told;
 use super::server::Server;
+use lockstep::cache::CacheConfig;
+use lockstep::front::FrontLimits;
+use lockstep::node::Origin;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_is_told_what_it_must_forget() {
@@ -187,4 +190,65 @@ async fn nothing_is_missed_while_more_is_subscribed_to() {
         setting.join().unwrap();
     })
     .await;
+}
+
+/// With `NOLOOP`, what a client names itself is not told, and what becomes of other keys by that is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_room_for_own_values_is_told() {
+    let server = Server::start_with(FrontLimits::default(), None, |mut options| {
+        let config = CacheConfig { capacity_entries: 200, ..CacheConfig::default() };
+        options.origin = Origin::Alone { config };
+        options
+    })
+    .await;
+    server
+        .run_and_stop(|address| {
+            let (mut client, mut other) = (Client::connect(address), Client::connect(address));
+            client.ask("HELLO 3");
+            client.ask("CLIENT TRACKING ON NOLOOP");
+            let mut heard = std::collections::BTreeSet::new();
+            let mut next = |client: &mut Client| loop {
+                let told = client.read();
+                match told.strip_prefix(">\"invalidate\" [") {
+                    Some(keys) => heard.extend(keys.trim_end_matches(']').split(' ').map(str::to_owned)),
+                    None => return (told, heard.clone()),
+                }
+            };
+            for number in 0..100 {
+                other.ask(&format!("SET read:{number} 1"));
+                client.ask(&format!("GET read:{number}"));
+            }
+            for number in 0..400 {
+                client.write(&commands(&[&format!("SET own:{number} 1")]));
+                assert_eq!(next(&mut client).0, "+OK");
+            }
+            let names: Vec<String> = (0..100).map(|number| format!("read:{number}")).collect();
+            let gone: Vec<&String> =
+                names.iter().filter(|name| other.ask(&format!("EXISTS {name}")) == ":0").collect();
+            assert!(gone.len() > 50, "{}", gone.len());
+            let known = loop {
+                client.write(&commands(&["PING"]));
+                let (told, heard) = next(&mut client);
+                assert_eq!(told, "+PONG");
+                if gone.iter().all(|name| heard.contains(&format!("\"{name}\""))) {
+                    break heard;
+                }
+            };
+            assert!(known.iter().all(|name| name.starts_with("\"read:")), "{known:?}");
+            // Who empties a database has not named its keys. Where that takes several entries it is told of each key.
+            client.ask("CLIENT TRACKING OFF");
+            client.ask("CLIENT TRACKING ON NOLOOP");
+            other.ask("SET a 1");
+            client.ask("GET a");
+            assert_eq!(client.ask("FLUSHALL"), "+OK");
+            assert_eq!(client.read(), ">\"invalidate\" nil]");
+            other.ask("SET a 1");
+            client.ask("SELECT 1");
+            client.ask("SET b 1");
+            client.ask("SELECT 0");
+            client.ask("GET a");
+            assert_eq!(client.ask("FLUSHDB"), "+OK");
+            assert_eq!(client.read(), ">\"invalidate\" [\"a\"]]");
+        })
+        .await;
 }

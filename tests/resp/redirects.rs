@@ -172,10 +172,16 @@ async fn what_transactions_and_scripts_read_is_remembered() {
         client.ask("CLIENT TRACKING ON OPTOUT");
         changed(&mut client, &["CLIENT CACHING NO", "GET a", "CLIENT CACHING NO", "PING", "GET b"], "\"b\"");
         // What it would be told must not stand between replies.
-        let refused = client.ask("HELLO 2");
-        assert!(refused.starts_with("-ERR this connection is told by client tracking"), "{refused}");
+        for hello in ["HELLO 2", "HELLO 2 SETNAME new"] {
+            let refused = client.ask(hello);
+            assert!(refused.starts_with("-ERR this connection is told by client tracking"), "{refused}");
+        }
+        assert_eq!(client.ask("CLIENT GETNAME"), "nil");
+        client.ask("GET a");
         client.ask("CLIENT TRACKING OFF");
         assert!(client.ask("HELLO 2").contains("\"proto\" :2"));
+        other.ask("SET a 9");
+        assert_eq!([client.ask("PING"), client.ask("GET a")], ["+PONG", "\"9\""]);
     })
     .await;
 }

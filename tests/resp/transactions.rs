@@ -235,3 +235,45 @@ async fn what_is_told_of_all_keys_is_of_the_moment_of_the_transaction() {
     })
     .await;
 }
+
+/// Redis changes the database only where the transaction happens.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_does_not_happen_changes_no_database() {
+    Server::run(|address| {
+        let (mut client, mut other) = (Client::connect(address), Client::connect(address));
+        let aborted = "-EXECABORT Transaction discarded because of previous errors.";
+        let wrong =
+            "-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command";
+        for (fails, ends, expected, database) in [
+            ("WATCHED", "EXEC", "nil", 2),
+            ("NOSUCH", "EXEC", aborted, 2),
+            ("PING", "EXEC 1", wrong, 2),
+            ("PING", "DISCARD", "+OK", 2),
+            ("FLUSHDB", "EXEC", "-EXECABORT nothing was done", 2),
+            ("PING", "EXEC", "[+OK +OK", 3),
+        ] {
+            client.ask("SELECT 2");
+            client.ask("WATCH a");
+            client.ask("MULTI");
+            assert_eq!(client.ask("SELECT 3"), "+QUEUED");
+            assert_eq!(client.ask("SET b 1"), "+QUEUED");
+            if fails == "WATCHED" {
+                other.ask("SELECT 2");
+                other.ask("INCR a");
+            } else {
+                client.ask(fails);
+            }
+            let told = client.ask(ends);
+            assert!(told.starts_with(expected), "{fails} {ends}: {told}");
+            let info = client.ask("CLIENT INFO");
+            assert!(info.contains(&format!(" db={database} ")), "{fails} {ends}: {info}");
+            client.ask("SET here 1");
+            other.ask(&format!("SELECT {database}"));
+            assert_eq!(other.ask("DEL here"), ":1", "{fails} {ends}");
+            client.ask("UNWATCH");
+        }
+        other.ask("SELECT 3");
+        assert_eq!(other.ask("GET b"), "\"1\"");
+    })
+    .await;
+}
