@@ -30,6 +30,8 @@ mod model_ops;
 mod model_order;
 #[path = "../tests/cache/model_sequence.rs"]
 mod model_sequence;
+#[path = "../tests/cache/model_within.rs"]
+mod model_within;
 #[path = "../tests/support/mod.rs"]
 mod support;
 

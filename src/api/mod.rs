@@ -45,7 +45,7 @@ pub use kv::{
     ExpireRequest, GetMany, GotKey, GotMany, IncrRequest, KeyEntry, KeyPage, ValueDetails,
 };
 pub use lineage::LineageReport;
-pub use nodes::{NodeReport, NodeState, Nodes, ProtocolRange};
+pub use nodes::{NodeReport, NodeState, Nodes, ProtocolRange, RedisAddresses};
 pub use range_digest::{RangeDigest, RangeDigests};
 pub use reconcile::{
     ForkStatus, MergeChangeRequest, MergeEndRequest, MergeGuardRequest, MergeOpRequest, MergeStatus,

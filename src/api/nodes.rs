@@ -66,6 +66,19 @@ pub struct NodeReport {
     pub feature_level: u32,
     /// The newest feature level that it knows.
     pub feature_level_known: u32,
+    /// Where clients of the Redis protocol reach it, as host:port; `null` if it does not speak that.
+    #[serde(default)]
+    pub redis: Option<String>,
+    /// The same with TLS.
+    #[serde(default)]
+    pub redis_tls: Option<String>,
+}
+
+/// Where a node is reached by clients of the Redis protocol, as host:port.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RedisAddresses {
+    pub plain: Option<String>,
+    pub tls: Option<String>,
 }
 
 /// A range of versions of the peer protocol, both ends included.

@@ -6,6 +6,7 @@ use super::limits::FEATURE_LEVEL_FIRST;
 use super::{CacheConfig, IdempotencyKey, Key, MergeStep, Policy, TokenChange, Value};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// What a log entry says beside its command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,6 +156,10 @@ pub enum Op {
     IncrField { key: Key, field: Bytes, by: i64 },
     /// Adds a decimal number to a field that is one, as [`Op::IncrDecimal`] does. Otherwise as [`Op::SetFields`].
     IncrFieldDecimal { key: Key, field: Bytes, by: String },
+    /// Adds to a number if the sum lies within bounds; an absent one starts at 0. A sum beyond them changes nothing, or, if it
+    /// `saturates`, becomes the bound. `ttl` of `None` leaves the lifetime as it was, as with [`Op::Append`]; with `keeps_deadline`, so
+    /// does any other for a key that has a deadline. A deadline that has passed removes the key.
+    IncrWithin { key: Key, step: Step, saturates: bool, ttl: Option<Ttl>, keeps_deadline: bool },
     /// Doubles a counter. It stands for what a next release may add, in the test of a rolling upgrade.
     #[cfg(feature = "next-level")]
     Double { key: Key },
@@ -223,9 +228,24 @@ impl Op {
             | Self::DeleteFields { .. }
             | Self::IncrField { .. }
             | Self::IncrFieldDecimal { .. }
+            | Self::IncrWithin { .. }
             | Self::Persist { .. } => FEATURE_LEVEL_FIRST,
             #[cfg(feature = "next-level")]
             Self::Double { .. } => FEATURE_LEVEL_FIRST + 1,
+        }
+    }
+
+    /// Whether its condition asks for the digest of the value that is there.
+    pub fn takes_digest(&self) -> bool {
+        match self {
+            Self::Put { condition, .. }
+            | Self::Delete { condition, .. }
+            | Self::Incr { condition, .. }
+            | Self::Expire { condition, .. }
+            | Self::Persist { condition, .. } => {
+                matches!(condition, Condition::DigestIs(_) | Condition::DigestIsNot(_))
+            }
+            _ => false,
         }
     }
 
@@ -246,6 +266,7 @@ impl Op {
             | Self::DeleteFields { key, .. }
             | Self::IncrField { key, .. }
             | Self::IncrFieldDecimal { key, .. }
+            | Self::IncrWithin { key, .. }
             | Self::Persist { key, .. } => key,
             #[cfg(feature = "next-level")]
             Self::Double { key } => key,
@@ -267,6 +288,15 @@ impl Op {
     pub fn is_write(&self) -> bool {
         !matches!(self, Self::Get { .. } | Self::Look { .. })
     }
+}
+
+/// What [`Op::IncrWithin`] adds, and the bounds of the sum, both included.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// A 64-bit counter, as with [`Op::Incr`].
+    Integer { by: i64, lower: i64, upper: i64 },
+    /// A decimal number, as with [`Op::IncrDecimal`]. Without a bound, that of all decimal numbers.
+    Decimal { by: String, lower: Option<String>, upper: Option<String> },
 }
 
 /// What must hold before an operation.
@@ -292,11 +322,20 @@ pub enum Condition {
     ValueIs(Bytes),
     /// The key is absent, or has another value than this one, of at most [`super::limits::VALUE_BYTES_MAX`] bytes.
     ValueIsNot(Bytes),
-    /// The key is absent, or has no hash: else it is of the wrong kind. ([`Condition::ValueIs`] and [`Condition::ValueIsNot`] ask
-    /// for that, too.)
+    /// The key is absent, or has no hash: else it is of the wrong kind. ([`Condition::ValueIs`], [`Condition::DigestIs`]
+    /// and their opposites ask for that, too.)
     NoHash,
     /// The key is present, and has no hash: else it is of the wrong kind.
     PresentNoHash,
+    /// The key is present, and its value has this digest ([`value_digest`]).
+    DigestIs(u64),
+    /// The key is absent, or its value has another digest than this one.
+    DigestIsNot(u64),
+}
+
+/// The digest of a value that is no hash: XXH3 with 64 bits, without a seed.
+pub fn value_digest(bytes: &[u8]) -> u64 {
+    xxh3_64(bytes)
 }
 
 /// When [`Op::Expire`] applies: what it compares is the key's deadline and the new one. No deadline counts as the latest of all.

@@ -1,6 +1,7 @@
 //! Decimal numbers: 128-bit integers, scaled. No floats, so that every node computes the same.
 
 use super::limits::DECIMAL_BYTES_MAX;
+use std::cmp::Ordering;
 use std::fmt;
 
 /// Digits behind the point.
@@ -12,12 +13,18 @@ const BOUND: i128 = 17 * 10i128.pow(20) * ONE;
 const DIGITS_MAX: i64 = 39;
 
 /// A number, in units of 10^-17.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Decimal(i128);
 
 /// Whether a decimal increment takes this text as a number, however large.
 pub fn is_decimal(text: &str) -> bool {
     Decimal::parse(text.as_bytes()) != Err(DecimalError::Malformed)
+}
+
+/// How two such numbers compare; `None` if one of them is none, or too large.
+pub fn compare_decimals(one: &str, other: &str) -> Option<Ordering> {
+    let (one, other) = (Decimal::parse(one.as_bytes()), Decimal::parse(other.as_bytes()));
+    Some(one.ok()?.cmp(&other.ok()?))
 }
 
 /// Why a text is no number.
@@ -31,6 +38,8 @@ pub(super) enum DecimalError {
 
 impl Decimal {
     pub const ZERO: Self = Self(0);
+    pub const MIN: Self = Self(1 - BOUND);
+    pub const MAX: Self = Self(BOUND - 1);
 
     /// Reads an optional sign, digits with an optional point, and an optional exponent. What is behind the last digit that has a
     /// place is rounded, halves away from zero.
@@ -65,6 +74,12 @@ impl Decimal {
     /// [`DecimalError::OutOfRange`].
     pub fn add(self, other: Self) -> Result<Self, DecimalError> {
         Self(self.0.checked_add(other.0).ok_or(DecimalError::OutOfRange)?).in_range()
+    }
+
+    /// # Errors
+    /// [`DecimalError::OutOfRange`].
+    pub fn subtract(self, other: Self) -> Result<Self, DecimalError> {
+        self.add(Self(-other.0))
     }
 
     fn in_range(self) -> Result<Self, DecimalError> {
@@ -186,6 +201,11 @@ mod tests {
             sum("1699999999999999999999", "0.00000000000000001"),
             Ok("1699999999999999999999.00000000000000001".into())
         );
+        assert_eq!(Decimal::MAX.to_string(), "1699999999999999999999.99999999999999999");
+        assert_eq!(Decimal::MAX.subtract(Decimal::MAX), Ok(Decimal::ZERO));
+        assert_eq!(Decimal::MIN.subtract(Decimal::MAX), Err(DecimalError::OutOfRange));
+        assert_eq!(compare_decimals("1e1", "9.5"), Some(Ordering::Greater));
+        assert_eq!(compare_decimals("1", "x"), None);
         assert_eq!(sum("1699999999999999999999", "1"), Err(DecimalError::OutOfRange));
         assert_eq!(sum("-1.6e21", "-1.6e21"), Err(DecimalError::OutOfRange));
     }

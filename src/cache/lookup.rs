@@ -22,7 +22,13 @@ impl Cache {
         (!entry.is_expired(self.now_ms)).then(|| entry.found())
     }
 
-    /// The same, with what it takes to count the read.
+    /// How often it was used, up to 65,535, as far as reads have reached the log.
+    pub fn frequency(&self, key: &str) -> Option<u16> {
+        let (_, entry) = self.store.find(key)?;
+        (!entry.is_expired(self.now_ms)).then_some(entry.frequency)
+    }
+
+    /// What a key holds, with what it takes to count the read.
     pub fn read(&self, key: &str) -> Option<Seen> {
         let (slot, entry) = self.store.find(key)?;
         if entry.is_expired(self.now_ms) {

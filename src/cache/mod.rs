@@ -66,10 +66,11 @@ pub use admin_log::{AdminAction, AdminLog, AdminRequested};
 pub use blocks::{Block, Blocked};
 pub use client_sessions::{ClientSession, Lock};
 pub use command::{
-    Command, Condition, ConfigChange, DeadlineCondition, EntryId, Guard, Op, SessionChange, Stamp, Touch, Ttl,
+    Command, Condition, ConfigChange, DeadlineCondition, EntryId, Guard, Op, SessionChange, Stamp, Step,
+    Touch, Ttl, value_digest,
 };
 pub use config::{CacheConfig, TouchConfig};
-pub use decimal::is_decimal;
+pub use decimal::{compare_decimals, is_decimal};
 pub use digest::Digest;
 pub use entry::{EntryInfo, Found, KeyInfo};
 pub use error::{BatchFault, CommandError, InvalidField};

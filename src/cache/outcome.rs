@@ -68,6 +68,8 @@ pub enum Outcome {
     Fields { revision: u64, count: u64 },
     /// Nothing was removed: there are so many keys, with those that have expired and are not removed yet, that were not to be there.
     NotCleared { count: u64 },
+    /// What a number is now and what was added to it, as text; `revision` is 0 if the key is absent, and as it was if nothing changed.
+    Sum { revision: u64, value: String, added: String },
 }
 
 /// Why an operation of a sequence was refused. It changed nothing.

@@ -10,6 +10,7 @@ use super::serve_jwt;
 use super::serve_redis::RedisPorts;
 use super::serve_tls::{NodeTls, keep_current};
 use super::service_manager;
+use crate::api::RedisAddresses;
 use crate::cache::{CacheConfig, ConfigChange};
 use crate::client::read_token_file;
 use crate::front::Front;
@@ -82,7 +83,11 @@ pub async fn serve(args: Box<ServeArgs>) -> Result<()> {
     let probe = Probe::listen(&args).await?;
     let redis: RedisPorts = args.redis.listen(tls.clients.as_ref()).await?;
     let bound = http.local_addr()?;
-    let options = options(*args, addresses, bound, tls)?;
+    let redis_args = args.redis.clone();
+    let mut options = options(*args, addresses, bound, tls)?;
+    let http_url = reqwest::Url::parse(&options.http_advertise).ok();
+    let host = http_url.as_ref().and_then(reqwest::Url::host_str);
+    options.redis_advertise = redis.advertised(&redis_args, host);
     settings.allowed_hosts.extend(cluster_hosts(&options.origin));
     let http = http.into_std()?;
     let mut tasks = JoinSet::new();
@@ -177,6 +182,9 @@ async fn reopen(options: &NodeOptions) -> Result<Opened> {
 /// Hands over, lets requests finish, closes the data folder; a second signal cuts it short.
 async fn shut_down(node: &Node, http: HttpServer, redis: RespServer, stop: &mut Stop) {
     let orderly = async {
+        if redis.has_clients_to_move() {
+            redis.move_clients(node.other_redis_addresses().await).await;
+        }
         node.drain().await;
         tokio::join!(redis.stop(), http.stop());
         node.stop().await;
@@ -371,6 +379,7 @@ fn options(args: ServeArgs, addresses: Addresses, bound: SocketAddr, tls: NodeTl
         peer_bind,
         peer_advertise: args.advertise_peer,
         http_advertise,
+        redis_advertise: RedisAddresses::default(),
         raft: raft_options(&args.timing)?,
         limits: Limits {
             writes_in_flight: args.writes_in_flight,

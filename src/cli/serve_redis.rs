@@ -1,11 +1,13 @@
 //! The ports of `lockstep serve` for Redis clients.
 
+use crate::api::RedisAddresses;
 use crate::front::Front;
 use crate::jwt::JwtVerifier;
 use crate::resp::{RespPort, RespServer};
 use crate::tls::ServerTls;
 use anyhow::{Context, Result};
 use clap::Args;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -71,6 +73,25 @@ impl ServeRedisArgs {
 }
 
 impl RedisPorts {
+    /// Where clients reach these ports: at the hosts that were given, or, for an address that stands for all, at `host`.
+    pub fn advertised(&self, args: &ServeRedisArgs, host: Option<&str>) -> RedisAddresses {
+        let port_of = |is_encrypted: bool| {
+            let of_clients = self.0.iter().filter(|port| port.master.is_none());
+            let port = of_clients.clone().find(|port| port.tls.is_some() == is_encrypted)?;
+            Some(port.listener.local_addr().ok()?.port())
+        };
+        let address = |given: Option<&String>, is_encrypted| {
+            let (given, _) = given?.rsplit_once(':')?;
+            let ip = given.trim_matches(['[', ']']).parse::<IpAddr>();
+            let host = if ip.is_ok_and(|ip| ip.is_unspecified()) { host? } else { given };
+            Some(format!("{host}:{}", port_of(is_encrypted)?))
+        };
+        RedisAddresses {
+            plain: address(args.redis.as_ref(), false),
+            tls: address(args.redis_tls.as_ref(), true),
+        }
+    }
+
     /// Starts to serve.
     pub fn serve(&self, front: &Arc<Front>, jwt: Option<&JwtVerifier>) -> Result<RespServer> {
         let port = |Port { listener, tls, master }: &Port| {

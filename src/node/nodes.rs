@@ -4,7 +4,7 @@ use super::audit::{Comparison, comparable, compare_with};
 use super::process_memory::ProcessMemory;
 use super::status::role;
 use super::{inner::Inner, start::Node};
-use crate::api::{IndexedDigest, NodeReport, NodeState, Nodes, ProtocolRange};
+use crate::api::{IndexedDigest, NodeReport, NodeState, Nodes, ProtocolRange, RedisAddresses};
 use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::MemberState;
 use crate::replica::wall_ms;
@@ -52,6 +52,16 @@ impl Node {
                 nodes
             }
         }
+    }
+
+    /// Where clients of the Redis protocol reach the other members that answer now.
+    pub async fn other_redis_addresses(&self) -> Vec<RedisAddresses> {
+        let states = self.inner.states().await.into_iter().filter(|state| state.id != self.id());
+        let reports = states.filter_map(|state| state.report);
+        reports
+            .map(|NodeReport { redis, redis_tls, .. }| RedisAddresses { plain: redis, tls: redis_tls })
+            .filter(|addresses| *addresses != RedisAddresses::default())
+            .collect()
     }
 
     /// The URLs of the members, for clients.
@@ -143,6 +153,8 @@ impl Inner {
             },
             feature_level: cache.feature_level(),
             feature_level_known: self.options.release.feature_level,
+            redis: self.options.redis_advertise.plain.clone(),
+            redis_tls: self.options.redis_advertise.tls.clone(),
         })
         .await
     }

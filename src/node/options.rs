@@ -4,7 +4,7 @@ use super::error::StartError;
 use super::freshness::STALE_AUTH_LIMIT;
 use super::release::Release;
 use super::root_token::RootToken;
-use crate::api::TokenText;
+use crate::api::{RedisAddresses, TokenText};
 use crate::cache::{CacheConfig, ConfigChange};
 use crate::raft::RaftOptions;
 use crate::tls::{Certificates, ClientTls, PeerTls};
@@ -23,6 +23,8 @@ pub struct NodeOptions {
     pub peer_advertise: Option<String>,
     /// The URL for clients of this node; may be empty if it has no HTTP server.
     pub http_advertise: String,
+    /// Where clients of the Redis protocol reach this node.
+    pub redis_advertise: RedisAddresses,
     /// What to do with an empty data folder.
     pub origin: Origin,
     /// What to do if that folder is empty and a member of the cluster has this node's name. `None`: refuse to start.
@@ -155,6 +157,7 @@ impl NodeOptions {
             peer_bind: "127.0.0.1:0".into(),
             peer_advertise: None,
             http_advertise: String::new(),
+            redis_advertise: RedisAddresses::default(),
             origin: Origin::Alone { config: CacheConfig::default() },
             replace_lost: None,
             given: ConfigChange::default(),

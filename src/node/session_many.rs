@@ -3,7 +3,7 @@
 use super::error::NodeError;
 use super::read::{ReadAsked, ReadAt};
 use super::session::{Session, SessionError};
-use crate::cache::{Absence, Cache, CacheConfig, Found, Key, Need, Role, Scanned};
+use crate::cache::{Absence, Cache, CacheConfig, Found, Key, Need, Policy, Role, Scanned};
 
 impl Session {
     /// Reads several keys at one moment, and counts a use of each. The answers are in the order of `keys`; the last one is that with
@@ -58,6 +58,16 @@ impl Session {
         let keys = std::mem::take(&mut read.value.keys).into_iter();
         read.value.keys = keys.map(|(key, kind)| (self.scope.client_key(key), kind)).collect();
         Ok(read)
+    }
+
+    /// How often a key was used, if it is there, and the policy that is in force. It counts as a use of none.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn frequency(&self, key: &Key) -> Result<ReadAt<(Option<u16>, Policy)>, SessionError> {
+        let key = self.scope.stored_key(key).map_err(|error| self.fail(error))?.into_owned();
+        let need = Need::Key(Role::Read, key.clone());
+        self.read(&need, |cache: &Cache| (cache.frequency(key.as_str()), cache.config().policy)).await
     }
 
     /// The cluster's settings, as far as this node knows.

@@ -3,7 +3,7 @@
 
 use super::codec::{decode_append, decode_entry, encode_append, encode_entry};
 use super::types::{Entry, LogId, Payload, Types, Vote};
-use crate::cache::{Command, Condition, DeadlineCondition, Guard, IdempotencyKey, Key, Op, Ttl, Value};
+use crate::cache::{Command, Condition, DeadlineCondition, Guard, IdempotencyKey, Key, Op, Step, Ttl, Value};
 use crate::replica::{
     CodecError, Envelope, Member, Membership as Members, Proposal, from_postcard, to_bytes,
 };
@@ -83,6 +83,8 @@ fn op() -> impl Strategy<Value = Op> {
         prop::collection::vec(any::<u64>(), 0..5).prop_map(|listed| Condition::NoneOf(listed.into())),
         noise(64).prop_map(Condition::ValueIs),
         noise(64).prop_map(Condition::ValueIsNot),
+        any::<u64>().prop_map(Condition::DigestIs),
+        any::<u64>().prop_map(Condition::DigestIsNot),
         Just(Condition::NoHash),
         Just(Condition::PresentNoHash),
     ];
@@ -106,6 +108,15 @@ fn op() -> impl Strategy<Value = Op> {
         (key(), noise(64)).prop_map(|(key, bytes)| Op::Append { key, bytes }),
         (key(), any::<u64>(), noise(64)).prop_map(|(key, offset, bytes)| Op::SetRange { key, offset, bytes }),
         (key(), "[0-9.e]{1,9}").prop_map(|(key, by)| Op::IncrDecimal { key, by }),
+        (key(), step(), any::<bool>(), prop::option::of(ttl.clone()), any::<bool>()).prop_map(
+            |(key, step, saturates, ttl, keeps_deadline)| Op::IncrWithin {
+                key,
+                step,
+                saturates,
+                ttl,
+                keeps_deadline
+            }
+        ),
         (key(), prop::option::of(ttl.clone())).prop_map(|(key, ttl)| Op::GetEx { key, ttl }),
         key().prop_map(|key| Op::Look { key }),
         (key(), prop::collection::vec((noise(9), noise(9)), 0..4), any::<bool>())
@@ -120,6 +131,18 @@ fn op() -> impl Strategy<Value = Op> {
         }),
         (key(), any::<i64>(), any::<i64>(), ttl, condition)
             .prop_map(|(key, by, initial, ttl, condition)| Op::Incr { key, by, initial, ttl, condition }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let bound = || prop::option::of("[0-9.e]{1,9}");
+    prop_oneof![
+        (any::<i64>(), any::<i64>(), any::<i64>()).prop_map(|(by, lower, upper)| Step::Integer {
+            by,
+            lower,
+            upper
+        }),
+        ("[0-9.e]{1,9}", bound(), bound()).prop_map(|(by, lower, upper)| Step::Decimal { by, lower, upper }),
     ]
 }
 

@@ -52,6 +52,7 @@ async fn command(kind: Alone, client: &mut Client, words: &[Bytes]) -> Reply {
         Alone::Exec => exec(client, &session).await,
         Alone::Subscribe => push_commands::subscribe(client, words).await,
         Alone::Tracking => tracking_commands::tracking(client, &words[2..]).await,
+        Alone::Frequency => extras::frequency(client, &session, arguments).await,
         Alone::Eval => scripts::eval(client, &session, words).await,
         Alone::Watch => transaction::watch(client, &session, arguments).await,
         Alone::Scan => walk::scan(client, &session, arguments).await,

@@ -18,6 +18,11 @@ impl<'a> Arguments<'a> {
         Self { rest, database }
     }
 
+    /// All that are left.
+    pub fn rest(&self) -> &'a [Bytes] {
+        self.rest
+    }
+
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }

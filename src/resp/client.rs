@@ -1,6 +1,7 @@
 //! What is known of a connected client: who it is, which database it uses, and what it has begun.
 
 use super::feed::Feed;
+use super::moving::Moving;
 use super::queue::Transaction;
 use super::reply::Protocol;
 use super::state::Shared;
@@ -51,6 +52,10 @@ pub(super) struct Client {
     pub feed: Option<Feed>,
     pub subscriptions: Subscriptions,
     pub tracking: Option<Box<Tracking>>,
+    /// It wants to be told when this node is about to stop.
+    pub moving: Option<Moving>,
+    /// Its connection is encrypted.
+    pub is_encrypted: bool,
     /// The connection ends after the reply.
     pub ends: bool,
 }
@@ -89,6 +94,8 @@ impl Client {
             feed: None,
             subscriptions: Subscriptions::default(),
             tracking: None,
+            moving: None,
+            is_encrypted: false,
             ends: false,
         };
         client.show();
@@ -104,12 +111,18 @@ impl Client {
         (self.silence, self.touches) = (Silence::None, true);
         (self.consistency, self.min_index) = (None, None);
         (self.feed, self.subscriptions, self.tracking) = (None, Subscriptions::default(), None);
+        self.moving = None;
         self.show();
     }
 
     /// Its number, as `CLIENT ID` tells it.
     pub fn id(&self) -> i64 {
         i64::try_from(self.registered.presence.id).unwrap_or(i64::MAX)
+    }
+
+    /// The same over TLS.
+    pub fn over_tls(self) -> Self {
+        Self { is_encrypted: true, ..self }
     }
 
     /// The same at a Sentinel port, which names this address.

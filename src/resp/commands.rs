@@ -4,7 +4,7 @@ use super::arguments::Arguments;
 use super::composite::{self, Composite};
 use super::plan::Plan;
 use super::reply::Reply;
-use super::{hashes, keys, strings};
+use super::{hashes, increx, keys, strings};
 
 /// A command.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +95,7 @@ pub(super) enum Alone {
     Eval,
     Subscribe,
     Tracking,
+    Frequency,
     Scan,
     Keys,
     RandomKey,
@@ -192,6 +193,7 @@ pub(super) const ALL: &[Command] = &[
     write("del", -2, Keys::ALL, keys::del),
     write("delex", -2, Keys::ONE, strings::delex),
     write("delifeq", 3, Keys::ONE, strings::delifeq),
+    read("digest", 2, Keys::ONE, strings::digest),
     connection("discard", 1, Connection::Discard),
     connection("echo", 2, Connection::Echo),
     changes("eval", -3, Keys::NONE, Alone::Eval),
@@ -231,6 +233,7 @@ pub(super) const ALL: &[Command] = &[
     write("incr", 2, Keys::ONE, strings::incr),
     write("incrby", 3, Keys::ONE, strings::incrby),
     write("incrbyfloat", 3, Keys::ONE, strings::incrbyfloat),
+    write("increx", -2, Keys::ONE, increx::increx),
     alone("info", -1, Alone::Info),
     alone("keys", 2, Alone::Keys),
     alone("lockstep.consistency", -1, Alone::Lockstep),

@@ -11,7 +11,7 @@ use super::plan::Plan;
 use super::reply::{Protocol, Reply};
 use super::run::{Replies, Run};
 use super::tracking::invalidation;
-use super::{alone, meter};
+use super::{alone, meter, moving};
 use crate::front::{Forget, InputMemory};
 use bytes::BytesMut;
 use std::mem::MaybeUninit;
@@ -59,7 +59,7 @@ enum Happened {
     /// So many bytes have arrived.
     Read(usize),
     Told(Told),
-    /// Another connection has something for this one, or is not there any more.
+    /// Another connection has something for this one, or is not there any more, or this node is about to stop.
     Other,
 }
 
@@ -153,7 +153,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             (false, None) => None,
         };
         let Self { stream, parser, client, closing, .. } = self;
-        let Client { feed, registered, tracking, .. } = client;
+        let Client { feed, registered, tracking, moving, .. } = client;
+        let moving = async {
+            match moving {
+                Some(moving) => moving.begins().await,
+                None => std::future::pending().await,
+            }
+        };
         let redirect = tracking.as_ref().and_then(|tracking| tracking.redirect.as_ref());
         let redirect = redirect.filter(|redirect| !redirect.is_broken);
         let breaking = async {
@@ -180,6 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             told = feeding => Happened::Told(told),
             () = registered.presence.inbox.came() => Happened::Other,
             () = breaking => Happened::Other,
+            () = moving => Happened::Other,
             () = registered.presence.ended() => return Err(Ended),
             // What has arrived already was looked at.
             _ = closing.wait_for(|closing| *closing) => return Err(Ended),
@@ -251,6 +258,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
             false => presence.inbox.keep(),
+        }
+        if let Some(moving) = moving::told(&mut self.client) {
+            self.tell(&moving);
         }
         let redirect = self.client.tracking.as_mut().and_then(|tracking| tracking.redirect.as_mut());
         let Some(redirect) = redirect.filter(|redirect| !redirect.is_broken && redirect.target.is_gone())

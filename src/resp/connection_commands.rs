@@ -5,8 +5,10 @@ use super::commands::{ALL, Command, Connection, Keys, find};
 use super::dispatch::end_transaction;
 use super::errors::{LOADING, not_an_integer, syntax, unknown_subcommand, wrong_arity};
 use super::glob::Pattern;
+use super::help::help;
 use super::info::policy_name;
 use super::key::DATABASES;
+use super::moving;
 use super::number::parse_i64;
 use super::queue::Transaction;
 use super::reply::{Protocol, Reply};
@@ -41,6 +43,11 @@ fn settings(front: &Front) -> Vec<(&'static str, String)> {
 /// Carries it out.
 pub(super) fn reply(kind: Connection, client: &mut Client, words: &[Bytes]) -> Reply {
     let arguments = &words[1..];
+    if let [_, _] = words
+        && let Some(help) = help(&first(words).to_ascii_lowercase(), arguments)
+    {
+        return help;
+    }
     let front = client.shared.front.clone();
     match kind {
         Connection::Ping => ping(client, arguments),
@@ -122,7 +129,13 @@ fn ping(client: &mut Client, arguments: &[Bytes]) -> Reply {
             client.ends = true;
             return Reply::error(LOADING);
         }
-        Some(session) if session.leader().is_none() || !session.has_majority() || session.is_draining() => {
+        Some(session)
+            if session.leader().is_none()
+                || !session.has_majority()
+                || session.is_draining()
+                // Whoever is told where to go on needs no balancer.
+                || client.moving.is_none() && client.shared.moving.borrow().is_some() =>
+        {
             return Reply::error(
                 "UNAVAILABLE nothing was done: this node knows no leader, reaches no majority, or is about to stop",
             );
@@ -212,6 +225,7 @@ fn about_client(client: &mut Client, arguments: &[Bytes]) -> Reply {
         ["LIST", ..] => list_clients(client, &words[1..]),
         ["KILL", ..] => kill_clients(client, &words[1..]),
         ["CACHING", ..] => tracking_commands::caching(client, &arguments[1..]),
+        ["MAINT_NOTIFICATIONS", ..] => moving::maint_notifications(client, &arguments[1..]),
         ["TRACKINGINFO"] => tracking_commands::tracking_info(client),
         ["GETREDIR"] => tracking_commands::redirected_to(client),
         ["NO-EVICT", "ON" | "OFF"] => Reply::OK,

@@ -69,6 +69,9 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
     };
     let is_tracked = takes_next(client, command);
     match command.kind {
+        Kind::Data(_) if asks_for_frequency(command, &words) && client.transaction.is_none() => {
+            Dispatched::Alone { work: Work::Command(Alone::Frequency, words), is_told, command: name }
+        }
         Kind::Data(plan) => {
             let planned = plan(Arguments::new(&words[1..], client.database)).map(Queued::Plan);
             let plan = plan_of(client, planned, &words).await;
@@ -153,6 +156,10 @@ pub(super) fn too_large(client: &mut Client, bytes: usize) -> Waiting {
 
 fn known(reply: Reply, is_told: bool, command: &'static str) -> Dispatched {
     Dispatched::Waits(Waiting { plan: Plan::known(reply), is_told, command, is_tracked: false })
+}
+
+fn asks_for_frequency(command: &Command, words: &[Bytes]) -> bool {
+    command.name == "object" && words.len() == 3 && words[1].eq_ignore_ascii_case(b"freq")
 }
 
 fn is_tracking(words: &[Bytes]) -> bool {

@@ -1,4 +1,5 @@
-//! What no Redis has: commands that are carried out once, reads of another consistency, and positions in the log.
+//! What no Redis has: commands that are carried out once, reads of another consistency, and positions in the log; and what only this node's
+//! own copy can tell of a key.
 
 use super::arguments::Arguments;
 use super::client::Client;
@@ -9,7 +10,7 @@ use super::plan::{Plan, results};
 use super::reply::Reply;
 use crate::api::Consistency;
 use crate::cache::limits::SEQUENCE_OPS_MAX;
-use crate::cache::{Command, IdempotencyKey};
+use crate::cache::{Command, IdempotencyKey, Policy};
 use crate::node::{Session, WriteRequest};
 use bytes::Bytes;
 
@@ -82,6 +83,22 @@ async fn revision(client: &mut Client, session: &Session, key: &[u8]) -> Replied
     client.note_seen(read.index);
     let found = read.value.into_iter().next().and_then(Result::ok);
     Ok(found.map_or(Reply::Null, |found| index(found.info.revision)))
+}
+
+/// `OBJECT FREQ key`
+pub(super) async fn frequency(client: &mut Client, session: &Session, arguments: &[Bytes]) -> Replied {
+    let [_, key] = arguments else { return Err(wrong_arity("object|freq")) };
+    let key = Arguments::new(&[], client.database).name(key)?;
+    let read = session.frequency(&key).await.map_err(failed)?;
+    client.note_seen(read.index);
+    match read.value {
+        (None, _) => Ok(Reply::Null),
+        (Some(count), Policy::Lfu) => Ok(Reply::Integer(count.into())),
+        (Some(_), _) => Err(Reply::error(
+            "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
+             between policies at runtime LRU and LFU data will take some time to adjust.",
+        )),
+    }
 }
 
 /// `LOCKSTEP.WAIT index`: waits until this node has applied it. From then on no read of this connection is older, whatever its

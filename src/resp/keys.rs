@@ -2,6 +2,7 @@
 
 use super::arguments::Arguments;
 use super::errors::{not_an_integer, syntax, unknown_subcommand};
+use super::help::help;
 use super::lifetimes::{Unit, of_key};
 use super::number::parse_i64;
 use super::plan::{Plan, Shape};
@@ -112,12 +113,23 @@ fn set_lifetime(mut arguments: Arguments, unit: Unit, command: &str) -> Planned 
     Ok(Plan::one(Op::Expire { key, ttl, condition: Condition::Always, only }, Shape::WasSet))
 }
 
-/// `OBJECT ENCODING key` and `OBJECT REFCOUNT key`
+/// `OBJECT ENCODING key`, `OBJECT REFCOUNT key`, and what is known of uses. (`OBJECT FREQ` by itself never comes here.)
 pub(super) fn object(mut arguments: Arguments) -> Planned {
+    if let Some(help) = help("object", arguments.rest()) {
+        return Ok(Plan::known(help));
+    }
+    let refused = |key, text: &str| Ok(Plan::one(Op::Look { key }, Shape::Refused(Reply::error(text))));
     let subcommand = arguments.option();
     match (subcommand.as_deref(), arguments.len()) {
         (Some("ENCODING"), 1) => Ok(Plan::one(Op::Get { key: arguments.key()? }, Shape::Encoding)),
         (Some("REFCOUNT"), 1) => Ok(Plan::one(Op::Look { key: arguments.key()? }, Shape::References)),
+        (Some("FREQ"), 1) => {
+            refused(arguments.key()?, "ERR OBJECT FREQ is not answered in transactions and scripts")
+        }
+        (Some("IDLETIME"), 1) => refused(
+            arguments.key()?,
+            "ERR idle time is not tracked: uses are kept in their order, without times",
+        ),
         (Some(name), _) => Err(unknown_subcommand("OBJECT", name)),
         (None, _) => Err(syntax()),
     }
@@ -125,6 +137,9 @@ pub(super) fn object(mut arguments: Arguments) -> Planned {
 
 /// `MEMORY USAGE key [SAMPLES count]`
 pub(super) fn memory(mut arguments: Arguments) -> Planned {
+    if let Some(help) = help("memory", arguments.rest()) {
+        return Ok(Plan::known(help));
+    }
     let subcommand = arguments.option();
     match (subcommand.as_deref(), arguments.len()) {
         (Some("USAGE"), 1 | 3) => Ok(Plan::one(Op::Look { key: arguments.key()? }, Shape::Memory)),

@@ -66,6 +66,9 @@ pub(super) async fn hello(client: &mut Client, arguments: &[Bytes]) -> Reply {
         return Reply::Error(error);
     }
     client.protocol = protocol;
+    if protocol == Protocol::Resp2 {
+        client.moving = None;
+    }
     client.show();
     let version = if protocol == Protocol::Resp3 { 3 } else { 2 };
     let facts = [

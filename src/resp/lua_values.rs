@@ -25,7 +25,7 @@ pub(super) fn to_lua(lua: &Lua, reply: &Reply) -> mlua::Result<Value> {
         // All of Lua's numbers are floating.
         Reply::Integer(number) => Value::Number(*number as f64),
         Reply::Bulk(bytes) => Value::String(lua.create_string(bytes)?),
-        Reply::Text(text) => Value::String(lua.create_string(text)?),
+        Reply::Text(text) | Reply::Double(text) => Value::String(lua.create_string(text)?),
         Reply::Null | Reply::NullArray => Value::Boolean(false),
         Reply::Array(items) | Reply::Set(items) | Reply::Push(items) | Reply::Several(items) => {
             sequence(lua, items.iter().map(|item| to_lua(lua, item)))?

@@ -6,7 +6,9 @@ use super::hash_scan::is_small;
 use super::hash_shape::HashShape;
 use super::number::parse_i64;
 use super::reply::Reply;
-use crate::cache::{CommandError, Hash, KeyInfo, KeyState, Kind, Op, OpRefusal, Outcome, Value};
+use crate::cache::{
+    CommandError, Hash, KeyInfo, KeyState, Kind, Op, OpRefusal, Outcome, Value, value_digest,
+};
 use bytes::Bytes;
 
 /// About how many bytes an entry takes beside its value: docs/performance.md.
@@ -35,6 +37,8 @@ pub(super) enum Shape {
     Previous,
     /// The value.
     Value,
+    /// The value's digest.
+    Digest,
     /// The values of several keys.
     Values,
     /// `OK` if all were carried out.
@@ -47,6 +51,10 @@ pub(super) enum Shape {
     Present,
     Integer,
     Decimal,
+    /// A number, and what was added to it.
+    Sum {
+        is_decimal: bool,
+    },
     Length,
     /// Whether the lifetime was set.
     WasSet,
@@ -147,9 +155,18 @@ impl Shape {
             (Self::Stored, Outcome::Put { .. }) => Reply::OK,
             (Self::WasStored, Outcome::Put { .. }) => Reply::Integer(1),
             (Self::Value, _) => string_of(done).map_or_else(|wrong| wrong, bulk_or_null),
+            (Self::Digest, _) => string_of(done).map_or_else(
+                |wrong| wrong,
+                |value| {
+                    value.map_or(Reply::Null, |value| Reply::bulk(format!("{:016x}", value_digest(value))))
+                },
+            ),
             (Self::Hash(shape), outcome) => shape.reply(outcome),
             (Self::Integer, Outcome::Counter { value, .. }) => Reply::Integer(*value),
             (Self::Decimal, Outcome::Decimal { text, .. }) => Reply::bulk(text),
+            (Self::Sum { is_decimal }, Outcome::Sum { value, added, .. }) => {
+                Reply::Array([value, added].map(|text| number(text, *is_decimal)).into())
+            }
             (Self::Length, Outcome::Length { bytes, .. }) => integer(*bytes),
             (Self::Length, Outcome::Looked(Some(info))) if info.kind != Kind::String => {
                 Reply::error(WRONG_KIND)
@@ -193,7 +210,12 @@ impl Shape {
     fn error(&self, error: &CommandError) -> Reply {
         match (self, error) {
             (Self::Hash(shape), error) => shape.error(error),
-            (Self::Decimal, CommandError::NotANumber { .. }) => Reply::error(NOT_A_FLOAT),
+            (Self::Sum { .. }, CommandError::Overflow { .. }) => {
+                Reply::error("ERR applied increment would overflow")
+            }
+            (Self::Decimal | Self::Sum { is_decimal: true }, CommandError::NotANumber { .. }) => {
+                Reply::error(NOT_A_FLOAT)
+            }
             (Self::Decimal, CommandError::Overflow { .. }) => Reply::error(NOT_FINITE),
             _ => of_command(error),
         }
@@ -258,6 +280,11 @@ fn count(done: &[Done]) -> Reply {
         matches!(done, Ok(Outcome::Deleted { .. } | Outcome::Looked(Some(_)) | Outcome::Got(Some(_))))
     };
     integer(done.iter().filter(counts).count() as u64)
+}
+
+fn number(text: &str, is_decimal: bool) -> Reply {
+    let whole = parse_i64(text.as_bytes()).filter(|_| !is_decimal);
+    whole.map_or_else(|| Reply::Double(text.to_owned()), Reply::Integer)
 }
 
 /// -2 without a key, -1 without an end.

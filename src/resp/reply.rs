@@ -21,6 +21,8 @@ pub(super) enum Reply {
     Error(String),
     Integer(i64),
     Bulk(Bytes),
+    /// A number with a fraction, as text.
+    Double(String),
     /// There is nothing.
     Null,
     /// There is no array.
@@ -62,7 +64,7 @@ impl Reply {
         OTHER_BYTES
             + match self {
                 Self::Status(_) | Self::Integer(_) | Self::Null | Self::NullArray => 0,
-                Self::Error(text) | Self::Line(text) | Self::Text(text) => text.len(),
+                Self::Error(text) | Self::Line(text) | Self::Text(text) | Self::Double(text) => text.len(),
                 Self::Bulk(bytes) => bytes.len(),
                 Self::Array(items) | Self::Set(items) | Self::Push(items) | Self::Several(items) => {
                     all(items)
@@ -81,6 +83,8 @@ impl Reply {
             Self::Error(text) => line(out, b'-', &without_ends(text)),
             Self::Integer(number) => integer(out, b':', *number),
             Self::Bulk(bytes) => bulk(out, bytes),
+            Self::Double(text) if is_new => line(out, b',', text.as_bytes()),
+            Self::Double(text) => bulk(out, text.as_bytes()),
             Self::Null => null(protocol, out),
             Self::NullArray => out.put_slice(if is_new { b"_\r\n" } else { b"*-1\r\n" }),
             Self::Array(items) => all(items, b'*', protocol, out),
@@ -170,6 +174,7 @@ mod tests {
             (Reply::Integer(i64::MIN), ":-9223372036854775808\r\n", ":-9223372036854775808\r\n"),
             (Reply::bulk("a\r\n"), "$3\r\na\r\n\r\n", "$3\r\na\r\n\r\n"),
             (Reply::bulk(""), "$0\r\n\r\n", "$0\r\n\r\n"),
+            (Reply::Double("-1.5".into()), "$4\r\n-1.5\r\n", ",-1.5\r\n"),
             (Reply::Null, "$-1\r\n", "_\r\n"),
             (Reply::NullArray, "*-1\r\n", "_\r\n"),
             (Reply::Array(vec![one(), Reply::Null]), "*2\r\n:1\r\n$-1\r\n", "*2\r\n:1\r\n_\r\n"),

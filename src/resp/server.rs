@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::connection::Connection;
 use super::state::Shared;
+use crate::api::RedisAddresses;
 use crate::front::{ConnectionSlot, Front, LineRate};
 use crate::jwt::JwtVerifier;
 use crate::node::Principal;
@@ -23,6 +24,8 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long connections may take to finish what they have begun when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long clients that are told where to go on may take to leave.
+const MOVE_TIMEOUT: Duration = Duration::from_secs(4);
 const BACKLOG: i32 = 4_096;
 
 /// Log lines a second about connections that are not accepted.
@@ -39,6 +42,7 @@ pub struct RespPort {
 
 /// A running server of the Redis protocol.
 pub struct RespServer {
+    shared: Arc<Shared>,
     closing: watch::Sender<bool>,
     accepting: JoinSet<()>,
 }
@@ -52,7 +56,20 @@ impl RespServer {
         for port in ports {
             accepting.spawn(accept(port, shared.clone(), closing.subscribe()));
         }
-        Self { closing, accepting }
+        Self { shared, closing, accepting }
+    }
+
+    /// This node is about to stop: tells clients that want to know where to go on, and waits until they have left, or for a few seconds.
+    pub async fn move_clients(&self, others: Vec<RedisAddresses>) {
+        self.shared.moving.send_replace(Some(others));
+        if timeout(MOVE_TIMEOUT, self.shared.moving.closed()).await.is_err() {
+            tracing::info!("some Redis clients have not gone on at another node");
+        }
+    }
+
+    /// Whether a client wants to be told.
+    pub fn has_clients_to_move(&self) -> bool {
+        self.shared.moving.receiver_count() > 0
     }
 
     /// Closes the listeners and ends what holds the node, which is about to stop. Whoever has asked is answered in the background.
@@ -147,7 +164,7 @@ async fn serve(
             Ok(Ok((stream, certificate))) => {
                 let named =
                     certificate.and_then(|owner| owner.client.as_deref().map(Principal::of_certificate));
-                let client = Client::new(shared, registered, named.unwrap_or(Principal::Anyone));
+                let client = Client::new(shared, registered, named.unwrap_or(Principal::Anyone)).over_tls();
                 // What encrypts it is large.
                 Connection::new(Box::new(stream), client, closing).serve().await;
             }

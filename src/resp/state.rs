@@ -2,12 +2,13 @@
 
 use super::script_store::ScriptStore;
 use super::turns::Turns;
+use crate::api::RedisAddresses;
 use crate::front::Front;
 use crate::jwt::JwtVerifier;
 use crate::node::Principal;
 use std::fmt;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// See the module.
 pub(super) struct Shared {
@@ -19,6 +20,8 @@ pub(super) struct Shared {
     /// How many scripts are carried out at a time.
     pub script_permits: Arc<Semaphore>,
     pub turns: Turns,
+    /// Where clients go on when this node is about to stop.
+    pub moving: watch::Sender<Option<Vec<RedisAddresses>>>,
 }
 
 /// Scripts that are carried out at a time.
@@ -32,6 +35,7 @@ impl Shared {
             scripts: ScriptStore::default(),
             script_permits: Arc::new(Semaphore::new(SCRIPTS_AT_A_TIME)),
             turns: Turns::default(),
+            moving: watch::Sender::new(None),
         }
     }
 

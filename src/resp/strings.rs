@@ -32,7 +32,7 @@ pub(super) fn get(mut arguments: Arguments) -> Planned {
     Ok(Plan::one(Op::Get { key: arguments.key()? }, Shape::Value))
 }
 
-/// `SET key value [NX | XX | IFEQ value | IFNE value] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]`
+/// `SET key value [NX | XX | IFEQ value | IFNE value | IFDEQ digest | IFDNE digest] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]`
 pub(super) fn set(mut arguments: Arguments) -> Planned {
     let (key, bytes) = (arguments.key()?, arguments.next()?);
     let (mut condition, mut expiry, mut previous) = (None, Expiry::default(), false);
@@ -42,6 +42,8 @@ pub(super) fn set(mut arguments: Arguments) -> Planned {
             "XX" => Condition::Present,
             "IFEQ" => Condition::ValueIs(arguments.next()?.clone()),
             "IFNE" => Condition::ValueIsNot(arguments.next()?.clone()),
+            "IFDEQ" => Condition::DigestIs(digest_of(arguments.next()?)?),
+            "IFDNE" => Condition::DigestIsNot(digest_of(arguments.next()?)?),
             "GET" => {
                 previous = true;
                 continue;
@@ -174,6 +176,20 @@ pub(super) fn incrbyfloat(mut arguments: Arguments) -> Planned {
     Ok(Plan::one(Op::IncrDecimal { key, by: by.to_owned() }, Shape::Decimal))
 }
 
+/// `DIGEST key`: 16 hexadecimal digits.
+pub(super) fn digest(mut arguments: Arguments) -> Planned {
+    Ok(Plan::one(Op::Get { key: arguments.key()? }, Shape::Digest))
+}
+
+/// What [`digest`] has told.
+fn digest_of(text: &Bytes) -> Result<u64, Reply> {
+    const DIGITS: usize = 16;
+    let digits = std::str::from_utf8(text).ok().filter(|text| text.len() == DIGITS);
+    let digits = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+    let digest = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    digest.ok_or_else(|| Reply::error("ERR must be exactly 16 hexadecimal characters"))
+}
+
 pub(super) fn append(mut arguments: Arguments) -> Planned {
     let key = arguments.key()?;
     Ok(Plan::one(Op::Append { key, bytes: arguments.next()?.clone() }, Shape::Length))
@@ -205,13 +221,15 @@ pub(super) fn delifeq(mut arguments: Arguments) -> Planned {
     Ok(Plan::one(Op::Delete { key, condition, previous: false }, Shape::Removed))
 }
 
-/// `DELEX key [IFEQ value | IFNE value]`
+/// `DELEX key [IFEQ value | IFNE value | IFDEQ digest | IFDNE digest]`
 pub(super) fn delex(mut arguments: Arguments) -> Planned {
     let key = arguments.key()?;
     let condition = match arguments.option().as_deref() {
         None => Condition::Always,
         Some("IFEQ") => Condition::ValueIs(arguments.next()?.clone()),
         Some("IFNE") => Condition::ValueIsNot(arguments.next()?.clone()),
+        Some("IFDEQ") => Condition::DigestIs(digest_of(arguments.next()?)?),
+        Some("IFDNE") => Condition::DigestIsNot(digest_of(arguments.next()?)?),
         Some(_) => return Err(syntax()),
     };
     if !arguments.is_empty() {

@@ -21,7 +21,7 @@ const VALUE_OVERHEAD_BYTES: u64 = 512;
 /// How many of these plans go into one log entry: at least one.
 pub(super) async fn fitting(session: &Session, plans: &[Plan]) -> usize {
     let ops = || plans.iter().flat_map(|plan| &plan.ops);
-    if plans.len() < 2 || !ops().any(|op| copies(op).is_some() || op.reads().is_some()) {
+    if plans.len() < 2 || !ops().any(|op| copies(op).is_some() || op.takes_digest() || op.reads().is_some()) {
         return plans.len();
     }
     let mut keys: Vec<Key> = ops().map(|op| op.key().clone()).collect();
@@ -77,6 +77,9 @@ impl Work {
         self.answers += RESULT_BYTES;
         if op.reads().is_some() {
             self.answers += before + VALUE_OVERHEAD_BYTES;
+        }
+        if op.takes_digest() {
+            self.copied += before;
         }
         let after = match (op, copies(op)) {
             (Op::SetRange { offset, .. }, Some(bytes)) => before.max(offset.saturating_add(bytes)),
@@ -152,6 +155,11 @@ mod tests {
         let range = |offset| Op::SetRange { key: key("s"), offset, bytes: "x".into() };
         assert_eq!(fit(&[], vec![range(1 << 20); 100]), 31);
         assert_eq!(fit(&[], vec![range(u64::MAX); 100]), 16);
+        // A digest reads all of a value.
+        let condition = Condition::DigestIsNot(1);
+        let expire = |condition| Op::Persist { key: key("a"), condition };
+        assert_eq!(fit(&[("a", 1 << 20)], vec![expire(condition); 1_000]), 32);
+        assert_eq!(fit(&[("a", 1 << 20)], vec![expire(Condition::Always); 1_000]), 1_000);
     }
 
     #[test]

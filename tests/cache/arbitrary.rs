@@ -3,8 +3,8 @@
 use crate::model_hashes::{HASH, encode};
 use bytes::Bytes;
 use lockstep::cache::{
-    CacheConfig, Command, Condition, ConfigChange, DeadlineCondition, EntryId, Guard, Key, Op, Policy, Touch,
-    Ttl, Value, limits,
+    CacheConfig, Command, Condition, ConfigChange, DeadlineCondition, EntryId, Guard, Key, Op, Policy, Step,
+    Touch, Ttl, Value, limits, value_digest,
 };
 use proptest::collection::vec;
 use proptest::option::weighted;
@@ -99,6 +99,9 @@ fn op() -> BoxedStrategy<Op> {
         2 => (key(), offset(), vec(any::<u8>(), 0..30))
             .prop_map(|(key, offset, bytes)| Op::SetRange { key, offset, bytes: bytes.into() }),
         2 => (key(), decimal()).prop_map(|(key, by)| Op::IncrDecimal { key, by }),
+        4 => (key(), step(), any::<bool>(), weighted(0.6, ttl()), any::<bool>()).prop_map(
+            |(key, step, saturates, ttl, keeps_deadline)| Op::IncrWithin { key, step, saturates, ttl, keeps_deadline }
+        ),
         2 => (key(), weighted(0.8, ttl())).prop_map(|(key, ttl)| Op::GetEx { key, ttl }),
         1 => key().prop_map(|key| Op::Look { key }),
         5 => (key(), fields(), any::<bool>())
@@ -118,6 +121,20 @@ pub const KEYS: [&str; 10] =
 
 pub fn key() -> impl Strategy<Value = Key> {
     proptest::sample::select(&KEYS[..]).prop_map(|text| Key::new(text).expect("a key"))
+}
+
+/// Bounds that are met, and some that no number lies within.
+fn step() -> impl Strategy<Value = Step> {
+    let integer =
+        (amount(), -4..40i64, 0..900i64, 0..4u8).prop_map(|(by, lower, upper, open)| Step::Integer {
+            by,
+            lower: if open == 1 { i64::MIN } else { lower },
+            upper: if open == 2 { i64::MAX } else { upper },
+        });
+    let bound = || weighted(0.7, decimal());
+    let decimal =
+        (decimal(), bound(), bound()).prop_map(|(by, lower, upper)| Step::Decimal { by, lower, upper });
+    prop_oneof![2 => integer, 1 => decimal]
 }
 
 /// Few, so that they meet.
@@ -215,6 +232,8 @@ fn condition() -> impl Strategy<Value = Condition> {
         3 => (0..60u64).prop_map(Condition::AbsentSince),
         2 => (-3..20i64).prop_map(|number| Condition::ValueIs(number.to_string().into())),
         2 => (-3..20i64).prop_map(|number| Condition::ValueIsNot(number.to_string().into())),
+        1 => (-3..20i64).prop_map(|number| Condition::DigestIs(value_digest(number.to_string().as_bytes()))),
+        1 => (-3..20i64).prop_map(|number| Condition::DigestIsNot(value_digest(number.to_string().as_bytes()))),
         1 => Just(Condition::NoHash),
         1 => Just(Condition::PresentNoHash),
     ]

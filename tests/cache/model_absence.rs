@@ -5,6 +5,7 @@ use crate::model_hashes::is_hash;
 use lockstep::cache::{
     Absence, CommandError, Condition, Found, InvalidField, Key, Removal, RemovalCause, limits,
 };
+use xxhash_rust::xxh3::xxh3_64;
 
 impl Model {
     pub fn check(
@@ -31,6 +32,8 @@ impl Model {
             Condition::NoneOf(listed) => listed.iter().any(|revision| current == Some(*revision)),
             Condition::ValueIs(_)
             | Condition::ValueIsNot(_)
+            | Condition::DigestIs(_)
+            | Condition::DigestIsNot(_)
             | Condition::NoHash
             | Condition::PresentNoHash
                 if is_hash =>
@@ -41,6 +44,8 @@ impl Model {
             Condition::PresentNoHash => current.is_none(),
             Condition::ValueIs(wanted) => value.as_ref() != Some(wanted),
             Condition::ValueIsNot(unwanted) => value.as_ref() == Some(unwanted),
+            Condition::DigestIs(wanted) => value.as_ref().map(|value| xxh3_64(value)) != Some(*wanted),
+            Condition::DigestIsNot(unwanted) => value.as_ref().map(|value| xxh3_64(value)) == Some(*unwanted),
             Condition::AbsentSince(index) => {
                 let may_have_been_there = || {
                     let absence = self.absence(key);

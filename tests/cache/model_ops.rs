@@ -30,6 +30,9 @@ impl Model {
                 self.write_at(&key, current, offset as usize, &bytes, position, events)
             }
             Op::IncrDecimal { by, .. } => self.add_decimal(&key, current, &by, position, events),
+            Op::IncrWithin { step, saturates, ttl, keeps_deadline, .. } => {
+                self.add_within(&key, current, (step, saturates), (ttl, keeps_deadline), position, events)
+            }
             Op::Look { .. } => Ok(Outcome::Looked(current.map(|found| KeyInfo {
                 bytes: found.value.bytes.len() as u64,
                 kind: if is_hash(&found.value) { Kind::Hash } else { Kind::String },
@@ -261,6 +264,7 @@ pub fn op_key(op: &Op) -> &Key {
         | Op::DeleteFields { key, .. }
         | Op::IncrField { key, .. }
         | Op::IncrFieldDecimal { key, .. }
+        | Op::IncrWithin { key, .. }
         | Op::Expire { key, .. }
         | Op::Persist { key, .. } => key,
     }

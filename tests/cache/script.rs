@@ -1,11 +1,12 @@
 //! The language of the transcripts: one line is one thing done to a cache, and prints all that can be seen.
 
-use crate::script_errors::show_position;
+use crate::script_errors::{show_absence, show_position};
+use crate::script_values::{show_deadline, show_value};
 use bytes::Bytes;
 use lockstep::cache::{
-    Absence, Applied, Cache, CacheConfig, Cause, Command, Condition, ConfigChange, DeadlineCondition, Event,
-    Found, Guard, Hash, IdempotencyKey, Key, KeyState, Kind, Op, OpRefusal, Outcome, Policy, Removal, Scope,
-    Stamp, Touch, Ttl, Value,
+    Applied, Cache, CacheConfig, Cause, Command, Condition, ConfigChange, DeadlineCondition, Event, Found,
+    Guard, IdempotencyKey, Key, KeyState, Kind, Op, OpRefusal, Outcome, Policy, Scope, Stamp, Step, Touch,
+    Ttl, Value,
 };
 use std::fmt::Write;
 
@@ -75,6 +76,8 @@ impl<'a> Line<'a> {
             Some(text) if text.starts_with("not:") => {
                 Condition::ValueIsNot(Bytes::from(text[4..].to_owned()))
             }
+            Some(text) if text.starts_with("digest:") => Condition::DigestIs(digest(&text[7..])),
+            Some(text) if text.starts_with("not-digest:") => Condition::DigestIsNot(digest(&text[11..])),
             Some("no-hash") => Condition::NoHash,
             Some("present-no-hash") => Condition::PresentNoHash,
             Some(list) if list.starts_with('!') => Condition::NoneOf(revisions(&list[1..])),
@@ -135,6 +138,25 @@ impl<'a> Line<'a> {
                 Op::SetRange { key: self.key(), offset, bytes: self.value().bytes }
             }
             "decimal" => Op::IncrDecimal { key: self.key(), by: self.option("by").unwrap_or("1").to_owned() },
+            "within" => {
+                let is_set = self.option("ttl_ms").is_some() || self.option("until").is_some();
+                let bound = |name: &str| self.option(name).map(str::to_owned);
+                let step = match bound("decimal") {
+                    Some(by) => Step::Decimal { by, lower: bound("lower"), upper: bound("upper") },
+                    None => Step::Integer {
+                        by: self.signed("by").unwrap_or(1),
+                        lower: self.signed("lower").unwrap_or(i64::MIN),
+                        upper: self.signed("upper").unwrap_or(i64::MAX),
+                    },
+                };
+                Op::IncrWithin {
+                    key: self.key(),
+                    step,
+                    saturates: self.words.contains(&"saturates"),
+                    ttl: is_set.then(|| self.ttl()),
+                    keeps_deadline: self.words.contains(&"keeps"),
+                }
+            }
             "getex" => {
                 let is_set = self.option("ttl_ms").is_some() || self.option("until").is_some();
                 Op::GetEx { key: self.key(), ttl: is_set.then(|| self.ttl()) }
@@ -175,6 +197,10 @@ fn text(text: &str) -> Bytes {
 /// The name of a field: an option whose name begins with a point.
 fn field(option: &str) -> Option<Bytes> {
     option.strip_prefix('.').map(text)
+}
+
+fn digest(text: &str) -> u64 {
+    u64::from_str_radix(text, 16).expect("16 digits")
 }
 
 /// `7,8` as numbers.
@@ -364,6 +390,7 @@ fn show_outcome(outcome: &Outcome) -> String {
             format!("deadline revision={revision}{}", show_deadline(*expires_at_ms))
         }
         Outcome::Length { revision, bytes } => format!("{bytes} bytes revision={revision}"),
+        Outcome::Sum { revision, value, added } => format!("sum {value} added={added} revision={revision}"),
         Outcome::Decimal { revision, text } => format!("decimal {text} revision={revision}"),
         Outcome::Fields { revision, count } => format!("{count} fields revision={revision}"),
         Outcome::Looked(None) => "looked at nothing".into(),
@@ -407,16 +434,6 @@ fn show_outcome(outcome: &Outcome) -> String {
         Outcome::FeatureLevel(level) => format!("feature level {level}"),
         Outcome::Merged { revision, results } => format!("merged {results:?} revision={revision}"),
         Outcome::TokensChanged { revision } => format!("tokens changed revision={revision}"),
-    }
-}
-
-fn show_absence(absence: &Absence) -> String {
-    match absence.removal {
-        Some(Removal { cause, revision, at_ms }) => {
-            format!("gone by {cause:?} revision={revision} at {at_ms}").to_lowercase()
-        }
-        None if absence.known_after == 0 => "never there".into(),
-        None => format!("not removed after {}", absence.known_after),
     }
 }
 
@@ -465,23 +482,6 @@ fn show_found(found: &Found) -> String {
         found.info.modified_at_ms,
         show_deadline(found.info.expires_at_ms),
     ) + &found.info.origin.as_ref().map_or(String::new(), |origin| format!(" origin={origin}"))
-}
-
-fn show_value(value: &Value) -> String {
-    if let Some(hash) = Hash::read(&value.bytes).filter(|_| value.kind() == Kind::Hash) {
-        let shown =
-            |(name, value): (&[u8], &[u8])| format!("{}={}", name.escape_ascii(), value.escape_ascii());
-        return format!("{{{}}}", hash.fields().map(shown).collect::<Vec<_>>().join(" "));
-    }
-    let media = value.content_type.as_ref().map_or(String::new(), |media| format!(" ({media})"));
-    match value.bytes.len() {
-        0..=40 => format!("{:?}{media}", String::from_utf8_lossy(&value.bytes)),
-        length => format!("{length} bytes{media}"),
-    }
-}
-
-fn show_deadline(expires_at_ms: Option<u64>) -> String {
-    expires_at_ms.map_or(String::new(), |deadline| format!(" until={deadline}"))
 }
 
 fn show_config(config: &CacheConfig) -> String {

@@ -1,6 +1,6 @@
-//! Where a command was refused, for the transcripts.
+//! Where a command was refused, and why a key is gone, for the transcripts.
 
-use lockstep::cache::CommandError;
+use lockstep::cache::{Absence, CommandError, Removal};
 
 /// The position of the operation at fault, if the refusal names one.
 pub fn show_position(error: &CommandError) -> String {
@@ -30,4 +30,15 @@ pub fn show_position(error: &CommandError) -> String {
         | CommandError::GuardFailed { .. } => None,
     };
     op.map_or(String::new(), |op| format!(" op={op}"))
+}
+
+/// Why there is no such key.
+pub fn show_absence(absence: &Absence) -> String {
+    match absence.removal {
+        Some(Removal { cause, revision, at_ms }) => {
+            format!("gone by {cause:?} revision={revision} at {at_ms}").to_lowercase()
+        }
+        None if absence.known_after == 0 => "never there".into(),
+        None => format!("not removed after {}", absence.known_after),
+    }
 }

@@ -382,3 +382,46 @@ async fn a_hot_key_is_scripted_from_all_nodes_without_errors() {
     assert_eq!(numbers, (1..=CLIENTS * EACH).collect::<Vec<_>>(), "each was carried out once");
     cluster.digests_agree().await;
 }
+
+/// A client that is told that its node is about to stop goes on at another one, and nothing that it asks fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_leave_a_node_before_it_stops() {
+    const DONE: usize = 200;
+    let (mut cluster, ports) = Cluster::with_redis().await;
+    let leaving = ports[0];
+    let (told, stops) = std::sync::mpsc::channel();
+    let others = [ports[1], ports[2]];
+    let client = tokio::task::spawn_blocking(move || {
+        let mut redis = Redis::connect(leaving).expect("it listens");
+        redis.send(&["HELLO 3", "CLIENT MAINT_NOTIFICATIONS ON moving-endpoint-type internal-ip"]).unwrap();
+        while redis.next().expect("a reply") != "+OK" {}
+        let (mut moved, mut count) = (None, 0);
+        while count < DONE || moved.is_none() {
+            count += 1;
+            redis.send(&["INCR n"]).unwrap();
+            let mut reply = redis.next().expect("a reply");
+            if reply == ">4" {
+                let push: Vec<String> = (0..4).map(|_| redis.next().expect("its part")).collect();
+                assert_eq!(push[..3], ["MOVING", ":1", ":30"]);
+                let port = push[3].strip_prefix("127.0.0.1:").expect("an address").parse().expect("a port");
+                moved = Some(port);
+                reply = redis.next().expect("a reply");
+            }
+            assert_eq!(reply, format!(":{count}"));
+            if let Some(port) = moved.filter(|port| *port != leaving) {
+                assert!(others.contains(&port), "{port}");
+                redis = Redis::connect(port).expect("it listens");
+                moved = Some(leaving);
+            }
+            if count == 10 {
+                told.send(()).unwrap();
+            }
+        }
+        count
+    });
+    tokio::task::spawn_blocking(move || stops.recv().unwrap()).await.unwrap();
+    cluster.nodes[0].signal(libc::SIGTERM);
+    let count = client.await.unwrap();
+    assert!(count >= DONE);
+    assert!(cluster.nodes[0].ended().await.success());
+}

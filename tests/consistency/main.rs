@@ -25,6 +25,8 @@ mod model_ops;
 mod model_order;
 #[path = "../cache/model_sequence.rs"]
 mod model_sequence;
+#[path = "../cache/model_within.rs"]
+mod model_within;
 mod revocation;
 mod smoke;
 #[path = "../support/mod.rs"]

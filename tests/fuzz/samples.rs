@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use lockstep::cache::{
     Blocked, Cache, CacheConfig, Command, Condition, ConfigChange, DeadlineCondition, EntryId, Grant, Guard,
-    IdempotencyKey, JoinUse, Key, Op, Quota, Role, SecretHash, SessionChange, Stamp, TokenChange,
+    IdempotencyKey, JoinUse, Key, Op, Quota, Role, SecretHash, SessionChange, Stamp, Step, TokenChange,
     TokenLimits, Touch, Ttl, Value,
 };
 use lockstep::lineage::{HistoryKind, Lineage};
@@ -73,6 +73,20 @@ pub fn commands() -> Vec<Command> {
                 Op::Append { key: key("x"), bytes: Bytes::from_static(b"w") },
                 Op::SetRange { key: key("x"), offset: 3, bytes: Bytes::from_static(b"y") },
                 Op::IncrDecimal { key: key("d"), by: "-1.5e2".into() },
+                Op::IncrWithin {
+                    key: key("n"),
+                    step: Step::Integer { by: 3, lower: -7, upper: i64::MAX },
+                    saturates: true,
+                    ttl: Some(Ttl::Ms(5_000)),
+                    keeps_deadline: true,
+                },
+                Op::IncrWithin {
+                    key: key("d"),
+                    step: Step::Decimal { by: "0.5".into(), lower: None, upper: Some("7".into()) },
+                    saturates: false,
+                    ttl: None,
+                    keeps_deadline: false,
+                },
                 Op::GetEx { key: key("x"), ttl: Some(Ttl::Never) },
                 Op::Look { key: key("x") },
                 Op::SetFields { key: key("h"), fields: vec![("f".into(), "1".into())], only_new: true },
@@ -81,6 +95,8 @@ pub fn commands() -> Vec<Command> {
                 Op::DeleteFields { key: key("h"), fields: vec!["f".into()] },
                 Op::Delete { key: key("h"), condition: Condition::NoHash, previous: true },
                 Op::Delete { key: key("h"), condition: Condition::PresentNoHash, previous: true },
+                Op::Delete { key: key("h"), condition: Condition::DigestIs(u64::MAX), previous: true },
+                Op::Delete { key: key("h"), condition: Condition::DigestIsNot(7), previous: false },
                 Op::Expire {
                     key: key("x"),
                     ttl: Ttl::Ms(50),

@@ -323,6 +323,7 @@ COMMANDS = [
     ("UNLINK", 2, lambda g: g.keys()),
     ("EXISTS", 4, lambda g: g.keys()),
     ("TOUCH", 2, lambda g: g.keys()),
+    ("CLIENT", 1, lambda g: [g.random.choice([b"GETREDIR", b"TRACKINGINFO"])]),
     ("TYPE", 3, one_key),
     ("RENAME", 3, lambda g: [g.key(), g.key()]),
     ("RENAMENX", 3, lambda g: [g.key(), g.key()]),

@@ -53,7 +53,7 @@ impl Client {
         let (kind, rest) = line.split_at(1);
         let count = || rest.parse::<i64>().unwrap();
         Some(match kind {
-            "+" | "-" | ":" => line,
+            "+" | "-" | ":" | "," => line,
             "_" => "nil".to_owned(),
             "$" | "=" if count() < 0 => "nil".to_owned(),
             "$" | "=" => {

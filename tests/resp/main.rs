@@ -7,6 +7,7 @@ mod hashes;
 mod limits;
 mod listings;
 mod lockstep_commands;
+mod moving;
 mod pipelines;
 mod principals;
 mod pushes;

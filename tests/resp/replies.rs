@@ -2,6 +2,8 @@
 
 use super::client::Client;
 use super::server::Server;
+use lockstep::cache::{Command, ConfigChange, Policy};
+use lockstep::node::{Principal, WriteRequest};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -281,4 +283,153 @@ async fn a_database_is_emptied_and_no_other() {
         flushing.join().expect("each was answered");
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_within_bounds() {
+    Server::run(|address| {
+        let mut client = Client::connect(address);
+        told(
+            &mut client,
+            &[
+                ("INCREX", "-ERR wrong number of arguments for 'increx' command"),
+                ("INCREX n UBOUND 2 EX 100 ENX", "[:1 :1]"),
+                ("TTL n", ":100"),
+                ("INCREX n UBOUND 2 EX 5000 ENX", "[:2 :1]"),
+                ("INCREX n UBOUND 2 EX 5000", "[:2 :0]"),
+                ("TTL n", ":100"),
+                ("INCREX n BYINT 7 UBOUND 5 SATURATE EX 200", "[:5 :3]"),
+                ("TTL n", ":200"),
+                ("INCREX n BYINT -1 PERSIST", "[:4 :-1]"),
+                ("TTL n", ":-1"),
+                ("INCREX n BYINT 9223372036854775807", "[:4 :0]"),
+                (
+                    "INCREX n BYINT 9223372036854775807 SATURATE",
+                    "[:9223372036854775807 :9223372036854775803]",
+                ),
+                ("INCREX n SATURATE UBOUND -9223372036854775808", "-ERR applied increment would overflow"),
+                ("INCREX n EXAT 1", "[:9223372036854775807 :0]"),
+                ("INCREX n BYINT -7 EXAT 1", "[:9223372036854775800 :-7]"),
+                ("EXISTS n", ":0"),
+                ("INCREX n LBOUND 10", "[:0 :0]"),
+                ("EXISTS n", ":0"),
+                ("INCREX n BYFLOAT 0.1", "[\"0.1\" \"0.1\"]"),
+                ("INCREX n UBOUND 0.5 BYFLOAT 0.2", "[\"0.3\" \"0.2\"]"),
+                ("INCREX n BYFLOAT 1 UBOUND 0.5", "[\"0.3\" \"0\"]"),
+                ("INCREX n BYFLOAT 1 UBOUND 0.5 LBOUND -inf SATURATE", "[\"0.5\" \"0.2\"]"),
+                ("INCREX n", "-ERR value is not an integer or out of range"),
+                ("INCREX n BYINT 1 BYFLOAT 1", "-ERR syntax error"),
+                ("INCREX n EX 1 PERSIST", "-ERR syntax error"),
+                ("INCREX n EX 1 EX 1", "-ERR syntax error"),
+                ("INCREX n SATURATE SATURATE", "-ERR syntax error"),
+                ("INCREX n PERSIST ENX", "-ERR syntax error"),
+                ("INCREX n UBOUND", "-ERR syntax error"),
+                ("INCREX n ENX", "-ERR ENX flag requires an expiration"),
+                ("INCREX n EX 0", "-ERR invalid expire time in 'increx' command"),
+                ("INCREX n BYINT x", "-ERR Increment is not an integer or out of range"),
+                ("INCREX n LBOUND 1.5", "-ERR LBOUND is not an integer or out of range"),
+                ("INCREX n BYFLOAT x", "-ERR Increment is not a valid float"),
+                ("INCREX n BYFLOAT 1 UBOUND x", "-ERR UBOUND is not a valid float"),
+                ("INCREX n BYFLOAT +inf", "-ERR BYFLOAT increment cannot be Infinity"),
+                ("INCREX n LBOUND 2 UBOUND 1", "-ERR LBOUND can't be greater than UBOUND"),
+                ("INCREX n BYFLOAT 1 LBOUND 1e1 UBOUND 9.5", "-ERR LBOUND can't be greater than UBOUND"),
+                ("SET w word", "+OK"),
+                ("INCREX w BYFLOAT 1", "-ERR value is not a valid float"),
+                ("HSET h f 1", ":1"),
+                ("INCREX h", "-WRONGTYPE Operation against a key holding the wrong kind of value"),
+                ("EVAL return(redis.call('increx',KEYS[1],'byfloat','0.25')) 1 n", "[\"0.75\" \"0.25\"]"),
+            ],
+        );
+        client.ask("HELLO 3");
+        assert_eq!(client.ask("INCREX n BYFLOAT -1"), "[,-0.25 ,-1]");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn digests() {
+    Server::run(|address| {
+        told(
+            &mut Client::connect(address),
+            &[
+                ("DIGEST a", "nil"),
+                // One that begins with zeros, known from Redis.
+                (
+                    "SET a v8lf0c11xh8ymlqztfd3eeq16kfn4sspw7fqmnuuq3k3t75em5wdizgcdw7uc26nnf961u2jkfzkjytls2kwlj7626sd",
+                    "+OK",
+                ),
+                ("DIGEST a", "\"00006c38adf31777\""),
+                ("SET a 2 IFDEQ 00006c38adf31778", "nil"),
+                ("SET a 2 IFDNE 00006C38ADF31777", "nil"),
+                ("SET a 2 IFDEQ 00006C38ADF31777", "+OK"),
+                ("SET a 3 IFDEQ 00006c38adf31777 GET", "\"2\""),
+                ("GET a", "\"2\""),
+                ("SET a 3 IFDEQ 6c38adf31777", "-ERR must be exactly 16 hexadecimal characters"),
+                ("SET a 3 IFDEQ +0006c38adf31777", "-ERR must be exactly 16 hexadecimal characters"),
+                ("SET a 3 IFDEQ 00006c38adf31777 NX", "-ERR syntax error"),
+                ("SET b 1 IFDEQ 00006c38adf31777", "nil"),
+                ("SET b 1 IFDNE 00006c38adf31777", "+OK"),
+                ("DELEX b IFDEQ 00006c38adf31777", ":0"),
+                ("DELEX b IFDNE 00006c38adf31777", ":1"),
+                ("DELEX b IFDNE 00006c38adf31777", ":0"),
+                ("HSET h f 1", ":1"),
+                ("DIGEST h", "-WRONGTYPE Operation against a key holding the wrong kind of value"),
+                (
+                    "DELEX h IFDNE 00006c38adf31777",
+                    "-WRONGTYPE Operation against a key holding the wrong kind of value",
+                ),
+            ],
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uses_and_help() {
+    let server = Server::start().await;
+    let node = server.node.clone();
+    let runtime = tokio::runtime::Handle::current();
+    let configure = move |policy| {
+        let change = ConfigChange { policy: Some(policy), ..ConfigChange::default() };
+        let session = node.session(Principal::Program);
+        runtime.block_on(session.write(WriteRequest::from(Command::Configure(change)))).unwrap();
+    };
+    server
+        .run_and_stop(move |address| {
+            let mut client = Client::connect(address);
+            configure(Policy::Lru);
+            let not_lfu = "-ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
+            told(
+                &mut client,
+                &[
+                    ("OBJECT FREQ a", "nil"),
+                    ("OBJECT IDLETIME a", "nil"),
+                    ("SET a 1", "+OK"),
+                    ("OBJECT FREQ a", not_lfu),
+                    ("OBJECT IDLETIME a", "-ERR idle time is not tracked: uses are kept in their order, without times"),
+                ],
+            );
+            configure(Policy::Lfu);
+            told(
+                &mut client,
+                &[
+                    ("SET b 1", "+OK"),
+                    ("OBJECT FREQ b", ":1"),
+                    ("APPEND b 2", ":2"),
+                    ("OBJECT FREQ b", ":2"),
+                    ("OBJECT FREQ b", ":2"),
+                    ("MULTI", "+OK"),
+                    ("OBJECT FREQ b", "+QUEUED"),
+                    ("EXEC", "[-ERR OBJECT FREQ is not answered in transactions and scripts]"),
+                ],
+            );
+            for name in ["OBJECT", "client", "ACL", "MEMORY"] {
+                let help = client.ask(&format!("{name} HELP"));
+                assert!(help.starts_with(&format!("[+{} has these", name.to_uppercase())), "{help}");
+                assert!(help.ends_with("+HELP +    This text.]"), "{help}");
+            }
+            let refused = client.ask("OBJECT HELP a");
+            assert!(refused.starts_with("-ERR unknown subcommand 'HELP'"), "{refused}");
+        })
+        .await;
 }

@@ -15,7 +15,7 @@ pub struct Server {
     /// Its Sentinel port.
     pub sentinel: SocketAddr,
     pub node: Node,
-    resp: RespServer,
+    pub resp: RespServer,
     _dir: TempDir,
 }
 

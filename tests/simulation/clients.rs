@@ -5,7 +5,7 @@ use crate::machine::Machine;
 use crate::oracle::Oracle;
 use crate::random::Random;
 use crate::trace::Trace;
-use lockstep::cache::{Command, Condition, Found, Guard, Key, Op, Outcome, Ttl, Value};
+use lockstep::cache::{Command, Condition, Found, Guard, Key, Op, Outcome, Step, Ttl, Value};
 use lockstep::node::{Consistency, Node, NodeError, Principal, ReadAt, WriteRequest, Written};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -246,6 +246,13 @@ fn in_one_or_in_many(incr: Op) -> Command {
         Op::GetEx { key: scratch(), ttl: Some(Ttl::Ms(80)) },
         Op::IncrDecimal { key: key("decimal"), by: "0.1".into() },
         Op::Look { key: scratch() },
+        Op::IncrWithin {
+            key: key("limiter"),
+            step: Step::Integer { by: 1, lower: 0, upper: 9 },
+            saturates: false,
+            ttl: Some(Ttl::Ms(60)),
+            keeps_deadline: true,
+        },
         Op::IncrField { key: key("hash"), field: "n".into(), by: 1 },
         Op::SetFields { key: key("hash"), fields: vec![("f".into(), "v".into())], only_new: true },
         Op::DeleteFields { key: key("hash"), fields: vec!["f".into()] },

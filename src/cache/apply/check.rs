@@ -11,7 +11,7 @@ use crate::cache::limits::{
 use crate::cache::record::Record;
 use crate::cache::{
     Cache, CommandError, Condition, DeadlineCondition, InvalidField, Key, Kind, Outcome, Ttl, Value,
-    is_origin,
+    is_origin, value_digest,
 };
 use std::num::NonZeroU64;
 
@@ -85,6 +85,7 @@ impl<'a> Check<'a> {
         let current = live.map(|entry| entry.revision.get());
         let is_hash = live.is_some_and(|entry| entry.record.kind() == Kind::Hash);
         let is_value = |bytes: &[u8]| live.is_some_and(|entry| entry.record.bytes() == bytes);
+        let has_digest = |digest| live.is_some_and(|entry| value_digest(entry.record.bytes()) == digest);
         let holds = match condition {
             Condition::Always => true,
             Condition::Absent => current.is_none(),
@@ -102,6 +103,8 @@ impl<'a> Check<'a> {
             }
             Condition::ValueIs(_)
             | Condition::ValueIsNot(_)
+            | Condition::DigestIs(_)
+            | Condition::DigestIsNot(_)
             | Condition::NoHash
             | Condition::PresentNoHash
                 if is_hash =>
@@ -112,6 +115,8 @@ impl<'a> Check<'a> {
             Condition::PresentNoHash => current.is_some(),
             Condition::ValueIs(bytes) => is_value(bytes),
             Condition::ValueIsNot(bytes) => !is_value(bytes),
+            Condition::DigestIs(digest) => has_digest(*digest),
+            Condition::DigestIsNot(digest) => !has_digest(*digest),
             Condition::AbsentSince(index) => {
                 // Nobody has seen anything at an index that is still to come.
                 let is_past = *index < self.cache.index;

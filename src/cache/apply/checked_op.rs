@@ -1,5 +1,6 @@
 //! Operations that passed their checks, and performing them, which cannot fail.
 
+use super::incr_within::Sum;
 use crate::cache::decimal::Decimal;
 use crate::cache::entry::{Entry, Lifetime, entry_cost};
 use crate::cache::record::Record;
@@ -52,6 +53,8 @@ pub(super) enum RemoveKind {
     Read,
     /// The removal of all fields of a hash: how many.
     Fields(u64),
+    /// A sum whose deadline has passed.
+    Sum(Sum),
 }
 
 /// What a stored value is, for the outcome.
@@ -63,6 +66,7 @@ pub(super) enum StoreKind {
     },
     Counter(i64),
     Decimal(Decimal),
+    Sum(Sum),
     /// Its length is asked for.
     Length,
     /// A hash: how many of its fields are new, or are gone.
@@ -192,6 +196,10 @@ impl Cache {
                 self.stats.incrs += 1;
                 Outcome::Decimal { revision, text: value.to_string() }
             }
+            StoreKind::Sum(sum) => {
+                self.stats.incrs += 1;
+                sum.outcome(revision)
+            }
             StoreKind::Length => {
                 self.stats.puts += 1;
                 Outcome::Length { revision, bytes }
@@ -231,6 +239,7 @@ impl Cache {
             }
             RemoveKind::Read => Outcome::Got(found),
             RemoveKind::Fields(count) => Outcome::Fields { revision, count },
+            RemoveKind::Sum(sum) => sum.outcome(revision),
         }
     }
 

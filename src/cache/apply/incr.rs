@@ -33,7 +33,8 @@ pub(super) fn check(
     Ok(CheckedOp::Store { key, slot: found.slot(), record, lifetime, kind: StoreKind::Counter(value) })
 }
 
-fn number(check: &Check<'_>, entry: &Entry) -> Result<i64, CommandError> {
+/// The counter that an entry has.
+pub(super) fn number(check: &Check<'_>, entry: &Entry) -> Result<i64, CommandError> {
     parse_counter(check.string(entry)?).ok_or(CommandError::NotANumber { op: check.op_position() })
 }
 

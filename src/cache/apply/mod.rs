@@ -20,6 +20,7 @@ mod fork;
 mod get;
 mod hash;
 mod incr;
+mod incr_within;
 mod maintenance;
 mod merge;
 mod put;
@@ -166,6 +167,10 @@ impl Check<'_> {
             Op::DeleteFields { key, fields } => hash::check_delete(self, key, &fields),
             Op::IncrField { key, field, by } => hash::check_incr(self, key, field, by),
             Op::IncrFieldDecimal { key, field, by } => hash::check_incr_decimal(self, key, field, &by),
+            Op::IncrWithin { key, step, saturates, ttl, keeps_deadline } => {
+                let lifetime = incr_within::NewLifetime { ttl, keeps_deadline };
+                incr_within::check(self, key, &step, saturates, lifetime)
+            }
             #[cfg(feature = "next-level")]
             Op::Double { key } => incr::check_double(self, key),
         }

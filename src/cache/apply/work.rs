@@ -14,7 +14,7 @@ const NUMBER_BYTES_MAX: usize = 48;
 /// What the operations of a log entry have made so far, in bytes.
 #[derive(Default)]
 pub(super) struct Work {
-    /// Of values that were built out of others.
+    /// Of values that were built out of others, or hashed.
     copied: u64,
     /// Of such values as watchers are told them: a key that is written several times is told once.
     told: u64,
@@ -44,6 +44,8 @@ impl Work {
             _ => None,
         };
         let copied = spliced.unwrap_or(0) as u64;
+        // A digest reads all of a value, as a copy does.
+        let hashed = if op.takes_digest() { before as u64 } else { 0 };
         // What this log entry has written is told already.
         let is_told = entry.is_some_and(|entry| entry.revision.get() == cache.index);
         let told = if is_told { copied.saturating_sub(before as u64) } else { copied };
@@ -55,8 +57,11 @@ impl Work {
             _ => true,
         };
         let replaced = if replaces { entry.map_or(0, Entry::cost) } else { 0 };
-        let sum =
-            Self { copied: self.copied + copied, told: self.told + told, replaced: self.replaced + replaced };
+        let sum = Self {
+            copied: self.copied + copied + hashed,
+            told: self.told + told,
+            replaced: self.replaced + replaced,
+        };
         let fits = sum.copied <= COPIED_BYTES_PER_APPLY_MAX
             && sum.told <= TOLD_BYTES_PER_APPLY_MAX
             && sum.replaced <= REPLACED_BYTES_PER_APPLY_MAX;
@@ -94,6 +99,11 @@ mod tests {
         assert!(!adds(cost - 1, put(key(), Condition::Always)));
         assert!(!adds(cost - 1, Op::GetEx { key: key(), ttl: Some(Ttl::At(1)) }));
         assert!(adds(0, Op::GetEx { key: key(), ttl: Some(Ttl::Ms(1)) }) && adds(0, Op::Get { key: key() }));
+        let hashed = |count| {
+            let mut work = Work { copied: COPIED_BYTES_PER_APPLY_MAX - 1_000, ..Work::default() };
+            (0..count).all(|_| work.add(&cache, &put(key(), Condition::DigestIs(1))))
+        };
+        assert!(hashed(1) && !hashed(2));
         let other = Key::new("other").expect("a key");
         assert!(adds(0, put(other, Condition::Always)), "nothing is replaced");
     }

@@ -2,6 +2,7 @@
 //! again. Bounded in number, bytes and age; the oldest are dropped first.
 
 pub(super) mod result_codec;
+mod session_codec;
 
 use super::Command;
 use super::digest::{HashWriter, Sum, halves, hash_text, hash_words};

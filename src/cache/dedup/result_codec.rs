@@ -1,15 +1,16 @@
 //! The result of a command as bytes. Tags are persisted: a tag never gets another meaning. A batch holds no batch, so
 //! that damaged bytes cannot nest without end.
 
+use super::session_codec::{lock, name, put_lock, put_session, session};
 use crate::cache::codec::{DecodeError, Decoder, put_bool, put_bytes, put_option, put_u8, put_u32, put_u64};
 use crate::cache::limits::{
-    BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, DECIMAL_BYTES_MAX, KEY_BYTES_MAX, LOCKS_PER_SESSION_MAX,
-    ORIGIN_BYTES_MAX, SEQUENCE_OPS_MAX, VALUE_BYTES_MAX,
+    BATCH_OPS_MAX, CONTENT_TYPE_BYTES_MAX, DECIMAL_BYTES_MAX, LOCKS_PER_SESSION_MAX, ORIGIN_BYTES_MAX,
+    SEQUENCE_OPS_MAX, VALUE_BYTES_MAX,
 };
 use crate::cache::outcome::CommandResult;
 use crate::cache::{
-    Absence, BatchFault, CacheConfig, ClientSession, CommandError, EntryInfo, Found, InvalidField, Key,
-    KeyInfo, KeyState, Kind, Lock, MergeResult, OpRefusal, Outcome, Removal, RemovalCause, Value,
+    Absence, BatchFault, CacheConfig, CommandError, EntryInfo, Found, InvalidField, KeyInfo, KeyState, Kind,
+    MergeResult, OpRefusal, Outcome, Removal, RemovalCause, Value,
 };
 use std::io::{Read, Result, Write};
 
@@ -119,6 +120,12 @@ fn put_single(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
             put_u8(out, 22)?;
             put_u64(out, *revision)?;
             put_u64(out, *count)
+        }
+        Outcome::Sum { revision, value, added } => {
+            put_u8(out, 24)?;
+            put_u64(out, *revision)?;
+            put_bytes(out, value.as_bytes())?;
+            put_bytes(out, added.as_bytes())
         }
         Outcome::NotFound(absence) => {
             put_u8(out, 2)?;
@@ -246,35 +253,13 @@ fn single(source: &mut Decoder<impl Read>, tag: u8) -> std::result::Result<Outco
         }
         22 => Outcome::Fields { revision: source.u64()?, count: source.u64()? },
         23 => Outcome::NotCleared { count: source.u64()? },
+        24 => Outcome::Sum {
+            revision: source.u64()?,
+            value: source.text(DECIMAL_BYTES_MAX)?,
+            added: source.text(DECIMAL_BYTES_MAX)?,
+        },
         _ => return Err(DecodeError::Damaged("an outcome has an unknown tag")),
     })
-}
-
-fn put_session(out: &mut impl Write, session: &ClientSession) -> Result<()> {
-    let ClientSession { id, name, ttl_ms, created_at_ms, expires_at_ms } = session;
-    put_bytes(out, name.as_str().as_bytes())?;
-    [id, ttl_ms, created_at_ms, expires_at_ms].into_iter().try_for_each(|number| put_u64(out, *number))
-}
-
-fn session(source: &mut Decoder<impl Read>) -> std::result::Result<ClientSession, DecodeError> {
-    let name = name(source)?;
-    let (id, ttl_ms) = (source.u64()?, source.u64()?);
-    Ok(ClientSession { id, name, ttl_ms, created_at_ms: source.u64()?, expires_at_ms: source.u64()? })
-}
-
-fn put_lock(out: &mut impl Write, lock: &Lock) -> Result<()> {
-    let Lock { name, session, token, since_ms } = lock;
-    put_bytes(out, name.as_str().as_bytes())?;
-    [session, token, since_ms].into_iter().try_for_each(|number| put_u64(out, *number))
-}
-
-fn lock(source: &mut Decoder<impl Read>) -> std::result::Result<Lock, DecodeError> {
-    let name = name(source)?;
-    Ok(Lock { name, session: source.u64()?, token: source.u64()?, since_ms: source.u64()? })
-}
-
-fn name(source: &mut Decoder<impl Read>) -> std::result::Result<Key, DecodeError> {
-    Key::stored(&source.text(KEY_BYTES_MAX)?).map_err(|_| DecodeError::Damaged("a name is none"))
 }
 
 fn put_key_state(out: &mut impl Write, state: &KeyState) -> Result<()> {

@@ -125,6 +125,8 @@ fn state(id: u64) -> NodeState {
             protocol: ProtocolRange { min: 1, max: 1 },
             feature_level: 1,
             feature_level_known: 1,
+            redis: None,
+            redis_tls: None,
         }),
         lag_entries: Some(0),
         lag_ms: Some(0),
