@@ -7,16 +7,44 @@ use super::dispatch::Work;
 use super::errors::{LOADING, Replied};
 use super::optimistic::{self, carry_out_all};
 use super::reply::Reply;
-use super::{extras, info, login, push_commands, scripts, sentinel, tracking_commands, transaction, walk};
+use super::{
+    answers, extras, info, login, push_commands, scripts, sentinel, tracking_commands, transaction, walk,
+};
+use crate::front::AnswerPermit;
 use crate::node::Session;
 use bytes::Bytes;
 
-/// Carries it out.
-pub(super) async fn reply(work: Work, client: &mut Client) -> Reply {
-    match work {
+/// Carries it out. The reply has its part of the memory of all answers.
+pub(super) async fn reply(work: Work, client: &mut Client) -> (Reply, Option<AnswerPermit>) {
+    let kind = match &work {
+        Work::Command(kind, _) => Some(*kind),
+        Work::Composite(_) => None,
+    };
+    let (database, writes) = (database_before(kind, client), client.writes);
+    let reserved = match answers::reserve(client, &work) {
+        Ok(reserved) => reserved,
+        Err(refused) => return (refused, None),
+    };
+    let reply = match work {
         Work::Command(kind, words) => command(kind, client, &words).await,
         Work::Composite(composite) => on_copies(client, &composite).await.unwrap_or_else(|failed| failed),
+    };
+    drop(reserved);
+    let (reply, permit) = answers::admit(client, kind, reply, client.writes != writes);
+    if let Some(database) = database.filter(|_| !matches!(reply, Reply::Array(_)))
+        && database != client.database
+    {
+        client.database = database;
+        client.show();
     }
+    (reply, permit)
+}
+
+/// For `EXEC`, the database from before the transaction. What was queued has changed the connection's database for what was queued after it;
+/// it stays so only if the transaction was carried out.
+fn database_before(kind: Option<Alone>, client: &Client) -> Option<u8> {
+    let transaction = client.transaction.as_ref().filter(|_| kind == Some(Alone::Exec));
+    transaction.map(|transaction| transaction.database)
 }
 
 /// Carries out what decides by several keys what it writes.
@@ -49,7 +77,7 @@ async fn command(kind: Alone, client: &mut Client, words: &[Bytes]) -> Reply {
     let done = match kind {
         Alone::Hello | Alone::Auth | Alone::Reset | Alone::Info | Alone::Sentinel => Ok(Reply::OK),
         Alone::Lockstep => extras::reply(client, &session, words).await,
-        Alone::Exec => exec(client, &session).await,
+        Alone::Exec => transaction::exec(client, &session).await,
         Alone::Subscribe => push_commands::subscribe(client, words).await,
         Alone::Tracking => tracking_commands::tracking(client, &words[2..]).await,
         Alone::Frequency => extras::frequency(client, &session, arguments).await,
@@ -63,19 +91,6 @@ async fn command(kind: Alone, client: &mut Client, words: &[Bytes]) -> Reply {
         Alone::FlushAll => flush(client, &session, None, arguments).await,
     };
     done.unwrap_or_else(|failed| failed)
-}
-
-/// `EXEC`. What was queued has changed the connection's database for what was queued after it; it stays so only if the transaction was
-/// carried out.
-async fn exec(client: &mut Client, session: &Session) -> Replied {
-    let before = client.transaction.as_ref().map(|transaction| transaction.database);
-    let done = transaction::exec(client, session).await;
-    let is_done = matches!(done, Ok(Reply::Array(_)));
-    if let Some(database) = before.filter(|database| !is_done && *database != client.database) {
-        client.database = database;
-        client.show();
-    }
-    done
 }
 
 /// `FLUSHDB` and `FLUSHALL`.

@@ -48,6 +48,8 @@ pub(super) struct Client {
     pub min_index: Option<u64>,
     /// The newest log entry that it has seen.
     pub seen_index: u64,
+    /// How often it has written something.
+    pub writes: u64,
     /// What it is told of without having asked.
     pub feed: Option<Feed>,
     pub subscriptions: Subscriptions,
@@ -91,6 +93,7 @@ impl Client {
             consistency: None,
             min_index: None,
             seen_index: 0,
+            writes: 0,
             feed: None,
             subscriptions: Subscriptions::default(),
             tracking: None,
@@ -154,6 +157,7 @@ impl Client {
     pub fn note_written(&mut self, index: u64) {
         if index > 0 {
             self.seen_index = self.seen_index.max(index);
+            self.writes += 1;
             if let Some(tracking) = &mut self.tracking {
                 tracking.note_own(index);
             }

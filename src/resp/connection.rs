@@ -5,54 +5,52 @@
 
 use super::client::Client;
 use super::dispatch::{self, Dispatched, Waiting, dispatch};
-use super::feed::{Feed, Told};
+use super::feed::{Feed, KeyEvent, Told};
+use super::outgoing::{Ended, Outgoing};
+use super::pace::{SLACK, time_for};
 use super::parser::{ParseLimits, Parsed, Parser};
 use super::plan::Plan;
 use super::reply::{Protocol, Reply};
 use super::run::{Replies, Run};
 use super::tracking::invalidation;
-use super::{alone, meter, moving};
-use crate::front::{Forget, InputMemory};
+use super::{alone, answers, meter, moving};
+use crate::front::{Forget, InputMemory, SMALL_ANSWER_BYTES};
 use bytes::BytesMut;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 /// Commands that are carried out before more are read.
 const COMMANDS_MAX: usize = 1_024;
-/// Replies are sent once they have so many bytes.
-const SEND_BYTES: usize = 1024 * 1024;
 /// Room for what arrives next.
 const READ_BYTES: usize = 16 * 1024;
-/// How long a client can accept nothing of what is sent to it.
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the rest of a command that has begun to arrive can take.
-const REST_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a client may take to say who it is.
+/// How long a client may take to say who it is, and one of a Sentinel port to say anything.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection.
 pub(super) struct Connection<S> {
-    stream: S,
+    outgoing: Outgoing<S>,
     client: Client,
     closing: watch::Receiver<bool>,
     parser: Parser,
-    out: BytesMut,
     /// What waits for what comes after it.
     waiting: Vec<Waiting>,
+    /// Bytes of replies in it that are known already.
+    known: usize,
     input: InputMemory,
     /// Bytes that have arrived since there was nothing to do.
     received: usize,
-    /// Since when it has to say who the client is.
-    stranger_since: Option<Instant>,
+    /// Since when the client has to say who it is, or anything.
+    new_since: Option<Instant>,
+    /// It has sent a command.
+    has_asked: bool,
+    /// Since when a command is not whole, and how many bytes have come since.
+    begun: Option<(Instant, usize)>,
 }
-
-/// The connection ends.
-struct Ended;
 
 /// What a connection waits for.
 enum Happened {
@@ -66,15 +64,17 @@ enum Happened {
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub fn new(stream: S, client: Client, closing: watch::Receiver<bool>) -> Self {
         Self {
-            stream,
+            outgoing: Outgoing::new(stream),
             client,
             closing,
             parser: Parser::default(),
-            out: BytesMut::new(),
             waiting: Vec::new(),
+            known: 0,
             input: InputMemory::default(),
             received: 0,
-            stranger_since: None,
+            new_since: None,
+            has_asked: false,
+            begun: None,
         }
     }
 
@@ -83,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         while self.next().await.is_ok() {}
         self.leave();
         let _ = Box::pin(self.send()).await;
-        let _ = timeout(SEND_TIMEOUT, self.stream.shutdown()).await;
+        self.outgoing.shutdown().await;
     }
 
     /// Carries out what has arrived; if that is nothing, waits for more.
@@ -112,6 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
             count += 1;
+            (self.has_asked, self.begun) = (true, None);
             if self.client.ends {
                 self.flush().await?;
                 return Err(Ended);
@@ -139,20 +140,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn receive(&mut self) -> Result<(), Ended> {
-        let has_begun = self.parser.waiting() > 0;
+        self.outgoing.rest();
+        let has_begun = self.parser.has_begun();
         if has_begun && self.input.wait(&self.client.shared.front.body_memory, self.counted()).is_err() {
             return self.refuse_input();
         }
-        self.stranger_since = match self.client.is_stranger() {
-            true => self.stranger_since.or_else(|| Some(Instant::now())),
-            false => None,
-        };
-        let until = match (has_begun, self.stranger_since) {
-            (_, Some(since)) => Some(since + LOGIN_TIMEOUT),
-            (true, None) => Some(Instant::now() + REST_TIMEOUT),
-            (false, None) => None,
-        };
-        let Self { stream, parser, client, closing, .. } = self;
+        let until = self.until(has_begun);
+        let Self { outgoing: Outgoing { stream, .. }, parser, client, closing, .. } = self;
         let Client { feed, registered, tracking, moving, .. } = client;
         let moving = async {
             match moving {
@@ -201,7 +195,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         };
         self.received += count;
+        if let Some((_, bytes)) = &mut self.begun {
+            *bytes += count;
+        }
         self.count_input()
+    }
+
+    /// When the client must have sent more.
+    fn until(&mut self, has_begun: bool) -> Option<Instant> {
+        let now = Instant::now();
+        let is_new = self.client.is_stranger() || self.client.is_sentinel() && !self.has_asked;
+        self.new_since = is_new.then(|| self.new_since.unwrap_or(now));
+        self.begun = has_begun.then(|| self.begun.unwrap_or((now, 0)));
+        let first = self.new_since.map(|since| since + LOGIN_TIMEOUT);
+        let rest = self.begun.map(|(since, bytes)| (now + SLACK).min(since + time_for(bytes)));
+        first.into_iter().chain(rest).min()
     }
 
     /// Takes a part of the memory of all input for what is held for this client.
@@ -218,11 +226,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match told {
             Told::Changes(changes) => {
                 for (index, events) in changes {
-                    let messages = self.client.subscriptions.messages(&events);
-                    messages.iter().for_each(|message| self.tell(message));
-                    let tracked = self.client.tracking.as_mut().map(|tracking| tracking.told(index, &events));
-                    tracked.unwrap_or_default().into_iter().for_each(|forget| self.invalidate(forget));
-                    self.send_much().await?;
+                    self.tell_changes(index, &events).await?;
                 }
                 Ok(())
             }
@@ -235,6 +239,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Err(Ended)
             }
         }
+    }
+
+    /// Each message is made once there is room for it: there is one for each event, and for each pattern.
+    async fn tell_changes(&mut self, index: u64, events: &[KeyEvent]) -> Result<(), Ended> {
+        let Client { subscriptions, shared, protocol, .. } = &self.client;
+        if subscriptions.are_about_keys() {
+            for event in events {
+                for message in subscriptions.messages(event) {
+                    self.outgoing.add(&message, *protocol);
+                    self.outgoing.send_told(&shared.front.answer_memory).await?;
+                }
+                // Many events that no pattern fits would keep others from being served.
+                tokio::task::coop::consume_budget().await;
+            }
+        }
+        let tracked = self.client.tracking.as_mut().map(|tracking| tracking.told(index, events));
+        tracked.unwrap_or_default().into_iter().for_each(|forget| self.invalidate(forget));
+        self.send_told().await
     }
 
     /// Tells the client, or the connection that is told in its place, what it must forget.
@@ -254,7 +276,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             true => {
                 for forget in presence.inbox.take(&self.client.principal.name()) {
                     self.tell(&invalidation(forget, !is_new));
-                    self.send_much().await?;
+                    self.send_told().await?;
                 }
             }
             false => presence.inbox.keep(),
@@ -301,7 +323,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn limits(&self) -> ParseLimits {
-        match self.client.is_stranger() {
+        match self.client.is_stranger() || self.client.is_sentinel() {
             true => ParseLimits::STRANGER,
             false => ParseLimits::for_values(self.client.shared.front.limits.value_bytes),
         }
@@ -310,15 +332,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn command(&mut self, words: Vec<bytes::Bytes>) -> Result<(), Ended> {
         match dispatch(&mut self.client, words).await {
             Dispatched::Waits(waiting) => {
+                let (waiting, _permit) = answers::admit_known(&self.client, waiting);
+                self.known += answers::known_bytes(&waiting.plan);
                 self.waiting.push(waiting);
                 self.client.show_begun();
+                if self.known > SMALL_ANSWER_BYTES {
+                    self.flush().await?;
+                }
             }
             Dispatched::Alone { work, is_told, command } => {
                 self.flush().await?;
                 let began = Instant::now();
-                let reply = Box::pin(alone::reply(work, &mut self.client)).await;
+                let (reply, permit) = Box::pin(alone::reply(work, &mut self.client)).await;
                 meter::note(&self.client, command, &reply, began.elapsed());
-                let permit = self.client.shared.front.answer_memory.take(reply.bytes());
                 if is_told {
                     self.tell(&reply);
                 }
@@ -340,6 +366,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let began = Instant::now();
         let waiting = std::mem::take(&mut self.waiting);
+        self.known = 0;
         let split = waiting
             .into_iter()
             .map(|Waiting { plan, is_told, command, is_tracked }| (plan, (is_told, command, is_tracked)));
@@ -386,25 +413,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn tell(&mut self, reply: &Reply) {
-        reply.encode(self.client.protocol, &mut self.out);
+        self.outgoing.add(reply, self.client.protocol);
     }
 
     /// Sends what there is, if it is much.
     async fn send_much(&mut self) -> Result<(), Ended> {
-        if self.out.len() >= SEND_BYTES { self.send().await } else { Ok(()) }
+        self.outgoing.send_much(&self.client.shared.front.answer_memory).await
+    }
+
+    /// Sends what nobody has asked for, if it is much.
+    async fn send_told(&mut self) -> Result<(), Ended> {
+        self.outgoing.send_told(&self.client.shared.front.answer_memory).await
     }
 
     async fn send(&mut self) -> Result<(), Ended> {
-        while !self.out.is_empty() {
-            match timeout(SEND_TIMEOUT, self.stream.write_buf(&mut self.out)).await {
-                Ok(Ok(count)) if count > 0 => {}
-                _ => return Err(Ended),
-            }
-        }
-        let flushed = timeout(SEND_TIMEOUT, self.stream.flush()).await;
-        // A large answer's memory is not kept.
-        self.out = BytesMut::new();
-        if matches!(flushed, Ok(Ok(()))) { Ok(()) } else { Err(Ended) }
+        self.outgoing.send(&self.client.shared.front.answer_memory).await
     }
 }
 
@@ -428,3 +451,7 @@ async fn read<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut BytesMut) -> st
     })
     .await
 }
+
+#[cfg(test)]
+#[path = "connection_test.rs"]
+mod tests;

@@ -1,5 +1,6 @@
 //! From the words of a command to what is to be done.
 
+use super::answers::known_bytes;
 use super::arguments::Arguments;
 use super::client::{Client, Silence};
 use super::commands::{Alone, Command, Connection, Kind, find};
@@ -324,7 +325,12 @@ fn need_of(op: &Op) -> Need {
 /// Queues it, and says so.
 fn queued(client: &mut Client, queued: Result<Queued, Reply>, words: &[Bytes]) -> Plan {
     let Some(transaction) = &mut client.transaction else { return Plan::known(Reply::OK) };
-    let bytes = words.iter().map(Bytes::len).sum();
+    // A reply that is known already waits with it.
+    let waits = match &queued {
+        Ok(Queued::Plan(plan)) => known_bytes(plan),
+        _ => 0,
+    };
+    let bytes = words.iter().map(Bytes::len).sum::<usize>() + waits;
     Plan::known(match queued {
         Ok(queued) => match transaction.add(queued, bytes) {
             true => Reply::Status("QUEUED"),

@@ -2,6 +2,7 @@
 //! before they are answered, and every node answers every command.
 
 mod alone;
+mod answers;
 mod arguments;
 mod client;
 mod commands;
@@ -34,6 +35,8 @@ mod meter;
 mod moving;
 mod number;
 mod optimistic;
+mod outgoing;
+mod pace;
 mod parser;
 pub mod parsers;
 mod plan;

@@ -121,6 +121,11 @@ impl Parser {
         &mut self.buffer
     }
 
+    /// Whether a part of a command has arrived.
+    pub fn has_begun(&self) -> bool {
+        !self.buffer.is_empty() || self.unfinished.is_some()
+    }
+
     /// Bytes that belong to no whole command yet.
     pub fn waiting(&self) -> usize {
         self.buffer.len()

@@ -5,7 +5,7 @@ use super::lua::{self, Ran, Script, TIME_MAX};
 use super::plan::{Plan, Shape};
 use super::reply::Reply;
 use super::scratch::{Missing, Scratch};
-use super::whole::Whole;
+use super::whole::{Asks, Whole};
 use crate::cache::{Condition, Key};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -73,6 +73,12 @@ impl Transaction {
     /// How many of its commands are about all keys.
     pub fn whole(&self) -> usize {
         self.queue.iter().filter(|queued| matches!(queued, Queued::Whole(_))).count()
+    }
+
+    /// How many of them tell all keys that match.
+    pub fn listings(&self) -> usize {
+        let tells = |queued: &&Queued| matches!(queued, Queued::Whole(Whole { asks: Asks::Keys(_), .. }));
+        self.queue.iter().filter(tells).count()
     }
 
     pub fn len(&self) -> usize {

@@ -59,7 +59,7 @@ impl Reply {
 
     /// About how many bytes it takes.
     pub fn bytes(&self) -> usize {
-        const OTHER_BYTES: usize = 16;
+        const OTHER_BYTES: usize = size_of::<Reply>();
         let all = |items: &[Self]| items.iter().map(Self::bytes).sum::<usize>();
         OTHER_BYTES
             + match self {

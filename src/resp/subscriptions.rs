@@ -119,33 +119,31 @@ impl Subscriptions {
         Reply::Push(vec![Reply::bulk(kind), name, Reply::Integer(count)])
     }
 
-    /// What a client is told of changes.
-    pub fn messages(&self, events: &[KeyEvent]) -> Vec<Reply> {
-        let mut messages = Vec::new();
-        for event in events {
-            let KeyEvent::Key(event, name) = event else { continue };
-            let Some((database, key)) = any_key_of(name) else { continue };
-            let about_key = [format!("__keyspace@{database}__:").as_bytes(), &key].concat();
-            let about_event = format!("__keyevent@{database}__:{event}").into_bytes();
-            for (channel, payload) in [(about_key, event.as_bytes()), (about_event, &key)] {
-                let (channel, payload) = (Bytes::from(channel), Reply::bulk(payload));
-                if self.channels.contains(&channel) {
-                    let message = [Reply::bulk("message"), Reply::Bulk(channel.clone()), payload.clone()];
-                    messages.push(Reply::Push(message.into()));
-                }
-                for (pattern, _) in self.patterns.iter().filter(|(_, parsed)| parsed.matches(&channel)) {
-                    let (pattern, channel) = (Reply::Bulk(pattern.clone()), Reply::Bulk(channel.clone()));
-                    messages.push(Reply::Push(vec![
-                        Reply::bulk("pmessage"),
-                        pattern,
-                        channel,
-                        payload.clone(),
-                    ]));
-                }
-            }
-        }
-        messages
+    /// What a client is told of a change: one message after another, each made as it is needed.
+    pub fn messages<'a>(&'a self, event: &'a KeyEvent) -> impl Iterator<Item = Reply> + 'a {
+        channels(event).into_iter().flatten().flat_map(move |(channel, payload)| {
+            let (payload, matched) = (Reply::Bulk(payload), channel.clone());
+            let is_told = self.channels.contains(&channel);
+            let message = is_told.then(|| {
+                Reply::Push(vec![Reply::bulk("message"), Reply::Bulk(channel.clone()), payload.clone()])
+            });
+            let matching = self.patterns.iter().filter(move |(_, parsed)| parsed.matches(&matched));
+            message.into_iter().chain(matching.map(move |(pattern, _)| {
+                let (pattern, channel) = (Reply::Bulk(pattern.clone()), Reply::Bulk(channel.clone()));
+                Reply::Push(vec![Reply::bulk("pmessage"), pattern, channel, payload.clone()])
+            }))
+        })
     }
+}
+
+/// The two channels that a change is told on, and what is told there.
+fn channels(event: &KeyEvent) -> Option<[(Bytes, Bytes); 2]> {
+    let KeyEvent::Key(event, name) = event else { return None };
+    let (database, key) = any_key_of(name)?;
+    let about_key = [format!("__keyspace@{database}__:").as_bytes(), &key].concat();
+    let about_event = format!("__keyevent@{database}__:{event}").into_bytes();
+    let event = Bytes::from_static(event.as_bytes());
+    Some([(about_key.into(), event), (about_event.into(), Bytes::copy_from_slice(&key))])
 }
 
 /// Whether something is ever told on this channel.

@@ -168,3 +168,65 @@ async fn what_is_refused_counts_towards_the_rate_limit() {
         })
         .await;
 }
+
+/// Where clients do not read their answers, others are refused large ones before they have any effect, and small ones are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_answers_are_refused_where_others_are_not_read() {
+    const VALUE: usize = 1_000_000;
+    let limits = FrontLimits { value_bytes: VALUE, answer_memory: 8_000_000, ..FrontLimits::default() };
+    let server = Server::start_with(limits, None, |options| options).await;
+    server
+        .run_and_stop(|address| {
+            let mut client = Client::connect(address);
+            assert_eq!(client.ask_words(&[b"SET", b"large", &[b'x'; VALUE]]), "+OK");
+            for part in 0..20 {
+                let keys = (0..100).map(|number| format!(" key:{part}:{number} 1")).collect::<String>();
+                assert_eq!(client.ask(&format!("MSET{keys}")), "+OK");
+            }
+            let mut stuck = Client::connect(address);
+            stuck.write(&command(&[b"GET", b"large"]).repeat(50));
+            let full = "-UNAVAILABLE nothing was done: clients of this node have not read their answers yet";
+            // It has the first of them, and does not read the others.
+            assert_eq!(stuck.read().len(), VALUE + 2);
+            assert_eq!(client.ask("GET large"), full);
+            let many = "EVAL return(string.rep('x',100000)) 0";
+            for line in ["KEYS *", "SCAN 0 COUNT 10000", many, "COMMAND"] {
+                assert_eq!(client.ask(line), full, "{line}");
+            }
+            let lines = ["MULTI", "SELECT 2", "KEYS *", "SET n 1", "EXEC"];
+            let last = lines.map(|line| client.ask(line));
+            assert_eq!(last[4], full);
+            assert_eq!((client.ask("PING"), client.ask("EXISTS n large")), ("+PONG".into(), ":1".into()));
+            assert_eq!(client.ask("MULTI"), "+OK");
+            assert_eq!(client.ask("DISCARD"), "+OK");
+            // What may have had an effect does not say that it had none.
+            let wrote = client.ask("EVAL redis.call('set',KEYS[1],'1')return(string.rep('x',100000)) 1 n");
+            assert!(wrote.starts_with("-OUTCOMEUNKNOWN it was carried out"), "{wrote}");
+            assert_eq!(client.ask("GET n"), "\"1\"");
+            assert_eq!(client.ask("EVAL return(redis.call('get',KEYS[1])) 1 n"), "\"1\"");
+            drop(stuck);
+            while client.ask("KEYS *").len() < 20_000 {}
+            while client.ask(many).len() < 100_000 {}
+        })
+        .await;
+}
+
+/// What a transaction will answer waits with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn replies_that_wait_in_a_transaction_have_a_bound() {
+    Server::run(|address| {
+        let mut client = Client::connect(address);
+        assert_eq!(client.ask("MULTI"), "+OK");
+        let count = (0..1_000).take_while(|_| client.ask("COMMAND") == "+QUEUED").count();
+        assert!((1..200).contains(&count), "{count}");
+        assert_eq!(client.ask("EXEC"), "-EXECABORT Transaction discarded because of previous errors.");
+        // As a pipeline they are answered, however many.
+        client.write(&command(&[b"COMMAND"]).repeat(1_000));
+        let first = client.read();
+        assert!(first.len() > 4_000, "{first}");
+        for _ in 1..1_000 {
+            assert_eq!(client.read(), first);
+        }
+    })
+    .await;
+}
