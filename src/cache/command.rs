@@ -67,7 +67,8 @@ pub enum Command {
     NoteAdminAction(Box<AdminRequested>),
     /// Several operations, one after another: each sees what those before it did, and is carried out or refused by itself. If a
     /// guard does not hold, none is. At most [`super::limits::SEQUENCE_OPS_MAX`], and
-    /// [`super::limits::SEQUENCE_GUARDS_MAX`] guards, which count no more than [`super::limits::GUARDED_KEYS_MAX`] keys.
+    /// [`super::limits::SEQUENCE_GUARDS_MAX`] guards, of which [`super::limits::PREFIX_GUARDS_MAX`] are about the keys with a
+    /// prefix and count no more than [`super::limits::GUARDED_KEYS_MAX`] keys.
     Sequence { guards: Vec<Guard>, ops: Vec<Op> },
     /// Opens, renews or ends a client session, or acquires or releases a lock.
     Sessions(Box<SessionChange>),
@@ -95,7 +96,8 @@ pub enum Guard {
     /// This of a key.
     Key { key: Key, condition: Condition },
     /// The keys with a prefix are those that were there after the log entry with the index `since`: still so many, and none of them is newer.
-    /// Their values may have changed.
+    /// Their values may have changed. It does not hold either while more than [`super::limits::GUARDED_EXPIRED_MAX`] have expired and are not
+    /// removed yet.
     Keys { prefix: String, since: u64, count: u64 },
 }
 

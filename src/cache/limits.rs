@@ -18,8 +18,11 @@ pub const BATCH_OPS_MAX: usize = 1_024;
 /// Most operations of one sequence, and most of its guards.
 pub const SEQUENCE_OPS_MAX: usize = 16_384;
 pub const SEQUENCE_GUARDS_MAX: usize = 16_384;
-/// Most keys that all guards of a sequence about the keys with a prefix may count: each of those is looked at when it is applied.
+/// Most guards of a sequence that are about the keys with a prefix, most keys that all of these may count, and most keys for each that have
+/// expired and are not removed yet: each of those is looked at when it is applied.
+pub const PREFIX_GUARDS_MAX: usize = 64;
 pub const GUARDED_KEYS_MAX: u64 = 16_384;
+pub const GUARDED_EXPIRED_MAX: u64 = 256;
 /// Most bytes that the operations of one log entry may copy to build values out of those that are there, most that they may so
 /// add to what watchers are told, and most bytes of entries that they may replace or remove: each is read for the digest.
 pub const COPIED_BYTES_PER_APPLY_MAX: u64 = 64 * 1024 * 1024;

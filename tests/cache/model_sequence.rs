@@ -6,9 +6,9 @@ use lockstep::cache::{
     BatchFault, Cause, CommandError, Event, Guard, Key, KeyState, Op, OpRefusal, Outcome, Record, limits,
 };
 
-fn counted(guards: &[Guard]) -> u64 {
-    let count = |guard: &Guard| if let Guard::Keys { count, .. } = guard { *count } else { 0 };
-    guards.iter().map(count).fold(0, u64::saturating_add)
+fn counts(guards: &[Guard]) -> Vec<u64> {
+    let count = |guard: &Guard| if let Guard::Keys { count, .. } = guard { Some(*count) } else { None };
+    guards.iter().filter_map(count).collect()
 }
 
 impl Model {
@@ -22,7 +22,8 @@ impl Model {
         if ops.is_empty()
             || ops.len() > limits::SEQUENCE_OPS_MAX
             || guards.len() > limits::SEQUENCE_GUARDS_MAX
-            || counted(guards) > limits::GUARDED_KEYS_MAX
+            || counts(guards).len() > limits::PREFIX_GUARDS_MAX
+            || counts(guards).into_iter().fold(0, u64::saturating_add) > limits::GUARDED_KEYS_MAX
         {
             return Err(CommandError::InvalidBatch { op: None, fault: BatchFault::Length });
         }

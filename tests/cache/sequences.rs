@@ -4,8 +4,8 @@ use crate::bounds::{Log, key, put, put_bytes};
 use crate::{check_accounts, restored};
 use bytes::Bytes;
 use lockstep::cache::limits::{
-    BATCH_OUTCOME_BYTES_MAX, COPIED_BYTES_PER_APPLY_MAX, SEQUENCE_GUARDS_MAX, SEQUENCE_OPS_MAX,
-    TOLD_BYTES_PER_APPLY_MAX, VALUE_BYTES_MAX,
+    BATCH_OUTCOME_BYTES_MAX, COPIED_BYTES_PER_APPLY_MAX, GUARDED_EXPIRED_MAX, GUARDED_KEYS_MAX,
+    PREFIX_GUARDS_MAX, SEQUENCE_GUARDS_MAX, SEQUENCE_OPS_MAX, TOLD_BYTES_PER_APPLY_MAX, VALUE_BYTES_MAX,
 };
 use lockstep::cache::{
     Applied, BatchFault, CacheConfig, Command, CommandError, Condition, Event, Guard, KeyState, Op,
@@ -68,11 +68,38 @@ fn the_longest_sequence_is_carried_out() {
     let mut log = Log::new(CacheConfig::default());
     let longer = vec![incr("n"); SEQUENCE_OPS_MAX + 1];
     let guard = Guard::Key { key: key("n"), condition: Condition::Absent };
-    let guards = vec![guard; SEQUENCE_GUARDS_MAX + 1];
-    for command in [sequence(longer), Command::Sequence { guards, ops: vec![incr("n")] }] {
+    let of_keys = |count| Guard::Keys { prefix: "n".into(), since: 1, count };
+    let guarded = |guards| Command::Sequence { guards, ops: vec![incr("n")] };
+    for command in [
+        sequence(longer),
+        guarded(vec![guard; SEQUENCE_GUARDS_MAX + 1]),
+        guarded(vec![of_keys(0); PREFIX_GUARDS_MAX + 1]),
+        guarded(vec![of_keys(GUARDED_KEYS_MAX), of_keys(1)]),
+        guarded(vec![of_keys(u64::MAX), of_keys(1)]),
+    ] {
         let refused = CommandError::InvalidBatch { op: None, fault: BatchFault::Length };
         assert_eq!(log.commit(command).outcome, Err(refused));
     }
+}
+
+/// Many that expire at once are not removed at once. A guard about them looks at a bounded number.
+#[test]
+fn a_guard_looks_at_a_bounded_number_of_expired_keys() {
+    let mut log = Log::new(CacheConfig::default());
+    let count = 50 * GUARDED_EXPIRED_MAX as usize;
+    let put = |number: usize| put_bytes(&format!("k{number}"), b"v".to_vec(), Ttl::Ms(10));
+    log.commit(sequence((0..count).map(put).collect()));
+    log.at_ms += 20;
+    let guarded = || Command::Sequence {
+        guards: vec![Guard::Keys { prefix: "k".into(), since: 1, count: 0 }],
+        ops: vec![incr("n")],
+    };
+    let mut refused = 0;
+    while log.commit(guarded()).outcome == Err(CommandError::GuardFailed { guard: 0 }) {
+        refused += 1;
+    }
+    assert!(refused > 0, "all were removed at once");
+    assert!(log.cache.count("k") <= GUARDED_EXPIRED_MAX);
 }
 
 /// A read that does not fit the answer any more is refused, and what follows goes on.

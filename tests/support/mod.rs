@@ -176,6 +176,19 @@ impl Node {
     pub fn signal(&self, signal: i32) {
         // SAFETY: the process is our child and has not been waited for.
         assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
+        if signal == libc::SIGSTOP {
+            self.wait_until_stopped();
+        }
+    }
+
+    /// Its threads go on for a moment after the signal.
+    fn wait_until_stopped(&self) {
+        let id = libc::id_t::try_from(self.pid()).expect("an id");
+        let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+        // SAFETY: the process is our child and has not been waited for, and `info` is as large as is written.
+        let stopped =
+            unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), libc::WSTOPPED | libc::WNOWAIT) };
+        assert_eq!(stopped, 0, "{}", std::io::Error::last_os_error());
     }
 
     pub fn kill(&mut self) {

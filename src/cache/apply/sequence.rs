@@ -6,7 +6,8 @@ use super::fold;
 use super::maintenance::Budget;
 use super::work::Work;
 use crate::cache::limits::{
-    BATCH_OUTCOME_BYTES_MAX, GUARDED_KEYS_MAX, KEY_BYTES_MAX, SEQUENCE_GUARDS_MAX, SEQUENCE_OPS_MAX,
+    BATCH_OUTCOME_BYTES_MAX, GUARDED_EXPIRED_MAX, GUARDED_KEYS_MAX, KEY_BYTES_MAX, PREFIX_GUARDS_MAX,
+    SEQUENCE_GUARDS_MAX, SEQUENCE_OPS_MAX,
 };
 use crate::cache::{
     BatchFault, Cache, CommandError, Event, Guard, InvalidField, Key, KeyState, Op, OpRefusal, Outcome,
@@ -35,12 +36,14 @@ impl Cache {
         origin: Option<&str>,
         events: &mut Vec<Event>,
     ) -> Result<Outcome, CommandError> {
-        let counted =
-            guards.iter().map(|guard| if let Guard::Keys { count, .. } = guard { *count } else { 0 });
-        let counted = counted.fold(0, u64::saturating_add);
+        let counts = guards.iter().filter_map(|guard| match guard {
+            Guard::Keys { count, .. } => Some(*count),
+            Guard::Key { .. } => None,
+        });
         if !(1..=SEQUENCE_OPS_MAX).contains(&ops.len())
             || guards.len() > SEQUENCE_GUARDS_MAX
-            || counted > GUARDED_KEYS_MAX
+            || counts.clone().count() > PREFIX_GUARDS_MAX
+            || counts.fold(0, u64::saturating_add) > GUARDED_KEYS_MAX
         {
             return Err(CommandError::InvalidBatch { op: None, fault: BatchFault::Length });
         }
@@ -86,14 +89,16 @@ impl Cache {
     /// Whether the keys with a prefix are those that were there after the log entry with this index, when there were so many: a key that went
     /// and came back is newer, and without a newer one there are fewer if one has gone.
     fn has_still(&self, prefix: &str, since: u64, count: u64) -> bool {
-        let mut left = count;
-        let mut live = self.store.range(prefix, None).filter(|(_, entry)| !entry.is_expired(self.now_ms));
-        let are_old = live.all(|(_, entry)| {
-            let is_old = left > 0 && entry.created_revision.get() <= since;
-            left = left.saturating_sub(1);
-            is_old
-        });
-        are_old && left == 0
+        let (mut live, mut expired) = (count, GUARDED_EXPIRED_MAX);
+        for (_, entry) in self.store.range(prefix, None) {
+            let is_live = !entry.is_expired(self.now_ms);
+            let left = if is_live { &mut live } else { &mut expired };
+            if *left == 0 || is_live && entry.created_revision.get() > since {
+                return false;
+            }
+            *left -= 1;
+        }
+        live == 0
     }
 
     fn execute_next(
