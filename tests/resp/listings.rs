@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::replies::told;
+use super::scripts::eval;
 use super::server::Server;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,12 +17,6 @@ fn fill(client: &mut Client, prefix: &str, count: usize) {
         let pairs: Vec<String> = part.iter().map(|number| format!("{prefix}{number:06} 1")).collect();
         assert_eq!(client.ask(&format!("MSET {}", pairs.join(" "))), "+OK");
     }
-}
-
-fn eval(client: &mut Client, script: &str, rest: &[&str]) -> String {
-    let mut words: Vec<&[u8]> = vec![b"EVAL", script.as_bytes()];
-    words.extend(rest.iter().map(|word| word.as_bytes()));
-    client.ask_words(&words)
 }
 
 /// A key has one of two names, at the beginning and at the end of what is read, and is renamed all the time.

@@ -59,9 +59,8 @@ async fn a_client_is_told_where_to_go_on() {
     server.run_and_stop(move |_| assert_eq!(silent.next(), None)).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_stays_holds_nobody_up() {
-    let server = Server::start().await;
+/// One that wants to be told.
+async fn client_that_asks(server: &Server) -> Client {
     let address = server.address;
     let asked = tokio::task::spawn_blocking(move || {
         let mut client = Client::connect(address);
@@ -69,7 +68,13 @@ async fn a_client_that_stays_holds_nobody_up() {
         client.ask("CLIENT MAINT_NOTIFICATIONS ON moving-endpoint-type internal-ip");
         client
     });
-    let mut client = asked.await.unwrap();
+    asked.await.expect("it asks")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_stays_holds_nobody_up() {
+    let server = Server::start().await;
+    let mut client = client_that_asks(&server).await;
     let began = Instant::now();
     server.resp.move_clients(vec![other(7_001)]).await;
     assert!((3..20).contains(&began.elapsed().as_secs()));
@@ -83,14 +88,7 @@ async fn a_client_that_stays_holds_nobody_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_without_another_node_is_not_waited_for() {
     let server = Server::start().await;
-    let address = server.address;
-    let asked = tokio::task::spawn_blocking(move || {
-        let mut client = Client::connect(address);
-        client.ask("HELLO 3");
-        client.ask("CLIENT MAINT_NOTIFICATIONS ON moving-endpoint-type internal-ip");
-        client
-    });
-    let mut client = asked.await.unwrap();
+    let mut client = client_that_asks(&server).await;
     let began = Instant::now();
     let only_tls = RedisAddresses { plain: None, tls: Some("127.0.0.1:7001".into()) };
     server.resp.move_clients(vec![only_tls]).await;

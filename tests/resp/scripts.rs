@@ -5,7 +5,7 @@ use super::replies::told;
 use super::server::Server;
 use std::net::SocketAddr;
 
-fn eval(client: &mut Client, script: &str, rest: &[&str]) -> String {
+pub fn eval(client: &mut Client, script: &str, rest: &[&str]) -> String {
     let mut words: Vec<&[u8]> = vec![b"EVAL", script.as_bytes()];
     words.extend(rest.iter().map(|word| word.as_bytes()));
     client.ask_words(&words)
