@@ -6,7 +6,7 @@ use super::client::{Client, Silence};
 use super::commands::{Alone, Command, Connection, Kind, find};
 use super::composite::Composite;
 use super::connection_commands;
-use super::errors::{NO_TOKEN, TOO_LARGE, of_node, unknown_command, wrong_arity};
+use super::errors::{NO_TOKEN, TOO_LARGE, is_no_command, of_node, unknown_command, wrong_arity};
 use super::plan::Plan;
 use super::queue::Queued;
 use super::reply::{Protocol, Reply};
@@ -101,7 +101,9 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
                 client.show();
             }
             if is_queued {
-                let plan = queued(client, Ok(Queued::Plan(Plan::known(reply))), &words);
+                let waits =
+                    if is_no_command(&reply) { Err(reply) } else { Ok(Queued::Plan(Plan::known(reply))) };
+                let plan = queued(client, waits, &words);
                 return Dispatched::Waits(Waiting { plan, is_told, command: name, is_tracked: false });
             }
             // `CLIENT REPLY` itself is answered only if it turns replies on.
@@ -187,7 +189,7 @@ async fn plan_of(client: &mut Client, planned: Result<Queued, Reply>, words: &[B
     let planned = match planned {
         Ok(Queued::Plan(plan)) => permitted(client, plan).await.map(Queued::Plan),
         // In a transaction, it is told in its place.
-        Err(refused) => Ok(Queued::Plan(Plan::known(refused))),
+        Err(refused) if !is_no_command(&refused) => Ok(Queued::Plan(Plan::known(refused))),
         planned => planned,
     };
     match (client.transaction.is_some(), planned) {

@@ -82,6 +82,14 @@ pub(super) fn of_command(error: &CommandError) -> Reply {
     }
 }
 
+/// Whether it says that there is no such command, or that it has other arguments: in a transaction that is told at once, and ends it.
+pub(super) fn is_no_command(reply: &Reply) -> bool {
+    let Reply::Error(text) = reply else { return false };
+    let is_of_subcommand = |rest: &str| rest.split_once('\'').is_some_and(|(name, _)| name.contains('|'));
+    text.starts_with("ERR unknown subcommand ")
+        || text.strip_prefix("ERR wrong number of arguments for '").is_some_and(is_of_subcommand)
+}
+
 pub(super) fn unknown_subcommand(command: &str, name: &str) -> Reply {
     let name: String = name.chars().take(128).collect();
     Reply::error(format!("ERR unknown subcommand '{name}'. Try {command} HELP."))

@@ -113,12 +113,18 @@ fn set_lifetime(mut arguments: Arguments, unit: Unit, command: &str) -> Planned 
     Ok(Plan::one(Op::Expire { key, ttl, condition: Condition::Always, only }, Shape::WasSet))
 }
 
+/// A subcommand as it was given.
+fn given(arguments: &Arguments<'_>) -> String {
+    arguments.rest().first().map(|word| String::from_utf8_lossy(word).into_owned()).unwrap_or_default()
+}
+
 /// `OBJECT ENCODING key`, `OBJECT REFCOUNT key`, and what is known of uses. (`OBJECT FREQ` by itself never comes here.)
 pub(super) fn object(mut arguments: Arguments) -> Planned {
     if let Some(help) = help("object", arguments.rest()) {
         return Ok(Plan::known(help));
     }
     let refused = |key, text: &str| Ok(Plan::one(Op::Look { key }, Shape::Refused(Reply::error(text))));
+    let given = given(&arguments);
     let subcommand = arguments.option();
     match (subcommand.as_deref(), arguments.len()) {
         (Some("ENCODING"), 1) => Ok(Plan::one(Op::Get { key: arguments.key()? }, Shape::Encoding)),
@@ -130,7 +136,7 @@ pub(super) fn object(mut arguments: Arguments) -> Planned {
             arguments.key()?,
             "ERR idle time is not tracked: uses are kept in their order, without times",
         ),
-        (Some(name), _) => Err(unknown_subcommand("OBJECT", name)),
+        (Some(_), _) => Err(unknown_subcommand("OBJECT", &given)),
         (None, _) => Err(syntax()),
     }
 }
@@ -140,10 +146,11 @@ pub(super) fn memory(mut arguments: Arguments) -> Planned {
     if let Some(help) = help("memory", arguments.rest()) {
         return Ok(Plan::known(help));
     }
+    let given = given(&arguments);
     let subcommand = arguments.option();
     match (subcommand.as_deref(), arguments.len()) {
         (Some("USAGE"), 1 | 3) => Ok(Plan::one(Op::Look { key: arguments.key()? }, Shape::Memory)),
-        (Some(name), _) => Err(unknown_subcommand("MEMORY", name)),
+        (Some(_), _) => Err(unknown_subcommand("MEMORY", &given)),
         (None, _) => Err(syntax()),
     }
 }

@@ -79,6 +79,6 @@ pub(super) fn script(client: &Client, arguments: &[Bytes]) -> Reply {
             wrong_arity(&format!("script|{}", subcommand.to_ascii_lowercase()))
         }
         ("FLUSH", _) => syntax(),
-        (name, _) => unknown_subcommand("SCRIPT", name),
+        _ => unknown_subcommand("SCRIPT", &String::from_utf8_lossy(&arguments[0])),
     }
 }

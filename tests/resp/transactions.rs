@@ -147,6 +147,12 @@ async fn scripts_and_commands_about_all_keys_are_a_part_of_transactions() {
             ("SUBSCRIBE a", "-ERR SUBSCRIBE is not supported inside MULTI by Lockstep"),
             ("EXEC", "-EXECABORT Transaction discarded because of previous errors."),
             ("MULTI", "+OK"),
+            ("CLIENT k", "-ERR unknown subcommand 'k'. Try CLIENT HELP."),
+            ("EXEC", "-EXECABORT Transaction discarded because of previous errors."),
+            ("MULTI", "+OK"),
+            ("OBJECT k", "-ERR unknown subcommand 'k'. Try OBJECT HELP."),
+            ("EXEC", "-EXECABORT Transaction discarded because of previous errors."),
+            ("MULTI", "+OK"),
         ]);
         for _ in 0..16 {
             assert_eq!(client.ask("DBSIZE"), "+QUEUED");
