@@ -4,12 +4,10 @@
 use super::client::Client;
 use super::commands::Alone;
 use super::dispatch::{Waiting, Work, end_transaction};
+use super::listing::KEYS_BYTES_MAX;
 use super::plan::{Plan, Shape};
 use super::reply::Reply;
 use crate::front::{AnswerPermit, Busy};
-
-/// What `KEYS` may find at most, in bytes.
-const KEYS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Takes a part for what a command may find before it begins.
 ///

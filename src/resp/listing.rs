@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const PAGE_KEYS: usize = 10_000;
 /// Keys that are told at most, and bytes of them.
 const KEYS_MAX: usize = 1_000_000;
-const KEYS_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(super) const KEYS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How often it is read while more changes than the node remembers.
 const TRIES: usize = 3;
 
