@@ -39,6 +39,7 @@ pub enum MergeEndRequest {
 
 /// One key, and what is expected there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "MergeOpFields")]
 pub struct MergeOpRequest {
     pub key: String,
     pub guard: MergeGuardRequest,
@@ -59,16 +60,16 @@ pub enum MergeGuardRequest {
 }
 
 /// What is done to a key. Times are log times of the cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum MergeChangeRequest {
     /// Stores a value: text in `value`, or base64 in `value_base64`.
     Put {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         value: Option<String>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         value_base64: Option<String>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         content_type: Option<String>,
         #[serde(flatten)]
         times: MergeTimesRequest,
@@ -84,21 +85,69 @@ pub enum MergeChangeRequest {
 }
 
 /// When an entry was changed, and when it expires.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct MergeTimesRequest {
     /// When it was changed on the other side.
     pub at_ms: u64,
-    /// How many times it was written since it was created.
-    #[serde(default = "once")]
+    /// How many times it was written since it was created; 1 if it is left out.
     pub version: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at_ms: Option<u64>,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub sliding_ms: u32,
 }
 
-fn once() -> u32 {
-    1
+/// The fields of any [`MergeOpRequest`]. Serde would copy the fields of flattened structs before it reads them, and a step has
+/// a thousand.
+#[derive(Deserialize)]
+struct MergeOpFields {
+    key: String,
+    guard: MergeGuardRequest,
+    op: MergeOpName,
+    value: Option<String>,
+    value_base64: Option<String>,
+    content_type: Option<String>,
+    at_ms: Option<u64>,
+    version: Option<u32>,
+    expires_at_ms: Option<u64>,
+    #[serde(default)]
+    sliding_ms: u32,
+    by: Option<i64>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum MergeOpName {
+    Put,
+    Remove,
+    Bury,
+    SetTimes,
+    Add,
+}
+
+impl TryFrom<MergeOpFields> for MergeOpRequest {
+    type Error = &'static str;
+
+    fn try_from(fields: MergeOpFields) -> Result<Self, Self::Error> {
+        let MergeOpFields { key, guard, op, value, value_base64, content_type, version, by, .. } = fields;
+        let at_ms = fields.at_ms.ok_or("missing field `at_ms`");
+        let times = |at_ms| MergeTimesRequest {
+            at_ms,
+            version: version.unwrap_or(1),
+            expires_at_ms: fields.expires_at_ms,
+            sliding_ms: fields.sliding_ms,
+        };
+        let change = match op {
+            MergeOpName::Put => {
+                MergeChangeRequest::Put { value, value_base64, content_type, times: times(at_ms?) }
+            }
+            MergeOpName::Remove => MergeChangeRequest::Remove { at_ms: at_ms? },
+            MergeOpName::Bury => MergeChangeRequest::Bury { at_ms: at_ms? },
+            MergeOpName::SetTimes => MergeChangeRequest::SetTimes(times(at_ms?)),
+            MergeOpName::Add => MergeChangeRequest::Add { by: by.ok_or("missing field `by`")? },
+        };
+        Ok(Self { key, guard, change })
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]

@@ -5,26 +5,19 @@
 //! cluster says which of them is due and what the newest one did, and the two files are cut back to that.
 
 use super::records::Records;
-use crate::api::{
-    ErrorCode, MergeChangeRequest, MergeEndRequest, MergeGuardRequest, MergeOpRequest, MergeStatus,
-    MergeStepRequest, MergeTimesRequest,
-};
+use super::steps::{Step, StepBuilder, loser_line};
+use crate::api::{ErrorCode, MergeEndRequest, MergeStatus, MergeStepRequest};
 use crate::cache::MergeResult;
-use crate::cache::limits::BATCH_OPS_MAX;
 use crate::client::{Client, ClientError};
-use crate::reconcile::{Action, Guard, KeyState, PlanHeader, PlanLine, Side, Written, read_plan};
+use crate::reconcile::{Action, PlanHeader, PlanLine, Side, read_actions, read_plan};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, BufReader, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-
-/// About how many bytes a step's request has: a node takes 2 MiB.
-const STEP_BYTES: usize = 1024 * 1024;
-/// What an operation takes beside key and value, about.
-const OP_OVERHEAD_BYTES: usize = 256;
 
 /// What became of a plan.
 #[derive(Debug, Default, Clone, Serialize)]
@@ -63,10 +56,9 @@ pub async fn apply(
     // Once to its end, so that nothing of a plan is carried out that is not whole.
     let (mut total, mut undecided) = (0_u64, 0_u64);
     let mut file = File::open(plan).with_context(unreadable)?;
-    let (header, footer) = read_plan(BufReader::new(&file), |_, line| {
-        undecided += u64::from(line.action == Action::Decide);
+    let (header, footer) = read_actions(BufReader::new(&file), |action| {
+        undecided += u64::from(action == Action::Decide);
         total += 1;
-        Ok(())
     })
     .with_context(unreadable)?;
     if undecided > 0 {
@@ -94,33 +86,23 @@ pub async fn apply(
         ended: status.is_some_and(|merge| merge.end.is_some()),
         losers: Records::open(&losers, &merge, due)?,
         applied: Records::open(&applied, &merge, due)?,
-        step: Step::default(),
         sent: None,
-        number: 0,
     };
     let mut lines = 0;
     progress(lines, total);
     // Reading and sending take turns: a plan may be larger than memory.
-    let (sender, mut receiver) = tokio::sync::mpsc::channel(BATCH_OPS_MAX);
+    let (sender, mut receiver) = mpsc::channel(1);
     // The same file, even if another one has its name by now.
     file.rewind().with_context(unreadable)?;
-    let reader = tokio::task::spawn_blocking(move || {
-        read_plan(BufReader::new(file), |_, line| {
-            sender.blocking_send(line).map_err(|_| io::Error::other("the steps cannot be sent"))
-        })
-    });
-    while let Some(line) = receiver.recv().await {
-        if run.step.is_full_with(&line) {
-            run.send(None).await?;
-        }
-        run.step.add(line)?;
-        lines += 1;
+    let builder = StepBuilder::new(header, merge.clone());
+    let reader = tokio::task::spawn_blocking(move || read_steps(file, builder, &sender));
+    while let Some(step) = receiver.recv().await {
+        lines += step.lines;
+        run.send(step).await?;
         progress(lines, total);
     }
     reader.await??;
-    run.send(Some(MergeEndRequest::UpTo(header.up_to))).await?;
     run.settle().await?;
-    run.sync()?;
 
     let status =
         self::status(&run.client, &merge).await?.context("the cluster does not know the merge any more")?;
@@ -149,37 +131,14 @@ async fn status(client: &Client, merge: &str) -> Result<Option<MergeStatus>, Cli
     Ok(client.reconciliations().await?.merges.into_iter().find(|status| status.id == merge))
 }
 
-/// What is sent together.
-#[derive(Debug, Default)]
-struct Step {
-    lines: Vec<PlanLine>,
-    ops: usize,
-    bytes: usize,
-}
-
-impl Step {
-    /// Depends on the plan alone, so that a second run makes the same steps.
-    fn is_full_with(&self, line: &PlanLine) -> bool {
-        let bytes = bytes_of(line);
-        self.ops >= BATCH_OPS_MAX || self.lines.len() >= 4 * BATCH_OPS_MAX || self.bytes + bytes > STEP_BYTES
-    }
-
-    fn add(&mut self, line: PlanLine) -> Result<()> {
-        self.bytes += bytes_of(&line);
-        self.ops += usize::from(op_of(&line)?.is_some());
-        self.lines.push(line);
-        Ok(())
-    }
-}
-
-fn bytes_of(line: &PlanLine) -> usize {
-    let value = match (line.action, line.to_store()) {
-        (Action::Put, Some(written)) => {
-            written.value.as_ref().or(written.value_base64.as_ref()).map_or(0, String::len)
-        }
-        _ => 0,
-    };
-    OP_OVERHEAD_BYTES + line.key.as_str().len() + value
+/// Puts the steps of a plan together, and hands them on.
+fn read_steps(file: File, mut builder: StepBuilder, steps: &mpsc::Sender<Step>) -> Result<()> {
+    let send = |step| steps.blocking_send(step).map_err(|_| io::Error::other("the steps cannot be sent"));
+    read_plan(BufReader::new(file), |_, line| match builder.add(line).map_err(io::Error::other)? {
+        Some(step) => send(step),
+        None => Ok(()),
+    })?;
+    Ok(send(builder.finish())?)
 }
 
 /// A plan that is being carried out.
@@ -194,25 +153,7 @@ struct Run {
     ended: bool,
     losers: Records,
     applied: Records,
-    step: Step,
     sent: Option<Sent>,
-    /// The number of the step that is being put together.
-    number: u64,
-}
-
-/// A line of the file of losers.
-#[derive(Debug, Serialize)]
-struct Loser<'a> {
-    merge: &'a str,
-    step: u64,
-    key: &'a str,
-    /// Whose change did not come to be.
-    side: Side,
-    /// Id of that side's history.
-    history: &'a str,
-    why: &'a str,
-    #[serde(flatten)]
-    state: &'a KeyState,
 }
 
 /// A line of the file of what was done.
@@ -228,102 +169,68 @@ struct AppliedLine<'a> {
 /// A step that was sent, and is not answered yet.
 struct Sent {
     number: u64,
-    planned: Planned,
+    with_op: Vec<PlanLine>,
     results: JoinHandle<Result<Vec<MergeResult>>>,
 }
 
-/// The lines of a step, each with its operation if it has one.
-type Planned = Vec<(PlanLine, Option<MergeOpRequest>)>;
-
 impl Run {
-    /// Sends what was put together, unless an earlier run did. The answer is taken when the next step has been put together.
-    async fn send(&mut self, end: Option<MergeEndRequest>) -> Result<()> {
-        let Step { lines, .. } = std::mem::take(&mut self.step);
-        let number = self.number;
-        self.number += 1;
-        let planned: Planned =
-            lines.into_iter().map(|line| op_of(&line).map(|op| (line, op))).collect::<Result<_>>()?;
+    /// Sends a step, unless an earlier run did. The answer is taken when the next step has been put together.
+    async fn send(&mut self, step: Step) -> Result<()> {
+        let Step { request, with_op, losers, .. } = step;
+        let number = request.step;
         if number + 1 < self.due {
             return Ok(());
         }
-        self.settle().await?;
-        for (line, _) in &planned {
-            for side in line.losers() {
-                self.lose(number, line, side, reason(line))?;
-            }
+        // Before the step is sent, what it makes lose must be on disk. This can be done while the one before it is under way.
+        for line in losers.split_inclusive(|byte| *byte == b'\n') {
+            self.losers.write(line)?;
         }
-        self.sync()?;
+        self.losers.sync()?;
+        self.settle().await?;
         if number < self.due {
             // The earlier run may not have received them.
             let results = std::mem::take(&mut self.last_results);
-            return self.record(number, &planned, results);
+            return self.record(number, &with_op, results);
         }
         if self.ended {
             bail!("the merge was ended before all of the plan was carried out");
         }
-        let request = MergeStepRequest {
-            merge: self.merge.clone(),
-            history: self.header.incoming.history.clone(),
-            step: number,
-            after: self.header.decided_until,
-            ops: planned.iter().filter_map(|(_, op)| op.clone()).collect(),
-            end,
-        };
         let results = tokio::spawn(deliver(self.client.clone(), request));
-        self.sent = Some(Sent { number, planned, results });
+        self.sent = Some(Sent { number, with_op, results });
         Ok(())
     }
 
-    /// Waits for the answer to the step that was sent last, and writes down what became of each key.
+    /// Waits for the answer to the step that was sent last, and writes down what became of each key. That is on disk before the
+    /// next one is sent: the cluster remembers the results of the newest step only.
     async fn settle(&mut self) -> Result<()> {
-        let Some(Sent { number, planned, results }) = self.sent.take() else { return Ok(()) };
-        let results = results.await??;
-        self.record(number, &planned, results)
-    }
-
-    fn record(&mut self, number: u64, planned: &Planned, results: Vec<MergeResult>) -> Result<()> {
-        let with_op = planned.iter().filter(|(_, op)| op.is_some());
-        if with_op.clone().count() != results.len() {
-            bail!("step {number} of the merge was not of this plan");
+        if let Some(Sent { number, with_op, results }) = self.sent.take() {
+            let results = results.await??;
+            self.record(number, &with_op, results)?;
         }
-        for ((line, _), result) in with_op.zip(results) {
-            // What a client has written meanwhile stays.
-            if result != MergeResult::Done {
-                self.lose(number, line, Side::Incoming, why_not(result))?;
-            }
-            let key = line.key.as_str();
-            self.applied.write(&AppliedLine {
-                merge: &self.merge,
-                step: number,
-                key,
-                action: line.action,
-                result,
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Before a step is sent, what it makes lose must be on disk, and what became of those before: the cluster remembers the
-    /// results of the newest step only.
-    fn sync(&mut self) -> Result<()> {
         self.losers.sync()?;
         self.applied.sync()
     }
 
-    fn lose(&mut self, step: u64, line: &PlanLine, side: Side, why: &str) -> Result<()> {
-        let (state, history) = match side {
-            Side::Live => (&line.live, &self.header.live.history),
-            Side::Incoming => (&line.incoming, &self.header.incoming.history),
-        };
-        self.losers.write(&Loser {
-            merge: &self.merge,
-            step,
-            key: line.key.as_str(),
-            side,
-            history,
-            why,
-            state,
-        })
+    fn record(&mut self, number: u64, with_op: &[PlanLine], results: Vec<MergeResult>) -> Result<()> {
+        if with_op.len() != results.len() {
+            bail!("step {number} of the merge was not of this plan");
+        }
+        let mut text = Vec::new();
+        for (line, result) in with_op.iter().zip(results) {
+            // What a client has written meanwhile stays.
+            if result != MergeResult::Done {
+                text.clear();
+                let (header, merge, why) = (&self.header, &self.merge, why_not(result));
+                loser_line(header, merge, number, line, Side::Incoming, why, &mut text)?;
+                self.losers.write(&text)?;
+            }
+            text.clear();
+            let (merge, key, action) = (self.merge.as_str(), line.key.as_str(), line.action);
+            serde_json::to_writer(&mut text, &AppliedLine { merge, step: number, key, action, result })?;
+            text.push(b'\n');
+            self.applied.write(&text)?;
+        }
+        Ok(())
     }
 }
 
@@ -346,62 +253,11 @@ async fn deliver(client: Arc<Client>, step: MergeStepRequest) -> Result<Vec<Merg
     }
 }
 
-fn reason(line: &PlanLine) -> &'static str {
-    match (line.set_aside, line.loser) {
-        _ if line.both_lose => "decided",
-        (true, _) => "set_aside",
-        (false, Some(Side::Live)) => "incoming_won",
-        (false, _) => "live_won",
-    }
-}
-
 fn why_not(result: MergeResult) -> &'static str {
     match result {
         MergeResult::Done => "done",
         MergeResult::Changed => "changed_meanwhile",
         MergeResult::Full => "full",
         MergeResult::Invalid => "refused",
-    }
-}
-
-/// The operation that a line asks for, if it does.
-fn op_of(line: &PlanLine) -> Result<Option<MergeOpRequest>> {
-    let guard = match line.guard {
-        Guard::Absent => MergeGuardRequest::Absent,
-        Guard::Revision(revision) => MergeGuardRequest::Revision(revision),
-    };
-    let malformed = || format!("{:?}: the plan does not say what to do", line.key.as_str());
-    let written = || line.incoming.written().with_context(malformed);
-    let gone_at = || match line.incoming {
-        KeyState::Deleted { stamp_ms } | KeyState::Lost { stamp_ms } => Ok(stamp_ms),
-        // Removed on request, because the other side does not know why it is absent.
-        KeyState::Unknown => Ok(0),
-        // Somebody decided so.
-        KeyState::Changed(_) => Ok(line.incoming.stamp_ms().max(line.live.stamp_ms())),
-        _ => bail!(malformed()),
-    };
-    let (guard, change) = match line.action {
-        Action::Keep | Action::Decide => return Ok(None),
-        Action::Put => {
-            let stored = line.to_store().with_context(malformed)?;
-            let Written { value, value_base64, content_type, .. } = stored.clone();
-            let times = times_of(stored);
-            (guard, MergeChangeRequest::Put { value, value_base64, content_type, times })
-        }
-        Action::Remove => (guard, MergeChangeRequest::Remove { at_ms: gone_at()? }),
-        Action::Bury => (guard, MergeChangeRequest::Bury { at_ms: gone_at()? }),
-        Action::SetLifetime => (guard, MergeChangeRequest::SetTimes(times_of(written()?))),
-        // Whatever clients have added meanwhile, too.
-        Action::Add(by) => (MergeGuardRequest::Present, MergeChangeRequest::Add { by }),
-    };
-    Ok(Some(MergeOpRequest { key: line.key.as_str().to_owned(), guard, change }))
-}
-
-fn times_of(written: &Written) -> MergeTimesRequest {
-    MergeTimesRequest {
-        at_ms: written.stamp_ms,
-        version: u32::try_from(written.version).unwrap_or(u32::MAX),
-        expires_at_ms: written.expires_at_ms,
-        sliding_ms: written.sliding_ms,
     }
 }

@@ -7,6 +7,7 @@ mod losers;
 mod plan;
 mod records;
 mod sides;
+mod steps;
 
 pub use crate::reconcile::Policy;
 pub use apply::{Applied, Undecided, apply};

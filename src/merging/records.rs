@@ -1,7 +1,7 @@
 //! A file of JSON lines, each of which belongs to a step of a merge.
 
 use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -66,15 +66,13 @@ impl Records {
         Ok(Self { path: path.to_owned(), out, lines, unsynced: true, of_last_step })
     }
 
-    /// Adds a line, unless an earlier run did.
+    /// Adds a line, which ends with a line feed, unless an earlier run did.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn write(&mut self, line: &impl Serialize) -> Result<()> {
-        let mut text = serde_json::to_vec(line)?;
-        text.push(b'\n');
-        if !self.of_last_step.remove(&text) {
-            self.out.write_all(&text)?;
+    pub fn write(&mut self, line: &[u8]) -> Result<()> {
+        if !self.of_last_step.remove(line) {
+            self.out.write_all(line).with_context(|| format!("cannot write {}", self.path.display()))?;
             self.lines += 1;
             self.unsynced = true;
         }

@@ -1,7 +1,7 @@
 //! What both sides had when they parted, of the keys that both have changed since.
 
+use super::key_state::Written;
 use super::knowledge::{Fate, Knowledge};
-use super::plan_file::Written;
 use super::view::{View, each_key};
 use crate::cache::{Key, Stored};
 use serde::{Deserialize, Serialize};

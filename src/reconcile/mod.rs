@@ -7,6 +7,7 @@
 
 mod admission;
 mod base;
+mod key_state;
 mod knowledge;
 mod plan;
 mod plan_file;
@@ -17,10 +18,11 @@ mod view;
 
 pub use admission::{Parting, Refusal, admit};
 pub use base::{Base, BaseState, changed_by_both};
+pub use key_state::{KeyState, Written};
 pub use knowledge::{Entry, Fate, Knowledge, Lifetime};
 pub use plan::{Counts, PlanError, Proposal, plan};
 pub use plan_file::{
-    Choice, Decision, KeyState, PlanFooter, PlanHeader, PlanLine, PlanWriter, SideHeader, Written, read_plan,
+    Choice, Decision, PlanFooter, PlanHeader, PlanLine, PlanWriter, SideHeader, read_actions, read_plan,
 };
 pub use policy::{Change, Deletes, Policy, PrefixRule, Rule, Rules, Side};
 pub use resolver::Resolver;

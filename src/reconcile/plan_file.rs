@@ -5,13 +5,11 @@
 //! lines is the plan's id: what a person has read is what is carried out.
 
 use super::base::BaseState;
-use super::knowledge::{Entry, Fate, Knowledge, Lifetime};
+use super::key_state::{KeyState, Written};
 use super::plan::{Counts, Proposal};
 use super::policy::{Rules, Side};
 use super::verdict::{Action, Case, Guard};
 use crate::cache::{Key, Stored, Value};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, ErrorKind, Write};
 use xxhash_rust::xxh3::Xxh3;
@@ -63,45 +61,6 @@ impl PlanHeader {
     }
 }
 
-/// A side's state of a key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum KeyState {
-    Unchanged(Written),
-    Changed(Written),
-    Deleted { stamp_ms: u64 },
-    Lost { stamp_ms: u64 },
-    Absent,
-    Unknown,
-}
-
-/// An entry in a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
-    pub revision: u64,
-    pub version: u64,
-    /// Log time of the last change, on live's scale.
-    pub stamp_ms: u64,
-    /// On live's scale; `None` never expires.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_at_ms: Option<u64>,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub sliding_ms: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content_type: Option<String>,
-    /// The value, where it is text without many escapes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value: Option<String>,
-    /// The value, where it is not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value_base64: Option<String>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
-}
-
 /// What is proposed for a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanLine {
@@ -131,78 +90,6 @@ pub struct PlanLine {
 pub struct PlanFooter {
     pub counts: Counts,
     pub plan_id: String,
-}
-
-/// Whether a text takes no more in JSON than in base64: one of control characters takes six times as much as it has bytes.
-fn is_plain(text: &str) -> bool {
-    let escapes = text.bytes().filter(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\' | 0x7f)).count();
-    escapes * 15 <= text.len()
-}
-
-impl Written {
-    /// With its times on live's scale.
-    fn of(entry: &Entry, stored: &Stored) -> Self {
-        let expires_at_ms = Some(entry.lifetime.expires_at_ms).filter(|at| *at != Lifetime::NEVER_MS);
-        Self { stamp_ms: entry.stamp_ms, expires_at_ms, ..Self::as_stored(stored) }
-    }
-
-    /// With the times that it has.
-    pub(super) fn as_stored(stored: &Stored) -> Self {
-        let bytes = stored.record.bytes();
-        let text = std::str::from_utf8(bytes).ok().filter(|text| is_plain(text)).map(str::to_owned);
-        Self {
-            revision: stored.revision,
-            version: stored.version,
-            stamp_ms: stored.modified_at_ms,
-            expires_at_ms: stored.expires_at_ms,
-            sliding_ms: stored.sliding_ms,
-            content_type: stored.record.content_type().map(str::to_owned),
-            value_base64: text.is_none().then(|| STANDARD.encode(bytes)),
-            value: text,
-        }
-    }
-
-    /// The value's bytes.
-    ///
-    /// # Errors
-    /// The line has none, or they are not base64.
-    pub fn bytes(&self) -> io::Result<Vec<u8>> {
-        match (&self.value, &self.value_base64) {
-            (Some(text), None) => Ok(text.clone().into_bytes()),
-            (None, Some(encoded)) => STANDARD.decode(encoded).map_err(malformed),
-            _ => Err(malformed("a value is missing, or is there twice")),
-        }
-    }
-}
-
-impl KeyState {
-    fn of(known: Knowledge, stored: Option<&Stored>) -> Self {
-        match (known.fate, stored) {
-            (Fate::Unchanged(entry), Some(stored)) => Self::Unchanged(Written::of(&entry, stored)),
-            (Fate::Changed(entry), Some(stored)) => Self::Changed(Written::of(&entry, stored)),
-            (Fate::Deleted { stamp_ms }, _) => Self::Deleted { stamp_ms },
-            (Fate::Lost { stamp_ms }, _) => Self::Lost { stamp_ms },
-            (Fate::Unknown { .. }, _) => Self::Unknown,
-            (Fate::Absent | Fate::Unchanged(_) | Fate::Changed(_), _) => Self::Absent,
-        }
-    }
-
-    /// Log time of the change or removal; 0 where there was none.
-    pub fn stamp_ms(&self) -> u64 {
-        match self {
-            Self::Unchanged(written) | Self::Changed(written) => written.stamp_ms,
-            Self::Deleted { stamp_ms } | Self::Lost { stamp_ms } => *stamp_ms,
-            Self::Absent | Self::Unknown => 0,
-        }
-    }
-
-    /// Its entry, if it has one.
-    pub fn written(&self) -> Option<&Written> {
-        match self {
-            Self::Unchanged(written) | Self::Changed(written) => Some(written),
-            _ => None,
-        }
-    }
 }
 
 impl PlanLine {
@@ -383,8 +270,34 @@ impl PlanLine {
 /// # Errors
 /// It is no plan, or it is cut short or changed; or what `each` says. Lines may have been handed on until then.
 pub fn read_plan(
-    mut source: impl BufRead,
+    source: impl BufRead,
     mut each: impl FnMut(&PlanHeader, PlanLine) -> io::Result<()>,
+) -> io::Result<(PlanHeader, PlanFooter)> {
+    read_lines(source, |header, text| each(header, serde_json::from_str(text).map_err(malformed)?))
+}
+
+/// Reads a plan to its end, and hands on what each line proposes to do. Takes a fraction of the time that [`read_plan`] takes.
+///
+/// # Errors
+/// Those of [`read_plan`].
+pub fn read_actions(
+    source: impl BufRead,
+    mut each: impl FnMut(Action),
+) -> io::Result<(PlanHeader, PlanFooter)> {
+    #[derive(Deserialize)]
+    struct Proposed {
+        action: Action,
+    }
+    read_lines(source, |_, text| {
+        let Proposed { action } = serde_json::from_str(text).map_err(malformed)?;
+        each(action);
+        Ok(())
+    })
+}
+
+fn read_lines(
+    mut source: impl BufRead,
+    mut each: impl FnMut(&PlanHeader, &str) -> io::Result<()>,
 ) -> io::Result<(PlanHeader, PlanFooter)> {
     let mut hash = Xxh3::new();
     let mut text = String::new();
@@ -402,14 +315,16 @@ pub fn read_plan(
         if source.read_line(&mut text)? == 0 {
             return Err(malformed("the plan ends early"));
         }
-        if let Ok(footer) = serde_json::from_str::<PlanFooter>(&text) {
+        // No key's line begins like this.
+        if text.starts_with("{\"counts\"") {
+            let footer: PlanFooter = serde_json::from_str(&text).map_err(malformed)?;
             let is_whole = footer.plan_id == id(&hash) && source.fill_buf()?.is_empty();
             return if is_whole { Ok((header, footer)) } else { Err(malformed("the plan was changed")) };
         }
-        each(&header, serde_json::from_str(&text).map_err(malformed)?)?;
+        each(&header, &text)?;
     }
 }
 
-fn malformed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+pub(super) fn malformed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, error)
 }

@@ -121,9 +121,8 @@ def is_error(reply, words):
 
 
 def cursor_is_no_number(sequence, difference):
-    return difference.command[:1] != [] and difference.command[0].upper() == b"SCAN" and (
-        is_error(difference.right, b"invalid cursor")
-    )
+    walks = (b"SCAN", b"HSCAN")
+    return names(sequence)[-1] in walks and is_error(difference.right, b"invalid cursor")
 
 
 def more_words_than_allowed(sequence, difference):
@@ -132,7 +131,11 @@ def more_words_than_allowed(sequence, difference):
 
 def decimal_sum(sequence, difference):
     """Both are the same number to the 17 digits that a double of 64 bits of mantissa keeps."""
-    if names(sequence)[-1:] not in ([b"INCRBYFLOAT"], [b"HINCRBYFLOAT"]) or b"-" in (difference.left[0], difference.right[0]):
+    # In a transaction after the name EXEC.
+    name = next(iter(word.upper() for word in difference.command or [] if word.upper() != b"EXEC"), b"")
+    if name not in (b"INCRBYFLOAT", b"HINCRBYFLOAT") or None in (difference.left, difference.right):
+        return False
+    if not difference.left[0] == difference.right[0] == b"$":
         return False
     left, right = Decimal(difference.left[1].decode()), Decimal(difference.right[1].decode())
     return left != right and abs(left - right) <= abs(left) * Decimal("1e-17")
@@ -186,9 +189,22 @@ def flushed_watched_key(sequence, difference):
     )
 
 
+def absent_before_and_after(sequence, difference):
+    """A value whose deadline has passed already is not stored: where no key was, none was changed."""
+    nil_left = difference.left is not None and difference.left[1] is None
+    deadlines = (b"EXAT", b"PXAT")
+    return names(sequence)[-1:] == [b"EXEC"] and b"WATCH" in names(sequence) and nil_left and any(
+        command[0].upper() == b"SET" and any(word.upper() in deadlines for word in command)
+        for command in sequence.commands()
+        if command
+    )
+
+
 def a_script_failed_after_a_write(sequence, difference):
     """Redis keeps what a script wrote before it failed."""
-    return any(name in (b"EVAL", b"EVALSHA") for name in names(sequence)[:-1]) and any(
+    evaluate = (b"EVAL", b"EVALSHA")
+    own_reply = bool(difference.command) and difference.command[0].upper() in evaluate
+    return not own_reply and any(name in evaluate for name in names(sequence)) and any(
         b"set" in word.lower() or b"incr" in word.lower() or b"append" in word.lower() or b"del" in word.lower()
         for command in sequence.commands()
         if command[0].upper() in (b"EVAL", b"SCRIPT")
@@ -208,6 +224,7 @@ DOCUMENTED = [
     ("arguments that make no sense are refused before the kind of the key is looked at", nonsense_is_refused_first),
     ("a lifetime has at most 2^47 ms", far_future),
     ("a flush ends transactions that watch a key, whether it was there or not", flushed_watched_key),
+    ("a transaction runs if its watched keys were absent and are", absent_before_and_after),
     ("a script that fails changes nothing", a_script_failed_after_a_write),
 ]
 
