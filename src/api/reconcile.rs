@@ -188,8 +188,8 @@ pub struct MergeStatus {
     pub changed: u64,
     pub full: u64,
     pub invalid: u64,
-    /// What became of the operations of the newest step, in order.
-    pub last_results: Vec<MergeResult>,
+    /// What became of the operations of the newest steps, of up to four, in order.
+    pub recent_results: Vec<Vec<MergeResult>>,
 }
 
 /// What is noted for a history on the other side of a fork.
@@ -209,14 +209,15 @@ pub struct ForkStatus {
 
 impl From<&Merge> for MergeStatus {
     fn from(merge: &Merge) -> Self {
-        let Merge { id, history, next_step, end, results, last_results, .. } = merge.clone();
+        let Merge { id, history, next_step, end, results, recent_results, .. } = merge.clone();
         let [done, changed, full, invalid] = results;
         let end = end.map(|end| match end {
             MergeEnd::UpTo(index) => MergeEndRequest::UpTo(index),
             MergeEnd::Aborted => MergeEndRequest::Aborted,
             MergeEnd::Forgotten => MergeEndRequest::Forgotten,
         });
-        Self { id, history, next_step, end, done, changed, full, invalid, last_results }
+        let recent_results = recent_results.into();
+        Self { id, history, next_step, end, done, changed, full, invalid, recent_results }
     }
 }
 

@@ -65,6 +65,8 @@ pub const MERGES_MAX: usize = 64;
 pub const INDEX_MAX: u64 = (1 << 53) - 1;
 /// Most steps of a merge, and most of its keys, that are remembered; later steps count as changes of this side.
 pub const MERGE_STEPS_MAX: usize = 1 << 20;
+/// Of how many of a merge's newest steps the results are remembered: whoever sends steps can have so many under way.
+pub const MERGE_RESULTS_KEPT: usize = 4;
 /// Most histories of which is remembered how far they are decided: no cluster has more.
 pub const HISTORIES_MAX: usize = 1_024;
 /// Longest id of a history or a merge, in bytes.

@@ -5,11 +5,11 @@
 //! changed meanwhile does not keep the others out.
 
 use super::digest::{Sum, halves, hash_text, hash_words};
-use super::limits::{HISTORIES_MAX, MERGE_STEPS_MAX, MERGES_MAX};
+use super::limits::{HISTORIES_MAX, MERGE_RESULTS_KEPT, MERGE_STEPS_MAX, MERGES_MAX};
 use super::{Key, Value};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
+use std::collections::{BTreeMap, VecDeque};
+use xxhash_rust::xxh3::Xxh3Default;
 
 /// Some of the changes of another side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,8 +141,8 @@ pub struct Merge {
     pub steps: Vec<u64>,
     /// Hashes of the keys where something of this side's own stayed: a sum, a value that both sides had, a removal of its own.
     pub mixed: Vec<u128>,
-    /// The results of the newest step, for whoever has not received them.
-    pub last_results: Vec<MergeResult>,
+    /// The results of each of the newest steps, up to [`MERGE_RESULTS_KEPT`], for whoever has not received them.
+    pub recent_results: VecDeque<Vec<MergeResult>>,
 }
 
 impl Merge {
@@ -153,13 +153,17 @@ impl Merge {
         let [done, changed, full, invalid] = self.results;
         let words = [position, id_low, id_high, history_low, history_high, self.next_step, end, up_to];
         let [low, high] = halves(hash_words(words));
-        let last: Vec<u8> = self.last_results.iter().map(|result| result.number()).collect();
-        let [last_low, last_high] = halves(xxh3_128(&last));
+        let mut recent = Xxh3Default::new();
+        for results in &self.recent_results {
+            recent.update(&(results.len() as u64).to_le_bytes());
+            results.iter().for_each(|result| recent.update(&[result.number()]));
+        }
+        let [recent_low, recent_high] = halves(recent.digest128());
         let mut steps = Xxh3Default::new();
         self.steps.iter().for_each(|index| steps.update(&index.to_le_bytes()));
         self.mixed.iter().for_each(|key| steps.update(&key.to_le_bytes()));
         let [steps_low, steps_high] = halves(steps.digest128());
-        hash_words([low, high, done, changed, full, invalid, last_low, last_high, steps_low, steps_high])
+        hash_words([low, high, done, changed, full, invalid, recent_low, recent_high, steps_low, steps_high])
     }
 
     /// Whether it has ended and how, and up to which index.
@@ -250,7 +254,7 @@ impl Merges {
             if self.merges.len() >= MERGES_MAX {
                 self.merges.remove(0);
             }
-            let (id, last_results, steps) = (id.to_owned(), Vec::new(), Vec::new());
+            let (id, recent_results, steps) = (id.to_owned(), VecDeque::new(), Vec::new());
             let history = history.clone();
             self.merges.push(Merge {
                 id,
@@ -260,7 +264,7 @@ impl Merges {
                 results: [0; 4],
                 steps,
                 mixed: Vec::new(),
-                last_results,
+                recent_results,
             });
         }
         if let Some(merge) = self.merges.iter_mut().find(|merge| merge.id == id) {
@@ -268,7 +272,10 @@ impl Merges {
             for result in results {
                 merge.results[usize::from(result.number())] += 1;
             }
-            merge.last_results = results.to_vec();
+            if merge.recent_results.len() >= MERGE_RESULTS_KEPT {
+                merge.recent_results.pop_front();
+            }
+            merge.recent_results.push_back(results.to_vec());
             // Without its keys a step would say too much.
             let fits =
                 merge.steps.len() < MERGE_STEPS_MAX && merge.mixed.len() + mixed.len() <= MERGE_STEPS_MAX;

@@ -1,22 +1,25 @@
 //! Carries out a plan, in steps that are each applied once.
 //!
 //! Whatever loses is written to a file, and is on disk, before the step is sent that makes it lose. What became of each key is
-//! written to another file. A run that breaks off is continued by the next one: the plan is cut into the same steps again, the
-//! cluster says which of them is due and what the newest one did, and the two files are cut back to that.
+//! written to another file. A few steps are under way at a time. A run that breaks off is continued by the next one: the plan is
+//! cut into the same steps again, the cluster says which of them is due and what the newest ones did, and the two files are cut
+//! back to that.
 
 use super::records::Records;
 use super::steps::{Step, StepBuilder, loser_line};
 use crate::api::{ErrorCode, MergeEndRequest, MergeStatus, MergeStepRequest};
 use crate::cache::MergeResult;
+use crate::cache::limits::MERGE_RESULTS_KEPT;
 use crate::client::{Client, ClientError};
 use crate::reconcile::{Action, PlanHeader, PlanLine, Side, read_actions, read_plan};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufReader, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 /// What became of a plan.
@@ -77,16 +80,20 @@ pub async fn apply(
     if let Some(MergeStatus { end: Some(MergeEndRequest::Aborted), .. }) = &status {
         bail!("the merge was aborted; make a new plan");
     }
+    let recent_results = status.as_ref().map(|merge| merge.recent_results.clone()).unwrap_or_default();
+    let unrecorded = due.saturating_sub(recent_results.len() as u64);
     let mut run = Run {
         client,
         merge: merge.clone(),
         header: header.clone(),
         due,
-        last_results: status.as_ref().map(|merge| merge.last_results.clone()).unwrap_or_default(),
+        unrecorded,
+        recent_results,
         ended: status.is_some_and(|merge| merge.end.is_some()),
-        losers: Records::open(&losers, &merge, due)?,
-        applied: Records::open(&applied, &merge, due)?,
-        sent: None,
+        losers: Records::open(&losers, &merge, unrecorded..due)?,
+        applied: Records::open(&applied, &merge, unrecorded..due)?,
+        in_flight: VecDeque::new(),
+        sent_before: None,
     };
     let mut lines = 0;
     progress(lines, total);
@@ -102,7 +109,7 @@ pub async fn apply(
         progress(lines, total);
     }
     reader.await??;
-    run.settle().await?;
+    run.finish().await?;
 
     let status =
         self::status(&run.client, &merge).await?.context("the cluster does not know the merge any more")?;
@@ -148,12 +155,18 @@ struct Run {
     header: PlanHeader,
     /// The step that was due when the run began; steps before it were applied by an earlier run.
     due: u64,
-    /// What the step before that did.
-    last_results: Vec<MergeResult>,
+    /// The first of those steps that the earlier run may not have written down.
+    unrecorded: u64,
+    /// What they did.
+    recent_results: Vec<Vec<MergeResult>>,
     ended: bool,
     losers: Records,
     applied: Records,
-    sent: Option<Sent>,
+    /// Steps that are not answered yet. The cluster remembers the results of as many, so that a run that breaks off can still
+    /// get them.
+    in_flight: VecDeque<Sent>,
+    /// Tells when the step that was sent last has been applied.
+    sent_before: Option<oneshot::Receiver<()>>,
 }
 
 /// A line of the file of what was done.
@@ -174,38 +187,48 @@ struct Sent {
 }
 
 impl Run {
-    /// Sends a step, unless an earlier run did. The answer is taken when the next step has been put together.
+    /// Sends a step, unless an earlier run did.
     async fn send(&mut self, step: Step) -> Result<()> {
         let Step { request, with_op, losers, .. } = step;
         let number = request.step;
-        if number + 1 < self.due {
+        if number < self.unrecorded {
             return Ok(());
         }
-        // Before the step is sent, what it makes lose must be on disk. This can be done while the one before it is under way.
         for line in losers.split_inclusive(|byte| *byte == b'\n') {
             self.losers.write(line)?;
         }
-        self.losers.sync()?;
-        self.settle().await?;
         if number < self.due {
             // The earlier run may not have received them.
-            let results = std::mem::take(&mut self.last_results);
+            let results = std::mem::take(&mut self.recent_results[(number - self.unrecorded) as usize]);
             return self.record(number, &with_op, results);
         }
         if self.ended {
             bail!("the merge was ended before all of the plan was carried out");
         }
-        let results = tokio::spawn(deliver(self.client.clone(), request));
-        self.sent = Some(Sent { number, with_op, results });
+        if self.in_flight.len() >= MERGE_RESULTS_KEPT {
+            self.settle().await?;
+        }
+        // Before the step is sent, what it makes lose must be on disk, and so must the results that the cluster forgets by it.
+        self.losers.sync()?;
+        self.applied.sync()?;
+        let (applied, sent_before) = oneshot::channel();
+        let before = self.sent_before.replace(sent_before);
+        let results = tokio::spawn(deliver(self.client.clone(), request, before, applied));
+        self.in_flight.push_back(Sent { number, with_op, results });
         Ok(())
     }
 
-    /// Waits for the answer to the step that was sent last, and writes down what became of each key. That is on disk before the
-    /// next one is sent: the cluster remembers the results of the newest step only.
+    /// Waits for the answer to the oldest step that is not answered, and writes down what became of each key.
     async fn settle(&mut self) -> Result<()> {
-        if let Some(Sent { number, with_op, results }) = self.sent.take() {
-            let results = results.await??;
-            self.record(number, &with_op, results)?;
+        let Some(Sent { number, with_op, results }) = self.in_flight.pop_front() else { return Ok(()) };
+        let results = results.await??;
+        self.record(number, &with_op, results)
+    }
+
+    /// Waits for all answers.
+    async fn finish(&mut self) -> Result<()> {
+        while !self.in_flight.is_empty() {
+            self.settle().await?;
         }
         self.losers.sync()?;
         self.applied.sync()
@@ -234,23 +257,49 @@ impl Run {
     }
 }
 
-/// Sends a step, and returns what it did.
-async fn deliver(client: Arc<Client>, step: MergeStepRequest) -> Result<Vec<MergeResult>> {
-    match client.merge_step(&step).await {
-        Ok(answer) => Ok(answer.results),
+/// Sends a step, and returns what it did. `before` tells when the step before it has been applied, `applied` is told about this one.
+async fn deliver(
+    client: Arc<Client>,
+    step: MergeStepRequest,
+    before: Option<oneshot::Receiver<()>>,
+    applied: oneshot::Sender<()>,
+) -> Result<Vec<MergeResult>> {
+    let mut answer = client.merge_step(&step).await;
+    // A request can overtake the one before it. Nothing was done then, and its turn comes.
+    if answer.as_ref().is_err_and(|error| error.code() == ErrorCode::Conflict)
+        && let Some(before) = before
+        && before.await.is_ok()
+    {
+        answer = client.merge_step(&step).await;
+    }
+    let results = match answer {
+        Ok(answer) => answer.results,
         Err(error) => {
             // Applied or not: the cluster knows.
-            let status = status(&client, &step.merge).await;
-            match status {
-                Ok(Some(status)) if status.next_step == step.step + 1 => Ok(status.last_results),
-                _ if error.code() == ErrorCode::Conflict => {
-                    Err(anyhow::Error::new(error).context(format!("step {} was not carried out", step.step)))
+            let known = status(&client, &step.merge).await.ok().flatten();
+            match known.and_then(|merge| results_of(merge, step.step)) {
+                Some(results) => results,
+                None if error.code() == ErrorCode::Conflict => {
+                    return Err(anyhow!(error).context(format!("step {} was not carried out", step.step)));
                 }
-                _ => Err(anyhow::Error::new(error)
-                    .context(format!("step {}; run the same command again", step.step))),
+                None => {
+                    return Err(
+                        anyhow!(error).context(format!("step {}; run the same command again", step.step))
+                    );
+                }
             }
         }
-    }
+    };
+    // Nobody listens after the last step.
+    let _ = applied.send(());
+    Ok(results)
+}
+
+/// What a step did, if it was applied and is among the newest ones.
+fn results_of(mut merge: MergeStatus, step: u64) -> Option<Vec<MergeResult>> {
+    let from_the_end = usize::try_from(merge.next_step.checked_sub(step)?).ok()?;
+    let position = merge.recent_results.len().checked_sub(from_the_end)?;
+    (position < merge.recent_results.len()).then(|| merge.recent_results.swap_remove(position))
 }
 
 fn why_not(result: MergeResult) -> &'static str {

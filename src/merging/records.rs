@@ -5,6 +5,7 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The file, open for more lines.
@@ -14,8 +15,8 @@ pub struct Records {
     lines: u64,
     /// Whether lines were written that may not be on disk.
     unsynced: bool,
-    /// Lines that an earlier run wrote for the last step that was applied. It may not have written all of them.
-    of_last_step: BTreeSet<Vec<u8>>,
+    /// Lines that an earlier run wrote for the newest steps. It may not have written all of them.
+    of_newest_steps: BTreeSet<Vec<u8>>,
 }
 
 #[derive(Deserialize)]
@@ -25,18 +26,19 @@ struct OfStep {
 }
 
 impl Records {
-    /// Opens the file of a merge, or makes it. An earlier run may have written lines for a step that was not applied: those of
-    /// the step that is `due` go, and so does a last line that was cut short. Nothing else is ever cut.
+    /// Opens the file of a merge, or makes it. An earlier run may have written lines for steps that were not applied: those go,
+    /// and so does a last line that was cut short. `newest` are the newest steps that were applied, of which it may not have
+    /// written all: what follows the first line of a step that was not applied is about them, and will be written again.
     ///
     /// # Errors
     /// It cannot be read or written, another run has it open, or it has anything else in it.
-    pub fn open(path: &Path, merge: &str, due: u64) -> Result<Self> {
+    pub fn open(path: &Path, merge: &str, newest: Range<u64>) -> Result<Self> {
         let cannot = || format!("cannot write {}", path.display());
         let mut options = OpenOptions::new();
         let file =
             options.create(true).truncate(false).read(true).write(true).open(path).with_context(cannot)?;
         file.try_lock().with_context(|| format!("{} is in use by another run", path.display()))?;
-        let (mut kept, mut lines, mut of_last_step) = (0, 0, BTreeSet::new());
+        let (mut kept, mut lines, mut of_newest_steps) = (0, 0, BTreeSet::new());
         let mut reader = BufReader::new(&file);
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line).with_context(cannot)? > 0 && line.last() == Some(&b'\n') {
@@ -44,12 +46,12 @@ impl Records {
             let Some(OfStep { step, .. }) = of.filter(|of| of.merge == merge) else {
                 bail!("{} has lines that are not of this plan: name another file", path.display());
             };
-            if step >= due {
+            if step >= newest.end {
                 break;
             }
             (kept, lines) = (kept + line.len() as u64, lines + 1);
-            if step + 1 == due {
-                of_last_step.insert(line.clone());
+            if newest.contains(&step) {
+                of_newest_steps.insert(line.clone());
             }
             line.clear();
         }
@@ -63,7 +65,7 @@ impl Records {
         sync_folder(path)?;
         let mut out = BufWriter::new(file);
         std::io::Seek::seek(&mut out, std::io::SeekFrom::End(0)).with_context(cannot)?;
-        Ok(Self { path: path.to_owned(), out, lines, unsynced: true, of_last_step })
+        Ok(Self { path: path.to_owned(), out, lines, unsynced: true, of_newest_steps })
     }
 
     /// Adds a line, which ends with a line feed, unless an earlier run did.
@@ -71,7 +73,7 @@ impl Records {
     /// # Errors
     /// It cannot be written.
     pub fn write(&mut self, line: &[u8]) -> Result<()> {
-        if !self.of_last_step.remove(line) {
+        if !self.of_newest_steps.remove(line) {
             self.out.write_all(line).with_context(|| format!("cannot write {}", self.path.display()))?;
             self.lines += 1;
             self.unsynced = true;

@@ -283,7 +283,7 @@ async fn put_many(cluster: &Cluster, node: &Node, keys: usize, value: &str) {
 /// The command is killed again and again, and continued each time.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_apply_that_is_killed_goes_on_where_it_was() {
-    const KEYS: usize = 6_000;
+    const KEYS: usize = 12_000;
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
@@ -292,6 +292,11 @@ async fn an_apply_that_is_killed_goes_on_where_it_was() {
     let arguments = ["--from", &old, "--out", &plan, "--policy", "prefer-incoming", "--url", &restored.http];
     let (code, _, error) = run(&[&["reconcile", "plan"], &arguments[..]].concat());
     assert_eq!(code, 0, "{error}");
+    // Clients change some keys meanwhile: those are lost too, by what becomes of their step.
+    let changed: Vec<String> = (0..KEYS).step_by(50).map(|number| format!("many:{number:05}")).collect();
+    for key in &changed {
+        cluster.put_surely(&restored, key, "newest").await;
+    }
     let mut killed = 0;
     loop {
         let mut apply = std::process::Command::new(PROGRAM);
@@ -323,17 +328,23 @@ async fn an_apply_that_is_killed_goes_on_where_it_was() {
     }
     println!("killed {killed} times");
     let expected: Vec<String> = (0..KEYS).map(|number| format!("many:{number:05}")).collect();
-    for file in [format!("{plan}.losers.jsonl"), format!("{plan}.applied.jsonl")] {
+    let both = [&expected[..], &changed].concat();
+    for (file, mut expected) in [("losers", both), ("applied", expected.clone())] {
+        let lines = json_lines(&format!("{plan}.{file}.jsonl"));
         let mut keys: Vec<String> =
-            json_lines(&file).iter().map(|line| line["key"].as_str().unwrap().to_owned()).collect();
+            lines.iter().map(|line| line["key"].as_str().unwrap().to_owned()).collect();
         keys.sort();
-        assert_eq!(keys, expected, "{file}: each key once");
+        expected.sort();
+        assert_eq!(keys, expected, "{file}: each key once, and what was changed meanwhile on both sides");
     }
     let status = run(&["reconcile", "status", "--url", &restored.http, "--json"]).1;
     let told: Value = serde_json::from_str(&status).expect("JSON");
-    assert_eq!(told["merges"][0]["done"], KEYS, "{told}");
-    for key in [&expected[0], &expected[KEYS / 2], &expected[KEYS - 1]] {
-        assert_eq!(cluster.get(&restored, key).await, Ok("there".into()));
+    assert_eq!(told["merges"][0]["done"], KEYS - changed.len(), "{told}");
+    assert_eq!(told["merges"][0]["changed"], changed.len(), "{told}");
+    for (key, value) in
+        [(&expected[1], "there"), (&expected[KEYS / 2], "newest"), (&expected[KEYS - 1], "there")]
+    {
+        assert_eq!(cluster.get(&restored, key).await, Ok(value.into()));
     }
 }
 

@@ -185,8 +185,11 @@ fn put_merge(out: &mut impl Write, merge: &Merge) -> Result<()> {
     merge.steps.iter().try_for_each(|&index| put_u64(out, index))?;
     put_u32(out, merge.mixed.len() as u32)?;
     merge.mixed.iter().try_for_each(|&key| put_u128(out, key))?;
-    put_u32(out, merge.last_results.len() as u32)?;
-    merge.last_results.iter().try_for_each(|result| put_u8(out, result.number()))
+    put_u32(out, merge.recent_results.len() as u32)?;
+    merge.recent_results.iter().try_for_each(|results| {
+        put_u32(out, results.len() as u32)?;
+        results.iter().try_for_each(|result| put_u8(out, result.number()))
+    })
 }
 
 fn put_token(out: &mut impl Write, token: &Token) -> Result<()> {

@@ -13,9 +13,9 @@ use crate::cache::limits::{
     CLIENT_SESSIONS_MAX, CONTENT_TYPE_BYTES_MAX, DEDUP_RESULTS_MAX, FEATURE_LEVEL, FEATURE_LEVEL_FIRST,
     FORKS_MAX, FREE_PER_APPLY_MAX, GONE_MAX, GRANT_PREFIX_BYTES_MAX, GRANTS_MAX, HISTORIES_MAX,
     HISTORY_BYTES_MAX, HOST_BYTES_MAX, JOIN_HOSTS_MAX, JOIN_TOKENS_MAX, KEY_BYTES_MAX, LOCKS_MAX,
-    MERGE_STEPS_MAX, MERGES_MAX, NODE_NAME_BYTES_MAX, ORIGIN_BYTES_MAX, SESSIONS_MAX, STORE_ID_BYTES_MAX,
-    STORED_IDEMPOTENCY_KEY_BYTES_MAX, TOKEN_ID_BYTES, TOKEN_NAME_BYTES_MAX, TOKENS_MAX, TOMBSTONES_MAX,
-    VALUE_BYTES_MAX,
+    MERGE_RESULTS_KEPT, MERGE_STEPS_MAX, MERGES_MAX, NODE_NAME_BYTES_MAX, ORIGIN_BYTES_MAX, SESSIONS_MAX,
+    STORE_ID_BYTES_MAX, STORED_IDEMPOTENCY_KEY_BYTES_MAX, TOKEN_ID_BYTES, TOKEN_NAME_BYTES_MAX, TOKENS_MAX,
+    TOMBSTONES_MAX, VALUE_BYTES_MAX,
 };
 use crate::cache::lost_keys::{LostKey, LostKeys};
 use crate::cache::merge::{Merge, MergeResult, Merges};
@@ -30,7 +30,7 @@ use crate::cache::{
     AdminAction, AdminLog, AdminRequested, Block, Blocked, BrowserSession, Cache, CacheConfig, Digest, Grant,
     JoinToken, Key, Quota, Role, SecretHash, Stats, Token, TokenLimits, Tokens,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufReader, Read};
 use std::num::NonZeroU64;
 
@@ -325,11 +325,15 @@ fn merges(source: &mut Decoder<impl Read>) -> Result<Merges> {
         for _ in 0..source.length(MERGE_STEPS_MAX)? {
             mixed.push(source.u128()?);
         }
-        let mut last_results = Vec::new();
-        for _ in 0..source.length(BATCH_OPS_MAX)? {
-            last_results.push(MergeResult::from_number(source.u8()?).ok_or_else(damaged)?);
+        let mut recent_results = VecDeque::new();
+        for _ in 0..source.length(MERGE_RESULTS_KEPT)? {
+            let mut results = Vec::new();
+            for _ in 0..source.length(BATCH_OPS_MAX)? {
+                results.push(MergeResult::from_number(source.u8()?).ok_or_else(damaged)?);
+            }
+            recent_results.push_back(results);
         }
-        merges.push(Merge { id, history, next_step, end, results, steps, mixed, last_results });
+        merges.push(Merge { id, history, next_step, end, results, steps, mixed, recent_results });
     }
     let mut decided = BTreeMap::new();
     for _ in 0..source.length(HISTORIES_MAX)? {

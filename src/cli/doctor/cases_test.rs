@@ -224,7 +224,7 @@ fn each_trouble_has_its_line() {
                 changed: 0,
                 full: 0,
                 invalid: 0,
-                last_results: Vec::new(),
+                recent_results: Vec::new(),
             };
             cluster.reconciliations.as_mut().expect("known").merges.push(merge);
         }),
