@@ -19,6 +19,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -94,6 +95,7 @@ pub async fn apply(
         applied: Records::open(&applied, &merge, unrecorded..due)?,
         in_flight: VecDeque::new(),
         sent_before: None,
+        overtaken: Arc::default(),
     };
     let mut lines = 0;
     progress(lines, total);
@@ -167,6 +169,8 @@ struct Run {
     in_flight: VecDeque<Sent>,
     /// Tells when the step that was sent last has been applied.
     sent_before: Option<oneshot::Receiver<()>>,
+    /// Whether a step came before its turn since this was looked at.
+    overtaken: Arc<AtomicBool>,
 }
 
 /// A line of the file of what was done.
@@ -205,7 +209,10 @@ impl Run {
         if self.ended {
             bail!("the merge was ended before all of the plan was carried out");
         }
-        if self.in_flight.len() >= MERGE_RESULTS_KEPT {
+        // The first step takes longer than others. And once a request has overtaken another, those after it would, too.
+        let alone = number == self.due + 1 || self.overtaken.swap(false, Ordering::Relaxed);
+        let room = if alone { 0 } else { MERGE_RESULTS_KEPT - 1 };
+        while self.in_flight.len() > room {
             self.settle().await?;
         }
         // Before the step is sent, what it makes lose must be on disk, and so must the results that the cluster forgets by it.
@@ -213,7 +220,8 @@ impl Run {
         self.applied.sync()?;
         let (applied, sent_before) = oneshot::channel();
         let before = self.sent_before.replace(sent_before);
-        let results = tokio::spawn(deliver(self.client.clone(), request, before, applied));
+        let overtaken = self.overtaken.clone();
+        let results = tokio::spawn(deliver(self.client.clone(), request, before, applied, overtaken));
         self.in_flight.push_back(Sent { number, with_op, results });
         Ok(())
     }
@@ -257,12 +265,14 @@ impl Run {
     }
 }
 
-/// Sends a step, and returns what it did. `before` tells when the step before it has been applied, `applied` is told about this one.
+/// Sends a step, and returns what it did. `before` tells when the step before it has been applied, `applied` is told
+/// about this one, and `overtaken` if it came before its turn.
 async fn deliver(
     client: Arc<Client>,
     step: MergeStepRequest,
     before: Option<oneshot::Receiver<()>>,
     applied: oneshot::Sender<()>,
+    overtaken: Arc<AtomicBool>,
 ) -> Result<Vec<MergeResult>> {
     let mut answer = client.merge_step(&step).await;
     // A request can overtake the one before it. Nothing was done then, and its turn comes.
@@ -270,6 +280,7 @@ async fn deliver(
         && let Some(before) = before
         && before.await.is_ok()
     {
+        overtaken.store(true, Ordering::Relaxed);
         answer = client.merge_step(&step).await;
     }
     let results = match answer {
