@@ -166,6 +166,23 @@ def infinity_is_refused_first(sequence, difference):
     return is_error(difference.left, b"not a valid float") and is_error(difference.right, b"NaN or Infinity")
 
 
+def decimal_bound(sequence, difference):
+    left = difference.left
+    return is_error(difference.right, b"NaN or Infinity") and left is not None and left[0] == b"$" and (
+        abs(Decimal(left[1].decode())) > Decimal("1.7e21")
+    )
+
+
+def long_key(sequence, difference):
+    return is_error(difference.right, b"a key has at most")
+
+
+def nearest_integer(sequence, difference):
+    """A script's numbers are doubles: the largest integer is 2^63 there, which no integer of 64 bits is."""
+    integers = (b":", b"-9223372036854775808"), (b":", b"9223372036854775807")
+    return names(sequence)[-1] in (b"EVAL", b"EVALSHA") and (difference.left, difference.right) == integers
+
+
 def far_future(sequence, difference):
     """A lifetime of more than 2^47 ms is cut."""
     far = 2**47
@@ -223,6 +240,9 @@ DOCUMENTED = [
     ("what walks over all keys is refused in a script, but for KEYS", not_in_scripts),
     ("arguments that make no sense are refused before the kind of the key is looked at", nonsense_is_refused_first),
     ("a lifetime has at most 2^47 ms", far_future),
+    ("decimals are added up to 1.7e21", decimal_bound),
+    ("a key has at most 4,096 bytes, whatever else is said with it", long_key),
+    ("a script's number that is no integer of 64 bits becomes the nearest one", nearest_integer),
     ("a flush ends transactions that watch a key, whether it was there or not", flushed_watched_key),
     ("a transaction runs if its watched keys were absent and are", absent_before_and_after),
     ("a script that fails changes nothing", a_script_failed_after_a_write),
