@@ -118,3 +118,29 @@ fn what_is_no_reply_is_a_broken_connection() {
     assert!(error.contains("no reply of the Redis protocol"), "{error}");
     assert!(number(&report["errors_by_code"], "transport") > 0, "{report}");
 }
+
+/// A server that wants a token answers nothing else, so there is nothing to measure.
+#[test]
+fn a_missing_token_ends_the_load_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let mut received = [0; 1_024];
+                while (&stream).read(&mut received).is_ok_and(|count| count > 0) {
+                    if (&stream).write_all(b"-NOAUTH Authentication required.\r\n").is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    for rate in ["", " --rate 100"] {
+        let arguments = format!("put --redis 127.0.0.1:{port} --seconds 600 --connections 2{rate}");
+        let (code, _, error) = bench(&arguments);
+        assert_eq!(code, 1, "{error}");
+        assert!(error.contains("wants a token (NOAUTH): name its file with --token-file"), "{error}");
+    }
+}

@@ -10,7 +10,7 @@ use super::measure::Tally;
 use super::requests::Requests;
 use super::target::Server;
 use super::timer::Timer;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::time::{Duration, Instant};
 
 /// How long to wait before connecting again.
@@ -79,7 +79,7 @@ impl Load {
             if sent >= self.times.end {
                 break;
             }
-            self.ask(sent, &mut tally).await;
+            self.ask(sent, &mut tally).await?;
         }
         Ok(tally)
     }
@@ -98,7 +98,7 @@ impl Load {
             if let Some(rung) = self.connection.idle(timer.until(due)).await {
                 rung.context("cannot wait")?;
                 number += 1;
-                self.ask(due, &mut tally).await;
+                self.ask(due, &mut tally).await?;
             }
         }
         tally.behind = schedule.due_from(number, &self.times);
@@ -106,10 +106,16 @@ impl Load {
     }
 
     /// Makes a request whose latency counts from `since`.
-    async fn ask(&mut self, since: Instant, tally: &mut Tally) {
+    ///
+    /// # Errors
+    /// The server wants to know who asks, and so it would answer every request.
+    async fn ask(&mut self, since: Instant, tally: &mut Tally) -> Result<()> {
         let (kind, request) = self.requests.next();
         let answer = self.connection.ask(&request).await;
         let now = Instant::now();
+        if answer.as_ref().is_ok_and(|answer| answer.refused.iter().any(|code| code == "NOAUTH")) {
+            bail!("{} wants a token (NOAUTH): name its file with --token-file", self.server.url);
+        }
         if since >= self.times.count {
             tally.count(kind, now.duration_since(since), now, &answer);
         }
@@ -117,6 +123,7 @@ impl Load {
             // A server that accepts connections and breaks them is not to be hammered.
             tokio::time::sleep(PAUSE).await;
         }
+        Ok(())
     }
 
     /// Connects again if that is needed; false when time is up before that succeeds.
