@@ -2,10 +2,10 @@
 # Suites and client libraries from outside, against three nodes that speak the Redis protocol.
 #
 #     tests/redis.sh [SUITE...]       differential, resp-compatibility, valkey, redis-py, django,
-#                                     adapters; default: all
+#                                     adapters, keyv; default: all
 #
-# Needs python3; redis-server for `differential`, tclsh for `valkey`, npm, php and ruby with their Redis modules for
-# `adapters`. LOCKSTEP_BIN names the program (default: target/release/lockstep). RESP_COMPATIBILITY, VALKEY, REDIS_PY
+# Needs python3; redis-server for `differential`, tclsh for `valkey`, npm for `keyv`, npm, php and ruby with their Redis modules
+# for `adapters`. LOCKSTEP_BIN names the program (default: target/release/lockstep). RESP_COMPATIBILITY, VALKEY, REDIS_PY
 # and DJANGO name folders with the suites; without them they are downloaded at the releases below. A suite that cannot be had is
 # reported and left out; with REQUIRE_SUITES=1 that is a failure. MINUTES and SEED are for `differential`.
 #
@@ -21,7 +21,8 @@ django=5.2.19
 python_packages=("redis==$redis_py" pytest==9.2.0 pytest-timeout pytest-asyncio==1.5.0 "django==$django"
   django-redis==7.0.0 cachelib==0.17.0 flask==3.1.3 flask-caching==2.5.1)
 node_packages=(ioredis@6.0.0 redis@6.3.1 keyv@5.6.0 @keyv/redis@5.1.6 cache-manager@7.2.9 connect-redis@9.0.0
-  express-session@1.19.0 rate-limit-redis@6.0.1 express-rate-limit@8.7.5 redlock@4.2.0)
+  express-session@1.19.0 rate-limit-redis@6.0.1 express-rate-limit@8.7.5 redlock@4.2.0
+  @keyv/test-suite@2.1.2 vitest@4.1.12)
 
 here=$PWD/tests/redis
 export LOCKSTEP_BIN=${LOCKSTEP_BIN:-target/release/lockstep}
@@ -121,15 +122,26 @@ django() {
   start_cluster
   "$python" "$here/django_suite.py" "$nodes" "$source_package" || failed
 }
+node_modules=
+find_node_modules() {
+  [[ -z $node_modules ]] || return 0
+  mkdir -p "$work/node"
+  # Without scripts: Keyv's suite brings a database that would be built, and is not used here.
+  has npm && npm install --prefix "$work/node" --silent --no-audit --no-fund --ignore-scripts "${node_packages[@]}" \
+    >"$work/npm.log" 2>&1 && node_modules=$work/node
+}
 adapters() {
   find_python || { left_out adapters "Python's packages cannot be installed"; return 0; }
-  mkdir -p "$work/node"
-  { has npm && npm install --prefix "$work/node" --silent --no-audit --no-fund "${node_packages[@]}" \
-    >"$work/npm.log" 2>&1; } || { left_out adapters "Node's packages cannot be installed"; return 0; }
-  "$here/adapters.py" --python "$python" --node-modules "$work/node" || failed
+  find_node_modules || { left_out adapters "Node's packages cannot be installed"; return 0; }
+  "$here/adapters.py" --python "$python" --node-modules "$node_modules" || failed
+}
+keyv() {
+  find_node_modules || { left_out keyv "Node's packages cannot be installed"; return 0; }
+  start_cluster
+  "$here/keyv_suite.py" "$nodes" "$node_modules" || failed
 }
 
-(($# > 0)) || set -- differential resp-compatibility valkey redis-py django adapters
+(($# > 0)) || set -- differential resp-compatibility valkey redis-py django adapters keyv
 for suite in "$@"; do
   say "$suite"
   case $suite in
@@ -139,6 +151,7 @@ for suite in "$@"; do
   redis-py) redis_py ;;
   django) django ;;
   adapters) adapters ;;
+  keyv) keyv ;;
   *) echo "redis.sh: no such suite: $suite" >&2; exit 2 ;;
   esac
 done

@@ -37,6 +37,11 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
             ("lockstep_locks", "Locks that client sessions hold.", locks),
             ("lockstep_old_nodes", "Nodes of the original server that are attached to this node.", old_nodes),
             ("lockstep_watchers", "Clients that watch this node.", state.front.watchers.count()),
+            (
+                "lockstep_redis_clients",
+                "Clients that are connected to this node by the Redis protocol.",
+                state.front.redis_clients.count() as u64,
+            ),
             ("lockstep_is_leader", "Whether this node leads a majority.", leads),
             ("lockstep_majority", "Whether a majority of the voters answers this node.", majority),
             ("lockstep_raft_term", "Raft term.", status.term),

@@ -345,7 +345,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let began = Instant::now();
                 let (reply, permit) = Box::pin(alone::reply(work, &mut self.client)).await;
                 meter::note(&self.client, command, &reply, began.elapsed());
-                if is_told {
+                if is_told || reply.is_push() {
                     self.tell(&reply);
                 }
                 drop(reply);

@@ -64,6 +64,7 @@ pub(super) async fn reply(client: &Client, arguments: &[Bytes]) -> Reply {
             ("used_memory_rss", memory.to_string()),
             ("maxmemory", config.capacity_bytes.to_string()),
             ("maxmemory_policy", policy_name(config.policy).into()),
+            ("number_of_cached_scripts", client.shared.scripts.count().to_string()),
         ],
     );
     sections

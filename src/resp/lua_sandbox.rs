@@ -1,7 +1,9 @@
 //! What scripts can use of Lua, and the libraries that Redis gives them. Each script has an interpreter of its own, so none changes what
 //! the next one sees.
 
+use super::info::REDIS_VERSION;
 use super::lua_json::json;
+use super::lua_msgpack::msgpack;
 use super::script_store::sha1;
 use mlua::chunk::ChunkMode;
 use mlua::{Error, Function, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value};
@@ -48,6 +50,7 @@ pub(super) fn sandbox() -> mlua::Result<Lua> {
     globals.set("loadstring", lua.create_function(load)?)?;
     globals.set("redis", redis(&lua)?)?;
     globals.set("cjson", json(&lua)?)?;
+    globals.set("cmsgpack", msgpack(&lua)?)?;
     globals.set("bit", bits(&lua)?)?;
     let clock = lua.create_table()?;
     let began = Instant::now();
@@ -82,12 +85,24 @@ fn is_too_slow(text: usize, pattern: &[u8]) -> bool {
     (text as f64 + 1.0).powi(repeats.saturating_add(1)) > STEPS_MAX && repeats > 1
 }
 
+/// What a reply is that a script has given no text.
+const NO_TEXT: &str = "ERR wrong number or type of arguments";
+
+/// The argument, if it is the only one, and a text.
+fn only_text(words: &MultiValue) -> Option<LuaString> {
+    words.front().filter(|_| words.len() == 1).and_then(Value::as_string).cloned()
+}
+
 /// What scripts know as `redis`, but for its calls.
 fn redis(lua: &Lua) -> mlua::Result<Table> {
     let redis = lua.create_table()?;
-    let status = |lua: &Lua, text: LuaString| one(lua, "ok", text);
+    let status = |lua: &Lua, words: MultiValue| match only_text(&words) {
+        Some(text) => one(lua, "ok", text),
+        None => one(lua, "err", lua.create_string(NO_TEXT)?),
+    };
     redis.set("status_reply", lua.create_function(status)?)?;
-    let error = |lua: &Lua, text: LuaString| {
+    let error = |lua: &Lua, words: MultiValue| {
+        let Some(text) = only_text(&words) else { return one(lua, "err", lua.create_string(NO_TEXT)?) };
         let text = text.to_string_lossy();
         let text = text.strip_prefix('-').unwrap_or(&text);
         let text =
@@ -108,7 +123,20 @@ fn redis(lua: &Lua) -> mlua::Result<Table> {
     for (number, name) in ["LOG_DEBUG", "LOG_VERBOSE", "LOG_NOTICE", "LOG_WARNING"].into_iter().enumerate() {
         redis.set(name, number)?;
     }
+    // What `set_repl` takes.
+    for (number, name) in
+        [(0, "REPL_NONE"), (1, "REPL_AOF"), (2, "REPL_REPLICA"), (2, "REPL_SLAVE"), (3, "REPL_ALL")]
+    {
+        redis.set(name, number)?;
+    }
+    redis.set("REDIS_VERSION", REDIS_VERSION)?;
+    redis.set("REDIS_VERSION_NUM", version_number(REDIS_VERSION))?;
     Ok(redis)
+}
+
+/// A byte for each part of a version: 7.4.1 is 0x00070401.
+fn version_number(version: &str) -> u32 {
+    version.split('.').fold(0, |number, part| number << 8 | part.parse::<u32>().unwrap_or(0))
 }
 
 fn one(lua: &Lua, name: &str, text: LuaString) -> mlua::Result<Table> {

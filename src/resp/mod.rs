@@ -29,6 +29,7 @@ mod login;
 mod lua;
 mod lua_budget;
 mod lua_json;
+mod lua_msgpack;
 mod lua_sandbox;
 mod lua_values;
 mod meter;

@@ -57,6 +57,15 @@ impl Reply {
         Self::Array(vec![Self::bulk(seconds.to_string()), Self::bulk(micros.to_string())])
     }
 
+    /// Whether it is of those that nobody asked for. They are told also to whoever wants no replies.
+    pub fn is_push(&self) -> bool {
+        match self {
+            Self::Push(_) => true,
+            Self::Several(replies) => replies.iter().any(Self::is_push),
+            _ => false,
+        }
+    }
+
     /// About how many bytes it takes.
     pub fn bytes(&self) -> usize {
         const OTHER_BYTES: usize = size_of::<Reply>();

@@ -45,6 +45,11 @@ impl ScriptStore {
         self.0.lock().expect("no panic while held").texts.get(&name).cloned()
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.lock().expect("no panic while held").order.len()
+    }
+
     /// Forgets all of them.
     pub fn clear(&self) {
         *self.0.lock().expect("no panic while held") = Scripts::default();

@@ -82,6 +82,9 @@ async fn clients_and_their_commands_are_reported() {
         let asked = cluster.http.get(format!("{}/v1/redis", cluster.nodes[1].http)).send().await.unwrap();
         asked.json().await.unwrap()
     };
+    let metrics = format!("{}/metrics", cluster.nodes[1].http);
+    let metrics = cluster.http.get(metrics).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("\nlockstep_redis_clients 1\n"), "{metrics}");
     let told = report().await;
     let client = &told["clients"][0];
     for (field, value) in [

@@ -252,3 +252,18 @@ async fn what_makes_room_for_own_values_is_told() {
         })
         .await;
 }
+
+/// As in Redis: what a client is subscribed to is no reply.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_no_replies_is_told_of_subscriptions() {
+    Server::run(|address| {
+        let (mut client, mut other) = (Client::connect(address), Client::connect(address));
+        client.write(&commands(&["CLIENT REPLY OFF", "SUBSCRIBE __keyspace@0__:a", "SUBSCRIBE news"]));
+        assert_eq!(client.read(), "[\"subscribe\" \"__keyspace@0__:a\" :1]");
+        other.ask("SET a 1");
+        assert_eq!(client.read(), "[\"message\" \"__keyspace@0__:a\" \"set\"]");
+        client.write(&commands(&["UNSUBSCRIBE"]));
+        assert_eq!(client.read(), "[\"unsubscribe\" \"__keyspace@0__:a\" :0]");
+    })
+    .await;
+}

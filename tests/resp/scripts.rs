@@ -28,6 +28,8 @@ async fn scripts_of_known_clients() {
         let name = client.ask_words(&[b"SCRIPT", b"LOAD", COUNT.as_bytes()]);
         let name = name.trim_matches('"').to_owned();
         assert!(client.ask(&format!("EVALSHA {name} 1 rate 5")).starts_with("[:3 :"));
+        let known = client.ask("INFO memory");
+        assert!(known.contains("number_of_cached_scripts:2\\r"), "{known}");
         told(
             &mut client,
             &[
@@ -53,6 +55,8 @@ async fn values_become_replies_and_errors_are_told() {
             ("return {1, 'a', {2}, nil, 3}", "[:1 \"a\" [:2]]"),
             ("return redis.status_reply('FINE')", "+FINE"),
             ("return redis.error_reply('MINE no')", "-MINE no"),
+            ("return redis.error_reply(1)", "-ERR wrong number or type of arguments"),
+            ("return redis.status_reply()", "-ERR wrong number or type of arguments"),
             ("return redis.sha1hex('')", "\"da39a3ee5e6b4b0d3255bfef95601890afd80709\""),
             ("return redis.call('GET', 'nothing')", "nil"),
             ("return redis.call('SET', 'a', 5)", "+OK"),
@@ -282,6 +286,132 @@ async fn tables_have_thousands_of_values() {
         rest.extend(keys.iter().chain(&keys).map(String::as_str));
         let told = eval(&mut client, ALL, &rest);
         assert_eq!(told, format!("[:{COUNT} :{COUNT} :2 :{COUNT} :{COUNT}]"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_know_the_release_and_replication() {
+    Server::run(|address| {
+        let mut client = Client::connect(address);
+        for (script, expected) in [
+            ("return redis.REDIS_VERSION_NUM >= 0x00070000 and redis.REDIS_VERSION", "\"7.4.0\""),
+            (
+                "redis.set_repl(redis.REPL_ALL) return redis.REPL_NONE + redis.REPL_AOF + redis.REPL_REPLICA",
+                ":3",
+            ),
+        ] {
+            assert_eq!(eval(&mut client, script, &["0"]), expected, "{script}");
+        }
+        // What a script changes, no other sees.
+        assert_eq!(eval(&mut client, "string.rep = nil redis.call = nil return 1", &["0"]), ":1");
+        assert_eq!(eval(&mut client, "return ('a'):rep(3) .. redis.call('ping').ok", &["0"]), "\"aaaPONG\"");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_has_settings() {
+    Server::run(|address| {
+        let mut client = Client::connect(address);
+        for (script, expected) in [
+            ("cjson.encode_max_depth(1) return tostring(pcall(cjson.encode, {{1}}))", "\"false\""),
+            ("cjson.encode_max_depth(1) return cjson.encode({1})", "\"[1]\""),
+            ("cjson.decode_max_depth(1) return tostring(pcall(cjson.decode, '[[1]]'))", "\"false\""),
+            ("cjson.decode_max_depth(1) return cjson.decode('[1]')[1]", ":1"),
+            // No script can ask for more than there is.
+            ("return cjson.decode_max_depth(1000)", ":128"),
+            ("return tostring(pcall(cjson.encode, {0/0}))", "\"false\""),
+            ("cjson.encode_invalid_numbers(true) return cjson.encode({0/0, 1})", "\"[null,1]\""),
+            ("return tostring(pcall(cjson.encode, {[100000] = 1}))", "\"false\""),
+            ("cjson.encode_sparse_array(true) return cjson.encode({[100000] = 1})", "\"{\\\"100000\\\":1}\""),
+            ("cjson.encode_keep_buffer(false) return 1", ":1"),
+        ] {
+            assert_eq!(eval(&mut client, script, &["0"]), expected, "{script}");
+        }
+        // They hold for one script.
+        assert_eq!(eval(&mut client, "return cjson.encode_max_depth()", &["0"]), ":128");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_are_packed_as_messagepack() {
+    const HEX: &str = "local function hex(text) \
+        return (text:gsub('.', function(c) return ('%02x'):format(c:byte()) end)) end ";
+    Server::run(|address| {
+        let mut client = Client::connect(address);
+        for (value, bytes) in [
+            ("nil", "c0"),
+            ("true", "c3"),
+            ("false", "c2"),
+            ("0", "00"),
+            ("127", "7f"),
+            ("128", "cc80"),
+            ("256", "cd0100"),
+            ("65536", "ce00010000"),
+            ("4294967296", "cf0000000100000000"),
+            ("-1", "ff"),
+            ("-32", "e0"),
+            ("-33", "d0df"),
+            ("-129", "d1ff7f"),
+            ("-32769", "d2ffff7fff"),
+            ("-1099511627776", "d3ffffff0000000000"),
+            ("0.5", "ca3f000000"),
+            ("0.1", "cb3fb999999999999a"),
+            ("'a'", "a161"),
+            ("{}", "90"),
+            ("{1, 'a'}", "9201a161"),
+            ("{a = 1}", "81a16101"),
+            ("{[2] = 1}", "810201"),
+            ("1, {2}, 'x'", "019102a178"),
+        ] {
+            let packed = eval(&mut client, &format!("{HEX} return hex(cmsgpack.pack({value}))"), &["0"]);
+            assert_eq!(packed, format!("\"{bytes}\""), "{value}");
+            let again = format!("{HEX} return hex(cmsgpack.pack(cmsgpack.unpack(cmsgpack.pack({value}))))");
+            assert_eq!(eval(&mut client, &again, &["0"]), packed, "{value}");
+        }
+        for (kind, sizes) in
+            [("text", vec![31, 32, 255, 256, 65_535, 65_536]), ("list", vec![15, 16, 65_536]), ("map", vec![15, 16, 300])]
+        {
+            for size in sizes {
+                let script = format!(
+                    "local made = {{text = function(n) return ('x'):rep(n) end, \
+                     list = function(n) local t = {{}} for i = 1, n do t[i] = i end return t end, \
+                     map = function(n) local t = {{}} for i = 1, n do t['k' .. i] = i end return t end}} \
+                     local value = made.{kind}({size}) local again = cmsgpack.unpack(cmsgpack.pack(value)) \
+                     if '{kind}' == 'text' then return value == again and #again end \
+                     local n = 0 for name, item in pairs(again) do if value[name] == item then n = n + 1 end end return n"
+                );
+                assert_eq!(eval(&mut client, &script, &["0"]), format!(":{size}"), "{kind} {size}");
+            }
+        }
+        for (script, expected) in [
+            ("return {cmsgpack.unpack_one('\\1\\2')}", "[:1 :1]"),
+            ("return {cmsgpack.unpack_one('\\1\\2', 1)}", "[:-1 :2]"),
+            ("return {cmsgpack.unpack_limit('\\1\\2\\3', 2)}", "[:2 :1 :2]"),
+            ("return {cmsgpack.unpack_limit('\\1\\2\\3', 0)}", "[:1 :2 :3]"),
+            ("return {cmsgpack.unpack_limit('\\1\\2\\3', 2, 2)}", "[:-1 :3]"),
+            ("local a = {} a.a = a local n, t = 0, cmsgpack.unpack(cmsgpack.pack(a)) while t do n, t = n + 1, t.a end return n", ":16"),
+        ] {
+            assert_eq!(eval(&mut client, script, &["0"]), expected, "{script}");
+        }
+        // Whatever it is given, it ends.
+        for script in [
+            "return cmsgpack.pack()",
+            "return cmsgpack.unpack('\\217')",
+            "return cmsgpack.unpack('\\193')",
+            "return cmsgpack.unpack('\\221\\255\\255\\255\\255')",
+            "return cmsgpack.unpack('\\129\\192\\1')",
+            "return cmsgpack.unpack(('\\145'):rep(100000))",
+            "return cmsgpack.unpack(('\\1'):rep(100000))",
+            "return cmsgpack.unpack_one('\\1', 2)",
+            "return cmsgpack.unpack_one('\\1', -1)",
+            "local t = {} for i = 1, 15 do t = {t, t, t, t} end return #cmsgpack.pack(t)",
+        ] {
+            let told = eval(&mut client, script, &["0"]);
+            assert!(told.starts_with("-ERR "), "{script}: {told}");
+        }
     })
     .await;
 }
