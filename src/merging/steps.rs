@@ -6,7 +6,7 @@ use crate::api::{
     MergeTimesRequest,
 };
 use crate::cache::limits::BATCH_OPS_MAX;
-use crate::reconcile::{Action, Guard, KeyState, PlanHeader, PlanLine, Side, Written};
+use crate::reconcile::{Action, BaseState, Guard, KeyState, PlanHeader, PlanLine, Side, Written};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
@@ -16,6 +16,8 @@ const STEP_BYTES: usize = 1024 * 1024;
 const OP_OVERHEAD_BYTES: usize = 256;
 /// Most lines of a plan in a step: many may be about keys that stay as they are.
 const STEP_LINES_MAX: u64 = 4 * BATCH_OPS_MAX as u64;
+/// About how many bytes the values in a step's lines have, those included that are not sent: a few steps are in memory at a time.
+const STEP_VALUES_BYTES: usize = 8 * 1024 * 1024;
 
 /// What is sent together.
 pub struct Step {
@@ -33,14 +35,17 @@ pub struct StepBuilder {
     header: PlanHeader,
     merge: String,
     step: Step,
+    /// Of the request, about.
     bytes: usize,
+    /// Of all values in its lines.
+    values_bytes: usize,
 }
 
 impl StepBuilder {
     /// For the plan with this header and id.
     pub fn new(header: PlanHeader, merge: String) -> Self {
         let step = empty(&header, &merge, 0);
-        Self { header, merge, step, bytes: 0 }
+        Self { header, merge, step, bytes: 0, values_bytes: 0 }
     }
 
     /// Adds a line. Returns the step before it if the line is the first of another one.
@@ -48,12 +53,14 @@ impl StepBuilder {
     /// # Errors
     /// The line does not say what to do.
     pub fn add(&mut self, line: PlanLine) -> Result<Option<Step>> {
-        let bytes = bytes_of(&line);
+        let (bytes, values_bytes) = (bytes_of(&line), values_bytes_of(&line));
         let is_full = self.step.with_op.len() >= BATCH_OPS_MAX
             || self.step.lines >= STEP_LINES_MAX
-            || self.bytes + bytes > STEP_BYTES;
+            || self.bytes + bytes > STEP_BYTES
+            || self.values_bytes + values_bytes > STEP_VALUES_BYTES;
         let full = is_full.then(|| self.take());
         self.bytes += bytes;
+        self.values_bytes += values_bytes;
         self.step.lines += 1;
         for side in line.losers() {
             let number = self.step.request.step;
@@ -75,7 +82,7 @@ impl StepBuilder {
 
     fn take(&mut self) -> Step {
         let next = empty(&self.header, &self.merge, self.step.request.step + 1);
-        self.bytes = 0;
+        (self.bytes, self.values_bytes) = (0, 0);
         std::mem::replace(&mut self.step, next)
     }
 }
@@ -94,12 +101,23 @@ fn empty(header: &PlanHeader, merge: &str, number: u64) -> Step {
 
 fn bytes_of(line: &PlanLine) -> usize {
     let value = match (line.action, line.to_store()) {
-        (Action::Put, Some(written)) => {
-            written.value.as_ref().or(written.value_base64.as_ref()).map_or(0, String::len)
-        }
+        (Action::Put, Some(written)) => value_bytes_of(written),
         _ => 0,
     };
     OP_OVERHEAD_BYTES + line.key.as_str().len() + value
+}
+
+fn values_bytes_of(line: &PlanLine) -> usize {
+    let base = match &line.base {
+        BaseState::Present(written) => Some(written),
+        BaseState::Absent | BaseState::Unknown => None,
+    };
+    let all = [base, line.live.written(), line.incoming.written(), line.decided.as_ref()];
+    all.into_iter().flatten().map(value_bytes_of).sum()
+}
+
+fn value_bytes_of(written: &Written) -> usize {
+    written.value.as_ref().or(written.value_base64.as_ref()).map_or(0, String::len)
 }
 
 /// A line of the file of losers.
@@ -188,5 +206,92 @@ fn times_of(written: &Written) -> MergeTimesRequest {
         version: u32::try_from(written.version).unwrap_or(u32::MAX),
         expires_at_ms: written.expires_at_ms,
         sliding_ms: written.sliding_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::{Rules, SideHeader};
+
+    fn side(number: u64) -> SideHeader {
+        let (source, history) = (String::new(), format!("h{number}"));
+        SideHeader { source, history, number, index: 9, exact: true }
+    }
+
+    fn builder() -> StepBuilder {
+        let header = PlanHeader {
+            format: PlanHeader::format(),
+            created_at_ms: 0,
+            cluster_id: "c".into(),
+            fork_index: 1,
+            live: side(2),
+            incoming: side(1),
+            decided_until: 0,
+            up_to: 9,
+            tail_entries: 0,
+            shift_ms: 0,
+            rules: Rules::default(),
+        };
+        StepBuilder::new(header, "m".into())
+    }
+
+    /// A conflict that live wins, so that nothing is sent, or that incoming wins.
+    fn line(number: usize, action: Action, bytes: usize) -> PlanLine {
+        let written = |revision| Written {
+            revision,
+            version: 1,
+            stamp_ms: 1,
+            expires_at_ms: None,
+            sliding_ms: 0,
+            content_type: None,
+            value: Some("v".repeat(bytes)),
+            value_base64: None,
+        };
+        PlanLine {
+            key: crate::cache::Key::new(&format!("key{number}")).expect("a key"),
+            case: crate::reconcile::Case::ChangedTwice,
+            action,
+            guard: Guard::Revision(7),
+            loser: Some(if action == Action::Keep { Side::Incoming } else { Side::Live }),
+            set_aside: false,
+            both_lose: false,
+            base: BaseState::Present(written(1)),
+            live: KeyState::Changed(written(7)),
+            incoming: KeyState::Changed(written(8)),
+            decided: None,
+        }
+    }
+
+    fn steps_of(lines: impl Iterator<Item = PlanLine>) -> Vec<Step> {
+        let mut builder = builder();
+        let mut steps: Vec<Step> =
+            lines.filter_map(|line| builder.add(line).expect("it says what to do")).collect();
+        steps.push(builder.finish());
+        let numbers: Vec<u64> = steps.iter().map(|step| step.request.step).collect();
+        assert_eq!(numbers, (0..steps.len() as u64).collect::<Vec<_>>());
+        assert!(steps.iter().rev().skip(1).all(|step| step.request.end.is_none()), "the last one ends it");
+        steps
+    }
+
+    #[test]
+    fn a_step_is_bounded_whatever_its_lines_do() {
+        for (action, bytes) in
+            [(Action::Keep, 1), (Action::Keep, 500_000), (Action::Put, 1), (Action::Put, 500_000)]
+        {
+            let count = if bytes == 1 { 5_000 } else { 40 };
+            let steps = steps_of((0..count).map(|number| line(number, action, bytes)));
+            let lines: u64 = steps.iter().map(|step| step.lines).sum();
+            assert_eq!(lines, count as u64, "{action:?}, {bytes} bytes");
+            assert!(steps.len() > 1, "{action:?}, {bytes} bytes: it has several steps");
+            for step in &steps {
+                let losers = step.losers.iter().filter(|byte| **byte == b'\n').count();
+                assert_eq!(losers as u64, step.lines, "each line has a loser");
+                assert!(step.losers.len() < STEP_VALUES_BYTES, "{} bytes of losers", step.losers.len());
+                assert!(step.request.ops.len() <= BATCH_OPS_MAX);
+                assert!(serde_json::to_vec(&step.request).expect("JSON").len() < 2 * STEP_BYTES);
+                assert_eq!(step.with_op.len(), step.request.ops.len());
+            }
+        }
     }
 }
