@@ -86,8 +86,12 @@ pub async fn up(args: UpArgs) -> Result<()> {
             _ = revive.recv() => cluster.start_all()?,
             () = sleep(POLL_INTERVAL) => {
                 cluster.bound_logs();
-                if cluster.all_dead()? {
+                let died = cluster.note_deaths()?;
+                if cluster.all_dead() {
                     bail!("every node has died; start again with the same command");
+                }
+                if died {
+                    eprintln!("lockstep: `kill -HUP {}` starts nodes again that died", std::process::id());
                 }
             }
         }
@@ -313,7 +317,7 @@ impl Cluster {
                         log.display(),
                         tail(&log, node.log_start)
                     );
-                    if !self.resumes || self.nodes.iter().all(|node| node.child.is_none()) {
+                    if !self.resumes || self.all_dead() {
                         bail!("{sentence}");
                     }
                     eprintln!("lockstep: {sentence}");
@@ -353,7 +357,9 @@ impl Cluster {
         eprintln!("  logs beside the data folders; Ctrl-C stops all");
     }
 
-    fn note_deaths(&mut self) -> Result<()> {
+    /// Tells of nodes that have ended since it was asked last, and whether there are any.
+    fn note_deaths(&mut self) -> Result<bool> {
+        let mut any = false;
         for node in &mut self.nodes {
             let Some(child) = &mut node.child else { continue };
             if let Some(exit) = child.try_wait()? {
@@ -362,14 +368,14 @@ impl Cluster {
                 eprintln!("lockstep: {} ended: {exit}{}", node.name, last.unwrap_or_default());
                 node.exit = Some(exit);
                 node.child = None;
+                any = true;
             }
         }
-        Ok(())
+        Ok(any)
     }
 
-    fn all_dead(&mut self) -> Result<bool> {
-        self.note_deaths()?;
-        Ok(self.nodes.iter().all(|node| node.child.is_none()))
+    fn all_dead(&self) -> bool {
+        self.nodes.iter().all(|node| node.child.is_none())
     }
 
     /// Stops the nodes one after another: each leader hands over to one that is still there.

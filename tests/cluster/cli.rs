@@ -1,6 +1,6 @@
 //! The command line against a real cluster: what it prints, and its exit codes.
 
-use crate::support::{Cluster, PROGRAM, free_port, run};
+use crate::support::{Cluster, PROGRAM, free_port, run, until};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -196,4 +196,34 @@ async fn up_runs_a_cluster_and_resumes_it() {
             assert_ne!(unsafe { libc::kill(i32::try_from(pid).unwrap(), 0) }, 0, "node {pid} still runs");
         }
     }
+}
+
+/// Who sees that a node died is told how to start it again, and that works.
+#[tokio::test(flavor = "multi_thread")]
+async fn up_tells_how_to_start_a_dead_node_again() {
+    let cluster = Cluster::empty().await;
+    let folder = cluster.dir.path().join("up");
+    let port = free_port().clamp(10_000, 60_000).to_string();
+    let mut up = Command::new(PROGRAM)
+        .args(["up", "--port", &port, "--data-dir", folder.to_str().unwrap()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = i32::try_from(up.id()).unwrap();
+    let mut lines = BufReader::new(up.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("Ctrl-C stops all")), "it is ready");
+    let told: Value = serde_json::from_slice(&std::fs::read(folder.join("up.json")).unwrap()).unwrap();
+    let node = i32::try_from(told["nodes"][1]["pid"].as_i64().unwrap()).unwrap();
+    // SAFETY: it is our child's child, and runs.
+    assert_eq!(unsafe { libc::kill(node, libc::SIGKILL) }, 0);
+    assert!(lines.any(|line| line.contains("n2 ended")), "its death is told");
+    assert_eq!(lines.next().unwrap(), format!("lockstep: `kill -HUP {pid}` starts nodes again that died"));
+    // SAFETY: the process is our child and has not been waited for.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGHUP) }, 0);
+    let url = told["nodes"][1]["http"].as_str().unwrap();
+    until("it serves again", async || run(&["put", "k", "v", "--url", url]).0 == 0).await;
+    // SAFETY: the process is our child and has not been waited for.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
+    assert!(up.wait().unwrap().success());
 }
