@@ -60,13 +60,18 @@ static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 
 /// A port nobody listens on just now, and that nobody else here is given soon.
 pub fn free_port() -> u16 {
+    free_ports(1)
+}
+
+/// The first of so many such ports in a row.
+pub fn free_ports(count: u16) -> u16 {
     // Processes that run at the same time begin at different places.
     let begin = u16::try_from(std::process::id() % u32::from(PORTS.len() as u16)).expect("it is less");
     loop {
-        let step = NEXT_PORT.fetch_add(1, Ordering::Relaxed).wrapping_add(begin.wrapping_mul(61));
-        let port = PORTS.start + step % PORTS.len() as u16;
+        let step = NEXT_PORT.fetch_add(count, Ordering::Relaxed).wrapping_add(begin.wrapping_mul(61));
+        let port = PORTS.start + step % (PORTS.len() as u16 - count);
         // Not by listening there for a moment: a process that is being started meanwhile would hold the port a while.
-        if TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if (port..port + count).all(|port| TcpStream::connect(("127.0.0.1", port)).is_err()) {
             return port;
         }
     }
