@@ -121,8 +121,8 @@ def is_error(reply, words):
 
 
 def cursor_is_no_number(sequence, difference):
-    walks = (b"SCAN", b"HSCAN")
-    return names(sequence)[-1] in walks and is_error(difference.right, b"invalid cursor")
+    walks = ([b"SCAN"], [b"HSCAN"])
+    return names(sequence)[-1:] in walks and is_error(difference.right, b"invalid cursor")
 
 
 def more_words_than_allowed(sequence, difference):
@@ -180,7 +180,7 @@ def long_key(sequence, difference):
 def nearest_integer(sequence, difference):
     """A script's numbers are doubles: the largest integer is 2^63 there, which no integer of 64 bits is."""
     integers = (b":", b"-9223372036854775808"), (b":", b"9223372036854775807")
-    return names(sequence)[-1] in (b"EVAL", b"EVALSHA") and (difference.left, difference.right) == integers
+    return names(sequence)[-1:] in ([b"EVAL"], [b"EVALSHA"]) and (difference.left, difference.right) == integers
 
 
 def far_future(sequence, difference):
