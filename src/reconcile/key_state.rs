@@ -119,8 +119,8 @@ impl KeyState {
     }
 }
 
-/// The fields of any [`KeyState`]. Serde would copy an internally tagged enum's fields before it reads them, and a plan has
-/// millions of these.
+/// The fields of any [`KeyState`]. Serde would copy an internally tagged enum's fields before it reads them, and a plan can
+/// have millions of these.
 #[derive(Deserialize)]
 struct StateFields {
     state: StateName,

@@ -276,7 +276,7 @@ pub fn read_plan(
     read_lines(source, |header, text| each(header, serde_json::from_str(text).map_err(malformed)?))
 }
 
-/// Reads a plan to its end, and hands on what each line proposes to do. Takes a fraction of the time that [`read_plan`] takes.
+/// Reads a plan to its end, and hands on what each line proposes to do. Copies nothing else.
 ///
 /// # Errors
 /// Those of [`read_plan`].
