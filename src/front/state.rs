@@ -92,7 +92,7 @@ impl Front {
 
     /// Whether requests need a token, or the node is not sure that they need none.
     pub fn may_need_token(&self) -> bool {
-        self.node.read().expect("no panic while held").as_ref().is_some_and(Node::may_need_token)
+        self.node.read().expect("no panic while held").as_ref().is_none_or(Node::may_need_token)
     }
 
     /// The cluster and its histories, once the node has its cluster.

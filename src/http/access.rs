@@ -29,6 +29,11 @@ pub(super) enum Access {
     AdminHere,
 }
 
+/// On a request that came before the node had its cluster: nobody could judge it, so it gets no session, though the node may have
+/// its cluster by then.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CameTooEarly;
+
 /// The access of each route. `None` is for nobody.
 fn access_of(route: &str, method: &str) -> Option<Access> {
     use Access::{AdminHere, AllKeys, ByKeys, Open, Role as Has};
@@ -174,11 +179,12 @@ pub(super) async fn authorize(
     };
     let session = state.session(principal.clone());
     request.extensions_mut().insert(principal);
-    if let (Some(need), Some(session)) = (need, session) {
-        match access {
-            Some(Access::AdminHere) => session.authorize_here(&need).await?,
-            Some(Access::ByKeys) => session.authorize_for_keys().await?,
-            _ => session.authorize(&need).await?,
+    if let Some(need) = need {
+        match (session, access) {
+            (None, _) => drop(request.extensions_mut().insert(CameTooEarly)),
+            (Some(session), Some(Access::AdminHere)) => session.authorize_here(&need).await?,
+            (Some(session), Some(Access::ByKeys)) => session.authorize_for_keys().await?,
+            (Some(session), _) => session.authorize(&need).await?,
         }
     }
     match access {

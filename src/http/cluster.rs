@@ -108,6 +108,10 @@ pub(super) async fn note_joining(
 
 /// Whatever became of the note: what was asked for has not begun.
 pub(super) fn not_noted(error: SessionError) -> ApiError {
+    if matches!(error.error.code(), ErrorCode::Unauthorized | ErrorCode::Forbidden) {
+        // The leader knows of tokens that this node did not know of.
+        return error.into();
+    }
     let reason = format!("it cannot be noted who asks for this, so it was not done: {}", error.error);
     ApiError::new(ErrorCode::Unavailable, reason)
 }

@@ -1,5 +1,6 @@
 //! `/metrics`: figures in Prometheus' text format. No label ever holds a key.
 
+use super::api_error::ApiError;
 use super::metrics_backups::write_backups;
 use super::metrics_cache::write_cache;
 use super::metrics_memory::write_memory;
@@ -7,7 +8,7 @@ use super::metrics_process::write_process;
 use super::state::AppState;
 use crate::api::{Warning, WarningCode};
 use crate::front::{BUCKETS_US, RateLimit, RateLimits, RequestStats, Series};
-use crate::node::Principal;
+use crate::node::Session;
 use crate::storage::{FLUSH_BOUNDS_US, FlushStats};
 use crate::tls::Certificates;
 use axum::extract::State;
@@ -16,14 +17,15 @@ use axum::response::{IntoResponse, Response};
 use std::fmt::Write;
 
 /// `GET /metrics`.
-pub(super) async fn metrics(State(state): State<AppState>) -> Response {
+pub(super) async fn metrics(State(state): State<AppState>, session: Result<Session, ApiError>) -> Response {
     let mut out = String::new();
     // Writing into a string does not fail.
     let _ = write_process(&mut out);
     let _ = write_requests(&mut out, &state.front.requests);
     let _ = write_rate_limits(&mut out, &state.front.rates);
     let _ = state.backups.iter().try_for_each(|backups| write_backups(&mut out, backups));
-    if let Some(session) = state.session(Principal::Anyone) {
+    // Before the node has its cluster, there are figures about the process only.
+    if let Ok(session) = session {
         let admin = session.admin();
         let status = admin.status().await;
         let differs = u64::from(status.differs_at.is_some());

@@ -3,6 +3,8 @@
 
 mod accept;
 mod access;
+#[cfg(test)]
+mod access_test;
 mod admin_log;
 mod admission;
 mod api_error;

@@ -1,5 +1,6 @@
 //! The session of a request, as a handler's argument, for whoever asks: see [`super::access`].
 
+use super::access::CameTooEarly;
 use super::api_error::ApiError;
 use super::extract::origin;
 use super::state::AppState;
@@ -13,6 +14,9 @@ impl FromRequestParts<AppState> for Session {
     /// # Errors
     /// `unavailable` until the node has its cluster; `invalid_header`.
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        if parts.extensions.get::<CameTooEarly>().is_some() {
+            return Err(ApiError::waiting());
+        }
         let principal = parts.extensions.get::<Principal>().cloned().unwrap_or(Principal::Anyone);
         let session = state.session(principal).ok_or_else(ApiError::waiting)?;
         Ok(session.with_origin(origin(&parts.headers)?))

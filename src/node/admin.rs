@@ -1,5 +1,6 @@
 //! Membership changes and leadership transfers. The leader carries them out; other nodes forward them.
 
+use super::access::Principal;
 use super::addresses::{check_name, check_url};
 use super::bootstrap::FOUNDING_NODES_MAX;
 use super::error::NodeError;
@@ -8,7 +9,7 @@ use super::newcomer::AddMemberMessage;
 use super::own_reads::ReadsBefore;
 use super::shadow::ShadowReport;
 use crate::api::{Consistency, FeatureLevel, Joined};
-use crate::cache::Command;
+use crate::cache::{Command, Need, Role};
 use crate::peer::{Lane, Method, NodeId, PeerError};
 use crate::raft::{Deadlines, MemberState, MembershipError, ProposeError, RaftStatus};
 use crate::replica::{Envelope, Member, from_postcard, to_bytes};
@@ -72,6 +73,10 @@ pub(super) enum AdminRequest {
     },
 }
 
+/// A request, and who asks: the leader judges that, too, because the node that was asked may know of no tokens yet. It is trusted to
+/// say who it is, as it is with everything else.
+type AdminMessage = (Principal, AdminRequest);
+
 /// The leader's answer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum AdminDone {
@@ -104,6 +109,8 @@ pub(super) struct Progress {
 pub(super) enum AdminFailure {
     /// Nothing was done; another node leads, or soon will.
     NotLeader,
+    Unauthorized(String),
+    Forbidden(String),
     Conflict(String),
     NotFound(String),
     /// The request is not valid.
@@ -135,17 +142,22 @@ impl From<MembershipError> for AdminFailure {
 }
 
 impl Inner {
-    /// Has the leader carry out a request, on this node or another.
-    pub(super) async fn admin(&self, request: AdminRequest) -> Result<AdminDone, NodeError> {
+    /// Has the leader carry out a request, on this node or another, if it lets this principal.
+    pub(super) async fn admin(
+        &self,
+        principal: &Principal,
+        request: AdminRequest,
+    ) -> Result<AdminDone, NodeError> {
         self.refuse_when_removed()?;
         self.refuse_when_superseded(Consistency::Linearizable)?;
         let deadline = Instant::now() + ADMIN_TIMEOUT;
+        let message = (principal.clone(), request);
         loop {
             let leader = self.wait_for_leader(deadline).await?;
             let result = if leader == self.identity.node_id {
-                self.admin_here(request.clone(), deadline).await
+                self.admin_here(message.clone(), deadline).await
             } else {
-                self.admin_there(leader, &request, deadline).await
+                self.admin_there(leader, &message, deadline).await
             };
             match result {
                 Ok(done) => return Ok(done),
@@ -155,6 +167,8 @@ impl Inner {
                 Err(AdminFailure::NotLeader) => {
                     return Err(NodeError::Unavailable("the cluster has no leader that answers".into()));
                 }
+                Err(AdminFailure::Unauthorized(reason)) => return Err(NodeError::Unauthorized(reason)),
+                Err(AdminFailure::Forbidden(reason)) => return Err(NodeError::Forbidden(reason)),
                 Err(AdminFailure::Conflict(reason)) => return Err(NodeError::Conflict(reason)),
                 Err(AdminFailure::NotFound(reason)) => return Err(NodeError::NotFound(reason)),
                 Err(AdminFailure::Invalid(reason)) => return Err(NodeError::Invalid(reason)),
@@ -167,13 +181,13 @@ impl Inner {
     async fn admin_there(
         &self,
         leader: NodeId,
-        request: &AdminRequest,
+        message: &AdminMessage,
         deadline: Instant,
     ) -> Result<AdminDone, AdminFailure> {
         let client = self.consensus.peer(leader, Lane::Forward).ok_or(AdminFailure::NotLeader)?;
         let limit = deadline.saturating_duration_since(Instant::now());
         let answer =
-            client.call(Method::Admin, to_bytes(request), limit).await.map_err(|error| match error {
+            client.call(Method::Admin, to_bytes(message), limit).await.map_err(|error| match error {
                 PeerError::Unreachable(_)
                 | PeerError::NotListening(_)
                 | PeerError::OtherCluster(_)
@@ -187,12 +201,26 @@ impl Inner {
     }
 
     /// Carries out a request as the leader. At the deadline it answers that the outcome is unknown.
-    async fn admin_here(&self, request: AdminRequest, deadline: Instant) -> Result<AdminDone, AdminFailure> {
+    async fn admin_here(
+        &self,
+        (principal, request): AdminMessage,
+        deadline: Instant,
+    ) -> Result<AdminDone, AdminFailure> {
+        self.judge_admin(&principal)?;
         let late =
             || AdminFailure::Unknown("the change was not confirmed in time; it may still happen".into());
         tokio::time::timeout_at(deadline, self.admin_by_deadline(request, deadline))
             .await
             .unwrap_or_else(|_| Err(late()))
+    }
+
+    /// Whether the leader lets this principal.
+    fn judge_admin(&self, principal: &Principal) -> Result<(), AdminFailure> {
+        let judged = self.judge_as_leader(principal, || vec![Need::Role(Role::Admin)]);
+        judged.ok_or(AdminFailure::NotLeader)?.map_err(|error| match error {
+            NodeError::Unauthorized(reason) => AdminFailure::Unauthorized(reason),
+            error => AdminFailure::Forbidden(error.to_string()),
+        })
     }
 
     async fn admin_by_deadline(
@@ -430,10 +458,10 @@ pub(super) fn find(status: &RaftStatus, id: NodeId) -> Result<&MemberState, Admi
 
 /// Answers another node's request, if this one leads.
 pub(super) async fn answer_admin(inner: &Inner, body: Bytes) -> Result<Bytes, String> {
-    let request: AdminRequest =
+    let message: AdminMessage =
         from_postcard("an admin request", &body).map_err(|error| error.to_string())?;
     let result = if inner.consensus.is_leader() {
-        inner.admin_here(request, Instant::now() + ADMIN_TIMEOUT - RETRY_PAUSE).await
+        inner.admin_here(message, Instant::now() + ADMIN_TIMEOUT - RETRY_PAUSE).await
     } else {
         Err(AdminFailure::NotLeader)
     };

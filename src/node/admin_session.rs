@@ -1,5 +1,7 @@
 //! The operator's requests to a node: status, reports, and membership changes. They do not reach the data.
 
+use super::access::Principal;
+use super::admin::{AdminDone, AdminRequest};
 use super::error::NodeError;
 use super::memory::MemoryPart;
 use super::samples::SamplesOf;
@@ -20,11 +22,13 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Admin {
     node: Node,
+    /// Who asks. The leader judges what it is to carry out.
+    principal: Principal,
 }
 
 impl Admin {
-    pub(super) fn new(node: Node) -> Self {
-        Self { node }
+    pub(super) fn new(node: Node, principal: Principal) -> Self {
+        Self { node, principal }
     }
 
     /// This node's status and its view of the cluster.
@@ -73,12 +77,13 @@ impl Admin {
         self.outcome(self.node.fence().await)
     }
 
-    /// Has this node leave its cluster on purpose; see [`Node::detach`].
+    /// Has this node leave its cluster on purpose, to go on alone; see [`Node::reopens`]. `forced`: without asking the others, who count
+    /// it as a silent member then.
     ///
     /// # Errors
-    /// [`SessionError`].
+    /// [`SessionError`]: it stays a member.
     pub async fn detach(&self, forced: bool) -> Result<(), SessionError> {
-        self.outcome(self.node.detach(forced).await)
+        self.outcome(self.node.inner.detach(&self.principal, forced).await)
     }
 
     /// Whether this node has left its cluster, or is about to leave or to come back.
@@ -137,7 +142,16 @@ impl Admin {
     /// # Errors
     /// [`SessionError`].
     pub async fn add_member(&self, request: AddMember) -> Result<Joined, SessionError> {
-        self.outcome(self.node.add_member(request).await)
+        let request = match request.replace_silent_ms {
+            None => AdminRequest::Add(request.into()),
+            Some(silent_ms) => AdminRequest::AddInPlace { node: request.into(), silent_ms },
+        };
+        match self.by_leader(request).await? {
+            AdminDone::Joined(joined) => Ok(joined),
+            AdminDone::Changed | AdminDone::Members(_) | AdminDone::FeatureLevel(_) => {
+                Err(self.misunderstood())
+            }
+        }
     }
 
     /// Gives a learner a vote.
@@ -145,23 +159,23 @@ impl Admin {
     /// # Errors
     /// [`SessionError`].
     pub async fn promote_member(&self, id: NodeId) -> Result<(), SessionError> {
-        self.outcome(self.node.promote_member(id).await)
+        self.by_leader(AdminRequest::Promote { id }).await.map(drop)
     }
 
-    /// Removes a member; a leader hands over first.
+    /// Removes a member; a leader hands leadership over first.
     ///
     /// # Errors
     /// [`SessionError`].
     pub async fn remove_member(&self, id: NodeId) -> Result<(), SessionError> {
-        self.outcome(self.node.remove_member(id).await)
+        self.by_leader(AdminRequest::Remove { id }).await.map(drop)
     }
 
     /// Removes a member whose data folder is lost, so that a node with an empty folder can take its name and its addresses.
     ///
     /// # Errors
-    /// [`SessionError`].
+    /// [`SessionError`]; a conflict if the leader has heard from it lately, or no majority of the others answers.
     pub async fn replace_member(&self, id: NodeId) -> Result<(), SessionError> {
-        self.outcome(self.node.replace_member(id).await)
+        self.by_leader(AdminRequest::Replace { id }).await.map(drop)
     }
 
     /// Transfers leadership; to the most up-to-date voter if `to` is `None`.
@@ -169,15 +183,27 @@ impl Admin {
     /// # Errors
     /// [`SessionError`].
     pub async fn transfer_leader(&self, to: Option<NodeId>) -> Result<(), SessionError> {
-        self.outcome(self.node.transfer_leader(to).await)
+        self.by_leader(AdminRequest::Transfer { to }).await.map(drop)
     }
 
-    /// Raises the feature level to the newest one that all members know.
+    /// Raises the cluster's feature level to the newest one that all members know. Returns the level.
     ///
     /// # Errors
-    /// [`SessionError`].
+    /// [`SessionError`]; a conflict when a member does not answer: nothing was done. Otherwise as any write.
     pub async fn finish_upgrade(&self) -> Result<FeatureLevel, SessionError> {
-        self.outcome(self.node.finish_upgrade().await)
+        match self.by_leader(AdminRequest::RaiseFeatureLevel).await? {
+            AdminDone::FeatureLevel(level) => Ok(level),
+            AdminDone::Joined(_) | AdminDone::Changed | AdminDone::Members(_) => Err(self.misunderstood()),
+        }
+    }
+
+    async fn by_leader(&self, request: AdminRequest) -> Result<AdminDone, SessionError> {
+        self.outcome(self.node.inner.admin(&self.principal, request).await)
+    }
+
+    fn misunderstood(&self) -> SessionError {
+        let error = NodeError::OutcomeUnknown("the leader answered another question".into());
+        SessionError::new(&self.node, error)
     }
 
     /// Writes a snapshot of the state at the applied index, and returns it.

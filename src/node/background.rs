@@ -2,6 +2,7 @@
 //! member record, compact the log, ask for its own promotion, and complete a membership change that another leader
 //! began. Each task ends when the node is dropped.
 
+use super::access::Principal;
 use super::admin::AdminRequest;
 use super::error::NodeError;
 use super::inner::Inner;
@@ -222,7 +223,13 @@ pub(super) async fn update_own_record(inner: Weak<Inner>) {
             if name == known.name && http == known.http {
                 return;
             }
-            match node.admin(AdminRequest::Update { id: me, name: name.clone(), http: http.clone() }).await {
+            match node
+                .admin(
+                    &Principal::Program,
+                    AdminRequest::Update { id: me, name: name.clone(), http: http.clone() },
+                )
+                .await
+            {
                 Ok(_) => tracing::info!(name, http, "the membership has this node's new name and URL"),
                 Err(error @ (NodeError::Conflict(_) | NodeError::NotFound(_))) => {
                     tracing::warn!(%error, name, http, "the membership keeps this node's old name and URL");
@@ -295,7 +302,7 @@ pub(super) async fn request_promotion(inner: Weak<Inner>) {
         }
         // Only after the membership that contains this node has arrived: by then most of the log has.
         if status.members.iter().any(|member| member.id == me)
-            && let Err(error) = node.admin(AdminRequest::Promote { id: me }).await
+            && let Err(error) = node.admin(&Principal::Program, AdminRequest::Promote { id: me }).await
         {
             tracing::debug!(%error, "no vote yet");
         }

@@ -7,6 +7,7 @@
 //!
 //! Then it has to be opened again, on a folder that holds the start of its own history: see `detached_folder.rs`.
 
+use super::access::Principal;
 use super::admin::AdminRequest;
 use super::error::NodeError;
 use super::identity::{Detached, Identity};
@@ -161,7 +162,7 @@ pub(super) async fn close_own_fork(inner: Weak<Inner>) {
     loop {
         let Some(node) = inner.upgrade() else { return };
         let Some(history) = node.identity.comes_from.clone() else { return };
-        if node.admin(AdminRequest::CloseFork { history }).await.is_ok()
+        if node.admin(&Principal::Program, AdminRequest::CloseFork { history }).await.is_ok()
             && node.kept_identity.change(|identity| identity.comes_from = None).await.is_ok()
         {
             return;
@@ -196,7 +197,7 @@ impl Inner {
     ///
     /// # Errors
     /// [`NodeError`]: it stays a member.
-    pub(super) async fn detach(self: &Arc<Self>, forced: bool) -> Result<(), NodeError> {
+    pub(super) async fn detach(self: &Arc<Self>, by: &Principal, forced: bool) -> Result<(), NodeError> {
         self.refuse_when_draining()?;
         self.refuse_when_out_of_service()?;
         self.refuse_when_superseded(Consistency::Linearizable)?;
@@ -227,9 +228,9 @@ impl Inner {
         let attempt = self.departure.attempt();
         let urls = others.into_iter().map(|other| other.member.http).filter(|url| !url.is_empty());
         let from = Detached { node_id: self.identity.node_id, voter: me.voter, urls: urls.collect(), forced };
-        let node = self.clone();
+        let (node, by) = (self.clone(), by.clone());
         let leaving = tokio::spawn(async move {
-            let left = node.begin_to_leave(from, heard_of, attempt).await;
+            let left = node.begin_to_leave(from, by, heard_of, attempt).await;
             if let Err(error) = &left {
                 tracing::warn!(%error, "this node has not left its cluster");
             }
@@ -241,6 +242,7 @@ impl Inner {
     async fn begin_to_leave(
         self: &Arc<Self>,
         from: Detached,
+        by: Principal,
         heard_of: u64,
         attempt: u64,
     ) -> Result<(), NodeError> {
@@ -258,7 +260,7 @@ impl Inner {
             self.end_departure(attempt);
             return Err(NodeError::Fatal(reason));
         }
-        match self.have_noted(&leaving).await {
+        match self.have_noted(&leaving, &by).await {
             Ok(index) => {
                 leaving.noted = Some(index);
                 if let Err(reason) = self.keep_leaving(&leaving, attempt).await {
@@ -282,12 +284,13 @@ impl Inner {
         Ok(next.map_err(full)?.current().start_index)
     }
 
-    /// Has the others note what becomes of the entries that this node will have, too. Returns the index up to which this node
+    /// Has the others note what becomes of the entries that this node will have, too, if they let whoever asks. Returns the index up to which this node
     /// has applied the log since.
-    async fn have_noted(&self, leaving: &Leaving) -> Result<u64, NodeError> {
+    async fn have_noted(&self, leaving: &Leaving, by: &Principal) -> Result<u64, NodeError> {
         let Leaving { history, heard_of, .. } = leaving;
         let (node, start_index) = (self.identity.node_id, self.next_start_index(*heard_of)?);
-        self.admin(AdminRequest::OpenFork { node, history: history.clone(), start_index }).await?;
+        let open = AdminRequest::OpenFork { node, history: history.clone(), start_index };
+        self.admin(by, open).await?;
         let look = |cache: &crate::cache::Cache| (cache.index(), cache.fork(history).is_some());
         let (index, is_open) = self.read(Consistency::Linearizable, None, None, look).await?.value;
         if !is_open {
@@ -308,7 +311,7 @@ impl Inner {
     ) -> Result<(), NodeError> {
         let me = self.identity.node_id;
         while !self.audit.health.is_removed() {
-            match self.admin(AdminRequest::Remove { id: me }).await {
+            match self.admin(&Principal::Program, AdminRequest::Remove { id: me }).await {
                 Ok(_) => break,
                 Err(NodeError::Conflict(reason)) if !in_doubt || self.stays_member().await => {
                     self.stay_later(leaving, attempt);
@@ -374,7 +377,7 @@ impl Inner {
         // So that a restart does not leave after all.
         let leaving = Leaving { noted: None, ..leaving };
         let mut kept = self.keep_leaving(&leaving, attempt).await;
-        while let Err(error) = self.admin(close.clone()).await {
+        while let Err(error) = self.admin(&Principal::Program, close.clone()).await {
             tracing::debug!(%error, "the fork that this node had opened is not closed yet");
             sleep(RETRY_PAUSE).await;
             if self.departure.is_interrupted(attempt) || self.supersession.is_superseded() {

@@ -1,16 +1,14 @@
 //! What a node can be asked to do: the public interface.
 
 use super::access::Principal;
-use super::admin::{AdminDone, AdminRequest};
+use super::admin_session::Admin;
 use super::error::{NodeError, StartError};
 use super::memory::{self, MemoryPart};
 use super::options::{Limits, NodeOptions};
 use super::read::ReadAt;
 use super::start::{Node, Opened};
 use super::write::{Asked, WriteRequest, Written};
-use crate::api::{
-    AddMember, CacheReport, Consistency, Digests, Joined, Leader, LineageReport, Members, NodeName, Status,
-};
+use crate::api::{CacheReport, Consistency, Digests, Leader, LineageReport, Members, NodeName, Status};
 use crate::cache::{Found, Key};
 use crate::lineage::Lineage;
 use crate::peer::{Links, NodeId};
@@ -51,53 +49,9 @@ impl Node {
         Ok(ReadAt { value: value.ok().map(|seen| seen.found), index, term, now_ms })
     }
 
-    /// Adds a new node as a learner.
-    ///
-    /// # Errors
-    /// [`NodeError`].
-    pub async fn add_member(&self, request: AddMember) -> Result<Joined, NodeError> {
-        let request = match request.replace_silent_ms {
-            None => AdminRequest::Add(request.into()),
-            Some(silent_ms) => AdminRequest::AddInPlace { node: request.into(), silent_ms },
-        };
-        match self.inner.admin(request).await? {
-            AdminDone::Joined(joined) => Ok(joined),
-            AdminDone::Changed | AdminDone::Members(_) | AdminDone::FeatureLevel(_) => {
-                Err(NodeError::OutcomeUnknown("the leader answered another question".into()))
-            }
-        }
-    }
-
-    /// Gives a learner a vote.
-    ///
-    /// # Errors
-    /// [`NodeError`].
-    pub async fn promote_member(&self, id: NodeId) -> Result<(), NodeError> {
-        self.inner.admin(AdminRequest::Promote { id }).await.map(drop)
-    }
-
-    /// Removes a member; a leader hands leadership over first.
-    ///
-    /// # Errors
-    /// [`NodeError`].
-    pub async fn remove_member(&self, id: NodeId) -> Result<(), NodeError> {
-        self.inner.admin(AdminRequest::Remove { id }).await.map(drop)
-    }
-
-    /// Removes a member whose data folder is lost, so that a node with an empty folder can take its name and its addresses.
-    ///
-    /// # Errors
-    /// [`NodeError::Conflict`]: the leader has heard from it lately, or no majority of the others answers.
-    pub async fn replace_member(&self, id: NodeId) -> Result<(), NodeError> {
-        self.inner.admin(AdminRequest::Replace { id }).await.map(drop)
-    }
-
-    /// Transfers leadership; to the most up-to-date voter if `to` is `None`.
-    ///
-    /// # Errors
-    /// [`NodeError`].
-    pub async fn transfer_leader(&self, to: Option<NodeId>) -> Result<(), NodeError> {
-        self.inner.admin(AdminRequest::Transfer { to }).await.map(drop)
+    /// The operator's requests, by the program itself.
+    pub fn admin(&self) -> Admin {
+        self.session(Principal::Program).admin()
     }
 
     pub async fn status(&self) -> Status {
@@ -221,14 +175,6 @@ impl Node {
     /// [`NodeError`]: nobody says so, or it cannot be written down.
     pub async fn fence(&self) -> Result<(), NodeError> {
         self.inner.fence().await
-    }
-
-    /// Leaves the cluster on purpose, to go on alone: see [`Node::reopens`]. `forced`: without asking the others.
-    ///
-    /// # Errors
-    /// [`NodeError`]: it stays a member.
-    pub async fn detach(&self, forced: bool) -> Result<(), NodeError> {
-        self.inner.detach(forced).await
     }
 
     /// Returns once this node has to be stopped and opened again on the same folder, because it goes on with another log: it

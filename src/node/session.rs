@@ -220,7 +220,7 @@ impl Session {
 
     /// What an operator may ask. Whoever calls this has asked [`Session::authorize`] before.
     pub fn admin(&self) -> Admin {
-        Admin::new(self.node.clone())
+        Admin::new(self.node.clone(), self.principal.clone())
     }
 
     /// Reads a key, and counts that as a use of it; or says what is known of one that is absent.

@@ -1,5 +1,6 @@
 //! A node's status, and its view of the cluster.
 
+use super::access::Principal;
 use super::admin::{AdminDone, AdminRequest, LeaderReport, Progress};
 use super::error::NodeError;
 use super::inner::Inner;
@@ -95,7 +96,7 @@ impl Inner {
     /// The leader's report, if it answers in time; otherwise an empty one.
     pub(super) async fn leader_report(&self) -> LeaderReport {
         let limit = self.consensus.timing().limit(MEMBERS_TIMEOUT);
-        match tokio::time::timeout(limit, self.admin(AdminRequest::Members)).await {
+        match tokio::time::timeout(limit, self.admin(&Principal::Program, AdminRequest::Members)).await {
             Ok(Ok(AdminDone::Members(report))) => report,
             _ => LeaderReport::default(),
         }

@@ -1,10 +1,10 @@
 //! Raises the feature level after every member was upgraded. From that log entry on, all nodes follow the rules of the
 //! new level, and an earlier release can no longer apply the log.
 
-use super::admin::{AdminDone, AdminFailure, AdminRequest};
+use super::admin::AdminFailure;
 use super::error::NodeError;
+use super::inner::Inner;
 use super::own_reads::ReadsBefore;
-use super::{inner::Inner, start::Node};
 use crate::api::{Consistency, FeatureLevel, NodeState};
 use crate::cache::limits::FEATURE_LEVEL_FIRST;
 use crate::cache::{Cache, Command};
@@ -12,21 +12,6 @@ use crate::peer::NodeId;
 use crate::raft::Deadlines;
 use crate::replica::Envelope;
 use tokio::time::Instant;
-
-impl Node {
-    /// Raises the cluster's feature level to the newest one that all members know. Returns the level.
-    ///
-    /// # Errors
-    /// [`NodeError::Conflict`] when a member does not answer: nothing was done. Otherwise as any write.
-    pub async fn finish_upgrade(&self) -> Result<FeatureLevel, NodeError> {
-        match self.inner.admin(AdminRequest::RaiseFeatureLevel).await? {
-            AdminDone::FeatureLevel(level) => Ok(level),
-            AdminDone::Joined(_) | AdminDone::Changed | AdminDone::Members(_) => {
-                Err(NodeError::OutcomeUnknown("the leader answered another question".into()))
-            }
-        }
-    }
-}
 
 impl Inner {
     /// Refuses a command of a later level than the cluster's before it is proposed, because some nodes may be unable to
@@ -52,7 +37,7 @@ impl Inner {
         (status.term, status.members.into_iter().map(|member| member.id).collect())
     }
 
-    /// Carries out [`AdminRequest::RaiseFeatureLevel`], as the leader.
+    /// Carries out [`super::admin::AdminRequest::RaiseFeatureLevel`], as the leader.
     pub(super) async fn raise_feature_level(&self, deadline: Instant) -> Result<FeatureLevel, AdminFailure> {
         // Held so that this leader adds no node meanwhile, which would not be asked.
         let _guard = self.lock_membership(deadline).await?;

@@ -41,7 +41,7 @@ fn settings(front: &Front) -> Vec<(&'static str, String)> {
 }
 
 /// Carries it out.
-pub(super) fn reply(kind: Connection, client: &mut Client, words: &[Bytes]) -> Reply {
+pub(super) async fn reply(kind: Connection, client: &mut Client, words: &[Bytes]) -> Reply {
     let arguments = &words[1..];
     if let [_, _] = words
         && let Some(help) = help(&first(words).to_ascii_lowercase(), arguments)
@@ -57,7 +57,7 @@ pub(super) fn reply(kind: Connection, client: &mut Client, words: &[Bytes]) -> R
             Reply::OK
         }
         Connection::Select => select(client, &arguments[0]),
-        Connection::Client => about_client(client, arguments),
+        Connection::Client => about_client(client, arguments).await,
         Connection::Command => about_commands(arguments),
         Connection::Config => config(&front, arguments),
         Connection::Time => time(&front),
@@ -199,7 +199,7 @@ pub(super) fn set_name(client: &mut Client, name: &[u8]) -> Reply {
     Reply::OK
 }
 
-fn about_client(client: &mut Client, arguments: &[Bytes]) -> Reply {
+async fn about_client(client: &mut Client, arguments: &[Bytes]) -> Reply {
     let words = words_of(arguments);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
@@ -222,8 +222,8 @@ fn about_client(client: &mut Client, arguments: &[Bytes]) -> Reply {
             Reply::error(format!("ERR Unrecognized option '{}'", what.to_ascii_lowercase()))
         }
         ["INFO"] => Reply::Text(client.registered.presence.line()),
-        ["LIST", ..] => list_clients(client, &words[1..]),
-        ["KILL", ..] => kill_clients(client, &words[1..]),
+        ["LIST", ..] => list_clients(client, &words[1..]).await,
+        ["KILL", ..] => kill_clients(client, &words[1..]).await,
         ["CACHING", ..] => tracking_commands::caching(client, &arguments[1..]),
         ["MAINT_NOTIFICATIONS", ..] => moving::maint_notifications(client, &arguments[1..]),
         ["TRACKINGINFO"] => tracking_commands::tracking_info(client),
@@ -256,12 +256,14 @@ fn about_client(client: &mut Client, arguments: &[Bytes]) -> Reply {
 }
 
 /// Whether the client may know of the others, and have them leave.
-fn knows_others(client: &Client) -> bool {
-    client.session().is_some_and(|session| session.may_now(&Need::Role(Role::Admin)))
+async fn knows_others(client: &Client) -> bool {
+    let (Some(session), need) = (client.session(), Need::Role(Role::Admin)) else { return false };
+    // A node that does not know of tokens makes sure that there are none.
+    session.may_now(&need) && (session.needs_token() || session.authorize(&need).await.is_ok())
 }
 
 /// `CLIENT LIST [ID id ...] [TYPE type]`. Others are shown to admins.
-fn list_clients(client: &Client, options: &[&str]) -> Reply {
+async fn list_clients(client: &Client, options: &[&str]) -> Reply {
     let ids: Option<Vec<u64>> = match options {
         [] | ["TYPE", "NORMAL"] => None,
         ["TYPE", "MASTER" | "REPLICA" | "SLAVE" | "PUBSUB"] => Some(Vec::new()),
@@ -274,7 +276,7 @@ fn list_clients(client: &Client, options: &[&str]) -> Reply {
         },
         _ => return syntax(),
     };
-    let all = if knows_others(client) {
+    let all = if knows_others(client).await {
         client.shared.front.redis_clients.all()
     } else {
         vec![client.registered.presence.clone()]
@@ -284,8 +286,8 @@ fn list_clients(client: &Client, options: &[&str]) -> Reply {
 }
 
 /// `CLIENT KILL address` and `CLIENT KILL [ID id] [ADDR address] [SKIPME yes | no]`, for admins.
-fn kill_clients(client: &mut Client, options: &[&str]) -> Reply {
-    if !knows_others(client) {
+async fn kill_clients(client: &mut Client, options: &[&str]) -> Reply {
+    if !knows_others(client).await {
         return Reply::error("NOPERM only an admin can have clients leave");
     }
     if options.is_empty() {

@@ -96,7 +96,7 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
         Kind::Connection(kind) => {
             let is_queued = client.transaction.is_some() && !kind.ends_transaction();
             let before = client.silence;
-            let reply = connection_commands::reply(kind, client, &words);
+            let reply = connection_commands::reply(kind, client, &words).await;
             if kind.shows() {
                 client.show();
             }

@@ -334,3 +334,46 @@ async fn a_node_that_does_not_know_of_the_tokens_yet_lets_nobody_in() {
     let root = client(fs::read_to_string(&file).expect("it is there").trim());
     assert_eq!(status_of(&root, &joins, Method::GET, "/v1/kv/k").await, 200);
 }
+
+/// Nor does it have the others do it, who know: where it found nobody to ask, it asks for no token by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_without_knowledge_of_tokens_passes_on_is_judged_by_the_leader() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    let down = cluster.follower().await;
+    cluster.put_surely(&cluster.nodes[down], "k", "v").await;
+    // So that it has a state when it starts again.
+    assert_eq!(status_of(&cluster.http, &cluster.nodes[down], Method::POST, "/v1/snapshot").await, 200);
+    cluster.nodes[down].kill();
+    let others = [(down + 1) % 3, (down + 2) % 3];
+    let folder = cluster.nodes[others[0]].data_dir.to_str().expect("a path").to_owned();
+    assert_eq!(run(&["token", "recover", "--data-dir", &folder]).0, 0);
+    until("a node takes it", || async {
+        status_of(&cluster.http, &cluster.nodes[others[0]], Method::GET, "/v1/keys").await == 401
+    })
+    .await;
+    others.iter().for_each(|&other| cluster.nodes[other].signal(libc::SIGSTOP));
+    cluster.nodes[down].start();
+    let anybody = lockstep::client::plain_http().timeout(Duration::from_secs(30)).build().expect("a client");
+    let node = &cluster.nodes[down];
+    until("it has started", || async { status_of(&anybody, node, Method::GET, "/v1/status").await == 200 })
+        .await;
+    let member = format!("/v1/members/{}", others[0] + 1);
+    let (promote, replace) = (format!("{member}/promote"), format!("{member}/replace"));
+    let asked = async |method: Method, path: &str| status_of(&anybody, node, method, path).await;
+    let (handed_over, removed, upgraded, promoted, replaced, left, ()) = tokio::join!(
+        asked(Method::POST, "/v1/leader"),
+        asked(Method::DELETE, &member),
+        asked(Method::POST, "/v1/upgrade"),
+        asked(Method::POST, &promote),
+        asked(Method::POST, &replace),
+        asked(Method::POST, "/v1/detach"),
+        async {
+            // By then the node has looked for tokens in vain, which takes a second, and waits for a leader. A node that is told of
+            // them sooner refuses by itself.
+            tokio::time::sleep(Duration::from_millis(2_500)).await;
+            others.iter().for_each(|&other| cluster.nodes[other].signal(libc::SIGCONT));
+        }
+    );
+    let answers = [handed_over, removed, upgraded, promoted, replaced, left];
+    assert_eq!(answers, [401; 6], "leader, remove, upgrade, promote, replace, detach");
+}

@@ -177,7 +177,10 @@ impl Faults {
             88..=91 => {
                 world.note(&format!("m{any} is asked to hand the lead over"));
                 world.administer(any, |node| async move {
-                    Told::Other("handing over", node.transfer_leader(None).await)
+                    Told::Other(
+                        "handing over",
+                        node.admin().transfer_leader(None).await.map_err(|failed| failed.error),
+                    )
                 });
             }
             92..=95 => self.add(world, any),
@@ -270,7 +273,9 @@ impl Faults {
         world.machines[place].retired = true;
         let wish = world.wish_to_join(place);
         world.note(&format!("m{asked} is asked to take m{place} in"));
-        world.administer(asked, move |node| async move { Told::Added(place, node.add_member(wish).await) });
+        world.administer(asked, move |node| async move {
+            Told::Added(place, node.admin().add_member(wish).await.map_err(|failed| failed.error))
+        });
     }
 
     fn remove(&mut self, world: &mut World, asked: Place) {
@@ -286,7 +291,9 @@ impl Faults {
         }
         let id = member.id;
         world.note(&format!("m{asked} is asked to take m{out} out"));
-        world.administer(asked, move |node| async move { Told::Removed(out, node.remove_member(id).await) });
+        world.administer(asked, move |node| async move {
+            Told::Removed(out, node.admin().remove_member(id).await.map_err(|failed| failed.error))
+        });
     }
 
     fn later(&mut self, world: &World, undo: Undo) {

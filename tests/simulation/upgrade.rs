@@ -72,7 +72,7 @@ impl Upgrade {
         let (may_rise, raised) = (self.may_rise.clone(), self.raised.clone());
         if self.random.chance(50) {
             world.administer(place, async move |node| {
-                let done = node.finish_upgrade().await;
+                let done = node.admin().finish_upgrade().await;
                 let rose = done.as_ref().is_ok_and(|level| level.raised || level.feature_level == 2);
                 raised.fetch_or(rose, Ordering::AcqRel);
                 Told::Judged(match rose && !may_rise.load(Ordering::Acquire) {
@@ -116,7 +116,7 @@ impl Upgrade {
                 let (raised, doubled) = (self.raised.clone(), doubled.clone());
                 world.administer(place, async move |node| {
                     if !raised.load(Ordering::Acquire) {
-                        let done = node.finish_upgrade().await;
+                        let done = node.admin().finish_upgrade().await;
                         raised.fetch_or(done.is_ok(), Ordering::AcqRel);
                         return Told::Judged(Ok(format!("finish the upgrade: {done:?}")));
                     }

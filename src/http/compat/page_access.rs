@@ -9,10 +9,13 @@ use crate::node::Principal;
 use serde::Deserialize;
 use socketioxide::extract::{SocketRef, TryData};
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// How soon a page is disconnected that may not listen any more.
 const JUDGE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a page waits until the node has its cluster.
+const CLUSTER_WAIT: Duration = Duration::from_secs(20);
 
 /// What a page sends when it connects.
 #[derive(Debug, Default, Deserialize)]
@@ -29,6 +32,9 @@ pub(super) async fn admit_page(page: SocketRef, auth: Option<Auth>, state: AppSt
     if !state.front.may_need_token() {
         return Ok(());
     }
+    // Nobody can judge the page before. A node that has been let go of shows nothing any more.
+    let opened = timeout(CLUSTER_WAIT, state.front.opened()).await;
+    opened.map_err(|_| "this node has not found its cluster yet")?;
     let shown = auth.and_then(|auth| auth.token);
     let principal = match &shown {
         Some(token) => access::principal_with(token, &state),
