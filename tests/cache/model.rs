@@ -292,7 +292,7 @@ impl Model {
         Ok(outcomes)
     }
 
-    fn op(
+    pub fn op(
         &mut self,
         op: Op,
         position: Option<u32>,

@@ -33,6 +33,13 @@ impl Model {
             Op::IncrWithin { step, saturates, ttl, keeps_deadline, .. } => {
                 self.add_within(&key, current, (step, saturates), (ttl, keeps_deadline), position, events)
             }
+            #[cfg(feature = "next-level")]
+            Op::Double { .. } => {
+                let text = current.map(|found| String::from_utf8_lossy(&found.value.bytes).into_owned());
+                let by = text.and_then(|text| text.parse().ok()).unwrap_or(0);
+                let (ttl, condition) = (Ttl::Default, Condition::Always);
+                self.op(Op::Incr { key, by, initial: 0, ttl, condition }, position, events)
+            }
             Op::Look { .. } => Ok(Outcome::Looked(current.map(|found| KeyInfo {
                 bytes: found.value.bytes.len() as u64,
                 kind: if is_hash(&found.value) { Kind::Hash } else { Kind::String },
@@ -267,5 +274,7 @@ pub fn op_key(op: &Op) -> &Key {
         | Op::IncrWithin { key, .. }
         | Op::Expire { key, .. }
         | Op::Persist { key, .. } => key,
+        #[cfg(feature = "next-level")]
+        Op::Double { key } => key,
     }
 }

@@ -21,8 +21,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_lockstep");
 
-/// Two clusters at a time: they wait more than they compute, and more of them on two cores would time each other out.
-static CLUSTERS: Semaphore = Semaphore::const_new(2);
+/// Three clusters at a time: they wait more than they compute, and more of them on two cores would time each other out.
+static CLUSTERS: Semaphore = Semaphore::const_new(3);
 
 /// How long anything may take before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
