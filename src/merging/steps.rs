@@ -14,8 +14,10 @@ use serde::Serialize;
 const STEP_BYTES: usize = 1024 * 1024;
 /// What an operation takes beside key and value, about.
 const OP_OVERHEAD_BYTES: usize = 256;
+/// Most operations in a step. Of half as many as a node takes, each costs the same, and clients that read meanwhile wait less.
+const STEP_OPS_MAX: usize = BATCH_OPS_MAX / 2;
 /// Most lines of a plan in a step: many may be about keys that stay as they are.
-const STEP_LINES_MAX: u64 = 4 * BATCH_OPS_MAX as u64;
+const STEP_LINES_MAX: u64 = 4 * STEP_OPS_MAX as u64;
 /// About how many bytes the values in a step's lines have, those included that are not sent: a few steps are in memory at a time.
 const STEP_VALUES_BYTES: usize = 8 * 1024 * 1024;
 
@@ -54,7 +56,7 @@ impl StepBuilder {
     /// The line does not say what to do.
     pub fn add(&mut self, line: PlanLine) -> Result<Option<Step>> {
         let (bytes, values_bytes) = (bytes_of(&line), values_bytes_of(&line));
-        let is_full = self.step.with_op.len() >= BATCH_OPS_MAX
+        let is_full = self.step.with_op.len() >= STEP_OPS_MAX
             || self.step.lines >= STEP_LINES_MAX
             || self.bytes + bytes > STEP_BYTES
             || self.values_bytes + values_bytes > STEP_VALUES_BYTES;
@@ -288,7 +290,7 @@ mod tests {
                 let losers = step.losers.iter().filter(|byte| **byte == b'\n').count();
                 assert_eq!(losers as u64, step.lines, "each line has a loser");
                 assert!(step.losers.len() < STEP_VALUES_BYTES, "{} bytes of losers", step.losers.len());
-                assert!(step.request.ops.len() <= BATCH_OPS_MAX);
+                assert!(step.request.ops.len() <= STEP_OPS_MAX);
                 assert!(serde_json::to_vec(&step.request).expect("JSON").len() < 2 * STEP_BYTES);
                 assert_eq!(step.with_op.len(), step.request.ops.len());
             }
