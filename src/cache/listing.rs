@@ -73,7 +73,11 @@ impl Cache {
         self.live(prefix, after).take(limit).map(detailed).collect()
     }
 
-    fn live<'a>(&'a self, prefix: &'a str, after: Option<&'a str>) -> impl Iterator<Item = (u32, &'a Entry)> {
+    pub(super) fn live<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+    ) -> impl Iterator<Item = (u32, &'a Entry)> {
         self.store.range(prefix, after).filter(|(_, entry)| !entry.is_expired(self.now_ms))
     }
 

@@ -1,6 +1,6 @@
 //! Walks over all keys in the order of their slots. A key keeps its slot as long as it lives, also when it is overwritten, and slots are
 //! the same on all nodes and in snapshots. So a walk needs nothing but the number of a slot, wherever it goes on, and a key that is there from
-//! its beginning to its end is met exactly once.
+//! its beginning to its end is met exactly once. Where there are few keys with a prefix among many others, they are all told at once.
 
 use super::{Cache, Key, Kind};
 
@@ -15,9 +15,14 @@ pub struct Scanned {
 }
 
 impl Cache {
-    /// The keys with this prefix in so many slots from this one on.
+    /// The keys with this prefix in so many slots from this one on; all of them from the first slot on, if they are not more than that.
     pub fn scan(&self, prefix: &str, from: u64, slots: usize) -> Scanned {
         let all = self.store.slab().slots();
+        if from == 0 && self.count(prefix) <= slots as u64 {
+            let live = self.live(prefix, None);
+            let keys = live.map(|(_, entry)| (entry.record.to_key(), entry.record.kind())).collect();
+            return Scanned { keys, next: 0, slots: all.into() };
+        }
         let from = u32::try_from(from).unwrap_or(u32::MAX).min(all);
         let end = all.min(from.saturating_add(u32::try_from(slots).unwrap_or(u32::MAX)));
         let live = (from..end).filter_map(|slot| {

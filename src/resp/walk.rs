@@ -125,8 +125,13 @@ pub(super) fn any_of(keys: Keys) -> Reply {
 /// Keys of a database from a random place on. None if it has none.
 pub(super) async fn random_part(database: u8, session: &Session) -> Result<Part, Reply> {
     let prefix = database_prefix(database);
-    let read = session.scan(&prefix, 0, 0).await.map_err(failed)?;
+    let read = session.scan(&prefix, 0, SCAN_SLOTS_MIN).await.map_err(failed)?;
     let index = read.index;
+    if read.value.next == 0 {
+        let keys = read.value.keys.iter();
+        let keys = keys.filter_map(|(name, kind)| Some((key_of(database, name.as_str())?, *kind))).collect();
+        return Ok(Part { keys, next: 0, index });
+    }
     let begin = uuid::Uuid::new_v4().as_u128() as u64 % read.value.slots.max(1);
     let (mut cursor, mut is_around) = (begin, false);
     loop {

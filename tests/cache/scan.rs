@@ -86,3 +86,20 @@ proptest! {
         prop_assert_eq!(log.cache.scan("", u64::MAX, 5).keys.len(), 0);
     }
 }
+
+/// However many others there are: a client's small database, or what begins like its pattern.
+#[test]
+fn few_keys_among_many_are_met_at_once() {
+    let mut log = Log::new(CacheConfig::default());
+    for number in 0..1_000 {
+        log.commit(Command::One(put(&format!("many:{number}"))));
+    }
+    for number in 0..3 {
+        log.commit(Command::One(put(&format!("few:{number}"))));
+    }
+    let few = log.cache.scan("few:", 0, 3);
+    assert_eq!((few.keys.len(), few.next), (3, 0));
+    let not_all = log.cache.scan("few:", 0, 2);
+    assert_eq!((not_all.keys.len(), not_all.next), (0, 2), "they would be more than what was asked for");
+    assert_eq!(log.cache.scan("nobody:", 0, 1).next, 0);
+}
