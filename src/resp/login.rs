@@ -99,6 +99,8 @@ pub(super) async fn auth_command(client: &mut Client, arguments: &[Bytes]) -> Re
 /// The password is a token. Whoever names a user means the default one, or the one that the token speaks of.
 async fn auth(client: &mut Client, user: &[u8], password: &[u8]) -> Reply {
     let wrong = || Reply::error("WRONGPASS invalid username-password pair or user is disabled.");
+    // What `redis-cli -u redis://:token@host` sends.
+    let user = if user.is_empty() { DEFAULT_USER } else { user };
     if !asks_for_token(client).await {
         // The default user needs no password then, and there is no other.
         return if user == DEFAULT_USER { Reply::OK } else { wrong() };

@@ -60,6 +60,11 @@ async fn a_client_says_who_it_is_and_does_what_its_token_allows() {
             assert_eq!(large.read(), "-ERR Protocol error: unauthenticated multibulk length");
             assert_eq!(large.next(), None);
 
+            // What `redis-cli -u redis://:token@host` sends.
+            let mut nameless = Client::connect(address);
+            assert_eq!(nameless.ask_words(&[b"AUTH", b"", token.as_bytes()]), "+OK");
+            assert_eq!(nameless.ask("ACL WHOAMI"), format!("\"{id}\""));
+
             let mut client = Client::connect(address);
             assert_eq!(client.ask(&format!("AUTH {id} {token}")), "+OK");
             assert_eq!(client.ask("ACL WHOAMI"), format!("\"{id}\""));
