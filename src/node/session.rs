@@ -218,7 +218,7 @@ impl Session {
         Instant::now() + self.limit.unwrap_or(self.node.inner.options.limits.request)
     }
 
-    /// What an operator may ask. Whoever calls this has asked [`Session::authorize`] before.
+    /// What an operator may ask. Whoever calls this has asked [`Session::authorize`] before; the leader judges what it carries out once more.
     pub fn admin(&self) -> Admin {
         Admin::new(self.node.clone(), self.principal.clone())
     }
