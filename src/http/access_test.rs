@@ -1,8 +1,7 @@
 //! Requests that come before the node has its cluster.
 
 use super::access;
-use super::state::AppState;
-use super::state::HttpSettings;
+use super::state::{AppState, HttpSettings};
 use crate::front::{Front, FrontLimits};
 use crate::node::{NodeOptions, Opened, Session};
 use axum::body::Body;

@@ -1,6 +1,6 @@
 //! `/metrics`: figures in Prometheus' text format. No label ever holds a key.
 
-use super::api_error::ApiError;
+use super::access::CameTooEarly;
 use super::metrics_backups::write_backups;
 use super::metrics_cache::write_cache;
 use super::metrics_memory::write_memory;
@@ -8,16 +8,20 @@ use super::metrics_process::write_process;
 use super::state::AppState;
 use crate::api::{Warning, WarningCode};
 use crate::front::{BUCKETS_US, RateLimit, RateLimits, RequestStats, Series};
-use crate::node::Session;
+use crate::node::Principal;
 use crate::storage::{FLUSH_BOUNDS_US, FlushStats};
 use crate::tls::Certificates;
+use axum::Extension;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use std::fmt::Write;
 
 /// `GET /metrics`.
-pub(super) async fn metrics(State(state): State<AppState>, session: Result<Session, ApiError>) -> Response {
+pub(super) async fn metrics(
+    State(state): State<AppState>,
+    early: Option<Extension<CameTooEarly>>,
+) -> Response {
     let mut out = String::new();
     // Writing into a string does not fail.
     let _ = write_process(&mut out);
@@ -25,7 +29,9 @@ pub(super) async fn metrics(State(state): State<AppState>, session: Result<Sessi
     let _ = write_rate_limits(&mut out, &state.front.rates);
     let _ = state.backups.iter().try_for_each(|backups| write_backups(&mut out, backups));
     // Before the node has its cluster, there are figures about the process only.
-    if let Ok(session) = session {
+    if early.is_none()
+        && let Some(session) = state.session(Principal::Anyone)
+    {
         let admin = session.admin();
         let status = admin.status().await;
         let differs = u64::from(status.differs_at.is_some());

@@ -284,8 +284,8 @@ impl Inner {
         Ok(next.map_err(full)?.current().start_index)
     }
 
-    /// Has the others note what becomes of the entries that this node will have, too, if they let whoever asks. Returns the index up to which this node
-    /// has applied the log since.
+    /// Has the others note what becomes of the entries that this node will have, too, if they let whoever asks. Returns the
+    /// index up to which this node has applied the log since.
     async fn have_noted(&self, leaving: &Leaving, by: &Principal) -> Result<u64, NodeError> {
         let Leaving { history, heard_of, .. } = leaving;
         let (node, start_index) = (self.identity.node_id, self.next_start_index(*heard_of)?);

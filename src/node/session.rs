@@ -218,7 +218,8 @@ impl Session {
         Instant::now() + self.limit.unwrap_or(self.node.inner.options.limits.request)
     }
 
-    /// What an operator may ask. Whoever calls this has asked [`Session::authorize`] before; the leader judges what it carries out once more.
+    /// What an operator may ask. Whoever calls this has asked [`Session::authorize`] before; the leader judges once more what it
+    /// carries out.
     pub fn admin(&self) -> Admin {
         Admin::new(self.node.clone(), self.principal.clone())
     }

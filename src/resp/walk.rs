@@ -11,7 +11,7 @@ use super::plan::{Plan, Shape};
 use super::random::Random;
 use super::reply::Reply;
 use super::run::Run;
-use crate::cache::{Command, Condition, Kind, Need, Op, Outcome, Role, Scanned};
+use crate::cache::{Command, Condition, Key, Kind, Need, Op, Outcome, Role, Scanned};
 use crate::node::{ReadAt, Session};
 use bytes::Bytes;
 
@@ -88,8 +88,7 @@ impl ScanFor {
     pub async fn part(&self, database: u8, session: &Session) -> Result<Part, Reply> {
         let read = session.scan(&self.prefix(database), self.cursor, self.slots).await.map_err(failed)?;
         let Scanned { keys, next, .. } = read.value;
-        let keys = keys.iter().filter_map(|(name, kind)| Some((key_of(database, name.as_str())?, *kind)));
-        Ok(Part { keys: keys.collect(), next, index: read.index })
+        Ok(Part { keys: keys_of(database, &keys), next, index: read.index })
     }
 
     pub fn reply(&self, keys: Keys, next: u64) -> Reply {
@@ -101,6 +100,11 @@ impl ScanFor {
         let keys = keys.map(|(key, _)| Reply::Bulk(key.into())).collect();
         Reply::Array(vec![Reply::bulk(next.to_string()), Reply::Array(keys)])
     }
+}
+
+/// Those that are of this database, as its clients name them.
+fn keys_of(database: u8, found: &[(Key, Kind)]) -> Keys {
+    found.iter().filter_map(|(name, kind)| Some((key_of(database, name.as_str())?, *kind))).collect()
 }
 
 /// A cursor as a client sends it back.
@@ -128,17 +132,14 @@ pub(super) async fn random_part(database: u8, session: &Session) -> Result<Part,
     let read = session.scan(&prefix, 0, SCAN_SLOTS_MIN).await.map_err(failed)?;
     let index = read.index;
     if read.value.next == 0 {
-        let keys = read.value.keys.iter();
-        let keys = keys.filter_map(|(name, kind)| Some((key_of(database, name.as_str())?, *kind))).collect();
-        return Ok(Part { keys, next: 0, index });
+        return Ok(Part { keys: keys_of(database, &read.value.keys), next: 0, index });
     }
     let begin = uuid::Uuid::new_v4().as_u128() as u64 % read.value.slots.max(1);
     let (mut cursor, mut is_around) = (begin, false);
     loop {
         let read = session.scan(&prefix, cursor, PAGE_KEYS).await.map_err(failed)?;
         let Scanned { keys, next, .. } = read.value;
-        let keys = keys.iter().filter_map(|(name, kind)| Some((key_of(database, name.as_str())?, *kind)));
-        let keys: Keys = keys.collect();
+        let keys = keys_of(database, &keys);
         if !keys.is_empty() {
             return Ok(Part { keys, next, index: read.index });
         }
