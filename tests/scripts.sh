@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The README's first page and every cluster script, for real: builds the program in release mode, runs
-# clusters on ports of their own in a temporary folder, and fails at the first thing that is not as told.
+# The README's first page and every cluster script, for real: builds the program in release mode (or with another PROFILE),
+# runs clusters on ports of their own in a temporary folder, and fails at the first thing that is not as told.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -26,9 +26,10 @@ expect() { # WHAT WANTED GOT
 try() { curl -sf --retry 20 --retry-all-errors --retry-delay 1 --max-time 10 "$@"; }
 url() { echo "http://127.0.0.1:$((port + $1 - 1))/v1/kv/$2"; }
 
-cargo build --release --locked
-say "README: cargo run --release -- up"
-cargo run -q --release -- up --port "$port" --data-dir "$work/first" >"$work/out" 2>"$work/log" &
+profile=${PROFILE:-release}
+cargo build --profile "$profile" --locked
+say "README: cargo run --profile $profile -- up"
+cargo run -q --profile "$profile" -- up --port "$port" --data-dir "$work/first" >"$work/out" 2>"$work/log" &
 first=$!
 until grep -q '^cluster ready' "$work/out"; do
   kill -0 "$first" || { cat "$work/log" >&2; exit 1; }

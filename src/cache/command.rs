@@ -162,6 +162,9 @@ pub enum Op {
     /// `saturates`, becomes the bound. `ttl` of `None` leaves the lifetime as it was, as with [`Op::Append`]; with `keeps_deadline`, so
     /// does any other for a key that has a deadline. A deadline that has passed removes the key.
     IncrWithin { key: Key, step: Step, saturates: bool, ttl: Option<Ttl>, keeps_deadline: bool },
+    /// Sends a message of at most [`super::limits::VALUE_BYTES_MAX`] bytes to those who watch a channel. It changes no key, also none of the
+    /// channel's name, and is kept only for watchers, in the change log.
+    Publish { channel: Key, message: Bytes },
     /// Doubles a counter. It stands for what a next release may add, in the test of a rolling upgrade.
     #[cfg(feature = "next-level")]
     Double { key: Key },
@@ -193,7 +196,7 @@ impl Command {
     /// The keys that it may write, as they are named in it.
     pub fn written_keys(&self) -> Vec<String> {
         let written = |ops: &[Op]| -> Vec<String> {
-            ops.iter().filter(|op| op.is_write()).map(|op| op.key().as_str().to_owned()).collect()
+            ops.iter().filter(|op| op.writes_key()).map(|op| op.key().as_str().to_owned()).collect()
         };
         match self {
             Self::One(op) => written(std::slice::from_ref(op)),
@@ -231,6 +234,7 @@ impl Op {
             | Self::IncrField { .. }
             | Self::IncrFieldDecimal { .. }
             | Self::IncrWithin { .. }
+            | Self::Publish { .. }
             | Self::Persist { .. } => FEATURE_LEVEL_FIRST,
             #[cfg(feature = "next-level")]
             Self::Double { .. } => FEATURE_LEVEL_FIRST + 1,
@@ -251,7 +255,7 @@ impl Op {
         }
     }
 
-    /// The key that it reads or writes.
+    /// The key that it reads or writes, or the channel that it sends to.
     pub fn key(&self) -> &Key {
         match self {
             Self::Get { key }
@@ -269,6 +273,7 @@ impl Op {
             | Self::IncrField { key, .. }
             | Self::IncrFieldDecimal { key, .. }
             | Self::IncrWithin { key, .. }
+            | Self::Publish { channel: key, .. }
             | Self::Persist { key, .. } => key,
             #[cfg(feature = "next-level")]
             Self::Double { key } => key,
@@ -286,9 +291,14 @@ impl Op {
         }
     }
 
-    /// Whether it may change something.
+    /// Whether it may change something, or tell watchers something.
     pub fn is_write(&self) -> bool {
         !matches!(self, Self::Get { .. } | Self::Look { .. })
+    }
+
+    /// Whether it may change its key.
+    pub fn writes_key(&self) -> bool {
+        self.is_write() && !matches!(self, Self::Publish { .. })
     }
 }
 

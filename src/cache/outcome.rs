@@ -3,6 +3,7 @@
 
 use super::client_sessions::{ClientSession, Lock};
 use super::{Absence, CacheConfig, CommandError, EntryInfo, Found, Key, KeyInfo, MergeResult, Record, Value};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// What applying one log entry did.
@@ -70,6 +71,8 @@ pub enum Outcome {
     NotCleared { count: u64 },
     /// What a number is now and what was added to it, as text; `revision` is 0 if the key is absent, and as it was if nothing changed.
     Sum { revision: u64, value: String, added: String },
+    /// A message was sent to those who watch a channel; `revision` is its place in the log.
+    Published { revision: u64 },
 }
 
 /// Why an operation of a sequence was refused. It changed nothing.
@@ -141,6 +144,11 @@ pub enum Event {
     },
     Unlocked {
         lock: Box<Lock>,
+    },
+    /// Somebody has sent this to a channel. Nothing was changed.
+    Message {
+        channel: Key,
+        message: Bytes,
     },
 }
 

@@ -179,7 +179,10 @@ impl Subscription {
                     session.name.as_str().len()
                 }
                 Event::Locked { lock } | Event::Unlocked { lock } => lock.name.as_str().len(),
-                Event::Cleared { .. } | Event::Configured { .. } | Event::Merged { .. } => 0,
+                Event::Cleared { .. }
+                | Event::Configured { .. }
+                | Event::Merged { .. }
+                | Event::Message { .. } => 0,
             })
             .sum()
     }
@@ -235,7 +238,7 @@ fn wire_event(event: &Event, values: bool) -> Option<WireEvent> {
         }
         Event::Cleared { prefix, removed } => WireEvent::Clear { prefix: prefix.clone(), removed: *removed },
         Event::Configured { config, .. } => WireEvent::Config { config: (**config).clone().into() },
-        Event::Merged { .. } => return None,
+        Event::Merged { .. } | Event::Message { .. } => return None,
         Event::SessionOpened { session } => WireEvent::Session {
             id: session.id,
             name: session.name.as_str().to_owned(),

@@ -53,7 +53,7 @@ impl WatchQuery {
         if !keys && !sessions && !locks {
             return Err(bad_query("keys", "expected keys, sessions or locks to be watched".into()));
         }
-        Ok(WatchFilter { prefixes, keys, sessions, locks })
+        Ok(WatchFilter { prefixes, keys, sessions, locks, messages: false })
     }
 
     /// Whether messages have values.

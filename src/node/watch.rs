@@ -55,12 +55,14 @@ pub struct WatchFilter {
     pub sessions: bool,
     /// Whether locks are.
     pub locks: bool,
+    /// Whether the channels with such names are.
+    pub messages: bool,
 }
 
 impl WatchFilter {
     /// Keys that start with a prefix.
     pub fn prefix(prefix: impl Into<String>) -> Self {
-        Self { prefixes: vec![prefix.into()], keys: true, sessions: false, locks: false }
+        Self { prefixes: vec![prefix.into()], keys: true, sessions: false, locks: false, messages: false }
     }
 
     fn has(&self, name: &str) -> bool {
@@ -86,6 +88,7 @@ impl WatchFilter {
                 self.sessions && self.has(session.name.as_str())
             }
             Event::Locked { lock } | Event::Unlocked { lock } => self.locks && self.has(lock.name.as_str()),
+            Event::Message { channel, .. } => self.messages && self.has(channel.as_str()),
             // It is told with the changes that it is about.
             Event::Merged { .. } => false,
         }

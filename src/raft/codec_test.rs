@@ -119,6 +119,7 @@ fn op() -> impl Strategy<Value = Op> {
         ),
         (key(), prop::option::of(ttl.clone())).prop_map(|(key, ttl)| Op::GetEx { key, ttl }),
         key().prop_map(|key| Op::Look { key }),
+        (key(), noise(64)).prop_map(|(channel, message)| Op::Publish { channel, message }),
         (key(), prop::collection::vec((noise(9), noise(9)), 0..4), any::<bool>())
             .prop_map(|(key, fields, only_new)| Op::SetFields { key, fields, only_new }),
         (key(), prop::collection::vec(noise(9), 0..4))

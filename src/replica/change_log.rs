@@ -93,6 +93,7 @@ fn bytes_of(event: &Event) -> usize {
         Event::Locked { lock } | Event::Unlocked { lock } => {
             size_of_val(&**lock) + HEAP + lock.name.as_str().len()
         }
+        Event::Message { channel, message } => 2 * HEAP + channel.as_str().len() + message.len(),
     };
     size_of::<Event>() + behind
 }

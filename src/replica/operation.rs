@@ -85,7 +85,8 @@ impl OperationKind {
             | Event::SessionOpened { .. }
             | Event::SessionEnded { .. }
             | Event::Locked { .. }
-            | Event::Unlocked { .. } => return None,
+            | Event::Unlocked { .. }
+            | Event::Message { .. } => return None,
         })
     }
 }

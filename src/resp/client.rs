@@ -75,6 +75,7 @@ pub(super) enum Silence {
 
 impl Client {
     pub fn new(shared: Arc<Shared>, registered: RegisteredClient, by_certificate: Principal) -> Self {
+        let subscriptions = Subscriptions::new(shared.channels.clone());
         let client = Self {
             shared,
             registered,
@@ -95,7 +96,7 @@ impl Client {
             seen_index: 0,
             writes: 0,
             feed: None,
-            subscriptions: Subscriptions::default(),
+            subscriptions,
             tracking: None,
             moving: None,
             is_encrypted: false,
@@ -113,7 +114,8 @@ impl Client {
         (self.transaction, self.watched) = (None, Vec::new());
         (self.silence, self.touches) = (Silence::None, true);
         (self.consistency, self.min_index) = (None, None);
-        (self.feed, self.subscriptions, self.tracking) = (None, Subscriptions::default(), None);
+        let none = Subscriptions::new(self.shared.channels.clone());
+        (self.feed, self.subscriptions, self.tracking) = (None, none, None);
         self.moving = None;
         self.show();
     }
@@ -173,7 +175,7 @@ impl Client {
 
     /// Lets go of the feed if nothing is told from it any more.
     pub fn drop_feed(&mut self) {
-        if !self.subscriptions.are_about_keys() && self.tracking.is_none() {
+        if !self.subscriptions.need_feed() && self.tracking.is_none() {
             self.feed = None;
         }
         self.show();

@@ -4,7 +4,7 @@ use super::arguments::Arguments;
 use super::composite::{self, Composite};
 use super::plan::Plan;
 use super::reply::Reply;
-use super::{hashes, increx, keys, strings};
+use super::{hashes, increx, keys, push_commands, strings};
 
 /// A command.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +79,7 @@ pub(super) enum Connection {
     Function,
     Script,
     SlowLog,
+    PubSub,
 }
 
 /// Commands that are carried out alone.
@@ -257,6 +258,8 @@ pub(super) const ALL: &[Command] = &[
     write("psetex", 4, Keys::ONE, strings::psetex),
     alone("psubscribe", -2, Alone::Subscribe),
     read("pttl", 2, Keys::ONE, keys::pttl),
+    write("publish", 3, Keys::NONE, push_commands::publish),
+    connection("pubsub", -2, Connection::PubSub),
     alone("punsubscribe", -1, Alone::Subscribe),
     connection("quit", -1, Connection::Quit),
     alone("randomkey", 1, Alone::RandomKey),

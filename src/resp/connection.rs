@@ -5,7 +5,7 @@
 
 use super::client::Client;
 use super::dispatch::{self, Dispatched, Waiting, dispatch};
-use super::feed::{Feed, KeyEvent, Told};
+use super::feed::{Feed, FeedEvent, Told};
 use super::outgoing::{Ended, Outgoing};
 use super::pace::{SLACK, time_for};
 use super::parser::{ParseLimits, Parsed, Parser};
@@ -242,9 +242,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Each message is made once there is room for it: there is one for each event, and for each pattern.
-    async fn tell_changes(&mut self, index: u64, events: &[KeyEvent]) -> Result<(), Ended> {
+    async fn tell_changes(&mut self, index: u64, events: &[FeedEvent]) -> Result<(), Ended> {
         let Client { subscriptions, shared, protocol, .. } = &self.client;
-        if subscriptions.are_about_keys() {
+        if subscriptions.need_feed() {
             for event in events {
                 for message in subscriptions.messages(event) {
                     self.outgoing.add(&message, *protocol);

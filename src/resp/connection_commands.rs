@@ -10,6 +10,7 @@ use super::info::policy_name;
 use super::key::DATABASES;
 use super::moving;
 use super::number::parse_i64;
+use super::push_commands;
 use super::queue::Transaction;
 use super::reply::{Protocol, Reply};
 use super::scripts;
@@ -113,6 +114,7 @@ pub(super) async fn reply(kind: Connection, client: &mut Client, words: &[Bytes]
             _ => unknown_subcommand("FUNCTION", &first(arguments)),
         },
         // Slow commands are not kept: the metrics have latencies.
+        Connection::PubSub => push_commands::pubsub(client, arguments),
         Connection::SlowLog => match words_of(arguments).first().map(String::as_str) {
             Some("GET") => Reply::Array(Vec::new()),
             Some("LEN") => Reply::Integer(0),

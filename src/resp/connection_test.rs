@@ -66,7 +66,7 @@ async fn messages_are_made_as_they_are_sent() {
         (0..PATTERNS).map(|at| format!("__key*__:{}", "*".repeat(at + 1)).into()).collect();
     connection.client.subscriptions.add(&patterns, true).unwrap();
     let name = |number| format!("key:{number}");
-    let events = move |keys| (0..keys).map(|number| KeyEvent::Key("set", name(number))).collect::<Vec<_>>();
+    let events = move |keys| (0..keys).map(|number| FeedEvent::Key("set", name(number))).collect::<Vec<_>>();
     let told = connection.push(Told::Changes(vec![(1, events(KEYS))]));
     assert!(timeout(Duration::from_millis(200), told).await.is_err(), "the client reads nothing");
     let (held, longest) = (connection.outgoing.waiting(), 512);

@@ -74,7 +74,8 @@ pub(super) async fn dispatch(client: &mut Client, words: Vec<Bytes>) -> Dispatch
             Dispatched::Alone { work: Work::Command(Alone::Frequency, words), is_told, command: name }
         }
         Kind::Data(plan) => {
-            let planned = plan(Arguments::new(&words[1..], client.database)).map(Queued::Plan);
+            let planned = plan(Arguments::new(&words[1..], client.database));
+            let planned = planned.map(|plan| Queued::Plan(plan.counted(&client.shared.channels)));
             let plan = plan_of(client, planned, &words).await;
             let is_tracked = is_tracked && !command.writes;
             Dispatched::Waits(Waiting { plan, is_told, command: name, is_tracked })

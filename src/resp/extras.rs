@@ -61,6 +61,7 @@ async fn once(client: &mut Client, session: &Session, arguments: &[Bytes]) -> Re
         return Err(wrong_arity(command.name));
     }
     let plan: Plan = plan(Arguments::new(&words[1..], client.database))?;
+    let plan = plan.counted(&client.shared.channels);
     if !plan.writes() {
         return Err(Reply::error("ERR only commands that write values can be carried out once"));
     }

@@ -1,11 +1,13 @@
-//! The changes of the cluster that a client is told of: a watch, in a task of its own, so that commands do not keep it from finding out
+//! The changes and the messages that a client is told of: a watch, in a task of its own, so that commands do not keep it from finding out
 //! that this node has lost touch.
 
 use super::client::Client;
 use super::errors::of_node;
+use super::key::key_of;
 use super::reply::Reply;
 use crate::front::{ClientAddress, Priority, WatchPermit};
 use crate::node::{ChangeSet, SessionWatch, WatchFilter, WatchItem};
+use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::mpsc;
@@ -29,22 +31,24 @@ pub(super) struct Feed {
 #[derive(Debug)]
 pub(super) enum Told {
     /// The index of a change, and what became of keys.
-    Changes(Vec<(u64, Vec<KeyEvent>)>),
+    Changes(Vec<(u64, Vec<FeedEvent>)>),
     /// Changes are missing, or this node does not know any more what changes.
     Lost,
 }
 
-/// What became of a key.
+/// What became of a key, or what was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum KeyEvent {
+pub(super) enum FeedEvent {
     /// The name that Redis has for it, and the key's.
     Key(&'static str, String),
     /// All keys with a prefix are gone.
     Cleared(Option<String>),
+    /// Somebody has sent this to a channel.
+    Message { channel: Bytes, message: Bytes },
 }
 
 impl Feed {
-    /// Starts to watch names with these prefixes, from after an index on, or from now on.
+    /// Starts to watch keys and channels whose names have these prefixes, from after an index on, or from now on.
     ///
     /// # Errors
     /// A reply that says why not: there are too many watchers, the token does not allow it, or there is no cluster.
@@ -54,7 +58,9 @@ impl Feed {
         let permit = front.watchers.admit(address, Priority::Normal).await;
         let permit = permit.map_err(|busy| Reply::error(format!("UNAVAILABLE nothing was done: {busy}")))?;
         let session = client.session().ok_or_else(|| Reply::error(super::errors::LOADING))?;
-        let filter = WatchFilter { prefixes: prefixes.clone(), keys: true, sessions: false, locks: false };
+        let watched = prefixes.clone();
+        let filter =
+            WatchFilter { prefixes: watched, keys: true, sessions: false, locks: false, messages: true };
         let watch = session.watch(filter, from).await.map_err(|error| of_node(&error.error))?;
         let (tell, items) = mpsc::channel(ITEMS_MAX);
         let mut task = JoinSet::new();
@@ -131,9 +137,9 @@ async fn run(mut watch: SessionWatch, _permit: WatchPermit, tell: mpsc::Sender<T
     }
 }
 
-fn events(watch: &SessionWatch, change: &ChangeSet) -> Vec<KeyEvent> {
+fn events(watch: &SessionWatch, change: &ChangeSet) -> Vec<FeedEvent> {
     use crate::cache::{Cause, Event, Kind};
-    let key = |name, key: &str| Some(KeyEvent::Key(name, key.to_owned()));
+    let key = |name, key: &str| Some(FeedEvent::Key(name, key.to_owned()));
     let told = |event: &Event| match event {
         Event::Put { record, .. } => {
             key(if record.kind() == Kind::Hash { "hset" } else { "set" }, record.key())
@@ -149,7 +155,11 @@ fn events(watch: &SessionWatch, change: &ChangeSet) -> Vec<KeyEvent> {
             };
             key(event, name.as_str())
         }
-        Event::Cleared { prefix, .. } => Some(KeyEvent::Cleared(prefix.clone())),
+        Event::Cleared { prefix, .. } => Some(FeedEvent::Cleared(prefix.clone())),
+        Event::Message { channel, message } => {
+            let channel = key_of(0, channel.as_str())?.into();
+            Some(FeedEvent::Message { channel, message: message.clone() })
+        }
         _ => None,
     };
     watch.events(change).filter_map(|event| told(&event)).collect()

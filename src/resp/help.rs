@@ -63,6 +63,14 @@ const ALL: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "pubsub",
+        &[
+            ("CHANNELS [pattern]", "The channels that clients of this node are subscribed to."),
+            ("NUMPAT", "How many patterns they are subscribed to."),
+            ("NUMSUB [channel ...]", "How many of them are subscribed to each channel itself."),
+        ],
+    ),
+    (
         "script",
         &[
             ("EXISTS name ...", "Which of these scripts this node knows."),

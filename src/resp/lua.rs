@@ -1,6 +1,7 @@
 //! Scripts in Lua 5.1, as Redis has them: how they are carried out, and how they fail.
 
 use super::arguments::Arguments;
+use super::channels::Channels;
 use super::commands::{Alone, Connection, Kind, find};
 use super::glob::Pattern;
 use super::key::DATABASES;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use mlua::chunk::ChunkMode;
 use mlua::{Error, Function, HookTriggers, Lua, MultiValue, Table, Value, VmState};
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a script can compute, or all of a transaction.
@@ -42,6 +44,8 @@ pub(super) struct Script {
     pub database: u8,
     /// It may not write.
     pub only_reads: bool,
+    /// What the clients of this node are subscribed to.
+    pub channels: Arc<Channels>,
 }
 
 /// Whether it is a script.
@@ -69,7 +73,8 @@ pub(super) fn run(script: &Script, scratch: Scratch, until: Instant) -> (Scratch
         Ok((only_reads, text)) => (only_reads || script.only_reads, text),
         Err(wrong) => return (scratch, Ran::Failed(Reply::error(format!("ERR {wrong}")))),
     };
-    let calls = Calls { database: script.database, only_reads, scratch, missing: None };
+    let channels = &script.channels;
+    let calls = Calls { database: script.database, only_reads, scratch, channels, missing: None };
     let calls = RefCell::new(calls);
     let done = evaluate(script, &text, &calls, until).unwrap_or_else(|error| Err(Failure::of(&error)));
     let Calls { scratch, missing, .. } = calls.into_inner();
@@ -113,10 +118,11 @@ fn flags(text: &Bytes) -> Result<(bool, Bytes), String> {
 }
 
 /// What a script's calls work on.
-struct Calls {
+struct Calls<'a> {
     database: u8,
     only_reads: bool,
     scratch: Scratch,
+    channels: &'a Channels,
     /// What it needed and was not there. From then on it is told nothing.
     missing: Option<Missing>,
 }
@@ -210,7 +216,7 @@ fn line(lua: &Lua) -> Option<usize> {
     })
 }
 
-impl Calls {
+impl Calls<'_> {
     /// A command of the script.
     fn ask(&mut self, words: &MultiValue) -> mlua::Result<Reply> {
         if self.missing.is_some() {
@@ -256,7 +262,7 @@ impl Calls {
         let arguments = Arguments::new(&words[1..], self.database);
         match command.kind {
             Kind::Data(plan) => match plan(arguments) {
-                Ok(plan) => self.scratch.carry_out(&plan),
+                Ok(plan) => self.scratch.carry_out(&plan.counted(self.channels)),
                 Err(refused) => Ok(refused),
             },
             Kind::Composite(compose) => match compose(arguments) {

@@ -4,6 +4,7 @@
 mod alone;
 mod answers;
 mod arguments;
+mod channels;
 mod client;
 mod commands;
 mod composite;

@@ -1,9 +1,11 @@
 //! What a command does with data, and how that is told: operations of the state machine, and the shape of the reply. The same operations
 //! are carried out by the log, or, where all only read, by this node's own copy.
 
+use super::channels::Channels;
 use super::errors::{NOT_A_FLOAT, NOT_FINITE, WRONG_KIND, of_command};
 use super::hash_scan::is_small;
 use super::hash_shape::HashShape;
+use super::key::key_of;
 use super::number::parse_i64;
 use super::reply::Reply;
 use crate::cache::{
@@ -74,6 +76,8 @@ pub(super) enum Shape {
     Memory,
     /// Nothing without a key, and otherwise that the command makes no sense.
     Refused(Reply),
+    /// So many clients of this node are sent a message.
+    Receivers(u64),
     /// A part of a value.
     Part {
         start: i64,
@@ -88,6 +92,16 @@ impl Plan {
 
     pub fn one(op: Op, shape: Shape) -> Self {
         Self { ops: vec![op], shape }
+    }
+
+    /// Notes how many clients of this node are sent its message, if it is one.
+    pub fn counted(mut self, channels: &Channels) -> Self {
+        if let (Shape::Receivers(count), [Op::Publish { channel, .. }]) = (&mut self.shape, &self.ops[..])
+            && let Some(channel) = key_of(0, channel.as_str())
+        {
+            *count = channels.receivers(&channel);
+        }
+        self
     }
 
     /// Whether it may change something.
@@ -162,6 +176,7 @@ impl Shape {
                 },
             ),
             (Self::Hash(shape), outcome) => shape.reply(outcome),
+            (Self::Receivers(count), Outcome::Published { .. }) => integer(*count),
             (Self::Integer, Outcome::Counter { value, .. }) => Reply::Integer(*value),
             (Self::Decimal, Outcome::Decimal { text, .. }) => Reply::bulk(text),
             (Self::Sum { is_decimal }, Outcome::Sum { value, added, .. }) => {

@@ -132,6 +132,7 @@ pub(super) fn bytes_of(op: &Op) -> usize {
         Op::SetFields { fields, .. } => {
             fields.iter().map(|(name, value)| OTHER_BYTES + name.len() + value.len()).sum()
         }
+        Op::Publish { message, .. } => message.len(),
         Op::DeleteFields { fields, .. } => fields.iter().map(|name| OTHER_BYTES + name.len()).sum(),
         Op::IncrField { field, .. } | Op::IncrFieldDecimal { field, .. } => field.len(),
         _ => 0,

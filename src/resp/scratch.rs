@@ -138,8 +138,8 @@ impl Scratch {
 
     /// Carries out a command, and notes what it writes.
     pub fn carry_out(&mut self, plan: &Plan) -> Result<Reply, Missing> {
-        let missing: Vec<Key> =
-            plan.ops.iter().map(Op::key).filter(|key| !self.read.contains_key(*key)).cloned().collect();
+        let about_keys = plan.ops.iter().filter(|op| !matches!(op, Op::Publish { .. })).map(Op::key);
+        let missing: Vec<Key> = about_keys.filter(|key| !self.read.contains_key(*key)).cloned().collect();
         if !missing.is_empty() {
             return Err(Missing::Keys(missing));
         }
@@ -195,7 +195,8 @@ impl Scratch {
 
     /// What became so far of the keys that were written.
     pub fn own(&self) -> Vec<Own> {
-        let keys: BTreeSet<&Key> = self.written.iter().map(|(op, _)| op.key()).collect();
+        let keys: BTreeSet<&Key> =
+            self.written.iter().map(|(op, _)| op).filter(|op| op.writes_key()).map(Op::key).collect();
         let own = |key: &Key| Own {
             key: key.clone(),
             was_there: self.read.get(key).is_some_and(|condition| *condition != Condition::Absent),

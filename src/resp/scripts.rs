@@ -50,6 +50,7 @@ pub(super) fn script_of(client: &Client, words: &[Bytes]) -> Result<Script, Repl
         arguments: arguments.to_vec(),
         database: client.database,
         only_reads,
+        channels: client.shared.channels.clone(),
     })
 }
 

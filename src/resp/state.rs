@@ -1,5 +1,6 @@
 //! What all connections share.
 
+use super::channels::Channels;
 use super::script_store::ScriptStore;
 use super::turns::Turns;
 use crate::api::RedisAddresses;
@@ -20,6 +21,8 @@ pub(super) struct Shared {
     /// How many scripts are carried out at a time.
     pub script_permits: Arc<Semaphore>,
     pub turns: Turns,
+    /// What the clients of this node are subscribed to.
+    pub channels: Arc<Channels>,
     /// Where clients go on when this node is about to stop.
     pub moving: watch::Sender<Option<Vec<RedisAddresses>>>,
 }
@@ -35,6 +38,7 @@ impl Shared {
             scripts: ScriptStore::default(),
             script_permits: Arc::new(Semaphore::new(SCRIPTS_AT_A_TIME)),
             turns: Turns::default(),
+            channels: Arc::default(),
             moving: watch::Sender::new(None),
         }
     }

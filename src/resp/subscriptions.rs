@@ -1,26 +1,37 @@
-//! `SUBSCRIBE` and its family, to what becomes of keys: `__keyspace@0__:key` and `__keyevent@0__:event`. Every node tells the same, in the
-//! order of the log. There are no channels of clients' own.
+//! `SUBSCRIBE` and its family: to channels of clients' own, and to what becomes of keys, `__keyspace@0__:key` and `__keyevent@0__:event`.
+//! Every node tells the same, in the order of the log.
 
-use super::feed::KeyEvent;
+use super::channels::Channels;
+use super::feed::FeedEvent;
 use super::glob::Pattern;
 use super::key::any_key_of;
 use super::reply::Reply;
 use super::tracking::CHANNEL;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Channels and patterns of a client, and bytes of one of them.
 const SUBSCRIPTIONS_MAX: usize = 1_024;
 const BYTES_MAX: usize = 8 * 1024;
 
+/// What the channels begin with that tell what becomes of keys.
+pub(super) const EVENTS: [&[u8]; 2] = [b"__keyspace@", b"__keyevent@"];
+
 /// What a client is subscribed to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Subscriptions {
     channels: BTreeSet<Bytes>,
     patterns: BTreeMap<Bytes, Pattern>,
+    /// Those of all clients of this node.
+    all: Arc<Channels>,
 }
 
 impl Subscriptions {
+    pub fn new(all: Arc<Channels>) -> Self {
+        Self { channels: BTreeSet::new(), patterns: BTreeMap::new(), all }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -34,8 +45,8 @@ impl Subscriptions {
         self.channels.contains(CHANNEL.as_bytes())
     }
 
-    /// Whether any of them is about keys.
-    pub fn are_about_keys(&self) -> bool {
+    /// Whether any of them needs a feed.
+    pub fn need_feed(&self) -> bool {
         self.len() > usize::from(self.has_invalidations())
     }
 
@@ -61,19 +72,8 @@ impl Subscriptions {
     /// Subscribes to these. A reply for each.
     ///
     /// # Errors
-    /// It would never be told anything there, or there are too many.
+    /// There are too many, or one is too long.
     pub fn add(&mut self, names: &[Bytes], are_patterns: bool) -> Result<Reply, Reply> {
-        if !are_patterns && let Some(other) = names.iter().find(|name| !is_known(name)) {
-            let other = String::from_utf8_lossy(other).into_owned();
-            return Err(Reply::error(format!(
-                "ERR nothing is ever published to '{other}': subscribe to __keyspace@<db>__:<key> or __keyevent@<db>__:<event>"
-            )));
-        }
-        self.add_any(names, are_patterns)
-    }
-
-    /// The same, also where nothing is ever told.
-    pub fn add_any(&mut self, names: &[Bytes], are_patterns: bool) -> Result<Reply, Reply> {
         if self.len() + names.len() > SUBSCRIPTIONS_MAX || names.iter().any(|name| name.len() > BYTES_MAX) {
             return Err(Reply::error("ERR too many subscriptions, or too long"));
         }
@@ -84,8 +84,12 @@ impl Subscriptions {
             // A copy: what arrived with it is not kept.
             let copy = Bytes::copy_from_slice(name);
             match parsed.next() {
-                Some(pattern) => drop(self.patterns.insert(copy, pattern)),
-                None => drop(self.channels.insert(copy)),
+                Some(pattern) if !self.patterns.contains_key(&copy) => {
+                    self.all.add_pattern(&copy, &pattern);
+                    self.patterns.insert(copy, pattern);
+                }
+                None if self.channels.insert(copy.clone()) => self.all.add(&copy),
+                _ => {}
             }
             self.told(kind, Some(name))
         });
@@ -105,8 +109,9 @@ impl Subscriptions {
         }
         let told = names.iter().map(|name| {
             match are_patterns {
-                true => drop(self.patterns.remove(name)),
-                false => drop(self.channels.remove(name)),
+                true if self.patterns.remove(name).is_some() => self.all.remove_pattern(name),
+                false if self.channels.remove(name) => self.all.remove(name),
+                _ => {}
             }
             self.told(kind, Some(name))
         });
@@ -119,9 +124,9 @@ impl Subscriptions {
         Reply::Push(vec![Reply::bulk(kind), name, Reply::Integer(count)])
     }
 
-    /// What a client is told of a change: one message after another, each made as it is needed.
-    pub fn messages<'a>(&'a self, event: &'a KeyEvent) -> impl Iterator<Item = Reply> + 'a {
-        channels(event).into_iter().flatten().flat_map(move |(channel, payload)| {
+    /// What a client is told of an event: one message after another, each made as it is needed.
+    pub fn messages<'a>(&'a self, event: &'a FeedEvent) -> impl Iterator<Item = Reply> + 'a {
+        told_of(event).into_iter().flatten().flat_map(move |(channel, payload)| {
             let (payload, matched) = (Reply::Bulk(payload), channel.clone());
             let is_told = self.channels.contains(&channel);
             let message = is_told.then(|| {
@@ -136,19 +141,29 @@ impl Subscriptions {
     }
 }
 
-/// The two channels that a change is told on, and what is told there.
-fn channels(event: &KeyEvent) -> Option<[(Bytes, Bytes); 2]> {
-    let KeyEvent::Key(event, name) = event else { return None };
-    let (database, key) = any_key_of(name)?;
-    let about_key = [format!("__keyspace@{database}__:").as_bytes(), &key].concat();
-    let about_event = format!("__keyevent@{database}__:{event}").into_bytes();
-    let event = Bytes::from_static(event.as_bytes());
-    Some([(about_key.into(), event), (about_event.into(), Bytes::copy_from_slice(&key))])
+impl Drop for Subscriptions {
+    fn drop(&mut self) {
+        self.channels.iter().for_each(|channel| self.all.remove(channel));
+        self.patterns.keys().for_each(|pattern| self.all.remove_pattern(pattern));
+    }
 }
 
-/// Whether something is ever told on this channel.
-fn is_known(channel: &[u8]) -> bool {
-    channel == CHANNEL.as_bytes()
-        || channel.starts_with(b"__keyspace@")
-        || channel.starts_with(b"__keyevent@")
+/// The channels that an event is told on, and what is told there.
+fn told_of(event: &FeedEvent) -> [Option<(Bytes, Bytes)>; 2] {
+    match event {
+        FeedEvent::Message { channel, message } => [Some((channel.clone(), message.clone())), None],
+        FeedEvent::Cleared(_) => [None, None],
+        FeedEvent::Key(event, name) => {
+            let Some((database, key)) = any_key_of(name) else { return [None, None] };
+            let about_key = [format!("__keyspace@{database}__:").as_bytes(), &key].concat();
+            let about_event = format!("__keyevent@{database}__:{event}").into_bytes();
+            let event = Bytes::from_static(event.as_bytes());
+            [Some((about_key.into(), event)), Some((about_event.into(), Bytes::copy_from_slice(&key)))]
+        }
+    }
+}
+
+/// Whether a channel is none of clients' own: what is told there is not said by anybody.
+pub(super) fn is_reserved(channel: &[u8]) -> bool {
+    channel == CHANNEL.as_bytes() || EVENTS.iter().any(|start| channel.starts_with(start))
 }

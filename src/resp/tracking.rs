@@ -7,7 +7,7 @@
 //! With `REDIRECT` another connection of the client is told. So that the client never goes on with old values, the loss of either of the
 //! two connections is told at the other one; a client that cannot be told loses both.
 
-use super::feed::KeyEvent;
+use super::feed::FeedEvent;
 use super::key::any_key_of;
 use super::reply::Reply;
 use crate::front::{Forget, RedisClient};
@@ -136,14 +136,15 @@ impl Tracking {
     }
 
     /// What the client is told of a change.
-    pub fn told(&mut self, index: u64, events: &[KeyEvent]) -> Vec<Forget> {
+    pub fn told(&mut self, index: u64, events: &[FeedEvent]) -> Vec<Forget> {
         let is_own = self.own.contains(&index);
         let (mut keys, mut skipped) = (Vec::new(), BTreeSet::new());
         let mut with_prefix: BTreeMap<usize, BTreeSet<Bytes>> = BTreeMap::new();
         for event in events {
             let (event, name) = match event {
-                KeyEvent::Cleared(_) => return vec![self.forget_all()],
-                KeyEvent::Key(event, name) => (*event, name),
+                FeedEvent::Cleared(_) => return vec![self.forget_all()],
+                FeedEvent::Key(event, name) => (*event, name),
+                FeedEvent::Message { .. } => continue,
             };
             // What expired by then, or had to make room, is not the client's own change.
             let is_told = !is_own || matches!(event, "expired" | "evicted");
@@ -225,8 +226,8 @@ pub(super) fn invalidation(forget: Forget, is_on_channel: bool) -> Reply {
 mod tests {
     use super::*;
 
-    fn set(name: &str) -> Vec<KeyEvent> {
-        vec![KeyEvent::Key("set", name.to_owned())]
+    fn set(name: &str) -> Vec<FeedEvent> {
+        vec![FeedEvent::Key("set", name.to_owned())]
     }
 
     fn keys(keys: &[&'static str]) -> Forget {
@@ -242,7 +243,7 @@ mod tests {
         assert_eq!(tracking.told(7, &set("a")), [keys(&["a"])]);
         assert_eq!(tracking.told(8, &set("a")), [], "it has none any more");
         tracking.note_read("a", 8);
-        assert_eq!(tracking.told(9, &[KeyEvent::Cleared(None)]), [Forget::Everything]);
+        assert_eq!(tracking.told(9, &[FeedEvent::Cleared(None)]), [Forget::Everything]);
         assert_eq!(tracking.told(10, &set("a")), []);
     }
 
@@ -258,7 +259,7 @@ mod tests {
             tracking.note_read(name, 3);
         }
         tracking.note_own(4);
-        let event = |event, name: &str| KeyEvent::Key(event, name.to_owned());
+        let event = |event, name: &str| FeedEvent::Key(event, name.to_owned());
         let events = [event("expired", "a"), event("set", "b"), event("evicted", "c")];
         assert_eq!(tracking.told(4, &events), [keys(&["a", "c"])], "it has not done that");
         tracking.note_read("e", 4);
@@ -266,7 +267,7 @@ mod tests {
         let events = [event("set", "e"), event("evicted", "e")];
         assert_eq!(tracking.told(5, &events), [keys(&["e"])], "what it has set itself is gone");
         tracking.note_own(6);
-        assert_eq!(tracking.told(6, &[KeyEvent::Cleared(None)]), [Forget::Everything], "as Redis does");
+        assert_eq!(tracking.told(6, &[FeedEvent::Cleared(None)]), [Forget::Everything], "as Redis does");
         tracking.note_read("f", 6);
         tracking.note_own(7);
         tracking.note_emptied();

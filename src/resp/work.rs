@@ -95,7 +95,9 @@ impl Work {
             let is_new = self.changed.insert(op.key().clone());
             self.told += if is_new { made } else { made.saturating_sub(before) };
         }
-        self.sizes.insert(op.key().clone(), after.min(VALUE_BYTES_MAX as u64));
+        if op.writes_key() {
+            self.sizes.insert(op.key().clone(), after.min(VALUE_BYTES_MAX as u64));
+        }
     }
 }
 

@@ -104,6 +104,8 @@ fn op() -> BoxedStrategy<Op> {
         ),
         2 => (key(), weighted(0.8, ttl())).prop_map(|(key, ttl)| Op::GetEx { key, ttl }),
         1 => key().prop_map(|key| Op::Look { key }),
+        1 => (key(), vec(any::<u8>(), 0..30))
+            .prop_map(|(channel, bytes)| Op::Publish { channel, message: bytes.into() }),
         5 => (key(), fields(), any::<bool>())
             .prop_map(|(key, fields, only_new)| Op::SetFields { key, fields, only_new }),
         3 => (key(), vec(name(), 0..4)).prop_map(|(key, fields)| Op::DeleteFields { key, fields }),

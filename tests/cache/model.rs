@@ -206,7 +206,8 @@ impl Model {
                     return Err(CommandError::InvalidBatch { op: None, fault: BatchFault::Length });
                 }
                 for (i, op) in ops.iter().enumerate() {
-                    let writes = |op: &Op| !matches!(op, Op::Get { .. } | Op::Look { .. });
+                    let writes =
+                        |op: &Op| !matches!(op, Op::Get { .. } | Op::Look { .. } | Op::Publish { .. });
                     if writes(op) && ops[..i].iter().any(|o| writes(o) && op_key(o) == op_key(op)) {
                         return Err(CommandError::InvalidBatch {
                             op: Some(i as u32),

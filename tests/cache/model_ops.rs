@@ -40,6 +40,11 @@ impl Model {
                 let (ttl, condition) = (Ttl::Default, Condition::Always);
                 self.op(Op::Incr { key, by, initial: 0, ttl, condition }, position, events)
             }
+            Op::Publish { channel, message } if message.len() <= limits::VALUE_BYTES_MAX => {
+                events.push(Event::Message { channel, message });
+                Ok(Outcome::Published { revision: self.index })
+            }
+            Op::Publish { .. } => Err(invalid(position, InvalidField::Value)),
             Op::Look { .. } => Ok(Outcome::Looked(current.map(|found| KeyInfo {
                 bytes: found.value.bytes.len() as u64,
                 kind: if is_hash(&found.value) { Kind::Hash } else { Kind::String },
@@ -272,6 +277,7 @@ pub fn op_key(op: &Op) -> &Key {
         | Op::IncrField { key, .. }
         | Op::IncrFieldDecimal { key, .. }
         | Op::IncrWithin { key, .. }
+        | Op::Publish { channel: key, .. }
         | Op::Expire { key, .. }
         | Op::Persist { key, .. } => key,
         #[cfg(feature = "next-level")]

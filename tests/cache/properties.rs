@@ -44,7 +44,8 @@ impl Watcher {
                 | Event::SessionOpened { .. }
                 | Event::SessionEnded { .. }
                 | Event::Locked { .. }
-                | Event::Unlocked { .. } => {}
+                | Event::Unlocked { .. }
+                | Event::Message { .. } => {}
             }
         }
     }
@@ -153,7 +154,8 @@ impl World {
                 | Event::SessionOpened { .. }
                 | Event::SessionEnded { .. }
                 | Event::Locked { .. }
-                | Event::Unlocked { .. } => continue,
+                | Event::Unlocked { .. }
+                | Event::Message { .. } => continue,
             };
             let before = self.revisions.insert(key, index);
             assert!(before.is_none_or(|before| before < index));

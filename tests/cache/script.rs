@@ -162,6 +162,7 @@ impl<'a> Line<'a> {
                 Op::GetEx { key: self.key(), ttl: is_set.then(|| self.ttl()) }
             }
             "look" => Op::Look { key: self.key() },
+            "publish" => Op::Publish { channel: self.key(), message: self.value().bytes },
             "hset" => Op::SetFields {
                 key: self.key(),
                 fields: self
@@ -433,6 +434,7 @@ fn show_outcome(outcome: &Outcome) -> String {
         Outcome::Ticked => "ticked".into(),
         Outcome::FeatureLevel(level) => format!("feature level {level}"),
         Outcome::Merged { revision, results } => format!("merged {results:?} revision={revision}"),
+        Outcome::Published { revision } => format!("published revision={revision}"),
         Outcome::TokensChanged { revision } => format!("tokens changed revision={revision}"),
     }
 }
@@ -461,6 +463,7 @@ fn show_event(event: &Event) -> String {
         }
         Event::Cleared { prefix, removed } => format!("cleared {prefix:?} removed={removed}"),
         Event::Configured { config, .. } => format!("configured {}", show_config(config)),
+        Event::Message { channel, message } => format!("message at {channel}: {message:?}"),
         Event::Merged { history } => format!("merged from {history}"),
         Event::SessionOpened { .. }
         | Event::SessionEnded { .. }

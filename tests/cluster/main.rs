@@ -15,6 +15,7 @@ mod attacks;
 mod audit;
 mod backups;
 mod canary;
+mod channels;
 mod cli;
 mod compat;
 mod crashes;

@@ -9,17 +9,17 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A connection that tells replies as they came.
-struct Redis(BufReader<TcpStream>);
+pub struct Redis(BufReader<TcpStream>);
 
 impl Redis {
-    fn connect(port: u16) -> Option<Self> {
+    pub fn connect(port: u16) -> Option<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
         stream.set_nodelay(true).ok()?;
         Some(Self(BufReader::new(stream)))
     }
 
-    fn ask(&mut self, line: &str) -> Option<String> {
+    pub fn ask(&mut self, line: &str) -> Option<String> {
         self.send(&[line])?;
         self.next()
     }
@@ -29,7 +29,7 @@ impl Redis {
         self.0.get_mut().write_all(text.as_bytes()).ok()
     }
 
-    fn next(&mut self) -> Option<String> {
+    pub fn next(&mut self) -> Option<String> {
         let mut line = String::new();
         self.0.read_line(&mut line).ok().filter(|count| *count > 0)?;
         let line = line.trim_end().to_owned();
@@ -44,7 +44,7 @@ impl Redis {
     }
 }
 
-fn is_none(reply: &str) -> bool {
+pub fn is_none(reply: &str) -> bool {
     ["-UNAVAILABLE nothing was done", "-LOADING "].iter().any(|start| reply.starts_with(start))
 }
 

@@ -89,6 +89,7 @@ pub fn commands() -> Vec<Command> {
                 },
                 Op::GetEx { key: key("x"), ttl: Some(Ttl::Never) },
                 Op::Look { key: key("x") },
+                Op::Publish { channel: key("x"), message: "hello".into() },
                 Op::SetFields { key: key("h"), fields: vec![("f".into(), "1".into())], only_new: true },
                 Op::IncrField { key: key("h"), field: "f".into(), by: -2 },
                 Op::IncrFieldDecimal { key: key("h"), field: "g".into(), by: "0.5".into() },

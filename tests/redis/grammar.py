@@ -325,6 +325,8 @@ COMMANDS = [
     ("DEL", 6, lambda g: g.keys()),
     ("UNLINK", 2, lambda g: g.keys()),
     ("EXISTS", 4, lambda g: g.keys()),
+    ("PUBLISH", 2, lambda g: [g.key(), g.value()]),
+    ("PUBSUB", 1, lambda g: g.random.choice([[b"NUMPAT"], [b"NUMSUB", *g.keys()], [b"CHANNELS", g.key()], [b"CHANNELS"], [b"nope"]])),
     ("TOUCH", 2, lambda g: g.keys()),
     ("CLIENT", 1, lambda g: [g.random.choice([b"GETREDIR", b"TRACKINGINFO"])]),
     ("TYPE", 3, one_key),

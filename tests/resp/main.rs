@@ -2,6 +2,7 @@
 
 #[path = "../support/certs.rs"]
 mod certs;
+mod channels;
 mod client;
 mod hashes;
 mod limits;

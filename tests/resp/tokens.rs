@@ -109,6 +109,13 @@ async fn a_client_says_who_it_is_and_does_what_its_token_allows() {
                 ("PSUBSCRIBE __keyspace@*__:ab*", false),
                 ("PSUBSCRIBE __keyevent@0__:*", false),
                 ("SUBSCRIBE __keyspace@1__:abc", false),
+                ("SUBSCRIBE abnews", true),
+                ("PSUBSCRIBE abn*", true),
+                ("SUBSCRIBE news", false),
+                ("PSUBSCRIBE *", false),
+                ("PUBLISH news x", false),
+                ("UNSUBSCRIBE abnews", true),
+                ("PUNSUBSCRIBE abn*", true),
                 ("CLIENT TRACKING ON BCAST PREFIX b", false),
                 ("CLIENT TRACKING OFF", true),
                 ("CLIENT TRACKING ON", false),
@@ -121,6 +128,14 @@ async fn a_client_says_who_it_is_and_does_what_its_token_allows() {
             assert_eq!(setter.ask("SET abc 7"), "+OK");
             let heard = [told_of.read(), told_of.read(), told_of.read()].concat();
             assert!(heard.contains("pmessage") && heard.contains("invalidate"), "{heard}");
+            // However many channels it is told of.
+            let mut many = Client::connect(address);
+            many.ask(&format!("AUTH {token}"));
+            let channels: String = (0..40).map(|at| format!(" abc{at}")).collect();
+            many.write(format!("SUBSCRIBE{channels}\r\n").as_bytes());
+            (0..40).for_each(|at| assert!(many.read().starts_with(&format!("[\"subscribe\" \"abc{at}\""))));
+            assert_eq!(setter.ask("PUBLISH abc39 x"), ":1");
+            assert_eq!(many.read(), "[\"message\" \"abc39\" \"x\"]");
             // In a transaction, too.
             told(
                 &mut setter,

@@ -86,7 +86,7 @@ fn check_shape(ops: &[Op]) -> Result<(), CommandError> {
 
 /// The position of the first operation that writes the same key as one before it.
 fn first_repeated<'a>(ops: &'a [Op]) -> Option<u32> {
-    let written = (0u32..).zip(ops).filter(|(_, op)| op.is_write());
+    let written = (0u32..).zip(ops).filter(|(_, op)| op.writes_key());
     // Sorted by hash: keys are compared only where their hashes are equal.
     let hashed = |(position, op): (u32, &'a Op)| {
         let key = op.key().as_str();

@@ -7,6 +7,7 @@ use crate::cache::record::Record;
 use crate::cache::store::EntryWrite;
 use crate::cache::tombstones::{Scope, Tombstone};
 use crate::cache::{Cache, Cause, Event, Key, Outcome};
+use bytes::Bytes;
 
 /// What an operation that passed its checks does.
 #[derive(Debug)]
@@ -18,6 +19,10 @@ pub(super) enum CheckedOp {
     },
     Look {
         key: Key,
+    },
+    Publish {
+        channel: Key,
+        message: Bytes,
     },
     Store {
         key: Key,
@@ -79,7 +84,7 @@ impl CheckedOp {
         match self {
             Self::Store { slot, .. } => Some(*slot),
             Self::Remove { slot, .. } | Self::SetLifetime { slot, .. } => Some(Some(*slot)),
-            Self::Nothing(_) | Self::Read { .. } | Self::Look { .. } => None,
+            Self::Nothing(_) | Self::Read { .. } | Self::Look { .. } | Self::Publish { .. } => None,
         }
     }
 
@@ -126,6 +131,12 @@ impl Cache {
                 let live = |entry: &&Entry| !entry.is_expired(self.now_ms);
                 let found = self.store.find(key.as_str()).map(|(_, entry)| entry).filter(live);
                 Outcome::Looked(found.map(Entry::key_info))
+            }
+            CheckedOp::Publish { channel, message } => {
+                // A copy: watchers keep it, and it is a part of what came in.
+                let message = Bytes::copy_from_slice(&message);
+                events.push(Event::Message { channel, message });
+                Outcome::Published { revision: self.index }
             }
             CheckedOp::Remove { key, slot, kind } => {
                 self.perform_remove(key, slot, kind, self.now_ms, events)

@@ -23,6 +23,7 @@ mod incr;
 mod incr_within;
 mod maintenance;
 mod merge;
+mod publish;
 mod put;
 mod raise_feature_level;
 mod sequence;
@@ -171,6 +172,7 @@ impl Check<'_> {
                 let lifetime = incr_within::NewLifetime { ttl, keeps_deadline };
                 incr_within::check(self, key, &step, saturates, lifetime)
             }
+            Op::Publish { channel, message } => publish::check(self, channel, message),
             #[cfg(feature = "next-level")]
             Op::Double { key } => incr::check_double(self, key),
         }

@@ -50,7 +50,7 @@ impl Work {
         let is_told = entry.is_some_and(|entry| entry.revision.get() == cache.index);
         let told = if is_told { copied.saturating_sub(before as u64) } else { copied };
         let replaces = match op {
-            Op::Get { .. } | Op::Look { .. } | Op::Persist { .. } => false,
+            Op::Get { .. } | Op::Look { .. } | Op::Persist { .. } | Op::Publish { .. } => false,
             // They remove it, or leave the value alone.
             Op::Expire { ttl, .. } | Op::GetEx { ttl: Some(ttl), .. } => matches!(ttl, Ttl::At(_)),
             Op::GetEx { ttl: None, .. } => false,

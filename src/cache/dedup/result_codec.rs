@@ -127,6 +127,10 @@ fn put_single(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
             put_bytes(out, value.as_bytes())?;
             put_bytes(out, added.as_bytes())
         }
+        Outcome::Published { revision } => {
+            put_u8(out, 25)?;
+            put_u64(out, *revision)
+        }
         Outcome::NotFound(absence) => {
             put_u8(out, 2)?;
             put_absence(out, absence)
@@ -258,6 +262,7 @@ fn single(source: &mut Decoder<impl Read>, tag: u8) -> std::result::Result<Outco
             value: source.text(DECIMAL_BYTES_MAX)?,
             added: source.text(DECIMAL_BYTES_MAX)?,
         },
+        25 => Outcome::Published { revision: source.u64()? },
         _ => return Err(DecodeError::Damaged("an outcome has an unknown tag")),
     })
 }

@@ -240,11 +240,12 @@ impl Teller {
             Event::Configured { policy_changed, .. } => *policy_changed && !is_own,
             // It has no times to live, and is told when one is over.
             Event::Deadline { .. } | Event::Merged { .. } => false,
-            // It knows no sessions.
+            // It knows no sessions, and no channels.
             Event::SessionOpened { .. }
             | Event::SessionEnded { .. }
             | Event::Locked { .. }
-            | Event::Unlocked { .. } => false,
+            | Event::Unlocked { .. }
+            | Event::Message { .. } => false,
         }
     }
 
@@ -299,7 +300,8 @@ impl Teller {
             | Event::SessionOpened { .. }
             | Event::SessionEnded { .. }
             | Event::Locked { .. }
-            | Event::Unlocked { .. } => return Ok(()),
+            | Event::Unlocked { .. }
+            | Event::Message { .. } => return Ok(()),
         }
         self.outlet.send("cache-operation", &operation).await?;
         self.node.counts.told.fetch_add(1, SeqCst);
