@@ -246,7 +246,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let Client { subscriptions, shared, protocol, .. } = &self.client;
         if subscriptions.need_feed() {
             for event in events {
-                for message in subscriptions.messages(event) {
+                for message in subscriptions.messages(index, event) {
                     self.outgoing.add(&message, *protocol);
                     self.outgoing.send_told(&shared.front.answer_memory).await?;
                 }

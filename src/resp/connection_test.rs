@@ -64,7 +64,7 @@ async fn messages_are_made_as_they_are_sent() {
     let Pair { mut connection, mut client, closing, opened, .. } = Pair::new().await;
     let patterns: Vec<bytes::Bytes> =
         (0..PATTERNS).map(|at| format!("__key*__:{}", "*".repeat(at + 1)).into()).collect();
-    connection.client.subscriptions.add(&patterns, true).unwrap();
+    connection.client.subscriptions.add(&patterns, true, 0).unwrap();
     let name = |number| format!("key:{number}");
     let events = move |keys| (0..keys).map(|number| FeedEvent::Key("set", name(number))).collect::<Vec<_>>();
     let told = connection.push(Told::Changes(vec![(1, events(KEYS))]));

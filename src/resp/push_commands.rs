@@ -27,13 +27,14 @@ pub(super) async fn subscribe(client: &mut Client, words: &[Bytes]) -> Replied {
     }
     if client.is_sentinel() {
         // Nothing is ever told: a node that stops ends its connections, and clients ask again then.
-        return client.subscriptions.add(&words[1..], are_patterns);
+        return client.subscriptions.add(&words[1..], are_patterns, 0);
     }
     let names = names_of_channels(&words[1..], are_patterns)?;
     if !names.is_empty() {
         need_feed(client, names).await?;
     }
-    let told = client.subscriptions.add(&words[1..], are_patterns);
+    let applied = client.session().map_or(0, |session| session.totals().applied_index);
+    let told = client.subscriptions.add(&words[1..], are_patterns, applied);
     client.drop_feed();
     told
 }
@@ -74,7 +75,13 @@ pub(super) fn pubsub(client: &Client, arguments: &[Bytes]) -> Reply {
             Reply::Array(counts.collect())
         }
         ("NUMPAT", []) => count(all.patterns()),
-        ("CHANNELS" | "NUMPAT", _) => wrong_arity(&format!("pubsub|{}", subcommand.to_ascii_lowercase())),
+        ("CHANNELS", _) => {
+            let name = String::from_utf8_lossy(&arguments[0]);
+            Reply::error(format!(
+                "ERR unknown subcommand or wrong number of arguments for '{name}'. Try PUBSUB HELP."
+            ))
+        }
+        ("NUMPAT", _) => wrong_arity("pubsub|numpat"),
         _ => unknown_subcommand("PUBSUB", &String::from_utf8_lossy(&arguments[0])),
     }
 }

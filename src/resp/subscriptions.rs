@@ -8,7 +8,7 @@ use super::key::any_key_of;
 use super::reply::Reply;
 use super::tracking::CHANNEL;
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Channels and patterns of a client, and bytes of one of them.
@@ -21,15 +21,17 @@ pub(super) const EVENTS: [&[u8]; 2] = [b"__keyspace@", b"__keyevent@"];
 /// What a client is subscribed to.
 #[derive(Debug)]
 pub(super) struct Subscriptions {
-    channels: BTreeSet<Bytes>,
-    patterns: BTreeMap<Bytes, Pattern>,
+    /// The index after which it is told what comes there.
+    channels: BTreeMap<Bytes, u64>,
+    /// The same for patterns of channels.
+    patterns: BTreeMap<Bytes, (Pattern, u64)>,
     /// Those of all clients of this node.
     all: Arc<Channels>,
 }
 
 impl Subscriptions {
     pub fn new(all: Arc<Channels>) -> Self {
-        Self { channels: BTreeSet::new(), patterns: BTreeMap::new(), all }
+        Self { channels: BTreeMap::new(), patterns: BTreeMap::new(), all }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -42,7 +44,7 @@ impl Subscriptions {
 
     /// Whether it is told here what it must forget, by other connections.
     pub fn has_invalidations(&self) -> bool {
-        self.channels.contains(CHANNEL.as_bytes())
+        self.channels.contains_key(CHANNEL.as_bytes())
     }
 
     /// Whether any of them needs a feed.
@@ -57,23 +59,23 @@ impl Subscriptions {
 
     /// Its channels, and its patterns of channels.
     pub fn names(&self) -> (Vec<Bytes>, Vec<Bytes>) {
-        (self.channels.iter().cloned().collect(), self.patterns.keys().cloned().collect())
+        (self.channels.keys().cloned().collect(), self.patterns.keys().cloned().collect())
     }
 
     /// About how many bytes they take.
     pub fn held_bytes(&self) -> usize {
         const NAME_BYTES: usize = 64;
-        let channels = self.channels.iter().map(|name| name.len() + NAME_BYTES);
+        let channels = self.channels.keys().map(|name| name.len() + NAME_BYTES);
         let patterns = self.patterns.iter();
-        let patterns = patterns.map(|(name, pattern)| name.len() + NAME_BYTES + pattern.held_bytes());
+        let patterns = patterns.map(|(name, (pattern, _))| name.len() + NAME_BYTES + pattern.held_bytes());
         channels.chain(patterns).sum()
     }
 
-    /// Subscribes to these. A reply for each.
+    /// Subscribes to these, to hear what comes after an index. A reply for each.
     ///
     /// # Errors
     /// There are too many, or one is too long.
-    pub fn add(&mut self, names: &[Bytes], are_patterns: bool) -> Result<Reply, Reply> {
+    pub fn add(&mut self, names: &[Bytes], are_patterns: bool, after: u64) -> Result<Reply, Reply> {
         if self.len() + names.len() > SUBSCRIPTIONS_MAX || names.iter().any(|name| name.len() > BYTES_MAX) {
             return Err(Reply::error("ERR too many subscriptions, or too long"));
         }
@@ -86,9 +88,12 @@ impl Subscriptions {
             match parsed.next() {
                 Some(pattern) if !self.patterns.contains_key(&copy) => {
                     self.all.add_pattern(&copy, &pattern);
-                    self.patterns.insert(copy, pattern);
+                    self.patterns.insert(copy, (pattern, after));
                 }
-                None if self.channels.insert(copy.clone()) => self.all.add(&copy),
+                None if !self.channels.contains_key(&copy) => {
+                    self.all.add(&copy);
+                    self.channels.insert(copy, after);
+                }
                 _ => {}
             }
             self.told(kind, Some(name))
@@ -101,7 +106,7 @@ impl Subscriptions {
         let kind = if are_patterns { "punsubscribe" } else { "unsubscribe" };
         let names: Vec<Bytes> = match names {
             [] if are_patterns => self.patterns.keys().cloned().collect(),
-            [] => self.channels.iter().cloned().collect(),
+            [] => self.channels.keys().cloned().collect(),
             names => names.to_vec(),
         };
         if names.is_empty() {
@@ -110,7 +115,7 @@ impl Subscriptions {
         let told = names.iter().map(|name| {
             match are_patterns {
                 true if self.patterns.remove(name).is_some() => self.all.remove_pattern(name),
-                false if self.channels.remove(name) => self.all.remove(name),
+                false if self.channels.remove(name).is_some() => self.all.remove(name),
                 _ => {}
             }
             self.told(kind, Some(name))
@@ -124,15 +129,18 @@ impl Subscriptions {
         Reply::Push(vec![Reply::bulk(kind), name, Reply::Integer(count)])
     }
 
-    /// What a client is told of an event: one message after another, each made as it is needed.
-    pub fn messages<'a>(&'a self, event: &'a FeedEvent) -> impl Iterator<Item = Reply> + 'a {
+    /// What a client is told of an event at an index: one message after another, each made as it is needed. A feed can tell of what was
+    /// there before the client subscribed to it.
+    pub fn messages<'a>(&'a self, index: u64, event: &'a FeedEvent) -> impl Iterator<Item = Reply> + 'a {
         told_of(event).into_iter().flatten().flat_map(move |(channel, payload)| {
             let (payload, matched) = (Reply::Bulk(payload), channel.clone());
-            let is_told = self.channels.contains(&channel);
+            let is_told = self.channels.get(&channel).is_some_and(|after| *after < index);
             let message = is_told.then(|| {
                 Reply::Push(vec![Reply::bulk("message"), Reply::Bulk(channel.clone()), payload.clone()])
             });
-            let matching = self.patterns.iter().filter(move |(_, parsed)| parsed.matches(&matched));
+            let is_wanted =
+                move |(parsed, after): &(Pattern, u64)| *after < index && parsed.matches(&matched);
+            let matching = self.patterns.iter().filter(move |(_, pattern)| is_wanted(pattern));
             message.into_iter().chain(matching.map(move |(pattern, _)| {
                 let (pattern, channel) = (Reply::Bulk(pattern.clone()), Reply::Bulk(channel.clone()));
                 Reply::Push(vec![Reply::bulk("pmessage"), pattern, channel, payload.clone()])
@@ -143,7 +151,7 @@ impl Subscriptions {
 
 impl Drop for Subscriptions {
     fn drop(&mut self) {
-        self.channels.iter().for_each(|channel| self.all.remove(channel));
+        self.channels.keys().for_each(|channel| self.all.remove(channel));
         self.patterns.keys().for_each(|pattern| self.all.remove_pattern(pattern));
     }
 }

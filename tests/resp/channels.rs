@@ -62,6 +62,35 @@ async fn messages_are_told_to_who_is_subscribed() {
     .await;
 }
 
+/// Whoever subscribes to another channel is not told what was said there before.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_told_from_before_a_subscription() {
+    Server::run(|address| {
+        let (mut hears, mut sender) = (Client::connect(address), Client::connect(address));
+        assert_eq!(hears.ask("SUBSCRIBE a"), "[\"subscribe\" \"a\" :1]");
+        for (before, asked, told) in [
+            ("PUBLISH b before", "SUBSCRIBE b", "[\"subscribe\" \"b\" :2]"),
+            ("PUBLISH c1 before", "PSUBSCRIBE c*", "[\"psubscribe\" \"c*\" :3]"),
+            ("SET d before", "SUBSCRIBE __keyspace@0__:d", "[\"subscribe\" \"__keyspace@0__:d\" :4]"),
+        ] {
+            sender.ask(before);
+            assert_eq!(hears.ask(asked), told);
+        }
+        for after in ["PUBLISH b after", "PUBLISH c1 after", "SET d 1", "PUBLISH a after"] {
+            sender.ask(after);
+        }
+        for told in [
+            "[\"message\" \"b\" \"after\"]",
+            "[\"pmessage\" \"c*\" \"c1\" \"after\"]",
+            "[\"message\" \"__keyspace@0__:d\" \"set\"]",
+            "[\"message\" \"a\" \"after\"]",
+        ] {
+            assert_eq!(hears.read(), told);
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_client_may_say_is_refused() {
     Server::run(|address| {
@@ -79,6 +108,10 @@ async fn what_no_client_may_say_is_refused() {
             &[
                 ("PUBLISH a", "-ERR wrong number of arguments for 'publish' command"),
                 ("PUBSUB NUMPAT x", "-ERR wrong number of arguments for 'pubsub|numpat' command"),
+                (
+                    "PUBSUB CHANNELS x y",
+                    "-ERR unknown subcommand or wrong number of arguments for 'CHANNELS'. Try PUBSUB HELP.",
+                ),
                 ("GET a", "nil"),
             ],
         );
